@@ -1,0 +1,108 @@
+"""What can go wrong, as one tree.
+
+AdvTransferError
+├── BadInput            the user's words are wrong: every problem at once (exit code 2)
+├── PluginError         a plugin does not keep the contract; names the plugin
+├── MissingLibrary      an optional library is absent; says the pip command
+├── Diverged            a fit or training gave a non-finite loss; deterministic, so not retried
+├── Inapplicable        a cell of the grid makes no sense: skipped with this reason
+├── CacheError          an artifact cannot be read, written or reproduced
+│   └── Busy            another worker is building this node: come back later
+└── Cancelled           the run is stopping
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+class AdvTransferError(Exception):
+    """The base of every error that advtransfer raises on purpose."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Mark:
+    """A place in a file: 1-based line and column."""
+
+    file: str
+    line: int
+    column: int
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}:{self.column}"
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One mistake in the user's input: what was found, where, what was expected, the next step."""
+
+    found: str
+    expected: str
+    next_step: str
+    mark: Mark | None = None
+
+    def __str__(self) -> str:
+        where = f"{self.mark}: " if self.mark else ""
+        return f"{where}found {self.found}; expected {self.expected}; {self.next_step}"
+
+
+class BadInput(AdvTransferError):
+    """The user's words are wrong; holds every problem found, in the order of the file."""
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(map(str, self.problems)))
+
+
+class UnknownName(AdvTransferError):
+    """No component has this name; `near` holds the names it may have meant, best first."""
+
+    def __init__(self, name: str, expected: str, near: Iterable[str] = ()) -> None:
+        self.name, self.expected, self.near = name, expected, tuple(near)
+        hint = f"; did you mean {self.near[0]!r}?" if self.near else ""
+        super().__init__(f"found {name!r}; expected {expected}{hint}")
+
+
+class PluginError(AdvTransferError):
+    """A plugin does not keep the contract."""
+
+    def __init__(self, plugin: str, message: str) -> None:
+        self.plugin = plugin
+        super().__init__(f"plugin {plugin!r}: {message}")
+
+
+class MissingLibrary(AdvTransferError):
+    """A library that a component needs is not installed."""
+
+    def __init__(self, library: str, component: str, install: str | None = None) -> None:
+        self.library = library
+        command = install or f"pip install {library}"
+        super().__init__(f"{component} needs the library {library!r}, which is not installed; run: {command}")
+
+
+class Diverged(AdvTransferError):
+    """A training gave a loss that is not finite; the same inputs do so again, so it is not retried."""
+
+    def __init__(self, epoch: int, loss: float) -> None:
+        self.epoch, self.loss = epoch, loss
+        super().__init__(f"diverged in epoch {epoch}: loss {loss}")
+
+    def __reduce__(self) -> tuple[type[Diverged], tuple[int, float]]:
+        return Diverged, (self.epoch, self.loss)
+
+
+class Inapplicable(AdvTransferError):
+    """This cell of the grid makes no sense; the message is the reason shown for the skip."""
+
+
+class CacheError(AdvTransferError):
+    """An artifact cannot be read, written or reproduced."""
+
+
+class Busy(CacheError):
+    """Another worker holds the lease on this node; the job is put back, never waited on."""
+
+
+class Cancelled(AdvTransferError):
+    """The run is stopping."""

@@ -1,0 +1,79 @@
+"""The plugin API on one page: the questions the host asks each plugin, and the news it tells.
+
+A plugin is a module named by an entry point of the group ``advtransfer``. It answers a question with factories:
+plain functions whose name is their name in YAML (written ``plugin/factory``), whose keyword-only annotated arguments
+are their options, whose docstring is their help, and whose heavy imports sit inside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Literal, TypeAlias, get_args
+
+import pluggy
+
+from advtransfer.types import Adapter, Dataset, Evaluation, Executor, Factory, Json, Source, Transfer
+
+GROUP = "advtransfer"
+Kind: TypeAlias = Literal["dataset", "source", "adapter", "transfer", "evaluation", "executor"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+
+hookspec = pluggy.HookspecMarker(GROUP)
+hookimpl = pluggy.HookimplMarker(GROUP)
+
+
+class Hooks:
+    """What a plugin may implement; it implements only what it brings."""
+
+    # Questions: each plugin answers with the factories it brings.
+
+    @hookspec
+    def register_datasets(self) -> Iterable[Factory[Dataset]]:
+        """Data sets with train and test parts."""
+        raise NotImplementedError
+
+    @hookspec
+    def register_sources(self) -> Iterable[Factory[Source]]:
+        """Pretrained models f_S, loaded or trained; also the references f_T."""
+        raise NotImplementedError
+
+    @hookspec
+    def register_adapters(self) -> Iterable[Factory[Adapter]]:
+        """Maps x' = A x + b from target inputs to a source's inputs."""
+        raise NotImplementedError
+
+    @hookspec
+    def register_transfers(self) -> Iterable[Factory[Transfer]]:
+        """Methods that carry a source to a target."""
+        raise NotImplementedError
+
+    @hookspec
+    def register_evaluations(self) -> Iterable[Factory[Evaluation]]:
+        """Measurements of what was carried over."""
+        raise NotImplementedError
+
+    @hookspec
+    def register_executors(self) -> Iterable[Factory[Executor]]:
+        """Engines that carry jobs to workers."""
+        raise NotImplementedError
+
+    # News: told, never asked. A plugin that listens is named with `run --plugin NAME`.
+
+    @hookspec
+    def trial_started(self, trial: Mapping[str, Json]) -> None:
+        """A worker has begun a trial: its id and its place in the grid (source, target, n, seed, transfer)."""
+
+    @hookspec
+    def trial_finished(self, trial: Mapping[str, Json], metrics: Mapping[str, float]) -> None:
+        """Every record of a trial is on disk; metrics by ``evaluation.metric``."""
+
+    @hookspec
+    def trial_skipped(self, trial: Mapping[str, Json], reason: str) -> None:
+        """A cell makes no sense and was not tried."""
+
+    @hookspec
+    def trial_failed(self, trial: Mapping[str, Json], reason: str) -> None:
+        """A trial failed; its attempt, with the traceback, is on disk."""
+
+
+QUESTIONS: dict[str, Kind] = {f"register_{kind}s": kind for kind in KINDS}

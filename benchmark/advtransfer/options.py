@@ -1,0 +1,246 @@
+"""A factory's options, read from its signature: what may be written, strictly checked, with defaults filled in."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import types
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, Union, cast, get_args, get_origin, get_type_hints
+
+from advtransfer.types import Adapter, Dataset, File, Folder, Json, Since, Source
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+Entry: TypeAlias = Literal["dataset", "source", "adapter"]
+Content: TypeAlias = Literal["file", "folder"]
+Path: TypeAlias = tuple[str | int, ...]
+
+RESERVED = frozenset({"use", "only", "sweep", "label", "preset", "classes", "channels", "size", "seeds"})
+_ENTRIES: dict[object, Entry] = {Dataset: "dataset", Source: "source", Adapter: "adapter"}
+_CONTENTS: dict[object, Content] = {File: "file", Folder: "folder"}
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One option: plain, or of a `kind` (names an entry of the suite), or a `file` whose content is what counts."""
+
+    name: str
+    kind: Entry | None
+    many: bool
+    file: Content | None
+    required: bool
+    default: Json
+    text: str
+
+    @property
+    def plain(self) -> bool:
+        """Whether the value itself is what is hashed and handed over."""
+        return self.kind is None and self.file is None
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """A mistake in a mapping of options: where inside it, what was found, what was expected."""
+
+    path: Path
+    found: str
+    expected: str
+
+
+class Options:
+    """The options of one factory; raises TypeError where the signature is not a plugin factory's."""
+
+    def __init__(self, factory: Callable[..., object]) -> None:
+        self._hints = _hints(factory)
+        self._parameters = {name: _keyword(name, one) for name, one in inspect.signature(factory).parameters.items()}
+        self._name = getattr(factory, "__name__", "factory")
+
+    @classmethod
+    def of(cls, factory: Callable[..., object]) -> Options:
+        """The options of `factory`."""
+        return cls(factory)
+
+    @cached_property
+    def fields(self) -> Mapping[str, Option]:
+        """Every option by name, in the order of the signature."""
+        defaults = self._defaults
+        return {name: self._option(name, defaults.get(name)) for name in self._parameters}
+
+    def validate(self, values: Mapping[str, Json]) -> tuple[dict[str, Json], list[Fault]]:
+        """The plain options with defaults filled in, as canonical JSON values; and every fault found.
+
+        An option marked `Since` is left out while it equals its default, so that adding it changed no id.
+        """
+        from pydantic import ValidationError
+
+        try:
+            model = self._model.model_validate_json(json.dumps(values), strict=True)
+        except ValidationError as error:
+            return {}, _faults(error.errors(include_url=False, include_context=False), values, tuple(self._plain))
+        dumped = model.model_dump(mode="json")
+        return {name: value for name, value in dumped.items() if not self._implied(name, value)}, []
+
+    def build(self, values: Mapping[str, Json]) -> dict[str, object]:
+        """Validated plain options as the Python values that the factory is called with."""
+        model = self._model.model_validate_json(json.dumps(values), strict=True)
+        return {name: getattr(model, name) for name in self._plain}
+
+    def schema(self) -> dict[str, Json]:
+        """The JSON Schema (draft 2020-12) of the plain options, references inlined."""
+        schema = self._model.model_json_schema()
+        definitions = schema.pop("$defs", {})
+        return cast("dict[str, Json]", _inlined(schema, definitions))
+
+    @cached_property
+    def _plain(self) -> list[str]:
+        return [name for name in self._parameters if _entry(self._hints[name]) == (None, False, None)]
+
+    @cached_property
+    def _model(self) -> type[BaseModel]:
+        from pydantic import ConfigDict, create_model
+
+        fields = {name: (self._hints[name], _default(self._parameters[name])) for name in self._plain}
+        config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())
+        return cast(
+            "type[BaseModel]",
+            create_model(self._name, __config__=config, **cast("dict[str, Any]", fields)),  # Any: pydantic's signature
+        )
+
+    @cached_property
+    def _defaults(self) -> dict[str, Json]:
+        given = [name for name in self._plain if self._parameters[name].default is not inspect.Parameter.empty]
+        model = self._model.model_construct()
+        return cast("dict[str, Json]", model.model_dump(mode="json", include=set(given)))
+
+    def _option(self, name: str, default: Json) -> Option:
+        kind, many, file = _entry(self._hints[name])
+        required = self._parameters[name].default is inspect.Parameter.empty
+        return Option(name, kind, many, file, required, default, _text(self._hints[name]))
+
+    def _implied(self, name: str, value: Json) -> bool:
+        metadata = get_args(self._hints[name])[1:] if get_origin(self._hints[name]) is Annotated else ()
+        return any(isinstance(one, Since) for one in metadata) and value == self._defaults.get(name)
+
+
+def _hints(factory: Callable[..., object]) -> dict[str, Any]:  # Any: a type hint can be any object
+    try:
+        return get_type_hints(factory, include_extras=True)
+    except NameError as error:
+        message = (
+            f"its annotations do not resolve at run time ({error}); import what they name outside TYPE_CHECKING, "
+            "from a module that does not import torch"
+        )
+        raise TypeError(message) from error
+
+
+def _keyword(name: str, parameter: inspect.Parameter) -> inspect.Parameter:
+    if parameter.kind is not inspect.Parameter.KEYWORD_ONLY:
+        raise TypeError(f"its parameter {name!r} must be keyword-only (write `*` before it)")
+    if parameter.annotation is inspect.Parameter.empty:
+        raise TypeError(f"its option {name!r} needs an annotation")
+    if name in RESERVED:
+        raise TypeError(f"its option {name!r} has a reserved name ({', '.join(sorted(RESERVED))}); rename it")
+    return parameter
+
+
+def _default(parameter: inspect.Parameter) -> object:
+    return ... if parameter.default is inspect.Parameter.empty else parameter.default
+
+
+def _entry(hint: object) -> tuple[Entry | None, bool, Content | None]:
+    """Which kind of entry or content a hint names, and whether it takes several."""
+    if get_origin(hint) is Annotated:
+        return _entry(get_args(hint)[0])
+    if get_origin(hint) in (Union, types.UnionType):
+        found = [_entry(one) for one in get_args(hint) if one is not type(None)]
+        return found[0] if len(found) == 1 else (None, False, None)
+    if get_origin(hint) in (tuple, list, Sequence):
+        kind, _, file = _entry(get_args(hint)[0])
+        return (kind, True, file) if kind or file else (None, False, None)
+    key = hint if isinstance(hint, type) else None
+    return _ENTRIES.get(key), False, _CONTENTS.get(key)
+
+
+def _text(hint: object) -> str:
+    """An annotation as a reader would write it."""
+    if get_origin(hint) is Annotated:
+        inner, *constraints = get_args(hint)
+        notes = [note for one in constraints for note in _notes(one)]
+        return f"{_text(inner)} {' and '.join(notes)}" if notes else _text(inner)
+    if get_origin(hint) in (Union, types.UnionType):
+        return " | ".join(map(_text, get_args(hint)))
+    if get_origin(hint) is Literal:
+        return " | ".join(map(repr, get_args(hint)))
+    if hint is type(None) or hint is Ellipsis:
+        return "None" if hint is type(None) else "..."
+    if get_origin(hint) is not None:
+        return f"{_text(get_origin(hint))}[{', '.join(map(_text, get_args(hint)))}]"
+    return hint.__name__ if isinstance(hint, type) else inspect.formatannotation(hint)
+
+
+def _notes(constraint: object) -> list[str]:
+    """A constraint of annotated_types as a reader would write it."""
+    signs = {
+        "gt": ">",
+        "ge": ">=",
+        "lt": "<",
+        "le": "<=",
+        "multiple_of": "a multiple of",
+        "min_length": "with at least",
+    }
+    found = {name: getattr(constraint, name, None) for name in signs}
+    return [f"{signs[name]} {value:g}" for name, value in found.items() if isinstance(value, int | float)]
+
+
+def _faults(errors: Iterable[Any], values: Mapping[str, Json], names: Sequence[str]) -> list[Fault]:
+    """Pydantic's errors as faults: the branches of a union at one place are one fault."""
+    merged: dict[tuple[Path, str], list[str]] = {}
+    for error in errors:  # Any above: pydantic's ErrorDetails is a TypedDict of a private package
+        path, found, expected = _located(error, values, names)
+        merged.setdefault((path, found), []).append(expected)
+    faults = [Fault(path, found, " or ".join(dict.fromkeys(texts))) for (path, found), texts in merged.items()]
+    return [fault for fault in faults if not _superseded(fault, faults)]
+
+
+def _superseded(fault: Fault, faults: Sequence[Fault]) -> bool:
+    """Whether another branch of a union got further into the same list or mapping, and so says more."""
+    size = len(fault.path)
+    return fault.found[:1] in ("[", "{") and any(other.path[:size] == fault.path != other.path for other in faults)
+
+
+def _located(error: Mapping[str, Any], values: Mapping[str, Json], names: Sequence[str]) -> tuple[Path, str, str]:
+    # Any: the values of pydantic's ErrorDetails
+    path, here = _walk(error["loc"], values)
+    if error["type"] == "missing":
+        return path, f"no option {error['loc'][-1]!r}", "a value, since it has no default"
+    if error["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+        known = f"one of {', '.join(names)}" if len(path) == 1 else "a key that it knows"
+        return path, f"unknown option {path[-1]!r}", known if names or len(path) > 1 else "no options"
+    message = str(error["msg"]).removeprefix("Value error, ").removeprefix("Input should be ")
+    return path, json.dumps(here), message
+
+
+def _walk(loc: Sequence[str | int], values: Mapping[str, Json]) -> tuple[Path, Json]:
+    """The part of pydantic's location that is in the data (the rest names branches of unions), and what is there."""
+    path: Path = ()
+    here: Json = cast(Json, values)
+    for step in loc:
+        inside: Mapping[str | int, Json] = dict(enumerate(here)) if isinstance(here, list) else {}
+        inside = cast("Mapping[str | int, Json]", here) if isinstance(here, Mapping) else inside
+        if step in inside:
+            path, here = (*path, step), inside[step]
+    return path, here
+
+
+def _inlined(schema: object, definitions: Mapping[str, object]) -> object:
+    if isinstance(schema, dict):
+        if "$ref" in schema:
+            target = cast("dict[str, object]", definitions[str(schema["$ref"]).rsplit("/", 1)[-1]])
+            rest = {key: value for key, value in schema.items() if key != "$ref"}
+            return _inlined({**target, **rest}, definitions)
+        return {key: _inlined(value, definitions) for key, value in schema.items()}
+    return [_inlined(one, definitions) for one in schema] if isinstance(schema, list) else schema

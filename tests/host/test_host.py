@@ -1,0 +1,238 @@
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from advtransfer.errors import MissingLibrary, PluginError, UnknownName
+from advtransfer.hookspecs import QUESTIONS, hookimpl
+from advtransfer.host import Host, Plugin, install_line
+from advtransfer.types import Dataset, Evaluation, Factory, Transfer, component
+
+
+def faces(*, pixels: int = 8) -> Dataset:
+    """Faces, small ones."""
+    raise AssertionError(pixels)
+
+
+def probe(*, blocks: int) -> Transfer:
+    """A probe."""
+    raise AssertionError(blocks)
+
+
+def needy() -> Dataset:
+    """Needs a library that nobody has."""
+    import no_such_library  # type: ignore[import-not-found]  # it must not exist
+
+    return no_such_library.dataset()  # type: ignore[no-any-return]  # never reached
+
+
+def module(**members: object) -> ModuleType:
+    made = ModuleType("made")
+    for name, member in members.items():
+        setattr(made, name, member)
+    return made
+
+
+def answering(question: str, answer: Callable[[], object]) -> ModuleType:
+    def implementation() -> object:
+        return answer()
+
+    implementation.__name__ = question
+    return module(**{question: hookimpl(implementation)})
+
+
+def plugin(name: str, made: str | ModuleType, *, distribution: str = "example") -> Plugin:
+    return Plugin(name, made, distribution, "1.0")
+
+
+def host(**modules: str | ModuleType) -> Host:
+    return Host([plugin(name, made) for name, made in modules.items()])
+
+
+def bringing(*factories: Callable[..., object]) -> ModuleType:
+    return answering("register_datasets", lambda: list(factories))
+
+
+def test_a_component_is_found_by_plugin_and_factory() -> None:
+    found = host(art=bringing(faces)).component("art/faces")
+
+    assert found.name == "art/faces"
+    assert found.kind == "dataset"
+    assert found.summary == "Faces, small ones."
+    assert found.options.fields["pixels"].default == 8
+
+
+def test_looking_a_component_up_imports_only_its_plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "plugin_that_explodes.py").write_text("raise RuntimeError('imported')")
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    assert host(art=bringing(faces), boom="plugin_that_explodes").component("art/faces").plugin == "art"
+    assert "plugin_that_explodes" not in sys.modules
+
+
+def test_components_come_sorted_by_name_whatever_the_order_of_plugins() -> None:
+    one, two = bringing(faces), answering("register_transfers", lambda: [probe])
+
+    assert [c.name for c in host(b=one, a=two).components()] == ["a/probe", "b/faces"]
+    assert [c.name for c in host(a=two, b=one).components()] == ["a/probe", "b/faces"]
+    assert [c.name for c in host(a=two, b=one).components("dataset")] == ["b/faces"]
+
+
+def test_a_misspelled_hook_is_an_error_that_names_it() -> None:
+    with pytest.raises(PluginError, match=r"plugin 'art'.*register_datasetz"):
+        host(art=answering("register_datasetz", list)).load("art")
+
+
+def test_one_raising_plugin_is_named_and_does_not_silence_the_others() -> None:
+    def explode() -> object:
+        raise ValueError("no colours left")
+
+    both = host(broken=answering("register_datasets", explode), fine=bringing(faces))
+
+    with pytest.raises(PluginError, match=r"plugin 'broken': register_datasets fails: ValueError: no colours left"):
+        both.load("broken")
+    assert list(both.load("fine")) == ["fine/faces"]
+
+
+def test_two_distributions_with_one_name_are_an_error_only_when_that_plugin_is_named() -> None:
+    both = Host(
+        [
+            plugin("art", bringing(faces), distribution="one"),
+            plugin("art", bringing(faces), distribution="two"),
+            plugin("fine", bringing(faces)),
+        ]
+    )
+
+    assert both.component("fine/faces").plugin == "fine"
+    with pytest.raises(PluginError, match=r"several distributions \(one 1.0, two 1.0\)"):
+        both.component("art/faces")
+
+
+def test_a_name_is_unique_over_all_kinds() -> None:
+    def same() -> Evaluation:
+        """Another kind, the same name."""
+        raise AssertionError
+
+    same.__name__ = "faces"
+    made = bringing(faces)
+    made.register_evaluations = answering("register_evaluations", lambda: [same]).register_evaluations  # type: ignore[attr-defined]  # a module takes any attribute
+
+    with pytest.raises(PluginError, match="brings 'art/faces' twice"):
+        host(art=made).load("art")
+
+
+def test_an_unknown_name_knows_what_was_meant() -> None:
+    known = host(art=bringing(faces), prob=answering("register_transfers", lambda: [probe]))
+
+    with pytest.raises(UnknownName, match="did you mean 'art/faces'") as error:
+        known.component("art/facs")
+    assert error.value.near[0] == "art/faces"
+    with pytest.raises(UnknownName, match="did you mean 'prob/probe'"):
+        known.component("probe")
+    with pytest.raises(UnknownName, match=r"an installed plugin \(art, prob\)"):
+        known.component("none/probe")
+    with pytest.raises(UnknownName, match="this is a component of kind dataset"):
+        known.component("art/faces", "transfer")
+
+
+def test_a_broken_neighbour_does_not_hide_the_hint() -> None:
+    with pytest.raises(UnknownName, match="did you mean 'art/faces'"):
+        host(art=bringing(faces), broken="no_such_module_at_all").component("arts/faces")
+
+
+@pytest.mark.parametrize(
+    ("factory", "complaint"),
+    [
+        (lambda: None, "expected a named function"),
+        (42, "expected a named function"),
+    ],
+)
+def test_what_is_no_named_function_is_refused(factory: Callable[..., object], complaint: str) -> None:
+    with pytest.raises(PluginError, match=complaint):
+        host(art=bringing(factory)).load("art")
+
+
+def test_a_factory_that_breaks_the_contract_is_refused_with_the_reason() -> None:
+    def silent() -> Dataset:
+        raise AssertionError
+
+    def positional(pixels: int = 1) -> Dataset:
+        """Takes its option by position."""
+        raise AssertionError(pixels)
+
+    def reserved(*, label: str = "x") -> Dataset:
+        """Uses a word of the grammar."""
+        raise AssertionError(label)
+
+    def unannotated(*, pixels=1) -> Dataset:  # type: ignore[no-untyped-def]  # noqa: ANN001  # wrong on purpose
+        """Says no type."""
+        raise AssertionError(pixels)
+
+    for factory, complaint in [
+        (silent, "has no docstring"),
+        (positional, "must be keyword-only"),
+        (reserved, "reserved name"),
+        (unannotated, "needs an annotation"),
+    ]:
+        with pytest.raises(PluginError, match=complaint):
+            host(art=bringing(factory)).load("art")
+
+
+def test_annotations_that_resolve_only_for_the_type_checker_are_refused() -> None:
+    def hidden() -> Dataset:
+        """Has an annotation from nowhere."""
+        raise AssertionError
+
+    hidden.__annotations__ = {"pixels": "NowhereToBeFound"}
+
+    with pytest.raises(PluginError, match="do not resolve at run time"):
+        host(art=bringing(hidden)).load("art")
+
+
+def test_a_missing_library_says_the_pip_line_when_built_and_when_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "plugin_in_need.py").write_text("import no_such_library")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    hosted = host(art=bringing(needy), eager="plugin_in_need")
+
+    with pytest.raises(MissingLibrary, match=r"art/needy needs .*; run: pip install no_such_library"):
+        hosted.component("art/needy").build({}, {})
+    with pytest.raises(MissingLibrary, match=r"plugin 'eager' needs .*; run: pip install no_such_library"):
+        hosted.load("eager")
+
+
+def test_the_pip_line_names_the_distribution_that_brings_an_import() -> None:
+    assert install_line("sklearn", "example") == "pip install scikit-learn"
+    assert install_line("timm", "advtransfer") in ("pip install timm", "pip install 'advtransfer[hub]'")
+
+
+def test_facts_are_those_that_component_states() -> None:
+    @component(version=3, needs=["source"], presets={"quick": {"blocks": 0}})
+    def tuned(*, blocks: int = 1) -> Transfer:
+        """A transfer with facts."""
+        raise AssertionError(blocks)
+
+    found = host(art=answering("register_transfers", lambda: [tuned])).component("art/tuned")
+
+    assert found.facts.version == 3
+    assert found.facts.needs == {"source"}
+    assert found.facts.presets == {"quick": {"blocks": 0}}
+
+
+def test_the_installed_plugins_answer_every_question_they_should() -> None:
+    kinds = {component.kind for component in Host.discover().components()}
+
+    assert {"dataset", "source", "transfer", "evaluation", "executor"} <= kinds
+    assert set(QUESTIONS.values()) >= kinds
+
+
+def test_a_plugin_may_answer_with_nothing() -> None:
+    def nothing() -> Iterable[Factory[Dataset]] | None:
+        return None
+
+    assert host(art=answering("register_datasets", nothing)).load("art") == {}
