@@ -1,0 +1,68 @@
+"""Predictions that do not depend on how samples were batched.
+
+A batch of one gives other bits than a batch of 64: other kernels add in another order. So everything is computed in
+chunks of exactly `KERNEL_BATCH` rows, whatever batch the caller likes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor, nn
+
+from advtransfer.types import Samples
+
+KERNEL_BATCH = 64
+"""The number of rows that every kernel sees."""
+
+
+def chunks(samples: Samples) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Positions ``(B,)``, inputs ``(B, *shape)`` and labels, `KERNEL_BATCH` samples at a time, in order."""
+    for positions in torch.split(torch.arange(len(samples)), KERNEL_BATCH):
+        if len(positions):
+            yield positions, samples.inputs(positions), samples.labels(positions)
+
+
+def apply_in_chunks(function: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
+    """What `function` gives for the rows of the inputs, computed in chunks of exactly `KERNEL_BATCH` rows.
+
+    The last chunk is filled up with copies of its first row, and cut afterwards. `function` must treat rows
+    independently (a network in eval mode does).
+
+    Raises:
+        ValueError: There are no rows.
+    """
+    if not len(inputs[0]):
+        raise ValueError("found no rows; expected at least one; check what was selected")
+    parts = zip(*(torch.split(tensor, KERNEL_BATCH) for tensor in inputs), strict=True)
+    return torch.cat([function(*map(_filled, part))[: len(part[0])] for part in parts])
+
+
+def _filled(rows: Tensor) -> Tensor:
+    missing = KERNEL_BATCH - len(rows)
+    return torch.cat([rows, rows[:1].expand(missing, *rows.shape[1:])]) if missing else rows
+
+
+def predict(model: nn.Module, samples: Samples, *, device: torch.device) -> tuple[Tensor, Tensor]:
+    """The logits ``(N, K)`` float32 and the labels of all samples, on the CPU.
+
+    Raises:
+        ValueError: The model, or a module in it, is in training mode; or there are no samples.
+    """
+    if any(module.training for module in model.modules()):
+        raise ValueError("found a model in training mode; expected eval mode; call model.eval() before predicting")
+    if not len(samples):
+        raise ValueError("found no samples; expected at least one; check the subset or the view")
+    logits, labels = [], []
+    with torch.inference_mode():
+        for _, inputs, truth in chunks(samples):
+            logits.append(apply_in_chunks(model, inputs.to(device)).float().cpu())
+            labels.append(truth)
+    return torch.cat(logits), torch.cat(labels)
+
+
+def accuracy(model: nn.Module, samples: Samples, *, device: torch.device) -> float:
+    """The share of samples whose largest logit is that of their class."""
+    logits, labels = predict(model, samples, device=device)
+    return (logits.argmax(1) == labels).float().mean().item()
