@@ -1,0 +1,40 @@
+"""A small convolutional network for images from 8 to some 32 pixels a side, without batch normalisation.
+
+Without it a prediction depends neither on the batch nor on the mode, which keeps attacks on it simple.
+"""
+
+from __future__ import annotations
+
+from torch import nn
+
+from advtransfer.toolkit.network import BlockNetwork, Normalise
+from advtransfer.types import Shape
+
+SMALLEST = 8
+
+
+def build(*, shape: Shape, outputs: int, width: int) -> BlockNetwork:
+    """Three blocks of one 3 x 3 convolution, the later two of stride 2, then global average pooling and a head.
+
+    Args:
+        shape: ``(C, H, W)`` of an input, H and W at least 8.
+        outputs: Logits.
+        width: Channels of the first block; the others have 2 and 4 times as many, so there are ``4 * width`` features.
+
+    Raises:
+        ValueError: The inputs are not images, or smaller.
+    """
+    if len(shape) != 3 or min(shape[1:]) < SMALLEST:
+        expected = f"(C, H, W) with at least {SMALLEST} x {SMALLEST} pixels"
+        raise ValueError(f"found inputs of shape {shape} for small_cnn; expected {expected}; give the data set a size")
+    pooled = nn.Sequential(_block(2 * width, 4 * width, stride=2), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    blocks = {
+        "block1": _block(shape[0], width, stride=1),
+        "block2": _block(width, 2 * width, stride=2),
+        "block3": pooled,
+    }
+    return BlockNetwork(blocks, nn.Linear(4 * width, outputs), Normalise([0.5], [0.5]))
+
+
+def _block(channels: int, width: int, *, stride: int) -> nn.Module:
+    return nn.Sequential(nn.Conv2d(channels, width, kernel_size=3, stride=stride, padding=1), nn.ReLU())
