@@ -1,0 +1,46 @@
+"""Clean accuracy, and the outcomes without attack that every attack builds on."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from advtransfer.toolkit.prediction import predict
+from advtransfer.types import Context, Given, Measurement, Outcome, Samples
+
+
+class CleanAccuracy:
+    """An evaluation: whether each test sample is classified correctly as it is."""
+
+    def measure(self, given: Given, *, context: Context) -> Measurement:
+        """Outcome metric ``accuracy``."""
+        return Measurement(outcomes={"accuracy": clean_outcomes(model_of(given), given.test, context=context)})
+
+
+def model_of(given: Given) -> nn.Module:
+    """The model handed over; a ValueError when there is none."""
+    if given.model is None:
+        raise ValueError("found no model; expected the transferred model; declare needs=('model',) on the factory")
+    return given.model
+
+
+def clean_outcomes(model: nn.Module, test: Samples, *, context: Context) -> Tensor:
+    """What becomes of each sample without an attack: ``(N,)`` uint8, robust (correct), wrong or unknown.
+
+    Raises:
+        ValueError: The model is in training mode, there are no samples, or a label is none of the model's classes.
+    """
+    logits, labels = predict(model, test, device=context.device)
+    _check_labels(labels, logits.shape[1])
+    outcomes = torch.where(logits.argmax(1) == labels, int(Outcome.ROBUST), int(Outcome.WRONG))
+    outcomes[~logits.isfinite().all(1)] = int(Outcome.UNKNOWN)
+    return outcomes.to(torch.uint8)
+
+
+def _check_labels(labels: Tensor, classes: int) -> None:
+    if labels.ndim != 1 or labels.dtype != torch.int64:
+        found = f"labels of shape {tuple(labels.shape)} and type {labels.dtype}"
+        raise ValueError(f"found {found}; expected one int64 class a sample, (N,); choose a task of classes")
+    if not ((labels >= 0) & (labels < classes)).all():
+        found = f"labels from {int(labels.min())} to {int(labels.max())}"
+        raise ValueError(f"found {found}; expected 0 to {classes - 1}, the model's classes; renumber the data set")

@@ -1,0 +1,238 @@
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from advtransfer.errors import Cancelled
+from advtransfer.testing.context import InMemoryContext
+from advtransfer.toolkit.prediction import predict
+from advtransfer.toolkit.samples import Arrays, Picked
+from advtransfer.toolkit.streams import generator, initialised
+from advtransfer.types import DataCard, Evaluation, Given, Measurement, Outcome, Samples
+from advtransfer_foolbox import clean_accuracy, fgsm, pgd
+
+SHAPE = (1, 6, 6)
+EVALUATIONS = [
+    clean_accuracy(),
+    fgsm(norm="linf", eps=0.1, random_start=True),
+    pgd(norm="linf", eps=0.1, steps=3, step_size=0.05),
+    pgd(norm="l2", eps=0.5, steps=3, step_size=0.2, restarts=2),
+]
+
+
+def conv(seed: int = 0) -> nn.Module:
+    def build() -> nn.Module:
+        first, second = nn.Conv2d(1, 8, 3, padding=1), nn.Conv2d(8, 8, 3, stride=2, padding=1)
+        return nn.Sequential(first, nn.BatchNorm2d(8), nn.ReLU(), second, nn.ReLU(), nn.Flatten(), nn.Linear(72, 4))
+
+    return initialised(build, generator("model", seed)).eval()
+
+
+def card(classes: int = 4, bounds: tuple[float, float] | None = (0.0, 1.0)) -> DataCard:
+    return DataCard(SHAPE, bounds, "classes", classes, tuple(map(str, range(classes))), "")
+
+
+def samples(count: int = 150, *, model: nn.Module | None = None, seed: int = 0) -> Arrays:
+    """Random images with the model's own classes, every seventh of them moved on by one."""
+    inputs = torch.rand((count, *SHAPE), generator=generator("images", seed))
+    made = Arrays(card=card(), inputs=inputs, labels=torch.zeros(count, dtype=torch.int64))
+    labels = predict(model or conv(), made, device=torch.device("cpu"))[0].argmax(1)
+    labels[::7] = (labels[::7] + 1) % 4
+    return Arrays(card=card(), inputs=inputs, labels=labels, keys=range(1000, 1000 + count))
+
+
+def measure(evaluation: Evaluation, test: Samples, model: nn.Module | None = None, *, seed: int = 0) -> Measurement:
+    return evaluation.measure(Given(test=test, model=model or conv()), context=InMemoryContext(seed))
+
+
+def global_random_states() -> tuple[object, ...]:
+    numbers = np.random.get_state(legacy=False)
+    return torch.get_rng_state().tolist(), random.getstate(), str(numbers["state"])
+
+
+def points(measured: Measurement) -> dict[int, bytes]:
+    """The examples' bytes by position."""
+    return {
+        int(position): point.numpy().tobytes()
+        for examples in measured.examples
+        for position, point in zip(examples.positions, examples.inputs, strict=True)
+    }
+
+
+@pytest.mark.parametrize("evaluation", EVALUATIONS)
+@pytest.mark.parametrize("shown", [range(149, -1, -1), range(40, 77), range(0, 150, 3)])
+def test_a_sample_has_one_outcome_and_one_example_in_any_order_and_in_any_company(
+    evaluation: Evaluation, shown: Sequence[int]
+) -> None:
+    whole, some = measure(evaluation, samples()), measure(evaluation, Picked(samples(), torch.tensor(shown)))
+    places = {position: place for place, position in enumerate(shown)}
+
+    for metric, outcomes in whole.outcomes.items():
+        assert outcomes[torch.tensor(shown)].tolist() == some.outcomes[metric].tolist()
+    assert {places[at]: point for at, point in points(whole).items() if at in places} == points(some)
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_more_restarts_never_find_less(norm: Literal["linf", "l2"]) -> None:
+    eps = {"linf": 0.05, "l2": 0.2}[norm]
+    counts = []
+    for restarts in (1, 2, 4):
+        evaluation = pgd(norm=norm, eps=eps, steps=1, step_size=eps / 2, restarts=restarts)
+        counts.append(measure(evaluation, samples(400)).outcomes[f"robust_accuracy@{eps:g}"] == Outcome.BROKEN)
+
+    assert counts[0].sum() < counts[1].sum() < counts[2].sum()
+    assert (counts[0] <= counts[1]).all()
+    assert (counts[1] <= counts[2]).all()
+
+
+def test_another_seed_draws_other_starts_and_the_same_seed_the_same() -> None:
+    runs = [
+        points(measure(pgd(norm="linf", eps=0.1, steps=2, step_size=0.01, seed=seed), samples())) for seed in (0, 0, 1)
+    ]
+
+    assert runs[0] == runs[1]
+    assert runs[0] != runs[2]
+
+
+def test_several_eps_measure_each_by_itself() -> None:
+    both = measure(pgd(norm="linf", eps=(0.02, 0.1), steps=3, step_size=0.02), samples()).outcomes
+    alone = measure(pgd(norm="linf", eps=0.1, steps=3, step_size=0.02), samples()).outcomes
+
+    assert {"clean_accuracy", "robust_accuracy@0.02", "robust_accuracy@0.1"} == set(both)
+    assert alone["robust_accuracy@0.1"].tolist() == both["robust_accuracy@0.1"].tolist()
+
+
+class Broken(nn.Module):
+    """A network that fails on images whose first pixel is above a half: its logits or its gradients are not numbers."""
+
+    def __init__(self, what: Literal["logits", "gradients"]) -> None:
+        super().__init__()
+        self.network, self.what = conv(), what
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        logits: Tensor = self.network(inputs)
+        bad = (inputs[:, 0, 0, 0] > 0.5)[:, None]
+        if self.what == "logits":
+            return logits.masked_fill(bad, torch.nan)
+        one = (~bad).float()
+        # both roots are exact, but that of 0 has an infinite derivative
+        return logits + (0 * inputs[:, 0, 0, :1] + one).sqrt() - one
+
+
+@pytest.mark.parametrize("evaluation", EVALUATIONS)
+def test_logits_that_are_not_numbers_are_unknown_and_nothing_else_changes(evaluation: Evaluation) -> None:
+    test = samples()
+    bad = test.inputs(torch.arange(150))[:, 0, 0, 0] > 0.6
+    good = test.inputs(torch.arange(150))[:, 0, 0, 0] < 0.4
+    sound, found = measure(evaluation, test), measure(evaluation, test, Broken("logits").eval())
+
+    for metric, outcomes in found.outcomes.items():
+        assert {Outcome.UNKNOWN} == set(outcomes[bad].tolist())
+        if metric in ("accuracy", "clean_accuracy", "robust_accuracy@0.1"):
+            assert sound.outcomes[metric][good].tolist() == outcomes[good].tolist()
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_an_attack_without_gradients_is_unfinished_so_nothing_counts_as_robust(norm: Literal["linf", "l2"]) -> None:
+    test = samples()
+    bad = test.inputs(torch.arange(150))[:, 0, 0, 0] > 0.6
+    evaluation = pgd(norm=norm, eps=0.05, steps=3, step_size=0.02)
+    found = measure(evaluation, test, Broken("gradients").eval()).outcomes
+
+    assert Outcome.ROBUST in found["clean_accuracy"][bad]
+    assert Outcome.ROBUST not in found["robust_accuracy@0.05"][bad]
+    assert Outcome.UNKNOWN in found["robust_accuracy@0.05"][bad]
+    assert Outcome.ROBUST in found["robust_accuracy@0.05"]
+
+
+@pytest.mark.parametrize("evaluation", EVALUATIONS)
+def test_weights_gradients_modes_and_global_random_state_are_left_as_found(evaluation: Evaluation) -> None:
+    model, test = conv(), samples()
+    parameters = dict(model.named_parameters())
+    parameters["0.weight"].requires_grad_(False)
+    parameters["3.weight"].grad = torch.ones_like(parameters["3.weight"])
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    states = global_random_states()
+    measure(evaluation, test, model)
+
+    assert states == global_random_states()
+    assert all(before[name].equal(tensor) for name, tensor in model.state_dict().items())
+    assert ["0.weight"] == [name for name, one in parameters.items() if not one.requires_grad]
+    assert ["3.weight"] == [name for name, one in parameters.items() if one.grad is not None]
+    assert torch.ones_like(parameters["3.weight"]).equal(parameters["3.weight"].grad)
+    assert not any(module.training for module in model.modules())
+
+
+@pytest.mark.parametrize("evaluation", EVALUATIONS)
+def test_a_model_in_training_mode_is_an_error(evaluation: Evaluation) -> None:
+    model = conv()
+    model.get_submodule("1").train()
+
+    with pytest.raises(ValueError, match="training mode; expected eval mode"):
+        measure(evaluation, samples(), model)
+
+
+@pytest.mark.parametrize("evaluation", EVALUATIONS)
+def test_no_model_is_an_error(evaluation: Evaluation) -> None:
+    with pytest.raises(ValueError, match="found no model"):
+        evaluation.measure(Given(test=samples()), context=InMemoryContext())
+
+
+@pytest.mark.parametrize("evaluation", EVALUATIONS)
+@pytest.mark.parametrize("label", [-1, 4])
+def test_a_label_that_is_no_class_is_an_error(evaluation: Evaluation, label: int) -> None:
+    test = Arrays(card=card(), inputs=torch.zeros(3, *SHAPE), labels=torch.tensor([0, label, 1]))
+
+    with pytest.raises(ValueError, match="expected 0 to 3, the model's classes"):
+        measure(evaluation, test)
+
+
+def test_labels_of_another_task_are_an_error() -> None:
+    test = Arrays(card=card(), inputs=torch.zeros(3, *SHAPE), labels=torch.zeros(3, 4))
+
+    with pytest.raises(ValueError, match="expected one int64 class a sample"):
+        measure(clean_accuracy(), test)
+
+
+@pytest.mark.parametrize("evaluation", EVALUATIONS[1:])
+@pytest.mark.parametrize("value", [-0.1, 1.1, float("nan")])
+def test_a_pixel_outside_the_box_is_an_error(evaluation: Evaluation, value: float) -> None:
+    inputs = torch.full((3, *SHAPE), 0.5)
+    inputs[1, 0, 2, 3] = value
+    test = Arrays(card=card(), inputs=inputs, labels=torch.zeros(3, dtype=torch.int64))
+
+    with pytest.raises(ValueError, match=r"found pixels from .* expected 0 to 1"):
+        measure(evaluation, test)
+
+
+@pytest.mark.parametrize("bounds", [None, (0.0, 255.0)])
+def test_images_of_other_bounds_are_an_error(bounds: tuple[float, float] | None) -> None:
+    test = Arrays(card=card(bounds=bounds), inputs=torch.zeros(3, *SHAPE), labels=torch.zeros(3, dtype=torch.int64))
+
+    with pytest.raises(ValueError, match="rescale the data set"):
+        measure(fgsm(norm="linf", eps=0.1), test)
+
+
+@pytest.mark.parametrize(("norm", "eps"), [("linf", 8.0), ("l2", 6.01)])
+def test_an_eps_beyond_the_box_is_an_error(norm: Literal["linf", "l2"], eps: float) -> None:
+    with pytest.raises(ValueError, match=f"found eps {eps}; expected 0 to [16] for {norm}"):
+        measure(pgd(norm=norm, eps=(0.1, eps), steps=1, step_size=0.1), samples())
+
+
+def test_progress_is_told_by_chunk_and_a_stop_is_heard() -> None:
+    context = InMemoryContext()
+    pgd(norm="linf", eps=0.1, steps=1, step_size=0.1, restarts=2).measure(
+        Given(test=samples(), model=conv()), context=context
+    )
+    stopping = InMemoryContext(cancel_after=2)
+
+    assert all(0 < told["done"] <= told["total"] == 300 for told in context.told)
+    assert len(context.told) >= 3
+    with pytest.raises(Cancelled):
+        fgsm(norm="linf", eps=0.1).measure(Given(test=samples(), model=conv()), context=stopping)
