@@ -1,0 +1,18 @@
+"""The cache: what was built once (sources, references, features, fits) is read by every trial, suite and worker.
+
+    <root>/artifacts/<line>/<id[:2]>/<id>/{data.safetensors, meta.json}   what was built, under its content id
+    <root>/saved/<line>/<id[:2]>/<id>                                     the checkpoint of a build not yet finished
+    <root>/leases/<line>/<id>                                             who is building it now
+    <root>/corrupt/<line>/                                                what no longer matches its sha256, set aside
+    <root>/runs/                                                          run folders known on this machine
+
+`line` names device type, threads and precision (``cpu-1-float32``): other sums, so other artifacts. Nothing here
+imports torch until tensors are read or written. POSIX only: the leases stand on ``flock``.
+"""
+
+from advtransfer.cache.artifact import Artifact
+from advtransfer.cache.lease import Lease
+from advtransfer.cache.store import Cache, default_root
+from advtransfer.cache.upkeep import Checked, Entry, Pruned
+
+__all__ = ["Artifact", "Cache", "Checked", "Entry", "Lease", "Pruned", "default_root"]

@@ -1,0 +1,153 @@
+"""Leases: a time-limited right to build one node, so that two workers never build the same thing at once.
+
+A lease is a file created with O_EXCL that names its owner; its mtime is the last renewal. It ends when it is
+released, when its owner on this host is dead, or when it was not renewed in time. Every change happens under one
+``flock`` of the folder, which the kernel drops with its holder: of many takers of a stale lease exactly one wins.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import logging
+import os
+import secrets
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from advtransfer.errors import Busy, CacheError
+from advtransfer.owner import Owner
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What a lease file says: who holds it, until when (unix seconds), and the token of this one acquisition."""
+
+    token: str
+    owner: Owner
+    until: float
+
+    def stands(self) -> bool:
+        """Whether the lease still binds others."""
+        return self.owner.alive() is not False and time.time() < self.until
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """A lease that this process holds; `hold` renews it in the background."""
+
+    path: Path
+    token: str
+    seconds: float
+
+    def renew(self) -> None:
+        """Prolong the lease by its length from now.
+
+        Raises:
+            CacheError: Somebody took it over, because it had not been renewed in time.
+        """
+        with _guarded(self.path.parent):
+            if not self._mine():
+                raise CacheError(
+                    f"found the lease {self.path.name!r} taken over; expected it to be held by this process"
+                )
+            os.utime(self.path)
+
+    def release(self) -> None:
+        """Give the lease back; nothing happens when somebody has taken it over."""
+        with _guarded(self.path.parent):
+            if self._mine():
+                self.path.unlink()
+
+    def _mine(self) -> bool:
+        claim = _read(self.path)
+        return claim is not None and claim.token == self.token
+
+
+@contextmanager
+def hold(path: Path, *, seconds: float) -> Iterator[Lease]:
+    """Hold the lease at `path`, renewed every third of `seconds`; raises Busy when somebody alive holds it."""
+    lease = acquire(path, seconds=seconds)
+    done = threading.Event()
+    keeper = threading.Thread(target=_keep, args=(lease, done), name=f"lease-{path.name[:8]}", daemon=True)
+    keeper.start()
+    try:
+        yield lease
+    finally:
+        done.set()
+        keeper.join()
+        lease.release()
+
+
+def acquire(path: Path, *, seconds: float) -> Lease:
+    """Take the lease at `path` once, or take it over from an owner who is dead or late; raises Busy otherwise."""
+    lease = Lease(path, secrets.token_hex(16), seconds)
+    with _guarded(path.parent):
+        claim = _read(path)
+        if claim is not None and claim.stands():
+            owner = claim.owner
+            raise Busy(
+                f"found node {path.name!r} being built by process {owner.pid} on {owner.host.split()[0]!r}; "
+                "expected nobody; the job is put back and tried again"
+            )
+        path.unlink(missing_ok=True)  # stale, or torn: its writer died under the guard
+        with path.open("x", encoding="utf-8") as file:
+            json.dump({"token": lease.token, "seconds": seconds, "owner": asdict(Owner.me())}, file)
+    return lease
+
+
+def held(path: Path) -> bool:
+    """Whether somebody alive holds the lease at `path`; one that is being written counts as held."""
+    claim = _read(path)
+    return path.exists() if claim is None else claim.stands()
+
+
+def sweep(folder: Path) -> list[Path]:
+    """Delete leases that bind nobody any more; returns what was deleted, sorted."""
+    if not folder.exists():
+        return []
+    with _guarded(folder):
+        claims = {path: _read(path) for path in sorted(folder.glob("[!.]*"))}
+        stale = [path for path, claim in claims.items() if claim is None or not claim.stands()]
+        for path in stale:
+            path.unlink(missing_ok=True)
+    return stale
+
+
+def _read(path: Path) -> Claim | None:
+    """The claim in a lease file; None when there is none, or when it was torn."""
+    with suppress(FileNotFoundError, ValueError, KeyError, TypeError), path.open(encoding="utf-8") as file:
+        said = json.load(file)
+        return Claim(said["token"], Owner(**said["owner"]), os.fstat(file.fileno()).st_mtime + said["seconds"])
+    return None
+
+
+@contextmanager
+def _guarded(folder: Path) -> Iterator[None]:
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder / ".guard", os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            fcntl.flock(descriptor, fcntl.LOCK_UN)  # closing is not enough: a forked child may share the descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _keep(lease: Lease, done: threading.Event) -> None:
+    while not done.wait(lease.seconds / 3):
+        try:
+            lease.renew()
+        except CacheError as lost:
+            logger.warning("%s; the result of both builders is the same, only time is lost", lost)
+            return
+        except OSError as error:
+            logger.warning("the lease %s could not be renewed: %s", lease.path.name, error)

@@ -1,0 +1,273 @@
+"""SIGKILL at any moment leaves no torn artifact, and what a dead process held is taken over by exactly one."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from advtransfer import files
+from advtransfer.cache import Cache
+from advtransfer.cache.lease import Lease, acquire
+from advtransfer.errors import Busy, CacheError
+from advtransfer.owner import Owner, started
+
+ID = "ab" * 32
+LINE = "cpu-1-float32"
+
+HEAD = f"""
+import sys, time
+from pathlib import Path
+from advtransfer.cache import Cache
+from advtransfer.errors import Busy
+cache = Cache(Path(sys.argv[1]), line={LINE!r})
+def ready(): print("ready", flush=True)
+"""
+BUILDERS = """
+import os, signal, torch
+tensors = {"x": torch.arange(60_000.0)}
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+def build(first):
+    for number in range(first, first + 10_000):
+        with cache.lease("ab" * 32):
+            cache.save("ab" * 32, tensors)
+            cache.put(f"{number:064x}", tensors, {"number": number})
+ready()
+for line in sys.stdin:
+    child = os.fork()  # torch is imported once for all builders
+    if child == 0:
+        build(int(line))
+    print(child, flush=True)
+"""
+HOLDER = """
+with cache.lease("ab" * 32):
+    ready()
+    time.sleep(60)
+"""
+RACER = """
+ready()
+for start in map(float, sys.stdin):
+    time.sleep(max(0.0, start - time.time()))
+    try:
+        with cache.lease("ab" * 32):
+            time.sleep(0.1)
+        print("won", flush=True)
+    except Busy:
+        print("busy", flush=True)
+"""
+
+
+@contextmanager
+def process(program: str, root: Path) -> Iterator[subprocess.Popen[str]]:
+    """A child that is ready; killed with SIGKILL when the context ends."""
+    command = [sys.executable, "-c", HEAD + program, str(root)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=environment) as child:
+        try:
+            assert "ready\n" == line_of(child)
+            yield child
+        finally:
+            child.kill()
+
+
+def line_of(child: subprocess.Popen[str]) -> str:
+    assert child.stdout is not None
+    return child.stdout.readline()
+
+
+def tell(child: subprocess.Popen[str], line: str) -> None:
+    assert child.stdin is not None
+    child.stdin.write(f"{line}\n")
+    child.stdin.flush()
+
+
+def gone(pid: int) -> None:
+    """Wait until a killed process has ended."""
+    deadline = time.time() + 10
+    while started(pid) is not None and time.time() < deadline:
+        time.sleep(0.002)
+
+
+def stale_lease(root: Path) -> Path:
+    """A lease whose owner, of this host, is dead."""
+    path = root / "leases" / LINE / ID
+    lease = acquire(path, seconds=300)
+    said = json.loads(path.read_text())
+    said["owner"] |= {"pid": 2**22 + 1}  # above the largest pid of Linux
+    path.write_text(json.dumps(said))
+    assert lease.path == path
+    return path
+
+
+def test_a_builder_killed_at_random_moments_leaves_whole_artifacts_only(tmp_path: Path) -> None:
+    cache = Cache(tmp_path, line=LINE)
+    moments = random.Random(0)
+    kinds: Counter[str] = Counter()
+    with process(BUILDERS, tmp_path) as builders:
+        for kill in range(20):
+            tell(builders, str(kill * 10_000))
+            builder = int(line_of(builders))
+            time.sleep(moments.uniform(0.0, 0.05))
+            os.kill(builder, signal.SIGKILL)
+            gone(builder)
+
+            with cache.lease(ID):
+                kinds.update("torn" if checked.reason else "whole" for checked in cache.verify())
+            assert [] == list(tmp_path.rglob("*.tmp"))
+
+    assert 0 == kinds["torn"]
+    assert 20 < kinds["whole"]
+
+
+def test_a_lease_binds_while_its_owner_lives_and_is_taken_over_when_it_is_killed(tmp_path: Path) -> None:
+    cache = Cache(tmp_path, line=LINE)
+    with process(HOLDER, tmp_path) as holder:
+        with pytest.raises(Busy, match=f"being built by process {holder.pid}"), cache.lease(ID):
+            pass
+
+        holder.kill()  # not waited for: a zombie holds nothing
+        gone(holder.pid)
+        with cache.lease(ID):
+            assert (tmp_path / "leases" / LINE / ID).exists()
+
+    assert not (tmp_path / "leases" / LINE / ID).exists()
+
+
+def test_of_two_processes_racing_for_a_lease_exactly_one_wins_each_time(tmp_path: Path) -> None:
+    rounds = []
+    with process(RACER, tmp_path) as one, process(RACER, tmp_path) as other:
+        for number in range(8):
+            if number % 2:
+                stale_lease(tmp_path)
+            start = time.time() + 0.03
+            for racer in (one, other):
+                tell(racer, str(start))
+            rounds.append(sorted(line_of(racer) for racer in (one, other)))
+
+    assert [["busy\n", "won\n"]] * 8 == rounds
+
+
+def test_of_many_takers_of_a_stale_lease_exactly_one_wins(tmp_path: Path) -> None:
+    def take(path: Path) -> Lease | None:
+        try:
+            return acquire(path, seconds=300)
+        except Busy:
+            return None
+
+    with ThreadPoolExecutor(8) as pool:
+        for _ in range(20):
+            path = stale_lease(tmp_path)
+            won = [lease for lease in pool.map(take, [path] * 8) if lease]
+
+            assert 1 == len(won)
+            won[0].release()
+
+
+def test_a_lease_of_another_host_binds_until_it_was_not_renewed_in_time(tmp_path: Path) -> None:
+    path = stale_lease(tmp_path)
+    said = json.loads(path.read_text())
+    said["owner"] |= {"host": "elsewhere"}
+    path.write_text(json.dumps(said))
+    cache = Cache(tmp_path, line=LINE)
+    with pytest.raises(Busy, match="'elsewhere'"), cache.lease(ID):
+        pass
+
+    late = time.time() - 301
+    os.utime(path, (late, late))
+    with cache.lease(ID):
+        assert "elsewhere" not in path.read_text()
+
+
+def test_a_torn_lease_file_binds_nobody(tmp_path: Path) -> None:
+    path = stale_lease(tmp_path)
+    path.write_text('{"token": "ab')
+
+    with Cache(tmp_path, line=LINE).lease(ID):
+        assert "owner" in json.loads(path.read_text())
+
+
+def test_a_short_lease_is_renewed_while_it_is_held(tmp_path: Path) -> None:
+    cache = Cache(tmp_path, line=LINE)
+
+    with cache.lease(ID, seconds=0.3):
+        time.sleep(0.5)
+        with pytest.raises(Busy), cache.lease(ID):
+            pass
+
+
+def test_the_one_who_lost_a_lease_is_told_and_does_not_release_the_new_one(tmp_path: Path) -> None:
+    path = tmp_path / "leases" / LINE / ID
+    slow = acquire(path, seconds=0.0)
+    quick = acquire(path, seconds=300.0)
+
+    with pytest.raises(CacheError, match="taken over"):
+        slow.renew()
+    slow.release()
+    assert path.exists()
+    quick.release()
+    assert not path.exists()
+
+
+def test_a_lease_that_is_lost_while_it_is_held_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "leases" / LINE / ID
+
+    with Cache(tmp_path, line=LINE).lease(ID, seconds=0.15):
+        path.write_text(path.read_text().replace('"token": "', '"token": "other'))
+        time.sleep(0.1)
+
+    assert "taken over" in caplog.text
+    assert path.exists()
+
+
+def test_a_lease_is_given_back_when_the_build_fails(tmp_path: Path) -> None:
+    cache = Cache(tmp_path, line=LINE)
+    with pytest.raises(ZeroDivisionError), cache.lease(ID):
+        _ = 1 / 0
+
+    with cache.lease(ID):
+        pass
+
+
+def test_leftovers_are_swept_only_when_their_writer_is_gone(tmp_path: Path) -> None:
+    cache = Cache(tmp_path, line=LINE)
+    artifact = cache.put(ID, {"x": torch.zeros(1)}, {})
+    mine = files.beside(artifact.path)
+    mine.mkdir()
+    host, (pid, tag) = mine.name.split(".")[2].split("-")[0], mine.name.split(".")[2].split("-")[1:]
+    dead = mine.with_name(mine.name.replace(f"-{pid}-", f"-{2**22 + 1}-"))
+    reused = mine.with_name(mine.name.replace(tag, "0" * 12))
+    elsewhere = mine.with_name(mine.name.replace(host, "0" * 12))
+    ancient = mine.with_name(mine.name.replace(host, "1" * 12))
+    for path in (dead, reused, elsewhere, ancient):
+        path.mkdir()
+        (path / "data.safetensors").write_bytes(b"torn")
+    os.utime(ancient, (0, 0))
+    stale_lease(tmp_path)
+
+    cache.prune(10**9)
+
+    assert [False, False, True, False, True] == [path.exists() for path in (dead, reused, elsewhere, ancient, mine)]
+    assert not (tmp_path / "leases" / LINE / ID).exists()
+    assert cache.get(ID) is not None
+
+
+def test_an_owner_is_known_by_more_than_its_pid() -> None:
+    me = Owner.me()
+
+    assert me.alive() is True
+    assert replace(me, start="another boot 1").alive() is False
+    assert replace(me, host="elsewhere").alive() is None
