@@ -1,0 +1,127 @@
+"""Reads ``leaderboard``: names in it are checked, and brought to the labels that results are shown under."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from advtransfer.suite import expect
+from advtransfer.suite.marked import Marked
+from advtransfer.suite.problems import Problems, did_you_mean
+from advtransfer.suite.selection import AXES, Grid
+from advtransfer.suite.suite import Cell, Leaderboard
+from advtransfer.types import Json
+
+KEYS = ("baseline", "rank_by", "columns", "figures", "questions")
+FIGURES = ("accuracy_vs_n",)
+FIGURE = ("kind", "metric")
+QUESTION = ("predictor", "outcome", "across", "given")
+_METRIC = re.compile(r"(?P<name>[A-Za-z]\w*)(?P<at>(@\d+(\.\d+)?(e-?\d+|/(?=[0.]*[1-9])\d+(\.\d+)?)?){0,2})")
+
+
+@dataclass(frozen=True, slots=True)
+class BoardReader:
+    """Reads one suite's ``leaderboard`` against its grid and its sources."""
+
+    grid: Grid
+    sources: tuple[Cell, ...]
+    problems: Problems
+
+    def read(self, value: Marked) -> Leaderboard:
+        """The settings; a name that no part of the suite has is a problem."""
+        said = expect.closed(value, KEYS, of="`leaderboard`", problems=self.problems)
+        columns = [self._metric(one) for one in self._listed(said, "columns")]
+        return Leaderboard(
+            baseline=self._baseline(said["baseline"]) if "baseline" in said else None,
+            rank_by=self._metric(said["rank_by"]) if "rank_by" in said else None,
+            columns=tuple(one for one in columns if one is not None),
+            figures=tuple(self._figure(one) for one in self._listed(said, "figures")),
+            questions=tuple(self._question(one) for one in self._listed(said, "questions")),
+        )
+
+    def _listed(self, said: Mapping[str, Marked], name: str) -> tuple[Marked, ...]:
+        if name not in said or said[name].value == ():
+            return ()
+        return expect.listed(said[name], expected=f"a list of {name}", problems=self.problems)
+
+    def _baseline(self, value: Marked) -> str | Mapping[Literal["transfer"], str] | None:
+        if isinstance(value.value, Mapping):
+            said = expect.closed(value, ("transfer",), of="`baseline`", problems=self.problems)
+            label = self._label("transfer", said["transfer"]) if "transfer" in said else None
+            return None if label is None else {"transfer": label}
+        labels = self._labels("source", value)
+        rows = {cell.row for cell in self.sources if cell.label in labels}
+        return self._only_one(rows, value, "row of sources")
+
+    def _label(self, axis: str, value: Marked) -> str | None:
+        return self._only_one(self._labels(axis, value), value, axis)
+
+    def _labels(self, axis: str, value: Marked) -> set[str]:
+        """What a name, which is no glob here, stands for."""
+        names = self.grid.axes[axis].names
+        labels = names.get(value.value, frozenset()) if isinstance(value.value, str) else frozenset()
+        if not (isinstance(value.value, str) and (value.value in names or self.grid.axes[axis].hides(value.value))):
+            next_step = did_you_mean(value.value, map(str, names), otherwise="correct the name")
+            expected = f"a {axis}: {', '.join(map(str, names))}"
+            expect.wrong(value, expected=expected, next_step=next_step, problems=self.problems)
+        return {str(label) for label in labels}
+
+    def _only_one(self, found: set[str], value: Marked, what: str) -> str | None:
+        if len(found) > 1:
+            next_step = f"name one of {', '.join(sorted(found))}"
+            expect.wrong(value, expected=f"the name of one {what}", next_step=next_step, problems=self.problems)
+        return next(iter(found)) if len(found) == 1 else None
+
+    def _metric(self, value: Marked) -> str | None:
+        """``evaluation.metric[@eps][@epoch]`` under the evaluation's label, numbers as records write them."""
+        axis = self.grid.axes["evaluation"]
+        text = value.value if isinstance(value.value, str) else ""
+        owners = [name for name in axis.names if isinstance(name, str) and text.startswith(f"{name}.")]
+        owner = max(owners, key=len, default=text.partition(".")[0])
+        shape = _METRIC.fullmatch(text[len(owner) + 1 :])
+        if shape is None or not (owners or axis.hides(owner)):
+            others = [str(name) for name in axis.names if name != owner]
+            near = did_you_mean(owner, others, otherwise="write for example clean.accuracy")
+            expected = f"evaluation.metric[@eps][@epoch], where the evaluation is {' or '.join(map(str, axis.names))}"
+            expect.wrong(value, expected=expected, next_step=near, problems=self.problems)
+            return None
+        label = self._label("evaluation", Marked(owner, value.mark)) if owners else None
+        numbers = (f"@{_number(one):g}" for one in shape["at"].split("@")[1:])
+        return None if label is None else f"{label}.{shape['name']}{''.join(numbers)}"
+
+    def _figure(self, value: Marked) -> Mapping[str, Json]:
+        said = expect.closed(value, FIGURE, of="a figure", problems=self.problems)
+        self._require(value, said, FIGURE)
+        if "kind" in said:
+            self._choice(said["kind"], FIGURES, "a kind of figure")
+        return {
+            "kind": said["kind"].plain() if "kind" in said else None,
+            "metric": self._metric(said["metric"]) if "metric" in said else None,
+        }
+
+    def _question(self, value: Marked) -> Mapping[str, Json]:
+        said = expect.closed(value, QUESTION, of="a question", problems=self.problems)
+        self._require(value, said, QUESTION[:3])
+        if "across" in said:
+            self._choice(said["across"], AXES, "an axis")
+        if "given" in said:
+            self.grid.selection(said["given"], problems=self.problems)
+        metrics = ("predictor", "outcome")
+        return {name: self._metric(one) if name in metrics else one.plain() for name, one in said.items()}
+
+    def _require(self, value: Marked, said: Mapping[str, Marked], names: tuple[str, ...]) -> None:
+        for name in names:
+            if name not in said and isinstance(value.value, Mapping):
+                self.problems.add(value.mark, found=f"no {name!r}", expected=", ".join(names), next_step="add it")
+
+    def _choice(self, value: Marked, known: tuple[str, ...], what: str) -> None:
+        if value.value not in known:
+            next_step = did_you_mean(value.value, known, otherwise="correct it")
+            expect.wrong(value, expected=f"{what}: {', '.join(known)}", next_step=next_step, problems=self.problems)
+
+
+def _number(text: str) -> float:
+    above, _, below = text.partition("/")
+    return float(above) / float(below or 1)

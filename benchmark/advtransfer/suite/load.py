@@ -1,0 +1,136 @@
+"""From the name of a suite to the checked `Suite`: every problem at once, or all of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from advtransfer.errors import BadInput, Problem
+from advtransfer.host import Host
+from advtransfer.suite import expect
+from advtransfer.suite.board import BoardReader
+from advtransfer.suite.entries import Entries
+from advtransfer.suite.inherit import inherited
+from advtransfer.suite.marked import Marked
+from advtransfer.suite.names import check_names
+from advtransfer.suite.problems import Problems, did_you_mean
+from advtransfer.suite.sections import ADAPTERS, EVALUATIONS, FORMAT, NAMED, SECTIONS, SOURCES, TOP, TRANSFERS
+from advtransfer.suite.selection import Axis, Grid, Selection
+from advtransfer.suite.shipped import shipped
+from advtransfer.suite.suite import Cell, Leaderboard, Subset, Suite
+from advtransfer.suite.targets import target
+from advtransfer.suite.written import written
+
+
+def load(name: str, host: Host) -> Suite:
+    """The suite in a file, or a shipped one by its name; only the plugins that it names are imported.
+
+    Raises:
+        BadInput: There is no such suite, or it has mistakes; holds all of them, in the order of the file.
+    """
+    path, file = find(name)
+    problems = Problems(file)
+    top, text = inherited(path, file=file, problems=problems)
+    suite = _suite(path, top, text, host=host, problems=problems)
+    problems.check()
+    return suite
+
+
+def find(name: str) -> tuple[Path, str]:
+    """The file of a suite, and what messages call it: the path as given, or where the shipped suite lies."""
+    known = shipped()
+    if Path(name).is_file():
+        return Path(name), name
+    if name in known:
+        return known[name], str(known[name])
+    place = Path(name).absolute()
+    next_step = did_you_mean(name, [*known, *map(str, Path(name).parent.glob("*.yaml"))], otherwise="correct the path")
+    found = f"no suite {name!r} (neither the file {place} nor shipped)"
+    raise BadInput([Problem(found, f"a suite file, or a shipped suite: {', '.join(known)}", next_step)])
+
+
+def _suite(path: Path, top: Marked, text: str | None, *, host: Host, problems: Problems) -> Suite:
+    """The suite, as far as it has no mistakes."""
+    said = expect.known(top.value if isinstance(top.value, Mapping) else {}, TOP, of="a suite", problems=problems)
+    said = {name: one for name, one in said.items() if one.value is not None}
+    sections = {name: _section(said, name, problems) for name in NAMED}
+    entries = Entries(sections, host=host, problems=problems)
+    targets = [target(key, one, entries=entries, problems=problems) for key, one in sections["targets"].items()]
+    grid = _grid(sections["targets"], [subsets for _, subsets in targets], entries)
+    cells = {section.name: entries.finished(section, grid) for section in SECTIONS}
+    _check_whole(top, said, sections, cells["transfers"], problems)
+    return Suite(
+        name=path.stem,
+        title=_head(said, path.stem, problems),
+        path=path,
+        text=f"# {path.name}, with what it extends filled in.\n{written(top)}" if text is None else text,
+        targets=tuple(one for one, _ in targets if one),
+        exclude=_exclude(said, grid, problems),
+        leaderboard=_leaderboard(said, grid, cells["sources"], problems),
+        **cells,
+    )
+
+
+def _section(said: Mapping[str, Marked], name: str, problems: Problems) -> Mapping[str, Marked]:
+    if name not in said:
+        return {}
+    entries = expect.mapping(said[name], expected=f"`{name}`: a mapping of names to entries", problems=problems)
+    if name != "defaults":
+        check_names(entries, problems=problems)
+    return entries
+
+
+def _grid(keys: Iterable[str], drawn: Sequence[Sequence[Subset]], entries: Entries) -> Grid:
+    """The axes of the suite; the subsets of a target that has none for its mistakes are not known."""
+    subsets = [subset for some in drawn for subset in some]
+    complete = all(drawn)
+    return Grid(
+        {
+            "source": entries.axis(SOURCES),
+            "adapter": entries.axis(ADAPTERS),
+            "target": Axis.of_values(keys),
+            "n": Axis.of_values([subset.n for subset in subsets], complete=complete),
+            "seed": Axis.of_values([subset.seed for subset in subsets], complete=complete),
+            "transfer": entries.axis(TRANSFERS),
+            "evaluation": entries.axis(EVALUATIONS),
+        }
+    )
+
+
+def _head(said: Mapping[str, Marked], name: str, problems: Problems) -> str:
+    """The title; the version is checked on the way."""
+    version = said.get("version")
+    if version is not None and (version.value != FORMAT or isinstance(version.value, bool)):
+        next_step = "write `version: 1`; a later version needs a later advtransfer"
+        expect.wrong(version, expected=str(FORMAT), next_step=next_step, problems=problems)
+    return (expect.text(said["title"], expected="a text", problems=problems) if "title" in said else None) or name
+
+
+def _exclude(said: Mapping[str, Marked], grid: Grid, problems: Problems) -> tuple[Selection, ...]:
+    listed = said.get("exclude")
+    if listed is None or listed.value == ():
+        return ()
+    items = expect.listed(listed, expected="a list of selections", problems=problems)
+    return tuple(grid.selection(one, problems=problems) for one in items)
+
+
+def _leaderboard(said: Mapping[str, Marked], grid: Grid, sources: tuple[Cell, ...], problems: Problems) -> Leaderboard:
+    return BoardReader(grid, sources, problems).read(said["leaderboard"]) if "leaderboard" in said else Leaderboard()
+
+
+def _check_whole(
+    top: Marked,
+    said: Mapping[str, Marked],
+    sections: Mapping[str, Mapping[str, Marked]],
+    transfers: Sequence[Cell],
+    problems: Problems,
+) -> None:
+    """Note what keeps a suite from running anything at all."""
+    for name in ("targets", "transfers", "evaluations"):
+        if not sections[name]:
+            mark = said[name].name_mark if name in said else top.mark
+            problems.add(mark, found=f"no {name}", expected="at least one", next_step=f"add an entry to `{name}`")
+    for key in dict.fromkeys(cell.key for cell in transfers if "source" in cell.facts.needs):
+        if not sections["sources"]:
+            found, mark = f"the transfer {key!r}, which needs a source", sections["transfers"][key].name_mark
+            problems.add(mark, found=found, expected="a source", next_step="add an entry to `sources`")

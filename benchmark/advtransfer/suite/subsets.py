@@ -1,0 +1,91 @@
+"""Which subsets of a target's labelled images are drawn: how many, with which seeds, by which rule."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+from advtransfer.suite import expect
+from advtransfer.suite.marked import Marked
+from advtransfer.suite.problems import Problems, did_you_mean
+from advtransfer.suite.suite import Subset
+from advtransfer.suite.sweep import distinct
+
+UNIFORM = "uniform"
+UTRERA2021 = "utrera2021"  # Utrera et al., "Adversarially-Trained Deep Nets Transfer Better", ICLR 2021
+RULES = (UNIFORM, UTRERA2021)
+DRAWN = ("n", "seeds", "validation")
+
+
+def subsets(target: Marked, said: Mapping[str, Marked], problems: Problems) -> tuple[Subset, ...]:
+    """Every draw that a target asks for, in the order written; a pair of n and seed stands for one draw only."""
+    listed = said.get("subsets")
+    if listed is None:
+        return _distinct(said.get("n", target), _drawn(target, said, problems), problems)
+    for name in DRAWN:
+        if name in said:
+            expected = "`subsets`, or n, seeds and validation, not both"
+            problems.add(said[name].name_mark, found=f"{name!r}", expected=expected, next_step="remove one of the two")
+    items = expect.listed(listed, expected="a list of {n, seeds, validation}", problems=problems)
+    draws = [_drawn(item, expect.closed(item, DRAWN, of="a subset", problems=problems), problems) for item in items]
+    return _distinct(listed, [draw for some in draws for draw in some], problems)
+
+
+def _drawn(item: Marked, said: Mapping[str, Marked], problems: Problems) -> list[Subset]:
+    sizes = _sizes(item, said.get("n"), problems)
+    seeds, rule = _seeds(said["seeds"], problems) if "seeds" in said else ((0,), UNIFORM)
+    share = _share(said["validation"], problems) if "validation" in said else 0.0
+    return [Subset(n, seed, share, rule) for n in sizes for seed in seeds]
+
+
+def _sizes(item: Marked, n: Marked | None, problems: Problems) -> list[int | Literal["all"]]:
+    if n is None:
+        if isinstance(item.value, Mapping):
+            next_step = "add for example `n: [20, 100, all]`"
+            problems.add(item.name_mark, found="no `n`", expected="counts of labelled images", next_step=next_step)
+        return []
+    several = expect.listed(n, expected="counts", problems=problems) if isinstance(n.value, tuple) else (n,)
+    counts = [expect.count_or_all(one, of="labelled images", problems=problems) for one in several]
+    return [count for count in counts if count is not None]
+
+
+def _seeds(seeds: Marked, problems: Problems) -> tuple[tuple[int, ...], str]:
+    """The seeds that a count, a list, or ``{rule, count}`` says, and the rule that draws with them."""
+    if isinstance(seeds.value, Mapping):
+        return _ruled(seeds, problems)
+    if isinstance(seeds.value, tuple):
+        listed = distinct(expect.listed(seeds, expected="seeds", problems=problems), of="`seeds`", problems=problems)
+        numbers = [expect.integer(one, at_least=0, expected="a seed from 0", problems=problems) for one in listed]
+        return tuple(one for one in numbers if one is not None), UNIFORM
+    expected = "a count above 0, a list of seeds, or {rule, count}"
+    return tuple(range(expect.integer(seeds, at_least=1, expected=expected, problems=problems) or 0)), UNIFORM
+
+
+def _ruled(seeds: Marked, problems: Problems) -> tuple[tuple[int, ...], str]:
+    said = expect.closed(seeds, ("rule", "count"), of="`seeds`", problems=problems)
+    rule, count = said.get("rule", seeds), said.get("count", seeds)
+    if rule.value not in RULES:
+        next_step = did_you_mean(rule.value, RULES, otherwise="write one of them")
+        expect.wrong(rule, expected=f"`rule`: {' or '.join(RULES)}", next_step=next_step, problems=problems)
+    number = expect.integer(count, at_least=1, expected="`count`: a number above 0", problems=problems) or 0
+    # S_k = 20000000 + 100000 k are the seeds of the paper's released code.
+    first, step = (20_000_000, 100_000) if rule.value == UTRERA2021 else (0, 1)
+    return tuple(first + step * k for k in range(number)), str(rule.value)
+
+
+def _share(value: Marked, problems: Problems) -> float:
+    share = value.value
+    if isinstance(share, int | float) and not isinstance(share, bool) and 0 <= share < 1:
+        return float(share)
+    expect.wrong(value, expected="a share of n from 0 to below 1", next_step="correct it", problems=problems)
+    return 0.0
+
+
+def _distinct(where: Marked, draws: list[Subset], problems: Problems) -> tuple[Subset, ...]:
+    kept: dict[tuple[int | str, int], Subset] = {}
+    for draw in draws:
+        if (draw.n, draw.seed) in kept:
+            found = f"n {draw.n} with seed {draw.seed} again"
+            problems.add(where.mark, found=found, expected="each pair of n and seed once", next_step="remove one")
+        kept.setdefault((draw.n, draw.seed), draw)
+    return tuple(kept.values())

@@ -1,0 +1,77 @@
+"""What a suite file says, as plain frozen data: the cells on each axis, what is left out, how the page looks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from advtransfer.node import Node
+from advtransfer.suite.selection import Selection
+from advtransfer.types import Facts, Json
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One value on an axis: an entry, or one point of its sweep, or one replicate of it.
+
+    `key` is the entry's name, `label` this cell's own; replicates, which differ in their seed only, share a `row`.
+    """
+
+    key: str
+    label: str
+    row: str
+    replicate: int | None
+    node: Node
+    only: Selection | None
+    facts: Facts
+
+
+class Subset(NamedTuple):
+    """A draw of the target's labelled images: `n` labels seen in all, `validation` the share of them held back."""
+
+    n: int | Literal["all"]
+    seed: int
+    validation: float
+    rule: str
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A task carried to: its data, the subsets drawn from it in order, its test images (None: all), its f_T."""
+
+    key: str
+    data: Cell
+    subsets: tuple[Subset, ...]
+    test: int | None
+    references: tuple[Cell, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Leaderboard:
+    """How results are shown: `baseline` is a source's row, or the label of a transfer."""
+
+    baseline: str | Mapping[Literal["transfer"], str] | None = None
+    rank_by: str | None = None
+    columns: tuple[str, ...] = ()
+    figures: tuple[Mapping[str, Json], ...] = ()
+    questions: tuple[Mapping[str, Json], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Suite:
+    """A suite, checked: `text` is what is stored beside its results, with `extends` resolved."""
+
+    name: str
+    title: str
+    path: Path
+    text: str
+    datasets: tuple[Cell, ...] = ()
+    sources: tuple[Cell, ...] = ()
+    adapters: tuple[Cell, ...] = ()
+    targets: tuple[Target, ...] = ()
+    transfers: tuple[Cell, ...] = ()
+    evaluations: tuple[Cell, ...] = ()
+    exclude: tuple[Selection, ...] = ()
+    leaderboard: Leaderboard = field(default_factory=Leaderboard)

@@ -1,0 +1,30 @@
+"""Reads a target: its data, the subsets drawn from it, the test images, and what it is compared with."""
+
+from __future__ import annotations
+
+from advtransfer.suite import expect
+from advtransfer.suite.entries import Entries
+from advtransfer.suite.marked import Marked
+from advtransfer.suite.problems import Problems
+from advtransfer.suite.subsets import DRAWN, subsets
+from advtransfer.suite.suite import Subset, Target
+
+KEYS = ("data", *DRAWN, "subsets", "test", "reference")
+
+
+def target(
+    key: str, value: Marked, *, entries: Entries, problems: Problems
+) -> tuple[Target | None, tuple[Subset, ...]]:
+    """The target that an entry of ``targets`` says, or None and problems; and its subsets, as far as they are known."""
+    before = problems.noted
+    said = expect.closed(value, KEYS, of="a target", problems=problems)
+    if "data" not in said and value.value is not None:
+        expected, next_step = "a data set: the name of an entry, or an entry in place", "add `data: NAME`"
+        problems.add(value.name_mark, found="no `data`", expected=expected, next_step=next_step)
+    data = entries.one("dataset", said["data"], key=f"{key}.data") if "data" in said else None
+    draws = subsets(value, said, problems)
+    test = expect.count_or_all(said["test"], of="test images", problems=problems) if "test" in said else "all"
+    references = entries.references(said["reference"], key=f"{key}.reference") if "reference" in said else ()
+    if data is None or problems.noted > before:
+        return None, draws
+    return Target(key, data, draws, None if test == "all" else test, references), draws

@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from advtransfer.suite import Leaderboard, Suite
+
+GRID = {
+    "sources": """\
+natural: {use: toy/trained, data: low, seeds: 2, label: Natural}
+linf: {use: toy/trained, data: low, sweep: {adversary.eps: [0.1, 0.2]}}""",
+    "transfers": "probe: {use: toy/probe, label: Linear probe}",
+    "evaluations": """\
+clean: {use: toy/accuracy}
+pgd: {use: toy/pgd, eps: 0.1, label: PGD}
+swept: {use: toy/pgd, sweep: {eps: [0.25, 0.5]}}""",
+}
+
+
+@pytest.fixture
+def board(suite: Callable[..., Suite]) -> Callable[[str], Leaderboard]:
+    def board(text: str) -> Leaderboard:
+        return suite(**GRID, leaderboard=text).leaderboard
+
+    return board
+
+
+def test_no_leaderboard_is_an_empty_one(suite: Callable[..., Suite]) -> None:
+    assert suite().leaderboard == Leaderboard(None, None, (), (), ())
+
+
+@pytest.mark.parametrize("name", ["natural", "Natural", "'Natural[seed=0]'"])
+def test_a_baseline_is_the_row_of_the_source_that_is_named(board: Callable[[str], Leaderboard], name: str) -> None:
+    assert board(f"baseline: {name}").baseline == "Natural"
+
+
+@pytest.mark.parametrize("name", ["probe", "Linear probe"])
+def test_a_baseline_may_be_a_transfer(board: Callable[[str], Leaderboard], name: str) -> None:
+    assert board(f"baseline: {{transfer: {name}}}").baseline == {"transfer": "Linear probe"}
+
+
+@pytest.mark.parametrize(
+    ("column", "shown"),
+    [
+        ("clean.accuracy", "clean.accuracy"),
+        ("pgd.robust_accuracy", "PGD.robust_accuracy"),
+        ("PGD.robust_accuracy@0.10", "PGD.robust_accuracy@0.1"),
+        ("pgd.robust_accuracy@8/255", "PGD.robust_accuracy@0.0313725"),
+        ("pgd.robust_accuracy@0.5/255", "PGD.robust_accuracy@0.00196078"),
+        ("pgd.robust_accuracy@1e-3@11", "PGD.robust_accuracy@0.001@11"),
+        ("swept[eps=0.5].robust_accuracy", "swept[eps=0.5].robust_accuracy"),
+    ],
+)
+def test_a_column_is_brought_to_the_evaluations_label(
+    board: Callable[[str], Leaderboard], column: str, shown: str
+) -> None:
+    found = board(f"columns: ['{column}']\nrank_by: '{column}'")
+
+    assert (found.columns, found.rank_by) == ((shown,), shown)
+
+
+def test_figures_and_questions_are_kept_as_data(board: Callable[[str], Leaderboard]) -> None:
+    found = board(
+        "figures: [{kind: accuracy_vs_n, metric: clean.accuracy}]\n"
+        "questions: [{predictor: pgd.alpha, outcome: clean.accuracy, across: source, given: {n: 20}}]"
+    )
+
+    assert found.figures == ({"kind": "accuracy_vs_n", "metric": "clean.accuracy"},)
+    assert found.questions == (
+        {"predictor": "PGD.alpha", "outcome": "clean.accuracy", "across": "source", "given": {"n": 20}},
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("baseline: natrual", "found 'natrual'; expected a source: natural, linf, Natural,"),
+        ("baseline: nat*", "found 'nat*'; expected a source"),
+        (
+            "baseline: linf",
+            "found 'linf'; expected the name of one row of sources; name one of linf[adversary",
+        ),
+        ("baseline: {transfer: prob}", "found 'prob'; expected a transfer: probe, Linear probe"),
+        ("baseline: {source: natural}", "found the unknown name 'source' in `baseline`"),
+        ("baseline: 3", "found 3; expected a source"),
+        ("rank_by: clena.accuracy", "found 'clena.accuracy'; expected evaluation.metric[@eps][@epoch]"),
+        ("rank_by: clean", "found 'clean'; expected evaluation.metric[@eps][@epoch]"),
+        ("rank_by: clean.accuracy@", "found 'clean.accuracy@'; expected evaluation.metric[@eps][@epoch]"),
+        ("rank_by: clean.accuracy@1@2@3", "expected evaluation.metric[@eps][@epoch]"),
+        ("rank_by: clean.accuracy@8/0", "expected evaluation.metric[@eps][@epoch]"),
+        ("rank_by: swept.robust_accuracy", "expected the name of one evaluation; name one of swept[eps=0.25], swept"),
+        ("columns: clean.accuracy", "found 'clean.accuracy'; expected a list of columns"),
+        ("columns: [3]", "found 3; expected evaluation.metric[@eps][@epoch]"),
+        ("figures: [{kind: pie, metric: clean.accuracy}]", "found 'pie'; expected a kind of figure: accuracy_vs_n"),
+        ("figures: [{kind: accuracy_vs_n}]", "found no 'metric'; expected kind, metric"),
+        ("questions: [{predictor: clean.accuracy, across: source}]", "found no 'outcome'"),
+        (
+            "questions: [{predictor: clean.accuracy, outcome: clean.accuracy, across: sources}]",
+            "found 'sources'; expected an axis: source, adapter, target",
+        ),
+        (
+            "questions: [{predictor: clean.accuracy, outcome: clean.accuracy, across: source, given: {n: 3}}]",
+            "found 3, which matches no n",
+        ),
+        ("rankby: clean.accuracy", "found the unknown name 'rankby' in `leaderboard`"),
+    ],
+)
+def test_a_name_that_the_suite_has_not_is_a_problem(mistakes: Callable[..., list[str]], text: str, found: str) -> None:
+    (problem,) = mistakes(**GRID, leaderboard=text)
+
+    assert found in problem

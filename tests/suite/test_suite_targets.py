@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from advtransfer.suite import Subset, Suite, Target
+
+
+@pytest.fixture
+def target(suite: Callable[..., Suite]) -> Callable[[str], Target]:
+    """The target that these keys say."""
+
+    def target(keys: str) -> Target:
+        (found,) = suite(targets=f"task: {{data: low, {keys}}}").targets
+        return found
+
+    return target
+
+
+def test_a_target_asks_for_each_n_with_each_seed_in_order(target: Callable[[str], Target]) -> None:
+    found = target("n: [20, all], seeds: 2, validation: 0.25")
+
+    assert found.subsets == (
+        Subset(20, 0, 0.25, "uniform"),
+        Subset(20, 1, 0.25, "uniform"),
+        Subset("all", 0, 0.25, "uniform"),
+        Subset("all", 1, 0.25, "uniform"),
+    )
+    assert (found.key, found.data.label, found.test, found.references) == ("task", "low", None, ())
+
+
+def test_one_seed_and_no_validation_are_the_defaults(target: Callable[[str], Target]) -> None:
+    assert target("n: all").subsets == (Subset("all", 0, 0.0, "uniform"),)
+
+
+def test_seeds_may_be_listed(target: Callable[[str], Target]) -> None:
+    assert [subset.seed for subset in target("n: 20, seeds: [7, 3]").subsets] == [7, 3]
+
+
+def test_the_papers_rule_has_seeds_and_a_draw_of_its_own(target: Callable[[str], Target]) -> None:
+    found = target("n: 20, seeds: {rule: utrera2021, count: 3}")
+
+    assert [(subset.seed, subset.rule) for subset in found.subsets] == [
+        (20_000_000, "utrera2021"),
+        (20_100_000, "utrera2021"),
+        (20_200_000, "utrera2021"),
+    ]
+
+
+def test_subsets_let_seeds_depend_on_n(target: Callable[[str], Target]) -> None:
+    found = target("subsets: [{n: [500, 2000], seeds: 2}, {n: all, validation: 0.1}]")
+
+    assert [(subset.n, subset.seed, subset.validation) for subset in found.subsets] == [
+        (500, 0, 0.0),
+        (500, 1, 0.0),
+        (2000, 0, 0.0),
+        (2000, 1, 0.0),
+        ("all", 0, 0.1),
+    ]
+
+
+def test_a_test_part_may_be_a_draw(target: Callable[[str], Target]) -> None:
+    assert target("n: 20, test: 1000").test == 1000
+
+
+def test_a_target_may_hold_its_data_in_place(suite: Callable[..., Suite]) -> None:
+    (found,) = suite(targets="task: {data: {use: toy/images, size: 4}, n: 20}").targets
+
+    assert found.data.node.options == {"split": 0, "size": 4}
+
+
+def test_references_are_named_or_in_place_with_replicates(target: Callable[[str], Target]) -> None:
+    found = target("n: 20, reference: [natural, {use: toy/trained, data: low, lr: 0.2, seeds: 2}]")
+
+    assert [(cell.label, cell.node.options["seed"]) for cell in found.references] == [
+        ("natural", 0),
+        ("task.reference.1[seed=0]", 0),
+        ("task.reference.1[seed=1]", 1),
+    ]
+    assert target("n: 20, reference: natural").references == found.references[:1]
+
+
+@pytest.mark.parametrize(
+    ("keys", "problem"),
+    [
+        ("seeds: 2", "7:3: found no `n`; expected counts"),
+        ("n: 0", "7:24: found 0; expected a count of labelled images above 0, or all"),
+        ("n: [20, some]", "7:29: found 'some'; expected a count of labelled images above 0, or all"),
+        ("n: true", "7:24: found True; expected a count of labelled images above 0, or all"),
+        ("n: []", "7:24: found []; expected counts"),
+        ("n: 20, validation: 1", "7:40: found 1; expected a share of n from 0 to below 1"),
+        ("n: 20, validation: -0.1", "7:40: found -0.1; expected a share of n from 0 to below 1"),
+        ("n: 20, seeds: 0", "7:35: found 0; expected a count above 0, a list of seeds, or {rule, count}"),
+        ("n: 20, seeds: [1, 1]", "7:39: found 1; expected each value once in `seeds`"),
+        ("n: 20, seeds: {rule: utrera, count: 1}", "7:42: found 'utrera'; expected `rule`: uniform or utrera2021"),
+        ("n: 20, seeds: {rule: utrera2021}", "7:35: found {'rule': 'utrera2021'}; expected `count`: a number above 0"),
+        ("n: [20, 20]", "7:24: found n 20 with seed 0 again; expected each pair of n and seed once"),
+        ("n: 20, test: 0", "7:34: found 0; expected a count of test images above 0, or all"),
+        ("n: 20, tset: 3", "7:28: found the unknown name 'tset' in a target"),
+        ("n: 20, subsets: [{n: 30}]", "7:21: found 'n'; expected `subsets`, or n, seeds and validation, not both"),
+        ("subsets: [{n: 30}, {n: 30}]", "7:30: found n 30 with seed 0 again"),
+        ("subsets: [{seeds: 3}]", "7:31: found no `n`"),
+        ("subsets: [30]", "7:31: found 30; expected a subset, a mapping"),
+    ],
+)
+def test_a_mistake_in_a_target_is_told_at_its_place(
+    mistakes: Callable[..., list[str]], keys: str, problem: str
+) -> None:
+    sources = "natural: {use: toy/trained, data: low}"
+    (found,) = mistakes(datasets="low: {use: toy/images}", sources=sources, targets=f"\ntask: {{data: low, {keys}}}")
+
+    assert found.startswith(f"toy.yaml:{problem}")
+
+
+def test_a_target_needs_data_of_one_data_set(mistakes: Callable[..., list[str]]) -> None:
+    datasets = "low: {use: toy/images}\nsizes: {use: toy/images, sweep: {size: [4, 8]}}"
+    targets = "a: {n: 20}\nb: {data: hihg, n: 20}\nc: {data: sizes, n: 20}\nd: {data: 3, n: 20}"
+    found = mistakes(datasets=datasets, targets=targets, sources="s: {use: toy/fixed}")
+
+    assert [one.partition("; ")[0] for one in found] == [
+        "toy.yaml:5:3: found no `data`",
+        "toy.yaml:6:13: found the unknown name 'hihg'",
+        "toy.yaml:7:13: found 'sizes'",
+        "toy.yaml:8:13: found 3",
+    ]
+    assert found[2].endswith("name one of 'sizes[size=4]', 'sizes[size=8]'")
