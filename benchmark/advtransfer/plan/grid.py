@@ -1,0 +1,245 @@
+"""The grid: every cell that a suite asks for, with the ids of its fit and results; a few microseconds each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from advtransfer.errors import BadInput, Problem
+from advtransfer.host import Host
+from advtransfer.node import Node, asked_text, digest
+from advtransfer.plan.nodes import references_for, subset_node, test_node
+from advtransfer.plan.shapes import obstacle
+from advtransfer.plan.trials import Plan, Trial
+from advtransfer.suite import Cell, Leaderboard, Selection, Subset, Suite, Target
+from advtransfer.types import Json
+
+Ids: TypeAlias = "dict[str, str | list[str]]"
+Place: TypeAlias = "dict[str, str | int | None]"
+
+
+def make(suite: Suite, host: Host) -> Plan:
+    """The plan of a suite; imports no torch.
+
+    Raises:
+        BadInput: An evaluation needs a reference where a target has none, or two cells ask for the same fit.
+    """
+    trials = [trial for target in suite.targets for trial in _TargetGrid(suite, host, target).trials()]
+    problems = [*_unreferenced(suite), *_twins(suite, trials)]
+    if problems:
+        raise BadInput(problems)
+    trials.sort(key=_place)
+    references = [cell for target in suite.targets for cell in target.references]
+    names = {cell.node.id: cell.label for cell in (*references, *suite.sources)}
+    return Plan(suite.name, suite.title, _settings(suite.leaderboard), names, tuple(trials))
+
+
+@dataclass(frozen=True, slots=True)
+class _Carried:
+    """A source, an adapter and a transfer that meet at a target: what their fits and results share."""
+
+    source: Cell | None
+    adapter: Cell | None
+    transfer: Cell
+    place: Place
+    ids: Ids
+    tail: str
+    only: Sequence[Selection]
+    exclude: Sequence[Selection]
+    skipped: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Measured:
+    """An evaluation at one target: what its results' ids are made of, written once."""
+
+    cell: Cell
+    tail: str
+    fixed: Ids
+    references: tuple[str | None, ...]
+
+
+class _TargetGrid:
+    """The cells of one target."""
+
+    def __init__(self, suite: Suite, host: Host, target: Target) -> None:
+        self.suite, self.host, self.target = suite, host, target
+        self.subsets = [(subset, subset_node(target, index).id) for index, subset in enumerate(target.subsets)]
+        self.evaluations = [self._measured(cell) for cell in suite.evaluations]
+
+    def trials(self) -> Iterator[Trial]:
+        """Every trial of this target."""
+        for carried in self._carried():
+            for subset, id in self.subsets:
+                trial = self._trial(carried, subset, id)
+                if trial is not None:
+                    yield trial
+
+    def _carried(self) -> Iterator[_Carried]:
+        for transfer in self.suite.transfers:
+            sources = self.suite.sources if "source" in transfer.facts.needs else (None,)
+            for source in sources:
+                for adapter in self._adapters(source):
+                    place = _named(source=source, adapter=adapter, transfer=transfer) | {"target": self.target.key}
+                    only = [cell.only for cell in (source, transfer) if cell and cell.only]
+                    if all(_compatible(one, place) for one in only):
+                        yield self._meeting(source, adapter, transfer, place, only)
+
+    def _adapters(self, source: Cell | None) -> Sequence[Cell | None]:
+        """The adapters of this pair; none applying is the identity."""
+        if source is None:
+            return [None]
+        place: Place = {"source": source.label, "target": self.target.key}
+        applying = [cell for cell in self.suite.adapters if cell.only is None or _compatible(cell.only, place)]
+        return applying or [None]
+
+    def _meeting(
+        self, source: Cell | None, adapter: Cell | None, transfer: Cell, place: Place, only: Sequence[Selection]
+    ) -> _Carried:
+        source_node, adapter_node = (cell.node if cell else None for cell in (source, adapter))
+        ids = _ids(transfer.node)
+        for name, node in (("source", source_node), ("adapter", adapter_node)):
+            if node is not None:
+                ids[name] = node.id
+        return _Carried(
+            source=source,
+            adapter=adapter,
+            transfer=transfer,
+            place=place,
+            ids=ids,
+            tail=_retold(transfer.node, "fit").tail(),
+            only=only,
+            exclude=[one for one in self.suite.exclude if _compatible(one, place)],
+            skipped=obstacle(source_node, adapter_node, self.target.data.node, transfer.facts, self.host),
+        )
+
+    def _trial(self, carried: _Carried, subset: Subset, subset_id: str) -> Trial | None:
+        place = carried.place | {"n": subset.n, "seed": subset.seed}
+        if carried.exclude and any(one.matches(place) for one in carried.exclude):
+            return None
+        if carried.only and not all(_compatible(one, place) for one in carried.only):
+            return None
+        ids = carried.ids | {"subset": subset_id}
+        id = digest(asked_text(ids, carried.tail))
+        evaluations = self._evaluations(carried, place, {**carried.ids, "model": id, "train": subset_id})
+        source, adapter = carried.source, carried.adapter
+        return Trial(
+            id=id,
+            source=source.label if source else None,
+            row=source.row if source else None,
+            replicate=source.replicate if source else None,
+            adapter=adapter.label if adapter else None,
+            target=self.target.key,
+            n=subset.n,
+            seed=subset.seed,
+            transfer=carried.transfer.label,
+            evaluations=evaluations,
+            builds=self._builds(source, evaluations),
+            skipped=carried.skipped,
+        )
+
+    def _evaluations(self, carried: _Carried, place: Place, given: Ids) -> dict[str, tuple[str, ...]]:
+        """The ids of each evaluation's results in one cell; one that needs a source is absent where there is none."""
+        found = {}
+        for measured in self.evaluations:
+            cell = measured.cell
+            if "source" in cell.facts.needs and "source" not in given:
+                continue
+            if carried.exclude or carried.only or cell.only:
+                here = place | {"evaluation": cell.label}
+                restrictions = [*carried.only, *([cell.only] if cell.only else [])]
+                if not all(_compatible(one, here) for one in restrictions):
+                    continue
+                if any(one.matches(here) for one in carried.exclude):
+                    continue
+            found[cell.label] = _result_ids(measured, given)
+        return found
+
+    def _measured(self, cell: Cell) -> _Measured:
+        fixed = _ids(cell.node) | {"test": test_node(self.target).id}
+        references = tuple(one.node.id if one else None for one in references_for(cell, self.target))
+        return _Measured(cell, _retold(cell.node, "result").tail(), fixed, references)
+
+    def _builds(self, source: Cell | None, evaluations: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
+        references = {
+            one
+            for measured in self.evaluations
+            if measured.cell.label in evaluations
+            for one in measured.references
+            if one is not None
+        }
+        return (*([source.node.id] if source else []), *sorted(references))
+
+
+def _result_ids(measured: _Measured, given: Ids) -> tuple[str, ...]:
+    needs = measured.cell.facts.needs
+    inputs = measured.fixed | {name: given[name] for name in ("model", "source", "train") if name in needs}
+    if "source" in needs and "adapter" in given:
+        inputs["adapter"] = given["adapter"]
+    several = [inputs if one is None else inputs | {"reference": one} for one in measured.references]
+    return tuple(digest(asked_text(one, measured.tail)) for one in several)
+
+
+def _compatible(selection: Selection, place: Place) -> bool:
+    """Whether a selection means this place, as far as the place is known."""
+    return all(place[axis] in meant for axis, meant in selection.axes.items() if axis in place)
+
+
+def _named(**cells: Cell | None) -> Place:
+    return {axis: cell.label if cell else None for axis, cell in cells.items()}
+
+
+def _ids(node: Node) -> Ids:
+    return {
+        name: [one.id for one in value] if isinstance(value, tuple) else value.id for name, value in node.inputs.items()
+    }
+
+
+def _retold(node: Node, kind: str) -> Node:
+    """The same component and options as a node of the kind that is recorded."""
+    return Node("fit" if kind == "fit" else "result", node.use, node.version, node.options)
+
+
+def _settings(leaderboard: Leaderboard) -> dict[str, Json]:
+    baseline = leaderboard.baseline
+    return {
+        "baseline": {"transfer": baseline["transfer"]} if isinstance(baseline, Mapping) else baseline,
+        "rank_by": leaderboard.rank_by,
+        "columns": list(leaderboard.columns),
+        "figures": [dict(figure) for figure in leaderboard.figures],
+        "questions": [dict(question) for question in leaderboard.questions],
+    }
+
+
+def _place(trial: Trial) -> tuple[object, ...]:
+    """The order of a plan: by place, whatever the order of the suite's entries."""
+    n = (1, 0) if trial.n == "all" else (0, trial.n)
+    return (trial.target, n, trial.transfer, trial.row or "", trial.source or "", trial.adapter or "", trial.seed)
+
+
+def _unreferenced(suite: Suite) -> Iterator[Problem]:
+    needing = [cell for cell in suite.evaluations if "reference" in cell.facts.needs and cell.only is None]
+    for target in suite.targets:
+        if needing and not target.references:
+            yield Problem(
+                f"{suite.path}: no `reference` in target {target.key!r}",
+                f"one, since evaluation {needing[0].label!r} needs it",
+                "add `reference: {use: ...}` to the target, or `only:` to the evaluation",
+            )
+
+
+def _twins(suite: Suite, trials: Iterable[Trial]) -> Iterator[Problem]:
+    """Two labels for one fit would make one number look like two."""
+    seen: dict[str, Trial] = {}
+    told: set[frozenset[str | None]] = set()
+    for trial in trials:
+        other = seen.setdefault(trial.id, trial)
+        names = frozenset({f"{one.source or ''} {one.transfer} {one.target}" for one in (trial, other)})
+        if other is not trial and names not in told:
+            told.add(names)
+            yield Problem(
+                f"{suite.path}: {other.name!r} and {trial.name!r}, which ask for the same fit",
+                "cells that differ in what they ask",
+                "remove one of the entries, or change an option of it",
+            )

@@ -1,0 +1,134 @@
+"""The nodes behind a suite's labels: what a trial, a source or a result asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from advtransfer.node import Node
+from advtransfer.plan.trials import N, Trial
+from advtransfer.suite import Cell, Suite, Target
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What one job asks: the node to build, and the results that are measured on it."""
+
+    node: Node
+    results: tuple[Node, ...] = ()
+
+
+@dataclass(frozen=True)
+class Cells:
+    """A suite's cells by the labels that trials carry."""
+
+    suite: Suite
+
+    @cached_property
+    def sources(self) -> Mapping[str, Cell]:
+        return _by_label(self.suite.sources)
+
+    @cached_property
+    def adapters(self) -> Mapping[str, Cell]:
+        return _by_label(self.suite.adapters)
+
+    @cached_property
+    def transfers(self) -> Mapping[str, Cell]:
+        return _by_label(self.suite.transfers)
+
+    @cached_property
+    def evaluations(self) -> Mapping[str, Cell]:
+        return _by_label(self.suite.evaluations)
+
+    @cached_property
+    def targets(self) -> Mapping[str, Target]:
+        return {target.key: target for target in self.suite.targets}
+
+    @cached_property
+    def builds(self) -> Mapping[str, Node]:
+        """Every source and reference by id."""
+        references = [cell for target in self.suite.targets for cell in target.references]
+        return {cell.node.id: cell.node for cell in (*self.suite.sources, *references)}
+
+    @cached_property
+    def _subsets(self) -> Mapping[tuple[str, N, int], Node]:
+        return {
+            (target.key, subset.n, subset.seed): subset_node(target, index)
+            for target in self.suite.targets
+            for index, subset in enumerate(target.subsets)
+        }
+
+    def fit(self, trial: Trial) -> Node:
+        """The fit that is a trial."""
+        inputs: dict[str, Node] = {"subset": self._subsets[trial.target, trial.n, trial.seed]}
+        if trial.source is not None:
+            inputs["source"] = self.sources[trial.source].node
+        if trial.adapter is not None:
+            inputs["adapter"] = self.adapters[trial.adapter].node
+        transfer = self.transfers[trial.transfer].node
+        return Node(
+            "fit", transfer.use, transfer.version, transfer.options, {**transfer.inputs, **inputs}, transfer.files
+        )
+
+    def results(self, trial: Trial) -> list[Node]:
+        """The results shown with a trial, each once."""
+        fit, target = self.fit(trial), self.targets[trial.target]
+        found = {}
+        for label in trial.evaluations:
+            cell = self.evaluations[label]
+            for reference in references_for(cell, target):
+                inputs = self._inputs(cell, fit, reference) | {"test": test_node(target)}
+                node = Node(
+                    "result",
+                    cell.node.use,
+                    cell.node.version,
+                    cell.node.options,
+                    {**cell.node.inputs, **inputs},
+                    cell.node.files,
+                )
+                found[node.id] = node
+        return list(found.values())
+
+    def _inputs(self, cell: Cell, fit: Node, reference: Cell | None) -> dict[str, Node]:
+        given: dict[str, Node | tuple[Node, ...] | None] = {
+            "model": fit,
+            "source": fit.inputs.get("source"),
+            "train": fit.inputs["subset"],
+        }
+        needs: frozenset[str] = cell.facts.needs
+        inputs = {name: node for name, node in given.items() if name in needs and isinstance(node, Node)}
+        adapter = fit.inputs.get("adapter")
+        if "source" in inputs and isinstance(adapter, Node):
+            inputs["adapter"] = adapter
+        return inputs | ({"reference": reference.node} if reference else {})
+
+
+def asked(cells: Cells, trial: Trial, missing: Iterable[str]) -> list[Asked]:
+    """The jobs of a trial whose records are `missing`: its fit with its own results, and the results it shares."""
+    wanted = set(missing)
+    results = [node for node in cells.results(trial) if node.id in wanted]
+    own = tuple(node for node in results if "model" in node.inputs)
+    shared = [Asked(node) for node in results if "model" not in node.inputs]
+    return ([Asked(cells.fit(trial), own)] if own or trial.id in wanted else []) + shared
+
+
+def subset_node(target: Target, index: int) -> Node:
+    """One training subset of a target."""
+    subset = target.subsets[index]
+    options = {"n": subset.n, "seed": subset.seed, "validation": subset.validation, "rule": subset.rule}
+    return Node("subset", "host/subset", 1, options, {"data": target.data.node})
+
+
+def test_node(target: Target) -> Node:
+    """A target's test part, or the fixed draw of it that is measured."""
+    return Node("test", "host/test", 1, {"count": target.test or "all"}, {"data": target.data.node})
+
+
+def references_for(evaluation: Cell, target: Target) -> tuple[Cell | None, ...]:
+    """The references an evaluation is made with: each of the target's, or once without."""
+    return target.references if "reference" in evaluation.facts.needs else (None,)
+
+
+def _by_label(cells: Iterable[Cell]) -> dict[str, Cell]:
+    return {cell.label: cell for cell in cells}

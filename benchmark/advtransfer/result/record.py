@@ -1,0 +1,164 @@
+"""What a record holds. All but `observed` is byte-equal between runs, jobs and kills of one environment."""
+
+from __future__ import annotations
+
+import base64
+import zlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import TypeAlias
+
+from advtransfer.node import Node
+from advtransfer.statistics import wilson
+from advtransfer.types import Check, Json, Outcome, SourceCard
+from advtransfer.verdict import verdict
+
+Record: TypeAlias = "dict[str, Json]"
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """Who answered, as far as two runs of one environment must agree."""
+
+    environment: str
+    plugin: Mapping[str, Json]
+    device: str
+    threads: int
+    data: Mapping[str, str] = field(default_factory=dict)
+    weights: Mapping[str, str] = field(default_factory=dict)
+    resolved: Mapping[str, str] = field(default_factory=dict)
+    precision: str = "float32"
+
+
+def fit_record(
+    node: Node,
+    *,
+    weights: str,
+    kept: bool,
+    curves: Sequence[Mapping[str, float]],
+    chosen: Mapping[str, Json],
+    facts: Mapping[str, float],
+    provenance: Provenance,
+    observed: Mapping[str, Json],
+) -> Record:
+    """One fit; its id is the trial's."""
+    body: Record = {
+        "curves": [dict(row) for row in curves],
+        "chosen": dict(chosen),
+        "facts": dict(facts),
+        "weights": {"digest": weights, "kept": kept},
+    }
+    return _record(node, body, provenance, observed)
+
+
+def source_record(
+    node: Node,
+    *,
+    card: SourceCard,
+    probe: Mapping[str, Json] | None,
+    weights: str,
+    curves: Sequence[Mapping[str, float]],
+    facts: Mapping[str, float],
+    provenance: Provenance,
+    observed: Mapping[str, Json],
+) -> Record:
+    """One source or reference: what it claims to be, and what the start-up probe measured."""
+    body: Record = {
+        "card": asdict(card) | {"shape": list(card.shape)},
+        "probe": dict(probe) if probe is not None else None,
+        "curves": [dict(row) for row in curves],
+        "facts": dict(facts),
+        "weights": {"digest": weights},
+    }
+    return _record(node, body, provenance, observed)
+
+
+def result_record(
+    node: Node,
+    *,
+    outcomes: Mapping[str, Sequence[int]],
+    metrics: Mapping[str, float],
+    checks: Sequence[Check],
+    samples: Mapping[str, Json] | None,
+    files: Mapping[str, str],
+    provenance: Provenance,
+    observed: Mapping[str, Json],
+) -> Record:
+    """What one evaluation gave: metrics computed here from the per-sample outcomes, with their evidence."""
+    value, reason, rules = verdict(checks)
+    body: Record = {
+        "metrics": {name: share(values) for name, values in sorted(outcomes.items())}
+        | {name: {"value": number} for name, number in sorted(metrics.items())},
+        "outcomes": {name: packed(values) for name, values in sorted(outcomes.items())},
+        "samples": dict(samples) if samples is not None else None,
+        "checks": [asdict(check) for check in checks],
+        "battery": None,
+        "verdict": {"value": value, "reason": reason, "rules": rules},
+        "files": dict(files),
+    }
+    return _record(node, body, provenance, observed)
+
+
+def attempt(
+    node: Node,
+    *,
+    status: str,
+    reason: str,
+    exception: str | None,
+    traceback: str | None,
+    deterministic: bool,
+    environment: str,
+    observed: Mapping[str, Json],
+) -> Record:
+    """A try that did not end in a record: failed, skipped or lost, and why."""
+    return {
+        "format": FORMAT,
+        "id": node.id,
+        "kind": node.kind,
+        "asked": node.asked(),
+        "status": status,
+        "reason": reason,
+        "exception": exception,
+        "traceback": traceback,
+        "deterministic": deterministic,
+        "environment": environment,
+        "observed": dict(observed),
+    }
+
+
+def share(outcomes: Sequence[int]) -> dict[str, Json]:
+    """The share of robust samples: `low` counts an unknown as broken, `high` as robust."""
+    counts, total = Counter(outcomes), len(outcomes)
+    robust, unknown = counts[Outcome.ROBUST], counts[Outcome.UNKNOWN]
+    return {
+        "value": robust / total,
+        "low": robust / total,
+        "high": (robust + unknown) / total,
+        "of": total,
+        "interval": list(wilson(robust, total)),
+        "method": "wilson",
+    }
+
+
+def packed(outcomes: Sequence[int]) -> dict[str, Json]:
+    """Counts of each outcome, and every sample's at two bits, zlib-compressed, base64."""
+    counts = Counter(outcomes)
+    padded = [*outcomes, *[0] * (-len(outcomes) % 4)]
+    quads = zip(padded[::4], padded[1::4], padded[2::4], padded[3::4], strict=True)
+    bits = bytes(a | b << 2 | c << 4 | d << 6 for a, b, c, d in quads)
+    text = base64.b64encode(zlib.compress(bits, 9)).decode()
+    return {outcome.name.lower(): counts[outcome] for outcome in Outcome} | {"of": len(outcomes), "packed": text}
+
+
+def unpacked(outcomes: Mapping[str, Json]) -> list[Outcome]:
+    """The inverse of `packed`."""
+    bits = zlib.decompress(base64.b64decode(str(outcomes["packed"])))
+    values = [Outcome(byte >> shift & 3) for byte in bits for shift in (0, 2, 4, 6)]
+    return values[: int(str(outcomes["of"]))]
+
+
+def _record(node: Node, body: Record, provenance: Provenance, observed: Mapping[str, Json]) -> Record:
+    head: Record = {"format": FORMAT, "kind": node.kind, "id": node.id, "asked": node.asked()}
+    return head | body | {"provenance": asdict(provenance), "observed": dict(observed)}

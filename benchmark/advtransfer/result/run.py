@@ -1,0 +1,157 @@
+"""A run folder: the suite as run, its plan, one file per finished record, attempts beside them, an event log.
+
+    suite.yaml  plan.json  environments/<digest>.json  records/<id[:2]>/<id>.json  samples/<id[:2]>/<id>.safetensors
+    files/<id>/  attempts/<id>/<n>.json  data/<data id>.json  events.jsonl  leaderboard.md  *.svg
+
+A record exists only when done: written beside, flushed, renamed. Nothing recorded is ever changed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, cast
+
+from advtransfer.errors import BadInput, CacheError, Problem
+from advtransfer.files import write_whole
+from advtransfer.node import canonical, digest
+from advtransfer.result.record import Record
+from advtransfer.types import Json
+
+
+class Run:
+    """One run folder, for writing by workers and reading by everybody."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @classmethod
+    def open(cls, path: Path) -> Run:
+        """An existing run.
+
+        Raises:
+            BadInput: The folder holds no plan.
+        """
+        if not (path / "plan.json").is_file():
+            problem = Problem(
+                f"no plan.json in {str(path)!r}",
+                "the folder of a run, such as runs/quickstart",
+                "run the suite first, or give the folder that `advtransfer run` printed",
+            )
+            raise BadInput([problem])
+        return cls(path)
+
+    # --- records ---
+
+    def has(self, id: str) -> bool:
+        """Whether this record is done."""
+        return self._record(id).is_file()
+
+    def done(self) -> set[str]:
+        """The ids of every finished record."""
+        return {path.stem for path in self._record_files()}
+
+    def read(self, id: str) -> Record:
+        """One record, as it lies on disk."""
+        return load(self._record(id))
+
+    def records(self) -> Iterator[Record]:
+        """Every record, one at a time: of a run in the order of their ids, of a bundle as its lines stand."""
+        yield from map(load, self._record_files())
+        for path in sorted((self.path / "records").glob("*.jsonl")):
+            with path.open(encoding="utf-8") as lines:
+                yield from map(json.loads, lines)
+
+    def write(self, record: Record) -> None:
+        """Put a finished record on disk; from here on it exists."""
+        write_whole(self._record(str(record["id"])), text(record).encode())
+
+    # --- attempts ---
+
+    def attempts(self) -> dict[str, Record]:
+        """The latest attempt of each node that has one and no record: what failed or was skipped, and why."""
+        latest = {}
+        for folder in sorted((self.path / "attempts").glob("*")):
+            if not self.has(folder.name):
+                numbers = sorted(int(path.stem) for path in folder.glob("*.json"))
+                if numbers:
+                    latest[folder.name] = load(folder / f"{numbers[-1]}.json")
+        return latest
+
+    def attempted(self, id: str) -> int:
+        """How often this node was tried without ending in a record."""
+        return sum(1 for _ in (self.path / "attempts" / id).glob("*.json"))
+
+    def write_attempt(self, record: Record) -> None:
+        """Add an attempt beside the earlier ones."""
+        folder = self.path / "attempts" / str(record["id"])
+        write_whole(folder / f"{self.attempted(folder.name) + 1}.json", text(record).encode())
+
+    # --- what the records refer to ---
+
+    def write_suite(self, source: str) -> None:
+        """Keep the suite as it was run."""
+        write_whole(self.path / "suite.yaml", source.encode())
+
+    def write_plan(self, plan: Mapping[str, Json]) -> None:
+        """Keep the plan: which labels ask for which ids."""
+        write_whole(self.path / "plan.json", text(plan).encode())
+
+    def plan(self) -> Record:
+        """The plan as last run."""
+        return load(self.path / "plan.json")
+
+    def write_environment(self, environment: Mapping[str, Json]) -> str:
+        """Keep an environment once; gives its digest, which records hold."""
+        name = digest(canonical(environment))
+        path = self.path / "environments" / f"{name}.json"
+        if not path.exists():
+            write_whole(path, text(environment).encode())
+        return name
+
+    def environments(self) -> dict[str, Record]:
+        """The environments of this run, by digest."""
+        return {path.stem: load(path) for path in sorted((self.path / "environments").glob("*.json"))}
+
+    def pin(self, data: str, content: str) -> None:
+        """Hold a data set to the content digest that this run first saw under its id.
+
+        Raises:
+            CacheError: The content differs from the first; names both digests.
+        """
+        path = self.path / "data" / f"{data}.json"
+        if not path.exists():
+            write_whole(path, text({"data": data, "content": content}).encode())
+        first = load(path)["content"]
+        if first != content:
+            raise CacheError(
+                f"data set {data[:12]} has content {content[:12]}..., but this run began with {str(first)[:12]}...; "
+                "restore the data, or start a new run folder with --runs"
+            )
+
+    def _record(self, id: str) -> Path:
+        return self.path / "records" / id[:2] / f"{id}.json"
+
+    def _record_files(self) -> list[Path]:
+        return sorted((self.path / "records").glob("[0-9a-f][0-9a-f]/[0-9a-f]*.json"))
+
+
+def text(value: Mapping[str, Json]) -> str:
+    """A record as it is written: sorted keys, one value a line, no NaN."""
+    return json.dumps(value, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n"
+
+
+def load(path: Path) -> Record:
+    """A record from its file.
+
+    Raises:
+        CacheError: The file is not a JSON object.
+    """
+    try:
+        value: Any = json.loads(path.read_text("utf-8"))  # Any: JSON, checked on the next line
+    except ValueError as error:
+        raise CacheError(f"{path} is not JSON ({error}); delete it and run again") from error
+    if not isinstance(value, dict):
+        raise CacheError(f"{path} holds {type(value).__name__}, expected a JSON object; delete it and run again")
+    return cast(Record, value)

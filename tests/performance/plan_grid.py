@@ -1,0 +1,80 @@
+"""How long a grid of 14,400 fits with 6 evaluations each takes to plan, and what a fit's id costs beside plain hashing.
+
+    python tests/performance/plan_grid.py
+
+The baseline hashes as many texts of the same size with hashlib alone: what remains when nothing but ids is made.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from advtransfer.host import Host
+from advtransfer.plan import make
+from advtransfer.suite import load
+
+SUITE = """
+version: 1
+title: The size of the largest paper's grid
+datasets:
+  low: {use: vision/digits, classes: [0, 1, 2, 3, 4]}
+  high: {use: vision/digits, classes: [5, 6, 7, 8, 9]}
+sources:
+  s: {use: vision/trained, data: low, sweep: {epochs: [1, 2, 3, 4]}}
+targets:
+TARGETS
+transfers:
+  probe: {use: finetune/linear_probe}
+  block: {use: finetune/blocks, blocks: 1, epochs: 10, sweep: {blocks: [0, 1]}}
+evaluations:
+  clean: {use: foolbox/clean_accuracy}
+  fgsm: {use: foolbox/fgsm, norm: linf, eps: 0.1}
+  pgd: {use: foolbox/pgd, norm: linf, eps: 0.1, step_size: 0.01, steps: 10, sweep: {steps: [10, 20, 40, 80]}}
+"""
+TARGET = "  t{}: {{data: {{use: vision/digits, classes: [{}, 9]}}, n: [{}], seeds: 20}}"
+FITS, RESULTS, REPEATS = 14_400, 86_400, 5
+
+
+def planned(path: Path, host: Host) -> tuple[int, int]:
+    """The number of trials and results of the suite."""
+    plan = make(load(str(path), host), host)
+    return len(plan.trials), plan.results()
+
+
+def hashed() -> None:
+    """As many sha256 of texts of the same size."""
+    for number in range(FITS + RESULTS):
+        hashlib.sha256(f"{number:0500d}".encode()).hexdigest()
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """How long one call takes."""
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+def main() -> None:
+    """Print both times, the median of several alternating runs, and their ratio."""
+    sizes = ", ".join(str(20 + 10 * k) for k in range(10))
+    targets = "\n".join(TARGET.format(k, k, sizes) for k in range(6))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "grid.yaml"
+        path.write_text(SUITE.replace("TARGETS", targets))
+        host = Host.discover()
+        if (found := planned(path, host)) != (FITS, RESULTS):
+            raise SystemExit(f"planned {found}; expected {(FITS, RESULTS)}")
+        pairs = [(seconds(lambda: planned(path, host)), seconds(hashed)) for _ in range(REPEATS)]
+    plan, hashing = (statistics.median(times) for times in zip(*pairs, strict=True))
+    sys.stdout.write(f"{FITS} fits, {RESULTS} results: planned in {plan:.2f} s; hashing alone {hashing:.2f} s; ")
+    sys.stdout.write(f"ratio {plan / hashing:.1f} (median of {REPEATS}, alternating)\n")
+
+
+if __name__ == "__main__":
+    main()
