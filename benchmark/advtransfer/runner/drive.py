@@ -1,0 +1,167 @@
+"""One run: from a suite and settings to records, a page, and a summary."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+from advtransfer.cache import Cache
+from advtransfer.files import sweep
+from advtransfer.host import Host
+from advtransfer.leaderboard import write_page
+from advtransfer.node import canonical, digest
+from advtransfer.plan import Plan, Trial, make
+from advtransfer.plan.nodes import Cells
+from advtransfer.result import Run
+from advtransfer.runner.environment import agree, environment
+from advtransfer.runner.events import Events, Listener, place, to_hooks
+from advtransfer.runner.pick import picked
+from advtransfer.runner.reuse import reuse
+from advtransfer.runner.schedule import Order, Schedule
+from advtransfer.runner.settings import Settings
+from advtransfer.runner.states import State, missing, states
+from advtransfer.runner.tasks import tasks_for
+from advtransfer.suite import Suite
+from advtransfer.types import Executor
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """How a run ended: trials by state, over the whole plan, and where the page is."""
+
+    suite: str
+    run: Path
+    done: int
+    failed: int
+    skipped: int
+    todo: int
+    seconds: float
+    interrupted: bool
+    page: Path | None
+
+
+def run(suite: Suite, *, settings: Settings, host: Host, listeners: Iterable[Listener] = ()) -> Summary:
+    """Do what is missing of a suite. The same call again goes on where this one ended.
+
+    Raises:
+        BadInput: The plan, the settings, or a run folder made with other settings.
+    """
+    began = time.time()
+    plan, cells = make(suite, host), Cells(suite)
+    folder = Run(settings.runs / suite.name)
+    engine = _executor(settings, host)
+    order = _prepared(suite, plan, folder, settings)
+    with Events(folder.path / "events.jsonl", [*listeners, to_hooks(host)]) as events:
+        before = states(plan, folder)
+        todo = _todo(plan, before, settings)
+        _copy(folder, todo, order, settings)
+        before = states(plan, folder)
+        _announce(events, plan, before, todo, folder, engine, settings)
+        tasks = tasks_for(todo, cells, folder.done(), plan.sources)
+        interrupted = Schedule(tasks, engine, order, events, folder, plan).run(grace=settings.grace)
+        after = states(plan, folder)
+        page = write_page(folder) if any(state.value == "done" for state in after.values()) else None
+        counts = Counter(state.value for state in after.values())
+        summary = Summary(
+            suite=suite.name,
+            run=folder.path,
+            done=counts["done"],
+            failed=counts["failed"],
+            skipped=counts["skipped"],
+            todo=counts["todo"],
+            seconds=time.time() - began,
+            interrupted=interrupted,
+            page=page,
+        )
+        _close(events, summary)
+    return summary
+
+
+def _executor(settings: Settings, host: Host) -> Executor:
+    component = host.component(settings.executor, "executor")
+    wanted = {"jobs": settings.workers(), "threads": settings.threads}
+    given = {name: value for name, value in wanted.items() if name in component.options.fields}
+    if settings.jobs is None and settings.executor == "local/inline":
+        del given["jobs"]
+    return cast(Executor, component.build(given, {}))
+
+
+def _prepared(suite: Suite, plan: Plan, folder: Run, settings: Settings) -> Order:
+    """Put into the folder what its records refer to, before the first of them."""
+    sweep(folder.path)
+    wanted = environment(device=settings.device, threads=settings.threads)
+    if not settings.mixed:
+        agree(folder, wanted)
+    name = folder.write_environment(wanted)
+    folder.write_suite(suite.text)
+    folder.write_plan(plan.to_json())
+    Cache(settings.cache, line="any").know_run(folder.path)
+    asked_by = {"suite": plan.suite, "plan": digest(canonical(sorted(trial.id for trial in plan.trials)))}
+    return Order(name, asked_by, settings)
+
+
+def _todo(plan: Plan, before: dict[str, State], settings: Settings) -> list[Trial]:
+    """The trials of this call: not done, not hopeless, picked, at most `limit`."""
+    chosen = [
+        trial
+        for trial in picked(plan.trials, settings.only)
+        if not before[trial.id].final or (settings.retry_failed and before[trial.id].value == "failed")
+    ]
+    return chosen[: settings.limit]
+
+
+def _copy(folder: Run, todo: list[Trial], order: Order, settings: Settings) -> None:
+    done = folder.done()
+    wanted = [id for trial in todo for id in missing(trial, done)]
+    known = Cache(settings.cache, line="any").known_runs()
+    reuse(folder, wanted, known=known, environment=order.environment)
+
+
+def _announce(
+    events: Events,
+    plan: Plan,
+    before: dict[str, State],
+    todo: list[Trial],
+    folder: Run,
+    engine: Executor,
+    settings: Settings,
+) -> None:
+    counts = Counter(state.value for state in before.values())
+    events.tell(
+        "run_started",
+        suite=plan.suite,
+        title=plan.title,
+        run=str(folder.path),
+        trials=len(plan.trials),
+        done=counts["done"],
+        failed=counts["failed"],
+        skipped=counts["skipped"],
+        todo=counts["todo"],
+        chosen=len(todo),
+        jobs=engine.slots,
+        threads=settings.threads,
+        device=settings.device,
+    )
+    for trial in plan.trials:
+        state = before[trial.id]
+        if state.value == "skipped":
+            events.tell("trial_skipped", trial=place(trial), reason=state.reason)
+
+
+def _close(events: Events, summary: Summary) -> None:
+    events.tell(
+        "run_finished",
+        suite=summary.suite,
+        run=str(summary.run),
+        done=summary.done,
+        failed=summary.failed,
+        skipped=summary.skipped,
+        todo=summary.todo,
+        seconds=summary.seconds,
+        interrupted=summary.interrupted,
+        page=str(summary.page) if summary.page else None,
+    )

@@ -1,0 +1,69 @@
+"""What the host lends to a running part: device, streams, cache, progress. Nothing is global."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from advtransfer.cache import Cache
+from advtransfer.node import Node, canonical, digest
+from advtransfer.toolkit.prediction import KERNEL_BATCH
+from advtransfer.toolkit.streams import generator, stream_seed
+from advtransfer.types import Json, Tensors
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerContext:
+    """The `Context` of one node in one worker; `stream` names what its randomness depends on."""
+
+    node: Node
+    stream: tuple[str | int, ...]
+    device: torch.device
+    cache: Cache
+    scratch: Path
+    tell: Callable[[Mapping[str, Json]], None]
+    name: str
+
+    @property
+    def batch_size(self) -> int:
+        """Rows that one kernel sees; the same everywhere, so that no result depends on it."""
+        return KERNEL_BATCH
+
+    def generator(self, stream: str, *keys: int) -> torch.Generator:
+        """A CPU generator at the start of the stream."""
+        return generator(*self.stream, stream, *keys)
+
+    def numpy(self, stream: str, *keys: int) -> np.random.Generator:
+        """The same for NumPy."""
+        import numpy as np
+
+        return np.random.default_rng(stream_seed(*self.stream, stream, *keys))
+
+    def remember(self, what: str, key: Mapping[str, Json], build: Callable[[], Tensors]) -> Tensors:
+        """Tensors of a cache node below this one; `Busy` while another worker builds it."""
+        id = digest(canonical({"below": self.node.id, "what": what, "key": key}))
+        found = self.cache.get(id)
+        if found is None:
+            with self.cache.lease(id):
+                found = self.cache.get(id) or self.cache.put(id, build(), {}, kind=what, use=self.node.use)
+        return found.tensors
+
+    def saved(self) -> Tensors | None:
+        """What an earlier, killed call saved."""
+        return self.cache.saved(self.node.id)
+
+    def save(self, state: Tensors) -> None:
+        """Keep a state to continue from."""
+        self.cache.save(self.node.id, state)
+
+    def progress(self, done: int, total: int, **news: float) -> None:
+        """Tell how far this node is."""
+        self.tell(
+            {"event": "progress", "id": self.node.id, "name": self.name, "done": done, "total": total, "news": news}
+        )

@@ -1,0 +1,150 @@
+"""One fit: a source carried to a target's training subset, or taken up again where a kill left it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, cast
+
+from advtransfer.cache import Artifact
+from advtransfer.errors import AdvTransferError, CacheError, Inapplicable
+from advtransfer.node import Node
+from advtransfer.result import fit_record
+from advtransfer.toolkit.freezing import freeze
+from advtransfer.trial.work import Clock, Work
+from advtransfer.trial.workshop import BuiltSource, samples_digest
+from advtransfer.types import DataCard, Facts, Fitted, Json, Samples, Transfer
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@dataclass(slots=True)
+class Carried:
+    """A fit of one job; `make` leaves the fitted model, in eval mode and frozen, for the evaluations."""
+
+    work: Work
+    node: Node
+    model: nn.Module | None = None
+    digest: str = ""
+    clock: Clock = field(default_factory=Clock)
+
+    def make(self) -> None:
+        """Fit, or load what a killed worker had fitted; write the record if there is none.
+
+        Raises:
+            CacheError: The record exists, and fitting again gave other weights.
+        """
+        with self.clock.on("load"):
+            parts = _Parts.of(self.work, self.node)
+        artifact = self.work.shop.cache.get(self.node.id) or self._fitted(parts)
+        self._agree(artifact)
+        if not self.work.run.has(self.node.id):
+            self._record(parts, artifact)
+        parts.model.load_state_dict(dict(artifact.tensors))
+        freeze(parts.model.eval())
+        self.model, self.digest = parts.model, artifact.digest
+
+    def _fitted(self, parts: _Parts) -> Artifact:
+        subset = cast(Node, self.node.inputs["subset"])
+        context = self.work.shop.context(
+            self.node, "fit", subset.unversioned(), name=self.work.shop.job_name(self.node)
+        )
+        with self.clock.on("fit"):
+            fitted = parts.transfer.fit(
+                parts.model,
+                source=parts.source.network if parts.source else None,
+                adapter=parts.adapter,
+                train=parts.train,
+                validation=parts.validation,
+                context=context,
+            )
+        state = parts.model.state_dict()
+        broken = [name for name, tensor in state.items() if tensor.is_floating_point() and not tensor.isfinite().all()]
+        if broken:
+            raise AdvTransferError(f"the fit left values that are not finite in {', '.join(broken)}")
+        return self.work.shop.cache.put(self.node.id, state, _facts(fitted, self.clock), kind="fit", use=self.node.use)
+
+    def _agree(self, artifact: Artifact) -> None:
+        if not self.work.run.has(self.node.id):
+            return
+        recorded = cast("dict[str, Any]", self.work.run.read(self.node.id))["weights"]["digest"]  # Any: a record
+        if recorded != artifact.digest:
+            raise CacheError(
+                f"fitting again gave weights {artifact.digest[:12]}..., but the record has {str(recorded)[:12]}...; "
+                f"this machine does not reproduce it; to replace it, delete its record {self.node.id}"
+            )
+
+    def _record(self, parts: _Parts, artifact: Artifact) -> None:
+        facts = cast("dict[str, Any]", artifact.facts)  # Any: JSON that `_facts` wrote
+        self.clock.seconds = facts["seconds"] | self.clock.seconds
+        weights = {"source": parts.source.artifact.digest} if parts.source else {}
+        data = {"train": parts.train.card.digest, "subset": samples_digest(parts.train)}
+        if parts.validation is not None:
+            data["validation"] = samples_digest(parts.validation)
+        adapter = self.node.inputs.get("adapter")
+        resolved = {"adapter": adapter.use if isinstance(adapter, Node) else "identity"}
+        self.work.run.write(
+            fit_record(
+                self.node,
+                weights=artifact.digest,
+                kept=self.work.job.keep_weights,
+                curves=facts["curves"],
+                chosen=facts["chosen"],
+                facts={**facts["facts"], "labels_used": len(parts.train) + len(parts.validation or ())},
+                provenance=self.work.provenance(self.node, data=data, weights=weights, resolved=resolved),
+                observed=self.work.observed(self.clock),
+            )
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """What a fit is made from."""
+
+    transfer: Transfer
+    model: nn.Module
+    source: BuiltSource | None
+    adapter: nn.Module | None
+    train: Samples
+    validation: Samples | None
+
+    @classmethod
+    def of(cls, work: Work, node: Node) -> _Parts:
+        shop = work.shop
+        train, validation = shop.train(cast(Node, node.inputs["subset"]))
+        fits_task(shop.component(node).facts, train.card, node.use)
+        transfer = cast(Transfer, shop.build(node))
+        asked = node.inputs.get("source")
+        source = shop.source(asked) if isinstance(asked, Node) else None
+        asked = node.inputs.get("adapter")
+        adapter = shop.adapter(
+            asked if isinstance(asked, Node) else None,
+            target=train.card.shape,
+            source=source.card.shape if source else train.card.shape,
+        )
+        model = transfer.model(source=source.network if source else None, adapter=adapter, target=train.card)
+        return cls(transfer, model.to(shop.device), source, adapter, train, validation)
+
+
+def carry(work: Work, node: Node) -> Carried:
+    """A fit that is still to be made."""
+    return Carried(work, node)
+
+
+def fits_task(facts: Facts, card: DataCard, use: str) -> None:
+    """Refuse a component on a task that it does not state.
+
+    Raises:
+        Inapplicable: With the task and what the component works on.
+    """
+    if card.task not in facts.tasks:
+        raise Inapplicable(f"{use} works on {', '.join(sorted(facts.tasks))}; the target's task is {card.task}")
+
+
+def _facts(fitted: Fitted, clock: Clock) -> dict[str, Json]:
+    return {
+        "curves": [dict(row) for row in fitted.curves],
+        "chosen": dict(fitted.chosen),
+        "facts": dict(fitted.facts),
+        "seconds": dict(clock.seconds),
+    }
