@@ -1,0 +1,126 @@
+"""What a page needs of a run's records: read once, one record at a time, and boiled down to a few numbers each."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from math import fsum
+from typing import Any, TypeAlias
+
+from advtransfer.plan import Plan
+from advtransfer.types import Json
+from advtransfer.verdict import Verdict, verdict_of
+
+Read: TypeAlias = Mapping[str, Any]
+"""A JSON object as `advtransfer.result` wrote it. Any: its fields are as varied as the kinds of record."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecords:
+    """A run as plain data: its plan, its records (read once), the attempts without a record, its environments."""
+
+    plan: Mapping[str, Json]
+    records: Iterable[Mapping[str, Json]]
+    attempts: Iterable[Mapping[str, Json]] = ()
+    environments: Mapping[str, Mapping[str, Json]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One number of one result; `of` is the number of test samples when it is a share of them.
+
+    `low` counts samples whose outcome is unknown as broken, `high` as robust; without unknowns both are the value.
+    """
+
+    low: float
+    high: float
+    of: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What one result record says."""
+
+    metrics: Mapping[str, Metric]
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """What one source record says: its card, and what the start-up probe measured."""
+
+    card: Read
+    probe: Read | None
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A try that did not end in a record: failed, skipped or lost."""
+
+    status: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """A run, boiled down: by record id, except `metrics` and `uses`, which are by evaluation label.
+
+    `metrics` holds the names that an evaluation's records know; `uses` its component and options, as recorded.
+    """
+
+    plan: Plan
+    metrics: dict[str, set[str]]
+    answers: dict[str, Answer] = field(default_factory=dict)
+    built: dict[str, Built] = field(default_factory=dict)
+    labels_used: dict[str, int] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    uses: dict[str, tuple[str, Read]] = field(default_factory=dict)
+    attempts: dict[str, Attempt] = field(default_factory=dict)
+    environments: Mapping[str, Read] = field(default_factory=dict)
+    machines: Counter[tuple[str, str, int, str]] = field(default_factory=Counter)
+
+    def done(self, id: str) -> bool:
+        """Whether a record is there."""
+        return id in self.seconds
+
+
+def gather(run: RunRecords) -> Evidence:
+    """Read a run's records; those that its plan does not name (from an earlier plan) are left out."""
+    plan = Plan.from_json(run.plan)
+    labels = {label for trial in plan.trials for label in trial.evaluations}
+    evidence = Evidence(plan, {label: set() for label in sorted(labels)}, environments=run.environments)
+    named = {id: label for trial in plan.trials for label, ids in trial.evaluations.items() for id in ids}
+    fits = {trial.id for trial in plan.trials}
+    for record in run.records:
+        id = str(record["id"])
+        if id in named or id in fits or id in plan.sources:
+            _take(evidence, id, record, label=named.get(id))
+    for attempt in run.attempts:
+        id = str(attempt["id"])
+        if not evidence.done(id):
+            evidence.attempts[id] = Attempt(str(attempt["status"]), str(attempt["reason"]))
+    return evidence
+
+
+def _take(evidence: Evidence, id: str, record: Read, *, label: str | None) -> None:
+    if label is not None:
+        evidence.answers[id] = Answer(_metrics(record["metrics"]), verdict_of(record))
+        evidence.metrics[label].update(record["metrics"])
+        evidence.uses[label] = (record["asked"]["use"], record["asked"]["options"])
+    elif record["kind"] == "source":
+        evidence.built[id] = Built(record["card"], record.get("probe"))
+    elif used := record.get("facts", {}).get("labels_used"):
+        evidence.labels_used[id] = int(used)
+    evidence.seconds[id] = fsum(record.get("observed", {}).get("seconds", {}).values())
+    by = record.get("provenance", {})
+    evidence.machines[
+        by.get("environment", ""), by.get("device", ""), by.get("threads", 0), by.get("precision", "")
+    ] += 1
+
+
+def _metrics(metrics: Mapping[str, Read]) -> dict[str, Metric]:
+    return {
+        name: Metric(one.get("low", one["value"]), one.get("high", one["value"]), one.get("of"))
+        for name, one in metrics.items()
+    }

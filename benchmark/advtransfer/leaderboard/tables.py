@@ -1,0 +1,107 @@
+"""One table of the page: the rows of a target and n, and the sentence that says what its intervals are over."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TypeAlias
+
+from advtransfer.leaderboard.columns import Column
+from advtransfer.leaderboard.markdown import ABSENT, bounds, escaped, listed, number, table
+from advtransfer.leaderboard.ranges import Range
+from advtransfer.leaderboard.standing import Cell, Line
+from advtransfer.types import Json
+
+Strip: TypeAlias = "tuple[str, bool, list[str]]"
+"""One column as text: its header, whether it is aligned to the right, and its cells."""
+
+DETERMINISTIC, SINGLE = "†", "‡"
+MARKS = {"deterministic": DETERMINISTIC, "single": SINGLE}
+DOUBTS = {"verified": " ✓", "suspicious": " suspicious", "invalid": " invalid", "unchecked": ""}
+
+
+def rendered(
+    lines: Sequence[Line], *, columns: Sequence[Column], rank_by: Column | None, baseline: Json, seconds: bool
+) -> str:
+    """The table and its caption, in markdown; `seconds` adds what a trial took."""
+    strips: list[Strip] = []
+    if rank_by:
+        strips.append(("rank", True, [str(line.rank or ABSENT) for line in lines]))
+    strips += _names(lines)
+    for column in columns:
+        cells = [_cell(line.cells.get(column.name), planned=len(line.row.trials)) for line in lines]
+        strips.append((escaped(column.name), True, cells))
+    if rank_by and baseline is not None:
+        strips.append((f"Δ {escaped(rank_by.name)}", True, [_delta(line) for line in lines]))
+    strips.append(("seeds", True, [_seeds(line) for line in lines]))
+    if seconds:
+        strips.append(("s / trial", True, [_seconds(line) for line in lines]))
+    headers, right, texts = zip(*strips, strict=True)
+    return f"{table(headers, list(zip(*texts, strict=True)), right=right)}\n\n{caption(lines)}"
+
+
+def caption(lines: Sequence[Line]) -> str:
+    """What the intervals of a table are over; a page never shows one without its unit."""
+    ranges = [cell.range for line in lines for cell in line.cells.values()]
+    units = {basis: [one.units for one in ranges if one.basis == basis] for basis in ("seeds", "sources")}
+    sentences = {
+        "seeds": "t over {} subset seeds",
+        "sources": "t over {} source trainings, each the mean of its subset seeds",
+    }
+    told = [sentences[basis].format(listed(found)) for basis, found in units.items() if found]
+    bases = {one.basis for one in ranges}
+    if "deterministic" in bases:
+        told.append(f"{DETERMINISTIC} Wilson over test images, since all seeds agree (deterministic)")
+    if "single" in bases:
+        told.append(f"{SINGLE} Wilson over test images, since there is one trial")
+    return f"95 % intervals: {'; '.join(told)}." if told else "No number here has an interval."
+
+
+def label_of(baseline: Json) -> str:
+    """The baseline in words."""
+    return f"transfer {baseline['transfer']}" if isinstance(baseline, Mapping) else str(baseline)
+
+
+def _names(lines: Sequence[Line]) -> list[Strip]:
+    """What names a row; an axis that no row has is left out."""
+    named: dict[str, list[str | None]] = {
+        "source": [line.row.source for line in lines],
+        "adapter": [line.row.adapter for line in lines],
+        "transfer": [line.row.transfer for line in lines],
+    }
+    return [
+        (name, False, [escaped(label or ABSENT) for label in labels]) for name, labels in named.items() if any(labels)
+    ]
+
+
+def _cell(cell: Cell | None, *, planned: int) -> str:
+    if cell is None:
+        return ABSENT
+    found = cell.range
+    value = number(found.low) if found.low == found.high else f"{number(found.low)}–{number(found.high)}"  # noqa: RUF001  # an en dash, as between any two numbers
+    value = f"**{value}**" if cell.best else value
+    few = f" ({found.trials}/{planned})" if found.trials < planned else ""
+    return f"{value}{bounds(found.interval)}{MARKS.get(found.basis, '')}{few}{DOUBTS[cell.verdict.value]}"
+
+
+def _delta(line: Line) -> str:
+    match line.delta:
+        case None:
+            return ABSENT
+        case "baseline":
+            return "baseline"
+        case Range(low, high, interval, _, _, trials):
+            value = number(low, sign=True) + ("" if low == high else f" to {number(high, sign=True)}")
+            few = f" ({trials}/{len(line.row.trials)})" if trials < len(line.row.trials) else ""
+            return f"{value}{bounds(interval, sign=True)}{few}"
+
+
+def _seconds(line: Line) -> str:
+    return ABSENT if line.seconds is None else f"{line.seconds:.2f}"
+
+
+def _seeds(line: Line) -> str:
+    trials = line.row.trials
+    if line.done < len(trials):
+        return f"{line.done}/{len(trials)}"
+    replicates = len({trial.replicate for trial in trials})
+    return f"{len(trials)}" if replicates == 1 else f"{replicates} × {len(trials) // replicates}"  # noqa: RUF001  # a product

@@ -1,0 +1,149 @@
+"""A run made by hand: known values in, so that every mean, delta and rank on the page is known."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import pytest
+
+from advtransfer.leaderboard import RunRecords, table_of
+from advtransfer.types import Json
+
+Json_: TypeAlias = "dict[str, Any]"  # Any: records are taken apart and changed by the tests
+SAMPLES = 1000
+
+
+def name_of(*parts: object) -> str:
+    return hashlib.sha256(repr(parts).encode()).hexdigest()
+
+
+@dataclass
+class Bench:
+    """A plan and its records, added to trial by trial."""
+
+    leaderboard: Json_ = field(
+        default_factory=lambda: {
+            "baseline": "natural",
+            "rank_by": "clean.accuracy",
+            "columns": ["clean.accuracy", "pgd.robust_accuracy"],
+            "figures": [],
+            "questions": [],
+        }
+    )
+    title: str = "Do robust sources transfer better?"
+    trials: list[Json_] = field(default_factory=list)
+    records: dict[str, Json_] = field(default_factory=dict)
+    attempts: list[Json_] = field(default_factory=list)
+    sources: dict[str, str] = field(default_factory=dict)
+    clean: dict[str, list[float]] = field(
+        default_factory=lambda: {"natural": [0.5, 0.6, 0.7], "robust": [0.7, 0.7, 0.8]}
+    )
+
+    def filled(self, *, n: int | str = 20) -> Bench:
+        """Add two sources with three seeds each, whose clean accuracies are `clean`."""
+        for source, values in self.clean.items():
+            for seed, clean in enumerate(values):
+                self.trial(source, seed, clean, 0.1 * (seed + 1), n=n)
+        return self
+
+    def table(self, *, n: int | str = 20) -> str:
+        """The table of one n, as it stands on the page."""
+        return table_of(self.run(), target="digits", n=n, seconds=True)
+
+    @staticmethod
+    def row(text: str, name: str) -> list[str]:
+        """The cells of the first table row with a cell of this name."""
+        rows = [[cell.strip() for cell in line.strip("| ").split(" | ")] for line in text.splitlines() if "|" in line]
+        return next(row for row in rows if name in row)
+
+    def trial(
+        self,
+        source: str | None,
+        seed: int,
+        clean: float | None = None,
+        pgd: float | None = None,
+        *,
+        transfer: str = "probe",
+        n: int | str = 20,
+        target: str = "digits",
+        replicate: int | None = None,
+        adapter: str | None = None,
+        unknown: float = 0.0,
+        checks: Sequence[Json] = (),
+        skipped: str | None = None,
+    ) -> Json_:
+        """Plan a trial; a value that is None is a result that is not there."""
+        label = source if replicate is None else f"{source}[seed={replicate}]"
+        place = (label, adapter, target, n, seed, transfer)
+        fit, first, second = name_of("fit", *place), name_of("clean", *place), name_of("pgd", *place)
+        builds = [self.source(label)] if label else []
+        trial: Json_ = {"id": fit, "source": label, "row": source, "replicate": replicate, "adapter": adapter}
+        trial |= {"target": target, "n": n, "seed": seed, "transfer": transfer, "builds": builds, "skipped": skipped}
+        trial["evaluations"] = {"clean": [first], "pgd": [second]}
+        self.trials.append(trial)
+        if clean is not None:
+            self.records[fit] = self.record("fit", fit, "finetune/linear_probe", {}, 0.5) | {"facts": {}}
+            self.result(first, "foolbox/clean_accuracy", {}, {"accuracy": clean})
+        if pgd is not None:
+            options: Json_ = {"norm": "linf", "eps": [0.1], "steps": 20}
+            self.result(second, "foolbox/pgd", options, {"robust_accuracy@0.1": pgd}, unknown=unknown, checks=checks)
+        return trial
+
+    def result(
+        self,
+        id: str,
+        use: str,
+        options: Mapping[str, Json],
+        shares: Mapping[str, float],
+        *,
+        unknown: float = 0.0,
+        checks: Sequence[Json] = (),
+    ) -> None:
+        """Add a result record of shares of 1,000 test samples."""
+        metrics = {
+            name: {"value": value, "low": value, "high": value + unknown, "of": SAMPLES}
+            for name, value in shares.items()
+        }
+        self.records[id] = self.record("result", id, use, options, 0.25) | {"metrics": metrics, "checks": list(checks)}
+
+    def source(self, label: str) -> str:
+        """Add a source with its record; its id."""
+        id = name_of("source", label)
+        self.sources[id] = label
+        card = {"architecture": "small_cnn", "data": "low", "constraint": "none", "clean_accuracy": None}
+        probe = {"clean_accuracy": 0.981, "interval": [0.97, 0.988], "of": 900, "agrees": None}
+        self.records[id] = self.record("source", id, "vision/trained", {}, 9.0) | {"card": card, "probe": probe}
+        return id
+
+    def record(self, kind: str, id: str, use: str, options: Mapping[str, Json], seconds: float) -> Json_:
+        """The fields that every record has."""
+        return {
+            "format": 1,
+            "kind": kind,
+            "id": id,
+            "asked": {"use": use, "version": 1, "options": dict(options), "inputs": {}},
+            "provenance": {"environment": "e" * 64, "device": "cpu", "threads": 1, "precision": "float32"},
+            "observed": {"seconds": {"load": seconds / 2, "work": seconds / 2}},
+        }
+
+    def attempt(self, id: str, reason: str, *, status: str = "failed") -> None:
+        """Add a try that ended without a record."""
+        self.attempts.append({"id": id, "kind": "fit", "status": status, "reason": reason})
+
+    def run(self) -> RunRecords:
+        """The run as plain data."""
+        plan: Json_ = {"format": 1, "suite": "quick", "title": self.title, "leaderboard": self.leaderboard}
+        plan |= {"sources": self.sources, "trials": self.trials}
+        versions: Json_ = {
+            "python": "3.11.7",
+            "packages": {"torch": "2.15.0", "foolbox": "3.3.4", "scikit-learn": "1.9.1"},
+        }
+        return RunRecords(plan, list(self.records.values()), self.attempts, {"e" * 64: versions})
+
+
+@pytest.fixture
+def bench() -> Bench:
+    return Bench()

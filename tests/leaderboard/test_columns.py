@@ -1,0 +1,73 @@
+"""A column is found by evaluation, metric and, where there are several, eps."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from advtransfer.errors import BadInput
+from advtransfer.leaderboard.columns import find
+from advtransfer.leaderboard.evidence import Evidence, gather
+
+if TYPE_CHECKING:
+    from tests.leaderboard.conftest import Bench
+
+
+@pytest.fixture
+def ladder(bench: Bench) -> Evidence:
+    trial = bench.trial("natural", 0, 0.5, 0.1)
+    shares = {"robust_accuracy@0.1": 0.3, "robust_accuracy@0.0313725": 0.4, "clean_accuracy": 0.5, "curve@0.1@11": 0.2}
+    bench.result(trial["evaluations"]["pgd"][0], "foolbox/pgd", {}, shares)
+    return gather(bench.run())
+
+
+@pytest.mark.parametrize(
+    ("name", "metric"),
+    [
+        ("pgd.robust_accuracy@0.1", "robust_accuracy@0.1"),
+        ("pgd.robust_accuracy@1e-1", "robust_accuracy@0.1"),
+        ("pgd.robust_accuracy@8/255", "robust_accuracy@0.0313725"),
+        ("pgd.clean_accuracy", "clean_accuracy"),
+        ("pgd.curve", "curve@0.1@11"),
+        ("pgd.curve@0.1", "curve@0.1@11"),
+        ("clean.accuracy", "accuracy"),
+    ],
+)
+def test_a_column_is_the_metric_it_names(ladder: Evidence, name: str, metric: str) -> None:
+    assert metric == find(name, ladder).metric
+
+
+def test_a_column_that_fits_several_metrics_lists_them(ladder: Evidence) -> None:
+    expected = (
+        r"found leaderboard column 'pgd.robust_accuracy'; "
+        r"expected one of pgd.robust_accuracy@0.0313725, pgd.robust_accuracy@0.1; correct it"
+    )
+    with pytest.raises(BadInput, match=expected):
+        find("pgd.robust_accuracy", ladder)
+
+
+def test_an_unknown_metric_lists_those_that_are_there(ladder: Evidence) -> None:
+    with pytest.raises(BadInput, match=r"'clean.acuracy'; expected one of clean.accuracy;"):
+        find("clean.acuracy", ladder)
+
+
+def test_an_unknown_evaluation_lists_those_that_are_there(ladder: Evidence) -> None:
+    with pytest.raises(BadInput, match="with an evaluation of clean, pgd"):
+        find("fgsm.accuracy", ladder)
+
+
+def test_the_longest_evaluation_that_fits_is_meant(bench: Bench) -> None:
+    trial = bench.trial("natural", 0)
+    trial["evaluations"] = {"pgd": ["a" * 64], "pgd.long": ["b" * 64]}
+    bench.result("b" * 64, "foolbox/pgd", {}, {"accuracy": 0.5})
+
+    column = find("pgd.long.accuracy", gather(bench.run()))
+
+    assert ("pgd.long", "accuracy") == (column.evaluation, column.metric)
+
+
+def test_before_any_record_every_metric_is_possible(bench: Bench) -> None:
+    bench.trial("natural", 0)
+
+    assert find("pgd.robust_accuracy", gather(bench.run())).metric is None

@@ -1,0 +1,93 @@
+"""The same records give the same bytes: whatever their order, the folder, the locale, the clock or the hash seed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import random
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from advtransfer.leaderboard import Page, RunRecords, page
+
+if TYPE_CHECKING:
+    from tests.leaderboard.conftest import Bench
+
+PROGRAM = """
+import hashlib, json, locale, sys
+from advtransfer.leaderboard import RunRecords, page
+locale.setlocale(locale.LC_ALL, "")
+with open(sys.argv[1], encoding="utf-8") as file:
+    made = page(RunRecords(**json.load(file)))
+digest = hashlib.sha256(made.markdown.encode())
+for name in sorted(made.figures):
+    digest.update(made.figures[name])
+print(digest.hexdigest())
+"""
+
+
+@pytest.fixture
+def run(bench: Bench) -> RunRecords:
+    bench.leaderboard["figures"] = [{"kind": "accuracy_vs_n", "metric": "clean.accuracy"}]
+    draws = random.Random(0)
+    for source in ("natural", "robust", "random"):
+        for n in (20, 100, "all"):
+            for seed in range(3):
+                bench.trial(source, seed, round(draws.random(), 3), round(draws.random(), 3), n=n)
+    for seed in range(4, 7):
+        bench.attempt(bench.trial("robust", seed)["id"], f"reason {seed}")
+    return bench.run()
+
+
+def digest_of(made: Page) -> str:
+    digest = hashlib.sha256(made.markdown.encode())
+    for name in sorted(made.figures):
+        digest.update(made.figures[name])
+    return digest.hexdigest()
+
+
+def test_the_order_of_records_attempts_and_trials_changes_no_byte(run: RunRecords) -> None:
+    before, draws = page(run), random.Random(1)
+    for _ in range(3):
+        records, attempts, plan = list(run.records), list(run.attempts), json.loads(json.dumps(run.plan))
+        for one in (records, attempts, plan["trials"]):
+            draws.shuffle(one)
+
+        assert before == page(replace(run, plan=plan, records=records, attempts=attempts))
+
+
+def test_where_and_when_the_page_is_made_changes_no_byte(run: RunRecords, tmp_path: Path) -> None:
+    bundle = tmp_path / "bundle.json"
+    parts = {"plan": run.plan, "records": list(run.records), "attempts": list(run.attempts)}
+    bundle.write_text(json.dumps(parts | {"environments": dict(run.environments)}), encoding="utf-8")
+    surroundings = [
+        {"PYTHONHASHSEED": "1", "TZ": "Asia/Kathmandu", "LC_ALL": "C.UTF-8", "HOME": str(tmp_path)},
+        {"PYTHONHASHSEED": "2", "TZ": "UTC", "LC_ALL": "C", "SOURCE_DATE_EPOCH": "0", "MPLBACKEND": "agg"},
+    ]
+    told = []
+    for place, environment in enumerate(surroundings):
+        folder = tmp_path / str(place)
+        folder.mkdir()
+        command = [sys.executable, "-c", PROGRAM, str(bundle)]
+        ended = subprocess.run(
+            command, cwd=folder, env=os.environ | environment, capture_output=True, text=True, check=True
+        )
+        told.append(ended.stdout.strip())
+
+    assert [digest_of(page(run))] * 2 == told
+
+
+def test_making_a_page_imports_no_torch(run: RunRecords, tmp_path: Path) -> None:
+    bundle = tmp_path / "bundle.json"
+    bundle.write_text(json.dumps({"plan": run.plan, "records": list(run.records)}), encoding="utf-8")
+    command = [sys.executable, "-c", f"{PROGRAM}\nprint('torch' in sys.modules)", str(bundle)]
+
+    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+
+    assert "False" == told[1]

@@ -1,0 +1,219 @@
+"""Every number in a table is known beforehand: means, intervals with their unit, paired deltas, ranks."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import pytest
+from scipy import stats
+
+from advtransfer.errors import BadInput
+from advtransfer.leaderboard import table_of
+from advtransfer.leaderboard.markdown import ABSENT
+
+if TYPE_CHECKING:
+    from tests.leaderboard.conftest import Bench
+
+
+def t_interval(values: list[float]) -> tuple[float, float]:
+    mean = sum(values) / len(values)
+    low, high = stats.t.interval(0.95, len(values) - 1, mean, stats.sem(values))
+    return float(low), float(high)
+
+
+def written(value: float, *, sign: bool = False) -> str:
+    return f"{value:{'+' if sign else ''}.3f}".replace("0.", ".", 1)
+
+
+def test_means_intervals_and_deltas_are_the_known_ones(bench: Bench) -> None:
+    found = bench.row(bench.filled().table(), "robust")
+
+    low, high = t_interval(bench.clean["robust"])
+    down, up = t_interval([0.2, 0.1, 0.1])
+    assert [
+        "1",
+        "robust",
+        "probe",
+        f".733 [{written(low)}, {written(high)}]",
+        ".200 [.000, .448]",
+        f"+.133 [{written(down, sign=True)}, {written(up, sign=True)}]",
+        "3",
+        "1.00",
+    ] == found
+
+
+def test_the_table_says_what_its_intervals_are_over(bench: Bench) -> None:
+    assert bench.filled().table().endswith("\n\n95 % intervals: t over 3 subset seeds.")
+
+
+def test_the_baseline_is_named_as_such_and_has_no_delta(bench: Bench) -> None:
+    assert ["2", "natural", "probe"] == bench.row(bench.filled().table(), "natural")[:3]
+    assert "baseline" == bench.row(bench.filled().table(), "natural")[5]
+
+
+def test_a_group_with_fewer_seeds_than_planned_says_so_everywhere(bench: Bench) -> None:
+    bench.filled()
+    bench.trial("robust", 3, 0.9, None)
+    bench.trial("robust", 4)
+
+    found = bench.row(bench.table(), "robust")
+
+    assert found[3].endswith(" (4/5)")
+    assert found[4].endswith(" (3/5)")
+    assert found[5].endswith(" (3/5)")
+    assert "3/5" == found[6]
+
+
+def test_values_that_all_agree_show_the_interval_over_test_images(bench: Bench) -> None:
+    for seed in range(3):
+        bench.trial("natural", seed, 0.5, 0.1, n="all")
+
+    found = bench.table(n="all")
+
+    low, high = stats.binomtest(500, 1000).proportion_ci(method="wilson")
+    assert f".500 [{written(low)}, {written(high)}]†" == bench.row(found, "natural")[3]
+    assert "† Wilson over test images, since all seeds agree (deterministic)" in found
+
+
+def test_a_single_trial_shows_the_interval_over_test_images_and_a_delta_without_one(bench: Bench) -> None:
+    bench.trial("natural", 0, 0.5, 0.1)
+    bench.trial("robust", 0, 0.6, 0.1)
+
+    found = bench.table()
+
+    assert bench.row(found, "robust")[3].endswith("]‡")
+    assert "+.100" == bench.row(found, "robust")[5]
+    assert "‡ Wilson over test images, since there is one trial" in found
+
+
+def test_replicates_of_a_source_are_one_row_whose_unit_is_the_training(bench: Bench) -> None:
+    means = [0.50, 0.52, 0.55]
+    for replicate, mean in enumerate(means):
+        for seed in range(4):
+            bench.trial("robust", seed, mean + 0.01 * (seed - 1.5), 0.1, replicate=replicate)
+    for seed in range(4):
+        bench.trial("natural", seed, 0.4 + 0.01 * (seed - 1.5), 0.1)
+
+    found = bench.table()
+    robust = bench.row(found, "robust")
+
+    low, high = t_interval(means)
+    assert f"**.523** [{written(low)}, {written(high)}]" == robust[3]
+    down, up = t_interval([mean - 0.4 for mean in means])
+    assert f"+.123 [{written(down, sign=True)}, {written(up, sign=True)}]" == robust[5]
+    assert "3 × 4" == robust[6]  # noqa: RUF001  # a product
+    assert "t over 3 source trainings, each the mean of its subset seeds" in found
+
+
+def test_what_has_no_counterpart_in_the_baseline_has_no_delta(bench: Bench) -> None:
+    bench.filled()
+    bench.trial(None, 0, 0.4, 0.1, transfer="scratch")
+
+    assert ABSENT == bench.row(bench.table(), "scratch")[5]
+
+
+def test_the_best_is_bold_only_when_no_interval_overlaps(bench: Bench) -> None:
+    for seed in range(3):
+        bench.trial("natural", seed, 0.50 + 0.001 * seed, 0.3 + 0.1 * seed)
+        bench.trial("robust", seed, 0.80 + 0.001 * seed, 0.31 + 0.1 * seed)
+
+    found = bench.table()
+
+    assert bench.row(found, "robust")[3].startswith("**.801** [")
+    assert 1 == found.count("**.")
+
+
+def test_unknown_outcomes_are_a_range_and_count_as_broken_in_the_ranking(bench: Bench) -> None:
+    bench.leaderboard["rank_by"] = "pgd.robust_accuracy"
+    for seed in range(2):
+        bench.trial("natural", seed, 0.5, 0.30 + 0.02 * seed)
+        bench.trial("robust", seed, 0.5, 0.20 + 0.02 * seed, unknown=0.4)
+
+    found = bench.table()
+
+    assert "1" == bench.row(found, "natural")[0]
+    assert bench.row(found, "robust")[4].startswith(".210–.610 [")  # noqa: RUF001  # a range
+    assert bench.row(found, "robust")[5].startswith("-.100 to +.300")
+
+
+def test_a_row_that_failed_in_every_trial_is_still_in_the_table(bench: Bench) -> None:
+    bench.filled()
+    bench.attempt(bench.trial("broken", 0)["id"], "diverged")
+
+    assert [ABSENT, "broken", "probe", ABSENT, ABSENT, ABSENT, "0/1", ABSENT] == bench.row(bench.table(), "broken")
+
+
+def test_an_adapter_has_a_column_when_there_is_one(bench: Bench) -> None:
+    bench.trial("natural", 0, 0.5, 0.1)
+    assert "adapter" not in bench.table()
+
+    bench.trial("robust", 0, 0.6, 0.1, adapter="crop")
+    assert ["1", "robust", "crop", "probe"] == bench.row(bench.table(), "robust")[:4]
+    assert "+.100" == bench.row(bench.table(), "robust")[6]
+
+
+def test_no_label_breaks_a_table(bench: Bench) -> None:
+    bench.trial("a|b\n`c` <b> *d* [e](f) _g_", 0, 0.5, 0.1)
+    bench.trial("natural", 0, 0.6, 0.1)
+
+    lines = [line for line in bench.table().splitlines() if line.startswith("|")]
+
+    assert 4 == len(lines)
+    assert r"a\|b \`c\` \<b> \*d\* \[e](f) \_g\_" in lines[3]
+    assert 1 == len({line.replace(r"\|", "").count("|") for line in lines})
+
+
+def test_without_a_ranking_rows_are_sorted_by_name(bench: Bench) -> None:
+    bench.leaderboard = {"columns": [], "rank_by": None, "baseline": None}
+    found = bench.filled().table()
+
+    assert ["source", "transfer", "clean.accuracy", "pgd.robust_accuracy@0.1", "seeds", "s / trial"] == bench.row(
+        found, "source"
+    )
+    assert found.index("| natural") < found.index("| robust")
+
+
+def test_a_table_that_is_not_there_is_an_error_that_lists_those_that_are(bench: Bench) -> None:
+    with pytest.raises(BadInput, match="found target 'digits', n 50; expected one of digits n=20"):
+        bench.filled().table(n=50)
+
+
+def test_a_table_for_a_readme_has_no_seconds_so_that_two_runs_give_the_same(bench: Bench) -> None:
+    before = table_of(bench.filled().run(), target="digits", n=20)
+    for record in bench.records.values():
+        record["observed"]["seconds"] = {"work": 123.0}
+
+    assert before == table_of(bench.run(), target="digits", n=20)
+    assert "123" not in before
+
+
+def test_seconds_that_were_not_observed_are_absent(bench: Bench) -> None:
+    bench.filled()
+    for record in bench.records.values():
+        record["observed"] = {}
+
+    assert ABSENT == bench.row(bench.table(), "robust")[-1]
+
+
+def test_a_metric_that_is_no_share_is_a_plain_number(bench: Bench) -> None:
+    bench.leaderboard |= {"columns": ["clean.margin"], "rank_by": "clean.accuracy"}
+    for source, margins in {"natural": [-2.0, -2.0], "robust": [120.0, 130.0]}.items():
+        for seed, margin in enumerate(margins):
+            trial = bench.trial(source, seed, 0.5, 0.1)
+            bench.records[trial["evaluations"]["clean"][0]]["metrics"]["margin"] = {"value": margin}
+
+    low, high = t_interval([120.0, 130.0])
+    assert f"125 [{low:.4g}, {high:.4g}]" == bench.row(bench.table(), "robust")[3]
+    assert "-2.000" == bench.row(bench.table(), "natural")[3]
+    assert math.isclose(low, 61.469, abs_tol=1e-3)
+
+
+def test_several_references_are_averaged_and_one_missing_is_missing(bench: Bench) -> None:
+    trial = bench.trial("natural", 0, 0.5, 0.1)
+    first, second = trial["evaluations"]["clean"][0], "d" * 64
+    trial["evaluations"]["clean"] = [first, second]
+    assert ABSENT == bench.row(bench.table(), "natural")[3]
+
+    bench.result(second, "foolbox/clean_accuracy", {}, {"accuracy": 0.7})
+    assert ".600" == bench.row(bench.table(), "natural")[3]
