@@ -1,0 +1,30 @@
+"""``advtransfer leaderboard``: the pages of runs, from their records."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from advtransfer.leaderboard import publish, write_page
+from advtransfer.result import Run
+
+
+@click.command(short_help="The pages of one or more runs, from their records.")
+@click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Publish there: each run's records and page, and an index of all pages.",
+)
+def command(runs: tuple[Path, ...], out: Path | None) -> None:
+    """Render the leaderboard of each RUN (a folder such as runs/quickstart) from its plan and records alone.
+
+    Without --out a page is written into its run's folder, figures beside it, and printed. The same records give the
+    same bytes on any machine.
+    """
+    for run in [Run.open(path) for path in runs]:
+        if out:
+            click.echo(str(publish(run, out)))
+        else:
+            click.echo(write_page(run).read_text(encoding="utf-8"), nl=False)

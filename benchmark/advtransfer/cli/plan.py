@@ -1,0 +1,52 @@
+"""``advtransfer plan``: what a suite asks for, and what of it is done."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from advtransfer import plan as planning
+from advtransfer import suite as suites
+from advtransfer.cli import grid, standing
+from advtransfer.cli.arguments import runs_option
+from advtransfer.console.words import counts
+from advtransfer.host import Host
+from advtransfer.result import Run
+from advtransfer.runner import states
+
+MOST_LINES = 200
+"""Above so many trials a list is no longer read: the axes and counts say more."""
+
+
+@click.command(short_help="What a suite asks for, and what of it is done.")
+@click.argument("suite")
+@runs_option
+@click.option("--json", "as_json", is_flag=True, help="{suite, trials: [{id, source, ..., state, reason}]}.")
+def command(suite: str, runs: Path, as_json: bool) -> None:
+    """Show the trials of SUITE (a file, or the name of a shipped suite): done, failed, skipped and to do.
+
+    Nothing is run. A grid of more than 200 trials is shown as its axes, counts and reasons.
+    """
+    host = Host.discover()
+    plan = planning.make(suites.load(suite, host), host)
+    standings = states(plan, Run(runs / plan.suite))
+    if as_json:
+        click.echo(json.dumps(_plain(plan, standings), indent=2, ensure_ascii=False))
+    else:
+        click.echo("\n".join(_text(plan, standings)))
+
+
+def _text(plan: planning.Plan, standings: standing.States) -> list[str]:
+    if len(plan.trials) <= MOST_LINES:
+        return [grid.head(plan), *standing.lines(plan, standings), counts(standing.tallied(standings))]
+    why = [line for value in ("failed", "skipped") for line in standing.reasons(plan, standings, value)]
+    return [grid.as_text(plan), "", *why, counts(standing.tallied(standings))]
+
+
+def _plain(plan: planning.Plan, standings: standing.States) -> dict[str, object]:
+    trials = [
+        {**grid.place(one), "state": standings[one.id].value, "reason": standings[one.id].reason} for one in plan.trials
+    ]
+    return {"suite": plan.suite, "trials": trials}

@@ -1,0 +1,96 @@
+"""``advtransfer run``: run a suite, or continue it."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from advtransfer import runner
+from advtransfer import suite as suites
+from advtransfer.cli.arguments import runs_option
+from advtransfer.cli.commands import INTERRUPTED
+from advtransfer.console import console_for
+from advtransfer.host import Host
+from advtransfer.runner import Settings, Summary
+
+
+def workers(value: str) -> int | None:
+    """A number of jobs, or ``auto``; a click type."""
+    if value == "auto":
+        return None
+    if not value.isdigit() or int(value) < 1:
+        raise click.BadParameter(f"{value!r} is not a number of jobs; expected a whole number from 1 on, or auto")
+    return int(value)
+
+
+@click.command(short_help="Run a suite, or continue it.")
+@click.argument("suite")
+@runs_option
+@click.option("--jobs", type=workers, metavar="N|auto", default="auto", show_default=True, help="Workers at once.")
+@click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, help="CPU threads a worker.")
+@click.option("--limit", type=click.IntRange(min=0), help="At most this many trials in this call.")
+@click.option("--only", multiple=True, metavar="PATTERN", help="Trials to run: a name with *, or source=linf*,n=20.")
+@click.option("--device", default="cpu", show_default=True, help="cpu, cuda or cuda:1.")
+@click.option("--executor", default="local/pool", show_default=True, help="The engine, as plugin/factory.")
+@click.option("--retry-failed", is_flag=True, help="Try again also what is known to fail, such as a diverged fit.")
+@click.option("--mixed", is_flag=True, help="Go on in a folder with records of another device or thread count.")
+@click.option("--keep", type=click.Choice(["models"]), help="Keep fitted weights after their results are recorded.")
+@click.option("--plugin", "listeners", multiple=True, metavar="NAME", help="A plugin to tell the news of trials.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object at the end on stdout; progress is on stderr.")
+@click.option("--quiet", is_flag=True, help="Only failures and the last lines.")
+@click.pass_context
+def command(
+    ctx: click.Context,
+    suite: str,
+    runs: Path,
+    jobs: int | None,
+    threads: int,
+    limit: int | None,
+    only: tuple[str, ...],
+    device: str,
+    executor: str,
+    retry_failed: bool,
+    mixed: bool,
+    keep: str | None,
+    listeners: tuple[str, ...],
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Run SUITE (a file, or the name of a shipped suite), or continue it: what is recorded is not done again.
+
+    The exit code is 0 when nothing failed, 1 when a trial did, 130 when it was interrupted.
+    """
+    settings = Settings(
+        runs=runs,
+        jobs=jobs,
+        threads=threads,
+        limit=limit,
+        only=only,
+        device=device,
+        executor=executor,
+        retry_failed=retry_failed,
+        mixed=mixed,
+        keep_models=keep == "models",
+    )
+    summary = _run(suite, settings, listeners=listeners, as_json=as_json, quiet=quiet)
+    ctx.exit(INTERRUPTED if summary.interrupted else 1 if summary.failed else 0)
+
+
+def _run(suite: str, settings: Settings, *, listeners: Iterable[str], as_json: bool, quiet: bool) -> Summary:
+    """Run with a console on stderr; the product, on stdout, is the last lines or one JSON object."""
+    host = Host.discover()
+    for name in listeners:
+        host.load(name)
+    loaded = suites.load(suite, host)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what schedulers send ends a run as Ctrl-C does
+    with console_for(sys.stderr, product=sys.stderr if as_json else sys.stdout, quiet=quiet) as console:
+        summary = runner.run(loaded, settings=settings, host=host, listeners=[console])
+    if as_json:
+        click.echo(json.dumps(asdict(summary), default=str, indent=2, ensure_ascii=False))
+    return summary

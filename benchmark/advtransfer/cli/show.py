@@ -1,0 +1,42 @@
+"""``advtransfer show``: a component's options, or a suite's grid."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from advtransfer.host import Host
+
+
+@click.command(short_help="A component's options, or a suite's grid.")
+@click.argument("name")
+@click.option("--json", "as_json", is_flag=True, help="The same as one JSON object.")
+def command(name: str, as_json: bool) -> None:
+    """Show what NAME stands for.
+
+    NAME is a component, written plugin/factory: its help, options, types, defaults and presets; or a suite, by its
+    file or its name: the cells on each axis, and how many trials they make.
+    """
+    host = Host.discover()
+    if _names_component(name):
+        from advtransfer.cli import component
+
+        found = host.component(name)
+        click.echo(_dumped(component.as_json(found)) if as_json else component.as_text(found))
+        return
+    from advtransfer import plan, suite
+    from advtransfer.cli import grid
+
+    planned = plan.make(suite.load(name, host), host)
+    click.echo(_dumped(grid.as_json(planned)) if as_json else grid.as_text(planned))
+
+
+def _names_component(name: str) -> bool:
+    """Whether a name is written plugin/factory, and is not the path of a suite."""
+    return name.count("/") == 1 and not name.endswith((".yaml", ".yml")) and not Path(name).is_file()
+
+
+def _dumped(value: object) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False)

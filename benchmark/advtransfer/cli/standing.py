@@ -1,0 +1,54 @@
+"""How far the trials of a plan are, in words: counts, and the reasons behind failures and skips."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import TypeAlias
+
+from advtransfer.console.words import Standing
+from advtransfer.plan import Plan
+from advtransfer.runner import State
+from advtransfer.types import Json
+
+States: TypeAlias = Mapping[str, State]
+WORDS = {"done": "done", "failed": "failed", "skipped": "skipped", "todo": "to do"}
+
+
+def tallied(states: States) -> Standing:
+    """How many trials are done, failed, skipped and to do."""
+    found = Counter(state.value for state in states.values())
+    return Standing(found["done"], found["failed"], found["skipped"], found["todo"])
+
+
+def lines(plan: Plan, states: States) -> Iterator[str]:
+    """A line for each trial: its state, its name, and the reason when it failed or is skipped."""
+    for trial in plan.trials:
+        state = states[trial.id]
+        yield f"{WORDS[state.value]:7}  {trial.name}{_because(state)}"
+
+
+def reasons(plan: Plan, states: States, value: str) -> Iterator[str]:
+    """The reasons of one state, the commonest first, with how many trials have each and the first of them."""
+    names: dict[str, list[str]] = {}
+    for trial in plan.trials:
+        state = states[trial.id]
+        if state.value == value:
+            names.setdefault(one_line(state.reason), []).append(trial.name)
+    for reason, trials in sorted(names.items(), key=lambda item: -len(item[1])):
+        yield f"{value} {len(trials)} x  {reason}  (first: {trials[0]})"
+
+
+def listed(plan: Plan, states: States, value: str) -> list[dict[str, Json]]:
+    """The trials of one state with their reasons, as plain data."""
+    found = ((trial, states[trial.id]) for trial in plan.trials)
+    return [{"id": one.id, "name": one.name, "reason": state.reason} for one, state in found if state.value == value]
+
+
+def _because(state: State) -> str:
+    return f"  ({one_line(state.reason)})" if state.reason else ""
+
+
+def one_line(reason: str | None) -> str:
+    """A reason on one line."""
+    return " ".join((reason or "no reason recorded").split())

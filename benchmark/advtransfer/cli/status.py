@@ -1,0 +1,48 @@
+"""``advtransfer status``: how far a run is, and why trials failed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from advtransfer.cli import standing
+from advtransfer.console.words import counts
+from advtransfer.plan import Plan
+from advtransfer.result import Run
+from advtransfer.runner import states
+
+
+@click.command(short_help="How far a run is, and why trials failed.")
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="{suite, run, done, failed, skipped, todo, failures, skips}.")
+def command(run: Path, as_json: bool) -> None:
+    """Show how far RUN (a folder such as runs/quickstart) is: counts, and each failure with its reason."""
+    opened = Run.open(run)
+    plan = Plan.from_json(opened.plan())
+    standings = states(plan, opened)
+    if as_json:
+        click.echo(json.dumps(_plain(plan, standings, run), indent=2, ensure_ascii=False))
+    else:
+        click.echo("\n".join(_text(plan, standings, run)))
+
+
+def _text(plan: Plan, standings: standing.States, run: Path) -> list[str]:
+    failed = [(one, standings[one.id]) for one in plan.trials if standings[one.id].value == "failed"]
+    lines = [f"{plan.suite}: {counts(standing.tallied(standings))}"]
+    lines += [f"failed  {one.name}: {standing.one_line(state.reason)}" for one, state in failed]
+    lines += standing.reasons(plan, standings, "skipped")
+    if failed:
+        lines.append(f"tracebacks: {run / 'attempts'}; to try again: the same `advtransfer run`")
+    return lines
+
+
+def _plain(plan: Plan, standings: standing.States, run: Path) -> dict[str, object]:
+    return {
+        "suite": plan.suite,
+        "run": str(run),
+        **standing.tallied(standings)._asdict(),
+        "failures": standing.listed(plan, standings, "failed"),
+        "skips": standing.listed(plan, standings, "skipped"),
+    }

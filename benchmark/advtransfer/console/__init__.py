@@ -1,0 +1,41 @@
+"""The console: shows a run from the events that the runner tells, and from nothing else."""
+
+from __future__ import annotations
+
+import os
+from contextlib import AbstractContextManager
+from typing import Protocol, Self, TextIO
+
+from advtransfer.console.events import Event
+from advtransfer.console.plain import Plain
+
+__all__ = ["Console", "Event", "console_for"]
+
+
+class Console(AbstractContextManager["Console"], Protocol):
+    """A listener: called with each event of a run, inside a ``with`` that gives the terminal back at the end."""
+
+    def __call__(self, event: Event) -> None: ...
+    def __enter__(self) -> Self: ...
+
+
+def console_for(
+    stream: TextIO, *, product: TextIO | None = None, quiet: bool = False, plain: bool | None = None
+) -> Console:
+    """The console that suits a stream: live on a terminal, else one line for each finished trial.
+
+    Args:
+        stream: Where progress and failures go.
+        product: Where the last lines go, the counts and the page; by default `stream`.
+        quiet: Only failures and the last lines.
+        plain: True for lines even on a terminal, False for the live display anywhere; by default the stream decides.
+    """
+    if plain is None:
+        plain = not stream.isatty() or os.environ.get("TERM") == "dumb"
+    if plain or quiet:
+        return Plain(stream, product=product or stream, quiet=quiet)
+    from rich.console import Console as Terminal
+
+    from advtransfer.console.live import Live
+
+    return Live(Terminal(file=stream), product=product or stream)

@@ -1,0 +1,38 @@
+"""Reading events: mappings with "event" and "time"; a field that is absent or of another type reads as empty."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TypeAlias
+
+from advtransfer.types import Json
+
+Event: TypeAlias = Mapping[str, Json]
+
+
+def text(event: Event, key: str) -> str:
+    """A field as one line of text, or ``""``."""
+    value = event.get(key)
+    return "" if value is None else " ".join(str(value).split())
+
+
+def number(event: Event, key: str) -> float:
+    """A field as a number, or 0."""
+    value = event.get(key)
+    return value if isinstance(value, int | float) else 0
+
+
+def count(event: Event, key: str) -> int:
+    """A field as a whole number, or 0."""
+    return int(number(event, key))
+
+
+def table(event: Event, key: str) -> Event:
+    """A field as a mapping, or an empty one."""
+    value = event.get(key)
+    return value if isinstance(value, Mapping) else {}
+
+
+def numbers(event: Event, key: str) -> dict[str, float]:
+    """The numbers of a field that is a mapping."""
+    return {name: value for name, value in table(event, key).items() if isinstance(value, int | float)}

@@ -1,0 +1,104 @@
+"""How the console writes numbers, durations, trials and the end of a run."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from advtransfer.console.events import Event, count, number, numbers, table, text
+
+ABSENT = "–"  # noqa: RUF001  # the en dash is what every page shows for what is absent
+
+
+class Standing(NamedTuple):
+    """Trials by state."""
+
+    done: int = 0
+    failed: int = 0
+    skipped: int = 0
+    todo: int = 0
+
+
+def figure(value: float) -> str:
+    """A metric in three decimals without the leading zero (``.704``); outside [0, 1] in four digits."""
+    if not math.isfinite(value):
+        return ABSENT
+    return f"{value:.3f}".removeprefix("0") if 0 <= value <= 1 else f"{value:.4g}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them: ``0.4 s``, ``42 s``, ``3 min 12 s``, ``2 h 05 min``."""
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02} min"
+
+
+def many(number: int, noun: str) -> str:
+    """A count with its noun: ``1 trial``, ``2 trials``."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def trial_name(trial: Event) -> str:
+    """A trial as its plan names it, or its place in the grid, or the start of its id."""
+    return text(trial, "name") or _place(trial) or text(trial, "id")[:12] or "?"
+
+
+def _place(trial: Event) -> str:
+    axes = [text(trial, "source"), "->" if text(trial, "source") else "", text(trial, "target")]
+    axes += [f"{key}={text(trial, key)}" for key in ("n", "seed") if text(trial, key)]
+    return " ".join(filter(None, [*axes, text(trial, "transfer")]))
+
+
+def metrics(event: Event) -> str:
+    """The metrics of a finished trial on one line."""
+    return "  ".join(f"{name} {figure(value)}" for name, value in numbers(event, "metrics").items())
+
+
+def opening(event: Event) -> str:
+    """One line that says what starts, from the event ``run_started``."""
+    workers = f"{many(count(event, 'jobs'), 'job')} of {many(count(event, 'threads'), 'thread')}"
+    where = f"{workers} on {text(event, 'device')}; {text(event, 'run')}"
+    return f"{text(event, 'suite')}: {counts(standing(event))}; {where}"
+
+
+def standing(event: Event) -> Standing:
+    """The trials of a run by state; those that failed before and are tried again are to do, and no longer failed."""
+    found = Standing(*(count(event, key) for key in Standing._fields))
+    again = max(0, sum(found) - count(event, "trials")) if "trials" in event else 0
+    return found._replace(failed=max(0, found.failed - again))
+
+
+def counts(standing: Standing) -> str:
+    """The trials by state on one line: ``160 trials: 158 done, 2 failed, 0 skipped, 0 to do``."""
+    done, failed, skipped, todo = standing
+    return f"{many(sum(standing), 'trial')}: {done} done, {failed} failed, {skipped} skipped, {todo} to do"
+
+
+def ending(event: Event) -> list[str]:
+    """The last lines of a run, from the event ``run_finished``: the counts, the page, and what to do next."""
+    lines = [f"{counts(standing(event))} in {duration(number(event, 'seconds'))}"]
+    if count(event, "failed") and text(event, "run"):
+        lines.append(f"failures: advtransfer status {text(event, 'run')}")
+    if text(event, "page"):
+        lines.append(f"page: {text(event, 'page')}")
+    if event.get("interrupted"):
+        lines.append("interrupted: run the same command again to continue")
+    return lines
+
+
+def news(event: Event) -> str:
+    """Where a job is: ``3/30 loss .412``."""
+    figures: Mapping[str, float] = numbers(event, "news")
+    steps = f"{count(event, 'done')}/{count(event, 'total')}" if count(event, "total") else ""
+    return " ".join(filter(None, [steps, *(f"{name} {figure(value)}" for name, value in figures.items())]))
+
+
+def of_trial(event: Event) -> Event:
+    """The trial that an event is about."""
+    return table(event, "trial")

@@ -1,0 +1,89 @@
+"""``advtransfer cache`` over a real cache in a temporary folder."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import CliRunner, Result
+
+from advtransfer.cache import Cache
+from advtransfer.cli import main
+
+OLD, NEW = "a" * 64, "b" * 64
+KILOBYTE = torch.zeros(250, dtype=torch.float32)
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cache:
+    """A cache of two artifacts, which the command line finds."""
+    monkeypatch.setenv("ADVTRANSFER_CACHE", str(tmp_path))
+    cache = Cache(tmp_path, line="cpu-1-float32")
+    for id in (OLD, NEW):
+        cache.put(id, {"weights": KILOBYTE}, {}, kind="source", use="vision/trained")
+    return cache
+
+
+def call(*arguments: str) -> Result:
+    return CliRunner().invoke(main, ["cache", *arguments])
+
+
+@pytest.mark.usefixtures("cache")
+def test_ls_shows_every_artifact_and_their_size_together() -> None:
+    head, *rows, total = call("ls").stdout.splitlines()
+
+    assert head.split() == ["ID", "KIND", "COMPONENT", "LINE", "SIZE", "USED"]
+    assert {OLD[:12], NEW[:12]} == {row.split()[0] for row in rows}
+    assert all(row.split()[1:4] == ["source", "vision/trained", "cpu-1-float32"] for row in rows)
+    assert total.startswith("2 artifacts, ")
+
+
+def test_ls_as_json_has_whole_ids_and_bytes(cache: Cache) -> None:
+    entries = json.loads(call("ls", "--json").stdout)
+
+    assert {OLD, NEW} == {entry["id"] for entry in entries}
+    assert [entry.bytes for entry in cache.entries()] == [entry["bytes"] for entry in entries]
+
+
+@pytest.mark.usefixtures("cache")
+def test_verify_of_an_intact_cache_ends_with_0() -> None:
+    done = call("verify")
+
+    assert (done.exit_code, done.stdout, done.stderr) == (0, "2 intact, 0 corrupt\n", "")
+
+
+def test_verify_names_what_is_corrupt_and_ends_with_1(cache: Cache) -> None:
+    [path] = [entry.path / "data.safetensors" for entry in cache.entries() if entry.id == OLD]
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    done = call("verify")
+
+    assert (done.exit_code, done.stdout) == (1, "1 intact, 1 corrupt\n")
+    assert f"{OLD} (cpu-1-float32) is corrupt: " in done.stderr
+
+
+def test_prune_removes_until_the_asked_size_is_left(cache: Cache) -> None:
+    most = max(entry.bytes for entry in cache.entries())
+    done = call("prune", "--max-bytes", str(most))
+
+    assert done.exit_code == 0
+    assert done.stdout.startswith("removed 1 artifact, ")
+    assert len(list(cache.entries())) == 1
+
+
+def test_prune_without_a_limit_removes_no_artifact(cache: Cache) -> None:
+    done = call("prune")
+
+    assert done.stdout.startswith("removed 0 artifacts, 0 B; ")
+    assert len(list(cache.entries())) == 2
+
+
+def test_a_size_that_is_none_is_an_error_before_anything_is_removed(cache: Cache) -> None:
+    done = call("prune", "--max-bytes", "2XB")
+
+    assert done.exit_code == 2
+    assert "'2XB' is not a size; expected a number of bytes, such as 2GB, 500MB or 1GiB" in done.stderr
+    assert len(list(cache.entries())) == 2

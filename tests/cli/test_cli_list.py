@@ -1,0 +1,100 @@
+"""``advtransfer list`` over a host that a test builds."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from types import ModuleType
+
+import pytest
+from click.testing import CliRunner
+
+from advtransfer.cli import main
+from advtransfer.hookspecs import hookimpl
+from advtransfer.host import Host, Plugin
+from advtransfer.types import Dataset, Executor, Factory
+
+
+def squares(*, side: int = 8) -> Dataset:
+    """Filled squares.
+
+    Args:
+        side: Pixels.
+    """
+    raise AssertionError("a list builds nothing")
+
+
+def engine() -> Executor:
+    """An engine."""
+    raise AssertionError("a list builds nothing")
+
+
+@hookimpl
+def register_datasets() -> Iterable[Factory[Dataset]]:
+    return [squares]
+
+
+@hookimpl
+def register_executors() -> Iterable[Factory[Executor]]:
+    return [engine]
+
+
+def shapes() -> ModuleType:
+    """A plugin with a data set and an executor."""
+    module = ModuleType("shapes")
+    vars(module).update(register_datasets=register_datasets, register_executors=register_executors)
+    return module
+
+
+@pytest.fixture
+def plugins(monkeypatch: pytest.MonkeyPatch) -> list[Plugin]:
+    """The plugins that the command line finds."""
+    found = [Plugin("shapes", shapes(), "advtransfer-shapes", "2.1")]
+    monkeypatch.setattr(Host, "discover", lambda: Host(found))
+    return found
+
+
+@pytest.mark.usefixtures("plugins")
+def test_components_are_listed_by_kind_with_the_distribution_that_brings_them() -> None:
+    done = CliRunner().invoke(main, ["list"])
+
+    assert done.exit_code == 0
+    assert done.stdout.splitlines() == [
+        "NAME            KIND      PLUGIN                           SUMMARY",
+        "shapes/squares  dataset   shapes (advtransfer-shapes 2.1)  Filled squares.",
+        "shapes/engine   executor  shapes (advtransfer-shapes 2.1)  An engine.",
+    ]
+
+
+@pytest.mark.usefixtures("plugins")
+def test_a_kind_narrows_the_list() -> None:
+    done = CliRunner().invoke(main, ["list", "executor", "--json"])
+
+    assert json.loads(done.stdout) == [
+        {"name": "shapes/engine", "kind": "executor", "plugin": "shapes", "summary": "An engine."}
+    ]
+
+
+@pytest.mark.usefixtures("plugins")
+def test_an_unknown_kind_is_answered_with_the_kinds() -> None:
+    done = CliRunner().invoke(main, ["list", "model"])
+
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert "'model' is not one of 'dataset', 'source', 'adapter', 'transfer', 'evaluation', 'executor'" in done.stderr
+
+
+def test_a_broken_plugin_is_told_and_the_others_are_listed(plugins: list[Plugin]) -> None:
+    plugins.append(Plugin("broken", "advtransfer_no_such_module", "advtransfer-broken", "0.1"))
+    done = CliRunner().invoke(main, ["list", "--json"])
+
+    assert done.exit_code == 1
+    assert [one["name"] for one in json.loads(done.stdout)] == ["shapes/squares", "shapes/engine"]
+    assert "plugin 'broken' needs the library 'advtransfer_no_such_module'" in done.stderr
+
+
+def test_two_distributions_with_one_plugin_name_are_told(plugins: list[Plugin]) -> None:
+    plugins.append(Plugin("shapes", shapes(), "advtransfer-other", "1.0"))
+    done = CliRunner().invoke(main, ["list"])
+
+    assert done.exit_code == 1
+    assert "advtransfer-other 1.0, advtransfer-shapes 2.1" in done.stderr

@@ -1,0 +1,172 @@
+"""``advtransfer plan``, ``show`` and ``schema`` of real suites, with nothing run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from advtransfer.cli import main
+from advtransfer.result import Run
+
+SUITE = """\
+version: 1
+title: Small
+datasets:
+  digits: {use: vision/digits}
+sources:
+  random: {use: vision/random_init, data: digits}
+targets:
+  digits: {data: digits, n: [20, 30], seeds: SEEDS}
+transfers:
+  probe: {use: finetune/linear_probe}
+evaluations:
+  clean: {use: foolbox/clean_accuracy}
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder with a suite of 4 trials and one of 202."""
+    monkeypatch.chdir(tmp_path)
+    Path("small.yaml").write_text(SUITE.replace("SEEDS", "2"))
+    Path("large.yaml").write_text(SUITE.replace("SEEDS", "101"))
+    return tmp_path
+
+
+def call(*arguments: str) -> Result:
+    return CliRunner().invoke(main, arguments)
+
+
+def planned(suite: str) -> list[dict[str, object]]:
+    trials: list[dict[str, object]] = json.loads(call("plan", suite, "--json").stdout)["trials"]
+    return trials
+
+
+def finish(id: str) -> None:
+    """Put the least that counts as a finished record into the run of the small suite."""
+    Run(Path("runs/small")).write({"id": id})
+
+
+def fail(run: Path, id: object, reason: str) -> None:
+    """Put a failed attempt into a run."""
+    Run(run).write_attempt({"id": str(id), "status": "failed", "reason": reason, "deterministic": False})
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_small_plan_is_a_line_for_each_trial() -> None:
+    done = call("plan", "small.yaml")
+
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == [
+        "small: 4 trials, 4 results",
+        "Small",
+        "to do    random -> digits n=20 seed=0 probe",
+        "to do    random -> digits n=20 seed=1 probe",
+        "to do    random -> digits n=30 seed=0 probe",
+        "to do    random -> digits n=30 seed=1 probe",
+        "4 trials: 0 done, 0 failed, 0 skipped, 4 to do",
+    ]
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_plan_as_json_has_each_trials_place_and_state() -> None:
+    [first, *others] = planned("small.yaml")
+
+    assert len(others) == 3
+    assert first.pop("id") not in [one["id"] for one in others]
+    assert first == {
+        "name": "random -> digits n=20 seed=0 probe",
+        "source": "random",
+        "adapter": None,
+        "target": "digits",
+        "n": 20,
+        "seed": 0,
+        "transfer": "probe",
+        "evaluations": ["clean"],
+        "state": "todo",
+        "reason": None,
+    }
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_plan_knows_what_is_recorded_and_what_failed() -> None:
+    first, second, *_ = planned("small.yaml")
+    finish(str(first["id"]))
+    fail(Path("runs/small"), second["id"], "RuntimeError: no\nluck")
+    lines = call("plan", "small.yaml").stdout.splitlines()
+
+    assert not Path("runs/small/plan.json").exists()
+    assert lines[2:4] == [
+        "to do    random -> digits n=20 seed=0 probe",  # its fit is recorded, its result is not
+        "failed   random -> digits n=20 seed=1 probe  (RuntimeError: no luck)",
+    ]
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_large_plan_is_its_axes_counts_and_reasons() -> None:
+    trials = planned("large.yaml")
+    for trial in trials[:3]:
+        fail(Path("runs/large"), trial["id"], "no luck")
+    lines = call("plan", "large.yaml").stdout.splitlines()
+
+    assert "large: 202 trials, 202 results" in lines
+    assert "target      digits: n 20, 30 with seeds 0..100" in lines
+    assert "failed 3 x  no luck  (first: random -> digits n=20 seed=0 probe)" in lines
+    assert lines[-1] == "202 trials: 0 done, 3 failed, 0 skipped, 199 to do"
+    assert len(lines) < 15
+
+
+def test_the_runs_folder_can_be_another_one(folder: Path) -> None:
+    [first, *_] = planned("small.yaml")
+    fail(folder / "elsewhere" / "small", first["id"], "no luck")
+
+    assert call("plan", "small.yaml").stdout.splitlines()[-1].endswith("0 failed, 0 skipped, 4 to do")
+    assert (
+        call("plan", "small.yaml", "--runs", "elsewhere")
+        .stdout.splitlines()[-1]
+        .endswith("1 failed, 0 skipped, 3 to do")
+    )
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_suite_is_shown_as_its_axes() -> None:
+    shown = json.loads(call("show", "small.yaml", "--json").stdout)
+
+    assert (shown["trials"], shown["results"], shown["skipped"]) == (4, 4, 0)
+    assert shown["targets"] == {"digits": [{"n": [20, 30], "seeds": [0, 1]}]}
+    assert "transfer    probe" in call("show", "small.yaml").stdout.splitlines()
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_suite_in_a_folder_is_not_taken_for_a_component() -> None:
+    Path("suites").mkdir()
+    Path("small.yaml").rename("suites/small.yaml")
+
+    assert call("show", "suites/small.yaml").stdout.startswith("small: 4 trials")
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize("command", ["plan", "show", "run"])
+def test_mistakes_in_a_suite_are_told_with_their_places_and_nothing_is_run(command: str) -> None:
+    text = (
+        Path("small.yaml").read_text().replace("foolbox/clean_accuracy", "foolbox/clean").replace("n: [20, 30]", "n: x")
+    )
+    Path("small.yaml").write_text(text)
+    done = call(command, "small.yaml")
+
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert [line.partition(": ")[0].split(":")[:2] for line in done.stderr.splitlines()] == [
+        ["small.yaml", "8"],
+        ["small.yaml", "12"],
+    ]
+    assert not Path("runs").exists()
+
+
+def test_the_schema_is_json_on_stdout() -> None:
+    done = call("schema")
+
+    assert done.exit_code == 0
+    assert json.loads(done.stdout)["$schema"] == "https://json-schema.org/draft/2020-12/schema"

@@ -1,0 +1,140 @@
+"""``advtransfer run``: how the command line's words become settings, and how a run's end becomes an exit code."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from advtransfer.cli import main
+from advtransfer.host import Host
+from advtransfer.runner import Settings, Summary
+from advtransfer.runner.events import Listener
+from advtransfer.suite import Suite
+
+ENDED = Summary(
+    suite="quickstart",
+    run=Path("runs/quickstart"),
+    done=160,
+    failed=0,
+    skipped=0,
+    todo=0,
+    seconds=1.5,
+    interrupted=False,
+    page=Path("runs/quickstart/leaderboard.md"),
+)
+
+
+@pytest.fixture
+def runs(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
+    """The settings of each run asked for; none is done."""
+    asked: list[Settings] = []
+    _stand_in(monkeypatch, ENDED, asked.append)
+    return asked
+
+
+def _stand_in(monkeypatch: pytest.MonkeyPatch, ended: Summary, note: Callable[[Settings], object]) -> None:
+    def run(suite: Suite, *, settings: Settings, host: Host, listeners: Iterable[Listener]) -> Summary:
+        note(settings)
+        for listener in listeners:
+            listener({"event": "trial_failed", "time": 1.0, "trial": {"name": "natural"}, "reason": "no luck"})
+            listener({"event": "run_finished", "time": 2.0, "done": ended.done, "page": str(ended.page)})
+        return ended
+
+    monkeypatch.setattr("advtransfer.runner.run", run)
+
+
+def call(*arguments: str) -> Result:
+    return CliRunner().invoke(main, ["run", "quickstart", *arguments])
+
+
+def test_without_options_a_run_fills_the_processors_and_lies_in_runs(runs: list[Settings]) -> None:
+    call()
+
+    assert runs == [Settings(runs=Path("runs"), jobs=None, threads=1, executor="local/pool", device="cpu")]
+
+
+def test_every_option_reaches_the_runner(runs: list[Settings]) -> None:
+    flags = "--runs there --jobs 3 --threads 2 --limit 5 --only a* --only n=20 --device cuda:1 --executor local/inline"
+    call(*flags.split(), "--retry-failed", "--mixed", "--keep", "models")
+
+    assert runs == [
+        Settings(
+            runs=Path("there"),
+            jobs=3,
+            threads=2,
+            limit=5,
+            only=("a*", "n=20"),
+            device="cuda:1",
+            executor="local/inline",
+            retry_failed=True,
+            mixed=True,
+            keep_models=True,
+        )
+    ]
+
+
+@pytest.mark.usefixtures("runs")
+def test_news_is_on_stderr_and_the_last_lines_are_on_stdout() -> None:
+    done = call()
+
+    assert done.stderr.splitlines() == ["[1/1] natural  failed: no luck"]
+    assert done.stdout.splitlines() == [
+        "160 trials: 160 done, 0 failed, 0 skipped, 0 to do in 0.0 s",
+        "page: runs/quickstart/leaderboard.md",
+    ]
+
+
+@pytest.mark.usefixtures("runs")
+def test_json_leaves_one_object_on_stdout_and_nothing_else() -> None:
+    done = call("--json")
+
+    assert "page: runs/quickstart/leaderboard.md" in done.stderr
+    assert json.loads(done.stdout) == {
+        "suite": "quickstart",
+        "run": "runs/quickstart",
+        "done": 160,
+        "failed": 0,
+        "skipped": 0,
+        "todo": 0,
+        "seconds": 1.5,
+        "interrupted": False,
+        "page": "runs/quickstart/leaderboard.md",
+    }
+
+
+@pytest.mark.parametrize(
+    ("ended", "code"),
+    [
+        (ENDED, 0),
+        (replace(ENDED, skipped=3), 0),
+        (replace(ENDED, failed=1), 1),
+        (replace(ENDED, interrupted=True), 130),
+        (replace(ENDED, failed=1, interrupted=True), 130),
+    ],
+)
+def test_the_exit_code_says_how_it_ended(monkeypatch: pytest.MonkeyPatch, ended: Summary, code: int) -> None:
+    _stand_in(monkeypatch, ended, lambda settings: None)
+
+    assert call().exit_code == code
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--jobs", "0"], "'0' is not a number of jobs; expected a whole number from 1 on, or auto"),
+        (["--jobs", "many"], "'many' is not a number of jobs"),
+        (["--threads", "0"], "0 is not in the range x>=1"),
+        (["--keep", "all"], "'all' is not 'models'"),
+        (["--plugin", "nothing"], "found 'nothing'; expected an installed plugin"),
+    ],
+)
+def test_a_mistake_on_the_command_line_runs_nothing(runs: list[Settings], arguments: list[str], message: str) -> None:
+    done = call(*arguments)
+
+    assert (done.exit_code, runs) == (2, [])
+    assert message in done.stderr

@@ -1,0 +1,72 @@
+"""``advtransfer status`` of run folders that a test writes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from advtransfer.cli import main
+from advtransfer.plan import Plan, Trial
+from advtransfer.result import Run
+
+IDS = {name: letter * 64 for name, letter in zip(("done", "failed", "skipped", "todo"), "abcd", strict=True)}
+
+
+def trial(name: str, seed: int) -> Trial:
+    skipped = "shapes differ" if name == "skipped" else None
+    return Trial(IDS[name], "natural", "natural", None, None, "digits", 20, seed, "probe", {}, (), skipped)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    """A run with a trial in each state."""
+    run = Run(tmp_path / "runs" / "small")
+    trials = tuple(trial(name, seed) for seed, name in enumerate(IDS))
+    run.write_plan(Plan("small", "Small", {}, {}, trials).to_json())
+    run.write({"id": IDS["done"]})
+    run.write_attempt({"id": IDS["failed"], "status": "failed", "reason": "no luck", "deterministic": False})
+    return run
+
+
+def status(*arguments: str) -> Result:
+    return CliRunner().invoke(main, ["status", *arguments])
+
+
+def test_counts_come_first_then_failures_and_skips_with_their_reasons(run: Run) -> None:
+    done = status(str(run.path))
+
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == [
+        "small: 4 trials: 1 done, 1 failed, 1 skipped, 1 to do",
+        "failed  natural -> digits n=20 seed=1 probe: no luck",
+        "skipped 1 x  shapes differ  (first: natural -> digits n=20 seed=2 probe)",
+        f"tracebacks: {run.path}/attempts; to try again: the same `advtransfer run`",
+    ]
+
+
+def test_as_json_every_failure_and_skip_has_its_trial(run: Run) -> None:
+    shown = json.loads(status(str(run.path), "--json").stdout)
+
+    assert {key: shown[key] for key in IDS} == dict.fromkeys(IDS, 1)
+    assert shown["failures"] == [
+        {"id": IDS["failed"], "name": "natural -> digits n=20 seed=1 probe", "reason": "no luck"}
+    ]
+    assert [one["reason"] for one in shown["skips"]] == ["shapes differ"]
+
+
+def test_a_folder_without_a_run_is_bad_input(tmp_path: Path) -> None:
+    done = status(str(tmp_path / "nothing"))
+
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert "no plan.json in" in done.stderr
+
+
+@pytest.mark.usefixtures("run")
+def test_a_leaderboard_of_no_run_is_bad_input_and_writes_nothing(tmp_path: Path) -> None:
+    done = CliRunner().invoke(main, ["leaderboard", str(tmp_path / "nothing"), "--out", str(tmp_path / "out")])
+
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,145 @@
+"""The plain console against scripted runs: the exact text."""
+
+from __future__ import annotations
+
+import io
+
+from advtransfer.console import Event, console_for
+
+TRIAL: Event = {
+    "id": "a" * 64,
+    "name": "linf 0.1 -> digits_5_9 n=20 seed=0 probe",
+    "source": "linf 0.1",
+    "target": "digits_5_9",
+    "n": 20,
+    "seed": 0,
+    "transfer": "probe",
+}
+STARTED: Event = {
+    "event": "run_started",
+    "time": 100.0,
+    "suite": "quickstart",
+    "title": "Do robust sources transfer better?",
+    "run": "runs/quickstart",
+    "trials": 12,
+    "done": 9,
+    "failed": 0,
+    "skipped": 1,
+    "todo": 2,
+    "jobs": 2,
+    "threads": 1,
+    "device": "cpu",
+}
+FIT: Event = {"event": "job_started", "time": 101.0, "id": "a" * 64, "kind": "fit", "name": "probe", "worker": 1}
+FINISHED: Event = {
+    "event": "trial_finished",
+    "time": 101.4,
+    "trial": TRIAL,
+    "metrics": {"clean.accuracy": 0.7043, "fgsm.accuracy": 0.3, "alignment.cosine": -0.0512},
+}
+ENDED: Event = {
+    "event": "run_finished",
+    "time": 292.0,
+    "done": 10,
+    "failed": 1,
+    "skipped": 1,
+    "todo": 0,
+    "seconds": 192.0,
+    "interrupted": False,
+    "page": "runs/quickstart/leaderboard.md",
+    "run": "runs/quickstart",
+}
+
+
+def shown(*events: Event, quiet: bool = False) -> list[str]:
+    stream = io.StringIO()
+    with console_for(stream, quiet=quiet) as console:
+        for event in events:
+            console(event)
+    return stream.getvalue().splitlines()
+
+
+def test_a_run_is_told_line_by_line() -> None:
+    failed: Event = {"event": "trial_failed", "time": 103.0, "trial": TRIAL, "reason": "diverged in epoch 3: loss nan"}
+
+    lines = shown(STARTED, FIT, FINISHED, failed, ENDED)
+
+    assert lines == [
+        "quickstart: 12 trials: 9 done, 0 failed, 1 skipped, 2 to do; 2 jobs of 1 thread on cpu; runs/quickstart",
+        "[11/12] linf 0.1 -> digits_5_9 n=20 seed=0 probe  "
+        "clean.accuracy .704  fgsm.accuracy .300  alignment.cosine -0.0512  0.4 s",
+        "[12/12] linf 0.1 -> digits_5_9 n=20 seed=0 probe  failed: diverged in epoch 3: loss nan",
+        "12 trials: 10 done, 1 failed, 1 skipped, 0 to do in 3 min 12 s",
+        "failures: advtransfer status runs/quickstart",
+        "page: runs/quickstart/leaderboard.md",
+    ]
+
+
+def test_the_training_of_a_source_is_told_since_it_is_what_one_waits_for() -> None:
+    job: Event = {"id": "s", "kind": "source", "name": "linf 0.1"}
+
+    lines = shown(
+        {"event": "job_started", "time": 1.0, "worker": 1, **job},
+        {"event": "job_finished", "time": 43.0, "status": "done", **job},
+    )
+
+    assert lines == ["building source linf 0.1", "source linf 0.1 done  42 s"]
+
+
+def test_the_seconds_of_a_trial_end_with_its_job() -> None:
+    ended: Event = {"event": "job_finished", "time": 109.0, "id": "a" * 64, "kind": "fit"}
+
+    lines = shown(STARTED, FIT, ended, {**FINISHED, "time": 110.0})
+
+    assert lines[-1].endswith("  8.0 s")
+
+
+def test_a_skipped_trial_says_why() -> None:
+    lines = shown(STARTED, {"event": "trial_skipped", "time": 1.0, "trial": TRIAL, "reason": "shapes differ"})
+
+    assert lines[-1] == "skipped: linf 0.1 -> digits_5_9 n=20 seed=0 probe: shapes differ"
+
+
+def test_a_reason_of_several_lines_is_told_on_one() -> None:
+    lines = shown(STARTED, {"event": "trial_failed", "time": 1.0, "trial": TRIAL, "reason": "first\n  second"})
+
+    assert lines[-1] == "[11/12] linf 0.1 -> digits_5_9 n=20 seed=0 probe  failed: first second"
+
+
+def test_an_interrupted_run_says_how_to_continue() -> None:
+    lines = shown({**ENDED, "failed": 0, "todo": 5, "interrupted": True, "page": None})
+
+    assert lines == [
+        "16 trials: 10 done, 0 failed, 1 skipped, 5 to do in 3 min 12 s",
+        "interrupted: run the same command again to continue",
+    ]
+
+
+def test_quiet_tells_failures_and_the_end_only() -> None:
+    failed: Event = {"event": "trial_failed", "time": 103.0, "trial": TRIAL, "reason": "no memory"}
+
+    lines = shown(STARTED, FIT, FINISHED, failed, {**ENDED, "page": None, "run": ""}, quiet=True)
+
+    assert lines == [
+        "[12/12] linf 0.1 -> digits_5_9 n=20 seed=0 probe  failed: no memory",
+        "12 trials: 10 done, 1 failed, 1 skipped, 0 to do in 3 min 12 s",
+    ]
+
+
+def test_the_last_lines_go_to_the_product_and_progress_does_not() -> None:
+    progress, product = io.StringIO(), io.StringIO()
+    with console_for(progress, product=product) as console:
+        for event in (STARTED, FIT, FINISHED, ENDED):
+            console(event)
+
+    assert len(progress.getvalue().splitlines()) == 2
+    assert product.getvalue().splitlines()[0] == "12 trials: 10 done, 1 failed, 1 skipped, 0 to do in 3 min 12 s"
+
+
+def test_lines_are_written_when_they_happen() -> None:
+    stream = io.StringIO()
+    console = console_for(stream)
+
+    console(STARTED)
+
+    assert stream.getvalue().startswith("quickstart: 12 trials")

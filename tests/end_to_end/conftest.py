@@ -1,0 +1,212 @@
+"""What end-to-end tests share: a small suite on real digits, and the command as a user types it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+SUITE = """\
+version: 1
+title: Twelve small trials
+datasets:
+  low: {use: vision/digits, classes: [0, 1, 2]}
+  high: {use: vision/digits, classes: [5, 6, 7]}
+sources:
+  natural: {use: vision/trained, data: low, epochs: 2}
+  random: {use: vision/random_init, data: low}
+targets:
+  digits: {data: high, n: [20, 30], seeds: 3, test: 60}
+transfers:
+  probe: {use: finetune/linear_probe}
+evaluations:
+  clean: {use: foolbox/clean_accuracy}
+  pgd: {use: foolbox/pgd, norm: linf, eps: 0.1, steps: 3, step_size: 0.05}
+leaderboard:
+  baseline: natural
+  rank_by: clean.accuracy
+  columns: [clean.accuracy, pgd.robust_accuracy]
+  figures: [{kind: accuracy_vs_n, metric: clean.accuracy}]
+"""
+
+FAULTY = '''\
+"""Transfers that go wrong, each in its own way."""
+
+from advtransfer.hookspecs import hookimpl
+from advtransfer.types import Transfer, component
+
+
+def _probe():
+    from advtransfer_finetune import linear_probe
+
+    return linear_probe()
+
+
+class _Faulty:
+    def __init__(self, fault):
+        self.fault, self.probe = fault, _probe()
+
+    def model(self, **given):
+        return self.probe.model(**given)
+
+    def fit(self, model, *, train, context, **given):
+        self.fault(train, context)
+        return self.probe.fit(model, train=train, context=context, **given)
+
+
+@component(needs=["source"])
+def raises(*, message: str = "no luck") -> Transfer:
+    """Raises on the subsets of 20 images."""
+
+    def fault(train, context):
+        if len(train) == 20:
+            raise RuntimeError(message)
+
+    return _Faulty(fault)
+
+
+@component(needs=["source"])
+def diverges() -> Transfer:
+    """Diverges."""
+    from advtransfer.errors import Diverged
+
+    def fault(train, context):
+        raise Diverged(3, float("inf"))
+
+    return _Faulty(fault)
+
+
+@component(needs=["source"])
+def refuses() -> Transfer:
+    """Says that the cell makes no sense."""
+    from advtransfer.errors import Inapplicable
+
+    def fault(train, context):
+        raise Inapplicable("this source has no blocks")
+
+    return _Faulty(fault)
+
+
+@component(needs=["source"])
+def dies(*, always: bool = True, marker: str = "") -> Transfer:
+    """Kills its own worker; only the first time unless `always`."""
+    import os
+    import pathlib
+    import signal
+
+    def fault(train, context):
+        first = not pathlib.Path(marker).exists()
+        pathlib.Path(marker).touch()
+        if always or first:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return _Faulty(fault)
+
+
+@component(needs=["source"])
+def lingers(*, seconds: float = 60.0) -> Transfer:
+    """Takes its time."""
+    import time
+
+    def fault(train, context):
+        time.sleep(seconds)
+
+    return _Faulty(fault)
+
+
+@hookimpl
+def register_transfers():
+    return [raises, diverges, refuses, dies, lingers]
+'''
+
+
+@dataclass(frozen=True)
+class Command:
+    """`advtransfer` as a user calls it, in a folder and with a cache of its own."""
+
+    folder: Path
+    environment: Mapping[str, str]
+
+    def __call__(self, *arguments: str, exit_code: int = 0, **variables: str) -> subprocess.CompletedProcess[str]:
+        """Run to the end; the exit code must be the one expected."""
+        done = subprocess.run(
+            self.line(*arguments),
+            cwd=self.folder,
+            env={**self.environment, **variables},
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        assert done.returncode == exit_code, f"exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done
+
+    def start(self, *arguments: str, **variables: str) -> subprocess.Popen[str]:
+        """Start in a process group of its own, so that a test can kill all of it."""
+        return subprocess.Popen(
+            self.line(*arguments),
+            cwd=self.folder,
+            env={**self.environment, **variables},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
+    @staticmethod
+    def line(*arguments: str) -> list[str]:
+        return [sys.executable, "-m", "advtransfer", *arguments]
+
+
+@pytest.fixture
+def command_in(tmp_path: Path) -> Callable[[str], Command]:
+    """A command for a fresh folder (and cache) of the given name, with the small suite in it as ``small.yaml``."""
+
+    def make(name: str) -> Command:
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "small.yaml").write_text(SUITE)
+        kept = {key: value for key, value in os.environ.items() if not key.startswith(("ADVTRANSFER", "COV_"))}
+        return Command(folder, kept | {"ADVTRANSFER_CACHE": str(folder / "cache"), "NO_COLOR": "1"})
+
+    return make
+
+
+@pytest.fixture
+def command(command_in: Callable[[str], Command]) -> Command:
+    """A command in a fresh folder."""
+    return command_in("here")
+
+
+@pytest.fixture
+def faulty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The plugin `faulty`, installed for this test's subprocesses."""
+    place = tmp_path / "site"
+    information = place / "faulty-1.0.dist-info"
+    information.mkdir(parents=True)
+    (place / "faulty_plugin.py").write_text(FAULTY)
+    (information / "METADATA").write_text("Metadata-Version: 2.1\nName: faulty\nVersion: 1.0\n")
+    (information / "entry_points.txt").write_text("[advtransfer]\nfaulty = faulty_plugin\n")
+    monkeypatch.setenv("PYTHONPATH", str(place))
+
+
+def records(run: Path) -> dict[str, str]:
+    """Every record of a run without what was observed, as text, by id."""
+    found = {}
+    for path in run.glob("records/*/*.json"):
+        record = json.loads(path.read_text())
+        del record["observed"]
+        found[path.stem] = json.dumps(record, sort_keys=True)
+    return found
+
+
+@pytest.fixture
+def records_of() -> Callable[[Path], dict[str, str]]:
+    """The function `records`, since test files do not import one another."""
+    return records
