@@ -6,10 +6,10 @@ import sys
 import pytest
 import torch
 
-import advtransfer_vision
 from advtransfer.host import Host
 from advtransfer.toolkit.samples import every
 from advtransfer.toolkit.views import view
+from advtransfer_vision.factories import data as vision_data
 
 
 def test_the_plugin_is_light_to_import() -> None:
@@ -28,7 +28,7 @@ def test_the_plugin_registers_what_it_brings() -> None:
 
 
 def test_the_digits_are_all_there_scaled_to_0_to_1() -> None:
-    data = advtransfer_vision.digits()
+    data = vision_data.digits()
     train, test = data.part("train"), data.part("test")
     pixels = torch.cat([part.inputs(every(part)) for part in (train, test)])
 
@@ -39,27 +39,27 @@ def test_the_digits_are_all_there_scaled_to_0_to_1() -> None:
 
 
 def test_the_upper_half_has_269_test_images() -> None:
-    half = view(advtransfer_vision.digits(), classes=[5, 6, 7, 8, 9]).part("test")
+    half = view(vision_data.digits(), classes=[5, 6, 7, 8, 9]).part("test")
 
     assert 269 == len(half)
 
 
 def test_every_class_has_its_share_of_the_test_part() -> None:
-    data = advtransfer_vision.digits(test_share=0.5)
+    data = vision_data.digits(test_share=0.5)
     train, test = (data.part(part).labels(every(data.part(part))) for part in ("train", "test"))
 
     assert (torch.bincount(train) - torch.bincount(test)).abs().max() <= 1
 
 
 def test_the_split_depends_on_its_seed() -> None:
-    digests = [advtransfer_vision.digits(split_seed=seed).card().digest for seed in (0, 0, 1)]
+    digests = [vision_data.digits(split_seed=seed).card().digest for seed in (0, 0, 1)]
 
     assert digests[0] == digests[1]
     assert digests[0] != digests[2]
 
 
 def test_an_image_looks_like_its_label() -> None:
-    part = advtransfer_vision.digits().part("train")
+    part = vision_data.digits().part("train")
     images, labels = part.inputs(every(part)), part.labels(every(part))
     ink = {digit: images[labels == digit].mean(0)[0, 3:5, 3:5].mean().item() for digit in (0, 1)}
 
@@ -71,12 +71,12 @@ def test_an_image_looks_like_its_label() -> None:
 def test_the_digits_have_not_changed() -> None:
     changed = "the default digits are not what they were: if that is meant, raise `version` in digits' component"
 
-    assert (
-        "fa4628aea7cdee5db9c2966ca98e65ca9bd9e11b60b33dbf35bb9b76242585dd" == advtransfer_vision.digits().card().digest
-    ), changed
+    assert "fa4628aea7cdee5db9c2966ca98e65ca9bd9e11b60b33dbf35bb9b76242585dd" == vision_data.digits().card().digest, (
+        changed
+    )
 
 
 @pytest.mark.parametrize("part", ["validation"])
 def test_there_is_no_official_validation_part(part: str) -> None:
     with pytest.raises(ValueError, match="found part 'validation'"):
-        advtransfer_vision.digits().part("validation")
+        vision_data.digits().part("validation")

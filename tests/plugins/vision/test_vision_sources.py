@@ -6,7 +6,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-import advtransfer_vision
 from advtransfer.errors import Cancelled
 from advtransfer.host import Host
 from advtransfer.testing.context import InMemoryContext
@@ -18,6 +17,7 @@ from advtransfer.toolkit.samples import every
 from advtransfer.toolkit.streams import generator
 from advtransfer.toolkit.views import view
 from advtransfer.types import Dataset, Json, Source, Tensors
+from advtransfer_vision.factories import data, training
 
 CPU = torch.device("cpu")
 TOY = toy(shape=(1, 8, 8))
@@ -27,7 +27,7 @@ CHANGED = "other weights than there were: if that is meant, raise `version` in t
 
 @cache
 def _low() -> Dataset:
-    return view(advtransfer_vision.digits(), classes=[0, 1, 2, 3, 4])
+    return view(data.digits(), classes=[0, 1, 2, 3, 4])
 
 
 def _filled(source: Source, tensors: Tensors) -> nn.Module:
@@ -39,7 +39,7 @@ def _filled(source: Source, tensors: Tensors) -> nn.Module:
 
 @cache
 def _trained(adversary: Adversary | None) -> nn.Module:
-    source = advtransfer_vision.trained(data=_low(), adversary=adversary, epochs=10)
+    source = training.trained(data=_low(), adversary=adversary, epochs=10)
     return _filled(source, source.weights(InMemoryContext()).tensors)
 
 
@@ -83,7 +83,7 @@ def test_adversarial_training_makes_it_more_robust() -> None:
 
 @pytest.mark.parametrize("adversary", [None, LINF, Adversary(norm="l2", eps=0.5, steps=2)])
 def test_the_same_seed_gives_the_same_bits(adversary: Adversary | None) -> None:
-    source = advtransfer_vision.trained(data=TOY, adversary=adversary, epochs=2, width=4)
+    source = training.trained(data=TOY, adversary=adversary, epochs=2, width=4)
     first, again, other = (source.weights(InMemoryContext(seed)) for seed in (0, 0, 1))
 
     assert _same(first.tensors, again.tensors)
@@ -92,7 +92,7 @@ def test_the_same_seed_gives_the_same_bits(adversary: Adversary | None) -> None:
 
 
 def test_a_killed_training_continues_to_the_same_bits() -> None:
-    source = advtransfer_vision.trained(data=TOY, adversary=LINF, epochs=3, width=4)
+    source = training.trained(data=TOY, adversary=LINF, epochs=3, width=4)
     context = InMemoryContext(cancel_after=2)
     with pytest.raises(Cancelled):
         source.weights(context)
@@ -103,16 +103,16 @@ def test_a_killed_training_continues_to_the_same_bits() -> None:
 
 
 def test_training_starts_from_the_random_source_of_the_same_seed() -> None:
-    random_init = advtransfer_vision.random_init(data=TOY, width=4)
-    barely = advtransfer_vision.trained(data=TOY, width=4, epochs=1, optimiser=Sgd(lr=1e-30, weight_decay=0))
+    random_init = training.random_init(data=TOY, width=4)
+    barely = training.trained(data=TOY, width=4, epochs=1, optimiser=Sgd(lr=1e-30, weight_decay=0))
 
     assert _same(random_init.weights(InMemoryContext(3)).tensors, barely.weights(InMemoryContext(3)).tensors)
 
 
 def test_the_cards_say_what_the_sources_are() -> None:
-    natural = advtransfer_vision.trained(data=TOY).card()
-    robust = advtransfer_vision.trained(data=TOY, adversary=LINF, width=8).card()
-    random_init = advtransfer_vision.random_init(data=TOY).card()
+    natural = training.trained(data=TOY).card()
+    robust = training.trained(data=TOY, adversary=LINF, width=8).card()
+    random_init = training.random_init(data=TOY).card()
     described = f"3 classes (pattern 0, pattern 1, pattern 2), digest {TOY.card().digest[:12]}"
 
     assert ("small_cnn, width 16", described, "none") == (natural.architecture, natural.data, natural.constraint)
@@ -123,7 +123,7 @@ def test_the_cards_say_what_the_sources_are() -> None:
 
 def test_building_a_network_leaves_global_randomness_alone() -> None:
     before = torch.get_rng_state()
-    source = advtransfer_vision.random_init(data=TOY)
+    source = training.random_init(data=TOY)
     source.network()
     source.weights(InMemoryContext())
 
@@ -134,7 +134,7 @@ def test_an_l2_ball_that_holds_every_image_is_refused() -> None:
     with pytest.raises(
         ValueError, match=r"found l2 eps 8\.5; expected at most 8, the length of an input's longest change"
     ):
-        advtransfer_vision.trained(data=TOY, adversary=Adversary(norm="l2", eps=8.5))
+        training.trained(data=TOY, adversary=Adversary(norm="l2", eps=8.5))
 
 
 @pytest.mark.parametrize(
@@ -159,12 +159,12 @@ def test_options_that_make_no_sense_are_found_without_torch(options: dict[str, J
     [(None, [0.2444, -0.0841, -0.0067]), (Adversary(eps=0.1, steps=2), [0.1382, 0.0014, 0.0189])],
 )
 def test_a_tiny_training_has_not_changed(adversary: Adversary | None, expected: list[float]) -> None:
-    source = advtransfer_vision.trained(data=TOY, adversary=adversary, epochs=10, width=8)
+    source = training.trained(data=TOY, adversary=adversary, epochs=10, width=8)
 
     assert expected == pytest.approx(_first_logits(source), abs=1e-3), CHANGED
 
 
 def test_random_weights_have_not_changed() -> None:
-    source = advtransfer_vision.random_init(data=TOY, width=8)
+    source = training.random_init(data=TOY, width=8)
 
     assert [0.0523, 0.0835, 0.0471] == pytest.approx(_first_logits(source), abs=1e-3), CHANGED
