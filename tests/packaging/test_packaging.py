@@ -1,0 +1,126 @@
+"""What users install: a wheel in a fresh environment, and a third party's plugin beside it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import sysconfig
+import venv
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True)
+class Environment:
+    """A fresh virtual environment that shares the libraries installed here, but not this checkout."""
+
+    folder: Path
+
+    def __call__(self, *command: str, cwd: str = "/") -> str:
+        """Run one of its programs; gives what it printed."""
+        variables = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "ADVTRANSFER"))}
+        cache = {"ADVTRANSFER_CACHE": str(self.folder / "cache")}
+        done = subprocess.run(
+            [str(self.folder / "bin" / command[0]), *command[1:]],
+            cwd=cwd,
+            env=variables | cache,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def install(self, what: Path) -> None:
+        """Install a wheel or a project, without its dependencies: they are shared."""
+        self("python", "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--no-build-isolation", str(what))
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("dist")
+    options = ["--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", str(folder)]
+    subprocess.run([sys.executable, "-m", "pip", "wheel", *options, str(ROOT)], check=True, capture_output=True)
+    return next(folder.glob("*.whl"))
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Environment:
+    folder = tmp_path_factory.mktemp("fresh")
+    venv.create(folder, with_pip=True)
+    site = next(folder.glob("lib/python*/site-packages"))
+    (site / "shared.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    environment = Environment(folder)
+    environment.install(wheel)
+    return environment
+
+
+def test_the_wheel_holds_only_packages_of_this_name(wheel: Path) -> None:
+    names = {name.partition("/")[0] for name in zipfile.ZipFile(wheel).namelist()}
+
+    assert {name for name in names if not name.startswith("advtransfer")} == set()
+    assert "advtransfer/suites/quickstart.yaml" in zipfile.ZipFile(wheel).namelist()
+    assert "advtransfer/py.typed" in zipfile.ZipFile(wheel).namelist()
+
+
+def test_the_installed_wheel_is_what_runs_from_anywhere(installed: Environment, tmp_path: Path) -> None:
+    where = installed("python", "-c", "import advtransfer; print(advtransfer.__file__)")
+    plan = json.loads(installed("advtransfer", "plan", "quickstart", "--json"))
+    two = ["--only", "source=random,n=20,seed=0"]
+    ended = json.loads(installed("advtransfer", "run", "quickstart", "--runs", str(tmp_path), *two, "--json"))
+
+    assert Path(where.strip()).is_relative_to(installed.folder)
+    assert len(plan["trials"]) == 160
+    assert (ended["done"], ended["failed"], ended["todo"]) == (2, 0, 158)
+
+
+@pytest.mark.slow
+def test_the_installed_wheel_runs_the_whole_quickstart(installed: Environment, tmp_path: Path) -> None:
+    ended = json.loads(installed("advtransfer", "run", "quickstart", "--runs", str(tmp_path), "--json"))
+
+    assert (ended["done"], ended["failed"], ended["skipped"], ended["todo"]) == (160, 0, 0, 0)
+
+
+def test_a_third_partys_plugin_is_listed_shown_and_run_beside_the_built_ins(
+    installed: Environment, tmp_path: Path, example: Callable[[Path], Path]
+) -> None:
+    installed.install(example(tmp_path))
+    listed = {one["name"]: one for one in json.loads(installed("advtransfer", "list", "--json"))}
+    suite = tmp_path / "beside.yaml"
+    suite.write_text(
+        "datasets: {digits: {use: vision/digits}}\n"
+        "sources: {random: {use: vision/random_init, data: digits}}\n"
+        "targets: {digits: {data: digits, n: [50]}}\n"
+        "transfers: {mean: {use: example/nearest_mean, shrink: 0.1}, probe: {use: finetune/linear_probe}}\n"
+        "evaluations: {clean: {use: foolbox/clean_accuracy}}\n"
+    )
+    installed("advtransfer", "run", str(suite), "--runs", str(tmp_path / "runs"))
+    records = [json.loads(path.read_text()) for path in (tmp_path / "runs" / "beside").glob("records/*/*.json")]
+    mean = next(record for record in records if record["asked"]["use"] == "example/nearest_mean")
+    measured = next(record for record in records if record["asked"]["inputs"].get("model") == mean["id"])
+
+    assert listed["example/nearest_mean"]["plugin"] == "example"
+    assert listed["example/nearest_mean"]["kind"] == "transfer"
+    assert "foolbox/pgd" in listed
+    assert "shrink" in installed("advtransfer", "show", "example/nearest_mean")
+    assert mean["provenance"]["plugin"]["distribution"] == "advtransfer-example"
+    assert measured["metrics"]["accuracy"]["value"] > 0.3
+
+
+@pytest.fixture
+def example() -> Callable[[Path], Path]:
+    """Copies the example plugin, since building it writes into its folder."""
+    import shutil
+
+    def copied(to: Path) -> Path:
+        return Path(shutil.copytree(ROOT / "tests" / "example_plugin", to / "example_plugin"))
+
+    return copied
