@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: quickstart test test-slow check format performance wheel clean
+.PHONY: quickstart test test-slow check format performance readme wheel clean
 
 quickstart: $(VENV)/.installed  ## run the main job on real data that needs no download
 	$(BIN)/advtransfer run quickstart
@@ -29,6 +29,9 @@ format: $(VENV)/.developed  ## let ruff rewrite what it can
 
 performance: $(VENV)/.developed  ## the performance claims, as ratios measured side by side
 	for script in tests/performance/*.py; do $(BIN)/python $$script || exit 1; done
+
+readme: $(VENV)/.developed  ## bring the README's table up to date with the committed records
+	$(BIN)/python tests/readme.py --write
 
 wheel: $(VENV)/.developed  ## build the wheel into dist/
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .

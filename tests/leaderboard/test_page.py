@@ -116,6 +116,17 @@ def test_numbers_from_several_machines_are_told(bench: Bench) -> None:
     assert "cuda, 1 thread a trial, float32 (1 record)" in shown
 
 
+def test_rows_measured_in_part_on_another_machine_are_marked(bench: Bench) -> None:
+    bench.filled()
+    bench.records[bench.trial("other", 0, 0.5, 0.1)["id"]]["provenance"]["device"] = "cuda"
+
+    shown = page(bench.run()).markdown.partition("## Results\n")[2]
+
+    assert "probe §" == bench.row(shown, "other")[2]
+    assert "probe" == bench.row(shown, "natural")[2]
+    assert "§ Measured, in part, on another device, thread count or precision" in shown
+
+
 def test_a_source_that_differs_from_its_card_is_told(bench: Bench) -> None:
     bench.filled()
     built = next(record for record in bench.records.values() if record["kind"] == "source")

@@ -15,6 +15,7 @@ from advtransfer import runner
 from advtransfer import suite as suites
 from advtransfer.cli.arguments import runs_option
 from advtransfer.cli.commands import INTERRUPTED
+from advtransfer.cli.sizes import size
 from advtransfer.console import console_for
 from advtransfer.host import Host
 from advtransfer.runner import Settings, Summary
@@ -41,6 +42,7 @@ def workers(value: str) -> int | None:
 @click.option("--retry-failed", is_flag=True, help="Try again also what is known to fail, such as a diverged fit.")
 @click.option("--mixed", is_flag=True, help="Go on in a folder with records of another device or thread count.")
 @click.option("--keep", type=click.Choice(["models"]), help="Keep fitted weights after their results are recorded.")
+@click.option("--max-bytes", type=size, metavar="SIZE", help="Evict the least used of the cache above this, as 20GB.")
 @click.option("--plugin", "listeners", multiple=True, metavar="NAME", help="A plugin to tell the news of trials.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object at the end on stdout; progress is on stderr.")
 @click.option("--quiet", is_flag=True, help="Only failures and the last lines.")
@@ -58,6 +60,7 @@ def command(
     retry_failed: bool,
     mixed: bool,
     keep: str | None,
+    max_bytes: int | None,
     listeners: tuple[str, ...],
     as_json: bool,
     quiet: bool,
@@ -77,6 +80,7 @@ def command(
         retry_failed=retry_failed,
         mixed=mixed,
         keep_models=keep == "models",
+        max_bytes=max_bytes,
     )
     summary = _run(suite, settings, listeners=listeners, as_json=as_json, quiet=quiet)
     ctx.exit(INTERRUPTED if summary.interrupted else 1 if summary.failed else 0)

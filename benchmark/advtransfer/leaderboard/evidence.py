@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from math import fsum
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from advtransfer.plan import Plan
 from advtransfer.types import Json
@@ -62,6 +62,15 @@ class Attempt:
     reason: str
 
 
+class Machine(NamedTuple):
+    """What a record was made on: its environment's digest, and the line that numbers depend on."""
+
+    environment: str
+    device: str
+    threads: int
+    precision: str
+
+
 @dataclass(frozen=True, slots=True)
 class Evidence:
     """A run, boiled down: by record id, except `metrics` and `uses`, which are by evaluation label.
@@ -78,7 +87,16 @@ class Evidence:
     uses: dict[str, tuple[str, Read]] = field(default_factory=dict)
     attempts: dict[str, Attempt] = field(default_factory=dict)
     environments: Mapping[str, Read] = field(default_factory=dict)
-    machines: Counter[tuple[str, str, int, str]] = field(default_factory=Counter)
+    machines: Counter[Machine] = field(default_factory=Counter)
+    measured_on: dict[str, Machine] = field(default_factory=dict)
+
+    def odd(self, id: str) -> bool:
+        """Whether a record was made on another device, thread count or precision than most of the page."""
+        lines: Counter[tuple[str, int, str]] = Counter()
+        for machine, records in sorted(self.machines.items()):
+            lines[machine[1:]] += records
+        usual = max(lines, key=lambda line: lines[line], default=None)
+        return id in self.measured_on and self.measured_on[id][1:] != usual
 
     def done(self, id: str) -> bool:
         """Whether a record is there."""
@@ -114,9 +132,9 @@ def _take(evidence: Evidence, id: str, record: Read, *, label: str | None) -> No
         evidence.labels_used[id] = int(used)
     evidence.seconds[id] = fsum(record.get("observed", {}).get("seconds", {}).values())
     by = record.get("provenance", {})
-    evidence.machines[
-        by.get("environment", ""), by.get("device", ""), by.get("threads", 0), by.get("precision", "")
-    ] += 1
+    machine = Machine(by.get("environment", ""), by.get("device", ""), by.get("threads", 0), by.get("precision", ""))
+    evidence.machines[machine] += 1
+    evidence.measured_on[id] = machine
 
 
 def _metrics(metrics: Mapping[str, Read]) -> dict[str, Metric]:

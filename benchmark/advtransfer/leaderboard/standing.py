@@ -36,6 +36,7 @@ class Line:
     delta: Range | Literal["baseline"] | None
     done: int
     seconds: float | None
+    mixed: bool
 
 
 def lines(rows: Sequence[Row], *, columns: Sequence[Column], rank_by: Column | None, evidence: Evidence) -> list[Line]:
@@ -59,6 +60,7 @@ def lines(rows: Sequence[Row], *, columns: Sequence[Column], rank_by: Column | N
             _delta(row, rows, rank_by, evidence),
             sum(fate(trial, evidence).status == "done" for trial in row.trials),
             _seconds(row, evidence),
+            any(evidence.odd(id) for trial in row.trials for id in trial.records()),
         )
         for row in sorted(rows, key=order)
     ]

@@ -14,7 +14,7 @@ from advtransfer.types import Json
 Strip: TypeAlias = "tuple[str, bool, list[str]]"
 """One column as text: its header, whether it is aligned to the right, and its cells."""
 
-DETERMINISTIC, SINGLE = "†", "‡"
+DETERMINISTIC, SINGLE, MIXED = "†", "‡", "§"
 MARKS = {"deterministic": DETERMINISTIC, "single": SINGLE}
 DOUBTS = {"verified": " ✓", "suspicious": " suspicious", "invalid": " invalid", "unchecked": ""}
 
@@ -53,7 +53,10 @@ def caption(lines: Sequence[Line]) -> str:
         told.append(f"{DETERMINISTIC} Wilson over test images, since all seeds agree (deterministic)")
     if "single" in bases:
         told.append(f"{SINGLE} Wilson over test images, since there is one trial")
-    return f"95 % intervals: {'; '.join(told)}." if told else "No number here has an interval."
+    sentence = f"95 % intervals: {'; '.join(told)}." if told else "No number here has an interval."
+    mixed = any(line.mixed for line in lines)
+    note = f" {MIXED} Measured, in part, on another device, thread count or precision than most of this page."
+    return sentence + (note if mixed else "")
 
 
 def label_of(baseline: Json) -> str:
@@ -66,7 +69,7 @@ def _names(lines: Sequence[Line]) -> list[Strip]:
     named: dict[str, list[str | None]] = {
         "source": [line.row.source for line in lines],
         "adapter": [line.row.adapter for line in lines],
-        "transfer": [line.row.transfer for line in lines],
+        "transfer": [line.row.transfer + (f" {MIXED}" if line.mixed else "") for line in lines],
     }
     return [
         (name, False, [escaped(label or ABSENT) for label in labels]) for name, labels in named.items() if any(labels)

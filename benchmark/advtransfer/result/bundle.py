@@ -15,19 +15,19 @@ from advtransfer.types import Json
 
 
 def write_bundle(run: Run, folder: Path) -> Path:
-    """Write suite, plan, environments and the records that the plan shows into `folder`, which reads like a run.
+    """Write suite, plan, environments, and what the plan shows of records and attempts; `folder` reads like a run.
 
-    Where a record was copied from is a path of one machine and is left out.
+    What names paths of one machine is left out: where a record was copied from, and tracebacks.
     """
     wanted = _shown(run)
     lines: dict[str, list[tuple[str, str]]] = {}
     for record in run.records():
         if record["id"] in wanted:
-            line = json.dumps(_published(record), sort_keys=True, allow_nan=False, ensure_ascii=False)
-            lines.setdefault(str(record["kind"]), []).append((str(record["id"]), line))
-    for kind, numbered in lines.items():
-        content = "".join(f"{line}\n" for _, line in sorted(numbered))
-        write_whole(folder / "records" / f"{kind}.jsonl", content.encode())
+            lines.setdefault(f"records/{record['kind']}", []).append(_line(_published(record)))
+    attempts = [one | {"traceback": None} for id, one in run.attempts().items() if id in wanted]
+    lines |= {"attempts": [_line(one) for one in attempts]} if attempts else {}
+    for name, numbered in lines.items():
+        write_whole(folder / f"{name}.jsonl", "".join(f"{line}\n" for _, line in sorted(numbered)).encode())
     write_whole(folder / "plan.json", text(run.plan()).encode())
     for digest, environment in run.environments().items():
         write_whole(folder / "environments" / f"{digest}.json", text(environment).encode())
@@ -43,6 +43,11 @@ def _shown(run: Run) -> set[str]:
         wanted |= {str(trial["id"]), *cast("list[str]", trial["builds"])}
         wanted |= {id for ids in results.values() for id in ids}
     return wanted
+
+
+def _line(record: Record) -> tuple[str, str]:
+    """A record's id, to sort by, and its line."""
+    return str(record["id"]), json.dumps(record, sort_keys=True, allow_nan=False, ensure_ascii=False)
 
 
 def _published(record: Record) -> Record:

@@ -60,8 +60,7 @@ class Run:
         """Every record, one at a time: of a run in the order of their ids, of a bundle as its lines stand."""
         yield from map(load, self._record_files())
         for path in sorted((self.path / "records").glob("*.jsonl")):
-            with path.open(encoding="utf-8") as lines:
-                yield from map(json.loads, lines)
+            yield from _lines(path)
 
     def write(self, record: Record) -> None:
         """Put a finished record on disk; from here on it exists."""
@@ -71,7 +70,8 @@ class Run:
 
     def attempts(self) -> dict[str, Record]:
         """The latest attempt of each node that has one and no record: what failed or was skipped, and why."""
-        latest = {}
+        bundled = self.path / "attempts.jsonl"
+        latest = {str(one["id"]): one for one in (_lines(bundled) if bundled.exists() else ())}
         for folder in sorted((self.path / "attempts").glob("*")):
             if not self.has(folder.name):
                 numbers = sorted(int(path.stem) for path in folder.glob("*.json"))
@@ -135,6 +135,11 @@ class Run:
 
     def _record_files(self) -> list[Path]:
         return sorted((self.path / "records").glob("[0-9a-f][0-9a-f]/[0-9a-f]*.json"))
+
+
+def _lines(path: Path) -> Iterator[Record]:
+    with path.open(encoding="utf-8") as lines:
+        yield from map(json.loads, lines)
 
 
 def text(value: Mapping[str, Json]) -> str:

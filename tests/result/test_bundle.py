@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+from advtransfer.result import Record, Run
+from advtransfer.result.bundle import write_bundle
+from advtransfer.types import Json
+
+PLAN: dict[str, Json] = {
+    "suite": "small",
+    "title": "Small",
+    "trials": [
+        {"id": "aa", "evaluations": {"clean": ["bb"]}, "builds": ["cc"]},
+        {"id": "dd", "evaluations": {"clean": ["ee"]}, "builds": ["cc"]},
+    ],
+}
+
+
+def record(id: str, kind: str) -> Record:
+    return {"id": id, "kind": kind, "observed": {"seconds": {"fit": 1.5}, "copied_from": "/somewhere"}}
+
+
+def test_a_bundle_reads_like_the_run_it_was_made_from(tmp_path: Path) -> None:
+    run = Run(tmp_path / "run")
+    run.write_plan(PLAN)
+    run.write_suite("version: 1\n")
+    digest = run.write_environment({"device": "cpu"})
+    for id, kind in [("aa", "fit"), ("bb", "result"), ("cc", "source"), ("ff", "fit")]:
+        run.write(record(id, kind))
+    run.write_attempt({"id": "ee", "reason": "no luck", "traceback": "File /somewhere"})
+    bundle = Run(write_bundle(run, tmp_path / "bundle"))
+
+    assert {"aa", "bb", "cc"} == {str(one["id"]) for one in bundle.records()}
+    assert {"seconds": {"fit": 1.5}, "copied_from": None} == next(iter(bundle.records()))["observed"]
+    assert {"ee": {"id": "ee", "reason": "no luck", "traceback": None}} == bundle.attempts()
+    assert run.plan() == bundle.plan()
+    assert {digest: {"device": "cpu"}} == bundle.environments()
+    assert "/somewhere" not in "".join(path.read_text() for path in bundle.path.rglob("*.*"))
+
+
+def test_a_bundle_has_the_same_bytes_each_time(tmp_path: Path) -> None:
+    run = Run(tmp_path / "run")
+    run.write_plan(PLAN)
+    run.write_suite("version: 1\n")
+    run.write(record("bb", "result"))
+    run.write(record("aa", "fit"))
+    first = write_bundle(run, tmp_path / "first")
+    second = write_bundle(Run(first), tmp_path / "second")
+
+    assert {path.relative_to(first): path.read_bytes() for path in first.rglob("*.*")} == {
+        path.relative_to(second): path.read_bytes() for path in second.rglob("*.*")
+    }

@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from advtransfer.errors import BadInput
+from advtransfer.node import Node
+from advtransfer.plan import Plan, Trial
+from advtransfer.result import Run
+from advtransfer.runner import Settings, states
+from advtransfer.runner.environment import agree, environment
+from advtransfer.runner.events import Events
+from advtransfer.runner.pick import picked
+from advtransfer.runner.reuse import reuse
+from advtransfer.types import Json
+
+
+def trial(id: str, *, source: str = "natural", n: int = 20, skipped: str | None = None) -> Trial:
+    return Trial(id, source, source, None, None, "digits", n, 0, "probe", {"clean": (f"{id}0",)}, ("s0",), skipped)
+
+
+TRIALS = (trial("aa"), trial("bb", source="linf 0.1"), trial("cc", n=50), trial("dd", skipped="no adapter"))
+PLAN = Plan("small", "Small", {}, {"s0": "natural"}, TRIALS)
+
+
+def test_states_are_told_from_files_alone(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    for id in ("aa", "aa0", "bb"):
+        run.write({"id": id})
+    run.write_attempt({"id": "bb0", "status": "failed", "reason": "no luck", "deterministic": False})
+    found = states(PLAN, run)
+
+    assert {"aa": "done", "bb": "failed", "cc": "todo", "dd": "skipped"} == {id: one.value for id, one in found.items()}
+    assert ("no luck", False) == (found["bb"].reason, found["bb"].final)
+
+
+def test_a_failed_source_fails_what_stands_on_it(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    run.write_attempt({"id": "s0", "status": "failed", "reason": "diverged", "deterministic": True})
+
+    assert "source natural: diverged" == states(PLAN, run)["aa"].reason
+    assert states(PLAN, run)["aa"].final
+
+
+@pytest.mark.parametrize(
+    ("patterns", "ids"),
+    [
+        ([], ["aa", "bb", "cc", "dd"]),
+        (["source=linf*"], ["bb"]),
+        (["source=natural,n=50"], ["cc"]),
+        (["linf*"], ["bb"]),
+        (["n=50", "source=linf*"], ["bb", "cc"]),
+        (["aa"], ["aa"]),
+    ],
+)
+def test_patterns_pick_trials(patterns: list[str], ids: list[str]) -> None:
+    assert ids == [one.id for one in picked(TRIALS, patterns)]
+
+
+def test_patterns_that_match_nothing_are_all_told() -> None:
+    with pytest.raises(BadInput) as error:
+        picked(TRIALS, ["source=lif*", "colour=red", "n=20"])
+
+    assert 2 == len(error.value.problems)
+
+
+def test_half_a_line_of_a_killed_run_stays_on_a_line_of_its_own(tmp_path: Path) -> None:
+    log = tmp_path / "events.jsonl"
+    log.write_text('{"event": "run_started"}\n{"event": "tri')
+    heard: list[Mapping[str, Json]] = []
+    with Events(log, [heard.append]) as events:
+        events.tell("progress", id="aa", done=1, total=2)
+        events.tell("run_finished", done=1)
+    lines = log.read_text().splitlines()
+
+    assert ["progress", "run_finished"] == [one["event"] for one in heard]
+    assert '{"event": "tri' == lines[1]
+    assert "run_finished" == json.loads(lines[2])["event"]
+    assert 3 == len(lines)
+
+
+def test_a_run_keeps_to_the_line_it_began_with(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    run.write_environment(environment(device="cpu", threads=1))
+    agree(run, environment(device="cpu", threads=1))
+
+    with pytest.raises(BadInput, match="found threads 2; expected threads 1"):
+        agree(run, environment(device="cpu", threads=2))
+    with pytest.raises(BadInput, match="found device cuda; expected device cpu"):
+        agree(run, environment(device="cuda:1", threads=1))
+
+
+def record(node: Node, *, environment: str = "e") -> dict[str, Json]:
+    provenance: Json = {"environment": environment}
+    return {"id": node.id, "asked": node.asked(), "provenance": provenance, "observed": {"attempt": 1}}
+
+
+def test_only_what_another_run_has_measured_in_this_environment_is_copied(tmp_path: Path) -> None:
+    here, there = Run(tmp_path / "here"), Run(tmp_path / "there")
+    good, other, forged = (Node("fit", "a/b", 1, {"k": k}) for k in range(3))
+    there.write(record(good))
+    there.write(record(other, environment="another"))
+    there.write(record(forged) | {"asked": {"use": "something else"}})
+    ids = [good.id, other.id, forged.id]
+
+    assert 1 == reuse(here, ids, known=[here.path, there.path, tmp_path / "gone"], environment="e")
+    assert {good.id} == here.done()
+    assert {"attempt": 1, "copied_from": str(there.path)} == here.read(good.id)["observed"]
+
+
+def test_jobs_fill_the_processors_with_workers_not_with_threads() -> None:
+    assert 1 == Settings(jobs=1, threads=8).workers()
+    assert Settings(threads=1).workers() >= Settings(threads=2).workers() >= 1

@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from advtransfer.testing.data import toy
+from advtransfer.trial.legality import checked
+from advtransfer.types import Examples, Outcome
+
+TEST = toy(classes=2, train=4, test=6, shape=(1, 2, 2)).part("test")
+CPU = torch.device("cpu")
+EVERY = torch.arange(6)
+
+
+class Constant(nn.Module):
+    """Says the same class for every input."""
+
+    def __init__(self, said: int) -> None:
+        super().__init__()
+        self.said = said
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """``(B, 2)`` logits."""
+        return nn.functional.one_hot(torch.full((len(inputs),), self.said), 2).float()
+
+
+def outcomes(examples: Tensor, *, said: int = 0, norm: str = "linf", eps: float = 0.1) -> tuple[list[int], float]:
+    """The outcomes after the check of one example a sample, each claimed to be broken."""
+    claimed = {"robust_accuracy": torch.full((6,), int(Outcome.BROKEN), dtype=torch.uint8)}
+    made = Examples("robust_accuracy", norm, eps, EVERY, examples)  # type: ignore[arg-type]  # parametrised as text
+    found, checks = checked(claimed, [made], test=TEST, model=Constant(said).eval(), device=CPU)
+    return found["robust_accuracy"].tolist(), checks[0].value
+
+
+def expected(fine: Tensor) -> list[int]:
+    return torch.where(fine, int(Outcome.BROKEN), int(Outcome.UNKNOWN)).tolist()
+
+
+def test_a_legal_example_is_one_that_is_misclassified() -> None:
+    labels = TEST.labels(EVERY)
+    found, illegal = outcomes(TEST.inputs(EVERY))
+
+    assert expected(labels != 0) == found
+    assert int((labels == 0).sum()) == illegal
+
+
+def test_an_example_beyond_its_budget_is_unknown() -> None:
+    clean = TEST.inputs(EVERY)
+    inward = torch.where(clean > 0.5, -1.0, 1.0)
+    wrong = TEST.labels(EVERY) != 1
+
+    assert expected(wrong) == outcomes(clean + 0.1 * inward, said=1)[0]
+    assert [int(Outcome.UNKNOWN)] * 6 == outcomes(clean + 0.101 * inward, said=1)[0]
+    assert expected(wrong) == outcomes(clean + 0.1 * inward, said=1, norm="l2", eps=0.2)[0]
+    assert [int(Outcome.UNKNOWN)] * 6 == outcomes(clean + 0.1 * inward, said=1, norm="l2", eps=0.19)[0]
+
+
+def test_an_example_outside_the_box_or_not_finite_is_unknown() -> None:
+    clean = TEST.inputs(EVERY)
+    outside, broken = clean.clone(), clean.clone()
+    outside[:, 0, 0, 0] = 1.01
+    broken[:, 0, 0, 0] = float("nan")
+
+    assert [int(Outcome.UNKNOWN)] * 6 == outcomes(outside, eps=2)[0]
+    assert [int(Outcome.UNKNOWN)] * 6 == outcomes(broken, eps=2)[0]
