@@ -7,7 +7,7 @@ import pytest
 
 from advtransfer.errors import BadInput, CacheError
 from advtransfer.result import Record, Run
-from advtransfer.result.record import packed, share, unpacked
+from advtransfer.result.record import numbers, packed, share, unpacked
 from advtransfer.types import Outcome
 
 ID = "ab" * 32
@@ -103,6 +103,10 @@ def test_twelve_thousand_outcomes_take_at_most_what_the_format_promises() -> Non
     mixed = [Outcome(k * k % 3) for k in range(12_700)]
 
     assert len(str(packed(mixed)["packed"])) <= 12_700 // 4 * 4 // 3 + 64
+
+
+def test_a_count_has_one_text_whether_or_not_it_came_back_from_a_checkpoint() -> None:
+    assert json.dumps(numbers({"epoch": 1, "loss": 0.5})) == json.dumps(numbers({"epoch": 1.0, "loss": 0.5}))
 
 
 def test_an_unknown_sample_is_neither_robust_nor_broken_but_an_interval() -> None:

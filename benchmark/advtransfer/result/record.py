@@ -45,9 +45,9 @@ def fit_record(
 ) -> Record:
     """One fit; its id is the trial's."""
     body: Record = {
-        "curves": [dict(row) for row in curves],
+        "curves": list(map(numbers, curves)),
         "chosen": dict(chosen),
-        "facts": dict(facts),
+        "facts": numbers(facts),
         "weights": {"digest": weights, "kept": kept},
     }
     return _record(node, body, provenance, observed)
@@ -68,8 +68,8 @@ def source_record(
     body: Record = {
         "card": asdict(card) | {"shape": list(card.shape)},
         "probe": dict(probe) if probe is not None else None,
-        "curves": [dict(row) for row in curves],
-        "facts": dict(facts),
+        "curves": list(map(numbers, curves)),
+        "facts": numbers(facts),
         "weights": {"digest": weights},
     }
     return _record(node, body, provenance, observed)
@@ -126,6 +126,11 @@ def attempt(
         "environment": environment,
         "observed": dict(observed),
     }
+
+
+def numbers(row: Mapping[str, float]) -> dict[str, Json]:
+    """Numbers as one value has one text: a count that a checkpoint gave back as 1.0 is 1 again."""
+    return {name: int(value) if float(value).is_integer() else float(value) for name, value in row.items()}
 
 
 def share(outcomes: Sequence[int]) -> dict[str, Json]:
