@@ -143,3 +143,17 @@ def test_lines_are_written_when_they_happen() -> None:
     console(STARTED)
 
     assert stream.getvalue().startswith("quickstart: 12 trials")
+
+
+def test_a_built_source_is_shown_with_its_probe_and_one_off_its_card_with_a_warning() -> None:
+    card: Event = {"architecture": "resnet18", "clean_accuracy": 0.95, "tolerance": 0.01}
+    probe: Event = {"clean_accuracy": 0.702, "on": "the test part of its data", "agrees": False}
+    event: Event = {"event": "source_finished", "time": 1.0, "id": "s", "name": "natural", "card": card}
+
+    assert [
+        "source natural: resnet18, clean accuracy .702 on the test part of its data",
+        "warning: source natural is off its card, which claims .950 with a tolerance of .010; "
+        "check its normalisation, input size and class order",
+    ] == shown({**event, "probe": probe})
+    assert ["source natural: resnet18"] == shown({**event, "probe": None})
+    assert 1 == len(shown({**event, "probe": probe}, quiet=True))

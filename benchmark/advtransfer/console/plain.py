@@ -7,7 +7,16 @@ from typing import Self, TextIO
 
 from advtransfer.console.events import Event, number, text
 from advtransfer.console.tally import Tally
-from advtransfer.console.words import duration, ending, metrics, of_trial, opening, trial_name
+from advtransfer.console.words import (
+    disagreement,
+    duration,
+    ending,
+    metrics,
+    of_trial,
+    opening,
+    source_line,
+    trial_name,
+)
 
 
 class Plain:
@@ -39,6 +48,10 @@ class Plain:
                 self._say(f"building source {text(event, 'name')}")
             case "job_finished" if event.get("kind") == "source":
                 self._say(_joined(f"source {text(event, 'name')} {text(event, 'status')}", _took(spent)))
+            case "source_finished":
+                self._say(source_line(event))
+                if warning := disagreement(event):
+                    self._warn(warning)
             case "trial_finished":
                 self._say(_joined(f"{self._place()} {trial_name(trial)}", metrics(event), _took(spent)))
             case "trial_failed":

@@ -28,6 +28,7 @@ class Tally:
     skipped: int = 0
     todo: int = 0
     announced: int = 0
+    chosen: int | None = None
     now: float = 0.0
     finished: int = 0
     fits_since: float | None = None
@@ -49,7 +50,8 @@ class Tally:
         """Seconds to the end at the rate measured since the first fit began; None before a trial has finished."""
         if self.fits_since is None or not self.finished:
             return None
-        return (self.now - self.fits_since) / self.finished * self.todo
+        chosen = self.todo if self.chosen is None else self.chosen - self.finished
+        return (self.now - self.fits_since) / self.finished * max(0, chosen)
 
     def take(self, event: Event) -> None:
         """Count one event."""
@@ -75,6 +77,7 @@ class Tally:
         self.suite = text(event, "suite") or self.suite
         self.done, self.failed, self.skipped, self.todo = standing(event)
         self.announced = self.skipped
+        self.chosen = count(event, "chosen") if "chosen" in event else self.chosen
 
     def _begin(self, event: Event) -> None:
         began = number(event, "time")

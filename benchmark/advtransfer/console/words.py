@@ -68,10 +68,27 @@ def opening(event: Event) -> str:
 
 
 def standing(event: Event) -> Standing:
-    """The trials of a run by state; those that failed before and are tried again are to do, and no longer failed."""
-    found = Standing(*(count(event, key) for key in Standing._fields))
-    again = max(0, sum(found) - count(event, "trials")) if "trials" in event else 0
-    return found._replace(failed=max(0, found.failed - again))
+    """The trials of a run by state; those that failed before and are tried again are to do."""
+    return Standing(*(count(event, key) for key in Standing._fields))
+
+
+def source_line(event: Event) -> str:
+    """What a built source is and what its probe measured, from the event ``source_finished``."""
+    card, probe = table(event, "card"), table(event, "probe")
+    measured = f"clean accuracy {figure(number(probe, 'clean_accuracy'))} on {text(probe, 'on')}" if probe else ""
+    return f"source {text(event, 'name')}: " + ", ".join(filter(None, [text(card, "architecture"), measured]))
+
+
+def disagreement(event: Event) -> str:
+    """What to do about a source whose probe is off its card; empty when it is not."""
+    card, probe = table(event, "card"), table(event, "probe")
+    if probe.get("agrees") is not False:
+        return ""
+    claimed, tolerance = figure(number(card, "clean_accuracy")), figure(number(card, "tolerance"))
+    return (
+        f"warning: source {text(event, 'name')} is off its card, which claims {claimed} with a tolerance of "
+        f"{tolerance}; check its normalisation, input size and class order"
+    )
 
 
 def counts(standing: Standing) -> str:

@@ -131,6 +131,7 @@ def _announce(
     settings: Settings,
 ) -> None:
     counts = Counter(state.value for state in before.values())
+    again = sum(before[trial.id].value == "failed" for trial in todo)
     events.tell(
         "run_started",
         suite=plan.suite,
@@ -138,9 +139,9 @@ def _announce(
         run=str(folder.path),
         trials=len(plan.trials),
         done=counts["done"],
-        failed=counts["failed"],
+        failed=counts["failed"] - again,
         skipped=counts["skipped"],
-        todo=counts["todo"],
+        todo=counts["todo"] + again,
         chosen=len(todo),
         jobs=engine.slots,
         threads=settings.threads,

@@ -138,7 +138,16 @@ class Schedule:
         for trial in task.trials:
             self._tell(trial, report)
         if task.kind == "source":
+            self._show(task, report)
             self._release(task, report)
+
+    def _show(self, source: Task, report: Report) -> None:
+        """Tell what a built source claims to be, and what its probe measured."""
+        if report.status == "done":
+            record = self.folder.read(source.id)
+            self.events.tell(
+                "source_finished", id=source.id, name=source.name, card=record["card"], probe=record["probe"]
+            )
 
     def _release(self, source: Task, report: Report) -> None:
         """Let go what waited for a source, or tell that it cannot be."""
