@@ -28,8 +28,8 @@ def digest(text: str) -> str:
 class Node:
     """One thing asked for: a component with its options, and the nodes it is made from.
 
-    The id is sha256 over canonical JSON of ``{inputs: {name: id}, kind, options, use, version}``; `files` says where
-    on this machine the content behind a sha256 lies, and is never in the id.
+    The id is sha256 over canonical JSON of ``{inputs: {name: id}, kind, options, use, version}``. Never in it: `files`,
+    which says where on this machine the content behind a sha256 lies, and `how`, the options marked `NotAsked`.
     """
 
     kind: NodeKind
@@ -38,6 +38,7 @@ class Node:
     options: Mapping[str, Json] = field(default_factory=dict)
     inputs: Mapping[str, Node | tuple[Node, ...]] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict, compare=False)
+    how: Mapping[str, Json] = field(default_factory=dict, compare=False)
     id: str = field(init=False, default="")
 
     def __post_init__(self) -> None:
@@ -81,6 +82,7 @@ class Node:
                 for name, value in self.inputs.items()
             },
             "files": dict(self.files),
+            "how": dict(self.how),
         }
 
     @classmethod
@@ -90,7 +92,7 @@ class Node:
             name: tuple(map(cls.from_json, value)) if isinstance(value, list) else cls.from_json(value)
             for name, value in data["inputs"].items()
         }
-        return cls(data["kind"], data["use"], data["version"], data["options"], inputs, data["files"])
+        return cls(data["kind"], data["use"], data["version"], data["options"], inputs, data["files"], data["how"])
 
 
 def _ids(value: Node | tuple[Node, ...]) -> str | list[str]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, Union, cast, get_args, get_origin, get_type_hints
 
-from advtransfer.types import Adapter, Dataset, File, Folder, Json, Since, Source
+from advtransfer.types import Adapter, Dataset, File, Folder, Json, NotAsked, Since, Source
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -26,7 +26,10 @@ _CONTENTS: dict[object, Content] = {File: "file", Folder: "folder"}
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """One option: plain, or of a `kind` (names an entry of the suite), or a `file` whose content is what counts."""
+    """One option: plain, or of a `kind` (names an entry of the suite), or a `file` whose content is what counts.
+
+    A plain option that is not `asked` says how a thing is got, not what it is: it reaches the factory, never an id.
+    """
 
     name: str
     kind: Entry | None
@@ -35,6 +38,7 @@ class Option:
     required: bool
     default: Json
     text: str
+    asked: bool = True
 
     @property
     def plain(self) -> bool:
@@ -119,11 +123,12 @@ class Options:
     def _option(self, name: str, default: Json) -> Option:
         kind, many, file = _entry(self._hints[name])
         required = self._parameters[name].default is inspect.Parameter.empty
-        return Option(name, kind, many, file, required, default, _text(self._hints[name]))
+        hint = self._hints[name]
+        return Option(name, kind, many, file, required, default, _text(hint), asked=not _not_asked(hint))
 
     def _implied(self, name: str, value: Json) -> bool:
-        metadata = get_args(self._hints[name])[1:] if get_origin(self._hints[name]) is Annotated else ()
-        return any(isinstance(one, Since) for one in metadata) and value == self._defaults.get(name)
+        marked = any(isinstance(one, Since) for one in _metadata(self._hints[name]))
+        return marked and value == self._defaults.get(name)
 
 
 def _hints(factory: Callable[..., object]) -> dict[str, Any]:  # Any: a type hint can be any object
@@ -165,12 +170,21 @@ def _entry(hint: object) -> tuple[Entry | None, bool, Content | None]:
     return _ENTRIES.get(key), False, _CONTENTS.get(key)
 
 
+def _not_asked(hint: object) -> bool:
+    return any(isinstance(one, NotAsked) for one in _metadata(hint))
+
+
+def _metadata(hint: object) -> tuple[object, ...]:
+    return get_args(hint)[1:] if get_origin(hint) is Annotated else ()
+
+
 def _text(hint: object) -> str:
     """An annotation as a reader would write it."""
     if get_origin(hint) is Annotated:
         inner, *constraints = get_args(hint)
         notes = [note for one in constraints for note in _notes(one)]
-        return f"{_text(inner)} {' and '.join(notes)}" if notes else _text(inner)
+        told = f"{_text(inner)} {' and '.join(notes)}" if notes else _text(inner)
+        return f"{told} (never in an id)" if _not_asked(hint) else told
     if get_origin(hint) in (Union, types.UnionType):
         return " | ".join(map(_text, get_args(hint)))
     if get_origin(hint) is Literal:

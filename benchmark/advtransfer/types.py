@@ -38,6 +38,11 @@ class Since:
 
 
 @dataclass(frozen=True, slots=True)
+class NotAsked:
+    """Marks an option that says how a thing is got, not what it is, ``Annotated[bool, NotAsked()]``: never in an id."""
+
+
+@dataclass(frozen=True, slots=True)
 class File:
     """A file option: found under ADVTRANSFER_DATA, then beside the suite; its content enters the id, its path never."""
 
@@ -158,6 +163,7 @@ class SourceCard:
     tolerance: float = 0.01
     licence: str | None = None
     citation: str | None = None
+    normalisation: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from advtransfer.node import Node
@@ -67,9 +67,7 @@ class Cells:
         if trial.adapter is not None:
             inputs["adapter"] = self.adapters[trial.adapter].node
         transfer = self.transfers[trial.transfer].node
-        return Node(
-            "fit", transfer.use, transfer.version, transfer.options, {**transfer.inputs, **inputs}, transfer.files
-        )
+        return replace(transfer, kind="fit", inputs={**transfer.inputs, **inputs})
 
     def results(self, trial: Trial) -> list[Node]:
         """The results shown with a trial, each once."""
@@ -79,14 +77,7 @@ class Cells:
             cell = self.evaluations[label]
             for reference in references_for(cell, target):
                 inputs = self._inputs(cell, fit, reference) | {"test": test_node(target)}
-                node = Node(
-                    "result",
-                    cell.node.use,
-                    cell.node.version,
-                    cell.node.options,
-                    {**cell.node.inputs, **inputs},
-                    cell.node.files,
-                )
+                node = replace(cell.node, kind="result", inputs={**cell.node.inputs, **inputs})
                 found[node.id] = node
         return list(found.values())
 
@@ -117,7 +108,7 @@ def subset_node(target: Target, index: int) -> Node:
     """One training subset of a target."""
     subset = target.subsets[index]
     options = {"n": subset.n, "seed": subset.seed, "validation": subset.validation, "rule": subset.rule}
-    return Node("subset", "host/subset", 1, options, {"data": target.data.node})
+    return Node("subset", "host/subset", 1, options, {"data": target.data.node}, how={"leakage": target.leakage})
 
 
 def test_node(target: Target) -> Node:

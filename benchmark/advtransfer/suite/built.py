@@ -34,6 +34,7 @@ class Builder:
         said = {name: one for name, one in _entries(options).items() if one.value is not None}
         fields = entry.component.options.fields.values()
         values = self._plain(entry, options)
+        how = {one.name: values.pop(one.name) for one in fields if not one.asked and one.name in values}
         parts = {one.name: self._parts(one, said.get(one.name), entry) for one in fields if one.kind}
         contents = {one.name: self._contents(one, said, entry) for one in fields if one.file}
         view = views(said, problems=self.problems) if entry.section.views else {}
@@ -49,6 +50,7 @@ class Builder:
             {**values, **{name: found if name in many else found[0] for name, found in digests.items()}, **view},
             {name: nodes if name in many else nodes[0] for name, nodes in inputs.items()},
             {one.sha256: one.path for found in contents.values() for one in found},
+            how,
         )
 
     def _plain(self, entry: Entry, options: Marked) -> dict[str, Json]:

@@ -8,8 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from advtransfer.files import sha256_of
-from advtransfer.node import canonical, digest
+from advtransfer import digests
 from advtransfer.options import Content as ContentKind
 from advtransfer.suite import expect
 from advtransfer.suite.marked import Marked
@@ -28,7 +27,7 @@ class Contents:
 
     def __init__(self, problems: Problems) -> None:
         self._problems = problems
-        self._digest = cache(_digest)
+        self._digest = cache(digests.of)
 
     def find(self, value: Marked, *, what: ContentKind, declared: Marked | None) -> Content | None:
         """The content that a path means; `declared` is a sha256 that spares the reading, and is checked by the run."""
@@ -56,11 +55,3 @@ class Contents:
         )
         expect.wrong(value, expected=f"a {what} in {searched}", next_step=next_step, problems=self._problems)
         return None
-
-
-def _digest(path: Path) -> str:
-    """The sha256 of a file, or of a folder's manifest: canonical JSON of sorted pairs (relative path, sha256)."""
-    if path.is_file():
-        return sha256_of(path)
-    files = sorted((one.relative_to(path).as_posix(), one) for one in path.rglob("*") if one.is_file())
-    return digest(canonical([[name, sha256_of(one)] for name, one in files]))

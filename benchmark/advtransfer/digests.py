@@ -1,0 +1,115 @@
+"""The sha256 of files and folders, remembered in the user's cache so that large ones are not read at each start.
+
+A digest is remembered by the path, size, modification time and inode of every file it was made from. So it is wrong
+for a file that was changed in place and given its old modification time again: remove ``<cache>/digests`` after that.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from advtransfer.cache import default_root
+from advtransfer.errors import BadInput, Problem
+from advtransfer.files import sha256_of, write_whole
+from advtransfer.node import canonical, digest
+
+UNSETTLED_SECONDS = 2.0  # a file changed again within its clock's tick keeps its modification time
+
+
+def of(path: Path) -> str:
+    """The sha256 of a file, or of a folder's manifest: canonical JSON of sorted pairs (relative path, sha256)."""
+    if path.is_file():
+        return remembered(f"file {path.absolute()}", [path], lambda: sha256_of(path))
+    files = [path / name for name in below(path)]
+    return remembered(f"folder {path.absolute()}", files, lambda: _manifest(path, files))
+
+
+def check(path: Path, sha256: str) -> None:
+    """Hold a file or folder to the sha256 it was asked for by.
+
+    Raises:
+        BadInput: It is not there, or it has another one; names both.
+    """
+    what = "folder" if path.is_dir() else "file"
+    if not path.exists():
+        found, next_step = f"nothing at {str(path)!r}", "put it back where the plan found it, or plan again"
+        raise BadInput([Problem(found, f"the content with sha256 {sha256}", next_step)])
+    if (found := of(path)) != sha256:
+        next_step = "restore the content that was asked for, or correct `sha256` in the suite"
+        raise BadInput([Problem(f"the {what} {str(path)!r} with sha256 {found}", f"sha256 {sha256}", next_step)])
+
+
+def remembered(what: str, files: Iterable[Path], compute: Callable[[], str]) -> str:
+    """What `compute` gives, or what it gave while `files` were the same.
+
+    Args:
+        what: Names the digest on this machine: what it is, and of what.
+        files: Everything that it depends on.
+        compute: Makes it; called when it is not remembered.
+    """
+    files = tuple(files)
+    place = default_root() / "digests" / f"{digest(what)}.json"
+    state, settled = _state(files)
+    known = _read(place, state)
+    if known is not None:
+        return known
+    found = compute()
+    if settled and _state(files)[0] == state:
+        with suppress(OSError):  # a cache that cannot be written costs time, nothing else
+            write_whole(place, json.dumps({"what": what, "state": state, "digest": found}).encode())
+    return found
+
+
+def below(folder: Path) -> list[str]:
+    """Every file in a folder and the folders below, links followed: relative names with ``/``, sorted."""
+    return sorted(_below(folder, "", ()))
+
+
+def _below(folder: Path, before: str, above: tuple[tuple[int, int], ...]) -> Iterator[str]:
+    stat = folder.stat()
+    here = stat.st_dev, stat.st_ino
+    if here in above:  # a link to a folder that this one is in: what is there has been listed
+        return
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir():
+                yield from _below(folder / entry.name, f"{before}{entry.name}/", (*above, here))
+            elif entry.is_file():
+                yield before + entry.name
+
+
+def _manifest(folder: Path, files: Iterable[Path]) -> str:
+    read: dict[tuple[int, int], str] = {}
+
+    def content(path: Path) -> str:
+        stat = path.stat()
+        same = stat.st_dev, stat.st_ino  # one file under several names is read once
+        if same not in read:
+            read[same] = sha256_of(path)
+        return read[same]
+
+    return digest(canonical([[path.relative_to(folder).as_posix(), content(path)] for path in files]))
+
+
+def _state(files: Iterable[Path]) -> tuple[str, bool]:
+    """The files' paths, sizes, modification times and inodes as one digest, and whether none changed just now."""
+    content, newest = hashlib.sha256(), 0.0
+    for path in files:
+        stat = path.stat()
+        content.update(f"{path.absolute()}\0{stat.st_size}\0{stat.st_mtime_ns}\0{stat.st_ino}\0".encode())
+        newest = max(newest, stat.st_mtime)
+    return content.hexdigest(), newest < time.time() - UNSETTLED_SECONDS
+
+
+def _read(place: Path, state: str) -> str | None:
+    with suppress(OSError, ValueError, KeyError, TypeError):  # absent, or not ours: it is made again
+        known = json.loads(place.read_text(encoding="utf-8"))
+        if known["state"] == state:
+            return str(known["digest"])
+    return None

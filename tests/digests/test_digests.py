@@ -1,0 +1,165 @@
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from advtransfer import digests
+from advtransfer.errors import BadInput
+
+OLD = 1_000_000_000  # seconds: long before the tests began
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("ADVTRANSFER_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[[str, str], Path]:
+    """Writes a file that was last changed long ago."""
+
+    def write(name: str, text: str) -> Path:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+        os.utime(path, (OLD, OLD))
+        return path
+
+    return write
+
+
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the files whose content was hashed."""
+    read: list[str] = []
+
+    def noted(path: Path) -> str:
+        read.append(path.name)
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+
+    monkeypatch.setattr(digests, "sha256_of", noted)
+    return read
+
+
+def test_a_file_is_read_once(write: Callable[[str, str], Path], reads: list[str]) -> None:
+    path = write("a.npz", "content")
+    found = [digests.of(path) for _ in range(3)]
+
+    assert [hashlib.sha256(b"content").hexdigest()] * 3 == found
+    assert ["a.npz"] == reads
+
+
+def test_a_file_that_changed_is_read_again(write: Callable[[str, str], Path], reads: list[str]) -> None:
+    first = digests.of(write("a.npz", "content"))
+    longer = digests.of(write("a.npz", "longer content"))
+    touched = write("a.npz", "LONGER CONTENT")
+    os.utime(touched, (OLD + 1, OLD + 1))
+
+    assert 3 == len({first, longer, digests.of(touched)})
+    assert 3 == len(reads)
+
+
+def test_a_file_in_the_place_of_another_is_read_again(write: Callable[[str, str], Path], reads: list[str]) -> None:
+    first = digests.of(write("a.npz", "content"))
+    write("b.npz", "CONTENT").replace(write("a.npz", "content"))
+
+    assert first != digests.of(write("a.npz", "CONTENT"))
+
+
+def test_a_file_that_changed_just_now_is_not_remembered(
+    write: Callable[[str, str], Path], reads: list[str], cache: Path
+) -> None:
+    path = write("a.npz", "content")
+    path.touch()
+    digests.of(path)
+
+    # a change within the same tick of the clock would go unseen
+    assert digests.of(path) == hashlib.sha256(b"content").hexdigest()
+    assert 2 == len(reads)
+    assert not (cache / "digests").exists()
+
+
+def test_a_file_that_changes_while_it_is_read_is_not_remembered(write: Callable[[str, str], Path], cache: Path) -> None:
+    path = write("a.npz", "content")
+
+    def changing() -> str:
+        write("a.npz", "other content")
+        return "digest"
+
+    assert "digest" == digests.remembered("a", [path], changing)
+    assert not (cache / "digests").exists()
+
+
+def test_a_folder_is_its_manifest_and_links_are_followed(write: Callable[[str, str], Path], tmp_path: Path) -> None:
+    write("set/a/x.png", "pixels")
+    write("elsewhere/y.png", "pixels")
+    (tmp_path / "set" / "b").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "set" / "b" / "again").symlink_to(tmp_path / "set")
+
+    pixels = hashlib.sha256(b"pixels").hexdigest()
+    manifest = f'[["a/x.png","{pixels}"],["b/y.png","{pixels}"]]'
+    assert ["a/x.png", "b/y.png"] == digests.below(tmp_path / "set")
+    assert hashlib.sha256(manifest.encode()).hexdigest() == digests.of(tmp_path / "set")
+
+
+def test_a_file_under_several_names_is_read_once(
+    write: Callable[[str, str], Path], tmp_path: Path, reads: list[str]
+) -> None:
+    first = write("set/a.png", "pixels")
+    for number in range(5):
+        (tmp_path / "set" / f"{number}.png").hardlink_to(first)
+    digests.of(tmp_path / "set")
+
+    assert 1 == len(reads)
+
+
+@pytest.mark.parametrize("change", ["added", "removed", "renamed", "other"])
+def test_any_change_in_a_folder_changes_its_digest(
+    write: Callable[[str, str], Path], tmp_path: Path, change: str
+) -> None:
+    path = write("set/a.png", "pixels")
+    write("set/b.png", "more pixels")
+    before = digests.of(tmp_path / "set")
+    match change:
+        case "added":
+            write("set/c.png", "pixels")
+        case "removed":
+            path.unlink()
+        case "renamed":
+            path.rename(path.with_name("d.png"))
+        case "other":
+            write("set/a.png", "other pixels")
+
+    assert before != digests.of(tmp_path / "set")
+
+
+def test_a_damaged_memory_is_made_again(write: Callable[[str, str], Path], cache: Path) -> None:
+    path = write("a.npz", "content")
+    digests.of(path)
+    (memory,) = (cache / "digests").iterdir()
+    memory.write_text("{")
+
+    assert hashlib.sha256(b"content").hexdigest() == digests.of(path)
+
+
+def test_a_cache_that_cannot_be_written_costs_nothing_but_time(write: Callable[[str, str], Path], cache: Path) -> None:
+    cache.write_text("a file where the folder should be")
+
+    assert hashlib.sha256(b"content").hexdigest() == digests.of(write("a.npz", "content"))
+
+
+def test_content_is_held_to_what_was_asked_for(write: Callable[[str, str], Path], tmp_path: Path) -> None:
+    path = write("a.npz", "content")
+    digests.check(path, hashlib.sha256(b"content").hexdigest())
+
+    with pytest.raises(
+        BadInput, match=rf"found the file '{path}' with sha256 ed7002b.*; expected sha256 abab.*; restore"
+    ):
+        digests.check(path, "ab" * 32)
+    with pytest.raises(BadInput, match=r"found nothing at .*b.npz'; expected the content with sha256 abab"):
+        digests.check(tmp_path / "b.npz", "ab" * 32)

@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated
+
+import pytest
+
+from advtransfer.hookspecs import hookimpl
+from advtransfer.host import Host, Plugin
+from advtransfer.node import Node
+from advtransfer.plan import make
+from advtransfer.plan.nodes import Cells
+from advtransfer.suite import Suite, load
+from advtransfer.trial.workshop import assemble
+from advtransfer.types import Dataset, Evaluation, Factory, NotAsked, Transfer
+
+SUITE = """\
+datasets:
+  set: {{use: how/fetched, name: a{data}}}
+targets:
+  task: {{data: set, n: 20}}
+transfers:
+  probe: {{use: how/probe{transfer}}}
+evaluations:
+  clean: {{use: how/accuracy{evaluation}}}
+"""
+
+
+def fetched(*, name: str, download: Annotated[bool, NotAsked()] = False) -> Dataset:
+    """A data set that can be fetched."""
+    return name, download  # type: ignore[return-value]  # what the factory was called with is what is looked at
+
+
+def probe(*, workers: Annotated[int, NotAsked()] = 1) -> Transfer:
+    """A transfer."""
+    raise AssertionError(workers)
+
+
+def accuracy(*, shown: Annotated[bool, NotAsked()] = False) -> Evaluation:
+    """An evaluation."""
+    raise AssertionError(shown)
+
+
+@hookimpl
+def register_datasets() -> Iterable[Factory[Dataset]]:
+    return [fetched]
+
+
+@hookimpl
+def register_transfers() -> Iterable[Factory[Transfer]]:
+    return [probe]
+
+
+@hookimpl
+def register_evaluations() -> Iterable[Factory[Evaluation]]:
+    return [accuracy]
+
+
+HOST = Host([Plugin("how", sys.modules[__name__], "how", "1.0")])
+
+
+def _suite(folder: Path, *, data: str = "", transfer: str = "", evaluation: str = "") -> Suite:
+    path = folder / "how.yaml"
+    path.write_text(SUITE.format(data=data, transfer=transfer, evaluation=evaluation))
+    return load(str(path), HOST)
+
+
+def test_how_a_thing_is_got_changes_no_id(tmp_path: Path) -> None:
+    plain = make(_suite(tmp_path), HOST)
+    told = make(_suite(tmp_path, data=", download: true", transfer=", workers: 4", evaluation=", shown: true"), HOST)
+
+    assert plain.trials == told.trials
+
+
+def test_it_stands_beside_the_options_of_a_node(tmp_path: Path) -> None:
+    node = _suite(tmp_path, data=", download: true").datasets[0].node
+
+    assert ({"name": "a"}, {"download": True}) == (node.options, node.how)
+    assert "download" not in str(node.asked())
+    assert node.how == Node.from_json(node.to_json()).how
+
+
+def test_fits_and_results_carry_it_to_the_worker(tmp_path: Path) -> None:
+    suite = _suite(tmp_path, transfer=", workers: 4", evaluation=", shown: true")
+    (trial,) = make(suite, HOST).trials
+    (result,) = Cells(suite).results(trial)
+
+    assert {"workers": 4} == Cells(suite).fit(trial).how
+    assert {"shown": True} == result.how
+
+
+@pytest.mark.parametrize(("written", "download"), [("", False), (", download: true", True)])
+def test_the_factory_is_called_with_it(tmp_path: Path, written: str, download: bool) -> None:
+    node = _suite(tmp_path, data=written).datasets[0].node
+
+    assert ("a", download) == assemble(HOST.component(node.use), node, lambda part: part)
