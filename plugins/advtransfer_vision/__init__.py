@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from advtransfer.hookspecs import hookimpl
 from advtransfer.types import Dataset, Factory, Source
-from advtransfer_vision.factories import data, training
+from advtransfer_vision.factories import data, hub, training, weights
 
 
 @hookimpl
@@ -18,4 +18,4 @@ def register_datasets() -> Iterable[Factory[Dataset]]:
 @hookimpl
 def register_sources() -> Iterable[Factory[Source]]:
     """The sources of this plugin."""
-    return training.SOURCES
+    return (*training.SOURCES, *weights.SOURCES, *hub.SOURCES)

@@ -1,0 +1,152 @@
+"""Sources whose weights come from elsewhere. Light: torch is imported when one is built."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, TypeAlias
+
+from annotated_types import Ge
+
+from advtransfer.types import Dataset, Factory, File, NotAsked, Source, component
+from advtransfer_vision.pretrained.claims import Claims
+from advtransfer_vision.pretrained.known import PRESETS
+from advtransfer_vision.pretrained.remote import HubFile
+
+Count: TypeAlias = Annotated[int, Ge(1)]
+Channels: TypeAlias = tuple[float, float, float]
+Paths: TypeAlias = tuple[str, ...]
+Library: TypeAlias = Literal["torchvision", "timm"]
+
+_UNSAID = Claims()
+
+
+@component(shape="data")
+def torchvision_model(
+    *,
+    architecture: str,
+    weights: str | None = None,
+    file: File | None = None,
+    data: Dataset | None = None,
+    outputs: Count | None = None,
+    pixels: Count | None = None,
+    blocks: Paths = (),
+    head: str | None = None,
+    card: Claims | None = None,
+    seed: Annotated[int, Ge(0)] = 0,
+    download: Annotated[bool, NotAsked()] = False,
+) -> Source:
+    """Any classifier of torchvision: with torchvision's own weights by name, with those of a file, or untrained.
+
+    Its blocks are its residual blocks or single layers; for ResNet-50, the last 1, 3 and 9 are those of Utrera et al.
+    (2021). Inputs are normalised as the named weights ask for, otherwise as for ImageNet.
+
+    Args:
+        architecture: Its name in torchvision, such as ``resnet50``.
+        weights: The name of torchvision's weights, such as ``ResNet50_Weights.IMAGENET1K_V1`` or just
+            ``IMAGENET1K_V1``. Their file is looked for in ADVTRANSFER_DATA and in torch hub's cache.
+        file: Weights of your own: a state dict, as safetensors or a torch file. Without `weights` and `file`, the
+            weights are drawn.
+        data: The source's own data: the start-up probe measures its test part.
+        outputs: Classes; by default those of `data`, or of the named weights, or 1000.
+        pixels: Height and width of the inputs; by default those of `data`, or of the named weights, or 224.
+        blocks: Paths of the modules where blocks begin, in place of those that are known of the architecture.
+        head: The path of the module that gives the logits; goes with `blocks`.
+        card: What is known of the weights: ``{constraint, data, clean_accuracy, tolerance, licence, citation}``; by
+            default what torchvision says of the named ones.
+        seed: What untrained weights are drawn from.
+        download: Download the named weights when their file is not found.
+    """
+    from advtransfer_vision.pretrained.assemble import Size
+    from advtransfer_vision.pretrained.assemble import torchvision_model as assembled
+
+    size = Size(data=data, outputs=outputs, pixels=pixels, blocks=blocks, head=head)
+    return assembled(architecture, weights=weights, file=file, size=size, claims=card, download=download)
+
+
+@component(shape="data", presets=PRESETS)
+def robustness_checkpoint(
+    *,
+    architecture: str,
+    file: File | None = None,
+    hub: HubFile | None = None,
+    data: Dataset | None = None,
+    outputs: Count | None = None,
+    pixels: Count | None = None,
+    blocks: Paths = (),
+    head: str | None = None,
+    card: Claims = _UNSAID,
+) -> Source:
+    """A checkpoint of MadryLab's robustness library or of microsoft/robust-models-transfer.
+
+    It is read without running code that it may carry. The normalisation is the checkpoint's own; inputs are clamped to
+    [0, 1] before it, as the library does. A preset of the name of a released file, such as ``resnet50_l2_eps3``, sets
+    `architecture` and `card`.
+
+    Source: Engstrom et al., Robustness (Python Library), 2019; Salman et al., Do Adversarially Robust ImageNet Models
+    Transfer Better?, NeurIPS 2020.
+
+    Args:
+        architecture: torchvision's name, such as ``resnet50`` or ``densenet161``; ``wide_resnet50_3`` to ``_6``; or
+            ``cifar_resnet18`` to ``cifar_resnet152`` for the library's own CIFAR ResNets.
+        file: The checkpoint.
+        hub: In place of `file`: ``{repo, file, revision, sha256}`` in the Hugging Face hub, such as a file of
+            ``madrylab/robust-imagenet-models``; needs the extra ``hub``.
+        data: The source's own data: the start-up probe measures its test part.
+        outputs: Classes; by default those of `data`, or 1000 (10 for CIFAR ResNets).
+        pixels: Height and width of the inputs; by default those of `data`, or 224 (32).
+        blocks: Paths of the modules where blocks begin, in place of those that are known of the architecture.
+        head: The path of the module that gives the logits; goes with `blocks`.
+        card: What is known of the weights: ``{constraint, data, clean_accuracy, tolerance, licence, citation}``.
+    """
+    from advtransfer_vision.pretrained.assemble import Size
+    from advtransfer_vision.pretrained.assemble import robustness_checkpoint as assembled
+
+    size = Size(data=data, outputs=outputs, pixels=pixels, blocks=blocks, head=head)
+    return assembled(architecture, file=file, hub=hub, size=size, claims=card)
+
+
+@component(shape="data")
+def checkpoint(
+    *,
+    file: File,
+    architecture: str,
+    mean: Channels,
+    std: Channels,
+    library: Library = "torchvision",
+    key: str | None = None,
+    prefix: str = "",
+    data: Dataset | None = None,
+    outputs: Count | None = None,
+    pixels: Count | None = None,
+    blocks: Paths = (),
+    head: str | None = None,
+    card: Claims = _UNSAID,
+) -> Source:
+    """A state dict of your own, as safetensors or a torch file, for an architecture of torchvision or timm.
+
+    It is read without running code that it may carry, and must hold exactly the weights of the architecture.
+
+    Args:
+        file: The checkpoint.
+        architecture: Its name in the library, such as ``resnet50``.
+        mean: Of each channel of the inputs in [0, 1], as in the training: a wrong one is the commonest reason for low
+            accuracy.
+        std: Likewise.
+        library: Where the architecture is from; ``timm`` needs the extra ``hub``.
+        key: Where in the file the state dict is, when it is neither the whole nor under ``state_dict`` or ``model``.
+        prefix: What to strip from the names, such as ``module.``; tensors without it are left out.
+        data: The source's own data: the start-up probe measures its test part.
+        outputs: Classes; by default those of `data`, or 1000.
+        pixels: Height and width of the inputs; by default those of `data`, or 224.
+        blocks: Paths of the modules where blocks begin, in place of those that are known of the architecture.
+        head: The path of the module that gives the logits; goes with `blocks`.
+        card: What is known of the weights: ``{constraint, data, clean_accuracy, tolerance, licence, citation}``.
+    """
+    from advtransfer_vision.pretrained.assemble import Layout, Size, state_dict
+    from advtransfer_vision.pretrained.design import Design
+
+    size = Size(data=data, outputs=outputs, pixels=pixels, blocks=blocks, head=head)
+    design = size.of(Design(name=architecture, library=library, mean=mean, std=std))
+    return state_dict(design, file=file, hub=None, layout=Layout(key=key, prefix=prefix), claims=card)
+
+
+SOURCES: tuple[Factory[Source], ...] = (torchvision_model, robustness_checkpoint, checkpoint)

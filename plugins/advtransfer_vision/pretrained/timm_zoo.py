@@ -1,0 +1,117 @@
+"""timm's architectures, their settings, and where their blocks begin."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator
+from typing import Any, cast
+
+import timm
+from torch import nn
+
+from advtransfer.errors import UnknownName
+from advtransfer.toolkit.blocks import NORMS
+from advtransfer.toolkit.safe_load import CheckpointError
+from advtransfer.types import Tensors
+from advtransfer_vision.pretrained.claims import Claims
+from advtransfer_vision.pretrained.design import Design
+
+
+def build(name: str, *, outputs: int, pixels: int) -> nn.Module:
+    """The named architecture, its weights from torch's global random state.
+
+    Raises:
+        UnknownName: timm has no such architecture.
+    """
+    return _created(name, outputs=outputs, pixels=pixels)
+
+
+def design(name: str) -> Design:
+    """The network of a name such as ``resnet18.a1_in1k``, sized and normalised as its weights were trained.
+
+    Raises:
+        UnknownName: timm has no such architecture.
+    """
+    said = _settings(name)
+    return Design(
+        name=name,
+        library="timm",
+        outputs=said.num_classes,
+        pixels=said.input_size[1],
+        mean=tuple(said.mean),
+        std=tuple(said.std),
+    )
+
+
+def claims(name: str) -> Claims:
+    """What timm says of the weights of a name."""
+    said = _settings(name)
+    thanks = ", ".join(str(one) for one in (said.paper_name, said.origin_url) if one)
+    return Claims(data=said.tag or "not stated", licence=said.license, citation=thanks or None)
+
+
+def renamed(design: Design, tensors: Tensors, *, place: str) -> Tensors:
+    """The tensors of a file as timm loads them: what older versions wrote, under today's names.
+
+    Raises:
+        CheckpointError: They are for another number of classes than is asked for, or another architecture's.
+    """
+    classes = _settings(design.name).num_classes
+    if design.outputs != classes:  # timm would leave the head as it was drawn
+        found = f"{design.outputs} outputs asked of {design.name}, which has {classes} classes"
+        next_step = "leave `outputs` out; vision/checkpoint with `library: timm` reads files with other heads"
+        raise CheckpointError(f"found {found}; expected as many; {next_step}")
+    try:
+        model = _created(design.name, outputs=design.outputs, pixels=design.pixels, tensors=tensors)
+    except (RuntimeError, KeyError) as error:
+        reason = " ".join(str(error).split())[:200]
+        found = f"weights that timm cannot load in {place} ({reason} ...)"
+        raise CheckpointError(f"found {found}; expected exactly those of {design.name}; correct `name`") from error
+    return cast(Tensors, model.state_dict())
+
+
+def places(model: nn.Module) -> tuple[list[str], str]:
+    """The paths where the blocks of a model of timm begin, and that of its head.
+
+    Raises:
+        ValueError: It has no single head.
+    """
+    classifier = cast(Any, model).get_classifier()  # Any: every model of timm has it
+    names = {id(module): name for name, module in model.named_modules()}
+    head = names.get(id(classifier))
+    if head is None or not isinstance(classifier, nn.Module):
+        found = f"the head of {type(model).__name__} to be {type(classifier).__name__}"
+        raise ValueError(f"found {found}; expected one module; give its `blocks` and its `head` by name")
+    begins = [path for path, module in _units(model, "", head) if path != head and _has_weights(module)]
+    return begins[1:] or begins, head
+
+
+def _settings(name: str) -> Any:  # noqa: ANN401  # Any: timm's PretrainedCfg, of a library that may be absent
+    found = timm.get_pretrained_cfg(name, allow_unregistered=True) if timm.is_model(name) else None
+    if found is None:
+        near = difflib.get_close_matches(name, [*timm.list_models(), *timm.list_pretrained()])
+        raise UnknownName(name, "an architecture of timm, such as resnet18.a1_in1k", near)
+    return found
+
+
+def _created(name: str, *, outputs: int, pixels: int, tensors: Tensors | None = None) -> nn.Module:
+    sized = {"img_size": pixels} if _settings(name).fixed_input_size else {}
+    given = {} if tensors is None else {"pretrained_cfg_overlay": {"state_dict": dict(tensors)}}
+    model = timm.create_model(name, pretrained=tensors is not None, num_classes=outputs, **sized, **given)
+    return cast(nn.Module, model)
+
+
+def _units(module: nn.Module, path: str, head: str) -> Iterator[tuple[str, nn.Module]]:
+    """The parts that a model is put together from, at the level of residual blocks and single layers."""
+    children = dict(module.named_children())
+    first = next(iter(children.values()), None)
+    row = type(module) in (nn.Sequential, nn.ModuleList) and not isinstance(first, NORMS)
+    if not path or row or "blocks" in children or head.startswith(f"{path}."):
+        for name, child in children.items():
+            yield from _units(child, f"{path}.{name}" if path else name, head)
+    else:
+        yield path, module
+
+
+def _has_weights(module: nn.Module) -> bool:
+    return any(True for _ in module.parameters()) and not isinstance(module, NORMS)
