@@ -1,10 +1,13 @@
-"""The architectures by name. Light: a network's own module is imported when it is built.
+"""The networks by name, and how large they are. Light: torch is imported when one is built.
 
-To add one, write its module with a `build` like that of `small_cnn`, and name it in `NetworkName` and in `build`.
+To add one, write its module in `architectures` with a `build` like its neighbours', and name it in `NetworkName`, in
+`WIDTHS` where it can be scaled, and in `build`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from advtransfer.types import DataCard
@@ -12,16 +15,98 @@ from advtransfer.types import DataCard
 if TYPE_CHECKING:
     from advtransfer.toolkit.network import BlockNetwork
 
-NetworkName: TypeAlias = Literal["small_cnn"]
+NetworkName: TypeAlias = Literal[
+    "small_cnn", "mnist_2conv", "lenet5", "fcnet", "resnet18", "resnet50", "wide_resnet", "one_hidden"
+]
+
+WIDTHS: Mapping[NetworkName, int] = {
+    "small_cnn": 16,
+    "mnist_2conv": 32,
+    "resnet18": 64,
+    "resnet50": 64,
+    "wide_resnet": 10,
+    "one_hidden": 100,
+}
+"""The widths that the papers use; the networks that are not here have one size only."""
+
+DEPTH = 32
 
 
-def build(name: NetworkName, *, data: DataCard, width: int) -> BlockNetwork:
-    """The named architecture for data of this shape and these outputs; its weights from torch's global random state.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sized:
+    """A network of another size than its paper's.
+
+    Args:
+        name: The architecture.
+        width: Channels of the first block (small_cnn, mnist_2conv, resnet18, resnet50), the widening factor
+            (wide_resnet) or hidden units (one_hidden); the paper's when left out.
+        depth: Of wide_resnet alone: two more than a multiple of 6; 32 when left out.
+    """
+
+    name: NetworkName
+    width: int | None = None
+    depth: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.width is not None and (self.width < 1 or self.name not in WIDTHS):
+            expected = "at least 1" if self.name in WIDTHS else f"none: {self.name} has one size"
+            raise ValueError(f"width: {expected}, not {self.width}")
+        if self.depth is not None and (self.name != "wide_resnet" or self.depth < 8 or self.depth % 6 != 2):
+            expected = "8, 14, 20, ..." if self.name == "wide_resnet" else f"none: {self.name} has no option depth"
+            raise ValueError(f"depth: {expected}, not {self.depth}")
+
+    def __str__(self) -> str:
+        width = WIDTHS.get(self.name) if self.width is None else self.width
+        depth = (self.depth or DEPTH) if self.name == "wide_resnet" else None
+        sizes = {"width": width, "depth": depth}
+        return ", ".join([self.name, *(f"{name} {size}" for name, size in sizes.items() if size is not None)])
+
+
+def sized(network: NetworkName | Sized, *, width: int) -> Sized:
+    """The network that the options `network` and `width` ask for.
+
+    Raises:
+        ValueError: A width was given beside a network that does not take it from there.
+    """
+    if network == "small_cnn":
+        return Sized(name=network, width=width)
+    if width != WIDTHS["small_cnn"]:
+        name = network.name if isinstance(network, Sized) else network
+        expected = f"it beside small_cnn alone; write network: {{name: {name}, width: {width}}}"
+        raise ValueError(f"found width {width} beside the network {name!r}; expected {expected}")
+    return network if isinstance(network, Sized) else Sized(name=network)
+
+
+def build(network: Sized, *, data: DataCard) -> BlockNetwork:
+    """The network for data of this shape and these outputs; its weights from torch's global random state.
 
     Raises:
         ValueError: The architecture does not take inputs of this shape.
     """
-    from advtransfer_vision import small_cnn
+    from advtransfer_vision.architectures import (
+        fcnet,
+        lenet5,
+        mnist_2conv,
+        one_hidden,
+        resnet,
+        small_cnn,
+        wide_resnet,
+    )
 
-    builders = {"small_cnn": small_cnn.build}
-    return builders[name](shape=data.shape, outputs=data.outputs, width=width)
+    shape, outputs = data.shape, data.outputs
+    width = network.width or WIDTHS.get(network.name, 0)
+    match network.name:
+        case "small_cnn":
+            return small_cnn.build(shape=shape, outputs=outputs, width=width)
+        case "mnist_2conv":
+            return mnist_2conv.build(shape=shape, outputs=outputs, width=width)
+        case "lenet5":
+            return lenet5.build(shape=shape, outputs=outputs)
+        case "fcnet":
+            return fcnet.build(shape=shape, outputs=outputs)
+        case "resnet18" | "resnet50":
+            return resnet.build(shape=shape, outputs=outputs, width=width, depth=int(network.name[-2:]))
+        case "wide_resnet":
+            return wide_resnet.build(shape=shape, outputs=outputs, width=width, depth=network.depth or DEPTH)
+        case "one_hidden":
+            return one_hidden.build(shape=shape, outputs=outputs, width=width)

@@ -7,31 +7,36 @@ from dataclasses import dataclass
 
 import torch
 
-from advtransfer.toolkit.attack import adversarial
+from advtransfer.toolkit.adversary import Adversary, Fast, Free, Trades
+from advtransfer.toolkit.augment import augmentation
 from advtransfer.toolkit.network import BlockNetwork
-from advtransfer.toolkit.recipe import Adversary, Optimiser, Schedule
+from advtransfer.toolkit.recipe import Augment, Optimiser, Schedule
+from advtransfer.toolkit.robust import objective
+from advtransfer.toolkit.samples import Picked, every
 from advtransfer.toolkit.streams import generator, initialised
+from advtransfer.toolkit.subset import draw
 from advtransfer.toolkit.training import train
-from advtransfer.types import Context, DataCard, Dataset, SourceCard, Weights
-from advtransfer_vision.networks import NetworkName, build
+from advtransfer.types import Context, DataCard, Dataset, Samples, SourceCard, Weights
+from advtransfer_vision.label_noise import relabelled
+from advtransfer_vision.networks import Sized, build
+from advtransfer_vision.robust_accuracy import RobustAccuracy
 
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """A named network of some width, for data of the card's shape and classes."""
+    """A network of some size, for data of the card's shape and outputs."""
 
-    name: NetworkName
-    width: int
+    network: Sized
     data: DataCard
 
     def drawn(self, source: torch.Generator) -> BlockNetwork:
         """The network, its initial weights drawn from `source`."""
-        return initialised(lambda: build(self.name, data=self.data, width=self.width), source)
+        return initialised(lambda: build(self.network, data=self.data), source)
 
     def card(self, *, data: str, constraint: str) -> SourceCard:
         """The card of a source with this architecture; its accuracy is not known before it is measured."""
         return SourceCard(
-            architecture=f"{self.name}, width {self.width}",
+            architecture=str(self.network),
             data=data,
             constraint=constraint,
             shape=self.data.shape,
@@ -60,26 +65,32 @@ class RandomInit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trained:
-    """A network trained on the whole train part, naturally or against an adversary."""
+    """A network trained on the train part, naturally or against an adversary."""
 
     architecture: Architecture
     data: Dataset
-    adversary: Adversary | None
+    adversary: Adversary | Trades | Fast | Free | None
     epochs: int
     batch_size: int
     optimiser: Optimiser
     schedule: Schedule
+    augment: Augment = "none"
+    label_noise: float = 0.0
+    validation: float = 0.0
 
     def __post_init__(self) -> None:
-        longest = math.sqrt(math.prod(self.architecture.data.shape))
-        if self.adversary is not None and self.adversary.norm == "l2" and self.adversary.eps > longest:
-            expected = f"at most {longest:g}, the length of an input's longest change"
-            raise ValueError(f"found l2 eps {self.adversary.eps:g}; expected {expected}; lower eps")
+        card = self.architecture.data
+        if self.adversary is not None and self.adversary.norm == "l2" and card.bounds is not None:
+            longest = (card.bounds[1] - card.bounds[0]) * math.sqrt(math.prod(card.shape))
+            if self.adversary.eps > longest:
+                expected = f"at most {longest:g}, the length of an input's longest change"
+                raise ValueError(f"found l2 eps {self.adversary.eps:g}; expected {expected}; lower eps")
 
     def card(self) -> SourceCard:
         """What it claims to be."""
         constraint = "none" if self.adversary is None else str(self.adversary)
-        return self.architecture.card(data=_described(self.data.card()), constraint=constraint)
+        noise = f", {self.label_noise:.0%} of the labels replaced" if self.label_noise else ""
+        return self.architecture.card(data=_described(self.data.card()) + noise, constraint=constraint)
 
     def network(self) -> BlockNetwork:
         """The architecture; the same weights at every call."""
@@ -87,20 +98,45 @@ class Trained:
 
     def weights(self, context: Context) -> Weights:
         """Train from the context's ``init`` stream on; the curves are of the batches as trained on, attacked or not."""
-        network = self.architecture.drawn(context.generator("init"))
+        network, card = self.architecture.drawn(context.generator("init")), self.architecture.data
+        samples, validation = self._parts()
         curves = train(
             network,
-            self.data.part("train"),
-            epochs=self.epochs,
+            relabelled(samples, share=self.label_noise, generator=context.generator("label_noise")),
+            epochs=self._passes,
             batch_size=self.batch_size,
             optimiser=self.optimiser,
             schedule=self.schedule,
             context=context,
-            perturb=None if self.adversary is None else adversarial(self.adversary),
+            objective=objective(self.adversary, task=card.task, bounds=card.bounds),
+            augment=augmentation(self.augment, shape=card.shape, context=context),
+            validation=validation,
+            watch=self._watch(validation, context),
         )
         return Weights(network.state_dict(), curves)
 
+    @property
+    def _passes(self) -> int:
+        """Passes over the data: replays count as epochs."""
+        return math.ceil(self.epochs / self.adversary.replays) if isinstance(self.adversary, Free) else self.epochs
+
+    def _parts(self) -> tuple[Samples, Samples | None]:
+        """What is trained on, and what is held back: the same for every seed, so that replicates are comparable."""
+        samples = self.data.part("train")
+        if not self.validation:
+            return samples, None
+        labels = samples.labels(every(samples))
+        drawn = draw(labels, n=None, validation=self.validation, seed_parts=["validation of a source"])
+        return Picked(samples, drawn.train), Picked(samples, drawn.validation)
+
+    def _watch(self, validation: Samples | None, context: Context) -> RobustAccuracy | None:
+        if self.adversary is None or validation is None or validation.card.task != "classes":
+            return None
+        return RobustAccuracy(validation, self.adversary.norm, self.adversary.eps, context)
+
 
 def _described(data: DataCard) -> str:
+    if data.task == "values":
+        return f"{data.outputs} values, digest {data.digest[:12]}"
     named = ", ".join(data.names[:10]) + (", ..." if len(data.names) > 10 else "")
-    return f"{data.outputs} classes ({named}), digest {data.digest[:12]}"
+    return f"{data.outputs} {data.task} ({named}), digest {data.digest[:12]}"

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from advtransfer.toolkit.adversary import Adversary, Norm
 from advtransfer.toolkit.attack import adversarial, pgd, project
-from advtransfer.toolkit.recipe import Adversary, Norm
 from advtransfer.toolkit.streams import generator, initialised
 
 SHAPE = (1, 3, 3)

@@ -7,11 +7,12 @@ from collections.abc import Callable
 import pytest
 
 from advtransfer.options import Options
-from advtransfer.toolkit.recipe import Adam, Adversary, Schedule, Sgd
+from advtransfer.toolkit.recipe import Adam, Augment, Optimiser, Schedule, Sgd
+from advtransfer.types import Json
 
 
 def test_a_recipe_needs_no_torch() -> None:
-    code = "import sys, advtransfer.toolkit.recipe; print(sorted({'torch', 'numpy'} & set(sys.modules)))"
+    code = "import sys, advtransfer.toolkit.adversary; print(sorted({'torch', 'numpy', 'pydantic'} & set(sys.modules)))"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert "[]" == found.stdout.strip()
@@ -33,16 +34,6 @@ def test_the_learning_rate_follows_its_schedule(schedule: Schedule, factors: dic
     assert factors == pytest.approx({done: schedule.factor(done) for done in factors})
 
 
-def test_an_adversary_steps_two_and_a_half_radii_in_all_unless_told() -> None:
-    assert 0.0625 == pytest.approx(Adversary(eps=0.1, steps=4).step)
-    assert 0.01 == Adversary(eps=0.1, steps=4, step_size=0.01).step
-
-
-def test_an_adversary_is_named_by_its_ball() -> None:
-    assert "linf eps 0.1" == str(Adversary(eps=0.1))
-    assert "l2 eps 3" == str(Adversary(norm="l2", eps=3.0))
-
-
 @pytest.mark.parametrize(
     ("build", "message"),
     [
@@ -55,10 +46,6 @@ def test_an_adversary_is_named_by_its_ball() -> None:
         (lambda: Schedule(milestones=(0.5, 2)), r"milestones: shares of the training, from 0 to 1, not \(0.5, 2\)"),
         (lambda: Schedule(gamma=0), "gamma: a number above 0, not 0"),
         (lambda: Schedule(warmup=1), "warmup: a share from 0 to below 1, not 1"),
-        (lambda: Adversary(eps=0), "eps: a number above 0, not 0"),
-        (lambda: Adversary(eps=8), "eps: at most 1 in linf: inputs lie in .0, 1., not 8"),
-        (lambda: Adversary(eps=0.1, steps=0), "steps: at least 1, not 0"),
-        (lambda: Adversary(eps=0.1, step_size=0), "step_size: a number above 0, not 0"),
     ],
 )
 def test_a_recipe_that_makes_no_sense_is_refused(build: Callable[[], object], message: str) -> None:
@@ -66,11 +53,38 @@ def test_a_recipe_that_makes_no_sense_is_refused(build: Callable[[], object], me
         build()
 
 
-def test_recipes_can_be_options_of_a_factory() -> None:
-    def factory(*, optimiser: Sgd | Adam, adversary: Adversary | None = None) -> None: ...
+def _options(values: dict[str, Json]) -> tuple[dict[str, Json], list[tuple[tuple[str | int, ...], str]]]:
+    """Canonical values, and the faults as places and expectations."""
 
-    values, faults = Options.of(factory).validate({"optimiser": {"kind": "adam"}, "adversary": {"eps": 0.5}})
+    def factory(*, optimiser: Optimiser = Sgd(), augment: Augment = "none") -> None: ...  # noqa: B008  # frozen
+
+    found, faults = Options.of(factory).validate(values)
+    return found, [(fault.path, fault.expected) for fault in faults]
+
+
+def test_recipes_can_be_options_of_a_factory() -> None:
+    values, faults = _options({"optimiser": {"kind": "adam"}, "augment": ["flip", "pad_crop"]})
 
     assert [] == faults
     assert {"kind": "adam", "lr": 0.001, "weight_decay": 0.0} == values["optimiser"]
-    assert {"norm": "linf", "eps": 0.5, "steps": 7, "step_size": None, "random_start": True} == values["adversary"]
+    assert ["flip", "pad_crop"] == values["augment"]
+    assert "none" == _options({})[0]["augment"]
+
+
+def test_a_mistake_is_told_for_the_optimiser_that_was_named() -> None:
+    assert [(("optimiser",), "lr: a number above 0, not -1.0")] == _options({"optimiser": {"kind": "adam", "lr": -1}})[
+        1
+    ]
+    assert [(("optimiser", "momentum"), "a key that it knows")] == _options(
+        {"optimiser": {"kind": "adam", "momentum": 0.9}}
+    )[1]
+
+
+@pytest.mark.parametrize("found", ["sgd", 3, ["sgd"], {"kind": "lion"}, {"kind": 3}])
+def test_what_names_no_optimiser_is_told_which_there_are(found: Json) -> None:
+    assert [(("optimiser",), "a mapping whose kind is 'sgd' or 'adam'")] == _options({"optimiser": found})[1]
+
+
+@pytest.mark.parametrize("found", [[], "flip", ["flop"]])
+def test_an_augmentation_has_a_known_name_and_stands_in_a_list(found: Json) -> None:
+    assert _options({"augment": found})[1]

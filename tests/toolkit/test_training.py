@@ -9,15 +9,23 @@ from torch import Tensor, nn
 from advtransfer.errors import Cancelled, Diverged
 from advtransfer.testing.context import InMemoryContext
 from advtransfer.testing.data import toy
+from advtransfer.toolkit import saving
+from advtransfer.toolkit.adversary import Adversary, Norm
 from advtransfer.toolkit.attack import adversarial
 from advtransfer.toolkit.prediction import accuracy
-from advtransfer.toolkit.recipe import Adam, Adversary, Norm, Optimiser, Schedule, Sgd
+from advtransfer.toolkit.recipe import Adam, Optimiser, Schedule, Sgd
 from advtransfer.toolkit.samples import Picked, every
 from advtransfer.toolkit.streams import generator, initialised
 from advtransfer.toolkit.training import train
 
 DATA = toy()
 CONSTANT = Schedule(kind="constant")
+
+
+@pytest.fixture(autouse=True)
+def _every_state_is_cheap(monkeypatch: pytest.MonkeyPatch) -> None:
+    """How often states are saved does not hang on this machine's clock."""
+    monkeypatch.setattr(saving, "MOST_SHARE", 1e9)
 
 
 def _linear() -> nn.Module:

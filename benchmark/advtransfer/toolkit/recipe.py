@@ -1,4 +1,4 @@
-"""How a network is trained, in words: optimiser, learning-rate schedule, adversary. Light: no torch.
+"""How a network is trained, in words: optimiser, learning-rate schedule, augmentations. Light: no torch.
 
 These dataclasses can be options of a factory: they check themselves, so a mistake is told when a suite is planned.
 """
@@ -7,9 +7,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
-Norm: TypeAlias = Literal["linf", "l2"]
+from annotated_types import MinLen
+
+from advtransfer.toolkit.choice import Choice
+
+AugmentName: TypeAlias = Literal["pad_crop", "pad_crop_2", "flip", "colour_jitter", "rotation"]
+"""``pad_crop``: a random window after 4 pixels of padding (papers 000 and 001), ``pad_crop_2``: after 2 (paper 002)."""
+
+Augment: TypeAlias = Literal["none"] | Annotated[tuple[AugmentName, ...], MinLen(1)]
+"""Changes to each training image, applied in this order."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,10 +31,10 @@ class Sgd:
     nesterov: bool = False
 
     def __post_init__(self) -> None:
-        _expect(self.lr > 0, "lr", self.lr, "a number above 0")
-        _expect(0 <= self.momentum < 1, "momentum", self.momentum, "a number from 0 to below 1")
-        _expect(self.weight_decay >= 0, "weight_decay", self.weight_decay, "a number from 0")
-        _expect(self.momentum > 0 or not self.nesterov, "nesterov", self.nesterov, "false without momentum")
+        expect(self.lr > 0, "lr", self.lr, "a number above 0")
+        expect(0 <= self.momentum < 1, "momentum", self.momentum, "a number from 0 to below 1")
+        expect(self.weight_decay >= 0, "weight_decay", self.weight_decay, "a number from 0")
+        expect(self.momentum > 0 or not self.nesterov, "nesterov", self.nesterov, "false without momentum")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,11 +46,11 @@ class Adam:
     weight_decay: float = 0.0
 
     def __post_init__(self) -> None:
-        _expect(self.lr > 0, "lr", self.lr, "a number above 0")
-        _expect(self.weight_decay >= 0, "weight_decay", self.weight_decay, "a number from 0")
+        expect(self.lr > 0, "lr", self.lr, "a number above 0")
+        expect(self.weight_decay >= 0, "weight_decay", self.weight_decay, "a number from 0")
 
 
-Optimiser: TypeAlias = Sgd | Adam
+Optimiser: TypeAlias = Annotated[Sgd | Adam, Choice()]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,9 +71,9 @@ class Schedule:
 
     def __post_init__(self) -> None:
         inside = all(0 <= milestone <= 1 for milestone in self.milestones)
-        _expect(inside, "milestones", self.milestones, "shares of the training, from 0 to 1")
-        _expect(self.gamma > 0, "gamma", self.gamma, "a number above 0")
-        _expect(0 <= self.warmup < 1, "warmup", self.warmup, "a share from 0 to below 1")
+        expect(inside, "milestones", self.milestones, "shares of the training, from 0 to 1")
+        expect(self.gamma > 0, "gamma", self.gamma, "a number above 0")
+        expect(0 <= self.warmup < 1, "warmup", self.warmup, "a share from 0 to below 1")
 
     def factor(self, done: float) -> float:
         """The factor when the share `done` in [0, 1) of the training lies behind."""
@@ -82,39 +90,7 @@ class Schedule:
                 return rise * (1 - rest)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Adversary:
-    """The adversary of adversarial training: PGD inside a ball around each image (Madry et al., 2018, section 2).
-
-    Args:
-        norm: ``linf`` or ``l2``.
-        eps: The radius, for inputs in [0, 1].
-        steps: Gradient steps for each batch.
-        step_size: The length of one step; by default ``2.5 * eps / steps``.
-        random_start: Start at a random point of the ball instead of its centre.
-    """
-
-    norm: Norm = "linf"
-    eps: float
-    steps: int = 7
-    step_size: float | None = None
-    random_start: bool = True
-
-    def __post_init__(self) -> None:
-        _expect(self.eps > 0, "eps", self.eps, "a number above 0")
-        _expect(self.norm == "l2" or self.eps <= 1, "eps", self.eps, "at most 1 in linf: inputs lie in [0, 1]")
-        _expect(self.steps >= 1, "steps", self.steps, "at least 1")
-        _expect(self.step_size is None or self.step_size > 0, "step_size", self.step_size, "a number above 0")
-
-    @property
-    def step(self) -> float:
-        """The length of one step, the default filled in."""
-        return 2.5 * self.eps / self.steps if self.step_size is None else self.step_size
-
-    def __str__(self) -> str:
-        return f"{self.norm} eps {self.eps:g}"
-
-
-def _expect(holds: bool, field: str, found: object, expected: str) -> None:
+def expect(holds: bool, field: str, found: object, expected: str) -> None:
+    """Raise the ValueError of a field that makes no sense, unless it `holds`."""
     if not holds:
         raise ValueError(f"{field}: {expected}, not {found!r}")

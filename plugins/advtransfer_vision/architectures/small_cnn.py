@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from torch import nn
 
-from advtransfer.toolkit.network import BlockNetwork, Normalise
+from advtransfer.toolkit.network import BlockNetwork
 from advtransfer.types import Shape
-
-SMALLEST = 8
+from advtransfer_vision.architectures.images import centred, expect_images
 
 
 def build(*, shape: Shape, outputs: int, width: int) -> BlockNetwork:
@@ -24,16 +23,14 @@ def build(*, shape: Shape, outputs: int, width: int) -> BlockNetwork:
     Raises:
         ValueError: The inputs are not images, or smaller.
     """
-    if len(shape) != 3 or min(shape[1:]) < SMALLEST:
-        expected = f"(C, H, W) with at least {SMALLEST} x {SMALLEST} pixels"
-        raise ValueError(f"found inputs of shape {shape} for small_cnn; expected {expected}; give the data set a size")
+    expect_images(shape, network="small_cnn", smallest=8)
     pooled = nn.Sequential(_block(2 * width, 4 * width, stride=2), nn.AdaptiveAvgPool2d(1), nn.Flatten())
     blocks = {
         "block1": _block(shape[0], width, stride=1),
         "block2": _block(width, 2 * width, stride=2),
         "block3": pooled,
     }
-    return BlockNetwork(blocks, nn.Linear(4 * width, outputs), Normalise([0.5], [0.5]))
+    return BlockNetwork(blocks, nn.Linear(4 * width, outputs), centred())
 
 
 def _block(channels: int, width: int, *, stride: int) -> nn.Module:

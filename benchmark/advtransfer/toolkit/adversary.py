@@ -1,0 +1,158 @@
+"""Against whom a network is trained, in words: the adversary's ball and the method. Light: no torch.
+
+These dataclasses can be options of a factory: they check themselves, so a mistake is told when a suite is planned.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal, TypeAlias
+
+from advtransfer.toolkit.choice import Choice
+from advtransfer.toolkit.recipe import expect
+from advtransfer.types import Since
+
+Norm: TypeAlias = Literal["linf", "l2"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adversary:
+    """PGD inside a ball around each image; the network is trained on what it finds (Madry et al., 2018, section 2).
+
+    Args:
+        kind: ``pgd``; may be left out.
+        norm: ``linf`` or ``l2``.
+        eps: The radius, for inputs in [0, 1].
+        steps: Gradient steps for each batch.
+        step_size: The length of one step; by default ``2.5 * eps / steps``.
+        random_start: Start at a random point of the ball instead of its centre.
+        best: Train on the iterate of the highest loss instead of the last (``use_best`` of Engstrom et al., 2019).
+    """
+
+    kind: Annotated[Literal["pgd"], Since(1)] = "pgd"
+    norm: Norm = "linf"
+    eps: float
+    steps: int = 7
+    step_size: float | None = None
+    random_start: bool = True
+    best: Annotated[bool, Since(1)] = False
+
+    def __post_init__(self) -> None:
+        _expect_ball(self.norm, self.eps)
+        _expect_steps(self.steps, self.step_size)
+
+    @property
+    def step(self) -> float:
+        """The length of one step, the default filled in."""
+        return 2.5 * self.eps / self.steps if self.step_size is None else self.step_size
+
+    def __str__(self) -> str:
+        return f"{self.norm} eps {self.eps:g}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trades:
+    """TRADES: accuracy on the image as it is, and the same prediction all over the ball (Zhang et al., 2019).
+
+    Args:
+        kind: ``trades``.
+        norm: ``linf`` or ``l2``.
+        eps: The radius, for inputs in [0, 1].
+        steps: Gradient steps for each batch.
+        step_size: The length of one step; by default ``2.5 * eps / steps``.
+        beta: The weight of the second term, the paper's 1 / lambda.
+    """
+
+    kind: Literal["trades"]
+    norm: Norm = "linf"
+    eps: float
+    steps: int = 10
+    step_size: float | None = None
+    beta: float = 6.0
+
+    def __post_init__(self) -> None:
+        _expect_ball(self.norm, self.eps)
+        _expect_steps(self.steps, self.step_size)
+        expect(self.beta > 0, "beta", self.beta, "a number above 0; 0 is natural training: leave the adversary out")
+
+    @property
+    def step(self) -> float:
+        """The length of one step, the default filled in."""
+        return 2.5 * self.eps / self.steps if self.step_size is None else self.step_size
+
+    def __str__(self) -> str:
+        return f"{self.norm} eps {self.eps:g}, TRADES beta {self.beta:g}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fast:
+    """Fast adversarial training: one signed step from a random start (Wong et al., 2020, algorithm 3).
+
+    It can overfit to its own step: from one epoch to the next the network then resists that step and no other attack.
+    Hold a validation share back to see it, as a fall of ``robust_validation_accuracy`` in the curves.
+
+    Args:
+        kind: ``fast``.
+        norm: ``linf``, the only one it is defined for.
+        eps: The radius, for inputs in [0, 1].
+        step_size: The length of the step; by default ``1.25 * eps``.
+    """
+
+    kind: Literal["fast"]
+    norm: Literal["linf"] = "linf"
+    eps: float
+    step_size: float | None = None
+
+    def __post_init__(self) -> None:
+        _expect_ball(self.norm, self.eps)
+        _expect_steps(1, self.step_size)
+
+    @property
+    def pgd(self) -> Adversary:
+        """The same step as an adversary of one step."""
+        step_size = 1.25 * self.eps if self.step_size is None else self.step_size
+        return Adversary(norm=self.norm, eps=self.eps, steps=1, step_size=step_size)
+
+    def __str__(self) -> str:
+        return f"{self.norm} eps {self.eps:g}, fast"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Free:
+    """Free adversarial training: each backward pass moves weights and perturbation (Shafahi et al., 2019, algorithm 1).
+
+    A batch is replayed, and the perturbation it ends with is where the next batch begins. Each replay counts as an
+    epoch: ``epochs / replays`` passes are made over the data, rounded up.
+
+    Args:
+        kind: ``free``.
+        norm: ``linf``, the only one it is defined for.
+        eps: The radius, and the length of a step, for inputs in [0, 1].
+        replays: How often each batch is repeated, the paper's m.
+    """
+
+    kind: Literal["free"]
+    norm: Literal["linf"] = "linf"
+    eps: float
+    replays: int = 8
+
+    def __post_init__(self) -> None:
+        _expect_ball(self.norm, self.eps)
+        expect(self.replays >= 1, "replays", self.replays, "at least 1")
+
+    def __str__(self) -> str:
+        return f"{self.norm} eps {self.eps:g}, free with {self.replays} replays"
+
+
+AdversarialTraining: TypeAlias = Annotated[Adversary | Trades | Fast | Free, Choice()]
+"""The methods of adversarial training, told apart by `kind`."""
+
+
+def _expect_ball(norm: Norm, eps: float) -> None:
+    expect(eps > 0, "eps", eps, "a number above 0")
+    expect(norm == "l2" or eps <= 1, "eps", eps, "at most 1 in linf: inputs lie in [0, 1]")
+
+
+def _expect_steps(steps: int, step_size: float | None) -> None:
+    expect(steps >= 1, "steps", steps, "at least 1")
+    expect(step_size is None or step_size > 0, "step_size", step_size, "a number above 0")

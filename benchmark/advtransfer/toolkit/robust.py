@@ -1,0 +1,121 @@
+"""The objectives of adversarial training: PGD and fast, TRADES, free."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from advtransfer.toolkit.adversary import Adversary, Fast, Free, Trades
+from advtransfer.toolkit.attack import Bounds, adversarial, ascend, boxed, evaluating
+from advtransfer.toolkit.freezing import weights_frozen
+from advtransfer.toolkit.losses import task_loss
+from advtransfer.toolkit.objective import MeanLoss, Objective
+from advtransfer.types import Task
+
+START = 1e-3
+"""The standard deviation of the noise that TRADES starts from: at the image itself the divergence has no gradient."""
+
+
+def objective(
+    adversary: Adversary | Trades | Fast | Free | None, *, task: Task = "classes", bounds: Bounds = (0.0, 1.0)
+) -> Objective:
+    """What is minimised to train naturally (None) or against the adversary.
+
+    Args:
+        adversary: The method, with its ball.
+        task: Which loss is minimised.
+        bounds: The smallest and the largest value an input may take; None for no such box.
+
+    Raises:
+        ValueError: The method does not work on the task.
+    """
+    if adversary is None:
+        return MeanLoss(task)
+    if isinstance(adversary, Free):
+        return FreeSteps(adversary, task, bounds)
+    if isinstance(adversary, Trades):
+        if task != "classes":
+            raise ValueError(f"found the task {task!r} for TRADES; expected 'classes'; use kind: pgd, fast or free")
+        return TradesLoss(adversary, bounds)
+    attacker = adversary.pgd if isinstance(adversary, Fast) else adversary
+    return MeanLoss(task, adversarial(attacker, task=task, bounds=bounds))
+
+
+@dataclass(frozen=True, slots=True)
+class TradesLoss:
+    """Cross-entropy on x plus ``beta * KL(f(x) || f(x'))``, at the x' of the ball that maximises the divergence.
+
+    Zhang et al. (2019), equation 5 and algorithm 1. The model is in eval mode while x' is looked for, as in the
+    paper's code.
+    """
+
+    adversary: Trades
+    bounds: Bounds
+    state: dict[str, Tensor] = field(default_factory=dict)
+
+    def __call__(
+        self, model: nn.Module, inputs: Tensor, labels: Tensor, noise: torch.Generator
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """One loss a batch; the outputs are those on the images as they are."""
+        moved = self._moved(model, inputs, noise)
+        logits: Tensor = model(inputs)
+        apart = divergence(logits.log_softmax(1), model(moved).log_softmax(1)).mean()
+        yield functional.cross_entropy(logits, labels) + self.adversary.beta * apart, logits
+
+    def _moved(self, model: nn.Module, inputs: Tensor, noise: torch.Generator) -> Tensor:
+        with evaluating(model), weights_frozen(model):
+            with torch.no_grad():
+                still = model(inputs).log_softmax(1)
+            return ascend(
+                lambda moved: divergence(still, model(moved).log_softmax(1)),
+                inputs,
+                (START * torch.randn(inputs.shape, generator=noise)).to(inputs),
+                norm=self.adversary.norm,
+                eps=self.adversary.eps,
+                steps=self.adversary.steps,
+                step_size=self.adversary.step,
+                bounds=self.bounds,
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class FreeSteps:
+    """Several steps on each batch, each moving the weights down and the perturbation up by one backward pass.
+
+    Shafahi et al. (2019), algorithm 1. The perturbation starts at zero before the first batch, and is kept from batch
+    to batch and from epoch to epoch.
+    """
+
+    adversary: Free
+    task: Task
+    bounds: Bounds
+    state: dict[str, Tensor] = field(default_factory=dict)
+
+    def __call__(
+        self, model: nn.Module, inputs: Tensor, labels: Tensor, noise: torch.Generator
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """As many losses a batch as there are replays."""
+        for _ in range(self.adversary.replays):
+            delta = self._delta(inputs).requires_grad_()
+            outputs: Tensor = model(boxed(inputs + delta, self.bounds))
+            yield task_loss(self.task, outputs, labels), outputs
+            if delta.grad is None:
+                raise RuntimeError("found no gradient of the perturbation; expected a backward pass for each loss")
+            moved = delta.detach() + self.adversary.eps * delta.grad.sign()
+            self.state["delta"][: len(inputs)] = moved.clamp(-self.adversary.eps, self.adversary.eps)
+
+    def _delta(self, inputs: Tensor) -> Tensor:
+        """The perturbation as it was left, for as many samples as the batch has; the last batch may be smaller."""
+        kept = self.state.get("delta", inputs[:0]).to(inputs)
+        missing = max(0, len(inputs) - len(kept))
+        self.state["delta"] = torch.cat([kept, torch.zeros_like(inputs[:missing])])
+        return self.state["delta"][: len(inputs)].clone()
+
+
+def divergence(given: Tensor, other: Tensor) -> Tensor:
+    """The Kullback-Leibler divergence KL(given || other) of each row, from log-probabilities ``(B, K)``."""
+    return functional.kl_div(other, given, reduction="none", log_target=True).sum(1)

@@ -1,0 +1,101 @@
+"""The wide residual network of paper 002 and of MadryLab's CIFAR-10 challenge, which they call "w32-10 wide"."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from advtransfer.toolkit.network import BlockNetwork
+from advtransfer.types import Shape
+from advtransfer_vision.architectures.images import expect_images
+
+STEM = 16
+SLOPE = 0.1
+
+
+def build(*, shape: Shape, outputs: int, width: int, depth: int) -> BlockNetwork:
+    """A 3 x 3 stem of 16 channels, then three groups of pre-activated residual units; each unit is a block.
+
+    The groups have ``(depth - 2) / 6`` units of 16, 32 and 64 times `width` channels, the later two of stride 2. As
+    in the challenge's code: leaky rectifiers of slope 0.1, shortcuts without weights, each image standardised.
+
+    Args:
+        shape: ``(C, H, W)`` of an input, H and W at least 4.
+        outputs: Logits.
+        width: How many times wider than a plain residual network, the k of n-k; 10 in the papers.
+        depth: The n of n-k, two more than a multiple of 6; 32 in the papers.
+
+    Raises:
+        ValueError: The inputs are not images, or smaller.
+    """
+    expect_images(shape, network="wide_resnet", smallest=4)
+    blocks: dict[str, nn.Module] = {"stem": _convolution(shape[0], STEM)}
+    channels = STEM
+    for group in range(3):
+        wide = STEM * width * 2**group
+        for unit in range((depth - 2) // 6):
+            stride = 2 if group and not unit else 1
+            first = not group and not unit
+            blocks[f"group{group + 1}_{unit}"] = PreActivated(channels, wide, stride=stride, activate_both=first)
+            channels = wide
+    last = list(blocks)[-1]
+    blocks[last] = nn.Sequential(blocks[last], *_activation(channels), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    head = nn.Linear(channels, outputs)
+    nn.init.uniform_(head.weight, -math.sqrt(3 / channels), math.sqrt(3 / channels))
+    nn.init.zeros_(head.bias)
+    return BlockNetwork(blocks, head, Standardise())
+
+
+class Standardise(nn.Module):
+    """Each image to mean 0 and standard deviation 1, as the challenge's code does; flat images are only centred."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """``(B, C, H, W)`` to the same shape."""
+        least = 1 / (255 * math.sqrt(inputs[0].numel()))  # the code's bound is for pixels from 0 to 255
+        centred = inputs - inputs.mean((1, 2, 3), keepdim=True)
+        # the square root has no gradient at 0, so the variance is bounded before it is taken
+        variance = centred.square().mean((1, 2, 3), keepdim=True).clamp_min(least**2)
+        return centred / variance.sqrt()
+
+
+class PreActivated(nn.Module):
+    """A residual unit that normalises and rectifies before each convolution (He et al., 2016, Identity Mappings).
+
+    Args:
+        channels: Of the inputs.
+        wide: Channels of the outputs; a shortcut to more channels fills up with zeros on either side.
+        stride: A shortcut of stride 2 averages 2 x 2 pixels.
+        activate_both: Whether the shortcut, too, starts behind the first activation.
+    """
+
+    def __init__(self, channels: int, wide: int, *, stride: int, activate_both: bool) -> None:
+        super().__init__()
+        self.activation = nn.Sequential(*_activation(channels))
+        convolutions = [_convolution(channels, wide, stride=stride), *_activation(wide), _convolution(wide, wide)]
+        self.residual = nn.Sequential(*convolutions)
+        self.stride, self.missing, self.activate_both = stride, wide - channels, activate_both
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """``(B, C, H, W)`` to ``(B, C', H', W')``."""
+        active = self.activation(inputs)
+        shortcut = active if self.activate_both else inputs
+        if self.stride > 1:
+            shortcut = functional.avg_pool2d(shortcut, self.stride, ceil_mode=True)
+        before = self.missing // 2
+        shortcut = functional.pad(shortcut, [0, 0, 0, 0, before, self.missing - before])
+        residual: Tensor = self.residual(active)
+        return residual + shortcut
+
+
+def _activation(channels: int) -> tuple[nn.Module, nn.Module]:
+    return nn.BatchNorm2d(channels, eps=1e-3), nn.LeakyReLU(SLOPE)
+
+
+def _convolution(channels: int, width: int, *, stride: int = 1) -> nn.Module:
+    convolution = nn.Conv2d(channels, width, 3, stride=stride, padding=1, bias=False)
+    with torch.no_grad():
+        convolution.weight.normal_(0, math.sqrt(2 / (9 * width)))
+    return convolution

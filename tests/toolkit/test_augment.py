@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+from collections import Counter
+from typing import get_args
+
+import pytest
+import torch
+from torch import Tensor
+from torchvision.transforms.v2 import functional as reference
+
+from advtransfer.testing.context import InMemoryContext
+from advtransfer.toolkit.augment import Augmentation, augmentation, colour_jitter, flip, pad_crop, rotation
+from advtransfer.toolkit.recipe import Augment, AugmentName
+from advtransfer.toolkit.streams import generator
+
+NAMES: tuple[AugmentName, ...] = get_args(AugmentName)
+
+
+def _images(count: int = 12, channels: int = 3, side: int = 10) -> Tensor:
+    return torch.rand((count, channels, side, side), generator=generator("images"))
+
+
+def _augment(*names: AugmentName, seed: int = 0, shape: tuple[int, ...] = (3, 10, 10)) -> Augmentation:
+    found = augmentation(names, shape=shape, context=InMemoryContext(seed))
+    assert found is not None
+    return found
+
+
+def _drawn(count: int, numbers: int) -> Tensor:
+    return torch.rand((count, numbers), generator=generator("drawn"), dtype=torch.float64)
+
+
+@pytest.mark.parametrize("names", [NAMES, *[(name,) for name in NAMES]])
+def test_what_becomes_of_an_image_depends_on_its_key_and_epoch_alone(names: tuple[AugmentName, ...]) -> None:
+    images, keys = _images(), list(range(100, 112))
+    whole = _augment(*names)(images, keys, 3)
+    order = torch.randperm(12, generator=generator("order"))
+    shuffled = _augment(*names)(images[order], [keys[place] for place in order.tolist()], 3)
+    alone = torch.cat([_augment(*names)(images[place : place + 1], [keys[place]], 3) for place in range(12)])
+
+    assert whole[order].equal(shuffled)
+    assert whole.allclose(alone, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_another_epoch_or_seed_changes_an_image_otherwise(name: AugmentName) -> None:
+    images, keys = _images(side=40), range(12)  # two degrees move no pixel of a small image
+    first = _augment(name)(images, keys, 1)
+
+    assert first.shape == images.shape
+    assert not first.equal(images)
+    assert not first.equal(_augment(name)(images, keys, 2))
+    assert not first.equal(_augment(name, seed=1)(images, keys, 1))
+    assert first.equal(_augment(name)(images, keys, 1))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_images_stay_in_the_unit_interval_and_the_given_ones_as_they_were(channels: int) -> None:
+    images = _images(channels=channels)
+    before = images.clone()
+    changed = _augment(*NAMES, shape=(channels, 10, 10))(images, range(12), 1)
+
+    assert 0 <= changed.min()
+    assert changed.max() <= 1
+    assert before.equal(images)
+
+
+@pytest.mark.parametrize("padding", [2, 4])
+def test_a_crop_is_the_window_of_the_padded_image_that_the_numbers_say(padding: int) -> None:
+    images, drawn = _images(), _drawn(12, 2)
+    padded = reference.pad(images, [padding])
+    corners = (drawn * (2 * padding + 1)).floor().int().tolist()
+    expected = [reference.crop(image, top, left, 10, 10) for image, (top, left) in zip(padded, corners, strict=True)]
+
+    assert torch.stack(expected).equal(pad_crop(images, drawn, padding=padding))
+
+
+def test_every_window_comes_equally_often() -> None:
+    ramp = torch.arange(100.0).view(1, 1, 10, 10).expand(8_100, 1, 10, 10)
+    seen = Counter(pad_crop(ramp, _drawn(8_100, 2), padding=4)[:, 0, 4, 4].tolist())
+
+    assert 81 == len(seen)
+    assert min(seen.values()) > 60
+    assert max(seen.values()) < 140
+
+
+def test_half_of_the_images_are_mirrored() -> None:
+    images = _images()
+    drawn = torch.tensor([[0.0], [0.499], [0.5], [0.999]], dtype=torch.float64)
+    flipped = flip(images[:4], drawn)
+
+    assert reference.horizontal_flip(images[:2]).equal(flipped[:2])
+    assert images[2:4].equal(flipped[2:])
+
+
+@pytest.mark.parametrize("side", [40, 41])
+def test_a_rotation_is_that_of_torchvision(side: int) -> None:
+    images, drawn = _images(side=side), _drawn(12, 1)
+    angles = ((2 * drawn[:, 0] - 1) * 2).tolist()
+    expected = torch.stack([reference.rotate(image, angle) for image, angle in zip(images, angles, strict=True)])
+
+    # nearest neighbour: a place halfway between two pixels may round either way
+    assert (expected == rotation(images, drawn)).float().mean() > 0.999
+    assert not expected.equal(images)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("order", range(6))
+def test_a_colour_jitter_is_that_of_torchvision_in_every_order(order: int, channels: int) -> None:
+    images, drawn = _images(channels=channels), _drawn(12, 4)
+    drawn[:, 3] = (order + 0.5) / 6
+    changes = [reference.adjust_brightness, reference.adjust_contrast, reference.adjust_saturation]
+    places = [(0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0)][order]
+    expected = []
+    for image, factors in zip(images, (0.75 + drawn[:, :3] / 2).tolist(), strict=True):
+        for place in places:
+            image = changes[place](image, factors[place])
+        expected.append(image)
+
+    assert torch.stack(expected).allclose(colour_jitter(images, drawn), atol=1e-6)
+
+
+def test_changes_come_in_the_order_of_their_names() -> None:
+    images = torch.full((4, 1, 6, 6), 1.0)
+    cropped_first = _augment("pad_crop", "colour_jitter", shape=(1, 6, 6))(images, range(4), 1)
+    jittered_first = _augment("colour_jitter", "pad_crop", shape=(1, 6, 6))(images, range(4), 1)
+
+    assert not cropped_first.allclose(jittered_first)
+
+
+def test_nothing_to_change_is_no_augmentation() -> None:
+    nothing: Augment = "none"
+
+    assert augmentation(nothing, shape=(50,), context=InMemoryContext()) is None
+
+
+@pytest.mark.parametrize("shape", [(50,), (2, 8, 8)])
+def test_what_is_no_image_cannot_be_augmented(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=r"to augment by flip; expected images \(C, H, W\) of 1 or 3 channels"):
+        augmentation(("flip",), shape=shape, context=InMemoryContext())

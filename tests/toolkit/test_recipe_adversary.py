@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from advtransfer.options import Options
+from advtransfer.toolkit.adversary import AdversarialTraining, Adversary, Fast, Free, Trades
+from advtransfer.types import Json
+
+
+def factory(*, adversary: AdversarialTraining | None = None) -> None: ...
+
+
+OPTIONS = Options.of(factory)
+
+
+def _written(value: Json) -> Json:
+    values, faults = OPTIONS.validate({"adversary": value})
+    assert [] == faults
+    return values["adversary"]
+
+
+def test_an_adversary_steps_two_and_a_half_radii_in_all_unless_told() -> None:
+    assert 0.0625 == pytest.approx(Adversary(eps=0.1, steps=4).step)
+    assert 0.01 == Adversary(eps=0.1, steps=4, step_size=0.01).step
+    assert 0.0625 == pytest.approx(Trades(kind="trades", eps=0.1, steps=4).step)
+
+
+def test_fast_training_takes_one_step_of_one_and_a_quarter_radii_from_a_random_start() -> None:
+    assert Adversary(eps=0.1, steps=1, step_size=0.125) == Fast(kind="fast", eps=0.1).pgd
+    assert Adversary(eps=0.1, steps=1, step_size=0.2) == Fast(kind="fast", eps=0.1, step_size=0.2).pgd
+
+
+def test_an_adversary_is_named_by_its_ball_and_its_method() -> None:
+    assert "linf eps 0.1" == str(Adversary(eps=0.1))
+    assert "l2 eps 3" == str(Adversary(norm="l2", eps=3.0))
+    assert "linf eps 0.1, TRADES beta 6" == str(Trades(kind="trades", eps=0.1))
+    assert "linf eps 0.1, fast" == str(Fast(kind="fast", eps=0.1))
+    assert "linf eps 0.1, free with 4 replays" == str(Free(kind="free", eps=0.1, replays=4))
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: Adversary(eps=0), "eps: a number above 0, not 0"),
+        (lambda: Adversary(eps=8), "eps: at most 1 in linf: inputs lie in .0, 1., not 8"),
+        (lambda: Adversary(eps=0.1, steps=0), "steps: at least 1, not 0"),
+        (lambda: Adversary(eps=0.1, step_size=0), "step_size: a number above 0, not 0"),
+        (lambda: Trades(kind="trades", eps=2), "eps: at most 1 in linf: inputs lie in .0, 1., not 2"),
+        (lambda: Trades(kind="trades", eps=0.1, steps=0), "steps: at least 1, not 0"),
+        (lambda: Trades(kind="trades", eps=0.1, beta=0), "beta: a number above 0; 0 is natural training: .*, not 0"),
+        (lambda: Fast(kind="fast", eps=0.1, step_size=-1), "step_size: a number above 0, not -1"),
+        (lambda: Free(kind="free", eps=0.1, replays=0), "replays: at least 1, not 0"),
+    ],
+)
+def test_an_adversary_that_makes_no_sense_is_refused(build: Callable[[], object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        build()
+
+
+def test_an_adversary_without_a_kind_is_written_as_before_there_were_kinds() -> None:
+    before = {"norm": "linf", "eps": 0.5, "steps": 7, "step_size": None, "random_start": True}
+
+    assert before == _written({"eps": 0.5})
+    assert before == _written({"kind": "pgd", "eps": 0.5, "best": False})
+    assert before | {"best": True} == _written({"eps": 0.5, "best": True})
+
+
+@pytest.mark.parametrize(
+    ("written", "built"),
+    [
+        ({"eps": 0.5, "best": True}, Adversary(eps=0.5, best=True)),
+        ({"kind": "trades", "eps": 0.5, "beta": 1}, Trades(kind="trades", eps=0.5, beta=1.0)),
+        ({"kind": "fast", "norm": "linf", "eps": 0.5}, Fast(kind="fast", eps=0.5)),
+        ({"kind": "free", "eps": 0.5, "replays": 4}, Free(kind="free", eps=0.5, replays=4)),
+        (None, None),
+    ],
+)
+def test_each_kind_survives_the_way_through_canonical_values(written: Json, built: object) -> None:
+    assert {"adversary": built} == OPTIONS.build({"adversary": _written(written)})
+
+
+@pytest.mark.parametrize(
+    ("value", "path", "expected"),
+    [
+        ({"kind": "trades", "eps": 0.1, "beta": -1}, ("adversary",), "beta: a number above 0"),
+        ({"kind": "fast", "eps": 0.1, "steps": 3}, ("adversary", "steps"), "a key that it knows"),
+        ({"kind": "free", "eps": 0.1, "norm": "l2"}, ("adversary", "norm"), "'linf'"),
+        ({"kind": "pgd"}, ("adversary",), "a value, since it has no default"),
+        ({"kind": "mart", "eps": 1}, ("adversary",), "kind is 'pgd' or 'trades' or 'fast' or 'free'"),
+    ],
+)
+def test_a_mistake_is_told_once_for_the_kind_that_was_named(
+    value: Json, path: tuple[str | int, ...], expected: str
+) -> None:
+    (fault,) = OPTIONS.validate({"adversary": value})[1]
+
+    assert path == fault.path
+    assert expected in fault.expected
+
+
+def test_the_schema_that_editors_use_knows_every_kind() -> None:
+    validator = Draft202012Validator(OPTIONS.schema())
+    right: list[Json] = [None, {"eps": 0.1}, {"kind": "pgd", "eps": 0.1}, {"kind": "free", "eps": 0.1, "replays": 2}]
+
+    assert [True] * 4 == [validator.is_valid({"adversary": value}) for value in right]
+    assert not validator.is_valid({"adversary": {"kind": "fast", "eps": 0.1, "steps": 2}})
