@@ -2,9 +2,11 @@
 
 AdvTransferError
 ├── BadInput            the user's words are wrong: every problem at once (exit code 2)
+├── UnknownName         no component has this name; knows the nearest ones
 ├── PluginError         a plugin does not keep the contract; names the plugin
 ├── MissingLibrary      an optional library is absent; says the pip command
 ├── Diverged            a fit or training gave a non-finite loss; deterministic, so not retried
+├── Leaked              training images are among those measured on, and the suite calls that an error
 ├── Inapplicable        a cell of the grid makes no sense: skipped with this reason
 ├── CacheError          an artifact cannot be read, written or reproduced
 │   └── Busy            another worker is building this node: come back later
@@ -90,6 +92,16 @@ class Diverged(AdvTransferError):
 
     def __reduce__(self) -> tuple[type[Diverged], tuple[int, float]]:
         return Diverged, (self.epoch, self.loss)
+
+
+class Leaked(AdvTransferError):
+    """Images of a training set are among those measured on, and the suite says ``leakage: error``."""
+
+    def __init__(self, counts: str) -> None:
+        super().__init__(
+            f"found leaked images ({counts}); expected none, since the target says `leakage: error`; "
+            "remove them from the data, or write `leakage: count` to go on and show them"
+        )
 
 
 class Inapplicable(AdvTransferError):

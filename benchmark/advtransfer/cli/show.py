@@ -12,8 +12,9 @@ from advtransfer.host import Host
 
 @click.command(short_help="A component's options, or a suite's grid.")
 @click.argument("name")
+@click.option("--leakage", is_flag=True, help="Of a suite: count images that two of its data sets share.")
 @click.option("--json", "as_json", is_flag=True, help="The same as one JSON object.")
-def command(name: str, as_json: bool) -> None:
+def command(name: str, leakage: bool, as_json: bool) -> None:
     """Show what NAME stands for.
 
     NAME is a component, written plugin/factory: its help, options, types, defaults and presets; or a suite, by its
@@ -29,7 +30,14 @@ def command(name: str, as_json: bool) -> None:
     from advtransfer import plan, suite
     from advtransfer.cli import grid
 
-    planned = plan.make(suite.load(name, host), host)
+    loaded = suite.load(name, host)
+    planned = plan.make(loaded, host)
+    if leakage:
+        from advtransfer.cli import leakage as leaks
+
+        shared = leaks.counted(loaded, host)
+        click.echo(_dumped(shared) if as_json else leaks.as_text(shared))
+        return
     click.echo(_dumped(grid.as_json(planned)) if as_json else grid.as_text(planned))
 
 

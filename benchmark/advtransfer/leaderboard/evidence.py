@@ -73,9 +73,10 @@ class Machine(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """A run, boiled down: by record id, except `metrics` and `uses`, which are by evaluation label.
+    """A run, boiled down: by record id, except where something else is said.
 
-    `metrics` holds the names that an evaluation's records know; `uses` its component and options, as recorded.
+    `metrics` and `uses` are by evaluation label: the names that its records know, and its component and options as
+    recorded. `leaks` is by target and row.
     """
 
     plan: Plan
@@ -85,6 +86,7 @@ class Evidence:
     labels_used: dict[str, int] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     uses: dict[str, tuple[str, Read]] = field(default_factory=dict)
+    leaks: dict[tuple[str, str], Read] = field(default_factory=dict)
     attempts: dict[str, Attempt] = field(default_factory=dict)
     environments: Mapping[str, Read] = field(default_factory=dict)
     machines: Counter[Machine] = field(default_factory=Counter)
@@ -109,16 +111,22 @@ def gather(run: RunRecords) -> Evidence:
     labels = {label for trial in plan.trials for label in trial.evaluations}
     evidence = Evidence(plan, {label: set() for label in sorted(labels)}, environments=run.environments)
     named = {id: label for trial in plan.trials for label, ids in trial.evaluations.items() for id in ids}
-    fits = {trial.id for trial in plan.trials}
+    fits = {trial.id: trial for trial in plan.trials}
     for record in run.records:
         id = str(record["id"])
         if id in named or id in fits or id in plan.sources:
             _take(evidence, id, record, label=named.get(id))
+            if id in fits and record.get("leakage"):
+                evidence.leaks[fits[id].target, fits[id].row or ""] = _mapping(record["leakage"])
     for attempt in run.attempts:
         id = str(attempt["id"])
         if not evidence.done(id):
             evidence.attempts[id] = Attempt(str(attempt["status"]), str(attempt["reason"]))
     return evidence
+
+
+def _mapping(value: Json) -> Read:
+    return value if isinstance(value, Mapping) else {}
 
 
 def _take(evidence: Evidence, id: str, record: Read, *, label: str | None) -> None:

@@ -11,6 +11,7 @@ from advtransfer.leaderboard.columns import Column, columns_of, find
 from advtransfer.leaderboard.evidence import Evidence, RunRecords, gather
 from advtransfer.leaderboard.figures import figures
 from advtransfer.leaderboard.head import evaluations, head, legend, sources
+from advtransfer.leaderboard.leakage import leakage
 from advtransfer.leaderboard.markdown import escaped
 from advtransfer.leaderboard.rows import Row, tables
 from advtransfer.leaderboard.standing import lines
@@ -45,6 +46,7 @@ def page(run: RunRecords) -> Page:
             for place, rows in tables(evidence).items()
         ),
         doubted(evidence),
+        leakage(evidence),
         absent(evidence),
         _questions(evidence),
     ]

@@ -37,6 +37,7 @@ def fit_record(
     *,
     weights: str,
     kept: bool,
+    leakage: Mapping[str, Mapping[str, Json]] | None,
     curves: Sequence[Mapping[str, float]],
     chosen: Mapping[str, Json],
     facts: Mapping[str, float],
@@ -48,6 +49,7 @@ def fit_record(
         "curves": list(map(numbers, curves)),
         "chosen": dict(chosen),
         "facts": numbers(facts),
+        "leakage": {name: dict(one) for name, one in leakage.items()} if leakage is not None else None,
         "weights": {"digest": weights, "kept": kept},
     }
     return _record(node, body, provenance, observed)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeAlias
 
 from advtransfer.node import Node
 from advtransfer.suite.selection import Selection
@@ -28,6 +28,9 @@ class Cell:
     facts: Facts
 
 
+Policy: TypeAlias = Literal["count", "error", "off"]
+
+
 class Subset(NamedTuple):
     """A draw of the target's labelled images: `n` labels seen in all, `validation` the share of them held back."""
 
@@ -39,13 +42,18 @@ class Subset(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A task carried to: its data, the subsets drawn from it in order, its test images (None: all), its f_T."""
+    """A task carried to: its data, the subsets drawn from it in order, its test images (None: all), its f_T.
+
+    `leakage` says what becomes of training images among the test images: counted and shown, an error, or not looked
+    for.
+    """
 
     key: str
     data: Cell
     subsets: tuple[Subset, ...]
     test: int | None
     references: tuple[Cell, ...]
+    leakage: Policy = "count"
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,10 @@ from advtransfer.suite.entries import Entries
 from advtransfer.suite.marked import Marked
 from advtransfer.suite.problems import Problems
 from advtransfer.suite.subsets import DRAWN, subsets
-from advtransfer.suite.suite import Subset, Target
+from advtransfer.suite.suite import Policy, Subset, Target
 
-KEYS = ("data", *DRAWN, "subsets", "test", "reference")
+KEYS = ("data", *DRAWN, "subsets", "test", "reference", "leakage")
+LEAKAGE: tuple[Policy, ...] = ("count", "error", "off")
 
 
 def target(
@@ -25,6 +26,17 @@ def target(
     draws = subsets(value, said, problems)
     test = expect.count_or_all(said["test"], of="test images", problems=problems) if "test" in said else "all"
     references = entries.references(said["reference"], key=f"{key}.reference") if "reference" in said else ()
-    if data is None or problems.noted > before:
+    leakage = _leakage(said["leakage"], problems) if "leakage" in said else "count"
+    if data is None or leakage is None or problems.noted > before:
         return None, draws
-    return Target(key, data, draws, None if test == "all" else test, references), draws
+    return Target(key, data, draws, None if test == "all" else test, references, leakage), draws
+
+
+def _leakage(value: Marked, problems: Problems) -> Policy | None:
+    """What a target says of leaked images."""
+    for policy in LEAKAGE:
+        if value.value == policy:
+            return policy
+    expected = f"one of {', '.join(LEAKAGE)}"
+    expect.wrong(value, expected=expected, next_step="correct the word, or leave `leakage` out", problems=problems)
+    return None

@@ -44,6 +44,9 @@ def _check(base: DataCard, *, classes: Sequence[int] | None, channels: int | Non
         if wrong:
             expected = f"distinct labels from 0 to {base.outputs - 1}, at least one"
             raise ValueError(f"found classes {list(classes)}; expected {expected}; correct the list")
+    if (channels is not None or size is not None) and len(base.shape) != 3:
+        found = f"a view of channels or size over inputs of shape {base.shape}"
+        raise ValueError(f"found {found}; expected images (C, H, W); leave `channels` and `size` out")
     if channels is not None and (channels not in (1, 3) or (channels == 3 and base.shape[0] not in (1, 3))):
         expected = "1, or 3 over images of 1 or 3"
         raise ValueError(f"found channels {channels} over shape {base.shape}; expected {expected}; correct the number")
@@ -60,10 +63,12 @@ def _card(
     size: int | None,
 ) -> DataCard:
     kept = range(base.outputs) if classes is None else classes
-    depth, height, width = base.shape
+    shape = base.shape
+    if len(shape) == 3:
+        shape = (channels or shape[0], size or shape[1], size or shape[2])
     return replace(
         base,
-        shape=(channels or depth, size or height, size or width),
+        shape=shape,
         outputs=len(kept),
         names=base.names if classes is None else tuple(base.names[label] for label in kept),
         digest=digest(canonical({"base": base.digest, "view": asked})),
@@ -109,6 +114,8 @@ class _Seen:
 
     def inputs(self, positions: Tensor) -> Tensor:
         images = self.samples.inputs(positions)
+        if len(self.card.shape) != 3:
+            return images
         channels, height, width = self.card.shape
         if images.shape[1] != channels:
             images = images.mean(1, keepdim=True) if channels == 1 else images.expand(-1, channels, -1, -1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
@@ -10,6 +11,7 @@ from advtransfer.errors import AdvTransferError, CacheError, Inapplicable
 from advtransfer.node import Node
 from advtransfer.result import fit_record
 from advtransfer.toolkit.freezing import freeze
+from advtransfer.trial.leakage import leakage
 from advtransfer.trial.work import Clock, Work
 from advtransfer.trial.workshop import BuiltSource, samples_digest
 from advtransfer.types import DataCard, Facts, Fitted, Json, Samples, Transfer
@@ -36,10 +38,12 @@ class Carried:
         """
         with self.clock.on("load"):
             parts = _Parts.of(self.work, self.node)
+        with self.clock.on("leakage"):
+            leaked = self._leakage()
         artifact = self.work.shop.cache.get(self.node.id) or self._fitted(parts)
         self._agree(artifact)
         if not self.work.run.has(self.node.id):
-            self._record(parts, artifact)
+            self._record(parts, artifact, leaked)
         parts.model.load_state_dict(dict(artifact.tensors))
         freeze(parts.model.eval())
         self.model, self.digest = parts.model, artifact.digest
@@ -74,7 +78,12 @@ class Carried:
                 f"this machine does not reproduce it; to replace it, delete its record {self.node.id}"
             )
 
-    def _record(self, parts: _Parts, artifact: Artifact) -> None:
+    def _leakage(self) -> Mapping[str, Mapping[str, Json]] | None:
+        subset, source = (self.node.inputs.get(name) for name in ("subset", "source"))
+        shop = self.work.shop
+        return leakage(cast(Node, subset), cast("Node | None", source), host=shop.host, cache=shop.cache)
+
+    def _record(self, parts: _Parts, artifact: Artifact, leaked: Mapping[str, Mapping[str, Json]] | None) -> None:
         facts = cast("dict[str, Any]", artifact.facts)  # Any: JSON that `_facts` wrote
         self.clock.seconds = facts["seconds"] | self.clock.seconds
         weights = {"source": parts.source.artifact.digest} if parts.source else {}
@@ -88,6 +97,7 @@ class Carried:
                 self.node,
                 weights=artifact.digest,
                 kept=self.work.job.keep_weights,
+                leakage=leaked,
                 curves=facts["curves"],
                 chosen=facts["chosen"],
                 facts={**facts["facts"], "labels_used": len(parts.train) + len(parts.validation or ())},

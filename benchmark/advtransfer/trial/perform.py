@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 from advtransfer.cache import Cache
-from advtransfer.errors import AdvTransferError, Busy, Cancelled, Diverged, Inapplicable
+from advtransfer.errors import AdvTransferError, Busy, Cancelled, Diverged, Inapplicable, Leaked
 from advtransfer.node import Node, digest
 from advtransfer.result import Run, attempt
 from advtransfer.types import Job, Json, Report
@@ -78,7 +78,7 @@ def _attempted(
         reason=reason,
         exception=type(error).__name__,
         traceback="".join(traceback.format_exception(error)),
-        deterministic=isinstance(error, Diverged | Inapplicable),
+        deterministic=isinstance(error, Diverged | Inapplicable | Leaked),
         environment=job.environment,
         observed={"asked_by": job.asked_by, "started": started, "seconds": time.time() - started},
     )

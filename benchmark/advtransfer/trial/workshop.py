@@ -9,6 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from advtransfer import digests
 from advtransfer.cache import Artifact, Cache
 from advtransfer.errors import Inapplicable, PluginError
 from advtransfer.host import Component, Host
@@ -102,7 +103,7 @@ class Workshop:
 
     def dataset(self, node: Node) -> Dataset:
         """A data set with its view, held to the content that this run first saw."""
-        built = _dataset(self.host, canonical(node.to_json()))
+        built = dataset_of(self.host, node)
         self.run.pin(node.id, built.card().digest)
         return built
 
@@ -190,16 +191,25 @@ def installed() -> Host:
     return Host.discover()
 
 
+def dataset_of(host: Host, node: Node) -> Dataset:
+    """A data set with its view; a worker that asks again is given the same one."""
+    return _dataset(host, canonical(node.to_json()))
+
+
 @lru_cache(maxsize=4)
 def _dataset(host: Host, text: str) -> Dataset:
     """A data set by its node's text: a worker does many jobs on the same few."""
     node = Node.from_json(json.loads(text))
-    built = assemble(host.component(node.use), node, lambda part: _dataset(host, canonical(part.to_json())))
+    built = assemble(host.component(node.use), node, lambda part: dataset_of(host, part))
     return view(cast(Dataset, built), **cast("dict[str, Any]", {name: node.options.get(name) for name in VIEWS}))
 
 
 def assemble(component: Component, node: Node, part: Callable[[Node], object]) -> object:
-    """Call a factory with the options of a node; `part` gives the object for each node among its inputs."""
+    """Call a factory with the options of a node; `part` gives the object for each node among its inputs.
+
+    Raises:
+        BadInput: A file or folder no longer has the content that was asked for.
+    """
     fields = component.options.fields
     parts: dict[str, object] = {
         name: tuple(map(part, value)) if isinstance(value, tuple) else part(value)
@@ -211,8 +221,10 @@ def assemble(component: Component, node: Node, part: Callable[[Node], object]) -
         if fields[name].file is not None and value is not None:
             content = Folder if fields[name].file == "folder" else File
             sha256 = cast("Mapping[str, str]", value)["sha256"]
-            parts[name] = content(Path(node.files[sha256]), sha256)
-    plain = {name: value for name, value in given.items() if fields[name].plain}
+            path = Path(node.files[sha256])
+            digests.check(path, sha256)
+            parts[name] = content(path, sha256)
+    plain = {name: value for name, value in {**given, **node.how}.items() if fields[name].plain}
     return component.build(plain, parts)
 
 

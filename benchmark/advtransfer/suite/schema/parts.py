@@ -64,6 +64,7 @@ def _target() -> Schema:
         "subsets": described(listed(ref("subset")), "In place of n, seeds and validation."),
         "test": described({"anyOf": [_COUNT, {"const": "all"}]}, "Test images: all, or a fixed draw."),
         "reference": described(one_or_more(ref("reference_value")), "f_T: a source trained on the target."),
+        "leakage": described(choice(targets.LEAKAGE), "Shared images: counted, an error, or off."),
     }
     schema = nullable(closed({name: nullable(own[name]) for name in targets.KEYS}))
     return {**schema, "dependentSchemas": {"subsets": {"properties": {name: {"type": "null"} for name in DRAWN}}}}

@@ -1,0 +1,44 @@
+"""``advtransfer show SUITE --leakage``: images that a suite's data sets share, counted without running it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from advtransfer.cache import Cache, default_root
+from advtransfer.cli.columns import columns
+from advtransfer.console.words import ABSENT
+from advtransfer.host import Host
+from advtransfer.node import Node
+from advtransfer.suite import Suite
+from advtransfer.trial.leakage import count, pairs
+from advtransfer.types import Json
+
+HEADERS = ("target", "source", "images", "exact", "near", "of")
+
+
+def counted(suite: Suite, host: Host) -> list[dict[str, Json]]:
+    """A row for each target, source and pair of parts; counts are kept in the cache, as a run keeps them."""
+    cache = Cache(default_root(), line="cpu-1-float32")
+    rows: list[dict[str, Json]] = []
+    for target in suite.targets:
+        for label, source in _sources(suite):
+            for name, (a, b) in pairs(source, target.data.node).items():
+                place: dict[str, Json] = {"target": target.key, "source": label, "images": name}
+                rows.append(place | count(a, b, host=host, cache=cache, always=True))
+    return rows
+
+
+def as_text(rows: list[dict[str, Json]]) -> str:
+    """The rows as columns."""
+    return columns(HEADERS, [[ABSENT if row[name] is None else str(row[name]) for name in HEADERS] for row in rows])
+
+
+def _sources(suite: Suite) -> Iterator[tuple[str | None, Node | None]]:
+    """Every source that names its data, once a row; then the target by itself, for what needs no source."""
+    told: set[str] = set()
+    for cell in suite.sources:
+        if cell.row not in told and isinstance(cell.node.inputs.get("data"), Node):
+            told.add(cell.row)
+            yield cell.row, cell.node
+    if not told:
+        yield None, None

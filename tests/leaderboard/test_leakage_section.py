@@ -1,0 +1,37 @@
+"""What the page says of images that two data sets share."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from advtransfer.leaderboard import page
+from advtransfer.leaderboard.markdown import ABSENT
+
+if TYPE_CHECKING:
+    from tests.leaderboard.conftest import Bench
+
+WITHIN, ACROSS = "target test in target train", "target test in source train"
+
+
+def test_shared_images_are_shown_by_target_and_source(bench: Bench) -> None:
+    for source, exact in (("natural", 3), ("robust", 0)):
+        fit = bench.records[bench.trial(source, 0, 0.5, 0.1)["id"]]
+        fit["leakage"] = {
+            WITHIN: {"exact": 0, "near": 2, "of": 100},
+            ACROSS: {"exact": exact, "near": 0, "of": 100},
+        }
+
+    shown = page(bench.run()).markdown.partition("## Leakage\n")[2]
+
+    assert ["digits", ABSENT, WITHIN, "0", "2", "100"] == bench.row(shown, WITHIN)
+    assert ["digits", "natural", ACROSS, "3", "0", "100"] == bench.row(shown, "natural")
+    assert 1 == shown.count(ACROSS)
+
+
+def test_that_nothing_is_shared_is_a_sentence_and_that_nobody_looked_is_none(bench: Bench) -> None:
+    fit = bench.records[bench.trial("natural", 0, 0.5, 0.1)["id"]]
+    before = page(bench.run()).markdown
+    fit["leakage"] = {WITHIN: {"exact": 0, "near": 0, "of": 100}}
+
+    assert "eakage" not in before
+    assert "Leakage: no image was found in two of" in page(bench.run()).markdown

@@ -1,0 +1,266 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torchvision.transforms import v2
+
+from advtransfer import digests
+from advtransfer.errors import BadInput
+from advtransfer.toolkit.samples import every
+from advtransfer.types import Folder
+from advtransfer_vision import image_files
+from advtransfer_vision.factories import data as vision_data
+from advtransfer_vision.framing import Framing
+from advtransfer_vision.image_files import ImageFiles
+
+RANDOM = np.random.default_rng(0)
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ADVTRANSFER_CACHE", str(tmp_path / "cache"))
+
+
+def _image(width: int, height: int, mode: str = "RGB") -> Image.Image:
+    return Image.fromarray(RANDOM.integers(0, 256, (height, width, 3), dtype=np.uint8)).convert(mode)
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[..., Folder]:
+    """Writes images under names into one folder."""
+
+    def write(names: Iterable[str], *, size: tuple[int, int] = (12, 8), mode: str = "RGB") -> Folder:
+        root = tmp_path / "set"
+        for name in names:
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            _image(*size, mode).save(root / name)
+        return Folder(root, digests.of(root))
+
+    return write
+
+
+NAMES = ("train/cow/2.png", "train/cow/10.jpg", "train/ant/b/1.png", "train/ant/1.PNG", "test/cow/1.png")
+
+
+def test_classes_are_the_sorted_folders_and_files_are_in_sorted_order(write: Callable[..., Folder]) -> None:
+    data = vision_data.image_folder(root=write(NAMES), pixels=8)
+    train = data.part("train")
+
+    assert isinstance(train, ImageFiles)
+    assert ["ant/1.PNG", "ant/b/1.png", "cow/10.jpg", "cow/2.png"] == list(train.names)
+    assert [0, 0, 1, 1] == train.labels(every(train)).tolist()
+    assert range(4) == train.keys
+    assert ((3, 8, 8), (0.0, 1.0), "classes", 2, ("ant", "cow")) == (
+        data.card().shape,
+        data.card().bounds,
+        data.card().task,
+        data.card().outputs,
+        data.card().names,
+    )
+
+
+def test_the_test_part_knows_the_numbers_of_the_train_part(write: Callable[..., Folder]) -> None:
+    test = vision_data.image_folder(root=write(NAMES), pixels=8).part("test")
+
+    assert [1] == test.labels(every(test)).tolist()
+
+
+def test_hidden_folders_and_other_files_are_passed_over(write: Callable[..., Folder]) -> None:
+    root = write((*NAMES, "train/.ipynb_checkpoints/x.png", "train/loose.png", "train/ant/.hidden.png"))
+    (root.path / "train" / "ant" / "notes.txt").write_text("not an image")
+
+    assert 4 == len(vision_data.image_folder(root=root).part("train"))
+
+
+@pytest.mark.parametrize("size", [(40, 60), (61, 43), (32, 32), (300, 28), (9, 7)])
+@pytest.mark.parametrize("pixels", [28, 32])
+def test_images_are_cropped_as_torchvision_does_for_imagenet(
+    write: Callable[..., Folder], size: tuple[int, int], pixels: int
+) -> None:
+    root = write(["train/a/1.png", "test/a/1.png"], size=size)
+    crop = v2.Compose(
+        [
+            v2.Resize(round(pixels / 0.875), interpolation=v2.InterpolationMode.BILINEAR),
+            v2.CenterCrop(pixels),
+            v2.PILToTensor(),
+        ]
+    )
+    with Image.open(root.path / "train/a/1.png") as image:
+        expected = crop(image).float() / 255
+
+    assert expected.equal(vision_data.image_folder(root=root, pixels=pixels).part("train").inputs(torch.tensor([0]))[0])
+
+
+def test_a_square_keeps_the_whole_image(write: Callable[..., Folder]) -> None:
+    root = write(["train/a/1.png", "test/a/1.png"], size=(40, 60))
+    data = vision_data.image_folder(root=root, pixels=16, fit="square")
+    with Image.open(root.path / "train/a/1.png") as image:
+        expected = v2.PILToTensor()(v2.Resize((16, 16))(image)).float() / 255
+
+    assert expected.equal(data.part("train").inputs(torch.tensor([0]))[0])
+
+
+def test_an_image_of_the_right_size_keeps_its_pixels(write: Callable[..., Folder]) -> None:
+    root = write(["train/a/1.png", "test/a/1.png"], size=(16, 16))
+    with Image.open(root.path / "train/a/1.png") as image:
+        expected = torch.from_numpy(np.array(image).transpose(2, 0, 1)).float() / 255
+
+    for data in (
+        vision_data.image_folder(root=root, pixels=16, fit="square"),
+        vision_data.image_folder(root=root, pixels=16, crop_share=1.0),
+    ):
+        assert expected.equal(data.part("train").inputs(torch.tensor([0]))[0])
+
+
+@pytest.mark.parametrize("mode", ["L", "RGBA", "P", "1"])
+def test_every_kind_of_image_becomes_three_channels(write: Callable[..., Folder], mode: str) -> None:
+    data = vision_data.image_folder(root=write(NAMES[:1] + NAMES[-1:], mode=mode), pixels=8)
+    images = data.part("train").inputs(torch.tensor([0]))
+
+    assert (1, 3, 8, 8) == images.shape
+    assert 0 <= images.min() <= images.max() <= 1
+    assert mode in ("RGBA", "P") or images[0, 0].equal(images[0, 2])
+
+
+def test_positions_are_given_in_the_order_asked_and_twice_when_asked_twice(write: Callable[..., Folder]) -> None:
+    train = vision_data.image_folder(root=write(NAMES), pixels=8).part("train")
+    whole = train.inputs(every(train))
+
+    assert whole[[2, 0, 2]].equal(train.inputs(torch.tensor([2, 0, 2])))
+    assert (0, 3, 8, 8) == train.inputs(torch.tensor([], dtype=torch.int64)).shape
+
+
+def test_few_decoded_images_are_kept_however_many_are_seen(
+    write: Callable[..., Folder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[Path] = []
+
+    def noted(path: Path, framing: Framing) -> np.ndarray:
+        opened.append(path)
+        return np.zeros((3, 8, 8), np.uint8)
+
+    monkeypatch.setattr(image_files, "decoded", noted)
+    monkeypatch.setattr(image_files, "KEPT_BYTES", 2 * 3 * 8 * 8)
+    train = vision_data.image_folder(root=write(NAMES), pixels=8).part("train")
+    for positions in ([0, 1], [0, 1], [2, 3], [0, 1]):
+        train.inputs(torch.tensor(positions))
+
+    # the first two again come from memory; after two others they are decoded again
+    assert 6 == len(opened)
+
+
+def test_the_digest_depends_on_the_files_and_on_how_they_are_framed(write: Callable[..., Folder]) -> None:
+    root = write(NAMES)
+    framed = [
+        vision_data.image_folder(root=root, pixels=8),
+        vision_data.image_folder(root=root, pixels=9),
+        vision_data.image_folder(root=root, pixels=8, fit="square"),
+        vision_data.image_folder(root=root, pixels=8, crop_share=0.5),
+    ]
+    found = [data.card().digest for data in framed]
+    again = vision_data.image_folder(root=root, pixels=8).card().digest
+    other = vision_data.image_folder(root=write(["train/cow/3.png"]), pixels=8).card().digest
+
+    assert 5 == len({*found, other})
+    assert found[0] == again
+
+
+def test_parts_can_have_other_names(write: Callable[..., Folder]) -> None:
+    root = write(["Training/a/1.png", "Final/a/1.png", "val/a/1.png", "val/a/2.png", "train/a/1.png"])
+
+    assert 2 == len(vision_data.image_folder(root=root).part("test"))
+    assert 1 == len(vision_data.image_folder(root=root, train="Training", test="Final").part("test"))
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["a/1.png"], r"found no folder 'train' in .* \(there are a\); expected a train and a test folder; name them"),
+        (["train/a/1.png"], r"found no folder 'test' or 'val' in .* \(there are train\)"),
+        (["train/1.png", "test/a/1.png"], r"found no image in .*train'; expected class folders with images \(.jpg"),
+        (
+            ["train/a/1.png", "test/b/1.png"],
+            r"found the class folder 'b' in .*test'; expected one of the 1 of .*train'",
+        ),
+    ],
+)
+def test_a_folder_of_another_layout_is_told(write: Callable[..., Folder], names: list[str], message: str) -> None:
+    with pytest.raises(BadInput, match=message):
+        vision_data.image_folder(root=write(names))
+
+
+def test_files_that_are_no_images_are_told_by_name(write: Callable[..., Folder]) -> None:
+    root = write(NAMES)
+    whole = (root.path / NAMES[0]).read_bytes()
+    for content in (b"", b"not an image", whole[: len(whole) // 2]):
+        (root.path / NAMES[0]).write_bytes(content)
+        train = vision_data.image_folder(root=root, pixels=8).part("train")
+
+        with pytest.raises(BadInput, match=r"found '.*cow/2.png', which cannot be decoded .* restore the file"):
+            train.inputs(every(train))
+
+
+def test_images_of_more_than_8_bits_are_refused(write: Callable[..., Folder]) -> None:
+    root = write(NAMES)
+    Image.fromarray(np.full((8, 8), 40_000, np.uint16)).save(root.path / NAMES[0])
+    train = vision_data.image_folder(root=root, pixels=8).part("train")
+
+    with pytest.raises(BadInput, match=r"2.png' with pixels of mode 'I;16'; expected 8 bits a channel; convert"):
+        train.inputs(every(train))
+
+
+def _tiny(root: Path) -> Folder:
+    """Two classes of Tiny ImageNet, as it is laid out."""
+    for name in ("n02/images/n02_0.JPEG", "n02/images/n02_1.JPEG", "n01/images/n01_0.JPEG"):
+        (root / "train" / name).parent.mkdir(parents=True, exist_ok=True)
+        _image(64, 64).save(root / "train" / name)
+    (root / "train" / "n01" / "n01_boxes.txt").write_text("n01_0.JPEG\t0\t0\t62\t62\n")
+    (root / "val" / "images").mkdir(parents=True)
+    for number in (0, 2, 10):
+        _image(64, 64, "L" if number == 2 else "RGB").save(root / "val" / "images" / f"val_{number}.JPEG")
+    rows = [("val_10.JPEG", "n01"), ("val_0.JPEG", "n02"), ("val_2.JPEG", "n01")]
+    (root / "val" / "val_annotations.txt").write_text("".join(f"{name}\t{id}\t0\t32\t44\t62\n" for name, id in rows))
+    (root / "wnids.txt").write_text("n02\nn01\n")
+    (root / "words.txt").write_text("n00\tentity\nn01\tgoldfish, Carassius auratus\nn02\tbullfrog\n")
+    (root / "test" / "images").mkdir(parents=True)
+    _image(64, 64).save(root / "test" / "images" / "test_0.JPEG")
+    return Folder(root, digests.of(root))
+
+
+def test_tiny_imagenet_is_read_in_its_own_layout(tmp_path: Path) -> None:
+    data = vision_data.tiny_imagenet(root=_tiny(tmp_path / "tiny"))
+    train, test = data.part("train"), data.part("test")
+    with Image.open(tmp_path / "tiny" / "val" / "images" / "val_10.JPEG") as image:
+        last = torch.from_numpy(np.array(image).transpose(2, 0, 1)).float() / 255
+
+    assert ((3, 64, 64), 2, ("goldfish", "bullfrog")) == (data.card().shape, data.card().outputs, data.card().names)
+    assert [0, 1, 1] == train.labels(every(train)).tolist()
+    assert [1, 0, 0] == test.labels(every(test)).tolist()
+    assert (3, 3, 64, 64) == train.inputs(every(train)).shape
+    assert last.equal(test.inputs(every(test))[2])
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda root: (root / "wnids.txt").unlink(), r"found no wnids.txt in .*; expected the unpacked tiny-imagenet"),
+        (lambda root: (root / "words.txt").unlink(), r"found no words.txt"),
+        (lambda root: (root / "val" / "val_annotations.txt").write_text(""), "found no annotations"),
+        (lambda root: (root / "val" / "images" / "val_2.JPEG").unlink(), r"the line \['val_2.JPEG', 'n01'\] in .*val_"),
+        (lambda root: (root / "wnids.txt").write_text("n02\n"), r"the line \['val_2.JPEG', 'n01'\]"),
+        (lambda root: (root / "wnids.txt").write_text("n01\nn02\nn03\n"), r"no image in .*n03/images'; expected JPEG"),
+    ],
+)  # fmt: skip
+def test_what_is_missing_of_tiny_imagenet_is_told(
+    tmp_path: Path, spoil: Callable[[Path], object], message: str
+) -> None:
+    root = _tiny(tmp_path / "tiny")
+    spoil(root.path)
+
+    with pytest.raises(BadInput, match=message):
+        vision_data.tiny_imagenet(root=root)
