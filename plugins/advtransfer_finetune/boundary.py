@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from advtransfer.toolkit.blocks import ChainedNetwork
 from advtransfer.toolkit.network import BlockNetwork
 from advtransfer.types import Shape
 from advtransfer_finetune.model import TargetModel
@@ -47,7 +48,7 @@ def boundary(model: TargetModel, *, images: Shape, trained: int) -> Boundary | N
     """
     network, names = model.network, list(model.network.blocks)
     # any other Network may do more between its blocks than call them in order
-    if not isinstance(network, BlockNetwork) or trained >= len(names):
+    if not isinstance(network, BlockNetwork | ChainedNetwork) or trained >= len(names):
         return None
     last = names[-trained - 1]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -15,13 +16,14 @@ from advtransfer.types import DataCard, Network
 class TargetModel(nn.Module):
     """From target images ``(B, C, H, W)`` to logits ``(B, K)``, around copies of the source and the adapter.
 
-    Both are frozen and in eval mode; the source's own head is not used.
+    Both are frozen and in eval mode; the source's own head is not used, unless the new one reads its logits.
 
     Args:
         source: The source network.
         adapter: From target images to the source's; None for none.
         target: The target's card.
-        head: Builds the new head from the number of features and of classes.
+        head: Builds the new head from the number of what it reads and of outputs.
+        reads: What the head receives: the source's ``features``, flattened, or its ``logits``.
     """
 
     network: Network
@@ -33,12 +35,14 @@ class TargetModel(nn.Module):
         adapter: nn.Module | None,
         target: DataCard,
         head: Callable[[int, int], nn.Module],
+        reads: Literal["features", "logits"] = "features",
     ) -> None:
         super().__init__()
         if source is None:
             raise ValueError("found no source; expected a network; declare needs=('source',) on the factory")
         self.adapter = nn.Identity() if adapter is None else copy.deepcopy(adapter)
         self.network = copy.deepcopy(source)
+        self.reads = reads
         freeze(self)
         self.eval()
         with torch.inference_mode():
@@ -56,8 +60,9 @@ class TargetModel(nn.Module):
         return logits
 
     def features(self, inputs: Tensor) -> Tensor:
-        """What the source's head would receive, flattened: ``(B, D)``."""
-        return self.network.features(self.adapter(inputs)).flatten(1)
+        """What the head receives: ``(B, D)``."""
+        adapted = self.adapter(inputs)
+        return self.network(adapted) if self.reads == "logits" else self.network.features(adapted).flatten(1)
 
 
 def target_model(model: nn.Module) -> TargetModel:

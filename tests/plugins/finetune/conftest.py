@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import pytest
+import torch
 from torch import nn
 
+from advtransfer.toolkit.attack import pgd
 from advtransfer.toolkit.network import BlockNetwork, Normalise
+from advtransfer.toolkit.samples import every
 from advtransfer.toolkit.streams import generator, initialised
+from advtransfer.types import Context, Samples, Source, SourceCard, Weights
 
 
 def build() -> BlockNetwork:
@@ -22,3 +29,44 @@ def build() -> BlockNetwork:
 @pytest.fixture
 def source() -> BlockNetwork:
     return initialised(build, generator("finetune source")).eval()
+
+
+@dataclass(frozen=True)
+class Untrained:
+    """A source of the same architecture for ``(1, 4, 4)`` images and 4 outputs; its weights are the context's."""
+
+    def card(self) -> SourceCard:
+        return SourceCard(architecture="tiny", data="none", constraint="none", shape=(1, 4, 4), outputs=4)
+
+    def network(self) -> BlockNetwork:
+        return initialised(build, generator("architecture"))
+
+    def weights(self, context: Context) -> Weights:
+        return Weights(initialised(build, context.generator("init")).state_dict())
+
+
+@pytest.fixture
+def untrained() -> Source:
+    return Untrained()
+
+
+@pytest.fixture
+def robust_accuracy() -> Callable[[nn.Module, Samples, float], float]:
+    """From a model, samples and the eps of linf to the share that PGD of 20 steps leaves right."""
+
+    def measure(model: nn.Module, samples: Samples, eps: float) -> float:
+        inputs, labels = samples.inputs(every(samples)), samples.labels(every(samples))
+        moved = pgd(
+            model,
+            inputs,
+            labels,
+            norm="linf",
+            eps=eps,
+            steps=20,
+            step_size=eps / 6,
+            random_start=False,
+            generator=torch.Generator(),
+        )
+        return int((model(moved).argmax(1) == labels).sum()) / len(labels)
+
+    return measure

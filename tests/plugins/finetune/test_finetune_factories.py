@@ -1,13 +1,18 @@
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+from collections.abc import Callable
 
 import pytest
 
+from advtransfer.node import canonical
 from advtransfer.options import Options
-from advtransfer.types import Json, facts_of
-from advtransfer_finetune import blocks, linear_probe, register_transfers
+from advtransfer.toolkit.adversary import Free
+from advtransfer.toolkit.recipe import Schedule, Sgd
+from advtransfer.types import Json, Transfer, facts_of
+from advtransfer_finetune import adversarial, blocks, full, linear_probe, logit_affine, register_transfers, scratch
 
 
 def test_the_plugin_imports_no_heavy_library() -> None:
@@ -17,10 +22,18 @@ def test_the_plugin_imports_no_heavy_library() -> None:
     assert "" == done.stdout.strip()
 
 
-def test_the_plugin_brings_two_transfers_of_a_source() -> None:
-    assert [linear_probe, blocks] == list(register_transfers())
-    for factory in register_transfers():
-        assert {"source"} == facts_of(factory).needs
+def test_the_plugin_brings_transfers_of_a_source_and_baselines_without_one() -> None:
+    of_a_source: list[Callable[..., Transfer]] = [linear_probe, logit_affine, blocks, full]
+    baselines: list[Callable[..., Transfer]] = [scratch, adversarial]
+
+    assert of_a_source + baselines == list(register_transfers())
+    assert [{"source"}] * 4 == [facts_of(factory).needs for factory in of_a_source]
+    assert [set(), set()] == [facts_of(factory).needs for factory in baselines]
+
+
+@pytest.mark.parametrize("factory", [scratch, adversarial])
+def test_the_network_of_a_baseline_is_an_entry_of_the_suite(factory: Callable[..., Transfer]) -> None:
+    assert "source" == Options.of(factory).fields["network"].kind
 
 
 @pytest.mark.parametrize("C", [0.5, [0.1, 1.0]])
@@ -39,6 +52,8 @@ def test_c_is_one_strength_or_a_list(C: float | list[float]) -> None:
         ({"C": [1.0, -1.0]}, ("C", 1)),
         ({"max_iterations": 0}, ("max_iterations",)),
         ({"tolerance": 0}, ("tolerance",)),
+        ({"solver": "newton"}, ("solver",)),
+        ({"solver": "sgd", "snapshots": [5, 0]}, ("snapshots", 1)),
     ],
 )
 def test_a_probe_that_makes_no_sense_is_a_fault(options: dict[str, Json], path: tuple[str | int, ...]) -> None:
@@ -54,6 +69,10 @@ def test_a_probe_that_makes_no_sense_is_a_fault(options: dict[str, Json], path: 
         ({"blocks": 1, "epochs": 0}, ("epochs",)),
         ({"blocks": 1, "batch_norm": "train"}, ("batch_norm",)),
         ({"blocks": 1, "optimiser": {"kind": "sgd", "lr": -1}}, ("optimiser",)),
+        ({"blocks": 1, "head_init": "zero"}, ("head_init",)),
+        ({"blocks": 1, "augment": ["blur"]}, ("augment",)),
+        ({"blocks": 1, "adversary": {"eps": 2}}, ("adversary",)),
+        ({"blocks": 1, "snapshots": [0]}, ("snapshots",)),
     ],
 )
 def test_a_tuning_that_makes_no_sense_is_a_fault(options: dict[str, Json], path: tuple[str | int, ...]) -> None:
@@ -68,3 +87,75 @@ def test_the_record_of_a_tuning_says_optimiser_and_schedule() -> None:
     assert [] == faults
     assert {"blocks", "epochs", "batch_size", "optimiser", "schedule", "batch_norm"} == set(values)
     assert {"kind": "adam", "lr": 0.003, "weight_decay": 0.0} == values["optimiser"]
+
+
+@pytest.mark.parametrize(
+    ("factory", "asked", "later"),
+    [
+        (
+            linear_probe,
+            {},
+            {
+                "solver": "lbfgs",
+                "epochs": 150,
+                "batch_size": 128,
+                "optimiser": {"kind": "sgd"},
+                "schedule": {"kind": "step", "milestones": [1 / 3, 2 / 3]},
+                "head_init": "default",
+                "snapshots": [],
+            },
+        ),
+        (blocks, {"blocks": 1}, {"head_init": "default", "augment": "none", "adversary": None, "snapshots": []}),
+    ],
+)
+def test_options_that_came_later_leave_no_trace_at_their_defaults(
+    factory: Callable[..., Transfer], asked: dict[str, Json], later: dict[str, Json]
+) -> None:
+    options = Options.of(factory)
+
+    assert options.validate(asked) == options.validate({**asked, **later})
+    assert not set(later) & set(options.validate(asked)[0])
+
+
+@pytest.mark.parametrize("factory", [linear_probe, blocks, full])
+@pytest.mark.parametrize(
+    ("preset", "epochs", "drops"), [("utrera2021", 150, [50, 100]), ("utrera2021_few", 100, [33, 66, 99])]
+)
+def test_the_presets_of_utrera_are_what_the_authors_ran(
+    factory: Callable[..., Transfer], preset: str, epochs: int, drops: list[int]
+) -> None:
+    asked = {**facts_of(factory).presets[preset], **({"blocks": 3} if factory is blocks else {})}
+    values, faults = Options.of(factory).validate(json.loads(canonical(asked)))
+    built = Options.of(factory).build(values)
+    schedule = built["schedule"]
+    assert isinstance(schedule, Schedule)
+    rates = [schedule.factor(epoch / epochs) for epoch in range(epochs)]
+
+    assert [] == faults
+    assert Sgd(lr=0.1, momentum=0.9, weight_decay=5e-4) == built["optimiser"]
+    assert (epochs, 128, "normal") == (built["epochs"], built["batch_size"], built["head_init"])
+    assert drops == [epoch for epoch in range(1, epochs) if rates[epoch] < rates[epoch - 1]]
+    assert rates[-1] == pytest.approx(0.1 ** len(drops))
+
+
+def test_the_presets_of_utrera_adapt_batch_normalisation_and_augment_images() -> None:
+    augment = ("pad_crop", "flip", "colour_jitter", "rotation")
+
+    for preset in facts_of(blocks).presets.values():
+        assert (augment, "adapt") == (preset["augment"], preset["batch_norm"])
+    for preset in facts_of(full).presets.values():
+        assert augment == preset["augment"]
+    for preset in facts_of(linear_probe).presets.values():
+        assert "sgd" == preset["solver"]
+
+
+def test_a_penalty_that_gradient_descent_does_not_know_is_an_error() -> None:
+    with pytest.raises(ValueError, match=r"found C \(0.1, 1.0\) beside solver 'sgd'.*set weight_decay"):
+        linear_probe(solver="sgd", C=(0.1, 1.0))
+
+
+def test_snapshots_beyond_the_last_epoch_are_an_error() -> None:
+    with pytest.raises(ValueError, match=r"found snapshots after epochs \[7, 9\] of 5"):
+        blocks(blocks=1, epochs=5, snapshots=(3, 7, 9))
+    with pytest.raises(ValueError, match=r"found snapshots after epochs \[3\] of 2"):
+        full(epochs=8, adversary=Free(kind="free", eps=0.1, replays=4), snapshots=(2, 3))

@@ -7,10 +7,11 @@ import torch
 
 from advtransfer.testing.context import InMemoryContext
 from advtransfer.testing.data import toy
+from advtransfer.toolkit.adversary import Adversary
 from advtransfer.toolkit.network import BlockNetwork
 from advtransfer.toolkit.prediction import predict
 from advtransfer.types import Transfer
-from advtransfer_finetune import blocks, linear_probe
+from advtransfer_finetune import blocks, full, linear_probe, logit_affine
 
 
 @pytest.mark.parametrize(
@@ -19,8 +20,13 @@ from advtransfer_finetune import blocks, linear_probe
         (linear_probe(), [3.094, -1.040, -2.055]),
         (blocks(blocks=1, epochs=3), [0.141, 0.076, 0.110]),
         (blocks(blocks=2, epochs=3, batch_norm="adapt"), [0.236, 0.081, 0.010]),
+        (linear_probe(solver="sgd", epochs=3), [-0.048, -0.356, 0.681]),
+        (logit_affine(), [0.856, 0.009, 0.135]),
+        (blocks(blocks=1, epochs=3, head_init="normal", augment=("flip", "colour_jitter")), [0.716, 0.659, 0.204]),
+        (full(epochs=3), [0.225, 0.089, 0.017]),
+        (full(epochs=3, adversary=Adversary(eps=0.1)), [0.238, 0.093, 0.003]),
     ],
-    ids=["linear_probe", "blocks freeze", "blocks adapt"],
+    ids=["probe", "freeze", "adapt", "sgd probe", "logit_affine", "augmented", "full", "adversarial full"],
 )
 def test_the_logits_of_the_first_test_image_are_those_of_this_version(
     source: BlockNetwork, transfer: Transfer, expected: list[float]

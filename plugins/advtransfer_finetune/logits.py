@@ -1,0 +1,88 @@
+"""The affine probe on logits: least squares in closed form."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from advtransfer.toolkit.samples import every
+from advtransfer.types import Context, DataCard, Fitted, Network, Samples
+from advtransfer_finetune.activations import activations
+from advtransfer_finetune.head import drawn_head
+from advtransfer_finetune.model import TargetModel, target_model
+from advtransfer_finetune.regression import Array
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogitAffine:
+    """A transfer: the source stays, its logits go through the affine map nearest to the labels.
+
+    Args:
+        cutoff: Singular values of the centred logits below this share of the largest one count as zero.
+    """
+
+    cutoff: float
+
+    def model(self, *, source: Network | None, adapter: nn.Module | None, target: DataCard) -> nn.Module:
+        """The untrained model; its shapes are those of the trained one."""
+        head = partial(drawn_head, init="default", source=torch.Generator())
+        return TargetModel(source=source, adapter=adapter, target=target, head=head, reads="logits").eval()
+
+    def fit(
+        self,
+        model: nn.Module,
+        *,
+        source: Network | None,
+        adapter: nn.Module | None,
+        train: Samples,
+        validation: Samples | None,
+        context: Context,
+    ) -> Fitted:
+        """Solve for the head; ``residual`` is the root of the mean squared distance that remains (paper 000)."""
+        probed = target_model(model.to(context.device).eval())
+        logits = activations(probed.features, train, device=context.device).double().numpy()
+        answer = affine(logits, wanted(train), cutoff=self.cutoff)
+        weights = {"weight": torch.from_numpy(answer.weight), "bias": torch.from_numpy(answer.bias)}
+        probed.head.load_state_dict(weights)
+        return Fitted(facts={"rank": answer.rank, "residual": answer.residual})
+
+
+@dataclass(frozen=True, slots=True)
+class Affine:
+    """``inputs @ weight.T + bias``: ``(K, D)`` and ``(K,)``; the rank of the inputs, and what is left to explain."""
+
+    weight: Array
+    bias: Array
+    rank: int
+    residual: float
+
+
+def affine(inputs: Array, outputs: Array, *, cutoff: float) -> Affine:
+    """The least-squares map from ``(N, D)`` to ``(N, K)``: W = Cov(y, z) Cov(z, z)^+, b = E y - W E z.
+
+    The pseudoinverse is that of the centred inputs themselves: the same W, without squaring their condition number.
+    """
+    mean, target = inputs.mean(0), outputs.mean(0)
+    solution, _, rank, _ = np.linalg.lstsq(inputs - mean, outputs - target, rcond=cutoff)
+    weight: Array = solution.T
+    bias: Array = target - weight @ mean
+    residual = float(np.sqrt(np.square(outputs - inputs @ solution - bias).sum(1).mean()))
+    return Affine(weight, bias, int(rank), residual)
+
+
+def wanted(samples: Samples) -> Array:
+    """What the outputs should be, ``(N, K)``: one-hot classes, -1/2 or 1/2 by attribute, or the values."""
+    labels, card = samples.labels(every(samples)), samples.card
+    if card.task == "classes":
+        return _float64(nn.functional.one_hot(labels, card.outputs))
+    # an attribute is predicted where the output is above 0
+    return _float64(labels) - (0.5 if card.task == "attributes" else 0.0)
+
+
+def _float64(tensor: Tensor) -> Array:
+    array: Array = tensor.double().numpy()
+    return array

@@ -1,0 +1,175 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from advtransfer.errors import Cancelled, Diverged, Inapplicable
+from advtransfer.testing.context import InMemoryContext
+from advtransfer.testing.data import toy
+from advtransfer.toolkit.adversary import Norm
+from advtransfer.toolkit.prediction import accuracy, predict
+from advtransfer.toolkit.recipe import Sgd
+from advtransfer.types import Context, DataCard, Dataset, Fitted, Samples, Source, Transfer
+from advtransfer_finetune import adversarial, scratch
+
+CPU = torch.device("cpu")
+DATA = toy(classes=4, noise=0.3, train=60)
+
+
+def fit(
+    transfer: Transfer,
+    *,
+    data: Dataset = DATA,
+    context: Context | None = None,
+    train: Samples | None = None,
+    validation: Samples | None = None,
+) -> tuple[nn.Module, Fitted]:
+    model = transfer.model(source=None, adapter=None, target=data.card())
+    fitted = transfer.fit(
+        model,
+        source=None,
+        adapter=None,
+        train=train or data.part("train"),
+        validation=validation,
+        context=context or InMemoryContext(),
+    )
+    return model, fitted
+
+
+def logits(model: nn.Module) -> Tensor:
+    return predict(model, DATA.part("test"), device=CPU)[0]
+
+
+def test_a_network_learns_the_task_from_the_subset_alone(untrained: Source) -> None:
+    model, fitted = fit(scratch(network=untrained, epochs=15), validation=DATA.part("test"))
+
+    assert accuracy(model, DATA.part("test"), device=CPU) == 1.0
+    assert [*range(1, 16)] == [row["epoch"] for row in fitted.curves]
+    assert fitted.curves[-1]["validation_accuracy"] == 1.0
+    assert not any(module.training for module in model.modules())
+
+
+def test_it_starts_from_the_weights_that_the_network_has_in_this_context(untrained: Source) -> None:
+    still = Sgd(lr=1e-30, weight_decay=0)
+    context = InMemoryContext(seed=3)
+    model, _ = fit(scratch(network=untrained, epochs=1, optimiser=still), context=context)
+    weights = untrained.weights(context).tensors
+
+    for name, _ in model.named_parameters():
+        torch.testing.assert_close(model.state_dict()[name], weights[name])
+
+
+def test_every_weight_is_trained(untrained: Source) -> None:
+    model, _ = fit(scratch(network=untrained, epochs=1))
+    start = untrained.weights(InMemoryContext()).tensors
+
+    assert all(parameter.requires_grad for parameter in model.parameters())
+    assert not any(tensor.equal(start[name]) for name, tensor in model.named_parameters())
+
+
+def test_training_against_pgd_makes_a_robust_network(
+    untrained: Source, robust_accuracy: Callable[[nn.Module, Samples, float], float]
+) -> None:
+    natural, _ = fit(scratch(network=untrained, epochs=20))
+    robust, _ = fit(adversarial(network=untrained, eps=0.3, epochs=20))
+    test = DATA.part("test")
+
+    assert robust_accuracy(robust, test, 0.3) > robust_accuracy(natural, test, 0.3) + 0.3
+    assert accuracy(robust, test, device=CPU) > 0.9
+
+
+@dataclass(frozen=True)
+class Watched:
+    """Samples that remember which of them were looked at."""
+
+    samples: Samples
+    seen: set[int] = field(default_factory=set)
+
+    @property
+    def card(self) -> DataCard:
+        return self.samples.card
+
+    @property
+    def keys(self) -> Sequence[int]:
+        return self.samples.keys
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def inputs(self, positions: Tensor) -> Tensor:
+        self.seen.update(positions.tolist())
+        return self.samples.inputs(positions)
+
+    def labels(self, positions: Tensor) -> Tensor:
+        return self.samples.labels(positions)
+
+
+def test_adversarial_training_looks_at_the_subset_and_only_measures_the_validation_part(untrained: Source) -> None:
+    transfer = adversarial(network=untrained, eps=0.2, steps=2, epochs=3)
+    train, validation = Watched(DATA.part("train")), Watched(DATA.part("test"))
+    watched, _ = fit(transfer, train=train, validation=validation)
+    alone, _ = fit(transfer)
+
+    assert set(range(60)) == train.seen
+    assert logits(alone).equal(logits(watched))
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_the_norm_and_the_steps_change_what_is_learned(untrained: Source, norm: Norm) -> None:
+    usual = adversarial(network=untrained, norm=norm, eps=0.2, epochs=2)
+    other = adversarial(network=untrained, norm="linf", eps=0.2, steps=1, step_size=0.1, random_start=False, epochs=2)
+
+    assert not logits(fit(usual)[0]).equal(logits(fit(other)[0]))
+
+
+def test_the_same_streams_give_the_same_bits_and_others_do_not(untrained: Source) -> None:
+    transfer = adversarial(network=untrained, eps=0.1, steps=2, epochs=2, augment=("pad_crop_2",))
+    runs = [logits(fit(transfer, context=InMemoryContext(seed))[0]) for seed in (0, 0, 1)]
+
+    assert runs[0].equal(runs[1])
+    assert not runs[0].equal(runs[2])
+
+
+def test_a_stopped_training_continues_to_the_same_bits(untrained: Source) -> None:
+    transfer = adversarial(network=untrained, eps=0.1, steps=2, epochs=8, snapshots=(1, 8))
+    whole, expected = fit(transfer)
+    stopped = InMemoryContext(cancel_after=5)
+    with pytest.raises(Cancelled):
+        fit(transfer, context=stopped)
+    resumed, fitted = fit(transfer, context=stopped.resumed())
+
+    assert expected.curves == fitted.curves
+    assert logits(whole).equal(logits(resumed))
+    assert all(tensor.equal(fitted.snapshots[1][name]) for name, tensor in expected.snapshots[1].items())
+
+
+def test_a_network_for_other_data_makes_no_sense(untrained: Source) -> None:
+    with pytest.raises(Inapplicable, match=r"takes inputs \(1, 4, 4\) and gives 4 outputs.* \(1, 4, 4\) and 3 outputs"):
+        fit(scratch(network=untrained), data=toy(classes=3))
+    with pytest.raises(Inapplicable, match=r"the target has inputs \(1, 2, 4\)"):
+        fit(scratch(network=untrained), data=toy(classes=4, shape=(1, 2, 4)))
+
+
+def test_a_loss_that_is_not_finite_is_divergence(untrained: Source) -> None:
+    with pytest.raises(Diverged, match=r"epoch \d+"):
+        fit(scratch(network=untrained, epochs=20, optimiser=Sgd(lr=1e20)))
+
+
+@pytest.mark.parametrize(
+    ("transfer", "expected"),
+    [("scratch", [0.241, 0.037, -0.031, 0.040]), ("adversarial", [0.209, 0.117, -0.054, 0.020])],
+)
+def test_the_logits_of_the_first_test_image_are_those_of_version_1(
+    untrained: Source, transfer: str, expected: list[float]
+) -> None:
+    baselines = {
+        "scratch": scratch(network=untrained, epochs=3),
+        "adversarial": adversarial(network=untrained, eps=0.1, epochs=3),
+    }
+    model, _ = fit(baselines[transfer])
+
+    assert expected == pytest.approx(logits(model)[0].tolist(), abs=1e-3)
