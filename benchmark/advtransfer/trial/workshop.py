@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -219,13 +219,21 @@ def assemble(component: Component, node: Node, part: Callable[[Node], object]) -
     given = {name: value for name, value in node.options.items() if name in fields}
     for name, value in given.items():
         if fields[name].file is not None and value is not None:
-            content = Folder if fields[name].file == "folder" else File
-            sha256 = cast("Mapping[str, str]", value)["sha256"]
-            path = Path(node.files[sha256])
-            digests.check(path, sha256)
-            parts[name] = content(path, sha256)
+            kind = Folder if fields[name].file == "folder" else File
+            many = fields[name].many
+            several = cast("Sequence[Json]", value) if many else (value,)
+            contents = tuple(_content(kind, one, node) for one in several)
+            parts[name] = contents if many else contents[0]
     plain = {name: value for name, value in {**given, **node.how}.items() if fields[name].plain}
     return component.build(plain, parts)
+
+
+def _content(kind: type[File | Folder], asked: Json, node: Node) -> File | Folder:
+    """A file or folder of a node, held to the content that was asked for."""
+    sha256 = cast("Mapping[str, str]", asked)["sha256"]
+    path = Path(node.files[sha256])
+    digests.check(path, sha256)
+    return kind(path, sha256)
 
 
 def samples_digest(samples: Samples) -> str:
