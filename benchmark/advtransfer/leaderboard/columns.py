@@ -54,10 +54,16 @@ def find(name: str, evidence: Evidence) -> Column:
     there = sorted(evidence.metrics[evaluation])
     asked = _parts(name.removeprefix(f"{evaluation}."))
     found = [metric for metric in there if _parts(metric) == asked]
-    found = found or [metric for metric in there if _parts(metric)[: len(asked)] == asked]
+    found = found or _shortest([metric for metric in there if _parts(metric)[: len(asked)] == asked])
     if len(found) == 1 or not there:
         return Column(name, evaluation, found[0] if found else None)
     raise _wrong(name, f"one of {', '.join(f'{evaluation}.{metric}' for metric in found or there)}")
+
+
+def _shortest(metrics: list[str]) -> list[str]:
+    """Those that say no more than they must: of a metric and its snapshots ``metric@epoch``, the metric."""
+    least = min((len(_parts(metric)) for metric in metrics), default=0)
+    return [metric for metric in metrics if len(_parts(metric)) == least]
 
 
 def _parts(metric: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
@@ -14,20 +15,27 @@ from advtransfer.toolkit.freezing import freeze
 from advtransfer.trial.leakage import leakage
 from advtransfer.trial.work import Clock, Work
 from advtransfer.trial.workshop import BuiltSource, samples_digest
-from advtransfer.types import DataCard, Facts, Fitted, Json, Samples, Transfer
+from advtransfer.types import DataCard, Facts, Fitted, Json, Samples, Tensors, Transfer
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
+
+FINAL = -1
+"""The key of the last weights among snapshots by epoch."""
 
 
 @dataclass(slots=True)
 class Carried:
-    """A fit of one job; `make` leaves the fitted model, in eval mode and frozen, for the evaluations."""
+    """A fit of one job; `make` leaves the fitted model, in eval mode and frozen, for the evaluations.
+
+    `snapshots` are the model's states after earlier epochs, where its transfer kept some.
+    """
 
     work: Work
     node: Node
     model: nn.Module | None = None
     digest: str = ""
+    snapshots: Mapping[int, Tensors] = field(default_factory=dict)
     clock: Clock = field(default_factory=Clock)
 
     def make(self) -> None:
@@ -44,9 +52,10 @@ class Carried:
         self._agree(artifact)
         if not self.work.run.has(self.node.id):
             self._record(parts, artifact, leaked)
-        parts.model.load_state_dict(dict(artifact.tensors))
+        states = _states(artifact.tensors)
+        parts.model.load_state_dict(dict(states.pop(FINAL)))
         freeze(parts.model.eval())
-        self.model, self.digest = parts.model, artifact.digest
+        self.model, self.digest, self.snapshots = parts.model, artifact.digest, states
 
     def _fitted(self, parts: _Parts) -> Artifact:
         subset = cast(Node, self.node.inputs["subset"])
@@ -66,7 +75,10 @@ class Carried:
         broken = [name for name, tensor in state.items() if tensor.is_floating_point() and not tensor.isfinite().all()]
         if broken:
             raise AdvTransferError(f"the fit left values that are not finite in {', '.join(broken)}")
-        return self.work.shop.cache.put(self.node.id, state, _facts(fitted, self.clock), kind="fit", use=self.node.use)
+        kept = state | {
+            f"{_prefix(epoch)}{name}": tensor for epoch, one in fitted.snapshots.items() for name, tensor in one.items()
+        }
+        return self.work.shop.cache.put(self.node.id, kept, _facts(fitted, self.clock), kind="fit", use=self.node.use)
 
     def _agree(self, artifact: Artifact) -> None:
         if not self.work.run.has(self.node.id):
@@ -149,6 +161,20 @@ def fits_task(facts: Facts, card: DataCard, use: str) -> None:
     """
     if card.task not in facts.tasks:
         raise Inapplicable(f"{use} works on {', '.join(sorted(facts.tasks))}; the target's task is {card.task}")
+
+
+def _prefix(epoch: int) -> str:
+    return f"snapshot {epoch}/"
+
+
+def _states(tensors: Tensors) -> dict[int, Tensors]:
+    """An artifact's states by epoch; the last one under `FINAL`."""
+    found: dict[int, dict[str, Tensor]] = {FINAL: {}}
+    for name, tensor in tensors.items():
+        match = re.match(r"snapshot (\d+)/", name)
+        epoch, rest = (int(match[1]), name[match.end() :]) if match else (FINAL, name)
+        found.setdefault(epoch, {})[rest] = tensor
+    return {**found}
 
 
 def _facts(fitted: Fitted, clock: Clock) -> dict[str, Json]:

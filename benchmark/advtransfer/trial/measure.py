@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Mapping
-from typing import Any, cast
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
 
 from advtransfer.errors import PluginError
 from advtransfer.files import write_whole
@@ -16,7 +18,11 @@ from advtransfer.trial.fit import Carried, fits_task
 from advtransfer.trial.legality import checked
 from advtransfer.trial.work import Clock, Work
 from advtransfer.trial.workshop import BuiltSource, samples_digest
-from advtransfer.types import Check, Evaluation, Given, Json, Measurement, Outcome, Samples
+from advtransfer.types import Check, Evaluation, Given, Json, Measurement, Outcome, Samples, Tensors
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
 
 
 def measure(work: Work, node: Node, carried: Carried | None) -> None:
@@ -31,29 +37,64 @@ def measure(work: Work, node: Node, carried: Carried | None) -> None:
         fits_task(component.facts, given.test.card, node.use)
     seed = cast(int, node.options.get("seed", 0))
     context = work.shop.context(node, "evaluation", seed, name=work.shop.job_name(node))
-    with clock.on("measure"):
-        measurement = evaluation.measure(given, context=context)
-    with clock.on("checks"):
-        _sound(component, measurement, given.test)
-        outcomes = dict(measurement.outcomes)
-        checks: list[Check] = []
-        if given.model is not None:
-            outcomes, checks = checked(
-                outcomes, measurement.examples, test=given.test, model=given.model, device=work.shop.device
-            )
+    found = _Found()
+    for epoch in _through(given.model, carried):
+        with clock.on("measure"):
+            measurement = evaluation.measure(given, context=context)
+        with clock.on("checks"):
+            _sound(component, measurement, given.test)
+            found.take(measurement, given, device=work.shop.device, epoch=epoch)
     data = {"test": samples_digest(given.test)}
     work.run.write(
         result_record(
             node,
-            outcomes={name: values.tolist() for name, values in outcomes.items()},
-            metrics=measurement.metrics,
-            checks=[*checks, *measurement.checks],
-            samples=_samples(work, node, measurement),
-            files=_files(work, node, measurement),
+            outcomes=found.outcomes,
+            metrics=found.metrics,
+            checks=found.checks,
+            samples=_samples(work, node, found.samples),
+            files=_files(work, node, found.files),
             provenance=work.provenance(node, data=data, weights=weights),
             observed=work.observed(clock),
         )
     )
+
+
+@dataclass(slots=True)
+class _Found:
+    """What an evaluation gave for the fitted model, and under ``metric@epoch`` for each snapshot of it."""
+
+    outcomes: dict[str, list[int]] = field(default_factory=dict)
+    metrics: dict[str, float] = field(default_factory=dict)
+    checks: list[Check] = field(default_factory=list)
+    samples: dict[str, Tensor] = field(default_factory=dict)
+    files: dict[str, Path] = field(default_factory=dict)
+
+    def take(self, measurement: Measurement, given: Given, *, device: torch.device, epoch: int | None) -> None:
+        """Add one measurement, its examples re-checked by the host."""
+        at = "" if epoch is None else f"@{epoch}"
+        outcomes, checks = dict(measurement.outcomes), list(measurement.checks)
+        if given.model is not None:
+            outcomes, legal = checked(outcomes, measurement.examples, test=given.test, model=given.model, device=device)
+            checks = [*legal, *checks]
+        self.outcomes |= {f"{name}{at}": values.tolist() for name, values in outcomes.items()}
+        self.metrics |= {f"{name}{at}": value for name, value in measurement.metrics.items()}
+        self.checks += [replace(check, name=f"{check.name}{at}") for check in checks]
+        self.samples |= {f"{name}{at}": values for name, values in measurement.samples.items()}
+        self.files |= {f"{name}{at}": path for name, path in measurement.files.items()}
+
+
+def _through(model: nn.Module | None, carried: Carried | None) -> Iterator[int | None]:
+    """None for the fitted model, then the epoch of each snapshot while the model has its weights."""
+    yield None
+    if model is None or carried is None or not carried.snapshots:
+        return
+    last = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    try:
+        for epoch, state in sorted(carried.snapshots.items()):
+            model.load_state_dict(dict(state))
+            yield epoch
+    finally:
+        model.load_state_dict(last)
 
 
 def _given(work: Work, node: Node, carried: Carried | None) -> tuple[Given, dict[str, str]]:
@@ -94,9 +135,9 @@ def _sound(component: Component, measurement: Measurement, test: Samples) -> Non
         raise PluginError(component.plugin, f"{component.name}: measured nothing; expected outcomes or metrics")
 
 
-def _samples(work: Work, node: Node, measurement: Measurement) -> Mapping[str, Json] | None:
+def _samples(work: Work, node: Node, samples: Tensors) -> Mapping[str, Json] | None:
     """Keep arrays beside the record."""
-    if not measurement.samples:
+    if not samples:
         return None
     from safetensors.torch import save
 
@@ -104,14 +145,14 @@ def _samples(work: Work, node: Node, measurement: Measurement) -> Mapping[str, J
 
     relative = f"samples/{node.id[:2]}/{node.id}.safetensors"
     path = work.run.path / relative
-    write_whole(path, save({name: tensor.contiguous() for name, tensor in measurement.samples.items()}))
-    return {"file": relative, "sha256": sha256_of(path), "fields": sorted(measurement.samples)}
+    write_whole(path, save({name: tensor.contiguous() for name, tensor in samples.items()}))
+    return {"file": relative, "sha256": sha256_of(path), "fields": sorted(samples)}
 
 
-def _files(work: Work, node: Node, measurement: Measurement) -> dict[str, str]:
+def _files(work: Work, node: Node, files: Mapping[str, Path]) -> dict[str, str]:
     """Keep figures beside the record, by name."""
     kept = {}
-    for name, source in sorted(measurement.files.items()):
+    for name, source in sorted(files.items()):
         relative = f"files/{node.id}/{source.name}"
         (work.run.path / relative).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, work.run.path / relative)
