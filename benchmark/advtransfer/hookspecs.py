@@ -8,7 +8,7 @@ are their options, whose docstring is their help, and whose heavy imports sit in
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Literal, TypeAlias, get_args
+from typing import Literal, Protocol, TypeAlias, get_args
 
 import pluggy
 
@@ -22,7 +22,7 @@ hookspec = pluggy.HookspecMarker(GROUP)
 hookimpl = pluggy.HookimplMarker(GROUP)
 
 
-class Hooks:
+class Hooks(Protocol):
     """What a plugin may implement; it implements only what it brings."""
 
     # Questions: each plugin answers with the factories it brings.
@@ -30,32 +30,26 @@ class Hooks:
     @hookspec
     def register_datasets(self) -> Iterable[Factory[Dataset]]:
         """Data sets with train and test parts."""
-        raise NotImplementedError
 
     @hookspec
     def register_sources(self) -> Iterable[Factory[Source]]:
         """Pretrained models f_S, loaded or trained; also the references f_T."""
-        raise NotImplementedError
 
     @hookspec
     def register_adapters(self) -> Iterable[Factory[Adapter]]:
         """Maps x' = A x + b from target inputs to a source's inputs."""
-        raise NotImplementedError
 
     @hookspec
     def register_transfers(self) -> Iterable[Factory[Transfer]]:
         """Methods that carry a source to a target."""
-        raise NotImplementedError
 
     @hookspec
     def register_evaluations(self) -> Iterable[Factory[Evaluation]]:
         """Measurements of what was carried over."""
-        raise NotImplementedError
 
     @hookspec
     def register_executors(self) -> Iterable[Factory[Executor]]:
         """Engines that carry jobs to workers."""
-        raise NotImplementedError
 
     # News: told, never asked. A plugin that listens is named with `run --plugin NAME`.
 

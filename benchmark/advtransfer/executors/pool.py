@@ -111,7 +111,6 @@ def _environment(threads: int) -> Iterator[None]:
     """The variables that workers inherit; libraries read them when they are imported, so they must be set before."""
     wanted = dict.fromkeys(_THREADS, str(threads)) | {
         "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE"),
-        "CUBLAS_WORKSPACE_CONFIG": os.environ.get("CUBLAS_WORKSPACE_CONFIG", ":4096:8"),
     }
     before = {name: os.environ.get(name) for name in wanted}
     os.environ.update(wanted)

@@ -106,6 +106,7 @@ def deterministic() -> Iterator[None]:
     """Inside, torch picks algorithms that give the same bits again; an operation that has none fails by name."""
     import torch
 
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it torch refuses cuBLAS here
     before = torch.are_deterministic_algorithms_enabled()
     torch.use_deterministic_algorithms(True)
     try:
