@@ -1,0 +1,134 @@
+"""What the student minimises: cross-entropy, and how its input gradients differ from the teacher's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Protocol, TypeAlias, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from advtransfer.toolkit.attack import Bounds, boxed
+from advtransfer.toolkit.streams import seeded
+from advtransfer_igam.duel import Duel
+from advtransfer_igam.gradients import distance, input_gradients
+from advtransfer_igam.ledger import Ledger
+from advtransfer_igam.settings import Terms
+from advtransfer_igam.teacher import Teacher
+
+COLUMNS = ("student_loss", "teacher_loss", "gradient_distance", "discriminator_loss")
+WHOLE = (slice(None), slice(None))
+
+Window: TypeAlias = tuple[slice, slice]
+
+
+@runtime_checkable
+class Windowed(Protocol):
+    """An adapter's module that leaves only a window of the target's images: the rows and columns that it keeps."""
+
+    @property
+    def window(self) -> Window | None:
+        """None where it keeps every pixel, or mixes them."""
+
+
+def window_of(adapter: nn.Module | None) -> Window:
+    """The rows and columns of the target's images that the discriminator compares: all, but for a crop."""
+    return (adapter.window if isinstance(adapter, Windowed) else None) or WHOLE
+
+
+@dataclass(slots=True)
+class Matching:
+    """An objective of `toolkit.training.train`: one step of the student a batch, and now and then one of its opponent.
+
+    Both terms are computed and weighted even where their weight is 0; only before the warm-up is over they are left
+    out. With both weights 0 the student is trained as without them, to the bit.
+
+    Args:
+        terms: The terms and their weights.
+        duel: The discriminator.
+        teacher: Whose gradients are matched, tuned and in teaching mode; None for zeros.
+        window: The rows and columns that the discriminator compares.
+        steps: Steps of the whole training.
+        bounds: The smallest and the largest value an input may take.
+    """
+
+    terms: Terms
+    duel: Duel
+    teacher: Teacher | None
+    window: Window
+    steps: int
+    bounds: Bounds
+    state: dict[str, Tensor] = field(default_factory=dict)
+    taken_up: bool = False
+
+    @property
+    def ledger(self) -> Ledger:
+        """The losses by epoch."""
+        return Ledger(COLUMNS, self.state)
+
+    def __call__(
+        self, model: nn.Module, inputs: Tensor, labels: Tensor, noise: torch.Generator
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """One loss a batch; after the step on it the discriminator steps, when it is its turn."""
+        step = self._next()
+        inputs = self._moved(inputs, noise).requires_grad_()
+        logits: Tensor = model(inputs)
+        entropy = functional.cross_entropy(logits, labels)
+        loss = entropy + self.terms.kernel_decay * half_squares(model) if self.terms.kernel_decay else entropy
+        means = {"student_loss": entropy.item()}
+        if step < self.terms.warm_up * self.steps:
+            yield loss, logits
+        else:
+            student = input_gradients(logits, labels, inputs, of=self.terms.gradient_of, differentiable=True)
+            teacher, taught = self._teachers(inputs.detach(), labels, noise)
+            apart = distance(student, teacher, reduction=self.terms.reduction)
+            rows, columns = self.window
+            seen, shown = student[..., rows, columns], teacher[..., rows, columns]
+            judged = self.duel.loss(seen, shown)
+            yield loss + self.terms.lambda_diff * apart - self.terms.lambda_adv * judged, logits
+            means |= taught | {"gradient_distance": apart.item(), "discriminator_loss": judged.item()}
+            if step % self.duel.every == 0:
+                self.duel.step(seen.detach(), shown, done=step / self.steps)
+                self.state.update(self.duel.pack())
+        self.ledger.add(means, samples=len(labels))
+
+    def epoch_over(self, model: nn.Module) -> dict[str, float]:
+        """What `train` takes as `watch`: it ends the epoch of the ledger and measures nothing."""
+        self.ledger.close()
+        return {}
+
+    def _next(self) -> int:
+        """The number of this step, from 0."""
+        if not self.taken_up:
+            self.duel.unpack(self.state)
+            self.taken_up = True
+        step = int(self.state.get("step", torch.tensor(0)))
+        self.state["step"] = torch.tensor(step + 1)
+        return step
+
+    def _moved(self, inputs: Tensor, noise: torch.Generator) -> Tensor:
+        """The images, with noise if any is asked for."""
+        if not self.terms.input_noise:
+            return inputs.detach()
+        drawn = 2 * torch.rand(inputs.shape, generator=noise) - 1
+        return boxed(inputs + self.terms.input_noise * drawn.to(inputs), self.bounds)
+
+    def _teachers(self, inputs: Tensor, labels: Tensor, noise: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+        """The teacher's input gradients ``(B, C, H, W)``, detached, and its loss."""
+        if self.teacher is None:
+            return torch.zeros_like(inputs), {}
+        inputs = inputs.requires_grad_()
+        # its random adapter must not draw from the state that the student's layers draw from
+        with seeded(noise, device=inputs.device):
+            logits = self.teacher(inputs)
+        gradients = input_gradients(logits, labels, inputs, of=self.terms.gradient_of)
+        return gradients, {"teacher_loss": functional.cross_entropy(logits, labels).item()}
+
+
+def half_squares(model: nn.Module) -> Tensor:
+    """Half the squared l2 norm of all kernels of convolutions and linear layers that are trained."""
+    layers = [module for module in model.modules() if isinstance(module, nn.Conv2d | nn.Linear)]
+    squares = [layer.weight.square().sum() for layer in layers if layer.weight.requires_grad]
+    return 0.5 * torch.stack(squares).sum()

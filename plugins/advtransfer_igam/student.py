@@ -1,0 +1,110 @@
+"""The student: the network that is trained."""
+
+from __future__ import annotations
+
+import copy
+from typing import Literal, cast
+
+import torch
+from torch import Tensor, nn
+
+from advtransfer.errors import Inapplicable
+from advtransfer.toolkit.blocks import ChainedNetwork
+from advtransfer.toolkit.network import BlockNetwork
+from advtransfer.toolkit.streams import initialised
+from advtransfer.types import Context, DataCard, Network, Source
+from advtransfer_igam.gradients import Unit
+
+
+class Headed(nn.Module):
+    """A network's blocks with another head; its own is not used."""
+
+    network: Network
+
+    def __init__(self, network: Network, head: nn.Module) -> None:
+        super().__init__()
+        self.network, self.head = network, head
+
+    def forward(self, images: Tensor) -> Tensor:
+        """``(B, C, H, W)`` to ``(B, K)``."""
+        logits: Tensor = self.head(self.network.features(images).flatten(1))
+        return logits
+
+
+def student_of(
+    student: Source | None, *, teacher: Network, target: DataCard, standardise: Literal["none", "l2"]
+) -> nn.Module:
+    """The student's network, its weights not yet those that it starts from.
+
+    Args:
+        student: Whose network it is; None for the teacher's with a new head.
+        teacher: The source network, which is left as it is.
+        target: What it must take and give.
+        standardise: ``l2`` replaces the normalisation in the network by `Unit`.
+
+    Raises:
+        Inapplicable: The network does not fit the target, or shows no normalisation to replace.
+    """
+    if student is None:
+        network = copy.deepcopy(teacher)
+        model: nn.Module = Headed(network, _head(network, target)).requires_grad_(True)
+        network.head.requires_grad_(False)
+    else:
+        _expect_fit(student, target)
+        network = student.network()
+        model = cast(nn.Module, network).requires_grad_(True)
+    if standardise == "l2":
+        if not isinstance(network, BlockNetwork | ChainedNetwork):
+            found = f"standardise: l2 for a student of type {type(network).__name__}"
+            raise Inapplicable(f"found {found}, which shows no normalisation to replace; leave standardise out")
+        network.normalise = Unit()
+    return model.eval()
+
+
+def start(model: nn.Module, student: Source | None, *, context: Context) -> None:
+    """Give the student the weights that it starts from: those of its source, or new ones from the context's stream.
+
+    Raises:
+        Inapplicable: There is no source, and a layer does not know how to draw new weights.
+    """
+    if student is None:
+        # on the CPU, so that every device starts alike
+        initialised(lambda: _redraw(model.cpu()), context.generator("student"))
+        model.to(context.device)
+    else:
+        # its normalisation may have been replaced by one without weights
+        known = model.state_dict()
+        weights = {name: tensor for name, tensor in student.weights(context).tensors.items() if name in known}
+        model.load_state_dict(weights)
+
+
+def _expect_fit(student: Source, target: DataCard) -> None:
+    card = student.card()
+    if (card.shape, card.outputs) != (target.shape, target.outputs):
+        found = f"a student for inputs {card.shape} and {card.outputs} outputs"
+        wanted = f"the target's {target.shape} and {target.outputs}"
+        raise Inapplicable(f"found {found}; expected {wanted}; give the student the target's data set")
+
+
+def _head(network: Network, target: DataCard) -> nn.Module:
+    """A head for the target; what it is drawn from does not matter, since `start` draws again."""
+    weights = next(cast(nn.Module, network).parameters(), torch.empty(0))
+    images = torch.zeros(1, *target.shape, device=weights.device)
+    try:
+        with torch.inference_mode():
+            features = network.features(images).flatten(1).shape[1]
+    except RuntimeError as error:
+        raise Inapplicable(
+            f"the teacher's architecture does not take the target's inputs {target.shape}; give a student"
+        ) from error
+    return initialised(lambda: nn.Linear(features, target.outputs), torch.Generator()).to(weights.device)
+
+
+def _redraw(model: nn.Module) -> None:
+    for name, module in model.named_modules():
+        reset = getattr(module, "reset_parameters", None)
+        if callable(reset):
+            reset()
+        elif list(module.parameters(recurse=False)):
+            found = f"{name} ({type(module).__name__}) in the teacher"
+            raise Inapplicable(f"found {found}, which cannot draw new weights; give a student")

@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import cast
+
+import pytest
+import torch
+
+from advtransfer.host import Host, Plugin
+from advtransfer.types import Adapter
+
+NAMES = ["auto", "centre_crop", "chain", "channel_mean", "channel_repeat", "identity", "pad", "random_pad", "resize"]
+
+
+@pytest.fixture
+def host() -> Host:
+    return Host([Plugin("adapters", "advtransfer_adapters", "advtransfer", "0")])
+
+
+def test_the_plugin_imports_no_heavy_library() -> None:
+    code = "import sys, advtransfer_adapters; print(*{'torch', 'numpy', 'pydantic'} & {*sys.modules})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert "" == done.stdout.strip()
+
+
+def test_the_plugin_brings_the_fixed_adapters(host: Host) -> None:
+    assert [f"adapters/{name}" for name in NAMES] == [one.name for one in host.components("adapter")]
+
+
+def test_the_parts_of_a_chain_are_entries(host: Host) -> None:
+    parts = host.component("adapters/chain").options.fields["parts"]
+
+    assert ("adapter", True, True) == (parts.kind, parts.many, parts.required)
+
+
+def test_a_chain_is_built_from_its_parts(host: Host) -> None:
+    parts = tuple(host.component(f"adapters/{name}").build({}, {}) for name in ("channel_mean", "centre_crop"))
+    adapter = cast(Adapter, host.component("adapters/chain").build({}, {"parts": parts}))
+
+    assert (5, 1, 2, 2) == tuple(adapter.module(target=(3, 4, 4), source=(1, 2, 2))(torch.rand(5, 3, 4, 4)).shape)
+
+
+@pytest.mark.parametrize(("name", "options"), [("resize", {"grid": "align"}), ("pad", {"value": "black"})])
+def test_options_that_make_no_sense_are_faults(host: Host, name: str, options: dict[str, str]) -> None:
+    _, faults = host.component(f"adapters/{name}").options.validate(options)
+
+    assert [(*options,)] == [fault.path for fault in faults]

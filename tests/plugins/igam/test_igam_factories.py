@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from advtransfer.host import Component, Host, Plugin
+from advtransfer.types import Json
+
+# target-teacher: lambda_adv, lambda_diff, channels, student steps per step of the discriminator (paper 002, appendix A)
+APPENDIX: dict[str, tuple[float, float, list[int], int]] = {
+    "cifar10-mnist": (1, 100, [16, 32, 64, 128, 256], 10),
+    "cifar10-transposed_convolution": (1, 10, [8, 16, 32, 64], 5),
+    "cifar10-random_pad": (1, 10, [8, 16, 32, 64], 5),
+    "cifar10-pad": (2, 20, [8, 16, 32, 64], 5),
+    "cifar10-upsize": (5, 10, [8, 16, 32, 64], 5),
+    "cifar100-mnist": (0.1, 200, [16, 32, 64, 128, 256], 5),
+    "cifar100-cifar10": (2, 10, [16, 32, 64, 128, 256], 10),
+    "tiny_imagenet-cifar10-resize": (0.1, 200, [8, 16, 32, 64], 5),
+    "tiny_imagenet-cifar10-crop": (2, 50, [8, 16, 32, 64], 5),
+    "tiny_imagenet-cifar100-resize": (0.1, 200, [8, 16, 32, 64], 5),
+    "tiny_imagenet-cifar100-crop": (0.5, 200, [8, 16, 32, 64], 5),
+}
+
+
+@pytest.fixture
+def component() -> Component:
+    return Host([Plugin("igam", "advtransfer_igam", "advtransfer", "0")]).component("igam/igam", "transfer")
+
+
+def test_the_plugin_imports_no_heavy_library() -> None:
+    code = "import sys, advtransfer_igam; print(*{'torch', 'numpy', 'pydantic'} & {*sys.modules})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert "" == done.stdout.strip()
+
+
+def test_it_needs_a_source_and_takes_a_student_from_an_entry(component: Component) -> None:
+    student = component.options.fields["student"]
+
+    assert {"source"} == component.facts.needs
+    assert ("source", False, False) == (student.kind, student.many, student.required)
+
+
+@pytest.mark.parametrize("name", APPENDIX)
+def test_each_preset_is_a_row_of_the_papers_appendix(component: Component, name: str) -> None:
+    values, faults = component.options.validate(component.facts.presets[name])
+    written: dict[str, Any] = dict(values)  # Any: options of every type
+    judging = written["discriminator"]
+    lambda_adv, lambda_diff, channels, every = APPENDIX[name]
+
+    assert [] == faults
+    assert (lambda_adv, channels, every) == (written["lambda_adv"], judging["channels"], judging["every"])
+    assert lambda_diff == pytest.approx(written["lambda_diff"] * 255**2)
+    assert ("probability", "sum", 32, "l2") == tuple(
+        written[option] for option in ("gradient_of", "reduction", "batch_size", "standardise")
+    )
+
+
+def test_there_are_no_other_presets(component: Component) -> None:
+    assert set(APPENDIX) == set(component.facts.presets)
+
+
+def test_every_preset_can_be_built(component: Component) -> None:
+    for preset in component.facts.presets.values():
+        values, _ = component.options.validate(preset)
+
+        assert component.build(values, {}) is not None
+
+
+def test_a_discriminator_can_have_an_optimiser_of_its_own(component: Component) -> None:
+    asked: dict[str, Json] = {"discriminator": {"optimiser": {"kind": "adam"}, "every": 2}}
+    values, faults = component.options.validate(asked)
+    written: dict[str, Any] = dict(values)  # Any: options of every type
+
+    assert [] == faults
+    assert {"kind": "adam", "lr": 0.001, "weight_decay": 0.0} == written["discriminator"]["optimiser"]
+    assert written["discriminator"]["schedule"] is None
+
+
+@pytest.mark.parametrize(
+    ("options", "path"),
+    [
+        ({"lambda_adv": -1}, ("lambda_adv",)),
+        ({"lambda_diff": -0.1}, ("lambda_diff",)),
+        ({"gradient_of": "logit"}, ("gradient_of",)),
+        ({"warm_up": 1}, ("warm_up",)),
+        ({"input_noise": 2}, ("input_noise",)),
+        ({"teacher": {"epochs": 0}}, ("teacher",)),
+        ({"teacher": {"batch_norm": "train"}}, ("teacher", "batch_norm")),
+        ({"discriminator": {"channels": []}}, ("discriminator",)),
+        ({"discriminator": {"every": 0}}, ("discriminator",)),
+        ({"discriminator": {"optimiser": {"kind": "lbfgs"}}}, ("discriminator", "optimiser")),
+    ],
+)
+def test_options_that_make_no_sense_are_faults(
+    component: Component, options: dict[str, Json], path: tuple[str, ...]
+) -> None:
+    _, faults = component.options.validate(options)
+
+    assert [path] == [fault.path for fault in faults]

@@ -1,0 +1,309 @@
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+
+import pytest
+import torch
+from torch import nn
+
+from advtransfer.errors import Cancelled, Diverged, Inapplicable
+from advtransfer.testing.context import InMemoryContext
+from advtransfer.testing.data import toy
+from advtransfer.toolkit.network import BlockNetwork, Normalise
+from advtransfer.toolkit.prediction import accuracy
+from advtransfer.toolkit.recipe import Adam, Sgd
+from advtransfer.toolkit.samples import ArrayDataset
+from advtransfer.toolkit.streams import generator
+from advtransfer.toolkit.training import train
+from advtransfer.types import Fitted, Network, Source, Transfer
+from advtransfer_igam import igam
+from advtransfer_igam.gradients import Unit
+from advtransfer_igam.settings import Judging, TeacherTuning
+from advtransfer_igam.student import start, student_of
+from advtransfer_igam.teacher import Teacher, tune
+
+CPU = torch.device("cpu")
+JUDGING, TUNING = Judging(channels=(4, 8), every=2), TeacherTuning(epochs=3, batch_size=16)
+
+
+def fit(
+    transfer: Transfer,
+    source: Network,
+    data: ArrayDataset,
+    *,
+    adapter: nn.Module | None = None,
+    context: InMemoryContext | None = None,
+) -> tuple[nn.Module, Fitted]:
+    model = transfer.model(source=source, adapter=adapter, target=data.card())
+    fitted = transfer.fit(
+        model,
+        source=source,
+        adapter=adapter,
+        train=data.part("train"),
+        validation=data.part("test"),
+        context=context or InMemoryContext(),
+    )
+    return model, fitted
+
+
+def same(one: nn.Module, other: nn.Module) -> bool:
+    return all(tensor.equal(other.state_dict()[name]) for name, tensor in one.state_dict().items())
+
+
+def column(curves: Sequence[Mapping[str, float]], name: str) -> list[float]:
+    return [row[name] for row in curves if name in row]
+
+
+def test_a_student_learns_the_task_and_the_record_says_how(
+    teacher: BlockNetwork, student: Source, data: ArrayDataset
+) -> None:
+    transfer = igam(student=student, epochs=8, discriminator=JUDGING, teacher=TUNING, optimiser=Sgd(lr=0.02))
+    model, fitted = fit(transfer, teacher, data)
+
+    assert accuracy(model, data.part("test"), device=CPU) == 1.0
+    assert not any(module.training for module in model.modules())
+    assert [1, 2, 3] == column(fitted.curves, "teacher_epoch")
+    assert [*range(1, 9)] == column(fitted.curves, "epoch")
+    for name in ("student_loss", "teacher_loss", "discriminator_loss", "gradient_distance", "validation_accuracy"):
+        assert 8 == len(column(fitted.curves, name))
+    for name in ("teacher_train_loss", "teacher_validation_accuracy"):
+        assert 3 == len(column(fitted.curves, name))
+    assert {"teacher_train_accuracy", "teacher_validation_accuracy"} == set(fitted.facts)
+    assert column(fitted.curves, "teacher_validation_accuracy")[-1] == fitted.facts["teacher_validation_accuracy"]
+
+
+def test_with_both_weights_0_it_is_the_standard_training_of_the_student(
+    teacher: BlockNetwork, student: Source, data: ArrayDataset
+) -> None:
+    weightless = igam(student=student, lambda_adv=0.0, lambda_diff=0.0, epochs=3, discriminator=JUDGING, teacher=TUNING)
+    model, fitted = fit(weightless, teacher, data)
+    plain = weightless.model(source=teacher, adapter=None, target=data.card())
+    start(plain, student, context=InMemoryContext())
+    curves = train(
+        plain,
+        data.part("train"),
+        epochs=3,
+        batch_size=32,
+        optimiser=Sgd(lr=0.05),
+        schedule=weightless.schedule,  # type: ignore[attr-defined]  # a Transfer by its protocol, an Igam by make
+        context=InMemoryContext(),
+        validation=data.part("test"),
+    )
+
+    assert same(plain, model)
+    assert column(curves, "train_loss") == column(fitted.curves, "train_loss") == column(fitted.curves, "student_loss")
+
+
+def test_the_source_and_the_global_random_state_are_left_as_found(
+    teacher: BlockNetwork, student: Source, data: ArrayDataset
+) -> None:
+    before, state = copy.deepcopy(teacher), torch.get_rng_state()
+    fit(igam(student=student, epochs=1, discriminator=JUDGING, teacher=TUNING), teacher, data)
+    fit(igam(epochs=1, discriminator=JUDGING, teacher=TeacherTuning(epochs=1, batch_norm="batch")), teacher, data)
+
+    assert state.equal(torch.get_rng_state())
+    assert same(before, teacher)
+    assert all(weight.requires_grad and weight.grad is None for weight in teacher.parameters())
+    assert not any(module.training for module in teacher.modules())
+
+
+def test_zeros_in_place_of_the_teacher_need_no_teacher(
+    teacher: BlockNetwork, student: Source, data: ArrayDataset
+) -> None:
+    context = InMemoryContext()
+    _, fitted = fit(
+        igam(student=student, match="zero", epochs=2, discriminator=JUDGING), teacher, data, context=context
+    )
+
+    assert {} == fitted.facts
+    assert {} == context.built
+    assert [1, 2] == column(fitted.curves, "epoch")
+    assert [] == column(fitted.curves, "teacher_loss")
+
+
+def test_the_same_streams_give_the_same_bits_and_others_do_not(teacher: BlockNetwork, data: ArrayDataset) -> None:
+    transfer = igam(epochs=2, discriminator=JUDGING, teacher=TUNING)
+    runs = [fit(transfer, teacher, data, context=InMemoryContext(seed))[0] for seed in (0, 0, 1)]
+
+    assert same(runs[0], runs[1])
+    assert not same(runs[0], runs[2])
+
+
+@pytest.mark.parametrize("calls", [2, 4, 8])
+def test_a_stopped_fit_continues_to_the_same_bits(
+    teacher: BlockNetwork, student: Source, data: ArrayDataset, calls: int
+) -> None:
+    transfer = igam(
+        student=student,
+        epochs=6,
+        warm_up=0.3,
+        input_noise=0.02,
+        augment=("flip",),
+        discriminator=JUDGING,
+        teacher=TUNING,
+    )
+    whole, expected = fit(transfer, teacher, data)
+    stopped = InMemoryContext(cancel_after=calls)
+    with pytest.raises(Cancelled):
+        fit(transfer, teacher, data, context=stopped)
+    again = stopped.resumed()
+    again.built = dict(stopped.built)  # as the host's cache keeps what was remembered
+    resumed, fitted = fit(transfer, teacher, data, context=again)
+
+    assert same(whole, resumed)
+    assert expected == fitted
+    assert len(again.told) < 9
+
+
+def test_a_loss_that_is_not_finite_is_divergence(teacher: BlockNetwork, student: Source, data: ArrayDataset) -> None:
+    with pytest.raises(Diverged):
+        fit(igam(student=student, epochs=3, optimiser=Sgd(lr=1e20), teacher=TUNING), teacher, data)
+    with pytest.raises(Diverged):
+        fit(igam(student=student, teacher=TeacherTuning(optimiser=Sgd(lr=1e30, momentum=0.0))), teacher, data)
+
+
+def test_left_out_the_student_is_the_teachers_architecture_with_new_weights(
+    teacher: BlockNetwork, data: ArrayDataset
+) -> None:
+    model = student_of(None, teacher=teacher, target=data.card(), standardise="none")
+    start(model, None, context=InMemoryContext())
+    theirs = teacher.state_dict()
+    learned = {name for name, weight in model.named_parameters() if weight.requires_grad}
+
+    assert (5, 3) == tuple(model(torch.rand(5, 1, 8, 8)).shape)
+    assert {f"network.{name}" for name, _ in teacher.body.named_parameters(prefix="body")} | {
+        "head.weight",
+        "head.bias",
+    } == learned
+    assert not any(
+        weight.equal(theirs[name.removeprefix("network.")])
+        for name, weight in model.named_parameters()
+        if name.endswith(("0.weight", "0.bias"))
+    )
+    assert model.get_buffer("network.normalise.mean").equal(theirs["normalise.mean"])
+    assert model.get_buffer("network.body.low.1.running_mean").equal(torch.zeros(6))
+
+
+def test_a_students_source_says_where_it_starts(teacher: BlockNetwork, student: Source, data: ArrayDataset) -> None:
+    model = student_of(student, teacher=teacher, target=data.card(), standardise="none")
+    start(model, student, context=InMemoryContext())
+    weights = student.weights(InMemoryContext()).tensors
+
+    assert all(tensor.equal(model.state_dict()[name]) for name, tensor in weights.items())
+    assert all(weight.requires_grad for weight in model.parameters())
+
+
+def test_standardising_takes_the_place_of_the_students_normalisation(
+    teacher: BlockNetwork, student: Source, data: ArrayDataset
+) -> None:
+    model = student_of(student, teacher=teacher, target=data.card(), standardise="l2")
+    start(model, student, context=InMemoryContext())
+    images = torch.rand(4, 1, 8, 8, generator=generator("images"))
+    assert isinstance(model, BlockNetwork)
+
+    assert isinstance(model.normalise, Unit)
+    torch.testing.assert_close(model(images), model(0.5 * images + 0.1), atol=1e-5, rtol=1e-5)
+
+
+class Bare(nn.Module):
+    """A network that is none of the toolkit's, with a weight that it cannot draw again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale, self.head = nn.Parameter(torch.ones(1)), nn.Linear(64, 3)
+        self.blocks: Mapping[str, nn.Module] = {"only": nn.Flatten()}
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.head(self.features(inputs))
+        return logits
+
+    def features(self, inputs: torch.Tensor, *, upto: str | None = None) -> torch.Tensor:
+        return self.scale * inputs.flatten(1)
+
+
+@pytest.mark.parametrize(
+    ("shape", "classes", "reason"),
+    [
+        ((1, 9, 9), 3, r"a student for inputs \(1, 8, 8\) and 3 outputs; expected the target's \(1, 9, 9\) and 3"),
+        ((1, 8, 8), 4, r"expected the target's \(1, 8, 8\) and 4; give the student the target's data set"),
+    ],
+)
+def test_a_student_for_another_task_makes_no_sense(
+    teacher: BlockNetwork, student: Source, shape: tuple[int, ...], classes: int, reason: str
+) -> None:
+    with pytest.raises(Inapplicable, match=reason):
+        igam(student=student).model(source=teacher, adapter=None, target=toy(shape=shape, classes=classes).card())
+
+
+def test_what_an_architecture_cannot_do_makes_no_sense(teacher: BlockNetwork, data: ArrayDataset) -> None:
+    with pytest.raises(Inapplicable, match=r"does not take the target's inputs \(3, 8, 8\); give a student"):
+        igam().model(source=teacher, adapter=None, target=toy(shape=(3, 8, 8)).card())
+    with pytest.raises(Inapplicable, match=r"found network \(Bare\) in the teacher, which cannot draw new weights"):
+        fit(igam(match="zero", discriminator=JUDGING), Bare(), data)
+    with pytest.raises(Inapplicable, match="a student of type Bare, which shows no normalisation"):
+        igam(standardise="l2").model(source=Bare(), adapter=None, target=data.card())
+    with pytest.raises(Inapplicable, match=r"compares gradients of images \(C, H, W\)"):
+        igam().model(source=teacher, adapter=None, target=toy(shape=(9,)).card())
+
+
+def tuned(teacher: BlockNetwork, data: ArrayDataset, tuning: TeacherTuning) -> tuple[Teacher, InMemoryContext]:
+    context = InMemoryContext()
+    tutor = Teacher(teacher, None, data.card(), generator=generator("logits"), batch_norm=tuning.batch_norm)
+    tune(tutor, tuning, train=data.part("train"), validation=None, augment=None, context=context)
+    return tutor, context
+
+
+def test_tuning_trains_the_logit_layer_alone_and_freezes_it(teacher: BlockNetwork, data: ArrayDataset) -> None:
+    tutor, _ = tuned(teacher, data, TeacherTuning(epochs=20, optimiser=Adam(lr=0.03)))
+
+    assert accuracy(tutor, data.part("test"), device=CPU) > 0.9
+    assert same(teacher, tutor.network)  # type: ignore[arg-type]  # a copy of a BlockNetwork
+    assert not any(weight.requires_grad for weight in tutor.parameters())
+
+
+def test_a_tuned_teacher_is_not_tuned_again(teacher: BlockNetwork, data: ArrayDataset) -> None:
+    tutor, context = tuned(teacher, data, TUNING)
+    told = len(context.told)
+    other = Teacher(teacher, None, data.card(), generator=generator("other"), batch_norm="running")
+    rows = tune(other, TUNING, train=data.part("train"), validation=None, augment=None, context=context)
+
+    assert told == len(context.told)
+    assert same(tutor, other)
+    assert [1, 2, 3] == [row["epoch"] for row in rows]
+
+
+def test_a_teacher_can_use_the_batchs_statistics_and_keep_its_own(teacher: BlockNetwork, data: ArrayDataset) -> None:
+    tutor, _ = tuned(teacher, data, TeacherTuning(epochs=2, batch_norm="batch"))
+    images = data.part("test").inputs(torch.arange(10))
+    plain = tutor(images)
+    tutor.teaching()
+    teaching = tutor(images)
+    reference = copy.deepcopy(teacher)
+    reference.get_submodule("body.low.1").train()
+
+    torch.testing.assert_close(teaching, tutor.head(reference.features(images)))
+    assert not torch.allclose(plain, teaching)
+    assert same(teacher, tutor.network)  # type: ignore[arg-type]  # a copy of a BlockNetwork
+    assert plain.equal(tutor.eval()(images))
+
+
+class Halved(nn.Module):
+    """An adapter from 16 x 16 to 8 x 8 pixels that knows when it trains."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        noise = 0.1 * torch.rand_like(images) if self.training else 0
+        return nn.functional.avg_pool2d(images + noise, 2)
+
+
+def test_the_teacher_sees_the_target_through_the_adapter_and_the_student_does_not(large_student: Source) -> None:
+    large = toy(shape=(1, 16, 16), noise=0.4, train=30, test=12)
+    blocks = {"flat": nn.Sequential(nn.Flatten(), nn.Linear(64, 8))}
+    source = BlockNetwork(blocks, nn.Linear(8, 3), Normalise([0.5], [0.5]))
+    transfer = igam(student=large_student, epochs=2, discriminator=JUDGING, teacher=TUNING)
+    model, fitted = fit(transfer, source, large, adapter=Halved())
+
+    assert (2, 3) == tuple(model(torch.rand(2, 1, 16, 16)).shape)
+    assert 2 == len(column(fitted.curves, "gradient_distance"))
+    with pytest.raises(Inapplicable, match=r"does not take the target's inputs \(1, 16, 16\); give a student"):
+        igam().model(source=source, adapter=Halved(), target=large.card())
