@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import json
 import os
-import shutil
 import signal
 import subprocess
 import time
@@ -54,58 +54,63 @@ def kill(process: subprocess.Popen[str]) -> None:
     assert alive(process.pid) == []
 
 
-def same(command: Command, reference: Path, name: str, records_of: Records) -> None:
-    """The run ended as the uninterrupted one did, the page too (its seconds aside: they are observed)."""
-    run = command.folder / "runs" / name
-    shutil.rmtree(command.folder / "reference", ignore_errors=True)
-    shutil.copytree(reference, command.folder / "reference")
-
-    assert records_of(run) == records_of(reference)
-    assert not list(run.glob("attempts/*/*"))
-    pages = []
-    for folder in (run, command.folder / "reference"):
-        forget(folder)
-        command("leaderboard", str(folder))
-        pages.append(((folder / "leaderboard.md").read_bytes(), [p.read_bytes() for p in sorted(folder.glob("*.svg"))]))
-    assert pages[0] == pages[1]
-
-
-def forget(run: Path) -> None:
-    """Take from a run's records what was observed, which may differ."""
-    import json
-
+def page_of(command: Command, run: Path) -> list[bytes]:
+    """The page and its figures, made again from the records without what was observed, such as seconds."""
     for path in run.glob("records/*/*.json"):
         path.write_text(json.dumps(json.loads(path.read_text()) | {"observed": {}}))
+    command("leaderboard", str(run))
+    return [path.read_bytes() for path in (run / "leaderboard.md", *sorted(run.glob("*.svg")))]
+
+
+def wait_for(run: Path, pattern: str, process: subprocess.Popen[str]) -> None:
+    while not any(run.glob(pattern)):
+        assert process.poll() is None
+
+
+def seconds_of_recording(run: Path) -> float:
+    """From the first record of a run to the last."""
+    times = [path.stat().st_mtime for path in run.glob("records/*/*.json")]
+    return max(times) - min(times)
 
 
 def killed_at_ten_moments(
     command_in: Callable[[str], Command], suite: str, records_of: Records
 ) -> tuple[list[int], list[int]]:
-    """Kill ten runs at moments uniform over a run's length, and resume each; gives the records and writes found."""
+    """Kill ten runs: one within a write, five at moments uniform over a run, four uniform over its recording part;
+    resume each; gives how many records and begun writes each kill left.
+    """
     reference = command_in("reference")
     began = time.monotonic()
     reference("run", suite, "--quiet")
     length = time.monotonic() - began
     name = Path(suite).stem
+    whole = reference.folder / "runs" / name
+    recording = seconds_of_recording(whole)
+    made, page = records_of(whole), page_of(reference, whole)
     found, torn = [], []
     for number in range(KILLS):
         command = command_in(f"killed{number}")
         site = command.folder / "site"
         site.mkdir()
         (site / "sitecustomize.py").write_text(SLOW_WRITES)
-        variables = {"PYTHONPATH": str(site)} if number == KILLS // 2 else {}
+        variables = {"PYTHONPATH": str(site)} if number == 0 else {}
         process = command.start("run", suite, "--quiet", **variables)
         run = command.folder / "runs" / name
-        if variables:
-            while not list(run.glob("records/*/.*.tmp")):
-                assert process.poll() is None
-        else:
-            time.sleep(length * (number + 0.5) / KILLS)
+        if number == 0:  # within a write
+            wait_for(run, "records/*/.*.tmp", process)
+        elif number <= 5:  # anywhere in the run, most of which is the workers' start
+            time.sleep(length * (number - 0.5) / 5)
+        else:  # anywhere in the part that records
+            wait_for(run, "records/*/[0-9a-f]*.json", process)
+            time.sleep(recording * (number - 6) / 4)
         kill(process)
         found.append(len(list(run.glob("records/*/[0-9a-f]*.json"))))
         torn.append(len(list(run.glob("records/*/.*.tmp"))))
         command("run", suite, "--quiet")
-        same(command, reference.folder / "runs" / name, name, records_of)
+
+        assert made == records_of(run)
+        assert page == page_of(command, run)
+        assert [] == list(run.glob("attempts/*/*"))
     return found, torn
 
 
