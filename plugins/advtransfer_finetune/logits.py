@@ -42,7 +42,7 @@ class LogitAffine:
         validation: Samples | None,
         context: Context,
     ) -> Fitted:
-        """Solve for the head; ``residual`` is the root of the mean squared distance that remains (paper 000)."""
+        """Solve for the head; ``residual`` is the root mean squared distance that remains (Liang et al., 2020)."""
         probed = target_model(model.to(context.device).eval())
         logits = activations(probed.features, train, device=context.device).double().numpy()
         answer = affine(logits, wanted(train), cutoff=self.cutoff)

@@ -1,4 +1,4 @@
-"""The options that several factories share, and paper 001's values for them. Light: no torch."""
+"""The options that several factories share, and the values of Utrera et al. (2021) for them. Light: no torch."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ Count: TypeAlias = Annotated[int, Ge(1)]
 Epochs: TypeAlias = tuple[Count, ...]
 
 HeadInit: TypeAlias = Literal["default", "normal"]
-"""``default``: torch's for a linear layer; ``normal``: weights from N(0, 1) and zero biases, as paper 001's code."""
+"""``default``: torch's for a linear layer; ``normal``: weights from N(0, 1) and zero biases (Utrera et al., 2021)."""
 
 THIRDS = Schedule(kind="step", milestones=(1 / 3, 2 / 3))
-"""A tenth of the rate after each third: paper 001's schedule over 150 epochs."""
+"""A tenth of the rate after each third: the schedule of Utrera et al. (2021) over 150 epochs."""
 
 UTRERA2021: Mapping[str, Json] = {
     "epochs": 150,

@@ -1,4 +1,4 @@
-"""The linear probe trained by gradient descent for a fixed time, by the recipe of paper 001."""
+"""The linear probe trained by gradient descent for a fixed time, by the recipe of Utrera et al., 2021."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ def _set(positions: Tensor) -> set[int]:
 
 
 def _scanned(labels: list[int], n: int, seed: int) -> set[int]:
-    """The paper's rule as methods.md words it: accept while the budget exceeds the classes unseen, or a new class."""
+    """Utrera et al.'s released code in words: accept while the budget exceeds the classes unseen, or a new class."""
     order = list(range(len(labels)))
     random.Random(seed).shuffle(order)
     accepted: set[int] = set()

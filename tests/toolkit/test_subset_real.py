@@ -18,7 +18,7 @@ from advtransfer.toolkit.subset import Rule, draw
 REAL_DATA = os.environ.get("ADVTRANSFER_DATA", "")
 NAMES = ["MNIST", "FashionMNIST", "CIFAR10_subset"]
 CLASSES = 10
-SEED = 20_000_000  # the first of paper 001
+SEED = 20_000_000  # the first of Utrera et al., 2021
 
 pytestmark = pytest.mark.skipif(
     not REAL_DATA, reason="ADVTRANSFER_DATA is not set: it names the folder with MNIST, FashionMNIST and CIFAR10_subset"

@@ -21,7 +21,7 @@ from advtransfer.types import Context, Shape
 Augmentation: TypeAlias = Callable[[Tensor, Sequence[int], int], Tensor]
 """From images ``(B, C, H, W)`` in [0, 1], the samples' keys and the epoch to images of the same shape, in [0, 1]."""
 
-JITTER, DEGREES = 0.25, 2.0  # paper 001
+JITTER, DEGREES = 0.25, 2.0  # Utrera et al., 2021
 GREY = (0.2989, 0.587, 0.114)  # the weights of torchvision
 ORDERS = torch.tensor(list(itertools.permutations(range(3))))
 

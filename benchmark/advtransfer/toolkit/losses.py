@@ -17,7 +17,7 @@ def task_loss(
 
     Args:
         task: ``classes``: cross-entropy; ``attributes``: binary cross-entropy with logits, averaged over the
-            attributes; ``values``: squared error, summed over the outputs (paper 000).
+            attributes; ``values``: squared error, summed over the outputs (Liang et al., 2020).
         outputs: ``(B, K)``.
         labels: ``(B,)`` int64 classes, ``(B, K)`` 0/1 attributes or float32 values.
         reduction: What is made of the samples' losses.

@@ -14,7 +14,10 @@ from annotated_types import MinLen
 from advtransfer.toolkit.choice import Choice
 
 AugmentName: TypeAlias = Literal["pad_crop", "pad_crop_2", "flip", "colour_jitter", "rotation"]
-"""``pad_crop``: a random window after 4 pixels of padding (papers 000 and 001), ``pad_crop_2``: after 2 (paper 002)."""
+"""``pad_crop``: a random window after 4 pixels of padding (Liang et al., 2020; Utrera et al., 2021).
+
+``pad_crop_2``: after 2 (Chan et al., 2020).
+"""
 
 Augment: TypeAlias = Literal["none"] | Annotated[tuple[AugmentName, ...], MinLen(1)]
 """Changes to each training image, applied in this order."""

@@ -1,4 +1,4 @@
-"""The fully connected network of paper 000."""
+"""The fully connected network of Liang et al., 2020."""
 
 from __future__ import annotations
 

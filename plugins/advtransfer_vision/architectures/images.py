@@ -20,5 +20,5 @@ def expect_images(shape: Shape, *, network: str, smallest: int) -> None:
 
 
 def centred() -> nn.Module:
-    """Pixels from [0, 1] to [-1, 1], as in paper 000."""
+    """Pixels from [0, 1] to [-1, 1], as in Liang et al., 2020."""
     return Normalise([0.5], [0.5])

@@ -1,4 +1,4 @@
-"""LeNet-5 (LeCun et al., 1998) as paper 000 uses it: with rectifiers and max pooling."""
+"""LeNet-5 (LeCun et al., 1998) as Liang et al. (2020) use it: with rectifiers and max pooling."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The network of MadryLab's MNIST challenge, a teacher of paper 002: two convolutions and one wide layer."""
+"""The network of MadryLab's MNIST challenge, a teacher of Chan et al., 2020: two convolutions and one wide layer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The network of paper 000's synthetic regression: one hidden layer of sigmoid units."""
+"""The network of the synthetic regression of Liang et al. (2020): one hidden layer of sigmoid units."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Residual networks (He et al., 2016) for small images: a 3 x 3 stem without pooling, as paper 000 uses on CIFAR-10."""
+"""Residual networks (He et al., 2016) for small images: a 3 x 3 stem without pooling (Liang et al., 2020)."""
 
 from __future__ import annotations
 

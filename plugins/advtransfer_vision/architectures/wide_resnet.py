@@ -1,4 +1,4 @@
-"""The wide residual network of paper 002 and of MadryLab's CIFAR-10 challenge, which they call "w32-10 wide"."""
+"""The wide residual network of Chan et al. (2020) and MadryLab's CIFAR-10 challenge, there "w32-10 wide"."""
 
 from __future__ import annotations
 

@@ -39,8 +39,9 @@ def trained(
     Args:
         data: The data set to train on.
         network: A name, for the network in its paper's size, or ``{name, width, depth}``: ``small_cnn``;
-            ``mnist_2conv`` (MadryLab's MNIST challenge); ``lenet5``, ``fcnet``, ``resnet18``, ``resnet50`` (paper 000,
-            on small images); ``wide_resnet`` (paper 002: depth 32, width 10); ``one_hidden`` (paper 000's regression).
+            ``mnist_2conv`` (MadryLab's MNIST challenge); ``lenet5``, ``fcnet``, ``resnet18``, ``resnet50`` (for small
+            images) and ``one_hidden`` (for regression) of Liang et al. (2020); ``wide_resnet`` of Chan et al. (2020:
+            depth 32, width 10).
         width: Channels of small_cnn's first block; the others are multiples of it. Other networks take theirs in
             ``{name, width}``.
         adversary: None for natural training, or by `kind`, with eps for inputs in [0, 1]: ``pgd``, which may be left

@@ -1,4 +1,4 @@
-"""Which modules of a ResNet-50 paper 001 trains, by how many blocks it says (section 4 and the authors' code)."""
+"""Which modules of a ResNet-50 Utrera et al. (2021) train for each number of blocks (section 4, the authors' code)."""
 
 from __future__ import annotations
 

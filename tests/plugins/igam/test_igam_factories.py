@@ -9,7 +9,7 @@ import pytest
 from advtransfer.host import Component, Host, Plugin
 from advtransfer.types import Json
 
-# target-teacher: lambda_adv, lambda_diff, channels, student steps per step of the discriminator (paper 002, appendix A)
+# target-teacher: lambda_adv, lambda_diff, channels, student steps a discriminator step (Chan et al., 2020, appendix A)
 APPENDIX: dict[str, tuple[float, float, list[int], int]] = {
     "cifar10-mnist": (1, 100, [16, 32, 64, 128, 256], 10),
     "cifar10-transposed_convolution": (1, 10, [8, 16, 32, 64], 5),
