@@ -4,7 +4,7 @@ import json
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from conftest import Command  # type: ignore[import-not-found]  # pytest loads conftest files, mypy does not
+    from advtransfer.testing.command import Command
 
 SUITE = """\
 datasets:

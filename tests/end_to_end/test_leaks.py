@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 if TYPE_CHECKING:
-    from conftest import Command  # type: ignore[import-not-found]  # pytest loads conftest files, mypy does not
+    from advtransfer.testing.command import Command
 
 SUITE = """\
 datasets: {own: {use: vision/npz, file: own.npz}, other: {use: vision/npz, file: other.npz}}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from conftest import Command  # type: ignore[import-not-found]  # pytest loads conftest files, mypy does not
+    from advtransfer.testing.command import Command
 
 LISTENER = '''\
 """Writes the news of trials into a file."""

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from conftest import Command  # type: ignore[import-not-found]  # pytest loads conftest files, mypy does not
+    from advtransfer.testing.command import Command
 
 Records = Callable[[Path], dict[str, str]]
 

@@ -4,7 +4,7 @@ import json
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from conftest import Command  # type: ignore[import-not-found]  # pytest loads conftest files, mypy does not
+    from advtransfer.testing.command import Command
 
 
 def test_weights_kept_at_epochs_are_measured_as_metric_at_epoch(command: Command) -> None:
