@@ -67,6 +67,7 @@ class Facts:
     tasks: frozenset[Task] = frozenset({"classes"})
     presets: Mapping[str, Mapping[str, Json]] = field(default_factory=dict)
     shape: Shape | str | None = None
+    identity: bool = False
 
 
 def component(
@@ -76,6 +77,7 @@ def component(
     tasks: Iterable[Task] = ("classes",),
     presets: Mapping[str, Mapping[str, Json]] | None = None,
     shape: Shape | str | None = None,
+    identity: bool = False,
 ) -> Callable[[Callable[P, T]], Callable[P, T]]:
     """State facts that the plan needs without importing torch.
 
@@ -86,8 +88,9 @@ def component(
         presets: Named tables of options, expanded before validation and hashing.
         shape: The input shape ``(C, H, W)``, or the name of the data set option whose shape it takes; when known,
             the plan skips cells whose shapes differ, otherwise the worker does.
+        identity: The adapter changes nothing: a cell with it is the same, by id, as a cell with none.
     """
-    facts = Facts(version, frozenset(needs), frozenset(tasks), dict(presets or {}), shape)
+    facts = Facts(version, frozenset(needs), frozenset(tasks), dict(presets or {}), shape, identity)
 
     def state(factory: Callable[P, T]) -> Callable[P, T]:
         factory.__advtransfer__ = facts  # type: ignore[attr-defined]  # typing has no word for attributes of functions

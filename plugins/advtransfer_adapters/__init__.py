@@ -11,9 +11,10 @@ from typing import Annotated, Literal
 from annotated_types import MinLen
 
 from advtransfer.hookspecs import hookimpl
-from advtransfer.types import Adapter, Factory
+from advtransfer.types import Adapter, Factory, component
 
 
+@component(identity=True)
 def identity() -> Adapter:
     """Images as they are; what a cell without an adapter does."""
     from advtransfer_adapters import fixed

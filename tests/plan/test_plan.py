@@ -111,6 +111,17 @@ def test_shapes_that_differ_without_an_adapter_are_skipped_with_the_reason(tmp_p
     }
 
 
+def test_the_explicit_identity_is_the_same_trial_as_no_adapter(tmp_path: Path) -> None:
+    plain = planned(tmp_path)
+    named = planned(tmp_path, adapters={"same": {"use": "adapters/identity"}})
+
+    assert [trial.id for trial in plain.trials] == [trial.id for trial in named.trials]
+    assert [tuple(trial.evaluations.items()) for trial in plain.trials] == [
+        tuple(trial.evaluations.items()) for trial in named.trials
+    ]
+    assert {"same"} == {trial.adapter for trial in named.trials}
+
+
 def test_two_labels_for_one_fit_are_an_error(tmp_path: Path) -> None:
     twins = {"a": {"use": "finetune/linear_probe"}, "b": {"use": "finetune/linear_probe", "C": 1.0}}
 

@@ -9,7 +9,7 @@ from typing import TypeAlias
 from advtransfer.errors import BadInput, Problem
 from advtransfer.host import Host
 from advtransfer.node import Node, asked_text, digest
-from advtransfer.plan.nodes import references_for, subset_node, test_node
+from advtransfer.plan.nodes import changing, references_for, subset_node, test_node
 from advtransfer.plan.shapes import obstacle
 from advtransfer.plan.trials import Plan, Trial
 from advtransfer.suite import Cell, Leaderboard, Selection, Subset, Suite, Target
@@ -97,7 +97,7 @@ class _TargetGrid:
     def _meeting(
         self, source: Cell | None, adapter: Cell | None, transfer: Cell, place: Place, only: Sequence[Selection]
     ) -> _Carried:
-        source_node, adapter_node = (cell.node if cell else None for cell in (source, adapter))
+        source_node, adapter_node = source.node if source else None, changing(adapter)
         ids = _ids(transfer.node)
         for name, node in (("source", source_node), ("adapter", adapter_node)):
             if node is not None:

@@ -64,8 +64,9 @@ class Cells:
         inputs: dict[str, Node] = {"subset": self._subsets[trial.target, trial.n, trial.seed]}
         if trial.source is not None:
             inputs["source"] = self.sources[trial.source].node
-        if trial.adapter is not None:
-            inputs["adapter"] = self.adapters[trial.adapter].node
+        adapter = changing(self.adapters[trial.adapter]) if trial.adapter is not None else None
+        if adapter is not None:
+            inputs["adapter"] = adapter
         transfer = self.transfers[trial.transfer].node
         return replace(transfer, kind="fit", inputs={**transfer.inputs, **inputs})
 
@@ -102,6 +103,11 @@ def asked(cells: Cells, trial: Trial, missing: Iterable[str]) -> list[Asked]:
     own = tuple(node for node in results if "model" in node.inputs)
     shared = [Asked(node) for node in results if "model" not in node.inputs]
     return ([Asked(cells.fit(trial), own)] if own or trial.id in wanted else []) + shared
+
+
+def changing(adapter: Cell | None) -> Node | None:
+    """The node of an adapter; none where there is none, or where it is the identity."""
+    return None if adapter is None or adapter.facts.identity else adapter.node
 
 
 def subset_node(target: Target, index: int) -> Node:
