@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -121,7 +122,11 @@ def test_an_interrupted_run_ends_cleanly_and_says_how_to_go_on(command: Command,
     process = command.start("run", "small.yaml", "--jobs", "2")
     wait_for(command.folder, "runs/small/records/*/*.json")
     os.kill(process.pid, number)
-    said = process.communicate(timeout=60)[0]
+    try:
+        said = process.communicate(timeout=60)[0]
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        raise
 
     assert process.returncode == 130
     assert "same command" in said

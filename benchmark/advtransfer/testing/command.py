@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -31,7 +32,7 @@ class Command:
         return done
 
     def start(self, *arguments: str, **variables: str) -> subprocess.Popen[str]:
-        """Start in a process group of its own, so that a test can kill all of it."""
+        """Start in a process group of its own, so that a test can interrupt it, or kill all of it."""
         return subprocess.Popen(
             self.line(*arguments),
             cwd=self.folder,
@@ -40,9 +41,15 @@ class Command:
             stderr=subprocess.STDOUT,
             text=True,
             start_new_session=True,
+            preexec_fn=_hear_interrupts,
         )
 
     @staticmethod
     def line(*arguments: str) -> list[str]:
         """What is executed."""
         return [sys.executable, "-m", "advtransfer", *arguments]
+
+
+def _hear_interrupts() -> None:
+    """What a shell starts in the background ignores Ctrl-C, and so would all that it starts."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
