@@ -312,7 +312,7 @@ class Context(Protocol):
     def saved(self) -> Tensors | None: ...
     def save(self, state: Tensors) -> None: ...
     def progress(self, done: int, total: int, **news: float) -> None:
-        """Tell where one is; raises Cancelled when the run is stopping."""
+        """Tell where one is; may raise Cancelled (a worker that is stopped is killed: what was saved is continued)."""
 
 
 @dataclass(frozen=True, slots=True)

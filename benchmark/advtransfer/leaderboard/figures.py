@@ -13,8 +13,7 @@ from advtransfer.leaderboard.evidence import Evidence
 from advtransfer.leaderboard.markdown import code
 from advtransfer.leaderboard.ranges import mean_of
 from advtransfer.leaderboard.rows import Place, Row, tables
-
-KINDS = ("accuracy_vs_n",)
+from advtransfer.suite.board import FIGURES
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +38,8 @@ def figures(evidence: Evidence) -> list[Figure]:
 
 
 def _figure(asked: object, evidence: Evidence) -> Figure | None:
-    if not isinstance(asked, Mapping) or asked.get("kind") not in KINDS or not asked.get("metric"):
-        expected = f"a kind of {', '.join(KINDS)}, and a metric as in `columns`"
+    if not isinstance(asked, Mapping) or asked.get("kind") not in FIGURES or not asked.get("metric"):
+        expected = f"a kind of {', '.join(FIGURES)}, and a metric as in `columns`"
         raise BadInput([Problem(f"leaderboard figure {asked!r}", expected, "correct it in the suite and run it again")])
     column = find(str(asked["metric"]), evidence)
     panels = accuracy_vs_n(evidence, column)
