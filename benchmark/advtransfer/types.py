@@ -306,8 +306,14 @@ class Context(Protocol):
         """A CPU generator that depends on the node's seed inputs, the stream's name and the keys; never on order."""
 
     def numpy(self, stream: str, *keys: int) -> np.random.Generator: ...
-    def remember(self, what: str, key: Mapping[str, Json], build: Callable[[], Tensors]) -> Tensors:
-        """A cache node below this one (features, a reference's adversarials): built by one worker, read by all."""
+    def remember(
+        self, what: str, key: Mapping[str, Json], build: Callable[[], Tensors], *, of: Iterable[str] | None = None
+    ) -> Tensors:
+        """A cache node below this one, built by one worker and read by all who ask for the same.
+
+        `of` names the inputs of this node that alone decide what is built (``("reference", "test")`` for a reference's
+        adversarials): nodes that share these inputs then share what was built. Without it, it is this node's own.
+        """
 
     def saved(self) -> Tensors | None: ...
     def save(self, state: Tensors) -> None: ...

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from shutil import rmtree
 
@@ -64,7 +64,9 @@ class InMemoryContext:
         """The same for numpy."""
         return np.random.default_rng(stream_seed("test context", self.seed, stream, *keys))
 
-    def remember(self, what: str, key: Mapping[str, Json], build: Callable[[], Tensors]) -> Tensors:
+    def remember(
+        self, what: str, key: Mapping[str, Json], build: Callable[[], Tensors], *, of: Iterable[str] | None = None
+    ) -> Tensors:
         """What `build` gave for this name and key the first time."""
         place = what, canonical(key)
         if place not in self.built:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -45,14 +45,27 @@ class WorkerContext:
 
         return np.random.default_rng(stream_seed(*self.stream, stream, *keys))
 
-    def remember(self, what: str, key: Mapping[str, Json], build: Callable[[], Tensors]) -> Tensors:
-        """Tensors of a cache node below this one; `Busy` while another worker builds it."""
-        id = digest(canonical({"below": self.node.id, "what": what, "key": key}))
+    def remember(
+        self, what: str, key: Mapping[str, Json], build: Callable[[], Tensors], *, of: Iterable[str] | None = None
+    ) -> Tensors:
+        """Tensors of a cache node below this one, or below inputs of it; `Busy` while another worker builds it."""
+        id = digest(canonical({"below": self._below(of), "what": what, "key": key}))
         found = self.cache.get(id)
         if found is None:
             with self.cache.lease(id):
                 found = self.cache.get(id) or self.cache.put(id, build(), {}, kind=what, use=self.node.use)
         return found.tensors
+
+    def _below(self, of: Iterable[str] | None) -> Json:
+        """The ids that what is remembered depends on; an input that this node does not have counts as none."""
+        if of is None:
+            return self.node.id
+        plugin = self.node.use.partition("/")[0]
+        return {"plugin": plugin, "inputs": {name: self._input(name) for name in sorted(of)}}
+
+    def _input(self, name: str) -> Json:
+        found = self.node.inputs.get(name, ())
+        return [node.id for node in found] if isinstance(found, tuple) else found.id
 
     def saved(self) -> Tensors | None:
         """What an earlier, killed call saved."""
