@@ -1,4 +1,4 @@
-"""Input adapters: affine maps x' = A x + b from target images to what a source takes.
+"""Affine maps x' = A x + b from target images to what a source takes: as adapters, and learned as a transfer.
 
 Light to import: torch is imported by the factories.
 """
@@ -6,107 +6,58 @@ Light to import: torch is imported by the factories.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Annotated, Literal
-
-from annotated_types import MinLen
 
 from advtransfer.hookspecs import hookimpl
-from advtransfer.types import Adapter, Factory, component
+from advtransfer.types import Adapter, Factory, Transfer
+from advtransfer_adapters.factories.maps import (
+    auto,
+    centre_crop,
+    chain,
+    channel_mean,
+    channel_repeat,
+    identity,
+    pad,
+    random_pad,
+    resize,
+    transposed_convolution,
+)
+from advtransfer_adapters.factories.methods import affine
 
-
-@component(identity=True)
-def identity() -> Adapter:
-    """Images as they are; what a cell without an adapter does."""
-    from advtransfer_adapters import fixed
-
-    return fixed.identity()
-
-
-def resize(*, grid: Literal["centred", "corner"] = "centred") -> Adapter:
-    """Images scaled to the source's height and width; channels stay.
-
-    Larger by bilinear interpolation; smaller by the mean over whole blocks of pixels where both sides are divided by
-    an integer, and by bilinear interpolation with antialiasing otherwise. Chan et al. (2020), section 4.3.1.
-
-    Args:
-        grid: Where pixels lie: ``centred`` in the middle of their cells; ``corner`` at their upper left corners, which
-            is what TensorFlow 1 does in the paper's released code: bilinear interpolation both ways, no antialiasing.
-    """
-    from advtransfer_adapters import fixed
-
-    return fixed.resize(grid=grid)
-
-
-def channel_mean() -> Adapter:
-    """The mean over the channels, as one channel: colour images for a source of grey ones."""
-    from advtransfer_adapters import fixed
-
-    return fixed.channel_mean()
-
-
-def channel_repeat() -> Adapter:
-    """The one channel of grey images, repeated for each channel of the source."""
-    from advtransfer_adapters import fixed
-
-    return fixed.channel_repeat()
-
-
-def centre_crop() -> Adapter:
-    """The window in the middle, of the source's height and width (Chan et al., 2020, section 4.3.2).
-
-    Outside the window the gradient is zero. Of an odd margin, the smaller half is above and to the left.
-    """
-    from advtransfer_adapters import fixed
-
-    return fixed.centre_crop()
-
-
-def pad(*, value: float = 0.0) -> Adapter:
-    """The image in the middle of a field of the source's height and width (Chan et al., 2020, section 4.3.3).
-
-    Of an odd margin, the smaller half is above and to the left.
-
-    Args:
-        value: What the field is filled with, in the unit of the pixels.
-    """
-    from advtransfer_adapters import fixed
-
-    return fixed.pad(value=value)
-
-
-def random_pad(*, value: float = 0.0) -> Adapter:
-    """As `pad`, but in training mode each image lies at a random place of the field (Chan et al., 2020, section 5.1.2).
-
-    Every place is as likely as any other. The paper does not say what it draws from.
-
-    Args:
-        value: What the field is filled with, in the unit of the pixels.
-    """
-    from advtransfer_adapters import fixed
-
-    return fixed.random_pad(value=value)
-
-
-def chain(*, parts: Annotated[tuple[Adapter, ...], MinLen(1)]) -> Adapter:
-    """Several adapters, one after another.
-
-    Args:
-        parts: The adapters from the target's side to the source's, each an entry of the suite or written in place.
-            Each works on the shape that the one before it gives.
-    """
-    from advtransfer_adapters.chained import Chain
-
-    return Chain(parts)
-
-
-def auto() -> Adapter:
-    """Whatever makes the shapes agree: the channels' mean or repetition where they differ, then `resize`."""
-    from advtransfer_adapters.chained import Automatic
-
-    return Automatic()
+__all__ = [
+    "affine",
+    "auto",
+    "centre_crop",
+    "chain",
+    "channel_mean",
+    "channel_repeat",
+    "identity",
+    "pad",
+    "random_pad",
+    "register_adapters",
+    "register_transfers",
+    "resize",
+    "transposed_convolution",
+]
 
 
 @hookimpl
 def register_adapters() -> Iterable[Factory[Adapter]]:
-    """The adapters that are fixed before the transfer begins."""
-    return [identity, resize, channel_mean, channel_repeat, centre_crop, pad, random_pad, chain, auto]
+    """Maps that are fixed before the transfer begins, and one that the transfer trains."""
+    return [
+        identity,
+        resize,
+        channel_mean,
+        channel_repeat,
+        centre_crop,
+        pad,
+        random_pad,
+        transposed_convolution,
+        chain,
+        auto,
+    ]
+
+
+@hookimpl
+def register_transfers() -> Iterable[Factory[Transfer]]:
+    """The map as a transfer method of its own."""
+    return [affine]

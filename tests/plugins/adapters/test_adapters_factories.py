@@ -8,9 +8,20 @@ import pytest
 import torch
 
 from advtransfer.host import Host, Plugin
-from advtransfer.types import Adapter
+from advtransfer.types import Adapter, Json
 
-NAMES = ["auto", "centre_crop", "chain", "channel_mean", "channel_repeat", "identity", "pad", "random_pad", "resize"]
+NAMES = [
+    "auto",
+    "centre_crop",
+    "chain",
+    "channel_mean",
+    "channel_repeat",
+    "identity",
+    "pad",
+    "random_pad",
+    "resize",
+    "transposed_convolution",
+]
 
 
 @pytest.fixture
@@ -25,8 +36,9 @@ def test_the_plugin_imports_no_heavy_library() -> None:
     assert "" == done.stdout.strip()
 
 
-def test_the_plugin_brings_the_fixed_adapters(host: Host) -> None:
+def test_the_plugin_brings_the_adapters_and_a_transfer(host: Host) -> None:
     assert [f"adapters/{name}" for name in NAMES] == [one.name for one in host.components("adapter")]
+    assert ["adapters/affine"] == [one.name for one in host.components("transfer")]
 
 
 def test_the_parts_of_a_chain_are_entries(host: Host) -> None:
@@ -42,8 +54,40 @@ def test_a_chain_is_built_from_its_parts(host: Host) -> None:
     assert (5, 1, 2, 2) == tuple(adapter.module(target=(3, 4, 4), source=(1, 2, 2))(torch.rand(5, 3, 4, 4)).shape)
 
 
-@pytest.mark.parametrize(("name", "options"), [("resize", {"grid": "align"}), ("pad", {"value": "black"})])
-def test_options_that_make_no_sense_are_faults(host: Host, name: str, options: dict[str, str]) -> None:
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("resize", {"grid": "align"}),
+        ("pad", {"value": "black"}),
+        ("transposed_convolution", {"kernel": 0}),
+        ("affine", {"labels": "old"}),
+        ("affine", {"labels": []}),
+        ("affine", {"labels": [0, -1]}),
+        ("affine", {"form": {"kind": "low_rank", "rank": 0}}),
+        ("affine", {"form": {"kind": "spatial", "bound": 0.0}}),
+        ("affine", {"form": {"kind": "full", "rank": 3}}),
+        ("affine", {"form": {"kind": "sparse"}}),
+    ],
+)
+def test_options_that_make_no_sense_are_faults(host: Host, name: str, options: dict[str, Json]) -> None:
     _, faults = host.component(f"adapters/{name}").options.validate(options)
 
-    assert [(*options,)] == [fault.path for fault in faults]
+    assert {*options} == {fault.path[0] for fault in faults}
+
+
+@pytest.mark.parametrize(
+    "form", [{"rank": 2}, {"kind": "full"}, {"kind": "per_channel", "mixing": False}, {"kind": "spatial", "bound": 0.5}]
+)
+def test_every_form_is_written_as_a_mapping(host: Host, form: Json) -> None:
+    values, faults = host.component("adapters/affine").options.validate({"form": form, "labels": [2, 0]})
+
+    assert [] == faults
+    assert host.component("adapters/affine").build(values, {})
+
+
+def test_the_preset_of_a_paper_is_valid(host: Host) -> None:
+    affine = host.component("adapters/affine")
+    values, faults = affine.options.validate(affine.facts.presets["elsayed2019"])
+
+    assert [] == faults
+    assert affine.build(values, {})

@@ -16,6 +16,7 @@ from advtransfer_adapters import (
     pad,
     random_pad,
     resize,
+    transposed_convolution,
 )
 
 
@@ -36,6 +37,9 @@ from advtransfer_adapters import (
         (auto(), (2, 6, 6), (3, 6, 6), "takes one channel"),
         (auto(), (50,), (1, 6, 6), "works on images"),
         (resize(), (50,), (60,), "works on images"),
+        (transposed_convolution(), (3, 4, 4), (3, 8, 6), "by whole numbers; use adapters/resize"),
+        (transposed_convolution(), (3, 4, 4), (3, 2, 2), "by whole numbers"),
+        (transposed_convolution(), (50,), (50,), "height and the width of images"),
     ],
 )
 def test_shapes_that_a_map_cannot_join_are_a_reason_to_skip_that_names_both(

@@ -1,0 +1,180 @@
+"""The learned maps: a fixed one, and what is trained to change it.
+
+Each starts as the fixed map: what is learned is a difference, so that weight decay pulls towards the fixed map, not
+towards a black image.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from advtransfer.errors import Inapplicable
+from advtransfer.toolkit.streams import generator
+from advtransfer.types import Shape
+from advtransfer_adapters.forms import Form, Full, LowRank, PerChannel
+
+MOST_ENTRIES = 10_000_000
+"""The most entries of a full matrix: 40 MB, and as much again for each momentum."""
+
+
+def learned_map(form: Form, base: nn.Module, *, target: Shape) -> nn.Module:
+    """The map ``(B, *target) -> (B, *source)`` of that form around the one given, on the CPU and in eval mode.
+
+    Raises:
+        Inapplicable: The inputs are too large for the form, or not what it works on.
+    """
+    base = base.cpu().eval()
+    with torch.inference_mode():
+        source = tuple(base(torch.zeros(1, *target)).shape[1:])
+    if isinstance(form, LowRank):
+        return LowRankMap(base, target, source, rank=form.rank).eval()
+    if isinstance(form, Full):
+        return FullMap(base, target, source).eval()
+    if isinstance(form, PerChannel):
+        return ChannelMap(base, target, mixing=form.mixing).eval()
+    where = _margin(base, target) if form.where == "margin" else None
+    return SpatialMap(base, source, scaled=form.scale, where=where, bound=form.bound).eval()
+
+
+class FullMap(nn.Module):
+    """``base(x) + change x + offset``.
+
+    Raises:
+        Inapplicable: The matrix is too large.
+    """
+
+    def __init__(self, base: nn.Module, target: Shape, source: Shape) -> None:
+        super().__init__()
+        rows, columns = math.prod(source), math.prod(target)
+        if rows * columns > MOST_ENTRIES:
+            found = f"a full map from inputs {target} to {source} has {rows} x {columns} entries"
+            raise Inapplicable(f"{found}, more than {MOST_ENTRIES}; use the form low_rank, per_channel or spatial")
+        self.base = base
+        self.change = nn.Parameter(torch.empty(rows, columns))
+        self.offset = nn.Parameter(torch.empty(source))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Back to the fixed map."""
+        nn.init.zeros_(self.change)
+        nn.init.zeros_(self.offset)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """``(B, *target)`` to ``(B, *source)``."""
+        change = functional.linear(images.flatten(1), self.change).view(-1, *self.offset.shape)
+        moved: Tensor = self.base(images) + change + self.offset
+        return moved
+
+
+class LowRankMap(nn.Module):
+    """``base(x) + up (down x) + offset``; `up` starts at 0 and `down` is drawn, as in LoRA (Hu et al., 2022)."""
+
+    def __init__(self, base: nn.Module, target: Shape, source: Shape, *, rank: int) -> None:
+        super().__init__()
+        self.base = base
+        self.down = nn.Parameter(torch.empty(rank, math.prod(target)))
+        self.up = nn.Parameter(torch.empty(math.prod(source), rank))
+        self.offset = nn.Parameter(torch.empty(source))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Back to the fixed map, with directions to learn from drawn anew."""
+        nn.init.kaiming_uniform_(self.down, a=math.sqrt(5))  # as a linear layer
+        nn.init.zeros_(self.up)
+        nn.init.zeros_(self.offset)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """``(B, *target)`` to ``(B, *source)``."""
+        change = functional.linear(functional.linear(images.flatten(1), self.down), self.up)
+        moved: Tensor = self.base(images) + change.view(-1, *self.offset.shape) + self.offset
+        return moved
+
+
+class ChannelMap(nn.Module):
+    """``base(x + change x + offset)`` with a matrix over channels, or a factor for each.
+
+    Raises:
+        Inapplicable: The inputs are no images.
+    """
+
+    def __init__(self, base: nn.Module, target: Shape, *, mixing: bool) -> None:
+        super().__init__()
+        if len(target) != 3:
+            raise Inapplicable(f"found inputs {target}; the form per_channel works on images (C, H, W); use low_rank")
+        channels = target[0]
+        self.base, self.mixing = base, mixing
+        self.change = nn.Parameter(torch.empty((channels, channels) if mixing else (channels,)))
+        self.offset = nn.Parameter(torch.empty(channels))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Back to the fixed map."""
+        nn.init.zeros_(self.change)
+        nn.init.zeros_(self.offset)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """``(B, C, H, W)`` to ``(B, *source)``."""
+        matrix = self.change if self.mixing else self.change.diag()
+        change = functional.conv2d(images, matrix[:, :, None, None], self.offset)
+        moved: Tensor = self.base(images + change)
+        return moved
+
+
+class SpatialMap(nn.Module):
+    """``(1 + stretch) * base(x) + program``, entry by entry of the source's input.
+
+    Args:
+        base: The fixed map.
+        source: The shape of what it gives.
+        scaled: Whether there is a stretch.
+        where: The entries that have a program; None for all.
+        bound: The most that an entry of the program may be; None for no limit.
+    """
+
+    where: Tensor | None
+
+    def __init__(
+        self, base: nn.Module, source: Shape, *, scaled: bool, where: Tensor | None, bound: float | None
+    ) -> None:
+        super().__init__()
+        self.base, self.bound = base, bound
+        self.stretch = nn.Parameter(torch.empty(source)) if scaled else None
+        self.raw = nn.Parameter(torch.empty(source))
+        self.register_buffer("where", where, persistent=False)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Back to the fixed map."""
+        nn.init.zeros_(self.raw)
+        if self.stretch is not None:
+            nn.init.zeros_(self.stretch)
+
+    def program(self) -> Tensor:
+        """What is added to every image, of the source's shape."""
+        program = self.raw if self.bound is None else self.bound * self.raw.tanh()
+        return program if self.where is None else program * self.where
+
+    def forward(self, images: Tensor) -> Tensor:
+        """``(B, *target)`` to ``(B, *source)``."""
+        adapted: Tensor = self.base(images)
+        scaled = adapted if self.stretch is None else adapted + self.stretch * adapted
+        return scaled + self.program()
+
+
+def _margin(base: nn.Module, target: Shape) -> Tensor:
+    """The entries of what the map gives that do not depend on its input, as zeros and ones.
+
+    Raises:
+        Inapplicable: There are none.
+    """
+    # an entry that depends on the input is equal on two inputs drawn at random with probability 0
+    drawn = torch.rand(1, *target, generator=generator("adapters", "margin"))
+    with torch.inference_mode():
+        margin: Tensor = base(drawn)[0] == base(torch.zeros(1, *target))[0]
+    if not margin.any():
+        raise Inapplicable("the adapter leaves no margin around the image; use adapters/pad, or where: everywhere")
+    return margin.float().clone()
