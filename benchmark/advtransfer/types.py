@@ -68,6 +68,7 @@ class Facts:
     presets: Mapping[str, Mapping[str, Json]] = field(default_factory=dict)
     shape: Shape | str | None = None
     identity: bool = False
+    drawn: bool = False
 
 
 def component(
@@ -78,6 +79,7 @@ def component(
     presets: Mapping[str, Mapping[str, Json]] | None = None,
     shape: Shape | str | None = None,
     identity: bool = False,
+    drawn: bool = False,
 ) -> Callable[[Callable[P, T]], Callable[P, T]]:
     """State facts that the plan needs without importing torch.
 
@@ -89,8 +91,9 @@ def component(
         shape: The input shape ``(C, H, W)``, or the name of the data set option whose shape it takes; when known,
             the plan skips cells whose shapes differ, otherwise the worker does.
         identity: The adapter changes nothing: a cell with it is the same, by id, as a cell with none.
+        drawn: The source is untrained: as an option of a transfer, each fit draws its weights from its own stream.
     """
-    facts = Facts(version, frozenset(needs), frozenset(tasks), dict(presets or {}), shape, identity)
+    facts = Facts(version, frozenset(needs), frozenset(tasks), dict(presets or {}), shape, identity, drawn)
 
     def state(factory: Callable[P, T]) -> Callable[P, T]:
         factory.__advtransfer__ = facts  # type: ignore[attr-defined]  # typing has no word for attributes of functions
@@ -190,7 +193,12 @@ class Source(Protocol):
 
 
 class Adapter(Protocol):
-    """x' = A x + b from target inputs to the source's; differentiable."""
+    """x' = A x + b from target inputs to the source's; differentiable.
+
+    Of a learned one, the module's parameters that require gradients are trained by the transfer, together with its new
+    logit layer, in a copy. Their first values are drawn by `reset_parameters` of the module that holds them, or of one
+    around it, from the fit's own stream. The host freezes the parameters of one that is not learned.
+    """
 
     @property
     def learned(self) -> bool: ...
@@ -313,6 +321,22 @@ class Context(Protocol):
 
         `of` names the inputs of this node that alone decide what is built (``("reference", "test")`` for a reference's
         adversarials): nodes that share these inputs then share what was built. Without it, it is this node's own.
+        """
+
+    def rows(
+        self,
+        what: str,
+        key: Mapping[str, Json],
+        samples: Samples,
+        compute: Callable[[Tensor], Tensor],
+        *,
+        of: Iterable[str],
+    ) -> Tensor:
+        """What `compute` gives for each sample, ``(N, ...)`` on the CPU: computed once, then found by the sample's key.
+
+        `compute` takes inputs ``(B, *shape)`` on the context's device; it must be frozen, deterministic and treat rows
+        independently. `key` says all that it depends on besides the inputs of this node that `of` names (a dot goes
+        below one: ``("source", "adapter", "subset.data")``) and the samples' part, which belongs into `key` as well.
         """
 
     def saved(self) -> Tensors | None: ...

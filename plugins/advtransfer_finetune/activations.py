@@ -1,40 +1,55 @@
-"""What frozen layers give for samples, computed once."""
+"""What frozen layers give for samples: computed once, and shared by all fits of one source, adapter and data set."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
-import torch
 from torch import Tensor
 
-from advtransfer.toolkit.prediction import apply_in_chunks, chunks
+from advtransfer.toolkit.rows import rows_of
 from advtransfer.toolkit.samples import Arrays, every
-from advtransfer.types import Samples
+from advtransfer.types import Context, Samples
+
+ALIKE = ("source", "adapter", "subset.data")
+"""The inputs of a fit that decide what its frozen layers give for an image."""
 
 
-def activations(function: Callable[[Tensor], Tensor], samples: Samples, *, device: torch.device) -> Tensor:
-    """``(N, ...)`` on the CPU; `function` must treat rows independently, and is given no gradient.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Front:
+    """The frozen, deterministic beginning of a target model.
 
-    Raises:
-        ValueError: There are no samples, or the function gives a number that is not finite.
+    Args:
+        function: From images ``(B, C, H, W)`` to activations ``(B, ...)``; it treats rows independently.
+        name: Which layers of the source these are.
+        shared: Keep the activations where other fits find them.
     """
-    if not len(samples):
-        raise ValueError("found no samples; expected at least one; check the subset or the view")
-    with torch.no_grad():
-        parts = [apply_in_chunks(function, inputs.to(device)).cpu() for _, inputs, _ in chunks(samples)]
-    found = torch.cat(parts)
-    broken = int((~found.isfinite().flatten(1).all(1)).sum())
-    if broken:
-        expected = "finite ones; check the source's weights"
-        raise ValueError(
-            f"found activations that are not finite for {broken} of {len(found)} images; expected {expected}"
-        )
-    return found
 
+    function: Callable[[Tensor], Tensor]
+    name: str
+    shared: bool
 
-def activated(function: Callable[[Tensor], Tensor], samples: Samples, *, device: torch.device) -> Arrays:
-    """Samples that hold the activations in place of the images."""
-    found = activations(function, samples, device=device)
-    card = replace(samples.card, shape=tuple(found.shape[1:]), bounds=None)
-    return Arrays(card=card, inputs=found, labels=samples.labels(every(samples)), keys=samples.keys)
+    def __call__(self, samples: Samples, context: Context) -> Tensor:
+        """The activations of samples of a train part, ``(N, ...)`` on the CPU.
+
+        Raises:
+            ValueError: There are no samples, or the layers give a number that is not finite.
+        """
+        if self.shared:
+            key = {"part": "train", "layers": self.name}
+            found = context.rows("features", key, samples, self.function, of=ALIKE)
+        else:
+            found = rows_of(samples, self.function, device=context.device)
+        broken = int((~found.isfinite().flatten(1).all(1)).sum())
+        if broken:
+            expected = "finite ones; check the source's weights"
+            raise ValueError(
+                f"found activations that are not finite for {broken} of {len(found)} images; expected {expected}"
+            )
+        return found
+
+    def activated(self, samples: Samples, context: Context) -> Arrays:
+        """Samples that hold the activations in place of the images."""
+        found = self(samples, context)
+        card = replace(samples.card, shape=tuple(found.shape[1:]), bounds=None)
+        return Arrays(card=card, inputs=found, labels=samples.labels(every(samples)), keys=samples.keys)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +11,11 @@ from torch import Tensor, nn
 from advtransfer.toolkit.blocks import ChainedNetwork
 from advtransfer.toolkit.network import BlockNetwork
 from advtransfer.types import Shape
+from advtransfer_finetune.activations import Front
 from advtransfer_finetune.model import TargetModel
+
+MOST_SHARED = 2**16
+"""The most bytes of one image's activations that are kept for other fits: 60,000 images then take 4 GB."""
 
 
 class Tail(nn.Module):
@@ -33,28 +37,39 @@ class Tail(nn.Module):
 class Boundary:
     """The two sides: images to activations of one image's `shape`, and activations to logits."""
 
-    front: Callable[[Tensor], Tensor]
+    front: Front
     tail: Tail
     shape: Shape
 
 
-def boundary(model: TargetModel, *, images: Shape, trained: int) -> Boundary | None:
+def boundary(model: TargetModel, *, images: Shape, trained: int, shared: bool) -> Boundary | None:
     """Cut before the last `trained` blocks; None when nothing is frozen or the order of the blocks is not certain.
+
+    Activations larger than `MOST_SHARED` are not shared.
 
     Args:
         model: In eval mode as far as it is frozen.
         images: The shape of one target image, ``(C, H, W)``.
         trained: How many blocks follow the cut.
+        shared: Keep the activations where other fits find them.
     """
     network, names = model.network, list(model.network.blocks)
     # any other Network may do more between its blocks than call them in order
-    if not isinstance(network, BlockNetwork | ChainedNetwork) or trained >= len(names):
+    if not isinstance(network, BlockNetwork | ChainedNetwork) or trained >= len(names) or model.learns_adapter:
         return None
-    last = names[-trained - 1]
-
-    def front(inputs: Tensor) -> Tensor:
-        return network.features(model.adapter(inputs), upto=last)
-
+    front = _front(model, upto=names[-trained - 1] if trained else None)
     with torch.no_grad():
-        shape = tuple(front(torch.zeros(1, *images, device=model.device)).shape[1:])
-    return Boundary(front, Tail(model, trained=trained), shape)
+        shape = tuple(front.function(torch.zeros(1, *images, device=model.device)).shape[1:])
+    small = 4 * math.prod(shape) <= MOST_SHARED
+    return Boundary(replace(front, shared=shared and small), Tail(model, trained=trained), shape)
+
+
+def _front(model: TargetModel, *, upto: str | None) -> Front:
+    """Everything up to a block; by default up to the head, as probes have it."""
+    if upto is None:
+        return model.front(shared=True)
+    return Front(
+        function=lambda images: model.network.features(model.adapter(images), upto=upto),
+        name=f"features upto {upto}",
+        shared=True,
+    )

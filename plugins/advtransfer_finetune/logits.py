@@ -11,9 +11,8 @@ from torch import Tensor, nn
 
 from advtransfer.toolkit.samples import every
 from advtransfer.types import Context, DataCard, Fitted, Network, Samples
-from advtransfer_finetune.activations import activations
 from advtransfer_finetune.head import drawn_head
-from advtransfer_finetune.model import TargetModel, target_model
+from advtransfer_finetune.model import TargetModel, refuse_learned, target_model
 from advtransfer_finetune.regression import Array
 
 
@@ -23,12 +22,19 @@ class LogitAffine:
 
     Args:
         cutoff: Singular values of the centred logits below this share of the largest one count as zero.
+        cached: Share the logits with other fits.
     """
 
     cutoff: float
+    cached: bool = True
 
     def model(self, *, source: Network | None, adapter: nn.Module | None, target: DataCard) -> nn.Module:
-        """The untrained model; its shapes are those of the trained one."""
+        """The untrained model; its shapes are those of the trained one.
+
+        Raises:
+            Inapplicable: The adapter is learned.
+        """
+        refuse_learned(adapter, method="a closed form")
         head = partial(drawn_head, init="default", source=torch.Generator())
         return TargetModel(source=source, adapter=adapter, target=target, head=head, reads="logits").eval()
 
@@ -44,7 +50,7 @@ class LogitAffine:
     ) -> Fitted:
         """Solve for the head; ``residual`` is the root mean squared distance that remains (Liang et al., 2020)."""
         probed = target_model(model.to(context.device).eval())
-        logits = activations(probed.features, train, device=context.device).double().numpy()
+        logits = probed.front(shared=self.cached)(train, context).double().numpy()
         answer = affine(logits, wanted(train), cutoff=self.cutoff)
         weights = {"weight": torch.from_numpy(answer.weight), "bias": torch.from_numpy(answer.bias)}
         probed.head.load_state_dict(weights)

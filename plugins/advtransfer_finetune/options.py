@@ -8,10 +8,13 @@ from typing import Annotated, Literal, TypeAlias
 from annotated_types import Ge
 
 from advtransfer.toolkit.recipe import Schedule
-from advtransfer.types import Json
+from advtransfer.types import Json, NotAsked
 
 Count: TypeAlias = Annotated[int, Ge(1)]
 Epochs: TypeAlias = tuple[Count, ...]
+
+Cached: TypeAlias = Annotated[bool, NotAsked()]
+"""Whether what frozen layers give is kept in the cache for other fits; the bits are the same."""
 
 HeadInit: TypeAlias = Literal["default", "normal"]
 """``default``: torch's for a linear layer; ``normal``: weights from N(0, 1) and zero biases (Utrera et al., 2021)."""

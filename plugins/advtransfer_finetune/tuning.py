@@ -14,7 +14,6 @@ from torch import nn
 from advtransfer.errors import Inapplicable
 from advtransfer.toolkit.freezing import freeze
 from advtransfer.types import Context, DataCard, Fitted, Network, Samples
-from advtransfer_finetune.activations import activated
 from advtransfer_finetune.boundary import Boundary, boundary
 from advtransfer_finetune.fitting import Recipe
 from advtransfer_finetune.head import drawn_head
@@ -34,12 +33,16 @@ class BlockTuning:
         batch_norm: Whether batch normalisation in frozen blocks adapts to the target or stays as it is.
         head_init: Where the head starts.
         recipe: How it is trained.
+        once: Compute what comes before the trained blocks once where it stays the same, not in every epoch.
+        cached: Share it with other fits then.
     """
 
     blocks: int | Literal["all"]
     batch_norm: Literal["adapt", "freeze"]
     head_init: HeadInit
     recipe: Recipe
+    once: bool = True
+    cached: bool = True
 
     def model(self, *, source: Network | None, adapter: nn.Module | None, target: DataCard) -> nn.Module:
         """The model with its trained parameters unfrozen; the head's weights are drawn by `fit`.
@@ -77,29 +80,30 @@ class BlockTuning:
         outputs, features = tuned.head.get_parameter("weight").shape
         head = drawn_head(features, outputs, init=self.head_init, source=context.generator("head"))
         tuned.head.load_state_dict(head.state_dict())
+        tuned.draw_adapter(context)
         cut = self._cut(tuned, train)
         if cut is None:
             fitted = self.recipe.fit(
                 tuned, train=train, validation=validation, context=context, mode=self._training_mode
             )
         else:
-            known = activated(cut.front, train, device=context.device)
-            unseen = activated(cut.front, validation, device=context.device) if validation else None
+            known = cut.front.activated(train, context)
+            unseen = cut.front.activated(validation, context) if validation else None
             fitted = self.recipe.fit(cut.tail, train=known, validation=unseen, context=context, whole=tuned)
         tuned.eval()
         return fitted
 
     def _cut(self, model: TargetModel, train: Samples) -> Boundary | None:
         """The frozen boundary, where what lies before it is the same in every epoch and fits in memory."""
-        if self.blocks == "all" or self.batch_norm == "adapt" or not self.recipe.steady:
+        if not self.once or self.blocks == "all" or self.batch_norm == "adapt" or not self.recipe.steady:
             return None
-        cut = boundary(model, images=train.card.shape, trained=self.blocks)
+        cut = boundary(model, images=train.card.shape, trained=self.blocks, shared=self.cached)
         return cut if cut and 4 * math.prod(cut.shape) * len(train) <= MOST_BYTES else None
 
     def _training_mode(self, model: nn.Module) -> None:
         tuned = target_model(model)
         tuned.train(self.batch_norm == "adapt")
-        tuned.adapter.eval()
+        tuned.adapter.train(tuned.learns_adapter)
         for module in (*self._trained(tuned), tuned.head):
             module.train()
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from advtransfer.toolkit.adversary import Adversary, Fast, Free, Trades
+from advtransfer.toolkit.adversary import Adversary, Fast, Free, Trades, expect_within
 from advtransfer.toolkit.augment import augmentation
 from advtransfer.toolkit.network import BlockNetwork
 from advtransfer.toolkit.recipe import Augment, Optimiser, Schedule
@@ -17,6 +17,7 @@ from advtransfer.toolkit.streams import generator, initialised
 from advtransfer.toolkit.subset import draw
 from advtransfer.toolkit.training import train
 from advtransfer.types import Context, DataCard, Dataset, Samples, SourceCard, Weights
+from advtransfer_vision.fewer_images import fewer
 from advtransfer_vision.label_noise import relabelled
 from advtransfer_vision.networks import Sized, build
 from advtransfer_vision.robust_accuracy import RobustAccuracy
@@ -77,20 +78,17 @@ class Trained:
     augment: Augment = "none"
     label_noise: float = 0.0
     validation: float = 0.0
+    images: int | None = None
 
     def __post_init__(self) -> None:
-        card = self.architecture.data
-        if self.adversary is not None and self.adversary.norm == "l2" and card.bounds is not None:
-            longest = (card.bounds[1] - card.bounds[0]) * math.sqrt(math.prod(card.shape))
-            if self.adversary.eps > longest:
-                expected = f"at most {longest:g}, the length of an input's longest change"
-                raise ValueError(f"found l2 eps {self.adversary.eps:g}; expected {expected}; lower eps")
+        expect_within(self.adversary, self.architecture.data)
 
     def card(self) -> SourceCard:
         """What it claims to be."""
         constraint = "none" if self.adversary is None else str(self.adversary)
+        images = f", {self.images} of its images" if self.images is not None else ""
         noise = f", {self.label_noise:.0%} of the labels replaced" if self.label_noise else ""
-        return self.architecture.card(data=_described(self.data.card()) + noise, constraint=constraint)
+        return self.architecture.card(data=_described(self.data.card()) + images + noise, constraint=constraint)
 
     def network(self) -> BlockNetwork:
         """The architecture; the same weights at every call."""
@@ -122,7 +120,7 @@ class Trained:
 
     def _parts(self) -> tuple[Samples, Samples | None]:
         """What is trained on, and what is held back: the same for every seed, so that replicates are comparable."""
-        samples = self.data.part("train")
+        samples = fewer(self.data.part("train"), count=self.images)
         if not self.validation:
             return samples, None
         labels = samples.labels(every(samples))

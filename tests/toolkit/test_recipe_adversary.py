@@ -6,8 +6,8 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from advtransfer.options import Options
-from advtransfer.toolkit.adversary import AdversarialTraining, Adversary, Fast, Free, Trades
-from advtransfer.types import Json
+from advtransfer.toolkit.adversary import AdversarialTraining, Adversary, Fast, Free, Trades, expect_within
+from advtransfer.types import DataCard, Json
 
 
 def factory(*, adversary: AdversarialTraining | None = None) -> None: ...
@@ -58,6 +58,42 @@ def test_an_adversary_is_named_by_its_ball_and_its_method() -> None:
 def test_an_adversary_that_makes_no_sense_is_refused(build: Callable[[], object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         build()
+
+
+def _card(bounds: tuple[float, float] | None) -> DataCard:
+    return DataCard((1, 2, 8), bounds, "classes", 2, ("a", "b"), "digest")
+
+
+@pytest.mark.parametrize(
+    ("adversary", "bounds"),
+    [
+        (Adversary(norm="l2", eps=4), (0.0, 1.0)),
+        (Trades(kind="trades", norm="l2", eps=8), (-1.0, 1.0)),
+        (Fast(kind="fast", eps=0.5), (0.0, 0.5)),
+        (Free(kind="free", eps=1), (0.0, 1.0)),
+        (Adversary(norm="l2", eps=400), None),
+        (None, (0.0, 1.0)),
+    ],
+)
+def test_a_ball_up_to_the_longest_change_of_an_input_is_meant(
+    adversary: Adversary | Trades | Fast | Free | None, bounds: tuple[float, float] | None
+) -> None:
+    expect_within(adversary, _card(bounds))
+
+
+@pytest.mark.parametrize(
+    ("adversary", "bounds", "message"),
+    [
+        (Adversary(norm="l2", eps=4.1), (0.0, 1.0), r"found l2 eps 4\.1 .*; expected at most 4, the length of their"),
+        (Trades(kind="trades", norm="l2", eps=9), (-1.0, 1.0), r"in \[-1\.0, 1\.0\]; expected at most 8"),
+        (Free(kind="free", eps=0.6), (0.0, 0.5), r"found linf eps 0\.6 for inputs of shape \(1, 2, 8\) .*at most 0\.5"),
+    ],
+)
+def test_a_ball_beyond_the_longest_change_of_an_input_is_refused(
+    adversary: Adversary | Trades | Fast | Free, bounds: tuple[float, float], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        expect_within(adversary, _card(bounds))
 
 
 def test_an_adversary_without_a_kind_is_written_as_before_there_were_kinds() -> None:

@@ -1,6 +1,7 @@
 """The cache: what was built once (sources, references, features, fits) is read by every trial, suite and worker.
 
     <root>/artifacts/<line>/<id[:2]>/<id>/{data.safetensors, meta.json}   what was built, under its content id
+    <root>/artifacts/<line>/<id[:2]>/<id>/{rows.bin, sums.bin, meta.json}   rows that are filled as they are asked for
     <root>/saved/<line>/<id[:2]>/<id>                                     the checkpoint of a build not yet finished
     <root>/leases/<line>/<id>                                             who is building it now
     <root>/corrupt/<line>/                                                what no longer matches its sha256, set aside
@@ -12,7 +13,8 @@ imports torch until tensors are read or written. POSIX only: the leases stand on
 
 from advtransfer.cache.artifact import Artifact
 from advtransfer.cache.lease import Lease
+from advtransfer.cache.rows import Rows
 from advtransfer.cache.store import Cache, default_root
 from advtransfer.cache.upkeep import Checked, Entry, Pruned
 
-__all__ = ["Artifact", "Cache", "Checked", "Entry", "Lease", "Pruned", "default_root"]
+__all__ = ["Artifact", "Cache", "Checked", "Entry", "Lease", "Pruned", "Rows", "default_root"]

@@ -7,16 +7,16 @@ import os
 import re
 import secrets
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
-
-from safetensors import SafetensorError
 
 from advtransfer import files
 from advtransfer.cache import artifact, known, lease, upkeep
 from advtransfer.cache.artifact import META, Artifact, Corrupt
 from advtransfer.cache.lease import Lease
+from advtransfer.cache.rows import Rows
 from advtransfer.cache.upkeep import Checked, Entry, Pruned
+from advtransfer.cache.writing import writing
 from advtransfer.errors import Busy, CacheError
 from advtransfer.files import sha256_of, sync_folder
 from advtransfer.types import Json, Tensors
@@ -30,17 +30,6 @@ def default_root() -> Path:
         return Path(told)
     home = os.environ.get("XDG_CACHE_HOME")
     return (Path(home) if home else Path.home() / ".cache") / "advtransfer"
-
-
-@contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except (OSError, SafetensorError) as error:
-        raise CacheError(
-            f"could not write {str(path)!r}: {error}; expected room and permission there; "
-            "remove what is not used, or point ADVTRANSFER_CACHE to another disk"
-        ) from error
 
 
 class Cache:
@@ -87,19 +76,22 @@ class Cache:
             CacheError: It could not be written, or not be read back.
         """
         folder = self._path("artifacts", id)
-        with _writing(folder):
+        with writing(folder):
             beside = files.beside(folder)
         try:
-            with _writing(folder):
+            with writing(folder):
                 beside.mkdir()
                 artifact.write(beside, id=id, line=self.line, tensors=tensors, facts=facts, kind=kind, use=use)
             kept = self._publish(beside, folder)
         finally:
             files.discard(beside)
         self.forget_saved(id)
-        if self.max_bytes is not None:
-            upkeep.prune(self.root, max_bytes=self.max_bytes, keep=folder)
+        self.make_room(keep=folder)
         return kept
+
+    def rows(self, id: str, *, kind: str = "", use: str = "") -> Rows:
+        """The rows under an id, to be read and written by number; for `kind` and `use` see `put`."""
+        return Rows(self._path("artifacts", id), {"id": id, "line": self.line, "kind": kind, "use": use})
 
     def lease(self, id: str, *, seconds: float = 300.0) -> AbstractContextManager[Lease]:
         """The right to build a node, while the context lasts; raises Busy when somebody alive has it."""
@@ -121,7 +113,7 @@ class Cache:
     def save(self, id: str, tensors: Tensors) -> None:
         """Keep the state of an unfinished build in place of the one before."""
         path = self._path("saved", id)
-        with _writing(path):
+        with writing(path):
             files.write_whole(path, *artifact.pack(tensors))
 
     def forget_saved(self, id: str) -> None:
@@ -136,7 +128,7 @@ class Cache:
                 f"found node {id!r} leased; expected nobody to build or use it; stop the run that does, then retry"
             )
         paths = [path for path in (there._path("artifacts", id), there._path("saved", id)) if path.exists()]
-        freed = sum(map(files.size, paths))
+        freed = sum(map(upkeep.size, paths))
         for path in paths:
             files.remove(path)
         return freed
@@ -157,6 +149,11 @@ class Cache:
         upkeep.sweep(self.root)
         files.discard(self.root / "corrupt")
         return upkeep.prune(self.root, max_bytes=max_bytes)
+
+    def make_room(self, *, keep: Path) -> None:
+        """Bring the cache below its largest size; what lies in `keep` stays."""
+        if self.max_bytes is not None:
+            upkeep.prune(self.root, max_bytes=self.max_bytes, keep=keep)
 
     def know_run(self, path: Path) -> None:
         """Note a run folder, so that other runs find its records."""

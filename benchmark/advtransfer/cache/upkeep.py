@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from advtransfer import files
-from advtransfer.cache import artifact, lease
+from advtransfer.cache import artifact, lease, rows
 from advtransfer.cache.artifact import META, Corrupt
 
 CHECKPOINT = "checkpoint"
@@ -16,7 +16,7 @@ CHECKPOINT = "checkpoint"
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One artifact (or checkpoint, with the kind ``"checkpoint"``): its size in bytes, last use in unix seconds."""
+    """One artifact, store of rows or checkpoint (of that kind): its size in bytes, last use in unix seconds."""
 
     id: str
     line: str
@@ -46,7 +46,7 @@ class Pruned:
 
 
 def entries(root: Path) -> Iterator[Entry]:
-    """Every artifact and checkpoint of every line, by line and id."""
+    """Every artifact, store of rows and checkpoint of every line, by line and id."""
     for path in sorted([*root.glob("artifacts/*/*/[!.]*"), *root.glob("saved/*/*/[!.]*")], key=_place):
         try:
             yield _entry(path)
@@ -88,6 +88,11 @@ def lease_path(root: Path, *, id: str, line: str) -> Path:
     return root / "leases" / line / id
 
 
+def size(path: Path) -> int:
+    """The bytes of an artifact or checkpoint; of a store of rows, which has holes, those that it takes on the disk."""
+    return rows.allocated(path) if rows.is_store(path) else files.size(path)
+
+
 def _entry(path: Path) -> Entry:
     id, line = path.name, path.parent.parent.name
     if path.is_file():
@@ -98,12 +103,15 @@ def _entry(path: Path) -> Entry:
         kind, use = said["kind"], said["use"]
     except (FileNotFoundError, ValueError, KeyError, TypeError):  # corrupt: still listed, so that it can be removed
         kind, use, used = "", "", path.stat().st_mtime
-    return Entry(id, line, files.size(path), used, kind, use, path)
+    return Entry(id, line, size(path), used, kind, use, path)
 
 
 def _fault(entry: Entry) -> Corrupt | None:
     if entry.kind == CHECKPOINT:
         return artifact.unpackable(entry.path.read_bytes())
+    if rows.is_store(entry.path):
+        fault = rows.fault(entry.path)
+        return Corrupt(fault) if fault else None
     found = artifact.read(entry.path, id=entry.id, line=entry.line)
     return found if isinstance(found, Corrupt) else None
 

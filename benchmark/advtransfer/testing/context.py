@@ -10,11 +10,13 @@ from shutil import rmtree
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from advtransfer.errors import Cancelled
 from advtransfer.node import canonical
+from advtransfer.toolkit.rows import Memory, rows_of
 from advtransfer.toolkit.streams import generator, stream_seed
-from advtransfer.types import Json, Tensors
+from advtransfer.types import Json, Samples, Tensors
 
 
 class InMemoryContext:
@@ -30,6 +32,7 @@ class InMemoryContext:
     Attributes:
         told: What `progress` was told, in order: ``{"done": ..., "total": ..., **news}``.
         built: What `remember` has built, by name and canonical key.
+        stored: The rows that `rows` has computed, by name and canonical key.
     """
 
     def __init__(
@@ -45,6 +48,7 @@ class InMemoryContext:
         self.device = torch.device(device)
         self.told: list[dict[str, float]] = []
         self.built: dict[tuple[str, str], Tensors] = {}
+        self.stored: dict[tuple[str, str], Memory] = {}
         self._cancel_after, self._saved = cancel_after, saved
         self._scratch: Path | None = None
 
@@ -72,6 +76,19 @@ class InMemoryContext:
         if place not in self.built:
             self.built[place] = build()
         return self.built[place]
+
+    def rows(
+        self,
+        what: str,
+        key: Mapping[str, Json],
+        samples: Samples,
+        compute: Callable[[Tensor], Tensor],
+        *,
+        of: Iterable[str],
+    ) -> Tensor:
+        """What `compute` gives for each sample, computed once for this name, key and content."""
+        store = self.stored.setdefault((what, canonical({"key": key, "content": samples.card.digest})), Memory())
+        return rows_of(samples, compute, device=self.device, store=store)
 
     def saved(self) -> Tensors | None:
         """The last saved state."""

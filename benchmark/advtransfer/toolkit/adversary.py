@@ -1,16 +1,18 @@
 """Against whom a network is trained, in words: the adversary's ball and the method. Light: no torch.
 
 These dataclasses can be options of a factory: they check themselves, so a mistake is told when a suite is planned.
+What depends on the data, `expect_within` checks when that is known.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Annotated, Literal, TypeAlias
 
 from advtransfer.toolkit.choice import Choice
 from advtransfer.toolkit.recipe import expect
-from advtransfer.types import Since
+from advtransfer.types import DataCard, Since
 
 Norm: TypeAlias = Literal["linf", "l2"]
 
@@ -146,6 +148,21 @@ class Free:
 
 AdversarialTraining: TypeAlias = Annotated[Adversary | Trades | Fast | Free, Choice()]
 """The methods of adversarial training, told apart by `kind`."""
+
+
+def expect_within(adversary: Adversary | Trades | Fast | Free | None, card: DataCard) -> None:
+    """Refuse a ball with room for every input around any one: its radius was meant in other units, most likely.
+
+    Raises:
+        ValueError: `eps` is above the distance, in the adversary's norm, of the two inputs that lie furthest apart.
+    """
+    if adversary is None or card.bounds is None:
+        return
+    width = card.bounds[1] - card.bounds[0]
+    longest = width if adversary.norm == "linf" else width * math.sqrt(math.prod(card.shape))
+    if adversary.eps > longest:
+        found = f"{adversary.norm} eps {adversary.eps:g} for inputs of shape {card.shape} in {list(card.bounds)}"
+        raise ValueError(f"found {found}; expected at most {longest:g}, the length of their longest change; lower eps")
 
 
 def _expect_ball(norm: Norm, eps: float) -> None:

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING
 from advtransfer.cache import Cache
 from advtransfer.node import Node, canonical, digest
 from advtransfer.toolkit.prediction import KERNEL_BATCH
+from advtransfer.toolkit.rows import rows_of
 from advtransfer.toolkit.streams import generator, stream_seed
-from advtransfer.types import Json, Tensors
+from advtransfer.types import Json, Samples, Tensors
 
 if TYPE_CHECKING:
     import numpy as np
     import torch
+    from torch import Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,23 @@ class WorkerContext:
                 found = self.cache.get(id) or self.cache.put(id, build(), {}, kind=what, use=self.node.use)
         return found.tensors
 
+    def rows(
+        self,
+        what: str,
+        key: Mapping[str, Json],
+        samples: Samples,
+        compute: Callable[[Tensor], Tensor],
+        *,
+        of: Iterable[str],
+    ) -> Tensor:
+        """What `compute` gives for each sample, found in the cache or kept there, however many ask at once."""
+        # the content too: a data set that is named may have another one in another run
+        asked: dict[str, Json] = {"below": self._below(of), "what": what, "key": key, "content": samples.card.digest}
+        store = self.cache.rows(digest(canonical(asked)), kind=what, use=self.node.use)
+        found = rows_of(samples, compute, device=self.device, store=store)
+        self.cache.make_room(keep=store.folder)
+        return found
+
     def _below(self, of: Iterable[str] | None) -> Json:
         """The ids that what is remembered depends on; an input that this node does not have counts as none."""
         if of is None:
@@ -63,8 +82,12 @@ class WorkerContext:
         plugin = self.node.use.partition("/")[0]
         return {"plugin": plugin, "inputs": {name: self._input(name) for name in sorted(of)}}
 
-    def _input(self, name: str) -> Json:
+    def _input(self, path: str) -> Json:
+        name, _, below = path.partition(".")
         found = self.node.inputs.get(name, ())
+        while below and isinstance(found, Node):
+            name, _, below = below.partition(".")
+            found = found.inputs.get(name, ())
         return [node.id for node in found] if isinstance(found, tuple) else found.id
 
     def saved(self) -> Tensors | None:

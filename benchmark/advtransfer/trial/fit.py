@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 FINAL = -1
 """The key of the last weights among snapshots by epoch."""
+AUTOMATIC = "adapters/auto"
+"""The adapter that suits itself to the shapes."""
 
 
 @dataclass(slots=True)
@@ -102,8 +104,7 @@ class Carried:
         data = {"train": parts.train.card.digest, "subset": samples_digest(parts.train)}
         if parts.validation is not None:
             data["validation"] = samples_digest(parts.validation)
-        adapter = self.node.inputs.get("adapter")
-        resolved = {"adapter": adapter.use if isinstance(adapter, Node) else "identity"}
+        resolved = {"adapter": described(self.node.inputs.get("adapter"), parts.adapter)}
         self.work.run.write(
             fit_record(
                 self.node,
@@ -146,6 +147,15 @@ class _Parts:
         )
         model = transfer.model(source=source.network if source else None, adapter=adapter, target=train.card)
         return cls(transfer, model.to(shop.device), source, adapter, train, validation)
+
+
+def described(asked: Node | tuple[Node, ...] | None, module: nn.Module | None) -> str:
+    """The adapter that was used: its component, and what it became where that was left to it."""
+    if not isinstance(asked, Node) or module is None:
+        return "identity"
+    if asked.use != AUTOMATIC:
+        return asked.use
+    return f"{asked.use}: {' -> '.join(map(str, list(module.children()) or [module]))}"
 
 
 def carry(work: Work, node: Node) -> Carried:

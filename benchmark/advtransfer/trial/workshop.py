@@ -20,6 +20,7 @@ from advtransfer.toolkit.samples import Picked, every
 from advtransfer.toolkit.subset import draw, test_draw
 from advtransfer.toolkit.views import view
 from advtransfer.trial.context import WorkerContext
+from advtransfer.trial.drawn import DrawnSource
 from advtransfer.types import (
     Adapter,
     Context,
@@ -99,7 +100,7 @@ class Workshop:
 
     def build(self, node: Node) -> object:
         """Call a node's factory with its options and the objects its inputs name."""
-        return assemble(self.component(node), node, self._part)
+        return assemble(self.component(node), node, self._part_of_fit if node.kind == "fit" else self._part)
 
     def dataset(self, node: Node) -> Dataset:
         """A data set with its view, held to the content that this run first saw."""
@@ -147,7 +148,10 @@ class Workshop:
             if target != source:
                 raise Inapplicable(f"the target gives inputs {target}, the source takes {source}; add an adapter")
             return None
-        module = cast(Adapter, self.build(node)).module(target=target, source=source)
+        adapter = cast(Adapter, self.build(node))
+        module = adapter.module(target=target, source=source)
+        if not adapter.learned:
+            freeze(module)
         return module.to(self.device)
 
     def context(self, node: Node, *stream: str | int, name: str) -> WorkerContext:
@@ -180,6 +184,11 @@ class Workshop:
         if node.kind == "data":
             return self.dataset(node)
         return self._ready(node) if node.kind == "source" else self.build(node)
+
+    def _part_of_fit(self, node: Node) -> object:
+        if node.kind == "source" and self.component(node).facts.drawn:
+            return DrawnSource(cast(Source, self.build(node)), cast(int, node.options.get("seed", 0)))
+        return self._part(node)
 
     def _ready(self, node: Node) -> Source:
         return ReadySource(cast(Source, self.build(node)), self._artifact(node).tensors)

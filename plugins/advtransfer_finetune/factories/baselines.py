@@ -14,7 +14,7 @@ from advtransfer_finetune.options import Count, Epochs
 _OPTIMISER, _SCHEDULE = Sgd(), Schedule()
 
 
-@component(tasks=("classes", "attributes", "values"))
+@component(version=2, tasks=("classes", "attributes", "values"))
 def scratch(
     *,
     network: Source,
@@ -51,7 +51,7 @@ def scratch(
     return Baseline(network=network, recipe=recipe)
 
 
-@component(tasks=("classes", "attributes", "values"))
+@component(version=2, tasks=("classes", "attributes", "values"))
 def adversarial(
     *,
     network: Source,

@@ -9,7 +9,7 @@ from annotated_types import Ge
 from advtransfer.toolkit.adversary import AdversarialTraining
 from advtransfer.toolkit.recipe import Adam, Augment, Optimiser, Schedule, Sgd
 from advtransfer.types import Since, Transfer, component
-from advtransfer_finetune.options import AUGMENTED, Count, Epochs, HeadInit, utrera2021
+from advtransfer_finetune.options import AUGMENTED, Cached, Count, Epochs, HeadInit, utrera2021
 
 _ADAM, _SGD, _SCHEDULE = Adam(lr=3e-3), Sgd(lr=0.01), Schedule()
 
@@ -31,12 +31,14 @@ def blocks(
     augment: Annotated[Augment, Since(2)] = "none",
     adversary: Annotated[AdversarialTraining | None, Since(2)] = None,
     snapshots: Annotated[Epochs, Since(2)] = (),
+    activations: Annotated[Literal["once", "every_epoch"], Since(1)] = "once",
+    cached: Cached = True,
 ) -> Transfer:
     """The source's last blocks fine-tuned together with a new head; everything before them keeps its weights.
 
     As in Utrera et al. (2021), section 4. Their settings, and those that only their code tells, are the presets
     ``utrera2021`` (from 3,200 images on) and ``utrera2021_few`` (up to 1,600). With 0 blocks and frozen batch
-    normalisation it is the fine-tuned teacher ("FT") of Chan et al. (2020).
+    normalisation it is the fine-tuned teacher ("FT") of Chan et al. (2020). A learned adapter is trained with the head.
 
     Args:
         blocks: How many of the source's last blocks are trained besides the head; 0 trains the head alone.
@@ -53,6 +55,10 @@ def blocks(
         adversary: Train on adversarial examples, of the target's images, as in ``vision/trained``: None, or
             ``{norm, eps, steps, ...}`` with eps for inputs in [0, 1].
         snapshots: Epochs after which the weights are kept; Figure 3 of the paper has 11, 21, 41, 81 and 150.
+        activations: When what the frozen blocks give is computed: ``once``, where they give the same in every epoch (no
+            augmentation, no adversary, frozen batch normalisation, a fixed adapter) and it fits in memory; or in
+            ``every_epoch``. The numbers agree but for rounding.
+        cached: Share activations that are computed once with the other fits of this source, adapter and data set.
     """
     from advtransfer_finetune.fitting import Recipe
     from advtransfer_finetune.tuning import BlockTuning
@@ -66,7 +72,10 @@ def blocks(
         adversary=adversary,
         snapshots=snapshots,
     )
-    return BlockTuning(blocks=blocks, batch_norm=batch_norm, head_init=head_init, recipe=recipe)
+    once = activations == "once"
+    return BlockTuning(
+        blocks=blocks, batch_norm=batch_norm, head_init=head_init, recipe=recipe, once=once, cached=cached
+    )
 
 
 @component(needs=("source",), tasks=("classes", "attributes", "values"), presets=utrera2021(AUGMENTED))
@@ -84,7 +93,7 @@ def full(
     """The whole source fine-tuned, from its own weights on, with a new head.
 
     Batch normalisation uses and learns the target's statistics. With an adversary it is adversarial training that
-    starts from the source.
+    starts from the source. A learned adapter is trained as well.
 
     Args:
         epochs: How often each image is seen.

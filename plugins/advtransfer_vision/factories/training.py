@@ -29,6 +29,7 @@ def trained(
     augment: Annotated[Augment, Since(1)] = "none",
     label_noise: Annotated[float, Interval(ge=0, le=1), Since(1)] = 0.0,
     validation: Annotated[float, Interval(ge=0, lt=1), Since(1)] = 0.0,
+    images: Annotated[int | None, Ge(1), Since(1)] = None,
 ) -> Source:
     """A network trained on the train part of a data set, naturally or against an adversary.
 
@@ -60,6 +61,9 @@ def trained(
             quality.
         validation: The share of the train part that is held back to watch the training by: the curves then have
             ``validation_accuracy``, and against an adversary ``robust_validation_accuracy`` under PGD of 10 steps.
+        images: How many images of the train part are used, those held back for `validation` among them; None for all.
+            They are drawn with every class at its share: the same for every seed, and contained in those of a larger
+            number.
     """
     from advtransfer_vision.sources import Architecture, Trained
 
@@ -74,10 +78,11 @@ def trained(
         augment=augment,
         label_noise=label_noise,
         validation=validation,
+        images=images,
     )
 
 
-@component(shape="data", tasks=("classes", "attributes", "values"))
+@component(shape="data", tasks=("classes", "attributes", "values"), drawn=True)
 def random_init(
     *,
     data: Dataset,
@@ -91,7 +96,7 @@ def random_init(
         data: The data set whose shape and classes the network has; none of its images is used.
         network: The architecture, as in `trained`.
         width: Channels of small_cnn's first block, as in `trained`.
-        seed: What the weights are drawn from.
+        seed: What the weights are drawn from; as an option of a transfer, they depend on the target's subset as well.
     """
     from advtransfer_vision.sources import Architecture, RandomInit
 

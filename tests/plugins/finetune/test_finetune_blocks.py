@@ -91,9 +91,11 @@ def test_known_activations_of_the_frozen_blocks_give_the_same_numbers(
     source: BlockNetwork, count: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     quick, curves = fit(blocks(blocks=count, epochs=5), source)
+    plain, expected = fit(blocks(blocks=count, epochs=5, activations="every_epoch"), source)
     monkeypatch.setattr(tuning, "MOST_BYTES", 0)
-    plain, expected = fit(blocks(blocks=count, epochs=5), source)
+    crowded, _ = fit(blocks(blocks=count, epochs=5), source)
 
+    assert logits(plain).equal(logits(crowded))
     torch.testing.assert_close(logits(quick), logits(plain), atol=1e-4, rtol=1e-4)
     for found, row in zip(curves.curves, expected.curves, strict=True):
         assert row == pytest.approx(dict(found), abs=1e-4)

@@ -41,7 +41,7 @@ def test_c_is_one_strength_or_a_list(C: float | list[float]) -> None:
     values, faults = Options.of(linear_probe).validate({"C": C})
 
     assert [] == faults
-    assert {"C": C, "max_iterations": 10_000, "tolerance": 1e-6} == values
+    assert {"C": C, "max_iterations": 10_000, "tolerance": 1e-6, "cached": True} == values
 
 
 @pytest.mark.parametrize(
@@ -54,6 +54,7 @@ def test_c_is_one_strength_or_a_list(C: float | list[float]) -> None:
         ({"tolerance": 0}, ("tolerance",)),
         ({"solver": "newton"}, ("solver",)),
         ({"solver": "sgd", "snapshots": [5, 0]}, ("snapshots", 1)),
+        ({"C": [0.1, 1.0], "folds": 1}, ("folds",)),
     ],
 )
 def test_a_probe_that_makes_no_sense_is_a_fault(options: dict[str, Json], path: tuple[str | int, ...]) -> None:
@@ -85,7 +86,7 @@ def test_the_record_of_a_tuning_says_optimiser_and_schedule() -> None:
     values, faults = Options.of(blocks).validate({"blocks": 1})
 
     assert [] == faults
-    assert {"blocks", "epochs", "batch_size", "optimiser", "schedule", "batch_norm"} == set(values)
+    assert {"blocks", "epochs", "batch_size", "optimiser", "schedule", "batch_norm", "cached"} == set(values)
     assert {"kind": "adam", "lr": 0.003, "weight_decay": 0.0} == values["optimiser"]
 
 
@@ -103,9 +104,14 @@ def test_the_record_of_a_tuning_says_optimiser_and_schedule() -> None:
                 "schedule": {"kind": "step", "milestones": [1 / 3, 2 / 3]},
                 "head_init": "default",
                 "snapshots": [],
+                "folds": None,
             },
         ),
-        (blocks, {"blocks": 1}, {"head_init": "default", "augment": "none", "adversary": None, "snapshots": []}),
+        (
+            blocks,
+            {"blocks": 1},
+            {"head_init": "default", "augment": "none", "adversary": None, "snapshots": [], "activations": "once"},
+        ),
     ],
 )
 def test_options_that_came_later_leave_no_trace_at_their_defaults(
@@ -149,9 +155,16 @@ def test_the_presets_of_utrera_adapt_batch_normalisation_and_augment_images() ->
         assert "sgd" == preset["solver"]
 
 
+@pytest.mark.parametrize("factory", [linear_probe, logit_affine, blocks])
+def test_whether_activations_are_shared_is_in_no_id(factory: Callable[..., Transfer]) -> None:
+    assert not Options.of(factory).fields["cached"].asked
+
+
 def test_a_penalty_that_gradient_descent_does_not_know_is_an_error() -> None:
     with pytest.raises(ValueError, match=r"found C \(0.1, 1.0\) beside solver 'sgd'.*set weight_decay"):
         linear_probe(solver="sgd", C=(0.1, 1.0))
+    with pytest.raises(ValueError, match="found folds 5 beside solver 'sgd'"):
+        linear_probe(solver="sgd", folds=5)
 
 
 def test_snapshots_beyond_the_last_epoch_are_an_error() -> None:

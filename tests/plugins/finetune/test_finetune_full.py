@@ -102,11 +102,14 @@ def test_a_whole_network_learns_the_task_through_an_adapter(source: BlockNetwork
     ("transfer", "adapts", "trained"),
     [
         (linear_probe(), False, ()),
+        (linear_probe(C=(0.1, 1.0), folds=3), False, ()),
         (linear_probe(solver="sgd", epochs=2), False, ()),
         (logit_affine(), False, ()),
         (blocks(blocks=0, epochs=2), False, ()),
         (blocks(blocks=0, epochs=2, adversary=PGD), False, ()),
         (blocks(blocks=1, epochs=2, adversary=PGD), False, ("body.high.",)),
+        (blocks(blocks=1, epochs=2), False, ("body.high.",)),
+        (blocks(blocks=1, epochs=2, activations="every_epoch"), False, ("body.high.",)),
         (blocks(blocks=1, epochs=2, augment=("flip",)), False, ("body.high.",)),
         (blocks(blocks=0, epochs=2, batch_norm="adapt"), True, ()),
         (blocks(blocks=1, epochs=2, batch_norm="adapt", adversary=PGD), True, ("body.high.",)),
@@ -127,7 +130,7 @@ class Doubling(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.gain = nn.Parameter(torch.tensor(1.0))
+        self.gain = nn.Parameter(torch.tensor(1.0), requires_grad=False)
 
     def forward(self, inputs: Tensor) -> Tensor:
         assert not self.training
@@ -216,7 +219,33 @@ def task(name: Task) -> Samples:
     return Arrays(card=card, inputs=images.inputs(every(images)), labels=wanted, keys=images.keys)
 
 
-@pytest.mark.parametrize("adversary", [None, PGD])
-def test_divergence_says_the_epoch(source: BlockNetwork, adversary: Adversary | None) -> None:
-    with pytest.raises(Diverged, match=r"epoch \d+"):
-        fit(full(epochs=20, optimiser=Sgd(lr=1e20), adversary=adversary), source)
+FAR = Sgd(lr=1e30)
+
+
+@pytest.mark.parametrize(
+    "transfer",
+    [
+        linear_probe(solver="sgd", optimiser=FAR),
+        blocks(blocks=0, epochs=20, optimiser=FAR),
+        blocks(blocks=1, epochs=20, optimiser=FAR),
+        blocks(blocks=2, epochs=20, optimiser=FAR, batch_norm="adapt"),
+        blocks(blocks=1, epochs=20, optimiser=FAR, augment=("flip",)),
+        full(epochs=20, optimiser=FAR),
+        full(epochs=20, optimiser=FAR, adversary=PGD),
+        full(epochs=20, optimiser=FAR, adversary=Free(kind="free", eps=0.1, replays=2)),
+    ],
+)
+def test_divergence_says_the_epoch_and_the_loss(source: BlockNetwork, transfer: Transfer) -> None:
+    with pytest.raises(Diverged, match=r"diverged in epoch \d+: loss (nan|inf)"):
+        fit(transfer, source)
+
+
+@pytest.mark.parametrize("transfer", [linear_probe(), logit_affine(), linear_probe(solver="sgd"), blocks(blocks=1)])
+def test_a_source_that_gives_no_numbers_is_an_error_and_never_a_result(
+    source: BlockNetwork, transfer: Transfer
+) -> None:
+    with torch.no_grad():
+        source.get_parameter("body.low.0.weight").fill_(torch.nan)
+
+    with pytest.raises(ValueError, match="found activations that are not finite for 60 of 60 images"):
+        fit(transfer, source)

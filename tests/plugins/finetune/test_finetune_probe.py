@@ -18,6 +18,7 @@ from advtransfer.toolkit.prediction import predict
 from advtransfer.toolkit.samples import Picked, every
 from advtransfer.types import Dataset, Fitted, Network, Samples, Transfer
 from advtransfer_finetune import linear_probe
+from advtransfer_finetune.path import folds, path
 
 CPU = torch.device("cpu")
 
@@ -88,6 +89,38 @@ def test_the_best_c_on_the_validation_part_is_kept(source: BlockNetwork) -> None
     assert all(tensor.equal(model.state_dict()[name]) for name, tensor in alone.state_dict().items())
 
 
+def test_cross_validation_chooses_c_where_there_is_no_validation_part(source: BlockNetwork) -> None:
+    data, strengths = noisy(), (1e-3, 1e-1, 10.0)
+    model, fitted = fit(linear_probe(C=strengths, folds=5), source, data)
+    features = source.features(data.part("train").inputs(torch.arange(90))).detach().double().numpy()
+    labels = data.part("train").labels(torch.arange(90)).numpy()
+    shares = path(
+        features,
+        labels,
+        folds(labels, 5, source=InMemoryContext().numpy("folds")),
+        classes=3,
+        strengths=strengths,
+        tolerance=1e-6,
+        max_iterations=1000,
+    )
+    best = strengths[shares.best]
+    alone, _ = fit(linear_probe(C=best), source, data)
+
+    assert {"C": best} == fitted.chosen
+    assert shares.accuracies[shares.best] == fitted.facts["cross_validation_accuracy"]
+    assert {"cross_validation_accuracy", "path_converged", "iterations", "converged"} == set(fitted.facts)
+    assert all(tensor.equal(model.state_dict()[name]) for name, tensor in alone.state_dict().items())
+
+
+def test_folds_leave_a_validation_part_its_say(source: BlockNetwork) -> None:
+    data = noisy()
+    train, validation = Picked(data.part("train"), torch.arange(45)), Picked(data.part("train"), torch.arange(45, 90))
+    with_folds = fit(linear_probe(C=(0.01, 1.0), folds=3), source, data, train=train, validation=validation)[1]
+    without = fit(linear_probe(C=(0.01, 1.0)), source, data, train=train, validation=validation)[1]
+
+    assert without == with_folds
+
+
 def test_several_c_without_a_validation_part_make_no_sense(source: BlockNetwork) -> None:
     with pytest.raises(Inapplicable, match=r"choosing C among \[0.1, 1.0\] needs a validation part"):
         fit(linear_probe(C=(1.0, 0.1)), source, noisy())
@@ -124,11 +157,11 @@ def test_gradients_reach_the_input_and_agree_with_differences(source: BlockNetwo
 
 
 class Brighter(nn.Module):
-    """A learned-looking adapter: twice as bright, from 2 x 2 to 4 x 4 pixels."""
+    """An adapter with a weight: twice as bright, from 2 x 2 to 4 x 4 pixels."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.gain = nn.Parameter(torch.tensor(2.0))
+        self.gain = nn.Parameter(torch.tensor(2.0), requires_grad=False)
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         return self.gain * inputs.repeat_interleave(2, 2).repeat_interleave(2, 3)
@@ -142,8 +175,7 @@ def test_the_adapter_comes_first_and_stays_as_it_is(source: BlockNetwork) -> Non
     head = model.get_submodule("head")
 
     torch.testing.assert_close(model(images), head(source.features(adapter(images))))
-    assert adapter.gain.requires_grad
-    assert adapter.gain.grad is None
+    assert 2.0 == adapter.gain.item() == model.get_parameter("adapter.gain").item()
 
 
 def test_the_source_and_the_global_random_state_are_left_as_found(source: BlockNetwork) -> None:

@@ -108,11 +108,12 @@ OLD: dict[str, Json] = {
 def test_options_added_later_are_in_no_id_until_they_are_used() -> None:
     options = Host.discover().component("vision/trained").options
     plain, faults = options.validate({"adversary": {"eps": 0.1}})
-    later, _ = options.validate({"adversary": {"eps": 0.1, "best": True}, "augment": ["flip"], "validation": 0.1})
+    asked: dict[str, Json] = {"augment": ["flip"], "validation": 0.1, "images": 1000}
+    later, _ = options.validate({"adversary": {"eps": 0.1, "best": True}, **asked})
 
     assert [] == faults
     assert OLD == plain
-    assert {"augment": ["flip"], "validation": 0.1} == {name: later[name] for name in later.keys() - OLD.keys()}
+    assert asked == {name: later[name] for name in later.keys() - OLD.keys()}
 
 
 def _scored(task: Task) -> Dataset:
@@ -238,9 +239,9 @@ def test_building_a_network_leaves_global_randomness_alone() -> None:
     assert before.equal(torch.get_rng_state())
 
 
-def test_an_l2_ball_that_holds_every_image_is_refused() -> None:
+def test_a_ball_that_holds_every_image_is_refused() -> None:
     with pytest.raises(
-        ValueError, match=r"found l2 eps 8\.5; expected at most 8, the length of an input's longest change"
+        ValueError, match=r"found l2 eps 8\.5 for inputs of shape \(1, 8, 8\) in .*; expected at most 8"
     ):
         training.trained(data=TOY, adversary=Adversary(norm="l2", eps=8.5))
 
@@ -256,6 +257,7 @@ def test_an_l2_ball_that_holds_every_image_is_refused() -> None:
         ({"augment": ["flop"]}, ("augment", 0)),
         ({"label_noise": 1.5}, ("label_noise",)),
         ({"validation": 1}, ("validation",)),
+        ({"images": 0}, ("images",)),
         ({"epochs": 0}, ("epochs",)),
         ({"width": 0}, ("width",)),
         ({"seed": -1}, ("seed",)),

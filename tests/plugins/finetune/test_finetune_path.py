@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from advtransfer.errors import Inapplicable
+from advtransfer_finetune.descent import Problems, minimise
+from advtransfer_finetune.path import Path, Split, _solved, folds, path
+from advtransfer_finetune.regression import Array, Labels, Scaling, regress
+
+STRENGTHS = (1e-3, 0.1, 1.0, 10.0)
+
+
+def problem(classes: int, *, count: int, features: int = 12) -> tuple[Array, Labels]:
+    source = np.random.default_rng(0)
+    labels = np.arange(count) % classes
+    return 1.5 * source.normal(size=(count, features)) + source.normal(size=(classes, features))[labels], labels
+
+
+def splits(labels: Labels, count: int = 4) -> list[Split]:
+    return folds(labels, count, source=np.random.default_rng(1))
+
+
+# fewer rows than features and more; two classes, which scikit-learn penalises otherwise, and several
+@pytest.mark.parametrize(("count", "features"), [(24, 40), (120, 12)])
+@pytest.mark.parametrize("classes", [2, 3])
+def test_all_together_give_the_logits_that_one_by_one_gives(classes: int, count: int, features: int) -> None:
+    table, labels = problem(classes, count=count, features=features)
+    for split in splits(labels):
+        logits, met = _solved(table, labels, split, classes, np.array(STRENGTHS), 1e-9, 10_000)
+        scaling = Scaling.of(table[split.fitted])
+        seen, unseen = scaling(table[split.fitted]), scaling(table[split.held_out])
+        for C, found in zip(STRENGTHS, logits, strict=True):
+            alone = regress(seen, labels[split.fitted], classes=classes, C=C, max_iterations=10_000, tolerance=1e-9)
+            expected = unseen @ alone.weight.T + alone.bias
+            # a bias added to all classes changes nothing
+            gap = (found - found.mean(1, keepdims=True)) - (expected - expected.mean(1, keepdims=True))
+            assert np.abs(gap).max() < 1e-4
+        assert met
+
+
+def test_accuracies_are_the_shares_of_held_out_rows_that_one_by_one_gets_right() -> None:
+    table, labels = problem(3, count=90)
+    right = np.zeros(len(STRENGTHS))
+    for split in splits(labels):
+        scaling = Scaling.of(table[split.fitted])
+        for place, C in enumerate(STRENGTHS):
+            fitted, truth = scaling(table[split.fitted]), labels[split.fitted]
+            alone = regress(fitted, truth, classes=3, C=C, max_iterations=10_000, tolerance=1e-6)
+            right[place] += alone.accuracy(scaling(table[split.held_out]), labels[split.held_out]) * len(split.held_out)
+    found = path(table, labels, splits(labels), classes=3, strengths=STRENGTHS, tolerance=1e-6, max_iterations=10_000)
+
+    assert tuple(right / 90) == pytest.approx(found.accuracies)
+    assert found.converged
+    assert 1 < len(set(found.accuracies))
+
+
+def test_a_class_that_a_fold_does_not_know_is_never_right() -> None:
+    table, labels = problem(2, count=40)
+    labels[0] = 2
+    one = Split(np.arange(1, 40), np.array([0]))
+    found = path(table, labels, [one], classes=3, strengths=(1.0,), tolerance=1e-6, max_iterations=1000)
+
+    assert (0.0,) == found.accuracies
+
+
+def test_of_equal_strengths_the_first_is_best() -> None:
+    assert 1 == Path((0.5, 0.75, 0.75, 0.25), True).best
+
+
+def test_problems_that_end_early_are_left_out_and_stay_as_they_were() -> None:
+    table, labels = problem(3, count=60)
+    features = np.hstack([table, np.ones((60, 1))])
+    penalties = np.array([10.0, 1e-4])
+    problems, start = Problems(features, np.eye(3)[labels], penalties), np.zeros((2, 3, 13))
+    together, met = minimise(problems, start, tolerance=1e-8, most=1000)
+
+    assert met.all()
+    for place in (0, 1):
+        alone, _ = minimise(
+            Problems(features, np.eye(3)[labels], penalties[[place]]), start[[place]], tolerance=1e-8, most=1000
+        )
+        np.testing.assert_allclose(alone[0], together[place], atol=1e-9)
+
+
+@pytest.mark.parametrize(("tolerance", "most"), [(1e-6, 3), (0.0, 300)])
+def test_what_does_not_meet_the_tolerance_says_so(tolerance: float, most: int) -> None:
+    table, labels = problem(3, count=60)
+    given = Problems(np.hstack([table, np.ones((60, 1))]), np.eye(3)[labels], np.array([1e-3]))
+    found, met = minimise(given, np.zeros((1, 3, 13)), tolerance=tolerance, most=most)
+
+    assert [False] == met.tolist()
+    assert np.isfinite(found).all()
+
+
+def test_each_row_is_held_out_once_and_every_class_is_spread_over_the_folds() -> None:
+    labels = np.array([0] * 10 + [1] * 7 + [2] * 3)
+    found = splits(labels, 4)
+
+    assert [*range(20)] == sorted(np.concatenate([split.held_out for split in found]).tolist())
+    assert [5, 5, 5, 5] == [len(split.held_out) for split in found]
+    for split in found:
+        assert set(range(20)) - set(split.held_out.tolist()) == set(split.fitted.tolist())
+        counts = np.bincount(labels[split.held_out], minlength=3)
+        assert (counts >= [2, 1, 0]).all()
+        assert (counts <= [3, 2, 1]).all()
+
+
+def test_folds_are_drawn() -> None:
+    labels = np.arange(40) % 2
+    drawn = [folds(labels, 4, source=np.random.default_rng(seed))[0].held_out.tolist() for seed in (0, 0, 1)]
+
+    assert drawn[0] == drawn[1]
+    assert drawn[0] != drawn[2]
+
+
+def test_too_few_rows_for_the_folds_make_no_sense() -> None:
+    with pytest.raises(Inapplicable, match="over 5 folds needs as many images; there are 3"):
+        splits(np.array([0, 1, 2]), 5)
+    with pytest.raises(Inapplicable, match="one class only; take fewer folds"):
+        splits(np.array([0, 0, 0, 1]), 4)
