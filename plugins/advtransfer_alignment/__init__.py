@@ -1,0 +1,144 @@
+"""Adversarial transferability, its alignment with knowledge transferability, and estimates of the latter.
+
+Light to import: torch is imported by the factories.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Annotated
+
+from annotated_types import Ge, Interval
+
+from advtransfer.hookspecs import hookimpl
+from advtransfer.types import Evaluation, Factory, component
+from advtransfer_alignment.settings import Attack, Spectrum
+
+_SPECTRUM = Spectrum()
+
+
+@component(needs=("source", "reference"), tasks=("classes", "attributes", "values"))
+def alignment(
+    *,
+    attack: Attack,
+    spectrum: Spectrum = _SPECTRUM,
+    seed: Annotated[int, Ge(0)] = 0,
+) -> Evaluation:
+    """How alike source and reference are attacked, and how near one is to an affine map of the other.
+
+    f_S is the source with its own head, behind the cell's adapter; f_T the target's `reference`. Measured on the test
+    samples that f_T has right (``kept``) and whose attack moves both models (others: ``dropped``). A name that ends in
+    ``_st`` attacks f_S and looks at f_T, ``_ts`` the other way round. Compare numbers of one reference only.
+
+    Liang et al. (2021): ``alpha_1`` (adversarial loss transferability, with ``alpha_1_median``), ``alpha_2``
+    (agreement of directions; ``alpha_2_squared_unbiased`` is its square without the 1 / N that chance adds), ``joint``;
+    ``gradient_distance`` and ``function_distance`` (on logits; ``feature_distance`` on features): how far the model
+    looked at is from the nearest affine map of the other one; ``knowledge_distance`` (and ``_features``): how far the
+    labels are from the nearest affine map of f_S, ``reference_distance``: from f_T. These maps are fitted to the
+    samples they are measured on; a distance is left out where there are as many features as samples.
+
+    Liang et al. (2020): ``tau_1`` and ``tau_2`` of the linearised virtual attack, exact; ``lambda_max`` and
+    ``lambda_mean`` of ``_s`` and ``_t``: second over first singular value; ``theorem_<k>_left`` and ``_bound``: what
+    theorem k bounds, and its bound (theorem 3's is estimated: it needs a Lipschitz constant). Of the attack itself:
+    ``tau_2_attack``, ``cosine`` and ``cosine_squared`` between both perturbations; ``loss_transfer``, the loss of f_T
+    under the source's attack, beside ``loss_clean`` and ``loss_white_box``; ``error_rate_ss``, ``st``, ``tt``,
+    ``ts``: how often an attack on the first changes what the second says; ``reference_error``.
+
+    Arrays, in test order: ``kept``, ``alpha_1_st`` and ``alpha_1_ts`` (NaN where not kept), and the losses of f_T.
+
+    Args:
+        attack: What perturbs both models, by `kind`, with eps in [0, 1] pixel space; all go away from the model's own
+            output, never from a label. ``pgd`` (``{norm, eps, steps, step_size, random_start}``; 50 steps of
+            5 * eps / steps when left out, as Liang et al., 2021) and ``fgsm`` (``{kind, norm, eps, random_start}``)
+            ascend the loss against the model's own prediction; ``virtual`` (``{kind, norm, eps, steps, step_size}``)
+            moves the outputs as far as it can; ``top_singular`` (``{kind, eps, spectrum}``) does so for the linearised
+            model, and its moves are then linear, too, as in their synthetic experiment.
+        spectrum: ``{most_outputs, iterations}``: where a model has more outputs than `most_outputs`, its singular
+            directions come from power iteration (``power_residual_s`` and ``_t``: the largest error that is left), and
+            gradient distances and theorems are left out.
+        seed: Which random starts are drawn; a sample's are the same for every model.
+    """
+    from advtransfer_alignment.measuring import AlignmentOf
+
+    return AlignmentOf(attack=attack, spectrum=spectrum, seed=seed)
+
+
+@component(needs=("model",), tasks=("classes", "attributes", "values"))
+def transfer_loss() -> Evaluation:
+    """The loss of the transferred model on the test samples: the knowledge transfer that alignment is to predict.
+
+    Metric ``loss``: mean cross-entropy of classes, mean binary cross-entropy of attributes, or the root mean squared
+    distance of values, ``sqrt(E||y - f(x)||^2)`` (Liang et al., 2021). Array ``loss``: one a
+    sample, squared for values.
+    """
+    from advtransfer_alignment.task_losses import TaskLoss
+
+    return TaskLoss()
+
+
+@component(needs=("source", "train"))
+def leep(*, attack: Attack | None = None, seed: Annotated[int, Ge(0)] = 0) -> Evaluation:
+    """LEEP: how likely the target's labels are through the source's own classes, without training anything.
+
+    Metric ``leep``, the mean log-likelihood: at most 0, and better when higher (Nguyen et al., 2020). It is
+    computed on the training samples that a transfer may see.
+
+    Args:
+        attack: Moves the samples first, away from the source's own prediction, as in `alignment`.
+        seed: Which random starts the attack draws.
+    """
+    from advtransfer_alignment.estimates import likelihood
+    from advtransfer_alignment.estimating import Estimate
+
+    return Estimate(metric="leep", estimator=likelihood, reads="outputs", attack=attack, seed=seed)
+
+
+@component(needs=("source", "train"))
+def h_score(
+    *,
+    cutoff: Annotated[float, Interval(ge=0, lt=1)] = 1e-6,
+    attack: Attack | None = None,
+    seed: Annotated[int, Ge(0)] = 0,
+) -> Evaluation:
+    """H-score: how much of the source's features varies between the target's classes rather than within them.
+
+    Metric ``h_score``, ``tr(cov(f)^-1 cov(E[f | y]))``: from 0 to the number of classes minus 1, better when higher
+    (Bao et al., 2019). The features are what the source's head receives, on the training samples that a
+    transfer may see. With as many features as samples it is at its largest and says nothing: the cell is then skipped.
+
+    Args:
+        cutoff: Directions of the centred features whose singular value is below this share of the largest are left out.
+        attack: Moves the samples first, away from the source's own prediction, as in `alignment`.
+        seed: Which random starts the attack draws.
+    """
+    from functools import partial
+
+    from advtransfer_alignment.estimates import between
+    from advtransfer_alignment.estimating import Estimate
+
+    estimator = partial(between, cutoff=cutoff)
+    return Estimate(metric="h_score", estimator=estimator, reads="features", attack=attack, seed=seed)
+
+
+@component(needs=("source", "train"), tasks=("classes", "attributes", "values"))
+def logme(*, attack: Attack | None = None, seed: Annotated[int, Ge(0)] = 0) -> Evaluation:
+    """LogME: how well a Bayesian linear model on the source's features explains the target's labels.
+
+    Metric ``logme``, the largest log evidence by sample and output, better when higher (You et al., 2021). The features
+    are what the source's head receives, on the training samples that a transfer may see; labels are one-hot classes,
+    0/1 attributes or values. A class of which no sample is seen is left out.
+
+    Args:
+        attack: Moves the samples first, away from the source's own prediction, as in `alignment`.
+        seed: Which random starts the attack draws.
+    """
+    from advtransfer_alignment.estimates import explained
+    from advtransfer_alignment.estimating import Estimate
+
+    return Estimate(metric="logme", estimator=explained, reads="features", attack=attack, seed=seed)
+
+
+@hookimpl
+def register_evaluations() -> Iterable[Factory[Evaluation]]:
+    """Alignment, the loss it is to predict, and estimators of it."""
+    return [alignment, transfer_loss, leep, h_score, logme]

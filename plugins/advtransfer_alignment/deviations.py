@@ -1,0 +1,112 @@
+"""How far, and where to, an attack on one model moves the outputs of both (Liang et al., 2020 and 2021)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from advtransfer.errors import Inapplicable
+
+LEAST = 1e-12
+"""An output that moved less has no direction."""
+
+CUTOFF = 1e-10
+"""Eigenvalues of a matrix of second moments below this share of the largest count as zero."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deviations:
+    """What attacks on a model 1 do to a model 2; float64.
+
+    Args:
+        own: ``(N, d1)``: what the attack on 1 does to 1.
+        other: ``(N, d2)``: what the attack on 1 does to 2.
+        white_box: ``(N, d2)``: what the attack on 2 does to 2.
+    """
+
+    own: Tensor
+    other: Tensor
+    white_box: Tensor
+
+    def moved(self) -> Tensor:
+        """Where all three have a direction, ``(N,)`` bool."""
+        lengths = torch.stack([one.norm(dim=1) for one in (self.own, self.other, self.white_box)])
+        return (lengths >= LEAST).all(0)
+
+    def at(self, rows: Tensor) -> Deviations:
+        """Those of some samples."""
+        return Deviations(self.own[rows], self.other[rows], self.white_box[rows])
+
+
+def alpha_1(found: Deviations) -> Tensor:
+    """Adversarial loss transferability, ``(N,)``: how far 2 moves, as a share of how far its own attack moves it.
+
+    Above 1 where the white-box attack is not the strongest one.
+    """
+    shares: Tensor = found.other.norm(dim=1) / found.white_box.norm(dim=1)
+    return shares
+
+
+def alpha_2(found: Deviations, *, weights: Tensor | None = None) -> float:
+    """How much the two models' moves keep to one linear map: ``||E[w u1 u2^T]||_F`` of unit deviations, from 0 to 1.
+
+    With `alpha_1` as weights ``(N,)`` this is the joint measure, alpha_1 * alpha_2 of Liang et al. (2021): the mean is
+    taken over the product, and the norm after the mean. Of a model with itself it is not 1, since its own moves need
+    not all have one direction.
+    """
+    first, second = (one / one.norm(dim=1, keepdim=True) for one in (found.own, found.other))
+    weighted = first if weights is None else first * weights.unsqueeze(1)
+    return float((weighted.T @ second / len(first)).norm())
+
+
+def alpha_2_squared_unbiased(found: Deviations) -> float:
+    """The square of alpha_2 without the pairs of a sample with itself, which add 1 / N to it; may be below 0."""
+    count = len(found.own)
+    return (count * alpha_2(found) ** 2 - 1) / (count - 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Carried:
+    """tau_2, and the map A ``(d2, d1)`` from moves of model 1 to moves of model 2 that it is measured with."""
+
+    tau: float
+    map: Tensor
+
+
+def tau_2(own: Tensor, other: Tensor) -> Carried:
+    """Adversarial transferability by deviation (Liang et al., 2020, definition 3).
+
+    ``<2 D2 - A D1, A D1> / ||D2||^2`` over the samples, for deviations D1 ``(N, d1)`` and D2 ``(N, d2)`` under the
+    attack on 1, with ``A = proj(E[D2 D1^T] E[D1 D1^T]^+, r)``: the least-squares map, scaled to a spectral norm of at
+    most ``r = ||D2|| / ||D1||``. Where it is not scaled, tau_2 is the share of D2 that A explains.
+
+    Raises:
+        Inapplicable: One of the models does not move at all.
+    """
+    lengths = [float(one.square().sum(1).mean().sqrt()) for one in (own, other)]
+    if min(lengths) < LEAST:
+        raise Inapplicable("tau_2 is not defined where one of the two models does not move under the attack")
+    best = moment(other, own) @ inverse(moment(own, own))
+    fitted = projected(best, lengths[1] / lengths[0])
+    carried = own @ fitted.T
+    tau = ((2 * other - carried) * carried).sum(1).mean() / lengths[1] ** 2
+    return Carried(float(tau), fitted)
+
+
+def moment(first: Tensor, second: Tensor) -> Tensor:
+    """E[a b^T] of rows ``(N, d1)`` and ``(N, d2)``: ``(d1, d2)``."""
+    return first.T @ second / len(first)
+
+
+def inverse(moments: Tensor) -> Tensor:
+    """The Moore-Penrose inverse of a matrix of second moments."""
+    found: Tensor = torch.linalg.pinv(moments, rtol=CUTOFF, hermitian=True)
+    return found
+
+
+def projected(matrix: Tensor, radius: float) -> Tensor:
+    """The matrix, scaled down to this spectral norm where its own is larger."""
+    norm = float(torch.linalg.matrix_norm(matrix, ord=2))
+    return matrix if norm <= radius else matrix * (radius / norm)

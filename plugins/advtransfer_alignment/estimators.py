@@ -1,0 +1,121 @@
+"""Estimates of how well a source transfers, from its outputs or features on the target's training samples."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+TOLERANCE = 1e-10
+"""The relative change of the evidence at which its maximisation ends."""
+
+
+def expected_prediction(logits: Tensor, labels: Tensor) -> float:
+    """LEEP (Nguyen et al., 2020): the mean log-likelihood of the labels through the source's own classes.
+
+    ``(1/n) sum_i log sum_z P(y_i | z) theta(x_i)_z``, theta the source's probabilities and P(y | z) their empirical
+    conditional. At most 0; the less negative, the better.
+
+    Args:
+        logits: Of the source's own classes, ``(N, Z)``.
+        labels: The target's classes, ``(N,)``.
+    """
+    theta = logits.double().softmax(1)
+    joint = torch.zeros((int(labels.max()) + 1, theta.shape[1]), dtype=torch.float64).index_add_(0, labels, theta)
+    # a source class of no probability anywhere says nothing, wherever it is looked up
+    given = joint / joint.sum(0).clamp_min(torch.finfo(torch.float64).tiny)
+    return float((given[labels] * theta).sum(1).log().mean())
+
+
+@dataclass(frozen=True, slots=True)
+class Separability:
+    """The H-score, and in how many directions the features vary."""
+
+    score: float
+    rank: int
+
+
+def separability(features: Tensor, labels: Tensor, *, cutoff: float) -> Separability:
+    """H-score (Bao et al., 2019): ``tr(cov(f)^-1 cov(E[f | y]))``.
+
+    The share of the whitened features' variance that lies between the classes' means, summed over directions: from 0
+    to the number of classes minus 1. Computed from an orthonormal basis of the centred features, without inverting.
+
+    Args:
+        features: ``(N, D)``.
+        labels: ``(N,)``.
+        cutoff: Directions whose singular value is below this share of the largest are left out.
+    """
+    centred = features.double() - features.double().mean(0)
+    basis, values, _ = torch.linalg.svd(centred, full_matrices=False)
+    basis = basis[:, values > cutoff * values[:1]]
+    sizes = torch.bincount(labels)
+    totals = torch.zeros((len(sizes), basis.shape[1]), dtype=torch.float64).index_add_(0, labels, basis)
+    return Separability(float((totals.square().sum(1) / sizes.clamp_min(1)).sum()), basis.shape[1])
+
+
+def evidence(features: Tensor, outputs: Tensor) -> float:
+    """LogME (You et al., 2021): the largest log evidence of a Bayesian linear regression, by sample and output.
+
+    For each column y: ``log p(y | F, alpha, beta) / N`` at the prior precision alpha and the noise precision beta that
+    make it largest, found by their fixed point, averaged over the columns.
+
+    Args:
+        features: F, ``(N, D)``.
+        outputs: One-hot classes or values, ``(N, K)``; a column of zeros is left out, since its evidence has no bound.
+
+    Raises:
+        ValueError: Every column is zero.
+    """
+    left, values, _ = torch.linalg.svd(features.double(), full_matrices=False)
+    squares = values.square()
+    found = [
+        _largest(left.T @ column, squares, float(column.square().sum()), len(features), features.shape[1])
+        for column in outputs.double().T
+        if column.any()
+    ]
+    if not found:
+        raise ValueError("found outputs that are all zero; expected some that are not; check the labels")
+    return sum(found) / len(found) / len(features)
+
+
+def _largest(inside: Tensor, squares: Tensor, length: float, count: int, width: int, *, rounds: int = 1000) -> float:
+    """The evidence of one column y at its largest.
+
+    Args:
+        inside: U^T y, the column in the basis of the features' left singular vectors.
+        squares: Their squared singular values.
+        length: ||y||^2.
+        count: N.
+        width: D.
+        rounds: The most steps of the fixed point.
+    """
+    # what no feature can explain; at least rounding, or a perfect fit would have infinite precision
+    outside = max(length - float(inside.square().sum()), 1e-12 * length)
+    alpha = beta = 1.0
+    last = -math.inf
+    for _ in range(rounds):
+        precision = alpha + beta * squares
+        weights = float((beta**2 * squares * inside.square() / precision.square()).sum())
+        errors = float((alpha**2 * inside.square() / precision.square()).sum()) + outside
+        determinant = float(precision.log().sum()) + (width - len(squares)) * math.log(alpha)
+        now = 0.5 * (
+            count * math.log(beta)
+            + width * math.log(alpha)
+            - count * math.log(2 * math.pi)
+            - beta * errors
+            - alpha * weights
+            - determinant
+        )
+        if abs(now - last) <= TOLERANCE * max(1.0, abs(now)):
+            break
+        last, gamma = now, float((beta * squares / precision).sum())
+        alpha, beta = _within_floats(gamma, weights), _within_floats(count - gamma, errors)
+    return now
+
+
+def _within_floats(numerator: float, denominator: float) -> float:
+    """A precision whose square is a float too: features that explain nothing or everything have extreme ones."""
+    return min(max(numerator / max(denominator, 1e-100), 1e-100), 1e100)

@@ -1,0 +1,134 @@
+"""Perturbations: where an attack moves each sample to get a model away from what it says."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from advtransfer.errors import Inapplicable
+from advtransfer.toolkit.adversary import Norm
+from advtransfer.toolkit.attack import ascend, boxed
+from advtransfer.toolkit.losses import task_loss
+from advtransfer.toolkit.prediction import apply_in_chunks, chunks
+from advtransfer.types import Context, DataCard, Json, Samples, Shape, Task
+from advtransfer_alignment.settings import Attack, Fgsm, Pgd, TopSingular, Virtual
+from advtransfer_alignment.singular import Function, leading
+
+
+def perturbations(function: Function, samples: Samples, *, attack: Attack, context: Context) -> Tensor:
+    """The attack's delta of each sample, ``(N, *shape)`` float32 on the CPU.
+
+    A sample's random start depends on the evaluation's seed and the sample's key: the same for every model, so that
+    equal models have equal perturbations.
+
+    Args:
+        function: The model, from target inputs to outputs.
+        samples: What is attacked; their labels are not looked at.
+        attack: How.
+        context: Device and random streams.
+
+    Raises:
+        ValueError: The radius reaches beyond the inputs' bounds.
+        Inapplicable: The attack needs a prediction that can be wrong, and the task has values.
+    """
+    check(attack, samples.card)
+    if isinstance(attack, TopSingular):
+        return _each(samples, _along(function, attack, samples.card, context), noise=None, context=context)
+    path, card = attack.path, samples.card
+
+    def strike(inputs: Tensor, noise: Tensor) -> Tensor:
+        with torch.no_grad():
+            own = function(inputs)
+        with torch.enable_grad():
+            moved = ascend(
+                _objective(attack, card.task, function, own),
+                inputs,
+                path.eps * noise,
+                norm=path.norm,
+                eps=path.eps,
+                steps=path.steps,
+                step_size=path.step_size,
+                best=isinstance(attack, Virtual),
+                bounds=card.bounds,
+            )
+        return moved - inputs
+
+    return _each(samples, strike, noise=path.norm if path.random_start else None, context=context)
+
+
+def check(attack: Attack, card: DataCard) -> None:
+    """Refuse an attack that the data's bounds or task have no room for."""
+    norm, eps = ("l2", attack.eps) if isinstance(attack, TopSingular) else (attack.norm, attack.eps)
+    if card.bounds is not None:
+        width = card.bounds[1] - card.bounds[0]
+        largest = width * (1 if norm == "linf" else math.sqrt(math.prod(card.shape)))
+        if eps > largest:
+            expected = f"at most {largest:g} for {norm} on inputs of shape {card.shape} in {card.bounds}"
+            raise ValueError(f"found eps {eps!r}; expected {expected}; divide it by 255 if it counts 8-bit levels")
+    if card.task == "values" and isinstance(attack, Pgd | Fgsm):
+        raise Inapplicable(f"{attack.kind} attacks a prediction; values have none: take virtual or top_singular")
+
+
+def written(attack: Attack) -> Mapping[str, Json]:
+    """The attack as JSON."""
+    return cast("Mapping[str, Json]", asdict(attack))
+
+
+def starts(keys: Sequence[int], shape: Shape, *, norm: Norm, context: Context) -> Tensor:
+    """A uniform point of the unit ball for each sample, ``(B, *shape)``."""
+    draw = _uniform_linf if norm == "linf" else _uniform_l2
+    points = [draw(math.prod(shape), context.generator("start", key)) for key in keys]
+    return torch.stack(points).reshape(-1, *shape)
+
+
+def _each(samples: Samples, strike: Callable[..., Tensor], *, noise: Norm | None, context: Context) -> Tensor:
+    """What `strike` gives for all samples and their starts, in chunks of a fixed size."""
+    device, deltas = context.device, []
+    for positions, inputs, _ in chunks(samples):
+        keys = [samples.keys[position] for position in positions.tolist()]
+        start = torch.zeros_like(inputs)
+        if noise is not None:
+            start = starts(keys, samples.card.shape, norm=noise, context=context)
+        deltas.append(apply_in_chunks(strike, inputs.to(device), start.to(device)).detach().cpu())
+        context.progress(int(positions[-1]) + 1, len(samples))
+    return torch.cat(deltas)
+
+
+def _objective(attack: Pgd | Fgsm | Virtual, task: Task, function: Function, own: Tensor) -> Callable[[Tensor], Tensor]:
+    """What is ascended: how far outputs are from `own`, or the loss against the prediction that `own` makes."""
+    if isinstance(attack, Virtual):
+        return lambda moved: torch.linalg.vector_norm(function(moved) - own, dim=1)
+    says = own.argmax(1) if task == "classes" else (own > 0).to(own)
+    return lambda moved: task_loss(task, function(moved), says, reduction="none")
+
+
+def _along(
+    function: Function, attack: TopSingular, card: DataCard, context: Context
+) -> Callable[[Tensor, Tensor], Tensor]:
+    """Moves inputs by eps along their first singular direction, whichever way the outputs move further."""
+
+    def strike(inputs: Tensor, _: Tensor) -> Tensor:
+        found = leading(function, inputs, spectrum=attack.spectrum, generator=context.generator("singular"))
+        step = attack.eps * found.direction.to(inputs).reshape(inputs.shape)
+        with torch.no_grad():
+            own = function(inputs)
+            up, down = boxed(inputs + step, card.bounds), boxed(inputs - step, card.bounds)
+            there, back = (torch.linalg.vector_norm(function(end) - own, dim=1) for end in (up, down))
+        return torch.where((there >= back).view(-1, *[1] * (inputs.ndim - 1)), up, down) - inputs
+
+    return strike
+
+
+def _uniform_linf(size: int, generator: torch.Generator) -> Tensor:
+    return 2 * torch.rand(size, generator=generator) - 1
+
+
+def _uniform_l2(size: int, generator: torch.Generator) -> Tensor:
+    direction = torch.randn(size, generator=generator)
+    length: Tensor = direction.norm()
+    return direction / length * torch.rand(1, generator=generator) ** (1 / size)

@@ -1,0 +1,54 @@
+"""Small smooth models, and samples that the reference has right because it named them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from advtransfer.toolkit.network import BlockNetwork
+from advtransfer.toolkit.samples import Arrays
+from advtransfer.toolkit.streams import generator, initialised
+from advtransfer.types import DataCard, Given
+
+
+def drawn(name: str, *, outputs: int = 3) -> BlockNetwork:
+    """One hidden layer of 12 over ``(1, 4, 4)`` images."""
+
+    def build() -> BlockNetwork:
+        hidden = nn.Sequential(nn.Flatten(), nn.Linear(16, 12), nn.Tanh())
+        return BlockNetwork({"hidden": hidden}, nn.Linear(12, outputs))
+
+    return initialised(build, generator(name)).eval()
+
+
+def samples(labels: Tensor, *, task: str = "classes", bounds: tuple[float, float] | None = (0.0, 1.0)) -> Arrays:
+    """As many random images as there are labels."""
+    names = ("a", "b", "c")
+    card = DataCard((1, 4, 4), bounds, task, 3, names, "")  # type: ignore[arg-type]  # a task by its name
+    return Arrays(card=card, inputs=pixels(len(labels)), labels=labels)
+
+
+def pixels(count: int) -> Tensor:
+    """``(count, 1, 4, 4)``."""
+    return torch.rand((count, 1, 4, 4), generator=generator("images"))
+
+
+@pytest.fixture
+def network() -> Callable[..., BlockNetwork]:
+    return drawn
+
+
+@pytest.fixture
+def labelled() -> Callable[..., Arrays]:
+    return samples
+
+
+@pytest.fixture
+def given() -> Given:
+    """A source of 5 outputs, a reference of 3, and 70 images with the classes that the reference gives them."""
+    reference = drawn("reference")
+    named = reference(pixels(70)).argmax(1).detach()
+    return Given(test=samples(named), source=drawn("source", outputs=5), reference=reference)

@@ -1,0 +1,183 @@
+"""Gradient matching and the theorems, on models whose answers are known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from advtransfer.testing.context import InMemoryContext
+from advtransfer.toolkit.samples import Arrays
+from advtransfer.toolkit.streams import generator, initialised
+from advtransfer.types import DataCard
+from advtransfer_alignment.bounds import Outputs, first, second, theorems
+from advtransfer_alignment.deviations import tau_2
+from advtransfer_alignment.gradients import Jacobians, gradient_distance, jacobians, spectral_gap
+from advtransfer_alignment.linearised import Linear, from_grams, from_passes
+from advtransfer_alignment.matching import Span, root_mean_square, wanted
+from advtransfer_alignment.settings import Spectrum
+
+Function = Callable[[Tensor], Tensor]
+
+
+def points(count: int = 80) -> Arrays:
+    card = DataCard((6,), None, "values", 1, ("y",), "")
+    inputs = torch.randn(count, 6, generator=generator("points"))
+    return Arrays(card=card, inputs=inputs, labels=torch.zeros(count, 1))
+
+
+def field(name: str, outputs: int) -> Function:
+    def build() -> nn.Module:
+        return nn.Sequential(nn.Linear(6, 9), nn.Tanh(), nn.Linear(9, outputs))
+
+    model = initialised(build, generator(name)).double()
+    return lambda inputs: model(inputs.double())
+
+
+def found(source: Function, reference: Function) -> Jacobians:
+    return jacobians(source, reference, points(), device=torch.device("cpu"))
+
+
+def whole(function: Function) -> Tensor:
+    """Every sample's Jacobian ``(N, d, n)``, by torch itself."""
+    inputs = points().inputs(torch.arange(80))
+    return torch.stack([torch.func.jacrev(function)(row.unsqueeze(0))[0, :, 0] for row in inputs]).detach().double()
+
+
+def test_the_inner_products_are_those_of_the_jacobians() -> None:
+    source, reference = field("source", 3), field("reference", 2)
+    grams = found(source, reference).grams
+    first_one, second_one = whole(source), whole(reference)
+
+    torch.testing.assert_close(first_one @ first_one.mT, grams.first, rtol=1e-5, atol=1e-7)
+    torch.testing.assert_close(first_one @ second_one.mT, grams.cross, rtol=1e-5, atol=1e-7)
+    torch.testing.assert_close(second_one @ second_one.mT, grams.second, rtol=1e-5, atol=1e-7)
+
+
+def test_the_gradient_distance_is_what_least_squares_leaves() -> None:
+    source, reference = field("source", 3), field("reference", 2)
+    rows = [whole(one).mT.reshape(-1, outputs) for one, outputs in ((source, 3), (reference, 2))]
+    solution = torch.linalg.lstsq(rows[0], rows[1]).solution
+    left = float(((rows[1] - rows[0] @ solution).square().sum() / 80).sqrt())
+
+    assert left == pytest.approx(gradient_distance(found(source, reference).grams), rel=1e-5)
+
+
+def test_the_spectral_gap_is_that_of_the_differences() -> None:
+    source, reference = field("source", 3), field("reference", 2)
+    carried = torch.randn(2, 3, generator=generator("map"), dtype=torch.float64)
+    norms = torch.linalg.matrix_norm(whole(reference) - carried @ whole(source), ord=2)
+
+    assert float(norms.square().mean().sqrt()) == pytest.approx(
+        spectral_gap(found(source, reference).grams, carried), rel=1e-5
+    )
+
+
+def test_an_affine_map_of_the_source_is_at_no_distance() -> None:
+    source = field("source", 3)
+    turned = torch.randn(2, 3, generator=generator("map"), dtype=torch.float64)
+    grams = found(source, lambda inputs: source(inputs) @ turned.T + 5).grams
+
+    assert 0 == pytest.approx(gradient_distance(grams), abs=1e-6)
+    assert gradient_distance(grams.swapped()) > 0.01
+
+
+def test_the_linearised_attack_is_the_same_from_products_with_the_jacobian() -> None:
+    source, reference = field("source", 5), field("reference", 3)
+    exact = from_grams(found(source, reference).grams)
+    spectrum = Spectrum(most_outputs=2, iterations=80)
+    passed = from_passes(source, reference, points(), spectrum=spectrum, context=InMemoryContext())
+
+    assert passed.residual is not None
+    assert passed.residual.max() < 1e-3
+    torch.testing.assert_close(exact.first, passed.first, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(exact.second, passed.second, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(exact.cosine.abs(), passed.cosine.abs(), rtol=1e-3, atol=1e-4)
+    for one, other in ((exact.on_first, passed.on_first), (exact.on_second, passed.on_second)):
+        assert tau_2(one.own, one.other).tau == pytest.approx(tau_2(other.own, other.other).tau, rel=1e-3)
+
+
+def test_theorem_1_holds_with_equality_for_one_output_each() -> None:
+    jacobian_pair = found(field("source", 1), field("reference", 1))
+    linear = from_grams(jacobian_pair.grams)
+    carried = tau_2(linear.on_first.own, linear.on_first.other)
+
+    assert spectral_gap(jacobian_pair.grams, carried.map) == pytest.approx(first(linear, carried.tau), rel=1e-9)
+    assert 0.05 < carried.tau < 0.95
+
+
+@pytest.mark.parametrize("outputs", [(1, 1), (3, 2), (2, 5)])
+def test_the_theorems_bound_what_they_are_shown_beside(outputs: tuple[int, int]) -> None:
+    source, reference = field("source", outputs[0]), field("reference", outputs[1])
+    pair = found(source, reference)
+    inputs = points().inputs(torch.arange(80))
+    with torch.no_grad():
+        at = Outputs(source(inputs), reference(inputs), reference(inputs).round())
+    linear = from_grams(pair.grams)
+    numbers = theorems(pair, linear, tau_2(linear.on_first.own, linear.on_first.other), at)
+
+    assert numbers["theorem_2_left"] <= numbers["theorem_2_bound"]
+    assert numbers["theorem_3_left"] <= numbers["theorem_3_bound"]
+    assert (outputs == (1, 1)) == ("theorem_1_bound" in numbers)
+
+
+def test_theorem_2_is_as_printed() -> None:
+    values = torch.tensor([[2.0, 1.0], [4.0, 1.0]]).double()
+    others = torch.tensor([[1.0, 0.1], [3.0, 0.6]]).double()
+    deviations = from_grams(found(field("source", 1), field("reference", 1)).grams).on_first
+    linear = Linear(values, others, torch.tensor([1.0, 0.5]).double(), deviations, deviations)
+    angle, tau, source, reference = (1 + 0.25) / 2, 0.4, 0.5, 0.2
+    inside = (1 - angle * tau) + (1 - angle) * (1 - tau) * reference**2 + (reference + source) ** 2
+
+    assert (5 * 3.0**2 * inside) ** 0.5 == pytest.approx(second(linear, tau))
+
+
+def test_equal_models_leave_no_gap_and_reach_what_the_reference_reaches() -> None:
+    model = field("reference", 2)
+    pair, inputs = found(model, model), points().inputs(torch.arange(80))
+    with torch.no_grad():
+        outputs = model(inputs)
+    linear = from_grams(pair.grams)
+    carried = tau_2(linear.on_first.own, linear.on_first.other)
+    numbers = theorems(pair, linear, carried, Outputs(outputs, outputs, torch.zeros_like(outputs)))
+
+    assert 0 == pytest.approx(numbers["theorem_2_left"], abs=1e-6)
+    assert root_mean_square(outputs) == pytest.approx(numbers["theorem_3_left"])
+
+
+def test_the_steepness_of_a_linear_model_is_zero_and_of_a_square_known() -> None:
+    pair = found(lambda inputs: inputs[:, :1], lambda inputs: inputs.square().sum(1, keepdim=True))
+
+    torch.testing.assert_close(torch.zeros(80).double(), pair.steepness[:, 0])
+    # the gradient of ||x||^2 is 2 x
+    torch.testing.assert_close(torch.full((80,), 2.0).double(), pair.steepness[:, 1])
+
+
+def test_the_affine_distance_is_what_least_squares_leaves() -> None:
+    inputs, outputs = (torch.randn(30, width, generator=generator(str(width))).double() for width in (4, 2))
+    design = torch.cat([inputs, torch.ones(30, 1)], 1)
+    left = outputs - design @ torch.linalg.lstsq(design, outputs).solution
+
+    assert root_mean_square(left) == pytest.approx(Span.of(inputs).distance(outputs))
+
+
+def test_dependent_inputs_give_the_same_distance_as_those_they_depend_on() -> None:
+    inputs, outputs = (torch.randn(30, width, generator=generator(str(width))).double() for width in (4, 2))
+    doubled = torch.cat([inputs, inputs.sum(1, keepdim=True), torch.ones(30, 1)], 1)
+
+    assert Span.of(inputs).distance(outputs) == pytest.approx(Span.of(doubled).distance(outputs))
+
+
+def test_a_map_with_as_many_numbers_as_samples_tells_nothing() -> None:
+    assert Span.of(torch.randn(5, 4, generator=generator("")).double()).distance(torch.ones(5, 1).double()) is None
+
+
+def test_what_outputs_should_be_depends_on_the_task() -> None:
+    def card(task: str) -> DataCard:
+        return DataCard((1,), None, task, 2, ("a", "b"), "")  # type: ignore[arg-type]  # a task by its name
+
+    assert [[0.0, 1.0]] == wanted(torch.tensor([1]), card("classes")).tolist()
+    assert [[-0.5, 0.5]] == wanted(torch.tensor([[0, 1]]), card("attributes")).tolist()
+    assert [[2.5, -1.0]] == wanted(torch.tensor([[2.5, -1.0]]), card("values")).tolist()

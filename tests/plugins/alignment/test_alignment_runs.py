@@ -1,0 +1,101 @@
+"""Alignment as ordinary columns of a run, and the shipped synthetic experiment."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from statistics import correlation
+from typing import Any
+
+import pytest
+
+from advtransfer.host import Host
+from advtransfer.suite import load
+from advtransfer.testing.command import Command
+
+SUITE = """\
+datasets:
+  low: {use: vision/digits, classes: [0, 1, 2]}
+  high: {use: vision/digits, classes: [5, 6, 7]}
+defaults:
+  vision/trained: {epochs: 2}
+sources:
+  natural: {use: vision/trained, data: low}
+  random: {use: vision/random_init, data: low}
+targets:
+  digits: {data: high, n: [80], seeds: 2, test: 60, reference: {use: vision/trained, data: high, epochs: 5, seeds: 2}}
+transfers:
+  probe: {use: finetune/linear_probe}
+evaluations:
+  loss: {use: alignment/transfer_loss}
+  alignment: {use: alignment/alignment, attack: {norm: l2, eps: 0.5, steps: 3}}
+  leep: {use: alignment/leep}
+  h_score: {use: alignment/h_score}
+  logme: {use: alignment/logme, attack: {kind: fgsm, eps: 0.1}}
+leaderboard:
+  columns: [loss.loss, alignment.alpha_1_st, leep.leep, logme.logme]
+"""
+
+
+@pytest.fixture
+def command(tmp_path: Path) -> Command:
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("ADVTRANSFER", "COV_"))}
+    return Command(tmp_path, kept | {"ADVTRANSFER_CACHE": str(tmp_path / "cache"), "NO_COLOR": "1"})
+
+
+def results(run: Path) -> dict[str, Any]:  # Any: JSON
+    """Every result of a run by id."""
+    found = [json.loads(path.read_text()) for path in run.glob("records/*/*.json")]
+    return {record["id"]: record for record in found if record["kind"] == "result"}
+
+
+def test_alignment_is_measured_once_for_a_source_and_a_reference_and_shown_in_each_cell(command: Command) -> None:
+    (command.folder / "small.yaml").write_text(SUITE)
+    ended = json.loads(command("run", "small.yaml", "--json").stdout)
+    found = results(command.folder / "runs" / "small")
+    uses = [record["asked"]["use"] for record in found.values()]
+
+    assert (4, 0, 0) == (ended["done"], ended["failed"], ended["skipped"])
+    assert [4, 4] == [uses.count("alignment/alignment"), uses.count("alignment/leep")]
+    assert all(
+        record["samples"]["fields"] for record in found.values() if record["asked"]["use"] == "alignment/alignment"
+    )
+    assert "alignment.alpha_1_st" in (command.folder / "runs" / "small" / "leaderboard.md").read_text()
+    kinds = [json.loads(path.read_text()).get("kind") for path in command.folder.rglob("cache/**/*.json")]
+    assert {2} == {kinds.count(f"{name} adversarials") for name in ("source", "reference")}
+
+
+def test_the_synthetic_experiment_is_shipped_with_its_questions() -> None:
+    suite = load("synthetic_alignment", Host.discover())
+
+    assert 30 == len(suite.sources)
+    assert ["width_50", "width_100", "width_200"] == sorted({cell.key for cell in suite.sources}, key=len)
+    assert 4 == len(suite.leaderboard.questions)
+
+
+@pytest.mark.slow
+def test_in_the_synthetic_experiment_what_is_attacked_alike_transfers(command: Command) -> None:
+    command("run", "synthetic_alignment")
+    folder = command.folder / "runs" / "synthetic_alignment"
+    found, plan = results(folder), json.loads((folder / "plan.json").read_text())
+    rows = [row(trial, found) for trial in plan["trials"] if trial["source"].startswith("width 100,")]
+
+    def pearson(predictor: str, outcome: str = "knowledge_distance_features") -> float:
+        return correlation([one[predictor] for one in rows], [one[outcome] for one in rows])
+
+    # Liang et al. (2021), released numbers for the same width: -.98, -.79, -.98 and .99
+    assert 10 == len(rows)
+    assert pearson("alpha_1_st") < -0.9
+    assert pearson("alpha_2_st") < -0.6
+    assert pearson("joint_st") < -0.9
+    assert pearson("gradient_distance_st") > 0.9
+    assert pearson("alpha_1_st", "loss") < -0.9
+    assert pearson("gradient_distance_st", "loss") > 0.9
+
+
+def row(trial: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, float]:  # Any: JSON
+    """Every number of a trial, by metric."""
+    ids = [id for those in trial["evaluations"].values() for id in those]
+    return {name: metric["value"] for id in ids for name, metric in found[id]["metrics"].items()}

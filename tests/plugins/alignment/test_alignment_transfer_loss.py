@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import cast
+
+import pytest
+import torch
+from torch import nn
+
+from advtransfer.testing.context import InMemoryContext
+from advtransfer.toolkit.network import BlockNetwork
+from advtransfer.toolkit.samples import Arrays
+from advtransfer.toolkit.streams import generator
+from advtransfer.types import Given, Measurement
+from advtransfer_alignment import transfer_loss
+
+
+def measured(given: Given) -> Measurement:
+    return transfer_loss().measure(given, context=InMemoryContext())
+
+
+def test_the_loss_of_classes_is_their_mean_cross_entropy(given: Given) -> None:
+    model = cast(BlockNetwork, given.reference)
+    with torch.no_grad():
+        losses = nn.functional.cross_entropy(
+            model(given.test.inputs(torch.arange(70))), given.test.labels(torch.arange(70)), reduction="none"
+        )
+    found = measured(Given(test=given.test, model=model))
+
+    assert float(losses.mean()) == pytest.approx(found.metrics["loss"], rel=1e-5)
+    torch.testing.assert_close(losses, found.samples["loss"], rtol=1e-4, atol=1e-6)
+
+
+def test_the_loss_of_values_is_the_root_of_their_mean_squared_distance(labelled: Callable[..., Arrays]) -> None:
+    test = labelled(torch.zeros(4, 3), task="values", bounds=None)
+    flat = nn.Sequential(nn.Flatten(), nn.Linear(16, 3)).eval()
+    with torch.no_grad():
+        linear = cast(nn.Linear, flat[1])
+        linear.weight.zero_()
+        linear.bias.copy_(torch.tensor([1.0, 2.0, 2.0]))
+
+    assert {"loss": 3.0} == measured(Given(test=test, model=flat)).metrics
+
+
+def test_the_loss_of_attributes_is_their_mean_binary_cross_entropy(
+    given: Given, labelled: Callable[..., Arrays]
+) -> None:
+    model = cast(BlockNetwork, given.reference)
+    labels = torch.randint(2, (70, 3), generator=generator("attributes"))
+    test = labelled(labels, task="attributes")
+    with torch.no_grad():
+        outputs = model(test.inputs(torch.arange(70)))
+    expected = nn.functional.binary_cross_entropy_with_logits(outputs, labels.float())
+
+    assert float(expected) == pytest.approx(measured(Given(test=test, model=model)).metrics["loss"], rel=1e-5)
+
+
+def test_a_model_that_breaks_down_has_no_loss(given: Given) -> None:
+    broken = copy.deepcopy(cast(BlockNetwork, given.reference))
+    with torch.no_grad():
+        cast(nn.Linear, broken.head).bias[0] = torch.inf
+
+    with pytest.raises(ValueError, match="not finite"):
+        measured(Given(test=given.test, model=broken))
+
+
+def test_no_model_is_an_error(given: Given) -> None:
+    with pytest.raises(ValueError, match="found no model"):
+        measured(given)
