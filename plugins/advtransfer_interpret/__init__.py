@@ -1,0 +1,147 @@
+"""What a transferred model looks at: influence of training images, feature visualisation, gradients, loss surfaces.
+
+Each evaluation writes a figure, which the leaderboard's page shows. Light to import: torch and matplotlib are imported
+by the factories.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Annotated, Literal
+
+from annotated_types import Ge, Gt, Interval, MinLen
+
+from advtransfer.hookspecs import hookimpl
+from advtransfer.types import Evaluation, Factory, NotAsked, component
+
+Count = Annotated[int, Ge(1)]
+Positive = Annotated[float, Gt(0)]
+Unit = Annotated[int, Ge(0)]
+
+
+@component(needs=("model", "train"))
+def influence(
+    *,
+    rcond: Annotated[float, Interval(ge=0, lt=1)],
+    ranks: Annotated[tuple[Count, ...], MinLen(1)] = (1, 5, 10, 50, 100),
+    largest: Annotated[Count, NotAsked()] = 8000,
+) -> Evaluation:
+    """Influence functions of the last layer (Koh and Liang, 2017), as Utrera et al. (2021) score them.
+
+    Each test image ranks the training images by ``g_test H^+ g_train``, with gradients of the cross-entropy in the
+    last layer and ``H`` its Hessian summed over the training images: to first order, how much the test image's loss
+    rises when the training image is left out. Metrics: ``class_match@r``, the share of test images whose training
+    image of rank r has their class; ``three_of_five``, the share with three or more such among the first five;
+    ``chance_match``, what random ranks would give; ``hessian_size``, ``hessian_rank``. Figures: the matrix of scores
+    over its Frobenius norm, by class; the match against the rank.
+
+    Args:
+        rcond: Eigenvalues of H below this share of the largest are taken as 0. Results depend on it strongly (the
+            paper's text says 1e-20, its code 1e-20 and 5e-2), so it has no default; what lies below rounding is
+            always taken as 0.
+        ranks: The ranks r to report, from 1; those beyond the number of training images are left out.
+        largest: The largest H that is taken on: ``(classes - 1) * rank of the features`` rows; time grows with its
+            cube, memory with its square (8000: about 2 GB).
+    """
+    from advtransfer_interpret.influences import InfluenceFunctions
+
+    return InfluenceFunctions(rcond=rcond, ranks=ranks, largest=largest)
+
+
+@component(needs=("model",), presets={"utrera2021": {"steps": 1000, "step_size": 2.0, "radius": 1000.0}})
+def feature_visualisation(
+    *,
+    units: Annotated[tuple[Unit, ...], MinLen(1)] = (0, 1, 2, 3),
+    images: Unit = 2,
+    steps: Count = 200,
+    step_size: Positive = 0.2,
+    radius: Positive | None = None,
+    seed: Unit = 0,
+) -> Evaluation:
+    """Images that maximise units of what the last layer sees (Engstrom et al., 2019; Utrera et al., 2021, Figure 1).
+
+    Gradient steps of fixed l2 length from noise and from test images, clipped to the pixels' range; the best iterate
+    is kept, and gradients pass the network's last rectifier unchanged. Metrics, means over starts and units:
+    ``activation``, ``activation_start``, ``total_variation`` (mean difference of neighbouring pixels),
+    ``total_variation_start``, ``likeness`` (correlation with the start). Figure: the images.
+
+    Args:
+        units: Which units, from 0.
+        images: Test images to start from, of different classes, beside one image of noise.
+        steps: The number of steps.
+        step_size: Their l2 length, in pixel space.
+        radius: The largest l2 distance from the start; null for any.
+        seed: Which noise is drawn.
+    """
+    from advtransfer_interpret.maximising import FeatureVisualisation
+
+    return FeatureVisualisation(units=units, images=images, steps=steps, step_size=step_size, radius=radius)
+
+
+@component(needs=("model",))
+def saliency(*, gradient_of: Literal["loss", "probability"] = "loss", images: Count = 8) -> Evaluation:
+    """Input gradients as images (Figures 1, 4 and 6 of Chan et al., 2020; Tsipras et al., 2019).
+
+    Metrics, means over the test images: ``gradient_norm`` (l2), ``roughness`` (mean difference of neighbouring values
+    over their mean size: about 1.4 for noise), ``flat`` (share without a gradient). Figure: images over gradients,
+    mid-grey for 0, clipped at 3 standard deviations.
+
+    Args:
+        gradient_of: The cross-entropy, or the probability of the image's class.
+        images: How many are drawn, of each class by turns.
+    """
+    from advtransfer_interpret.maps import SaliencyGrid
+
+    return SaliencyGrid(gradient_of=gradient_of, images=images)
+
+
+@component(needs=("model",))
+def gradient_alignment(*, rivals: Count | None = None) -> Evaluation:
+    """The robustness-alignment term of Chan et al. (2020, equation 18), and the linearised robustness it bounds.
+
+    With g the gradient of the gap between an image's two largest logits, the term is ``|<x, g>| / |g|``; the
+    linearised robustness rho is the l2 distance to the nearest boundary of the linearised model (Etmann et al., 2019).
+    Metrics: ``alignment``, ``alignment_median``, ``rho``, ``rho_median``, their ``correlation`` over images,
+    ``gradient_norm``, ``flat`` (share of images without a gradient, which the others leave out). Figure: both by image.
+
+    Args:
+        rivals: How many classes, by their logits, are tried for the nearest boundary; null for all. One gradient each.
+    """
+    from advtransfer_interpret.margins import RobustnessAlignment
+
+    return RobustnessAlignment(rivals=rivals)
+
+
+@component(needs=("model",))
+def loss_surface(
+    *,
+    norm: Literal["linf", "l2"],
+    eps: Positive,
+    images: Count = 4,
+    rings: Annotated[int, Interval(ge=1, le=100)] = 10,
+    seed: Unit = 0,
+) -> Evaluation:
+    """The loss around test images along the adversarial and a random direction (Moosavi-Dezfooli et al., 2019).
+
+    The adversarial direction is the loss's steepest of length 1 in the norm (its sign in l_inf), the random one
+    Gaussian, brought to length 1 likewise; what leaves the pixels' range is clipped. Metrics, means over the images:
+    ``loss``; ``rise_adversarial`` and ``rise_random``, by how much it rises at distance eps (the larger of both ways);
+    ``nonlinearity``, the largest gap to its tangent on the adversarial line (Qin et al., 2019). A random rise that
+    reaches the adversarial one says that gradients mislead. Figure: the surfaces.
+
+    Args:
+        norm: In which a direction has length 1.
+        eps: How far the grid reaches, in [0, 1] pixel space.
+        images: How many, of each class by turns.
+        rings: How many grid points lie on each side of the image, along each direction.
+        seed: Which random directions are drawn; an image's is the same for every model.
+    """
+    from advtransfer_interpret.surfaces import LossSurface
+
+    return LossSurface(norm=norm, eps=eps, images=images, rings=rings)
+
+
+@hookimpl
+def register_evaluations() -> Iterable[Factory[Evaluation]]:
+    """All of them measure the transferred model."""
+    return (influence, feature_visualisation, saliency, gradient_alignment, loss_surface)

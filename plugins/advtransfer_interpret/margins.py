@@ -1,0 +1,133 @@
+"""How input gradients line up with images, and how far away the nearest decision boundary is to first order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+from advtransfer.errors import Inapplicable
+from advtransfer.toolkit.prediction import apply_in_chunks, chunks, predict
+from advtransfer.types import Context, Given, Measurement, Samples
+from advtransfer_interpret import canvas
+from advtransfer_interpret.gradients import flat, input_gradients
+from advtransfer_interpret.samples import model_of
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+Gap: TypeAlias = "Callable[[Tensor, Tensor, Tensor], Tensor]"
+"""From inputs and two classes of each to the difference of their logits, ``(B,)``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Margins:
+    """By sample, ``(N,)`` float64: alignment, linearised robustness, the norm of the top-2 gap's gradient.
+
+    A sample whose gap has no gradient has neither of the first two: they are NaN there.
+    """
+
+    alignment: Tensor
+    robustness: Tensor
+    norm: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class RobustnessAlignment:
+    """An evaluation: the alignment of Etmann et al. (2019), equation 18 of Chan et al. (2020), beside robustness."""
+
+    rivals: int | None
+
+    def measure(self, given: Given, *, context: Context) -> Measurement:
+        """Means, medians, their correlation, and both by sample."""
+        found = margins(model_of(given), given.test, rivals=self.rivals, context=context)
+        sound = found.norm > 0
+        if not found.norm.isfinite().all():
+            raise Inapplicable("the model's input gradients are not finite on all test images")
+        if not sound.any():
+            raise Inapplicable("the gap between the model's two largest logits has no gradient at any test image")
+        alignment, robustness = found.alignment[sound], found.robustness[sound]
+        path = scatter(context.scratch / "alignment.png", alignment, robustness)
+        return Measurement(
+            metrics={
+                "alignment": alignment.mean().item(),
+                "alignment_median": alignment.median().item(),
+                "rho": robustness.mean().item(),
+                "rho_median": robustness.median().item(),
+                "correlation": _correlation(alignment, robustness),
+                "gradient_norm": found.norm.mean().item(),
+                "flat": (~sound).double().mean().item(),
+            },
+            samples={"alignment": found.alignment.float(), "rho": found.robustness.float()},
+            files={"alignment": path},
+        )
+
+
+def margins(model: nn.Module, samples: Samples, *, rivals: int | None, context: Context) -> Margins:
+    """Both numbers of every sample.
+
+    With ``g`` the gradient of the gap between the two largest logits, alignment is ``|<x, g>| / |g|``. The linearised
+    robustness is the least of ``gap_j / |gradient of gap_j|`` over the `rivals` classes with the next largest logits
+    (None: all): the l2 distance to the nearest boundary of the linearised model.
+    """
+    logits, _ = predict(model, samples, device=context.device)
+    order = logits.argsort(dim=1, descending=True, stable=True).to(context.device)
+    last = order.shape[1] if rivals is None else min(order.shape[1], rivals + 1)
+    if last < 2:
+        raise Inapplicable("the model has one class, so no boundary between two")
+    found = []
+    for positions, inputs, _ in chunks(samples):
+        found.append(_chunk(model, inputs.to(context.device), order[positions, :last]))
+        context.progress(int(positions[-1]) + 1, len(samples))
+    alignment, robustness, norm = (torch.cat(parts).cpu() for parts in zip(*found, strict=True))
+    return Margins(alignment, robustness, norm)
+
+
+def scatter(path: Path, alignment: Tensor, robustness: Tensor) -> Path:
+    """Draw robustness against alignment."""
+
+    def build() -> Figure:
+        figure = canvas.figure(4.0, 3.4)
+        axes = figure.subplots()
+        axes.plot(alignment.numpy(), robustness.numpy(), "o", markersize=2, alpha=0.5, color="#0072B2")
+        axes.set_xlabel("alignment |<x, g>| / |g|")
+        axes.set_ylabel("linearised robustness (l2)")
+        return figure
+
+    return canvas.saved(path, build)
+
+
+def _chunk(model: nn.Module, inputs: Tensor, order: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Alignment, robustness and norm of one chunk, whose classes are in order of their logits."""
+
+    def gap(rows: Tensor, first: Tensor, other: Tensor) -> Tensor:
+        logits: Tensor = model(rows)
+        return (logits.gather(1, first[:, None]) - logits.gather(1, other[:, None]))[:, 0]
+
+    alignment = norm = nearest = torch.full((len(inputs),), torch.nan, dtype=torch.float64, device=inputs.device)
+    for rival in range(1, order.shape[1]):
+        classes = (order[:, 0], order[:, rival])
+        gradient = flat(input_gradients(model, gap, inputs, *classes))
+        length = gradient.norm(dim=1)
+        if rival == 1:
+            alignment, norm = (flat(inputs) * gradient).sum(1).abs() / length, length
+        distance = torch.where(length > 0, _values(gap, inputs, *classes) / length, torch.inf)
+        nearest = torch.fmin(nearest, distance)
+    return alignment, torch.where(norm > 0, nearest, torch.nan), norm
+
+
+def _values(gap: Gap, inputs: Tensor, *classes: Tensor) -> Tensor:
+    with torch.no_grad():
+        return apply_in_chunks(gap, inputs, *classes).double()
+
+
+def _correlation(first: Tensor, second: Tensor) -> float:
+    """Pearson's; 0 where one side has no spread."""
+    a, b = first - first.mean(), second - second.mean()
+    scale = (a.norm() * b.norm()).item()
+    return (a @ b).item() / scale if scale > 0 else 0.0

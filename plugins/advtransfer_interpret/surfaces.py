@@ -1,0 +1,129 @@
+"""The loss around an image, in the plane of an adversarial and a random direction."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+from advtransfer.errors import Inapplicable
+from advtransfer.toolkit.prediction import apply_in_chunks
+from advtransfer.types import Context, DataCard, Given, Measurement
+from advtransfer_interpret import canvas
+from advtransfer_interpret.gradients import flat, input_gradients, losses, per_sample
+from advtransfer_interpret.samples import boxed, by_turns, labels_of, model_of
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Norm: TypeAlias = Literal["linf", "l2"]
+COLUMNS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class LossSurface:
+    """An evaluation: the loss on a grid around some test images, and how far it is from its linearisation."""
+
+    norm: Norm
+    eps: float
+    images: int
+    rings: int
+
+    def measure(self, given: Given, *, context: Context) -> Measurement:
+        """Rises of the loss at distance eps, its departure from a line, and the surfaces as a figure."""
+        model, card = model_of(given), given.test.card
+        self._check(card)
+        labels = labels_of(given.test)
+        positions = by_turns(labels, self.images)
+        inputs, truth = given.test.inputs(positions).to(context.device), labels[positions].to(context.device)
+        keys = [given.test.keys[position] for position in positions.tolist()]
+        gradient = input_gradients(model, losses(model), inputs, truth)
+        adversarial = unit(gradient, self.norm)
+        random = unit(torch.stack([_drawn(card, key, context) for key in keys]).to(inputs), self.norm)
+        surfaces = self._surfaces(model, inputs, truth, adversarial, random, card)
+        if not surfaces.isfinite().all():
+            raise Inapplicable("the loss is not finite everywhere on the grid around the test images")
+        names = [card.names[label] if card.names else str(label) for label in truth.tolist()]
+        path = draw(context.scratch / "loss_surface.png", surfaces, names, eps=self.eps)
+        return Measurement(
+            metrics=self._metrics(surfaces, (flat(gradient) * flat(adversarial)).sum(1).cpu()),
+            files={"loss_surface": path},
+        )
+
+    def _surfaces(
+        self, model: nn.Module, inputs: Tensor, labels: Tensor, adversarial: Tensor, random: Tensor, card: DataCard
+    ) -> Tensor:
+        """The losses ``(B, G, G)`` float64: adversarial steps down, random ones across, from -eps to eps."""
+        steps = self._steps().to(inputs)
+        down, across = (grid.flatten() for grid in torch.meshgrid(steps, steps, indexing="ij"))
+        found = []
+        for place in range(len(inputs)):
+            adverse, other = (per_sample(far, inputs) for far in (down, across))
+            moved = inputs[place] + adverse * adversarial[place] + other * random[place]
+            with torch.no_grad():
+                found.append(apply_in_chunks(losses(model), boxed(moved, card), labels[place].repeat(len(moved))))
+        return torch.stack(found).double().cpu().reshape(len(inputs), 2 * self.rings + 1, -1)
+
+    def _check(self, card: DataCard) -> None:
+        """Refuse an eps that reaches beyond the range of the pixels: units were mistaken, most likely."""
+        low, high = card.bounds or (-math.inf, math.inf)
+        largest = (high - low) * (1.0 if self.norm == "linf" else math.sqrt(math.prod(card.shape)))
+        if self.eps > largest:
+            expected = f"at most {largest:g} for {self.norm} on images of shape {card.shape}"
+            raise ValueError(f"found eps {self.eps!r}; expected {expected}; divide it by 255 if it counts 8-bit levels")
+
+    def _steps(self) -> Tensor:
+        return torch.linspace(-self.eps, self.eps, 2 * self.rings + 1, dtype=torch.float64)
+
+    def _metrics(self, surfaces: Tensor, slope: Tensor) -> dict[str, float]:
+        """Means over the images; `slope` is the loss's along the adversarial direction."""
+        middle = self.rings
+        clean, along, beside = surfaces[:, middle, middle], surfaces[:, :, middle], surfaces[:, middle]
+        linear = clean[:, None] + slope[:, None] * self._steps()
+        return {
+            "loss": clean.mean().item(),
+            "rise_adversarial": (along[:, -1] - clean).mean().item(),
+            "rise_random": (torch.maximum(beside[:, 0], beside[:, -1]) - clean).mean().item(),
+            "nonlinearity": (along - linear).abs().amax(1).mean().item(),
+        }
+
+
+def unit(directions: Tensor, norm: Norm) -> Tensor:
+    """Directions ``(B, ...)`` of length 1: the sign in l_inf; where a direction is 0 it stays so."""
+    if norm == "linf":
+        return directions.sign()
+    length = flat(directions).norm(dim=1)
+    return directions / per_sample(length, directions).clamp_min(torch.finfo(directions.dtype).tiny)
+
+
+def draw(path: Path, surfaces: Tensor, names: list[str], *, eps: float) -> Path:
+    """Draw each surface as shades with level lines."""
+
+    def build() -> Figure:
+        columns = min(COLUMNS, len(surfaces))
+        rows = -(-len(surfaces) // columns)
+        figure = canvas.figure(2.0 * columns + 0.4, 1.9 * rows + 0.4)
+        places = figure.subplots(rows, columns, squeeze=False).flatten()
+        for axes in places[len(surfaces) :]:
+            axes.set_axis_off()
+        for axes, surface, name in zip(places, surfaces.numpy(), names, strict=False):
+            ends = (-eps, eps, -eps, eps)
+            image = axes.imshow(surface, origin="lower", extent=ends, cmap="viridis", interpolation="nearest")
+            if surface.max() > surface.min():
+                axes.contour(surface, extent=ends, colors="white", linewidths=0.4)
+            axes.set_title(name)
+            figure.colorbar(image, ax=axes)
+        figure.supxlabel("random direction")
+        figure.supylabel("adversarial direction")
+        return figure
+
+    return canvas.saved(path, build)
+
+
+def _drawn(card: DataCard, key: int, context: Context) -> Tensor:
+    """A random direction that depends on the sample alone."""
+    return torch.randn(card.shape, generator=context.generator("direction", key))

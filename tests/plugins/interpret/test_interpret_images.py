@@ -1,0 +1,167 @@
+"""Known answers of what is drawn: gradients, maximising images, the loss around an image."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from advtransfer.errors import Inapplicable
+from advtransfer.testing.context import InMemoryContext
+from advtransfer.toolkit.samples import Arrays
+from advtransfer.toolkit.streams import generator, initialised
+from advtransfer.types import DataCard, Given, Shape
+from advtransfer_interpret import feature_visualisation, loss_surface, saliency
+from advtransfer_interpret.gradients import input_gradients, losses
+from advtransfer_interpret.maps import roughness, visible
+from advtransfer_interpret.maximising import likeness, total_variation
+from advtransfer_interpret.samples import by_turns
+from advtransfer_interpret.surfaces import LossSurface, unit
+
+
+def images(count: int = 20, *, shape: Shape = (1, 4, 4)) -> Arrays:
+    card = DataCard(shape, (0.0, 1.0), "classes", 3, ("a", "b", "c"), "")
+    inputs = torch.rand((count, *shape), generator=generator("images"))
+    return Arrays(card=card, inputs=inputs, labels=torch.arange(count) % 3)
+
+
+def smooth() -> nn.Module:
+    def build() -> nn.Module:
+        return nn.Sequential(nn.Flatten(), nn.Linear(16, 8), nn.Tanh(), nn.Linear(8, 3))
+
+    return initialised(build, generator("smooth")).eval()
+
+
+def test_input_gradients_are_finite_differences() -> None:
+    model, test = smooth().double(), images(3)
+    inputs, labels = test.inputs(torch.arange(3)).double(), test.labels(torch.arange(3))
+    found, score, step = input_gradients(model, losses(model), inputs, labels), losses(model), 1e-6
+
+    for place in range(16):
+        move = torch.zeros(16, dtype=torch.float64).index_fill(0, torch.tensor(place), step).reshape(1, 1, 4, 4)
+        with torch.no_grad():
+            slope = (score(inputs + move, labels) - score(inputs - move, labels)) / (2 * step)
+        assert torch.allclose(slope, found.flatten(1)[:, place], atol=1e-8)
+
+
+def test_a_probabilitys_gradient_is_that_of_the_loss_times_minus_the_probability() -> None:
+    """Methods 3.2: ``grad p = -p * grad loss``."""
+    given = Given(test=images(), model=smooth())
+    loss, probability = (
+        saliency(gradient_of=what).measure(given, context=InMemoryContext()).samples["gradient_norm"]
+        for what in ("loss", "probability")
+    )
+    with torch.no_grad():
+        p = smooth()(images().inputs(torch.arange(20))).softmax(1).gather(1, (torch.arange(20) % 3)[:, None])[:, 0]
+
+    assert torch.allclose(p * loss, probability, atol=1e-6)
+
+
+def test_zero_is_mid_grey_and_three_deviations_are_black_and_white() -> None:
+    gradient = torch.zeros(1, 10, 10)
+    gradient[0, 0, 0], gradient[0, 0, 1] = 1.0, -1.0
+    shown = visible(gradient)
+
+    assert [1.0, 0.0, 0.5] == shown[0, 0, :3].tolist()
+    assert torch.equal(torch.full((1, 4, 4), 0.5, dtype=torch.float64), visible(torch.zeros(1, 4, 4)))
+
+
+def test_roughness_and_total_variation_of_a_checkerboard() -> None:
+    board = torch.tensor([[[[1.0, -1.0], [-1.0, 1.0]]]])
+
+    assert [2.0] == roughness(board).tolist()
+    assert [2.0] == total_variation(board).tolist()
+    assert [0.0, 0.0] == roughness(torch.tensor([[[[3.0, 3.0]]], [[[0.0, 0.0]]]])).tolist()
+    assert [0.0] == total_variation(torch.ones(1, 1, 1, 1)).tolist()
+
+
+def test_likeness_is_a_correlation() -> None:
+    image = torch.rand((1, 1, 3, 3), generator=generator("likeness"))
+
+    assert [1.0, -1.0] == pytest.approx(torch.cat([likeness(image, 2 * image + 1), likeness(image, -image)]).tolist())
+    assert [0.0] == likeness(image, torch.ones_like(image)).tolist()
+
+
+def test_samples_are_shown_of_each_class_by_turns() -> None:
+    labels = torch.tensor([1, 1, 0, 1, 0, 2])
+
+    assert [2, 0, 5, 4] == by_turns(labels, 4).tolist()
+    assert 6 == len(by_turns(labels, 9))
+
+
+def test_the_image_that_maximises_a_linear_unit_is_a_corner_of_the_box() -> None:
+    first = initialised(lambda: nn.Linear(16, 5), generator("unit"))
+    model = nn.Sequential(nn.Flatten(), first, nn.Linear(5, 3)).eval()
+    found = feature_visualisation(units=(1, 4), images=2, steps=50, step_size=20.0).measure(
+        Given(test=images(), model=model), context=InMemoryContext()
+    )
+    highest = [(first.weight[unit].clamp_min(0).sum() + first.bias[unit]).item() for unit in (1, 4)]
+
+    assert sum(highest) / 2 == pytest.approx(found.metrics["activation"], rel=1e-4)
+
+
+def test_a_radius_bounds_how_far_the_image_goes() -> None:
+    first = initialised(lambda: nn.Linear(16, 5), generator("unit"))
+    nn.init.zeros_(first.bias)
+    model = nn.Sequential(nn.Flatten(), first, nn.Linear(5, 3)).eval()
+    visualise = feature_visualisation(units=(0,), images=0, steps=30, step_size=0.05, radius=0.1)
+    found = visualise.measure(Given(test=images(), model=model), context=InMemoryContext()).metrics
+
+    assert 0.1 * first.weight[0].norm().item() == pytest.approx(
+        found["activation"] - found["activation_start"], rel=1e-3
+    )
+
+
+def test_a_unit_that_the_model_lacks_is_inapplicable() -> None:
+    with pytest.raises(Inapplicable, match="unit 8 is none of the 8 that the last layer sees"):
+        feature_visualisation(units=(8,)).measure(Given(test=images(), model=smooth()), context=InMemoryContext())
+
+
+def surfaces(evaluation: LossSurface, model: nn.Module) -> dict[str, float]:
+    return dict(evaluation.measure(Given(test=images(), model=model), context=InMemoryContext()).metrics)
+
+
+def test_the_middle_of_a_surface_is_the_loss_of_the_image() -> None:
+    model, test = smooth(), images()
+    inputs, labels = test.inputs(torch.arange(4)), test.labels(torch.arange(4))
+    found = surfaces(LossSurface("linf", 0.1, 4, 3), model)
+
+    with torch.no_grad():
+        assert nn.functional.cross_entropy(model(inputs), labels).item() == pytest.approx(found["loss"], rel=1e-5)
+
+
+def test_the_adversarial_direction_rises_most_and_a_small_surface_is_flat() -> None:
+    large, small = (surfaces(LossSurface("l2", eps, 6, 2), smooth()) for eps in (0.3, 1e-3))
+
+    assert large["rise_adversarial"] > large["rise_random"] > 0
+    assert small["nonlinearity"] < 0.01 * small["rise_adversarial"]
+
+
+def test_directions_have_length_one_in_their_norm() -> None:
+    drawn = torch.randn((3, 1, 4, 4), generator=generator("directions"))
+    drawn[2] = 0
+
+    assert [1, 1, 0] == pytest.approx(unit(drawn, "l2").flatten(1).norm(dim=1).tolist())
+    assert [1, 1, 0] == unit(drawn, "linf").abs().flatten(1).amax(1).tolist()
+
+
+@pytest.mark.parametrize(("norm", "eps"), [("linf", 1.5), ("l2", 4.5)])
+def test_an_eps_beyond_its_norms_range_is_an_error(norm: str, eps: float) -> None:
+    with pytest.raises(ValueError, match="divide it by 255 if it counts 8-bit levels"):
+        loss_surface(norm=norm, eps=eps).measure(  # type: ignore[arg-type]  # one of the two, by the parameters
+            Given(test=images(), model=smooth()), context=InMemoryContext()
+        )
+
+
+class Broken(nn.Module):
+    def forward(self, inputs: Tensor) -> Tensor:
+        return inputs.flatten(1)[:, :3] / 0
+
+
+def test_what_is_not_finite_is_no_result() -> None:
+    given = Given(test=images(), model=Broken().eval())
+
+    with pytest.raises(Inapplicable, match="not finite"):
+        saliency().measure(given, context=InMemoryContext())
+    with pytest.raises(Inapplicable, match="not finite"):
+        loss_surface(norm="linf", eps=0.1).measure(given, context=InMemoryContext())

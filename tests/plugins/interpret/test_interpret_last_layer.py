@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from advtransfer.errors import Inapplicable
+from advtransfer.toolkit.streams import generator, initialised
+from advtransfer_interpret.last_layer import LastLayer
+
+INPUTS = torch.rand((5, 1, 4, 4), generator=generator("inputs"))
+
+
+class Rectified(nn.Module):
+    """One rectifier that is called twice, as in torchvision's residual blocks."""
+
+    def __init__(self, *, inplace: bool = False, functional: bool = False) -> None:
+        super().__init__()
+        self.first, self.second, self.head = nn.Linear(16, 8), nn.Linear(8, 8), nn.Linear(8, 3)
+        self.relu: Callable[[Tensor], Tensor] = torch.relu if functional else nn.ReLU(inplace=inplace)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.relu(self.second(self.relu(self.first(inputs.flatten(1))))))
+        return logits
+
+
+class Tempered(nn.Module):
+    def forward(self, inputs: Tensor) -> Tensor:
+        return 2 * nn.functional.linear(inputs.flatten(1), torch.ones(3, 16))
+
+
+def rectified(*, inplace: bool = False, functional: bool = False) -> Rectified:
+    return initialised(lambda: Rectified(inplace=inplace, functional=functional), generator("net")).eval()
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_features_and_weight_give_the_logits(bias: bool) -> None:
+    head = nn.Linear(16, 3, bias=bias)
+    model = nn.Sequential(nn.Flatten(), nn.Tanh(), head, nn.Identity()).eval()
+    layer = LastLayer.of(model, INPUTS)
+
+    assert bias is layer.bias
+    assert torch.equal(INPUTS.flatten(1).tanh(), layer.features(INPUTS))
+    assert torch.equal(head.weight, layer.weight)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        Tempered(),
+        nn.Sequential(nn.Conv2d(1, 3, 4), nn.Flatten()),
+        nn.Sequential(nn.Flatten(), nn.Linear(16, 3), nn.Softmax(1)),
+    ],
+    ids=["scaled", "convolution", "softmax"],
+)
+def test_logits_from_elsewhere_have_no_last_layer(model: nn.Module) -> None:
+    with pytest.raises(Inapplicable, match="do not come straight from a linear layer"):
+        LastLayer.of(model.eval(), INPUTS)
+
+
+@pytest.mark.parametrize(
+    "model", [rectified(), rectified(inplace=True), rectified(functional=True)], ids=["module", "inplace", "functional"]
+)
+def test_gradients_pass_the_last_rectifier_alone_unchanged(model: Rectified) -> None:
+    layer = LastLayer.of(model, INPUTS)
+    faked, plain = (inputs := INPUTS.clone().requires_grad_()), INPUTS.clone().requires_grad_()
+    features = layer.features(faked, fake_relu=True)
+    (gradient,) = torch.autograd.grad(features.sum(), inputs)
+
+    hidden = torch.relu(model.first(plain.flatten(1)))
+    (expected,) = torch.autograd.grad(model.second(hidden).sum(), plain)
+
+    assert 2 == layer.relus
+    assert torch.equal(torch.relu(model.second(hidden)), features)
+    assert torch.allclose(expected, gradient, atol=1e-7)
+
+
+def test_looking_leaves_nothing_behind() -> None:
+    model = rectified()
+    before = model(INPUTS)
+    layer = LastLayer.of(model, INPUTS)
+    layer.features(INPUTS, fake_relu=True)
+
+    assert torch.equal(before, model(INPUTS))
+    assert not any(module._forward_hooks for module in model.modules())
