@@ -1,6 +1,8 @@
-"""Clean accuracy, and the outcomes without attack that every attack builds on."""
+"""Clean accuracy, and what the model says without attack, on which every attack builds."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +16,15 @@ class CleanAccuracy:
 
     def measure(self, given: Given, *, context: Context) -> Measurement:
         """Outcome metric ``accuracy``."""
-        return Measurement(outcomes={"accuracy": clean_outcomes(model_of(given), given.test, context=context)})
+        return Measurement(outcomes={"accuracy": clean(model_of(given), given.test, context=context).outcomes})
+
+
+@dataclass(frozen=True, slots=True)
+class Clean:
+    """Without an attack: logits ``(N, K)``, and outcomes ``(N,)`` uint8: robust (correct), wrong or unknown."""
+
+    logits: Tensor
+    outcomes: Tensor
 
 
 def model_of(given: Given) -> nn.Module:
@@ -24,8 +34,8 @@ def model_of(given: Given) -> nn.Module:
     return given.model
 
 
-def clean_outcomes(model: nn.Module, test: Samples, *, context: Context) -> Tensor:
-    """What becomes of each sample without an attack: ``(N,)`` uint8, robust (correct), wrong or unknown.
+def clean(model: nn.Module, test: Samples, *, context: Context) -> Clean:
+    """What becomes of each sample without an attack.
 
     Raises:
         ValueError: The model is in training mode, there are no samples, or a label is none of the model's classes.
@@ -34,7 +44,7 @@ def clean_outcomes(model: nn.Module, test: Samples, *, context: Context) -> Tens
     _check_labels(labels, logits.shape[1])
     outcomes = torch.where(logits.argmax(1) == labels, int(Outcome.ROBUST), int(Outcome.WRONG))
     outcomes[~logits.isfinite().all(1)] = int(Outcome.UNKNOWN)
-    return outcomes.to(torch.uint8)
+    return Clean(logits, outcomes.to(torch.uint8))
 
 
 def _check_labels(labels: Tensor, classes: int) -> None:

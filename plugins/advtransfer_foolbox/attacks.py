@@ -1,117 +1,126 @@
-"""Foolbox's gradient attacks with two additions: keyed random starts, and no iterate goes unseen.
+"""Foolbox's gradient attacks with two additions: no iterate goes unseen, and a sample is left alone once it is broken.
 
-The attacks subclass Foolbox's public classes and override only hooks that Foolbox documents as such.
+The attacks subclass Foolbox's public classes: their steps and projections are Foolbox's own hooks.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import Any
 
 import torch
-from eagerpy.astensor import astensor
-from eagerpy.framework import crossentropy
+from eagerpy.astensor import astensor, astensor_
+from eagerpy.framework import clip
 from eagerpy.tensor.tensor import Tensor as EagerTensor
-from foolbox.attacks.fast_gradient_method import L2FastGradientAttack, LinfFastGradientAttack
+from foolbox.attacks.base import raise_if_kwargs, verify_input_bounds
 from foolbox.attacks.gradient_descent_base import BaseGradientDescent
-from foolbox.attacks.projected_gradient_descent import (
-    L2ProjectedGradientDescentAttack,
-    LinfProjectedGradientDescentAttack,
-)
 from foolbox.criteria import Misclassification
 from foolbox.models.base import Model
 from torch import Tensor
 
-from advtransfer_foolbox.budget import Norm
-
-
-@dataclass(frozen=True, slots=True)
-class Reached:
-    """Where an attack came to: points ``(B, C, H, W)``, and whether all its gradients were finite ``(B,)``."""
-
-    inputs: Tensor
-    finite: Tensor
+from advtransfer.toolkit.prediction import KERNEL_BATCH
+from advtransfer_foolbox.contract import Reached, Tick, filled
+from advtransfer_foolbox.objectives import Objective, objective
 
 
 class Watched(BaseGradientDescent):
-    """A gradient attack that starts from given noise and keeps, per sample, the first misclassified iterate."""
+    """A gradient attack that keeps, per sample, the first misclassified iterate, and attacks that sample no more.
 
-    _noise: Tensor | None
-    _kept: Tensor
-    _found: Tensor
-    _finite: Tensor
+    The model sees `KERNEL_BATCH` rows at a time: as soon as a sample is done, another takes its row.
+    """
 
-    def reach(self, model: Model, inputs: Tensor, labels: Tensor, *, eps: float, noise: Tensor | None) -> Reached:
-        """Attack ``(B, C, H, W)`` images, starting at ``inputs + eps * noise``.
+    objective: Objective = staticmethod(objective("cross_entropy"))
+
+    def run(
+        self,
+        model: Model,
+        inputs: Any,  # noqa: ANN401  # Any: Foolbox's tensors are those of any framework
+        criterion: Any,  # noqa: ANN401  # Any: a criterion or the labels
+        *,
+        epsilon: float,
+        **kwargs: Any,  # noqa: ANN401  # Any: as in Foolbox
+    ) -> Any:  # noqa: ANN401  # Any: what `inputs` is
+        """Foolbox's entry, from Foolbox's own start: what `reach` gives."""
+        raise_if_kwargs(kwargs)
+        x, restore = astensor_(inputs)
+        verify_input_bounds(x, model)
+        labels = criterion.labels if isinstance(criterion, Misclassification) else astensor(criterion)
+        start = clip(self.get_random_start(x, epsilon), *model.bounds).raw if self.random_start else None
+        return restore(astensor(self.reach(model, x.raw, labels.raw, eps=epsilon, starts=start).inputs))
+
+    def reach(
+        self,
+        model: Model,
+        inputs: Tensor,
+        labels: Tensor,
+        *,
+        eps: float,
+        starts: Tensor | None = None,
+        targets: Tensor | None = None,
+        steps: int | None = None,
+        tick: Tick = lambda done: None,
+    ) -> Reached:
+        """Attack ``(B, C, H, W)`` images.
 
         Args:
             model: The Foolbox model; its weights must not require gradients.
             inputs: Images within the model's bounds.
             labels: Classes ``(B,)``.
             eps: The ball's radius.
-            noise: A point of the unit ball for each sample, needed by an attack with a random start.
+            starts: Where to start, within ball and bounds; by default at the images.
+            targets: Classes to move towards ``(B,)``, where the objective has use for them.
+            steps: The number of steps; by default the attack's.
+            tick: Told from time to time how many samples are done.
         """
-        self._noise = noise
-        self._kept = inputs
-        self._found = torch.zeros(len(inputs), dtype=torch.bool, device=inputs.device)
-        self._finite = torch.ones_like(self._found)
-        last = self.run(model, inputs, Misclassification(labels), epsilon=eps)
-        return Reached(torch.where(_rows(self._found, last), self._kept, last), self._finite)
+        at = (inputs if starts is None else starts).clone()
+        taken = torch.zeros(len(at), dtype=torch.int64, device=at.device)
+        found = torch.zeros_like(taken, dtype=torch.bool)
+        finite = torch.ones_like(found)
+        waiting = torch.arange(len(at), device=at.device)
+        under_way, done, told = waiting[:0], 0, 0
+        while len(under_way) or len(waiting):
+            free = KERNEL_BATCH - len(under_way)
+            under_way, waiting = torch.cat([under_way, waiting[:free]]), waiting[free:]
+            rows, real = filled(under_way), slice(len(under_way))
+            aims = None if targets is None else targets[rows]
+            moved, missed, sound = self._step(model, inputs[rows], at[rows], labels[rows], aims, eps)
+            at[under_way] = torch.where(_rows(missed, moved), at[rows], moved)[real]
+            found[under_way], finite[under_way] = missed[real], finite[under_way] & sound[real]
+            taken[under_way] += 1
+            over = missed[real] | (taken[under_way] >= (self.steps if steps is None else steps))
+            under_way, done = under_way[~over], done + int(over.sum())
+            if done - told >= KERNEL_BATCH or done == len(at) > told:
+                tick(done)
+                told = done
+        return Reached(at, finite, taken, taken)
 
-    def get_random_start(self, x0: EagerTensor, epsilon: float) -> EagerTensor:
-        """Foolbox's hook; its own draws from global state and depends on the batch."""
-        return x0 + epsilon * astensor(self._noise)
+    def _step(
+        self, model: Model, inputs: Tensor, points: Tensor, labels: Tensor, targets: Tensor | None, eps: float
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The next points, whether these are misclassified, and whether their gradients are finite.
 
-    def get_loss_fn(self, model: Model, labels: EagerTensor) -> Callable[[EagerTensor], EagerTensor]:
-        """Foolbox's hook: its cross entropy, summed so that samples do not depend on each other."""
+        The sign of NaN is 0 in torch, so a NaN gradient would pass as a model that stands.
+        """
+        seen: list[Tensor] = []
+        x, x0 = astensor(points), astensor(inputs)
+        _, gradient = self.value_and_grad(self._losses(model, labels, targets, seen), x)
+        size = self.rel_stepsize * eps if self.abs_stepsize is None else self.abs_stepsize
+        step = self.get_optimizer(x, size)(self.normalize(gradient, x=x, bounds=model.bounds))
+        moved = clip(self.project(x + step, x0, eps), *model.bounds)
+        missed = seen[0].isfinite().all(1) & (seen[0].argmax(1) != labels)
+        return moved.raw, missed, gradient.raw.isfinite().flatten(1).all(1)
 
-        def loss_fn(inputs: EagerTensor) -> EagerTensor:
-            logits = model(inputs)
-            self._see(inputs.raw.detach(), logits.raw.detach(), labels.raw)
-            return crossentropy(logits, labels).sum()
+    def _losses(
+        self, model: Model, labels: Tensor, targets: Tensor | None, seen: list[Tensor]
+    ) -> Callable[[EagerTensor], EagerTensor]:
+        """The objective, summed so that samples do not depend on each other; `seen` gets the logits."""
+
+        def loss_fn(points: EagerTensor) -> EagerTensor:
+            logits = model(points).raw
+            seen.append(logits.detach())
+            return astensor(self.objective(logits, labels, targets).sum())
 
         return loss_fn
-
-    def value_and_grad(
-        self, loss_fn: Callable[[EagerTensor], EagerTensor], x: EagerTensor
-    ) -> tuple[EagerTensor, EagerTensor]:
-        """Foolbox's hook: the sign of NaN is 0 in torch, so a NaN gradient would pass as a model that stands."""
-        value, gradient = super().value_and_grad(loss_fn, x)
-        self._finite &= gradient.raw.isfinite().flatten(1).all(1)
-        return value, gradient
-
-    def _see(self, inputs: Tensor, logits: Tensor, labels: Tensor) -> None:
-        new = logits.isfinite().all(1) & (logits.argmax(1) != labels) & ~self._found
-        self._kept = torch.where(_rows(new, inputs), inputs, self._kept)
-        self._found |= new
-
-
-class WatchedLinfFastGradient(Watched, LinfFastGradientAttack):
-    """One step in the l_inf ball."""
-
-
-class WatchedL2FastGradient(Watched, L2FastGradientAttack):
-    """One step in the l_2 ball."""
-
-
-class WatchedLinfProjectedGradient(Watched, LinfProjectedGradientDescentAttack):
-    """Projected gradient descent in the l_inf ball."""
-
-
-class WatchedL2ProjectedGradient(Watched, L2ProjectedGradientDescentAttack):
-    """Projected gradient descent in the l_2 ball."""
-
-
-def fast_gradient(norm: Norm, *, random_start: bool) -> Watched:
-    """One gradient step of size eps."""
-    attack = WatchedLinfFastGradient if norm == "linf" else WatchedL2FastGradient
-    return attack(random_start=random_start)
-
-
-def projected_gradient(norm: Norm, *, steps: int, step_size: float, random_start: bool) -> Watched:
-    """Steps of length `step_size`, each projected back into the ball and the box."""
-    attack = WatchedLinfProjectedGradient if norm == "linf" else WatchedL2ProjectedGradient
-    return attack(abs_stepsize=step_size, steps=steps, random_start=random_start)
 
 
 def _rows(mask: Tensor, like: Tensor) -> Tensor:

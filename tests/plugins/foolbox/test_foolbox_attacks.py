@@ -4,13 +4,22 @@ from typing import Literal
 
 import pytest
 import torch
+from eagerpy.astensor import astensor
 from foolbox.attacks.fast_gradient_method import L2FastGradientAttack, LinfFastGradientAttack
+from foolbox.criteria import Misclassification
 from foolbox.models.pytorch import PyTorchModel
 from torch import Tensor, nn
 
+from advtransfer.testing.context import InMemoryContext
 from advtransfer.toolkit.attack import pgd
-from advtransfer.toolkit.streams import generator, initialised
-from advtransfer_foolbox.attacks import Watched, fast_gradient, projected_gradient
+from advtransfer.toolkit.streams import generator, initialised, seeded
+from advtransfer_foolbox.attacks import Watched
+from advtransfer_foolbox.objectives import objective, others
+from advtransfer_foolbox.settings import Loss, Norm
+from advtransfer_foolbox.starts import starts
+from advtransfer_foolbox.variants import fast_gradient, onto_l1_ball, projected_gradient
+
+CONTEXT = InMemoryContext()
 
 
 def network() -> nn.Module:
@@ -25,9 +34,9 @@ def batch(model: nn.Module) -> tuple[Tensor, Tensor]:
     return images, model(images).argmax(1)
 
 
-def reach(attack: Watched, model: nn.Module, eps: float, noise: Tensor | None = None) -> Tensor:
+def reach(attack: Watched, model: nn.Module, eps: float, starts: Tensor | None = None) -> Tensor:
     images, labels = batch(model)
-    return attack.reach(PyTorchModel(model, bounds=(0, 1)), images, labels, eps=eps, noise=noise).inputs
+    return attack.reach(PyTorchModel(model, bounds=(0, 1)), images, labels, eps=eps, starts=starts).inputs
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
@@ -64,14 +73,14 @@ def test_pgd_ends_where_an_implementation_of_its_own_ends_unless_it_meets_an_exa
     torch.testing.assert_close(reach(attack, model, 0.05)[unmet], expected[unmet], atol=1e-6, rtol=0)
 
 
-def test_a_random_start_is_the_noise_that_was_handed_over() -> None:
+def test_an_attack_starts_where_it_is_told() -> None:
     model = network()
     images, _ = batch(model)
     noise = 2 * torch.rand(images.shape, generator=generator("attacks.noise")) - 1
     attack = projected_gradient("linf", steps=1, step_size=1e-9, random_start=True)
 
     expected = (images + 0.01 * noise).clamp(0, 1)
-    torch.testing.assert_close(reach(attack, model, 0.01, noise), expected, atol=1e-6, rtol=0)
+    torch.testing.assert_close(reach(attack, model, 0.01, expected), expected, atol=1e-6, rtol=0)
 
 
 class Valley(nn.Module):
@@ -86,9 +95,9 @@ def test_an_example_met_on_the_way_is_kept_although_the_last_iterate_is_none() -
     model = Valley().eval()
     attack = projected_gradient("linf", steps=2, step_size=0.08, random_start=False)
     start, labels = torch.full((1, 1, 1, 1), 0.5), torch.tensor([0])
-    reached = attack.reach(PyTorchModel(model, bounds=(0, 1)), start, labels, eps=0.3, noise=None)
+    reached = attack.reach(PyTorchModel(model, bounds=(0, 1)), start, labels, eps=0.3)
     plain = projected_gradient("linf", steps=1, step_size=0.08, random_start=False)
-    one = plain.reach(PyTorchModel(model, bounds=(0, 1)), start, labels, eps=0.3, noise=None)
+    one = plain.reach(PyTorchModel(model, bounds=(0, 1)), start, labels, eps=0.3)
 
     assert one.inputs.item() == pytest.approx(0.58)
     assert one.inputs.equal(reached.inputs)
@@ -108,6 +117,64 @@ class Cliff(nn.Module):
 def test_rows_whose_gradient_is_not_finite_are_told_apart() -> None:
     images, labels = torch.tensor([0.2, 0.8, 0.4]).reshape(3, 1, 1, 1), torch.zeros(3, dtype=torch.int64)
     attack = fast_gradient("linf", random_start=False)
-    reached = attack.reach(PyTorchModel(Cliff().eval(), bounds=(0, 1)), images, labels, eps=0.01, noise=None)
+    reached = attack.reach(PyTorchModel(Cliff().eval(), bounds=(0, 1)), images, labels, eps=0.01)
 
     assert [True, False, True] == reached.finite.tolist()
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
+def test_a_watched_attack_composes_with_foolbox(norm: Norm) -> None:
+    model = network()
+    images, labels = batch(model)
+    attacked = PyTorchModel(model, bounds=(0, 1))
+    attack = projected_gradient(norm, steps=5, step_size=0.1, random_start=True)
+    with seeded(generator("foolbox")):
+        _, points, once = attack(attacked, images, labels, epsilons=[0.1, 0.5])
+        _, _, repeated = attack.repeat(3)(attacked, images, Misclassification(labels), epsilons=[0.1, 0.5])
+
+    assert 0 < once[0].sum() < once[1].sum() <= repeated[1].sum()
+    assert once[1].equal(model(points[1]).argmax(1) != labels)
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "margin", "targeted_margin"])
+def test_a_loss_is_what_its_definition_says(loss: Loss) -> None:
+    logits, labels, targets = (
+        torch.tensor([[1.0, 4.0, 2.0], [5.0, 1.0, 0.0]]),
+        torch.tensor([2, 0]),
+        torch.tensor([0, 2]),
+    )
+    expected = {
+        "cross_entropy": (-logits.log_softmax(1)[[0, 1], labels]).tolist(),
+        "margin": [4.0 - 2.0, 1.0 - 5.0],
+        "targeted_margin": [1.0 - 2.0, 0.0 - 5.0],
+    }
+
+    assert pytest.approx(expected[loss]) == objective(loss)(logits, labels, targets).tolist()
+
+
+def test_other_classes_come_by_falling_logit_without_the_samples_own() -> None:
+    logits = torch.tensor([[1.0, 4.0, 2.0], [5.0, 1.0, 0.0]])
+
+    assert [[1, 0], [1, 2]] == others(logits, torch.tensor([2, 0])).tolist()
+
+
+def test_a_point_is_projected_onto_the_l1_ball_at_its_nearest_point() -> None:
+    moved = 3 * torch.randn((200, 5), generator=generator("l1"))
+    moved[0] = torch.tensor([0.1, -0.2, 0, 0.3, 0])
+    projected = onto_l1_ball(moved, 1.0)
+    candidates = starts(range(3000), (5,), norm="l1", seed=0, restart=0, context=CONTEXT)
+    corners = torch.cat([torch.eye(5), -torch.eye(5), candidates, candidates / candidates.abs().sum(1, keepdim=True)])
+
+    assert projected[0].equal(moved[0])
+    assert projected.abs().sum(1).max() <= 1 + 1e-5
+    assert ((moved - projected).norm(dim=1) <= torch.cdist(moved, corners).amin(1) + 1e-5).all()
+
+
+def test_sparse_descent_moves_no_sample_because_of_another() -> None:
+    attack = projected_gradient("l1", steps=1, step_size=0.1, random_start=False)
+    images = torch.full((2, 1, 2, 2), 0.5)
+    moved = images + torch.tensor([0.01, 0.4]).view(2, 1, 1, 1)
+    projected = attack.project(astensor(moved), astensor(images), 0.2).raw
+
+    assert moved[0].equal(projected[0])
+    assert (projected[1] - images[1]).abs().sum().item() == pytest.approx(0.2)

@@ -1,18 +1,18 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
 
 import pytest
 import torch
 
 from advtransfer.testing.context import InMemoryContext
 from advtransfer_foolbox.budget import Budget, within
+from advtransfer_foolbox.settings import Norm
 from advtransfer_foolbox.starts import starts
 
 
-@pytest.mark.parametrize(("norm", "largest"), [("linf", 1.0), ("l2", math.sqrt(3 * 4 * 4))])
-def test_a_radius_may_reach_across_the_box_and_not_beyond(norm: Literal["linf", "l2"], largest: float) -> None:
+@pytest.mark.parametrize(("norm", "largest"), [("linf", 1.0), ("l2", math.sqrt(3 * 4 * 4)), ("l1", 48.0)])
+def test_a_radius_may_reach_across_the_box_and_not_beyond(norm: Norm, largest: float) -> None:
     Budget.of(norm, (0, largest)).check((3, 4, 4))
 
     for eps in (largest * 1.001, -0.1, math.nan, math.inf):
@@ -36,11 +36,11 @@ def test_two_radii_that_would_share_a_metric_are_an_error() -> None:
         ("l2", [0.06, -0.08], True),
         ("l2", [0.06, -0.0801], False),
         ("l2", [math.nan, 0], False),
+        ("l1", [0.04, -0.06], True),
+        ("l1", [0.04, -0.0601], False),
     ],
 )
-def test_a_point_is_legal_inside_the_ball_up_to_rounding(
-    norm: Literal["linf", "l2"], move: list[float], legal: bool
-) -> None:
+def test_a_point_is_legal_inside_the_ball_up_to_rounding(norm: Norm, move: list[float], legal: bool) -> None:
     image = torch.full((1, 1, 1, 2), 0.5)
     point = image + torch.tensor(move).reshape(1, 1, 1, 2)
 
@@ -52,10 +52,10 @@ def test_the_box_has_no_slack(value: float) -> None:
     assert [False] == within(torch.tensor([[value]]), torch.tensor([[value]]), norm="linf", eps=0.1).tolist()
 
 
-@pytest.mark.parametrize("norm", ["linf", "l2"])
-def test_starts_are_uniform_in_the_unit_ball(norm: Literal["linf", "l2"]) -> None:
+@pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
+def test_starts_are_uniform_in_the_unit_ball(norm: Norm) -> None:
     drawn = starts(range(2000), (1, 1, 3), norm=norm, seed=0, restart=0, context=InMemoryContext()).flatten(1)
-    radius = drawn.norm(p=math.inf if norm == "linf" else 2, dim=1)
+    radius = drawn.norm(p={"linf": math.inf, "l2": 2, "l1": 1}[norm], dim=1)
 
     assert radius.max() <= 1 + 1e-6
     assert drawn.mean(0).tolist() == pytest.approx([0, 0, 0], abs=0.05)

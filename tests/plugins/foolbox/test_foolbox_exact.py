@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from advtransfer.testing.context import InMemoryContext
 from advtransfer.toolkit.samples import Arrays
 from advtransfer.types import DataCard, Evaluation, Given, Outcome
-from advtransfer_foolbox import clean_accuracy, fgsm, pgd
+from advtransfer_foolbox.factories.gradients import clean_accuracy, fgsm, pgd
 
 SHAPE = (1, 4, 4)
 COUNT = 150

@@ -2,13 +2,19 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from advtransfer.errors import MissingLibrary
+from advtransfer.host import Host
 from advtransfer.options import Options
-from advtransfer.types import Json, facts_of
-from advtransfer_foolbox import clean_accuracy, fgsm, pgd, register_evaluations
+from advtransfer.suite import load
+from advtransfer.types import Evaluation, Factory, Json, facts_of
+from advtransfer_foolbox import register_evaluations
+from advtransfer_foolbox.factories.gradients import fgsm, pgd
 
 PGD: dict[str, Any] = {"norm": "linf", "eps": 0.1, "steps": 20, "step_size": 0.0125}  # Any: options as YAML has them
 
@@ -22,8 +28,11 @@ def test_the_plugin_imports_no_heavy_library() -> None:
     assert "" == done.stdout.strip()
 
 
-def test_the_plugin_brings_three_evaluations_of_a_model() -> None:
-    assert [clean_accuracy, fgsm, pgd] == list(register_evaluations())
+def test_the_plugin_brings_clean_accuracy_and_one_evaluation_for_each_attack() -> None:
+    names = [factory.__name__ for factory in register_evaluations()]
+
+    assert ["clean_accuracy", "fgsm", "pgd", "basic_iterative"] == names[:4]
+    assert ["deepfool", "carlini_wagner", "brendel_bethge", "boundary", "noise", "ensemble"] == names[4:]
     for factory in register_evaluations():
         assert {"model"} == facts_of(factory).needs
 
@@ -50,7 +59,8 @@ def test_the_record_of_pgd_says_every_setting() -> None:
         ({"steps": 0}, ("steps",)),
         ({"step_size": 0}, ("step_size",)),
         ({"restarts": 0}, ("restarts",)),
-        ({"norm": "l1"}, ("norm",)),
+        ({"norm": "l0"}, ("norm",)),
+        ({"targets": 0}, ("targets",)),
         ({"seed": -1}, ("seed",)),
         ({"rel_stepsize": 0.1}, ("rel_stepsize",)),
     ],
@@ -68,5 +78,54 @@ def test_the_step_size_has_no_default() -> None:
 
 
 def test_restarts_without_a_random_start_are_an_error() -> None:
-    with pytest.raises(ValueError, match="found restarts 2; expected 1 without a random start"):
+    with pytest.raises(ValueError, match="restarts: 1 without a random start, since all would be the same, not 2"):
         pgd(norm="linf", eps=0.1, steps=1, step_size=0.1, restarts=2, random_start=False)
+
+
+def test_targets_without_a_targeted_loss_are_an_error() -> None:
+    with pytest.raises(ValueError, match="targets: none unless loss is targeted_margin, not 3"):
+        pgd(norm="linf", eps=0.1, steps=1, step_size=0.1, targets=3)
+
+
+@pytest.mark.skipif(find_spec("numba") is not None, reason="numba is installed")
+def test_the_attack_that_needs_numba_says_how_to_install_it() -> None:
+    component = Host.discover().component("foolbox/brendel_bethge")
+
+    with pytest.raises(MissingLibrary, match="needs the library 'numba', which is not installed; run: "):
+        component.build({"norm": "l2", "eps": 0.1}, {})
+
+
+SUITE = """
+datasets: {d: {use: vision/digits}}
+sources: {s: {use: vision/random_init, data: d}}
+targets: {t: {data: d, n: [50], seeds: 1}}
+transfers: {p: {use: finetune/linear_probe}}
+evaluations: {named: {use: NAMED}, written: {use: WRITTEN}}
+"""
+FGSM_WRITTEN = {"chan2020-fgsm": "norm: linf, eps: 8/255, random_start: false"}
+PGD_WRITTEN = {
+    **{f"chan2020-pgd{k}": f"norm: linf, eps: 8/255, steps: {k}, step_size: 2/255" for k in (5, 10, 20, 50, 100)},
+    "madry2018-mnist": "norm: linf, eps: 0.3, steps: 40, step_size: 0.01",
+    "madry2018-cifar10": "norm: linf, eps: 8/255, steps: 20, step_size: 2/255",
+}
+
+
+@pytest.mark.parametrize(("factory", "written"), [(fgsm, FGSM_WRITTEN), (pgd, PGD_WRITTEN)], ids=["fgsm", "pgd"])
+def test_a_preset_is_the_options_that_the_paper_writes_out(
+    factory: Factory[Evaluation], written: dict[str, str], tmp_path: Path
+) -> None:
+    path, use = tmp_path / "presets.yaml", f"foolbox/{factory.__name__}"
+    for preset, options in written.items():
+        path.write_text(SUITE.replace("NAMED", f"{use}, preset: {preset}").replace("WRITTEN", f"{use}, {options}"))
+        named, full = load(str(path), Host.discover()).evaluations
+
+        assert full.node.id == named.node.id
+    assert written.keys() == facts_of(factory).presets.keys()
+
+
+def test_options_added_later_leave_the_id_while_they_equal_their_defaults() -> None:
+    values, faults = Options.of(pgd).validate({**PGD, "counts": False, "targets": None})
+
+    assert [] == faults
+    assert {"counts", "targets"}.isdisjoint(values)
+    assert Options.of(pgd).validate({**PGD, "counts": True})[0]["counts"] is True

@@ -10,7 +10,10 @@ from advtransfer.testing.context import InMemoryContext
 from advtransfer.toolkit.samples import Arrays
 from advtransfer.toolkit.streams import generator, initialised
 from advtransfer.types import DataCard, Evaluation, Given
-from advtransfer_foolbox import fgsm, pgd
+from advtransfer_foolbox.factories.gradients import basic_iterative, fgsm, pgd
+from advtransfer_foolbox.factories.minimal import boundary, carlini_wagner, deepfool
+from advtransfer_foolbox.factories.unions import ensemble, noise
+from advtransfer_foolbox.settings import DeepFool, Noise
 
 
 def network() -> nn.Module:
@@ -33,8 +36,31 @@ def own_classes(model: nn.Module) -> Arrays:
         (fgsm(norm="linf", eps=0.1, random_start=True), "00000101000001100100", 32.4069),
         (pgd(norm="linf", eps=0.15, steps=4, step_size=0.06), "01000101010101110101", 75.7177),
         (pgd(norm="l2", eps=0.8, steps=4, step_size=0.3, restarts=2), "11101111110111111111", 143.4625),
+        (pgd(norm="l1", eps=2, steps=4, step_size=1), "11101111101101110111", 125.5417),
+        (pgd(norm="linf", eps=0.1, steps=4, step_size=0.05, loss="margin"), "00000101010001110100", 49.8228),
+        (
+            pgd(norm="linf", eps=0.1, steps=4, step_size=0.05, loss="targeted_margin", targets=1),
+            "00000101010001110100",
+            49.8228,
+        ),
+        (basic_iterative(norm="l1", eps=2, steps=4, step_size=1), "11101111110111111111", 140.9572),
+        (deepfool(norm="linf", eps=0.1), "00000101010001110100", 50.0451),
+        (deepfool(norm="l2", eps=0.5), "11000111010101111111", 108.5516),
+        (
+            carlini_wagner(eps=0.5, steps=20, step_size=0.05, binary_search_steps=3, initial_const=1),
+            "11000101010101111111",
+            100.1785,
+        ),
+        (boundary(eps=1, steps=200), "00000111010101011100", 65.8831),
+        (noise(norm="linf", eps=0.2, draws=10), "00000001000001000100", 18.3668),
+        (noise(norm="l2", eps=1, draws=10, noise="gaussian"), "10000111010001111101", 86.1331),
+        (noise(norm="l1", eps=4, draws=10, noise="salt_and_pepper"), "11000111110001111110", 98.8558),
+        (
+            ensemble(norm="l2", eps=0.5, attacks=(Noise(kind="noise"), DeepFool(kind="deepfool"))),
+            "11000111010101111111",
+            108.4411,
+        ),
     ],
-    ids=["fgsm linf", "pgd linf", "pgd l2"],
 )
 def test_the_outcomes_and_examples_are_those_of_this_version(
     evaluation: Evaluation, outcomes: str, total: float
@@ -45,3 +71,14 @@ def test_the_outcomes_and_examples_are_those_of_this_version(
 
     assert outcomes == "".join(str(outcome) for outcome in found.outcomes[examples.metric].tolist())
     assert total == pytest.approx(examples.inputs.sum().item(), abs=1e-3)
+
+
+def test_the_outcomes_of_a_ladder_are_those_of_this_version() -> None:
+    model = network()
+    evaluation = pgd(norm="linf", eps=(0.05, 0.1, 0.15), steps=4, step_size=0.06)
+    found = evaluation.measure(Given(test=own_classes(model), model=model), context=InMemoryContext())
+
+    assert ["00000000000001000000", "00000101000001100100", "11000101010101111101"] == [
+        "".join(str(outcome) for outcome in found.outcomes[one.metric].tolist()) for one in found.examples
+    ]
+    assert 128.5316 == pytest.approx(sum(one.inputs.sum().item() for one in found.examples), abs=1e-3)

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from importlib.util import find_spec
 from typing import Literal
 
 import numpy as np
@@ -15,14 +15,31 @@ from advtransfer.toolkit.prediction import predict
 from advtransfer.toolkit.samples import Arrays, Picked
 from advtransfer.toolkit.streams import generator, initialised
 from advtransfer.types import DataCard, Evaluation, Given, Measurement, Outcome, Samples
-from advtransfer_foolbox import clean_accuracy, fgsm, pgd
+from advtransfer_foolbox import settings
+from advtransfer_foolbox.factories.gradients import basic_iterative, clean_accuracy, fgsm, pgd
+from advtransfer_foolbox.factories.minimal import boundary, brendel_bethge, carlini_wagner, deepfool
+from advtransfer_foolbox.factories.unions import ensemble, noise
+from advtransfer_foolbox.settings import Norm
 
 SHAPE = (1, 6, 6)
+DEEPFOOL = settings.DeepFool(kind="deepfool", steps=3)
+PGD = settings.Pgd(kind="pgd", steps=3, step_size=0.1)
+NUMBA = [pytest.mark.slow, pytest.mark.skipif(find_spec("numba") is None, reason="numba is not installed")]
 EVALUATIONS = [
     clean_accuracy(),
     fgsm(norm="linf", eps=0.1, random_start=True),
     pgd(norm="linf", eps=0.1, steps=3, step_size=0.05),
     pgd(norm="l2", eps=0.5, steps=3, step_size=0.2, restarts=2),
+    pgd(norm="l1", eps=(3, 1), steps=4, step_size=0.5, loss="targeted_margin", counts=True),
+    basic_iterative(norm="l1", eps=2, steps=3, step_size=1, loss="margin"),
+    deepfool(norm="linf", eps=0.02, steps=5),
+    deepfool(norm="l2", eps=0.2, steps=5),
+    carlini_wagner(eps=0.3, steps=6, step_size=0.1, binary_search_steps=2, initial_const=1),
+    boundary(eps=(2, 1), steps=12, restarts=2),
+    noise(norm="l2", eps=0.5, draws=5),
+    noise(norm="linf", eps=0.05, noise="salt_and_pepper", draws=5),
+    ensemble(norm="l2", eps=(0.2, 0.4), attacks=(DEEPFOOL, PGD)),
+    pytest.param(*([brendel_bethge(norm="l2", eps=0.4, steps=5)] if find_spec("numba") else [None]), marks=NUMBA),
 ]
 
 
@@ -56,26 +73,28 @@ def global_random_states() -> tuple[object, ...]:
     return torch.get_rng_state().tolist(), random.getstate(), str(numbers["state"])
 
 
-def points(measured: Measurement) -> dict[int, bytes]:
-    """The examples' bytes by position."""
+def points(measured: Measurement) -> dict[tuple[str, int], bytes]:
+    """The examples' bytes by metric and position."""
     return {
-        int(position): point.numpy().tobytes()
+        (examples.metric, int(position)): point.numpy().tobytes()
         for examples in measured.examples
         for position, point in zip(examples.positions, examples.inputs, strict=True)
     }
 
 
 @pytest.mark.parametrize("evaluation", EVALUATIONS)
-@pytest.mark.parametrize("shown", [range(149, -1, -1), range(40, 77), range(0, 150, 3)])
-def test_a_sample_has_one_outcome_and_one_example_in_any_order_and_in_any_company(
-    evaluation: Evaluation, shown: Sequence[int]
-) -> None:
-    whole, some = measure(evaluation, samples()), measure(evaluation, Picked(samples(), torch.tensor(shown)))
-    places = {position: place for place, position in enumerate(shown)}
+def test_a_sample_has_one_outcome_and_one_example_in_any_order_and_in_any_company(evaluation: Evaluation) -> None:
+    whole = measure(evaluation, samples())
+    for shown in (range(149, -1, -1), range(40, 77), [3]):
+        some = measure(evaluation, Picked(samples(), torch.tensor(shown)))
+        places = {position: place for place, position in enumerate(shown)}
 
-    for metric, outcomes in whole.outcomes.items():
-        assert outcomes[torch.tensor(shown)].tolist() == some.outcomes[metric].tolist()
-    assert {places[at]: point for at, point in points(whole).items() if at in places} == points(some)
+        for metric, outcomes in whole.outcomes.items():
+            assert outcomes[torch.tensor(shown)].tolist() == some.outcomes[metric].tolist()
+        for name in whole.samples.keys() - {"forwards", "gradients"}:
+            assert whole.samples[name][torch.tensor(shown)].tolist() == some.samples[name].tolist()
+        expected = {(metric, places[at]): one for (metric, at), one in points(whole).items() if at in places}
+        assert expected == points(some)
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
@@ -98,14 +117,6 @@ def test_another_seed_draws_other_starts_and_the_same_seed_the_same() -> None:
 
     assert runs[0] == runs[1]
     assert runs[0] != runs[2]
-
-
-def test_several_eps_measure_each_by_itself() -> None:
-    both = measure(pgd(norm="linf", eps=(0.02, 0.1), steps=3, step_size=0.02), samples()).outcomes
-    alone = measure(pgd(norm="linf", eps=0.1, steps=3, step_size=0.02), samples()).outcomes
-
-    assert {"clean_accuracy", "robust_accuracy@0.02", "robust_accuracy@0.1"} == set(both)
-    assert alone["robust_accuracy@0.1"].tolist() == both["robust_accuracy@0.1"].tolist()
 
 
 class Broken(nn.Module):
@@ -219,10 +230,35 @@ def test_images_of_other_bounds_are_an_error(bounds: tuple[float, float] | None)
         measure(fgsm(norm="linf", eps=0.1), test)
 
 
-@pytest.mark.parametrize(("norm", "eps"), [("linf", 8.0), ("l2", 6.01)])
-def test_an_eps_beyond_the_box_is_an_error(norm: Literal["linf", "l2"], eps: float) -> None:
-    with pytest.raises(ValueError, match=f"found eps {eps}; expected 0 to [16] for {norm}"):
+@pytest.mark.parametrize(("norm", "eps"), [("linf", 8.0), ("linf", 1.01), ("l2", 6.01), ("l1", 36.1)])
+def test_an_eps_beyond_the_box_is_an_error(norm: Norm, eps: float) -> None:
+    with pytest.raises(ValueError, match=f"found eps {eps}; expected 0 to (1|6|36) for {norm} on images of shape"):
         measure(pgd(norm=norm, eps=(0.1, eps), steps=1, step_size=0.1), samples())
+
+
+@pytest.mark.parametrize("evaluation", EVALUATIONS[1:])
+def test_an_attack_that_was_stopped_gives_the_same_when_it_is_run_again(evaluation: Evaluation) -> None:
+    whole, stopped = measure(evaluation, samples()), InMemoryContext(cancel_after=2)
+    with pytest.raises(Cancelled):
+        evaluation.measure(Given(test=samples(), model=conv()), context=stopped)
+    again = evaluation.measure(Given(test=samples(), model=conv()), context=stopped.resumed())
+
+    assert points(whole) == points(again)
+    assert {name: one.tolist() for name, one in whole.outcomes.items()} == {
+        name: one.tolist() for name, one in again.outcomes.items()
+    }
+
+
+@pytest.mark.parametrize("evaluation", EVALUATIONS[1:])
+def test_every_attacked_metric_has_its_examples_even_where_none_is_broken(evaluation: Evaluation) -> None:
+    constant = nn.Sequential(nn.Flatten(), nn.Linear(36, 4))
+    nn.init.zeros_(constant[1].weight)  # type: ignore[arg-type]  # nn.Sequential gives Module, this one is Linear
+    measured = measure(evaluation, samples(20, model=constant.eval()), constant)
+    empty = {one.metric: (one.eps, tuple(one.positions.shape), tuple(one.inputs.shape)) for one in measured.examples}
+
+    assert empty == {
+        name: (float(name.partition("@")[2]), (0,), (0, *SHAPE)) for name in measured.outcomes if "@" in name
+    }
 
 
 def test_progress_is_told_by_chunk_and_a_stop_is_heard() -> None:

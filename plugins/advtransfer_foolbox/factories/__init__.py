@@ -1,0 +1,1 @@
+"""The factories of this plugin."""

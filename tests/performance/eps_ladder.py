@@ -1,0 +1,94 @@
+"""How long a ladder of eight radii takes beside eight runs of one radius each.
+
+    python tests/performance/eps_ladder.py
+
+At most 0.35 of their time. The images are MNIST's where ADVTRANSFER_DATA has them, otherwise scikit-learn's digits; the
+network is trained first, against an adversary, so that something stands on every rung.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import sys
+import time
+from collections.abc import Callable
+
+os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported
+
+import torch
+from torch import nn
+
+from advtransfer.testing.context import InMemoryContext
+from advtransfer.toolkit.adversary import Adversary
+from advtransfer.toolkit.recipe import Adam
+from advtransfer.toolkit.samples import Picked
+from advtransfer.types import Given, Outcome, Samples
+from advtransfer_foolbox.factories.gradients import pgd
+from advtransfer_vision.factories.data import digits, torchvision
+from advtransfer_vision.factories.training import trained
+
+IMAGES, STEPS, RUNGS, REPEATS, MOST = 512, 20, 8, 5, 0.35
+
+
+def case() -> tuple[nn.Module, Samples, tuple[float, ...]]:
+    """A trained network, the first test images, and the radii: up to twice what it was trained against."""
+    mnist = bool(os.environ.get("ADVTRANSFER_DATA"))
+    data, eps = torchvision(name="MNIST") if mnist else digits(), 0.1
+    adversary = Adversary(norm="linf", eps=eps, steps=5)
+    source = trained(
+        data=data,
+        adversary=adversary,
+        epochs=6 if mnist else 15,
+        images=12_000 if mnist else None,
+        optimiser=Adam(lr=0.001),
+    )
+    network = source.network()
+    assert isinstance(network, nn.Module)
+    network.load_state_dict(dict(source.weights(InMemoryContext()).tensors))
+    test = data.part("test")
+    ladder = tuple(2 * eps * rung / RUNGS for rung in range(1, RUNGS + 1))
+    return network.eval(), Picked(test, torch.arange(min(IMAGES, len(test)))), ladder
+
+
+def robust(model: nn.Module, test: Samples, eps: tuple[float, ...]) -> list[float]:
+    """The robust accuracy at each radius."""
+    evaluation = pgd(norm="linf", eps=eps, steps=STEPS, step_size=max(eps) / 8)
+    found = evaluation.measure(Given(test=test, model=model), context=InMemoryContext()).outcomes
+    return [(found[f"robust_accuracy@{one:g}"] == Outcome.ROBUST).double().mean().item() for one in eps]
+
+
+def timed(work: Callable[[], list[float]]) -> tuple[float, list[float]]:
+    """How long one call takes, and what it gives."""
+    began = time.perf_counter()
+    found = work()
+    return time.perf_counter() - began, found
+
+
+def main() -> None:
+    """Print both times, the median of several alternating runs, and their ratio; fail where it is too large."""
+    torch.set_num_threads(1)
+    model, test, ladder = case()
+
+    def climbed() -> list[float]:
+        return robust(model, test, ladder)
+
+    def alone() -> list[float]:
+        return [value for eps in ladder for value in robust(model, test, (eps,))]
+
+    climbed(), alone()
+    pairs = [(timed(climbed), timed(alone)) for _ in range(REPEATS)]
+    fast, slow = (statistics.median(seconds for seconds, _ in side) for side in zip(*pairs, strict=True))
+    for (_, found), name in zip(pairs[0], ("ladder", "alone"), strict=True):
+        sys.stdout.write(f"robust accuracy, {name}: {' '.join(f'{value:.3f}' for value in found)}\n")
+    sys.stdout.write(
+        f"{RUNGS} radii, PGD-{STEPS} on {len(test)} images of shape {test.card.shape}: ladder {fast:.2f} s, "
+    )
+    sys.stdout.write(f"{RUNGS} runs {slow:.2f} s, ratio {fast / slow:.2f}, at most {MOST} ")
+    sys.stdout.write(f"(median of {REPEATS}, alternating)\n")
+    if fast > MOST * slow:
+        raise SystemExit("a ladder takes longer than claimed")
+
+
+if __name__ == "__main__":
+    main()
