@@ -107,6 +107,23 @@ def test_trials_through_different_adapters_are_not_averaged_together() -> None:
     assert [[cell.strip() for cell in row[4:]] for row in rows] == [["pad", "1", ".750"], ["resize", "1", ".250"]]
 
 
+def test_of_many_metrics_the_table_has_the_suites_columns_or_a_handful() -> None:
+    many: Event = {f"alignment.number_{k}": 0.5 for k in range(40)}
+    tables = []
+    columns: Event = {**START, "columns": ["alignment.number_7"]}
+    finished: Event = {"event": "trial_finished", "trial": trial(20, 0), "metrics": many}
+    for start in (START, columns):
+        screen = terminal(width=200)
+        with Live(screen, product=io.StringIO()) as console:
+            for event in (start, finished, FINISH):
+                console(event)
+        tables.append(screen.export_text())
+
+    assert [5, 1] == [table.count("alignment.number_") for table in tables]
+    assert ["and 35 more, on the page" in table for table in tables] == [True, False]
+    assert "alignment.number_7" in tables[1]
+
+
 def test_failures_stay_on_the_screen_and_brackets_are_text() -> None:
     screen = terminal()
     with Live(screen, product=io.StringIO()) as console:

@@ -75,6 +75,25 @@ def test_a_run_is_told_line_by_line() -> None:
     ]
 
 
+MANY: Event = {**FINISHED, "metrics": {f"alignment.number_{k}": 0.5 for k in range(40)} | {"pgd.robust@0.1": 0.25}}
+
+
+def test_of_many_metrics_those_of_the_suites_columns_are_told() -> None:
+    columns: Event = {**STARTED, "columns": ["pgd.robust", "alignment.number_7", "alignment.number", "clean.accuracy"]}
+
+    line = shown(columns, FIT, MANY)[-1]
+
+    assert line.endswith(" seed=0 probe  pgd.robust@0.1 .250  alignment.number_7 .500  0.4 s")
+
+
+def test_without_columns_a_handful_of_many_metrics_is_told() -> None:
+    line = shown(STARTED, FIT, MANY)[-1]
+
+    assert 5 == line.count("alignment.")
+    assert line.endswith("alignment.number_4 .500  and 36 more  0.4 s")
+    assert shown({**STARTED, "columns": ["clean.accuracy"]}, FIT, MANY)[-1] == line
+
+
 def test_the_training_of_a_source_is_told_since_it_is_what_one_waits_for() -> None:
     job: Event = {"id": "s", "kind": "source", "name": "linf 0.1"}
 

@@ -16,6 +16,9 @@ from advtransfer.console.words import duration, figure, many, news, trial_name
         (0.7043, ".704"),
         (0.9999, "1.000"),
         (1.0, "1.000"),
+        (1.0000001, "1.000"),
+        (0.0005, ".001"),
+        (0.000034, "3.4e-05"),
         (-0.05, "-0.05"),
         (12.34567, "12.35"),
         (math.nan, "–"),  # noqa: RUF001  # the en dash that stands for what is absent

@@ -28,6 +28,18 @@ def test_shared_images_are_shown_by_target_and_source(bench: Bench) -> None:
     assert 1 == shown.count(ACROSS)
 
 
+def test_sources_of_which_the_same_is_found_share_a_line(bench: Bench) -> None:
+    for source, exact in {"a": 7, "b": 7, "c": 7, "d": 7, "e": 7, "f": 9}.items():
+        bench.records[bench.trial(source, 0, 0.5, 0.1)["id"]]["leakage"] = {
+            ACROSS: {"exact": exact, "near": 0, "of": 100}
+        }
+
+    shown = page(bench.run()).markdown.partition("## Leakage\n")[2]
+
+    assert ["digits", "a; b; c; and 2 more", ACROSS, "7", "0", "100"] == bench.row(shown, "7")
+    assert ["digits", "f", ACROSS, "9", "0", "100"] == bench.row(shown, "9")
+
+
 def test_that_nothing_is_shared_is_a_sentence_and_that_nobody_looked_is_none(bench: Bench) -> None:
     fit = bench.records[bench.trial("natural", 0, 0.5, 0.1)["id"]]
     before = page(bench.run()).markdown

@@ -83,7 +83,25 @@ def test_a_run_without_records_has_a_page(bench: Bench) -> None:
     assert "1 trial planned, 0 done, 0 failed, 0 skipped, 1 to do" in shown
     assert "Environment: no record yet." in shown
     assert "not built yet" in shown
-    assert "No number here has an interval." in shown
+    assert "No number here has an interval: that takes several trials" in shown
+
+
+def test_sources_of_values_have_no_column_of_accuracies(bench: Bench) -> None:
+    bench.trial("natural", 0, 0.5, 0.1)
+    for id in bench.sources:
+        bench.records[id]["probe"] = None
+
+    head = page(bench.run()).markdown.partition("## Evaluations")[0]
+    assert ["natural", "small_cnn", "low", "none"] == bench.row(head, "natural")
+    assert "clean accuracy" not in head.lower()
+
+
+def test_the_page_says_which_end_is_better(bench: Bench) -> None:
+    bench.filled()
+    assert "`clean.accuracy`, higher better. Bold: the highest share, if" in page(bench.run()).markdown
+
+    bench.leaderboard["rank_by"] = {"lowest": "clean.accuracy"}
+    assert "`clean.accuracy`, lower better. Bold: the lowest `clean.accuracy`, if" in page(bench.run()).markdown
 
 
 def test_records_of_an_earlier_plan_are_left_out(bench: Bench) -> None:
@@ -144,12 +162,6 @@ def test_verified_results_are_marked(bench: Bench) -> None:
 
     assert ".100 [.083, .120]‡ ✓" == bench.row(shown.partition("## Results\n")[2], "natural")[4]
     assert "Verdicts of the results: 1 verified, 1 unchecked. ✓ verified: every check" in shown
-
-
-def test_questions_that_are_not_answered_are_told(bench: Bench) -> None:
-    bench.leaderboard["questions"] = [{"predictor": "a", "outcome": "b"}]
-
-    assert "this version answers none of them" in page(bench.filled().run()).markdown
 
 
 def test_all_comes_after_every_count(bench: Bench) -> None:

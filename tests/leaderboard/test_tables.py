@@ -209,6 +209,54 @@ def test_a_metric_that_is_no_share_is_a_plain_number(bench: Bench) -> None:
     assert math.isclose(low, 61.469, abs_tol=1e-3)
 
 
+def losses(bench: Bench, values: dict[str, list[float]]) -> None:
+    """Rank by a loss, which is no share of samples."""
+    bench.leaderboard |= {"columns": ["clean.loss", "clean.accuracy"], "rank_by": {"lowest": "clean.loss"}}
+    for source, found in values.items():
+        for seed, loss in enumerate(found):
+            trial = bench.trial(source, seed, 0.5, 0.1)
+            bench.records[trial["evaluations"]["clean"][0]]["metrics"]["loss"] = {"value": loss}
+
+
+def test_where_less_is_better_the_lowest_is_first_and_bold_and_deltas_keep_their_sign(bench: Bench) -> None:
+    losses(bench, {"natural": [0.4, 0.42], "robust": [0.1, 0.12], "random": [2.5, 2.6]})
+    found = bench.table()
+
+    assert [["1", "robust"], ["2", "natural"], ["3", "random"]] == [
+        bench.row(found, name)[:2] for name in ("robust", "natural", "random")
+    ]
+    assert bench.row(found, "robust")[3].startswith("**.110** [")
+    assert bench.row(found, "robust")[5].startswith("-.300")
+    assert 1 == found.count("**.")
+    assert found.index("| robust") < found.index("| natural") < found.index("| random")
+
+
+def test_the_lowest_is_not_bold_when_intervals_overlap_or_there_is_none(bench: Bench) -> None:
+    losses(bench, {"natural": [0.1, 0.5], "robust": [0.1, 0.4]})
+    assert "**" not in bench.table()
+
+    bench.trials.clear()
+    losses(bench, {"natural": [0.4], "robust": [0.1]})
+    assert "**" not in bench.table()
+    assert "1" == bench.row(bench.table(), "robust")[0]
+
+
+def test_where_less_is_better_unknown_outcomes_count_against_a_row(bench: Bench) -> None:
+    bench.leaderboard["rank_by"] = {"lowest": "pgd.robust_accuracy"}
+    bench.trial("natural", 0, 0.5, 0.4)
+    bench.trial("robust", 0, 0.5, 0.3, unknown=0.2)
+
+    assert "1" == bench.row(bench.table(), "natural")[0]
+
+
+def test_a_small_loss_is_not_0(bench: Bench) -> None:
+    losses(bench, {"natural": [0.000034], "robust": [0.0061]})
+    found = bench.table()
+
+    assert "3.4e-05" == bench.row(found, "natural")[3]
+    assert [".0061", "+.0061"] == [bench.row(found, "robust")[place] for place in (3, 5)]
+
+
 def test_several_references_are_averaged_and_one_missing_is_missing(bench: Bench) -> None:
     trial = bench.trial("natural", 0, 0.5, 0.1)
     first, second = trial["evaluations"]["clean"][0], "d" * 64

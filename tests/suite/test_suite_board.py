@@ -60,6 +60,10 @@ def test_a_column_is_brought_to_the_evaluations_label(
     assert (found.columns, found.rank_by) == ((shown,), shown)
 
 
+def test_what_is_better_when_it_is_less_is_ranked_by_its_lowest(board: Callable[[str], Leaderboard]) -> None:
+    assert board("rank_by: {lowest: pgd.loss@8/255}").rank_by == {"lowest": "PGD.loss@0.0313725"}
+
+
 def test_figures_and_questions_are_kept_as_data(board: Callable[[str], Leaderboard]) -> None:
     found = board(
         "figures: [{kind: accuracy_vs_n, metric: clean.accuracy}]\n"
@@ -68,8 +72,28 @@ def test_figures_and_questions_are_kept_as_data(board: Callable[[str], Leaderboa
 
     assert found.figures == ({"kind": "accuracy_vs_n", "metric": "clean.accuracy"},)
     assert found.questions == (
-        {"predictor": "PGD.alpha", "outcome": "clean.accuracy", "across": "source", "given": {"n": 20}},
+        {"predictor": "PGD.alpha", "outcome": "clean.accuracy", "across": "source", "given": {"n": [20]}},
     )
+
+
+def test_a_question_may_have_several_predictors(board: Callable[[str], Leaderboard]) -> None:
+    (question,) = board(
+        "questions: [{predictor: [pgd.alpha, clean.accuracy], outcome: clean.accuracy, across: source}]"
+    ).questions
+
+    assert question["predictor"] == ["PGD.alpha", "clean.accuracy"]
+
+
+def test_what_a_question_is_given_is_brought_to_labels(board: Callable[[str], Leaderboard]) -> None:
+    (question,) = board(
+        "questions: [{predictor: pgd.alpha, outcome: clean.accuracy, across: n,"
+        " given: {source: [nat*, 'linf[adversary.eps=0.1]'], transfer: probe}}]"
+    ).questions
+
+    assert question["given"] == {
+        "source": ["Natural[seed=0]", "Natural[seed=1]", "linf[adversary.eps=0.1]"],
+        "transfer": ["Linear probe"],
+    }
 
 
 @pytest.mark.parametrize(
@@ -90,6 +114,9 @@ def test_figures_and_questions_are_kept_as_data(board: Callable[[str], Leaderboa
         ("rank_by: clean.accuracy@1@2@3", "expected evaluation.metric[@eps][@epoch]"),
         ("rank_by: clean.accuracy@8/0", "expected evaluation.metric[@eps][@epoch]"),
         ("rank_by: swept.robust_accuracy", "expected the name of one evaluation; name one of swept[eps=0.25], swept"),
+        ("rank_by: {}", "found no 'lowest'; expected lowest; add it"),
+        ("rank_by: {lowest: clean}", "found 'clean'; expected evaluation.metric[@eps][@epoch]"),
+        ("rank_by: {lowest: clean.loss, highest: clean.accuracy}", "found the unknown name 'highest' in `rank_by`"),
         ("columns: clean.accuracy", "found 'clean.accuracy'; expected a list of columns"),
         ("columns: [3]", "found 3; expected evaluation.metric[@eps][@epoch]"),
         ("figures: [{kind: pie, metric: clean.accuracy}]", "found 'pie'; expected a kind of figure: accuracy_vs_n"),
@@ -102,6 +129,19 @@ def test_figures_and_questions_are_kept_as_data(board: Callable[[str], Leaderboa
         (
             "questions: [{predictor: clean.accuracy, outcome: clean.accuracy, across: source, given: {n: 3}}]",
             "found 3, which matches no n",
+        ),
+        (
+            "questions: [{predictor: clean.accuracy, outcome: clean.accuracy, across: evaluation}]",
+            "found 'evaluation'; expected an axis: source, adapter, target, n, seed, transfer",
+        ),
+        (
+            "questions: [{predictor: [clean.accuracy, cleen.accuracy], outcome: clean.accuracy, across: source}]",
+            "found 'cleen.accuracy'; expected evaluation.metric[@eps][@epoch]",
+        ),
+        ("questions: [{predictor: [], outcome: clean.accuracy, across: source}]", "expected a list of metrics"),
+        (
+            "questions: [{predictor: clean.accuracy, outcome: clean.accuracy, across: source, given: {evaluation: a}}]",
+            "found the unknown name 'evaluation' in a selection of cells",
         ),
         ("rankby: clean.accuracy", "found the unknown name 'rankby' in `leaderboard`"),
     ],

@@ -30,7 +30,9 @@ CORRECT: list[dict[str, str]] = [
     {"evaluations": "clean: {use: toy/accuracy}\npgd: {use: toy/pgd, eps: [0.1, '8/255'], sweep: {steps: [1, 2]}}"},
     {"exclude": "- {source: nat*, n: [20]}", "title": "a title", "adapters": ""},
     {"leaderboard": "baseline: {transfer: probe}\nrank_by: clean.accuracy@0.1@3\nquestions: []"},
+    {"leaderboard": "rank_by: {lowest: clean.loss@0.1}"},
     {"leaderboard": "figures: [{kind: accuracy_vs_n, metric: clean.accuracy}]\ncolumns: ['clean.accuracy@8/255']"},
+    {"leaderboard": "questions: [{predictor: [clean.a, clean.b], outcome: clean.accuracy, across: source}]"},
 ]
 WRONG: list[dict[str, str]] = [
     {"version": "2"},
@@ -75,6 +77,9 @@ WRONG: list[dict[str, str]] = [
     {"exclude": "- {}"},
     {"exclude": "- {sorce: natural}"},
     {"leaderboard": "rank_by: clean"},
+    {"leaderboard": "rank_by: {}"},
+    {"leaderboard": "rank_by: {highest: clean.accuracy}"},
+    {"leaderboard": "rank_by: {lowest: [clean.loss]}"},
     {"leaderboard": "rankby: clean.accuracy"},
     {"leaderboard": "baseline: {source: natural}"},
     {"leaderboard": "figures: [{kind: pie, metric: clean.accuracy}]"},

@@ -33,6 +33,12 @@ def table(event: Event, key: str) -> Event:
     return value if isinstance(value, Mapping) else {}
 
 
+def texts(event: Event, key: str) -> tuple[str, ...]:
+    """The texts of a field that is a list."""
+    value = event.get(key)
+    return tuple(one for one in value if isinstance(one, str)) if isinstance(value, list | tuple) else ()
+
+
 def numbers(event: Event, key: str) -> dict[str, float]:
     """The numbers of a field that is a mapping."""
     return {name: value for name, value in table(event, key).items() if isinstance(value, int | float)}

@@ -43,7 +43,7 @@ class Live:
         """Give the terminal back, then say how the run ended."""
         self._display.stop()
         if self._last:
-            found = self._means.table()
+            found = self._means.table(columns=self._tally.columns)
             if found is not None:
                 self._terminal.print(found)
             self._product.writelines(f"{line}\n" for line in ending(self._last))

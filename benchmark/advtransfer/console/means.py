@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from rich.table import Table
 
 from advtransfer.console.events import Event, numbers, table, text
-from advtransfer.console.words import ABSENT, figure, many
+from advtransfer.console.words import ABSENT, figure, many, worth_showing
 
 AXES = ("target", "n", "transfer", "source", "adapter")
 MOST_ROWS = 40
@@ -29,13 +29,15 @@ class Means:
             row.setdefault(name, []).append(value)
         self.trials += 1
 
-    def table(self) -> Table | None:
-        """The table, or None when there is nothing to show or too much for a screen."""
+    def table(self, *, columns: Sequence[str] = ()) -> Table | None:
+        """The table of the suite's columns, else of the first few metrics; None when it is empty or too long."""
         if not 0 < len(self.rows) <= MOST_ROWS:
             return None
-        names = list(dict.fromkeys(name for row in self.rows.values() for name in row))
+        every = list(dict.fromkeys(name for row in self.rows.values() for name in row))
+        names, more = worth_showing(every, columns=columns)
         axes = [index for index, axis in enumerate(AXES) if axis != "adapter" or any(cell[index] for cell in self.rows)]
-        shown = Table(title=f"Means over the {many(self.trials, 'trial')} that finished in this run")
+        title = f"Means over the {many(self.trials, 'trial')} that finished in this run"
+        shown = Table(title=title, caption=f"and {more} more, on the page" if more else None)
         for heading in [*(AXES[index] for index in axes), "trials", *names]:
             shown.add_column(heading, justify="left" if heading in AXES and heading != "n" else "right")
         for cell, row in sorted(self.rows.items(), key=_order):

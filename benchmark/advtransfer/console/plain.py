@@ -53,7 +53,8 @@ class Plain:
                 if warning := disagreement(event):
                     self._warn(warning)
             case "trial_finished":
-                self._say(_joined(f"{self._place()} {trial_name(trial)}", metrics(event), _took(spent)))
+                told = metrics(event, columns=self._tally.columns)
+                self._say(_joined(f"{self._place()} {trial_name(trial)}", told, _took(spent)))
             case "trial_failed":
                 self._warn(f"{self._place()} {trial_name(trial)}  failed: {text(event, 'reason')}")
             case "trial_skipped":

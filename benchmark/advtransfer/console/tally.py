@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from advtransfer.console.events import Event, count, number, table, text
+from advtransfer.console.events import Event, count, number, table, text, texts
 from advtransfer.console.words import news, standing
 
 
@@ -23,6 +23,7 @@ class Tally:
     """Counts, running jobs and rates of one run; `take` each event in turn, in whatever order they come."""
 
     suite: str = ""
+    columns: tuple[str, ...] = ()
     done: int = 0
     failed: int = 0
     skipped: int = 0
@@ -75,6 +76,7 @@ class Tally:
 
     def _recount(self, event: Event) -> None:
         self.suite = text(event, "suite") or self.suite
+        self.columns = texts(event, "columns") or self.columns
         self.done, self.failed, self.skipped, self.todo = standing(event)
         self.announced = self.skipped
         self.chosen = count(event, "chosen") if "chosen" in event else self.chosen

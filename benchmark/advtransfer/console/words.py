@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from advtransfer.console.events import Event, count, number, numbers, table, text
 
+FEW = 5  # metrics that are shown where the suite names no columns
 ABSENT = "–"  # noqa: RUF001  # the en dash is what every page shows for what is absent
 
 
@@ -21,10 +22,12 @@ class Standing(NamedTuple):
 
 
 def figure(value: float) -> str:
-    """A metric in three decimals without the leading zero (``.704``); outside [0, 1] in four digits."""
+    """A metric in three decimals without the leading zero (``.704``); one too small or too large in 2 or 4 digits."""
     if not math.isfinite(value):
         return ABSENT
-    return f"{value:.3f}".removeprefix("0") if 0 <= value <= 1 else f"{value:.4g}"
+    if 0 < value < 0.0005:
+        return f"{value:.2g}"
+    return f"{value:.3f}".removeprefix("0") if 0 <= value < 1.0005 else f"{value:.4g}"
 
 
 def duration(seconds: float) -> str:
@@ -55,9 +58,25 @@ def _place(trial: Event) -> str:
     return " ".join(filter(None, [*axes, text(trial, "transfer")]))
 
 
-def metrics(event: Event) -> str:
-    """The metrics of a finished trial on one line."""
-    return "  ".join(f"{name} {figure(value)}" for name, value in numbers(event, "metrics").items())
+def metrics(event: Event, *, columns: Sequence[str] = ()) -> str:
+    """The metrics of a finished trial on one line: those of the suite's columns, else the first few."""
+    found = numbers(event, "metrics")
+    shown, more = worth_showing(list(found), columns=columns)
+    told = [f"{name} {figure(found[name])}" for name in shown]
+    return "  ".join([*told, f"and {more} more"] if more else told)
+
+
+def worth_showing(names: Sequence[str], *, columns: Sequence[str]) -> tuple[list[str], int]:
+    """The metrics that the suite's columns name, or the first few with the count of the others."""
+    named = [name for column in columns for name in _meant(column, names)]
+    if named:
+        return list(dict.fromkeys(named)), 0
+    return list(names[:FEW]), len(names[FEW:])
+
+
+def _meant(column: str, names: Sequence[str]) -> list[str]:
+    """What a column names: it may leave out the eps and the epoch that records write, ``robust_accuracy@0.1``."""
+    return [column] if column in names else [name for name in names if name.startswith(f"{column}@")]
 
 
 def opening(event: Event) -> str:

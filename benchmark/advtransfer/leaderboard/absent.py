@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 from advtransfer.leaderboard.evidence import Evidence
-from advtransfer.leaderboard.fate import STATUSES, fate
+from advtransfer.leaderboard.fate import VALUES, WORDS
 from advtransfer.leaderboard.markdown import escaped, table
 from advtransfer.plan import Trial
 from advtransfer.verdict import WORST_FIRST
@@ -18,12 +18,14 @@ def absent(evidence: Evidence) -> str:
     """The trials that are not done: counts, reasons, and where."""
     grouped: dict[tuple[int, str], list[Trial]] = defaultdict(list)
     for trial in evidence.plan.trials:
-        found = fate(trial, evidence)
-        if found.status != "done":
-            grouped[STATUSES.index(found.status), found.reason].append(trial)
+        state = evidence.state(trial)
+        if state.value != "done":
+            evaluation = f"{state.evaluation}: " if state.evaluation else ""
+            reason = f"{evaluation}{state.reason or 'no record yet'}"
+            grouped[VALUES.index(state.value), reason].append(trial)
     rows = [
-        [STATUSES[status], str(len(trials)), escaped(reason), _where(trials)]
-        for (status, reason), trials in sorted(grouped.items(), key=lambda item: item[0])
+        [WORDS[VALUES[place]], str(len(trials)), escaped(reason), _where(trials)]
+        for (place, reason), trials in sorted(grouped.items(), key=lambda item: item[0])
     ]
     if not rows:
         return ""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from advtransfer.errors import BadInput, Problem
-from advtransfer.leaderboard.evidence import Evidence, Metric
+from advtransfer.leaderboard.evidence import Answer, Evidence, Metric
 from advtransfer.plan import Trial
 
 
@@ -21,14 +21,17 @@ class Column:
 
     def of(self, trial: Trial, evidence: Evidence) -> Metric | None:
         """The metric in one trial, averaged over its references; None until all of its results are there."""
-        ids = trial.evaluations.get(self.evaluation, ())
-        found = [evidence.answers[id].metrics.get(self.metric or "") for id in ids if id in evidence.answers]
-        metrics = [one for one in found if one is not None]
-        if not metrics or len(metrics) < len(ids):
-            return None
-        if len(metrics) == 1:
-            return metrics[0]
+        metrics = [answer.metrics[self.metric or ""] for answer in self.answers(trial, evidence)]
+        if len(metrics) < 2:
+            return metrics[0] if metrics else None
         return Metric(_mean(one.low for one in metrics), _mean(one.high for one in metrics))
+
+    def answers(self, trial: Trial, evidence: Evidence) -> list[Answer]:
+        """The results that hold the metric in one trial, one a reference; none until all of them are there."""
+        ids = trial.evaluations.get(self.evaluation, ())
+        found = [evidence.answers[id] for id in ids if id in evidence.answers]
+        holding = [answer for answer in found if self.metric in answer.metrics]
+        return holding if len(holding) == len(ids) else []
 
 
 def columns_of(evidence: Evidence) -> list[Column]:

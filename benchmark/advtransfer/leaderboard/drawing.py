@@ -1,23 +1,18 @@
-"""Panels of curves as SVG: the same curves give the same bytes, whatever a user's matplotlib settings say.
-
-Colours are those of Okabe and Ito (2008), told apart by every kind of colour vision; markers and dashes differ too.
-"""
+"""Panels of curves as SVG, told apart by colour, marker and dashes."""
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import ceil
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from advtransfer.leaderboard.canvas import COLOURS, MARKERS, legend, legend_rows, plain, saved
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 DASHES: tuple[tuple[float, tuple[float, ...]], ...] = (
     (0, ()),
     (0, (5, 1.5)),
@@ -25,20 +20,6 @@ DASHES: tuple[tuple[float, tuple[float, ...]], ...] = (
     (0, (5, 1.5, 1, 1.5)),
     (0, (3, 1, 1, 1, 1, 1)),
 )
-LEGEND_COLUMNS = 5
-SETTINGS: dict[Any, object] = {  # Any: matplotlib types the keys as literals, and only from 3.11 on
-    "svg.hashsalt": "advtransfer",
-    "svg.fonttype": "path",
-    "text.parse_math": False,
-    "font.family": "DejaVu Sans",
-    "font.size": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.titlesize": 10,
-    "axes.linewidth": 0.8,
-    "figure.facecolor": "white",
-    "savefig.facecolor": "white",
-}
 APART, SPREAD = 1.035, 1.25  # curves at one n stand this factor apart (all within the second), to hide no interval
 
 
@@ -71,16 +52,7 @@ class Panel:
 
 def draw(panels: Sequence[Sequence[Panel]], *, x: str, y: str, title: str, format: str = "svg") -> bytes:
     """The panels in a grid over one legend, as the bytes of a file (SVG, or another format of matplotlib)."""
-    import matplotlib
-
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()
-        matplotlib.rcParams.update(SETTINGS)
-        figure = _figure(panels, x=x, y=y)
-        file = io.BytesIO()
-        metadata = {"Date": None, "Creator": None, "Title": title} if format == "svg" else None
-        figure.savefig(file, format=format, metadata=metadata, dpi=100)
-        return file.getvalue()
+    return saved(lambda: _figure(panels, x=x, y=y), title=title, format=format)
 
 
 def _figure(panels: Sequence[Sequence[Panel]], *, x: str, y: str) -> Figure:
@@ -88,8 +60,7 @@ def _figure(panels: Sequence[Sequence[Panel]], *, x: str, y: str) -> Figure:
 
     labels = sorted({curve.label for row in panels for panel in row for curve in panel.curves})
     down, across = len(panels), len(panels[0])
-    legend_rows = ceil(len(labels) / LEGEND_COLUMNS)
-    size = (max(4.8, 3.4 * across), 2.7 * down + 0.3 * legend_rows + 0.2)
+    size = (max(4.8, 3.4 * across), 2.7 * down + 0.3 * legend_rows(labels) + 0.2)
     figure = Figure(figsize=size, layout="constrained")
     grid = figure.subplots(down, across, squeeze=False, sharey=True)
     handles: dict[str, Artist] = {}
@@ -98,22 +69,15 @@ def _figure(panels: Sequence[Sequence[Panel]], *, x: str, y: str) -> Figure:
             handles |= _panel(axes, panel, labels=labels)
     for axes in grid[-1]:
         axes.set_xlabel(x)
-    figure.supylabel(_plain(y), fontsize="medium")
+    figure.supylabel(plain(y), fontsize="medium")
     grid[0][0].set_ylim(*_limits(panels))
-    shown = [label for label in labels if label in handles]
-    figure.legend(
-        [handles[label] for label in shown],
-        [_plain(label) for label in shown],
-        loc="outside lower center",
-        ncols=ceil(len(shown) / legend_rows),
-        frameon=False,
-    )
+    legend(figure, handles, labels=labels)
     return figure
 
 
 def _panel(axes: Axes, panel: Panel, *, labels: Sequence[str]) -> dict[str, Artist]:
     """Draw one panel; returns what the legend shows for each label."""
-    axes.set_title(_plain(panel.title))
+    axes.set_title(plain(panel.title))
     axes.set_xscale("log")
     axes.set_xticks([place for place, _ in panel.ticks], [text for _, text in panel.ticks])
     axes.minorticks_off()
@@ -157,8 +121,3 @@ def _limits(panels: Sequence[Sequence[Panel]]) -> tuple[float, float]:
     low, high = min(point.interval[0] for point in points), max(point.interval[1] for point in points)
     room = 0.05 * (high - low) or 0.05
     return low - room, high + room
-
-
-def _plain(text: str) -> str:
-    """A label as it is: a leading underscore would leave it out of the legend."""
-    return f" {text}" if text.startswith("_") else text

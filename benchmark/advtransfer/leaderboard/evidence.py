@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 from math import fsum
 from typing import Any, NamedTuple, TypeAlias
 
-from advtransfer.plan import Plan
+from advtransfer.leaderboard.asked import questions
+from advtransfer.leaderboard.fate import Attempt, State, state_of
+from advtransfer.plan import Plan, Trial
 from advtransfer.types import Json
 from advtransfer.verdict import Verdict, verdict_of
 
@@ -18,12 +20,18 @@ Read: TypeAlias = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class RunRecords:
-    """A run as plain data: its plan, its records (read once), the attempts without a record, its environments."""
+    """A run as plain data: its plan, its records (read once), the attempts without a record, its environments.
+
+    `files` are the files of its records that are there, by the name that records have for them, with their bytes in
+    size; `folder` leads to them from the page.
+    """
 
     plan: Mapping[str, Json]
     records: Iterable[Mapping[str, Json]]
     attempts: Iterable[Mapping[str, Json]] = ()
     environments: Mapping[str, Mapping[str, Json]] = field(default_factory=dict)
+    files: Mapping[str, int] = field(default_factory=dict)
+    folder: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +48,18 @@ class Metric:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What one result record says."""
+    """What one result record says.
 
+    `outcomes`, as the record packs them, are kept where a question may resample them; `test` is the id of the test
+    samples; `files` are names with paths in the run folder.
+    """
+
+    id: str
     metrics: Mapping[str, Metric]
     verdict: Verdict
+    test: str = ""
+    outcomes: Mapping[str, Read] = field(default_factory=dict)
+    files: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,14 +68,6 @@ class Built:
 
     card: Read
     probe: Read | None
-
-
-@dataclass(frozen=True, slots=True)
-class Attempt:
-    """A try that did not end in a record: failed, skipped or lost."""
-
-    status: str
-    reason: str
 
 
 class Machine(NamedTuple):
@@ -89,6 +97,8 @@ class Evidence:
     leaks: dict[tuple[str, str], Read] = field(default_factory=dict)
     attempts: dict[str, Attempt] = field(default_factory=dict)
     environments: Mapping[str, Read] = field(default_factory=dict)
+    files: Mapping[str, int] = field(default_factory=dict)
+    folder: str = ""
     machines: Counter[Machine] = field(default_factory=Counter)
     measured_on: dict[str, Machine] = field(default_factory=dict)
 
@@ -104,18 +114,29 @@ class Evidence:
         """Whether a record is there."""
         return id in self.seconds
 
+    def state(self, trial: Trial) -> State:
+        """How a trial stands."""
+        return state_of(trial, done=self.done, attempts=self.attempts, sources=self.plan.sources)
+
 
 def gather(run: RunRecords) -> Evidence:
-    """Read a run's records; those that its plan does not name (from an earlier plan) are left out."""
+    """Read a run's records; those that its plan does not name (from an earlier plan) are left out.
+
+    Raises:
+        BadInput: A question of the suite is none.
+    """
     plan = Plan.from_json(run.plan)
     labels = {label for trial in plan.trials for label in trial.evaluations}
-    evidence = Evidence(plan, {label: set() for label in sorted(labels)}, environments=run.environments)
+    metrics: dict[str, set[str]] = {label: set() for label in sorted(labels)}
+    evidence = Evidence(plan, metrics, environments=run.environments, files=run.files, folder=run.folder)
     named = {id: label for trial in plan.trials for label, ids in trial.evaluations.items() for id in ids}
     fits = {trial.id: trial for trial in plan.trials}
+    metrics_asked = [name for question in questions(plan.leaderboard) for name in question.metrics]
+    questioned = {label for label in labels if any(name.startswith(f"{label}.") for name in metrics_asked)}
     for record in run.records:
         id = str(record["id"])
         if id in named or id in fits or id in plan.sources:
-            _take(evidence, id, record, label=named.get(id))
+            _take(evidence, id, record, label=named.get(id), keep=named.get(id) in questioned)
             if id in fits and record.get("leakage"):
                 evidence.leaks[fits[id].target, fits[id].row or ""] = _mapping(record["leakage"])
     for attempt in run.attempts:
@@ -129,9 +150,9 @@ def _mapping(value: Json) -> Read:
     return value if isinstance(value, Mapping) else {}
 
 
-def _take(evidence: Evidence, id: str, record: Read, *, label: str | None) -> None:
+def _take(evidence: Evidence, id: str, record: Read, *, label: str | None, keep: bool) -> None:
     if label is not None:
-        evidence.answers[id] = Answer(_metrics(record["metrics"]), verdict_of(record))
+        evidence.answers[id] = _answer(id, record, keep=keep)
         evidence.metrics[label].update(record["metrics"])
         evidence.uses[label] = (record["asked"]["use"], record["asked"]["options"])
     elif record["kind"] == "source":
@@ -143,6 +164,17 @@ def _take(evidence: Evidence, id: str, record: Read, *, label: str | None) -> No
     machine = Machine(by.get("environment", ""), by.get("device", ""), by.get("threads", 0), by.get("precision", ""))
     evidence.machines[machine] += 1
     evidence.measured_on[id] = machine
+
+
+def _answer(id: str, record: Read, *, keep: bool) -> Answer:
+    return Answer(
+        id,
+        _metrics(record["metrics"]),
+        verdict_of(record),
+        test=str(record["asked"]["inputs"].get("test", "")),
+        outcomes=record.get("outcomes", {}) if keep else {},
+        files=record.get("files", {}),
+    )
 
 
 def _metrics(metrics: Mapping[str, Read]) -> dict[str, Metric]:

@@ -6,10 +6,10 @@ import json
 from collections import Counter
 from collections.abc import Mapping
 
-from advtransfer.leaderboard.columns import Column
 from advtransfer.leaderboard.evidence import Built, Evidence, Read
-from advtransfer.leaderboard.fate import STATUSES, fate
+from advtransfer.leaderboard.fate import WORDS
 from advtransfer.leaderboard.markdown import ABSENT, bounds, code, escaped, many, number, table
+from advtransfer.leaderboard.ranking import Ranking
 from advtransfer.leaderboard.tables import label_of
 from advtransfer.types import Json
 from advtransfer.verdict import WORST_FIRST
@@ -20,8 +20,8 @@ VERSIONS = ("python", "advtransfer", "torch", "torchvision", "foolbox", "scikit-
 def head(evidence: Evidence) -> str:
     """Title, counts, the command that makes the page again, environment."""
     plan = evidence.plan
-    fates = Counter(fate(trial, evidence).status for trial in plan.trials)
-    counts = ", ".join(f"{fates[status]:,} {status}" for status in STATUSES)
+    found = Counter(evidence.state(trial).value for trial in plan.trials)
+    counts = ", ".join(f"{found[value]:,} {word}" for value, word in WORDS.items())
     return "\n\n".join(
         [
             f"# {escaped(plan.title or plan.suite)}",
@@ -40,9 +40,12 @@ def sources(evidence: Evidence) -> str:
         return ""
     header = ["source", "architecture", "trained on", "constraint", "clean accuracy", "claimed"]
     rows = [[escaped(label), *_source(evidence.built.get(id))] for id, label in labels]
+    right = [False] * 4 + [True] * 2
+    if all(row[4:] == [ABSENT, ABSENT] for row in rows):  # sources of values have no accuracy
+        return f"## Sources\n\n{table(header[:4], [row[:4] for row in rows], right=right[:4])}"
     note = "Clean accuracy is measured on the test part of a source's own data when it is built, with its 95 % Wilson "
     note += "interval; claimed is what its card says."
-    return f"## Sources\n\n{table(header, rows, right=[False] * 4 + [True] * 2)}\n\n{note}"
+    return f"## Sources\n\n{table(header, rows, right=right)}\n\n{note}"
 
 
 def evaluations(evidence: Evidence) -> str:
@@ -53,23 +56,21 @@ def evaluations(evidence: Evidence) -> str:
     return f"## Evaluations\n\n{table(['evaluation', 'component', 'options'], rows, right=[False] * 3)}"
 
 
-def legend(evidence: Evidence, *, rank_by: Column | None, baseline: Json) -> str:
+def legend(evidence: Evidence, *, ranking: Ranking | None, baseline: Json) -> str:
     """How to read the tables."""
     told = [
         "A number is a mean over trials, with its 95 % interval in brackets; under each table stands what its "
         "intervals are over. One over subset seeds says nothing about other trainings of a source. Intervals of shares "
         "are cut at 0 and 1."
     ]
-    if rank_by:
+    if ranking:
+        told.append(_ranked(ranking))
+    if ranking and baseline is not None:
         told.append(
-            f"Rows are ranked by the mean of {code(rank_by.name)}, higher better. Bold: the highest share, if its "
-            "interval lies above all others in its column."
-        )
-    if rank_by and baseline is not None:
-        told.append(
-            f"Δ: mean difference in {code(rank_by.name)} to {escaped(label_of(baseline))}, paired by target, n, seed "
-            f"and {'source' if isinstance(baseline, Mapping) else 'transfer'}, with the 95 % t-interval over the pairs "
-            "(over source trainings where the source has replicates); without brackets it has one pair or no spread."
+            f"Δ: mean difference in {code(ranking.column.name)} to {escaped(label_of(baseline))}, paired by target, n, "
+            f"seed and {'source' if isinstance(baseline, Mapping) else 'transfer'}, with the 95 % t-interval over the "
+            "pairs (over source trainings where the source has replicates); without brackets it has one pair or no "
+            "spread."
         )
     told += [
         "a–b: some outcomes are unknown (an attack that did not finish, an illegal example); a counts them as broken, "  # noqa: RUF001  # as in the tables
@@ -78,6 +79,19 @@ def legend(evidence: Evidence, *, rank_by: Column | None, baseline: Json) -> str
         "s / trial: mean seconds of a trial's fit and results together.",
     ]
     return "## How to read the tables\n\n" + "\n".join(f"- {line}" for line in told)
+
+
+def _ranked(ranking: Ranking) -> str:
+    name = code(ranking.column.name)
+    if ranking.lowest:
+        return (
+            f"Rows are ranked by the mean of {name}, lower better. Bold: the lowest {name}, if its interval lies below "
+            "all others, and of other columns the highest share, if its interval lies above all others."
+        )
+    return (
+        f"Rows are ranked by the mean of {name}, higher better. Bold: the highest share, if its interval lies above "
+        "all others in its column."
+    )
 
 
 def _environments(evidence: Evidence) -> str:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+
 from advtransfer.leaderboard.evidence import Evidence
 from advtransfer.leaderboard.markdown import ABSENT, escaped, table
 
+NAMED = 3  # sources written out of those of which the same is found
 HEADERS = ("target", "source", "images", "exact", "near", "of")
 
 
@@ -17,12 +20,25 @@ def leakage(evidence: Evidence) -> str:
     ]
     if not found:
         return ""
-    told = sorted({_row(*one) for one in found if one[3] != 0 or one[4] != 0})
+    told = _grouped(_row(*one) for one in found if one[3] != 0 or one[4] != 0)
     if not told:
         return "Leakage: no image was found in two of source training data, target training data and target test data."
     note = "Exact: pixel for pixel. Near: shifted by a pixel, or saved again as JPEG. – : not counted, since too large."  # noqa: RUF001  # the dash of every page
     right = [False, False, False, True, True, True]
     return f"## Leakage\n\n{table(HEADERS, told, right=right)}\n\n{note}"
+
+
+def _grouped(rows: Iterable[tuple[str, ...]]) -> list[tuple[str, ...]]:
+    """One line for all sources of a target of which the same is found."""
+    sources: dict[tuple[str, ...], set[str]] = {}
+    for target, source, *found in rows:
+        sources.setdefault((target, *found), set()).add(source)
+    return sorted((target, _several(sorted(there)), *found) for (target, *found), there in sources.items())
+
+
+def _several(sources: Sequence[str]) -> str:
+    more = f"; and {len(sources) - NAMED} more" if len(sources) > NAMED else ""
+    return "; ".join(sources[:NAMED]) + more
 
 
 def _row(target: str, source: str, name: str, *counts: object) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 
 ABSENT = "–"  # noqa: RUF001  # the en dash is what every page shows for what is absent
+SMALL = 0.01  # below, three decimals leave less than two digits
 SPECIAL = re.compile(r"[\\`*<|\[~$]|(?<!\w)_|_(?!\w)")
 
 
@@ -34,17 +35,21 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequen
     return "\n".join([line(header), line(rule), *map(line, rows)])
 
 
-def number(value: float, *, sign: bool = False) -> str:
-    """Three decimals without the leading zero (``.704``), four digits from 10 on; ``sign`` writes ``+`` too."""
+def number(value: float, *, sign: bool = False, fine: bool = False) -> str:
+    """Three decimals without the leading zero (``.704``), four digits from 10 on; ``sign`` writes ``+`` too.
+
+    ``fine`` keeps two digits of what three decimals would lose (``.0061``, ``3.4e-05``): a small loss is not 0.
+    """
     text = f"{value:.3f}" if abs(value) < 10 else f"{value:.4g}"
+    text = f"{value:.2g}" if fine and 0 < abs(value) < SMALL else text
     text = re.sub(r"^(-?)0\.", r"\1.", text)
     text = ".000" if text == "-.000" else text
     return f"+{text}" if sign and value > 0 and text != ".000" else text
 
 
-def bounds(ends: tuple[float, float] | None, *, sign: bool = False) -> str:
+def bounds(ends: tuple[float, float] | None, *, sign: bool = False, fine: bool = False) -> str:
     """An interval, ``[.650, .751]``, with a leading space; nothing where there is none."""
-    return f" [{number(ends[0], sign=sign)}, {number(ends[1], sign=sign)}]" if ends else ""
+    return f" [{', '.join(number(end, sign=sign, fine=fine) for end in ends)}]" if ends else ""
 
 
 def many(count: int, noun: str) -> str:

@@ -7,12 +7,15 @@ from dataclasses import dataclass
 
 from advtransfer.errors import BadInput, Problem
 from advtransfer.leaderboard.absent import absent, doubted
-from advtransfer.leaderboard.columns import Column, columns_of, find
+from advtransfer.leaderboard.columns import columns_of
 from advtransfer.leaderboard.evidence import Evidence, RunRecords, gather
 from advtransfer.leaderboard.figures import figures
 from advtransfer.leaderboard.head import evaluations, head, legend, sources
 from advtransfer.leaderboard.leakage import leakage
 from advtransfer.leaderboard.markdown import escaped
+from advtransfer.leaderboard.pictures import gallery
+from advtransfer.leaderboard.questions import questions
+from advtransfer.leaderboard.ranking import ranking_of
 from advtransfer.leaderboard.rows import Row, tables
 from advtransfer.leaderboard.standing import lines
 from advtransfer.leaderboard.tables import rendered
@@ -34,23 +37,26 @@ def page(run: RunRecords) -> Page:
     """
     evidence = gather(run)
     drawn = figures(evidence)
+    answered, asked = questions(evidence)
     parts = [
         head(evidence),
         sources(evidence),
         evaluations(evidence),
-        legend(evidence, rank_by=_rank_by(evidence), baseline=evidence.plan.leaderboard.get("baseline")),
+        legend(evidence, ranking=ranking_of(evidence), baseline=evidence.plan.leaderboard.get("baseline")),
         *(f"![{escaped(figure.text)}]({figure.name})\n\n{figure.caption}" for figure in drawn),
         "## Results",
         *(
             f"### {escaped(place[0])}, n = {place[1]}\n\n{_table(rows, evidence)}"
             for place, rows in tables(evidence).items()
         ),
+        answered,
         doubted(evidence),
         leakage(evidence),
         absent(evidence),
-        _questions(evidence),
+        gallery(evidence),
     ]
-    return Page("\n\n".join(filter(None, parts)) + "\n", {figure.name: figure.svg for figure in drawn})
+    shown = {figure.name: figure.svg for figure in (*drawn, *asked)}
+    return Page("\n\n".join(filter(None, parts)) + "\n", shown)
 
 
 def table_of(run: RunRecords, *, target: str, n: int | str, seconds: bool = False) -> str:
@@ -68,19 +74,7 @@ def table_of(run: RunRecords, *, target: str, n: int | str, seconds: bool = Fals
 
 
 def _table(rows: Sequence[Row], evidence: Evidence, *, seconds: bool = True) -> str:
-    columns, rank_by = columns_of(evidence), _rank_by(evidence)
-    ordered = lines(rows, columns=columns, rank_by=rank_by, evidence=evidence)
+    columns, ranking = columns_of(evidence), ranking_of(evidence)
+    ordered = lines(rows, columns=columns, ranking=ranking, evidence=evidence)
     baseline = evidence.plan.leaderboard.get("baseline")
-    return rendered(ordered, columns=columns, rank_by=rank_by, baseline=baseline, seconds=seconds)
-
-
-def _rank_by(evidence: Evidence) -> Column | None:
-    name = evidence.plan.leaderboard.get("rank_by")
-    return find(str(name), evidence) if name else None
-
-
-def _questions(evidence: Evidence) -> str:
-    questions = evidence.plan.leaderboard.get("questions")
-    if not isinstance(questions, list | tuple) or not questions:
-        return ""
-    return f"The suite asks {len(questions)} of the leaderboard's questions; this version answers none of them."
+    return rendered(ordered, columns=columns, ranking=ranking, baseline=baseline, seconds=seconds)

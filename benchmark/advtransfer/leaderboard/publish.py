@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 from advtransfer.files import write_whole
-from advtransfer.leaderboard.evidence import RunRecords
+from advtransfer.leaderboard.evidence import RunRecords, gather
 from advtransfer.leaderboard.markdown import escaped
 from advtransfer.leaderboard.page import page
+from advtransfer.leaderboard.pictures import LARGEST, shown
 from advtransfer.result import Run
 from advtransfer.result.bundle import write_bundle
 
 
 def evidence_of(run: Run) -> RunRecords:
     """What a page is made from, read from a run folder or a bundle."""
-    return RunRecords(run.plan(), run.records(), run.attempts().values(), run.environments())
+    files = {path.relative_to(run.path).as_posix(): path.stat().st_size for path in (run.path / "files").glob("*/*")}
+    return RunRecords(run.plan(), run.records(), run.attempts().values(), run.environments(), files)
 
 
 def write_page(run: Run, path: Path | None = None) -> Path:
@@ -23,7 +28,9 @@ def write_page(run: Run, path: Path | None = None) -> Path:
     Raises:
         BadInput: A column or figure of the suite is not in the records.
     """
-    made, path = page(evidence_of(run)), path or run.path / "leaderboard.md"
+    path = path or run.path / "leaderboard.md"
+    folder = Path(os.path.relpath(run.path, path.parent)).as_posix()
+    made = page(replace(evidence_of(run), folder="" if folder == "." else folder))
     for name, svg in made.figures.items():
         write_whole(path.parent / name, svg)
     write_whole(path, made.markdown.encode())
@@ -36,9 +43,19 @@ def publish(run: Run, out: Path) -> Path:
     bundle = out / "results" / suite
     if bundle.resolve() != run.path.resolve():
         write_bundle(run, bundle)
+        _publish_files(run, bundle)
     written = write_page(Run(bundle), out / suite / "README.md")
     write_whole(out / "README.md", _index(out).encode())
     return written
+
+
+def _publish_files(run: Run, bundle: Path) -> None:
+    """Copy the files that the page shows, none over `LARGEST`; what an earlier publication left goes."""
+    shutil.rmtree(bundle / "files", ignore_errors=True)
+    records = evidence_of(run)
+    for picture in shown(gather(records)):
+        if records.files.get(picture.path, LARGEST + 1) <= LARGEST:
+            write_whole(bundle / picture.path, (run.path / picture.path).read_bytes())
 
 
 def _index(out: Path) -> str:

@@ -7,7 +7,6 @@ from typing import TypeAlias
 
 from advtransfer.leaderboard.columns import Column
 from advtransfer.leaderboard.evidence import Evidence, Metric
-from advtransfer.leaderboard.fate import fate
 from advtransfer.plan import Trial
 
 Key: TypeAlias = "tuple[int | None, int]"
@@ -44,7 +43,7 @@ class Row:
 def tables(evidence: Evidence) -> dict[Place, list[Row]]:
     """The rows of each target and n; a row that was skipped as a whole makes no sense there and is left out."""
     grouped: dict[Place, dict[tuple[str | None, str | None, str], list[Trial]]] = {}
-    for trial in sorted(evidence.plan.trials, key=_order):
+    for trial in sorted(evidence.plan.trials, key=order):
         rows = grouped.setdefault((trial.target, trial.n), {})
         rows.setdefault((trial.row, trial.adapter, trial.transfer), []).append(trial)
     found = {
@@ -55,10 +54,10 @@ def tables(evidence: Evidence) -> dict[Place, list[Row]]:
 
 
 def _senseless(trials: list[Trial], evidence: Evidence) -> bool:
-    return all(fate(trial, evidence).status == "skipped" for trial in trials)
+    return all(evidence.state(trial).value == "skipped" for trial in trials)
 
 
-def _order(trial: Trial) -> tuple[str, bool, int, str, str, str, int, int]:
+def order(trial: Trial) -> tuple[str, bool, int, str, str, str, int, int]:
     """By place, `all` after every count."""
     everything = trial.n == "all"
     n = 0 if trial.n == "all" else trial.n

@@ -9,8 +9,8 @@ from typing import Literal
 
 from advtransfer.leaderboard.columns import Column
 from advtransfer.leaderboard.evidence import Evidence
-from advtransfer.leaderboard.fate import fate
 from advtransfer.leaderboard.ranges import Range, delta_of, mean_of
+from advtransfer.leaderboard.ranking import Ranking
 from advtransfer.leaderboard.rows import Row
 from advtransfer.types import Json
 from advtransfer.verdict import Verdict, worst
@@ -39,26 +39,30 @@ class Line:
     mixed: bool
 
 
-def lines(rows: Sequence[Row], *, columns: Sequence[Column], rank_by: Column | None, evidence: Evidence) -> list[Line]:
+def lines(rows: Sequence[Row], *, columns: Sequence[Column], ranking: Ranking | None, evidence: Evidence) -> list[Line]:
     """The rows of one table, best first; rows that are not ranked follow."""
-    shown = {column.name: column for column in (*columns, *([rank_by] if rank_by else []))}
+    shown = {column.name: column for column in (*columns, *([ranking.column] if ranking else []))}
     cells = {
         row: {name: cell for name, column in shown.items() if (cell := _cell(row, column, evidence))} for row in rows
     }
-    ranked_by = {row: cells[row][rank_by.name] for row in rows if rank_by and rank_by.name in cells[row]}
-    ranks = _ranks(ranked_by)
-    best = {name: _best([cells[row][name] for row in rows if name in cells[row]]) for name in shown}
+    by = ranking.column.name if ranking else ""
+    scores = {row: ranking.score(there[by].range) for row, there in cells.items() if ranking and by in there}
+    ranks = _ranks({row: score for row, score in scores.items() if cells[row][by].verdict.ranked})
+    best = {
+        name: _best([there[name] for there in cells.values() if name in there], lowest=_lowest(name, ranking))
+        for name in shown
+    }
 
     def order(row: Row) -> tuple[float, float, tuple[str, str, str]]:
-        return ranks.get(row, inf), -ranked_by[row].range.low if row in ranked_by else inf, row.name
+        return ranks.get(row, inf), -scores.get(row, -inf), row.name
 
     return [
         Line(
             row,
             ranks.get(row),
             {name: replace(cell, best=best[name] is cell) for name, cell in cells[row].items()},
-            _delta(row, rows, rank_by, evidence),
-            sum(fate(trial, evidence).status == "done" for trial in row.trials),
+            _delta(row, rows, ranking, evidence),
+            sum(evidence.state(trial).value == "done" for trial in row.trials),
             _seconds(row, evidence),
             any(evidence.odd(id) for trial in row.trials for id in trial.records()),
         )
@@ -85,29 +89,39 @@ def _cell(row: Row, column: Column, evidence: Evidence) -> Cell | None:
     return Cell(mean_of(metrics), all(metric.of for metric in metrics.values()), worst(verdicts))
 
 
-def _ranks(cells: Mapping[Row, Cell]) -> dict[Row, int]:
-    """Places by the mean, higher better, unknown outcomes counted as broken; equal means share a place."""
-    values = {row: cell.range.low for row, cell in cells.items() if cell.verdict.ranked}
-    return {row: 1 + sum(other > value for other in values.values()) for row, value in values.items()}
+def _ranks(scores: Mapping[Row, float]) -> dict[Row, int]:
+    """Places by score, the greatest first; equal scores share a place."""
+    return {row: 1 + sum(other > score for other in scores.values()) for row, score in scores.items()}
 
 
-def _best(cells: Sequence[Cell]) -> Cell | None:
-    """The highest share, if its interval lies above that of every other; other metrics have no known direction."""
-    believed = [cell for cell in cells if cell.share and cell.verdict.ranked and cell.range.interval]
-    if len(believed) < 2 or len(believed) < len([cell for cell in cells if cell.verdict.ranked]):
+def _lowest(name: str, ranking: Ranking | None) -> bool:
+    """Whether the lowest value of a column is its best, as far as the suite says."""
+    return ranking is not None and ranking.lowest and ranking.column.name == name
+
+
+def _best(cells: Sequence[Cell], *, lowest: bool) -> Cell | None:
+    """The highest share, if its interval lies above every other; the lowest number, if below, where lowest is best.
+
+    Metrics that are no shares have no known direction unless the rows are ranked by them.
+    """
+    ranked = [cell for cell in cells if cell.verdict.ranked]
+    ends = [cell.range.interval for cell in ranked if cell.range.interval and (cell.share or lowest)]
+    if len(ranked) < 2 or len(ends) < len(ranked):
         return None
-    first, *others = sorted(believed, key=lambda cell: -cell.range.low)
-    floor, ceilings = first.range.interval, [cell.range.interval for cell in others]
-    return first if floor and all(ceiling and floor[0] > ceiling[1] for ceiling in ceilings) else None
+    first = min(ranked, key=lambda cell: cell.range.high if lowest else -cell.range.low)
+    others = [end for cell, end in zip(ranked, ends, strict=True) if cell is not first]
+    low, high = ends[ranked.index(first)]
+    return first if all(high < end[0] if lowest else low > end[1] for end in others) else None
 
 
 def _delta(
-    row: Row, rows: Sequence[Row], rank_by: Column | None, evidence: Evidence
+    row: Row, rows: Sequence[Row], ranking: Ranking | None, evidence: Evidence
 ) -> Range | Literal["baseline"] | None:
     other = partner(row, rows, evidence.plan.leaderboard.get("baseline"))
-    if other is None or rank_by is None:
+    if other is None or ranking is None:
         return None
-    return "baseline" if other is row else delta_of(row.values(rank_by, evidence), other.values(rank_by, evidence))
+    column = ranking.column
+    return "baseline" if other is row else delta_of(row.values(column, evidence), other.values(column, evidence))
 
 
 def _seconds(row: Row, evidence: Evidence) -> float | None:
@@ -115,6 +129,6 @@ def _seconds(row: Row, evidence: Evidence) -> float | None:
     sums = [
         fsum(evidence.seconds[id] for id in trial.records())
         for trial in row.trials
-        if fate(trial, evidence).status == "done"
+        if evidence.state(trial).value == "done"
     ]
     return fsum(sums) / len(sums) if any(sums) else None

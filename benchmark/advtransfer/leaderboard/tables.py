@@ -8,30 +8,33 @@ from typing import TypeAlias
 from advtransfer.leaderboard.columns import Column
 from advtransfer.leaderboard.markdown import ABSENT, bounds, escaped, listed, number, table
 from advtransfer.leaderboard.ranges import Range
+from advtransfer.leaderboard.ranking import Ranking
 from advtransfer.leaderboard.standing import Cell, Line
 from advtransfer.types import Json
 
 Strip: TypeAlias = "tuple[str, bool, list[str]]"
 """One column as text: its header, whether it is aligned to the right, and its cells."""
 
+NO_INTERVAL = "No number here has an interval: that takes several trials that differ, or shares of test images."
 DETERMINISTIC, SINGLE, MIXED = "†", "‡", "§"
 MARKS = {"deterministic": DETERMINISTIC, "single": SINGLE}
 DOUBTS = {"verified": " ✓", "suspicious": " suspicious", "invalid": " invalid", "unchecked": ""}
 
 
 def rendered(
-    lines: Sequence[Line], *, columns: Sequence[Column], rank_by: Column | None, baseline: Json, seconds: bool
+    lines: Sequence[Line], *, columns: Sequence[Column], ranking: Ranking | None, baseline: Json, seconds: bool
 ) -> str:
     """The table and its caption, in markdown; `seconds` adds what a trial took."""
     strips: list[Strip] = []
-    if rank_by:
+    if ranking:
         strips.append(("rank", True, [str(line.rank or ABSENT) for line in lines]))
     strips += _names(lines)
     for column in columns:
         cells = [_cell(line.cells.get(column.name), planned=len(line.row.trials)) for line in lines]
         strips.append((escaped(column.name), True, cells))
-    if rank_by and baseline is not None:
-        strips.append((f"Δ {escaped(rank_by.name)}", True, [_delta(line) for line in lines]))
+    if ranking and baseline is not None:
+        by = ranking.column.name
+        strips.append((f"Δ {escaped(by)}", True, [_delta(line, by=by) for line in lines]))
     strips.append(("seeds", True, [_seeds(line) for line in lines]))
     if seconds:
         strips.append(("s / trial", True, [_seconds(line) for line in lines]))
@@ -53,7 +56,7 @@ def caption(lines: Sequence[Line]) -> str:
         told.append(f"{DETERMINISTIC} Wilson over test images, since all seeds agree (deterministic)")
     if "single" in bases:
         told.append(f"{SINGLE} Wilson over test images, since there is one trial")
-    sentence = f"95 % intervals: {'; '.join(told)}." if told else "No number here has an interval."
+    sentence = f"95 % intervals: {'; '.join(told)}." if told else NO_INTERVAL
     mixed = any(line.mixed for line in lines)
     note = f" {MIXED} Measured, in part, on another device, thread count or precision than most of this page."
     return sentence + (note if mixed else "")
@@ -79,23 +82,25 @@ def _names(lines: Sequence[Line]) -> list[Strip]:
 def _cell(cell: Cell | None, *, planned: int) -> str:
     if cell is None:
         return ABSENT
-    found = cell.range
-    value = number(found.low) if found.low == found.high else f"{number(found.low)}–{number(found.high)}"  # noqa: RUF001  # an en dash, as between any two numbers
+    found, fine = cell.range, not cell.share
+    ends = dict.fromkeys((found.low, found.high))
+    value = "–".join(number(end, fine=fine) for end in ends)  # noqa: RUF001  # an en dash, as between any two numbers
     value = f"**{value}**" if cell.best else value
     few = f" ({found.trials}/{planned})" if found.trials < planned else ""
-    return f"{value}{bounds(found.interval)}{MARKS.get(found.basis, '')}{few}{DOUBTS[cell.verdict.value]}"
+    return f"{value}{bounds(found.interval, fine=fine)}{MARKS.get(found.basis, '')}{few}{DOUBTS[cell.verdict.value]}"
 
 
-def _delta(line: Line) -> str:
+def _delta(line: Line, *, by: str) -> str:
     match line.delta:
         case None:
             return ABSENT
         case "baseline":
             return "baseline"
         case Range(low, high, interval, _, _, trials):
-            value = number(low, sign=True) + ("" if low == high else f" to {number(high, sign=True)}")
+            fine = not line.cells[by].share
+            value = " to ".join(number(end, sign=True, fine=fine) for end in dict.fromkeys((low, high)))
             few = f" ({trials}/{len(line.row.trials)})" if trials < len(line.row.trials) else ""
-            return f"{value}{bounds(interval, sign=True)}{few}"
+            return f"{value}{bounds(interval, sign=True, fine=fine)}{few}"
 
 
 def _seconds(line: Line) -> str:

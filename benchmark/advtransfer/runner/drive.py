@@ -146,6 +146,7 @@ def _announce(
         jobs=engine.slots,
         threads=settings.threads,
         device=settings.device,
+        columns=plan.leaderboard.get("columns"),
     )
     for trial in plan.trials:
         state = before[trial.id]

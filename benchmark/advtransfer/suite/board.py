@@ -15,8 +15,10 @@ from advtransfer.suite.suite import Cell, Leaderboard
 from advtransfer.types import Json
 
 KEYS = ("baseline", "rank_by", "columns", "figures", "questions")
+RANKING = ("lowest",)
 FIGURES = ("accuracy_vs_n",)
 FIGURE = ("kind", "metric")
+ACROSS = tuple(axis for axis in AXES if axis != "evaluation")  # which evaluation, a question's metrics say
 QUESTION = ("predictor", "outcome", "across", "given")
 _METRIC = re.compile(r"(?P<name>[A-Za-z]\w*)(?P<at>(@\d+(\.\d+)?(e-?\d+|/(?=[0.]*[1-9])\d+(\.\d+)?)?){0,2})")
 
@@ -35,7 +37,7 @@ class BoardReader:
         columns = [self._metric(one) for one in self._listed(said, "columns")]
         return Leaderboard(
             baseline=self._baseline(said["baseline"]) if "baseline" in said else None,
-            rank_by=self._metric(said["rank_by"]) if "rank_by" in said else None,
+            rank_by=self._ranking(said["rank_by"]) if "rank_by" in said else None,
             columns=tuple(one for one in columns if one is not None),
             figures=tuple(self._figure(one) for one in self._listed(said, "figures")),
             questions=tuple(self._question(one) for one in self._listed(said, "questions")),
@@ -54,6 +56,15 @@ class BoardReader:
         labels = self._labels("source", value)
         rows = {cell.row for cell in self.sources if cell.label in labels}
         return self._only_one(rows, value, "row of sources")
+
+    def _ranking(self, value: Marked) -> str | Mapping[str, str] | None:
+        """A metric of which more is better, or ``{lowest: metric}``."""
+        if not isinstance(value.value, Mapping):
+            return self._metric(value)
+        said = expect.closed(value, RANKING, of="`rank_by`", problems=self.problems)
+        self._require(value, said, RANKING)
+        metric = self._metric(said["lowest"]) if "lowest" in said else None
+        return None if metric is None else {"lowest": metric}
 
     def _label(self, axis: str, value: Marked) -> str | None:
         return self._only_one(self._labels(axis, value), value, axis)
@@ -105,11 +116,28 @@ class BoardReader:
         said = expect.closed(value, QUESTION, of="a question", problems=self.problems)
         self._require(value, said, QUESTION[:3])
         if "across" in said:
-            self._choice(said["across"], AXES, "an axis")
+            self._choice(said["across"], ACROSS, "an axis")
+        read: dict[str, Json] = {name: one.plain() for name, one in said.items()}
+        if "predictor" in said:
+            read["predictor"] = self._predictors(said["predictor"])
+        if "outcome" in said:
+            read["outcome"] = self._metric(said["outcome"])
         if "given" in said:
-            self.grid.selection(said["given"], problems=self.problems)
-        metrics = ("predictor", "outcome")
-        return {name: self._metric(one) if name in metrics else one.plain() for name, one in said.items()}
+            read["given"] = self._given(said["given"])
+        return read
+
+    def _predictors(self, value: Marked) -> Json:
+        """One metric or several; those of one question are corrected for together."""
+        if not isinstance(value.value, tuple):
+            return self._metric(value)
+        return [self._metric(one) for one in expect.listed(value, expected="a list of metrics", problems=self.problems)]
+
+    def _given(self, value: Marked) -> dict[str, Json]:
+        """The labels that a selection means on each axis, since the records of a run know no globs."""
+        selected = self.grid.selection(value, allowed=ACROSS, problems=self.problems)
+        return {
+            axis: sorted(meant, key=lambda one: (isinstance(one, str), one)) for axis, meant in selected.axes.items()
+        }
 
     def _require(self, value: Marked, said: Mapping[str, Marked], names: tuple[str, ...]) -> None:
         for name in names:

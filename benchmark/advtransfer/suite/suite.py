@@ -58,10 +58,14 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Leaderboard:
-    """How results are shown: `baseline` is a source's row, or the label of a transfer."""
+    """How results are shown.
+
+    `baseline` is a source's row, or the label of a transfer; `rank_by` a metric of which more is better, or
+    ``{lowest: metric}``.
+    """
 
     baseline: str | Mapping[Literal["transfer"], str] | None = None
-    rank_by: str | None = None
+    rank_by: str | Mapping[str, str] | None = None
     columns: tuple[str, ...] = ()
     figures: tuple[Mapping[str, Json], ...] = ()
     questions: tuple[Mapping[str, Json], ...] = ()

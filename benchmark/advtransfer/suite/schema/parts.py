@@ -72,15 +72,16 @@ def _target() -> Schema:
 
 def _leaderboard() -> Schema:
     figure = closed({"kind": choice(board.FIGURES), "metric": ref("metric")}, required=board.FIGURE)
+    lowest = closed({"lowest": ref("metric")}, required=board.RANKING)
     question: dict[str, Schema] = {
-        "predictor": ref("metric"),
+        "predictor": one_or_more(ref("metric")),
         "outcome": ref("metric"),
-        "across": choice(AXES),
+        "across": choice(board.ACROSS),
         "given": nullable(ref("selection")),
     }
     own: dict[str, Schema] = {
         "baseline": {"anyOf": [_TEXT, closed({"transfer": _TEXT}, required=["transfer"])]},
-        "rank_by": ref("metric"),
+        "rank_by": described({"anyOf": [ref("metric"), lowest]}, "What is best is highest, or {lowest: metric}."),
         "columns": listed(ref("metric"), at_least=0),
         "figures": listed(figure, at_least=0),
         "questions": listed(closed(question, required=board.QUESTION[:3]), at_least=0),

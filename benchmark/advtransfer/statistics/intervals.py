@@ -1,8 +1,4 @@
-"""Intervals: over test images (Wilson), over seeds (t), over seeds that share a source (clustered), over paired runs.
-
-A t-interval over 3 to 10 seeds keeps its nominal coverage, which z-intervals and the percentile bootstrap do not.
-Sums are exact (`math.fsum`), so that no number depends on the order of its inputs.
-"""
+"""Intervals: over test images (Wilson), over seeds (t), over seeds that share a source (clustered), over pairs."""
 
 from __future__ import annotations
 

@@ -1,0 +1,74 @@
+"""The questions of a suite, as its plan holds them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from advtransfer.errors import BadInput, Problem
+from advtransfer.plan import Trial
+from advtransfer.suite.board import ACROSS
+from advtransfer.types import Json
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """How well do the predictors tell the outcome across an axis, over the trials that `given` selects?
+
+    `given` maps an axis to the labels that are meant on it.
+    """
+
+    predictors: tuple[str, ...]
+    outcome: str
+    across: str
+    given: Mapping[str, tuple[str | int, ...]]
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Every column that it is about."""
+        return (*self.predictors, self.outcome)
+
+    def asks_about(self, trial: Trial) -> bool:
+        """Whether a trial is among those selected."""
+        place = axes(trial)
+        return all(place[axis] in meant for axis, meant in self.given.items())
+
+
+def axes(trial: Trial) -> dict[str, str | int | None]:
+    """The label, or value, of a trial on each axis; of a source with its replicate."""
+    return {axis: getattr(trial, axis) for axis in ACROSS}
+
+
+def questions(settings: Mapping[str, Json]) -> list[Question]:
+    """The questions in a plan's ``leaderboard``.
+
+    Raises:
+        BadInput: One lacks a predictor, an outcome or an axis, or names an axis that is none.
+    """
+    asked = settings.get("questions")
+    return [_question(one) for one in asked] if isinstance(asked, list | tuple) else []
+
+
+def _question(asked: Json) -> Question:
+    said = asked if isinstance(asked, Mapping) else {}
+    predictors, outcome = _texts(said.get("predictor")), _texts(said.get("outcome"))
+    across, given = said.get("across"), said.get("given") or {}
+    meant = {axis: _labels(labels) for axis, labels in given.items()} if isinstance(given, Mapping) else {"given": ()}
+    if not predictors or len(outcome) != 1 or across not in ACROSS or not meant.keys() <= set(ACROSS):
+        raise _wrong(asked)
+    return Question(predictors, outcome[0], str(across), meant)
+
+
+def _texts(value: Json) -> tuple[str, ...]:
+    return tuple(one for one in _labels(value) if isinstance(one, str))
+
+
+def _labels(value: Json) -> tuple[str | int, ...]:
+    """One label or several."""
+    several = value if isinstance(value, list | tuple) else [value]
+    return tuple(one for one in several if isinstance(one, str | int))
+
+
+def _wrong(asked: object) -> BadInput:
+    expected = f"predictor, outcome, across ({', '.join(ACROSS)}), and perhaps given"
+    return BadInput([Problem(f"leaderboard question {asked!r}", expected, "correct it in the suite and run it again")])

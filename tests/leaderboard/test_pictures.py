@@ -1,0 +1,102 @@
+"""The page shows what evaluations drew, in the run folder and, up to a size, where it is published."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from advtransfer.leaderboard import page, publish, write_page
+from advtransfer.leaderboard.pictures import LARGEST, SHOWN
+from advtransfer.result import Run
+
+if TYPE_CHECKING:
+    from tests.leaderboard.conftest import Bench
+
+
+def drew(bench: Bench, source: str, seed: int = 0, *, n: int = 20, name: str = "grid.png") -> str:
+    """Add a trial whose clean evaluation wrote a file; gives the file's path in the run folder."""
+    id = bench.trial(source, seed, 0.5, 0.1, n=n)["evaluations"]["clean"][0]
+    bench.records[id]["files"] = {"grid": f"files/{id}/{name}"}
+    return f"files/{id}/{name}"
+
+
+@pytest.fixture
+def folder(bench: Bench, tmp_path: Path) -> Run:
+    """A run folder with the records of the bench, and two figures of which one is too large to publish."""
+    run = Run(tmp_path / "run")
+    for source, size in (("natural", 10), ("robust", LARGEST + 1)):
+        path = run.path / drew(bench, source)
+        path.parent.mkdir(parents=True)
+        path.write_bytes(b"x" * size)
+    run.write_plan(bench.run().plan)
+    run.write_suite("version: 1\n")
+    for record in bench.records.values():
+        run.write(record)
+    return run
+
+
+def test_a_page_shows_the_figures_of_the_first_seed_at_the_largest_n(bench: Bench) -> None:
+    drew(bench, "natural", n=20)
+    shown, other = drew(bench, "natural", n=50), drew(bench, "natural", 1, n=50)
+    found = page(replace(bench.run(), files={shown: 10, other: 10})).markdown
+
+    assert "## What the evaluations drew\n\n### clean: grid\n\n" in found
+    assert f"![natural -> digits n=50 probe]({shown})\n\nnatural -> digits n=50 probe\n" in found
+    assert 1 == found.count(".png")
+
+
+def test_a_page_without_figures_has_no_such_section(bench: Bench) -> None:
+    assert "## What the evaluations drew" not in page(bench.filled().run()).markdown
+
+
+def test_many_figures_are_cut_and_counted(bench: Bench) -> None:
+    files = {drew(bench, f"source {place:02}"): 10 for place in range(SHOWN + 3)}
+    found = page(replace(bench.run(), files=files)).markdown
+
+    assert SHOWN == found.count("![")
+    assert "3 more files in the run folder." in found
+
+
+@pytest.mark.parametrize("path", ["../../secret.png", "files/other/grid.png", "files/{id}/../../x.png"])
+def test_a_record_shows_no_file_but_its_own(bench: Bench, path: str) -> None:
+    id = bench.trial("natural", 0, 0.5, 0.1)["evaluations"]["clean"][0]
+    bench.records[id]["files"] = {"grid": path.replace("{id}", id)}
+
+    assert ".png" not in page(replace(bench.run(), files={path.replace("{id}", id): 10})).markdown
+
+
+def test_names_cannot_break_a_link(bench: Bench) -> None:
+    path = drew(bench, "natural", name="a (b) [c].html")
+    found = page(replace(bench.run(), files={path: 10})).markdown
+
+    assert f"\n[natural -> digits n=20 probe]({path[:-14]}a%20%28b%29%20%5Bc%5D.html)" in found
+
+
+def test_the_page_of_a_run_links_into_its_folder(folder: Run, tmp_path: Path) -> None:
+    inside = write_page(folder).read_text("utf-8")
+    outside = write_page(folder, tmp_path / "elsewhere" / "page.md").read_text("utf-8")
+
+    assert 2 == inside.count("](files/")
+    assert 2 == outside.count("](../run/files/")
+
+
+def test_publishing_copies_what_is_shown_and_small(folder: Run, tmp_path: Path) -> None:
+    written = publish(folder, tmp_path / "out")
+    published = written.read_text("utf-8")
+
+    copied = list((tmp_path / "out" / "results" / "quick" / "files").glob("*/*"))
+    assert [10] == [path.stat().st_size for path in copied]
+    assert 1 == published.count("](../results/quick/files/")
+    assert 1 == published.count("is not here (files over 1 MiB are not published)")
+
+
+def test_a_published_page_is_what_its_own_records_give(folder: Run, tmp_path: Path) -> None:
+    first = publish(folder, tmp_path / "out").read_bytes()
+    again = publish(Run(tmp_path / "out" / "results" / "quick"), tmp_path / "out").read_bytes()
+    copied = publish(Run(tmp_path / "out" / "results" / "quick"), tmp_path / "copy").read_bytes()
+
+    assert first == again
+    assert first == copied
