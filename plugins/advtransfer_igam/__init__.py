@@ -11,8 +11,9 @@ from typing import Annotated, Literal
 from annotated_types import Ge, Interval
 
 from advtransfer.hookspecs import hookimpl
+from advtransfer.toolkit.adversary import Adversary
 from advtransfer.toolkit.recipe import Augment, Optimiser, Schedule, Sgd
-from advtransfer.types import Factory, Source, Transfer, component
+from advtransfer.types import Factory, NotAsked, Since, Source, Transfer, component
 from advtransfer_igam.presets import PRESETS
 from advtransfer_igam.settings import GradientOf, Judging, Reduction, TeacherTuning
 
@@ -20,7 +21,7 @@ _OPTIMISER, _SCHEDULE = Sgd(lr=0.05), Schedule()
 _TEACHER, _DISCRIMINATOR = TeacherTuning(), Judging()
 
 
-@component(needs=("source",), presets=PRESETS)
+@component(version=2, needs=("source",), presets=PRESETS)
 def igam(
     *,
     student: Source | None = None,
@@ -40,16 +41,21 @@ def igam(
     standardise: Literal["none", "l2"] = "none",
     teacher: TeacherTuning = _TEACHER,
     discriminator: Judging = _DISCRIMINATOR,
+    teacher_attack: Annotated[Adversary | None, Since(2)] = None,
+    cache_gradients: Annotated[bool, NotAsked()] = True,
 ) -> Transfer:
     """A student whose input gradients are trained to look like those of the source, its teacher.
 
-    Chan et al. (2020). First the teacher gets a new logit layer on natural target images, through the adapter. Then
-    the student minimises ``cross-entropy - lambda_adv * D + lambda_diff * L``: L is the squared distance between its
-    input gradients and the teacher's, D the cross-entropy of a discriminator that is trained to tell the two apart.
+    Chan et al. (2020). First the teacher gets a new logit layer on natural target images, through the adapter, which is
+    trained with it where it is a learned one. Then the student minimises
+    ``cross-entropy - lambda_adv * D + lambda_diff * L``: L is the squared distance between its input gradients and the
+    teacher's, D the cross-entropy of a discriminator that is trained to tell the two apart.
+
     Differs from the released code in two ways: the discriminator learns from the gradients of the student's step before
     it, not from gradients computed again; and the student is evaluated in eval mode, not with the statistics of each
-    test batch. The facts ``teacher_train_accuracy`` and, with a validation part, ``teacher_validation_accuracy`` say
-    how well the tuned teacher itself does: gradients of one that has learned little are worth little.
+    test batch. The facts ``teacher_clean_accuracy`` and ``teacher_robust_accuracy`` say how well the tuned teacher does
+    on the validation part or, where there is none, on the images it was tuned on: gradients of one that has learned
+    little are worth little. On the test part the tuned teacher is ``finetune/blocks`` with 0 blocks.
 
     Args:
         student: The network that is trained and the weights it starts from, such as ``{use: vision/random_init, data:
@@ -79,6 +85,11 @@ def igam(
             ``running``, the statistics that came with the teacher, or ``batch``, those of each batch (released code).
         discriminator: ``{channels, every, optimiser, schedule}``: one convolution for each of `channels`, one step of
             it for `every` so many of the student; optimiser and schedule are the student's when left out.
+        teacher_attack: ``{norm, eps, steps, ...}``, with eps for inputs in [0, 1]: the PGD that measures
+            ``teacher_robust_accuracy``; None measures none.
+        cache_gradients: Compute the teacher's gradients once for all epochs, where they stay the same: without
+            `augment` and `input_noise`, with a teacher that neither draws nor looks at the batch, up to 1 GiB. The
+            results are the same to the bit.
     """
     from advtransfer_igam.settings import Terms
     from advtransfer_igam.transfer import Igam
@@ -104,6 +115,8 @@ def igam(
         standardise=standardise,
         tuning=teacher,
         judging=discriminator,
+        attack=teacher_attack,
+        cached=cache_gradients,
     )
 
 

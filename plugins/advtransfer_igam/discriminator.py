@@ -40,14 +40,18 @@ class Discriminator(nn.Module):
             if name.endswith("bias"):
                 nn.init.zeros_(parameter)
 
-    def forward(self, gradients: Tensor) -> Tensor:
-        """``(B, *shape)`` to ``(B, 2)``."""
-        logits: Tensor = self.head(self.blocks(unit(gradients)).flatten(1))
+    def forward(self, *gradients: Tensor) -> Tensor:
+        """Batches ``(B, *shape)``, judged as one, to logits ``(sum of B, 2)``."""
+        first, *others = self.blocks
+        images = first(*map(unit, gradients))
+        for block in others:
+            images = block(images)
+        logits: Tensor = self.head(images.flatten(1))
         return logits
 
     def loss(self, student: Tensor, teacher: Tensor) -> Tensor:
         """Its cross-entropy, averaged over the gradients of both: ``log(2)`` when it cannot tell them apart."""
-        logits = self(torch.cat([student, teacher]))
+        logits = self(student, teacher)
         labels = torch.tensor([STUDENT] * len(student) + [TEACHER] * len(teacher), device=logits.device)
         return functional.cross_entropy(logits, labels)
 
@@ -57,13 +61,19 @@ class _Block(nn.Module):
 
     def __init__(self, inner: int, outer: int) -> None:
         super().__init__()
-        self.convolution = nn.Conv2d(inner, outer, KERNEL, stride=STRIDE)
+        self.convolution = nn.Conv2d(inner, outer, KERNEL, stride=STRIDE, padding=(KERNEL - STRIDE) // 2)
         nn.init.normal_(self.convolution.weight, std=math.sqrt(2 / (KERNEL**2 * outer)))
         self.norm = nn.BatchNorm2d(outer, eps=1e-3, track_running_stats=False)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """``(B, inner, H, W)`` to ``(B, outer, H / 2, W / 2)``."""
-        below, right = (KERNEL - STRIDE + side % 2 for side in images.shape[-2:])
-        # of an odd margin the larger half is below and to the right, as TensorFlow's padding "SAME" has it
-        padded = functional.pad(images, (right // 2, right - right // 2, below // 2, below - below // 2))
-        return functional.leaky_relu(self.norm(self.convolution(padded)), SLOPE)
+    def forward(self, *batches: Tensor) -> Tensor:
+        """Batches ``(B, inner, H, W)`` to one, ``(sum of B, outer, H / 2, W / 2)``."""
+        # apart, so that backward goes through the widest convolution for those alone that are differentiated
+        parts = [self.convolution(_evened(batch)) for batch in batches]
+        whole = torch.cat(parts) if len(parts) > 1 else parts[0]
+        return functional.leaky_relu(self.norm(whole), SLOPE)
+
+
+def _evened(images: Tensor) -> Tensor:
+    """One pixel more below and to the right of odd sides, as TensorFlow's padding "SAME" has it."""
+    rows, columns = (side % 2 for side in images.shape[-2:])
+    return functional.pad(images, (0, columns, 0, rows)) if rows or columns else images

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from advtransfer.toolkit.checkpoint import Checkpoint
 from advtransfer.toolkit.freezing import weights_frozen
-from advtransfer.toolkit.recipe import Adam, Optimiser, Schedule
+from advtransfer.toolkit.recipe import Optimiser, Schedule
+from advtransfer.toolkit.stepper import make_stepper
 from advtransfer.toolkit.streams import initialised
 from advtransfer.types import Context, Shape
 from advtransfer_igam.discriminator import Discriminator
@@ -43,7 +44,8 @@ class Duel:
             context.device
         )
         recipe = judging.optimiser or optimiser
-        return cls(network.train(), _stepper(recipe, network), recipe, judging.schedule or schedule, judging.every)
+        stepper = make_stepper(recipe, network.parameters())
+        return cls(network.train(), stepper, recipe, judging.schedule or schedule, judging.every)
 
     def loss(self, student: Tensor, teacher: Tensor) -> Tensor:
         """Its cross-entropy, with a graph to the gradients and none to its own weights."""
@@ -68,16 +70,3 @@ class Duel:
 
     def _checkpoint(self) -> Checkpoint:
         return Checkpoint(self.discriminator, self.stepper, {}, "discriminator")
-
-
-def _stepper(optimiser: Optimiser, network: Discriminator) -> torch.optim.Optimizer:
-    weights = list(network.parameters())
-    if isinstance(optimiser, Adam):
-        return torch.optim.AdamW(weights, lr=optimiser.lr, weight_decay=optimiser.weight_decay)
-    return torch.optim.SGD(
-        weights,
-        lr=optimiser.lr,
-        momentum=optimiser.momentum,
-        weight_decay=optimiser.weight_decay,
-        nesterov=optimiser.nesterov,
-    )

@@ -12,10 +12,13 @@ from torch.nn import functional
 
 from advtransfer.toolkit.attack import Bounds, boxed
 from advtransfer.toolkit.streams import seeded
+from advtransfer.types import Shape
 from advtransfer_igam.duel import Duel
 from advtransfer_igam.gradients import distance, input_gradients
 from advtransfer_igam.ledger import Ledger
+from advtransfer_igam.lessons import Lesson, lesson, parted
 from advtransfer_igam.settings import Terms
+from advtransfer_igam.settled import settled
 from advtransfer_igam.teacher import Teacher
 
 COLUMNS = ("student_loss", "teacher_loss", "gradient_distance", "discriminator_loss")
@@ -49,6 +52,8 @@ class Matching:
         terms: The terms and their weights.
         duel: The discriminator.
         teacher: Whose gradients are matched, tuned and in teaching mode; None for zeros.
+        shape: ``(C, H, W)`` of an image.
+        rows: What `lessons.lesson` fills smaller batches up to: the batch size for a steady teacher, None for another.
         window: The rows and columns that the discriminator compares.
         steps: Steps of the whole training.
         bounds: The smallest and the largest value an input may take.
@@ -57,6 +62,8 @@ class Matching:
     terms: Terms
     duel: Duel
     teacher: Teacher | None
+    shape: Shape
+    rows: int | None
     window: Window
     steps: int
     bounds: Bounds
@@ -73,22 +80,27 @@ class Matching:
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """One loss a batch; after the step on it the discriminator steps, when it is its turn."""
         step = self._next()
-        inputs = self._moved(inputs, noise).requires_grad_()
-        logits: Tensor = model(inputs)
+        images, taught = parted(inputs, self.shape)
+        matched = step >= self.terms.warm_up * self.steps
+        images = self._moved(images, noise).requires_grad_(matched)
+        logits: Tensor = model(images)
         entropy = functional.cross_entropy(logits, labels)
         loss = entropy + self.terms.kernel_decay * half_squares(model) if self.terms.kernel_decay else entropy
         means = {"student_loss": entropy.item()}
-        if step < self.terms.warm_up * self.steps:
+        if not matched:
             yield loss, logits
         else:
-            student = input_gradients(logits, labels, inputs, of=self.terms.gradient_of, differentiable=True)
-            teacher, taught = self._teachers(inputs.detach(), labels, noise)
-            apart = distance(student, teacher, reduction=self.terms.reduction)
+            student = input_gradients(logits, labels, images, of=self.terms.gradient_of, differentiable=True)
+            taught = taught or self._lesson(images, labels, noise)
+            apart = distance(student, taught.gradients, reduction=self.terms.reduction)
             rows, columns = self.window
-            seen, shown = student[..., rows, columns], teacher[..., rows, columns]
+            seen, shown = student[..., rows, columns], taught.gradients[..., rows, columns]
             judged = self.duel.loss(seen, shown)
-            yield loss + self.terms.lambda_diff * apart - self.terms.lambda_adv * judged, logits
-            means |= taught | {"gradient_distance": apart.item(), "discriminator_loss": judged.item()}
+            loss = loss + self.terms.lambda_diff * apart - self.terms.lambda_adv * judged
+            yield settled(loss, model), logits
+            means |= {"gradient_distance": apart.item(), "discriminator_loss": judged.item()}
+            if self.teacher is not None:
+                means["teacher_loss"] = taught.losses.mean().item()
             if step % self.duel.every == 0:
                 self.duel.step(seen.detach(), shown, done=step / self.steps)
                 self.state.update(self.duel.pack())
@@ -115,16 +127,13 @@ class Matching:
         drawn = 2 * torch.rand(inputs.shape, generator=noise) - 1
         return boxed(inputs + self.terms.input_noise * drawn.to(inputs), self.bounds)
 
-    def _teachers(self, inputs: Tensor, labels: Tensor, noise: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        """The teacher's input gradients ``(B, C, H, W)``, detached, and its loss."""
+    def _lesson(self, images: Tensor, labels: Tensor, noise: torch.Generator) -> Lesson:
+        """What the teacher gives for a batch; zeros without one."""
         if self.teacher is None:
-            return torch.zeros_like(inputs), {}
-        inputs = inputs.requires_grad_()
+            return Lesson(torch.zeros_like(images), torch.zeros(len(images)))
         # its random adapter must not draw from the state that the student's layers draw from
-        with seeded(noise, device=inputs.device):
-            logits = self.teacher(inputs)
-        gradients = input_gradients(logits, labels, inputs, of=self.terms.gradient_of)
-        return gradients, {"teacher_loss": functional.cross_entropy(logits, labels).item()}
+        with seeded(noise, device=images.device):
+            return lesson(self.teacher, images, labels, of=self.terms.gradient_of, rows=self.rows)
 
 
 def half_squares(model: nn.Module) -> Tensor:

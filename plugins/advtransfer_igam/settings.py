@@ -18,7 +18,7 @@ _ADAM = Adam(lr=1e-3)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TeacherTuning:
-    """How the teacher gets a logit layer for the target: all its other weights are frozen.
+    """How the teacher gets a logit layer for the target: all its other weights are frozen, but for a learned adapter's.
 
     Args:
         epochs: How often each image is seen.

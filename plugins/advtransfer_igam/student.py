@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from advtransfer.errors import Inapplicable
 from advtransfer.toolkit.blocks import ChainedNetwork
 from advtransfer.toolkit.network import BlockNetwork
+from advtransfer.toolkit.redraw import redraw
 from advtransfer.toolkit.streams import initialised
 from advtransfer.types import Context, DataCard, Network, Source
 from advtransfer_igam.gradients import Unit
@@ -68,9 +69,7 @@ def start(model: nn.Module, student: Source | None, *, context: Context) -> None
         Inapplicable: There is no source, and a layer does not know how to draw new weights.
     """
     if student is None:
-        # on the CPU, so that every device starts alike
-        initialised(lambda: _redraw(model.cpu()), context.generator("student"))
-        model.to(context.device)
+        redraw(model, context.generator("student"), whose="the teacher")
     else:
         # its normalisation may have been replaced by one without weights
         known = model.state_dict()
@@ -98,13 +97,3 @@ def _head(network: Network, target: DataCard) -> nn.Module:
             f"the teacher's architecture does not take the target's inputs {target.shape}; give a student"
         ) from error
     return initialised(lambda: nn.Linear(features, target.outputs), torch.Generator()).to(weights.device)
-
-
-def _redraw(model: nn.Module) -> None:
-    for name, module in model.named_modules():
-        reset = getattr(module, "reset_parameters", None)
-        if callable(reset):
-            reset()
-        elif list(module.parameters(recurse=False)):
-            found = f"{name} ({type(module).__name__}) in the teacher"
-            raise Inapplicable(f"found {found}, which cannot draw new weights; give a student")

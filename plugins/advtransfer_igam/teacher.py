@@ -3,30 +3,35 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import asdict
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from advtransfer.toolkit.augment import Augmentation
+from advtransfer.toolkit.augment import augmentation
 from advtransfer.toolkit.freezing import freeze
-from advtransfer.toolkit.recipe import Schedule
-from advtransfer.toolkit.streams import initialised
+from advtransfer.toolkit.recipe import Augment, Schedule
+from advtransfer.toolkit.redraw import redraw
+from advtransfer.toolkit.streams import initialised, seeded
 from advtransfer.toolkit.training import train as minimise
-from advtransfer.types import Context, DataCard, Network, Samples, Tensors
+from advtransfer.types import Context, DataCard, Json, Network, Samples, Shape, Tensors
 from advtransfer_igam.settings import TeacherTuning
 
-HEAD, CURVES = "head/", "curves/"
+HEAD, ADAPTER, CURVES = "head/", "adapter/", "curves/"
+RECIPE = 1
+"""Goes up when the same options tune another teacher: what was remembered of the old one is then not found."""
 
 
 class Teacher(nn.Module):
     """From target images ``(B, C, H, W)`` to target logits ``(B, K)``, around copies of the source and the adapter.
 
-    Everything is frozen but the new logit layer.
+    Everything is frozen but the new logit layer and, where the adapter is learned, the adapter.
 
     Args:
         source: The network whose features it uses.
-        adapter: From target images to the source's; None for none.
+        adapter: From target images to the source's; None for none. Those of its weights that require gradients are
+            learned.
         target: The target's card.
         generator: What the new layer is drawn from.
         batch_norm: Whose statistics batch normalisation uses while others train: ``running`` or ``batch``.
@@ -46,7 +51,7 @@ class Teacher(nn.Module):
         super().__init__()
         self.adapter = nn.Identity() if adapter is None else copy.deepcopy(adapter)
         self.network = copy.deepcopy(source)
-        freeze(self)
+        freeze(self.network)  # type: ignore[arg-type]  # a Network is a module, which a protocol cannot say
         self.eval()
         weights = next(self.parameters(), torch.empty(0))
         with torch.inference_mode():
@@ -74,6 +79,19 @@ class Teacher(nn.Module):
                     module.track_running_stats = False
                     module.train()
 
+    def steady(self, shape: Shape) -> bool:
+        """Whether it gives an image ``(C, H, W)`` of this shape the same in every batch and every epoch, as it now is.
+
+        It does not where batch normalisation uses a batch's statistics, nor where an adapter draws random numbers.
+        """
+        if any(isinstance(module, nn.modules.batchnorm._BatchNorm) and module.training for module in self.modules()):
+            return False
+        device = self.head.weight.device
+        with seeded(torch.Generator(), device=device), torch.inference_mode():
+            before = _random_states(device)
+            self(torch.zeros(1, *shape, device=device))
+            return all(one.equal(other) for one, other in zip(before, _random_states(device), strict=True))
+
 
 def tune(
     teacher: Teacher,
@@ -81,18 +99,32 @@ def tune(
     *,
     train: Samples,
     validation: Samples | None,
-    augment: Augmentation | None,
+    augment: Augment,
     context: Context,
 ) -> list[dict[str, float]]:
-    """Train the teacher's logit layer on natural images, freeze it, and return the curves.
+    """Train the teacher's logit layer, and its adapter if that is learned, on natural images; freeze both.
 
-    It is remembered, so that a student whose training was killed finds its teacher tuned.
+    The teacher is remembered: a student whose training was killed finds it tuned, and students of one source, adapter
+    and subset that ask for the same tuning share it. All randomness in it is the subset's.
+
+    Args:
+        teacher: It leaves frozen and in eval mode.
+        tuning: How it is trained.
+        train: The natural images.
+        validation: Measured after each epoch.
+        augment: The augmentations by name.
+        context: Where randomness comes from and what is built is kept.
+
+    Returns:
+        The curves.
 
     Raises:
         Diverged: A loss is not finite.
+        Inapplicable: A learned adapter cannot draw its initial weights.
     """
 
     def build() -> dict[str, Tensor]:
+        redraw(teacher.adapter, context.generator("adapter"), whose="the adapter", trained_only=True)
         curves = minimise(
             teacher,
             train,
@@ -101,7 +133,7 @@ def tune(
             optimiser=tuning.optimiser,
             schedule=Schedule(kind="constant"),
             context=context,
-            augment=augment,
+            augment=augmentation(augment, shape=train.card.shape, context=context, stream="teacher augment"),
             stream="teacher",
             validation=validation,
             mode=lambda _: teacher.teaching(),
@@ -109,13 +141,23 @@ def tune(
         columns = {
             CURVES + name: torch.tensor([row[name] for row in curves], dtype=torch.float64) for name in curves[0]
         }
-        return {HEAD + name: tensor.cpu() for name, tensor in teacher.head.state_dict().items()} | columns
+        parts = {HEAD: teacher.head, ADAPTER: teacher.adapter}
+        return columns | {
+            prefix + name: tensor.cpu() for prefix, part in parts.items() for name, tensor in part.state_dict().items()
+        }
 
-    found = context.remember("teacher", {}, build)
+    key: dict[str, Json] = {"recipe": RECIPE, "tuning": asdict(tuning), "augment": augment}
+    found = context.remember("teacher", key, build, of=("source", "adapter", "subset"))
     teacher.head.load_state_dict(_under(found, HEAD))
+    teacher.adapter.load_state_dict(_under(found, ADAPTER))
     freeze(teacher.eval())
     columns = {name: tensor.tolist() for name, tensor in _under(found, CURVES).items()}
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
+def _random_states(device: torch.device) -> list[Tensor]:
+    """The states of the global generators that a module on the device may draw from."""
+    return [torch.get_rng_state(), *([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])]
 
 
 def _under(state: Tensors, prefix: str) -> dict[str, Tensor]:

@@ -10,13 +10,15 @@ import torch
 from torch import nn
 
 from advtransfer.errors import Inapplicable
+from advtransfer.toolkit.adversary import Adversary
 from advtransfer.toolkit.augment import augmentation
-from advtransfer.toolkit.prediction import accuracy
 from advtransfer.toolkit.recipe import Augment, Optimiser, Schedule
 from advtransfer.toolkit.training import train as minimise
 from advtransfer.types import Context, DataCard, Fitted, Network, Samples, Shape, Source
 from advtransfer_igam.duel import Duel
+from advtransfer_igam.lessons import MOST_BYTES, Lessons, size_of
 from advtransfer_igam.matching import Matching, Window, window_of
+from advtransfer_igam.robustness import measured
 from advtransfer_igam.settings import Judging, TeacherTuning, Terms
 from advtransfer_igam.student import start, student_of
 from advtransfer_igam.teacher import Teacher, tune
@@ -37,6 +39,8 @@ class Igam:
     standardise: Literal["none", "l2"]
     tuning: TeacherTuning
     judging: Judging
+    attack: Adversary | None
+    cached: bool
 
     def model(self, *, source: Network | None, adapter: nn.Module | None, target: DataCard) -> nn.Module:
         """The untrained student; `fit` gives it the weights that it starts from.
@@ -68,7 +72,7 @@ class Igam:
         matching = self._matching(teacher, window_of(adapter), train, context)
         curves = minimise(
             model,
-            train,
+            self._lessons(matching, train),
             epochs=self.epochs,
             batch_size=self.batch_size,
             optimiser=self.optimiser,
@@ -96,14 +100,8 @@ class Igam:
             return None, [], {}
         drawn, statistics = context.generator("teacher"), self.tuning.batch_norm
         teacher = Teacher(source, adapter, train.card, generator=drawn, batch_norm=statistics).to(context.device)
-        augment = augmentation(self.augment, shape=train.card.shape, context=context, stream="teacher augment")
-        curves = tune(teacher, self.tuning, train=train, validation=validation, augment=augment, context=context)
-        parts = {"train": train, "validation": validation}
-        facts = {
-            f"teacher_{name}_accuracy": accuracy(teacher, part, device=context.device)
-            for name, part in parts.items()
-            if part
-        }
+        curves = tune(teacher, self.tuning, train=train, validation=validation, augment=self.augment, context=context)
+        facts = measured(teacher, validation or train, attack=self.attack, context=context)
         teacher.teaching()
         return teacher, [{f"teacher_{name}": value for name, value in row.items()} for row in curves], facts
 
@@ -115,8 +113,18 @@ class Igam:
             schedule=self.schedule,
             context=context,
         )
-        steps = self.epochs * math.ceil(len(train) / self.batch_size)
-        return Matching(self.terms, duel, teacher, window, steps, train.card.bounds)
+        shape, steps = train.card.shape, self.epochs * math.ceil(len(train) / self.batch_size)
+        rows = self.batch_size if teacher is not None and teacher.steady(shape) else None
+        return Matching(self.terms, duel, teacher, shape, rows, window, steps, train.card.bounds)
+
+    def _lessons(self, matching: Matching, train: Samples) -> Samples:
+        """The training images, with what the teacher gives for them where that stays the same from epoch to epoch."""
+        changed = self.augment != "none" or self.terms.input_noise
+        if matching.teacher is None or matching.rows is None or changed or not self.cached:
+            return train
+        if size_of(train) > MOST_BYTES:
+            return train
+        return Lessons(train, matching.teacher, of=self.terms.gradient_of, rows=matching.rows)
 
 
 def _source(source: Network | None) -> Network:

@@ -13,7 +13,7 @@ import pytest
 from advtransfer import plan
 from advtransfer.hookspecs import hookimpl
 from advtransfer.host import Host, Plugin
-from advtransfer.suite import Suite, load
+from advtransfer.suite import Suite, load, shipped
 from advtransfer.types import Adapter, Dataset, Evaluation, File, Source, Transfer, component
 
 SUITE = """\
@@ -258,3 +258,23 @@ def test_it_plans_as_many_trials_and_results_as_the_grammar_says(found: Suite, p
 
     assert len(planned.trials) == 189
     assert len(results) == 390
+
+
+def test_the_shipped_suite_plans_what_its_head_says_without_its_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ADVTRANSFER_DATA", raising=False)
+    host = Host.discover()
+    planned = plan.make(load("igam_mnist", host), host)
+
+    assert "27 trials, 54 results" in shipped()["igam_mnist"].read_text(encoding="utf-8").splitlines()[0]
+    assert (27, 54) == (len(planned.trials), planned.results())
+    assert {None} == {trial.skipped for trial in planned.trials}
+
+
+def test_in_the_shipped_suite_each_teacher_has_a_subset_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ADVTRANSFER_DATA", raising=False)
+    host = Host.discover()
+    trials = plan.make(load("igam_mnist", host), host).trials
+
+    assert all(trial.seed == trial.replicate for trial in trials if trial.source)
+    assert {"standard", "adversarial"} == {trial.transfer for trial in trials if not trial.source}
+    assert {"robust"} == {trial.row for trial in trials if trial.transfer == "penalty"}

@@ -16,8 +16,9 @@ from advtransfer.toolkit.epoch import Loop
 from advtransfer.toolkit.losses import right, task_loss
 from advtransfer.toolkit.objective import MeanLoss, Objective, Perturb
 from advtransfer.toolkit.prediction import accuracy, predict
-from advtransfer.toolkit.recipe import Adam, Optimiser, Schedule
+from advtransfer.toolkit.recipe import Optimiser, Schedule
 from advtransfer.toolkit.saving import Saver
+from advtransfer.toolkit.stepper import make_stepper
 from advtransfer.types import Context, Samples
 
 
@@ -75,7 +76,7 @@ def train(
     if perturb is not None and objective is not None:
         raise ValueError("found both perturb and objective; expected one of them; let the objective perturb")
     minimised = objective or MeanLoss(samples.card.task, perturb)
-    stepper = _stepper(optimiser, model.to(context.device))
+    stepper = make_stepper(optimiser, model.to(context.device).parameters())
     state = Checkpoint(model, stepper, minimised.state, stream)
     rate = partial(_rate, optimiser, schedule)
     saver = Saver(context.save)
@@ -120,16 +121,3 @@ def _check(row: Mapping[str, float]) -> None:
 
 def _rate(optimiser: Optimiser, schedule: Schedule, done: float) -> float:
     return optimiser.lr * schedule.factor(done)
-
-
-def _stepper(optimiser: Optimiser, model: nn.Module) -> torch.optim.Optimizer:
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    if isinstance(optimiser, Adam):
-        return torch.optim.AdamW(trained, lr=optimiser.lr, weight_decay=optimiser.weight_decay)
-    return torch.optim.SGD(
-        trained,
-        lr=optimiser.lr,
-        momentum=optimiser.momentum,
-        weight_decay=optimiser.weight_decay,
-        nesterov=optimiser.nesterov,
-    )

@@ -53,14 +53,20 @@ def test_a_window_reaches_one_pixel_out_before_and_one_or_two_behind() -> None:
     block = built(channels=(1,)).blocks[0]
     convolution = block.get_submodule("convolution")
     assert isinstance(convolution, nn.Conv2d)
+    block.register_module("norm", nn.Identity())
     with torch.no_grad():
-        nn.init.ones_(convolution.weight)
-        even = convolution(nn.functional.pad(torch.ones(1, 1, 4, 4), (1, 1, 1, 1)))
-        odd = convolution(nn.functional.pad(torch.ones(1, 1, 3, 3), (1, 2, 1, 2)))
-        block.register_module("norm", nn.Identity())
+        kernel = nn.init.ones_(convolution.weight)
+        even = nn.functional.conv2d(nn.functional.pad(torch.ones(1, 1, 4, 4), (1, 1, 1, 1)), kernel, stride=2)
+        odd = nn.functional.conv2d(nn.functional.pad(torch.ones(1, 1, 3, 3), (1, 2, 1, 2)), kernel, stride=2)
 
-        assert block(torch.ones(1, 1, 4, 4)).equal(even)
-        assert block(torch.ones(1, 1, 3, 3)).equal(odd)
+        torch.testing.assert_close(block(torch.ones(1, 1, 4, 4)), even)
+        torch.testing.assert_close(block(torch.ones(1, 1, 3, 3)), odd)
+
+
+def test_batches_are_judged_as_one() -> None:
+    network, student, teacher = built(), drawn("student", 5, 1, 8, 8), drawn("teacher", 3, 1, 8, 8)
+
+    torch.testing.assert_close(network(torch.cat([student, teacher])), network(student, teacher))
 
 
 def test_what_it_sees_does_not_depend_on_scale_and_brightness() -> None:

@@ -59,6 +59,30 @@ def test_each_preset_is_a_row_of_the_papers_appendix(component: Component, name:
     )
 
 
+@pytest.mark.parametrize("name", APPENDIX)
+def test_what_the_appendix_leaves_open_is_as_in_the_paper_and_its_released_code(
+    component: Component, name: str
+) -> None:
+    values, _ = component.options.validate(component.facts.presets[name])
+    written: dict[str, Any] = dict(values)  # Any: options of every type
+    target, teacher, *_ = name.split("-")
+    tuned = 10 if teacher == "mnist" else 5 if target == "tiny_imagenet" else 6
+
+    assert tuned == written["teacher"]["epochs"]
+    assert (64, "batch", 1e-3) == (
+        written["teacher"]["batch_size"],
+        written["teacher"]["batch_norm"],
+        written["teacher"]["optimiser"]["lr"],
+    )
+    assert (8 / 255 if name == "cifar100-cifar10" else 0.0) == written["input_noise"]
+    assert (0.875, 2e-4, ["pad_crop_2", "flip"]) == tuple(
+        written[option] for option in ("warm_up", "kernel_decay", "augment")
+    )
+    assert 320_000 == pytest.approx(
+        written["epochs"] * (100_000 if target == "tiny_imagenet" else 50_000) / 32, rel=0.005
+    )
+
+
 def test_there_are_no_other_presets(component: Component) -> None:
     assert set(APPENDIX) == set(component.facts.presets)
 

@@ -54,7 +54,8 @@ def matching(terms: Terms, teacher: Teacher | None, *, every: int = 2, window: W
     judging, context = Judging(channels=(4, 8), every=every), InMemoryContext()
     shape = tuple(torch.empty(1, 8, 8)[..., window[0], window[1]].shape)
     duel = Duel.begin(judging, shape, optimiser=Sgd(lr=0.05), schedule=Schedule(), context=context)
-    return Matching(terms, duel, teacher, window, STEPS, (0.0, 1.0))
+    rows = BATCH if teacher is not None and teacher.steady((1, 8, 8)) else None
+    return Matching(terms, duel, teacher, (1, 8, 8), rows, window, STEPS, (0.0, 1.0))
 
 
 def trained(
@@ -246,3 +247,19 @@ def test_noise_moves_images_within_their_bounds(fresh: Fresh, data: ArrayDataset
     assert seen[0].min() >= 0
     assert seen[0].max() <= 1
     assert 0.2 < drift.max().item() <= 0.25 + 1e-6
+
+
+def test_no_tensor_is_left_behind_by_a_step(fresh: Fresh, teacher: BlockNetwork, data: ArrayDataset) -> None:
+    objective = matching(replace(OFF, lambda_diff=1.0, lambda_adv=1.0), taught(teacher, data), every=1)
+    model = fresh().train()
+    inputs, labels = data.part("train").inputs(torch.arange(6)), data.part("train").labels(torch.arange(6))
+    counts = []
+    for _step in range(6):
+        for loss, _ in objective(model, inputs, labels, generator("noise")):
+            loss.backward()  # type: ignore[no-untyped-call]  # torch does not annotate backward
+        del loss, _
+        gc.collect()
+        # by type: to ask an object for its class may wake deprecated ones
+        counts.append(sum(issubclass(type(one), Tensor) for one in gc.get_objects()))
+
+    assert 1 == len({*counts[2:]})

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import pytest
 import torch
@@ -10,9 +12,10 @@ from torch import nn
 from advtransfer.errors import Cancelled, Diverged, Inapplicable
 from advtransfer.testing.context import InMemoryContext
 from advtransfer.testing.data import toy
+from advtransfer.toolkit import saving
 from advtransfer.toolkit.network import BlockNetwork, Normalise
 from advtransfer.toolkit.prediction import accuracy
-from advtransfer.toolkit.recipe import Adam, Sgd
+from advtransfer.toolkit.recipe import Sgd
 from advtransfer.toolkit.samples import ArrayDataset
 from advtransfer.toolkit.streams import generator
 from advtransfer.toolkit.training import train
@@ -21,7 +24,6 @@ from advtransfer_igam import igam
 from advtransfer_igam.gradients import Unit
 from advtransfer_igam.settings import Judging, TeacherTuning
 from advtransfer_igam.student import start, student_of
-from advtransfer_igam.teacher import Teacher, tune
 
 CPU = torch.device("cpu")
 JUDGING, TUNING = Judging(channels=(4, 8), every=2), TeacherTuning(epochs=3, batch_size=16)
@@ -69,8 +71,8 @@ def test_a_student_learns_the_task_and_the_record_says_how(
         assert 8 == len(column(fitted.curves, name))
     for name in ("teacher_train_loss", "teacher_validation_accuracy"):
         assert 3 == len(column(fitted.curves, name))
-    assert {"teacher_train_accuracy", "teacher_validation_accuracy"} == set(fitted.facts)
-    assert column(fitted.curves, "teacher_validation_accuracy")[-1] == fitted.facts["teacher_validation_accuracy"]
+    assert {"teacher_clean_accuracy"} == set(fitted.facts)
+    assert column(fitted.curves, "teacher_validation_accuracy")[-1] == fitted.facts["teacher_clean_accuracy"]
 
 
 def test_with_both_weights_0_it_is_the_standard_training_of_the_student(
@@ -132,8 +134,11 @@ def test_the_same_streams_give_the_same_bits_and_others_do_not(teacher: BlockNet
 
 @pytest.mark.parametrize("calls", [2, 4, 8])
 def test_a_stopped_fit_continues_to_the_same_bits(
-    teacher: BlockNetwork, student: Source, data: ArrayDataset, calls: int
+    teacher: BlockNetwork, student: Source, data: ArrayDataset, calls: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # whatever the clock says, a state is saved and told after every epoch, and only then
+    monkeypatch.setattr(saving, "MOST_SHARE", 1e9)
+    monkeypatch.setattr(saving, "TOLD_SECONDS", 1e9)
     transfer = igam(
         student=student,
         epochs=6,
@@ -156,11 +161,27 @@ def test_a_stopped_fit_continues_to_the_same_bits(
     assert len(again.told) < 9
 
 
-def test_a_loss_that_is_not_finite_is_divergence(teacher: BlockNetwork, student: Source, data: ArrayDataset) -> None:
-    with pytest.raises(Diverged):
-        fit(igam(student=student, epochs=3, optimiser=Sgd(lr=1e20), teacher=TUNING), teacher, data)
-    with pytest.raises(Diverged):
+@pytest.mark.parametrize("match", ["teacher", "zero"])
+def test_a_loss_that_is_not_finite_is_divergence_in_its_epoch(
+    teacher: BlockNetwork, student: Source, data: ArrayDataset, match: Literal["teacher", "zero"]
+) -> None:
+    with pytest.raises(Diverged, match=r"^diverged in epoch 1: loss (nan|inf)$") as stopped:
+        fit(igam(student=student, match=match, optimiser=Sgd(lr=1e20), teacher=TUNING), teacher, data)
+
+    assert 1 == stopped.value.epoch
+    assert not math.isfinite(stopped.value.loss)
+
+
+def test_a_teacher_that_diverges_stops_the_fit(teacher: BlockNetwork, student: Source, data: ArrayDataset) -> None:
+    with pytest.raises(Diverged, match=r"^diverged in epoch \d: loss (nan|inf)$"):
         fit(igam(student=student, teacher=TeacherTuning(optimiser=Sgd(lr=1e30, momentum=0.0))), teacher, data)
+
+
+def test_images_that_are_no_numbers_are_divergence_in_the_first_epoch(teacher: BlockNetwork, student: Source) -> None:
+    inputs = torch.full((12, 1, 8, 8), torch.nan)
+    broken = ArrayDataset(dict.fromkeys(("train", "test"), (inputs, torch.arange(12) % 3)), names=["a", "b", "c"])
+    with pytest.raises(Diverged, match=r"^diverged in epoch 1: loss nan$"):
+        fit(igam(student=student, match="zero", discriminator=JUDGING), teacher, broken)
 
 
 def test_left_out_the_student_is_the_teachers_architecture_with_new_weights(
@@ -245,47 +266,6 @@ def test_what_an_architecture_cannot_do_makes_no_sense(teacher: BlockNetwork, da
         igam(standardise="l2").model(source=Bare(), adapter=None, target=data.card())
     with pytest.raises(Inapplicable, match=r"compares gradients of images \(C, H, W\)"):
         igam().model(source=teacher, adapter=None, target=toy(shape=(9,)).card())
-
-
-def tuned(teacher: BlockNetwork, data: ArrayDataset, tuning: TeacherTuning) -> tuple[Teacher, InMemoryContext]:
-    context = InMemoryContext()
-    tutor = Teacher(teacher, None, data.card(), generator=generator("logits"), batch_norm=tuning.batch_norm)
-    tune(tutor, tuning, train=data.part("train"), validation=None, augment=None, context=context)
-    return tutor, context
-
-
-def test_tuning_trains_the_logit_layer_alone_and_freezes_it(teacher: BlockNetwork, data: ArrayDataset) -> None:
-    tutor, _ = tuned(teacher, data, TeacherTuning(epochs=20, optimiser=Adam(lr=0.03)))
-
-    assert accuracy(tutor, data.part("test"), device=CPU) > 0.9
-    assert same(teacher, tutor.network)  # type: ignore[arg-type]  # a copy of a BlockNetwork
-    assert not any(weight.requires_grad for weight in tutor.parameters())
-
-
-def test_a_tuned_teacher_is_not_tuned_again(teacher: BlockNetwork, data: ArrayDataset) -> None:
-    tutor, context = tuned(teacher, data, TUNING)
-    told = len(context.told)
-    other = Teacher(teacher, None, data.card(), generator=generator("other"), batch_norm="running")
-    rows = tune(other, TUNING, train=data.part("train"), validation=None, augment=None, context=context)
-
-    assert told == len(context.told)
-    assert same(tutor, other)
-    assert [1, 2, 3] == [row["epoch"] for row in rows]
-
-
-def test_a_teacher_can_use_the_batchs_statistics_and_keep_its_own(teacher: BlockNetwork, data: ArrayDataset) -> None:
-    tutor, _ = tuned(teacher, data, TeacherTuning(epochs=2, batch_norm="batch"))
-    images = data.part("test").inputs(torch.arange(10))
-    plain = tutor(images)
-    tutor.teaching()
-    teaching = tutor(images)
-    reference = copy.deepcopy(teacher)
-    reference.get_submodule("body.low.1").train()
-
-    torch.testing.assert_close(teaching, tutor.head(reference.features(images)))
-    assert not torch.allclose(plain, teaching)
-    assert same(teacher, tutor.network)  # type: ignore[arg-type]  # a copy of a BlockNetwork
-    assert plain.equal(tutor.eval()(images))
 
 
 class Halved(nn.Module):

@@ -1,0 +1,236 @@
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from advtransfer.cache import Cache
+from advtransfer.errors import Cancelled, Inapplicable
+from advtransfer.node import Node, NodeKind
+from advtransfer.testing.context import InMemoryContext
+from advtransfer.testing.data import toy
+from advtransfer.toolkit.adversary import Adversary
+from advtransfer.toolkit.network import BlockNetwork
+from advtransfer.toolkit.prediction import accuracy
+from advtransfer.toolkit.recipe import Adam
+from advtransfer.toolkit.samples import ArrayDataset
+from advtransfer.toolkit.streams import generator
+from advtransfer.trial.context import WorkerContext
+from advtransfer.types import Context
+from advtransfer_adapters import transposed_convolution
+from advtransfer_igam.robustness import measured
+from advtransfer_igam.settings import TeacherTuning
+from advtransfer_igam.teacher import Teacher, tune
+
+CPU = torch.device("cpu")
+TUNING = TeacherTuning(epochs=3, batch_size=16)
+STILL = TeacherTuning(epochs=1, optimiser=Adam(lr=1e-30))
+"""Leaves what is trained where it began."""
+
+
+def same(one: nn.Module, other: nn.Module) -> bool:
+    return all(tensor.equal(other.state_dict()[name]) for name, tensor in one.state_dict().items())
+
+
+def built(
+    teacher: BlockNetwork, data: ArrayDataset, *, adapter: nn.Module | None = None, logits: str = "logits"
+) -> Teacher:
+    return Teacher(teacher, adapter, data.card(), generator=generator(logits), batch_norm="running")
+
+
+def tuned(
+    teacher: BlockNetwork,
+    data: ArrayDataset,
+    tuning: TeacherTuning = TUNING,
+    *,
+    adapter: nn.Module | None = None,
+    context: Context | None = None,
+) -> Teacher:
+    tutor = built(teacher, data, adapter=adapter)
+    tutor.batch_norm = tuning.batch_norm
+    train, context = data.part("train"), context or InMemoryContext()
+    tune(tutor, tuning, train=train, validation=None, augment="none", context=context)
+    return tutor
+
+
+def enlarging() -> nn.Module:
+    """A learned adapter from 4 x 4 to 8 x 8 pixels."""
+    return transposed_convolution().module(target=(1, 4, 4), source=(1, 8, 8))
+
+
+@pytest.fixture
+def small() -> ArrayDataset:
+    return toy(shape=(1, 4, 4), noise=0.4, train=48, test=24)
+
+
+def test_tuning_trains_the_logit_layer_alone_and_freezes_it(teacher: BlockNetwork, data: ArrayDataset) -> None:
+    tutor = tuned(teacher, data, TeacherTuning(epochs=20, optimiser=Adam(lr=0.03)))
+
+    assert accuracy(tutor, data.part("test"), device=CPU) > 0.9
+    assert same(teacher, tutor.network)  # type: ignore[arg-type]  # a copy of a BlockNetwork
+    assert not any(weight.requires_grad for weight in tutor.parameters())
+
+
+def test_a_tuned_teacher_is_not_tuned_again(teacher: BlockNetwork, data: ArrayDataset) -> None:
+    context = InMemoryContext()
+    tutor = tuned(teacher, data, context=context)
+    told = len(context.told)
+    other = built(teacher, data, logits="other")
+    rows = tune(other, TUNING, train=data.part("train"), validation=None, augment="none", context=context)
+
+    assert told == len(context.told)
+    assert same(tutor, other)
+    assert [1, 2, 3] == [row["epoch"] for row in rows]
+
+
+def test_another_tuning_is_another_teacher(teacher: BlockNetwork, data: ArrayDataset) -> None:
+    context = InMemoryContext()
+    tutor = tuned(teacher, data, context=context)
+    again = InMemoryContext()
+    again.built = context.built
+    other = tuned(teacher, data, replace(TUNING, epochs=2), context=again)
+
+    assert not same(tutor, other)
+    assert 2 == len(context.built)
+
+
+def test_a_teacher_can_use_the_batchs_statistics_and_keep_its_own(teacher: BlockNetwork, data: ArrayDataset) -> None:
+    tutor = tuned(teacher, data, TeacherTuning(epochs=2, batch_norm="batch"))
+    images = data.part("test").inputs(torch.arange(10))
+    plain = tutor(images)
+    tutor.teaching()
+    teaching = tutor(images)
+    reference = copy.deepcopy(teacher)
+    reference.get_submodule("body.low.1").train()
+
+    torch.testing.assert_close(teaching, tutor.head(reference.features(images)))
+    assert not torch.allclose(plain, teaching)
+    assert same(teacher, tutor.network)  # type: ignore[arg-type]  # a copy of a BlockNetwork
+    assert plain.equal(tutor.eval()(images))
+
+
+def test_a_learned_adapter_is_trained_with_the_logit_layer_then_frozen(
+    teacher: BlockNetwork, small: ArrayDataset
+) -> None:
+    adapter = enlarging()
+    before = copy.deepcopy(adapter)
+    drawn = tuned(teacher, small, STILL, adapter=adapter)
+    tutor = tuned(teacher, small, TeacherTuning(epochs=20, optimiser=Adam(lr=0.03)), adapter=adapter)
+    start, end = (one.adapter.get_parameter("convolution.weight") for one in (drawn, tutor))
+
+    assert accuracy(tutor, small.part("test"), device=CPU) > 0.9
+    assert not torch.allclose(start, end, atol=0.01)
+    assert not any(weight.requires_grad for weight in tutor.parameters())
+    assert same(teacher, tutor.network)  # type: ignore[arg-type]  # a copy of a BlockNetwork
+    assert same(before, adapter)
+    assert all(weight.requires_grad and weight.grad is None for weight in adapter.parameters())
+
+
+def test_its_initial_weights_come_from_the_stream_adapter_alone(teacher: BlockNetwork, small: ArrayDataset) -> None:
+    first, second = enlarging(), enlarging()
+    nn.init.zeros_(second.get_parameter("convolution.weight"))
+    one, other, third = (
+        tuned(teacher, small, STILL, adapter=adapter, context=InMemoryContext(seed)).adapter
+        for adapter, seed in ((first, 0), (second, 0), (first, 1))
+    )
+
+    assert not same(first, second)
+    assert same(one, other)
+    assert not same(one, third)
+
+
+def test_a_tuned_adapter_is_found_again_with_its_teacher(teacher: BlockNetwork, small: ArrayDataset) -> None:
+    context = InMemoryContext()
+    tutor = tuned(teacher, small, adapter=enlarging(), context=context)
+    told = len(context.told)
+    again = tuned(teacher, small, adapter=enlarging(), context=context)
+
+    assert told == len(context.told)
+    assert same(tutor, again)
+
+
+def test_a_stopped_tuning_continues_to_the_same_bits(teacher: BlockNetwork, small: ArrayDataset) -> None:
+    whole = tuned(teacher, small, adapter=enlarging())
+    stopped = InMemoryContext(cancel_after=2)
+    with pytest.raises(Cancelled):
+        tuned(teacher, small, adapter=enlarging(), context=stopped)
+    resumed = tuned(teacher, small, adapter=enlarging(), context=stopped.resumed())
+
+    assert same(whole, resumed)
+
+
+def test_students_that_differ_in_other_options_share_their_teacher(
+    teacher: BlockNetwork, small: ArrayDataset, tmp_path: Path
+) -> None:
+    kinds: tuple[NodeKind, ...] = ("source", "adapter", "subset")
+    inputs: dict[str, Node] = {kind: Node(kind, f"host/{kind}") for kind in kinds}
+    cache, told = Cache(tmp_path, line="cpu-1-float32"), list[object]()
+
+    def of(weight: float, **others: Node) -> Teacher:
+        node = Node("fit", "igam/igam", options={"lambda_diff": weight}, inputs=inputs | others)
+        context = WorkerContext(node, ("fit",), CPU, cache, tmp_path, told.append, "a fit")
+        return tuned(teacher, small, adapter=enlarging(), context=context)
+
+    first, begun = of(1.0), len(told)
+    second, shared = of(2.0), len(told)
+    of(1.0, source=Node("source", "host/source", options={"seed": 1}))
+
+    assert same(first, second)
+    assert begun == shared < len(told)
+
+
+class Offset(nn.Module):
+    """A learned map that cannot draw its own weight."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.offset = nn.Parameter(torch.zeros(1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return images + self.offset
+
+
+class Drawing(Offset):
+    """One that can, and whose part is fixed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fixed = nn.Conv2d(1, 1, 1).requires_grad_(False)
+
+    def reset_parameters(self) -> None:
+        nn.init.ones_(self.offset)
+
+
+def test_only_what_is_learned_is_drawn_again(teacher: BlockNetwork, data: ArrayDataset) -> None:
+    fixed = nn.Conv2d(1, 1, 1).requires_grad_(False)
+    drawing = Drawing()
+    tutor = tuned(teacher, data, STILL, adapter=nn.Sequential(fixed, drawing))
+
+    assert fixed.weight.equal(tutor.adapter.get_parameter("0.weight"))
+    assert drawing.fixed.weight.equal(tutor.adapter.get_parameter("1.fixed.weight"))
+    assert 1.0 == tutor.adapter.get_parameter("1.offset").item()
+
+
+def test_a_learned_adapter_must_be_able_to_draw_its_weights(teacher: BlockNetwork, data: ArrayDataset) -> None:
+    expected = r"found 0 \(Offset\) in the adapter, which cannot draw new weights; give it a method reset_"
+    with pytest.raises(Inapplicable, match=expected):
+        tuned(teacher, data, adapter=nn.Sequential(Offset()))
+
+
+def test_its_robustness_is_what_the_attack_leaves_of_its_accuracy(teacher: BlockNetwork, data: ArrayDataset) -> None:
+    context, test = InMemoryContext(), data.part("test")
+    tutor = tuned(teacher, data, TeacherTuning(epochs=20, optimiser=Adam(lr=0.03)))
+    weak, strong = (
+        measured(tutor, test, attack=Adversary(norm="linf", eps=eps, steps=5), context=context) for eps in (1e-6, 0.5)
+    )
+
+    assert {"teacher_clean_accuracy": accuracy(tutor, test, device=CPU)} == measured(
+        tutor, test, attack=None, context=context
+    )
+    assert weak["teacher_robust_accuracy"] == weak["teacher_clean_accuracy"]
+    assert strong["teacher_robust_accuracy"] < 0.5 < strong["teacher_clean_accuracy"]
+    assert not any(weight.requires_grad for weight in tutor.parameters())
