@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from advtransfer.toolkit.adversary import Adversary, Fast, Free, Trades
+from advtransfer.toolkit.adversary import Adversary, Fast, Free, Trades, expect_within
 from advtransfer.toolkit.augment import augmentation
 from advtransfer.toolkit.recipe import Augment, Optimiser, Schedule
 from advtransfer.toolkit.robust import objective
@@ -80,8 +80,10 @@ class Recipe:
 
         Raises:
             Diverged: A loss is not finite.
+            ValueError: The adversary's radius is beyond the inputs' longest change.
         """
         card = train.card
+        expect_within(self.adversary, card)
         minimised = objective(self.adversary, task=card.task, bounds=card.bounds)
         snapshots = Snapshots(whole or model, self.snapshots, minimised.state)
         curves = minimise(

@@ -6,13 +6,13 @@ from collections.abc import Iterable
 
 from advtransfer.hookspecs import hookimpl
 from advtransfer.types import Dataset, Factory, Source
-from advtransfer_vision.factories import data, hub, training, weights
+from advtransfer_vision.factories import data, hub, portions, training, weights
 
 
 @hookimpl
 def register_datasets() -> Iterable[Factory[Dataset]]:
     """The data sets of this plugin."""
-    return data.DATASETS
+    return (*data.DATASETS, *portions.DATASETS)
 
 
 @hookimpl

@@ -26,8 +26,8 @@ def shape_of(node: Node, host: Host) -> Shape | None:
     stated = host.component(node.use).facts.shape
     if isinstance(stated, str):
         below = node.inputs.get(stated)
-        return shape_of(below, host) if isinstance(below, Node) else None
-    if stated is None or len(stated) != 3:
+        stated = shape_of(below, host) if isinstance(below, Node) else None
+    if stated is None or len(stated) != 3 or node.kind != "data":
         return stated
     channels, size = node.options.get("channels"), node.options.get("size")
     depth = channels if isinstance(channels, int) else stated[0]

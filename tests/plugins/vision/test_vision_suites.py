@@ -1,0 +1,83 @@
+"""The shipped studies of sources: what they compare, and that no image is on two sides."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from functools import cache
+
+import pytest
+
+from advtransfer.host import Host
+from advtransfer.node import Node
+from advtransfer.suite import Suite, load
+
+
+@cache
+def _suite(name: str) -> Suite:
+    return load(name, Host.discover())
+
+
+def _data(node: Node) -> Node:
+    data = node.inputs["data"]
+    assert isinstance(data, Node)
+    return data
+
+
+def _share(node: Node, name: str) -> float:
+    """Where the portion that a data set is made of starts or ends; views of views included."""
+    below = _data(node)
+    if below.use == "vision/portion":
+        return _share(below, name)
+    share = node.options[name]
+    assert isinstance(share, float)
+    return share
+
+
+@pytest.mark.parametrize("name", ["few_labels_fashion", "few_labels_fashion_pooled"])
+def test_the_study_of_few_labels_has_three_trainings_of_each_source(name: str) -> None:
+    suite = _suite(name)
+    rows = [cell.row for cell in suite.sources]
+
+    assert ["natural", "linf", "random"] == list(dict.fromkeys(rows))
+    assert {3} == {rows.count(row) for row in rows}
+    assert [(n, seed) for n in (50, 100, 200, 400) for seed in range(5)] == [
+        (subset.n, subset.seed) for subset in suite.targets[0].subsets
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "network"), [("few_labels_fashion", "mnist_2conv"), ("few_labels_fashion_pooled", "small_cnn")]
+)
+def test_the_study_of_few_labels_has_sources_of_one_network_and_the_same_images(name: str, network: str) -> None:
+    sources = _suite(name).sources
+    trained = [cell.node for cell in sources if cell.row != "random"]
+    networks = [cell.node.options["network"] for cell in sources]
+
+    assert [network] * 9 == [one["name"] for one in networks if isinstance(one, Mapping)]
+
+    assert {(10_000, 0.1)} == {(node.options["images"], node.options["validation"]) for node in trained}
+    assert 1 == len({_data(node).id for node in trained})
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "source_quality_mnist",
+        pytest.param(
+            "class_share_cifar",
+            marks=pytest.mark.skipif(
+                "ADVTRANSFER_DATA" not in os.environ,
+                reason="its file must lie in the folder that ADVTRANSFER_DATA names",
+            ),
+        ),
+    ],
+)
+def test_sources_and_target_have_no_image_in_common(name: str) -> None:
+    suite = _suite(name)
+    (target,) = suite.targets
+    sources = max(_share(_data(cell.node), "end") for cell in suite.sources)
+    starts = [_share(node, "start") for node in (target.data.node, *(_data(one.node) for one in target.references))]
+
+    assert 3 == len(starts)
+    assert sources <= min(starts)
