@@ -11,7 +11,9 @@ import rfc8785
 
 from advtransfer.types import Json
 
-NodeKind: TypeAlias = Literal["data", "subset", "test", "source", "adapter", "transfer", "evaluation", "fit", "result"]
+NodeKind: TypeAlias = Literal[
+    "data", "subset", "test", "source", "adapter", "transfer", "evaluation", "fit", "result", "battery"
+]
 
 
 def canonical(value: Json) -> str:

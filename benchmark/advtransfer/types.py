@@ -24,6 +24,7 @@ Part: TypeAlias = Literal["train", "validation", "test"]
 Task: TypeAlias = Literal["classes", "attributes", "values"]
 Need: TypeAlias = Literal["model", "source", "reference", "train"]
 Grade: TypeAlias = Literal["pass", "suspicious", "fail", "not applicable"]
+Precision: TypeAlias = Literal["float32", "bfloat16"]
 
 
 Factory: TypeAlias = Callable[..., T]
@@ -357,6 +358,7 @@ class Job:
     asked_by: Mapping[str, Json]
     device: str
     threads: int
+    precision: Precision = "float32"
     keep_weights: bool = False
     max_bytes: int | None = None
     cpus: float = 1.0

@@ -12,11 +12,14 @@ from advtransfer.types import Check, Json
 
 Believed: TypeAlias = Literal["verified", "suspicious", "invalid", "unchecked"]
 
-RULES = 1
+RULES = 2
 """Version of the rules below; goes up when the same checks get another verdict."""
 
 REQUIRED = ("legal_examples", "more_steps", "noise", "transferred", "huge_eps")
 """The battery: each of them must pass, since each alone misses attacks that the others catch."""
+
+EXCUSED = frozenset({"transferred"})
+"""What may not apply: a model without a source has nobody to take examples from."""
 
 WORST_FIRST: tuple[Believed, ...] = ("invalid", "suspicious", "unchecked", "verified")
 
@@ -41,7 +44,8 @@ def verdict(checks: Iterable[Check]) -> Verdict:
         return Verdict("invalid", "; ".join(failed))
     if doubted := [_told(check) for check in checks if check.grade == "suspicious"]:
         return Verdict("suspicious", "; ".join(doubted))
-    passed = {check.name for check in checks if check.grade == "pass"}
+    passed = {_base(check) for check in checks if check.grade == "pass"}
+    passed |= EXCUSED & {_base(check) for check in checks if check.grade == "not applicable"}
     if missing := [name for name in REQUIRED if name not in passed]:
         return Verdict("unchecked", f"no evidence from {', '.join(missing)}" if checks else "no evidence was asked for")
     return Verdict("verified", f"{sum(check.grade == 'pass' for check in checks)} checks passed")
@@ -56,6 +60,11 @@ def verdict_of(record: Mapping[str, Json]) -> Verdict:
 def worst(verdicts: Iterable[Verdict]) -> Verdict:
     """The verdict on results that are shown as one number: the worst of theirs."""
     return min(verdicts, key=lambda one: WORST_FIRST.index(one.value))
+
+
+def _base(check: Check) -> str:
+    """A check's name without the ball or the epoch it belongs to, as in ``noise@0.1``."""
+    return check.name.partition("@")[0]
 
 
 def _told(check: Check) -> str:

@@ -54,7 +54,7 @@ def test_neither_jobs_nor_the_order_of_entries_nor_locale_time_zone_or_hash_seed
     first, second = one.folder / "runs" / "small", two.folder / "runs" / "small"
 
     assert records_of(first) == records_of(second)
-    assert len(records_of(first)) == 2 + 12 + 24
+    assert len(records_of(first)) == 2 + 12 + 24 + 12
     assert overlapping(second / "events.jsonl")
     assert not overlapping(first / "events.jsonl")
 

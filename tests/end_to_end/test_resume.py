@@ -35,7 +35,7 @@ def test_a_run_is_continued_by_the_same_command_and_makes_again_just_what_is_gon
     result.unlink()
     third = summary(command("run", "small.yaml", "--json").stdout)
 
-    assert kinds(run) == {"fit": 12, "result": 24, "source": 2}
+    assert kinds(run) == {"battery": 12, "fit": 12, "result": 24, "source": 2}
     assert (first["done"], first["failed"], first["skipped"], first["todo"]) == (12, 0, 0, 0)
     assert (again["done"], again["todo"]) == (12, 0)
     assert (third["done"], third["todo"]) == (12, 0)
@@ -50,8 +50,8 @@ def test_nothing_is_kept_of_a_fit_but_its_record_unless_asked_for(command: Comma
     dropped = cached(command)
     command("run", "small.yaml", "--only", "source=random,n=20,seed=1", "--quiet", "--keep", "models")
 
-    assert ["leakage", "leakage", "leakage", "source"] == dropped
-    assert ["fit", "leakage", "leakage", "leakage", "source"] == cached(command)
+    assert ["battery", "features", "leakage", "leakage", "leakage", "source"] == dropped
+    assert ["battery", "features", "fit", "leakage", "leakage", "leakage", "source"] == cached(command)
 
 
 def cached(command: Command) -> list[str]:
@@ -74,7 +74,7 @@ def test_a_second_suite_copies_the_records_it_shares(command: Command, records_o
         == str(Path("runs/small").absolute()).replace(str(Path.cwd()), str(command.folder))
     ]
 
-    assert len(copied) == 6 + 12
+    assert len(copied) == 6 + 12 + 6
     assert {id: records_of(shared)[id] for id in copied} == {id: records_of(small)[id] for id in copied}
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from advtransfer.result import Record, Run
-from advtransfer.result.bundle import write_bundle
+from advtransfer.result.bundle import LARGEST, write_bundle
 from advtransfer.types import Json
 
 PLAN: dict[str, Json] = {
@@ -36,6 +36,37 @@ def test_a_bundle_reads_like_the_run_it_was_made_from(tmp_path: Path) -> None:
     assert run.plan() == bundle.plan()
     assert {digest: {"device": "cpu"}} == bundle.environments()
     assert "/somewhere" not in "".join(path.read_text() for path in bundle.path.rglob("*.*"))
+
+
+def test_a_bundle_holds_the_batteries_behind_its_results_and_no_others(tmp_path: Path) -> None:
+    run = Run(tmp_path / "run")
+    run.write_plan(PLAN)
+    run.write_suite("version: 1\n")
+    run.write(record("bb", "result") | {"battery": "11"})
+    run.write(record("ee", "result") | {"battery": {"robust_accuracy@0.1": "22", "robust_accuracy@0.2": "33"}})
+    for id in ("11", "22", "33", "44"):
+        run.write(record(id, "battery"))
+    bundle = Run(write_bundle(run, tmp_path / "bundle"))
+
+    assert ["11", "22", "33"] == [one["id"] for one in bundle.records() if one["kind"] == "battery"]
+
+
+def test_many_records_of_a_kind_are_spread_over_files_by_their_first_digit(tmp_path: Path) -> None:
+    run = Run(tmp_path / "run")
+    ids = [f"{k:x}{k:x}" for k in range(16)]
+    run.write_plan({"trials": [{"id": "aa", "evaluations": {"clean": ids}, "builds": []}]})
+    run.write_suite("version: 1\n")
+    for id in ids:
+        run.write(record(id, "result") | {"filling": "x" * 1000})
+    few = write_bundle(run, tmp_path / "bundle")
+    names = [path.name for path in (few / "records").iterdir()]
+    for id in ids:
+        run.write(record(id, "result") | {"filling": "x" * (LARGEST // 15)})
+    many = write_bundle(run, few)
+
+    assert ["result.jsonl"] == names
+    assert [f"result-{k:x}.jsonl" for k in range(16)] == sorted(path.name for path in (many / "records").iterdir())
+    assert ids == [one["id"] for one in Run(many).records()]
 
 
 def test_a_bundle_has_the_same_bytes_each_time(tmp_path: Path) -> None:

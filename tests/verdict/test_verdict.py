@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 
 from advtransfer.types import Check, Grade, Json
-from advtransfer.verdict import REQUIRED, RULES, verdict, verdict_of, worst
+from advtransfer.verdict import EXCUSED, REQUIRED, RULES, verdict, verdict_of, worst
 
 
 def check(name: str, grade: Grade = "pass") -> Check:
@@ -32,12 +32,22 @@ def test_the_whole_battery_verifies() -> None:
 
 
 @pytest.mark.parametrize("name", REQUIRED)
-def test_a_required_check_that_is_missing_or_does_not_apply_leaves_it_unchecked(name: str) -> None:
+def test_a_required_check_that_is_missing_leaves_it_unchecked_unless_it_may_not_apply(name: str) -> None:
     others = [one for one in BATTERY if one.name != name]
 
+    excused = "verified" if name in EXCUSED else "unchecked"
+
     assert "unchecked" == verdict(others).value
-    assert "unchecked" == verdict([*others, check(name, "not applicable")]).value
+    assert excused == verdict([*others, check(name, "not applicable")]).value
     assert name in verdict(others).reason
+
+
+def test_checks_of_several_balls_count_for_what_they_are_without_their_radius() -> None:
+    named = [replace(one, name=f"{one.name}@{eps}") for one in BATTERY for eps in (0.1, 0.2)]
+    overlooked = [replace(check("noise", "fail"), name="noise@0.2")]
+
+    assert "verified" == verdict(named).value
+    assert "invalid" == verdict([*named, *overlooked]).value
 
 
 @pytest.mark.parametrize("name", [*REQUIRED, "anything"])

@@ -20,6 +20,7 @@ COMMANDS = {
     "run": "Run a suite, or continue it.",
     "status": "How far a run is, and why trials failed.",
     "leaderboard": "The pages of one or more runs, from their records.",
+    "check": "Score an evaluation by the canaries that it catches.",
     "schema": "The JSON Schema of suites, for editors.",
     "cache": "The artifact cache: list, verify, prune.",
 }

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
+from typing import Literal
 
 import click
 
@@ -19,6 +20,7 @@ from advtransfer.cli.sizes import size
 from advtransfer.console import console_for
 from advtransfer.host import Host
 from advtransfer.runner import Settings, Summary
+from advtransfer.types import Precision
 
 
 def workers(value: str) -> int | None:
@@ -38,9 +40,25 @@ def workers(value: str) -> int | None:
 @click.option("--limit", type=click.IntRange(min=0), help="At most this many trials in this call.")
 @click.option("--only", multiple=True, metavar="PATTERN", help="Trials to run: a name with *, or source=linf*,n=20.")
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda or cuda:1.")
+@click.option(
+    "--precision",
+    type=click.Choice(["float32", "bfloat16"]),
+    default="float32",
+    show_default=True,
+    help="Of training; what is measured is measured in float32.",
+)
 @click.option("--executor", default="local/pool", show_default=True, help="The engine, as plugin/factory.")
 @click.option("--retry-failed", is_flag=True, help="Try again also what is known to fail, such as a diverged fit.")
-@click.option("--mixed", is_flag=True, help="Go on in a folder with records of another device or thread count.")
+@click.option(
+    "--mixed", is_flag=True, help="Go on in a folder with records of another device, thread count or precision."
+)
+@click.option(
+    "--battery",
+    type=click.Choice(["small", "full", "none"]),
+    default="small",
+    show_default=True,
+    help="How much evidence is gathered of each robust accuracy.",
+)
 @click.option("--keep", type=click.Choice(["models"]), help="Keep fitted weights after their results are recorded.")
 @click.option("--max-bytes", type=size, metavar="SIZE", help="Evict the least used of the cache above this, as 20GB.")
 @click.option("--plugin", "listeners", multiple=True, metavar="NAME", help="A plugin to tell the news of trials.")
@@ -56,9 +74,11 @@ def command(
     limit: int | None,
     only: tuple[str, ...],
     device: str,
+    precision: Precision,
     executor: str,
     retry_failed: bool,
     mixed: bool,
+    battery: Literal["small", "full", "none"],
     keep: str | None,
     max_bytes: int | None,
     listeners: tuple[str, ...],
@@ -76,9 +96,11 @@ def command(
         limit=limit,
         only=only,
         device=device,
+        precision=precision,
         executor=executor,
         retry_failed=retry_failed,
         mixed=mixed,
+        battery=battery,
         keep_models=keep == "models",
         max_bytes=max_bytes,
     )

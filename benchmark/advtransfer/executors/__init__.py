@@ -18,7 +18,7 @@ def pool(*, jobs: Annotated[int, Ge(1)] = 1, threads: Annotated[int, Ge(1)] = 1)
         jobs: How many workers run at once.
         threads: CPU threads of each worker; set in its environment before torch is imported.
     """
-    from advtransfer.executors.pool import Pool
+    from advtransfer.executors.workers import Pool
 
     return Pool(jobs=jobs, threads=threads)
 
@@ -30,7 +30,7 @@ def inline(*, jobs: Annotated[int, Ge(1)] = 1, threads: Annotated[int, Ge(1)] = 
         jobs: Must be 1.
         threads: CPU threads of torch and of the BLAS libraries while a job runs.
     """
-    from advtransfer.executors.inline import Inline
+    from advtransfer.executors.in_process import Inline
 
     return Inline(jobs=jobs, threads=threads)
 

@@ -1,6 +1,6 @@
 """Records of what was measured: what one holds, and the run folder that keeps them."""
 
-from advtransfer.result.record import Record, attempt, fit_record, result_record, source_record
+from advtransfer.result.record import Record, attempt, battery_record, fit_record, result_record, source_record
 from advtransfer.result.run import Run
 
-__all__ = ["Record", "Run", "attempt", "fit_record", "result_record", "source_record"]
+__all__ = ["Record", "Run", "attempt", "battery_record", "fit_record", "result_record", "source_record"]

@@ -1,4 +1,4 @@
-"""A run's records as a few files that a repository can hold: one sorted line a record, one file a kind."""
+"""A run's records as a few files that a repository can hold: one sorted line a record, one file a kind, or a few."""
 
 from __future__ import annotations
 
@@ -6,12 +6,18 @@ import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import cast
+from typing import TypeAlias, cast
 
 from advtransfer.files import write_whole
-from advtransfer.result.record import Record
+from advtransfer.result.record import Record, batteries_of
 from advtransfer.result.run import Run, text
 from advtransfer.types import Json
+
+Lines: TypeAlias = "list[tuple[str, str]]"
+"""Records as text, each after its id."""
+
+LARGEST = 900 * 1024
+"""Bytes of one kind's records above which they are spread over files by the first digit of their ids."""
 
 
 def write_bundle(run: Run, folder: Path) -> Path:
@@ -20,14 +26,18 @@ def write_bundle(run: Run, folder: Path) -> Path:
     What names paths of one machine is left out: where a record was copied from, and tracebacks.
     """
     wanted = _shown(run)
-    lines: dict[str, list[tuple[str, str]]] = {}
+    lines: dict[str, Lines] = {}
     for record in run.records():
         if record["id"] in wanted:
-            lines.setdefault(f"records/{record['kind']}", []).append(_line(_published(record)))
+            lines.setdefault(str(record["kind"]), []).append(_line(_published(record)))
+    files = {f"records/{name}": part for kind, found in lines.items() for name, part in _spread(kind, found).items()}
     attempts = [one | {"traceback": None} for id, one in run.attempts().items() if id in wanted]
-    lines |= {"attempts": [_line(one) for one in attempts]} if attempts else {}
-    for name, numbered in lines.items():
-        write_whole(folder / f"{name}.jsonl", "".join(f"{line}\n" for _, line in sorted(numbered)).encode())
+    files |= {"attempts": [_line(one) for one in attempts]} if attempts else {}
+    contents = {folder / f"{name}.jsonl": _joined(found) for name, found in files.items()}
+    for path, content in contents.items():
+        write_whole(path, content)
+    for path in {*folder.glob("records/*.jsonl"), folder / "attempts.jsonl"} - contents.keys():
+        path.unlink(missing_ok=True)  # of an earlier writing, whose records stand elsewhere now
     write_whole(folder / "plan.json", text(run.plan()).encode())
     for digest, environment in run.environments().items():
         write_whole(folder / "environments" / f"{digest}.json", text(environment).encode())
@@ -36,13 +46,27 @@ def write_bundle(run: Run, folder: Path) -> Path:
 
 
 def _shown(run: Run) -> set[str]:
-    """The ids of every record that the plan asks for."""
+    """The ids of every record that the plan asks for, and of the batteries behind them."""
     wanted: set[str] = set()
     for trial in cast("list[Mapping[str, Json]]", run.plan()["trials"]):
         results = cast("Mapping[str, list[str]]", trial["evaluations"])
         wanted |= {str(trial["id"]), *cast("list[str]", trial["builds"])}
         wanted |= {id for ids in results.values() for id in ids}
-    return wanted
+    return wanted | {id for record in run.records() if record["id"] in wanted for id in batteries_of(record)}
+
+
+def _spread(kind: str, lines: Lines) -> dict[str, Lines]:
+    """The lines of one kind by file: one, or as many as their ids have first digits."""
+    if sum(len(line.encode()) + 1 for _, line in lines) <= LARGEST:
+        return {kind: lines}
+    found: dict[str, Lines] = {}
+    for id, line in lines:
+        found.setdefault(f"{kind}-{id[0]}", []).append((id, line))
+    return found
+
+
+def _joined(lines: Lines) -> bytes:
+    return "".join(f"{line}\n" for _, line in sorted(lines)).encode()
 
 
 def _line(record: Record) -> tuple[str, str]:

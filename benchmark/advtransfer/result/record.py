@@ -83,12 +83,16 @@ def result_record(
     outcomes: Mapping[str, Sequence[int]],
     metrics: Mapping[str, float],
     checks: Sequence[Check],
+    batteries: Mapping[str, str],
     samples: Mapping[str, Json] | None,
     files: Mapping[str, str],
     provenance: Provenance,
     observed: Mapping[str, Json],
 ) -> Record:
-    """What one evaluation gave: metrics computed here from the per-sample outcomes, with their evidence."""
+    """What one evaluation gave: metrics computed here from the per-sample outcomes, with their evidence.
+
+    `batteries` holds the ids of the battery records behind the checks, by metric; one alone is written without a name.
+    """
     value, reason, rules = verdict(checks)
     body: Record = {
         "metrics": {name: share(values) for name, values in sorted(outcomes.items())}
@@ -96,11 +100,44 @@ def result_record(
         "outcomes": {name: packed(values) for name, values in sorted(outcomes.items())},
         "samples": dict(samples) if samples is not None else None,
         "checks": [asdict(check) for check in checks],
-        "battery": None,
+        "battery": next(iter(batteries.values()), None) if len(batteries) < 2 else dict(sorted(batteries.items())),
         "verdict": {"value": value, "reason": reason, "rules": rules},
         "files": dict(files),
     }
     return _record(node, body, provenance, observed)
+
+
+def battery_record(
+    node: Node,
+    *,
+    outcomes: Mapping[str, Sequence[int]],
+    of: int,
+    checks: Sequence[Check],
+    provenance: Provenance,
+    observed: Mapping[str, Json],
+) -> Record:
+    """What the host found out about one model in one ball: outcomes of its probes on a fixed draw, checks of the model.
+
+    Args:
+        node: The battery.
+        outcomes: What became of each drawn sample, by probe.
+        of: How many test samples these were drawn from.
+        checks: Those of the model itself; what a probe says of an evaluation stands in that evaluation's record.
+        provenance: Who answers.
+        observed: What may differ.
+    """
+    body: Record = {
+        "of": of,
+        "outcomes": {name: packed(values) for name, values in sorted(outcomes.items())},
+        "checks": [asdict(check) for check in checks],
+    }
+    return _record(node, body, provenance, observed)
+
+
+def batteries_of(record: Mapping[str, Json]) -> list[str]:
+    """The ids of the battery records that a result's checks come from."""
+    found = record.get("battery")
+    return [str(id) for id in found.values()] if isinstance(found, Mapping) else [str(found)] if found else []
 
 
 def attempt(

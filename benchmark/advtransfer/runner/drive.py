@@ -93,7 +93,7 @@ def _executor(settings: Settings, host: Host) -> Executor:
 def _prepared(suite: Suite, plan: Plan, folder: Run, settings: Settings) -> Order:
     """Put into the folder what its records refer to, before the first of them."""
     sweep(folder.path)
-    wanted = environment(device=settings.device, threads=settings.threads)
+    wanted = environment(device=settings.device, threads=settings.threads, precision=settings.precision)
     if not settings.mixed:
         agree(folder, wanted)
     name = folder.write_environment(wanted)

@@ -15,7 +15,7 @@ LIBRARIES = ("advtransfer", "foolbox", "numpy", "safetensors", "scikit-learn", "
 LINE = ("device", "threads", "precision")
 
 
-def environment(*, device: str, threads: int) -> dict[str, Json]:
+def environment(*, device: str, threads: int, precision: str = "float32") -> dict[str, Json]:
     """The environment of this process's workers; read from what is installed, without importing it."""
     return {
         "python": platform.python_version(),
@@ -25,7 +25,7 @@ def environment(*, device: str, threads: int) -> dict[str, Json]:
         "libraries": {name: _version(name) for name in LIBRARIES},
         "device": device.partition(":")[0],
         "threads": threads,
-        "precision": "float32",
+        "precision": precision,
     }
 
 

@@ -9,6 +9,7 @@ from typing import cast
 from advtransfer.errors import CacheError
 from advtransfer.node import canonical, digest
 from advtransfer.result import Record, Run
+from advtransfer.result.record import batteries_of
 from advtransfer.types import Json
 
 
@@ -20,10 +21,16 @@ def reuse(run: Run, wanted: Iterable[str], *, known: Iterable[Path], environment
         found = next((other for other in others if other.has(id)), None)
         record = _believable(found, id, environment) if found else None
         if found and record:
-            observed = cast("Mapping[str, Json]", record["observed"])
-            run.write(record | {"observed": {**observed, "copied_from": str(found.path)}})
-            copied += 1
+            copied += _copied(record, found, run)
+            evidence = (_believable(found, one, environment) for one in batteries_of(record) if not run.has(one))
+            copied += sum(_copied(battery, found, run) for battery in evidence if battery)
     return copied
+
+
+def _copied(record: Record, found: Run, run: Run) -> int:
+    observed = cast("Mapping[str, Json]", record["observed"])
+    run.write(record | {"observed": {**observed, "copied_from": str(found.path)}})
+    return 1
 
 
 def _believable(other: Run, id: str, environment: str) -> Record | None:

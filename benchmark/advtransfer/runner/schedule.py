@@ -40,6 +40,7 @@ class Order:
             asked={
                 "node": task.asked.node.to_json(),
                 "results": [node.to_json() for node in task.asked.results],
+                "battery": settings.battery,
             },
             run=folder.path.resolve(),
             cache=settings.cache.resolve(),
@@ -47,6 +48,7 @@ class Order:
             asked_by={**self.asked_by, "name": task.name},
             device=settings.device,
             threads=settings.threads,
+            precision=settings.precision,
             keep_weights=settings.keep_models,
             max_bytes=settings.max_bytes,
             cpus=float(settings.threads),

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from advtransfer.cache import default_root
+from advtransfer.types import Precision
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,9 +22,11 @@ class Settings:
         limit: At most this many trials in this call.
         only: Patterns of trials to run in this call, see `pick`.
         device: ``cpu``, ``cuda`` or ``cuda:1``.
+        precision: Of training: ``float32``, or ``bfloat16`` where that is safe (automatic mixed precision).
         executor: The engine, as ``plugin/factory``.
         retry_failed: Try again also what failed deterministically, such as a diverged fit.
         mixed: Go on in a folder whose records were made on another device, thread count or precision.
+        battery: How much evidence the host gathers of each robust accuracy: ``small``, ``full`` or ``none``.
         keep_models: Keep fitted weights in the cache after their results are recorded.
         cache: The artifact cache's folder.
         max_bytes: The size above which the cache evicts what was used least recently.
@@ -35,9 +39,11 @@ class Settings:
     limit: int | None = None
     only: tuple[str, ...] = ()
     device: str = "cpu"
+    precision: Precision = "float32"
     executor: str = "local/pool"
     retry_failed: bool = False
     mixed: bool = False
+    battery: Literal["small", "full", "none"] = "small"
     keep_models: bool = False
     cache: Path = field(default_factory=default_root)
     max_bytes: int | None = None

@@ -86,6 +86,7 @@ def _computed(
     """The rows of one batch by key; places that no key takes are filled with copies of one that is there."""
     inputs = samples.inputs(torch.tensor([positions[key] for key in batch.values()])).to(device)
     at = {place: number for number, place in enumerate(batch)}
-    with torch.no_grad():
+    # what is kept must not depend on the precision of the training that first asked for it
+    with torch.no_grad(), torch.autocast(device.type, enabled=False):
         rows = compute(inputs[[at.get(place, 0) for place in range(KERNEL_BATCH)]]).cpu()
     return {key: rows[place].clone() for place, key in batch.items()}

@@ -13,6 +13,7 @@ from advtransfer.node import Node
 from advtransfer.result import fit_record
 from advtransfer.toolkit.freezing import freeze
 from advtransfer.trial.leakage import leakage
+from advtransfer.trial.precision import training_in
 from advtransfer.trial.work import Clock, Work
 from advtransfer.trial.workshop import BuiltSource, samples_digest
 from advtransfer.types import DataCard, Facts, Fitted, Json, Samples, Tensors, Transfer
@@ -64,7 +65,7 @@ class Carried:
         context = self.work.shop.context(
             self.node, "fit", subset.unversioned(), name=self.work.shop.job_name(self.node)
         )
-        with self.clock.on("fit"):
+        with self.clock.on("fit"), training_in(self.work.job.precision, self.work.shop.device):
             fitted = parts.transfer.fit(
                 parts.model,
                 source=parts.source.network if parts.source else None,

@@ -9,16 +9,19 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from advtransfer.errors import PluginError
+from advtransfer.errors import Inapplicable, PluginError
 from advtransfer.files import write_whole
 from advtransfer.host import Component
 from advtransfer.node import Node
 from advtransfer.result import result_record
+from advtransfer.result.record import Provenance
+from advtransfer.trial.evidence import Bench, threats
 from advtransfer.trial.fit import Carried, fits_task
 from advtransfer.trial.legality import checked
+from advtransfer.trial.untouched import watched
 from advtransfer.trial.work import Clock, Work
 from advtransfer.trial.workshop import BuiltSource, samples_digest
-from advtransfer.types import Check, Evaluation, Given, Json, Measurement, Outcome, Samples, Tensors
+from advtransfer.types import Adapter, Check, Evaluation, Given, Json, Measurement, Outcome, Samples, Tensors
 
 if TYPE_CHECKING:
     import torch
@@ -39,21 +42,30 @@ def measure(work: Work, node: Node, carried: Carried | None) -> None:
     context = work.shop.context(node, "evaluation", seed, name=work.shop.job_name(node))
     found = _Found()
     for epoch in _through(given.model, carried):
-        with clock.on("measure"):
-            measurement = evaluation.measure(given, context=context)
+        scratch = context.scratch / (f"epoch {epoch}" if epoch is not None else "fitted")
+        scratch.mkdir(exist_ok=True)
+        with clock.on("measure"), watched(given.model) as touched:
+            measurement = evaluation.measure(given, context=replace(context, scratch=scratch))
         with clock.on("checks"):
             _sound(component, measurement, given.test)
             found.take(measurement, given, device=work.shop.device, epoch=epoch)
-    data = {"test": samples_digest(given.test)}
+        if epoch is None:
+            with clock.on("battery"):
+                found.hold(measurement, touched.check(), _bench(work, node, carried, given))
+    _write(work, node, found, work.provenance(node, data={"test": samples_digest(given.test)}, weights=weights), clock)
+
+
+def _write(work: Work, node: Node, found: _Found, provenance: Provenance, clock: Clock) -> None:
     work.run.write(
         result_record(
             node,
             outcomes=found.outcomes,
             metrics=found.metrics,
             checks=found.checks,
+            batteries=found.batteries,
             samples=_samples(work, node, found.samples),
             files=_files(work, node, found.files),
-            provenance=work.provenance(node, data=data, weights=weights),
+            provenance=provenance,
             observed=work.observed(clock),
         )
     )
@@ -68,6 +80,7 @@ class _Found:
     checks: list[Check] = field(default_factory=list)
     samples: dict[str, Tensor] = field(default_factory=dict)
     files: dict[str, Path] = field(default_factory=dict)
+    batteries: Mapping[str, str] = field(default_factory=dict)
 
     def take(self, measurement: Measurement, given: Given, *, device: torch.device, epoch: int | None) -> None:
         """Add one measurement, its examples re-checked by the host."""
@@ -80,7 +93,32 @@ class _Found:
         self.metrics |= {f"{name}{at}": value for name, value in measurement.metrics.items()}
         self.checks += [replace(check, name=f"{check.name}{at}") for check in checks]
         self.samples |= {f"{name}{at}": values for name, values in measurement.samples.items()}
-        self.files |= {f"{name}{at}": path for name, path in measurement.files.items()}
+        self.files |= {f"{name}{at}": _named(path, at) for name, path in measurement.files.items()}
+
+    def hold(self, measurement: Measurement, untouched: Check, bench: Bench | None) -> None:
+        """Add what the batteries of the fitted model say of the outcomes, where robustness is claimed.
+
+        Snapshots of earlier epochs are held against none: they are curves, not results to be ranked.
+        """
+        claims = bench is not None and bool(threats(self.outcomes, measurement.examples))
+        if claims or untouched.grade != "pass":
+            self.checks.append(untouched)
+        if bench is not None and claims:
+            evidence = bench.evidence(self.outcomes, measurement.examples)
+            self.checks += evidence.checks
+            self.batteries = evidence.batteries
+
+
+def _bench(work: Work, node: Node, carried: Carried | None, given: Given) -> Bench | None:
+    """Where batteries are run; None where the run wants none, or there is no model of classes."""
+    if work.battery is None or carried is None or given.model is None or given.test.card.task != "classes":
+        return None
+    return Bench(work, node, carried, given.test, work.battery)
+
+
+def _named(path: Path, at: str) -> Path:
+    """The file under a name of its own for the snapshot that it is of."""
+    return path.rename(path.with_stem(f"{path.stem}{at}")) if at else path
 
 
 def _through(model: nn.Module | None, carried: Carried | None) -> Iterator[int | None]:
@@ -112,6 +150,9 @@ def _given(work: Work, node: Node, carried: Carried | None) -> tuple[Given, dict
         parts["train"], _ = shop.train(cast(Node, node.inputs["train"]))
     if "source" in built:
         adapter = cast("Node | None", node.inputs.get("adapter"))
+        if adapter is not None and cast(Adapter, shop.build(adapter)).learned:
+            found = f"{adapter.use} is learned by the transfer, and {node.use} looks at the source itself through it"
+            raise Inapplicable(f"{found}; give these cells a fixed adapter, or leave them out by `only`")
         parts["adapter"] = shop.adapter(adapter, target=test.card.shape, source=built["source"].card.shape)
     return Given(test=test, **parts), weights
 

@@ -23,7 +23,9 @@ def perform(job: Job, tell: Callable[[Mapping[str, Json]], None]) -> Report:
 
     Holds a lease on the job meanwhile, so that several runs can share one folder; `busy` when another one has it.
     """
-    cache = Cache(job.cache, line=f"{job.device.partition(':')[0]}-{job.threads}-float32", max_bytes=job.max_bytes)
+    cache = Cache(
+        job.cache, line=f"{job.device.partition(':')[0]}-{job.threads}-{job.precision}", max_bytes=job.max_bytes
+    )
     try:
         with (
             cache.lease(digest(f"job {job.id}")),

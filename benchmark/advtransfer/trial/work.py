@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 from advtransfer.node import Node
 from advtransfer.result import Run
 from advtransfer.result.record import Provenance
+from advtransfer.trial.battery.design import SIZES, Battery, Size
 from advtransfer.trial.workshop import Workshop
 from advtransfer.types import Job, Json
 
@@ -25,6 +26,12 @@ class Work:
     job: Job
     run: Run
     shop: Workshop
+
+    @property
+    def battery(self) -> Battery | None:
+        """How much evidence the run asks for; None for none."""
+        size = str(self.job.asked.get("battery", "small"))
+        return SIZES.get(cast(Size, size))
 
     def steps(self, node: Node, results: list[Node]) -> Iterator[Step]:
         """What to make, in order; a later step is asked for only when the one before has ended."""
@@ -52,15 +59,18 @@ class Work:
         weights: Mapping[str, str],
         resolved: Mapping[str, str] | None = None,
         environment: str | None = None,
+        plugin: Mapping[str, Json] | None = None,
     ) -> Provenance:
-        """Who answers for a record of this job."""
-        component = self.shop.component(node)
-        plugin = {"name": component.plugin, "distribution": component.distribution, "version": component.version}
+        """Who answers for a record of this job; by default the plugin that the node's component comes from."""
+        if plugin is None:
+            component = self.shop.component(node)
+            plugin = {"name": component.plugin, "distribution": component.distribution, "version": component.version}
         return Provenance(
             environment=environment or self.job.environment,
             plugin=plugin,
             device=self.job.device,
             threads=self.job.threads,
+            precision=self.job.precision,
             data=data,
             weights=weights,
             resolved=resolved or {},

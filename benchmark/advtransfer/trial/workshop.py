@@ -21,6 +21,7 @@ from advtransfer.toolkit.subset import draw, test_draw
 from advtransfer.toolkit.views import view
 from advtransfer.trial.context import WorkerContext
 from advtransfer.trial.drawn import DrawnSource
+from advtransfer.trial.precision import training_in
 from advtransfer.types import (
     Adapter,
     Context,
@@ -168,7 +169,8 @@ class Workshop:
 
     def _made(self, node: Node, source: Source) -> Artifact:
         context = self.context(node, "source", cast(int, node.options.get("seed", 0)), name=self.job_name(node))
-        made = source.weights(context)
+        with training_in(self.job.precision, self.device):
+            made = source.weights(context)
         facts: dict[str, Json] = {
             "curves": [dict(row) for row in made.curves],
             "facts": dict(made.facts),

@@ -1,0 +1,10 @@
+"""Models that fool an evaluation which looks only at its own numbers, honest ones beside them, and an exact oracle.
+
+Each canary wraps or is built like an honest network, and seems more robust than it is. An evaluation can be believed
+where the host's checks doubt every canary and no honest model.
+"""
+
+from advtransfer.testing.canaries.catalogue import CANARIES, Canary
+from advtransfer.testing.canaries.honest import Subject, honest
+
+__all__ = ["CANARIES", "Canary", "Subject", "honest"]
