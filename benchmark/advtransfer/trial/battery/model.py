@@ -20,6 +20,10 @@ TOLERANCE = 1e-3
 STEP = 1e-6
 """The finite difference's step in pixels; in float64 what it leaves is far below `TOLERANCE`."""
 
+ASIDE = 0.02
+"""How far a sample is moved, in shares of the box, before it is asked for a slope: on a flat background max pooling
+ties, and honest networks have no gradient there."""
+
 PACE, PACES, JUMP = 1e-3, 16, 20.0
 """A line's step in l2, how many, and how many times their median one may be: honest networks stay below 1.2."""
 
@@ -81,7 +85,7 @@ def answers(model: nn.Module, inputs: Tensor, logits: Tensor) -> list[Check]:
     ]
 
 
-def smoothness(model: nn.Module, inputs: Tensor, *, keys: list[int]) -> list[Check]:
+def smoothness(model: nn.Module, inputs: Tensor, *, bounds: tuple[float, float] | None, keys: list[int]) -> list[Check]:
     """Whether gradients are true and small steps small, in float64 on a copy of the model.
 
     A model that rounds, and passes gradients through as if it did not, disagrees with finite differences; one that
@@ -90,16 +94,26 @@ def smoothness(model: nn.Module, inputs: Tensor, *, keys: list[int]) -> list[Che
     Args:
         model: In eval mode.
         inputs: ``(B, ...)``.
+        bounds: The box that they lie in.
         keys: The samples' keys, which the directions are drawn by.
     """
     twin = copy.deepcopy(model).double()
+    inputs = _aside(inputs.double(), bounds, keys)
     drawn = [torch.randn(inputs.shape[1:], generator=generator("battery", "line", key)) for key in keys]
-    along = direction(torch.stack(drawn).to(inputs).double(), "l2")
+    along = direction(torch.stack(drawn).to(inputs), "l2")
     try:
-        return [_derivatives(twin, inputs.double(), along), _jumps(twin, inputs.double(), along)]
+        return [_derivatives(twin, inputs, along), _jumps(twin, inputs, along)]
     except RuntimeError as error:
         text = f"does not run in float64: {str(error)[:80]}"
         return [Check(name, "not applicable", 0, SUSPICIOUS, 0, text) for name in ("derivatives", "continuity")]
+
+
+def _aside(inputs: Tensor, bounds: tuple[float, float] | None, keys: list[int]) -> Tensor:
+    """The inputs, each with a little noise of its own, still in the box."""
+    drawn = [torch.rand(inputs.shape[1:], generator=generator("battery", "aside", key)) for key in keys]
+    low, high = bounds or (0.0, 1.0)
+    noise = low + (high - low) * torch.stack(drawn).to(inputs)
+    return (1 - ASIDE) * inputs + ASIDE * noise
 
 
 def _derivatives(twin: nn.Module, inputs: Tensor, along: Tensor) -> Check:

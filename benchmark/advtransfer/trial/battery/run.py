@@ -87,7 +87,7 @@ def _attacked(probes: Probes, logits: Tensor, transferred: Tensor | None) -> lis
         none("finite", infinite, "samples with NaN or infinite logits or gradients on the way"),
         share("gradients", probes.flat[probes.right], "samples whose gradient is exactly zero on the way"),
         share("saturation", saturated, "samples too sure for a gradient of cross-entropy in float32"),
-        *smoothness(probes.model, drawn.inputs, keys=list(drawn.keys)),
+        *smoothness(probes.model, drawn.inputs, bounds=probes.ball.bounds, keys=list(drawn.keys)),
         _huge(probes),
     ]
 
