@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -40,6 +41,8 @@ def test_a_committed_page_is_what_its_records_give(suite: str, tmp_path: Path) -
 
 @pytest.mark.parametrize("name", sorted(shipped()))
 def test_a_shipped_suite_plans_and_says_how_to_run_it(name: str) -> None:
+    if "ADVTRANSFER_DATA" not in os.environ and "file:" in shipped()[name].read_text():
+        pytest.skip("ADVTRANSFER_DATA is not set: it names the folder with the file that the suite is planned by")
     host = Host.discover()
     plan = make(load(name, host), host)
 

@@ -57,6 +57,7 @@ def test_the_weakest_of_each_canary_is_caught_behind_foolbox(name: str, natural:
     assert seen.doubted, seen
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CANARIES)
 def test_the_host_alone_catches_what_a_careless_plugin_does_not(name: str, natural: Subject) -> None:
     canary = CANARIES[name]

@@ -77,6 +77,7 @@ def test_a_worker_killed_once_loses_nothing(command: Command) -> None:
     assert (command.folder / "died").exists()
 
 
+@pytest.mark.slow
 def test_a_job_that_always_kills_its_worker_is_lost_and_the_others_are_done(command: Command) -> None:
     path = command.folder / "small.yaml"
     killer = f"  killer: {{use: faulty/dies, marker: {command.folder / 'died'}, only: {{n: 20, seed: 0}}}}\n"

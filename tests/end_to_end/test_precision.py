@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 if TYPE_CHECKING:
     from advtransfer.testing.command import Command
 
@@ -13,6 +15,7 @@ def records(run: Path, kind: str) -> dict[str, dict[str, Any]]:  # Any: JSON of 
     return {record["id"]: record for record in found if record["kind"] == kind}
 
 
+@pytest.mark.slow
 def test_training_in_bfloat16_gives_other_weights_that_are_as_good_and_says_so(command: Command) -> None:
     command("run", "small.yaml", "--only", "source=natural,n=30", "--quiet")
     run = command.folder / "runs" / "small"

@@ -5,6 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 if TYPE_CHECKING:
     from advtransfer.testing.command import Command
 
@@ -78,6 +80,7 @@ def test_a_second_suite_copies_the_records_it_shares(command: Command, records_o
     assert {id: records_of(shared)[id] for id in copied} == {id: records_of(small)[id] for id in copied}
 
 
+@pytest.mark.slow
 def test_limit_and_only_leave_the_rest_to_do(command: Command) -> None:
     limited = summary(command("run", "small.yaml", "--limit", "2", "--only", "source=random", "--json").stdout)
     plan = json.loads(command("plan", "small.yaml", "--json").stdout)
@@ -88,6 +91,7 @@ def test_limit_and_only_leave_the_rest_to_do(command: Command) -> None:
     assert states.count(("natural", "todo")) == 6
 
 
+@pytest.mark.slow
 def test_another_thread_count_in_one_folder_is_refused_unless_mixed(command: Command) -> None:
     command("run", "small.yaml", "--limit", "1", "--quiet")
     refused = command("run", "small.yaml", "--limit", "1", "--threads", "2", exit_code=2)
