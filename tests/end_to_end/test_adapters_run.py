@@ -3,6 +3,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+import pytest
+
 if TYPE_CHECKING:
     from advtransfer.testing.command import Command
 
@@ -27,6 +29,7 @@ leaderboard: {baseline: natural, rank_by: clean.accuracy, columns: [clean.accura
 """
 
 
+@pytest.mark.slow
 def test_adapters_are_rows_and_a_teacher_of_another_shape_teaches_through_them(command: Command) -> None:
     (command.folder / "adapted.yaml").write_text(SUITE)
     ended = json.loads(command("run", "adapted.yaml", "--json").stdout)
@@ -65,6 +68,7 @@ leaderboard: {baseline: natural, rank_by: clean.accuracy, columns: [clean.accura
 """
 
 
+@pytest.mark.slow
 def test_a_learned_map_is_a_transfer_behind_fixed_and_learned_adapters(command: Command) -> None:
     (command.folder / "learned.yaml").write_text(LEARNED)
     ended = json.loads(command("run", "learned.yaml", "--json").stdout)

@@ -39,6 +39,7 @@ def test_a_failing_trial_is_an_attempt_with_its_traceback_and_the_rest_go_on(com
     assert "no luck" in page
 
 
+@pytest.mark.slow
 def test_what_failed_is_tried_again_by_the_same_command(command: Command) -> None:
     with_transfer(command, "{use: faulty/raises}")
     command("run", "small.yaml", "--only", "source=random,n=20,seed=0", "--quiet", exit_code=1)
@@ -47,6 +48,7 @@ def test_what_failed_is_tried_again_by_the_same_command(command: Command) -> Non
     assert len(attempts(command)) == 2
 
 
+@pytest.mark.slow
 def test_a_diverged_fit_is_failed_for_good_until_asked_again(command: Command) -> None:
     with_transfer(command, "{use: faulty/diverges}")
     only = ("--only", "source=random,n=20,seed=0", "--quiet")
@@ -60,6 +62,7 @@ def test_a_diverged_fit_is_failed_for_good_until_asked_again(command: Command) -
     assert attempts(command)[0]["reason"] == "diverged in epoch 3: loss inf"
 
 
+@pytest.mark.slow
 def test_a_cell_that_makes_no_sense_is_skipped_with_its_reason(command: Command) -> None:
     with_transfer(command, "{use: faulty/refuses}")
     ended = json.loads(command("run", "small.yaml", "--only", "source=random", "--json").stdout)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
 import yaml
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ def without_seconds(run: Path) -> None:
         path.write_text(json.dumps(record))
 
 
+@pytest.mark.slow
 def test_neither_jobs_nor_the_order_of_entries_nor_locale_time_zone_or_hash_seed_changes_a_record_or_the_page(
     command_in: Callable[[str], Command], records_of: Records
 ) -> None:

@@ -47,6 +47,7 @@ def test_a_run_is_continued_by_the_same_command_and_makes_again_just_what_is_gon
     assert page.startswith(b"# ")
 
 
+@pytest.mark.slow
 def test_nothing_is_kept_of_a_fit_but_its_record_unless_asked_for(command: Command) -> None:
     command("run", "small.yaml", "--only", "source=random,n=20,seed=0", "--quiet")
     dropped = cached(command)
@@ -63,6 +64,7 @@ def cached(command: Command) -> list[str]:
     )
 
 
+@pytest.mark.slow
 def test_a_second_suite_copies_the_records_it_shares(command: Command, records_of: Records) -> None:
     command("run", "small.yaml", "--quiet")
     other = (command.folder / "small.yaml").read_text().replace("n: [20, 30]", "n: [20, 40]")

@@ -3,10 +3,13 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+import pytest
+
 if TYPE_CHECKING:
     from advtransfer.testing.command import Command
 
 
+@pytest.mark.slow
 def test_weights_kept_at_epochs_are_measured_as_metric_at_epoch(command: Command) -> None:
     suite = command.folder / "small.yaml"
     tuned = "{use: finetune/blocks, blocks: 1, epochs: 40, snapshots: [1, 40]}"
