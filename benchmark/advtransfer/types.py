@@ -25,6 +25,7 @@ Task: TypeAlias = Literal["classes", "attributes", "values"]
 Need: TypeAlias = Literal["model", "source", "reference", "train"]
 Grade: TypeAlias = Literal["pass", "suspicious", "fail", "not applicable"]
 Precision: TypeAlias = Literal["float32", "bfloat16"]
+BatterySize: TypeAlias = Literal["small", "full", "none"]
 
 
 Factory: TypeAlias = Callable[..., T]
@@ -70,6 +71,7 @@ class Facts:
     shape: Shape | str | None = None
     identity: bool = False
     drawn: bool = False
+    suits: bool = False
 
 
 def component(
@@ -81,6 +83,7 @@ def component(
     shape: Shape | str | None = None,
     identity: bool = False,
     drawn: bool = False,
+    suits: bool = False,
 ) -> Callable[[Callable[P, T]], Callable[P, T]]:
     """State facts that the plan needs without importing torch.
 
@@ -93,8 +96,9 @@ def component(
             the plan skips cells whose shapes differ, otherwise the worker does.
         identity: The adapter changes nothing: a cell with it is the same, by id, as a cell with none.
         drawn: The source is untrained: as an option of a transfer, each fit draws its weights from its own stream.
+        suits: The adapter suits itself to the shapes: records say what it became.
     """
-    facts = Facts(version, frozenset(needs), frozenset(tasks), dict(presets or {}), shape, identity, drawn)
+    facts = Facts(version, frozenset(needs), frozenset(tasks), dict(presets or {}), shape, identity, drawn, suits)
 
     def state(factory: Callable[P, T]) -> Callable[P, T]:
         factory.__advtransfer__ = facts  # type: ignore[attr-defined]  # typing has no word for attributes of functions
@@ -359,6 +363,7 @@ class Job:
     device: str
     threads: int
     precision: Precision = "float32"
+    battery: BatterySize = "small"
     keep_weights: bool = False
     max_bytes: int | None = None
     cpus: float = 1.0

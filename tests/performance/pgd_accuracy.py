@@ -1,9 +1,9 @@
 """How long the accuracy under PGD-20 takes beside Foolbox's own PGD on the same weights, samples and attack.
 
-    python tests/performance/pgd_accuracy.py
+    ADVTRANSFER_DATA=FOLDER python tests/performance/pgd_accuracy.py
 
 At most 0.2 of Foolbox's time on a naturally trained network, 0.7 on an adversarially trained one. The images are
-MNIST's where ADVTRANSFER_DATA has them, otherwise scikit-learn's digits; the networks are trained first (a minute).
+MNIST's; the networks are trained first, on 4,000 of them.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from advtransfer.toolkit.recipe import Adam
 from advtransfer.toolkit.samples import Picked
 from advtransfer.types import Evaluation, Given, Outcome, Samples
 from advtransfer_foolbox.factories.gradients import pgd
-from advtransfer_vision.factories.data import digits, torchvision
+from advtransfer_vision.factories.data import torchvision
 from advtransfer_vision.factories.training import trained
 
 warnings.filterwarnings("ignore", message="Please import `gaussian_filter`", category=DeprecationWarning)
@@ -37,20 +37,13 @@ MOST = {"natural": 0.2, "robust": 0.7}
 
 def case(*, robust: bool) -> tuple[nn.Module, Samples, float]:
     """A trained network, the first test images, and the radius to attack with."""
-    mnist = bool(os.environ.get("ADVTRANSFER_DATA"))
-    eps = 0.15 if mnist else 0.1
-    source = trained(
-        data=torchvision(name="MNIST") if mnist else digits(),
-        adversary=Adversary(norm="linf", eps=0.1, steps=5) if robust else None,
-        epochs=6 if mnist else 15,
-        images=12_000 if mnist else None,
-        optimiser=Adam(lr=0.001),
-    )
+    mnist = torchvision(name="MNIST")
+    adversary = Adversary(norm="linf", eps=0.1, steps=5) if robust else None
+    source = trained(data=mnist, adversary=adversary, epochs=6, images=4000, optimiser=Adam(lr=0.003))
     network = source.network()
     assert isinstance(network, nn.Module)
     network.load_state_dict(dict(source.weights(InMemoryContext()).tensors))
-    test = (torchvision(name="MNIST") if mnist else digits()).part("test")
-    return network.eval(), Picked(test, torch.arange(min(IMAGES, len(test)))), eps
+    return network.eval(), Picked(mnist.part("test"), torch.arange(IMAGES)), 0.15
 
 
 def ours(evaluation: Evaluation, model: nn.Module, test: Samples, eps: float) -> float:
@@ -99,6 +92,9 @@ def compare(name: str) -> float:
 
 def main() -> None:
     """Compare on both networks; fail where a ratio is too large."""
+    if not os.environ.get("ADVTRANSFER_DATA"):
+        sys.stdout.write("not measured: the claim is about MNIST; set ADVTRANSFER_DATA to its folder\n")
+        return
     torch.set_num_threads(1)
     ratios = {name: compare(name) for name in MOST}
     if any(ratios[name] > most for name, most in MOST.items()):

@@ -63,3 +63,12 @@ def test_an_example_outside_the_box_or_not_finite_is_unknown() -> None:
 
     assert [int(Outcome.UNKNOWN)] * 6 == outcomes(outside, eps=2)[0]
     assert [int(Outcome.UNKNOWN)] * 6 == outcomes(broken, eps=2)[0]
+
+
+def test_an_attack_that_broke_nothing_has_nothing_illegal_and_is_checked() -> None:
+    none = Examples("robust_accuracy", "linf", 0.1, EVERY[:0], TEST.inputs(EVERY)[:0])
+    claimed = {"robust_accuracy": torch.zeros(len(TEST), dtype=torch.uint8)}
+    found, checks = checked(claimed, [none], test=TEST, model=Constant(0).eval(), device=CPU)
+
+    assert [("legal_examples", "pass", 0, 0)] == [(one.name, one.grade, one.value, one.samples) for one in checks]
+    assert claimed["robust_accuracy"].equal(found["robust_accuracy"])

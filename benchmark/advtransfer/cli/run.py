@@ -8,7 +8,6 @@ import sys
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Literal
 
 import click
 
@@ -20,7 +19,7 @@ from advtransfer.cli.sizes import size
 from advtransfer.console import console_for
 from advtransfer.host import Host
 from advtransfer.runner import Settings, Summary
-from advtransfer.types import Precision
+from advtransfer.types import BatterySize, Precision
 
 
 def workers(value: str) -> int | None:
@@ -78,7 +77,7 @@ def command(
     executor: str,
     retry_failed: bool,
     mixed: bool,
-    battery: Literal["small", "full", "none"],
+    battery: BatterySize,
     keep: str | None,
     max_bytes: int | None,
     listeners: tuple[str, ...],

@@ -40,7 +40,6 @@ class Order:
             asked={
                 "node": task.asked.node.to_json(),
                 "results": [node.to_json() for node in task.asked.results],
-                "battery": settings.battery,
             },
             run=folder.path.resolve(),
             cache=settings.cache.resolve(),
@@ -49,6 +48,7 @@ class Order:
             device=settings.device,
             threads=settings.threads,
             precision=settings.precision,
+            battery=settings.battery,
             keep_weights=settings.keep_models,
             max_bytes=settings.max_bytes,
             cpus=float(settings.threads),

@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 from advtransfer.cache import default_root
-from advtransfer.types import Precision
+from advtransfer.types import BatterySize, Precision
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +42,7 @@ class Settings:
     executor: str = "local/pool"
     retry_failed: bool = False
     mixed: bool = False
-    battery: Literal["small", "full", "none"] = "small"
+    battery: BatterySize = "small"
     keep_models: bool = False
     cache: Path = field(default_factory=default_root)
     max_bytes: int | None = None

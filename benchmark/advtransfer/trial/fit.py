@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
 FINAL = -1
 """The key of the last weights among snapshots by epoch."""
-AUTOMATIC = "adapters/auto"
-"""The adapter that suits itself to the shapes."""
 
 
 @dataclass(slots=True)
@@ -105,7 +103,7 @@ class Carried:
         data = {"train": parts.train.card.digest, "subset": samples_digest(parts.train)}
         if parts.validation is not None:
             data["validation"] = samples_digest(parts.validation)
-        resolved = {"adapter": described(self.node.inputs.get("adapter"), parts.adapter)}
+        resolved = {"adapter": self._resolved(parts.adapter)}
         self.work.run.write(
             fit_record(
                 self.node,
@@ -119,6 +117,12 @@ class Carried:
                 observed=self.work.observed(self.clock),
             )
         )
+
+    def _resolved(self, module: nn.Module | None) -> str:
+        asked = self.node.inputs.get("adapter")
+        if not isinstance(asked, Node) or module is None:
+            return "identity"
+        return described(asked.use, module, suits=self.work.shop.component(asked).facts.suits)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,13 +154,9 @@ class _Parts:
         return cls(transfer, model.to(shop.device), source, adapter, train, validation)
 
 
-def described(asked: Node | tuple[Node, ...] | None, module: nn.Module | None) -> str:
-    """The adapter that was used: its component, and what it became where that was left to it."""
-    if not isinstance(asked, Node) or module is None:
-        return "identity"
-    if asked.use != AUTOMATIC:
-        return asked.use
-    return f"{asked.use}: {' -> '.join(map(str, list(module.children()) or [module]))}"
+def described(use: str, module: nn.Module, *, suits: bool) -> str:
+    """The adapter that was used: its component, and what it became where it suits itself to the shapes."""
+    return f"{use}: {' -> '.join(map(str, list(module.children()) or [module]))}" if suits else use
 
 
 def carry(work: Work, node: Node) -> Carried:

@@ -22,14 +22,14 @@ def checked(
     An example is legal when it is finite, in the box, within its budget (`SLACK` for rounding), and misclassified.
     """
     outcomes = {name: values.clone() for name, values in outcomes.items()}
-    seen = illegal = 0
-    for one in examples:
+    claimed, seen, illegal = list(examples), 0, 0
+    for one in claimed:
         if len(one.positions):
             wrong = one.positions[~legal(one, test=test, model=model, device=device)]
             outcomes[one.metric][wrong] = int(Outcome.UNKNOWN)
             seen, illegal = seen + len(one.positions), illegal + len(wrong)
     text = "norm, box and label re-checked in float64 by the host"
-    return outcomes, [Check("legal_examples", "fail" if illegal else "pass", illegal, 0, seen, text)] if seen else []
+    return outcomes, [Check("legal_examples", "fail" if illegal else "pass", illegal, 0, seen, text)] if claimed else []
 
 
 def legal(examples: Examples, *, test: Samples, model: nn.Module, device: torch.device) -> Tensor:

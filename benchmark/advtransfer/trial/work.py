@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TypeAlias, cast
+from typing import TypeAlias
 
 from advtransfer.node import Node
 from advtransfer.result import Run
 from advtransfer.result.record import Provenance
-from advtransfer.trial.battery.design import SIZES, Battery, Size
+from advtransfer.trial.battery.design import SIZES, Battery
 from advtransfer.trial.workshop import Workshop
 from advtransfer.types import Job, Json
 
@@ -30,8 +30,7 @@ class Work:
     @property
     def battery(self) -> Battery | None:
         """How much evidence the run asks for; None for none."""
-        size = str(self.job.asked.get("battery", "small"))
-        return SIZES.get(cast(Size, size))
+        return None if self.job.battery == "none" else SIZES[self.job.battery]
 
     def steps(self, node: Node, results: list[Node]) -> Iterator[Step]:
         """What to make, in order; a later step is asked for only when the one before has ended."""

@@ -109,6 +109,7 @@ def chain(*, parts: Annotated[tuple[Adapter, ...], MinLen(1)]) -> Adapter:
     return Chain(parts)
 
 
+@component(suits=True)
 def auto() -> Adapter:
     """Whatever makes the shapes agree: the channels' mean or repetition where they differ, then `resize`."""
     from advtransfer_adapters.chained import Automatic
