@@ -15,6 +15,7 @@ from advtransfer.toolkit.adversary import Norm
 from advtransfer.toolkit.attack import ascend, boxed
 from advtransfer.toolkit.losses import task_loss
 from advtransfer.toolkit.prediction import apply_in_chunks, chunks
+from advtransfer.toolkit.radius import expect_radius
 from advtransfer.types import Context, DataCard, Json, Samples, Shape, Task
 from advtransfer_alignment.settings import Attack, Fgsm, Pgd, TopSingular, Virtual
 from advtransfer_alignment.singular import Function, leading
@@ -63,13 +64,8 @@ def perturbations(function: Function, samples: Samples, *, attack: Attack, conte
 
 def check(attack: Attack, card: DataCard) -> None:
     """Refuse an attack that the data's bounds or task have no room for."""
-    norm, eps = ("l2", attack.eps) if isinstance(attack, TopSingular) else (attack.norm, attack.eps)
-    if card.bounds is not None:
-        width = card.bounds[1] - card.bounds[0]
-        largest = width * (1 if norm == "linf" else math.sqrt(math.prod(card.shape)))
-        if eps > largest:
-            expected = f"at most {largest:g} for {norm} on inputs of shape {card.shape} in {card.bounds}"
-            raise ValueError(f"found eps {eps!r}; expected {expected}; divide it by 255 if it counts 8-bit levels")
+    norm: Norm = "l2" if isinstance(attack, TopSingular) else attack.norm
+    expect_radius(attack.eps, norm, shape=card.shape, bounds=card.bounds)
     if card.task == "values" and isinstance(attack, Pgd | Fgsm):
         raise Inapplicable(f"{attack.kind} attacks a prediction; values have none: take virtual or top_singular")
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from advtransfer.toolkit.radius import expect_radius
 from advtransfer.types import Shape
 from advtransfer_foolbox.settings import Norm
 
@@ -38,12 +39,8 @@ class Budget:
         Raises:
             ValueError: A radius above 1 (l_inf), ``sqrt(C * H * W)`` (l_2) or ``C * H * W`` (l_1), or a negative one.
         """
-        pixels = math.prod(shape)
-        largest = {"linf": 1.0, "l2": math.sqrt(pixels), "l1": float(pixels)}[self.norm]
         for eps in self.eps:
-            if not 0 <= eps <= largest:
-                expected = f"0 to {largest:g} for {self.norm} on images of shape {shape} in [0, 1]"
-                raise ValueError(f"found eps {eps!r}; expected {expected}; divide it by 255 if it counts 8-bit levels")
+            expect_radius(eps, self.norm, shape=shape, bounds=(0.0, 1.0))
 
 
 def distances(points: Tensor, images: Tensor, *, norm: Norm) -> Tensor:
@@ -62,8 +59,3 @@ def reach(eps: float) -> float:
 def boxed(points: Tensor) -> Tensor:
     """Which points ``(B, C, H, W)`` lie in the box, ``(B,)`` bool; NaN never does."""
     return ((points >= 0) & (points <= 1)).flatten(1).all(1)
-
-
-def within(points: Tensor, images: Tensor, *, norm: Norm, eps: float) -> Tensor:
-    """Which points ``(B, C, H, W)`` lie in their image's ball and in the box, ``(B,)`` bool; NaN never does."""
-    return boxed(points) & (distances(points, images, norm=norm) <= reach(eps))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 
 from advtransfer.errors import Inapplicable
 from advtransfer.toolkit.prediction import apply_in_chunks
+from advtransfer.toolkit.radius import expect_radius
 from advtransfer.types import Context, DataCard, Given, Measurement
 from advtransfer_interpret import canvas
 from advtransfer_interpret.gradients import flat, input_gradients, losses, per_sample
@@ -36,7 +36,7 @@ class LossSurface:
     def measure(self, given: Given, *, context: Context) -> Measurement:
         """Rises of the loss at distance eps, its departure from a line, and the surfaces as a figure."""
         model, card = model_of(given), given.test.card
-        self._check(card)
+        expect_radius(self.eps, self.norm, shape=card.shape, bounds=card.bounds)
         labels = labels_of(given.test)
         positions = by_turns(labels, self.images)
         inputs, truth = given.test.inputs(positions).to(context.device), labels[positions].to(context.device)
@@ -67,14 +67,6 @@ class LossSurface:
             with torch.no_grad():
                 found.append(apply_in_chunks(losses(model), boxed(moved, card), labels[place].repeat(len(moved))))
         return torch.stack(found).double().cpu().reshape(len(inputs), 2 * self.rings + 1, -1)
-
-    def _check(self, card: DataCard) -> None:
-        """Refuse an eps that reaches beyond the range of the pixels: units were mistaken, most likely."""
-        low, high = card.bounds or (-math.inf, math.inf)
-        largest = (high - low) * (1.0 if self.norm == "linf" else math.sqrt(math.prod(card.shape)))
-        if self.eps > largest:
-            expected = f"at most {largest:g} for {self.norm} on images of shape {card.shape}"
-            raise ValueError(f"found eps {self.eps!r}; expected {expected}; divide it by 255 if it counts 8-bit levels")
 
     def _steps(self) -> Tensor:
         return torch.linspace(-self.eps, self.eps, 2 * self.rings + 1, dtype=torch.float64)

@@ -6,11 +6,11 @@ What depends on the data, `expect_within` checks when that is known.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Annotated, Literal, TypeAlias
 
 from advtransfer.toolkit.choice import Choice
+from advtransfer.toolkit.radius import expect_radius
 from advtransfer.toolkit.recipe import expect
 from advtransfer.types import DataCard, Since
 
@@ -151,18 +151,9 @@ AdversarialTraining: TypeAlias = Annotated[Adversary | Trades | Fast | Free, Cho
 
 
 def expect_within(adversary: Adversary | Trades | Fast | Free | None, card: DataCard) -> None:
-    """Refuse a ball with room for every input around any one: its radius was meant in other units, most likely.
-
-    Raises:
-        ValueError: `eps` is above the distance, in the adversary's norm, of the two inputs that lie furthest apart.
-    """
-    if adversary is None or card.bounds is None:
-        return
-    width = card.bounds[1] - card.bounds[0]
-    longest = width if adversary.norm == "linf" else width * math.sqrt(math.prod(card.shape))
-    if adversary.eps > longest:
-        found = f"{adversary.norm} eps {adversary.eps:g} for inputs of shape {card.shape} in {list(card.bounds)}"
-        raise ValueError(f"found {found}; expected at most {longest:g}, the length of their longest change; lower eps")
+    """Hold an adversary's radius to the data, as `expect_radius` does."""
+    if adversary is not None:
+        expect_radius(adversary.eps, adversary.norm, shape=card.shape, bounds=card.bounds)
 
 
 def _expect_ball(norm: Norm, eps: float) -> None:

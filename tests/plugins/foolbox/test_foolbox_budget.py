@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from advtransfer.testing.context import InMemoryContext
-from advtransfer_foolbox.budget import Budget, within
+from advtransfer_foolbox.budget import Budget, boxed, distances, reach
 from advtransfer_foolbox.settings import Norm
 from advtransfer_foolbox.starts import starts
 
@@ -17,7 +17,7 @@ def test_a_radius_may_reach_across_the_box_and_not_beyond(norm: Norm, largest: f
 
     for eps in (largest * 1.001, -0.1, math.nan, math.inf):
         with pytest.raises(
-            ValueError, match=rf"found eps {eps}; expected 0 to .* for {norm} on images of shape \(3, 4"
+            ValueError, match=rf"found eps {eps}; expected 0 to .* for {norm} on inputs of shape \(3, 4"
         ):
             Budget.of(norm, eps).check((3, 4, 4))
 
@@ -44,12 +44,12 @@ def test_a_point_is_legal_inside_the_ball_up_to_rounding(norm: Norm, move: list[
     image = torch.full((1, 1, 1, 2), 0.5)
     point = image + torch.tensor(move).reshape(1, 1, 1, 2)
 
-    assert [legal] == within(point, image, norm=norm, eps=0.1).tolist()
+    assert [legal] == (distances(point, image, norm=norm) <= reach(0.1)).tolist()
 
 
 @pytest.mark.parametrize("value", [-1e-7, 1 + 2e-7])
 def test_the_box_has_no_slack(value: float) -> None:
-    assert [False] == within(torch.tensor([[value]]), torch.tensor([[value]]), norm="linf", eps=0.1).tolist()
+    assert [False] == boxed(torch.tensor([[value]])).tolist()
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2", "l1"])

@@ -232,7 +232,7 @@ def test_images_of_other_bounds_are_an_error(bounds: tuple[float, float] | None)
 
 @pytest.mark.parametrize(("norm", "eps"), [("linf", 8.0), ("linf", 1.01), ("l2", 6.01), ("l1", 36.1)])
 def test_an_eps_beyond_the_box_is_an_error(norm: Norm, eps: float) -> None:
-    with pytest.raises(ValueError, match=f"found eps {eps}; expected 0 to (1|6|36) for {norm} on images of shape"):
+    with pytest.raises(ValueError, match=f"found eps {eps}; expected 0 to (1|6|36) for {norm} on inputs of shape"):
         measure(pgd(norm=norm, eps=(0.1, eps), steps=1, step_size=0.1), samples())
 
 
