@@ -102,3 +102,14 @@ def test_another_thread_count_in_one_folder_is_refused_unless_mixed(command: Com
     assert "threads 2" in refused.stderr
     assert "--mixed" in refused.stderr
     assert mixed["done"] == 2
+
+
+@pytest.mark.slow
+def test_results_without_the_battery_asked_for_are_neither_kept_nor_copied(command: Command) -> None:
+    command("run", "small.yaml", "--limit", "1", "--battery", "none", "--quiet")
+    refused = command("run", "small.yaml", "--limit", "1", exit_code=2)
+    command("run", "small.yaml", "--limit", "1", "--runs", "elsewhere", "--quiet")
+
+    assert "found battery small; expected battery none" in refused.stderr.replace("\n", " ")
+    assert {"fit": 1, "result": 2, "source": 1} == kinds(command.folder / "runs" / "small")
+    assert 1 == kinds(command.folder / "elsewhere" / "small")["battery"]

@@ -15,7 +15,7 @@ from advtransfer.runner.environment import agree, environment
 from advtransfer.runner.events import Events
 from advtransfer.runner.pick import picked
 from advtransfer.runner.reuse import reuse
-from advtransfer.types import Json
+from advtransfer.types import BatterySize, Json
 
 
 def trial(id: str, *, source: str = "natural", n: int = 20, skipped: str | None = None) -> Trial:
@@ -82,15 +82,38 @@ def test_half_a_line_of_a_killed_run_stays_on_a_line_of_its_own(tmp_path: Path) 
     assert 3 == len(lines)
 
 
+def recorded(path: Path, *, battery: BatterySize) -> Run:
+    """A run on one CPU thread that has one record."""
+    run = Run(path)
+    run.write_plan({"battery": battery})
+    digest = run.write_environment(environment(device="cpu", threads=1))
+    run.write(record(Node("fit", "x/y"), environment=digest))
+    return run
+
+
 def test_a_run_keeps_to_the_line_it_began_with(tmp_path: Path) -> None:
-    run = Run(tmp_path)
-    run.write_environment(environment(device="cpu", threads=1))
-    agree(run, environment(device="cpu", threads=1))
+    run = recorded(tmp_path, battery="full")
+    agree(run, environment(device="cpu", threads=1), battery="full")
 
     with pytest.raises(BadInput, match="found threads 2; expected threads 1"):
-        agree(run, environment(device="cpu", threads=2))
+        agree(run, environment(device="cpu", threads=2), battery="full")
     with pytest.raises(BadInput, match="found device cuda; expected device cpu"):
-        agree(run, environment(device="cuda:1", threads=1))
+        agree(run, environment(device="cuda:1", threads=1), battery="full")
+
+
+def test_a_run_keeps_to_the_size_of_battery_it_began_with(tmp_path: Path) -> None:
+    run = recorded(tmp_path, battery="small")
+
+    with pytest.raises(BadInput, match="found threads 2, battery full; expected threads 1, battery small"):
+        agree(run, environment(device="cpu", threads=2), battery="full")
+
+
+def test_a_run_that_recorded_nothing_may_be_begun_again_otherwise(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    run.write_plan({"battery": "small"})
+    run.write_environment(environment(device="cuda", threads=1))
+
+    agree(run, environment(device="cpu", threads=1), battery="full")
 
 
 def record(node: Node, *, environment: str = "e") -> dict[str, Json]:

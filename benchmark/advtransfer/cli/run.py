@@ -49,7 +49,9 @@ def workers(value: str) -> int | None:
 @click.option("--executor", default="local/pool", show_default=True, help="The engine, as plugin/factory.")
 @click.option("--retry-failed", is_flag=True, help="Try again also what is known to fail, such as a diverged fit.")
 @click.option(
-    "--mixed", is_flag=True, help="Go on in a folder with records of another device, thread count or precision."
+    "--mixed",
+    is_flag=True,
+    help="Go on in a folder with records of another device, thread count, precision or battery.",
 )
 @click.option(
     "--battery",

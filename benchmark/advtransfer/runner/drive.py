@@ -17,7 +17,7 @@ from advtransfer.node import canonical, digest
 from advtransfer.plan import Plan, Trial, make
 from advtransfer.plan.nodes import Cells
 from advtransfer.result import Run
-from advtransfer.runner.environment import agree, environment
+from advtransfer.runner.environment import agree, battery_of, environment
 from advtransfer.runner.events import Events, Listener, place, to_hooks
 from advtransfer.runner.pick import picked
 from advtransfer.runner.reuse import reuse
@@ -95,10 +95,10 @@ def _prepared(suite: Suite, plan: Plan, folder: Run, settings: Settings) -> Orde
     sweep(folder.path)
     wanted = environment(device=settings.device, threads=settings.threads, precision=settings.precision)
     if not settings.mixed:
-        agree(folder, wanted)
+        agree(folder, wanted, battery=settings.battery)
     name = folder.write_environment(wanted)
     folder.write_suite(suite.text)
-    folder.write_plan(plan.to_json())
+    folder.write_plan(plan.to_json() | {"battery": settings.battery})
     Cache(settings.cache, line="any").know_run(folder.path)
     asked_by = {"suite": plan.suite, "plan": digest(canonical(sorted(trial.id for trial in plan.trials)))}
     return Order(name, asked_by, settings)
@@ -117,7 +117,8 @@ def _todo(plan: Plan, before: dict[str, State], settings: Settings) -> list[Tria
 def _copy(folder: Run, todo: list[Trial], order: Order, settings: Settings) -> None:
     done = folder.done()
     wanted = [id for trial in todo for id in missing(trial, done)]
-    known = Cache(settings.cache, line="any").known_runs()
+    runs = Cache(settings.cache, line="any").known_runs()
+    known = [path for path in runs if battery_of(Run(path)) == settings.battery]
     reuse(folder, wanted, known=known, environment=order.environment)
 
 

@@ -6,10 +6,11 @@ import platform
 import zlib
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
+from typing import cast
 
 from advtransfer.errors import BadInput, Problem
 from advtransfer.result import Run
-from advtransfer.types import Json
+from advtransfer.types import BatterySize, Json
 
 LIBRARIES = ("advtransfer", "foolbox", "numpy", "safetensors", "scikit-learn", "scipy", "torch", "torchvision")
 LINE = ("device", "threads", "precision")
@@ -29,23 +30,34 @@ def environment(*, device: str, threads: int, precision: str = "float32") -> dic
     }
 
 
-def agree(run: Run, wanted: Mapping[str, Json]) -> None:
-    """Refuse to mix numbers of two devices, thread counts or precisions in one folder.
+def agree(run: Run, wanted: Mapping[str, Json], *, battery: BatterySize) -> None:
+    """Refuse to mix numbers of two devices, thread counts, precisions or sizes of battery in one folder.
+
+    One record speaks for its folder; a folder without any agrees with everything.
 
     Raises:
-        BadInput: The run's first environment has another line than `wanted`.
+        BadInput: The run's records come from another line than `wanted`, or its results have another size of battery.
     """
-    for digest, earlier in run.environments().items():
-        found = {name: wanted[name] for name in LINE if earlier[name] != wanted[name]}
-        if found:
-            before = ", ".join(f"{name} {earlier[name]}" for name in found)
-            now = ", ".join(f"{name} {value}" for name, value in found.items())
-            problem = Problem(
-                f"{now}",
-                f"{before}, as in the records of {run.path} (environment {digest[:12]})",
-                "run with the same settings, choose another folder with --runs, or allow a mixture with --mixed",
-            )
-            raise BadInput([problem])
+    record = next(run.records(), None)
+    if record is None:
+        return
+    digest = str(cast("Mapping[str, Json]", record["provenance"])["environment"])
+    earlier = run.environments()[digest]
+    before = {name: earlier[name] for name in LINE} | {"battery": battery_of(run)}
+    now = {name: wanted[name] for name in LINE} | {"battery": battery}
+    if differs := [name for name, value in now.items() if before[name] != value]:
+        problem = Problem(
+            ", ".join(f"{name} {now[name]}" for name in differs),
+            f"{', '.join(f'{name} {before[name]}' for name in differs)}, as in the records of {run.path} "
+            f"(environment {digest[:12]})",
+            "run with the same settings, choose another folder with --runs, or allow a mixture with --mixed",
+        )
+        raise BadInput([problem])
+
+
+def battery_of(run: Run) -> str | None:
+    """The size of battery that a run last asked for; None before its first plan."""
+    return cast("str | None", run.plan().get("battery")) if (run.path / "plan.json").is_file() else None
 
 
 def _version(name: str) -> str | None:

@@ -24,7 +24,8 @@ class Settings:
         precision: Of training: ``float32``, or ``bfloat16`` where that is safe (automatic mixed precision).
         executor: The engine, as ``plugin/factory``.
         retry_failed: Try again also what failed deterministically, such as a diverged fit.
-        mixed: Go on in a folder whose records were made on another device, thread count or precision.
+        mixed: Go on in a folder whose records were made on another device, with another thread count,
+            precision or size of battery.
         battery: How much evidence the host gathers of each robust accuracy: ``small``, ``full`` or ``none``.
         keep_models: Keep fitted weights in the cache after their results are recorded.
         cache: The artifact cache's folder.
