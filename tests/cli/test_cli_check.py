@@ -91,3 +91,10 @@ def test_what_is_no_evaluation_is_refused() -> None:
 
     assert 2 == result.exit_code
     assert "evaluation" in result.stderr
+
+
+def test_an_evaluation_that_refuses_honest_models_too_has_caught_nothing() -> None:
+    result = CliRunner().invoke(main, ["check", "--canaries", "foolbox/pgd", "eps=8"])
+
+    assert 2 == result.exit_code
+    assert "found every model refused, the honest ones too, the first with ValueError: found eps 8.0;" in result.stderr

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from advtransfer.errors import BadInput, Problem
 from advtransfer.testing.canaries.catalogue import CANARIES
 from advtransfer.testing.canaries.examine import Seen, examine
 from advtransfer.testing.canaries.honest import Subject, digits, honest
@@ -61,17 +62,30 @@ def score(evaluation: Evaluation, *, threat: Threat, battery: Battery, seed: int
         threat: The ball that it attacks in; the exact models are fitted to it.
         battery: How much is done.
         seed: Draws the networks.
+
+    Raises:
+        BadInput: The evaluation refuses the honest models and the exact ones: what refuses all catches nothing.
     """
     subjects = {name: _subject(seed, robust=name == "robust") for name in ("natural", "robust")}
-    for name, subject in subjects.items():
-        yield Row("honest", f"{name} network", None, examine(evaluation, subject, battery=battery))
+    fair = [
+        Row("honest", f"{name} network", None, examine(evaluation, subject, battery=battery))
+        for name, subject in subjects.items()
+    ]
     plane, exact = plane_subject(seed, norm=threat.norm, eps=threat.eps)
-    yield Row("exact", "two classes, a plane", None, examine(evaluation, plane, battery=battery), exact)
+    fair.append(Row("exact", "two classes, a plane", None, examine(evaluation, plane, battery=battery), exact))
+    _measured(fair)
+    yield from fair
     for name, canary in CANARIES.items():
         for strength in canary.strengths:
             for base, subject in subjects.items():
                 seen = examine(evaluation, canary.spoil(subject, strength), battery=battery)
                 yield Row("canary", f"{name} ({base})", strength, seen)
+
+
+def _measured(fair: Sequence[Row]) -> None:
+    if all(row.seen.judged == "refused" for row in fair):
+        found = f"every model refused, the honest ones too, the first with {fair[0].seen.reason}"
+        raise BadInput([Problem(found, "an evaluation that measures honest models", "correct its options")])
 
 
 def _subject(seed: int, *, robust: bool) -> Subject:
