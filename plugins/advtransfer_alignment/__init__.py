@@ -17,7 +17,7 @@ from advtransfer_alignment.settings import Attack, Spectrum
 _SPECTRUM = Spectrum()
 
 
-@component(needs=("source", "reference"), tasks=("classes", "attributes", "values"))
+@component(version=2, needs=("source", "reference"), tasks=("classes", "attributes", "values"))
 def alignment(
     *,
     attack: Attack,
@@ -26,9 +26,16 @@ def alignment(
 ) -> Evaluation:
     """How alike source and reference are attacked, and how near one is to an affine map of the other.
 
-    f_S is the source with its own head, behind the cell's adapter; f_T the target's `reference`. Measured on the test
-    samples that f_T has right (``kept``) and whose attack moves both models (others: ``dropped``). A name that ends in
+    f_S is the source with its own head, behind the cell's adapter; f_T the target's `reference`. A name that ends in
     ``_st`` attacks f_S and looks at f_T, ``_ts`` the other way round. Compare numbers of one reference only.
+
+    Every number is taken over the test samples that f_T has right (``right`` says how many, ``reference_error`` the
+    share it has wrong), which are the same for every source. Losses, error rates and distances need nothing else;
+    ``kept_<number>`` says over how many of them a number is taken that does: alpha_1 needs the white-box attack to move
+    the model looked at; alpha_2 that the attack moves both models, the joint all three; tau_2 that it moves the model
+    attacked, which is where lambda of that model is taken, too; tau_1 that it moves each model, as the theorems do;
+    the cosines two perturbations. Where this holds for fewer than half of the right samples, or than two, the numbers
+    are left out.
 
     Liang et al. (2021): ``alpha_1`` (adversarial loss transferability, with ``alpha_1_median``), ``alpha_2``
     (agreement of directions; ``alpha_2_squared_unbiased`` is its square without the 1 / N that chance adds), ``joint``;
@@ -37,25 +44,28 @@ def alignment(
     labels are from the nearest affine map of f_S, ``reference_distance``: from f_T. These maps are fitted to the
     samples they are measured on; a distance is left out where there are as many features as samples.
 
-    Liang et al. (2020): ``tau_1`` and ``tau_2`` of the linearised virtual attack, exact; ``lambda_max`` and
+    Liang et al. (2020): ``tau_1`` and ``tau_2`` of the linearised virtual attack, exact; tau_2's map is fitted to its
+    samples as well, so that chance alone gives about d / N, d the outputs of the model attacked. ``lambda_max`` and
     ``lambda_mean`` of ``_s`` and ``_t``: second over first singular value; ``theorem_<k>_left`` and ``_bound``: what
     theorem k bounds, and its bound (theorem 3's is estimated: it needs a Lipschitz constant). Of the attack itself:
     ``tau_2_attack``, ``cosine`` and ``cosine_squared`` between both perturbations; ``loss_transfer``, the loss of f_T
     under the source's attack, beside ``loss_clean`` and ``loss_white_box``; ``error_rate_ss``, ``st``, ``tt``,
-    ``ts``: how often an attack on the first changes what the second says; ``reference_error``.
+    ``ts``: how often an attack on the first changes what the second says.
 
-    Arrays, in test order: ``kept``, ``alpha_1_st`` and ``alpha_1_ts`` (NaN where not kept), and the losses of f_T.
+    Arrays, in test order: of each number that is a mean over samples its values, under its own name, NaN at the
+    samples it is not taken over.
 
     Args:
         attack: What perturbs both models, by `kind`, with eps in [0, 1] pixel space; all go away from the model's own
             output, never from a label. ``pgd`` (``{norm, eps, steps, step_size, random_start}``; 50 steps of
             5 * eps / steps when left out, as Liang et al., 2021) and ``fgsm`` (``{kind, norm, eps, random_start}``)
             ascend the loss against the model's own prediction; ``virtual`` (``{kind, norm, eps, steps, step_size}``)
-            moves the outputs as far as it can; ``top_singular`` (``{kind, eps, spectrum}``) does so for the linearised
-            model, and its moves are then linear, too, as in their synthetic experiment.
+            moves the outputs as far as it can; ``top_singular`` (``{kind, eps}``) does so for the linearised model, and
+            its moves are then linear, too, as in their synthetic experiment.
         spectrum: ``{most_outputs, iterations}``: where a model has more outputs than `most_outputs`, its singular
             directions come from power iteration (``power_residual_s`` and ``_t``: the largest error that is left), and
-            gradient distances and theorems are left out.
+            gradient distances and theorems are left out. Memory grows with the square of `most_outputs`: 33 kB a sample
+            at 32 outputs of each model.
         seed: Which random starts are drawn; a sample's are the same for every model.
     """
     from advtransfer_alignment.measuring import AlignmentOf
@@ -63,13 +73,13 @@ def alignment(
     return AlignmentOf(attack=attack, spectrum=spectrum, seed=seed)
 
 
-@component(needs=("model",), tasks=("classes", "attributes", "values"))
+@component(version=2, needs=("model",), tasks=("classes", "attributes", "values"))
 def transfer_loss() -> Evaluation:
     """The loss of the transferred model on the test samples: the knowledge transfer that alignment is to predict.
 
-    Metric ``loss``: mean cross-entropy of classes, mean binary cross-entropy of attributes, or the root mean squared
-    distance of values, ``sqrt(E||y - f(x)||^2)`` (Liang et al., 2021). Array ``loss``: one a
-    sample, squared for values.
+    Metric ``loss``, over all test samples: mean cross-entropy of classes, mean binary cross-entropy of attributes, or
+    the root mean squared distance of values, ``sqrt(E||y - f(x)||^2)`` (Liang et al., 2021), with ``squared_loss``, its
+    square. Array, one a sample, whose mean the metric of its name is: ``loss``; ``squared_loss`` for values.
     """
     from advtransfer_alignment.task_losses import TaskLoss
 

@@ -15,11 +15,12 @@ from advtransfer.errors import Inapplicable
 from advtransfer.toolkit.losses import task_loss
 from advtransfer.types import DataCard, Measurement
 from advtransfer_alignment.bounds import Outputs, theorems
-from advtransfer_alignment.deviations import Deviations, alpha_1, tau_2
+from advtransfer_alignment.deviations import Deviations, tau_2
 from advtransfer_alignment.gradients import Jacobians, gradient_distance
 from advtransfer_alignment.linearised import Linear
 from advtransfer_alignment.matching import wanted
 from advtransfer_alignment.numbers import angles, distances, linearised, transferability
+from advtransfer_alignment.taken import Number, enough, over
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,28 +61,26 @@ class Comparison:
     exact: bool
 
     def measurement(self) -> Measurement:
-        """The numbers and the arrays."""
-        right, ways = self.right(), self.deviations()
-        moved = torch.stack([*(one.moved() for one in ways.values()), self.linear.moved()]).all(0)
-        kept = right & moved
-        if (count := int(kept.sum())) < 2:
-            found = f"of {len(right)} samples the reference has {int(right.sum())} right"
-            raise Inapplicable(f"{found}, and {count} of these move both models; two are needed")
-        counts = {"kept": float(count), "dropped": float((right & ~moved).sum()), "reference_error": _share(~right)}
-        losses = self.losses()
-        metrics = {
-            **counts,
-            **transferability({way: found.at(kept) for way, found in ways.items()}),
-            **linearised(self.linear.at(kept)),
-            **angles(self.source.delta[kept], self.reference.delta[kept]),
-            **{name: float(values[kept].mean()) for name, values in losses.items()},
-            **{name: _share(values[kept]) for name, values in self.errors().items()},
-            **self._distances(kept),
-            **self._theorems(kept),
+        """The numbers, and the arrays whose means they are.
+
+        Raises:
+            Inapplicable: The reference has fewer than two samples right.
+        """
+        right = self.right()
+        if (count := int(right.sum())) < 2:
+            raise Inapplicable(f"of {len(right)} samples the reference has {count} right; two are needed")
+        numbers: dict[str, Number] = {
+            "right": float(count),
+            "reference_error": (~right).double(),
+            **{name: over(right, values) for name, values in (self.losses() | self.errors()).items()},
+            **linearised(self.linear, right),
+            **angles(self.source.delta, self.reference.delta, right),
+            **self._distances(right),
+            **self._theorems(right),
         }
-        arrays = {f"alpha_1_{way}": _where(kept, found) for way, found in ways.items()}
-        samples = {name: values.float() for name, values in losses.items()}
-        return Measurement(metrics=metrics, samples={"kept": kept.to(torch.uint8), **arrays, **samples})
+        for way, found in self.deviations().items():
+            numbers |= transferability(found, right, way=way)
+        return _measurement(numbers)
 
     def right(self) -> Tensor:
         """Which samples the reference has right, ``(N,)`` bool; all where the task has values."""
@@ -127,43 +126,44 @@ class Comparison:
         """The decisions that outputs stand for, ``(N, 1)`` or ``(N, K)``."""
         return outputs.argmax(1, keepdim=True) if self.card.task == "classes" else (outputs > 0).long()
 
-    def _distances(self, kept: Tensor) -> dict[str, float]:
+    def _distances(self, right: Tensor) -> dict[str, float]:
         found = distances(
-            source=self.source.outputs[kept],
-            reference=self.reference.outputs[kept],
-            source_features=self.features[0][kept].double(),
-            reference_features=self.features[1][kept].double(),
-            labels=wanted(self.labels, self.card)[kept],
+            source=self.source.outputs[right],
+            reference=self.reference.outputs[right],
+            source_features=self.features[0][right].double(),
+            reference_features=self.features[1][right].double(),
+            labels=wanted(self.labels, self.card)[right],
         )
         if self.jacobians is not None:
-            grams = self.jacobians.grams.at(kept)
+            grams = self.jacobians.grams.at(right)
             found["gradient_distance_st"] = gradient_distance(grams)
             found["gradient_distance_ts"] = gradient_distance(grams.swapped())
         return found
 
-    def _theorems(self, kept: Tensor) -> Mapping[str, float]:
-        if self.jacobians is None:
+    def _theorems(self, right: Tensor) -> Mapping[str, float]:
+        first, second = self.linear.moved()
+        rows = enough(right, first & second)
+        if self.jacobians is None or rows is None:
             return {}
-        linear, jacobians = self.linear.at(kept), self.jacobians.at(kept)
-        outputs = Outputs(
-            source=self.source.outputs[kept],
-            reference=self.reference.outputs[kept],
-            wanted=wanted(self.labels, self.card)[kept],
-        )
+        linear = self.linear.at(rows)
         carried = tau_2(linear.on_first.own, linear.on_first.other)
-        return theorems(jacobians, linear, carried, outputs)
+        if carried is None:
+            return {}
+        outputs = Outputs(
+            source=self.source.outputs[rows],
+            reference=self.reference.outputs[rows],
+            wanted=wanted(self.labels, self.card)[rows],
+        )
+        return theorems(self.jacobians.at(rows), linear, carried, outputs)
+
+
+def _measurement(numbers: Mapping[str, Number]) -> Measurement:
+    means = {name: number for name, number in numbers.items() if isinstance(number, Tensor)}
+    return Measurement(
+        metrics={name: float(one.nanmean() if isinstance(one, Tensor) else one) for name, one in numbers.items()},
+        samples={name: values.float() for name, values in means.items()},
+    )
 
 
 def _decided(labels: Tensor) -> Tensor:
     return labels.reshape(len(labels), -1)
-
-
-def _share(mask: Tensor) -> float:
-    return float(mask.double().mean())
-
-
-def _where(kept: Tensor, deviations: Deviations) -> Tensor:
-    """alpha_1 at the samples that are kept, NaN at the others, ``(N,)`` float32."""
-    found = torch.full((len(kept),), torch.nan)
-    found[kept] = alpha_1(deviations.at(kept)).float()
-    return found

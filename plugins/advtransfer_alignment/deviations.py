@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
-
-from advtransfer.errors import Inapplicable
 
 LEAST = 1e-12
 """An output that moved less has no direction."""
 
 CUTOFF = 1e-10
 """Eigenvalues of a matrix of second moments below this share of the largest count as zero."""
+
+
+class Moved(NamedTuple):
+    """Which of the `Deviations` have a direction at each sample, ``(N,)`` bool each."""
+
+    own: Tensor
+    other: Tensor
+    white_box: Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +37,9 @@ class Deviations:
     other: Tensor
     white_box: Tensor
 
-    def moved(self) -> Tensor:
-        """Where all three have a direction, ``(N,)`` bool."""
-        lengths = torch.stack([one.norm(dim=1) for one in (self.own, self.other, self.white_box)])
-        return (lengths >= LEAST).all(0)
+    def moved(self) -> Moved:
+        """Where each of the three has a direction."""
+        return Moved(*(one.norm(dim=1) >= LEAST for one in (self.own, self.other, self.white_box)))
 
     def at(self, rows: Tensor) -> Deviations:
         """Those of some samples."""
@@ -43,7 +49,7 @@ class Deviations:
 def alpha_1(found: Deviations) -> Tensor:
     """Adversarial loss transferability, ``(N,)``: how far 2 moves, as a share of how far its own attack moves it.
 
-    Above 1 where the white-box attack is not the strongest one.
+    Above 1 where the white-box attack is not the strongest one; not finite where it does not move 2.
     """
     shares: Tensor = found.other.norm(dim=1) / found.white_box.norm(dim=1)
     return shares
@@ -75,19 +81,20 @@ class Carried:
     map: Tensor
 
 
-def tau_2(own: Tensor, other: Tensor) -> Carried:
+def tau_2(own: Tensor, other: Tensor) -> Carried | None:
     """Adversarial transferability by deviation (Liang et al., 2020, definition 3).
 
     ``<2 D2 - A D1, A D1> / ||D2||^2`` over the samples, for deviations D1 ``(N, d1)`` and D2 ``(N, d2)`` under the
     attack on 1, with ``A = proj(E[D2 D1^T] E[D1 D1^T]^+, r)``: the least-squares map, scaled to a spectral norm of at
-    most ``r = ||D2|| / ||D1||``. Where it is not scaled, tau_2 is the share of D2 that A explains.
+    most ``r = ||D2|| / ||D1||``. Where it is not scaled, tau_2 is the share of D2 that A explains. None where one of
+    the models does not move at any sample.
 
-    Raises:
-        Inapplicable: One of the models does not move at all.
+    A is fitted to the samples it is measured on, so that moves that have nothing to do with each other give about
+    d1 / N and not 0: read it beside the number of outputs of model 1 and of samples.
     """
     lengths = [float(one.square().sum(1).mean().sqrt()) for one in (own, other)]
     if min(lengths) < LEAST:
-        raise Inapplicable("tau_2 is not defined where one of the two models does not move under the attack")
+        return None
     best = moment(other, own) @ inverse(moment(own, own))
     fitted = projected(best, lengths[1] / lengths[0])
     carried = own @ fitted.T

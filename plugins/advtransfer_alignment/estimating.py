@@ -9,8 +9,9 @@ from typing import Literal, TypeAlias
 from torch import Tensor
 
 from advtransfer.errors import Inapplicable
-from advtransfer.toolkit.samples import every
+from advtransfer.toolkit.bounded import Bounded
 from advtransfer.types import Context, DataCard, Given, Json, Measurement, Samples
+from advtransfer_alignment.labels import labels_of
 from advtransfer_alignment.models import Model
 from advtransfer_alignment.outputs import outputs_at
 from advtransfer_alignment.perturb import perturbations, written
@@ -42,12 +43,13 @@ class Estimate:
         """One number.
 
         Raises:
+            ValueError: Labels that are none of the target's, or inputs outside the bounds on the card.
             Inapplicable: The labels are all of one class, or the estimator cannot say anything of this source.
         """
         if given.train is None:
             raise ValueError("found no training samples; expected some; declare needs=('train',) on the factory")
-        source, train = Model.source(given), given.train
-        labels = train.labels(every(train))
+        source, train = Model.source(given), Bounded(given.train)
+        labels = labels_of(train)
         if train.card.task == "classes" and not (labels != labels[0]).any():
             raise Inapplicable(f"an estimate of transfer needs two classes; all {len(labels)} samples are of one")
         with source.still():

@@ -41,9 +41,9 @@ class Linear:
         deviations = (self.on_first.at(rows), self.on_second.at(rows))
         return Linear(self.first[rows], self.second[rows], self.cosine[rows], *deviations, residual)
 
-    def moved(self) -> Tensor:
-        """Where neither Jacobian is zero, ``(N,)`` bool."""
-        return torch.minimum(self.first[:, 0], self.second[:, 0]) >= LEAST
+    def moved(self) -> tuple[Tensor, Tensor]:
+        """Where J_1 is not zero, and where J_2 is not, ``(N,)`` bool: only there they have a first direction."""
+        return self.first[:, 0] >= LEAST, self.second[:, 0] >= LEAST
 
 
 def from_grams(found: Grams) -> Linear:

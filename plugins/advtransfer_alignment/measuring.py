@@ -6,14 +6,15 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from advtransfer.toolkit.samples import every
-from advtransfer.types import Context, DataCard, Given, Json, Measurement, Samples
+from advtransfer.toolkit.bounded import Bounded
+from advtransfer.types import Context, Given, Json, Measurement, Samples
 from advtransfer_alignment.comparison import Comparison, Seen
 from advtransfer_alignment.gradients import jacobians
+from advtransfer_alignment.labels import expect_outputs, labels_of
 from advtransfer_alignment.linearised import from_grams, from_passes
 from advtransfer_alignment.models import Model
 from advtransfer_alignment.outputs import outputs_at
-from advtransfer_alignment.perturb import check, perturbations, written
+from advtransfer_alignment.perturb import perturbations, written
 from advtransfer_alignment.settings import Attack, Spectrum, TopSingular
 
 
@@ -23,7 +24,7 @@ class AlignmentOf:
 
     Args:
         attack: What perturbs both.
-        spectrum: How the directions of their Jacobians are found.
+        spectrum: How the directions of their Jacobians are found, those that `attack` may go along among them.
         seed: Of the attack's random starts.
     """
 
@@ -35,21 +36,21 @@ class AlignmentOf:
         """Numbers over the samples that the reference has right; arrays over all.
 
         Raises:
-            ValueError: A model in training mode, outputs that are not finite, or of another number than the target's.
-            Inapplicable: Fewer than two samples are right and move both models; or the attack does not fit the task.
+            ValueError: A model in training mode, outputs that are not finite, or of another number than the target's;
+                inputs outside the bounds on the card, labels that are none of the target's, or too large a radius.
+            Inapplicable: Fewer than two samples are right; or the attack does not fit the task.
         """
-        source, reference = Model.source(given), Model.reference(given)
-        check(self.attack, given.test.card)
+        source, reference, test = Model.source(given), Model.reference(given), Bounded(given.test)
         with source.still(), reference.still():
-            return self._compared(source, reference, given.test, context).measurement()
+            return self._compared(source, reference, test, context).measurement()
 
     def _compared(self, source: Model, reference: Model, test: Samples, context: Context) -> Comparison:
+        labels = labels_of(test)
         seen = [
             self._seen(model, test, what=f"{name} adversarials", of=(*of, "test"), context=context)
             for name, model, of in (("source", source, ("source", "adapter")), ("reference", reference, ("reference",)))
         ]
-        labels = test.labels(every(test))
-        _check(seen[1].outputs, labels, test.card)
+        expect_outputs(seen[1].outputs, test.card, of="reference")
         crossed = [
             outputs_at(model.outputs, test, seen[other].delta, context=context)
             for model, other in ((reference, 0), (source, 1))
@@ -78,23 +79,12 @@ class AlignmentOf:
         """A model at the samples and at its own adversarials: remembered, since it hangs on no other model."""
 
         def build() -> dict[str, Tensor]:
-            delta = perturbations(model.outputs, test, attack=self.attack, context=context)
+            delta = perturbations(model.outputs, test, attack=self.attack, spectrum=self.spectrum, context=context)
             outputs, attacked = (outputs_at(model.outputs, test, at, context=context) for at in (None, delta))
             return {"delta": delta, "outputs": outputs, "attacked": attacked}
 
         # the content too: a data set that is named may have another one in another run
-        content = test.card.digest
-        key: dict[str, Json] = {"version": 1, "attack": written(self.attack), "seed": self.seed, "content": content}
+        content, attack = test.card.digest, written(self.attack, spectrum=self.spectrum)
+        key: dict[str, Json] = {"version": 1, "attack": attack, "seed": self.seed, "content": content}
         found = context.remember(what, key, build, of=of)
         return Seen(found["delta"], found["outputs"].double(), found["attacked"].double())
-
-
-def _check(outputs: Tensor, labels: Tensor, card: DataCard) -> None:
-    if outputs.shape[1] != card.outputs:
-        found, expected = f"a reference of {outputs.shape[1]} outputs", f"{card.outputs}, as the target has"
-        raise ValueError(f"found {found}; expected {expected}; train the reference on the target's own data entry")
-    if card.task == "classes" and not ((labels >= 0) & (labels < card.outputs)).all():
-        found = f"labels from {int(labels.min())} to {int(labels.max())}"
-        raise ValueError(
-            f"found {found}; expected 0 to {card.outputs - 1}, the target's classes; renumber the data set"
-        )

@@ -17,11 +17,15 @@ from advtransfer.toolkit.losses import task_loss
 from advtransfer.toolkit.prediction import apply_in_chunks, chunks
 from advtransfer.toolkit.radius import expect_radius
 from advtransfer.types import Context, DataCard, Json, Samples, Shape, Task
-from advtransfer_alignment.settings import Attack, Fgsm, Pgd, TopSingular, Virtual
+from advtransfer_alignment.settings import Attack, Fgsm, Pgd, Spectrum, TopSingular, Virtual
 from advtransfer_alignment.singular import Function, leading
 
+_SPECTRUM = Spectrum()
 
-def perturbations(function: Function, samples: Samples, *, attack: Attack, context: Context) -> Tensor:
+
+def perturbations(
+    function: Function, samples: Samples, *, attack: Attack, context: Context, spectrum: Spectrum = _SPECTRUM
+) -> Tensor:
     """The attack's delta of each sample, ``(N, *shape)`` float32 on the CPU.
 
     A sample's random start depends on the evaluation's seed and the sample's key: the same for every model, so that
@@ -32,14 +36,16 @@ def perturbations(function: Function, samples: Samples, *, attack: Attack, conte
         samples: What is attacked; their labels are not looked at.
         attack: How.
         context: Device and random streams.
+        spectrum: How singular directions are found, where the attack goes along one.
 
     Raises:
-        ValueError: The radius reaches beyond the inputs' bounds.
+        ValueError: The radius reaches beyond the inputs' bounds, or an input lies outside them.
         Inapplicable: The attack needs a prediction that can be wrong, and the task has values.
     """
-    check(attack, samples.card)
+    _check(attack, samples.card)
     if isinstance(attack, TopSingular):
-        return _each(samples, _along(function, attack, samples.card, context), noise=None, context=context)
+        along = _along(function, attack.eps, samples.card, spectrum=spectrum, context=context)
+        return _each(samples, along, noise=None, context=context)
     path, card = attack.path, samples.card
 
     def strike(inputs: Tensor, noise: Tensor) -> Tensor:
@@ -62,17 +68,10 @@ def perturbations(function: Function, samples: Samples, *, attack: Attack, conte
     return _each(samples, strike, noise=path.norm if path.random_start else None, context=context)
 
 
-def check(attack: Attack, card: DataCard) -> None:
-    """Refuse an attack that the data's bounds or task have no room for."""
-    norm: Norm = "l2" if isinstance(attack, TopSingular) else attack.norm
-    expect_radius(attack.eps, norm, shape=card.shape, bounds=card.bounds)
-    if card.task == "values" and isinstance(attack, Pgd | Fgsm):
-        raise Inapplicable(f"{attack.kind} attacks a prediction; values have none: take virtual or top_singular")
-
-
-def written(attack: Attack) -> Mapping[str, Json]:
-    """The attack as JSON."""
-    return cast("Mapping[str, Json]", asdict(attack))
+def written(attack: Attack, *, spectrum: Spectrum = _SPECTRUM) -> Mapping[str, Json]:
+    """All that perturbations hang on besides model and samples, as JSON."""
+    found = cast("Mapping[str, Json]", asdict(attack))
+    return {**found, "spectrum": asdict(spectrum)} if isinstance(attack, TopSingular) else found
 
 
 def starts(keys: Sequence[int], shape: Shape, *, norm: Norm, context: Context) -> Tensor:
@@ -80,6 +79,14 @@ def starts(keys: Sequence[int], shape: Shape, *, norm: Norm, context: Context) -
     draw = _uniform_linf if norm == "linf" else _uniform_l2
     points = [draw(math.prod(shape), context.generator("start", key)) for key in keys]
     return torch.stack(points).reshape(-1, *shape)
+
+
+def _check(attack: Attack, card: DataCard) -> None:
+    """Refuse an attack that the data's bounds or task have no room for."""
+    norm: Norm = "l2" if isinstance(attack, TopSingular) else attack.norm
+    expect_radius(attack.eps, norm, shape=card.shape, bounds=card.bounds)
+    if card.task == "values" and isinstance(attack, Pgd | Fgsm):
+        raise Inapplicable(f"{attack.kind} attacks a prediction; values have none: take virtual or top_singular")
 
 
 def _each(samples: Samples, strike: Callable[..., Tensor], *, noise: Norm | None, context: Context) -> Tensor:
@@ -104,13 +111,13 @@ def _objective(attack: Pgd | Fgsm | Virtual, task: Task, function: Function, own
 
 
 def _along(
-    function: Function, attack: TopSingular, card: DataCard, context: Context
+    function: Function, eps: float, card: DataCard, *, spectrum: Spectrum, context: Context
 ) -> Callable[[Tensor, Tensor], Tensor]:
     """Moves inputs by eps along their first singular direction, whichever way the outputs move further."""
 
     def strike(inputs: Tensor, _: Tensor) -> Tensor:
-        found = leading(function, inputs, spectrum=attack.spectrum, generator=context.generator("singular"))
-        step = attack.eps * found.direction.to(inputs).reshape(inputs.shape)
+        found = leading(function, inputs, spectrum=spectrum, generator=context.generator("singular"))
+        step = eps * found.direction.to(inputs).reshape(inputs.shape)
         with torch.no_grad():
             own = function(inputs)
             up, down = boxed(inputs + step, card.bounds), boxed(inputs - step, card.bounds)

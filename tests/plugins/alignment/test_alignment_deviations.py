@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from advtransfer.errors import Inapplicable
 from advtransfer.toolkit.streams import generator
 from advtransfer_alignment.deviations import (
+    Carried,
     Deviations,
     alpha_1,
     alpha_2,
@@ -27,6 +27,13 @@ def rows(name: str, count: int, width: int) -> Tensor:
 
 def orthogonal(width: int) -> Tensor:
     found: Tensor = torch.linalg.qr(rows("orthogonal", width, width)).Q
+    return found
+
+
+def carried(own: Tensor, other: Tensor) -> Carried:
+    """tau_2 of moves that are not zero."""
+    found = tau_2(own, other)
+    assert found is not None
     return found
 
 
@@ -88,22 +95,22 @@ def test_the_joint_takes_the_mean_of_the_product_and_not_the_product_of_the_mean
 def test_tau_2_of_equal_deviations_is_1_and_of_a_scaled_rotation_too() -> None:
     own = rows("own", 50, 4)
 
-    assert 1 == pytest.approx(tau_2(own, own).tau)
-    assert 1 == pytest.approx(tau_2(own, 3 * own @ orthogonal(4)).tau)
+    assert 1 == pytest.approx(carried(own, own).tau)
+    assert 1 == pytest.approx(carried(own, 3 * own @ orthogonal(4)).tau)
 
 
 def test_tau_2_of_numbers_is_their_squared_uncentred_correlation() -> None:
     own, other = rows("own", 50, 1), 0.5 * rows("own", 50, 1) + rows("other", 50, 1)
     expected = (own * other).mean() ** 2 / (own.square().mean() * other.square().mean())
 
-    assert float(expected) == pytest.approx(tau_2(own, other).tau, rel=1e-12)
+    assert float(expected) == pytest.approx(carried(own, other).tau, rel=1e-12)
 
 
 def test_tau_2_is_the_share_that_least_squares_explains_where_the_map_is_not_scaled() -> None:
     own = rows("own", 60, 3)
     other = own @ orthogonal(3) + rows("other", 60, 3)
     solution = torch.linalg.lstsq(own, other).solution
-    found = tau_2(own, other)
+    found = carried(own, other)
 
     torch.testing.assert_close(solution.T, found.map)
     assert float((own @ solution).square().sum() / other.square().sum()) == pytest.approx(found.tau, rel=1e-10)
@@ -112,10 +119,10 @@ def test_tau_2_is_the_share_that_least_squares_explains_where_the_map_is_not_sca
 def test_the_map_of_tau_2_is_scaled_to_the_ratio_of_both_lengths() -> None:
     own = rows("own", 60, 2) * torch.tensor([3.0, 0.3], dtype=torch.float64)
     other = own * torch.tensor([0.1, 1.0], dtype=torch.float64)
-    found = tau_2(own, other)
+    found = carried(own, other)
     radius = float((other.square().sum(1).mean() / own.square().sum(1).mean()).sqrt())
-    carried = own @ found.map.T
-    share = float(((2 * other - carried) * carried).sum() / other.square().sum())
+    moved = own @ found.map.T
+    share = float(((2 * other - moved) * moved).sum() / other.square().sum())
 
     assert radius == pytest.approx(float(torch.linalg.matrix_norm(found.map, 2)))
     assert share == pytest.approx(found.tau)
@@ -123,8 +130,15 @@ def test_the_map_of_tau_2_is_scaled_to_the_ratio_of_both_lengths() -> None:
 
 
 def test_tau_2_is_not_defined_where_a_model_does_not_move() -> None:
-    with pytest.raises(Inapplicable, match="does not move"):
-        tau_2(rows("own", 5, 2), torch.zeros(5, 2, dtype=torch.float64))
+    still = torch.zeros(5, 2, dtype=torch.float64)
+
+    assert tau_2(rows("own", 5, 2), still) is None
+    assert tau_2(still, rows("own", 5, 2)) is None
+
+
+def test_chance_alone_gives_tau_2_the_share_of_outputs_in_samples() -> None:
+    for width in (5, 20):
+        assert width / 400 == pytest.approx(carried(rows("own", 400, width), rows("other", 400, 30)).tau, rel=0.15)
 
 
 def test_a_matrix_within_the_radius_stays_as_it_is() -> None:
@@ -140,9 +154,13 @@ def test_a_moment_is_the_mean_outer_product() -> None:
     assert [[0.5], [3.0]] == moment(first, second).tolist()
 
 
-def test_samples_of_which_one_deviation_is_below_rounding_are_not_moved() -> None:
+def test_what_moves_less_than_rounding_has_no_direction() -> None:
     one, none = torch.ones(3, 2), torch.zeros(3, 2)
     own, other, white_box = one.clone(), one.clone(), one.clone()
     own[0], other[1], white_box[1] = none[0], 1e-13 * one[1], none[1]
 
-    assert [False, False, True] == Deviations(own, other, white_box).moved().tolist()
+    moved = Deviations(own, other, white_box).moved()
+
+    assert [False, True, True] == moved.own.tolist()
+    assert [True, False, True] == moved.other.tolist()
+    assert [True, False, True] == moved.white_box.tolist()

@@ -8,7 +8,7 @@ import pytest
 from advtransfer.options import Options
 from advtransfer.types import Json, facts_of
 from advtransfer_alignment import alignment, h_score, leep, logme, register_evaluations, transfer_loss
-from advtransfer_alignment.settings import Fgsm, Path, Pgd, Virtual
+from advtransfer_alignment.settings import Fgsm, Path, Pgd, Spectrum, Virtual
 
 
 def test_the_plugin_imports_no_heavy_library() -> None:
@@ -56,7 +56,7 @@ def test_fgsm_is_one_step_of_the_radius_and_virtual_an_l2_attack() -> None:
         {"kind": "fgsm", "eps": 0.1, "steps": 3},
         {"kind": "virtual", "eps": -1},
         {"kind": "top_singular", "eps": 0},
-        {"kind": "top_singular", "eps": 0.1, "spectrum": {"iterations": 0}},
+        {"kind": "top_singular", "eps": 0.1, "spectrum": {"iterations": 2}},
         {"kind": "deepfool", "eps": 0.1},
         {},
     ],
@@ -65,6 +65,19 @@ def test_an_attack_that_makes_no_sense_is_a_fault(attack: dict[str, Json]) -> No
     _, faults = Options.of(alignment).validate({"attack": attack})
 
     assert ["attack"] == sorted({str(fault.path[0]) for fault in faults})
+
+
+@pytest.mark.parametrize("spectrum", [{"iterations": 0}, {"most_outputs": -1}])
+def test_a_spectrum_that_makes_no_sense_is_a_fault(spectrum: dict[str, Json]) -> None:
+    _, faults = Options.of(alignment).validate({"attack": {"eps": 0.1}, "spectrum": spectrum})
+
+    assert ["spectrum"] == [fault.path[0] for fault in faults]
+
+
+def test_by_default_what_is_held_of_whole_jacobians_of_10_000_samples_fits_in_a_gigabyte() -> None:
+    held = 8 * (2 * Spectrum().most_outputs) ** 2
+
+    assert 3 * held * 10_000 < 2**30
 
 
 def test_an_estimator_may_be_measured_on_adversarial_features() -> None:

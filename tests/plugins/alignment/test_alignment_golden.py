@@ -35,6 +35,7 @@ GOLDEN: list[tuple[str, Evaluation, dict[str, float]]] = [
             "knowledge_distance": 0.4858,
             "theorem_2_bound": 1.7473,
             "theorem_3_left": 0.9308,
+            "theorem_3_bound": 2.5277,
             "error_rate_st": 0.0714,
         },
     ),

@@ -72,7 +72,7 @@ def test_the_synthetic_experiment_is_shipped_with_its_questions() -> None:
 
     assert 30 == len(suite.sources)
     assert {"width_50", "width_100", "width_200"} == {cell.key for cell in suite.sources}
-    assert 4 == len(suite.leaderboard.questions)
+    assert 7 == len(suite.leaderboard.questions)
 
 
 @pytest.mark.slow

@@ -40,7 +40,11 @@ def test_the_loss_of_values_is_the_root_of_their_mean_squared_distance(labelled:
         linear.weight.zero_()
         linear.bias.copy_(torch.tensor([1.0, 2.0, 2.0]))
 
-    assert {"loss": 3.0} == measured(Given(test=test, model=flat)).metrics
+    found = measured(Given(test=test, model=flat))
+
+    assert {"loss": 3.0, "squared_loss": 9.0} == found.metrics
+    assert [9.0] * 4 == found.samples["squared_loss"].tolist()
+    assert {"squared_loss"} == found.samples.keys()
 
 
 def test_the_loss_of_attributes_is_their_mean_binary_cross_entropy(
@@ -52,8 +56,10 @@ def test_the_loss_of_attributes_is_their_mean_binary_cross_entropy(
     with torch.no_grad():
         outputs = model(test.inputs(torch.arange(70)))
     expected = nn.functional.binary_cross_entropy_with_logits(outputs, labels.float())
+    found = measured(Given(test=test, model=model))
 
-    assert float(expected) == pytest.approx(measured(Given(test=test, model=model)).metrics["loss"], rel=1e-5)
+    assert float(expected) == pytest.approx(found.metrics["loss"], rel=1e-5)
+    assert float(found.samples["loss"].double().mean()) == pytest.approx(found.metrics["loss"], rel=1e-6)
 
 
 def test_a_model_that_breaks_down_has_no_loss(given: Given) -> None:
@@ -63,6 +69,15 @@ def test_a_model_that_breaks_down_has_no_loss(given: Given) -> None:
 
     with pytest.raises(ValueError, match="not finite"):
         measured(Given(test=given.test, model=broken))
+
+
+def test_a_model_of_other_outputs_than_the_target_is_refused(
+    given: Given, labelled: Callable[..., Arrays], network: Callable[..., BlockNetwork]
+) -> None:
+    test = labelled(torch.zeros(70, 3), task="values")
+
+    with pytest.raises(ValueError, match="a model of 1 outputs; expected 3"):
+        measured(Given(test=test, model=network("model", outputs=1)))
 
 
 def test_no_model_is_an_error(given: Given) -> None:

@@ -1,0 +1,103 @@
+"""Data that is not what its card says is refused by every evaluation, however readily it would give a number."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from advtransfer.testing.context import InMemoryContext
+from advtransfer.toolkit.samples import Arrays
+from advtransfer.types import Evaluation, Given
+from advtransfer_alignment import alignment, h_score, leep, logme, transfer_loss
+from advtransfer_alignment.settings import Attack, Fgsm, Pgd, TopSingular, Virtual
+
+STEP = Fgsm(kind="fgsm", eps=0.1)
+EVALUATIONS: list[Evaluation] = [alignment(attack=STEP), transfer_loss(), leep(), h_score(), logme()]
+ATTACKED: list[Callable[..., Evaluation]] = [alignment, leep, h_score, logme]
+
+
+def measured(evaluation: Evaluation, given: Given, data: Arrays) -> None:
+    whole = replace(given, test=data, train=data, model=given.reference)  # type: ignore[arg-type]  # a network of the toolkit
+    evaluation.measure(whole, context=InMemoryContext())
+
+
+@pytest.mark.parametrize("evaluation", EVALUATIONS, ids=lambda one: type(one).__name__)
+@pytest.mark.parametrize("label", [-100, -1, 3, 7])
+def test_a_label_that_is_none_of_the_classes_is_refused(
+    given: Given, labelled: Callable[..., Arrays], evaluation: Evaluation, label: int
+) -> None:
+    labels = torch.arange(70) % 3
+    labels[5] = label
+
+    with pytest.raises(ValueError, match=r"found labels from .* expected 0 to 2, the target's classes"):
+        measured(evaluation, given, labelled(labels))
+
+
+@pytest.mark.parametrize("evaluation", EVALUATIONS, ids=lambda one: type(one).__name__)
+@pytest.mark.parametrize("labels", [torch.zeros(70, 3, dtype=torch.int64), torch.zeros(70)])
+def test_labels_of_another_task_are_refused(
+    given: Given, labelled: Callable[..., Arrays], evaluation: Evaluation, labels: Tensor
+) -> None:
+    with pytest.raises(ValueError, match=r"found labels of shape .* expected integers of shape \(70,\), classes"):
+        measured(evaluation, given, labelled(labels))
+
+
+@pytest.mark.parametrize("evaluation", [EVALUATIONS[0], EVALUATIONS[1], EVALUATIONS[4]])
+def test_attributes_are_0_or_1(given: Given, labelled: Callable[..., Arrays], evaluation: Evaluation) -> None:
+    with pytest.raises(ValueError, match="labels from 0 to 2; expected 0 to 1, the target's attributes"):
+        measured(evaluation, given, labelled(torch.arange(210).reshape(70, 3) % 3, task="attributes"))
+
+
+@pytest.mark.parametrize(
+    "evaluation", [alignment(attack=Virtual(kind="virtual", eps=0.1, steps=1)), transfer_loss(), logme()]
+)
+@pytest.mark.parametrize(
+    ("shape", "value", "found"), [((70, 3), torch.nan, "not finite for 70 of 70"), ((70, 1), 0.0, r"shape \(70, 1\)")]
+)
+def test_values_are_finite_and_as_many_as_outputs(
+    given: Given,
+    labelled: Callable[..., Arrays],
+    evaluation: Evaluation,
+    shape: tuple[int, int],
+    value: float,
+    found: str,
+) -> None:
+    with pytest.raises(ValueError, match=found):
+        measured(evaluation, given, labelled(torch.full(shape, value), task="values"))
+
+
+@pytest.mark.parametrize("factory", ATTACKED, ids=lambda one: str(one.__name__))
+@pytest.mark.parametrize(
+    "attack",
+    [Pgd(eps=0.1, steps=1), STEP, Virtual(kind="virtual", eps=0.1, steps=1), TopSingular(kind="top_singular", eps=0.1)],
+    ids=lambda one: f"{one.kind}",
+)
+@pytest.mark.parametrize(("low", "high"), [(-1.0, 2.0), (0.0, 1.01), (-0.01, 1.0)])
+def test_images_outside_the_bounds_on_the_card_are_refused(
+    given: Given, factory: Callable[..., Evaluation], attack: Attack, low: float, high: float
+) -> None:
+    inputs = given.test.inputs(torch.arange(70)).clone()
+    inputs[66, 0, 0, :2] = torch.tensor([low, high])
+    data = Arrays(card=given.test.card, inputs=inputs, labels=torch.arange(70) % 3)
+
+    with pytest.raises(ValueError, match=r"found pixels from .* expected 0 to 1, the bounds on the card; correct"):
+        measured(factory(attack=attack), given, data)
+
+
+def test_images_within_other_bounds_or_none_are_measured(given: Given) -> None:
+    inputs, labels = 3 * given.test.inputs(torch.arange(70)) - 1, torch.arange(70) % 3
+    for bounds in ((-1.0, 2.0), None):
+        card = replace(given.test.card, bounds=bounds)
+
+        measured(leep(attack=STEP), given, Arrays(card=card, inputs=inputs, labels=labels))
+
+
+def test_a_radius_that_the_box_has_no_room_for_is_refused_by_estimates(
+    given: Given, labelled: Callable[..., Arrays]
+) -> None:
+    with pytest.raises(ValueError, match=r"found eps 1\.5; expected 0 to 1 for"):
+        measured(leep(attack=Pgd(eps=1.5)), given, labelled(torch.arange(70) % 3))

@@ -1,0 +1,114 @@
+"""Which model is attacked and which is looked at: both directions against each other, and by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from advtransfer.testing.context import InMemoryContext
+from advtransfer.toolkit.network import BlockNetwork
+from advtransfer.toolkit.samples import Arrays
+from advtransfer.types import DataCard, Given, Measurement
+from advtransfer_alignment import alignment
+from advtransfer_alignment.settings import Attack, Fgsm, Spectrum, TopSingular, Virtual
+
+
+def measured(given: Given, attack: Attack, *, most: int = 32) -> Measurement:
+    spectrum = Spectrum(most_outputs=most, iterations=30)
+    return alignment(attack=attack, spectrum=spectrum).measure(given, context=InMemoryContext())
+
+
+def mirrored(name: str) -> str:
+    """The name of the same number with source and reference exchanged."""
+    for ending, other in (("_st", "_ts"), ("_ts", "_st"), ("_s", "_t"), ("_t", "_s")):
+        if name.endswith(ending):
+            return name.removesuffix(ending) + other
+    return name
+
+
+@pytest.mark.parametrize("most", [0, 32])
+@pytest.mark.parametrize(
+    "attack", [Virtual(kind="virtual", eps=0.4, steps=3), TopSingular(kind="top_singular", eps=0.1)]
+)
+def test_with_the_models_exchanged_each_direction_is_the_other(
+    given: Given,
+    labelled: Callable[..., Arrays],
+    network: Callable[..., BlockNetwork],
+    attack: Attack,
+    most: int,
+) -> None:
+    test = labelled(torch.zeros(70, 3), task="values", bounds=None)
+    there = Given(test=test, source=network("one"), reference=network("other"))
+    back = Given(test=test, source=there.reference, reference=there.source)
+    found, exchanged = (measured(one, attack, most=most).metrics for one in (there, back))
+    of_the_pair = {name for name in found if mirrored(name) != name} | {"tau_1", "kept_tau_1", "cosine"}
+
+    assert {"alpha_1", "alpha_2", "joint", "tau_2", "tau_2_attack", "function_distance", "feature_distance"} <= {
+        name.removesuffix("_st") for name in of_the_pair
+    }
+    assert {"lambda_max_s", "lambda_mean_t"} <= of_the_pair
+    assert (most > 0) == ("gradient_distance_st" in of_the_pair)
+    for name in of_the_pair:
+        assert found[name] == pytest.approx(exchanged[mirrored(name)], rel=1e-6, abs=1e-9), name
+    assert found["alpha_1_st"] != pytest.approx(found["alpha_1_ts"], rel=0.01)
+
+
+def linear(*weights: float) -> BlockNetwork:
+    """Two classes by the sign of a weighted sum: class 0 where it is above 0."""
+    head = nn.Linear(2, 2, bias=False)
+    with torch.no_grad():
+        head.weight.copy_(torch.tensor([weights, [-one for one in weights]]))
+    return BlockNetwork({"flat": nn.Flatten()}, head).eval()
+
+
+def test_error_rates_are_those_of_two_linear_models_by_hand() -> None:
+    # f_S = 2 a + b, f_T = b; a step of 1 against its sign moves f_S by 3 and f_T by 1; f_S's moves b, too,
+    # f_T's b alone, so that f_S moves by 1
+    points = torch.tensor(
+        [
+            [5.0, -0.9],  # tt; f_S's step takes b further away from 0
+            [0.5, 1.5],  # ss
+            [0.2, 0.5],  # ss, st, tt, ts
+            [5.0, 0.5],  # st, tt
+            [5.0, -0.5],  # tt
+            [-0.2, 3.0],  # ss
+            [-1.2, 3.0],  # ss, ts
+            [-1.1, 2.5],  # ss, ts
+            [0.2, 0.5],  # all four, but f_T has it wrong
+        ]
+    )
+    labels = (points[:, 1] <= 0).long()
+    labels[-1] = 1 - labels[-1]
+    card = DataCard((2,), None, "classes", 2, ("above", "below"), "")
+    test = Arrays(card=card, inputs=points, labels=labels)
+    found = measured(
+        Given(test=test, source=linear(2, 1), reference=linear(0, 1)), Fgsm(kind="fgsm", eps=1, random_start=False)
+    )
+    rates = {way: found.metrics[f"error_rate_{way}"] for way in ("ss", "st", "tt", "ts")}
+
+    assert {"ss": 5 / 8, "st": 2 / 8, "tt": 4 / 8, "ts": 3 / 8} == pytest.approx(rates)
+    assert [0, 1, 1, 0, 0, 1, 1, 1] == found.samples["error_rate_ss"][:8].tolist()
+    assert [0, 0, 1, 1, 0, 0, 0, 0] == found.samples["error_rate_st"][:8].tolist()
+    assert 1 / 9 == pytest.approx(found.metrics["reference_error"])
+    # every attack on f_T moves b by 1, and f_S's does so, too
+    assert 1 == pytest.approx(found.metrics["alpha_1_st"])
+    assert 1 / 3 == pytest.approx(found.metrics["alpha_1_ts"])
+
+
+def test_one_spectrum_finds_the_directions_of_the_attack_and_of_tau_1(
+    given: Given, labelled: Callable[..., Arrays]
+) -> None:
+    free = replace(given, test=labelled(given.test.labels(torch.arange(70)), bounds=None))
+    attack = TopSingular(kind="top_singular", eps=0.01)
+    rough = alignment(attack=attack, spectrum=Spectrum(most_outputs=0, iterations=1))
+    found = rough.measure(free, context=InMemoryContext()).metrics
+    exact = measured(free, attack).metrics
+
+    assert found["power_residual_s"] > 0.01
+    assert found["tau_1"] == pytest.approx(found["cosine_squared"], rel=1e-4)
+    assert exact["tau_1"] == pytest.approx(exact["cosine_squared"], rel=1e-4)
+    assert found["loss_transfer"] != exact["loss_transfer"]
