@@ -9,6 +9,7 @@ from foolbox.attacks.blended_noise import LinearSearchBlendedUniformNoiseAttack
 from advtransfer.types import Evaluation
 from advtransfer_foolbox import settings, variants, walks
 from advtransfer_foolbox.budget import Budget
+from advtransfer_foolbox.claims import metric
 from advtransfer_foolbox.contract import Attack
 from advtransfer_foolbox.descent import Descent
 from advtransfer_foolbox.first_examples import KeyedBlends
@@ -19,13 +20,19 @@ from advtransfer_foolbox.settings import Norm, Settings
 
 
 def evaluation(
-    *asked: Settings, norm: Norm, eps: float | tuple[float, ...], seed: int, counts: bool, nearest: bool = False
+    *asked: Settings,
+    norm: Norm,
+    eps: float | tuple[float, ...],
+    seed: int,
+    counts: bool,
+    clean: bool = True,
+    nearest: bool = False,
 ) -> Evaluation:
-    """Robust and clean accuracy under the attacks that are asked for."""
+    """Accuracy under the attacks that are asked for, named as they deserve; and clean accuracy, unless told not to."""
     return AttackAccuracy(
         attacks=attacks(asked, norm=norm, seed=seed),
-        metric="robust_accuracy",
-        clean="clean_accuracy",
+        metric=metric(asked),
+        clean="clean_accuracy" if clean else None,
         budget=Budget.of(norm, eps),
         counts=counts,
         nearest=nearest,

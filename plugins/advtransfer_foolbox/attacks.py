@@ -14,7 +14,7 @@ from eagerpy.framework import clip
 from eagerpy.tensor.tensor import Tensor as EagerTensor
 from foolbox.attacks.base import raise_if_kwargs, verify_input_bounds
 from foolbox.attacks.gradient_descent_base import BaseGradientDescent
-from foolbox.criteria import Misclassification
+from foolbox.criteria import Criterion, Misclassification
 from foolbox.models.base import Model
 from torch import Tensor
 
@@ -40,11 +40,15 @@ class Watched(BaseGradientDescent):
         epsilon: float,
         **kwargs: Any,  # noqa: ANN401  # Any: as in Foolbox
     ) -> Any:  # noqa: ANN401  # Any: what `inputs` is
-        """Foolbox's entry, from Foolbox's own start: what `reach` gives."""
+        """Foolbox's entry, from Foolbox's own start: what `reach` gives.
+
+        Raises:
+            TypeError: The criterion is another than misclassification.
+        """
         raise_if_kwargs(kwargs)
         x, restore = astensor_(inputs)
         verify_input_bounds(x, model)
-        labels = criterion.labels if isinstance(criterion, Misclassification) else astensor(criterion)
+        labels = _labels(criterion)
         start = clip(self.get_random_start(x, epsilon), *model.bounds).raw if self.random_start else None
         return restore(astensor(self.reach(model, x.raw, labels.raw, eps=epsilon, starts=start).inputs))
 
@@ -92,7 +96,7 @@ class Watched(BaseGradientDescent):
             if done - told >= KERNEL_BATCH or done == len(at) > told:
                 tick(done)
                 told = done
-        return Reached(at, finite, taken, taken)
+        return Reached(at, found, finite, taken, taken)
 
     def _step(
         self, model: Model, inputs: Tensor, points: Tensor, labels: Tensor, targets: Tensor | None, eps: float
@@ -121,6 +125,16 @@ class Watched(BaseGradientDescent):
             return astensor(self.objective(logits, labels, targets).sum())
 
         return loss_fn
+
+
+def _labels(criterion: object) -> EagerTensor:
+    if isinstance(criterion, Criterion) and not isinstance(criterion, Misclassification):
+        found = f"the criterion {type(criterion).__name__}"
+        raise TypeError(
+            f"found {found}; expected Misclassification, or labels (B,); use Foolbox's own attack for others"
+        )
+    labels: EagerTensor = criterion.labels if isinstance(criterion, Misclassification) else astensor(criterion)
+    return labels
 
 
 def _rows(mask: Tensor, like: Tensor) -> Tensor:

@@ -10,12 +10,12 @@ import torch
 from foolbox.models.pytorch import PyTorchModel
 from torch import Tensor
 
+from advtransfer.toolkit.bounded import Bounded
 from advtransfer.toolkit.prediction import KERNEL_BATCH, apply_in_chunks
 from advtransfer.types import Context, Outcome
 from advtransfer_foolbox.accuracy import Clean
 from advtransfer_foolbox.budget import boxed, distances, reach
 from advtransfer_foolbox.contract import Attack, Block, Reached, Rung
-from advtransfer_foolbox.images import Boxed
 from advtransfer_foolbox.settings import Norm
 
 BLOCK = 2**25
@@ -42,7 +42,7 @@ class Climb:
         test: The samples.
         clean: What the model says without attack; only samples that are right are attacked.
         norm: The norm of the ball.
-        rungs: How many radii there will be.
+        radii: The radii to come, rising.
         context: What the host lends.
 
     Attributes:
@@ -53,15 +53,15 @@ class Climb:
 
     attacks: Sequence[Attack]
     model: PyTorchModel
-    test: Boxed
+    test: Bounded
     clean: Clean
     norm: Norm
-    rungs: int
+    radii: Sequence[float]
     context: Context
     examples: dict[int, Example] = field(default_factory=dict)
     forwards: Tensor = field(init=False)
     gradients: Tensor = field(init=False)
-    _unfinished: list[Tensor] = field(init=False)
+    _unfinished: Tensor = field(init=False)
     _left: dict[tuple[int, int, int], Tensor] = field(default_factory=dict)
     _below: float = 0.0
     _passes: int = 0
@@ -71,7 +71,7 @@ class Climb:
         count = len(self.test)
         self.forwards = torch.ones(count, dtype=torch.int64)  # the one without attack
         self.gradients = torch.zeros(count, dtype=torch.int64)
-        self._unfinished = [torch.zeros(count, dtype=torch.bool) for _ in self.attacks]
+        self._unfinished = torch.zeros(count, dtype=torch.bool)
 
     def up(self, eps: float) -> Tensor:
         """Outcomes ``(N,)`` uint8 at a radius larger than those before; with 0 there is nothing to try."""
@@ -80,11 +80,11 @@ class Climb:
             return outcomes
         outcomes[self.within(eps)] = int(Outcome.BROKEN)
         for index, attack in enumerate(self.attacks):
-            if attack.nearest and self._below > 0:
-                outcomes[self._unfinished[index] & (outcomes == Outcome.ROBUST)] = int(Outcome.UNKNOWN)
-                continue
-            for attempt in range(attack.attempts(self._classes)):
-                self._attempt(index, Rung(eps, attempt, self._below), outcomes)
+            once = attack.nearest and self._below > 0
+            for attempt in range(0 if once else attack.attempts(self._classes)):
+                self._attempt(index, Rung(eps, attempt, self._below, self.radii[-1]), outcomes)
+        # an unfinished attempt leaves a sample unknown at its radius and at every larger one, however others end
+        outcomes[self._unfinished & (outcomes == Outcome.ROBUST)] = int(Outcome.UNKNOWN)
         self._below = eps
         return outcomes
 
@@ -115,7 +115,7 @@ class Climb:
     def _strike(self, index: int, rung: Rung, positions: Tensor, outcomes: Tensor, *, before: int) -> None:
         block = self._block(index, rung, positions)
         count = len(self.test)
-        passes = self.rungs * sum(attack.attempts(self._classes) for attack in self.attacks)
+        passes = len(self.radii) * sum(attack.attempts(self._classes) for attack in self.attacks)
 
         def tick(done: int) -> None:
             self.context.progress(self._passes * count + before + done, passes * count)
@@ -123,14 +123,12 @@ class Climb:
         attack = self.attacks[index]
         reached = attack.strike(self.model, block, rung, context=self.context, tick=tick)
         found = self._judged(block, reached, rung.eps, nearest=attack.nearest)
-        self._unfinished[index][positions] |= found.unfinished
-        # an unfinished attempt stays unknown even if another one ends well
-        outcomes[positions[found.unfinished]] = int(Outcome.UNKNOWN)
+        self._unfinished[positions] |= found.unfinished
         outcomes[positions[found.broken]] = int(Outcome.BROKEN)
         self.forwards[positions] += reached.forwards.cpu() + 1
         self.gradients[positions] += reached.gradients.cpu()
         self._keep(positions[found.kept], found.points[found.kept], found.distances[found.kept])
-        if attack.climbs and self._rung < self.rungs:
+        if attack.climbs and self._rung < len(self.radii):
             ends = zip(positions[~found.broken].tolist(), found.points[~found.broken], strict=True)
             self._left |= {(index, rung.attempt, position): point for position, point in ends}
 
@@ -154,7 +152,9 @@ class Climb:
         away = distances(reached.inputs, block.inputs, norm=self.norm)
         inside, sound = away <= reach(eps), boxed(reached.inputs) & logits.isfinite().all(1)
         missed = sound & (logits.argmax(1) != block.labels)
-        finished = sound & reached.finite & (inside | nearest)
+        # where the attack stopped at an example that is none here, nobody has looked further
+        lost = reached.found & ~missed
+        finished = sound & reached.finite & (inside | nearest) & ~lost
         broken = missed & inside
         kept, unfinished = missed & (inside | nearest), ~finished & ~broken
         return _Judged(broken.cpu(), unfinished.cpu(), kept.cpu(), reached.inputs.cpu(), away.cpu())

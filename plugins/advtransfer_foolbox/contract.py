@@ -38,11 +38,19 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Rung:
-    """One attempt at one radius; `below` is the next smaller radius that was attacked, 0 on the first rung."""
+    """One attempt at one radius.
+
+    Args:
+        eps: The radius.
+        attempt: Which of the attack's attempts.
+        below: The next smaller radius that was attacked; 0 on the first rung.
+        largest: The largest radius there will be.
+    """
 
     eps: float
     attempt: int
-    below: float = 0.0
+    below: float
+    largest: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +59,14 @@ class Reached:
 
     Args:
         inputs: A point for each sample, ``(B, C, H, W)``; one that broke it where the attack knows one.
+        found: Whether the attack saw the point misclassified, and so looked no further, ``(B,)`` bool.
         finite: Whether the attack could be carried out, and all its gradients were finite, ``(B,)`` bool.
         forwards: How often the model was evaluated at a point of the sample, ``(B,)`` int64.
         gradients: How often the gradient was, ``(B,)`` int64.
     """
 
     inputs: Tensor
+    found: Tensor
     finite: Tensor
     forwards: Tensor
     gradients: Tensor
@@ -64,8 +74,15 @@ class Reached:
     @classmethod
     def joined(cls, parts: Iterable[Reached]) -> Reached:
         """Several, one after the other."""
-        columns = zip(*((one.inputs, one.finite, one.forwards, one.gradients) for one in parts), strict=True)
+        columns = zip(*((one.inputs, one.found, one.finite, one.forwards, one.gradients) for one in parts), strict=True)
         return cls(*map(torch.cat, columns))
+
+    def first(self, count: int) -> Reached:
+        """The first rows."""
+        rows = slice(count)
+        return Reached(
+            self.inputs[rows], self.found[rows], self.finite[rows], self.forwards[rows], self.gradients[rows]
+        )
 
 
 class Attack(Protocol):

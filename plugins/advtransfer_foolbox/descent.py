@@ -9,13 +9,17 @@ from torch import Tensor
 
 from advtransfer.types import Context
 from advtransfer_foolbox.attacks import Watched
+from advtransfer_foolbox.balls import inside
 from advtransfer_foolbox.contract import Block, Reached, Rung, Tick
 from advtransfer_foolbox.objectives import others
 from advtransfer_foolbox.settings import Norm
 from advtransfer_foolbox.starts import starts
 
-SHARE = 0.85
-"""Of the steps, for the part of a radius that is new: from a good start fewer find as much."""
+GROWTH = 3
+"""The power of the radius with which the steps of a warm start grow, up to all of them at the largest.
+
+From a good start fewer find as much in a small ball; in a large one too few leave much standing, and few samples stand.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,17 +70,22 @@ class Descent:
 
     def _start(self, block: Block, rung: Rung, restart: int, context: Context) -> Tensor | None:
         if block.left is not None:
-            stretched = block.inputs + (block.left - block.inputs) * (rung.eps / rung.below)
-            return stretched.clamp(0, 1)
-        if not self.watched.random_start:
+            # a point's rounding is stretched with it, and may leave the ball
+            start = block.inputs + (block.left - block.inputs) * (rung.eps / rung.below)
+        elif self.watched.random_start:
+            start = self._drawn(block, rung, restart, context)
+        else:
             return None
+        return inside(start, block.inputs, norm=self.norm, eps=rung.eps)
+
+    def _drawn(self, block: Block, rung: Rung, restart: int, context: Context) -> Tensor:
         shape = tuple(block.inputs.shape[1:])
         noise = starts(block.keys, shape, norm=self.norm, seed=self.seed, restart=restart, context=context)
-        return (block.inputs + rung.eps * noise.to(block.inputs)).clamp(0, 1)
+        return block.inputs + rung.eps * noise.to(block.inputs)
 
     def _steps(self, block: Block, rung: Rung) -> int | None:
-        """All of them; from where a smaller radius ended, a share for the part of the radius that is new."""
+        """All of them; from where a smaller radius ended, the more the larger the ball."""
         if block.left is None:
             return None
-        share = SHARE * (1 - rung.below / rung.eps)
+        share = (rung.eps / rung.largest) ** GROWTH
         return max(1, int(self.watched.steps * share + 1e-6))  # 9.9999999999 are 10 steps

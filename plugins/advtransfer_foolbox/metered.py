@@ -37,11 +37,11 @@ class Metered(Model):
             x.raw.register_hook(self._see)
         return restore(self._model(x))
 
-    def reached(self, points: Tensor) -> Reached:
-        """The points an attack came to, with what was metered on the way."""
+    def reached(self, points: Tensor, *, found: Tensor) -> Reached:
+        """The points an attack came to, whether it found them misclassified, and what was metered on the way."""
         counts = torch.full((2, len(points)), self.forwards, device=points.device)
         counts[1] = self.gradients
-        return Reached(points, self.finite, counts[0], counts[1])
+        return Reached(points, found, self.finite, counts[0], counts[1])
 
     def _see(self, gradient: Tensor) -> None:
         self.gradients += 1

@@ -46,8 +46,7 @@ class Nearest:
         parts = []
         for rows in torch.split(torch.arange(len(block.labels), device=block.labels.device), KERNEL_BATCH):
             part = self._chunk(model, block, filled(rows), rung.attempt, context)
-            real = slice(len(rows))
-            parts.append(Reached(part.inputs[real], part.finite[real], part.forwards[real], part.gradients[real]))
+            parts.append(part.first(len(rows)))
             tick(int(rows[-1]) + 1)
         return Reached.joined(parts)
 
@@ -57,7 +56,9 @@ class Nearest:
         draws = context.generator("attack draws", self.seed, restart)
         with seeded(draws, device=images.device):
             if self.blends is None:
-                return metered.reached(self.attack.run(metered, images, Misclassification(labels)))
+                points = self.attack.run(metered, images, Misclassification(labels))
+                # where it ends is for others to judge: it may end at the nearest point it could come to
+                return metered.reached(points, found=torch.zeros_like(metered.finite))
             keys = [block.keys[row] for row in rows.tolist()]
             generators = self.blends.generators(keys, restart=restart, context=context)
             begins, found = self.blends.find(metered, images, labels, generators=generators)
@@ -71,5 +72,5 @@ class Nearest:
             criterion = Misclassification(labels[lent])
             walked: Tensor = self.attack.run(metered, images[lent], criterion, starting_points=begins[lent])
             points = torch.where(found.view(-1, *[1] * (images.ndim - 1)), walked, points)
-        reached = metered.reached(points)
-        return Reached(points, found & reached.finite, reached.forwards, reached.gradients)
+        metered.finite &= found
+        return metered.reached(points, found=found)

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from advtransfer.toolkit.prediction import KERNEL_BATCH
 from advtransfer.types import Context
+from advtransfer_foolbox.balls import inside
 from advtransfer_foolbox.contract import Block, Reached, Rung, Tick, filled
 from advtransfer_foolbox.metered import Metered
 from advtransfer_foolbox.settings import Norm, Shape
@@ -43,10 +44,10 @@ class KeyedNoise(BaseRepeatedAdditiveNoiseAttack):
     def reach(
         self, model: Model, inputs: Tensor, labels: Tensor, *, eps: float, generators: Sequence[torch.Generator]
     ) -> Tensor:
-        """A point for each image ``(B, C, H, W)``, each drawn from the generator of its row."""
+        """A point for each image ``(B, C, H, W)``, drawn from the generator of its row; the image where none broke."""
         self._generators = generators
         found: Tensor = self.run(model, inputs, Misclassification(labels), epsilon=eps)
-        return found
+        return inside(found, inputs, norm=self.norm, eps=eps)
 
     def sample_noise(self, x: EagerTensor) -> EagerTensor:
         """Foolbox's hook; its own draws from global state and depends on the batch."""
@@ -78,13 +79,12 @@ class Noisy:
         """Attack every sample of the block once."""
         parts = []
         for rows in torch.split(torch.arange(len(block.labels), device=block.labels.device), KERNEL_BATCH):
-            chunk, real = filled(rows), slice(len(rows))
+            chunk = filled(rows)
             generators = [context.generator("noise", self.seed, block.keys[row]) for row in chunk.tolist()]
             metered = Metered(model, rows=KERNEL_BATCH, device=rows.device)
             images, labels = block.inputs[chunk], block.labels[chunk]
             points = self.attack.reach(metered, images, labels, eps=rung.eps, generators=generators)
-            part = metered.reached(points)
-            parts.append(Reached(part.inputs[real], part.finite[real], part.forwards[real], part.gradients[real]))
+            parts.append(metered.reached(points, found=(points != images).flatten(1).any(1)).first(len(rows)))
             tick(int(rows[-1]) + 1)
         return Reached.joined(parts)
 

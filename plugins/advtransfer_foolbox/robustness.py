@@ -9,13 +9,13 @@ import torch
 from foolbox.models.pytorch import PyTorchModel
 from torch import Tensor
 
+from advtransfer.toolkit.bounded import bounded_by_unit
 from advtransfer.toolkit.freezing import weights_frozen
 from advtransfer.types import Context, Examples, Given, Measurement, Outcome
 from advtransfer_foolbox.accuracy import Clean, clean, model_of
 from advtransfer_foolbox.budget import Budget
 from advtransfer_foolbox.climb import Climb
 from advtransfer_foolbox.contract import Attack
-from advtransfer_foolbox.images import Boxed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +45,7 @@ class AttackAccuracy:
             ValueError: A radius beyond the box, images outside [0, 1], labels that are none of the model's classes, or
                 a model in training mode.
         """
-        model, test = model_of(given), Boxed(given.test)
+        model, test = model_of(given), bounded_by_unit(given.test)
         self.budget.check(test.card.shape)
         without = clean(model, test, context=context)
         with weights_frozen(model), torch.enable_grad():
@@ -56,10 +56,10 @@ class AttackAccuracy:
                 test=test,
                 clean=without,
                 norm=self.budget.norm,
-                rungs=len(self.budget.eps),
+                radii=sorted(self.budget.eps),
                 context=context,
             )
-            found = {eps: (climb.up(eps), self._examples(climb, eps)) for eps in sorted(self.budget.eps)}
+            found = {eps: (climb.up(eps), self._examples(climb, eps)) for eps in climb.radii}
         outcomes = {} if self.clean is None else {self.clean: without.outcomes}
         outcomes |= {self._name(eps): found[eps][0] for eps in self.budget.eps}
         samples, metrics = self._told(climb, without)

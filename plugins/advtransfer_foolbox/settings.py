@@ -17,10 +17,20 @@ Norms: TypeAlias = frozenset[Norm]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OfEps:
+    """A step's length as a multiple of the radius, so that every radius of a ladder has steps of its own."""
+
+    times_eps: float
+
+    def __post_init__(self) -> None:
+        expect(self.times_eps > 0, "times_eps", self.times_eps, "a number above 0")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Fgsm:
     """One gradient step of size eps, as in `fgsm`."""
 
-    norms: ClassVar[Norms] = frozenset({"linf", "l2"})
+    norms: ClassVar[Norms] = frozenset({"linf", "l2", "l1"})
     kind: Literal["fgsm"]
     random_start: bool = False
     loss: Literal["cross_entropy", "margin"] = "cross_entropy"
@@ -33,7 +43,7 @@ class Pgd:
     norms: ClassVar[Norms] = frozenset({"linf", "l2", "l1"})
     kind: Literal["pgd"]
     steps: int
-    step_size: float
+    step_size: float | OfEps
     restarts: int = 1
     random_start: bool = True
     loss: Loss = "cross_entropy"
@@ -54,7 +64,7 @@ class BasicIterative:
     norms: ClassVar[Norms] = frozenset({"linf", "l2", "l1"})
     kind: Literal["basic_iterative"]
     steps: int
-    step_size: float
+    step_size: float | OfEps
     loss: Loss = "cross_entropy"
     targets: int | None = None
 
@@ -146,9 +156,9 @@ class Noise:
 Settings: TypeAlias = Fgsm | Pgd | BasicIterative | DeepFool | CarliniWagner | BrendelBethge | Boundary | Noise
 
 
-def _expect_steps(steps: int, size: float, *, name: str = "step_size") -> None:
+def _expect_steps(steps: int, size: float | OfEps, *, name: str = "step_size") -> None:
     expect(steps >= 1, "steps", steps, "at least 1")
-    expect(size > 0, name, size, "a number above 0")
+    expect(isinstance(size, OfEps) or size > 0, name, size, "a number above 0")
 
 
 def _expect_targets(loss: Loss, targets: int | None) -> None:

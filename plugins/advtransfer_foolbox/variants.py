@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import torch
 from eagerpy.astensor import astensor
 from eagerpy.tensor.tensor import Tensor as EagerTensor
 from foolbox.attacks.basic_iterative_method import (
@@ -12,17 +11,25 @@ from foolbox.attacks.basic_iterative_method import (
     L2BasicIterativeAttack,
     LinfBasicIterativeAttack,
 )
-from foolbox.attacks.fast_gradient_method import L2FastGradientAttack, LinfFastGradientAttack
+from foolbox.attacks.fast_gradient_method import L1FastGradientAttack, L2FastGradientAttack, LinfFastGradientAttack
 from foolbox.attacks.projected_gradient_descent import (
     L2ProjectedGradientDescentAttack,
     LinfProjectedGradientDescentAttack,
 )
 from foolbox.attacks.sparse_l1_descent_attack import SparseL1DescentAttack
-from torch import Tensor
 
 from advtransfer_foolbox.attacks import Watched
+from advtransfer_foolbox.balls import projected, shortened
 from advtransfer_foolbox.objectives import objective
-from advtransfer_foolbox.settings import Loss, Norm
+from advtransfer_foolbox.settings import Loss, Norm, OfEps
+
+
+class ShortenedL1:
+    """Foolbox's way back into the l_1 ball, straight towards the image, in float64: its own leaves points outside."""
+
+    def project(self, x: EagerTensor, x0: EagerTensor, epsilon: float) -> EagerTensor:
+        """Foolbox's hook."""
+        return astensor(shortened(x.raw, x0.raw, order=1, eps=epsilon))
 
 
 class WatchedLinfFastGradient(Watched, LinfFastGradientAttack):
@@ -31,6 +38,10 @@ class WatchedLinfFastGradient(Watched, LinfFastGradientAttack):
 
 class WatchedL2FastGradient(Watched, L2FastGradientAttack):
     """One step in the l_2 ball."""
+
+
+class WatchedL1FastGradient(ShortenedL1, Watched, L1FastGradientAttack):
+    """One step in the l_1 ball."""
 
 
 class WatchedLinfProjectedGradient(Watched, LinfProjectedGradientDescentAttack):
@@ -50,8 +61,7 @@ class WatchedSparseL1Descent(Watched, SparseL1DescentAttack):
 
     def project(self, x: EagerTensor, x0: EagerTensor, epsilon: float) -> EagerTensor:
         """Foolbox's hook."""
-        moved = (x.raw - x0.raw).flatten(1)
-        return x0 + astensor(onto_l1_ball(moved, epsilon).reshape(x0.shape))
+        return astensor(projected(x.raw, x0.raw, norm="l1", eps=epsilon))
 
 
 class WatchedLinfBasicIterative(Watched, LinfBasicIterativeAttack):
@@ -62,11 +72,15 @@ class WatchedL2BasicIterative(Watched, L2BasicIterativeAttack):
     """Steps from the image in the l_2 ball."""
 
 
-class WatchedL1BasicIterative(Watched, L1BasicIterativeAttack):
+class WatchedL1BasicIterative(ShortenedL1, Watched, L1BasicIterativeAttack):
     """Steps from the image in the l_1 ball."""
 
 
-_FAST: dict[Norm, Callable[..., Watched]] = {"linf": WatchedLinfFastGradient, "l2": WatchedL2FastGradient}
+_FAST: dict[Norm, Callable[..., Watched]] = {
+    "linf": WatchedLinfFastGradient,
+    "l2": WatchedL2FastGradient,
+    "l1": WatchedL1FastGradient,
+}
 _PROJECTED: dict[Norm, Callable[..., Watched]] = {
     "linf": WatchedLinfProjectedGradient,
     "l2": WatchedL2ProjectedGradient,
@@ -85,27 +99,20 @@ def fast_gradient(norm: Norm, *, random_start: bool, loss: Loss = "cross_entropy
 
 
 def projected_gradient(
-    norm: Norm, *, steps: int, step_size: float, random_start: bool, loss: Loss = "cross_entropy"
+    norm: Norm, *, steps: int, step_size: float | OfEps, random_start: bool, loss: Loss = "cross_entropy"
 ) -> Watched:
     """Steps of length `step_size`, each projected back into the ball and the box."""
-    return _aiming(_PROJECTED[norm](abs_stepsize=step_size, steps=steps, random_start=random_start), loss)
+    return _aiming(_PROJECTED[norm](**_length(step_size), steps=steps, random_start=random_start), loss)
 
 
-def basic_iterative(norm: Norm, *, steps: int, step_size: float, loss: Loss = "cross_entropy") -> Watched:
+def basic_iterative(norm: Norm, *, steps: int, step_size: float | OfEps, loss: Loss = "cross_entropy") -> Watched:
     """The same without a random start, as Foolbox has it."""
-    return _aiming(_ITERATIVE[norm](abs_stepsize=step_size, steps=steps, random_start=False), loss)
+    return _aiming(_ITERATIVE[norm](**_length(step_size), steps=steps, random_start=False), loss)
 
 
-def onto_l1_ball(moved: Tensor, eps: float) -> Tensor:
-    """The nearest points ``(B, D)`` of the l_1 ball of radius eps (Duchi et al., 2008, figure 1)."""
-    sizes = moved.abs()
-    falling = sizes.sort(dim=1, descending=True).values
-    ranks = torch.arange(1, moved.shape[1] + 1, dtype=moved.dtype, device=moved.device)
-    shifts = (falling.cumsum(1) - eps) / ranks
-    last = (falling > shifts).sum(1, keepdim=True).clamp_min(1) - 1
-    shift = shifts.gather(1, last).clamp_min(0)
-    shrunk = moved.sign() * (sizes - shift).clamp_min(0)
-    return torch.where(sizes.sum(1, keepdim=True) <= eps, moved, shrunk)
+def _length(step_size: float | OfEps) -> dict[str, float]:
+    """A step's length as Foolbox takes it."""
+    return {"rel_stepsize": step_size.times_eps} if isinstance(step_size, OfEps) else {"abs_stepsize": step_size}
 
 
 def _aiming(attack: Watched, loss: Loss) -> Watched:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from advtransfer.types import Evaluation, Factory, Since, component
 from advtransfer_foolbox import presets
-from advtransfer_foolbox.factories.options import AtLeastOne, Counts, Eps, Ladder, Positive, Seed
+from advtransfer_foolbox.factories.options import AtLeastOne, Counts, Eps, Ladder, Seed, StepSize
 from advtransfer_foolbox.settings import BasicIterative, Fgsm, Loss, Norm, Pgd
 
 
@@ -25,7 +25,7 @@ def clean_accuracy() -> Evaluation:
 @component(needs=("model",), presets=presets.FGSM)
 def fgsm(
     *,
-    norm: Literal["linf", "l2"],
+    norm: Norm,
     eps: Eps | Ladder,
     random_start: bool = False,
     loss: Literal["cross_entropy", "margin"] = "cross_entropy",
@@ -37,29 +37,27 @@ def fgsm(
     Outcome metric ``accuracy@<eps>``. One step is a weak attack: it bounds the robust accuracy from above only.
 
     Args:
-        norm: The ball that the perturbation stays in: ``linf`` takes the sign of the gradient, ``l2`` its direction.
+        norm: The ball that the perturbation stays in: ``linf`` takes the sign of the gradient, ``l2`` and ``l1`` its
+            direction (all pixels in proportion to their gradients).
         eps: The ball's radius in [0, 1] pixel space; of a list, each is tried on what smaller ones left standing.
         random_start: Start at a random point of the ball instead of at the image; a misclassified start counts too.
         loss: What the step increases; ``margin`` is the best other logit less that of the sample's class.
         seed: Which random starts are drawn; a sample's are the same for every model.
         counts: Also report ``forwards`` and ``gradients``: how often each was evaluated for a sample, and the means.
     """
-    from advtransfer_foolbox.assemble import attacks
-    from advtransfer_foolbox.budget import Budget
-    from advtransfer_foolbox.robustness import AttackAccuracy
-
     asked = Fgsm(kind="fgsm", random_start=random_start, loss=loss)
-    struck = attacks([asked], norm=norm, seed=seed)
-    return AttackAccuracy(attacks=struck, metric="accuracy", budget=Budget.of(norm, eps), counts=counts)
+    from advtransfer_foolbox.assemble import evaluation
+
+    return evaluation(asked, norm=norm, eps=eps, seed=seed, counts=counts, clean=False)
 
 
-@component(needs=("model",), presets=presets.PGD)
+@component(version=2, needs=("model",), presets=presets.PGD)
 def pgd(
     *,
     norm: Norm,
     eps: Eps | Ladder,
     steps: AtLeastOne,
-    step_size: Positive,
+    step_size: StepSize,
     restarts: AtLeastOne = 1,
     random_start: bool = True,
     loss: Loss = "cross_entropy",
@@ -69,20 +67,24 @@ def pgd(
 ) -> Evaluation:
     """Accuracy under projected gradient descent (Madry et al., 2018), the worst over steps and restarts per sample.
 
-    Outcome metrics ``robust_accuracy@<eps>`` and ``clean_accuracy``. Differs from the paper in that a sample is broken
-    when any iterate is misclassified, not only the last one. A list of radii is climbed from the smallest: what is
-    broken at one is broken at the next, and the rest go on from where they ended there, stretched to the larger ball,
-    for ``0.85 * (1 - smaller / larger)`` of the steps. So a value may differ a little from that of its radius alone.
+    Outcome metrics ``robust_accuracy@<eps>`` (``accuracy@<eps>`` with a single step, as in `fgsm`) and
+    ``clean_accuracy``. Differs from the paper in that a sample is broken when any iterate is misclassified, not only
+    the last one. A list of radii is climbed from the smallest: what is broken at one is broken at the next, what an
+    attempt failed on (gradients that are not finite) stays unknown unless it is broken, and the rest go on from where
+    they ended there, stretched to the larger ball, for ``(eps / largest eps) ** 3`` of the steps. So a value depends on
+    the list, and may be a point or two above that of its radius alone.
 
     Args:
         norm: The ball that the perturbation stays in; in ``l1`` only the pixels with the largest gradients are moved,
             the hundredth part of them (sparse descent: Tramer and Boneh, 2019).
         eps: The ball's radius in [0, 1] pixel space, or a list of radii to climb.
         steps: Gradient steps of each restart.
-        step_size: Length of one step in pixel space (2.5 eps / steps is usual). It has no default, because one that is
-            too small overstates robustness without a sign of it.
+        step_size: Length of one step in pixel space (2.5 eps / steps is usual), or ``{times_eps: ...}``, a multiple of
+            the radius, so that each of a list has its own. It has no default, because one that is too small overstates
+            robustness without a sign of it.
         restarts: Independent runs from other random starts; each attacks only what still stands.
-        random_start: Start at a random point of the ball instead of at the image.
+        random_start: Start at a random point of the ball instead of at the image; in ``l1`` that moves every pixel, and
+            takes more steps to find as much.
         loss: What the steps increase; ``margin`` is the best other logit less that of the sample's class;
             ``targeted_margin`` takes the other classes in turn, each with all its steps and restarts.
         seed: Which random starts are drawn; a sample's are the same for every model.
@@ -103,13 +105,13 @@ def pgd(
     return evaluation(asked, norm=norm, eps=eps, seed=seed, counts=counts)
 
 
-@component(needs=("model",))
+@component(version=2, needs=("model",))
 def basic_iterative(
     *,
     norm: Norm,
     eps: Eps | Ladder,
     steps: AtLeastOne,
-    step_size: Positive,
+    step_size: StepSize,
     loss: Loss = "cross_entropy",
     targets: AtLeastOne | None = None,
     counts: bool = False,
@@ -122,7 +124,7 @@ def basic_iterative(
         norm: The ball that the perturbation stays in.
         eps: The ball's radius in [0, 1] pixel space, or a list of radii to climb, as in `pgd`.
         steps: Gradient steps.
-        step_size: Length of one step in pixel space.
+        step_size: Length of one step, as in `pgd`.
         loss: What the steps increase, as in `pgd`.
         targets: How many other classes ``targeted_margin`` tries, by falling logit; all when left out.
         counts: Also report ``forwards`` and ``gradients``: how often each was evaluated for a sample, and the means.

@@ -12,7 +12,7 @@ from advtransfer_foolbox.factories.options import AtLeastOne, Eps, Ladder, Posit
 from advtransfer_foolbox.settings import Boundary, BrendelBethge, CarliniWagner, DeepFool, Norm
 
 
-@component(needs=("model",))
+@component(version=2, needs=("model",))
 def deepfool(
     *,
     norm: Literal["linf", "l2"],
@@ -25,8 +25,9 @@ def deepfool(
     """Accuracy under DeepFool (Moosavi-Dezfooli, Fawzi and Frossard, 2016): steps to the nearest linearised boundary.
 
     A sample is broken at every radius that its example's distance is within. Outcome metrics ``robust_accuracy@<eps>``
-    and ``clean_accuracy``; the array ``distance`` has each sample's (0 for a wrong one, infinite where none was found),
-    ``median_distance`` the median over those right without attack, unless it is infinite.
+    (``accuracy@<eps>`` with a single step, as in `fgsm`) and ``clean_accuracy``; the array ``distance`` has each
+    sample's (0 for a wrong one, infinite where none was found), ``median_distance`` the median over those right without
+    attack, unless it is infinite.
 
     Args:
         norm: How distance is measured.
@@ -43,7 +44,7 @@ def deepfool(
     return evaluation(asked, norm=norm, eps=eps, seed=0, counts=counts, nearest=True)
 
 
-@component(needs=("model",))
+@component(version=2, needs=("model",))
 def carlini_wagner(
     *,
     norm: Literal["l2"] = "l2",
@@ -83,7 +84,7 @@ def carlini_wagner(
     return evaluation(asked, norm=norm, eps=eps, seed=0, counts=counts, nearest=True)
 
 
-@component(needs=("model",))
+@component(version=2, needs=("model",))
 def brendel_bethge(
     *,
     norm: Norm,
@@ -114,7 +115,7 @@ def brendel_bethge(
     return evaluation(asked, norm=norm, eps=eps, seed=seed, counts=counts, nearest=True)
 
 
-@component(needs=("model",))
+@component(version=2, needs=("model",))
 def boundary(
     *,
     norm: Literal["l2"] = "l2",

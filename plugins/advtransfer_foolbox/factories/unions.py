@@ -28,7 +28,7 @@ Member: TypeAlias = Annotated[
 ]
 
 
-@component(needs=("model",))
+@component(version=2, needs=("model",))
 def noise(
     *,
     norm: Norm,
@@ -40,8 +40,8 @@ def noise(
 ) -> Evaluation:
     """Accuracy under random noise of size eps, the worst of several draws: what an attack must at least achieve.
 
-    Outcome metrics ``robust_accuracy@<eps>`` and ``clean_accuracy``. Noise is scaled to the size eps, then clipped to
-    [0, 1].
+    Outcome metrics ``accuracy@<eps>`` and ``clean_accuracy``: noise bounds the robust accuracy from above only. It is
+    scaled to the size eps, then clipped to [0, 1].
 
     Args:
         norm: The norm of which the noise has the size eps.
@@ -59,7 +59,7 @@ def noise(
     return evaluation(asked, norm=norm, eps=eps, seed=seed, counts=counts)
 
 
-@component(needs=("model",))
+@component(version=2, needs=("model",))
 def ensemble(
     *,
     norm: Norm,
@@ -70,8 +70,9 @@ def ensemble(
 ) -> Evaluation:
     """Accuracy under several attacks: a sample is broken when any of them breaks it.
 
-    Outcome metrics ``robust_accuracy@<eps>`` and ``clean_accuracy``. Each attack is run on what those before it left
-    standing, so cheap ones first saves time and changes no outcome.
+    Outcome metrics ``robust_accuracy@<eps>`` (``accuracy@<eps>`` where all are noise or take a single step, as in
+    `fgsm`) and ``clean_accuracy``. Each attack is run on what those before it left standing, so cheap ones first saves
+    time and changes no outcome.
 
     Args:
         norm: The ball that all perturbations stay in.

@@ -5,21 +5,17 @@ from typing import Literal
 import pytest
 import torch
 from eagerpy.astensor import astensor
-from foolbox.attacks.fast_gradient_method import L2FastGradientAttack, LinfFastGradientAttack
-from foolbox.criteria import Misclassification
+from foolbox.attacks.fast_gradient_method import L1FastGradientAttack, L2FastGradientAttack, LinfFastGradientAttack
+from foolbox.criteria import Misclassification, TargetedMisclassification
 from foolbox.models.pytorch import PyTorchModel
 from torch import Tensor, nn
 
-from advtransfer.testing.context import InMemoryContext
 from advtransfer.toolkit.attack import pgd
 from advtransfer.toolkit.streams import generator, initialised, seeded
 from advtransfer_foolbox.attacks import Watched
 from advtransfer_foolbox.objectives import objective, others
-from advtransfer_foolbox.settings import Loss, Norm
-from advtransfer_foolbox.starts import starts
-from advtransfer_foolbox.variants import fast_gradient, onto_l1_ball, projected_gradient
-
-CONTEXT = InMemoryContext()
+from advtransfer_foolbox.settings import Loss, Norm, OfEps
+from advtransfer_foolbox.variants import fast_gradient, projected_gradient
 
 
 def network() -> nn.Module:
@@ -39,14 +35,15 @@ def reach(attack: Watched, model: nn.Module, eps: float, starts: Tensor | None =
     return attack.reach(PyTorchModel(model, bounds=(0, 1)), images, labels, eps=eps, starts=starts).inputs
 
 
-@pytest.mark.parametrize("norm", ["linf", "l2"])
-def test_fgsm_takes_the_step_that_foolbox_takes(norm: Literal["linf", "l2"]) -> None:
+@pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
+def test_fgsm_takes_the_step_that_foolbox_takes(norm: Norm) -> None:
     model = network()
     images, labels = batch(model)
-    plain = LinfFastGradientAttack() if norm == "linf" else L2FastGradientAttack()
+    plain = {"linf": LinfFastGradientAttack(), "l2": L2FastGradientAttack(), "l1": L1FastGradientAttack()}[norm]
     expected = plain.run(PyTorchModel(model, bounds=(0, 1)), images, labels, epsilon=0.1)
+    found = reach(fast_gradient(norm, random_start=False), model, 0.1)
 
-    assert expected.equal(reach(fast_gradient(norm, random_start=False), model, 0.1))
+    torch.testing.assert_close(found, expected, atol=0 if norm != "l1" else 1e-7, rtol=0)
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
@@ -136,6 +133,27 @@ def test_a_watched_attack_composes_with_foolbox(norm: Norm) -> None:
     assert once[1].equal(model(points[1]).argmax(1) != labels)
 
 
+def test_a_criterion_other_than_misclassification_is_refused() -> None:
+    model = network()
+    images, labels = batch(model)
+    wanted = TargetedMisclassification((labels + 1) % 3)
+    attack = projected_gradient("linf", steps=1, step_size=0.1, random_start=False)
+
+    for criterion in (wanted, Misclassification(labels) & wanted):
+        with pytest.raises(TypeError, match=r"found the criterion \w+; expected Misclassification, or labels"):
+            attack(PyTorchModel(model, bounds=(0, 1)), images, criterion, epsilons=0.1)
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
+def test_a_step_relative_to_eps_is_that_share_of_it_at_every_radius(norm: Norm) -> None:
+    model = network()
+    for eps in (0.1, 0.4):
+        relative = projected_gradient(norm, steps=3, step_size=OfEps(times_eps=0.25), random_start=False)
+        absolute = projected_gradient(norm, steps=3, step_size=0.25 * eps, random_start=False)
+
+        assert reach(absolute, model, eps).equal(reach(relative, model, eps))
+
+
 @pytest.mark.parametrize("loss", ["cross_entropy", "margin", "targeted_margin"])
 def test_a_loss_is_what_its_definition_says(loss: Loss) -> None:
     logits, labels, targets = (
@@ -156,18 +174,6 @@ def test_other_classes_come_by_falling_logit_without_the_samples_own() -> None:
     logits = torch.tensor([[1.0, 4.0, 2.0], [5.0, 1.0, 0.0]])
 
     assert [[1, 0], [1, 2]] == others(logits, torch.tensor([2, 0])).tolist()
-
-
-def test_a_point_is_projected_onto_the_l1_ball_at_its_nearest_point() -> None:
-    moved = 3 * torch.randn((200, 5), generator=generator("l1"))
-    moved[0] = torch.tensor([0.1, -0.2, 0, 0.3, 0])
-    projected = onto_l1_ball(moved, 1.0)
-    candidates = starts(range(3000), (5,), norm="l1", seed=0, restart=0, context=CONTEXT)
-    corners = torch.cat([torch.eye(5), -torch.eye(5), candidates, candidates / candidates.abs().sum(1, keepdim=True)])
-
-    assert projected[0].equal(moved[0])
-    assert projected.abs().sum(1).max() <= 1 + 1e-5
-    assert ((moved - projected).norm(dim=1) <= torch.cdist(moved, corners).amin(1) + 1e-5).all()
 
 
 def test_sparse_descent_moves_no_sample_because_of_another() -> None:

@@ -1,157 +1,159 @@
-"""Attacks on linear models, where the outcome of every sample is known in closed form."""
+"""Attacks on linear models, where the oracle that the canaries ship with knows the outcome of every sample."""
 
 from __future__ import annotations
 
-from typing import Literal
+from itertools import permutations
+from typing import TypeAlias
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from advtransfer.testing.canaries.oracle import Plane, exactly_robust
 from advtransfer.testing.context import InMemoryContext
-from advtransfer.toolkit.samples import Arrays
-from advtransfer.types import DataCard, Evaluation, Given, Outcome
-from advtransfer_foolbox.factories.gradients import clean_accuracy, fgsm, pgd
+from advtransfer.toolkit.samples import Arrays, every
+from advtransfer.types import DataCard, Evaluation, Given, Measurement, Outcome
+from advtransfer_foolbox.factories.gradients import basic_iterative, clean_accuracy, fgsm, pgd
+from advtransfer_foolbox.settings import Loss, Norm
 
-SHAPE = (1, 4, 4)
-COUNT = 150
+Case: TypeAlias = tuple[nn.Sequential, Arrays]
 
-
-def linear(classes: int, *, seed: int) -> nn.Sequential:
-    layer = nn.Linear(16, classes)
-    source = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        layer.weight.copy_(torch.randn(classes, 16, generator=source))
-        layer.bias.copy_(-0.5 * layer.weight.sum(1))
-    return nn.Sequential(nn.Flatten(), layer).eval()
+TWO: dict[Norm, list[float]] = {"linf": [0.03, 0.05, 0.07], "l2": [0.15, 0.25, 0.4], "l1": [0.4, 1.0]}
+DIGITS: dict[Norm, list[float]] = {"linf": [0.08, 0.13], "l2": [0.4, 0.65], "l1": [1.7]}
+STEPS: dict[Norm, tuple[int, int]] = {"linf": (40, 8), "l2": (60, 8), "l1": (80, 20)}
+"""How many steps, and how many of them make up the radius: in l_1 pixels are filled one after the other."""
 
 
-def images(*, low: float, high: float, seed: int) -> Tensor:
-    source = torch.Generator().manual_seed(seed)
-    return low + (high - low) * torch.rand((COUNT, *SHAPE), generator=source)
-
-
-def labelled(model: nn.Module, inputs: Tensor, classes: int) -> Arrays:
-    """The model's own classes, every tenth one made wrong."""
-    labels = model(inputs).argmax(1)
-    labels[::10] = (labels[::10] + 1) % classes
-    card = DataCard(SHAPE, (0.0, 1.0), "classes", classes, tuple(map(str, range(classes))), "")
-    return Arrays(card=card, inputs=inputs, labels=labels)
-
-
-def slack(model: nn.Sequential, test: Arrays, *, norm: str, eps: float) -> Tensor:
-    """The smallest margin over classes that any point of the ball has, ``(N,)``: below 0, the ball holds an example.
-
-    For l_inf each pixel moves as far as the ball and the box allow; for l_2 the box must be out of reach.
-    """
-    layer = model[1]
+def robust(case: Case, *, norm: Norm, eps: float) -> Tensor:
+    """Which samples no point of the ball and the box takes to any other class, ``(N,)`` bool: class by class."""
+    (_, layer), test = case
     assert isinstance(layer, nn.Linear)
-    every = torch.arange(len(test))
-    pixels, labels = test.inputs(every).flatten(1).double(), test.labels(every)
     weight, bias = layer.weight.detach().double(), layer.bias.detach().double()
-    margins = []
-    for other in range(layer.out_features):
-        along = weight[labels] - weight[other]
-        margin = (along * pixels).sum(1) + bias[labels] - bias[other]
-        room = torch.where(along > 0, pixels, 1 - pixels).clamp(max=eps)
-        loss = (along.abs() * room).sum(1) if norm == "linf" else eps * along.norm(dim=1)
-        margins.append((margin - loss).masked_fill(labels == other, torch.inf))
-    return torch.stack(margins).amin(0)
+    inputs, labels = test.inputs(every(test)), test.labels(every(test))
+    found = torch.ones(len(test), dtype=torch.bool)
+    for own, other in permutations(range(layer.out_features), 2):
+        rows = (labels == own).nonzero().flatten()
+        plane = Plane(weight[other] - weight[own], bias[other] - bias[own])
+        found[rows] &= exactly_robust(plane, inputs[rows], torch.zeros_like(rows), norm=norm, eps=eps)[0]
+    return found
 
 
-def outcomes(evaluation: Evaluation, model: nn.Module, test: Arrays, metric: str) -> Tensor:
-    return evaluation.measure(Given(test=test, model=model), context=InMemoryContext()).outcomes[metric]
+def measure(evaluation: Evaluation, case: Case) -> Measurement:
+    return evaluation.measure(Given(test=case[1], model=case[0]), context=InMemoryContext())
 
 
-def attack(kind: str, norm: Literal["linf", "l2"], eps: float) -> tuple[Evaluation, str]:
+def attacked(kind: str, case: Case, *, norm: Norm, eps: float, loss: Loss = "cross_entropy") -> Tensor:
+    """The outcomes under an attack of many steps, or of the one step."""
     if kind == "fgsm":
-        return fgsm(norm=norm, eps=eps), f"accuracy@{eps:g}"
-    return pgd(norm=norm, eps=eps, steps=60, step_size=eps / 10), f"robust_accuracy@{eps:g}"
-
-
-@pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize("eps", [0.03, 0.1])
-@pytest.mark.parametrize("kind", ["fgsm", "pgd"])
-def test_two_linear_classes_break_in_the_linf_ball_and_box_exactly_where_the_closed_form_says(
-    kind: str, eps: float, seed: int
-) -> None:
-    model = linear(2, seed=seed)
-    test = labelled(model, images(low=0, high=1, seed=seed), 2)
-    exact = slack(model, test, norm="linf", eps=eps)
-    clear = exact.abs() > 1e-4
-    wrong = slack(model, test, norm="linf", eps=0) < 0
-    expected = torch.where(exact < 0, int(Outcome.BROKEN), int(Outcome.ROBUST)).masked_fill(wrong, int(Outcome.WRONG))
-    evaluation, metric = attack(kind, "linf", eps)
-
-    assert clear.sum() > COUNT - 5
-    assert len(set(expected.tolist())) == 3
-    assert expected[clear].tolist() == outcomes(evaluation, model, test, metric)[clear].tolist()
-
-
-@pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize("eps", [0.05, 0.15])
-@pytest.mark.parametrize("kind", ["fgsm", "pgd"])
-def test_two_linear_classes_break_in_the_l2_ball_exactly_where_the_closed_form_says(
-    kind: str, eps: float, seed: int
-) -> None:
-    model = linear(2, seed=seed)
-    test = labelled(model, images(low=0.3, high=0.7, seed=seed), 2)
-    exact = slack(model, test, norm="l2", eps=eps)
-    clear = exact.abs() > 2e-3
-    wrong = slack(model, test, norm="l2", eps=0) < 0
-    expected = torch.where(exact < 0, int(Outcome.BROKEN), int(Outcome.ROBUST)).masked_fill(wrong, int(Outcome.WRONG))
-    evaluation, metric = attack(kind, "l2", eps)
-
-    assert clear.sum() > COUNT - 5
-    assert len(set(expected.tolist())) == 3
-    assert expected[clear].tolist() == outcomes(evaluation, model, test, metric)[clear].tolist()
-
-
-@pytest.mark.parametrize("norm", ["linf", "l2"])
-@pytest.mark.parametrize("kind", ["fgsm", "pgd"])
-def test_ten_linear_classes_are_never_broken_where_the_closed_form_proves_them_robust(
-    kind: str, norm: Literal["linf", "l2"]
-) -> None:
-    model = linear(10, seed=0)
-    test = labelled(model, images(low=0.3, high=0.7, seed=0), 10)
-    eps = 0.03 if norm == "linf" else 0.1
-    proven = slack(model, test, norm=norm, eps=eps) > 1e-4
-    evaluation, metric = attack(kind, norm, eps)
-    found = outcomes(evaluation, model, test, metric)
-
-    assert {Outcome.ROBUST} == set(found[proven].tolist())
-    assert (found == Outcome.BROKEN).sum() > 0
-
-
-@pytest.mark.parametrize("kind", ["fgsm", "pgd"])
-def test_eps_0_is_clean_accuracy(kind: str) -> None:
-    model = linear(3, seed=1)
-    test = labelled(model, images(low=0, high=1, seed=1), 3)
-    evaluation, metric = fgsm(norm="linf", eps=0), "accuracy@0"
+        return measure(fgsm(norm=norm, eps=eps), case).outcomes[f"accuracy@{eps:g}"]
+    steps, parts = STEPS[norm]
+    evaluation = basic_iterative(norm=norm, eps=eps, steps=steps, step_size=eps / parts, loss=loss)
     if kind == "pgd":
-        evaluation, metric = pgd(norm="l2", eps=0, steps=3, step_size=0.1), "robust_accuracy@0"
-    clean = outcomes(clean_accuracy(), model, test, "accuracy")
+        # a random start of the l_1 ball moves every pixel, and more steps than these are needed to take that back
+        start = norm != "l1"
+        evaluation = pgd(norm=norm, eps=eps, steps=steps, step_size=eps / parts, loss=loss, random_start=start)
+    return measure(evaluation, case).outcomes[f"robust_accuracy@{eps:g}"]
 
-    assert (
-        torch.where(torch.arange(COUNT) % 10 == 0, int(Outcome.WRONG), int(Outcome.ROBUST)).tolist() == clean.tolist()
+
+@pytest.mark.parametrize(
+    ("kind", "norm"),
+    [("fgsm", "linf"), ("pgd", "linf"), ("pgd", "l2"), ("pgd", "l1"), ("basic_iterative", "linf")],
+)
+def test_two_linear_classes_break_exactly_where_the_oracle_says(
+    kind: str, norm: Norm, two_linear_classes: Case
+) -> None:
+    wrong = ~robust(two_linear_classes, norm=norm, eps=0)
+    for eps in TWO[norm]:
+        stands, barely = (robust(two_linear_classes, norm=norm, eps=eps * (1 + by)) for by in (-0.01, 0.01))
+        expected = torch.where(stands, int(Outcome.ROBUST), int(Outcome.BROKEN)).masked_fill(wrong, int(Outcome.WRONG))
+        clear = stands == barely
+        found = attacked(kind, two_linear_classes, norm=norm, eps=eps)
+
+        assert 0.2 < stands.double().mean() < 0.8
+        assert clear.double().mean() > 0.95
+        assert expected[clear].tolist() == found[clear].tolist()
+
+
+def test_from_a_random_start_of_the_l1_ball_all_that_breaks_without_one_breaks_and_none_is_unknown() -> None:
+    source = torch.Generator().manual_seed(1)
+    layer = nn.Linear(784, 2)
+    with torch.no_grad():
+        layer.weight.copy_(torch.randn(layer.weight.shape, generator=source))
+        layer.bias.copy_(-layer.weight.sum(1) / 2)
+    model = nn.Sequential(nn.Flatten(), layer).eval()
+    inputs = 0.3 + 0.4 * torch.rand((128, 1, 28, 28), generator=source)
+    card = DataCard((1, 28, 28), (0.0, 1.0), "classes", 2, ("below", "above"), "")
+    case = (model, Arrays(card=card, inputs=inputs, labels=model(inputs).argmax(1)))
+    alone, started = (
+        measure(pgd(norm="l1", eps=0.8, steps=40, step_size=0.1, random_start=start), case) for start in (False, True)
     )
-    assert clean.tolist() == outcomes(evaluation, model, test, metric).tolist()
+    found = started.outcomes["robust_accuracy@0.8"]
+
+    assert 30 < (alone.outcomes["robust_accuracy@0.8"] == Outcome.BROKEN).sum() < 100
+    assert alone.outcomes["robust_accuracy@0.8"].tolist() == found.tolist()
+    assert {Outcome.ROBUST} == set(found[robust(case, norm="l1", eps=0.8 * (1 + 1e-4))].tolist())
 
 
-@pytest.mark.parametrize(("norm", "eps"), [("linf", 1.0), ("l2", 4.0)])
-def test_a_huge_eps_breaks_everything(norm: Literal["linf", "l2"], eps: float) -> None:
-    model = linear(3, seed=2)
-    test = labelled(model, images(low=0, high=1, seed=2), 3)
-    found = outcomes(pgd(norm=norm, eps=eps, steps=40, step_size=eps / 10), model, test, f"robust_accuracy@{eps:g}")
+def test_a_step_along_the_gradient_is_exact_in_the_l2_ball_where_the_box_is_out_of_reach(
+    two_linear_classes: Case,
+) -> None:
+    model, test = two_linear_classes
+    grey = 0.3 + 0.4 * test.inputs(every(test))
+    case = (model, Arrays(card=test.card, inputs=grey, labels=model(grey).argmax(1)))
+    stands, barely = (robust(case, norm="l2", eps=eps) for eps in (0.099, 0.101))
+    found = attacked("fgsm", case, norm="l2", eps=0.1) == Outcome.ROBUST
+
+    assert 0.2 < stands.double().mean() < 0.8
+    assert stands[stands == barely].tolist() == found[stands == barely].tolist()
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "margin", "targeted_margin"])
+@pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
+def test_on_digits_no_loss_goes_below_the_exact_value_and_the_targeted_margin_comes_within_1_point(
+    norm: Norm, loss: Loss, linear_digits: Case
+) -> None:
+    for eps in DIGITS[norm]:
+        true = robust(linear_digits, norm=norm, eps=eps).double().mean().item()
+        found = attacked("pgd", linear_digits, norm=norm, eps=eps, loss=loss)
+
+        assert 0.2 < true < 0.8
+        assert {Outcome.ROBUST} == set(found[robust(linear_digits, norm=norm, eps=eps * (1 + 1e-4))].tolist())
+        if loss == "targeted_margin":
+            assert true == pytest.approx((found == Outcome.ROBUST).double().mean().item(), abs=0.01)
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
+def test_a_single_step_breaks_some_digits_and_none_that_the_oracle_proves_robust(
+    norm: Norm, linear_digits: Case
+) -> None:
+    eps = DIGITS[norm][-1]
+    found = attacked("fgsm", linear_digits, norm=norm, eps=eps)
+
+    assert {Outcome.ROBUST} == set(found[robust(linear_digits, norm=norm, eps=eps * (1 + 1e-4))].tolist())
+    assert (found == Outcome.BROKEN).sum() > 5
+
+
+@pytest.mark.parametrize("kind", ["fgsm", "pgd"])
+def test_eps_0_is_clean_accuracy(kind: str, two_linear_classes: Case) -> None:
+    clean = measure(clean_accuracy(), two_linear_classes).outcomes["accuracy"]
+    evaluation = fgsm(norm="linf", eps=0) if kind == "fgsm" else pgd(norm="l2", eps=0, steps=3, step_size=0.1)
+    found = measure(evaluation, two_linear_classes).outcomes
+    (metric,) = (name for name in found if name.endswith("accuracy@0"))
+
+    assert [Outcome.WRONG] + [Outcome.ROBUST] * 9 == clean.tolist()[:10]
+    assert clean.tolist() == found[metric].tolist()
+
+
+@pytest.mark.parametrize(("norm", "eps"), [("linf", 1.0), ("l2", 8.0)])
+def test_a_huge_eps_breaks_everything(norm: Norm, eps: float, linear_digits: Case) -> None:
+    found = attacked("pgd", linear_digits, norm=norm, eps=eps)
 
     assert {Outcome.BROKEN, Outcome.WRONG} == set(found.tolist())
 
 
-def test_the_examples_are_those_of_the_broken_samples_and_break_them() -> None:
-    model = linear(3, seed=3)
-    test = labelled(model, images(low=0, high=1, seed=3), 3)
-    evaluation = pgd(norm="linf", eps=(0.02, 0.1), steps=10, step_size=0.025)
-    measured = evaluation.measure(Given(test=test, model=model), context=InMemoryContext())
+def test_the_examples_are_those_of_the_broken_samples_and_break_them(linear_digits: Case) -> None:
+    model, test = linear_digits
+    measured = measure(pgd(norm="linf", eps=(0.02, 0.1), steps=10, step_size=0.025), linear_digits)
 
     assert {"clean_accuracy", "robust_accuracy@0.02", "robust_accuracy@0.1"} == set(measured.outcomes)
     assert ["robust_accuracy@0.02", "robust_accuracy@0.1"] == [one.metric for one in measured.examples]

@@ -4,7 +4,7 @@ import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -15,6 +15,8 @@ from advtransfer.suite import load
 from advtransfer.types import Evaluation, Factory, Json, facts_of
 from advtransfer_foolbox import register_evaluations
 from advtransfer_foolbox.factories.gradients import fgsm, pgd
+from advtransfer_foolbox.factories.unions import ensemble
+from advtransfer_foolbox.settings import OfEps
 
 PGD: dict[str, Any] = {"norm": "linf", "eps": 0.1, "steps": 20, "step_size": 0.0125}  # Any: options as YAML has them
 
@@ -58,6 +60,8 @@ def test_the_record_of_pgd_says_every_setting() -> None:
         ({"eps": []}, ("eps",)),
         ({"steps": 0}, ("steps",)),
         ({"step_size": 0}, ("step_size",)),
+        ({"step_size": {"times_eps": 0}}, ("step_size",)),
+        ({"step_size": {"times_eps": 0.1, "pixels": 0.1}}, ("step_size", "pixels")),
         ({"restarts": 0}, ("restarts",)),
         ({"norm": "l0"}, ("norm",)),
         ({"targets": 0}, ("targets",)),
@@ -85,6 +89,18 @@ def test_restarts_without_a_random_start_are_an_error() -> None:
 def test_targets_without_a_targeted_loss_are_an_error() -> None:
     with pytest.raises(ValueError, match="targets: none unless loss is targeted_margin, not 3"):
         pgd(norm="linf", eps=0.1, steps=1, step_size=0.1, targets=3)
+
+
+def test_a_step_size_is_a_length_or_a_multiple_of_eps() -> None:
+    relative, faults = Options.of(pgd).validate({**PGD, "step_size": {"times_eps": 0.125}})
+    attack: dict[str, Json] = {"kind": "pgd", "steps": 3, "step_size": {"times_eps": 0.125}}
+    union, mistakes = Options.of(ensemble).validate({"norm": "linf", "eps": 0.1, "attacks": [attack]})
+
+    assert [] == faults == mistakes
+    assert {"times_eps": 0.125} == relative["step_size"]
+    assert Options.of(pgd).validate(PGD)[0] == {**relative, "step_size": 0.0125}
+    assert OfEps(times_eps=0.125) == Options.of(pgd).build(relative)["step_size"]
+    assert [attack] == [{key: one[key] for key in attack} for one in cast("list[dict[str, Json]]", union["attacks"])]
 
 
 @pytest.mark.skipif(find_spec("numba") is not None, reason="numba is installed")

@@ -34,6 +34,7 @@ def own_classes(model: nn.Module) -> Arrays:
     ("evaluation", "outcomes", "total"),
     [
         (fgsm(norm="linf", eps=0.1, random_start=True), "00000101000001100100", 32.4069),
+        (fgsm(norm="l1", eps=2), "11001111010111111111", 126.3686),
         (pgd(norm="linf", eps=0.15, steps=4, step_size=0.06), "01000101010101110101", 75.7177),
         (pgd(norm="l2", eps=0.8, steps=4, step_size=0.3, restarts=2), "11101111110111111111", 143.4625),
         (pgd(norm="l1", eps=2, steps=4, step_size=1), "11101111101101110111", 125.5417),

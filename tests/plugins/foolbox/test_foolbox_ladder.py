@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from advtransfer.testing.context import InMemoryContext
 from advtransfer.toolkit.samples import Arrays
@@ -15,7 +15,7 @@ from advtransfer.toolkit.streams import generator, initialised
 from advtransfer.types import DataCard, Evaluation, Given, Measurement, Outcome
 from advtransfer_foolbox.factories.gradients import basic_iterative, fgsm, pgd
 from advtransfer_foolbox.factories.minimal import deepfool
-from advtransfer_foolbox.settings import Norm
+from advtransfer_foolbox.settings import Norm, OfEps
 
 RUNGS: dict[Norm, tuple[float, ...]] = {
     "linf": (0.02, 0.04, 0.06, 0.08),
@@ -71,6 +71,14 @@ def test_a_ladder_finds_no_less_than_its_radii_alone_up_to_2_samples_in_100_for_
     assert ladder.metrics["mean_gradients"] < 0.6 * spent
 
 
+def test_the_steps_of_a_warm_start_grow_with_the_cube_of_the_radius_up_to_all_of_them() -> None:
+    measured = measure(basic_iterative(norm="linf", eps=(0.001, 0.0005, 0.002), steps=16, step_size=0.001, counts=True))
+    robust = measured.outcomes["robust_accuracy@0.002"] == Outcome.ROBUST
+
+    assert robust.sum() > 200
+    assert {16 + 16 // 8 + 16} == set(measured.samples["gradients"][robust].tolist())
+
+
 def test_radii_are_climbed_from_the_smallest_however_they_are_listed() -> None:
     up, mixed = climbed("linf", (0.02, 0.04, 0.06)), climbed("linf", (0.06, 0.02, 0.04))
 
@@ -97,6 +105,52 @@ def test_eps_0_is_a_rung_on_which_nothing_is_tried() -> None:
 
     assert with_zero.outcomes["clean_accuracy"].equal(with_zero.outcomes["robust_accuracy@0"])
     assert without.outcomes["robust_accuracy@0.3"].equal(with_zero.outcomes["robust_accuracy@0.3"])
+
+
+@pytest.mark.parametrize("norm", RUNGS)
+def test_what_a_far_smaller_radius_left_is_stretched_into_the_larger_ball_and_not_beyond(norm: Norm) -> None:
+    eps = RUNGS[norm][-1]
+    far, alone = (
+        measure(pgd(norm=norm, eps=given, steps=12, step_size=eps / 10)).outcomes[f"robust_accuracy@{eps:g}"]
+        for given in ((eps / 200, eps), eps)
+    )
+
+    assert Outcome.UNKNOWN not in far
+    assert (alone == Outcome.BROKEN).sum() - 6 <= (far == Outcome.BROKEN).sum()
+
+
+class TornBesideGrey(nn.Module):
+    """Class 0 everywhere, with a gradient that is NaN where the first pixel is within 0.02 of a half."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        first = inputs.flatten(1)[:, :1]
+        one = ((first - 0.5).abs() > 0.02).float()
+        # the root of 0 is exact, but its derivative is infinite
+        return torch.cat([1 + 0 * first, (0 * first + one).sqrt() - one], 1)
+
+
+def test_what_an_attempt_failed_on_is_robust_at_no_larger_radius() -> None:
+    card = DataCard((1, 2, 2), (0.0, 1.0), "classes", 2, ("a", "b"), "")
+    inputs = torch.rand((40, 1, 2, 2), generator=generator("torn"))
+    inputs[:20, 0, 0, 0] = 0.5
+    inputs[20:, 0, 0, 0] = 0.9
+    test = Arrays(card=card, inputs=inputs, labels=torch.zeros(40, dtype=torch.int64))
+    evaluation = pgd(norm="linf", eps=(0.01, 0.05), steps=5, step_size=0.02)
+    found = evaluation.measure(Given(test=test, model=TornBesideGrey().eval()), context=InMemoryContext()).outcomes
+
+    for eps in (0.01, 0.05):
+        assert [Outcome.UNKNOWN] * 20 + [Outcome.ROBUST] * 20 == found[f"robust_accuracy@{eps}"].tolist()
+
+
+def test_a_step_relative_to_eps_gives_every_radius_of_a_ladder_its_own() -> None:
+    relative, small, large = (
+        measure(pgd(norm="l2", eps=(0.1, 0.3), steps=6, step_size=size)).examples
+        for size in (OfEps(times_eps=0.5), 0.05, 0.15)
+    )
+
+    assert small[0].inputs.equal(relative[0].inputs)
+    assert not large[0].inputs.equal(relative[0].inputs)
+    assert not small[1].inputs.equal(relative[1].inputs)
 
 
 def test_one_step_attacks_start_anew_on_every_rung() -> None:

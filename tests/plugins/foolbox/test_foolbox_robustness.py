@@ -103,7 +103,7 @@ def test_more_restarts_never_find_less(norm: Literal["linf", "l2"]) -> None:
     counts = []
     for restarts in (1, 2, 4):
         evaluation = pgd(norm=norm, eps=eps, steps=1, step_size=eps / 2, restarts=restarts)
-        counts.append(measure(evaluation, samples(400)).outcomes[f"robust_accuracy@{eps:g}"] == Outcome.BROKEN)
+        counts.append(measure(evaluation, samples(400)).outcomes[f"accuracy@{eps:g}"] == Outcome.BROKEN)
 
     assert counts[0].sum() < counts[1].sum() < counts[2].sum()
     assert (counts[0] <= counts[1]).all()
@@ -117,6 +117,39 @@ def test_another_seed_draws_other_starts_and_the_same_seed_the_same() -> None:
 
     assert runs[0] == runs[1]
     assert runs[0] != runs[2]
+
+
+class Fickle(nn.Module):
+    """Class 1 at the second look, the first of an attack, and class 0 ever after."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.looks = 0
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        self.looks += 1
+        told = torch.tensor([0.0, 1.0] if self.looks == 2 else [1.0, 0.0])
+        return told + 0 * inputs.flatten(1)[:, :1]
+
+
+@pytest.mark.parametrize(
+    "evaluation",
+    [
+        fgsm(norm="linf", eps=0.1),
+        pgd(norm="l2", eps=0.5, steps=3, step_size=0.2),
+        pgd(norm="linf", eps=(0.05, 0.1), steps=3, step_size=0.05),
+        noise(norm="linf", eps=0.1, draws=3),
+    ],
+)
+def test_an_attack_that_stopped_at_an_example_that_is_none_on_a_second_look_is_unfinished(
+    evaluation: Evaluation,
+) -> None:
+    test = Arrays(card=card(2), inputs=torch.full((3, *SHAPE), 0.5), labels=torch.zeros(3, dtype=torch.int64))
+    found = measure(evaluation, test, Fickle().eval())
+
+    for examples in found.examples:
+        assert [Outcome.UNKNOWN] * 3 == found.outcomes[examples.metric].tolist()
+        assert not len(examples.positions)
 
 
 class Broken(nn.Module):
@@ -145,7 +178,7 @@ def test_logits_that_are_not_numbers_are_unknown_and_nothing_else_changes(evalua
 
     for metric, outcomes in found.outcomes.items():
         assert {Outcome.UNKNOWN} == set(outcomes[bad].tolist())
-        if metric in ("accuracy", "clean_accuracy", "robust_accuracy@0.1"):
+        if metric in ("accuracy", "clean_accuracy", "accuracy@0.1", "robust_accuracy@0.1"):
             assert sound.outcomes[metric][good].tolist() == outcomes[good].tolist()
 
 

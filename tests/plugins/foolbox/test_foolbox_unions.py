@@ -39,7 +39,8 @@ def measure(evaluation: Evaluation) -> Measurement:
 
 
 def broken(measured: Measurement, eps: float) -> set[int]:
-    return set((measured.outcomes[f"robust_accuracy@{eps:g}"] == Outcome.BROKEN).nonzero().flatten().tolist())
+    (name,) = (name for name in measured.outcomes if name.endswith(f"accuracy@{eps:g}"))
+    return set((measured.outcomes[name] == Outcome.BROKEN).nonzero().flatten().tolist())
 
 
 def test_an_ensemble_breaks_what_any_of_its_attacks_breaks_at_every_radius() -> None:

@@ -1,0 +1,67 @@
+"""What the accuracy under an attack is called: what is called robust is held against a battery by the host."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from advtransfer.testing.context import InMemoryContext
+from advtransfer.toolkit.samples import Arrays
+from advtransfer.types import DataCard, Evaluation, Given
+from advtransfer_foolbox.claims import metric
+from advtransfer_foolbox.factories.gradients import basic_iterative, fgsm, pgd
+from advtransfer_foolbox.factories.minimal import carlini_wagner, deepfool
+from advtransfer_foolbox.factories.unions import ensemble, noise
+from advtransfer_foolbox.settings import DeepFool, Fgsm, Noise, Pgd
+
+FGSM, NOISE = Fgsm(kind="fgsm"), Noise(kind="noise")
+ONE, TWO = (Pgd(kind="pgd", steps=steps, step_size=0.1) for steps in (1, 2))
+
+
+def named(evaluation: Evaluation) -> list[str]:
+    """The outcome metrics under attack, which are those of the examples."""
+    card = DataCard((1, 2, 2), (0.0, 1.0), "classes", 2, ("a", "b"), "")
+    model = nn.Sequential(nn.Flatten(), nn.Linear(4, 2)).eval()
+    inputs = torch.full((2, 1, 2, 2), 0.5)
+    test = Arrays(card=card, inputs=inputs, labels=model(inputs).argmax(1))
+    found = evaluation.measure(Given(test=test, model=model), context=InMemoryContext())
+    attacked = [name for name in found.outcomes if "@" in name]
+
+    assert [examples.metric for examples in found.examples] == attacked
+    return attacked
+
+
+@pytest.mark.parametrize(
+    "evaluation",
+    [
+        fgsm(norm="l1", eps=0.1),
+        noise(norm="linf", eps=0.1, draws=3),
+        pgd(norm="linf", eps=0.1, steps=1, step_size=0.1),
+        pgd(norm="linf", eps=0.1, steps=1, step_size=0.1, restarts=3),
+        basic_iterative(norm="linf", eps=0.1, steps=1, step_size=0.1),
+        deepfool(norm="l2", eps=0.1, steps=1),
+        ensemble(norm="l2", eps=0.1, attacks=(FGSM, NOISE, ONE)),
+    ],
+)
+def test_a_single_step_and_noise_claim_no_robustness(evaluation: Evaluation) -> None:
+    assert ["accuracy@0.1"] == named(evaluation)
+
+
+@pytest.mark.parametrize(
+    "evaluation",
+    [
+        pgd(norm="linf", eps=0.1, steps=2, step_size=0.1),
+        basic_iterative(norm="linf", eps=0.1, steps=2, step_size=0.1),
+        deepfool(norm="l2", eps=0.1, steps=2),
+        carlini_wagner(eps=0.1, steps=2),
+        ensemble(norm="l2", eps=0.1, attacks=(NOISE, TWO)),
+    ],
+)
+def test_an_attack_of_several_steps_claims_robustness(evaluation: Evaluation) -> None:
+    assert ["robust_accuracy@0.1"] == named(evaluation)
+
+
+def test_of_several_attacks_one_that_iterates_is_enough() -> None:
+    assert "accuracy" == metric([FGSM, NOISE, ONE])
+    assert "robust_accuracy" == metric([FGSM, DeepFool(kind="deepfool")]) == metric([TWO])
