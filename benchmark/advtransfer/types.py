@@ -263,7 +263,7 @@ class Outcome(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Examples:
-    """Adversarial examples behind an outcome; the host re-checks norm, box and label in float64 by itself."""
+    """Adversarial examples behind an outcome; the host re-checks norm and box in float64, and labels."""
 
     metric: str
     norm: Literal["linf", "l2", "l1", "l0"]
@@ -289,7 +289,9 @@ class Measurement:
     """What an evaluation found: per-sample outcomes, other numbers, arrays ``(N, ...)`` in test order, evidence.
 
     `outcomes` maps a metric (`accuracy`, `robust_accuracy@0.1`) to ``(N,)`` uint8 values of `Outcome`; the host
-    computes the metric's value, bounds and interval from them. `metrics` holds what is not a share of samples.
+    computes the metric's value, bounds and interval from them. A `robust_accuracy*` needs `Examples` with its ball, of no
+    sample where nothing broke: the host holds it against its battery. `metrics` holds what is not a share of samples; one
+    that is a mean over samples has its values under its own name in `samples`, NaN where one is left out.
     """
 
     outcomes: Tensors = field(default_factory=dict)

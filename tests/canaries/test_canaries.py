@@ -1,21 +1,33 @@
-"""No canary passes for robust, whoever evaluates it, and no honest model is doubted."""
+"""No canary passes for robust, whoever evaluates it, and no honest model is doubted.
+
+Measured with the slow tests, on small networks for the digits, natural and robust to l_inf: in l_inf (eps 0.1, PGD-20),
+l_2 (eps 0.5, PGD-20) and l_1 (eps 2, PGD-100), none of 100, 20 and 20 honest models of depths 2 and 3 was doubted, and
+every canary was caught down to the weakest strength of the catalogue (in l_inf over 5 seeds at depth 2, in l_2 and l_1
+over one seed at depths 1, 2 and 4). With PGD-20 in l_1 at eps 2, where it is weak, 3 of 6 honest models were suspicious
+by `more_steps`; with PGD-50 none was. Other radii, larger images and larger networks were not measured.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 import pytest
 import torch
 
+from advtransfer.host import Host
 from advtransfer.testing.canaries import CANARIES, Subject, honest
 from advtransfer.testing.canaries.examine import examine
 from advtransfer.testing.canaries.honest import digits
 from advtransfer.toolkit.attack import pgd as ascend
 from advtransfer.toolkit.streams import generator
-from advtransfer.trial.battery.design import SIZES
-from advtransfer.types import Context, Evaluation, Examples, Given, Measurement, Outcome
+from advtransfer.trial.battery.design import NORMS, SIZES, Norm
+from advtransfer.types import Context, Evaluation, Examples, Given, Json, Measurement, Outcome
 
 SMALL = SIZES["small"]
+HONEST = [(norm, seed) for norm in ("l2", "l1") for seed in range(5)]
+Pgd: TypeAlias = Callable[[Norm], Evaluation]
 
 
 @dataclass(frozen=True)
@@ -49,10 +61,11 @@ class Naive:
         )
 
 
+@pytest.mark.parametrize("norm", ["linf", *(pytest.param(norm, marks=pytest.mark.slow) for norm in ("l2", "l1"))])
 @pytest.mark.parametrize("name", CANARIES)
-def test_the_weakest_of_each_canary_is_caught_behind_foolbox(name: str, natural: Subject, pgd: Evaluation) -> None:
+def test_the_weakest_of_each_canary_is_caught_behind_foolbox(name: str, norm: Norm, natural: Subject, pgd: Pgd) -> None:
     canary = CANARIES[name]
-    seen = examine(pgd, canary.spoil(natural, canary.strengths[-1]), battery=SMALL)
+    seen = examine(pgd(norm), canary.spoil(natural, canary.strengths[-1]), battery=SMALL)
 
     assert seen.doubted, seen
 
@@ -78,17 +91,35 @@ def test_a_canary_fools_the_careless_plugin_itself(natural: Subject) -> None:
         assert claimed(canary.spoil(natural, canary.strengths[0])) > claimed(natural) + 0.3, name
 
 
-def test_honest_models_are_not_doubted(natural: Subject, pgd: Evaluation) -> None:
-    for evaluation in (pgd, Naive()):
-        seen = examine(evaluation, natural, battery=SMALL)
+@pytest.mark.parametrize("norm", NORMS)
+def test_honest_models_are_not_doubted(norm: Norm, natural: Subject, pgd: Pgd) -> None:
+    seen = examine(pgd(norm), natural, battery=SMALL)
 
-        assert "verified" == seen.judged, seen
+    assert "verified" == seen.judged, seen
+
+
+def test_an_honest_model_is_not_doubted_for_a_careless_plugin(natural: Subject) -> None:
+    seen = examine(Naive(), natural, battery=SMALL)
+
+    assert "verified" == seen.judged, seen
+
+
+def test_the_right_number_of_a_model_too_sure_is_doubted_and_not_refused(natural: Subject) -> None:
+    options: dict[str, Json] = {"norm": "linf", "eps": 0.1, "steps": 20, "step_size": 0.0125, "loss": "margin"}
+    built = Host.discover().component("foolbox/pgd", "evaluation").build(options, {})
+    assert hasattr(built, "measure")
+    sure = CANARIES["saturated logits"].spoil(natural, 1e3)
+    plain, seen = (examine(built, subject, battery=SMALL) for subject in (natural, sure))
+
+    assert plain.claimed == seen.claimed
+    assert "suspicious" == seen.judged
+    assert "saturation" in seen.reason
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize(("norm", "seed"), [*(("linf", seed) for seed in range(5)), ("l2", 0), ("l1", 0)])
 @pytest.mark.parametrize("depth", [1, 2, 4])
-def test_every_canary_is_caught_over_seeds_strengths_and_depths(seed: int, depth: int, pgd: Evaluation) -> None:
+def test_every_canary_is_caught_over_seeds_strengths_and_depths(norm: Norm, seed: int, depth: int, pgd: Pgd) -> None:
     for robust in (False, True):
         base = honest(100 * seed + depth, depth=depth, robust=robust)
         subject = Subject(base, digits().part("test"), honest(7 + seed, depth=2))
@@ -96,19 +127,30 @@ def test_every_canary_is_caught_over_seeds_strengths_and_depths(seed: int, depth
             (name, strength, robust)
             for name, canary in CANARIES.items()
             for strength in canary.strengths
-            if not examine(pgd, canary.spoil(subject, strength), battery=SMALL).doubted
+            if not examine(pgd(norm), canary.spoil(subject, strength), battery=SMALL).doubted
         ]
 
         assert [] == missed
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(25))
-def test_of_a_hundred_honest_models_none_is_doubted(seed: int, pgd: Evaluation) -> None:
+@pytest.mark.parametrize(("norm", "seed"), [*(("linf", seed) for seed in range(25)), *HONEST])
+def test_of_a_hundred_honest_models_none_is_doubted(norm: Norm, seed: int, pgd: Pgd) -> None:
     source = honest(500 + seed, depth=2)
     for depth in (2, 3):
         for robust in (False, True):
             base = honest(1000 + seed, depth=depth, robust=robust)
-            seen = examine(pgd, Subject(base, digits().part("test"), source), battery=SMALL)
+            seen = examine(pgd(norm), Subject(base, digits().part("test"), source), battery=SMALL)
 
             assert "verified" == seen.judged, (depth, robust, seen.reason)
+
+
+def test_a_plugin_that_shows_no_examples_is_doubted_on_honest_models_too(natural: Subject) -> None:
+    class Silent(Naive):
+        def measure(self, given: Given, *, context: Context) -> Measurement:
+            return replace(super().measure(given, context=context), examples=[])
+
+    seen = examine(Silent(), natural, battery=SMALL)
+
+    assert "suspicious" == seen.judged
+    assert "robust_accuracy@0.1 has no examples" in seen.reason

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from advtransfer.trial.battery import compared
-from advtransfer.trial.battery.design import graded, lower_bound
+from advtransfer.trial.battery.design import SIZES, graded, lower_bound
 from advtransfer.types import Check, Outcome
 
 POSITIONS = torch.arange(200)
@@ -15,7 +15,7 @@ ROBUST, BROKEN, WRONG, UNKNOWN = map(int, Outcome)
 
 
 def checks(claimed: list[int], **probes: Tensor) -> dict[str, Check]:
-    return {check.name: check for check in compared(claimed, POSITIONS, probes)}
+    return {check.name: check for check in compared(claimed, POSITIONS, probes, battery=SIZES["small"])}
 
 
 def probe(*, broken: int, wrong: int = 0) -> Tensor:
@@ -42,6 +42,13 @@ def test_what_the_attack_broke_itself_is_not_missed() -> None:
     claimed = [BROKEN] * 60 + [ROBUST] * 140
 
     assert "pass" == checks(claimed, more_steps=probe(broken=60))["more_steps"].grade
+
+
+def test_how_many_steps_the_host_took_is_said() -> None:
+    assert (
+        "that 40 steps of the host's own attack broke"
+        in checks([ROBUST] * 200, noise=probe(broken=0))["more_steps"].text
+    )
 
 
 def test_a_probe_that_was_not_run_does_not_apply() -> None:

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from advtransfer.testing.data import toy
 from advtransfer.trial.legality import checked
-from advtransfer.types import Examples, Outcome
+from advtransfer.types import Check, Examples, Outcome
 
 TEST = toy(classes=2, train=4, test=6, shape=(1, 2, 2)).part("test")
 CPU = torch.device("cpu")
@@ -70,5 +70,34 @@ def test_an_attack_that_broke_nothing_has_nothing_illegal_and_is_checked() -> No
     claimed = {"robust_accuracy": torch.zeros(len(TEST), dtype=torch.uint8)}
     found, checks = checked(claimed, [none], test=TEST, model=Constant(0).eval(), device=CPU)
 
-    assert [("legal_examples", "pass", 0, 0)] == [(one.name, one.grade, one.value, one.samples) for one in checks]
+    assert [("legal_examples", "pass", 0), ("own_examples", "pass", 0)] == summary(checks)
     assert claimed["robust_accuracy"].equal(found["robust_accuracy"])
+
+
+def test_a_legal_example_overrules_whatever_else_was_said_but_wrong() -> None:
+    labels = TEST.labels(EVERY)
+    fooled, others = (labels != 0).nonzero().flatten(), (labels == 0).nonzero().flatten()
+    said = {"robust_accuracy": torch.zeros(6, dtype=torch.uint8)}
+    said["robust_accuracy"][fooled[:3]] = torch.tensor([Outcome.ROBUST, Outcome.UNKNOWN, Outcome.WRONG]).byte()
+    made = [Examples("robust_accuracy", "linf", 0.1, fooled, TEST.inputs(fooled))]
+    found, checks = checked(said, made, test=TEST, model=Constant(0).eval(), device=CPU)
+
+    assert [Outcome.BROKEN, Outcome.BROKEN, Outcome.WRONG] == found["robust_accuracy"][fooled[:3]].tolist()
+    assert {int(Outcome.ROBUST)} == set(found["robust_accuracy"][others].tolist())
+    assert [("legal_examples", "pass", 0), ("own_examples", "fail", 1)] == summary(checks)
+
+
+def test_one_legal_example_of_a_sample_counts_whatever_the_others_are() -> None:
+    position = (TEST.labels(EVERY) != 0).nonzero().flatten()[:1]
+    legal = Examples("robust_accuracy", "linf", 0.1, position, TEST.inputs(position))
+    illegal = Examples("robust_accuracy", "linf", 0.1, position, TEST.inputs(position) + 2)
+    for made in ([legal, illegal], [illegal, legal], [legal, legal, illegal]):
+        said = {"robust_accuracy": torch.zeros(6, dtype=torch.uint8)}
+        found, checks = checked(said, made, test=TEST, model=Constant(0).eval(), device=CPU)
+
+        assert Outcome.BROKEN == found["robust_accuracy"][position].item()
+        assert ["fail", "fail"] == [one.grade for one in checks]
+
+
+def summary(checks: list[Check]) -> list[tuple[str, str, float]]:
+    return [(one.name, one.grade, one.value) for one in checks]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, cast
@@ -14,16 +14,14 @@ from advtransfer.result.record import unpacked
 from advtransfer.trial.battery import Battery, Findings, Threat, compared, run_battery
 from advtransfer.trial.battery.design import VERSION
 from advtransfer.trial.battery.run import examples_from, positions_of
+from advtransfer.trial.claims import Claim, unheld
 from advtransfer.trial.fit import Carried
 from advtransfer.trial.work import Clock, Work
 from advtransfer.trial.workshop import samples_digest
-from advtransfer.types import Adapter, Check, Examples, Json, Samples
+from advtransfer.types import Adapter, Check, Json, Samples
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
-
-CLAIM = "robust_accuracy"
-"""Metrics whose name begins so are held against a battery; others are shown as an attack, and never verified."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,19 +42,19 @@ class Bench:
     test: Samples
     battery: Battery
 
-    def evidence(self, outcomes: Mapping[str, Sequence[int]], examples: Iterable[Examples]) -> Evidence:
-        """What the batteries say of an evaluation's outcome metrics, one battery for each ball.
+    def evidence(self, outcomes: Mapping[str, Sequence[int]], claimed: Sequence[Claim]) -> Evidence:
+        """What the batteries say of an evaluation's claims, one battery for each ball.
 
-        Where there are several, their checks are named ``<check>@<eps>``.
+        Where there are several, their checks are named ``<check>@<eps>``. A claim that cannot be held is a bad check.
         """
-        claimed = threats(outcomes, examples)
-        checks: list[Check] = []
+        held = {claim.metric: claim.threat for claim in claimed if claim.threat is not None}
+        checks = unheld(claimed)
         batteries = {}
-        for metric, threat in claimed.items():
+        for metric, threat in held.items():
             node = self.ask(threat)
-            findings = self.findings(node, threat)
-            found = [*compared(outcomes[metric], findings.positions, findings.outcomes), *findings.checks]
-            checks += found if len(claimed) == 1 else [_at(threat, check) for check in found]
+            found = self.findings(node, threat)
+            missed = compared(outcomes[metric], found.positions, found.outcomes, battery=self.battery)
+            checks += [_at(threat, check) if len(held) > 1 else check for check in (*missed, *found.checks)]
             batteries[metric] = node.id
         return Evidence(tuple(checks), batteries)
 
@@ -130,16 +128,6 @@ class Bench:
             return built.network(inputs if module is None else module(inputs))
 
         return examples_from(adapted, self.test, threat, self.battery, device=shop.device).cpu()
-
-
-def threats(outcomes: Iterable[str], examples: Iterable[Examples]) -> dict[str, Threat]:
-    """The ball of each outcome metric that claims robustness, as its examples say; none for a radius of 0."""
-    claims = {name for name in outcomes if name.startswith(CLAIM)}
-    return {
-        one.metric: Threat(one.norm, one.eps)
-        for one in examples
-        if one.metric in claims and one.norm in ("linf", "l2", "l1") and one.eps > 0
-    }
 
 
 def _read(record: Record, positions: Tensor) -> Findings:

@@ -1,8 +1,12 @@
-"""The host's own check of adversarial examples: norm, box and label, in float64, by code no attack shares."""
+"""The host's own check of adversarial examples, by code that no attack shares but for how batches are cut.
+
+Norm and box are computed in float64. The label is what the model itself says, in the float32 that it was measured in.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -13,39 +17,54 @@ from advtransfer.types import Check, Examples, Outcome, Samples
 SLACK = 1e-6
 """What float32 rounding may add to a norm, in pixel units; relative for budgets above 1."""
 
+ORDERS: Mapping[str, float] = {"linf": math.inf, "l2": 2.0, "l1": 1.0, "l0": 0.0}
+
 
 def checked(
-    outcomes: dict[str, Tensor], examples: Iterable[Examples], *, test: Samples, model: nn.Module, device: torch.device
+    outcomes: Mapping[str, Tensor],
+    examples: Iterable[Examples],
+    *,
+    test: Samples,
+    model: nn.Module,
+    device: torch.device,
 ) -> tuple[dict[str, Tensor], list[Check]]:
-    """Outcomes in which a sample with an illegal example is unknown, and the check that says how many there were.
+    """Outcomes as the examples prove them, and the checks that say how many were otherwise.
 
-    An example is legal when it is finite, in the box, within its budget (`SLACK` for rounding), and misclassified.
+    An example is legal when it is finite, in the box, within its budget (`SLACK` for rounding), and misclassified. A
+    sample with a legal one is broken, whatever was said of it, unless it is wrong without attack; one with none but
+    illegal ones is unknown.
     """
-    outcomes = {name: values.clone() for name, values in outcomes.items()}
-    claimed, seen, illegal = list(examples), 0, 0
-    for one in claimed:
-        if len(one.positions):
-            wrong = one.positions[~legal(one, test=test, model=model, device=device)]
-            outcomes[one.metric][wrong] = int(Outcome.UNKNOWN)
-            seen, illegal = seen + len(one.positions), illegal + len(wrong)
-    text = "norm, box and label re-checked in float64 by the host"
-    return outcomes, [Check("legal_examples", "fail" if illegal else "pass", illegal, 0, seen, text)] if claimed else []
+    found, seen, illegal, denied = {name: values.clone() for name, values in outcomes.items()}, 0, 0, 0
+    claimed = [(one, legal(one, test=test, model=model, device=device)) for one in examples]
+    for one, fine in claimed:
+        found[one.metric][one.positions[~fine]] = int(Outcome.UNKNOWN)
+        seen, illegal = seen + len(fine), illegal + int((~fine).sum())
+    for one, fine in claimed:
+        said, proven = outcomes[one.metric], one.positions[fine]
+        denied += len(set(proven[said[proven] == Outcome.ROBUST].tolist()))
+        found[one.metric][proven[said[proven] != Outcome.WRONG]] = int(Outcome.BROKEN)
+    return found, _checks(seen, illegal, denied) if claimed else []
+
+
+def _checks(seen: int, illegal: int, denied: int) -> list[Check]:
+    """Both checks, of so many examples that were seen."""
+    texts = {
+        "legal_examples": (illegal, "examples outside norm or box, in float64, or that the model does not misclassify"),
+        "own_examples": (denied, "samples called robust that an example of the evaluation's own breaks"),
+    }
+    return [Check(name, "fail" if count else "pass", count, 0, seen, text) for name, (count, text) in texts.items()]
 
 
 def legal(examples: Examples, *, test: Samples, model: nn.Module, device: torch.device) -> Tensor:
     """Which examples are legal, ``(M,)`` bool."""
+    if not len(examples.positions):
+        return torch.zeros(0, dtype=torch.bool)
     clean, bounds = test.inputs(examples.positions).double(), test.card.bounds
     inputs = examples.inputs.cpu().double()
-    norms = _norm((inputs - clean).flatten(1), examples.norm)
+    norms: Tensor = torch.linalg.vector_norm((inputs - clean).flatten(1), ord=ORDERS[examples.norm], dim=1)
     fine = inputs.flatten(1).isfinite().all(1) & (norms <= examples.eps + SLACK * max(1.0, examples.eps))
     if bounds is not None:
         fine &= (inputs.flatten(1) >= bounds[0]).all(1) & (inputs.flatten(1) <= bounds[1]).all(1)
     with torch.inference_mode():
         logits = apply_in_chunks(model, examples.inputs.to(device)).cpu()
     return fine & logits.isfinite().all(1) & (logits.argmax(1) != test.labels(examples.positions))
-
-
-def _norm(difference: Tensor, norm: str) -> Tensor:
-    order = {"linf": float("inf"), "l2": 2.0, "l1": 1.0, "l0": 0.0}[norm]
-    norms: Tensor = torch.linalg.vector_norm(difference, ord=order, dim=1)
-    return norms

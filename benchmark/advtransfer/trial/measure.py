@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-import math
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from advtransfer.errors import Inapplicable, PluginError
 from advtransfer.files import write_whole
-from advtransfer.host import Component
 from advtransfer.node import Node
 from advtransfer.result import result_record
 from advtransfer.result.record import Provenance
-from advtransfer.trial.evidence import Bench, threats
+from advtransfer.trial.claims import claims
+from advtransfer.trial.evidence import Bench
 from advtransfer.trial.fit import Carried, fits_task
 from advtransfer.trial.legality import checked
+from advtransfer.trial.sound import unsound
 from advtransfer.trial.untouched import watched
 from advtransfer.trial.work import Clock, Work
 from advtransfer.trial.workshop import BuiltSource, samples_digest
-from advtransfer.types import Adapter, Check, Evaluation, Given, Json, Measurement, Outcome, Samples, Tensors
+from advtransfer.types import Adapter, Check, Evaluation, Given, Json, Measurement, Tensors
 
 if TYPE_CHECKING:
     import torch
@@ -41,17 +42,19 @@ def measure(work: Work, node: Node, carried: Carried | None) -> None:
     seed = cast(int, node.options.get("seed", 0))
     context = work.shop.context(node, "evaluation", seed, name=work.shop.job_name(node))
     found = _Found()
-    for epoch in _through(given.model, carried):
-        scratch = context.scratch / (f"epoch {epoch}" if epoch is not None else "fitted")
-        scratch.mkdir(exist_ok=True)
-        with clock.on("measure"), watched(given.model) as touched:
-            measurement = evaluation.measure(given, context=replace(context, scratch=scratch))
-        with clock.on("checks"):
-            _sound(component, measurement, given.test)
-            found.take(measurement, given, device=work.shop.device, epoch=epoch)
-        if epoch is None:
-            with clock.on("battery"):
-                found.hold(measurement, touched.check(), _bench(work, node, carried, given))
+    with closing(_through(given.model, carried)) as epochs:  # a measurement that raises leaves the last weights too
+        for epoch in epochs:
+            scratch = context.scratch / (f"epoch {epoch}" if epoch is not None else "fitted")
+            scratch.mkdir(exist_ok=True)
+            with clock.on("measure"), watched(given.model) as touched:
+                measurement = evaluation.measure(given, context=replace(context, scratch=scratch))
+            with clock.on("checks"):
+                if fault := unsound(measurement, given.test):
+                    raise PluginError(component.plugin, f"{component.name}: {fault}")
+                found.take(measurement, given, device=work.shop.device, epoch=epoch)
+            if epoch is None:
+                with clock.on("battery"):
+                    found.hold(measurement, touched.check(), _bench(work, node, carried, given))
     _write(work, node, found, work.provenance(node, data={"test": samples_digest(given.test)}, weights=weights), clock)
 
 
@@ -100,11 +103,11 @@ class _Found:
 
         Snapshots of earlier epochs are held against none: they are curves, not results to be ranked.
         """
-        claims = bench is not None and bool(threats(self.outcomes, measurement.examples))
-        if claims or untouched.grade != "pass":
+        claimed = claims(measurement) if bench is not None else []
+        if claimed or untouched.grade != "pass":
             self.checks.append(untouched)
-        if bench is not None and claims:
-            evidence = bench.evidence(self.outcomes, measurement.examples)
+        if bench is not None and claimed:
+            evidence = bench.evidence(self.outcomes, claimed)
             self.checks += evidence.checks
             self.batteries = evidence.batteries
 
@@ -121,7 +124,7 @@ def _named(path: Path, at: str) -> Path:
     return path.rename(path.with_stem(f"{path.stem}{at}")) if at else path
 
 
-def _through(model: nn.Module | None, carried: Carried | None) -> Iterator[int | None]:
+def _through(model: nn.Module | None, carried: Carried | None) -> Generator[int | None]:
     """None for the fitted model, then the epoch of each snapshot while the model has its weights."""
     yield None
     if model is None or carried is None or not carried.snapshots:
@@ -155,25 +158,6 @@ def _given(work: Work, node: Node, carried: Carried | None) -> tuple[Given, dict
             raise Inapplicable(f"{found}; give these cells a fixed adapter, or leave them out by `only`")
         parts["adapter"] = shop.adapter(adapter, target=test.card.shape, source=built["source"].card.shape)
     return Given(test=test, **parts), weights
-
-
-def _sound(component: Component, measurement: Measurement, test: Samples) -> None:
-    """Refuse a measurement that cannot be a result.
-
-    Raises:
-        PluginError: Outcomes of another length or with other values, or a number that is not finite.
-    """
-    for name, values in measurement.outcomes.items():
-        if tuple(values.shape) != (len(test),):
-            message = f"outcomes {name!r} have shape {tuple(values.shape)}; expected one a test sample, ({len(test)},)"
-            raise PluginError(component.plugin, f"{component.name}: {message}")
-        if unknown := sorted(set(values.tolist()) - set(map(int, Outcome))):
-            raise PluginError(component.plugin, f"{component.name}: outcomes {name!r} hold {unknown}; expected 0 to 3")
-    for name, number in measurement.metrics.items():
-        if not math.isfinite(number):
-            raise PluginError(component.plugin, f"{component.name}: metric {name!r} is {number}; expected a number")
-    if not measurement.outcomes and not measurement.metrics:
-        raise PluginError(component.plugin, f"{component.name}: measured nothing; expected outcomes or metrics")
 
 
 def _samples(work: Work, node: Node, samples: Tensors) -> Mapping[str, Json] | None:

@@ -11,9 +11,10 @@ from advtransfer.testing.canaries.honest import Subject
 from advtransfer.testing.context import InMemoryContext
 from advtransfer.trial.battery import Battery, Threat, compared, run_battery
 from advtransfer.trial.battery.run import examples_from
-from advtransfer.trial.evidence import threats
+from advtransfer.trial.claims import claims, unheld
 from advtransfer.trial.legality import checked
 from advtransfer.trial.perform import deterministic
+from advtransfer.trial.sound import unsound
 from advtransfer.trial.untouched import watched
 from advtransfer.types import Check, Evaluation, Given, Outcome
 from advtransfer.verdict import Believed, verdict
@@ -58,18 +59,25 @@ def _examined(evaluation: Evaluation, subject: Subject, battery: Battery) -> See
     model, test = subject.model, subject.test
     with watched(model) as touched:
         found = evaluation.measure(Given(test=test, model=model), context=InMemoryContext(0))
-    outcomes, checks = checked(dict(found.outcomes), found.examples, test=test, model=model, device=CPU)
-    claims = threats(outcomes, found.examples)
-    if not claims:
-        return Seen("unchecked", "gives no robust_accuracy with examples, so it claims nothing that could be held")
-    metric, threat = max(claims.items(), key=lambda claim: claim[1].eps)
-    checks += [touched.check(), *found.checks, *_battery(subject, outcomes[metric].tolist(), threat, battery)]
+    if fault := unsound(found, test):
+        return Seen("refused", fault)
+    outcomes, checks = checked(found.outcomes, found.examples, test=test, model=model, device=CPU)
+    claimed = claims(found)
+    if not claimed:
+        return Seen("unchecked", "gives no robust_accuracy, so it claims nothing that could be held")
+    checks += [*found.checks, touched.check(), *unheld(claimed)]
+    held = {claim.metric: claim.threat for claim in claimed if claim.threat is not None}
+    if not held:
+        judged = verdict(checks)
+        return Seen(judged.value, judged.reason, checks=tuple(checks))
+    metric, threat = max(held.items(), key=lambda claim: claim[1].eps)
+    checks += _battery(subject, outcomes[metric].tolist(), threat, battery)
     judged = verdict(checks)
-    claimed = float((outcomes[metric] == Outcome.ROBUST).double().mean())
-    return Seen(judged.value, judged.reason, claimed, tuple(checks))
+    robust = float((outcomes[metric] == Outcome.ROBUST).double().mean())
+    return Seen(judged.value, judged.reason, robust, tuple(checks))
 
 
 def _battery(subject: Subject, outcomes: list[int], threat: Threat, battery: Battery) -> list[Check]:
     examples = examples_from(subject.source, subject.test, threat, battery, device=CPU)
     found = run_battery(subject.model, subject.test, threat, battery, device=CPU, transferred=examples)
-    return [*compared(outcomes, found.positions, found.outcomes), *found.checks]
+    return [*compared(outcomes, found.positions, found.outcomes, battery=battery), *found.checks]

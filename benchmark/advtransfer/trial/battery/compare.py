@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from advtransfer.trial.battery.design import SUSPICIOUS, graded, lower_bound
+from advtransfer.trial.battery.design import SUSPICIOUS, Battery, graded, lower_bound
 from advtransfer.types import Check, Outcome
 
 MISSED = {
-    "more_steps": "lower bound of the share that the host's own attack broke and this one did not",
+    "more_steps": "lower bound of the share that {steps} steps of the host's own attack broke and this one did not, "
+    "however many it took",
     "restarts": "the same with other starts and cross-entropy",
     "noise": "lower bound of the share that random noise broke and this attack did not",
     "single_step": "lower bound of the share that one step broke and this attack did not",
@@ -19,18 +20,24 @@ MISSED = {
 }
 
 
-def compared(outcomes: Sequence[int], positions: Tensor, probes: Mapping[str, Tensor]) -> list[Check]:
+def compared(
+    outcomes: Sequence[int], positions: Tensor, probes: Mapping[str, Tensor], *, battery: Battery
+) -> list[Check]:
     """The checks of one outcome metric.
+
+    `more_steps` has the battery's own number of steps, 40 in the small and 100 in the full one, not twice those of the
+    evaluation, which it knows nothing of: to PGD-50 and more it is another attack rather than a longer one.
 
     Args:
         outcomes: The evaluation's, one a test sample.
         positions: Which test samples the battery probed, ``(B,)``.
         probes: What became of these, ``(B,)`` by probe.
+        battery: How much was done to find out.
     """
     claimed = torch.tensor(outcomes)[positions]
     missed = [
         _missed(name, claimed, probes[name], text) if name in probes else _absent(name, text)
-        for name, text in MISSED.items()
+        for name, text in ((name, text.format(steps=battery.steps)) for name, text in MISSED.items())
     ]
     return [_finished(outcomes), *([_clean(claimed, next(iter(probes.values())))] if probes else []), *missed]
 

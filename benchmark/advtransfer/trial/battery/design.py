@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 from advtransfer.statistics import wilson
 from advtransfer.types import Grade
 
 Norm: TypeAlias = Literal["linf", "l2", "l1"]
+NORMS: tuple[Norm, ...] = get_args(Norm)
 Size: TypeAlias = Literal["small", "full"]
 
-VERSION = 1
+VERSION = 2
 """Goes up when the same model gets other findings."""
 
 SUSPICIOUS, FAIL = 0.05, 0.15
@@ -34,7 +35,7 @@ class Battery:
     Args:
         size: Its name, part of a battery's id.
         samples: Test samples that are probed, a fixed draw; all when there are fewer.
-        steps: Steps of the attack that an evaluation is compared with.
+        steps: Steps of the attack that an evaluation is compared with, however many the evaluation takes.
         restart_steps: Steps of each attack from another start, on what still stands.
         restarts: How many of those.
         huge_steps: Steps inside the whole box.

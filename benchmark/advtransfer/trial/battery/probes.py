@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
+from advtransfer.toolkit.prediction import KERNEL_BATCH
 from advtransfer.trial.battery.ball import Ball
 from advtransfer.trial.battery.climb import Climbed, Loss, climb, cross_entropy, logits_of, margin, slopes
 from advtransfer.trial.battery.design import Battery
 from advtransfer.types import Outcome, Samples, Shape
+
+BLOCK = 2**25
+"""How many pixel values of random points are held at a time, 128 MiB in float32; no outcome depends on it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,19 +70,25 @@ class Probes:
         self.flat, self.infinite = torch.zeros_like(self.right), torch.zeros_like(self.right)
 
     def noise(self) -> None:
-        """Random points of the ball's surface."""
+        """Random points of the ball's surface, `BLOCK` pixels at a time (and at least one sample's)."""
         rows = self.right.nonzero().flatten()
-        targets = self.drawn[rows]
-        points = self.ball.surface(targets.keys, self.drawn.shape, what="noise", draws=self.battery.noise)
-        broken = torch.zeros(len(rows), dtype=torch.bool, device=rows.device)
-        for draw in points.to(self.drawn.inputs).unbind(1):
+        size = max(1, BLOCK // (self.battery.noise * math.prod(self.drawn.shape)))
+        self._keep("noise", rows, torch.cat([self._by_noise(self.drawn[some]) for some in torch.split(rows, size)]))
+
+    def _by_noise(self, targets: Drawn) -> Tensor:
+        """Which of some samples any draw breaks, ``(B,)`` bool; as many draws at once as fill a kernel."""
+        points = self.ball.surface(targets.keys, targets.shape, what="noise", draws=self.battery.noise)
+        broken = torch.zeros(len(targets), dtype=torch.bool, device=targets.inputs.device)
+        for draws in torch.split(points.to(targets.inputs), max(1, KERNEL_BATCH // len(targets)), dim=1):
             standing = (~broken).nonzero().flatten()
-            if len(standing):
-                inputs = targets.inputs[standing]
-                broken[standing] = self._wrong(
-                    self.ball.back(inputs + draw[standing], inputs), targets.labels[standing]
-                )
-        self._keep("noise", rows, broken)
+            if not len(standing):
+                break
+            inputs, labels = (
+                one[standing].repeat_interleave(draws.shape[1], 0) for one in (targets.inputs, targets.labels)
+            )
+            moved = self.ball.back(inputs + draws[standing].flatten(0, 1), inputs)
+            broken[standing] = self._wrong(moved, labels).view(len(standing), -1).any(1)
+        return broken
 
     def single_step(self) -> Tensor:
         """One step of the whole radius; gives where cross-entropy's gradient is zero, ``(right samples,)`` bool."""

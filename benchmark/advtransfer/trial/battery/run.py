@@ -14,9 +14,14 @@ from advtransfer.toolkit.subset import test_draw
 from advtransfer.trial.battery.ball import Ball
 from advtransfer.trial.battery.climb import climb, cross_entropy, logits_of
 from advtransfer.trial.battery.design import SUSPICIOUS, Battery, Threat
-from advtransfer.trial.battery.model import answers, boxed, eval_mode, none, share, smoothness
+from advtransfer.trial.battery.model import answers, boxed, doubtful, eval_mode, none, share, smoothness
 from advtransfer.trial.battery.probes import Drawn, Probes, source_examples
 from advtransfer.types import Check, Samples
+
+SATURATED = (
+    "samples too sure for a gradient of cross-entropy in float32, where attacks on it stand still; "
+    "those on the margin or the logits do not"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +91,7 @@ def _attacked(probes: Probes, logits: Tensor, transferred: Tensor | None) -> lis
     return [
         none("finite", infinite, "samples with NaN or infinite logits or gradients on the way"),
         share("gradients", probes.flat[probes.right], "samples whose gradient is exactly zero on the way"),
-        share("saturation", saturated, "samples too sure for a gradient of cross-entropy in float32"),
+        doubtful("saturation", saturated, SATURATED),
         *smoothness(probes.model, drawn.inputs, bounds=probes.ball.bounds, keys=list(drawn.keys)),
         _huge(probes),
     ]
