@@ -59,11 +59,11 @@ class Hooks(Protocol):
 
     @hookspec
     def trial_finished(self, trial: Mapping[str, Json], metrics: Mapping[str, float]) -> None:
-        """Every record of a trial is on disk; metrics by ``evaluation.metric``."""
+        """Every record that a trial can have is on disk; metrics by ``evaluation.metric``."""
 
     @hookspec
     def trial_skipped(self, trial: Mapping[str, Json], reason: str) -> None:
-        """A cell makes no sense and was not tried."""
+        """A cell makes no sense, as its plan, its fit or each of its evaluations says."""
 
     @hookspec
     def trial_failed(self, trial: Mapping[str, Json], reason: str) -> None:

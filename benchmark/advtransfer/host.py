@@ -127,10 +127,10 @@ class Host:
             raise UnknownName(name, expected, self._near(name, kind))
         found = self.load(plugin).get(name)
         if found is None:
-            raise UnknownName(name, f"{_article(kind or 'component')} of plugin {plugin!r}", self._near(name, kind))
+            raise UnknownName(name, f"{article(kind or 'component')} of plugin {plugin!r}", self._near(name, kind))
         if kind is not None and found.kind != kind:
             raise UnknownName(
-                name, f"{_article(kind)} (this is a component of kind {found.kind})", self._near(name, kind)
+                name, f"{article(kind)} (this is a component of kind {found.kind})", self._near(name, kind)
             )
         return found
 
@@ -207,7 +207,8 @@ class Host:
         return list(dict.fromkeys([*difflib.get_close_matches(name, known, n=3), *ends]))[:3]
 
 
-def _article(noun: str) -> str:
+def article(noun: str) -> str:
+    """The noun with its article: ``a source``, ``an evaluation``."""
     return f"an {noun}" if noun[0] in "aeiou" else f"a {noun}"
 
 

@@ -9,8 +9,12 @@ import pytest
 from click.testing import CliRunner, Result
 
 from advtransfer.cli import main
+from advtransfer.host import Host
+from advtransfer.plan import make
 from advtransfer.result import Run
+from advtransfer.suite import load
 
+HOST = Host.discover()
 SUITE = """\
 version: 1
 title: Small
@@ -88,6 +92,7 @@ def test_a_plan_as_json_has_each_trials_place_and_state() -> None:
         "evaluations": ["clean"],
         "state": "todo",
         "reason": None,
+        "evaluations_skipped": {},
     }
 
 
@@ -103,6 +108,20 @@ def test_a_plan_knows_what_is_recorded_and_what_failed() -> None:
         "to do    random -> digits n=20 seed=0 probe",  # its fit is recorded, its result is not
         "failed   random -> digits n=20 seed=1 probe  (RuntimeError: no luck)",
     ]
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize("suite", ["small", "large"])
+def test_a_plan_tells_which_evaluations_were_skipped(suite: str) -> None:
+    run = Run(Path("runs") / suite)
+    fits = [trial["id"] for trial in planned(f"{suite}.yaml")[:2]]
+    results = [one.evaluations["clean"][0] for one in make(load(f"{suite}.yaml", HOST), HOST).trials[:2]]
+    for fit, result in zip(fits, results, strict=True):
+        run.write({"id": str(fit)})
+        run.write_attempt({"id": result, "status": "skipped", "reason": "no sense", "deterministic": True})
+
+    assert call("plan", f"{suite}.yaml").stdout.splitlines()[-2] == "clean skipped in 2 trials: no sense"
+    assert [one["evaluations_skipped"] for one in planned(f"{suite}.yaml")[1:3]] == [{"clean": "no sense"}, {}]
 
 
 @pytest.mark.usefixtures("folder")

@@ -92,6 +92,19 @@ def test_a_component_without_options_says_so() -> None:
     assert "It has no options." in show("mixer/nought").stdout
 
 
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [("shake", " (did you mean 'mixer/shake'?)"), ("mixer", " (did you mean 'mixer/"), ("nonsense", ": `advtransfer")],
+)
+def test_a_name_of_nothing_is_answered_with_how_components_are_written(name: str, meant: str) -> None:
+    done = show(name)
+
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"found no suite '{name}'")
+    assert f"; a component is written plugin/factory{meant}" in done.stderr
+    assert done.stderr.endswith(": `advtransfer list` shows each\n")
+
+
 def test_an_unknown_component_is_answered_with_the_nearest() -> None:
     done = show("mixer/shale")
 

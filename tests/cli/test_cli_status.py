@@ -57,6 +57,24 @@ def test_as_json_every_failure_and_skip_has_its_trial(run: Run) -> None:
     assert [one["reason"] for one in shown["skips"]] == ["shapes differ"]
 
 
+def test_evaluations_that_were_skipped_in_trials_that_are_done_are_told(tmp_path: Path) -> None:
+    run = Run(tmp_path / "runs" / "odd")
+    evaluations = {"clean": ("c" * 64,), "leep": ("e" * 64,)}
+    place = ("natural", "natural", None, None, "digits", 20, 0, "probe")
+    run.write_plan(Plan("odd", "Odd", {}, {}, (Trial("a" * 64, *place, evaluations),)).to_json())
+    for id in ("a" * 64, "c" * 64):
+        run.write({"id": id})
+    run.write_attempt({"id": "e" * 64, "status": "skipped", "reason": "no\nclasses", "deterministic": True})
+
+    assert status(str(run.path)).stdout.splitlines() == [
+        "odd: 1 trial: 1 done, 0 failed, 0 skipped, 0 to do",
+        "leep skipped in 1 trial: no classes",
+    ]
+    assert json.loads(status(str(run.path), "--json").stdout)["evaluations_skipped"] == [
+        {"evaluation": "leep", "reason": "no\nclasses", "trials": 1}
+    ]
+
+
 def test_a_folder_without_a_run_is_bad_input(tmp_path: Path) -> None:
     done = status(str(tmp_path / "nothing"))
 

@@ -75,6 +75,22 @@ def test_a_run_is_told_line_by_line() -> None:
     ]
 
 
+def test_the_end_says_which_evaluations_were_skipped_and_where_to_find_the_rest() -> None:
+    skipped: list[Event] = [{"evaluation": "leep", "reason": f"no\nclasses in {k}", "trials": 7 - k} for k in range(7)]
+
+    lines = shown(STARTED, {**ENDED, "failed": 0, "evaluations_skipped": skipped})
+
+    assert lines[2:] == [
+        "leep skipped in 7 trials: no classes in 0",
+        "leep skipped in 6 trials: no classes in 1",
+        "leep skipped in 5 trials: no classes in 2",
+        "leep skipped in 4 trials: no classes in 3",
+        "leep skipped in 3 trials: no classes in 4",
+        "and 2 more reasons: advtransfer status runs/quickstart",
+        "page: runs/quickstart/leaderboard.md",
+    ]
+
+
 MANY: Event = {**FINISHED, "metrics": {f"alignment.number_{k}": 0.5 for k in range(40)} | {"pgd.robust@0.1": 0.25}}
 
 

@@ -119,6 +119,12 @@ def accuracy() -> Evaluation:
     raise AssertionError
 
 
+@component(needs=["model", "reference"])
+def alignment() -> Evaluation:
+    """Alignment with the reference."""
+    raise AssertionError
+
+
 @component(presets={"ladder": {"eps": [0.1, 0.2]}})
 def pgd(*, eps: float | tuple[float, ...], steps: Annotated[int, Ge(1)] = 10) -> Evaluation:
     """An attack."""
@@ -147,7 +153,7 @@ def register_transfers() -> Iterable[Factory[Transfer]]:
 
 @hookimpl
 def register_evaluations() -> Iterable[Factory[Evaluation]]:
-    return [accuracy, pgd]
+    return [accuracy, pgd, alignment]
 
 
 def document(**sections: str) -> str:

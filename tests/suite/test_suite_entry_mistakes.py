@@ -56,6 +56,20 @@ def test_a_mistake_in_an_entry_is_told_once_at_its_place(
 
 
 @pytest.mark.parametrize(
+    ("entry", "problem"),
+    [
+        ("{}", "expected an evaluation; add `use: plugin/factory`; `advtransfer list` shows each evaluation"),
+        ("{use: 3}", "expected an evaluation, written plugin/factory"),
+        ("{use: toy/probe}", "expected an evaluation of an installed plugin (toy)"),
+    ],
+)
+def test_a_component_is_asked_for_with_its_article(
+    mistakes: Callable[..., list[str]], entry: str, problem: str
+) -> None:
+    assert problem in mistakes(evaluations=f"a: {entry}")[0]
+
+
+@pytest.mark.parametrize(
     ("view", "problem"),
     [
         ("classes: 3", "found 3; expected a list of at least two class numbers"),

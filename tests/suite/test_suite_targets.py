@@ -113,6 +113,17 @@ def test_a_mistake_in_a_target_is_told_at_its_place(
     assert found.startswith(f"toy.yaml:{problem}")
 
 
+def test_a_missing_reference_is_told_at_the_target(mistakes: Callable[..., list[str]]) -> None:
+    targets = "a: {data: low, n: 20}\nb: {data: low, n: 20, reference: natural}"
+    evaluations = "align: {use: toy/alignment}\nhere: {use: toy/alignment, only: {target: b}}"
+    found = mistakes(targets=targets, evaluations=evaluations)
+
+    assert found == [
+        "toy.yaml:2:3: found no `reference` in target 'a'; expected one, since evaluation 'align' needs it; "
+        "add `reference: {use: ...}` to the target, or `only:` to the evaluation"
+    ]
+
+
 def test_a_target_needs_data_of_one_data_set(mistakes: Callable[..., list[str]]) -> None:
     datasets = "low: {use: toy/images}\nsizes: {use: toy/images, sweep: {size: [4, 8]}}"
     targets = "a: {n: 20}\nb: {data: hihg, n: 20}\nc: {data: sizes, n: 20}\nd: {data: 3, n: 20}"

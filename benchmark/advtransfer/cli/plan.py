@@ -11,10 +11,10 @@ from advtransfer import plan as planning
 from advtransfer import suite as suites
 from advtransfer.cli import grid, standing
 from advtransfer.cli.arguments import runs_option
-from advtransfer.console.words import counts
+from advtransfer.console.words import counts, skip
 from advtransfer.host import Host
 from advtransfer.result import Run
-from advtransfer.runner import states
+from advtransfer.runner.states import evaluations_skipped, states
 
 MOST_LINES = 200
 """Above so many trials a list is no longer read: the axes and counts say more."""
@@ -39,14 +39,21 @@ def command(suite: str, runs: Path, as_json: bool) -> None:
 
 
 def _text(plan: planning.Plan, standings: standing.States) -> list[str]:
+    last = [*map(skip, evaluations_skipped(standings.values())), counts(standing.tallied(standings))]
     if len(plan.trials) <= MOST_LINES:
-        return [grid.head(plan), *standing.lines(plan, standings), counts(standing.tallied(standings))]
+        return [grid.head(plan), *standing.lines(plan, standings), *last]
     why = [line for value in ("failed", "skipped") for line in standing.reasons(plan, standings, value)]
-    return [grid.as_text(plan), "", *why, counts(standing.tallied(standings))]
+    return [grid.as_text(plan), "", *why, *last]
 
 
 def _plain(plan: planning.Plan, standings: standing.States) -> dict[str, object]:
     trials = [
-        {**grid.place(one), "state": standings[one.id].value, "reason": standings[one.id].reason} for one in plan.trials
+        {
+            **grid.place(one),
+            "state": standings[one.id].value,
+            "reason": standings[one.id].reason,
+            "evaluations_skipped": dict(standings[one.id].skipped),
+        }
+        for one in plan.trials
     ]
     return {"suite": plan.suite, "trials": trials}

@@ -47,7 +47,11 @@ def workers(value: str) -> int | None:
     help="Of training; what is measured is measured in float32.",
 )
 @click.option("--executor", default="local/pool", show_default=True, help="The engine, as plugin/factory.")
-@click.option("--retry-failed", is_flag=True, help="Try again also what is known to fail, such as a diverged fit.")
+@click.option(
+    "--retry-failed",
+    is_flag=True,
+    help="Try again also what is known to fail, such as a diverged fit, and what a run (not the plan) skipped.",
+)
 @click.option(
     "--mixed",
     is_flag=True,

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import click
 
+from advtransfer.errors import BadInput, UnknownName
 from advtransfer.host import Host
+
+SUITES = (".yaml", ".yml")
 
 
 @click.command(short_help="A component's options, or a suite's grid.")
@@ -30,6 +34,8 @@ def command(name: str, leakage: bool, as_json: bool) -> None:
     from advtransfer import plan, suite
     from advtransfer.cli import grid
 
+    if not name.endswith(SUITES):
+        _expect_suite(name, host)
     loaded = suite.load(name, host)
     planned = plan.make(loaded, host)
     if leakage:
@@ -43,7 +49,32 @@ def command(name: str, leakage: bool, as_json: bool) -> None:
 
 def _names_component(name: str) -> bool:
     """Whether a name is written plugin/factory, and is not the path of a suite."""
-    return name.count("/") == 1 and not name.endswith((".yaml", ".yml")) and not Path(name).is_file()
+    return name.count("/") == 1 and not name.endswith(SUITES) and not Path(name).is_file()
+
+
+def _expect_suite(name: str, host: Host) -> None:
+    """Refuse a name of nothing; it may be a component's without its plugin, or a plugin's.
+
+    Raises:
+        BadInput: There is no such suite.
+    """
+    from advtransfer.suite.load import find
+
+    try:
+        find(name)
+    except BadInput as error:
+        hint = f"{error.problems[0].next_step}; a component is written plugin/factory{_meant(name, host)}: "
+        problem = replace(error.problems[0], next_step=f"{hint}`advtransfer list` shows each")
+        raise BadInput([problem]) from error
+
+
+def _meant(name: str, host: Host) -> str:
+    """The components that a name without a slash may mean."""
+    try:
+        host.component(name)
+    except UnknownName as error:
+        return f" (did you mean {' or '.join(map(repr, error.near))}?)" if error.near else ""
+    return ""
 
 
 def _dumped(value: object) -> str:

@@ -8,17 +8,22 @@ from pathlib import Path
 import click
 
 from advtransfer.cli import standing
-from advtransfer.console.words import counts
+from advtransfer.console.words import counts, skip
 from advtransfer.plan import Plan
 from advtransfer.result import Run
-from advtransfer.runner import states
+from advtransfer.runner.states import evaluations_skipped, states
 
 
 @click.command(short_help="How far a run is, and why trials failed.")
 @click.argument("run", type=click.Path(path_type=Path))
-@click.option("--json", "as_json", is_flag=True, help="{suite, run, done, failed, skipped, todo, failures, skips}.")
+@click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="{suite, run, done, failed, skipped, todo, failures, skips, evaluations_skipped}.",
+)
 def command(run: Path, as_json: bool) -> None:
-    """Show how far RUN (a folder such as runs/quickstart) is: counts, and each failure with its reason."""
+    """Show how far RUN (a folder such as runs/quickstart) is: counts, and each failure and skip with its reason."""
     opened = Run.open(run)
     plan = Plan.from_json(opened.plan())
     standings = states(plan, opened)
@@ -33,6 +38,7 @@ def _text(plan: Plan, standings: standing.States, run: Path) -> list[str]:
     lines = [f"{plan.suite}: {counts(standing.tallied(standings))}"]
     lines += [f"failed  {one.name}: {standing.one_line(state.reason)}" for one, state in failed]
     lines += standing.reasons(plan, standings, "skipped")
+    lines += map(skip, evaluations_skipped(standings.values()))
     if failed:
         lines.append(f"tracebacks: {run / 'attempts'}; to try again: the same `advtransfer run`")
     return lines
@@ -45,4 +51,5 @@ def _plain(plan: Plan, standings: standing.States, run: Path) -> dict[str, objec
         **standing.tallied(standings)._asdict(),
         "failures": standing.listed(plan, standings, "failed"),
         "skips": standing.listed(plan, standings, "skipped"),
+        "evaluations_skipped": evaluations_skipped(standings.values()),
     }

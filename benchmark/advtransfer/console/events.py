@@ -33,6 +33,12 @@ def table(event: Event, key: str) -> Event:
     return value if isinstance(value, Mapping) else {}
 
 
+def tables(event: Event, key: str) -> list[Event]:
+    """The mappings of a field that is a list."""
+    value = event.get(key)
+    return [one for one in value if isinstance(one, Mapping)] if isinstance(value, list | tuple) else []
+
+
 def texts(event: Event, key: str) -> tuple[str, ...]:
     """The texts of a field that is a list."""
     value = event.get(key)

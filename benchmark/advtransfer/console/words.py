@@ -6,9 +6,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from advtransfer.console.events import Event, count, number, numbers, table, text
+from advtransfer.console.events import Event, count, number, numbers, table, tables, text
 
-FEW = 5  # metrics that are shown where the suite names no columns
+FEW = 5  # metrics that are shown where the suite names no columns, reasons that are shown where there are many
 ABSENT = "–"  # noqa: RUF001  # the en dash is what every page shows for what is absent
 
 
@@ -121,11 +121,20 @@ def ending(event: Event) -> list[str]:
     lines = [f"{counts(standing(event))} in {duration(number(event, 'seconds'))}"]
     if count(event, "failed") and text(event, "run"):
         lines.append(f"failures: advtransfer status {text(event, 'run')}")
+    skipped = tables(event, "evaluations_skipped")
+    lines += map(skip, skipped[:FEW])
+    if skipped[FEW:]:
+        lines.append(f"and {len(skipped) - FEW} more reasons: advtransfer status {text(event, 'run')}")
     if text(event, "page"):
         lines.append(f"page: {text(event, 'page')}")
     if event.get("interrupted"):
         lines.append("interrupted: run the same command again to continue")
     return lines
+
+
+def skip(event: Event) -> str:
+    """One evaluation that made no sense in some trials, from `evaluations_skipped`."""
+    return f"{text(event, 'evaluation')} skipped in {many(count(event, 'trials'), 'trial')}: {text(event, 'reason')}"
 
 
 def news(event: Event) -> str:

@@ -1,4 +1,4 @@
-"""What a reader would miss: trials without a full set of records, and results that are not believed, with reasons."""
+"""What a reader would miss: trials not done, evaluations skipped, results that are not believed, with reasons."""
 
 from __future__ import annotations
 
@@ -30,6 +30,19 @@ def absent(evidence: Evidence) -> str:
     if not rows:
         return ""
     return f"## Trials that are not done\n\n{_table('status', 'trials', rows)}"
+
+
+def skipped(evidence: Evidence) -> str:
+    """The evaluations that make no sense in trials whose other results are shown."""
+    grouped: dict[tuple[str, str], list[Trial]] = defaultdict(list)
+    for trial in evidence.plan.trials:
+        for evaluation, reason in evidence.state(trial).skipped.items():
+            grouped[evaluation, reason].append(trial)
+    rows = [
+        [escaped(evaluation), str(len(trials)), escaped(reason), _where(trials)]
+        for (evaluation, reason), trials in sorted(grouped.items(), key=lambda item: item[0])
+    ]
+    return f"## Evaluations that were skipped\n\n{_table('evaluation', 'trials', rows)}" if rows else ""
 
 
 def doubted(evidence: Evidence) -> str:

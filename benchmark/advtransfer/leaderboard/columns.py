@@ -35,12 +35,17 @@ class Column:
 
 
 def columns_of(evidence: Evidence) -> list[Column]:
-    """The columns that the suite asks for; every metric there is when it asks for none."""
+    """The columns that the suite asks for; every metric there is when it asks for none.
+
+    An evaluation without any metric then has one column, so that a reader sees it was asked for.
+    """
     asked = evidence.plan.leaderboard.get("columns")
     if isinstance(asked, list | tuple) and asked:
         return [find(str(name), evidence) for name in asked]
     return [
-        Column(f"{label}.{name}", label, name) for label, there in evidence.metrics.items() for name in sorted(there)
+        column
+        for label, there in evidence.metrics.items()
+        for column in [Column(f"{label}.{name}", label, name) for name in sorted(there)] or [Column(label, label, None)]
     ]
 
 

@@ -1,9 +1,20 @@
-"""What became of each planned trial: done, failed, skipped or to do, and why; none is silently absent."""
+"""What became of each planned trial: done, failed, skipped or to do, and why; none is silently absent.
+
+One rule for `run`, `plan`, `status` and the page; the first that holds:
+
+- skipped: the plan, a build or the fit says that the cell makes no sense, or every evaluation of it says so.
+- done: nothing of it can still be made. Each record is there, or its evaluation says that it makes no sense here.
+- failed: a build, the fit or an evaluation failed.
+- to do: something of it was not tried yet.
+
+An evaluation that makes no sense in a trial hides none of the trial's other results. It is no result itself: it has
+no number, enters no mean and no rank, and is told with its reason. The same command does not try it again.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from advtransfer.plan import Trial
@@ -26,19 +37,26 @@ class Attempt:
 class State:
     """How one trial stands, and the reason where it is not done.
 
-    `evaluation` is the one whose result the reason is of; `final` says that the same command would not try it again.
+    `evaluation` is the one whose result the reason is of; `final` says that the same command would not try it again;
+    `skipped` are the evaluations that make no sense in this trial, with their reasons.
     """
 
     value: Value
     reason: str | None = None
     evaluation: str | None = None
     final: bool = False
+    skipped: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def senseless(self) -> bool:
+        """Whether the cell itself makes no sense, and not just what would be measured in it."""
+        return self.value == "skipped" and self.evaluation is None
 
 
 def state_of(
     trial: Trial, *, done: Callable[[str], bool], attempts: Mapping[str, Attempt], sources: Mapping[str, str]
 ) -> State:
-    """How a trial stands: done when every record of it is there, failed when what it stands on or a part of it did.
+    """How a trial stands, by the rule above.
 
     Args:
         trial: The trial.
@@ -48,18 +66,24 @@ def state_of(
     """
     if trial.skipped:
         return State("skipped", trial.skipped, final=True)
-    if all(map(done, trial.records())):
-        return State("done", final=True)
-    for id, evaluation in _parts(trial):
-        if (attempt := attempts.get(id)) and not done(id):
-            source = f"source {sources.get(id, id[:12])}: " if id in trial.builds else ""
-            lost = "lost: " if attempt.status == "lost" else ""
-            value: Value = "skipped" if attempt.status == "skipped" else "failed"
-            return State(value, f"{source}{lost}{attempt.reason}", evaluation, final=attempt.deterministic)
-    return State("todo")
+    measured = {id: label for label, ids in trial.evaluations.items() for id in ids}
+    tried = {id: attempts[id] for id in (*trial.builds, *trial.records()) if id in attempts and not done(id)}
+    senseless = [id for id in measured if id in tried and tried[id].status == "skipped"]
+    skipped = {label: tried[id].reason for label, ids in trial.evaluations.items() for id in ids if id in senseless}
+    waiting = [id for id in trial.records() if not done(id) and id not in senseless]
+    if not waiting and senseless and not any(map(done, measured)):
+        return State("skipped", tried[senseless[0]].reason, measured[senseless[0]], final=True, skipped=skipped)
+    if not waiting:
+        return State("done", final=True, skipped=skipped)
+    for id in (*trial.builds, *waiting):
+        if id in tried:
+            value: Value = "skipped" if tried[id].status == "skipped" else "failed"
+            reason = _reason(tried[id], f"source {sources.get(id, id[:12])}: " if id in trial.builds else "")
+            needed = waiting if id in measured else [id]
+            final = all(one in tried and tried[one].deterministic for one in needed)
+            return State(value, reason, measured.get(id), final, skipped)
+    return State("todo", skipped=skipped)
 
 
-def _parts(trial: Trial) -> Iterator[tuple[str, str | None]]:
-    """The ids that a trial needs in the order they are made, each with its evaluation."""
-    yield from ((id, None) for id in (*trial.builds, trial.id))
-    yield from ((id, label) for label, ids in trial.evaluations.items() for id in ids)
+def _reason(attempt: Attempt, of: str) -> str:
+    return f"{of}{'lost: ' if attempt.status == 'lost' else ''}{attempt.reason}"

@@ -134,7 +134,7 @@ def _source(built: Built | None) -> list[str]:
 
 def _use(use: tuple[str, Read] | None) -> list[str]:
     if use is None:
-        return ["not measured yet", ABSENT]
+        return ["no result", ABSENT]
     component, options = use
     told = [
         f"{name} {value if isinstance(value, str) else json.dumps(value)}" for name, value in sorted(options.items())

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from advtransfer.errors import BadInput, Problem
-from advtransfer.leaderboard.absent import absent, doubted
+from advtransfer.leaderboard.absent import absent, doubted, skipped
 from advtransfer.leaderboard.columns import columns_of
 from advtransfer.leaderboard.evidence import Evidence, RunRecords, gather
 from advtransfer.leaderboard.figures import figures
@@ -52,6 +52,7 @@ def page(run: RunRecords) -> Page:
         answered,
         doubted(evidence),
         leakage(evidence),
+        skipped(evidence),
         absent(evidence),
         gallery(evidence),
     ]

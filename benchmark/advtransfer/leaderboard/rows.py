@@ -39,22 +39,31 @@ class Row:
         found = {(trial.replicate, trial.seed): column.of(trial, evidence) for trial in self.trials}
         return {key: metric for key, metric in found.items() if metric is not None}
 
+    def skips(self, column: Column, evidence: Evidence) -> bool:
+        """Whether the column's evaluation makes no sense in any trial that asks for it."""
+        asking = [trial for trial in self.trials if column.evaluation in trial.evaluations]
+        return bool(asking) and all(column.evaluation in evidence.state(trial).skipped for trial in asking)
+
 
 def tables(evidence: Evidence) -> dict[Place, list[Row]]:
-    """The rows of each target and n; a row that was skipped as a whole makes no sense there and is left out."""
+    """The rows of each target and n; a row that makes no sense there, with any of its seeds, is left out."""
     grouped: dict[Place, dict[tuple[str | None, str | None, str], list[Trial]]] = {}
     for trial in sorted(evidence.plan.trials, key=order):
         rows = grouped.setdefault((trial.target, trial.n), {})
         rows.setdefault((trial.row, trial.adapter, trial.transfer), []).append(trial)
     found = {
-        place: [Row(*name, tuple(trials)) for name, trials in rows.items() if not _senseless(trials, evidence)]
+        place: [
+            Row(*name, tuple(trials))
+            for name, trials in rows.items()
+            if not all(evidence.state(one).senseless for one in trials)
+        ]
         for place, rows in grouped.items()
     }
     return {place: rows for place, rows in found.items() if rows}
 
 
-def _senseless(trials: list[Trial], evidence: Evidence) -> bool:
-    return all(evidence.state(trial).value == "skipped" for trial in trials)
+def _sensible(trials: list[Trial], evidence: Evidence) -> bool:
+    return not all(evidence.state(trial).senseless for trial in trials)
 
 
 def order(trial: Trial) -> tuple[str, bool, int, str, str, str, int, int]:

@@ -28,11 +28,15 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One row of the table; `cells` by column name, `done` of its trials have every record, `seconds` a trial."""
+    """One row of the table; `cells` by column name, `done` of its trials are done, `seconds` a trial.
+
+    `skipped` are the columns whose evaluation makes no sense in this row.
+    """
 
     row: Row
     rank: int | None
     cells: Mapping[str, Cell]
+    skipped: frozenset[str]
     delta: Range | Literal["baseline"] | None
     done: int
     seconds: float | None
@@ -61,6 +65,7 @@ def lines(rows: Sequence[Row], *, columns: Sequence[Column], ranking: Ranking | 
             row,
             ranks.get(row),
             {name: replace(cell, best=best[name] is cell) for name, cell in cells[row].items()},
+            frozenset(column.name for column in columns if row.skips(column, evidence)),
             _delta(row, rows, ranking, evidence),
             sum(evidence.state(trial).value == "done" for trial in row.trials),
             _seconds(row, evidence),
@@ -127,7 +132,7 @@ def _delta(
 def _seconds(row: Row, evidence: Evidence) -> float | None:
     """The mean over finished trials of what the fit and its results took together; None where nothing was timed."""
     sums = [
-        fsum(evidence.seconds[id] for id in trial.records())
+        fsum(evidence.seconds[id] for id in trial.records() if evidence.done(id))
         for trial in row.trials
         if evidence.state(trial).value == "done"
     ]

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeAlias
 
 from advtransfer.leaderboard.columns import Column
 from advtransfer.leaderboard.markdown import ABSENT, bounds, escaped, listed, number, table
 from advtransfer.leaderboard.ranges import Range
 from advtransfer.leaderboard.ranking import Ranking
-from advtransfer.leaderboard.standing import Cell, Line
+from advtransfer.leaderboard.standing import Line
 from advtransfer.types import Json
 
 Strip: TypeAlias = "tuple[str, bool, list[str]]"
 """One column as text: its header, whether it is aligned to the right, and its cells."""
 
 NO_INTERVAL = "No number here has an interval: that takes several trials that differ, or shares of test images."
+SKIPPED = "skipped"
 DETERMINISTIC, SINGLE, MIXED = "†", "‡", "§"
 MARKS = {"deterministic": DETERMINISTIC, "single": SINGLE}
 DOUBTS = {"verified": " ✓", "suspicious": " suspicious", "invalid": " invalid", "unchecked": ""}
@@ -30,7 +31,7 @@ def rendered(
         strips.append(("rank", True, [str(line.rank or ABSENT) for line in lines]))
     strips += _names(lines)
     for column in columns:
-        cells = [_cell(line.cells.get(column.name), planned=len(line.row.trials)) for line in lines]
+        cells = [_cell(line, column.name) for line in lines]
         strips.append((escaped(column.name), True, cells))
     if ranking and baseline is not None:
         by = ranking.column.name
@@ -57,9 +58,15 @@ def caption(lines: Sequence[Line]) -> str:
     if "single" in bases:
         told.append(f"{SINGLE} Wilson over test images, since there is one trial")
     sentence = f"95 % intervals: {'; '.join(told)}." if told else NO_INTERVAL
-    mixed = any(line.mixed for line in lines)
-    note = f" {MIXED} Measured, in part, on another device, thread count or precision than most of this page."
-    return sentence + (note if mixed else "")
+    return " ".join([sentence, *_notes(lines)])
+
+
+def _notes(lines: Sequence[Line]) -> Iterator[str]:
+    """What else a table's cells and marks mean, as far as it has them."""
+    if any(line.skipped for line in lines):
+        yield f"{SKIPPED.capitalize()}: the evaluation makes no sense there, for the reason that the page tells."
+    if any(line.mixed for line in lines):
+        yield f"{MIXED} Measured, in part, on another device, thread count or precision than most of this page."
 
 
 def label_of(baseline: Json) -> str:
@@ -79,9 +86,10 @@ def _names(lines: Sequence[Line]) -> list[Strip]:
     ]
 
 
-def _cell(cell: Cell | None, *, planned: int) -> str:
-    if cell is None:
-        return ABSENT
+def _cell(line: Line, name: str) -> str:
+    if name not in line.cells:
+        return SKIPPED if name in line.skipped else ABSENT
+    cell, planned = line.cells[name], len(line.row.trials)
     found, fine = cell.range, not cell.share
     ends = dict.fromkeys((found.low, found.high))
     value = "–".join(number(end, fine=fine) for end in ends)  # noqa: RUF001  # an en dash, as between any two numbers

@@ -23,10 +23,10 @@ def make(suite: Suite, host: Host) -> Plan:
     """The plan of a suite; imports no torch.
 
     Raises:
-        BadInput: An evaluation needs a reference where a target has none, or two cells ask for the same fit.
+        BadInput: Two cells ask for the same fit.
     """
     trials = [trial for target in suite.targets for trial in _TargetGrid(suite, host, target).trials()]
-    problems = [*_unreferenced(suite), *_twins(suite, trials)]
+    problems = list(_twins(suite, trials))
     if problems:
         raise BadInput(problems)
     trials.sort(key=_place)
@@ -216,17 +216,6 @@ def _place(trial: Trial) -> tuple[object, ...]:
     """The order of a plan: by place, whatever the order of the suite's entries."""
     n = (1, 0) if trial.n == "all" else (0, trial.n)
     return (trial.target, n, trial.transfer, trial.row or "", trial.source or "", trial.adapter or "", trial.seed)
-
-
-def _unreferenced(suite: Suite) -> Iterator[Problem]:
-    needing = [cell for cell in suite.evaluations if "reference" in cell.facts.needs and cell.only is None]
-    for target in suite.targets:
-        if needing and not target.references:
-            yield Problem(
-                f"{suite.path}: no `reference` in target {target.key!r}",
-                f"one, since evaluation {needing[0].label!r} needs it",
-                "add `reference: {use: ...}` to the target, or `only:` to the evaluation",
-            )
 
 
 def _twins(suite: Suite, trials: Iterable[Trial]) -> Iterator[Problem]:

@@ -23,7 +23,7 @@ from advtransfer.runner.pick import picked
 from advtransfer.runner.reuse import reuse
 from advtransfer.runner.schedule import Order, Schedule
 from advtransfer.runner.settings import Settings
-from advtransfer.runner.states import State, missing, states
+from advtransfer.runner.states import State, evaluations_skipped, hopeless, missing, states
 from advtransfer.runner.tasks import tasks_for
 from advtransfer.suite import Suite
 from advtransfer.types import Executor
@@ -61,10 +61,11 @@ def run(suite: Suite, *, settings: Settings, host: Host, listeners: Iterable[Lis
         _copy(folder, todo, order, settings)
         before = states(plan, folder)
         _announce(events, plan, before, todo, folder, engine, settings)
-        tasks = tasks_for(todo, cells, folder.done(), plan.sources)
+        known = set() if settings.retry_failed else hopeless(folder)
+        tasks = tasks_for(todo, cells, folder.done(), plan.sources, hopeless=known)
         interrupted = Schedule(tasks, engine, order, events, folder, plan).run(grace=settings.grace)
         after = states(plan, folder)
-        page = write_page(folder) if any(state.value == "done" for state in after.values()) else None
+        page = write_page(folder) if _measured(plan, folder) else None
         counts = Counter(state.value for state in after.values())
         summary = Summary(
             suite=suite.name,
@@ -77,8 +78,13 @@ def run(suite: Suite, *, settings: Settings, host: Host, listeners: Iterable[Lis
             interrupted=interrupted,
             page=page,
         )
-        _close(events, summary)
+        _close(events, summary, after)
     return summary
+
+
+def _measured(plan: Plan, folder: Run) -> bool:
+    """Whether any result of a plan is there."""
+    return not folder.done().isdisjoint(id for trial in plan.trials for ids in trial.evaluations.values() for id in ids)
 
 
 def _executor(settings: Settings, host: Host) -> Executor:
@@ -106,12 +112,14 @@ def _prepared(suite: Suite, plan: Plan, folder: Run, settings: Settings) -> Orde
 
 def _todo(plan: Plan, before: dict[str, State], settings: Settings) -> list[Trial]:
     """The trials of this call: not done, not hopeless, picked, at most `limit`."""
-    chosen = [
-        trial
-        for trial in picked(plan.trials, settings.only)
-        if not before[trial.id].final or (settings.retry_failed and before[trial.id].value == "failed")
-    ]
+    chosen = [trial for trial in picked(plan.trials, settings.only) if _wanted(trial, before[trial.id], settings)]
     return chosen[: settings.limit]
+
+
+def _wanted(trial: Trial, state: State, settings: Settings) -> bool:
+    """Whether something of a trial is to be tried: anew, or, where it ended without a record, again if asked."""
+    lacks = trial.skipped is None and (state.value != "done" or bool(state.skipped))
+    return not state.final or (settings.retry_failed and lacks)
 
 
 def _copy(folder: Run, todo: list[Trial], order: Order, settings: Settings) -> None:
@@ -131,18 +139,18 @@ def _announce(
     engine: Executor,
     settings: Settings,
 ) -> None:
-    counts = Counter(state.value for state in before.values())
-    again = sum(before[trial.id].value == "failed" for trial in todo)
+    tried = {trial.id for trial in todo if _wanted(trial, before[trial.id], settings)}
+    rest = Counter(state.value for id, state in before.items() if id not in tried)
     events.tell(
         "run_started",
         suite=plan.suite,
         title=plan.title,
         run=str(folder.path),
         trials=len(plan.trials),
-        done=counts["done"],
-        failed=counts["failed"] - again,
-        skipped=counts["skipped"],
-        todo=counts["todo"] + again,
+        done=rest["done"],
+        failed=rest["failed"],
+        skipped=rest["skipped"],
+        todo=rest["todo"] + len(tried),
         chosen=len(todo),
         jobs=engine.slots,
         threads=settings.threads,
@@ -151,11 +159,11 @@ def _announce(
     )
     for trial in plan.trials:
         state = before[trial.id]
-        if state.value == "skipped":
+        if state.value == "skipped" and trial.id not in tried:
             events.tell("trial_skipped", trial=place(trial), reason=state.reason)
 
 
-def _close(events: Events, summary: Summary) -> None:
+def _close(events: Events, summary: Summary, after: dict[str, State]) -> None:
     events.tell(
         "run_finished",
         suite=summary.suite,
@@ -164,6 +172,7 @@ def _close(events: Events, summary: Summary) -> None:
         failed=summary.failed,
         skipped=summary.skipped,
         todo=summary.todo,
+        evaluations_skipped=evaluations_skipped(after.values()),
         seconds=summary.seconds,
         interrupted=summary.interrupted,
         page=str(summary.page) if summary.page else None,

@@ -70,6 +70,8 @@ class Schedule:
         self.flying: dict[Future[Report], Task] = {}
         self.began: dict[str, Mapping[str, Json]] = {}
         self.told: set[str] = set()
+        asked = {one.id for task in tasks for one in (task.asked.node, *task.asked.results)}
+        self.senseless = {id for id, one in folder.attempts().items() if one["status"] == "skipped"} - asked
         self.stopped = False
 
     def run(self, *, grace: float) -> bool:
@@ -127,6 +129,9 @@ class Schedule:
             return
         if report.status == "lost":
             self._lost(task, report)
+        if report.status == "skipped":
+            nodes = (task.asked.node, *task.asked.results)
+            self.senseless |= {one.id for one in nodes if not self.folder.has(one.id)}
         began = self.began.pop(task.id, {})
         self.events.tell(
             "job_finished",
@@ -165,12 +170,15 @@ class Schedule:
                 self.ready.append(task)
 
     def _tell(self, trial: Trial, report: Report) -> None:
-        if not missing(trial, {id for id in trial.records() if self.folder.has(id)}):
+        """Tell that a trial ended, by the rule of `advtransfer.leaderboard.fate`."""
+        lacking = set(missing(trial, {id for id in trial.records() if self.folder.has(id)}))
+        settled = lacking <= self.senseless
+        if not lacking or (settled and lacking < set(trial.records()[1:])):
             if trial.id not in self.told:
                 self.told.add(trial.id)
                 self.events.tell("trial_finished", trial=place(trial), metrics=self._metrics(trial))
-        elif report.status != "done":
-            self._fail(trial, str(report.reason), skipped=report.status == "skipped")
+        elif settled or report.status not in ("done", "skipped"):
+            self._fail(trial, report.reason or "no evaluation makes sense here", skipped=settled)
 
     def _fail(self, trial: Trial, reason: str, *, skipped: bool) -> None:
         if trial.id not in self.told:
@@ -194,7 +202,7 @@ class Schedule:
         """The numbers of a finished trial, as ``evaluation.metric``."""
         found: dict[str, Json] = {}
         for label, ids in trial.evaluations.items():
-            for id in ids:
+            for id in ids if all(map(self.folder.has, ids)) else ():
                 metrics = cast("Mapping[str, Mapping[str, Json]]", self.folder.read(id)["metrics"])
                 found |= {f"{label}.{name}": metric["value"] for name, metric in metrics.items()}
         return found

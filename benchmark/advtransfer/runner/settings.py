@@ -23,7 +23,8 @@ class Settings:
         device: ``cpu``, ``cuda`` or ``cuda:1``.
         precision: Of training: ``float32``, or ``bfloat16`` where that is safe (automatic mixed precision).
         executor: The engine, as ``plugin/factory``.
-        retry_failed: Try again also what failed deterministically, such as a diverged fit.
+        retry_failed: Try again also what failed deterministically, such as a diverged fit, and what was found at
+            run time to make no sense; not what the plan skips.
         mixed: Go on in a folder whose records were made on another device, with another thread count,
             precision or size of battery.
         battery: How much evidence the host gathers of each robust accuracy: ``small``, ``full`` or ``none``.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from advtransfer.plan import Asked, Trial, asked
@@ -28,14 +28,17 @@ class Task:
         return self.asked.node.kind
 
 
-def tasks_for(trials: Iterable[Trial], cells: Cells, done: set[str], names: Mapping[str, str]) -> list[Task]:
+def tasks_for(
+    trials: Iterable[Trial], cells: Cells, done: set[str], names: Mapping[str, str], *, hopeless: Collection[str] = ()
+) -> list[Task]:
     """The tasks behind trials: sources and references first, then the fits on most images, which take longest.
 
-    A result that several trials share, since it needs no fit, is one task of its own.
+    A result that several trials share, since it needs no fit, is one task of its own. Results that are `hopeless` are
+    not asked for again beside those that are only missing.
     """
     found: dict[str, Task] = {}
     for trial in sorted(trials, key=_size, reverse=True):
-        lacking = missing(trial, done)
+        lacking = missing(trial, done.union(hopeless))
         builds = [id for id in trial.builds if id not in done]
         for id in builds:
             found.setdefault(id, Task(Asked(cells.builds[id]), names[id]))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from advtransfer.errors import Mark, MissingLibrary, PluginError, UnknownName
 from advtransfer.hookspecs import Kind
-from advtransfer.host import Component, Host
+from advtransfer.host import Component, Host, article
 from advtransfer.suite import expect
 from advtransfer.suite.marked import Marked, marked, merged
 from advtransfer.suite.problems import Problems, did_you_mean
@@ -62,17 +62,18 @@ class EntryReader:
                 expect.known(own, option_names(component), of=of, problems=self.problems)
 
     def _component(self, use: Marked | None, *, where: Mark, kind: Kind | None) -> Component | None:
-        what = kind or "component"
+        noun = kind or "component"
+        what = article(noun)
         if use is None or use.value is None:
-            next_step = f"add `use: plugin/factory`; `advtransfer list` shows each {what}"
-            self.problems.add(where, found="an entry without `use`", expected=f"a {what}", next_step=next_step)
+            next_step = f"add `use: plugin/factory`; `advtransfer list` shows each {noun}"
+            self.problems.add(where, found="an entry without `use`", expected=what, next_step=next_step)
             return None
-        name = expect.text(use, expected=f"a {what}, written plugin/factory", problems=self.problems)
+        name = expect.text(use, expected=f"{what}, written plugin/factory", problems=self.problems)
         try:
             return self.host.component(name, kind) if name else None
         except UnknownName as error:
-            expected = f"a {what} of an installed plugin ({', '.join(self.host.plugins)})"
-            next_step = did_you_mean(name, error.near, otherwise=f"`advtransfer list` shows each {what}")
+            expected = f"{what} of an installed plugin ({', '.join(self.host.plugins)})"
+            next_step = did_you_mean(name, error.near, otherwise=f"`advtransfer list` shows each {noun}")
         except (MissingLibrary, PluginError) as error:
             expected, next_step = "a plugin that loads", str(error)
         self.problems.add(use.mark, found=use.shown(), expected=expected, next_step=next_step)

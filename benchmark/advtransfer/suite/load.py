@@ -17,7 +17,7 @@ from advtransfer.suite.problems import Problems, did_you_mean
 from advtransfer.suite.sections import ADAPTERS, EVALUATIONS, FORMAT, NAMED, SECTIONS, SOURCES, TOP, TRANSFERS
 from advtransfer.suite.selection import Axis, Grid, Selection
 from advtransfer.suite.shipped import shipped
-from advtransfer.suite.suite import Cell, Leaderboard, Subset, Suite
+from advtransfer.suite.suite import Cell, Leaderboard, Subset, Suite, Target
 from advtransfer.suite.targets import target
 from advtransfer.suite.written import written
 
@@ -58,13 +58,15 @@ def _suite(path: Path, top: Marked, text: str | None, *, host: Host, problems: P
     targets = [target(key, one, entries=entries, problems=problems) for key, one in sections["targets"].items()]
     grid = _grid(sections["targets"], [subsets for _, subsets in targets], entries)
     cells = {section.name: entries.finished(section, grid) for section in SECTIONS}
+    found = [one for one, _ in targets if one]
     _check_whole(top, said, sections, cells["transfers"], problems)
+    _check_references(found, sections["targets"], cells["evaluations"], problems)
     return Suite(
         name=path.stem,
         title=_head(said, path.stem, problems),
         path=path,
         text=f"# {path.name}, with what it extends filled in.\n{written(top)}" if text is None else text,
-        targets=tuple(one for one, _ in targets if one),
+        targets=tuple(found),
         exclude=_exclude(said, grid, problems),
         leaderboard=_leaderboard(said, grid, cells["sources"], problems),
         **cells,
@@ -134,3 +136,18 @@ def _check_whole(
         if not sections["sources"]:
             found, mark = f"the transfer {key!r}, which needs a source", sections["transfers"][key].name_mark
             problems.add(mark, found=found, expected="a source", next_step="add an entry to `sources`")
+
+
+def _check_references(
+    targets: Iterable[Target], written: Mapping[str, Marked], evaluations: Iterable[Cell], problems: Problems
+) -> None:
+    """Note targets without a reference that an evaluation of every target needs."""
+    needing = [cell.label for cell in evaluations if "reference" in cell.facts.needs and cell.only is None]
+    for one in targets:
+        if needing and not one.references:
+            problems.add(
+                written[one.key].name_mark,
+                found=f"no `reference` in target {one.key!r}",
+                expected=f"one, since evaluation {needing[0]!r} needs it",
+                next_step="add `reference: {use: ...}` to the target, or `only:` to the evaluation",
+            )

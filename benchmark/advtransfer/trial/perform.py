@@ -64,8 +64,8 @@ def _performed(job: Job, cache: Cache, scratch: Path, tell: Callable[[Mapping[st
                     break
     if not trouble:
         return Report(job.id, "done", tuple(written), None)
-    status, reason = trouble[0]
-    return Report(job.id, "failed" if any(one == "failed" for one, _ in trouble) else status, tuple(written), reason)
+    status, reason = min(trouble, key=lambda one: one[0])  # "failed" is told before "skipped"
+    return Report(job.id, status, tuple(written), reason)
 
 
 def _attempted(
