@@ -92,6 +92,27 @@ class Bench:
             self.result(second, "foolbox/pgd", options, {"robust_accuracy@0.1": pgd}, unknown=unknown, checks=checks)
         return trial
 
+    def aligned(
+        self,
+        source: str,
+        alphas: Sequence[float],
+        clean: float | None,
+        *,
+        seed: int = 0,
+        n: int = 20,
+        target: str = "digits",
+        replicate: int | None = None,
+    ) -> str:
+        """Add a trial of a source that was aligned with the target's references; gives the id of its clean result."""
+        trial = self.trial(source, seed, clean, 0.1, n=n, target=target, replicate=replicate)
+        ids = [name_of("align", source, replicate, target, reference) for reference in range(len(alphas))]
+        trial["evaluations"]["align"] = ids
+        for reference, (id, alpha) in enumerate(zip(ids, alphas, strict=True)):
+            self.result(id, "alignment/alpha", {}, {})
+            self.records[id]["metrics"] = {"alpha": {"value": alpha}, "beta": {"value": 1 - alpha}}
+            self.records[id]["asked"]["inputs"] = {"reference": f"{target} {reference}"}
+        return str(trial["evaluations"]["clean"][0])
+
     def result(
         self,
         id: str,

@@ -74,6 +74,20 @@ def test_trials_that_are_not_done_are_counted_with_their_reasons(bench: Bench) -
     ] == [[cell.strip() for cell in row.strip("| ").split(" | ")] for row in rows if row.startswith("|")]
 
 
+def test_evaluations_that_make_no_sense_are_listed_with_their_reasons(bench: Bench) -> None:
+    bench.filled()
+    for seed in range(3):
+        bench.attempt(bench.trial("odd", seed, 0.5)["evaluations"]["pgd"][0], "no such number", status="skipped")
+
+    shown = page(bench.run()).markdown
+
+    assert "9 trials planned, 9 done, 0 failed, 0 skipped, 0 to do." in shown
+    assert "Trials that are not done" not in shown
+    assert ["pgd", "3", "no such number", "odd -> digits n=20 probe (seeds 0, 1, 2)"] == bench.row(
+        shown.partition("## Evaluations that were skipped\n")[2], "pgd"
+    )
+
+
 def test_a_run_without_records_has_a_page(bench: Bench) -> None:
     bench.trial("natural", 0)
     bench.records.clear()

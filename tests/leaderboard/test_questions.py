@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
@@ -18,7 +17,7 @@ from advtransfer.leaderboard.asked import questions
 from advtransfer.leaderboard.evidence import gather
 from advtransfer.leaderboard.findings import Told, findings
 from advtransfer.leaderboard.markdown import ABSENT
-from advtransfer.leaderboard.resample import Redraw, sides
+from advtransfer.leaderboard.resample import Redraw
 from advtransfer.result.record import packed, share
 from advtransfer.types import Json
 
@@ -30,32 +29,12 @@ CLEAN = {"a": 0.5, "b": 0.6, "c": 0.7, "d": 0.8}
 QUESTION: dict[str, Json] = {"predictor": "align.alpha", "outcome": "clean.accuracy", "across": "source"}
 
 
-def measured(
-    bench: Bench,
-    source: str,
-    alphas: Sequence[float],
-    clean: float | None,
-    *,
-    seed: int = 0,
-    n: int = 20,
-    replicate: int | None = None,
-) -> str:
-    """Add a trial of a source that was aligned with a few references; gives the id of its clean result."""
-    trial = bench.trial(source, seed, clean, 0.1, n=n, replicate=replicate)
-    ids = [f"align {source} {replicate} {reference}" for reference in range(len(alphas))]
-    trial["evaluations"]["align"] = ids
-    for id, alpha in zip(ids, alphas, strict=True):
-        bench.result(id, "alignment/alpha", {}, {})
-        bench.records[id]["metrics"] = {"alpha": {"value": alpha}, "beta": {"value": 1 - alpha}}
-    return str(trial["evaluations"]["clean"][0])
-
-
 @pytest.fixture
 def asked(bench: Bench) -> Bench:
     """Four sources with one reference, whose ranks have Kendall's tau 4/6."""
     bench.leaderboard["questions"] = [dict(QUESTION)]
     for source in ALPHA:
-        measured(bench, source, [ALPHA[source]], CLEAN[source])
+        bench.aligned(source, [ALPHA[source]], CLEAN[source])
     return bench
 
 
@@ -85,7 +64,7 @@ def test_a_point_is_the_mean_over_seeds_and_replicates(bench: Bench) -> None:
         for replicate in range(2):
             for seed in range(2):
                 clean = CLEAN[source] + 0.1 * replicate + 0.04 * seed
-                measured(bench, source, [alpha + replicate], clean, seed=seed, replicate=replicate)
+                bench.aligned(source, [alpha + replicate], clean, seed=seed, replicate=replicate)
     found = told(bench)
 
     assert ["a", "b", "c", "d"] == [point.label for point in found.points.points]
@@ -98,7 +77,7 @@ def test_alphas_are_compared_within_one_reference_then_averaged(bench: Bench) ->
     bench.leaderboard["questions"] = [dict(QUESTION)]
     second = {"a": 100.0, "b": 200.0, "c": 300.0, "d": 400.0}
     for source in ALPHA:
-        measured(bench, source, [ALPHA[source], second[source]], CLEAN[source])
+        bench.aligned(source, [ALPHA[source], second[source]], CLEAN[source])
 
     assert (0.8 + 1) / 2 == pytest.approx(told(bench).coefficients["Spearman"].value)
     assert "Computed within each of 2 reference models, then averaged." in section(bench)
@@ -106,7 +85,7 @@ def test_alphas_are_compared_within_one_reference_then_averaged(bench: Bench) ->
 
 def test_each_n_and_transfer_is_a_place_of_its_own_unless_given(asked: Bench) -> None:
     for source in ALPHA:
-        measured(asked, source, [ALPHA[source]], 1 - CLEAN[source], n=50)
+        asked.aligned(source, [ALPHA[source]], 1 - CLEAN[source], n=50)
 
     assert "#### digits, n = 20, probe\n" in section(asked)
     assert "#### digits, n = 50, probe\n" in section(asked)
@@ -122,7 +101,7 @@ def test_each_n_and_transfer_is_a_place_of_its_own_unless_given(asked: Bench) ->
 def test_other_axes_can_be_asked_across(asked: Bench) -> None:
     asked.leaderboard["questions"] = [QUESTION | {"across": "n", "given": {"source": "a"}}]
     for n, clean in ((50, 0.6), (100, 0.7)):
-        measured(asked, "a", [0.1], clean, n=n)
+        asked.aligned("a", [0.1], clean, n=n)
 
     shown = section(asked)
 
@@ -144,10 +123,10 @@ def test_what_is_missing_is_told_with_its_reason(asked: Bench) -> None:
     asked.trial("grey", 0, skipped="shapes differ")
     asked.trial("waiting", 0)
     asked.trial("unaligned", 0, 0.5, 0.1)
-    doubted = measured(asked, "doubted", [0.5], 0.9)
+    doubted = asked.aligned("doubted", [0.5], 0.9)
     check: Json = {"name": "noise", "grade": "fail", "value": 1, "limit": 0, "samples": 9, "text": "noise is stronger"}
     asked.records[doubted]["checks"] = [check]
-    measured(asked, "d", [ALPHA["d"]], None, seed=1)
+    asked.aligned("d", [ALPHA["d"]], None, seed=1)
 
     shown = section(asked)
 
@@ -158,7 +137,7 @@ def test_what_is_missing_is_told_with_its_reason(asked: Bench) -> None:
 def test_few_points_are_said_to_drive_a_correlation(bench: Bench) -> None:
     bench.leaderboard["questions"] = [dict(QUESTION)]
     for source, alpha, clean in [("a", 0.0, 0.1), ("b", 0.1, 0.0), ("c", 0.0, 0.0), ("d", 0.1, 0.1), ("far", 1.0, 1.0)]:
-        measured(bench, source, [alpha], clean)
+        bench.aligned(source, [alpha], clean)
 
     assert "A correlation over so few points is driven by each of them" in section(bench)
     assert "Without far, Pearson's coefficient is .000." in section(bench)
@@ -167,7 +146,7 @@ def test_few_points_are_said_to_drive_a_correlation(bench: Bench) -> None:
 def test_fewer_than_three_points_have_no_coefficient(bench: Bench) -> None:
     bench.leaderboard["questions"] = [dict(QUESTION)]
     for source in "ab":
-        measured(bench, source, [ALPHA[source]], CLEAN[source])
+        bench.aligned(source, [ALPHA[source]], CLEAN[source])
 
     assert ["align.alpha", "2", *[ABSENT] * 9] == bench.row(section(bench), "align.alpha")
     assert "2 points. At least 3 are needed." in section(bench)
@@ -190,7 +169,7 @@ def test_test_images_are_drawn_again_alike_for_all_points_and_for_nothing_that_i
         outcomes = [0] * 300 + [1] * 100 if trial["source"] in "ab" else [0] * 200 + [1] * 200
         record |= {"outcomes": {"accuracy": packed(outcomes)}, "metrics": {"accuracy": share(outcomes)}}
 
-    redraw = Redraw(*sides(told(asked).points))
+    redraw = Redraw(told(asked).points)
     predictor, outcome = redraw(np.random.RandomState(0), 1000)
 
     assert np.ptp(predictor, axis=0).max() == 0

@@ -144,6 +144,49 @@ def test_a_row_that_failed_in_every_trial_is_still_in_the_table(bench: Bench) ->
     assert [ABSENT, "broken", "probe", ABSENT, ABSENT, ABSENT, "0/1", ABSENT] == bench.row(bench.table(), "broken")
 
 
+def test_an_evaluation_that_makes_no_sense_hides_no_other_number_of_its_row(bench: Bench) -> None:
+    bench.filled()
+    for seed in range(3):
+        bench.attempt(bench.trial("odd", seed, 0.9)["evaluations"]["pgd"][0], "no such number", status="skipped")
+
+    found = bench.table()
+
+    assert ["1", "odd", "probe", "**.900** [.880, .917]†", "skipped", "+.300 [+.052, +.548]", "3", "0.75"] == bench.row(
+        found, "odd"
+    )
+    assert ["2", "robust", "probe", ".733 [.590, .877]"] == bench.row(found, "robust")[:4]
+    assert found.endswith("Skipped: the evaluation makes no sense there, for the reason that the page tells.")
+
+
+def test_a_skipped_evaluation_is_never_ranked_nor_counted_as_a_number(bench: Bench) -> None:
+    bench.leaderboard["rank_by"] = "pgd.robust_accuracy"
+    bench.filled()
+    bench.attempt(bench.trial("odd", 0, 0.9)["evaluations"]["pgd"][0], "no such number", status="skipped")
+    bench.attempt(bench.trial("robust", 3, 0.9)["evaluations"]["pgd"][0], "no such number", status="skipped")
+
+    found = bench.table()
+
+    assert ABSENT == bench.row(found, "odd")[0]
+    assert "skipped" == bench.row(found, "odd")[4]
+    assert ABSENT == bench.row(found, "odd")[5]
+    assert bench.row(found, "robust")[4].endswith(" (3/4)")
+    assert "4" == bench.row(found, "robust")[6]
+
+
+def test_a_row_whose_every_evaluation_makes_no_sense_is_shown_and_one_whose_fit_does_is_not(bench: Bench) -> None:
+    bench.filled()
+    odd = bench.trial("odd", 0)
+    bench.records[odd["id"]] = bench.record("fit", odd["id"], "finetune/linear_probe", {}, 0.5)
+    for results in odd["evaluations"].values():
+        bench.attempt(results[0], "no such number", status="skipped")
+    bench.attempt(bench.trial("senseless", 0)["id"], "no blocks", status="skipped")
+
+    found = bench.table()
+
+    assert [ABSENT, "odd", "probe", "skipped", "skipped", ABSENT, "0/1", ABSENT] == bench.row(found, "odd")
+    assert "senseless" not in found
+
+
 def test_an_adapter_has_a_column_when_there_is_one(bench: Bench) -> None:
     bench.trial("natural", 0, 0.5, 0.1)
     assert "adapter" not in bench.table()

@@ -2,6 +2,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+from safetensors.numpy import load_file, save_file
+
+from advtransfer.files import sha256_of
 from advtransfer.result import Record, Run
 from advtransfer.result.bundle import LARGEST, write_bundle
 from advtransfer.types import Json
@@ -49,6 +53,26 @@ def test_a_bundle_holds_the_batteries_behind_its_results_and_no_others(tmp_path:
     bundle = Run(write_bundle(run, tmp_path / "bundle"))
 
     assert ["11", "22", "33"] == [one["id"] for one in bundle.records() if one["kind"] == "battery"]
+
+
+def test_a_bundle_holds_the_arrays_that_it_is_asked_for_and_no_others(tmp_path: Path) -> None:
+    run = Run(tmp_path / "run")
+    run.write_plan(PLAN)
+    run.write_suite("version: 1\n")
+    for id in ("bb", "ee", "ff"):
+        file = f"samples/{id}/{id}.safetensors"
+        (run.path / file).parent.mkdir(parents=True)
+        save_file({name: np.arange(3.0) for name in ("alpha", "beta", "loss")}, run.path / file)
+        described: Json = {"file": file, "sha256": sha256_of(run.path / file), "fields": ["alpha", "beta", "loss"]}
+        run.write(record(id, "result") | {"samples": described})
+    first = write_bundle(run, tmp_path / "first", samples={"bb": {"beta", "alpha"}, "ee": {"loss"}})
+    kept = {path.stem: sorted(load_file(path)) for path in first.rglob("*.safetensors")}
+    second = write_bundle(Run(first), tmp_path / "second", samples={"bb": {"beta", "alpha"}, "ee": {"loss"}})
+    write_bundle(run, first, samples={"bb": {"beta"}})
+
+    assert {"bb": ["alpha", "beta"], "ee": ["loss"]} == kept
+    assert [["alpha", "beta"], ["loss"]] == [one["samples"]["fields"] for one in Run(second).records()]  # type: ignore[call-overload, index]  # JSON
+    assert ["bb"] == [path.stem for path in first.rglob("*.safetensors")]
 
 
 def test_many_records_of_a_kind_are_spread_over_files_by_their_first_digit(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 from numpy.random import RandomState
 from numpy.typing import NDArray
 
-from advtransfer.statistics import Coefficient, associations
+from advtransfer.statistics import COEFFICIENTS, Coefficient, associations, without_each
 from advtransfer.statistics.association import Association
 
 Values: TypeAlias = "NDArray[np.float64]"
@@ -41,11 +41,13 @@ def test_coefficients_are_computed_within_each_reference_then_averaged() -> None
 def test_the_value_without_each_point_tells_what_it_rests_on() -> None:
     x = np.array([[0.0, 1.0, 0.0, 1.0, 10.0]])
     y = np.array([[1.0, 0.0, 0.0, 1.0, 10.0]])
-    found = associations(x, y, seed=0)["Pearson"]
+    value = associations(x, y, seed=0)["Pearson"].value
 
-    assert found.value is not None
-    assert found.value > 0.98
-    assert 0.0 == pytest.approx(found.without[4], abs=1e-12)
+    assert value is not None
+    assert value > 0.98
+    assert 5 == len(without_each(x, y))
+    assert 0.0 == pytest.approx(without_each(x, y)[4], abs=1e-12)
+    assert () == without_each(x[:, :3], y[:, :3])
 
 
 def test_few_points_or_none_that_differ_have_no_coefficient() -> None:
@@ -69,8 +71,26 @@ def test_the_interval_holds_the_value_and_depends_on_the_seed_alone() -> None:
 
 def test_beyond_eight_points_p_counts_the_order_seen_among_random_ones() -> None:
     x = np.arange(9.0)[None]
+    found = associations(x, x, seed=0)["Pearson"]
 
-    assert associations(x, x, seed=0)["Pearson"].p == pytest.approx(1 / 10_000, abs=3 / 10_000)
+    assert found.p is not None
+    assert 1e-4 <= found.p <= 4e-4
+    assert round(found.p * 10_000) == pytest.approx(found.p * 10_000, abs=1e-9)
+    assert 1e-4 == pytest.approx(found.least)
+
+
+@pytest.mark.parametrize("coefficient", COEFFICIENTS)
+def test_the_least_p_is_that_of_the_order_seen_and_its_mirror_where_there_is_one(coefficient: Coefficient) -> None:
+    uneven = np.array([[0.0, 1.0, 3.0, 7.0, 20.0]])
+    two, other = np.tile(uneven, (2, 1)), np.array([[1.0, 2.0, 3.0, 4.0, 5.0], [2.0, 1.0, 3.0, 4.0, 5.0]])
+    once = associations(uneven, uneven**2, seed=0)[coefficient]
+    apart = associations(other, other, seed=0)[coefficient]
+
+    assert once.p == pytest.approx(once.least)
+    assert (1 if coefficient == "Pearson" else 2) / 120 == pytest.approx(once.least)
+    assert once.least == pytest.approx(associations(two, other, seed=0)[coefficient].least)
+    assert apart.p == pytest.approx(apart.least)
+    assert 1 / 120 == pytest.approx(apart.least)
 
 
 def test_what_the_values_average_over_is_resampled_too() -> None:
@@ -83,3 +103,15 @@ def test_what_the_values_average_over_is_resampled_too() -> None:
     wide = associations(points, points, seed=0, resampled=noisy)["Pearson"].interval
     assert wide is not None
     assert wide[0] < 0.5
+
+
+def test_resamples_without_a_value_are_left_out_of_the_interval() -> None:
+    points = np.arange(6.0)[None]
+
+    def partly(stream: RandomState, count: int) -> tuple[Values, Values]:
+        drawn = np.repeat(points[None], count, axis=0)
+        drawn[::3, 0, 2] = np.nan
+        return drawn, points[None]
+
+    for coefficient in COEFFICIENTS:
+        assert (1.0, 1.0) == pytest.approx(associations(points, points, seed=0, resampled=partly)[coefficient].interval)

@@ -54,3 +54,12 @@ def test_the_order_of_the_points_does_not_matter(coefficient: Coefficient) -> No
     y, places = np.array([0.3, 0.1, 0.9, 0.4]), [2, 0, 3, 1]
 
     assert float(correlation(coefficient, X, y)) == pytest.approx(float(correlation(coefficient, X[places], y[places])))
+
+
+@pytest.mark.parametrize("coefficient", COEFFICIENTS)
+def test_a_value_that_is_no_number_leaves_no_coefficient(coefficient: Coefficient) -> None:
+    unknown = np.array([1.0, np.nan, 3.0, 4.0])
+
+    assert np.isnan(correlation(coefficient, X, unknown))
+    assert np.isnan(correlation(coefficient, unknown, X))
+    assert 1.0 == pytest.approx(correlation(coefficient, np.stack([X, unknown]), X)[0])

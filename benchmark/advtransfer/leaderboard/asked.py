@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from advtransfer.errors import BadInput, Problem
@@ -47,6 +47,18 @@ def questions(settings: Mapping[str, Json]) -> list[Question]:
     """
     asked = settings.get("questions")
     return [_question(one) for one in asked] if isinstance(asked, list | tuple) else []
+
+
+def stems(asked: Iterable[Question], evaluation: str) -> set[str]:
+    """The names of an evaluation's metrics that questions are about, without the eps and epoch they may leave out."""
+    start = f"{evaluation}."
+    names = [name for question in asked for name in question.metrics if name.startswith(start)]
+    return {stem(name.removeprefix(start)) for name in names}
+
+
+def stem(metric: str) -> str:
+    """``robust_accuracy`` of ``robust_accuracy@0.1@5``."""
+    return metric.partition("@")[0]
 
 
 def _question(asked: Json) -> Question:

@@ -6,13 +6,18 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from math import fsum
-from typing import Any, NamedTuple, TypeAlias
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-from advtransfer.leaderboard.asked import questions
+from advtransfer.leaderboard.asked import questions, stem, stems
 from advtransfer.leaderboard.fate import Attempt, State, state_of
 from advtransfer.plan import Plan, Trial
+from advtransfer.result.samples import means_of
 from advtransfer.types import Json
 from advtransfer.verdict import Verdict, verdict_of
+
+if TYPE_CHECKING:
+    from advtransfer.statistics.correlation import Values
 
 Read: TypeAlias = Mapping[str, Any]
 """A JSON object as `advtransfer.result` wrote it. Any: its fields are as varied as the kinds of record."""
@@ -23,7 +28,7 @@ class RunRecords:
     """A run as plain data: its plan, its records (read once), the attempts without a record, its environments.
 
     `files` are the files of its records that are there, by the name that records have for them, with their bytes in
-    size; `folder` leads to them from the page.
+    size; `folder` leads to them from the page. `root` is where the arrays beside its records lie.
     """
 
     plan: Mapping[str, Json]
@@ -32,6 +37,7 @@ class RunRecords:
     environments: Mapping[str, Mapping[str, Json]] = field(default_factory=dict)
     files: Mapping[str, int] = field(default_factory=dict)
     folder: str = ""
+    root: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,15 +56,18 @@ class Metric:
 class Answer:
     """What one result record says.
 
-    `outcomes`, as the record packs them, are kept where a question may resample them; `test` is the id of the test
-    samples; `files` are names with paths in the run folder.
+    `outcomes`, as the record packs them, and `means`, the arrays ``(N,)`` that metrics are the means of, are kept where
+    a question may resample them; `test` and `reference` are the ids of the test samples and of the reference model;
+    `files` are names with paths in the run folder.
     """
 
     id: str
     metrics: Mapping[str, Metric]
     verdict: Verdict
     test: str = ""
+    reference: str = ""
     outcomes: Mapping[str, Read] = field(default_factory=dict)
+    means: Mapping[str, Values] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -124,6 +133,7 @@ def gather(run: RunRecords) -> Evidence:
 
     Raises:
         BadInput: A question of the suite is none.
+        CacheError: Arrays that a question is about are not those that were recorded.
     """
     plan = Plan.from_json(run.plan)
     labels = {label for trial in plan.trials for label in trial.evaluations}
@@ -131,12 +141,14 @@ def gather(run: RunRecords) -> Evidence:
     evidence = Evidence(plan, metrics, environments=run.environments, files=run.files, folder=run.folder)
     named = {id: label for trial in plan.trials for label, ids in trial.evaluations.items() for id in ids}
     fits = {trial.id: trial for trial in plan.trials}
-    metrics_asked = [name for question in questions(plan.leaderboard) for name in question.metrics]
-    questioned = {label for label in labels if any(name.startswith(f"{label}.") for name in metrics_asked)}
+    asked = questions(plan.leaderboard)
+    questioned = {label: stems(asked, label) for label in labels}
     for record in run.records:
         id = str(record["id"])
         if id in named or id in fits or id in plan.sources:
-            _take(evidence, id, record, label=named.get(id), keep=named.get(id) in questioned)
+            _take(evidence, id, record, label=named.get(id))
+            if id in named:
+                evidence.answers[id] = _answer(record, asked=questioned[named[id]], root=run.root)
             if id in fits and record.get("leakage"):
                 evidence.leaks[fits[id].target, fits[id].row or ""] = _mapping(record["leakage"])
     for attempt in run.attempts:
@@ -150,9 +162,8 @@ def _mapping(value: Json) -> Read:
     return value if isinstance(value, Mapping) else {}
 
 
-def _take(evidence: Evidence, id: str, record: Read, *, label: str | None, keep: bool) -> None:
+def _take(evidence: Evidence, id: str, record: Read, *, label: str | None) -> None:
     if label is not None:
-        evidence.answers[id] = _answer(id, record, keep=keep)
         evidence.metrics[label].update(record["metrics"])
         evidence.uses[label] = (record["asked"]["use"], record["asked"]["options"])
     elif record["kind"] == "source":
@@ -166,13 +177,18 @@ def _take(evidence: Evidence, id: str, record: Read, *, label: str | None, keep:
     evidence.measured_on[id] = machine
 
 
-def _answer(id: str, record: Read, *, keep: bool) -> Answer:
+def _answer(record: Read, *, asked: set[str], root: Path | None) -> Answer:
+    """What a result says; `asked` are the names of metrics that questions are about."""
+    wanted = {name for name in record["metrics"] if stem(name) in asked}
+    inputs = record["asked"]["inputs"]
     return Answer(
-        id,
+        str(record["id"]),
         _metrics(record["metrics"]),
         verdict_of(record),
-        test=str(record["asked"]["inputs"].get("test", "")),
-        outcomes=record.get("outcomes", {}) if keep else {},
+        test=str(inputs.get("test", "")),
+        reference=str(inputs.get("reference", "")),
+        outcomes={name: one for name, one in record.get("outcomes", {}).items() if name in wanted},
+        means=means_of(root, record, wanted) if root else {},
         files=record.get("files", {}),
     )
 

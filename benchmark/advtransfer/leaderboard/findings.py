@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from advtransfer.leaderboard.asked import Question, questions
 from advtransfer.leaderboard.columns import Column, find
 from advtransfer.leaderboard.evidence import Evidence
 from advtransfer.leaderboard.points import Place, Points, places, points_of
-from advtransfer.leaderboard.resample import Redraw, sides
-from advtransfer.statistics import COEFFICIENTS, Association, Coefficient, associations, holm
+from advtransfer.leaderboard.resample import Redraw
+from advtransfer.statistics import COEFFICIENTS, Association, Coefficient, associations, holm, without_each
 
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What one predictor tells at one place: `corrected` are p values held to the number of predictors asked."""
+    """What one predictor tells at one place.
+
+    `corrected` are p values held to the number of predictors asked; `without` is Pearson's coefficient without each
+    point, where there are enough; `fixed` are the columns that were not resampled over test images.
+    """
 
     points: Points
     coefficients: Mapping[Coefficient, Association]
-    corrected: Mapping[Coefficient, float | None]
+    without: tuple[float | None, ...] = ()
+    fixed: tuple[str, ...] = ()
+    corrected: Mapping[Coefficient, float | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,19 +59,22 @@ def _finding(question: Question, evidence: Evidence) -> Finding:
 
 
 def _told(asked: list[Points]) -> tuple[Told, ...]:
-    found = [_coefficients(points) for points in asked]
-    corrected = {name: holm([one[name].p for one in found]) for name in COEFFICIENTS}
+    found = [_alone(points) for points in asked]
+    corrected = {name: holm([one.coefficients[name].p for one in found]) for name in COEFFICIENTS}
     return tuple(
-        Told(points, coefficients, {name: corrected[name][place] for name in COEFFICIENTS})
-        for place, (points, coefficients) in enumerate(zip(asked, found, strict=True))
+        replace(told, corrected={name: corrected[name][place] for name in COEFFICIENTS})
+        for place, told in enumerate(found)
     )
 
 
-def _coefficients(points: Points) -> dict[Coefficient, Association]:
+def _alone(points: Points) -> Told:
+    """What a predictor tells before any is corrected for the others."""
     if not points.points:
-        return {name: Association(None) for name in COEFFICIENTS}
-    predictor, outcome = sides(points)
-    return associations(predictor.values, outcome.values, seed=_seed(points), resampled=Redraw(predictor, outcome))
+        return Told(points, {name: Association(None) for name in COEFFICIENTS})
+    x, y = points.values
+    redraw = Redraw(points)
+    found = associations(x, y, seed=_seed(points), resampled=redraw)
+    return Told(points, found, without_each(x, y), redraw.fixed)
 
 
 def _seed(points: Points) -> int:

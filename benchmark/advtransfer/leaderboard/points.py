@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import fsum
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from advtransfer.leaderboard.asked import Question, axes
 from advtransfer.leaderboard.columns import Column
@@ -14,6 +14,9 @@ from advtransfer.leaderboard.fate import WORDS
 from advtransfer.leaderboard.rows import order
 from advtransfer.plan import Trial
 from advtransfer.suite.board import ACROSS
+
+if TYPE_CHECKING:
+    from advtransfer.statistics.correlation import Values
 
 Place: TypeAlias = "tuple[tuple[str, str | int | None], ...]"
 """What is held fixed: each axis but the question's and the seeds, with its label."""
@@ -43,8 +46,24 @@ class Points:
 
     @property
     def references(self) -> int:
-        """How many reference models the predictor is measured with; within each, points are compared."""
+        """How many reference models there are; within each, points are compared."""
         return max((len(point.predictor) for point in self.points), default=1)
+
+    @property
+    def pooled(self) -> bool:
+        """Whether values of different reference models are compared."""
+        sides = ([point.predictor for point in self.points], [point.outcome for point in self.points])
+        rows = [row for side in sides for row in zip(*side, strict=True)]
+        return any(len({answer.reference for sampled in row for answer in sampled}) > 1 for row in rows)
+
+    @property
+    def values(self) -> tuple[Values, Values]:
+        """Predictor and outcome, ``(R, S)`` each."""
+        import numpy as np
+
+        predictor = [[value(one, self.predictor) for one in point.predictor] for point in self.points]
+        outcome = [[value(one, self.outcome) for one in point.outcome] for point in self.points]
+        return np.array(predictor).T, np.array(outcome).T
 
 
 def places(question: Question, evidence: Evidence) -> dict[Place, dict[str, list[Trial]]]:
@@ -84,7 +103,7 @@ def points_of(
         if believed:
             points.append(_point(label, believed, planned=len(trials), within=question.across != "target"))
         else:
-            missing[label] = "not believed" if told else _reason(trials, evidence)
+            missing[label] = "not believed" if told else _reason(trials, (predictor, outcome), evidence)
     return Points(predictor, outcome, tuple(points), missing)
 
 
@@ -97,8 +116,8 @@ def value(sampled: Iterable[Answer], column: Column) -> float:
 def _point(
     label: str, pairs: Sequence[tuple[Sequence[Answer], Sequence[Answer]]], *, planned: int, within: bool
 ) -> Point:
-    """The results by reference; a side that has not as many as the predictor is taken over all of its own."""
-    references = len(pairs[0][0]) if within else 1
+    """The results by reference; a side with fewer results than the other is taken over all of its own in each."""
+    references = max(len(side) for pair in pairs for side in pair) if within else 1
 
     def side(which: int) -> tuple[Sampled, ...]:
         if all(len(pair[which]) == references for pair in pairs):
@@ -108,7 +127,10 @@ def _point(
     return Point(label, side(0), side(1), len(pairs), planned)
 
 
-def _reason(trials: Sequence[Trial], evidence: Evidence) -> str:
-    """Why a label has no point: how its trials stand, or that they lack one of the two numbers."""
-    standing = {evidence.state(trial).value for trial in trials} - {"done"}
+def _reason(trials: Sequence[Trial], columns: Iterable[Column], evidence: Evidence) -> str:
+    """Why a label has no point: how its trials, or the results in question, stand, or that these lack the number."""
+    states = [evidence.state(trial) for trial in trials]
+    standing = {state.value for state in states} - {"done"}
+    if any(column.evaluation in state.skipped for state in states for column in columns):
+        standing.add("skipped")
     return ", ".join(WORDS[one] for one in sorted(standing)) or "no number"

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from advtransfer.files import write_whole
-from advtransfer.leaderboard.evidence import RunRecords, gather
+from advtransfer.leaderboard.evidence import Evidence, RunRecords, gather
 from advtransfer.leaderboard.markdown import escaped
 from advtransfer.leaderboard.page import page
 from advtransfer.leaderboard.pictures import LARGEST, shown
@@ -19,7 +19,7 @@ from advtransfer.result.bundle import write_bundle
 def evidence_of(run: Run) -> RunRecords:
     """What a page is made from, read from a run folder or a bundle."""
     files = {path.relative_to(run.path).as_posix(): path.stat().st_size for path in (run.path / "files").glob("*/*")}
-    return RunRecords(run.plan(), run.records(), run.attempts().values(), run.environments(), files)
+    return RunRecords(run.plan(), run.records(), run.attempts().values(), run.environments(), files, root=run.path)
 
 
 def write_page(run: Run, path: Path | None = None) -> Path:
@@ -38,23 +38,26 @@ def write_page(run: Run, path: Path | None = None) -> Path:
 
 
 def publish(run: Run, out: Path) -> Path:
-    """Write ``results/<suite>/`` (the records), ``<suite>/README.md`` (their page) and ``README.md`` (all pages)."""
+    """Write ``results/<suite>/`` (the records), ``<suite>/README.md`` (their page) and ``README.md`` (all pages).
+
+    Beside the records go the arrays and the files that their page is made from.
+    """
     suite = str(run.plan()["suite"])
     bundle = out / "results" / suite
     if bundle.resolve() != run.path.resolve():
-        write_bundle(run, bundle)
-        _publish_files(run, bundle)
+        evidence = gather(evidence_of(run))
+        write_bundle(run, bundle, samples={id: set(one.means) for id, one in evidence.answers.items()})
+        _publish_files(run, bundle, evidence)
     written = write_page(Run(bundle), out / suite / "README.md")
     write_whole(out / "README.md", _index(out).encode())
     return written
 
 
-def _publish_files(run: Run, bundle: Path) -> None:
+def _publish_files(run: Run, bundle: Path, evidence: Evidence) -> None:
     """Copy the files that the page shows, none over `LARGEST`; what an earlier publication left goes."""
     shutil.rmtree(bundle / "files", ignore_errors=True)
-    records = evidence_of(run)
-    for picture in shown(gather(records)):
-        if records.files.get(picture.path, LARGEST + 1) <= LARGEST:
+    for picture in shown(evidence):
+        if evidence.files.get(picture.path, LARGEST + 1) <= LARGEST:
             write_whole(bundle / picture.path, (run.path / picture.path).read_bytes())
 
 

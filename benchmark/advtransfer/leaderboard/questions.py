@@ -8,19 +8,17 @@ from advtransfer.leaderboard.asked import Question
 from advtransfer.leaderboard.evidence import Evidence
 from advtransfer.leaderboard.figures import Figure
 from advtransfer.leaderboard.findings import Finding, Told, findings
-from advtransfer.leaderboard.markdown import ABSENT, bounds, code, escaped, many, number, table
+from advtransfer.leaderboard.markdown import ABSENT, bounds, code, escaped, number, table
+from advtransfer.leaderboard.notes import note
 from advtransfer.leaderboard.points import Place
-from advtransfer.leaderboard.resample import sides
 from advtransfer.leaderboard.scatter import Scatter, scatter
-from advtransfer.statistics import COEFFICIENTS, Coefficient
-from advtransfer.statistics.association import ORDERS, POINTS, RESAMPLES, exact, orders
+from advtransfer.statistics import COEFFICIENTS
+from advtransfer.statistics.association import ORDERS, RESAMPLES
 
 WORDS = {"source": "from {}", "adapter": "via {}", "target": "{}", "n": "n = {}", "transfer": "{}"}
-FEW = 10  # below, a 95 % bootstrap interval of a correlation covers less: 85 to 92 % of normal samples with r = .7
 ABREAST = 4  # panels beside each other
 NAMED = 6  # labels written out of those that a question is given
 HEADED = 3  # predictors written out in a heading
-MOVED = 0.2  # a coefficient that one point moves by more is told to rest on it
 
 
 def questions(evidence: Evidence) -> tuple[str, list[Figure]]:
@@ -45,7 +43,9 @@ def _answer(finding: Finding, figure: Figure | None, mark: str) -> str:
     asked = f"### {mark}How well {verb} {names} predict {outcome} across {across}s?"
     given = [f"{axis} {_named(meant)}" for axis, meant in finding.question.given.items()]
     shown = f"![{escaped(figure.text)}]({figure.name})\n\n{figure.caption}" if figure else ""
-    answers = [f"#### {_title(place)}\n\n{_table(told)}\n\n{_note(told)}" for place, told in finding.told.items()]
+    answers = [
+        f"#### {_title(place)}\n\n{_table(told)}\n\n{note(told, across=across)}" for place, told in finding.told.items()
+    ]
     parts = [asked, f"Given: {'; '.join(given)}." if given else "", shown, *(answers or ["No trial is selected."])]
     return "\n\n".join(filter(None, parts))
 
@@ -92,53 +92,6 @@ def _p(p: float | None) -> str:
     return "<.001" if p < 0.0005 else number(p)
 
 
-def _note(told: Sequence[Told]) -> str:
-    """What the table rests on; said once where it is the same for every predictor."""
-    said = [list(filter(None, _said(one))) for one in told]
-    if all(one == said[0] for one in said):
-        return " ".join(said[0])
-    return "\n".join(
-        f"- {code(one.points.predictor.name)}: {' '.join(lines)}" for one, lines in zip(told, said, strict=True)
-    )
-
-
-def _said(told: Told) -> Iterator[str]:
-    points = told.points.points
-    partly = [
-        f"{escaped(one.label)} {one.trials} of {one.planned} trials" for one in points if one.trials < one.planned
-    ]
-    absent = [f"{escaped(label)} ({reason})" for label, reason in told.points.missing.items()]
-    few = exact(len(points))
-    tried = f"; p from {'all ' if few else ''}{orders(len(points)):,}{'' if few else ' random'} orders"
-    yield f"{many(len(points), 'point')}{tried if told.coefficients['Pearson'].p is not None else ''}."
-    yield f"Missing: {', '.join(absent)}." if absent else ""
-    yield f"In part: {', '.join(partly)}." if partly else ""
-    if len(points) < POINTS:
-        yield f"At least {POINTS} are needed."
-    elif told.coefficients["Pearson"].value is None:
-        yield "No coefficient, since one side has no spread."
-    elif len(points) < FEW:
-        yield "A correlation over so few points is driven by each of them, and its interval covers less than 95 %."
-    yield " ".join(_driven(told, name) for name in COEFFICIENTS[:1])
-    if told.points.references > 1:
-        yield f"Computed within each of {told.points.references} reference models, then averaged."
-
-
-def _driven(told: Told, name: Coefficient) -> str:
-    """The point that moves a coefficient most, if it moves it much or changes its sign."""
-    found = told.coefficients[name]
-    left = [
-        (one, point.label) for one, point in zip(found.without, told.points.points, strict=False) if one is not None
-    ]
-    if found.value is None or not left:
-        return ""
-    value = found.value
-    without, label = max(left, key=lambda one: (abs(one[0] - value), one[1]))
-    if abs(without - value) <= MOVED and without * value > 0:
-        return ""
-    return f"Without {escaped(label)}, {name}'s coefficient is {number(without)}."
-
-
 def _figure(finding: Finding, *, name: str) -> Figure | None:
     panels = [[_panel(one, place) for one in told] for place, told in finding.told.items()]
     if not any(panel.points for row in panels for panel in row):
@@ -164,7 +117,7 @@ def _panel(told: Told, place: Place) -> Scatter:
     title = ", ".join(WORDS[axis].format(label) for axis, label in _ordered(place).items())
     if not points.points:
         return Scatter(title, points.predictor.name, ())
-    predictor, outcome = (side.values for side in sides(points))
+    predictor, outcome = points.values
     drawn = tuple(
         (point.label, tuple(zip(predictor[:, place].tolist(), outcome[:, place].tolist(), strict=True)))
         for place, point in enumerate(points.points)
@@ -174,9 +127,10 @@ def _panel(told: Told, place: Place) -> Scatter:
 
 def _method() -> str:
     told = [
-        f"Brackets: 95 % percentile bootstrap interval, {RESAMPLES:,} resamples of the points and, for shares of test "
-        "images, of the images (one draw for all points of a test part). Points in perfect order stay so in every "
-        "resample: an interval of their ranks has no width.",
+        f"Brackets: 95 % percentile bootstrap interval, {RESAMPLES:,} resamples of the points and, for shares of and "
+        "means over test images, of the images (one draw for all points of a test part). Points in perfect order stay "
+        "so in every resample of points: an interval of their ranks has no width unless images reorder them. What is "
+        "no mean over images, or whose values by image are not here, is as measured in every resample.",
         f"p: two-sided permutation test, over all orders or {ORDERS:,} random ones; p corrected: by Holm (1979) for "
         "the number of predictors of the question.",
         "Both take the points for independent. Sources that were made from one another, or share a training, are not: "

@@ -1,17 +1,18 @@
 """Test images drawn again: what the values of points would have been on other images like these.
 
 All points that were measured on one test part see the same draw of it, since they share its easy and hard images.
-Draws and outcomes are counted in whole numbers, so that points that are equal stay equal, on every machine.
+Outcomes are counted in whole numbers, and other values rounded just as far as sums over a draw need to have no rounding
+error: points that are equal stay equal, on every machine.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from advtransfer.leaderboard.columns import Column
-from advtransfer.leaderboard.points import Points, Sampled, value
+from advtransfer.leaderboard.points import Points, Sampled
 from advtransfer.result.record import unpacked
 from advtransfer.types import Outcome
 
@@ -21,75 +22,92 @@ if TYPE_CHECKING:
     from advtransfer.statistics.correlation import Values
 
 CHUNK = 100
+DIGITS = 53  # binary ones, of a float64
 
 
 @dataclass(frozen=True, slots=True)
-class Robust:
-    """What one value ``[reference, point]`` is the mean of: in how many of `results` each image is robust, ``(N,)``."""
+class Mean:
+    """``sum(values) / sum(weights)`` over the images of a test part, ``(N,)`` each.
 
-    reference: int
-    point: int
-    images: Values
-    results: int
+    The value of a side at ``[reference, point]`` is the mean of `of` such means.
+    """
 
-
-@dataclass(frozen=True, slots=True)
-class Side:
-    """One side of some points: values ``(R, S)``, and by test part what those are made of that are shares of images."""
-
+    at: tuple[int, int]
+    of: int
+    test: str
     values: Values
-    images: dict[str, list[Robust]]
-
-
-def sides(points: Points) -> tuple[Side, Side]:
-    """Predictor and outcome."""
-    predictor = _side([point.predictor for point in points.points], points.predictor)
-    return predictor, _side([point.outcome for point in points.points], points.outcome)
+    weights: Values
 
 
 class Redraw:
-    """Draws the images of both sides again; a side that is no share of images stays as it is."""
+    """Draws the images of both sides again; a side that is no mean over images stays as it is, and is in `fixed`."""
 
-    def __init__(self, predictor: Side, outcome: Side) -> None:
-        self._sides = (predictor, outcome)
+    def __init__(self, points: Points) -> None:
+        self._values = points.values
+        self._means = (
+            _means(points.predictor, [point.predictor for point in points.points]),
+            _means(points.outcome, [point.outcome for point in points.points]),
+        )
+        columns = (points.predictor, points.outcome)
+        self.fixed = tuple(one.name for one, means in zip(columns, self._means, strict=True) if not means)
 
     def __call__(self, stream: RandomState, count: int) -> tuple[Values, Values]:
         """Both sides as ``(count, R, S)``."""
         import numpy as np
 
-        first, second = (np.repeat(side.values[None], count, axis=0) for side in self._sides)
-        for test in sorted({test for side in self._sides for test in side.images}):
-            there = [
-                (drawn, one)
-                for side, drawn in zip(self._sides, (first, second), strict=True)
-                for one in side.images.get(test, ())
-            ]
-            robust = np.stack([one.images for _, one in there], axis=-1)
-            for places, counts in _counts(stream, len(robust), count):
-                for (drawn, one), found in zip(there, (counts @ robust).T, strict=True):
-                    drawn[places, one.reference, one.point] = found / (len(robust) * one.results)
+        first, second = (
+            np.zeros((count, *side.shape)) if means else np.repeat(side[None], count, axis=0)
+            for side, means in zip(self._values, self._means, strict=True)
+        )
+        every = [(side, one) for side, means in zip((first, second), self._means, strict=True) for one in means]
+        for test, size in sorted({(one.test, len(one.values)) for _, one in every}):
+            there = [(side, one) for side, one in every if (one.test, len(one.values)) == (test, size)]
+            values = np.stack([one.values for _, one in there], axis=-1)
+            weights = np.stack([one.weights for _, one in there], axis=-1)
+            for places, counts in _counts(stream, size, count):
+                with np.errstate(invalid="ignore"):  # a draw of nothing but samples that are left out has no mean
+                    found = (counts @ values) / (counts @ weights)
+                for (side, one), drawn in zip(there, found.T, strict=True):
+                    side[places, *one.at] += drawn / one.of
         return first, second
 
 
-def _side(rows: Iterable[tuple[Sampled, ...]], column: Column) -> Side:
-    import numpy as np
-
-    rows = list(rows)
-    images: dict[str, list[Robust]] = {}
+def _means(column: Column, rows: Sequence[Sequence[Sampled]]) -> list[Mean]:
+    """What the values of a side, by point and reference, are means of; nothing where one is no mean over images."""
+    found: list[Mean] = []
     for point, row in enumerate(rows):
         for reference, sampled in enumerate(row):
-            if all(column.metric in answer.outcomes for answer in sampled):
-                robust = Robust(reference, point, _robust(sampled, column), len(sampled))
-                images.setdefault(sampled[0].test, []).append(robust)
-    return Side(np.array([[value(sampled, column) for sampled in row] for row in rows]).T, images)
+            parts = _parts(sampled, column.metric or "")
+            if not parts:
+                return []
+            found += [Mean((reference, point), len(parts), *part) for part in parts]
+    return found
 
 
-def _robust(sampled: Sampled, column: Column) -> Values:
-    """How often each test image came out robust, over results that all measure the same images."""
+def _parts(sampled: Sampled, metric: str) -> list[tuple[str, Values, Values]]:
+    """Test part, values and weights of each result; of shares, which are counted together, of all results at once."""
     import numpy as np
 
-    outcomes = [unpacked(answer.outcomes[column.metric or ""]) for answer in sampled]
-    return np.asarray((np.array(outcomes) == int(Outcome.ROBUST)).sum(axis=0, dtype=np.float64))
+    if all(metric in answer.outcomes for answer in sampled):
+        outcomes = np.array([unpacked(answer.outcomes[metric]) for answer in sampled])
+        robust = (outcomes == int(Outcome.ROBUST)).sum(axis=0, dtype=np.float64)
+        return [(sampled[0].test, robust, np.full(len(robust), float(len(sampled))))]
+    if all(metric in answer.means for answer in sampled):
+        return [(answer.test, *_weighted(answer.means[metric])) for answer in sampled]
+    return []
+
+
+def _weighted(values: Values) -> tuple[Values, Values]:
+    """Values and weights, both 0 where a value is NaN; each value is rounded to a whole number of steps.
+
+    A step is such that the sum of as many values, in any order, is below ``2 ** DIGITS`` of them, and thus exact.
+    """
+    import numpy as np
+
+    taken = ~np.isnan(values)
+    there = np.where(taken, values, 0.0)
+    step = np.ldexp(1.0, np.frexp(np.abs(there).max())[1] + len(there).bit_length() - DIGITS)
+    return np.round(there / step) * step, taken.astype(np.float64)
 
 
 def _counts(stream: RandomState, size: int, count: int) -> Iterator[tuple[slice, Values]]:

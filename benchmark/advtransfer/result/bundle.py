@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TypeAlias, cast
 
 from advtransfer.files import write_whole
 from advtransfer.result.record import Record, batteries_of
 from advtransfer.result.run import Run, text
+from advtransfer.result.samples import keep
 from advtransfer.types import Json
 
 Lines: TypeAlias = "list[tuple[str, str]]"
@@ -20,29 +21,41 @@ LARGEST = 900 * 1024
 """Bytes of one kind's records above which they are spread over files by the first digit of their ids."""
 
 
-def write_bundle(run: Run, folder: Path) -> Path:
+def write_bundle(run: Run, folder: Path, *, samples: Mapping[str, Collection[str]] | None = None) -> Path:
     """Write suite, plan, environments, and what the plan shows of records and attempts; `folder` reads like a run.
 
     What names paths of one machine is left out: where a record was copied from, and tracebacks.
+
+    Args:
+        run: What is published.
+        folder: Where; what an earlier writing left goes.
+        samples: By record, the arrays beside it that are published with it.
     """
     wanted = _shown(run)
+    shutil.rmtree(folder / "samples", ignore_errors=True)
     lines: dict[str, Lines] = {}
     for record in run.records():
         if record["id"] in wanted:
-            lines.setdefault(str(record["kind"]), []).append(_line(_published(record)))
+            fields = (samples or {}).get(str(record["id"]))
+            there = keep(record, fields, run=run.path, folder=folder) if fields else record
+            lines.setdefault(str(record["kind"]), []).append(_line(_published(there)))
     files = {f"records/{name}": part for kind, found in lines.items() for name, part in _spread(kind, found).items()}
     attempts = [one | {"traceback": None} for id, one in run.attempts().items() if id in wanted]
     files |= {"attempts": [_line(one) for one in attempts]} if attempts else {}
-    contents = {folder / f"{name}.jsonl": _joined(found) for name, found in files.items()}
-    for path, content in contents.items():
-        write_whole(path, content)
-    for path in {*folder.glob("records/*.jsonl"), folder / "attempts.jsonl"} - contents.keys():
-        path.unlink(missing_ok=True)  # of an earlier writing, whose records stand elsewhere now
+    _write_lines(folder, files)
     write_whole(folder / "plan.json", text(run.plan()).encode())
     for digest, environment in run.environments().items():
         write_whole(folder / "environments" / f"{digest}.json", text(environment).encode())
     shutil.copyfile(run.path / "suite.yaml", folder / "suite.yaml")
     return folder
+
+
+def _write_lines(folder: Path, files: Mapping[str, Lines]) -> None:
+    contents = {folder / f"{name}.jsonl": _joined(found) for name, found in files.items()}
+    for path, content in contents.items():
+        write_whole(path, content)
+    for path in {*folder.glob("records/*.jsonl"), folder / "attempts.jsonl"} - contents.keys():
+        path.unlink(missing_ok=True)  # of an earlier writing, whose records stand elsewhere now
 
 
 def _shown(run: Run) -> set[str]:

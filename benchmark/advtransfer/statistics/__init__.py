@@ -4,7 +4,7 @@ A t-interval over 3 to 10 seeds keeps its nominal coverage, which z-intervals an
 Sums are exact (`math.fsum`), so that no number depends on the order of its inputs.
 """
 
-from advtransfer.statistics.association import Association, Resampled, associations
+from advtransfer.statistics.association import Association, Resampled, associations, without_each
 from advtransfer.statistics.correlation import COEFFICIENTS, Coefficient
 from advtransfer.statistics.holm import holm
 from advtransfer.statistics.intervals import Estimate, clustered_interval, mean_interval, paired_delta, wilson
@@ -21,4 +21,5 @@ __all__ = [
     "mean_interval",
     "paired_delta",
     "wilson",
+    "without_each",
 ]

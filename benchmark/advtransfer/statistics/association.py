@@ -32,7 +32,7 @@ ROUNDING = 1e-9
 
 @dataclass(frozen=True, slots=True)
 class Association:
-    """One coefficient: its 95 % bootstrap interval, its two-sided permutation p, its value without each point.
+    """One coefficient: its 95 % bootstrap interval, its two-sided permutation p, and the least that p could be.
 
     A value is None where one side has no spread or there are fewer than `POINTS` points; the interval also where
     there are fewer than `RESAMPLED`.
@@ -41,7 +41,7 @@ class Association:
     value: float | None
     interval: tuple[float, float] | None = None
     p: float | None = None
-    without: tuple[float | None, ...] = ()
+    least: float | None = None
 
 
 def associations(
@@ -66,6 +66,17 @@ def associations(
     return {name: _association(name, x, y, drawn, tried) for name in COEFFICIENTS}
 
 
+def without_each(x: Values, y: Values) -> tuple[float | None, ...]:
+    """Pearson's coefficient without each of more than `POINTS` points, or nothing of fewer."""
+    import numpy as np
+
+    points = x.shape[-1]
+    if points <= POINTS:
+        return ()
+    left = [np.delete(np.arange(points), place) for place in range(points)]
+    return tuple(_known(_mean("Pearson", x[:, kept], y[:, kept])) for kept in left)
+
+
 def exact(points: int) -> bool:
     """Whether the permutation test over so many points tries every order."""
     return points <= EXACT
@@ -79,14 +90,10 @@ def orders(points: int) -> int:
 def _association(
     name: Coefficient, x: Values, y: Values, drawn: tuple[Values, Values] | None, tried: Places
 ) -> Association:
-    import numpy as np
-
     value = _known(_mean(name, x, y))
     if value is None:
         return Association(None)
-    left = [np.delete(np.arange(x.shape[-1]), place) for place in range(x.shape[-1])]
-    without = tuple(_known(_mean(name, x[:, kept], y[:, kept])) for kept in left) if len(left) > POINTS else ()
-    return Association(value, _interval(name, drawn), _p(name, x, y, value, tried), without)
+    return Association(value, _interval(name, drawn), _p(name, x, y, value, tried), _least(name, x, y))
 
 
 def _mean(name: Coefficient, x: Values, y: Values) -> Values:
@@ -133,6 +140,18 @@ def _p(name: Coefficient, x: Values, y: Values, value: float, tried: Places) -> 
     parts = [reordered(name, x, y, tried[start : start + CHUNK]).mean(-1) for start in range(0, len(tried), CHUNK)]
     extreme = int((np.abs(np.concatenate(parts)) >= abs(value) - ROUNDING).sum())
     return extreme / len(tried) if exact(x.shape[-1]) else (1 + extreme) / (1 + len(tried))
+
+
+def _least(name: Coefficient, x: Values, y: Values) -> float:
+    """The least that p could be of so many points: the share of the order seen and, of ranks, of its mirror.
+
+    Where both sides differ from row to row, no order turns the ranks of all rows around.
+    """
+    points = x.shape[-1]
+    if not exact(points):
+        return 1 / (1 + ORDERS)
+    turned = name != "Pearson" and any(bool((side == side[:1]).all()) for side in (x, y))
+    return (2 if turned else 1) / orders(points)
 
 
 def _orders(points: int, *, seed: int) -> Places:

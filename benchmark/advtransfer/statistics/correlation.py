@@ -73,9 +73,9 @@ def _signs(x: Values) -> Values:
 
 
 def _ranks(x: Values) -> Values:
-    """Ranks from 1; equal values share the mean of theirs."""
+    """Ranks from 1; equal values share the mean of theirs, and what is no number has none."""
     import numpy as np
 
     below = (x[..., None, :] < x[..., :, None]).sum(-1)
     level = (x[..., None, :] == x[..., :, None]).sum(-1)
-    return np.asarray(below + (level + 1) / 2)
+    return np.where(np.isnan(x), np.nan, below + (level + 1) / 2)

@@ -5,12 +5,24 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from functools import cache
+from math import factorial
 
 import pytest
 
 from advtransfer.host import Host
 from advtransfer.node import Node
 from advtransfer.suite import Suite, load
+
+QUALITIES = [
+    "source_quality_mnist",
+    pytest.param(
+        "class_share_cifar",
+        marks=pytest.mark.skipif(
+            "ADVTRANSFER_DATA" not in os.environ,
+            reason="its file must lie in the folder that ADVTRANSFER_DATA names",
+        ),
+    ),
+]
 
 
 @cache
@@ -60,19 +72,7 @@ def test_the_study_of_few_labels_has_sources_of_one_network_and_the_same_images(
     assert 1 == len({_data(node).id for node in trained})
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "source_quality_mnist",
-        pytest.param(
-            "class_share_cifar",
-            marks=pytest.mark.skipif(
-                "ADVTRANSFER_DATA" not in os.environ,
-                reason="its file must lie in the folder that ADVTRANSFER_DATA names",
-            ),
-        ),
-    ],
-)
+@pytest.mark.parametrize("name", QUALITIES)
 def test_sources_and_target_have_no_image_in_common(name: str) -> None:
     suite = _suite(name)
     (target,) = suite.targets
@@ -81,3 +81,30 @@ def test_sources_and_target_have_no_image_in_common(name: str) -> None:
 
     assert 3 == len(starts)
     assert sources <= min(starts)
+
+
+@pytest.mark.parametrize("name", [*QUALITIES, "synthetic_alignment"])
+def test_what_a_study_asks_first_its_points_could_show(name: str) -> None:
+    suite = _suite(name)
+    first = suite.leaderboard.questions[0]
+    predictors, given = first["predictor"], first["given"]
+    assert isinstance(predictors, list)
+    assert isinstance(given, Mapping)
+    meant = given.get("source", [cell.label for cell in suite.sources])
+    assert isinstance(meant, list)
+    points = {cell.row for cell in suite.sources if cell.label in meant}
+
+    assert len(predictors) * 2 / factorial(len(points)) < 0.05  # of all orders the one seen and its mirror
+
+
+def test_the_study_of_source_quality_asks_the_estimators_too_and_one_on_moved_images() -> None:
+    suite = _suite("source_quality_mnist")
+    estimators = {"alignment/leep", "alignment/h_score", "alignment/logme"}
+    used = {cell.label: cell.node for cell in suite.evaluations if cell.node.use in estimators}
+
+    assert {"leep", "h_score", "logme", "leep_attacked"} == set(used)
+    assert ["leep_attacked"] == [label for label, node in used.items() if node.options["attack"]]
+    for question in suite.leaderboard.questions:
+        predictors = question["predictor"]
+        assert isinstance(predictors, list)
+        assert set(used) <= {str(name).partition(".")[0] for name in predictors}
