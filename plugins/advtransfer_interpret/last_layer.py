@@ -9,11 +9,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.modules import activation
 from torch.overrides import TorchFunctionMode
 
 from advtransfer.errors import Inapplicable
 
-RELUS = (functional.relu, functional.relu_, torch.relu, torch.relu_, Tensor.relu, Tensor.relu_)
+ACTIVATIONS = {name.lower() for name in activation.__all__} - {"relu"} | {"clamp", "clampmin", "maximum", "where"}
+LAYERS = {"bilinear", "bmm", "cat", "concat", "conv1d", "conv2d", "conv3d", "einsum", "linear", "matmul", "mm", "stack"}
+BREAKS = frozenset(ACTIVATIONS | LAYERS)
+"""Calls, by name without underscores, after which features are no longer those of the rectifier before them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,13 +28,14 @@ class LastLayer:
         model: The model, in eval mode.
         weight: ``(K, D)``.
         bias: Whether there is a bias.
-        relus: How many rectifiers a forward pass goes through.
+        rectifier: The place among the calls of `relu` of the one that the features come from, with neither a layer nor
+            another activation after it; None where there is no such one.
     """
 
     model: nn.Module
     weight: Tensor
     bias: bool
-    relus: int
+    rectifier: int | None
 
     @classmethod
     def of(cls, model: nn.Module, inputs: Tensor) -> LastLayer:
@@ -46,16 +51,16 @@ class LastLayer:
             raise Inapplicable("the model's logits do not come straight from a linear layer, so it has no last one")
         if watch.features.ndim != 2 or watch.weight is None:
             raise Inapplicable(f"the last layer sees features of shape {tuple(watch.features.shape)}, not (B, D)")
-        return cls(model, watch.weight.detach(), watch.bias, watch.relus)
+        return cls(model, watch.weight.detach(), watch.bias, watch.rectifier)
 
     def features(self, inputs: Tensor, *, fake_relu: bool = False) -> Tensor:
         """What the layer sees, ``(B, D)``, differentiable; for the standardised head, standardised.
 
         Args:
             inputs: ``(B, ...)``.
-            fake_relu: Let gradients pass the last rectifier as if it were not there (Engstrom et al., 2019).
+            fake_relu: Let gradients pass the `rectifier` as if it were not there (Engstrom et al., 2019).
         """
-        watch = _Watching(faked=self.relus - 1 if fake_relu else None)
+        watch = _Watching(faked=self.rectifier if fake_relu else None)
         with watch:
             self.model(inputs)
         if watch.features is None:
@@ -73,7 +78,9 @@ class _Watching(TorchFunctionMode):
         self.weight: Tensor | None = None
         self.output: Tensor | None = None
         self.bias = False
-        self.relus = 0
+        self.rectifier: int | None = None
+        self._last: int | None = None
+        self._relus = 0
 
     def __torch_function__(
         self,
@@ -83,15 +90,18 @@ class _Watching(TorchFunctionMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:  # noqa: ANN401  # Any: whatever torch's functions take and give
         kwargs = kwargs or {}
-        if func in RELUS:
-            self.relus += 1
-            if self.relus - 1 == self.faked:
-                return _FakeRelu.apply(args[0])
+        name = getattr(func, "__name__", "").replace("_", "")
+        if name == "relu":
+            self._last, self._relus = self._relus, self._relus + 1
+            if self._last == self.faked:
+                return _FakeRelu.apply(args[0] if args else kwargs["input"])
         output = func(*args, **kwargs)
         if func is functional.linear:
             self.features, self.weight = args[0], args[1]
             self.bias = (args[2] if len(args) > 2 else kwargs.get("bias")) is not None
-            self.output = output
+            self.output, self.rectifier = output, self._last
+        if name in BREAKS:
+            self._last = None
         return output
 
 

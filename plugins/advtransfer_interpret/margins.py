@@ -27,12 +27,13 @@ Gap: TypeAlias = "Callable[[Tensor, Tensor, Tensor], Tensor]"
 
 @dataclass(frozen=True, slots=True)
 class Margins:
-    """By sample, ``(N,)`` float64: alignment, linearised robustness, the norm of the top-2 gap's gradient.
+    """By sample, ``(N,)`` float64: the bound's two terms, what it bounds, the norm of the top-2 gap's gradient.
 
-    A sample whose gap has no gradient has neither of the first two: they are NaN there.
+    A sample whose gap has no gradient has none of the first three: they are NaN there.
     """
 
     alignment: Tensor
+    remainder: Tensor
     robustness: Tensor
     norm: Tensor
 
@@ -51,29 +52,38 @@ class RobustnessAlignment:
             raise Inapplicable("the model's input gradients are not finite on all test images")
         if not sound.any():
             raise Inapplicable("the gap between the model's two largest logits has no gradient at any test image")
-        alignment, robustness = found.alignment[sound], found.robustness[sound]
+        alignment, remainder, robustness = (
+            values[sound] for values in (found.alignment, found.remainder, found.robustness)
+        )
         path = scatter(context.scratch / "alignment.png", alignment, robustness)
         return Measurement(
             metrics={
                 "alignment": alignment.mean().item(),
                 "alignment_median": alignment.median().item(),
+                "remainder": remainder.mean().item(),
+                "remainder_median": remainder.median().item(),
                 "rho": robustness.mean().item(),
                 "rho_median": robustness.median().item(),
                 "correlation": _correlation(alignment, robustness),
                 "gradient_norm": found.norm.mean().item(),
                 "flat": (~sound).double().mean().item(),
             },
-            samples={"alignment": found.alignment.float(), "rho": found.robustness.float()},
+            samples={
+                "alignment": found.alignment.float(),
+                "remainder": found.remainder.float(),
+                "rho": found.robustness.float(),
+            },
             files={"alignment": path},
         )
 
 
 def margins(model: nn.Module, samples: Samples, *, rivals: int | None, context: Context) -> Margins:
-    """Both numbers of every sample.
+    """The numbers of every sample.
 
-    With ``g`` the gradient of the gap between the two largest logits, alignment is ``|<x, g>| / |g|``. The linearised
-    robustness is the least of ``gap_j / |gradient of gap_j|`` over the `rivals` classes with the next largest logits
-    (None: all): the l2 distance to the nearest boundary of the linearised model.
+    With ``g`` the gradient of the gap between the two largest logits, alignment is ``|<x, g>| / |g|``, and the
+    remainder ``|gap - <x, g>| / |g|``. The linearised robustness is the least of ``gap_j / |gradient of gap_j|`` over
+    the `rivals` classes with the next largest logits (None: all): the l2 distance to the nearest boundary of the
+    linearised model. It is never above the sum of the other two, which is at least ``gap / |g|``.
     """
     logits, _ = predict(model, samples, device=context.device)
     order = logits.argsort(dim=1, descending=True, stable=True).to(context.device)
@@ -84,41 +94,44 @@ def margins(model: nn.Module, samples: Samples, *, rivals: int | None, context: 
     for positions, inputs, _ in chunks(samples):
         found.append(_chunk(model, inputs.to(context.device), order[positions, :last]))
         context.progress(int(positions[-1]) + 1, len(samples))
-    alignment, robustness, norm = (torch.cat(parts).cpu() for parts in zip(*found, strict=True))
-    return Margins(alignment, robustness, norm)
+    return Margins(*(torch.cat(parts).cpu() for parts in zip(*found, strict=True)))
 
 
 def scatter(path: Path, alignment: Tensor, robustness: Tensor) -> Path:
-    """Draw robustness against alignment."""
+    """Draw robustness against alignment; what lies above the line of equality, the remainder bounds."""
 
     def build() -> Figure:
         figure = canvas.figure(4.0, 3.4)
         axes = figure.subplots()
         axes.plot(alignment.numpy(), robustness.numpy(), "o", markersize=2, alpha=0.5, color="#0072B2")
+        axes.axline((0, 0), slope=1, color="#767676", linestyle=(0, (5, 1.5)), linewidth=0.8)
         axes.set_xlabel("alignment |<x, g>| / |g|")
-        axes.set_ylabel("linearised robustness (l2)")
+        axes.set_ylabel("linearised robustness, l2 (dashed: equal)")
         return figure
 
     return canvas.saved(path, build)
 
 
-def _chunk(model: nn.Module, inputs: Tensor, order: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Alignment, robustness and norm of one chunk, whose classes are in order of their logits."""
+def _chunk(model: nn.Module, inputs: Tensor, order: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The fields of `Margins` for one chunk, whose classes are in order of their logits."""
 
     def gap(rows: Tensor, first: Tensor, other: Tensor) -> Tensor:
         logits: Tensor = model(rows)
         return (logits.gather(1, first[:, None]) - logits.gather(1, other[:, None]))[:, 0]
 
-    alignment = norm = nearest = torch.full((len(inputs),), torch.nan, dtype=torch.float64, device=inputs.device)
+    alignment = remainder = norm = nearest = inputs.new_full((len(inputs),), torch.nan, dtype=torch.float64)
     for rival in range(1, order.shape[1]):
         classes = (order[:, 0], order[:, rival])
         gradient = flat(input_gradients(model, gap, inputs, *classes))
-        length = gradient.norm(dim=1)
+        length, value = gradient.norm(dim=1), _values(gap, inputs, *classes)
         if rival == 1:
-            alignment, norm = (flat(inputs) * gradient).sum(1).abs() / length, length
-        distance = torch.where(length > 0, _values(gap, inputs, *classes) / length, torch.inf)
-        nearest = torch.fmin(nearest, distance)
-    return alignment, torch.where(norm > 0, nearest, torch.nan), norm
+            product, norm = (flat(inputs) * gradient).sum(1), length
+            alignment, remainder = (
+                product.abs() / norm,
+                torch.where(norm > 0, (value - product).abs() / norm, torch.nan),
+            )
+        nearest = torch.fmin(nearest, torch.where(length > 0, value / length, torch.inf))
+    return alignment, remainder, torch.where(norm > 0, nearest, torch.nan), norm
 
 
 def _values(gap: Gap, inputs: Tensor, *classes: Tensor) -> Tensor:

@@ -64,7 +64,8 @@ class FeatureVisualisation:
         ]
         titles = ["start", *(f"unit {unit}" for unit in self.units)]
         path = canvas.saved(context.scratch / "features.png", lambda: canvas.grid(shown, names=names, titles=titles))
-        return Measurement(metrics=_metrics(found), files={"features": path})
+        passed = {"rectifier_passed": float(layer.rectifier is not None)}
+        return Measurement(metrics=_metrics(found) | passed, files={"features": path})
 
     def _starts(self, given: Given, context: Context) -> tuple[Tensor, list[str]]:
         """Noise around mid-grey, and test images of several classes."""

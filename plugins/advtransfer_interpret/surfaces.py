@@ -49,10 +49,8 @@ class LossSurface:
             raise Inapplicable("the loss is not finite everywhere on the grid around the test images")
         names = [card.names[label] if card.names else str(label) for label in truth.tolist()]
         path = draw(context.scratch / "loss_surface.png", surfaces, names, eps=self.eps)
-        return Measurement(
-            metrics=self._metrics(surfaces, (flat(gradient) * flat(adversarial)).sum(1).cpu()),
-            files={"loss_surface": path},
-        )
+        rises = torch.stack([self._rise(*one, card) for one in zip(inputs, gradient, adversarial, strict=True)])
+        return Measurement(metrics=self._metrics(surfaces, rises), files={"loss_surface": path})
 
     def _surfaces(
         self, model: nn.Module, inputs: Tensor, labels: Tensor, adversarial: Tensor, random: Tensor, card: DataCard
@@ -68,19 +66,23 @@ class LossSurface:
                 found.append(apply_in_chunks(losses(model), boxed(moved, card), labels[place].repeat(len(moved))))
         return torch.stack(found).double().cpu().reshape(len(inputs), 2 * self.rings + 1, -1)
 
+    def _rise(self, image: Tensor, gradient: Tensor, direction: Tensor, card: DataCard) -> Tensor:
+        """By how much the loss's tangent rises on one image's adversarial line, ``(G,)`` float64, clipped as it is."""
+        moved = boxed(image + per_sample(self._steps(), image[None]) * direction, card)
+        return (flat(moved) - flat(image[None])).matmul(flat(gradient[None])[0]).cpu()
+
     def _steps(self) -> Tensor:
         return torch.linspace(-self.eps, self.eps, 2 * self.rings + 1, dtype=torch.float64)
 
-    def _metrics(self, surfaces: Tensor, slope: Tensor) -> dict[str, float]:
-        """Means over the images; `slope` is the loss's along the adversarial direction."""
+    def _metrics(self, surfaces: Tensor, rises: Tensor) -> dict[str, float]:
+        """Means over the images; `rises` are the tangent's on the adversarial line."""
         middle = self.rings
         clean, along, beside = surfaces[:, middle, middle], surfaces[:, :, middle], surfaces[:, middle]
-        linear = clean[:, None] + slope[:, None] * self._steps()
         return {
             "loss": clean.mean().item(),
-            "rise_adversarial": (along[:, -1] - clean).mean().item(),
-            "rise_random": (torch.maximum(beside[:, 0], beside[:, -1]) - clean).mean().item(),
-            "nonlinearity": (along - linear).abs().amax(1).mean().item(),
+            "rise_adversarial": (_higher_end(along) - clean).mean().item(),
+            "rise_random": (_higher_end(beside) - clean).mean().item(),
+            "nonlinearity": (along - clean[:, None] - rises).abs().amax(1).mean().item(),
         }
 
 
@@ -104,7 +106,9 @@ def draw(path: Path, surfaces: Tensor, names: list[str], *, eps: float) -> Path:
             axes.set_axis_off()
         for axes, surface, name in zip(places, surfaces.numpy(), names, strict=False):
             ends = (-eps, eps, -eps, eps)
-            image = axes.imshow(surface, origin="lower", extent=ends, cmap="viridis", interpolation="nearest")
+            image = axes.imshow(
+                surface, origin="lower", extent=ends, cmap="viridis", aspect="auto", interpolation="nearest"
+            )
             if surface.max() > surface.min():
                 axes.contour(surface, extent=ends, colors="white", linewidths=0.4)
             axes.set_title(name)
@@ -114,6 +118,11 @@ def draw(path: Path, surfaces: Tensor, names: list[str], *, eps: float) -> Path:
         return figure
 
     return canvas.saved(path, build)
+
+
+def _higher_end(lines: Tensor) -> Tensor:
+    """The larger of the losses at both ends of each line ``(B, G)``."""
+    return torch.maximum(lines[:, 0], lines[:, -1])
 
 
 def _drawn(card: DataCard, key: int, context: Context) -> Tensor:

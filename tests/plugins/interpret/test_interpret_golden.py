@@ -43,6 +43,7 @@ def network() -> nn.Module:
                 "total_variation": 0.384908,
                 "total_variation_start": 0.26489,
                 "likeness": 0.547621,
+                "rectifier_passed": 1.0,
             },
         ),
         (saliency(), {"gradient_norm": 0.218055, "roughness": 1.422848, "flat": 0.0}),
@@ -52,6 +53,7 @@ def network() -> nn.Module:
             {
                 "alignment": 0.554502,
                 "alignment_median": 0.573135,
+                "remainder": 0.425223,
                 "rho": 0.341472,
                 "rho_median": 0.313949,
                 "correlation": 0.973269,
@@ -64,6 +66,7 @@ def network() -> nn.Module:
             {
                 "alignment": 0.554502,
                 "alignment_median": 0.573135,
+                "remainder": 0.425223,
                 "rho": 0.341472,
                 "rho_median": 0.313949,
                 "correlation": 0.973269,
@@ -73,11 +76,11 @@ def network() -> nn.Module:
         ),
         (
             loss_surface(norm="linf", eps=0.2),
-            {"loss": 1.05707, "rise_adversarial": 0.066752, "rise_random": 0.03243, "nonlinearity": 0.087072},
+            {"loss": 1.05707, "rise_adversarial": 0.066752, "rise_random": 0.03243, "nonlinearity": 0.022917},
         ),
         (
             loss_surface(norm="l2", eps=0.5, images=2, rings=3),
-            {"loss": 1.074106, "rise_adversarial": 0.060456, "rise_random": 0.027257, "nonlinearity": 0.055158},
+            {"loss": 1.074106, "rise_adversarial": 0.060456, "rise_random": 0.027257, "nonlinearity": 0.010274},
         ),
     ],
     ids=["influence", "features", "loss", "probability", "all rivals", "one rival", "linf", "l2"],

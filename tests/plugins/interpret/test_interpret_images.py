@@ -1,4 +1,4 @@
-"""Known answers of what is drawn: gradients, maximising images, the loss around an image."""
+"""Known answers of what is drawn: gradients, maximising images, what is not finite."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from advtransfer_interpret.gradients import input_gradients, losses
 from advtransfer_interpret.maps import roughness, visible
 from advtransfer_interpret.maximising import likeness, total_variation
 from advtransfer_interpret.samples import by_turns
-from advtransfer_interpret.surfaces import LossSurface, unit
 
 
 def images(count: int = 20, *, shape: Shape = (1, 4, 4)) -> Arrays:
@@ -115,42 +114,6 @@ def test_a_radius_bounds_how_far_the_image_goes() -> None:
 def test_a_unit_that_the_model_lacks_is_inapplicable() -> None:
     with pytest.raises(Inapplicable, match="unit 8 is none of the 8 that the last layer sees"):
         feature_visualisation(units=(8,)).measure(Given(test=images(), model=smooth()), context=InMemoryContext())
-
-
-def surfaces(evaluation: LossSurface, model: nn.Module) -> dict[str, float]:
-    return dict(evaluation.measure(Given(test=images(), model=model), context=InMemoryContext()).metrics)
-
-
-def test_the_middle_of_a_surface_is_the_loss_of_the_image() -> None:
-    model, test = smooth(), images()
-    inputs, labels = test.inputs(torch.arange(4)), test.labels(torch.arange(4))
-    found = surfaces(LossSurface("linf", 0.1, 4, 3), model)
-
-    with torch.no_grad():
-        assert nn.functional.cross_entropy(model(inputs), labels).item() == pytest.approx(found["loss"], rel=1e-5)
-
-
-def test_the_adversarial_direction_rises_most_and_a_small_surface_is_flat() -> None:
-    large, small = (surfaces(LossSurface("l2", eps, 6, 2), smooth()) for eps in (0.3, 1e-3))
-
-    assert large["rise_adversarial"] > large["rise_random"] > 0
-    assert small["nonlinearity"] < 0.01 * small["rise_adversarial"]
-
-
-def test_directions_have_length_one_in_their_norm() -> None:
-    drawn = torch.randn((3, 1, 4, 4), generator=generator("directions"))
-    drawn[2] = 0
-
-    assert [1, 1, 0] == pytest.approx(unit(drawn, "l2").flatten(1).norm(dim=1).tolist())
-    assert [1, 1, 0] == unit(drawn, "linf").abs().flatten(1).amax(1).tolist()
-
-
-@pytest.mark.parametrize(("norm", "eps"), [("linf", 1.5), ("l2", 4.5)])
-def test_an_eps_beyond_its_norms_range_is_an_error(norm: str, eps: float) -> None:
-    with pytest.raises(ValueError, match="divide it by 255 if it counts 8-bit levels"):
-        loss_surface(norm=norm, eps=eps).measure(  # type: ignore[arg-type]  # one of the two, by the parameters
-            Given(test=images(), model=smooth()), context=InMemoryContext()
-        )
 
 
 class Broken(nn.Module):

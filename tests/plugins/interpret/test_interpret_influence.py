@@ -7,31 +7,34 @@ from typing import TypeAlias
 import numpy as np
 import pytest
 import torch
+from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
 from advtransfer.errors import Inapplicable
-from advtransfer.testing.context import InMemoryContext
-from advtransfer.testing.data import toy
-from advtransfer.toolkit.streams import generator, initialised
-from advtransfer.types import Given
-from advtransfer_interpret import influence
+from advtransfer.host import Host
+from advtransfer.toolkit.streams import generator
+from advtransfer_finetune.regression import Scaling, regress
 from advtransfer_interpret.hessian import Layer, influences
-from advtransfer_interpret.influences import class_matches, three_of_five
 
 Set: TypeAlias = "tuple[Tensor, Tensor]"
 
 
 def drawn(count: int, *, seed: int, features: int = 2, classes: int = 3) -> Set:
-    """Overlapping classes: features ``(N, features + 1)`` float64 with a 1, and labels."""
+    """Overlapping classes: features ``(N, features)`` float64, and labels."""
     source = generator("influence", seed)
     labels = torch.arange(count) % classes
     centres = torch.eye(classes, features, dtype=torch.float64)
     spread = torch.randn((count, features), generator=source, dtype=torch.float64)
-    return torch.cat([centres[labels] + spread, torch.ones(count, 1)], dim=1), labels
+    return centres[labels] + spread, labels
+
+
+def with_bias(features: Tensor) -> Tensor:
+    return torch.cat([features, torch.ones(len(features), 1)], dim=1)
 
 
 def fitted(features: Tensor, labels: Tensor, *, classes: int = 3) -> Tensor:
-    """The weights ``(K, D)`` at the minimum of the summed cross-entropy, by Newton's method."""
+    """The weights ``(K, D + 1)`` at the minimum of the summed cross-entropy, by Newton's method."""
+    features = with_bias(features)
     size = classes * features.shape[1]
     weights = torch.zeros(size, dtype=torch.float64)
 
@@ -48,16 +51,16 @@ def fitted(features: Tensor, labels: Tensor, *, classes: int = 3) -> Tensor:
 
 def layer(data: Set, weights: Tensor) -> Layer:
     features, labels = data
-    return Layer(features, (features @ weights.T).softmax(1), labels)
+    return Layer(features, (with_bias(features) @ weights.T).softmax(1), labels, bias=True)
 
 
 def test_scores_are_the_rise_of_the_test_loss_when_a_sample_is_left_out() -> None:
     train, test = drawn(120, seed=0), drawn(30, seed=1)
     weights = fitted(*train)
-    found = influences(layer(train, weights), layer(test, weights), rcond=1e-10, largest=100)
+    found = influences(layer(train, weights), layer(test, weights), rcond=1e-10, damping=0, largest=100)
 
     def losses(weights: Tensor) -> Tensor:
-        return nn.functional.cross_entropy(test[0] @ weights.T, test[1], reduction="none")
+        return nn.functional.cross_entropy(with_bias(test[0]) @ weights.T, test[1], reduction="none")
 
     left = [torch.arange(120) != place for place in range(0, 120, 10)]
     rises = torch.stack([losses(fitted(train[0][kept], train[1][kept])) - losses(weights) for kept in left], dim=1)
@@ -67,22 +70,64 @@ def test_scores_are_the_rise_of_the_test_loss_when_a_sample_is_left_out() -> Non
     assert (rises - estimated).abs().max() < 0.15 * rises.abs().max()
 
 
+def digits(classes: int) -> tuple[Set, Set]:
+    """200 images to train on, and 100 others, as standardised pixels."""
+    found = load_digits(n_class=classes)
+    scaling = Scaling.of(found.data[:200])
+    features, labels = torch.from_numpy(scaling(found.data[:300])), torch.from_numpy(found.target[:300])
+    return (features[:200], labels[:200]), (features[200:], labels[200:])
+
+
+def probed(train: Set, *, classes: int, C: float) -> Tensor:
+    """The weights and biases that `finetune/linear_probe` finds."""
+    features, labels = (part.numpy() for part in train)
+    found = regress(features, labels, classes=classes, C=C, max_iterations=10_000, tolerance=1e-8)
+    return torch.from_numpy(np.concatenate([found.weight, found.bias[:, None]], axis=1))
+
+
+@pytest.mark.parametrize(("classes", "C", "damping"), [(10, 1.0, 1.0), (10, 0.01, 100.0), (2, 0.01, 200.0)])
+def test_with_the_probes_penalty_as_damping_scores_tell_the_rise_of_its_test_loss_on_digits(
+    classes: int, C: float, damping: float
+) -> None:
+    """The 12 least certain images left out; with C = 0.01 little is beyond first order: the sizes agree too."""
+    train, test = digits(classes)
+    weights = probed(train, classes=classes, C=C)
+    at = layer(train, weights), layer(test, weights)
+    damped, plain = (influences(*at, rcond=1e-12, damping=ridge, largest=600).scores for ridge in (damping, 0.0))
+
+    def losses(weights: Tensor) -> Tensor:
+        return nn.functional.cross_entropy(with_bias(test[0]) @ weights.T, test[1], reduction="none")
+
+    places = at[0].probabilities.gather(1, train[1][:, None])[:, 0].argsort()[:12]
+    kept = [torch.arange(200) != place for place in places]
+    without = [probed((train[0][rows], train[1][rows]), classes=classes, C=C) for rows in kept]
+    rises = torch.stack([losses(each) - losses(weights) for each in without], dim=1).flatten()
+    damped, plain = damped[:, places].flatten(), plain[:, places].flatten()
+
+    assert np.corrcoef(rises, damped)[0, 1] > (0.9 if C == 1 else 0.999)
+    assert np.corrcoef(rises, plain)[0, 1] < 0.8
+    assert C == 1 or 1 < rises @ damped / (damped @ damped) < 1.15
+
+
+@pytest.mark.parametrize("damping", [0.0, 0.3])
 @pytest.mark.parametrize("rcond", [1e-10, 1e-3, 5e-2])
-@pytest.mark.parametrize("features", [2, 5])
-def test_the_reduced_hessian_gives_what_the_pseudo_inverse_of_the_whole_one_gives(rcond: float, features: int) -> None:
-    """With 5 features of which 2 are copies, and 4 samples fewer than parameters, most directions are flat."""
+@pytest.mark.parametrize("features", [2, 5, 12])
+def test_the_reduced_hessian_gives_what_the_pseudo_inverse_of_the_whole_one_gives(
+    rcond: float, features: int, damping: float
+) -> None:
+    """Of 5 features 2 are copies; with 12, there are more than samples: most directions are flat."""
     train, test = drawn(8, seed=2, features=features), drawn(5, seed=3, features=features)
     if features == 5:
         train[0][:, 3:5] = train[0][:, :2]
     weights = torch.randn((3, features + 1), generator=generator("weights"), dtype=torch.float64)
-    ours = influences(layer(train, weights), layer(test, weights), rcond=rcond, largest=100)
+    ours = influences(layer(train, weights), layer(test, weights), rcond=rcond, damping=damping, largest=100)
 
     def gradients(one: Layer) -> Tensor:
-        return (one.residuals[:, :, None] * one.features[:, None, :]).flatten(1)
+        return (one.residuals[:, :, None] * with_bias(one.features)[:, None, :]).flatten(1)
 
-    hessian = torch.zeros(3 * (features + 1), 3 * (features + 1), dtype=torch.float64)
+    hessian = (damping * torch.tensor([1.0] * features + [0.0], dtype=torch.float64)).repeat(3).diag()
     at = layer(train, weights)
-    for phi, p in zip(at.features, at.probabilities, strict=True):
+    for phi, p in zip(with_bias(at.features), at.probabilities, strict=True):
         hessian += torch.kron(p.diag() - p[:, None] * p, phi[:, None] * phi)
     inverse = torch.linalg.pinv(hessian, rtol=max(rcond, 1e-12), hermitian=True)
 
@@ -93,53 +138,35 @@ def test_the_reduced_hessian_gives_what_the_pseudo_inverse_of_the_whole_one_give
 
 def test_the_size_is_that_of_what_differs_between_classes_in_the_span_of_the_features() -> None:
     train = drawn(4, seed=0, features=9)
-    weights = torch.zeros((3, 10), dtype=torch.float64)
+    at = layer(train, torch.zeros((3, 10), dtype=torch.float64))
 
-    assert 2 * 4 == influences(layer(train, weights), layer(train, weights), rcond=1e-10, largest=8).size
-    with pytest.raises(Inapplicable, match=r"8 rows \(2 \+ 1 classes, 4 independent features\), more than 7"):
-        influences(layer(train, weights), layer(train, weights), rcond=1e-10, largest=7)
+    assert 2 * (4 + 1) == influences(at, at, rcond=1e-10, damping=0, largest=10).size
+    with pytest.raises(Inapplicable, match=r"10 rows \(2 \+ 1 classes, 4 independent features\), more than 9"):
+        influences(at, at, rcond=1e-10, damping=0, largest=9)
+
+
+def test_a_hessian_that_is_refused_says_what_memory_it_would_take() -> None:
+    """At 32 bytes a squared row: 1000 rows take 32 MB."""
+    features = torch.randn((600, 500), generator=generator("wide"), dtype=torch.float64)
+    at = Layer(features, torch.full((600, 3), 1 / 3, dtype=torch.float64), torch.arange(600) % 3, bias=False)
+
+    with pytest.raises(Inapplicable, match=r"take fewer labels, or 0\.032 GB of memory and largest: 1000$"):
+        influences(at, at, rcond=1e-10, damping=0, largest=999)
+
+
+def test_the_limit_of_the_hessian_is_asked_and_admits_the_case_of_the_paper() -> None:
+    """A refusal is of its id for good: a raised limit must be another one."""
+    largest = Host.discover().component("interpret/influence", "evaluation").options.fields["largest"]
+
+    assert largest.asked
+    assert isinstance(largest.default, int)
+    assert 9 * 2049 < largest.default
 
 
 def test_a_model_that_is_certain_of_everything_has_no_influences() -> None:
     features, labels = drawn(6, seed=0)
-    certain = Layer(features, nn.functional.one_hot(labels, 3).double(), labels)
+    certain = Layer(features, nn.functional.one_hot(labels, 3).double(), labels, bias=True)
 
-    with pytest.raises(Inapplicable, match="certain of every training sample"):
-        influences(certain, certain, rcond=1e-6, largest=100)
-
-
-def test_matches_are_by_rank_and_equal_scores_keep_their_order() -> None:
-    scores = torch.tensor([[0.1, 0.9, 0.5, -1.0], [2.0, 2.0, -3.0, 2.0]])
-    train, targets = torch.tensor([0, 1, 0, 1]), torch.tensor([0, 1])
-
-    assert [[False, True, True, False], [False, True, True, False]] == class_matches(scores, train, targets).tolist()
-
-
-def test_three_of_five_counts_only_the_first_five() -> None:
-    matches = torch.tensor([[1, 1, 1, 0, 0, 1], [1, 1, 0, 0, 0, 1], [0, 0, 1, 1, 1, 0], [0] * 6], dtype=torch.bool)
-
-    assert 0.5 == three_of_five(matches)
-
-
-class Standardised(nn.Module):
-    """A head that is no `nn.Linear`, as the linear probe's."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.weight, self.bias = nn.Parameter(torch.randn(3, 16)), nn.Parameter(torch.zeros(3))
-
-    def forward(self, features: Tensor) -> Tensor:
-        return nn.functional.linear((features - 0.5) / 0.1, self.weight, self.bias)
-
-
-def test_the_evaluation_reports_the_ranks_asked_that_there_are_and_what_chance_would_give() -> None:
-    data = toy(train=12, test=9)
-    model = initialised(lambda: nn.Sequential(nn.Flatten(), Standardised()), generator("head")).eval()
-    given = Given(test=data.part("test"), train=data.part("train"), model=model)
-
-    found = influence(rcond=1e-6, ranks=(2, 1, 12, 13)).measure(given, context=InMemoryContext())
-
-    assert ["class_match@2", "class_match@1", "class_match@12"] == [name for name in found.metrics if "@" in name]
-    assert 1 / 3 == pytest.approx(found.metrics["chance_match"])
-    assert (9, 12) == found.samples["class_match"].shape
-    assert found.metrics["class_match@2"] == found.samples["class_match"][:, 1].double().mean().item()
+    for damping in (0.0, 1.0):
+        with pytest.raises(Inapplicable, match="certain of every training image"):
+            influences(certain, certain, rcond=1e-6, damping=damping, largest=100)

@@ -72,9 +72,46 @@ def test_gradients_pass_the_last_rectifier_alone_unchanged(model: Rectified) -> 
     hidden = torch.relu(model.first(plain.flatten(1)))
     (expected,) = torch.autograd.grad(model.second(hidden).sum(), plain)
 
-    assert 2 == layer.relus
+    assert 1 == layer.rectifier
     assert torch.equal(torch.relu(model.second(hidden)), features)
     assert torch.allclose(expected, gradient, atol=1e-7)
+
+
+def chain(*after: nn.Module) -> nn.Module:
+    """A rectifier, what is given after it, and a head."""
+    features = nn.Sequential(nn.Flatten(), nn.Linear(16, 8), nn.ReLU(), *after)
+    return initialised(lambda: nn.Sequential(features, nn.Linear(8, 3)), generator("chain")).eval()
+
+
+@pytest.mark.parametrize(
+    "after",
+    [
+        (nn.Linear(8, 8), nn.GELU()),
+        (nn.Linear(8, 8),),
+        (nn.LeakyReLU(),),
+        (nn.Linear(8, 8), nn.ReLU6()),
+        (nn.Linear(8, 8), nn.Hardswish(inplace=True)),
+        (nn.Tanh(),),
+    ],
+    ids=["linear gelu", "linear", "leaky", "relu6", "hardswish", "tanh"],
+)
+def test_an_interior_rectifier_is_not_faked(after: tuple[nn.Module, ...]) -> None:
+    layer = LastLayer.of(chain(*after), INPUTS)
+    faked, plain = INPUTS.clone().requires_grad_(), INPUTS.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(layer.features(faked, fake_relu=True).sum(), faked)
+    (expected,) = torch.autograd.grad(layer.features(plain).sum(), plain)
+
+    assert layer.rectifier is None
+    assert torch.equal(expected, gradient)
+
+
+@pytest.mark.parametrize(
+    "after",
+    [(nn.Dropout(),), (nn.BatchNorm1d(8),), (nn.Unflatten(1, (8, 1, 1)), nn.AdaptiveAvgPool2d(1), nn.Flatten())],
+    ids=["dropout", "batch norm", "pooling"],
+)
+def test_what_pools_reshapes_and_scales_leaves_the_rectifier_the_last_one(after: tuple[nn.Module, ...]) -> None:
+    assert 0 == LastLayer.of(chain(*after), INPUTS).rectifier
 
 
 def test_looking_leaves_nothing_behind() -> None:

@@ -70,6 +70,24 @@ def test_without_intercepts_alignment_of_the_top_two_is_their_distance() -> None
     found = margins(model, images(), rivals=1, context=InMemoryContext())
 
     assert torch.allclose(found.robustness, found.alignment, atol=1e-6)
+    assert found.remainder.max() < 1e-6
+
+
+@pytest.mark.parametrize("rivals", [None, 1])
+def test_alignment_and_remainder_bound_rho_and_alignment_alone_does_not(rivals: int | None) -> None:
+    """Etmann et al. (2019); C is the intercept of the gap, which is known here."""
+    head, test = linear(), images()
+    nn.init.constant_(head.bias, 0.0)
+    head.bias.data[0] = 5.0
+    found = margins(nn.Sequential(nn.Flatten(), head).eval(), test, rivals=rivals, context=InMemoryContext())
+    logits = head(test.inputs(torch.arange(70)).flatten(1)).detach()
+    second = logits[:, 1:].argmax(1) + 1
+    expected = 5.0 / (head.weight[0] - head.weight[second]).double().norm(dim=1).detach()
+
+    assert (logits.argmax(1) == 0).all()
+    assert torch.allclose(expected, found.remainder, atol=1e-5)
+    assert (found.robustness <= found.alignment + found.remainder + 1e-6).all()
+    assert (found.robustness > found.alignment).all()
 
 
 def test_the_metrics_are_those_of_the_samples() -> None:
@@ -78,6 +96,7 @@ def test_the_metrics_are_those_of_the_samples() -> None:
 
     alignment, rho = found.samples["alignment"].double(), found.samples["rho"].double()
     assert alignment.mean().item() == pytest.approx(found.metrics["alignment"], rel=1e-5)
+    assert found.samples["remainder"].mean().item() == pytest.approx(found.metrics["remainder"], rel=1e-5)
     assert rho.median().item() == pytest.approx(found.metrics["rho_median"], rel=1e-5)
     assert np.corrcoef(alignment, rho)[0, 1] == pytest.approx(found.metrics["correlation"], rel=1e-4)
     assert 0 == found.metrics["flat"]
@@ -103,6 +122,7 @@ def test_samples_without_a_gradient_are_counted_and_left_out() -> None:
 
     assert flat.double().mean().item() == pytest.approx(found.metrics["flat"])
     assert torch.equal(flat, found.samples["rho"].isnan())
+    assert torch.equal(flat, found.samples["remainder"].isnan())
     assert found.samples["alignment"][~flat].double().mean().item() == pytest.approx(
         found.metrics["alignment"], rel=1e-5
     )
