@@ -289,9 +289,9 @@ class Measurement:
     """What an evaluation found: per-sample outcomes, other numbers, arrays ``(N, ...)`` in test order, evidence.
 
     `outcomes` maps a metric (`accuracy`, `robust_accuracy@0.1`) to ``(N,)`` uint8 values of `Outcome`; the host
-    computes the metric's value, bounds and interval from them. A `robust_accuracy*` needs `Examples` with its ball, of no
-    sample where nothing broke: the host holds it against its battery. `metrics` holds what is not a share of samples; one
-    that is a mean over samples has its values under its own name in `samples`, NaN where one is left out.
+    computes the metric's value, bounds and interval from them. A `robust_accuracy*` needs `Examples` with its ball, of
+    no sample where nothing broke: the host holds it against its battery. `metrics` holds what is not a share of
+    samples; one that is a mean over samples has its values under its own name in `samples`, NaN where one is left out.
     """
 
     outcomes: Tensors = field(default_factory=dict)
