@@ -120,7 +120,7 @@ def wait_for(path: Path, pattern: str) -> None:
         time.sleep(0.02)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_an_interrupted_run_ends_cleanly_and_says_how_to_go_on(command: Command, number: signal.Signals) -> None:
     with_transfer(command, "{use: faulty/lingers, seconds: 30}")
     process = command.start("run", "small.yaml", "--jobs", "2")

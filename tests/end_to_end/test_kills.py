@@ -114,12 +114,11 @@ def killed(
     return found, torn
 
 
-def test_a_small_run_killed_at_some_moment_ends_as_if_it_had_not_been(
+def test_a_small_run_killed_within_a_write_ends_as_if_it_had_not_been(
     command_in: Callable[[str], Command], records_of: Records
 ) -> None:
-    found, torn = killed(command_in, "small.yaml", records_of, anywhere=0, recording=1)
+    _, torn = killed(command_in, "small.yaml", records_of, anywhere=0, recording=0)
 
-    assert any(found), found
     assert any(torn), torn
 
 

@@ -53,6 +53,7 @@ def test_shared_images_are_counted_to_the_image_and_shown(planted: Command) -> N
     assert "## Leakage" in (run / "leaderboard.md").read_text()
 
 
+@pytest.mark.slow
 def test_shared_images_are_an_error_where_the_suite_says_so(planted: Command) -> None:
     (planted.folder / "leaks.yaml").write_text(SUITE.replace("POLICY", "error"))
     ended = planted("run", "leaks.yaml", "--quiet", exit_code=1)
