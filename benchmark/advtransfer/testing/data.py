@@ -23,7 +23,7 @@ def toy(
         seed: Draws the patterns and the noise.
     """
     source = generator("toy", seed)
-    patterns = torch.randint(2, (classes, *shape), generator=source).float()
+    patterns = torch.randint(2, (classes, *shape), generator=source).to(torch.get_default_dtype())
     # pixel k marks class k, so that no two patterns are alike
     patterns.view(classes, -1)[:, :classes] = torch.eye(classes)
 

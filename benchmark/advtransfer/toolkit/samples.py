@@ -11,6 +11,9 @@ from torch import Tensor
 from advtransfer.node import canonical, digest
 from advtransfer.types import DataCard, Json, Part, Samples
 
+INPUT_TYPES = (torch.uint8, torch.float32)
+"""In which types inputs are held. A test of exact values may add float64, which rounding does not move."""
+
 
 class Arrays:
     """Samples in memory.
@@ -35,7 +38,7 @@ class Arrays:
         if tuple(inputs.shape[1:]) != card.shape:
             found = f"inputs of shape {tuple(inputs.shape[1:])}"
             raise ValueError(f"found {found}; expected {card.shape} as on the card; reshape them or change the card")
-        if inputs.dtype not in (torch.uint8, torch.float32):
+        if inputs.dtype not in INPUT_TYPES:
             raise ValueError(f"found inputs of type {inputs.dtype}; expected uint8 or float32; convert them")
 
     def __len__(self) -> int:
