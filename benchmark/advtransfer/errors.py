@@ -10,6 +10,7 @@ AdvTransferError
 ├── Inapplicable        a cell of the grid makes no sense: skipped with this reason
 ├── CacheError          an artifact cannot be read, written or reproduced
 │   └── Busy            another worker is building this node: come back later
+│       └── Unfit       this process is no longer fit for the job: another one goes on with it
 └── Cancelled           the run is stopping
 """
 
@@ -114,6 +115,10 @@ class CacheError(AdvTransferError):
 
 class Busy(CacheError):
     """Another worker holds the lease on this node; the job is put back, never waited on."""
+
+
+class Unfit(Busy):
+    """A plugin left something running in this process: the rest of the job is for another one."""
 
 
 class Cancelled(AdvTransferError):

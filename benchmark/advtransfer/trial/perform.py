@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 from advtransfer.cache import Cache
-from advtransfer.errors import AdvTransferError, Busy, Cancelled, Diverged, Inapplicable, Leaked
+from advtransfer.errors import AdvTransferError, Busy, Cancelled, Diverged, Inapplicable, Leaked, Unfit
 from advtransfer.node import Node, digest
 from advtransfer.result import Run, attempt
 from advtransfer.types import Job, Json, Report
@@ -34,6 +34,8 @@ def perform(job: Job, tell: Callable[[Mapping[str, Json]], None]) -> Report:
         ):
             tell({"event": "job_started", "id": job.id, "worker": os.getpid(), "time": time.time()})
             return _performed(job, cache, Path(scratch), tell)
+    except Unfit as unfit:
+        return Report(job.id, "busy", (), str(unfit), str(unfit))
     except Busy:
         return Report(job.id, "busy", (), "another worker is building what this job needs")
 
@@ -62,10 +64,11 @@ def _performed(job: Job, cache: Cache, scratch: Path, tell: Callable[[Mapping[st
                 trouble.append(_attempted(job, run, step, error, started))
                 if step.kind != "result":
                     break
+    retire_worker = "; ".join(work.left_behind) or None
     if not trouble:
-        return Report(job.id, "done", tuple(written), None)
+        return Report(job.id, "done", tuple(written), None, retire_worker)
     status, reason = min(trouble, key=lambda one: one[0])  # "failed" is told before "skipped"
-    return Report(job.id, status, tuple(written), reason)
+    return Report(job.id, status, tuple(written), reason, retire_worker)
 
 
 def _attempted(

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeAlias
 
+from advtransfer.errors import Unfit
 from advtransfer.node import Node
 from advtransfer.result import Run
 from advtransfer.result.record import Provenance
@@ -21,11 +22,19 @@ Step: TypeAlias = "tuple[Node, Callable[[], None]]"
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """One job in one worker."""
+    """One job in one worker.
+
+    Whoever finds that a plugin left state behind in the process adds it, in words, to `left_behind`: the worker is then
+    replaced before another job is done.
+    """
 
     job: Job
     run: Run
     shop: Workshop
+    left_behind: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.shop.left.job = self.left_behind
 
     @property
     def battery(self) -> Battery | None:
@@ -45,10 +54,22 @@ class Work:
         else:
             carried = carry(self, node)
             yield node, carried.make
-            for result in results:
+            running = len(self.shop.left.running)
+            for number, result in enumerate(results):
+                if len(self.shop.left.running) > running:
+                    self._hand_over(results[number - 1], result)
                 yield result, partial(measure, self, result, carried)
             if not self.job.keep_weights and all(self.run.has(result.id) for result in results):
                 self.shop.cache.remove(node.id)
+
+    def _hand_over(self, before: Node, result: Node) -> None:
+        """Leave a result to another process, where one evaluation left a thread running that nobody can stop.
+
+        Raises:
+            Unfit: Unless that evaluation failed, and would do the same there.
+        """
+        if self.run.has(before.id) and not self.run.has(result.id):
+            raise Unfit(f"{'; '.join(self.shop.left.running)}; another process goes on")
 
     def provenance(
         self,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -21,6 +21,7 @@ from advtransfer.toolkit.subset import draw, test_draw
 from advtransfer.toolkit.views import view
 from advtransfer.trial.context import WorkerContext
 from advtransfer.trial.drawn import DrawnSource
+from advtransfer.trial.left_behind import LeftBehind
 from advtransfer.trial.precision import training_in
 from advtransfer.types import (
     Adapter,
@@ -86,6 +87,7 @@ class Workshop:
     scratch: Path
     tell: Callable[[Mapping[str, Json]], None]
     host: Host
+    left: LeftBehind = field(default_factory=LeftBehind)
 
     def component(self, node: Node) -> Component:
         """The component a node names, at the version that was asked for.
@@ -165,16 +167,18 @@ class Workshop:
         if found is None:
             with self.cache.lease(node.id):
                 found = self.cache.get(node.id) or self._made(node, cast(Source, self.build(node)))
+        self.left.marked(found.facts)
         return found
 
     def _made(self, node: Node, source: Source) -> Artifact:
         context = self.context(node, "source", cast(int, node.options.get("seed", 0)), name=self.job_name(node))
-        with training_in(self.job.precision, self.device):
+        with training_in(self.job.precision, self.device), self.left.by(node.use) as found:
             made = source.weights(context)
         facts: dict[str, Json] = {
             "curves": [dict(row) for row in made.curves],
             "facts": dict(made.facts),
             "environment": self.run.environments()[self.job.environment],
+            **self.left.mark(node.use, found),
         }
         return self.cache.put(node.id, made.tensors, facts, kind="source", use=node.use)
 
