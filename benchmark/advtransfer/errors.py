@@ -4,6 +4,7 @@ AdvTransferError
 ├── BadInput            the user's words are wrong: every problem at once (exit code 2)
 ├── UnknownName         no component has this name; knows the nearest ones
 ├── PluginError         a plugin does not keep the contract; names the plugin
+├── ModelError          a model gives something else than logits, or no gradient
 ├── MissingLibrary      an optional library is absent; says the pip command
 ├── Diverged            a fit or training gave a non-finite loss; deterministic, so not retried
 ├── Leaked              training images are among those measured on, and the suite calls that an error
@@ -73,6 +74,10 @@ class PluginError(AdvTransferError):
     def __init__(self, plugin: str, message: str) -> None:
         self.plugin = plugin
         super().__init__(f"plugin {plugin!r}: {message}")
+
+
+class ModelError(AdvTransferError):
+    """A model gives something else than logits, or no gradient of its inputs."""
 
 
 class MissingLibrary(AdvTransferError):

@@ -17,6 +17,7 @@ from advtransfer.node import canonical, digest
 from advtransfer.plan import Plan, Trial, make
 from advtransfer.plan.nodes import Cells
 from advtransfer.result import Run
+from advtransfer.returned import built
 from advtransfer.runner.environment import agree, battery_of, environment
 from advtransfer.runner.events import Events, Listener, place, to_hooks
 from advtransfer.runner.pick import picked
@@ -93,7 +94,7 @@ def _executor(settings: Settings, host: Host) -> Executor:
     given = {name: value for name, value in wanted.items() if name in component.options.fields}
     if settings.jobs is None and settings.executor == "local/inline":
         del given["jobs"]
-    return cast(Executor, component.build(given, {}))
+    return cast(Executor, built(component, component.build(given, {})))
 
 
 def _prepared(suite: Suite, plan: Plan, folder: Run, settings: Settings) -> Order:

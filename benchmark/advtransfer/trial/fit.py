@@ -12,7 +12,9 @@ from advtransfer.errors import AdvTransferError, CacheError, Inapplicable
 from advtransfer.node import Node
 from advtransfer.result import fit_record
 from advtransfer.toolkit.freezing import freeze
+from advtransfer.trial import border
 from advtransfer.trial.leakage import leakage
+from advtransfer.trial.model_outputs import check_outputs
 from advtransfer.trial.precision import training_in
 from advtransfer.trial.work import Clock, Work
 from advtransfer.trial.workshop import BuiltSource, samples_digest
@@ -52,11 +54,12 @@ class Carried:
         artifact = self.work.shop.cache.get(self.node.id) or self._fitted(parts)
         self.work.shop.left.marked(artifact.facts)
         self._agree(artifact)
-        if not self.work.run.has(self.node.id):
-            self._record(parts, artifact, leaked)
         states = _states(artifact.tensors)
         parts.model.load_state_dict(dict(states.pop(FINAL)))
         freeze(parts.model.eval())
+        check_outputs(parts.model, parts.train, device=self.work.shop.device)
+        if not self.work.run.has(self.node.id):
+            self._record(parts, artifact, leaked)
         self.model, self.digest, self.snapshots = parts.model, artifact.digest, states
 
     def _fitted(self, parts: _Parts) -> Artifact:
@@ -70,7 +73,7 @@ class Carried:
             training_in(self.work.job.precision, self.work.shop.device),
             left.by(self.node.use, parts.model, fits=True) as found,
         ):
-            fitted = parts.transfer.fit(
+            given = parts.transfer.fit(
                 parts.model,
                 source=parts.source.network if parts.source else None,
                 adapter=parts.adapter,
@@ -78,6 +81,7 @@ class Carried:
                 validation=parts.validation,
                 context=context,
             )
+        fitted = border.fitted(self.work.shop.component(self.node), given)
         state = parts.model.state_dict()
         broken = [name for name, tensor in state.items() if tensor.is_floating_point() and not tensor.isfinite().all()]
         if broken:
@@ -158,7 +162,8 @@ class _Parts:
             target=train.card.shape,
             source=source.card.shape if source else train.card.shape,
         )
-        model = transfer.model(source=source.network if source else None, adapter=adapter, target=train.card)
+        made = transfer.model(source=source.network if source else None, adapter=adapter, target=train.card)
+        model = border.module(shop.component(node), "model", made)
         return cls(transfer, model.to(shop.device), source, adapter, train, validation)
 
 

@@ -14,10 +14,12 @@ from advtransfer.files import write_whole
 from advtransfer.node import Node
 from advtransfer.result import result_record
 from advtransfer.result.record import Provenance
+from advtransfer.trial import border
 from advtransfer.trial.claims import claims
 from advtransfer.trial.evidence import Bench
 from advtransfer.trial.fit import Carried, fits_task, involved
 from advtransfer.trial.legality import checked
+from advtransfer.trial.model_outputs import explained
 from advtransfer.trial.sound import unsound
 from advtransfer.trial.untouched import untouched_check
 from advtransfer.trial.work import Clock, Work
@@ -49,7 +51,9 @@ def measure(work: Work, node: Node, carried: Carried | None) -> None:
             scratch = context.scratch / (f"epoch {epoch}" if epoch is not None else "fitted")
             scratch.mkdir(exist_ok=True)
             with clock.on("measure"), left.by(node.use, given.model, own=True) as touched:
-                measurement = evaluation.measure(given, context=replace(context, scratch=scratch))
+                lent = replace(context, scratch=scratch)
+                with explained(node.use, given, device=work.shop.device):
+                    measurement = border.measurement(component, evaluation.measure(given, context=lent))
             with clock.on("checks"):
                 if fault := unsound(measurement, given.test):
                     raise PluginError(component.plugin, f"{component.name}: {fault}")
