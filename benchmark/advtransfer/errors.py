@@ -11,6 +11,7 @@ AdvTransferError
 ├── CacheError          an artifact cannot be read, written or reproduced
 │   └── Busy            another worker is building this node: come back later
 └── Cancelled           the run is stopping
+Interrupted             the user has stopped the run: no error, and no failure of what was running
 """
 
 from __future__ import annotations
@@ -118,3 +119,7 @@ class Busy(CacheError):
 
 class Cancelled(AdvTransferError):
     """The run is stopping."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """The user has stopped a run whose jobs run in this process: told from a KeyboardInterrupt that a plugin raises."""

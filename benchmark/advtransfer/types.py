@@ -375,12 +375,17 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """How a job ended; its records are on disk before this exists, so a lost report loses nothing."""
+    """How a job ended; its records are on disk before this exists, so a lost report loses nothing.
+
+    `retire_worker` says why no other job may run in the process that did this one (a plugin left state behind in it).
+    An engine that has put another process in its place clears it; where it stays set, the run ends and says why.
+    """
 
     id: str
     status: Literal["done", "failed", "skipped", "lost", "busy"]
     records: tuple[str, ...]
     reason: str | None
+    retire_worker: str | None = None
 
 
 class Executor(Protocol):

@@ -79,6 +79,12 @@ class Run:
                     latest[folder.name] = load(folder / f"{numbers[-1]}.json")
         return latest
 
+    def attempt(self, id: str) -> Record | None:
+        """The latest attempt of a node."""
+        folder = self.path / "attempts" / id
+        numbers = sorted(int(path.stem) for path in folder.glob("*.json"))
+        return load(folder / f"{numbers[-1]}.json") if numbers else None
+
     def attempted(self, id: str) -> int:
         """How often this node was tried without ending in a record."""
         return sum(1 for _ in (self.path / "attempts" / id).glob("*.json"))

@@ -31,7 +31,10 @@ from advtransfer.types import Executor
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """How a run ended: trials by state, over the whole plan, and where the page is."""
+    """How a run ended: trials by state, over the whole plan, and where the page is.
+
+    `stopped` says why it ended before everything was tried, where nobody interrupted it.
+    """
 
     suite: str
     run: Path
@@ -42,6 +45,7 @@ class Summary:
     seconds: float
     interrupted: bool
     page: Path | None
+    stopped: str | None = None
 
 
 def run(suite: Suite, *, settings: Settings, host: Host, listeners: Iterable[Listener] = ()) -> Summary:
@@ -63,7 +67,8 @@ def run(suite: Suite, *, settings: Settings, host: Host, listeners: Iterable[Lis
         _announce(events, plan, before, todo, folder, engine, settings)
         known = set() if settings.retry_failed else hopeless(folder)
         tasks = tasks_for(todo, cells, folder.done(), plan.sources, hopeless=known)
-        interrupted = Schedule(tasks, engine, order, events, folder, plan).run(grace=settings.grace)
+        schedule = Schedule(tasks, engine, order, events, folder, plan)
+        schedule.run(grace=settings.grace)
         after = states(plan, folder)
         page = write_page(folder) if _measured(plan, folder) else None
         counts = Counter(state.value for state in after.values())
@@ -75,8 +80,9 @@ def run(suite: Suite, *, settings: Settings, host: Host, listeners: Iterable[Lis
             skipped=counts["skipped"],
             todo=counts["todo"],
             seconds=time.time() - began,
-            interrupted=interrupted,
+            interrupted=schedule.interrupted,
             page=page,
+            stopped=schedule.ended,
         )
         _close(events, summary, after)
     return summary
@@ -176,4 +182,5 @@ def _close(events: Events, summary: Summary, after: dict[str, State]) -> None:
         seconds=summary.seconds,
         interrupted=summary.interrupted,
         page=str(summary.page) if summary.page else None,
+        stopped=summary.stopped,
     )

@@ -14,7 +14,7 @@ from advtransfer.plan import Trial
 from advtransfer.types import Json
 
 Listener: TypeAlias = Callable[[Mapping[str, Json]], None]
-QUIET = frozenset({"progress"})
+QUIET = frozenset({"progress", "step_started"})
 """Events that are news for a moment and not kept."""
 
 

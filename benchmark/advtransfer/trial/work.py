@@ -21,11 +21,16 @@ Step: TypeAlias = "tuple[Node, Callable[[], None]]"
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """One job in one worker."""
+    """One job in one worker.
+
+    Whoever finds that a plugin left state behind in the process adds it, in words, to `left_behind`: the worker is then
+    replaced before another job is done.
+    """
 
     job: Job
     run: Run
     shop: Workshop
+    left_behind: list[str] = field(default_factory=list)
 
     @property
     def battery(self) -> Battery | None:
