@@ -23,7 +23,11 @@ SENSELESS = Attempt("skipped", "no sense", deterministic=True)
         ({"s", "fit"}, {}, State("todo")),
         ({"s"}, {"fit": FAILED}, State("failed", "no luck")),
         ({"s"}, {"fit": DIVERGED}, State("failed", "nan", final=True)),
-        ({"s", "fit", "c"}, {"p": Attempt("lost", "killed")}, State("failed", "lost: killed", "pgd", failures={"pgd": "lost: killed"})),
+        (
+            {"s", "fit", "c"},
+            {"p": Attempt("lost", "killed")},
+            State("failed", "lost: killed", "pgd", failures={"pgd": "lost: killed"}),
+        ),
         ({"s"}, {"fit": SENSELESS}, State("skipped", "no sense", final=True)),
         (set(), {"s": SENSELESS}, State("skipped", "source natural: no sense", final=True)),
         ({"s", "fit", "p"}, {"c": SENSELESS}, State("done", final=True, skipped={"clean": "no sense"})),

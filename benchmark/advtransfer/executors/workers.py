@@ -199,14 +199,13 @@ class _Worker:
     def end(self, *, grace: float) -> None:
         """Hang up, and kill the worker if it has not ended within `grace` seconds."""
         self.wire.close()
-        if grace:
-            self.process.join(grace)
+        self._wait(grace)
         self.process.kill()
         self.process.join()
 
     def ended(self) -> str:
         """How a worker that has hung up ended, in words; one that goes on without a wire is killed."""
-        self.process.join(1)
+        self._wait(1)
         code = self.process.exitcode
         self.end(grace=0)
         if code is None:
@@ -215,6 +214,12 @@ class _Worker:
             return f"exit code {code}: its code ended the process"
         name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
         return f"{name}: {'out of memory, or killed' if -code == signal.SIGKILL else 'it crashed, or was killed'}"
+
+    def _wait(self, seconds: float) -> None:
+        """Wait for the process to end; `join` waits for ever for one that has closed all its files and goes on."""
+        late = time.monotonic() + seconds
+        while time.monotonic() < late and self.process.is_alive():
+            time.sleep(0.01)
 
 
 def _stopped(job: Job) -> Report:
