@@ -74,18 +74,19 @@ def state_of(
     """
     if trial.skipped:
         return State("skipped", trial.skipped, final=True)
-    measured = {id: label for label, ids in trial.evaluations.items() for id in ids}
+    evaluations = sorted(trial.evaluations.items())  # as plan.json holds them: all tell the same one first
+    measured = {id: label for label, ids in evaluations for id in ids}
     tried = {id: attempts[id] for id in (*trial.builds, *trial.records()) if id in attempts and not done(id)}
     senseless = [id for id in measured if id in tried and tried[id].status == "skipped"]
-    skipped = {label: tried[id].reason for label, ids in trial.evaluations.items() for id in ids if id in senseless}
-    waiting = [id for id in trial.records() if not done(id) and id not in senseless]
+    skipped = {label: tried[id].reason for label, ids in evaluations for id in ids if id in senseless}
+    waiting = [id for id in (trial.id, *measured) if not done(id) and id not in senseless]
     if not waiting and senseless and not any(map(done, measured)):
         return State("skipped", tried[senseless[0]].reason, measured[senseless[0]], final=True, skipped=skipped)
     if not waiting:
         return State("done", final=True, skipped=skipped)
     failures = {
         label: _reason(tried[id], "")
-        for label, ids in trial.evaluations.items()
+        for label, ids in evaluations
         for id in reversed(ids)
         if id in waiting and id in tried
     }

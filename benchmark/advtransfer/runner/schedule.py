@@ -7,6 +7,7 @@ from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import cast
 
 from advtransfer.plan import Plan, Trial
@@ -31,6 +32,8 @@ class Order:
     environment: str
     asked_by: Mapping[str, Json]
     settings: Settings
+    cache: Path
+    cache_below: Path | None = None
 
     def job(self, task: Task, folder: Run) -> Job:
         """A task as plain data for a worker."""
@@ -42,7 +45,8 @@ class Order:
                 "results": [node.to_json() for node in task.asked.results],
             },
             run=folder.path.resolve(),
-            cache=settings.cache.resolve(),
+            cache=self.cache.resolve(),
+            cache_below=self.cache_below.resolve() if self.cache_below else None,
             environment=self.environment,
             asked_by={**self.asked_by, "name": task.name},
             device=settings.device,
@@ -156,6 +160,8 @@ class Schedule:
 
     def _show(self, source: Task, report: Report) -> None:
         """Tell what a built source claims to be, and what its probe measured."""
+        if report.status != "done" and not any(source.id in task.waits for task in self.blocked):
+            self.events.warn(f"source {source.name}: {report.reason}")  # no trial would tell
         if report.status == "done":
             record = self.folder.read(source.id)
             self.events.tell(

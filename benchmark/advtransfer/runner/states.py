@@ -8,9 +8,10 @@ from collections.abc import Iterable
 from advtransfer.leaderboard.fate import Attempt, State, state_of
 from advtransfer.plan import Plan, Trial
 from advtransfer.result import Record, Run
+from advtransfer.result.record import batteries_of
 from advtransfer.types import Json
 
-__all__ = ["State", "evaluations_skipped", "hopeless", "missing", "state_in", "states"]
+__all__ = ["State", "evaluations_skipped", "hopeless", "lacking_batteries", "missing", "state_in", "states"]
 
 
 def states(plan: Plan, run: Run) -> dict[str, State]:
@@ -31,7 +32,7 @@ def state_in(run: Run, trial: Trial, plan: Plan) -> State:
 
 
 def _attempt(record: Record) -> Attempt:
-    return Attempt(str(record["status"]), str(record["reason"]), bool(record["deterministic"]))
+    return Attempt(str(record.get("status")), str(record["reason"]), bool(record.get("deterministic")))
 
 
 def evaluations_skipped(standings: Iterable[State]) -> list[dict[str, Json]]:
@@ -45,7 +46,14 @@ def evaluations_skipped(standings: Iterable[State]) -> list[dict[str, Json]]:
 
 def hopeless(run: Run) -> set[str]:
     """The ids without a record that would end without one again."""
-    return {id for id, one in run.attempts().items() if one["deterministic"]}
+    return {id for id, one in run.attempts().items() if one.get("deterministic")}
+
+
+def lacking_batteries(plan: Plan, run: Run) -> set[str]:
+    """The results of a plan whose record is there, but not that of a battery which stands behind it."""
+    done = run.done()
+    results = {id for trial in plan.trials for ids in trial.evaluations.values() for id in ids}
+    return {id for id in results & done if not done.issuperset(batteries_of(run.read(id)))}
 
 
 def missing(trial: Trial, done: set[str]) -> list[str]:

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
 
 def measure(work: Work, node: Node, carried: Carried | None) -> None:
-    """Measure what `node` asks and write its record; nothing when it is there already."""
-    if work.run.has(node.id):
+    """Measure what `node` asks and write its record; nothing when it is there already with its batteries."""
+    if work.run.is_whole(node.id):
         return
     clock = Clock()
     with clock.on("load"):
@@ -55,7 +55,9 @@ def measure(work: Work, node: Node, carried: Carried | None) -> None:
             if epoch is None:
                 with clock.on("battery"):
                     found.hold(measurement, touched.check(), _bench(work, node, carried, given))
-    _write(work, node, found, work.provenance(node, data={"test": samples_digest(given.test)}, weights=weights), clock)
+    if not work.run.has(node.id):
+        data = {"test": samples_digest(given.test)}
+        _write(work, node, found, work.provenance(node, data=data, weights=weights), clock)
 
 
 def _write(work: Work, node: Node, found: _Found, provenance: Provenance, clock: Clock) -> None:

@@ -30,7 +30,10 @@ def perform(job: Job, tell: Tell) -> Report:
     started = time.time()
     try:
         cache = Cache(
-            job.cache, line=f"{job.device.partition(':')[0]}-{job.threads}-{job.precision}", max_bytes=job.max_bytes
+            job.cache,
+            line=f"{job.device.partition(':')[0]}-{job.threads}-{job.precision}",
+            max_bytes=job.max_bytes,
+            below=job.cache_below,
         )
         with (
             cache.lease(digest(f"job {job.id}")),
@@ -50,7 +53,7 @@ def perform(job: Job, tell: Tell) -> Report:
 def _performed(job: Job, cache: Cache, scratch: Path, tell: Tell) -> Report:
     run, asked = Run(job.run), asked_of(job)
     ids = [node.id for node in (asked.node, *asked.results)]
-    if all(map(run.has, ids)):  # another driver of this folder has made it
+    if all(run.is_whole(id) for id in ids):  # another driver of this folder has made it
         return Report(job.id, "done", tuple(ids), None)
 
     import torch
@@ -84,11 +87,11 @@ def _performed(job: Job, cache: Cache, scratch: Path, tell: Tell) -> Report:
 
 def _unbegun(job: Job, error: BaseException, started: float) -> Report:
     """The report of a job that failed outside its steps: an attempt on disk, where one can be written."""
-    run, asked = Run(job.run), asked_of(job)
     try:
+        run, asked = Run(job.run), asked_of(job)
         for node in asked.lacking(run.has):
             failed(job, run, node, error, started)
-    except OSError as unwritten:
+    except Exception as unwritten:  # the driver tells it, and tries to record it
         return Report(job.id, "lost", (), f"{reason_of(error)}; and this could not be recorded: {unwritten}")
     return Report(job.id, "failed", (), reason_of(error))
 
