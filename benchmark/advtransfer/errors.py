@@ -13,6 +13,7 @@ AdvTransferError
 │   └── Busy            another worker is building this node: come back later
 │       └── Unfit       this process is no longer fit for the job: another one goes on with it
 └── Cancelled           the run is stopping
+Interrupted             the user has stopped the run: no error, and no failure of what was running
 """
 
 from __future__ import annotations
@@ -128,3 +129,7 @@ class Unfit(Busy):
 
 class Cancelled(AdvTransferError):
     """The run is stopping."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """The user has stopped a run whose jobs run in this process: told from a KeyboardInterrupt that a plugin raises."""

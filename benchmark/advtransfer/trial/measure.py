@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
 
 def measure(work: Work, node: Node, carried: Carried | None) -> None:
-    """Measure what `node` asks and write its record; nothing when it is there already."""
-    if work.run.has(node.id):
+    """Measure what `node` asks and write its record; nothing when it is there already with its batteries."""
+    if work.run.is_whole(node.id):
         return
     clock, left = Clock(), work.shop.left
     before = len(left.trial)
@@ -64,7 +64,9 @@ def measure(work: Work, node: Node, carried: Carried | None) -> None:
                     found.hold(measurement, untouched_check([*changes]), _bench(work, node, carried, given))
             elif touched.changed:
                 found.checks.append(untouched_check(touched.changed))
-    _write(work, node, found, work.provenance(node, data={"test": samples_digest(given.test)}, weights=weights), clock)
+    if not work.run.has(node.id):
+        data = {"test": samples_digest(given.test)}
+        _write(work, node, found, work.provenance(node, data=data, weights=weights), clock)
 
 
 def _write(work: Work, node: Node, found: _Found, provenance: Provenance, clock: Clock) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -9,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeAlias
 
-from advtransfer.errors import Unfit
+from advtransfer.errors import Busy, Unfit
 from advtransfer.node import Node
 from advtransfer.result import Run
 from advtransfer.result.record import Provenance
@@ -17,6 +18,7 @@ from advtransfer.trial.battery.design import SIZES, Battery
 from advtransfer.trial.workshop import Workshop
 from advtransfer.types import Job, Json
 
+logger = logging.getLogger(__name__)
 Step: TypeAlias = "tuple[Node, Callable[[], None]]"
 
 
@@ -60,7 +62,14 @@ class Work:
                     self._hand_over(results[number - 1], result)
                 yield result, partial(measure, self, result, carried)
             if not self.job.keep_weights and all(self.run.has(result.id) for result in results):
-                self.shop.cache.remove(node.id)
+                self._drop(node)
+
+    def _drop(self, node: Node) -> None:
+        """Remove a fit whose records are all there; one that cannot be removed takes room, and nothing else."""
+        try:
+            self.shop.cache.remove(node.id)
+        except (Busy, OSError) as error:
+            logger.warning("the weights of fit %s were not removed: %s", node.id[:12], error)
 
     def _hand_over(self, before: Node, result: Node) -> None:
         """Leave a result to another process, where one evaluation left a thread running that nobody can stop.
