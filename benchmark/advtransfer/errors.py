@@ -4,13 +4,16 @@ AdvTransferError
 ├── BadInput            the user's words are wrong: every problem at once (exit code 2)
 ├── UnknownName         no component has this name; knows the nearest ones
 ├── PluginError         a plugin does not keep the contract; names the plugin
+├── ModelError          a model gives something else than logits, or no gradient
 ├── MissingLibrary      an optional library is absent; says the pip command
 ├── Diverged            a fit or training gave a non-finite loss; deterministic, so not retried
 ├── Leaked              training images are among those measured on, and the suite calls that an error
 ├── Inapplicable        a cell of the grid makes no sense: skipped with this reason
 ├── CacheError          an artifact cannot be read, written or reproduced
 │   └── Busy            another worker is building this node: come back later
+│       └── Unfit       this process is no longer fit for the job: another one goes on with it
 └── Cancelled           the run is stopping
+Interrupted             the user has stopped the run: no error, and no failure of what was running
 """
 
 from __future__ import annotations
@@ -74,6 +77,10 @@ class PluginError(AdvTransferError):
         super().__init__(f"plugin {plugin!r}: {message}")
 
 
+class ModelError(AdvTransferError):
+    """A model gives something else than logits, or no gradient of its inputs."""
+
+
 class MissingLibrary(AdvTransferError):
     """A library that a component needs is not installed."""
 
@@ -116,5 +123,13 @@ class Busy(CacheError):
     """Another worker holds the lease on this node; the job is put back, never waited on."""
 
 
+class Unfit(Busy):
+    """A plugin left something running in this process: the rest of the job is for another one."""
+
+
 class Cancelled(AdvTransferError):
     """The run is stopping."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """The user has stopped a run whose jobs run in this process: told from a KeyboardInterrupt that a plugin raises."""

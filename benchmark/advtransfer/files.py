@@ -86,9 +86,9 @@ def discard(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def sweep(root: Path) -> list[Path]:
+def sweep(root: Path, *, pattern: str = "**/.*.tmp") -> list[Path]:
     """Delete temporary files whose writer is dead; returns what was deleted, sorted."""
-    swept = sorted(path for path in root.glob("**/.*.tmp") if _abandoned(path))
+    swept = sorted(path for path in root.glob(pattern) if _abandoned(path))
     for path in swept:
         discard(path)
     return swept

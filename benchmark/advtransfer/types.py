@@ -354,7 +354,10 @@ class Context(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One node to build (a source, a reference, a fit with its results): plain data, for any engine to carry."""
+    """One node to build (a source, a reference, a fit with its results): plain data, for any engine to carry.
+
+    `cache_below` is a cache that is only read, for what is not in `cache`.
+    """
 
     id: str
     asked: Mapping[str, Json]
@@ -368,6 +371,7 @@ class Job:
     battery: BatterySize = "small"
     keep_weights: bool = False
     max_bytes: int | None = None
+    cache_below: Path | None = None
     cpus: float = 1.0
     gpus: float = 0.0
     seconds: float | None = None
@@ -375,12 +379,17 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """How a job ended; its records are on disk before this exists, so a lost report loses nothing."""
+    """How a job ended; its records are on disk before this exists, so a lost report loses nothing.
+
+    `retire_worker` says why no other job may run in the process that did this one (a plugin left state behind in it).
+    An engine that has put another process in its place clears it; where it stays set, the run ends and says why.
+    """
 
     id: str
     status: Literal["done", "failed", "skipped", "lost", "busy"]
     records: tuple[str, ...]
     reason: str | None
+    retire_worker: str | None = None
 
 
 class Executor(Protocol):

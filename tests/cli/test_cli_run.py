@@ -104,6 +104,7 @@ def test_json_leaves_one_object_on_stdout_and_nothing_else() -> None:
         "seconds": 1.5,
         "interrupted": False,
         "page": "runs/quickstart/leaderboard.md",
+        "stopped": None,
     }
 
 
@@ -113,6 +114,7 @@ def test_json_leaves_one_object_on_stdout_and_nothing_else() -> None:
         (ENDED, 0),
         (replace(ENDED, skipped=3), 0),
         (replace(ENDED, failed=1), 1),
+        (replace(ENDED, stopped="a hook was left"), 1),
         (replace(ENDED, interrupted=True), 130),
         (replace(ENDED, failed=1, interrupted=True), 130),
     ],

@@ -52,7 +52,13 @@ def test_as_json_every_failure_and_skip_has_its_trial(run: Run) -> None:
 
     assert {key: shown[key] for key in IDS} == dict.fromkeys(IDS, 1)
     assert shown["failures"] == [
-        {"id": IDS["failed"], "name": "natural -> digits n=20 seed=1 probe", "reason": "no luck"}
+        {
+            "id": IDS["failed"],
+            "name": "natural -> digits n=20 seed=1 probe",
+            "reason": "no luck",
+            "evaluation": None,
+            "evaluations": {},
+        }
     ]
     assert [one["reason"] for one in shown["skips"]] == ["shapes differ"]
 
@@ -88,3 +94,21 @@ def test_a_leaderboard_of_no_run_is_bad_input_and_writes_nothing(tmp_path: Path)
 
     assert (done.exit_code, done.stdout) == (2, "")
     assert not (tmp_path / "out").exists()
+
+
+def test_every_evaluation_that_failed_is_told_by_its_name(tmp_path: Path) -> None:
+    run = Run(tmp_path / "runs" / "odd")
+    evaluations = {"clean": ("c" * 64,), "pgd": ("d" * 64,), "leep": ("e" * 64,)}
+    place = ("natural", "natural", None, None, "digits", 20, 0, "probe")
+    run.write_plan(Plan("odd", "Odd", {}, {}, (Trial("a" * 64, *place, evaluations),)).to_json())
+    for id in ("a" * 64, "c" * 64):
+        run.write({"id": id})
+    run.write_attempt({"id": "d" * 64, "status": "lost", "reason": "killed", "deterministic": False})
+    run.write_attempt({"id": "e" * 64, "status": "failed", "reason": "\x1b[31mno\x07", "deterministic": False})
+
+    assert status(str(run.path)).stdout.splitlines()[:3] == [
+        "odd: 1 trial: 0 done, 1 failed, 0 skipped, 0 to do",
+        "failed  natural -> digits n=20 seed=0 probe: leep: no\\u0007",
+        "failed  natural -> digits n=20 seed=0 probe: pgd: lost: killed",
+    ]
+    assert json.loads(status(str(run.path), "--json").stdout)["failures"][0]["evaluation"] == "leep"

@@ -117,7 +117,7 @@ def test_a_run_that_recorded_nothing_may_be_begun_again_otherwise(tmp_path: Path
 
 
 def record(node: Node, *, environment: str = "e") -> dict[str, Json]:
-    provenance: Json = {"environment": environment}
+    provenance: Json = {"environment": environment, "device": "cpu", "threads": 1, "precision": "float32"}
     return {"id": node.id, "asked": node.asked(), "provenance": provenance, "observed": {"attempt": 1}}
 
 

@@ -208,7 +208,7 @@ def test_a_failure_is_told_before_a_skip_and_tried_again_without_it(bench: Calla
     first = odd()
 
     assert (0, 1, 0, 0) == counts(first)
-    assert "RuntimeError: no luck" == odd.told("trial_failed")["reason"]
+    assert "wrong: RuntimeError: no luck" == odd.told("trial_failed")["reason"]
     assert first.page is not None
     assert (0, 1, 0, 0) == counts(odd())
     assert 3 == odd.attempts()

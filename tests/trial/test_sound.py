@@ -36,6 +36,12 @@ def test_nothing_is_wrong_with_a_good_one() -> None:
     [
         (torch.zeros(5, dtype=torch.uint8), "have shape (5,); expected one a test sample, (6,)"),
         (torch.full((6,), 4, dtype=torch.uint8), "hold [4]; expected 0 to 3"),
+        (torch.ones(6, dtype=torch.bool), "are bool; expected uint8 values of Outcome, in which right is 0 and not 1"),
+        (
+            torch.ones(6, dtype=torch.int64),
+            "are int64; expected uint8 values of Outcome, in which right is 0 and not 1",
+        ),
+        (torch.ones(6), "are float32; expected uint8 values of Outcome, in which right is 0 and not 1"),
     ],
 )
 def test_outcomes_are_one_a_sample_and_of_the_four_values(values: Tensor, words: str) -> None:

@@ -77,6 +77,7 @@ def write(
     said = {"format": FORMAT, "id": id, "line": line, "kind": kind, "use": use, "facts": facts}
     said |= {"sha256": sha256_of(data), "bytes": data.stat().st_size}
     meta.write_text(json.dumps(said, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n", encoding="utf-8")
+    data.chmod(meta.stat().st_mode)  # safetensors writes for the owner alone, whatever the umask says
     for path in (data, meta):
         with path.open("rb") as file:
             os.fsync(file.fileno())
@@ -90,12 +91,18 @@ def read(folder: Path, *, id: str, line: str) -> Artifact | Corrupt | None:
         digest = sha256_of(folder / DATA)
     except FileNotFoundError as error:
         return Corrupt(f"{Path(error.filename).name} is missing") if folder.exists() else None
+    except PermissionError:  # another user's, who did not mean to share it
+        return None
+    except (IsADirectoryError, NotADirectoryError) as error:
+        return Corrupt(f"{Path(error.filename).name}: {error.strerror}")
     except ValueError as error:
         return Corrupt(f"{META} is not JSON: {error}")
     asked = {"format": FORMAT, "id": id, "line": line, "sha256": digest}
     found = {key: said.get(key) for key in asked} if isinstance(said, dict) else {}
     if found != asked:
         return Corrupt(f"found {found}; expected {asked}")
+    if missing := [key for key in ("bytes", "kind", "use", "facts") if key not in said]:
+        return Corrupt(f"{META} does not say {', '.join(missing)}")
     return Artifact(id, line, folder, digest, said["bytes"], said["kind"], said["use"], said["facts"])
 
 

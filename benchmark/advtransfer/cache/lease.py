@@ -7,6 +7,7 @@ released, when its owner on this host is dead, or when it was not renewed in tim
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import logging
@@ -52,7 +53,7 @@ class Lease:
         Raises:
             CacheError: Somebody took it over, because it had not been renewed in time.
         """
-        with _guarded(self.path.parent):
+        with guarded(self.path.parent):
             if not self._mine():
                 raise CacheError(
                     f"found the lease {self.path.name!r} taken over; expected it to be held by this process"
@@ -61,7 +62,7 @@ class Lease:
 
     def release(self) -> None:
         """Give the lease back; nothing happens when somebody has taken it over."""
-        with _guarded(self.path.parent):
+        with guarded(self.path.parent):
             if self._mine():
                 self.path.unlink()
 
@@ -88,7 +89,7 @@ def hold(path: Path, *, seconds: float) -> Iterator[Lease]:
 def acquire(path: Path, *, seconds: float) -> Lease:
     """Take the lease at `path` once, or take it over from an owner who is dead or late; raises Busy otherwise."""
     lease = Lease(path, secrets.token_hex(16), seconds)
-    with _guarded(path.parent):
+    with guarded(path.parent):
         claim = _read(path)
         if claim is not None and claim.stands():
             owner = claim.owner
@@ -112,7 +113,7 @@ def sweep(folder: Path) -> list[Path]:
     """Delete leases that bind nobody any more; returns what was deleted, sorted."""
     if not folder.exists():
         return []
-    with _guarded(folder):
+    with guarded(folder):
         claims = {path: _read(path) for path in sorted(folder.glob("[!.]*"))}
         stale = [path for path, claim in claims.items() if claim is None or not claim.stands()]
         for path in stale:
@@ -129,17 +130,34 @@ def _read(path: Path) -> Claim | None:
 
 
 @contextmanager
-def _guarded(folder: Path) -> Iterator[None]:
+def guarded(folder: Path) -> Iterator[None]:
+    """Inside, no other process is in a section guarded by this folder, which is made.
+
+    Raises:
+        CacheError: The disk has no locks.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(folder / ".guard", os.O_RDWR | os.O_CREAT, 0o666)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        _lock(descriptor, folder)
         try:
             yield
         finally:
             fcntl.flock(descriptor, fcntl.LOCK_UN)  # closing is not enough: a forked child may share the descriptor
     finally:
         os.close(descriptor)
+
+
+def _lock(descriptor: int, folder: Path) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    except OSError as error:
+        if error.errno not in (errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EINVAL):
+            raise
+        raise CacheError(
+            f"found a disk without file locks at {str(folder)!r} ({error.strerror}); expected flock to work there; "
+            "set ADVTRANSFER_CACHE, or --runs for a run folder, to a folder on another disk"
+        ) from error
 
 
 def _keep(lease: Lease, done: threading.Event) -> None:

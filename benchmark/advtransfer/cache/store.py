@@ -17,7 +17,7 @@ from advtransfer.cache.lease import Lease
 from advtransfer.cache.rows import Rows
 from advtransfer.cache.upkeep import Checked, Entry, Pruned
 from advtransfer.cache.writing import writing
-from advtransfer.errors import Busy, CacheError
+from advtransfer.errors import BadInput, Busy, CacheError, Problem
 from advtransfer.files import sha256_of, sync_folder
 from advtransfer.types import Json, Tensors
 
@@ -29,7 +29,11 @@ def default_root() -> Path:
     if told := os.environ.get("ADVTRANSFER_CACHE"):
         return Path(told)
     home = os.environ.get("XDG_CACHE_HOME")
-    return (Path(home) if home else Path.home() / ".cache") / "advtransfer"
+    try:
+        return (Path(home) if home else Path.home() / ".cache") / "advtransfer"
+    except RuntimeError as error:
+        problem = Problem("no home folder to keep the cache in", "one", "set ADVTRANSFER_CACHE to a folder")
+        raise BadInput([problem]) from error
 
 
 class Cache:
@@ -39,14 +43,15 @@ class Cache:
         root: The cache's folder; made when needed.
         line: Device type, threads and precision (``cpu-1-float32``); part of every address.
         max_bytes: Above this size each `put` evicts what was not used for longest; None for no limit.
+        below: Another cache's folder that is only read, for what is not in this one.
     """
 
-    def __init__(self, root: Path, *, line: str, max_bytes: int | None = None) -> None:
+    def __init__(self, root: Path, *, line: str, max_bytes: int | None = None, below: Path | None = None) -> None:
         if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]*", line):
             raise ValueError(
                 f"found the line {line!r}; expected letters, digits, '.', '_' and '-', as in 'cpu-1-float32'"
             )
-        self.root, self.line, self.max_bytes = root, line, max_bytes
+        self.root, self.line, self.max_bytes, self.below = root, line, max_bytes, below
 
     def get(self, id: str) -> Artifact | None:
         """The artifact, its content hashed; None when there is none or when it is corrupt (then it is set aside)."""
@@ -58,7 +63,24 @@ class Cache:
         if found is not None:
             with suppress(OSError):  # a shared cache that one may only read still serves
                 os.utime(folder / META)
+        elif self.below is not None:
+            lower = artifact.read(self._path("artifacts", id, root=self.below), id=id, line=self.line)
+            return lower if isinstance(lower, Artifact) else None
         return found
+
+    def refusal(self) -> str | None:
+        """Why nothing can be kept here; None when it can."""
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            probe = files.beside(self.root / "probe")
+            probe.touch()
+            probe.unlink()
+        except OSError as error:
+            return error.strerror or str(error)
+        leases, kept = self.root / "leases" / self.line, self.root / "artifacts" / self.line
+        places = [leases, leases / ".guard", kept, *kept.glob("*"), self.root / "saved" / self.line]
+        refused = [place for place in places if place.exists() and not os.access(place, os.W_OK)]
+        return f"no permission to write {refused[0].relative_to(self.root)}" if refused else None
 
     def put(self, id: str, tensors: Tensors, facts: Mapping[str, Json], *, kind: str = "", use: str = "") -> Artifact:
         """Keep tensors and facts under an id, and drop its checkpoint.
@@ -161,12 +183,13 @@ class Cache:
 
     def known_runs(self) -> list[Path]:
         """The run folders noted here that still exist, sorted."""
-        return known.noted(self.root / "runs")
+        roots = [self.root] if self.below is None else [self.root, self.below]
+        return sorted({path for root in roots for path in known.noted(root / "runs")})
 
-    def _path(self, part: str, id: str) -> Path:
+    def _path(self, part: str, id: str, *, root: Path | None = None) -> Path:
         if not re.fullmatch(r"[0-9a-f]{8,}", id):
             raise ValueError(f"found the id {id!r}; expected at least 8 hexadecimal digits")
-        return self.root / part / self.line / id[:2] / id
+        return (root or self.root) / part / self.line / id[:2] / id
 
     def _lease(self, id: str) -> Path:
         return upkeep.lease_path(self.root, id=self._path("artifacts", id).name, line=self.line)
@@ -189,8 +212,8 @@ class Cache:
 
     def _set_aside(self, path: Path, fault: Corrupt) -> None:
         aside = self.root / "corrupt" / self.line / f"{path.name}.{secrets.token_hex(4)}"
-        aside.parent.mkdir(parents=True, exist_ok=True)
-        with suppress(FileNotFoundError):  # another reader has just set it aside
+        with suppress(OSError):  # another reader has just set it aside, or the cache may only be read
+            aside.parent.mkdir(parents=True, exist_ok=True)
             path.rename(aside)
         logger.warning(
             "node %s was corrupt and will be built again: %s; set aside in %s", path.name, fault.reason, aside

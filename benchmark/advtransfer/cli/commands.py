@@ -9,6 +9,7 @@ from typing import IO, Any
 import click
 
 from advtransfer.errors import AdvTransferError, BadInput, UnknownName
+from advtransfer.printable import printable
 
 INTERRUPTED = 130
 
@@ -31,7 +32,7 @@ class Failure(click.ClickException):
 
     def show(self, file: IO[Any] | None = None) -> None:  # Any: as click declares it
         """Write the problems bare: editors look for ``file:line:column:`` at the start of a line."""
-        click.echo(self.format_message(), file=file, err=True)
+        click.echo(printable(self.format_message()), file=file, err=True)
 
 
 class WrongWords(Failure):

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from advtransfer.leaderboard import publish, write_page
+from advtransfer.printable import printable
 from advtransfer.result import Run
 
 
@@ -25,6 +26,10 @@ def command(runs: tuple[Path, ...], out: Path | None) -> None:
     """
     for run in [Run.open(path) for path in runs]:
         if out:
-            click.echo(str(publish(run, out)))
+            click.echo(str(publish(run, out, warn=_warn)))
         else:
-            click.echo(write_page(run).read_text(encoding="utf-8"), nl=False)
+            click.echo(write_page(run, warn=_warn).read_text(encoding="utf-8"), nl=False)
+
+
+def _warn(text: str) -> None:
+    click.echo(f"warning: {printable(text)}", err=True)

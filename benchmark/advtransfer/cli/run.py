@@ -92,7 +92,7 @@ def command(
 ) -> None:
     """Run SUITE (a file, or the name of a shipped suite), or continue it: what is recorded is not done again.
 
-    The exit code is 0 when nothing failed, 1 when a trial did, 130 when it was interrupted.
+    The exit code is 0 when nothing failed, 1 when a trial did or the run could not go on, 130 when it was interrupted.
     """
     settings = Settings(
         runs=runs,
@@ -110,7 +110,7 @@ def command(
         max_bytes=max_bytes,
     )
     summary = _run(suite, settings, listeners=listeners, as_json=as_json, quiet=quiet)
-    ctx.exit(INTERRUPTED if summary.interrupted else 1 if summary.failed else 0)
+    ctx.exit(INTERRUPTED if summary.interrupted else 1 if summary.failed or summary.stopped else 0)
 
 
 def _run(suite: str, settings: Settings, *, listeners: Iterable[str], as_json: bool, quiet: bool) -> Summary:

@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 from advtransfer.console.words import Standing
 from advtransfer.plan import Plan
+from advtransfer.printable import printable
 from advtransfer.runner import State
 from advtransfer.types import Json
 
@@ -34,7 +35,7 @@ def reasons(plan: Plan, states: States, value: str) -> Iterator[str]:
     for trial in plan.trials:
         state = states[trial.id]
         if state.value == value:
-            names.setdefault(one_line(state.reason), []).append(trial.name)
+            names.setdefault(one_line(state.text), []).append(trial.name)
     for reason, trials in sorted(names.items(), key=lambda item: -len(item[1])):
         yield f"{value} {len(trials)} x  {reason}  (first: {trials[0]})"
 
@@ -42,13 +43,30 @@ def reasons(plan: Plan, states: States, value: str) -> Iterator[str]:
 def listed(plan: Plan, states: States, value: str) -> list[dict[str, Json]]:
     """The trials of one state with their reasons, as plain data."""
     found = ((trial, states[trial.id]) for trial in plan.trials)
-    return [{"id": one.id, "name": one.name, "reason": state.reason} for one, state in found if state.value == value]
+    return [
+        {
+            "id": one.id,
+            "name": one.name,
+            "reason": state.reason,
+            "evaluation": state.evaluation,
+            "evaluations": dict(state.failures),
+        }
+        for one, state in found
+        if state.value == value
+    ]
+
+
+def failures(state: State) -> list[str]:
+    """Why a trial failed: a line for each evaluation that did, or the one reason behind all."""
+    if state.evaluation is None:
+        return [one_line(state.reason)]
+    return [f"{evaluation}: {one_line(reason)}" for evaluation, reason in state.failures.items()]
 
 
 def _because(state: State) -> str:
-    return f"  ({one_line(state.reason)})" if state.reason else ""
+    return f"  ({one_line(state.text)})" if state.text else ""
 
 
 def one_line(reason: str | None) -> str:
     """A reason on one line."""
-    return " ".join((reason or "no reason recorded").split())
+    return " ".join(printable(reason or "no reason recorded").split())

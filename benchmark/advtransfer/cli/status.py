@@ -36,7 +36,7 @@ def command(run: Path, as_json: bool) -> None:
 def _text(plan: Plan, standings: standing.States, run: Path) -> list[str]:
     failed = [(one, standings[one.id]) for one in plan.trials if standings[one.id].value == "failed"]
     lines = [f"{plan.suite}: {counts(standing.tallied(standings))}"]
-    lines += [f"failed  {one.name}: {standing.one_line(state.reason)}" for one, state in failed]
+    lines += [f"failed  {one.name}: {reason}" for one, state in failed for reason in standing.failures(state)]
     lines += standing.reasons(plan, standings, "skipped")
     lines += map(skip, evaluations_skipped(standings.values()))
     if failed:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TypeAlias
 
+from advtransfer.printable import printable
 from advtransfer.types import Json
 
 Event: TypeAlias = Mapping[str, Json]
@@ -13,7 +14,7 @@ Event: TypeAlias = Mapping[str, Json]
 def text(event: Event, key: str) -> str:
     """A field as one line of text, or ``""``."""
     value = event.get(key)
-    return "" if value is None else " ".join(str(value).split())
+    return "" if value is None else " ".join(printable(str(value)).split())
 
 
 def number(event: Event, key: str) -> float:
@@ -47,4 +48,4 @@ def texts(event: Event, key: str) -> tuple[str, ...]:
 
 def numbers(event: Event, key: str) -> dict[str, float]:
     """The numbers of a field that is a mapping."""
-    return {name: value for name, value in table(event, key).items() if isinstance(value, int | float)}
+    return {printable(name): value for name, value in table(event, key).items() if isinstance(value, int | float)}

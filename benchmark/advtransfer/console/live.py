@@ -63,6 +63,10 @@ class Live:
                 self._means.take(event)
             case "trial_failed":
                 self._print(f"failed: {trial_name(of_trial(event))}: {text(event, 'reason')}", style="red")
+            case "warning":
+                self._print(f"warning: {text(event, 'text')}", style="yellow")
+            case "worker_replaced":
+                self._print(f"a worker was replaced: {text(event, 'reason')}", style="yellow")
             case "run_finished":
                 self._last = event
         if event.get("event") != "progress" or time.monotonic() >= self._drawn + BETWEEN_REDRAWS:

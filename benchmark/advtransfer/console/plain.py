@@ -57,6 +57,10 @@ class Plain:
                 self._say(_joined(f"{self._place()} {trial_name(trial)}", told, _took(spent)))
             case "trial_failed":
                 self._warn(f"{self._place()} {trial_name(trial)}  failed: {text(event, 'reason')}")
+            case "warning":
+                self._warn(f"warning: {text(event, 'text')}")
+            case "worker_replaced":
+                self._warn(f"a worker was replaced: {text(event, 'reason')}")
             case "trial_skipped":
                 self._say(f"skipped: {trial_name(trial)}: {text(event, 'reason')}")
             case "run_finished":

@@ -127,6 +127,8 @@ def ending(event: Event) -> list[str]:
         lines.append(f"and {len(skipped) - FEW} more reasons: advtransfer status {text(event, 'run')}")
     if text(event, "page"):
         lines.append(f"page: {text(event, 'page')}")
+    if text(event, "stopped"):
+        lines.append(f"stopped: {text(event, 'stopped')}; run the same command again to continue")
     if event.get("interrupted"):
         lines.append("interrupted: run the same command again to continue")
     return lines

@@ -12,7 +12,7 @@ from advtransfer.types import Executor, Factory
 
 
 def pool(*, jobs: Annotated[int, Ge(1)] = 1, threads: Annotated[int, Ge(1)] = 1) -> Executor:
-    """Local worker processes (pebble), each reused for many jobs; a killed worker's job is tried again.
+    """Local worker processes, each reused for many jobs; the job of a worker that died is tried again.
 
     Args:
         jobs: How many workers run at once.

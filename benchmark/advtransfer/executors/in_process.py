@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
+from typing import NoReturn
 
-from advtransfer.errors import BadInput, Problem
+from advtransfer.errors import BadInput, Interrupted, Problem
 from advtransfer.trial import perform
 from advtransfer.types import Job, Json, Report
 
 
 class Inline:
-    """Runs a job when it is submitted, and answers with a future that is already done."""
+    """Runs a job when it is submitted, and answers with a future that is already done.
+
+    There is no other process to go on in: after a job that left this one unfit, every further job is left to do.
+    """
 
     def __init__(self, *, jobs: int, threads: int) -> None:
         if jobs != 1:
@@ -20,6 +26,7 @@ class Inline:
             raise BadInput([problem])
         self.threads = threads
         self._news: list[Mapping[str, Json]] = []
+        self._unfit: str | None = None
 
     @property
     def slots(self) -> int:
@@ -27,11 +34,17 @@ class Inline:
 
     @contextmanager
     def start(self) -> Iterator[Inline]:
-        yield self
+        with _interruptible():
+            yield self
 
     def submit(self, job: Job) -> Future[Report]:
         future: Future[Report] = Future()
-        future.set_result(perform(job, self._news.append))
+        if self._unfit is not None:
+            future.set_result(Report(job.id, "busy", (), self._unfit, self._unfit))
+            return future
+        report = perform(job, self._news.append)
+        self._unfit = report.retire_worker
+        future.set_result(report)
         return future
 
     def news(self) -> Iterator[Mapping[str, Json]]:
@@ -40,3 +53,23 @@ class Inline:
 
     def stop(self, *, grace: float) -> None:
         """Nothing runs between two submits, so there is nothing to stop."""
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Inside, what would raise KeyboardInterrupt raises Interrupted: a plugin that raises the first stops no run."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    numbers = [one for one in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(one) is signal.default_int_handler]
+    for number in numbers:
+        signal.signal(number, _interrupt)
+    try:
+        yield
+    finally:
+        for number in numbers:
+            signal.signal(number, signal.default_int_handler)
+
+
+def _interrupt(number: int, frame: object) -> NoReturn:
+    raise Interrupted

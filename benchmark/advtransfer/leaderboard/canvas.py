@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from math import ceil
 from typing import TYPE_CHECKING, Any
 
+from advtransfer.printable import printable
+
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.figure import Figure
@@ -41,7 +43,7 @@ def saved(build: Callable[[], Figure], *, title: str, format: str = "svg") -> by
         matplotlib.rcParams.update(SETTINGS)
         figure = build()
         file = io.BytesIO()
-        metadata = {"Date": None, "Creator": None, "Title": title} if format == "svg" else None
+        metadata = {"Date": None, "Creator": None, "Title": printable(title)} if format == "svg" else None
         figure.savefig(file, format=format, metadata=metadata, dpi=100)
         return file.getvalue()
 
@@ -65,4 +67,5 @@ def legend(figure: Figure, handles: Mapping[str, Artist], *, labels: Sequence[st
 
 def plain(text: str) -> str:
     """A label as it is: a leading underscore would leave it out of the legend."""
+    text = printable(text)
     return f" {text}" if text.startswith("_") else text

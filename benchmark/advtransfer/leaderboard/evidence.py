@@ -154,7 +154,7 @@ def gather(run: RunRecords) -> Evidence:
     for attempt in run.attempts:
         id = str(attempt["id"])
         if not evidence.done(id):
-            evidence.attempts[id] = Attempt(str(attempt["status"]), str(attempt["reason"]))
+            evidence.attempts[id] = Attempt(str(attempt.get("status")), str(attempt["reason"]))
     return evidence
 
 

@@ -38,7 +38,7 @@ class State:
     """How one trial stands, and the reason where it is not done.
 
     `evaluation` is the one whose result the reason is of; `final` says that the same command would not try it again;
-    `skipped` are the evaluations that make no sense in this trial, with their reasons.
+    `skipped` are the evaluations that make no sense in this trial, with their reasons, `failures` those that failed.
     """
 
     value: Value
@@ -46,6 +46,14 @@ class State:
     evaluation: str | None = None
     final: bool = False
     skipped: Mapping[str, str] = field(default_factory=dict)
+    failures: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def text(self) -> str | None:
+        """The reason with the evaluation that it is of, and how many others failed as well."""
+        more = len(self.failures) - 1
+        others = f" (and {more} more evaluation{'s' * (more > 1)} failed)" if more > 0 else ""
+        return self.reason and f"{f'{self.evaluation}: ' if self.evaluation else ''}{self.reason}{others}"
 
     @property
     def senseless(self) -> bool:
@@ -66,22 +74,29 @@ def state_of(
     """
     if trial.skipped:
         return State("skipped", trial.skipped, final=True)
-    measured = {id: label for label, ids in trial.evaluations.items() for id in ids}
+    evaluations = sorted(trial.evaluations.items())  # as plan.json holds them: all tell the same one first
+    measured = {id: label for label, ids in evaluations for id in ids}
     tried = {id: attempts[id] for id in (*trial.builds, *trial.records()) if id in attempts and not done(id)}
     senseless = [id for id in measured if id in tried and tried[id].status == "skipped"]
-    skipped = {label: tried[id].reason for label, ids in trial.evaluations.items() for id in ids if id in senseless}
-    waiting = [id for id in trial.records() if not done(id) and id not in senseless]
+    skipped = {label: tried[id].reason for label, ids in evaluations for id in ids if id in senseless}
+    waiting = [id for id in (trial.id, *measured) if not done(id) and id not in senseless]
     if not waiting and senseless and not any(map(done, measured)):
         return State("skipped", tried[senseless[0]].reason, measured[senseless[0]], final=True, skipped=skipped)
     if not waiting:
         return State("done", final=True, skipped=skipped)
+    failures = {
+        label: _reason(tried[id], "")
+        for label, ids in evaluations
+        for id in reversed(ids)
+        if id in waiting and id in tried
+    }
     for id in (*trial.builds, *waiting):
         if id in tried:
             value: Value = "skipped" if tried[id].status == "skipped" else "failed"
             reason = _reason(tried[id], f"source {sources.get(id, id[:12])}: " if id in trial.builds else "")
             needed = waiting if id in measured else [id]
             final = all(one in tried and tried[one].deterministic for one in needed)
-            return State(value, reason, measured.get(id), final, skipped)
+            return State(value, reason, measured.get(id), final, skipped, failures)
     return State("todo", skipped=skipped)
 
 

@@ -37,15 +37,23 @@ def figures(evidence: Evidence) -> list[Figure]:
     return [figure for figure in drawn if figure is not None]
 
 
-def _figure(asked: object, evidence: Evidence) -> Figure | None:
+def check_figure(asked: object, evidence: Evidence) -> tuple[str, Column]:
+    """The kind of a figure and the column that it is of.
+
+    Raises:
+        BadInput: Its kind or metric is unknown.
+    """
     if not isinstance(asked, Mapping) or asked.get("kind") not in FIGURES or not asked.get("metric"):
         expected = f"a kind of {', '.join(FIGURES)}, and a metric as in `columns`"
         raise BadInput([Problem(f"leaderboard figure {asked!r}", expected, "correct it in the suite and run it again")])
-    column = find(str(asked["metric"]), evidence)
+    return str(asked["kind"]), find(str(asked["metric"]), evidence)
+
+
+def _figure(asked: object, evidence: Evidence) -> Figure | None:
+    kind, column = check_figure(asked, evidence)
     panels = accuracy_vs_n(evidence, column)
     if not any(panel.curves for row in panels for panel in row):
         return None
-    kind = asked["kind"]
     return Figure(
         name=re.sub(r"[^A-Za-z0-9.]+", "_", f"{kind}_{column.name}").strip("_.") + ".svg",
         svg=draw(panels, x="labelled target images n", y=_axis(column, evidence), title=f"{column.name} against n"),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from advtransfer.printable import printable
+
 ABSENT = "–"  # noqa: RUF001  # the en dash is what every page shows for what is absent
 SMALL = 0.01  # below, three decimals leave less than two digits
 SPECIAL = re.compile(r"[\\`*<|\[~$]|(?<!\w)_|_(?!\w)")
@@ -12,12 +14,12 @@ SPECIAL = re.compile(r"[\\`*<|\[~$]|(?<!\w)_|_(?!\w)")
 
 def escaped(text: str) -> str:
     """A label as plain text on one line: nothing in it is markup, and it cannot leave its table cell."""
-    return SPECIAL.sub(r"\\\g<0>", " ".join(text.split())).replace("&", "&amp;")
+    return SPECIAL.sub(r"\\\g<0>", " ".join(printable(text).split())).replace("&", "&amp;")
 
 
 def code(text: str) -> str:
     """A value as code, also within a table."""
-    return f"`{' '.join(text.split()).replace('`', chr(39)).replace('|', chr(92) + '|')}`"
+    return f"`{' '.join(printable(text).split()).replace('`', chr(39)).replace('|', chr(92) + '|')}`"
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[bool]) -> str:

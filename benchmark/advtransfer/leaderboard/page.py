@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from advtransfer.errors import BadInput, Problem
 from advtransfer.leaderboard.absent import absent, doubted, skipped
+from advtransfer.leaderboard.answerable import answerable, left_out
 from advtransfer.leaderboard.columns import columns_of
 from advtransfer.leaderboard.evidence import Evidence, RunRecords, gather
 from advtransfer.leaderboard.figures import figures
@@ -23,19 +24,19 @@ from advtransfer.leaderboard.tables import rendered
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A leaderboard: its text, and the bytes of the SVG files that it shows, by file name."""
+    """A leaderboard: its text, and the bytes of the SVG files that it shows, by file name.
+
+    `problems` are what the suite asks it to show and no record has.
+    """
 
     markdown: str
     figures: Mapping[str, bytes]
+    problems: tuple[Problem, ...] = ()
 
 
 def page(run: RunRecords) -> Page:
-    """The leaderboard of one run.
-
-    Raises:
-        BadInput: A column or figure of the suite is not in the records, or fits several metrics.
-    """
-    evidence = gather(run)
+    """The leaderboard of one run; a column, figure or question that is not in the records is left out, and said."""
+    evidence, problems = answerable(gather(run))
     drawn = figures(evidence)
     answered, asked = questions(evidence)
     parts = [
@@ -54,10 +55,11 @@ def page(run: RunRecords) -> Page:
         leakage(evidence),
         skipped(evidence),
         absent(evidence),
+        left_out(problems),
         gallery(evidence),
     ]
     shown = {figure.name: figure.svg for figure in (*drawn, *asked)}
-    return Page("\n\n".join(filter(None, parts)) + "\n", shown)
+    return Page("\n\n".join(filter(None, parts)) + "\n", shown, problems)
 
 
 def table_of(run: RunRecords, *, target: str, n: int | str, seconds: bool = False) -> str:
@@ -66,7 +68,7 @@ def table_of(run: RunRecords, *, target: str, n: int | str, seconds: bool = Fals
     Raises:
         BadInput: The run has no table for this target and n.
     """
-    evidence = gather(run)
+    evidence, _ = answerable(gather(run))
     there = tables(evidence)
     if (target, n) not in there:
         known = ", ".join(f"{target} n={n}" for target, n in there) or "none"

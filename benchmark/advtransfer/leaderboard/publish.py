@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,22 +23,24 @@ def evidence_of(run: Run) -> RunRecords:
     return RunRecords(run.plan(), run.records(), run.attempts().values(), run.environments(), files, root=run.path)
 
 
-def write_page(run: Run, path: Path | None = None) -> Path:
+def write_page(run: Run, path: Path | None = None, *, warn: Callable[[str], None] | None = None) -> Path:
     """Write the page of a run, by default as its ``leaderboard.md``, with the figures beside it.
 
-    Raises:
-        BadInput: A column or figure of the suite is not in the records.
+    `warn` is told, a line each, what the suite asks to be shown and no record has; the page says it too.
     """
     path = path or run.path / "leaderboard.md"
     folder = Path(os.path.relpath(run.path, path.parent)).as_posix()
     made = page(replace(evidence_of(run), folder="" if folder == "." else folder))
     for name, svg in made.figures.items():
         write_whole(path.parent / name, svg)
-    write_whole(path, made.markdown.encode())
+    if warn is not None:
+        for problem in made.problems:
+            warn(str(problem))
+    write_whole(path, made.markdown.encode("utf-8", "backslashreplace"))
     return path
 
 
-def publish(run: Run, out: Path) -> Path:
+def publish(run: Run, out: Path, *, warn: Callable[[str], None] | None = None) -> Path:
     """Write ``results/<suite>/`` (the records), ``<suite>/README.md`` (their page) and ``README.md`` (all pages).
 
     Beside the records go the arrays and the files that their page is made from.
@@ -48,8 +51,8 @@ def publish(run: Run, out: Path) -> Path:
         evidence = gather(evidence_of(run))
         write_bundle(run, bundle, samples={id: set(one.means) for id, one in evidence.answers.items()})
         _publish_files(run, bundle, evidence)
-    written = write_page(Run(bundle), out / suite / "README.md")
-    write_whole(out / "README.md", _index(out).encode())
+    written = write_page(Run(bundle), out / suite / "README.md", warn=warn)
+    write_whole(out / "README.md", _index(out).encode("utf-8", "backslashreplace"))
     return written
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -17,6 +17,15 @@ class Asked:
 
     node: Node
     results: tuple[Node, ...] = ()
+
+    def lacking(self, has: Callable[[str], bool]) -> list[Node]:
+        """The nodes that have no record where making `node` failed: itself, or, where its record is there, results.
+
+        A fit is made again for the results that it lacks; where that fails, these have failed, and the fit has not.
+        """
+        if not has(self.node.id):
+            return [self.node]
+        return [result for result in self.results if not has(result.id)]
 
 
 @dataclass(frozen=True)

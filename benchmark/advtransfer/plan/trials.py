@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
+from advtransfer.errors import CacheError
 from advtransfer.types import Json
 
 N: TypeAlias = int | Literal["all"]
@@ -94,6 +95,16 @@ class Plan:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Plan:  # Any: JSON that `to_json` wrote
-        """The inverse of `to_json`."""
-        trials = tuple(map(Trial.from_json, data["trials"]))
-        return cls(data["suite"], data["title"], data["leaderboard"], data["sources"], trials)
+        """The inverse of `to_json`.
+
+        Raises:
+            CacheError: It is not what `to_json` gives.
+        """
+        try:
+            trials = tuple(map(Trial.from_json, data["trials"]))
+            return cls(data["suite"], data["title"], dict(data["leaderboard"]), dict(data["sources"]), trials)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise CacheError(
+                f"found a plan.json that is no plan ({type(error).__name__}: {error}); expected what a run writes; "
+                "run the suite again, which writes it anew"
+            ) from error

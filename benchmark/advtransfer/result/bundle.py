@@ -43,9 +43,9 @@ def write_bundle(run: Run, folder: Path, *, samples: Mapping[str, Collection[str
     attempts = [one | {"traceback": None} for id, one in run.attempts().items() if id in wanted]
     files |= {"attempts": [_line(one) for one in attempts]} if attempts else {}
     _write_lines(folder, files)
-    write_whole(folder / "plan.json", text(run.plan()).encode())
+    write_whole(folder / "plan.json", text(run.plan()))
     for digest, environment in run.environments().items():
-        write_whole(folder / "environments" / f"{digest}.json", text(environment).encode())
+        write_whole(folder / "environments" / f"{digest}.json", text(environment))
     shutil.copyfile(run.path / "suite.yaml", folder / "suite.yaml")
     return folder
 
@@ -70,7 +70,7 @@ def _shown(run: Run) -> set[str]:
 
 def _spread(kind: str, lines: Lines) -> dict[str, Lines]:
     """The lines of one kind by file: one, or as many as their ids have first digits."""
-    if sum(len(line.encode()) + 1 for _, line in lines) <= LARGEST:
+    if sum(len(line.encode("utf-8", "backslashreplace")) + 1 for _, line in lines) <= LARGEST:
         return {kind: lines}
     found: dict[str, Lines] = {}
     for id, line in lines:
@@ -79,7 +79,7 @@ def _spread(kind: str, lines: Lines) -> dict[str, Lines]:
 
 
 def _joined(lines: Lines) -> bytes:
-    return "".join(f"{line}\n" for _, line in sorted(lines)).encode()
+    return "".join(f"{line}\n" for _, line in sorted(lines)).encode("utf-8", "backslashreplace")
 
 
 def _line(record: Record) -> tuple[str, str]:

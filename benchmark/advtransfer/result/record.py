@@ -43,8 +43,9 @@ def fit_record(
     facts: Mapping[str, float],
     provenance: Provenance,
     observed: Mapping[str, Json],
+    checks: Sequence[Check] = (),
 ) -> Record:
-    """One fit; its id is the trial's."""
+    """One fit; its id is the trial's. Its `checks` are there only where one has something to say."""
     body: Record = {
         "curves": list(map(numbers, curves)),
         "chosen": dict(chosen),
@@ -52,7 +53,7 @@ def fit_record(
         "leakage": {name: dict(one) for name, one in leakage.items()} if leakage is not None else None,
         "weights": {"digest": weights, "kept": kept},
     }
-    return _record(node, body, provenance, observed)
+    return _record(node, body | _noted(checks), provenance, observed)
 
 
 def source_record(
@@ -65,8 +66,9 @@ def source_record(
     facts: Mapping[str, float],
     provenance: Provenance,
     observed: Mapping[str, Json],
+    checks: Sequence[Check] = (),
 ) -> Record:
-    """One source or reference: what it claims to be, and what the start-up probe measured."""
+    """One source or reference: what it claims to be, what the start-up probe measured, and `checks`, if any."""
     body: Record = {
         "card": asdict(card) | {"shape": list(card.shape)},
         "probe": dict(probe) if probe is not None else None,
@@ -74,7 +76,7 @@ def source_record(
         "facts": numbers(facts),
         "weights": {"digest": weights},
     }
-    return _record(node, body, provenance, observed)
+    return _record(node, body | _noted(checks), provenance, observed)
 
 
 def result_record(
@@ -201,6 +203,10 @@ def unpacked(outcomes: Mapping[str, Json]) -> list[Outcome]:
     bits = zlib.decompress(base64.b64decode(str(outcomes["packed"])))
     values = [Outcome(byte >> shift & 3) for byte in bits for shift in (0, 2, 4, 6)]
     return values[: int(str(outcomes["of"]))]
+
+
+def _noted(checks: Sequence[Check]) -> Record:
+    return {"checks": [asdict(check) for check in checks]} if checks else {}
 
 
 def _record(node: Node, body: Record, provenance: Provenance, observed: Mapping[str, Json]) -> Record:

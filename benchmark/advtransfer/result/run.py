@@ -16,7 +16,7 @@ from typing import Any, cast
 from advtransfer.errors import BadInput, CacheError, Problem
 from advtransfer.files import write_whole
 from advtransfer.node import canonical, digest
-from advtransfer.result.record import Record
+from advtransfer.result.record import Record, batteries_of
 from advtransfer.types import Json
 
 
@@ -48,6 +48,10 @@ class Run:
         """Whether this record is done."""
         return self._record(id).is_file()
 
+    def is_whole(self, id: str) -> bool:
+        """Whether this record is done, and those of the batteries that stand behind it."""
+        return self.has(id) and all(map(self.has, batteries_of(self.read(id))))
+
     def done(self) -> set[str]:
         """The ids of every finished record."""
         return {path.stem for path in self._record_files()}
@@ -64,39 +68,49 @@ class Run:
 
     def write(self, record: Record) -> None:
         """Put a finished record on disk; from here on it exists."""
-        write_whole(self._record(str(record["id"])), text(record).encode())
+        write_whole(self._record(str(record["id"])), text(record))
 
     # --- attempts ---
 
     def attempts(self) -> dict[str, Record]:
-        """The latest attempt of each node that has one and no record: what failed or was skipped, and why."""
+        """The latest attempt of each node that has one and no record: what failed or was skipped, and why.
+
+        An attempt that cannot be read counts as none; `damaged_attempts` names it.
+        """
         bundled = self.path / "attempts.jsonl"
-        latest = {str(one["id"]): one for one in (_lines(bundled) if bundled.exists() else ())}
+        latest = {str(one["id"]): one for one in (_lines(bundled) if bundled.exists() else ()) if _is_attempt(one)}
         for folder in sorted((self.path / "attempts").glob("*")):
-            if not self.has(folder.name):
-                numbers = sorted(int(path.stem) for path in folder.glob("*.json"))
-                if numbers:
-                    latest[folder.name] = load(folder / f"{numbers[-1]}.json")
+            if not self.has(folder.name) and (found := self.attempt(folder.name)):
+                latest[folder.name] = found
         return latest
+
+    def attempt(self, id: str) -> Record | None:
+        """The latest attempt of a node that can be read."""
+        return next((found for path in reversed(self._attempts(id)) if (found := _attempt(path))), None)
+
+    def damaged_attempts(self) -> list[Path]:
+        """The attempts that cannot be read; nothing but the reason of an old failure is lost with one."""
+        folders = sorted((self.path / "attempts").glob("*"))
+        return [path for folder in folders for path in self._attempts(folder.name) if _attempt(path) is None]
 
     def attempted(self, id: str) -> int:
         """How often this node was tried without ending in a record."""
-        return sum(1 for _ in (self.path / "attempts" / id).glob("*.json"))
+        return max((int(path.stem) for path in self._attempts(id)), default=0)
 
     def write_attempt(self, record: Record) -> None:
         """Add an attempt beside the earlier ones."""
         folder = self.path / "attempts" / str(record["id"])
-        write_whole(folder / f"{self.attempted(folder.name) + 1}.json", text(record).encode())
+        write_whole(folder / f"{self.attempted(folder.name) + 1}.json", text(record))
 
     # --- what the records refer to ---
 
     def write_suite(self, source: str) -> None:
         """Keep the suite as it was run."""
-        write_whole(self.path / "suite.yaml", source.encode())
+        write_whole(self.path / "suite.yaml", source.encode("utf-8", "backslashreplace"))
 
     def write_plan(self, plan: Mapping[str, Json]) -> None:
         """Keep the plan: which labels ask for which ids."""
-        write_whole(self.path / "plan.json", text(plan).encode())
+        write_whole(self.path / "plan.json", text(plan))
 
     def plan(self) -> Record:
         """The plan as last run."""
@@ -107,7 +121,7 @@ class Run:
         name = digest(canonical(environment))
         path = self.path / "environments" / f"{name}.json"
         if not path.exists():
-            write_whole(path, text(environment).encode())
+            write_whole(path, text(environment))
         return name
 
     def environments(self) -> dict[str, Record]:
@@ -122,13 +136,20 @@ class Run:
         """
         path = self.path / "data" / f"{data}.json"
         if not path.exists():
-            write_whole(path, text({"data": data, "content": content}).encode())
-        first = load(path)["content"]
+            write_whole(path, text({"data": data, "content": content}))
+        first = load(path).get("content")
+        if not isinstance(first, str):
+            raise CacheError(f"{path} does not say which content this run began with; delete it and run again")
         if first != content:
             raise CacheError(
                 f"data set {data[:12]} has content {content[:12]}..., but this run began with {str(first)[:12]}...; "
                 "restore the data, or start a new run folder with --runs"
             )
+
+    def _attempts(self, id: str) -> list[Path]:
+        """The files of a node's attempts, the latest last."""
+        found = [path for path in (self.path / "attempts" / id).glob("*.json") if path.stem.isdecimal()]
+        return sorted(found, key=lambda path: int(path.stem))
 
     def _record(self, id: str) -> Path:
         return self.path / "records" / id[:2] / f"{id}.json"
@@ -142,21 +163,37 @@ def _lines(path: Path) -> Iterator[Record]:
         yield from map(json.loads, lines)
 
 
-def text(value: Mapping[str, Json]) -> str:
-    """A record as it is written: sorted keys, one value a line, no NaN."""
-    return json.dumps(value, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n"
+def text(value: Mapping[str, Json]) -> bytes:
+    """A record as it is written: sorted keys, one value a line, no NaN; halves of characters stand as JSON escapes."""
+    written = json.dumps(value, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False)
+    return f"{written}\n".encode("utf-8", "backslashreplace")
 
 
 def load(path: Path) -> Record:
     """A record from its file.
 
     Raises:
-        CacheError: The file is not a JSON object.
+        CacheError: The file cannot be read, or is not a JSON object.
     """
     try:
         value: Any = json.loads(path.read_text("utf-8"))  # Any: JSON, checked on the next line
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise CacheError(f"{path} is not JSON ({error}); delete it and run again") from error
+    except OSError as error:
+        raise CacheError(f"{path} cannot be read ({error.strerror}); delete it and run again") from error
     if not isinstance(value, dict):
         raise CacheError(f"{path} holds {type(value).__name__}, expected a JSON object; delete it and run again")
     return cast(Record, value)
+
+
+def _attempt(path: Path) -> Record | None:
+    """An attempt from its file; None when it cannot be read."""
+    try:
+        found = load(path)
+    except CacheError:
+        return None
+    return found if _is_attempt(found) else None
+
+
+def _is_attempt(value: object) -> bool:
+    return isinstance(value, dict) and isinstance(value.get("id"), str) and isinstance(value.get("reason"), str)

@@ -4,34 +4,42 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
 from advtransfer.cache import Cache
-from advtransfer.files import sweep
+from advtransfer.errors import BadInput, CacheError, Problem
 from advtransfer.host import Host
 from advtransfer.leaderboard import write_page
 from advtransfer.node import canonical, digest
 from advtransfer.plan import Plan, Trial, make
 from advtransfer.plan.nodes import Cells
 from advtransfer.result import Run
-from advtransfer.runner.environment import agree, battery_of, environment
+from advtransfer.returned import built
+from advtransfer.runner.disk import usable_cache, writing_run
+from advtransfer.runner.drivers import driving
+from advtransfer.runner.environment import LINE, agree, battery_of, environment
 from advtransfer.runner.events import Events, Listener, place, to_hooks
+from advtransfer.runner.origin import check_name, keep_origin
 from advtransfer.runner.pick import picked
 from advtransfer.runner.reuse import reuse
 from advtransfer.runner.schedule import Order, Schedule
 from advtransfer.runner.settings import Settings
-from advtransfer.runner.states import State, evaluations_skipped, hopeless, missing, states
+from advtransfer.runner.states import State, evaluations_skipped, hopeless, lacking_batteries, missing, states
 from advtransfer.runner.tasks import tasks_for
 from advtransfer.suite import Suite
-from advtransfer.types import Executor
+from advtransfer.trial.scratch import sweep_scratch
+from advtransfer.types import Executor, Json
 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """How a run ended: trials by state, over the whole plan, and where the page is."""
+    """How a run ended: trials by state, over the whole plan, and where the page is.
+
+    `stopped` says why it ended before everything was tried, where nobody interrupted it.
+    """
 
     suite: str
     run: Path
@@ -42,30 +50,47 @@ class Summary:
     seconds: float
     interrupted: bool
     page: Path | None
+    stopped: str | None = None
 
 
 def run(suite: Suite, *, settings: Settings, host: Host, listeners: Iterable[Listener] = ()) -> Summary:
     """Do what is missing of a suite. The same call again goes on where this one ended.
 
     Raises:
-        BadInput: The plan, the settings, or a run folder made with other settings.
+        BadInput: The plan, the settings, a run folder made with other settings or of another suite, or a disk that
+            cannot be written.
     """
     began = time.time()
-    plan, cells = make(suite, host), Cells(suite)
+    check_name(suite)
+    plan = make(suite, host)
+    if not plan.trials:
+        found = "no trial: `exclude` and `only` leave none"
+        raise BadInput([Problem(f"{suite.path} with {found}", "at least one", "select less of the grid away")])
     folder = Run(settings.runs / suite.name)
     engine = _executor(settings, host)
-    order = _prepared(suite, plan, folder, settings)
-    with Events(folder.path / "events.jsonl", [*listeners, to_hooks(host)]) as events:
-        before = states(plan, folder)
-        todo = _todo(plan, before, settings)
-        _copy(folder, todo, order, settings)
-        before = states(plan, folder)
-        _announce(events, plan, before, todo, folder, engine, settings)
-        known = set() if settings.retry_failed else hopeless(folder)
-        tasks = tasks_for(todo, cells, folder.done(), plan.sources, hopeless=known)
-        interrupted = Schedule(tasks, engine, order, events, folder, plan).run(grace=settings.grace)
+    wanted = environment(device=settings.device, threads=settings.threads, precision=settings.precision)
+    line = {name: wanted[name] for name in LINE} | {"battery": settings.battery}
+
+    def prepare() -> None:
+        keep_origin(folder, suite)
+        if not settings.mixed:
+            agree(folder, wanted, battery=settings.battery)
+        folder.write_environment(wanted)
+        folder.write_suite(suite.text)
+        folder.write_plan(plan.to_json() | {"battery": settings.battery})
+
+    with (
+        writing_run(folder.path),
+        driving(folder, line, mixed=settings.mixed, prepare=prepare),
+        Events(folder.path / "events.jsonl", [*listeners, *to_hooks(host)]) as events,
+    ):
+        order = _order(plan, folder, wanted, settings, events)
+        try:
+            schedule = _walk(suite, plan, folder, engine, order, events)
+        finally:
+            sweep_scratch()
         after = states(plan, folder)
-        page = write_page(folder) if _measured(plan, folder) else None
+        page = write_page(folder, warn=events.warn) if _measured(plan, folder) else None
         counts = Counter(state.value for state in after.values())
         summary = Summary(
             suite=suite.name,
@@ -75,11 +100,29 @@ def run(suite: Suite, *, settings: Settings, host: Host, listeners: Iterable[Lis
             skipped=counts["skipped"],
             todo=counts["todo"],
             seconds=time.time() - began,
-            interrupted=interrupted,
+            interrupted=schedule.interrupted,
             page=page,
+            stopped=schedule.ended,
         )
         _close(events, summary, after)
     return summary
+
+
+def _walk(suite: Suite, plan: Plan, folder: Run, engine: Executor, order: Order, events: Events) -> Schedule:
+    """Do what is to be done, as far as it can be."""
+    settings, cells = order.settings, Cells(suite)
+    torn = lacking_batteries(plan, folder)
+    before = states(plan, folder)
+    todo = _todo(plan, before, settings, torn, built=folder.done() | hopeless(folder))
+    _copy(folder, todo, order, events)
+    before = states(plan, folder)
+    _announce(events, plan, before, todo, folder, engine, settings)
+    known = set() if settings.retry_failed else hopeless(folder)
+    done = folder.done() - lacking_batteries(plan, folder)
+    tasks = tasks_for(todo, cells, done, plan.sources, hopeless=known)
+    schedule = Schedule(tasks, engine, order, events, folder, plan)
+    schedule.run(grace=settings.grace)
+    return schedule
 
 
 def _measured(plan: Plan, folder: Run) -> bool:
@@ -93,26 +136,35 @@ def _executor(settings: Settings, host: Host) -> Executor:
     given = {name: value for name, value in wanted.items() if name in component.options.fields}
     if settings.jobs is None and settings.executor == "local/inline":
         del given["jobs"]
-    return cast(Executor, component.build(given, {}))
+    return cast(Executor, built(component, component.build(given, {})))
 
 
-def _prepared(suite: Suite, plan: Plan, folder: Run, settings: Settings) -> Order:
-    """Put into the folder what its records refer to, before the first of them."""
-    sweep(folder.path)
-    wanted = environment(device=settings.device, threads=settings.threads, precision=settings.precision)
-    if not settings.mixed:
-        agree(folder, wanted, battery=settings.battery)
-    name = folder.write_environment(wanted)
-    folder.write_suite(suite.text)
-    folder.write_plan(plan.to_json() | {"battery": settings.battery})
-    Cache(settings.cache, line="any").know_run(folder.path)
+def _order(plan: Plan, folder: Run, wanted: Mapping[str, Json], settings: Settings, events: Events) -> Order:
+    """What every job of this run is told; the cache is looked at on the way."""
+    line = f"{wanted['device']}-{settings.threads}-{settings.precision}"
+    cache, below, told = usable_cache(settings.cache, line=line, run=folder.path)
+    if told is not None:
+        events.warn(told)
+    if damaged := folder.damaged_attempts():
+        events.warn(f"{len(damaged)} attempts that cannot be read are not counted (first: {damaged[0]}); delete them")
+    sweep_scratch()
+    Cache(cache, line="any").know_run(folder.path)
     asked_by = {"suite": plan.suite, "plan": digest(canonical(sorted(trial.id for trial in plan.trials)))}
-    return Order(name, asked_by, settings)
+    return Order(folder.write_environment(wanted), asked_by, settings, cache, below)
 
 
-def _todo(plan: Plan, before: dict[str, State], settings: Settings) -> list[Trial]:
-    """The trials of this call: not done, not hopeless, picked, at most `limit`."""
-    chosen = [trial for trial in picked(plan.trials, settings.only) if _wanted(trial, before[trial.id], settings)]
+def _todo(plan: Plan, before: dict[str, State], settings: Settings, torn: set[str], *, built: set[str]) -> list[Trial]:
+    """The trials of this call: not done, not hopeless, picked, at most `limit`.
+
+    Also those that are done but for a record behind them which was deleted: of a source, or of a battery (`torn`).
+    """
+    chosen = [
+        trial
+        for trial in picked(plan.trials, settings.only)
+        if _wanted(trial, before[trial.id], settings)
+        or not torn.isdisjoint(trial.records())
+        or (before[trial.id].value == "done" and not built.issuperset(trial.builds))
+    ]
     return chosen[: settings.limit]
 
 
@@ -122,11 +174,17 @@ def _wanted(trial: Trial, state: State, settings: Settings) -> bool:
     return not state.final or (settings.retry_failed and lacks)
 
 
-def _copy(folder: Run, todo: list[Trial], order: Order, settings: Settings) -> None:
+def _copy(folder: Run, todo: list[Trial], order: Order, events: Events) -> None:
+    """Copy what other runs have; one that cannot be read is told and left out."""
     done = folder.done()
-    wanted = [id for trial in todo for id in missing(trial, done)]
-    runs = Cache(settings.cache, line="any").known_runs()
-    known = [path for path in runs if battery_of(Run(path)) == settings.battery]
+    wanted = dict.fromkeys(id for trial in todo for id in (*trial.builds, *missing(trial, done)) if id not in done)
+    known = []
+    for path in Cache(order.cache, line="any", below=order.cache_below).known_runs():
+        try:
+            if battery_of(Run(path)) == order.settings.battery:
+                known.append(path)
+        except (CacheError, OSError) as error:
+            events.warn(f"nothing is copied from the run {path}: {error}")
     reuse(folder, wanted, known=known, environment=order.environment)
 
 
@@ -176,4 +234,5 @@ def _close(events: Events, summary: Summary, after: dict[str, State]) -> None:
         seconds=summary.seconds,
         interrupted=summary.interrupted,
         page=str(summary.page) if summary.page else None,
+        stopped=summary.stopped,
     )

@@ -5,10 +5,11 @@ from __future__ import annotations
 import platform
 import zlib
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from typing import cast
 
-from advtransfer.errors import BadInput, Problem
+from advtransfer.errors import BadInput, CacheError, Problem
 from advtransfer.result import Run
 from advtransfer.types import BatterySize, Json
 
@@ -41,9 +42,11 @@ def agree(run: Run, wanted: Mapping[str, Json], *, battery: BatterySize) -> None
     record = next(run.records(), None)
     if record is None:
         return
-    digest = str(cast("Mapping[str, Json]", record["provenance"])["environment"])
-    earlier = run.environments()[digest]
-    before = {name: earlier[name] for name in LINE} | {"battery": battery_of(run)}
+    provenance = cast("Mapping[str, Json]", record["provenance"])
+    digest = str(provenance["environment"])
+    device = str(provenance["device"]).partition(":")[0]
+    recorded_battery = battery_of(run)
+    before = {**provenance, "device": device, "battery": recorded_battery or battery}
     now = {name: wanted[name] for name in LINE} | {"battery": battery}
     if differs := [name for name, value in now.items() if before[name] != value]:
         problem = Problem(
@@ -56,8 +59,22 @@ def agree(run: Run, wanted: Mapping[str, Json], *, battery: BatterySize) -> None
 
 
 def battery_of(run: Run) -> str | None:
-    """The size of battery that a run last asked for; None before its first plan."""
-    return cast("str | None", run.plan().get("battery")) if (run.path / "plan.json").is_file() else None
+    """The size of battery of a run's results: as its plan says, or else its records; None where neither does."""
+    if (run.path / "plan.json").is_file():
+        with suppress(CacheError):  # a damaged plan is written anew; the records say the same
+            return cast("str | None", run.plan().get("battery"))
+    for record in run.records():
+        asked = cast("Mapping[str, Mapping[str, Json]]", record.get("asked") or {})
+        if record.get("kind") == "battery":
+            return cast("str | None", asked["options"].get("size"))
+        outcomes = cast("Mapping[str, Json]", record.get("outcomes") or {})
+        if record.get("kind") == "result" and not record.get("battery") and any(map(_is_claim, outcomes)):
+            return "none"
+    return None
+
+
+def _is_claim(metric: str) -> bool:
+    return metric.startswith("robust_accuracy")
 
 
 def _version(name: str) -> str | None:

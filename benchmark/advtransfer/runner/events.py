@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeAlias, cast
@@ -14,18 +16,30 @@ from advtransfer.plan import Trial
 from advtransfer.types import Json
 
 Listener: TypeAlias = Callable[[Mapping[str, Json]], None]
-QUIET = frozenset({"progress"})
+QUIET = frozenset({"progress", "step_started"})
 """Events that are news for a moment and not kept."""
+
+CARRIED = {
+    "trial_finished": ("trial", "metrics"),
+    "trial_skipped": ("trial", "reason"),
+    "trial_failed": ("trial", "reason"),
+    "trial_started": ("trial",),
+}
+"""The events that plugins are told, with the facts that they get."""
 
 
 class Events:
-    """Tells each event to the listeners, and appends it to ``events.jsonl``."""
+    """Tells each event to the listeners, and appends it to ``events.jsonl``.
+
+    A listener that raises is told of, once for each kind of event and error, and the run goes on.
+    """
 
     def __init__(self, log: Path, listeners: Iterable[Listener]) -> None:
         log.parent.mkdir(parents=True, exist_ok=True)
         torn = log.exists() and not log.read_bytes().endswith(b"\n")
-        self._log = log.open("a", encoding="utf-8")
+        self._log = log.open("a", encoding="utf-8", errors="backslashreplace")
         self._listeners = tuple(listeners)
+        self._told: set[tuple[str, str, str]] = set()
         if torn:  # a killed run left half a line; it stays, on a line of its own
             self._log.write("\n")
 
@@ -42,7 +56,23 @@ class Events:
             self._log.write(json.dumps(told, ensure_ascii=False) + "\n")
             self._log.flush()
         for listener in self._listeners:
-            listener(told)
+            try:
+                listener(told)
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:  # SystemExit too: an outage of a tracker ends no benchmark
+                self._tell_of(listener, event, error)
+
+    def warn(self, text: str) -> None:
+        """Tell what a user should know, and what does not stop the run."""
+        self.tell("warning", text=text)
+
+    def _tell_of(self, listener: Listener, event: str, error: BaseException) -> None:
+        name = getattr(listener, "plugin", type(listener).__name__)
+        kind = (str(name), event, type(error).__name__)
+        if kind not in self._told:
+            self._told.add(kind)
+            self.warn(f"the listener {name} raised {type(error).__name__} at {event}: {error}; the run goes on")
 
 
 def place(trial: Trial) -> dict[str, Json]:
@@ -59,18 +89,29 @@ def place(trial: Trial) -> dict[str, Json]:
     }
 
 
-def to_hooks(host: Host) -> Listener:
-    """A listener that passes the news of trials on to the plugins' hooks."""
-    carried = {
-        "trial_finished": ("trial", "metrics"),
-        "trial_skipped": ("trial", "reason"),
-        "trial_failed": ("trial", "reason"),
-        "trial_started": ("trial",),
-    }
+@dataclass(frozen=True, slots=True)
+class PluginListener:
+    """Passes the news of trials on to the hooks of one plugin."""
 
-    def listener(event: Mapping[str, Json]) -> None:
+    plugin: str
+    hooks: Mapping[str, Callable[..., object]]
+
+    def __call__(self, event: Mapping[str, Json]) -> None:
+        """Call the plugin's hook of this event, if it has one."""
         name = cast(str, event["event"])
-        if name in carried:
-            getattr(host.hook, name)(**{key: event[key] for key in carried[name]})
+        if name in self.hooks:
+            self.hooks[name](event)
 
-    return listener
+
+def to_hooks(host: Host) -> list[Listener]:
+    """A listener for each loaded plugin that has a hook for the news of trials."""
+    found: dict[str, dict[str, Callable[..., object]]] = {}
+    for name, facts in CARRIED.items():
+        for hook in getattr(host.hook, name).get_hookimpls():
+            wanted = tuple(fact for fact in hook.argnames if fact in facts)
+            found.setdefault(str(hook.plugin_name), {})[name] = partial(_call, hook.function, wanted)
+    return [PluginListener(plugin, hooks) for plugin, hooks in sorted(found.items())]
+
+
+def _call(function: Callable[..., object], wanted: tuple[str, ...], event: Mapping[str, Json]) -> None:
+    function(*(event[fact] for fact in wanted))

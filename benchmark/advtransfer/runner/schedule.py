@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import cast
 
 from advtransfer.plan import Plan, Trial
 from advtransfer.result import Run, attempt
 from advtransfer.runner.events import Events, place
 from advtransfer.runner.settings import Settings
-from advtransfer.runner.states import missing
+from advtransfer.runner.states import state_in
 from advtransfer.runner.tasks import Task
 from advtransfer.types import Executor, Job, Json, Report
 
@@ -31,6 +32,8 @@ class Order:
     environment: str
     asked_by: Mapping[str, Json]
     settings: Settings
+    cache: Path
+    cache_below: Path | None = None
 
     def job(self, task: Task, folder: Run) -> Job:
         """A task as plain data for a worker."""
@@ -42,7 +45,8 @@ class Order:
                 "results": [node.to_json() for node in task.asked.results],
             },
             run=folder.path.resolve(),
-            cache=settings.cache.resolve(),
+            cache=self.cache.resolve(),
+            cache_below=self.cache_below.resolve() if self.cache_below else None,
             environment=self.environment,
             asked_by={**self.asked_by, "name": task.name},
             device=settings.device,
@@ -57,7 +61,10 @@ class Order:
 
 
 class Schedule:
-    """The state of one walk over the tasks."""
+    """The state of one walk over the tasks.
+
+    `interrupted` says that the user stopped it, `ended` why it ended before everything was tried.
+    """
 
     def __init__(
         self, tasks: Sequence[Task], engine: Executor, order: Order, events: Events, folder: Run, plan: Plan
@@ -69,33 +76,31 @@ class Schedule:
         self.later: list[tuple[float, Task]] = []
         self.flying: dict[Future[Report], Task] = {}
         self.began: dict[str, Mapping[str, Json]] = {}
-        self.told: set[str] = set()
-        asked = {one.id for task in tasks for one in (task.asked.node, *task.asked.results)}
-        self.senseless = {id for id, one in folder.attempts().items() if one["status"] == "skipped"} - asked
-        self.stopped = False
+        self.steps: dict[str, str] = {}
+        self.unsettled = Counter(trial.id for task in tasks for trial in task.trials)
+        self.interrupted = False
+        self.ended: str | None = None
 
-    def run(self, *, grace: float) -> bool:
-        """Carry out the tasks; whether it was interrupted."""
+    def run(self, *, grace: float) -> None:
+        """Carry out the tasks."""
         if not self.tasks:
-            return False
+            return
         with self.engine.start() as engine:
             try:
-                while self.ready or self.later or self.flying:
+                while self.flying or ((self.ready or self.later) and self.ended is None):
                     self._launch(engine)
                     self._collect(timeout=0.2)
             except KeyboardInterrupt:
-                self.stopped = True
+                self.interrupted = True
                 engine.stop(grace=grace)
                 self._collect(timeout=0)
-                return True
             self._hear()
-        return False
 
     def _launch(self, engine: Executor) -> None:
         now = time.monotonic()
         self.ready.extend(task for due, task in self.later if due <= now)
         self.later = [(due, task) for due, task in self.later if due > now]
-        while self.ready and len(self.flying) < AHEAD * engine.slots:
+        while self.ready and len(self.flying) < AHEAD * engine.slots and self.ended is None:
             task = self.ready.popleft()
             self.flying[engine.submit(self.order.job(task, self.folder))] = task
 
@@ -104,8 +109,9 @@ class Schedule:
             wait(self.flying, timeout=timeout, return_when=FIRST_COMPLETED)
         else:
             time.sleep(timeout)
-        self._hear()
-        for future in [one for one in self.flying if one.done()]:
+        ended = [one for one in self.flying if one.done()]
+        self._hear()  # all that these jobs told before they ended
+        for future in ended:
             self._settle(self.flying.pop(future), future.result())
 
     def _hear(self) -> None:
@@ -113,8 +119,11 @@ class Schedule:
         for news in self.engine.news():
             facts = dict(news)
             event, task = str(facts.pop("event")), self.tasks.get(str(facts["id"]))
+            if event == "step_started":
+                self.steps[str(facts["id"])] = str(facts["step"])
             if event == "job_started" and task is not None:
                 self.began[task.id] = facts
+                self.steps.pop(task.id, None)
                 facts |= {"kind": task.kind, "name": task.name}
                 for trial in task.trials:
                     self.events.tell("trial_started", time=facts["time"], trial=place(trial))
@@ -122,16 +131,14 @@ class Schedule:
 
     def _settle(self, task: Task, report: Report) -> None:
         """What the end of one job means for its trials and for the tasks that waited for it."""
-        if report.status == "lost" and self.stopped:
+        if report.retire_worker is not None:
+            self.ended = report.retire_worker
+        if report.status == "lost" and self.interrupted:
             return  # we stopped it ourselves: nothing has failed, it is still to do
         if report.status == "busy":
             self.later.append((time.monotonic() + PAUSE, task))
             return
-        if report.status == "lost":
-            self._lost(task, report)
-        if report.status == "skipped":
-            nodes = (task.asked.node, *task.asked.results)
-            self.senseless |= {one.id for one in nodes if not self.folder.has(one.id)}
+        rest = self._lost(task, report) if report.status == "lost" else None
         began = self.began.pop(task.id, {})
         self.events.tell(
             "job_finished",
@@ -142,14 +149,19 @@ class Schedule:
             worker=began.get("worker"),
             seconds=time.time() - float(cast(float, began.get("time", time.time()))),
         )
-        for trial in task.trials:
-            self._tell(trial, report)
+        if rest is not None:
+            self.tasks[rest.id] = rest
+            self.ready.append(rest)
+            return
+        self._count_down(task)
         if task.kind == "source":
             self._show(task, report)
             self._release(task, report)
 
     def _show(self, source: Task, report: Report) -> None:
         """Tell what a built source claims to be, and what its probe measured."""
+        if report.status != "done" and not any(source.id in task.waits for task in self.blocked):
+            self.events.warn(f"source {source.name}: {report.reason}")  # no trial would tell
         if report.status == "done":
             record = self.folder.read(source.id)
             self.events.tell(
@@ -157,46 +169,55 @@ class Schedule:
             )
 
     def _release(self, source: Task, report: Report) -> None:
-        """Let go what waited for a source, or tell that it cannot be."""
-        waiting = [task for task in self.blocked if source.id in task.waits]
-        for task in waiting:
+        """Let go what waited for a source, or give it up where there will be none."""
+        built = report.status == "done" or self.folder.has(source.id)
+        for task in [task for task in self.blocked if source.id in task.waits]:
             task.waits.discard(source.id)
-            if report.status != "done":
+            if not built:
                 self.blocked.remove(task)
-                for trial in task.trials:
-                    self._fail(trial, f"source {source.name}: {report.reason}", skipped=report.status == "skipped")
+                self._count_down(task)
             elif not task.waits:
                 self.blocked.remove(task)
                 self.ready.append(task)
 
-    def _tell(self, trial: Trial, report: Report) -> None:
-        """Tell that a trial ended, by the rule of `advtransfer.leaderboard.fate`."""
-        lacking = set(missing(trial, {id for id in trial.records() if self.folder.has(id)}))
-        settled = lacking <= self.senseless
-        if not lacking or (settled and lacking < set(trial.records()[1:])):
-            if trial.id not in self.told:
-                self.told.add(trial.id)
+    def _count_down(self, task: Task) -> None:
+        """One task less that may still change how its trials stand; those that have none left are told."""
+        for trial in task.trials:
+            self.unsettled[trial.id] -= 1
+            if not self.unsettled[trial.id]:
+                self._tell(trial)
+
+    def _tell(self, trial: Trial) -> None:
+        """Tell how a trial stands now, by the rule of `advtransfer.leaderboard.fate`."""
+        state = state_in(self.folder, trial, self.plan)
+        match state.value:
+            case "done":
                 self.events.tell("trial_finished", trial=place(trial), metrics=self._metrics(trial))
-        elif settled or report.status not in ("done", "skipped"):
-            self._fail(trial, report.reason or "no evaluation makes sense here", skipped=settled)
+            case "skipped":
+                self.events.tell("trial_skipped", trial=place(trial), reason=state.reason)
+            case "failed":
+                failures = dict(state.failures)
+                self.events.tell("trial_failed", trial=place(trial), reason=state.text, evaluations=failures)
 
-    def _fail(self, trial: Trial, reason: str, *, skipped: bool) -> None:
-        if trial.id not in self.told:
-            self.told.add(trial.id)
-            self.events.tell("trial_skipped" if skipped else "trial_failed", trial=place(trial), reason=reason)
-
-    def _lost(self, task: Task, report: Report) -> None:
-        record = attempt(
-            task.asked.node,
-            status="lost",
-            reason=str(report.reason),
-            exception=None,
-            traceback=None,
-            deterministic=False,
-            environment=self.order.environment,
-            observed={"asked_by": dict(self.order.asked_by)},
-        )
-        self.folder.write_attempt(record)
+    def _lost(self, task: Task, report: Report) -> Task | None:
+        """Put it on disk that a worker died, under the step that it was at; what is left to do without that step."""
+        asked, at = task.asked, self.steps.pop(task.id, None)
+        results = [one for one in asked.results if one.id == at]
+        for node in results or asked.lacking(self.folder.has):
+            self.folder.write_attempt(
+                attempt(
+                    node,
+                    status="lost",
+                    reason=str(report.reason),
+                    exception=None,
+                    traceback=None,
+                    deterministic=False,
+                    environment=self.order.environment,
+                    observed={"asked_by": dict(self.order.asked_by)},
+                )
+            )
+        rest = tuple(one for one in asked.results if one.id != at and not self.folder.has(one.id))
+        return replace(task, asked=replace(asked, results=rest)) if results and rest else None
 
     def _metrics(self, trial: Trial) -> dict[str, Json]:
         """The numbers of a finished trial, as ``evaluation.metric``."""

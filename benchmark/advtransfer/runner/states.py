@@ -7,23 +7,32 @@ from collections.abc import Iterable
 
 from advtransfer.leaderboard.fate import Attempt, State, state_of
 from advtransfer.plan import Plan, Trial
-from advtransfer.result import Run
+from advtransfer.result import Record, Run
+from advtransfer.result.record import batteries_of
 from advtransfer.types import Json
 
-__all__ = ["State", "evaluations_skipped", "hopeless", "missing", "states"]
+__all__ = ["State", "evaluations_skipped", "hopeless", "lacking_batteries", "missing", "state_in", "states"]
 
 
 def states(plan: Plan, run: Run) -> dict[str, State]:
     """The state of each trial, by its id; a folder that does not exist yet holds nothing."""
     done = run.done()
-    attempts = {
-        id: Attempt(str(one["status"]), str(one["reason"]), bool(one["deterministic"]))
-        for id, one in run.attempts().items()
-    }
+    attempts = {id: _attempt(one) for id, one in run.attempts().items()}
     return {
         trial.id: state_of(trial, done=done.__contains__, attempts=attempts, sources=plan.sources)
         for trial in plan.trials
     }
+
+
+def state_in(run: Run, trial: Trial, plan: Plan) -> State:
+    """The state of one trial at this moment, from its own files alone."""
+    latest = {id: run.attempt(id) for id in (*trial.builds, *trial.records())}
+    attempts = {id: _attempt(one) for id, one in latest.items() if one is not None}
+    return state_of(trial, done=run.has, attempts=attempts, sources=plan.sources)
+
+
+def _attempt(record: Record) -> Attempt:
+    return Attempt(str(record.get("status")), str(record["reason"]), bool(record.get("deterministic")))
 
 
 def evaluations_skipped(standings: Iterable[State]) -> list[dict[str, Json]]:
@@ -37,7 +46,14 @@ def evaluations_skipped(standings: Iterable[State]) -> list[dict[str, Json]]:
 
 def hopeless(run: Run) -> set[str]:
     """The ids without a record that would end without one again."""
-    return {id for id, one in run.attempts().items() if one["deterministic"]}
+    return {id for id, one in run.attempts().items() if one.get("deterministic")}
+
+
+def lacking_batteries(plan: Plan, run: Run) -> set[str]:
+    """The results of a plan whose record is there, but not that of a battery which stands behind it."""
+    done = run.done()
+    results = {id for trial in plan.trials for ids in trial.evaluations.values() for id in ids}
+    return {id for id in results & done if not done.issuperset(batteries_of(run.read(id)))}
 
 
 def missing(trial: Trial, done: set[str]) -> list[str]:

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor, nn
 
+from advtransfer.errors import ModelError
+from advtransfer.returned import described
 from advtransfer.types import Samples
 
 KERNEL_BATCH = 64
@@ -36,7 +38,36 @@ def apply_in_chunks(function: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
     if not len(inputs[0]):
         raise ValueError("found no rows; expected at least one; check what was selected")
     parts = zip(*(torch.split(tensor, KERNEL_BATCH) for tensor in inputs), strict=True)
-    return torch.cat([function(*map(_filled, part))[: len(part[0])] for part in parts])
+    return torch.cat([_rows(function(*map(_filled, part)))[: len(part[0])] for part in parts])
+
+
+def _rows(outputs: object) -> Tensor:
+    if isinstance(outputs, Tensor) and outputs.ndim and len(outputs) == KERNEL_BATCH:
+        return outputs
+    raise ModelError(f"found {outputs_in_words(outputs)} from the model; expected {KERNEL_BATCH} rows, one an input")
+
+
+def outputs_in_words(outputs: object) -> str:
+    """What a model gave, in words."""
+    if isinstance(outputs, Tensor):
+        return f"{str(outputs.dtype).removeprefix('torch.')} outputs of shape {tuple(outputs.shape)}"
+    return described(outputs)
+
+
+def checked_logits(outputs: object, rows: int, classes: int | None = None) -> Tensor:
+    """What a model gave, if it is a floating-point logit for each row and class.
+
+    Raises:
+        ModelError: It is something else.
+    """
+    fits = isinstance(outputs, Tensor) and outputs.ndim == 2 and outputs.is_floating_point() and len(outputs) == rows
+    if isinstance(outputs, Tensor) and fits and classes in (None, outputs.shape[1]):
+        return outputs
+    shape = f"(B, K), here ({rows}, {classes or 'K'})"
+    raise ModelError(
+        f"found {outputs_in_words(outputs)} from the model; expected logits {shape}; "
+        "let its forward pass return the logits alone"
+    )
 
 
 def _filled(rows: Tensor) -> Tensor:
@@ -48,6 +79,7 @@ def predict(model: nn.Module, samples: Samples, *, device: torch.device) -> tupl
     """The logits ``(N, K)`` float32 and the labels of all samples, on the CPU.
 
     Raises:
+        ModelError: The model gives something else than logits.
         ValueError: The model, or a module in it, is in training mode; or there are no samples.
     """
     if any(module.training for module in model.modules()):
@@ -57,7 +89,8 @@ def predict(model: nn.Module, samples: Samples, *, device: torch.device) -> tupl
     logits, labels = [], []
     with torch.inference_mode():
         for _, inputs, truth in chunks(samples):
-            logits.append(apply_in_chunks(model, inputs.to(device)).float().cpu())
+            outputs = apply_in_chunks(lambda rows: checked_logits(model(rows), len(rows)), inputs.to(device))
+            logits.append(outputs.float().cpu())
             labels.append(truth)
     return torch.cat(logits), torch.cat(labels)
 

@@ -12,7 +12,9 @@ from advtransfer.errors import AdvTransferError, CacheError, Inapplicable
 from advtransfer.node import Node
 from advtransfer.result import fit_record
 from advtransfer.toolkit.freezing import freeze
+from advtransfer.trial import border
 from advtransfer.trial.leakage import leakage
+from advtransfer.trial.model_outputs import check_outputs
 from advtransfer.trial.precision import training_in
 from advtransfer.trial.work import Clock, Work
 from advtransfer.trial.workshop import BuiltSource, samples_digest
@@ -45,17 +47,19 @@ class Carried:
         Raises:
             CacheError: The record exists, and fitting again gave other weights.
         """
-        with self.clock.on("load"):
+        with self.clock.on("load"), self.work.shop.left.by(involved(self.node)):
             parts = _Parts.of(self.work, self.node)
         with self.clock.on("leakage"):
             leaked = self._leakage()
         artifact = self.work.shop.cache.get(self.node.id) or self._fitted(parts)
+        self.work.shop.left.marked(artifact.facts)
         self._agree(artifact)
-        if not self.work.run.has(self.node.id):
-            self._record(parts, artifact, leaked)
         states = _states(artifact.tensors)
         parts.model.load_state_dict(dict(states.pop(FINAL)))
         freeze(parts.model.eval())
+        check_outputs(parts.model, parts.train, device=self.work.shop.device)
+        if not self.work.run.has(self.node.id):
+            self._record(parts, artifact, leaked)
         self.model, self.digest, self.snapshots = parts.model, artifact.digest, states
 
     def _fitted(self, parts: _Parts) -> Artifact:
@@ -63,8 +67,13 @@ class Carried:
         context = self.work.shop.context(
             self.node, "fit", subset.unversioned(), name=self.work.shop.job_name(self.node)
         )
-        with self.clock.on("fit"), training_in(self.work.job.precision, self.work.shop.device):
-            fitted = parts.transfer.fit(
+        left = self.work.shop.left
+        with (
+            self.clock.on("fit"),
+            training_in(self.work.job.precision, self.work.shop.device),
+            left.by(self.node.use, parts.model, fits=True) as found,
+        ):
+            given = parts.transfer.fit(
                 parts.model,
                 source=parts.source.network if parts.source else None,
                 adapter=parts.adapter,
@@ -72,6 +81,7 @@ class Carried:
                 validation=parts.validation,
                 context=context,
             )
+        fitted = border.fitted(self.work.shop.component(self.node), given)
         state = parts.model.state_dict()
         broken = [name for name, tensor in state.items() if tensor.is_floating_point() and not tensor.isfinite().all()]
         if broken:
@@ -79,7 +89,8 @@ class Carried:
         kept = state | {
             f"{_prefix(epoch)}{name}": tensor for epoch, one in fitted.snapshots.items() for name, tensor in one.items()
         }
-        return self.work.shop.cache.put(self.node.id, kept, _facts(fitted, self.clock), kind="fit", use=self.node.use)
+        facts = _facts(fitted, self.clock) | left.mark(self.node.use, found)
+        return self.work.shop.cache.put(self.node.id, kept, facts, kind="fit", use=self.node.use)
 
     def _agree(self, artifact: Artifact) -> None:
         if not self.work.run.has(self.node.id):
@@ -115,6 +126,7 @@ class Carried:
                 facts={**facts["facts"], "labels_used": len(parts.train) + len(parts.validation or ())},
                 provenance=self.work.provenance(self.node, data=data, weights=weights, resolved=resolved),
                 observed=self.work.observed(self.clock),
+                checks=self.work.shop.left.checks,
             )
         )
 
@@ -150,7 +162,8 @@ class _Parts:
             target=train.card.shape,
             source=source.card.shape if source else train.card.shape,
         )
-        model = transfer.model(source=source.network if source else None, adapter=adapter, target=train.card)
+        made = transfer.model(source=source.network if source else None, adapter=adapter, target=train.card)
+        model = border.module(shop.component(node), "model", made)
         return cls(transfer, model.to(shop.device), source, adapter, train, validation)
 
 
@@ -172,6 +185,15 @@ def fits_task(facts: Facts, card: DataCard, use: str) -> None:
     """
     if card.task not in facts.tasks:
         raise Inapplicable(f"{use} works on {', '.join(sorted(facts.tasks))}; the target's task is {card.task}")
+
+
+def involved(node: Node) -> str:
+    """The components that make the parts of a node, in words."""
+    several = [value if isinstance(value, tuple) else (value,) for value in node.inputs.values()]
+    inputs = [one for values in several for one in values if one.kind != "fit"]
+    data = [one.inputs["data"] for one in inputs if one.kind in ("subset", "test")]
+    uses = [one.use for one in (*inputs, *data, node) if isinstance(one, Node) and "/" in one.use]
+    return ", ".join(dict.fromkeys(uses))
 
 
 def _prefix(epoch: int) -> str:

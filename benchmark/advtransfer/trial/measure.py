@@ -14,12 +14,14 @@ from advtransfer.files import write_whole
 from advtransfer.node import Node
 from advtransfer.result import result_record
 from advtransfer.result.record import Provenance
+from advtransfer.trial import border
 from advtransfer.trial.claims import claims
 from advtransfer.trial.evidence import Bench
-from advtransfer.trial.fit import Carried, fits_task
+from advtransfer.trial.fit import Carried, fits_task, involved
 from advtransfer.trial.legality import checked
+from advtransfer.trial.model_outputs import explained
 from advtransfer.trial.sound import unsound
-from advtransfer.trial.untouched import watched
+from advtransfer.trial.untouched import untouched_check
 from advtransfer.trial.work import Clock, Work
 from advtransfer.trial.workshop import BuiltSource, samples_digest
 from advtransfer.types import Adapter, Check, Evaluation, Given, Json, Measurement, Tensors
@@ -30,32 +32,41 @@ if TYPE_CHECKING:
 
 
 def measure(work: Work, node: Node, carried: Carried | None) -> None:
-    """Measure what `node` asks and write its record; nothing when it is there already."""
-    if work.run.has(node.id):
+    """Measure what `node` asks and write its record; nothing when it is there already with its batteries."""
+    if work.run.is_whole(node.id):
         return
-    clock = Clock()
-    with clock.on("load"):
+    clock, left = Clock(), work.shop.left
+    before = len(left.trial)
+    with clock.on("load"), left.by(involved(node)):
         component = work.shop.component(node)
         evaluation = cast(Evaluation, work.shop.build(node))
         given, weights = _given(work, node, carried)
         fits_task(component.facts, given.test.card, node.use)
     seed = cast(int, node.options.get("seed", 0))
     context = work.shop.context(node, "evaluation", seed, name=work.shop.job_name(node))
-    found = _Found()
+    found, own = _Found(), left.trial[before:]
+    del left.trial[before:]  # what its own parts left marks this result alone
     with closing(_through(given.model, carried)) as epochs:  # a measurement that raises leaves the last weights too
         for epoch in epochs:
             scratch = context.scratch / (f"epoch {epoch}" if epoch is not None else "fitted")
             scratch.mkdir(exist_ok=True)
-            with clock.on("measure"), watched(given.model) as touched:
-                measurement = evaluation.measure(given, context=replace(context, scratch=scratch))
+            with clock.on("measure"), left.by(node.use, given.model, own=True) as touched:
+                lent = replace(context, scratch=scratch)
+                with explained(node.use, given, device=work.shop.device):
+                    measurement = border.measurement(component, evaluation.measure(given, context=lent))
             with clock.on("checks"):
                 if fault := unsound(measurement, given.test):
                     raise PluginError(component.plugin, f"{component.name}: {fault}")
                 found.take(measurement, given, device=work.shop.device, epoch=epoch)
             if epoch is None:
                 with clock.on("battery"):
-                    found.hold(measurement, touched.check(), _bench(work, node, carried, given))
-    _write(work, node, found, work.provenance(node, data={"test": samples_digest(given.test)}, weights=weights), clock)
+                    changes = dict.fromkeys([*touched.changed, *own, *left.trial])
+                    found.hold(measurement, untouched_check([*changes]), _bench(work, node, carried, given))
+            elif touched.changed:
+                found.checks.append(untouched_check(touched.changed))
+    if not work.run.has(node.id):
+        data = {"test": samples_digest(given.test)}
+        _write(work, node, found, work.provenance(node, data=data, weights=weights), clock)
 
 
 def _write(work: Work, node: Node, found: _Found, provenance: Provenance, clock: Clock) -> None:

@@ -30,7 +30,10 @@ def unsound(measurement: Measurement, test: Samples) -> str | None:
 
 def _outcomes(measurement: Measurement, test: Samples) -> Iterator[str]:
     for name, values in measurement.outcomes.items():
-        if tuple(values.shape) != (len(test),):
+        if values.dtype != torch.uint8:
+            kind = str(values.dtype).removeprefix("torch.")
+            yield f"outcomes {name!r} are {kind}; expected uint8 values of Outcome, in which right is 0 and not 1"
+        elif tuple(values.shape) != (len(test),):
             yield f"outcomes {name!r} have shape {tuple(values.shape)}; expected one a test sample, ({len(test)},)"
         elif unknown := sorted(set(values.tolist()) - set(map(int, Outcome))):
             yield f"outcomes {name!r} hold {unknown}; expected 0 to 3"

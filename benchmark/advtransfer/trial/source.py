@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def record_source(work: Work, node: Node) -> None:
     """Build a source unless the cache has it, and write its record in this run."""
     clock = Clock()
-    with clock.on("build"):
+    with clock.on("build"), work.shop.left.by(node.use):
         built = work.shop.source(node)
     if work.run.has(node.id):
         return
@@ -42,6 +42,7 @@ def record_source(work: Work, node: Node) -> None:
             weights=built.artifact.digest,
             curves=facts["curves"],
             facts=facts["facts"],
+            checks=work.shop.left.checks,
             provenance=provenance,
             observed=work.observed(clock),
         )

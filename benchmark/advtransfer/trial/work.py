@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -9,6 +10,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeAlias
 
+from advtransfer.errors import Busy, Unfit
 from advtransfer.node import Node
 from advtransfer.result import Run
 from advtransfer.result.record import Provenance
@@ -16,16 +18,25 @@ from advtransfer.trial.battery.design import SIZES, Battery
 from advtransfer.trial.workshop import Workshop
 from advtransfer.types import Job, Json
 
+logger = logging.getLogger(__name__)
 Step: TypeAlias = "tuple[Node, Callable[[], None]]"
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """One job in one worker."""
+    """One job in one worker.
+
+    Whoever finds that a plugin left state behind in the process adds it, in words, to `left_behind`: the worker is then
+    replaced before another job is done.
+    """
 
     job: Job
     run: Run
     shop: Workshop
+    left_behind: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.shop.left.job = self.left_behind
 
     @property
     def battery(self) -> Battery | None:
@@ -45,10 +56,29 @@ class Work:
         else:
             carried = carry(self, node)
             yield node, carried.make
-            for result in results:
+            running = len(self.shop.left.running)
+            for number, result in enumerate(results):
+                if len(self.shop.left.running) > running:
+                    self._hand_over(results[number - 1], result)
                 yield result, partial(measure, self, result, carried)
             if not self.job.keep_weights and all(self.run.has(result.id) for result in results):
-                self.shop.cache.remove(node.id)
+                self._drop(node)
+
+    def _drop(self, node: Node) -> None:
+        """Remove a fit whose records are all there; one that cannot be removed takes room, and nothing else."""
+        try:
+            self.shop.cache.remove(node.id)
+        except (Busy, OSError) as error:
+            logger.warning("the weights of fit %s were not removed: %s", node.id[:12], error)
+
+    def _hand_over(self, before: Node, result: Node) -> None:
+        """Leave a result to another process, where one evaluation left a thread running that nobody can stop.
+
+        Raises:
+            Unfit: Unless that evaluation failed, and would do the same there.
+        """
+        if self.run.has(before.id) and not self.run.has(result.id):
+            raise Unfit(f"{'; '.join(self.shop.left.running)}; another process goes on")
 
     def provenance(
         self,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -15,12 +15,15 @@ from advtransfer.errors import Inapplicable, PluginError
 from advtransfer.host import Component, Host
 from advtransfer.node import Node, canonical, digest
 from advtransfer.result import Run
+from advtransfer.returned import built, returned
 from advtransfer.toolkit.freezing import freeze
 from advtransfer.toolkit.samples import Picked, every
 from advtransfer.toolkit.subset import draw, test_draw
 from advtransfer.toolkit.views import view
+from advtransfer.trial import border
 from advtransfer.trial.context import WorkerContext
 from advtransfer.trial.drawn import DrawnSource
+from advtransfer.trial.left_behind import LeftBehind
 from advtransfer.trial.precision import training_in
 from advtransfer.types import (
     Adapter,
@@ -86,6 +89,7 @@ class Workshop:
     scratch: Path
     tell: Callable[[Mapping[str, Json]], None]
     host: Host
+    left: LeftBehind = field(default_factory=LeftBehind)
 
     def component(self, node: Node) -> Component:
         """The component a node names, at the version that was asked for.
@@ -105,9 +109,9 @@ class Workshop:
 
     def dataset(self, node: Node) -> Dataset:
         """A data set with its view, held to the content that this run first saw."""
-        built = dataset_of(self.host, node)
-        self.run.pin(node.id, built.card().digest)
-        return built
+        made = dataset_of(self.host, node)
+        self.run.pin(node.id, made.card().digest)
+        return made
 
     def train(self, subset: Node) -> tuple[Samples, Samples | None]:
         """The training subset that a fit may see, and its validation part."""
@@ -132,12 +136,13 @@ class Workshop:
 
     def source(self, node: Node) -> BuiltSource:
         """A source with its weights: from the cache, or built now under a lease."""
+        component = self.component(node)
         source, artifact = cast(Source, self.build(node)), self._artifact(node)
-        network = source.network()
+        network = border.network(component, source.network())
         module = cast("nn.Module", network)
-        module.load_state_dict(dict(artifact.tensors))
+        border.load(component, module, artifact.tensors)
         freeze(module.to(self.device).eval())
-        return BuiltSource(source.card(), network, artifact)
+        return BuiltSource(border.source_card(component, source.card()), network, artifact)
 
     def adapter(self, node: Node | None, *, target: Shape, source: Shape) -> nn.Module | None:
         """The adapter between two shapes; none where none was asked for and the shapes agree.
@@ -149,9 +154,9 @@ class Workshop:
             if target != source:
                 raise Inapplicable(f"the target gives inputs {target}, the source takes {source}; add an adapter")
             return None
-        adapter = cast(Adapter, self.build(node))
-        module = adapter.module(target=target, source=source)
-        if not adapter.learned:
+        component, adapter = self.component(node), cast(Adapter, self.build(node))
+        module = border.module(component, "module", adapter.module(target=target, source=source))
+        if not returned(component, "learned", adapter.learned, bool):
             freeze(module)
         return module.to(self.device)
 
@@ -165,16 +170,18 @@ class Workshop:
         if found is None:
             with self.cache.lease(node.id):
                 found = self.cache.get(node.id) or self._made(node, cast(Source, self.build(node)))
+        self.left.marked(found.facts)
         return found
 
     def _made(self, node: Node, source: Source) -> Artifact:
         context = self.context(node, "source", cast(int, node.options.get("seed", 0)), name=self.job_name(node))
-        with training_in(self.job.precision, self.device):
-            made = source.weights(context)
+        with training_in(self.job.precision, self.device), self.left.by(node.use) as found:
+            made = border.weights(self.component(node), source.weights(context))
         facts: dict[str, Json] = {
             "curves": [dict(row) for row in made.curves],
             "facts": dict(made.facts),
             "environment": self.run.environments()[self.job.environment],
+            **self.left.mark(node.use, found),
         }
         return self.cache.put(node.id, made.tensors, facts, kind="source", use=node.use)
 
@@ -211,8 +218,11 @@ def dataset_of(host: Host, node: Node) -> Dataset:
 def _dataset(host: Host, text: str) -> Dataset:
     """A data set by its node's text: a worker does many jobs on the same few."""
     node = Node.from_json(json.loads(text))
-    built = assemble(host.component(node.use), node, lambda part: dataset_of(host, part))
-    return view(cast(Dataset, built), **cast("dict[str, Any]", {name: node.options.get(name) for name in VIEWS}))
+    component = host.component(node.use)
+    made = cast(Dataset, assemble(component, node, lambda part: dataset_of(host, part)))
+    return view(
+        border.HeldDataset(component, made), **cast("dict[str, Any]", {name: node.options.get(name) for name in VIEWS})
+    )
 
 
 def assemble(component: Component, node: Node, part: Callable[[Node], object]) -> object:
@@ -236,7 +246,7 @@ def assemble(component: Component, node: Node, part: Callable[[Node], object]) -
             contents = tuple(_content(kind, one, node) for one in several)
             parts[name] = contents if many else contents[0]
     plain = {name: value for name, value in {**given, **node.how}.items() if fields[name].plain}
-    return component.build(plain, parts)
+    return built(component, component.build(plain, parts))
 
 
 def _content(kind: type[File | Folder], asked: Json, node: Node) -> File | Folder:

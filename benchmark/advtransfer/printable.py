@@ -1,0 +1,22 @@
+"""Texts that others wrote (titles, labels, reasons, file names) as a terminal and a page may show them."""
+
+from __future__ import annotations
+
+import re
+
+SEQUENCE = re.compile(
+    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]|(?:\x1b\]|\x9d)[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)?|\x1b[ -/]*[0-~]"
+)
+"""Control sequences of terminals, such as colours and window titles: CSI, OSC and the short ones."""
+
+UNSHOWN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Control characters but tab and line feed, marks that turn the direction of writing, and halves of characters."""
+
+
+def printable(text: str) -> str:
+    """The text without control sequences; other characters that steer a terminal or are none stand as escapes."""
+    return UNSHOWN.sub(_escape, SEQUENCE.sub("", text.replace("\r\n", "\n")))
+
+
+def _escape(found: re.Match[str]) -> str:
+    return f"\\u{ord(found[0]):04x}"  # as in JSON, which stays JSON

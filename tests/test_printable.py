@@ -1,0 +1,40 @@
+"""Texts that steer a terminal, as they are shown."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from advtransfer.leaderboard.markdown import code, escaped
+from advtransfer.printable import printable
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("plain, größer, 猫 🐈\tand\nlines", "plain, größer, 猫 🐈\tand\nlines"),
+        ("\x1b[1;31mred\x1b[0m", "red"),
+        ("\x1b]0;a title\x07after", "after"),
+        ("\x1b]8;;https://example.org\x1b\\link\x1b]8;;\x1b\\", "link"),
+        ("\x9b31mred\x9b0m", "red"),
+        ("\x1b[2J\x1b[Hcleared", "cleared"),
+        ("\x1bcreset", "reset"),
+        ("over\rwritten\x08", "over\\u000dwritten\\u0008"),
+        ("right \u202eto left", "right \\u202eto left"),
+        ("caf\udce9", "caf\\udce9"),
+        ("torn \x1b", "torn \\u001b"),
+        ("\r\n", "\n"),
+    ],
+)
+def test_what_steers_a_terminal_is_taken_out_or_shown_as_an_escape(text: str, shown: str) -> None:
+    assert shown == printable(text)
+
+
+def test_json_stays_json() -> None:
+    assert "\x9c\x7f" == json.loads(printable(json.dumps("\x9c\x7f", ensure_ascii=False)))
+
+
+def test_a_page_shows_the_same() -> None:
+    assert "red" == escaped("\x1b[31mred\x1b[0m")
+    assert "`red`" == code("\x1b[31mred")
