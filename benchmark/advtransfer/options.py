@@ -5,7 +5,8 @@ from __future__ import annotations
 import inspect
 import json
 import types
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, Union, cast, get_args, get_origin, get_type_hints
@@ -98,6 +99,31 @@ class Options:
         schema = self._model.model_json_schema()
         definitions = schema.pop("$defs", {})
         return cast("dict[str, Json]", _inlined(schema, definitions))
+
+    def plain_parameters(self) -> Iterator[tuple[str, object, object]]:
+        """The plain options as the signature has them: name, annotation, and default (None for none)."""
+        for name in self._plain:
+            default = self._parameters[name].default
+            yield name, self._hints[name], None if default is inspect.Parameter.empty else default
+
+    def type_fault(self, name: str) -> str | None:
+        """What keeps a plain option from having the type and the default that the signature says; None for nothing."""
+        from pydantic import TypeAdapter
+
+        hint, parameter = self._hints[name], self._parameters[name]
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # pydantic warns of defaults of other types, and refuses other things
+            try:
+                adapter = TypeAdapter[object](hint)
+                adapter.json_schema()
+            except Exception:  # pydantic and the plugin's own types raise errors of many kinds here
+                return f"its option {name!r} has the type {_text(hint)}, which cannot be written in a suite"
+            try:
+                if parameter.default is not inspect.Parameter.empty:
+                    adapter.dump_json(parameter.default)
+            except Exception:  # as above
+                return f"its option {name!r} has the default {parameter.default!r}, which cannot be written in a suite"
+        return None
 
     @cached_property
     def _plain(self) -> list[str]:

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, ParamSpec, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Literal, ParamSpec, Protocol, TypeAlias, TypeVar, get_args
 
 if TYPE_CHECKING:
     import numpy as np
@@ -97,14 +97,29 @@ def component(
         identity: The adapter changes nothing: a cell with it is the same, by id, as a cell with none.
         drawn: The source is untrained: as an option of a transfer, each fit draws its weights from its own stream.
         suits: The adapter suits itself to the shapes: records say what it became.
+
+    Raises:
+        TypeError: `needs` or `tasks` is no collection of the words that there are.
     """
-    facts = Facts(version, frozenset(needs), frozenset(tasks), dict(presets or {}), shape, identity, drawn, suits)
+    needs, tasks = _words("needs", needs, get_args(Need)), _words("tasks", tasks, get_args(Task))
+    facts = Facts(version, needs, tasks, dict(presets or {}), shape, identity, drawn, suits)
 
     def state(factory: Callable[P, T]) -> Callable[P, T]:
         factory.__advtransfer__ = facts  # type: ignore[attr-defined]  # typing has no word for attributes of functions
         return factory
 
     return state
+
+
+def _words(name: str, words: Iterable[T], known: tuple[T, ...]) -> frozenset[T]:
+    """The words as a set, each of them one of `known`."""
+    expected = f"expected a list of words out of {', '.join(map(repr, known))}"
+    if isinstance(words, str) or not isinstance(words, Iterable):
+        raise TypeError(f"found {name}={words!r}; {expected}; write it as a list")
+    listed = list(words)
+    if unknown := [word for word in listed if word not in known]:
+        raise TypeError(f"found {name} with {', '.join(map(repr, unknown))}; {expected}")
+    return frozenset(listed)
 
 
 def facts_of(factory: Callable[..., object]) -> Facts:

@@ -6,11 +6,13 @@ from pathlib import Path
 
 import click
 
+from advtransfer.cli.commands import Subcommand
+from advtransfer.cli.output import echo
 from advtransfer.leaderboard import publish, write_page
 from advtransfer.result import Run
 
 
-@click.command(short_help="The pages of one or more runs, from their records.")
+@click.command(cls=Subcommand, short_help="The pages of one or more runs, from their records.")
 @click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
     "--out",
@@ -25,6 +27,6 @@ def command(runs: tuple[Path, ...], out: Path | None) -> None:
     """
     for run in [Run.open(path) for path in runs]:
         if out:
-            click.echo(str(publish(run, out)))
+            echo(str(publish(run, out)))
         else:
-            click.echo(write_page(run).read_text(encoding="utf-8"), nl=False)
+            echo(write_page(run).read_text(encoding="utf-8"), newline=False)

@@ -11,6 +11,8 @@ from advtransfer import plan as planning
 from advtransfer import suite as suites
 from advtransfer.cli import grid, standing
 from advtransfer.cli.arguments import runs_option
+from advtransfer.cli.commands import Subcommand
+from advtransfer.cli.output import echo
 from advtransfer.console.words import counts, skip
 from advtransfer.host import Host
 from advtransfer.result import Run
@@ -20,7 +22,7 @@ MOST_LINES = 200
 """Above so many trials a list is no longer read: the axes and counts say more."""
 
 
-@click.command(short_help="What a suite asks for, and what of it is done.")
+@click.command(cls=Subcommand, short_help="What a suite asks for, and what of it is done.")
 @click.argument("suite")
 @runs_option
 @click.option("--json", "as_json", is_flag=True, help="{suite, trials: [{id, source, ..., state, reason}]}.")
@@ -33,9 +35,9 @@ def command(suite: str, runs: Path, as_json: bool) -> None:
     plan = planning.make(suites.load(suite, host), host)
     standings = states(plan, Run(runs / plan.suite))
     if as_json:
-        click.echo(json.dumps(_plain(plan, standings), indent=2, ensure_ascii=False))
+        echo(json.dumps(_plain(plan, standings), indent=2, ensure_ascii=False))
     else:
-        click.echo("\n".join(_text(plan, standings)))
+        echo("\n".join(_text(plan, standings)))
 
 
 def _text(plan: planning.Plan, standings: standing.States) -> list[str]:

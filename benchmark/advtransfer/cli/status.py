@@ -8,13 +8,15 @@ from pathlib import Path
 import click
 
 from advtransfer.cli import standing
+from advtransfer.cli.commands import Subcommand
+from advtransfer.cli.output import echo
 from advtransfer.console.words import counts, skip
 from advtransfer.plan import Plan
 from advtransfer.result import Run
 from advtransfer.runner.states import evaluations_skipped, states
 
 
-@click.command(short_help="How far a run is, and why trials failed.")
+@click.command(cls=Subcommand, short_help="How far a run is, and why trials failed.")
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option(
     "--json",
@@ -28,9 +30,9 @@ def command(run: Path, as_json: bool) -> None:
     plan = Plan.from_json(opened.plan())
     standings = states(plan, opened)
     if as_json:
-        click.echo(json.dumps(_plain(plan, standings, run), indent=2, ensure_ascii=False))
+        echo(json.dumps(_plain(plan, standings, run), indent=2, ensure_ascii=False))
     else:
-        click.echo("\n".join(_text(plan, standings, run)))
+        echo("\n".join(_text(plan, standings, run)))
 
 
 def _text(plan: Plan, standings: standing.States, run: Path) -> list[str]:
