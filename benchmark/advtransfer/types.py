@@ -240,7 +240,11 @@ class Transfer(Protocol):
     """Carries a source to a target. Sees no test data: none is handed to it."""
 
     def model(self, *, source: Network | None, adapter: nn.Module | None, target: DataCard) -> nn.Module:
-        """The untrained target model (target inputs -> target logits); the same call rebuilds it for saved weights."""
+        """The untrained target model (target inputs -> target logits); the same call rebuilds it for saved weights.
+
+        A copy of the source with a new head is `advtransfer.toolkit.heads.with_head`. What is drawn here from torch's
+        global random state comes from a stream of the fit's own, named ``model``; `fit` draws from its context.
+        """
 
     def fit(
         self,

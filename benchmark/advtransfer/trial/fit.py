@@ -12,6 +12,8 @@ from advtransfer.errors import AdvTransferError, CacheError, Inapplicable
 from advtransfer.node import Node
 from advtransfer.result import fit_record
 from advtransfer.toolkit.freezing import freeze
+from advtransfer.toolkit.streams import seeded
+from advtransfer.trial.context import WorkerContext
 from advtransfer.trial.leakage import leakage
 from advtransfer.trial.precision import training_in
 from advtransfer.trial.work import Clock, Work
@@ -59,10 +61,7 @@ class Carried:
         self.model, self.digest, self.snapshots = parts.model, artifact.digest, states
 
     def _fitted(self, parts: _Parts) -> Artifact:
-        subset = cast(Node, self.node.inputs["subset"])
-        context = self.work.shop.context(
-            self.node, "fit", subset.unversioned(), name=self.work.shop.job_name(self.node)
-        )
+        context = fit_context(self.work, self.node)
         with self.clock.on("fit"), training_in(self.work.job.precision, self.work.shop.device):
             fitted = parts.transfer.fit(
                 parts.model,
@@ -150,8 +149,17 @@ class _Parts:
             target=train.card.shape,
             source=source.card.shape if source else train.card.shape,
         )
-        model = transfer.model(source=source.network if source else None, adapter=adapter, target=train.card)
+        # a layer that is made here has no context to draw its weights from: the global state stands on the fit's stream
+        stream = fit_context(work, node).generator("model")
+        with seeded(stream, device=shop.device):
+            model = transfer.model(source=source.network if source else None, adapter=adapter, target=train.card)
         return cls(transfer, model.to(shop.device), source, adapter, train, validation)
+
+
+def fit_context(work: Work, node: Node) -> WorkerContext:
+    """What a fit is lent; its randomness depends on its subset alone."""
+    subset = cast(Node, node.inputs["subset"])
+    return work.shop.context(node, "fit", subset.unversioned(), name=work.shop.job_name(node))
 
 
 def described(use: str, module: nn.Module, *, suits: bool) -> str:
