@@ -46,7 +46,7 @@ def command(name: str, leakage: bool, as_json: bool) -> None:
         shared = leaks.counted(loaded, host)
         echo(_dumped(shared) if as_json else leaks.as_text(shared))
         return
-    echo(_dumped(grid.as_json(planned)) if as_json else grid.as_text(planned))
+    echo(_dumped(grid.as_json(planned, loaded)) if as_json else grid.as_text(planned, loaded))
 
 
 def _names_component(name: str) -> bool:

@@ -15,6 +15,7 @@ from advtransfer.errors import Inapplicable, PluginError
 from advtransfer.host import Component, Host
 from advtransfer.node import Node, canonical, digest
 from advtransfer.result import Run
+from advtransfer.suite.references import start_of
 from advtransfer.toolkit.freezing import freeze
 from advtransfer.toolkit.samples import Picked, every
 from advtransfer.toolkit.subset import draw, test_draw
@@ -168,7 +169,8 @@ class Workshop:
         return found
 
     def _made(self, node: Node, source: Source) -> Artifact:
-        context = self.context(node, "source", cast(int, node.options.get("seed", 0)), name=self.job_name(node))
+        role = "reference" if start_of(node) == "own" else "source"
+        context = self.context(node, role, cast(int, node.options.get("seed", 0)), name=self.job_name(node))
         with training_in(self.job.precision, self.device):
             made = source.weights(context)
         facts: dict[str, Json] = {
