@@ -386,6 +386,7 @@ class Job:
     precision: Precision = "float32"
     battery: BatterySize = "small"
     keep_weights: bool = False
+    trust_versions: bool = False
     max_bytes: int | None = None
     cpus: float = 1.0
     gpus: float = 0.0

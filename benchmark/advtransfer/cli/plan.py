@@ -16,6 +16,7 @@ from advtransfer.cli.output import echo
 from advtransfer.console.words import counts, skip
 from advtransfer.host import Host
 from advtransfer.result import Run
+from advtransfer.runner.stale import Stale, stale_records
 from advtransfer.runner.states import evaluations_skipped, states
 
 MOST_LINES = 200
@@ -25,7 +26,7 @@ MOST_LINES = 200
 @click.command(cls=Subcommand, short_help="What a suite asks for, and what of it is done.")
 @click.argument("suite")
 @runs_option
-@click.option("--json", "as_json", is_flag=True, help="{suite, trials: [{id, source, ..., state, reason}]}.")
+@click.option("--json", "as_json", is_flag=True, help="{suite, trials: [{id, source, ..., state, reason}], stale}.")
 def command(suite: str, runs: Path, as_json: bool) -> None:
     """Show the trials of SUITE (a file, or the name of a shipped suite): done, failed, skipped and to do.
 
@@ -33,11 +34,13 @@ def command(suite: str, runs: Path, as_json: bool) -> None:
     """
     host = Host.discover()
     plan = planning.make(suites.load(suite, host), host)
-    standings = states(plan, Run(runs / plan.suite))
+    run = Run(runs / plan.suite)
+    stale = stale_records(plan, run, host)
+    standings = states(plan, run, stale=stale.records)
     if as_json:
-        echo(json.dumps(_plain(plan, standings), indent=2, ensure_ascii=False))
+        echo(json.dumps(_plain(plan, standings, stale), indent=2, ensure_ascii=False))
     else:
-        echo("\n".join(_text(plan, standings)))
+        echo("\n".join([*_text(plan, standings), *standing.stale_lines(stale, run.path)]))
 
 
 def _text(plan: planning.Plan, standings: standing.States) -> list[str]:
@@ -48,7 +51,7 @@ def _text(plan: planning.Plan, standings: standing.States) -> list[str]:
     return [grid.as_text(plan), "", *why, *last]
 
 
-def _plain(plan: planning.Plan, standings: standing.States) -> dict[str, object]:
+def _plain(plan: planning.Plan, standings: standing.States, stale: Stale) -> dict[str, object]:
     trials = [
         {
             **grid.place(one),
@@ -58,4 +61,4 @@ def _plain(plan: planning.Plan, standings: standing.States) -> dict[str, object]
         }
         for one in plan.trials
     ]
-    return {"suite": plan.suite, "trials": trials}
+    return {"suite": plan.suite, "trials": trials, "stale": len(stale.records)}

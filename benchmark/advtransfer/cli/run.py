@@ -66,6 +66,11 @@ def workers(value: str) -> int | None:
     help="How much evidence is gathered of each robust accuracy.",
 )
 @click.option("--keep", type=click.Choice(["models"]), help="Keep fitted weights after their results are recorded.")
+@click.option(
+    "--trust-versions",
+    is_flag=True,
+    help="Take records as they are that were made with other code of a plugin under the same versions.",
+)
 @click.option("--max-bytes", type=size, metavar="SIZE", help="Evict the least used of the cache above this, as 20GB.")
 @click.option("--plugin", "listeners", multiple=True, metavar="NAME", help="A plugin to tell the news of trials.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object at the end on stdout; progress is on stderr.")
@@ -86,6 +91,7 @@ def command(
     mixed: bool,
     battery: BatterySize,
     keep: str | None,
+    trust_versions: bool,
     max_bytes: int | None,
     listeners: tuple[str, ...],
     as_json: bool,
@@ -108,6 +114,7 @@ def command(
         mixed=mixed,
         battery=battery,
         keep_models=keep == "models",
+        trust_versions=trust_versions,
         max_bytes=max_bytes,
     )
     summary = _run(suite, settings, listeners=listeners, as_json=as_json, quiet=quiet)

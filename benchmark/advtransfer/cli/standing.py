@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import TypeAlias
 
-from advtransfer.console.words import Standing
+from advtransfer.console.words import Standing, many
 from advtransfer.plan import Plan
 from advtransfer.runner import State
+from advtransfer.runner.stale import Stale
 from advtransfer.types import Json
 
 States: TypeAlias = Mapping[str, State]
@@ -43,6 +45,17 @@ def listed(plan: Plan, states: States, value: str) -> list[dict[str, Json]]:
     """The trials of one state with their reasons, as plain data."""
     found = ((trial, states[trial.id]) for trial in plan.trials)
     return [{"id": one.id, "name": one.name, "reason": state.reason} for one, state in found if state.value == value]
+
+
+def stale_lines(stale: Stale, run: Path) -> list[str]:
+    """What is told of records that were made with other code than is installed."""
+    if not stale:
+        return []
+    changed = f"the code of {', '.join(stale.plugins)} has changed under the same version"
+    return [
+        f"stale in {run}: {many(len(stale.records), 'record')}, since {changed}; "
+        "`advtransfer run` measures them again, and with --trust-versions takes them as they are"
+    ]
 
 
 def _because(state: State) -> str:

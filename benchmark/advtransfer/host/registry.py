@@ -10,9 +10,11 @@ import pluggy
 
 from advtransfer.errors import MissingLibrary, PluginError, UnknownName
 from advtransfer.hookspecs import GROUP, QUESTIONS, Hooks, Kind
+from advtransfer.host.code import code_digest, plugins_of
 from advtransfer.host.component import Component, article, make_component
 from advtransfer.host.hooks import check_hooks
 from advtransfer.host.plugin import Plugin, described
+from advtransfer.node import Node
 
 
 class Host:
@@ -23,6 +25,7 @@ class Host:
         for plugin in plugins:
             self._plugins.setdefault(plugin.name, []).append(plugin)
         self._loaded: dict[str, dict[str, Component]] = {}
+        self._code: dict[str, str | None] = {}
         self._broken: dict[str, PluginError | MissingLibrary] = {}
         self._manager = pluggy.PluginManager(GROUP)
         self._manager.add_hookspecs(Hooks)
@@ -109,6 +112,27 @@ class Host:
                     self._manager.unregister(name=name)
                 raise
         return self._loaded[name]
+
+    def code(self, name: str) -> str | None:
+        """The digest of a plugin's installed code, computed once; None where there is no such plugin, or no file of it.
+
+        The plugin is not imported.
+        """
+        if name not in self._code:
+            self._code[name] = code_digest(self._plugins[name][0]) if name in self._plugins else None
+        return self._code[name]
+
+    def code_of(self, node: Node) -> dict[str, str]:
+        """The digests of the code that a node is made with: of its plugin, and of those of all its inputs."""
+        return {name: found for name in sorted(plugins_of(node)) if (found := self.code(name)) is not None}
+
+    def changed(self, code: object) -> list[str]:
+        """The plugins whose installed code is another than `code`, as a record or an artifact holds it, says.
+
+        None where it says nothing, as records of an earlier release do, or where a plugin has no code here.
+        """
+        told = code if isinstance(code, Mapping) else {}
+        return [str(name) for name, one in sorted(told.items()) if self.code(str(name)) not in (None, one)]
 
     def _tried(self, name: str) -> dict[str, Component]:
         """What a plugin brings; nothing where it is broken."""

@@ -23,6 +23,7 @@ from advtransfer.runner.pick import picked
 from advtransfer.runner.reuse import reuse
 from advtransfer.runner.schedule import Order, Schedule
 from advtransfer.runner.settings import Settings
+from advtransfer.runner.stale import Stale, set_aside, stale_records
 from advtransfer.runner.states import State, evaluations_skipped, hopeless, missing, states
 from advtransfer.runner.tasks import tasks_for
 from advtransfer.suite import Suite
@@ -54,11 +55,15 @@ def run(suite: Suite, *, settings: Settings, host: Host, listeners: Iterable[Lis
     plan, cells = make(suite, host), Cells(suite)
     folder = Run(settings.runs / suite.name)
     engine = _executor(settings, host)
+    stale = Stale({}, ()) if settings.trust_versions else stale_records(plan, folder, host)
     order = _prepared(suite, plan, folder, settings)
+    set_aside(folder, stale, cells)
     with Events(folder.path / "events.jsonl", [*listeners, to_hooks(host)]) as events:
+        if stale:
+            events.tell("records_superseded", run=str(folder.path), plugins=stale.plugins, records=dict(stale.records))
         before = states(plan, folder)
         todo = _todo(plan, before, settings)
-        _copy(folder, todo, order, settings)
+        _copy(folder, todo, order, settings, host)
         before = states(plan, folder)
         _announce(events, plan, before, todo, folder, engine, settings)
         known = set() if settings.retry_failed else hopeless(folder)
@@ -122,12 +127,12 @@ def _wanted(trial: Trial, state: State, settings: Settings) -> bool:
     return not state.final or (settings.retry_failed and lacks)
 
 
-def _copy(folder: Run, todo: list[Trial], order: Order, settings: Settings) -> None:
+def _copy(folder: Run, todo: list[Trial], order: Order, settings: Settings, host: Host) -> None:
     done = folder.done()
     wanted = [id for trial in todo for id in missing(trial, done)]
     runs = Cache(settings.cache, line="any").known_runs()
     known = [path for path in runs if battery_of(Run(path)) == settings.battery]
-    reuse(folder, wanted, known=known, environment=order.environment)
+    reuse(folder, wanted, known=known, environment=order.environment, host=None if settings.trust_versions else host)
 
 
 def _announce(

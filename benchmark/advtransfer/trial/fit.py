@@ -51,7 +51,10 @@ class Carried:
             parts = _Parts.of(self.work, self.node)
         with self.clock.on("leakage"):
             leaked = self._leakage()
-        artifact = self.work.shop.cache.get(self.node.id) or self._fitted(parts)
+        artifact = self.work.shop.known(self.node)
+        if artifact is None:
+            self.work.shop.cache.drop(self.node.id)
+            artifact = self._fitted(parts)
         self._agree(artifact)
         if not self.work.run.has(self.node.id):
             self._record(parts, artifact, leaked)
@@ -78,7 +81,10 @@ class Carried:
         kept = state | {
             f"{_prefix(epoch)}{name}": tensor for epoch, one in fitted.snapshots.items() for name, tensor in one.items()
         }
-        return self.work.shop.cache.put(self.node.id, kept, _facts(fitted, self.clock), kind="fit", use=self.node.use)
+        code = cast(Json, self.work.shop.host.code_of(self.node))
+        return self.work.shop.cache.put(
+            self.node.id, kept, _facts(fitted, self.clock) | {"code": code}, kind="fit", use=self.node.use
+        )
 
     def _agree(self, artifact: Artifact) -> None:
         if not self.work.run.has(self.node.id):
@@ -113,7 +119,7 @@ class Carried:
                 chosen=facts["chosen"],
                 facts={**facts["facts"], "labels_used": len(parts.train) + len(parts.validation or ())},
                 provenance=self.work.provenance(self.node, data=data, weights=weights, resolved=resolved),
-                observed=self.work.observed(self.clock),
+                observed=self.work.observed(self.node, self.clock),
             )
         )
 

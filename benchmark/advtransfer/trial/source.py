@@ -43,7 +43,7 @@ def record_source(work: Work, node: Node) -> None:
             curves=facts["curves"],
             facts=facts["facts"],
             provenance=provenance,
-            observed=work.observed(clock),
+            observed=work.observed(node, clock),
         )
     )
 

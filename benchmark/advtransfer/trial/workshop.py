@@ -158,15 +158,28 @@ class Workshop:
 
     def context(self, node: Node, *stream: str | int, name: str) -> WorkerContext:
         """What `node` is lent; its randomness depends on `stream` alone."""
-        return WorkerContext(node, stream, self.device, self.cache, self.scratch, self.tell, name)
+        trust = self.job.trust_versions
+        return WorkerContext(
+            node, stream, self.device, self.cache, self.scratch, self.tell, name, self.host.code_of, trust
+        )
 
     def _artifact(self, node: Node) -> Artifact:
         """A source's weights from the cache, or made now under a lease."""
-        found = self.cache.get(node.id)
+        found = self.known(node)
         if found is None:
             with self.cache.lease(node.id):
-                found = self.cache.get(node.id) or self._made(node, cast(Source, self.build(node)))
+                found = self.known(node)
+                if found is None:
+                    self.cache.drop(node.id)
+                    found = self._made(node, cast(Source, self.build(node)))
         return found
+
+    def known(self, node: Node) -> Artifact | None:
+        """What was built of a node, with the code that is installed; None where it is to be built (again)."""
+        found = self.cache.get(node.id)
+        if found is None or self.job.trust_versions or not self.host.changed(found.facts.get("code")):
+            return found
+        return None
 
     def _made(self, node: Node, source: Source) -> Artifact:
         role = "reference" if start_of(node) == "own" else "source"
@@ -177,6 +190,7 @@ class Workshop:
             "curves": [dict(row) for row in made.curves],
             "facts": dict(made.facts),
             "environment": self.run.environments()[self.job.environment],
+            "code": cast(Json, self.host.code_of(node)),
         }
         return self.cache.put(node.id, made.tensors, facts, kind="source", use=node.use)
 
