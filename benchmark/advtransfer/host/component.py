@@ -87,7 +87,7 @@ def _checked(plugin: Plugin, kind: Kind, factory: object) -> Component:
         raise PluginError(plugin.name, f"register_{kind}s gave {factory!r}; expected a named function")
     if not inspect.getdoc(factory):
         raise PluginError(plugin.name, f"{name!r} has no docstring; it is the help that users read")
-    if kind == "source" and "start" in Options.of(factory).fields:
+    if kind == "source" and "start" in inspect.signature(factory).parameters:
         message = f"{name!r} has the option 'start', which is the suite's word for where a reference starts; rename it"
         raise PluginError(plugin.name, message)
     try:
