@@ -113,15 +113,14 @@ def test_what_was_made_with_other_code_is_named_measured_again_and_kept(command:
     models = command.folder / "plugin" / "odd_models.py"
     models.write_text(MODELS.replace("SIGN = 1", "SIGN = -1"))
 
-    planned = json.loads(command("plan", "odd.yaml", "--json").stdout)
+    planned = command("plan", "odd.yaml").stdout
     told = json.loads(command("status", str(folder), "--json").stdout)
     trusted = command(*run, "--trust-versions")
 
-    assert (3, ["todo"]) == (planned["stale"], [one["state"] for one in planned["trials"]])
+    assert "stale in runs/odd: 3 records, since the code of odd has changed under the same version" in planned
     assert (3, 0, 1) == (told["stale"], told["done"], told["todo"])
     assert "1 done, 0 failed, 0 skipped, 0 to do" in trusted.stdout
     assert before == records(folder)
-    assert "stale in" in command("plan", "odd.yaml").stdout
 
     ended = command(*run)
     after = records(folder)
@@ -137,35 +136,3 @@ def test_what_was_made_with_other_code_is_named_measured_again_and_kept(command:
     assert {"odd", "vision", "foolbox"} == set(after["result foolbox/clean_accuracy"]["observed"]["code"])
     for one in before.values():
         assert one == json.loads((folder / "superseded" / one["id"] / "1" / "record.json").read_text())
-    assert 0 == json.loads(command("plan", "odd.yaml", "--json").stdout)["stale"]
-
-
-def test_records_that_do_not_say_their_code_are_taken_as_they_are(command: Command) -> None:
-    folder = command.folder / "runs" / "odd"
-    command("run", "odd.yaml", "--executor", "local/inline")
-    for path in folder.glob("records/*/*.json"):
-        record = json.loads(path.read_text())
-        del record["observed"]["code"]
-        path.write_text(json.dumps(record))
-    (command.folder / "plugin" / "odd_models.py").write_text(MODELS.replace("SIGN = 1", "SIGN = -1"))
-
-    assert 0 == json.loads(command("plan", "odd.yaml", "--json").stdout)["stale"]
-
-
-def test_a_run_in_another_folder_copies_only_what_the_installed_code_made(command: Command) -> None:
-    run = ("run", "odd.yaml", "--executor", "local/inline")
-    command(*run)
-    command(*run, "--runs", "same")
-    (command.folder / "plugin" / "odd_models.py").write_text(MODELS.replace("SIGN = 1", "SIGN = -1"))
-    command(*run, "--runs", "other")
-    command(*run, "--runs", "trusting", "--trust-versions")
-    copied = {
-        name: {
-            bool(one["observed"]["copied_from"])
-            for key, one in records(command.folder / name / "odd").items()
-            if not key.startswith("source")
-        }
-        for name in ("same", "other", "trusting")
-    }
-
-    assert {"same": {True}, "other": {False}, "trusting": {True}} == copied
