@@ -20,6 +20,9 @@ Entry: TypeAlias = Literal["dataset", "source", "adapter"]
 Content: TypeAlias = Literal["file", "folder"]
 Path: TypeAlias = tuple[str | int, ...]
 
+MISSING = inspect.Parameter.empty
+"""What stands for the default of an option that has none."""
+
 RESERVED = frozenset({"use", "only", "sweep", "label", "preset", "classes", "channels", "size", "seeds"})
 _ENTRIES: dict[object, Entry] = {Dataset: "dataset", Source: "source", Adapter: "adapter"}
 _CONTENTS: dict[object, Content] = {File: "file", Folder: "folder"}
@@ -101,10 +104,9 @@ class Options:
         return cast("dict[str, Json]", _inlined(schema, definitions))
 
     def plain_parameters(self) -> Iterator[tuple[str, object, object]]:
-        """The plain options as the signature has them: name, annotation, and default (None for none)."""
+        """The plain options as the signature has them: name, annotation, and default, `MISSING` where there is none."""
         for name in self._plain:
-            default = self._parameters[name].default
-            yield name, self._hints[name], None if default is inspect.Parameter.empty else default
+            yield name, self._hints[name], self._parameters[name].default
 
     def type_fault(self, name: str) -> str | None:
         """What keeps a plain option from having the type and the default that the signature says; None for nothing."""
@@ -120,9 +122,9 @@ class Options:
                 return f"its option {name!r} has the type {_text(hint)}, which cannot be written in a suite"
             try:
                 if parameter.default is not inspect.Parameter.empty:
-                    adapter.dump_json(parameter.default)
+                    adapter.validate_json(adapter.dump_json(parameter.default), strict=True)
             except Exception:  # as above
-                return f"its option {name!r} has the default {parameter.default!r}, which cannot be written in a suite"
+                return f"its option {name!r} has the default {parameter.default!r}, which is no {_text(hint)}"
         return None
 
     @cached_property

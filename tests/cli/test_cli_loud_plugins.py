@@ -121,7 +121,7 @@ def test_broken_plugins_are_told_by_name_and_the_others_are_there(command: Calla
         told = [line for line in done.stderr.splitlines() if line.startswith("plugin ")]
         place = here.folder / "plugins" / "third_party_leaving.py"
         assert [
-            f"plugin 'leaving': fails to import: SystemExit: 3 at {place}:2",
+            f"plugin 'leaving': fails to import: SystemExit: 3 ({place}:2)",
             "plugin 'misspelt': implements the unknown hook 'register_evaluationz'; did you mean register_evaluations?",
         ] == told
     assert "1 trial" in here("plan", "loud.yaml").stdout

@@ -219,10 +219,10 @@ def test_a_missing_library_is_told_with_the_line_that_imports_it(
     line = 1 + Path(__file__).read_text().splitlines().index(NEEDY)
     with pytest.raises(MissingLibrary, match="art/needy needs the library 'no_such_library', which is not") as built:
         hosted.component("art/needy").build({}, {})
-    assert f"'no_such_library' is imported at {__file__}:{line}; " in str(built.value)
+    assert f"it imports 'no_such_library' ({__file__}:{line}); " in str(built.value)
     with pytest.raises(MissingLibrary, match="plugin 'eager' needs the library 'no_such_library', which is") as loaded:
         hosted.load("eager")
-    assert f"'no_such_library' is imported at {tmp_path / 'plugin_in_need.py'}:2; " in str(loaded.value)
+    assert f"it imports 'no_such_library' ({tmp_path / 'plugin_in_need.py'}:2); " in str(loaded.value)
     assert "pip install" not in str(built.value) + str(loaded.value)
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+import operator
 import types
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from advtransfer.options import Options
+from advtransfer.options import MISSING, Options
+from advtransfer.types import NotAsked, Since
 
 _PLAIN = (bool, int, float, str, type(None))
 _UNIONS = (Union, types.UnionType)
@@ -24,7 +27,11 @@ def check_types(options: Options) -> None:
     Raises:
         TypeError: Names each of them.
     """
-    unusual = [name for name, hint, default in options.plain_parameters() if not (_usual(hint) and _json(default))]
+    unusual = [
+        name
+        for name, hint, default in options.plain_parameters()
+        if not _usual(hint) or not (default is MISSING or _fits(hint, default))
+    ]
     faults = [fault for name in unusual if (fault := options.type_fault(name))]
     if faults:
         raise TypeError("; ".join(faults) + f"; expected {WANTED}")
@@ -37,7 +44,7 @@ def _usual(hint: object) -> bool:
         return _usual(arguments[0])
     if origin is Literal or hint in _PLAIN:
         return True
-    if origin in _UNIONS or origin in _CONTAINERS:
+    if arguments and (origin in _UNIONS or origin in _CONTAINERS):
         return _all_usual(one for one in arguments if one is not Ellipsis)
     if isinstance(hint, type) and is_dataclass(hint):
         hints = get_type_hints(hint, include_extras=True)
@@ -49,10 +56,30 @@ def _all_usual(hints: Iterable[Any]) -> bool:  # Any: a type hint can be any obj
     return all(_usual(one) for one in hints)
 
 
-def _json(default: object) -> bool:
-    """Whether a default is a value that JSON has, or a dataclass, which pydantic writes field by field."""
-    if isinstance(default, tuple | list):
-        return all(_json(one) for one in default)
-    if isinstance(default, dict):
-        return all(isinstance(name, str) and _json(one) for name, one in default.items())
-    return isinstance(default, _PLAIN) or (is_dataclass(default) and not isinstance(default, type))
+def _fits(hint: object, default: object) -> bool:
+    """Whether a default is plainly a value of a usual type; where it is not so plain, pydantic decides."""
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        return _fits(arguments[0], default) and all(_within(one, default) for one in arguments[1:])
+    if origin is Literal:
+        return any(default is one or (type(default) is type(one) and default == one) for one in arguments)
+    if origin in _UNIONS:
+        return any(_fits(one, default) for one in arguments)
+    if origin in _CONTAINERS:
+        return isinstance(default, list | tuple) and all(_fits(arguments[0], one) for one in default)
+    if hint is float:
+        return type(default) in (float, int)
+    return type(default) is hint
+
+
+def _within(constraint: object, default: object) -> bool:
+    """Whether a number is within a constraint of annotated_types; marks of this package constrain nothing."""
+    if default is None or isinstance(constraint, Since | NotAsked):  # limits of an option are of its other values
+        return True
+    if isinstance(default, list | tuple):
+        return len(default) >= getattr(constraint, "min_length", math.inf)
+    limits = {"gt": operator.gt, "ge": operator.ge, "lt": operator.lt, "le": operator.le}
+    told = {name: limit for name in limits if (limit := getattr(constraint, name, None)) is not None}
+    if not told:
+        return is_dataclass(default)
+    return isinstance(default, int | float) and all(limits[name](default, limit) for name, limit in told.items())

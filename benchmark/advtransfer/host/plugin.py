@@ -76,17 +76,17 @@ class Plugin:
         if library == own.partition(".")[0] or library in sys.modules:
             return PluginError(self.name, f"imports {module!r}, which does not exist{place}; correct the import")
         return MissingLibrary(
-            library, component, install_line(library, self.distribution), where=f"{module!r} is imported{place}"
+            library, component, install_line(library, self.distribution), where=f"it imports {module!r}{place}"
         )
 
     def place_of(self, error: BaseException) -> str:
-        """Where in the plugin's files an error comes from, `` at file:line``; empty where it comes from none."""
+        """Where in the plugin's files an error comes from, `` (file:line)``; empty where it comes from none."""
         if isinstance(error, SyntaxError) and error.filename:
-            return f" at {error.filename}:{error.lineno}"
+            return f" ({error.filename}:{error.lineno})"
         lines = list(_lines(error.__traceback__))
         package = self.module_name.partition(".")[0]
         own = [line for name, line in lines if name.partition(".")[0] == package]
-        return f" at {(own or [line for _, line in lines])[-1]}" if lines else ""
+        return f" ({(own or [line for _, line in lines])[-1]})" if lines else ""
 
     def _failure(self, error: BaseException) -> str:
         place = self.place_of(error)
