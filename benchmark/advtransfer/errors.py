@@ -5,7 +5,7 @@ AdvTransferError
 ├── UnknownName         no component has this name; knows the nearest ones
 ├── PluginError         a plugin does not keep the contract; names the plugin
 ├── ModelError          a model gives something else than logits, or no gradient
-├── MissingLibrary      an optional library is absent; says the pip command
+├── MissingLibrary      a library is absent; says the pip command where it is known
 ├── Diverged            a fit or training gave a non-finite loss; deterministic, so not retried
 ├── Leaked              training images are among those measured on, and the suite calls that an error
 ├── Inapplicable        a cell of the grid makes no sense: skipped with this reason
@@ -82,12 +82,17 @@ class ModelError(AdvTransferError):
 
 
 class MissingLibrary(AdvTransferError):
-    """A library that a component needs is not installed."""
+    """A library that a component needs is not installed.
 
-    def __init__(self, library: str, component: str, install: str | None = None) -> None:
+    `install` is the command that brings it, where it is known; `where` says what imports it.
+    """
+
+    def __init__(self, library: str, component: str, install: str | None = None, *, where: str = "") -> None:
         self.library = library
-        command = install or f"pip install {library}"
-        super().__init__(f"{component} needs the library {library!r}, which is not installed; run: {command}")
+        told = f"{component} needs the library {library!r}, which is not installed"
+        place = f"{where}; " if where else ""
+        unknown = f"{place}install what its documentation names, or correct the import"
+        super().__init__(f"{told}; run: {install}" if install else f"{told}; {unknown}")
 
 
 class Diverged(AdvTransferError):

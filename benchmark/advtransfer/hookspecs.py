@@ -71,3 +71,5 @@ class Hooks(Protocol):
 
 
 QUESTIONS: dict[str, Kind] = {f"register_{kind}s": kind for kind in KINDS}
+HOOKS: tuple[str, ...] = tuple(name for name, member in vars(Hooks).items() if hasattr(member, f"{GROUP}_spec"))
+"""The name of everything that a plugin may implement."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import inspect
 import json
 import types
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, Union, cast, get_args, get_origin, get_type_hints
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 Entry: TypeAlias = Literal["dataset", "source", "adapter"]
 Content: TypeAlias = Literal["file", "folder"]
 Path: TypeAlias = tuple[str | int, ...]
+
+MISSING = inspect.Parameter.empty
+"""What stands for the default of an option that has none."""
 
 RESERVED = frozenset({"use", "only", "sweep", "label", "preset", "classes", "channels", "size", "seeds"})
 _ENTRIES: dict[object, Entry] = {Dataset: "dataset", Source: "source", Adapter: "adapter"}
@@ -98,6 +102,30 @@ class Options:
         schema = self._model.model_json_schema()
         definitions = schema.pop("$defs", {})
         return cast("dict[str, Json]", _inlined(schema, definitions))
+
+    def plain_parameters(self) -> Iterator[tuple[str, object, object]]:
+        """The plain options as the signature has them: name, annotation, and default, `MISSING` where there is none."""
+        for name in self._plain:
+            yield name, self._hints[name], self._parameters[name].default
+
+    def type_fault(self, name: str) -> str | None:
+        """What keeps a plain option from having the type and the default that the signature says; None for nothing."""
+        from pydantic import TypeAdapter
+
+        hint, parameter = self._hints[name], self._parameters[name]
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # pydantic warns of defaults of other types, and refuses other things
+            try:
+                adapter = TypeAdapter[object](hint)
+                adapter.json_schema()
+            except Exception:  # pydantic and the plugin's own types raise errors of many kinds here
+                return f"its option {name!r} has the type {_text(hint)}, which cannot be written in a suite"
+            try:
+                if parameter.default is not inspect.Parameter.empty:
+                    adapter.validate_json(adapter.dump_json(parameter.default), strict=True)
+            except Exception:  # as above
+                return f"its option {name!r} has the default {parameter.default!r}, which is no {_text(hint)}"
+        return None
 
     @cached_property
     def _plain(self) -> list[str]:

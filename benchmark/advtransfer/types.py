@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, ParamSpec, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Literal, ParamSpec, Protocol, TypeAlias, TypeVar, get_args
 
 if TYPE_CHECKING:
     import numpy as np
@@ -97,14 +97,29 @@ def component(
         identity: The adapter changes nothing: a cell with it is the same, by id, as a cell with none.
         drawn: The source is untrained: as an option of a transfer, each fit draws its weights from its own stream.
         suits: The adapter suits itself to the shapes: records say what it became.
+
+    Raises:
+        TypeError: `needs` or `tasks` is no collection of the words that there are.
     """
-    facts = Facts(version, frozenset(needs), frozenset(tasks), dict(presets or {}), shape, identity, drawn, suits)
+    needs, tasks = _words("needs", needs, get_args(Need)), _words("tasks", tasks, get_args(Task))
+    facts = Facts(version, needs, tasks, dict(presets or {}), shape, identity, drawn, suits)
 
     def state(factory: Callable[P, T]) -> Callable[P, T]:
         factory.__advtransfer__ = facts  # type: ignore[attr-defined]  # typing has no word for attributes of functions
         return factory
 
     return state
+
+
+def _words(name: str, words: Iterable[T], known: tuple[T, ...]) -> frozenset[T]:
+    """The words as a set, each of them one of `known`."""
+    expected = f"expected a list of words out of {', '.join(map(repr, known))}"
+    if isinstance(words, str) or not isinstance(words, Iterable):
+        raise TypeError(f"found {name}={words!r}; {expected}; write it as a list")
+    listed = list(words)
+    if unknown := [word for word in listed if word not in known]:
+        raise TypeError(f"found {name} with {', '.join(map(repr, unknown))}; {expected}")
+    return frozenset(listed)
 
 
 def facts_of(factory: Callable[..., object]) -> Facts:
@@ -225,7 +240,11 @@ class Transfer(Protocol):
     """Carries a source to a target. Sees no test data: none is handed to it."""
 
     def model(self, *, source: Network | None, adapter: nn.Module | None, target: DataCard) -> nn.Module:
-        """The untrained target model (target inputs -> target logits); the same call rebuilds it for saved weights."""
+        """The untrained target model (target inputs -> target logits); the same call rebuilds it for saved weights.
+
+        A copy of the source with a new head is `advtransfer.toolkit.heads.with_head`. What is drawn here from torch's
+        global random state comes from a stream of the fit's own, named ``model``; `fit` draws from its context.
+        """
 
     def fit(
         self,
@@ -370,6 +389,7 @@ class Job:
     precision: Precision = "float32"
     battery: BatterySize = "small"
     keep_weights: bool = False
+    trust_versions: bool = False
     max_bytes: int | None = None
     cache_below: Path | None = None
     cpus: float = 1.0

@@ -54,6 +54,7 @@ def test_the_grid_as_data_has_the_same_numbers() -> None:
             "digits": [{"n": [20, 100, "all"], "seeds": [0, 1, 2]}],
             "mnist": [{"n": [500], "seeds": [0, 7]}],
         },
+        "references": {},
         "trials": 11,
         "skipped": 1,
         "results": 20,

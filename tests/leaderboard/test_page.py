@@ -192,3 +192,18 @@ def test_records_may_be_streamed(bench: Bench) -> None:
     run = bench.filled().run()
 
     assert page(run) == page(replace(run, records=iter(list(run.records))))
+
+
+def test_the_page_says_where_each_reference_started(bench: Bench) -> None:
+    bench.aligned("natural", (0.1, 0.2, 0.3), 0.5)
+    for place, (name, options) in enumerate(
+        {"f_T": {"seed": 0, "start": "own"}, "f_S": {"seed": 0}, "file": {}}.items()
+    ):
+        id = bench.source(name)
+        bench.records[id]["asked"]["options"] = options
+        aligned = bench.trials[0]["evaluations"]["align"][place]
+        bench.records[aligned]["asked"]["inputs"] = {"reference": id}
+    made = page(bench.run()).markdown
+
+    assert "Started from weights of their own: `f_T`. Started from the very weights that sources of the same" in made
+    assert "adversarial examples more alike: `f_S`.\n" in made

@@ -119,8 +119,9 @@ def test_a_plugin_that_does_not_load_is_told_where_it_is_named(write: Callable[[
         load("x.yaml", Host(plugins))
 
     assert [str(problem).partition("; run")[0] for problem in caught.value.problems[-2:]] == [
-        "x.yaml:2:12: found 'absent/trained'; expected a plugin that loads; plugin 'absent' needs the library "
-        "'no_such_module', which is not installed",
+        "x.yaml:2:12: found 'absent/trained'; expected a plugin that loads; plugin 'absent': has the entry "
+        "point 'no_such_module', but there is no module 'no_such_module'; correct the entry point of example, and "
+        "reinstall it",
         "x.yaml:3:12: found 'unknown/trained'; expected a source of an installed plugin (absent, present); "
         "`advtransfer list` shows each source",
     ]

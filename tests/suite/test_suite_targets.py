@@ -5,6 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from advtransfer.suite import Subset, Suite, Target
+from advtransfer.suite.references import start_of
 
 
 @pytest.fixture
@@ -81,9 +82,43 @@ def test_references_are_named_or_in_place_with_replicates(target: Callable[[str]
     assert target("n: 20, reference: natural").references == found.references[:1]
 
 
+def test_a_reference_in_place_has_weights_of_its_own_unless_it_starts_as_a_source_does(
+    target: Callable[[str], Target],
+) -> None:
+    trained = "use: toy/trained, data: low"
+    natural, own, said, shared = target(
+        f"n: 20, reference: [natural, {{{trained}}}, {{{trained}, start: own}}, {{{trained}, start: source}}]"
+    ).references
+
+    assert ["source", "own", "own", "source"] == [start_of(one.node) for one in (natural, own, said, shared)]
+    assert own.node == said.node
+    assert natural.node == shared.node
+    assert {"start": "own"} == {name: own.node.options[name] for name in own.node.options.keys() - natural.node.options}
+    assert own.node.id != natural.node.id
+
+
+def test_a_reference_of_which_nothing_is_drawn_has_no_start(target: Callable[[str], Target]) -> None:
+    (fixed,) = target("n: 20, reference: {use: toy/fixed}").references
+
+    assert start_of(fixed.node) is None
+    assert "start" not in fixed.node.options
+
+
 @pytest.mark.parametrize(
     ("keys", "problem"),
     [
+        (
+            "n: 20, reference: {use: toy/trained, data: low, start: shared}",
+            "7:76: found 'shared'; expected own or source; correct the word",
+        ),
+        (
+            "n: 20, reference: {use: toy/trained, data: low, start: sorce}",
+            "7:76: found 'sorce'; expected own or source; did you mean 'source'?",
+        ),
+        (
+            "n: 20, reference: {use: toy/fixed, start: own}",
+            "7:56: found `start`; expected no `start`, since toy/fixed has no `seed`: nothing of it is drawn",
+        ),
         ("seeds: 2", "7:3: found no `n`; expected counts"),
         ("n: 0", "7:24: found 0; expected a count of labelled images above 0, or all"),
         ("n: [20, some]", "7:29: found 'some'; expected a count of labelled images above 0, or all"),

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from advtransfer.errors import PluginError
 from advtransfer.hookspecs import Kind
-from advtransfer.host import Component
+from advtransfer.host import Component, Plugin
 from advtransfer.returned import built
 from advtransfer.testing.data import toy
 from advtransfer.trial import border
@@ -36,7 +36,9 @@ ODD: list[tuple[object, str]] = [
 
 
 def component(kind: str = "evaluation") -> Component:
-    return Component("odd/thing", cast(Kind, kind), "odd", "odd", "1.0", lambda: None, Facts())
+    return Component(
+        "odd/thing", cast(Kind, kind), "odd", "odd", "1.0", lambda: None, Facts(), Plugin("odd", "odd", "odd", "1.0")
+    )
 
 
 def told(call: Callable[[], object]) -> str:

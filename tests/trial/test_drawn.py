@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from advtransfer.node import Node
 from advtransfer.result import Run
 from advtransfer.trial.drawn import DrawnSource
 from advtransfer.trial.workshop import ReadySource, Workshop
-from advtransfer.types import Job
+from advtransfer.types import Job, Json
 from advtransfer_finetune.baseline import Baseline
 
 DATA = Node("data", "vision/digits", options={"classes": [0, 1, 2]})
@@ -71,6 +72,20 @@ def test_an_untrained_source_is_drawn_by_fits_alone(shop: Workshop) -> None:
     transfer = shop.build(scratch(perturbed))
     assert isinstance(transfer, Baseline)
     assert isinstance(transfer.network, ReadySource)
+
+
+@pytest.mark.parametrize("use", ["vision/random_init", "vision/trained"])
+def test_a_reference_starts_from_weights_of_its_own_and_a_source_from_those_of_its_seed(
+    shop: Workshop, use: str
+) -> None:
+    options: dict[str, Json] = {"seed": 0, **({"epochs": 1} if use == "vision/trained" else {})}
+    source = Node("source", use, options=options, inputs={"data": DATA})
+    version = shop.host.component(use).facts.version
+    source, other = (replace(one, version=version) for one in (source, replace(source, options=options | {"seed": 1})))
+    reference = replace(source, options={**source.options, "start": "own"})
+    heads = [shop.source(one).artifact.tensors["head.weight"] for one in (source, other, reference)]
+
+    assert not any(heads[place].equal(heads[place - 1]) for place in range(3))
 
 
 def test_only_a_learned_adapter_has_weights_to_train(shop: Workshop) -> None:

@@ -155,6 +155,11 @@ class Cache:
             files.remove(path)
         return freed
 
+    def drop(self, id: str) -> None:
+        """Remove the artifact under an id, if there is one; for who builds it anew."""
+        with suppress(FileNotFoundError):
+            files.remove(self._path("artifacts", id))
+
     def entries(self) -> Iterator[Entry]:
         """Every artifact and checkpoint of every line, by line and id."""
         return upkeep.entries(self.root)

@@ -10,6 +10,7 @@ import click
 
 from advtransfer.cache import Cache, Entry, default_root
 from advtransfer.cli.columns import columns
+from advtransfer.cli.output import echo, note
 from advtransfer.cli.sizes import size, written
 from advtransfer.console.words import many
 
@@ -28,12 +29,10 @@ def ls(as_json: bool) -> None:
     """List what the cache holds, least recently used first."""
     entries = sorted(_cache().entries(), key=lambda entry: (entry.used, entry.id))
     if as_json:
-        click.echo(json.dumps([_plain(entry) for entry in entries], indent=2, ensure_ascii=False))
+        echo(json.dumps([_plain(entry) for entry in entries], indent=2, ensure_ascii=False))
         return
-    click.echo(columns(("id", "kind", "component", "line", "size", "used"), map(_row, entries)))
-    click.echo(
-        f"{many(len(entries), 'artifact')}, {written(sum(entry.bytes for entry in entries))} in {default_root()}"
-    )
+    echo(columns(("id", "kind", "component", "line", "size", "used"), map(_row, entries)))
+    echo(f"{many(len(entries), 'artifact')}, {written(sum(entry.bytes for entry in entries))} in {default_root()}")
 
 
 @command.command()
@@ -43,8 +42,8 @@ def verify(ctx: click.Context) -> None:
     checked = _cache().verify()
     corrupt = [one for one in checked if one.reason is not None]
     for one in corrupt:
-        click.echo(f"{one.id} ({one.line}) is corrupt: {one.reason}", err=True)
-    click.echo(f"{len(checked) - len(corrupt)} intact, {len(corrupt)} corrupt")
+        note(f"{one.id} ({one.line}) is corrupt: {one.reason}")
+    echo(f"{len(checked) - len(corrupt)} intact, {len(corrupt)} corrupt")
     ctx.exit(1 if corrupt else 0)
 
 
@@ -57,7 +56,7 @@ def verify(ctx: click.Context) -> None:
 def prune(max_bytes: int | None) -> None:
     """Make room: remove leftovers of killed runs and, above --max-bytes, what was not used for longest."""
     pruned = _cache().prune(sys.maxsize if max_bytes is None else max_bytes)
-    click.echo(f"removed {many(len(pruned.removed), 'artifact')}, {written(pruned.bytes)}; {written(pruned.left)} left")
+    echo(f"removed {many(len(pruned.removed), 'artifact')}, {written(pruned.bytes)}; {written(pruned.left)} left")
 
 
 def _cache() -> Cache:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import click
 
 from advtransfer.cli.columns import columns
+from advtransfer.cli.commands import Subcommand
+from advtransfer.cli.output import echo, note
 from advtransfer.errors import BadInput, Mark, Problem
 from advtransfer.host import Component, Host
 from advtransfer.types import Evaluation, Json
@@ -22,7 +24,7 @@ USUAL: dict[str, Json] = {"norm": "linf", "eps": 0.1, "steps": 20, "step_size": 
 """The attack of the quickstart, as far as an evaluation has options of these names and they are not given."""
 
 
-@click.command(short_help="Score an evaluation by the canaries that it catches.")
+@click.command(cls=Subcommand, short_help="Score an evaluation by the canaries that it catches.")
 @click.option("--canaries", "name", metavar="PLUGIN/EVALUATION", required=True, help="The evaluation to score.")
 @click.option("--battery", type=click.Choice(["small", "full"]), default="small", show_default=True, help="As in run.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Draws the networks.")
@@ -52,8 +54,8 @@ def command(
     rows = []
     for row in score(evaluation, threat=_threat(values), battery=SIZES[battery], seed=seed):
         rows.append(row)
-        click.echo(f"{row.outcome}: {row.name} {_strength(row)}", err=True)
-    click.echo(_dumped(rows) if as_json else _table(rows))
+        note(f"{row.outcome}: {row.name} {_strength(row)}")
+    echo(_dumped(rows) if as_json else _table(rows))
     ctx.exit(0 if all(row.good for row in rows) else 1)
 
 

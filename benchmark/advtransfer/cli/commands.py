@@ -8,6 +8,7 @@ from typing import IO, Any
 
 import click
 
+from advtransfer.cli.output import note, product_alone
 from advtransfer.errors import AdvTransferError, BadInput, UnknownName
 from advtransfer.printable import printable
 
@@ -32,13 +33,21 @@ class Failure(click.ClickException):
 
     def show(self, file: IO[Any] | None = None) -> None:  # Any: as click declares it
         """Write the problems bare: editors look for ``file:line:column:`` at the start of a line."""
-        click.echo(printable(self.format_message()), file=file, err=True)
+        click.echo(printable(self.format_message()), file=file, err=True)  # noqa: TID251  # as click calls it
 
 
 class WrongWords(Failure):
     """The user's words were wrong."""
 
     exit_code = 2
+
+
+class Subcommand(click.Command):
+    """A subcommand whose product is alone on stdout, whatever plugins print."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        with product_alone():
+            return super().invoke(ctx)
 
 
 class Commands(click.Group):
@@ -73,5 +82,5 @@ class Commands(click.Group):
             wrong = isinstance(error, BadInput | UnknownName)
             raise (WrongWords if wrong else Failure)(str(error)) from error
         except KeyboardInterrupt as error:
-            click.echo("interrupted", err=True)
+            note("interrupted")
             raise click.exceptions.Exit(INTERRUPTED) from error

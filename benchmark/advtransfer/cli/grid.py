@@ -9,6 +9,8 @@ from advtransfer.cli.columns import columns
 from advtransfer.console.words import ABSENT, many
 from advtransfer.plan import Plan
 from advtransfer.plan.trials import N, Trial
+from advtransfer.suite import Cell, Suite
+from advtransfer.suite.references import start_of
 from advtransfer.types import Json
 
 
@@ -26,25 +28,42 @@ class Draws:
         return f"n {', '.join(map(str, self.n))} with {'seeds' if len(self.seeds) > 1 else 'seed'} {_span(self.seeds)}"
 
 
-def as_text(plan: Plan) -> str:
-    """The axes of a plan, one a line, under its counts."""
+def as_text(plan: Plan, suite: Suite | None = None) -> str:
+    """The axes of a plan, one a line, under its counts; with its suite, also the references."""
     axes = {name: (name, ", ".join(labels) or ABSENT) for name, labels in _axes(plan).items()}
     drawn = [("target", f"{name}: {'; '.join(map(str, draws))}") for name, draws in targets(plan).items()]
-    rows = [axes["source"], axes["adapter"], *drawn, axes["transfer"], axes["evaluation"]]
+    compared = [
+        ("reference", f"{name}: {', '.join(map(_reference, found))}") for name, found in _references(suite).items()
+    ]
+    rows = [axes["source"], axes["adapter"], *drawn, *compared, axes["transfer"], axes["evaluation"]]
     return f"{head(plan)}\n\n{columns(('axis', 'cells'), rows)}"
 
 
-def as_json(plan: Plan) -> dict[str, Json]:
+def as_json(plan: Plan, suite: Suite | None = None) -> dict[str, Json]:
     """The same as plain data."""
     return {
         "suite": plan.suite,
         "title": plan.title,
         **{f"{name}s": labels for name, labels in _axes(plan).items()},
         "targets": {name: [one.to_json() for one in draws] for name, draws in targets(plan).items()},
+        "references": {
+            name: [{"label": one.label, "start": start_of(one.node)} for one in found]
+            for name, found in _references(suite).items()
+        },
         "trials": len(plan.trials),
         "skipped": sum(trial.skipped is not None for trial in plan.trials),
         "results": plan.results(),
     }
+
+
+def _references(suite: Suite | None) -> dict[str, tuple[Cell, ...]]:
+    """The references of each target that has some."""
+    return {target.key: target.references for target in suite.targets if target.references} if suite else {}
+
+
+def _reference(cell: Cell) -> str:
+    start = start_of(cell.node)
+    return f"{cell.label} (start: {start})" if start else cell.label
 
 
 def head(plan: Plan) -> str:

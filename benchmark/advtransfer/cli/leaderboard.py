@@ -6,12 +6,14 @@ from pathlib import Path
 
 import click
 
+from advtransfer.cli.commands import Subcommand
+from advtransfer.cli.output import echo, note
 from advtransfer.leaderboard import publish, write_page
 from advtransfer.printable import printable
 from advtransfer.result import Run
 
 
-@click.command(short_help="The pages of one or more runs, from their records.")
+@click.command(cls=Subcommand, short_help="The pages of one or more runs, from their records.")
 @click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
     "--out",
@@ -26,10 +28,10 @@ def command(runs: tuple[Path, ...], out: Path | None) -> None:
     """
     for run in [Run.open(path) for path in runs]:
         if out:
-            click.echo(str(publish(run, out, warn=_warn)))
+            echo(str(publish(run, out, warn=_warn)))
         else:
-            click.echo(write_page(run, warn=_warn).read_text(encoding="utf-8"), nl=False)
+            echo(write_page(run, warn=_warn).read_text(encoding="utf-8"), newline=False)
 
 
 def _warn(text: str) -> None:
-    click.echo(f"warning: {printable(text)}", err=True)
+    note(f"warning: {printable(text)}")

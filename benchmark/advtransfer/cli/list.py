@@ -7,12 +7,13 @@ import json
 import click
 
 from advtransfer.cli.columns import columns
-from advtransfer.errors import MissingLibrary, PluginError
+from advtransfer.cli.commands import Subcommand
+from advtransfer.cli.output import echo, note
 from advtransfer.hookspecs import KINDS
 from advtransfer.host import Component, Host
 
 
-@click.command(short_help="Every component that is installed.")
+@click.command(cls=Subcommand, short_help="Every component that is installed.")
 @click.argument("kind", type=click.Choice(KINDS), metavar="[KIND]", required=False)
 @click.option("--json", "as_json", is_flag=True, help="A list of {name, kind, plugin, summary}.")
 @click.pass_context
@@ -21,26 +22,13 @@ def command(ctx: click.Context, kind: str | None, as_json: bool) -> None:
 
     A plugin that cannot be loaded is told on stderr, and the exit code is 1; the others are listed all the same.
     """
-    found, errors = _installed(Host.discover())
-    chosen = sorted(
-        (one for one in found if kind in (None, one.kind)), key=lambda one: (KINDS.index(one.kind), one.name)
-    )
-    click.echo(_json(chosen) if as_json else _table(chosen))
-    for error in errors:
-        click.echo(error, err=True)
-    ctx.exit(1 if errors else 0)
-
-
-def _installed(host: Host) -> tuple[list[Component], list[str]]:
-    """The components of the plugins that load, and what is wrong with the others."""
-    found: list[Component] = []
-    errors: list[str] = []
-    for plugin in host.plugins:
-        try:
-            found += host.load(plugin).values()
-        except (PluginError, MissingLibrary) as error:
-            errors.append(str(error))
-    return found, errors
+    host = Host.discover()
+    chosen = sorted(host.components(), key=lambda one: (KINDS.index(one.kind), one.name))
+    chosen = [one for one in chosen if kind in (None, one.kind)]
+    echo(_json(chosen) if as_json else _table(chosen))
+    for error in host.broken.values():
+        note(error)
+    ctx.exit(1 if host.broken else 0)
 
 
 def _json(components: list[Component]) -> str:

@@ -11,19 +11,22 @@ from advtransfer import plan as planning
 from advtransfer import suite as suites
 from advtransfer.cli import grid, standing
 from advtransfer.cli.arguments import runs_option
+from advtransfer.cli.commands import Subcommand
+from advtransfer.cli.output import echo
 from advtransfer.console.words import counts, skip
 from advtransfer.host import Host
 from advtransfer.result import Run
+from advtransfer.runner.stale import Stale, stale_records
 from advtransfer.runner.states import evaluations_skipped, states
 
 MOST_LINES = 200
 """Above so many trials a list is no longer read: the axes and counts say more."""
 
 
-@click.command(short_help="What a suite asks for, and what of it is done.")
+@click.command(cls=Subcommand, short_help="What a suite asks for, and what of it is done.")
 @click.argument("suite")
 @runs_option
-@click.option("--json", "as_json", is_flag=True, help="{suite, trials: [{id, source, ..., state, reason}]}.")
+@click.option("--json", "as_json", is_flag=True, help="{suite, trials: [{id, source, ..., state, reason}], stale}.")
 def command(suite: str, runs: Path, as_json: bool) -> None:
     """Show the trials of SUITE (a file, or the name of a shipped suite): done, failed, skipped and to do.
 
@@ -31,11 +34,13 @@ def command(suite: str, runs: Path, as_json: bool) -> None:
     """
     host = Host.discover()
     plan = planning.make(suites.load(suite, host), host)
-    standings = states(plan, Run(runs / plan.suite))
+    run = Run(runs / plan.suite)
+    stale = stale_records(plan, run, host)
+    standings = states(plan, run, stale=stale.records)
     if as_json:
-        click.echo(json.dumps(_plain(plan, standings), indent=2, ensure_ascii=False))
+        echo(json.dumps(_plain(plan, standings, stale), indent=2, ensure_ascii=False))
     else:
-        click.echo("\n".join(_text(plan, standings)))
+        echo("\n".join([*_text(plan, standings), *standing.stale_lines(stale, run.path)]))
 
 
 def _text(plan: planning.Plan, standings: standing.States) -> list[str]:
@@ -46,7 +51,7 @@ def _text(plan: planning.Plan, standings: standing.States) -> list[str]:
     return [grid.as_text(plan), "", *why, *last]
 
 
-def _plain(plan: planning.Plan, standings: standing.States) -> dict[str, object]:
+def _plain(plan: planning.Plan, standings: standing.States, stale: Stale) -> dict[str, object]:
     trials = [
         {
             **grid.place(one),
@@ -56,4 +61,4 @@ def _plain(plan: planning.Plan, standings: standing.States) -> dict[str, object]
         }
         for one in plan.trials
     ]
-    return {"suite": plan.suite, "trials": trials}
+    return {"suite": plan.suite, "trials": trials, "stale": len(stale.records)}

@@ -14,7 +14,8 @@ import click
 from advtransfer import runner
 from advtransfer import suite as suites
 from advtransfer.cli.arguments import runs_option
-from advtransfer.cli.commands import INTERRUPTED
+from advtransfer.cli.commands import INTERRUPTED, Subcommand
+from advtransfer.cli.output import echo, product
 from advtransfer.cli.sizes import size
 from advtransfer.console import console_for
 from advtransfer.host import Host
@@ -31,7 +32,7 @@ def workers(value: str) -> int | None:
     return int(value)
 
 
-@click.command(short_help="Run a suite, or continue it.")
+@click.command(cls=Subcommand, short_help="Run a suite, or continue it.")
 @click.argument("suite")
 @runs_option
 @click.option("--jobs", type=workers, metavar="N|auto", default="auto", show_default=True, help="Workers at once.")
@@ -65,6 +66,11 @@ def workers(value: str) -> int | None:
     help="How much evidence is gathered of each robust accuracy.",
 )
 @click.option("--keep", type=click.Choice(["models"]), help="Keep fitted weights after their results are recorded.")
+@click.option(
+    "--trust-versions",
+    is_flag=True,
+    help="Take records as they are that were made with other code of a plugin under the same versions.",
+)
 @click.option("--max-bytes", type=size, metavar="SIZE", help="Evict the least used of the cache above this, as 20GB.")
 @click.option("--plugin", "listeners", multiple=True, metavar="NAME", help="A plugin to tell the news of trials.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object at the end on stdout; progress is on stderr.")
@@ -85,6 +91,7 @@ def command(
     mixed: bool,
     battery: BatterySize,
     keep: str | None,
+    trust_versions: bool,
     max_bytes: int | None,
     listeners: tuple[str, ...],
     as_json: bool,
@@ -107,6 +114,7 @@ def command(
         mixed=mixed,
         battery=battery,
         keep_models=keep == "models",
+        trust_versions=trust_versions,
         max_bytes=max_bytes,
     )
     summary = _run(suite, settings, listeners=listeners, as_json=as_json, quiet=quiet)
@@ -120,8 +128,8 @@ def _run(suite: str, settings: Settings, *, listeners: Iterable[str], as_json: b
         host.load(name)
     loaded = suites.load(suite, host)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # what schedulers send ends a run as Ctrl-C does
-    with console_for(sys.stderr, product=sys.stderr if as_json else sys.stdout, quiet=quiet) as console:
+    with console_for(sys.stderr, product=sys.stderr if as_json else product(), quiet=quiet) as console:
         summary = runner.run(loaded, settings=settings, host=host, listeners=[console])
     if as_json:
-        click.echo(json.dumps(asdict(summary), default=str, indent=2, ensure_ascii=False))
+        echo(json.dumps(asdict(summary), default=str, indent=2, ensure_ascii=False))
     return summary

@@ -8,13 +8,15 @@ from pathlib import Path
 
 import click
 
+from advtransfer.cli.commands import Subcommand
+from advtransfer.cli.output import echo
 from advtransfer.errors import BadInput, UnknownName
 from advtransfer.host import Host
 
 SUITES = (".yaml", ".yml")
 
 
-@click.command(short_help="A component's options, or a suite's grid.")
+@click.command(cls=Subcommand, short_help="A component's options, or a suite's grid.")
 @click.argument("name")
 @click.option("--leakage", is_flag=True, help="Of a suite: count images that two of its data sets share.")
 @click.option("--json", "as_json", is_flag=True, help="The same as one JSON object.")
@@ -29,7 +31,7 @@ def command(name: str, leakage: bool, as_json: bool) -> None:
         from advtransfer.cli import component
 
         found = host.component(name)
-        click.echo(_dumped(component.as_json(found)) if as_json else component.as_text(found))
+        echo(_dumped(component.as_json(found)) if as_json else component.as_text(found))
         return
     from advtransfer import plan, suite
     from advtransfer.cli import grid
@@ -42,9 +44,9 @@ def command(name: str, leakage: bool, as_json: bool) -> None:
         from advtransfer.cli import leakage as leaks
 
         shared = leaks.counted(loaded, host)
-        click.echo(_dumped(shared) if as_json else leaks.as_text(shared))
+        echo(_dumped(shared) if as_json else leaks.as_text(shared))
         return
-    click.echo(_dumped(grid.as_json(planned)) if as_json else grid.as_text(planned))
+    echo(_dumped(grid.as_json(planned, loaded)) if as_json else grid.as_text(planned, loaded))
 
 
 def _names_component(name: str) -> bool:

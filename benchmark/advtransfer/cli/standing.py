@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import TypeAlias
 
-from advtransfer.console.words import Standing
+from advtransfer.console.words import Standing, many
 from advtransfer.plan import Plan
 from advtransfer.printable import printable
 from advtransfer.runner import State
+from advtransfer.runner.stale import Stale
 from advtransfer.types import Json
 
 States: TypeAlias = Mapping[str, State]
@@ -61,6 +63,17 @@ def failures(state: State) -> list[str]:
     if state.evaluation is None:
         return [one_line(state.reason)]
     return [f"{evaluation}: {one_line(reason)}" for evaluation, reason in state.failures.items()]
+
+
+def stale_lines(stale: Stale, run: Path) -> list[str]:
+    """What is told of records that were made with other code than is installed."""
+    if not stale:
+        return []
+    changed = f"the code of {', '.join(stale.plugins)} has changed under the same version"
+    return [
+        f"stale in {run}: {many(len(stale.records), 'record')}, since {changed}; "
+        "`advtransfer run` measures them again, and with --trust-versions takes them as they are"
+    ]
 
 
 def _because(state: State) -> str:

@@ -8,29 +8,34 @@ from pathlib import Path
 import click
 
 from advtransfer.cli import standing
+from advtransfer.cli.commands import Subcommand
+from advtransfer.cli.output import echo
 from advtransfer.console.words import counts, skip
+from advtransfer.host import Host
 from advtransfer.plan import Plan
 from advtransfer.result import Run
+from advtransfer.runner.stale import Stale, stale_records
 from advtransfer.runner.states import evaluations_skipped, states
 
 
-@click.command(short_help="How far a run is, and why trials failed.")
+@click.command(cls=Subcommand, short_help="How far a run is, and why trials failed.")
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option(
     "--json",
     "as_json",
     is_flag=True,
-    help="{suite, run, done, failed, skipped, todo, failures, skips, evaluations_skipped}.",
+    help="{suite, run, done, failed, skipped, todo, stale, failures, skips, evaluations_skipped}.",
 )
 def command(run: Path, as_json: bool) -> None:
     """Show how far RUN (a folder such as runs/quickstart) is: counts, and each failure and skip with its reason."""
     opened = Run.open(run)
     plan = Plan.from_json(opened.plan())
-    standings = states(plan, opened)
+    stale = stale_records(plan, opened, Host.discover())
+    standings = states(plan, opened, stale=stale.records)
     if as_json:
-        click.echo(json.dumps(_plain(plan, standings, run), indent=2, ensure_ascii=False))
+        echo(json.dumps(_plain(plan, standings, run, stale), indent=2, ensure_ascii=False))
     else:
-        click.echo("\n".join(_text(plan, standings, run)))
+        echo("\n".join([*_text(plan, standings, run), *standing.stale_lines(stale, run)]))
 
 
 def _text(plan: Plan, standings: standing.States, run: Path) -> list[str]:
@@ -44,11 +49,12 @@ def _text(plan: Plan, standings: standing.States, run: Path) -> list[str]:
     return lines
 
 
-def _plain(plan: Plan, standings: standing.States, run: Path) -> dict[str, object]:
+def _plain(plan: Plan, standings: standing.States, run: Path, stale: Stale) -> dict[str, object]:
     return {
         "suite": plan.suite,
         "run": str(run),
         **standing.tallied(standings)._asdict(),
+        "stale": len(stale.records),
         "failures": standing.listed(plan, standings, "failed"),
         "skips": standing.listed(plan, standings, "skipped"),
         "evaluations_skipped": evaluations_skipped(standings.values()),

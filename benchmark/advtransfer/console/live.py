@@ -16,7 +16,17 @@ from rich.text import Text
 from advtransfer.console.events import Event, text
 from advtransfer.console.means import Means
 from advtransfer.console.tally import Tally, Work
-from advtransfer.console.words import disagreement, duration, ending, many, of_trial, opening, source_line, trial_name
+from advtransfer.console.words import (
+    disagreement,
+    duration,
+    ending,
+    many,
+    of_trial,
+    opening,
+    source_line,
+    superseded,
+    trial_name,
+)
 
 BETWEEN_REDRAWS = 0.1
 
@@ -55,6 +65,8 @@ class Live:
         match event.get("event"):
             case "run_started":
                 self._print(opening(event))
+            case "records_superseded":
+                self._print(superseded(event), style="yellow")
             case "source_finished":
                 self._print(source_line(event))
                 if warning := disagreement(event):

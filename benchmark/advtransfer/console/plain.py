@@ -15,6 +15,7 @@ from advtransfer.console.words import (
     of_trial,
     opening,
     source_line,
+    superseded,
     trial_name,
 )
 
@@ -44,6 +45,8 @@ class Plain:
         match event.get("event"):
             case "run_started":
                 self._say(opening(event))
+            case "records_superseded":
+                self._warn(superseded(event))
             case "job_started" if event.get("kind") == "source":
                 self._say(f"building source {text(event, 'name')}")
             case "job_finished" if event.get("kind") == "source":

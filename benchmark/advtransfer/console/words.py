@@ -110,6 +110,19 @@ def disagreement(event: Event) -> str:
     )
 
 
+def superseded(event: Event) -> str:
+    """What is measured again since code has changed, from the event ``records_superseded``."""
+    names = list(dict.fromkeys(str(name) for name in table(event, "records").values()))
+    more = f", and {len(names) - FEW} more" if names[FEW:] else ""
+    plugins = event.get("plugins")
+    changed = ", ".join(map(str, plugins)) if isinstance(plugins, list | tuple) else ""
+    return (
+        f"stale: the code of {changed} has changed under the same version; measured again: "
+        f"{', '.join(names[:FEW])}{more}; the old records are in {text(event, 'run')}/superseded "
+        "(to take them as they are: --trust-versions)"
+    )
+
+
 def counts(standing: Standing) -> str:
     """The trials by state on one line: ``160 trials: 158 done, 2 failed, 0 skipped, 0 to do``."""
     done, failed, skipped, todo = standing

@@ -73,10 +73,14 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """What one source record says: its card, and what the start-up probe measured."""
+    """What one source record says: its card, what the start-up probe measured, and where its training started.
+
+    `start` is ``own``, or ``source`` where sources of its seed start from the same weights; None where none are drawn.
+    """
 
     card: Read
     probe: Read | None
+    start: str | None = None
 
 
 class Machine(NamedTuple):
@@ -167,7 +171,7 @@ def _take(evidence: Evidence, id: str, record: Read, *, label: str | None) -> No
         evidence.metrics[label].update(record["metrics"])
         evidence.uses[label] = (record["asked"]["use"], record["asked"]["options"])
     elif record["kind"] == "source":
-        evidence.built[id] = Built(record["card"], record.get("probe"))
+        evidence.built[id] = Built(record["card"], record.get("probe"), _start(record["asked"]["options"]))
     elif used := record.get("facts", {}).get("labels_used"):
         evidence.labels_used[id] = int(used)
     evidence.seconds[id] = fsum(record.get("observed", {}).get("seconds", {}).values())
@@ -175,6 +179,10 @@ def _take(evidence: Evidence, id: str, record: Read, *, label: str | None) -> No
     machine = Machine(by.get("environment", ""), by.get("device", ""), by.get("threads", 0), by.get("precision", ""))
     evidence.machines[machine] += 1
     evidence.measured_on[id] = machine
+
+
+def _start(options: Read) -> str | None:
+    return str(options.get("start", "source")) if "seed" in options else None
 
 
 def _answer(record: Read, *, asked: set[str], root: Path | None) -> Answer:

@@ -17,6 +17,13 @@ from advtransfer.verdict import WORST_FIRST
 VERSIONS = ("python", "advtransfer", "torch", "torchvision", "foolbox", "scikit-learn", "numpy", "scipy")
 
 
+STARTS = {
+    "own": "Started from weights of their own: {}.",
+    "source": "Started from the very weights that sources of the same seed and architecture start from, which makes "
+    "their gradients and adversarial examples more alike: {}.",
+}
+
+
 def head(evidence: Evidence) -> str:
     """Title, counts, the command that makes the page again, environment."""
     plan = evidence.plan
@@ -42,10 +49,11 @@ def sources(evidence: Evidence) -> str:
     rows = [[escaped(label), *_source(evidence.built.get(id))] for id, label in labels]
     right = [False] * 4 + [True] * 2
     if all(row[4:] == [ABSENT, ABSENT] for row in rows):  # sources of values have no accuracy
-        return f"## Sources\n\n{table(header[:4], [row[:4] for row in rows], right=right[:4])}"
+        shown = table(header[:4], [row[:4] for row in rows], right=right[:4])
+        return "\n\n".join(filter(None, ["## Sources", shown, _starts(evidence)]))
     note = "Clean accuracy is measured on the test part of a source's own data when it is built, with its 95 % Wilson "
     note += "interval; claimed is what its card says."
-    return f"## Sources\n\n{table(header, rows, right=right)}\n\n{note}"
+    return "\n\n".join(filter(None, ["## Sources", table(header, rows, right=right), note, _starts(evidence)]))
 
 
 def evaluations(evidence: Evidence) -> str:
@@ -117,6 +125,15 @@ def _flat(environment: Read) -> dict[str, str]:
         if value is not None:
             flat |= _flat(value) if isinstance(value, Mapping) else {name: str(value)}
     return flat
+
+
+def _starts(evidence: Evidence) -> str:
+    """Where the training of each reference started, as recorded."""
+    ids = {answer.reference for answer in evidence.answers.values()} & evidence.built.keys()
+    labels: dict[str | None, list[str]] = {}
+    for id in sorted(ids, key=lambda id: (evidence.plan.sources.get(id, ""), id)):
+        labels.setdefault(evidence.built[id].start, []).append(code(evidence.plan.sources.get(id, id[:12])))
+    return " ".join(text.format(", ".join(labels[start])) for start, text in STARTS.items() if start in labels)
 
 
 def _source(built: Built | None) -> list[str]:

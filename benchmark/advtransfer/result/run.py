@@ -2,12 +2,14 @@
 
     suite.yaml  plan.json  environments/<digest>.json  records/<id[:2]>/<id>.json  samples/<id[:2]>/<id>.safetensors
     files/<id>/  attempts/<id>/<n>.json  data/<data id>.json  events.jsonl  leaderboard.md  *.svg
+    superseded/<id>/<n>/ what was made with other code of a plugin, moved out of the way
 
 A record exists only when done: written beside, flushed, renamed. Nothing recorded is ever changed.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -69,6 +71,23 @@ class Run:
     def write(self, record: Record) -> None:
         """Put a finished record on disk; from here on it exists."""
         write_whole(self._record(str(record["id"])), text(record))
+
+    def supersede(self, id: str) -> None:
+        """Move a record, its arrays, its files and its attempts into ``superseded/<id>/<n>/``; nothing shows it there.
+
+        The record goes first: from then on it is to be made again, and what is left beside it is overwritten.
+        """
+        to = self.path / "superseded" / id
+        to = to / str(1 + sum(1 for _ in to.glob("*")))
+        to.mkdir(parents=True, exist_ok=True)
+        for path, name in (
+            (self._record(id), "record.json"),
+            (self.path / "samples" / id[:2] / f"{id}.safetensors", "samples.safetensors"),
+            (self.path / "files" / id, "files"),
+            (self.path / "attempts" / id, "attempts"),
+        ):
+            with contextlib.suppress(FileNotFoundError):  # it has none, or another driver has just moved it
+                path.rename(to / name)
 
     # --- attempts ---
 
@@ -145,6 +164,10 @@ class Run:
                 f"data set {data[:12]} has content {content[:12]}..., but this run began with {str(first)[:12]}...; "
                 "restore the data, or start a new run folder with --runs"
             )
+
+    def unpin(self, data: str) -> None:
+        """Forget the content of a data set: the code that reads it has changed."""
+        (self.path / "data" / f"{data}.json").unlink(missing_ok=True)
 
     def _attempts(self, id: str) -> list[Path]:
         """The files of a node's attempts, the latest last."""

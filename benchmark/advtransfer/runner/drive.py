@@ -27,6 +27,7 @@ from advtransfer.runner.pick import picked
 from advtransfer.runner.reuse import reuse
 from advtransfer.runner.schedule import Order, Schedule
 from advtransfer.runner.settings import Settings
+from advtransfer.runner.stale import Stale, set_aside, stale_records
 from advtransfer.runner.states import State, evaluations_skipped, hopeless, lacking_batteries, missing, states
 from advtransfer.runner.tasks import tasks_for
 from advtransfer.suite import Suite
@@ -86,7 +87,7 @@ def run(suite: Suite, *, settings: Settings, host: Host, listeners: Iterable[Lis
     ):
         order = _order(plan, folder, wanted, settings, events)
         try:
-            schedule = _walk(suite, plan, folder, engine, order, events)
+            schedule = _walk(suite, plan, folder, engine, order, events, host)
         finally:
             sweep_scratch()
         after = states(plan, folder)
@@ -108,13 +109,16 @@ def run(suite: Suite, *, settings: Settings, host: Host, listeners: Iterable[Lis
     return summary
 
 
-def _walk(suite: Suite, plan: Plan, folder: Run, engine: Executor, order: Order, events: Events) -> Schedule:
+def _walk(
+    suite: Suite, plan: Plan, folder: Run, engine: Executor, order: Order, events: Events, host: Host
+) -> Schedule:
     """Do what is to be done, as far as it can be."""
     settings, cells = order.settings, Cells(suite)
+    _set_stale_aside(plan, folder, settings, cells, events, host)
     torn = lacking_batteries(plan, folder)
     before = states(plan, folder)
     todo = _todo(plan, before, settings, torn, built=folder.done() | hopeless(folder))
-    _copy(folder, todo, order, events)
+    _copy(folder, todo, order, events, host)
     before = states(plan, folder)
     _announce(events, plan, before, todo, folder, engine, settings)
     known = set() if settings.retry_failed else hopeless(folder)
@@ -123,6 +127,14 @@ def _walk(suite: Suite, plan: Plan, folder: Run, engine: Executor, order: Order,
     schedule = Schedule(tasks, engine, order, events, folder, plan)
     schedule.run(grace=settings.grace)
     return schedule
+
+
+def _set_stale_aside(plan: Plan, folder: Run, settings: Settings, cells: Cells, events: Events, host: Host) -> None:
+    """Move the records that other code of a plugin made out of the way, unless the versions are trusted."""
+    stale = Stale({}, ()) if settings.trust_versions else stale_records(plan, folder, host)
+    set_aside(folder, stale, cells)
+    if stale:
+        events.tell("records_superseded", run=str(folder.path), plugins=stale.plugins, records=dict(stale.records))
 
 
 def _measured(plan: Plan, folder: Run) -> bool:
@@ -174,7 +186,7 @@ def _wanted(trial: Trial, state: State, settings: Settings) -> bool:
     return not state.final or (settings.retry_failed and lacks)
 
 
-def _copy(folder: Run, todo: list[Trial], order: Order, events: Events) -> None:
+def _copy(folder: Run, todo: list[Trial], order: Order, events: Events, host: Host) -> None:
     """Copy what other runs have; one that cannot be read is told and left out."""
     done = folder.done()
     wanted = dict.fromkeys(id for trial in todo for id in (*trial.builds, *missing(trial, done)) if id not in done)
@@ -185,7 +197,8 @@ def _copy(folder: Run, todo: list[Trial], order: Order, events: Events) -> None:
                 known.append(path)
         except (CacheError, OSError) as error:
             events.warn(f"nothing is copied from the run {path}: {error}")
-    reuse(folder, wanted, known=known, environment=order.environment)
+    believed = None if order.settings.trust_versions else host
+    reuse(folder, wanted, known=known, environment=order.environment, host=believed)
 
 
 def _announce(

@@ -54,6 +54,7 @@ class Order:
             precision=settings.precision,
             battery=settings.battery,
             keep_weights=settings.keep_models,
+            trust_versions=settings.trust_versions,
             max_bytes=settings.max_bytes,
             cpus=float(settings.threads),
             gpus=1.0 if settings.device.startswith("cuda") else 0.0,

@@ -29,6 +29,7 @@ class Settings:
             precision or size of battery.
         battery: How much evidence the host gathers of each robust accuracy: ``small``, ``full`` or ``none``.
         keep_models: Keep fitted weights in the cache after their results are recorded.
+        trust_versions: Take what was made with other code of a plugin under the same versions as it is.
         cache: The artifact cache's folder.
         max_bytes: The size above which the cache evicts what was used least recently.
         grace: Seconds that running jobs get to end when the run is interrupted.
@@ -46,6 +47,7 @@ class Settings:
     mixed: bool = False
     battery: BatterySize = "small"
     keep_models: bool = False
+    trust_versions: bool = False
     cache: Path = field(default_factory=default_root)
     max_bytes: int | None = None
     grace: float = 5.0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from advtransfer.leaderboard.fate import Attempt, State, state_of
 from advtransfer.plan import Plan, Trial
@@ -14,9 +14,12 @@ from advtransfer.types import Json
 __all__ = ["State", "evaluations_skipped", "hopeless", "lacking_batteries", "missing", "state_in", "states"]
 
 
-def states(plan: Plan, run: Run) -> dict[str, State]:
-    """The state of each trial, by its id; a folder that does not exist yet holds nothing."""
-    done = run.done()
+def states(plan: Plan, run: Run, *, stale: Collection[str] = ()) -> dict[str, State]:
+    """The state of each trial, by its id; a folder that does not exist yet holds nothing.
+
+    Records that are `stale` count as not there: the next run measures them again.
+    """
+    done = run.done().difference(stale)
     attempts = {id: _attempt(one) for id, one in run.attempts().items()}
     return {
         trial.id: state_of(trial, done=done.__contains__, attempts=attempts, sources=plan.sources)

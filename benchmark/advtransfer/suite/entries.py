@@ -18,7 +18,8 @@ from advtransfer.suite.label import bracketed, check_label, hidden_labels, row
 from advtransfer.suite.marked import Marked
 from advtransfer.suite.names import axis
 from advtransfer.suite.problems import Problems, did_you_mean
-from advtransfer.suite.sections import BY_KIND, INLINE, SOURCES, Section
+from advtransfer.suite.references import started
+from advtransfer.suite.sections import BY_KIND, INLINE, REFERENCE, SOURCES, Section
 from advtransfer.suite.selection import Axis, Grid
 from advtransfer.suite.suite import Cell
 from advtransfer.suite.sweep import Point, points, replicates, with_seed
@@ -83,13 +84,17 @@ class Entries:
         return cells[0] if len(cells) == 1 else None
 
     def references(self, value: Marked, *, key: str) -> tuple[Cell, ...]:
-        """The sources that a target's ``reference`` names or holds in place, replicates one by one."""
+        """The sources that a target's ``reference`` names or holds in place, replicates one by one.
+
+        One that is named is that very source; one in place has weights of its own unless it says ``start: source``.
+        """
         if isinstance(value.value, tuple):
             return tuple(
                 cell for number, one in enumerate(value.value) for cell in self.references(one, key=f"{key}.{number}")
             )
         if isinstance(value.value, Mapping):
-            return self._expanded(value, key=key, section=SOURCES, words=(*INLINE, "seeds"))
+            cells = self._expanded(value, key=key, section=SOURCES, words=REFERENCE)
+            return started(cells, value, problems=self._problems)
         return self._named(value, SOURCES)
 
     def _part(self, option: Option, value: Marked) -> Node | None:

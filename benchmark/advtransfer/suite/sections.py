@@ -25,6 +25,9 @@ class Section:
 
 
 INLINE = ("use", "preset")
+REFERENCE = (*INLINE, "seeds", "start")
+STARTS = ("own", "source")
+"""Where a reference's training starts: from weights of its own, or from those that a source of its seed starts from."""
 DATASETS = Section("datasets", "dataset", "data", ("use", "preset", "sweep", "label"), views=VIEWS)
 SOURCES = Section("sources", "source", "source", ("use", "preset", "sweep", "label", "only", "seeds"))
 ADAPTERS = Section("adapters", "adapter", "adapter", ("use", "preset", "sweep", "label", "only"), ("source", "target"))

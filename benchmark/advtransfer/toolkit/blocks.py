@@ -11,6 +11,8 @@ from typing import TypeAlias
 import torch
 from torch import Tensor, nn
 
+from advtransfer.toolkit.network import ReadOnlyHead
+
 Step: TypeAlias = "str | nn.Module | tuple[str, nn.Module]"
 """A module by its path in the architecture; or what is done between modules (flatten, pool), with a name if need be."""
 
@@ -19,7 +21,7 @@ TOLERANCE = 1e-5
 """How far the logits of a chain may lie from those of the architecture itself, relative to the largest of them."""
 
 
-class ChainedNetwork(nn.Module):
+class ChainedNetwork(ReadOnlyHead):
     """A `Network` whose forward pass is a chain: normalisation, blocks in order, head.
 
     A block begins at each step that has weights and is no normalisation layer: a residual block, or a convolution or

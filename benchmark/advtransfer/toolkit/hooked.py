@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from torch import Tensor, nn
 
 from advtransfer.toolkit.blocks import known_block, submodule
+from advtransfer.toolkit.network import ReadOnlyHead
 
 STEM = "stem"
 
 
-class HookedNetwork(nn.Module):
+class HookedNetwork(ReadOnlyHead):
     """A `Network` around an architecture of which only the places are known where its blocks begin.
 
     Its blocks hold weights to train. They cannot be called one after another, since what happens between them is known

@@ -25,7 +25,24 @@ class Normalise(nn.Module):
         return (inputs - self.mean) / self.std
 
 
-class BlockNetwork(nn.Module):
+class ReadOnlyHead(nn.Module):
+    """A module whose ``head`` cannot be assigned.
+
+    Where `head` is found by its path in another module, `nn.Module` would keep an assigned layer aside, under a name
+    that the property hides: it would neither be used nor trained, without a word.
+    """
+
+    def __setattr__(self, name: str, value: Tensor | nn.Module) -> None:
+        if name == "head":
+            found = f"found an assignment to the head of a {type(self).__name__}"
+            raise AttributeError(
+                f"{found}; expected none, since its parts are read only; "
+                "make a copy with another head by advtransfer.toolkit.heads.with_head(network, outputs, shape=...)"
+            )
+        super().__setattr__(name, value)
+
+
+class BlockNetwork(ReadOnlyHead):
     """A `Network`: normalisation, then blocks in order, then the head.
 
     Args:
@@ -34,11 +51,13 @@ class BlockNetwork(nn.Module):
         normalise: Applied to the inputs first; None for none.
     """
 
+    head: nn.Module
+
     def __init__(self, blocks: Mapping[str, nn.Module], head: nn.Module, normalise: nn.Module | None = None) -> None:
         super().__init__()
         self.normalise = nn.Identity() if normalise is None else normalise
         self.body = nn.Sequential(OrderedDict(blocks))
-        self.head = head
+        self.add_module("head", head)
 
     @property
     def blocks(self) -> Mapping[str, nn.Module]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+CODE = "advtransfer code"
+"""The name in a checkpoint of the digest of the code that it was saved by."""
+
 
 @dataclass(frozen=True, slots=True)
 class WorkerContext:
@@ -31,6 +34,8 @@ class WorkerContext:
     scratch: Path
     tell: Callable[[Mapping[str, Json]], None]
     name: str
+    code_of: Callable[[Node], Mapping[str, str]] = lambda node: {}
+    trust_versions: bool = False
 
     @property
     def batch_size(self) -> int:
@@ -78,25 +83,55 @@ class WorkerContext:
     def _below(self, of: Iterable[str] | None) -> Json:
         """The ids that what is remembered depends on; an input that this node does not have counts as none."""
         if of is None:
-            return self.node.id
-        plugin = self.node.use.partition("/")[0]
-        return {"plugin": plugin, "inputs": {name: self._input(name) for name in sorted(of)}}
+            return self._with_code(self.node.id, self.code_of(self.node))
+        inputs = {name: self._input(name) for name in sorted(of)}
+        nodes = [node for found in inputs.values() for node in (found if isinstance(found, tuple) else (found,))]
+        # the code of inputs that are not named is not what this depends on
+        code = dict(self.code_of(replace(self.node, inputs={})))
+        for node in nodes:
+            code |= self.code_of(node)
+        asked: Json = {
+            "plugin": self.node.use.partition("/")[0],
+            "inputs": {
+                name: [node.id for node in found] if isinstance(found, tuple) else found.id
+                for name, found in inputs.items()
+            },
+        }
+        return self._with_code(asked, code)
 
-    def _input(self, path: str) -> Json:
+    @staticmethod
+    def _with_code(asked: Json, code: Mapping[str, str]) -> Json:
+        return {"of": asked, "code": dict(sorted(code.items()))} if code else asked
+
+    def _input(self, path: str) -> Node | tuple[Node, ...]:
         name, _, below = path.partition(".")
         found = self.node.inputs.get(name, ())
         while below and isinstance(found, Node):
             name, _, below = below.partition(".")
             found = found.inputs.get(name, ())
-        return [node.id for node in found] if isinstance(found, tuple) else found.id
+        return found
 
     def saved(self) -> Tensors | None:
-        """What an earlier, killed call saved."""
-        return self.cache.saved(self.node.id)
+        """What an earlier, killed call saved; not what was saved by other code."""
+        found = self.cache.saved(self.node.id)
+        if found is None:
+            return None
+        kept = dict(found)
+        by = kept.pop(CODE, None)
+        told = None if by is None else bytes(by.tolist()).decode()
+        return kept if told is None or self.trust_versions or told == self._code else None
 
     def save(self, state: Tensors) -> None:
         """Keep a state to continue from."""
-        self.cache.save(self.node.id, state)
+        import torch
+
+        by = torch.tensor(list(self._code.encode()), dtype=torch.uint8)
+        self.cache.save(self.node.id, {**state, CODE: by})
+
+    @property
+    def _code(self) -> str:
+        """The code that this node is made with, as one text."""
+        return digest(canonical(dict(self.code_of(self.node))))
 
     def progress(self, done: int, total: int, **news: float) -> None:
         """Tell how far this node is."""

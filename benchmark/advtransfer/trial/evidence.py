@@ -83,7 +83,7 @@ class Bench:
                 of=len(self.test),
                 checks=found.checks,
                 provenance=self.work.provenance(node, data=data, weights=weights, plugin=plugin),
-                observed=self.work.observed(clock),
+                observed=self.work.observed(node, clock),
             )
         )
         return found
@@ -101,6 +101,7 @@ class Bench:
             "adapter": adapter.id if isinstance(adapter, Node) else None,
             "test": cast(Node, self.node.inputs["test"]).id,
             "options": self.ask(threat).options,
+            "code": cast(Json, shop.host.code_of(source)),
         }
         id = digest(canonical(asked))
         known = shop.cache.get(id)

@@ -12,7 +12,9 @@ from advtransfer.errors import AdvTransferError, CacheError, Inapplicable
 from advtransfer.node import Node
 from advtransfer.result import fit_record
 from advtransfer.toolkit.freezing import freeze
+from advtransfer.toolkit.streams import seeded
 from advtransfer.trial import border
+from advtransfer.trial.context import WorkerContext
 from advtransfer.trial.leakage import leakage
 from advtransfer.trial.model_outputs import check_outputs
 from advtransfer.trial.precision import training_in
@@ -51,7 +53,10 @@ class Carried:
             parts = _Parts.of(self.work, self.node)
         with self.clock.on("leakage"):
             leaked = self._leakage()
-        artifact = self.work.shop.cache.get(self.node.id) or self._fitted(parts)
+        artifact = self.work.shop.known(self.node)
+        if artifact is None:
+            self.work.shop.cache.drop(self.node.id)
+            artifact = self._fitted(parts)
         self.work.shop.left.marked(artifact.facts)
         self._agree(artifact)
         states = _states(artifact.tensors)
@@ -63,10 +68,7 @@ class Carried:
         self.model, self.digest, self.snapshots = parts.model, artifact.digest, states
 
     def _fitted(self, parts: _Parts) -> Artifact:
-        subset = cast(Node, self.node.inputs["subset"])
-        context = self.work.shop.context(
-            self.node, "fit", subset.unversioned(), name=self.work.shop.job_name(self.node)
-        )
+        context = fit_context(self.work, self.node)
         left = self.work.shop.left
         with (
             self.clock.on("fit"),
@@ -89,7 +91,8 @@ class Carried:
         kept = state | {
             f"{_prefix(epoch)}{name}": tensor for epoch, one in fitted.snapshots.items() for name, tensor in one.items()
         }
-        facts = _facts(fitted, self.clock) | left.mark(self.node.use, found)
+        code = cast(Json, self.work.shop.host.code_of(self.node))
+        facts = _facts(fitted, self.clock) | left.mark(self.node.use, found) | {"code": code}
         return self.work.shop.cache.put(self.node.id, kept, facts, kind="fit", use=self.node.use)
 
     def _agree(self, artifact: Artifact) -> None:
@@ -125,7 +128,7 @@ class Carried:
                 chosen=facts["chosen"],
                 facts={**facts["facts"], "labels_used": len(parts.train) + len(parts.validation or ())},
                 provenance=self.work.provenance(self.node, data=data, weights=weights, resolved=resolved),
-                observed=self.work.observed(self.clock),
+                observed=self.work.observed(self.node, self.clock),
                 checks=self.work.shop.left.checks,
             )
         )
@@ -162,9 +165,18 @@ class _Parts:
             target=train.card.shape,
             source=source.card.shape if source else train.card.shape,
         )
-        made = transfer.model(source=source.network if source else None, adapter=adapter, target=train.card)
+        # a layer that is made here has no context to draw its weights from: the global state stands on the fit's stream
+        stream = fit_context(work, node).generator("model")
+        with seeded(stream, device=shop.device):
+            made = transfer.model(source=source.network if source else None, adapter=adapter, target=train.card)
         model = border.module(shop.component(node), "model", made)
         return cls(transfer, model.to(shop.device), source, adapter, train, validation)
+
+
+def fit_context(work: Work, node: Node) -> WorkerContext:
+    """What a fit is lent; its randomness depends on its subset alone."""
+    subset = cast(Node, node.inputs["subset"])
+    return work.shop.context(node, "fit", subset.unversioned(), name=work.shop.job_name(node))
 
 
 def described(use: str, module: nn.Module, *, suits: bool) -> str:

@@ -48,8 +48,9 @@ def count(a: Side, b: Side, *, host: Host, cache: Cache, always: bool) -> dict[s
 
     Above `LARGE` pairs nothing is counted, and that is what it says, unless `always`.
     """
-    asked = {"leakage": VERSION, "a": [a.data.id, a.part], "b": [b.data.id, b.part]}
-    id = digest(canonical(cast(Json, asked)))
+    asked: dict[str, Json] = {"leakage": VERSION, "a": [a.data.id, a.part], "b": [b.data.id, b.part]}
+    asked["code"] = cast(Json, host.code_of(a.data) | host.code_of(b.data))
+    id = digest(canonical(asked))
     known = cache.get(id)
     if known is None:
         here, there = a.samples(host), b.samples(host)

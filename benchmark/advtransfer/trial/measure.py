@@ -80,7 +80,7 @@ def _write(work: Work, node: Node, found: _Found, provenance: Provenance, clock:
             samples=_samples(work, node, found.samples),
             files=_files(work, node, found.files),
             provenance=provenance,
-            observed=work.observed(clock),
+            observed=work.observed(node, clock),
         )
     )
 

@@ -44,7 +44,7 @@ def record_source(work: Work, node: Node) -> None:
             facts=facts["facts"],
             checks=work.shop.left.checks,
             provenance=provenance,
-            observed=work.observed(clock),
+            observed=work.observed(node, clock),
         )
     )
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 from advtransfer.errors import Busy, Unfit
 from advtransfer.node import Node
@@ -105,10 +105,11 @@ class Work:
             resolved=resolved or {},
         )
 
-    def observed(self, clock: Clock) -> dict[str, Json]:
+    def observed(self, node: Node, clock: Clock) -> dict[str, Json]:
         """What may differ between two runs of the same thing."""
         return {
             "asked_by": dict(self.job.asked_by),
+            "code": cast(Json, self.shop.host.code_of(node)),
             "started": clock.started,
             "seconds": dict(clock.seconds),
             "attempt": self.run.attempted(self.job.id) + 1,

@@ -16,6 +16,7 @@ from advtransfer.host import Component, Host
 from advtransfer.node import Node, canonical, digest
 from advtransfer.result import Run
 from advtransfer.returned import built, returned
+from advtransfer.suite.references import start_of
 from advtransfer.toolkit.freezing import freeze
 from advtransfer.toolkit.samples import Picked, every
 from advtransfer.toolkit.subset import draw, test_draw
@@ -162,19 +163,33 @@ class Workshop:
 
     def context(self, node: Node, *stream: str | int, name: str) -> WorkerContext:
         """What `node` is lent; its randomness depends on `stream` alone."""
-        return WorkerContext(node, stream, self.device, self.cache, self.scratch, self.tell, name)
+        trust = self.job.trust_versions
+        return WorkerContext(
+            node, stream, self.device, self.cache, self.scratch, self.tell, name, self.host.code_of, trust
+        )
 
     def _artifact(self, node: Node) -> Artifact:
         """A source's weights from the cache, or made now under a lease."""
-        found = self.cache.get(node.id)
+        found = self.known(node)
         if found is None:
             with self.cache.lease(node.id):
-                found = self.cache.get(node.id) or self._made(node, cast(Source, self.build(node)))
+                found = self.known(node)
+                if found is None:
+                    self.cache.drop(node.id)
+                    found = self._made(node, cast(Source, self.build(node)))
         self.left.marked(found.facts)
         return found
 
+    def known(self, node: Node) -> Artifact | None:
+        """What was built of a node, with the code that is installed; None where it is to be built (again)."""
+        found = self.cache.get(node.id)
+        if found is None or self.job.trust_versions or not self.host.changed(found.facts.get("code")):
+            return found
+        return None
+
     def _made(self, node: Node, source: Source) -> Artifact:
-        context = self.context(node, "source", cast(int, node.options.get("seed", 0)), name=self.job_name(node))
+        role = "reference" if start_of(node) == "own" else "source"
+        context = self.context(node, role, cast(int, node.options.get("seed", 0)), name=self.job_name(node))
         with training_in(self.job.precision, self.device), self.left.by(node.use) as found:
             made = border.weights(self.component(node), source.weights(context))
         facts: dict[str, Json] = {
@@ -182,6 +197,7 @@ class Workshop:
             "facts": dict(made.facts),
             "environment": self.run.environments()[self.job.environment],
             **self.left.mark(node.use, found),
+            "code": cast(Json, self.host.code_of(node)),
         }
         return self.cache.put(node.id, made.tensors, facts, kind="source", use=node.use)
 

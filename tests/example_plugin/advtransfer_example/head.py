@@ -1,11 +1,11 @@
 """Logits ``f . mu_k - |mu_k|^2 / 2``: largest for the class whose mean is nearest to the features f."""
 
-from copy import deepcopy
 from typing import cast
 
 import torch
 from torch import nn
 
+from advtransfer.toolkit.heads import HeadedNetwork, with_head
 from advtransfer.types import Context, DataCard, Fitted, Network, Samples
 
 
@@ -16,11 +16,9 @@ class NearestMean:
         self.shrink = shrink
 
     def model(self, *, source: Network | None, adapter: nn.Module | None, target: DataCard) -> nn.Module:
-        """The adapter, a copy of the source, and a head of the target's classes."""
-        adapt, body = adapter or nn.Identity(), deepcopy(cast(nn.Module, source))
-        features = cast(Network, body).features(adapt(torch.zeros(1, *target.shape)))
-        body.head = nn.Linear(features.shape[1], target.outputs)
-        return nn.Sequential(adapt, body)
+        """The adapter, and a copy of the source with a head of the target's classes; it is zero until it is fitted."""
+        network = with_head(cast(Network, source), target.outputs, shape=target.shape, adapter=adapter)
+        return nn.Sequential(adapter or nn.Identity(), network)
 
     def fit(
         self,
@@ -33,14 +31,13 @@ class NearestMean:
         context: Context,
     ) -> Fitted:
         """Set the head from the class means; nothing is trained."""
-        adapt, body = cast(nn.Sequential, model)
+        adapt, network = cast("tuple[nn.Module, HeadedNetwork]", tuple(cast(nn.Sequential, model)))
         positions = torch.arange(len(train))
         with torch.no_grad():
-            features = cast(Network, body.eval()).features(adapt(train.inputs(positions).to(context.device)))
+            features = network.eval().features(adapt(train.inputs(positions).to(context.device)))
             labels = train.labels(positions).to(context.device)
             means = torch.stack([features[labels == k].mean(0) for k in range(train.card.outputs)])
             means = (1 - self.shrink) * means + self.shrink * features.mean(0)
-            head = cast(nn.Linear, body.head)
-            head.weight.copy_(means)
-            head.bias.copy_(-means.square().sum(1) / 2)
+            network.head.weight.copy_(means)
+            network.head.bias.copy_(-means.square().sum(1) / 2)
         return Fitted(facts={"shrink": self.shrink})

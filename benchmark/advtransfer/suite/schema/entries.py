@@ -6,7 +6,7 @@ from advtransfer.host import Component, Host
 from advtransfer.suite.scalars import FRACTION
 from advtransfer.suite.schema.options import dotted, options
 from advtransfer.suite.schema.words import Schema, choice, closed, described, listed, nullable, ref, typed
-from advtransfer.suite.sections import INLINE, SECTIONS, Section
+from advtransfer.suite.sections import INLINE, REFERENCE, SECTIONS, STARTS, Section
 
 _USE = "The component, written plugin/factory (`advtransfer list`)."
 
@@ -29,7 +29,7 @@ def definitions(host: Host) -> dict[str, Schema]:
         found[f"{kind}_inline"] = _entry(section, components, words=INLINE)
         found[f"{kind}_value"] = {"anyOf": [typed("string"), ref(f"{kind}_inline")]}
         if kind == "source":
-            found["reference_inline"] = _entry(section, components, words=(*INLINE, "seeds"))
+            found["reference_inline"] = _entry(section, components, words=REFERENCE)
             found["reference_value"] = {"anyOf": [typed("string"), ref("reference_inline")]}
     found["defaults"] = nullable(closed({one.name: nullable(closed(options(one))) for one in every}))
     return found
@@ -63,6 +63,9 @@ def _of_component(component: Component, words: tuple[str, ...]) -> Schema:
     if "seeds" in words and "seed" in component.options.fields:
         count, some = typed("integer", minimum=1), listed(typed("integer", minimum=0))
         more["seeds"] = nullable(described({"anyOf": [count, some]}, "Replicates, shown as one row."))
+    if "start" in words and "seed" in component.options.fields:
+        text = "Where its training starts: from weights of its own, or from those of a source of its seed."
+        more["start"] = nullable(described(choice(STARTS), text))
     return {
         "if": {"properties": {"use": {"const": component.name}}, "required": ["use"]},
         "then": {**described(ref(_key(component)), component.summary), "properties": dict(more)},

@@ -1,0 +1,105 @@
+"""Which records are stale, what becomes of them, and which of another run are copied."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from advtransfer.host import Host, Plugin
+from advtransfer.node import Node
+from advtransfer.plan import Plan, Trial
+from advtransfer.result import Run
+from advtransfer.result.record import Record
+from advtransfer.runner import states
+from advtransfer.runner.reuse import reuse
+from advtransfer.runner.stale import Stale, stale_records
+from advtransfer.types import Json
+
+TRIAL = Trial("f" * 8, "natural", "natural", None, None, "digits", 20, 0, "probe", {"clean": ("a" * 8,)}, ("5" * 8,))
+PLAN = Plan("small", "Small", {}, {"5" * 8: "natural"}, (TRIAL,))
+
+
+@pytest.fixture
+def host(monkeypatch: pytest.MonkeyPatch) -> Host:
+    """Two plugins whose installed code has the digests ``new`` and ``same``."""
+    made = Host([Plugin(name, ModuleType(name), "odd", "1.0") for name in ("odd", "vision")])
+    monkeypatch.setattr(made, "_code", {"odd": "new", "vision": "same"})
+    return made
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[..., Run]:
+    """A run with a record of the fit, of its result, of its battery and of the source, made with some code."""
+
+    def write(**code: dict[str, str] | None) -> Run:
+        run = Run(tmp_path)
+        ids = {"source": "5" * 8, "fit": "f" * 8, "result": "a" * 8, "battery": "b" * 8}
+        for kind, id in ids.items():
+            observed: dict[str, Json] = {"copied_from": None}
+            if (own := code.get(kind, {"vision": "same"})) is not None:
+                observed["code"] = own
+            run.write({"id": id, "kind": kind, "observed": observed, "battery": "b" * 8 if kind == "result" else None})
+        return run
+
+    return write
+
+
+def test_records_of_other_code_are_named_and_count_as_to_do(write: Callable[..., Run], host: Host) -> None:
+    run = write(result={"odd": "old", "vision": "same"}, battery={"odd": "old"})
+    stale = stale_records(PLAN, run, host)
+
+    assert {
+        "a" * 8: "clean of natural -> digits n=20 seed=0 probe",
+        "b" * 8: "battery of clean of natural -> digits n=20 seed=0 probe",
+    } == stale.records
+    assert ("odd",) == stale.plugins
+    assert "done" == states(PLAN, run)[TRIAL.id].value
+    assert "todo" == states(PLAN, run, stale=stale.records)[TRIAL.id].value
+
+
+def test_records_without_code_of_plugins_that_are_gone_or_of_the_same_code_are_taken(
+    write: Callable[..., Run], host: Host
+) -> None:
+    run = write(source=None, fit={"gone": "old"}, result={"odd": "new", "vision": "same"})
+
+    assert Stale({}, ()) == stale_records(PLAN, run, host)
+
+
+def test_a_record_that_cannot_be_read_is_not_called_stale(write: Callable[..., Run], host: Host) -> None:
+    run = write()
+    (run.path / "records" / "aa" / f"{'a' * 8}.json").write_text("{")
+
+    assert not stale_records(PLAN, run, host)
+
+
+def test_a_superseded_record_is_gone_from_the_run_and_kept_whole_beside_it(write: Callable[..., Run]) -> None:
+    run, id = write(), "a" * 8
+    (run.path / "files" / id).mkdir(parents=True)
+    (run.path / "files" / id / "x.svg").write_text("old figure")
+    for place in ("first", "second"):
+        run.write({"id": id, "place": place})
+        run.supersede(id)
+
+    assert not run.has(id)
+    assert id not in {record["id"] for record in run.records()}
+    kept = run.path / "superseded" / id
+    assert "old figure" == (kept / "1" / "files" / "x.svg").read_text()
+    told = [json.loads(path.read_text())["place"] for path in sorted(kept.glob("*/record.json"))]
+    assert ["first", "second"] == told
+
+
+@pytest.mark.parametrize(("code", "trusted", "copied"), [("old", False, 0), ("new", False, 1), ("old", True, 1)])
+def test_only_what_the_installed_code_made_is_copied_from_another_run(
+    tmp_path: Path, host: Host, code: str, trusted: bool, copied: int
+) -> None:
+    node = Node("fit", "odd/probe")
+    other, run = Run(tmp_path / "other"), Run(tmp_path / "run")
+    record: Record = {"id": node.id, "kind": "fit", "asked": node.asked(), "provenance": {"environment": "e"}}
+    other.write(record | {"observed": {"code": {"odd": code}, "copied_from": None}})
+
+    assert copied == reuse(run, [node.id], known=[other.path], environment="e", host=None if trusted else host)
+    assert bool(copied) == run.has(node.id)
