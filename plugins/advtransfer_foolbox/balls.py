@@ -47,7 +47,8 @@ def _onto_l1_ball(moves: Tensor, eps: float) -> Tensor:
     sizes = moves.abs()
     falling = sizes.sort(dim=1, descending=True).values
     ranks = torch.arange(1, moves.shape[1] + 1, dtype=moves.dtype, device=moves.device)
-    shifts = (falling.cumsum(1) - eps) / ranks
+    # on the CPU: before torch 2.6 there is no cumulative sum on CUDA that gives the same bits again
+    shifts = (falling.cpu().cumsum(1).to(falling) - eps) / ranks
     last = (falling > shifts).sum(1, keepdim=True).clamp_min(1) - 1
     shift = shifts.gather(1, last).clamp_min(0)
     shrunk = moves.sign() * (sizes - shift).clamp_min(0)

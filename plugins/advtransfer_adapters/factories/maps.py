@@ -17,6 +17,7 @@ def identity() -> Adapter:
     return fixed.identity()
 
 
+@component(version=2)
 def resize(*, grid: Literal["centred", "corner"] = "centred") -> Adapter:
     """Images scaled to the source's height and width; channels stay.
 
@@ -109,7 +110,7 @@ def chain(*, parts: Annotated[tuple[Adapter, ...], MinLen(1)]) -> Adapter:
     return Chain(parts)
 
 
-@component(suits=True)
+@component(suits=True, version=2)
 def auto() -> Adapter:
     """Whatever makes the shapes agree: the channels' mean or repetition where they differ, then `resize`."""
     from advtransfer_adapters.chained import Automatic

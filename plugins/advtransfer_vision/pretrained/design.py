@@ -15,6 +15,7 @@ from advtransfer.toolkit.network import Normalise
 from advtransfer.toolkit.streams import initialised
 from advtransfer.types import Dataset, Shape, Tensors
 from advtransfer_vision.pretrained import orders, zoo
+from advtransfer_vision.pretrained.pooling import fixed_means
 
 Library: TypeAlias = Literal["torchvision", "timm"]
 Cut: TypeAlias = ChainedNetwork | HookedNetwork
@@ -111,7 +112,7 @@ class Design:
 
     def drawn(self, source: torch.Generator) -> Cut:
         """The network, its initial weights drawn from `source`."""
-        model = initialised(self._plain, source)
+        model = fixed_means(initialised(self._plain, source))
         normalise = (ClampedNormalise if self.clamp else Normalise)(self.mean, self.std)
         if self.head is not None:
             return HookedNetwork(model, blocks=self.blocks, head=self.head, normalise=normalise)

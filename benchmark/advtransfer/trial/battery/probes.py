@@ -121,7 +121,7 @@ class Probes:
         """Examples made against another network, ``(B, ...)``."""
         rows = self.right.nonzero().flatten()
         inputs = self.drawn.inputs[rows]
-        moved = self.ball.back(points[rows].to(inputs), inputs)
+        moved = self.ball.back(points.to(inputs)[rows], inputs)
         self._keep("transferred", rows, self._wrong(moved, self.drawn.labels[rows]))
 
     def _climb(self, rows: Tensor, loss: Loss, steps: int, *, what: str) -> Climbed:

@@ -1,0 +1,173 @@
+"""What CUDA refuses, in its words: tensors and generators of another device, and kernels that are not deterministic.
+
+The operations without a deterministic kernel are those of the second list in the documentation of
+``torch.use_deterministic_algorithms`` (torch 2.14), with the names that CUDA's kernels give themselves in the message.
+Besides, ``cumsum`` and ``kthvalue`` of floats, which torch 2.4 and 2.5 refuse: they, too, are installed by users.
+Operations of its first list, which act deterministically, are not here: `functional.interpolate` (bilinear, without
+antialiasing) and `functional.pad` (replicate) rewrite themselves in Python when they see a CUDA tensor.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from advtransfer.testing.pretend_cuda.generators import CpuGenerator, device_of
+from advtransfer.testing.pretend_cuda.place import Value
+from advtransfer.testing.pretend_cuda.tensor import PretendTensor, on
+
+UNDECIDED = "undecided_device"
+"""The attribute of CPU tensors that torch's own code made on the way; the device is that of what they meet."""
+
+CROSSING = frozenset({"copy_", "copy", "_to_copy", "_foreach_copy_", "set_data"})
+"""Operations that carry values between devices."""
+
+INDEXING = frozenset({"index", "index_put", "index_put_", "_index_put_impl_", "_unsafe_index", "_unsafe_index_put"})
+"""Operations whose indices may be on the CPU."""
+
+NOT_DETERMINISTIC: Mapping[str, str] = {
+    "_adaptive_avg_pool2d_backward": "adaptive_avg_pool2d_backward_cuda",
+    "_adaptive_avg_pool3d_backward": "adaptive_avg_pool3d_backward_cuda",
+    "adaptive_max_pool2d_backward": "adaptive_max_pool2d_backward_cuda",
+    "adaptive_max_pool3d_backward": "adaptive_max_pool3d_backward_cuda",
+    "avg_pool3d_backward": "avg_pool3d_backward_cuda",
+    "fractional_max_pool2d_backward": "fractional_max_pool2d_backward_cuda",
+    "fractional_max_pool3d_backward": "fractional_max_pool3d_backward_cuda",
+    "max_unpool2d": "max_unpooling2d_forward_out_cuda",
+    "max_unpool3d": "max_unpooling3d_forward_out_cuda",
+    "upsample_linear1d_backward": "upsample_linear1d_backward_out_cuda",
+    "upsample_bilinear2d_backward": "upsample_bilinear2d_backward_out_cuda",
+    "upsample_bicubic2d_backward": "upsample_bicubic2d_backward_out_cuda",
+    "upsample_trilinear3d_backward": "upsample_trilinear3d_backward_out_cuda",
+    "_upsample_bilinear2d_aa_backward": "upsample_bilinear2d_aa_backward_out_cuda",
+    "_upsample_bicubic2d_aa_backward": "upsample_bicubic2d_aa_backward_out_cuda",
+    "reflection_pad1d_backward": "reflection_pad1d_backward_out_cuda",
+    "reflection_pad2d_backward": "reflection_pad2d_backward_cuda",
+    "reflection_pad3d_backward": "reflection_pad3d_backward_out_cuda",
+    "replication_pad1d_backward": "replication_pad1d_backward_cuda",
+    "replication_pad2d_backward": "replication_pad2d_backward_cuda",
+    "replication_pad3d_backward": "replication_pad3d_backward_cuda",
+    "nll_loss2d_forward": "nll_loss2d_forward_out_cuda_template",
+    "nll_loss2d_backward": "nll_loss2d_backward_out_cuda_template",
+    "_ctc_loss_backward": "ctc_loss_backward_gpu",
+    "grid_sampler_2d_backward": "grid_sampler_2d_backward_cuda",
+    "grid_sampler_3d_backward": "grid_sampler_3d_backward_cuda",
+    "put": "put_",
+    "put_": "put_",
+    "histc": "_histc_cuda with floating point input",
+    "bincount": "_bincount_cuda",
+    "median": "median CUDA with indices output",
+    "nanmedian": "median CUDA with indices output",
+    "kthvalue": "kthvalue CUDA",
+    "cumsum": "cumsum_cuda_kernel",
+    "cumsum_": "cumsum_cuda_kernel",
+    "scatter_reduce": "scatter_reduce_cuda_prod_",
+    "scatter_reduce_": "scatter_reduce_cuda_prod_",
+    "_embedding_bag_dense_backward": "_embedding_bag_dense_backward_cuda",
+}
+"""By the operator that is called: the name in CUDA's message."""
+
+CUBLAS = frozenset({"mm", "addmm", "bmm", "baddbmm", "addbmm", "mv", "addmv", "dot", "linear", "matmul", "einsum"})
+"""Operations that cuBLAS computes, deterministically only with a workspace of fixed size."""
+
+
+def refuse_mixture(name: str, args: Sequence[Value], tensors: Sequence[Tensor], changed: Sequence[Tensor]) -> None:
+    """Raise CUDA's error where tensors of two devices meet; CPU tensors without dimensions may.
+
+    Args:
+        name: The operator's name, without namespace and overload.
+        args: What it is called with.
+        tensors: All tensors among that.
+        changed: Those of them that it writes into.
+
+    Raises:
+        RuntimeError: As CUDA.
+    """
+    places = sorted({str(one.at) for one in tensors if isinstance(one, PretendTensor)})
+    if not places or name in CROSSING:
+        return
+    if name in INDEXING:
+        indices = [one for one in args[1] if one is not None]
+        if any(on(one) not in (torch.device("cpu"), on(args[0])) for one in indices):
+            raise RuntimeError(
+                f"indices should be either on cpu or on the same device as the indexed tensor ({on(args[0])})"
+            )
+        tensors = [one for one in tensors if all(one is not index for index in indices)]
+        places = sorted({str(one.at) for one in tensors if isinstance(one, PretendTensor)})
+    strict = [one for one in tensors if not isinstance(one, PretendTensor) and not hasattr(one, UNDECIDED)]
+    if any(one.dim() > 0 or any(one is other for other in changed) for one in strict) and places:
+        places.append("cpu")
+    if len(places) > 1:
+        found = (
+            f"Expected all tensors to be on the same device, but found at least two devices, {' and '.join(places)}!"
+        )
+        raise RuntimeError(f"{found} (when checking the arguments of {name})")
+
+
+def refuse_generators(found: Sequence[CpuGenerator], device: torch.device) -> None:
+    """Raise CUDA's error for a generator of another device.
+
+    Raises:
+        RuntimeError: As CUDA.
+    """
+    for generator in found:
+        if device_of(generator).type != device.type:
+            raise RuntimeError(
+                f"Expected a '{device.type}' device type for generator but found '{device_of(generator).type}'"
+            )
+
+
+def refuse_chance(name: str, args: Sequence[Value], kwargs: Mapping[str, Value]) -> None:
+    """Raise CUDA's error for a kernel that may give other bits each time, where deterministic ones are asked for.
+
+    Args:
+        name: The operator's name, without namespace and overload.
+        args: What it is called with on the device.
+        kwargs: The same, by name.
+
+    Raises:
+        RuntimeError: As CUDA.
+    """
+    if not torch.are_deterministic_algorithms_enabled():
+        return
+    if name in CUBLAS and os.environ.get("CUBLAS_WORKSPACE_CONFIG") not in (":4096:8", ":16:8"):
+        _refuse(
+            "Deterministic behavior was enabled with either `torch.use_deterministic_algorithms(True)` or "
+            "`at::Context::setDeterministicAlgorithms(true)`, but this operation is not deterministic because it uses "
+            "CuBLAS and you have CUDA >= 10.2. To enable deterministic behavior in this case, you must set an "
+            "environment variable before running your PyTorch application: CUBLAS_WORKSPACE_CONFIG=:4096:8 or "
+            "CUBLAS_WORKSPACE_CONFIG=:16:8."
+        )
+    if name in NOT_DETERMINISTIC and not _harmless(name, args, kwargs):
+        _refuse(
+            f"{NOT_DETERMINISTIC[name]} does not have a deterministic implementation, but you set "
+            "'torch.use_deterministic_algorithms(True)'. You can turn off determinism just for this operation, or you "
+            "can use the 'warn_only=True' option, if that's acceptable for your application."
+        )
+
+
+def _harmless(name: str, args: Sequence[Value], kwargs: Mapping[str, Value]) -> bool:
+    """Whether these arguments choose a deterministic kernel after all."""
+    if name in ("median", "nanmedian"):
+        return len(args) < 2 and "dim" not in kwargs
+    if name == "bincount":
+        return len(args) < 2 and kwargs.get("weights") is None
+    if name in ("histc", "cumsum", "cumsum_"):
+        return not args[0].is_floating_point()
+    if name.startswith("scatter_reduce"):
+        return (args[4] if len(args) > 4 else kwargs.get("reduce")) != "prod"
+    if name == "_embedding_bag_dense_backward":
+        return int(args[6]) != 2  # the mode "max"
+    if name.startswith("nll_loss2d"):
+        return int(args[3 if name.endswith("forward") else 4]) == 0  # no reduction
+    return False
+
+
+def _refuse(message: str) -> None:
+    if not torch.is_deterministic_algorithms_warn_only_enabled():
+        raise RuntimeError(message)
+    warnings.warn(message, stacklevel=2)
