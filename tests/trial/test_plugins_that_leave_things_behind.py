@@ -172,7 +172,9 @@ def go(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Go:
         loaded = suite.load(str(tmp_path / "one.yaml"), host)
         plan, run = make(loaded, host), Run(tmp_path / folder)
         settings = Settings(cache=tmp_path / f"cache {folder}", battery="none")
-        order = Order(run.write_environment(environment(device="cpu", threads=1)), {"suite": "one"}, settings)
+        order = Order(
+            run.write_environment(environment(device="cpu", threads=1)), {"suite": "one"}, settings, settings.cache
+        )
         (task,) = tasks_for(plan.trials, Cells(loaded), set(), plan.sources)
         news: list[Mapping[str, Any]] = []
         reports = [perform(order.job(task, run), news.append) for _ in range(times)]

@@ -20,7 +20,7 @@ from advtransfer.runner.states import evaluations_skipped, states
     "--json",
     "as_json",
     is_flag=True,
-    help="{suite, run, done, failed, skipped, todo, failures, skips, evaluations_skipped}.",
+    help="{suite, run, done, failed, skipped, todo, failures, skips, evaluations_skipped, damaged}.",
 )
 def command(run: Path, as_json: bool) -> None:
     """Show how far RUN (a folder such as runs/quickstart) is: counts, and each failure and skip with its reason."""
@@ -28,9 +28,10 @@ def command(run: Path, as_json: bool) -> None:
     plan = Plan.from_json(opened.plan())
     standings = states(plan, opened)
     if as_json:
-        click.echo(json.dumps(_plain(plan, standings, run), indent=2, ensure_ascii=False))
+        found = _plain(plan, standings, run) | {"damaged": opened.damaged()}
+        click.echo(json.dumps(found, indent=2, ensure_ascii=False))
     else:
-        click.echo("\n".join(_text(plan, standings, run)))
+        click.echo("\n".join([*_text(plan, standings, run), *_damaged(opened)]))
 
 
 def _text(plan: Plan, standings: standing.States, run: Path) -> list[str]:
@@ -42,6 +43,11 @@ def _text(plan: Plan, standings: standing.States, run: Path) -> list[str]:
     if failed:
         lines.append(f"tracebacks: {run / 'attempts'}; to try again: the same `advtransfer run`")
     return lines
+
+
+def _damaged(run: Run) -> list[str]:
+    lines = [f"damaged {run.path / place}: {reason}" for place, reason in run.damaged().items()]
+    return [*lines, "damaged records count as missing; the same `advtransfer run` measures them again"] if lines else []
 
 
 def _plain(plan: Plan, standings: standing.States, run: Path) -> dict[str, object]:
