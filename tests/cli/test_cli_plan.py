@@ -11,8 +11,10 @@ from click.testing import CliRunner, Result
 from advtransfer.cli import main
 from advtransfer.host import Host
 from advtransfer.plan import make
+from advtransfer.plan.nodes import Cells
 from advtransfer.result import Run
 from advtransfer.suite import load
+from advtransfer.testing.records import whole
 
 HOST = Host.discover()
 SUITE = """\
@@ -49,9 +51,12 @@ def planned(suite: str) -> list[dict[str, object]]:
     return trials
 
 
-def finish(id: str) -> None:
-    """Put the least that counts as a finished record into the run of the small suite."""
-    Run(Path("runs/small")).write({"id": id})
+def finish(id: str, suite: str = "small") -> None:
+    """Put a finished record into the run of a suite."""
+    loaded = load(f"{suite}.yaml", HOST)
+    cells, trials = Cells(loaded), make(loaded, HOST).trials
+    node = next(node for one in trials for node in (cells.fit(one), *cells.results(one)) if node.id == id)
+    Run(Path("runs") / suite).write(whole({"kind": node.kind}, **node.asked()))
 
 
 def fail(run: Path, id: object, reason: str) -> None:
@@ -117,7 +122,7 @@ def test_a_plan_tells_which_evaluations_were_skipped(suite: str) -> None:
     fits = [trial["id"] for trial in planned(f"{suite}.yaml")[:2]]
     results = [one.evaluations["clean"][0] for one in make(load(f"{suite}.yaml", HOST), HOST).trials[:2]]
     for fit, result in zip(fits, results, strict=True):
-        run.write({"id": str(fit)})
+        finish(str(fit), suite)
         run.write_attempt({"id": result, "status": "skipped", "reason": "no sense", "deterministic": True})
 
     assert call("plan", f"{suite}.yaml").stdout.splitlines()[-2] == "clean skipped in 2 trials: no sense"

@@ -11,8 +11,11 @@ from click.testing import CliRunner, Result
 from advtransfer.cli import main
 from advtransfer.plan import Plan, Trial
 from advtransfer.result import Run
+from advtransfer.testing.records import whole
 
-IDS = {name: letter * 64 for name, letter in zip(("done", "failed", "skipped", "todo"), "abcd", strict=True)}
+RECORDS = [whole({"kind": kind}) for kind in ("fit", "result")]
+FIT, RESULT = (str(one["id"]) for one in RECORDS)
+IDS = {"done": FIT, "failed": "b" * 64, "skipped": "c" * 64, "todo": "d" * 64}
 
 
 def trial(name: str, seed: int) -> Trial:
@@ -26,7 +29,7 @@ def run(tmp_path: Path) -> Run:
     run = Run(tmp_path / "runs" / "small")
     trials = tuple(trial(name, seed) for seed, name in enumerate(IDS))
     run.write_plan(Plan("small", "Small", {}, {}, trials).to_json())
-    run.write({"id": IDS["done"]})
+    run.write(RECORDS[0])
     run.write_attempt({"id": IDS["failed"], "status": "failed", "reason": "no luck", "deterministic": False})
     return run
 
@@ -65,11 +68,11 @@ def test_as_json_every_failure_and_skip_has_its_trial(run: Run) -> None:
 
 def test_evaluations_that_were_skipped_in_trials_that_are_done_are_told(tmp_path: Path) -> None:
     run = Run(tmp_path / "runs" / "odd")
-    evaluations = {"clean": ("c" * 64,), "leep": ("e" * 64,)}
+    evaluations = {"clean": (RESULT,), "leep": ("e" * 64,)}
     place = ("natural", "natural", None, None, "digits", 20, 0, "probe")
-    run.write_plan(Plan("odd", "Odd", {}, {}, (Trial("a" * 64, *place, evaluations),)).to_json())
-    for id in ("a" * 64, "c" * 64):
-        run.write({"id": id})
+    run.write_plan(Plan("odd", "Odd", {}, {}, (Trial(FIT, *place, evaluations),)).to_json())
+    for one in RECORDS:
+        run.write(one)
     run.write_attempt({"id": "e" * 64, "status": "skipped", "reason": "no\nclasses", "deterministic": True})
 
     assert status(str(run.path)).stdout.splitlines() == [
@@ -98,11 +101,11 @@ def test_a_leaderboard_of_no_run_is_bad_input_and_writes_nothing(tmp_path: Path)
 
 def test_every_evaluation_that_failed_is_told_by_its_name(tmp_path: Path) -> None:
     run = Run(tmp_path / "runs" / "odd")
-    evaluations = {"clean": ("c" * 64,), "pgd": ("d" * 64,), "leep": ("e" * 64,)}
+    evaluations = {"clean": (RESULT,), "pgd": ("d" * 64,), "leep": ("e" * 64,)}
     place = ("natural", "natural", None, None, "digits", 20, 0, "probe")
-    run.write_plan(Plan("odd", "Odd", {}, {}, (Trial("a" * 64, *place, evaluations),)).to_json())
-    for id in ("a" * 64, "c" * 64):
-        run.write({"id": id})
+    run.write_plan(Plan("odd", "Odd", {}, {}, (Trial(FIT, *place, evaluations),)).to_json())
+    for one in RECORDS:
+        run.write(one)
     run.write_attempt({"id": "d" * 64, "status": "lost", "reason": "killed", "deterministic": False})
     run.write_attempt({"id": "e" * 64, "status": "failed", "reason": "\x1b[31mno\x07", "deterministic": False})
 
@@ -112,3 +115,14 @@ def test_every_evaluation_that_failed_is_told_by_its_name(tmp_path: Path) -> Non
         "failed  natural -> digits n=20 seed=0 probe: pgd: lost: killed",
     ]
     assert json.loads(status(str(run.path), "--json").stdout)["failures"][0]["evaluation"] == "leep"
+
+
+def test_a_damaged_record_counts_as_missing_and_is_named(run: Run) -> None:
+    run.write(RECORDS[0] | {"format": 2})
+    path = f"records/{FIT[:2]}/{FIT}.json"
+    done = status(str(run.path))
+    shown = json.loads(status(str(run.path), "--json").stdout)
+
+    assert "small: 4 trials: 0 done, 1 failed, 1 skipped, 2 to do" == done.stdout.splitlines()[0]
+    assert f"damaged {run.path / path}: found format 2; expected 1" in done.stdout
+    assert [path] == list(shown["damaged"])

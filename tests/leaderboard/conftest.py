@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import pytest
 
 from advtransfer.leaderboard import RunRecords, table_of
+from advtransfer.result import Run
+from advtransfer.testing.records import whole
 from advtransfer.types import Json
 
 Json_: TypeAlias = "dict[str, Any]"  # Any: records are taken apart and changed by the tests
@@ -165,6 +168,42 @@ class Bench:
         return RunRecords(plan, list(self.records.values()), self.attempts, {"e" * 64: versions})
 
 
+def seal(plan: Mapping[str, Json], records: Iterable[Json_]) -> tuple[Json_, list[Json_]]:
+    """The same plan and records with fields that agree, as a run folder holds them, and ids of what they ask."""
+    records = list(records)
+    made = [whole(one, options={**one["asked"]["options"], "was": one["id"]}) for one in records]
+    text = json.dumps([plan, [{**new, "id": old["id"]} for old, new in zip(records, made, strict=True)]])
+    asked = [new["asked"] for new in made]
+    for old, new in zip(records, made, strict=True):
+        text = text.replace(old["id"], str(new["id"]))
+    sealed, found = json.loads(text)
+    return sealed, [{**one, "asked": was} for one, was in zip(found, asked, strict=True)]
+
+
+def write_run(bench: Bench, run: Run) -> Run:
+    """Write a bench as a run folder; files and arrays that lie there already move with their record."""
+    old = list(bench.records)
+    plan, records = seal(bench.run().plan, bench.records.values())
+    run.write_plan(plan)
+    run.write_suite("version: 1\n")
+    for before, record in zip(old, records, strict=True):
+        id = str(record["id"])
+        if (run.path / "files" / before).is_dir():
+            (run.path / "files" / before).rename(run.path / "files" / id)
+        if (arrays := run.path / "samples" / before[:2] / f"{before}.safetensors").is_file():
+            place = run.path / "samples" / id[:2] / f"{id}.safetensors"
+            place.parent.mkdir(parents=True, exist_ok=True)
+            arrays.rename(place)
+            record["samples"]["file"] = place.relative_to(run.path).as_posix()
+        run.write(record)
+    return run
+
+
 @pytest.fixture
 def bench() -> Bench:
     return Bench()
+
+
+@pytest.fixture
+def written() -> Callable[[Bench, Run], Run]:
+    return write_run

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,18 +25,14 @@ def drew(bench: Bench, source: str, seed: int = 0, *, n: int = 20, name: str = "
 
 
 @pytest.fixture
-def folder(bench: Bench, tmp_path: Path) -> Run:
+def folder(bench: Bench, written: Callable[[Bench, Run], Run], tmp_path: Path) -> Run:
     """A run folder with the records of the bench, and two figures of which one is too large to publish."""
     run = Run(tmp_path / "run")
     for source, size in (("natural", 10), ("robust", LARGEST + 1)):
         path = run.path / drew(bench, source)
         path.parent.mkdir(parents=True)
         path.write_bytes(b"x" * size)
-    run.write_plan(bench.run().plan)
-    run.write_suite("version: 1\n")
-    for record in bench.records.values():
-        run.write(record)
-    return run
+    return written(bench, run)
 
 
 def test_a_page_shows_the_figures_of_the_first_seed_at_the_largest_n(bench: Bench) -> None:

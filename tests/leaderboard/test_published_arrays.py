@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,7 +25,7 @@ SAMPLES = 60
 
 
 @pytest.fixture
-def folder(bench: Bench, tmp_path: Path) -> Run:
+def folder(bench: Bench, written: Callable[[Bench, Run], Run], tmp_path: Path) -> Run:
     """Six sources in order, whose alphas and accuracies lie nearer to each other than their images tell apart."""
     bench.leaderboard["questions"] = [
         {"predictor": ["align.alpha", "align.beta"], "outcome": "clean.accuracy", "across": "source"}
@@ -42,11 +43,7 @@ def folder(bench: Bench, tmp_path: Path) -> Run:
         (run.path / file).parent.mkdir(parents=True, exist_ok=True)
         save_file({"alpha": values, "gamma": values}, run.path / file)
         aligned["samples"] = {"file": file, "sha256": sha256_of(run.path / file), "fields": ["alpha", "gamma"]}
-    run.write_plan(bench.run().plan)
-    run.write_suite("version: 1\n")
-    for record in bench.records.values():
-        run.write(record)
-    return run
+    return written(bench, run)
 
 
 def test_an_alpha_is_drawn_again_over_the_images_that_it_is_the_mean_of(folder: Run) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 from safetensors.numpy import load_file, save_file
@@ -8,20 +9,34 @@ from safetensors.numpy import load_file, save_file
 from advtransfer.files import sha256_of
 from advtransfer.result import Record, Run
 from advtransfer.result.bundle import LARGEST, write_bundle
+from advtransfer.testing.records import whole
 from advtransfer.types import Json
 
+KINDS = {"aa": "fit", "bb": "result", "cc": "source", "dd": "fit", "ee": "result", "ff": "fit"}
+OBSERVED: Json = {"seconds": {"fit": 1.5}, "copied_from": "/somewhere"}
+
+
+def record(name: str, kind: str, **parts: Json) -> Record:
+    return whole({"kind": kind, "observed": OBSERVED, **parts}, options={"name": name})
+
+
+IDS = {name: str(record(name, kind)["id"]) for name, kind in KINDS.items()}
 PLAN: dict[str, Json] = {
     "suite": "small",
     "title": "Small",
+    "leaderboard": {},
+    "sources": {},
     "trials": [
-        {"id": "aa", "evaluations": {"clean": ["bb"]}, "builds": ["cc"]},
-        {"id": "dd", "evaluations": {"clean": ["ee"]}, "builds": ["cc"]},
+        {"id": IDS["aa"], "evaluations": {"clean": [IDS["bb"]]}, "builds": [IDS["cc"]]},
+        {"id": IDS["dd"], "evaluations": {"clean": [IDS["ee"]]}, "builds": [IDS["cc"]]},
     ],
 }
 
 
-def record(id: str, kind: str) -> Record:
-    return {"id": id, "kind": kind, "observed": {"seconds": {"fit": 1.5}, "copied_from": "/somewhere"}}
+def names(run: Run, kind: str = "") -> list[str]:
+    """The names of the records of a run, as they stand."""
+    found = [cast("dict[str, Any]", one) for one in run.records()]  # Any: JSON
+    return [str(one["asked"]["options"]["name"]) for one in found if kind in ("", one["kind"])]
 
 
 def test_a_bundle_reads_like_the_run_it_was_made_from(tmp_path: Path) -> None:
@@ -31,12 +46,12 @@ def test_a_bundle_reads_like_the_run_it_was_made_from(tmp_path: Path) -> None:
     digest = run.write_environment({"device": "cpu"})
     for id, kind in [("aa", "fit"), ("bb", "result"), ("cc", "source"), ("ff", "fit")]:
         run.write(record(id, kind))
-    run.write_attempt({"id": "ee", "reason": "no luck", "traceback": "File /somewhere"})
+    run.write_attempt({"id": IDS["ee"], "reason": "no luck", "traceback": "File /somewhere"})
     bundle = Run(write_bundle(run, tmp_path / "bundle"))
 
-    assert {"aa", "bb", "cc"} == {str(one["id"]) for one in bundle.records()}
+    assert ["aa", "bb", "cc"] == sorted(names(bundle))
     assert {"seconds": {"fit": 1.5}, "copied_from": None} == next(iter(bundle.records()))["observed"]
-    assert {"ee": {"id": "ee", "reason": "no luck", "traceback": None}} == bundle.attempts()
+    assert {IDS["ee"]: {"id": IDS["ee"], "reason": "no luck", "traceback": None}} == bundle.attempts()
     assert run.plan() == bundle.plan()
     assert {digest: {"device": "cpu"}} == bundle.environments()
     assert "/somewhere" not in "".join(path.read_text() for path in bundle.path.rglob("*.*"))
@@ -46,51 +61,57 @@ def test_a_bundle_holds_the_batteries_behind_its_results_and_no_others(tmp_path:
     run = Run(tmp_path / "run")
     run.write_plan(PLAN)
     run.write_suite("version: 1\n")
-    run.write(record("bb", "result") | {"battery": "11"})
-    run.write(record("ee", "result") | {"battery": {"robust_accuracy@0.1": "22", "robust_accuracy@0.2": "33"}})
-    for id in ("11", "22", "33", "44"):
-        run.write(record(id, "battery"))
+    ids = {name: str(record(name, "battery")["id"]) for name in ("11", "22", "33", "44")}
+    run.write(record("bb", "result", battery=ids["11"]))
+    run.write(record("ee", "result", battery={"robust_accuracy@0.1": ids["22"], "robust_accuracy@0.2": ids["33"]}))
+    for name in ids:
+        run.write(record(name, "battery"))
     bundle = Run(write_bundle(run, tmp_path / "bundle"))
 
-    assert ["11", "22", "33"] == [one["id"] for one in bundle.records() if one["kind"] == "battery"]
+    assert ["11", "22", "33"] == sorted(names(bundle, "battery"))
 
 
 def test_a_bundle_holds_the_arrays_that_it_is_asked_for_and_no_others(tmp_path: Path) -> None:
     run = Run(tmp_path / "run")
     run.write_plan(PLAN)
     run.write_suite("version: 1\n")
-    for id in ("bb", "ee", "ff"):
-        file = f"samples/{id}/{id}.safetensors"
-        (run.path / file).parent.mkdir(parents=True)
-        save_file({name: np.arange(3.0) for name in ("alpha", "beta", "loss")}, run.path / file)
+    ids = {name: str(record(name, "result")["id"]) for name in ("bb", "ee", "ff")}
+    for name, id in ids.items():
+        file = f"samples/{id[:2]}/{id}.safetensors"
+        (run.path / file).parent.mkdir(parents=True, exist_ok=True)
+        save_file({field: np.arange(3.0) for field in ("alpha", "beta", "loss")}, run.path / file)
         described: Json = {"file": file, "sha256": sha256_of(run.path / file), "fields": ["alpha", "beta", "loss"]}
-        run.write(record(id, "result") | {"samples": described})
-    first = write_bundle(run, tmp_path / "first", samples={"bb": {"beta", "alpha"}, "ee": {"loss"}})
+        run.write(record(name, "result", samples=described))
+    wanted = {ids["bb"]: {"beta", "alpha"}, ids["ee"]: {"loss"}}
+    first = write_bundle(run, tmp_path / "first", samples=wanted)
     kept = {path.stem: sorted(load_file(path)) for path in first.rglob("*.safetensors")}
-    second = write_bundle(Run(first), tmp_path / "second", samples={"bb": {"beta", "alpha"}, "ee": {"loss"}})
-    write_bundle(run, first, samples={"bb": {"beta"}})
+    second = write_bundle(Run(first), tmp_path / "second", samples=wanted)
+    told = [cast("dict[str, Any]", one)["samples"]["fields"] for one in Run(second).records()]  # Any: JSON
+    write_bundle(run, first, samples={ids["bb"]: {"beta"}})
 
-    assert {"bb": ["alpha", "beta"], "ee": ["loss"]} == kept
-    assert [["alpha", "beta"], ["loss"]] == [one["samples"]["fields"] for one in Run(second).records()]  # type: ignore[call-overload, index]  # JSON
-    assert ["bb"] == [path.stem for path in first.rglob("*.safetensors")]
+    assert {ids["bb"]: ["alpha", "beta"], ids["ee"]: ["loss"]} == kept
+    assert [["alpha", "beta"], ["loss"]] == sorted(told)
+    assert [ids["bb"]] == [path.stem for path in first.rglob("*.safetensors")]
 
 
 def test_many_records_of_a_kind_are_spread_over_files_by_their_first_digit(tmp_path: Path) -> None:
     run = Run(tmp_path / "run")
-    ids = [f"{k:x}{k:x}" for k in range(16)]
-    run.write_plan({"trials": [{"id": "aa", "evaluations": {"clean": ids}, "builds": []}]})
+    made = [record(str(k), "result") for k in range(64)]
+    ids = [str(one["id"]) for one in made]
+    digits = sorted({id[0] for id in ids})
+    run.write_plan({**PLAN, "trials": [{"id": IDS["aa"], "evaluations": {"clean": ids}, "builds": []}]})
     run.write_suite("version: 1\n")
-    for id in ids:
-        run.write(record(id, "result") | {"filling": "x" * 1000})
+    for one in made:
+        run.write(one | {"filling": "x" * 1000})
     few = write_bundle(run, tmp_path / "bundle")
-    names = [path.name for path in (few / "records").iterdir()]
-    for id in ids:
-        run.write(record(id, "result") | {"filling": "x" * (LARGEST // 15)})
+    files = [path.name for path in (few / "records").iterdir()]
+    for one in made:
+        run.write(one | {"filling": "x" * (LARGEST // 60)})
     many = write_bundle(run, few)
 
-    assert ["result.jsonl"] == names
-    assert [f"result-{k:x}.jsonl" for k in range(16)] == sorted(path.name for path in (many / "records").iterdir())
-    assert ids == [one["id"] for one in Run(many).records()]
+    assert ["result.jsonl"] == files
+    assert [f"result-{digit}.jsonl" for digit in digits] == sorted(path.name for path in (many / "records").iterdir())
+    assert sorted(ids) == [one["id"] for one in Run(many).records()]
 
 
 def test_a_bundle_has_the_same_bytes_each_time(tmp_path: Path) -> None:

@@ -8,10 +8,11 @@ import pytest
 from advtransfer.errors import BadInput, CacheError
 from advtransfer.result import Record, Run
 from advtransfer.result.record import numbers, packed, share, unpacked
+from advtransfer.testing.records import whole
 from advtransfer.types import Outcome
 
-ID = "ab" * 32
-RECORD: Record = {"id": ID, "kind": "fit", "observed": {"seconds": {"fit": 1.0}}}
+RECORD: Record = whole({"kind": "fit", "observed": {"seconds": {"fit": 1.0}}})
+ID = str(RECORD["id"])
 
 
 def test_a_record_exists_only_once_it_is_written(tmp_path: Path) -> None:
@@ -29,7 +30,7 @@ def test_a_record_exists_only_once_it_is_written(tmp_path: Path) -> None:
 def test_a_temporary_file_of_a_killed_writer_is_no_record(tmp_path: Path) -> None:
     run = Run(tmp_path)
     run.write(RECORD)
-    (tmp_path / "records" / "ab" / f".{'cd' * 32}.json.17.tmp").write_text('{"id":')
+    (tmp_path / "records" / ID[:2] / f".{'cd' * 32}.json.17.tmp").write_text('{"id":')
 
     assert run.done() == {ID}
 
@@ -78,7 +79,7 @@ def test_a_folder_without_a_plan_is_no_run(tmp_path: Path) -> None:
 def test_a_damaged_record_is_named(tmp_path: Path) -> None:
     run = Run(tmp_path)
     run.write(RECORD)
-    path = tmp_path / "records" / "ab" / f"{ID}.json"
+    path = tmp_path / "records" / ID[:2] / f"{ID}.json"
     path.write_text(path.read_text()[:20])
 
     with pytest.raises(CacheError, match="is not JSON"):

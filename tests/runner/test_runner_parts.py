@@ -15,6 +15,7 @@ from advtransfer.runner.environment import agree, environment
 from advtransfer.runner.events import Events
 from advtransfer.runner.pick import picked
 from advtransfer.runner.reuse import reuse
+from advtransfer.testing.records import whole
 from advtransfer.types import BatterySize, Json
 
 
@@ -27,14 +28,17 @@ PLAN = Plan("small", "Small", {}, {"s0": "natural"}, TRIALS)
 
 
 def test_states_are_told_from_files_alone(tmp_path: Path) -> None:
-    run = Run(tmp_path)
-    for id in ("aa", "aa0", "bb"):
-        run.write({"id": id})
+    run, text = Run(tmp_path), json.dumps([one.to_json() for one in TRIALS])
+    records = {id: whole({"kind": "fit"}, options={"was": id}) for id in ("aa", "aa0", "bb")}
+    for id, record in records.items():
+        run.write(record)
+        text = text.replace(f'"{id}"', json.dumps(record["id"]))
     run.write_attempt({"id": "bb0", "status": "failed", "reason": "no luck", "deterministic": False})
-    found = states(PLAN, run)
+    trials = tuple(map(Trial.from_json, json.loads(text)))
+    found = states(Plan("small", "Small", {}, PLAN.sources, trials), run)
 
-    assert {"aa": "done", "bb": "failed", "cc": "todo", "dd": "skipped"} == {id: one.value for id, one in found.items()}
-    assert ("no luck", False) == (found["bb"].reason, found["bb"].final)
+    assert ["done", "failed", "todo", "skipped"] == [found[one.id].value for one in trials]
+    assert ("no luck", False) == (found[trials[1].id].reason, found[trials[1].id].final)
 
 
 def test_a_failed_source_fails_what_stands_on_it(tmp_path: Path) -> None:
@@ -85,7 +89,7 @@ def test_half_a_line_of_a_killed_run_stays_on_a_line_of_its_own(tmp_path: Path) 
 def recorded(path: Path, *, battery: BatterySize) -> Run:
     """A run on one CPU thread that has one record."""
     run = Run(path)
-    run.write_plan({"battery": battery})
+    run.write_plan({"suite": "s", "title": "S", "leaderboard": {}, "sources": {}, "trials": [], "battery": battery})
     digest = run.write_environment(environment(device="cpu", threads=1))
     run.write(record(Node("fit", "x/y"), environment=digest))
     return run
@@ -116,22 +120,22 @@ def test_a_run_that_recorded_nothing_may_be_begun_again_otherwise(tmp_path: Path
     agree(run, environment(device="cpu", threads=1), battery="full")
 
 
-def record(node: Node, *, environment: str = "e") -> dict[str, Json]:
-    provenance: Json = {"environment": environment, "device": "cpu", "threads": 1, "precision": "float32"}
-    return {"id": node.id, "asked": node.asked(), "provenance": provenance, "observed": {"attempt": 1}}
+def record(node: Node, *, environment: str = "e" * 64) -> dict[str, Json]:
+    parts = {"kind": node.kind, "provenance": {"environment": environment}, "observed": {"attempt": 1}}
+    return whole(parts, **node.asked())
 
 
 def test_only_what_another_run_has_measured_in_this_environment_is_copied(tmp_path: Path) -> None:
     here, there = Run(tmp_path / "here"), Run(tmp_path / "there")
     good, other, forged = (Node("fit", "a/b", 1, {"k": k}) for k in range(3))
     there.write(record(good))
-    there.write(record(other, environment="another"))
+    there.write(record(other, environment="a" * 64))
     there.write(record(forged) | {"asked": {"use": "something else"}})
     ids = [good.id, other.id, forged.id]
 
-    assert 1 == reuse(here, ids, known=[here.path, there.path, tmp_path / "gone"], environment="e")
+    assert 1 == reuse(here, ids, known=[here.path, there.path, tmp_path / "gone"], environment="e" * 64)
     assert {good.id} == here.done()
-    assert {"attempt": 1, "copied_from": str(there.path)} == here.read(good.id)["observed"]
+    assert {"attempt": 1, "copied_from": str(there.path), "seconds": {}} == here.read(good.id)["observed"]
 
 
 def test_jobs_fill_the_processors_with_workers_not_with_threads() -> None:

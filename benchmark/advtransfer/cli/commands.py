@@ -33,7 +33,7 @@ class Failure(click.ClickException):
 
     def show(self, file: IO[Any] | None = None) -> None:  # Any: as click declares it
         """Write the problems bare: editors look for ``file:line:column:`` at the start of a line."""
-        click.echo(printable(self.format_message()), file=file, err=True)  # noqa: TID251  # as click calls it
+        click.echo(printable(self.format_message()), file=file, err=True)  # as click calls it
 
 
 class WrongWords(Failure):

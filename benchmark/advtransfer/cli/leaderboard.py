@@ -27,6 +27,8 @@ def command(runs: tuple[Path, ...], out: Path | None) -> None:
     same bytes on any machine.
     """
     for run in [Run.open(path) for path in runs]:
+        for place, reason in run.damaged().items():
+            _warn(f"{run.path / place}: {reason}; left out")
         if out:
             echo(str(publish(run, out, warn=_warn)))
         else:

@@ -43,12 +43,12 @@ def product() -> TextIO:
 
 def echo(text: str, *, newline: bool = True) -> None:
     """Write a command's product."""
-    click.echo(text, file=product(), nl=newline)  # noqa: TID251  # this is what others call in its place
+    click.echo(text, file=product(), nl=newline)  # this is what others call in its place
 
 
 def note(text: object) -> None:
     """Write what is not the product, such as warnings, to stderr."""
-    click.echo(text, err=True)  # noqa: TID251  # as above
+    click.echo(text, err=True)  # as above
 
 
 def _is_real(stream: TextIO) -> bool:

@@ -24,7 +24,7 @@ from advtransfer.runner.states import evaluations_skipped, states
     "--json",
     "as_json",
     is_flag=True,
-    help="{suite, run, done, failed, skipped, todo, stale, failures, skips, evaluations_skipped}.",
+    help="{suite, run, done, failed, skipped, todo, stale, failures, skips, evaluations_skipped, damaged}.",
 )
 def command(run: Path, as_json: bool) -> None:
     """Show how far RUN (a folder such as runs/quickstart) is: counts, and each failure and skip with its reason."""
@@ -33,9 +33,10 @@ def command(run: Path, as_json: bool) -> None:
     stale = stale_records(plan, opened, Host.discover())
     standings = states(plan, opened, stale=stale.records)
     if as_json:
-        echo(json.dumps(_plain(plan, standings, run, stale), indent=2, ensure_ascii=False))
+        found = _plain(plan, standings, run, stale) | {"damaged": opened.damaged()}
+        echo(json.dumps(found, indent=2, ensure_ascii=False))
     else:
-        echo("\n".join([*_text(plan, standings, run), *standing.stale_lines(stale, run)]))
+        echo("\n".join([*_text(plan, standings, run), *standing.stale_lines(stale, run), *_damaged(opened)]))
 
 
 def _text(plan: Plan, standings: standing.States, run: Path) -> list[str]:
@@ -47,6 +48,11 @@ def _text(plan: Plan, standings: standing.States, run: Path) -> list[str]:
     if failed:
         lines.append(f"tracebacks: {run / 'attempts'}; to try again: the same `advtransfer run`")
     return lines
+
+
+def _damaged(run: Run) -> list[str]:
+    lines = [f"damaged {run.path / place}: {reason}" for place, reason in run.damaged().items()]
+    return [*lines, "damaged records count as missing; the same `advtransfer run` measures them again"] if lines else []
 
 
 def _plain(plan: Plan, standings: standing.States, run: Path, stale: Stale) -> dict[str, object]:

@@ -20,9 +20,10 @@ def absent(evidence: Evidence) -> str:
     for trial in evidence.plan.trials:
         state = evidence.state(trial)
         if state.value != "done":
-            evaluation = f"{state.evaluation}: " if state.evaluation else ""
-            reason = f"{evaluation}{state.reason or 'no record yet'}"
-            grouped[VALUES.index(state.value), reason].append(trial)
+            told = state.failures if state.evaluation in state.failures else {state.evaluation: state.reason}
+            for evaluation, reason in told.items():
+                text = f"{f'{evaluation}: ' if evaluation else ''}{reason or 'no record yet'}"
+                grouped[VALUES.index(state.value), text].append(trial)
     rows = [
         [WORDS[VALUES[place]], str(len(trials)), escaped(reason), _where(trials)]
         for (place, reason), trials in sorted(grouped.items(), key=lambda item: item[0])

@@ -29,6 +29,7 @@ class RunRecords:
 
     `files` are the files of its records that are there, by the name that records have for them, with their bytes in
     size; `folder` leads to them from the page. `root` is where the arrays beside its records lie.
+    `damaged` are records that do not agree with themselves, by where they lie, with the reason.
     """
 
     plan: Mapping[str, Json]
@@ -38,6 +39,7 @@ class RunRecords:
     files: Mapping[str, int] = field(default_factory=dict)
     folder: str = ""
     root: Path | None = None
+    damaged: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

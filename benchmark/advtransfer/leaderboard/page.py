@@ -13,7 +13,7 @@ from advtransfer.leaderboard.evidence import Evidence, RunRecords, gather
 from advtransfer.leaderboard.figures import figures
 from advtransfer.leaderboard.head import evaluations, head, legend, sources
 from advtransfer.leaderboard.leakage import leakage
-from advtransfer.leaderboard.markdown import escaped
+from advtransfer.leaderboard.markdown import code, escaped, many
 from advtransfer.leaderboard.pictures import gallery
 from advtransfer.leaderboard.questions import questions
 from advtransfer.leaderboard.ranking import ranking_of
@@ -41,6 +41,7 @@ def page(run: RunRecords) -> Page:
     answered, asked = questions(evidence)
     parts = [
         head(evidence),
+        _damaged(run.damaged),
         sources(evidence),
         evaluations(evidence),
         legend(evidence, ranking=ranking_of(evidence), baseline=evidence.plan.leaderboard.get("baseline")),
@@ -60,6 +61,15 @@ def page(run: RunRecords) -> Page:
     ]
     shown = {figure.name: figure.svg for figure in (*drawn, *asked)}
     return Page("\n\n".join(filter(None, parts)) + "\n", shown, problems)
+
+
+def _damaged(records: Mapping[str, str]) -> str:
+    """The records that no number on the page rests on, since they do not agree with themselves."""
+    if not records:
+        return ""
+    lines = [f"- {code(place)}: {escaped(reason)}" for place, reason in sorted(records.items())]
+    told = f"**{many(len(records), 'damaged record')}**, left out of all that follows; run the suite again to measure"
+    return "\n".join([f"{told} what they stood for:", "", *lines])
 
 
 def table_of(run: RunRecords, *, target: str, n: int | str, seconds: bool = False) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from advtransfer.errors import BadInput, Problem
 from advtransfer.files import write_whole
 from advtransfer.leaderboard.evidence import Evidence, RunRecords, gather
 from advtransfer.leaderboard.markdown import escaped
@@ -15,12 +16,22 @@ from advtransfer.leaderboard.page import page
 from advtransfer.leaderboard.pictures import LARGEST, shown
 from advtransfer.result import Run
 from advtransfer.result.bundle import write_bundle
+from advtransfer.result.foreign import within
 
 
 def evidence_of(run: Run) -> RunRecords:
     """What a page is made from, read from a run folder or a bundle."""
-    files = {path.relative_to(run.path).as_posix(): path.stat().st_size for path in (run.path / "files").glob("*/*")}
-    return RunRecords(run.plan(), run.records(), run.attempts().values(), run.environments(), files, root=run.path)
+    there = [path for path in (run.path / "files").glob("*/*") if within(run.path, path).is_file()]
+    files = {path.relative_to(run.path).as_posix(): path.stat().st_size for path in there}
+    return RunRecords(
+        run.plan(),
+        run.records(),
+        run.attempts().values(),
+        run.environments(),
+        files,
+        root=run.path,
+        damaged=run.damaged(),
+    )
 
 
 def write_page(run: Run, path: Path | None = None, *, warn: Callable[[str], None] | None = None) -> Path:
@@ -46,6 +57,9 @@ def publish(run: Run, out: Path, *, warn: Callable[[str], None] | None = None) -
     Beside the records go the arrays and the files that their page is made from.
     """
     suite = str(run.plan()["suite"])
+    if suite == "results":
+        found, expected = "a suite named 'results'", "another name, since published records lie in results/"
+        raise BadInput([Problem(found, expected, "rename the suite file, and run it again")])
     bundle = out / "results" / suite
     if bundle.resolve() != run.path.resolve():
         evidence = gather(evidence_of(run))
@@ -61,7 +75,7 @@ def _publish_files(run: Run, bundle: Path, evidence: Evidence) -> None:
     shutil.rmtree(bundle / "files", ignore_errors=True)
     for picture in shown(evidence):
         if evidence.files.get(picture.path, LARGEST + 1) <= LARGEST:
-            write_whole(bundle / picture.path, (run.path / picture.path).read_bytes())
+            write_whole(bundle / picture.path, within(run.path, run.path / picture.path).read_bytes())
 
 
 def _index(out: Path) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TypeAlias, cast
 
 from advtransfer.files import write_whole
+from advtransfer.result.foreign import within
 from advtransfer.result.record import Record, batteries_of
 from advtransfer.result.run import Run, text
 from advtransfer.result.samples import keep
@@ -46,7 +47,7 @@ def write_bundle(run: Run, folder: Path, *, samples: Mapping[str, Collection[str
     write_whole(folder / "plan.json", text(run.plan()))
     for digest, environment in run.environments().items():
         write_whole(folder / "environments" / f"{digest}.json", text(environment))
-    shutil.copyfile(run.path / "suite.yaml", folder / "suite.yaml")
+    write_whole(folder / "suite.yaml", within(run.path, run.path / "suite.yaml").read_bytes())
     return folder
 
 

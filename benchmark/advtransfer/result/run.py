@@ -12,13 +12,16 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
 
 from advtransfer.errors import BadInput, CacheError, Problem
 from advtransfer.files import write_whole
 from advtransfer.node import canonical, digest
+from advtransfer.result.foreign import plan_fault, within
 from advtransfer.result.record import Record, batteries_of
+from advtransfer.result.sound import ID, disagreement, fault
 from advtransfer.types import Json
 
 
@@ -35,6 +38,7 @@ class Run:
         Raises:
             BadInput: The folder holds no plan.
         """
+        within(path, path / "plan.json")
         if not (path / "plan.json").is_file():
             problem = Problem(
                 f"no plan.json in {str(path)!r}",
@@ -55,18 +59,61 @@ class Run:
         return self.has(id) and all(map(self.has, batteries_of(self.read(id))))
 
     def done(self) -> set[str]:
-        """The ids of every finished record."""
-        return {path.stem for path in self._record_files()}
+        """The ids of every finished record that agrees with itself."""
+        return {path.stem for path in self._record_files() if _fault(path, self.path) is None}
 
     def read(self, id: str) -> Record:
-        """One record, as it lies on disk."""
-        return load(self._record(id))
+        """One record, as it lies on disk.
+
+        Raises:
+            CacheError: It does not agree with itself, or cannot be read.
+        """
+        path = self._record(id)
+        if path.exists() and (wrong := _fault(path, self.path)):
+            raise CacheError(f"{path}: {wrong}; delete it and run again")
+        return load(path)
 
     def records(self) -> Iterator[Record]:
-        """Every record, one at a time: of a run in the order of their ids, of a bundle as its lines stand."""
-        yield from map(load, self._record_files())
+        """Every record that agrees with itself and its battery: of a run in the order of their ids, or of a bundle.
+
+        The others are left out; `damaged` names them.
+        """
+        yield from (record for _, record, wrong in self._examined() if record is not None and wrong is None)
+
+    def damaged(self) -> dict[str, str]:
+        """Records that do not agree with themselves, or with their batteries: where each lies, and what is wrong."""
+        return {place: wrong for place, _, wrong in self._examined() if wrong is not None}
+
+    def _examined(self) -> Iterator[tuple[str, Record | None, str | None]]:
+        """Where each record lies, the record, and what is wrong with it."""
+        batteries = {record["id"]: record for _, record, _ in self._all() if record and record["kind"] == "battery"}
+        for place, record, wrong in self._all():
+            named = [batteries[id] for id in batteries_of(record) if id in batteries] if record else []
+            told = (found for battery in named if record and (found := disagreement(record, battery)))
+            yield place, record, wrong or next(told, None)
+
+    def _all(self) -> Iterator[tuple[str, Record | None, str | None]]:
+        """The same, each looked at by itself; no record where that finds something wrong."""
+        for path in self._record_files():
+            wrong = _fault(path, self.path)
+            yield self._place(path), None if wrong else load(path), wrong
         for path in sorted((self.path / "records").glob("*.jsonl")):
-            yield from _lines(path)
+            for number, record in _lines(within(self.path, path)):
+                wrong = fault(record)
+                yield f"{self._place(path)}:{number}", None if wrong else record, wrong
+
+    def set_aside(self) -> dict[str, str]:
+        """Rename damaged records so that they count as missing, and keep them; gives what `damaged` gave."""
+        damaged = self.damaged()
+        for place in damaged:
+            path = self.path / place
+            if path.suffix == ".json":
+                others = len(list(path.parent.glob(f"{path.name}.refused*")))
+                path.rename(path.with_name(f"{path.name}.refused{others or ''}"))
+        return damaged
+
+    def _place(self, path: Path) -> str:
+        return path.relative_to(self.path).as_posix()
 
     def write(self, record: Record) -> None:
         """Put a finished record on disk; from here on it exists."""
@@ -96,8 +143,7 @@ class Run:
 
         An attempt that cannot be read counts as none; `damaged_attempts` names it.
         """
-        bundled = self.path / "attempts.jsonl"
-        latest = {str(one["id"]): one for one in (_lines(bundled) if bundled.exists() else ()) if _is_attempt(one)}
+        latest = {str(one["id"]): one for one in self._bundled() if _is_attempt(one)}
         for folder in sorted((self.path / "attempts").glob("*")):
             if not self.has(folder.name) and (found := self.attempt(folder.name)):
                 latest[folder.name] = found
@@ -132,8 +178,16 @@ class Run:
         write_whole(self.path / "plan.json", text(plan))
 
     def plan(self) -> Record:
-        """The plan as last run."""
-        return load(self.path / "plan.json")
+        """The plan as last run.
+
+        Raises:
+            CacheError: It cannot be read, or is no plan.
+        """
+        path = within(self.path, self.path / "plan.json")
+        plan = load(path)
+        if wrong := plan_fault(plan):
+            raise CacheError(f"{path}: {wrong}; delete it and run again")
+        return plan
 
     def write_environment(self, environment: Mapping[str, Json]) -> str:
         """Keep an environment once; gives its digest, which records hold."""
@@ -145,7 +199,8 @@ class Run:
 
     def environments(self) -> dict[str, Record]:
         """The environments of this run, by digest."""
-        return {path.stem: load(path) for path in sorted((self.path / "environments").glob("*.json"))}
+        paths = sorted((self.path / "environments").glob("*.json"))
+        return {path.stem: load(within(self.path, path)) for path in paths if ID.fullmatch(path.stem)}
 
     def pin(self, data: str, content: str) -> None:
         """Hold a data set to the content digest that this run first saw under its id.
@@ -174,6 +229,10 @@ class Run:
         found = [path for path in (self.path / "attempts" / id).glob("*.json") if path.stem.isdecimal()]
         return sorted(found, key=lambda path: int(path.stem))
 
+    def _bundled(self) -> Iterator[Record]:
+        path = within(self.path, self.path / "attempts.jsonl")
+        yield from (one for _, one in _lines(path)) if path.exists() else ()
+
     def _record(self, id: str) -> Path:
         return self.path / "records" / id[:2] / f"{id}.json"
 
@@ -181,9 +240,33 @@ class Run:
         return sorted((self.path / "records").glob("[0-9a-f][0-9a-f]/[0-9a-f]*.json"))
 
 
-def _lines(path: Path) -> Iterator[Record]:
-    with path.open(encoding="utf-8") as lines:
-        yield from map(json.loads, lines)
+def _lines(path: Path) -> Iterator[tuple[int, Record]]:
+    """The numbers of a file's lines, and what stands in them; None where that is not JSON."""
+    with path.open(encoding="utf-8", errors="replace") as lines:
+        for number, line in enumerate(lines, start=1):
+            try:
+                yield number, json.loads(line)
+            except (ValueError, RecursionError):
+                yield number, cast(Record, None)
+
+
+def _fault(path: Path, run: Path) -> str | None:
+    """What is wrong with the record in a file; looked at again only when the file has changed."""
+    try:
+        within(run, path)
+        state = path.stat()
+    except (CacheError, OSError) as error:
+        return f"found a file that cannot be read ({error}); expected a record"
+    return _fault_at(path, state.st_mtime_ns, state.st_size, state.st_ino)
+
+
+@lru_cache(maxsize=100_000)
+def _fault_at(path: Path, *state: int) -> str | None:
+    try:
+        record = load(path)
+    except CacheError as error:
+        return f"found what is no record ({error}); expected one"
+    return fault(record, id=path.stem)
 
 
 def text(value: Mapping[str, Json]) -> bytes:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias, cast
 
 from advtransfer.errors import CacheError
 from advtransfer.files import sha256_of, write_whole
+from advtransfer.result.foreign import within
 from advtransfer.result.record import Record
 from advtransfer.types import Json
 
@@ -42,7 +43,7 @@ def keep(record: Record, fields: Collection[str], *, run: Path, folder: Path) ->
     from safetensors.numpy import save
 
     name = _name(record)
-    with safe_open(run / name, framework="numpy") as file:
+    with safe_open(within(run, run / name), framework="numpy") as file:
         content = save({field: file.get_tensor(field) for field in sorted(fields)})
     write_whole(folder / name, content)
     return record | {"samples": {"file": name, "sha256": sha256_of(folder / name), "fields": sorted(fields)}}
@@ -54,7 +55,7 @@ def _read(folder: Path, record: Mapping[str, Json], wanted: set[str]) -> dict[st
     described = cast("Mapping[str, Json] | None", record.get("samples")) or {}
     fields = sorted(wanted & set(cast("list[str]", described.get("fields", []))))
     name = _name(record)
-    path = folder / name
+    path = within(folder, folder / name)
     if not fields or described["file"] != name or not path.is_file():
         return {}
     if sha256_of(path) != described["sha256"]:

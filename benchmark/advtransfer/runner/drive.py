@@ -72,8 +72,11 @@ def run(suite: Suite, *, settings: Settings, host: Host, listeners: Iterable[Lis
     wanted = environment(device=settings.device, threads=settings.threads, precision=settings.precision)
     line = {name: wanted[name] for name in LINE} | {"battery": settings.battery}
 
+    refused: dict[str, str] = {}
+
     def prepare() -> None:
         keep_origin(folder, suite)
+        refused.update(folder.set_aside())
         if not settings.mixed:
             agree(folder, wanted, battery=settings.battery)
         folder.write_environment(wanted)
@@ -85,6 +88,8 @@ def run(suite: Suite, *, settings: Settings, host: Host, listeners: Iterable[Lis
         driving(folder, line, mixed=settings.mixed, prepare=prepare),
         Events(folder.path / "events.jsonl", [*listeners, *to_hooks(host)]) as events,
     ):
+        for place, reason in refused.items():
+            events.warn(f"{folder.path / place}: {reason}; kept as {place}.refused, and measured again")
         order = _order(plan, folder, wanted, settings, events)
         try:
             schedule = _walk(suite, plan, folder, engine, order, events, host)
@@ -198,7 +203,7 @@ def _copy(folder: Run, todo: list[Trial], order: Order, events: Events, host: Ho
         except (CacheError, OSError) as error:
             events.warn(f"nothing is copied from the run {path}: {error}")
     believed = None if order.settings.trust_versions else host
-    reuse(folder, wanted, known=known, environment=order.environment, host=believed)
+    reuse(folder, wanted, known=known, environment=order.environment, host=believed, warn=events.warn)
 
 
 def _announce(

@@ -1,0 +1,138 @@
+"""Run folders that somebody else made: nothing is written, deleted or read outside of them and of what is published."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from click.testing import CliRunner
+
+from advtransfer.cli import main
+from advtransfer.leaderboard import publish, write_page
+from advtransfer.result import Run
+
+if TYPE_CHECKING:
+    from tests.leaderboard.conftest import Bench
+
+SECRET = "the secret"
+
+
+@pytest.fixture
+def run(bench: Bench, written: Callable[[Bench, Run], Run], tmp_path: Path) -> Run:
+    """A run with a figure, beside a folder that is none of its business."""
+    id = bench.trial("natural", 0, 0.5, 0.1)["evaluations"]["clean"][0]
+    bench.records[id]["files"] = {"grid": f"files/{id}/grid.png"}
+    made = Run(tmp_path / "run")
+    (made.path / "files" / id).mkdir(parents=True)
+    (made.path / "files" / id / "grid.png").write_bytes(b"png")
+    for name in ("secret", "samples/kept", "files/kept", "suite.yaml"):
+        place = tmp_path / "outside" / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(SECRET)
+    return written(bench, made)
+
+
+def outside(folder: Path) -> Mapping[str, bytes]:
+    """All files but those of the run and of what is published."""
+    paths = [path for path in folder.rglob("*") if path.is_file() and not path.is_relative_to(folder / "out")]
+    return {str(path): path.read_bytes() for path in paths if not path.is_relative_to(folder / "run")}
+
+
+@pytest.mark.parametrize(
+    "suite", ["../outside", "../../x", "/tmp/x", "a/b", "a\\b", "..", ".", "", "a\nb", 3, None, []]
+)
+def test_a_suite_in_a_plan_is_the_name_of_one_folder(run: Run, suite: object, tmp_path: Path) -> None:
+    plan = json.loads((run.path / "plan.json").read_text())
+    (run.path / "plan.json").write_text(json.dumps(plan | {"suite": suite}))
+    before = outside(tmp_path)
+    ended = CliRunner().invoke(main, ["leaderboard", str(run.path), "--out", str(tmp_path / "out")])
+
+    assert ended.exit_code
+    assert ended.exception is None or isinstance(ended.exception, SystemExit)
+    assert "plan.json: found" in ended.output
+    assert before == outside(tmp_path)
+    assert not (tmp_path / "out").exists()
+
+
+def change(plan: dict[str, Any], id: str) -> None:  # Any: JSON
+    plan["trials"][0]["evaluations"]["clean"] = [id]
+
+
+@pytest.mark.parametrize("id", ["../../outside/secret", "/etc/passwd", "ab", "", 7, None])
+def test_an_id_in_a_plan_is_a_digest(run: Run, id: Any, tmp_path: Path) -> None:  # noqa: ANN401  # Any: JSON
+    plan = json.loads((run.path / "plan.json").read_text())
+    change(plan, id)
+    (run.path / "plan.json").write_text(json.dumps(plan))
+    ended = CliRunner().invoke(main, ["leaderboard", str(run.path), "--out", str(tmp_path / "out")])
+
+    assert ended.exit_code
+    assert "plan.json: found" in ended.output
+    assert not (tmp_path / "out").exists()
+
+
+def link(run: Run, name: str) -> Path:
+    """Put a link to the outside in place of a file or folder of a run."""
+    place = next(iter(sorted(run.path.glob(name))))
+    target = run.path.parent / "outside"
+    if place.is_dir():
+        place.rename(run.path.parent / "outside" / "moved")
+        place.symlink_to(target / "moved")
+    else:
+        content = place.read_bytes()
+        place.unlink()
+        (target / "secret").write_bytes(content if name.endswith(".json") else SECRET.encode())
+        place.symlink_to(target / "secret")
+    return place
+
+
+@pytest.mark.parametrize(
+    "name", ["suite.yaml", "plan.json", "files/*/grid.png", "files/*", "files", "records", "records/*/*.json"]
+)
+def test_links_are_not_followed_out_of_a_run(run: Run, name: str, tmp_path: Path) -> None:
+    run.write_environment({"device": "cpu"})
+    place = link(run, name)
+    ended = CliRunner().invoke(main, ["leaderboard", str(run.path), "--out", str(tmp_path / "out")])
+    published = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+
+    assert "a link; expected a file or folder of its own" in ended.output
+    assert place.name in ended.output
+    assert ended.exception is None or isinstance(ended.exception, SystemExit)
+    assert not [path for path in published if SECRET.encode() in path.read_bytes()]
+
+
+def test_a_link_among_environments_is_not_followed(run: Run, tmp_path: Path) -> None:
+    run.write_environment({"device": "cpu"})
+    link(run, "environments/*.json")
+    ended = CliRunner().invoke(main, ["leaderboard", str(run.path), "--out", str(tmp_path / "out")])
+
+    assert ended.exit_code
+    assert "a link; expected" in ended.output
+
+
+def test_a_damaged_record_is_named_on_the_page_and_gives_no_number(run: Run) -> None:
+    honest = write_page(run).read_text()
+    path, record = next(
+        (path, record)
+        for path in sorted(run.path.glob("records/*/*.json"))
+        if "accuracy" in (record := json.loads(path.read_text())).get("metrics", {})
+    )
+    record["metrics"]["accuracy"]["value"] = record["metrics"]["accuracy"]["low"] = 0.999
+    path.write_text(json.dumps(record))
+    page = write_page(run).read_text()
+
+    assert ".500" in honest
+    assert ".999" not in page.replace("0.999", "")
+    assert "**1 damaged record**, left out of all that follows" in page
+    assert f"`{path.relative_to(run.path).as_posix()}`: found accuracy value 0.999; expected 0.5" in page
+
+
+def test_an_undisturbed_run_is_published_as_before(run: Run, tmp_path: Path) -> None:
+    before = outside(tmp_path)
+    page = publish(run, tmp_path / "out").read_text()
+
+    assert "damaged" not in page
+    assert (tmp_path / "out" / "results" / "quick" / "suite.yaml").read_text() == "version: 1\n"
+    assert before == outside(tmp_path)

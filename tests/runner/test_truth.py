@@ -1,0 +1,446 @@
+"""Runs in this process that something goes wrong with: what is counted and told, and what the next run makes good."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from advtransfer.cache import Cache
+from advtransfer.errors import BadInput, CacheError
+from advtransfer.executors import in_process
+from advtransfer.files import beside
+from advtransfer.hookspecs import hookimpl
+from advtransfer.host import Host, Plugin
+from advtransfer.plan import Plan
+from advtransfer.printable import printable
+from advtransfer.result import Run
+from advtransfer.runner import Settings, Summary, run, states
+from advtransfer.suite import load
+from advtransfer.trial import perform
+from advtransfer.trial.workshop import installed
+from advtransfer.types import Context, Evaluation, Factory, Given, Job, Measurement, Report, Transfer, component
+
+SUITE = """\
+datasets:
+  high: {use: vision/digits, classes: [5, 6]}
+sources:
+  random: {use: vision/random_init, data: high, network: small_cnn, width: 2}
+targets:
+  digits: {data: high, n: [20], seeds: 1, test: 20}
+transfers:
+  probe: {use: finetune/linear_probe}
+evaluations:
+  clean: {use: foolbox/clean_accuracy}
+"""
+PGD = "  pgd: {use: foolbox/pgd, norm: linf, eps: 0.1, steps: 2, step_size: 0.05}\n"
+Changes = dict[str, str]
+
+
+class Exit(BaseException):
+    """What no ``except Exception`` catches."""
+
+
+@dataclass
+class Raising:
+    """Raises what it is told, if a file of that name is there."""
+
+    what: str
+    marker: str = ""
+    probe: Transfer | None = None
+
+    def _raise(self) -> None:
+        if self.marker and not Path(self.marker).exists():
+            return
+        match self.what:
+            case "exit":
+                sys.exit("good bye")
+            case "interrupt":
+                raise KeyboardInterrupt
+            case "base":
+                raise Exit("of another kind")
+            case "silent":
+                raise AssertionError
+            case "codes":
+                raise RuntimeError("\x1b[31mred\x1b[0m caf\udce9")
+
+    def measure(self, given: Given, *, context: Context) -> Measurement:
+        self._raise()
+        return Measurement(metrics={"number": 1.0})
+
+    def model(self, **given: object) -> object:
+        return cast(Any, self.probe).model(**given)  # Any: passed through
+
+    def fit(self, model: object, **given: object) -> object:
+        self._raise()
+        return cast(Any, self.probe).fit(model, **given)  # Any: as above
+
+
+@component(needs=["model"])
+def measuring(*, what: str, marker: str = "") -> Evaluation:
+    """Raises."""
+    return Raising(what, marker)
+
+
+@component(needs=["source"])
+def fitting(*, what: str, marker: str = "") -> Transfer:
+    """Raises."""
+    from advtransfer_finetune import linear_probe
+
+    return cast(Transfer, Raising(what, marker, linear_probe()))
+
+
+@hookimpl
+def register_evaluations() -> Iterable[Factory[Evaluation]]:
+    return [measuring]
+
+
+@hookimpl
+def register_transfers() -> Iterable[Factory[Transfer]]:
+    return [fitting]
+
+
+@hookimpl
+def trial_finished(trial: Mapping[str, Any]) -> None:  # Any: an event's trial
+    """An outage of a tracker."""
+    if "outage" in trial["target"]:
+        sys.exit("no connection")
+
+
+@pytest.fixture
+def host(monkeypatch: pytest.MonkeyPatch) -> Iterable[Host]:
+    names = ("vision", "finetune", "foolbox")
+    plugins = [Plugin(name, f"advtransfer_{name}", "advtransfer", "1.0") for name in names]
+    plugins += [Plugin("local", "advtransfer.executors", "advtransfer", "1.0")]
+    host = Host([*plugins, Plugin("odd", sys.modules[__name__], "odd", "1.0")])
+    monkeypatch.setattr(Host, "discover", lambda: host)
+    installed.cache_clear()
+    yield host
+    installed.cache_clear()
+
+
+class Bench:
+    """A suite in a folder, run in this process."""
+
+    def __init__(self, folder: Path, host: Host) -> None:
+        self.folder, self.host = folder, host
+        self.events: list[Mapping[str, Any]] = []  # Any: events are as varied as what happens
+        self.settings = Settings(runs=folder / "runs", cache=folder / "cache", executor="local/inline")
+        self.run = Run(folder / "runs" / "odd")
+
+    def write(self, changes: Changes, *, name: str = "odd.yaml", more: str = "") -> None:
+        text = SUITE + more
+        for before, after in changes.items():
+            assert before in text
+            text = text.replace(before, after)
+        (self.folder / name).parent.mkdir(exist_ok=True)
+        (self.folder / name).write_text(text)
+
+    def __call__(self, *, name: str = "odd.yaml", **settings: object) -> Summary:
+        self.events.clear()
+        suite = load(str(self.folder / name), self.host)
+        return run(
+            suite,
+            settings=replace(self.settings, **cast(dict[str, Any], settings)),
+            host=self.host,
+            listeners=[self.events.append],
+        )
+
+    def told(self, event: str) -> list[Mapping[str, Any]]:  # Any: as above
+        return [one for one in self.events if one["event"] == event]
+
+    def records(self) -> dict[str, str]:
+        """The records without what was observed, as text."""
+        found = {str(one["id"]): one for one in self.run.records()}
+        return {id: json.dumps(one | {"observed": None}, sort_keys=True) for id, one in found.items()}
+
+    def of_kind(self, kind: str) -> list[Path]:
+        paths = self.run.path.glob("records/*/*.json")
+        return [path for path in paths if json.loads(path.read_text())["kind"] == kind]
+
+
+@pytest.fixture
+def bench(tmp_path: Path, host: Host) -> Bench:
+    return Bench(tmp_path, host)
+
+
+def counts(of: Summary) -> tuple[int, int, int, int]:
+    return of.done, of.failed, of.skipped, of.todo
+
+
+@pytest.mark.parametrize(
+    ("what", "reason"),
+    [
+        ("exit", "SystemExit: good bye"),
+        ("interrupt", "KeyboardInterrupt: raised without a word in _raise"),
+        ("base", "Exit: of another kind"),
+        ("silent", "AssertionError: raised without a word in _raise"),
+        ("codes", "RuntimeError: red caf\\udce9"),
+    ],
+)
+def test_whatever_an_evaluation_raises_is_a_failure_of_its_own(bench: Bench, what: str, reason: str) -> None:
+    bench.write({}, more=f"  bad: {{use: odd/measuring, what: {what}}}\n{PGD}")
+    ended = bench()
+    (failed,) = bench.told("trial_failed")
+    page = (bench.run.path / "leaderboard.md").read_text()
+    plan = Plan.from_json(bench.run.plan())
+    (state,) = states(plan, bench.run).values()
+
+    assert (0, 1, 0, 0) == counts(ended)
+    assert 2 == len(bench.of_kind("result"))
+    assert ["bad"] == list(state.failures) == list(failed["evaluations"])
+    assert "1 planned, 0 done, 1 failed" in page.replace("trial planned", "planned")
+    assert "bad: " in page
+    assert printable(str(state.reason)).startswith(reason)
+
+
+@pytest.mark.parametrize("what", ["exit", "interrupt", "base"])
+def test_whatever_a_fit_raises_is_a_failure_of_its_trial(bench: Bench, what: str) -> None:
+    bench.write({"transfers:\n": f"transfers:\n  bad: {{use: odd/fitting, what: {what}}}\n"})
+
+    assert (1, 1, 0, 0) == counts(bench())
+    assert (1, 1, 0, 0) == counts(bench())
+
+
+def test_a_fit_that_fails_when_it_is_made_again_fails_the_results_it_was_made_for(bench: Bench) -> None:
+    marker = bench.folder / "now"
+    transfer = {"probe: {use: finetune/linear_probe}": f"probe: {{use: odd/fitting, what: exit, marker: {marker}}}"}
+    bench.write(transfer)
+    first = bench()
+    bench.write(transfer, more=PGD)
+    marker.touch()
+    failed, again = bench(), bench()
+    (told,) = bench.told("trial_failed")
+    marker.unlink()
+    cleared = bench()
+
+    assert (1, 0, 0, 0) == counts(first)
+    assert (0, 1, 0, 0) == counts(failed) == counts(again)
+    assert "pgd: SystemExit: good bye" == told["reason"]
+    assert (1, 0, 0, 0) == counts(cleared)
+
+
+def test_a_listener_that_raises_is_a_warning(bench: Bench) -> None:
+    bench.write({"digits:": "outage:"})
+    bench.host.load("odd")
+    ended = bench()
+
+    assert (1, 0, 0, 0) == counts(ended)
+    assert ["the listener odd raised SystemExit at trial_finished: no connection; the run goes on"] == [
+        one["text"] for one in bench.told("warning")
+    ]
+
+
+def test_records_and_plan_that_were_deleted_come_back(bench: Bench) -> None:
+    bench.write({}, more=PGD)
+    bench()
+    before = bench.records()
+    for kind in ("source", "battery", "result"):
+        (first, *_) = bench.of_kind(kind)
+        first.unlink()
+        ended = bench()
+
+        assert (1, 0, 0, 0) == counts(ended)
+        assert before == bench.records()
+    (bench.run.path / "plan.json").unlink()
+    with pytest.raises(BadInput, match="found battery none; expected battery small"):
+        bench(battery="none")
+
+    assert (1, 0, 0, 0) == counts(bench())
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "null", '{"format": 1}', "\x00\xff"])
+def test_a_damaged_plan_is_written_anew(bench: Bench, content: str) -> None:
+    bench.write({})
+    bench()
+    (bench.run.path / "plan.json").write_text(content, encoding="latin-1")
+
+    with pytest.raises(CacheError, match=r"plan\.json"):
+        Plan.from_json(bench.run.plan())
+    assert (1, 0, 0, 0) == counts(bench())
+    assert 1 == len(Plan.from_json(bench.run.plan()).trials)
+
+
+def test_environments_that_were_deleted_are_written_again(bench: Bench) -> None:
+    bench.write({})
+    bench()
+    (path,) = (bench.run.path / "environments").glob("*.json")
+    text = path.read_text()
+    path.unlink()
+
+    assert (1, 0, 0, 0) == counts(bench())
+    assert text == path.read_text()
+
+
+def test_drivers_of_other_settings_do_not_start_together(bench: Bench) -> None:
+    bench.write({})
+    note = beside(bench.run.path / "driver")
+    note.write_text(json.dumps({"device": "cpu", "threads": 2, "precision": "float32", "battery": "small"}))
+
+    with pytest.raises(BadInput, match="found threads 1; expected threads 2, as another driver"):
+        bench()
+    assert [] == list(bench.run.records())
+    assert (1, 0, 0, 0) == counts(bench(mixed=True))
+    note.unlink()
+    assert [] == list(bench.run.path.glob(".driver*"))
+
+
+def test_a_job_that_another_driver_has_done_is_not_done_again(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    jobs: list[Job] = []
+
+    def noting(job: Job, tell: Callable[..., None]) -> Report:
+        jobs.append(job)
+        return perform(job, tell)
+
+    monkeypatch.setattr(in_process, "perform", noting)
+    bench.write({})
+    bench()
+    news: list[Mapping[str, Any]] = []  # Any: events
+    reports = [perform(job, news.append) for job in jobs]
+
+    assert ["done", "done"] == [one.status for one in reports]
+    assert {"job_started"} == {one["event"] for one in news}
+
+
+def test_a_second_suite_of_one_name_is_refused_and_an_edited_one_goes_on(bench: Bench) -> None:
+    bench.write({}, name="a/my.yaml")
+    bench.write({"n: [20]": "n: [30]"}, name="b/my.yaml")
+    bench(name="a/my.yaml")
+    kept = (bench.folder / "runs" / "my" / "suite.yaml").read_text()
+    with pytest.raises(BadInput, match=r"found the suite .*b/my\.yaml, but .*runs/my holds the run of .*a/my\.yaml"):
+        bench(name="b/my.yaml")
+
+    assert kept == (bench.folder / "runs" / "my" / "suite.yaml").read_text()
+    bench.write({"n: [20]": "n: [20, 30]"}, name="a/my.yaml")
+    assert 2 == bench(name="a/my.yaml").done
+    (bench.folder / "a" / "my.yaml").rename(bench.folder / "my.yaml")
+    assert 2 == bench(name="my.yaml").done
+
+
+def test_a_checkout_that_was_copied_with_its_runs_goes_on(bench: Bench, host: Host) -> None:
+    import shutil
+
+    bench.write({}, name="checkout/odd.yaml")
+    bench(name="checkout/odd.yaml", runs=bench.folder / "checkout" / "runs")
+    shutil.copytree(bench.folder / "checkout", bench.folder / "copy")
+    bench.write({"n: [20]": "n: [20, 30]"}, name="copy/odd.yaml")
+
+    assert 2 == bench(name="copy/odd.yaml", runs=bench.folder / "copy" / "runs").done
+
+
+def test_a_suite_file_without_a_name_runs_nowhere(bench: Bench) -> None:
+    bench.write({}, name="...yaml")
+
+    with pytest.raises(BadInput, match=r"a name before \.yaml"):
+        bench(name="...yaml")
+    assert ["...yaml"] == [path.name for path in bench.folder.iterdir()]
+
+
+def test_a_grid_of_which_nothing_is_left_is_refused(bench: Bench) -> None:
+    bench.write({"datasets:": "exclude: [{transfer: probe}]\ndatasets:"})
+
+    with pytest.raises(BadInput, match="`exclude` and `only` leave none"):
+        bench()
+
+
+def test_metrics_that_no_record_has_are_left_out_of_the_page_with_a_warning(bench: Bench) -> None:
+    board = "leaderboard: {rank_by: clean.loss, columns: [clean.accuracy, clean.nothing]}\n"
+    bench.write({}, more=board)
+    ended = bench()
+    page = ended.page.read_text() if ended.page else ""
+
+    assert (1, 0, 0, 0) == counts(ended)
+    assert "## Results" in page
+    assert "clean.accuracy" in page
+    assert ["clean.nothing", "clean.loss"] == [one["text"].split("'")[1] for one in bench.told("warning")]
+    assert "clean.loss" in page.partition("## What the suite asks for and no record has")[2]
+
+
+@pytest.mark.parametrize("name", ["notes", "another run", "attempts"])
+def test_damaged_files_beside_a_run_stop_nothing(bench: Bench, name: str) -> None:
+    bench.write({})
+    bench.write({}, name="other.yaml")
+    bench(name="other.yaml")
+    match name:
+        case "notes":
+            for number, content in enumerate(["", "{", "[]", '{"path": 3}', '{"path": "a\\u0000b"}', "\xff"]):
+                (bench.settings.cache / "runs" / f"{number:032}.json").write_text(content, encoding="latin-1")
+            (bench.settings.cache / "runs" / "folder.json").mkdir()
+        case "another run":
+            other = bench.folder / "runs" / "other"
+            (other / "plan.json").write_text("{")
+            next(other.glob("records/*/*.json")).write_text("[]")
+        case _:
+            for id, content in (("a" * 64, "{"), ("b" * 64, "[]"), ("c" * 64, "{}")):
+                place = bench.run.path / "attempts" / id
+                place.mkdir(parents=True)
+                (place / "1.json").write_text(content)
+                (place / "x.json").write_text(content)
+    ended = bench()
+    warnings = [one["text"] for one in bench.told("warning")]
+
+    assert (1, 0, 0, 0) == counts(ended)
+    assert (name == "attempts") == any("3 attempts that cannot be read are not counted" in one for one in warnings)
+
+
+def test_a_cache_that_cannot_be_made_is_told_with_the_next_step(bench: Bench) -> None:
+    bench.write({})
+    (bench.folder / "file").touch()
+
+    with pytest.raises(BadInput, match=r"no cache at .*file/cache.*set ADVTRANSFER_CACHE"):
+        bench(cache=bench.folder / "file" / "cache")
+
+
+def test_a_run_folder_that_cannot_be_made_is_told_with_the_next_step(bench: Bench) -> None:
+    bench.write({})
+    (bench.folder / "file").touch()
+
+    with pytest.raises(BadInput, match=r"no way to write .*choose another folder with --runs"):
+        bench(runs=bench.folder / "file")
+
+
+def test_a_cache_that_may_only_be_read_serves(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.write(
+        {"vision/random_init, data: high, network: small_cnn, width: 2": "vision/trained, data: high, epochs: 1"}
+    )
+    bench()
+    shared = bench.settings.cache
+    before = {path: path.stat().st_mtime_ns for path in shared.rglob("*") if path.is_file() and path.name[0] != "."}
+    refusal = Cache.refusal
+    monkeypatch.setattr(Cache, "refusal", lambda self: "Read-only" if self.root == shared else refusal(self))
+    monkeypatch.setattr(Cache, "known_runs", lambda self: [])  # records would be copied
+    ended = bench(runs=bench.folder / "mine")
+    source = next(path for path in (bench.folder / "mine").rglob("records/*/*.json") if '"card"' in path.read_text())
+    facts = cast(Mapping[str, Any], json.loads(source.read_text()))  # Any: a record
+
+    assert (1, 0, 0, 0) == counts(ended)
+    assert ["the cache"] == [one["text"][:9] for one in bench.told("warning")]
+    assert facts["weights"] is not None
+    assert [] == [one for one in bench.told("progress") if one["name"] == "random"]  # its training
+    assert before == {path: path.stat().st_mtime_ns for path in before}
+
+
+def test_weights_may_be_read_by_whom_the_umask_lets(bench: Bench) -> None:
+    bench.write({})
+    bench()
+    modes = {path.suffix: path.stat().st_mode & 0o777 for path in bench.settings.cache.glob("artifacts/*/*/*/*")}
+
+    assert modes[".safetensors"] == modes[".json"]
+
+
+def test_a_disk_without_locks_is_told(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    import errno
+
+    def refuse(descriptor: int, how: int) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    bench.write({})
+    monkeypatch.setattr("fcntl.flock", refuse)
+
+    with pytest.raises(CacheError, match=r"a disk without file locks .*expected flock to work there"):
+        bench()
