@@ -69,6 +69,25 @@ def test_records_without_code_of_plugins_that_are_gone_or_of_the_same_code_are_t
     assert Stale({}, ()) == stale_records(PLAN, run, host)
 
 
+@pytest.mark.parametrize(
+    ("code", "deterministic", "again"), [("old", True, True), ("new", True, False), ("old", False, False)]
+)
+def test_what_other_code_made_diverge_is_tried_again(
+    tmp_path: Path, host: Host, code: str, deterministic: bool, again: bool
+) -> None:
+    run = Run(tmp_path)
+    observed: Json = {"code": {"odd": code}}
+    said: Record = {"status": "failed", "reason": "diverged", "deterministic": deterministic}
+    run.write_attempt({"id": TRIAL.id, "observed": observed, **said})
+    stale = stale_records(PLAN, run, host)
+
+    assert again == bool(stale)
+    assert ("todo" if again else "failed") == states(PLAN, run, stale=stale.records)[TRIAL.id].value
+    for id in stale.records:
+        run.supersede(id)
+    assert again == (run.attempts() == {})
+
+
 def test_a_record_that_cannot_be_read_is_not_called_stale(write: Callable[..., Run], host: Host) -> None:
     run = write()
     (run.path / "records" / "aa" / f"{'a' * 8}.json").write_text("{")

@@ -22,6 +22,7 @@ def states(plan: Plan, run: Run, *, stale: Collection[str] = ()) -> dict[str, St
     attempts = {
         id: Attempt(str(one["status"]), str(one["reason"]), bool(one["deterministic"]))
         for id, one in run.attempts().items()
+        if id not in stale
     }
     return {
         trial.id: state_of(trial, done=done.__contains__, attempts=attempts, sources=plan.sources)

@@ -72,6 +72,8 @@ def _attempted(
     job: Job, run: Run, node: Node, error: Exception, started: float
 ) -> tuple[Literal["failed", "skipped"], str]:
     """Put a failure on disk; what the plugins say of themselves needs no traceback to be understood, but has one."""
+    from advtransfer.trial.workshop import installed
+
     status: Literal["failed", "skipped"] = "skipped" if isinstance(error, Inapplicable) else "failed"
     reason = str(error) if isinstance(error, AdvTransferError) else f"{type(error).__name__}: {error}"
     record = attempt(
@@ -82,7 +84,12 @@ def _attempted(
         traceback="".join(traceback.format_exception(error)),
         deterministic=isinstance(error, Diverged | Inapplicable | Leaked),
         environment=job.environment,
-        observed={"asked_by": job.asked_by, "started": started, "seconds": time.time() - started},
+        observed={
+            "asked_by": job.asked_by,
+            "started": started,
+            "seconds": time.time() - started,
+            "code": cast(Json, installed().code_of(node)),
+        },
     )
     run.write_attempt(record)
     return status, reason
