@@ -20,8 +20,8 @@ VERSIONS = ("python", "advtransfer", "torch", "torchvision", "foolbox", "scikit-
 STARTS = {
     "named": "References that are sources of this suite themselves: {}.",
     "own": "References that started from weights of their own: {}.",
-    "source": "References that started from the very weights that sources of the same seed and architecture start from, which makes "
-    "their gradients and adversarial examples more alike: {}.",
+    "source": "References that started from the very weights that sources of the same seed and architecture start "
+    "from, which makes their gradients and adversarial examples more alike: {}.",
 }
 
 
