@@ -189,7 +189,7 @@ class Host:
     def _near(self, name: str, kind: Kind | None) -> list[str]:
         """The nearest names among components that can be loaded (a broken plugin must not hide the hint)."""
         known = [one.name for one in self.components(kind)]
-        ends = [one for one in known if one.partition("/")[2] == name.partition("/")[2]]
+        ends = [one for one in known if one.rpartition("/")[2] == name.rpartition("/")[2]]
         return list(dict.fromkeys([*difflib.get_close_matches(name, known, n=3), *ends]))[:3]
 
 
