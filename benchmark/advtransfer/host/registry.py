@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import re
 from collections.abc import Iterable, Iterator, Mapping
 
 import pluggy
@@ -15,6 +16,11 @@ from advtransfer.host.component import Component, article, make_component
 from advtransfer.host.hooks import check_hooks
 from advtransfer.host.plugin import Plugin, described
 from advtransfer.node import Node
+
+RESERVED = "host"
+"""The name before the slash of what the host makes itself, such as subsets and batteries."""
+
+_NAME = re.compile(r"\w[\w.-]*")
 
 
 class Host:
@@ -146,6 +152,9 @@ class Host:
         if others:
             bringers = ", ".join(sorted(f"{one.distribution} {one.version}" for one in (plugin, *others)))
             raise PluginError(name, f"is brought by several distributions ({bringers}); uninstall all but one")
+        if not _NAME.fullmatch(name) or name == RESERVED:
+            expected = f"letters, digits, '_', '-' and '.', and not {RESERVED!r}, which is advtransfer's own"
+            raise PluginError(name, f"has a name that suites cannot use; expected {expected}; rename its entry point")
         return plugin
 
     def _registered(self, plugin: Plugin) -> Plugin:
