@@ -195,6 +195,14 @@ def test_a_plugin_that_answers_badly_breaks_itself_alone(answer: Callable[[], ob
     assert re.search(f"plugin 'art': {complaint}", str(hosted.broken["art"]))
 
 
+@pytest.mark.parametrize("name", ["host", "a/b", "a b", "", "-x"])
+def test_a_plugin_of_a_name_that_no_suite_can_use_breaks_itself_alone(name: str) -> None:
+    hosted = Host([plugin(name, bringing(faces)), plugin("fine", bringing(faces))])
+
+    assert ["fine/faces"] == [one.name for one in hosted.components()]
+    assert "has a name that suites cannot use" in str(hosted.broken[name])
+
+
 def test_a_factory_that_ends_the_process_is_its_plugins_error() -> None:
     def leaving() -> Dataset:
         """Leaves."""

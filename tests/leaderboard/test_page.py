@@ -195,15 +195,23 @@ def test_records_may_be_streamed(bench: Bench) -> None:
 
 
 def test_the_page_says_where_each_reference_started(bench: Bench) -> None:
-    bench.aligned("natural", (0.1, 0.2, 0.3), 0.5)
-    for place, (name, options) in enumerate(
-        {"f_T": {"seed": 0, "start": "own"}, "f_S": {"seed": 0}, "file": {}}.items()
-    ):
+    bench.aligned("natural", (0.1, 0.2, 0.3, 0.4), 0.5)
+    starts: dict[str, dict[str, int | str]] = {
+        "f_T": {"seed": 0, "start": "own"},
+        "f_S": {"seed": 0},
+        "file": {},
+        "natural": {"seed": 0},
+    }
+    for place, (name, options) in enumerate(starts.items()):
         id = bench.source(name)
         bench.records[id]["asked"]["options"] = options
         aligned = bench.trials[0]["evaluations"]["align"][place]
         bench.records[aligned]["asked"]["inputs"] = {"reference": id}
     made = page(bench.run()).markdown
 
-    assert "Started from weights of their own: `f_T`. Started from the very weights that sources of the same" in made
-    assert "adversarial examples more alike: `f_S`.\n" in made
+    assert (
+        "\n\nReferences that are sources of this suite themselves: `natural`. "
+        "References that started from weights of their own: `f_T`. "
+        "References that started from the very weights that sources of the same seed and architecture start from, "
+        "which makes their gradients and adversarial examples more alike: `f_S`.\n\n"
+    ) in made

@@ -9,15 +9,18 @@ from types import ModuleType
 
 import pytest
 
+from advtransfer.errors import CacheError
 from advtransfer.host import Host, Plugin
 from advtransfer.node import Node
 from advtransfer.plan import Plan, Trial
+from advtransfer.plan.nodes import Cells
 from advtransfer.result import Run
 from advtransfer.result.record import Record
 from advtransfer.runner import states
 from advtransfer.runner.reuse import reuse
-from advtransfer.runner.stale import Stale, stale_records
-from advtransfer.types import Json
+from advtransfer.runner.stale import Stale, set_aside, stale_records
+from advtransfer.suite import Cell, Suite
+from advtransfer.types import Facts, Json
 
 TRIAL = Trial("f" * 8, "natural", "natural", None, None, "digits", 20, 0, "probe", {"clean": ("a" * 8,)}, ("5" * 8,))
 PLAN = Plan("small", "Small", {}, {"5" * 8: "natural"}, (TRIAL,))
@@ -69,6 +72,25 @@ def test_records_without_code_of_plugins_that_are_gone_or_of_the_same_code_are_t
     assert Stale({}, ()) == stale_records(PLAN, run, host)
 
 
+@pytest.mark.parametrize(
+    ("code", "deterministic", "again"), [("old", True, True), ("new", True, False), ("old", False, False)]
+)
+def test_what_other_code_made_diverge_is_tried_again(
+    tmp_path: Path, host: Host, code: str, deterministic: bool, again: bool
+) -> None:
+    run = Run(tmp_path)
+    observed: Json = {"code": {"odd": code}}
+    said: Record = {"status": "failed", "reason": "diverged", "deterministic": deterministic}
+    run.write_attempt({"id": TRIAL.id, "observed": observed, **said})
+    stale = stale_records(PLAN, run, host)
+
+    assert again == bool(stale)
+    assert ("todo" if again else "failed") == states(PLAN, run, stale=stale.records)[TRIAL.id].value
+    for id in stale.records:
+        run.supersede(id)
+    assert again == (run.attempts() == {})
+
+
 def test_a_record_that_cannot_be_read_is_not_called_stale(write: Callable[..., Run], host: Host) -> None:
     run = write()
     (run.path / "records" / "aa" / f"{'a' * 8}.json").write_text("{")
@@ -90,6 +112,21 @@ def test_a_superseded_record_is_gone_from_the_run_and_kept_whole_beside_it(write
     assert "old figure" == (kept / "1" / "files" / "x.svg").read_text()
     told = [json.loads(path.read_text())["place"] for path in sorted(kept.glob("*/record.json"))]
     assert ["first", "second"] == told
+
+
+def test_the_content_of_a_data_set_whose_code_has_changed_is_no_longer_held_to_what_it_was(tmp_path: Path) -> None:
+    inner = Node("data", "odd/images")
+    nodes = [inner, Node("data", "vision/portion", inputs={"data": inner}), Node("data", "vision/digits")]
+    cells = tuple(Cell(node.use, node.use, node.use, None, node, None, Facts()) for node in nodes[1:])
+    run = Run(tmp_path)
+    for node in nodes:
+        run.pin(node.id, "before")
+    set_aside(run, Stale({}, ("odd",)), Cells(Suite("s", "s", tmp_path, "", datasets=cells)))
+
+    run.pin(nodes[0].id, "after")
+    run.pin(nodes[1].id, "after")
+    with pytest.raises(CacheError, match="has content after"):
+        run.pin(nodes[2].id, "after")
 
 
 @pytest.mark.parametrize(("code", "trusted", "copied"), [("old", False, 0), ("new", False, 1), ("old", True, 1)])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import re
 from collections.abc import Iterable, Iterator, Mapping
 
 import pluggy
@@ -15,6 +16,11 @@ from advtransfer.host.component import Component, article, make_component
 from advtransfer.host.hooks import check_hooks
 from advtransfer.host.plugin import Plugin, described
 from advtransfer.node import Node
+
+RESERVED = "host"
+"""The name before the slash of what the host makes itself, such as subsets and batteries."""
+
+_NAME = re.compile(r"\w[\w.-]*")
 
 
 class Host:
@@ -146,6 +152,9 @@ class Host:
         if others:
             bringers = ", ".join(sorted(f"{one.distribution} {one.version}" for one in (plugin, *others)))
             raise PluginError(name, f"is brought by several distributions ({bringers}); uninstall all but one")
+        if not _NAME.fullmatch(name) or name == RESERVED:
+            expected = f"letters, digits, '_', '-' and '.', and not {RESERVED!r}, which is advtransfer's own"
+            raise PluginError(name, f"has a name that suites cannot use; expected {expected}; rename its entry point")
         return plugin
 
     def _registered(self, plugin: Plugin) -> Plugin:
@@ -189,7 +198,7 @@ class Host:
     def _near(self, name: str, kind: Kind | None) -> list[str]:
         """The nearest names among components that can be loaded (a broken plugin must not hide the hint)."""
         known = [one.name for one in self.components(kind)]
-        ends = [one for one in known if one.partition("/")[2] == name.partition("/")[2]]
+        ends = [one for one in known if one.rpartition("/")[2] == name.rpartition("/")[2]]
         return list(dict.fromkeys([*difflib.get_close_matches(name, known, n=3), *ends]))[:3]
 
 

@@ -18,9 +18,10 @@ VERSIONS = ("python", "advtransfer", "torch", "torchvision", "foolbox", "scikit-
 
 
 STARTS = {
-    "own": "Started from weights of their own: {}.",
-    "source": "Started from the very weights that sources of the same seed and architecture start from, which makes "
-    "their gradients and adversarial examples more alike: {}.",
+    "named": "References that are sources of this suite themselves: {}.",
+    "own": "References that started from weights of their own: {}.",
+    "source": "References that started from the very weights that sources of the same seed and architecture start "
+    "from, which makes their gradients and adversarial examples more alike: {}.",
 }
 
 
@@ -130,9 +131,11 @@ def _flat(environment: Read) -> dict[str, str]:
 def _starts(evidence: Evidence) -> str:
     """Where the training of each reference started, as recorded."""
     ids = {answer.reference for answer in evidence.answers.values()} & evidence.built.keys()
+    carried = {trial.source for trial in evidence.plan.trials}
     labels: dict[str | None, list[str]] = {}
     for id in sorted(ids, key=lambda id: (evidence.plan.sources.get(id, ""), id)):
-        labels.setdefault(evidence.built[id].start, []).append(code(evidence.plan.sources.get(id, id[:12])))
+        label = evidence.plan.sources.get(id, id[:12])
+        labels.setdefault("named" if label in carried else evidence.built[id].start, []).append(code(label))
     return " ".join(text.format(", ".join(labels[start])) for start, text in STARTS.items() if start in labels)
 
 

@@ -34,11 +34,16 @@ def changed_code(record: Mapping[str, Json], host: Host) -> list[str]:
 
 
 def stale_records(plan: Plan, run: Run, host: Host) -> Stale:
-    """The records behind a plan that are stale; a record that does not say its code is not."""
+    """The records behind a plan that are stale, and the failures that would not be tried again, such as a divergence.
+
+    What does not say its code is not stale.
+    """
     found: dict[str, str] = {}
     plugins: set[str] = set()
+    failed = {id: one for id, one in run.attempts().items() if one.get("deterministic")}
     for id, name in _shown(plan, run):
-        if id not in found and (changed := changed_code(_read(run, id), host)):
+        record = _read(run, id) or failed.get(id, {})
+        if id not in found and (changed := changed_code(record, host)):
             found[id] = name
             plugins |= set(changed)
     return Stale(found, tuple(sorted(plugins)))

@@ -20,7 +20,7 @@ def states(plan: Plan, run: Run, *, stale: Collection[str] = ()) -> dict[str, St
     Records that are `stale` count as not there: the next run measures them again.
     """
     done = run.done().difference(stale)
-    attempts = {id: _attempt(one) for id, one in run.attempts().items()}
+    attempts = {id: _attempt(one) for id, one in run.attempts().items() if id not in stale}
     return {
         trial.id: state_of(trial, done=done.__contains__, attempts=attempts, sources=plan.sources)
         for trial in plan.trials

@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 import traceback
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, cast
 
 from advtransfer.errors import AdvTransferError, Diverged, Inapplicable, Leaked
 from advtransfer.node import Node
 from advtransfer.result import Run, attempt
-from advtransfer.types import Job
+from advtransfer.types import Job, Json
 
 Ending: TypeAlias = tuple[Literal["failed", "skipped"], str]
 """What became of a step, and the reason."""
@@ -18,6 +18,8 @@ Ending: TypeAlias = tuple[Literal["failed", "skipped"], str]
 
 def failed(job: Job, run: Run, node: Node, error: BaseException, started: float) -> Ending:
     """Put a failure on disk; what the plugins say of themselves needs no traceback to be understood, but has one."""
+    from advtransfer.trial.workshop import installed
+
     status: Literal["failed", "skipped"] = "skipped" if isinstance(error, Inapplicable) else "failed"
     reason = reason_of(error)
     record = attempt(
@@ -28,7 +30,12 @@ def failed(job: Job, run: Run, node: Node, error: BaseException, started: float)
         traceback="".join(traceback.format_exception(error)),
         deterministic=isinstance(error, Diverged | Inapplicable | Leaked),
         environment=job.environment,
-        observed={"asked_by": job.asked_by, "started": started, "seconds": time.time() - started},
+        observed={
+            "asked_by": job.asked_by,
+            "started": started,
+            "seconds": time.time() - started,
+            "code": cast(Json, installed().code_of(node)),
+        },
     )
     run.write_attempt(record)
     return status, reason
