@@ -1,10 +1,16 @@
 # Two commands set everything up: `make quickstart` and `make test`. Needs Python 3.11 or newer and nothing else.
 
 PYTHON ?= python3
+LOWEST_PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
+LOWEST := .venv-lowest
+# The rooms whose tests hold numbers, and an old processor's instruction sets: sums are added up in another order.
+NUMBERS := tests/toolkit tests/plugins tests/trial tests/statistics tests/leaderboard
+OLD_CPU := ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 OPENBLAS_CORETYPE=Nehalem
+TWO := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
 
-.PHONY: quickstart test test-slow check format performance readme wheel clean
+.PHONY: quickstart test test-old-cpu test-lowest test-slow test-nightly check format performance readme wheel clean
 
 quickstart: $(VENV)/.installed  ## run the main job on real data that needs no download
 	$(BIN)/advtransfer run quickstart
@@ -13,8 +19,17 @@ test: $(VENV)/.developed  ## the default tests, with coverage
 	$(BIN)/coverage run -m pytest
 	$(BIN)/coverage report --skip-covered --sort=cover
 
-test-slow: $(VENV)/.developed  ## the tests that take minutes
-	$(BIN)/pytest -m slow
+test-old-cpu: $(VENV)/.developed  ## the default tests of the rooms that hold numbers, as an old processor computes
+	$(OLD_CPU) $(TWO) $(NUMBERS)
+
+test-lowest: $(LOWEST)/.developed  ## the same with the lowest versions that pyproject.toml admits; old libraries warn
+	OMP_NUM_THREADS=1 $(LOWEST)/bin/pytest -n 2 -W default $(NUMBERS)
+
+test-slow: $(VENV)/.developed  ## the tests that take minutes, in at most 40 on 2 cores
+	$(TWO) --dist worksteal -m slow --durations 25
+
+test-nightly: $(VENV)/.developed  ## what takes longer still: canaries and honest models over seeds, strengths and depths
+	$(TWO) --dist worksteal -m nightly --durations 25
 
 check: $(VENV)/.developed  ## lint, format, types, the direction of imports
 	$(BIN)/ruff check
@@ -28,7 +43,7 @@ format: $(VENV)/.developed  ## let ruff rewrite what it can
 	$(BIN)/ruff format
 
 performance: $(VENV)/.developed  ## the performance claims, as ratios measured side by side
-	for script in tests/performance/*.py; do $(BIN)/python $$script || exit 1; done
+	$(BIN)/python tools/performance.py
 
 readme: $(VENV)/.developed  ## bring the README's table up to date with the committed records
 	$(BIN)/python tests/readme.py --write
@@ -37,7 +52,7 @@ wheel: $(VENV)/.developed  ## build the wheel into dist/
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
 
 clean:  ## remove what these commands made
-	rm -rf $(VENV) dist runs .coverage .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) $(LOWEST) dist runs .coverage .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -47,4 +62,12 @@ $(VENV)/.installed: pyproject.toml
 
 $(VENV)/.developed: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --group dev
+	touch $@
+
+$(LOWEST)/.developed: pyproject.toml tools/lowest.py
+	$(LOWEST_PYTHON) -m venv $(LOWEST)
+	$(LOWEST)/bin/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(LOWEST)/bin/python tools/lowest.py > $(LOWEST)/constraints.txt
+	$(LOWEST)/bin/python -m pip install --quiet --constraint $(LOWEST)/constraints.txt \
+	  --editable '.[brendel-bethge,hub]' --group test
 	touch $@

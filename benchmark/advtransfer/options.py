@@ -101,6 +101,9 @@ class Options:
         """The JSON Schema (draft 2020-12) of the plain options, references inlined."""
         schema = self._model.model_json_schema()
         definitions = schema.pop("$defs", {})
+        for definition in definitions.values():
+            if "properties" in definition:  # a dataclass; pydantic itself says so from 2.14 on
+                definition.setdefault("additionalProperties", False)
         return cast("dict[str, Json]", _inlined(schema, definitions))
 
     def plain_parameters(self) -> Iterator[tuple[str, object, object]]:

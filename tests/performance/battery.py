@@ -75,7 +75,7 @@ def seconds(work: Callable[[], object]) -> float:
 def main() -> None:
     """Print both times, the median of several alternating runs, and their ratio; exit 1 above the claim."""
     if not os.environ.get("ADVTRANSFER_DATA"):
-        sys.stdout.write("not measured: the claim is about MNIST; set ADVTRANSFER_DATA to its folder\n")
+        sys.stdout.write("not measured: all of it, which needs MNIST; set ADVTRANSFER_DATA to its folder\n")
         return
     torch.set_num_threads(1)
     digits = torchvision(name="MNIST")

@@ -70,6 +70,8 @@ def timed(work: Callable[[], list[float]]) -> tuple[float, list[float]]:
 def main() -> None:
     """Print accuracies and times (the median of several alternating runs); fail where the ladder is weak or slow."""
     torch.set_num_threads(1)
+    if not os.environ.get("ADVTRANSFER_DATA"):
+        sys.stdout.write("not measured: MNIST, for which ADVTRANSFER_DATA must name its folder; digits instead\n")
     model, test, ladder = case()
 
     def climbed() -> list[float]:

@@ -95,7 +95,7 @@ def compare(name: str) -> tuple[float, float]:
 def main() -> None:
     """Compare on both networks; fail where a ratio is too large, or the accuracies disagree."""
     if not os.environ.get("ADVTRANSFER_DATA"):
-        sys.stdout.write("not measured: the claim is about MNIST; set ADVTRANSFER_DATA to its folder\n")
+        sys.stdout.write("not measured: all of it, which needs MNIST; set ADVTRANSFER_DATA to its folder\n")
         return
     torch.set_num_threads(1)
     found = {name: compare(name) for name in MOST}

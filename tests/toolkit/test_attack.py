@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from advtransfer.toolkit.adversary import Adversary, Norm
-from advtransfer.toolkit.attack import adversarial, pgd, project
+from advtransfer.toolkit.attack import adversarial, boxed, pgd, project
 from advtransfer.toolkit.streams import generator, initialised
 
 SHAPE = (1, 3, 3)
@@ -173,3 +173,12 @@ def test_a_projection_is_the_nearest_point_of_the_ball() -> None:
     assert [[0.6, 0.8]] == pytest.approx(project(delta, "l2", 1.0).numpy())
     assert [[1.0, 1.0]] == project(delta, "linf", 1.0).tolist()
     assert [[0.0, 0.0]] == project(torch.zeros(1, 2), "l2", 1.0).tolist()
+
+
+def test_a_clipped_input_has_a_gradient_at_its_bounds_and_none_outside() -> None:
+    inputs = torch.tensor([-0.5, 0.0, 0.5, 1.0, 1.5], requires_grad=True)
+    clipped = boxed(inputs, (0, 1))
+    (gradient,) = torch.autograd.grad(clipped.sum(), inputs)
+
+    assert [0, 0, 0.5, 1, 1] == clipped.tolist()
+    assert [0, 1, 1, 1, 0] == gradient.tolist()

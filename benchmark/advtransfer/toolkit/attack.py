@@ -114,8 +114,15 @@ def project(delta: Tensor, norm: Norm, eps: float) -> Tensor:
 
 
 def boxed(inputs: Tensor, bounds: Bounds) -> Tensor:
-    """The inputs, clipped to the bounds where there are any."""
-    return inputs if bounds is None else inputs.clamp(*bounds)
+    """The inputs, clipped to the bounds where there are any.
+
+    At a bound itself the gradient passes, as in torch 2.4. Newer versions of `clamp` give none there, and a black pixel
+    would never be perturbed.
+    """
+    if bounds is None:
+        return inputs
+    clipped = inputs.clamp(*bounds)
+    return torch.where(clipped == inputs, inputs, clipped.detach()) if inputs.requires_grad else clipped
 
 
 def adversarial(adversary: Adversary, *, task: Task = "classes", bounds: Bounds = (0.0, 1.0)) -> Perturb:

@@ -9,6 +9,7 @@ from typing import Literal, TypeAlias
 import torch
 from torch import Tensor, nn
 
+from advtransfer.toolkit.attack import boxed
 from advtransfer.toolkit.blocks import ChainedNetwork
 from advtransfer.toolkit.hooked import HookedNetwork
 from advtransfer.toolkit.network import Normalise
@@ -37,7 +38,7 @@ class ClampedNormalise(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """``(B, C, H, W)`` to the same shape."""
-        return (inputs.clamp(0, 1) - self.mean) / self.std
+        return (boxed(inputs, (0, 1)) - self.mean) / self.std
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

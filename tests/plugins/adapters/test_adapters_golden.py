@@ -13,7 +13,7 @@ from advtransfer.types import Adapter, Transfer
 from advtransfer_adapters import affine, pad, transposed_convolution
 from advtransfer_adapters.forms import Full, PerChannel, Spatial
 
-pytestmark = pytest.mark.usefixtures("float64")
+pytestmark = pytest.mark.usefixtures("portable")
 
 
 @pytest.mark.parametrize(

@@ -163,9 +163,10 @@ def test_a_loss_that_is_not_finite_is_divergence(untrained: Source) -> None:
             fit(transfer)
 
 
+@pytest.mark.usefixtures("portable")
 @pytest.mark.parametrize(
     ("transfer", "expected"),
-    [("scratch", [0.241, 0.037, -0.031, 0.040]), ("adversarial", [0.209, 0.117, -0.054, 0.020])],
+    [("scratch", [0.2380, 0.0492, -0.3226, -0.2264]), ("adversarial", [0.2728, 0.0663, -0.3398, -0.2643])],
 )
 def test_the_logits_of_the_first_test_image_are_those_of_this_version(
     untrained: Source, transfer: str, expected: list[float]
@@ -176,4 +177,4 @@ def test_the_logits_of_the_first_test_image_are_those_of_this_version(
     }
     model, _ = fit(baselines[transfer])
 
-    assert expected == pytest.approx(logits(model)[0].tolist(), abs=1e-3)
+    assert expected == pytest.approx(logits(model)[0].tolist(), abs=1e-4)

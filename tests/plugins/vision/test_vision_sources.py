@@ -267,7 +267,7 @@ def test_options_that_make_no_sense_are_found_without_torch(options: dict[str, J
     assert [path] == [fault.path for fault in faults]
 
 
-@pytest.mark.usefixtures("float64")
+@pytest.mark.usefixtures("portable")
 @pytest.mark.parametrize(
     ("adversary", "expected"),
     [(None, [0.0567, -0.2365, -0.2401]), (Adversary(eps=0.1, steps=2), [-0.0238, -0.1887, -0.1766])],
@@ -279,14 +279,14 @@ def test_a_tiny_training_has_not_changed(adversary: Adversary | None, expected: 
     assert expected == pytest.approx(_first_logits(source, data), abs=1e-4), CHANGED
 
 
-@pytest.mark.usefixtures("float64")
+@pytest.mark.usefixtures("portable")
 @pytest.mark.parametrize(
     ("adversary", "expected"),
     [
         (Adversary(eps=0.1, steps=2, best=True), [-0.1157, -0.3563, 0.0849]),
         (Trades(kind="trades", eps=0.1, steps=2), [0.1513, -0.6913, 0.2221]),
         (Fast(kind="fast", eps=0.1), [-0.0592, -0.4117, 0.2007]),
-        (Free(kind="free", eps=0.1, replays=2), [-0.0604, -0.5546, 0.3170]),
+        (Free(kind="free", eps=0.1, replays=2), [-0.0234, -0.5816, 0.3235]),
     ],
 )
 def test_tiny_trainings_by_the_later_methods_have_not_changed(

@@ -92,7 +92,8 @@ def test_the_card_says_what_timm_says() -> None:
 def test_the_card_of_weights_says_where_they_are_from(weights: File) -> None:
     card = hub.timm(name=NAME, file=weights).card()
 
-    assert ("a1_in1k", "apache-2.0") == (card.data, card.licence)
+    # older versions of timm know no licence
+    assert ("a1_in1k", timm.get_pretrained_cfg(NAME).license) == (card.data, card.licence)
 
 
 @pytest.mark.parametrize(
