@@ -78,7 +78,7 @@ class Work:
             Unfit: Unless that evaluation failed, and would do the same there.
         """
         if self.run.has(before.id) and not self.run.has(result.id):
-            raise Unfit(f"{'; '.join(self.shop.left.running)}; another process goes on")
+            raise Unfit(f"{'; '.join(self.shop.left.running)}; the rest is for another process")
 
     def provenance(
         self,
