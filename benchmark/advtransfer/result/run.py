@@ -58,11 +58,11 @@ class Run:
 
     def read(self, id: str) -> Record:
         """One record, as it lies on disk."""
-        return load(self._record(id))
+        return _record(self._record(id))
 
     def records(self) -> Iterator[Record]:
         """Every record, one at a time: of a run in the order of their ids, of a bundle as its lines stand."""
-        yield from map(load, self._record_files())
+        yield from map(_record, self._record_files())
         for path in sorted((self.path / "records").glob("*.jsonl")):
             yield from _lines(path)
 
@@ -184,6 +184,18 @@ def load(path: Path) -> Record:
     if not isinstance(value, dict):
         raise CacheError(f"{path} holds {type(value).__name__}, expected a JSON object; delete it and run again")
     return cast(Record, value)
+
+
+def _record(path: Path) -> Record:
+    """A record from its file.
+
+    Raises:
+        CacheError: It cannot be read, or is not the record of this name.
+    """
+    found = load(path)
+    if found.get("id") != path.stem:
+        raise CacheError(f"{path} is not the record that its name says; delete it and run again")
+    return found
 
 
 def _attempt(path: Path) -> Record | None:
