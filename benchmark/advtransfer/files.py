@@ -15,6 +15,21 @@ from pathlib import Path
 from advtransfer.owner import Owner, started, this_host
 
 STRANGER_SECONDS = 24 * 3600.0  # a temporary file of another host, where we cannot ask whether its writer lives
+REFUSALS = {
+    errno.EACCES,
+    errno.EDQUOT,
+    errno.EEXIST,
+    errno.EFBIG,
+    errno.EIO,
+    errno.EISDIR,
+    errno.ENAMETOOLONG,
+    errno.ENOSPC,
+    errno.ENOTDIR,
+    errno.EPERM,
+    errno.EROFS,
+}
+"""What a system says when it will not read or write a file: no room, no permission, another kind of thing there."""
+
 WRITER = re.compile(r"\.(?P<host>[0-9a-f]{12})-(?P<pid>\d+)-(?P<start>[0-9a-f]{12})\.[0-9a-f]{8}\.tmp$")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -87,7 +88,7 @@ def dying(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (site / "dying_plugin.py").write_text(PLUGIN)
     (information / "METADATA").write_text("Metadata-Version: 2.1\nName: dying\nVersion: 1.0\n")
     (information / "entry_points.txt").write_text("[advtransfer]\ndying = dying_plugin\n")
-    monkeypatch.setenv("PYTHONPATH", str(site))
+    monkeypatch.setenv("PYTHONPATH", str(site), prepend=os.pathsep)
     return site
 
 
@@ -134,7 +135,12 @@ def test_workers_that_die_before_their_first_job_fail_every_trial(command: Comma
     site.mkdir()
     (site / "sitecustomize.py").write_text(DIES_AT_START)
     write(command, fit=None, evaluation=None)
-    ended = command("run", "dying.yaml", exit_code=1, PYTHONPATH=str(site))
+    ended = command(
+        "run",
+        "dying.yaml",
+        exit_code=1,
+        PYTHONPATH=os.pathsep.join([str(site), command.environment.get("PYTHONPATH", "")]),
+    )
 
     assert "source s: lost: its worker died 3 times (exit code 0" in ended.stderr
     assert "1 trial: 0 done, 1 failed" in ended.stdout

@@ -21,6 +21,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from advtransfer.errors import Busy, CacheError
+from advtransfer.files import discard
 from advtransfer.owner import Owner
 
 logger = logging.getLogger(__name__)
@@ -97,7 +98,7 @@ def acquire(path: Path, *, seconds: float) -> Lease:
                 f"found node {path.name!r} being built by process {owner.pid} on {owner.host.split()[0]!r}; "
                 "expected nobody; the job is put back and tried again"
             )
-        path.unlink(missing_ok=True)  # stale, or torn: its writer died under the guard
+        discard(path)  # stale, or torn: its writer died under the guard
         with path.open("x", encoding="utf-8") as file:
             json.dump({"token": lease.token, "seconds": seconds, "owner": asdict(Owner.me())}, file)
     return lease
@@ -117,13 +118,13 @@ def sweep(folder: Path) -> list[Path]:
         claims = {path: _read(path) for path in sorted(folder.glob("[!.]*"))}
         stale = [path for path, claim in claims.items() if claim is None or not claim.stands()]
         for path in stale:
-            path.unlink(missing_ok=True)
+            discard(path)
     return stale
 
 
 def _read(path: Path) -> Claim | None:
     """The claim in a lease file; None when there is none, or when it was torn."""
-    with suppress(FileNotFoundError, ValueError, KeyError, TypeError), path.open(encoding="utf-8") as file:
+    with suppress(OSError, ValueError, KeyError, TypeError), path.open(encoding="utf-8") as file:
         said = json.load(file)
         return Claim(said["token"], Owner(**said["owner"]), os.fstat(file.fileno()).st_mtime + said["seconds"])
     return None

@@ -58,7 +58,10 @@ def verify(root: Path) -> Iterator[Checked]:
     """Hash everything; leftovers of killed writers are swept first."""
     sweep(root)
     for entry in entries(root):
-        reason = _fault(entry)
+        try:
+            reason = _fault(entry)
+        except OSError as error:
+            reason = Corrupt(f"{Path(error.filename or entry.path).name}: {error.strerror}")
         yield Checked(entry.id, entry.line, reason.reason if reason else None)
 
 
@@ -101,7 +104,7 @@ def _entry(path: Path) -> Entry:
         meta = path / META
         said, used = json.loads(meta.read_text(encoding="utf-8")), meta.stat().st_mtime
         kind, use = said["kind"], said["use"]
-    except (FileNotFoundError, ValueError, KeyError, TypeError):  # corrupt: still listed, so that it can be removed
+    except (OSError, ValueError, KeyError, TypeError):  # corrupt: still listed, so that it can be removed
         kind, use, used = "", "", path.stat().st_mtime
     return Entry(id, line, size(path), used, kind, use, path)
 

@@ -9,7 +9,8 @@ from typing import IO, Any
 import click
 
 from advtransfer.cli.output import note, product_alone
-from advtransfer.errors import AdvTransferError, BadInput, UnknownName
+from advtransfer.errors import AdvTransferError, BadInput, Problem, UnknownName
+from advtransfer.files import REFUSALS
 from advtransfer.printable import printable
 
 INTERRUPTED = 130
@@ -81,6 +82,13 @@ class Commands(click.Group):
         except AdvTransferError as error:
             wrong = isinstance(error, BadInput | UnknownName)
             raise (WrongWords if wrong else Failure)(str(error)) from error
+        except OSError as error:
+            if error.errno not in REFUSALS:
+                raise
+            found = f"no way to use {str(error.filename2 or error.filename or 'a file')!r} ({error.strerror})"
+            raise WrongWords(
+                str(Problem(found, "room and permission there", "make room, or choose another"))
+            ) from error
         except KeyboardInterrupt as error:
             note("interrupted")
             raise click.exceptions.Exit(INTERRUPTED) from error

@@ -10,6 +10,8 @@ from typing import TextIO
 
 import click
 
+from advtransfer.printable import printable
+
 STDOUT, STDERR = 1, 2
 _products: list[TextIO] = []
 """The stream of the product while a command runs; the last one counts."""
@@ -43,12 +45,12 @@ def product() -> TextIO:
 
 def echo(text: str, *, newline: bool = True) -> None:
     """Write a command's product."""
-    click.echo(text, file=product(), nl=newline)  # this is what others call in its place
+    click.echo(printable(text), file=product(), nl=newline)  # this is what others call in its place
 
 
 def note(text: object) -> None:
     """Write what is not the product, such as warnings, to stderr."""
-    click.echo(text, err=True)  # as above
+    click.echo(printable(str(text)), err=True)  # as above
 
 
 def _is_real(stream: TextIO) -> bool:

@@ -2,27 +2,13 @@
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from advtransfer.cache import Cache
 from advtransfer.errors import BadInput, Problem
-
-REFUSALS = {
-    errno.EACCES,
-    errno.EDQUOT,
-    errno.EEXIST,
-    errno.EFBIG,
-    errno.EIO,
-    errno.EISDIR,
-    errno.ENAMETOOLONG,
-    errno.ENOSPC,
-    errno.ENOTDIR,
-    errno.EPERM,
-    errno.EROFS,
-}
+from advtransfer.files import REFUSALS
 
 
 @contextmanager
@@ -37,7 +23,7 @@ def writing_run(folder: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno not in REFUSALS:
             raise
-        found = f"no way to write {str(error.filename or folder)!r} ({error.strerror})"
+        found = f"no way to write {str(error.filename2 or error.filename or folder)!r} ({error.strerror})"
         next_step = "make room there, or choose another folder with --runs; what is recorded stays"
         raise BadInput([Problem(found, "room and permission in the run folder", next_step)]) from error
 

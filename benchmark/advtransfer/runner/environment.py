@@ -39,10 +39,10 @@ def agree(run: Run, wanted: Mapping[str, Json], *, battery: BatterySize) -> None
     Raises:
         BadInput: The run's records come from another line than `wanted`, or its results have another size of battery.
     """
-    record = next(run.records(), None)
-    if record is None:
+    found = (record.get("provenance") for record in run.records())
+    provenance = next((one for one in found if isinstance(one, Mapping)), None)
+    if provenance is None:
         return
-    provenance = cast("Mapping[str, Json]", record["provenance"])
     digest = str(provenance["environment"])
     device = str(provenance["device"]).partition(":")[0]
     recorded_battery = battery_of(run)
