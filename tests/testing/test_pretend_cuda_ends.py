@@ -23,6 +23,5 @@ def test_everything_is_put_back_also_after_an_error() -> None:
 
 
 def test_a_pretend_device_inside_another_is_refused() -> None:
-    with pytest.raises(RuntimeError, match="found a pretend device inside another"), pretend_cuda():
-        with pretend_cuda():
-            pass
+    with pytest.raises(RuntimeError, match="found a pretend device inside another"), pretend_cuda(), pretend_cuda():
+        pass

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -19,6 +19,7 @@ from advtransfer.plan.nodes import Cells
 from advtransfer.result import Run
 from advtransfer.runner.environment import agree, battery_of, environment
 from advtransfer.runner.events import Events, Listener, place, to_hooks
+from advtransfer.runner.machine import gpu
 from advtransfer.runner.pick import picked
 from advtransfer.runner.reuse import reuse
 from advtransfer.runner.schedule import Order, Schedule
@@ -26,7 +27,7 @@ from advtransfer.runner.settings import Settings
 from advtransfer.runner.states import State, evaluations_skipped, hopeless, missing, states
 from advtransfer.runner.tasks import tasks_for
 from advtransfer.suite import Suite
-from advtransfer.types import Executor
+from advtransfer.types import Executor, Json
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +52,11 @@ def run(suite: Suite, *, settings: Settings, host: Host, listeners: Iterable[Lis
         BadInput: The plan, the settings, or a run folder made with other settings.
     """
     began = time.time()
+    accelerator = gpu(settings.device)
     plan, cells = make(suite, host), Cells(suite)
     folder = Run(settings.runs / suite.name)
     engine = _executor(settings, host)
-    order = _prepared(suite, plan, folder, settings)
+    order = _prepared(suite, plan, folder, settings, accelerator)
     with Events(folder.path / "events.jsonl", [*listeners, to_hooks(host)]) as events:
         before = states(plan, folder)
         todo = _todo(plan, before, settings)
@@ -96,10 +98,14 @@ def _executor(settings: Settings, host: Host) -> Executor:
     return cast(Executor, component.build(given, {}))
 
 
-def _prepared(suite: Suite, plan: Plan, folder: Run, settings: Settings) -> Order:
+def _prepared(
+    suite: Suite, plan: Plan, folder: Run, settings: Settings, accelerator: Mapping[str, Json] | None
+) -> Order:
     """Put into the folder what its records refer to, before the first of them."""
     sweep(folder.path)
-    wanted = environment(device=settings.device, threads=settings.threads, precision=settings.precision)
+    wanted = environment(
+        device=settings.device, threads=settings.threads, precision=settings.precision, gpu=accelerator
+    )
     if not settings.mixed:
         agree(folder, wanted, battery=settings.battery)
     name = folder.write_environment(wanted)
