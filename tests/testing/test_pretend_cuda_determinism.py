@@ -28,7 +28,7 @@ def strict(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def backward(function: Callable[[Tensor], Tensor], *shape: int) -> Act:
-    return lambda: function(torch.rand(*shape, device="cuda", requires_grad=True)).sum().backward()
+    return lambda: function(torch.rand(*shape, device="cuda", requires_grad=True)).sum().backward()  # type: ignore[no-untyped-call]  # torch leaves it bare
 
 
 def scaled(mode: str, *, antialias: bool = False) -> Callable[[Tensor], Tensor]:

@@ -145,7 +145,7 @@ def training(device: str, *, steps: int = 3) -> tuple[dict[str, Tensor], Tensor]
     for _ in range(steps):
         loss = functional.cross_entropy(model(here(4, 1, 4, 4).to(device)), labels)
         optimiser.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it bare
         optimiser.step()
     images = here(4, 1, 4, 4).to(device).requires_grad_()
     (slopes,) = torch.autograd.grad(model(images).topk(2).values.sum(), images, create_graph=True)

@@ -22,6 +22,7 @@ from advtransfer.runner.disk import usable_cache, writing_run
 from advtransfer.runner.drivers import driving
 from advtransfer.runner.environment import LINE, agree, battery_of, environment
 from advtransfer.runner.events import Events, Listener, place, to_hooks
+from advtransfer.runner.machine import gpu
 from advtransfer.runner.origin import check_name, keep_origin
 from advtransfer.runner.pick import picked
 from advtransfer.runner.reuse import reuse
@@ -63,13 +64,16 @@ def run(suite: Suite, *, settings: Settings, host: Host, listeners: Iterable[Lis
     """
     began = time.time()
     check_name(suite)
+    accelerator = gpu(settings.device)
     plan = make(suite, host)
     if not plan.trials:
         found = "no trial: `exclude` and `only` leave none"
         raise BadInput([Problem(f"{suite.path} with {found}", "at least one", "select less of the grid away")])
     folder = Run(settings.runs / suite.name)
     engine = _executor(settings, host)
-    wanted = environment(device=settings.device, threads=settings.threads, precision=settings.precision)
+    wanted = environment(
+        device=settings.device, threads=settings.threads, precision=settings.precision, gpu=accelerator
+    )
     line = {name: wanted[name] for name in LINE} | {"battery": settings.battery}
 
     refused: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""Who answers: interpreter, libraries, machine type, device, threads, precision; records hold its digest."""
+"""Who answers: interpreter, libraries, processor, device, threads, precision; records hold its digest."""
 
 from __future__ import annotations
 
@@ -11,18 +11,29 @@ from typing import cast
 
 from advtransfer.errors import BadInput, CacheError, Problem
 from advtransfer.result import Run
+from advtransfer.runner.machine import processor
 from advtransfer.types import BatterySize, Json
 
 LIBRARIES = ("advtransfer", "foolbox", "numpy", "safetensors", "scikit-learn", "scipy", "torch", "torchvision")
 LINE = ("device", "threads", "precision")
 
 
-def environment(*, device: str, threads: int, precision: str = "float32") -> dict[str, Json]:
-    """The environment of this process's workers; read from what is installed, without importing it."""
-    return {
+def environment(
+    *, device: str, threads: int, precision: str = "float32", gpu: Mapping[str, Json] | None = None
+) -> dict[str, Json]:
+    """The environment of this process's workers; read from what is installed, without importing it.
+
+    Args:
+        device: What jobs compute on.
+        threads: CPU threads of a worker.
+        precision: Of training.
+        gpu: What `machine.gpu` says of the device; None on the CPU.
+    """
+    return ({} if gpu is None else {"gpu": dict(gpu)}) | {
         "python": platform.python_version(),
         "machine": platform.machine(),
         "system": platform.system(),
+        "processor": processor(),
         "zlib": zlib.ZLIB_RUNTIME_VERSION,
         "libraries": {name: _version(name) for name in LIBRARIES},
         "device": device.partition(":")[0],

@@ -121,13 +121,19 @@ def limited_threads(threads: int) -> Iterator[None]:
 
 @contextmanager
 def deterministic() -> Iterator[None]:
-    """Inside, torch picks algorithms that give the same bits again; an operation that has none fails by name."""
+    """Inside, torch picks algorithms that give the same bits again; an operation that has none fails by name.
+
+    Float32 numbers are computed in full, see `full_float32`.
+    """
     import torch
+
+    from advtransfer.trial.precision import full_float32
 
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it torch refuses cuBLAS here
     before = torch.are_deterministic_algorithms_enabled()
     torch.use_deterministic_algorithms(True)
     try:
-        yield
+        with full_float32():
+            yield
     finally:
         torch.use_deterministic_algorithms(before)

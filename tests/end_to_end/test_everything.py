@@ -1,0 +1,159 @@
+"""Every part of the built-in plugins on the pretend GPU: nothing fails there, and the records are those of the CPU."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from advtransfer.host import Host
+from advtransfer.testing.command import Command
+
+SUITE = Path(__file__).with_name("everything.yaml")
+
+NOT_IN_IT = {
+    "vision/torchvision": "reads the official files, which are no part of the project",
+    "vision/huggingface": "reads a file of the hub; the network is that of vision/checkpoint",
+    "foolbox/brendel_bethge": "numba compiles it for a minute: the slow test below",
+    "local/pool": "its workers are other processes, which do not have the pretend device",
+}
+"""Components that the suite leaves out, each with its reason."""
+
+BRENDEL = """\
+datasets:
+  low: {use: vision/digits, classes: [0, 1, 2]}
+  high: {use: vision/digits, classes: [5, 6, 7]}
+sources:
+  natural: {use: vision/trained, data: low, epochs: 1}
+targets:
+  high: {data: high, n: [20], test: 6}
+transfers:
+  probe: {use: finetune/linear_probe}
+evaluations:
+  brendel: {use: foolbox/brendel_bethge, norm: l2, eps: 0.5, steps: 2}
+leaderboard: {baseline: natural, rank_by: brendel.robust_accuracy, columns: [brendel.robust_accuracy]}
+"""
+
+
+def write_files(folder: Path) -> None:
+    """Small images and weights in the kinds of files that the suite reads."""
+    import numpy as np
+    import torch
+    from PIL import Image
+    from torchvision.models import resnet18, shufflenet_v2_x0_5
+
+    drawn = np.random.default_rng(0)
+    images, labels = drawn.integers(0, 256, (60, 10, 10), dtype=np.uint8), np.arange(60) % 3
+    np.savez(folder / "images.npz", x_train=images[12:], y_train=labels[12:], x_test=images[:12], y_test=labels[:12])
+    annotations = []
+    for label in (0, 1):
+        for number in range(12):
+            image = Image.fromarray(drawn.integers(0, 256, (12, 12, 3), dtype=np.uint8))
+            part, name = "train" if number < 8 else "test", f"val_{label}_{number}.JPEG"
+            places = [
+                folder / "folder" / part / f"class{label}" / f"{number}.png",
+                folder / "tiny" / (f"train/n{label}/images" if number < 8 else "val/images") / name,
+            ]
+            for place, size in zip(places, (12, 64), strict=True):
+                place.parent.mkdir(parents=True, exist_ok=True)
+                image.resize((size, size)).save(place)
+            if number >= 8:
+                annotations.append(f"{name}\tn{label}\t0\t0\t63\t63\n")
+    (folder / "tiny" / "wnids.txt").write_text("n0\nn1\n")
+    (folder / "tiny" / "words.txt").write_text("n0\taeroplane\nn1\tcar\n")
+    (folder / "tiny" / "val" / "val_annotations.txt").write_text("".join(annotations))
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        torch.save(shufflenet_v2_x0_5(num_classes=3).state_dict(), folder / "weights.pt")
+        plain = resnet18(num_classes=3)
+        plain.conv1 = torch.nn.Conv2d(3, 64, 3, 1, 1, bias=False)
+    names = {name: name.replace("fc.", "linear.").replace("downsample.", "shortcut.") for name in plain.state_dict()}
+    state = {f"module.model.{names[name]}": values for name, values in plain.state_dict().items()}
+    state |= {name.replace("module.", "module.attacker.", 1): values for name, values in state.items()}
+    for where in ("module.normalizer", "module.attacker.normalize"):
+        state |= {f"{where}.new_mean": torch.full((3, 1, 1), 0.5), f"{where}.new_std": torch.full((3, 1, 1), 0.25)}
+    torch.save({"model": state, "epoch": 3}, folder / "madry.pt")
+
+
+def run_on(device: str, command: Command, suite: Path, *, before: str = "") -> subprocess.Popen[str]:
+    """Start the command line on a suite; `before` is Python that is executed first."""
+    arguments = ["run", str(suite), "--executor", "local/inline", "--device", device, "--json", "--quiet"]
+    begin = "with pretend_cuda(): main(sys.argv[1:])" if device == "cuda" else "main(sys.argv[1:])"
+    imports = "import sys; from advtransfer.cli import main; from advtransfer.testing.pretend_cuda import pretend_cuda"
+    return subprocess.Popen(
+        [sys.executable, "-c", f"{imports}\n{before}\n{begin}", *arguments],
+        cwd=command.folder,
+        env={**command.environment, "ADVTRANSFER_DATA": str(suite.parent)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def comparable(run: Path) -> dict[str, dict[str, Any]]:  # Any: JSON that the command wrote
+    """The records of a run by id, without what was observed and what names the device."""
+    found = {}
+    for path in run.glob("records/*/*.json"):
+        record = json.loads(path.read_text())
+        del record["observed"], record["provenance"]["environment"], record["provenance"]["device"]
+        found[path.stem] = record
+    return found
+
+
+def differences(one: object, other: object, place: str = "") -> Iterator[str]:
+    """Where two records differ; numbers may in their last bits, which depend on where in memory a matrix lies."""
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        for name in sorted({*one, *other}):
+            yield from differences(one.get(name), other.get(name), f"{place}/{name}")
+    elif isinstance(one, float) and isinstance(other, float):
+        if not math.isclose(one, other, rel_tol=1e-9, abs_tol=1e-12):
+            yield f"{place}: {one} and {other}"
+    elif one != other:
+        yield f"{place}: {str(one)[:80]} and {str(other)[:80]}"
+
+
+def compared(command_in: Callable[[str], Command], suite: Path) -> list[str]:
+    """Run a suite on both devices; how the records differ."""
+    commands = {device: command_in(device) for device in ("cpu", "cuda")}
+    running = {device: run_on(device, command, suite) for device, command in commands.items()}
+    for process in running.values():
+        out, err = process.communicate(timeout=1500)
+        ended = json.loads(out)
+        assert (process.returncode, ended["failed"], ended["todo"]) == (0, 0, 0), err
+    cpu, cuda = (comparable(command.folder / "runs" / suite.stem) for command in commands.values())
+    assert cuda.keys() == cpu.keys()
+    return [f"{cpu[id]['asked']['use']}{place}" for id in cpu for place in differences(cpu[id], cuda[id])]
+
+
+def test_every_component_of_the_built_in_plugins_is_in_the_suite() -> None:
+    host, used = Host.discover(), set(re.findall(r"use: (\w+/\w+)", SUITE.read_text()))
+    known = {component.name for component in host.components() if component.distribution == "advtransfer"}
+
+    assert known - used - {"local/inline"} == set(NOT_IN_IT)
+
+
+@pytest.mark.slow
+def test_everything_runs_on_a_gpu_and_gives_what_it_gives_on_the_cpu(
+    command_in: Callable[[str], Command], tmp_path: Path
+) -> None:
+    (tmp_path / SUITE.name).write_text(SUITE.read_text())
+    write_files(tmp_path)
+
+    assert compared(command_in, tmp_path / SUITE.name) == []
+
+
+@pytest.mark.slow
+def test_the_attack_that_is_compiled_runs_on_a_gpu_likewise(
+    command_in: Callable[[str], Command], tmp_path: Path
+) -> None:
+    pytest.importorskip("numba", reason="numba is not installed")
+    (tmp_path / "brendel.yaml").write_text(BRENDEL)
+
+    assert compared(command_in, tmp_path / "brendel.yaml") == []
