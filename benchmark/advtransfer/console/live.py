@@ -16,7 +16,17 @@ from rich.text import Text
 from advtransfer.console.events import Event, text
 from advtransfer.console.means import Means
 from advtransfer.console.tally import Tally, Work
-from advtransfer.console.words import disagreement, duration, ending, many, of_trial, opening, source_line, trial_name
+from advtransfer.console.words import (
+    disagreement,
+    duration,
+    ending,
+    many,
+    of_trial,
+    opening,
+    source_line,
+    trial_name,
+    warned,
+)
 
 BETWEEN_REDRAWS = 0.1
 
@@ -63,6 +73,8 @@ class Live:
                 self._means.take(event)
             case "trial_failed":
                 self._print(f"failed: {trial_name(of_trial(event))}: {text(event, 'reason')}", style="red")
+            case "warned":
+                self._print(warned(event), style="yellow")
             case "run_finished":
                 self._last = event
         if event.get("event") != "progress" or time.monotonic() >= self._drawn + BETWEEN_REDRAWS:

@@ -16,6 +16,7 @@ from advtransfer.console.words import (
     opening,
     source_line,
     trial_name,
+    warned,
 )
 
 
@@ -59,6 +60,8 @@ class Plain:
                 self._warn(f"{self._place()} {trial_name(trial)}  failed: {text(event, 'reason')}")
             case "trial_skipped":
                 self._say(f"skipped: {trial_name(trial)}: {text(event, 'reason')}")
+            case "warned":
+                self._warn(warned(event))
             case "run_finished":
                 self._close(event)
 

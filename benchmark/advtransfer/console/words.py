@@ -110,6 +110,12 @@ def disagreement(event: Event) -> str:
     )
 
 
+def warned(event: Event) -> str:
+    """What a worker was warned of, from the event ``warned``: by the data, or by a library while it was at a job."""
+    name = text(event, "name")
+    return f"warning: {name}: {text(event, 'text')}" if name else f"warning: {text(event, 'text')}"
+
+
 def counts(standing: Standing) -> str:
     """The trials by state on one line: ``160 trials: 158 done, 2 failed, 0 skipped, 0 to do``."""
     done, failed, skipped, todo = standing

@@ -70,6 +70,7 @@ class Schedule:
         self.flying: dict[Future[Report], Task] = {}
         self.began: dict[str, Mapping[str, Json]] = {}
         self.told: set[str] = set()
+        self.warnings: set[str] = set()
         asked = {one.id for task in tasks for one in (task.asked.node, *task.asked.results)}
         self.senseless = {id for id, one in folder.attempts().items() if one["status"] == "skipped"} - asked
         self.stopped = False
@@ -113,12 +114,20 @@ class Schedule:
         for news in self.engine.news():
             facts = dict(news)
             event, task = str(facts.pop("event")), self.tasks.get(str(facts["id"]))
+            if event == "warned" and self._warned_before(str(facts.get("text"))):
+                continue
             if event == "job_started" and task is not None:
                 self.began[task.id] = facts
                 facts |= {"kind": task.kind, "name": task.name}
                 for trial in task.trials:
                     self.events.tell("trial_started", time=facts["time"], trial=place(trial))
             self.events.tell(event, **facts)
+
+    def _warned_before(self, text: str) -> bool:
+        """Whether a worker has told this warning: each of them, and each of its jobs, meets the same data."""
+        before = text in self.warnings
+        self.warnings.add(text)
+        return before
 
     def _settle(self, task: Task, report: Report) -> None:
         """What the end of one job means for its trials and for the tasks that waited for it."""

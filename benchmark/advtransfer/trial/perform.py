@@ -15,6 +15,7 @@ from advtransfer.cache import Cache
 from advtransfer.errors import AdvTransferError, Busy, Cancelled, Diverged, Inapplicable, Leaked
 from advtransfer.node import Node, digest
 from advtransfer.result import Run, attempt
+from advtransfer.trial.warned import warnings_told
 from advtransfer.types import Job, Json, Report
 
 
@@ -54,7 +55,8 @@ def _performed(job: Job, cache: Cache, scratch: Path, tell: Callable[[Mapping[st
         for step, make in work.steps(node, results):
             started = time.time()
             try:
-                make()
+                with warnings_told(tell, job):
+                    make()
                 written.append(step.id)
             except (Busy, Cancelled):
                 raise
