@@ -9,10 +9,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Literal
 
 from advtransfer.cache import default_root
 from advtransfer.errors import BadInput, Problem
@@ -20,14 +22,30 @@ from advtransfer.files import sha256_of, write_whole
 from advtransfer.node import canonical, digest
 
 UNSETTLED_SECONDS = 2.0  # a file changed again within its clock's tick keeps its modification time
+SYSTEM_FILES = re.compile(
+    r"\.DS_Store|\.localized|Icon\r|\._.*|__MACOSX|\.(?:Spotlight-V100|Trashes|fseventsd|TemporaryItems)"  # macOS
+    r"|(?:eh)?thumbs\.db|desktop\.ini|\$RECYCLE\.BIN|System Volume Information"  # Windows
+    r"|\.directory|\.nfs[0-9a-f]+|@eaDir",  # KDE, NFS, Synology
+    re.IGNORECASE,
+)
+"""What operating systems leave in folders by themselves: no content of them, so their digests do not depend on it."""
 
 
 def of(path: Path) -> str:
-    """The sha256 of a file, or of a folder's manifest: canonical JSON of sorted pairs (relative path, sha256)."""
-    if path.is_file():
-        return remembered(f"file {path.absolute()}", [path], lambda: sha256_of(path))
-    files = [path / name for name in below(path)]
-    return remembered(f"folder {path.absolute()}", files, lambda: _manifest(path, files))
+    """The sha256 of a file, or of a folder's manifest: canonical JSON of sorted pairs (relative path, sha256).
+
+    Raises:
+        BadInput: A file or folder cannot be read; names it.
+    """
+    try:
+        if path.is_file():
+            return remembered(f"file {path.absolute()}", [path], lambda: sha256_of(path))
+        files = [path / name for name in below(path)]
+        return remembered(f"folder {path.absolute()}", files, lambda: _manifest(path, files))
+    except OSError as error:
+        found = f"{os.fsdecode(error.filename or path)!r}, which cannot be read ({error.strerror})"
+        next_step = "give this user the right to read it, or remove it"
+        raise BadInput([Problem(found, "a file or folder that can be read", next_step)]) from error
 
 
 def check(path: Path, sha256: str) -> None:
@@ -54,7 +72,7 @@ def remembered(what: str, files: Iterable[Path], compute: Callable[[], str]) -> 
         compute: Makes it; called when it is not remembered.
     """
     files = tuple(files)
-    place = default_root() / "digests" / f"{digest(what)}.json"
+    place = default_root() / "digests" / f"{digest(encodable(what))}.json"
     state, settled = _state(files)
     known = _read(place, state)
     if known is not None:
@@ -67,21 +85,47 @@ def remembered(what: str, files: Iterable[Path], compute: Callable[[], str]) -> 
 
 
 def below(folder: Path) -> list[str]:
-    """Every file in a folder and the folders below, links followed: relative names with ``/``, sorted."""
-    return sorted(_below(folder, "", ()))
+    """Every file in a folder and the folders below, links followed: relative names with ``/``, sorted.
+
+    What operating systems leave there by themselves is no part of it, see `SYSTEM_FILES`.
+    """
+    return sorted(name for name, is_file in _below(folder, "", ()) if is_file)
 
 
-def _below(folder: Path, before: str, above: tuple[tuple[int, int], ...]) -> Iterator[str]:
+def not_files(folder: Path) -> list[str]:
+    """What lies in a folder and the folders below and is neither: links to nowhere, pipes, devices; sorted."""
+    return sorted(name for name, is_file in _below(folder, "", ()) if not is_file)
+
+
+def encodable(name: str) -> str:
+    """A file's name as text that UTF-8 can hold: bytes that are no UTF-8 become escapes."""
+    return name.encode("utf-8", "backslashreplace").decode()
+
+
+def _below(folder: Path, before: str, above: tuple[tuple[int, int], ...]) -> Iterator[tuple[str, bool]]:
+    """The names in a folder, and whether each is a file."""
     stat = folder.stat()
     here = stat.st_dev, stat.st_ino
     if here in above:  # a link to a folder that this one is in: what is there has been listed
         return
     with os.scandir(folder) as entries:
         for entry in entries:
-            if entry.is_dir():
+            if SYSTEM_FILES.fullmatch(entry.name):
+                continue
+            kind = _kind(entry)
+            if kind == "folder":
                 yield from _below(folder / entry.name, f"{before}{entry.name}/", (*above, here))
-            elif entry.is_file():
-                yield before + entry.name
+            else:
+                yield before + entry.name, kind == "file"
+
+
+def _kind(entry: os.DirEntry[str]) -> Literal["folder", "file", "other"]:
+    try:
+        if entry.is_dir():
+            return "folder"
+        return "file" if entry.is_file() else "other"
+    except OSError:  # a link to itself
+        return "other"
 
 
 def _manifest(folder: Path, files: Iterable[Path]) -> str:
@@ -94,7 +138,7 @@ def _manifest(folder: Path, files: Iterable[Path]) -> str:
             read[same] = sha256_of(path)
         return read[same]
 
-    return digest(canonical([[path.relative_to(folder).as_posix(), content(path)] for path in files]))
+    return digest(canonical([[encodable(path.relative_to(folder).as_posix()), content(path)] for path in files]))
 
 
 def _state(files: Iterable[Path]) -> tuple[str, bool]:
@@ -102,7 +146,8 @@ def _state(files: Iterable[Path]) -> tuple[str, bool]:
     content, newest = hashlib.sha256(), 0.0
     for path in files:
         stat = path.stat()
-        content.update(f"{path.absolute()}\0{stat.st_size}\0{stat.st_mtime_ns}\0{stat.st_ino}\0".encode())
+        numbers = f"\0{stat.st_size}\0{stat.st_mtime_ns}\0{stat.st_ino}\0"
+        content.update(os.fsencode(path.absolute()) + numbers.encode())
         newest = max(newest, stat.st_mtime)
     return content.hexdigest(), newest < time.time() - UNSETTLED_SECONDS
 

@@ -60,6 +60,10 @@ class BadInput(AdvTransferError):
         super().__init__("\n".join(map(str, self.problems)))
 
 
+class AdvTransferWarning(UserWarning):
+    """Something in the user's data or words that may not be meant; a run goes on, and shows it as a line."""
+
+
 class UnknownName(AdvTransferError):
     """No component has this name; `near` holds the names it may have meant, best first."""
 

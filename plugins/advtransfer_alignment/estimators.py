@@ -10,6 +10,8 @@ from torch import Tensor
 
 TOLERANCE = 1e-10
 """The relative change of the evidence at which its maximisation ends."""
+SHORT, USUAL, LONG = 1e-2, 10.0, 1e5
+"""Lengths of features and outputs between which their evidence is computed as they are, and what others are made."""
 
 
 def expected_prediction(logits: Tensor, labels: Tensor) -> float:
@@ -50,7 +52,9 @@ def separability(features: Tensor, labels: Tensor, *, cutoff: float) -> Separabi
     """
     centred = features.double() - features.double().mean(0)
     basis, values, _ = torch.linalg.svd(centred, full_matrices=False)
-    basis = basis[:, values > cutoff * values[:1]]
+    # features that do not vary leave rounding behind, whose directions mean nothing
+    rounding = max(features.shape) * torch.finfo(torch.float64).eps * features.double().norm()
+    basis = basis[:, (values > cutoff * values[:1]) & (values > rounding)]
     sizes = torch.bincount(labels)
     totals = torch.zeros((len(sizes), basis.shape[1]), dtype=torch.float64).index_add_(0, labels, basis)
     return Separability(float((totals.square().sum(1) / sizes.clamp_min(1)).sum()), basis.shape[1])
@@ -70,15 +74,29 @@ def evidence(features: Tensor, outputs: Tensor) -> float:
         ValueError: Every column is zero.
     """
     left, values, _ = torch.linalg.svd(features.double(), full_matrices=False)
-    squares = values.square()
+    squares = (values / _scale(float(values.max()))).square()
     found = [
-        _largest(left.T @ column, squares, float(column.square().sum()), len(features), features.shape[1])
-        for column in outputs.double().T
-        if column.any()
+        _of_column(left.T, squares, column, width=features.shape[1]) for column in outputs.double().T if column.any()
     ]
     if not found:
         raise ValueError("found outputs that are all zero; expected some that are not; check the labels")
     return sum(found) / len(found) / len(features)
+
+
+def _of_column(basis: Tensor, squares: Tensor, column: Tensor, *, width: int) -> float:
+    """The evidence of one column y ``(N,)`` at its largest; a scale of y moves it by a known amount."""
+    scale = _scale(float(column.norm()))
+    inside, length = basis @ (column / scale), float((column / scale).square().sum())
+    return _largest(inside, squares, length, len(column), width) - len(column) * math.log(scale)
+
+
+def _scale(length: float) -> float:
+    """What a length is divided by, so that the fixed point starts near its end; 1 for all usual lengths.
+
+    The scale of the features changes nothing in the evidence, since alpha takes it up; but from lengths that are far
+    from 1 the iteration from alpha = beta = 1 runs out of floats, or ends in a worse fixed point.
+    """
+    return 1.0 if length == 0 or SHORT <= length <= LONG else length / USUAL
 
 
 def _largest(inside: Tensor, squares: Tensor, length: float, count: int, width: int, *, rounds: int = 1000) -> float:

@@ -9,6 +9,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
+from advtransfer.toolkit.second_order import differentiated_twice
 from advtransfer_alignment.settings import Spectrum
 
 Function: TypeAlias = Callable[[Tensor], Tensor]
@@ -100,7 +101,7 @@ def pushed(function: Function, inputs: Tensor, block: Tensor) -> Tensor:
     J^T u is linear in u, and its derivative along v is J v: two backward passes, so that every model will do whose
     gradients can be differentiated; forward-mode differentiation is not defined for as many.
     """
-    with torch.enable_grad():
+    with torch.enable_grad(), differentiated_twice():
         leaf = inputs.detach().requires_grad_()
         outputs = function(leaf)
         weights = torch.zeros_like(outputs, requires_grad=True)

@@ -76,6 +76,7 @@ def regress(
     solver = LogisticRegression(C=C, max_iter=max_iterations, tol=tolerance)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", ConvergenceWarning)
+        warnings.filterwarnings("ignore", "The number of unique classes is greater than", UserWarning)  # few labels
         solver.fit(features, labels)
     converged = True
     for one in caught:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias, runtime_checkable
 
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from advtransfer.toolkit.attack import Bounds, boxed
+from advtransfer.toolkit.second_order import differentiated_twice
 from advtransfer.toolkit.streams import seeded
 from advtransfer.types import Shape
 from advtransfer_igam.duel import Duel
@@ -83,7 +85,8 @@ class Matching:
         images, taught = parted(inputs, self.shape)
         matched = step >= self.terms.warm_up * self.steps
         images = self._moved(images, noise).requires_grad_(matched)
-        logits: Tensor = model(images)
+        with differentiated_twice() if matched else nullcontext():
+            logits: Tensor = model(images)
         entropy = functional.cross_entropy(logits, labels)
         loss = entropy + self.terms.kernel_decay * half_squares(model) if self.terms.kernel_decay else entropy
         means = {"student_loss": entropy.item()}
@@ -97,7 +100,9 @@ class Matching:
             seen, shown = student[..., rows, columns], taught.gradients[..., rows, columns]
             judged = self.duel.loss(seen, shown)
             loss = loss + self.terms.lambda_diff * apart - self.terms.lambda_adv * judged
-            yield settled(loss, model), logits
+            with differentiated_twice():
+                minimised = settled(loss, model)
+            yield minimised, logits
             means |= {"gradient_distance": apart.item(), "discriminator_loss": judged.item()}
             if self.teacher is not None:
                 means["teacher_loss"] = taught.losses.mean().item()

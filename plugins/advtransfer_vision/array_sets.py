@@ -4,22 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal, TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from advtransfer.digests import remembered
+from advtransfer.errors import BadInput, Problem
 from advtransfer.node import canonical, digest
 from advtransfer.types import DataCard, File, Part, Shape, Task
 from advtransfer_vision.archive import Archive, Array
+from advtransfer_vision.array_checks import (
+    Labelled,
+    class_problems,
+    count_problems,
+    label_problems,
+    pixel_problems,
+    shortened,
+)
 from advtransfer_vision.faults import fault
+from advtransfer_vision.notes import tell
 from advtransfer_vision.parts import PartedDataset
 
 Layout: TypeAlias = Literal["NHW", "NHWC", "NCHW"]
-CHECKED_ROWS = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +51,7 @@ class Stored:
         rows = _channels_first(self.pixels[positions.numpy()], self.layout)
         if rows.dtype == np.uint8:
             return torch.from_numpy(np.ascontiguousarray(rows)).float() / 255
-        return torch.from_numpy(np.ascontiguousarray(rows, dtype=np.float32))
+        return torch.from_numpy(np.ascontiguousarray(rows, dtype=np.float32)).clamp(0, 1)  # rounding
 
     def labels(self, positions: Tensor) -> Tensor:
         """``(B,)`` classes, or ``(B, outputs)`` 0/1; int64."""
@@ -57,22 +64,44 @@ def load(
     """The arrays of an archive; `keys` gives those of each part, `names` the key of the classes' names.
 
     Raises:
-        BadInput: An array is not there, or is not what it should be.
+        BadInput: Arrays are not there, or are not what they should be; all such problems at once.
     """
     archive = Archive(file.path)
-    read = {part: (archive[inputs], archive[labels]) for part, (inputs, labels) in keys.items()}
-    layouts = {part: _layout(keys[part][0], inputs, layout) for part, (inputs, _) in read.items()}
+    read = _read(archive, keys)
+    problems: list[Problem] = []
     for part, (inputs, labels) in read.items():
-        _check_pixels(file.path, keys[part][0], inputs)
-        _check_count(keys[part], inputs, labels)
+        problems += [*count_problems(keys[part], inputs, labels), *label_problems(keys[part][1], labels)]
+        problems += pixel_problems(file.path, keys[part][0], inputs)
+    if problems:
+        raise BadInput(problems)
+    layouts = {part: _layout(keys[part][0], inputs, layout) for part, (inputs, _) in read.items()}
     shapes = {keys[part][0]: _shape(inputs, layouts[part]) for part, (inputs, _) in read.items()}
-    targets = {part: _targets(keys[part][1], labels) for part, (_, labels) in read.items()}
-    task, outputs = _outputs({keys[part][1]: labels for part, labels in targets.items()})
+    shape = _same(shapes)
+    labelled = [(keys[part][1], array.astype(np.int64)) for part, (_, array) in read.items()]
+    task, outputs = _outputs(labelled, named=archive[names].size if names in archive else 0)
     told = _names(archive, names, task, outputs)
+    _warn(labelled, task, outputs)
     content = digest(canonical({"file": file.sha256, "keys": sorted(keys.items()), "layout": sorted(layouts.items())}))
-    card = DataCard(_same(shapes), (0.0, 1.0), task, len(told), told, content)
-    parts = {part: Stored(card, inputs, layouts[part], targets[part]) for part, (inputs, _) in read.items()}
+    card = DataCard(shape, (0.0, 1.0), task, len(told), told, content)
+    parts = {
+        part: Stored(card, inputs, layouts[part], torch.from_numpy(targets))
+        for (part, (inputs, _)), (_, targets) in zip(read.items(), labelled, strict=True)
+    }
     return PartedDataset(card, parts)
+
+
+def _read(archive: Archive, keys: Mapping[Part, tuple[str, str]]) -> dict[Part, tuple[Array, Array]]:
+    """The arrays of each part; every one that cannot be read is told."""
+    arrays: dict[str, Array] = {}
+    problems: list[Problem] = []
+    for key in (key for pair in keys.values() for key in pair):
+        try:
+            arrays[key] = archive[key]
+        except BadInput as error:
+            problems += error.problems
+    if problems:
+        raise BadInput(dict.fromkeys(problems))
+    return {part: (arrays[inputs], arrays[labels]) for part, (inputs, labels) in keys.items()}
 
 
 def _layout(key: str, pixels: Array, asked: Literal["auto"] | Layout) -> Layout:
@@ -111,55 +140,34 @@ def _same(shapes: Mapping[str, Shape]) -> Shape:
     return shape
 
 
-def _check_pixels(path: Path, key: str, pixels: Array) -> None:
-    """Refuse what is neither uint8 nor floats in [0, 1]; a file that was found in order is not read again."""
-    if pixels.dtype == np.uint8:
-        return
-    if pixels.dtype.kind != "f":
-        expected = "uint8 from 0 to 255, or floats in [0, 1]"
-        raise fault(f"{key} of type {pixels.dtype}", expected=expected, next_step="convert the array")
-
-    def read() -> str:
-        for start in range(0, len(pixels), CHECKED_ROWS):
-            rows = pixels[start : start + CHECKED_ROWS]
-            if not (np.isfinite(rows).all() and rows.min() >= 0 and rows.max() <= 1):
-                found = f"{key} with values from {rows.min():g} to {rows.max():g}"
-                next_step = "divide by 255, undo the normalisation, or store uint8"
-                raise fault(found, expected="floats in [0, 1]", next_step=next_step)
-        return "in [0, 1]"
-
-    remembered(f"range of {key} in {path}", [path], read)
-
-
-def _check_count(keys: tuple[str, str], inputs: Array, labels: Array) -> None:
-    if not len(inputs) or labels.ndim == 0 or len(inputs) != len(labels):
-        found = f"{keys[0]} of shape {inputs.shape} and {keys[1]} of shape {labels.shape}"
-        raise fault(found, expected="at least one image, and one label an image", next_step="correct the arrays")
-
-
-def _targets(key: str, labels: Array) -> Tensor:
-    """``(N,)`` class numbers or ``(N, K)`` 0/1 attributes, int64."""
-    found = f"{key} of shape {labels.shape} and type {labels.dtype}"
-    if labels.ndim == 1 and labels.dtype.kind in "iu":
-        if labels.min() < 0:
-            raise fault(f"{key} with the label {labels.min()}", expected="classes 0, 1, ...", next_step="renumber them")
-        return torch.from_numpy(labels.astype(np.int64))
-    if labels.ndim == 2 and labels.dtype.kind in "iufb" and np.isin(labels, (0, 1)).all():
-        return torch.from_numpy(labels.astype(np.int64))
-    expected = "(N,) integers, the classes, or (N, K) zeros and ones, the attributes"
-    raise fault(found, expected=expected, next_step="convert the array; (N, 1) class numbers need squeezing")
-
-
-def _outputs(targets: Mapping[str, Tensor]) -> tuple[Task, int]:
+def _outputs(labels: Sequence[Labelled], *, named: int) -> tuple[Task, int]:
     """The task, and how many classes or attributes the labels show."""
-    kinds = {labels.shape[1:] for labels in targets.values()}
+    kinds = {array.shape[1:] for _, array in labels}
     if len(kinds) > 1:
-        found = " and ".join(f"{key} of shape {tuple(labels.shape)}" for key, labels in targets.items())
+        found = " and ".join(f"{key} of shape {array.shape}" for key, array in labels)
         raise fault(found, expected="labels of one kind", next_step="correct one of the arrays")
     (kind,) = kinds
     if kind:
         return "attributes", kind[0]
-    return "classes", 1 + max(int(labels.max()) for labels in targets.values())
+    if problems := list(class_problems(labels, named=named)):
+        raise BadInput(problems)
+    return "classes", 1 + max(int(array.max()) for _, array in labels)
+
+
+def _warn(labels: Sequence[Labelled], task: Task, outputs: int) -> None:
+    """Tell of labels that may be meant otherwise: one-hot classes, and class numbers without an image."""
+    (train, seen), (test, tested) = labels
+    if task == "attributes":
+        if outputs == 1 or all((array.sum(1) == 1).all() for _, array in labels):
+            as_taken = f"{train} and {test} of shape (N, {outputs}) are taken as {outputs} attributes"
+            advice = "labels.ravel()" if outputs == 1 else "labels.argmax(1), since each row has one 1"
+            tell(f"{as_taken}; if they are classes, write class numbers: {advice}")
+        return
+    shown = np.union1d(seen, tested)
+    if empty := np.setdiff1d(np.arange(outputs), shown).tolist():
+        tell(f"no image of {len(empty)} of the {outputs} classes in {train} and {test}: {shortened(empty)}")
+    if untested := np.setdiff1d(seen, tested).tolist():
+        tell(f"no image of {len(untested)} of the {outputs} classes in {test}: {shortened(untested)}")
 
 
 def _names(archive: Archive, key: str, task: Task, outputs: int) -> tuple[str, ...]:

@@ -7,9 +7,12 @@ from pathlib import Path
 from advtransfer.digests import below
 from advtransfer.node import canonical, digest
 from advtransfer.types import DataCard, Folder
-from advtransfer_vision.class_folders import Listed, samples
+from advtransfer_vision.class_folders import samples
 from advtransfer_vision.faults import fault
 from advtransfer_vision.framing import Framing
+from advtransfer_vision.image_headers import check_headers
+from advtransfer_vision.image_listing import Listed
+from advtransfer_vision.notes import tell
 from advtransfer_vision.parts import PartedDataset
 
 PIXELS = 64
@@ -28,20 +31,26 @@ def load(root: Folder) -> PartedDataset:
     card = DataCard((3, PIXELS, PIXELS), (0.0, 1.0), "classes", len(ids), names, content)
     framing = Framing(PIXELS, "square", PIXELS)
     train, test = _train(root.path, ids), _validation(root.path, ids)
+    for part in (train, test):
+        check_headers(part.folder, part.names, framing)
     return PartedDataset(
         card, {"train": samples(train, card, framing, labels=ids), "test": samples(test, card, framing, labels=ids)}
     )
 
 
 def _train(root: Path, ids: tuple[str, ...]) -> Listed:
-    names, classes = [], []
+    names, classes, left_out = [], [], 0
     for id in ids:
         folder = root / "train" / id / "images"
-        images = [name for name in below(folder) if name.endswith(".JPEG")] if folder.is_dir() else []
+        files = below(folder) if folder.is_dir() else []
+        images = [name for name in files if name.endswith(".JPEG")]
+        left_out += len(files) - len(images)
         if not images:
             raise _incomplete(f"no image in {str(folder)!r}", "JPEG files there, since wnids.txt names the class")
         names += [f"{id}/images/{name}" for name in images]
         classes += [id] * len(images)
+    if left_out:
+        tell(f"{left_out} files of {str(root / 'train')!r} are left out; images are named .JPEG")
     return Listed(root / "train", names, classes)
 
 
@@ -55,6 +64,8 @@ def _validation(root: Path, ids: tuple[str, ...]) -> Listed:
     if wrong or not table:
         found = f"the line {wrong[0]!r} in {str(root / 'val' / 'val_annotations.txt')!r}" if wrong else "no annotations"
         raise _incomplete(found, "a file of val/images and a class of wnids.txt, with a tab between")
+    if left_out := len(there - {row[0] for row in table}):
+        tell(f"{left_out} files of {str(folder)!r} are left out: val_annotations.txt does not name them")
     return Listed(folder, [row[0] for row in table], [row[1] for row in table])
 
 

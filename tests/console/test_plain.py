@@ -192,3 +192,12 @@ def test_a_built_source_is_shown_with_its_probe_and_one_off_its_card_with_a_warn
     ] == shown({**event, "probe": probe})
     assert ["source natural: resnet18"] == shown({**event, "probe": None})
     assert 1 == len(shown({**event, "probe": probe}, quiet=True))
+
+
+def test_warnings_from_jobs_are_lines_also_in_a_quiet_run() -> None:
+    library: Event = {"event": "warning", "id": "a", "name": "probe", "text": "RuntimeWarning: overflow"}
+    data: Event = {"event": "warning", "id": "a", "name": "", "text": "3 files are left out"}
+
+    assert ["warning: probe: RuntimeWarning: overflow", "warning: 3 files are left out"] == shown(
+        library, data, quiet=True
+    )

@@ -163,3 +163,49 @@ def test_content_is_held_to_what_was_asked_for(write: Callable[[str, str], Path]
         digests.check(path, "ab" * 32)
     with pytest.raises(BadInput, match=r"found nothing at .*b.npz'; expected the content with sha256 abab"):
         digests.check(tmp_path / "b.npz", "ab" * 32)
+
+
+def test_names_that_are_no_utf_8_are_digested(write: Callable[[str, str], Path], tmp_path: Path) -> None:
+    write("set/caf\udce9.png", "pixels")  # the byte E9, as Python has it
+    first = digests.of(tmp_path / "set")
+    write("set/caf\udce8.png", "pixels")
+
+    assert first != digests.of(tmp_path / "set")
+    assert [r"caf\udce8.png", r"caf\udce9.png"] == [digests.encodable(name) for name in digests.below(tmp_path / "set")]
+
+
+@pytest.mark.parametrize(
+    "name", [".DS_Store", "a/._x.png", "Thumbs.db", "a/desktop.ini", "__MACOSX/a/x.png", "a/.nfs01"]
+)
+def test_what_operating_systems_leave_behind_changes_no_digest(
+    write: Callable[[str, str], Path], tmp_path: Path, name: str
+) -> None:
+    write("set/a/x.png", "pixels")
+    before = digests.of(tmp_path / "set")
+    write(f"set/{name}", "system")
+
+    assert before == digests.of(tmp_path / "set")
+
+
+def test_what_is_no_file_is_listed_apart(write: Callable[[str, str], Path], tmp_path: Path) -> None:
+    write("set/a.png", "pixels")
+    (tmp_path / "set" / "gone.png").symlink_to("nowhere")
+    (tmp_path / "set" / "round.png").symlink_to("round.png")
+
+    assert ["a.png"] == digests.below(tmp_path / "set")
+    assert ["gone.png", "round.png"] == digests.not_files(tmp_path / "set")
+
+
+def test_a_file_that_cannot_be_read_is_named(
+    write: Callable[[str, str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write("set/a.png", "pixels")
+
+    def denied(_: Path) -> str:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(digests, "sha256_of", denied)  # root, who runs these tests in containers, may read everything
+    with pytest.raises(
+        BadInput, match=r"found '.*set/a.png', which cannot be read \(Permission denied\); .* give this"
+    ):
+        digests.of(tmp_path / "set")

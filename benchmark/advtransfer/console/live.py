@@ -26,6 +26,7 @@ from advtransfer.console.words import (
     source_line,
     superseded,
     trial_name,
+    warned,
 )
 
 BETWEEN_REDRAWS = 0.1
@@ -76,7 +77,7 @@ class Live:
             case "trial_failed":
                 self._print(f"failed: {trial_name(of_trial(event))}: {text(event, 'reason')}", style="red")
             case "warning":
-                self._print(f"warning: {text(event, 'text')}", style="yellow")
+                self._print(warned(event), style="yellow")
             case "worker_replaced":
                 self._print(f"a worker was replaced: {text(event, 'reason')}", style="yellow")
             case "run_finished":

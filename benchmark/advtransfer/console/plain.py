@@ -17,6 +17,7 @@ from advtransfer.console.words import (
     source_line,
     superseded,
     trial_name,
+    warned,
 )
 
 
@@ -61,7 +62,7 @@ class Plain:
             case "trial_failed":
                 self._warn(f"{self._place()} {trial_name(trial)}  failed: {text(event, 'reason')}")
             case "warning":
-                self._warn(f"warning: {text(event, 'text')}")
+                self._warn(warned(event))
             case "worker_replaced":
                 self._warn(f"a worker was replaced: {text(event, 'reason')}")
             case "trial_skipped":

@@ -123,6 +123,12 @@ def superseded(event: Event) -> str:
     )
 
 
+def warned(event: Event) -> str:
+    """A warning of the run, its data, or a library during a job, from the event ``warning``."""
+    name = event.get("name")
+    return f"warning: {name}: {text(event, 'text')}" if name else f"warning: {text(event, 'text')}"
+
+
 def counts(standing: Standing) -> str:
     """The trials by state on one line: ``160 trials: 158 done, 2 failed, 0 skipped, 0 to do``."""
     done, failed, skipped, todo = standing

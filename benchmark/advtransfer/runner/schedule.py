@@ -81,6 +81,7 @@ class Schedule:
         self.unsettled = Counter(trial.id for task in tasks for trial in task.trials)
         self.interrupted = False
         self.ended: str | None = None
+        self.warnings: set[str] = set()
 
     def run(self, *, grace: float) -> None:
         """Carry out the tasks."""
@@ -122,6 +123,8 @@ class Schedule:
             event, task = str(facts.pop("event")), self.tasks.get(str(facts["id"]))
             if event == "step_started":
                 self.steps[str(facts["id"])] = str(facts["step"])
+            if event == "warning" and self._warned_before(str(facts.get("text"))):
+                continue
             if event == "job_started" and task is not None:
                 self.began[task.id] = facts
                 self.steps.pop(task.id, None)
@@ -129,6 +132,12 @@ class Schedule:
                 for trial in task.trials:
                     self.events.tell("trial_started", time=facts["time"], trial=place(trial))
             self.events.tell(event, **facts)
+
+    def _warned_before(self, text: str) -> bool:
+        """Whether a worker has told this warning: each of them, and each of its jobs, meets the same data."""
+        before = text in self.warnings
+        self.warnings.add(text)
+        return before
 
     def _settle(self, task: Task, report: Report) -> None:
         """What the end of one job means for its trials and for the tasks that waited for it."""

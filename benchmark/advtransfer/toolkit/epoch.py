@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from advtransfer.errors import Diverged
 from advtransfer.toolkit.augment import Augmentation
 from advtransfer.toolkit.checkpoint import Checkpoint
+from advtransfer.toolkit.lone_rows import lone_rows_left_out
 from advtransfer.toolkit.losses import right
 from advtransfer.toolkit.objective import Objective
 from advtransfer.toolkit.saving import Pulse, Saver
@@ -80,15 +81,17 @@ class Loop:
         inputs, labels = self.samples.inputs(positions), self.samples.labels(positions).to(self.context.device)
         if self.augment is not None:
             inputs = self.augment(inputs, [self.samples.keys[position] for position in positions.tolist()], epoch)
-        for loss, outputs in self.objective(self.model, inputs.to(self.context.device), labels, noise):
-            self.stepper.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]  # torch does not annotate backward
-            self.stepper.step()
-            if not math.isfinite(found := loss.item()):
-                raise Diverged(epoch, found)
-            sums.loss += found * len(positions)
-            sums.right += right(self.samples.card.task, outputs, labels) or 0
-            sums.seen += len(positions)
+        others = min(self.batch_size, len(self.samples)) > 1
+        with lone_rows_left_out(self.model, self.objective, rows=len(positions), others=others):
+            for loss, outputs in self.objective(self.model, inputs.to(self.context.device), labels, noise):
+                self.stepper.zero_grad()
+                loss.backward()  # type: ignore[no-untyped-call]  # torch does not annotate backward
+                self.stepper.step()
+                if not math.isfinite(found := loss.item()):
+                    raise Diverged(epoch, found)
+                sums.loss += found * len(positions)
+                sums.right += right(self.samples.card.task, outputs, labels) or 0
+                sums.seen += len(positions)
 
     def _begun(self, batches: int, noise: torch.Generator, sums: Sums) -> dict[str, Tensor]:
         """An epoch that is not over: the batches behind us, the sums, and the states of what is random."""

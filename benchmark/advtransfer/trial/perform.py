@@ -16,6 +16,7 @@ from advtransfer.plan import Asked
 from advtransfer.result import Run
 from advtransfer.trial.failure import Ending, failed, reason_of
 from advtransfer.trial.scratch import scratch_folder
+from advtransfer.trial.warned import warnings_told
 from advtransfer.types import Job, Json, Report
 
 Tell = Callable[[Mapping[str, Json]], None]
@@ -71,7 +72,8 @@ def _performed(job: Job, cache: Cache, scratch: Path, tell: Tell) -> Report:
             started = time.time()
             tell({"event": "step_started", "id": job.id, "step": step.id, "use": step.use, "time": started})
             try:
-                make()
+                with warnings_told(tell, job):
+                    make()
                 written.append(step.id)
             except (Busy, Cancelled, Interrupted):
                 raise

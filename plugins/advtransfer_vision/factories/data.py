@@ -115,7 +115,9 @@ def image_folder(
     """Your own image files: ``train/<class>/<image>`` and ``test/<class>/<image>`` (or ``val``) in one folder.
 
     Classes are numbered in the sorted order of their folders. Images are decoded when they are asked for, as RGB, so a
-    set may be far larger than the memory; the last used are kept decoded (128 MiB a part).
+    set may be far larger than the memory; the last used are kept decoded (128 MiB a part). Of an animation the first
+    frame is taken, transparency is dropped, and an image lies as in its file, whatever rotation its EXIF data ask for.
+    Files that are no images are left out and counted; a class folder without an image is an error.
 
     Args:
         root: The folder; it is known by the names and content of its files, not by its path.

@@ -198,3 +198,30 @@ def test_with_as_many_features_as_samples_the_h_score_says_nothing(
 def test_leep_needs_a_source_of_classes(seen: Given, network: Callable[..., BlockNetwork]) -> None:
     with pytest.raises(Inapplicable, match="one output"):
         leep().measure(replace(seen, source=network("source", outputs=1)), context=InMemoryContext())
+
+
+@pytest.mark.parametrize(("count", "width"), [(30, 300), (40, 8)])
+def test_no_scale_of_the_features_changes_an_estimate(count: int, width: int) -> None:
+    features, labels = rows("scaled", count, width).relu(), torch.arange(count) % 3
+    features[:, :3] += torch.nn.functional.one_hot(labels, 3)
+    classes = torch.nn.functional.one_hot(labels, 3).double()
+    explained, apart = evidence(features, classes), separability(features, labels, cutoff=1e-6)
+
+    for scale in (1e-100, 1e-12, 1e-6, 1e-3, 1e3, 1e6, 1e12, 1e100):
+        assert explained == pytest.approx(evidence(scale * features, classes), rel=1e-8)
+        assert apart.score == pytest.approx(separability(scale * features, labels, cutoff=1e-6).score, rel=1e-8)
+
+
+@pytest.mark.parametrize("scale", [1e-12, 1e-3, 1e6, 1e12])
+def test_a_scale_of_the_values_moves_logme_by_its_logarithm(scale: float) -> None:
+    features, values = rows("features", 40, 60), rows("values", 40, 2)
+
+    assert evidence(features, values) - math.log(scale) == pytest.approx(evidence(features, scale * values), rel=1e-8)
+
+
+def test_constant_features_have_no_direction_in_the_h_score() -> None:
+    labels = torch.arange(30) % 3
+    found = separability(torch.full((30, 20), 0.1), labels, cutoff=1e-6)
+
+    assert (0.0, 0) == (found.score, found.rank)
+    assert math.isfinite(evidence(torch.full((30, 20), 0.1), torch.nn.functional.one_hot(labels, 3)))

@@ -102,3 +102,13 @@ def test_a_model_that_says_the_same_everywhere_has_no_direction() -> None:
         assert not found.values.any()
         assert not found.direction.any()
         assert found.residual.isfinite().all()
+
+
+def test_attention_is_pushed_forward_as_its_jacobian_says() -> None:
+    def attend(inputs: Tensor) -> Tensor:
+        parts = inputs.reshape(len(inputs), 1, 3, 3)
+        return nn.functional.scaled_dot_product_attention(parts, parts, parts).flatten(1)
+
+    inputs, block = images().float(), torch.eye(9)[:, :2].expand(4, -1, -1)
+
+    torch.testing.assert_close(jacobian(attend, inputs) @ block, pushed(attend, inputs, block))

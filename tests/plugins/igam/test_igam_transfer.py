@@ -3,6 +3,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Literal
 
 import pytest
@@ -287,3 +288,31 @@ def test_the_teacher_sees_the_target_through_the_adapter_and_the_student_does_no
     assert 2 == len(column(fitted.curves, "gradient_distance"))
     with pytest.raises(Inapplicable, match=r"does not take the target's inputs \(1, 16, 16\); give a student"):
         igam().model(source=source, adapter=Halved(), target=large.card())
+
+
+class Attention(nn.Module):
+    """One layer of attention over the rows of an image."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return nn.functional.scaled_dot_product_attention(images, images, images)
+
+
+def test_a_student_with_attention_is_trained(data: ArrayDataset) -> None:
+    attentive = BlockNetwork({"only": nn.Sequential(Attention(), nn.Flatten())}, nn.Linear(64, 3))
+    _, fitted = fit(igam(epochs=1, discriminator=JUDGING, teacher=TUNING), attentive, data)
+
+    assert column(fitted.curves, "gradient_distance")[-1] > 0
+
+
+@pytest.mark.parametrize("student_trains", [True, False])
+def test_a_last_image_alone_before_batch_normalisation_ends_no_training(
+    data: ArrayDataset, student_trains: bool
+) -> None:
+    flat = BlockNetwork(
+        {"only": nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.BatchNorm1d(8), nn.Softplus())}, nn.Linear(8, 3)
+    )
+    tuning = TUNING if student_trains else replace(TUNING, batch_size=47, batch_norm="batch")
+    transfer = igam(epochs=2, batch_size=47 if student_trains else 16, discriminator=JUDGING, teacher=tuning)
+    _, fitted = fit(transfer, flat.eval(), data)  # 48 images
+
+    assert 2 == len(column(fitted.curves, "gradient_distance"))
