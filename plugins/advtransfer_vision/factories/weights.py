@@ -6,7 +6,7 @@ from typing import Annotated, Literal, TypeAlias
 
 from annotated_types import Ge
 
-from advtransfer.types import Dataset, Factory, File, NotAsked, Source, component
+from advtransfer.types import Dataset, Factory, File, NotAsked, Since, Source, component
 from advtransfer_vision.pretrained.claims import Claims
 from advtransfer_vision.pretrained.known import PRESETS
 from advtransfer_vision.pretrained.remote import HubFile
@@ -16,10 +16,13 @@ Channels: TypeAlias = tuple[float, float, float]
 Paths: TypeAlias = tuple[str, ...]
 Library: TypeAlias = Literal["torchvision", "timm"]
 
+Key: TypeAlias = Annotated[str | None, Since(2)]
+NewHead: TypeAlias = Annotated[bool, Since(2)]
+
 _UNSAID = Claims()
 
 
-@component(shape="data")
+@component(shape="data", version=2)
 def torchvision_model(
     *,
     architecture: str,
@@ -33,6 +36,9 @@ def torchvision_model(
     card: Claims | None = None,
     seed: Annotated[int, Ge(0)] = 0,
     download: Annotated[bool, NotAsked()] = False,
+    key: Key = None,
+    prefix: Key = None,
+    new_head: NewHead = False,
 ) -> Source:
     """Any classifier of torchvision: with torchvision's own weights by name, with those of a file, or untrained.
 
@@ -54,15 +60,21 @@ def torchvision_model(
             default what torchvision says of the named ones.
         seed: What untrained weights are drawn from.
         download: Download the named weights when their file is not found.
+        key: Where in the file the weights are; by default where names fit the architecture. Of weights and their moving
+            average, the average is taken, as timm does; of other sets, the suite must name one.
+        prefix: What to strip from the names, such as ``module.``; tensors without it are left out. By default found.
+        new_head: Draw the head, and use none of the file's: for a backbone without one, whose logits mean nothing.
     """
     from advtransfer_vision.pretrained.assemble import Size
     from advtransfer_vision.pretrained.assemble import torchvision_model as assembled
+    from advtransfer_vision.pretrained.files import Layout
 
     size = Size(data=data, outputs=outputs, pixels=pixels, blocks=blocks, head=head)
-    return assembled(architecture, weights=weights, file=file, size=size, claims=card, download=download)
+    layout = Layout(key=key, prefix=prefix, new_head=new_head)
+    return assembled(architecture, weights=weights, file=file, size=size, layout=layout, claims=card, download=download)
 
 
-@component(shape="data", presets=PRESETS)
+@component(shape="data", presets=PRESETS, version=2)
 def robustness_checkpoint(
     *,
     architecture: str,
@@ -74,6 +86,8 @@ def robustness_checkpoint(
     blocks: Paths = (),
     head: str | None = None,
     card: Claims = _UNSAID,
+    key: Key = None,
+    new_head: NewHead = False,
 ) -> Source:
     """A checkpoint of MadryLab's robustness library or of microsoft/robust-models-transfer.
 
@@ -96,15 +110,19 @@ def robustness_checkpoint(
         blocks: Paths of the modules where blocks begin, in place of those that are known of the architecture.
         head: The path of the module that gives the logits; goes with `blocks`.
         card: What is known of the weights: ``{constraint, data, clean_accuracy, tolerance, licence, citation}``.
+        key: Where in the file the weights are; by default ``model``, in older files ``state_dict``.
+        new_head: Draw the head, and use none of the file's: for a backbone without one, whose logits mean nothing.
     """
     from advtransfer_vision.pretrained.assemble import Size
     from advtransfer_vision.pretrained.assemble import robustness_checkpoint as assembled
+    from advtransfer_vision.pretrained.files import Layout
 
     size = Size(data=data, outputs=outputs, pixels=pixels, blocks=blocks, head=head)
-    return assembled(architecture, file=file, hub=hub, size=size, claims=card)
+    layout = Layout(key=key, new_head=new_head, options=frozenset({"key", "new_head"}))
+    return assembled(architecture, file=file, hub=hub, size=size, layout=layout, claims=card)
 
 
-@component(shape="data")
+@component(shape="data", version=2)
 def checkpoint(
     *,
     file: File,
@@ -113,13 +131,14 @@ def checkpoint(
     std: Channels,
     library: Library = "torchvision",
     key: str | None = None,
-    prefix: str = "",
+    prefix: str | None = None,
     data: Dataset | None = None,
     outputs: Count | None = None,
     pixels: Count | None = None,
     blocks: Paths = (),
     head: str | None = None,
     card: Claims = _UNSAID,
+    new_head: NewHead = False,
 ) -> Source:
     """A state dict of your own, as safetensors or a torch file, for an architecture of torchvision or timm.
 
@@ -132,21 +151,25 @@ def checkpoint(
             accuracy.
         std: Likewise.
         library: Where the architecture is from; ``timm`` needs the extra ``hub``.
-        key: Where in the file the state dict is, when it is neither the whole nor under ``state_dict`` or ``model``.
-        prefix: What to strip from the names, such as ``module.``; tensors without it are left out.
+        key: Where in the file the weights are; by default where names fit the architecture. Of weights and their moving
+            average, the average is taken, as timm does; of other sets, the suite must name one.
+        prefix: What to strip from the names, such as ``module.``; tensors without it are left out. By default found.
         data: The source's own data: the start-up probe measures its test part.
         outputs: Classes; by default those of `data`, or 1000.
         pixels: Height and width of the inputs; by default those of `data`, or 224.
         blocks: Paths of the modules where blocks begin, in place of those that are known of the architecture.
         head: The path of the module that gives the logits; goes with `blocks`.
         card: What is known of the weights: ``{constraint, data, clean_accuracy, tolerance, licence, citation}``.
+        new_head: Draw the head, and use none of the file's: for a backbone without one, whose logits mean nothing.
     """
-    from advtransfer_vision.pretrained.assemble import Layout, Size, state_dict
+    from advtransfer_vision.pretrained.assemble import Size, state_dict
     from advtransfer_vision.pretrained.design import Design
+    from advtransfer_vision.pretrained.files import Layout
 
     size = Size(data=data, outputs=outputs, pixels=pixels, blocks=blocks, head=head)
     design = size.of(Design(name=architecture, library=library, mean=mean, std=std))
-    return state_dict(design, file=file, hub=None, layout=Layout(key=key, prefix=prefix), claims=card)
+    layout = Layout(key=key, prefix=prefix, new_head=new_head, options=Layout().options | {"mean"})
+    return state_dict(design, file=file, hub=None, layout=layout, claims=card)
 
 
 SOURCES: tuple[Factory[Source], ...] = (torchvision_model, robustness_checkpoint, checkpoint)

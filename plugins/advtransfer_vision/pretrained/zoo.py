@@ -23,6 +23,9 @@ WIDE_RESNETS = {f"wide_resnet50_{width}": 64 * width for width in (3, 4, 5, 6)}
 
 MNASNETS = {"mnasnet0_5": 0.5, "mnasnet0_75": 0.75, "mnasnet1_0": 1.0, "mnasnet1_3": 1.3}
 
+CIFAR_NAMES = ((re.compile(r"^linear\."), "fc."), (re.compile(r"\.shortcut\."), ".downsample."))
+"""How code for CIFAR (kuangliu/pytorch-cifar, ``robustness/cifar_models``) names what torchvision names otherwise."""
+
 WITHOUT_AUXILIARIES = {"aux_logits": False, "init_weights": False}
 AUXILIARY = {"googlenet": ("aux1.", "aux2."), "inception_v3": ("AuxLogits.",)}
 DENSE_LAYER = re.compile(r"(.*denselayer\d+\.(?:norm|conv))\.([12]\..+)")
@@ -55,9 +58,17 @@ def build(name: str, *, outputs: int, pixels: int, imagenet_inputs: bool = False
 def own_names(name: str, tensors: Tensors) -> dict[str, Tensor]:
     """The tensors of a file under the names that the architecture has today, without those of auxiliary classifiers."""
     kept = {key: value for key, value in tensors.items() if not key.startswith(AUXILIARY.get(name, ()))}
+    if name.startswith(CIFAR):
+        return {_torchvision(key): value for key, value in kept.items()}
     if name.startswith("densenet"):
         return {DENSE_LAYER.sub(r"\1\2", key): value for key, value in kept.items()}
     return kept
+
+
+def _torchvision(name: str) -> str:
+    for theirs, ours in CIFAR_NAMES:
+        name = theirs.sub(ours, name)
+    return name
 
 
 def _builder(name: str) -> Callable[..., nn.Module]:
