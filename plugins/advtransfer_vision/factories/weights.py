@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Literal, TypeAlias
 
 from annotated_types import Ge
@@ -100,12 +101,13 @@ def robustness_checkpoint(
 
     Args:
         architecture: torchvision's name, such as ``resnet50`` or ``densenet161``; ``wide_resnet50_3`` to ``_6``; or
-            ``cifar_resnet18`` to ``cifar_resnet152`` for the library's own CIFAR ResNets.
+            ``cifar_resnet18`` to ``cifar_resnet152`` for the library's own CIFAR ResNets; or another one that
+            ``vision/checkpoint`` knows.
         file: The checkpoint.
         hub: In place of `file`: ``{repo, file, revision, sha256}`` in the Hugging Face hub, such as a file of
             ``madrylab/robust-imagenet-models``; needs the extra ``hub``.
         data: The source's own data: the start-up probe measures its test part.
-        outputs: Classes; by default those of `data`, or 1000 (10 for CIFAR ResNets).
+        outputs: Classes; by default those of `data`, or 1000 (10 for CIFAR architectures).
         pixels: Height and width of the inputs; by default those of `data`, or 224 (32).
         blocks: Paths of the modules where blocks begin, in place of those that are known of the architecture.
         head: The path of the module that gives the logits; goes with `blocks`.
@@ -144,9 +146,16 @@ def checkpoint(
 
     It is read without running code that it may carry, and must hold exactly the weights of the architecture.
 
+    Besides those of the library, architectures of published CIFAR checkpoints are known, with the names that their
+    weights have there: ``wide_resnet_28_10`` (depth and width may be others; TRADES, most of RobustBench's),
+    ``dm_wide_resnet_28_10_silu`` (DeepMind's; without ``_silu`` it has ReLU), ``preact_resnet18`` (``_raw``: shortcuts
+    from inputs that are not activated, as Wong et al., 2020; ``_bn``: normalised before the pooling, as Rice et al.,
+    2020), ``dm_preact_resnet18_silu``, ``cifar_resnet18`` to ``cifar_resnet152`` (kuangliu's, the robustness library's)
+    and ``cifar_alexnet``.
+
     Args:
         file: The checkpoint.
-        architecture: Its name in the library, such as ``resnet50``.
+        architecture: Its name in the library, such as ``resnet50``; or ``wide_resnet_28_10``.
         mean: Of each channel of the inputs in [0, 1], as in the training: a wrong one is the commonest reason for low
             accuracy.
         std: Likewise.
@@ -155,19 +164,19 @@ def checkpoint(
             average, the average is taken, as timm does; of other sets, the suite must name one.
         prefix: What to strip from the names, such as ``module.``; tensors without it are left out. By default found.
         data: The source's own data: the start-up probe measures its test part.
-        outputs: Classes; by default those of `data`, or 1000.
-        pixels: Height and width of the inputs; by default those of `data`, or 224.
+        outputs: Classes; by default those of `data`, or 1000 (10 for CIFAR architectures).
+        pixels: Height and width of the inputs; by default those of `data`, or 224 (32).
         blocks: Paths of the modules where blocks begin, in place of those that are known of the architecture.
         head: The path of the module that gives the logits; goes with `blocks`.
         card: What is known of the weights: ``{constraint, data, clean_accuracy, tolerance, licence, citation}``.
         new_head: Draw the head, and use none of the file's: for a backbone without one, whose logits mean nothing.
     """
     from advtransfer_vision.pretrained.assemble import Size, state_dict
-    from advtransfer_vision.pretrained.design import Design
+    from advtransfer_vision.pretrained.design import named_design
     from advtransfer_vision.pretrained.files import Layout
 
     size = Size(data=data, outputs=outputs, pixels=pixels, blocks=blocks, head=head)
-    design = size.of(Design(name=architecture, library=library, mean=mean, std=std))
+    design = size.of(replace(named_design(architecture, library), mean=mean, std=std))
     layout = Layout(key=key, prefix=prefix, new_head=new_head, options=Layout().options | {"mean"})
     return state_dict(design, file=file, hub=None, layout=layout, claims=card)
 

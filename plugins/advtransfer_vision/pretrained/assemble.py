@@ -8,13 +8,12 @@ from functools import partial
 from pathlib import Path
 
 from advtransfer.types import Context, Dataset, File
-from advtransfer_vision.pretrained import named, robustness
+from advtransfer_vision.pretrained import named, robustness, zoo
 from advtransfer_vision.pretrained.claims import Claims
-from advtransfer_vision.pretrained.design import Cut, Design
+from advtransfer_vision.pretrained.design import Cut, Design, named_design
 from advtransfer_vision.pretrained.files import Contents, Layout, head_names
 from advtransfer_vision.pretrained.remote import HubFile, fetch
 from advtransfer_vision.pretrained.source import Pretrained
-from advtransfer_vision.pretrained.zoo import CIFAR
 
 UNTRAINED = Claims(data="none: untrained")
 CIFAR_MEAN, CIFAR_STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
@@ -53,7 +52,7 @@ def torchvision_model(
         ValueError: Both weights and a file are asked for.
     """
     if weights is None:
-        design = size.of(Design(name=architecture))
+        design = size.of(named_design(architecture))
         if file is None:
             return Pretrained(design=design, claims=claims or UNTRAINED)
         return state_dict(design, file=file, hub=None, layout=layout, claims=claims or Claims())
@@ -75,10 +74,10 @@ def robustness_checkpoint(
     architecture: str, *, file: File | None, hub: HubFile | None, size: Size, layout: Layout, claims: Claims
 ) -> Pretrained:
     """A file of the robustness library or of robust-models-transfer, here or in the hub."""
-    plain = Design(name=architecture, clamp=True)
-    if architecture.startswith(CIFAR):
-        plain = replace(plain, outputs=10, pixels=32, mean=CIFAR_MEAN, std=CIFAR_STD)
-    design = size.of(plain)
+    plain = named_design(architecture)
+    if zoo.for_cifar(architecture):
+        plain = replace(plain, mean=CIFAR_MEAN, std=CIFAR_STD)
+    design = size.of(replace(plain, clamp=True))
     place, path = located(file, hub)
 
     def read(context: Context, network: Cut) -> Contents:

@@ -21,8 +21,9 @@ from advtransfer.toolkit.safe_load import CheckpointError
 from advtransfer.toolkit.streams import generator, initialised
 from advtransfer.types import File, Json, Source
 from advtransfer_vision.factories.weights import checkpoint, robustness_checkpoint, torchvision_model
+from advtransfer_vision.pretrained import zoo
 
-NAME = "shufflenet_v2_x0_5"
+NAME = "wide_resnet_10_1"
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2471, 0.2435, 0.2616)
 INPUTS = torch.rand(2, 3, 32, 32, generator=generator("inputs"))
 UNUSED = "0" * 64
@@ -31,7 +32,7 @@ State = Mapping[str, Tensor]
 
 @cache
 def network(seed: int = 0) -> nn.Module:
-    model: nn.Module = initialised(lambda: models.get_model(NAME, num_classes=5), generator("sets", seed))
+    model: nn.Module = initialised(lambda: zoo.build(NAME, outputs=5, pixels=32), generator("sets", seed))
     return model.eval()
 
 
@@ -165,7 +166,7 @@ def test_prefixes_are_found(tmp_path: Path, prefix: str) -> None:
 
 def test_a_wrapper_inside_of_the_names_is_taken_out(tmp_path: Path) -> None:
     """As of pytorch/examples, which wraps the features of AlexNet and VGG alone."""
-    inner = {name.replace("stage2.", "stage2.module."): one for name, one in state().items()}
+    inner = {name.replace("block2.", "block2.module."): one for name, one in state().items()}
 
     assert 0 == which(own(inner, tmp_path))[0]
 
@@ -216,7 +217,7 @@ HEADLESS = [
     {("fc.0." + name[3:] if name.startswith("fc.") else name): one for name, one in state().items()},
     {name: one for name, one in state("module.encoder_q.").items() if ".fc." not in name},
     {**{name: one for name, one in state().items() if not name.startswith("fc.")}, "projector.0.weight": torch.ones(3)},
-    {**state(), "fc.weight": torch.ones(7, 1024), "fc.bias": torch.ones(7)},
+    {**state(), "fc.weight": torch.ones(7, 64), "fc.bias": torch.ones(7)},
 ]
 
 
@@ -253,12 +254,12 @@ def test_a_robustness_file_needs_no_data_parallel_around_it(tmp_path: Path, key:
 
 
 BROKEN: list[tuple[str, Callable[[Tensor], Tensor], str]] = [
-    ("conv1.1.running_var", lambda one: -one - 1, "found negative running variances in"),
+    ("bn1.running_var", lambda one: -one - 1, "found negative running variances in"),
     ("fc.bias", lambda one: one * float("nan"), "found values that are not finite in"),
-    ("conv1.0.weight", lambda one: one / 0, "found values that are not finite in"),
+    ("conv1.weight", lambda one: one / 0, "found values that are not finite in"),
     ("fc.weight", lambda one: one.double() + 1e300, "found values beyond float32 in"),
     ("fc.weight", lambda one: (one * 100).to(torch.int8), "found 1 weights that are no plain floats in"),
-    ("conv1.1.weight", lambda one: one.float() + 3e38, "found logits that are not finite from"),
+    ("bn1.weight", lambda one: one.float() + 3e38, "found logits that are not finite from"),
 ]
 
 
@@ -269,9 +270,9 @@ def test_broken_numbers_are_told_as_such(
     assert fails(own({**state(), name: change(state()[name])}, tmp_path)).startswith(message)
 
 
-@pytest.mark.parametrize("name", ["conv1.1.running_var", "conv1.0.weight"])
+@pytest.mark.parametrize("name", ["bn1.running_var", "conv1.weight"])
 def test_broken_numbers_are_told_before_anything_else(tmp_path: Path, name: str) -> None:
-    content = {**state(), name: state()[name] * float("nan"), "fc.weight": torch.ones(7, 1024), "other": torch.ones(1)}
+    content = {**state(), name: state()[name] * float("nan"), "fc.weight": torch.ones(7, 64), "other": torch.ones(1)}
 
     assert fails(own(content, tmp_path)).startswith("found values that are not finite in")
 
@@ -296,11 +297,12 @@ def test_torchvision_s_component_can_follow_the_advice_it_gets(tmp_path: Path) -
 
 
 def test_names_that_do_not_fit_are_counted_and_the_nearest_is_named(tmp_path: Path) -> None:
-    renamed = {name.replace("conv5.", "conv_5."): one for name, one in state().items()}
+    renamed = {name.replace("block2.", "blocks2."): one for name, one in state().items()}
     message = fails(own(renamed, tmp_path))
 
-    assert "found 5 names missing (conv5.0.weight, conv5.1.weight, conv5.1.bias, ...) and 5 names unexpected" in message
-    assert "'conv_5.0.weight' is like 'conv5.0.weight'" in message
+    assert message.startswith("found 11 names missing (block2.layer.0.bn1.weight, block2.layer.0.bn1.bias, ")
+    assert "and 11 names unexpected (blocks2.layer.0.bn1.weight, " in message
+    assert "'blocks2.layer.0.bn1.weight' is like 'block2.layer.0.bn1.weight'" in message
 
 
 def test_a_file_that_is_no_checkpoint_is_told(tmp_path: Path) -> None:
