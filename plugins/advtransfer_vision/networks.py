@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
+from advtransfer.toolkit.choice import ByFirstField
 from advtransfer.types import DataCard
 
 if TYPE_CHECKING:
@@ -79,6 +80,9 @@ class Known:
 
     def __str__(self) -> str:
         return self.architecture if self.library == "torchvision" else f"{self.architecture} of {self.library}"
+
+
+Described: TypeAlias = Annotated[Sized | Known, ByFirstField()]
 
 
 def network_of(network: NetworkName | Sized | Known, *, width: int) -> Sized | Known:

@@ -9,7 +9,7 @@ from annotated_types import Ge, Interval
 from advtransfer.toolkit.adversary import AdversarialTraining
 from advtransfer.toolkit.recipe import Augment, Optimiser, Schedule, Sgd
 from advtransfer.types import Dataset, Factory, Since, Source, component
-from advtransfer_vision.networks import Known, NetworkName, Sized, network_of
+from advtransfer_vision.networks import Described, NetworkName, network_of
 
 _OPTIMISER, _SCHEDULE = Sgd(), Schedule()
 
@@ -18,7 +18,7 @@ _OPTIMISER, _SCHEDULE = Sgd(), Schedule()
 def trained(
     *,
     data: Dataset,
-    network: NetworkName | Sized | Known = "small_cnn",
+    network: NetworkName | Described = "small_cnn",
     width: Annotated[int, Ge(1)] = 16,
     adversary: AdversarialTraining | None = None,
     epochs: Annotated[int, Ge(1)] = 30,
@@ -89,7 +89,7 @@ def trained(
 def random_init(
     *,
     data: Dataset,
-    network: NetworkName | Sized | Known = "small_cnn",
+    network: NetworkName | Described = "small_cnn",
     width: Annotated[int, Ge(1)] = 16,
     seed: Annotated[int, Ge(0)] = 0,
 ) -> Source:

@@ -10,11 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from advtransfer.errors import AdvTransferError, UnknownName
+from advtransfer.host import Host
 from advtransfer.testing.context import InMemoryContext
 from advtransfer.testing.data import toy
 from advtransfer.toolkit.blocks import ChainedNetwork
 from advtransfer.toolkit.streams import generator
-from advtransfer.types import File, Source
+from advtransfer.types import File, Json, Source
 from advtransfer_vision.factories.training import random_init, trained
 from advtransfer_vision.factories.weights import checkpoint, robustness_checkpoint
 from advtransfer_vision.networks import Known
@@ -246,3 +247,26 @@ def test_data_that_an_architecture_cannot_take_are_told_before_the_training(
     source = trained(data=toy(shape=shape), network=Known(architecture=name))
     with pytest.raises((AdvTransferError, ValueError), match=message):
         source.weights(InMemoryContext())
+
+
+@pytest.mark.parametrize(
+    ("network", "found"),
+    [
+        ({"name": "resnet19"}, [("network", "name")]),
+        ({"architecture": "resnet18", "library": "timmm"}, [("network", "library")]),
+        ({"architecture": "resnet18", "width": 3}, [("network", "width")]),
+    ],
+)
+def test_a_mistake_is_told_for_the_kind_of_network_that_is_meant(
+    network: dict[str, Json], found: list[tuple[str, ...]]
+) -> None:
+    _, faults = Host.discover().component("vision/trained", "source").options.validate({"network": network})
+
+    assert found == [fault.path for fault in faults]
+
+
+def test_a_network_that_was_there_before_is_written_as_before() -> None:
+    component = Host.discover().component("vision/trained", "source")
+    values, _ = component.options.validate({"network": {"name": "resnet18", "width": 4}})
+
+    assert {"name": "resnet18", "width": 4, "depth": None} == values["network"]
