@@ -198,7 +198,7 @@ class Weights:
 
     tensors: Tensors
     curves: Sequence[Mapping[str, float]] = ()
-    facts: Mapping[str, float] = field(default_factory=dict)
+    facts: Mapping[str, float | str] = field(default_factory=dict)
 
 
 class Source(Protocol):

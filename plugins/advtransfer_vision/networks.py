@@ -7,13 +7,15 @@ To add one, write its module in `architectures` with a `build` like its neighbou
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
+from advtransfer.toolkit.choice import ByFirstField
 from advtransfer.types import DataCard
 
 if TYPE_CHECKING:
     from advtransfer.toolkit.network import BlockNetwork
+    from advtransfer_vision.pretrained.design import Cut
 
 NetworkName: TypeAlias = Literal[
     "small_cnn", "mnist_2conv", "lenet5", "fcnet", "resnet18", "resnet50", "wide_resnet", "one_hidden"
@@ -30,6 +32,8 @@ WIDTHS: Mapping[NetworkName, int] = {
 """The widths that the papers use; the networks that are not here have one size only."""
 
 DEPTH = 32
+CENTRE = (0.5, 0.5, 0.5)
+"""Pixels are normalised to [-1, 1], as for the networks of this plugin."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,8 +66,41 @@ class Sized:
         return ", ".join([self.name, *(f"{name} {size}" for name, size in sizes.items() if size is not None)])
 
 
-def sized(network: NetworkName | Sized, *, width: int) -> Sized:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """An architecture of a library, or of a published CIFAR checkpoint, by its name there; its inputs have 3 channels.
+
+    Args:
+        architecture: As in ``vision/checkpoint``: ``resnet18``, ``wide_resnet_28_10``, ``vit_tiny_patch16_224``.
+        library: Where it is from; ``timm`` needs the extra ``hub``.
+    """
+
+    architecture: str
+    library: Literal["torchvision", "timm"] = "torchvision"
+
+    def __str__(self) -> str:
+        return self.architecture if self.library == "torchvision" else f"{self.architecture} of {self.library}"
+
+
+Described: TypeAlias = Annotated[Sized | Known, ByFirstField()]
+
+
+def network_of(network: NetworkName | Sized | Known, *, width: int) -> Sized | Known:
     """The network that the options `network` and `width` ask for.
+
+    Raises:
+        ValueError: A width was given beside a network that does not take it from there.
+    """
+    if not isinstance(network, Known):
+        return sized(network, width=width)
+    if width != WIDTHS["small_cnn"]:
+        found = f"width {width} beside the architecture {network.architecture!r}"
+        raise ValueError(f"found {found}; expected it beside small_cnn alone; leave `width` out")
+    return network
+
+
+def sized(network: NetworkName | Sized, *, width: int) -> Sized:
+    """The network of this plugin that the options `network` and `width` ask for.
 
     Raises:
         ValueError: A width was given beside a network that does not take it from there.
@@ -75,6 +112,26 @@ def sized(network: NetworkName | Sized, *, width: int) -> Sized:
         expected = f"it beside small_cnn alone; write network: {{name: {name}, width: {width}}}"
         raise ValueError(f"found width {width} beside the network {name!r}; expected {expected}")
     return network if isinstance(network, Sized) else Sized(name=network)
+
+
+def build_known(network: Known, *, data: DataCard) -> Cut:
+    """The architecture for data of this shape and these outputs; its weights from torch's global random state.
+
+    Raises:
+        ValueError: The data are not square colour images, or the architecture does not take inputs of their size.
+        UnknownName: The library has no such architecture.
+    """
+    from advtransfer_vision.pretrained.design import named_design
+    from advtransfer_vision.pretrained.trial import expect_logits
+
+    if len(data.shape) != 3 or data.shape[0] != 3 or data.shape[1] != data.shape[2]:
+        next_step = "give the data set `channels: 3` and a `size`"
+        raise ValueError(f"found inputs of shape {data.shape} for {network}; expected (3, H, H); {next_step}")
+    plain = named_design(network.architecture, network.library)
+    design = replace(plain, outputs=data.outputs, pixels=data.shape[1], mean=CENTRE, std=CENTRE)
+    built = design.built()
+    expect_logits(built, design)
+    return built
 
 
 def build(network: Sized, *, data: DataCard) -> BlockNetwork:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import torch
 
 from advtransfer.toolkit.adversary import Adversary, Fast, Free, Trades, expect_within
 from advtransfer.toolkit.augment import augmentation
+from advtransfer.toolkit.blocks import ChainedNetwork
+from advtransfer.toolkit.hooked import HookedNetwork
 from advtransfer.toolkit.network import BlockNetwork
 from advtransfer.toolkit.recipe import Augment, Optimiser, Schedule
 from advtransfer.toolkit.robust import objective
@@ -19,20 +22,27 @@ from advtransfer.toolkit.training import train
 from advtransfer.types import Context, DataCard, Dataset, Samples, SourceCard, Weights
 from advtransfer_vision.fewer_images import fewer
 from advtransfer_vision.label_noise import relabelled
-from advtransfer_vision.networks import Sized, build
+from advtransfer_vision.networks import Known, Sized, build, build_known
 from advtransfer_vision.robust_accuracy import RobustAccuracy
+
+Built: TypeAlias = BlockNetwork | ChainedNetwork | HookedNetwork
 
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
     """A network of some size, for data of the card's shape and outputs."""
 
-    network: Sized
+    network: Sized | Known
     data: DataCard
 
-    def drawn(self, source: torch.Generator) -> BlockNetwork:
+    def drawn(self, source: torch.Generator) -> Built:
         """The network, its initial weights drawn from `source`."""
-        return initialised(lambda: build(self.network, data=self.data), source)
+        return initialised(self._built, source)
+
+    def _built(self) -> Built:
+        if isinstance(self.network, Known):
+            return build_known(self.network, data=self.data)
+        return build(self.network, data=self.data)
 
     def card(self, *, data: str, constraint: str) -> SourceCard:
         """The card of a source with this architecture; its accuracy is not known before it is measured."""
@@ -55,7 +65,7 @@ class RandomInit:
         """What it claims to be."""
         return self.architecture.card(data="none: untrained", constraint="none")
 
-    def network(self) -> BlockNetwork:
+    def network(self) -> Built:
         """The architecture; the same weights at every call."""
         return self.architecture.drawn(generator("architecture"))
 
@@ -90,7 +100,7 @@ class Trained:
         noise = f", {self.label_noise:.0%} of the labels replaced" if self.label_noise else ""
         return self.architecture.card(data=_described(self.data.card()) + images + noise, constraint=constraint)
 
-    def network(self) -> BlockNetwork:
+    def network(self) -> Built:
         """The architecture; the same weights at every call."""
         return self.architecture.drawn(generator("architecture"))
 

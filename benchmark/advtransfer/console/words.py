@@ -125,7 +125,7 @@ def superseded(event: Event) -> str:
 
 def warned(event: Event) -> str:
     """A warning of the run, its data, or a library during a job, from the event ``warning``."""
-    name = event.get("name")
+    name = text(event, "name")
     return f"warning: {name}: {text(event, 'text')}" if name else f"warning: {text(event, 'text')}"
 
 

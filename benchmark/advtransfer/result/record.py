@@ -63,7 +63,7 @@ def source_record(
     probe: Mapping[str, Json] | None,
     weights: str,
     curves: Sequence[Mapping[str, float]],
-    facts: Mapping[str, float],
+    facts: Mapping[str, float | str],
     provenance: Provenance,
     observed: Mapping[str, Json],
     checks: Sequence[Check] = (),
@@ -169,9 +169,13 @@ def attempt(
     }
 
 
-def numbers(row: Mapping[str, float]) -> dict[str, Json]:
-    """Numbers as one value has one text: a count that a checkpoint gave back as 1.0 is 1 again."""
-    return {name: int(value) if float(value).is_integer() else float(value) for name, value in row.items()}
+def numbers(row: Mapping[str, float | str]) -> dict[str, Json]:
+    """Numbers as one value has one text: a count that a checkpoint gave back as 1.0 is 1 again; words as they are."""
+    return {name: value if isinstance(value, str) else _number(value) for name, value in row.items()}
+
+
+def _number(value: float) -> int | float:
+    return int(value) if float(value).is_integer() else float(value)
 
 
 def share(outcomes: Sequence[int]) -> dict[str, Json]:

@@ -51,6 +51,38 @@ class Choice:
         return {"anyOf" if key == "oneOf" else key: value for key, value in written.items()}
 
 
+@dataclass(frozen=True, slots=True)
+class ByFirstField:
+    """Annotates a union of dataclasses that their first fields tell apart, so that a mistake is told for one alone.
+
+    A mapping is checked against the dataclass whose first field it has, or against the first dataclass.
+    """
+
+    def __get_pydantic_core_schema__(
+        self,
+        source: Any,  # noqa: ANN401  # Any: a type hint can be any object
+        handler: GetCoreSchemaHandler,
+    ) -> CoreSchema:
+        """What pydantic asks an annotation for: how to check and to write a value."""
+        from pydantic_core import core_schema
+
+        # tagged by class, since a tag that is also a key of the mapping would be taken for a place in it
+        branches: dict[str, type] = {branch.__name__: branch for branch in get_args(source)}
+        firsts = {name: fields(cast(Any, branch))[0].name for name, branch in branches.items()}  # Any: dataclasses
+
+        def chosen(value: object) -> str | None:
+            if isinstance(value, Mapping):
+                return next((name for name, first in firsts.items() if first in value), next(iter(branches)))
+            return next((name for name, branch in branches.items() if isinstance(value, branch)), None)
+
+        return core_schema.tagged_union_schema(
+            {name: handler.generate_schema(branch) for name, branch in branches.items()},
+            chosen,
+            custom_error_type="first_field",
+            custom_error_message=f"a mapping with {' or '.join(map(repr, firsts.values()))}",
+        )
+
+
 def _kind(branch: type) -> str:
     (kind,) = get_args(get_type_hints(branch)["kind"])
     return cast(str, kind)

@@ -10,9 +10,10 @@ from __future__ import annotations
 import io
 import pickle
 import re
+import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any, Self
 
 import torch
 from torch import Tensor
@@ -20,14 +21,25 @@ from torch import Tensor
 from advtransfer.errors import AdvTransferError
 
 ZIP, PICKLE = b"PK\x03\x04", b"\x80"
+PROGRAM = "TorchScript"
 
 BALLAST = re.compile(
-    r"torch\.optim\..+|argparse\.Namespace|cox\..+|collections\.(defaultdict|Counter)|_codecs\.encode"
-    r"|(__builtin__|builtins)\.(dict|list|tuple|set|frozenset|int|float|complex|bytearray|slice|range|object)"
-    r"|numpy\.(dtype|ndarray|_?core\.multiarray\.(scalar|_reconstruct))"
+    r"torch\.(optim|amp|cuda\.amp|distributions|utils\.data|nn\.functional|nn\.init)\..+"
+    r"|torch\.nn\.(parameter|modules\.(loss|activation))\..+|torch\.torch_version\.TorchVersion"
+    r"|(argparse|pathlib|datetime|typing|decimal|fractions|functools|enum|uuid|random|types)\..+"
+    r"|collections\.(Counter|deque|namedtuple)|_codecs\.encode|copyreg\._reconstructor|copy_reg\._reconstructor"
+    r"|(__builtin__|builtins)\.(__main__|dict|list|tuple|set|frozenset|int|long|float|complex|bool|str|unicode|bytes"
+    r"|bytearray|slice|range|xrange|object|type)"
+    r"|numpy\..+"
+    r"|(cox|omegaconf|yacs|easydict|ml_collections|munch|addict|hydra|absl|pandas|apex|timm|dill)\..+"
+    r"|(pytorch_lightning|lightning|lightning_fabric|lightning_utilities|torchmetrics|torchvision\.transforms)\..+"
     r"|dill\._?dill\._(create_\w+|load_type|import_module|get_attr)|__main__\.__dict__"
 )
-"""What a file may carry beside its weights; it is read as nothing."""
+"""What a file may carry beside its weights; it is read as nothing, and nothing of it is imported."""
+
+MAPPINGS = re.compile(r"__main__\.(?!__).+|collections\.defaultdict|.+\.\w*(Dict|CfgNode|Munch)")
+"""Classes that may hold weights by name: a subclass of OrderedDict, or a class of the script that wrote the file. They
+are read as plain mappings, and nothing of them is imported."""
 
 WEIGHTS = re.compile(
     r"collections\.OrderedDict|torch\.(Size|device)|torch\._utils\._rebuild_(tensor|tensor_v2|parameter)"
@@ -64,8 +76,47 @@ class Nothing(metaclass=_Nothing):
     __setstate__ = append = extend = add = _forget
 
 
+class Held(dict[object, object]):
+    """Stands for a mapping of a class that is not imported: what is put into it is kept, whatever it is made with."""
+
+    def __new__(cls, *args: object, **kwargs: object) -> Self:
+        """An empty one."""
+        return super().__new__(cls)
+
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        super().__init__()
+
+    __hash__ = object.__hash__  # type: ignore[assignment]  # a pickle may use it as a key
+
+    def _forget(self, *args: object) -> None: ...
+
+    __setstate__ = append = extend = add = _forget
+
+
+def _plain_parameter(data: Tensor, *rest: object) -> Tensor:
+    """A parameter without the attributes that were set on it."""
+    return data
+
+
+def _of_subclass(rebuild: Callable[..., Tensor], kind: object, args: tuple[object, ...], state: object) -> Tensor:
+    """A tensor of a subclass, as a plain one; `rebuild` is one of those that this module lets through."""
+    if rebuild not in (torch._utils._rebuild_tensor, torch._utils._rebuild_tensor_v2, _plain_parameter):
+        raise _Refused("a tensor of a class of its own")
+    return rebuild(*args)
+
+
+REBUILT: Mapping[str, Callable[..., Tensor]] = {
+    "torch._utils._rebuild_parameter_with_state": _plain_parameter,
+    "torch._tensor._rebuild_from_type_v2": _of_subclass,
+}
+
+
 class _Refused(Exception):
     """The name of a class or function that is neither weights nor known ballast."""
+
+
+class _Foreign(Exception):
+    """The names in an archive that torch did not write."""
 
 
 class _Reader(pickle.Unpickler):
@@ -76,8 +127,12 @@ class _Reader(pickle.Unpickler):
         full = f"{module}.{name}"
         if WEIGHTS.fullmatch(full) or (module == "torch" and isinstance(getattr(torch, name, None), torch.dtype)):
             return super().find_class(module, name)
-        if BALLAST.fullmatch(full):
+        if full in REBUILT:
+            return REBUILT[full]
+        if BALLAST.fullmatch(full) and not MAPPINGS.fullmatch(full):
             return Nothing
+        if MAPPINGS.fullmatch(full):
+            return Held
         raise _Refused(full)
 
 
@@ -112,24 +167,6 @@ def read(path: Path) -> object:
     raise CheckpointError(f"{message}; save the weights with safetensors.torch.save_file or torch.save")
 
 
-def state_dict(content: object, *, path: Path, keys: tuple[str, ...] = ("state_dict", "model")) -> dict[str, Tensor]:
-    """The tensors by name in what a file holds, or in the first of `keys` that it has.
-
-    Raises:
-        CheckpointError: There are none there, or something else is among them.
-    """
-    inner = content
-    if isinstance(content, Mapping):
-        inner = next((content[key] for key in keys if isinstance(content.get(key), Mapping)), content)
-    named = inner if isinstance(inner, Mapping) else {}
-    others = sorted(str(key) for key, value in named.items() if not isinstance(value, Tensor))
-    if not named or others:
-        found = f"{', '.join(map(repr, others[:5]))} among its weights" if named else f"a {_kind(inner)}"
-        expected = f"a mapping of names to tensors, at the top or in one of {', '.join(map(repr, keys))}"
-        raise CheckpointError(f"found {found} in {path}; expected {expected}; save the model's state_dict() alone")
-    return dict(cast("Mapping[str, Tensor]", inner))
-
-
 def _safetensors(path: Path) -> object:
     from safetensors.torch import load_file
 
@@ -140,9 +177,25 @@ def _without_ballast(path: Path) -> object:
     content = path.read_bytes()
     # torch.load hands TorchScript, which has a record of this name, to a reader that runs programs
     if b"constants.pkl" in content:
-        raise _Refused("TorchScript")
-    # from memory, since torch.load tries a file on disk as a tar archive first
-    return torch.load(io.BytesIO(content), "cpu", _PickleModule, weights_only=False)
+        raise _Refused(PROGRAM)
+    if content.startswith(ZIP):
+        _expect_torch(content)
+    try:
+        # from memory, since torch.load tries a file on disk as a tar archive first
+        return torch.load(io.BytesIO(content), "cpu", _PickleModule, weights_only=False)
+    except _Refused as error:
+        # the state of a module names the classes of its layers
+        raise _Refused(error.args[0], b"torch.nn.modules." in content) from None
+
+
+def _expect_torch(content: bytes) -> None:
+    """Refuse a whole archive that torch did not write; of a damaged one, torch's reader says more."""
+    if not zipfile.is_zipfile(io.BytesIO(content)):
+        return
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        names = archive.namelist()
+    if not any(name.endswith("data.pkl") for name in names):
+        raise _Foreign(names)
 
 
 def _guarded(path: Path, reader: Callable[[Path], object]) -> object:
@@ -150,15 +203,27 @@ def _guarded(path: Path, reader: Callable[[Path], object]) -> object:
     try:
         return reader(path)
     except _Refused as error:
-        found = f"{error.args[0]!r} in {path}, which would be imported, and perhaps run, to read the file"
-        expected = "weights and what robust models are known to carry beside them"
-        next_step = "nothing of it was run; if you trust the file, save its state dict alone with safetensors"
-        raise CheckpointError(f"found {found}; expected {expected}; {next_step}") from None
+        raise CheckpointError(_refusal(path, *error.args)) from None
+    except _Foreign as error:
+        found = f"{path}, an archive of {', '.join(map(repr, error.args[0][:3])) or 'nothing'}"
+        message = f"found {found}; expected a safetensors or torch file"
+        raise CheckpointError(f"{message}; save the weights with safetensors.torch.save_file or torch.save") from None
     except Exception as error:
         reason = (str(error).splitlines() or [""])[0]
         found = f"a damaged or truncated file {path} ({type(error).__name__}: {reason})"
         raise CheckpointError(f"found {found}; expected a whole one; get it again and compare its sha256") from error
 
 
-def _kind(value: object) -> str:
-    return type(value).__name__ if value is not Nothing else "thing that is no tensor"
+def _refusal(path: Path, name: str, module: bool = False) -> str:
+    """Why a file is not read, and what to do."""
+    if name == PROGRAM:
+        found, save = f"a {name} program in {path}", "torch.jit.load(FILE).state_dict()"
+    elif module:
+        found = f"a whole model in {path}, whose code ({name!r}) would be imported and run to read it"
+        save = "its state_dict()"
+    else:
+        found = f"{name!r} in {path}, which would be imported, and perhaps run, to read the file"
+        save = "its state dict alone"
+    expected = "weights and what robust models are known to carry beside them"
+    next_step = f"nothing of it was run; if you trust the file, save {save} with safetensors"
+    return f"found {found}; expected {expected}; {next_step}"

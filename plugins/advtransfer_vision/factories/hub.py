@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated
 
 from annotated_types import Ge
 
 from advtransfer.types import Dataset, Factory, File, Source, component
-from advtransfer_vision.factories.weights import Channels, Count, Library, Paths
+from advtransfer_vision.factories.weights import Channels, Count, Key, Library, NewHead, Paths
 from advtransfer_vision.pretrained.claims import Claims
 from advtransfer_vision.pretrained.remote import HubFile
 
 _UNSAID = Claims()
 
 
-@component(shape="data")
+@component(shape="data", version=2)
 def huggingface(
     *,
     hub: HubFile,
@@ -23,44 +24,49 @@ def huggingface(
     std: Channels,
     library: Library = "torchvision",
     key: str | None = None,
-    prefix: str = "",
+    prefix: str | None = None,
     data: Dataset | None = None,
     outputs: Count | None = None,
     pixels: Count | None = None,
     blocks: Paths = (),
     head: str | None = None,
     card: Claims = _UNSAID,
+    new_head: NewHead = False,
 ) -> Source:
     """A state dict from the Hugging Face hub, for an architecture of torchvision or timm; needs the extra ``hub``.
 
     It is downloaded once into the hub's own cache, read without running code that it may carry, and must hold exactly
-    the weights of the architecture.
+    the weights of the architecture. The architectures are those of ``vision/checkpoint``.
 
     Args:
         hub: The file: ``{repo, file, revision, sha256}``; the revision is a commit, so that the file cannot change.
-        architecture: Its name in the library, such as ``resnet50``.
+        architecture: Its name in the library, such as ``resnet50``; or ``wide_resnet_28_10``.
         mean: Of each channel of the inputs in [0, 1], as in the training: a wrong one is the commonest reason for low
             accuracy.
         std: Likewise.
         library: Where the architecture is from.
-        key: Where in the file the state dict is, when it is neither the whole nor under ``state_dict`` or ``model``.
-        prefix: What to strip from the names, such as ``module.``; tensors without it are left out.
+        key: Where in the file the weights are; by default where names fit the architecture. Of weights and their moving
+            average, the average is taken, as timm does; of other sets, the suite must name one.
+        prefix: What to strip from the names, such as ``module.``; tensors without it are left out. By default found.
         data: The source's own data: the start-up probe measures its test part.
-        outputs: Classes; by default those of `data`, or 1000.
-        pixels: Height and width of the inputs; by default those of `data`, or 224.
+        outputs: Classes; by default those of `data`, or 1000 (10 for CIFAR architectures).
+        pixels: Height and width of the inputs; by default those of `data`, or 224 (32).
         blocks: Paths of the modules where blocks begin, in place of those that are known of the architecture.
         head: The path of the module that gives the logits; goes with `blocks`.
         card: What is known of the weights: ``{constraint, data, clean_accuracy, tolerance, licence, citation}``.
+        new_head: Draw the head, and use none of the file's: for a backbone without one, whose logits mean nothing.
     """
-    from advtransfer_vision.pretrained.assemble import Layout, Size, state_dict
-    from advtransfer_vision.pretrained.design import Design
+    from advtransfer_vision.pretrained.assemble import Size, state_dict
+    from advtransfer_vision.pretrained.design import named_design
+    from advtransfer_vision.pretrained.files import Layout
 
     size = Size(data=data, outputs=outputs, pixels=pixels, blocks=blocks, head=head)
-    design = size.of(Design(name=architecture, library=library, mean=mean, std=std))
-    return state_dict(design, file=None, hub=hub, layout=Layout(key=key, prefix=prefix), claims=card)
+    design = size.of(replace(named_design(architecture, library), mean=mean, std=std))
+    layout = Layout(key=key, prefix=prefix, new_head=new_head, options=Layout().options | {"mean"})
+    return state_dict(design, file=None, hub=hub, layout=layout, claims=card)
 
 
-@component(shape="data")
+@component(shape="data", version=2)
 def timm(
     *,
     name: str,
@@ -73,6 +79,9 @@ def timm(
     head: str | None = None,
     card: Claims | None = None,
     seed: Annotated[int, Ge(0)] = 0,
+    key: Key = None,
+    prefix: Key = None,
+    new_head: NewHead = False,
 ) -> Source:
     """Any classifier of timm: with weights that timm can load, or untrained; needs the extra ``hub``.
 
@@ -92,12 +101,18 @@ def timm(
         card: What is known of the weights: ``{constraint, data, clean_accuracy, tolerance, licence, citation}``; by
             default what timm says of the name.
         seed: What untrained weights are drawn from.
+        key: Where in the file the weights are; by default where names fit the architecture. Of weights and their moving
+            average, the average is taken, as timm does; of other sets, the suite must name one.
+        prefix: What to strip from the names, such as ``module.``; tensors without it are left out. By default found.
+        new_head: Draw the head, and use none of the file's: for a backbone without one, whose logits mean nothing.
     """
     from advtransfer_vision.pretrained.assemble import Size
     from advtransfer_vision.pretrained.assemble import timm as assembled
+    from advtransfer_vision.pretrained.files import Layout
 
     size = Size(data=data, outputs=outputs, pixels=pixels, blocks=blocks, head=head)
-    return assembled(name, file=file, hub=hub, size=size, claims=card)
+    layout = Layout(key=key, prefix=prefix, new_head=new_head)
+    return assembled(name, file=file, hub=hub, size=size, layout=layout, claims=card)
 
 
 SOURCES: tuple[Factory[Source], ...] = (timm, huggingface)

@@ -9,7 +9,7 @@ from annotated_types import Ge, Interval
 from advtransfer.toolkit.adversary import AdversarialTraining
 from advtransfer.toolkit.recipe import Augment, Optimiser, Schedule, Sgd
 from advtransfer.types import Dataset, Factory, Since, Source, component
-from advtransfer_vision.networks import NetworkName, Sized, sized
+from advtransfer_vision.networks import Described, NetworkName, network_of
 
 _OPTIMISER, _SCHEDULE = Sgd(), Schedule()
 
@@ -18,7 +18,7 @@ _OPTIMISER, _SCHEDULE = Sgd(), Schedule()
 def trained(
     *,
     data: Dataset,
-    network: NetworkName | Sized = "small_cnn",
+    network: NetworkName | Described = "small_cnn",
     width: Annotated[int, Ge(1)] = 16,
     adversary: AdversarialTraining | None = None,
     epochs: Annotated[int, Ge(1)] = 30,
@@ -42,7 +42,10 @@ def trained(
         network: A name, for the network in its paper's size, or ``{name, width, depth}``: ``small_cnn``;
             ``mnist_2conv`` (MadryLab's MNIST challenge); ``lenet5``, ``fcnet``, ``resnet18``, ``resnet50`` (for small
             images) and ``one_hidden`` (for regression) of Liang et al. (2020); ``wide_resnet`` of Chan et al. (2020:
-            depth 32, width 10).
+            depth 32, width 10). Or ``{architecture, library}``: any classifier of torchvision (``{architecture:
+            resnet18}``) or timm (``{architecture: resnet18, library: timm}``; the extra ``hub``), or one of a published
+            CIFAR checkpoint (``{architecture: wide_resnet_28_10}``, see ``vision/checkpoint``); the data must have 3
+            channels, and as many pixels as the architecture takes.
         width: Channels of small_cnn's first block; the others are multiples of it. Other networks take theirs in
             ``{name, width}``.
         adversary: None for natural training, or by `kind`, with eps for inputs in [0, 1]: ``pgd``, which may be left
@@ -68,7 +71,7 @@ def trained(
     from advtransfer_vision.sources import Architecture, Trained
 
     return Trained(
-        architecture=Architecture(sized(network, width=width), data.card()),
+        architecture=Architecture(network_of(network, width=width), data.card()),
         data=data,
         adversary=adversary,
         epochs=epochs,
@@ -86,7 +89,7 @@ def trained(
 def random_init(
     *,
     data: Dataset,
-    network: NetworkName | Sized = "small_cnn",
+    network: NetworkName | Described = "small_cnn",
     width: Annotated[int, Ge(1)] = 16,
     seed: Annotated[int, Ge(0)] = 0,
 ) -> Source:
@@ -100,7 +103,7 @@ def random_init(
     """
     from advtransfer_vision.sources import Architecture, RandomInit
 
-    return RandomInit(architecture=Architecture(sized(network, width=width), data.card()))
+    return RandomInit(architecture=Architecture(network_of(network, width=width), data.card()))
 
 
 @component(shape="source", tasks=("classes", "attributes", "values"))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Literal, TypeAlias
 
 from annotated_types import Ge
 
-from advtransfer.types import Dataset, Factory, File, NotAsked, Source, component
+from advtransfer.types import Dataset, Factory, File, NotAsked, Since, Source, component
 from advtransfer_vision.pretrained.claims import Claims
 from advtransfer_vision.pretrained.known import PRESETS
 from advtransfer_vision.pretrained.remote import HubFile
@@ -16,10 +17,13 @@ Channels: TypeAlias = tuple[float, float, float]
 Paths: TypeAlias = tuple[str, ...]
 Library: TypeAlias = Literal["torchvision", "timm"]
 
+Key: TypeAlias = Annotated[str | None, Since(2)]
+NewHead: TypeAlias = Annotated[bool, Since(2)]
+
 _UNSAID = Claims()
 
 
-@component(shape="data")
+@component(shape="data", version=2)
 def torchvision_model(
     *,
     architecture: str,
@@ -33,6 +37,9 @@ def torchvision_model(
     card: Claims | None = None,
     seed: Annotated[int, Ge(0)] = 0,
     download: Annotated[bool, NotAsked()] = False,
+    key: Key = None,
+    prefix: Key = None,
+    new_head: NewHead = False,
 ) -> Source:
     """Any classifier of torchvision: with torchvision's own weights by name, with those of a file, or untrained.
 
@@ -54,15 +61,21 @@ def torchvision_model(
             default what torchvision says of the named ones.
         seed: What untrained weights are drawn from.
         download: Download the named weights when their file is not found.
+        key: Where in the file the weights are; by default where names fit the architecture. Of weights and their moving
+            average, the average is taken, as timm does; of other sets, the suite must name one.
+        prefix: What to strip from the names, such as ``module.``; tensors without it are left out. By default found.
+        new_head: Draw the head, and use none of the file's: for a backbone without one, whose logits mean nothing.
     """
     from advtransfer_vision.pretrained.assemble import Size
     from advtransfer_vision.pretrained.assemble import torchvision_model as assembled
+    from advtransfer_vision.pretrained.files import Layout
 
     size = Size(data=data, outputs=outputs, pixels=pixels, blocks=blocks, head=head)
-    return assembled(architecture, weights=weights, file=file, size=size, claims=card, download=download)
+    layout = Layout(key=key, prefix=prefix, new_head=new_head)
+    return assembled(architecture, weights=weights, file=file, size=size, layout=layout, claims=card, download=download)
 
 
-@component(shape="data", presets=PRESETS)
+@component(shape="data", presets=PRESETS, version=2)
 def robustness_checkpoint(
     *,
     architecture: str,
@@ -74,6 +87,8 @@ def robustness_checkpoint(
     blocks: Paths = (),
     head: str | None = None,
     card: Claims = _UNSAID,
+    key: Key = None,
+    new_head: NewHead = False,
 ) -> Source:
     """A checkpoint of MadryLab's robustness library or of microsoft/robust-models-transfer.
 
@@ -86,25 +101,30 @@ def robustness_checkpoint(
 
     Args:
         architecture: torchvision's name, such as ``resnet50`` or ``densenet161``; ``wide_resnet50_3`` to ``_6``; or
-            ``cifar_resnet18`` to ``cifar_resnet152`` for the library's own CIFAR ResNets.
+            ``cifar_resnet18`` to ``cifar_resnet152`` for the library's own CIFAR ResNets; or another one that
+            ``vision/checkpoint`` knows.
         file: The checkpoint.
         hub: In place of `file`: ``{repo, file, revision, sha256}`` in the Hugging Face hub, such as a file of
             ``madrylab/robust-imagenet-models``; needs the extra ``hub``.
         data: The source's own data: the start-up probe measures its test part.
-        outputs: Classes; by default those of `data`, or 1000 (10 for CIFAR ResNets).
+        outputs: Classes; by default those of `data`, or 1000 (10 for CIFAR architectures).
         pixels: Height and width of the inputs; by default those of `data`, or 224 (32).
         blocks: Paths of the modules where blocks begin, in place of those that are known of the architecture.
         head: The path of the module that gives the logits; goes with `blocks`.
         card: What is known of the weights: ``{constraint, data, clean_accuracy, tolerance, licence, citation}``.
+        key: Where in the file the weights are; by default ``model``, in older files ``state_dict``.
+        new_head: Draw the head, and use none of the file's: for a backbone without one, whose logits mean nothing.
     """
     from advtransfer_vision.pretrained.assemble import Size
     from advtransfer_vision.pretrained.assemble import robustness_checkpoint as assembled
+    from advtransfer_vision.pretrained.files import Layout
 
     size = Size(data=data, outputs=outputs, pixels=pixels, blocks=blocks, head=head)
-    return assembled(architecture, file=file, hub=hub, size=size, claims=card)
+    layout = Layout(key=key, new_head=new_head, options=frozenset({"key", "new_head"}))
+    return assembled(architecture, file=file, hub=hub, size=size, layout=layout, claims=card)
 
 
-@component(shape="data")
+@component(shape="data", version=2)
 def checkpoint(
     *,
     file: File,
@@ -113,40 +133,52 @@ def checkpoint(
     std: Channels,
     library: Library = "torchvision",
     key: str | None = None,
-    prefix: str = "",
+    prefix: str | None = None,
     data: Dataset | None = None,
     outputs: Count | None = None,
     pixels: Count | None = None,
     blocks: Paths = (),
     head: str | None = None,
     card: Claims = _UNSAID,
+    new_head: NewHead = False,
 ) -> Source:
     """A state dict of your own, as safetensors or a torch file, for an architecture of torchvision or timm.
 
     It is read without running code that it may carry, and must hold exactly the weights of the architecture.
 
+    Besides those of the library, architectures of published CIFAR checkpoints are known, with the names that their
+    weights have there: ``wide_resnet_28_10`` (depth and width may be others; TRADES, most of RobustBench's),
+    ``dm_wide_resnet_28_10_silu`` (DeepMind's; without ``_silu`` it has ReLU), ``preact_resnet18`` (``_raw``: shortcuts
+    from inputs that are not activated, as Wong et al., 2020; ``_bn``: normalised before the pooling, as Rice et al.,
+    2020), ``dm_preact_resnet18_silu``, ``cifar_resnet18`` to ``cifar_resnet152`` (kuangliu's, the robustness library's)
+    and ``cifar_alexnet``.
+
     Args:
         file: The checkpoint.
-        architecture: Its name in the library, such as ``resnet50``.
+        architecture: Its name in the library, such as ``resnet50``; or ``wide_resnet_28_10``.
         mean: Of each channel of the inputs in [0, 1], as in the training: a wrong one is the commonest reason for low
             accuracy.
         std: Likewise.
         library: Where the architecture is from; ``timm`` needs the extra ``hub``.
-        key: Where in the file the state dict is, when it is neither the whole nor under ``state_dict`` or ``model``.
-        prefix: What to strip from the names, such as ``module.``; tensors without it are left out.
+        key: Where in the file the weights are; by default where names fit the architecture. Of weights and their moving
+            average, the average is taken, as timm does; of other sets, the suite must name one.
+        prefix: What to strip from the names, such as ``module.``; tensors without it are left out. By default found.
         data: The source's own data: the start-up probe measures its test part.
-        outputs: Classes; by default those of `data`, or 1000.
-        pixels: Height and width of the inputs; by default those of `data`, or 224.
+        outputs: Classes; by default those of `data`, or 1000 (10 for CIFAR architectures).
+        pixels: Height and width of the inputs; by default those of `data`, or 224 (32).
         blocks: Paths of the modules where blocks begin, in place of those that are known of the architecture.
         head: The path of the module that gives the logits; goes with `blocks`.
         card: What is known of the weights: ``{constraint, data, clean_accuracy, tolerance, licence, citation}``.
+        new_head: Draw the head, and use none of the file's: for a backbone without one, whose logits mean nothing.
     """
-    from advtransfer_vision.pretrained.assemble import Layout, Size, state_dict
-    from advtransfer_vision.pretrained.design import Design
+    from advtransfer_vision.pretrained.assemble import Size, state_dict
+    from advtransfer_vision.pretrained.design import named_design
+    from advtransfer_vision.pretrained.files import Layout
 
     size = Size(data=data, outputs=outputs, pixels=pixels, blocks=blocks, head=head)
-    design = size.of(Design(name=architecture, library=library, mean=mean, std=std))
-    return state_dict(design, file=file, hub=None, layout=Layout(key=key, prefix=prefix), claims=card)
+    design = size.of(replace(named_design(architecture, library), mean=mean, std=std))
+    layout = Layout(key=key, prefix=prefix, new_head=new_head, options=Layout().options | {"mean"})
+    return state_dict(design, file=file, hub=None, layout=layout, claims=card)
 
 
 SOURCES: tuple[Factory[Source], ...] = (torchvision_model, robustness_checkpoint, checkpoint)

@@ -8,13 +8,12 @@ from functools import partial
 from pathlib import Path
 
 from advtransfer.types import Context, Dataset, File
-from advtransfer_vision.pretrained import files, named, robustness
+from advtransfer_vision.pretrained import named, robustness, zoo
 from advtransfer_vision.pretrained.claims import Claims
-from advtransfer_vision.pretrained.design import Design
-from advtransfer_vision.pretrained.files import Contents
+from advtransfer_vision.pretrained.design import Cut, Design, named_design
+from advtransfer_vision.pretrained.files import Contents, Layout, head_names
 from advtransfer_vision.pretrained.remote import HubFile, fetch
 from advtransfer_vision.pretrained.source import Pretrained
-from advtransfer_vision.pretrained.zoo import CIFAR
 
 UNTRAINED = Claims(data="none: untrained")
 CIFAR_MEAN, CIFAR_STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
@@ -37,21 +36,15 @@ class Size:
         return cut.sized(self.data, outputs=self.outputs, pixels=self.pixels)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Layout:
-    """Where in a file the state dict is."""
-
-    key: str | None = None
-    prefix: str = ""
-
-    def read(self, path: Path, *, design: Design) -> Contents:
-        """The tensors of the file by the names of the design's architecture."""
-        contents = files.plain(path, key=self.key, prefix=self.prefix)
-        return replace(contents, tensors=design.own_names(contents.tensors))
-
-
 def torchvision_model(
-    architecture: str, *, weights: str | None, file: File | None, size: Size, claims: Claims | None, download: bool
+    architecture: str,
+    *,
+    weights: str | None,
+    file: File | None,
+    size: Size,
+    layout: Layout,
+    claims: Claims | None,
+    download: bool,
 ) -> Pretrained:
     """A classifier of torchvision with its own weights, with those of a file, or as it is drawn.
 
@@ -59,48 +52,53 @@ def torchvision_model(
         ValueError: Both weights and a file are asked for.
     """
     if weights is None:
-        design = size.of(Design(name=architecture))
+        design = size.of(named_design(architecture))
         if file is None:
             return Pretrained(design=design, claims=claims or UNTRAINED)
-        return state_dict(design, file=file, hub=None, layout=Layout(), claims=claims or Claims())
+        return state_dict(design, file=file, hub=None, layout=layout, claims=claims or Claims())
     if file is not None:
         found = f"weights {weights!r} and the file {file.path}"
         raise ValueError(f"found {found}; expected one of them; leave the other out")
     wanted = named.find(architecture, weights)
     design = size.of(named.design(architecture, wanted))
 
-    def read(context: Context) -> Contents:
-        return Layout().read(named.file(wanted, download=download, context=context), design=design)
+    def read(context: Context, network: Cut) -> Contents:
+        path = named.file(wanted, download=download, context=context)
+        return layout.read(path, network, what=architecture, rename=design.own_names)
 
-    return Pretrained(design=design, claims=claims or named.claims(wanted), place=str(wanted), read=read)
+    said = claims or named.claims(wanted)
+    return Pretrained(design=design, claims=said, place=str(wanted), read=read, options=layout.options)
 
 
 def robustness_checkpoint(
-    architecture: str, *, file: File | None, hub: HubFile | None, size: Size, claims: Claims
+    architecture: str, *, file: File | None, hub: HubFile | None, size: Size, layout: Layout, claims: Claims
 ) -> Pretrained:
     """A file of the robustness library or of robust-models-transfer, here or in the hub."""
-    plain = Design(name=architecture, clamp=True)
-    if architecture.startswith(CIFAR):
-        plain = replace(plain, outputs=10, pixels=32, mean=CIFAR_MEAN, std=CIFAR_STD)
-    design = size.of(plain)
+    plain = named_design(architecture)
+    if zoo.for_cifar(architecture):
+        plain = replace(plain, mean=CIFAR_MEAN, std=CIFAR_STD)
+    design = size.of(replace(plain, clamp=True))
     place, path = located(file, hub)
 
-    def read(context: Context) -> Contents:
-        found = robustness.contents(path(), architecture=architecture)
-        return replace(found, tensors=design.own_names(found.tensors))
+    def read(context: Context, network: Cut) -> Contents:
+        return robustness.contents(path(), network, layout=layout, what=architecture, rename=design.own_names)
 
-    return Pretrained(design=design, claims=claims, place=place, read=read)
+    return Pretrained(design=design, claims=claims, place=place, read=read, options=layout.options)
 
 
 def state_dict(design: Design, *, file: File | None, hub: HubFile | None, layout: Layout, claims: Claims) -> Pretrained:
     """A state dict, here or in the hub, for an architecture whose names it has."""
     place, path = located(file, hub)
-    return Pretrained(
-        design=design, claims=claims, place=place, read=lambda context: layout.read(path(), design=design)
-    )
+
+    def read(context: Context, network: Cut) -> Contents:
+        return layout.read(path(), network, what=design.name, rename=design.own_names)
+
+    return Pretrained(design=design, claims=claims, place=place, read=read, options=layout.options)
 
 
-def timm(name: str, *, file: File | None, hub: HubFile | None, size: Size, claims: Claims | None) -> Pretrained:
+def timm(
+    name: str, *, file: File | None, hub: HubFile | None, size: Size, layout: Layout, claims: Claims | None
+) -> Pretrained:
     """An architecture of timm with weights that timm can load, here or in the hub, or as it is drawn."""
     from advtransfer_vision.pretrained import timm_zoo
 
@@ -109,11 +107,14 @@ def timm(name: str, *, file: File | None, hub: HubFile | None, size: Size, claim
         return Pretrained(design=design, claims=claims or UNTRAINED)
     place, path = located(file, hub)
 
-    def read(context: Context) -> Contents:
-        contents = files.plain(path())
-        return replace(contents, tensors=timm_zoo.renamed(design, contents.tensors, place=place))
+    def read(context: Context, network: Cut) -> Contents:
+        contents = layout.read(path(), network, what=name, rename=dict)
+        drawn = {one: network.model.state_dict()[one] for one in head_names(network)} if layout.new_head else {}
+        tensors = timm_zoo.renamed(design, {**contents.tensors, **drawn}, place=place, new_head=layout.new_head)
+        return replace(contents, tensors={**tensors, **drawn})
 
-    return Pretrained(design=design, claims=claims or timm_zoo.claims(name), place=place, read=read)
+    said = claims or timm_zoo.claims(name)
+    return Pretrained(design=design, claims=said, place=place, read=read, options=layout.options)
 
 
 def located(file: File | None, hub: HubFile | None) -> tuple[str, Callable[[], Path]]:

@@ -23,6 +23,7 @@ Cut: TypeAlias = ChainedNetwork | HookedNetwork
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 IMAGENET_CLASSES, IMAGENET_PIXELS = 1000, 224
+CIFAR_CLASSES, CIFAR_PIXELS = 10, 32
 
 
 class ClampedNormalise(nn.Module):
@@ -113,7 +114,11 @@ class Design:
 
     def drawn(self, source: torch.Generator) -> Cut:
         """The network, its initial weights drawn from `source`."""
-        model = fixed_means(initialised(self._plain, source))
+        return initialised(self.built, source)
+
+    def built(self) -> Cut:
+        """The network, its initial weights from torch's global random state."""
+        model = fixed_means(self._plain())
         normalise = (ClampedNormalise if self.clamp else Normalise)(self.mean, self.std)
         if self.head is not None:
             return HookedNetwork(model, blocks=self.blocks, head=self.head, normalise=normalise)
@@ -134,6 +139,13 @@ class Design:
 
             return timm_zoo.build(self.name, outputs=self.outputs, pixels=self.pixels)
         return zoo.build(self.name, outputs=self.outputs, pixels=self.pixels, imagenet_inputs=self.imagenet_inputs)
+
+
+def named_design(name: str, library: Library = "torchvision") -> Design:
+    """The design of an architecture as it is when nothing more is said: for ImageNet or, by its name, for CIFAR-10."""
+    if library == "torchvision" and zoo.for_cifar(name):
+        return Design(name=name, outputs=CIFAR_CLASSES, pixels=CIFAR_PIXELS)
+    return Design(name=name, library=library)
 
 
 def _agreed(what: str, asked: int | None, of_data: int | None) -> int | None:

@@ -2,110 +2,103 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from advtransfer.toolkit.safe_load import CheckpointError, read, state_dict
+from advtransfer.toolkit.safe_load import read
 from advtransfer.types import Tensors
 from advtransfer_vision.pretrained.design import Cut
+from advtransfer_vision.pretrained.naming import Named, under_prefix
+from advtransfer_vision.pretrained.state_dicts import Chosen, choose
 
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """The tensors of a file by the names of its architecture, and its normalisation where it has one of its own."""
+    """The tensors of a file by the names of its architecture, and its normalisation where it has one of its own.
+
+    Args:
+        tensors: Of the architecture.
+        normalise: ``mean`` and ``std``, ``(C, 1, 1)``.
+        facts: What the record says of the file.
+        new_head: The head keeps the weights it was drawn with.
+    """
 
     tensors: Tensors
     normalise: Tensors = field(default_factory=dict)
-    facts: Mapping[str, float] = field(default_factory=dict)
+    facts: Mapping[str, float | str] = field(default_factory=dict)
+    new_head: bool = False
 
 
-def plain(path: Path, *, key: str | None = None, prefix: str = "") -> Contents:
-    """A state dict: the whole file, or what is under `key` (by default ``state_dict`` or ``model``, if one is there).
-
-    Args:
-        path: A safetensors or torch file.
-        key: Where in the file it is.
-        prefix: What to strip from the names; tensors without it are not used, and counted.
-
-    Raises:
-        CheckpointError: The file cannot be read, or there is nothing under the key or with the prefix.
-    """
-    content = read(path)
-    if key is not None and not (isinstance(content, Mapping) and key in content):
-        has = ", ".join(map(repr, content)) if isinstance(content, Mapping) else type(content).__name__
-        raise CheckpointError(f"found no {key!r} in {path}, which holds {shortened(has)}; correct `key`")
-    tensors = state_dict(content, path=path, keys=("state_dict", "model") if key is None else (key,))
-    kept = stripped(tensors, prefix)
-    if not kept:
-        first = ", ".join(map(repr, list(tensors)[:3]))
-        raise CheckpointError(f"found no name that begins with {prefix!r} in {path}, but {first} ...; correct `prefix`")
-    return Contents(kept, facts={"unused_tensors": len(tensors) - len(kept)})
-
-
-def stripped(tensors: Tensors, prefix: str) -> dict[str, Tensor]:
-    """Those that begin with the prefix, under their names without it."""
-    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-
-
-def fill(network: Cut, contents: Contents, *, name: str, place: str) -> None:
-    """Put the tensors into the network; every weight must get one, and every tensor must have a place.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layout:
+    """Where in a file the weights are, as far as a suite says it.
 
     Args:
-        network: Filled in place.
-        contents: What the file holds.
-        name: The architecture's, for the message of an error.
-        place: Where the tensors are from, likewise.
-
-    Raises:
-        CheckpointError: They are another architecture's, or for another number of classes, or not finite.
+        key: Of the set of weights in the file; None to find it.
+        prefix: Of the architecture's names; None to find it.
+        new_head: Draw the head, and use none of the file's.
+        options: What the component lets a suite say, so that errors advise nothing else.
     """
-    _check_classes(network, contents.tensors, place=place)
-    misfits = _load(network.model, contents.tensors)
-    if misfits:
-        found = " and ".join(f"{len(names)} names {what} ({_first(names)})" for what, names in misfits.items())
-        next_step = "correct `architecture`, or say with `key` and `prefix` where in the file its weights are"
-        raise CheckpointError(f"found {found} in {place}; expected exactly the weights of {name}; {next_step}")
-    network.normalise.load_state_dict({**network.normalise.state_dict(), **contents.normalise})
-    broken = [one for one, value in network.state_dict().items() if not value.isfinite().all()]
-    if broken:
-        found = f"values that are not finite in {place} ({_first(broken)})"
-        raise CheckpointError(f"found {found}; expected numbers; get another file")
+
+    key: str | None = None
+    prefix: str | None = None
+    new_head: bool = False
+    options: frozenset[str] = frozenset({"key", "prefix", "new_head"})
+
+    def read(self, path: Path, network: Cut, *, what: str, rename: Callable[[Tensors], dict[str, Tensor]]) -> Contents:
+        """The tensors of a file by the names of the network's architecture.
+
+        Args:
+            path: A safetensors or torch file.
+            network: That they are for.
+            what: The architecture, in the words of an error.
+            rename: From the names of a writer to those that the architecture has.
+
+        Raises:
+            CheckpointError: The file cannot be read, or does not say which of its weights are meant.
+        """
+        expected = list(network.model.state_dict())
+        chosen = choose(read(path), expected, path=path, key=self.key)
+        named = under_prefix(rename(chosen.tensors), expected, prefix=self.prefix, what=what, place=str(path))
+        tensors = rename(named.tensors)
+        if self.new_head:
+            tensors = without_head(tensors, network)
+        unused = len(chosen.tensors) - len(tensors) - len(named.normalise)
+        facts = {**said(chosen, named), "unused_tensors": max(0, unused)}
+        return Contents(tensors, named.normalise, facts | ({"drawn_head": 1} if self.new_head else {}), self.new_head)
 
 
-def shortened(text: str, most: int = 200) -> str:
-    """The text, cut where it gets too long for a message."""
-    return text if len(text) <= most else f"{text[:most]} ..."
+def said(chosen: Chosen, named: Named) -> dict[str, float | str]:
+    """What a record says of the choice of weights, where there was one."""
+    facts: dict[str, float | str] = {}
+    if chosen.key:
+        facts["key"] = chosen.key
+    if chosen.beside:
+        facts["other_keys"] = ", ".join(chosen.beside)
+    if named.prefix:
+        facts["prefix"] = named.prefix
+    if chosen.others:
+        facts["unused_values"] = chosen.others
+    return facts
 
 
-def _check_classes(network: Cut, tensors: Tensors, *, place: str) -> None:
-    """Refuse tensors that would fit, were it not for the head."""
-    expected = network.model.state_dict()
+def without_head(tensors: Tensors, network: Cut) -> dict[str, Tensor]:
+    """The tensors without those of a head, be it this architecture's or another, or a module that it has not."""
+    head = head_names(network)
+    rest = {name for name in network.model.state_dict() if name not in head}
+    modules = {_module(name) for name in rest} - {_module(name) for name in head}
+    return {name: one for name, one in tensors.items() if name in rest or _module(name) in modules}
+
+
+def head_names(network: Cut) -> set[str]:
+    """The names of the head's weights in the architecture."""
     head = {id(parameter) for parameter in network.head.parameters()}
-    last = {name for name, parameter in network.model.named_parameters() if id(parameter) in head}
-    reshaped = _reshaped(expected, tensors)
-    if reshaped and last.issuperset(reshaped):
-        given = tuple(tensors[reshaped[0]].shape)
-        found = f"{given[0]} classes in {place} ({reshaped[0]} is {given})"
-        next_step = f"write `outputs: {given[0]}`, or give `data` of {given[0]} classes"
-        raise CheckpointError(f"found {found}; expected {len(expected[reshaped[0]])}; {next_step}")
+    return {name for name, parameter in network.model.named_parameters() if id(parameter) in head}
 
 
-def _load(model: nn.Module, tensors: Tensors) -> dict[str, list[str]]:
-    """Load the tensors; the names that do not fit, by what is wrong with them."""
-    reshaped = _reshaped(model.state_dict(), tensors)
-    if reshaped:
-        return {"of another shape": reshaped}
-    result = model.load_state_dict(tensors, strict=False)
-    misfits = {"missing": result.missing_keys, "unexpected": result.unexpected_keys}
-    return {what: names for what, names in misfits.items() if names}
-
-
-def _reshaped(expected: Tensors, tensors: Tensors) -> list[str]:
-    return [name for name in tensors if name in expected and tensors[name].shape != expected[name].shape]
-
-
-def _first(names: Sequence[str]) -> str:
-    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+def _module(name: str) -> str:
+    """The module of the architecture that a name lies in."""
+    return name.split(".", 1)[0]

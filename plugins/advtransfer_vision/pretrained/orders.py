@@ -10,27 +10,30 @@ from torch import Tensor, nn
 from torchvision import models
 
 from advtransfer.toolkit.blocks import Step
+from advtransfer_vision.published.alexnet import CifarAlexNet
+from advtransfer_vision.published.dm_preact_resnet import DMPreActResNet
+from advtransfer_vision.published.dm_wide_resnet import DMWideResNet
+from advtransfer_vision.published.parts import Pool
+from advtransfer_vision.published.preact_resnet import PreActResNet
+from advtransfer_vision.published.wide_resnet import WideResNet
+
+PUBLISHED = (CifarAlexNet, DMPreActResNet, DMWideResNet, PreActResNet, WideResNet)
+"""Those that say their steps themselves."""
 
 
 def steps(model: nn.Module) -> list[Step]:
-    """The forward pass of a classifier of torchvision, for a `ChainedNetwork`.
+    """The forward pass of a classifier of torchvision, or of a published one, for a `ChainedNetwork`.
 
     Raises:
         ValueError: It is of a family that is not known here.
     """
+    if isinstance(model, PUBLISHED):
+        return list(model.steps())
     for family, order in _ORDERS.items():
         if isinstance(model, family):
             return list(order(model))
     found = f"an architecture of the unknown family {type(model).__name__}"
     raise ValueError(f"found {found}; expected one of torchvision's; give its `blocks` and its `head` by name")
-
-
-class Mean(nn.Module):
-    """Global average pooling as a mean: ``(B, C, H, W)`` to ``(B, C)``."""
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        """The mean over height and width."""
-        return inputs.mean([2, 3])
 
 
 class Grown(nn.Module):
@@ -121,12 +124,12 @@ def _mobilenet_v2(model: models.MobileNetV2) -> Iterator[Step]:
 
 
 def _mnasnet(model: models.MNASNet) -> Iterator[Step]:
-    yield from ("layers", Mean(), "classifier")
+    yield from ("layers", Pool(), "classifier")
 
 
 def _shufflenet(model: models.ShuffleNetV2) -> Iterator[Step]:
     yield from _children(model, without=("fc",))
-    yield from (Mean(), "fc")
+    yield from (Pool(), "fc")
 
 
 def _convnext(model: models.ConvNeXt) -> Iterator[Step]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -14,7 +14,9 @@ from advtransfer.toolkit.streams import generator
 from advtransfer.types import Context, SourceCard, Weights
 from advtransfer_vision.pretrained.claims import Claims
 from advtransfer_vision.pretrained.design import Cut, Design
-from advtransfer_vision.pretrained.files import Contents, fill
+from advtransfer_vision.pretrained.files import Contents, Layout
+from advtransfer_vision.pretrained.fill import fill
+from advtransfer_vision.pretrained.normalisation import check_normalisation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,13 +26,15 @@ class Pretrained:
     Args:
         design: The network.
         claims: What is said of the weights.
-        read: Gives them; None to draw them.
+        read: Gives them for the network; None to draw them.
+        options: What the component lets a suite say of the file.
         place: Where they are from, in words.
     """
 
     design: Design
     claims: Claims
-    read: Callable[[Context], Contents] | None = None
+    read: Callable[[Context, Cut], Contents] | None = None
+    options: frozenset[str] = Layout().options
     place: str = "a random draw"
 
     def card(self) -> SourceCard:
@@ -59,9 +63,12 @@ class Pretrained:
             AdvTransferError: They do not make this network, or it does not take its inputs.
         """
         network = self.design.drawn(context.generator("init")).eval()
-        contents = Contents({}) if self.read is None else self.read(context)
+        contents = Contents({}) if self.read is None else self.read(context, network)
         if self.read is not None:
-            fill(network, contents, name=self.design.name, place=self.place)
+            if contents.normalise and not self.design.clamp:
+                check_normalisation(self.design, contents.normalise, place=self.place, options=self.options)
+                contents = replace(contents, normalise={})
+            fill(network, contents, name=self.design.name, place=self.place, options=self.options)
         self._try(network, torch.rand(2, *self.design.shape, generator=context.generator("try")))
         normalisation = {
             f"{name}_{channel}": value
@@ -75,14 +82,16 @@ class Pretrained:
         try:
             with torch.no_grad():
                 logits, features = network(inputs), network.features(inputs)
-            if isinstance(network, ChainedNetwork):
+            if isinstance(network, ChainedNetwork) and logits.isfinite().all():
                 network.check(inputs)
         except (RuntimeError, ValueError, AssertionError) as error:
             reason = (str(error).splitlines() or [""])[0]
             found = f"a {self.design.name} that fails on inputs of shape {self.design.shape} ({reason})"
             raise AdvTransferError(f"found {found}; expected logits; set `pixels`, or name other `blocks`") from error
-        if logits.shape != (2, self.design.outputs) or not logits.isfinite().all() or len(features) != 2:
+        if logits.shape != (2, self.design.outputs) or len(features) != 2:
             found = f"logits of shape {tuple(logits.shape)} from {self.design.name} for 2 inputs"
-            raise AdvTransferError(
-                f"found {found}; expected finite ones of shape (2, {self.design.outputs}); check `outputs`"
-            )
+            raise AdvTransferError(f"found {found}; expected (2, {self.design.outputs}); check `outputs`")
+        if not logits.isfinite().all():
+            found = f"logits that are not finite from {self.design.name} with the weights of {self.place}"
+            next_step = "the weights are of another normalisation or broken: get another file"
+            raise AdvTransferError(f"found {found}; expected numbers; {next_step}")

@@ -50,14 +50,20 @@ def claims(name: str) -> Claims:
     return Claims(data=said.tag or "not stated", licence=said.license, citation=thanks or None)
 
 
-def renamed(design: Design, tensors: Tensors, *, place: str) -> Tensors:
+def renamed(design: Design, tensors: Tensors, *, place: str, new_head: bool = False) -> Tensors:
     """The tensors of a file as timm loads them: what older versions wrote, under today's names.
+
+    Args:
+        design: With timm's name of the architecture.
+        tensors: Of the file, or of a file and a head that was drawn.
+        place: Where the file is, for the message of an error.
+        new_head: The head was drawn, so that timm may leave out the file's.
 
     Raises:
         CheckpointError: They are for another number of classes than is asked for, or another architecture's.
     """
     classes = _settings(design.name).num_classes
-    if design.outputs != classes:  # timm would leave the head as it was drawn
+    if design.outputs != classes and not new_head:  # timm would leave the head as it was drawn
         found = f"{design.outputs} outputs asked of {design.name}, which has {classes} classes"
         next_step = "leave `outputs` out; vision/checkpoint with `library: timm` reads files with other heads"
         raise CheckpointError(f"found {found}; expected as many; {next_step}")
@@ -95,10 +101,13 @@ def _settings(name: str) -> Any:  # noqa: ANN401  # Any: timm's PretrainedCfg, o
 
 
 def _created(name: str, *, outputs: int, pixels: int, tensors: Tensors | None = None) -> nn.Module:
-    sized = {"img_size": pixels} if _settings(name).fixed_input_size else {}
-    given = {} if tensors is None else {"pretrained_cfg_overlay": {"state_dict": dict(tensors)}}
-    model = timm.create_model(name, pretrained=tensors is not None, num_classes=outputs, **sized, **given)
-    return cast(nn.Module, model)
+    options: dict[str, Any] = (
+        {"img_size": pixels} if _settings(name).fixed_input_size else {}
+    )  # Any: as varied as models
+    if tensors is not None:
+        options["pretrained_cfg_overlay"] = {"state_dict": dict(tensors)}
+    model: nn.Module = timm.create_model(name, pretrained=tensors is not None, num_classes=outputs, **options)
+    return model
 
 
 def _units(module: nn.Module, path: str, head: str) -> Iterator[tuple[str, nn.Module]]:

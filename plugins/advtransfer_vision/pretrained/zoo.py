@@ -1,4 +1,4 @@
-"""Architectures by name: torchvision's classifiers, and the ResNets of the robustness library that it does not have."""
+"""Architectures by name: torchvision's classifiers, and those of published checkpoints that it does not have."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from torchvision import models
 
 from advtransfer.errors import UnknownName
 from advtransfer.types import Tensors
+from advtransfer_vision.published import names
 
 CIFAR = "cifar_"
 """Begins the name of a ResNet for images of some 32 pixels: its first convolution is 3 x 3 with stride 1, unpooled."""
@@ -23,8 +24,14 @@ WIDE_RESNETS = {f"wide_resnet50_{width}": 64 * width for width in (3, 4, 5, 6)}
 
 MNASNETS = {"mnasnet0_5": 0.5, "mnasnet0_75": 0.75, "mnasnet1_0": 1.0, "mnasnet1_3": 1.3}
 
+CIFAR_NAMES = ((re.compile(r"^linear\."), "fc."), (re.compile(r"\.shortcut\."), ".downsample."))
+"""How code for CIFAR (kuangliu/pytorch-cifar, ``robustness/cifar_models``) names what torchvision names otherwise."""
+
 WITHOUT_AUXILIARIES = {"aux_logits": False, "init_weights": False}
 AUXILIARY = {"googlenet": ("aux1.", "aux2."), "inception_v3": ("AuxLogits.",)}
+TRADES_AUXILIARY = ("sub_block1.",)
+"""A group that the code of TRADES builds and never runs."""
+
 DENSE_LAYER = re.compile(r"(.*denselayer\d+\.(?:norm|conv))\.([12]\..+)")
 
 
@@ -32,7 +39,7 @@ def build(name: str, *, outputs: int, pixels: int, imagenet_inputs: bool = False
     """The named architecture, its weights from torch's global random state.
 
     Args:
-        name: Such as ``resnet50``, ``cifar_resnet18`` or ``wide_resnet50_4``.
+        name: Such as ``resnet50``, ``cifar_resnet18``, ``wide_resnet50_4`` or ``wide_resnet_28_10``.
         outputs: Logits.
         pixels: The inputs' height and width.
         imagenet_inputs: Convert inputs normalised as for ImageNet to what GoogLeNet and Inception v3 were trained on,
@@ -52,12 +59,26 @@ def build(name: str, *, outputs: int, pixels: int, imagenet_inputs: bool = False
     return builder(**options)
 
 
+def for_cifar(name: str) -> bool:
+    """Whether an architecture is one for images of some 32 pixels."""
+    return name.startswith(CIFAR) or names.find(name) is not None
+
+
 def own_names(name: str, tensors: Tensors) -> dict[str, Tensor]:
     """The tensors of a file under the names that the architecture has today, without those of auxiliary classifiers."""
-    kept = {key: value for key, value in tensors.items() if not key.startswith(AUXILIARY.get(name, ()))}
+    left_out = TRADES_AUXILIARY if name.startswith("wide_resnet_") else AUXILIARY.get(name, ())
+    kept = {key: value for key, value in tensors.items() if not key.startswith(left_out)}
+    if name.removeprefix(CIFAR) in CIFAR_RESNETS:
+        return {_torchvision(key): value for key, value in kept.items()}
     if name.startswith("densenet"):
         return {DENSE_LAYER.sub(r"\1\2", key): value for key, value in kept.items()}
     return kept
+
+
+def _torchvision(name: str) -> str:
+    for theirs, ours in CIFAR_NAMES:
+        name = theirs.sub(ours, name)
+    return name
 
 
 def _builder(name: str) -> Callable[..., nn.Module]:
@@ -67,11 +88,15 @@ def _builder(name: str) -> Callable[..., nn.Module]:
         return partial(_MNASNet, MNASNETS[name])
     if name.removeprefix(CIFAR) in CIFAR_RESNETS and name.startswith(CIFAR):
         return partial(_cifar_resnet, name.removeprefix(CIFAR))
+    if (published := names.find(name)) is not None:
+        return lambda num_classes: published(num_classes)
     known = models.list_models(module=models)
     if name in known:
         return cast("Callable[..., nn.Module]", models.get_model_builder(name))
-    names = [*known, *WIDE_RESNETS, *(CIFAR + one for one in CIFAR_RESNETS)]
-    raise UnknownName(name, "a classifier of torchvision, such as resnet50", difflib.get_close_matches(name, names))
+    near = difflib.get_close_matches(
+        name, [*known, *WIDE_RESNETS, *(CIFAR + one for one in CIFAR_RESNETS), *names.EXAMPLES]
+    )
+    raise UnknownName(name, "a classifier of torchvision, such as resnet50", near)
 
 
 def _cifar_resnet(name: str, **options: int) -> nn.Module:

@@ -1,0 +1,1 @@
+"""The CIFAR architectures of published robust checkpoints, their weights named as in the code that wrote them."""

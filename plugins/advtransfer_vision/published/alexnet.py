@@ -1,0 +1,49 @@
+"""AlexNet (Krizhevsky et al., 2012) cut to images of 32 x 32 pixels: five convolutions, one linear layer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from torch import Tensor, nn
+
+from advtransfer.toolkit.blocks import Step
+
+WIDTH = 64
+
+
+class CifarAlexNet(nn.Module):
+    """The convolutions of torchvision's AlexNet, the first padded by 5, with 2 x 2 pooling; then the head.
+
+    Args:
+        width: Channels of the first convolution; 64 in the usual one, which has 64, 192, 384, 256 and 256.
+        outputs: Logits.
+    """
+
+    def __init__(self, *, width: int, outputs: int) -> None:
+        super().__init__()
+        self.features = nn.Sequential(
+            nn.Conv2d(3, width, 11, stride=4, padding=5),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Conv2d(width, 3 * width, 5, padding=2),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Conv2d(3 * width, 6 * width, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(6 * width, 4 * width, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(4 * width, 4 * width, 3, padding=1),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+        )
+        self.flatten = nn.Flatten()
+        self.classifier = nn.Linear(4 * width, outputs)
+
+    def steps(self) -> Iterator[Step]:
+        """The forward pass, step by step."""
+        yield from ("features", "flatten", "classifier")
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """``(B, 3, 32, 32)`` normalised pixels to ``(B, outputs)`` logits."""
+        logits: Tensor = self.classifier(self.flatten(self.features(inputs)))
+        return logits
