@@ -203,7 +203,7 @@ class Host:
                 known += [one.name for one in self.load(plugin).values() if kind in (None, one.kind)]
             except (PluginError, MissingLibrary):
                 continue
-        ends = [one for one in known if one.partition("/")[2] == name.partition("/")[2]]
+        ends = [one for one in known if one.rpartition("/")[2] == name.rpartition("/")[2]]
         return list(dict.fromkeys([*difflib.get_close_matches(name, known, n=3), *ends]))[:3]
 
 

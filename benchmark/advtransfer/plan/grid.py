@@ -9,6 +9,7 @@ from typing import TypeAlias
 from advtransfer.errors import BadInput, Problem
 from advtransfer.host import Host
 from advtransfer.node import Node, asked_text, digest
+from advtransfer.plan.extent import bounded, expect_some
 from advtransfer.plan.nodes import changing, references_for, subset_node, test_node
 from advtransfer.plan.shapes import obstacle
 from advtransfer.plan.trials import Plan, Trial
@@ -23,9 +24,10 @@ def make(suite: Suite, host: Host) -> Plan:
     """The plan of a suite; imports no torch.
 
     Raises:
-        BadInput: Two cells ask for the same fit.
+        BadInput: Two cells ask for the same fit, or there is no trial, or there are too many.
     """
-    trials = [trial for target in suite.targets for trial in _TargetGrid(suite, host, target).trials()]
+    trials = bounded(suite, (trial for target in suite.targets for trial in _TargetGrid(suite, host, target).trials()))
+    expect_some(suite, trials)
     problems = list(_twins(suite, trials))
     if problems:
         raise BadInput(problems)

@@ -9,7 +9,7 @@ from typing import Literal
 
 from advtransfer.suite import expect
 from advtransfer.suite.marked import Marked
-from advtransfer.suite.problems import Problems, did_you_mean
+from advtransfer.suite.problems import Problems, did_you_mean, listing
 from advtransfer.suite.selection import AXES, Grid
 from advtransfer.suite.suite import Cell, Leaderboard
 from advtransfer.types import Json
@@ -75,13 +75,13 @@ class BoardReader:
         labels = names.get(value.value, frozenset()) if isinstance(value.value, str) else frozenset()
         if not (isinstance(value.value, str) and (value.value in names or self.grid.axes[axis].hides(value.value))):
             next_step = did_you_mean(value.value, map(str, names), otherwise="correct the name")
-            expected = f"a {axis}: {', '.join(map(str, names))}"
+            expected = f"a {axis}: {listing(names)}"
             expect.wrong(value, expected=expected, next_step=next_step, problems=self.problems)
         return {str(label) for label in labels}
 
     def _only_one(self, found: set[str], value: Marked, what: str) -> str | None:
         if len(found) > 1:
-            next_step = f"name one of {', '.join(sorted(found))}"
+            next_step = f"name one of {listing(sorted(found))}"
             expect.wrong(value, expected=f"the name of one {what}", next_step=next_step, problems=self.problems)
         return next(iter(found)) if len(found) == 1 else None
 
@@ -95,7 +95,7 @@ class BoardReader:
         if shape is None or not (owners or axis.hides(owner)):
             others = [str(name) for name in axis.names if name != owner]
             near = did_you_mean(owner, others, otherwise="write for example clean.accuracy")
-            expected = f"evaluation.metric[@eps][@epoch], where the evaluation is {' or '.join(map(str, axis.names))}"
+            expected = f"evaluation.metric[@eps][@epoch], where the evaluation is {listing(axis.names)}"
             expect.wrong(value, expected=expected, next_step=near, problems=self.problems)
             return None
         label = self._label("evaluation", Marked(owner, value.mark)) if owners else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -12,7 +13,8 @@ from advtransfer.suite import expect
 from advtransfer.suite.content import Content, Contents
 from advtransfer.suite.entry import DIGEST, Entry
 from advtransfer.suite.marked import Marked
-from advtransfer.suite.problems import Problems, did_you_mean
+from advtransfer.suite.number_texts import boolean_step, number_step
+from advtransfer.suite.problems import Problems, did_you_mean, listing
 from advtransfer.suite.views import views
 from advtransfer.types import Json
 
@@ -71,11 +73,12 @@ class Builder:
         elif fault.found.startswith("unknown option"):
             known = _known(entry.component.options.schema(), fault.path[:-1])
             mark, next_step = at.name_mark, did_you_mean(fault.path[-1], known, otherwise=show)
-            expected = f"one of {', '.join(known)}" if known else expected
+            expected = f"one of {listing(known)}" if known else expected
         elif fault.found.startswith("no option"):
             mark, next_step = at.mark, f"add it; {show}"
         else:
-            mark, next_step, found = at.mark, show, at.shown()
+            mark, next_step, found = at.mark, _step(at, expected) or show, at.shown()
+            expected = expected.replace("a valid array", "a list").replace("a valid dictionary", "a mapping")
         self.problems.add(mark, found=found, expected=expected, next_step=next_step)
 
     def _parts(self, option: Option, value: Marked | None, entry: Entry) -> list[Node | None]:
@@ -104,6 +107,20 @@ class Builder:
             self.problems.add(entry.where, found=f"no option {option.name!r}", expected=expected, next_step=next_step)
 
 
+def _step(value: Marked, expected: str) -> str | None:
+    """The next step where a value was meant as another one: a number in quotes, a text that looks like a number."""
+    written = value.value
+    if isinstance(written, float) and written.is_integer() and "integer" in expected:
+        return f"write {int(written)}"
+    if isinstance(written, str) and re.search(r"boolean", expected):
+        return boolean_step(written)
+    if isinstance(written, str) and re.search(r"number|integer|array|greater|less|multiple", expected):
+        return number_step(written)
+    if written is not None and not isinstance(written, str | tuple | Mapping) and expected == "a valid string":
+        return f"put it in quotes: '{value.shown()}'"
+    return None
+
+
 def _entries(options: Marked) -> Mapping[str, Marked]:
     return options.value if isinstance(options.value, Mapping) else {}
 
@@ -116,6 +133,6 @@ def _known(schema: Json, path: tuple[str | int, ...]) -> list[str]:
     inner = [name for branch in branches for name in _known(branch, path)] if isinstance(branches, list) else []
     below = schema.get("properties", {})
     if not isinstance(below, Mapping) or not path:
-        return [*inner, *(below if isinstance(below, Mapping) else ())]
+        return list(dict.fromkeys([*inner, *(below if isinstance(below, Mapping) else ())]))
     step = schema.get("items") if isinstance(path[0], int) else below.get(path[0])
-    return [*inner, *_known(step, path[1:])]
+    return list(dict.fromkeys([*inner, *_known(step, path[1:])]))

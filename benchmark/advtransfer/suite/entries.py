@@ -15,9 +15,10 @@ from advtransfer.suite.built import Builder
 from advtransfer.suite.content import Contents
 from advtransfer.suite.entry import Entry, EntryReader
 from advtransfer.suite.label import bracketed, check_label, hidden_labels, row
+from advtransfer.suite.limits import MOST_CELLS
 from advtransfer.suite.marked import Marked
 from advtransfer.suite.names import axis
-from advtransfer.suite.problems import Problems, did_you_mean
+from advtransfer.suite.problems import Problems, did_you_mean, listing, quoted
 from advtransfer.suite.sections import BY_KIND, INLINE, SOURCES, Section
 from advtransfer.suite.selection import Axis, Grid
 from advtransfer.suite.suite import Cell
@@ -39,6 +40,7 @@ class Entries:
         self._only: dict[tuple[str, str], Marked] = {}
         self._hidden: dict[str, list[re.Pattern[str]]] = {name: [] for name in sections}
         self._open: list[tuple[str, str]] = []
+        self._made = 0
 
     def cells(self, section: Section) -> tuple[Cell, ...]:
         """Every cell of a section, in the order of the file."""
@@ -77,7 +79,7 @@ class Entries:
         else:
             cells = self._named(value, section)
         if len(cells) > 1:
-            labels = ", ".join(repr(cell.label) for cell in cells)
+            labels = listing(repr(cell.label) for cell in cells)
             expected = f"the name of one {kind}, not of {len(cells)}"
             expect.wrong(value, expected=expected, next_step=f"name one of {labels}", problems=self._problems)
         return cells[0] if len(cells) == 1 else None
@@ -119,8 +121,8 @@ class Entries:
             names = [*written, *(cell.label for cell in cells)]
             self._problems.add(
                 value.mark,
-                found=f"the unknown name {name!r}",
-                expected=f"an entry of {section.name} ({', '.join(names)})" if names else f"an entry of {section.name}",
+                found=f"the unknown name {quoted(name)}",
+                expected=f"an entry of {section.name} ({listing(names)})" if names else f"an entry of {section.name}",
                 next_step=did_you_mean(name, names, otherwise=f"add it to {section.name}"),
             )
         return found
@@ -137,7 +139,20 @@ class Entries:
     def _points(self, entry: Entry) -> Iterator[Cell | None]:
         check_label(entry, self._problems)
         seeds = replicates(entry, self._problems)
-        for point in points(entry, self._problems):
+        swept = list(points(entry, self._problems))
+        count = len(swept) * len(seeds)
+        self._made += count
+        if self._made > MOST_CELLS:
+            found = f"{count:,} cells of {quoted(entry.key)}, with those before it {self._made:,}"
+            expected, next_step = (
+                f"at most {MOST_CELLS:,} in all",
+                "shorten the lists of `sweep`, or ask for fewer seeds",
+            )
+            self._problems.add(entry.where, found=found, expected=expected, next_step=next_step)
+            self._made -= count
+            yield None
+            return
+        for point in swept:
             for seed in seeds:
                 yield self._cell(entry, point, seed)
 
