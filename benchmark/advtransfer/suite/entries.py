@@ -10,6 +10,7 @@ from advtransfer.hookspecs import Kind
 from advtransfer.host import Host
 from advtransfer.node import Node
 from advtransfer.options import Option
+from advtransfer.precheck import Misfit
 from advtransfer.suite import expect
 from advtransfer.suite.built import Builder
 from advtransfer.suite.content import Contents
@@ -18,6 +19,7 @@ from advtransfer.suite.label import bracketed, check_label, hidden_labels, row
 from advtransfer.suite.limits import MOST_CELLS
 from advtransfer.suite.marked import Marked
 from advtransfer.suite.names import axis
+from advtransfer.suite.outlines import Outlines
 from advtransfer.suite.problems import Problems, did_you_mean, listing, quoted
 from advtransfer.suite.sections import BY_KIND, INLINE, SOURCES, Section
 from advtransfer.suite.selection import Axis, Grid
@@ -35,7 +37,9 @@ class Entries:
         self._problems = problems
         self._reader = EntryReader(host, sections["defaults"], problems)
         self._reader.check_defaults()
-        self._builder = Builder(Contents(problems), self._part, problems)
+        self.outlines = Outlines(host)
+        self._builder = Builder(Contents(problems), self._part, self.outlines, problems)
+        self._origins: dict[str, tuple[Entry, Marked]] = {}
         self._cells: dict[tuple[str, str], tuple[Cell, ...]] = {}
         self._only: dict[tuple[str, str], Marked] = {}
         self._hidden: dict[str, list[re.Pattern[str]]] = {name: [] for name in sections}
@@ -83,6 +87,10 @@ class Entries:
             expected = f"the name of one {kind}, not of {len(cells)}"
             expect.wrong(value, expected=expected, next_step=f"name one of {labels}", problems=self._problems)
         return cells[0] if len(cells) == 1 else None
+
+    def note(self, misfit: Misfit, cell: Cell) -> None:
+        """An option of a cell that cannot work, at its value."""
+        self._builder.note(misfit, *self._origins[cell.node.id])
 
     def references(self, value: Marked, *, key: str) -> tuple[Cell, ...]:
         """The sources that a target's ``reference`` names or holds in place, replicates one by one."""
@@ -160,6 +168,7 @@ class Entries:
         node = self._builder.node(entry, with_seed(point.options, seed))
         if node is None:
             return None
+        self._origins.setdefault(node.id, (entry, point.options))
         options = {name: value for name, value in node.options.items() if seed is None or name != "seed"}
         name = row(entry, point, options=options, problems=self._problems)
         if name is None:

@@ -9,3 +9,5 @@ MOST_RESULTS = 1_000_000
 LONGEST_TITLE = 300
 LONGEST_LABEL = 160
 """Labels stand in tables, in the names of figures, and before every metric."""
+MOST_PIXELS = 4096
+"""Of a side to which images are resized: one batch of larger ones takes tens of gigabytes."""

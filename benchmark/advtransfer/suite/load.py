@@ -10,6 +10,7 @@ from advtransfer.host import Host
 from advtransfer.suite import expect
 from advtransfer.suite.board import BoardReader
 from advtransfer.suite.entries import Entries
+from advtransfer.suite.fit import check_fit
 from advtransfer.suite.inherit import inherited
 from advtransfer.suite.limits import LONGEST_TITLE, MOST_TRIALS
 from advtransfer.suite.marked import Marked
@@ -75,6 +76,13 @@ def _suite(path: Path, top: Marked, text: str | None, *, host: Host, problems: P
     found = [one for one, _ in targets if one]
     _check_whole(top, said, sections, cells["transfers"], problems)
     _check_references(found, sections["targets"], cells["evaluations"], problems)
+    check_fit(
+        sources=cells["sources"],
+        targets=found,
+        transfers=cells["transfers"],
+        evaluations=cells["evaluations"],
+        entries=entries,
+    )
     return Suite(
         name=path.stem,
         title=_head(said, path.stem, problems),
@@ -82,7 +90,7 @@ def _suite(path: Path, top: Marked, text: str | None, *, host: Host, problems: P
         text=f"# {path.name}, with what it extends filled in.\n{written(top)}" if text is None else text,
         targets=tuple(found),
         exclude=_exclude(said, grid, problems),
-        leaderboard=_leaderboard(said, grid, cells["sources"], problems),
+        leaderboard=_leaderboard(said, grid, cells, entries, problems),
         marks={name: one.name_mark for name, one in said.items()},
         **cells,
     )
@@ -151,8 +159,17 @@ def _exclude(said: Mapping[str, Marked], grid: Grid, problems: Problems) -> tupl
     return tuple(grid.selection(one, problems=problems) for one in items)
 
 
-def _leaderboard(said: Mapping[str, Marked], grid: Grid, sources: tuple[Cell, ...], problems: Problems) -> Leaderboard:
-    return BoardReader(grid, sources, problems).read(said["leaderboard"]) if "leaderboard" in said else Leaderboard()
+def _leaderboard(
+    said: Mapping[str, Marked],
+    grid: Grid,
+    cells: Mapping[str, tuple[Cell, ...]],
+    entries: Entries,
+    problems: Problems,
+) -> Leaderboard:
+    if "leaderboard" not in said:
+        return Leaderboard()
+    reader = BoardReader(grid, cells["sources"], cells["evaluations"], entries.outlines, problems)
+    return reader.read(said["leaderboard"])
 
 
 def _check_whole(

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from itertools import product
 from typing import Literal, NamedTuple
 
+from advtransfer.precheck import Outline
 from advtransfer.suite import expect
 from advtransfer.suite.limits import MOST_TRIALS
 from advtransfer.suite.marked import Marked
@@ -19,17 +20,18 @@ RULES = (UNIFORM, UTRERA2021)
 DRAWN = ("n", "seeds", "validation")
 
 
-def subsets(target: Marked, said: Mapping[str, Marked], problems: Problems) -> tuple[Subset, ...]:
+def subsets(target: Marked, said: Mapping[str, Marked], data: Outline, problems: Problems) -> tuple[Subset, ...]:
     """Every draw that a target asks for, in the order written; a pair of n and seed stands for one draw only."""
     listed = said.get("subsets")
     if listed is None:
-        return _distinct(said.get("n", target), [_draws(target, said, problems)], problems)
+        return _distinct(said.get("n", target), [_draws(target, said, data, problems)], problems)
     for name in DRAWN:
         if name in said:
             expected = "`subsets`, or n, seeds and validation, not both"
             problems.add(said[name].name_mark, found=f"{name!r}", expected=expected, next_step="remove one of the two")
     items = expect.listed(listed, expected="a list of {n, seeds, validation}", problems=problems)
-    draws = [_draws(item, expect.closed(item, DRAWN, of="a subset", problems=problems), problems) for item in items]
+    known = [(item, expect.closed(item, DRAWN, of="a subset", problems=problems)) for item in items]
+    draws = [_draws(item, own, data, problems) for item, own in known]
     return _distinct(listed, draws, problems)
 
 
@@ -45,11 +47,30 @@ class _Draws(NamedTuple):
         return len(self.sizes) * len(self.seeds)
 
 
-def _draws(item: Marked, said: Mapping[str, Marked], problems: Problems) -> _Draws:
+def _draws(item: Marked, said: Mapping[str, Marked], data: Outline, problems: Problems) -> _Draws:
     sizes = _sizes(item, said.get("n"), problems)
     seeds, rule = _seeds(said["seeds"], problems) if "seeds" in said else ((0,), UNIFORM)
     share = _share(said["validation"], problems) if "validation" in said else 0.0
+    if "n" in said:
+        _check_sizes(said["n"], share, data, problems)
     return _Draws(sizes, seeds, share, rule)
+
+
+def _check_sizes(n: Marked, share: float, data: Outline, problems: Problems) -> None:
+    """Note counts that are more than the train part has, or leave a class without an image."""
+    classes = None if data.train_counts is None else len(data.train_counts)
+    for one in n.value if isinstance(n.value, tuple) else (n,):
+        count = one.value
+        if not isinstance(count, int) or isinstance(count, bool) or count < 1:
+            continue
+        trained = count - round(share * count)
+        if data.train is not None and count > data.train:
+            expected = f"at most the {data.train:,} images of the train part, or all"
+            expect.wrong(one, expected=expected, next_step="lower it, or write all", problems=problems)
+        elif classes is not None and trained < classes:
+            left = f", of which `validation` leaves {trained} to train on" if trained < count else ""
+            expected = f"at least one training image for each of {classes} classes"
+            problems.add(one.mark, found=f"{one.shown()}{left}", expected=expected, next_step="raise it")
 
 
 def _sizes(item: Marked, n: Marked | None, problems: Problems) -> list[int | Literal["all"]]:
