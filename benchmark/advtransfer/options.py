@@ -97,8 +97,12 @@ class Options:
         model = self._model.model_validate_json(json.dumps(values), strict=True)
         return {name: getattr(model, name) for name in self._plain}
 
-    def schema(self) -> dict[str, Json]:
+    def schema(self) -> Mapping[str, Json]:
         """The JSON Schema (draft 2020-12) of the plain options, references inlined."""
+        return self._schema
+
+    @cached_property
+    def _schema(self) -> Mapping[str, Json]:
         schema = self._model.model_json_schema()
         definitions = schema.pop("$defs", {})
         for definition in definitions.values():

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from advtransfer.errors import Inapplicable
 from advtransfer.toolkit.streams import initialised
 from advtransfer.types import Shape
+from advtransfer_adapters import shapes
 
 
 class Upsampling(nn.Module):
@@ -63,14 +63,7 @@ class TransposedConvolution:
         Raises:
             Inapplicable: The source's height or width is no whole multiple of the target's.
         """
-        whole = len(target) == len(source) == 3 and all(
-            outer % inner == 0 for outer, inner in zip(source[1:], target[1:], strict=True)
-        )
-        if not whole:
-            found = f"found inputs {target} on their way to a source that takes {source}"
-            expected = "multiplies the height and the width of images by whole numbers; use adapters/resize"
-            raise Inapplicable(f"{found}; transposed_convolution {expected}")
-        return source
+        return shapes.transposed_convolution(target, source)
 
     def module(self, *, target: Shape, source: Shape) -> nn.Module:
         """The untrained map ``(B, *target) -> (B, *source)``; its weights are the same at every call.

@@ -11,12 +11,15 @@ from typing import Annotated
 from annotated_types import Ge, Interval
 
 from advtransfer.hookspecs import hookimpl
+from advtransfer.precheck import precheck
 from advtransfer.types import Evaluation, Factory, component
+from advtransfer_alignment import checks
 from advtransfer_alignment.settings import Attack, Spectrum
 
 _SPECTRUM = Spectrum()
 
 
+@precheck(check=checks.attack, metrics=lambda _: checks.METRICS)
 @component(version=2, needs=("source", "reference"), tasks=("classes", "attributes", "values"))
 def alignment(
     *,
@@ -73,6 +76,7 @@ def alignment(
     return AlignmentOf(attack=attack, spectrum=spectrum, seed=seed)
 
 
+@precheck(metrics=lambda _: ("loss", "squared_loss"))
 @component(version=2, needs=("model",), tasks=("classes", "attributes", "values"))
 def transfer_loss() -> Evaluation:
     """The loss of the transferred model on the test samples: the knowledge transfer that alignment is to predict.
@@ -86,6 +90,7 @@ def transfer_loss() -> Evaluation:
     return TaskLoss()
 
 
+@precheck(check=checks.attack, metrics=lambda _: ("leep",))
 @component(needs=("source", "train"))
 def leep(*, attack: Attack | None = None, seed: Annotated[int, Ge(0)] = 0) -> Evaluation:
     """LEEP: how likely the target's labels are through the source's own classes, without training anything.
@@ -103,6 +108,7 @@ def leep(*, attack: Attack | None = None, seed: Annotated[int, Ge(0)] = 0) -> Ev
     return Estimate(metric="leep", estimator=likelihood, reads="outputs", attack=attack, seed=seed)
 
 
+@precheck(check=checks.attack, metrics=lambda _: ("h_score",))
 @component(needs=("source", "train"))
 def h_score(
     *,
@@ -130,6 +136,7 @@ def h_score(
     return Estimate(metric="h_score", estimator=estimator, reads="features", attack=attack, seed=seed)
 
 
+@precheck(check=checks.attack, metrics=lambda _: ("logme",))
 @component(needs=("source", "train"), tasks=("classes", "attributes", "values"))
 def logme(*, attack: Attack | None = None, seed: Annotated[int, Ge(0)] = 0) -> Evaluation:
     """LogME: how well a Bayesian linear model on the source's features explains the target's labels.

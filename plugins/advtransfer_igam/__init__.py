@@ -11,9 +11,11 @@ from typing import Annotated, Literal
 from annotated_types import Ge, Interval
 
 from advtransfer.hookspecs import hookimpl
+from advtransfer.precheck import precheck
 from advtransfer.toolkit.adversary import Adversary
 from advtransfer.toolkit.recipe import Augment, Optimiser, Schedule, Sgd
 from advtransfer.types import Factory, NotAsked, Since, Source, Transfer, component
+from advtransfer_igam import checks
 from advtransfer_igam.presets import PRESETS
 from advtransfer_igam.settings import GradientOf, Judging, Reduction, TeacherTuning
 
@@ -21,6 +23,7 @@ _OPTIMISER, _SCHEDULE = Sgd(lr=0.05), Schedule()
 _TEACHER, _DISCRIMINATOR = TeacherTuning(), Judging()
 
 
+@precheck(check=checks.igam)
 @component(version=2, needs=("source",), presets=PRESETS)
 def igam(
     *,

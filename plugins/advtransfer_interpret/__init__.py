@@ -12,13 +12,16 @@ from typing import Annotated, Literal
 from annotated_types import Ge, Gt, Interval, MinLen
 
 from advtransfer.hookspecs import hookimpl
+from advtransfer.precheck import precheck
 from advtransfer.types import Evaluation, Factory, component
+from advtransfer_interpret import checks
 
 Count = Annotated[int, Ge(1)]
 Positive = Annotated[float, Gt(0)]
 Unit = Annotated[int, Ge(0)]
 
 
+@precheck(check=checks.ranks, metrics=checks.influence_metrics)
 @component(version=2, needs=("model", "train"))
 def influence(
     *,
@@ -59,6 +62,7 @@ def influence(
     return InfluenceFunctions(rcond=rcond, damping=damping, targets=targets, ranks=ranks, largest=largest)
 
 
+@precheck(check=checks.units, metrics=lambda _: checks.FEATURES)
 @component(version=2, needs=("model",), presets={"utrera2021": {"steps": 1000, "step_size": 2.0, "radius": 1000.0}})
 def feature_visualisation(
     *,
@@ -92,6 +96,7 @@ def feature_visualisation(
     return FeatureVisualisation(units=units, images=images, steps=steps, step_size=step_size, radius=radius)
 
 
+@precheck(metrics=lambda _: checks.SALIENCY)
 @component(needs=("model",))
 def saliency(*, gradient_of: Literal["loss", "probability"] = "loss", images: Count = 8) -> Evaluation:
     """Input gradients as images (Figures 1, 4 and 6 of Chan et al., 2020; Tsipras et al., 2019).
@@ -109,6 +114,7 @@ def saliency(*, gradient_of: Literal["loss", "probability"] = "loss", images: Co
     return SaliencyGrid(gradient_of=gradient_of, images=images)
 
 
+@precheck(check=checks.rivals, metrics=lambda _: checks.ALIGNMENT)
 @component(version=2, needs=("model",))
 def gradient_alignment(*, rivals: Count | None = None) -> Evaluation:
     """Both sides of the robustness-alignment bound: rho <= alignment + C / |g| (Chan et al., 2020, equation 18).
@@ -129,6 +135,7 @@ def gradient_alignment(*, rivals: Count | None = None) -> Evaluation:
     return RobustnessAlignment(rivals=rivals)
 
 
+@precheck(check=checks.surface, metrics=lambda _: checks.SURFACE)
 @component(version=2, needs=("model",))
 def loss_surface(
     *,

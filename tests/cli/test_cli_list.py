@@ -80,7 +80,8 @@ def test_an_unknown_kind_is_answered_with_the_kinds() -> None:
     done = CliRunner().invoke(main, ["list", "model"])
 
     assert (done.exit_code, done.stdout) == (2, "")
-    assert "'model' is not one of 'dataset', 'source', 'adapter', 'transfer', 'evaluation', 'executor'" in done.stderr
+    kinds = "dataset, source, adapter, transfer, evaluation, executor"
+    assert f"'model' is no kind of component; expected one of {kinds}" in done.stderr
 
 
 def test_a_broken_plugin_is_told_and_the_others_are_listed(plugins: list[Plugin]) -> None:
@@ -98,3 +99,16 @@ def test_two_distributions_with_one_plugin_name_are_told(plugins: list[Plugin]) 
 
     assert done.exit_code == 1
     assert "advtransfer-other 1.0, advtransfer-shapes 2.1" in done.stderr
+
+
+@pytest.mark.usefixtures("plugins")
+@pytest.mark.parametrize("kind", ["datasets", "dataset", "Datasets"])
+def test_a_kind_may_be_written_in_the_plural(kind: str) -> None:
+    done = CliRunner().invoke(main, ["list", kind, "--json"])
+
+    assert ["shapes/squares"] == [one["name"] for one in json.loads(done.stdout)]
+
+
+@pytest.mark.usefixtures("plugins")
+def test_a_misspelt_kind_is_answered_with_the_nearest() -> None:
+    assert "did you mean 'executor'?" in CliRunner().invoke(main, ["list", "exekutors"]).stderr

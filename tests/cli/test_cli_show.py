@@ -94,7 +94,12 @@ def test_a_component_without_options_says_so() -> None:
 
 @pytest.mark.parametrize(
     ("name", "meant"),
-    [("shake", " (did you mean 'mixer/shake'?)"), ("mixer", " (did you mean 'mixer/"), ("nonsense", ": `advtransfer")],
+    [
+        ("shake", " (did you mean 'mixer/shake'?)"),
+        ("mixer", " (the plugin 'mixer' brings mixer/nought, mixer/shake)"),
+        ("evaluations", " (did you mean `advtransfer list evaluation`?)"),
+        ("nonsense", ": `advtransfer"),
+    ],
 )
 def test_a_name_of_nothing_is_answered_with_how_components_are_written(name: str, meant: str) -> None:
     done = show(name)

@@ -161,7 +161,7 @@ def test_ten_thousand_values_are_allowed_and_one_more_is_not(
         ("---\na: 1\n---\nb: 1", "3:1: found broken YAML (expected a single document"),
         ("[" * 100 + "]" * 100, "1:41: found broken YAML (nested deeper than 40 levels)"),
         ("a: &a [*a]", "1:4: found an alias inside what it stands for"),
-        ("a: 1\nb: \x01", "2:4: found the character '\\x01'"),
+        ("a: 1\nb: \x01", "2:4: found the character U+0001"),
         ("", "1:1: found an empty file"),
     ],
 )
@@ -173,7 +173,7 @@ def test_a_file_that_is_not_utf8_is_a_problem(tmp_path: Path) -> None:
     path = tmp_path / "x.yaml"
     path.write_bytes(b"a: \xff")
 
-    with pytest.raises(BadInput, match=r"x\.yaml:1:1: found the byte at 3; expected UTF-8"):
+    with pytest.raises(BadInput, match=r"x\.yaml:1:4: found the byte 0xff; expected UTF-8"):
         read(path, file="x.yaml", problems=Problems("x.yaml"))
 
 

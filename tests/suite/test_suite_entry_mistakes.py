@@ -28,7 +28,10 @@ import pytest
         ("{use: toy/fixed, preset: x}", "4:31: found the preset 'x'; expected no preset, since toy/fixed has none"),
         ("{use: toy/fixed, seeds: 2}", "4:23: found `seeds`; expected no `seeds`, since toy/fixed has no option"),
         ("{use: toy/trained, data: low, seed: 1, seeds: 2}", "4:45: found `seeds`; expected `seed` or `seeds`, not b"),
-        ("{use: toy/trained, data: low, seeds: 0}", "4:43: found 0; expected a count above 0, or a list of seeds"),
+        (
+            "{use: toy/trained, data: low, seeds: 0}",
+            "4:43: found 0; expected a count from 1 to 10,000, or a list of seeds",
+        ),
         ("{use: toy/trained, data: low, seeds: [1, 1]}", "4:47: found 1; expected each value once in `seeds`"),
         ("{use: toy/trained, data: low, seeds: [x]}", "4:44: found 'x'; expected a valid integer"),
         ("{use: toy/fixed, sweep: {netwrk: [small]}}", "4:31: found the unknown option 'netwrk' in a sweep"),
@@ -41,7 +44,7 @@ import pytest
         ("{use: toy/fixed, label: '{netwrk}'}", "4:30: found {netwrk} in a label; expected options of toy/fixed in"),
         ("{use: toy/trained, data: low, label: '{adversary.x}'}", "4:43: found {adversary.x} in a label; expected "),
         ("{use: toy/trained, data: low, label: '{seed}', seeds: 2}", "4:43: found {seed} in a label; expected opti"),
-        ('{use: toy/fixed, label: "a\\nb"}', "4:30: found 'a\\nb'; expected a label of one line"),
+        ('{use: toy/fixed, label: "a\\nb"}', "4:30: found the label 'a\\nb'; expected one line of printable"),
         ("{use: toy/fixed, label: 3}", "4:30: found 3; expected a text"),
         ("{use: toy/fixed, label: x, sweep: {network: [small, large]}}", "4:30: found the label 'x' for two things"),
         ("{use: toy/fixed, label: b}\nb: {use: toy/fixed, network: large}", "4:30: found the label 'b' for two th"),
@@ -130,7 +133,7 @@ def test_a_sweep_of_too_many_cells_is_refused_before_it_is_built(mistakes: Calla
     sweep = f"{{epochs: {values}, lr: {values}}}"
     (found,) = mistakes(sources=f"s: {{use: toy/trained, data: low, sweep: {sweep}}}")
 
-    assert "found a sweep of more cells; expected at most 10,000" in found
+    assert "found a sweep of 10,201 cells; expected at most 10,000" in found
 
 
 def test_entries_made_from_themselves_are_a_problem(mistakes: Callable[..., list[str]]) -> None:

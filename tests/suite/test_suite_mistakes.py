@@ -49,7 +49,7 @@ def test_seven_mistakes_are_told_at_once_with_file_and_line(host: Host, write: C
     ]
     assert [problem.next_step for problem in caught.value.problems] == [
         "did you mean 'toy/images'?",
-        "`advtransfer show toy/trained` explains the options",
+        "write 10 without quotes and spaces",
         "remove one of them",
         "`advtransfer show toy/trained` explains the options",
         "add it; `advtransfer show toy/pgd` explains the options",

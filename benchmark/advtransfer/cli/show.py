@@ -11,6 +11,7 @@ import click
 from advtransfer.cli.commands import Subcommand
 from advtransfer.cli.output import echo
 from advtransfer.errors import BadInput, UnknownName
+from advtransfer.hookspecs import KINDS
 from advtransfer.host import Host
 
 SUITES = (".yaml", ".yml")
@@ -71,7 +72,12 @@ def _expect_suite(name: str, host: Host) -> None:
 
 
 def _meant(name: str, host: Host) -> str:
-    """The components that a name without a slash may mean."""
+    """The components that a name without a slash may mean: those of a kind, of a plugin, or of nearly this name."""
+    kind = name.lower().removesuffix("s")
+    if kind in KINDS:
+        return f" (did you mean `advtransfer list {kind}`?)"
+    if name in host.plugins:
+        return f" (the plugin {name!r} brings {', '.join(host.load(name))})"
     try:
         host.component(name)
     except UnknownName as error:

@@ -9,8 +9,9 @@ from typing import TypeAlias
 from advtransfer.errors import BadInput, Problem
 from advtransfer.host import Host
 from advtransfer.node import Node, asked_text, digest
+from advtransfer.plan.extent import bounded, expect_some
 from advtransfer.plan.nodes import changing, references_for, subset_node, test_node
-from advtransfer.plan.shapes import obstacle
+from advtransfer.plan.shapes import Obstacles
 from advtransfer.plan.trials import Plan, Trial
 from advtransfer.suite import Cell, Leaderboard, Selection, Subset, Suite, Target
 from advtransfer.types import Json
@@ -23,9 +24,12 @@ def make(suite: Suite, host: Host) -> Plan:
     """The plan of a suite; imports no torch.
 
     Raises:
-        BadInput: Two cells ask for the same fit.
+        BadInput: Two cells ask for the same fit, or there is no trial, or there are too many.
     """
-    trials = [trial for target in suite.targets for trial in _TargetGrid(suite, host, target).trials()]
+    obstacles = Obstacles(host)
+    grids = (_TargetGrid(suite, target, obstacles) for target in suite.targets)
+    trials = bounded(suite, (trial for grid in grids for trial in grid.trials()))
+    expect_some(suite, trials)
     problems = list(_twins(suite, trials))
     if problems:
         raise BadInput(problems)
@@ -63,8 +67,8 @@ class _Measured:
 class _TargetGrid:
     """The cells of one target."""
 
-    def __init__(self, suite: Suite, host: Host, target: Target) -> None:
-        self.suite, self.host, self.target = suite, host, target
+    def __init__(self, suite: Suite, target: Target, obstacles: Obstacles) -> None:
+        self.suite, self.target, self.obstacles = suite, target, obstacles
         self.subsets = [(subset, subset_node(target, index).id) for index, subset in enumerate(target.subsets)]
         self.evaluations = [self._measured(cell) for cell in suite.evaluations]
 
@@ -111,7 +115,13 @@ class _TargetGrid:
             tail=_retold(transfer.node, "fit").tail(),
             only=only,
             exclude=[one for one in self.suite.exclude if _compatible(one, place)],
-            skipped=obstacle(source_node, adapter_node, self.target.data.node, transfer.facts, self.host),
+            skipped=self.obstacles.of(
+                source=source_node,
+                adapter=adapter_node,
+                data=self.target.data.node,
+                transfer=transfer.node,
+                facts=transfer.facts,
+            ),
         )
 
     def _trial(self, carried: _Carried, subset: Subset, subset_id: str) -> Trial | None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from advtransfer.suite import expect
 from advtransfer.suite.marked import Marked
-from advtransfer.suite.problems import Problems, did_you_mean
+from advtransfer.suite.outlines import Outlines
+from advtransfer.suite.problems import Problems, did_you_mean, listing
 from advtransfer.suite.selection import AXES, Grid
 from advtransfer.suite.suite import Cell, Leaderboard
 from advtransfer.types import Json
@@ -29,6 +30,8 @@ class BoardReader:
 
     grid: Grid
     sources: tuple[Cell, ...]
+    evaluations: tuple[Cell, ...]
+    outlines: Outlines
     problems: Problems
 
     def read(self, value: Marked) -> Leaderboard:
@@ -75,13 +78,13 @@ class BoardReader:
         labels = names.get(value.value, frozenset()) if isinstance(value.value, str) else frozenset()
         if not (isinstance(value.value, str) and (value.value in names or self.grid.axes[axis].hides(value.value))):
             next_step = did_you_mean(value.value, map(str, names), otherwise="correct the name")
-            expected = f"a {axis}: {', '.join(map(str, names))}"
+            expected = f"a {axis}: {listing(names)}"
             expect.wrong(value, expected=expected, next_step=next_step, problems=self.problems)
         return {str(label) for label in labels}
 
     def _only_one(self, found: set[str], value: Marked, what: str) -> str | None:
         if len(found) > 1:
-            next_step = f"name one of {', '.join(sorted(found))}"
+            next_step = f"name one of {listing(sorted(found))}"
             expect.wrong(value, expected=f"the name of one {what}", next_step=next_step, problems=self.problems)
         return next(iter(found)) if len(found) == 1 else None
 
@@ -95,12 +98,29 @@ class BoardReader:
         if shape is None or not (owners or axis.hides(owner)):
             others = [str(name) for name in axis.names if name != owner]
             near = did_you_mean(owner, others, otherwise="write for example clean.accuracy")
-            expected = f"evaluation.metric[@eps][@epoch], where the evaluation is {' or '.join(map(str, axis.names))}"
+            expected = f"evaluation.metric[@eps][@epoch], where the evaluation is {listing(axis.names)}"
             expect.wrong(value, expected=expected, next_step=near, problems=self.problems)
             return None
         label = self._label("evaluation", Marked(owner, value.mark)) if owners else None
-        numbers = (f"@{_number(one):g}" for one in shape["at"].split("@")[1:])
-        return None if label is None else f"{label}.{shape['name']}{''.join(numbers)}"
+        if label is None:
+            return None
+        numbers = [f"{_number(one):g}" for one in shape["at"].split("@")[1:]]
+        asked = "@".join([shape["name"], *numbers])
+        self._check_metric(asked, label, value)
+        return f"{label}.{asked}"
+
+    def _check_metric(self, asked: str, label: str, value: Marked) -> None:
+        """Note a metric that its evaluation cannot give, or that may be one of several."""
+        cell = next((one for one in self.evaluations if one.label == label), None)
+        given = self.outlines.metrics(cell.node) if cell is not None else None
+        if given is None:
+            return
+        meant = fitting(asked, given)
+        if len(meant) != 1:
+            names = [f"{label}.{one}" for one in sorted(meant or given)]
+            next_step = "name one of them" if meant else did_you_mean(value.value, names, otherwise="name one of them")
+            expected = f"one of {listing(names)}"
+            expect.wrong(value, expected=expected, next_step=next_step, problems=self.problems)
 
     def _figure(self, value: Marked) -> Mapping[str, Json]:
         said = expect.closed(value, FIGURE, of="a figure", problems=self.problems)
@@ -148,6 +168,23 @@ class BoardReader:
         if value.value not in known:
             next_step = did_you_mean(value.value, known, otherwise="correct it")
             expect.wrong(value, expected=f"{what}: {', '.join(known)}", next_step=next_step, problems=self.problems)
+
+
+def fitting(asked: str, given: Iterable[str]) -> list[str]:
+    """The metrics that a name stands for: itself; or those that it begins, of which the shortest; or that it snapshots.
+
+    ``robust_accuracy`` may stand for ``robust_accuracy@0.1``, and ``accuracy@30`` for ``accuracy`` after epoch 30.
+    """
+    parts = asked.split("@")
+    split = {one: one.split("@") for one in given}
+    if asked in split:
+        return [asked]
+    longer = {one: its for one, its in split.items() if its[: len(parts)] == parts}
+    least = min(map(len, longer.values()), default=0)
+    epoch = len(parts) > 1 and parts[-1].isdigit()
+    return [one for one, its in longer.items() if len(its) == least] or [
+        one for one, its in split.items() if epoch and its == parts[:-1]
+    ]
 
 
 def _number(text: str) -> float:

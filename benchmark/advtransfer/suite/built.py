@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
 from advtransfer.node import Node
 from advtransfer.options import Fault, Option
+from advtransfer.precheck import Misfit, Surroundings
 from advtransfer.suite import expect
 from advtransfer.suite.content import Content, Contents
 from advtransfer.suite.entry import DIGEST, Entry
 from advtransfer.suite.marked import Marked
-from advtransfer.suite.problems import Problems, did_you_mean
-from advtransfer.suite.views import views
+from advtransfer.suite.number_texts import boolean_step, number_step
+from advtransfer.suite.outlines import Outlines
+from advtransfer.suite.problems import Problems, did_you_mean, listing
+from advtransfer.suite.views import check_view, views
 from advtransfer.types import Json
 
+_WORDS = {
+    r"a valid array": "a list",
+    r"a valid dictionary|an object": "a mapping",
+    r"Tuple should have (at (?:least|most) \d+ items?) after validation, not \d+": r"a list of \1",
+}
 Resolve: TypeAlias = Callable[[Option, Marked], Node | None]
 """What an option of a kind names, or holds inline; None where that has mistakes of its own."""
 
@@ -26,6 +35,7 @@ class Builder:
 
     contents: Contents
     resolve: Resolve
+    outlines: Outlines
     problems: Problems
 
     def node(self, entry: Entry, options: Marked) -> Node | None:
@@ -43,7 +53,7 @@ class Builder:
             return None
         many = {one.name for one in fields if one.many}
         digests = {name: [{DIGEST: one.sha256} for one in found] for name, found in contents.items() if found}
-        return Node(
+        node = Node(
             entry.section.node,
             entry.component.name,
             entry.component.facts.version,
@@ -52,6 +62,19 @@ class Builder:
             {one.sha256: one.path for found in contents.values() for one in found},
             how,
         )
+        if node.kind == "data":
+            check_view(self.outlines.base(node), said, self.problems)
+        for misfit in self.outlines.misfits(node, Surroundings()):
+            if not misfit.skips:
+                self.note(misfit, entry, options)
+        return None if self.problems.noted > before else node
+
+    def note(self, misfit: Misfit, entry: Entry, options: Marked) -> None:
+        """An option that cannot work, at its value."""
+        at = options.find(misfit.path)
+        mark = at.mark if misfit.path and options.child(misfit.path[0]) else entry.where
+        found = at.shown() if misfit.found is None else misfit.found
+        self.problems.add(mark, found=found, expected=misfit.expected, next_step=misfit.next_step)
 
     def _plain(self, entry: Entry, options: Marked) -> dict[str, Json]:
         fields = entry.component.options.fields
@@ -71,11 +94,12 @@ class Builder:
         elif fault.found.startswith("unknown option"):
             known = _known(entry.component.options.schema(), fault.path[:-1])
             mark, next_step = at.name_mark, did_you_mean(fault.path[-1], known, otherwise=show)
-            expected = f"one of {', '.join(known)}" if known else expected
+            expected = f"one of {listing(known)}" if known else expected
         elif fault.found.startswith("no option"):
             mark, next_step = at.mark, f"add it; {show}"
         else:
-            mark, next_step, found = at.mark, show, at.shown()
+            mark, next_step, found = at.mark, _step(at, expected) or show, at.shown()
+            expected = _worded(expected)
         self.problems.add(mark, found=found, expected=expected, next_step=next_step)
 
     def _parts(self, option: Option, value: Marked | None, entry: Entry) -> list[Node | None]:
@@ -104,6 +128,27 @@ class Builder:
             self.problems.add(entry.where, found=f"no option {option.name!r}", expected=expected, next_step=next_step)
 
 
+def _worded(expected: str) -> str:
+    """What pydantic expects in the words of a suite."""
+    for theirs, ours in _WORDS.items():
+        expected = re.sub(theirs, ours, expected)
+    return expected
+
+
+def _step(value: Marked, expected: str) -> str | None:
+    """The next step where a value was meant as another one: a number in quotes, a text that looks like a number."""
+    written = value.value
+    if isinstance(written, float) and written.is_integer() and "integer" in expected:
+        return f"write {int(written)}"
+    if isinstance(written, str) and re.search(r"boolean", expected):
+        return boolean_step(written)
+    if isinstance(written, str) and re.search(r"number|integer|array|greater|less|multiple", expected):
+        return number_step(written)
+    if written is not None and not isinstance(written, str | tuple | Mapping) and expected == "a valid string":
+        return f"put it in quotes: '{value.shown()}'"
+    return None
+
+
 def _entries(options: Marked) -> Mapping[str, Marked]:
     return options.value if isinstance(options.value, Mapping) else {}
 
@@ -116,6 +161,6 @@ def _known(schema: Json, path: tuple[str | int, ...]) -> list[str]:
     inner = [name for branch in branches for name in _known(branch, path)] if isinstance(branches, list) else []
     below = schema.get("properties", {})
     if not isinstance(below, Mapping) or not path:
-        return [*inner, *(below if isinstance(below, Mapping) else ())]
+        return list(dict.fromkeys([*inner, *(below if isinstance(below, Mapping) else ())]))
     step = schema.get("items") if isinstance(path[0], int) else below.get(path[0])
-    return [*inner, *_known(step, path[1:])]
+    return list(dict.fromkeys([*inner, *_known(step, path[1:])]))

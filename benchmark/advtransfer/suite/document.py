@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
 import yaml
 from yaml.composer import Composer, ComposerError
 from yaml.nodes import MappingNode, Node, ScalarNode
 from yaml.parser import Parser
 from yaml.reader import Reader, ReaderError
-from yaml.scanner import Scanner
+from yaml.scanner import Scanner, ScannerError
 
 from advtransfer.errors import Mark
+from advtransfer.suite.characters import described, forbidden, joined
 from advtransfer.suite.marked import Marked
-from advtransfer.suite.problems import Problems
+from advtransfer.suite.problems import Problems, quoted
 from advtransfer.suite.scalars import MERGE, STR, CoreResolver, scalar
+from advtransfer.suite.source_text import source_text
 
 LARGEST = 10_000
 DEEPEST = 40
+_TABS = "\\t"  # as PyYAML shows a tab in its messages
 
 
 def read(path: Path, *, file: str, problems: Problems) -> tuple[Marked, str]:
@@ -27,30 +31,31 @@ def read(path: Path, *, file: str, problems: Problems) -> tuple[Marked, str]:
         BadInput: The file cannot be read as YAML at all.
     """
     start = Mark(file, 1, 1)
+    text = source_text(path, file=file, problems=problems)
     try:
-        text = path.read_text(encoding="utf-8-sig")
         node = _Composer(text).get_single_node()
-    except OSError as error:
-        problems.stop(start, found=str(error.strerror), expected="a file that can be read", next_step="check its path")
-    except UnicodeDecodeError as error:
-        problems.stop(start, found=f"the byte at {error.start}", expected="UTF-8", next_step="save the file as UTF-8")
+    except _TooMany as error:
+        found, expected = f"more than {2 * LARGEST:,} keys and values", f"at most {LARGEST:,} values"
+        mark = Mark(file, error.place.line + 1, error.place.column + 1)
+        problems.stop(mark, found=found, expected=expected, next_step="write fewer")
     except ReaderError as error:
         before = text[: error.position]
         mark = Mark(file, before.count("\n") + 1, len(before) - before.rfind("\n"))
-        found = f"the character {chr(error.character)!r}"
+        found = described(chr(error.character))
         problems.stop(mark, found=found, expected="printable text", next_step="remove it")
     except yaml.MarkedYAMLError as error:
         place = error.problem_mark or error.context_mark
         mark = Mark(file, place.line + 1, place.column + 1) if place else start
         found = ", ".join(filter(None, (error.context, error.problem)))
-        problems.stop(mark, found=f"broken YAML ({found})", expected="YAML", next_step="mend it there or just above")
+        next_step = "write spaces in place of tabs" if _TABS in found else "mend it there or just above"
+        problems.stop(mark, found=f"broken YAML ({found})", expected="YAML", next_step=next_step)
     if node is None:
         problems.stop(start, found="an empty file", expected="a suite", next_step="start from `suites/quickstart.yaml`")
     return _Conversion(file, problems).value(node), text
 
 
 class _Composer(Reader, Scanner, Parser, Composer, CoreResolver):
-    """Text to YAML nodes with their places, no deeper than `DEEPEST`."""
+    """Text to YAML nodes with their places: no deeper than `DEEPEST`, no more than `LARGEST` keys and values."""
 
     def __init__(self, text: str) -> None:
         Reader.__init__(self, text)
@@ -58,17 +63,36 @@ class _Composer(Reader, Scanner, Parser, Composer, CoreResolver):
         Parser.__init__(self)
         Composer.__init__(self)
         CoreResolver.__init__(self)
-        self._depth = 0
+        self._depth = self._nodes = 0
 
     def compose_node(self, parent: Node | None, index: int) -> Node | None:
         if self._depth == DEEPEST:
-            event = self.peek_event()  # type: ignore[no-untyped-call]  # the stubs leave it without types
-            raise ComposerError(None, None, f"nested deeper than {DEEPEST} levels", event.start_mark)
+            raise ComposerError(None, None, f"nested deeper than {DEEPEST} levels", self._next())
+        if self._nodes == 2 * LARGEST:
+            raise _TooMany(self._next())
+        self._nodes += 1
         self._depth += 1
         try:
             return super().compose_node(parent, index)
         finally:
             self._depth -= 1
+
+    def scan_flow_scalar_non_spaces(self, double: bool, start_mark: yaml.Mark) -> list[str]:
+        try:
+            return cast("list[str]", super().scan_flow_scalar_non_spaces(double, start_mark))
+        except (ValueError, OverflowError) as error:  # chr() of an escape such as \UFFFFFFFF
+            raise ScannerError(None, None, "an escape of no character", self.get_mark()) from error
+
+    def _next(self) -> yaml.Mark:
+        event = self.peek_event()  # type: ignore[no-untyped-call]  # the stubs leave it without types
+        return cast(yaml.Mark, event.start_mark)
+
+
+class _TooMany(Exception):
+    """More keys and values than are read; holds the place of the first."""
+
+    def __init__(self, place: yaml.Mark) -> None:
+        self.place = place
 
 
 class _Conversion:
@@ -83,7 +107,8 @@ class _Conversion:
         """The value of a node; `key` is where its name stands."""
         mark = self._enter(node)
         if isinstance(node, ScalarNode):
-            value = scalar(node.tag, node.value, mark=mark, problems=self._problems)
+            text = self._text(node.value, mark)
+            value = scalar(node.tag, text, mark=mark, problems=self._problems)
             return Marked(value.value, mark, key, value.text)
         if node.tag not in ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"):
             self._problems.unreadable(mark, found=f"the tag {node.tag!r}", expected="no tag", next_step="remove it")
@@ -100,7 +125,7 @@ class _Conversion:
         self._count += 1
         if self._count > LARGEST:
             found = f"more than {LARGEST:,} values, aliases counted as what they stand for"
-            self._problems.stop(mark, found=found, expected=f"at most {LARGEST:,}", next_step="use fewer aliases")
+            self._problems.stop(mark, found=found, expected=f"at most {LARGEST:,}", next_step="write fewer")
         if any(node is one for one in self._open):
             found = "an alias inside what it stands for"
             self._problems.stop(mark, found=found, expected="an alias to something else", next_step="remove the alias")
@@ -111,7 +136,7 @@ class _Conversion:
         below: dict[str, Marked] = {}
         seen: dict[str, Mark] = {}
         for name_node, value_node in node.value:
-            name, mark = self._name(name_node), self._mark(name_node)
+            name, mark = self._name(name_node, value_node), self._mark(name_node)
             if name is None:
                 continue
             if name in seen:
@@ -125,13 +150,13 @@ class _Conversion:
                 own[name] = self.value(value_node, key=mark)
         return {**below, **own}
 
-    def _name(self, node: Node) -> str | None:
+    def _name(self, node: Node, below: Node) -> str | None:
         if isinstance(node, ScalarNode) and node.tag in (STR, MERGE):
-            return str(node.value)
-        found = repr(node.value) if isinstance(node, ScalarNode) else "a list or mapping"
-        self._problems.add(
-            self._mark(node), found=f"{found} as a key", expected="a text", next_step="put the key in quotes"
-        )
+            return self._text(node.value, self._mark(node))
+        found = quoted(node.value) if isinstance(node, ScalarNode) else "a list or mapping"
+        alone = isinstance(below, ScalarNode) and not below.value  # ``{eps: 0,031}`` has the key 031
+        next_step = "write a point in place of a decimal comma" if alone else "put the key in quotes"
+        self._problems.add(self._mark(node), found=f"{found} as a key", expected="a text", next_step=next_step)
         return None
 
     def _merge(self, node: Node) -> dict[str, Marked]:
@@ -146,6 +171,14 @@ class _Conversion:
                 next_step = "name one with an alias: `<<: *name`"
                 self._problems.add(part.mark, found=part.shown(), expected="a mapping to merge", next_step=next_step)
         return brought
+
+    def _text(self, text: str, mark: Mark) -> str:
+        """A text without what it may not hold, which is a problem."""
+        text = joined(text)
+        found = forbidden(text)
+        if found is not None:
+            self._problems.unreadable(mark, found=found, expected="printable text", next_step="remove it")
+        return text
 
     def _mark(self, node: Node) -> Mark:
         return Mark(self._file, node.start_mark.line + 1, node.start_mark.column + 1)

@@ -10,14 +10,17 @@ from advtransfer.hookspecs import Kind
 from advtransfer.host import Host
 from advtransfer.node import Node
 from advtransfer.options import Option
+from advtransfer.precheck import Misfit
 from advtransfer.suite import expect
 from advtransfer.suite.built import Builder
 from advtransfer.suite.content import Contents
 from advtransfer.suite.entry import Entry, EntryReader
 from advtransfer.suite.label import bracketed, check_label, hidden_labels, row
+from advtransfer.suite.limits import MOST_CELLS
 from advtransfer.suite.marked import Marked
 from advtransfer.suite.names import axis
-from advtransfer.suite.problems import Problems, did_you_mean
+from advtransfer.suite.outlines import Outlines
+from advtransfer.suite.problems import Problems, did_you_mean, listing, quoted
 from advtransfer.suite.references import started
 from advtransfer.suite.sections import BY_KIND, INLINE, REFERENCE, SOURCES, Section
 from advtransfer.suite.selection import Axis, Grid
@@ -35,11 +38,14 @@ class Entries:
         self._problems = problems
         self._reader = EntryReader(host, sections["defaults"], problems)
         self._reader.check_defaults()
-        self._builder = Builder(Contents(problems), self._part, problems)
+        self.outlines = Outlines(host)
+        self._builder = Builder(Contents(problems), self._part, self.outlines, problems)
+        self._origins: dict[str, tuple[Entry, Marked]] = {}
         self._cells: dict[tuple[str, str], tuple[Cell, ...]] = {}
         self._only: dict[tuple[str, str], Marked] = {}
         self._hidden: dict[str, list[re.Pattern[str]]] = {name: [] for name in sections}
         self._open: list[tuple[str, str]] = []
+        self._made = 0
 
     def cells(self, section: Section) -> tuple[Cell, ...]:
         """Every cell of a section, in the order of the file."""
@@ -78,10 +84,14 @@ class Entries:
         else:
             cells = self._named(value, section)
         if len(cells) > 1:
-            labels = ", ".join(repr(cell.label) for cell in cells)
+            labels = listing(repr(cell.label) for cell in cells)
             expected = f"the name of one {kind}, not of {len(cells)}"
             expect.wrong(value, expected=expected, next_step=f"name one of {labels}", problems=self._problems)
         return cells[0] if len(cells) == 1 else None
+
+    def note(self, misfit: Misfit, cell: Cell) -> None:
+        """An option of a cell that cannot work, at its value."""
+        self._builder.note(misfit, *self._origins[cell.node.id])
 
     def references(self, value: Marked, *, key: str) -> tuple[Cell, ...]:
         """The sources that a target's ``reference`` names or holds in place, replicates one by one.
@@ -124,8 +134,8 @@ class Entries:
             names = [*written, *(cell.label for cell in cells)]
             self._problems.add(
                 value.mark,
-                found=f"the unknown name {name!r}",
-                expected=f"an entry of {section.name} ({', '.join(names)})" if names else f"an entry of {section.name}",
+                found=f"the unknown name {quoted(name)}",
+                expected=f"an entry of {section.name} ({listing(names)})" if names else f"an entry of {section.name}",
                 next_step=did_you_mean(name, names, otherwise=f"add it to {section.name}"),
             )
         return found
@@ -142,7 +152,20 @@ class Entries:
     def _points(self, entry: Entry) -> Iterator[Cell | None]:
         check_label(entry, self._problems)
         seeds = replicates(entry, self._problems)
-        for point in points(entry, self._problems):
+        swept = list(points(entry, self._problems))
+        count = len(swept) * len(seeds)
+        self._made += count
+        if self._made > MOST_CELLS:
+            found = f"{count:,} cells of {quoted(entry.key)}, with those before it {self._made:,}"
+            expected, next_step = (
+                f"at most {MOST_CELLS:,} in all",
+                "shorten the lists of `sweep`, or ask for fewer seeds",
+            )
+            self._problems.add(entry.where, found=found, expected=expected, next_step=next_step)
+            self._made -= count
+            yield None
+            return
+        for point in swept:
             for seed in seeds:
                 yield self._cell(entry, point, seed)
 
@@ -150,6 +173,7 @@ class Entries:
         node = self._builder.node(entry, with_seed(point.options, seed))
         if node is None:
             return None
+        self._origins.setdefault(node.id, (entry, point.options))
         options = {name: value for name, value in node.options.items() if seed is None or name != "seed"}
         name = row(entry, point, options=options, problems=self._problems)
         if name is None:

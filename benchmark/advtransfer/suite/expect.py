@@ -6,7 +6,9 @@ from collections.abc import Iterable, Mapping
 from typing import Literal
 
 from advtransfer.suite.marked import Marked
-from advtransfer.suite.problems import Problems, did_you_mean
+from advtransfer.suite.number_texts import number_step
+from advtransfer.suite.problems import Problems, did_you_mean, listing, quoted
+from advtransfer.suite.scalars import LARGEST_INTEGER
 
 
 def mapping(value: Marked, *, expected: str, problems: Problems) -> Mapping[str, Marked]:
@@ -23,8 +25,8 @@ def known(entries: Mapping[str, Marked], names: Iterable[str], *, of: str, probl
     for name in entries.keys() - set(allowed):
         problems.add(
             entries[name].name_mark,
-            found=f"the unknown name {name!r} in {of}",
-            expected=f"one of {', '.join(allowed)}" if allowed else "nothing there",
+            found=f"the unknown name {quoted(name)} in {of}",
+            expected=f"one of {listing(allowed)}" if allowed else "nothing there",
             next_step=did_you_mean(name, allowed, otherwise="remove it"),
         )
     return {name: value for name, value in entries.items() if name in allowed}
@@ -52,19 +54,32 @@ def text(value: Marked, *, expected: str, problems: Problems) -> str | None:
     return None
 
 
-def integer(value: Marked, *, at_least: int, expected: str, problems: Problems) -> int | None:
-    """An integer of at least some size, or None and a problem."""
+def integer(
+    value: Marked, *, at_least: int, at_most: int = LARGEST_INTEGER, expected: str, problems: Problems
+) -> int | None:
+    """An integer of some range, or None and a problem."""
     number = value.value
-    if isinstance(number, int) and not isinstance(number, bool) and number >= at_least:
+    if isinstance(number, int) and not isinstance(number, bool) and at_least <= number <= at_most:
         return number
-    wrong(value, expected=expected, next_step="correct it", problems=problems)
+    wrong(value, expected=expected, next_step=corrected(value), problems=problems)
     return None
+
+
+def corrected(value: Marked) -> str:
+    """The next step for a value that should be a number."""
+    if isinstance(value.value, float) and value.value.is_integer():
+        return f"write {int(value.value)}"
+    step = number_step(value.value) if isinstance(value.value, str) else None
+    return step or "correct it"
 
 
 def count_or_all(value: Marked, *, of: str, problems: Problems) -> int | Literal["all"] | None:
     """A count above 0 or ``all``, or None and a problem."""
     if value.value == "all":
         return "all"
+    if isinstance(value.value, str) and value.value.strip().lower() == "all":
+        wrong(value, expected=f"a count of {of} above 0, or all", next_step="write all", problems=problems)
+        return None
     return integer(value, at_least=1, expected=f"a count of {of} above 0, or all", problems=problems)
 
 

@@ -6,10 +6,12 @@ import json
 import re
 from collections.abc import Mapping
 
+from advtransfer.errors import Mark
 from advtransfer.suite import expect
 from advtransfer.suite.entry import Entry, option_names
 from advtransfer.suite.marked import Marked
-from advtransfer.suite.problems import Problems, did_you_mean
+from advtransfer.suite.names import untidy
+from advtransfer.suite.problems import Problems, did_you_mean, quoted
 from advtransfer.suite.sweep import Point
 from advtransfer.types import Json
 
@@ -36,18 +38,23 @@ def row(entry: Entry, point: Point, *, options: Mapping[str, Json], problems: Pr
     """The label of a point of the entry's sweep; `options` are its validated ones, for what the entry leaves out."""
     template = entry.words.get("label")
     if template is None:
-        return bracketed(entry.key, point.settings)
+        return _tidy(bracketed(entry.key, point.settings), entry.where, "give the entry a `label`", problems)
     text = expect.text(template, expected="a text", problems=problems)
     if text is None:
-        return None
-    if not text.isprintable():
-        expect.wrong(template, expected="a label of one line", next_step="shorten it", problems=problems)
         return None
     unknown = [name for name in _PLACE.findall(text) if _lookup(name, point.options, options) is None]
     if unknown:
         _note(unknown[0], template, entry, problems)
         return None
-    return _PLACE.sub(lambda match: _lookup(match[1], point.options, options) or "", text)
+    name = _PLACE.sub(lambda match: _lookup(match[1], point.options, options) or "", text)
+    return _tidy(name, template.mark, "correct `label`, or what its braces stand for", problems)
+
+
+def _tidy(name: str, mark: Mark, next_step: str, problems: Problems) -> str | None:
+    fault = untidy(name)
+    if fault is not None:
+        problems.add(mark, found=f"the label {quoted(name)}", expected=fault, next_step=next_step)
+    return None if fault else name
 
 
 def bracketed(name: str, settings: Mapping[str, Marked]) -> str:

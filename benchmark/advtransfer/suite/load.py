@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from advtransfer.errors import BadInput, Problem
+from advtransfer.errors import BadInput, Mark, Problem
 from advtransfer.host import Host
 from advtransfer.suite import expect
 from advtransfer.suite.board import BoardReader
 from advtransfer.suite.entries import Entries
+from advtransfer.suite.fit import check_fit
 from advtransfer.suite.inherit import inherited
+from advtransfer.suite.limits import LONGEST_TITLE, MOST_TRIALS
 from advtransfer.suite.marked import Marked
 from advtransfer.suite.names import check_names
-from advtransfer.suite.problems import Problems, did_you_mean
+from advtransfer.suite.problems import Problems, did_you_mean, quoted
 from advtransfer.suite.sections import ADAPTERS, EVALUATIONS, FORMAT, NAMED, SECTIONS, SOURCES, TOP, TRANSFERS
 from advtransfer.suite.selection import Axis, Grid, Selection
 from advtransfer.suite.shipped import shipped
@@ -30,6 +32,7 @@ def load(name: str, host: Host) -> Suite:
     """
     path, file = find(name)
     problems = Problems(file)
+    _check_name(path, file, problems)
     top, text = inherited(path, file=file, problems=problems)
     suite = _suite(path, top, text, host=host, problems=problems)
     problems.check()
@@ -49,18 +52,37 @@ def find(name: str) -> tuple[Path, str]:
     raise BadInput([Problem(found, f"a suite file, or a shipped suite: {', '.join(known)}", next_step)])
 
 
+def _check_name(path: Path, file: str, problems: Problems) -> None:
+    """Note a file whose name cannot be that of a run's folder, in which a page and its links stand."""
+    name = path.stem
+    if not name.strip(".") or not name.isprintable() or name != name.strip() or name.startswith("-"):
+        expected = (
+            "a name of printable UTF-8, which is more than dots, and neither begins with a minus nor with a space"
+        )
+        problems.add(
+            Mark(file, 1, 1), found=f"the file name {quoted(path.name)}", expected=expected, next_step="rename it"
+        )
+
+
 def _suite(path: Path, top: Marked, text: str | None, *, host: Host, problems: Problems) -> Suite:
     """The suite, as far as it has no mistakes."""
     said = expect.known(top.value if isinstance(top.value, Mapping) else {}, TOP, of="a suite", problems=problems)
     said = {name: one for name, one in said.items() if one.value is not None}
     sections = {name: _section(said, name, problems) for name in NAMED}
     entries = Entries(sections, host=host, problems=problems)
-    targets = [target(key, one, entries=entries, problems=problems) for key, one in sections["targets"].items()]
+    targets = _targets(sections["targets"], entries, problems)
     grid = _grid(sections["targets"], [subsets for _, subsets in targets], entries)
     cells = {section.name: entries.finished(section, grid) for section in SECTIONS}
     found = [one for one, _ in targets if one]
     _check_whole(top, said, sections, cells["transfers"], problems)
     _check_references(found, sections["targets"], cells["evaluations"], problems)
+    check_fit(
+        sources=cells["sources"],
+        targets=found,
+        transfers=cells["transfers"],
+        evaluations=cells["evaluations"],
+        entries=entries,
+    )
     return Suite(
         name=path.stem,
         title=_head(said, path.stem, problems),
@@ -68,7 +90,8 @@ def _suite(path: Path, top: Marked, text: str | None, *, host: Host, problems: P
         text=f"# {path.name}, with what it extends filled in.\n{written(top)}" if text is None else text,
         targets=tuple(found),
         exclude=_exclude(said, grid, problems),
-        leaderboard=_leaderboard(said, grid, cells["sources"], problems),
+        leaderboard=_leaderboard(said, grid, cells, entries, problems),
+        marks={name: one.name_mark for name, one in said.items()},
         **cells,
     )
 
@@ -80,6 +103,21 @@ def _section(said: Mapping[str, Marked], name: str, problems: Problems) -> Mappi
     if name != "defaults":
         check_names(entries, problems=problems)
     return entries
+
+
+def _targets(
+    section: Mapping[str, Marked], entries: Entries, problems: Problems
+) -> list[tuple[Target | None, tuple[Subset, ...]]]:
+    """The targets; no further ones where those so far have more subsets than a suite may have trials."""
+    found: list[tuple[Target | None, tuple[Subset, ...]]] = []
+    for key, value in section.items():
+        found.append(target(key, value, entries=entries, problems=problems))
+        count = sum(len(subsets) for _, subsets in found)
+        if count > MOST_TRIALS:
+            expected, next_step = f"at most {MOST_TRIALS:,} trials in all", "ask for fewer seeds"
+            problems.add(value.name_mark, found=f"{count:,} subsets", expected=expected, next_step=next_step)
+            break
+    return found
 
 
 def _grid(keys: Iterable[str], drawn: Sequence[Sequence[Subset]], entries: Entries) -> Grid:
@@ -105,7 +143,12 @@ def _head(said: Mapping[str, Marked], name: str, problems: Problems) -> str:
     if version is not None and (version.value != FORMAT or isinstance(version.value, bool)):
         next_step = "write `version: 1`; a later version needs a later advtransfer"
         expect.wrong(version, expected=str(FORMAT), next_step=next_step, problems=problems)
-    return (expect.text(said["title"], expected="a text", problems=problems) if "title" in said else None) or name
+    title = expect.text(said["title"], expected="a text", problems=problems) if "title" in said else None
+    if title is not None and len(title) > LONGEST_TITLE:
+        found, expected = f"a title of {len(title):,} characters", f"at most {LONGEST_TITLE}"
+        next_step = "shorten it; comments hold more"
+        problems.add(said["title"].mark, found=found, expected=expected, next_step=next_step)
+    return " ".join((title or name).split())
 
 
 def _exclude(said: Mapping[str, Marked], grid: Grid, problems: Problems) -> tuple[Selection, ...]:
@@ -116,8 +159,17 @@ def _exclude(said: Mapping[str, Marked], grid: Grid, problems: Problems) -> tupl
     return tuple(grid.selection(one, problems=problems) for one in items)
 
 
-def _leaderboard(said: Mapping[str, Marked], grid: Grid, sources: tuple[Cell, ...], problems: Problems) -> Leaderboard:
-    return BoardReader(grid, sources, problems).read(said["leaderboard"]) if "leaderboard" in said else Leaderboard()
+def _leaderboard(
+    said: Mapping[str, Marked],
+    grid: Grid,
+    cells: Mapping[str, tuple[Cell, ...]],
+    entries: Entries,
+    problems: Problems,
+) -> Leaderboard:
+    if "leaderboard" not in said:
+        return Leaderboard()
+    reader = BoardReader(grid, cells["sources"], cells["evaluations"], entries.outlines, problems)
+    return reader.read(said["leaderboard"])
 
 
 def _check_whole(

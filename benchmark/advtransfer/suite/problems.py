@@ -58,7 +58,31 @@ class Problems:
         return mark.file != self._file, mark
 
 
+MOST_NAMES = 30
+"""So many names a message lists; the rest is counted."""
+LONGEST_NAME = 60
+
+
+def listing(names: Iterable[object]) -> str:
+    """Names for a message: all of them, or the first and how many more there are."""
+    texts = list(map(str, names))
+    more = [f"and {len(texts) - MOST_NAMES:,} more"] if len(texts) > MOST_NAMES else []
+    return ", ".join([*texts[:MOST_NAMES], *more])
+
+
+def quoted(name: object) -> str:
+    """A name for a message, cut where it is long."""
+    text = repr(name)
+    return text if len(text) <= LONGEST_NAME else f"{text[: LONGEST_NAME - 3]}..."
+
+
 def did_you_mean(name: object, known: Iterable[str], *, otherwise: str) -> str:
     """The next step for an unknown name: the nearest known one, or `otherwise`."""
-    near = difflib.get_close_matches(str(name), list(known), n=1)
+    text = str(name)
+    if len(text) > LONGEST_NAME:
+        return otherwise
+    names = [one for one in known if len(one) <= LONGEST_NAME]
+    if len(names) > MOST_NAMES:  # a ratio with every one of them, for each of many mistakes, would take minutes
+        names = [one for one in names if one[:1] == text[:1] or one[-1:] == text[-1:]][: 10 * MOST_NAMES]
+    near = difflib.get_close_matches(text, names, n=1)
     return f"did you mean {near[0]!r}?" if near else otherwise

@@ -15,6 +15,8 @@ STR, MERGE = "tag:yaml.org,2002:str", "tag:yaml.org,2002:merge"
 _NULL, _BOOL, _INT, _FLOAT = (f"tag:yaml.org,2002:{name}" for name in ("null", "bool", "int", "float"))
 _FRACTION, _LEADING_ZERO = "!fraction", "!leading-zero"
 FRACTION = r"\d+(\.\d+)?/\d+(\.\d+)?"
+NUMBER = rf"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?|0o[0-7]+|0x[0-9a-fA-F]+|{FRACTION}"
+"""A text that is a number where it stands without quotes and spaces."""
 LARGEST_INTEGER = 2**53 - 1  # beyond it, JSON readers disagree on the number, and so would ids
 
 _RULES = {
@@ -46,6 +48,8 @@ def scalar(tag: str, text: str, *, mark: Mark, problems: Problems) -> Marked:
         return _read(tag, text, mark)
     except ValueError as error:
         next_step = "write another number, or put a text in quotes" if tag in _RULES else "remove the tag"
+        if tag == _LEADING_ZERO:
+            next_step = f"write {int(text)}, or put a text in quotes"
         problems.unreadable(mark, found=repr(text), expected=str(error), next_step=next_step)
         return Marked(text, mark)
 

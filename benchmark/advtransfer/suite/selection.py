@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 from advtransfer.suite import expect
 from advtransfer.suite.marked import Marked
-from advtransfer.suite.problems import Problems, did_you_mean
+from advtransfer.suite.problems import Problems, did_you_mean, listing
 
 Name: TypeAlias = str | int
 Labels: TypeAlias = frozenset[Name]
@@ -85,7 +85,7 @@ class Grid:
         problems.add(
             pattern.mark,
             found=f"{pattern.shown()}, which matches no {axis}",
-            expected=", ".join(map(str, names)) if names else f"no {axis}, since the suite has none",
+            expected=listing(names) if names else f"no {axis}, since the suite has none",
             next_step=did_you_mean(value, map(str, names), otherwise="correct it (a name may be a glob), or remove it"),
         )
         return frozenset()

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple, TypeAlias
 
+from advtransfer.errors import Mark
 from advtransfer.node import Node
 from advtransfer.suite.selection import Selection
 from advtransfer.types import Facts, Json
@@ -73,7 +74,10 @@ class Leaderboard:
 
 @dataclass(frozen=True, slots=True)
 class Suite:
-    """A suite, checked: `text` is what is stored beside its results, with `extends` resolved."""
+    """A suite, checked: `text` is what is stored beside its results, with `extends` resolved.
+
+    `marks` says where each of its sections stands.
+    """
 
     name: str
     title: str
@@ -87,3 +91,4 @@ class Suite:
     evaluations: tuple[Cell, ...] = ()
     exclude: tuple[Selection, ...] = ()
     leaderboard: Leaderboard = field(default_factory=Leaderboard)
+    marks: Mapping[str, Mark] = field(default_factory=dict)

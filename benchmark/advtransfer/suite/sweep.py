@@ -10,10 +10,9 @@ from itertools import product
 from advtransfer.node import canonical
 from advtransfer.suite import expect
 from advtransfer.suite.entry import Entry, option_names
+from advtransfer.suite.limits import MOST_CELLS
 from advtransfer.suite.marked import Marked
 from advtransfer.suite.problems import Problems, did_you_mean
-
-MOST = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +29,9 @@ def points(entry: Entry, problems: Problems) -> Iterator[Point]:
     said = expect.mapping(sweep, expected="a mapping of options to lists", problems=problems)
     lists = {name: _values(name, value, entry, problems) for name, value in said.items()}
     swept = {name: values for name, values in lists.items() if values}
-    if math.prod(map(len, swept.values())) > MOST:
-        found, expected = "a sweep of more cells", f"at most {MOST:,}"
+    count = math.prod(map(len, swept.values()))
+    if count > MOST_CELLS:
+        found, expected = f"a sweep of {count:,} cells", f"at most {MOST_CELLS:,}"
         problems.add(sweep.name_mark, found=found, expected=expected, next_step="shorten its lists")
         return
     for values in product(*swept.values()):
@@ -54,7 +54,8 @@ def replicates(entry: Entry, problems: Problems) -> tuple[Marked | None, ...]:
     elif isinstance(seeds.value, tuple):
         return distinct(seeds.value, of="`seeds`", problems=problems)
     else:
-        count = expect.integer(seeds, at_least=1, expected="a count above 0, or a list of seeds", problems=problems)
+        expected = f"a count from 1 to {MOST_CELLS:,}, or a list of seeds"
+        count = expect.integer(seeds, at_least=1, at_most=MOST_CELLS, expected=expected, problems=problems)
         return tuple(Marked(seed, seeds.mark, text=str(seed)) for seed in range(count or 0))
     problems.add(seeds.name_mark, found="`seeds`", expected=expected, next_step=next_step)
     return ()
@@ -90,8 +91,10 @@ def distinct(values: Sequence[Marked], *, of: str, problems: Problems) -> tuple[
     """The values without those that came before, each of which is a problem."""
     kept: dict[str, Marked] = {}
     for value in values:
-        if kept.setdefault(canonical(value.plain()), value) is not value:
-            expect.wrong(value, expected=f"each value once in {of}", next_step="remove it", problems=problems)
+        first = kept.setdefault(canonical(value.plain()), value)
+        if first is not value:
+            expected = f"each value once in {of} (first in line {first.mark.line})"
+            expect.wrong(value, expected=expected, next_step="remove it", problems=problems)
     return tuple(kept.values())
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from advtransfer.precheck import Outline
 from advtransfer.suite import expect
+from advtransfer.suite.limits import MOST_PIXELS
 from advtransfer.suite.marked import Marked
 from advtransfer.suite.problems import Problems
 from advtransfer.suite.sections import VIEWS
@@ -17,6 +19,32 @@ def views(options: Mapping[str, Marked], *, problems: Problems) -> dict[str, Jso
     readers = {"classes": _classes, "channels": _channels, "size": _size}
     said = {name: options[name] for name in VIEWS if name in options and options[name].value is not None}
     return {name: readers[name](value, problems) for name, value in said.items()}
+
+
+def check_view(data: Outline, said: Mapping[str, Marked], problems: Problems) -> None:
+    """Note what of a view the data set below cannot give, as far as that is known."""
+    classes, channels, shape = said.get("classes"), said.get("channels"), data.shape
+    if classes is not None and data.task not in (None, "classes"):
+        expected = f"no `classes`, since the labels are {data.task}"
+        problems.add(classes.name_mark, found="`classes`", expected=expected, next_step="leave them out")
+    elif classes is not None and data.outputs is not None and isinstance(classes.value, tuple):
+        for one in classes.value:
+            if isinstance(one.value, int) and one.value >= data.outputs:
+                expected = f"a class from 0 to {data.outputs - 1}"
+                expect.wrong(one, expected=expected, next_step="correct it", problems=problems)
+    for name in ("channels", "size"):
+        if name in said and shape is not None and len(shape) != 3:
+            expected = f"none over inputs of shape {shape}, which are no images"
+            problems.add(said[name].name_mark, found=f"`{name}`", expected=expected, next_step="leave it out")
+    if (
+        channels is not None
+        and shape is not None
+        and channels.value == 3
+        and len(shape) == 3
+        and shape[0] not in (1, 3)
+    ):
+        expected = f"1, or no `channels`, over images of {shape[0]} channels"
+        expect.wrong(channels, expected=expected, next_step="correct it", problems=problems)
 
 
 def _classes(value: Marked, problems: Problems) -> Json:
@@ -36,4 +64,5 @@ def _channels(value: Marked, problems: Problems) -> Json:
 
 
 def _size(value: Marked, problems: Problems) -> Json:
-    return expect.integer(value, at_least=1, expected="the side of a square in pixels", problems=problems)
+    expected = f"the side of a square in pixels, from 1 to {MOST_PIXELS:,}"
+    return expect.integer(value, at_least=1, at_most=MOST_PIXELS, expected=expected, problems=problems)

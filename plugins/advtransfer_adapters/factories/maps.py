@@ -6,7 +6,9 @@ from typing import Annotated, Literal
 
 from annotated_types import Ge, MinLen
 
+from advtransfer.precheck import precheck
 from advtransfer.types import Adapter, component
+from advtransfer_adapters import shapes
 
 
 @component(identity=True)
@@ -17,6 +19,7 @@ def identity() -> Adapter:
     return fixed.identity()
 
 
+@precheck(check=shapes.leads_to_source("resize", shapes.resize))
 @component(version=2)
 def resize(*, grid: Literal["centred", "corner"] = "centred") -> Adapter:
     """Images scaled to the source's height and width; channels stay.
@@ -33,6 +36,7 @@ def resize(*, grid: Literal["centred", "corner"] = "centred") -> Adapter:
     return fixed.resize(grid=grid)
 
 
+@precheck(check=shapes.leads_to_source("channel_mean", shapes.channel_mean))
 def channel_mean() -> Adapter:
     """The mean over the channels, as one channel: colour images for a source of grey ones."""
     from advtransfer_adapters import fixed
@@ -40,6 +44,7 @@ def channel_mean() -> Adapter:
     return fixed.channel_mean()
 
 
+@precheck(check=shapes.leads_to_source("channel_repeat", shapes.channel_repeat))
 def channel_repeat() -> Adapter:
     """The one channel of grey images, repeated for each channel of the source."""
     from advtransfer_adapters import fixed
@@ -47,6 +52,7 @@ def channel_repeat() -> Adapter:
     return fixed.channel_repeat()
 
 
+@precheck(check=shapes.leads_to_source("centre_crop", shapes.centre_crop))
 def centre_crop() -> Adapter:
     """The window in the middle, of the source's height and width (Chan et al., 2020, section 4.3.2).
 
@@ -57,6 +63,7 @@ def centre_crop() -> Adapter:
     return fixed.centre_crop()
 
 
+@precheck(check=shapes.leads_to_source("pad", shapes.pad))
 def pad(*, value: float = 0.0) -> Adapter:
     """The image in the middle of a field of the source's height and width (Chan et al., 2020, section 4.3.3).
 
@@ -70,6 +77,7 @@ def pad(*, value: float = 0.0) -> Adapter:
     return fixed.pad(value=value)
 
 
+@precheck(check=shapes.leads_to_source("random_pad", shapes.pad))
 def random_pad(*, value: float = 0.0) -> Adapter:
     """As `pad`, but in training mode each image lies at a random place of the field (Chan et al., 2020, section 5.1.2).
 
@@ -83,6 +91,7 @@ def random_pad(*, value: float = 0.0) -> Adapter:
     return fixed.random_pad(value=value)
 
 
+@precheck(check=shapes.leads_to_source("transposed_convolution", shapes.transposed_convolution))
 def transposed_convolution(*, kernel: Annotated[int, Ge(1)] = 3, bias: bool = True) -> Adapter:
     """One learned transposed convolution from the target's channels, height and width to larger ones of the source.
 

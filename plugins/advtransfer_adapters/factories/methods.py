@@ -7,8 +7,10 @@ from typing import Annotated, Literal, TypeAlias
 
 from annotated_types import Ge, MinLen
 
+from advtransfer.precheck import precheck
 from advtransfer.toolkit.recipe import Adam, Augment, Optimiser, Schedule
 from advtransfer.types import Json, Transfer, component
+from advtransfer_adapters import checks
 from advtransfer_adapters.forms import Form, LowRank
 
 Count: TypeAlias = Annotated[int, Ge(1)]
@@ -28,6 +30,7 @@ The learning rate is that of public re-implementations.
 """
 
 
+@precheck(check=checks.affine)
 @component(needs=("source",), tasks=("classes", "attributes", "values"), presets={"elsayed2019": ELSAYED2019})
 def affine(
     *,

@@ -6,14 +6,17 @@ from typing import Annotated
 
 from annotated_types import Gt
 
+from advtransfer.precheck import precheck
 from advtransfer.toolkit.adversary import Adversary, Norm
 from advtransfer.toolkit.recipe import Augment, Optimiser, Schedule, Sgd
 from advtransfer.types import Source, Transfer, component
+from advtransfer_finetune import checks
 from advtransfer_finetune.options import Count, Epochs
 
 _OPTIMISER, _SCHEDULE = Sgd(), Schedule()
 
 
+@precheck(check=checks.scratch)
 @component(version=2, tasks=("classes", "attributes", "values"))
 def scratch(
     *,
@@ -51,6 +54,7 @@ def scratch(
     return Baseline(network=network, recipe=recipe)
 
 
+@precheck(check=checks.adversarial)
 @component(version=2, tasks=("classes", "attributes", "values"))
 def adversarial(
     *,

@@ -6,8 +6,10 @@ from typing import Annotated, Literal, TypeAlias
 
 from annotated_types import Ge, Gt, Interval, MinLen
 
+from advtransfer.precheck import precheck
 from advtransfer.toolkit.recipe import Optimiser, Schedule, Sgd
 from advtransfer.types import Since, Transfer, component
+from advtransfer_finetune import checks
 from advtransfer_finetune.options import THIRDS, Cached, Count, Epochs, HeadInit, utrera2021
 
 Strength: TypeAlias = Annotated[float, Gt(0)]
@@ -16,6 +18,7 @@ Strengths: TypeAlias = Annotated[tuple[Strength, ...], MinLen(1)]
 _OPTIMISER = Sgd()
 
 
+@precheck(check=checks.probe)
 @component(needs=("source",), presets=utrera2021({"solver": "sgd"}))
 def linear_probe(
     *,

@@ -6,14 +6,17 @@ from typing import Annotated, Literal
 
 from annotated_types import Ge
 
+from advtransfer.precheck import precheck
 from advtransfer.toolkit.adversary import AdversarialTraining
 from advtransfer.toolkit.recipe import Adam, Augment, Optimiser, Schedule, Sgd
 from advtransfer.types import Since, Transfer, component
+from advtransfer_finetune import checks
 from advtransfer_finetune.options import AUGMENTED, Cached, Count, Epochs, HeadInit, utrera2021
 
 _ADAM, _SGD, _SCHEDULE = Adam(lr=3e-3), Sgd(lr=0.01), Schedule()
 
 
+@precheck(check=checks.blocks)
 @component(
     needs=("source",),
     tasks=("classes", "attributes", "values"),
@@ -78,6 +81,7 @@ def blocks(
     )
 
 
+@precheck(check=checks.full)
 @component(needs=("source",), tasks=("classes", "attributes", "values"), presets=utrera2021(AUGMENTED))
 def full(
     *,

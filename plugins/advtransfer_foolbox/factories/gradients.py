@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Annotated, Literal
 
+from advtransfer.precheck import precheck
 from advtransfer.types import Evaluation, Factory, Since, component
-from advtransfer_foolbox import presets
+from advtransfer_foolbox import checks, presets
 from advtransfer_foolbox.factories.options import AtLeastOne, Counts, Eps, Ladder, Seed, StepSize
 from advtransfer_foolbox.settings import BasicIterative, Fgsm, Loss, Norm, Pgd
 
+_PGD = ("steps", "step_size", "restarts", "random_start", "loss", "targets")
+_ITERATIVE = ("steps", "step_size", "loss", "targets")
+_pgd = partial(Pgd, kind="pgd")
+_iterative = partial(BasicIterative, kind="basic_iterative")
 
+
+@precheck(metrics=lambda _: ("accuracy",))
 @component(needs=("model",))
 def clean_accuracy() -> Evaluation:
     """Share of the test images that the model classifies correctly without an attack.
@@ -22,6 +30,7 @@ def clean_accuracy() -> Evaluation:
     return CleanAccuracy()
 
 
+@precheck(check=checks.radii, metrics=checks.measured(lambda: Fgsm(kind="fgsm"), clean=False))
 @component(needs=("model",), presets=presets.FGSM)
 def fgsm(
     *,
@@ -51,6 +60,7 @@ def fgsm(
     return evaluation(asked, norm=norm, eps=eps, seed=seed, counts=counts, clean=False)
 
 
+@precheck(check=checks.checked(_pgd, *_PGD), metrics=checks.measured(_pgd, *_PGD))
 @component(version=2, needs=("model",), presets=presets.PGD)
 def pgd(
     *,
@@ -105,6 +115,7 @@ def pgd(
     return evaluation(asked, norm=norm, eps=eps, seed=seed, counts=counts)
 
 
+@precheck(check=checks.checked(_iterative, *_ITERATIVE), metrics=checks.measured(_iterative, *_ITERATIVE))
 @component(version=2, needs=("model",))
 def basic_iterative(
     *,

@@ -7,11 +7,14 @@ from typing import Annotated, Literal
 
 from annotated_types import Ge
 
+from advtransfer.precheck import precheck
 from advtransfer.types import Evaluation, Factory, component
+from advtransfer_foolbox import checks
 from advtransfer_foolbox.factories.options import AtLeastOne, Eps, Ladder, Positive, Seed
 from advtransfer_foolbox.settings import Boundary, BrendelBethge, CarliniWagner, DeepFool, Norm
 
 
+@precheck(check=checks.radii, metrics=checks.nearest(DeepFool, "deepfool"))
 @component(version=2, needs=("model",))
 def deepfool(
     *,
@@ -44,6 +47,7 @@ def deepfool(
     return evaluation(asked, norm=norm, eps=eps, seed=0, counts=counts, nearest=True)
 
 
+@precheck(check=checks.radii, metrics=checks.nearest(CarliniWagner, "carlini_wagner"))
 @component(version=2, needs=("model",))
 def carlini_wagner(
     *,
@@ -84,6 +88,7 @@ def carlini_wagner(
     return evaluation(asked, norm=norm, eps=eps, seed=0, counts=counts, nearest=True)
 
 
+@precheck(check=checks.radii, metrics=checks.nearest(BrendelBethge, "brendel_bethge"))
 @component(version=2, needs=("model",))
 def brendel_bethge(
     *,
@@ -115,6 +120,7 @@ def brendel_bethge(
     return evaluation(asked, norm=norm, eps=eps, seed=seed, counts=counts, nearest=True)
 
 
+@precheck(check=checks.radii, metrics=checks.nearest(Boundary, "boundary"))
 @component(version=2, needs=("model",))
 def boundary(
     *,

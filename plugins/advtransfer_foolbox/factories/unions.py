@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Annotated, TypeAlias
 
 from annotated_types import MinLen
 
+from advtransfer.precheck import precheck
 from advtransfer.toolkit.choice import Choice
 from advtransfer.types import Evaluation, Factory, component
+from advtransfer_foolbox import checks
 from advtransfer_foolbox.factories.options import AtLeastOne, Eps, Ladder, Seed
 from advtransfer_foolbox.settings import (
     BasicIterative,
@@ -28,6 +31,7 @@ Member: TypeAlias = Annotated[
 ]
 
 
+@precheck(check=checks.radii, metrics=checks.measured(partial(Noise, kind="noise")))
 @component(version=2, needs=("model",))
 def noise(
     *,
@@ -59,6 +63,7 @@ def noise(
     return evaluation(asked, norm=norm, eps=eps, seed=seed, counts=counts)
 
 
+@precheck(check=checks.ensemble, metrics=checks.ensemble_metrics)
 @component(version=2, needs=("model",))
 def ensemble(
     *,

@@ -6,7 +6,9 @@ from typing import Annotated, Literal, TypeAlias
 
 from annotated_types import Ge, Interval
 
+from advtransfer.precheck import precheck
 from advtransfer.types import Dataset, Factory, File, Folder, NotAsked, Part, component
+from advtransfer_vision import outlines
 
 SetName: TypeAlias = Literal[
     "MNIST",
@@ -27,6 +29,7 @@ SetName: TypeAlias = Literal[
 """torchvision's classification sets whose images all have one size; EMNIST with its split."""
 
 
+@precheck(outline=outlines.digits, check=outlines.check_digits)
 @component(shape=(1, 8, 8))
 def digits(
     *, test_share: Annotated[float, Interval(gt=0, lt=1)] = 0.3, split_seed: Annotated[int, Ge(0)] = 0
@@ -48,6 +51,7 @@ def digits(
     return load(test_share=test_share, split_seed=split_seed)
 
 
+@precheck(outline=outlines.official)
 def torchvision(
     *,
     name: SetName,
@@ -70,6 +74,7 @@ def torchvision(
     return load(name, root=root, download=download)
 
 
+@precheck(outline=outlines.npz)
 @component(tasks=("classes", "attributes"))
 def npz(
     *,
@@ -103,6 +108,7 @@ def npz(
     return load(file, keys=keys, names=class_names, layout=layout)
 
 
+@precheck(outline=outlines.image_folder)
 def image_folder(
     *,
     root: Folder,
@@ -135,6 +141,7 @@ def image_folder(
     return load(root, train=train, test=test, framing=framing)
 
 
+@precheck(outline=outlines.tiny_imagenet)
 @component(shape=(3, 64, 64))
 def tiny_imagenet(*, root: Folder) -> Dataset:
     """Tiny ImageNet: 200 classes of 64 x 64 pixels; its 10,000 validation images are the test part.
@@ -151,6 +158,7 @@ def tiny_imagenet(*, root: Folder) -> Dataset:
     return load(root)
 
 
+@precheck(outline=outlines.synthetic)
 @component(tasks=("values",))
 def synthetic(
     *,

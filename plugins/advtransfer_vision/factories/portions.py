@@ -6,9 +6,12 @@ from typing import Annotated
 
 from annotated_types import Interval
 
+from advtransfer.precheck import precheck
 from advtransfer.types import Dataset, Factory, component
+from advtransfer_vision import outlines
 
 
+@precheck(outline=outlines.portion, check=outlines.check_portion)
 @component(shape="data", tasks=("classes", "attributes", "values"))
 def portion(
     *,

@@ -6,14 +6,17 @@ from typing import Annotated
 
 from annotated_types import Ge, Interval
 
+from advtransfer.precheck import precheck
 from advtransfer.toolkit.adversary import AdversarialTraining
 from advtransfer.toolkit.recipe import Augment, Optimiser, Schedule, Sgd
 from advtransfer.types import Dataset, Factory, Since, Source, component
+from advtransfer_vision import network_outlines
 from advtransfer_vision.networks import Described, NetworkName, network_of
 
 _OPTIMISER, _SCHEDULE = Sgd(), Schedule()
 
 
+@precheck(outline=network_outlines.network, check=network_outlines.check_trained)
 @component(shape="data", tasks=("classes", "attributes", "values"))
 def trained(
     *,
@@ -85,6 +88,7 @@ def trained(
     )
 
 
+@precheck(outline=network_outlines.network, check=network_outlines.check_network)
 @component(shape="data", tasks=("classes", "attributes", "values"), drawn=True)
 def random_init(
     *,
@@ -106,6 +110,7 @@ def random_init(
     return RandomInit(architecture=Architecture(network_of(network, width=width), data.card()))
 
 
+@precheck(outline=network_outlines.perturbed, check=network_outlines.check_perturbed)
 @component(shape="source", tasks=("classes", "attributes", "values"))
 def perturbed(
     *,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from advtransfer.host import Component, Host
+from advtransfer.suite.limits import MOST_CELLS
 from advtransfer.suite.scalars import FRACTION
 from advtransfer.suite.schema.options import dotted, options
 from advtransfer.suite.schema.words import Schema, choice, closed, described, listed, nullable, ref, typed
@@ -61,7 +62,7 @@ def _of_component(component: Component, words: tuple[str, ...]) -> Schema:
         lists = {name: listed(schema) for name, schema in dotted(own).items()}
         more["sweep"] = nullable(described(closed(lists), "A cell for each combination of values."))
     if "seeds" in words and "seed" in component.options.fields:
-        count, some = typed("integer", minimum=1), listed(typed("integer", minimum=0))
+        count, some = typed("integer", minimum=1, maximum=MOST_CELLS), listed(typed("integer", minimum=0))
         more["seeds"] = nullable(described({"anyOf": [count, some]}, "Replicates, shown as one row."))
     if "start" in words and "seed" in component.options.fields:
         text = "Where its training starts: from weights of its own, or from those of a source of its seed."

@@ -9,6 +9,7 @@ from typing import cast
 from advtransfer.host import Component
 from advtransfer.options import Option
 from advtransfer.suite.entry import DIGEST, option_names
+from advtransfer.suite.limits import MOST_PIXELS
 from advtransfer.suite.schema.words import Schema, described, listed, nullable, ref, typed
 from advtransfer.suite.sections import VIEWS
 from advtransfer.types import Json
@@ -19,7 +20,7 @@ _VIEWS: dict[str, Schema] = {
         "The classes to keep; they become 0, 1, ... in this order.",
     ),
     "channels": described({"enum": [1, 3]}, "1: the mean of the channels; 3: one channel, repeated."),
-    "size": described(typed("integer", minimum=1), "Images are resized to this square."),
+    "size": described(typed("integer", minimum=1, maximum=MOST_PIXELS), "Images are resized to this square."),
 }
 
 

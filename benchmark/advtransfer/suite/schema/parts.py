@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from advtransfer.suite import board, targets
+from advtransfer.suite.limits import LONGEST_TITLE, MOST_TRIALS
 from advtransfer.suite.schema.words import Schema, choice, closed, described, listed, nullable, one_or_more, ref, typed
 from advtransfer.suite.sections import FORMAT
 from advtransfer.suite.selection import AXES
@@ -10,6 +11,7 @@ from advtransfer.suite.subsets import DRAWN, RULES
 
 _COUNT = typed("integer", minimum=1)
 _TEXT = typed("string", pattern=r"\S")
+_TITLE = typed("string", pattern=r"\S", maxLength=LONGEST_TITLE)
 _METRIC = typed("string", pattern=r"^.+\.[A-Za-z]\w*(@[0-9./e-]+){0,2}$")
 
 
@@ -17,7 +19,7 @@ def head() -> dict[str, Schema]:
     """The keys of a suite that are no sections."""
     return {
         "version": nullable(described({"const": FORMAT}, "The version of this grammar.")),
-        "title": nullable(described(_TEXT, "What the suite asks, for the head of its page.")),
+        "title": nullable(described(_TITLE, "What the suite asks, for the head of its page.")),
         "extends": nullable(described(_TEXT, "The parent: a file beside this one, or the name of a shipped suite.")),
         "exclude": nullable(described(listed(ref("selection"), at_least=0), "Cells that are left out.")),
         "leaderboard": ref("leaderboard"),
@@ -44,8 +46,9 @@ def _selection() -> Schema:
 
 
 def _drawn() -> dict[str, Schema]:
+    count: Schema = {**_COUNT, "maximum": MOST_TRIALS}
     seeds: Schema = {
-        "anyOf": [_COUNT, listed(typed("integer", minimum=0)), closed({"rule": choice(RULES), "count": _COUNT})]
+        "anyOf": [count, listed(typed("integer", minimum=0)), closed({"rule": choice(RULES), "count": count})]
     }
     share: Schema = {"anyOf": [typed("number", minimum=0, exclusiveMaximum=1), ref("fraction")]}
     texts = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TypeAlias
 
+from advtransfer.suite.limits import LONGEST_LABEL
 from advtransfer.suite.names import USABLE
 from advtransfer.types import Json
 
@@ -55,7 +56,8 @@ def closed(properties: Mapping[str, Schema], *, required: Iterable[str] = ()) ->
 
 def named(entry: Schema) -> Schema:
     """A section: a mapping of the author's names to entries."""
-    return {"type": "object", "propertyNames": {"pattern": f"^{USABLE.pattern}$"}, "additionalProperties": entry}
+    names: Schema = {"pattern": f"^{USABLE.pattern}$", "maxLength": LONGEST_LABEL}
+    return {"type": "object", "propertyNames": names, "additionalProperties": entry}
 
 
 def described(schema: Schema, text: str) -> Schema:
