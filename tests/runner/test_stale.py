@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import cast
 
 import pytest
 
@@ -20,10 +21,26 @@ from advtransfer.runner import states
 from advtransfer.runner.reuse import reuse
 from advtransfer.runner.stale import Stale, set_aside, stale_records
 from advtransfer.suite import Cell, Suite
+from advtransfer.testing.records import whole
 from advtransfer.types import Facts, Json
 
-TRIAL = Trial("f" * 8, "natural", "natural", None, None, "digits", 20, 0, "probe", {"clean": ("a" * 8,)}, ("5" * 8,))
-PLAN = Plan("small", "Small", {}, {"5" * 8: "natural"}, (TRIAL,))
+SOURCE, FIT, BATTERY = (whole({"kind": kind}) for kind in ("source", "fit", "battery"))
+RESULT = whole({"kind": "result", "battery": BATTERY["id"]})
+IDS = {str(record["kind"]): str(record["id"]) for record in (SOURCE, FIT, RESULT, BATTERY)}
+TRIAL = Trial(
+    IDS["fit"],
+    "natural",
+    "natural",
+    None,
+    None,
+    "digits",
+    20,
+    0,
+    "probe",
+    {"clean": (IDS["result"],)},
+    (IDS["source"],),
+)
+PLAN = Plan("small", "Small", {}, {IDS["source"]: "natural"}, (TRIAL,))
 
 
 @pytest.fixture
@@ -40,12 +57,11 @@ def write(tmp_path: Path) -> Callable[..., Run]:
 
     def write(**code: dict[str, str] | None) -> Run:
         run = Run(tmp_path)
-        ids = {"source": "5" * 8, "fit": "f" * 8, "result": "a" * 8, "battery": "b" * 8}
-        for kind, id in ids.items():
-            observed: dict[str, Json] = {"copied_from": None}
-            if (own := code.get(kind, {"vision": "same"})) is not None:
-                observed["code"] = own
-            run.write({"id": id, "kind": kind, "observed": observed, "battery": "b" * 8 if kind == "result" else None})
+        for record in (SOURCE, FIT, RESULT, BATTERY):
+            observed = dict(cast("dict[str, Json]", record["observed"]))
+            if (own := code.get(str(record["kind"]), {"vision": "same"})) is not None:
+                observed["code"] = dict(own)
+            run.write(record | {"observed": observed})
         return run
 
     return write
@@ -56,8 +72,8 @@ def test_records_of_other_code_are_named_and_count_as_to_do(write: Callable[...,
     stale = stale_records(PLAN, run, host)
 
     assert {
-        "a" * 8: "clean of natural -> digits n=20 seed=0 probe",
-        "b" * 8: "battery of clean of natural -> digits n=20 seed=0 probe",
+        IDS["result"]: "clean of natural -> digits n=20 seed=0 probe",
+        IDS["battery"]: "battery of clean of natural -> digits n=20 seed=0 probe",
     } == stale.records
     assert ("odd",) == stale.plugins
     assert "done" == states(PLAN, run)[TRIAL.id].value
@@ -93,17 +109,17 @@ def test_what_other_code_made_diverge_is_tried_again(
 
 def test_a_record_that_cannot_be_read_is_not_called_stale(write: Callable[..., Run], host: Host) -> None:
     run = write()
-    (run.path / "records" / "aa" / f"{'a' * 8}.json").write_text("{")
+    (run.path / "records" / IDS["result"][:2] / f"{IDS['result']}.json").write_text("{")
 
     assert not stale_records(PLAN, run, host)
 
 
 def test_a_superseded_record_is_gone_from_the_run_and_kept_whole_beside_it(write: Callable[..., Run]) -> None:
-    run, id = write(), "a" * 8
+    run, id = write(), IDS["result"]
     (run.path / "files" / id).mkdir(parents=True)
     (run.path / "files" / id / "x.svg").write_text("old figure")
     for place in ("first", "second"):
-        run.write({"id": id, "place": place})
+        run.write(RESULT | {"place": place})
         run.supersede(id)
 
     assert not run.has(id)
@@ -135,8 +151,8 @@ def test_only_what_the_installed_code_made_is_copied_from_another_run(
 ) -> None:
     node = Node("fit", "odd/probe")
     other, run = Run(tmp_path / "other"), Run(tmp_path / "run")
-    record: Record = {"id": node.id, "kind": "fit", "asked": node.asked(), "provenance": {"environment": "e"}}
+    record = whole({"kind": "fit", "asked": node.asked()})
     other.write(record | {"observed": {"code": {"odd": code}, "copied_from": None}})
 
-    assert copied == reuse(run, [node.id], known=[other.path], environment="e", host=None if trusted else host)
+    assert copied == reuse(run, [node.id], known=[other.path], environment="e" * 64, host=None if trusted else host)
     assert bool(copied) == run.has(node.id)

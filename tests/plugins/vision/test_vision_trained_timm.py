@@ -42,7 +42,7 @@ def smallest(module: str) -> str:
         except (RuntimeError, NotImplementedError):
             continue
         counts[name] = sum(parameter.numel() for parameter in model.parameters())
-    return min(counts, key=lambda name: counts[name])
+    return str(min(counts, key=lambda name: counts[name]))
 
 
 @pytest.mark.skipif(not HAS_TIMM, reason="timm, the extra `hub`, is not installed")
