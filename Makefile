@@ -16,7 +16,7 @@ quickstart: $(VENV)/.installed  ## run the main job on real data that needs no d
 	$(BIN)/advtransfer run quickstart
 
 test: $(VENV)/.developed  ## the default tests, with coverage
-	$(BIN)/coverage run -m pytest
+	$(TWO) --cov --cov-report=
 	$(BIN)/coverage report --skip-covered --sort=cover
 
 test-old-cpu: $(VENV)/.developed  ## the default tests of the rooms that hold numbers, as an old processor computes

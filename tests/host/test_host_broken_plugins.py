@@ -223,7 +223,8 @@ def test_a_factory_that_ends_the_process_is_its_plugins_error() -> None:
     ],
 )
 def test_words_that_component_does_not_know_are_refused_with_those_it_knows(
-    facts: dict[str, Any], complaint: str
+    facts: dict[str, Any],  # Any: wrong on purpose
+    complaint: str,
 ) -> None:
     with pytest.raises(TypeError, match=complaint):
         component(**facts)

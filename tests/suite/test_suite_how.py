@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -14,7 +15,7 @@ from advtransfer.plan import make
 from advtransfer.plan.nodes import Cells
 from advtransfer.suite import Suite, load
 from advtransfer.trial.workshop import assemble
-from advtransfer.types import Dataset, Evaluation, Factory, NotAsked, Transfer
+from advtransfer.types import DataCard, Dataset, Evaluation, Factory, NotAsked, Samples, Transfer
 
 SUITE = """\
 datasets:
@@ -28,9 +29,23 @@ evaluations:
 """
 
 
+@dataclass(frozen=True)
+class Fetched:
+    """What its factory was called with."""
+
+    name: str
+    download: bool
+
+    def card(self) -> DataCard:
+        raise AssertionError(self)
+
+    def part(self, name: str) -> Samples:
+        raise AssertionError(name)
+
+
 def fetched(*, name: str, download: Annotated[bool, NotAsked()] = False) -> Dataset:
     """A data set that can be fetched."""
-    return name, download  # type: ignore[return-value]  # what the factory was called with is what is looked at
+    return Fetched(name, download)
 
 
 def probe(*, workers: Annotated[int, NotAsked()] = 1) -> Transfer:
@@ -95,4 +110,4 @@ def test_fits_and_results_carry_it_to_the_worker(tmp_path: Path) -> None:
 def test_the_factory_is_called_with_it(tmp_path: Path, written: str, download: bool) -> None:
     node = _suite(tmp_path, data=written).datasets[0].node
 
-    assert ("a", download) == assemble(HOST.component(node.use), node, lambda part: part)
+    assert Fetched("a", download) == assemble(HOST.component(node.use), node, lambda part: part)

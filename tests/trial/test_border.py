@@ -103,7 +103,7 @@ def test_a_factory_gives_what_its_kind_asks_for(kind: str, value: object, words:
         ({"files": {"map": Path("/no/such.png")}}, "'/no/such.png' as 'map' of its files; expected a file that is"),
     ],
 )
-def test_fields_of_a_measurement_are_looked_at(fields: dict[str, Any], words: str) -> None:
+def test_fields_of_a_measurement_are_looked_at(fields: dict[str, Any], words: str) -> None:  # Any: wrong on purpose
     given = Measurement(**{"outcomes": {"accuracy": UINT8}, **fields})
 
     assert told(lambda: border.measurement(component(), given)).startswith(f"measure gave {words}")
@@ -140,10 +140,10 @@ class Given:
     a_card: Any
     a_part: Any
 
-    def card(self) -> Any:  # noqa: ANN401
+    def card(self) -> Any:  # noqa: ANN401  # Any: wrong on purpose
         return self.a_card
 
-    def part(self, name: str) -> Any:  # noqa: ANN401
+    def part(self, name: str) -> Any:  # noqa: ANN401  # Any: wrong on purpose
         return self.a_part
 
 
@@ -153,7 +153,7 @@ TOY: Dataset = toy(classes=2, train=4, test=6, shape=(1, 2, 2))
 class Doubles:
     """Samples whose pixels are float64, or whatever is asked for."""
 
-    def __init__(self, samples: Samples, inputs: Callable[[Tensor], Any]) -> None:
+    def __init__(self, samples: Samples, inputs: Callable[[Tensor], Any]) -> None:  # Any: wrong on purpose
         self.samples, self.inputs = samples, inputs
         self.card, self.keys, self.labels = samples.card, samples.keys, samples.labels
 

@@ -73,7 +73,7 @@ class Plugin:
             found = f"has the entry point {self.module!r}, but there is no module {module!r}"
             return PluginError(self.name, f"{found}; correct the entry point of {self.distribution}, and reinstall it")
         place = self.place_of(error)
-        if library == own.partition(".")[0] or library in sys.modules:
+        if library == own.partition(".")[0] or sys.modules.get(library) is not None:
             return PluginError(self.name, f"imports {module!r}, which does not exist{place}; correct the import")
         return MissingLibrary(
             library, component, install_line(library, self.distribution), where=f"it imports {module!r}{place}"

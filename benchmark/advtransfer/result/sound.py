@@ -98,7 +98,7 @@ def _faults(record: object, id: str | None) -> Iterator[str]:
     yield from {"result": _result, "battery": _battery, "source": _source, "fit": _fit}[kind](record)
 
 
-def typed(value: Read, kinds: Mapping[str, Any], *, of: str = "") -> Iterator[str]:
+def typed(value: Read, kinds: Mapping[str, Any], *, of: str = "") -> Iterator[str]:  # Any: types, or tuples of them
     """Fields that are missing, or of another type."""
     for name, kind in kinds.items():
         if name not in value:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import cast
 
 from advtransfer.cache import Cache
-from advtransfer.errors import BadInput, CacheError, Problem
+from advtransfer.errors import CacheError
 from advtransfer.host import Host
 from advtransfer.leaderboard import write_page
 from advtransfer.node import canonical, digest
@@ -23,7 +23,7 @@ from advtransfer.runner.drivers import driving
 from advtransfer.runner.environment import LINE, agree, battery_of, environment
 from advtransfer.runner.events import Events, Listener, place, to_hooks
 from advtransfer.runner.machine import gpu
-from advtransfer.runner.origin import check_name, keep_origin
+from advtransfer.runner.origin import keep_origin
 from advtransfer.runner.pick import picked
 from advtransfer.runner.reuse import reuse
 from advtransfer.runner.schedule import Order, Schedule
@@ -63,12 +63,8 @@ def run(suite: Suite, *, settings: Settings, host: Host, listeners: Iterable[Lis
             cannot be written.
     """
     began = time.time()
-    check_name(suite)
     accelerator = gpu(settings.device)
     plan = make(suite, host)
-    if not plan.trials:
-        found = "no trial: `exclude` and `only` leave none"
-        raise BadInput([Problem(f"{suite.path} with {found}", "at least one", "select less of the grid away")])
     folder = Run(settings.runs / suite.name)
     engine = _executor(settings, host)
     wanted = environment(

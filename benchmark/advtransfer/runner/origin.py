@@ -16,17 +16,6 @@ from advtransfer.suite.shipped import shipped
 NAME = "origin.json"
 
 
-def check_name(suite: Suite) -> None:
-    """Refuse a suite whose name is no name of a folder of its own.
-
-    Raises:
-        BadInput: Its file is named such as ``...yaml``.
-    """
-    if not suite.name.strip("."):
-        found = f"the suite file {suite.path.name!r}, which gives the run folder {suite.name!r}"
-        raise BadInput([Problem(found, "a name before .yaml", "rename the file")])
-
-
 def keep_origin(folder: Run, suite: Suite) -> None:
     """Note which suite a folder belongs to, or refuse it for another one.
 

@@ -211,7 +211,7 @@ def _hooks_of(tensor: Tensor) -> tuple[Any, ...]:  # Any: torch's own
     )
 
 
-def _same(now: Mapping[str, Any], before: Mapping[str, Any]) -> bool:
+def _same(now: Mapping[str, Any], before: Mapping[str, Any]) -> bool:  # Any: attributes of modules
     return list(now) == list(before) and all(now[name] is one for name, one in before.items())
 
 

@@ -290,7 +290,7 @@ def test_torchvision_s_component_can_follow_the_advice_it_gets(tmp_path: Path) -
     file = File(tmp_path / "two.pt", UNUSED)
     common: dict[str, Json] = {"architecture": NAME, "outputs": 5, "pixels": 32}
     message = fails(torchvision_model(file=file, **common))  # type: ignore[arg-type]  # options of several types
-    source = torchvision_model(file=file, prefix="teacher.", **common)  # type: ignore[arg-type]
+    source = torchvision_model(file=file, prefix="teacher.", **common)  # type: ignore[arg-type]  # options of all kinds
 
     assert message.endswith("write `prefix: student.` or `prefix: teacher.`")
     assert source.weights(InMemoryContext()).tensors["model.fc.weight"].equal(state(seed=1)["fc.weight"])
