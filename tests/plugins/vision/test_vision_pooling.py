@@ -1,0 +1,45 @@
+"""Adaptive pooling on a GPU: the means and gradients of torch's own, by operations that CUDA repeats bit for bit."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from advtransfer.testing.pretend_cuda import pretend_cuda
+from advtransfer.trial.perform import deterministic
+from advtransfer_vision.pretrained.pooling import FixedMeans, fixed_means
+
+
+def means_and_gradients(module: nn.Module, inputs: Tensor) -> tuple[Tensor, Tensor]:
+    """The module's outputs, and the gradients of their sum of squares."""
+    inputs = inputs.detach().requires_grad_()
+    outputs = module(inputs)
+    (gradients,) = torch.autograd.grad(outputs.square().sum(), inputs)
+    return outputs.detach().cpu(), gradients.cpu()
+
+
+@pytest.mark.parametrize("output_size", [(6, 6), 7, (None, 3), (5, 1)])
+@pytest.mark.parametrize("shape", [(2, 3, 13, 13), (1, 2, 4, 9), (2, 1, 6, 6)])
+def test_a_gpu_gives_the_means_and_gradients_of_the_cpu(shape: tuple[int, ...], output_size: object) -> None:
+    own = nn.AdaptiveAvgPool2d(output_size)  # type: ignore[arg-type]  # as torch takes it
+    inputs = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    expected = means_and_gradients(own, inputs)
+    model = fixed_means(nn.Sequential(own))
+    with pretend_cuda(), deterministic():
+        found = means_and_gradients(model, inputs.cuda())
+
+    assert isinstance(next(model.children()), FixedMeans)
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_a_gpu_refuses_the_gradients_of_torchs_own() -> None:
+    with pretend_cuda(), deterministic(), pytest.raises(RuntimeError, match="deterministic"):
+        means_and_gradients(nn.AdaptiveAvgPool2d(6), torch.randn(1, 1, 9, 9).cuda())
+
+
+def test_a_single_mean_is_left_to_torch() -> None:
+    model = fixed_means(nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.AdaptiveAvgPool2d((1, 1))))
+
+    assert {nn.AdaptiveAvgPool2d} == {type(module) for module in model.children()}
