@@ -162,3 +162,7 @@ def test_every_published_record_agrees() -> None:
     assert runs
     assert {} == {run.path.name: damaged for run in runs if (damaged := run.damaged())}
     assert all(run.plan()["suite"] == run.path.name for run in runs)
+
+
+def test_the_facts_of_a_source_may_be_words() -> None:
+    assert None is fault(whole({"kind": "source", "facts": {"key": "state_dict", "others": 2}}))

@@ -188,3 +188,13 @@ def test_a_data_set_gives_a_card_and_samples(card: object, part: object, words: 
     held = border.HeldDataset(component("dataset"), Given(card, part))
 
     assert told(lambda: (held.card(), held.part("test"))).startswith(words)
+
+
+def test_the_facts_of_weights_may_be_words_but_those_of_a_fit_are_numbers() -> None:
+    made = Weights({"w": UINT8}, facts={"key": "state_dict", "average": 0.5})
+
+    assert made is border.weights(component("source"), made)
+    with pytest.raises(PluginError, match="a list as 'key' of its facts; expected a float"):
+        border.weights(component("source"), replace(made, facts={"key": ["state_dict"]}))  # type: ignore[dict-item]  # wrong on purpose
+    with pytest.raises(PluginError, match="a str as 'key' of its facts; expected a float"):
+        border.fitted(component("transfer"), Fitted(facts={"key": "state_dict"}))  # type: ignore[dict-item]  # as above

@@ -91,7 +91,8 @@ def _faults(record: object, id: str | None) -> Iterator[str]:
     environment = record["provenance"]["environment"]
     if not ID.fullmatch(environment):
         yield f"found the environment {environment!r}; expected a digest of 64 hexadecimal digits"
-    yield from _numbers("facts", record.get("facts", {}))
+    facts = record.get("facts", {})  # those of a source may be words, such as the key that its weights were under
+    yield from _numbers("facts", {name: one for name, one in facts.items() if kind != "source" or type(one) is not str})
     yield from _checks(record.get("checks", []))
     if "weights" in record and not ID.fullmatch(str(record["weights"].get("digest"))):
         yield f"found weights.digest {record['weights'].get('digest')!r}; expected 64 hexadecimal digits"

@@ -101,7 +101,10 @@ def weights(component: Component, value: object) -> Weights:
     made = returned(component, "weights", value, Weights)
     _tensors(component, "weights", "tensors", made.tensors)
     _rows(component, "weights", made.curves)
-    _numbers(component, "weights", "facts", made.facts)
+    words = {
+        name for name, fact in _mapping(component, "weights", "facts", made.facts).items() if isinstance(fact, str)
+    }
+    _numbers(component, "weights", "facts", {name: made.facts[name] for name in made.facts.keys() - words})
     return made
 
 
