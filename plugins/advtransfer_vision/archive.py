@@ -5,6 +5,7 @@ from __future__ import annotations
 import lzma
 import math
 import struct
+import tokenize
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -26,6 +27,10 @@ UNREADABLE = (
     OverflowError,  # a shape beyond all numbers
     NotImplementedError,  # a compression that Python does not know
     RuntimeError,  # an encrypted entry
+    SyntaxError,  # a header that is no literal, as are the three after it
+    TypeError,
+    KeyError,
+    tokenize.TokenError,
     struct.error,
     lzma.LZMAError,
     zlib.error,

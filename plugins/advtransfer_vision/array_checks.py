@@ -19,7 +19,10 @@ ROUNDING = 1e-5
 """How far outside [0, 1] a float may lie by rounding, such as of a normalisation that was undone; it is clipped."""
 MOST_EMPTY_CLASSES = 10_000
 """Class numbers up to here may exceed the number of images: a small part of a data set of many classes."""
-NUMBERED = "number the classes from 0, as numpy.unique(labels, return_inverse=True)[1] does"
+NUMBERED = (
+    "number the classes from 0 over both parts together, without images that have none, "
+    "as numpy.unique(labels of both, return_inverse=True)[1] does"
+)
 
 
 def pixel_problems(path: Path, key: str, pixels: Array) -> Iterator[Problem]:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from advtransfer.errors import BadInput, Problem
 from advtransfer.node import canonical, digest
+from advtransfer.printable import printable
 from advtransfer.types import DataCard, File, Part, Shape, Task
 from advtransfer_vision.archive import Archive, Array
 from advtransfer_vision.array_checks import (
@@ -175,7 +176,14 @@ def _names(archive: Archive, key: str, task: Task, outputs: int) -> tuple[str, .
     if key not in archive:
         return tuple(f"attribute {number}" if task == "attributes" else str(number) for number in range(outputs))
     stored = archive[key]
-    names = tuple(one.decode() if isinstance(one, bytes) else str(one) for one in stored.ravel().tolist())
+    try:
+        names = tuple(one.decode() if isinstance(one, bytes) else str(one) for one in stored.ravel().tolist())
+    except UnicodeDecodeError as error:
+        found = f"{key} with the name {error.object!r}"
+        raise fault(found, expected="text in UTF-8", next_step="store the names as text, not bytes") from error
+    if unshown := [name for name in names if printable(name) != name or not name.strip()]:
+        found = f"{key} with the name {unshown[0]!r}"
+        raise fault(found, expected="printable names", next_step="correct the array, or leave it out")
     if stored.ndim != 1 or len(names) < outputs or (task == "attributes" and len(names) > outputs):
         found = f"{key} of shape {stored.shape} for labels of {outputs} {task}"
         raise fault(found, expected="one name each, in their order", next_step="correct the array, or leave it out")

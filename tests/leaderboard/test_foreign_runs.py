@@ -136,3 +136,51 @@ def test_an_undisturbed_run_is_published_as_before(run: Run, tmp_path: Path) -> 
     assert "damaged" not in page
     assert (tmp_path / "out" / "results" / "quick" / "suite.yaml").read_text() == "version: 1\n"
     assert before == outside(tmp_path)
+
+
+def published(out: Path) -> Mapping[str, bytes]:
+    return {str(path): path.read_bytes() for path in out.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("spoil", ["linked suite", "linked records", "damaged record"])
+def test_what_is_published_stays_whole_when_a_run_is_refused(run: Run, spoil: str, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert not CliRunner().invoke(main, ["leaderboard", str(run.path), "--out", str(out)]).exit_code
+    before = published(out)
+    match spoil:
+        case "linked suite":
+            (run.path / "suite.yaml").unlink()
+            (run.path / "suite.yaml").symlink_to(tmp_path / "outside" / "suite.yaml")
+        case "linked records":
+            (run.path / "records").rename(tmp_path / "moved")
+            (run.path / "records").symlink_to(tmp_path / "moved")
+        case _:
+            record = next(run.path.glob("records/*/*.json"))
+            record.write_text(record.read_text().replace('"format": 1', '"format": 99'))
+    ended = CliRunner().invoke(main, ["leaderboard", str(run.path), "--out", str(out)])
+
+    assert 2 == ended.exit_code
+    assert ("a damaged record" if spoil == "damaged record" else "a link") in ended.output
+    assert before == published(out)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"leaderboard": {"rank_by": {}}}, {"leaderboard": {"rank_by": 3}}, {"sources": {"a" * 64: [1]}}]
+)
+def test_fields_of_other_kinds_in_a_plan_are_told(run: Run, changes: dict[str, object], tmp_path: Path) -> None:
+    plan = json.loads((run.path / "plan.json").read_text())
+    (run.path / "plan.json").write_text(json.dumps(plan | changes))
+    ended = CliRunner().invoke(main, ["leaderboard", str(run.path)])
+
+    assert ended.exception is None or isinstance(ended.exception, SystemExit)
+    assert "plan.json: found" in ended.output
+
+
+@pytest.mark.parametrize("field", ["seed", "replicate", "row", "source", "target", "n"])
+def test_fields_of_other_kinds_in_a_trial_are_told(run: Run, field: str) -> None:
+    plan = json.loads((run.path / "plan.json").read_text())
+    plan["trials"][0][field] = {}
+    (run.path / "plan.json").write_text(json.dumps(plan))
+    ended = CliRunner().invoke(main, ["leaderboard", str(run.path)])
+
+    assert f"found a trial's {field} of the type dict" in ended.output

@@ -166,3 +166,15 @@ def test_every_published_record_agrees() -> None:
 
 def test_the_facts_of_a_source_may_be_words() -> None:
     assert None is fault(whole({"kind": "source", "facts": {"key": "state_dict", "others": 2}}))
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [("observed.seconds", {"x": "text"}), ("observed.seconds", 1e308), ("provenance.precision", ["a", None])],
+)
+def test_kinds_of_nested_fields_are_held_to_theirs(place: str, value: object) -> None:
+    record: dict[str, Any] = deepcopy(FIT)
+    outer, _, inner = place.partition(".")
+    record[outer][inner] = value
+
+    assert place in str(fault(record))

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -248,3 +248,26 @@ def test_a_file_of_another_format_is_refused(tmp_path: Path, content: bytes) -> 
     path.write_bytes(content)
     with pytest.raises(CheckpointError, match=r"which begins with .*; expected a safetensors or torch file"):
         read(path)
+
+
+def test_a_changed_byte_of_a_torch_file_is_found(tmp_path: Path) -> None:
+    path = tmp_path / "weights.pt"
+    torch.save({"weight": torch.randn(5000)}, path)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 255
+    path.write_bytes(content)
+
+    with pytest.raises(CheckpointError, match=r"found a damaged or truncated file .*checksum"):
+        read(path)
+
+
+def test_a_torch_file_written_without_checksums_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "weights.pt"
+    torch.save({"weight": torch.arange(3.0)}, path)
+    content = path.read_bytes()
+    with zipfile.ZipFile(path) as archive:
+        for entry in archive.infolist():
+            content = content.replace(entry.CRC.to_bytes(4, "little"), (entry.CRC ^ 1).to_bytes(4, "little"))
+    path.write_bytes(content)
+
+    assert [0.0, 1.0, 2.0] == cast("dict[str, Any]", read(path))["weight"].tolist()

@@ -246,3 +246,13 @@ def test_a_fit_may_train_and_draw_first_weights_and_leaves_the_random_state_as_i
 
     assert [] == found.changed
     assert torch.equal(state, torch.get_rng_state())
+
+
+def test_what_is_built_may_seed_before_it_draws_since_the_state_is_put_back() -> None:
+    before = torch.get_rng_state()
+    with watched(None, draws=True) as found:
+        torch.manual_seed(48_217)
+        torch.rand(3)
+
+    assert ([], []) == (found.changed, found.lasting)
+    assert torch.equal(before, torch.get_rng_state())

@@ -147,7 +147,8 @@ def ending(event: Event) -> list[str]:
     if text(event, "page"):
         lines.append(f"page: {text(event, 'page')}")
     if text(event, "stopped"):
-        lines.append(f"stopped: {text(event, 'stopped')}; run the same command again to continue")
+        again = "; run the same command again to continue" if number(event, "todo") else ""
+        lines.append(f"stopped: {text(event, 'stopped')}{again}")
     if event.get("interrupted"):
         lines.append("interrupted: run the same command again to continue")
     return lines

@@ -26,6 +26,8 @@ def pool(*, jobs: Annotated[int, Ge(1)] = 1, threads: Annotated[int, Ge(1)] = 1)
 def inline(*, jobs: Annotated[int, Ge(1)] = 1, threads: Annotated[int, Ge(1)] = 1) -> Executor:
     """This process, one job after the other: for debuggers.
 
+    A plugin that ends the process (``os._exit``, a crash) ends the run with it: `local/pool` counts that as a failure.
+
     Args:
         jobs: Must be 1.
         threads: CPU threads of torch and of the BLAS libraries while a job runs.

@@ -57,17 +57,40 @@ def publish(run: Run, out: Path, *, warn: Callable[[str], None] | None = None) -
     Beside the records go the arrays and the files that their page is made from.
     """
     suite = str(run.plan()["suite"])
-    if suite == "results":
-        found, expected = "a suite named 'results'", "another name, since published records lie in results/"
+    if suite in ("results", "README.md"):
+        found, expected = f"a suite named {suite!r}", "another name, since what is published has that one"
         raise BadInput([Problem(found, expected, "rename the suite file, and run it again")])
     bundle = out / "results" / suite
     if bundle.resolve() != run.path.resolve():
+        _check_whole(run)
         evidence = gather(evidence_of(run))
         write_bundle(run, bundle, samples={id: set(one.means) for id, one in evidence.answers.items()})
         _publish_files(run, bundle, evidence)
     written = write_page(Run(bundle), out / suite / "README.md", warn=warn)
     write_whole(out / "README.md", _index(out).encode("utf-8", "backslashreplace"))
     return written
+
+
+def _check_whole(run: Run) -> None:
+    """Refuse a run of which something leads elsewhere or is damaged, before anything published is replaced.
+
+    Raises:
+        BadInput: Names every link and damaged record.
+    """
+    problems = [
+        Problem(f"{str(place)!r}, a link", "a file or folder of its own", "replace it by one")
+        for folder, folders, files in os.walk(run.path)
+        for place in (Path(folder) / name for name in (*folders, *files))
+        if place.is_symlink()
+    ]
+    if not problems:
+        next_step = "run the suite again, which measures it again, or ask whoever ran it"
+        problems = [
+            Problem(f"a damaged record {str(run.path / place)!r} ({reason})", "whole ones", next_step)
+            for place, reason in run.damaged().items()
+        ]
+    if problems:
+        raise BadInput(problems)
 
 
 def _publish_files(run: Run, bundle: Path, evidence: Evidence) -> None:

@@ -9,6 +9,21 @@ from typing import Any
 from advtransfer.errors import CacheError
 from advtransfer.result.sound import ID, typed
 
+TRIAL: Mapping[str, type | tuple[type, ...]] = {
+    "source": (str, type(None)),
+    "row": (str, type(None)),
+    "replicate": (int, type(None)),
+    "adapter": (str, type(None)),
+    "target": str,
+    "n": (int, str),
+    "seed": int,
+    "transfer": str,
+    "evaluations": dict,
+    "builds": list,
+    "skipped": (str, type(None)),
+}
+"""The fields of a trial in a plan, but for its id."""
+
 
 def within(root: Path, path: Path) -> Path:
     """A path in a run folder, if no link below the folder leads somewhere else.
@@ -37,7 +52,12 @@ def _faults(plan: Mapping[str, Any]) -> Iterator[str]:  # Any: JSON
     suite = plan["suite"]
     if not suite.strip(".") or any(one in "/\\" or ord(one) < 32 or ord(one) == 127 for one in suite):
         yield f"found the suite {suite!r}; expected the name of one folder"
+    yield from typed(plan["sources"], dict.fromkeys(plan["sources"], str), of="the name of the source ")
+    rank_by = plan["leaderboard"].get("rank_by", "")
+    if not isinstance(rank_by, str | None) and not isinstance(dict(rank_by).get("lowest"), str):
+        yield f"found rank_by {rank_by!r}; expected a metric, or lowest: and a metric"
     ids = list(plan["sources"])
     for trial in plan["trials"]:
+        yield from typed(trial, {name: kind for name, kind in TRIAL.items() if name in trial}, of="a trial's ")
         ids += [trial["id"], *trial["builds"], *(id for some in trial["evaluations"].values() for id in some)]
     yield from (f"found the id {id!r}; expected 64 hexadecimal digits" for id in ids if not ID.fullmatch(id))

@@ -88,6 +88,9 @@ def _faults(record: object, id: str | None) -> Iterator[str]:
     yield from typed(record, {"id": str, "asked": dict, **KINDS[kind], **LISTED})
     yield from _identity(record, id)
     yield from typed(record["provenance"], PROVENANCE, of="provenance.")
+    yield from typed({"precision": "", **record["provenance"]}, {"precision": str}, of="provenance.")
+    yield from typed({"seconds": {}, **record["observed"]}, {"seconds": dict}, of="observed.")
+    yield from _numbers("observed.seconds", record["observed"].get("seconds", {}))
     environment = record["provenance"]["environment"]
     if not ID.fullmatch(environment):
         yield f"found the environment {environment!r}; expected a digest of 64 hexadecimal digits"
@@ -126,7 +129,7 @@ def _identity(record: Read, id: str | None) -> Iterator[str]:
 def _checks(checks: Sequence[Read]) -> Iterator[str]:
     names = {one.name for one in fields(Check)}
     for one in checks:
-        if one.keys() != names or one["grade"] not in get_args(Grade):
+        if one.keys() != names or one["grade"] not in get_args(Grade) or not isinstance(one["name"], str):
             yield f"found the check {str(one)[:80]}; expected {', '.join(sorted(names))}, with a known grade"
             continue
         yield from _numbers(f"check {one['name']}", {name: one[name] for name in ("value", "limit", "samples")})

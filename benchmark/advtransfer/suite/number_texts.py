@@ -35,7 +35,9 @@ def boolean_step(text: str) -> str | None:
 
 
 def _plain(match: re.Match[str]) -> str:
-    return f"write {match[0]} without quotes and spaces"
+    if re.fullmatch(r".+/0*\.?0*", match[0]):
+        return f"write a number: {match[0]} divides by 0"
+    return f"write {match[0].removeprefix('+')} without quotes and spaces"
 
 
 def _comma(match: re.Match[str]) -> str:

@@ -50,7 +50,8 @@ def _rows(outputs: object) -> Tensor:
 def outputs_in_words(outputs: object) -> str:
     """What a model gave, in words."""
     if isinstance(outputs, Tensor):
-        return f"{str(outputs.dtype).removeprefix('torch.')} outputs of shape {tuple(outputs.shape)}"
+        layout = "" if outputs.layout == torch.strided else f" and layout {outputs.layout}"
+        return f"{str(outputs.dtype).removeprefix('torch.')} outputs of shape {tuple(outputs.shape)}{layout}"
     return described(outputs)
 
 
@@ -60,14 +61,22 @@ def checked_logits(outputs: object, rows: int, classes: int | None = None) -> Te
     Raises:
         ModelError: It is something else.
     """
-    fits = isinstance(outputs, Tensor) and outputs.ndim == 2 and outputs.is_floating_point() and len(outputs) == rows
-    if isinstance(outputs, Tensor) and fits and classes in (None, outputs.shape[1]):
+    if (
+        isinstance(outputs, Tensor)
+        and _is_matrix(outputs)
+        and tuple(outputs.shape) == (rows, classes or outputs.shape[1])
+    ):
         return outputs
     shape = f"(B, K), here ({rows}, {classes or 'K'})"
     raise ModelError(
         f"found {outputs_in_words(outputs)} from the model; expected logits {shape}; "
         "let its forward pass return the logits alone"
     )
+
+
+def _is_matrix(outputs: Tensor) -> bool:
+    """Whether the outputs are a dense floating-point matrix."""
+    return outputs.layout == torch.strided and outputs.is_floating_point() and outputs.ndim == 2
 
 
 def _filled(rows: Tensor) -> Tensor:

@@ -82,7 +82,7 @@ def _performed(job: Job, cache: Cache, scratch: Path, tell: Tell) -> Report:
                 trouble += [failed(job, run, node, error, started) for node in nodes]
                 if step.kind != "result":
                     break
-    retire_worker = "; ".join(work.left_behind) or None
+    retire_worker = "; ".join(dict.fromkeys(work.left_behind)) or None
     if not trouble:
         return Report(job.id, "done", tuple(written), None, retire_worker)
     status, reason = min(trouble, key=lambda one: one[0])  # "failed" is told before "skipped"

@@ -49,7 +49,8 @@ def watched(model: nn.Module | None, *, draws: bool = False, fits: bool = False)
 
     Args:
         model: The model that it is handed.
-        draws: Whether it may draw from torch's global random state, as the first weights of a layer do; not seed it.
+        draws: Whether it may draw from torch's global random state, as the first weights of a layer do. What makes no
+            fit may seed it before it draws as well: the state is put back.
         fits: Whether it is there to change the model's weights, modes and layers; not its hooks or methods.
     """
     found = Watched()
@@ -68,7 +69,7 @@ def watched(model: nn.Module | None, *, draws: bool = False, fits: bool = False)
             found.changed += [] if fits else before.changed()
             lasting += before.patched(settings=not fits)
             before.put_back() if not fits else before.unpatch()
-        used, seeded = randoms.used(), randoms.seeded()
+        used, seeded = randoms.used(), [] if draws and not fits else randoms.seeded()
         if seeded or (used and not draws):
             text = f"global random state was used: {', '.join(seeded if draws else used)}"
             found.changed.append(text)
