@@ -82,13 +82,13 @@ def write_files(folder: Path) -> None:
     torch.save({"model": state, "epoch": 3}, folder / "madry.pt")
 
 
-def run_on(device: str, command: Command, suite: Path, *, before: str = "") -> subprocess.Popen[str]:
-    """Start the command line on a suite; `before` is Python that is executed first."""
-    arguments = ["run", str(suite), "--executor", "local/inline", "--device", device, "--json", "--quiet"]
+def run_on(device: str, command: Command, suite: Path, *more: str) -> subprocess.Popen[str]:
+    """Start the command line on a suite."""
+    arguments = ["run", str(suite), "--executor", "local/inline", "--device", device, "--json", "--quiet", *more]
     begin = "with pretend_cuda(): main(sys.argv[1:])" if device == "cuda" else "main(sys.argv[1:])"
     imports = "import sys; from advtransfer.cli import main; from advtransfer.testing.pretend_cuda import pretend_cuda"
     return subprocess.Popen(
-        [sys.executable, "-c", f"{imports}\n{before}\n{begin}", *arguments],
+        [sys.executable, "-c", f"{imports}\n{begin}", *arguments],
         cwd=command.folder,
         env={**command.environment, "ADVTRANSFER_DATA": str(suite.parent)},
         stdout=subprocess.PIPE,
@@ -119,14 +119,15 @@ def differences(one: object, other: object, place: str = "") -> Iterator[str]:
         yield f"{place}: {str(one)[:80]} and {str(other)[:80]}"
 
 
-def compared(command_in: Callable[[str], Command], suite: Path) -> list[str]:
-    """Run a suite on both devices; how the records differ."""
+def compared(command_in: Callable[[str], Command], suite: Path, *more: str) -> list[str]:
+    """Run a suite, or with `--only` a part of it, on both devices; how the records differ."""
     commands = {device: command_in(device) for device in ("cpu", "cuda")}
-    running = {device: run_on(device, command, suite) for device, command in commands.items()}
+    running = {device: run_on(device, command, suite, *more) for device, command in commands.items()}
     for process in running.values():
         out, err = process.communicate(timeout=1500)
         ended = json.loads(out)
-        assert (process.returncode, ended["failed"], ended["todo"]) == (0, 0, 0), err
+        assert (process.returncode, ended["failed"], bool(ended["done"])) == (0, 0, True), err
+        assert more or not ended["todo"]
     cpu, cuda = (comparable(command.folder / "runs" / suite.stem) for command in commands.values())
     assert cuda.keys() == cpu.keys()
     return [f"{cpu[id]['asked']['use']}{place}" for id in cpu for place in differences(cpu[id], cuda[id])]
@@ -137,6 +138,15 @@ def test_every_component_of_the_built_in_plugins_is_in_the_suite() -> None:
     known = {component.name for component in host.components() if component.distribution == "advtransfer"}
 
     assert known - used - {"local/inline"} == set(NOT_IN_IT)
+
+
+def test_every_evaluation_gives_on_a_gpu_what_it_gives_on_the_cpu(
+    command_in: Callable[[str], Command], tmp_path: Path
+) -> None:
+    (tmp_path / SUITE.name).write_text(SUITE.read_text())
+    write_files(tmp_path)
+
+    assert compared(command_in, tmp_path / SUITE.name, "--only", "source=natural,target=high,transfer=probe") == []
 
 
 @pytest.mark.slow
