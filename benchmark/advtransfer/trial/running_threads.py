@@ -10,7 +10,7 @@ from types import FrameType
 SECONDS = 0.2
 """How long a thread that is about to end is waited for."""
 
-LIBRARIES = frozenset({"advtransfer", "concurrent", "joblib", "multiprocessing", "pebble", "torch", "tqdm"})
+LIBRARIES = frozenset({"advtransfer", "concurrent", "joblib", "multiprocessing", "torch", "tqdm"})
 """Packages whose threads wait for work of their own, such as pools that are kept for the next call."""
 
 
