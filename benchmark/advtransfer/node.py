@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -42,17 +43,30 @@ class Node:
     files: Mapping[str, str] = field(default_factory=dict, compare=False)
     how: Mapping[str, Json] = field(default_factory=dict, compare=False)
     id: str = field(init=False, default="")
+    _canonical_suffix: str = field(init=False, repr=False, compare=False, default="")
 
     def __post_init__(self) -> None:
-        inputs = {name: _ids(value) for name, value in self.inputs.items()}
-        object.__setattr__(self, "id", digest(asked_text(inputs, self.tail())))
-
-    def tail(self) -> str:
-        """The canonical text after the inputs: the same for every node of one component and options."""
-        return (
+        suffix = (
             f',"kind":"{self.kind}","options":{canonical(self.options)}'
             f',"use":{canonical(self.use)},"version":{self.version}}}'
         )
+        object.__setattr__(self, "_canonical_suffix", suffix)
+        object.__setattr__(self, "id", self._content_id())
+
+    def with_inputs(self, inputs: Mapping[str, Node]) -> Node:
+        """Return a node of the same component and options that is made from `inputs` beside its own.
+
+        A grid has many such nodes: the part of the canonical text after the inputs is written once for all of them.
+        """
+        node = copy.copy(self)
+        object.__setattr__(node, "inputs", {**self.inputs, **inputs})
+        object.__setattr__(node, "id", node._content_id())
+        return node
+
+    def _content_id(self) -> str:
+        # Keys sort as inputs, kind, options, use, version: only the first differs between the cells of a grid.
+        inputs = ",".join(f'"{name}":{_ids_text(self.inputs[name])}' for name in sorted(self.inputs))
+        return digest(f'{{"inputs":{{{inputs}}}{self._canonical_suffix}')
 
     def asked(self) -> dict[str, Json]:
         """What the id is the hash of: ``{kind, use, version, options, inputs: {name: id}}``."""
@@ -101,11 +115,7 @@ def _ids(value: Node | tuple[Node, ...]) -> str | list[str]:
     return [node.id for node in value] if isinstance(value, tuple) else value.id
 
 
-def asked_text(inputs: Mapping[str, str | list[str]], tail: str) -> str:
-    """The canonical text of a node, put together: inputs sort first, so the rest can be written once for many nodes."""
-    parts = []
-    for name in sorted(inputs):
-        value = inputs[name]
-        text = f'"{value}"' if isinstance(value, str) else "[" + ",".join(f'"{one}"' for one in value) + "]"
-        parts.append(f'"{name}":{text}')
-    return '{"inputs":{' + ",".join(parts) + "}" + tail
+def _ids_text(value: Node | tuple[Node, ...]) -> str:
+    if isinstance(value, tuple):
+        return "[" + ",".join(f'"{node.id}"' for node in value) + "]"
+    return f'"{value.id}"'

@@ -20,3 +20,18 @@ def printable(text: str) -> str:
 
 def _escape(found: re.Match[str]) -> str:
     return f"\\u{ord(found[0]):04x}"  # as in JSON, which stays JSON
+
+
+def article(noun: str) -> str:
+    """The noun with its article: ``a source``, ``an evaluation``."""
+    return f"an {noun}" if noun[0] in "aeiou" else f"a {noun}"
+
+
+def type_text(value: object) -> str:
+    """A value in words: its type, with an article, and a class by its name."""
+    if value is None:
+        return "None"
+    if isinstance(value, type):
+        return f"the class {value.__name__}"
+    name = type(value).__name__
+    return f"an {name}" if name.lower().startswith(("a", "e", "i", "o", "u", "nd")) else article(name)

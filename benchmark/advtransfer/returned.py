@@ -7,7 +7,8 @@ from typing import TypeVar
 
 from advtransfer.errors import PluginError
 from advtransfer.hookspecs import Kind
-from advtransfer.host import Component, article
+from advtransfer.host import Component
+from advtransfer.printable import article, type_text
 
 T = TypeVar("T")
 
@@ -22,16 +23,6 @@ MEMBERS: Mapping[Kind, tuple[str, ...]] = {
 """What the protocol of each kind asks for."""
 
 
-def described(value: object) -> str:
-    """A value in words: its type, with an article, and a class by its name."""
-    if value is None:
-        return "None"
-    if isinstance(value, type):
-        return f"the class {value.__name__}"
-    name = type(value).__name__
-    return f"an {name}" if name.lower().startswith(("a", "e", "i", "o", "u", "nd")) else article(name)
-
-
 def refused(component: Component, call: str, found: str, expected: str) -> PluginError:
     """The error of a component one of whose functions gave something else than is expected."""
     return PluginError(component.plugin, f"{component.name}: {call} gave {found}; expected {expected}")
@@ -44,7 +35,7 @@ def returned(component: Component, call: str, value: object, expected: type[T]) 
         PluginError: It is not; names the component, the function and both types.
     """
     if not isinstance(value, expected):
-        raise refused(component, call, described(value), article(expected.__name__))
+        raise refused(component, call, type_text(value), article(expected.__name__))
     return value
 
 
@@ -57,7 +48,7 @@ def built(component: Component, value: object) -> object:
     asked = MEMBERS[component.kind]
     missing = [name for name in asked if isinstance(value, type) or not hasattr(value, name)]
     if missing:
-        found = described(value) if len(missing) == len(asked) else f"{described(value)} without {', '.join(missing)}"
+        found = type_text(value) if len(missing) == len(asked) else f"{type_text(value)} without {', '.join(missing)}"
         expected = f"{article(component.kind)}, which has {', '.join(asked)}"
         raise refused(component, "the factory", found, expected)
     return value

@@ -15,9 +15,9 @@ from advtransfer.cli.commands import Subcommand
 from advtransfer.cli.output import echo
 from advtransfer.console.words import counts, skip
 from advtransfer.host import Host
+from advtransfer.plan.status import evaluations_skipped, states
 from advtransfer.result import Run
 from advtransfer.runner.stale import Stale, stale_records
-from advtransfer.runner.states import evaluations_skipped, states
 
 MOST_LINES = 200
 """Above so many trials a list is no longer read: the axes and counts say more."""

@@ -9,13 +9,13 @@ from typing import TypeAlias
 
 from advtransfer.console.words import Standing, many
 from advtransfer.plan import Plan
+from advtransfer.plan.status import WORDS
 from advtransfer.printable import printable
 from advtransfer.runner import State
 from advtransfer.runner.stale import Stale
 from advtransfer.types import Json
 
 States: TypeAlias = Mapping[str, State]
-WORDS = {"done": "done", "failed": "failed", "skipped": "skipped", "todo": "to do"}
 
 
 def tallied(states: States) -> Standing:

@@ -13,9 +13,9 @@ from advtransfer.cli.output import echo
 from advtransfer.console.words import counts, skip
 from advtransfer.host import Host
 from advtransfer.plan import Plan
+from advtransfer.plan.status import evaluations_skipped, states
 from advtransfer.result import Run
 from advtransfer.runner.stale import Stale, stale_records
-from advtransfer.runner.states import evaluations_skipped, states
 
 
 @click.command(cls=Subcommand, short_help="How far a run is, and why trials failed.")

@@ -1,7 +1,7 @@
 """The plugin host: finds plugins by entry point, loads those named, looks components up as ``plugin/factory``."""
 
-from advtransfer.host.component import Component, article
+from advtransfer.host.component import Component
 from advtransfer.host.plugin import Plugin, install_line
 from advtransfer.host.registry import Host
 
-__all__ = ["Component", "Host", "Plugin", "article", "install_line"]
+__all__ = ["Component", "Host", "Plugin", "install_line"]

@@ -76,11 +76,6 @@ def make_component(plugin: Plugin, kind: Kind, factory: object) -> Component:
         raise PluginError(plugin.name, f"{named!r} is not a factory: {described(error)}") from error
 
 
-def article(noun: str) -> str:
-    """The noun with its article: ``a source``, ``an evaluation``."""
-    return f"an {noun}" if noun[0] in "aeiou" else f"a {noun}"
-
-
 def _checked(plugin: Plugin, kind: Kind, factory: object) -> Component:
     name = getattr(factory, "__name__", None)
     if not callable(factory) or inspect.isclass(factory) or not isinstance(name, str) or not name.isidentifier():

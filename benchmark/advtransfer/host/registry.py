@@ -12,10 +12,11 @@ import pluggy
 from advtransfer.errors import MissingLibrary, PluginError, UnknownName
 from advtransfer.hookspecs import GROUP, QUESTIONS, Hooks, Kind
 from advtransfer.host.code import code_digest, plugins_of
-from advtransfer.host.component import Component, article, make_component
+from advtransfer.host.component import Component, make_component
 from advtransfer.host.hooks import check_hooks
 from advtransfer.host.plugin import Plugin, described
 from advtransfer.node import Node
+from advtransfer.printable import article
 
 RESERVED = "host"
 """The name before the slash of what the host makes itself, such as subsets and batteries."""

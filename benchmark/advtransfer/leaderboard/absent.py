@@ -6,9 +6,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 from advtransfer.leaderboard.evidence import Evidence
-from advtransfer.leaderboard.fate import VALUES, WORDS
 from advtransfer.leaderboard.markdown import escaped, table
 from advtransfer.plan import Trial
+from advtransfer.plan.status import VALUES, WORDS
 from advtransfer.verdict import WORST_FIRST
 
 SHOWN = 3  # places written out for one reason; `advtransfer status` lists all

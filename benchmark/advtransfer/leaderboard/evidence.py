@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from advtransfer.leaderboard.asked import questions, stem, stems
-from advtransfer.leaderboard.fate import Attempt, State, state_of
 from advtransfer.plan import Plan, Trial
+from advtransfer.plan.status import Attempt, State, state_of
 from advtransfer.result.samples import means_of
 from advtransfer.types import Json
 from advtransfer.verdict import Verdict, verdict_of

@@ -7,10 +7,10 @@ from collections import Counter
 from collections.abc import Mapping
 
 from advtransfer.leaderboard.evidence import Built, Evidence, Read
-from advtransfer.leaderboard.fate import WORDS
 from advtransfer.leaderboard.markdown import ABSENT, bounds, code, escaped, many, number, table
 from advtransfer.leaderboard.ranking import Ranking
 from advtransfer.leaderboard.tables import label_of
+from advtransfer.plan.status import WORDS
 from advtransfer.types import Json
 from advtransfer.verdict import WORST_FIRST
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, TypeAlias
 from advtransfer.leaderboard.asked import Question, axes
 from advtransfer.leaderboard.columns import Column
 from advtransfer.leaderboard.evidence import Answer, Evidence
-from advtransfer.leaderboard.fate import WORDS
 from advtransfer.leaderboard.rows import order
 from advtransfer.plan import Trial
+from advtransfer.plan.status import WORDS
 from advtransfer.suite.board import ACROSS
 
 if TYPE_CHECKING:

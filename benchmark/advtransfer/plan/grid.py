@@ -8,15 +8,22 @@ from typing import TypeAlias
 
 from advtransfer.errors import BadInput, Problem
 from advtransfer.host import Host
-from advtransfer.node import Node, asked_text, digest
+from advtransfer.node import Node
 from advtransfer.plan.extent import bounded, expect_some
-from advtransfer.plan.nodes import changing, references_for, subset_node, test_node
+from advtransfer.plan.nodes import (
+    changing,
+    fit_base,
+    fit_node,
+    references_for,
+    result_base,
+    result_nodes,
+    subset_node,
+)
 from advtransfer.plan.shapes import Obstacles
 from advtransfer.plan.trials import Plan, Trial
 from advtransfer.suite import Cell, Leaderboard, Selection, Subset, Suite, Target
 from advtransfer.types import Json
 
-Ids: TypeAlias = "dict[str, str | list[str]]"
 Place: TypeAlias = "dict[str, str | int | None]"
 
 
@@ -47,8 +54,9 @@ class _Carried:
     adapter: Cell | None
     transfer: Cell
     place: Place
-    ids: Ids
-    tail: str
+    source_node: Node | None
+    adapter_node: Node | None
+    fit: Node
     only: Sequence[Selection]
     exclude: Sequence[Selection]
     skipped: str | None
@@ -56,12 +64,11 @@ class _Carried:
 
 @dataclass(frozen=True, slots=True)
 class _Measured:
-    """An evaluation at one target: what its results' ids are made of, written once."""
+    """An evaluation at one target: what its results have in common, and the ids of the references it is made with."""
 
     cell: Cell
-    tail: str
-    fixed: Ids
-    references: tuple[str | None, ...]
+    base: Node
+    references: tuple[str, ...]
 
 
 class _TargetGrid:
@@ -69,14 +76,14 @@ class _TargetGrid:
 
     def __init__(self, suite: Suite, target: Target, obstacles: Obstacles) -> None:
         self.suite, self.target, self.obstacles = suite, target, obstacles
-        self.subsets = [(subset, subset_node(target, index).id) for index, subset in enumerate(target.subsets)]
+        self.subsets = [(subset, subset_node(target, index)) for index, subset in enumerate(target.subsets)]
         self.evaluations = [self._measured(cell) for cell in suite.evaluations]
 
     def trials(self) -> Iterator[Trial]:
         """Every trial of this target."""
         for carried in self._carried():
-            for subset, id in self.subsets:
-                trial = self._trial(carried, subset, id)
+            for subset, node in self.subsets:
+                trial = self._trial(carried, subset, node)
                 if trial is not None:
                     yield trial
 
@@ -102,17 +109,14 @@ class _TargetGrid:
         self, source: Cell | None, adapter: Cell | None, transfer: Cell, place: Place, only: Sequence[Selection]
     ) -> _Carried:
         source_node, adapter_node = source.node if source else None, changing(adapter)
-        ids = _ids(transfer.node)
-        for name, node in (("source", source_node), ("adapter", adapter_node)):
-            if node is not None:
-                ids[name] = node.id
         return _Carried(
             source=source,
             adapter=adapter,
             transfer=transfer,
             place=place,
-            ids=ids,
-            tail=_retold(transfer.node, "fit").tail(),
+            source_node=source_node,
+            adapter_node=adapter_node,
+            fit=fit_base(transfer),
             only=only,
             exclude=[one for one in self.suite.exclude if _compatible(one, place)],
             skipped=self.obstacles.of(
@@ -124,18 +128,17 @@ class _TargetGrid:
             ),
         )
 
-    def _trial(self, carried: _Carried, subset: Subset, subset_id: str) -> Trial | None:
+    def _trial(self, carried: _Carried, subset: Subset, images: Node) -> Trial | None:
         place = carried.place | {"n": subset.n, "seed": subset.seed}
         if carried.exclude and any(one.matches(place) for one in carried.exclude):
             return None
         if carried.only and not all(_compatible(one, place) for one in carried.only):
             return None
-        ids = carried.ids | {"subset": subset_id}
-        id = digest(asked_text(ids, carried.tail))
-        evaluations = self._evaluations(carried, place, {**carried.ids, "model": id, "train": subset_id})
+        fit = fit_node(carried.fit, source=carried.source_node, adapter=carried.adapter_node, subset=images)
+        evaluations = self._evaluations(carried, place, fit)
         source, adapter = carried.source, carried.adapter
         return Trial(
-            id=id,
+            id=fit.id,
             source=source.label if source else None,
             row=source.row if source else None,
             replicate=source.replicate if source else None,
@@ -149,12 +152,12 @@ class _TargetGrid:
             skipped=carried.skipped,
         )
 
-    def _evaluations(self, carried: _Carried, place: Place, given: Ids) -> dict[str, tuple[str, ...]]:
+    def _evaluations(self, carried: _Carried, place: Place, fit: Node) -> dict[str, tuple[str, ...]]:
         """The ids of each evaluation's results in one cell; one that needs a source is absent where there is none."""
         found = {}
         for measured in self.evaluations:
             cell = measured.cell
-            if "source" in cell.facts.needs and "source" not in given:
+            if "source" in cell.facts.needs and "source" not in fit.inputs:
                 continue
             if carried.exclude or carried.only or cell.only:
                 here = place | {"evaluation": cell.label}
@@ -163,32 +166,18 @@ class _TargetGrid:
                     continue
                 if any(one.matches(here) for one in carried.exclude):
                     continue
-            found[cell.label] = _result_ids(measured, given)
+            found[cell.label] = tuple(node.id for node in result_nodes(measured.base, cell, self.target, fit))
         return found
 
     def _measured(self, cell: Cell) -> _Measured:
-        fixed = _ids(cell.node) | {"test": test_node(self.target).id}
-        references = tuple(one.node.id if one else None for one in references_for(cell, self.target))
-        return _Measured(cell, _retold(cell.node, "result").tail(), fixed, references)
+        references = tuple(one.node.id for one in references_for(cell, self.target) if one is not None)
+        return _Measured(cell, result_base(cell, self.target), references)
 
     def _builds(self, source: Cell | None, evaluations: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
         references = {
-            one
-            for measured in self.evaluations
-            if measured.cell.label in evaluations
-            for one in measured.references
-            if one is not None
+            one for measured in self.evaluations if measured.cell.label in evaluations for one in measured.references
         }
         return (*([source.node.id] if source else []), *sorted(references))
-
-
-def _result_ids(measured: _Measured, given: Ids) -> tuple[str, ...]:
-    needs = measured.cell.facts.needs
-    inputs = measured.fixed | {name: given[name] for name in ("model", "source", "train") if name in needs}
-    if "source" in needs and "adapter" in given:
-        inputs["adapter"] = given["adapter"]
-    several = [inputs if one is None else inputs | {"reference": one} for one in measured.references]
-    return tuple(digest(asked_text(one, measured.tail)) for one in several)
 
 
 def _compatible(selection: Selection, place: Place) -> bool:
@@ -198,17 +187,6 @@ def _compatible(selection: Selection, place: Place) -> bool:
 
 def _named(**cells: Cell | None) -> Place:
     return {axis: cell.label if cell else None for axis, cell in cells.items()}
-
-
-def _ids(node: Node) -> Ids:
-    return {
-        name: [one.id for one in value] if isinstance(value, tuple) else value.id for name, value in node.inputs.items()
-    }
-
-
-def _retold(node: Node, kind: str) -> Node:
-    """The same component and options as a node of the kind that is recorded."""
-    return Node("fit" if kind == "fit" else "result", node.use, node.version, node.options)
 
 
 def _settings(leaderboard: Leaderboard) -> dict[str, Json]:

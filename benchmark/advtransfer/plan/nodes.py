@@ -68,41 +68,34 @@ class Cells:
             for index, subset in enumerate(target.subsets)
         }
 
+    @cached_property
+    def _fits(self) -> Mapping[str, Node]:
+        return {label: fit_base(cell) for label, cell in self.transfers.items()}
+
+    @cached_property
+    def _results(self) -> Mapping[tuple[str, str], Node]:
+        return {
+            (key, label): result_base(cell, target)
+            for key, target in self.targets.items()
+            for label, cell in self.evaluations.items()
+        }
+
     def fit(self, trial: Trial) -> Node:
         """The fit that is a trial."""
-        inputs: dict[str, Node] = {"subset": self._subsets[trial.target, trial.n, trial.seed]}
-        if trial.source is not None:
-            inputs["source"] = self.sources[trial.source].node
+        source = self.sources[trial.source].node if trial.source is not None else None
         adapter = changing(self.adapters[trial.adapter]) if trial.adapter is not None else None
-        if adapter is not None:
-            inputs["adapter"] = adapter
-        transfer = self.transfers[trial.transfer].node
-        return replace(transfer, kind="fit", inputs={**transfer.inputs, **inputs})
+        subset = self._subsets[trial.target, trial.n, trial.seed]
+        return fit_node(self._fits[trial.transfer], source=source, adapter=adapter, subset=subset)
 
     def results(self, trial: Trial) -> list[Node]:
         """The results shown with a trial, each once."""
         fit, target = self.fit(trial), self.targets[trial.target]
-        found = {}
-        for label in trial.evaluations:
-            cell = self.evaluations[label]
-            for reference in references_for(cell, target):
-                inputs = self._inputs(cell, fit, reference) | {"test": test_node(target)}
-                node = replace(cell.node, kind="result", inputs={**cell.node.inputs, **inputs})
-                found[node.id] = node
-        return list(found.values())
-
-    def _inputs(self, cell: Cell, fit: Node, reference: Cell | None) -> dict[str, Node]:
-        given: dict[str, Node | tuple[Node, ...] | None] = {
-            "model": fit,
-            "source": fit.inputs.get("source"),
-            "train": fit.inputs["subset"],
-        }
-        needs: frozenset[str] = cell.facts.needs
-        inputs = {name: node for name, node in given.items() if name in needs and isinstance(node, Node)}
-        adapter = fit.inputs.get("adapter")
-        if "source" in inputs and isinstance(adapter, Node):
-            inputs["adapter"] = adapter
-        return inputs | ({"reference": reference.node} if reference else {})
+        nodes = (
+            node
+            for label in trial.evaluations
+            for node in result_nodes(self._results[trial.target, label], self.evaluations[label], target, fit)
+        )
+        return list({node.id: node for node in nodes}.values())
 
 
 def asked(cells: Cells, trial: Trial, missing: Iterable[str]) -> list[Asked]:
@@ -112,6 +105,35 @@ def asked(cells: Cells, trial: Trial, missing: Iterable[str]) -> list[Asked]:
     own = tuple(node for node in results if "model" in node.inputs)
     shared = [Asked(node) for node in results if "model" not in node.inputs]
     return ([Asked(cells.fit(trial), own)] if own or trial.id in wanted else []) + shared
+
+
+def fit_base(transfer: Cell) -> Node:
+    """A fit by a transfer before it is known of what: `fit_node` adds that."""
+    return replace(transfer.node, kind="fit")
+
+
+def fit_node(base: Node, *, source: Node | None, adapter: Node | None, subset: Node) -> Node:
+    """The fit of a transfer on one training subset."""
+    inputs = {"subset": subset, "source": source, "adapter": adapter}
+    return base.with_inputs({name: node for name, node in inputs.items() if node is not None})
+
+
+def result_base(evaluation: Cell, target: Target) -> Node:
+    """A result at one target before it is known of which fit: `result_nodes` adds that."""
+    inputs = {**evaluation.node.inputs, "test": test_node(target)}
+    return replace(evaluation.node, kind="result", inputs=inputs)
+
+
+def result_nodes(base: Node, evaluation: Cell, target: Target, fit: Node) -> list[Node]:
+    """The results of one evaluation of one fit: one for each reference, or one where it needs none."""
+    needs: frozenset[str] = evaluation.facts.needs
+    offered = {"model": fit, "source": fit.inputs.get("source"), "train": fit.inputs["subset"]}
+    inputs: dict[str, Node] = {name: node for name, node in offered.items() if name in needs and isinstance(node, Node)}
+    adapter = fit.inputs.get("adapter")
+    if "source" in inputs and isinstance(adapter, Node):
+        inputs["adapter"] = adapter
+    references = references_for(evaluation, target)
+    return [base.with_inputs({**inputs, "reference": one.node} if one else inputs) for one in references]
 
 
 def changing(adapter: Cell | None) -> Node | None:

@@ -16,6 +16,7 @@ from advtransfer.leaderboard import write_page
 from advtransfer.node import canonical, digest
 from advtransfer.plan import Plan, Trial, make
 from advtransfer.plan.nodes import Cells
+from advtransfer.plan.status import State, evaluations_skipped, hopeless, lacking_batteries, missing, states
 from advtransfer.result import Run
 from advtransfer.returned import built
 from advtransfer.runner.disk import usable_cache, writing_run
@@ -29,7 +30,6 @@ from advtransfer.runner.reuse import reuse
 from advtransfer.runner.schedule import Order, Schedule
 from advtransfer.runner.settings import Settings
 from advtransfer.runner.stale import Stale, set_aside, stale_records
-from advtransfer.runner.states import State, evaluations_skipped, hopeless, lacking_batteries, missing, states
 from advtransfer.runner.tasks import tasks_for
 from advtransfer.suite import Suite
 from advtransfer.trial.scratch import sweep_scratch

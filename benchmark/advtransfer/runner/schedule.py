@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import cast
 
 from advtransfer.plan import Plan, Trial
+from advtransfer.plan.status import state_in
 from advtransfer.result import Run, attempt
 from advtransfer.runner.events import Events, place
 from advtransfer.runner.settings import Settings
-from advtransfer.runner.states import state_in
 from advtransfer.runner.tasks import Task
 from advtransfer.types import Executor, Job, Json, Report
 
@@ -198,7 +198,7 @@ class Schedule:
                 self._tell(trial)
 
     def _tell(self, trial: Trial) -> None:
-        """Tell how a trial stands now, by the rule of `advtransfer.leaderboard.fate`."""
+        """Tell how a trial stands now, by the rule of `advtransfer.plan.status`."""
         state = state_in(self.folder, trial, self.plan)
         match state.value:
             case "done":

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from advtransfer.plan import Asked, Trial, asked
 from advtransfer.plan.nodes import Cells
-from advtransfer.runner.states import missing
+from advtransfer.plan.status import missing
 
 
 @dataclass(slots=True)

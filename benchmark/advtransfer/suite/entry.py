@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 
 from advtransfer.errors import Mark, MissingLibrary, PluginError, UnknownName
 from advtransfer.hookspecs import Kind
-from advtransfer.host import Component, Host, article
+from advtransfer.host import Component, Host
+from advtransfer.printable import article
 from advtransfer.suite import expect
 from advtransfer.suite.marked import Marked, marked, merged
 from advtransfer.suite.problems import Problems, did_you_mean

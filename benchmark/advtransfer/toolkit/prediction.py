@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from advtransfer.errors import ModelError
-from advtransfer.returned import described
+from advtransfer.printable import type_text
 from advtransfer.types import Samples
 
 KERNEL_BATCH = 64
@@ -52,7 +52,7 @@ def outputs_in_words(outputs: object) -> str:
     if isinstance(outputs, Tensor):
         layout = "" if outputs.layout == torch.strided else f" and layout {outputs.layout}"
         return f"{str(outputs.dtype).removeprefix('torch.')} outputs of shape {tuple(outputs.shape)}{layout}"
-    return described(outputs)
+    return type_text(outputs)
 
 
 def checked_logits(outputs: object, rows: int, classes: int | None = None) -> Tensor:

@@ -10,8 +10,9 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from advtransfer.host import Component, article
-from advtransfer.returned import described, refused, returned
+from advtransfer.host import Component
+from advtransfer.printable import article, type_text
+from advtransfer.returned import refused, returned
 from advtransfer.types import (
     Check,
     DataCard,
@@ -48,7 +49,7 @@ class HeldDataset:
         """One of its parts; its first sample is looked at too."""
         call, samples = f"part({name!r})", self.dataset.part(name)
         if lacking := [one for one in SAMPLES if not hasattr(samples, one)]:
-            found = f"{described(samples)} without {', '.join(lacking)}"
+            found = f"{type_text(samples)} without {', '.join(lacking)}"
             raise refused(self.component, call, found, f"samples, which have {', '.join(SAMPLES)}")
         returned(self.component, f"{call}.card", samples.card, DataCard)
         if len(samples):
@@ -73,7 +74,7 @@ def network(component: Component, value: object) -> Network:
     made = module(component, "network", value)
     if lacking := [name for name in NETWORK if not hasattr(made, name)]:
         expected = f"a Network, which has {', '.join(NETWORK)}"
-        raise refused(component, "network", f"{described(made)} without {', '.join(lacking)}", expected)
+        raise refused(component, "network", f"{type_text(made)} without {', '.join(lacking)}", expected)
     return cast(Network, made)
 
 
@@ -131,7 +132,7 @@ def measurement(component: Component, value: object) -> Measurement:
         for one in _sequence(component, "measure", name, getattr(made, name)):
             if not isinstance(one, kind):
                 expected = f"{name} of the type {kind.__name__}"
-                raise refused(component, "measure", f"{described(one)} among its {name}", expected)
+                raise refused(component, "measure", f"{type_text(one)} among its {name}", expected)
     for one in made.examples:
         _tensors(component, "measure", "examples", {"positions": one.positions, "inputs": one.inputs})
     _files(component, _mapping(component, "measure", "files", made.files))
@@ -142,7 +143,7 @@ def _files(component: Component, files: Mapping[str, object]) -> None:
     names: dict[str, str] = {}
     for name, path in files.items():
         if not isinstance(path, Path):
-            raise refused(component, "measure", f"{described(path)} as the file {name!r}", "a Path")
+            raise refused(component, "measure", f"{type_text(path)} as the file {name!r}", "a Path")
         if path.is_symlink() or not path.is_file():
             raise refused(component, "measure", f"{str(path)!r} as {name!r} of its files", "a file that is there")
         if path.name in names:
@@ -154,7 +155,7 @@ def _files(component: Component, files: Mapping[str, object]) -> None:
 def _fields(component: Component, call: str, value: object, kinds: Mapping[str, type]) -> None:
     for name, kind in kinds.items():
         if not isinstance(one := getattr(value, name), kind) or isinstance(one, bool):
-            raise refused(component, call, f"{described(one)} as its {name}", article(kind.__name__))
+            raise refused(component, call, f"{type_text(one)} as its {name}", article(kind.__name__))
 
 
 def _tensor(
@@ -162,7 +163,7 @@ def _tensor(
 ) -> None:
     wanted = f"{str(dtype or 'a tensor').removeprefix('torch.')}{f' of shape {shape}' if shape else ''}"
     if not isinstance(value, Tensor):
-        raise refused(component, call, described(value), wanted)
+        raise refused(component, call, type_text(value), wanted)
     if (dtype and value.dtype != dtype) or (shape and tuple(value.shape) != shape):
         found = f"{str(value.dtype).removeprefix('torch.')} of shape {tuple(value.shape)}"
         raise refused(component, call, found, wanted)
@@ -170,13 +171,13 @@ def _tensor(
 
 def _mapping(component: Component, call: str, field: str, value: object) -> Mapping[str, object]:
     if not isinstance(value, Mapping):
-        raise refused(component, call, f"{described(value)} as its {field}", "a mapping")
+        raise refused(component, call, f"{type_text(value)} as its {field}", "a mapping")
     return value
 
 
 def _sequence(component: Component, call: str, field: str, value: object) -> Sequence[object]:
     if not isinstance(value, Sequence) or isinstance(value, str):
-        raise refused(component, call, f"{described(value)} as its {field}", "a sequence")
+        raise refused(component, call, f"{type_text(value)} as its {field}", "a sequence")
     return value
 
 
@@ -184,7 +185,7 @@ def _tensors(component: Component, call: str, field: str, value: Tensors) -> Non
     for name, one in _mapping(component, call, field, value).items():
         _named(component, call, field, name)
         if not isinstance(one, Tensor):
-            raise refused(component, call, f"{described(one)} as {name!r} of its {field}", "a tensor")
+            raise refused(component, call, f"{type_text(one)} as {name!r} of its {field}", "a tensor")
 
 
 def _rows(component: Component, call: str, rows: object) -> None:
@@ -196,7 +197,7 @@ def _numbers(component: Component, call: str, field: str, value: object) -> None
     for name, number in _mapping(component, call, field, value).items():
         _named(component, call, field, name)
         if not isinstance(number, int | float) or isinstance(number, bool):
-            found = f"{described(number)} as {name!r} of its {field}"
+            found = f"{type_text(number)} as {name!r} of its {field}"
             raise refused(component, call, found, "a float; convert it with float(...)")
 
 

@@ -61,6 +61,7 @@ def _performed(job: Job, cache: Cache, scratch: Path, tell: Tell) -> Report:
 
     import torch
 
+    from advtransfer.trial.steps import job_steps
     from advtransfer.trial.work import Work
     from advtransfer.trial.workshop import Workshop, installed
 
@@ -68,7 +69,7 @@ def _performed(job: Job, cache: Cache, scratch: Path, tell: Tell) -> Report:
     written: list[str] = []
     trouble: list[Ending] = []
     with deterministic():
-        for step, make in work.steps(asked.node, list(asked.results)):
+        for step, make in job_steps(work, asked.node, list(asked.results)):
             started = time.time()
             tell({"event": "step_started", "id": job.id, "step": step.id, "use": step.use, "time": started})
             try:

@@ -1,25 +1,19 @@
-"""The steps of a job: what is made in which order, each ending in a record."""
+"""What one job carries, and what its records say of who made them and how long it took."""
 
 from __future__ import annotations
 
-import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
-from typing import TypeAlias, cast
+from typing import cast
 
-from advtransfer.errors import Busy, Unfit
 from advtransfer.node import Node
 from advtransfer.result import Run
 from advtransfer.result.record import Provenance
 from advtransfer.trial.battery.design import SIZES, Battery
 from advtransfer.trial.workshop import Workshop
 from advtransfer.types import Job, Json
-
-logger = logging.getLogger(__name__)
-Step: TypeAlias = "tuple[Node, Callable[[], None]]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,43 +36,6 @@ class Work:
     def battery(self) -> Battery | None:
         """How much evidence the run asks for; None for none."""
         return None if self.job.battery == "none" else SIZES[self.job.battery]
-
-    def steps(self, node: Node, results: list[Node]) -> Iterator[Step]:
-        """What to make, in order; a later step is asked for only when the one before has ended."""
-        from advtransfer.trial.fit import carry
-        from advtransfer.trial.measure import measure
-        from advtransfer.trial.source import record_source
-
-        if node.kind == "source":
-            yield node, partial(record_source, self, node)
-        elif node.kind == "result":
-            yield node, partial(measure, self, node, None)
-        else:
-            carried = carry(self, node)
-            yield node, carried.make
-            running = len(self.shop.left.running)
-            for number, result in enumerate(results):
-                if len(self.shop.left.running) > running:
-                    self._hand_over(results[number - 1], result)
-                yield result, partial(measure, self, result, carried)
-            if not self.job.keep_weights and all(self.run.has(result.id) for result in results):
-                self._drop(node)
-
-    def _drop(self, node: Node) -> None:
-        """Remove a fit whose records are all there; one that cannot be removed takes room, and nothing else."""
-        try:
-            self.shop.cache.remove(node.id)
-        except (Busy, OSError) as error:
-            logger.warning("the weights of fit %s were not removed: %s", node.id[:12], error)
-
-    def _hand_over(self, before: Node, result: Node) -> None:
-        """Leave a result to another process, where one evaluation left a thread running that nobody can stop.
-
-        Raises:
-            Unfit: Unless that evaluation failed, and would do the same there.
-        """
-        if self.run.has(before.id) and not self.run.has(result.id):
-            raise Unfit(f"{'; '.join(self.shop.left.running)}; the rest is for another process")
 
     def provenance(
         self,

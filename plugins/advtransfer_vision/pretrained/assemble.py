@@ -102,7 +102,7 @@ def timm(
     """An architecture of timm with weights that timm can load, here or in the hub, or as it is drawn."""
     from advtransfer_vision.pretrained import timm_zoo
 
-    design = size.of(timm_zoo.design(name))
+    design = size.of(timm_design(name))
     if file is None and hub is None:
         return Pretrained(design=design, claims=claims or UNTRAINED)
     place, path = located(file, hub)
@@ -110,11 +110,37 @@ def timm(
     def read(context: Context, network: Cut) -> Contents:
         contents = layout.read(path(), network, what=name, rename=dict)
         drawn = {one: network.model.state_dict()[one] for one in head_names(network)} if layout.new_head else {}
-        tensors = timm_zoo.renamed(design, {**contents.tensors, **drawn}, place=place, new_head=layout.new_head)
+        tensors = timm_zoo.renamed(
+            name,
+            {**contents.tensors, **drawn},
+            outputs=design.outputs,
+            pixels=design.pixels,
+            place=place,
+            new_head=layout.new_head,
+        )
         return replace(contents, tensors={**tensors, **drawn})
 
     said = claims or timm_zoo.claims(name)
     return Pretrained(design=design, claims=said, place=place, read=read, options=layout.options)
+
+
+def timm_design(name: str) -> Design:
+    """The network of a name of timm, sized and normalised as its weights were trained.
+
+    Raises:
+        UnknownName: timm has no such architecture.
+    """
+    from advtransfer_vision.pretrained import timm_zoo
+
+    said = timm_zoo.settings(name)
+    return Design(
+        name=name,
+        library="timm",
+        outputs=said.num_classes,
+        pixels=said.input_size[1],
+        mean=tuple(said.mean),
+        std=tuple(said.std),
+    )
 
 
 def located(file: File | None, hub: HubFile | None) -> tuple[str, Callable[[], Path]]:

@@ -14,7 +14,6 @@ from advtransfer.toolkit.blocks import NORMS
 from advtransfer.toolkit.safe_load import CheckpointError
 from advtransfer.types import Tensors
 from advtransfer_vision.pretrained.claims import Claims
-from advtransfer_vision.pretrained.design import Design
 
 
 def build(name: str, *, outputs: int, pixels: int) -> nn.Module:
@@ -26,53 +25,51 @@ def build(name: str, *, outputs: int, pixels: int) -> nn.Module:
     return _created(name, outputs=outputs, pixels=pixels)
 
 
-def design(name: str) -> Design:
-    """The network of a name such as ``resnet18.a1_in1k``, sized and normalised as its weights were trained.
+def settings(name: str) -> Any:  # noqa: ANN401  # Any: timm's PretrainedCfg, of a library that may be absent
+    """What timm knows of the weights of a name such as ``resnet18.a1_in1k``.
 
     Raises:
         UnknownName: timm has no such architecture.
     """
-    said = _settings(name)
-    return Design(
-        name=name,
-        library="timm",
-        outputs=said.num_classes,
-        pixels=said.input_size[1],
-        mean=tuple(said.mean),
-        std=tuple(said.std),
-    )
+    found = timm.get_pretrained_cfg(name, allow_unregistered=True) if timm.is_model(name) else None
+    if found is None:
+        near = difflib.get_close_matches(name, [*timm.list_models(), *timm.list_pretrained()])
+        raise UnknownName(name, "an architecture of timm, such as resnet18.a1_in1k", near)
+    return found
 
 
 def claims(name: str) -> Claims:
     """What timm says of the weights of a name."""
-    said = _settings(name)
+    said = settings(name)
     thanks = ", ".join(str(one) for one in (said.paper_name, said.origin_url) if one)
     return Claims(data=said.tag or "not stated", licence=said.license, citation=thanks or None)
 
 
-def renamed(design: Design, tensors: Tensors, *, place: str, new_head: bool = False) -> Tensors:
+def renamed(name: str, tensors: Tensors, *, outputs: int, pixels: int, place: str, new_head: bool = False) -> Tensors:
     """The tensors of a file as timm loads them: what older versions wrote, under today's names.
 
     Args:
-        design: With timm's name of the architecture.
+        name: timm's name of the architecture.
         tensors: Of the file, or of a file and a head that was drawn.
+        outputs: Logits of the network that they are for.
+        pixels: Height and width of its inputs.
         place: Where the file is, for the message of an error.
         new_head: The head was drawn, so that timm may leave out the file's.
 
     Raises:
         CheckpointError: They are for another number of classes than is asked for, or another architecture's.
     """
-    classes = _settings(design.name).num_classes
-    if design.outputs != classes and not new_head:  # timm would leave the head as it was drawn
-        found = f"{design.outputs} outputs asked of {design.name}, which has {classes} classes"
+    classes = settings(name).num_classes
+    if outputs != classes and not new_head:  # timm would leave the head as it was drawn
+        found = f"{outputs} outputs asked of {name}, which has {classes} classes"
         next_step = "leave `outputs` out; vision/checkpoint with `library: timm` reads files with other heads"
         raise CheckpointError(f"found {found}; expected as many; {next_step}")
     try:
-        model = _created(design.name, outputs=design.outputs, pixels=design.pixels, tensors=tensors)
+        model = _created(name, outputs=outputs, pixels=pixels, tensors=tensors)
     except (RuntimeError, KeyError) as error:
         reason = " ".join(str(error).split())[:200]
         found = f"weights that timm cannot load in {place} ({reason} ...)"
-        raise CheckpointError(f"found {found}; expected exactly those of {design.name}; correct `name`") from error
+        raise CheckpointError(f"found {found}; expected exactly those of {name}; correct `name`") from error
     return cast(Tensors, model.state_dict())
 
 
@@ -92,17 +89,9 @@ def places(model: nn.Module) -> tuple[list[str], str]:
     return begins[1:] or begins, head
 
 
-def _settings(name: str) -> Any:  # noqa: ANN401  # Any: timm's PretrainedCfg, of a library that may be absent
-    found = timm.get_pretrained_cfg(name, allow_unregistered=True) if timm.is_model(name) else None
-    if found is None:
-        near = difflib.get_close_matches(name, [*timm.list_models(), *timm.list_pretrained()])
-        raise UnknownName(name, "an architecture of timm, such as resnet18.a1_in1k", near)
-    return found
-
-
 def _created(name: str, *, outputs: int, pixels: int, tensors: Tensors | None = None) -> nn.Module:
     options: dict[str, Any] = (
-        {"img_size": pixels} if _settings(name).fixed_input_size else {}
+        {"img_size": pixels} if settings(name).fixed_input_size else {}
     )  # Any: as varied as models
     if tensors is not None:
         options["pretrained_cfg_overlay"] = {"state_dict": dict(tensors)}

@@ -26,11 +26,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
-from advtransfer.testing.pretend_cuda.calls import Calls
-from advtransfer.testing.pretend_cuda.operations import Operations
+from advtransfer.testing.pretend_cuda.calls import Calls, call
+from advtransfer.testing.pretend_cuda.operations import Operations, operate
 from advtransfer.testing.pretend_cuda.patches import patched
 from advtransfer.testing.pretend_cuda.place import devices as known
 from advtransfer.testing.pretend_cuda.tensor import PretendTensor
+
+PretendTensor.call = staticmethod(call)
+PretendTensor.operate = staticmethod(operate)
 
 
 @contextmanager

@@ -5,14 +5,13 @@ Jobs run in this process (``--executor local/inline``): worker processes of thei
 
 from __future__ import annotations
 
+import runpy
 import sys
 
-from advtransfer.cli import main
 from advtransfer.testing.pretend_cuda import pretend_cuda
 
 if __name__ == "__main__":
-    arguments = sys.argv[1:]
-    if arguments[:1] == ["run"] and "--executor" not in arguments:
-        arguments += ["--executor", "local/inline"]
+    if sys.argv[1:2] == ["run"] and "--executor" not in sys.argv:
+        sys.argv += ["--executor", "local/inline"]
     with pretend_cuda():
-        main(arguments)
+        runpy.run_module("advtransfer", run_name="__main__", alter_sys=True)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import cast
+from typing import ClassVar, TypeAlias, cast
 
 import torch
 from torch import Tensor
 
 from advtransfer.testing.pretend_cuda.place import CPU, Value, place
 
+Handler: TypeAlias = "Callable[[Value, tuple[Value, ...], dict[str, Value]], Value]"
 NO_NUMPY = "can't convert {} device type tensor to numpy. Use Tensor.cpu() to copy the tensor to host memory first."
 
 
@@ -17,7 +18,8 @@ class PretendTensor(Tensor):
     """A tensor that says it is on a GPU.
 
     To torch's own code it is one of the CPU, so that autograd and the choice of kernels work without a GPU and give the
-    bits that the CPU gives; whoever asks in Python is told ``cuda:0``. `operate` sees every operation on it.
+    bits that the CPU gives; whoever asks in Python is told ``cuda:0``. `operate` sees every operation on it, and `call`
+    every function of torch that it is given to. The package sets both, since they make tensors themselves.
 
     Args:
         host: The values; shared, not copied.
@@ -26,6 +28,8 @@ class PretendTensor(Tensor):
 
     host: Tensor
     at: torch.device
+    call: ClassVar[Handler]
+    operate: ClassVar[Handler]
 
     @staticmethod
     def __new__(cls: type[PretendTensor], host: Tensor, device: torch.device) -> PretendTensor:
@@ -51,9 +55,7 @@ class PretendTensor(Tensor):
         args: Sequence[Value] = (),
         kwargs: Mapping[str, Value] | None = None,
     ) -> Value:
-        from advtransfer.testing.pretend_cuda.calls import call
-
-        return call(func, tuple(args), dict(kwargs or {}))
+        return cls.call(func, tuple(args), dict(kwargs or {}))
 
     @classmethod
     def __torch_dispatch__(  # type: ignore[override]  # torch's stubs say it is a function without a class
@@ -63,9 +65,7 @@ class PretendTensor(Tensor):
         args: tuple[Value, ...] = (),
         kwargs: dict[str, Value] | None = None,
     ) -> Value:
-        from advtransfer.testing.pretend_cuda.operations import operate
-
-        return operate(func, tuple(args), dict(kwargs or {}))
+        return cls.operate(func, tuple(args), dict(kwargs or {}))
 
     @property
     def device(self) -> torch.device:  # type: ignore[override]  # a plain attribute in torch's stubs

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from advtransfer.leaderboard.fate import Attempt, State, state_of
 from advtransfer.plan import Trial
+from advtransfer.plan.status import Attempt, State, state_of
 
 TRIAL = Trial(
     "fit", "natural", "natural", None, None, "digits", 20, 0, "probe", {"clean": ("c",), "pgd": ("p",)}, ("s",)
