@@ -20,7 +20,7 @@ from advtransfer.toolkit.safe_load import CheckpointError
 from advtransfer.toolkit.streams import generator, initialised
 from advtransfer.types import File, Source
 from advtransfer_finetune import blocks
-from advtransfer_vision.factories import hub
+from advtransfer_vision.factories.hub import timm as timm_source
 from advtransfer_vision.factories.weights import checkpoint
 from advtransfer_vision.pretrained.remote import HubFile
 
@@ -55,7 +55,7 @@ def weights(tmp_path: Path) -> File:
 
 def test_weights_of_a_file_give_the_logits_of_timm(weights: File) -> None:
     inputs = torch.rand(2, 3, 64, 64, generator=generator("inputs"))
-    found = filled(hub.timm(name=NAME, file=weights, pixels=64))
+    found = filled(timm_source(name=NAME, file=weights, pixels=64))
 
     torch.testing.assert_close(found(inputs), network()(normalised(inputs)), atol=1e-6, rtol=0)
 
@@ -67,7 +67,7 @@ def test_weights_of_the_hub_are_those_of_its_file(weights: File, monkeypatch: py
     place = HubFile(repo=f"timm/{NAME}", file="model.safetensors", revision="a" * 40)
     by_hub, by_file = (
         source.weights(InMemoryContext()).tensors
-        for source in (hub.timm(name=NAME, hub=place, pixels=64), hub.timm(name=NAME, file=weights, pixels=64))
+        for source in (timm_source(name=NAME, hub=place, pixels=64), timm_source(name=NAME, file=weights, pixels=64))
     )
 
     assert all(by_file[name].equal(tensor) for name, tensor in by_hub.items())
@@ -83,14 +83,14 @@ def test_vision_checkpoint_takes_timm_s_architectures_and_other_heads(tmp_path: 
 
 
 def test_the_card_says_what_timm_says() -> None:
-    card = hub.timm(name=NAME).card()
+    card = timm_source(name=NAME).card()
 
     assert ((3, 224, 224), 1000, "none: untrained") == (card.shape, card.outputs, card.data)
     assert "mean 0.485, 0.456, 0.406, std 0.229, 0.224, 0.225" == card.normalisation
 
 
 def test_the_card_of_weights_says_where_they_are_from(weights: File) -> None:
-    card = hub.timm(name=NAME, file=weights).card()
+    card = timm_source(name=NAME, file=weights).card()
 
     # older versions of timm know no licence
     assert ("a1_in1k", timm.get_pretrained_cfg(NAME).license) == (card.data, card.licence)
@@ -110,7 +110,7 @@ def test_the_card_of_weights_says_where_they_are_from(weights: File) -> None:
     ],
 )
 def test_blocks_are_found_in_the_architecture(name: str, blocks: list[str], last: str) -> None:
-    source = hub.timm(name=name, outputs=5)
+    source = timm_source(name=name, outputs=5)
     found = filled(source)
     inputs = torch.rand(2, *source.card().shape, generator=generator("inputs"))
     parts = [*found.blocks.values(), found.head]
@@ -123,7 +123,7 @@ def test_blocks_are_found_in_the_architecture(name: str, blocks: list[str], last
 
 def test_the_last_blocks_are_fine_tuned() -> None:
     data = toy(classes=3, train=12, shape=(3, 64, 64))
-    network = filled(hub.timm(name="resnet18", outputs=5, pixels=64)).requires_grad_(False)
+    network = filled(timm_source(name="resnet18", outputs=5, pixels=64)).requires_grad_(False)
     transfer = blocks(blocks=1, epochs=1)
     model = transfer.model(source=network, adapter=None, target=data.card())
     fitted = transfer.fit(
@@ -139,14 +139,14 @@ def test_the_last_blocks_are_fine_tuned() -> None:
 
 def test_weights_for_other_classes_than_are_asked_for_are_refused(weights: File) -> None:
     with pytest.raises(CheckpointError, match=r"found 10 outputs asked of resnet18.a1_in1k, which has 1000 classes; "):
-        hub.timm(name=NAME, file=weights, outputs=10, pixels=64).weights(InMemoryContext())
+        timm_source(name=NAME, file=weights, outputs=10, pixels=64).weights(InMemoryContext())
 
 
 def test_weights_of_another_architecture_are_told_in_one_paragraph(weights: File) -> None:
     with pytest.raises(
         CheckpointError, match=r"found weights that timm cannot load in .*; expected exactly those of"
     ) as caught:
-        hub.timm(name="resnet34.a1_in1k", file=weights, pixels=64).weights(InMemoryContext())
+        timm_source(name="resnet34.a1_in1k", file=weights, pixels=64).weights(InMemoryContext())
 
     assert "\n" not in str(caught.value)
 
@@ -155,4 +155,4 @@ def test_an_unknown_name_has_near_ones() -> None:
     with pytest.raises(
         UnknownName, match=r"found 'resnet17'; expected an architecture of timm, .* did you mean 'resnet"
     ):
-        hub.timm(name="resnet17")
+        timm_source(name="resnet17")
