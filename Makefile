@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 LOWEST := .venv-lowest
 # The rooms whose tests hold numbers, and an old processor's instruction sets: sums are added up in another order.
-NUMBERS := tests/toolkit tests/plugins tests/trial tests/statistics tests/leaderboard
+NUMBERS := tests/toolkit tests/plugins tests/worker tests/statistics tests/leaderboard
 OLD_CPU := ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 OPENBLAS_CORETYPE=Nehalem
 TWO := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
 
@@ -36,7 +36,7 @@ check: $(VENV)/.developed  ## lint, format, types, the direction of imports
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python tests/typing_exceptions.py
+	$(BIN)/python tools/typing_exceptions.py
 
 format: $(VENV)/.developed  ## let ruff rewrite what it can
 	$(BIN)/ruff check --fix
@@ -46,7 +46,7 @@ performance: $(VENV)/.developed  ## the performance claims, as ratios measured s
 	$(BIN)/python tools/performance.py
 
 readme: $(VENV)/.developed  ## bring the README's table up to date with the committed records
-	$(BIN)/python tests/readme.py --write
+	$(BIN)/python tools/readme.py --write
 
 wheel: $(VENV)/.developed  ## build the wheel into dist/
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .

@@ -14,7 +14,9 @@ for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 ALLOWED_SKIPS = {"CUDA": "CI's machines have no GPU; the pretend device stands in for one"}
 """What the reason of a skip must name to be no error where CI is set, and why it is none."""
 if "ADVTRANSFER_DATA" not in os.environ:
-    ALLOWED_SKIPS["ADVTRANSFER_DATA"] = "no machine can be asked to download MNIST, FashionMNIST and CIFAR-10"
+    ALLOWED_SKIPS["ADVTRANSFER_DATA"] = (
+        "no machine can be asked to download MNIST, FashionMNIST and CIFAR-10"
+    )
 
 
 @pytest.fixture
@@ -27,12 +29,14 @@ def portable(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """
     import torch
 
-    from advtransfer.toolkit import samples
+    from advtransfer.toolkit import datasets
 
-    def dropout(inputs: torch.Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> torch.Tensor:
+    def dropout(
+        inputs: torch.Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
+    ) -> torch.Tensor:
         return inputs * (torch.rand(inputs.shape) >= p) / (1 - p) if training else inputs
 
-    monkeypatch.setattr(samples, "INPUT_TYPES", (torch.uint8, torch.float64))
+    monkeypatch.setattr(datasets, "INPUT_DTYPES", (torch.uint8, torch.float64))
     monkeypatch.setattr(torch.nn.functional, "dropout", dropout)
     torch.set_default_dtype(torch.float64)
     yield
@@ -47,7 +51,11 @@ class SkipsInCI:
 
     def note(self, report: pytest.TestReport | pytest.CollectReport) -> None:
         """Keep a skip whose reason is not on the list; an expected failure is none."""
-        if report.skipped and not hasattr(report, "wasxfail") and isinstance(report.longrepr, tuple):
+        if (
+            report.skipped
+            and not hasattr(report, "wasxfail")
+            and isinstance(report.longrepr, tuple)
+        ):
             reason = report.longrepr[2].removeprefix("Skipped: ")
             if not any(word in reason for word in ALLOWED_SKIPS):
                 self.unlisted.append(f"{report.nodeid}: {reason}")

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from advtransfer.leaderboard.markdown import code, escaped
-from advtransfer.printable import printable
+from advtransfer.leaderboard.markdown import escape_markdown, inline_code
+from advtransfer.text import printable_text
 
 
 @pytest.mark.parametrize(
@@ -28,13 +28,13 @@ from advtransfer.printable import printable
     ],
 )
 def test_what_steers_a_terminal_is_taken_out_or_shown_as_an_escape(text: str, shown: str) -> None:
-    assert shown == printable(text)
+    assert shown == printable_text(text)
 
 
 def test_json_stays_json() -> None:
-    assert "\x9c\x7f" == json.loads(printable(json.dumps("\x9c\x7f", ensure_ascii=False)))
+    assert "\x9c\x7f" == json.loads(printable_text(json.dumps("\x9c\x7f", ensure_ascii=False)))
 
 
 def test_a_page_shows_the_same() -> None:
-    assert "red" == escaped("\x1b[31mred\x1b[0m")
-    assert "`red`" == code("\x1b[31mred")
+    assert "red" == escape_markdown("\x1b[31mred\x1b[0m")
+    assert "`red`" == inline_code("\x1b[31mred")

@@ -12,10 +12,10 @@ import pytest
 
 from advtransfer.hookspecs import Hooks
 from advtransfer.host import Host
-from advtransfer.leaderboard import publish
-from advtransfer.plan import make
+from advtransfer.leaderboard import publish_run
+from advtransfer.planning import make_plan
 from advtransfer.result import Run
-from advtransfer.suite import load, shipped
+from advtransfer.suite import load, shipped_suites
 
 ROOT = Path(__file__).parents[1]
 PAGES = [
@@ -31,23 +31,29 @@ def test_the_readmes_table_is_what_the_committed_records_give() -> None:
     assert 0 == done.returncode, "run `make readme`"
 
 
-@pytest.mark.parametrize("suite", sorted(path.parent.name for path in ROOT.glob("leaderboard/results/*/plan.json")))
+@pytest.mark.parametrize(
+    "suite", sorted(path.parent.name for path in ROOT.glob("leaderboard/results/*/plan.json"))
+)
 def test_a_committed_page_is_what_its_records_give(suite: str, tmp_path: Path) -> None:
-    publish(Run.open(ROOT / "leaderboard" / "results" / suite), tmp_path)
+    publish_run(Run.open(ROOT / "leaderboard" / "results" / suite), tmp_path)
     made = {path.name: path.read_bytes() for path in (tmp_path / suite).iterdir()}
 
-    assert made == {path.name: path.read_bytes() for path in (ROOT / "leaderboard" / suite).iterdir()}
+    assert made == {
+        path.name: path.read_bytes() for path in (ROOT / "leaderboard" / suite).iterdir()
+    }
 
 
-@pytest.mark.parametrize("name", sorted(shipped()))
+@pytest.mark.parametrize("name", sorted(shipped_suites()))
 def test_a_shipped_suite_plans_and_says_how_to_run_it(name: str) -> None:
-    if "ADVTRANSFER_DATA" not in os.environ and "file:" in shipped()[name].read_text():
-        pytest.skip("ADVTRANSFER_DATA is not set: it names the folder with the file that the suite is planned by")
+    if "ADVTRANSFER_DATA" not in os.environ and "file:" in shipped_suites()[name].read_text():
+        pytest.skip(
+            "ADVTRANSFER_DATA is not set: it names the folder with the file that the suite is planned by"
+        )
     host = Host.discover()
-    plan = make(load(name, host), host)
+    plan = make_plan(load(name, host), host)
 
     assert len(plan.trials) > 0
-    assert f"advtransfer run {name}" in shipped()[name].read_text().splitlines()[0]
+    assert f"advtransfer run {name}" in shipped_suites()[name].read_text().splitlines()[0]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
@@ -67,15 +73,21 @@ def test_every_hook_is_documented_and_exercised() -> None:
 
 
 def test_nothing_committed_names_a_machine_or_is_large() -> None:
-    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False)
+    listed = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
     if listed.returncode:
         pytest.skip("not a git checkout")
     files = [ROOT / name for name in listed.stdout.split("\0") if name]
     large = [path for path in files if path.is_file() and path.stat().st_size > 2**20]
     texts = [
-        path for path in files if path.is_file() and path.suffix in {".md", ".toml", ".yaml", ".json", ".jsonl", ".py"}
+        path
+        for path in files
+        if path.is_file() and path.suffix in {".md", ".toml", ".yaml", ".json", ".jsonl", ".py"}
     ]
     shown = [path for path in texts if not path.is_relative_to(ROOT / "tests")]
 
     assert [] == large
-    assert [] == [path for path in shown if re.search(r"/(home|root|work|Users)/\w", path.read_text("utf-8"))]
+    assert [] == [
+        path for path in shown if re.search(r"/(home|root|work|Users)/\w", path.read_text("utf-8"))
+    ]

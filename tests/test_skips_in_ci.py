@@ -18,9 +18,23 @@ def ended(folder: Path, body: str, **variables: str) -> tuple[int, str]:
     """The exit code and the output of pytest on one test beside a copy of the conftest."""
     (folder / "conftest.py").write_text(CONFTEST.read_text())
     (folder / "test_a.py").write_text(f"import pytest\n\ndef test_a():\n    {body}\n")
-    others = {name: value for name, value in os.environ.items() if name not in ("CI", "ADVTRANSFER_DATA")}
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", str(folder), str(folder)]
-    run = subprocess.run(command, cwd=folder, env=others | variables, capture_output=True, text=True, check=False)
+    others = {
+        name: value for name, value in os.environ.items() if name not in ("CI", "ADVTRANSFER_DATA")
+    }
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "--rootdir",
+        str(folder),
+        str(folder),
+    ]
+    run = subprocess.run(
+        command, cwd=folder, env=others | variables, capture_output=True, text=True, check=False
+    )
     return run.returncode, run.stdout
 
 
@@ -45,7 +59,9 @@ def test_in_ci_a_skip_that_is_not_listed_is_a_failure(
 
 
 def test_so_is_a_module_that_is_skipped_for_a_missing_library(tmp_path: Path) -> None:
-    (tmp_path / "test_b.py").write_text("import pytest\npytest.importorskip('nothing', reason='nothing is gone')\n")
+    (tmp_path / "test_b.py").write_text(
+        "import pytest\npytest.importorskip('nothing', reason='nothing is gone')\n"
+    )
     found, output = ended(tmp_path, "pass", CI="true")
 
     assert 1 == found

@@ -23,7 +23,9 @@ def lowest(requirement: str) -> tuple[str, str]:
     """
     parts = REQUIREMENT.fullmatch(requirement)
     if parts is None:
-        raise ValueError(f"found {requirement!r} in pyproject.toml; expected 'name>=lowest' or 'name>=lowest,<limit'")
+        raise ValueError(
+            f"found {requirement!r} in pyproject.toml; expected 'name>=lowest' or 'name>=lowest,<limit'"
+        )
     return parts["name"], parts["lowest"]
 
 
@@ -35,14 +37,22 @@ def constraints(path: Path) -> dict[str, str]:
     """
     written = tomllib.loads(path.read_text())
     project = written["project"]
-    groups = [project["dependencies"], *project["optional-dependencies"].values(), written["dependency-groups"]["test"]]
+    groups = [
+        project["dependencies"],
+        *project["optional-dependencies"].values(),
+        written["dependency-groups"]["test"],
+    ]
     found: dict[str, str] = {}
     for name, version in (lowest(requirement) for group in groups for requirement in group):
         if found.setdefault(name, version) != version:
-            raise ValueError(f"found {name}>={found[name]} and {name}>={version}; expected one lowest version")
+            raise ValueError(
+                f"found {name}>={found[name]} and {name}>={version}; expected one lowest version"
+            )
     return found
 
 
 if __name__ == "__main__":
-    for name, version in constraints(Path(__file__).resolve().parents[1] / "pyproject.toml").items():
+    for name, version in constraints(
+        Path(__file__).resolve().parents[1] / "pyproject.toml"
+    ).items():
         sys.stdout.write(f"{name}=={version}\n")

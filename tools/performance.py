@@ -21,7 +21,9 @@ def run(script: Path, options: list[str]) -> tuple[int, list[str]]:
     sys.stdout.write(f"== {script.name}\n")
     sys.stdout.flush()
     omitted = []
-    with subprocess.Popen([sys.executable, str(script), *options], stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        [sys.executable, str(script), *options], stdout=subprocess.PIPE, text=True
+    ) as process:
         assert process.stdout is not None
         for line in process.stdout:
             sys.stdout.write(line)
@@ -36,7 +38,9 @@ def main(options: list[str]) -> int:
     scripts = sorted(SCRIPTS.glob("*.py"))
     results = {script.name: run(script, options) for script in scripts}
     failed = [name for name, (code, _) in results.items() if code]
-    sys.stdout.write(f"== {len(scripts)} scripts, {len(failed)} failed{': ' if failed else ''}{', '.join(failed)}\n")
+    sys.stdout.write(
+        f"== {len(scripts)} scripts, {len(failed)} failed{': ' if failed else ''}{', '.join(failed)}\n"
+    )
     for name, (_, omitted) in results.items():
         for reason in omitted:
             sys.stdout.write(f"{OMITTED}{name}: {reason}\n")

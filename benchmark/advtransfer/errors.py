@@ -27,7 +27,7 @@ class AdvTransferError(Exception):
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Mark:
+class Location:
     """A place in a file: 1-based line and column."""
 
     file: str
@@ -45,10 +45,10 @@ class Problem:
     found: str
     expected: str
     next_step: str
-    mark: Mark | None = None
+    location: Location | None = None
 
     def __str__(self) -> str:
-        where = f"{self.mark}: " if self.mark else ""
+        where = f"{self.location}: " if self.location else ""
         return f"{where}found {self.found}; expected {self.expected}; {self.next_step}"
 
 
@@ -91,7 +91,9 @@ class MissingLibrary(AdvTransferError):
     `install` is the command that brings it, where it is known; `where` says what imports it.
     """
 
-    def __init__(self, library: str, component: str, install: str | None = None, *, where: str = "") -> None:
+    def __init__(
+        self, library: str, component: str, install: str | None = None, *, where: str = ""
+    ) -> None:
         self.library = library
         told = f"{component} needs the library {library!r}, which is not installed"
         place = f"{where}; " if where else ""

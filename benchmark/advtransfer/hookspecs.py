@@ -12,11 +12,14 @@ from typing import Literal, Protocol, TypeAlias, get_args
 
 import pluggy
 
-from advtransfer.types import Adapter, Dataset, Evaluation, Executor, Factory, Json, Source, Transfer
+from advtransfer.jobs import Executor
+from advtransfer.types import Adapter, Dataset, Evaluation, Factory, Json, Source, Transfer
 
 GROUP = "advtransfer"
-Kind: TypeAlias = Literal["dataset", "source", "adapter", "transfer", "evaluation", "executor"]
-KINDS: tuple[Kind, ...] = get_args(Kind)
+ComponentKind: TypeAlias = Literal[
+    "dataset", "source", "adapter", "transfer", "evaluation", "executor"
+]
+COMPONENT_KINDS: tuple[ComponentKind, ...] = get_args(ComponentKind)
 
 hookspec = pluggy.HookspecMarker(GROUP)
 hookimpl = pluggy.HookimplMarker(GROUP)
@@ -70,6 +73,8 @@ class Hooks(Protocol):
         """A trial failed; its attempt, with the traceback, is on disk."""
 
 
-QUESTIONS: dict[str, Kind] = {f"register_{kind}s": kind for kind in KINDS}
-HOOKS: tuple[str, ...] = tuple(name for name, member in vars(Hooks).items() if hasattr(member, f"{GROUP}_spec"))
+QUESTIONS: dict[str, ComponentKind] = {f"register_{kind}s": kind for kind in COMPONENT_KINDS}
+HOOKS: tuple[str, ...] = tuple(
+    name for name, member in vars(Hooks).items() if hasattr(member, f"{GROUP}_spec")
+)
 """The name of everything that a plugin may implement."""

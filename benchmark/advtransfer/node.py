@@ -1,4 +1,7 @@
-"""What was asked, as nodes with content ids: the identity of everything that is computed, cached and recorded."""
+"""What was asked, as nodes with content ids.
+
+The identity of everything that is computed, cached and recorded.
+"""
 
 from __future__ import annotations
 
@@ -13,16 +16,27 @@ import rfc8785
 from advtransfer.types import Json
 
 NodeKind: TypeAlias = Literal[
-    "data", "subset", "test", "source", "adapter", "transfer", "evaluation", "fit", "result", "battery"
+    "data",
+    "subset",
+    "test",
+    "source",
+    "adapter",
+    "transfer",
+    "evaluation",
+    "fit",
+    "result",
+    "battery",
 ]
 
 
-def canonical(value: Json) -> str:
+def canonical_json(value: Json) -> str:
     """RFC 8785 canonical JSON: one text for one value (``1`` and ``1.0`` agree; NaN is refused)."""
-    return rfc8785.dumps(cast(Any, value)).decode()  # Any: rfc8785's own JSON alias wants dict and list
+    return rfc8785.dumps(
+        cast(Any, value)
+    ).decode()  # Any: rfc8785's own JSON alias wants dict and list
 
 
-def digest(text: str) -> str:
+def text_sha256(text: str) -> str:
     """The sha256 of a text, in hexadecimal."""
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -41,14 +55,14 @@ class Node:
     options: Mapping[str, Json] = field(default_factory=dict)
     inputs: Mapping[str, Node | tuple[Node, ...]] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict, compare=False)
-    how: Mapping[str, Json] = field(default_factory=dict, compare=False)
+    options_not_in_id: Mapping[str, Json] = field(default_factory=dict, compare=False)
     id: str = field(init=False, default="")
     _canonical_suffix: str = field(init=False, repr=False, compare=False, default="")
 
     def __post_init__(self) -> None:
         suffix = (
-            f',"kind":"{self.kind}","options":{canonical(self.options)}'
-            f',"use":{canonical(self.use)},"version":{self.version}}}'
+            f',"kind":"{self.kind}","options":{canonical_json(self.options)}'
+            f',"use":{canonical_json(self.use)},"version":{self.version}}}'
         )
         object.__setattr__(self, "_canonical_suffix", suffix)
         object.__setattr__(self, "id", self._content_id())
@@ -65,26 +79,34 @@ class Node:
 
     def _content_id(self) -> str:
         # Keys sort as inputs, kind, options, use, version: only the first differs between the cells of a grid.
-        inputs = ",".join(f'"{name}":{_ids_text(self.inputs[name])}' for name in sorted(self.inputs))
-        return digest(f'{{"inputs":{{{inputs}}}{self._canonical_suffix}')
+        inputs = ",".join(
+            f'"{name}":{_input_ids_text(self.inputs[name])}' for name in sorted(self.inputs)
+        )
+        return text_sha256(f'{{"inputs":{{{inputs}}}{self._canonical_suffix}')
 
-    def asked(self) -> dict[str, Json]:
+    def id_fields(self) -> dict[str, Json]:
         """What the id is the hash of: ``{kind, use, version, options, inputs: {name: id}}``."""
         return {
             "kind": self.kind,
             "use": self.use,
             "version": self.version,
             "options": dict(self.options),
-            "inputs": {name: _ids(value) for name, value in sorted(self.inputs.items())},
+            "inputs": {name: _input_ids(value) for name, value in sorted(self.inputs.items())},
         }
 
-    def unversioned(self) -> str:
+    def unversioned_id(self) -> str:
         """An id without versions, here and below: random streams hang on it, so a new version redraws nothing."""
         inputs = {
-            name: [node.unversioned() for node in value] if isinstance(value, tuple) else value.unversioned()
+            name: [node.unversioned_id() for node in value]
+            if isinstance(value, tuple)
+            else value.unversioned_id()
             for name, value in self.inputs.items()
         }
-        return digest(canonical({"kind": self.kind, "use": self.use, "options": self.options, "inputs": inputs}))
+        return text_sha256(
+            canonical_json(
+                {"kind": self.kind, "use": self.use, "options": self.options, "inputs": inputs}
+            )
+        )
 
     def to_json(self) -> dict[str, Json]:
         """The node and all below it as plain data, for a job."""
@@ -94,28 +116,40 @@ class Node:
             "version": self.version,
             "options": dict(self.options),
             "inputs": {
-                name: [node.to_json() for node in value] if isinstance(value, tuple) else value.to_json()
+                name: [node.to_json() for node in value]
+                if isinstance(value, tuple)
+                else value.to_json()
                 for name, value in self.inputs.items()
             },
             "files": dict(self.files),
-            "how": dict(self.how),
+            "how": dict(self.options_not_in_id),
         }
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Node:  # Any: JSON read back; the ids check it
         """The inverse of `to_json`."""
         inputs = {
-            name: tuple(map(cls.from_json, value)) if isinstance(value, list) else cls.from_json(value)
+            name: tuple(map(cls.from_json, value))
+            if isinstance(value, list)
+            else cls.from_json(value)
             for name, value in data["inputs"].items()
         }
-        return cls(data["kind"], data["use"], data["version"], data["options"], inputs, data["files"], data["how"])
+        return cls(
+            data["kind"],
+            data["use"],
+            data["version"],
+            data["options"],
+            inputs,
+            data["files"],
+            data["how"],
+        )
 
 
-def _ids(value: Node | tuple[Node, ...]) -> str | list[str]:
+def _input_ids(value: Node | tuple[Node, ...]) -> str | list[str]:
     return [node.id for node in value] if isinstance(value, tuple) else value.id
 
 
-def _ids_text(value: Node | tuple[Node, ...]) -> str:
+def _input_ids_text(value: Node | tuple[Node, ...]) -> str:
     if isinstance(value, tuple):
         return "[" + ",".join(f'"{node.id}"' for node in value) + "]"
     return f'"{value.id}"'

@@ -1,4 +1,6 @@
-"""What a component says and checks before anything is built: a mistake is told by `plan`, hours before a trial fails.
+"""What a component says and checks before anything is built.
+
+A mistake is told by `plan`, hours before a trial fails.
 
 All of it is light: no torch, no images. What a component does not say is not claimed.
 """
@@ -11,7 +13,9 @@ from typing import Any, Literal, TypeAlias
 
 from advtransfer.types import P, Shape, T, Task
 
-Chosen: TypeAlias = Mapping[str, Any]  # Any: options are as varied as the signatures of factories
+OptionValues: TypeAlias = Mapping[
+    str, Any
+]  # Any: options are as varied as the signatures of factories
 """A factory's options as it is called with them; data sets and sources among them are their outlines."""
 
 
@@ -43,7 +47,7 @@ class Outline:
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class CellOutline:
     """Where in the grid a component is used, as far as that is known; nothing is where an entry is read by itself.
 
     Args:
@@ -79,23 +83,23 @@ class Misfit:
     skips: bool = False
 
 
-Check: TypeAlias = Callable[[Chosen, Surroundings], Iterable[Misfit]]
+OptionCheck: TypeAlias = Callable[[OptionValues, CellOutline], Iterable[Misfit]]
 
 
 @dataclass(frozen=True, slots=True)
 class Precheck:
     """What a factory states with `precheck`."""
 
-    outline: Callable[[Chosen], Outline] | None = None
-    check: Check | None = None
-    metrics: Callable[[Chosen], Iterable[str]] | None = None
+    outline: Callable[[OptionValues], Outline] | None = None
+    check: OptionCheck | None = None
+    metrics: Callable[[OptionValues], Iterable[str]] | None = None
 
 
 def precheck(
     *,
-    outline: Callable[[Chosen], Outline] | None = None,
-    check: Check | None = None,
-    metrics: Callable[[Chosen], Iterable[str]] | None = None,
+    outline: Callable[[OptionValues], Outline] | None = None,
+    check: OptionCheck | None = None,
+    metrics: Callable[[OptionValues], Iterable[str]] | None = None,
 ) -> Callable[[Callable[P, T]], Callable[P, T]]:
     """State what can be known of a factory's product, and what of its options can be checked, from the options alone.
 

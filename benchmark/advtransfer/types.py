@@ -1,10 +1,11 @@
-"""The words of advtransfer as types. Light: torch and numpy are imported for the type checker only."""
+"""The words of advtransfer as types.
+
+Light: torch and numpy are imported for the type checker only.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
@@ -23,7 +24,7 @@ Shape: TypeAlias = tuple[int, ...]
 Part: TypeAlias = Literal["train", "validation", "test"]
 Task: TypeAlias = Literal["classes", "attributes", "values"]
 Need: TypeAlias = Literal["model", "source", "reference", "train"]
-Grade: TypeAlias = Literal["pass", "suspicious", "fail", "not applicable"]
+CheckStatus: TypeAlias = Literal["pass", "suspicious", "fail", "not applicable"]
 Precision: TypeAlias = Literal["float32", "bfloat16"]
 BatterySize: TypeAlias = Literal["small", "full", "none"]
 
@@ -40,7 +41,7 @@ class Since:
 
 
 @dataclass(frozen=True, slots=True)
-class NotAsked:
+class NotInId:
     """Marks an option that says how a thing is got, not what it is, ``Annotated[bool, NotAsked()]``: never in an id."""
 
 
@@ -61,7 +62,7 @@ class Folder:
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class ComponentMetadata:
     """What a factory says of itself with `component`; the plan reads it without importing torch."""
 
     version: int = 1
@@ -69,9 +70,9 @@ class Facts:
     tasks: frozenset[Task] = frozenset({"classes"})
     presets: Mapping[str, Mapping[str, Json]] = field(default_factory=dict)
     shape: Shape | str | None = None
-    identity: bool = False
-    drawn: bool = False
-    suits: bool = False
+    is_identity: bool = False
+    is_untrained: bool = False
+    adapts_to_shapes: bool = False
 
 
 def component(
@@ -101,8 +102,13 @@ def component(
     Raises:
         TypeError: `needs` or `tasks` is no collection of the words that there are.
     """
-    needs, tasks = _words("needs", needs, get_args(Need)), _words("tasks", tasks, get_args(Task))
-    facts = Facts(version, needs, tasks, dict(presets or {}), shape, identity, drawn, suits)
+    needs, tasks = (
+        _known_words("needs", needs, get_args(Need)),
+        _known_words("tasks", tasks, get_args(Task)),
+    )
+    facts = ComponentMetadata(
+        version, needs, tasks, dict(presets or {}), shape, identity, drawn, suits
+    )
 
     def state(factory: Callable[P, T]) -> Callable[P, T]:
         factory.__advtransfer__ = facts  # type: ignore[attr-defined]  # typing has no word for attributes of functions
@@ -111,7 +117,7 @@ def component(
     return state
 
 
-def _words(name: str, words: Iterable[T], known: tuple[T, ...]) -> frozenset[T]:
+def _known_words(name: str, words: Iterable[T], known: tuple[T, ...]) -> frozenset[T]:
     """The words as a set, each of them one of `known`."""
     expected = f"expected a list of words out of {', '.join(map(repr, known))}"
     if isinstance(words, str) or not isinstance(words, Iterable):
@@ -122,10 +128,10 @@ def _words(name: str, words: Iterable[T], known: tuple[T, ...]) -> frozenset[T]:
     return frozenset(listed)
 
 
-def facts_of(factory: Callable[..., object]) -> Facts:
+def metadata_of(factory: Callable[..., object]) -> ComponentMetadata:
     """The facts a factory states, or the defaults."""
     facts = getattr(factory, "__advtransfer__", None)
-    return facts if isinstance(facts, Facts) else Facts()
+    return facts if isinstance(facts, ComponentMetadata) else ComponentMetadata()
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,7 +245,9 @@ class Fitted:
 class Transfer(Protocol):
     """Carries a source to a target. Sees no test data: none is handed to it."""
 
-    def model(self, *, source: Network | None, adapter: nn.Module | None, target: DataCard) -> nn.Module:
+    def model(
+        self, *, source: Network | None, adapter: nn.Module | None, target: DataCard
+    ) -> nn.Module:
         """The untrained target model (target inputs -> target logits); the same call rebuilds it for saved weights.
 
         A copy of the source with a new head is `advtransfer.toolkit.heads.with_head`. What is drawn here from torch's
@@ -260,7 +268,7 @@ class Transfer(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
+class EvaluationInputs:
     """What an evaluation receives: the test part, and of the rest only what its factory's `needs` names."""
 
     test: Samples
@@ -296,7 +304,7 @@ class Check:
     """One piece of evidence: a number, the limit it was held to, on how many samples, and what it means in words."""
 
     name: str
-    grade: Grade
+    grade: CheckStatus
     value: float
     limit: float
     samples: int
@@ -324,7 +332,7 @@ class Measurement:
 class Evaluation(Protocol):
     """Measures what its factory `needs`; leaves weights, modes, `.grad` and global random state as found."""
 
-    def measure(self, given: Given, *, context: Context) -> Measurement: ...
+    def measure(self, given: EvaluationInputs, *, context: Context) -> Measurement: ...
 
 
 class Context(Protocol):
@@ -341,7 +349,12 @@ class Context(Protocol):
 
     def numpy(self, stream: str, *keys: int) -> np.random.Generator: ...
     def remember(
-        self, what: str, key: Mapping[str, Json], build: Callable[[], Tensors], *, of: Iterable[str] | None = None
+        self,
+        what: str,
+        key: Mapping[str, Json],
+        build: Callable[[], Tensors],
+        *,
+        of: Iterable[str] | None = None,
     ) -> Tensors:
         """A cache node below this one, built by one worker and read by all who ask for the same.
 
@@ -369,57 +382,3 @@ class Context(Protocol):
     def save(self, state: Tensors) -> None: ...
     def progress(self, done: int, total: int, **news: float) -> None:
         """Tell where one is; may raise Cancelled (a worker that is stopped is killed: what was saved is continued)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """One node to build (a source, a reference, a fit with its results): plain data, for any engine to carry.
-
-    `cache_below` is a cache that is only read, for what is not in `cache`.
-    """
-
-    id: str
-    asked: Mapping[str, Json]
-    run: Path
-    cache: Path
-    environment: str
-    asked_by: Mapping[str, Json]
-    device: str
-    threads: int
-    precision: Precision = "float32"
-    battery: BatterySize = "small"
-    keep_weights: bool = False
-    trust_versions: bool = False
-    max_bytes: int | None = None
-    cache_below: Path | None = None
-    cpus: float = 1.0
-    gpus: float = 0.0
-    seconds: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """How a job ended; its records are on disk before this exists, so a lost report loses nothing.
-
-    `retire_worker` says why no other job may run in the process that did this one (a plugin left state behind in it).
-    An engine that has put another process in its place clears it; where it stays set, the run ends and says why.
-    """
-
-    id: str
-    status: Literal["done", "failed", "skipped", "lost", "busy"]
-    records: tuple[str, ...]
-    reason: str | None
-    retire_worker: str | None = None
-
-
-class Executor(Protocol):
-    """Carries jobs to `advtransfer.trial.perform`; retries only lost ones; the driver keeps a window in flight."""
-
-    @property
-    def slots(self) -> int: ...
-    def start(self) -> AbstractContextManager[Executor]: ...
-    def submit(self, job: Job) -> Future[Report]: ...
-    def news(self) -> Iterator[Mapping[str, Json]]:
-        """Progress sent by workers since the last call."""
-
-    def stop(self, *, grace: float) -> None: ...

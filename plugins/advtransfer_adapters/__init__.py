@@ -1,6 +1,6 @@
-"""Affine maps x' = A x + b from target images to what a source takes: as adapters, and learned as a transfer.
+"""Hooks of the adapters plugin.
 
-Light to import: torch is imported by the factories.
+Affine maps x' = A x + b from target images to a source's inputs.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ from collections.abc import Iterable
 
 from advtransfer.hookspecs import hookimpl
 from advtransfer.types import Adapter, Factory, Transfer
-from advtransfer_adapters.factories.maps import (
+from advtransfer_adapters.components import (
+    affine,
     auto,
     centre_crop,
     chain,
@@ -21,23 +22,6 @@ from advtransfer_adapters.factories.maps import (
     resize,
     transposed_convolution,
 )
-from advtransfer_adapters.factories.methods import affine
-
-__all__ = [
-    "affine",
-    "auto",
-    "centre_crop",
-    "chain",
-    "channel_mean",
-    "channel_repeat",
-    "identity",
-    "pad",
-    "random_pad",
-    "register_adapters",
-    "register_transfers",
-    "resize",
-    "transposed_convolution",
-]
 
 
 @hookimpl

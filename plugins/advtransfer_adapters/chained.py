@@ -1,4 +1,4 @@
-"""Adapters made of adapters."""
+"""Adapters composed of other adapters."""
 
 from __future__ import annotations
 
@@ -11,19 +11,18 @@ from torch import nn
 from advtransfer.errors import Inapplicable
 from advtransfer.types import Adapter, Shape
 from advtransfer_adapters import fixed
-from advtransfer_adapters.channels import ChannelMean, ChannelRepeat
-from advtransfer_adapters.placing import Crop, Window
+from advtransfer_adapters.fixed import CenterCrop, ChannelMean, ChannelRepeat, Window
 
 
 @runtime_checkable
-class Shaped(Protocol):
+class ShapedAdapter(Protocol):
     """An adapter that says what shape it gives, so that others can follow it."""
 
     def shape(self, *, target: Shape, source: Shape) -> Shape:
         """What it makes of inputs of the shape `target`, on their way to the shape `source`."""
 
 
-class Chained(nn.Sequential):
+class ModuleChain(nn.Sequential):
     """Modules one after another."""
 
     @property
@@ -33,7 +32,7 @@ class Chained(nn.Sequential):
         Maps that only mix channels may stand before the crop.
         """
         for module in self:
-            if isinstance(module, Crop):
+            if isinstance(module, CenterCrop):
                 return module.window
             if not isinstance(module, ChannelMean | ChannelRepeat | nn.Identity):
                 return None
@@ -41,7 +40,7 @@ class Chained(nn.Sequential):
 
 
 @dataclass(frozen=True, slots=True)
-class Chain:
+class AdapterChain:
     """An adapter that passes inputs through several.
 
     A part that does not say its shape, such as a third party's, gives the source's.
@@ -56,7 +55,7 @@ class Chain:
 
     def shape(self, *, target: Shape, source: Shape) -> Shape:
         """What the last part gives."""
-        return self._shapes(target, source)[-1]
+        return self._intermediate_shapes(target, source)[-1]
 
     def module(self, *, target: Shape, source: Shape) -> nn.Module:
         """The map ``(B, *target) -> (B, *source)``.
@@ -64,26 +63,34 @@ class Chain:
         Raises:
             Inapplicable: A part cannot work on what it gets, or the last one gives another shape.
         """
-        shapes = self._shapes(target, source)
+        shapes = self._intermediate_shapes(target, source)
         if shapes[-1] != source:
             way = " -> ".join(map(str, shapes))
             raise Inapplicable(
                 f"the chain leads from the target's inputs along {way}, but the source takes {source}; add a part"
             )
         steps = zip(self.parts, shapes, shapes[1:], strict=False)
-        return Chained(*_flat(part.module(target=before, source=after) for part, before, after in steps))
+        return ModuleChain(
+            *_flatten_chains(
+                part.module(target=before, source=after) for part, before, after in steps
+            )
+        )
 
-    def _shapes(self, target: Shape, source: Shape) -> list[Shape]:
+    def _intermediate_shapes(self, target: Shape, source: Shape) -> list[Shape]:
         """The target's shape, and the shape after each part."""
         shapes = [target]
         for part in self.parts:
-            given = part.shape(target=shapes[-1], source=source) if isinstance(part, Shaped) else source
+            given = (
+                part.shape(target=shapes[-1], source=source)
+                if isinstance(part, ShapedAdapter)
+                else source
+            )
             shapes.append(given)
         return shapes
 
 
 @dataclass(frozen=True, slots=True)
-class Automatic:
+class AutomaticAdapter:
     """An adapter that becomes what its two shapes need."""
 
     @property
@@ -103,12 +110,17 @@ class Automatic:
         """
         if target == source:
             return nn.Identity()
-        parts: list[Adapter] = [fixed.resize(grid="centred")]
+        parts: list[Adapter] = [fixed.resize_adapter(grid="centred")]
         if target[:1] != source[:1]:
-            parts.insert(0, fixed.channel_mean() if source[:1] == (1,) else fixed.channel_repeat())
-        return Chain(tuple(parts)).module(target=target, source=source)
+            parts.insert(
+                0,
+                fixed.channel_mean_adapter()
+                if source[:1] == (1,)
+                else fixed.channel_repeat_adapter(),
+            )
+        return AdapterChain(tuple(parts)).module(target=target, source=source)
 
 
-def _flat(modules: Iterable[nn.Module]) -> list[nn.Module]:
+def _flatten_chains(modules: Iterable[nn.Module]) -> list[nn.Module]:
     """The modules, a chain among them as its own."""
-    return [leaf for one in modules for leaf in (one if isinstance(one, Chained) else (one,))]
+    return [leaf for one in modules for leaf in (one if isinstance(one, ModuleChain) else (one,))]

@@ -1,7 +1,7 @@
-"""The learned maps: a fixed one, and what is trained to change it.
+"""Learned maps: a fixed map and the trainable change to it.
 
-Each starts as the fixed map: what is learned is a difference, so that weight decay pulls towards the fixed map, not
-towards a black image.
+Training starts at the fixed map. The parameters describe the difference from it, so that weight decay pulls towards
+the fixed map and not towards a black image.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from advtransfer.errors import Inapplicable
-from advtransfer.toolkit.streams import generator
+from advtransfer.toolkit.rng import stream_generator
 from advtransfer.types import Shape
-from advtransfer_adapters.forms import Form, Full, LowRank, PerChannel
+from advtransfer_adapters.options import Form, Full, LowRank, PerChannel
 
-MOST_ENTRIES = 10_000_000
+MAX_MATRIX_ENTRIES = 10_000_000
 """The most entries of a full matrix: 40 MB, and as much again for each momentum."""
 
 
@@ -36,7 +36,7 @@ def learned_map(form: Form, base: nn.Module, *, target: Shape) -> nn.Module:
         return FullMap(base, target, source).eval()
     if isinstance(form, PerChannel):
         return ChannelMap(base, target, mixing=form.mixing).eval()
-    where = _margin(base, target) if form.where == "margin" else None
+    where = _margin_mask(base, target) if form.where == "margin" else None
     return SpatialMap(base, source, scaled=form.scale, where=where, bound=form.bound).eval()
 
 
@@ -50,9 +50,11 @@ class FullMap(nn.Module):
     def __init__(self, base: nn.Module, target: Shape, source: Shape) -> None:
         super().__init__()
         rows, columns = math.prod(source), math.prod(target)
-        if rows * columns > MOST_ENTRIES:
+        if rows * columns > MAX_MATRIX_ENTRIES:
             found = f"a full map from inputs {target} to {source} has {rows} x {columns} entries"
-            raise Inapplicable(f"{found}, more than {MOST_ENTRIES}; use the form low_rank, per_channel or spatial")
+            raise Inapplicable(
+                f"{found}, more than {MAX_MATRIX_ENTRIES}; use the form low_rank, per_channel or spatial"
+            )
         self.base = base
         self.change = nn.Parameter(torch.empty(rows, columns))
         self.offset = nn.Parameter(torch.empty(source))
@@ -104,7 +106,9 @@ class ChannelMap(nn.Module):
     def __init__(self, base: nn.Module, target: Shape, *, mixing: bool) -> None:
         super().__init__()
         if len(target) != 3:
-            raise Inapplicable(f"found inputs {target}; the form per_channel works on images (C, H, W); use low_rank")
+            raise Inapplicable(
+                f"found inputs {target}; the form per_channel works on images (C, H, W); use low_rank"
+            )
         channels = target[0]
         self.base, self.mixing = base, mixing
         self.change = nn.Parameter(torch.empty((channels, channels) if mixing else (channels,)))
@@ -138,7 +142,13 @@ class SpatialMap(nn.Module):
     where: Tensor | None
 
     def __init__(
-        self, base: nn.Module, source: Shape, *, scaled: bool, where: Tensor | None, bound: float | None
+        self,
+        base: nn.Module,
+        source: Shape,
+        *,
+        scaled: bool,
+        where: Tensor | None,
+        bound: float | None,
     ) -> None:
         super().__init__()
         self.base, self.bound = base, bound
@@ -165,16 +175,18 @@ class SpatialMap(nn.Module):
         return scaled + self.program()
 
 
-def _margin(base: nn.Module, target: Shape) -> Tensor:
+def _margin_mask(base: nn.Module, target: Shape) -> Tensor:
     """The entries of what the map gives that do not depend on its input, as zeros and ones.
 
     Raises:
         Inapplicable: There are none.
     """
     # an entry that depends on the input is equal on two inputs drawn at random with probability 0
-    drawn = torch.rand(1, *target, generator=generator("adapters", "margin"))
+    drawn = torch.rand(1, *target, generator=stream_generator("adapters", "margin"))
     with torch.inference_mode():
         margin: Tensor = base(drawn)[0] == base(torch.zeros(1, *target))[0]
     if not margin.any():
-        raise Inapplicable("the adapter leaves no margin around the image; use adapters/pad, or where: everywhere")
+        raise Inapplicable(
+            "the adapter leaves no margin around the image; use adapters/pad, or where: everywhere"
+        )
     return margin.float().clone()

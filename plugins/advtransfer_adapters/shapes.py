@@ -1,4 +1,4 @@
-"""What shape each adapter makes of its inputs, on their way to a source; or why it cannot. Light: no torch."""
+"""Output shape of each adapter, or the reason why it does not apply. Does not import torch."""
 
 from __future__ import annotations
 
@@ -6,64 +6,76 @@ from collections.abc import Callable, Iterator
 from typing import TypeAlias
 
 from advtransfer.errors import Inapplicable
-from advtransfer.precheck import Check, Chosen, Misfit, Surroundings
+from advtransfer.precheck import CellOutline, Misfit, OptionCheck, OptionValues
 from advtransfer.types import Shape
 
-Gives: TypeAlias = Callable[[Shape, Shape], Shape]
+ShapeRule: TypeAlias = Callable[[Shape, Shape], Shape]
 """From the shape of what comes in and the source's to the shape of what goes out; raises Inapplicable."""
 
 
-def identity(target: Shape, source: Shape) -> Shape:
+def after_identity(target: Shape, source: Shape) -> Shape:
     """The inputs' own."""
     return target
 
 
-def resize(target: Shape, source: Shape) -> Shape:
+def after_resize(target: Shape, source: Shape) -> Shape:
     """The source's height and width."""
-    _expect_images("resize", target, source)
+    _require_images("resize", target, source)
     return (target[0], *source[1:])
 
 
-def channel_mean(target: Shape, source: Shape) -> Shape:
+def after_channel_mean(target: Shape, source: Shape) -> Shape:
     """One channel."""
-    _expect_images("channel_mean", target, source)
+    _require_images("channel_mean", target, source)
     return (1, *target[1:])
 
 
-def channel_repeat(target: Shape, source: Shape) -> Shape:
+def after_channel_repeat(target: Shape, source: Shape) -> Shape:
     """The source's channels, of one."""
-    _expect_images("channel_repeat", target, source)
-    _expect(target[0] == 1, target, source, "channel_repeat takes one channel; use adapters/channel_mean before it")
+    _require_images("channel_repeat", target, source)
+    _refuse_unless(
+        target[0] == 1,
+        target,
+        source,
+        "channel_repeat takes one channel; use adapters/channel_mean before it",
+    )
     return (source[0], *target[1:])
 
 
-def centre_crop(target: Shape, source: Shape) -> Shape:
+def after_center_crop(target: Shape, source: Shape) -> Shape:
     """A window of the source's height and width."""
-    _expect_images("centre_crop", target, source)
+    _require_images("centre_crop", target, source)
     fits = target[1] >= source[1] and target[2] >= source[2]
-    _expect(fits, target, source, "centre_crop only takes pixels away; use adapters/pad or adapters/resize")
+    _refuse_unless(
+        fits,
+        target,
+        source,
+        "centre_crop only takes pixels away; use adapters/pad or adapters/resize",
+    )
     return (target[0], *source[1:])
 
 
-def pad(target: Shape, source: Shape) -> Shape:
+def after_pad(target: Shape, source: Shape) -> Shape:
     """A field of the source's height and width."""
-    _expect_images("a pad", target, source)
+    _require_images("a pad", target, source)
     fits = target[1] <= source[1] and target[2] <= source[2]
-    _expect(fits, target, source, "a pad only adds pixels; use adapters/centre_crop or adapters/resize")
+    _refuse_unless(
+        fits, target, source, "a pad only adds pixels; use adapters/centre_crop or adapters/resize"
+    )
     return (target[0], *source[1:])
 
 
-def transposed_convolution(target: Shape, source: Shape) -> Shape:
+def after_transposed_convolution(target: Shape, source: Shape) -> Shape:
     """The source's, whose height and width are whole multiples."""
     whole = len(target) == len(source) == 3 and all(
         outer % inner == 0 for outer, inner in zip(source[1:], target[1:], strict=True)
     )
     reason = "multiplies the height and the width of images by whole numbers; use adapters/resize"
-    _expect(whole, target, source, f"transposed_convolution {reason}")
+    _refuse_unless(whole, target, source, f"transposed_convolution {reason}")
     return source
 
 
-def expect_source(name: str, gives: Gives, target: Shape, source: Shape) -> None:
+def require_source_shape(name: str, gives: ShapeRule, target: Shape, source: Shape) -> None:
     """Refuse an adapter that does not lead to the source's shape.
 
     Raises:
@@ -72,18 +84,20 @@ def expect_source(name: str, gives: Gives, target: Shape, source: Shape) -> None
     given = gives(target, source)
     if given != source:
         advice = "chain it with another adapter, or use adapters/auto"
-        raise Inapplicable(f"{name} makes {given} of inputs {target}, but the source takes {source}; {advice}")
+        raise Inapplicable(
+            f"{name} makes {given} of inputs {target}, but the source takes {source}; {advice}"
+        )
 
 
-def leads_to_source(name: str, gives: Gives) -> Check:
+def source_shape_check(name: str, gives: ShapeRule) -> OptionCheck:
     """The check of an adapter: that it makes inputs of the source's shape."""
 
-    def check(_: Chosen, around: Surroundings) -> Iterator[Misfit]:
+    def check(_: OptionValues, around: CellOutline) -> Iterator[Misfit]:
         target, source = around.target.shape, around.source.shape
         if target is None or source is None:
             return
         try:
-            expect_source(name, gives, target, source)
+            require_source_shape(name, gives, target, source)
         except Inapplicable as error:
             found, next_step = str(error).split("; ", 1)
             yield Misfit((), "another adapter between these shapes", next_step, found, skips=True)
@@ -91,10 +105,17 @@ def leads_to_source(name: str, gives: Gives) -> Check:
     return check
 
 
-def _expect_images(name: str, target: Shape, source: Shape) -> None:
-    _expect(len(target) == len(source) == 3, target, source, f"{name} works on images (C, H, W); leave the adapter out")
+def _require_images(name: str, target: Shape, source: Shape) -> None:
+    _refuse_unless(
+        len(target) == len(source) == 3,
+        target,
+        source,
+        f"{name} works on images (C, H, W); leave the adapter out",
+    )
 
 
-def _expect(holds: bool, target: Shape, source: Shape, reason: str) -> None:
+def _refuse_unless(holds: bool, target: Shape, source: Shape, reason: str) -> None:
     if not holds:
-        raise Inapplicable(f"found inputs {target} on their way to a source that takes {source}; {reason}")
+        raise Inapplicable(
+            f"found inputs {target} on their way to a source that takes {source}; {reason}"
+        )

@@ -1,4 +1,4 @@
-"""A larger image by a learned transposed convolution."""
+"""Adapter that enlarges images by a learned transposed convolution."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from advtransfer.toolkit.streams import initialised
+from advtransfer.toolkit.rng import build_initialized
 from advtransfer.types import Shape
 from advtransfer_adapters import shapes
 
@@ -63,7 +63,7 @@ class TransposedConvolution:
         Raises:
             Inapplicable: The source's height or width is no whole multiple of the target's.
         """
-        return shapes.transposed_convolution(target, source)
+        return shapes.after_transposed_convolution(target, source)
 
     def module(self, *, target: Shape, source: Shape) -> nn.Module:
         """The untrained map ``(B, *target) -> (B, *source)``; its weights are the same at every call.
@@ -72,4 +72,6 @@ class TransposedConvolution:
             Inapplicable: As `shape`.
         """
         given = self.shape(target=target, source=source)
-        return initialised(lambda: Upsampling(target, given, kernel=self.kernel, bias=self.bias), torch.Generator())
+        return build_initialized(
+            lambda: Upsampling(target, given, kernel=self.kernel, bias=self.bias), torch.Generator()
+        )

@@ -1,6 +1,6 @@
-"""What was found of a source S and a reference T at the test samples, and the numbers made of it.
+"""Outputs of a source S and a reference T at the test samples, and the measurement computed from them.
 
-Suffixes name a direction: ``_st`` attacks the source and looks at the reference, ``_ts`` the other way round.
+Suffixes name a direction: ``_st`` attacks the source and observes the reference, ``_ts`` the other way round.
 """
 
 from __future__ import annotations
@@ -10,21 +10,28 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from advtransfer.errors import Inapplicable
 from advtransfer.toolkit.losses import task_loss
 from advtransfer.types import DataCard, Measurement
-from advtransfer_alignment.bounds import Outputs, theorems
 from advtransfer_alignment.deviations import Deviations, tau_2
-from advtransfer_alignment.gradients import Jacobians, gradient_distance
-from advtransfer_alignment.linearised import Linear
-from advtransfer_alignment.matching import wanted
-from advtransfer_alignment.numbers import angles, distances, linearised, transferability
-from advtransfer_alignment.taken import Number, enough, over
+from advtransfer_alignment.jacobians import JacobianStatistics, gradient_distance
+from advtransfer_alignment.linearized_attack import LinearizedAttack
+from advtransfer_alignment.metrics import (
+    MetricValue,
+    cosine_metrics,
+    distance_metrics,
+    linearized_metrics,
+    masked_to,
+    sufficient_rows,
+    transferability_metrics,
+)
+from advtransfer_alignment.theorems import TheoremOutputs, theorem_metrics
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class WhiteBoxOutputs:
     """One model under its own attack: ``(N, *shape)`` perturbations, ``(N, d)`` outputs without and with them."""
 
     delta: Tensor
@@ -51,44 +58,49 @@ class Comparison:
 
     card: DataCard
     labels: Tensor
-    source: Seen
-    reference: Seen
+    source: WhiteBoxOutputs
+    reference: WhiteBoxOutputs
     reference_at_source: Tensor
     source_at_reference: Tensor
     features: tuple[Tensor, ...]
-    linear: Linear
-    jacobians: Jacobians | None
+    linear: LinearizedAttack
+    jacobians: JacobianStatistics | None
     exact: bool
 
-    def measurement(self) -> Measurement:
+    def to_measurement(self) -> Measurement:
         """The numbers, and the arrays whose means they are.
 
         Raises:
             Inapplicable: The reference has fewer than two samples right.
         """
-        right = self.right()
+        right = self.correct_samples()
         if (count := int(right.sum())) < 2:
-            raise Inapplicable(f"of {len(right)} samples the reference has {count} right; two are needed")
-        numbers: dict[str, Number] = {
+            raise Inapplicable(
+                f"of {len(right)} samples the reference has {count} right; two are needed"
+            )
+        numbers: dict[str, MetricValue] = {
             "right": float(count),
             "reference_error": (~right).double(),
-            **{name: over(right, values) for name, values in (self.losses() | self.errors()).items()},
-            **linearised(self.linear, right),
-            **angles(self.source.delta, self.reference.delta, right),
-            **self._distances(right),
-            **self._theorems(right),
+            **{
+                name: masked_to(right, values)
+                for name, values in (self.reference_losses() | self.changed_decisions()).items()
+            },
+            **linearized_metrics(self.linear, right),
+            **cosine_metrics(self.source.delta, self.reference.delta, right),
+            **self._distance_metrics(right),
+            **self._theorem_metrics(right),
         }
-        for way, found in self.deviations().items():
-            numbers |= transferability(found, right, way=way)
-        return _measurement(numbers)
+        for way, found in self.deviations_by_direction().items():
+            numbers |= transferability_metrics(found, right, way=way)
+        return _as_measurement(numbers)
 
-    def right(self) -> Tensor:
+    def correct_samples(self) -> Tensor:
         """Which samples the reference has right, ``(N,)`` bool; all where the task has values."""
         if self.card.task == "values":
             return torch.ones(len(self.labels), dtype=torch.bool)
-        return (self._said(self.reference.outputs) == _decided(self.labels)).all(1)
+        return (self._decisions_of(self.reference.outputs) == _label_columns(self.labels)).all(1)
 
-    def deviations(self) -> dict[str, Deviations]:
+    def deviations_by_direction(self) -> dict[str, Deviations]:
         """How the attack moves outputs, by direction."""
         if self.exact:
             return {"st": self.linear.on_first, "ts": self.linear.on_second}
@@ -100,16 +112,19 @@ class Comparison:
             "ts": Deviations(reference, to_source, source),
         }
 
-    def losses(self) -> dict[str, Tensor]:
+    def reference_losses(self) -> dict[str, Tensor]:
         """The reference's loss on the task, ``(N,)``: as it is, at its own adversarials, and at the source's."""
         at = {
             "loss_clean": self.reference.outputs,
             "loss_white_box": self.reference.attacked,
             "loss_transfer": self.reference_at_source,
         }
-        return {name: task_loss(self.card.task, outputs, self.labels, reduction="none") for name, outputs in at.items()}
+        return {
+            name: task_loss(self.card.task, outputs, self.labels, reduction="none")
+            for name, outputs in at.items()
+        }
 
-    def errors(self) -> dict[str, Tensor]:
+    def changed_decisions(self) -> dict[str, Tensor]:
         """Whether an attack changes what a model says, ``(N,)`` bool, by the model attacked and the one looked at."""
         if self.card.task == "values":
             return {}
@@ -120,50 +135,66 @@ class Comparison:
             "tt": (reference.outputs, reference.attacked),
             "ts": (source.outputs, self.source_at_reference),
         }
-        return {f"error_rate_{way}": (self._said(a) != self._said(b)).any(1) for way, (a, b) in pairs.items()}
+        return {
+            f"error_rate_{way}": (self._decisions_of(a) != self._decisions_of(b)).any(1)
+            for way, (a, b) in pairs.items()
+        }
 
-    def _said(self, outputs: Tensor) -> Tensor:
+    def _decisions_of(self, outputs: Tensor) -> Tensor:
         """The decisions that outputs stand for, ``(N, 1)`` or ``(N, K)``."""
-        return outputs.argmax(1, keepdim=True) if self.card.task == "classes" else (outputs > 0).long()
+        return (
+            outputs.argmax(1, keepdim=True) if self.card.task == "classes" else (outputs > 0).long()
+        )
 
-    def _distances(self, right: Tensor) -> dict[str, float]:
-        found = distances(
+    def _distance_metrics(self, right: Tensor) -> dict[str, float]:
+        found = distance_metrics(
             source=self.source.outputs[right],
             reference=self.reference.outputs[right],
             source_features=self.features[0][right].double(),
             reference_features=self.features[1][right].double(),
-            labels=wanted(self.labels, self.card)[right],
+            labels=target_outputs(self.labels, self.card)[right],
         )
         if self.jacobians is not None:
-            grams = self.jacobians.grams.at(right)
+            grams = self.jacobians.grams.at_samples(right)
             found["gradient_distance_st"] = gradient_distance(grams)
-            found["gradient_distance_ts"] = gradient_distance(grams.swapped())
+            found["gradient_distance_ts"] = gradient_distance(grams.with_roles_swapped())
         return found
 
-    def _theorems(self, right: Tensor) -> Mapping[str, float]:
-        first, second = self.linear.moved()
-        rows = enough(right, first & second)
+    def _theorem_metrics(self, right: Tensor) -> Mapping[str, float]:
+        first, second = self.linear.direction_masks()
+        rows = sufficient_rows(right, first & second)
         if self.jacobians is None or rows is None:
             return {}
-        linear = self.linear.at(rows)
-        carried = tau_2(linear.on_first.own, linear.on_first.other)
+        linear = self.linear.at_samples(rows)
+        carried = tau_2(linear.on_first.surrogate, linear.on_first.victim)
         if carried is None:
             return {}
-        outputs = Outputs(
+        outputs = TheoremOutputs(
             source=self.source.outputs[rows],
             reference=self.reference.outputs[rows],
-            wanted=wanted(self.labels, self.card)[rows],
+            target=target_outputs(self.labels, self.card)[rows],
         )
-        return theorems(self.jacobians.at(rows), linear, carried, outputs)
+        return theorem_metrics(self.jacobians.at_samples(rows), linear, carried, outputs)
 
 
-def _measurement(numbers: Mapping[str, Number]) -> Measurement:
+def _as_measurement(numbers: Mapping[str, MetricValue]) -> Measurement:
     means = {name: number for name, number in numbers.items() if isinstance(number, Tensor)}
     return Measurement(
-        metrics={name: float(one.nanmean() if isinstance(one, Tensor) else one) for name, one in numbers.items()},
+        metrics={
+            name: float(one.nanmean() if isinstance(one, Tensor) else one)
+            for name, one in numbers.items()
+        },
         samples={name: values.float() for name, values in means.items()},
     )
 
 
-def _decided(labels: Tensor) -> Tensor:
+def _label_columns(labels: Tensor) -> Tensor:
     return labels.reshape(len(labels), -1)
+
+
+def target_outputs(labels: Tensor, card: DataCard) -> Tensor:
+    """What outputs should be, ``(N, K)`` float64: one-hot classes, -1/2 or 1/2 by attribute, or the values."""
+    if card.task == "classes":
+        return functional.one_hot(labels, card.outputs).double()
+    # an attribute is predicted where the output is above 0
+    return labels.double() - (0.5 if card.task == "attributes" else 0.0)

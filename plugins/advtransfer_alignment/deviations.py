@@ -1,4 +1,4 @@
-"""How far, and where to, an attack on one model moves the outputs of both (Liang et al., 2020 and 2021)."""
+"""Changes of both models' outputs under an attack on one of them (Liang et al., 2020 and 2021)."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-LEAST = 1e-12
+MIN_DEVIATION = 1e-12
 """An output that moved less has no direction."""
 
-CUTOFF = 1e-10
+EIGENVALUE_CUTOFF = 1e-10
 """Eigenvalues of a matrix of second moments below this share of the largest count as zero."""
 
 
-class Moved(NamedTuple):
+class DirectionMasks(NamedTuple):
     """Which of the `Deviations` have a direction at each sample, ``(N,)`` bool each."""
 
-    own: Tensor
-    other: Tensor
+    surrogate: Tensor
+    victim: Tensor
     white_box: Tensor
 
 
@@ -33,17 +33,22 @@ class Deviations:
         white_box: ``(N, d2)``: what the attack on 2 does to 2.
     """
 
-    own: Tensor
-    other: Tensor
+    surrogate: Tensor
+    victim: Tensor
     white_box: Tensor
 
-    def moved(self) -> Moved:
+    def direction_masks(self) -> DirectionMasks:
         """Where each of the three has a direction."""
-        return Moved(*(one.norm(dim=1) >= LEAST for one in (self.own, self.other, self.white_box)))
+        return DirectionMasks(
+            *(
+                one.norm(dim=1) >= MIN_DEVIATION
+                for one in (self.surrogate, self.victim, self.white_box)
+            )
+        )
 
-    def at(self, rows: Tensor) -> Deviations:
+    def at_samples(self, rows: Tensor) -> Deviations:
         """Those of some samples."""
-        return Deviations(self.own[rows], self.other[rows], self.white_box[rows])
+        return Deviations(self.surrogate[rows], self.victim[rows], self.white_box[rows])
 
 
 def alpha_1(found: Deviations) -> Tensor:
@@ -51,7 +56,7 @@ def alpha_1(found: Deviations) -> Tensor:
 
     Above 1 where the white-box attack is not the strongest one; not finite where it does not move 2.
     """
-    shares: Tensor = found.other.norm(dim=1) / found.white_box.norm(dim=1)
+    shares: Tensor = found.victim.norm(dim=1) / found.white_box.norm(dim=1)
     return shares
 
 
@@ -62,26 +67,26 @@ def alpha_2(found: Deviations, *, weights: Tensor | None = None) -> float:
     taken over the product, and the norm after the mean. Of a model with itself it is not 1, since its own moves need
     not all have one direction.
     """
-    first, second = (one / one.norm(dim=1, keepdim=True) for one in (found.own, found.other))
+    first, second = (one / one.norm(dim=1, keepdim=True) for one in (found.surrogate, found.victim))
     weighted = first if weights is None else first * weights.unsqueeze(1)
     return float((weighted.T @ second / len(first)).norm())
 
 
 def alpha_2_squared_unbiased(found: Deviations) -> float:
     """The square of alpha_2 without the pairs of a sample with itself, which add 1 / N to it; may be below 0."""
-    count = len(found.own)
+    count = len(found.surrogate)
     return (count * alpha_2(found) ** 2 - 1) / (count - 1)
 
 
 @dataclass(frozen=True, slots=True)
-class Carried:
+class DeviationMap:
     """tau_2, and the map A ``(d2, d1)`` from moves of model 1 to moves of model 2 that it is measured with."""
 
     tau: float
-    map: Tensor
+    matrix: Tensor
 
 
-def tau_2(own: Tensor, other: Tensor) -> Carried | None:
+def tau_2(own: Tensor, other: Tensor) -> DeviationMap | None:
     """Adversarial transferability by deviation (Liang et al., 2020, definition 3).
 
     ``<2 D2 - A D1, A D1> / ||D2||^2`` over the samples, for deviations D1 ``(N, d1)`` and D2 ``(N, d2)`` under the
@@ -93,27 +98,27 @@ def tau_2(own: Tensor, other: Tensor) -> Carried | None:
     d1 / N and not 0: read it beside the number of outputs of model 1 and of samples.
     """
     lengths = [float(one.square().sum(1).mean().sqrt()) for one in (own, other)]
-    if min(lengths) < LEAST:
+    if min(lengths) < MIN_DEVIATION:
         return None
-    best = moment(other, own) @ inverse(moment(own, own))
-    fitted = projected(best, lengths[1] / lengths[0])
+    best = second_moment(other, own) @ moment_pseudoinverse(second_moment(own, own))
+    fitted = limit_spectral_norm(best, lengths[1] / lengths[0])
     carried = own @ fitted.T
     tau = ((2 * other - carried) * carried).sum(1).mean() / lengths[1] ** 2
-    return Carried(float(tau), fitted)
+    return DeviationMap(float(tau), fitted)
 
 
-def moment(first: Tensor, second: Tensor) -> Tensor:
+def second_moment(first: Tensor, second: Tensor) -> Tensor:
     """E[a b^T] of rows ``(N, d1)`` and ``(N, d2)``: ``(d1, d2)``."""
     return first.T @ second / len(first)
 
 
-def inverse(moments: Tensor) -> Tensor:
+def moment_pseudoinverse(moments: Tensor) -> Tensor:
     """The Moore-Penrose inverse of a matrix of second moments."""
-    found: Tensor = torch.linalg.pinv(moments, rtol=CUTOFF, hermitian=True)
+    found: Tensor = torch.linalg.pinv(moments, rtol=EIGENVALUE_CUTOFF, hermitian=True)
     return found
 
 
-def projected(matrix: Tensor, radius: float) -> Tensor:
+def limit_spectral_norm(matrix: Tensor, radius: float) -> Tensor:
     """The matrix, scaled down to this spectral norm where its own is larger."""
     norm = float(torch.linalg.matrix_norm(matrix, ord=2))
     return matrix if norm <= radius else matrix * (radius / norm)

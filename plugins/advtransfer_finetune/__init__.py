@@ -1,6 +1,6 @@
-"""Fine-tuning: probes on frozen features or logits, some or all blocks of a source with a new head, and baselines.
+"""Hooks of the fine-tuning plugin.
 
-Light to import: torch and scikit-learn are imported by the factories.
+Probes on features or logits, fine-tuning, baselines without a source.
 """
 
 from __future__ import annotations
@@ -9,11 +9,14 @@ from collections.abc import Iterable
 
 from advtransfer.hookspecs import hookimpl
 from advtransfer.types import Factory, Transfer
-from advtransfer_finetune.factories.baselines import adversarial, scratch
-from advtransfer_finetune.factories.probes import linear_probe, logit_affine
-from advtransfer_finetune.factories.tunings import blocks, full
-
-__all__ = ["adversarial", "blocks", "full", "linear_probe", "logit_affine", "register_transfers", "scratch"]
+from advtransfer_finetune.components import (
+    adversarial,
+    blocks,
+    full,
+    linear_probe,
+    logit_affine,
+    scratch,
+)
 
 
 @hookimpl

@@ -1,32 +1,55 @@
-"""The options that several factories share, and the values of Utrera et al. (2021) for them. Light: no torch."""
+"""Shared options, presets of Utrera et al.
+
+(2021), and the checks of options. Does not import torch.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Literal, TypeAlias
 
 from annotated_types import Ge
 
-from advtransfer.toolkit.recipe import Schedule
-from advtransfer.types import Json, NotAsked
+from advtransfer.precheck import CellOutline, Misfit, OptionValues
+from advtransfer.toolkit.option_checks import (
+    adversary_misfits,
+    augment_misfits,
+    network_misfits,
+    radius_misfits,
+    repeated_value_misfits,
+    snapshot_misfits,
+)
+from advtransfer.toolkit.training_config import Schedule
+from advtransfer.types import Json, NotInId
 
-Count: TypeAlias = Annotated[int, Ge(1)]
-Epochs: TypeAlias = tuple[Count, ...]
+PositiveInt: TypeAlias = Annotated[int, Ge(1)]
+SnapshotEpochs: TypeAlias = tuple[PositiveInt, ...]
 
-Cached: TypeAlias = Annotated[bool, NotAsked()]
+CacheActivations: TypeAlias = Annotated[bool, NotInId()]
 """Whether what frozen layers give is kept in the cache for other fits; the bits are the same."""
 
 HeadInit: TypeAlias = Literal["default", "normal"]
 """``default``: torch's for a linear layer; ``normal``: weights from N(0, 1) and zero biases (Utrera et al., 2021)."""
 
-THIRDS = Schedule(kind="step", milestones=(1 / 3, 2 / 3))
+STEP_AFTER_EACH_THIRD = Schedule(kind="step", milestones=(1 / 3, 2 / 3))
 """A tenth of the rate after each third: the schedule of Utrera et al. (2021) over 150 epochs."""
 
 UTRERA2021: Mapping[str, Json] = {
     "epochs": 150,
     "batch_size": 128,
-    "optimiser": {"kind": "sgd", "lr": 0.1, "momentum": 0.9, "weight_decay": 5e-4, "nesterov": False},
-    "schedule": {"kind": "step", "milestones": THIRDS.milestones, "gamma": 0.1, "warmup": 0.0},
+    "optimiser": {
+        "kind": "sgd",
+        "lr": 0.1,
+        "momentum": 0.9,
+        "weight_decay": 5e-4,
+        "nesterov": False,
+    },
+    "schedule": {
+        "kind": "step",
+        "milestones": STEP_AFTER_EACH_THIRD.milestones,
+        "gamma": 0.1,
+        "warmup": 0.0,
+    },
     "head_init": "normal",
 }
 """Utrera et al. (2021) from 3,200 images on; what the paper leaves out is from the authors' code."""
@@ -39,10 +62,78 @@ UTRERA2021_FEW: Mapping[str, Json] = {
 }
 """The same up to 1,600 images."""
 
-AUGMENTED: Mapping[str, Json] = {"augment": ("pad_crop", "flip", "colour_jitter", "rotation")}
+UTRERA2021_AUGMENT: Mapping[str, Json] = {
+    "augment": ("pad_crop", "flip", "colour_jitter", "rotation")
+}
 """The changes to training images that the authors' code makes, in its order."""
 
 
-def utrera2021(more: Mapping[str, Json]) -> Mapping[str, Mapping[str, Json]]:
+def utrera2021_presets(more: Mapping[str, Json]) -> Mapping[str, Mapping[str, Json]]:
     """The presets of a factory that takes, beside the recipe, `more`."""
     return {"utrera2021": {**UTRERA2021, **more}, "utrera2021_few": {**UTRERA2021_FEW, **more}}
+
+
+def probe_misfits(chosen: OptionValues, around: CellOutline) -> Iterator[Misfit]:
+    """Options of one solver beside the other; strengths with nothing to choose by; folds of more than there are."""
+    strengths, folds = chosen["C"], chosen["folds"]
+    yield from snapshot_misfits(chosen["snapshots"], chosen["epochs"])
+    if chosen["solver"] == "sgd":
+        for name in ("C", "folds"):
+            if chosen[name] != {"C": 1.0, "folds": None}[name]:
+                step = "remove it, and set `weight_decay` in `optimiser` instead"
+                yield Misfit((name,), f"no `{name}` beside `solver: sgd`", step)
+        return
+    if not isinstance(strengths, tuple):
+        return
+    yield from repeated_value_misfits("C", strengths)
+    chooses = len(strengths) > 1 and around.validation == 0
+    if chooses and folds is None:
+        found = f"several C with `validation: 0` (n = {around.n})"
+        step = "give the target a `validation` share, or the probe `folds`"
+        yield Misfit(("C",), "something to choose among them by", step, found, skips=True)
+    if chooses and folds is not None and isinstance(around.n, int) and folds > around.n:
+        found = f"cross-validation over {folds} folds of {around.n} images"
+        yield Misfit(("folds",), f"at most {around.n} folds", "take fewer folds", found, skips=True)
+
+
+def blocks_misfits(chosen: OptionValues, around: CellOutline) -> Iterator[Misfit]:
+    """More blocks than the source has; and as `full_misfits`."""
+    yield from full_misfits(chosen, around)
+    wanted, there = chosen["blocks"], around.source.blocks
+    if there is not None and wanted > there:
+        found = f"blocks is {wanted}; the source has {there}"
+        yield Misfit(
+            ("blocks",),
+            f"at most {there}",
+            "train fewer blocks, or take `finetune/full`",
+            found,
+            skips=True,
+        )
+
+
+def full_misfits(chosen: OptionValues, around: CellOutline) -> Iterator[Misfit]:
+    """An adversary, changes to images or snapshots that do not suit the target or the training."""
+    yield from adversary_misfits(chosen["adversary"], around.target)
+    yield from augment_misfits(chosen["augment"], around.target)
+    yield from snapshot_misfits(chosen["snapshots"], chosen["epochs"], chosen["adversary"])
+
+
+def scratch_misfits(chosen: OptionValues, around: CellOutline) -> Iterator[Misfit]:
+    """A network for other images than the target's, and changes or snapshots that do not suit."""
+    yield from network_misfits(chosen["network"], around.target)
+    yield from augment_misfits(chosen["augment"], around.target)
+    yield from snapshot_misfits(chosen["snapshots"], chosen["epochs"])
+
+
+def adversarial_misfits(chosen: OptionValues, around: CellOutline) -> Iterator[Misfit]:
+    """As `scratch_misfits`, and a ball that is too large."""
+    yield from scratch_misfits(chosen, around)
+    data, norm = around.target, chosen["norm"]
+    if norm == "linf" and chosen["eps"] > 1:
+        expected = "at most 1 for linf, in [0, 1] pixel space"
+        yield Misfit(
+            ("eps",), expected, f"divide it by 255 if it counts 8-bit levels: {chosen['eps']:g}/255"
+        )
+    else:
+        yield from radius_misfits(("eps",), chosen["eps"], norm, data)
+    yield from radius_misfits(("step_size",), chosen["step_size"], norm, data, what="a step")

@@ -1,4 +1,4 @@
-"""Multinomial logistic regression on standardised features, solved by scikit-learn in float64."""
+"""Multinomial logistic regression on standardized features, solved by scikit-learn in float64."""
 
 from __future__ import annotations
 
@@ -13,55 +13,61 @@ from sklearn.linear_model import LogisticRegression
 
 from advtransfer.errors import Inapplicable
 
-Array: TypeAlias = NDArray[np.float64]
-Labels: TypeAlias = NDArray[np.int64]
+FloatArray: TypeAlias = NDArray[np.float64]
+LabelArray: TypeAlias = NDArray[np.int64]
 
-ABSENT = -1e4
+ABSENT_CLASS_LOGIT = -1e4
 """The logit of a class that no training image has: finite, and far below the largest of the others."""
 
 
 @dataclass(frozen=True, slots=True)
-class Scaling:
+class FeatureScaling:
     """The features' means and standard deviations ``(D,)``."""
 
-    mean: Array
-    scale: Array
+    mean: FloatArray
+    scale: FloatArray
 
     @classmethod
-    def of(cls, features: Array) -> Scaling:
+    def from_features(cls, features: FloatArray) -> FeatureScaling:
         """Those of ``(N, D)``; a feature that varies no more than float32 rounding keeps the scale 1."""
         mean, deviation = features.mean(0), features.std(0)
         constant = deviation <= 10 * np.finfo(np.float32).eps * np.abs(mean)
         return cls(mean, np.where(constant, 1.0, deviation))
 
-    def __call__(self, features: Array) -> Array:
+    def __call__(self, features: FloatArray) -> FloatArray:
         """``(N, D)`` standardised."""
-        scaled: Array = (features - self.mean) / self.scale
+        scaled: FloatArray = (features - self.mean) / self.scale
         return scaled
 
 
 @dataclass(frozen=True, slots=True)
-class Regression:
+class RegressionSolution:
     """Logits ``features @ weight.T + bias``: ``(K, D)`` and ``(K,)``, and how the solver ended."""
 
-    weight: Array
-    bias: Array
+    weight: FloatArray
+    bias: FloatArray
     iterations: int
     converged: bool
 
-    def accuracy(self, features: Array, labels: Labels) -> float:
+    def accuracy(self, features: FloatArray, labels: LabelArray) -> float:
         """The share of rows whose largest logit is that of their class."""
         return float(np.mean((features @ self.weight.T + self.bias).argmax(1) == labels))
 
 
-def regress(
-    features: Array, labels: Labels, *, classes: int, C: float, max_iterations: int, tolerance: float
-) -> Regression:
+def fit_regression(
+    features: FloatArray,
+    labels: LabelArray,
+    *,
+    classes: int,
+    C: float,
+    max_iterations: int,
+    tolerance: float,
+) -> RegressionSolution:
     """The minimum of C times the summed cross-entropy plus half the squared weights; biases are not penalised.
 
     Args:
         features: Standardised, ``(N, D)``.
-        labels: ``(N,)``, from 0 to `classes` - 1; a class without any has no weights and the logit `ABSENT`.
+        labels: ``(N,)``, from 0 to `classes` - 1; a class without any has no weights and the logit `ABSENT_CLASS_LOGIT`.
         classes: K.
         C: Inverse strength of the penalty.
         max_iterations: The most steps of L-BFGS.
@@ -72,11 +78,15 @@ def regress(
     """
     present = np.unique(labels)
     if len(present) < 2:
-        raise Inapplicable(f"a linear probe needs two classes to tell apart; all {len(labels)} images are of one")
+        raise Inapplicable(
+            f"a linear probe needs two classes to tell apart; all {len(labels)} images are of one"
+        )
     solver = LogisticRegression(C=C, max_iter=max_iterations, tol=tolerance)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", ConvergenceWarning)
-        warnings.filterwarnings("ignore", "The number of unique classes is greater than", UserWarning)  # few labels
+        warnings.filterwarnings(
+            "ignore", "The number of unique classes is greater than", UserWarning
+        )  # few labels
         solver.fit(features, labels)
     converged = True
     for one in caught:
@@ -84,11 +94,14 @@ def regress(
             converged = False
         else:
             warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
-    weight, bias = np.zeros((classes, features.shape[1])), np.full(classes, ABSENT)
-    weight[present], bias[present] = _symmetric(solver.coef_), _symmetric(solver.intercept_)
-    return Regression(weight, bias, int(solver.n_iter_.max()), converged)
+    weight, bias = np.zeros((classes, features.shape[1])), np.full(classes, ABSENT_CLASS_LOGIT)
+    weight[present], bias[present] = (
+        _one_row_per_class(solver.coef_),
+        _one_row_per_class(solver.intercept_),
+    )
+    return RegressionSolution(weight, bias, int(solver.n_iter_.max()), converged)
 
 
-def _symmetric(solution: Array) -> Array:
+def _one_row_per_class(solution: FloatArray) -> FloatArray:
     """One row a class; of two classes scikit-learn gives the difference only."""
     return np.concatenate([-solution / 2, solution / 2]) if len(solution) == 1 else solution

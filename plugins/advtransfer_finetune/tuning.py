@@ -1,4 +1,4 @@
-"""Fine-tuning: the last blocks of a source, or all of it, and a new head, trained on the target."""
+"""Transfers that train network weights: fine-tuning of a source, and training without one."""
 
 from __future__ import annotations
 
@@ -12,15 +12,19 @@ import torch
 from torch import nn
 
 from advtransfer.errors import Inapplicable
-from advtransfer.toolkit.freezing import freeze
-from advtransfer.types import Context, DataCard, Fitted, Network, Samples
-from advtransfer_finetune.boundary import Boundary, boundary
-from advtransfer_finetune.fitting import Recipe
-from advtransfer_finetune.head import drawn_head
-from advtransfer_finetune.model import TargetModel, target_model
+from advtransfer.toolkit.model_modes import freeze_weights
+from advtransfer.types import Context, DataCard, Fitted, Network, Samples, Source
 from advtransfer_finetune.options import HeadInit
+from advtransfer_finetune.target_model import (
+    FrozenSplit,
+    TargetModel,
+    as_target_model,
+    draw_head,
+    split_frozen_part,
+)
+from advtransfer_finetune.training import TrainingRecipe
 
-MOST_BYTES = 2**30
+MAX_ACTIVATION_BYTES = 2**30
 """The most memory that activations at the frozen boundary may take; beyond it they are computed again every epoch."""
 
 
@@ -40,25 +44,29 @@ class BlockTuning:
     blocks: int | Literal["all"]
     batch_norm: Literal["adapt", "freeze"]
     head_init: HeadInit
-    recipe: Recipe
-    once: bool = True
+    recipe: TrainingRecipe
+    extract_once: bool = True
     cached: bool = True
 
-    def model(self, *, source: Network | None, adapter: nn.Module | None, target: DataCard) -> nn.Module:
+    def model(
+        self, *, source: Network | None, adapter: nn.Module | None, target: DataCard
+    ) -> nn.Module:
         """The model with its trained parameters unfrozen; the head's weights are drawn by `fit`.
 
         Raises:
             Inapplicable: The source has fewer blocks than are to be trained.
         """
-        head = partial(drawn_head, init=self.head_init, source=torch.Generator())
+        head = partial(draw_head, init=self.head_init, source=torch.Generator())
         model = TargetModel(source=source, adapter=adapter, target=target, head=head)
         names = list(model.network.blocks)
         if self.blocks != "all" and self.blocks > len(names):
-            raise Inapplicable(f"blocks is {self.blocks}; the source has {len(names)} ({', '.join(names)})")
-        for part in self._trained(model):
+            raise Inapplicable(
+                f"blocks is {self.blocks}; the source has {len(names)} ({', '.join(names)})"
+            )
+        for part in self._trained_modules(model):
             part.requires_grad_(True)
         if self.blocks == "all":
-            freeze(model.network.head)
+            freeze_weights(model.network.head)
         return model.eval()
 
     def fit(
@@ -76,40 +84,106 @@ class BlockTuning:
         Raises:
             Diverged: A loss is not finite.
         """
-        tuned = target_model(model.to(context.device).eval())
+        tuned = as_target_model(model.to(context.device).eval())
         outputs, features = tuned.head.get_parameter("weight").shape
-        head = drawn_head(features, outputs, init=self.head_init, source=context.generator("head"))
+        head = draw_head(features, outputs, init=self.head_init, source=context.generator("head"))
         tuned.head.load_state_dict(head.state_dict())
         tuned.draw_adapter(context)
-        cut = self._cut(tuned, train)
+        cut = self._frozen_split(tuned, train)
         if cut is None:
             fitted = self.recipe.fit(
-                tuned, train=train, validation=validation, context=context, mode=self._training_mode
+                tuned,
+                train=train,
+                validation=validation,
+                context=context,
+                mode=self._enter_training_mode,
             )
         else:
-            known = cut.front.activated(train, context)
-            unseen = cut.front.activated(validation, context) if validation else None
-            fitted = self.recipe.fit(cut.tail, train=known, validation=unseen, context=context, whole=tuned)
+            known = cut.extractor.extract_samples(train, context)
+            unseen = cut.extractor.extract_samples(validation, context) if validation else None
+            fitted = self.recipe.fit(
+                cut.trainable, train=known, validation=unseen, context=context, whole=tuned
+            )
         tuned.eval()
         return fitted
 
-    def _cut(self, model: TargetModel, train: Samples) -> Boundary | None:
+    def _frozen_split(self, model: TargetModel, train: Samples) -> FrozenSplit | None:
         """The frozen boundary, where what lies before it is the same in every epoch and fits in memory."""
-        if not self.once or self.blocks == "all" or self.batch_norm == "adapt" or not self.recipe.steady:
+        if (
+            not self.extract_once
+            or self.blocks == "all"
+            or self.batch_norm == "adapt"
+            or not self.recipe.has_fixed_inputs
+        ):
             return None
-        cut = boundary(model, images=train.card.shape, trained=self.blocks, shared=self.cached)
-        return cut if cut and 4 * math.prod(cut.shape) * len(train) <= MOST_BYTES else None
+        cut = split_frozen_part(
+            model, images=train.card.shape, trained=self.blocks, shared=self.cached
+        )
+        return (
+            cut if cut and 4 * math.prod(cut.shape) * len(train) <= MAX_ACTIVATION_BYTES else None
+        )
 
-    def _training_mode(self, model: nn.Module) -> None:
-        tuned = target_model(model)
+    def _enter_training_mode(self, model: nn.Module) -> None:
+        tuned = as_target_model(model)
         tuned.train(self.batch_norm == "adapt")
         tuned.adapter.train(tuned.learns_adapter)
-        for module in (*self._trained(tuned), tuned.head):
+        for module in (*self._trained_modules(tuned), tuned.head):
             module.train()
 
-    def _trained(self, model: TargetModel) -> Sequence[nn.Module]:
+    def _trained_modules(self, model: TargetModel) -> Sequence[nn.Module]:
         """What is trained besides the head."""
         if self.blocks == "all":
             return [cast(nn.Module, model.network)]
         blocks = list(model.network.blocks.values())
         return blocks[len(blocks) - self.blocks :]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScratchTraining:
+    """A transfer without a source: all weights of a network are trained on the subset.
+
+    Args:
+        network: The architecture and its initial weights.
+        recipe: How it is trained.
+    """
+
+    network: Source
+    recipe: TrainingRecipe
+
+    def model(
+        self, *, source: Network | None, adapter: nn.Module | None, target: DataCard
+    ) -> nn.Module:
+        """The network; `fit` gives it its initial weights.
+
+        Raises:
+            Inapplicable: The network is made for other data.
+        """
+        card = self.network.card()
+        if (card.shape, card.outputs) != (target.shape, target.outputs):
+            made = f"the network takes inputs {card.shape} and gives {card.outputs} outputs"
+            needed = f"the target has inputs {target.shape} and {target.outputs} outputs"
+            raise Inapplicable(
+                f"{made}; {needed}; name the target's data set in the network's entry"
+            )
+        model = cast(nn.Module, self.network.network())
+        return model.requires_grad_(True).eval()
+
+    def fit(
+        self,
+        model: nn.Module,
+        *,
+        source: Network | None,
+        adapter: nn.Module | None,
+        train: Samples,
+        validation: Samples | None,
+        context: Context,
+    ) -> Fitted:
+        """Train in place.
+
+        Raises:
+            Diverged: A loss is not finite.
+        """
+        model.load_state_dict(dict(self.network.weights(context).tensors))
+        return self.recipe.fit(
+            model.to(context.device), train=train, validation=validation, context=context
+        )

@@ -1,6 +1,8 @@
-"""Foolbox as evaluations: clean accuracy, and accuracy under attacks with the worst case kept per sample.
+"""Hooks of the Foolbox plugin.
 
-Every eps is in [0, 1] pixel space. Light to import: torch and Foolbox are imported by the factories.
+Clean accuracy, and accuracy under attacks with the worst outcome per sample.
+
+Every eps is in [0, 1] pixel space.
 """
 
 from __future__ import annotations
@@ -9,10 +11,10 @@ from collections.abc import Iterable
 
 from advtransfer.hookspecs import hookimpl
 from advtransfer.types import Evaluation, Factory
-from advtransfer_foolbox.factories import gradients, minimal, unions
+from advtransfer_foolbox.components import ensembles, gradient, minimization
 
 
 @hookimpl
 def register_evaluations() -> Iterable[Factory[Evaluation]]:
     """Clean accuracy, and one evaluation for each attack."""
-    return (*gradients.EVALUATIONS, *minimal.EVALUATIONS, *unions.EVALUATIONS)
+    return (*gradient.EVALUATIONS, *minimization.EVALUATIONS, *ensembles.EVALUATIONS)

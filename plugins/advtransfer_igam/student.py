@@ -1,4 +1,4 @@
-"""The student: the network that is trained."""
+"""The student network: its construction and its initial weights."""
 
 from __future__ import annotations
 
@@ -9,15 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from advtransfer.errors import Inapplicable
-from advtransfer.toolkit.blocks import ChainedNetwork
 from advtransfer.toolkit.network import BlockNetwork
-from advtransfer.toolkit.redraw import redraw
-from advtransfer.toolkit.streams import initialised
+from advtransfer.toolkit.rng import build_initialized, reinitialize
+from advtransfer.toolkit.wrapped_networks import ChainedNetwork
 from advtransfer.types import Context, DataCard, Network, Source
-from advtransfer_igam.gradients import Unit
+from advtransfer_igam.input_gradients import L2Standardize
 
 
-class Headed(nn.Module):
+class NetworkWithHead(nn.Module):
     """A network's blocks with another head; its own is not used."""
 
     network: Network
@@ -32,8 +31,12 @@ class Headed(nn.Module):
         return logits
 
 
-def student_of(
-    student: Source | None, *, teacher: Network, target: DataCard, standardise: Literal["none", "l2"]
+def build_student(
+    student: Source | None,
+    *,
+    teacher: Network,
+    target: DataCard,
+    standardise: Literal["none", "l2"],
 ) -> nn.Module:
     """The student's network, its weights not yet those that it starts from.
 
@@ -41,52 +44,62 @@ def student_of(
         student: Whose network it is; None for the teacher's with a new head.
         teacher: The source network, which is left as it is.
         target: What it must take and give.
-        standardise: ``l2`` replaces the normalisation in the network by `Unit`.
+        standardise: ``l2`` replaces the normalisation in the network by `L2Standardize`.
 
     Raises:
         Inapplicable: The network does not fit the target, or shows no normalisation to replace.
     """
     if student is None:
         network = copy.deepcopy(teacher)
-        model: nn.Module = Headed(network, _head(network, target)).requires_grad_(True)
+        model: nn.Module = NetworkWithHead(network, _build_head(network, target)).requires_grad_(
+            True
+        )
         network.head.requires_grad_(False)
     else:
-        _expect_fit(student, target)
+        _require_matching_card(student, target)
         network = student.network()
         model = cast(nn.Module, network).requires_grad_(True)
     if standardise == "l2":
         if not isinstance(network, BlockNetwork | ChainedNetwork):
             found = f"standardise: l2 for a student of type {type(network).__name__}"
-            raise Inapplicable(f"found {found}, which shows no normalisation to replace; leave standardise out")
-        network.normalise = Unit()
+            raise Inapplicable(
+                f"found {found}, which shows no normalisation to replace; leave standardise out"
+            )
+        network.normalise = L2Standardize()
     return model.eval()
 
 
-def start(model: nn.Module, student: Source | None, *, context: Context) -> None:
+def initialize_student(model: nn.Module, student: Source | None, *, context: Context) -> None:
     """Give the student the weights that it starts from: those of its source, or new ones from the context's stream.
 
     Raises:
         Inapplicable: There is no source, and a layer does not know how to draw new weights.
     """
     if student is None:
-        redraw(model, context.generator("student"), whose="the teacher")
+        reinitialize(model, context.generator("student"), whose="the teacher")
     else:
         # its normalisation may have been replaced by one without weights
         known = model.state_dict()
-        weights = {name: tensor for name, tensor in student.weights(context).tensors.items() if name in known}
+        weights = {
+            name: tensor
+            for name, tensor in student.weights(context).tensors.items()
+            if name in known
+        }
         model.load_state_dict(weights)
 
 
-def _expect_fit(student: Source, target: DataCard) -> None:
+def _require_matching_card(student: Source, target: DataCard) -> None:
     card = student.card()
     if (card.shape, card.outputs) != (target.shape, target.outputs):
         found = f"a student for inputs {card.shape} and {card.outputs} outputs"
         wanted = f"the target's {target.shape} and {target.outputs}"
-        raise Inapplicable(f"found {found}; expected {wanted}; give the student the target's data set")
+        raise Inapplicable(
+            f"found {found}; expected {wanted}; give the student the target's data set"
+        )
 
 
-def _head(network: Network, target: DataCard) -> nn.Module:
-    """A head for the target; what it is drawn from does not matter, since `start` draws again."""
+def _build_head(network: Network, target: DataCard) -> nn.Module:
+    """A head for the target; what it is drawn from does not matter, since `initialize_student` draws again."""
     weights = next(cast(nn.Module, network).parameters(), torch.empty(0))
     images = torch.zeros(1, *target.shape, device=weights.device)
     try:
@@ -96,4 +109,6 @@ def _head(network: Network, target: DataCard) -> nn.Module:
         raise Inapplicable(
             f"the teacher's architecture does not take the target's inputs {target.shape}; give a student"
         ) from error
-    return initialised(lambda: nn.Linear(features, target.outputs), torch.Generator()).to(weights.device)
+    return build_initialized(lambda: nn.Linear(features, target.outputs), torch.Generator()).to(
+        weights.device
+    )

@@ -1,4 +1,4 @@
-"""The teacher: the source behind its adapter, with a logit layer for the target."""
+"""The teacher (source, adapter and a logit layer for the target), its tuning and its accuracies."""
 
 from __future__ import annotations
 
@@ -9,17 +9,19 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from advtransfer.toolkit.augment import augmentation
-from advtransfer.toolkit.freezing import freeze
-from advtransfer.toolkit.recipe import Augment, Schedule
-from advtransfer.toolkit.redraw import redraw
-from advtransfer.toolkit.streams import initialised, seeded
+from advtransfer.toolkit.adversary import Adversary
+from advtransfer.toolkit.augmentation import make_augmentation
+from advtransfer.toolkit.model_modes import freeze_weights
+from advtransfer.toolkit.pgd import pgd
+from advtransfer.toolkit.prediction import kernel_batches, measure_accuracy
+from advtransfer.toolkit.rng import build_initialized, fork_global_rng, reinitialize
 from advtransfer.toolkit.training import train as minimise
+from advtransfer.toolkit.training_config import Augment, Schedule
 from advtransfer.types import Context, DataCard, Json, Network, Samples, Shape, Tensors
-from advtransfer_igam.settings import TeacherTuning
+from advtransfer_igam.options import TeacherConfig
 
-HEAD, ADAPTER, CURVES = "head/", "adapter/", "curves/"
-RECIPE = 1
+HEAD_PREFIX, ADAPTER_PREFIX, CURVES_PREFIX = "head/", "adapter/", "curves/"
+TUNING_VERSION = 1
 """Goes up when the same options tune another teacher: what was remembered of the old one is then not found."""
 
 
@@ -51,12 +53,14 @@ class Teacher(nn.Module):
         super().__init__()
         self.adapter = nn.Identity() if adapter is None else copy.deepcopy(adapter)
         self.network = copy.deepcopy(source)
-        freeze(self.network)  # type: ignore[arg-type]  # a Network is a module, which a protocol cannot say
+        freeze_weights(self.network)  # type: ignore[arg-type]  # a Network is a module, which a protocol cannot say
         self.eval()
         weights = next(self.parameters(), torch.empty(0))
         with torch.inference_mode():
             features = self.features(torch.zeros(1, *target.shape, device=weights.device)).shape[1]
-        self.head = initialised(lambda: nn.Linear(features, target.outputs), generator).to(weights.device)
+        self.head = build_initialized(lambda: nn.Linear(features, target.outputs), generator).to(
+            weights.device
+        )
         self.batch_norm = batch_norm
 
     def forward(self, images: Tensor) -> Tensor:
@@ -68,7 +72,7 @@ class Teacher(nn.Module):
         """What the logit layer receives, ``(B, D)``."""
         return self.network.features(self.adapter(images)).flatten(1)
 
-    def teaching(self) -> None:
+    def enter_teaching_mode(self) -> None:
         """Enter the mode in which it is tuned and its gradients are matched: a random adapter draws."""
         self.eval()
         self.adapter.train()
@@ -79,23 +83,28 @@ class Teacher(nn.Module):
                     module.track_running_stats = False
                     module.train()
 
-    def steady(self, shape: Shape) -> bool:
+    def is_deterministic(self, shape: Shape) -> bool:
         """Whether it gives an image ``(C, H, W)`` of this shape the same in every batch and every epoch, as it now is.
 
         It does not where batch normalisation uses a batch's statistics, nor where an adapter draws random numbers.
         """
-        if any(isinstance(module, nn.modules.batchnorm._BatchNorm) and module.training for module in self.modules()):
+        if any(
+            isinstance(module, nn.modules.batchnorm._BatchNorm) and module.training
+            for module in self.modules()
+        ):
             return False
         device = self.head.weight.device
-        with seeded(torch.Generator(), device=device), torch.inference_mode():
+        with fork_global_rng(torch.Generator(), device=device), torch.inference_mode():
             before = _random_states(device)
             self(torch.zeros(1, *shape, device=device))
-            return all(one.equal(other) for one, other in zip(before, _random_states(device), strict=True))
+            return all(
+                one.equal(other) for one, other in zip(before, _random_states(device), strict=True)
+            )
 
 
-def tune(
+def tune_teacher(
     teacher: Teacher,
-    tuning: TeacherTuning,
+    tuning: TeacherConfig,
     *,
     train: Samples,
     validation: Samples | None,
@@ -124,7 +133,9 @@ def tune(
     """
 
     def build() -> dict[str, Tensor]:
-        redraw(teacher.adapter, context.generator("adapter"), whose="the adapter", trained_only=True)
+        reinitialize(
+            teacher.adapter, context.generator("adapter"), whose="the adapter", trained_only=True
+        )
         curves = minimise(
             teacher,
             train,
@@ -133,32 +144,84 @@ def tune(
             optimiser=tuning.optimiser,
             schedule=Schedule(kind="constant"),
             context=context,
-            augment=augmentation(augment, shape=train.card.shape, context=context, stream="teacher augment"),
+            augment=make_augmentation(
+                augment, shape=train.card.shape, context=context, stream="teacher augment"
+            ),
             stream="teacher",
             validation=validation,
-            mode=lambda _: teacher.teaching(),
+            mode=lambda _: teacher.enter_teaching_mode(),
         )
         columns = {
-            CURVES + name: torch.tensor([row[name] for row in curves], dtype=torch.float64) for name in curves[0]
+            CURVES_PREFIX + name: torch.tensor([row[name] for row in curves], dtype=torch.float64)
+            for name in curves[0]
         }
-        parts = {HEAD: teacher.head, ADAPTER: teacher.adapter}
+        parts = {HEAD_PREFIX: teacher.head, ADAPTER_PREFIX: teacher.adapter}
         return columns | {
-            prefix + name: tensor.cpu() for prefix, part in parts.items() for name, tensor in part.state_dict().items()
+            prefix + name: tensor.cpu()
+            for prefix, part in parts.items()
+            for name, tensor in part.state_dict().items()
         }
 
-    key: dict[str, Json] = {"recipe": RECIPE, "tuning": asdict(tuning), "augment": augment}
+    key: dict[str, Json] = {"recipe": TUNING_VERSION, "tuning": asdict(tuning), "augment": augment}
     found = context.remember("teacher", key, build, of=("source", "adapter", "subset"))
-    teacher.head.load_state_dict(_under(found, HEAD))
-    teacher.adapter.load_state_dict(_under(found, ADAPTER))
-    freeze(teacher.eval())
-    columns = {name: tensor.tolist() for name, tensor in _under(found, CURVES).items()}
+    teacher.head.load_state_dict(_select_prefix(found, HEAD_PREFIX))
+    teacher.adapter.load_state_dict(_select_prefix(found, ADAPTER_PREFIX))
+    freeze_weights(teacher.eval())
+    columns = {
+        name: tensor.tolist() for name, tensor in _select_prefix(found, CURVES_PREFIX).items()
+    }
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
 def _random_states(device: torch.device) -> list[Tensor]:
     """The states of the global generators that a module on the device may draw from."""
-    return [torch.get_rng_state(), *([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])]
+    return [
+        torch.get_rng_state(),
+        *([torch.cuda.get_rng_state(device)] if device.type == "cuda" else []),
+    ]
 
 
-def _under(state: Tensors, prefix: str) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
+def _select_prefix(state: Tensors, prefix: str) -> dict[str, Tensor]:
+    return {
+        name.removeprefix(prefix): tensor
+        for name, tensor in state.items()
+        if name.startswith(prefix)
+    }
+
+
+def teacher_accuracies(
+    teacher: Teacher, samples: Samples, *, attack: Adversary | None, context: Context
+) -> dict[str, float]:
+    """The facts of a teacher in eval mode: its accuracy and, where there is an attack, its accuracy under it."""
+    clean = {"teacher_clean_accuracy": measure_accuracy(teacher, samples, device=context.device)}
+    return (
+        clean
+        if attack is None
+        else clean
+        | {"teacher_robust_accuracy": _robust_accuracy(teacher, samples, attack, context)}
+    )
+
+
+def _robust_accuracy(
+    teacher: Teacher, samples: Samples, attack: Adversary, context: Context
+) -> float:
+    """The share of samples that PGD leaves right, by its last iterate, or by its best."""
+    starts, left = context.generator("teacher attack"), 0
+    for _, inputs, labels in kernel_batches(samples):
+        truth = labels.to(context.device)
+        moved = pgd(
+            teacher,
+            inputs.to(context.device),
+            truth,
+            norm=attack.norm,
+            eps=attack.eps,
+            steps=attack.steps,
+            step_size=attack.effective_step_size,
+            random_start=attack.random_start,
+            generator=starts,
+            best=attack.best,
+            bounds=samples.card.bounds,
+        )
+        with torch.no_grad():
+            left += int((teacher(moved).argmax(1) == truth).sum())
+    return left / len(samples)

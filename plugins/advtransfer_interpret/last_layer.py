@@ -1,4 +1,4 @@
-"""The last layer of any classifier: found as the call of `linear` that gives the logits, whatever module makes it."""
+"""The last layer of any classifier, found as the call of `linear` that gives the logits."""
 
 from __future__ import annotations
 
@@ -14,9 +14,27 @@ from torch.overrides import TorchFunctionMode
 
 from advtransfer.errors import Inapplicable
 
-ACTIVATIONS = {name.lower() for name in activation.__all__} - {"relu"} | {"clamp", "clampmin", "maximum", "where"}
-LAYERS = {"bilinear", "bmm", "cat", "concat", "conv1d", "conv2d", "conv3d", "einsum", "linear", "matmul", "mm", "stack"}
-BREAKS = frozenset(ACTIVATIONS | LAYERS)
+ACTIVATION_CALLS = {name.lower() for name in activation.__all__} - {"relu"} | {
+    "clamp",
+    "clampmin",
+    "maximum",
+    "where",
+}
+LAYER_CALLS = {
+    "bilinear",
+    "bmm",
+    "cat",
+    "concat",
+    "conv1d",
+    "conv2d",
+    "conv3d",
+    "einsum",
+    "linear",
+    "matmul",
+    "mm",
+    "stack",
+}
+FEATURE_BREAKS = frozenset(ACTIVATION_CALLS | LAYER_CALLS)
 """Calls, by name without underscores, after which features are no longer those of the rectifier before them."""
 
 
@@ -38,19 +56,23 @@ class LastLayer:
     rectifier: int | None
 
     @classmethod
-    def of(cls, model: nn.Module, inputs: Tensor) -> LastLayer:
+    def find_in(cls, model: nn.Module, inputs: Tensor) -> LastLayer:
         """The last layer of a model, seen at work on some inputs ``(B, ...)``.
 
         Raises:
             Inapplicable: The logits are not what a linear layer gave.
         """
-        watch = _Watching()
+        watch = _CallRecorder()
         with torch.no_grad(), watch:
             logits = model(inputs)
         if watch.output is None or not torch.equal(watch.output, logits) or watch.features is None:
-            raise Inapplicable("the model's logits do not come straight from a linear layer, so it has no last one")
+            raise Inapplicable(
+                "the model's logits do not come straight from a linear layer, so it has no last one"
+            )
         if watch.features.ndim != 2 or watch.weight is None:
-            raise Inapplicable(f"the last layer sees features of shape {tuple(watch.features.shape)}, not (B, D)")
+            raise Inapplicable(
+                f"the last layer sees features of shape {tuple(watch.features.shape)}, not (B, D)"
+            )
         return cls(model, watch.weight.detach(), watch.bias, watch.rectifier)
 
     def features(self, inputs: Tensor, *, fake_relu: bool = False) -> Tensor:
@@ -60,7 +82,7 @@ class LastLayer:
             inputs: ``(B, ...)``.
             fake_relu: Let gradients pass the `rectifier` as if it were not there (Engstrom et al., 2019).
         """
-        watch = _Watching(faked=self.rectifier if fake_relu else None)
+        watch = _CallRecorder(faked=self.rectifier if fake_relu else None)
         with watch:
             self.model(inputs)
         if watch.features is None:
@@ -68,19 +90,19 @@ class LastLayer:
         return watch.features
 
 
-class _Watching(TorchFunctionMode):
+class _CallRecorder(TorchFunctionMode):
     """Keeps the last call of `linear`; the rectifier whose turn is `faked` passes gradients unchanged."""
 
     def __init__(self, *, faked: int | None = None) -> None:
         super().__init__()
-        self.faked = faked
+        self.faked_relu = faked
         self.features: Tensor | None = None
         self.weight: Tensor | None = None
         self.output: Tensor | None = None
         self.bias = False
         self.rectifier: int | None = None
-        self._last: int | None = None
-        self._relus = 0
+        self._last_relu: int | None = None
+        self._relu_count = 0
 
     def __torch_function__(
         self,
@@ -92,16 +114,16 @@ class _Watching(TorchFunctionMode):
         kwargs = kwargs or {}
         name = getattr(func, "__name__", "").replace("_", "")
         if name == "relu":
-            self._last, self._relus = self._relus, self._relus + 1
-            if self._last == self.faked:
+            self._last_relu, self._relu_count = self._relu_count, self._relu_count + 1
+            if self._last_relu == self.faked_relu:
                 return _FakeRelu.apply(args[0] if args else kwargs["input"])
         output = func(*args, **kwargs)
         if func is functional.linear:
             self.features, self.weight = args[0], args[1]
             self.bias = (args[2] if len(args) > 2 else kwargs.get("bias")) is not None
-            self.output, self.rectifier = output, self._last
-        if name in BREAKS:
-            self._last = None
+            self.output, self.rectifier = output, self._last_relu
+        if name in FEATURE_BREAKS:
+            self._last_relu = None
         return output
 
 

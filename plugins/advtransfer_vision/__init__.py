@@ -1,4 +1,7 @@
-"""Data sets of images, and source models trained on them."""
+"""Hooks of the vision plugin.
+
+Data sets of images, and source models trained on them or read from files.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +9,16 @@ from collections.abc import Iterable
 
 from advtransfer.hookspecs import hookimpl
 from advtransfer.types import Dataset, Factory, Source
-from advtransfer_vision.factories import data, hub, portions, training, weights
+from advtransfer_vision.components import datasets, pretrained_sources, training
 
 
 @hookimpl
 def register_datasets() -> Iterable[Factory[Dataset]]:
     """The data sets of this plugin."""
-    return (*data.DATASETS, *portions.DATASETS)
+    return (*datasets.DATASETS, *datasets.PORTIONS)
 
 
 @hookimpl
 def register_sources() -> Iterable[Factory[Source]]:
     """The sources of this plugin."""
-    return (*training.SOURCES, *weights.SOURCES, *hub.SOURCES)
+    return (*training.SOURCES, *pretrained_sources.FILE_SOURCES, *pretrained_sources.HUB_SOURCES)

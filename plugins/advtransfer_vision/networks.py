@@ -1,7 +1,7 @@
-"""The networks by name, and how large they are. Light: torch is imported when one is built.
+"""Networks by name and size. Light: torch is imported when one is built.
 
 To add one, write its module in `architectures` with a `build` like its neighbours', and name it in `NetworkName`, in
-`WIDTHS` where it can be scaled, and in `build`.
+`PAPER_WIDTHS` where it can be scaled, and in `build_network`.
 """
 
 from __future__ import annotations
@@ -10,18 +10,25 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
-from advtransfer.toolkit.choice import ByFirstField
+from advtransfer.toolkit.tagged_union import UnionByFirstField
 from advtransfer.types import DataCard
 
 if TYPE_CHECKING:
     from advtransfer.toolkit.network import BlockNetwork
-    from advtransfer_vision.pretrained.design import Cut
+    from advtransfer_vision.pretrained.network_spec import CutNetwork
 
 NetworkName: TypeAlias = Literal[
-    "small_cnn", "mnist_2conv", "lenet5", "fcnet", "resnet18", "resnet50", "wide_resnet", "one_hidden"
+    "small_cnn",
+    "mnist_2conv",
+    "lenet5",
+    "fcnet",
+    "resnet18",
+    "resnet50",
+    "wide_resnet",
+    "one_hidden",
 ]
 
-WIDTHS: Mapping[NetworkName, int] = {
+PAPER_WIDTHS: Mapping[NetworkName, int] = {
     "small_cnn": 16,
     "mnist_2conv": 32,
     "resnet18": 64,
@@ -31,13 +38,13 @@ WIDTHS: Mapping[NetworkName, int] = {
 }
 """The widths that the papers use; the networks that are not here have one size only."""
 
-DEPTH = 32
-CENTRE = (0.5, 0.5, 0.5)
+PAPER_DEPTH = 32
+CENTERED_PIXELS = (0.5, 0.5, 0.5)
 """Pixels are normalised to [-1, 1], as for the networks of this plugin."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sized:
+class SizedNetwork:
     """A network of another size than its paper's.
 
     Args:
@@ -52,22 +59,32 @@ class Sized:
     depth: int | None = None
 
     def __post_init__(self) -> None:
-        if self.width is not None and (self.width < 1 or self.name not in WIDTHS):
-            expected = "at least 1" if self.name in WIDTHS else f"none: {self.name} has one size"
+        if self.width is not None and (self.width < 1 or self.name not in PAPER_WIDTHS):
+            expected = (
+                "at least 1" if self.name in PAPER_WIDTHS else f"none: {self.name} has one size"
+            )
             raise ValueError(f"width: {expected}, not {self.width}")
-        if self.depth is not None and (self.name != "wide_resnet" or self.depth < 8 or self.depth % 6 != 2):
-            expected = "8, 14, 20, ..." if self.name == "wide_resnet" else f"none: {self.name} has no option depth"
+        if self.depth is not None and (
+            self.name != "wide_resnet" or self.depth < 8 or self.depth % 6 != 2
+        ):
+            expected = (
+                "8, 14, 20, ..."
+                if self.name == "wide_resnet"
+                else f"none: {self.name} has no option depth"
+            )
             raise ValueError(f"depth: {expected}, not {self.depth}")
 
     def __str__(self) -> str:
-        width = WIDTHS.get(self.name) if self.width is None else self.width
-        depth = (self.depth or DEPTH) if self.name == "wide_resnet" else None
+        width = PAPER_WIDTHS.get(self.name) if self.width is None else self.width
+        depth = (self.depth or PAPER_DEPTH) if self.name == "wide_resnet" else None
         sizes = {"width": width, "depth": depth}
-        return ", ".join([self.name, *(f"{name} {size}" for name, size in sizes.items() if size is not None)])
+        return ", ".join(
+            [self.name, *(f"{name} {size}" for name, size in sizes.items() if size is not None)]
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Known:
+class LibraryNetwork:
     """An architecture of a library, or of a published CIFAR checkpoint, by its name there; its inputs have 3 channels.
 
     Args:
@@ -79,62 +96,71 @@ class Known:
     library: Literal["torchvision", "timm"] = "torchvision"
 
     def __str__(self) -> str:
-        return self.architecture if self.library == "torchvision" else f"{self.architecture} of {self.library}"
+        return (
+            self.architecture
+            if self.library == "torchvision"
+            else f"{self.architecture} of {self.library}"
+        )
 
 
-Described: TypeAlias = Annotated[Sized | Known, ByFirstField()]
+NetworkOption: TypeAlias = Annotated[SizedNetwork | LibraryNetwork, UnionByFirstField()]
 
 
-def network_of(network: NetworkName | Sized | Known, *, width: int) -> Sized | Known:
+def chosen_network(
+    network: NetworkName | SizedNetwork | LibraryNetwork, *, width: int
+) -> SizedNetwork | LibraryNetwork:
     """The network that the options `network` and `width` ask for.
 
     Raises:
         ValueError: A width was given beside a network that does not take it from there.
     """
-    if not isinstance(network, Known):
-        return sized(network, width=width)
-    if width != WIDTHS["small_cnn"]:
+    if not isinstance(network, LibraryNetwork):
+        return sized_network(network, width=width)
+    if width != PAPER_WIDTHS["small_cnn"]:
         found = f"width {width} beside the architecture {network.architecture!r}"
         raise ValueError(f"found {found}; expected it beside small_cnn alone; leave `width` out")
     return network
 
 
-def sized(network: NetworkName | Sized, *, width: int) -> Sized:
+def sized_network(network: NetworkName | SizedNetwork, *, width: int) -> SizedNetwork:
     """The network of this plugin that the options `network` and `width` ask for.
 
     Raises:
         ValueError: A width was given beside a network that does not take it from there.
     """
     if network == "small_cnn":
-        return Sized(name=network, width=width)
-    if width != WIDTHS["small_cnn"]:
-        name = network.name if isinstance(network, Sized) else network
+        return SizedNetwork(name=network, width=width)
+    if width != PAPER_WIDTHS["small_cnn"]:
+        name = network.name if isinstance(network, SizedNetwork) else network
         expected = f"it beside small_cnn alone; write network: {{name: {name}, width: {width}}}"
         raise ValueError(f"found width {width} beside the network {name!r}; expected {expected}")
-    return network if isinstance(network, Sized) else Sized(name=network)
+    return network if isinstance(network, SizedNetwork) else SizedNetwork(name=network)
 
 
-def build_known(network: Known, *, data: DataCard) -> Cut:
+def build_library_network(network: LibraryNetwork, *, data: DataCard) -> CutNetwork:
     """The architecture for data of this shape and these outputs; its weights from torch's global random state.
 
     Raises:
         ValueError: The data are not square colour images, or the architecture does not take inputs of their size.
         UnknownName: The library has no such architecture.
     """
-    from advtransfer_vision.pretrained.design import named_design
-    from advtransfer_vision.pretrained.trial import expect_logits
+    from advtransfer_vision.pretrained.network_spec import default_spec, expect_logits
 
     if len(data.shape) != 3 or data.shape[0] != 3 or data.shape[1] != data.shape[2]:
         next_step = "give the data set `channels: 3` and a `size`"
-        raise ValueError(f"found inputs of shape {data.shape} for {network}; expected (3, H, H); {next_step}")
-    plain = named_design(network.architecture, network.library)
-    design = replace(plain, outputs=data.outputs, pixels=data.shape[1], mean=CENTRE, std=CENTRE)
-    built = design.built()
+        raise ValueError(
+            f"found inputs of shape {data.shape} for {network}; expected (3, H, H); {next_step}"
+        )
+    plain = default_spec(network.architecture, network.library)
+    design = replace(
+        plain, outputs=data.outputs, pixels=data.shape[1], mean=CENTERED_PIXELS, std=CENTERED_PIXELS
+    )
+    built = design.build_network()
     expect_logits(built, design)
     return built
 
 
-def build(network: Sized, *, data: DataCard) -> BlockNetwork:
+def build_network(network: SizedNetwork, *, data: DataCard) -> BlockNetwork:
     """The network for data of this shape and these outputs; its weights from torch's global random state.
 
     Raises:
@@ -151,7 +177,7 @@ def build(network: Sized, *, data: DataCard) -> BlockNetwork:
     )
 
     shape, outputs = data.shape, data.outputs
-    width = network.width or WIDTHS.get(network.name, 0)
+    width = network.width or PAPER_WIDTHS.get(network.name, 0)
     match network.name:
         case "small_cnn":
             return small_cnn.build(shape=shape, outputs=outputs, width=width)
@@ -162,8 +188,12 @@ def build(network: Sized, *, data: DataCard) -> BlockNetwork:
         case "fcnet":
             return fcnet.build(shape=shape, outputs=outputs)
         case "resnet18" | "resnet50":
-            return resnet.build(shape=shape, outputs=outputs, width=width, depth=int(network.name[-2:]))
+            return resnet.build(
+                shape=shape, outputs=outputs, width=width, depth=int(network.name[-2:])
+            )
         case "wide_resnet":
-            return wide_resnet.build(shape=shape, outputs=outputs, width=width, depth=network.depth or DEPTH)
+            return wide_resnet.build(
+                shape=shape, outputs=outputs, width=width, depth=network.depth or PAPER_DEPTH
+            )
         case "one_hidden":
             return one_hidden.build(shape=shape, outputs=outputs, width=width)

@@ -1,4 +1,4 @@
-"""Weight noise: a source made worse step by step, as a control of what transfer measures."""
+"""Weight noise: sources made worse step by step, with batch-norm statistics measured again."""
 
 from __future__ import annotations
 
@@ -7,13 +7,48 @@ from typing import cast
 
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
-from advtransfer.types import Context, Dataset, Network, Source, SourceCard, Weights
-from advtransfer_vision.batch_norm import re_estimate
+from advtransfer.toolkit.model_modes import weights_frozen
+from advtransfer.types import Context, Dataset, Network, Samples, Source, SourceCard, Weights
+
+STATISTICS_BATCH = 64
+
+
+def remeasure_batch_norm(
+    network: nn.Module, samples: Samples, *, device: torch.device, generator: torch.Generator
+) -> None:
+    """Replace each layer's running mean and variance by the average over batches of all samples, in random order.
+
+    Nothing happens to a network without batch normalisation; the network ends in eval mode on the device.
+    """
+    layers = [
+        module
+        for module in network.modules()
+        if isinstance(module, _BatchNorm) and module.track_running_stats
+    ]
+    network.to(device).eval()
+    if not layers:
+        return
+    momenta = [layer.momentum for layer in layers]
+    for layer in layers:
+        layer.reset_running_stats()
+        layer.momentum = None  # the plain average over batches
+        layer.train()
+    order = torch.randperm(len(samples), generator=generator)
+    with torch.no_grad(), weights_frozen(network):
+        # a rest would count as much as a whole batch, so it is left out where there is a whole one
+        for positions in torch.split(order, STATISTICS_BATCH)[
+            : max(1, len(order) // STATISTICS_BATCH)
+        ]:
+            network(samples.inputs(positions).to(device))
+    for layer, momentum in zip(layers, momenta, strict=True):
+        layer.momentum = momentum
+    network.eval()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Perturbed:
+class PerturbedSource:
     """Another source with noise on its weights."""
 
     source: Source
@@ -40,13 +75,15 @@ class Perturbed:
         """The other source's weights with noise from the context's ``noise`` stream, batch norm measured again."""
         network = cast(nn.Module, self.source.network())
         network.load_state_dict(dict(self.source.weights(context).tensors))
-        perturb(network, scale=self.scale, noise=context.generator("noise"))
+        add_weight_noise(network, scale=self.scale, noise=context.generator("noise"))
         order = context.generator("batch_norm")
-        re_estimate(network, self.data.part("train"), device=context.device, generator=order)
+        remeasure_batch_norm(
+            network, self.data.part("train"), device=context.device, generator=order
+        )
         return Weights(network.state_dict())
 
 
-def perturb(network: nn.Module, *, scale: float, noise: torch.Generator) -> None:
+def add_weight_noise(network: nn.Module, *, scale: float, noise: torch.Generator) -> None:
     """Add to each parameter ``scale * std * N(0, 1)``, std that of the parameter's own entries; one entry has none.
 
     A larger scale goes further in the same direction.

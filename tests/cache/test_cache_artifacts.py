@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from advtransfer.cache import Cache, default_root
+from advtransfer.cache import Cache
 from advtransfer.errors import CacheError
+from advtransfer.files import default_cache_root
 from advtransfer.types import Json
 
 ID, OTHER = "ab" * 32, "cd" * 32
@@ -24,14 +25,28 @@ def cache(tmp_path: Path) -> Cache:
 
 
 def test_tensors_and_facts_are_read_back_exactly(cache: Cache) -> None:
-    tensors = {"weight": torch.arange(6.0).reshape(2, 3), "steps": torch.tensor(2**60), "mask": torch.tensor([True])}
-    facts: dict[str, Json] = {"loss": 1.0, "epochs": 3, "curves": [{"epoch": 1, "loss": 0.1}], "name": "é"}
+    tensors = {
+        "weight": torch.arange(6.0).reshape(2, 3),
+        "steps": torch.tensor(2**60),
+        "mask": torch.tensor([True]),
+    }
+    facts: dict[str, Json] = {
+        "loss": 1.0,
+        "epochs": 3,
+        "curves": [{"epoch": 1, "loss": 0.1}],
+        "name": "é",
+    }
 
     cache.put(ID, tensors, facts, kind="source", use="vision/trained")
     artifact = cache.get(ID)
 
     assert artifact is not None
-    assert (ID, LINE, "source", "vision/trained") == (artifact.id, artifact.line, artifact.kind, artifact.use)
+    assert (ID, LINE, "source", "vision/trained") == (
+        artifact.id,
+        artifact.environment_key,
+        artifact.kind,
+        artifact.use,
+    )
     assert facts == artifact.facts
     assert isinstance(artifact.facts["loss"], float)
     assert tensors.keys() == artifact.tensors.keys()
@@ -58,7 +73,9 @@ def test_the_same_content_gives_the_same_bytes_in_any_cache(tmp_path: Path) -> N
     for number in range(5):
         order = list(tensors) if number % 2 else list(reversed(tensors))
         cache = Cache(tmp_path / str(number), line=LINE)
-        artifact = cache.put(ID, {name: tensors[name] for name in order}, {"b": 1, "a": number // 10})
+        artifact = cache.put(
+            ID, {name: tensors[name] for name in order}, {"b": 1, "a": number // 10}
+        )
         folders.append({path.name: path.read_bytes() for path in artifact.path.iterdir()})
 
     assert {"data.safetensors", "meta.json"} == folders[0].keys()
@@ -125,7 +142,7 @@ def test_an_artifact_copied_to_another_id_is_not_believed(cache: Cache) -> None:
 
 def test_reading_what_was_removed_meanwhile_says_so(cache: Cache) -> None:
     artifact = cache.put(ID, {"x": torch.zeros(1)}, {})
-    cache.remove(ID)
+    cache.remove_node(ID)
 
     with pytest.raises(CacheError, match=r"found no artifact 'abab.* any more"):
         _ = artifact.tensors
@@ -152,7 +169,7 @@ def test_a_full_disk_is_told_and_leaves_nothing_behind(cache: Cache) -> None:
         with pytest.raises(CacheError, match=r"could not write .*expected room"):
             cache.put(ID, {"x": torch.zeros(1000)}, {})
         with pytest.raises(CacheError, match=r"could not write .*expected room"):
-            cache.save(ID, {"x": torch.zeros(1000)})
+            cache.save_checkpoint(ID, {"x": torch.zeros(1000)})
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
@@ -172,25 +189,27 @@ def test_a_line_that_is_no_folder_name_is_refused(tmp_path: Path, line: str) -> 
 
 
 def test_a_checkpoint_is_replaced_read_and_dropped_by_put(cache: Cache) -> None:
-    assert cache.saved(ID) is None
+    assert cache.load_checkpoint(ID) is None
     for epoch in (1, 2):
-        cache.save(ID, {"epoch": torch.tensor(epoch)})
+        cache.save_checkpoint(ID, {"epoch": torch.tensor(epoch)})
 
-    saved = cache.saved(ID)
+    saved = cache.load_checkpoint(ID)
     assert saved is not None
     assert 2 == saved["epoch"].item()
     cache.put(ID, {"x": torch.zeros(1)}, {})
-    assert cache.saved(ID) is None
+    assert cache.load_checkpoint(ID) is None
 
 
 def test_a_damaged_checkpoint_is_set_aside(cache: Cache, caplog: pytest.LogCaptureFixture) -> None:
-    cache.save(ID, {"epoch": torch.tensor(3)})
+    cache.save_checkpoint(ID, {"epoch": torch.tensor(3)})
     path = cache.root / "saved" / LINE / ID[:2] / ID
     path.write_bytes(path.read_bytes()[:-1])
 
-    assert ["the checkpoint does not match its sha256"] == [checked.reason for checked in cache.verify()]
+    assert ["the checkpoint does not match its sha256"] == [
+        checked.reason for checked in cache.verify()
+    ]
     with caplog.at_level(logging.WARNING):
-        assert cache.saved(ID) is None
+        assert cache.load_checkpoint(ID) is None
     assert "the checkpoint does not match its sha256" in caplog.text
     assert not path.exists()
 
@@ -199,11 +218,11 @@ def test_known_runs_are_the_noted_folders_that_still_exist(cache: Cache, tmp_pat
     runs = [tmp_path / name for name in ("zebra", "ant", "gone")]
     for run in runs:
         run.mkdir()
-        cache.know_run(run)
-        cache.know_run(run)
+        cache.register_run(run)
+        cache.register_run(run)
     runs[2].rmdir()
 
-    assert [runs[1], runs[0]] == cache.known_runs()
+    assert [runs[1], runs[0]] == cache.registered_runs()
     assert 3 == len(list((cache.root / "runs").iterdir()))
 
 
@@ -211,15 +230,17 @@ def test_the_default_root_follows_the_environment(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("HOME", "/home/someone")
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.delenv("ADVTRANSFER_CACHE", raising=False)
-    assert Path("/home/someone/.cache/advtransfer") == default_root()
+    assert Path("/home/someone/.cache/advtransfer") == default_cache_root()
     monkeypatch.setenv("XDG_CACHE_HOME", "/scratch/cache")
-    assert Path("/scratch/cache/advtransfer") == default_root()
+    assert Path("/scratch/cache/advtransfer") == default_cache_root()
     monkeypatch.setenv("ADVTRANSFER_CACHE", "/big/disk")
-    assert Path("/big/disk") == default_root()
+    assert Path("/big/disk") == default_cache_root()
 
 
 def test_meta_says_what_was_kept_without_a_clock_or_a_machine(cache: Cache) -> None:
-    artifact = cache.put(ID, {"x": torch.zeros(1)}, {"epochs": 1}, kind="fit", use="finetune/blocks")
+    artifact = cache.put(
+        ID, {"x": torch.zeros(1)}, {"epochs": 1}, kind="fit", use="finetune/blocks"
+    )
     said = json.loads((artifact.path / "meta.json").read_text())
 
     assert {"format", "id", "line", "kind", "use", "facts", "sha256", "bytes"} == said.keys()

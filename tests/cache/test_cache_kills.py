@@ -21,9 +21,9 @@ import torch
 
 from advtransfer import files
 from advtransfer.cache import Cache
-from advtransfer.cache.lease import Lease, acquire
+from advtransfer.cache.lock import NodeLock, acquire
 from advtransfer.errors import Busy, CacheError
-from advtransfer.owner import Owner, started
+from advtransfer.files import ProcessId, process_start
 
 ID = "ab" * 32
 LINE = "cpu-1-float32"
@@ -98,7 +98,7 @@ def tell(child: subprocess.Popen[str], line: str) -> None:
 def gone(pid: int) -> None:
     """Wait until a killed process has ended."""
     deadline = time.time() + 10
-    while started(pid) is not None and time.time() < deadline:
+    while process_start(pid) is not None and time.time() < deadline:
         time.sleep(0.002)
 
 
@@ -125,7 +125,7 @@ def test_a_builder_killed_at_random_moments_leaves_whole_artifacts_only(tmp_path
             os.kill(builder, signal.SIGKILL)
             gone(builder)
 
-            with cache.lease(ID):
+            with cache.hold_lock(ID):
                 kinds.update("torn" if checked.reason else "whole" for checked in cache.verify())
             assert [] == list(tmp_path.rglob("*.tmp"))
 
@@ -133,15 +133,17 @@ def test_a_builder_killed_at_random_moments_leaves_whole_artifacts_only(tmp_path
     assert 20 < kinds["whole"]
 
 
-def test_a_lease_binds_while_its_owner_lives_and_is_taken_over_when_it_is_killed(tmp_path: Path) -> None:
+def test_a_lease_binds_while_its_owner_lives_and_is_taken_over_when_it_is_killed(
+    tmp_path: Path,
+) -> None:
     cache = Cache(tmp_path, line=LINE)
     with process(HOLDER, tmp_path) as holder:
-        with pytest.raises(Busy, match=f"being built by process {holder.pid}"), cache.lease(ID):
+        with pytest.raises(Busy, match=f"being built by process {holder.pid}"), cache.hold_lock(ID):
             pass
 
         holder.kill()  # not waited for: a zombie holds nothing
         gone(holder.pid)
-        with cache.lease(ID):
+        with cache.hold_lock(ID):
             assert (tmp_path / "leases" / LINE / ID).exists()
 
     assert not (tmp_path / "leases" / LINE / ID).exists()
@@ -162,7 +164,7 @@ def test_of_two_processes_racing_for_a_lease_exactly_one_wins_each_time(tmp_path
 
 
 def test_of_many_takers_of_a_stale_lease_exactly_one_wins(tmp_path: Path) -> None:
-    def take(path: Path) -> Lease | None:
+    def take(path: Path) -> NodeLock | None:
         try:
             return acquire(path, seconds=300)
         except Busy:
@@ -183,12 +185,12 @@ def test_a_lease_of_another_host_binds_until_it_was_not_renewed_in_time(tmp_path
     said["owner"] |= {"host": "elsewhere"}
     path.write_text(json.dumps(said))
     cache = Cache(tmp_path, line=LINE)
-    with pytest.raises(Busy, match="'elsewhere'"), cache.lease(ID):
+    with pytest.raises(Busy, match="'elsewhere'"), cache.hold_lock(ID):
         pass
 
     late = time.time() - 301
     os.utime(path, (late, late))
-    with cache.lease(ID):
+    with cache.hold_lock(ID):
         assert "elsewhere" not in path.read_text()
 
 
@@ -196,16 +198,16 @@ def test_a_torn_lease_file_binds_nobody(tmp_path: Path) -> None:
     path = stale_lease(tmp_path)
     path.write_text('{"token": "ab')
 
-    with Cache(tmp_path, line=LINE).lease(ID):
+    with Cache(tmp_path, line=LINE).hold_lock(ID):
         assert "owner" in json.loads(path.read_text())
 
 
 def test_a_short_lease_is_renewed_while_it_is_held(tmp_path: Path) -> None:
     cache = Cache(tmp_path, line=LINE)
 
-    with cache.lease(ID, seconds=0.3):
+    with cache.hold_lock(ID, seconds=0.3):
         time.sleep(0.5)
-        with pytest.raises(Busy), cache.lease(ID):
+        with pytest.raises(Busy), cache.hold_lock(ID):
             pass
 
 
@@ -222,10 +224,12 @@ def test_the_one_who_lost_a_lease_is_told_and_does_not_release_the_new_one(tmp_p
     assert not path.exists()
 
 
-def test_a_lease_that_is_lost_while_it_is_held_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_lease_that_is_lost_while_it_is_held_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     path = tmp_path / "leases" / LINE / ID
 
-    with Cache(tmp_path, line=LINE).lease(ID, seconds=0.15):
+    with Cache(tmp_path, line=LINE).hold_lock(ID, seconds=0.15):
         path.write_text(path.read_text().replace('"token": "', '"token": "other'))
         time.sleep(0.1)
 
@@ -235,17 +239,17 @@ def test_a_lease_that_is_lost_while_it_is_held_is_told(tmp_path: Path, caplog: p
 
 def test_a_lease_is_given_back_when_the_build_fails(tmp_path: Path) -> None:
     cache = Cache(tmp_path, line=LINE)
-    with pytest.raises(ZeroDivisionError), cache.lease(ID):
+    with pytest.raises(ZeroDivisionError), cache.hold_lock(ID):
         _ = 1 / 0
 
-    with cache.lease(ID):
+    with cache.hold_lock(ID):
         pass
 
 
 def test_leftovers_are_swept_only_when_their_writer_is_gone(tmp_path: Path) -> None:
     cache = Cache(tmp_path, line=LINE)
     artifact = cache.put(ID, {"x": torch.zeros(1)}, {})
-    mine = files.beside(artifact.path)
+    mine = files.temporary_path(artifact.path)
     mine.mkdir()
     host, (pid, tag) = mine.name.split(".")[2].split("-")[0], mine.name.split(".")[2].split("-")[1:]
     dead = mine.with_name(mine.name.replace(f"-{pid}-", f"-{2**22 + 1}-"))
@@ -260,14 +264,16 @@ def test_leftovers_are_swept_only_when_their_writer_is_gone(tmp_path: Path) -> N
 
     cache.prune(10**9)
 
-    assert [False, False, True, False, True] == [path.exists() for path in (dead, reused, elsewhere, ancient, mine)]
+    assert [False, False, True, False, True] == [
+        path.exists() for path in (dead, reused, elsewhere, ancient, mine)
+    ]
     assert not (tmp_path / "leases" / LINE / ID).exists()
     assert cache.get(ID) is not None
 
 
 def test_an_owner_is_known_by_more_than_its_pid() -> None:
-    me = Owner.me()
+    me = ProcessId.current_process()
 
-    assert me.alive() is True
-    assert replace(me, start="another boot 1").alive() is False
-    assert replace(me, host="elsewhere").alive() is None
+    assert me.is_alive() is True
+    assert replace(me, start="another boot 1").is_alive() is False
+    assert replace(me, host="elsewhere").is_alive() is None

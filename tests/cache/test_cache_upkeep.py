@@ -28,22 +28,27 @@ def filled(root: Path, *, max_bytes: int | None = None) -> Cache:
 
 
 def used(cache: Cache, id: str, seconds: float) -> None:
-    os.utime(cache.root / "artifacts" / cache.line / id[:2] / id / "meta.json", (seconds, seconds))
+    os.utime(
+        cache.root / "artifacts" / cache.environment_key / id[:2] / id / "meta.json",
+        (seconds, seconds),
+    )
 
 
 def size(cache: Cache) -> int:
-    return next(cache.entries()).bytes
+    return next(cache.list_entries()).bytes
 
 
 def test_entries_say_what_lies_there(tmp_path: Path) -> None:
     cache = filled(tmp_path)
-    Cache(tmp_path, line="cuda-1-float32").save(IDS[0], {"x": torch.zeros(1)})
+    Cache(tmp_path, line="cuda-1-float32").save_checkpoint(IDS[0], {"x": torch.zeros(1)})
 
-    entries = list(cache.entries())
+    entries = list(cache.list_entries())
 
-    assert [(id, LINE) for id in IDS] + [(IDS[0], "cuda-1-float32")] == [(entry.id, entry.line) for entry in entries]
+    assert [(id, LINE) for id in IDS] + [(IDS[0], "cuda-1-float32")] == [
+        (entry.id, entry.environment_key) for entry in entries
+    ]
     assert ["source"] * 3 + ["checkpoint"] == [entry.kind for entry in entries]
-    assert [1001.0, 1002.0, 1000.0] == [entry.used for entry in entries[:3]]
+    assert [1001.0, 1002.0, 1000.0] == [entry.last_used for entry in entries[:3]]
     assert all(entry.use == "vision/trained" and entry.bytes > 4000 for entry in entries[:3])
 
 
@@ -54,8 +59,8 @@ def test_prune_removes_the_least_recently_used_first(tmp_path: Path) -> None:
     pruned = cache.prune(one)
 
     assert [IDS[2], IDS[0]] == [entry.id for entry in pruned.removed]
-    assert (2 * one, one) == (pruned.bytes, pruned.left)
-    assert [IDS[1]] == [entry.id for entry in cache.entries()]
+    assert (2 * one, one) == (pruned.removed_bytes, pruned.remaining_bytes)
+    assert [IDS[1]] == [entry.id for entry in cache.list_entries()]
 
 
 def test_reading_an_artifact_makes_it_recently_used(tmp_path: Path) -> None:
@@ -70,25 +75,25 @@ def test_reading_an_artifact_makes_it_recently_used(tmp_path: Path) -> None:
 def test_prune_leaves_what_is_leased(tmp_path: Path) -> None:
     cache = filled(tmp_path)
 
-    with cache.lease(IDS[2]):
+    with cache.hold_lock(IDS[2]):
         pruned = cache.prune(0)
 
     assert [IDS[0], IDS[1]] == [entry.id for entry in pruned.removed]
-    assert [IDS[2]] == [entry.id for entry in cache.entries()]
+    assert [IDS[2]] == [entry.id for entry in cache.list_entries()]
 
 
 def test_put_evicts_when_there_is_a_limit_but_never_what_it_has_just_put(tmp_path: Path) -> None:
     cache = filled(tmp_path, max_bytes=10_000)
     cache.put("d" * 64, {"x": torch.zeros(1000)}, {})
-    assert [IDS[1], "d" * 64] == [entry.id for entry in cache.entries()]
+    assert [IDS[1], "d" * 64] == [entry.id for entry in cache.list_entries()]
 
     Cache(tmp_path, line=LINE, max_bytes=1).put("e" * 64, {"x": torch.zeros(1000)}, {})
-    assert ["e" * 64] == [entry.id for entry in cache.entries()]
+    assert ["e" * 64] == [entry.id for entry in cache.list_entries()]
 
 
 def test_prune_also_removes_what_was_set_aside_and_old_checkpoints(tmp_path: Path) -> None:
     cache = filled(tmp_path)
-    cache.save("d" * 64, {"x": torch.zeros(1)})
+    cache.save_checkpoint("d" * 64, {"x": torch.zeros(1)})
     (cache.root / "artifacts" / LINE / "aa" / IDS[0] / "meta.json").unlink()
     cache.get(IDS[0])
 
@@ -101,13 +106,13 @@ def test_prune_also_removes_what_was_set_aside_and_old_checkpoints(tmp_path: Pat
 def test_remove_gives_back_the_bytes_of_one_node(tmp_path: Path) -> None:
     cache = filled(tmp_path)
     one = size(cache)
-    cache.save(IDS[0], {"x": torch.zeros(1)})
-    with cache.lease(IDS[0]), pytest.raises(Busy, match="leased"):
-        cache.remove(IDS[0])
+    cache.save_checkpoint(IDS[0], {"x": torch.zeros(1)})
+    with cache.hold_lock(IDS[0]), pytest.raises(Busy, match="leased"):
+        cache.remove_node(IDS[0])
 
-    assert one < cache.remove(IDS[0])
-    assert 0 == cache.remove(IDS[0])
-    assert [IDS[1], IDS[2]] == [entry.id for entry in cache.entries()]
+    assert one < cache.remove_node(IDS[0])
+    assert 0 == cache.remove_node(IDS[0])
+    assert [IDS[1], IDS[2]] == [entry.id for entry in cache.list_entries()]
 
 
 def test_verify_tells_the_corrupt_from_the_intact(tmp_path: Path) -> None:
@@ -132,6 +137,8 @@ def test_upkeep_needs_neither_torch_nor_numpy(tmp_path: Path) -> None:
         "print(sorted({'torch', 'numpy'} & set(sys.modules)))"
     )
 
-    told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    told = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    ).stdout
 
     assert ["3 3 {}", "3", "[]"] == told.splitlines()

@@ -7,16 +7,16 @@ from collections.abc import Callable
 import pytest
 
 from advtransfer.host import Host
-from advtransfer.testing.canaries import Subject, honest
-from advtransfer.testing.canaries.honest import digits
-from advtransfer.trial.battery.design import Norm
+from advtransfer.testing.canaries import Subject, honest_network
+from advtransfer.testing.canaries.honest_models import digits_dataset
 from advtransfer.types import Evaluation
+from advtransfer.worker.verification.config import Norm
 
 
 @pytest.fixture(scope="session")
 def natural() -> Subject:
     """A naturally trained network, and one of another seed as its source."""
-    return Subject(honest(0), digits().part("test"), honest(1))
+    return Subject(honest_network(0), digits_dataset().part("test"), honest_network(1))
 
 
 @pytest.fixture(scope="session")
@@ -27,7 +27,9 @@ def pgd() -> Callable[[Norm], Evaluation]:
 
     def build(norm: Norm) -> Evaluation:
         eps, steps = asked[norm]
-        built = component.build({"norm": norm, "eps": eps, "steps": steps, "step_size": eps / 8}, {})
+        built = component.build(
+            {"norm": norm, "eps": eps, "steps": steps, "step_size": eps / 8}, {}
+        )
         assert hasattr(built, "measure")
         return built
 

@@ -18,20 +18,33 @@ import pytest
 import torch
 
 from advtransfer.host import Host
-from advtransfer.testing.canaries import CANARIES, Subject, honest
-from advtransfer.testing.canaries.examine import examine
-from advtransfer.testing.canaries.honest import digits
-from advtransfer.toolkit.attack import pgd as ascend
-from advtransfer.toolkit.streams import generator
-from advtransfer.trial.battery.design import NORMS, SIZES, Norm
-from advtransfer.types import Context, Evaluation, Examples, Given, Json, Measurement, Outcome
+from advtransfer.testing.canaries import CANARIES, Subject, honest_network
+from advtransfer.testing.canaries.honest_models import digits_dataset
+from advtransfer.testing.canaries.score import examine_model
+from advtransfer.toolkit.pgd import pgd as ascend
+from advtransfer.toolkit.rng import stream_generator
+from advtransfer.types import (
+    Context,
+    Evaluation,
+    EvaluationInputs,
+    Examples,
+    Json,
+    Measurement,
+    Outcome,
+)
+from advtransfer.worker.verification.config import BATTERY_SIZES, NORMS, Norm
 
-SMALL = SIZES["small"]
+SMALL = BATTERY_SIZES["small"]
 # A few of many are slow; all others, which take three quarters of an hour of one core, are nightly.
 SLOW = {(1, "linf", 0), (2, "linf", 0), (2, "l2", 0)}
 SEEDS = [*(("linf", seed) for seed in range(5)), ("l2", 0), ("l1", 0)]
 STRENGTHS = [
-    pytest.param(depth, norm, seed, marks=pytest.mark.slow if (depth, norm, seed) in SLOW else pytest.mark.nightly)
+    pytest.param(
+        depth,
+        norm,
+        seed,
+        marks=pytest.mark.slow if (depth, norm, seed) in SLOW else pytest.mark.nightly,
+    )
     for depth in (1, 2, 4)
     for norm, seed in SEEDS
 ]
@@ -49,9 +62,12 @@ class Naive:
 
     eps: float = 0.1
 
-    def measure(self, given: Given, *, context: Context) -> Measurement:
+    def measure(self, given: EvaluationInputs, *, context: Context) -> Measurement:
         assert given.model is not None
-        inputs, labels = given.test.inputs(torch.arange(len(given.test))), given.test.labels(torch.arange(300))
+        inputs, labels = (
+            given.test.inputs(torch.arange(len(given.test))),
+            given.test.labels(torch.arange(300)),
+        )
         moved = ascend(
             given.model,
             inputs,
@@ -61,7 +77,7 @@ class Naive:
             steps=20,
             step_size=self.eps / 8,
             random_start=True,
-            generator=generator("naive"),
+            generator=stream_generator("naive"),
         )
         with torch.no_grad():
             wrong, broken = (given.model(one).argmax(1) != labels for one in (inputs, moved))
@@ -74,27 +90,33 @@ class Naive:
         )
 
 
-@pytest.mark.parametrize("norm", ["linf", *(pytest.param(norm, marks=pytest.mark.slow) for norm in ("l2", "l1"))])
+@pytest.mark.parametrize(
+    "norm", ["linf", *(pytest.param(norm, marks=pytest.mark.slow) for norm in ("l2", "l1"))]
+)
 @pytest.mark.parametrize("name", CANARIES)
-def test_the_weakest_of_each_canary_is_caught_behind_foolbox(name: str, norm: Norm, natural: Subject, pgd: Pgd) -> None:
+def test_the_weakest_of_each_canary_is_caught_behind_foolbox(
+    name: str, norm: Norm, natural: Subject, pgd: Pgd
+) -> None:
     canary = CANARIES[name]
-    seen = examine(pgd(norm), canary.spoil(natural, canary.strengths[-1]), battery=SMALL)
+    seen = examine_model(pgd(norm), canary.spoil(natural, canary.strengths[-1]), battery=SMALL)
 
-    assert seen.doubted, seen
+    assert seen.is_doubted, seen
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CANARIES)
-def test_the_host_alone_catches_what_a_careless_plugin_does_not(name: str, natural: Subject) -> None:
+def test_the_host_alone_catches_what_a_careless_plugin_does_not(
+    name: str, natural: Subject
+) -> None:
     canary = CANARIES[name]
-    seen = examine(Naive(), canary.spoil(natural, canary.strengths[0]), battery=SMALL)
+    seen = examine_model(Naive(), canary.spoil(natural, canary.strengths[0]), battery=SMALL)
 
-    assert seen.doubted, seen
+    assert seen.is_doubted, seen
 
 
 def test_a_canary_fools_the_careless_plugin_itself(natural: Subject) -> None:
     def claimed(subject: Subject) -> float:
-        seen = examine(Naive(), subject, battery=SMALL)
+        seen = examine_model(Naive(), subject, battery=SMALL)
         assert seen.claimed is not None
         return seen.claimed
 
@@ -106,23 +128,29 @@ def test_a_canary_fools_the_careless_plugin_itself(natural: Subject) -> None:
 
 @pytest.mark.parametrize("norm", NORMS)
 def test_honest_models_are_not_doubted(norm: Norm, natural: Subject, pgd: Pgd) -> None:
-    seen = examine(pgd(norm), natural, battery=SMALL)
+    seen = examine_model(pgd(norm), natural, battery=SMALL)
 
     assert "verified" == seen.judged, seen
 
 
 def test_an_honest_model_is_not_doubted_for_a_careless_plugin(natural: Subject) -> None:
-    seen = examine(Naive(), natural, battery=SMALL)
+    seen = examine_model(Naive(), natural, battery=SMALL)
 
     assert "verified" == seen.judged, seen
 
 
 def test_the_right_number_of_a_model_too_sure_is_doubted_and_not_refused(natural: Subject) -> None:
-    options: dict[str, Json] = {"norm": "linf", "eps": 0.1, "steps": 20, "step_size": 0.0125, "loss": "margin"}
+    options: dict[str, Json] = {
+        "norm": "linf",
+        "eps": 0.1,
+        "steps": 20,
+        "step_size": 0.0125,
+        "loss": "margin",
+    }
     built = Host.discover().component("foolbox/pgd", "evaluation").build(options, {})
     assert hasattr(built, "measure")
     sure = CANARIES["saturated logits"].spoil(natural, 1e3)
-    plain, seen = (examine(built, subject, battery=SMALL) for subject in (natural, sure))
+    plain, seen = (examine_model(built, subject, battery=SMALL) for subject in (natural, sure))
 
     assert plain.claimed == seen.claimed
     assert "suspicious" == seen.judged
@@ -130,15 +158,19 @@ def test_the_right_number_of_a_model_too_sure_is_doubted_and_not_refused(natural
 
 
 @pytest.mark.parametrize(("depth", "norm", "seed"), STRENGTHS)
-def test_every_canary_is_caught_over_seeds_strengths_and_depths(depth: int, norm: Norm, seed: int, pgd: Pgd) -> None:
+def test_every_canary_is_caught_over_seeds_strengths_and_depths(
+    depth: int, norm: Norm, seed: int, pgd: Pgd
+) -> None:
     for robust in (False, True):
-        base = honest(100 * seed + depth, depth=depth, robust=robust)
-        subject = Subject(base, digits().part("test"), honest(7 + seed, depth=2))
+        base = honest_network(100 * seed + depth, depth=depth, robust=robust)
+        subject = Subject(base, digits_dataset().part("test"), honest_network(7 + seed, depth=2))
         missed = [
             (name, strength, robust)
             for name, canary in CANARIES.items()
             for strength in canary.strengths
-            if not examine(pgd(norm), canary.spoil(subject, strength), battery=SMALL).doubted
+            if not examine_model(
+                pgd(norm), canary.spoil(subject, strength), battery=SMALL
+            ).is_doubted
         ]
 
         assert [] == missed
@@ -146,21 +178,23 @@ def test_every_canary_is_caught_over_seeds_strengths_and_depths(depth: int, norm
 
 @pytest.mark.parametrize(("norm", "seed"), HONEST)
 def test_of_a_hundred_honest_models_none_is_doubted(norm: Norm, seed: int, pgd: Pgd) -> None:
-    source = honest(500 + seed, depth=2)
+    source = honest_network(500 + seed, depth=2)
     for depth in (2, 3):
         for robust in (False, True):
-            base = honest(1000 + seed, depth=depth, robust=robust)
-            seen = examine(pgd(norm), Subject(base, digits().part("test"), source), battery=SMALL)
+            base = honest_network(1000 + seed, depth=depth, robust=robust)
+            seen = examine_model(
+                pgd(norm), Subject(base, digits_dataset().part("test"), source), battery=SMALL
+            )
 
             assert "verified" == seen.judged, (depth, robust, seen.reason)
 
 
 def test_a_plugin_that_shows_no_examples_is_doubted_on_honest_models_too(natural: Subject) -> None:
     class Silent(Naive):
-        def measure(self, given: Given, *, context: Context) -> Measurement:
+        def measure(self, given: EvaluationInputs, *, context: Context) -> Measurement:
             return replace(super().measure(given, context=context), examples=[])
 
-    seen = examine(Silent(), natural, battery=SMALL)
+    seen = examine_model(Silent(), natural, battery=SMALL)
 
     assert "suspicious" == seen.judged
     assert "robust_accuracy@0.1 has no examples" in seen.reason

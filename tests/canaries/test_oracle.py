@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from advtransfer.host import Host
-from advtransfer.testing.canaries.examine import examine
-from advtransfer.testing.canaries.oracle import Plane, exactly_robust, plane_subject
-from advtransfer.trial.battery import Threat, run_battery
-from advtransfer.trial.battery.design import SIZES, Norm
+from advtransfer.testing.canaries.oracle import LinearClassifier, exact_robustness, plane_subject
+from advtransfer.testing.canaries.score import examine_model
 from advtransfer.types import Evaluation, Outcome
+from advtransfer.worker.verification import ThreatModel, run_battery
+from advtransfer.worker.verification.config import BATTERY_SIZES, Norm
 
 NORMS: dict[Norm, float] = {"linf": 0.1, "l2": 0.5, "l1": 1.0}
 """Radii that take about half of the digits across."""
@@ -30,10 +30,10 @@ def pgd(norm: Norm, eps: float) -> Evaluation:
 
 @pytest.mark.parametrize("norm", NORMS)
 def test_the_worst_point_of_two_pixels_is_that_of_a_fine_grid(norm: Norm) -> None:
-    plane = Plane(torch.tensor([2.0, -0.5]), torch.tensor(-0.4))
+    plane = LinearClassifier(torch.tensor([2.0, -0.5]), torch.tensor(-0.4))
     inputs = torch.tensor([[0.9, 0.1], [0.05, 0.3], [0.5, 0.95], [0.2, 0.0]])
     labels = (plane(inputs)[:, 1] > 0).long()
-    robust, worst = exactly_robust(plane, inputs, labels, norm=norm, eps=0.2)
+    robust, worst = exact_robustness(plane, inputs, labels, norm=norm, eps=0.2)
     steps = torch.linspace(-0.2, 0.2, 801, dtype=torch.float64)
     ways = torch.cartesian_prod(steps, steps)
     ways = ways[ways.norm(p={"linf": math.inf, "l2": 2, "l1": 1}[norm], dim=1) <= 0.2 + 1e-12]
@@ -47,8 +47,10 @@ def test_the_worst_point_of_two_pixels_is_that_of_a_fine_grid(norm: Norm) -> Non
 
 
 def test_a_tie_is_not_robust() -> None:
-    plane = Plane(torch.tensor([1.0]), torch.tensor(-0.5))
-    robust, worst = exactly_robust(plane, torch.tensor([[0.75]]), torch.tensor([1]), norm="linf", eps=0.25)
+    plane = LinearClassifier(torch.tensor([1.0]), torch.tensor(-0.5))
+    robust, worst = exact_robustness(
+        plane, torch.tensor([[0.75]]), torch.tensor([1]), norm="linf", eps=0.25
+    )
 
     assert 0.0 == worst.item()
     assert not robust.item()
@@ -59,7 +61,7 @@ def test_a_tie_is_not_robust() -> None:
 def test_an_evaluation_reports_just_the_exact_value_and_is_verified(norm: Norm, seed: int) -> None:
     eps = NORMS[norm]
     subject, exact = plane_subject(seed, norm=norm, eps=eps)
-    seen = examine(pgd(norm, eps), subject, battery=SIZES["small"])
+    seen = examine_model(pgd(norm, eps), subject, battery=BATTERY_SIZES["small"])
 
     assert 0.2 < exact < 0.8
     assert seen.claimed is not None
@@ -71,10 +73,16 @@ def test_an_evaluation_reports_just_the_exact_value_and_is_verified(norm: Norm, 
 def test_the_battery_breaks_just_what_can_be_broken(norm: Norm) -> None:
     eps = NORMS[norm]
     subject, _ = plane_subject(4, norm=norm, eps=eps)
-    found = run_battery(subject.model, subject.test, Threat(norm, eps), SIZES["small"], device=torch.device("cpu"))
+    found = run_battery(
+        subject.model,
+        subject.test,
+        ThreatModel(norm, eps),
+        BATTERY_SIZES["small"],
+        device=torch.device("cpu"),
+    )
     inputs, labels = subject.test.inputs(found.positions), subject.test.labels(found.positions)
-    assert isinstance(subject.model, Plane)
-    robust, worst = exactly_robust(subject.model, inputs, labels, norm=norm, eps=eps)
+    assert isinstance(subject.model, LinearClassifier)
+    robust, worst = exact_robustness(subject.model, inputs, labels, norm=norm, eps=eps)
     stands = found.outcomes["restarts"] == Outcome.ROBUST
     near = worst.abs() < 1e-2 * worst.abs().median()
 

@@ -44,7 +44,7 @@ def test_ls_as_json_has_whole_ids_and_bytes(cache: Cache) -> None:
     entries = json.loads(call("ls", "--json").stdout)
 
     assert {OLD, NEW} == {entry["id"] for entry in entries}
-    assert [entry.bytes for entry in cache.entries()] == [entry["bytes"] for entry in entries]
+    assert [entry.bytes for entry in cache.list_entries()] == [entry["bytes"] for entry in entries]
 
 
 @pytest.mark.usefixtures("cache")
@@ -55,7 +55,7 @@ def test_verify_of_an_intact_cache_ends_with_0() -> None:
 
 
 def test_verify_names_what_is_corrupt_and_ends_with_1(cache: Cache) -> None:
-    [path] = [entry.path / "data.safetensors" for entry in cache.entries() if entry.id == OLD]
+    [path] = [entry.path / "data.safetensors" for entry in cache.list_entries() if entry.id == OLD]
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
@@ -66,24 +66,26 @@ def test_verify_names_what_is_corrupt_and_ends_with_1(cache: Cache) -> None:
 
 
 def test_prune_removes_until_the_asked_size_is_left(cache: Cache) -> None:
-    most = max(entry.bytes for entry in cache.entries())
+    most = max(entry.bytes for entry in cache.list_entries())
     done = call("prune", "--max-bytes", str(most))
 
     assert done.exit_code == 0
     assert done.stdout.startswith("removed 1 artifact, ")
-    assert len(list(cache.entries())) == 1
+    assert len(list(cache.list_entries())) == 1
 
 
 def test_prune_without_a_limit_removes_no_artifact(cache: Cache) -> None:
     done = call("prune")
 
     assert done.stdout.startswith("removed 0 artifacts, 0 B; ")
-    assert len(list(cache.entries())) == 2
+    assert len(list(cache.list_entries())) == 2
 
 
 def test_a_size_that_is_none_is_an_error_before_anything_is_removed(cache: Cache) -> None:
     done = call("prune", "--max-bytes", "2XB")
 
     assert done.exit_code == 2
-    assert "'2XB' is not a size; expected a number of bytes, such as 2GB, 500MB or 1GiB" in done.stderr
-    assert len(list(cache.entries())) == 2
+    assert (
+        "'2XB' is not a size; expected a number of bytes, such as 2GB, 500MB or 1GiB" in done.stderr
+    )
+    assert len(list(cache.list_entries())) == 2

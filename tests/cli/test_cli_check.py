@@ -9,50 +9,69 @@ import pytest
 from click.testing import CliRunner, Result
 
 from advtransfer.cli import main
-from advtransfer.testing.canaries.examine import Seen
-from advtransfer.testing.canaries.score import Row
-from advtransfer.trial.battery import Battery, Threat
+from advtransfer.testing.canaries.score import Examination, ScoredModel
 from advtransfer.types import Check, Evaluation
+from advtransfer.worker.verification import BatteryConfig, ThreatModel
 
-CAUGHT = Row("canary", "saturated logits (natural)", 100, Seen("suspicious", "flat", 0.9))
-MISSED = Row("canary", "random noise (natural)", 0.01, Seen("verified", "12 checks passed", 0.5))
-FINE = Row("honest", "natural network", None, Seen("verified", "12 checks passed", 0.47))
-FLAGGED = Row("honest", "robust network", None, Seen("invalid", "wrong", 0.8))
-EXACT = Row("exact", "two classes, a plane", None, Seen("verified", "12 checks passed", 0.5), 0.5)
-BELOW = Row("exact", "two classes, a plane", None, Seen("verified", "12 checks passed", 0.4), 0.5)
+CAUGHT = ScoredModel(
+    "canary", "saturated logits (natural)", 100, Examination("suspicious", "flat", 0.9)
+)
+MISSED = ScoredModel(
+    "canary", "random noise (natural)", 0.01, Examination("verified", "12 checks passed", 0.5)
+)
+FINE = ScoredModel(
+    "honest", "natural network", None, Examination("verified", "12 checks passed", 0.47)
+)
+FLAGGED = ScoredModel("honest", "robust network", None, Examination("invalid", "wrong", 0.8))
+EXACT = ScoredModel(
+    "exact", "two classes, a plane", None, Examination("verified", "12 checks passed", 0.5), 0.5
+)
+BELOW = ScoredModel(
+    "exact", "two classes, a plane", None, Examination("verified", "12 checks passed", 0.4), 0.5
+)
 
 
 @pytest.fixture
-def scored(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Result, Threat]]:
+def scored(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Result, ThreatModel]]:
     """The command, its score made up of these rows; and the ball that the score was asked for."""
-    threats: list[Threat] = []
+    threats: list[ThreatModel] = []
 
-    def call(*rows: Row, arguments: tuple[str, ...] = ()) -> tuple[Result, Threat]:
-        def score(evaluation: Evaluation, *, threat: Threat, battery: Battery, seed: int) -> Iterator[Row]:
+    def call(*rows: ScoredModel, arguments: tuple[str, ...] = ()) -> tuple[Result, ThreatModel]:
+        def score(
+            evaluation: Evaluation, *, threat: ThreatModel, battery: BatteryConfig, seed: int
+        ) -> Iterator[ScoredModel]:
             threats.append(threat)
             yield from rows
 
-        monkeypatch.setattr("advtransfer.testing.canaries.score.score", score)
+        monkeypatch.setattr("advtransfer.testing.canaries.score.score_evaluation", score)
         result = CliRunner().invoke(main, ["check", "--canaries", "foolbox/pgd", *arguments])
-        return result, threats[-1] if threats else Threat("linf", 0)
+        return result, threats[-1] if threats else ThreatModel("linf", 0)
 
     return call
 
 
 def test_all_is_well_where_every_canary_is_caught_and_no_honest_model_flagged(
-    scored: Callable[..., tuple[Result, Threat]],
+    scored: Callable[..., tuple[Result, ThreatModel]],
 ) -> None:
     result, threat = scored(CAUGHT, FINE, EXACT)
 
     assert 0 == result.exit_code
-    assert Threat("linf", 0.1) == threat
-    assert "1 of 1 canaries caught; 1 of 1 honest models not flagged; 1 of 1 exact values kept" in result.stdout
-    assert "canary  saturated logits (natural)  100       0.900           caught   suspicious: flat" in result.stdout
+    assert ThreatModel("linf", 0.1) == threat
+    assert (
+        "1 of 1 canaries caught; 1 of 1 honest models not flagged; 1 of 1 exact values kept"
+        in result.stdout
+    )
+    assert (
+        "canary  saturated logits (natural)  100       0.900           caught   suspicious: flat"
+        in result.stdout
+    )
 
 
-@pytest.mark.parametrize(("row", "outcome"), [(MISSED, "missed"), (FLAGGED, "flagged"), (BELOW, "below exact")])
+@pytest.mark.parametrize(
+    ("row", "outcome"), [(MISSED, "missed"), (FLAGGED, "flagged"), (BELOW, "below exact")]
+)
 def test_one_that_is_not_well_is_exit_code_1(
-    row: Row, outcome: str, scored: Callable[..., tuple[Result, Threat]]
+    row: ScoredModel, outcome: str, scored: Callable[..., tuple[Result, ThreatModel]]
 ) -> None:
     result, _ = scored(CAUGHT, row)
 
@@ -63,22 +82,26 @@ def test_one_that_is_not_well_is_exit_code_1(
 def test_a_doubt_is_told_with_its_checks() -> None:
     check = Check("noise", "fail", 0.3, 0.05, 200, "what it means")
 
-    assert Seen("invalid", "noise is 0.3", 0.9, (check,)).doubted
-    assert not Seen("unchecked", "no evidence").doubted
+    assert Examination("invalid", "noise is 0.3", 0.9, (check,)).is_doubted
+    assert not Examination("unchecked", "no evidence").is_doubted
 
 
-def test_options_are_those_of_the_evaluation(scored: Callable[..., tuple[Result, Threat]]) -> None:
+def test_options_are_those_of_the_evaluation(
+    scored: Callable[..., tuple[Result, ThreatModel]],
+) -> None:
     _, threat = scored(FINE, arguments=("norm=l2", "eps=1/2", "steps=5"))
     wrong, _ = scored(FINE, arguments=("steps=many",))
     bare, _ = scored(FINE, arguments=("steps",))
 
-    assert Threat("l2", 0.5) == threat
+    assert ThreatModel("l2", 0.5) == threat
     assert [2, 2] == [wrong.exit_code, bare.exit_code]
     assert "steps: " in wrong.stderr
     assert "expected OPTION=VALUE" in bare.stderr
 
 
-def test_as_json_each_model_has_its_checks(scored: Callable[..., tuple[Result, Threat]]) -> None:
+def test_as_json_each_model_has_its_checks(
+    scored: Callable[..., tuple[Result, ThreatModel]],
+) -> None:
     result, _ = scored(CAUGHT, FINE, arguments=("--json",))
     told = json.loads(result.stdout)
 
@@ -97,4 +120,7 @@ def test_an_evaluation_that_refuses_honest_models_too_has_caught_nothing() -> No
     result = CliRunner().invoke(main, ["check", "--canaries", "foolbox/pgd", "eps=8"])
 
     assert 2 == result.exit_code
-    assert "found every model refused, the honest ones too, the first with ValueError: found eps 8.0;" in result.stderr
+    assert (
+        "found every model refused, the honest ones too, the first with ValueError: found eps 8.0;"
+        in result.stderr
+    )

@@ -10,7 +10,14 @@ from click.testing import CliRunner
 
 import advtransfer
 from advtransfer.cli import commands, main
-from advtransfer.errors import AdvTransferError, BadInput, Mark, PluginError, Problem, UnknownName
+from advtransfer.errors import (
+    AdvTransferError,
+    BadInput,
+    Location,
+    PluginError,
+    Problem,
+    UnknownName,
+)
 
 
 @pytest.fixture
@@ -36,13 +43,17 @@ def test_the_table_says_of_each_command_what_the_command_says_itself(name: str) 
 
 
 def test_every_command_and_every_option_has_help() -> None:
-    silent = [f"{path} {option}" for path, option, help in _options(main, "advtransfer") if not help]
+    silent = [
+        f"{path} {option}" for path, option, help in _options(main, "advtransfer") if not help
+    ]
 
     assert silent == []
 
 
 def _options(command: click.Command, path: str) -> list[tuple[str, str, str | None]]:
-    found = [(path, one.opts[-1], one.help) for one in command.params if isinstance(one, click.Option)]
+    found = [
+        (path, one.opts[-1], one.help) for one in command.params if isinstance(one, click.Option)
+    ]
     found += [(path, "itself", command.help)]
     if isinstance(command, click.Group):
         for name in command.list_commands(click.Context(command)):
@@ -94,12 +105,16 @@ def test_errors_raised_on_purpose_are_told_in_plain_words(
     assert (code, "", f"{error}\n") == (done.exit_code, done.stdout, done.stderr)
 
 
-def test_every_problem_is_told_on_its_own_line_with_its_place_first(raising: Callable[[BaseException], None]) -> None:
+def test_every_problem_is_told_on_its_own_line_with_its_place_first(
+    raising: Callable[[BaseException], None],
+) -> None:
     raising(
         BadInput(
             [
-                Problem("'pdg'", "a component", "did you mean 'pgd'?", Mark("suite.yaml", 3, 7)),
-                Problem("no option 'eps'", "a number", "write one", Mark("suite.yaml", 9, 3)),
+                Problem(
+                    "'pdg'", "a component", "did you mean 'pgd'?", Location("suite.yaml", 3, 7)
+                ),
+                Problem("no option 'eps'", "a number", "write one", Location("suite.yaml", 9, 3)),
             ]
         )
     )

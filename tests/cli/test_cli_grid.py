@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from advtransfer.cli import grid
-from advtransfer.plan import Plan, Trial
-from advtransfer.plan.trials import N
+from advtransfer.cli import plan_text
+from advtransfer.planning import Plan, Trial
+from advtransfer.planning.trials import SubsetSize
 
 
-def trial(target: str, n: N, seed: int, *, source: str | None = "natural", skipped: str | None = None) -> Trial:
+def trial(
+    target: str,
+    n: SubsetSize,
+    seed: int,
+    *,
+    source: str | None = "natural",
+    skipped: str | None = None,
+) -> Trial:
     id = f"{source}{target}{n}{seed}"
     evaluations = {"clean": (f"{id}clean",), "pgd20": (f"{id}pgd",)}
     return Trial(id, source, source, None, None, target, n, seed, "probe", evaluations, (), skipped)
@@ -22,7 +29,7 @@ MNIST = [trial("mnist", 500, 0), trial("mnist", 500, 7, source="robust", skipped
 
 
 def test_axes_are_told_with_the_seeds_of_each_n() -> None:
-    assert grid.as_text(plan(*DIGITS, *MNIST)).splitlines() == [
+    assert plan_text.grid_text(plan(*DIGITS, *MNIST)).splitlines() == [
         "small: 11 trials, 20 results",
         "Does it transfer?",
         "",
@@ -37,13 +44,18 @@ def test_axes_are_told_with_the_seeds_of_each_n() -> None:
 
 
 def test_the_n_that_have_other_seeds_stand_apart() -> None:
-    mixed = plan(trial("mnist", "all", 0), trial("mnist", 2000, 0), trial("mnist", 2000, 1), trial("mnist", 500, 0))
+    mixed = plan(
+        trial("mnist", "all", 0),
+        trial("mnist", 2000, 0),
+        trial("mnist", 2000, 1),
+        trial("mnist", 500, 0),
+    )
 
-    assert "mnist: n 500, all with seed 0; n 2000 with seeds 0, 1" in grid.as_text(mixed)
+    assert "mnist: n 500, all with seed 0; n 2000 with seeds 0, 1" in plan_text.grid_text(mixed)
 
 
 def test_the_grid_as_data_has_the_same_numbers() -> None:
-    assert grid.as_json(plan(*DIGITS, *MNIST)) == {
+    assert plan_text.grid_json(plan(*DIGITS, *MNIST)) == {
         "suite": "small",
         "title": "Does it transfer?",
         "sources": ["natural", "robust"],
@@ -62,4 +74,4 @@ def test_the_grid_as_data_has_the_same_numbers() -> None:
 
 
 def test_a_trial_without_a_source_adds_none_to_the_axis() -> None:
-    assert grid.as_json(plan(trial("mnist", 20, 0, source=None)))["sources"] == []
+    assert plan_text.grid_json(plan(trial("mnist", 20, 0, source=None)))["sources"] == []

@@ -12,7 +12,8 @@ from click.testing import CliRunner
 from advtransfer.cli import main
 from advtransfer.hookspecs import hookimpl
 from advtransfer.host import Host, Plugin
-from advtransfer.types import Dataset, Executor, Factory
+from advtransfer.jobs import Executor
+from advtransfer.types import Dataset, Factory
 
 
 def squares(*, side: int = 8) -> Dataset:
@@ -90,7 +91,10 @@ def test_a_broken_plugin_is_told_and_the_others_are_listed(plugins: list[Plugin]
 
     assert done.exit_code == 1
     assert [one["name"] for one in json.loads(done.stdout)] == ["shapes/squares", "shapes/engine"]
-    assert "plugin 'broken': has the entry point 'advtransfer_no_such_module', but there is no module" in done.stderr
+    assert (
+        "plugin 'broken': has the entry point 'advtransfer_no_such_module', but there is no module"
+        in done.stderr
+    )
 
 
 def test_two_distributions_with_one_plugin_name_are_told(plugins: list[Plugin]) -> None:

@@ -59,9 +59,7 @@ def trial_finished(trial, metrics):
     shout("trial_finished")
 '''
 LEAVING = "import sys\nsys.exit(3)\n"
-MISSPELT = (
-    "from advtransfer.hookspecs import hookimpl\n@hookimpl\ndef register_evaluationz():\n    return []\n"  # on purpose
-)
+MISSPELT = "from advtransfer.hookspecs import hookimpl\n@hookimpl\ndef register_evaluationz():\n    return []\n"  # on purpose
 SUITE = """\
 version: 1
 datasets: {d: {use: vision/digits, classes: [0, 1]}}
@@ -80,12 +78,16 @@ def command(tmp_path: Path) -> Callable[..., Command]:
         for name, text in plugins.items():
             info = tmp_path / "plugins" / f"third_party_{name}-0.1.dist-info"
             info.mkdir(parents=True)
-            (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: third-party-{name}\nVersion: 0.1\n")
+            (info / "METADATA").write_text(
+                f"Metadata-Version: 2.1\nName: third-party-{name}\nVersion: 0.1\n"
+            )
             (info / "entry_points.txt").write_text(f"[advtransfer]\n{name} = third_party_{name}\n")
             (tmp_path / "plugins" / f"third_party_{name}.py").write_text(text)
         (tmp_path / "loud.yaml").write_text(SUITE)
         path = f"{tmp_path / 'plugins'}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
-        return Command(tmp_path, {**os.environ, "PYTHONPATH": path, "XDG_CACHE_HOME": str(tmp_path / "cache")})
+        return Command(
+            tmp_path, {**os.environ, "PYTHONPATH": path, "XDG_CACHE_HOME": str(tmp_path / "cache")}
+        )
 
     return installed
 
@@ -107,15 +109,21 @@ def test_what_plugins_print_is_never_part_of_the_product(command: Callable[..., 
         assert arguments[0] == "status" or "LOUD import" in done.stderr
         if arguments[0] == "run":
             assert 1 == product["done"]
-            assert {"LOUD measure", "LOUD trial_finished", "LOUD in C", "LOUD child"} <= set(done.stderr.splitlines())
+            assert {"LOUD measure", "LOUD trial_finished", "LOUD in C", "LOUD child"} <= set(
+                done.stderr.splitlines()
+            )
 
 
-def test_broken_plugins_are_told_by_name_and_the_others_are_there(command: Callable[..., Command]) -> None:
+def test_broken_plugins_are_told_by_name_and_the_others_are_there(
+    command: Callable[..., Command],
+) -> None:
     here = command(leaving=LEAVING, loud=LOUD, misspelt=MISSPELT)
     listed = here("list", "--json", exit_code=1)
     schema = here("schema", exit_code=1)
 
-    assert {"loud/loud", "foolbox/pgd", "vision/digits"} <= {one["name"] for one in json.loads(listed.stdout)}
+    assert {"loud/loud", "foolbox/pgd", "vision/digits"} <= {
+        one["name"] for one in json.loads(listed.stdout)
+    }
     assert "loud.loud" in json.loads(schema.stdout)["$defs"]
     for done in (listed, schema):
         told = [line for line in done.stderr.splitlines() if line.startswith("plugin ")]

@@ -10,11 +10,11 @@ from click.testing import CliRunner, Result
 
 from advtransfer.cli import main
 from advtransfer.host import Host
-from advtransfer.plan import make
-from advtransfer.plan.nodes import Cells
+from advtransfer.planning import make_plan
+from advtransfer.planning.nodes import SuiteIndex
 from advtransfer.result import Run
 from advtransfer.suite import load
-from advtransfer.testing.records import whole
+from advtransfer.testing.records import complete_record
 
 HOST = Host.discover()
 SUITE = """\
@@ -54,14 +54,21 @@ def planned(suite: str) -> list[dict[str, object]]:
 def finish(id: str, suite: str = "small") -> None:
     """Put a finished record into the run of a suite."""
     loaded = load(f"{suite}.yaml", HOST)
-    cells, trials = Cells(loaded), make(loaded, HOST).trials
-    node = next(node for one in trials for node in (cells.fit(one), *cells.results(one)) if node.id == id)
-    Run(Path("runs") / suite).write(whole({"kind": node.kind}, **node.asked()))
+    cells, trials = SuiteIndex(loaded), make_plan(loaded, HOST).trials
+    node = next(
+        node
+        for one in trials
+        for node in (cells.trial_fit(one), *cells.trial_results(one))
+        if node.id == id
+    )
+    Run(Path("runs") / suite).write_record(complete_record({"kind": node.kind}, **node.id_fields()))
 
 
 def fail(run: Path, id: object, reason: str) -> None:
     """Put a failed attempt into a run."""
-    Run(run).write_attempt({"id": str(id), "status": "failed", "reason": reason, "deterministic": False})
+    Run(run).write_attempt(
+        {"id": str(id), "status": "failed", "reason": reason, "deterministic": False}
+    )
 
 
 @pytest.mark.usefixtures("folder")
@@ -120,13 +127,24 @@ def test_a_plan_knows_what_is_recorded_and_what_failed() -> None:
 def test_a_plan_tells_which_evaluations_were_skipped(suite: str) -> None:
     run = Run(Path("runs") / suite)
     fits = [trial["id"] for trial in planned(f"{suite}.yaml")[:2]]
-    results = [one.evaluations["clean"][0] for one in make(load(f"{suite}.yaml", HOST), HOST).trials[:2]]
+    results = [
+        one.evaluations["clean"][0]
+        for one in make_plan(load(f"{suite}.yaml", HOST), HOST).trials[:2]
+    ]
     for fit, result in zip(fits, results, strict=True):
         finish(str(fit), suite)
-        run.write_attempt({"id": result, "status": "skipped", "reason": "no sense", "deterministic": True})
+        run.write_attempt(
+            {"id": result, "status": "skipped", "reason": "no sense", "deterministic": True}
+        )
 
-    assert call("plan", f"{suite}.yaml").stdout.splitlines()[-2] == "clean skipped in 2 trials: no sense"
-    assert [one["evaluations_skipped"] for one in planned(f"{suite}.yaml")[1:3]] == [{"clean": "no sense"}, {}]
+    assert (
+        call("plan", f"{suite}.yaml").stdout.splitlines()[-2]
+        == "clean skipped in 2 trials: no sense"
+    )
+    assert [one["evaluations_skipped"] for one in planned(f"{suite}.yaml")[1:3]] == [
+        {"clean": "no sense"},
+        {},
+    ]
 
 
 @pytest.mark.usefixtures("folder")
@@ -147,7 +165,9 @@ def test_the_runs_folder_can_be_another_one(folder: Path) -> None:
     [first, *_] = planned("small.yaml")
     fail(folder / "elsewhere" / "small", first["id"], "no luck")
 
-    assert call("plan", "small.yaml").stdout.splitlines()[-1].endswith("0 failed, 0 skipped, 4 to do")
+    assert (
+        call("plan", "small.yaml").stdout.splitlines()[-1].endswith("0 failed, 0 skipped, 4 to do")
+    )
     assert (
         call("plan", "small.yaml", "--runs", "elsewhere")
         .stdout.splitlines()[-1]
@@ -176,7 +196,10 @@ def test_a_suite_in_a_folder_is_not_taken_for_a_component() -> None:
 @pytest.mark.parametrize("command", ["plan", "show", "run"])
 def test_mistakes_in_a_suite_are_told_with_their_places_and_nothing_is_run(command: str) -> None:
     text = (
-        Path("small.yaml").read_text().replace("foolbox/clean_accuracy", "foolbox/clean").replace("n: [20, 30]", "n: x")
+        Path("small.yaml")
+        .read_text()
+        .replace("foolbox/clean_accuracy", "foolbox/clean")
+        .replace("n: [20, 30]", "n: x")
     )
     Path("small.yaml").write_text(text)
     done = call(command, "small.yaml")

@@ -38,7 +38,12 @@ def test_help_imports_no_subcommand_and_nothing_heavy() -> None:
 def test_list_loads_every_plugin_and_nothing_heavy(arguments: tuple[str, ...]) -> None:
     modules = loaded(*arguments)
 
-    assert {"advtransfer.executors", "advtransfer_finetune", "advtransfer_foolbox", "advtransfer_vision"} <= modules
+    assert {
+        "advtransfer.executors",
+        "advtransfer_finetune",
+        "advtransfer_foolbox",
+        "advtransfer_vision",
+    } <= modules
     assert set() == modules & HEAVY
 
 

@@ -12,11 +12,11 @@ from click.testing import CliRunner, Result
 
 from advtransfer.cli import main
 from advtransfer.host import Host
-from advtransfer.runner import Settings, Summary
+from advtransfer.runner import RunSettings, RunSummary
 from advtransfer.runner.events import Listener
 from advtransfer.suite import Suite
 
-ENDED = Summary(
+ENDED = RunSummary(
     suite="quickstart",
     run=Path("runs/quickstart"),
     done=160,
@@ -30,40 +30,57 @@ ENDED = Summary(
 
 
 @pytest.fixture
-def runs(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
+def runs(monkeypatch: pytest.MonkeyPatch) -> list[RunSettings]:
     """The settings of each run asked for; none is done."""
-    asked: list[Settings] = []
+    asked: list[RunSettings] = []
     _stand_in(monkeypatch, ENDED, asked.append)
     return asked
 
 
-def _stand_in(monkeypatch: pytest.MonkeyPatch, ended: Summary, note: Callable[[Settings], object]) -> None:
-    def run(suite: Suite, *, settings: Settings, host: Host, listeners: Iterable[Listener]) -> Summary:
+def _stand_in(
+    monkeypatch: pytest.MonkeyPatch, ended: RunSummary, note: Callable[[RunSettings], object]
+) -> None:
+    def run(
+        suite: Suite, *, settings: RunSettings, host: Host, listeners: Iterable[Listener]
+    ) -> RunSummary:
         note(settings)
         for listener in listeners:
-            listener({"event": "trial_failed", "time": 1.0, "trial": {"name": "natural"}, "reason": "no luck"})
-            listener({"event": "run_finished", "time": 2.0, "done": ended.done, "page": str(ended.page)})
+            listener(
+                {
+                    "event": "trial_failed",
+                    "time": 1.0,
+                    "trial": {"name": "natural"},
+                    "reason": "no luck",
+                }
+            )
+            listener(
+                {"event": "run_finished", "time": 2.0, "done": ended.done, "page": str(ended.page)}
+            )
         return ended
 
-    monkeypatch.setattr("advtransfer.runner.run", run)
+    monkeypatch.setattr("advtransfer.runner.run_suite", run)
 
 
 def call(*arguments: str) -> Result:
     return CliRunner().invoke(main, ["run", "quickstart", *arguments])
 
 
-def test_without_options_a_run_fills_the_processors_and_lies_in_runs(runs: list[Settings]) -> None:
+def test_without_options_a_run_fills_the_processors_and_lies_in_runs(
+    runs: list[RunSettings],
+) -> None:
     call()
 
-    assert runs == [Settings(runs=Path("runs"), jobs=None, threads=1, executor="local/pool", device="cpu")]
+    assert runs == [
+        RunSettings(runs=Path("runs"), jobs=None, threads=1, executor="local/pool", device="cpu")
+    ]
 
 
-def test_every_option_reaches_the_runner(runs: list[Settings]) -> None:
+def test_every_option_reaches_the_runner(runs: list[RunSettings]) -> None:
     flags = "--runs there --jobs 3 --threads 2 --limit 5 --only a* --only n=20 --device cuda:1 --executor local/inline"
     call(*flags.split(), "--retry-failed", "--mixed", "--keep", "models")
 
     assert runs == [
-        Settings(
+        RunSettings(
             runs=Path("there"),
             jobs=3,
             threads=2,
@@ -119,7 +136,9 @@ def test_json_leaves_one_object_on_stdout_and_nothing_else() -> None:
         (replace(ENDED, failed=1, interrupted=True), 130),
     ],
 )
-def test_the_exit_code_says_how_it_ended(monkeypatch: pytest.MonkeyPatch, ended: Summary, code: int) -> None:
+def test_the_exit_code_says_how_it_ended(
+    monkeypatch: pytest.MonkeyPatch, ended: RunSummary, code: int
+) -> None:
     _stand_in(monkeypatch, ended, lambda settings: None)
 
     assert call().exit_code == code
@@ -128,14 +147,19 @@ def test_the_exit_code_says_how_it_ended(monkeypatch: pytest.MonkeyPatch, ended:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--jobs", "0"], "'0' is not a number of jobs; expected a whole number from 1 on, or auto"),
+        (
+            ["--jobs", "0"],
+            "'0' is not a number of jobs; expected a whole number from 1 on, or auto",
+        ),
         (["--jobs", "many"], "'many' is not a number of jobs"),
         (["--threads", "0"], "0 is not in the range x>=1"),
         (["--keep", "all"], "'all' is not 'models'"),
         (["--plugin", "nothing"], "found 'nothing'; expected an installed plugin"),
     ],
 )
-def test_a_mistake_on_the_command_line_runs_nothing(runs: list[Settings], arguments: list[str], message: str) -> None:
+def test_a_mistake_on_the_command_line_runs_nothing(
+    runs: list[RunSettings], arguments: list[str], message: str
+) -> None:
     done = call(*arguments)
 
     assert (done.exit_code, runs) == (2, [])

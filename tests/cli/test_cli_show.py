@@ -48,8 +48,12 @@ def register_sources() -> Iterable[Factory[Source]]:
 @pytest.fixture(autouse=True)
 def _host(monkeypatch: pytest.MonkeyPatch) -> None:
     module = ModuleType("mixer")
-    vars(module).update(register_evaluations=register_evaluations, register_sources=register_sources)
-    monkeypatch.setattr(Host, "discover", lambda: Host([Plugin("mixer", module, "advtransfer-mixer", "1.0")]))
+    vars(module).update(
+        register_evaluations=register_evaluations, register_sources=register_sources
+    )
+    monkeypatch.setattr(
+        Host, "discover", lambda: Host([Plugin("mixer", module, "advtransfer-mixer", "1.0")])
+    )
 
 
 def show(*arguments: str) -> Result:
@@ -57,7 +61,7 @@ def show(*arguments: str) -> Result:
 
 
 def test_a_component_is_shown_with_its_help_options_and_presets() -> None:
-    eps = Options.of(shake).fields["eps"].text
+    eps = Options.from_factory(shake).fields["eps"].text
 
     assert [
         "mixer/shake: evaluation of plugin mixer (advtransfer-mixer 1.0), version 3; needs model; tasks: classes",
@@ -82,10 +86,18 @@ def test_a_component_is_shown_with_its_help_options_and_presets() -> None:
 def test_a_component_as_json_has_the_same_facts() -> None:
     shown = json.loads(show("mixer/shake", "--json").stdout)
 
-    assert {one["name"]: one["required"] for one in shown["options"]} == {"data": True, "eps": True, "steps": False}
+    assert {one["name"]: one["required"] for one in shown["options"]} == {
+        "data": True,
+        "eps": True,
+        "steps": False,
+    }
     assert [one["default"] for one in shown["options"]] == [None, None, 10]
     assert [one["kind"] for one in shown["options"]] == ["dataset", None, None]
-    assert (shown["version"], shown["needs"], shown["presets"]) == (3, ["model"], {"usual": {"eps": 0.1}})
+    assert (shown["version"], shown["needs"], shown["presets"]) == (
+        3,
+        ["model"],
+        {"usual": {"eps": 0.1}},
+    )
 
 
 def test_a_component_without_options_says_so() -> None:
@@ -101,7 +113,9 @@ def test_a_component_without_options_says_so() -> None:
         ("nonsense", ": `advtransfer"),
     ],
 )
-def test_a_name_of_nothing_is_answered_with_how_components_are_written(name: str, meant: str) -> None:
+def test_a_name_of_nothing_is_answered_with_how_components_are_written(
+    name: str, meant: str
+) -> None:
     done = show(name)
 
     assert (done.exit_code, done.stdout) == (2, "")
@@ -114,4 +128,7 @@ def test_an_unknown_component_is_answered_with_the_nearest() -> None:
     done = show("mixer/shale")
 
     assert (done.exit_code, done.stdout) == (2, "")
-    assert done.stderr == "found 'mixer/shale'; expected a component of plugin 'mixer'; did you mean 'mixer/shake'?\n"
+    assert (
+        done.stderr
+        == "found 'mixer/shale'; expected a component of plugin 'mixer'; did you mean 'mixer/shake'?\n"
+    )

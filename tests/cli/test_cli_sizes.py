@@ -5,13 +5,20 @@ from __future__ import annotations
 import click
 import pytest
 
-from advtransfer.cli.columns import columns
-from advtransfer.cli.sizes import size, written
+from advtransfer.cli.arguments import format_bytes, size
+from advtransfer.cli.output import align_columns
 
 
 @pytest.mark.parametrize(
     ("text", "bytes"),
-    [("0", 0), ("1000", 1000), ("2GB", 2 * 10**9), ("500 mb", 5 * 10**8), ("1GiB", 2**30), ("1.5 kB", 1500)],
+    [
+        ("0", 0),
+        ("1000", 1000),
+        ("2GB", 2 * 10**9),
+        ("500 mb", 5 * 10**8),
+        ("1GiB", 2**30),
+        ("1.5 kB", 1500),
+    ],
 )
 def test_a_size_is_read_with_its_unit(text: str, bytes: int) -> None:
     assert bytes == size(text)
@@ -24,11 +31,12 @@ def test_what_is_no_size_is_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("bytes", "text"), [(0, "0 B"), (999, "999 B"), (1500, "1.5 KB"), (2 * 10**9, "2.0 GB"), (3 * 10**12, "3.0 TB")]
+    ("bytes", "text"),
+    [(0, "0 B"), (999, "999 B"), (1500, "1.5 KB"), (2 * 10**9, "2.0 GB"), (3 * 10**12, "3.0 TB")],
 )
 def test_a_size_is_written_in_its_largest_unit(bytes: int, text: str) -> None:
-    assert text == written(bytes)
+    assert text == format_bytes(bytes)
 
 
 def test_columns_are_as_wide_as_their_widest_text_and_lines_end_without_spaces() -> None:
-    assert columns(("a", "b"), [("xyz", "1"), ("x", "")]) == "A    B\nxyz  1\nx"
+    assert align_columns(("a", "b"), [("xyz", "1"), ("x", "")]) == "A    B\nxyz  1\nx"

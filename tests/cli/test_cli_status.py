@@ -9,18 +9,20 @@ import pytest
 from click.testing import CliRunner, Result
 
 from advtransfer.cli import main
-from advtransfer.plan import Plan, Trial
+from advtransfer.planning import Plan, Trial
 from advtransfer.result import Run
-from advtransfer.testing.records import whole
+from advtransfer.testing.records import complete_record
 
-RECORDS = [whole({"kind": kind}) for kind in ("fit", "result")]
+RECORDS = [complete_record({"kind": kind}) for kind in ("fit", "result")]
 FIT, RESULT = (str(one["id"]) for one in RECORDS)
 IDS = {"done": FIT, "failed": "b" * 64, "skipped": "c" * 64, "todo": "d" * 64}
 
 
 def trial(name: str, seed: int) -> Trial:
     skipped = "shapes differ" if name == "skipped" else None
-    return Trial(IDS[name], "natural", "natural", None, None, "digits", 20, seed, "probe", {}, (), skipped)
+    return Trial(
+        IDS[name], "natural", "natural", None, None, "digits", 20, seed, "probe", {}, (), skipped
+    )
 
 
 @pytest.fixture
@@ -29,8 +31,10 @@ def run(tmp_path: Path) -> Run:
     run = Run(tmp_path / "runs" / "small")
     trials = tuple(trial(name, seed) for seed, name in enumerate(IDS))
     run.write_plan(Plan("small", "Small", {}, {}, trials).to_json())
-    run.write(RECORDS[0])
-    run.write_attempt({"id": IDS["failed"], "status": "failed", "reason": "no luck", "deterministic": False})
+    run.write_record(RECORDS[0])
+    run.write_attempt(
+        {"id": IDS["failed"], "status": "failed", "reason": "no luck", "deterministic": False}
+    )
     return run
 
 
@@ -72,8 +76,10 @@ def test_evaluations_that_were_skipped_in_trials_that_are_done_are_told(tmp_path
     place = ("natural", "natural", None, None, "digits", 20, 0, "probe")
     run.write_plan(Plan("odd", "Odd", {}, {}, (Trial(FIT, *place, evaluations),)).to_json())
     for one in RECORDS:
-        run.write(one)
-    run.write_attempt({"id": "e" * 64, "status": "skipped", "reason": "no\nclasses", "deterministic": True})
+        run.write_record(one)
+    run.write_attempt(
+        {"id": "e" * 64, "status": "skipped", "reason": "no\nclasses", "deterministic": True}
+    )
 
     assert status(str(run.path)).stdout.splitlines() == [
         "odd: 1 trial: 1 done, 0 failed, 0 skipped, 0 to do",
@@ -93,7 +99,9 @@ def test_a_folder_without_a_run_is_bad_input(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("run")
 def test_a_leaderboard_of_no_run_is_bad_input_and_writes_nothing(tmp_path: Path) -> None:
-    done = CliRunner().invoke(main, ["leaderboard", str(tmp_path / "nothing"), "--out", str(tmp_path / "out")])
+    done = CliRunner().invoke(
+        main, ["leaderboard", str(tmp_path / "nothing"), "--out", str(tmp_path / "out")]
+    )
 
     assert (done.exit_code, done.stdout) == (2, "")
     assert not (tmp_path / "out").exists()
@@ -105,9 +113,13 @@ def test_every_evaluation_that_failed_is_told_by_its_name(tmp_path: Path) -> Non
     place = ("natural", "natural", None, None, "digits", 20, 0, "probe")
     run.write_plan(Plan("odd", "Odd", {}, {}, (Trial(FIT, *place, evaluations),)).to_json())
     for one in RECORDS:
-        run.write(one)
-    run.write_attempt({"id": "d" * 64, "status": "lost", "reason": "killed", "deterministic": False})
-    run.write_attempt({"id": "e" * 64, "status": "failed", "reason": "\x1b[31mno\x07", "deterministic": False})
+        run.write_record(one)
+    run.write_attempt(
+        {"id": "d" * 64, "status": "lost", "reason": "killed", "deterministic": False}
+    )
+    run.write_attempt(
+        {"id": "e" * 64, "status": "failed", "reason": "\x1b[31mno\x07", "deterministic": False}
+    )
 
     assert status(str(run.path)).stdout.splitlines()[:3] == [
         "odd: 1 trial: 0 done, 1 failed, 0 skipped, 0 to do",
@@ -118,7 +130,7 @@ def test_every_evaluation_that_failed_is_told_by_its_name(tmp_path: Path) -> Non
 
 
 def test_a_damaged_record_counts_as_missing_and_is_named(run: Run) -> None:
-    run.write(RECORDS[0] | {"format": 2})
+    run.write_record(RECORDS[0] | {"format": 2})
     path = f"records/{FIT[:2]}/{FIT}.json"
     done = status(str(run.path))
     shown = json.loads(status(str(run.path), "--json").stdout)

@@ -7,8 +7,8 @@ import io
 import pytest
 
 from advtransfer.console import console_for
-from advtransfer.console.live import Live
-from advtransfer.console.plain import Plain
+from advtransfer.console.live import LiveConsole
+from advtransfer.console.plain import PlainConsole
 
 
 class Teletype(io.StringIO):
@@ -24,18 +24,18 @@ def _capable(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_terminal_gets_the_live_display() -> None:
-    assert isinstance(console_for(Teletype()), Live)
+    assert isinstance(console_for(Teletype()), LiveConsole)
 
 
 def test_a_pipe_gets_lines() -> None:
-    assert isinstance(console_for(io.StringIO()), Plain)
+    assert isinstance(console_for(io.StringIO()), PlainConsole)
 
 
 def test_quiet_and_dumb_terminals_get_lines(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert isinstance(console_for(Teletype(), quiet=True), Plain)
+    assert isinstance(console_for(Teletype(), quiet=True), PlainConsole)
     monkeypatch.setenv("TERM", "dumb")
 
-    assert isinstance(console_for(Teletype()), Plain)
+    assert isinstance(console_for(Teletype()), PlainConsole)
 
 
 def test_colour_is_left_out_where_the_user_asked_for_none(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,8 +9,8 @@ import pytest
 from rich.console import Console as Terminal
 
 from advtransfer.console import Event
-from advtransfer.console.live import Live, view
-from advtransfer.console.tally import Tally
+from advtransfer.console.live import LiveConsole, render_progress
+from advtransfer.console.progress import RunProgress
 
 HIDE_CURSOR, SHOW_CURSOR = "\x1b[?25l", "\x1b[?25h"
 
@@ -21,12 +21,18 @@ def _capable(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def terminal(width: int = 100) -> Terminal:
-    return Terminal(file=io.StringIO(), width=width, force_terminal=True, record=True, color_system=None)
+    return Terminal(
+        file=io.StringIO(), width=width, force_terminal=True, record=True, color_system=None
+    )
 
 
 def trial(n: int | str, seed: int, source: str = "linf 0.1") -> Event:
     place: Event = {"source": source, "target": "digits", "n": n, "seed": seed, "transfer": "probe"}
-    return {"id": f"{source}{n}{seed}", "name": f"{source} -> digits n={n} seed={seed} probe", **place}
+    return {
+        "id": f"{source}{n}{seed}",
+        "name": f"{source} -> digits n={n} seed={seed} probe",
+        **place,
+    }
 
 
 START: Event = {
@@ -43,26 +49,55 @@ START: Event = {
     "device": "cpu",
 }
 JOBS: list[Event] = [
-    {"event": "job_started", "time": 1.0, "id": "s", "kind": "source", "name": "linf[eps=0.1]", "worker": 1},
+    {
+        "event": "job_started",
+        "time": 1.0,
+        "id": "s",
+        "kind": "source",
+        "name": "linf[eps=0.1]",
+        "worker": 1,
+    },
     {"event": "progress", "time": 2.0, "id": "s", "done": 15, "total": 30, "news": {"loss": 0.25}},
     {"event": "job_started", "time": 2.0, "id": "f", "kind": "fit", "name": "probe", "worker": 2},
 ]
 ENDS: list[Event] = [
-    {"event": "trial_finished", "time": 4.0, "trial": trial(100, 0), "metrics": {"clean.accuracy": 0.5}},
-    {"event": "trial_finished", "time": 5.0, "trial": trial(100, 1), "metrics": {"clean.accuracy": 0.75}},
-    {"event": "trial_finished", "time": 6.0, "trial": trial("all", 0), "metrics": {"pgd.robust": 0.25}},
+    {
+        "event": "trial_finished",
+        "time": 4.0,
+        "trial": trial(100, 0),
+        "metrics": {"clean.accuracy": 0.5},
+    },
+    {
+        "event": "trial_finished",
+        "time": 5.0,
+        "trial": trial(100, 1),
+        "metrics": {"clean.accuracy": 0.75},
+    },
+    {
+        "event": "trial_finished",
+        "time": 6.0,
+        "trial": trial("all", 0),
+        "metrics": {"pgd.robust": 0.25},
+    },
     {"event": "trial_failed", "time": 7.0, "trial": trial(20, 0), "reason": "diverged [epoch 3]"},
     {"event": "trial_skipped", "time": 7.0, "trial": trial(20, 1), "reason": "shapes differ"},
 ]
-FINISH: Event = {"event": "run_finished", "time": 8.0, "done": 3, "failed": 1, "seconds": 8.0, "page": "page.md"}
+FINISH: Event = {
+    "event": "run_finished",
+    "time": 8.0,
+    "done": 3,
+    "failed": 1,
+    "seconds": 8.0,
+    "page": "page.md",
+}
 
 
 def drawn(*events: Event) -> str:
-    tally = Tally()
+    tally = RunProgress()
     for event in events:
-        tally.take(event)
+        tally.add_event(event)
     screen = terminal()
-    screen.print(view(tally))
+    screen.print(render_progress(tally))
     return screen.export_text()
 
 
@@ -80,11 +115,15 @@ def test_failed_and_skipped_trials_are_counted_in_sight() -> None:
 
 def test_the_end_is_a_table_of_means_with_n_in_order_then_the_counts_and_the_page() -> None:
     screen, product = terminal(), io.StringIO()
-    with Live(screen, product=product) as console:
+    with LiveConsole(screen, product=product) as console:
         for event in [START, *JOBS, *ENDS, FINISH]:
             console(event)
 
-    rows = [line.strip("│").split("│") for line in screen.export_text().splitlines() if line.startswith("│")]
+    rows = [
+        line.strip("│").split("│")
+        for line in screen.export_text().splitlines()
+        if line.startswith("│")
+    ]
     assert [[cell.strip() for cell in row] for row in rows] == [
         ["digits", "100", "probe", "linf 0.1", "2", ".625", "–"],  # noqa: RUF001  # the en dash for what is absent
         ["digits", "all", "probe", "linf 0.1", "1", "–", ".250"],  # noqa: RUF001
@@ -97,14 +136,28 @@ def test_the_end_is_a_table_of_means_with_n_in_order_then_the_counts_and_the_pag
 
 def test_trials_through_different_adapters_are_not_averaged_together() -> None:
     screen = terminal()
-    with Live(screen, product=io.StringIO()) as console:
+    with LiveConsole(screen, product=io.StringIO()) as console:
         for adapter, value in (("resize", 0.25), ("pad", 0.75)):
             place: Event = {**trial(20, 0), "adapter": adapter}
-            console({"event": "trial_finished", "time": 1.0, "trial": place, "metrics": {"clean.accuracy": value}})
+            console(
+                {
+                    "event": "trial_finished",
+                    "time": 1.0,
+                    "trial": place,
+                    "metrics": {"clean.accuracy": value},
+                }
+            )
         console(FINISH)
 
-    rows = [line.strip("│").split("│") for line in screen.export_text().splitlines() if line.startswith("│")]
-    assert [[cell.strip() for cell in row[4:]] for row in rows] == [["pad", "1", ".750"], ["resize", "1", ".250"]]
+    rows = [
+        line.strip("│").split("│")
+        for line in screen.export_text().splitlines()
+        if line.startswith("│")
+    ]
+    assert [[cell.strip() for cell in row[4:]] for row in rows] == [
+        ["pad", "1", ".750"],
+        ["resize", "1", ".250"],
+    ]
 
 
 def test_of_many_metrics_the_table_has_the_suites_columns_or_a_handful() -> None:
@@ -114,7 +167,7 @@ def test_of_many_metrics_the_table_has_the_suites_columns_or_a_handful() -> None
     finished: Event = {"event": "trial_finished", "trial": trial(20, 0), "metrics": many}
     for start in (START, columns):
         screen = terminal(width=200)
-        with Live(screen, product=io.StringIO()) as console:
+        with LiveConsole(screen, product=io.StringIO()) as console:
             for event in (start, finished, FINISH):
                 console(event)
         tables.append(screen.export_text())
@@ -126,18 +179,27 @@ def test_of_many_metrics_the_table_has_the_suites_columns_or_a_handful() -> None
 
 def test_failures_stay_on_the_screen_and_brackets_are_text() -> None:
     screen = terminal()
-    with Live(screen, product=io.StringIO()) as console:
+    with LiveConsole(screen, product=io.StringIO()) as console:
         for event in [START, *ENDS]:
             console(event)
 
-    assert "failed: linf 0.1 -> digits n=20 seed=0 probe: diverged [epoch 3]" in screen.export_text()
+    assert (
+        "failed: linf 0.1 -> digits n=20 seed=0 probe: diverged [epoch 3]" in screen.export_text()
+    )
 
 
 def test_a_table_too_long_for_a_screen_is_left_to_the_page() -> None:
     screen = terminal()
-    with Live(screen, product=io.StringIO()) as console:
+    with LiveConsole(screen, product=io.StringIO()) as console:
         for n in range(41):
-            console({"event": "trial_finished", "time": 1.0, "trial": trial(n, 0), "metrics": {"clean.accuracy": 0.5}})
+            console(
+                {
+                    "event": "trial_finished",
+                    "time": 1.0,
+                    "trial": trial(n, 0),
+                    "metrics": {"clean.accuracy": 0.5},
+                }
+            )
         console(FINISH)
 
     assert "Means" not in screen.export_text()
@@ -147,7 +209,7 @@ def test_an_error_in_the_run_gives_the_terminal_back_and_passes_on() -> None:
     stream, product = io.StringIO(), io.StringIO()
 
     def broken() -> None:
-        with Live(Terminal(file=stream, force_terminal=True), product=product) as console:
+        with LiveConsole(Terminal(file=stream, force_terminal=True), product=product) as console:
             console(START)
             raise RuntimeError("broken")
 
@@ -164,8 +226,10 @@ def test_no_order_of_events_and_no_missing_field_breaks_it(seed: int) -> None:
     events = [START, *JOBS, *ENDS, FINISH, ended, {"event": "unheard of"}, {}]
     chance = random.Random(seed)
     chance.shuffle(events)
-    poorer: list[Event] = [{key: value for key, value in one.items() if chance.random() < 0.8} for one in events]
+    poorer: list[Event] = [
+        {key: value for key, value in one.items() if chance.random() < 0.8} for one in events
+    ]
 
-    with Live(terminal(), product=io.StringIO()) as console:
+    with LiveConsole(terminal(), product=io.StringIO()) as console:
         for event in [*events, *poorer]:
             console(event)

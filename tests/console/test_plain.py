@@ -30,7 +30,14 @@ STARTED: Event = {
     "threads": 1,
     "device": "cpu",
 }
-FIT: Event = {"event": "job_started", "time": 101.0, "id": "a" * 64, "kind": "fit", "name": "probe", "worker": 1}
+FIT: Event = {
+    "event": "job_started",
+    "time": 101.0,
+    "id": "a" * 64,
+    "kind": "fit",
+    "name": "probe",
+    "worker": 1,
+}
 FINISHED: Event = {
     "event": "trial_finished",
     "time": 101.4,
@@ -60,7 +67,12 @@ def shown(*events: Event, quiet: bool = False) -> list[str]:
 
 
 def test_a_run_is_told_line_by_line() -> None:
-    failed: Event = {"event": "trial_failed", "time": 103.0, "trial": TRIAL, "reason": "diverged in epoch 3: loss nan"}
+    failed: Event = {
+        "event": "trial_failed",
+        "time": 103.0,
+        "trial": TRIAL,
+        "reason": "diverged in epoch 3: loss nan",
+    }
 
     lines = shown(STARTED, FIT, FINISHED, failed, ENDED)
 
@@ -76,7 +88,9 @@ def test_a_run_is_told_line_by_line() -> None:
 
 
 def test_the_end_says_which_evaluations_were_skipped_and_where_to_find_the_rest() -> None:
-    skipped: list[Event] = [{"evaluation": "leep", "reason": f"no\nclasses in {k}", "trials": 7 - k} for k in range(7)]
+    skipped: list[Event] = [
+        {"evaluation": "leep", "reason": f"no\nclasses in {k}", "trials": 7 - k} for k in range(7)
+    ]
 
     lines = shown(STARTED, {**ENDED, "failed": 0, "evaluations_skipped": skipped})
 
@@ -91,11 +105,17 @@ def test_the_end_says_which_evaluations_were_skipped_and_where_to_find_the_rest(
     ]
 
 
-MANY: Event = {**FINISHED, "metrics": {f"alignment.number_{k}": 0.5 for k in range(40)} | {"pgd.robust@0.1": 0.25}}
+MANY: Event = {
+    **FINISHED,
+    "metrics": {f"alignment.number_{k}": 0.5 for k in range(40)} | {"pgd.robust@0.1": 0.25},
+}
 
 
 def test_of_many_metrics_those_of_the_suites_columns_are_told() -> None:
-    columns: Event = {**STARTED, "columns": ["pgd.robust", "alignment.number_7", "alignment.number", "clean.accuracy"]}
+    columns: Event = {
+        **STARTED,
+        "columns": ["pgd.robust", "alignment.number_7", "alignment.number", "clean.accuracy"],
+    }
 
     line = shown(columns, FIT, MANY)[-1]
 
@@ -130,13 +150,17 @@ def test_the_seconds_of_a_trial_end_with_its_job() -> None:
 
 
 def test_a_skipped_trial_says_why() -> None:
-    lines = shown(STARTED, {"event": "trial_skipped", "time": 1.0, "trial": TRIAL, "reason": "shapes differ"})
+    lines = shown(
+        STARTED, {"event": "trial_skipped", "time": 1.0, "trial": TRIAL, "reason": "shapes differ"}
+    )
 
     assert lines[-1] == "skipped: linf 0.1 -> digits_5_9 n=20 seed=0 probe: shapes differ"
 
 
 def test_a_reason_of_several_lines_is_told_on_one() -> None:
-    lines = shown(STARTED, {"event": "trial_failed", "time": 1.0, "trial": TRIAL, "reason": "first\n  second"})
+    lines = shown(
+        STARTED, {"event": "trial_failed", "time": 1.0, "trial": TRIAL, "reason": "first\n  second"}
+    )
 
     assert lines[-1] == "[11/12] linf 0.1 -> digits_5_9 n=20 seed=0 probe  failed: first second"
 
@@ -168,7 +192,10 @@ def test_the_last_lines_go_to_the_product_and_progress_does_not() -> None:
             console(event)
 
     assert len(progress.getvalue().splitlines()) == 2
-    assert product.getvalue().splitlines()[0] == "12 trials: 10 done, 1 failed, 1 skipped, 0 to do in 3 min 12 s"
+    assert (
+        product.getvalue().splitlines()[0]
+        == "12 trials: 10 done, 1 failed, 1 skipped, 0 to do in 3 min 12 s"
+    )
 
 
 def test_lines_are_written_when_they_happen() -> None:
@@ -183,7 +210,13 @@ def test_lines_are_written_when_they_happen() -> None:
 def test_a_built_source_is_shown_with_its_probe_and_one_off_its_card_with_a_warning() -> None:
     card: Event = {"architecture": "resnet18", "clean_accuracy": 0.95, "tolerance": 0.01}
     probe: Event = {"clean_accuracy": 0.702, "on": "the test part of its data", "agrees": False}
-    event: Event = {"event": "source_finished", "time": 1.0, "id": "s", "name": "natural", "card": card}
+    event: Event = {
+        "event": "source_finished",
+        "time": 1.0,
+        "id": "s",
+        "name": "natural",
+        "card": card,
+    }
 
     assert [
         "source natural: resnet18, clean accuracy .702 on the test part of its data",
@@ -195,7 +228,12 @@ def test_a_built_source_is_shown_with_its_probe_and_one_off_its_card_with_a_warn
 
 
 def test_warnings_from_jobs_are_lines_also_in_a_quiet_run() -> None:
-    library: Event = {"event": "warning", "id": "a", "name": "probe", "text": "RuntimeWarning: overflow"}
+    library: Event = {
+        "event": "warning",
+        "id": "a",
+        "name": "probe",
+        "text": "RuntimeWarning: overflow",
+    }
     data: Event = {"event": "warning", "id": "a", "name": "", "text": "3 files are left out"}
 
     assert ["warning: probe: RuntimeWarning: overflow", "warning: 3 files are left out"] == shown(

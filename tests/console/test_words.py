@@ -6,7 +6,13 @@ import math
 
 import pytest
 
-from advtransfer.console.words import duration, figure, many, news, trial_name
+from advtransfer.console.formatting import (
+    format_duration,
+    format_number,
+    job_progress_text,
+    pluralize,
+    trial_name,
+)
 
 
 @pytest.mark.parametrize(
@@ -25,8 +31,10 @@ from advtransfer.console.words import duration, figure, many, news, trial_name
         (math.inf, "–"),  # noqa: RUF001
     ],
 )
-def test_metrics_have_three_decimals_and_no_number_is_made_of_what_is_not_finite(value: float, written: str) -> None:
-    assert written == figure(value)
+def test_metrics_have_three_decimals_and_no_number_is_made_of_what_is_not_finite(
+    value: float, written: str
+) -> None:
+    assert written == format_number(value)
 
 
 @pytest.mark.parametrize(
@@ -42,23 +50,37 @@ def test_metrics_have_three_decimals_and_no_number_is_made_of_what_is_not_finite
     ],
 )
 def test_durations_read_as_people_say_them(seconds: float, written: str) -> None:
-    assert written == duration(seconds)
+    assert written == format_duration(seconds)
 
 
 def test_one_is_singular() -> None:
-    assert (many(1, "trial"), many(2, "trial"), many(0, "trial")) == ("1 trial", "2 trials", "0 trials")
+    assert (pluralize(1, "trial"), pluralize(2, "trial"), pluralize(0, "trial")) == (
+        "1 trial",
+        "2 trials",
+        "0 trials",
+    )
 
 
 def test_a_trial_without_a_name_is_named_by_its_place_or_its_id() -> None:
     assert (
-        trial_name({"source": "robust", "target": "mnist", "n": "all", "seed": 3, "transfer": "probe"})
+        trial_name(
+            {"source": "robust", "target": "mnist", "n": "all", "seed": 3, "transfer": "probe"}
+        )
         == "robust -> mnist n=all seed=3 probe"
     )
-    assert trial_name({"target": "mnist", "n": 20, "seed": 0, "transfer": "scratch"}) == "mnist n=20 seed=0 scratch"
+    assert (
+        trial_name({"target": "mnist", "n": 20, "seed": 0, "transfer": "scratch"})
+        == "mnist n=20 seed=0 scratch"
+    )
     assert trial_name({"id": "0123456789abcdef"}) == "0123456789ab"
     assert trial_name({}) == "?"
 
 
 def test_news_is_where_a_job_is_with_its_figures() -> None:
-    assert news({"done": 3, "total": 30, "news": {"loss": 0.4123, "note": "text is no figure"}}) == "3/30 loss .412"
-    assert news({}) == ""
+    assert (
+        job_progress_text(
+            {"done": 3, "total": 30, "news": {"loss": 0.4123, "note": "text is no figure"}}
+        )
+        == "3/30 loss .412"
+    )
+    assert job_progress_text({}) == ""

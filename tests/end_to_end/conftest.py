@@ -133,7 +133,11 @@ def command_in(tmp_path: Path) -> Callable[[str], Command]:
         folder = tmp_path / name
         folder.mkdir()
         (folder / "small.yaml").write_text(SUITE)
-        kept = {key: value for key, value in os.environ.items() if not key.startswith(("ADVTRANSFER", "COV_"))}
+        kept = {
+            key: value
+            for key, value in os.environ.items()
+            if not key.startswith(("ADVTRANSFER", "COV_"))
+        }
         return Command(folder, kept | {"ADVTRANSFER_CACHE": str(folder / "cache"), "NO_COLOR": "1"})
 
     return make

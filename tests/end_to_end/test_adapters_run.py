@@ -30,7 +30,9 @@ leaderboard: {baseline: natural, rank_by: clean.accuracy, columns: [clean.accura
 
 
 @pytest.mark.slow
-def test_adapters_are_rows_and_a_teacher_of_another_shape_teaches_through_them(command: Command) -> None:
+def test_adapters_are_rows_and_a_teacher_of_another_shape_teaches_through_them(
+    command: Command,
+) -> None:
     (command.folder / "adapted.yaml").write_text(SUITE)
     ended = json.loads(command("run", "adapted.yaml", "--json").stdout)
     run = command.folder / "runs" / "adapted"
@@ -76,7 +78,11 @@ def test_a_learned_map_is_a_transfer_behind_fixed_and_learned_adapters(command: 
     records = [json.loads(path.read_text()) for path in run.glob("records/*/*.json")]
     fits = [record for record in records if record["kind"] == "fit"]
     again = json.loads(command("run", "learned.yaml", "--json").stdout)
-    accuracies = [one["metrics"]["accuracy"]["value"] for one in records if "accuracy" in one.get("metrics", {})]
+    accuracies = [
+        one["metrics"]["accuracy"]["value"]
+        for one in records
+        if "accuracy" in one.get("metrics", {})
+    ]
 
     assert (5, 0, 1) == (ended["done"], ended["failed"], ended["skipped"])
     assert (5, 0, 1) == (again["done"], again["failed"], again["skipped"])

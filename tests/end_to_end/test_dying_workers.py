@@ -94,7 +94,9 @@ def dying(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def write(command: Command, *, fit: str | None, evaluation: str | None) -> None:
     text = SUITE.replace("FIT", f"bad: {{use: dying/fitting, how: {fit}}}" if fit else "")
-    text = text.replace("EVALUATION", f"bad: {{use: dying/measuring, how: {evaluation}}}" if evaluation else "")
+    text = text.replace(
+        "EVALUATION", f"bad: {{use: dying/measuring, how: {evaluation}}}" if evaluation else ""
+    )
     (command.folder / "dying.yaml").write_text(text)
 
 
@@ -110,7 +112,10 @@ def write(command: Command, *, fit: str | None, evaluation: str | None) -> None:
     ],
 )
 def test_a_worker_that_ends_fails_its_step_alone(
-    command_in: Callable[[str], Command], records_of: Callable[[Path], dict[str, str]], fit: str | None, evaluation: str
+    command_in: Callable[[str], Command],
+    records_of: Callable[[Path], dict[str, str]],
+    fit: str | None,
+    evaluation: str,
 ) -> None:
     quiet, command = command_in("undisturbed"), command_in("disturbed")
     write(quiet, fit=None, evaluation=None)
@@ -130,7 +135,9 @@ def test_a_worker_that_ends_fails_its_step_alone(
     assert records_of(quiet.folder / "runs" / "dying") == records_of(run)
 
 
-def test_workers_that_die_before_their_first_job_fail_every_trial(command: Command, tmp_path: Path) -> None:
+def test_workers_that_die_before_their_first_job_fail_every_trial(
+    command: Command, tmp_path: Path
+) -> None:
     site = tmp_path / "start"
     site.mkdir()
     (site / "sitecustomize.py").write_text(DIES_AT_START)

@@ -71,7 +71,9 @@ leaderboard: {baseline: natural, rank_by: clean.accuracy, columns: [clean.accura
 def data(tmp_path: Path) -> Path:
     """A data folder: the real sets, and files of each other kind made from them."""
     if not DATA:
-        pytest.skip("ADVTRANSFER_DATA is not set: it names the folder with MNIST, FashionMNIST and CIFAR10_subset")
+        pytest.skip(
+            "ADVTRANSFER_DATA is not set: it names the folder with MNIST, FashionMNIST and CIFAR10_subset"
+        )
     folder = tmp_path / "data"
     folder.mkdir()
     for name in ("MNIST", "FashionMNIST", "CIFAR10_subset"):
@@ -89,7 +91,13 @@ def write_images(folder: Path) -> None:
     images, labels = arrays["x_train"][:400], arrays["y_train"][:400]
     picked = {label: images[labels == label][:12] for label in (0, 1)}
     attributes = np.stack([labels % 2, labels // 5], 1)
-    np.savez(folder / "attributes.npz", x_train=images, y_train=attributes, x_test=images[:50], y_test=attributes[:50])
+    np.savez(
+        folder / "attributes.npz",
+        x_train=images,
+        y_train=attributes,
+        x_test=images[:50],
+        y_test=attributes[:50],
+    )
     (folder / "tiny").mkdir()
     (folder / "tiny" / "wnids.txt").write_text("n0\nn1\n")
     (folder / "tiny" / "words.txt").write_text("n0\taeroplane\nn1\tcar\n")
@@ -125,7 +133,10 @@ def write_checkpoints(folder: Path) -> None:
     state = {f"module.model.{name}": value for name, value in renamed.items()}
     state |= {f"module.attacker.model.{name}": value for name, value in renamed.items()}
     for where in ("module.normalizer", "module.attacker.normalize"):
-        state |= {f"{where}.new_mean": torch.full((3, 1, 1), 0.5), f"{where}.new_std": torch.full((3, 1, 1), 0.25)}
+        state |= {
+            f"{where}.new_mean": torch.full((3, 1, 1), 0.5),
+            f"{where}.new_std": torch.full((3, 1, 1), 0.25),
+        }
     torch.save({"model": state, "epoch": 3}, folder / "madry.pt")
 
 
@@ -135,22 +146,43 @@ def records(run: Path, kind: str) -> list[dict[str, Any]]:  # Any: JSON that the
 
 
 @pytest.mark.slow
-def test_a_suite_with_every_kind_of_source_and_data_set_runs_to_its_end(command: Command, data: Path) -> None:
+def test_a_suite_with_every_kind_of_source_and_data_set_runs_to_its_end(
+    command: Command, data: Path
+) -> None:
     (command.folder / "every.yaml").write_text(SUITE)
     done = command("run", "every.yaml", "--json", ADVTRANSFER_DATA=str(data))
     run = command.folder / "runs" / "every"
     ended = json.loads(done.stdout)
     plan = json.loads((run / "plan.json").read_text())
     built = {plan["sources"][record["id"]]: record for record in records(run, "source")}
-    measured = {name: record["probe"]["clean_accuracy"] for name, record in built.items() if record["probe"]}
-    trained = ("natural", "linf", "l2", "best", "trades", "fast", "free", "noisy", "moved", "shaken")
+    measured = {
+        name: record["probe"]["clean_accuracy"] for name, record in built.items() if record["probe"]
+    }
+    trained = (
+        "natural",
+        "linf",
+        "l2",
+        "best",
+        "trades",
+        "fast",
+        "free",
+        "noisy",
+        "moved",
+        "shaken",
+    )
     chance = 0.2
 
     assert (ended["failed"], ended["todo"]) == (0, 0)
     assert ended["done"] >= 24
-    assert {name: accuracy for name, accuracy in measured.items() if name in trained and accuracy < 2 * chance} == {}
+    assert {
+        name: accuracy
+        for name, accuracy in measured.items()
+        if name in trained and accuracy < 2 * chance
+    } == {}
     assert {"random", "drawn", "file", "robustness", "regression"} <= set(built)
-    assert {"finetune/linear_probe", "finetune/logit_affine"} == {one["asked"]["use"] for one in records(run, "fit")}
+    assert {"finetune/linear_probe", "finetune/logit_affine"} == {
+        one["asked"]["use"] for one in records(run, "fit")
+    }
     assert built["file"]["probe"]["agrees"] is False
     assert "warning: source file is off its card" in done.stderr
     assert "differs from its card" in (run / "leaderboard.md").read_text()

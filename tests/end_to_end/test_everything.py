@@ -51,7 +51,13 @@ def write_files(folder: Path) -> None:
 
     drawn = np.random.default_rng(0)
     images, labels = drawn.integers(0, 256, (60, 10, 10), dtype=np.uint8), np.arange(60) % 3
-    np.savez(folder / "images.npz", x_train=images[12:], y_train=labels[12:], x_test=images[:12], y_test=labels[:12])
+    np.savez(
+        folder / "images.npz",
+        x_train=images[12:],
+        y_train=labels[12:],
+        x_test=images[:12],
+        y_test=labels[:12],
+    )
     annotations = []
     for label in (0, 1):
         for number in range(12):
@@ -74,17 +80,35 @@ def write_files(folder: Path) -> None:
         torch.save(shufflenet_v2_x0_5(num_classes=3).state_dict(), folder / "weights.pt")
         plain = resnet18(num_classes=3)
         plain.conv1 = torch.nn.Conv2d(3, 64, 3, 1, 1, bias=False)
-    names = {name: name.replace("fc.", "linear.").replace("downsample.", "shortcut.") for name in plain.state_dict()}
+    names = {
+        name: name.replace("fc.", "linear.").replace("downsample.", "shortcut.")
+        for name in plain.state_dict()
+    }
     state = {f"module.model.{names[name]}": values for name, values in plain.state_dict().items()}
-    state |= {name.replace("module.", "module.attacker.", 1): values for name, values in state.items()}
+    state |= {
+        name.replace("module.", "module.attacker.", 1): values for name, values in state.items()
+    }
     for where in ("module.normalizer", "module.attacker.normalize"):
-        state |= {f"{where}.new_mean": torch.full((3, 1, 1), 0.5), f"{where}.new_std": torch.full((3, 1, 1), 0.25)}
+        state |= {
+            f"{where}.new_mean": torch.full((3, 1, 1), 0.5),
+            f"{where}.new_std": torch.full((3, 1, 1), 0.25),
+        }
     torch.save({"model": state, "epoch": 3}, folder / "madry.pt")
 
 
 def run_on(device: str, command: Command, suite: Path, *more: str) -> subprocess.Popen[str]:
     """Start the command line on a suite."""
-    arguments = ["run", str(suite), "--executor", "local/inline", "--device", device, "--json", "--quiet", *more]
+    arguments = [
+        "run",
+        str(suite),
+        "--executor",
+        "local/inline",
+        "--device",
+        device,
+        "--json",
+        "--quiet",
+        *more,
+    ]
     begin = "with pretend_cuda(): main(sys.argv[1:])" if device == "cuda" else "main(sys.argv[1:])"
     imports = "import sys; from advtransfer.cli import main; from advtransfer.testing.pretend_cuda import pretend_cuda"
     return subprocess.Popen(
@@ -122,7 +146,9 @@ def differences(one: object, other: object, place: str = "") -> Iterator[str]:
 def compared(command_in: Callable[[str], Command], suite: Path, *more: str) -> list[str]:
     """Run a suite, or with `--only` a part of it, on both devices; how the records differ."""
     commands = {device: command_in(device) for device in ("cpu", "cuda")}
-    running = {device: run_on(device, command, suite, *more) for device, command in commands.items()}
+    running = {
+        device: run_on(device, command, suite, *more) for device, command in commands.items()
+    }
     for process in running.values():
         out, err = process.communicate(timeout=1500)
         ended = json.loads(out)
@@ -130,12 +156,18 @@ def compared(command_in: Callable[[str], Command], suite: Path, *more: str) -> l
         assert more or not ended["todo"]
     cpu, cuda = (comparable(command.folder / "runs" / suite.stem) for command in commands.values())
     assert cuda.keys() == cpu.keys()
-    return [f"{cpu[id]['asked']['use']}{place}" for id in cpu for place in differences(cpu[id], cuda[id])]
+    return [
+        f"{cpu[id]['asked']['use']}{place}"
+        for id in cpu
+        for place in differences(cpu[id], cuda[id])
+    ]
 
 
 def test_every_component_of_the_built_in_plugins_is_in_the_suite() -> None:
     host, used = Host.discover(), set(re.findall(r"use: (\w+/\w+)", SUITE.read_text()))
-    known = {component.name for component in host.components() if component.distribution == "advtransfer"}
+    known = {
+        component.name for component in host.components() if component.distribution == "advtransfer"
+    }
 
     assert known - used - {"local/inline"} == set(NOT_IN_IT)
 
@@ -146,7 +178,12 @@ def test_every_evaluation_gives_on_a_gpu_what_it_gives_on_the_cpu(
     (tmp_path / SUITE.name).write_text(SUITE.read_text())
     write_files(tmp_path)
 
-    assert compared(command_in, tmp_path / SUITE.name, "--only", "source=natural,target=high,transfer=probe") == []
+    assert (
+        compared(
+            command_in, tmp_path / SUITE.name, "--only", "source=natural,target=high,transfer=probe"
+        )
+        == []
+    )
 
 
 @pytest.mark.slow

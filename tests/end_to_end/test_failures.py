@@ -18,14 +18,21 @@ pytestmark = pytest.mark.usefixtures("faulty")
 
 def with_transfer(command: Command, transfer: str) -> None:
     path = command.folder / "small.yaml"
-    path.write_text(path.read_text().replace("  probe: {use: finetune/linear_probe}", f"  probe: {transfer}"))
+    path.write_text(
+        path.read_text().replace("  probe: {use: finetune/linear_probe}", f"  probe: {transfer}")
+    )
 
 
 def attempts(command: Command) -> list[dict[str, Any]]:  # Any: JSON that the command wrote
-    return [json.loads(path.read_text()) for path in (command.folder / "runs" / "small").glob("attempts/*/*.json")]
+    return [
+        json.loads(path.read_text())
+        for path in (command.folder / "runs" / "small").glob("attempts/*/*.json")
+    ]
 
 
-def test_a_failing_trial_is_an_attempt_with_its_traceback_and_the_rest_go_on(command: Command) -> None:
+def test_a_failing_trial_is_an_attempt_with_its_traceback_and_the_rest_go_on(
+    command: Command,
+) -> None:
     with_transfer(command, "{use: faulty/raises}")
     ended = json.loads(command("run", "small.yaml", "--json", exit_code=1).stdout)
     tried = attempts(command)
@@ -73,7 +80,9 @@ def test_a_cell_that_makes_no_sense_is_skipped_with_its_reason(command: Command)
 
 
 def test_a_worker_killed_once_loses_nothing(command: Command) -> None:
-    with_transfer(command, f"{{use: faulty/dies, always: false, marker: {command.folder / 'died'}}}")
+    with_transfer(
+        command, f"{{use: faulty/dies, always: false, marker: {command.folder / 'died'}}}"
+    )
     ended = json.loads(command("run", "small.yaml", "--only", "source=random", "--json").stdout)
 
     assert (ended["done"], ended["failed"]) == (6, 0)
@@ -81,11 +90,15 @@ def test_a_worker_killed_once_loses_nothing(command: Command) -> None:
 
 
 @pytest.mark.slow
-def test_a_job_that_always_kills_its_worker_is_lost_and_the_others_are_done(command: Command) -> None:
+def test_a_job_that_always_kills_its_worker_is_lost_and_the_others_are_done(
+    command: Command,
+) -> None:
     path = command.folder / "small.yaml"
     killer = f"  killer: {{use: faulty/dies, marker: {command.folder / 'died'}, only: {{n: 20, seed: 0}}}}\n"
     path.write_text(path.read_text().replace("evaluations:\n", f"{killer}evaluations:\n"))
-    ended = json.loads(command("run", "small.yaml", "--only", "source=random", "--json", exit_code=1).stdout)
+    ended = json.loads(
+        command("run", "small.yaml", "--only", "source=random", "--json", exit_code=1).stdout
+    )
 
     assert (ended["done"], ended["failed"]) == (6, 1)
     assert [one["status"] for one in attempts(command)] == ["lost"]
@@ -120,8 +133,12 @@ def wait_for(path: Path, pattern: str) -> None:
         time.sleep(0.02)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
-def test_an_interrupted_run_ends_cleanly_and_says_how_to_go_on(command: Command, number: signal.Signals) -> None:
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
+)
+def test_an_interrupted_run_ends_cleanly_and_says_how_to_go_on(
+    command: Command, number: signal.Signals
+) -> None:
     with_transfer(command, "{use: faulty/lingers, seconds: 30}")
     process = command.start("run", "small.yaml", "--jobs", "2")
     wait_for(command.folder, "runs/small/records/*/*.json")

@@ -30,18 +30,29 @@ evaluations:
   features: {units: [0], images: 1, steps: 2}
   surface: {images: 1, rings: 2}
 """
-FIGURES = {"saliency.png", "alignment.png", "influence.png", "class_match.svg", "features.png", "loss_surface.png"}
+FIGURES = {
+    "saliency.png",
+    "alignment.png",
+    "influence.png",
+    "class_match.svg",
+    "features.png",
+    "loss_surface.png",
+}
 
 
 def shows_something(path: Path) -> bool:
     """Whether a picture has shapes, or pixels of more than one colour."""
     if path.suffix == ".svg":
-        return any(element.tag.endswith("}path") for element in xml.etree.ElementTree.parse(path).iter())
+        return any(
+            element.tag.endswith("}path") for element in xml.etree.ElementTree.parse(path).iter()
+        )
     with Image.open(path) as picture:
         return picture.getcolors(1) is None
 
 
-def test_every_figure_of_the_interpretations_is_on_the_page_for_both_sources(command: Command) -> None:
+def test_every_figure_of_the_interpretations_is_on_the_page_for_both_sources(
+    command: Command,
+) -> None:
     (command.folder / "small.yaml").write_text(SMALL)
     command("run", "small.yaml", "--jobs", "1")
     run = command.folder / "runs" / "small"
@@ -54,15 +65,22 @@ def test_every_figure_of_the_interpretations_is_on_the_page_for_both_sources(com
     assert 2 * len(FIGURES) == len(shown)
     assert [] == [path for _, path in shown if not shows_something(run / path)]
     assert "| natural | probe" in page
-    assert all(column in page for column in ("saliency.roughness", "alignment.remainder", "influence.three_of_five"))
+    assert all(
+        column in page
+        for column in ("saliency.roughness", "alignment.remainder", "influence.three_of_five")
+    )
 
 
-def test_the_shipped_suite_compares_natural_with_robust_trainings_and_damps_by_the_probes_penalty() -> None:
+def test_the_shipped_suite_compares_natural_with_robust_trainings_and_damps_by_the_probes_penalty() -> (
+    None
+):
     suite = load("interpret_digits", Host.discover())
     probe = suite.transfers[0].node.options
     uses = {cell.node.use: cell.node.options for cell in suite.evaluations}
     interpretations = {
-        one.name for one in Host.discover().components("evaluation") if one.name.startswith("interpret/")
+        one.name
+        for one in Host.discover().components("evaluation")
+        if one.name.startswith("interpret/")
     }
 
     assert Counter({"natural": 3, "linf": 3}) == Counter(cell.key for cell in suite.sources)

@@ -73,7 +73,12 @@ def seconds_of_recording(run: Path) -> float:
 
 
 def killed(
-    command_in: Callable[[str], Command], suite: str, records_of: Records, *, anywhere: int, recording: int
+    command_in: Callable[[str], Command],
+    suite: str,
+    records_of: Records,
+    *,
+    anywhere: int,
+    recording: int,
 ) -> tuple[list[int], list[int]]:
     """Kill a run within a write, some `anywhere`, and some while they are `recording`, at uniform moments; resume each.
 

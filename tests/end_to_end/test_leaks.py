@@ -25,13 +25,25 @@ def planted(command: Command) -> Command:
     """
     rng = np.random.default_rng(0)
     own, other = (rng.integers(0, 256, (60, 16, 16, 1), dtype=np.uint8) for _ in range(2))
-    own, other = (np.kron(images[:, ::4, ::4], np.ones((1, 4, 4, 1), np.uint8)) for images in (own, other))
-    test = np.kron(rng.integers(0, 256, (20, 4, 4, 1), dtype=np.uint8), np.ones((1, 4, 4, 1), np.uint8))
+    own, other = (
+        np.kron(images[:, ::4, ::4], np.ones((1, 4, 4, 1), np.uint8)) for images in (own, other)
+    )
+    test = np.kron(
+        rng.integers(0, 256, (20, 4, 4, 1), dtype=np.uint8), np.ones((1, 4, 4, 1), np.uint8)
+    )
     test[:3] = np.roll(own[:3], 1, axis=2)
     test[3:5] = other[:2]
     labels = np.arange(60) % 2
-    np.savez(command.folder / "own.npz", x_train=own, y_train=labels, x_test=test, y_test=labels[:20])
-    np.savez(command.folder / "other.npz", x_train=other, y_train=labels, x_test=test[10:], y_test=labels[:10])
+    np.savez(
+        command.folder / "own.npz", x_train=own, y_train=labels, x_test=test, y_test=labels[:20]
+    )
+    np.savez(
+        command.folder / "other.npz",
+        x_train=other,
+        y_train=labels,
+        x_test=test[10:],
+        y_test=labels[:10],
+    )
     return command
 
 
@@ -49,7 +61,9 @@ def test_shared_images_are_counted_to_the_image_and_shown(planted: Command) -> N
     }
 
     assert counts == fit["leakage"]
-    assert counts == {one["images"]: {key: one[key] for key in ("exact", "near", "of")} for one in shown}
+    assert counts == {
+        one["images"]: {key: one[key] for key in ("exact", "near", "of")} for one in shown
+    }
     assert "## Leakage" in (run / "leaderboard.md").read_text()
 
 

@@ -49,8 +49,12 @@ def test_a_plugin_named_on_the_command_line_is_told_the_news_of_trials(command: 
     site = Path(command.environment["PYTHONPATH"])
     (site / "listener_plugin.py").write_text(LISTENER)
     (site / "listener-1.0.dist-info").mkdir()
-    (site / "listener-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: listener\nVersion: 1.0\n")
-    (site / "listener-1.0.dist-info" / "entry_points.txt").write_text("[advtransfer]\nlistener = listener_plugin\n")
+    (site / "listener-1.0.dist-info" / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: listener\nVersion: 1.0\n"
+    )
+    (site / "listener-1.0.dist-info" / "entry_points.txt").write_text(
+        "[advtransfer]\nlistener = listener_plugin\n"
+    )
     suite = command.folder / "small.yaml"
     suite.write_text(
         suite.read_text().replace(

@@ -52,7 +52,16 @@ def test_neither_jobs_nor_the_order_of_entries_nor_locale_time_zone_or_hash_seed
     text = (two.folder / "small.yaml").read_text()
     (two.folder / "small.yaml").write_text(reversed_entries(text))
     one("run", "small.yaml", "--jobs", "1", "--quiet", TZ="UTC", LC_ALL="C", PYTHONHASHSEED="1")
-    two("run", "small.yaml", "--jobs", "2", "--quiet", TZ="Asia/Tokyo", LC_ALL="C.UTF-8", PYTHONHASHSEED="2")
+    two(
+        "run",
+        "small.yaml",
+        "--jobs",
+        "2",
+        "--quiet",
+        TZ="Asia/Tokyo",
+        LC_ALL="C.UTF-8",
+        PYTHONHASHSEED="2",
+    )
     first, second = one.folder / "runs" / "small", two.folder / "runs" / "small"
 
     assert records_of(first) == records_of(second)

@@ -16,12 +16,16 @@ def records(run: Path, kind: str) -> dict[str, dict[str, Any]]:  # Any: JSON of 
 
 
 @pytest.mark.slow
-def test_training_in_bfloat16_gives_other_weights_that_are_as_good_and_says_so(command: Command) -> None:
+def test_training_in_bfloat16_gives_other_weights_that_are_as_good_and_says_so(
+    command: Command,
+) -> None:
     command("run", "small.yaml", "--only", "source=natural,n=30", "--quiet")
     run = command.folder / "runs" / "small"
     refused = command("run", "small.yaml", "--only", "n=30", "--precision", "bfloat16", exit_code=2)
     run.rename(run.with_name("exact"))
-    command("run", "small.yaml", "--only", "source=natural,n=30", "--precision", "bfloat16", "--quiet")
+    command(
+        "run", "small.yaml", "--only", "source=natural,n=30", "--precision", "bfloat16", "--quiet"
+    )
     exact, rounded = (records(run.with_name(name), "fit") for name in ("exact", "small"))
     before, after = (records(run.with_name(name), "result") for name in ("exact", "small"))
     accuracies = [

@@ -32,8 +32,14 @@ def test_a_run_is_continued_by_the_same_command_and_makes_again_just_what_is_gon
     first = summary(command("run", "small.yaml", "--json").stdout)
     made, page = records_of(run), (run / "leaderboard.md").read_bytes()
     again = summary(command("run", "small.yaml", "--json").stdout)
-    result = next(path for path in run.glob("records/*/*.json") if json.loads(path.read_text())["kind"] == "result")
-    untouched = {path: path.stat().st_mtime_ns for path in run.glob("records/*/*.json") if path != result}
+    result = next(
+        path
+        for path in run.glob("records/*/*.json")
+        if json.loads(path.read_text())["kind"] == "result"
+    )
+    untouched = {
+        path: path.stat().st_mtime_ns for path in run.glob("records/*/*.json") if path != result
+    }
     result.unlink()
     third = summary(command("run", "small.yaml", "--json").stdout)
 
@@ -51,16 +57,21 @@ def test_a_run_is_continued_by_the_same_command_and_makes_again_just_what_is_gon
 def test_nothing_is_kept_of_a_fit_but_its_record_unless_asked_for(command: Command) -> None:
     command("run", "small.yaml", "--only", "source=random,n=20,seed=0", "--quiet")
     dropped = cached(command)
-    command("run", "small.yaml", "--only", "source=random,n=20,seed=1", "--quiet", "--keep", "models")
+    command(
+        "run", "small.yaml", "--only", "source=random,n=20,seed=1", "--quiet", "--keep", "models"
+    )
 
     assert ["battery", "features", "leakage", "leakage", "leakage", "source"] == dropped
-    assert ["battery", "features", "fit", "leakage", "leakage", "leakage", "source"] == cached(command)
+    assert ["battery", "features", "fit", "leakage", "leakage", "leakage", "source"] == cached(
+        command
+    )
 
 
 def cached(command: Command) -> list[str]:
     """The kinds of what the cache holds, sorted."""
     return sorted(
-        json.loads(path.read_text())["kind"] for path in (command.folder / "cache").glob("artifacts/*/*/*/meta.json")
+        json.loads(path.read_text())["kind"]
+        for path in (command.folder / "cache").glob("artifacts/*/*/*/meta.json")
     )
 
 
@@ -79,12 +90,16 @@ def test_a_second_suite_copies_the_records_it_shares(command: Command, records_o
     ]
 
     assert len(copied) == 6 + 12 + 6
-    assert {id: records_of(shared)[id] for id in copied} == {id: records_of(small)[id] for id in copied}
+    assert {id: records_of(shared)[id] for id in copied} == {
+        id: records_of(small)[id] for id in copied
+    }
 
 
 @pytest.mark.slow
 def test_limit_and_only_leave_the_rest_to_do(command: Command) -> None:
-    limited = summary(command("run", "small.yaml", "--limit", "2", "--only", "source=random", "--json").stdout)
+    limited = summary(
+        command("run", "small.yaml", "--limit", "2", "--only", "source=random", "--json").stdout
+    )
     plan = json.loads(command("plan", "small.yaml", "--json").stdout)
     states = [(trial["source"], trial["state"]) for trial in plan["trials"]]
 
@@ -97,7 +112,9 @@ def test_limit_and_only_leave_the_rest_to_do(command: Command) -> None:
 def test_another_thread_count_in_one_folder_is_refused_unless_mixed(command: Command) -> None:
     command("run", "small.yaml", "--limit", "1", "--quiet")
     refused = command("run", "small.yaml", "--limit", "1", "--threads", "2", exit_code=2)
-    mixed = summary(command("run", "small.yaml", "--limit", "1", "--threads", "2", "--mixed", "--json").stdout)
+    mixed = summary(
+        command("run", "small.yaml", "--limit", "1", "--threads", "2", "--mixed", "--json").stdout
+    )
 
     assert "threads 2" in refused.stderr
     assert "--mixed" in refused.stderr
@@ -105,7 +122,9 @@ def test_another_thread_count_in_one_folder_is_refused_unless_mixed(command: Com
 
 
 @pytest.mark.slow
-def test_results_without_the_battery_asked_for_are_neither_kept_nor_copied(command: Command) -> None:
+def test_results_without_the_battery_asked_for_are_neither_kept_nor_copied(
+    command: Command,
+) -> None:
     command("run", "small.yaml", "--limit", "1", "--battery", "none", "--quiet")
     refused = command("run", "small.yaml", "--limit", "1", exit_code=2)
     command("run", "small.yaml", "--limit", "1", "--runs", "elsewhere", "--quiet")

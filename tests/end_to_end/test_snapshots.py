@@ -23,8 +23,12 @@ def test_weights_kept_at_epochs_are_measured_as_metric_at_epoch(command: Command
     attacked = [metrics for metrics in results if "robust_accuracy@0.1" in metrics]
 
     assert 3 == len(clean) == len(attacked)
-    assert {("accuracy", "accuracy@1", "accuracy@40")} == {tuple(sorted(metrics)) for metrics in clean}
+    assert {("accuracy", "accuracy@1", "accuracy@40")} == {
+        tuple(sorted(metrics)) for metrics in clean
+    }
     assert all(metrics["accuracy"] == metrics["accuracy@40"] for metrics in clean)
     assert any(metrics["accuracy"] != metrics["accuracy@1"] for metrics in clean)
-    assert all(metrics["robust_accuracy@0.1"] == metrics["robust_accuracy@0.1@40"] for metrics in attacked)
+    assert all(
+        metrics["robust_accuracy@0.1"] == metrics["robust_accuracy@0.1@40"] for metrics in attacked
+    )
     assert "clean.accuracy@1" in (run / "leaderboard.md").read_text()

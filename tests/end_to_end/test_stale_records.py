@@ -94,13 +94,17 @@ def command(tmp_path: Path) -> Command:
     (tmp_path / "plugin" / "odd_models.py").write_text(MODELS)
     (tmp_path / "odd.yaml").write_text(SUITE)
     path = f"{tmp_path / 'plugin'}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
-    return Command(tmp_path, {**os.environ, "PYTHONPATH": path, "XDG_CACHE_HOME": str(tmp_path / "cache")})
+    return Command(
+        tmp_path, {**os.environ, "PYTHONPATH": path, "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    )
 
 
 def records(folder: Path) -> dict[str, Read]:
     found = (json.loads(path.read_text()) for path in folder.glob("records/*/*.json"))
     return {
-        f"{one['kind']} {one['asked']['use']}": one for one in found if one["asked"]["use"] != "finetune/linear_probe"
+        f"{one['kind']} {one['asked']['use']}": one
+        for one in found
+        if one["asked"]["use"] != "finetune/linear_probe"
     }
 
 
@@ -117,22 +121,27 @@ def test_what_was_made_with_other_code_is_named_measured_again_and_kept(command:
     told = json.loads(command("status", str(folder), "--json").stdout)
     trusted = command(*run, "--trust-versions")
 
-    assert "stale in runs/odd: 3 records, since the code of odd has changed under the same version" in planned
+    assert (
+        "stale in runs/odd: 3 records, since the code of odd has changed under the same version"
+        in planned
+    )
     assert (3, 0, 1) == (told["stale"], told["done"], told["todo"])
     assert "1 done, 0 failed, 0 skipped, 0 to do" in trusted.stdout
     assert before == records(folder)
 
     ended = command(*run)
     after = records(folder)
-    said = (
-        "stale: the code of odd has changed under the same version; measured again: source flat, fit of flat -> t n=20"
-    )
+    said = "stale: the code of odd has changed under the same version; measured again: source flat, fit of flat -> t n=20"
 
     assert said in ended.stderr
     assert "1 done, 0 failed, 0 skipped, 0 to do" in ended.stdout
     assert before.keys() == after.keys()
     assert before["source odd/flat"]["weights"] != after["source odd/flat"]["weights"]
     assert accuracy != after["result foolbox/clean_accuracy"]["metrics"]["accuracy"]["value"]
-    assert {"odd", "vision", "foolbox"} == set(after["result foolbox/clean_accuracy"]["observed"]["code"])
+    assert {"odd", "vision", "foolbox"} == set(
+        after["result foolbox/clean_accuracy"]["observed"]["code"]
+    )
     for one in before.values():
-        assert one == json.loads((folder / "superseded" / one["id"] / "1" / "record.json").read_text())
+        assert one == json.loads(
+            (folder / "superseded" / one["id"] / "1" / "record.json").read_text()
+        )

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from advtransfer.executors import in_process, workers
-from advtransfer.executors.in_process import Inline
-from advtransfer.executors.workers import Pool
-from advtransfer.types import Job, Report
+from advtransfer.executors import in_process, process_pool
+from advtransfer.executors.in_process import InlineExecutor
+from advtransfer.executors.process_pool import ProcessPool
+from advtransfer.jobs import Job, Report
 
 WORKER = '''\
 """A worker that ends as its jobs say, without torch."""
@@ -56,12 +56,14 @@ def light_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Workers of the module above, which a spawned process finds on this one's path."""
     (tmp_path / "light_worker.py").write_text(WORKER)
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(workers, "work", importlib.reload(importlib.import_module("light_worker")).work)
+    monkeypatch.setattr(
+        process_pool, "serve_jobs", importlib.reload(importlib.import_module("light_worker")).work
+    )
 
 
 @pytest.fixture
-def pool() -> Iterator[Pool]:
-    with Pool(jobs=2, threads=1).start() as pool:
+def pool() -> Iterator[ProcessPool]:
+    with ProcessPool(jobs=2, threads=1).start() as pool:
         yield pool
 
 
@@ -69,7 +71,7 @@ def job(id: str, does: str = "pass", *, seconds: float | None = None) -> Job:
     return Job(id, {"does": does}, Path(), Path(), "", {}, "cpu", 1, seconds=seconds)
 
 
-def reports(pool: Pool, *jobs: Job) -> list[Report]:
+def reports(pool: ProcessPool, *jobs: Job) -> list[Report]:
     asked: list[Future[Report]] = [pool.submit(one) for one in jobs]
     return [one.result(timeout=60) for one in asked]
 
@@ -86,10 +88,19 @@ def reports(pool: Pool, *jobs: Job) -> list[Report]:
         ("os.closerange(3, 99); time.sleep(60)", "hung up"),
         (FORKS, "exit code 0"),
     ],
-    ids=["exit 0", "exit 9", "sys.exit", "interrupt", "killed", "crashed", "hung up", "leaves a child"],
+    ids=[
+        "exit 0",
+        "exit 9",
+        "sys.exit",
+        "interrupt",
+        "killed",
+        "crashed",
+        "hung up",
+        "leaves a child",
+    ],
 )
 def test_a_job_whose_worker_ends_is_lost_after_three_tries_and_the_others_are_done(
-    pool: Pool, does: str, words: str
+    pool: ProcessPool, does: str, words: str
 ) -> None:
     others = [job(f"other {number}") for number in range(4)]
     lost, *done = reports(pool, job("bad", does), *others)
@@ -100,7 +111,9 @@ def test_a_job_whose_worker_ends_is_lost_after_three_tries_and_the_others_are_do
     assert ["done"] * 4 == [one.status for one in done]
 
 
-def test_a_worker_killed_once_is_replaced_and_its_job_done(pool: Pool, tmp_path: Path) -> None:
+def test_a_worker_killed_once_is_replaced_and_its_job_done(
+    pool: ProcessPool, tmp_path: Path
+) -> None:
     marker = tmp_path / "died"
     does = f"""
 marker = pathlib.Path({str(marker)!r})
@@ -113,7 +126,7 @@ if not marker.exists():
 
 
 def test_workers_that_die_before_their_first_job_lose_jobs_and_end_nothing(
-    pool: Pool, monkeypatch: pytest.MonkeyPatch
+    pool: ProcessPool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WORKER_STARTS", "os._exit(4)")
     lost = reports(pool, job("first"), job("second"))
@@ -125,8 +138,10 @@ def test_workers_that_die_before_their_first_job_lose_jobs_and_end_nothing(
 
 
 def test_an_unfit_worker_is_replaced_before_another_job() -> None:
-    with Pool(jobs=1, threads=1).start() as pool:
-        before, unfit, after = reports(pool, job("before"), job("unfit", "unfit = 'a hook was left'"), job("after"))
+    with ProcessPool(jobs=1, threads=1).start() as pool:
+        before, unfit, after = reports(
+            pool, job("before"), job("unfit", "unfit = 'a hook was left'"), job("after")
+        )
         news = [one for one in pool.news() if one["event"] == "worker_replaced"]
 
     assert before.reason == unfit.reason  # their process, as the worker above tells
@@ -135,25 +150,34 @@ def test_an_unfit_worker_is_replaced_before_another_job() -> None:
     assert [{"event": "worker_replaced", "id": "unfit", "reason": "a hook was left"}] == news
 
 
-def test_a_job_is_given_up_after_its_seconds(pool: Pool) -> None:
+def test_a_job_is_given_up_after_its_seconds(pool: ProcessPool) -> None:
     (late,) = reports(pool, job("late", "time.sleep(60)", seconds=0.5))
 
     assert ("lost", "it took more than 0.5 s") == (late.status, late.reason)
 
 
 def test_stopping_kills_what_runs_and_answers_what_waits() -> None:
-    with Pool(jobs=1, threads=1).start() as pool:
-        asked = [pool.submit(job(name, "time.sleep(60)")) for name in ("runs", "waits", "waits too")]
+    with ProcessPool(jobs=1, threads=1).start() as pool:
+        asked = [
+            pool.submit(job(name, "time.sleep(60)")) for name in ("runs", "waits", "waits too")
+        ]
         pool.stop(grace=0.2)
         late = pool.submit(job("after"))
 
-    assert {("lost", "the run was stopped")} == {(one.result(1).status, one.result(1).reason) for one in (*asked, late)}
+    assert {("lost", "the run was stopped")} == {
+        (one.result(1).status, one.result(1).reason) for one in (*asked, late)
+    }
 
 
-def test_in_this_process_an_unfit_one_leaves_every_further_job_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    done = {"unfit": Report("unfit", "done", (), None, "a hook was left"), "before": Report("before", "done", (), None)}
-    monkeypatch.setattr(in_process, "perform", lambda job, tell: done[job.id])
-    with Inline(jobs=1, threads=1).start() as engine:
+def test_in_this_process_an_unfit_one_leaves_every_further_job_to_do(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    done = {
+        "unfit": Report("unfit", "done", (), None, "a hook was left"),
+        "before": Report("before", "done", (), None),
+    }
+    monkeypatch.setattr(in_process, "perform_job", lambda job, tell: done[job.id])
+    with InlineExecutor(jobs=1, threads=1).start() as engine:
         told = [engine.submit(job(name)).result() for name in ("before", "unfit", "after")]
 
     assert ["done", "done", "busy"] == [one.status for one in told]
@@ -163,9 +187,14 @@ def test_in_this_process_an_unfit_one_leaves_every_further_job_to_do(monkeypatch
 def test_in_this_process_only_the_user_interrupts(monkeypatch: pytest.MonkeyPatch) -> None:
     before = signal.getsignal(signal.SIGINT)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    monkeypatch.setattr(in_process, "perform", lambda job, tell: os.kill(os.getpid(), signal.SIGINT))
+    monkeypatch.setattr(
+        in_process, "perform_job", lambda job, tell: os.kill(os.getpid(), signal.SIGINT)
+    )
     try:
-        with pytest.raises(KeyboardInterrupt) as raised, Inline(jobs=1, threads=1).start() as engine:
+        with (
+            pytest.raises(KeyboardInterrupt) as raised,
+            InlineExecutor(jobs=1, threads=1).start() as engine,
+        ):
             engine.submit(job("any"))
 
         assert "Interrupted" == raised.type.__name__

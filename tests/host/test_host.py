@@ -9,7 +9,7 @@ import pytest
 
 from advtransfer.errors import MissingLibrary, PluginError, UnknownName
 from advtransfer.hookspecs import QUESTIONS, hookimpl
-from advtransfer.host import Host, Plugin, install_line
+from advtransfer.host import Host, Plugin, install_command
 from advtransfer.types import Dataset, Evaluation, Factory, Transfer, component
 
 
@@ -48,11 +48,18 @@ def answering(question: str, answer: Callable[[], object]) -> ModuleType:
     return module(**{question: hookimpl(implementation)})
 
 
-def write_distribution(folder: Path, name: str, *, requires: Iterable[str] = (), **files: str) -> None:
+def write_distribution(
+    folder: Path, name: str, *, requires: Iterable[str] = (), **files: str
+) -> None:
     """A distribution as pip would lay it down, with modules beside it."""
     info = folder / f"{name}-1.0.dist-info"
     info.mkdir()
-    lines = ["Metadata-Version: 2.1", f"Name: {name}", "Version: 1.0", *(f"Requires-Dist: {one}" for one in requires)]
+    lines = [
+        "Metadata-Version: 2.1",
+        f"Name: {name}",
+        "Version: 1.0",
+        *(f"Requires-Dist: {one}" for one in requires),
+    ]
     (info / "METADATA").write_text("\n".join(lines) + "\n")
     for file, text in files.items():
         (folder / f"{file}.py").write_text(text)
@@ -79,11 +86,16 @@ def test_a_component_is_found_by_plugin_and_factory() -> None:
     assert found.options.fields["pixels"].default == 8
 
 
-def test_looking_a_component_up_imports_only_its_plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_looking_a_component_up_imports_only_its_plugin(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "plugin_that_explodes.py").write_text("raise RuntimeError('imported')")
     monkeypatch.syspath_prepend(str(tmp_path))
 
-    assert host(art=bringing(faces), boom="plugin_that_explodes").component("art/faces").plugin == "art"
+    assert (
+        host(art=bringing(faces), boom="plugin_that_explodes").component("art/faces").plugin
+        == "art"
+    )
     assert "plugin_that_explodes" not in sys.modules
 
 
@@ -100,7 +112,7 @@ def test_a_misspelled_hook_is_an_error_that_names_it() -> None:
         PluginError,
         match=r"plugin 'art': implements the unknown hook 'register_datasetz'; did you mean register_datasets\?",
     ):
-        host(art=answering("register_datasetz", list)).load("art")
+        host(art=answering("register_datasetz", list)).load_plugin("art")
 
 
 def test_one_raising_plugin_is_named_and_does_not_silence_the_others() -> None:
@@ -109,9 +121,11 @@ def test_one_raising_plugin_is_named_and_does_not_silence_the_others() -> None:
 
     both = host(broken=answering("register_datasets", explode), fine=bringing(faces))
 
-    with pytest.raises(PluginError, match=r"plugin 'broken': register_datasets fails: ValueError: no colours left"):
-        both.load("broken")
-    assert list(both.load("fine")) == ["fine/faces"]
+    with pytest.raises(
+        PluginError, match=r"plugin 'broken': register_datasets fails: ValueError: no colours left"
+    ):
+        both.load_plugin("broken")
+    assert list(both.load_plugin("fine")) == ["fine/faces"]
 
 
 def test_two_distributions_with_one_name_are_an_error_only_when_that_plugin_is_named() -> None:
@@ -135,10 +149,11 @@ def test_a_name_is_unique_over_all_kinds() -> None:
 
     same.__name__ = "faces"
     made = bringing(faces)
-    made.register_evaluations = answering("register_evaluations", lambda: [same]).register_evaluations  # type: ignore[attr-defined]  # a module takes any attribute
+    evaluations = answering("register_evaluations", lambda: [same])
+    setattr(made, "register_evaluations", evaluations.register_evaluations)  # noqa: B010  # not for mypy
 
     with pytest.raises(PluginError, match="brings 'art/faces' twice"):
-        host(art=made).load("art")
+        host(art=made).load_plugin("art")
 
 
 def test_an_unknown_name_knows_what_was_meant() -> None:
@@ -167,9 +182,11 @@ def test_a_broken_neighbour_does_not_hide_the_hint() -> None:
         (42, "expected a named function"),
     ],
 )
-def test_what_is_no_named_function_is_refused(factory: Callable[..., object], complaint: str) -> None:
+def test_what_is_no_named_function_is_refused(
+    factory: Callable[..., object], complaint: str
+) -> None:
     with pytest.raises(PluginError, match=complaint):
-        host(art=bringing(factory)).load("art")
+        host(art=bringing(factory)).load_plugin("art")
 
 
 def test_a_factory_that_breaks_the_contract_is_refused_with_the_reason() -> None:
@@ -195,7 +212,7 @@ def test_a_factory_that_breaks_the_contract_is_refused_with_the_reason() -> None
         (unannotated, "needs an annotation"),
     ]:
         with pytest.raises(PluginError, match=complaint):
-            host(art=bringing(factory)).load("art")
+            host(art=bringing(factory)).load_plugin("art")
 
 
 def test_annotations_that_resolve_only_for_the_type_checker_are_refused() -> None:
@@ -206,7 +223,7 @@ def test_annotations_that_resolve_only_for_the_type_checker_are_refused() -> Non
     hidden.__annotations__ = {"pixels": "NowhereToBeFound"}
 
     with pytest.raises(PluginError, match="do not resolve at run time"):
-        host(art=bringing(hidden)).load("art")
+        host(art=bringing(hidden)).load_plugin("art")
 
 
 def test_a_missing_library_is_told_with_the_line_that_imports_it(
@@ -217,12 +234,18 @@ def test_a_missing_library_is_told_with_the_line_that_imports_it(
     hosted = host(art=bringing(needy), eager="plugin_in_need")
 
     line = 1 + Path(__file__).read_text().splitlines().index(NEEDY)
-    with pytest.raises(MissingLibrary, match="art/needy needs the library 'no_such_library', which is not") as built:
+    with pytest.raises(
+        MissingLibrary, match="art/needy needs the library 'no_such_library', which is not"
+    ) as built:
         hosted.component("art/needy").build({}, {})
     assert f"it imports 'no_such_library' ({__file__}:{line}); " in str(built.value)
-    with pytest.raises(MissingLibrary, match="plugin 'eager' needs the library 'no_such_library', which is") as loaded:
-        hosted.load("eager")
-    assert f"it imports 'no_such_library' ({tmp_path / 'plugin_in_need.py'}:2); " in str(loaded.value)
+    with pytest.raises(
+        MissingLibrary, match="plugin 'eager' needs the library 'no_such_library', which is"
+    ) as loaded:
+        hosted.load_plugin("eager")
+    assert f"it imports 'no_such_library' ({tmp_path / 'plugin_in_need.py'}:2); " in str(
+        loaded.value
+    )
     assert "pip install" not in str(built.value) + str(loaded.value)
 
 
@@ -239,12 +262,16 @@ def test_a_missing_library_is_told_with_the_line_that_imports_it(
 def test_a_pip_line_is_told_only_for_what_the_plugins_distribution_requires(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, library: str, line: str | None
 ) -> None:
-    requirements = ["scikit-learn>=1.4", "timm>=1; extra == 'zoo'", 'huggingface-hub; extra == "zoo"']
+    requirements = [
+        "scikit-learn>=1.4",
+        "timm>=1; extra == 'zoo'",
+        'huggingface-hub; extra == "zoo"',
+    ]
     write_distribution(tmp_path, "needing", requires=requirements)
     monkeypatch.syspath_prepend(str(tmp_path))
 
-    assert line == install_line(library, "needing")
-    assert install_line(library, "no-such-distribution") is None
+    assert line == install_command(library, "needing")
+    assert install_command(library, "no-such-distribution") is None
 
 
 def test_facts_are_those_that_component_states() -> None:
@@ -255,9 +282,9 @@ def test_facts_are_those_that_component_states() -> None:
 
     found = host(art=answering("register_transfers", lambda: [tuned])).component("art/tuned")
 
-    assert found.facts.version == 3
-    assert found.facts.needs == {"source"}
-    assert found.facts.presets == {"quick": {"blocks": 0}}
+    assert found.metadata.version == 3
+    assert found.metadata.needs == {"source"}
+    assert found.metadata.presets == {"quick": {"blocks": 0}}
 
 
 def test_the_installed_plugins_answer_every_question_they_should() -> None:
@@ -271,4 +298,4 @@ def test_a_plugin_may_answer_with_nothing() -> None:
     def nothing() -> Iterable[Factory[Dataset]] | None:
         return None
 
-    assert host(art=answering("register_datasets", nothing)).load("art") == {}
+    assert host(art=answering("register_datasets", nothing)).load_plugin("art") == {}

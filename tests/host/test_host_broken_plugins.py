@@ -17,7 +17,7 @@ import pytest
 from annotated_types import Ge
 
 from advtransfer.errors import PluginError
-from advtransfer.hookspecs import Kind, hookimpl
+from advtransfer.hookspecs import ComponentKind, hookimpl
 from advtransfer.host import Host, Plugin
 from advtransfer.types import Dataset, Factory, Json, component
 
@@ -58,9 +58,9 @@ def test_a_misspelled_hook_is_the_mistake_of_its_plugin_alone() -> None:
     hosted = host(art=answering("register_datasetz", list), fine=bringing(faces))
 
     assert ["fine/faces"] == [one.name for one in hosted.components()]
-    assert ["art"] == list(hosted.broken)
+    assert ["art"] == list(hosted.broken_plugins)
     with pytest.raises(PluginError, match="plugin 'art': implements the unknown hook"):
-        hosted.load("art")
+        hosted.load_plugin("art")
 
 
 def test_a_listener_of_a_broken_plugin_hears_nothing() -> None:
@@ -74,7 +74,7 @@ def test_a_listener_of_a_broken_plugin_hears_nothing() -> None:
     made.trial_started = trial_started  # type: ignore[attr-defined]  # a module takes any attribute
     hosted = host(art=made, fine=bringing(faces))
     with pytest.raises(PluginError):
-        hosted.load("art")
+        hosted.load_plugin("art")
     hosted.hook.trial_started(trial={})
 
     assert [] == heard
@@ -87,13 +87,19 @@ def test_a_listener_of_a_broken_plugin_hears_nothing() -> None:
             {"register_datasets": lambda: [faces]},
             "has 'register_datasets', which is named like a hook and is none; write",
         ),
-        ({"trial_started": cache(lambda: None)}, "has 'trial_started', which is named like a hook and is none; write"),
-        ({"register_dataset": lambda: [faces]}, "has 'register_dataset'; did you mean register_datasets"),
+        (
+            {"trial_started": cache(lambda: None)},
+            "has 'trial_started', which is named like a hook and is none; write",
+        ),
+        (
+            {"register_dataset": lambda: [faces]},
+            "has 'register_dataset'; did you mean register_datasets",
+        ),
     ],
 )
 def test_a_hook_without_its_marker_is_told(members: dict[str, object], complaint: str) -> None:
     with pytest.raises(PluginError, match=f"plugin 'art': .*{complaint}.*@hookimpl above it"):
-        host(art=module(**members)).load("art")
+        host(art=module(**members)).load_plugin("art")
 
 
 class Bringer:
@@ -104,14 +110,16 @@ class Bringer:
         return [faces]
 
 
-@pytest.mark.parametrize("entry", ["bringing:plugin", "bringing:shelf.plugin", "bringing: shelf.plugin", "bringing"])
+@pytest.mark.parametrize(
+    "entry", ["bringing:plugin", "bringing:shelf.plugin", "bringing: shelf.plugin", "bringing"]
+)
 def test_an_entry_point_may_name_an_object_in_a_module(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, entry: str
 ) -> None:
     monkeypatch.setitem(sys.modules, "bringing", bringing(faces))
     vars(sys.modules["bringing"]).update(plugin=Bringer(), shelf=SimpleNamespace(plugin=Bringer()))
 
-    assert ["art/faces"] == list(host(art=entry).load("art"))
+    assert ["art/faces"] == list(host(art=entry).load_plugin("art"))
 
 
 @pytest.mark.parametrize(
@@ -125,17 +133,22 @@ def test_an_entry_point_may_name_an_object_in_a_module(
             "shelving:none.plugin",
             "has the entry point .*, but .* has no attribute 'none'; correct the entry point of example",
         ),
-        ("shelvng", "has the entry point 'shelvng', but there is no module 'shelvng'; correct the entry point of"),
+        (
+            "shelvng",
+            "has the entry point 'shelvng', but there is no module 'shelvng'; correct the entry point of",
+        ),
         ("shelving.deep:x", "has the entry point .*, but there is no module 'shelving.deep'"),
         ("shelving:", "has the entry point 'shelving:'; expected module or module:attribute"),
         ("shelving:Bringer", "is the class 'Bringer'; expected a module or an object"),
     ],
 )
-def test_an_entry_point_that_names_nothing_is_told(monkeypatch: pytest.MonkeyPatch, entry: str, complaint: str) -> None:
+def test_an_entry_point_that_names_nothing_is_told(
+    monkeypatch: pytest.MonkeyPatch, entry: str, complaint: str
+) -> None:
     monkeypatch.setitem(sys.modules, "shelving", module(plugin=Bringer(), Bringer=Bringer))
 
     with pytest.raises(PluginError, match=f"plugin 'art': {complaint}"):
-        host(art=entry).load("art")
+        host(art=entry).load_plugin("art")
 
 
 @pytest.mark.parametrize(
@@ -144,9 +157,18 @@ def test_an_entry_point_that_names_nothing_is_told(monkeypatch: pytest.MonkeyPat
         ("import sys\nsys.exit(3)", "fails to import: SystemExit: 3 \\({file}:2\\)"),
         ("raise BaseException('out')", "fails to import: BaseException: out \\({file}:1\\)"),
         ("def broken(:\n", "fails to import: SyntaxError: .* \\({file}:1\\)"),
-        ("from math import cosinus", "fails to import: ImportError: cannot import name 'cosinus' .* \\({file}:1\\)"),
-        ("import leaving.room", "imports 'leaving.room', which does not exist \\({file}:1\\); correct the import"),
-        ("import json.loadz", "imports 'json.loadz', which does not exist \\({file}:1\\); correct the import"),
+        (
+            "from math import cosinus",
+            "fails to import: ImportError: cannot import name 'cosinus' .* \\({file}:1\\)",
+        ),
+        (
+            "import leaving.room",
+            "imports 'leaving.room', which does not exist \\({file}:1\\); correct the import",
+        ),
+        (
+            "import json.loadz",
+            "imports 'json.loadz', which does not exist \\({file}:1\\); correct the import",
+        ),
     ],
 )
 def test_a_plugin_that_cannot_be_imported_breaks_itself_alone(
@@ -157,7 +179,10 @@ def test_a_plugin_that_cannot_be_imported_breaks_itself_alone(
     hosted = host(gone="leaving", fine=bringing(faces))
 
     assert ["fine/faces"] == [one.name for one in hosted.components()]
-    assert re.search(f"plugin 'gone': {complaint.format(file=tmp_path / 'leaving.py')}", str(hosted.broken["gone"]))
+    assert re.search(
+        f"plugin 'gone': {complaint.format(file=tmp_path / 'leaving.py')}",
+        str(hosted.broken_plugins["gone"]),
+    )
 
 
 def leave() -> object:
@@ -185,14 +210,19 @@ class Unreadable:
         (lambda: {"faces": faces}, "register_datasets gave {.*}; expected a list of factories"),
         (lambda: [Bringer], "register_datasets gave <class .*Bringer'>; expected a named function"),
         (lambda: [Unreadable()], "'Unreadable' is not a factory: SystemExit: 4"),
-        (lambda: [faces, faces], "brings 'art/faces' twice, as a dataset and as a dataset; names are unique"),
+        (
+            lambda: [faces, faces],
+            "brings 'art/faces' twice, as a dataset and as a dataset; names are unique",
+        ),
     ],
 )
-def test_a_plugin_that_answers_badly_breaks_itself_alone(answer: Callable[[], object], complaint: str) -> None:
+def test_a_plugin_that_answers_badly_breaks_itself_alone(
+    answer: Callable[[], object], complaint: str
+) -> None:
     hosted = host(art=answering("register_datasets", answer), fine=bringing(faces))
 
     assert ["fine/faces"] == [one.name for one in hosted.components()]
-    assert re.search(f"plugin 'art': {complaint}", str(hosted.broken["art"]))
+    assert re.search(f"plugin 'art': {complaint}", str(hosted.broken_plugins["art"]))
 
 
 @pytest.mark.parametrize("name", ["host", "a/b", "a b", "", "-x"])
@@ -200,7 +230,7 @@ def test_a_plugin_of_a_name_that_no_suite_can_use_breaks_itself_alone(name: str)
     hosted = Host([plugin(name, bringing(faces)), plugin("fine", bringing(faces))])
 
     assert ["fine/faces"] == [one.name for one in hosted.components()]
-    assert "has a name that suites cannot use" in str(hosted.broken[name])
+    assert "has a name that suites cannot use" in str(hosted.broken_plugins[name])
 
 
 def test_a_factory_that_ends_the_process_is_its_plugins_error() -> None:
@@ -208,17 +238,26 @@ def test_a_factory_that_ends_the_process_is_its_plugins_error() -> None:
         """Leaves."""
         raise SystemExit(5)
 
-    with pytest.raises(PluginError, match=r"plugin 'art': art/leaving would end the process: SystemExit: 5 \(.*:\d+\)"):
+    with pytest.raises(
+        PluginError,
+        match=r"plugin 'art': art/leaving would end the process: SystemExit: 5 \(.*:\d+\)",
+    ):
         host(art=bringing(leaving)).component("art/leaving").build({}, {})
 
 
 @pytest.mark.parametrize(
     ("facts", "complaint"),
     [
-        ({"needs": ["models"]}, "found needs with 'models'; expected a list of words out of 'model', 'source', "),
+        (
+            {"needs": ["models"]},
+            "found needs with 'models'; expected a list of words out of 'model', 'source', ",
+        ),
         ({"needs": "model"}, "found needs='model'; expected a list of words out of 'model', "),
         ({"needs": None}, "found needs=None; expected a list of words out of 'model', "),
-        ({"tasks": ["class"]}, "found tasks with 'class'; expected a list of words out of 'classes', 'attributes'"),
+        (
+            {"tasks": ["class"]},
+            "found tasks with 'class'; expected a list of words out of 'classes', 'attributes'",
+        ),
         ({"tasks": "classes"}, "found tasks='classes'; expected a list of words"),
     ],
 )
@@ -275,16 +314,26 @@ def test_an_option_of_a_type_that_no_suite_can_write_is_its_plugins_error(
 
     painted.__annotations__ = {"odd": hint, "return": Dataset}
     with pytest.raises(
-        PluginError, match=f"plugin 'art': 'painted' is not a factory: its {complaint}.*; expected bool"
+        PluginError,
+        match=f"plugin 'art': 'painted' is not a factory: its {complaint}.*; expected bool",
     ):
-        host(art=bringing(painted)).load("art")
+        host(art=bringing(painted)).load_plugin("art")
 
 
 def test_unusual_types_that_a_suite_can_write_are_taken() -> None:
-    def painted(*, at: date = date(2026, 1, 1), kind: Kind | None = None, light: Level = Level.LOW) -> Dataset:
+    def painted(
+        *, at: date = date(2026, 1, 1), kind: ComponentKind | None = None, light: Level = Level.LOW
+    ) -> Dataset:
         """A painting."""
         raise AssertionError(at, kind, light)
 
-    painted.__annotations__ = {"at": date, "kind": Kind | None, "light": Level, "return": Dataset}
+    painted.__annotations__ = {
+        "at": date,
+        "kind": ComponentKind | None,
+        "light": Level,
+        "return": Dataset,
+    }
 
-    assert ["at", "kind", "light"] == list(host(art=bringing(painted)).component("art/painted").options.fields)
+    assert ["at", "kind", "light"] == list(
+        host(art=bringing(painted)).component("art/painted").options.fields
+    )

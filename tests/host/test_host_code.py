@@ -11,7 +11,7 @@ import pytest
 
 import advtransfer_vision
 from advtransfer.host import Host, Plugin
-from advtransfer.host.code import code_files
+from advtransfer.host.plugin import code_files
 from advtransfer.node import Node
 
 Write = Callable[[Mapping[str, str]], None]
@@ -31,7 +31,7 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
 
 
 def code(entry: str | ModuleType, *, distribution: str = "nobody") -> str | None:
-    return Host([Plugin("odd", entry, distribution, "1.0")]).code("odd")
+    return Host([Plugin("odd", entry, distribution, "1.0")]).plugin_code("odd")
 
 
 def files(entry: str, *, distribution: str = "nobody") -> set[str]:
@@ -40,13 +40,14 @@ def files(entry: str, *, distribution: str = "nobody") -> set[str]:
 
 def test_every_file_of_a_package_counts_and_nothing_is_imported(write: Write) -> None:
     package = {
-        f"odd_package/{name}": "" for name in ("__init__.py", "a.py", "deep/__init__.py", "deep/b.py", "data.txt")
+        f"odd_package/{name}": ""
+        for name in ("__init__.py", "a.py", "deep/__init__.py", "deep/b.py", "data.txt")
     }
     write({**package, "odd_package/__init__.py": "raise RuntimeError", "odd_other.py": ""})
 
-    assert {f"odd_package/{name}" for name in ("__init__.py", "a.py", "deep/__init__.py", "deep/b.py")} == files(
-        "odd_package.deep:plugin.inner"
-    )
+    assert {
+        f"odd_package/{name}" for name in ("__init__.py", "a.py", "deep/__init__.py", "deep/b.py")
+    } == files("odd_package.deep:plugin.inner")
     assert "odd_package" not in sys.modules
 
 
@@ -68,7 +69,9 @@ def test_a_module_counts_with_those_beside_it_that_it_imports(write: Write, chan
     assert before != code("odd_single")
 
 
-def test_modules_of_other_distributions_do_not_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_modules_of_other_distributions_do_not_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     site = tmp_path / "site-packages"
     info = site / "odd_one-1.0.dist-info"
     info.mkdir(parents=True)
@@ -86,26 +89,32 @@ def test_modules_of_other_distributions_do_not_count(tmp_path: Path, monkeypatch
 def test_what_was_made_in_memory_or_is_not_there_has_no_code() -> None:
     assert code(ModuleType("made")) is None
     assert code("no_such_module") is None
-    assert Host([]).code("odd") is None
+    assert Host([]).plugin_code("odd") is None
 
 
 def test_a_built_in_plugins_code_is_its_package_without_the_host() -> None:
     folder = Path(advtransfer_vision.__file__).parent.parent
 
-    assert {path.relative_to(folder).as_posix() for path in folder.glob("advtransfer_vision/**/*.py")} == set(
-        code_files(Plugin("vision", "advtransfer_vision", "advtransfer", "1"))
-    )
+    assert {
+        path.relative_to(folder).as_posix() for path in folder.glob("advtransfer_vision/**/*.py")
+    } == set(code_files(Plugin("vision", "advtransfer_vision", "advtransfer", "1")))
 
 
 def test_a_node_has_the_code_of_all_that_it_is_made_from(monkeypatch: pytest.MonkeyPatch) -> None:
-    host = Host([Plugin(name, ModuleType(name), "odd", "1") for name in ("vision", "odd", "finetune")])
+    host = Host(
+        [Plugin(name, ModuleType(name), "odd", "1") for name in ("vision", "odd", "finetune")]
+    )
     monkeypatch.setattr(host, "_code", {"vision": "v", "odd": "o", "finetune": None})
     subset = Node("subset", "host/subset", inputs={"data": Node("data", "vision/digits")})
     source = Node("source", "odd/made")
-    fit = Node("fit", "finetune/probe", inputs={"subset": subset, "source": source, "more": (source,)})
+    fit = Node(
+        "fit", "finetune/probe", inputs={"subset": subset, "source": source, "more": (source,)}
+    )
 
-    assert {"odd": "o", "vision": "v"} == host.code_of(fit)
-    assert {"vision": "v"} == host.code_of(subset)
-    assert [] == host.changed(host.code_of(fit))
-    assert ["odd"] == host.changed({"odd": "other", "vision": "v", "finetune": "gone", "absent": "x"})
-    assert [] == host.changed(None)
+    assert {"odd": "o", "vision": "v"} == host.node_code(fit)
+    assert {"vision": "v"} == host.node_code(subset)
+    assert [] == host.changed_plugins(host.node_code(fit))
+    assert ["odd"] == host.changed_plugins(
+        {"odd": "other", "vision": "v", "finetune": "gone", "absent": "x"}
+    )
+    assert [] == host.changed_plugins(None)

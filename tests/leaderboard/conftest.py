@@ -10,9 +10,9 @@ from typing import Any, TypeAlias
 
 import pytest
 
-from advtransfer.leaderboard import RunRecords, table_of
+from advtransfer.leaderboard import RunRecords, make_table
 from advtransfer.result import Run
-from advtransfer.testing.records import whole
+from advtransfer.testing.records import complete_record
 from advtransfer.types import Json
 
 Json_: TypeAlias = "dict[str, Any]"  # Any: records are taken apart and changed by the tests
@@ -54,12 +54,16 @@ class Bench:
 
     def table(self, *, n: int | str = 20) -> str:
         """The table of one n, as it stands on the page."""
-        return table_of(self.run(), target="digits", n=n, seconds=True)
+        return make_table(self.run(), target="digits", n=n, seconds=True)
 
     @staticmethod
     def row(text: str, name: str) -> list[str]:
         """The cells of the first table row with a cell of this name."""
-        rows = [[cell.strip() for cell in line.strip("| ").split(" | ")] for line in text.splitlines() if "|" in line]
+        rows = [
+            [cell.strip() for cell in line.strip("| ").split(" | ")]
+            for line in text.splitlines()
+            if "|" in line
+        ]
         return next(row for row in rows if name in row)
 
     def trial(
@@ -81,18 +85,44 @@ class Bench:
         """Plan a trial; a value that is None is a result that is not there."""
         label = source if replicate is None else f"{source}[seed={replicate}]"
         place = (label, adapter, target, n, seed, transfer)
-        fit, first, second = name_of("fit", *place), name_of("clean", *place), name_of("pgd", *place)
+        fit, first, second = (
+            name_of("fit", *place),
+            name_of("clean", *place),
+            name_of("pgd", *place),
+        )
         builds = [self.source(label)] if label else []
-        trial: Json_ = {"id": fit, "source": label, "row": source, "replicate": replicate, "adapter": adapter}
-        trial |= {"target": target, "n": n, "seed": seed, "transfer": transfer, "builds": builds, "skipped": skipped}
+        trial: Json_ = {
+            "id": fit,
+            "source": label,
+            "row": source,
+            "replicate": replicate,
+            "adapter": adapter,
+        }
+        trial |= {
+            "target": target,
+            "n": n,
+            "seed": seed,
+            "transfer": transfer,
+            "builds": builds,
+            "skipped": skipped,
+        }
         trial["evaluations"] = {"clean": [first], "pgd": [second]}
         self.trials.append(trial)
         if clean is not None:
-            self.records[fit] = self.record("fit", fit, "finetune/linear_probe", {}, 0.5) | {"facts": {}}
+            self.records[fit] = self.record("fit", fit, "finetune/linear_probe", {}, 0.5) | {
+                "facts": {}
+            }
             self.result(first, "foolbox/clean_accuracy", {}, {"accuracy": clean})
         if pgd is not None:
             options: Json_ = {"norm": "linf", "eps": [0.1], "steps": 20}
-            self.result(second, "foolbox/pgd", options, {"robust_accuracy@0.1": pgd}, unknown=unknown, checks=checks)
+            self.result(
+                second,
+                "foolbox/pgd",
+                options,
+                {"robust_accuracy@0.1": pgd},
+                unknown=unknown,
+                checks=checks,
+            )
         return trial
 
     def aligned(
@@ -108,7 +138,10 @@ class Bench:
     ) -> str:
         """Add a trial of a source that was aligned with the target's references; gives the id of its clean result."""
         trial = self.trial(source, seed, clean, 0.1, n=n, target=target, replicate=replicate)
-        ids = [name_of("align", source, replicate, target, reference) for reference in range(len(alphas))]
+        ids = [
+            name_of("align", source, replicate, target, reference)
+            for reference in range(len(alphas))
+        ]
         trial["evaluations"]["align"] = ids
         for reference, (id, alpha) in enumerate(zip(ids, alphas, strict=True)):
             self.result(id, "alignment/alpha", {}, {})
@@ -131,25 +164,43 @@ class Bench:
             name: {"value": value, "low": value, "high": value + unknown, "of": SAMPLES}
             for name, value in shares.items()
         }
-        self.records[id] = self.record("result", id, use, options, 0.25) | {"metrics": metrics, "checks": list(checks)}
+        self.records[id] = self.record("result", id, use, options, 0.25) | {
+            "metrics": metrics,
+            "checks": list(checks),
+        }
 
     def source(self, label: str) -> str:
         """Add a source with its record; its id."""
         id = name_of("source", label)
         self.sources[id] = label
-        card = {"architecture": "small_cnn", "data": "low", "constraint": "none", "clean_accuracy": None}
+        card = {
+            "architecture": "small_cnn",
+            "data": "low",
+            "constraint": "none",
+            "clean_accuracy": None,
+        }
         probe = {"clean_accuracy": 0.981, "interval": [0.97, 0.988], "of": 900, "agrees": None}
-        self.records[id] = self.record("source", id, "vision/trained", {}, 9.0) | {"card": card, "probe": probe}
+        self.records[id] = self.record("source", id, "vision/trained", {}, 9.0) | {
+            "card": card,
+            "probe": probe,
+        }
         return id
 
-    def record(self, kind: str, id: str, use: str, options: Mapping[str, Json], seconds: float) -> Json_:
+    def record(
+        self, kind: str, id: str, use: str, options: Mapping[str, Json], seconds: float
+    ) -> Json_:
         """The fields that every record has."""
         return {
             "format": 1,
             "kind": kind,
             "id": id,
             "asked": {"use": use, "version": 1, "options": dict(options), "inputs": {}},
-            "provenance": {"environment": "e" * 64, "device": "cpu", "threads": 1, "precision": "float32"},
+            "provenance": {
+                "environment": "e" * 64,
+                "device": "cpu",
+                "threads": 1,
+                "precision": "float32",
+            },
             "observed": {"seconds": {"load": seconds / 2, "work": seconds / 2}},
         }
 
@@ -159,7 +210,12 @@ class Bench:
 
     def run(self) -> RunRecords:
         """The run as plain data."""
-        plan: Json_ = {"format": 1, "suite": "quick", "title": self.title, "leaderboard": self.leaderboard}
+        plan: Json_ = {
+            "format": 1,
+            "suite": "quick",
+            "title": self.title,
+            "leaderboard": self.leaderboard,
+        }
         plan |= {"sources": self.sources, "trials": self.trials}
         versions: Json_ = {
             "python": "3.11.7",
@@ -171,8 +227,13 @@ class Bench:
 def seal(plan: Mapping[str, Json], records: Iterable[Json_]) -> tuple[Json_, list[Json_]]:
     """The same plan and records with fields that agree, as a run folder holds them, and ids of what they ask."""
     records = list(records)
-    made = [whole(one, options={**one["asked"]["options"], "was": one["id"]}) for one in records]
-    text = json.dumps([plan, [{**new, "id": old["id"]} for old, new in zip(records, made, strict=True)]])
+    made = [
+        complete_record(one, options={**one["asked"]["options"], "was": one["id"]})
+        for one in records
+    ]
+    text = json.dumps(
+        [plan, [{**new, "id": old["id"]} for old, new in zip(records, made, strict=True)]]
+    )
     asked = [new["asked"] for new in made]
     for old, new in zip(records, made, strict=True):
         text = text.replace(old["id"], str(new["id"]))
@@ -195,7 +256,7 @@ def write_run(bench: Bench, run: Run) -> Run:
             place.parent.mkdir(parents=True, exist_ok=True)
             arrays.rename(place)
             record["samples"]["file"] = place.relative_to(run.path).as_posix()
-        run.write(record)
+        run.write_record(record)
     return run
 
 

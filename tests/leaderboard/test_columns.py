@@ -7,19 +7,24 @@ from typing import TYPE_CHECKING
 import pytest
 
 from advtransfer.errors import BadInput
-from advtransfer.leaderboard.columns import find
-from advtransfer.leaderboard.evidence import Evidence, gather
+from advtransfer.leaderboard.run_data import RunData, gather_run_data
+from advtransfer.leaderboard.table_rows import find_column
 
 if TYPE_CHECKING:
     from tests.leaderboard.conftest import Bench
 
 
 @pytest.fixture
-def ladder(bench: Bench) -> Evidence:
+def ladder(bench: Bench) -> RunData:
     trial = bench.trial("natural", 0, 0.5, 0.1)
-    shares = {"robust_accuracy@0.1": 0.3, "robust_accuracy@0.0313725": 0.4, "clean_accuracy": 0.5, "curve@0.1@11": 0.2}
+    shares = {
+        "robust_accuracy@0.1": 0.3,
+        "robust_accuracy@0.0313725": 0.4,
+        "clean_accuracy": 0.5,
+        "curve@0.1@11": 0.2,
+    }
     bench.result(trial["evaluations"]["pgd"][0], "foolbox/pgd", {}, shares)
-    return gather(bench.run())
+    return gather_run_data(bench.run())
 
 
 @pytest.mark.parametrize(
@@ -34,27 +39,27 @@ def ladder(bench: Bench) -> Evidence:
         ("clean.accuracy", "accuracy"),
     ],
 )
-def test_a_column_is_the_metric_it_names(ladder: Evidence, name: str, metric: str) -> None:
-    assert metric == find(name, ladder).metric
+def test_a_column_is_the_metric_it_names(ladder: RunData, name: str, metric: str) -> None:
+    assert metric == find_column(name, ladder).metric
 
 
-def test_a_column_that_fits_several_metrics_lists_them(ladder: Evidence) -> None:
+def test_a_column_that_fits_several_metrics_lists_them(ladder: RunData) -> None:
     expected = (
         r"found leaderboard column 'pgd.robust_accuracy'; "
         r"expected one of pgd.robust_accuracy@0.0313725, pgd.robust_accuracy@0.1; correct it"
     )
     with pytest.raises(BadInput, match=expected):
-        find("pgd.robust_accuracy", ladder)
+        find_column("pgd.robust_accuracy", ladder)
 
 
-def test_an_unknown_metric_lists_those_that_are_there(ladder: Evidence) -> None:
+def test_an_unknown_metric_lists_those_that_are_there(ladder: RunData) -> None:
     with pytest.raises(BadInput, match=r"'clean.acuracy'; expected one of clean.accuracy;"):
-        find("clean.acuracy", ladder)
+        find_column("clean.acuracy", ladder)
 
 
-def test_an_unknown_evaluation_lists_those_that_are_there(ladder: Evidence) -> None:
+def test_an_unknown_evaluation_lists_those_that_are_there(ladder: RunData) -> None:
     with pytest.raises(BadInput, match="with an evaluation of clean, pgd"):
-        find("fgsm.accuracy", ladder)
+        find_column("fgsm.accuracy", ladder)
 
 
 def test_the_longest_evaluation_that_fits_is_meant(bench: Bench) -> None:
@@ -62,7 +67,7 @@ def test_the_longest_evaluation_that_fits_is_meant(bench: Bench) -> None:
     trial["evaluations"] = {"pgd": ["a" * 64], "pgd.long": ["b" * 64]}
     bench.result("b" * 64, "foolbox/pgd", {}, {"accuracy": 0.5})
 
-    column = find("pgd.long.accuracy", gather(bench.run()))
+    column = find_column("pgd.long.accuracy", gather_run_data(bench.run()))
 
     assert ("pgd.long", "accuracy") == (column.evaluation, column.metric)
 
@@ -70,4 +75,4 @@ def test_the_longest_evaluation_that_fits_is_meant(bench: Bench) -> None:
 def test_before_any_record_every_metric_is_possible(bench: Bench) -> None:
     bench.trial("natural", 0)
 
-    assert find("pgd.robust_accuracy", gather(bench.run())).metric is None
+    assert find_column("pgd.robust_accuracy", gather_run_data(bench.run())).metric is None

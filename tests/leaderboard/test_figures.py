@@ -8,10 +8,10 @@ from xml.etree import ElementTree
 import matplotlib
 import pytest
 
-from advtransfer.leaderboard import page
-from advtransfer.leaderboard.columns import find
-from advtransfer.leaderboard.evidence import gather
-from advtransfer.leaderboard.figures import accuracy_vs_n
+from advtransfer.leaderboard import make_page
+from advtransfer.leaderboard.figures import curve_panels
+from advtransfer.leaderboard.run_data import gather_run_data
+from advtransfer.leaderboard.table_rows import find_column
 
 if TYPE_CHECKING:
     from tests.leaderboard.conftest import Bench
@@ -27,14 +27,16 @@ def grid(bench: Bench) -> Bench:
         for step, n in enumerate(COUNTS):
             for seed in range(3):
                 spread = 0 if n == "all" else 0.01 * seed
-                trial = bench.trial(source, seed, round(0.4 + 0.1 * place + 0.05 * step + spread, 3), 0.1, n=n)
+                trial = bench.trial(
+                    source, seed, round(0.4 + 0.1 * place + 0.05 * step + spread, 3), 0.1, n=n
+                )
                 if n == "all":
                     bench.records[trial["id"]]["facts"] = {"labels_used": 450}
     return bench
 
 
 def test_a_figure_is_a_small_svg_that_the_page_shows(grid: Bench) -> None:
-    found = page(grid.run())
+    found = make_page(grid.run())
 
     assert [NAME] == list(found.figures)
     assert f"({NAME})" in found.markdown
@@ -43,23 +45,23 @@ def test_a_figure_is_a_small_svg_that_the_page_shows(grid: Bench) -> None:
 
 
 def test_the_curves_are_the_means_and_intervals_of_the_tables(grid: Bench) -> None:
-    evidence = gather(grid.run())
+    evidence = gather_run_data(grid.run())
 
-    [[panel]] = accuracy_vs_n(evidence, find("clean.accuracy", evidence))
+    [[panel]] = curve_panels(evidence, find_column("clean.accuracy", evidence))
 
     assert "digits, probe" == panel.title
     assert ((20.0, "20"), (50.0, "50"), (100.0, "100"), (450.0, "all (450)")) == panel.ticks
     assert ["_random $x$", "linf 0.1", "natural"] == [curve.label for curve in panel.curves]
     assert [0.41, 0.46, 0.51, 0.55] == pytest.approx([point.y for point in panel.curves[2].points])
-    assert [False, False, False, True] == [point.hollow for point in panel.curves[2].points]
+    assert [False, False, False, True] == [point.is_hollow for point in panel.curves[2].points]
 
 
 def test_all_is_last_where_its_count_is_unknown(grid: Bench) -> None:
     for record in grid.records.values():
         record.pop("facts", None)
-    evidence = gather(grid.run())
+    evidence = gather_run_data(grid.run())
 
-    [[panel]] = accuracy_vs_n(evidence, find("clean.accuracy", evidence))
+    [[panel]] = curve_panels(evidence, find_column("clean.accuracy", evidence))
 
     assert (200.0, "all") == panel.ticks[-1]
 
@@ -67,37 +69,46 @@ def test_all_is_last_where_its_count_is_unknown(grid: Bench) -> None:
 def test_each_target_and_transfer_has_a_panel(grid: Bench) -> None:
     grid.trial("natural", 0, 0.5, 0.1, target="mnist", n=20)
     grid.trial(None, 0, 0.5, 0.1, transfer="scratch", n=20)
-    evidence = gather(grid.run())
+    evidence = gather_run_data(grid.run())
 
-    panels = accuracy_vs_n(evidence, find("clean.accuracy", evidence))
+    panels = curve_panels(evidence, find_column("clean.accuracy", evidence))
 
     assert [["digits, probe", "digits, scratch"], ["mnist, probe", "mnist, scratch"]] == [
         [panel.title for panel in row] for row in panels
     ]
     assert [[3, 1], [1, 0]] == [[len(panel.curves) for panel in row] for row in panels]
     assert ["no source"] == [curve.label for curve in panels[0][1].curves]
-    assert [NAME] == list(page(grid.run()).figures)
+    assert [NAME] == list(make_page(grid.run()).figures)
 
 
 def test_a_figure_without_a_number_is_not_drawn(bench: Bench) -> None:
     bench.leaderboard["figures"] = [{"kind": "accuracy_vs_n", "metric": "clean.accuracy"}]
     bench.trial("natural", 0)
 
-    assert {} == page(bench.run()).figures
+    assert {} == make_page(bench.run()).figures
 
 
-@pytest.mark.parametrize("figure", [{"kind": "pie", "metric": "clean.accuracy"}, {"kind": "accuracy_vs_n"}, "curve"])
+@pytest.mark.parametrize(
+    "figure", [{"kind": "pie", "metric": "clean.accuracy"}, {"kind": "accuracy_vs_n"}, "curve"]
+)
 def test_an_unknown_figure_is_left_out_and_said(grid: Bench, figure: object) -> None:
     grid.leaderboard["figures"] = [figure]
-    made = page(grid.run())
+    made = make_page(grid.run())
 
     assert {} == made.figures
-    assert ["a kind of accuracy_vs_n, and a metric as in `columns`"] == [one.expected for one in made.problems]
-    assert "expected a kind of accuracy" in made.markdown.partition("## What the suite asks for and no record has")[2]
+    assert ["a kind of accuracy_vs_n, and a metric as in `columns`"] == [
+        one.expected for one in made.problems
+    ]
+    assert (
+        "expected a kind of accuracy"
+        in made.markdown.partition("## What the suite asks for and no record has")[2]
+    )
 
 
 def test_a_users_matplotlib_settings_change_no_byte_and_are_left_as_they_were(grid: Bench) -> None:
-    before = page(grid.run()).figures
-    with matplotlib.rc_context({"font.size": 30, "svg.fonttype": "none", "axes.facecolor": "black"}):
-        assert before == page(grid.run()).figures
+    before = make_page(grid.run()).figures
+    with matplotlib.rc_context(
+        {"font.size": 30, "svg.fonttype": "none", "axes.facecolor": "black"}
+    ):
+        assert before == make_page(grid.run()).figures
         assert 30 == matplotlib.rcParams["font.size"]

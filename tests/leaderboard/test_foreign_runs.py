@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from advtransfer.cli import main
-from advtransfer.leaderboard import publish, write_page
+from advtransfer.leaderboard import publish_run, write_page
 from advtransfer.result import Run
 
 if TYPE_CHECKING:
@@ -37,14 +37,22 @@ def run(bench: Bench, written: Callable[[Bench, Run], Run], tmp_path: Path) -> R
 
 def outside(folder: Path) -> Mapping[str, bytes]:
     """All files but those of the run and of what is published."""
-    paths = [path for path in folder.rglob("*") if path.is_file() and not path.is_relative_to(folder / "out")]
-    return {str(path): path.read_bytes() for path in paths if not path.is_relative_to(folder / "run")}
+    paths = [
+        path
+        for path in folder.rglob("*")
+        if path.is_file() and not path.is_relative_to(folder / "out")
+    ]
+    return {
+        str(path): path.read_bytes() for path in paths if not path.is_relative_to(folder / "run")
+    }
 
 
 @pytest.mark.parametrize(
     "suite", ["../outside", "../../x", "/tmp/x", "a/b", "a\\b", "..", ".", "", "a\nb", 3, None, []]
 )
-def test_a_suite_in_a_plan_is_the_name_of_one_folder(run: Run, suite: object, tmp_path: Path) -> None:
+def test_a_suite_in_a_plan_is_the_name_of_one_folder(
+    run: Run, suite: object, tmp_path: Path
+) -> None:
     plan = json.loads((run.path / "plan.json").read_text())
     (run.path / "plan.json").write_text(json.dumps(plan | {"suite": suite}))
     before = outside(tmp_path)
@@ -89,7 +97,16 @@ def link(run: Run, name: str) -> Path:
 
 
 @pytest.mark.parametrize(
-    "name", ["suite.yaml", "plan.json", "files/*/grid.png", "files/*", "files", "records", "records/*/*.json"]
+    "name",
+    [
+        "suite.yaml",
+        "plan.json",
+        "files/*/grid.png",
+        "files/*",
+        "files",
+        "records",
+        "records/*/*.json",
+    ],
 )
 def test_links_are_not_followed_out_of_a_run(run: Run, name: str, tmp_path: Path) -> None:
     run.write_environment({"device": "cpu"})
@@ -126,12 +143,15 @@ def test_a_damaged_record_is_named_on_the_page_and_gives_no_number(run: Run) -> 
     assert ".500" in honest
     assert ".999" not in page.replace("0.999", "")
     assert "**1 damaged record**, left out of all that follows" in page
-    assert f"`{path.relative_to(run.path).as_posix()}`: found accuracy value 0.999; expected 0.5" in page
+    assert (
+        f"`{path.relative_to(run.path).as_posix()}`: found accuracy value 0.999; expected 0.5"
+        in page
+    )
 
 
 def test_an_undisturbed_run_is_published_as_before(run: Run, tmp_path: Path) -> None:
     before = outside(tmp_path)
-    page = publish(run, tmp_path / "out").read_text()
+    page = publish_run(run, tmp_path / "out").read_text()
 
     assert "damaged" not in page
     assert (tmp_path / "out" / "results" / "quick" / "suite.yaml").read_text() == "version: 1\n"
@@ -143,7 +163,9 @@ def published(out: Path) -> Mapping[str, bytes]:
 
 
 @pytest.mark.parametrize("spoil", ["linked suite", "linked records", "damaged record"])
-def test_what_is_published_stays_whole_when_a_run_is_refused(run: Run, spoil: str, tmp_path: Path) -> None:
+def test_what_is_published_stays_whole_when_a_run_is_refused(
+    run: Run, spoil: str, tmp_path: Path
+) -> None:
     out = tmp_path / "out"
     assert not CliRunner().invoke(main, ["leaderboard", str(run.path), "--out", str(out)]).exit_code
     before = published(out)
@@ -165,9 +187,16 @@ def test_what_is_published_stays_whole_when_a_run_is_refused(run: Run, spoil: st
 
 
 @pytest.mark.parametrize(
-    "changes", [{"leaderboard": {"rank_by": {}}}, {"leaderboard": {"rank_by": 3}}, {"sources": {"a" * 64: [1]}}]
+    "changes",
+    [
+        {"leaderboard": {"rank_by": {}}},
+        {"leaderboard": {"rank_by": 3}},
+        {"sources": {"a" * 64: [1]}},
+    ],
 )
-def test_fields_of_other_kinds_in_a_plan_are_told(run: Run, changes: dict[str, object], tmp_path: Path) -> None:
+def test_fields_of_other_kinds_in_a_plan_are_told(
+    run: Run, changes: dict[str, object], tmp_path: Path
+) -> None:
     plan = json.loads((run.path / "plan.json").read_text())
     (run.path / "plan.json").write_text(json.dumps(plan | changes))
     ended = CliRunner().invoke(main, ["leaderboard", str(run.path)])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from advtransfer.leaderboard import page
+from advtransfer.leaderboard import make_page
 from advtransfer.leaderboard.markdown import ABSENT
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ def test_shared_images_are_shown_by_target_and_source(bench: Bench) -> None:
             ACROSS: {"exact": exact, "near": 0, "of": 100},
         }
 
-    shown = page(bench.run()).markdown.partition("## Leakage\n")[2]
+    shown = make_page(bench.run()).markdown.partition("## Leakage\n")[2]
 
     assert ["digits", ABSENT, WITHIN, "0", "2", "100"] == bench.row(shown, WITHIN)
     assert ["digits", "natural", ACROSS, "3", "0", "100"] == bench.row(shown, "natural")
@@ -34,7 +34,7 @@ def test_sources_of_which_the_same_is_found_share_a_line(bench: Bench) -> None:
             ACROSS: {"exact": exact, "near": 0, "of": 100}
         }
 
-    shown = page(bench.run()).markdown.partition("## Leakage\n")[2]
+    shown = make_page(bench.run()).markdown.partition("## Leakage\n")[2]
 
     assert ["digits", "a; b; c; and 2 more", ACROSS, "7", "0", "100"] == bench.row(shown, "7")
     assert ["digits", "f", ACROSS, "9", "0", "100"] == bench.row(shown, "9")
@@ -42,8 +42,8 @@ def test_sources_of_which_the_same_is_found_share_a_line(bench: Bench) -> None:
 
 def test_that_nothing_is_shared_is_a_sentence_and_that_nobody_looked_is_none(bench: Bench) -> None:
     fit = bench.records[bench.trial("natural", 0, 0.5, 0.1)["id"]]
-    before = page(bench.run()).markdown
+    before = make_page(bench.run()).markdown
     fit["leakage"] = {WITHIN: {"exact": 0, "near": 0, "of": 100}}
 
     assert "eakage" not in before
-    assert "Leakage: no image was found in two of" in page(bench.run()).markdown
+    assert "Leakage: no image was found in two of" in make_page(bench.run()).markdown

@@ -7,18 +7,26 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from advtransfer.leaderboard import page
+from advtransfer.leaderboard import make_page
 from advtransfer.leaderboard.markdown import ABSENT
+from advtransfer.result.verdict import REQUIRED_CHECKS
 from advtransfer.types import Json
-from advtransfer.verdict import REQUIRED
 
 if TYPE_CHECKING:
     from tests.leaderboard.conftest import Bench
 
-CHECK: dict[str, Json] = {"name": "noise", "value": 0.2, "limit": 0.05, "samples": 200, "text": "noise is stronger"}
+CHECK: dict[str, Json] = {
+    "name": "noise",
+    "value": 0.2,
+    "limit": 0.05,
+    "samples": 200,
+    "text": "noise is stronger",
+}
 
 
-def test_a_transfer_as_baseline_pairs_with_its_row_of_the_same_source_or_without_one(bench: Bench) -> None:
+def test_a_transfer_as_baseline_pairs_with_its_row_of_the_same_source_or_without_one(
+    bench: Bench,
+) -> None:
     bench.leaderboard["baseline"] = {"transfer": "scratch"}
     for seed in range(2):
         bench.trial(None, seed, 0.4 + 0.1 * seed, 0.1, transfer="scratch")
@@ -29,7 +37,10 @@ def test_a_transfer_as_baseline_pairs_with_its_row_of_the_same_source_or_without
     assert "+.100" == bench.row(found, "natural")[5]
     assert ["2", ABSENT, "scratch"] == bench.row(found, "scratch")[:3]
     assert "baseline" == bench.row(found, "scratch")[5]
-    assert "to transfer scratch, paired by target, n, seed and source" in page(bench.run()).markdown
+    assert (
+        "to transfer scratch, paired by target, n, seed and source"
+        in make_page(bench.run()).markdown
+    )
 
 
 @pytest.mark.parametrize(("grade", "verdict"), [("suspicious", "suspicious"), ("fail", "invalid")])
@@ -37,9 +48,11 @@ def test_a_doubted_row_is_shown_and_never_ranked(bench: Bench, grade: str, verdi
     bench.leaderboard["rank_by"] = "pgd.robust_accuracy"
     bench.filled()
     for seed in range(3):
-        bench.trial("too good", seed, 0.5, 0.99, checks=[CHECK | {"grade": grade}] if seed == 1 else [])
+        bench.trial(
+            "too good", seed, 0.5, 0.99, checks=[CHECK | {"grade": grade}] if seed == 1 else []
+        )
 
-    shown = page(bench.run()).markdown
+    shown = make_page(bench.run()).markdown
     found = bench.row(shown.partition("## Results\n")[2], "too good")
 
     assert ABSENT == found[0]
@@ -53,7 +66,9 @@ def test_a_doubted_row_is_shown_and_never_ranked(bench: Bench, grade: str, verdi
 def test_trials_that_are_not_done_are_counted_with_their_reasons(bench: Bench) -> None:
     bench.filled()
     bench.attempt(bench.trial("robust", 3)["id"], "diverged in epoch 3: loss nan")
-    bench.attempt(bench.trial("robust", 4, 0.5)["evaluations"]["pgd"][0], "killed twice", status="lost")
+    bench.attempt(
+        bench.trial("robust", 4, 0.5)["evaluations"]["pgd"][0], "killed twice", status="lost"
+    )
     bench.trial("robust", 5)
     for seed in range(3):
         bench.trial("gray", seed, skipped="shapes (1, 28, 28) and (3, 32, 32) differ")
@@ -61,7 +76,7 @@ def test_trials_that_are_not_done_are_counted_with_their_reasons(bench: Bench) -
     del bench.records[unbuilt]
     bench.attempt(unbuilt, "no such file")
 
-    shown = page(bench.run()).markdown
+    shown = make_page(bench.run()).markdown
 
     assert "Suite `quick`: 13 trials planned, 6 done, 3 failed, 3 skipped, 1 to do." in shown
     rows = shown.partition("## Trials that are not done\n\n")[2].splitlines()[2:]
@@ -69,17 +84,30 @@ def test_trials_that_are_not_done_are_counted_with_their_reasons(bench: Bench) -
         ["failed", "1", "diverged in epoch 3: loss nan", "robust -> digits n=20 probe (seed 3)"],
         ["failed", "1", "pgd: lost: killed twice", "robust -> digits n=20 probe (seed 4)"],
         ["failed", "1", "source unbuilt: no such file", "unbuilt -> digits n=20 probe (seed 0)"],
-        ["skipped", "3", "shapes (1, 28, 28) and (3, 32, 32) differ", "gray -> digits n=20 probe (seeds 0, 1, 2)"],
+        [
+            "skipped",
+            "3",
+            "shapes (1, 28, 28) and (3, 32, 32) differ",
+            "gray -> digits n=20 probe (seeds 0, 1, 2)",
+        ],
         ["to do", "1", "no record yet", "robust -> digits n=20 probe (seed 5)"],
-    ] == [[cell.strip() for cell in row.strip("| ").split(" | ")] for row in rows if row.startswith("|")]
+    ] == [
+        [cell.strip() for cell in row.strip("| ").split(" | ")]
+        for row in rows
+        if row.startswith("|")
+    ]
 
 
 def test_evaluations_that_make_no_sense_are_listed_with_their_reasons(bench: Bench) -> None:
     bench.filled()
     for seed in range(3):
-        bench.attempt(bench.trial("odd", seed, 0.5)["evaluations"]["pgd"][0], "no such number", status="skipped")
+        bench.attempt(
+            bench.trial("odd", seed, 0.5)["evaluations"]["pgd"][0],
+            "no such number",
+            status="skipped",
+        )
 
-    shown = page(bench.run()).markdown
+    shown = make_page(bench.run()).markdown
 
     assert "9 trials planned, 9 done, 0 failed, 0 skipped, 0 to do." in shown
     assert "Trials that are not done" not in shown
@@ -92,7 +120,7 @@ def test_a_run_without_records_has_a_page(bench: Bench) -> None:
     bench.trial("natural", 0)
     bench.records.clear()
 
-    shown = page(bench.run()).markdown
+    shown = make_page(bench.run()).markdown
 
     assert "1 trial planned, 0 done, 0 failed, 0 skipped, 1 to do" in shown
     assert "Environment: no record yet." in shown
@@ -105,36 +133,46 @@ def test_sources_of_values_have_no_column_of_accuracies(bench: Bench) -> None:
     for id in bench.sources:
         bench.records[id]["probe"] = None
 
-    head = page(bench.run()).markdown.partition("## Evaluations")[0]
+    head = make_page(bench.run()).markdown.partition("## Evaluations")[0]
     assert ["natural", "small_cnn", "low", "none"] == bench.row(head, "natural")
     assert "clean accuracy" not in head.lower()
 
 
 def test_the_page_says_which_end_is_better(bench: Bench) -> None:
     bench.filled()
-    assert "`clean.accuracy`, higher better. Bold: the highest share, if" in page(bench.run()).markdown
+    assert (
+        "`clean.accuracy`, higher better. Bold: the highest share, if"
+        in make_page(bench.run()).markdown
+    )
 
     bench.leaderboard["rank_by"] = {"lowest": "clean.accuracy"}
-    assert "`clean.accuracy`, lower better. Bold: the lowest `clean.accuracy`, if" in page(bench.run()).markdown
+    assert (
+        "`clean.accuracy`, lower better. Bold: the lowest `clean.accuracy`, if"
+        in make_page(bench.run()).markdown
+    )
 
 
 def test_records_of_an_earlier_plan_are_left_out(bench: Bench) -> None:
-    before = page(bench.filled().run())
+    before = make_page(bench.filled().run())
     bench.result("f" * 64, "foolbox/pgd", {}, {"robust_accuracy@0.9": 1.0})
 
-    assert before == page(bench.run())
+    assert before == make_page(bench.run())
 
 
 def test_the_head_says_what_was_run_where_and_how(bench: Bench) -> None:
-    shown = page(bench.filled().run()).markdown
+    shown = make_page(bench.filled().run()).markdown
 
-    assert shown.startswith("# Do robust sources transfer better?\n\nSuite `quick`: 6 trials planned, 6 done")
+    assert shown.startswith(
+        "# Do robust sources transfer better?\n\nSuite `quick`: 6 trials planned, 6 done"
+    )
     assert "`advtransfer leaderboard runs/quick`" in shown
     assert (
         "Environment: python 3.11.7, torch 2.15.0, foolbox 3.3.4, scikit-learn 1.9.1; "
         "cpu, 1 thread a trial, float32.\n" in shown
     )
-    assert ["natural", "small_cnn", "low", "none", ".981 [.970, .988]", ABSENT] == bench.row(shown, "natural")
+    assert ["natural", "small_cnn", "low", "none", ".981 [.970, .988]", ABSENT] == bench.row(
+        shown, "natural"
+    )
     assert ["pgd", "`foolbox/pgd`", "`eps [0.1], norm linf, steps 20`"] == bench.row(shown, "pgd")
 
 
@@ -142,7 +180,7 @@ def test_numbers_from_several_machines_are_told(bench: Bench) -> None:
     bench.filled()
     next(iter(bench.records.values()))["provenance"]["device"] = "cuda"
 
-    shown = page(bench.run()).markdown
+    shown = make_page(bench.run()).markdown
 
     assert "Environments, which are mixed on this page:" in shown
     assert "cuda, 1 thread a trial, float32 (1 record)" in shown
@@ -152,7 +190,7 @@ def test_rows_measured_in_part_on_another_machine_are_marked(bench: Bench) -> No
     bench.filled()
     bench.records[bench.trial("other", 0, 0.5, 0.1)["id"]]["provenance"]["device"] = "cuda"
 
-    shown = page(bench.run()).markdown.partition("## Results\n")[2]
+    shown = make_page(bench.run()).markdown.partition("## Results\n")[2]
 
     assert "probe §" == bench.row(shown, "other")[2]
     assert "probe" == bench.row(shown, "natural")[2]
@@ -165,14 +203,14 @@ def test_a_source_that_differs_from_its_card_is_told(bench: Bench) -> None:
     built["card"]["clean_accuracy"] = 0.99
     built["probe"] |= {"agrees": False}
 
-    assert ".981 [.970, .988] differs from its card | " in page(bench.run()).markdown
+    assert ".981 [.970, .988] differs from its card | " in make_page(bench.run()).markdown
 
 
 def test_verified_results_are_marked(bench: Bench) -> None:
-    battery = [CHECK | {"name": name, "grade": "pass"} for name in REQUIRED]
+    battery = [CHECK | {"name": name, "grade": "pass"} for name in REQUIRED_CHECKS]
     bench.trial("natural", 0, 0.5, 0.1, checks=battery)
 
-    shown = page(bench.run()).markdown
+    shown = make_page(bench.run()).markdown
 
     assert ".100 [.083, .120]‡ ✓" == bench.row(shown.partition("## Results\n")[2], "natural")[4]
     assert "Verdicts of the results: 1 verified, 1 unchecked. ✓ verified: every check" in shown
@@ -182,7 +220,7 @@ def test_all_comes_after_every_count(bench: Bench) -> None:
     for n in ("all", 100, 20):
         bench.filled(n=n)
 
-    shown = page(bench.run()).markdown
+    shown = make_page(bench.run()).markdown
 
     places = [shown.index(f"### digits, n = {n}\n") for n in (20, 100, "all")]
     assert sorted(places) == places
@@ -191,7 +229,7 @@ def test_all_comes_after_every_count(bench: Bench) -> None:
 def test_records_may_be_streamed(bench: Bench) -> None:
     run = bench.filled().run()
 
-    assert page(run) == page(replace(run, records=iter(list(run.records))))
+    assert make_page(run) == make_page(replace(run, records=iter(list(run.records))))
 
 
 def test_the_page_says_where_each_reference_started(bench: Bench) -> None:
@@ -207,7 +245,7 @@ def test_the_page_says_where_each_reference_started(bench: Bench) -> None:
         bench.records[id]["asked"]["options"] = options
         aligned = bench.trials[0]["evaluations"]["align"][place]
         bench.records[aligned]["asked"]["inputs"] = {"reference": id}
-    made = page(bench.run()).markdown
+    made = make_page(bench.run()).markdown
 
     assert (
         "\n\nReferences that are sources of this suite themselves: `natural`. "

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from advtransfer.leaderboard import Page, RunRecords, page
+from advtransfer.leaderboard import Page, RunRecords, make_page
 
 if TYPE_CHECKING:
     from tests.leaderboard.conftest import Bench
@@ -53,22 +53,34 @@ def digest_of(made: Page) -> str:
 
 
 def test_the_order_of_records_attempts_and_trials_changes_no_byte(run: RunRecords) -> None:
-    before, draws = page(run), random.Random(1)
+    before, draws = make_page(run), random.Random(1)
     for _ in range(3):
-        records, attempts, plan = list(run.records), list(run.attempts), json.loads(json.dumps(run.plan))
+        records, attempts, plan = (
+            list(run.records),
+            list(run.attempts),
+            json.loads(json.dumps(run.plan)),
+        )
         for one in (records, attempts, plan["trials"]):
             draws.shuffle(one)
 
-        assert before == page(replace(run, plan=plan, records=records, attempts=attempts))
+        assert before == make_page(replace(run, plan=plan, records=records, attempts=attempts))
 
 
 def test_where_and_when_the_page_is_made_changes_no_byte(run: RunRecords, tmp_path: Path) -> None:
     bundle = tmp_path / "bundle.json"
     parts = {"plan": run.plan, "records": list(run.records), "attempts": list(run.attempts)}
-    bundle.write_text(json.dumps(parts | {"environments": dict(run.environments)}), encoding="utf-8")
+    bundle.write_text(
+        json.dumps(parts | {"environments": dict(run.environments)}), encoding="utf-8"
+    )
     surroundings = [
         {"PYTHONHASHSEED": "1", "TZ": "Asia/Kathmandu", "LC_ALL": "C.UTF-8", "HOME": str(tmp_path)},
-        {"PYTHONHASHSEED": "2", "TZ": "UTC", "LC_ALL": "C", "SOURCE_DATE_EPOCH": "0", "MPLBACKEND": "agg"},
+        {
+            "PYTHONHASHSEED": "2",
+            "TZ": "UTC",
+            "LC_ALL": "C",
+            "SOURCE_DATE_EPOCH": "0",
+            "MPLBACKEND": "agg",
+        },
     ]
     told = []
     for place, environment in enumerate(surroundings):
@@ -76,16 +88,23 @@ def test_where_and_when_the_page_is_made_changes_no_byte(run: RunRecords, tmp_pa
         folder.mkdir()
         command = [sys.executable, "-c", PROGRAM, str(bundle)]
         ended = subprocess.run(
-            command, cwd=folder, env=os.environ | environment, capture_output=True, text=True, check=True
+            command,
+            cwd=folder,
+            env=os.environ | environment,
+            capture_output=True,
+            text=True,
+            check=True,
         )
         told.append(ended.stdout.strip())
 
-    assert [digest_of(page(run))] * 2 == told
+    assert [digest_of(make_page(run))] * 2 == told
 
 
 def test_making_a_page_imports_no_torch(run: RunRecords, tmp_path: Path) -> None:
     bundle = tmp_path / "bundle.json"
-    bundle.write_text(json.dumps({"plan": run.plan, "records": list(run.records)}), encoding="utf-8")
+    bundle.write_text(
+        json.dumps({"plan": run.plan, "records": list(run.records)}), encoding="utf-8"
+    )
     command = [sys.executable, "-c", f"{PROGRAM}\nprint('torch' in sys.modules)", str(bundle)]
 
     told = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from advtransfer.leaderboard import page, publish, write_page
-from advtransfer.leaderboard.pictures import LARGEST, SHOWN
+from advtransfer.leaderboard import make_page, publish_run, write_page
+from advtransfer.leaderboard.plugin_figures import MAX_PUBLISHED_BYTES, MAX_SHOWN
 from advtransfer.result import Run
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def drew(bench: Bench, source: str, seed: int = 0, *, n: int = 20, name: str = "
 def folder(bench: Bench, written: Callable[[Bench, Run], Run], tmp_path: Path) -> Run:
     """A run folder with the records of the bench, and two figures of which one is too large to publish."""
     run = Run(tmp_path / "run")
-    for source, size in (("natural", 10), ("robust", LARGEST + 1)):
+    for source, size in (("natural", 10), ("robust", MAX_PUBLISHED_BYTES + 1)):
         path = run.path / drew(bench, source)
         path.parent.mkdir(parents=True)
         path.write_bytes(b"x" * size)
@@ -38,7 +38,7 @@ def folder(bench: Bench, written: Callable[[Bench, Run], Run], tmp_path: Path) -
 def test_a_page_shows_the_figures_of_the_first_seed_at_the_largest_n(bench: Bench) -> None:
     drew(bench, "natural", n=20)
     shown, other = drew(bench, "natural", n=50), drew(bench, "natural", 1, n=50)
-    found = page(replace(bench.run(), files={shown: 10, other: 10})).markdown
+    found = make_page(replace(bench.run(), files={shown: 10, other: 10})).markdown
 
     assert "## What the evaluations drew\n\n### clean: grid\n\n" in found
     assert f"![natural -> digits n=50 probe]({shown})\n\nnatural -> digits n=50 probe\n" in found
@@ -46,28 +46,32 @@ def test_a_page_shows_the_figures_of_the_first_seed_at_the_largest_n(bench: Benc
 
 
 def test_a_page_without_figures_has_no_such_section(bench: Bench) -> None:
-    assert "## What the evaluations drew" not in page(bench.filled().run()).markdown
+    assert "## What the evaluations drew" not in make_page(bench.filled().run()).markdown
 
 
 def test_many_figures_are_cut_and_counted(bench: Bench) -> None:
-    files = {drew(bench, f"source {place:02}"): 10 for place in range(SHOWN + 3)}
-    found = page(replace(bench.run(), files=files)).markdown
+    files = {drew(bench, f"source {place:02}"): 10 for place in range(MAX_SHOWN + 3)}
+    found = make_page(replace(bench.run(), files=files)).markdown
 
-    assert SHOWN == found.count("![")
+    assert MAX_SHOWN == found.count("![")
     assert "3 more files in the run folder." in found
 
 
-@pytest.mark.parametrize("path", ["../../secret.png", "files/other/grid.png", "files/{id}/../../x.png"])
+@pytest.mark.parametrize(
+    "path", ["../../secret.png", "files/other/grid.png", "files/{id}/../../x.png"]
+)
 def test_a_record_shows_no_file_but_its_own(bench: Bench, path: str) -> None:
     id = bench.trial("natural", 0, 0.5, 0.1)["evaluations"]["clean"][0]
     bench.records[id]["files"] = {"grid": path.replace("{id}", id)}
 
-    assert ".png" not in page(replace(bench.run(), files={path.replace("{id}", id): 10})).markdown
+    assert (
+        ".png" not in make_page(replace(bench.run(), files={path.replace("{id}", id): 10})).markdown
+    )
 
 
 def test_names_cannot_break_a_link(bench: Bench) -> None:
     path = drew(bench, "natural", name="a (b) [c].html")
-    found = page(replace(bench.run(), files={path: 10})).markdown
+    found = make_page(replace(bench.run(), files={path: 10})).markdown
 
     assert f"\n[natural -> digits n=20 probe]({path[:-14]}a%20%28b%29%20%5Bc%5D.html)" in found
 
@@ -81,7 +85,7 @@ def test_the_page_of_a_run_links_into_its_folder(folder: Run, tmp_path: Path) ->
 
 
 def test_publishing_copies_what_is_shown_and_small(folder: Run, tmp_path: Path) -> None:
-    written = publish(folder, tmp_path / "out")
+    written = publish_run(folder, tmp_path / "out")
     published = written.read_text("utf-8")
 
     copied = list((tmp_path / "out" / "results" / "quick" / "files").glob("*/*"))
@@ -91,9 +95,11 @@ def test_publishing_copies_what_is_shown_and_small(folder: Run, tmp_path: Path) 
 
 
 def test_a_published_page_is_what_its_own_records_give(folder: Run, tmp_path: Path) -> None:
-    first = publish(folder, tmp_path / "out").read_bytes()
-    again = publish(Run(tmp_path / "out" / "results" / "quick"), tmp_path / "out").read_bytes()
-    copied = publish(Run(tmp_path / "out" / "results" / "quick"), tmp_path / "copy").read_bytes()
+    first = publish_run(folder, tmp_path / "out").read_bytes()
+    again = publish_run(Run(tmp_path / "out" / "results" / "quick"), tmp_path / "out").read_bytes()
+    copied = publish_run(
+        Run(tmp_path / "out" / "results" / "quick"), tmp_path / "copy"
+    ).read_bytes()
 
     assert first == again
     assert first == copied

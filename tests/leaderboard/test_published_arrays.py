@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from advtransfer.files import sha256_of
-from advtransfer.leaderboard import evidence_of, publish, write_page
-from advtransfer.leaderboard.evidence import gather
-from advtransfer.leaderboard.findings import findings
+from advtransfer.files import file_sha256
+from advtransfer.leaderboard import load_run_records, publish_run, write_page
+from advtransfer.leaderboard.questions_coefficients import answer_questions
+from advtransfer.leaderboard.run_data import gather_run_data
 from advtransfer.result import Run
-from advtransfer.result.record import packed, share
+from advtransfer.result.record import pack_outcomes, robust_share
 
 if TYPE_CHECKING:
     from tests.leaderboard.conftest import Bench
@@ -28,7 +28,11 @@ SAMPLES = 60
 def folder(bench: Bench, written: Callable[[Bench, Run], Run], tmp_path: Path) -> Run:
     """Six sources in order, whose alphas and accuracies lie nearer to each other than their images tell apart."""
     bench.leaderboard["questions"] = [
-        {"predictor": ["align.alpha", "align.beta"], "outcome": "clean.accuracy", "across": "source"}
+        {
+            "predictor": ["align.alpha", "align.beta"],
+            "outcome": "clean.accuracy",
+            "across": "source",
+        }
     ]
     run, draws = Run(tmp_path / "run"), np.random.RandomState(0)
     for place in range(6):
@@ -37,24 +41,31 @@ def folder(bench: Bench, written: Callable[[Bench, Run], Run], tmp_path: Path) -
         values = (draws.standard_normal(SAMPLES) + 0.05 * place).astype(np.float32)
         values[place::7] = np.nan
         clean = bench.aligned(f"source {place}", [float(np.nanmean(values.astype(float)))], 0.5)
-        bench.records[clean] |= {"outcomes": {"accuracy": packed(outcomes)}, "metrics": {"accuracy": share(outcomes)}}
+        bench.records[clean] |= {
+            "outcomes": {"accuracy": pack_outcomes(outcomes)},
+            "metrics": {"accuracy": robust_share(outcomes)},
+        }
         aligned = bench.records[bench.trials[-1]["evaluations"]["align"][0]]
         file = f"samples/{aligned['id'][:2]}/{aligned['id']}.safetensors"
         (run.path / file).parent.mkdir(parents=True, exist_ok=True)
         save_file({"alpha": values, "gamma": values}, run.path / file)
-        aligned["samples"] = {"file": file, "sha256": sha256_of(run.path / file), "fields": ["alpha", "gamma"]}
+        aligned["samples"] = {
+            "file": file,
+            "sha256": file_sha256(run.path / file),
+            "fields": ["alpha", "gamma"],
+        }
     return written(bench, run)
 
 
 def test_an_alpha_is_drawn_again_over_the_images_that_it_is_the_mean_of(folder: Run) -> None:
-    (finding,) = findings(gather(evidence_of(folder)))
-    ((alpha, beta),) = finding.told.values()
-    (finding,) = findings(gather(replace(evidence_of(folder), root=None)))
-    ((still, _),) = finding.told.values()
+    (finding,) = answer_questions(gather_run_data(load_run_records(folder)))
+    ((alpha, beta),) = finding.results.values()
+    (finding,) = answer_questions(gather_run_data(replace(load_run_records(folder), root=None)))
+    ((still, _),) = finding.results.values()
     text = write_page(folder).read_text("utf-8")
 
-    assert ((), ("align.beta",)) == (alpha.fixed, beta.fixed)
-    assert ("align.alpha",) == still.fixed
+    assert ((), ("align.beta",)) == (alpha.fixed_columns, beta.fixed_columns)
+    assert ("align.alpha",) == still.fixed_columns
     assert alpha.coefficients["Kendall"].value == still.coefficients["Kendall"].value
     assert alpha.coefficients["Kendall"].interval != still.coefficients["Kendall"].interval
     assert "Interval over sources only for `align.beta`." in text
@@ -65,17 +76,21 @@ def test_an_alpha_is_drawn_again_over_the_images_that_it_is_the_mean_of(folder: 
 def test_the_page_of_a_bundle_is_that_of_the_run_and_its_arrays_are_those_asked_for(
     folder: Run, tmp_path: Path
 ) -> None:
-    page, first = write_page(folder), publish(folder, tmp_path / "out")
+    page, first = write_page(folder), publish_run(folder, tmp_path / "out")
     bundle = Run(tmp_path / "out" / "results" / "quick")
-    again = publish(bundle, tmp_path / "copy")
+    again = publish_run(bundle, tmp_path / "copy")
     arrays = sorted(bundle.path.rglob("*.safetensors"))
 
     assert page.read_bytes() == first.read_bytes()
-    assert page.with_name("question_1.svg").read_bytes() == first.with_name("question_1.svg").read_bytes()
+    assert (
+        page.with_name("question_1.svg").read_bytes()
+        == first.with_name("question_1.svg").read_bytes()
+    )
     assert first.read_bytes() == again.read_bytes()
     assert [["alpha"]] * 6 == [list(load_file(path)) for path in arrays]
     assert arrays == [
-        bundle.path / path.relative_to(folder.path) for path in sorted(folder.path.rglob("*.safetensors"))
+        bundle.path / path.relative_to(folder.path)
+        for path in sorted(folder.path.rglob("*.safetensors"))
     ]
 
 

@@ -12,13 +12,16 @@ import numpy as np
 import pytest
 
 from advtransfer.errors import BadInput
-from advtransfer.leaderboard import page
-from advtransfer.leaderboard.asked import questions
-from advtransfer.leaderboard.evidence import gather
-from advtransfer.leaderboard.findings import Told, findings
+from advtransfer.leaderboard import make_page
 from advtransfer.leaderboard.markdown import ABSENT
-from advtransfer.leaderboard.resample import Redraw
-from advtransfer.result.record import packed, share
+from advtransfer.leaderboard.questions_coefficients import (
+    ImageBootstrap,
+    PredictorResult,
+    answer_questions,
+)
+from advtransfer.leaderboard.questions_config import read_questions
+from advtransfer.leaderboard.run_data import gather_run_data
+from advtransfer.result.record import pack_outcomes, robust_share
 from advtransfer.types import Json
 
 if TYPE_CHECKING:
@@ -26,7 +29,11 @@ if TYPE_CHECKING:
 
 ALPHA = {"a": 0.1, "b": 0.2, "c": 0.4, "d": 0.3}
 CLEAN = {"a": 0.5, "b": 0.6, "c": 0.7, "d": 0.8}
-QUESTION: dict[str, Json] = {"predictor": "align.alpha", "outcome": "clean.accuracy", "across": "source"}
+QUESTION: dict[str, Json] = {
+    "predictor": "align.alpha",
+    "outcome": "clean.accuracy",
+    "across": "source",
+}
 
 
 @pytest.fixture
@@ -38,15 +45,15 @@ def asked(bench: Bench) -> Bench:
     return bench
 
 
-def told(bench: Bench) -> Told:
+def told(bench: Bench) -> PredictorResult:
     """What the only predictor tells at the only place."""
-    (finding,) = findings(gather(bench.run()))
-    ((only,),) = finding.told.values()
+    (finding,) = answer_questions(gather_run_data(bench.run()))
+    ((only,),) = finding.results.values()
     return only
 
 
 def section(bench: Bench) -> str:
-    return page(bench.run()).markdown.partition("## Questions\n\n")[2]
+    return make_page(bench.run()).markdown.partition("## Questions\n\n")[2]
 
 
 def test_the_coefficients_are_those_computed_by_hand(asked: Bench) -> None:
@@ -124,7 +131,14 @@ def test_what_is_missing_is_told_with_its_reason(asked: Bench) -> None:
     asked.trial("waiting", 0)
     asked.trial("unaligned", 0, 0.5, 0.1)
     doubted = asked.aligned("doubted", [0.5], 0.9)
-    check: Json = {"name": "noise", "grade": "fail", "value": 1, "limit": 0, "samples": 9, "text": "noise is stronger"}
+    check: Json = {
+        "name": "noise",
+        "grade": "fail",
+        "value": 1,
+        "limit": 0,
+        "samples": 9,
+        "text": "noise is stronger",
+    }
     asked.records[doubted]["checks"] = [check]
     asked.aligned("d", [ALPHA["d"]], None, seed=1)
 
@@ -136,7 +150,13 @@ def test_what_is_missing_is_told_with_its_reason(asked: Bench) -> None:
 
 def test_few_points_are_said_to_drive_a_correlation(bench: Bench) -> None:
     bench.leaderboard["questions"] = [dict(QUESTION)]
-    for source, alpha, clean in [("a", 0.0, 0.1), ("b", 0.1, 0.0), ("c", 0.0, 0.0), ("d", 0.1, 0.1), ("far", 1.0, 1.0)]:
+    for source, alpha, clean in [
+        ("a", 0.0, 0.1),
+        ("b", 0.1, 0.0),
+        ("c", 0.0, 0.0),
+        ("d", 0.1, 0.1),
+        ("far", 1.0, 1.0),
+    ]:
         bench.aligned(source, [alpha], clean)
 
     assert "A correlation over so few points is driven by each of them" in section(bench)
@@ -154,28 +174,38 @@ def test_fewer_than_three_points_have_no_coefficient(bench: Bench) -> None:
 
 def test_p_values_are_corrected_for_the_number_of_predictors_asked(asked: Bench) -> None:
     asked.leaderboard["questions"] = [QUESTION | {"predictor": ["align.alpha", "align.beta"]}]
-    (finding,) = findings(gather(asked.run()))
-    (told,) = finding.told.values()
+    (finding,) = answer_questions(gather_run_data(asked.run()))
+    (told,) = finding.results.values()
 
     assert [-1, 1] == sorted(round(one.coefficients["Pearson"].value or 0, 1) / 0.8 for one in told)
     for one in told:
         assert one.corrected["Kendall"] == pytest.approx(2 * 8 / 24)
-    assert "How well do `align.alpha`, `align.beta` predict `clean.accuracy` across sources?" in section(asked)
+    assert (
+        "How well do `align.alpha`, `align.beta` predict `clean.accuracy` across sources?"
+        in section(asked)
+    )
 
 
-def test_test_images_are_drawn_again_alike_for_all_points_and_for_nothing_that_is_no_share(asked: Bench) -> None:
+def test_test_images_are_drawn_again_alike_for_all_points_and_for_nothing_that_is_no_share(
+    asked: Bench,
+) -> None:
     for trial in asked.trials:
         record = asked.records[trial["evaluations"]["clean"][0]]
         outcomes = [0] * 300 + [1] * 100 if trial["source"] in "ab" else [0] * 200 + [1] * 200
-        record |= {"outcomes": {"accuracy": packed(outcomes)}, "metrics": {"accuracy": share(outcomes)}}
+        record |= {
+            "outcomes": {"accuracy": pack_outcomes(outcomes)},
+            "metrics": {"accuracy": robust_share(outcomes)},
+        }
 
-    redraw = Redraw(told(asked).points)
+    redraw = ImageBootstrap(told(asked).points)
     predictor, outcome = redraw(np.random.RandomState(0), 1000)
 
     assert np.ptp(predictor, axis=0).max() == 0
     assert (outcome[:, 0, 0] == outcome[:, 0, 1]).all()
     assert [0.75, 0.75, 0.5, 0.5] == pytest.approx(outcome.mean(axis=0)[0], abs=0.005)
-    assert [np.sqrt(0.75 * 0.25 / 400), np.sqrt(0.25 / 400)] == pytest.approx(outcome.std(axis=0)[0, 1:3], rel=0.1)
+    assert [np.sqrt(0.75 * 0.25 / 400), np.sqrt(0.25 / 400)] == pytest.approx(
+        outcome.std(axis=0)[0, 1:3], rel=0.1
+    )
 
 
 def test_the_interval_of_the_page_is_over_images_too(asked: Bench) -> None:
@@ -186,7 +216,10 @@ def test_the_interval_of_the_page_is_over_images_too(asked: Bench) -> None:
         outcomes = [0] * right + [1] * (20 - right)
         draws = random.Random(trial["source"])
         draws.shuffle(outcomes)
-        record |= {"outcomes": {"accuracy": packed(outcomes)}, "metrics": {"accuracy": share(outcomes)}}
+        record |= {
+            "outcomes": {"accuracy": pack_outcomes(outcomes)},
+            "metrics": {"accuracy": robust_share(outcomes)},
+        }
 
     found = told(asked).coefficients["Kendall"]
 
@@ -199,36 +232,39 @@ def test_the_order_of_records_and_trials_changes_no_byte(asked: Bench) -> None:
     asked.leaderboard["questions"].append(QUESTION | {"predictor": "align.beta"})
     assert "### 2. How well does `align.beta` predict" in section(asked)
     run, draws = asked.run(), random.Random(1)
-    before = page(run)
+    before = make_page(run)
     for _ in range(3):
         records, plan = list(run.records), json.loads(json.dumps(run.plan))
         draws.shuffle(records)
         draws.shuffle(plan["trials"])
 
-        assert before == page(replace(run, plan=plan, records=records))
+        assert before == make_page(replace(run, plan=plan, records=records))
 
 
 def test_of_many_predictors_the_heading_says_how_many(asked: Bench) -> None:
     asked.leaderboard["questions"][0]["predictor"] = ["align.alpha", "align.beta"] * 2
-    found = page(asked.run()).markdown
+    found = make_page(asked.run()).markdown
 
     assert "### How well do 4 metrics predict `clean.accuracy` across sources?" in found
     assert "![clean.accuracy against 4 metrics](question_1.svg)" in found
 
 
 def test_each_question_has_a_scatter_of_its_points(asked: Bench) -> None:
-    found = page(asked.run())
+    found = make_page(asked.run())
 
     assert ["question_1.svg"] == list(found.figures)
     assert "![clean.accuracy against align.alpha](question_1.svg)" in found.markdown
-    assert "{http://www.w3.org/2000/svg}svg" == ElementTree.fromstring(found.figures["question_1.svg"]).tag
+    assert (
+        "{http://www.w3.org/2000/svg}svg"
+        == ElementTree.fromstring(found.figures["question_1.svg"]).tag
+    )
 
 
 def test_many_predictors_are_wrapped_into_rows_of_panels(asked: Bench) -> None:
     asked.leaderboard["questions"][0]["predictor"] = ["align.alpha", "align.beta", "clean.accuracy"]
-    beside = page(asked.run()).figures["question_1.svg"]
+    beside = make_page(asked.run()).figures["question_1.svg"]
     asked.leaderboard["questions"][0]["predictor"] += ["align.alpha", "align.beta"]
-    wrapped = page(asked.run()).figures["question_1.svg"]
+    wrapped = make_page(asked.run()).figures["question_1.svg"]
 
     def size(svg: bytes) -> tuple[float, float]:
         root = ElementTree.fromstring(svg)
@@ -240,14 +276,14 @@ def test_many_predictors_are_wrapped_into_rows_of_panels(asked: Bench) -> None:
 
 def test_a_question_before_any_record_has_no_figure(asked: Bench) -> None:
     asked.records.clear()
-    found = page(asked.run())
+    found = make_page(asked.run())
 
     assert {} == found.figures
     assert "0 points. Missing: a (to do), b (to do)" in found.markdown
 
 
 def test_a_suite_that_asks_nothing_has_no_section(bench: Bench) -> None:
-    assert "## Questions" not in page(bench.filled().run()).markdown
+    assert "## Questions" not in make_page(bench.filled().run()).markdown
 
 
 @pytest.mark.parametrize(
@@ -264,13 +300,15 @@ def test_a_suite_that_asks_nothing_has_no_section(bench: Bench) -> None:
 )
 def test_a_question_that_is_none_is_an_error(question: Json) -> None:
     with pytest.raises(BadInput, match="expected predictor, outcome, across"):
-        questions({"questions": [question]})
+        read_questions({"questions": [question]})
 
 
 def test_a_question_about_a_metric_that_no_record_has_is_left_out_and_said(asked: Bench) -> None:
     asked.leaderboard["questions"][0]["predictor"] = "align.gamma"
-    made = page(asked.run())
+    made = make_page(asked.run())
 
     assert ["one of align.alpha, align.beta"] == [one.expected for one in made.problems]
     assert "## Questions" not in made.markdown
-    assert "align.gamma" in made.markdown.partition("## What the suite asks for and no record has")[2]
+    assert (
+        "align.gamma" in made.markdown.partition("## What the suite asks for and no record has")[2]
+    )

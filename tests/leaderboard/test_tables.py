@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from advtransfer.errors import BadInput
-from advtransfer.leaderboard import table_of
+from advtransfer.leaderboard import make_table
 from advtransfer.leaderboard.markdown import ABSENT
 
 if TYPE_CHECKING:
@@ -76,7 +76,9 @@ def test_values_that_all_agree_show_the_interval_over_test_images(bench: Bench) 
     assert "† Wilson over test images, since all seeds agree (deterministic)" in found
 
 
-def test_a_single_trial_shows_the_interval_over_test_images_and_a_delta_without_one(bench: Bench) -> None:
+def test_a_single_trial_shows_the_interval_over_test_images_and_a_delta_without_one(
+    bench: Bench,
+) -> None:
     bench.trial("natural", 0, 0.5, 0.1)
     bench.trial("robust", 0, 0.6, 0.1)
 
@@ -141,28 +143,47 @@ def test_a_row_that_failed_in_every_trial_is_still_in_the_table(bench: Bench) ->
     bench.filled()
     bench.attempt(bench.trial("broken", 0)["id"], "diverged")
 
-    assert [ABSENT, "broken", "probe", ABSENT, ABSENT, ABSENT, "0/1", ABSENT] == bench.row(bench.table(), "broken")
+    assert [ABSENT, "broken", "probe", ABSENT, ABSENT, ABSENT, "0/1", ABSENT] == bench.row(
+        bench.table(), "broken"
+    )
 
 
 def test_an_evaluation_that_makes_no_sense_hides_no_other_number_of_its_row(bench: Bench) -> None:
     bench.filled()
     for seed in range(3):
-        bench.attempt(bench.trial("odd", seed, 0.9)["evaluations"]["pgd"][0], "no such number", status="skipped")
+        bench.attempt(
+            bench.trial("odd", seed, 0.9)["evaluations"]["pgd"][0],
+            "no such number",
+            status="skipped",
+        )
 
     found = bench.table()
 
-    assert ["1", "odd", "probe", "**.900** [.880, .917]†", "skipped", "+.300 [+.052, +.548]", "3", "0.75"] == bench.row(
-        found, "odd"
-    )
+    assert [
+        "1",
+        "odd",
+        "probe",
+        "**.900** [.880, .917]†",
+        "skipped",
+        "+.300 [+.052, +.548]",
+        "3",
+        "0.75",
+    ] == bench.row(found, "odd")
     assert ["2", "robust", "probe", ".733 [.590, .877]"] == bench.row(found, "robust")[:4]
-    assert found.endswith("Skipped: the evaluation makes no sense there, for the reason that the page tells.")
+    assert found.endswith(
+        "Skipped: the evaluation makes no sense there, for the reason that the page tells."
+    )
 
 
 def test_a_skipped_evaluation_is_never_ranked_nor_counted_as_a_number(bench: Bench) -> None:
     bench.leaderboard["rank_by"] = "pgd.robust_accuracy"
     bench.filled()
-    bench.attempt(bench.trial("odd", 0, 0.9)["evaluations"]["pgd"][0], "no such number", status="skipped")
-    bench.attempt(bench.trial("robust", 3, 0.9)["evaluations"]["pgd"][0], "no such number", status="skipped")
+    bench.attempt(
+        bench.trial("odd", 0, 0.9)["evaluations"]["pgd"][0], "no such number", status="skipped"
+    )
+    bench.attempt(
+        bench.trial("robust", 3, 0.9)["evaluations"]["pgd"][0], "no such number", status="skipped"
+    )
 
     found = bench.table()
 
@@ -173,7 +194,9 @@ def test_a_skipped_evaluation_is_never_ranked_nor_counted_as_a_number(bench: Ben
     assert "4" == bench.row(found, "robust")[6]
 
 
-def test_a_row_whose_every_evaluation_makes_no_sense_is_shown_and_one_whose_fit_does_is_not(bench: Bench) -> None:
+def test_a_row_whose_every_evaluation_makes_no_sense_is_shown_and_one_whose_fit_does_is_not(
+    bench: Bench,
+) -> None:
     bench.filled()
     odd = bench.trial("odd", 0)
     bench.records[odd["id"]] = bench.record("fit", odd["id"], "finetune/linear_probe", {}, 0.5)
@@ -183,7 +206,9 @@ def test_a_row_whose_every_evaluation_makes_no_sense_is_shown_and_one_whose_fit_
 
     found = bench.table()
 
-    assert [ABSENT, "odd", "probe", "skipped", "skipped", ABSENT, "0/1", ABSENT] == bench.row(found, "odd")
+    assert [ABSENT, "odd", "probe", "skipped", "skipped", ABSENT, "0/1", ABSENT] == bench.row(
+        found, "odd"
+    )
     assert "senseless" not in found
 
 
@@ -211,9 +236,14 @@ def test_without_a_ranking_rows_are_sorted_by_name(bench: Bench) -> None:
     bench.leaderboard = {"columns": [], "rank_by": None, "baseline": None}
     found = bench.filled().table()
 
-    assert ["source", "transfer", "clean.accuracy", "pgd.robust_accuracy@0.1", "seeds", "s / trial"] == bench.row(
-        found, "source"
-    )
+    assert [
+        "source",
+        "transfer",
+        "clean.accuracy",
+        "pgd.robust_accuracy@0.1",
+        "seeds",
+        "s / trial",
+    ] == bench.row(found, "source")
     assert found.index("| natural") < found.index("| robust")
 
 
@@ -223,11 +253,11 @@ def test_a_table_that_is_not_there_is_an_error_that_lists_those_that_are(bench: 
 
 
 def test_a_table_for_a_readme_has_no_seconds_so_that_two_runs_give_the_same(bench: Bench) -> None:
-    before = table_of(bench.filled().run(), target="digits", n=20)
+    before = make_table(bench.filled().run(), target="digits", n=20)
     for record in bench.records.values():
         record["observed"]["seconds"] = {"work": 123.0}
 
-    assert before == table_of(bench.run(), target="digits", n=20)
+    assert before == make_table(bench.run(), target="digits", n=20)
     assert "123" not in before
 
 
@@ -254,14 +284,19 @@ def test_a_metric_that_is_no_share_is_a_plain_number(bench: Bench) -> None:
 
 def losses(bench: Bench, values: dict[str, list[float]]) -> None:
     """Rank by a loss, which is no share of samples."""
-    bench.leaderboard |= {"columns": ["clean.loss", "clean.accuracy"], "rank_by": {"lowest": "clean.loss"}}
+    bench.leaderboard |= {
+        "columns": ["clean.loss", "clean.accuracy"],
+        "rank_by": {"lowest": "clean.loss"},
+    }
     for source, found in values.items():
         for seed, loss in enumerate(found):
             trial = bench.trial(source, seed, 0.5, 0.1)
             bench.records[trial["evaluations"]["clean"][0]]["metrics"]["loss"] = {"value": loss}
 
 
-def test_where_less_is_better_the_lowest_is_first_and_bold_and_deltas_keep_their_sign(bench: Bench) -> None:
+def test_where_less_is_better_the_lowest_is_first_and_bold_and_deltas_keep_their_sign(
+    bench: Bench,
+) -> None:
     losses(bench, {"natural": [0.4, 0.42], "robust": [0.1, 0.12], "random": [2.5, 2.6]})
     found = bench.table()
 

@@ -7,7 +7,7 @@ import rfc8785
 from hypothesis import given
 from hypothesis import strategies as st
 
-from advtransfer.node import Node, canonical
+from advtransfer.node import Node, canonical_json
 from advtransfer.types import Json
 
 DATA = Node("data", "vision/digits", 1, {"classes": [0, 1]})
@@ -25,17 +25,17 @@ VALUES = st.recursive(
 
 
 def test_an_id_is_the_sha256_of_what_was_asked_as_rfc_8785() -> None:
-    expected = hashlib.sha256(rfc8785.dumps(SUBSET.asked())).hexdigest()
+    expected = hashlib.sha256(rfc8785.dumps(SUBSET.id_fields())).hexdigest()
 
     assert SUBSET.id == expected
-    assert SUBSET.asked()["inputs"] == {"data": DATA.id}
+    assert SUBSET.id_fields()["inputs"] == {"data": DATA.id}
 
 
 @given(st.dictionaries(st.text(), VALUES, max_size=4))
 def test_any_options_give_the_id_of_their_canonical_text(options: dict[str, Json]) -> None:
     node = Node("fit", "a/b", 1, options, {"source": DATA, "parts": (DATA, SUBSET)})
 
-    assert node.id == hashlib.sha256(canonical(node.asked()).encode()).hexdigest()
+    assert node.id == hashlib.sha256(canonical_json(node.id_fields()).encode()).hexdigest()
     assert Node.from_json(node.to_json()) == node
 
 
@@ -59,7 +59,7 @@ def test_a_new_version_changes_the_id_and_redraws_nothing() -> None:
     )
 
     assert newer.id != SUBSET.id
-    assert newer.unversioned() == SUBSET.unversioned()
+    assert newer.unversioned_id() == SUBSET.unversioned_id()
 
 
 def test_nan_has_no_id() -> None:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import pytest
 from annotated_types import Gt, Le
 
-from advtransfer.options import Fault, Options
+from advtransfer.options import OptionFault, Options
 from advtransfer.types import Adapter, Dataset, File, Json, Since, Source
 
 
@@ -37,14 +37,24 @@ def trained(
     raise AssertionError((data, network, budget, eps, epochs, parts, weights, late))
 
 
-OPTIONS = Options.of(trained)
+OPTIONS = Options.from_factory(trained)
 
 
 def test_fields_tell_entries_files_and_plain_options_apart() -> None:
     fields = OPTIONS.fields
 
-    assert [name for name, one in fields.items() if one.plain] == ["network", "budget", "eps", "epochs", "late"]
-    assert (fields["data"].kind, fields["data"].required, fields["data"].many) == ("dataset", True, False)
+    assert [name for name, one in fields.items() if one.is_plain] == [
+        "network",
+        "budget",
+        "eps",
+        "epochs",
+        "late",
+    ]
+    assert (fields["data"].kind, fields["data"].required, fields["data"].many) == (
+        "dataset",
+        True,
+        False,
+    )
     assert (fields["parts"].kind, fields["parts"].many) == ("adapter", True)
     assert (fields["weights"].file, fields["weights"].required) == ("file", False)
     assert fields["network"].text == "'small' | 'large'"
@@ -68,7 +78,7 @@ def test_an_option_added_later_leaves_the_id_while_it_equals_its_default() -> No
 
 
 def test_built_values_are_python_values() -> None:
-    built = OPTIONS.build({"budget": {"norm": "l2", "eps": 3}, "eps": [0.1, 1]})
+    built = OPTIONS.python_values({"budget": {"norm": "l2", "eps": 3}, "eps": [0.1, 1]})
 
     assert built["budget"] == Budget("l2", 3.0)
     assert built["eps"] == (0.1, 1.0)
@@ -78,38 +88,46 @@ def test_built_values_are_python_values() -> None:
 @pytest.mark.parametrize(
     ("values", "faults"),
     [
-        ({"epochs": 3.0}, [Fault(("epochs",), "3.0", "a valid integer")]),
-        ({"epochs": "3"}, [Fault(("epochs",), '"3"', "a valid integer")]),
-        ({"epochs": True}, [Fault(("epochs",), "true", "a valid integer")]),
-        ({"epochs": 0}, [Fault(("epochs",), "0", "greater than 0")]),
-        ({"network": "smal"}, [Fault(("network",), '"smal"', "'small' or 'large'")]),
-        ({"late": float("nan")}, [Fault(("late",), "NaN", "a finite number")]),
-        ({"eps": ["a", 1]}, [Fault(("eps", 0), '"a"', "a valid number")]),
-        ({"eps": "x"}, [Fault(("eps",), '"x"', "a valid number or a valid array")]),
+        ({"epochs": 3.0}, [OptionFault(("epochs",), "3.0", "a valid integer")]),
+        ({"epochs": "3"}, [OptionFault(("epochs",), '"3"', "a valid integer")]),
+        ({"epochs": True}, [OptionFault(("epochs",), "true", "a valid integer")]),
+        ({"epochs": 0}, [OptionFault(("epochs",), "0", "greater than 0")]),
+        ({"network": "smal"}, [OptionFault(("network",), '"smal"', "'small' or 'large'")]),
+        ({"late": float("nan")}, [OptionFault(("late",), "NaN", "a finite number")]),
+        ({"eps": ["a", 1]}, [OptionFault(("eps", 0), '"a"', "a valid number")]),
+        ({"eps": "x"}, [OptionFault(("eps",), '"x"', "a valid number or a valid array")]),
         (
             {"budget": {"norm": "linf", "eps": 2}},
-            [Fault(("budget",), '{"norm": "linf", "eps": 2}', "an l_inf eps of at most 1")],
+            [OptionFault(("budget",), '{"norm": "linf", "eps": 2}', "an l_inf eps of at most 1")],
         ),
         (
             {"budget": {"eps": -1, "step": 2}},
             [
-                Fault(("budget",), "no option 'norm'", "a value, since it has no default"),
-                Fault(("budget", "eps"), "-1", "greater than 0"),
-                Fault(("budget", "step"), "unknown option 'step'", "a key that it knows"),
+                OptionFault(("budget",), "no option 'norm'", "a value, since it has no default"),
+                OptionFault(("budget", "eps"), "-1", "greater than 0"),
+                OptionFault(("budget", "step"), "unknown option 'step'", "a key that it knows"),
             ],
         ),
         (
             {"epoch": 3},
-            [Fault(("epoch",), "unknown option 'epoch'", "one of network, budget, eps, epochs, late")],
+            [
+                OptionFault(
+                    ("epoch",),
+                    "unknown option 'epoch'",
+                    "one of network, budget, eps, epochs, late",
+                )
+            ],
         ),
     ],
 )
-def test_every_fault_is_found_where_it_is(values: Mapping[str, Json], faults: list[Fault]) -> None:
+def test_every_fault_is_found_where_it_is(
+    values: Mapping[str, Json], faults: list[OptionFault]
+) -> None:
     assert OPTIONS.validate(values)[1] == faults
 
 
 def test_the_schema_has_the_plain_options_with_references_inlined() -> None:
-    schema = OPTIONS.schema()
+    schema = OPTIONS.json_schema()
 
     assert "$ref" not in str(schema)
     assert schema["additionalProperties"] is False
@@ -123,7 +141,7 @@ def test_constraints_are_told_to_readers() -> None:
         """Bounded."""
         raise AssertionError(share)
 
-    assert Options.of(bounded).fields["share"].text == "float > 0 and <= 1"
+    assert Options.from_factory(bounded).fields["share"].text == "float > 0 and <= 1"
 
 
 @pytest.mark.parametrize("default", [(), [], None])
@@ -133,5 +151,7 @@ def test_a_factory_without_options_takes_none(default: object) -> None:
         raise AssertionError(default)
 
     factory: Callable[..., object] = bare
-    assert Options.of(factory).validate({}) == ({}, [])
-    assert Options.of(factory).validate({"size": 1})[1] == [Fault(("size",), "unknown option 'size'", "no options")]
+    assert Options.from_factory(factory).validate({}) == ({}, [])
+    assert Options.from_factory(factory).validate({"size": 1})[1] == [
+        OptionFault(("size",), "unknown option 'size'", "no options")
+    ]

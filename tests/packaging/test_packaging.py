@@ -26,7 +26,11 @@ class Environment:
 
     def __call__(self, *command: str, cwd: str = "/") -> str:
         """Run one of its programs; gives what it printed."""
-        variables = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "ADVTRANSFER"))}
+        variables = {
+            key: value
+            for key, value in os.environ.items()
+            if not key.startswith(("PYTHON", "ADVTRANSFER"))
+        }
         cache = {"ADVTRANSFER_CACHE": str(self.folder / "cache")}
         done = subprocess.run(
             [str(self.folder / "bin" / command[0]), *command[1:]],
@@ -41,14 +45,26 @@ class Environment:
 
     def install(self, what: Path) -> None:
         """Install a wheel or a project, without its dependencies: they are shared."""
-        self("python", "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--no-build-isolation", str(what))
+        self(
+            "python",
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--no-deps",
+            "--no-index",
+            "--no-build-isolation",
+            str(what),
+        )
 
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("dist")
     options = ["--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", str(folder)]
-    subprocess.run([sys.executable, "-m", "pip", "wheel", *options, str(ROOT)], check=True, capture_output=True)
+    subprocess.run(
+        [sys.executable, "-m", "pip", "wheel", *options, str(ROOT)], check=True, capture_output=True
+    )
     return next(folder.glob("*.whl"))
 
 
@@ -71,11 +87,15 @@ def test_the_wheel_holds_only_packages_of_this_name(wheel: Path) -> None:
     assert "advtransfer/py.typed" in zipfile.ZipFile(wheel).namelist()
 
 
-def test_the_installed_wheel_is_what_runs_from_anywhere(installed: Environment, tmp_path: Path) -> None:
+def test_the_installed_wheel_is_what_runs_from_anywhere(
+    installed: Environment, tmp_path: Path
+) -> None:
     where = installed("python", "-c", "import advtransfer; print(advtransfer.__file__)")
     plan = json.loads(installed("advtransfer", "plan", "quickstart", "--json"))
     two = ["--only", "source=random,n=20,seed=0"]
-    ended = json.loads(installed("advtransfer", "run", "quickstart", "--runs", str(tmp_path), *two, "--json"))
+    ended = json.loads(
+        installed("advtransfer", "run", "quickstart", "--runs", str(tmp_path), *two, "--json")
+    )
 
     assert Path(where.strip()).is_relative_to(installed.folder)
     assert len(plan["trials"]) == 160
@@ -83,8 +103,12 @@ def test_the_installed_wheel_is_what_runs_from_anywhere(installed: Environment, 
 
 
 @pytest.mark.slow
-def test_the_installed_wheel_runs_the_whole_quickstart(installed: Environment, tmp_path: Path) -> None:
-    ended = json.loads(installed("advtransfer", "run", "quickstart", "--runs", str(tmp_path), "--json"))
+def test_the_installed_wheel_runs_the_whole_quickstart(
+    installed: Environment, tmp_path: Path
+) -> None:
+    ended = json.loads(
+        installed("advtransfer", "run", "quickstart", "--runs", str(tmp_path), "--json")
+    )
 
     assert (ended["done"], ended["failed"], ended["skipped"], ended["todo"]) == (160, 0, 0, 0)
 
@@ -103,9 +127,14 @@ def test_a_third_partys_plugin_is_listed_shown_and_run_beside_the_built_ins(
         "evaluations: {clean: {use: foolbox/clean_accuracy}}\n"
     )
     installed("advtransfer", "run", str(suite), "--runs", str(tmp_path / "runs"))
-    records = [json.loads(path.read_text()) for path in (tmp_path / "runs" / "beside").glob("records/*/*.json")]
+    records = [
+        json.loads(path.read_text())
+        for path in (tmp_path / "runs" / "beside").glob("records/*/*.json")
+    ]
     mean = next(record for record in records if record["asked"]["use"] == "example/nearest_mean")
-    measured = next(record for record in records if record["asked"]["inputs"].get("model") == mean["id"])
+    measured = next(
+        record for record in records if record["asked"]["inputs"].get("model") == mean["id"]
+    )
 
     assert listed["example/nearest_mean"]["plugin"] == "example"
     assert listed["example/nearest_mean"]["kind"] == "transfer"

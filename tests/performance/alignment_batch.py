@@ -22,59 +22,85 @@ import torch
 from torch import Tensor, nn
 
 from advtransfer.testing.context import InMemoryContext
+from advtransfer.toolkit.datasets import ArraySamples, SampleSubset
 from advtransfer.toolkit.network import BlockNetwork
-from advtransfer.toolkit.samples import Arrays, Picked
-from advtransfer.toolkit.streams import generator, initialised
-from advtransfer.types import DataCard, Given, Tensors
-from advtransfer_alignment import alignment
-from advtransfer_alignment.perturb import starts
-from advtransfer_alignment.settings import Pgd
-from advtransfer_vision.networks import NetworkName, build, sized
+from advtransfer.toolkit.rng import build_initialized, stream_generator
+from advtransfer.types import DataCard, EvaluationInputs, Tensors
+from advtransfer_alignment.attacks import random_starts
+from advtransfer_alignment.components import alignment
+from advtransfer_alignment.options import LabelFreePgd
+from advtransfer_vision.networks import NetworkName, build_network, sized_network
 
-ATTACK = Pgd(eps=0.1)
+ATTACK = LabelFreePgd(eps=0.1)
 NETWORKS: tuple[NetworkName, ...] = ("lenet5", "fcnet")
 SOURCES, SAMPLES, ALONE, REPEATS = 5, 512, 16, 5
 GAP = 1e-3
 
 
-def problem(name: NetworkName, count: int) -> list[Given]:
+def problem(name: NetworkName, count: int) -> list[EvaluationInputs]:
     """Untrained sources and a reference, and images with the classes that the reference gives them."""
     card = DataCard((1, 28, 28), (0.0, 1.0), "classes", 10, tuple("0123456789"), "")
 
     def drawn(*role: str | int) -> BlockNetwork:
-        return initialised(lambda: build(sized(name, width=16), data=card), generator(*role)).eval()
+        return build_initialized(
+            lambda: build_network(sized_network(name, width=16), data=card), stream_generator(*role)
+        ).eval()
 
-    reference, images = drawn("reference"), torch.rand((count, 1, 28, 28), generator=generator("images"))
+    reference, images = (
+        drawn("reference"),
+        torch.rand((count, 1, 28, 28), generator=stream_generator("images")),
+    )
     with torch.no_grad():
         labels = reference(images).argmax(1)
-    test = Arrays(card=card, inputs=images, labels=labels)
-    return [Given(test=test, source=drawn("source", number), reference=reference) for number in range(SOURCES)]
+    test = ArraySamples(card=card, inputs=images, labels=labels)
+    return [
+        EvaluationInputs(test=test, source=drawn("source", number), reference=reference)
+        for number in range(SOURCES)
+    ]
 
 
-def ours(cells: list[Given]) -> list[dict[str, float]]:
+def ours(cells: list[EvaluationInputs]) -> list[dict[str, float]]:
     """Every number of the evaluation for each source; what hangs on the reference alone is remembered, as in a run."""
     found, kept = [], dict[tuple[str, str], Tensors]()
     for given in cells:
         context = InMemoryContext()
         context.built |= kept
         found.append(dict(alignment(attack=ATTACK).measure(given, context=context).metrics))
-        kept = {place: tensors for place, tensors in context.built.items() if place[0].startswith("reference")}
+        kept = {
+            place: tensors
+            for place, tensors in context.built.items()
+            if place[0].startswith("reference")
+        }
     return found
 
 
-def published(given: Given) -> dict[str, float]:
+def published(given: EvaluationInputs) -> dict[str, float]:
     """alpha_1, alpha_2 and joint, both ways, one sample at a time."""
     models = {"s": cast(nn.Module, given.source), "t": cast(nn.Module, given.reference)}
     shares: dict[str, list[float]] = {"st": [], "ts": []}
-    outer: dict[str, Tensor | float] = dict.fromkeys(("alpha_2_st", "alpha_2_ts", "joint_st", "joint_ts"), 0.0)
+    outer: dict[str, Tensor | float] = dict.fromkeys(
+        ("alpha_2_st", "alpha_2_ts", "joint_st", "joint_ts"), 0.0
+    )
     for position in range(len(given.test)):
-        x, y = given.test.inputs(torch.tensor([position])), given.test.labels(torch.tensor([position]))
+        x, y = (
+            given.test.inputs(torch.tensor([position])),
+            given.test.labels(torch.tensor([position])),
+        )
         if models["t"](x).argmax(1) != y:
             continue
-        start = starts([given.test.keys[position]], given.test.card.shape, norm="linf", context=InMemoryContext())
+        start = random_starts(
+            [given.test.keys[position]],
+            given.test.card.shape,
+            norm="linf",
+            context=InMemoryContext(),
+        )
         moved = {name: attacked(model, x, start) for name, model in models.items()}
         with torch.no_grad():
-            found = {at + to: (models[to](moved[at]) - models[to](x)).flatten() for at in models for to in models}
+            found = {
+                at + to: (models[to](moved[at]) - models[to](x)).flatten()
+                for at in models
+                for to in models
+            }
         for at, to in ("st", "ts"):
             own, other, white_box = found[at + at], found[at + to], found[to + to]
             share = float(other.norm() / white_box.norm())
@@ -84,7 +110,9 @@ def published(given: Given) -> dict[str, float]:
             outer[f"joint_{at}{to}"] += share * product
     count = len(shares["st"])
     means = {f"alpha_1_{way}": statistics.fmean(values) for way, values in shares.items()}
-    return means | {name: float(torch.as_tensor(total).norm()) / count for name, total in outer.items()}
+    return means | {
+        name: float(torch.as_tensor(total).norm()) / count for name, total in outer.items()
+    }
 
 
 def attacked(model: nn.Module, x: Tensor, start: Tensor) -> Tensor:
@@ -97,7 +125,9 @@ def attacked(model: nn.Module, x: Tensor, start: Tensor) -> Tensor:
         loss = nn.functional.cross_entropy(model(moved), own)
         loss.backward()  # type: ignore[no-untyped-call]  # torch does not annotate backward
         slope = cast(Tensor, moved.grad).sign()
-        moved = x + (moved.detach() + ATTACK.path.step_size * slope - x).clamp(-ATTACK.eps, ATTACK.eps)
+        moved = x + (moved.detach() + ATTACK.ascent_config.step_size * slope - x).clamp(
+            -ATTACK.eps, ATTACK.eps
+        )
         moved = moved.clamp(0, 1)
     return moved
 
@@ -112,12 +142,14 @@ def seconds(work: Callable[[], object]) -> float:
 def compared(name: NetworkName, count: int) -> str:
     """Both times, the median of several alternating runs, their ratio, and the largest gap between the numbers."""
     cells = problem(name, count)
-    few = replace(cells[0], test=Picked(cells[0].test, torch.arange(ALONE)))
+    few = replace(cells[0], test=SampleSubset(cells[0].test, torch.arange(ALONE)))
     expected, found = published(few), ours([few])[0]
     gap = max(abs(found[key] - value) for key, value in expected.items())
     if gap > GAP:
         raise SystemExit(f"{name}: numbers differ by {gap:.1e}; expected at most {GAP:g}")
-    pairs = [(seconds(lambda: ours(cells)), seconds(lambda: published(few))) for _ in range(REPEATS)]
+    pairs = [
+        (seconds(lambda: ours(cells)), seconds(lambda: published(few))) for _ in range(REPEATS)
+    ]
     batched, looped = (statistics.median(times) for times in zip(*pairs, strict=True))
     looped *= SOURCES * count / ALONE
     return (

@@ -21,38 +21,41 @@ from foolbox.models.pytorch import PyTorchModel
 
 from advtransfer.testing.context import InMemoryContext
 from advtransfer.toolkit.adversary import Adversary
-from advtransfer.toolkit.attack import adversarial
+from advtransfer.toolkit.datasets import SampleSubset
 from advtransfer.toolkit.network import BlockNetwork
-from advtransfer.toolkit.recipe import Adam, Schedule
-from advtransfer.toolkit.samples import Picked
-from advtransfer.toolkit.streams import generator, initialised
+from advtransfer.toolkit.pgd import pgd_perturb
+from advtransfer.toolkit.rng import build_initialized, stream_generator
 from advtransfer.toolkit.training import train
-from advtransfer.trial.battery import Threat, run_battery
-from advtransfer.trial.battery.design import SIZES
-from advtransfer.trial.battery.run import examples_from
+from advtransfer.toolkit.training_config import Adam, Schedule
 from advtransfer.types import Dataset, Samples
-from advtransfer_vision.factories.data import torchvision
-from advtransfer_vision.networks import Sized, build
+from advtransfer.worker.verification import ThreatModel, run_battery
+from advtransfer.worker.verification.battery import examples_from_source
+from advtransfer.worker.verification.config import BATTERY_SIZES
+from advtransfer_vision.components.datasets import torchvision
+from advtransfer_vision.networks import SizedNetwork, build_network
 
 QUICK = "--quick" in sys.argv
 IMAGES, TRAINED_ON, EPOCHS, REPEATS = (200, 500, 1, 1) if QUICK else (1000, 4000, 4, 5)
-THREAT, STEPS = Threat("linf", 0.1), 20
-BATTERY, CPU = SIZES["small"], torch.device("cpu")
+THREAT, STEPS = ThreatModel("linf", 0.1), 20
+BATTERY, CPU = BATTERY_SIZES["small"], torch.device("cpu")
 MOST = 0.5
 
 
 def trained(digits: Dataset, *, seed: int, robust: bool) -> BlockNetwork:
     """A small network on MNIST, its weights ready for gradients, as a user has it."""
-    model = initialised(partial(build, Sized(name="small_cnn"), data=digits.card()), generator("network", seed))
+    model = build_initialized(
+        partial(build_network, SizedNetwork(name="small_cnn"), data=digits.card()),
+        stream_generator("network", seed),
+    )
     train(
         model,
-        Picked(digits.part("train"), torch.arange(TRAINED_ON)),
+        SampleSubset(digits.part("train"), torch.arange(TRAINED_ON)),
         epochs=EPOCHS,
         batch_size=64,
         optimiser=Adam(lr=3e-3),
         schedule=Schedule(),
         context=InMemoryContext(seed),
-        perturb=adversarial(Adversary(norm="linf", eps=THREAT.eps, steps=5)) if robust else None,
+        perturb=pgd_perturb(Adversary(norm="linf", eps=THREAT.eps, steps=5)) if robust else None,
     )
     return model
 
@@ -75,18 +78,22 @@ def seconds(work: Callable[[], object]) -> float:
 def main() -> None:
     """Print both times, the median of several alternating runs, and their ratio; exit 1 above the claim."""
     if not os.environ.get("ADVTRANSFER_DATA"):
-        sys.stdout.write("not measured: all of it, which needs MNIST; set ADVTRANSFER_DATA to its folder\n")
+        sys.stdout.write(
+            "not measured: all of it, which needs MNIST; set ADVTRANSFER_DATA to its folder\n"
+        )
         return
     torch.set_num_threads(1)
     digits = torchvision(name="MNIST")
-    test = Picked(digits.part("test"), torch.arange(IMAGES))
+    test = SampleSubset(digits.part("test"), torch.arange(IMAGES))
     source = trained(digits, seed=1, robust=False)
     ratios = []
     for name in ("natural", "robust"):
         model = trained(digits, seed=0, robust=name == "robust")
-        examples = examples_from(source, test, THREAT, BATTERY, device=CPU)
-        once = seconds(partial(examples_from, source, test, THREAT, BATTERY, device=CPU))
-        battery = partial(run_battery, model, test, THREAT, BATTERY, device=CPU, transferred=examples)
+        examples = examples_from_source(source, test, THREAT, BATTERY, device=CPU)
+        once = seconds(partial(examples_from_source, source, test, THREAT, BATTERY, device=CPU))
+        battery = partial(
+            run_battery, model, test, THREAT, BATTERY, device=CPU, transferred=examples
+        )
         pairs = [(seconds(battery), seconds(partial(plain, model, test))) for _ in range(REPEATS)]
         ours, theirs = (statistics.median(times) for times in zip(*pairs, strict=True))
         ratios.append(ours / theirs)

@@ -22,12 +22,12 @@ from torch import nn
 
 from advtransfer.testing.context import InMemoryContext
 from advtransfer.toolkit.adversary import Adversary
-from advtransfer.toolkit.recipe import Adam
-from advtransfer.toolkit.samples import Picked
-from advtransfer.types import Given, Outcome, Samples
-from advtransfer_foolbox.factories.gradients import pgd
-from advtransfer_vision.factories.data import digits, torchvision
-from advtransfer_vision.factories.training import trained
+from advtransfer.toolkit.datasets import SampleSubset
+from advtransfer.toolkit.training_config import Adam
+from advtransfer.types import EvaluationInputs, Outcome, Samples
+from advtransfer_foolbox.components.gradient import pgd
+from advtransfer_vision.components.datasets import digits, torchvision
+from advtransfer_vision.components.training import trained
 
 IMAGES, STEPS, RUNGS, REPEATS, MOST = 512, 20, 8, 5, 0.35
 WEAKER = 0.02
@@ -50,14 +50,18 @@ def case() -> tuple[nn.Module, Samples, tuple[float, ...]]:
     network.load_state_dict(dict(source.weights(InMemoryContext()).tensors))
     test = data.part("test")
     ladder = tuple(2 * eps * rung / RUNGS for rung in range(1, RUNGS + 1))
-    return network.eval(), Picked(test, torch.arange(min(IMAGES, len(test)))), ladder
+    return network.eval(), SampleSubset(test, torch.arange(min(IMAGES, len(test)))), ladder
 
 
 def robust(model: nn.Module, test: Samples, eps: tuple[float, ...]) -> list[float]:
     """The robust accuracy at each radius."""
     evaluation = pgd(norm="linf", eps=eps, steps=STEPS, step_size=max(eps) / 8)
-    found = evaluation.measure(Given(test=test, model=model), context=InMemoryContext()).outcomes
-    return [(found[f"robust_accuracy@{one:g}"] == Outcome.ROBUST).double().mean().item() for one in eps]
+    found = evaluation.measure(
+        EvaluationInputs(test=test, model=model), context=InMemoryContext()
+    ).outcomes
+    return [
+        (found[f"robust_accuracy@{one:g}"] == Outcome.ROBUST).double().mean().item() for one in eps
+    ]
 
 
 def timed(work: Callable[[], list[float]]) -> tuple[float, list[float]]:
@@ -71,7 +75,9 @@ def main() -> None:
     """Print accuracies and times (the median of several alternating runs); fail where the ladder is weak or slow."""
     torch.set_num_threads(1)
     if not os.environ.get("ADVTRANSFER_DATA"):
-        sys.stdout.write("not measured: MNIST, for which ADVTRANSFER_DATA must name its folder; digits instead\n")
+        sys.stdout.write(
+            "not measured: MNIST, for which ADVTRANSFER_DATA must name its folder; digits instead\n"
+        )
     model, test, ladder = case()
 
     def climbed() -> list[float]:
@@ -82,11 +88,15 @@ def main() -> None:
 
     climbed(), alone()
     pairs = [(timed(climbed), timed(alone)) for _ in range(REPEATS)]
-    fast, slow = (statistics.median(seconds for seconds, _ in side) for side in zip(*pairs, strict=True))
+    fast, slow = (
+        statistics.median(seconds for seconds, _ in side) for side in zip(*pairs, strict=True)
+    )
     (_, together), (_, single) = pairs[0]
     over = [mine - theirs for mine, theirs in zip(together, single, strict=True)]
     for name, found in {"ladder": together, "alone": single, "ladder less alone": over}.items():
-        sys.stdout.write(f"robust accuracy, {name}: {' '.join(f'{value:.3f}' for value in found)}\n")
+        sys.stdout.write(
+            f"robust accuracy, {name}: {' '.join(f'{value:.3f}' for value in found)}\n"
+        )
     sys.stdout.write(f"at most {max(over):.3f} higher on the ladder, claimed at most {WEAKER}\n")
     sys.stdout.write(
         f"{RUNGS} radii, PGD-{STEPS} on {len(test)} images of shape {test.card.shape}: ladder {fast:.2f} s, "

@@ -21,14 +21,14 @@ from advtransfer.testing.context import InMemoryContext
 from advtransfer.testing.data import toy
 from advtransfer.toolkit.network import BlockNetwork
 from advtransfer.toolkit.prediction import predict
-from advtransfer.toolkit.recipe import Sgd
-from advtransfer.toolkit.streams import generator, initialised
+from advtransfer.toolkit.rng import build_initialized, stream_generator
+from advtransfer.toolkit.training_config import Sgd
 from advtransfer.types import Dataset
-from advtransfer_finetune import blocks
-from advtransfer_vision.networks import Sized, build
+from advtransfer_finetune.components import blocks
+from advtransfer_vision.networks import SizedNetwork, build_network
 
 SHAPE, CLASSES, IMAGES, BATCH, EPOCHS, REPEATS = (3, 32, 32), 10, 128, 64, 15, 5
-NETWORK = Sized(name="resnet50", width=16)
+NETWORK = SizedNetwork(name="resnet50", width=16)
 LEAST, GAP = 2.0, 1e-3
 """How many times faster it must be, and the most that a logit may differ, relative to the largest."""
 
@@ -37,7 +37,9 @@ def tuned(
     source: BlockNetwork, data: Dataset, epochs: int, activations: Literal["once", "every_epoch"]
 ) -> tuple[float, Tensor]:
     """The seconds that a fit takes, and the logits ``(N, K)`` of the test images after it."""
-    transfer = blocks(blocks=3, epochs=epochs, batch_size=BATCH, optimiser=Sgd(lr=1e-3), activations=activations)
+    transfer = blocks(
+        blocks=3, epochs=epochs, batch_size=BATCH, optimiser=Sgd(lr=1e-3), activations=activations
+    )
     model = transfer.model(source=source, adapter=None, target=data.card())
     train, context = data.part("train"), InMemoryContext()
     began = time.perf_counter()
@@ -51,7 +53,9 @@ def main() -> None:
     torch.set_num_threads(1)
     epochs, repeats = (6, 1) if "--quick" in sys.argv else (EPOCHS, REPEATS)
     data = toy(classes=CLASSES, shape=SHAPE, noise=0.5, train=IMAGES, test=64)
-    source = initialised(partial(build, NETWORK, data=data.card()), generator("resnet50")).eval()
+    source = build_initialized(
+        partial(build_network, NETWORK, data=data.card()), stream_generator("resnet50")
+    ).eval()
     once, anew, gap = [], [], 0.0
     for number in range(repeats + 1):
         quick, found = tuned(source, data, epochs if number else 1, "once")
@@ -62,7 +66,9 @@ def main() -> None:
             anew.append(slow)
     quick, slow = statistics.median(once), statistics.median(anew)
     sys.stdout.write(f"{NETWORK} on {IMAGES} images {SHAPE}, {epochs} epochs, one thread: ")
-    sys.stdout.write(f"frozen blocks once {quick:.1f} s, in every epoch {slow:.1f} s, ratio {slow / quick:.2f} ")
+    sys.stdout.write(
+        f"frozen blocks once {quick:.1f} s, in every epoch {slow:.1f} s, ratio {slow / quick:.2f} "
+    )
     sys.stdout.write(f"(median of {repeats}, alternating); logits within {gap:.1e}\n")
     if gap > GAP:
         raise SystemExit(f"the logits differ by {gap:.1e} of the largest; expected at most {GAP:g}")

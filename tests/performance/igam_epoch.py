@@ -22,26 +22,26 @@ from torch.nn import functional
 
 from advtransfer.testing.context import InMemoryContext
 from advtransfer.testing.data import toy
+from advtransfer.toolkit.adversarial_training import training_objective
 from advtransfer.toolkit.adversary import Adversary
-from advtransfer.toolkit.attack import evaluating
+from advtransfer.toolkit.losses import MeanLoss, Objective
+from advtransfer.toolkit.model_modes import in_eval_mode
 from advtransfer.toolkit.network import BlockNetwork
-from advtransfer.toolkit.objective import MeanLoss, Objective
-from advtransfer.toolkit.recipe import Schedule, Sgd
-from advtransfer.toolkit.robust import objective
-from advtransfer.toolkit.streams import generator, initialised
+from advtransfer.toolkit.rng import build_initialized, stream_generator
 from advtransfer.toolkit.training import train
+from advtransfer.toolkit.training_config import Schedule, Sgd
 from advtransfer.types import DataCard, Samples
-from advtransfer_igam.duel import Duel
-from advtransfer_igam.lessons import Lessons
-from advtransfer_igam.matching import WHOLE, Matching
-from advtransfer_igam.settings import Judging, Terms
+from advtransfer_igam.discriminator import DiscriminatorTraining
+from advtransfer_igam.matching import FULL_WINDOW, GradientMatching
+from advtransfer_igam.options import DiscriminatorConfig, LossTerms
 from advtransfer_igam.teacher import Teacher
-from advtransfer_vision.networks import Sized, build
+from advtransfer_igam.teacher_gradients import TaughtSamples
+from advtransfer_vision.networks import SizedNetwork, build_network
 
 SHAPE, CLASSES, IMAGES, BATCH, EPOCHS = (3, 32, 32), 10, 640, 32, 30
-NETWORK = Sized(name="small_cnn")
+NETWORK = SizedNetwork(name="small_cnn")
 ATTACK = Adversary(norm="linf", eps=8 / 255, steps=7, step_size=2 / 255)
-TERMS = Terms(
+TERMS = LossTerms(
     lambda_adv=0.1,
     lambda_diff=1.0,
     gradient_of="loss",
@@ -56,19 +56,23 @@ MOST = {"as published": 0.45, "ours": 0.65}
 
 def network(card: DataCard) -> BlockNetwork:
     """The network that is trained, and the teacher's; always the same weights."""
-    return initialised(partial(build, NETWORK, data=card), generator("network"))
+    return build_initialized(
+        partial(build_network, NETWORK, data=card), stream_generator("network")
+    )
 
 
-def as_published(model: nn.Module, inputs: Tensor, labels: Tensor, noise: torch.Generator) -> Tensor:
+def as_published(
+    model: nn.Module, inputs: Tensor, labels: Tensor, noise: torch.Generator
+) -> Tensor:
     """PGD whose every step differentiates with respect to the weights, too, as a plain `backward` does."""
     start = (2 * torch.rand(inputs.shape, generator=noise) - 1) * ATTACK.eps
     moved = (inputs + start).clamp(0, 1)
-    with evaluating(model):
+    with in_eval_mode(model):
         for _ in range(ATTACK.steps):
             moved.requires_grad_()
             functional.cross_entropy(model(moved), labels, reduction="sum").backward()  # type: ignore[no-untyped-call]  # torch does not annotate backward
             assert moved.grad is not None
-            stepped = moved.detach() + ATTACK.step * moved.grad.sign()
+            stepped = moved.detach() + ATTACK.effective_step_size * moved.grad.sign()
             moved = (inputs + (stepped - inputs).clamp(-ATTACK.eps, ATTACK.eps)).clamp(0, 1)
     return moved
 
@@ -90,27 +94,37 @@ def epoch(samples: Samples, card: DataCard, minimised: Callable[[], Objective]) 
     return time.perf_counter() - began
 
 
-def matching(teacher: Teacher, images: int) -> Matching:
+def matching(teacher: Teacher, images: int) -> GradientMatching:
     """IGAM's objective at the start of a training."""
-    duel = Duel.begin(Judging(), SHAPE, optimiser=RECIPE, schedule=Schedule(), context=InMemoryContext())
-    return Matching(TERMS, duel, teacher, SHAPE, BATCH, WHOLE, EPOCHS * images // BATCH, (0.0, 1.0))
+    duel = DiscriminatorTraining.from_config(
+        DiscriminatorConfig(),
+        SHAPE,
+        optimiser=RECIPE,
+        schedule=Schedule(),
+        context=InMemoryContext(),
+    )
+    return GradientMatching(
+        TERMS, duel, teacher, SHAPE, BATCH, FULL_WINDOW, EPOCHS * images // BATCH, (0.0, 1.0)
+    )
 
 
 def timed(images: int) -> Mapping[str, Callable[[], float]]:
     """The seconds of an epoch of each kind, by its name."""
     data = toy(shape=SHAPE, classes=CLASSES, train=images, test=CLASSES)
     card, samples = data.card(), data.part("train")
-    teacher = Teacher(network(card), None, card, generator=generator("logits"), batch_norm="running")
-    teacher.requires_grad_(False).teaching()
+    teacher = Teacher(
+        network(card), None, card, generator=stream_generator("logits"), batch_norm="running"
+    )
+    teacher.requires_grad_(False).enter_teaching_mode()
     began = time.perf_counter()
-    lessons = Lessons(samples, teacher, of=TERMS.gradient_of, rows=BATCH)
+    lessons = TaughtSamples(samples, teacher, of=TERMS.gradient_of, rows=BATCH)
     share = (time.perf_counter() - began) / EPOCHS
     goal = partial(matching, teacher, images)
     return {
         "igam": lambda: epoch(lessons, card, goal) + share,
         "igam, teacher anew": lambda: epoch(samples, card, goal),
         "as published": lambda: epoch(samples, card, lambda: MeanLoss("classes", as_published)),
-        "ours": lambda: epoch(samples, card, lambda: objective(ATTACK)),
+        "ours": lambda: epoch(samples, card, lambda: training_objective(ATTACK)),
     }
 
 
@@ -123,13 +137,17 @@ def main() -> None:
         kind()
     rounds = [{name: kind() for name, kind in kinds.items()} for _ in range(3 if quick else 7)]
     median = {name: statistics.median(one[name] for one in rounds) for name in kinds}
-    sys.stdout.write(f"{NETWORK}, inputs {SHAPE}, batches of {BATCH}; median of {len(rounds)}, alternating\n")
+    sys.stdout.write(
+        f"{NETWORK}, inputs {SHAPE}, batches of {BATCH}; median of {len(rounds)}, alternating\n"
+    )
     for name, seconds in median.items():
         sys.stdout.write(f"{name:>20}: {seconds:.3f} s an epoch\n")
     broken = []
     for name, most in MOST.items():
         ratio, anew = (median[kind] / median[name] for kind in ("igam", "igam, teacher anew"))
-        sys.stdout.write(f"against PGD-7 {name}: {ratio:.2f} (at most {most}); teacher anew {anew:.2f}\n")
+        sys.stdout.write(
+            f"against PGD-7 {name}: {ratio:.2f} (at most {most}); teacher anew {anew:.2f}\n"
+        )
         broken += [name] * (ratio > most)
     if broken:
         raise SystemExit(f"claims that do not hold: {', '.join(broken)}")

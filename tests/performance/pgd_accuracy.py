@@ -23,14 +23,16 @@ from torch import nn
 
 from advtransfer.testing.context import InMemoryContext
 from advtransfer.toolkit.adversary import Adversary
-from advtransfer.toolkit.recipe import Adam
-from advtransfer.toolkit.samples import Picked
-from advtransfer.types import Evaluation, Given, Outcome, Samples
-from advtransfer_foolbox.factories.gradients import pgd
-from advtransfer_vision.factories.data import torchvision
-from advtransfer_vision.factories.training import trained
+from advtransfer.toolkit.datasets import SampleSubset
+from advtransfer.toolkit.training_config import Adam
+from advtransfer.types import Evaluation, EvaluationInputs, Outcome, Samples
+from advtransfer_foolbox.components.gradient import pgd
+from advtransfer_vision.components.datasets import torchvision
+from advtransfer_vision.components.training import trained
 
-warnings.filterwarnings("ignore", message="Please import `gaussian_filter`", category=DeprecationWarning)
+warnings.filterwarnings(
+    "ignore", message="Please import `gaussian_filter`", category=DeprecationWarning
+)
 
 IMAGES, STEPS, REPEATS = 512, 20, 5
 MOST = {"natural": 0.2, "robust": 0.7}
@@ -41,16 +43,20 @@ def case(*, robust: bool) -> tuple[nn.Module, Samples, float]:
     """A trained network, the first test images, and the radius to attack with."""
     mnist = torchvision(name="MNIST")
     adversary = Adversary(norm="linf", eps=0.1, steps=5) if robust else None
-    source = trained(data=mnist, adversary=adversary, epochs=6, images=4000, optimiser=Adam(lr=0.003))
+    source = trained(
+        data=mnist, adversary=adversary, epochs=6, images=4000, optimiser=Adam(lr=0.003)
+    )
     network = source.network()
     assert isinstance(network, nn.Module)
     network.load_state_dict(dict(source.weights(InMemoryContext()).tensors))
-    return network.eval(), Picked(mnist.part("test"), torch.arange(IMAGES)), 0.15
+    return network.eval(), SampleSubset(mnist.part("test"), torch.arange(IMAGES)), 0.15
 
 
 def ours(evaluation: Evaluation, model: nn.Module, test: Samples, eps: float) -> float:
     """The robust accuracy that the evaluation finds."""
-    measured = evaluation.measure(Given(test=test, model=model), context=InMemoryContext())
+    measured = evaluation.measure(
+        EvaluationInputs(test=test, model=model), context=InMemoryContext()
+    )
     return (measured.outcomes[f"robust_accuracy@{eps:g}"] == Outcome.ROBUST).double().mean().item()
 
 
@@ -82,20 +88,34 @@ def compare(name: str) -> tuple[float, float]:
     torch.default_generator.manual_seed(0)
     found, expected = ours(evaluation, model, test, eps), plain(model, test, eps)
     pairs = [
-        (seconds(lambda: ours(evaluation, model, test, eps)), seconds(lambda: plain(model, test, eps)))
+        (
+            seconds(lambda: ours(evaluation, model, test, eps)),
+            seconds(lambda: plain(model, test, eps)),
+        )
         for _ in range(REPEATS)
     ]
-    fast, slow = statistics.median(mine for mine, _ in pairs), statistics.median(theirs for _, theirs in pairs)
-    sys.stdout.write(f"{name}: PGD-{STEPS} on {len(test)} images of shape {test.card.shape}: {fast:.2f} s, ")
-    sys.stdout.write(f"accuracy {found:.4f}; Foolbox {slow:.2f} s, {expected:.4f}, at most {APART} apart; ")
-    sys.stdout.write(f"ratio {fast / slow:.2f}, at most {MOST[name]} (median of {REPEATS}, alternating)\n")
+    fast, slow = (
+        statistics.median(mine for mine, _ in pairs),
+        statistics.median(theirs for _, theirs in pairs),
+    )
+    sys.stdout.write(
+        f"{name}: PGD-{STEPS} on {len(test)} images of shape {test.card.shape}: {fast:.2f} s, "
+    )
+    sys.stdout.write(
+        f"accuracy {found:.4f}; Foolbox {slow:.2f} s, {expected:.4f}, at most {APART} apart; "
+    )
+    sys.stdout.write(
+        f"ratio {fast / slow:.2f}, at most {MOST[name]} (median of {REPEATS}, alternating)\n"
+    )
     return fast / slow, abs(found - expected)
 
 
 def main() -> None:
     """Compare on both networks; fail where a ratio is too large, or the accuracies disagree."""
     if not os.environ.get("ADVTRANSFER_DATA"):
-        sys.stdout.write("not measured: all of it, which needs MNIST; set ADVTRANSFER_DATA to its folder\n")
+        sys.stdout.write(
+            "not measured: all of it, which needs MNIST; set ADVTRANSFER_DATA to its folder\n"
+        )
         return
     torch.set_num_threads(1)
     found = {name: compare(name) for name in MOST}

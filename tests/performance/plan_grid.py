@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from advtransfer.host import Host
-from advtransfer.plan import make
+from advtransfer.planning import make_plan
 from advtransfer.suite import load
 
 SUITE = """
@@ -43,8 +43,8 @@ FITS, RESULTS, REPEATS = 14_400, 86_400, 5
 
 def planned(path: Path, host: Host) -> tuple[int, int]:
     """The number of trials and results of the suite."""
-    plan = make(load(str(path), host), host)
-    return len(plan.trials), plan.results()
+    plan = make_plan(load(str(path), host), host)
+    return len(plan.trials), plan.count_results()
 
 
 def hashed() -> None:
@@ -72,7 +72,9 @@ def main() -> None:
             raise SystemExit(f"planned {found}; expected {(FITS, RESULTS)}")
         pairs = [(seconds(lambda: planned(path, host)), seconds(hashed)) for _ in range(REPEATS)]
     plan, hashing = (statistics.median(times) for times in zip(*pairs, strict=True))
-    sys.stdout.write(f"{FITS} fits, {RESULTS} results: planned in {plan:.2f} s; hashing alone {hashing:.2f} s; ")
+    sys.stdout.write(
+        f"{FITS} fits, {RESULTS} results: planned in {plan:.2f} s; hashing alone {hashing:.2f} s; "
+    )
     sys.stdout.write(f"ratio {plan / hashing:.1f} (median of {REPEATS}, alternating)\n")
 
 

@@ -26,25 +26,30 @@ from torch.nn import functional
 from advtransfer.cache import Cache
 from advtransfer.node import Node
 from advtransfer.testing.context import InMemoryContext
-from advtransfer.toolkit.freezing import freeze
+from advtransfer.toolkit.datasets import SampleSubset, all_positions
+from advtransfer.toolkit.model_modes import freeze_weights
 from advtransfer.toolkit.network import BlockNetwork
-from advtransfer.toolkit.prediction import accuracy
-from advtransfer.toolkit.recipe import Adam, Schedule
-from advtransfer.toolkit.rows import rows_of
-from advtransfer.toolkit.samples import Picked, every
-from advtransfer.toolkit.streams import generator, initialised
-from advtransfer.toolkit.subset import draw
+from advtransfer.toolkit.prediction import compute_rows, measure_accuracy
+from advtransfer.toolkit.rng import build_initialized, stream_generator
+from advtransfer.toolkit.subset import draw_subset
 from advtransfer.toolkit.training import train
-from advtransfer.toolkit.views import view
-from advtransfer.trial.context import WorkerContext
+from advtransfer.toolkit.training_config import Adam, Schedule
+from advtransfer.toolkit.views import view_dataset
 from advtransfer.types import Context, Dataset, Samples
-from advtransfer_finetune import linear_probe
-from advtransfer_finetune.regression import Scaling
-from advtransfer_vision.factories.data import digits
-from advtransfer_vision.networks import Sized, build
+from advtransfer.worker.context import WorkerContext
+from advtransfer_finetune.components import linear_probe
+from advtransfer_finetune.regression import FeatureScaling
+from advtransfer_vision.components.datasets import digits
+from advtransfer_vision.networks import SizedNetwork, build_network
 
-SIZES, SEEDS, EPOCHS, BATCH, REPEATS = (20, 30, 50, 70, 100, 150, 200, 300, 400, 500), 20, 100, 128, 3
-NETWORK = Sized(name="small_cnn")
+SIZES, SEEDS, EPOCHS, BATCH, REPEATS = (
+    (20, 30, 50, 70, 100, 150, 200, 300, 400, 500),
+    20,
+    100,
+    128,
+    3,
+)
+NETWORK = SizedNetwork(name="small_cnn")
 CPU = torch.device("cpu")
 SOURCE_EPOCHS = 5
 LEAST, GAP = 50.0, 0.05
@@ -54,10 +59,12 @@ LEAST, GAP = 50.0, 0.05
 class Frozen(nn.Module):
     """The source's standardised features and a new head, N(0, 1) with zero biases."""
 
-    def __init__(self, source: BlockNetwork, scaling: Scaling, classes: int) -> None:
+    def __init__(self, source: BlockNetwork, scaling: FeatureScaling, classes: int) -> None:
         super().__init__()
         self.source = source
-        self.mean, self.scale = (torch.from_numpy(array).float() for array in (scaling.mean, scaling.scale))
+        self.mean, self.scale = (
+            torch.from_numpy(array).float() for array in (scaling.mean, scaling.scale)
+        )
         self.head = nn.Linear(len(self.mean), classes)
         nn.init.normal_(self.head.weight)
         nn.init.zeros_(self.head.bias)
@@ -72,7 +79,9 @@ class Frozen(nn.Module):
 
 def trained(data: Dataset) -> BlockNetwork:
     """A source that has seen other classes."""
-    network = initialised(partial(build, NETWORK, data=data.card()), generator("source"))
+    network = build_initialized(
+        partial(build_network, NETWORK, data=data.card()), stream_generator("source")
+    )
     train(
         network,
         data.part("train"),
@@ -82,31 +91,39 @@ def trained(data: Dataset) -> BlockNetwork:
         schedule=Schedule(),
         context=InMemoryContext(),
     )
-    freeze(network.eval())
+    freeze_weights(network.eval())
     return network
 
 
 def subset(data: Dataset, n: int, seed: int) -> Samples:
     """The same images for both."""
     part = data.part("train")
-    drawn = draw(part.labels(every(part)), n=n, validation=0.0, seed_parts=["probe grid", seed])
-    return Picked(part, drawn.train)
+    drawn = draw_subset(
+        part.labels(all_positions(part)), n=n, validation=0.0, seed_parts=["probe grid", seed]
+    )
+    return SampleSubset(part, drawn.train)
 
 
 def ours(source: BlockNetwork, data: Dataset, samples: Samples, context: Context) -> nn.Module:
     """A probe as a trial fits it."""
     transfer = linear_probe()
     model = transfer.model(source=source, adapter=None, target=data.card())
-    transfer.fit(model, source=source, adapter=None, train=samples, validation=None, context=context)
+    transfer.fit(
+        model, source=source, adapter=None, train=samples, validation=None, context=context
+    )
     return model
 
 
-def theirs(source: BlockNetwork, scaling: Scaling, samples: Samples, classes: int, epochs: int) -> nn.Module:
+def theirs(
+    source: BlockNetwork, scaling: FeatureScaling, samples: Samples, classes: int, epochs: int
+) -> nn.Module:
     """The papers' loop."""
-    model = initialised(partial(Frozen, source, scaling, classes), generator("head", len(samples))).eval()
+    model = build_initialized(
+        partial(Frozen, source, scaling, classes), stream_generator("head", len(samples))
+    ).eval()
     optimiser = torch.optim.SGD(model.head.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-4)
     schedule = torch.optim.lr_scheduler.StepLR(optimiser, max(1, epochs // 3), gamma=0.1)
-    shuffle = generator("order", len(samples))
+    shuffle = stream_generator("order", len(samples))
     for _ in range(epochs):
         for batch in torch.split(torch.randperm(len(samples), generator=shuffle), BATCH):
             optimiser.zero_grad()
@@ -119,7 +136,9 @@ def theirs(source: BlockNetwork, scaling: Scaling, samples: Samples, classes: in
 def loop(source: BlockNetwork, data: Dataset, n: int, epochs: int) -> Callable[[], nn.Module]:
     """The papers' loop for one n, ready to begin."""
     samples = subset(data, n, 0)
-    scaling = Scaling.of(rows_of(samples, source.features, device=CPU).double().numpy())
+    scaling = FeatureScaling.from_features(
+        compute_rows(samples, source.features, device=CPU).double().numpy()
+    )
     return partial(theirs, source, scaling, samples, data.card().outputs, epochs)
 
 
@@ -129,7 +148,10 @@ def on_disk(folder: Path) -> Context:
         "source": Node("source", "vision/trained"),
         "subset": Node("subset", "host/subset", inputs={"data": Node("data", "vision/digits")}),
     }
-    node, cache = Node("fit", "finetune/linear_probe", inputs=inputs), Cache(folder, line="cpu-1-float32")
+    node, cache = (
+        Node("fit", "finetune/linear_probe", inputs=inputs),
+        Cache(folder, line="cpu-1-float32"),
+    )
     return WorkerContext(node, ("fit",), CPU, cache, folder, lambda _: None, "a probe")
 
 
@@ -138,10 +160,14 @@ def measured(work: Callable[[], list[nn.Module]], data: Dataset) -> tuple[float,
     began = time.perf_counter()
     models = work()
     taken = time.perf_counter() - began
-    return taken, statistics.fmean(accuracy(model, data.part("test"), device=CPU) for model in models)
+    return taken, statistics.fmean(
+        measure_accuracy(model, data.part("test"), device=CPU) for model in models
+    )
 
 
-def grid(source: BlockNetwork, data: Dataset, sizes: tuple[int, ...], seeds: int) -> list[nn.Module]:
+def grid(
+    source: BlockNetwork, data: Dataset, sizes: tuple[int, ...], seeds: int
+) -> list[nn.Module]:
     """Every probe of the grid; those of the first seed."""
     with tempfile.TemporaryDirectory() as folder:
         cells = [(seed, n) for seed in range(seeds) for n in sizes]
@@ -154,23 +180,38 @@ def main() -> None:
     """Print both times and their ratio; fail where a claim does."""
     torch.set_num_threads(1)
     quick = "--quick" in sys.argv
-    sizes, seeds, epochs, repeats = (SIZES[:2], 2, 3, 1) if quick else (SIZES, SEEDS, EPOCHS, REPEATS)
-    low, data = (view(digits(), classes=classes, channels=3, size=32) for classes in ([0, 1, 2, 3, 4], [5, 6, 7, 8, 9]))
+    sizes, seeds, epochs, repeats = (
+        (SIZES[:2], 2, 3, 1) if quick else (SIZES, SEEDS, EPOCHS, REPEATS)
+    )
+    low, data = (
+        view_dataset(digits(), classes=classes, channels=3, size=32)
+        for classes in ([0, 1, 2, 3, 4], [5, 6, 7, 8, 9])
+    )
     source = trained(low)
     whole = partial(grid, source, data, sizes, seeds)
     papers = [loop(source, data, n, epochs) for n in sizes]
     with threadpool_limits(1):
         with tempfile.TemporaryDirectory() as folder:  # warming up
             ours(source, data, subset(data, 50, 0), on_disk(Path(folder)))
-        pairs = [(measured(whole, data), measured(lambda: [fit() for fit in papers], data)) for _ in range(repeats)]
-    grids, loops = statistics.median(one[0] for one, _ in pairs), statistics.median(one[0] for _, one in pairs) * seeds
+        pairs = [
+            (measured(whole, data), measured(lambda: [fit() for fit in papers], data))
+            for _ in range(repeats)
+        ]
+    grids, loops = (
+        statistics.median(one[0] for one, _ in pairs),
+        statistics.median(one[0] for _, one in pairs) * seeds,
+    )
     gap = abs(pairs[0][0][1] - pairs[0][1][1])
-    sys.stdout.write(f"{len(sizes)} n ({sizes[0]} to {sizes[-1]}) x {seeds} seeds on {NETWORK}, one thread:\n")
+    sys.stdout.write(
+        f"{len(sizes)} n ({sizes[0]} to {sizes[-1]}) x {seeds} seeds on {NETWORK}, one thread:\n"
+    )
     sys.stdout.write(
         f"ours {grids:.1f} s; the papers' loop {loops / seeds:.1f} s for one seed, times {seeds}: {loops:.0f} s; "
     )
     sys.stdout.write(f"ratio {loops / grids:.0f} (median of {repeats}, alternating)\n")
-    sys.stdout.write(f"mean accuracy of the first seed {pairs[0][0][1]:.3f}, the papers' {pairs[0][1][1]:.3f}\n")
+    sys.stdout.write(
+        f"mean accuracy of the first seed {pairs[0][0][1]:.3f}, the papers' {pairs[0][1][1]:.3f}\n"
+    )
     if quick:
         return
     if gap > GAP:

@@ -16,8 +16,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from advtransfer_finetune.path import Split, folds, path
-from advtransfer_finetune.regression import Array, Labels, Scaling, regress
+from advtransfer_finetune.regression import FeatureScaling, FloatArray, LabelArray, fit_regression
+from advtransfer_finetune.regularization_path import FoldSplit, fit_path, stratified_folds
 
 STRENGTHS = tuple(10.0**power for power in range(-4, 3))
 FOLDS, TOLERANCE, ITERATIONS, REPEATS = 5, 1e-6, 10_000, 5
@@ -26,18 +26,25 @@ GAP = 0.002
 """The most that the accuracies of a strength may differ: a logit or two within the tolerance of a tie."""
 
 
-def problem(count: int, features: int, classes: int) -> tuple[Array, Labels]:
+def problem(count: int, features: int, classes: int) -> tuple[FloatArray, LabelArray]:
     """Features as a network gives them: correlated, not negative, of classes that overlap."""
     source = np.random.default_rng(0)
     labels = np.arange(count) % classes
-    mixing = source.normal(size=(features, features)) * np.arange(1, features + 1) ** -0.5 * 16 / features**0.5
+    mixing = (
+        source.normal(size=(features, features))
+        * np.arange(1, features + 1) ** -0.5
+        * 16
+        / features**0.5
+    )
     centres = source.normal(size=(classes, features))[labels]
     return np.maximum(centres + source.normal(size=(count, features)) @ mixing, 0), labels
 
 
-def together(features: Array, labels: Labels, splits: Sequence[Split], classes: int) -> Array:
+def together(
+    features: FloatArray, labels: LabelArray, splits: Sequence[FoldSplit], classes: int
+) -> FloatArray:
     """The accuracies ``(S,)`` as the probe gets them."""
-    found = path(
+    found = fit_path(
         features,
         labels,
         splits,
@@ -49,22 +56,32 @@ def together(features: Array, labels: Labels, splits: Sequence[Split], classes: 
     return np.array(found.accuracies)
 
 
-def one_by_one(features: Array, labels: Labels, splits: Sequence[Split], classes: int) -> Array:
+def one_by_one(
+    features: FloatArray, labels: LabelArray, splits: Sequence[FoldSplit], classes: int
+) -> FloatArray:
     """The same by a solver for each fold and strength."""
     right = np.zeros(len(STRENGTHS))
     for split in splits:
-        scaling, truth = Scaling.of(features[split.fitted]), labels[split.held_out]
+        scaling, truth = (
+            FeatureScaling.from_features(features[split.fitted]),
+            labels[split.held_out],
+        )
         seen, unseen = scaling(features[split.fitted]), scaling(features[split.held_out])
         for place, C in enumerate(STRENGTHS):
-            solved = regress(
-                seen, labels[split.fitted], classes=classes, C=C, max_iterations=ITERATIONS, tolerance=TOLERANCE
+            solved = fit_regression(
+                seen,
+                labels[split.fitted],
+                classes=classes,
+                C=C,
+                max_iterations=ITERATIONS,
+                tolerance=TOLERANCE,
             )
             right[place] += solved.accuracy(unseen, truth) * len(truth)
-    accuracies: Array = right / len(labels)
+    accuracies: FloatArray = right / len(labels)
     return accuracies
 
 
-def seconds(work: Callable[[], Array]) -> tuple[float, Array]:
+def seconds(work: Callable[[], FloatArray]) -> tuple[float, FloatArray]:
     """How long one call takes, and what it gives."""
     began = time.perf_counter()
     found = work()
@@ -74,7 +91,7 @@ def seconds(work: Callable[[], Array]) -> tuple[float, Array]:
 def compared(count: int, features: int, classes: int, repeats: int) -> float:
     """Print one size; how many times faster it is together."""
     table, labels = problem(count, features, classes)
-    splits = folds(labels, FOLDS, source=np.random.default_rng(0))
+    splits = stratified_folds(labels, FOLDS, source=np.random.default_rng(0))
     ours, theirs, gap = [], [], 0.0
     for number in range(repeats + 1):
         quick, accuracies = seconds(lambda: together(table, labels, splits, classes))
@@ -95,7 +112,9 @@ def compared(count: int, features: int, classes: int, repeats: int) -> float:
 def main() -> None:
     """Print every size; fail where one by one is faster."""
     sizes, repeats = (SIZES[:2], 1) if "--quick" in sys.argv else (SIZES, REPEATS)
-    sys.stdout.write(f"{len(STRENGTHS)} strengths, {FOLDS} folds, one thread, median of {repeats}, alternating\n")
+    sys.stdout.write(
+        f"{len(STRENGTHS)} strengths, {FOLDS} folds, one thread, median of {repeats}, alternating\n"
+    )
     with threadpool_limits(1):
         ratios = [compared(*size, repeats) for size in sizes]
     if min(ratios) < 1:

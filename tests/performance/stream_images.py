@@ -22,10 +22,10 @@ import torch
 from PIL import Image
 
 from advtransfer.host import Host
-from advtransfer.plan import make
+from advtransfer.planning import make_plan
 from advtransfer.suite import load
-from advtransfer.trial.workshop import assemble
 from advtransfer.types import Dataset
+from advtransfer.worker.object_builder import call_factory
 
 SUITE = """
 datasets:
@@ -64,7 +64,9 @@ def positions(count: int, *, whole: bool) -> Iterator[torch.Tensor]:
     """The batches to stream: every image, or the first ones and then some from all over."""
     every = torch.arange(count)
     scattered = torch.randperm(count, generator=torch.Generator().manual_seed(0))
-    yield from torch.split(every if whole else torch.cat([every[:SHORT_PASS], scattered[:SHORT_PASS]]), BATCH)
+    yield from torch.split(
+        every if whole else torch.cat([every[:SHORT_PASS], scattered[:SHORT_PASS]]), BATCH
+    )
 
 
 def peak() -> float:
@@ -87,16 +89,22 @@ def measure(folder: Path, *, whole: bool) -> float:
     for what in ("first, every file read", "again, digests remembered"):
         began = time.perf_counter()
         loaded = load(str(suite), host)
-        trials = len(make(loaded, host).trials)
-        told(f"planned {trials} trials in {time.perf_counter() - began:.1f} s ({what}); peak {peak():.0f} MiB")
+        trials = len(make_plan(loaded, host).trials)
+        told(
+            f"planned {trials} trials in {time.perf_counter() - began:.1f} s ({what}); peak {peak():.0f} MiB"
+        )
     node = loaded.datasets[0].node
-    train = cast(Dataset, assemble(host.component(node.use), node, lambda part: part)).part("train")
+    train = cast(Dataset, call_factory(host.component(node.use), node, lambda part: part)).part(
+        "train"
+    )
     train.inputs(torch.arange(1))
     began, before, seen = time.perf_counter(), peak(), 0
     for batch in positions(len(train), whole=whole):
         seen += len(train.inputs(batch))
     seconds = time.perf_counter() - began
-    told(f"streamed {seen:,} of {len(train):,} images, {seen / seconds:.0f} a second; peak {peak():.0f} MiB,")
+    told(
+        f"streamed {seen:,} of {len(train):,} images, {seen / seconds:.0f} a second; peak {peak():.0f} MiB,"
+    )
     told(f"of which {before:.0f} MiB before the first batch (Python, torch, the list of names)")
     return peak() - before
 

@@ -10,9 +10,8 @@ from pathlib import Path
 import pytest
 
 from advtransfer.errors import BadInput
-from advtransfer.runner import machine
-from advtransfer.runner.environment import environment
-from advtransfer.runner.machine import gpu, processor
+from advtransfer.runner import environment
+from advtransfer.runner.environment import describe_environment, describe_processor, require_gpu
 from advtransfer.testing.pretend_cuda import pretend_cuda
 
 EPYC = "processor : 0\nmodel name : AMD EPYC 7B13\nflags : fpu sse2 fma avx2 avx\n\nprocessor : 1\nmodel name : other\n"
@@ -27,39 +26,46 @@ OLD = "model name : Nehalem\nflags : sse4_2\n"
 def test_the_processor_is_told_by_model_and_instructions(
     told: str, model: str, instructions: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in machine.LIMITS:
+    for name in environment.INSTRUCTION_LIMIT_VARIABLES:
         monkeypatch.delenv(name, raising=False)
     (tmp_path / "cpuinfo").write_text(told)
-    monkeypatch.setattr(machine, "CPUINFO", tmp_path / "cpuinfo")
+    monkeypatch.setattr(environment, "CPUINFO", tmp_path / "cpuinfo")
 
-    assert processor() == {"model": model, "instructions": instructions, "limits": {}}
+    assert describe_processor() == {"model": model, "instructions": instructions, "limits": {}}
 
 
 def test_limits_of_the_libraries_are_another_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in machine.LIMITS:
+    for name in environment.INSTRUCTION_LIMIT_VARIABLES:
         monkeypatch.delenv(name, raising=False)
-    before = environment(device="cpu", threads=1)
+    before = describe_environment(device="cpu", threads=1)
     monkeypatch.setenv("ATEN_CPU_CAPABILITY", "default")
     monkeypatch.setenv("OPENBLAS_CORETYPE", "Nehalem")
 
-    assert environment(device="cpu", threads=1) != before
-    assert processor()["instructions"] == "DEFAULT"
-    assert processor()["limits"] == {"ATEN_CPU_CAPABILITY": "default", "OPENBLAS_CORETYPE": "Nehalem"}
+    assert describe_environment(device="cpu", threads=1) != before
+    assert describe_processor()["instructions"] == "DEFAULT"
+    assert describe_processor()["limits"] == {
+        "ATEN_CPU_CAPABILITY": "default",
+        "OPENBLAS_CORETYPE": "Nehalem",
+    }
 
 
-def test_a_system_that_says_nothing_is_unknown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_system_that_says_nothing_is_unknown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("ATEN_CPU_CAPABILITY", raising=False)
-    monkeypatch.setattr(machine, "CPUINFO", tmp_path / "none")
+    monkeypatch.setattr(environment, "CPUINFO", tmp_path / "none")
 
-    assert processor()["instructions"] is None
+    assert describe_processor()["instructions"] is None
 
 
-@pytest.mark.skipif(not machine.CPUINFO.is_file(), reason="this system has no /proc/cpuinfo")
+@pytest.mark.skipif(not environment.CPUINFO.is_file(), reason="this system has no /proc/cpuinfo")
 def test_the_instructions_are_those_that_torch_chose() -> None:
     code = "import torch; print(torch.backends.cpu.get_cpu_capability())"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ
+    )
 
-    assert processor()["instructions"] == done.stdout.strip()
+    assert describe_processor()["instructions"] == done.stdout.strip()
 
 
 def test_the_environment_is_read_without_torch() -> None:
@@ -67,30 +73,37 @@ def test_the_environment_is_read_without_torch() -> None:
     subprocess.run([sys.executable, "-c", code + "sys.exit('torch' in sys.modules)"], check=True)
 
 
-@pytest.mark.parametrize("device", ["mps", "gpu", "cuda:", "cuda:x", "cuda:-1", "cpu:0", "CUDA", ""])
+@pytest.mark.parametrize(
+    "device", ["mps", "gpu", "cuda:", "cuda:x", "cuda:-1", "cpu:0", "CUDA", ""]
+)
 def test_a_device_of_no_known_kind_is_refused(device: str) -> None:
-    with pytest.raises(BadInput, match=f"found --device {device}; expected cpu, cuda, or a GPU by its number"):
-        gpu(device)
+    with pytest.raises(
+        BadInput, match=f"found --device {device}; expected cpu, cuda, or a GPU by its number"
+    ):
+        require_gpu(device)
 
 
 def test_a_gpu_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pretend_cuda(), pytest.raises(BadInput, match=r"--device cuda:3: no usable GPU \(device index 3 of 1\)"):
-        gpu("cuda:3")
+    with (
+        pretend_cuda(),
+        pytest.raises(BadInput, match=r"--device cuda:3: no usable GPU \(device index 3 of 1\)"),
+    ):
+        require_gpu("cuda:3")
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     with pytest.raises(BadInput, match=r"finds no driver|built for CPU only"):
-        gpu("cuda")
+        require_gpu("cuda")
     monkeypatch.setattr("torch.version.cuda", None)
     with pytest.raises(BadInput, match=r"no usable GPU \(torch .* was built for CPU only\)"):
-        gpu("cuda")
+        require_gpu("cuda")
 
 
 def test_a_gpu_is_told_with_its_libraries_and_precision() -> None:
     with pretend_cuda():
-        found = gpu("cuda")
-    told = environment(device="cuda", threads=1, gpu=found)["gpu"]
+        found = require_gpu("cuda")
+    told = describe_environment(device="cuda", threads=1, gpu=found)["gpu"]
 
-    assert gpu("cpu") is None
-    assert "gpu" not in environment(device="cpu", threads=1)
+    assert require_gpu("cpu") is None
+    assert "gpu" not in describe_environment(device="cpu", threads=1)
     assert isinstance(told, dict)
     assert (told["model"], told["capability"], told["tf32"]) == ("pretend device", "9.0", False)
     assert {"cuda", "cudnn", "reduced_bfloat16_sums"} < set(told)

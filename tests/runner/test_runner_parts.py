@@ -8,34 +8,56 @@ import pytest
 
 from advtransfer.errors import BadInput
 from advtransfer.node import Node
-from advtransfer.plan import Plan, Trial
+from advtransfer.planning import Plan, Trial
 from advtransfer.result import Run
-from advtransfer.runner import Settings, states
-from advtransfer.runner.environment import agree, environment
-from advtransfer.runner.events import Events
-from advtransfer.runner.pick import picked
-from advtransfer.runner.reuse import reuse
-from advtransfer.testing.records import whole
+from advtransfer.runner import RunSettings, trial_statuses
+from advtransfer.runner.environment import describe_environment, require_same_environment
+from advtransfer.runner.events import EventLog
+from advtransfer.runner.record_reuse import copy_records
+from advtransfer.runner.trial_selection import matching_trials
+from advtransfer.testing.records import complete_record
 from advtransfer.types import BatterySize, Json
 
 
 def trial(id: str, *, source: str = "natural", n: int = 20, skipped: str | None = None) -> Trial:
-    return Trial(id, source, source, None, None, "digits", n, 0, "probe", {"clean": (f"{id}0",)}, ("s0",), skipped)
+    return Trial(
+        id,
+        source,
+        source,
+        None,
+        None,
+        "digits",
+        n,
+        0,
+        "probe",
+        {"clean": (f"{id}0",)},
+        ("s0",),
+        skipped,
+    )
 
 
-TRIALS = (trial("aa"), trial("bb", source="linf 0.1"), trial("cc", n=50), trial("dd", skipped="no adapter"))
+TRIALS = (
+    trial("aa"),
+    trial("bb", source="linf 0.1"),
+    trial("cc", n=50),
+    trial("dd", skipped="no adapter"),
+)
 PLAN = Plan("small", "Small", {}, {"s0": "natural"}, TRIALS)
 
 
 def test_states_are_told_from_files_alone(tmp_path: Path) -> None:
     run, text = Run(tmp_path), json.dumps([one.to_json() for one in TRIALS])
-    records = {id: whole({"kind": "fit"}, options={"was": id}) for id in ("aa", "aa0", "bb")}
+    records = {
+        id: complete_record({"kind": "fit"}, options={"was": id}) for id in ("aa", "aa0", "bb")
+    }
     for id, record in records.items():
-        run.write(record)
+        run.write_record(record)
         text = text.replace(f'"{id}"', json.dumps(record["id"]))
-    run.write_attempt({"id": "bb0", "status": "failed", "reason": "no luck", "deterministic": False})
+    run.write_attempt(
+        {"id": "bb0", "status": "failed", "reason": "no luck", "deterministic": False}
+    )
     trials = tuple(map(Trial.from_json, json.loads(text)))
-    found = states(Plan("small", "Small", {}, PLAN.sources, trials), run)
+    found = trial_statuses(Plan("small", "Small", {}, PLAN.sources, trials), run)
 
     assert ["done", "failed", "todo", "skipped"] == [found[one.id].value for one in trials]
     assert ("no luck", False) == (found[trials[1].id].reason, found[trials[1].id].final)
@@ -45,8 +67,8 @@ def test_a_failed_source_fails_what_stands_on_it(tmp_path: Path) -> None:
     run = Run(tmp_path)
     run.write_attempt({"id": "s0", "status": "failed", "reason": "diverged", "deterministic": True})
 
-    assert "source natural: diverged" == states(PLAN, run)["aa"].reason
-    assert states(PLAN, run)["aa"].final
+    assert "source natural: diverged" == trial_statuses(PLAN, run)["aa"].reason
+    assert trial_statuses(PLAN, run)["aa"].final
 
 
 @pytest.mark.parametrize(
@@ -61,12 +83,12 @@ def test_a_failed_source_fails_what_stands_on_it(tmp_path: Path) -> None:
     ],
 )
 def test_patterns_pick_trials(patterns: list[str], ids: list[str]) -> None:
-    assert ids == [one.id for one in picked(TRIALS, patterns)]
+    assert ids == [one.id for one in matching_trials(TRIALS, patterns)]
 
 
 def test_patterns_that_match_nothing_are_all_told() -> None:
     with pytest.raises(BadInput) as error:
-        picked(TRIALS, ["source=lif*", "colour=red", "n=20"])
+        matching_trials(TRIALS, ["source=lif*", "colour=red", "n=20"])
 
     assert 2 == len(error.value.problems)
 
@@ -75,9 +97,9 @@ def test_half_a_line_of_a_killed_run_stays_on_a_line_of_its_own(tmp_path: Path) 
     log = tmp_path / "events.jsonl"
     log.write_text('{"event": "run_started"}\n{"event": "tri')
     heard: list[Mapping[str, Json]] = []
-    with Events(log, [heard.append]) as events:
-        events.tell("progress", id="aa", done=1, total=2)
-        events.tell("run_finished", done=1)
+    with EventLog(log, [heard.append]) as events:
+        events.emit("progress", id="aa", done=1, total=2)
+        events.emit("run_finished", done=1)
     lines = log.read_text().splitlines()
 
     assert ["progress", "run_finished"] == [one["event"] for one in heard]
@@ -89,55 +111,76 @@ def test_half_a_line_of_a_killed_run_stays_on_a_line_of_its_own(tmp_path: Path) 
 def recorded(path: Path, *, battery: BatterySize) -> Run:
     """A run on one CPU thread that has one record."""
     run = Run(path)
-    run.write_plan({"suite": "s", "title": "S", "leaderboard": {}, "sources": {}, "trials": [], "battery": battery})
-    digest = run.write_environment(environment(device="cpu", threads=1))
-    run.write(record(Node("fit", "x/y"), environment=digest))
+    run.write_plan(
+        {
+            "suite": "s",
+            "title": "S",
+            "leaderboard": {},
+            "sources": {},
+            "trials": [],
+            "battery": battery,
+        }
+    )
+    digest = run.write_environment(describe_environment(device="cpu", threads=1))
+    run.write_record(record(Node("fit", "x/y"), environment=digest))
     return run
 
 
 def test_a_run_keeps_to_the_line_it_began_with(tmp_path: Path) -> None:
     run = recorded(tmp_path, battery="full")
-    agree(run, environment(device="cpu", threads=1), battery="full")
+    require_same_environment(run, describe_environment(device="cpu", threads=1), battery="full")
 
     with pytest.raises(BadInput, match="found threads 2; expected threads 1"):
-        agree(run, environment(device="cpu", threads=2), battery="full")
+        require_same_environment(run, describe_environment(device="cpu", threads=2), battery="full")
     with pytest.raises(BadInput, match="found device cuda; expected device cpu"):
-        agree(run, environment(device="cuda:1", threads=1), battery="full")
+        require_same_environment(
+            run, describe_environment(device="cuda:1", threads=1), battery="full"
+        )
 
 
 def test_a_run_keeps_to_the_size_of_battery_it_began_with(tmp_path: Path) -> None:
     run = recorded(tmp_path, battery="small")
 
-    with pytest.raises(BadInput, match="found threads 2, battery full; expected threads 1, battery small"):
-        agree(run, environment(device="cpu", threads=2), battery="full")
+    with pytest.raises(
+        BadInput, match="found threads 2, battery full; expected threads 1, battery small"
+    ):
+        require_same_environment(run, describe_environment(device="cpu", threads=2), battery="full")
 
 
 def test_a_run_that_recorded_nothing_may_be_begun_again_otherwise(tmp_path: Path) -> None:
     run = Run(tmp_path)
     run.write_plan({"battery": "small"})
-    run.write_environment(environment(device="cuda", threads=1))
+    run.write_environment(describe_environment(device="cuda", threads=1))
 
-    agree(run, environment(device="cpu", threads=1), battery="full")
+    require_same_environment(run, describe_environment(device="cpu", threads=1), battery="full")
 
 
 def record(node: Node, *, environment: str = "e" * 64) -> dict[str, Json]:
-    parts = {"kind": node.kind, "provenance": {"environment": environment}, "observed": {"attempt": 1}}
-    return whole(parts, **node.asked())
+    parts = {
+        "kind": node.kind,
+        "provenance": {"environment": environment},
+        "observed": {"attempt": 1},
+    }
+    return complete_record(parts, **node.id_fields())
 
 
 def test_only_what_another_run_has_measured_in_this_environment_is_copied(tmp_path: Path) -> None:
     here, there = Run(tmp_path / "here"), Run(tmp_path / "there")
     good, other, forged = (Node("fit", "a/b", 1, {"k": k}) for k in range(3))
-    there.write(record(good))
-    there.write(record(other, environment="a" * 64))
-    there.write(record(forged) | {"asked": {"use": "something else"}})
+    there.write_record(record(good))
+    there.write_record(record(other, environment="a" * 64))
+    there.write_record(record(forged) | {"asked": {"use": "something else"}})
     ids = [good.id, other.id, forged.id]
 
-    assert 1 == reuse(here, ids, known=[here.path, there.path, tmp_path / "gone"], environment="e" * 64)
-    assert {good.id} == here.done()
-    assert {"attempt": 1, "copied_from": str(there.path), "seconds": {}} == here.read(good.id)["observed"]
+    assert 1 == copy_records(
+        here, ids, known=[here.path, there.path, tmp_path / "gone"], environment="e" * 64
+    )
+    assert {good.id} == here.finished_ids()
+    assert {"attempt": 1, "copied_from": str(there.path), "seconds": {}} == here.read_record(
+        good.id
+    )["observed"]
 
 
 def test_jobs_fill_the_processors_with_workers_not_with_threads() -> None:
-    assert 1 == Settings(jobs=1, threads=8).workers()
-    assert Settings(threads=1).workers() >= Settings(threads=2).workers() >= 1
+    assert 1 == RunSettings(jobs=1, threads=8).worker_count()
+    assert RunSettings(threads=1).worker_count() >= RunSettings(threads=2).worker_count() >= 1

@@ -12,12 +12,21 @@ import pytest
 from advtransfer.errors import Inapplicable
 from advtransfer.hookspecs import hookimpl
 from advtransfer.host import Host, Plugin
-from advtransfer.plan import Plan
+from advtransfer.planning import Plan
 from advtransfer.result import Run
-from advtransfer.runner import Settings, Summary, run, states
+from advtransfer.runner import RunSettings, RunSummary, run_suite, trial_statuses
 from advtransfer.suite import load
-from advtransfer.trial.workshop import installed
-from advtransfer.types import Context, Evaluation, Factory, Given, Json, Measurement, Transfer, component
+from advtransfer.types import (
+    Context,
+    Evaluation,
+    EvaluationInputs,
+    Factory,
+    Json,
+    Measurement,
+    Transfer,
+    component,
+)
+from advtransfer.worker.object_builder import installed_host
 
 SUITE = """\
 datasets:
@@ -43,7 +52,7 @@ class Picky:
     def __init__(self, marker: str) -> None:
         self.marker = marker
 
-    def measure(self, given: Given, *, context: Context) -> Measurement:
+    def measure(self, given: EvaluationInputs, *, context: Context) -> Measurement:
         if not Path(self.marker).exists():
             raise Inapplicable(REASON)
         return Measurement(metrics={"number": float(len(given.test))})
@@ -64,7 +73,7 @@ def broken() -> Evaluation:
 @component(needs=["source"])
 def picky_probe(*, marker: str) -> Transfer:
     """A linear probe."""
-    from advtransfer_finetune import linear_probe
+    from advtransfer_finetune.components import linear_probe
 
     if not Path(marker).exists():
         raise Inapplicable("this source has no blocks")
@@ -89,9 +98,9 @@ def host(monkeypatch: pytest.MonkeyPatch) -> Iterable[Host]:
     plugins += [Plugin("local", "advtransfer.executors", "advtransfer", "1.0")]
     host = Host([*plugins, Plugin("odd", sys.modules[__name__], "odd", "1.0")])
     monkeypatch.setattr(Host, "discover", lambda: host)
-    installed.cache_clear()
+    installed_host.cache_clear()
     yield host
-    installed.cache_clear()
+    installed_host.cache_clear()
 
 
 class Bench:
@@ -105,9 +114,9 @@ class Bench:
         (folder / "odd.yaml").write_text(text)
         self.run = Run(folder / "runs" / "odd")
 
-    def __call__(self, *, retry_failed: bool = False, only: Sequence[str] = ()) -> Summary:
+    def __call__(self, *, retry_failed: bool = False, only: Sequence[str] = ()) -> RunSummary:
         self.events.clear()
-        settings = Settings(
+        settings = RunSettings(
             runs=self.folder / "runs",
             cache=self.folder / "cache",
             executor="local/inline",
@@ -115,7 +124,7 @@ class Bench:
             only=tuple(only),
         )
         suite = load(str(self.folder / "odd.yaml"), self.host)
-        return run(suite, settings=settings, host=self.host, listeners=[self.events.append])
+        return run_suite(suite, settings=settings, host=self.host, listeners=[self.events.append])
 
     def told(self, event: str) -> Mapping[str, Any]:  # Any: as above
         """The one event of this kind in the last call."""
@@ -135,9 +144,13 @@ def bench(tmp_path: Path, host: Host) -> Callable[[str], Bench]:
     return lambda transfer: Bench(tmp_path, host, transfer)
 
 
-def counts(of: Summary | Mapping[str, Any]) -> tuple[int, ...]:  # Any: an event
+def counts(of: RunSummary | Mapping[str, Any]) -> tuple[int, ...]:  # Any: an event
     """Trials done, failed, skipped and to do."""
-    found = of if isinstance(of, Mapping) else {name: getattr(of, name) for name in Summary.__slots__}
+    found = (
+        of
+        if isinstance(of, Mapping)
+        else {name: getattr(of, name) for name in RunSummary.__slots__}
+    )
     return tuple(found[name] for name in ("done", "failed", "skipped", "todo"))
 
 
@@ -163,7 +176,9 @@ def test_an_evaluation_that_makes_no_sense_hides_no_other_result_and_is_not_trie
     assert f"| picky      |      2 | {REASON} |" in page
 
 
-def test_an_evaluation_that_makes_no_sense_is_tried_again_when_asked(bench: Callable[[str], Bench]) -> None:
+def test_an_evaluation_that_makes_no_sense_is_tried_again_when_asked(
+    bench: Callable[[str], Bench],
+) -> None:
     odd = bench(PROBE)
     odd()
     odd.marker.touch()
@@ -189,18 +204,24 @@ def test_a_fit_that_makes_no_sense_is_tried_again_when_asked(bench: Callable[[st
     assert (2, 0, 0, 0) == counts(third)
 
 
-def test_what_the_plan_skips_is_not_tried_again_even_when_asked(bench: Callable[[str], Bench]) -> None:
+def test_what_the_plan_skips_is_not_tried_again_even_when_asked(
+    bench: Callable[[str], Bench],
+) -> None:
     odd = bench(PROBE)
     odd.marker.touch()
     suite = odd.folder / "odd.yaml"
-    suite.write_text(suite.read_text().replace("data: high, n:", "data: {use: vision/digits, size: 9}, n:"))
+    suite.write_text(
+        suite.read_text().replace("data: high, n:", "data: {use: vision/digits, size: 9}, n:")
+    )
 
     assert (0, 0, 2, 0) == counts(odd(retry_failed=True))
     assert 2 == sum(one["event"] == "trial_skipped" for one in odd.events)
     assert 0 == odd.attempts()
 
 
-def test_a_failure_is_told_before_a_skip_and_tried_again_without_it(bench: Callable[[str], Bench]) -> None:
+def test_a_failure_is_told_before_a_skip_and_tried_again_without_it(
+    bench: Callable[[str], Bench],
+) -> None:
     odd = bench(PROBE)
     suite = odd.folder / "odd.yaml"
     text = suite.read_text().replace("seeds: 2", "seeds: 1")
@@ -217,18 +238,20 @@ def test_a_failure_is_told_before_a_skip_and_tried_again_without_it(bench: Calla
 def test_a_run_cut_off_after_a_skip_still_measures_the_rest(bench: Callable[[str], Bench]) -> None:
     odd = bench(PROBE)
     odd()
-    plan = Plan.from_json(odd.run.plan())
+    plan = Plan.from_json(odd.run.read_plan())
     for trial in plan.trials:
         for id in (trial.id, *trial.evaluations["clean"]):
             (odd.run.path / "records" / id[:2] / f"{id}.json").unlink()
 
-    assert {"todo"} == {state.value for state in states(plan, odd.run).values()}
+    assert {"todo"} == {state.value for state in trial_statuses(plan, odd.run).values()}
     assert (2, 0, 0, 0) == counts(odd())
     assert 2 == odd.attempts()
     assert 2 == sum(one["event"] == "trial_finished" for one in odd.events)
 
 
-def test_a_trial_whose_every_evaluation_makes_no_sense_is_skipped(bench: Callable[[str], Bench]) -> None:
+def test_a_trial_whose_every_evaluation_makes_no_sense_is_skipped(
+    bench: Callable[[str], Bench],
+) -> None:
     odd = bench(PROBE)
     suite = odd.folder / "odd.yaml"
     text = suite.read_text().replace("  clean: {use: foolbox/clean_accuracy}\n", "")

@@ -13,19 +13,23 @@ import pytest
 from advtransfer.errors import CacheError
 from advtransfer.host import Host, Plugin
 from advtransfer.node import Node
-from advtransfer.plan import Plan, Trial
-from advtransfer.plan.nodes import Cells
+from advtransfer.planning import Plan, Trial
+from advtransfer.planning.nodes import SuiteIndex
 from advtransfer.result import Run
 from advtransfer.result.record import Record
-from advtransfer.runner import states
-from advtransfer.runner.reuse import reuse
-from advtransfer.runner.stale import Stale, set_aside, stale_records
-from advtransfer.suite import Cell, Suite
-from advtransfer.testing.records import whole
-from advtransfer.types import Facts, Json
+from advtransfer.runner import trial_statuses
+from advtransfer.runner.record_reuse import (
+    StaleRecords,
+    copy_records,
+    find_stale_records,
+    supersede_records,
+)
+from advtransfer.suite import GridEntry, Suite
+from advtransfer.testing.records import complete_record
+from advtransfer.types import ComponentMetadata, Json
 
-SOURCE, FIT, BATTERY = (whole({"kind": kind}) for kind in ("source", "fit", "battery"))
-RESULT = whole({"kind": "result", "battery": BATTERY["id"]})
+SOURCE, FIT, BATTERY = (complete_record({"kind": kind}) for kind in ("source", "fit", "battery"))
+RESULT = complete_record({"kind": "result", "battery": BATTERY["id"]})
 IDS = {str(record["kind"]): str(record["id"]) for record in (SOURCE, FIT, RESULT, BATTERY)}
 TRIAL = Trial(
     IDS["fit"],
@@ -61,23 +65,25 @@ def write(tmp_path: Path) -> Callable[..., Run]:
             observed = dict(cast("dict[str, Json]", record["observed"]))
             if (own := code.get(str(record["kind"]), {"vision": "same"})) is not None:
                 observed["code"] = dict(own)
-            run.write(record | {"observed": observed})
+            run.write_record(record | {"observed": observed})
         return run
 
     return write
 
 
-def test_records_of_other_code_are_named_and_count_as_to_do(write: Callable[..., Run], host: Host) -> None:
+def test_records_of_other_code_are_named_and_count_as_to_do(
+    write: Callable[..., Run], host: Host
+) -> None:
     run = write(result={"odd": "old", "vision": "same"}, battery={"odd": "old"})
-    stale = stale_records(PLAN, run, host)
+    stale = find_stale_records(PLAN, run, host)
 
     assert {
         IDS["result"]: "clean of natural -> digits n=20 seed=0 probe",
         IDS["battery"]: "battery of clean of natural -> digits n=20 seed=0 probe",
     } == stale.records
     assert ("odd",) == stale.plugins
-    assert "done" == states(PLAN, run)[TRIAL.id].value
-    assert "todo" == states(PLAN, run, stale=stale.records)[TRIAL.id].value
+    assert "done" == trial_statuses(PLAN, run)[TRIAL.id].value
+    assert "todo" == trial_statuses(PLAN, run, stale=stale.records)[TRIAL.id].value
 
 
 def test_records_without_code_of_plugins_that_are_gone_or_of_the_same_code_are_taken(
@@ -85,11 +91,12 @@ def test_records_without_code_of_plugins_that_are_gone_or_of_the_same_code_are_t
 ) -> None:
     run = write(source=None, fit={"gone": "old"}, result={"odd": "new", "vision": "same"})
 
-    assert Stale({}, ()) == stale_records(PLAN, run, host)
+    assert StaleRecords({}, ()) == find_stale_records(PLAN, run, host)
 
 
 @pytest.mark.parametrize(
-    ("code", "deterministic", "again"), [("old", True, True), ("new", True, False), ("old", False, False)]
+    ("code", "deterministic", "again"),
+    [("old", True, True), ("new", True, False), ("old", False, False)],
 )
 def test_what_other_code_made_diverge_is_tried_again(
     tmp_path: Path, host: Host, code: str, deterministic: bool, again: bool
@@ -98,61 +105,82 @@ def test_what_other_code_made_diverge_is_tried_again(
     observed: Json = {"code": {"odd": code}}
     said: Record = {"status": "failed", "reason": "diverged", "deterministic": deterministic}
     run.write_attempt({"id": TRIAL.id, "observed": observed, **said})
-    stale = stale_records(PLAN, run, host)
+    stale = find_stale_records(PLAN, run, host)
 
     assert again == bool(stale)
-    assert ("todo" if again else "failed") == states(PLAN, run, stale=stale.records)[TRIAL.id].value
+    assert ("todo" if again else "failed") == trial_statuses(PLAN, run, stale=stale.records)[
+        TRIAL.id
+    ].value
     for id in stale.records:
-        run.supersede(id)
-    assert again == (run.attempts() == {})
+        run.supersede_record(id)
+    assert again == (run.latest_attempts() == {})
 
 
-def test_a_record_that_cannot_be_read_is_not_called_stale(write: Callable[..., Run], host: Host) -> None:
+def test_a_record_that_cannot_be_read_is_not_called_stale(
+    write: Callable[..., Run], host: Host
+) -> None:
     run = write()
     (run.path / "records" / IDS["result"][:2] / f"{IDS['result']}.json").write_text("{")
 
-    assert not stale_records(PLAN, run, host)
+    assert not find_stale_records(PLAN, run, host)
 
 
-def test_a_superseded_record_is_gone_from_the_run_and_kept_whole_beside_it(write: Callable[..., Run]) -> None:
+def test_a_superseded_record_is_gone_from_the_run_and_kept_whole_beside_it(
+    write: Callable[..., Run],
+) -> None:
     run, id = write(), IDS["result"]
     (run.path / "files" / id).mkdir(parents=True)
     (run.path / "files" / id / "x.svg").write_text("old figure")
     for place in ("first", "second"):
-        run.write(RESULT | {"place": place})
-        run.supersede(id)
+        run.write_record(RESULT | {"place": place})
+        run.supersede_record(id)
 
-    assert not run.has(id)
-    assert id not in {record["id"] for record in run.records()}
+    assert not run.has_record(id)
+    assert id not in {record["id"] for record in run.read_records()}
     kept = run.path / "superseded" / id
     assert "old figure" == (kept / "1" / "files" / "x.svg").read_text()
     told = [json.loads(path.read_text())["place"] for path in sorted(kept.glob("*/record.json"))]
     assert ["first", "second"] == told
 
 
-def test_the_content_of_a_data_set_whose_code_has_changed_is_no_longer_held_to_what_it_was(tmp_path: Path) -> None:
+def test_the_content_of_a_data_set_whose_code_has_changed_is_no_longer_held_to_what_it_was(
+    tmp_path: Path,
+) -> None:
     inner = Node("data", "odd/images")
-    nodes = [inner, Node("data", "vision/portion", inputs={"data": inner}), Node("data", "vision/digits")]
-    cells = tuple(Cell(node.use, node.use, node.use, None, node, None, Facts()) for node in nodes[1:])
+    nodes = [
+        inner,
+        Node("data", "vision/portion", inputs={"data": inner}),
+        Node("data", "vision/digits"),
+    ]
+    cells = tuple(
+        GridEntry(node.use, node.use, node.use, None, node, None, ComponentMetadata())
+        for node in nodes[1:]
+    )
     run = Run(tmp_path)
     for node in nodes:
-        run.pin(node.id, "before")
-    set_aside(run, Stale({}, ("odd",)), Cells(Suite("s", "s", tmp_path, "", datasets=cells)))
+        run.pin_data(node.id, "before")
+    supersede_records(
+        run, StaleRecords({}, ("odd",)), SuiteIndex(Suite("s", "s", tmp_path, "", datasets=cells))
+    )
 
-    run.pin(nodes[0].id, "after")
-    run.pin(nodes[1].id, "after")
+    run.pin_data(nodes[0].id, "after")
+    run.pin_data(nodes[1].id, "after")
     with pytest.raises(CacheError, match="has content after"):
-        run.pin(nodes[2].id, "after")
+        run.pin_data(nodes[2].id, "after")
 
 
-@pytest.mark.parametrize(("code", "trusted", "copied"), [("old", False, 0), ("new", False, 1), ("old", True, 1)])
+@pytest.mark.parametrize(
+    ("code", "trusted", "copied"), [("old", False, 0), ("new", False, 1), ("old", True, 1)]
+)
 def test_only_what_the_installed_code_made_is_copied_from_another_run(
     tmp_path: Path, host: Host, code: str, trusted: bool, copied: int
 ) -> None:
     node = Node("fit", "odd/probe")
     other, run = Run(tmp_path / "other"), Run(tmp_path / "run")
-    record = whole({"kind": "fit", "asked": node.asked()})
-    other.write(record | {"observed": {"code": {"odd": code}, "copied_from": None}})
+    record = complete_record({"kind": "fit", "asked": node.id_fields()})
+    other.write_record(record | {"observed": {"code": {"odd": code}, "copied_from": None}})
 
-    assert copied == reuse(run, [node.id], known=[other.path], environment="e" * 64, host=None if trusted else host)
-    assert bool(copied) == run.has(node.id)
+    assert copied == copy_records(
+        run, [node.id], known=[other.path], environment="e" * 64, host=None if trusted else host
+    )
+    assert bool(copied) == run.has_record(node.id)

@@ -14,17 +14,26 @@ import pytest
 from advtransfer.cache import Cache
 from advtransfer.errors import BadInput, CacheError
 from advtransfer.executors import in_process
-from advtransfer.files import beside
+from advtransfer.files import temporary_path
 from advtransfer.hookspecs import hookimpl
 from advtransfer.host import Host, Plugin
-from advtransfer.plan import Plan
-from advtransfer.printable import printable
+from advtransfer.jobs import Job, Report
+from advtransfer.planning import Plan
 from advtransfer.result import Run
-from advtransfer.runner import Settings, Summary, run, states
+from advtransfer.runner import RunSettings, RunSummary, run_suite, trial_statuses
 from advtransfer.suite import load
-from advtransfer.trial import perform
-from advtransfer.trial.workshop import installed
-from advtransfer.types import Context, Evaluation, Factory, Given, Job, Measurement, Report, Transfer, component
+from advtransfer.text import printable_text
+from advtransfer.types import (
+    Context,
+    Evaluation,
+    EvaluationInputs,
+    Factory,
+    Measurement,
+    Transfer,
+    component,
+)
+from advtransfer.worker import perform_job
+from advtransfer.worker.object_builder import installed_host
 
 SUITE = """\
 datasets:
@@ -69,7 +78,7 @@ class Raising:
             case "codes":
                 raise RuntimeError("\x1b[31mred\x1b[0m caf\udce9")
 
-    def measure(self, given: Given, *, context: Context) -> Measurement:
+    def measure(self, given: EvaluationInputs, *, context: Context) -> Measurement:
         self._raise()
         return Measurement(metrics={"number": 1.0})
 
@@ -90,7 +99,7 @@ def measuring(*, what: str, marker: str = "") -> Evaluation:
 @component(needs=["source"])
 def fitting(*, what: str, marker: str = "") -> Transfer:
     """Raises."""
-    from advtransfer_finetune import linear_probe
+    from advtransfer_finetune.components import linear_probe
 
     return cast(Transfer, Raising(what, marker, linear_probe()))
 
@@ -119,9 +128,9 @@ def host(monkeypatch: pytest.MonkeyPatch) -> Iterable[Host]:
     plugins += [Plugin("local", "advtransfer.executors", "advtransfer", "1.0")]
     host = Host([*plugins, Plugin("odd", sys.modules[__name__], "odd", "1.0")])
     monkeypatch.setattr(Host, "discover", lambda: host)
-    installed.cache_clear()
+    installed_host.cache_clear()
     yield host
-    installed.cache_clear()
+    installed_host.cache_clear()
 
 
 class Bench:
@@ -130,7 +139,9 @@ class Bench:
     def __init__(self, folder: Path, host: Host) -> None:
         self.folder, self.host = folder, host
         self.events: list[Mapping[str, Any]] = []  # Any: events are as varied as what happens
-        self.settings = Settings(runs=folder / "runs", cache=folder / "cache", executor="local/inline")
+        self.settings = RunSettings(
+            runs=folder / "runs", cache=folder / "cache", executor="local/inline"
+        )
         self.run = Run(folder / "runs" / "odd")
 
     def write(self, changes: Changes, *, name: str = "odd.yaml", more: str = "") -> None:
@@ -141,10 +152,10 @@ class Bench:
         (self.folder / name).parent.mkdir(exist_ok=True)
         (self.folder / name).write_text(text)
 
-    def __call__(self, *, name: str = "odd.yaml", **settings: object) -> Summary:
+    def __call__(self, *, name: str = "odd.yaml", **settings: object) -> RunSummary:
         self.events.clear()
         suite = load(str(self.folder / name), self.host)
-        return run(
+        return run_suite(
             suite,
             settings=replace(self.settings, **cast(dict[str, Any], settings)),
             host=self.host,
@@ -156,8 +167,10 @@ class Bench:
 
     def records(self) -> dict[str, str]:
         """The records without what was observed, as text."""
-        found = {str(one["id"]): one for one in self.run.records()}
-        return {id: json.dumps(one | {"observed": None}, sort_keys=True) for id, one in found.items()}
+        found = {str(one["id"]): one for one in self.run.read_records()}
+        return {
+            id: json.dumps(one | {"observed": None}, sort_keys=True) for id, one in found.items()
+        }
 
     def of_kind(self, kind: str) -> list[Path]:
         paths = self.run.path.glob("records/*/*.json")
@@ -169,7 +182,7 @@ def bench(tmp_path: Path, host: Host) -> Bench:
     return Bench(tmp_path, host)
 
 
-def counts(of: Summary) -> tuple[int, int, int, int]:
+def counts(of: RunSummary) -> tuple[int, int, int, int]:
     return of.done, of.failed, of.skipped, of.todo
 
 
@@ -183,20 +196,22 @@ def counts(of: Summary) -> tuple[int, int, int, int]:
         ("codes", "RuntimeError: red caf\\udce9"),
     ],
 )
-def test_whatever_an_evaluation_raises_is_a_failure_of_its_own(bench: Bench, what: str, reason: str) -> None:
+def test_whatever_an_evaluation_raises_is_a_failure_of_its_own(
+    bench: Bench, what: str, reason: str
+) -> None:
     bench.write({}, more=f"  bad: {{use: odd/measuring, what: {what}}}\n{PGD}")
     ended = bench()
     (failed,) = bench.told("trial_failed")
     page = (bench.run.path / "leaderboard.md").read_text()
-    plan = Plan.from_json(bench.run.plan())
-    (state,) = states(plan, bench.run).values()
+    plan = Plan.from_json(bench.run.read_plan())
+    (state,) = trial_statuses(plan, bench.run).values()
 
     assert (0, 1, 0, 0) == counts(ended)
     assert 2 == len(bench.of_kind("result"))
     assert ["bad"] == list(state.failures) == list(failed["evaluations"])
     assert "1 planned, 0 done, 1 failed" in page.replace("trial planned", "planned")
     assert "bad: " in page
-    assert printable(str(state.reason)).startswith(reason)
+    assert printable_text(str(state.reason)).startswith(reason)
 
 
 @pytest.mark.parametrize("what", ["exit", "interrupt", "base"])
@@ -207,9 +222,13 @@ def test_whatever_a_fit_raises_is_a_failure_of_its_trial(bench: Bench, what: str
     assert (1, 1, 0, 0) == counts(bench())
 
 
-def test_a_fit_that_fails_when_it_is_made_again_fails_the_results_it_was_made_for(bench: Bench) -> None:
+def test_a_fit_that_fails_when_it_is_made_again_fails_the_results_it_was_made_for(
+    bench: Bench,
+) -> None:
     marker = bench.folder / "now"
-    transfer = {"probe: {use: finetune/linear_probe}": f"probe: {{use: odd/fitting, what: exit, marker: {marker}}}"}
+    transfer = {
+        "probe: {use: finetune/linear_probe}": f"probe: {{use: odd/fitting, what: exit, marker: {marker}}}"
+    }
     bench.write(transfer)
     first = bench()
     bench.write(transfer, more=PGD)
@@ -227,13 +246,13 @@ def test_a_fit_that_fails_when_it_is_made_again_fails_the_results_it_was_made_fo
 
 def test_a_listener_that_raises_is_a_warning(bench: Bench) -> None:
     bench.write({"digits:": "outage:"})
-    bench.host.load("odd")
+    bench.host.load_plugin("odd")
     ended = bench()
 
     assert (1, 0, 0, 0) == counts(ended)
-    assert ["the listener odd raised SystemExit at trial_finished: no connection; the run goes on"] == [
-        one["text"] for one in bench.told("warning")
-    ]
+    assert [
+        "the listener odd raised SystemExit at trial_finished: no connection; the run goes on"
+    ] == [one["text"] for one in bench.told("warning")]
 
 
 def test_records_and_plan_that_were_deleted_come_back(bench: Bench) -> None:
@@ -261,9 +280,9 @@ def test_a_damaged_plan_is_written_anew(bench: Bench, content: str) -> None:
     (bench.run.path / "plan.json").write_text(content, encoding="latin-1")
 
     with pytest.raises(CacheError, match=r"plan\.json"):
-        Plan.from_json(bench.run.plan())
+        Plan.from_json(bench.run.read_plan())
     assert (1, 0, 0, 0) == counts(bench())
-    assert 1 == len(Plan.from_json(bench.run.plan()).trials)
+    assert 1 == len(Plan.from_json(bench.run.read_plan()).trials)
 
 
 def test_environments_that_were_deleted_are_written_again(bench: Bench) -> None:
@@ -279,29 +298,33 @@ def test_environments_that_were_deleted_are_written_again(bench: Bench) -> None:
 
 def test_drivers_of_other_settings_do_not_start_together(bench: Bench) -> None:
     bench.write({})
-    note = beside(bench.run.path / "driver")
-    note.write_text(json.dumps({"device": "cpu", "threads": 2, "precision": "float32", "battery": "small"}))
+    note = temporary_path(bench.run.path / "driver")
+    note.write_text(
+        json.dumps({"device": "cpu", "threads": 2, "precision": "float32", "battery": "small"})
+    )
 
     with pytest.raises(BadInput, match="found threads 1; expected threads 2, as another driver"):
         bench()
-    assert [] == list(bench.run.records())
+    assert [] == list(bench.run.read_records())
     assert (1, 0, 0, 0) == counts(bench(mixed=True))
     note.unlink()
     assert [] == list(bench.run.path.glob(".driver*"))
 
 
-def test_a_job_that_another_driver_has_done_is_not_done_again(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_job_that_another_driver_has_done_is_not_done_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     jobs: list[Job] = []
 
     def noting(job: Job, tell: Callable[..., None]) -> Report:
         jobs.append(job)
-        return perform(job, tell)
+        return perform_job(job, tell)
 
-    monkeypatch.setattr(in_process, "perform", noting)
+    monkeypatch.setattr(in_process, "perform_job", noting)
     bench.write({})
     bench()
     news: list[Mapping[str, Any]] = []  # Any: events
-    reports = [perform(job, news.append) for job in jobs]
+    reports = [perform_job(job, news.append) for job in jobs]
 
     assert ["done", "done"] == [one.status for one in reports]
     assert {"job_started"} == {one["event"] for one in news}
@@ -312,7 +335,9 @@ def test_a_second_suite_of_one_name_is_refused_and_an_edited_one_goes_on(bench: 
     bench.write({"n: [20]": "n: [30]"}, name="b/my.yaml")
     bench(name="a/my.yaml")
     kept = (bench.folder / "runs" / "my" / "suite.yaml").read_text()
-    with pytest.raises(BadInput, match=r"found the suite .*b/my\.yaml, but .*runs/my holds the run of .*a/my\.yaml"):
+    with pytest.raises(
+        BadInput, match=r"found the suite .*b/my\.yaml, but .*runs/my holds the run of .*a/my\.yaml"
+    ):
         bench(name="b/my.yaml")
 
     assert kept == (bench.folder / "runs" / "my" / "suite.yaml").read_text()
@@ -349,7 +374,9 @@ def test_a_grid_of_which_nothing_is_left_is_refused(bench: Bench) -> None:
 
 
 def test_metrics_that_no_record_has_are_left_out_of_the_page_with_a_warning(bench: Bench) -> None:
-    board = "leaderboard: {rank_by: clean.accuracy@3, columns: [clean.accuracy, clean.accuracy@7]}\n"
+    board = (
+        "leaderboard: {rank_by: clean.accuracy@3, columns: [clean.accuracy, clean.accuracy@7]}\n"
+    )
     bench.write({}, more=board)
     ended = bench()
     page = ended.page.read_text() if ended.page else ""
@@ -357,7 +384,9 @@ def test_metrics_that_no_record_has_are_left_out_of_the_page_with_a_warning(benc
     assert (1, 0, 0, 0) == counts(ended)
     assert "## Results" in page
     assert "clean.accuracy" in page
-    assert ["clean.accuracy@7", "clean.accuracy@3"] == [one["text"].split("'")[1] for one in bench.told("warning")]
+    assert ["clean.accuracy@7", "clean.accuracy@3"] == [
+        one["text"].split("'")[1] for one in bench.told("warning")
+    ]
     assert "clean.accuracy@3" in page.partition("## What the suite asks for and no record has")[2]
 
 
@@ -368,8 +397,12 @@ def test_damaged_files_beside_a_run_stop_nothing(bench: Bench, name: str) -> Non
     bench(name="other.yaml")
     match name:
         case "notes":
-            for number, content in enumerate(["", "{", "[]", '{"path": 3}', '{"path": "a\\u0000b"}', "\xff"]):
-                (bench.settings.cache / "runs" / f"{number:032}.json").write_text(content, encoding="latin-1")
+            for number, content in enumerate(
+                ["", "{", "[]", '{"path": 3}', '{"path": "a\\u0000b"}', "\xff"]
+            ):
+                (bench.settings.cache / "runs" / f"{number:032}.json").write_text(
+                    content, encoding="latin-1"
+                )
             (bench.settings.cache / "runs" / "folder.json").mkdir()
         case "another run":
             other = bench.folder / "runs" / "other"
@@ -385,7 +418,9 @@ def test_damaged_files_beside_a_run_stop_nothing(bench: Bench, name: str) -> Non
     warnings = [one["text"] for one in bench.told("warning")]
 
     assert (1, 0, 0, 0) == counts(ended)
-    assert (name == "attempts") == any("3 attempts that cannot be read are not counted" in one for one in warnings)
+    assert (name == "attempts") == any(
+        "3 attempts that cannot be read are not counted" in one for one in warnings
+    )
 
 
 def test_a_cache_that_cannot_be_made_is_told_with_the_next_step(bench: Bench) -> None:
@@ -404,18 +439,32 @@ def test_a_run_folder_that_cannot_be_made_is_told_with_the_next_step(bench: Benc
         bench(runs=bench.folder / "file")
 
 
-def test_a_cache_that_may_only_be_read_serves(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cache_that_may_only_be_read_serves(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     bench.write(
-        {"vision/random_init, data: high, network: small_cnn, width: 2": "vision/trained, data: high, epochs: 1"}
+        {
+            "vision/random_init, data: high, network: small_cnn, width: 2": "vision/trained, data: high, epochs: 1"
+        }
     )
     bench()
     shared = bench.settings.cache
-    before = {path: path.stat().st_mtime_ns for path in shared.rglob("*") if path.is_file() and path.name[0] != "."}
-    refusal = Cache.refusal
-    monkeypatch.setattr(Cache, "refusal", lambda self: "Read-only" if self.root == shared else refusal(self))
+    before = {
+        path: path.stat().st_mtime_ns
+        for path in shared.rglob("*")
+        if path.is_file() and path.name[0] != "."
+    }
+    refusal = Cache.unwritable_reason
+    monkeypatch.setattr(
+        Cache, "refusal", lambda self: "Read-only" if self.root == shared else refusal(self)
+    )
     monkeypatch.setattr(Cache, "known_runs", lambda self: [])  # records would be copied
     ended = bench(runs=bench.folder / "mine")
-    source = next(path for path in (bench.folder / "mine").rglob("records/*/*.json") if '"card"' in path.read_text())
+    source = next(
+        path
+        for path in (bench.folder / "mine").rglob("records/*/*.json")
+        if '"card"' in path.read_text()
+    )
     facts = cast(Mapping[str, Any], json.loads(source.read_text()))  # Any: a record
 
     assert (1, 0, 0, 0) == counts(ended)
@@ -428,7 +477,10 @@ def test_a_cache_that_may_only_be_read_serves(bench: Bench, monkeypatch: pytest.
 def test_weights_may_be_read_by_whom_the_umask_lets(bench: Bench) -> None:
     bench.write({})
     bench()
-    modes = {path.suffix: path.stat().st_mode & 0o777 for path in bench.settings.cache.glob("artifacts/*/*/*/*")}
+    modes = {
+        path.suffix: path.stat().st_mode & 0o777
+        for path in bench.settings.cache.glob("artifacts/*/*/*/*")
+    }
 
     assert modes[".safetensors"] == modes[".json"]
 
@@ -442,5 +494,7 @@ def test_a_disk_without_locks_is_told(bench: Bench, monkeypatch: pytest.MonkeyPa
     bench.write({})
     monkeypatch.setattr("fcntl.flock", refuse)
 
-    with pytest.raises(CacheError, match=r"a disk without file locks .*expected flock to work there"):
+    with pytest.raises(
+        CacheError, match=r"a disk without file locks .*expected flock to work there"
+    ):
         bench()

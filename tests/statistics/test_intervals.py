@@ -8,28 +8,36 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from advtransfer.statistics import Estimate, clustered_interval, mean_interval, paired_delta, wilson
+from advtransfer.statistics import (
+    MeanEstimate,
+    clustered_interval,
+    mean_interval,
+    paired_delta,
+    wilson_interval,
+)
 
 
-@pytest.mark.parametrize(("successes", "of"), [(0, 1), (1, 1), (0, 269), (269, 269), (103, 269), (5, 10)])
+@pytest.mark.parametrize(
+    ("successes", "of"), [(0, 1), (1, 1), (0, 269), (269, 269), (103, 269), (5, 10)]
+)
 def test_wilson_agrees_with_scipy(successes: int, of: int) -> None:
     known = stats.binomtest(successes, of).proportion_ci(method="wilson")
 
-    assert (known.low, known.high) == pytest.approx(wilson(successes, of), abs=1e-12)
+    assert (known.low, known.high) == pytest.approx(wilson_interval(successes, of), abs=1e-12)
 
 
 def test_wilson_knows_the_textbook_case() -> None:
-    assert (0.4038, 0.5962) == pytest.approx(wilson(50, 100), abs=5e-5)
+    assert (0.4038, 0.5962) == pytest.approx(wilson_interval(50, 100), abs=5e-5)
 
 
 def test_wilson_stays_within_0_and_1_at_the_ends() -> None:
-    assert (0.0, 1.0) == (wilson(0, 7)[0], wilson(7, 7)[1])
+    assert (0.0, 1.0) == (wilson_interval(0, 7)[0], wilson_interval(7, 7)[1])
 
 
 @pytest.mark.parametrize(("successes", "of"), [(0, 0), (-1, 5), (6, 5)])
 def test_wilson_refuses_what_is_no_share(successes: int, of: int) -> None:
     with pytest.raises(ValueError, match=f"found {successes} successes of {of}"):
-        wilson(successes, of)
+        wilson_interval(successes, of)
 
 
 def test_the_t_interval_over_three_seeds_is_the_known_one() -> None:
@@ -47,8 +55,8 @@ def test_the_confidence_is_what_was_asked_for() -> None:
 
 
 def test_one_value_and_values_without_spread_have_no_interval_and_say_why() -> None:
-    assert Estimate(0.3, None, 1, "one value") == mean_interval([0.3])
-    assert Estimate(0.3, None, 5, "no spread") == mean_interval([0.3] * 5)
+    assert MeanEstimate(0.3, None, 1, "one value") == mean_interval([0.3])
+    assert MeanEstimate(0.3, None, 5, "no spread") == mean_interval([0.3] * 5)
 
 
 @pytest.mark.parametrize("values", [[], [math.nan], [1.0, math.inf]])
@@ -87,7 +95,9 @@ def test_a_delta_without_a_common_key_is_none() -> None:
 
 
 def test_a_delta_may_be_clustered() -> None:
-    ours = {(replicate, seed): float(replicate + seed) for replicate in range(3) for seed in range(4)}
+    ours = {
+        (replicate, seed): float(replicate + seed) for replicate in range(3) for seed in range(4)
+    }
     theirs = {key: float(key[1]) for key in ours}
 
     delta = paired_delta(ours, theirs, cluster=lambda key: key[0])
@@ -100,7 +110,9 @@ def test_the_t_interval_over_a_few_seeds_covers_as_often_as_it_says(seeds: int) 
     draws = np.random.default_rng(0).normal(0.7, 0.05, size=(2000, seeds))
     intervals = [mean_interval(draw.tolist()).interval for draw in draws]
 
-    covered = sum(interval is not None and interval[0] <= 0.7 <= interval[1] for interval in intervals)
+    covered = sum(
+        interval is not None and interval[0] <= 0.7 <= interval[1] for interval in intervals
+    )
 
     assert 0.935 < covered / 2000 < 0.965
 
@@ -114,7 +126,10 @@ def test_clustering_covers_where_counting_every_value_does_not() -> None:
     naive = [mean_interval([value for group in draw for value in group]).interval for draw in draws]
 
     def coverage(intervals: list[tuple[float, float] | None]) -> float:
-        return sum(interval is not None and interval[0] <= 0 <= interval[1] for interval in intervals) / 500
+        return (
+            sum(interval is not None and interval[0] <= 0 <= interval[1] for interval in intervals)
+            / 500
+        )
 
     assert 0.92 < coverage(clustered) < 0.98
     assert coverage(naive) < 0.75

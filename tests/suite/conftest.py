@@ -16,7 +16,17 @@ from advtransfer.errors import BadInput
 from advtransfer.hookspecs import hookimpl
 from advtransfer.host import Host, Plugin
 from advtransfer.suite import Suite, load
-from advtransfer.types import Adapter, Dataset, Evaluation, Factory, File, Folder, Source, Transfer, component
+from advtransfer.types import (
+    Adapter,
+    Dataset,
+    Evaluation,
+    Factory,
+    File,
+    Folder,
+    Source,
+    Transfer,
+    component,
+)
 
 SECTIONS = {
     "datasets": "low: {use: toy/images}",
@@ -158,7 +168,10 @@ def register_evaluations() -> Iterable[Factory[Evaluation]]:
 
 def document(**sections: str) -> str:
     """A whole suite's text: the sections given, in their order, then simple ones for those that are not."""
-    together = {**sections, **{name: text for name, text in SECTIONS.items() if name not in sections}}
+    together = {
+        **sections,
+        **{name: text for name, text in SECTIONS.items() if name not in sections},
+    }
     return "\n".join(f"{name}:\n{indent(text, '  ')}" for name, text in together.items())
 
 

@@ -31,7 +31,9 @@ def test_no_leaderboard_is_an_empty_one(suite: Callable[..., Suite]) -> None:
 
 
 @pytest.mark.parametrize("name", ["natural", "Natural", "'Natural[seed=0]'"])
-def test_a_baseline_is_the_row_of_the_source_that_is_named(board: Callable[[str], Leaderboard], name: str) -> None:
+def test_a_baseline_is_the_row_of_the_source_that_is_named(
+    board: Callable[[str], Leaderboard], name: str
+) -> None:
     assert board(f"baseline: {name}").baseline == "Natural"
 
 
@@ -60,7 +62,9 @@ def test_a_column_is_brought_to_the_evaluations_label(
     assert (found.columns, found.rank_by) == ((shown,), shown)
 
 
-def test_what_is_better_when_it_is_less_is_ranked_by_its_lowest(board: Callable[[str], Leaderboard]) -> None:
+def test_what_is_better_when_it_is_less_is_ranked_by_its_lowest(
+    board: Callable[[str], Leaderboard],
+) -> None:
     assert board("rank_by: {lowest: pgd.loss@8/255}").rank_by == {"lowest": "PGD.loss@0.0313725"}
 
 
@@ -72,7 +76,12 @@ def test_figures_and_questions_are_kept_as_data(board: Callable[[str], Leaderboa
 
     assert found.figures == ({"kind": "accuracy_vs_n", "metric": "clean.accuracy"},)
     assert found.questions == (
-        {"predictor": "PGD.alpha", "outcome": "clean.accuracy", "across": "source", "given": {"n": [20]}},
+        {
+            "predictor": "PGD.alpha",
+            "outcome": "clean.accuracy",
+            "across": "source",
+            "given": {"n": [20]},
+        },
     )
 
 
@@ -108,18 +117,33 @@ def test_what_a_question_is_given_is_brought_to_labels(board: Callable[[str], Le
         ("baseline: {transfer: prob}", "found 'prob'; expected a transfer: probe, Linear probe"),
         ("baseline: {source: natural}", "found the unknown name 'source' in `baseline`"),
         ("baseline: 3", "found 3; expected a source"),
-        ("rank_by: clena.accuracy", "found 'clena.accuracy'; expected evaluation.metric[@eps][@epoch]"),
+        (
+            "rank_by: clena.accuracy",
+            "found 'clena.accuracy'; expected evaluation.metric[@eps][@epoch]",
+        ),
         ("rank_by: clean", "found 'clean'; expected evaluation.metric[@eps][@epoch]"),
-        ("rank_by: clean.accuracy@", "found 'clean.accuracy@'; expected evaluation.metric[@eps][@epoch]"),
+        (
+            "rank_by: clean.accuracy@",
+            "found 'clean.accuracy@'; expected evaluation.metric[@eps][@epoch]",
+        ),
         ("rank_by: clean.accuracy@1@2@3", "expected evaluation.metric[@eps][@epoch]"),
         ("rank_by: clean.accuracy@8/0", "expected evaluation.metric[@eps][@epoch]"),
-        ("rank_by: swept.robust_accuracy", "expected the name of one evaluation; name one of swept[eps=0.25], swept"),
+        (
+            "rank_by: swept.robust_accuracy",
+            "expected the name of one evaluation; name one of swept[eps=0.25], swept",
+        ),
         ("rank_by: {}", "found no 'lowest'; expected lowest; add it"),
         ("rank_by: {lowest: clean}", "found 'clean'; expected evaluation.metric[@eps][@epoch]"),
-        ("rank_by: {lowest: clean.loss, highest: clean.accuracy}", "found the unknown name 'highest' in `rank_by`"),
+        (
+            "rank_by: {lowest: clean.loss, highest: clean.accuracy}",
+            "found the unknown name 'highest' in `rank_by`",
+        ),
         ("columns: clean.accuracy", "found 'clean.accuracy'; expected a list of columns"),
         ("columns: [3]", "found 3; expected evaluation.metric[@eps][@epoch]"),
-        ("figures: [{kind: pie, metric: clean.accuracy}]", "found 'pie'; expected a kind of figure: accuracy_vs_n"),
+        (
+            "figures: [{kind: pie, metric: clean.accuracy}]",
+            "found 'pie'; expected a kind of figure: accuracy_vs_n",
+        ),
         ("figures: [{kind: accuracy_vs_n}]", "found no 'metric'; expected kind, metric"),
         ("questions: [{predictor: clean.accuracy, across: source}]", "found no 'outcome'"),
         (
@@ -138,7 +162,10 @@ def test_what_a_question_is_given_is_brought_to_labels(board: Callable[[str], Le
             "questions: [{predictor: [clean.accuracy, cleen.accuracy], outcome: clean.accuracy, across: source}]",
             "found 'cleen.accuracy'; expected evaluation.metric[@eps][@epoch]",
         ),
-        ("questions: [{predictor: [], outcome: clean.accuracy, across: source}]", "expected a list of metrics"),
+        (
+            "questions: [{predictor: [], outcome: clean.accuracy, across: source}]",
+            "expected a list of metrics",
+        ),
         (
             "questions: [{predictor: clean.accuracy, outcome: clean.accuracy, across: source, given: {evaluation: a}}]",
             "found the unknown name 'evaluation' in a selection of cells",
@@ -146,7 +173,9 @@ def test_what_a_question_is_given_is_brought_to_labels(board: Callable[[str], Le
         ("rankby: clean.accuracy", "found the unknown name 'rankby' in `leaderboard`"),
     ],
 )
-def test_a_name_that_the_suite_has_not_is_a_problem(mistakes: Callable[..., list[str]], text: str, found: str) -> None:
+def test_a_name_that_the_suite_has_not_is_a_problem(
+    mistakes: Callable[..., list[str]], text: str, found: str
+) -> None:
     (problem,) = mistakes(**GRID, leaderboard=text)
 
     assert found in problem

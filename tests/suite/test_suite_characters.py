@@ -11,7 +11,7 @@ import yaml
 
 from advtransfer.errors import BadInput
 from advtransfer.host import Host
-from advtransfer.plan import make
+from advtransfer.planning import make_plan
 from advtransfer.result import Run
 from advtransfer.suite import Suite, load
 
@@ -41,11 +41,13 @@ def test_an_emoji_in_json_is_one_character_whether_escaped_or_not(
     found = load("toy.yaml", host)
 
     assert found.title == f"{CAT} results {FAMILY}"
-    Run(Path("runs/toy")).write_plan(make(found, host).to_json())
+    Run(Path("runs/toy")).write_plan(make_plan(found, host).to_json())
     assert json.loads(Path("runs/toy/plan.json").read_text("utf-8"))["title"] == found.title
 
 
-def test_an_emoji_in_a_parent_reads_back_from_what_is_stored(host: Host, write: Callable[[str, str], Path]) -> None:
+def test_an_emoji_in_a_parent_reads_back_from_what_is_stored(
+    host: Host, write: Callable[[str, str], Path]
+) -> None:
     write("parent.yaml", json.dumps(document_of(title=f"{CAT} results")))
     write("toy.yaml", "extends: parent\n")
 
@@ -67,7 +69,9 @@ def test_an_emoji_in_a_parent_reads_back_from_what_is_stored(host: Host, write: 
         (r"a\Lb", r"U\+2028 \(LINE SEPARATOR\)"),
     ],
 )
-@pytest.mark.parametrize("place", ['title: "T"', '"T": 1', 'evaluations: {clean: {use: toy/accuracy, label: "T"}}'])
+@pytest.mark.parametrize(
+    "place", ['title: "T"', '"T": 1', 'evaluations: {clean: {use: toy/accuracy, label: "T"}}']
+)
 def test_a_character_that_shows_or_writes_something_else_is_refused_at_its_place(
     host: Host, write: Callable[[str, str], Path], escape: str, named: str, place: str
 ) -> None:
@@ -78,10 +82,14 @@ def test_a_character_that_shows_or_writes_something_else_is_refused_at_its_place
 
 
 @pytest.mark.parametrize("escape", [r"\U00110000", r"\UFFFFFFFF"])
-def test_an_escape_of_no_character_is_broken_yaml(host: Host, write: Callable[[str, str], Path], escape: str) -> None:
+def test_an_escape_of_no_character_is_broken_yaml(
+    host: Host, write: Callable[[str, str], Path], escape: str
+) -> None:
     write("toy.yaml", f'title: "{escape}"\n')
 
-    with pytest.raises(BadInput, match=r"toy\.yaml:1:\d+: found broken YAML \(an escape of no character\)"):
+    with pytest.raises(
+        BadInput, match=r"toy\.yaml:1:\d+: found broken YAML \(an escape of no character\)"
+    ):
         load("toy.yaml", host)
 
 
@@ -94,7 +102,9 @@ def test_an_escape_of_no_character_is_broken_yaml(host: Host, write: Callable[[s
         ("latin-1", "toy.yaml:2:11: found the byte 0xe9; expected UTF-8"),
     ],
 )
-def test_a_file_in_another_encoding_is_told_as_such(tmp_path: Path, host: Host, encoding: str, problem: str) -> None:
+def test_a_file_in_another_encoding_is_told_as_such(
+    tmp_path: Path, host: Host, encoding: str, problem: str
+) -> None:
     path = tmp_path / "toy.yaml"
     path.write_bytes("version: 1\ntitle: caf\u00e9".encode(encoding))
 
@@ -110,19 +120,25 @@ def test_other_ends_of_line_and_a_byte_order_mark_change_nothing(
 ) -> None:
     write("toy.yaml", yaml.safe_dump(document_of()))
     plain = load("toy.yaml", host)
-    (tmp_path / "toy.yaml").write_bytes(b"\xef\xbb\xbf" + yaml.safe_dump(document_of()).replace("\n", newline).encode())
+    (tmp_path / "toy.yaml").write_bytes(
+        b"\xef\xbb\xbf" + yaml.safe_dump(document_of()).replace("\n", newline).encode()
+    )
 
     assert load("toy.yaml", host).sources == plain.sources
 
 
-def test_a_tab_before_a_key_is_told_with_what_to_write(host: Host, write: Callable[[str, str], Path]) -> None:
+def test_a_tab_before_a_key_is_told_with_what_to_write(
+    host: Host, write: Callable[[str, str], Path]
+) -> None:
     write("toy.yaml", "targets:\n\ttask: {}\n")
 
     with pytest.raises(BadInput, match=r"toy\.yaml:2:1: .*write spaces in place of tabs"):
         load("toy.yaml", host)
 
 
-def test_a_title_is_one_line_and_not_a_chapter(suite: Callable[..., Suite], mistakes: Callable[..., list[str]]) -> None:
+def test_a_title_is_one_line_and_not_a_chapter(
+    suite: Callable[..., Suite], mistakes: Callable[..., list[str]]
+) -> None:
     assert suite(title="|\n  Two lines\n  of  it").title == "Two lines of it"
     assert "found a title of 400 characters; expected at most 300" in mistakes(title="x" * 400)[0]
 
@@ -145,7 +161,9 @@ def test_labels_that_a_page_would_show_like_others_are_refused(
     assert f"expected {expected}" in found
 
 
-@pytest.mark.parametrize("label", [f"{CAT} | `x` <b> $y$ [z](u)", f"family {FAMILY}", "\u0633\u0644\u0627\u0645"])
+@pytest.mark.parametrize(
+    "label", [f"{CAT} | `x` <b> $y$ [z](u)", f"family {FAMILY}", "\u0633\u0644\u0627\u0645"]
+)
 def test_labels_may_hold_what_a_page_can_show(suite: Callable[..., Suite], label: str) -> None:
     found = suite(evaluations=f"clean: {{use: toy/accuracy, label: '{label}'}}")
 

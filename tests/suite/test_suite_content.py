@@ -39,7 +39,9 @@ def test_a_file_is_looked_for_under_the_data_folder_first(
     assert list(node.files.values()) == [str(folder / "a.npz")]
 
 
-def test_a_folder_is_its_manifest(suite: Callable[..., Suite], write: Callable[[str, str], Path]) -> None:
+def test_a_folder_is_its_manifest(
+    suite: Callable[..., Suite], write: Callable[[str, str], Path]
+) -> None:
     for name in ("a/x.png", "a/deep/y.png", "b/x.png", "b/deep/y.png"):
         write(name, "pixels")
     write("c/x.png", "pixels")
@@ -58,12 +60,18 @@ def test_a_written_digest_spares_reading_the_file(
 ) -> None:
     write("a.npz", "content")
 
-    node = suite(datasets=f"low: {{use: toy/archive, file: a.npz, sha256: {'ab' * 32}}}").datasets[0].node
+    node = (
+        suite(datasets=f"low: {{use: toy/archive, file: a.npz, sha256: {'ab' * 32}}}")
+        .datasets[0]
+        .node
+    )
 
     assert node.options == {"file": {"sha256": "ab" * 32}}
 
 
-def test_an_option_of_a_kind_that_is_not_required_may_be_left_out(suite: Callable[..., Suite]) -> None:
+def test_an_option_of_a_kind_that_is_not_required_may_be_left_out(
+    suite: Callable[..., Suite],
+) -> None:
     node = suite(datasets="low: {use: toy/folders}").datasets[0].node
 
     assert (node.options, node.inputs) == ({}, {})

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from advtransfer.errors import BadInput, Mark
-from advtransfer.suite.document import read
-from advtransfer.suite.problems import Problems
+from advtransfer.errors import BadInput, Location
+from advtransfer.suite.located import Problems
+from advtransfer.suite.yaml_reader import read_yaml
 from advtransfer.types import Json
 
 
@@ -17,9 +17,9 @@ def plain(tmp_path: Path) -> Callable[[str], Json]:
 
     def plain(text: str) -> Json:
         problems = Problems("x.yaml")
-        value, _ = read(written(tmp_path, text), file="x.yaml", problems=problems)
-        problems.check()
-        return value.plain()
+        value, _ = read_yaml(written(tmp_path, text), file="x.yaml", problems=problems)
+        problems.raise_if_any()
+        return value.to_plain()
 
     return plain
 
@@ -68,7 +68,9 @@ def test_yaml_12_scalars_are_values(plain: Callable[[str], Json], text: str, val
     assert type(plain(f"[{text or 'null'}]")[0]) is type(value)  # type: ignore[index]  # it is a list
 
 
-@pytest.mark.parametrize("text", ["no", "on", "off", "yes", "y", "1_000", "1:30", "2020-01-01", "'8/255'", '"1"', "<"])
+@pytest.mark.parametrize(
+    "text", ["no", "on", "off", "yes", "y", "1_000", "1:30", "2020-01-01", "'8/255'", '"1"', "<"]
+)
 def test_what_only_yaml_11_reads_as_values_is_text(plain: Callable[[str], Json], text: str) -> None:
     assert plain(f"a: {text}") == {"a": text.strip("'\"")}
 
@@ -89,19 +91,25 @@ def test_what_only_yaml_11_reads_as_values_is_text(plain: Callable[[str], Json],
         ("!!set {a}", "no tag"),
     ],
 )
-def test_a_scalar_that_is_no_json_value_is_a_problem(mistake: Callable[[str], str], text: str, expected: str) -> None:
+def test_a_scalar_that_is_no_json_value_is_a_problem(
+    mistake: Callable[[str], str], text: str, expected: str
+) -> None:
     found = mistake(f"a: {text}")
 
     assert found.startswith("x.yaml:1:4: found ")
     assert f"expected {expected}" in found
 
 
-def test_an_explicit_tag_may_say_what_is_so_or_that_it_is_a_text(plain: Callable[[str], Json]) -> None:
+def test_an_explicit_tag_may_say_what_is_so_or_that_it_is_a_text(
+    plain: Callable[[str], Json],
+) -> None:
     assert plain('{a: !!str 012, b: !!int "3", c: !!str no}') == {"a": "012", "b": 3, "c": "no"}
 
 
 def test_duplicate_keys_are_problems_with_both_lines(mistake: Callable[[str], str]) -> None:
-    assert mistake("a: 1\nb: 2\na: 3\n").startswith("x.yaml:3:1: found the key 'a' again (first in line 1)")
+    assert mistake("a: 1\nb: 2\na: 3\n").startswith(
+        "x.yaml:3:1: found the key 'a' again (first in line 1)"
+    )
 
 
 def test_a_key_must_be_a_text(mistake: Callable[[str], str]) -> None:
@@ -140,7 +148,9 @@ def test_merge_keys_are_allowed_once_and_not_onto_themselves(
 
 
 def test_an_alias_bomb_is_refused_before_it_is_built(mistake: Callable[[str], str]) -> None:
-    levels = [f"a{level}: &a{level} [{', '.join([f'*a{level - 1}'] * 10)}]" for level in range(1, 10)]
+    levels = [
+        f"a{level}: &a{level} [{', '.join([f'*a{level - 1}'] * 10)}]" for level in range(1, 10)
+    ]
 
     assert "more than 10,000 values" in mistake("\n".join(["a0: &a0 [1]", *levels]))
 
@@ -165,7 +175,9 @@ def test_ten_thousand_values_are_allowed_and_one_more_is_not(
         ("", "1:1: found an empty file"),
     ],
 )
-def test_what_is_no_yaml_is_a_problem_at_its_place(mistake: Callable[[str], str], text: str, found: str) -> None:
+def test_what_is_no_yaml_is_a_problem_at_its_place(
+    mistake: Callable[[str], str], text: str, found: str
+) -> None:
     assert mistake(text).startswith(f"x.yaml:{found}")
 
 
@@ -174,19 +186,23 @@ def test_a_file_that_is_not_utf8_is_a_problem(tmp_path: Path) -> None:
     path.write_bytes(b"a: \xff")
 
     with pytest.raises(BadInput, match=r"x\.yaml:1:4: found the byte 0xff; expected UTF-8"):
-        read(path, file="x.yaml", problems=Problems("x.yaml"))
+        read_yaml(path, file="x.yaml", problems=Problems("x.yaml"))
 
 
 def test_a_folder_is_no_suite(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"x\.yaml:1:1: found .*; expected a file that can be read"):
-        read(tmp_path, file="x.yaml", problems=Problems("x.yaml"))
+        read_yaml(tmp_path, file="x.yaml", problems=Problems("x.yaml"))
 
 
 def test_every_value_knows_its_place_and_that_of_its_name(tmp_path: Path) -> None:
     path = written(tmp_path, "\ufeffa:\n  - {b: 8/255}\n")
 
-    value, _ = read(path, file="x.yaml", problems=Problems("x.yaml"))
+    value, _ = read_yaml(path, file="x.yaml", problems=Problems("x.yaml"))
 
-    found = value.find(("a", 0, "b"))
-    assert (Mark("x.yaml", 2, 9), Mark("x.yaml", 2, 6), "8/255") == (found.mark, found.key, found.text)
-    assert Mark("x.yaml", 2, 5) == value.find(("a", 0, "missing")).mark
+    found = value.find_innermost(("a", 0, "b"))
+    assert (Location("x.yaml", 2, 9), Location("x.yaml", 2, 6), "8/255") == (
+        found.location,
+        found.key_location,
+        found.text,
+    )
+    assert Location("x.yaml", 2, 5) == value.find_innermost(("a", 0, "missing")).location

@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from advtransfer.node import Node
-from advtransfer.suite import Cell, Suite
+from advtransfer.suite import GridEntry, Suite
 from advtransfer.types import Json
 
 SOURCES = [
@@ -22,7 +22,7 @@ DATASETS = [
 ]
 
 
-def ids(cells: tuple[Cell, ...]) -> dict[str, str]:
+def ids(cells: tuple[GridEntry, ...]) -> dict[str, str]:
     return {cell.label: cell.node.id for cell in cells}
 
 
@@ -31,7 +31,9 @@ def only(suite: Suite) -> Node:
     return cell.node
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(sources=st.permutations(SOURCES), datasets=st.permutations(DATASETS), first=st.booleans())
 def test_the_order_of_entries_changes_no_id(
     suite: Callable[..., Suite], sources: list[str], datasets: list[str], first: bool
@@ -49,7 +51,13 @@ def test_an_entry_is_a_node_with_its_defaults_filled_in(suite: Callable[..., Sui
     node = only(suite(sources="s: {use: toy/trained, data: low, lr: 8/255, adversary: {steps: 3}}"))
 
     adversary: Json = {"norm": "linf", "eps": 0.1, "steps": 3}
-    options: dict[str, Json] = {"network": "small", "adversary": adversary, "lr": 8 / 255, "epochs": 10, "seed": 0}
+    options: dict[str, Json] = {
+        "network": "small",
+        "adversary": adversary,
+        "lr": 8 / 255,
+        "epochs": 10,
+        "seed": 0,
+    }
     data = Node("data", "toy/images", 1, {"split": 0})
     assert node == Node("source", "toy/trained", 2, options, {"data": data})
 
@@ -63,9 +71,13 @@ def test_defaults_written_out_or_left_out_are_one_id(suite: Callable[..., Suite]
 
 
 def test_a_preset_and_its_values_written_out_are_one_id(suite: Callable[..., Suite]) -> None:
-    named = only(suite(sources="s: {use: toy/trained, data: low, preset: paper, adversary: {eps: 0.25}}"))
+    named = only(
+        suite(sources="s: {use: toy/trained, data: low, preset: paper, adversary: {eps: 0.25}}")
+    )
     written = only(
-        suite(sources="s: {use: toy/trained, data: low, epochs: 100, adversary: {norm: l2, eps: 0.25}}"),
+        suite(
+            sources="s: {use: toy/trained, data: low, epochs: 100, adversary: {norm: l2, eps: 0.25}}"
+        ),
     )
 
     assert named.id == written.id
@@ -77,7 +89,9 @@ def test_a_preset_may_hold_lists(suite: Callable[..., Suite]) -> None:
     assert cell.node.options["eps"] == [0.1, 0.2]
 
 
-def test_an_entry_wins_over_its_preset_and_that_over_the_suites_defaults(suite: Callable[..., Suite]) -> None:
+def test_an_entry_wins_over_its_preset_and_that_over_the_suites_defaults(
+    suite: Callable[..., Suite],
+) -> None:
     defaults = "toy/trained: {data: low, epochs: 5, lr: 0.5, adversary: {steps: 1}}"
     node = only(suite(defaults=defaults, sources="s: {use: toy/trained, preset: paper, lr: 0.25}"))
 
@@ -88,14 +102,19 @@ def test_an_entry_wins_over_its_preset_and_that_over_the_suites_defaults(suite: 
 
 def test_defaults_hold_for_inline_entries_too(suite: Callable[..., Suite]) -> None:
     node = only(
-        suite(defaults="toy/images: {split: 7, size: 4}", sources="s: {use: toy/trained, data: {use: toy/images}}")
+        suite(
+            defaults="toy/images: {split: 7, size: 4}",
+            sources="s: {use: toy/trained, data: {use: toy/images}}",
+        )
     )
 
     assert node.inputs["data"] == Node("data", "toy/images", 1, {"split": 7, "size": 4})
 
 
 def test_an_inline_entry_is_the_same_node_as_a_named_one(suite: Callable[..., Suite]) -> None:
-    found = suite(sources="a: {use: toy/trained, data: low}\nb: {use: toy/trained, data: {use: toy/images}, lr: 0.2}")
+    found = suite(
+        sources="a: {use: toy/trained, data: low}\nb: {use: toy/trained, data: {use: toy/images}, lr: 0.2}"
+    )
 
     assert found.sources[0].node.inputs == found.sources[1].node.inputs
 
@@ -109,7 +128,9 @@ def test_several_parts_are_inputs_in_their_order(suite: Callable[..., Suite]) ->
 
 
 def test_adapters_may_be_chained_in_place(suite: Callable[..., Suite]) -> None:
-    found = suite(adapters="a: {use: toy/chain, parts: [{use: toy/crop}, b]}\nb: {use: toy/crop, only: {target: task}}")
+    found = suite(
+        adapters="a: {use: toy/chain, parts: [{use: toy/crop}, b]}\nb: {use: toy/crop, only: {target: task}}"
+    )
 
     crop = Node("adapter", "toy/crop")
     assert found.adapters[0].node.inputs == {"parts": (crop, crop)}
@@ -122,7 +143,11 @@ def test_views_of_data_sets_enter_the_node_only_when_given(suite: Callable[..., 
     )
 
     views = {"classes": [3, 1], "channels": 1, "size": 8}
-    assert [cell.node.options for cell in found.datasets] == [{"split": 0}, {"split": 0, **views}, {"split": 0}]
+    assert [cell.node.options for cell in found.datasets] == [
+        {"split": 0},
+        {"split": 0, **views},
+        {"split": 0},
+    ]
 
 
 def test_an_entry_brings_what_its_factory_says_of_itself(suite: Callable[..., Suite]) -> None:

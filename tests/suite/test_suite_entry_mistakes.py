@@ -10,44 +10,128 @@ import pytest
     ("entry", "problem"),
     [
         ("{data: low}", "4:3: found an entry without `use`; expected a source"),
-        ("{use: trained}", "4:12: found 'trained'; expected a source of an installed plugin (toy); did you mean"),
+        (
+            "{use: trained}",
+            "4:12: found 'trained'; expected a source of an installed plugin (toy); did you mean",
+        ),
         ("{use: toy/probe}", "4:12: found 'toy/probe'; expected a source"),
         ("{use: 3}", "4:12: found 3; expected a source, written plugin/factory"),
         ("toy/trained", "4:6: found 'toy/trained'; expected an entry of sources"),
         ("[toy/trained]", "4:6: found ['toy/trained']; expected an entry of sources"),
-        ("{use: toy/trained}", "4:3: found no option 'data'; expected a dataset: the name of an entry, or an entry"),
-        ("{use: toy/trained, data: lwo}", "4:31: found the unknown name 'lwo'; expected an entry of datasets (low)"),
-        ("{use: toy/trained, data: 3}", "4:31: found 3; expected the name of an entry of datasets, or an entry in"),
-        ("{use: toy/trained, data: [low]}", "4:31: found ['low']; expected the name of an entry of datasets"),
-        ("{use: toy/trained, data: {use: toy/images, split: x}}", "4:56: found 'x'; expected a valid integer"),
-        ("{use: toy/trained, data: {use: toy/images, label: x}}", "4:49: found the unknown name 'label' in toy/im"),
-        ("{use: toy/trained, data: low, adversary: {epz: 1}}", "4:48: found unknown option 'epz'; expected one of no"),
-        ("{use: toy/trained, data: low, adversary: {eps: 2}}", "4:47: found {'eps': 2}; expected eps of at most 1"),
-        ("{use: toy/trained, data: low, network: tiny}", "4:45: found 'tiny'; expected 'small' or 'large'"),
-        ("{use: toy/trained, data: low, preset: papr}", "4:44: found the preset 'papr'; expected one of paper; did"),
-        ("{use: toy/fixed, preset: x}", "4:31: found the preset 'x'; expected no preset, since toy/fixed has none"),
-        ("{use: toy/fixed, seeds: 2}", "4:23: found `seeds`; expected no `seeds`, since toy/fixed has no option"),
-        ("{use: toy/trained, data: low, seed: 1, seeds: 2}", "4:45: found `seeds`; expected `seed` or `seeds`, not b"),
+        (
+            "{use: toy/trained}",
+            "4:3: found no option 'data'; expected a dataset: the name of an entry, or an entry",
+        ),
+        (
+            "{use: toy/trained, data: lwo}",
+            "4:31: found the unknown name 'lwo'; expected an entry of datasets (low)",
+        ),
+        (
+            "{use: toy/trained, data: 3}",
+            "4:31: found 3; expected the name of an entry of datasets, or an entry in",
+        ),
+        (
+            "{use: toy/trained, data: [low]}",
+            "4:31: found ['low']; expected the name of an entry of datasets",
+        ),
+        (
+            "{use: toy/trained, data: {use: toy/images, split: x}}",
+            "4:56: found 'x'; expected a valid integer",
+        ),
+        (
+            "{use: toy/trained, data: {use: toy/images, label: x}}",
+            "4:49: found the unknown name 'label' in toy/im",
+        ),
+        (
+            "{use: toy/trained, data: low, adversary: {epz: 1}}",
+            "4:48: found unknown option 'epz'; expected one of no",
+        ),
+        (
+            "{use: toy/trained, data: low, adversary: {eps: 2}}",
+            "4:47: found {'eps': 2}; expected eps of at most 1",
+        ),
+        (
+            "{use: toy/trained, data: low, network: tiny}",
+            "4:45: found 'tiny'; expected 'small' or 'large'",
+        ),
+        (
+            "{use: toy/trained, data: low, preset: papr}",
+            "4:44: found the preset 'papr'; expected one of paper; did",
+        ),
+        (
+            "{use: toy/fixed, preset: x}",
+            "4:31: found the preset 'x'; expected no preset, since toy/fixed has none",
+        ),
+        (
+            "{use: toy/fixed, seeds: 2}",
+            "4:23: found `seeds`; expected no `seeds`, since toy/fixed has no option",
+        ),
+        (
+            "{use: toy/trained, data: low, seed: 1, seeds: 2}",
+            "4:45: found `seeds`; expected `seed` or `seeds`, not b",
+        ),
         (
             "{use: toy/trained, data: low, seeds: 0}",
             "4:43: found 0; expected a count from 1 to 10,000, or a list of seeds",
         ),
-        ("{use: toy/trained, data: low, seeds: [1, 1]}", "4:47: found 1; expected each value once in `seeds`"),
+        (
+            "{use: toy/trained, data: low, seeds: [1, 1]}",
+            "4:47: found 1; expected each value once in `seeds`",
+        ),
         ("{use: toy/trained, data: low, seeds: [x]}", "4:44: found 'x'; expected a valid integer"),
-        ("{use: toy/fixed, sweep: {netwrk: [small]}}", "4:31: found the unknown option 'netwrk' in a sweep"),
-        ("{use: toy/fixed, sweep: {network: small}}", "4:40: found 'small'; expected a list of values to sweep over"),
-        ("{use: toy/fixed, sweep: {network: []}}", "4:40: found []; expected a list of values to sweep over"),
-        ("{use: toy/fixed, sweep: {network: [small, tiny]}}", "4:48: found 'tiny'; expected 'small' or 'large'"),
-        ("{use: toy/fixed, sweep: {network: [small, small]}}", "4:48: found 'small'; expected each value once in a "),
-        ("{use: toy/fixed, sweep: [network]}", "4:30: found ['network']; expected a mapping of options to lists"),
-        ("{use: toy/fixed, network: small, sweep: {network.x: [1]}}", "4:32: found 'small'; expected a mapping, sin"),
-        ("{use: toy/fixed, label: '{netwrk}'}", "4:30: found {netwrk} in a label; expected options of toy/fixed in"),
-        ("{use: toy/trained, data: low, label: '{adversary.x}'}", "4:43: found {adversary.x} in a label; expected "),
-        ("{use: toy/trained, data: low, label: '{seed}', seeds: 2}", "4:43: found {seed} in a label; expected opti"),
-        ('{use: toy/fixed, label: "a\\nb"}', "4:30: found the label 'a\\nb'; expected one line of printable"),
+        (
+            "{use: toy/fixed, sweep: {netwrk: [small]}}",
+            "4:31: found the unknown option 'netwrk' in a sweep",
+        ),
+        (
+            "{use: toy/fixed, sweep: {network: small}}",
+            "4:40: found 'small'; expected a list of values to sweep over",
+        ),
+        (
+            "{use: toy/fixed, sweep: {network: []}}",
+            "4:40: found []; expected a list of values to sweep over",
+        ),
+        (
+            "{use: toy/fixed, sweep: {network: [small, tiny]}}",
+            "4:48: found 'tiny'; expected 'small' or 'large'",
+        ),
+        (
+            "{use: toy/fixed, sweep: {network: [small, small]}}",
+            "4:48: found 'small'; expected each value once in a ",
+        ),
+        (
+            "{use: toy/fixed, sweep: [network]}",
+            "4:30: found ['network']; expected a mapping of options to lists",
+        ),
+        (
+            "{use: toy/fixed, network: small, sweep: {network.x: [1]}}",
+            "4:32: found 'small'; expected a mapping, sin",
+        ),
+        (
+            "{use: toy/fixed, label: '{netwrk}'}",
+            "4:30: found {netwrk} in a label; expected options of toy/fixed in",
+        ),
+        (
+            "{use: toy/trained, data: low, label: '{adversary.x}'}",
+            "4:43: found {adversary.x} in a label; expected ",
+        ),
+        (
+            "{use: toy/trained, data: low, label: '{seed}', seeds: 2}",
+            "4:43: found {seed} in a label; expected opti",
+        ),
+        (
+            '{use: toy/fixed, label: "a\\nb"}',
+            "4:30: found the label 'a\\nb'; expected one line of printable",
+        ),
         ("{use: toy/fixed, label: 3}", "4:30: found 3; expected a text"),
-        ("{use: toy/fixed, label: x, sweep: {network: [small, large]}}", "4:30: found the label 'x' for two things"),
-        ("{use: toy/fixed, label: b}\nb: {use: toy/fixed, network: large}", "4:30: found the label 'b' for two th"),
+        (
+            "{use: toy/fixed, label: x, sweep: {network: [small, large]}}",
+            "4:30: found the label 'x' for two things",
+        ),
+        (
+            "{use: toy/fixed, label: b}\nb: {use: toy/fixed, network: large}",
+            "4:30: found the label 'b' for two th",
+        ),
     ],
 )
 def test_a_mistake_in_an_entry_is_told_once_at_its_place(
@@ -61,7 +145,10 @@ def test_a_mistake_in_an_entry_is_told_once_at_its_place(
 @pytest.mark.parametrize(
     ("entry", "problem"),
     [
-        ("{}", "expected an evaluation; add `use: plugin/factory`; `advtransfer list` shows each evaluation"),
+        (
+            "{}",
+            "expected an evaluation; add `use: plugin/factory`; `advtransfer list` shows each evaluation",
+        ),
         ("{use: 3}", "expected an evaluation, written plugin/factory"),
         ("{use: toy/probe}", "expected an evaluation of an installed plugin (toy)"),
     ],
@@ -84,7 +171,9 @@ def test_a_component_is_asked_for_with_its_article(
         ("size: 8.0", "found 8.0; expected the side of a square in pixels"),
     ],
 )
-def test_a_mistake_in_a_view_is_told(mistakes: Callable[..., list[str]], view: str, problem: str) -> None:
+def test_a_mistake_in_a_view_is_told(
+    mistakes: Callable[..., list[str]], view: str, problem: str
+) -> None:
     assert problem in mistakes(datasets=f"low: {{use: toy/images, {view}}}")[0]
 
 
@@ -99,7 +188,10 @@ def test_a_mistake_in_a_view_is_told(mistakes: Callable[..., list[str]], view: s
     ],
 )
 def test_a_mistake_in_a_file_option_is_told(
-    mistakes: Callable[..., list[str]], write: Callable[[str, str], Path], options: str, problem: str
+    mistakes: Callable[..., list[str]],
+    write: Callable[[str, str], Path],
+    options: str,
+    problem: str,
 ) -> None:
     write("a.npz", "content")
     (found,) = mistakes(datasets=f"low: {{use: toy/archive, {options}}}")
@@ -108,11 +200,16 @@ def test_a_mistake_in_a_file_option_is_told(
 
 
 def test_a_missing_file_says_which_variable_to_set(mistakes: Callable[..., list[str]]) -> None:
-    assert "; set ADVTRANSFER_DATA to the folder" in mistakes(datasets="low: {use: toy/archive, file: a.npz}")[0]
+    assert (
+        "; set ADVTRANSFER_DATA to the folder"
+        in mistakes(datasets="low: {use: toy/archive, file: a.npz}")[0]
+    )
 
 
 def test_a_mistake_deep_inside_an_option_is_told_there(mistakes: Callable[..., list[str]]) -> None:
-    found = mistakes(transfers="t: {use: toy/scratch, network: small, layers: [{width: 3}, {widht: 3}]}")
+    found = mistakes(
+        transfers="t: {use: toy/scratch, network: small, layers: [{width: 3}, {widht: 3}]}"
+    )
 
     assert [one.partition(";")[0] for one in found] == [
         "toy.yaml:2:62: found no option 'width'",
@@ -121,14 +218,18 @@ def test_a_mistake_deep_inside_an_option_is_told_there(mistakes: Callable[..., l
     assert found[1].endswith("expected one of width, bias; did you mean 'width'?")
 
 
-@pytest.mark.parametrize("entry", ["{use: toy/trained, data: 012}", "{use: toy/trained, data: low, epochs: .nan}"])
+@pytest.mark.parametrize(
+    "entry", ["{use: toy/trained, data: 012}", "{use: toy/trained, data: low, epochs: .nan}"]
+)
 def test_what_follows_from_an_unreadable_value_is_not_told_as_well(
     mistakes: Callable[..., list[str]], entry: str
 ) -> None:
     assert len(mistakes(sources=f"s: {entry}")) == 1
 
 
-def test_a_sweep_of_too_many_cells_is_refused_before_it_is_built(mistakes: Callable[..., list[str]]) -> None:
+def test_a_sweep_of_too_many_cells_is_refused_before_it_is_built(
+    mistakes: Callable[..., list[str]],
+) -> None:
     values = list(range(1, 102))
     sweep = f"{{epochs: {values}, lr: {values}}}"
     (found,) = mistakes(sources=f"s: {{use: toy/trained, data: low, sweep: {sweep}}}")
@@ -148,7 +249,9 @@ def test_entries_made_from_themselves_are_a_problem(mistakes: Callable[..., list
 
 def test_a_chain_of_entries_ends_before_python_does(mistakes: Callable[..., list[str]]) -> None:
     links = [f"a{level}: {{use: toy/mixed, parts: [a{level + 1}]}}" for level in range(300)]
-    found = mistakes(datasets="\n".join(["low: {use: toy/images}", *links, "a300: {use: toy/images}"]))
+    found = mistakes(
+        datasets="\n".join(["low: {use: toy/images}", *links, "a300: {use: toy/images}"])
+    )
 
     assert "too long a chain" in found[0]
 
@@ -159,4 +262,7 @@ def test_a_part_must_be_one_cell(mistakes: Callable[..., list[str]]) -> None:
         sources="s: {use: toy/trained, data: both}",
     )
 
-    assert "expected the name of one dataset, not of 2; name one of 'both[size=4]', 'both[size=8]'" in found
+    assert (
+        "expected the name of one dataset, not of 2; name one of 'both[size=4]', 'both[size=8]'"
+        in found
+    )

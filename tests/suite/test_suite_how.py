@@ -11,11 +11,11 @@ import pytest
 from advtransfer.hookspecs import hookimpl
 from advtransfer.host import Host, Plugin
 from advtransfer.node import Node
-from advtransfer.plan import make
-from advtransfer.plan.nodes import Cells
+from advtransfer.planning import make_plan
+from advtransfer.planning.nodes import SuiteIndex
 from advtransfer.suite import Suite, load
-from advtransfer.trial.workshop import assemble
-from advtransfer.types import DataCard, Dataset, Evaluation, Factory, NotAsked, Samples, Transfer
+from advtransfer.types import DataCard, Dataset, Evaluation, Factory, NotInId, Samples, Transfer
+from advtransfer.worker.object_builder import call_factory
 
 SUITE = """\
 datasets:
@@ -43,17 +43,17 @@ class Fetched:
         raise AssertionError(name)
 
 
-def fetched(*, name: str, download: Annotated[bool, NotAsked()] = False) -> Dataset:
+def fetched(*, name: str, download: Annotated[bool, NotInId()] = False) -> Dataset:
     """A data set that can be fetched."""
     return Fetched(name, download)
 
 
-def probe(*, workers: Annotated[int, NotAsked()] = 1) -> Transfer:
+def probe(*, workers: Annotated[int, NotInId()] = 1) -> Transfer:
     """A transfer."""
     raise AssertionError(workers)
 
 
-def accuracy(*, shown: Annotated[bool, NotAsked()] = False) -> Evaluation:
+def accuracy(*, shown: Annotated[bool, NotInId()] = False) -> Evaluation:
     """An evaluation."""
     raise AssertionError(shown)
 
@@ -83,8 +83,13 @@ def _suite(folder: Path, *, data: str = "", transfer: str = "", evaluation: str 
 
 
 def test_how_a_thing_is_got_changes_no_id(tmp_path: Path) -> None:
-    plain = make(_suite(tmp_path), HOST)
-    told = make(_suite(tmp_path, data=", download: true", transfer=", workers: 4", evaluation=", shown: true"), HOST)
+    plain = make_plan(_suite(tmp_path), HOST)
+    told = make_plan(
+        _suite(
+            tmp_path, data=", download: true", transfer=", workers: 4", evaluation=", shown: true"
+        ),
+        HOST,
+    )
 
     assert plain.trials == told.trials
 
@@ -92,22 +97,22 @@ def test_how_a_thing_is_got_changes_no_id(tmp_path: Path) -> None:
 def test_it_stands_beside_the_options_of_a_node(tmp_path: Path) -> None:
     node = _suite(tmp_path, data=", download: true").datasets[0].node
 
-    assert ({"name": "a"}, {"download": True}) == (node.options, node.how)
-    assert "download" not in str(node.asked())
-    assert node.how == Node.from_json(node.to_json()).how
+    assert ({"name": "a"}, {"download": True}) == (node.options, node.options_not_in_id)
+    assert "download" not in str(node.id_fields())
+    assert node.options_not_in_id == Node.from_json(node.to_json()).options_not_in_id
 
 
 def test_fits_and_results_carry_it_to_the_worker(tmp_path: Path) -> None:
     suite = _suite(tmp_path, transfer=", workers: 4", evaluation=", shown: true")
-    (trial,) = make(suite, HOST).trials
-    (result,) = Cells(suite).results(trial)
+    (trial,) = make_plan(suite, HOST).trials
+    (result,) = SuiteIndex(suite).trial_results(trial)
 
-    assert {"workers": 4} == Cells(suite).fit(trial).how
-    assert {"shown": True} == result.how
+    assert {"workers": 4} == SuiteIndex(suite).trial_fit(trial).options_not_in_id
+    assert {"shown": True} == result.options_not_in_id
 
 
 @pytest.mark.parametrize(("written", "download"), [("", False), (", download: true", True)])
 def test_the_factory_is_called_with_it(tmp_path: Path, written: str, download: bool) -> None:
     node = _suite(tmp_path, data=written).datasets[0].node
 
-    assert Fetched("a", download) == assemble(HOST.component(node.use), node, lambda part: part)
+    assert Fetched("a", download) == call_factory(HOST.component(node.use), node, lambda part: part)

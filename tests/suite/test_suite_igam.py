@@ -10,10 +10,10 @@ from typing import Literal
 
 import pytest
 
-from advtransfer import plan
+from advtransfer import planning
 from advtransfer.hookspecs import hookimpl
 from advtransfer.host import Host, Plugin
-from advtransfer.suite import Suite, load, shipped
+from advtransfer.suite import Suite, load, shipped_suites
 from advtransfer.types import Adapter, Dataset, Evaluation, File, Source, Transfer, component
 
 SUITE = """\
@@ -100,7 +100,12 @@ def npz(*, file: File) -> Dataset:
 
 @component(shape="data")
 def trained(
-    *, data: Dataset, network: str, epochs: int = 1, adversary: dict[str, float | str] | None = None, seed: int = 0
+    *,
+    data: Dataset,
+    network: str,
+    epochs: int = 1,
+    adversary: dict[str, float | str] | None = None,
+    seed: int = 0,
 ) -> Source:
     """A trained network."""
     raise AssertionError(data, network, epochs, adversary, seed)
@@ -126,7 +131,10 @@ def chain(*, parts: tuple[Adapter, ...]) -> Adapter:
     raise AssertionError(parts)
 
 
-@component(needs=["source"], presets={"cifar10-mnist": {"lambda_adv": 2.0, "lambda_diff": 4.0, "epochs": 100}})
+@component(
+    needs=["source"],
+    presets={"cifar10-mnist": {"lambda_adv": 2.0, "lambda_diff": 4.0, "epochs": 100}},
+)
 def igam(
     *,
     student: str,
@@ -164,7 +172,9 @@ def clean_accuracy() -> Evaluation:
 
 
 @component(needs=["model"])
-def pgd(*, norm: str, eps: tuple[float, ...], steps: int, step_size: float, restarts: int) -> Evaluation:
+def pgd(
+    *, norm: str, eps: tuple[float, ...], steps: int, step_size: float, restarts: int
+) -> Evaluation:
     """An attack."""
     raise AssertionError(norm, eps, steps, step_size, restarts)
 
@@ -183,7 +193,9 @@ def plugin(name: str, **answers: Iterable[Callable[..., object]]) -> Plugin:
     return Plugin(name, module, "example", "1.0")
 
 
-def answer(question: str, factories: list[Callable[..., object]]) -> Callable[[], list[Callable[..., object]]]:
+def answer(
+    question: str, factories: list[Callable[..., object]]
+) -> Callable[[], list[Callable[..., object]]]:
     def implementation() -> list[Callable[..., object]]:
         return factories
 
@@ -229,7 +241,11 @@ def test_the_subsets_and_references_of_both_targets_are_expanded(found: Suite) -
         ("all", 20_000_000, "utrera2021"),
         ("all", 20_100_000, "utrera2021"),
     ]
-    assert ([cell.replicate for cell in mnist.references], mnist.test, cifar.references) == ([0, 1], 1000, ())
+    assert ([cell.replicate for cell in mnist.references], mnist.test, cifar.references) == (
+        [0, 1],
+        1000,
+        (),
+    )
 
 
 def test_a_preset_wins_over_the_suites_defaults(found: Suite) -> None:
@@ -252,28 +268,39 @@ def test_a_declared_digest_is_the_files_identity(found: Suite) -> None:
     assert cifar.options["file"] == {"sha256": hashlib.sha256(b"pixels").hexdigest()}
 
 
-def test_it_plans_as_many_trials_and_results_as_the_grammar_says(found: Suite, papers: Host) -> None:
-    planned = plan.make(found, papers)
-    results = {one for trial in planned.trials for several in trial.evaluations.values() for one in several}
+def test_it_plans_as_many_trials_and_results_as_the_grammar_says(
+    found: Suite, papers: Host
+) -> None:
+    planned = planning.make_plan(found, papers)
+    results = {
+        one for trial in planned.trials for several in trial.evaluations.values() for one in several
+    }
 
     assert len(planned.trials) == 189
     assert len(results) == 390
 
 
-def test_the_shipped_suite_plans_what_its_head_says_without_its_data(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_shipped_suite_plans_what_its_head_says_without_its_data(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.delenv("ADVTRANSFER_DATA", raising=False)
     host = Host.discover()
-    planned = plan.make(load("igam_mnist", host), host)
+    planned = planning.make_plan(load("igam_mnist", host), host)
 
-    assert "27 trials, 54 results" in shipped()["igam_mnist"].read_text(encoding="utf-8").splitlines()[0]
-    assert (27, 54) == (len(planned.trials), planned.results())
+    assert (
+        "27 trials, 54 results"
+        in shipped_suites()["igam_mnist"].read_text(encoding="utf-8").splitlines()[0]
+    )
+    assert (27, 54) == (len(planned.trials), planned.count_results())
     assert {None} == {trial.skipped for trial in planned.trials}
 
 
-def test_in_the_shipped_suite_each_teacher_has_a_subset_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_in_the_shipped_suite_each_teacher_has_a_subset_of_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.delenv("ADVTRANSFER_DATA", raising=False)
     host = Host.discover()
-    trials = plan.make(load("igam_mnist", host), host).trials
+    trials = planning.make_plan(load("igam_mnist", host), host).trials
 
     assert all(trial.seed == trial.replicate for trial in trials if trial.source)
     assert {"standard", "adversarial"} == {trial.transfer for trial in trials if not trial.source}

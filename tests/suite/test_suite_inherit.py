@@ -80,11 +80,16 @@ def test_null_for_a_reserved_word_takes_it_back(child: Callable[..., Suite]) -> 
 def test_an_entry_of_another_component_starts_anew(child: Callable[..., Suite]) -> None:
     suite = child("sources: {other: {use: toy/fixed}}")
 
-    assert (suite.sources[1].node.use, suite.sources[1].node.options) == ("toy/fixed", {"network": "small"})
+    assert (suite.sources[1].node.use, suite.sources[1].node.options) == (
+        "toy/fixed",
+        {"network": "small"},
+    )
 
 
 def test_null_for_what_no_parent_has_is_a_problem(child: Callable[..., Suite]) -> None:
-    with pytest.raises(BadInput, match=r"child\.yaml:2:11: found null for 'natral', which no parent has"):
+    with pytest.raises(
+        BadInput, match=r"child\.yaml:2:11: found null for 'natral', which no parent has"
+    ):
         child("sources: {natral: null}")
 
 
@@ -98,9 +103,11 @@ def test_ids_do_not_depend_on_the_file_that_a_value_comes_from(child: Callable[.
 
 def test_a_mistake_in_the_parent_is_told_with_the_parents_file(child: Callable[..., Suite]) -> None:
     with pytest.raises(BadInput) as caught:
-        child("titel: x", parent=PARENT.replace("lr: 0.5", "lr: -1").replace("seeds: 3", "seeds: x"))
+        child(
+            "titel: x", parent=PARENT.replace("lr: 0.5", "lr: -1").replace("seeds: 3", "seeds: x")
+        )
 
-    assert [str(problem.mark) for problem in caught.value.problems] == [
+    assert [str(problem.location) for problem in caught.value.problems] == [
         "suites/child.yaml:2:1",
         "suites/parent.yaml:8:33",
         "suites/parent.yaml:10:41",
@@ -111,7 +118,9 @@ def test_a_parents_value_under_a_childs_name_keeps_its_place(child: Callable[...
     with pytest.raises(BadInput) as caught:
         child("sources: {natural: {epochs: 3}}", parent=PARENT.replace("steps: 3", "steps: three"))
 
-    assert {"suites/parent.yaml:5:57"} == {str(problem.mark) for problem in caught.value.problems}
+    assert {"suites/parent.yaml:5:57"} == {
+        str(problem.location) for problem in caught.value.problems
+    }
 
 
 def test_a_parent_may_be_named_with_its_ending_or_be_a_shipped_suite(
@@ -122,11 +131,15 @@ def test_a_parent_may_be_named_with_its_ending_or_be_a_shipped_suite(
     write("shipped.yaml", "extends: quickstart")
 
     assert load("child.yaml", host).title == "Parent"
-    with pytest.raises(BadInput, match=r"quickstart\.yaml:"):  # found, though the toy host has none of its plugins
+    with pytest.raises(
+        BadInput, match=r"quickstart\.yaml:"
+    ):  # found, though the toy host has none of its plugins
         load("shipped.yaml", host)
 
 
-def test_a_parent_that_does_not_exist_is_a_problem(host: Host, write: Callable[[str, str], Path]) -> None:
+def test_a_parent_that_does_not_exist_is_a_problem(
+    host: Host, write: Callable[[str, str], Path]
+) -> None:
     write("parent.yaml", PARENT)
     write("child.yaml", "extends: parnt")
 
@@ -138,25 +151,34 @@ def test_a_circle_of_parents_is_a_problem(host: Host, write: Callable[[str, str]
     write("a.yaml", "extends: b")
     write("b.yaml", "extends: a")
 
-    with pytest.raises(BadInput, match=r"b\.yaml:1:10: found a suite that extends itself \(a.yaml -> b.yaml -> a"):
+    with pytest.raises(
+        BadInput, match=r"b\.yaml:1:10: found a suite that extends itself \(a.yaml -> b.yaml -> a"
+    ):
         load("a.yaml", host)
 
 
 def test_the_stored_text_has_the_parent_filled_in_and_reads_as_the_same_suite(
     child: Callable[..., Suite], host: Host, write: Callable[[str, str], Path]
 ) -> None:
-    suite = child("title: '1e-3'\nsources: {natural: {sweep: {lr: [1/4, 0.50]}}}\nleaderboard: {baseline: other}")
+    suite = child(
+        "title: '1e-3'\nsources: {natural: {sweep: {lr: [1/4, 0.50]}}}\nleaderboard: {baseline: other}"
+    )
     write("again/child.yaml", suite.text)
     again = load("again/child.yaml", host)
 
     assert suite.text.startswith("# child.yaml, with what it extends filled in.\n")
     assert "extends:" not in suite.text
-    assert (again.title, labels(again)) == ("1e-3", ["natural[lr=1/4]", "natural[lr=0.50]", "other"])
+    assert (again.title, labels(again)) == (
+        "1e-3",
+        ["natural[lr=1/4]", "natural[lr=0.50]", "other"],
+    )
     assert suite.sources == again.sources
     assert (suite.targets, suite.evaluations) == (again.targets, again.evaluations)
 
 
-def test_the_stored_text_of_a_suite_without_a_parent_is_its_own(host: Host, write: Callable[[str, str], Path]) -> None:
+def test_the_stored_text_of_a_suite_without_a_parent_is_its_own(
+    host: Host, write: Callable[[str, str], Path]
+) -> None:
     write("parent.yaml", f"# a comment\n{PARENT}")
 
     assert f"# a comment\n{PARENT}" == load("parent.yaml", host).text

@@ -6,7 +6,7 @@ from types import ModuleType
 
 import pytest
 
-from advtransfer.errors import BadInput, Mark
+from advtransfer.errors import BadInput, Location
 from advtransfer.host import Host, Plugin
 from advtransfer.suite import load
 
@@ -31,14 +31,16 @@ exclude:
 """
 
 
-def test_seven_mistakes_are_told_at_once_with_file_and_line(host: Host, write: Callable[[str, str], Path]) -> None:
+def test_seven_mistakes_are_told_at_once_with_file_and_line(
+    host: Host, write: Callable[[str, str], Path]
+) -> None:
     write("suites/seven.yaml", SEVEN)
     write("suites/base.yaml", "adapters:\n  crop: {use: toy/crop, size: 3}\n")
 
     with pytest.raises(BadInput) as caught:
         load("suites/seven.yaml", host)
 
-    assert [(str(problem.mark), problem.found) for problem in caught.value.problems] == [
+    assert [(str(problem.location), problem.found) for problem in caught.value.problems] == [
         ("suites/seven.yaml:4:14", "'toy/imags'"),
         ("suites/seven.yaml:6:50", "'10'"),
         ("suites/seven.yaml:7:3", "the key 'natural' again (first in line 6)"),
@@ -58,24 +60,37 @@ def test_seven_mistakes_are_told_at_once_with_file_and_line(host: Host, write: C
     ]
 
 
-def test_a_mistake_below_is_not_told_of_all_that_stands_on_it(mistakes: Callable[..., list[str]]) -> None:
+def test_a_mistake_below_is_not_told_of_all_that_stands_on_it(
+    mistakes: Callable[..., list[str]],
+) -> None:
     datasets = "low: {use: toy/images, split: x}\nsizes: {use: toy/images, sweep: {size: [0, 4]}}"
-    sources = "a: {use: toy/trained, data: low}\nb: {use: toy/trained, data: 'sizes[size=0]', lr: 0.3}"
+    sources = (
+        "a: {use: toy/trained, data: low}\nb: {use: toy/trained, data: 'sizes[size=0]', lr: 0.3}"
+    )
     exclude = "- {source: [a, 'b']}"
 
     assert len(mistakes(datasets=datasets, sources=sources, exclude=exclude)) == 2
 
 
-def test_labels_that_a_mistake_hides_are_not_called_unknown(mistakes: Callable[..., list[str]]) -> None:
-    sources = "a: {use: toy/trained, data: low, lr: -1, sweep: {epochs: [1, 2]}, label: 'at {epochs}'}"
+def test_labels_that_a_mistake_hides_are_not_called_unknown(
+    mistakes: Callable[..., list[str]],
+) -> None:
+    sources = (
+        "a: {use: toy/trained, data: low, lr: -1, sweep: {epochs: [1, 2]}, label: 'at {epochs}'}"
+    )
     exclude = "- {source: at 1}\n- {source: 'at*'}\n- {source: on 1}"
     board = "baseline: at 2"
     found = mistakes(sources=sources, exclude=exclude, leaderboard=board)
 
-    assert [one.partition("; ")[0].partition("found ")[2] for one in found] == ["-1", "'on 1', which matches no source"]
+    assert [one.partition("; ")[0].partition("found ")[2] for one in found] == [
+        "-1",
+        "'on 1', which matches no source",
+    ]
 
 
-def test_a_mistake_in_the_defaults_is_told_there_and_once(mistakes: Callable[..., list[str]]) -> None:
+def test_a_mistake_in_the_defaults_is_told_there_and_once(
+    mistakes: Callable[..., list[str]],
+) -> None:
     found = mistakes(
         defaults="toy/trained: {data: low, lr: 0, epocs: 3}\ntoy/fixd: {}\ntoy/probe: 3\ntoy/fixed: {seeds: 2}",
         sources="a: {use: toy/trained}\nb: {use: toy/trained, epochs: 3}",
@@ -96,11 +111,17 @@ def test_a_mistake_in_the_defaults_is_told_there_and_once(mistakes: Callable[...
         ({"version": "2"}, "found 2; expected 1"),
         ({"title": "[a]"}, "found ['a']; expected a text"),
         ({"soruces": "{}"}, "found the unknown name 'soruces' in a suite"),
-        ({"exclude": "{source: natural}"}, "found {'source': 'natural'}; expected a list of selections"),
+        (
+            {"exclude": "{source: natural}"},
+            "found {'source': 'natural'}; expected a list of selections",
+        ),
         ({"transfers": "{}"}, "found no transfers; expected at least one"),
         ({"sources": "{}"}, "found the transfer 'probe', which needs a source"),
         ({"sources": "[a]"}, "found ['a']; expected `sources`: a mapping of names to entries"),
-        ({"adapters": "{'a*': {use: toy/crop}}"}, "found the name 'a*'; expected a name of letters, digits"),
+        (
+            {"adapters": "{'a*': {use: toy/crop}}"},
+            "found the name 'a*'; expected a name of letters, digits",
+        ),
         ({"adapters": "{a: null}"}, "found null for 'a', which no parent has"),
     ],
 )
@@ -110,8 +131,13 @@ def test_a_mistake_in_the_whole_is_told(
     assert problem in "\n".join(mistakes(**sections))
 
 
-def test_a_plugin_that_does_not_load_is_told_where_it_is_named(write: Callable[[str, str], Path]) -> None:
-    modules: dict[str, str | ModuleType] = {"absent": "no_such_module", "present": ModuleType("present")}
+def test_a_plugin_that_does_not_load_is_told_where_it_is_named(
+    write: Callable[[str, str], Path],
+) -> None:
+    modules: dict[str, str | ModuleType] = {
+        "absent": "no_such_module",
+        "present": ModuleType("present"),
+    }
     plugins = [Plugin(name, module, "example", "1.0") for name, module in modules.items()]
     write("x.yaml", "sources:\n  a: {use: absent/trained}\n  b: {use: unknown/trained}\n")
 
@@ -127,10 +153,14 @@ def test_a_plugin_that_does_not_load_is_told_where_it_is_named(write: Callable[[
     ]
 
 
-def test_a_list_instead_of_a_suite_is_a_problem(host: Host, write: Callable[[str, str], Path]) -> None:
+def test_a_list_instead_of_a_suite_is_a_problem(
+    host: Host, write: Callable[[str, str], Path]
+) -> None:
     write("list.yaml", "- 1\n")
 
-    with pytest.raises(BadInput, match=r"list\.yaml:1:1: found \[1\]; expected a suite, which is a mapping"):
+    with pytest.raises(
+        BadInput, match=r"list\.yaml:1:1: found \[1\]; expected a suite, which is a mapping"
+    ):
         load("list.yaml", host)
 
 
@@ -145,18 +175,22 @@ def test_a_missing_suite_says_where_it_was_looked_for_and_what_is_shipped(
         load("quikstart", host)
 
     (problem,) = caught.value.problems
-    assert problem.found == f"no suite 'mine.yml' (neither the file {folder / 'mine.yml'} nor shipped)"
+    assert (
+        problem.found == f"no suite 'mine.yml' (neither the file {folder / 'mine.yml'} nor shipped)"
+    )
     assert problem.expected.startswith("a suite file, or a shipped suite: ")
     assert "quickstart" in problem.expected
     assert problem.next_step == "did you mean 'mine.yaml'?"
 
 
-def test_problems_are_in_the_order_of_the_file(host: Host, write: Callable[[str, str], Path]) -> None:
+def test_problems_are_in_the_order_of_the_file(
+    host: Host, write: Callable[[str, str], Path]
+) -> None:
     write("suites/seven.yaml", SEVEN)
     write("suites/base.yaml", "titel: x\n")
 
     with pytest.raises(BadInput) as caught:
         load("suites/seven.yaml", host)
 
-    marks = [problem.mark for problem in caught.value.problems if problem.mark]
-    assert marks == [*sorted(marks[:-1]), Mark("suites/base.yaml", 1, 1)]
+    marks = [problem.location for problem in caught.value.problems if problem.location]
+    assert marks == [*sorted(marks[:-1]), Location("suites/base.yaml", 1, 1)]

@@ -45,13 +45,17 @@ def test_a_text_that_was_meant_as_a_number_is_told_with_what_to_write(
 
 
 @pytest.mark.parametrize("written", [".inf", "-.inf", ".nan", "1e999", "8/0", "9007199254740993"])
-def test_numbers_that_no_record_could_hold_are_refused(mistakes: Callable[..., list[str]], written: str) -> None:
+def test_numbers_that_no_record_could_hold_are_refused(
+    mistakes: Callable[..., list[str]], written: str
+) -> None:
     (found,) = mistakes(evaluations=f"pgd: {{use: toy/pgd, eps: {written}}}")
 
     assert "expected a finite number" in found or "expected an integer between" in found
 
 
-def test_a_leading_zero_is_told_with_the_number_that_was_meant(mistakes: Callable[..., list[str]]) -> None:
+def test_a_leading_zero_is_told_with_the_number_that_was_meant(
+    mistakes: Callable[..., list[str]],
+) -> None:
     (found,) = mistakes(evaluations="pgd: {use: toy/pgd, eps: 0.1, steps: 08}")
 
     assert "found '08'" in found
@@ -67,19 +71,24 @@ def test_a_leading_zero_is_told_with_the_number_that_was_meant(mistakes: Callabl
         ("steps: 1_000", "write 1000 without underscores"),
     ],
 )
-def test_an_integer_is_asked_for_in_the_same_way(mistakes: Callable[..., list[str]], option: str, step: str) -> None:
+def test_an_integer_is_asked_for_in_the_same_way(
+    mistakes: Callable[..., list[str]], option: str, step: str
+) -> None:
     (found,) = mistakes(evaluations=f"pgd: {{use: toy/pgd, eps: 0.1, {option}}}")
 
     assert found.endswith(f"; {step}")
 
 
 @pytest.mark.parametrize(
-    ("written", "step"), [("yes", "write true"), ("'true'", "write true"), ("Off", "write false"), ("n", "write false")]
+    ("written", "step"),
+    [("yes", "write true"), ("'true'", "write true"), ("Off", "write false"), ("n", "write false")],
 )
 def test_a_word_that_was_a_boolean_in_yaml_1_1_is_told_with_what_to_write(
     mistakes: Callable[..., list[str]], written: str, step: str
 ) -> None:
-    (found,) = mistakes(transfers=f"t: {{use: toy/scratch, network: small, layers: [{{width: 3, bias: {written}}}]}}")
+    (found,) = mistakes(
+        transfers=f"t: {{use: toy/scratch, network: small, layers: [{{width: 3, bias: {written}}}]}}"
+    )
 
     assert found.endswith(f"; {step}")
 
@@ -107,7 +116,12 @@ def test_the_counts_of_a_target_are_told_in_the_same_way(
     assert found.endswith(f"; {step}")
 
 
-def test_a_decimal_comma_in_braces_is_not_taken_for_a_key(mistakes: Callable[..., list[str]]) -> None:
+def test_a_decimal_comma_in_braces_is_not_taken_for_a_key(
+    mistakes: Callable[..., list[str]],
+) -> None:
     (found,) = mistakes(evaluations="pgd: {use: toy/pgd, eps: 0,031}")
 
-    assert found == "toy.yaml:2:30: found '031' as a key; expected a text; write a point in place of a decimal comma"
+    assert (
+        found
+        == "toy.yaml:2:30: found '031' as a key; expected a text; write a point in place of a decimal comma"
+    )

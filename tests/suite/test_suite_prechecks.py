@@ -11,8 +11,8 @@ import pytest
 from advtransfer.errors import BadInput
 from advtransfer.hookspecs import hookimpl
 from advtransfer.host import Host, Plugin
-from advtransfer.plan import make
-from advtransfer.precheck import Chosen, Misfit, Outline, Surroundings, precheck
+from advtransfer.planning import make_plan
+from advtransfer.precheck import CellOutline, Misfit, OptionValues, Outline, precheck
 from advtransfer.suite import load
 from advtransfer.types import Dataset, Evaluation, Factory, Source, Transfer, component
 
@@ -32,7 +32,7 @@ evaluations:
 """
 
 
-def outline(_: Chosen) -> Outline:
+def outline(_: OptionValues) -> Outline:
     return Outline((1, 8, 8), (0.0, 1.0), "classes", 4, 40, 12, (10,) * 4, (3,) * 4)
 
 
@@ -42,16 +42,26 @@ def images() -> Dataset:
     raise AssertionError("a plan builds nothing")
 
 
-@precheck(outline=lambda chosen: Outline(chosen["data"].shape, outputs=chosen["data"].outputs, blocks=chosen["blocks"]))
+@precheck(
+    outline=lambda chosen: Outline(
+        chosen["data"].shape, outputs=chosen["data"].outputs, blocks=chosen["blocks"]
+    )
+)
 def network(*, data: Dataset, blocks: int = 5) -> Source:
     """A network."""
     raise AssertionError("a plan builds nothing")
 
 
-def check_tuning(chosen: Chosen, around: Surroundings) -> Iterator[Misfit]:
+def check_tuning(chosen: OptionValues, around: CellOutline) -> Iterator[Misfit]:
     there = around.source.blocks
     if there is not None and chosen["blocks"] > there:
-        yield Misfit(("blocks",), f"at most {there}", "train fewer", f"blocks is {chosen['blocks']}", skips=True)
+        yield Misfit(
+            ("blocks",),
+            f"at most {there}",
+            "train fewer",
+            f"blocks is {chosen['blocks']}",
+            skips=True,
+        )
     if isinstance(around.n, int) and chosen["batch"] > around.n:
         yield Misfit(("batch",), f"at most n, which is {around.n}", "lower it")
 
@@ -63,14 +73,16 @@ def tuning(*, blocks: int, batch: int = 1) -> Transfer:
     raise AssertionError("a plan builds nothing")
 
 
-def check_score(chosen: Chosen, around: Surroundings) -> Iterator[Misfit]:
+def check_score(chosen: OptionValues, around: CellOutline) -> Iterator[Misfit]:
     if chosen["best"] < chosen["worst"]:
         yield Misfit(("best",), f"at least `worst`, which is {chosen['worst']}", "raise it")
     if around.target.outputs is not None and chosen["best"] >= around.target.outputs:
         yield Misfit(("best",), f"a class below {around.target.outputs}", "lower it")
 
 
-@precheck(check=check_score, metrics=lambda chosen: [f"score@{chosen['best']}", "spread", "spread_median"])
+@precheck(
+    check=check_score, metrics=lambda chosen: [f"score@{chosen['best']}", "spread", "spread_median"]
+)
 @component(needs=["model"])
 def score(*, best: int = 1, worst: int = 0) -> Evaluation:
     """A score that says what it measures."""
@@ -121,7 +133,7 @@ def told(toy: Host, write: Callable[[str, str], Path]) -> Callable[..., list[str
         assert old in SUITE
         write("toy.yaml", SUITE.replace(old, new))
         try:
-            make(load("toy.yaml", toy), toy)
+            make_plan(load("toy.yaml", toy), toy)
         except BadInput as error:
             return [str(problem) for problem in error.problems]
         return []
@@ -136,18 +148,50 @@ def test_a_suite_that_fits_has_no_problem(told: Callable[..., list[str]]) -> Non
 @pytest.mark.parametrize(
     ("old", "new", "problem"),
     [
-        ("[8, 20]", "[8, 41]", "found 41; expected at most the 40 images of the train part, or all"),
-        ("[8, 20]", "[3]", "found 3; expected at least one training image for each of 4 classes; raise it"),
+        (
+            "[8, 20]",
+            "[8, 41]",
+            "found 41; expected at most the 40 images of the train part, or all",
+        ),
+        (
+            "[8, 20]",
+            "[3]",
+            "found 3; expected at least one training image for each of 4 classes; raise it",
+        ),
         ("[8, 20]", "[8], validation: 0.6", "found 8, of which `validation` leaves 3 to train on"),
-        ("data: low, n: [8, 20]", "data: pair, n: [21]", "found 21; expected at most the 20 images"),
-        ("n: [8, 20]", "n: 8, test: 13", "found 13; expected at most the 12 images of the test part, or all"),
+        (
+            "data: low, n: [8, 20]",
+            "data: pair, n: [21]",
+            "found 21; expected at most the 20 images",
+        ),
+        (
+            "n: [8, 20]",
+            "n: 8, test: 13",
+            "found 13; expected at most the 12 images of the test part, or all",
+        ),
         ("[0, 1]", "[0, 4]", "found 4; expected a class from 0 to 3"),
         ("[8, 20]", "8, reference: {use: toy/network, data: pair}", "found the reference"),
-        ("blocks: 2}\nevaluations", "blocks: 2, batch: 9}\nevaluations", "found 9; expected at most n, which is 8"),
-        ("toy/score", "toy/score, best: -1", "found -1; expected at least `worst`, which is 0; raise it"),
+        (
+            "blocks: 2}\nevaluations",
+            "blocks: 2, batch: 9}\nevaluations",
+            "found 9; expected at most n, which is 8",
+        ),
+        (
+            "toy/score",
+            "toy/score, best: -1",
+            "found -1; expected at least `worst`, which is 0; raise it",
+        ),
         ("toy/score", "toy/score, best: 4", "found 4; expected a class below 4; lower it"),
-        ("toy/score", "toy/score, sweep: {best: [1, 4]}", "found 4; expected a class below 4; lower it"),
-        ("tuning, blocks: 2", "tuning, blocks: 6", "found blocks is 6; expected at most 5; train fewer"),
+        (
+            "toy/score",
+            "toy/score, sweep: {best: [1, 4]}",
+            "found 4; expected a class below 4; lower it",
+        ),
+        (
+            "tuning, blocks: 2",
+            "tuning, blocks: 6",
+            "found blocks is 6; expected at most 5; train fewer",
+        ),
     ],
 )
 def test_what_cannot_work_is_told_by_the_plan_at_its_place(
@@ -160,14 +204,21 @@ def test_what_cannot_work_is_told_by_the_plan_at_its_place(
     assert found.startswith(f"toy.yaml:{line}:")
 
 
-def test_what_some_cells_cannot_do_is_skipped_in_those(toy: Host, write: Callable[[str, str], Path]) -> None:
+def test_what_some_cells_cannot_do_is_skipped_in_those(
+    toy: Host, write: Callable[[str, str], Path]
+) -> None:
     write("toy.yaml", SUITE.replace("tuning, blocks: 2", "tuning, blocks: 3"))
-    trials = make(load("toy.yaml", toy), toy).trials
+    trials = make_plan(load("toy.yaml", toy), toy).trials
 
-    assert {trial.source: trial.skipped for trial in trials} == {"deep": None, "flat": "blocks is 3; train fewer"}
+    assert {trial.source: trial.skipped for trial in trials} == {
+        "deep": None,
+        "flat": "blocks is 3; train fewer",
+    }
 
 
-def test_an_evaluation_is_held_to_the_targets_that_it_is_made_for(told: Callable[..., list[str]]) -> None:
+def test_an_evaluation_is_held_to_the_targets_that_it_is_made_for(
+    told: Callable[..., list[str]],
+) -> None:
     two = "  task: {data: low, n: [8, 20]}\n"
     evaluation = "  score: {use: toy/score, best: 3ONLY}\n"
 
@@ -175,7 +226,9 @@ def test_an_evaluation_is_held_to_the_targets_that_it_is_made_for(told: Callable
         targets = f"{two}  pair: {{data: pair, n: 8}}\n"
         return told(
             SUITE[SUITE.index(two) :],
-            targets + SUITE[SUITE.index("transfers") : SUITE.index("  score")] + evaluation.replace("ONLY", only),
+            targets
+            + SUITE[SUITE.index("transfers") : SUITE.index("  score")]
+            + evaluation.replace("ONLY", only),
         )
 
     assert of(", only: {target: task}") == []
@@ -193,33 +246,47 @@ def test_an_evaluation_is_held_to_the_targets_that_it_is_made_for(told: Callable
         ("columns: [score.spread, score.score@2]", "found 'score.score@2'"),
         ("figures: [{kind: accuracy_vs_n, metric: score.accuracy}]", "found 'score.accuracy'"),
         ("questions: [{predictor: score.spread, outcome: score.x, across: n}]", "found 'score.x'"),
-        ("questions: [{predictor: [score.score, score.y], outcome: score.spread, across: n}]", "found 'score.y'"),
+        (
+            "questions: [{predictor: [score.score, score.y], outcome: score.spread, across: n}]",
+            "found 'score.y'",
+        ),
     ],
 )
 def test_a_metric_that_its_evaluation_cannot_give_is_told_before_anything_is_built(
     told: Callable[..., list[str]], board: str, problem: str
 ) -> None:
-    (found,) = told("  score: {use: toy/score}\n", f"  score: {{use: toy/score}}\nleaderboard: {{{board}}}\n")
+    (found,) = told(
+        "  score: {use: toy/score}\n", f"  score: {{use: toy/score}}\nleaderboard: {{{board}}}\n"
+    )
 
     assert problem in found
     assert found.startswith("toy.yaml:13:")
 
 
 @pytest.mark.parametrize(
-    "metric", ["score.score", "score.score@1", "score.spread", "score.spread@30", "score.spread_median"]
+    "metric",
+    ["score.score", "score.score@1", "score.spread", "score.spread@30", "score.spread_median"],
 )
-def test_a_metric_may_leave_out_its_number_or_add_an_epoch(told: Callable[..., list[str]], metric: str) -> None:
+def test_a_metric_may_leave_out_its_number_or_add_an_epoch(
+    told: Callable[..., list[str]], metric: str
+) -> None:
     entry = "  score: {use: toy/score}\n"
 
     assert told(entry, f"{entry}leaderboard: {{rank_by: {metric}}}\n") == []
 
 
-def test_a_metric_that_may_be_one_of_several_is_told_with_all_of_them(told: Callable[..., list[str]]) -> None:
+def test_a_metric_that_may_be_one_of_several_is_told_with_all_of_them(
+    told: Callable[..., list[str]],
+) -> None:
     entry = "  score: {use: toy/score, sweep: {best: [1, 2]}}\n"
-    (found,) = told("  score: {use: toy/score}\n", f"{entry}leaderboard: {{rank_by: 'score.score'}}\n")
+    (found,) = told(
+        "  score: {use: toy/score}\n", f"{entry}leaderboard: {{rank_by: 'score.score'}}\n"
+    )
 
     assert "expected the name of one evaluation" in found
 
 
-def test_of_an_evaluation_that_says_nothing_nothing_is_claimed(told: Callable[..., list[str]]) -> None:
+def test_of_an_evaluation_that_says_nothing_nothing_is_claimed(
+    told: Callable[..., list[str]],
+) -> None:
     assert told("toy/score}\n", "toy/secret}\nleaderboard: {rank_by: score.anything}\n") == []

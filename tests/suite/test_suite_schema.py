@@ -9,31 +9,53 @@ from jsonschema import Draft202012Validator
 
 from advtransfer.errors import BadInput
 from advtransfer.host import Host
-from advtransfer.suite import Suite, schema, shipped
-from advtransfer.suite.document import read
-from advtransfer.suite.problems import Problems
-from advtransfer.suite.schema.options import arguments
+from advtransfer.suite import Suite, shipped_suites, suite_schema
+from advtransfer.suite.component_schema import documented_arguments
+from advtransfer.suite.located import Problems
+from advtransfer.suite.yaml_reader import read_yaml
 from advtransfer.types import Json
 
 CORRECT: list[dict[str, str]] = [
     {},
-    {"sources": "s: {use: toy/trained, data: low, lr: '8/255', adversary: {eps: '0.5/255'}, preset: paper, seeds: 2}"},
-    {"sources": "s: {use: toy/trained, data: {use: toy/images, size: 3}, adversary: null, seeds: [3, 4]}"},
-    {"sources": "s: {use: toy/trained, data: low, sweep: {adversary.eps: [0.1, '8/255'], data: [low]}}"},
+    {
+        "sources": "s: {use: toy/trained, data: low, lr: '8/255', adversary: {eps: '0.5/255'}, preset: paper, seeds: 2}"
+    },
+    {
+        "sources": "s: {use: toy/trained, data: {use: toy/images, size: 3}, adversary: null, seeds: [3, 4]}"
+    },
+    {
+        "sources": "s: {use: toy/trained, data: low, sweep: {adversary.eps: [0.1, '8/255'], data: [low]}}"
+    },
     {"sources": "s: {use: toy/fixed, label: x, only: {target: [task], n: 20}, sweep: null}"},
     {"defaults": "toy/trained: {data: low, lr: 0.5}", "sources": "s: {use: toy/trained}"},
-    {"datasets": "low: {use: toy/images, classes: [1, 0], channels: 3, size: null}\nb: {use: toy/mixed, parts: [low]}"},
-    {"adapters": "a: {use: toy/chain, parts: [{use: toy/crop}, b]}\nb: {use: toy/crop, only: {target: task}}"},
-    {"targets": "task: {data: low, n: all, seeds: {rule: utrera2021, count: 2}, test: 30, validation: 0.5}"},
-    {"targets": "task: {data: low, n: null, subsets: [{n: [20, all], seeds: [3]}], reference: natural}"},
+    {
+        "datasets": "low: {use: toy/images, classes: [1, 0], channels: 3, size: null}\nb: {use: toy/mixed, parts: [low]}"
+    },
+    {
+        "adapters": "a: {use: toy/chain, parts: [{use: toy/crop}, b]}\nb: {use: toy/crop, only: {target: task}}"
+    },
+    {
+        "targets": "task: {data: low, n: all, seeds: {rule: utrera2021, count: 2}, test: 30, validation: 0.5}"
+    },
+    {
+        "targets": "task: {data: low, n: null, subsets: [{n: [20, all], seeds: [3]}], reference: natural}"
+    },
     {"targets": "task: {data: low, n: 20, reference: [{use: toy/trained, data: low, seeds: 2}]}"},
-    {"targets": "task: {data: low, n: 20, reference: {use: toy/trained, data: low, start: source}}"},
-    {"evaluations": "clean: {use: toy/accuracy}\npgd: {use: toy/pgd, eps: [0.1, '8/255'], sweep: {steps: [1, 2]}}"},
+    {
+        "targets": "task: {data: low, n: 20, reference: {use: toy/trained, data: low, start: source}}"
+    },
+    {
+        "evaluations": "clean: {use: toy/accuracy}\npgd: {use: toy/pgd, eps: [0.1, '8/255'], sweep: {steps: [1, 2]}}"
+    },
     {"exclude": "- {source: nat*, n: [20]}", "title": "a title", "adapters": ""},
     {"leaderboard": "baseline: {transfer: probe}\nrank_by: clean.accuracy@0.1@3\nquestions: []"},
     {"leaderboard": "rank_by: {lowest: clean.loss@0.1}"},
-    {"leaderboard": "figures: [{kind: accuracy_vs_n, metric: clean.accuracy}]\ncolumns: ['clean.accuracy@8/255']"},
-    {"leaderboard": "questions: [{predictor: [clean.a, clean.b], outcome: clean.accuracy, across: source}]"},
+    {
+        "leaderboard": "figures: [{kind: accuracy_vs_n, metric: clean.accuracy}]\ncolumns: ['clean.accuracy@8/255']"
+    },
+    {
+        "leaderboard": "questions: [{predictor: [clean.a, clean.b], outcome: clean.accuracy, across: source}]"
+    },
 ]
 WRONG: list[dict[str, str]] = [
     {"version": "2"},
@@ -68,7 +90,9 @@ WRONG: list[dict[str, str]] = [
     {"datasets": "low: {use: toy/mixed, parts: low}"},
     {"datasets": "low: {use: toy/archive, file: a.npz, sha256: abc}"},
     {"targets": "task: {n: 20}"},
-    {"targets": "task: {data: low, n: 20, reference: {use: toy/trained, data: low, start: shared}}"},
+    {
+        "targets": "task: {data: low, n: 20, reference: {use: toy/trained, data: low, start: shared}}"
+    },
     {"targets": "task: {data: low, n: 20, reference: {use: toy/fixed, start: own}}"},
     {"sources": "s: {use: toy/trained, data: low, start: own}"},
     {"targets": "task: {data: low}"},
@@ -92,7 +116,7 @@ WRONG: list[dict[str, str]] = [
 
 @pytest.fixture(scope="module")
 def validator(host: Host) -> Draft202012Validator:
-    return Draft202012Validator(schema(host))
+    return Draft202012Validator(suite_schema(host))
 
 
 @pytest.fixture
@@ -100,8 +124,8 @@ def accepts(validator: Draft202012Validator) -> Callable[[Path], bool]:
     """Whether the schema accepts a file, read as the loader reads it."""
 
     def accepts(path: Path) -> bool:
-        value, _ = read(path, file=path.name, problems=Problems(path.name))
-        return bool(validator.is_valid(value.plain()))
+        value, _ = read_yaml(path, file=path.name, problems=Problems(path.name))
+        return bool(validator.is_valid(value.to_plain()))
 
     return accepts
 
@@ -119,8 +143,8 @@ def loads(suite: Callable[..., Suite]) -> Callable[..., bool]:
 
 
 def test_the_schema_is_one(host: Host) -> None:
-    Draft202012Validator.check_schema(schema(host))
-    Draft202012Validator.check_schema(schema(Host([])))
+    Draft202012Validator.check_schema(suite_schema(host))
+    Draft202012Validator.check_schema(suite_schema(Host([])))
 
 
 @pytest.mark.parametrize("sections", CORRECT, ids=str)
@@ -164,7 +188,9 @@ def test_a_suite_over_a_parent_may_leave_the_rest_to_it(
 
 
 def test_options_bring_what_the_help_says_of_them_and_their_defaults(host: Host) -> None:
-    definitions = cast("dict[str, dict[str, dict[str, dict[str, Json]]]]", schema(host)["$defs"])
+    definitions = cast(
+        "dict[str, dict[str, dict[str, dict[str, Json]]]]", suite_schema(host)["$defs"]
+    )
     options = definitions["toy.trained"]["properties"]
 
     assert options["lr"]["description"] == "The learning rate, over two lines."
@@ -175,13 +201,13 @@ def test_options_bring_what_the_help_says_of_them_and_their_defaults(host: Host)
 def test_the_args_of_a_docstring_end_with_their_section() -> None:
     help = "Head.\n\nArgs:\n    one: First,\n        and more: so.\n    two: Second.\n\nRaises:\n    three: No."
 
-    assert arguments(help) == {"one": "First, and more: so.", "two": "Second."}
-    assert arguments("Head.") == {}
+    assert documented_arguments(help) == {"one": "First, and more: so.", "two": "Second."}
+    assert documented_arguments("Head.") == {}
 
 
 def test_the_schema_of_the_installed_plugins_accepts_every_shipped_suite() -> None:
-    validator = Draft202012Validator(schema(Host.discover()))
+    validator = Draft202012Validator(suite_schema(Host.discover()))
 
-    for path in shipped().values():
-        value, _ = read(path, file=path.name, problems=Problems(path.name))
-        assert [error.message for error in validator.iter_errors(value.plain())] == []
+    for path in shipped_suites().values():
+        value, _ = read_yaml(path, file=path.name, problems=Problems(path.name))
+        assert [error.message for error in validator.iter_errors(value.to_plain())] == []

@@ -45,8 +45,14 @@ def test_a_pattern_is_a_key_a_row_a_label_or_a_glob(
     assert selected(f"{{source: {pattern}}}") == {"source": labels}
 
 
-def test_n_and_seed_compare_as_values(selected: Callable[[str], dict[str, frozenset[str | int]]]) -> None:
-    assert selected("{n: [all, 50], seed: 1, target: t*}") == {"n": {"all", 50}, "seed": {1}, "target": {"task"}}
+def test_n_and_seed_compare_as_values(
+    selected: Callable[[str], dict[str, frozenset[str | int]]],
+) -> None:
+    assert selected("{n: [all, 50], seed: 1, target: t*}") == {
+        "n": {"all", 50},
+        "seed": {1},
+        "target": {"task"},
+    }
 
 
 def test_a_selection_means_the_cells_that_match_on_every_axis() -> None:
@@ -65,7 +71,10 @@ def test_an_entrys_cells_share_its_only(suite: Callable[..., Suite]) -> None:
     ).transfers
 
     assert found[0].only == Selection(
-        {"source": frozenset({"natural[seed=0]", "natural[seed=1]", "L2 0.3"}), "target": frozenset({"task"})}
+        {
+            "source": frozenset({"natural[seed=0]", "natural[seed=1]", "L2 0.3"}),
+            "target": frozenset({"task"}),
+        }
     )
     assert found[1].only is None
 
@@ -80,7 +89,10 @@ def test_an_entrys_cells_share_its_only(suite: Callable[..., Suite]) -> None:
         ("{n: '20'}", "found '20', which matches no n"),
         ("{n: true}", "found True, which matches no n"),
         ("{seed: 2}", "found 2, which matches no seed; expected 0, 1"),
-        ("{adapter: crop}", "found 'crop', which matches no adapter; expected no adapter, since the suite has none"),
+        (
+            "{adapter: crop}",
+            "found 'crop', which matches no adapter; expected no adapter, since the suite has none",
+        ),
         ("{sources: natural}", "found the unknown name 'sources' in a selection of cells"),
         ("{}", "found {}; expected at least one axis"),
         ("natural", "found 'natural'; expected a selection of cells, a mapping"),
@@ -94,10 +106,15 @@ def test_a_pattern_that_matches_nothing_is_a_problem(
     assert found in problem
 
 
-def test_an_adapter_applies_to_pairs_of_source_and_target_only(mistakes: Callable[..., list[str]]) -> None:
+def test_an_adapter_applies_to_pairs_of_source_and_target_only(
+    mistakes: Callable[..., list[str]],
+) -> None:
     (problem,) = mistakes(adapters="crop: {use: toy/crop, only: {n: 20}}")
 
-    assert "found the unknown name 'n' in a selection of cells; expected one of source, target" in problem
+    assert (
+        "found the unknown name 'n' in a selection of cells; expected one of source, target"
+        in problem
+    )
 
 
 def test_a_data_set_has_no_cells_to_select(mistakes: Callable[..., list[str]]) -> None:

@@ -4,7 +4,7 @@ import subprocess
 import sys
 
 from advtransfer.host import Host
-from advtransfer.suite import load, shipped
+from advtransfer.suite import load, shipped_suites
 
 LIGHT = """\
 import sys
@@ -17,19 +17,22 @@ print([name for name in ("torch", "numpy", "sklearn", "foolbox", "matplotlib") i
 
 
 def test_quickstart_is_shipped() -> None:
-    assert shipped()["quickstart"].is_file()
+    assert shipped_suites()["quickstart"].is_file()
 
 
 def test_quickstart_has_the_axes_that_its_head_promises() -> None:
     suite = load("quickstart", Host.discover())
 
-    assert (suite.name, suite.title) == ("quickstart", "Do robust source models transfer better from few labels?")
+    assert (suite.name, suite.title) == (
+        "quickstart",
+        "Do robust source models transfer better from few labels?",
+    )
     assert [cell.label for cell in suite.sources] == ["natural", "linf 0.1", "linf 0.2", "random"]
     assert [len(target.subsets) for target in suite.targets] == [20]
     assert [cell.label for cell in suite.transfers] == ["probe", "block1"]
     assert [cell.label for cell in suite.evaluations] == ["clean", "fgsm", "pgd20"]
     assert suite.leaderboard.columns == ("clean.accuracy", "fgsm.accuracy", "pgd20.robust_accuracy")
-    assert suite.text == shipped()["quickstart"].read_text(encoding="utf-8")
+    assert suite.text == shipped_suites()["quickstart"].read_text(encoding="utf-8")
 
 
 def test_a_suite_and_the_schema_need_no_heavy_library() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from advtransfer.errors import BadInput
 from advtransfer.host import Host
-from advtransfer.plan import make
+from advtransfer.planning import make_plan
 from advtransfer.suite import Suite, load
 
 SECONDS = 10
@@ -24,7 +24,9 @@ def _quick() -> Iterator[None]:
     assert time.process_time() - began < SECONDS
 
 
-@pytest.mark.parametrize("seeds", ["100000000", "1000000000000", "{rule: utrera2021, count: 100000000}"])
+@pytest.mark.parametrize(
+    "seeds", ["100000000", "1000000000000", "{rule: utrera2021, count: 100000000}"]
+)
 def test_a_hundred_million_seeds_are_refused_before_they_are_made(
     mistakes: Callable[..., list[str]], seeds: str
 ) -> None:
@@ -48,7 +50,9 @@ def test_n_times_seeds_is_counted_before_it_is_drawn(
     assert f"found {number} subsets; expected at most 100,000" in found
 
 
-def test_the_subsets_of_all_targets_are_counted_together(mistakes: Callable[..., list[str]]) -> None:
+def test_the_subsets_of_all_targets_are_counted_together(
+    mistakes: Callable[..., list[str]],
+) -> None:
     targets = "\n".join(f"t{k}: {{data: low, n: 20, seeds: 60000}}" for k in range(200))
     (found,) = mistakes(targets=targets)
 
@@ -59,9 +63,15 @@ def test_the_subsets_of_all_targets_are_counted_together(mistakes: Callable[...,
     ("sources", "found"),
     [
         ("s: {use: toy/trained, data: low, seeds: 1000000}", "expected a count from 1 to 10,000"),
-        ("s: {use: toy/trained, data: low, seeds: 9000, sweep: {lr: [0.1, 0.2]}}", "found 18,000 cells of 's'"),
         (
-            "\n".join(f"s{k}: {{use: toy/trained, data: low, lr: 0.{k + 1}, seeds: 3000}}" for k in range(9)),
+            "s: {use: toy/trained, data: low, seeds: 9000, sweep: {lr: [0.1, 0.2]}}",
+            "found 18,000 cells of 's'",
+        ),
+        (
+            "\n".join(
+                f"s{k}: {{use: toy/trained, data: low, lr: 0.{k + 1}, seeds: 3000}}"
+                for k in range(9)
+            ),
             "with those before it 12,001; expected at most 10,000 in all",
         ),
     ],
@@ -72,36 +82,49 @@ def test_sweeps_and_replicates_are_counted_before_they_are_built(
     assert any(found in one for one in mistakes(sources=sources))
 
 
-def test_a_grid_of_too_many_trials_is_refused_with_its_number(host: Host, suite: Callable[..., Suite]) -> None:
+def test_a_grid_of_too_many_trials_is_refused_with_its_number(
+    host: Host, suite: Callable[..., Suite]
+) -> None:
     crowded = suite(
         sources="s: {use: toy/trained, data: low, seeds: 100}",
         targets="task: {data: low, n: [20, 30], seeds: 1000}",
     )
 
-    with pytest.raises(BadInput, match=r"toy\.yaml:\d+:1: found 200,000 trials with 200,000 results; expected at most"):
-        make(crowded, host)
+    with pytest.raises(
+        BadInput,
+        match=r"toy\.yaml:\d+:1: found 200,000 trials with 200,000 results; expected at most",
+    ):
+        make_plan(crowded, host)
 
 
-def test_a_restricted_grid_is_counted_as_it_is_made(host: Host, suite: Callable[..., Suite]) -> None:
+def test_a_restricted_grid_is_counted_as_it_is_made(
+    host: Host, suite: Callable[..., Suite]
+) -> None:
     sources = "s: {use: toy/trained, data: low, seeds: 100}"
     targets = "task: {data: low, n: [20, 30], seeds: 1000}"
     few = suite(
-        sources=sources, targets=targets, exclude="- {n: 20}\n- {seed: [" + ", ".join(map(str, range(1, 1000))) + "]}"
+        sources=sources,
+        targets=targets,
+        exclude="- {n: 20}\n- {seed: [" + ", ".join(map(str, range(1, 1000))) + "]}",
     )
 
-    assert len(make(few, host).trials) == 100
+    assert len(make_plan(few, host).trials) == 100
 
 
 @pytest.mark.parametrize(
     ("text", "found"),
     [
         ("#" + "x" * 10_000_000, "found a file of 10,000,001 bytes; expected at most 250,000"),
-        ("targets: {" + ", ".join(f"k{k}: 1" for k in range(12_000)) + "}", "found more than 20,000 keys and values"),
+        (
+            "targets: {" + ", ".join(f"k{k}: 1" for k in range(12_000)) + "}",
+            "found more than 20,000 keys and values",
+        ),
         ("a: " + "[" * 5_000, "nested deeper than 40 levels"),
         (
             "a: &a [1,1,1,1,1,1,1,1,1,1]\n"
             + "\n".join(
-                f"{b}: &{b} [{', '.join([f'*{a}'] * 10)}]" for a, b in zip("abcdefgh", "bcdefghi", strict=True)
+                f"{b}: &{b} [{', '.join([f'*{a}'] * 10)}]"
+                for a, b in zip("abcdefgh", "bcdefghi", strict=True)
             ),
             "found more than 10,000 values, aliases counted as what they stand for",
         ),
@@ -128,12 +151,16 @@ def test_large_deep_and_multiplying_files_are_refused(
         },
         {"sources": "\n".join(f"s{k}: {{use: toy/trained, data: lw{k}}}" for k in range(800))},
         {
-            "sources": "\n".join(f"s{k}: {{use: toy/trained, data: low, lr: 0.{k + 1}}}" for k in range(400)),
+            "sources": "\n".join(
+                f"s{k}: {{use: toy/trained, data: low, lr: 0.{k + 1}}}" for k in range(400)
+            ),
             "exclude": "- {source: [" + ", ".join(f"sourc{k}" for k in range(800)) + "]}",
         },
     ],
 )
-def test_800_mistakes_are_all_told_without_a_wait(mistakes: Callable[..., list[str]], sections: dict[str, str]) -> None:
+def test_800_mistakes_are_all_told_without_a_wait(
+    mistakes: Callable[..., list[str]], sections: dict[str, str]
+) -> None:
     found = mistakes(**sections)
 
     assert len(found) == 800
@@ -143,8 +170,14 @@ def test_800_mistakes_are_all_told_without_a_wait(mistakes: Callable[..., list[s
 @pytest.mark.parametrize(
     ("exclude", "found"),
     [
-        ("- {source: '*'}", "found no trial that `exclude` and `only` leave; expected at least one"),
-        ("- {evaluation: '*'}", "found no evaluation in any of 1 trials that `exclude` and `only` leave"),
+        (
+            "- {source: '*'}",
+            "found no trial that `exclude` and `only` leave; expected at least one",
+        ),
+        (
+            "- {evaluation: '*'}",
+            "found no evaluation in any of 1 trials that `exclude` and `only` leave",
+        ),
     ],
 )
 def test_a_suite_that_leaves_nothing_to_do_is_refused(
@@ -153,7 +186,7 @@ def test_a_suite_that_leaves_nothing_to_do_is_refused(
     nothing = suite(exclude=exclude)
 
     with pytest.raises(BadInput) as caught:
-        make(nothing, host)
+        make_plan(nothing, host)
 
     assert str(caught.value).startswith("toy.yaml:1:1: ")
     assert found in str(caught.value)

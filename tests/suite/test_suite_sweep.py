@@ -7,14 +7,20 @@ from advtransfer.suite import Suite
 
 
 def test_only_a_sweep_makes_a_grid(suite: Callable[..., Suite]) -> None:
-    found = suite(evaluations="a: {use: toy/pgd, eps: [0.1, 0.2]}\nb: {use: toy/pgd, sweep: {eps: [0.1, [0.1, 0.2]]}}")
+    found = suite(
+        evaluations="a: {use: toy/pgd, eps: [0.1, 0.2]}\nb: {use: toy/pgd, sweep: {eps: [0.1, [0.1, 0.2]]}}"
+    )
 
     assert [cell.label for cell in found.evaluations] == ["a", "b[eps=0.1]", "b[eps=[0.1,0.2]]"]
     assert found.evaluations[0].node.id == found.evaluations[2].node.id
 
 
-def test_a_sweep_of_dotted_options_is_a_product_named_by_what_is_set(suite: Callable[..., Suite]) -> None:
-    found = suite(sources="s: {use: toy/trained, data: low, sweep: {adversary.eps: [8/255, 0.5], lr: [0.1, 1e-2]}}")
+def test_a_sweep_of_dotted_options_is_a_product_named_by_what_is_set(
+    suite: Callable[..., Suite],
+) -> None:
+    found = suite(
+        sources="s: {use: toy/trained, data: low, sweep: {adversary.eps: [8/255, 0.5], lr: [0.1, 1e-2]}}"
+    )
 
     assert [cell.label for cell in found.sources] == [
         "s[adversary.eps=8/255,lr=0.1]",
@@ -46,7 +52,10 @@ def test_a_label_is_a_template_over_options_and_defaults(suite: Callable[..., Su
     swept = "sweep: {adversary.eps: [8/255, 0.5]}"
     found = suite(sources=f"s: {{use: toy/trained, data: low, {swept}, label: '{label}'}}")
 
-    assert [cell.label for cell in found.sources] == ["PGD linf 8/255, low, small", "PGD linf 0.5, low, small"]
+    assert [cell.label for cell in found.sources] == [
+        "PGD linf 8/255, low, small",
+        "PGD linf 0.5, low, small",
+    ]
     assert {cell.key for cell in found.sources} == {"s"}
 
 
@@ -58,7 +67,9 @@ swept: {use: toy/trained, data: low, seeds: [3, 5], sweep: {lr: [0.2]}}
 named: {use: toy/trained, data: low, seeds: 1, lr: 0.3, label: "at {lr}"}"""
     )
 
-    assert [(cell.row, cell.label, cell.replicate, cell.node.options["seed"]) for cell in found.sources] == [
+    assert [
+        (cell.row, cell.label, cell.replicate, cell.node.options["seed"]) for cell in found.sources
+    ] == [
         ("plain", "plain[seed=0]", 0, 0),
         ("plain", "plain[seed=1]", 1, 1),
         ("swept[lr=0.2]", "swept[lr=0.2,seed=3]", 3, 3),

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from advtransfer.suite import Subset, Suite, Target
-from advtransfer.suite.references import start_of
+from advtransfer.suite.grid_entries import training_start
 
 
 @pytest.fixture
@@ -90,17 +90,23 @@ def test_a_reference_in_place_has_weights_of_its_own_unless_it_starts_as_a_sourc
         f"n: 20, reference: [natural, {{{trained}}}, {{{trained}, start: own}}, {{{trained}, start: source}}]"
     ).references
 
-    assert ["source", "own", "own", "source"] == [start_of(one.node) for one in (natural, own, said, shared)]
+    assert ["source", "own", "own", "source"] == [
+        training_start(one.node) for one in (natural, own, said, shared)
+    ]
     assert own.node == said.node
     assert natural.node == shared.node
-    assert {"start": "own"} == {name: own.node.options[name] for name in own.node.options.keys() - natural.node.options}
+    assert {"start": "own"} == {
+        name: own.node.options[name] for name in own.node.options.keys() - natural.node.options
+    }
     assert own.node.id != natural.node.id
 
 
-def test_a_reference_of_which_nothing_is_drawn_has_no_start(target: Callable[[str], Target]) -> None:
+def test_a_reference_of_which_nothing_is_drawn_has_no_start(
+    target: Callable[[str], Target],
+) -> None:
     (fixed,) = target("n: 20, reference: {use: toy/fixed}").references
 
-    assert start_of(fixed.node) is None
+    assert training_start(fixed.node) is None
     assert "start" not in fixed.node.options
 
 
@@ -121,22 +127,37 @@ def test_a_reference_of_which_nothing_is_drawn_has_no_start(target: Callable[[st
         ),
         ("seeds: 2", "7:3: found no `n`; expected counts"),
         ("n: 0", "7:24: found 0; expected a count of labelled images above 0, or all"),
-        ("n: [20, some]", "7:29: found 'some'; expected a count of labelled images above 0, or all"),
+        (
+            "n: [20, some]",
+            "7:29: found 'some'; expected a count of labelled images above 0, or all",
+        ),
         ("n: true", "7:24: found True; expected a count of labelled images above 0, or all"),
         ("n: []", "7:24: found []; expected counts"),
         ("n: 20, validation: 1", "7:40: found 1; expected a share of n from 0 to below 1"),
         ("n: 20, validation: -0.1", "7:40: found -0.1; expected a share of n from 0 to below 1"),
-        ("n: 20, seeds: 0", "7:35: found 0; expected a count from 1 to 100,000, a list of seeds, or {rule, count}"),
+        (
+            "n: 20, seeds: 0",
+            "7:35: found 0; expected a count from 1 to 100,000, a list of seeds, or {rule, count}",
+        ),
         ("n: 20, seeds: [1, 1]", "7:39: found 1; expected each value once in `seeds`"),
-        ("n: 20, seeds: {rule: utrera, count: 1}", "7:42: found 'utrera'; expected `rule`: uniform or utrera2021"),
+        (
+            "n: 20, seeds: {rule: utrera, count: 1}",
+            "7:42: found 'utrera'; expected `rule`: uniform or utrera2021",
+        ),
         (
             "n: 20, seeds: {rule: utrera2021}",
             "7:35: found {'rule': 'utrera2021'}; expected `count`: a number from 1 to 100,000",
         ),
-        ("n: [20, 20]", "7:24: found n 20 with seed 0 again; expected each pair of n and seed once"),
+        (
+            "n: [20, 20]",
+            "7:24: found n 20 with seed 0 again; expected each pair of n and seed once",
+        ),
         ("n: 20, test: 0", "7:34: found 0; expected a count of test images above 0, or all"),
         ("n: 20, tset: 3", "7:28: found the unknown name 'tset' in a target"),
-        ("n: 20, subsets: [{n: 30}]", "7:21: found 'n'; expected `subsets`, or n, seeds and validation, not both"),
+        (
+            "n: 20, subsets: [{n: 30}]",
+            "7:21: found 'n'; expected `subsets`, or n, seeds and validation, not both",
+        ),
         ("subsets: [{n: 30}, {n: 30}]", "7:30: found n 30 with seed 0 again"),
         ("subsets: [{seeds: 3}]", "7:31: found no `n`"),
         ("subsets: [30]", "7:31: found 30; expected a subset, a mapping"),
@@ -146,7 +167,9 @@ def test_a_mistake_in_a_target_is_told_at_its_place(
     mistakes: Callable[..., list[str]], keys: str, problem: str
 ) -> None:
     sources = "natural: {use: toy/trained, data: low}"
-    (found,) = mistakes(datasets="low: {use: toy/images}", sources=sources, targets=f"\ntask: {{data: low, {keys}}}")
+    (found,) = mistakes(
+        datasets="low: {use: toy/images}", sources=sources, targets=f"\ntask: {{data: low, {keys}}}"
+    )
 
     assert found.startswith(f"toy.yaml:{problem}")
 

@@ -19,12 +19,18 @@ def test_it_is_a_context() -> None:
 def test_streams_depend_on_seed_name_and_keys_alone() -> None:
     def drawn(seed: int, stream: str, *keys: int) -> tuple[float, float]:
         context = InMemoryContext(seed)
-        return torch.rand(1, generator=context.generator(stream, *keys)).item(), context.numpy(stream, *keys).random()
+        return torch.rand(1, generator=context.generator(stream, *keys)).item(), context.numpy(
+            stream, *keys
+        ).random()
 
     places = [(0, "a", 1), (1, "a", 1), (0, "b", 1), (0, "a", 2)]
 
     assert drawn(0, "a", 1) == drawn(0, "a", 1)
-    assert 4 == len({drawn(*place)[0] for place in places}) == len({drawn(*place)[1] for place in places})
+    assert (
+        4
+        == len({drawn(*place)[0] for place in places})
+        == len({drawn(*place)[1] for place in places})
+    )
 
 
 def test_what_is_remembered_is_built_once_for_each_key() -> None:

@@ -40,7 +40,9 @@ def padded(mode: str) -> Callable[[Tensor], Tensor]:
 
 
 def sampled(images: Tensor) -> Tensor:
-    return functional.grid_sample(images, torch.zeros(1, 2, 2, 2, device="cuda"), align_corners=False)
+    return functional.grid_sample(
+        images, torch.zeros(1, 2, 2, 2, device="cuda"), align_corners=False
+    )
 
 
 def pixels(images: Tensor) -> Tensor:
@@ -53,8 +55,14 @@ SHAPE = (1, 2, 4, 4)
 @pytest.mark.parametrize(
     ("act", "kernel"),
     [
-        (backward(scaled("bilinear", antialias=True), *SHAPE), "upsample_bilinear2d_aa_backward_out_cuda"),
-        (backward(scaled("bicubic", antialias=True), *SHAPE), "upsample_bicubic2d_aa_backward_out_cuda"),
+        (
+            backward(scaled("bilinear", antialias=True), *SHAPE),
+            "upsample_bilinear2d_aa_backward_out_cuda",
+        ),
+        (
+            backward(scaled("bicubic", antialias=True), *SHAPE),
+            "upsample_bicubic2d_aa_backward_out_cuda",
+        ),
         (backward(scaled("bicubic"), *SHAPE), "upsample_bicubic2d_backward_out_cuda"),
         (backward(nn.AdaptiveAvgPool2d(2), *SHAPE), "adaptive_avg_pool2d_backward_cuda"),
         (backward(nn.AdaptiveAvgPool2d(4), *SHAPE), "adaptive_avg_pool2d_backward_cuda"),
@@ -68,17 +76,23 @@ SHAPE = (1, 2, 4, 4)
         (lambda: torch.rand(4, device="cuda").cumsum(0), "cumsum_cuda_kernel"),
         (lambda: torch.rand(4, device="cuda").histc(2), "_histc_cuda"),
         (
-            lambda: torch.ones(2, dtype=torch.int64, device="cuda").bincount(torch.rand(2, device="cuda")),
+            lambda: torch.ones(2, dtype=torch.int64, device="cuda").bincount(
+                torch.rand(2, device="cuda")
+            ),
             "_bincount_cuda",
         ),
         (
-            lambda: torch.rand(4, device="cuda").put_(torch.tensor([1], device="cuda"), torch.ones(1, device="cuda")),
+            lambda: torch.rand(4, device="cuda").put_(
+                torch.tensor([1], device="cuda"), torch.ones(1, device="cuda")
+            ),
             "put_",
         ),
     ],
 )
 def test_a_kernel_without_a_deterministic_form_is_refused(act: Act, kernel: str) -> None:
-    with pytest.raises(RuntimeError, match=f"^{kernel}.* does not have a deterministic implementation"):
+    with pytest.raises(
+        RuntimeError, match=f"^{kernel}.* does not have a deterministic implementation"
+    ):
         act()
     torch.use_deterministic_algorithms(False)
     act()

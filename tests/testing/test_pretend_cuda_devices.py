@@ -17,7 +17,9 @@ from torch.nn import functional
 from advtransfer.testing.pretend_cuda import pretend_cuda
 
 CUDA = torch.device("cuda", 0)
-MIXED = "Expected all tensors to be on the same device, but found at least two devices, cuda:0 and cpu!"
+MIXED = (
+    "Expected all tensors to be on the same device, but found at least two devices, cuda:0 and cpu!"
+)
 NUMPY = "can't convert cuda:0 device type tensor to numpy. Use Tensor.cpu()"
 INDICES = r"indices should be either on cpu or on the same device as the indexed tensor \(cpu\)"
 
@@ -77,10 +79,16 @@ Act = Callable[[], Any]  # Any: never looked at
             "Expected a 'cpu' device type for generator but found 'cuda'",
         ),
         (lambda: torch.zeros(1, device="cuda:1"), RuntimeError, "invalid device ordinal"),
-        (lambda: setattr(there(3).requires_grad_(), "grad", here(3)), RuntimeError, "on a different device"),
+        (
+            lambda: setattr(there(3).requires_grad_(), "grad", here(3)),
+            RuntimeError,
+            "on a different device",
+        ),
     ],
 )
-def test_what_cuda_refuses_is_refused_in_its_words(act: Act, error: type[Exception], message: str) -> None:
+def test_what_cuda_refuses_is_refused_in_its_words(
+    act: Act, error: type[Exception], message: str
+) -> None:
     with pytest.raises(error, match=message):
         act()
 
@@ -135,7 +143,14 @@ def test_views_share_their_values_and_writes_are_seen() -> None:
 def training(device: str, *, steps: int = 3) -> tuple[dict[str, Tensor], Tensor]:
     """Weights and second-order gradients of a small network after some steps."""
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.ReLU(), nn.Flatten(), nn.Dropout(), nn.Linear(8, 3))
+    model = nn.Sequential(
+        nn.Conv2d(1, 2, 3),
+        nn.BatchNorm2d(2),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Dropout(),
+        nn.Linear(8, 3),
+    )
     weight = model[0].weight
     moved = model.to(device)
     assert moved[0].weight is weight  # optimisers made before the move hold it
@@ -200,7 +215,8 @@ def test_the_device_has_a_random_state_of_its_own() -> None:
     assert torch.equal(torch.cuda.get_rng_state(), later)
     assert torch.equal(drawn.cpu(), torch.rand(3, generator=torch.Generator().manual_seed(5)))
     assert torch.equal(
-        drawn.cpu(), torch.rand(3, device="cuda", generator=torch.Generator("cuda").manual_seed(5)).cpu()
+        drawn.cpu(),
+        torch.rand(3, device="cuda", generator=torch.Generator("cuda").manual_seed(5)).cpu(),
     )
     assert 0 < int((kept == 0).sum()) < 8
 

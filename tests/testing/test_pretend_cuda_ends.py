@@ -9,7 +9,15 @@ from advtransfer.testing.pretend_cuda import pretend_cuda
 
 
 def test_everything_is_put_back_also_after_an_error() -> None:
-    names = ("is_available", "device_count", "get_rng_state", "set_rng_state", "manual_seed", "device", "_lazy_init")
+    names = (
+        "is_available",
+        "device_count",
+        "get_rng_state",
+        "set_rng_state",
+        "manual_seed",
+        "device",
+        "_lazy_init",
+    )
     functions = {name: getattr(torch.cuda, name) for name in names}
     generator, autocast = torch.Generator, torch.autocast.__init__
     swaps = torch.__future__.get_swap_module_params_on_conversion()
@@ -23,5 +31,9 @@ def test_everything_is_put_back_also_after_an_error() -> None:
 
 
 def test_a_pretend_device_inside_another_is_refused() -> None:
-    with pytest.raises(RuntimeError, match="found a pretend device inside another"), pretend_cuda(), pretend_cuda():
+    with (
+        pytest.raises(RuntimeError, match="found a pretend device inside another"),
+        pretend_cuda(),
+        pretend_cuda(),
+    ):
         pass

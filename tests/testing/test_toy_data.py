@@ -3,14 +3,18 @@ from __future__ import annotations
 import torch
 
 from advtransfer.testing.data import toy
-from advtransfer.toolkit.samples import every
+from advtransfer.toolkit.datasets import all_positions
 from advtransfer.types import Dataset
 
 
 def test_it_is_a_data_set_of_the_asked_sizes() -> None:
     data: Dataset = toy(classes=4, train=9, test=5, shape=(3, 2, 2))
 
-    assert ((3, 2, 2), 4, (0.0, 1.0)) == (data.card().shape, data.card().outputs, data.card().bounds)
+    assert ((3, 2, 2), 4, (0.0, 1.0)) == (
+        data.card().shape,
+        data.card().outputs,
+        data.card().bounds,
+    )
     assert [9, 5] == [len(data.part("train")), len(data.part("test"))]
     assert [0, 1, 2, 3, 0] == data.part("test").labels(torch.arange(5)).tolist()
 
@@ -18,9 +22,9 @@ def test_it_is_a_data_set_of_the_asked_sizes() -> None:
 def test_the_nearest_pattern_tells_the_class() -> None:
     data, patterns = toy(noise=0.3), toy(noise=0.0).part("train").inputs(torch.arange(3)).flatten(1)
     part = data.part("test")
-    nearest = torch.cdist(part.inputs(every(part)).flatten(1), patterns).argmin(1)
+    nearest = torch.cdist(part.inputs(all_positions(part)).flatten(1), patterns).argmin(1)
 
-    assert part.labels(every(part)).equal(nearest)
+    assert part.labels(all_positions(part)).equal(nearest)
 
 
 def test_the_seed_draws_it() -> None:

@@ -6,14 +6,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from advtransfer.toolkit.adversary import Adversary, Norm
-from advtransfer.toolkit.attack import adversarial, boxed, pgd, project
-from advtransfer.toolkit.streams import generator, initialised
+from advtransfer.toolkit.adversary import Adversary, TrainingNorm
+from advtransfer.toolkit.pgd import clip_to_bounds, pgd, pgd_perturb, project_to_ball
+from advtransfer.toolkit.rng import build_initialized, stream_generator
 
 SHAPE = (1, 3, 3)
-WEIGHTS = torch.randn(9, generator=generator("weights"))
+WEIGHTS = torch.randn(9, generator=stream_generator("weights"))
 LABELS = torch.arange(6) % 2
-NORMS: list[Norm] = ["linf", "l2"]
+NORMS: list[TrainingNorm] = ["linf", "l2"]
 
 
 class Linear(nn.Module):
@@ -29,10 +29,18 @@ class Linear(nn.Module):
 
 
 def _inputs(low: float, high: float) -> Tensor:
-    return low + (high - low) * torch.rand((6, *SHAPE), generator=generator("inputs"))
+    return low + (high - low) * torch.rand((6, *SHAPE), generator=stream_generator("inputs"))
 
 
-def _attack(model: nn.Module, inputs: Tensor, *, norm: Norm, eps: float, steps: int = 30, seed: int = 0) -> Tensor:
+def _attack(
+    model: nn.Module,
+    inputs: Tensor,
+    *,
+    norm: TrainingNorm,
+    eps: float,
+    steps: int = 30,
+    seed: int = 0,
+) -> Tensor:
     return pgd(
         model,
         inputs,
@@ -42,7 +50,7 @@ def _attack(model: nn.Module, inputs: Tensor, *, norm: Norm, eps: float, steps: 
         steps=steps,
         step_size=eps,
         random_start=True,
-        generator=generator("start", seed),
+        generator=stream_generator("start", seed),
     )
 
 
@@ -50,8 +58,10 @@ def _worst_direction() -> Tensor:
     return torch.where(LABELS == 0, 1.0, -1.0).view(-1, 1, 1, 1) * WEIGHTS.view(SHAPE)
 
 
-def _sizes(delta: Tensor, norm: Norm) -> Tensor:
-    sizes: Tensor = torch.linalg.vector_norm(delta.flatten(1), ord=2 if norm == "l2" else torch.inf, dim=1)
+def _sizes(delta: Tensor, norm: TrainingNorm) -> Tensor:
+    sizes: Tensor = torch.linalg.vector_norm(
+        delta.flatten(1), ord=2 if norm == "l2" else torch.inf, dim=1
+    )
     return sizes
 
 
@@ -71,7 +81,7 @@ def test_a_linear_model_is_attacked_along_its_weights_in_l2() -> None:
 
 @pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize("steps", [0, 1, 7])
-def test_attacked_inputs_stay_in_the_ball_and_in_the_box(norm: Norm, steps: int) -> None:
+def test_attacked_inputs_stay_in_the_ball_and_in_the_box(norm: TrainingNorm, steps: int) -> None:
     inputs = _inputs(0, 1)
     attacked = _attack(Linear(), inputs, norm=norm, eps=0.5, steps=steps)
 
@@ -82,9 +92,11 @@ def test_attacked_inputs_stay_in_the_ball_and_in_the_box(norm: Norm, steps: int)
 
 
 @pytest.mark.parametrize("norm", NORMS)
-def test_random_starts_fill_the_ball_and_depend_on_the_generator_alone(norm: Norm) -> None:
+def test_random_starts_fill_the_ball_and_depend_on_the_generator_alone(norm: TrainingNorm) -> None:
     inputs = torch.full((6, *SHAPE), 0.5)
-    first, again, other = (_attack(Linear(), inputs, norm=norm, eps=0.4, steps=0, seed=seed) for seed in (0, 0, 1))
+    first, again, other = (
+        _attack(Linear(), inputs, norm=norm, eps=0.4, steps=0, seed=seed) for seed in (0, 0, 1)
+    )
 
     assert first.equal(again)
     assert not first.equal(other)
@@ -103,7 +115,7 @@ def test_without_a_random_start_and_steps_nothing_moves() -> None:
         steps=0,
         step_size=0.1,
         random_start=False,
-        generator=generator("unused"),
+        generator=stream_generator("unused"),
     )
 
     assert inputs.equal(still)
@@ -133,7 +145,7 @@ def test_a_zero_gradient_moves_nothing() -> None:
         steps=3,
         step_size=0.1,
         random_start=False,
-        generator=generator("unused"),
+        generator=stream_generator("unused"),
     )
 
     assert inputs.allclose(attacked)
@@ -143,13 +155,16 @@ def test_a_sample_is_attacked_alike_in_every_batch() -> None:
     def build() -> nn.Module:
         return nn.Sequential(nn.Flatten(), nn.Linear(9, 8), nn.Tanh(), nn.Linear(8, 2))
 
-    model = initialised(build, generator("model"))
+    model = build_initialized(build, stream_generator("model"))
     inputs = _inputs(0.3, 0.7)
     options = {"norm": "l2", "eps": 0.2, "steps": 5, "step_size": 0.1, "random_start": False}
     adversary = Adversary(norm="l2", eps=0.2, steps=5, step_size=0.1, random_start=False)
-    perturb = adversarial(adversary)
-    whole = perturb(model, inputs, LABELS, generator("unused"))
-    halves = [perturb(model, inputs[at], LABELS[at], generator("unused")) for at in (slice(0, 3), slice(3, 6))]
+    perturb = pgd_perturb(adversary)
+    whole = perturb(model, inputs, LABELS, stream_generator("unused"))
+    halves = [
+        perturb(model, inputs[at], LABELS[at], stream_generator("unused"))
+        for at in (slice(0, 3), slice(3, 6))
+    ]
 
     assert options == {name: getattr(adversary, name) for name in options}
     assert whole.allclose(torch.cat(halves), atol=1e-6)
@@ -157,27 +172,29 @@ def test_a_sample_is_attacked_alike_in_every_batch() -> None:
 
 @given(st.floats(1e-3, 4), st.integers(0, 2**40))
 @pytest.mark.parametrize("norm", NORMS)
-def test_a_projection_lies_in_the_ball_and_keeps_what_does(norm: Norm, eps: float, seed: int) -> None:
-    delta = torch.randn((5, *SHAPE), generator=generator("delta", seed))
-    projected = project(delta, norm, eps)
+def test_a_projection_lies_in_the_ball_and_keeps_what_does(
+    norm: TrainingNorm, eps: float, seed: int
+) -> None:
+    delta = torch.randn((5, *SHAPE), generator=stream_generator("delta", seed))
+    projected = project_to_ball(delta, norm, eps)
     inside = _sizes(delta, norm) <= eps
 
     assert _sizes(projected, norm).max() <= eps * (1 + 1e-6)
     assert delta[inside].equal(projected[inside])
-    assert projected.allclose(project(projected, norm, eps), rtol=1e-6)
+    assert projected.allclose(project_to_ball(projected, norm, eps), rtol=1e-6)
 
 
 def test_a_projection_is_the_nearest_point_of_the_ball() -> None:
     delta = torch.tensor([[3.0, 4.0]])
 
-    assert [[0.6, 0.8]] == pytest.approx(project(delta, "l2", 1.0).numpy())
-    assert [[1.0, 1.0]] == project(delta, "linf", 1.0).tolist()
-    assert [[0.0, 0.0]] == project(torch.zeros(1, 2), "l2", 1.0).tolist()
+    assert [[0.6, 0.8]] == pytest.approx(project_to_ball(delta, "l2", 1.0).numpy())
+    assert [[1.0, 1.0]] == project_to_ball(delta, "linf", 1.0).tolist()
+    assert [[0.0, 0.0]] == project_to_ball(torch.zeros(1, 2), "l2", 1.0).tolist()
 
 
 def test_a_clipped_input_has_a_gradient_at_its_bounds_and_none_outside() -> None:
     inputs = torch.tensor([-0.5, 0.0, 0.5, 1.0, 1.5], requires_grad=True)
-    clipped = boxed(inputs, (0, 1))
+    clipped = clip_to_bounds(inputs, (0, 1))
     (gradient,) = torch.autograd.grad(clipped.sum(), inputs)
 
     assert [0, 0, 0.5, 1, 1] == clipped.tolist()

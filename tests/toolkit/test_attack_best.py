@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from advtransfer.toolkit.adversary import Adversary, Norm
-from advtransfer.toolkit.attack import adversarial, ascend, evaluating, pgd
-from advtransfer.toolkit.streams import generator, initialised
+from advtransfer.toolkit.adversary import Adversary, TrainingNorm
+from advtransfer.toolkit.model_modes import in_eval_mode
+from advtransfer.toolkit.pgd import pgd, pgd_perturb, projected_ascent
+from advtransfer.toolkit.rng import build_initialized, stream_generator
 
 LABELS = torch.arange(8) % 2
 
@@ -17,7 +18,7 @@ def _model() -> nn.Module:
     def build() -> nn.Module:
         return nn.Sequential(nn.Flatten(), nn.Linear(9, 16), nn.Tanh(), nn.Linear(16, 2))
 
-    model = initialised(build, generator("model"))
+    model = build_initialized(build, stream_generator("model"))
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.mul_(8)  # so curved that a step can overshoot
@@ -25,14 +26,14 @@ def _model() -> nn.Module:
 
 
 def _inputs() -> Tensor:
-    return torch.rand((8, 1, 3, 3), generator=generator("inputs"))
+    return torch.rand((8, 1, 3, 3), generator=stream_generator("inputs"))
 
 
 def _losses(model: nn.Module, inputs: Tensor) -> Tensor:
     return nn.functional.cross_entropy(model(inputs), LABELS, reduction="none").detach()
 
 
-def _attacked(model: nn.Module, *, best: bool, steps: int, norm: Norm = "linf") -> Tensor:
+def _attacked(model: nn.Module, *, best: bool, steps: int, norm: TrainingNorm = "linf") -> Tensor:
     return pgd(
         model,
         _inputs(),
@@ -42,15 +43,17 @@ def _attacked(model: nn.Module, *, best: bool, steps: int, norm: Norm = "linf") 
         steps=steps,
         step_size=0.85,  # so long that the ascent overshoots
         random_start=True,
-        generator=generator("start"),
+        generator=stream_generator("start"),
         best=best,
     )
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
-def test_the_best_iterate_is_the_worst_that_any_number_of_steps_finds(norm: Norm) -> None:
+def test_the_best_iterate_is_the_worst_that_any_number_of_steps_finds(norm: TrainingNorm) -> None:
     model = _model()
-    lasts = torch.stack([_losses(model, _attacked(model, best=False, steps=k, norm=norm)) for k in range(7)])
+    lasts = torch.stack(
+        [_losses(model, _attacked(model, best=False, steps=k, norm=norm)) for k in range(7)]
+    )
     best = _losses(model, _attacked(model, best=True, steps=6, norm=norm))
 
     assert lasts.max(0).values.allclose(best)
@@ -70,15 +73,28 @@ def test_a_loss_that_is_not_a_number_is_not_hidden_by_the_best_iterate() -> None
         return torch.where(losses > 9 * 0.65, torch.nan, losses)
 
     inputs = torch.stack([torch.full((1, 3, 3), 0.5), torch.full((1, 3, 3), 0.1)])
-    moved = ascend(losses, inputs, 0 * inputs, norm="linf", eps=0.2, steps=3, step_size=0.1, best=True)
+    moved = projected_ascent(
+        losses, inputs, 0 * inputs, norm="linf", eps=0.2, steps=3, step_size=0.1, best=True
+    )
 
     assert [True, False] == losses(moved).isnan().tolist()
 
 
-@pytest.mark.parametrize(("bounds", "reached"), [(None, 1.5), ((-1.0, 1.2), 1.2), ((0.0, 1.0), 1.0)])
+@pytest.mark.parametrize(
+    ("bounds", "reached"), [(None, 1.5), ((-1.0, 1.2), 1.2), ((0.0, 1.0), 1.0)]
+)
 def test_the_box_is_that_of_the_data(bounds: tuple[float, float] | None, reached: float) -> None:
     inputs = torch.ones(8, 4)
-    moved = ascend(lambda x: x.sum(1), inputs, 0 * inputs, norm="linf", eps=0.5, steps=5, step_size=0.5, bounds=bounds)
+    moved = projected_ascent(
+        lambda x: x.sum(1),
+        inputs,
+        0 * inputs,
+        norm="linf",
+        eps=0.5,
+        steps=5,
+        step_size=0.5,
+        bounds=bounds,
+    )
 
     assert [pytest.approx(reached)] * 8 == moved.amin(1).tolist()
 
@@ -97,7 +113,7 @@ def test_each_task_has_its_own_loss_to_ascend() -> None:
         steps=1,
         step_size=0.1,
         random_start=False,
-        generator=generator("unused"),
+        generator=stream_generator("unused"),
         task="values",
     )
     weights = dict(model.named_parameters())["1.weight"][0].detach().view(1, 3, 3)
@@ -112,7 +128,9 @@ def test_a_model_is_attacked_in_eval_mode_and_then_as_it_was() -> None:
     before = model[1].state_dict()["running_mean"].clone()
     torch.manual_seed(0)
     state = torch.get_rng_state()
-    adversarial(Adversary(eps=0.1, steps=3, best=True))(model, _inputs(), LABELS, generator("start"))
+    pgd_perturb(Adversary(eps=0.1, steps=3, best=True))(
+        model, _inputs(), LABELS, stream_generator("start")
+    )
 
     assert modes == [module.training for module in model.modules()]
     assert before.equal(model[1].state_dict()["running_mean"])
@@ -121,7 +139,7 @@ def test_a_model_is_attacked_in_eval_mode_and_then_as_it_was() -> None:
 
 def test_modes_are_restored_after_an_error() -> None:
     model = nn.Sequential(nn.Dropout(), nn.Dropout().eval())
-    with pytest.raises(ZeroDivisionError), evaluating(model):
+    with pytest.raises(ZeroDivisionError), in_eval_mode(model):
         _ = 1 // any(module.training for module in model.modules())
 
     assert [True, True, False] == [module.training for module in model.modules()]

@@ -9,34 +9,47 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as reference
 
 from advtransfer.testing.context import InMemoryContext
-from advtransfer.toolkit.augment import Augmentation, augmentation, colour_jitter, flip, pad_crop, rotation
-from advtransfer.toolkit.recipe import Augment, AugmentName
-from advtransfer.toolkit.streams import generator
+from advtransfer.toolkit.augmentation import (
+    Augmentation,
+    crop_padded,
+    flip_horizontally,
+    jitter_colors,
+    make_augmentation,
+    rotate_images,
+)
+from advtransfer.toolkit.rng import stream_generator
+from advtransfer.toolkit.training_config import Augment, AugmentName
 
 NAMES: tuple[AugmentName, ...] = get_args(AugmentName)
 
 
 def _images(count: int = 12, channels: int = 3, side: int = 10) -> Tensor:
-    return torch.rand((count, channels, side, side), generator=generator("images"))
+    return torch.rand((count, channels, side, side), generator=stream_generator("images"))
 
 
-def _augment(*names: AugmentName, seed: int = 0, shape: tuple[int, ...] = (3, 10, 10)) -> Augmentation:
-    found = augmentation(names, shape=shape, context=InMemoryContext(seed))
+def _augment(
+    *names: AugmentName, seed: int = 0, shape: tuple[int, ...] = (3, 10, 10)
+) -> Augmentation:
+    found = make_augmentation(names, shape=shape, context=InMemoryContext(seed))
     assert found is not None
     return found
 
 
 def _drawn(count: int, numbers: int) -> Tensor:
-    return torch.rand((count, numbers), generator=generator("drawn"), dtype=torch.float64)
+    return torch.rand((count, numbers), generator=stream_generator("drawn"), dtype=torch.float64)
 
 
 @pytest.mark.parametrize("names", [NAMES, *[(name,) for name in NAMES]])
-def test_what_becomes_of_an_image_depends_on_its_key_and_epoch_alone(names: tuple[AugmentName, ...]) -> None:
+def test_what_becomes_of_an_image_depends_on_its_key_and_epoch_alone(
+    names: tuple[AugmentName, ...],
+) -> None:
     images, keys = _images(), list(range(100, 112))
     whole = _augment(*names)(images, keys, 3)
-    order = torch.randperm(12, generator=generator("order"))
+    order = torch.randperm(12, generator=stream_generator("order"))
     shuffled = _augment(*names)(images[order], [keys[place] for place in order.tolist()], 3)
-    alone = torch.cat([_augment(*names)(images[place : place + 1], [keys[place]], 3) for place in range(12)])
+    alone = torch.cat(
+        [_augment(*names)(images[place : place + 1], [keys[place]], 3) for place in range(12)]
+    )
 
     assert whole[order].equal(shuffled)
     assert whole.allclose(alone, atol=1e-6)
@@ -70,14 +83,17 @@ def test_a_crop_is_the_window_of_the_padded_image_that_the_numbers_say(padding: 
     images, drawn = _images(), _drawn(12, 2)
     padded = reference.pad(images, [padding])
     corners = (drawn * (2 * padding + 1)).floor().int().tolist()
-    expected = [reference.crop(image, top, left, 10, 10) for image, (top, left) in zip(padded, corners, strict=True)]
+    expected = [
+        reference.crop(image, top, left, 10, 10)
+        for image, (top, left) in zip(padded, corners, strict=True)
+    ]
 
-    assert torch.stack(expected).equal(pad_crop(images, drawn, padding=padding))
+    assert torch.stack(expected).equal(crop_padded(images, drawn, padding=padding))
 
 
 def test_every_window_comes_equally_often() -> None:
     ramp = torch.arange(100.0).view(1, 1, 10, 10).expand(8_100, 1, 10, 10)
-    seen = Counter(pad_crop(ramp, _drawn(8_100, 2), padding=4)[:, 0, 4, 4].tolist())
+    seen = Counter(crop_padded(ramp, _drawn(8_100, 2), padding=4)[:, 0, 4, 4].tolist())
 
     assert 81 == len(seen)
     assert min(seen.values()) > 60
@@ -87,7 +103,7 @@ def test_every_window_comes_equally_often() -> None:
 def test_half_of_the_images_are_mirrored() -> None:
     images = _images()
     drawn = torch.tensor([[0.0], [0.499], [0.5], [0.999]], dtype=torch.float64)
-    flipped = flip(images[:4], drawn)
+    flipped = flip_horizontally(images[:4], drawn)
 
     assert reference.horizontal_flip(images[:2]).equal(flipped[:2])
     assert images[2:4].equal(flipped[2:])
@@ -97,10 +113,12 @@ def test_half_of_the_images_are_mirrored() -> None:
 def test_a_rotation_is_that_of_torchvision(side: int) -> None:
     images, drawn = _images(side=side), _drawn(12, 1)
     angles = ((2 * drawn[:, 0] - 1) * 2).tolist()
-    expected = torch.stack([reference.rotate(image, angle) for image, angle in zip(images, angles, strict=True)])
+    expected = torch.stack(
+        [reference.rotate(image, angle) for image, angle in zip(images, angles, strict=True)]
+    )
 
     # nearest neighbour: a place halfway between two pixels may round either way
-    assert (expected == rotation(images, drawn)).float().mean() > 0.999
+    assert (expected == rotate_images(images, drawn)).float().mean() > 0.999
     assert not expected.equal(images)
 
 
@@ -117,7 +135,7 @@ def test_a_colour_jitter_is_that_of_torchvision_in_every_order(order: int, chann
             image = changes[place](image, factors[place])
         expected.append(image)
 
-    assert torch.stack(expected).allclose(colour_jitter(images, drawn), atol=1e-6)
+    assert torch.stack(expected).allclose(jitter_colors(images, drawn), atol=1e-6)
 
 
 def test_changes_come_in_the_order_of_their_names() -> None:
@@ -131,10 +149,12 @@ def test_changes_come_in_the_order_of_their_names() -> None:
 def test_nothing_to_change_is_no_augmentation() -> None:
     nothing: Augment = "none"
 
-    assert augmentation(nothing, shape=(50,), context=InMemoryContext()) is None
+    assert make_augmentation(nothing, shape=(50,), context=InMemoryContext()) is None
 
 
 @pytest.mark.parametrize("shape", [(50,), (2, 8, 8)])
 def test_what_is_no_image_cannot_be_augmented(shape: tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match=r"to augment by flip; expected images \(C, H, W\) of 1 or 3 channels"):
-        augmentation(("flip",), shape=shape, context=InMemoryContext())
+    with pytest.raises(
+        ValueError, match=r"to augment by flip; expected images \(C, H, W\) of 1 or 3 channels"
+    ):
+        make_augmentation(("flip",), shape=shape, context=InMemoryContext())

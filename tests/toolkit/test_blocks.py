@@ -6,13 +6,22 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from advtransfer.toolkit.blocks import ChainedNetwork, Step
-from advtransfer.toolkit.network import Normalise
-from advtransfer.toolkit.streams import generator, initialised
+from advtransfer.toolkit.network import Normalize
+from advtransfer.toolkit.rng import build_initialized, stream_generator
+from advtransfer.toolkit.wrapped_networks import ChainedNetwork, ForwardStep
 from advtransfer.types import Network
 
-INPUTS = torch.rand(4, 3, 8, 8, generator=generator("inputs"))
-STEPS: tuple[Step, ...] = ("conv", "norm", "act", "layers", nn.AdaptiveAvgPool2d(1), nn.Flatten(), "drop", "fc")
+INPUTS = torch.rand(4, 3, 8, 8, generator=stream_generator("inputs"))
+STEPS: tuple[ForwardStep, ...] = (
+    "conv",
+    "norm",
+    "act",
+    "layers",
+    nn.AdaptiveAvgPool2d(1),
+    nn.Flatten(),
+    "drop",
+    "fc",
+)
 
 
 class Residual(nn.Module):
@@ -32,7 +41,11 @@ class Plain(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.conv, self.norm, self.act = nn.Conv2d(3, 5, 3), nn.BatchNorm2d(5), nn.ReLU(inplace=True)
+        self.conv, self.norm, self.act = (
+            nn.Conv2d(3, 5, 3),
+            nn.BatchNorm2d(5),
+            nn.ReLU(inplace=True),
+        )
         self.layers = nn.Sequential(Residual(), nn.Sequential(Residual(), nn.ReLU()))
         self.drop, self.fc = nn.Dropout(0.5), nn.Linear(5, 2)
 
@@ -43,11 +56,13 @@ class Plain(nn.Module):
 
 
 def plain() -> Plain:
-    return initialised(Plain, generator("plain")).eval()
+    return build_initialized(Plain, stream_generator("plain")).eval()
 
 
-def chained(model: nn.Module | None = None, steps: tuple[Step, ...] = STEPS) -> ChainedNetwork:
-    return ChainedNetwork(model or plain(), steps, Normalise([0.5] * 3, [0.25] * 3)).eval()
+def chained(
+    model: nn.Module | None = None, steps: tuple[ForwardStep, ...] = STEPS
+) -> ChainedNetwork:
+    return ChainedNetwork(model or plain(), steps, Normalize([0.5] * 3, [0.25] * 3)).eval()
 
 
 def test_a_block_begins_at_each_module_with_weights_that_is_no_normalisation() -> None:
@@ -59,7 +74,9 @@ def test_a_block_begins_at_each_module_with_weights_that_is_no_normalisation() -
 
 def test_modules_between_belong_to_the_block_before_them() -> None:
     blocks = chained().blocks
-    types = {name: [type(part).__name__ for part in block.children()] for name, block in blocks.items()}
+    types = {
+        name: [type(part).__name__ for part in block.children()] for name, block in blocks.items()
+    }
 
     assert ["Conv2d", "BatchNorm2d", "ReLU"] == types["conv"]
     assert ["Residual", "ReLU", "AdaptiveAvgPool2d", "Flatten", "Dropout"] == types["layers.1.0"]
@@ -87,12 +104,16 @@ def test_features_go_on_through_the_later_blocks() -> None:
 
     assert activations.equal(first((INPUTS - 0.5) / 0.25))
     assert network.features(INPUTS).equal(nn.Sequential(*others)(activations))
-    with pytest.raises(ValueError, match=r"found block 'fc'; expected one of \['conv', 'layers.0', 'layers.1.0'\]"):
+    with pytest.raises(
+        ValueError, match=r"found block 'fc'; expected one of \['conv', 'layers.0', 'layers.1.0'\]"
+    ):
         network.features(INPUTS, upto="fc")
 
 
 def test_a_sequence_that_begins_with_a_normalisation_is_one_step() -> None:
-    model = nn.Sequential(nn.Linear(4, 4), nn.Sequential(nn.LayerNorm(4), nn.Linear(4, 4)), nn.Linear(4, 2))
+    model = nn.Sequential(
+        nn.Linear(4, 4), nn.Sequential(nn.LayerNorm(4), nn.Linear(4, 4)), nn.Linear(4, 2)
+    )
 
     assert ["0", "1"] == list(ChainedNetwork(model, ["0", "1", "2"]).blocks)
 
@@ -128,10 +149,15 @@ def test_a_copy_has_blocks_of_its_own() -> None:
 
 
 def test_loaded_and_substituted_weights_are_those_that_the_blocks_use() -> None:
-    network, zero = chained(), {name: torch.zeros_like(value) for name, value in chained().state_dict().items()}
+    network, zero = (
+        chained(),
+        {name: torch.zeros_like(value) for name, value in chained().state_dict().items()},
+    )
     substituted = torch.func.functional_call(network, {"model.fc.bias": torch.ones(2)}, (INPUTS,))
     before = network(INPUTS) - network.model.get_parameter("fc.bias")
-    network.load_state_dict({**zero, "normalise.std": torch.ones(3, 1, 1), "model.fc.bias": torch.ones(2)})
+    network.load_state_dict(
+        {**zero, "normalise.std": torch.ones(3, 1, 1), "model.fc.bias": torch.ones(2)}
+    )
 
     torch.testing.assert_close(substituted, before + 1)
     assert network(INPUTS).equal(torch.ones(4, 2))
@@ -140,20 +166,33 @@ def test_loaded_and_substituted_weights_are_those_that_the_blocks_use() -> None:
 @pytest.mark.parametrize(
     ("steps", "message"),
     [
-        (("conv", "layers", "fc"), r"found norm.weight, norm.bias \(2 in all\) in no step of Plain"),
-        (("conv", "layer1", "fc"), r"found the path 'layer1', but no 'layer1' of Plain; expected one of conv, .*, fc"),
-        (("layers.2", "fc"), r"found the path 'layers.2', but no '2' in 'layers' of Plain; expected one of 0, 1"),
+        (
+            ("conv", "layers", "fc"),
+            r"found norm.weight, norm.bias \(2 in all\) in no step of Plain",
+        ),
+        (
+            ("conv", "layer1", "fc"),
+            r"found the path 'layer1', but no 'layer1' of Plain; expected one of conv, .*, fc",
+        ),
+        (
+            ("layers.2", "fc"),
+            r"found the path 'layers.2', but no '2' in 'layers' of Plain; expected one of 0, 1",
+        ),
         (("act", "fc"), r"found the steps with weights \['fc'\]; expected a block and a head"),
     ],
 )
-def test_steps_that_make_no_network_are_refused(steps: tuple[Step, ...], message: str) -> None:
+def test_steps_that_make_no_network_are_refused(
+    steps: tuple[ForwardStep, ...], message: str
+) -> None:
     with pytest.raises(ValueError, match=message):
         chained(steps=steps)
 
 
 def test_a_chain_that_is_not_the_architecture_is_found_out() -> None:
-    chained().check(INPUTS)
+    chained().check_logits(INPUTS)
     wrong = chained(steps=("conv", "norm", *STEPS[3:]))
 
-    with pytest.raises(ValueError, match=r"found logits that differ by .* from those of Plain; expected the same"):
-        wrong.check(INPUTS)
+    with pytest.raises(
+        ValueError, match=r"found logits that differ by .* from those of Plain; expected the same"
+    ):
+        wrong.check_logits(INPUTS)

@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from advtransfer.toolkit.hooked import HookedNetwork
-from advtransfer.toolkit.network import Normalise
-from advtransfer.toolkit.streams import generator, initialised
+from advtransfer.toolkit.network import Normalize
+from advtransfer.toolkit.rng import build_initialized, stream_generator
+from advtransfer.toolkit.wrapped_networks import HookedNetwork
 from advtransfer.types import Network
 
-INPUTS = torch.rand(4, 3, 8, 8, generator=generator("inputs"))
+INPUTS = torch.rand(4, 3, 8, 8, generator=stream_generator("inputs"))
 
 
 class Encoder(nn.Module):
@@ -52,11 +52,13 @@ BLOCKS = ("encoder.layers.0", "encoder.layers.1")
 
 
 def plain() -> Plain:
-    return initialised(Plain, generator("plain")).eval()
+    return build_initialized(Plain, stream_generator("plain")).eval()
 
 
 def hooked(blocks: Sequence[str] = BLOCKS, head: str = "head") -> HookedNetwork:
-    return HookedNetwork(plain(), blocks=blocks, head=head, normalise=Normalise([0.5] * 3, [0.25] * 3)).eval()
+    return HookedNetwork(
+        plain(), blocks=blocks, head=head, normalise=Normalize([0.5] * 3, [0.25] * 3)
+    ).eval()
 
 
 def names_of(network: HookedNetwork, block: str) -> set[str]:
@@ -93,7 +95,11 @@ def test_every_weight_before_the_head_is_in_the_block_that_it_stands_by() -> Non
     assert ["stem", *BLOCKS] == list(network.blocks)
     assert {"token", "patches.weight", "patches.bias", "encoder.shift"} == names_of(network, "stem")
     assert {"encoder.layers.0.weight", "encoder.layers.0.bias"} == names_of(network, BLOCKS[0])
-    others = {f"encoder.{name}.{part}" for name in ("layers.1", "norm", "unused") for part in ("weight", "bias")}
+    others = {
+        f"encoder.{name}.{part}"
+        for name in ("layers.1", "norm", "unused")
+        for part in ("weight", "bias")
+    }
     assert others == names_of(network, BLOCKS[1])
 
 
@@ -129,7 +135,12 @@ def test_a_copy_has_blocks_of_its_own() -> None:
             parameter.zero_()
     trained = {name for name, parameter in other.named_parameters() if parameter.requires_grad}
 
-    assert {"model.token", "model.patches.weight", "model.patches.bias", "model.encoder.shift"} == trained
+    assert {
+        "model.token",
+        "model.patches.weight",
+        "model.patches.bias",
+        "model.encoder.shift",
+    } == trained
     assert network(INPUTS).equal(before)
     assert not other.features(INPUTS).equal(network.features(INPUTS))
 
@@ -138,18 +149,33 @@ def test_a_copy_has_blocks_of_its_own() -> None:
     ("blocks", "head", "message"),
     [
         ((), "head", r"found the blocks \[\] and the head 'head'; expected different paths"),
-        (("head",), "head", r"found the blocks \['head'\] and the head 'head'; expected different paths"),
-        (("encoder.layer",), "head", r"found the path 'encoder.layer', but no 'layer' in 'encoder' of Plain"),
-        (("encoder",), "fc", r"found the path 'fc', but no 'fc' of Plain; expected one of patches, .*, head"),
+        (
+            ("head",),
+            "head",
+            r"found the blocks \['head'\] and the head 'head'; expected different paths",
+        ),
+        (
+            ("encoder.layer",),
+            "head",
+            r"found the path 'encoder.layer', but no 'layer' in 'encoder' of Plain",
+        ),
+        (
+            ("encoder",),
+            "fc",
+            r"found the path 'fc', but no 'fc' of Plain; expected one of patches, .*, head",
+        ),
     ],
 )
-def test_paths_that_lead_nowhere_are_refused(blocks: tuple[str, ...], head: str, message: str) -> None:
+def test_paths_that_lead_nowhere_are_refused(
+    blocks: tuple[str, ...], head: str, message: str
+) -> None:
     with pytest.raises(ValueError, match=message):
         hooked(blocks, head)
 
 
 def test_a_module_that_no_input_passes_has_no_features() -> None:
     with pytest.raises(
-        ValueError, match=r"found 'encoder.unused' not in use; expected a module that every input passes"
+        ValueError,
+        match=r"found 'encoder.unused' not in use; expected a module that every input passes",
     ):
         hooked(["encoder.layers.0", "encoder.unused"]).features(INPUTS, upto="encoder.layers.0")

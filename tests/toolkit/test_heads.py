@@ -10,13 +10,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from advtransfer.toolkit.blocks import ChainedNetwork
 from advtransfer.toolkit.heads import with_head
-from advtransfer.toolkit.hooked import HookedNetwork
-from advtransfer.toolkit.network import BlockNetwork, Normalise
-from advtransfer.toolkit.streams import generator, initialised
+from advtransfer.toolkit.network import BlockNetwork, Normalize
+from advtransfer.toolkit.rng import build_initialized, stream_generator
+from advtransfer.toolkit.wrapped_networks import ChainedNetwork, HookedNetwork
 from advtransfer.types import Network
-from advtransfer_vision.pretrained.design import Design
+from advtransfer_vision.pretrained.network_spec import NetworkSpec
 
 SHAPE = (3, 64, 64)
 INPUTS = torch.linspace(0, 1, 4 * 3 * 64 * 64).view(4, *SHAPE)
@@ -27,7 +26,11 @@ class Plain(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.first, self.norm, self.fc = nn.Conv2d(3, 4, 16, stride=16), nn.BatchNorm2d(4), nn.Linear(64, 3)
+        self.first, self.norm, self.fc = (
+            nn.Conv2d(3, 4, 16, stride=16),
+            nn.BatchNorm2d(4),
+            nn.Linear(64, 3),
+        )
 
     def forward(self, inputs: Tensor) -> Tensor:
         logits: Tensor = self.fc(self.norm(self.first(inputs)).relu().flatten(1))
@@ -39,7 +42,10 @@ class Own(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.body, self.last = nn.Conv2d(3, 4, 16, stride=16), nn.Sequential(nn.Flatten(), nn.Linear(64, 5))
+        self.body, self.last = (
+            nn.Conv2d(3, 4, 16, stride=16),
+            nn.Sequential(nn.Flatten(), nn.Linear(64, 5)),
+        )
 
     @property
     def blocks(self) -> Mapping[str, nn.Module]:
@@ -59,8 +65,10 @@ class Own(nn.Module):
 
 
 def block_network() -> Network:
-    blocks = OrderedDict(first=nn.Conv2d(3, 4, 16, stride=16), second=nn.Sequential(nn.ReLU(), nn.Flatten()))
-    return BlockNetwork(blocks, nn.Linear(64, 3), Normalise([0.5], [0.25]))
+    blocks = OrderedDict(
+        first=nn.Conv2d(3, 4, 16, stride=16), second=nn.Sequential(nn.ReLU(), nn.Flatten())
+    )
+    return BlockNetwork(blocks, nn.Linear(64, 3), Normalize([0.5], [0.25]))
 
 
 def chained() -> Network:
@@ -80,16 +88,20 @@ OF_THE_TOOLKIT = [block_network, chained, hooked, headed]
 
 
 def made(kind: Callable[[], Network]) -> Network:
-    return initialised(kind, generator("network"))
+    return build_initialized(kind, stream_generator("network"))
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_new_head_is_used_and_trained_on_every_kind_of_network(kind: Callable[[], Network]) -> None:
+def test_the_new_head_is_used_and_trained_on_every_kind_of_network(
+    kind: Callable[[], Network],
+) -> None:
     network = made(kind)
     before = {name: one.clone() for name, one in cast(nn.Module, network).state_dict().items()}
-    changed = with_head(network, 6, shape=SHAPE, generator=generator("head"))
+    changed = with_head(network, 6, shape=SHAPE, generator=stream_generator("head"))
 
-    optimiser = torch.optim.SGD([one for one in changed.head.parameters() if one.requires_grad], lr=0.1)
+    optimiser = torch.optim.SGD(
+        [one for one in changed.head.parameters() if one.requires_grad], lr=0.1
+    )
     first = changed(INPUTS)
     nn.functional.cross_entropy(first, torch.tensor([0, 1, 2, 5])).backward()  # type: ignore[no-untyped-call]  # torch
     optimiser.step()
@@ -99,12 +111,14 @@ def test_the_new_head_is_used_and_trained_on_every_kind_of_network(kind: Callabl
     assert not first.equal(second)
     assert second.equal(changed.head(changed.features(INPUTS)))
     assert list(network.blocks) == list(changed.blocks)
-    assert all(one.equal(before[name]) for name, one in cast(nn.Module, network).state_dict().items())
+    assert all(
+        one.equal(before[name]) for name, one in cast(nn.Module, network).state_dict().items()
+    )
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_all_but_the_old_head_can_be_trained_with_the_new_one(kind: Callable[[], Network]) -> None:
-    changed = with_head(made(kind), 6, shape=SHAPE, generator=generator("head")).train()
+    changed = with_head(made(kind), 6, shape=SHAPE, generator=stream_generator("head")).train()
     changed(INPUTS).sum().backward()
     trained = {name for name, one in changed.named_parameters() if one.requires_grad}
 
@@ -116,14 +130,16 @@ def test_all_but_the_old_head_can_be_trained_with_the_new_one(kind: Callable[[],
 @pytest.mark.parametrize("kind", OF_THE_TOOLKIT)
 def test_a_head_cannot_be_assigned_on_any_kind_of_network(kind: Callable[[], Network]) -> None:
     network = made(kind)
-    with pytest.raises(AttributeError, match=r"found an assignment to the head of a \w+Network; .*with_head\("):
+    with pytest.raises(
+        AttributeError, match=r"found an assignment to the head of a \w+Network; .*with_head\("
+    ):
         network.head = nn.Linear(64, 6)  # type: ignore[misc]  # wrong on purpose
 
 
 @pytest.mark.parametrize("name", ["resnet18", "squeezenet1_1"])
 def test_architectures_of_checkpoints_take_a_new_head(name: str) -> None:
-    network = Design(name=name, outputs=4, pixels=64).drawn(generator(name))
-    changed = with_head(network, 6, shape=SHAPE, generator=generator("head")).eval()
+    network = NetworkSpec(name=name, outputs=4, pixels=64).draw_network(stream_generator(name))
+    changed = with_head(network, 6, shape=SHAPE, generator=stream_generator("head")).eval()
 
     assert (4, 6) == changed(INPUTS).shape
     with pytest.raises(AttributeError, match=r"with_head\("):
@@ -134,13 +150,13 @@ def test_a_head_is_drawn_from_its_generator_alone() -> None:
     network = made(hooked)
     state = torch.get_rng_state()
     torch.manual_seed(1)
-    one = with_head(network, 6, shape=SHAPE, generator=generator("head"))
+    one = with_head(network, 6, shape=SHAPE, generator=stream_generator("head"))
     torch.manual_seed(2)
     two = with_head(network, 6, shape=SHAPE)
 
     assert not two.head.weight.any()
     assert not two(INPUTS).any()
-    two.draw_head(generator("head"))
+    two.draw_head(stream_generator("head"))
     after = torch.get_rng_state()
     torch.manual_seed(2)
     assert after.equal(torch.get_rng_state())
@@ -157,4 +173,6 @@ def test_modes_and_what_is_frozen_stay_as_they_were() -> None:
     body = cast(HookedNetwork, changed.network)
 
     assert (False, True) == (body.training, body.model.get_submodule("norm").training)
-    assert ["head.weight", "head.bias"] == [name for name, one in changed.named_parameters() if one.requires_grad]
+    assert ["head.weight", "head.bias"] == [
+        name for name, one in changed.named_parameters() if one.requires_grad
+    ]

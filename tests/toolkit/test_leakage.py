@@ -11,10 +11,10 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
-from advtransfer.toolkit import jpeg, likeness
-from advtransfer.toolkit.leakage import leaks
-from advtransfer.toolkit.likeness import Likeness
-from advtransfer.toolkit.samples import Arrays
+from advtransfer.toolkit import near_duplicates
+from advtransfer.toolkit.datasets import ArraySamples
+from advtransfer.toolkit.leakage import find_leaks
+from advtransfer.toolkit.near_duplicates import NearDuplicateRule
 from advtransfer.types import DataCard
 
 CARD = DataCard((1, 24, 24), (0.0, 1.0), "classes", 2, ("a", "b"), "")
@@ -28,21 +28,29 @@ def _images(count: int, *, seed: int, shape: tuple[int, ...] = (1, 24, 24)) -> T
     return (smooth * 255).round() / 255
 
 
-def _samples(images: Tensor) -> Arrays:
+def _samples(images: Tensor) -> ArraySamples:
     shape = tuple(images.shape[1:])
-    return Arrays(card=replace(CARD, shape=shape), inputs=images, labels=torch.zeros(len(images), dtype=torch.int64))
+    return ArraySamples(
+        card=replace(CARD, shape=shape),
+        inputs=images,
+        labels=torch.zeros(len(images), dtype=torch.int64),
+    )
 
 
 def _jpeg(image: Tensor, quality: int) -> Tensor:
     levels = (image * 255).round().to(torch.uint8)
-    picture = Image.fromarray(levels[0].numpy() if len(levels) == 1 else levels.permute(1, 2, 0).numpy())
+    picture = Image.fromarray(
+        levels[0].numpy() if len(levels) == 1 else levels.permute(1, 2, 0).numpy()
+    )
     file = io.BytesIO()
     picture.save(file, "JPEG", quality=quality)
     array = np.array(Image.open(file))
-    return torch.from_numpy(array[None] if array.ndim == 2 else array.transpose(2, 0, 1)).float() / 255
+    return (
+        torch.from_numpy(array[None] if array.ndim == 2 else array.transpose(2, 0, 1)).float() / 255
+    )
 
 
-def _planted(images: Tensor, leaked: Sequence[Tensor]) -> Arrays:
+def _planted(images: Tensor, leaked: Sequence[Tensor]) -> ArraySamples:
     return _samples(torch.cat([images, torch.stack(list(leaked))]))
 
 
@@ -51,13 +59,13 @@ B = _images(20, seed=1)
 
 
 def test_sets_without_a_common_image_have_no_leaks() -> None:
-    found = leaks(_samples(A), _samples(B))
+    found = find_leaks(_samples(A), _samples(B))
 
     assert (0, 0, ()) == (found.exact, found.near, found.pairs)
 
 
 def test_images_that_are_there_pixel_for_pixel_are_exact() -> None:
-    found = leaks(_samples(A), _planted(B, [A[7], A[3]]))
+    found = find_leaks(_samples(A), _planted(B, [A[7], A[3]]))
 
     assert (2, 0, ((7, 20), (3, 21))) == (found.exact, found.near, found.pairs)
 
@@ -67,20 +75,24 @@ def test_images_that_are_there_pixel_for_pixel_are_exact() -> None:
 def test_images_shifted_by_a_pixel_are_near(down: int, right: int) -> None:
     if down == right == 0:
         return
-    found = leaks(_samples(A), _planted(B, [A[7].roll((down, right), (1, 2))]))
+    found = find_leaks(_samples(A), _planted(B, [A[7].roll((down, right), (1, 2))]))
 
     assert (0, 1, ((7, 20),)) == (found.exact, found.near, found.pairs)
 
 
 @pytest.mark.parametrize("quality", [75, 85, 95, 100])
 def test_images_saved_again_as_jpeg_are_near(quality: int) -> None:
-    found = leaks(_samples(A), _planted(B, [_jpeg(A[number], quality) for number in range(5)]))
+    found = find_leaks(_samples(A), _planted(B, [_jpeg(A[number], quality) for number in range(5)]))
 
-    assert (0, 5, tuple((number, 20 + number) for number in range(5))) == (found.exact, found.near, found.pairs)
+    assert (0, 5, tuple((number, 20 + number) for number in range(5))) == (
+        found.exact,
+        found.near,
+        found.pairs,
+    )
 
 
 def test_it_does_not_matter_which_of_the_two_was_saved_again() -> None:
-    found = leaks(_planted(A, [_jpeg(B[4], 75)]), _samples(B))
+    found = find_leaks(_planted(A, [_jpeg(B[4], 75)]), _samples(B))
 
     assert (0, 1, ((40, 4),)) == (found.exact, found.near, found.pairs)
 
@@ -88,41 +100,48 @@ def test_it_does_not_matter_which_of_the_two_was_saved_again() -> None:
 def test_a_larger_shift_is_found_when_it_is_asked_for() -> None:
     shifted = _planted(B, [A[7].roll(2, 1)])
 
-    assert [0, 1] == [leaks(_samples(A), shifted, likeness=Likeness(shift=shift)).near for shift in (1, 2)]
+    assert [0, 1] == [
+        find_leaks(_samples(A), shifted, likeness=NearDuplicateRule(shift=shift)).near
+        for shift in (1, 2)
+    ]
 
 
 def test_each_image_is_counted_once_with_the_first_it_equals_or_the_one_it_is_most_like() -> None:
-    found = leaks(_planted(A, [A[7], _jpeg(A[3], 75)]), _planted(B, [A[7], _jpeg(A[3], 90)]))
+    found = find_leaks(_planted(A, [A[7], _jpeg(A[3], 75)]), _planted(B, [A[7], _jpeg(A[3], 90)]))
 
     assert (1, 1, ((7, 20), (3, 21))) == (found.exact, found.near, found.pairs)
 
 
 def test_colour_images_are_found_among_grey_ones_of_the_same_pixels() -> None:
     colours = _images(10, seed=2, shape=(3, 24, 24))
-    found = leaks(_samples(colours), _samples(colours.mean(1, keepdim=True)))
+    found = find_leaks(_samples(colours), _samples(colours.mean(1, keepdim=True)))
 
     assert (0, 10) == (found.exact, found.near)
 
 
 def test_an_image_that_was_shrunk_is_found() -> None:
     small = functional.interpolate(A[:5], (16, 16), mode="bilinear", antialias=True)
-    found = leaks(_samples(A), _samples((small * 255).round() / 255))
+    found = find_leaks(_samples(A), _samples((small * 255).round() / 255))
 
     assert (0, 5) == (found.exact, found.near)
 
 
-def test_sets_are_searched_block_by_block_and_chunk_by_chunk_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sets_are_searched_block_by_block_and_chunk_by_chunk_alike(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     planted = _planted(B, [A[39], A[7].roll(1, 1), _jpeg(A[11], 75)])
-    whole = leaks(_samples(A), planted)
-    monkeypatch.setattr(likeness, "BLOCK", 3)
-    monkeypatch.setattr(likeness, "CHUNK_ROWS", 5)
+    whole = find_leaks(_samples(A), planted)
+    monkeypatch.setattr(near_duplicates, "BLOCK_IMAGES", 3)
+    monkeypatch.setattr(near_duplicates, "CHUNK_ROWS", 5)
 
     assert (1, 2) == (whole.exact, whole.near)
-    assert whole == leaks(_samples(A), planted)
+    assert whole == find_leaks(_samples(A), planted)
 
 
 def test_many_images_that_are_all_alike_are_counted_once_each() -> None:
-    found = leaks(_samples(A[:1].repeat(100, 1, 1, 1)), _samples(_jpeg(A[0], 75).repeat(10, 1, 1, 1)))
+    found = find_leaks(
+        _samples(A[:1].repeat(100, 1, 1, 1)), _samples(_jpeg(A[0], 75).repeat(10, 1, 1, 1))
+    )
 
     assert (0, 10) == (found.exact, found.near)
     assert list(range(10)) == [there for _, there in found.pairs]
@@ -130,7 +149,7 @@ def test_many_images_that_are_all_alike_are_counted_once_each() -> None:
 
 def test_flat_images_of_other_brightness_are_no_leaks() -> None:
     levels = torch.arange(0, 250, 10).float().reshape(-1, 1, 1, 1).expand(-1, 1, 24, 24) / 255
-    found = leaks(_samples(levels[::2]), _samples(levels[1::2]))
+    found = find_leaks(_samples(levels[::2]), _samples(levels[1::2]))
 
     assert (0, 0) == (found.exact, found.near)
 
@@ -138,28 +157,33 @@ def test_flat_images_of_other_brightness_are_no_leaks() -> None:
 def test_what_is_no_image_is_compared_value_for_value() -> None:
     card = DataCard((5,), None, "values", 1, ("a",), "")
     points = torch.rand(6, 5, generator=torch.Generator().manual_seed(0))
-    one, two = (Arrays(card=card, inputs=x, labels=torch.zeros(len(x), 1)) for x in (points[:4], points[3:]))
-    found = leaks(one, two)
+    one, two = (
+        ArraySamples(card=card, inputs=x, labels=torch.zeros(len(x), 1))
+        for x in (points[:4], points[3:])
+    )
+    found = find_leaks(one, two)
 
     assert (1, 0, ((3, 0),)) == (found.exact, found.near, found.pairs)
 
 
 @pytest.mark.parametrize("empty", [(0, 20), (40, 0)])
 def test_an_empty_set_has_no_leaks(empty: tuple[int, int]) -> None:
-    assert () == leaks(_samples(A[: empty[0]]), _samples(A[: empty[1]])).pairs
+    assert () == find_leaks(_samples(A[: empty[0]]), _samples(A[: empty[1]])).pairs
 
 
 @pytest.mark.parametrize("side", [1, 2, 3])
 def test_images_too_small_to_shift_are_compared_as_they_lie(side: int) -> None:
     levels = torch.arange(0, 240, 40).float().reshape(-1, 1, 1, 1).expand(-1, 1, side, side) / 255
-    found = leaks(_samples(levels[:4]), _samples(levels[3:]))
+    found = find_leaks(_samples(levels[:4]), _samples(levels[3:]))
 
     assert (1, 0, ((3, 0),)) == (found.exact, found.near, found.pairs)
 
 
 def test_the_low_frequencies_never_lengthen_a_difference() -> None:
     one, two = (_images(50, seed=seed)[:, 0] * 255 for seed in (3, 4))
-    low = (likeness._low(one) - likeness._low(two)).norm(dim=1)
+    low = (near_duplicates._low_frequencies(one) - near_duplicates._low_frequencies(two)).norm(
+        dim=1
+    )
 
     assert (low <= (one - two).flatten(1).norm(dim=1) * (1 + 1e-5)).all()
 
@@ -172,13 +196,13 @@ def test_the_error_of_jpeg_is_that_of_an_encoder(quality: int, shape: tuple[int,
     expected = ((saved - images) * 255).square().mean((1, 2, 3)).sqrt()
 
     assert expected.tolist() == pytest.approx(
-        jpeg.error(images[:, 0] * 255, quality=quality).tolist(), rel=0.15, abs=0.2
+        near_duplicates.jpeg_error(images[:, 0] * 255, quality=quality).tolist(), rel=0.15, abs=0.2
     )
 
 
 @pytest.mark.parametrize("length", [6, 8, 26])
 def test_the_cosine_transform_is_orthonormal(length: int) -> None:
-    basis = jpeg.cosines(length, length)
+    basis = near_duplicates.cosine_basis(length, length)
 
     assert torch.eye(length).allclose(basis @ basis.T, atol=1e-5)
 
@@ -191,4 +215,4 @@ CHANGES: dict[str, Callable[[Tensor], Tensor]] = {
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
 def test_what_is_changed_more_is_not_near(change: Callable[[Tensor], Tensor]) -> None:
-    assert 0 == leaks(_samples(A), _samples(torch.stack([change(image) for image in A]))).near
+    assert 0 == find_leaks(_samples(A), _samples(torch.stack([change(image) for image in A]))).near

@@ -14,8 +14,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from advtransfer.toolkit.leakage import leaks
-from advtransfer.toolkit.samples import Arrays
+from advtransfer.toolkit.datasets import ArraySamples
+from advtransfer.toolkit.leakage import find_leaks
 from advtransfer.types import DataCard
 
 REAL_DATA = os.environ.get("ADVTRANSFER_DATA", "")
@@ -23,7 +23,8 @@ NAMES = ["MNIST", "FashionMNIST", "CIFAR10_subset"]
 SEARCHED, LOOKED_FOR, PLANTED = 10_000, 2_000, 100
 
 pytestmark = pytest.mark.skipif(
-    not REAL_DATA, reason="ADVTRANSFER_DATA is not set: it names the folder with MNIST, FashionMNIST and CIFAR10_subset"
+    not REAL_DATA,
+    reason="ADVTRANSFER_DATA is not set: it names the folder with MNIST, FashionMNIST and CIFAR10_subset",
 )
 
 
@@ -31,16 +32,25 @@ def _pixels(name: str, part: str) -> Tensor:
     """``(N, C, H, W)`` uint8."""
     if name == "CIFAR10_subset":
         with np.load(Path(REAL_DATA) / name / "cifar10_10k_2k.npz") as arrays:
-            return torch.from_numpy(arrays["x_train" if part == "train" else "x_test"].transpose(0, 3, 1, 2).copy())
-    file = Path(REAL_DATA) / name / "raw" / f"{'train' if part == 'train' else 't10k'}-images-idx3-ubyte.gz"
-    return torch.from_numpy(np.frombuffer(bytearray(gzip.decompress(file.read_bytes())[16:]), np.uint8)).view(
-        -1, 1, 28, 28
+            return torch.from_numpy(
+                arrays["x_train" if part == "train" else "x_test"].transpose(0, 3, 1, 2).copy()
+            )
+    file = (
+        Path(REAL_DATA)
+        / name
+        / "raw"
+        / f"{'train' if part == 'train' else 't10k'}-images-idx3-ubyte.gz"
     )
+    return torch.from_numpy(
+        np.frombuffer(bytearray(gzip.decompress(file.read_bytes())[16:]), np.uint8)
+    ).view(-1, 1, 28, 28)
 
 
-def _samples(pixels: Tensor) -> Arrays:
+def _samples(pixels: Tensor) -> ArraySamples:
     card = DataCard(tuple(pixels.shape[1:]), (0.0, 1.0), "classes", 1, ("any",), "")
-    return Arrays(card=card, inputs=pixels, labels=torch.zeros(len(pixels), dtype=torch.int64))
+    return ArraySamples(
+        card=card, inputs=pixels, labels=torch.zeros(len(pixels), dtype=torch.int64)
+    )
 
 
 def _saved(pixels: Tensor, quality: int, subsampling: int) -> Tensor:
@@ -64,7 +74,7 @@ KINDS: list[Callable[[Tensor, int], Tensor]] = [
 @pytest.mark.parametrize("name", NAMES)
 def test_planted_leaks_are_counted_to_the_image(name: str) -> None:
     train, test = _pixels(name, "train")[:SEARCHED], _pixels(name, "test")[:LOOKED_FOR]
-    own = leaks(_samples(train), _samples(test))
+    own = find_leaks(_samples(train), _samples(test))
     source = torch.Generator().manual_seed(0)
     count = PLANTED * len(KINDS)
     here = torch.randperm(len(train), generator=source)[:count].tolist()
@@ -72,7 +82,7 @@ def test_planted_leaks_are_counted_to_the_image(name: str) -> None:
     there = [free[place] for place in torch.randperm(len(free), generator=source)[:count].tolist()]
     for number, (origin, place) in enumerate(zip(here, there, strict=True)):
         test[place] = KINDS[number % len(KINDS)](train[origin], number // len(KINDS))
-    found = leaks(_samples(train), _samples(test))
+    found = find_leaks(_samples(train), _samples(test))
 
     assert (0, 0) == (own.exact, own.near)
     assert own.exact + PLANTED == found.exact
@@ -83,7 +93,7 @@ def test_planted_leaks_are_counted_to_the_image(name: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "near"), [("MNIST", 0), ("FashionMNIST", 12)])
 def test_the_whole_sets_have_these_leaks_of_their_own(name: str, near: int) -> None:
-    found = leaks(_samples(_pixels(name, "train")), _samples(_pixels(name, "test")))
+    found = find_leaks(_samples(_pixels(name, "train")), _samples(_pixels(name, "test")))
 
     # the twelve are photographs of garments that are in both parts, looked at one by one
     assert (0, near) == (found.exact, found.near)

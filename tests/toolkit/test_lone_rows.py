@@ -9,24 +9,31 @@ from torch import Tensor, nn
 from advtransfer.errors import Inapplicable
 from advtransfer.testing.context import InMemoryContext
 from advtransfer.testing.data import toy
-from advtransfer.toolkit.recipe import Schedule, Sgd
-from advtransfer.toolkit.samples import Picked
-from advtransfer.toolkit.streams import generator, initialised
+from advtransfer.toolkit.datasets import SampleSubset
+from advtransfer.toolkit.rng import build_initialized, stream_generator
 from advtransfer.toolkit.training import train
+from advtransfer.toolkit.training_config import Schedule, Sgd
 
 SAMPLES = toy().part("train")
 
 
 def _flat() -> nn.Module:
     """Batch normalisation of single values, behind one of whole images."""
-    layers = (nn.BatchNorm2d(1), nn.Flatten(), nn.Linear(16, 4), nn.BatchNorm1d(4), nn.ReLU(), nn.Linear(4, 3))
-    return initialised(lambda: nn.Sequential(*layers), generator("model"))
+    layers = (
+        nn.BatchNorm2d(1),
+        nn.Flatten(),
+        nn.Linear(16, 4),
+        nn.BatchNorm1d(4),
+        nn.ReLU(),
+        nn.Linear(4, 3),
+    )
+    return build_initialized(lambda: nn.Sequential(*layers), stream_generator("model"))
 
 
 def _convolutional() -> nn.Module:
     """Batch normalisation that sees many values of each image."""
     layers = (nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(16, 3))
-    return initialised(lambda: nn.Sequential(*layers), generator("model"))
+    return build_initialized(lambda: nn.Sequential(*layers), stream_generator("model"))
 
 
 class _Watched(nn.Module):
@@ -43,10 +50,12 @@ class _Watched(nn.Module):
         return outputs
 
 
-def _train(model: nn.Module, images: int, *, batch_size: int, epochs: int = 3) -> list[dict[str, float]]:
+def _train(
+    model: nn.Module, images: int, *, batch_size: int, epochs: int = 3
+) -> list[dict[str, float]]:
     return train(
         model,
-        Picked(SAMPLES, torch.arange(images)),
+        SampleSubset(SAMPLES, torch.arange(images)),
         epochs=epochs,
         batch_size=batch_size,
         optimiser=Sgd(),
@@ -67,7 +76,11 @@ def test_a_refused_image_leaves_no_trace_in_the_statistics_before_it() -> None:
     model = _flat()
     _train(model, 5, batch_size=4, epochs=1)
 
-    assert 1 == model.get_buffer("0.num_batches_tracked").item() == model.get_buffer("3.num_batches_tracked").item()
+    assert (
+        1
+        == model.get_buffer("0.num_batches_tracked").item()
+        == model.get_buffer("3.num_batches_tracked").item()
+    )
 
 
 def test_a_last_batch_of_one_image_is_trained_on_where_that_is_possible() -> None:
@@ -79,7 +92,9 @@ def test_a_last_batch_of_one_image_is_trained_on_where_that_is_possible() -> Non
 
 @pytest.mark.parametrize(("images", "batch_size"), [(1, 4), (4, 1)])
 def test_batches_of_single_images_alone_are_a_reason_to_skip(images: int, batch_size: int) -> None:
-    with pytest.raises(Inapplicable, match="on batches of a single image; raise batch_size, and n where"):
+    with pytest.raises(
+        Inapplicable, match="on batches of a single image; raise batch_size, and n where"
+    ):
         _train(_flat(), images, batch_size=batch_size)
 
 

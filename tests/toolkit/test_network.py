@@ -4,24 +4,24 @@ import pytest
 import torch
 from torch import nn
 
-from advtransfer.toolkit.freezing import freeze, weights_frozen
-from advtransfer.toolkit.network import BlockNetwork, Normalise
-from advtransfer.toolkit.streams import generator, initialised
+from advtransfer.toolkit.model_modes import freeze_weights, weights_frozen
+from advtransfer.toolkit.network import BlockNetwork, Normalize
+from advtransfer.toolkit.rng import build_initialized, stream_generator
 from advtransfer.types import Network
 
-INPUTS = torch.rand(5, 1, 2, 2, generator=generator("inputs"))
+INPUTS = torch.rand(5, 1, 2, 2, generator=stream_generator("inputs"))
 
 
 def _network() -> BlockNetwork:
     def build() -> BlockNetwork:
         blocks = {"flat": nn.Flatten(), "wide": nn.Linear(4, 6), "bend": nn.ReLU()}
-        return BlockNetwork(blocks, nn.Linear(6, 3), Normalise([0.5], [0.25]))
+        return BlockNetwork(blocks, nn.Linear(6, 3), Normalize([0.5], [0.25]))
 
-    return initialised(build, generator("init"))
+    return build_initialized(build, stream_generator("init"))
 
 
 def test_normalisation_is_by_channel() -> None:
-    normalise = Normalise([0.5, 0.0], [0.25, 2.0])
+    normalise = Normalize([0.5, 0.0], [0.25, 2.0])
     inputs = torch.tensor([1.0, 1.0]).reshape(1, 2, 1, 1)
 
     assert [2.0, 0.5] == normalise(inputs).flatten().tolist()
@@ -55,20 +55,22 @@ def test_without_normalisation_the_blocks_see_the_inputs() -> None:
 
 
 def test_an_unknown_block_is_an_error_that_lists_the_blocks() -> None:
-    with pytest.raises(ValueError, match=r"found block 'last'; expected one of \['flat', 'wide', 'bend'\]"):
+    with pytest.raises(
+        ValueError, match=r"found block 'last'; expected one of \['flat', 'wide', 'bend'\]"
+    ):
         _network().features(INPUTS, upto="last")
 
 
 def test_freezing_takes_every_parameter_out_of_training() -> None:
     network = _network()
-    freeze(network)
+    freeze_weights(network)
 
     assert not any(parameter.requires_grad for parameter in network.parameters())
 
 
 def test_weights_frozen_for_a_while_are_then_as_they_were() -> None:
     network = _network()
-    freeze(network.head)
+    freeze_weights(network.head)
     before = [parameter.requires_grad for parameter in network.parameters()]
     with weights_frozen(network):
         inputs = INPUTS.clone().requires_grad_()

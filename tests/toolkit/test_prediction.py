@@ -5,9 +5,15 @@ import torch
 from torch import Tensor, nn
 
 from advtransfer.testing.data import toy
-from advtransfer.toolkit.prediction import KERNEL_BATCH, accuracy, apply_in_chunks, chunks, predict
-from advtransfer.toolkit.samples import Picked, every
-from advtransfer.toolkit.streams import generator, initialised
+from advtransfer.toolkit.datasets import SampleSubset, all_positions
+from advtransfer.toolkit.prediction import (
+    KERNEL_BATCH,
+    apply_in_chunks,
+    kernel_batches,
+    measure_accuracy,
+    predict,
+)
+from advtransfer.toolkit.rng import build_initialized, stream_generator
 from advtransfer.types import Samples
 
 CPU = torch.device("cpu")
@@ -16,10 +22,15 @@ CPU = torch.device("cpu")
 def _model() -> nn.Module:
     def build() -> nn.Module:
         return nn.Sequential(
-            nn.Conv2d(1, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(288, 40), nn.ReLU(), nn.Linear(40, 3)
+            nn.Conv2d(1, 8, 3),
+            nn.ReLU(),
+            nn.Flatten(),
+            nn.Linear(288, 40),
+            nn.ReLU(),
+            nn.Linear(40, 3),
         )
 
-    return initialised(build, generator("model")).eval()
+    return build_initialized(build, stream_generator("model")).eval()
 
 
 def _samples(count: int) -> Samples:
@@ -28,17 +39,17 @@ def _samples(count: int) -> Samples:
 
 def test_chunks_are_all_samples_in_order() -> None:
     samples = _samples(2 * KERNEL_BATCH + 3)
-    found = list(chunks(samples))
+    found = list(kernel_batches(samples))
     positions, inputs, labels = (torch.cat(column) for column in zip(*found, strict=True))
 
     assert [KERNEL_BATCH, KERNEL_BATCH, 3] == [len(part[0]) for part in found]
-    assert every(samples).equal(positions)
+    assert all_positions(samples).equal(positions)
     assert samples.inputs(positions).equal(inputs)
     assert samples.labels(positions).equal(labels)
 
 
 def test_no_samples_are_no_chunks() -> None:
-    assert [] == list(chunks(_samples(0)))
+    assert [] == list(kernel_batches(_samples(0)))
 
 
 def test_every_kernel_sees_the_same_number_of_rows() -> None:
@@ -84,8 +95,8 @@ def test_no_rows_are_an_error() -> None:
 def test_a_sample_has_the_same_bits_however_many_others_are_predicted(count: int) -> None:
     model, samples = _model(), _samples(130)
     whole, _ = predict(model, samples, device=CPU)
-    some = torch.randperm(130, generator=generator("some"))[:count]
-    picked, labels = predict(model, Picked(samples, some), device=CPU)
+    some = torch.randperm(130, generator=stream_generator("some"))[:count]
+    picked, labels = predict(model, SampleSubset(samples, some), device=CPU)
 
     assert whole[some].equal(picked)
     assert samples.labels(some).equal(labels)
@@ -116,4 +127,4 @@ def test_accuracy_is_the_share_that_is_right() -> None:
         def forward(self, inputs: Tensor) -> Tensor:
             return torch.tensor([0.0, 0.0, 1.0]).expand(len(inputs), 3)
 
-    assert 1 / 3 == pytest.approx(accuracy(Two().eval(), samples, device=CPU))
+    assert 1 / 3 == pytest.approx(measure_accuracy(Two().eval(), samples, device=CPU))

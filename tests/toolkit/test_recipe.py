@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from advtransfer.options import Options
-from advtransfer.toolkit.recipe import Adam, Augment, Optimiser, Schedule, Sgd
+from advtransfer.toolkit.training_config import Adam, Augment, OptimizerConfig, Schedule, Sgd
 from advtransfer.types import Json
 
 
@@ -25,13 +25,18 @@ def test_a_recipe_needs_no_torch() -> None:
         (Schedule(kind="cosine"), {0.0: 1, 0.5: 0.5, 1.0: 0}),
         (Schedule(kind="linear"), {0.0: 1, 0.25: 0.75, 1.0: 0}),
         (Schedule(kind="step"), {0.0: 1, 0.49: 1, 0.5: 0.1, 0.75: 0.01}),
-        (Schedule(kind="step", milestones=(0.33, 0.66, 0.99)), {32 / 100: 1, 33 / 100: 0.1, 66 / 100: 0.01, 1: 1e-3}),
+        (
+            Schedule(kind="step", milestones=(0.33, 0.66, 0.99)),
+            {32 / 100: 1, 33 / 100: 0.1, 66 / 100: 0.01, 1: 1e-3},
+        ),
         (Schedule(kind="constant", warmup=0.5), {0.0: 0, 0.25: 0.5, 0.5: 1, 0.75: 1}),
         (Schedule(kind="linear", warmup=0.5), {0.25: 0.5, 0.5: 1, 0.75: 0.5, 1.0: 0}),
     ],
 )
-def test_the_learning_rate_follows_its_schedule(schedule: Schedule, factors: dict[float, float]) -> None:
-    assert factors == pytest.approx({done: schedule.factor(done) for done in factors})
+def test_the_learning_rate_follows_its_schedule(
+    schedule: Schedule, factors: dict[float, float]
+) -> None:
+    assert factors == pytest.approx({done: schedule.rate_factor(done) for done in factors})
 
 
 @pytest.mark.parametrize(
@@ -43,7 +48,10 @@ def test_the_learning_rate_follows_its_schedule(schedule: Schedule, factors: dic
         (lambda: Sgd(momentum=0, nesterov=True), "nesterov: false without momentum, not True"),
         (lambda: Adam(lr=-1), "lr: a number above 0, not -1"),
         (lambda: Adam(weight_decay=-1), "weight_decay: a number from 0, not -1"),
-        (lambda: Schedule(milestones=(0.5, 2)), r"milestones: shares of the training, from 0 to 1, not \(0.5, 2\)"),
+        (
+            lambda: Schedule(milestones=(0.5, 2)),
+            r"milestones: shares of the training, from 0 to 1, not \(0.5, 2\)",
+        ),
         (lambda: Schedule(gamma=0), "gamma: a number above 0, not 0"),
         (lambda: Schedule(warmup=1), "warmup: a share from 0 to below 1, not 1"),
     ],
@@ -53,12 +61,14 @@ def test_a_recipe_that_makes_no_sense_is_refused(build: Callable[[], object], me
         build()
 
 
-def _options(values: dict[str, Json]) -> tuple[dict[str, Json], list[tuple[tuple[str | int, ...], str]]]:
+def _options(
+    values: dict[str, Json],
+) -> tuple[dict[str, Json], list[tuple[tuple[str | int, ...], str]]]:
     """Canonical values, and the faults as places and expectations."""
 
-    def factory(*, optimiser: Optimiser = Sgd(), augment: Augment = "none") -> None: ...  # noqa: B008  # frozen
+    def factory(*, optimiser: OptimizerConfig = Sgd(), augment: Augment = "none") -> None: ...  # noqa: B008  # frozen
 
-    found, faults = Options.of(factory).validate(values)
+    found, faults = Options.from_factory(factory).validate(values)
     return found, [(fault.path, fault.expected) for fault in faults]
 
 
@@ -72,9 +82,9 @@ def test_recipes_can_be_options_of_a_factory() -> None:
 
 
 def test_a_mistake_is_told_for_the_optimiser_that_was_named() -> None:
-    assert [(("optimiser",), "lr: a number above 0, not -1.0")] == _options({"optimiser": {"kind": "adam", "lr": -1}})[
-        1
-    ]
+    assert [(("optimiser",), "lr: a number above 0, not -1.0")] == _options(
+        {"optimiser": {"kind": "adam", "lr": -1}}
+    )[1]
     assert [(("optimiser", "momentum"), "a key that it knows")] == _options(
         {"optimiser": {"kind": "adam", "momentum": 0.9}}
     )[1]
@@ -82,7 +92,9 @@ def test_a_mistake_is_told_for_the_optimiser_that_was_named() -> None:
 
 @pytest.mark.parametrize("found", ["sgd", 3, ["sgd"], {"kind": "lion"}, {"kind": 3}])
 def test_what_names_no_optimiser_is_told_which_there_are(found: Json) -> None:
-    assert [(("optimiser",), "a mapping whose kind is 'sgd' or 'adam'")] == _options({"optimiser": found})[1]
+    assert [(("optimiser",), "a mapping whose kind is 'sgd' or 'adam'")] == _options(
+        {"optimiser": found}
+    )[1]
 
 
 @pytest.mark.parametrize("found", [[], "flip", ["flop"]])

@@ -6,14 +6,15 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from advtransfer.options import Options
-from advtransfer.toolkit.adversary import AdversarialTraining, Adversary, Fast, Free, Trades, expect_within
+from advtransfer.toolkit.adversary import AdversarialTraining, Adversary, Fast, Free, Trades
+from advtransfer.toolkit.option_checks import require_adversary_radius
 from advtransfer.types import DataCard, Json
 
 
 def factory(*, adversary: AdversarialTraining | None = None) -> None: ...
 
 
-OPTIONS = Options.of(factory)
+OPTIONS = Options.from_factory(factory)
 
 
 def _written(value: Json) -> Json:
@@ -23,14 +24,17 @@ def _written(value: Json) -> Json:
 
 
 def test_an_adversary_steps_two_and_a_half_radii_in_all_unless_told() -> None:
-    assert 0.0625 == pytest.approx(Adversary(eps=0.1, steps=4).step)
-    assert 0.01 == Adversary(eps=0.1, steps=4, step_size=0.01).step
-    assert 0.0625 == pytest.approx(Trades(kind="trades", eps=0.1, steps=4).step)
+    assert 0.0625 == pytest.approx(Adversary(eps=0.1, steps=4).effective_step_size)
+    assert 0.01 == Adversary(eps=0.1, steps=4, step_size=0.01).effective_step_size
+    assert 0.0625 == pytest.approx(Trades(kind="trades", eps=0.1, steps=4).effective_step_size)
 
 
 def test_fast_training_takes_one_step_of_one_and_a_quarter_radii_from_a_random_start() -> None:
-    assert Adversary(eps=0.1, steps=1, step_size=0.125) == Fast(kind="fast", eps=0.1).pgd
-    assert Adversary(eps=0.1, steps=1, step_size=0.2) == Fast(kind="fast", eps=0.1, step_size=0.2).pgd
+    assert Adversary(eps=0.1, steps=1, step_size=0.125) == Fast(kind="fast", eps=0.1).as_pgd
+    assert (
+        Adversary(eps=0.1, steps=1, step_size=0.2)
+        == Fast(kind="fast", eps=0.1, step_size=0.2).as_pgd
+    )
 
 
 def test_an_adversary_is_named_by_its_ball_and_its_method() -> None:
@@ -48,14 +52,22 @@ def test_an_adversary_is_named_by_its_ball_and_its_method() -> None:
         (lambda: Adversary(eps=8), "eps: at most 1 in linf: inputs lie in .0, 1., not 8"),
         (lambda: Adversary(eps=0.1, steps=0), "steps: at least 1, not 0"),
         (lambda: Adversary(eps=0.1, step_size=0), "step_size: a number above 0, not 0"),
-        (lambda: Trades(kind="trades", eps=2), "eps: at most 1 in linf: inputs lie in .0, 1., not 2"),
+        (
+            lambda: Trades(kind="trades", eps=2),
+            "eps: at most 1 in linf: inputs lie in .0, 1., not 2",
+        ),
         (lambda: Trades(kind="trades", eps=0.1, steps=0), "steps: at least 1, not 0"),
-        (lambda: Trades(kind="trades", eps=0.1, beta=0), "beta: a number above 0; 0 is natural training: .*, not 0"),
+        (
+            lambda: Trades(kind="trades", eps=0.1, beta=0),
+            "beta: a number above 0; 0 is natural training: .*, not 0",
+        ),
         (lambda: Fast(kind="fast", eps=0.1, step_size=-1), "step_size: a number above 0, not -1"),
         (lambda: Free(kind="free", eps=0.1, replays=0), "replays: at least 1, not 0"),
     ],
 )
-def test_an_adversary_that_makes_no_sense_is_refused(build: Callable[[], object], message: str) -> None:
+def test_an_adversary_that_makes_no_sense_is_refused(
+    build: Callable[[], object], message: str
+) -> None:
     with pytest.raises(ValueError, match=message):
         build()
 
@@ -78,7 +90,7 @@ def _card(bounds: tuple[float, float] | None) -> DataCard:
 def test_a_ball_up_to_the_longest_change_of_an_input_is_meant(
     adversary: Adversary | Trades | Fast | Free | None, bounds: tuple[float, float] | None
 ) -> None:
-    expect_within(adversary, _card(bounds))
+    require_adversary_radius(adversary, _card(bounds))
 
 
 @pytest.mark.parametrize(
@@ -90,14 +102,18 @@ def test_a_ball_up_to_the_longest_change_of_an_input_is_meant(
             (-1.0, 1.0),
             r"expected 0 to 8 for l2 on inputs of shape .* in \(-1\.0, 1\.0\)",
         ),
-        (Free(kind="free", eps=0.6), (0.0, 0.5), r"found eps 0\.6; expected 0 to 0\.5 for linf on inputs of shape"),
+        (
+            Free(kind="free", eps=0.6),
+            (0.0, 0.5),
+            r"found eps 0\.6; expected 0 to 0\.5 for linf on inputs of shape",
+        ),
     ],
 )
 def test_a_ball_beyond_the_longest_change_of_an_input_is_refused(
     adversary: Adversary | Trades | Fast | Free, bounds: tuple[float, float], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
-        expect_within(adversary, _card(bounds))
+        require_adversary_radius(adversary, _card(bounds))
 
 
 def test_an_adversary_without_a_kind_is_written_as_before_there_were_kinds() -> None:
@@ -119,7 +135,7 @@ def test_an_adversary_without_a_kind_is_written_as_before_there_were_kinds() -> 
     ],
 )
 def test_each_kind_survives_the_way_through_canonical_values(written: Json, built: object) -> None:
-    assert {"adversary": built} == OPTIONS.build({"adversary": _written(written)})
+    assert {"adversary": built} == OPTIONS.python_values({"adversary": _written(written)})
 
 
 @pytest.mark.parametrize(
@@ -129,7 +145,11 @@ def test_each_kind_survives_the_way_through_canonical_values(written: Json, buil
         ({"kind": "fast", "eps": 0.1, "steps": 3}, ("adversary", "steps"), "a key that it knows"),
         ({"kind": "free", "eps": 0.1, "norm": "l2"}, ("adversary", "norm"), "'linf'"),
         ({"kind": "pgd"}, ("adversary",), "a value, since it has no default"),
-        ({"kind": "mart", "eps": 1}, ("adversary",), "kind is 'pgd' or 'trades' or 'fast' or 'free'"),
+        (
+            {"kind": "mart", "eps": 1},
+            ("adversary",),
+            "kind is 'pgd' or 'trades' or 'fast' or 'free'",
+        ),
     ],
 )
 def test_a_mistake_is_told_once_for_the_kind_that_was_named(
@@ -142,8 +162,13 @@ def test_a_mistake_is_told_once_for_the_kind_that_was_named(
 
 
 def test_the_schema_that_editors_use_knows_every_kind() -> None:
-    validator = Draft202012Validator(OPTIONS.schema())
-    right: list[Json] = [None, {"eps": 0.1}, {"kind": "pgd", "eps": 0.1}, {"kind": "free", "eps": 0.1, "replays": 2}]
+    validator = Draft202012Validator(OPTIONS.json_schema())
+    right: list[Json] = [
+        None,
+        {"eps": 0.1},
+        {"kind": "pgd", "eps": 0.1},
+        {"kind": "free", "eps": 0.1, "replays": 2},
+    ]
 
     assert [True] * 4 == [validator.is_valid({"adversary": value}) for value in right]
     assert not validator.is_valid({"adversary": {"kind": "fast", "eps": 0.1, "steps": 2}})

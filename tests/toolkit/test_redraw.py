@@ -5,12 +5,13 @@ import torch
 from torch import nn
 
 from advtransfer.errors import Inapplicable
-from advtransfer.toolkit.redraw import redraw
-from advtransfer.toolkit.streams import generator
+from advtransfer.toolkit.rng import reinitialize, stream_generator
 
 
 def network() -> nn.Sequential:
-    return nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Sequential(nn.Flatten(), nn.Linear(2, 3)))
+    return nn.Sequential(
+        nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Sequential(nn.Flatten(), nn.Linear(2, 3))
+    )
 
 
 class Stuck(nn.Module):
@@ -25,7 +26,7 @@ def test_weights_are_drawn_from_the_stream_alone() -> None:
     networks = [network() for _ in range(3)]
     before = torch.get_rng_state()
     for one, stream in zip(networks, ("one", "one", "other"), strict=True):
-        redraw(one, generator(stream), whose="a network")
+        reinitialize(one, stream_generator(stream), whose="a network")
     weights = [one.get_parameter("2.1.weight") for one in networks]
 
     assert before.equal(torch.get_rng_state())
@@ -36,7 +37,7 @@ def test_weights_are_drawn_from_the_stream_alone() -> None:
 def test_the_averages_of_batch_normalisation_start_again() -> None:
     one = network()
     one(torch.rand(4, 1, 3, 3))
-    redraw(one, generator("new"), whose="a network")
+    reinitialize(one, stream_generator("new"), whose="a network")
 
     assert torch.zeros(2).equal(one.get_buffer("1.running_mean"))
 
@@ -44,20 +45,27 @@ def test_the_averages_of_batch_normalisation_start_again() -> None:
 def test_the_parameters_stay_the_same_objects() -> None:
     one = network()
     before = list(one.parameters())
-    redraw(one, generator("new"), whose="a network")
+    reinitialize(one, stream_generator("new"), whose="a network")
 
     assert all(here is there for here, there in zip(before, one.parameters(), strict=True))
 
 
 def test_a_layer_that_cannot_draw_its_weights_is_named() -> None:
-    with pytest.raises(Inapplicable, match=r"found 1 \(Stuck\) in the adapter, which cannot draw new weights; give it"):
-        redraw(nn.Sequential(nn.Conv2d(1, 1, 1), Stuck()), generator("new"), whose="the adapter")
+    with pytest.raises(
+        Inapplicable,
+        match=r"found 1 \(Stuck\) in the adapter, which cannot draw new weights; give it",
+    ):
+        reinitialize(
+            nn.Sequential(nn.Conv2d(1, 1, 1), Stuck()), stream_generator("new"), whose="the adapter"
+        )
 
 
 def test_layers_that_are_not_trained_can_be_left_alone() -> None:
-    one = nn.Sequential(nn.Conv2d(1, 1, 1).requires_grad_(False), Stuck().requires_grad_(False), nn.Conv2d(1, 1, 1))
+    one = nn.Sequential(
+        nn.Conv2d(1, 1, 1).requires_grad_(False), Stuck().requires_grad_(False), nn.Conv2d(1, 1, 1)
+    )
     before = {name: tensor.clone() for name, tensor in one.state_dict().items()}
-    redraw(one, generator("new"), whose="the adapter", trained_only=True)
+    reinitialize(one, stream_generator("new"), whose="the adapter", trained_only=True)
     after = one.state_dict()
 
     assert before["0.weight"].equal(after["0.weight"])

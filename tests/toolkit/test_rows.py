@@ -7,10 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from advtransfer.testing.data import toy
-from advtransfer.toolkit.prediction import KERNEL_BATCH, apply_in_chunks
-from advtransfer.toolkit.rows import Memory, rows_of
-from advtransfer.toolkit.samples import Arrays, Picked, every
-from advtransfer.toolkit.streams import generator, initialised
+from advtransfer.toolkit.datasets import ArraySamples, SampleSubset, all_positions
+from advtransfer.toolkit.prediction import KERNEL_BATCH, InMemoryRows, apply_in_chunks, compute_rows
+from advtransfer.toolkit.rng import build_initialized, stream_generator
 from advtransfer.types import Samples
 
 CPU = torch.device("cpu")
@@ -18,11 +17,13 @@ IMAGES = toy(noise=0.9, train=300).part("train")
 
 
 def network() -> nn.Module:
-    layers = nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(128, 5))
+    layers = nn.Sequential(
+        nn.Conv2d(1, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(128, 5)
+    )
     return layers.eval()
 
 
-MODEL = initialised(network, generator("rows"))
+MODEL = build_initialized(network, stream_generator("rows"))
 
 
 class Counted:
@@ -38,27 +39,29 @@ class Counted:
 
 
 def some(*positions: int) -> Samples:
-    return Picked(IMAGES, torch.tensor(positions))
+    return SampleSubset(IMAGES, torch.tensor(positions))
 
 
 def test_rows_come_in_the_order_of_the_samples() -> None:
     samples = some(250, 3, 77, 141)
 
-    torch.testing.assert_close(MODEL(samples.inputs(every(samples))), rows_of(samples, MODEL, device=CPU))
+    torch.testing.assert_close(
+        MODEL(samples.inputs(all_positions(samples))), compute_rows(samples, MODEL, device=CPU)
+    )
 
 
 def test_rows_are_those_of_plain_chunks_to_the_same_bits() -> None:
     with torch.no_grad():
-        plain = apply_in_chunks(MODEL, IMAGES.inputs(every(IMAGES)))
+        plain = apply_in_chunks(MODEL, IMAGES.inputs(all_positions(IMAGES)))
 
-    assert plain.equal(rows_of(IMAGES, MODEL, device=CPU))
+    assert plain.equal(compute_rows(IMAGES, MODEL, device=CPU))
 
 
 def test_a_row_does_not_depend_on_which_others_are_asked_for() -> None:
-    together = rows_of(IMAGES, MODEL, device=CPU)
+    together = compute_rows(IMAGES, MODEL, device=CPU)
 
     for positions in ([5], [69, 5], [5, 6, 7, 299], range(3, 200, 2)):
-        assert together[list(positions)].equal(rows_of(some(*positions), MODEL, device=CPU))
+        assert together[list(positions)].equal(compute_rows(some(*positions), MODEL, device=CPU))
 
 
 def test_every_batch_is_full_and_every_row_is_at_the_place_of_its_key() -> None:
@@ -69,8 +72,8 @@ def test_every_batch_is_full_and_every_row_is_at_the_place_of_its_key() -> None:
         return inputs.flatten(1)
 
     samples = some(64, 3, 131, 0)
-    rows_of(samples, watched, device=CPU)
-    corner = samples.inputs(every(samples))[:, 0, 0, 0]
+    compute_rows(samples, watched, device=CPU)
+    corner = samples.inputs(all_positions(samples))[:, 0, 0, 0]
 
     # 3 and 131 want the same place, as do 64 and 0
     assert [KERNEL_BATCH, KERNEL_BATCH] == [len(batch) for batch in seen]
@@ -79,22 +82,22 @@ def test_every_batch_is_full_and_every_row_is_at_the_place_of_its_key() -> None:
 
 
 def test_rows_that_are_there_are_not_computed_again() -> None:
-    store, counted = Memory(), Counted()
-    first = rows_of(some(1, 2, 3), counted, device=CPU, store=store)
+    store, counted = InMemoryRows(), Counted()
+    first = compute_rows(some(1, 2, 3), counted, device=CPU, store=store)
     assert [64] == counted.calls
 
-    again = rows_of(some(3, 1), counted, device=CPU, store=store)
+    again = compute_rows(some(3, 1), counted, device=CPU, store=store)
     assert [64] == counted.calls
     assert first[[2, 0]].equal(again)
 
-    rows_of(some(3, 1, 200), counted, device=CPU, store=store)
+    compute_rows(some(3, 1, 200), counted, device=CPU, store=store)
     assert [64, 64] == counted.calls
     assert {1, 2, 3, 200} == set(store)
 
 
 def test_samples_that_are_asked_for_twice_are_computed_once() -> None:
-    store = Memory()
-    found = rows_of(some(4, 4, 9, 4), MODEL, device=CPU, store=store)
+    store = InMemoryRows()
+    found = compute_rows(some(4, 4, 9, 4), MODEL, device=CPU, store=store)
 
     assert found[0].equal(found[1])
     assert found[0].equal(found[3])
@@ -103,7 +106,7 @@ def test_samples_that_are_asked_for_twice_are_computed_once() -> None:
 
 def test_a_few_samples_cost_a_few_batches() -> None:
     counted = Counted()
-    rows_of(some(*range(0, 300, 3)), counted, device=CPU)
+    compute_rows(some(*range(0, 300, 3)), counted, device=CPU)
 
     assert len(counted.calls) <= 3
 
@@ -111,13 +114,17 @@ def test_a_few_samples_cost_a_few_batches() -> None:
 def test_each_image_is_read_once() -> None:
     asked: list[int] = []
 
-    class Watched(Arrays):
+    class Watched(ArraySamples):
         def inputs(self, positions: Tensor) -> Tensor:
             asked.extend(positions.tolist())
             return super().inputs(positions)
 
     labels, keys = torch.zeros(5, dtype=torch.int64), [3, 67, 1, 900, 0]
-    rows_of(Watched(card=IMAGES.card, inputs=torch.rand(5, 1, 4, 4), labels=labels, keys=keys), MODEL, device=CPU)
+    compute_rows(
+        Watched(card=IMAGES.card, inputs=torch.rand(5, 1, 4, 4), labels=labels, keys=keys),
+        MODEL,
+        device=CPU,
+    )
 
     assert [0, 1, 2, 3, 4] == sorted(asked)
 
@@ -125,8 +132,10 @@ def test_each_image_is_read_once() -> None:
 @pytest.mark.parametrize("positions", [[], ()])
 def test_no_samples_are_an_error(positions: Sequence[int]) -> None:
     with pytest.raises(ValueError, match="found no samples"):
-        rows_of(Picked(IMAGES, torch.tensor(positions, dtype=torch.int64)), MODEL, device=CPU)
+        compute_rows(
+            SampleSubset(IMAGES, torch.tensor(positions, dtype=torch.int64)), MODEL, device=CPU
+        )
 
 
 def test_no_gradient_is_built() -> None:
-    assert not rows_of(some(1), MODEL, device=CPU).requires_grad
+    assert not compute_rows(some(1), MODEL, device=CPU).requires_grad

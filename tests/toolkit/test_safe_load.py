@@ -18,10 +18,10 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from advtransfer.toolkit.safe_load import CheckpointError, Nothing, read
-from advtransfer.toolkit.streams import generator, initialised
+from advtransfer.toolkit.rng import build_initialized, stream_generator
+from advtransfer_vision.pretrained.safe_load import CheckpointError, Placeholder, read_weights
 
-WEIGHTS = initialised(lambda: nn.Linear(3, 2), generator("safe load")).state_dict()
+WEIGHTS = build_initialized(lambda: nn.Linear(3, 2), stream_generator("safe load")).state_dict()
 FORMATS = pytest.mark.parametrize("zipped", [True, False], ids=["zip", "older"])
 
 
@@ -74,7 +74,9 @@ def dilled(monkeypatch: pytest.MonkeyPatch) -> Callable[[], Callable[..., object
 
 
 def same(found: object, expected: dict[str, Tensor]) -> bool:
-    return isinstance(found, dict) and all(found[name].equal(tensor) for name, tensor in expected.items())
+    return isinstance(found, dict) and all(
+        found[name].equal(tensor) for name, tensor in expected.items()
+    )
 
 
 @FORMATS
@@ -82,18 +84,21 @@ def test_a_plain_torch_file_is_read(tmp_path: Path, zipped: bool) -> None:
     path = tmp_path / "plain.pt"
     torch.save(WEIGHTS, path, _use_new_zipfile_serialization=zipped)
 
-    assert same(read(path), WEIGHTS)
+    assert same(read_weights(path), WEIGHTS)
 
 
 def test_a_safetensors_file_is_read_whatever_it_is_called(tmp_path: Path) -> None:
     save_file(WEIGHTS, tmp_path / "weights.bin")
 
-    assert same(read(tmp_path / "weights.bin"), WEIGHTS)
+    assert same(read_weights(tmp_path / "weights.bin"), WEIGHTS)
 
 
 @FORMATS
 def test_what_robust_models_carry_beside_their_weights_is_read_as_nothing(
-    tmp_path: Path, zipped: bool, dilled: Callable[[], Callable[..., object]], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    zipped: bool,
+    dilled: Callable[[], Callable[..., object]],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     path = tmp_path / "robust.pt"
     ballast = {
@@ -103,14 +108,16 @@ def test_what_robust_models_carry_beside_their_weights_is_read_as_nothing(
         "nat_prec1": np.float64(57.9),
         "counts": np.arange(3),
     }
-    torch.save({"model": WEIGHTS, "epoch": 90, **ballast}, path, _use_new_zipfile_serialization=zipped)
+    torch.save(
+        {"model": WEIGHTS, "epoch": 90, **ballast}, path, _use_new_zipfile_serialization=zipped
+    )
     monkeypatch.undo()
-    content = read(path)
+    content = read_weights(path)
 
     assert isinstance(content, dict)
     assert same(content["model"], WEIGHTS)
     assert 90 == content["epoch"]
-    assert set(ballast) == {name for name, value in content.items() if value is Nothing}
+    assert set(ballast) == {name for name, value in content.items() if value is Placeholder}
 
 
 class Evil:
@@ -130,7 +137,10 @@ class Evil:
         (lambda mark: Evil(os.system, f"touch {mark}"), "posix.system"),
         (lambda mark: Evil(eval, f"open({str(mark)!r}, 'w')"), "__builtin__.eval"),
         (lambda mark: Evil(Path.touch, mark), "__builtin__.getattr"),
-        (lambda mark: Evil(pickle.loads, pickle.dumps(Evil(os.system, f"touch {mark}"))), "pickle.loads"),
+        (
+            lambda mark: Evil(pickle.loads, pickle.dumps(Evil(os.system, f"touch {mark}"))),
+            "pickle.loads",
+        ),
     ],
     ids=["system", "eval", "a method", "a pickle in the pickle"],
 )
@@ -138,15 +148,21 @@ def test_a_pickle_that_would_make_a_file_is_refused_by_name(
     tmp_path: Path, zipped: bool, call: Callable[[Path], Evil], name: str
 ) -> None:
     path, mark = tmp_path / "evil.pt", tmp_path / "made"
-    torch.save({"model": WEIGHTS, "optimizer": call(mark)}, path, _use_new_zipfile_serialization=zipped)
-    with pytest.raises(CheckpointError, match=f"found '{name}' in .*evil.pt, .*; nothing of it was run") as caught:
-        read(path)
+    torch.save(
+        {"model": WEIGHTS, "optimizer": call(mark)}, path, _use_new_zipfile_serialization=zipped
+    )
+    with pytest.raises(
+        CheckpointError, match=f"found '{name}' in .*evil.pt, .*; nothing of it was run"
+    ) as caught:
+        read_weights(path)
 
     assert "\n" not in str(caught.value)
     assert not mark.exists()
 
 
-def test_a_call_under_the_name_of_ballast_is_not_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_call_under_the_name_of_ballast_is_not_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path, mark = tmp_path / "evil.pt", tmp_path / "made"
 
     def make(at: str) -> None:
@@ -155,22 +171,28 @@ def test_a_call_under_the_name_of_ballast_is_not_made(tmp_path: Path, monkeypatc
     make.__module__, make.__qualname__ = "torch.optim.sgd", "make"
     monkeypatch.setattr(import_module("torch.optim.sgd"), "make", make, raising=False)
     torch.save({"model": WEIGHTS, "optimizer": Evil(make, str(mark))}, path)
-    content = read(path)
+    content = read_weights(path)
 
     assert isinstance(content, dict)
-    assert content["optimizer"] is Nothing
+    assert content["optimizer"] is Placeholder
     assert not mark.exists()
 
 
 @FORMATS
-def test_tensors_of_every_float_type_and_parameters_with_attributes_are_read(tmp_path: Path, zipped: bool) -> None:
+def test_tensors_of_every_float_type_and_parameters_with_attributes_are_read(
+    tmp_path: Path, zipped: bool
+) -> None:
     parameter = nn.Parameter(torch.ones(2))
     parameter.partition_dim = 1  # type: ignore[attr-defined]  # as tensor-parallel code marks it
     types = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
     tensors = {"own": parameter, **{str(one): torch.ones(2, dtype=one) for one in types}}
     path = tmp_path / "types.pt"
-    torch.save({"model": tensors, "args": argparse.Namespace()}, path, _use_new_zipfile_serialization=zipped)
-    content = read(path)
+    torch.save(
+        {"model": tensors, "args": argparse.Namespace()},
+        path,
+        _use_new_zipfile_serialization=zipped,
+    )
+    content = read_weights(path)
 
     assert isinstance(content, dict)
     assert same(content["model"], {name: one.detach() for name, one in tensors.items()})
@@ -184,7 +206,7 @@ def test_a_whole_model_is_refused_as_such(tmp_path: Path, zipped: bool, inside: 
     with pytest.raises(
         CheckpointError, match=r"found a whole model in .*whole.pt, .*; nothing of it was run"
     ) as caught:
-        read(path)
+        read_weights(path)
 
     assert "save its state_dict() with safetensors" in str(caught.value)
 
@@ -194,8 +216,10 @@ def test_a_torchscript_program_is_refused(tmp_path: Path) -> None:
     torch.save({"model": WEIGHTS, "args": argparse.Namespace()}, path)
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr("program/constants.pkl", b"")
-    with pytest.raises(CheckpointError, match=r"found a TorchScript program in .*nothing of it was run"):
-        read(path)
+    with pytest.raises(
+        CheckpointError, match=r"found a TorchScript program in .*nothing of it was run"
+    ):
+        read_weights(path)
 
 
 def test_a_real_torchscript_program_is_refused(tmp_path: Path) -> None:
@@ -204,20 +228,23 @@ def test_a_real_torchscript_program_is_refused(tmp_path: Path) -> None:
         trace: Any = torch.jit.trace  # Any: torch does not annotate it
         torch.jit.save(trace(nn.Linear(3, 2), torch.ones(1, 3)), tmp_path / "program.pt")
     with pytest.raises(CheckpointError, match=r"found a TorchScript program in .*torch.jit.load"):
-        read(tmp_path / "program.pt")
+        read_weights(tmp_path / "program.pt")
 
 
 def test_an_archive_that_torch_did_not_write_is_not_called_damaged(tmp_path: Path) -> None:
     np.savez(tmp_path / "weights.npz", weight=np.ones(3))
     with pytest.raises(
-        CheckpointError, match=r"found .*weights.npz, an archive of 'weight.npy'; expected a safetensors"
+        CheckpointError,
+        match=r"found .*weights.npz, an archive of 'weight.npy'; expected a safetensors",
     ):
-        read(tmp_path / "weights.npz")
+        read_weights(tmp_path / "weights.npz")
 
 
 @FORMATS
 @pytest.mark.parametrize("share", [0.3, 0.7, 0.98])
-@pytest.mark.parametrize("ballast", [{}, {"args": argparse.Namespace()}], ids=["plain", "with ballast"])
+@pytest.mark.parametrize(
+    "ballast", [{}, {"args": argparse.Namespace()}], ids=["plain", "with ballast"]
+)
 def test_a_truncated_file_is_told_in_one_paragraph(
     tmp_path: Path, zipped: bool, share: float, ballast: dict[str, object]
 ) -> None:
@@ -227,7 +254,7 @@ def test_a_truncated_file_is_told_in_one_paragraph(
     with pytest.raises(
         CheckpointError, match=r"found a damaged or truncated file .*weights\.pt .*; get it again"
     ) as caught:
-        read(path)
+        read_weights(path)
 
     assert "\n" not in str(caught.value)
 
@@ -237,7 +264,7 @@ def test_a_truncated_safetensors_file_is_told_in_one_paragraph(tmp_path: Path) -
     save_file(WEIGHTS, path)
     path.write_bytes(path.read_bytes()[:-4])
     with pytest.raises(CheckpointError, match="found a damaged or truncated file") as caught:
-        read(path)
+        read_weights(path)
 
     assert "\n" not in str(caught.value)
 
@@ -246,8 +273,10 @@ def test_a_truncated_safetensors_file_is_told_in_one_paragraph(tmp_path: Path) -
 def test_a_file_of_another_format_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "page.pt"
     path.write_bytes(content)
-    with pytest.raises(CheckpointError, match=r"which begins with .*; expected a safetensors or torch file"):
-        read(path)
+    with pytest.raises(
+        CheckpointError, match=r"which begins with .*; expected a safetensors or torch file"
+    ):
+        read_weights(path)
 
 
 def test_a_changed_byte_of_a_torch_file_is_found(tmp_path: Path) -> None:
@@ -258,7 +287,7 @@ def test_a_changed_byte_of_a_torch_file_is_found(tmp_path: Path) -> None:
     path.write_bytes(content)
 
     with pytest.raises(CheckpointError, match=r"found a damaged or truncated file .*checksum"):
-        read(path)
+        read_weights(path)
 
 
 def test_a_torch_file_written_without_checksums_is_read(tmp_path: Path) -> None:
@@ -267,7 +296,9 @@ def test_a_torch_file_written_without_checksums_is_read(tmp_path: Path) -> None:
     content = path.read_bytes()
     with zipfile.ZipFile(path) as archive:
         for entry in archive.infolist():
-            content = content.replace(entry.CRC.to_bytes(4, "little"), (entry.CRC ^ 1).to_bytes(4, "little"))
+            content = content.replace(
+                entry.CRC.to_bytes(4, "little"), (entry.CRC ^ 1).to_bytes(4, "little")
+            )
     path.write_bytes(content)
 
-    assert [0.0, 1.0, 2.0] == cast("dict[str, Any]", read(path))["weight"].tolist()
+    assert [0.0, 1.0, 2.0] == cast("dict[str, Any]", read_weights(path))["weight"].tolist()

@@ -12,14 +12,23 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from advtransfer.toolkit.safe_load import BALLAST, MAPPINGS, REBUILT, CheckpointError, Nothing, read
-from advtransfer.toolkit.streams import generator, initialised
+from advtransfer.toolkit.rng import build_initialized, stream_generator
+from advtransfer_vision.pretrained.safe_load import (
+    IGNORED_NAMES,
+    MAPPING_CLASSES,
+    REBUILD_FUNCTIONS,
+    CheckpointError,
+    Placeholder,
+    read_weights,
+)
 
-WEIGHTS = initialised(lambda: nn.Linear(3, 2), generator("safe load")).state_dict()
+WEIGHTS = build_initialized(lambda: nn.Linear(3, 2), stream_generator("safe load")).state_dict()
 
 
 def same(found: object, expected: dict[str, Tensor]) -> bool:
-    return isinstance(found, dict) and all(found[name].equal(tensor) for name, tensor in expected.items())
+    return isinstance(found, dict) and all(
+        found[name].equal(tensor) for name, tensor in expected.items()
+    )
 
 
 PurePickler: Any = pickle._Pickler  # Any: the pickler in Python, which is not annotated
@@ -57,7 +66,11 @@ class Call:
     """Pickled as what a call of a name gives, with items and a state."""
 
     def __init__(
-        self, function: Name, *arguments: object, items: dict[str, object] | None = None, state: object = None
+        self,
+        function: Name,
+        *arguments: object,
+        items: dict[str, object] | None = None,
+        state: object = None,
     ) -> None:
         self.function, self.arguments, self.items, self.state = function, arguments, items, state
 
@@ -67,7 +80,11 @@ Bare.dispatch |= {Name: Bare.save_name, Call: Bare.save_call}
 
 def written(path: Path, **beside: object) -> None:
     """A torch file whose pickle says more than torch would write."""
-    torch.save({"model": WEIGHTS, **beside}, path, pickle_module=SimpleNamespace(Pickler=Bare, **vars_of_pickle()))
+    torch.save(
+        {"model": WEIGHTS, **beside},
+        path,
+        pickle_module=SimpleNamespace(Pickler=Bare, **vars_of_pickle()),
+    )
 
 
 def vars_of_pickle() -> dict[str, object]:
@@ -132,12 +149,17 @@ def test_a_name_that_stands_for_nothing_is_never_imported(
     path, mark = tmp_path / "ballast.pt", tmp_path / "made"
     trap(monkeypatch, module, name, mark)
     named = Name(module, name)
-    written(path, name=named, call=Call(named, "x", 1, state={"lr": 0.1}), items=Call(named, items={"step": 3}))
-    content = read(path)
+    written(
+        path,
+        name=named,
+        call=Call(named, "x", 1, state={"lr": 0.1}),
+        items=Call(named, items={"step": 3}),
+    )
+    content = read_weights(path)
 
     assert isinstance(content, dict)
     assert same(content["model"], WEIGHTS)
-    assert [Nothing] * 3 == [content["name"], content["call"], content["items"]]
+    assert [Placeholder] * 3 == [content["name"], content["call"], content["items"]]
     assert not mark.exists()
 
 
@@ -150,7 +172,7 @@ def test_a_mapping_of_a_class_of_its_own_keeps_its_weights_and_is_never_imported
     named = Name(module, name)
     own = Call(named, "x", items={**WEIGHTS}, state={"_metadata": 1})
     written(path, own=own, keys={named: 1}, made=Call(named, ("x", 1)))
-    content = read(path)
+    content = read_weights(path)
 
     assert isinstance(content, dict)
     assert same(content["own"], WEIGHTS)
@@ -170,7 +192,18 @@ def trap(monkeypatch: pytest.MonkeyPatch, module: str, name: str, mark: Path) ->
     monkeypatch.setattr(sys, "meta_path", [Finder(), *sys.meta_path])
 
 
-KEPT = {"__main__", "builtins", "argparse", "functools", "pathlib", "datetime", "typing", "types", "random", "enum"} | {
+KEPT = {
+    "__main__",
+    "builtins",
+    "argparse",
+    "functools",
+    "pathlib",
+    "datetime",
+    "typing",
+    "types",
+    "random",
+    "enum",
+} | {
     "copyreg",
     "numpy",
     "collections",
@@ -203,21 +236,29 @@ KEPT = {"__main__", "builtins", "argparse", "functools", "pathlib", "datetime", 
 def test_every_other_name_is_refused(tmp_path: Path, module: str, name: str) -> None:
     path = tmp_path / "other.pt"
     written(path, other=Call(Name(module, name), "x"))
-    with pytest.raises(CheckpointError, match=rf"found '{module}.{name}' in .*other.pt, .*; nothing of it was run"):
-        read(path)
+    with pytest.raises(
+        CheckpointError, match=rf"found '{module}.{name}' in .*other.pt, .*; nothing of it was run"
+    ):
+        read_weights(path)
 
 
 def test_a_name_is_either_nothing_or_a_mapping_or_rebuilt_or_refused() -> None:
-    assert all(BALLAST.fullmatch(".".join(one)) for one in ALLOWED)
-    assert all(MAPPINGS.fullmatch(".".join(one)) for one in MAPPED)
-    assert {"torch._utils._rebuild_parameter_with_state", "torch._tensor._rebuild_from_type_v2"} == set(REBUILT)
+    assert all(IGNORED_NAMES.fullmatch(".".join(one)) for one in ALLOWED)
+    assert all(MAPPING_CLASSES.fullmatch(".".join(one)) for one in MAPPED)
+    assert {
+        "torch._utils._rebuild_parameter_with_state",
+        "torch._tensor._rebuild_from_type_v2",
+    } == set(REBUILD_FUNCTIONS)
 
 
 def test_a_tensor_of_a_subclass_cannot_name_what_is_called(tmp_path: Path) -> None:
     path, mark = tmp_path / "evil.pt", tmp_path / "made"
     rebuild = Name("torch._tensor", "_rebuild_from_type_v2")
-    written(path, evil=Call(rebuild, Name("__main__", "touch"), Name("__main__", "Kind"), (str(mark),), {}))
+    written(
+        path,
+        evil=Call(rebuild, Name("__main__", "touch"), Name("__main__", "Kind"), (str(mark),), {}),
+    )
     with pytest.raises(CheckpointError, match="found 'a tensor of a class of its own' in"):
-        read(path)
+        read_weights(path)
 
     assert not mark.exists()

@@ -3,15 +3,21 @@ from __future__ import annotations
 import pytest
 import torch
 
-from advtransfer.toolkit.samples import ArrayDataset, Arrays, Picked, content_digest, every
+from advtransfer.toolkit.datasets import (
+    ArrayDataset,
+    ArraySamples,
+    SampleSubset,
+    all_positions,
+    content_digest,
+)
 from advtransfer.types import DataCard, Dataset, Samples
 
 CARD = DataCard((1, 1, 2), (0.0, 1.0), "classes", 3, ("a", "b", "c"), "digest")
 
 
-def _arrays() -> Arrays:
+def _arrays() -> ArraySamples:
     inputs = torch.tensor([[0, 51], [102, 153], [204, 255]], dtype=torch.uint8).reshape(3, 1, 1, 2)
-    return Arrays(card=CARD, inputs=inputs, labels=torch.tensor([2, 0, 1]), keys=[7, 8, 9])
+    return ArraySamples(card=CARD, inputs=inputs, labels=torch.tensor([2, 0, 1]), keys=[7, 8, 9])
 
 
 def _dataset(labels: tuple[int, ...] = (0, 1), names: tuple[str, ...] = ("a", "b")) -> ArrayDataset:
@@ -38,32 +44,38 @@ def test_keys_are_positions_unless_given() -> None:
 
 
 def test_a_choice_keeps_its_order_and_the_keys() -> None:
-    picked: Samples = Picked(_arrays(), torch.tensor([2, 0]))
+    picked: Samples = SampleSubset(_arrays(), torch.tensor([2, 0]))
 
     assert 2 == len(picked)
     assert [9, 7] == list(picked.keys)
-    assert [1, 2] == picked.labels(every(picked)).tolist()
+    assert [1, 2] == picked.labels(all_positions(picked)).tolist()
     assert [0.8, 1.0] == pytest.approx(picked.inputs(torch.tensor([0])).flatten().numpy())
 
 
 def test_a_choice_among_chosen_samples_is_a_choice() -> None:
-    picked = Picked(Picked(_arrays(), torch.tensor([2, 1])), torch.tensor([1]))
+    picked = SampleSubset(SampleSubset(_arrays(), torch.tensor([2, 1])), torch.tensor([1]))
 
     assert [8] == list(picked.keys)
-    assert [0] == picked.labels(every(picked)).tolist()
+    assert [0] == picked.labels(all_positions(picked)).tolist()
 
 
 @pytest.mark.parametrize(
     ("inputs", "labels", "message"),
     [
         (torch.zeros(3, 1, 1, 2), torch.zeros(2), "found 3 inputs, 2 labels and 3 keys"),
-        (torch.zeros(2, 2, 1, 2), torch.zeros(2), r"found inputs of shape \(2, 1, 2\); expected \(1, 1, 2\)"),
+        (
+            torch.zeros(2, 2, 1, 2),
+            torch.zeros(2),
+            r"found inputs of shape \(2, 1, 2\); expected \(1, 1, 2\)",
+        ),
         (torch.zeros(2, 1, 1, 2).double(), torch.zeros(2), "found inputs of type torch.float64"),
     ],
 )
-def test_samples_that_do_not_fit_together_are_refused(inputs: torch.Tensor, labels: torch.Tensor, message: str) -> None:
+def test_samples_that_do_not_fit_together_are_refused(
+    inputs: torch.Tensor, labels: torch.Tensor, message: str
+) -> None:
     with pytest.raises(ValueError, match=message):
-        Arrays(card=CARD, inputs=inputs, labels=labels)
+        ArraySamples(card=CARD, inputs=inputs, labels=labels)
 
 
 def test_a_data_set_describes_its_parts() -> None:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from advtransfer.errors import Inapplicable
-from advtransfer.toolkit.second_order import differentiated_twice
+from advtransfer.toolkit.model_modes import allow_double_backward
 
 
 def _fused(inputs: Tensor) -> Tensor:
@@ -26,7 +26,7 @@ def test_gradients_of_attention_can_be_differentiated(
     attend: Callable[[Tensor], Tensor], shape: tuple[int, ...]
 ) -> None:
     inputs = torch.randn(shape, requires_grad=True)
-    with differentiated_twice():
+    with allow_double_backward():
         outputs = attend(inputs)
         (gradient,) = torch.autograd.grad(outputs.square().sum(), inputs, create_graph=True)
     (second,) = torch.autograd.grad(gradient.square().sum(), inputs)
@@ -39,10 +39,13 @@ def test_an_operation_without_a_second_derivative_is_a_reason_to_skip() -> None:
     inputs = torch.randn(2, 1, 4, 8, requires_grad=True)
     outputs = _fused(inputs)  # outside, with a fused kernel
     (gradient,) = torch.autograd.grad(outputs.square().sum(), inputs, create_graph=True)
-    with pytest.raises(Inapplicable, match="an operation without a second derivative"), differentiated_twice():
+    with (
+        pytest.raises(Inapplicable, match="an operation without a second derivative"),
+        allow_double_backward(),
+    ):
         torch.autograd.grad(gradient.square().sum(), inputs)
 
 
 def test_other_errors_pass() -> None:
-    with pytest.raises(RuntimeError, match="size of tensor"), differentiated_twice():
+    with pytest.raises(RuntimeError, match="size of tensor"), allow_double_backward():
         torch.ones(2) + torch.ones(3)

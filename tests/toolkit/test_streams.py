@@ -5,7 +5,12 @@ import hashlib
 import torch
 from torch import nn
 
-from advtransfer.toolkit.streams import generator, initialised, seeded, stream_seed
+from advtransfer.toolkit.rng import (
+    build_initialized,
+    fork_global_rng,
+    stream_generator,
+    stream_seed,
+)
 
 
 def _dropped() -> torch.Tensor:
@@ -23,23 +28,26 @@ def test_a_number_and_its_text_are_different_parts() -> None:
 
 
 def test_a_stream_starts_alike_whenever_it_is_asked_for() -> None:
-    first = torch.rand(5, generator=generator("a", 1))
-    torch.rand(5, generator=generator("b", 2))
+    first = torch.rand(5, generator=stream_generator("a", 1))
+    torch.rand(5, generator=stream_generator("b", 2))
 
-    assert first.equal(torch.rand(5, generator=generator("a", 1)))
+    assert first.equal(torch.rand(5, generator=stream_generator("a", 1)))
 
 
 def test_streams_of_other_names_or_keys_differ() -> None:
-    drawn = {torch.rand(1, generator=generator(*parts)).item() for parts in (("a", 1), ("a", 2), ("b", 1), ("a",))}
+    drawn = {
+        torch.rand(1, generator=stream_generator(*parts)).item()
+        for parts in (("a", 1), ("a", 2), ("b", 1), ("a",))
+    }
 
     assert 4 == len(drawn)
 
 
 def test_the_global_random_state_is_borrowed_and_given_back() -> None:
     before = torch.get_rng_state()
-    with seeded(generator("dropout")):
+    with fork_global_rng(stream_generator("dropout")):
         first = _dropped()
-    with seeded(generator("dropout")):
+    with fork_global_rng(stream_generator("dropout")):
         second = _dropped()
 
     assert first.equal(second)
@@ -47,10 +55,10 @@ def test_the_global_random_state_is_borrowed_and_given_back() -> None:
 
 
 def test_initial_weights_depend_on_the_generator_alone() -> None:
-    first = initialised(lambda: nn.Linear(3, 2), generator("init", 0))
+    first = build_initialized(lambda: nn.Linear(3, 2), stream_generator("init", 0))
     torch.rand(1)
-    again = initialised(lambda: nn.Linear(3, 2), generator("init", 0))
-    other = initialised(lambda: nn.Linear(3, 2), generator("init", 1))
+    again = build_initialized(lambda: nn.Linear(3, 2), stream_generator("init", 0))
+    other = build_initialized(lambda: nn.Linear(3, 2), stream_generator("init", 1))
 
     assert first.weight.equal(again.weight)
     assert not first.weight.equal(other.weight)

@@ -9,14 +9,18 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from advtransfer.toolkit import subset
-from advtransfer.toolkit.subset import Draw, Rule
+from advtransfer.toolkit.subset import SubsetDraw, SubsetRule
 
 LABELS = torch.tensor([0] * 60 + [1] * 30 + [2] * 9 + [3])
-RULES: list[Rule] = ["uniform", "utrera2021"]
+RULES: list[SubsetRule] = ["uniform", "utrera2021"]
 
 
-def _draw(n: int | None, *, validation: float = 0.0, seed: int = 0, rule: Rule = "uniform") -> Draw:
-    return subset.draw(LABELS, n=n, validation=validation, seed_parts=("data", seed), rule=rule)
+def _draw(
+    n: int | None, *, validation: float = 0.0, seed: int = 0, rule: SubsetRule = "uniform"
+) -> SubsetDraw:
+    return subset.draw_subset(
+        LABELS, n=n, validation=validation, seed_parts=("data", seed), rule=rule
+    )
 
 
 def _set(positions: Tensor) -> set[int]:
@@ -36,10 +40,12 @@ def _scanned(labels: list[int], n: int, seed: int) -> set[int]:
     return accepted
 
 
-@given(n=st.integers(6, 100), validation=st.sampled_from([0.0, 0.1, 0.33]), seed=st.integers(0, 2**40))
+@given(
+    n=st.integers(6, 100), validation=st.sampled_from([0.0, 0.1, 0.33]), seed=st.integers(0, 2**40)
+)
 @pytest.mark.parametrize("rule", RULES)
 def test_a_draw_has_n_different_images_and_trains_on_every_class(
-    rule: Rule, n: int, validation: float, seed: int
+    rule: SubsetRule, n: int, validation: float, seed: int
 ) -> None:
     drawn = _draw(n, validation=validation, seed=seed, rule=rule)
 
@@ -51,26 +57,40 @@ def test_a_draw_has_n_different_images_and_trains_on_every_class(
 
 @given(small=st.integers(4, 100), large=st.integers(4, 100), seed=st.integers(0, 2**40))
 @pytest.mark.parametrize("rule", RULES)
-def test_a_smaller_draw_is_contained_in_a_larger_one(rule: Rule, small: int, large: int, seed: int) -> None:
+def test_a_smaller_draw_is_contained_in_a_larger_one(
+    rule: SubsetRule, small: int, large: int, seed: int
+) -> None:
     few, many = sorted((small, large))
 
-    assert _set(_draw(few, seed=seed, rule=rule).train) <= _set(_draw(many, seed=seed, rule=rule).train)
+    assert _set(_draw(few, seed=seed, rule=rule).train) <= _set(
+        _draw(many, seed=seed, rule=rule).train
+    )
 
 
 @given(
-    labels=st.lists(st.integers(0, 6), min_size=7, max_size=60), share=st.floats(0, 1), seed=st.integers(0, 2**32 - 1)
+    labels=st.lists(st.integers(0, 6), min_size=7, max_size=60),
+    share=st.floats(0, 1),
+    seed=st.integers(0, 2**32 - 1),
 )
-def test_the_paper_rule_draws_what_its_scan_accepts(labels: list[int], share: float, seed: int) -> None:
+def test_the_paper_rule_draws_what_its_scan_accepts(
+    labels: list[int], share: float, seed: int
+) -> None:
     classes = len(set(labels))
     n = classes + round(share * (len(labels) - classes))
-    drawn = subset.draw(torch.tensor(labels), n=n, validation=0, seed_parts=("ignored", seed), rule="utrera2021")
+    drawn = subset.draw_subset(
+        torch.tensor(labels), n=n, validation=0, seed_parts=("ignored", seed), rule="utrera2021"
+    )
 
     assert _scanned(labels, n, seed) == _set(drawn.train)
 
 
 def test_the_paper_rule_depends_on_its_seed_alone() -> None:
-    one = subset.draw(LABELS, n=20, validation=0, seed_parts=("a", 20000000), rule="utrera2021")
-    two = subset.draw(LABELS, n=20, validation=0, seed_parts=("b", 20000000), rule="utrera2021")
+    one = subset.draw_subset(
+        LABELS, n=20, validation=0, seed_parts=("a", 20000000), rule="utrera2021"
+    )
+    two = subset.draw_subset(
+        LABELS, n=20, validation=0, seed_parts=("b", 20000000), rule="utrera2021"
+    )
 
     assert one.train.equal(two.train)
 
@@ -80,7 +100,7 @@ def test_all_images_are_drawn_in_their_order() -> None:
 
 
 def test_draws_differ_by_seed_and_by_data_and_repeat_themselves() -> None:
-    other_data = subset.draw(LABELS, n=20, validation=0, seed_parts=("other", 0))
+    other_data = subset.draw_subset(LABELS, n=20, validation=0, seed_parts=("other", 0))
 
     assert _draw(20).train.equal(_draw(20).train)
     assert not _draw(20).train.equal(_draw(20, seed=1).train)
@@ -99,7 +119,9 @@ def test_every_image_is_as_likely_as_any_other_of_its_class() -> None:
 
 
 def test_labels_that_are_not_classes_carry_no_guarantee() -> None:
-    drawn = subset.draw(torch.rand(10, 4, generator=torch.Generator()), n=1, validation=0, seed_parts=("data", 0))
+    drawn = subset.draw_subset(
+        torch.rand(10, 4, generator=torch.Generator()), n=1, validation=0, seed_parts=("data", 0)
+    )
 
     assert 1 == len(drawn.train)
 
@@ -107,7 +129,11 @@ def test_labels_that_are_not_classes_carry_no_guarantee() -> None:
 @pytest.mark.parametrize(
     ("n", "validation", "message"),
     [
-        (3, 0.0, "found n 3 with validation 0, which trains on 3; expected at least one training image for each of 4"),
+        (
+            3,
+            0.0,
+            "found n 3 with validation 0, which trains on 3; expected at least one training image for each of 4",
+        ),
         (5, 0.5, "found n 5 with validation 0.5, which trains on 3"),
         (101, 0.0, "expected at most the 100 images"),
         (10, 1.0, "expected a validation share from 0 to below 1"),
@@ -121,13 +147,15 @@ def test_a_draw_that_cannot_be_made_is_refused(n: int, validation: float, messag
 
 
 def test_an_unknown_rule_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"found rule 'stratified'; expected one of \('uniform', 'utrera2021'\)"):
+    with pytest.raises(
+        ValueError, match=r"found rule 'stratified'; expected one of \('uniform', 'utrera2021'\)"
+    ):
         _draw(10, rule="stratified")  # type: ignore[arg-type]  # wrong on purpose
 
 
 @given(count=st.integers(1, 100))
 def test_a_test_draw_keeps_class_shares_to_within_one_image(count: int) -> None:
-    drawn = LABELS[subset.test_draw(LABELS, count=count)]
+    drawn = LABELS[subset.draw_test_positions(LABELS, count=count)]
     wanted = torch.bincount(LABELS) * count / 100
 
     assert count == len(drawn)
@@ -138,15 +166,17 @@ def test_a_test_draw_keeps_class_shares_to_within_one_image(count: int) -> None:
 def test_test_draws_are_nested(small: int, large: int) -> None:
     few, many = sorted((small, large))
 
-    assert _set(subset.test_draw(LABELS, count=few)) <= _set(subset.test_draw(LABELS, count=many))
+    assert _set(subset.draw_test_positions(LABELS, count=few)) <= _set(
+        subset.draw_test_positions(LABELS, count=many)
+    )
 
 
 def test_a_test_draw_of_all_is_every_image_in_order() -> None:
-    assert list(range(100)) == subset.test_draw(LABELS, count=None).tolist()
-    assert list(range(100)) == subset.test_draw(LABELS, count=100).tolist()
+    assert list(range(100)) == subset.draw_test_positions(LABELS, count=None).tolist()
+    assert list(range(100)) == subset.draw_test_positions(LABELS, count=100).tolist()
 
 
 @pytest.mark.parametrize("count", [0, 101])
 def test_a_test_draw_that_cannot_be_made_is_refused(count: int) -> None:
     with pytest.raises(ValueError, match=f"found test count {count}; expected 1 to 100"):
-        subset.test_draw(LABELS, count=count)
+        subset.draw_test_positions(LABELS, count=count)

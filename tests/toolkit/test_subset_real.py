@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from advtransfer.toolkit.subset import Rule, draw
+from advtransfer.toolkit.subset import SubsetRule, draw_subset
 
 REAL_DATA = os.environ.get("ADVTRANSFER_DATA", "")
 NAMES = ["MNIST", "FashionMNIST", "CIFAR10_subset"]
@@ -21,7 +21,8 @@ CLASSES = 10
 SEED = 20_000_000  # the first of Utrera et al., 2021
 
 pytestmark = pytest.mark.skipif(
-    not REAL_DATA, reason="ADVTRANSFER_DATA is not set: it names the folder with MNIST, FashionMNIST and CIFAR10_subset"
+    not REAL_DATA,
+    reason="ADVTRANSFER_DATA is not set: it names the folder with MNIST, FashionMNIST and CIFAR10_subset",
 )
 
 
@@ -31,7 +32,9 @@ def _labels(name: str) -> Tensor:
         with np.load(Path(REAL_DATA) / name / "cifar10_10k_2k.npz") as arrays:
             return torch.from_numpy(arrays["y_train"].copy())
     file = Path(REAL_DATA) / name / "raw" / "train-labels-idx1-ubyte.gz"
-    return torch.from_numpy(np.frombuffer(gzip.decompress(file.read_bytes()), np.uint8, offset=8).astype(np.int64))
+    return torch.from_numpy(
+        np.frombuffer(gzip.decompress(file.read_bytes()), np.uint8, offset=8).astype(np.int64)
+    )
 
 
 def _sizes(count: int) -> list[int]:
@@ -59,10 +62,12 @@ def _scanned(labels: list[int], n: int) -> set[int]:
 
 @pytest.mark.parametrize("rule", ["uniform", "utrera2021"])
 @pytest.mark.parametrize("name", NAMES)
-def test_every_size_has_its_images_every_class_and_those_of_the_size_before(name: str, rule: Rule) -> None:
+def test_every_size_has_its_images_every_class_and_those_of_the_size_before(
+    name: str, rule: SubsetRule
+) -> None:
     labels, before = _labels(name), set[int]()
     for n in _sizes(len(labels)):
-        drawn = draw(labels, n=n, validation=0, seed_parts=(name, SEED), rule=rule).train
+        drawn = draw_subset(labels, n=n, validation=0, seed_parts=(name, SEED), rule=rule).train
         now = set(drawn.tolist())
 
         assert n == len(drawn) == len(now)
@@ -75,27 +80,29 @@ def test_every_size_has_its_images_every_class_and_those_of_the_size_before(name
 def test_the_rule_of_the_paper_draws_what_its_scan_accepts(name: str) -> None:
     labels = _labels(name)
     for n in _sizes(len(labels)):
-        drawn = draw(labels, n=n, validation=0, seed_parts=(SEED,), rule="utrera2021").train
+        drawn = draw_subset(labels, n=n, validation=0, seed_parts=(SEED,), rule="utrera2021").train
 
         assert _scanned(labels.tolist(), n) == set(drawn.tolist())
 
 
 @pytest.mark.parametrize("rule", ["uniform", "utrera2021"])
 @pytest.mark.parametrize("name", NAMES)
-def test_the_smallest_size_is_one_image_of_each_class_and_one_less_is_refused(name: str, rule: Rule) -> None:
+def test_the_smallest_size_is_one_image_of_each_class_and_one_less_is_refused(
+    name: str, rule: SubsetRule
+) -> None:
     labels = _labels(name)
-    drawn = draw(labels, n=CLASSES, validation=0, seed_parts=(SEED,), rule=rule).train
+    drawn = draw_subset(labels, n=CLASSES, validation=0, seed_parts=(SEED,), rule=rule).train
 
     assert list(range(CLASSES)) == sorted(labels[drawn].tolist())
     with pytest.raises(ValueError, match="at least one training image for each of 10 classes"):
-        draw(labels, n=CLASSES - 1, validation=0, seed_parts=(SEED,), rule=rule)
+        draw_subset(labels, n=CLASSES - 1, validation=0, seed_parts=(SEED,), rule=rule)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_validation_and_training_images_are_apart(name: str) -> None:
     labels = _labels(name)
     for n in (20, 400, len(labels)):
-        drawn = draw(labels, n=n, validation=0.1, seed_parts=(name, 0))
+        drawn = draw_subset(labels, n=n, validation=0.1, seed_parts=(name, 0))
         train, validation = set(drawn.train.tolist()), set(drawn.validation.tolist())
 
         assert not train & validation

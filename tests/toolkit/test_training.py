@@ -9,14 +9,14 @@ from torch import Tensor, nn
 from advtransfer.errors import Cancelled, Diverged
 from advtransfer.testing.context import InMemoryContext
 from advtransfer.testing.data import toy
-from advtransfer.toolkit import saving
-from advtransfer.toolkit.adversary import Adversary, Norm
-from advtransfer.toolkit.attack import adversarial
-from advtransfer.toolkit.prediction import accuracy
-from advtransfer.toolkit.recipe import Adam, Optimiser, Schedule, Sgd
-from advtransfer.toolkit.samples import Picked, every
-from advtransfer.toolkit.streams import generator, initialised
+from advtransfer.toolkit import checkpoint
+from advtransfer.toolkit.adversary import Adversary, TrainingNorm
+from advtransfer.toolkit.datasets import SampleSubset, all_positions
+from advtransfer.toolkit.pgd import pgd_perturb
+from advtransfer.toolkit.prediction import measure_accuracy
+from advtransfer.toolkit.rng import build_initialized, stream_generator
 from advtransfer.toolkit.training import train
+from advtransfer.toolkit.training_config import Adam, OptimizerConfig, Schedule, Sgd
 
 DATA = toy()
 CONSTANT = Schedule(kind="constant")
@@ -25,11 +25,13 @@ CONSTANT = Schedule(kind="constant")
 @pytest.fixture(autouse=True)
 def _every_state_is_cheap(monkeypatch: pytest.MonkeyPatch) -> None:
     """How often states are saved does not hang on this machine's clock."""
-    monkeypatch.setattr(saving, "MOST_SHARE", 1e9)
+    monkeypatch.setattr(checkpoint, "MAX_CHECKPOINT_OVERHEAD", 1e9)
 
 
 def _linear() -> nn.Module:
-    return initialised(lambda: nn.Sequential(nn.Flatten(), nn.Linear(16, 3)), generator("model"))
+    return build_initialized(
+        lambda: nn.Sequential(nn.Flatten(), nn.Linear(16, 3)), stream_generator("model")
+    )
 
 
 def _noisy() -> nn.Module:
@@ -39,7 +41,7 @@ def _noisy() -> nn.Module:
         features = [nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout(0.3), nn.Flatten()]
         return nn.Sequential(*features, nn.Linear(16, 3))
 
-    return initialised(build, generator("model"))
+    return build_initialized(build, stream_generator("model"))
 
 
 def _train(
@@ -47,7 +49,12 @@ def _train(
     context: InMemoryContext,
     **options: Any,  # noqa: ANN401  # Any: train's own options
 ) -> list[dict[str, float]]:
-    chosen: dict[str, Any] = {"epochs": 4, "batch_size": 16, "optimiser": Sgd(), "schedule": Schedule()}
+    chosen: dict[str, Any] = {
+        "epochs": 4,
+        "batch_size": 16,
+        "optimiser": Sgd(),
+        "schedule": Schedule(),
+    }
     return train(model, DATA.part("train"), context=context, **(chosen | options))
 
 
@@ -59,7 +66,7 @@ def test_a_separable_data_set_is_learned() -> None:
     model = _linear()
     curves = _train(model, InMemoryContext(), epochs=10)
 
-    assert 1.0 == accuracy(model, DATA.part("test"), device=torch.device("cpu"))
+    assert 1.0 == measure_accuracy(model, DATA.part("test"), device=torch.device("cpu"))
     assert 1.0 == curves[-1]["train_accuracy"]
     assert list(range(1, 11)) == [row["epoch"] for row in curves]
     assert curves[-1]["train_loss"] < curves[0]["train_loss"]
@@ -67,7 +74,10 @@ def test_a_separable_data_set_is_learned() -> None:
 
 def test_one_step_goes_down_the_gradient_by_the_learning_rate() -> None:
     model, lr = _linear(), 0.3
-    inputs, labels = (DATA.part("train").inputs(torch.arange(60)), DATA.part("train").labels(torch.arange(60)))
+    inputs, labels = (
+        DATA.part("train").inputs(torch.arange(60)),
+        DATA.part("train").labels(torch.arange(60)),
+    )
     layer = model[1] if isinstance(model, nn.Sequential) else None
     assert isinstance(layer, nn.Linear)
     with torch.no_grad():
@@ -83,12 +93,12 @@ def test_one_step_goes_down_the_gradient_by_the_learning_rate() -> None:
 @pytest.mark.parametrize("save_every", [1, 2])
 @pytest.mark.parametrize("optimiser", [Sgd(), Sgd(momentum=0), Adam(weight_decay=0.1)])
 def test_a_stopped_training_continues_to_the_same_bits(
-    optimiser: Optimiser, save_every: int, stopped_after: int
+    optimiser: OptimizerConfig, save_every: int, stopped_after: int
 ) -> None:
     options = {
         "optimiser": optimiser,
         "save_every": save_every,
-        "perturb": adversarial(Adversary(eps=0.1, steps=2)),
+        "perturb": pgd_perturb(Adversary(eps=0.1, steps=2)),
         "validation": DATA.part("test"),
     }
     whole = _noisy()
@@ -132,7 +142,9 @@ def test_global_randomness_is_left_alone() -> None:
 def test_layers_draw_new_noise_in_every_step_and_the_same_in_every_run() -> None:
     drawn: list[float] = []
 
-    def watched(model: nn.Module, inputs: Tensor, labels: Tensor, source: torch.Generator) -> Tensor:
+    def watched(
+        model: nn.Module, inputs: Tensor, labels: Tensor, source: torch.Generator
+    ) -> Tensor:
         drawn.append(torch.rand(1).item())
         return inputs
 
@@ -149,7 +161,10 @@ def test_measuring_validation_changes_no_weight() -> None:
     _train(without, InMemoryContext())
 
     assert _weights(with_it).equal(_weights(without))
-    assert accuracy(with_it, DATA.part("test"), device=torch.device("cpu")) == curves[-1]["validation_accuracy"]
+    assert (
+        measure_accuracy(with_it, DATA.part("test"), device=torch.device("cpu"))
+        == curves[-1]["validation_accuracy"]
+    )
 
 
 def test_only_parameters_that_require_gradients_are_trained() -> None:
@@ -158,7 +173,9 @@ def test_only_parameters_that_require_gradients_are_trained() -> None:
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name.startswith("5"))
     _train(model, InMemoryContext())
-    changed = {name for name, parameter in model.named_parameters() if not before[name].equal(parameter)}
+    changed = {
+        name for name, parameter in model.named_parameters() if not before[name].equal(parameter)
+    }
 
     assert {"5.weight", "5.bias"} == changed
 
@@ -168,7 +185,9 @@ def test_the_training_mode_is_the_callers_choice() -> None:
     _train(adapting, InMemoryContext())
     _train(fixed, InMemoryContext(), mode=nn.Module.eval)
 
-    assert not _noisy().state_dict()["1.running_mean"].equal(adapting.state_dict()["1.running_mean"])
+    assert (
+        not _noisy().state_dict()["1.running_mean"].equal(adapting.state_dict()["1.running_mean"])
+    )
     assert _noisy().state_dict()["1.running_mean"].equal(fixed.state_dict()["1.running_mean"])
 
 
@@ -194,7 +213,9 @@ def test_progress_is_told_after_every_epoch() -> None:
     context = InMemoryContext()
     curves = _train(_linear(), context)
 
-    assert [{"done": row["epoch"], "total": 4, "loss": row["train_loss"]} for row in curves] == context.told
+    assert [
+        {"done": row["epoch"], "total": 4, "loss": row["train_loss"]} for row in curves
+    ] == context.told
 
 
 def test_a_loss_that_is_not_finite_stops_the_training_and_names_the_epoch() -> None:
@@ -203,20 +224,36 @@ def test_a_loss_that_is_not_finite_stops_the_training_and_names_the_epoch() -> N
     with pytest.raises(Diverged, match="diverged in epoch 1: loss nan"):
         _train(broken, InMemoryContext())
     with pytest.raises(Diverged) as later:
-        _train(_linear(), InMemoryContext(), optimiser=Sgd(lr=1e30), schedule=Schedule(kind="constant"), batch_size=60)
+        _train(
+            _linear(),
+            InMemoryContext(),
+            optimiser=Sgd(lr=1e30),
+            schedule=Schedule(kind="constant"),
+            batch_size=60,
+        )
 
     assert 2 <= later.value.epoch
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
-def test_a_broken_model_is_not_trained_on_whatever_the_attack_makes_of_it(norm: Norm) -> None:
+def test_a_broken_model_is_not_trained_on_whatever_the_attack_makes_of_it(
+    norm: TrainingNorm,
+) -> None:
     broken = _linear()
     nn.init.constant_(next(broken.parameters()), torch.nan)
     with pytest.raises(Diverged, match="diverged in epoch 1: loss nan"):
-        _train(broken, InMemoryContext(), perturb=adversarial(Adversary(norm=norm, eps=0.1)))
+        _train(broken, InMemoryContext(), perturb=pgd_perturb(Adversary(norm=norm, eps=0.1)))
 
 
 def test_no_samples_are_an_error() -> None:
-    nothing = Picked(DATA.part("train"), every(DATA.part("train"))[:0])
+    nothing = SampleSubset(DATA.part("train"), all_positions(DATA.part("train"))[:0])
     with pytest.raises(ValueError, match="found no samples to train on"):
-        train(_linear(), nothing, epochs=1, batch_size=1, optimiser=Sgd(), schedule=CONSTANT, context=InMemoryContext())
+        train(
+            _linear(),
+            nothing,
+            epochs=1,
+            batch_size=1,
+            optimiser=Sgd(),
+            schedule=CONSTANT,
+            context=InMemoryContext(),
+        )

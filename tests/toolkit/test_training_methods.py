@@ -10,12 +10,17 @@ from torch import Tensor, nn
 
 from advtransfer.testing.context import InMemoryContext
 from advtransfer.testing.data import toy
+from advtransfer.toolkit.adversarial_training import (
+    FreeSteps,
+    TradesLoss,
+    kl_divergence,
+    training_objective,
+)
 from advtransfer.toolkit.adversary import Adversary, Fast, Free, Trades
-from advtransfer.toolkit.attack import adversarial
-from advtransfer.toolkit.recipe import Schedule, Sgd
-from advtransfer.toolkit.robust import FreeSteps, TradesLoss, divergence, objective
-from advtransfer.toolkit.streams import generator, initialised
+from advtransfer.toolkit.pgd import pgd_perturb
+from advtransfer.toolkit.rng import build_initialized, stream_generator
 from advtransfer.toolkit.training import train
+from advtransfer.toolkit.training_config import Schedule, Sgd
 
 Method: TypeAlias = Adversary | Trades | Fast | Free
 DATA = toy(noise=0.4)
@@ -27,7 +32,7 @@ def _model() -> nn.Module:
     def build() -> nn.Module:
         return nn.Sequential(nn.Flatten(), nn.Linear(16, 8), nn.Tanh(), nn.Linear(8, 3))
 
-    return initialised(build, generator("model"))
+    return build_initialized(build, stream_generator("model"))
 
 
 def _batch(count: int = 20) -> tuple[Tensor, Tensor]:
@@ -45,7 +50,7 @@ def _trained(adversary: Method | None, *, epochs: int = 3, batch_size: int = 25)
         optimiser=PLAIN,
         schedule=CONSTANT,
         context=InMemoryContext(),
-        objective=objective(adversary),
+        objective=training_objective(adversary),
     )
     return model
 
@@ -57,38 +62,49 @@ def _weights(model: nn.Module) -> Tensor:
 def test_the_divergence_is_that_of_kullback_and_leibler() -> None:
     given, other = torch.tensor([[0.5, 0.25, 0.25]]), torch.tensor([[0.25, 0.5, 0.25]])
 
-    assert [0.25 * torch.tensor(2.0).log().item()] == pytest.approx(divergence(given.log(), other.log()).tolist())
+    assert [0.25 * torch.tensor(2.0).log().item()] == pytest.approx(
+        kl_divergence(given.log(), other.log()).tolist()
+    )
 
 
 def test_trades_minimises_its_papers_loss_at_a_point_of_the_ball() -> None:
     model, (inputs, labels) = _model(), _batch()
     method = TradesLoss(TRADES, (0.0, 1.0))
-    moved = method._moved(model, inputs, generator("noise"))
-    ((loss, logits),) = method(model, inputs, labels, generator("noise"))
+    moved = method._find_adversarial(model, inputs, stream_generator("noise"))
+    ((loss, logits),) = method(model, inputs, labels, stream_generator("noise"))
     still, there = model(inputs).softmax(1), model(moved).softmax(1)
     apart = (still * (still / there).log()).sum(1).mean()
 
     assert (moved - inputs).abs().max() <= 0.2 + 1e-6
     assert 0 <= moved.min()
     assert moved.max() <= 1
-    assert (nn.functional.cross_entropy(model(inputs), labels) + 3 * apart).item() == pytest.approx(loss.item())
+    assert (nn.functional.cross_entropy(model(inputs), labels) + 3 * apart).item() == pytest.approx(
+        loss.item()
+    )
     assert model(inputs).allclose(logits)
 
 
 def test_trades_looks_for_the_point_where_the_prediction_differs_most() -> None:
     model, (inputs, _) = _model(), _batch()
     still = model(inputs).log_softmax(1)
-    found = divergence(still, model(TradesLoss(TRADES, None)._moved(model, inputs, generator("n"))).log_softmax(1))
+    found = kl_divergence(
+        still,
+        model(
+            TradesLoss(TRADES, None)._find_adversarial(model, inputs, stream_generator("n"))
+        ).log_softmax(1),
+    )
     for draw in range(20):
-        signs = torch.randn(inputs.shape, generator=generator("signs", draw)).sign()
-        assert (found >= divergence(still, model(inputs + 0.2 * signs).log_softmax(1)) - 1e-6).all()
+        signs = torch.randn(inputs.shape, generator=stream_generator("signs", draw)).sign()
+        assert (
+            found >= kl_divergence(still, model(inputs + 0.2 * signs).log_softmax(1)) - 1e-6
+        ).all()
 
 
 def test_the_gradient_of_trades_flows_through_both_predictions() -> None:
     model, (inputs, labels) = _model(), _batch()
     method = TradesLoss(TRADES, (0.0, 1.0))
-    moved = method._moved(model, inputs, generator("noise"))
-    ((loss, _),) = method(model, inputs, labels, generator("noise"))
+    moved = method._find_adversarial(model, inputs, stream_generator("noise"))
+    ((loss, _),) = method(model, inputs, labels, stream_generator("noise"))
     found = torch.autograd.grad(loss, list(model.parameters()))
     still, there = model(inputs).log_softmax(1), model(moved).log_softmax(1)
     expected = torch.autograd.grad(
@@ -101,7 +117,7 @@ def test_the_gradient_of_trades_flows_through_both_predictions() -> None:
 
 def test_trades_is_for_classes() -> None:
     with pytest.raises(ValueError, match="found the task 'values' for TRADES; expected 'classes'"):
-        objective(TRADES, task="values")
+        training_objective(TRADES, task="values")
 
 
 def test_fast_training_is_training_against_one_step_from_a_random_start() -> None:
@@ -128,7 +144,7 @@ def test_free_training_takes_the_steps_of_its_algorithm() -> None:
                 parameter.sub_(0.1 * gradient)
             delta = (delta + 0.1 * moved.sign()).clamp(-0.1, 0.1)
     steps = FreeSteps(free, "classes", (0.0, 1.0))
-    for loss, _ in steps(model, inputs, labels, generator("unused")):
+    for loss, _ in steps(model, inputs, labels, stream_generator("unused")):
         gradients = torch.autograd.grad(loss, list(model.parameters()), retain_graph=True)
         loss.backward()  # type: ignore[no-untyped-call]  # torch does not annotate backward
         with torch.no_grad():
@@ -146,7 +162,7 @@ def test_free_training_goes_on_from_the_perturbation_of_the_batch_before() -> No
     seen: list[Tensor] = []
     model.register_forward_pre_hook(lambda _, arguments: seen.append(arguments[0].detach()))
     for count in (8, 20, 5):
-        for loss, _ in steps(model, inputs[:count], labels[:count], generator("unused")):
+        for loss, _ in steps(model, inputs[:count], labels[:count], stream_generator("unused")):
             loss.backward()  # type: ignore[no-untyped-call]  # torch does not annotate backward
         if count == 8:
             warm = steps.state["delta"].clone()
@@ -165,13 +181,19 @@ def test_free_training_with_one_replay_begins_as_natural_training() -> None:
 
 @pytest.mark.parametrize(
     "adversary",
-    [Trades(kind="trades", eps=0.35), Fast(kind="fast", eps=0.35), Free(kind="free", eps=0.35, replays=2)],
+    [
+        Trades(kind="trades", eps=0.35),
+        Fast(kind="fast", eps=0.35),
+        Free(kind="free", eps=0.35, replays=2),
+    ],
 )
 def test_each_method_makes_the_attack_succeed_less_often(adversary: Method) -> None:
     def left(model: nn.Module) -> float:
         inputs, labels = _batch(60)
-        attack = adversarial(Adversary(eps=0.35, steps=10))
-        right: Tensor = model(attack(model, inputs, labels, generator("test"))).argmax(1) == labels
+        attack = pgd_perturb(Adversary(eps=0.35, steps=10))
+        right: Tensor = (
+            model(attack(model, inputs, labels, stream_generator("test"))).argmax(1) == labels
+        )
         return right.float().mean().item()
 
     assert left(_trained(adversary, epochs=40)) > left(_trained(None, epochs=40)) + 0.1
@@ -180,7 +202,9 @@ def test_each_method_makes_the_attack_succeed_less_often(adversary: Method) -> N
 def test_the_perturbations_build_no_gradient_of_weights() -> None:
     model, (inputs, labels) = _model(), _batch()
     for adversary in (Adversary(eps=0.1, steps=2, best=True), TRADES):
-        for loss, _ in objective(adversary)(model, inputs, labels, generator("noise")):
+        for loss, _ in training_objective(adversary)(
+            model, inputs, labels, stream_generator("noise")
+        ):
             assert all(parameter.grad is None for parameter in model.parameters())
             assert all(parameter.requires_grad for parameter in model.parameters())
             assert loss.requires_grad

@@ -11,14 +11,14 @@ from torch import Tensor, nn
 from advtransfer.errors import Cancelled
 from advtransfer.testing.context import InMemoryContext
 from advtransfer.testing.data import toy
-from advtransfer.toolkit import saving
+from advtransfer.toolkit import checkpoint
+from advtransfer.toolkit.adversarial_training import training_objective
 from advtransfer.toolkit.adversary import Adversary, Free, Trades
-from advtransfer.toolkit.augment import augmentation
-from advtransfer.toolkit.recipe import Adam, Optimiser, Schedule, Sgd
-from advtransfer.toolkit.robust import objective
-from advtransfer.toolkit.saving import Pulse, Saver
-from advtransfer.toolkit.streams import generator, initialised
+from advtransfer.toolkit.augmentation import make_augmentation
+from advtransfer.toolkit.checkpoint import CheckpointTimer, ProgressThrottle
+from advtransfer.toolkit.rng import build_initialized, stream_generator
 from advtransfer.toolkit.training import train
+from advtransfer.toolkit.training_config import Adam, OptimizerConfig, Schedule, Sgd
 from advtransfer.types import Tensors
 
 DATA = toy()
@@ -51,7 +51,7 @@ def _noisy() -> nn.Module:
         features = [nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout(0.3), nn.Flatten()]
         return nn.Sequential(*features, nn.Linear(16, 3))
 
-    return initialised(build, generator("model"))
+    return build_initialized(build, stream_generator("model"))
 
 
 def _train(
@@ -59,7 +59,7 @@ def _train(
     context: InMemoryContext,
     *,
     adversary: Adversary | Trades | Free | None = None,
-    optimiser: Optimiser = Sgd(lr=0.05),  # noqa: B008  # frozen: sharing the default is safe
+    optimiser: OptimizerConfig = Sgd(lr=0.05),  # noqa: B008  # frozen: sharing the default is safe
 ) -> list[dict[str, float]]:
     return train(
         model,
@@ -69,8 +69,8 @@ def _train(
         optimiser=optimiser,
         schedule=Schedule(),
         context=context,
-        objective=objective(adversary),
-        augment=augmentation(("flip", "pad_crop_2"), shape=(1, 4, 4), context=context),
+        objective=training_objective(adversary),
+        augment=make_augmentation(("flip", "pad_crop_2"), shape=(1, 4, 4), context=context),
         validation=DATA.part("test"),
     )
 
@@ -82,8 +82,8 @@ def _weights(model: nn.Module) -> Tensor:
 @pytest.fixture
 def at_every_step(monkeypatch: pytest.MonkeyPatch) -> None:
     """States are saved after every batch."""
-    monkeypatch.setattr(saving, "EVERY_SECONDS", 0.0)
-    monkeypatch.setattr(saving, "MOST_SHARE", 1e9)
+    monkeypatch.setattr(checkpoint, "CHECKPOINT_INTERVAL_SECONDS", 0.0)
+    monkeypatch.setattr(checkpoint, "MAX_CHECKPOINT_OVERHEAD", 1e9)
 
 
 @pytest.mark.usefixtures("at_every_step")
@@ -91,7 +91,7 @@ def at_every_step(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("optimiser", [Sgd(lr=0.05), Adam(weight_decay=0.1)])
 @pytest.mark.parametrize("saves", [1, 3, 4, 5, 7, 9])  # four batches and an end an epoch
 def test_a_training_stopped_within_an_epoch_continues_to_the_same_bits(
-    adversary: Adversary | Trades | Free | None, optimiser: Optimiser, saves: int
+    adversary: Adversary | Trades | Free | None, optimiser: OptimizerConfig, saves: int
 ) -> None:
     whole, resumed, context = _noisy(), _noisy(), Stopping(saves=saves)
     curves = _train(whole, InMemoryContext(), adversary=adversary, optimiser=optimiser)
@@ -121,14 +121,14 @@ def test_a_training_stopped_again_and_again_ends_in_the_same_bits() -> None:
 def test_when_states_are_saved_changes_no_weight(monkeypatch: pytest.MonkeyPatch) -> None:
     seldom, often = _noisy(), _noisy()
     _train(seldom, InMemoryContext())
-    monkeypatch.setattr(saving, "EVERY_SECONDS", 0.0)
+    monkeypatch.setattr(checkpoint, "CHECKPOINT_INTERVAL_SECONDS", 0.0)
     _train(often, InMemoryContext())
 
     assert _weights(seldom).equal(_weights(often))
 
 
 def test_within_a_long_epoch_progress_says_how_far_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(saving, "TOLD_SECONDS", 0.0)
+    monkeypatch.setattr(checkpoint, "PROGRESS_INTERVAL_SECONDS", 0.0)
     context = InMemoryContext()
     _train(_noisy(), context)
 
@@ -148,34 +148,36 @@ class Clock:
         self.now += 2.0
 
 
-def test_states_are_saved_every_half_minute_within_an_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_states_are_saved_every_half_minute_within_an_epoch(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     clock = Clock(monkeypatch)
-    saver, due = Saver(lambda state: None), []
+    saver, due = CheckpointTimer(lambda state: None), []
     for clock.now in (0.0, 29.0, 30.0):
-        due.append(saver.due())
+        due.append(saver.is_due())
     saver.save(dict)
     for clock.now in (59.0, 60.0):
-        due.append(saver.due())
+        due.append(saver.is_due())
 
     assert [False, False, True, False, True] == due
 
 
 def test_saving_takes_a_twentieth_of_the_time_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock(monkeypatch)
-    saver = Saver(clock.save)
+    saver = CheckpointTimer(clock.save)
 
-    assert saver.cheap()
+    assert saver.is_affordable()
     saver.save(dict)
     cheap = []
     for clock.now in (3.0, 32.0, 41.9, 42.0):
-        cheap.append((saver.cheap(), saver.due()))
+        cheap.append((saver.is_affordable(), saver.is_due()))
     assert [(False, False), (False, False), (False, False), (True, True)] == cheap
 
 
 def test_a_pulse_comes_once_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock(monkeypatch)
-    pulse, due = Pulse(), []
+    pulse, due = ProgressThrottle(), []
     for clock.now in (0.5, 1.0, 1.5, 2.1, 2.2):
-        due.append(pulse.due())
+        due.append(pulse.is_due())
 
     assert [False, True, False, True, False] == due

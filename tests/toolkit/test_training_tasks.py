@@ -11,16 +11,15 @@ from torch import Tensor, nn
 from advtransfer.errors import Diverged
 from advtransfer.testing.context import InMemoryContext
 from advtransfer.testing.data import toy
+from advtransfer.toolkit.adversarial_training import training_objective
 from advtransfer.toolkit.adversary import Adversary
-from advtransfer.toolkit.attack import adversarial
-from advtransfer.toolkit.augment import augmentation
-from advtransfer.toolkit.losses import right, task_loss
-from advtransfer.toolkit.objective import MeanLoss
-from advtransfer.toolkit.recipe import Adam, Schedule
-from advtransfer.toolkit.robust import objective
-from advtransfer.toolkit.samples import Arrays
-from advtransfer.toolkit.streams import generator, initialised
+from advtransfer.toolkit.augmentation import make_augmentation
+from advtransfer.toolkit.datasets import ArraySamples
+from advtransfer.toolkit.losses import MeanLoss, count_correct, task_loss
+from advtransfer.toolkit.pgd import pgd_perturb
+from advtransfer.toolkit.rng import build_initialized, stream_generator
 from advtransfer.toolkit.training import train
+from advtransfer.toolkit.training_config import Adam, Schedule
 from advtransfer.types import DataCard, Samples, Task
 
 LABELS: Mapping[Task, Tensor] = {
@@ -34,18 +33,24 @@ TASKS = tuple(LABELS)
 
 def _samples(task: Task, *, count: int = 40) -> Samples:
     """Inputs of 6 numbers, and what a linear map makes of them."""
-    inputs = torch.randn((count, 6), generator=generator("inputs"))
-    outputs = inputs @ torch.randn((6, 3), generator=generator("map"))
-    labels = {"classes": outputs.argmax(1), "attributes": (outputs > 0).long(), "values": outputs}[task]
+    inputs = torch.randn((count, 6), generator=stream_generator("inputs"))
+    outputs = inputs @ torch.randn((6, 3), generator=stream_generator("map"))
+    labels = {"classes": outputs.argmax(1), "attributes": (outputs > 0).long(), "values": outputs}[
+        task
+    ]
     names = () if task == "values" else ("a", "b", "c")
-    return Arrays(card=DataCard((6,), None, task, 3, names, "digest"), inputs=inputs, labels=labels)
+    return ArraySamples(
+        card=DataCard((6,), None, task, 3, names, "digest"), inputs=inputs, labels=labels
+    )
 
 
 def _linear() -> nn.Module:
-    return initialised(lambda: nn.Linear(6, 3), generator("model"))
+    return build_initialized(lambda: nn.Linear(6, 3), stream_generator("model"))
 
 
-def _curves(task: Task, *, validation: Samples | None = None, epochs: int = 60) -> list[dict[str, float]]:
+def _curves(
+    task: Task, *, validation: Samples | None = None, epochs: int = 60
+) -> list[dict[str, float]]:
     return train(
         _linear(),
         _samples(task),
@@ -72,14 +77,18 @@ def test_the_loss_of_each_task_is_that_of_the_formula(task: Task, expected: list
     each = task_loss(task, OUTPUTS, LABELS[task], reduction="none")
 
     assert expected == pytest.approx(each.tolist(), abs=1e-3)
-    assert sum(expected) == pytest.approx(task_loss(task, OUTPUTS, LABELS[task], reduction="sum").item(), abs=1e-3)
-    assert sum(expected) / 2 == pytest.approx(task_loss(task, OUTPUTS, LABELS[task]).item(), abs=1e-3)
+    assert sum(expected) == pytest.approx(
+        task_loss(task, OUTPUTS, LABELS[task], reduction="sum").item(), abs=1e-3
+    )
+    assert sum(expected) / 2 == pytest.approx(
+        task_loss(task, OUTPUTS, LABELS[task]).item(), abs=1e-3
+    )
 
 
 def test_right_answers_are_counted_where_there_can_be_any() -> None:
-    assert 1 == right("classes", OUTPUTS, LABELS["classes"])
-    assert 1 + 1 / 3 == right("attributes", OUTPUTS, LABELS["attributes"])
-    assert right("values", OUTPUTS, LABELS["values"]) is None
+    assert 1 == count_correct("classes", OUTPUTS, LABELS["classes"])
+    assert 1 + 1 / 3 == count_correct("attributes", OUTPUTS, LABELS["attributes"])
+    assert count_correct("values", OUTPUTS, LABELS["values"]) is None
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -106,11 +115,13 @@ def test_each_task_is_trained_against_its_own_adversary(task: Task) -> None:
             optimiser=Adam(lr=0.05),
             schedule=Schedule(),
             context=InMemoryContext(),
-            objective=objective(chosen, task=task, bounds=None),
+            objective=training_objective(chosen, task=task, bounds=None),
         )
         part, positions = _samples(task), torch.arange(40)
-        attack = adversarial(Adversary(eps=0.3, steps=10), task=task, bounds=None)
-        moved = attack(model, part.inputs(positions), part.labels(positions), generator("test"))
+        attack = pgd_perturb(Adversary(eps=0.3, steps=10), task=task, bounds=None)
+        moved = attack(
+            model, part.inputs(positions), part.labels(positions), stream_generator("test")
+        )
         losses[name] = task_loss(task, model(moved), part.labels(positions)).item()
 
     assert losses["robust"] < losses["natural"]
@@ -140,23 +151,29 @@ def test_what_is_watched_joins_the_curves_and_sees_the_model_in_eval_mode() -> N
 
 
 def test_a_validation_loss_that_is_not_finite_is_a_divergence_too() -> None:
-    broken = Arrays(card=_samples("values").card, inputs=torch.full((1, 6), torch.inf), labels=torch.zeros(1, 3))
+    broken = ArraySamples(
+        card=_samples("values").card, inputs=torch.full((1, 6), torch.inf), labels=torch.zeros(1, 3)
+    )
     with pytest.raises(Diverged, match="diverged in epoch 1"):
         _curves("values", validation=broken, epochs=1)
 
 
 def test_images_are_augmented_by_key_and_epoch_before_they_are_perturbed() -> None:
     data, context = toy(shape=(1, 8, 8)), InMemoryContext()
-    changed = augmentation(("flip", "pad_crop"), shape=(1, 8, 8), context=context)
+    changed = make_augmentation(("flip", "pad_crop"), shape=(1, 8, 8), context=context)
     assert changed is not None
     seen: list[tuple[Tensor, Tensor]] = []
 
-    def watched(model: nn.Module, inputs: Tensor, labels: Tensor, source: torch.Generator) -> Tensor:
+    def watched(
+        model: nn.Module, inputs: Tensor, labels: Tensor, source: torch.Generator
+    ) -> Tensor:
         seen.append((inputs, labels))
         return inputs
 
     train(
-        initialised(lambda: nn.Sequential(nn.Flatten(), nn.Linear(64, 3)), generator("model")),
+        build_initialized(
+            lambda: nn.Sequential(nn.Flatten(), nn.Linear(64, 3)), stream_generator("model")
+        ),
         data.part("train"),
         epochs=2,
         batch_size=60,
@@ -183,6 +200,6 @@ def test_a_perturbation_beside_an_objective_is_refused() -> None:
             optimiser=Adam(),
             schedule=Schedule(),
             context=InMemoryContext(),
-            perturb=adversarial(Adversary(eps=0.1)),
+            perturb=pgd_perturb(Adversary(eps=0.1)),
             objective=MeanLoss(),
         )

@@ -7,17 +7,17 @@ import pytest
 import torch
 
 from advtransfer.testing.data import toy
-from advtransfer.toolkit.samples import ArrayDataset, every
-from advtransfer.toolkit.views import view
+from advtransfer.toolkit.datasets import ArrayDataset, all_positions
+from advtransfer.toolkit.views import view_dataset
 from advtransfer.types import DataCard, Dataset, Part, Samples
 
 
 def _inputs(samples: Samples) -> torch.Tensor:
-    return samples.inputs(every(samples))
+    return samples.inputs(all_positions(samples))
 
 
 def _labels(samples: Samples) -> list[int]:
-    labels: list[int] = samples.labels(every(samples)).tolist()
+    labels: list[int] = samples.labels(all_positions(samples)).tolist()
     return labels
 
 
@@ -29,12 +29,12 @@ def _colours() -> Dataset:
 def test_no_view_is_the_data_set_itself() -> None:
     dataset = toy()
 
-    assert dataset is view(dataset)
+    assert dataset is view_dataset(dataset)
 
 
 def test_classes_are_kept_and_renumbered_in_the_given_order() -> None:
     dataset = toy(classes=4, train=8)
-    seen = view(dataset, classes=[3, 1]).part("train")
+    seen = view_dataset(dataset, classes=[3, 1]).part("train")
 
     assert [1, 0, 1, 0] == _labels(seen)
     assert [1, 3, 5, 7] == list(seen.keys)
@@ -43,7 +43,7 @@ def test_classes_are_kept_and_renumbered_in_the_given_order() -> None:
 
 def test_the_card_tells_what_is_seen() -> None:
     base = toy(classes=4).card()
-    seen = view(toy(classes=4), classes=[3, 1], channels=3, size=8)
+    seen = view_dataset(toy(classes=4), classes=[3, 1], channels=3, size=8)
     card = seen.card()
 
     assert ((3, 8, 8), 2, ("pattern 3", "pattern 1")) == (card.shape, card.outputs, card.names)
@@ -53,18 +53,18 @@ def test_the_card_tells_what_is_seen() -> None:
 
 def test_the_digest_depends_on_the_data_and_the_view_alone() -> None:
     digests = {
-        view(toy(seed=seed), classes=classes, size=size).card().digest
+        view_dataset(toy(seed=seed), classes=classes, size=size).card().digest
         for seed in (0, 1)
         for classes in (None, [0, 1], [1, 0])
         for size in (None, 8)
     }
 
     assert 12 == len(digests)
-    assert view(toy(), size=8).card().digest in digests
+    assert view_dataset(toy(), size=8).card().digest in digests
 
 
 def test_one_channel_is_the_mean_over_channels() -> None:
-    grey = view(_colours(), channels=1)
+    grey = view_dataset(_colours(), channels=1)
 
     assert (1, 2, 2) == grey.card().shape
     assert torch.full((2, 1, 2, 2), 0.4).allclose(_inputs(grey.part("test")))
@@ -72,17 +72,19 @@ def test_one_channel_is_the_mean_over_channels() -> None:
 
 def test_three_channels_are_one_repeated() -> None:
     base = _inputs(toy().part("test"))
-    seen = _inputs(view(toy(), channels=3).part("test"))
+    seen = _inputs(view_dataset(toy(), channels=3).part("test"))
 
     assert torch.cat([base, base, base], dim=1).equal(seen)
 
 
 def test_the_channels_that_are_there_change_nothing() -> None:
-    assert _inputs(_colours().part("test")).equal(_inputs(view(_colours(), channels=3).part("test")))
+    assert _inputs(_colours().part("test")).equal(
+        _inputs(view_dataset(_colours(), channels=3).part("test"))
+    )
 
 
 def test_halving_the_size_of_a_constant_image_keeps_it() -> None:
-    seen = view(_colours(), size=1).part("test")
+    seen = view_dataset(_colours(), size=1).part("test")
 
     assert torch.tensor([0.0, 0.3, 0.9]).allclose(_inputs(seen)[0].flatten())
 
@@ -90,7 +92,7 @@ def test_halving_the_size_of_a_constant_image_keeps_it() -> None:
 def test_shrinking_averages_all_pixels_not_the_nearest_four() -> None:
     dark_centres = torch.tensor([1.0, 0.0, 0.0, 1.0] * 2).repeat(1, 1, 8, 1)
     dataset = ArrayDataset({"test": (dark_centres, torch.tensor([0]))}, names=["a"])
-    shrunk = _inputs(view(dataset, size=2).part("test"))
+    shrunk = _inputs(view_dataset(dataset, size=2).part("test"))
 
     assert shrunk.min() > 0.3
 
@@ -99,7 +101,7 @@ def test_resized_images_stay_in_the_bounds() -> None:
     white = ArrayDataset({"test": (torch.ones(1, 1, 7, 7), torch.tensor([0]))}, names=["a"])
 
     # at these sizes the weights of the interpolation add up to a little more than 1
-    assert 1.0 == _inputs(view(white, size=3).part("test")).max()
+    assert 1.0 == _inputs(view_dataset(white, size=3).part("test")).max()
 
 
 def test_only_classes_can_be_chosen_among() -> None:
@@ -111,12 +113,14 @@ def test_only_classes_can_be_chosen_among() -> None:
         def part(self, name: Part) -> Samples:
             return toy().part(name)
 
-    with pytest.raises(ValueError, match=r"found classes \[0\] for the task 'attributes'; expected none"):
-        view(Attributes(), classes=[0])
+    with pytest.raises(
+        ValueError, match=r"found classes \[0\] for the task 'attributes'; expected none"
+    ):
+        view_dataset(Attributes(), classes=[0])
 
 
 def test_an_image_looks_the_same_alone_and_among_others() -> None:
-    part = view(toy(shape=(3, 7, 7)), channels=1, size=5).part("test")
+    part = view_dataset(toy(shape=(3, 7, 7)), channels=1, size=5).part("test")
     alone = torch.cat([part.inputs(torch.tensor([position])) for position in range(len(part))])
 
     assert alone.equal(_inputs(part))
@@ -133,6 +137,8 @@ def test_an_image_looks_the_same_alone_and_among_others() -> None:
         ({"size": 0}, "found size 0; expected at least 1 pixel"),
     ],
 )
-def test_a_view_that_does_not_fit_is_refused(asked: dict[str, Any], message: str) -> None:  # Any: wrong on purpose
+def test_a_view_that_does_not_fit_is_refused(
+    asked: dict[str, Any], message: str
+) -> None:  # Any: wrong on purpose
     with pytest.raises(ValueError, match=message):
-        view(toy(), **asked)
+        view_dataset(toy(), **asked)

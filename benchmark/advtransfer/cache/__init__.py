@@ -1,4 +1,7 @@
-"""The cache: what was built once (sources, references, features, fits) is read by every trial, suite and worker.
+"""The cache.
+
+What was built once (sources, references, features, fits) is read by every trial, suite and
+worker.
 
     <root>/artifacts/<line>/<id[:2]>/<id>/{data.safetensors, meta.json}   what was built, under its content id
     <root>/artifacts/<line>/<id[:2]>/<id>/{rows.bin, sums.bin, meta.json}   rows that are filled as they are asked for
@@ -12,9 +15,17 @@ imports torch until tensors are read or written. POSIX only: the leases stand on
 """
 
 from advtransfer.cache.artifact import Artifact
-from advtransfer.cache.lease import Lease
-from advtransfer.cache.rows import Rows
-from advtransfer.cache.store import Cache, default_root
-from advtransfer.cache.upkeep import Checked, Entry, Pruned
+from advtransfer.cache.lock import NodeLock
+from advtransfer.cache.maintenance import CacheEntry, PruneResult, VerifiedEntry
+from advtransfer.cache.rows import RowFile
+from advtransfer.cache.store import Cache
 
-__all__ = ["Artifact", "Cache", "Checked", "Entry", "Lease", "Pruned", "Rows", "default_root"]
+__all__ = [
+    "Artifact",
+    "Cache",
+    "CacheEntry",
+    "NodeLock",
+    "PruneResult",
+    "RowFile",
+    "VerifiedEntry",
+]

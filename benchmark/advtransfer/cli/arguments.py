@@ -1,7 +1,8 @@
-"""Command-line options that several subcommands share."""
+"""Options and option types that several subcommands share."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import click
@@ -13,3 +14,25 @@ runs_option = click.option(
     show_default=True,
     help="The folder that holds one folder a suite.",
 )
+
+
+_BYTE_UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+_BYTE_UNITS |= {"KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
+
+
+def size(value: str) -> int:
+    """The bytes that a command-line value asks for; a click type, so that a mistake is told with its option."""
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", value)
+    if found is None or found[2].upper() not in _BYTE_UNITS:
+        raise click.BadParameter(
+            f"{value!r} is not a size; expected a number of bytes, such as 2GB, 500MB or 1GiB"
+        )
+    return int(float(found[1]) * _BYTE_UNITS[found[2].upper()])
+
+
+def format_bytes(bytes: int) -> str:
+    """Bytes in the largest unit that leaves a number above 1: ``1.2 GB``."""
+    for unit in ("TB", "GB", "MB", "KB"):
+        if bytes >= _BYTE_UNITS[unit]:
+            return f"{bytes / _BYTE_UNITS[unit]:.1f} {unit}"
+    return f"{bytes} B"

@@ -1,4 +1,7 @@
-"""``advtransfer cache``: what the artifact cache holds, whether it is intact, and what makes room."""
+"""``advtransfer cache``.
+
+What the artifact cache holds, whether it is intact, and what makes room.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +11,11 @@ from datetime import datetime
 
 import click
 
-from advtransfer.cache import Cache, Entry, default_root
-from advtransfer.cli.columns import columns
-from advtransfer.cli.output import echo, note
-from advtransfer.cli.sizes import size, written
-from advtransfer.console.words import many
+from advtransfer.cache import Cache, CacheEntry
+from advtransfer.cli.arguments import format_bytes, size
+from advtransfer.cli.output import align_columns, print_note, print_product
+from advtransfer.console.formatting import pluralize
+from advtransfer.files import default_cache_root
 
 
 @click.group(short_help="The artifact cache: list, verify, prune.")
@@ -24,26 +27,34 @@ def command() -> None:
 
 
 @command.command()
-@click.option("--json", "as_json", is_flag=True, help="A list of {id, line, kind, use, bytes, used, path}.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="A list of {id, line, kind, use, bytes, used, path}."
+)
 def ls(as_json: bool) -> None:
     """List what the cache holds, least recently used first."""
-    entries = sorted(_cache().entries(), key=lambda entry: (entry.used, entry.id))
+    entries = sorted(_open_cache().list_entries(), key=lambda entry: (entry.last_used, entry.id))
     if as_json:
-        echo(json.dumps([_plain(entry) for entry in entries], indent=2, ensure_ascii=False))
+        print_product(
+            json.dumps([_entry_json(entry) for entry in entries], indent=2, ensure_ascii=False)
+        )
         return
-    echo(columns(("id", "kind", "component", "line", "size", "used"), map(_row, entries)))
-    echo(f"{many(len(entries), 'artifact')}, {written(sum(entry.bytes for entry in entries))} in {default_root()}")
+    print_product(
+        align_columns(("id", "kind", "component", "line", "size", "used"), map(_entry_row, entries))
+    )
+    print_product(
+        f"{pluralize(len(entries), 'artifact')}, {format_bytes(sum(entry.bytes for entry in entries))} in {default_cache_root()}"
+    )
 
 
 @command.command()
 @click.pass_context
 def verify(ctx: click.Context) -> None:
     """Hash everything; the exit code is 1 when something is corrupt (it is built again when needed)."""
-    checked = _cache().verify()
+    checked = _open_cache().verify()
     corrupt = [one for one in checked if one.reason is not None]
     for one in corrupt:
-        note(f"{one.id} ({one.line}) is corrupt: {one.reason}")
-    echo(f"{len(checked) - len(corrupt)} intact, {len(corrupt)} corrupt")
+        print_note(f"{one.id} ({one.environment_key}) is corrupt: {one.reason}")
+    print_product(f"{len(checked) - len(corrupt)} intact, {len(corrupt)} corrupt")
     ctx.exit(1 if corrupt else 0)
 
 
@@ -55,27 +66,36 @@ def verify(ctx: click.Context) -> None:
 )
 def prune(max_bytes: int | None) -> None:
     """Make room: remove leftovers of killed runs and, above --max-bytes, what was not used for longest."""
-    pruned = _cache().prune(sys.maxsize if max_bytes is None else max_bytes)
-    echo(f"removed {many(len(pruned.removed), 'artifact')}, {written(pruned.bytes)}; {written(pruned.left)} left")
+    pruned = _open_cache().prune(sys.maxsize if max_bytes is None else max_bytes)
+    print_product(
+        f"removed {pluralize(len(pruned.removed), 'artifact')}, {format_bytes(pruned.removed_bytes)}; {format_bytes(pruned.remaining_bytes)} left"
+    )
 
 
-def _cache() -> Cache:
+def _open_cache() -> Cache:
     """The cache as a whole: listing, checking and pruning go over every line, so which one is named has no effect."""
-    return Cache(default_root(), line="any")
+    return Cache(default_cache_root(), line="any")
 
 
-def _row(entry: Entry) -> tuple[str, ...]:
-    used = datetime.fromtimestamp(entry.used).astimezone().strftime("%Y-%m-%d %H:%M")
-    return entry.id[:12], entry.kind, entry.use, entry.line, written(entry.bytes), used
+def _entry_row(entry: CacheEntry) -> tuple[str, ...]:
+    used = datetime.fromtimestamp(entry.last_used).astimezone().strftime("%Y-%m-%d %H:%M")
+    return (
+        entry.id[:12],
+        entry.kind,
+        entry.use,
+        entry.environment_key,
+        format_bytes(entry.bytes),
+        used,
+    )
 
 
-def _plain(entry: Entry) -> dict[str, str | int | float]:
+def _entry_json(entry: CacheEntry) -> dict[str, str | int | float]:
     return {
         "id": entry.id,
-        "line": entry.line,
+        "line": entry.environment_key,
         "kind": entry.kind,
         "use": entry.use,
         "bytes": entry.bytes,
-        "used": entry.used,
+        "used": entry.last_used,
         "path": str(entry.path),
     }

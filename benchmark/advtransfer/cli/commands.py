@@ -8,12 +8,12 @@ from typing import IO, Any
 
 import click
 
-from advtransfer.cli.output import note, product_alone
+from advtransfer.cli.output import print_note, reserve_stdout
 from advtransfer.errors import AdvTransferError, BadInput, Problem, UnknownName
-from advtransfer.files import REFUSALS
-from advtransfer.printable import printable
+from advtransfer.files import WRITE_REFUSAL_ERRNOS
+from advtransfer.text import printable_text
 
-INTERRUPTED = 130
+EXIT_INTERRUPTED = 130
 
 # Name and short help, kept here so that the group's help imports no subcommand; a test holds both to be the same.
 COMMANDS = {
@@ -29,15 +29,15 @@ COMMANDS = {
 }
 
 
-class Failure(click.ClickException):
+class CommandFailure(click.ClickException):
     """An error that was raised on purpose: its message on stderr as it is, without a traceback."""
 
     def show(self, file: IO[Any] | None = None) -> None:  # Any: as click declares it
         """Write the problems bare: editors look for ``file:line:column:`` at the start of a line."""
-        click.echo(printable(self.format_message()), file=file, err=True)  # as click calls it
+        click.echo(printable_text(self.format_message()), file=file, err=True)  # as click calls it
 
 
-class WrongWords(Failure):
+class UsageFailure(CommandFailure):
     """The user's words were wrong."""
 
     exit_code = 2
@@ -47,11 +47,11 @@ class Subcommand(click.Command):
     """A subcommand whose product is alone on stdout, whatever plugins print."""
 
     def invoke(self, ctx: click.Context) -> object:
-        with product_alone():
+        with reserve_stdout():
             return super().invoke(ctx)
 
 
-class Commands(click.Group):
+class CommandGroup(click.Group):
     """The subcommands: ``advtransfer.cli.<name>`` holds each as ``command``."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -72,7 +72,9 @@ class Commands(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args[0] not in COMMANDS and not args[0].startswith("-"):
             near = difflib.get_close_matches(args[0], COMMANDS, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"expected one of {', '.join(COMMANDS)}"
+            hint = (
+                f"did you mean {near[0]!r}?" if near else f"expected one of {', '.join(COMMANDS)}"
+            )
             ctx.fail(f"no command {args[0]!r}; {hint}")
         return super().resolve_command(ctx, args)
 
@@ -81,14 +83,14 @@ class Commands(click.Group):
             return super().invoke(ctx)
         except AdvTransferError as error:
             wrong = isinstance(error, BadInput | UnknownName)
-            raise (WrongWords if wrong else Failure)(str(error)) from error
+            raise (UsageFailure if wrong else CommandFailure)(str(error)) from error
         except OSError as error:
-            if error.errno not in REFUSALS:
+            if error.errno not in WRITE_REFUSAL_ERRNOS:
                 raise
             found = f"no way to use {str(error.filename2 or error.filename or 'a file')!r} ({error.strerror})"
-            raise WrongWords(
+            raise UsageFailure(
                 str(Problem(found, "room and permission there", "make room, or choose another"))
             ) from error
         except KeyboardInterrupt as error:
-            note("interrupted")
-            raise click.exceptions.Exit(INTERRUPTED) from error
+            print_note("interrupted")
+            raise click.exceptions.Exit(EXIT_INTERRUPTED) from error

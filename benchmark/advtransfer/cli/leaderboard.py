@@ -7,10 +7,10 @@ from pathlib import Path
 import click
 
 from advtransfer.cli.commands import Subcommand
-from advtransfer.cli.output import echo, note
-from advtransfer.leaderboard import publish, write_page
-from advtransfer.printable import printable
+from advtransfer.cli.output import print_note, print_product
+from advtransfer.leaderboard import publish_run, write_page
 from advtransfer.result import Run
+from advtransfer.text import printable_text
 
 
 @click.command(cls=Subcommand, short_help="The pages of one or more runs, from their records.")
@@ -27,13 +27,15 @@ def command(runs: tuple[Path, ...], out: Path | None) -> None:
     same bytes on any machine.
     """
     for run in [Run.open(path) for path in runs]:
-        for place, reason in run.damaged().items():
-            _warn(f"{run.path / place}: {reason}; left out")
+        for place, reason in run.damaged_records().items():
+            _print_warning(f"{run.path / place}: {reason}; left out")
         if out:
-            echo(str(publish(run, out, warn=_warn)))
+            print_product(str(publish_run(run, out, warn=_print_warning)))
         else:
-            echo(write_page(run, warn=_warn).read_text(encoding="utf-8"), newline=False)
+            print_product(
+                write_page(run, warn=_print_warning).read_text(encoding="utf-8"), newline=False
+            )
 
 
-def _warn(text: str) -> None:
-    note(f"warning: {printable(text)}")
+def _print_warning(text: str) -> None:
+    print_note(f"warning: {printable_text(text)}")

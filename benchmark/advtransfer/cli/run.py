@@ -13,32 +13,51 @@ import click
 
 from advtransfer import runner
 from advtransfer import suite as suites
-from advtransfer.cli.arguments import runs_option
-from advtransfer.cli.commands import INTERRUPTED, Subcommand
-from advtransfer.cli.output import echo, product
-from advtransfer.cli.sizes import size
+from advtransfer.cli.arguments import runs_option, size
+from advtransfer.cli.commands import EXIT_INTERRUPTED, Subcommand
+from advtransfer.cli.output import print_product, product_stream
 from advtransfer.console import console_for
 from advtransfer.host import Host
-from advtransfer.runner import Settings, Summary
+from advtransfer.runner import RunSettings, RunSummary
 from advtransfer.types import BatterySize, Precision
 
 
-def workers(value: str) -> int | None:
+def parse_jobs(value: str) -> int | None:
     """A number of jobs, or ``auto``; a click type."""
     if value == "auto":
         return None
     if not value.isdigit() or int(value) < 1:
-        raise click.BadParameter(f"{value!r} is not a number of jobs; expected a whole number from 1 on, or auto")
+        raise click.BadParameter(
+            f"{value!r} is not a number of jobs; expected a whole number from 1 on, or auto"
+        )
     return int(value)
 
 
 @click.command(cls=Subcommand, short_help="Run a suite, or continue it.")
 @click.argument("suite")
 @runs_option
-@click.option("--jobs", type=workers, metavar="N|auto", default="auto", show_default=True, help="Workers at once.")
-@click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, help="CPU threads a worker.")
+@click.option(
+    "--jobs",
+    type=parse_jobs,
+    metavar="N|auto",
+    default="auto",
+    show_default=True,
+    help="Workers at once.",
+)
+@click.option(
+    "--threads",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="CPU threads a worker.",
+)
 @click.option("--limit", type=click.IntRange(min=0), help="At most this many trials in this call.")
-@click.option("--only", multiple=True, metavar="PATTERN", help="Trials to run: a name with *, or source=linf*,n=20.")
+@click.option(
+    "--only",
+    multiple=True,
+    metavar="PATTERN",
+    help="Trials to run: a name with *, or source=linf*,n=20.",
+)
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda or cuda:1.")
 @click.option(
     "--precision",
@@ -47,7 +66,9 @@ def workers(value: str) -> int | None:
     show_default=True,
     help="Of training; what is measured is measured in float32.",
 )
-@click.option("--executor", default="local/pool", show_default=True, help="The engine, as plugin/factory.")
+@click.option(
+    "--executor", default="local/pool", show_default=True, help="The engine, as plugin/factory."
+)
 @click.option(
     "--retry-failed",
     is_flag=True,
@@ -65,15 +86,35 @@ def workers(value: str) -> int | None:
     show_default=True,
     help="How much evidence is gathered of each robust accuracy.",
 )
-@click.option("--keep", type=click.Choice(["models"]), help="Keep fitted weights after their results are recorded.")
+@click.option(
+    "--keep",
+    type=click.Choice(["models"]),
+    help="Keep fitted weights after their results are recorded.",
+)
 @click.option(
     "--trust-versions",
     is_flag=True,
     help="Take records as they are that were made with other code of a plugin under the same versions.",
 )
-@click.option("--max-bytes", type=size, metavar="SIZE", help="Evict the least used of the cache above this, as 20GB.")
-@click.option("--plugin", "listeners", multiple=True, metavar="NAME", help="A plugin to tell the news of trials.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object at the end on stdout; progress is on stderr.")
+@click.option(
+    "--max-bytes",
+    type=size,
+    metavar="SIZE",
+    help="Evict the least used of the cache above this, as 20GB.",
+)
+@click.option(
+    "--plugin",
+    "listeners",
+    multiple=True,
+    metavar="NAME",
+    help="A plugin to tell the news of trials.",
+)
+@click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="One JSON object at the end on stdout; progress is on stderr.",
+)
 @click.option("--quiet", is_flag=True, help="Only failures and the last lines.")
 @click.pass_context
 def command(
@@ -101,7 +142,7 @@ def command(
 
     The exit code is 0 when nothing failed, 1 when a trial did or the run could not go on, 130 when it was interrupted.
     """
-    settings = Settings(
+    settings = RunSettings(
         runs=runs,
         jobs=jobs,
         threads=threads,
@@ -117,19 +158,27 @@ def command(
         trust_versions=trust_versions,
         max_bytes=max_bytes,
     )
-    summary = _run(suite, settings, listeners=listeners, as_json=as_json, quiet=quiet)
-    ctx.exit(INTERRUPTED if summary.interrupted else 1 if summary.failed or summary.stopped else 0)
+    summary = _run_suite(suite, settings, listeners=listeners, as_json=as_json, quiet=quiet)
+    ctx.exit(
+        EXIT_INTERRUPTED if summary.interrupted else 1 if summary.failed or summary.stopped else 0
+    )
 
 
-def _run(suite: str, settings: Settings, *, listeners: Iterable[str], as_json: bool, quiet: bool) -> Summary:
+def _run_suite(
+    suite: str, settings: RunSettings, *, listeners: Iterable[str], as_json: bool, quiet: bool
+) -> RunSummary:
     """Run with a console on stderr; the product, on stdout, is the last lines or one JSON object."""
     host = Host.discover()
     for name in listeners:
-        host.load(name)
+        host.load_plugin(name)
     loaded = suites.load(suite, host)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what schedulers send ends a run as Ctrl-C does
-    with console_for(sys.stderr, product=sys.stderr if as_json else product(), quiet=quiet) as console:
-        summary = runner.run(loaded, settings=settings, host=host, listeners=[console])
+    signal.signal(
+        signal.SIGTERM, signal.default_int_handler
+    )  # what schedulers send ends a run as Ctrl-C does
+    with console_for(
+        sys.stderr, product=sys.stderr if as_json else product_stream(), quiet=quiet
+    ) as console:
+        summary = runner.run_suite(loaded, settings=settings, host=host, listeners=[console])
     if as_json:
-        echo(json.dumps(asdict(summary), default=str, indent=2, ensure_ascii=False))
+        print_product(json.dumps(asdict(summary), default=str, indent=2, ensure_ascii=False))
     return summary

@@ -7,7 +7,7 @@ import json
 import click
 
 from advtransfer.cli.commands import Subcommand
-from advtransfer.cli.output import echo, note
+from advtransfer.cli.output import print_note, print_product
 from advtransfer.host import Host
 
 
@@ -24,7 +24,7 @@ def command(ctx: click.Context) -> None:
     from advtransfer import suite
 
     host = Host.discover()
-    echo(json.dumps(suite.schema(host), indent=2, ensure_ascii=False))
-    for error in host.broken.values():
-        note(error)
-    ctx.exit(1 if host.broken else 0)
+    print_product(json.dumps(suite.suite_schema(host), indent=2, ensure_ascii=False))
+    for error in host.broken_plugins.values():
+        print_note(error)
+    ctx.exit(1 if host.broken_plugins else 0)

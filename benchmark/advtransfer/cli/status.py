@@ -7,15 +7,15 @@ from pathlib import Path
 
 import click
 
-from advtransfer.cli import standing
+from advtransfer.cli import plan_text
 from advtransfer.cli.commands import Subcommand
-from advtransfer.cli.output import echo
-from advtransfer.console.words import counts, skip
+from advtransfer.cli.output import print_product
+from advtransfer.console.formatting import counts_text, skipped_line
 from advtransfer.host import Host
-from advtransfer.plan import Plan
-from advtransfer.plan.status import evaluations_skipped, states
+from advtransfer.planning import Plan
+from advtransfer.planning.status import count_skipped_evaluations, trial_statuses
 from advtransfer.result import Run
-from advtransfer.runner.stale import Stale, stale_records
+from advtransfer.runner.record_reuse import StaleRecords, find_stale_records
 
 
 @click.command(cls=Subcommand, short_help="How far a run is, and why trials failed.")
@@ -29,39 +29,61 @@ from advtransfer.runner.stale import Stale, stale_records
 def command(run: Path, as_json: bool) -> None:
     """Show how far RUN (a folder such as runs/quickstart) is: counts, and each failure and skip with its reason."""
     opened = Run.open(run)
-    plan = Plan.from_json(opened.plan())
-    stale = stale_records(plan, opened, Host.discover())
-    standings = states(plan, opened, stale=stale.records)
+    plan = Plan.from_json(opened.read_plan())
+    stale = find_stale_records(plan, opened, Host.discover())
+    standings = trial_statuses(plan, opened, stale=stale.records)
     if as_json:
-        found = _plain(plan, standings, run, stale) | {"damaged": opened.damaged()}
-        echo(json.dumps(found, indent=2, ensure_ascii=False))
+        found = _status_json(plan, standings, run, stale) | {"damaged": opened.damaged_records()}
+        print_product(json.dumps(found, indent=2, ensure_ascii=False))
     else:
-        echo("\n".join([*_text(plan, standings, run), *standing.stale_lines(stale, run), *_damaged(opened)]))
+        print_product(
+            "\n".join(
+                [
+                    *_status_lines(plan, standings, run),
+                    *plan_text.stale_lines(stale, run),
+                    *_damaged_lines(opened),
+                ]
+            )
+        )
 
 
-def _text(plan: Plan, standings: standing.States, run: Path) -> list[str]:
-    failed = [(one, standings[one.id]) for one in plan.trials if standings[one.id].value == "failed"]
-    lines = [f"{plan.suite}: {counts(standing.tallied(standings))}"]
-    lines += [f"failed  {one.name}: {reason}" for one, state in failed for reason in standing.failures(state)]
-    lines += standing.reasons(plan, standings, "skipped")
-    lines += map(skip, evaluations_skipped(standings.values()))
+def _status_lines(plan: Plan, standings: plan_text.TrialStatuses, run: Path) -> list[str]:
+    failed = [
+        (one, standings[one.id]) for one in plan.trials if standings[one.id].value == "failed"
+    ]
+    lines = [f"{plan.suite}: {counts_text(plan_text.count_statuses(standings))}"]
+    lines += [
+        f"failed  {one.name}: {reason}"
+        for one, state in failed
+        for reason in plan_text.failure_lines(state)
+    ]
+    lines += plan_text.reason_lines(plan, standings, "skipped")
+    lines += map(skipped_line, count_skipped_evaluations(standings.values()))
     if failed:
         lines.append(f"tracebacks: {run / 'attempts'}; to try again: the same `advtransfer run`")
     return lines
 
 
-def _damaged(run: Run) -> list[str]:
-    lines = [f"damaged {run.path / place}: {reason}" for place, reason in run.damaged().items()]
-    return [*lines, "damaged records count as missing; the same `advtransfer run` measures them again"] if lines else []
+def _damaged_lines(run: Run) -> list[str]:
+    lines = [
+        f"damaged {run.path / place}: {reason}" for place, reason in run.damaged_records().items()
+    ]
+    return (
+        [*lines, "damaged records count as missing; the same `advtransfer run` measures them again"]
+        if lines
+        else []
+    )
 
 
-def _plain(plan: Plan, standings: standing.States, run: Path, stale: Stale) -> dict[str, object]:
+def _status_json(
+    plan: Plan, standings: plan_text.TrialStatuses, run: Path, stale: StaleRecords
+) -> dict[str, object]:
     return {
         "suite": plan.suite,
         "run": str(run),
-        **standing.tallied(standings)._asdict(),
+        **plan_text.count_statuses(standings)._asdict(),
         "stale": len(stale.records),
-        "failures": standing.listed(plan, standings, "failed"),
-        "skips": standing.listed(plan, standings, "skipped"),
-        "evaluations_skipped": evaluations_skipped(standings.values()),
+        "failures": plan_text.trials_json(plan, standings, "failed"),
+        "skips": plan_text.trials_json(plan, standings, "skipped"),
+        "evaluations_skipped": count_skipped_evaluations(standings.values()),
     }

@@ -6,8 +6,8 @@ import os
 from contextlib import AbstractContextManager
 from typing import Protocol, Self, TextIO
 
-from advtransfer.console.events import Event
-from advtransfer.console.plain import Plain
+from advtransfer.console.event_fields import Event
+from advtransfer.console.plain import PlainConsole
 
 __all__ = ["Console", "Event", "console_for"]
 
@@ -33,9 +33,9 @@ def console_for(
     if plain is None:
         plain = not stream.isatty() or os.environ.get("TERM") == "dumb"
     if plain or quiet:
-        return Plain(stream, product=product or stream, quiet=quiet)
+        return PlainConsole(stream, product=product or stream, quiet=quiet)
     from rich.console import Console as Terminal
 
-    from advtransfer.console.live import Live
+    from advtransfer.console.live import LiveConsole
 
-    return Live(Terminal(file=stream), product=product or stream)
+    return LiveConsole(Terminal(file=stream), product=product or stream)

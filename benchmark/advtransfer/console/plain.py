@@ -5,92 +5,108 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Self, TextIO
 
-from advtransfer.console.events import Event, number, text
-from advtransfer.console.tally import Tally
-from advtransfer.console.words import (
-    disagreement,
-    duration,
-    ending,
-    metrics,
-    of_trial,
-    opening,
+from advtransfer.console.event_fields import Event, number_field, text_field
+from advtransfer.console.formatting import (
+    card_warning,
+    ending_lines,
+    event_trial,
+    format_duration,
+    metrics_text,
+    opening_line,
     source_line,
-    superseded,
+    superseded_line,
     trial_name,
-    warned,
+    warning_line,
 )
+from advtransfer.console.progress import RunProgress
 
 
-class Plain:
+class PlainConsole:
     """Writes a line to `stream` when a run or a training starts and a trial ends, and the last lines to `product`."""
 
     def __init__(self, stream: TextIO, *, product: TextIO, quiet: bool = False) -> None:
         self._stream = stream
         self._product = product
         self._quiet = quiet
-        self._tally = Tally()
+        self._progress = RunProgress()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
     ) -> None:
         self._stream.flush()
 
     def __call__(self, event: Event) -> None:
         """Write what this event has to say."""
-        trial = of_trial(event)
-        spent = self._tally.spent(text(trial, "id") or text(event, "id"), at=number(event, "time"))
-        self._tally.take(event)
+        trial = event_trial(event)
+        spent = self._progress.seconds_spent(
+            text_field(trial, "id") or text_field(event, "id"), at=number_field(event, "time")
+        )
+        self._progress.add_event(event)
         match event.get("event"):
             case "run_started":
-                self._say(opening(event))
+                self._write_progress(opening_line(event))
             case "records_superseded":
-                self._warn(superseded(event))
+                self._write_line(superseded_line(event))
             case "job_started" if event.get("kind") == "source":
-                self._say(f"building source {text(event, 'name')}")
+                self._write_progress(f"building source {text_field(event, 'name')}")
             case "job_finished" if event.get("kind") == "source":
-                self._say(_joined(f"source {text(event, 'name')} {text(event, 'status')}", _took(spent)))
+                self._write_progress(
+                    _join_parts(
+                        f"source {text_field(event, 'name')} {text_field(event, 'status')}",
+                        _duration_text(spent),
+                    )
+                )
             case "source_finished":
-                self._say(source_line(event))
-                if warning := disagreement(event):
-                    self._warn(warning)
+                self._write_progress(source_line(event))
+                if warning := card_warning(event):
+                    self._write_line(warning)
             case "trial_finished":
-                told = metrics(event, columns=self._tally.columns)
-                self._say(_joined(f"{self._place()} {trial_name(trial)}", told, _took(spent)))
+                told = metrics_text(event, columns=self._progress.columns)
+                self._write_progress(
+                    _join_parts(
+                        f"{self._position_text()} {trial_name(trial)}", told, _duration_text(spent)
+                    )
+                )
             case "trial_failed":
-                self._warn(f"{self._place()} {trial_name(trial)}  failed: {text(event, 'reason')}")
+                self._write_line(
+                    f"{self._position_text()} {trial_name(trial)}  failed: {text_field(event, 'reason')}"
+                )
             case "warning":
-                self._warn(warned(event))
+                self._write_line(warning_line(event))
             case "worker_replaced":
-                self._warn(f"a worker was replaced: {text(event, 'reason')}")
+                self._write_line(f"a worker was replaced: {text_field(event, 'reason')}")
             case "trial_skipped":
-                self._say(f"skipped: {trial_name(trial)}: {text(event, 'reason')}")
+                self._write_progress(f"skipped: {trial_name(trial)}: {text_field(event, 'reason')}")
             case "run_finished":
-                self._close(event)
+                self._write_ending(event)
 
-    def _place(self) -> str:
-        total = str(self._tally.trials)
-        return f"[{self._tally.place:>{len(total)}}/{total}]"
+    def _position_text(self) -> str:
+        total = str(self._progress.trial_count)
+        return f"[{self._progress.settled_count:>{len(total)}}/{total}]"
 
-    def _say(self, line: str) -> None:
+    def _write_progress(self, line: str) -> None:
         if not self._quiet:
-            self._warn(line)
+            self._write_line(line)
 
-    def _warn(self, line: str) -> None:
+    def _write_line(self, line: str) -> None:
         self._stream.write(f"{line}\n")
         self._stream.flush()
 
-    def _close(self, event: Event) -> None:
+    def _write_ending(self, event: Event) -> None:
         self._stream.flush()
-        self._product.writelines(f"{line}\n" for line in ending(event))
+        self._product.writelines(f"{line}\n" for line in ending_lines(event))
         self._product.flush()
 
 
-def _joined(*parts: str) -> str:
+def _join_parts(*parts: str) -> str:
     return "  ".join(filter(None, parts))
 
 
-def _took(seconds: float | None) -> str:
-    return "" if seconds is None else duration(seconds)
+def _duration_text(seconds: float | None) -> str:
+    return "" if seconds is None else format_duration(seconds)

@@ -1,4 +1,4 @@
-"""Jobs in this process, one after the other: nothing between a debugger and the code it looks at."""
+"""Executor that runs jobs in this process, one after the other, for debuggers."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from contextlib import contextmanager
 from typing import NoReturn
 
 from advtransfer.errors import BadInput, Interrupted, Problem
-from advtransfer.trial import perform
-from advtransfer.types import Job, Json, Report
+from advtransfer.jobs import Job, Report
+from advtransfer.types import Json
+from advtransfer.worker import perform_job
 
 
-class Inline:
+class InlineExecutor:
     """Runs a job when it is submitted, and answers with a future that is already done.
 
     There is no other process to go on in: after a job that left this one unfit, every further job is left to do.
@@ -22,28 +23,30 @@ class Inline:
 
     def __init__(self, *, jobs: int, threads: int) -> None:
         if jobs != 1:
-            problem = Problem(f"--jobs {jobs}", "1 with local/inline", "use local/pool, or leave --jobs out")
+            problem = Problem(
+                f"--jobs {jobs}", "1 with local/inline", "use local/pool, or leave --jobs out"
+            )
             raise BadInput([problem])
         self.threads = threads
         self._news: list[Mapping[str, Json]] = []
-        self._unfit: str | None = None
+        self._unfit_reason: str | None = None
 
     @property
     def slots(self) -> int:
         return 1
 
     @contextmanager
-    def start(self) -> Iterator[Inline]:
-        with _interruptible():
+    def start(self) -> Iterator[InlineExecutor]:
+        with _convert_interrupts():
             yield self
 
     def submit(self, job: Job) -> Future[Report]:
         future: Future[Report] = Future()
-        if self._unfit is not None:
-            future.set_result(Report(job.id, "busy", (), self._unfit, self._unfit))
+        if self._unfit_reason is not None:
+            future.set_result(Report(job.id, "busy", (), self._unfit_reason, self._unfit_reason))
             return future
-        report = perform(job, self._news.append)
-        self._unfit = report.retire_worker
+        report = perform_job(job, self._news.append)
+        self._unfit_reason = report.retire_worker
         future.set_result(report)
         return future
 
@@ -56,14 +59,18 @@ class Inline:
 
 
 @contextmanager
-def _interruptible() -> Iterator[None]:
+def _convert_interrupts() -> Iterator[None]:
     """Inside, what would raise KeyboardInterrupt raises Interrupted: a plugin that raises the first stops no run."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    numbers = [one for one in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(one) is signal.default_int_handler]
+    numbers = [
+        one
+        for one in (signal.SIGINT, signal.SIGTERM)
+        if signal.getsignal(one) is signal.default_int_handler
+    ]
     for number in numbers:
-        signal.signal(number, _interrupt)
+        signal.signal(number, _raise_interrupted)
     try:
         yield
     finally:
@@ -71,5 +78,5 @@ def _interruptible() -> Iterator[None]:
             signal.signal(number, signal.default_int_handler)
 
 
-def _interrupt(number: int, frame: object) -> NoReturn:
+def _raise_interrupted(number: int, frame: object) -> NoReturn:
     raise Interrupted

@@ -1,7 +1,10 @@
-"""The plugin host: finds plugins by entry point, loads those named, looks components up as ``plugin/factory``."""
+"""The plugin host.
+
+Finds plugins by entry point, loads those named, looks components up as ``plugin/factory``.
+"""
 
 from advtransfer.host.component import Component
-from advtransfer.host.plugin import Plugin, install_line
+from advtransfer.host.plugin import Plugin, install_command
 from advtransfer.host.registry import Host
 
-__all__ = ["Component", "Host", "Plugin", "install_line"]
+__all__ = ["Component", "Host", "Plugin", "install_command"]

@@ -3,8 +3,16 @@
 The same records give the same bytes: on any machine, in any folder, whatever the locale, the clock or their order.
 """
 
-from advtransfer.leaderboard.evidence import RunRecords
-from advtransfer.leaderboard.page import Page, page, table_of
-from advtransfer.leaderboard.publish import evidence_of, publish, write_page
+from advtransfer.leaderboard.page import Page, make_page, make_table
+from advtransfer.leaderboard.publish import load_run_records, publish_run, write_page
+from advtransfer.leaderboard.run_data import RunRecords
 
-__all__ = ["Page", "RunRecords", "evidence_of", "page", "publish", "table_of", "write_page"]
+__all__ = [
+    "Page",
+    "RunRecords",
+    "load_run_records",
+    "make_page",
+    "make_table",
+    "publish_run",
+    "write_page",
+]

@@ -1,4 +1,7 @@
-"""What a record holds. All but `observed` is byte-equal between runs, jobs and kills of one environment."""
+"""What a record holds.
+
+All but `observed` is byte-equal between runs, jobs and kills of one environment.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +13,12 @@ from dataclasses import asdict, dataclass, field
 from typing import TypeAlias
 
 from advtransfer.node import Node
-from advtransfer.statistics import wilson
+from advtransfer.result.verdict import verdict_from_checks
+from advtransfer.statistics import wilson_interval
 from advtransfer.types import Check, Json, Outcome, SourceCard
-from advtransfer.verdict import verdict
 
 Record: TypeAlias = "dict[str, Json]"
-FORMAT = 1
+RECORD_FORMAT = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +50,15 @@ def fit_record(
 ) -> Record:
     """One fit; its id is the trial's. Its `checks` are there only where one has something to say."""
     body: Record = {
-        "curves": list(map(numbers, curves)),
+        "curves": list(map(canonical_numbers, curves)),
         "chosen": dict(chosen),
-        "facts": numbers(facts),
-        "leakage": {name: dict(one) for name, one in leakage.items()} if leakage is not None else None,
+        "facts": canonical_numbers(facts),
+        "leakage": {name: dict(one) for name, one in leakage.items()}
+        if leakage is not None
+        else None,
         "weights": {"digest": weights, "kept": kept},
     }
-    return _record(node, body | _noted(checks), provenance, observed)
+    return _assemble_record(node, body | _checks_field(checks), provenance, observed)
 
 
 def source_record(
@@ -72,11 +77,11 @@ def source_record(
     body: Record = {
         "card": asdict(card) | {"shape": list(card.shape)},
         "probe": dict(probe) if probe is not None else None,
-        "curves": list(map(numbers, curves)),
-        "facts": numbers(facts),
+        "curves": list(map(canonical_numbers, curves)),
+        "facts": canonical_numbers(facts),
         "weights": {"digest": weights},
     }
-    return _record(node, body | _noted(checks), provenance, observed)
+    return _assemble_record(node, body | _checks_field(checks), provenance, observed)
 
 
 def result_record(
@@ -95,18 +100,20 @@ def result_record(
 
     `batteries` holds the ids of the battery records behind the checks, by metric; one alone is written without a name.
     """
-    value, reason, rules = verdict(checks)
+    value, reason, rules = verdict_from_checks(checks)
     body: Record = {
-        "metrics": {name: share(values) for name, values in sorted(outcomes.items())}
+        "metrics": {name: robust_share(values) for name, values in sorted(outcomes.items())}
         | {name: {"value": number} for name, number in sorted(metrics.items())},
-        "outcomes": {name: packed(values) for name, values in sorted(outcomes.items())},
+        "outcomes": {name: pack_outcomes(values) for name, values in sorted(outcomes.items())},
         "samples": dict(samples) if samples is not None else None,
         "checks": [asdict(check) for check in checks],
-        "battery": next(iter(batteries.values()), None) if len(batteries) < 2 else dict(sorted(batteries.items())),
+        "battery": next(iter(batteries.values()), None)
+        if len(batteries) < 2
+        else dict(sorted(batteries.items())),
         "verdict": {"value": value, "reason": reason, "rules": rules},
         "files": dict(files),
     }
-    return _record(node, body, provenance, observed)
+    return _assemble_record(node, body, provenance, observed)
 
 
 def battery_record(
@@ -130,19 +137,25 @@ def battery_record(
     """
     body: Record = {
         "of": of,
-        "outcomes": {name: packed(values) for name, values in sorted(outcomes.items())},
+        "outcomes": {name: pack_outcomes(values) for name, values in sorted(outcomes.items())},
         "checks": [asdict(check) for check in checks],
     }
-    return _record(node, body, provenance, observed)
+    return _assemble_record(node, body, provenance, observed)
 
 
-def batteries_of(record: Mapping[str, Json]) -> list[str]:
+def battery_ids(record: Mapping[str, Json]) -> list[str]:
     """The ids of the battery records that a result's checks come from."""
     found = record.get("battery")
-    return [str(id) for id in found.values()] if isinstance(found, Mapping) else [str(found)] if found else []
+    return (
+        [str(id) for id in found.values()]
+        if isinstance(found, Mapping)
+        else [str(found)]
+        if found
+        else []
+    )
 
 
-def attempt(
+def attempt_record(
     node: Node,
     *,
     status: str,
@@ -155,10 +168,10 @@ def attempt(
 ) -> Record:
     """A try that did not end in a record: failed, skipped or lost, and why."""
     return {
-        "format": FORMAT,
+        "format": RECORD_FORMAT,
         "id": node.id,
         "kind": node.kind,
-        "asked": node.asked(),
+        "asked": node.id_fields(),
         "status": status,
         "reason": reason,
         "exception": exception,
@@ -169,16 +182,19 @@ def attempt(
     }
 
 
-def numbers(row: Mapping[str, float | str]) -> dict[str, Json]:
+def canonical_numbers(row: Mapping[str, float | str]) -> dict[str, Json]:
     """Numbers as one value has one text: a count that a checkpoint gave back as 1.0 is 1 again; words as they are."""
-    return {name: value if isinstance(value, str) else _number(value) for name, value in row.items()}
+    return {
+        name: value if isinstance(value, str) else _canonical_number(value)
+        for name, value in row.items()
+    }
 
 
-def _number(value: float) -> int | float:
+def _canonical_number(value: float) -> int | float:
     return int(value) if float(value).is_integer() else float(value)
 
 
-def share(outcomes: Sequence[int]) -> dict[str, Json]:
+def robust_share(outcomes: Sequence[int]) -> dict[str, Json]:
     """The share of robust samples: `low` counts an unknown as broken, `high` as robust."""
     counts, total = Counter(outcomes), len(outcomes)
     robust, unknown = counts[Outcome.ROBUST], counts[Outcome.UNKNOWN]
@@ -187,32 +203,42 @@ def share(outcomes: Sequence[int]) -> dict[str, Json]:
         "low": robust / total,
         "high": (robust + unknown) / total,
         "of": total,
-        "interval": list(wilson(robust, total)),
+        "interval": list(wilson_interval(robust, total)),
         "method": "wilson",
     }
 
 
-def packed(outcomes: Sequence[int]) -> dict[str, Json]:
+def pack_outcomes(outcomes: Sequence[int]) -> dict[str, Json]:
     """Counts of each outcome, and every sample's at two bits, zlib-compressed, base64."""
     counts = Counter(outcomes)
     padded = [*outcomes, *[0] * (-len(outcomes) % 4)]
     quads = zip(padded[::4], padded[1::4], padded[2::4], padded[3::4], strict=True)
     bits = bytes(a | b << 2 | c << 4 | d << 6 for a, b, c, d in quads)
     text = base64.b64encode(zlib.compress(bits, 9)).decode()
-    return {outcome.name.lower(): counts[outcome] for outcome in Outcome} | {"of": len(outcomes), "packed": text}
+    return {outcome.name.lower(): counts[outcome] for outcome in Outcome} | {
+        "of": len(outcomes),
+        "packed": text,
+    }
 
 
-def unpacked(outcomes: Mapping[str, Json]) -> list[Outcome]:
-    """The inverse of `packed`."""
+def unpack_outcomes(outcomes: Mapping[str, Json]) -> list[Outcome]:
+    """The inverse of `pack_outcomes`."""
     bits = zlib.decompress(base64.b64decode(str(outcomes["packed"])))
     values = [Outcome(byte >> shift & 3) for byte in bits for shift in (0, 2, 4, 6)]
     return values[: int(str(outcomes["of"]))]
 
 
-def _noted(checks: Sequence[Check]) -> Record:
+def _checks_field(checks: Sequence[Check]) -> Record:
     return {"checks": [asdict(check) for check in checks]} if checks else {}
 
 
-def _record(node: Node, body: Record, provenance: Provenance, observed: Mapping[str, Json]) -> Record:
-    head: Record = {"format": FORMAT, "kind": node.kind, "id": node.id, "asked": node.asked()}
+def _assemble_record(
+    node: Node, body: Record, provenance: Provenance, observed: Mapping[str, Json]
+) -> Record:
+    head: Record = {
+        "format": RECORD_FORMAT,
+        "kind": node.kind,
+        "id": node.id,
+        "asked": node.id_fields(),
+    }
     return head | body | {"provenance": asdict(provenance), "observed": dict(observed)}

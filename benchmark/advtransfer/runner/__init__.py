@@ -1,7 +1,10 @@
-"""Walks a plan: what is done stays done, what is missing is built, and every event is told to those who listen."""
+"""Run loop.
 
-from advtransfer.plan.status import State, states
-from advtransfer.runner.drive import Summary, run
-from advtransfer.runner.settings import Settings
+Reuse finished records, build what is missing, and report every event to the listeners.
+"""
 
-__all__ = ["Settings", "State", "Summary", "run", "states"]
+from advtransfer.planning.status import TrialStatus, trial_statuses
+from advtransfer.runner.run import RunSummary, run_suite
+from advtransfer.runner.settings import RunSettings
+
+__all__ = ["RunSettings", "RunSummary", "TrialStatus", "run_suite", "trial_statuses"]

@@ -1,4 +1,4 @@
-"""What happens in a run, told to every listener and kept in the run's event log."""
+"""Events of a run: sent to every listener, and appended to the run's event log."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from types import TracebackType
 from typing import Self, TypeAlias, cast
 
 from advtransfer.host import Host
-from advtransfer.plan import Trial
+from advtransfer.planning import Trial
 from advtransfer.types import Json
 
 Listener: TypeAlias = Callable[[Mapping[str, Json]], None]
-QUIET = frozenset({"progress", "step_started"})
+TRANSIENT_EVENTS = frozenset({"progress", "step_started"})
 """Events that are news for a moment and not kept."""
 
-CARRIED = {
+PLUGIN_EVENTS = {
     "trial_finished": ("trial", "metrics"),
     "trial_skipped": ("trial", "reason"),
     "trial_failed": ("trial", "reason"),
@@ -28,7 +28,7 @@ CARRIED = {
 """The events that plugins are told, with the facts that they get."""
 
 
-class Events:
+class EventLog:
     """Tells each event to the listeners, and appends it to ``events.jsonl``.
 
     A listener that raises is told of, once for each kind of event and error, and the run goes on.
@@ -39,20 +39,25 @@ class Events:
         torn = log.exists() and not log.read_bytes().endswith(b"\n")
         self._log = log.open("a", encoding="utf-8", errors="backslashreplace")
         self._listeners = tuple(listeners)
-        self._told: set[tuple[str, str, str]] = set()
+        self._reported_errors: set[tuple[str, str, str]] = set()
         if torn:  # a killed run left half a line; it stays, on a line of its own
             self._log.write("\n")
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
         self._log.close()
 
-    def tell(self, event: str, **facts: Json) -> None:
+    def emit(self, event: str, **facts: Json) -> None:
         """Tell one event, with the time unless the facts have it."""
         told: dict[str, Json] = {"event": event, "time": time.time(), **facts}
-        if event not in QUIET:
+        if event not in TRANSIENT_EVENTS:
             self._log.write(json.dumps(told, ensure_ascii=False) + "\n")
             self._log.flush()
         for listener in self._listeners:
@@ -60,22 +65,26 @@ class Events:
                 listener(told)
             except KeyboardInterrupt:
                 raise
-            except BaseException as error:  # SystemExit too: an outage of a tracker ends no benchmark
-                self._tell_of(listener, event, error)
+            except (
+                BaseException
+            ) as error:  # SystemExit too: an outage of a tracker ends no benchmark
+                self._warn_of_listener(listener, event, error)
 
     def warn(self, text: str) -> None:
         """Tell what a user should know, and what does not stop the run."""
-        self.tell("warning", text=text)
+        self.emit("warning", text=text)
 
-    def _tell_of(self, listener: Listener, event: str, error: BaseException) -> None:
+    def _warn_of_listener(self, listener: Listener, event: str, error: BaseException) -> None:
         name = getattr(listener, "plugin", type(listener).__name__)
         kind = (str(name), event, type(error).__name__)
-        if kind not in self._told:
-            self._told.add(kind)
-            self.warn(f"the listener {name} raised {type(error).__name__} at {event}: {error}; the run goes on")
+        if kind not in self._reported_errors:
+            self._reported_errors.add(kind)
+            self.warn(
+                f"the listener {name} raised {type(error).__name__} at {event}: {error}; the run goes on"
+            )
 
 
-def place(trial: Trial) -> dict[str, Json]:
+def trial_fields(trial: Trial) -> dict[str, Json]:
     """A trial as events carry it."""
     return {
         "id": trial.id,
@@ -103,15 +112,19 @@ class PluginListener:
             self.hooks[name](event)
 
 
-def to_hooks(host: Host) -> list[Listener]:
+def plugin_listeners(host: Host) -> list[Listener]:
     """A listener for each loaded plugin that has a hook for the news of trials."""
     found: dict[str, dict[str, Callable[..., object]]] = {}
-    for name, facts in CARRIED.items():
+    for name, facts in PLUGIN_EVENTS.items():
         for hook in getattr(host.hook, name).get_hookimpls():
             wanted = tuple(fact for fact in hook.argnames if fact in facts)
-            found.setdefault(str(hook.plugin_name), {})[name] = partial(_call, hook.function, wanted)
+            found.setdefault(str(hook.plugin_name), {})[name] = partial(
+                _call_hook, hook.function, wanted
+            )
     return [PluginListener(plugin, hooks) for plugin, hooks in sorted(found.items())]
 
 
-def _call(function: Callable[..., object], wanted: tuple[str, ...], event: Mapping[str, Json]) -> None:
+def _call_hook(
+    function: Callable[..., object], wanted: tuple[str, ...], event: Mapping[str, Json]
+) -> None:
     function(*(event[fact] for fact in wanted))

@@ -1,4 +1,4 @@
-"""How a suite is run, as opposed to what it asks: none of this is in an id."""
+"""Settings of a run: where and how a suite is run. None of them is part of an id."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from advtransfer.cache import default_root
+from advtransfer.files import default_cache_root
 from advtransfer.types import BatterySize, Precision
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class RunSettings:
     """Where and how a run happens.
 
     Args:
@@ -48,13 +48,17 @@ class Settings:
     battery: BatterySize = "small"
     keep_models: bool = False
     trust_versions: bool = False
-    cache: Path = field(default_factory=default_root)
+    cache: Path = field(default_factory=default_cache_root)
     max_bytes: int | None = None
     grace: float = 5.0
 
-    def workers(self) -> int:
+    def worker_count(self) -> int:
         """How many workers run at once."""
         if self.jobs is not None:
             return self.jobs
-        usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        usable = (
+            len(os.sched_getaffinity(0))
+            if hasattr(os, "sched_getaffinity")
+            else os.cpu_count() or 1
+        )
         return max(1, usable // self.threads)

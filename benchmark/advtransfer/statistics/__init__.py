@@ -4,22 +4,34 @@ A t-interval over 3 to 10 seeds keeps its nominal coverage, which z-intervals an
 Sums are exact (`math.fsum`), so that no number depends on the order of its inputs.
 """
 
-from advtransfer.statistics.association import Association, Resampled, associations, without_each
-from advtransfer.statistics.correlation import COEFFICIENTS, Coefficient
-from advtransfer.statistics.holm import holm
-from advtransfer.statistics.intervals import Estimate, clustered_interval, mean_interval, paired_delta, wilson
+from advtransfer.statistics.correlation import (
+    COEFFICIENTS,
+    Association,
+    Coefficient,
+    Resampler,
+    all_associations,
+    holm_correction,
+    leave_one_out,
+)
+from advtransfer.statistics.intervals import (
+    MeanEstimate,
+    clustered_interval,
+    mean_interval,
+    paired_delta,
+    wilson_interval,
+)
 
 __all__ = [
     "COEFFICIENTS",
     "Association",
     "Coefficient",
-    "Estimate",
-    "Resampled",
-    "associations",
+    "MeanEstimate",
+    "Resampler",
+    "all_associations",
     "clustered_interval",
-    "holm",
+    "holm_correction",
+    "leave_one_out",
     "mean_interval",
     "paired_delta",
-    "wilson",
-    "without_each",
+    "wilson_interval",
 ]

@@ -1,4 +1,7 @@
-"""Intervals: over test images (Wilson), over seeds (t), over seeds that share a source (clustered), over pairs."""
+"""Intervals.
+
+Over test images (Wilson), over seeds (t), over seeds that share a source (clustered), over pairs.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ Key = TypeVar("Key", bound=Hashable)
 
 
 @dataclass(frozen=True, slots=True)
-class Estimate:
+class MeanEstimate:
     """A mean over `units` independent values with its interval; `reason` says why there is none."""
 
     mean: float
@@ -21,14 +24,16 @@ class Estimate:
     reason: str | None = None
 
 
-def wilson(successes: int, of: int, *, confidence: float = 0.95) -> tuple[float, float]:
+def wilson_interval(successes: int, of: int, *, confidence: float = 0.95) -> tuple[float, float]:
     """The score interval of a share (Wilson, 1927): what one accuracy says about images like these.
 
     Raises:
         ValueError: `successes` is not between 0 and `of`, or `of` is 0.
     """
     if not 0 <= successes <= of or of == 0:
-        raise ValueError(f"found {successes} successes of {of}; expected 0 <= successes <= of and at least one sample")
+        raise ValueError(
+            f"found {successes} successes of {of}; expected 0 <= successes <= of and at least one sample"
+        )
     z = NormalDist().inv_cdf((1 + confidence) / 2)
     share, weight = successes / of, 1 + z * z / of
     centre = (share + z * z / (2 * of)) / weight
@@ -36,7 +41,7 @@ def wilson(successes: int, of: int, *, confidence: float = 0.95) -> tuple[float,
     return (0.0 if successes == 0 else centre - half, 1.0 if successes == of else centre + half)
 
 
-def mean_interval(values: Iterable[float], *, confidence: float = 0.95) -> Estimate:
+def mean_interval(values: Iterable[float], *, confidence: float = 0.95) -> MeanEstimate:
     """The mean of independent values with a t-interval; none for a single value or for values without spread.
 
     Raises:
@@ -46,17 +51,21 @@ def mean_interval(values: Iterable[float], *, confidence: float = 0.95) -> Estim
     if not values or not all(map(isfinite, values)):
         raise ValueError(f"found the values {list(values)}; expected at least one, all finite")
     if min(values) == max(values):
-        return Estimate(values[0], None, len(values), "one value" if len(values) == 1 else "no spread")
+        return MeanEstimate(
+            values[0], None, len(values), "one value" if len(values) == 1 else "no spread"
+        )
     from scipy.special import stdtrit
 
     units = len(values)
     mean = fsum(values) / units
     deviation = sqrt(fsum((value - mean) ** 2 for value in values) / (units - 1))
     half = float(stdtrit(units - 1, (1 + confidence) / 2)) * deviation / sqrt(units)
-    return Estimate(mean, (mean - half, mean + half), units)
+    return MeanEstimate(mean, (mean - half, mean + half), units)
 
 
-def clustered_interval(groups: Mapping[Key, Iterable[float]], *, confidence: float = 0.95) -> Estimate:
+def clustered_interval(
+    groups: Mapping[Key, Iterable[float]], *, confidence: float = 0.95
+) -> MeanEstimate:
     """The mean over clusters (source trainings, say) of their means, with a t-interval over the clusters.
 
     Values within a cluster share what made it, so they are not independent: the cluster is the unit.
@@ -71,7 +80,7 @@ def paired_delta(
     *,
     cluster: Callable[[Key], Hashable] | None = None,
     confidence: float = 0.95,
-) -> Estimate | None:
+) -> MeanEstimate | None:
     """The mean of ``ours - theirs`` over the keys of both, with its interval; None when they share no key.
 
     Args:

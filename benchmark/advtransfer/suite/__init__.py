@@ -1,9 +1,20 @@
 """Suites: from the words of a YAML file to a checked `Suite`, or to every problem in it at once."""
 
-from advtransfer.suite.load import load
-from advtransfer.suite.schema import schema
+from advtransfer.suite.extends import shipped_suites
+from advtransfer.suite.loader import load
+from advtransfer.suite.schema import suite_schema
 from advtransfer.suite.selection import AXES, Selection
-from advtransfer.suite.shipped import shipped
-from advtransfer.suite.suite import Cell, Leaderboard, Subset, Suite, Target
+from advtransfer.suite.suite import GridEntry, Leaderboard, Subset, Suite, Target
 
-__all__ = ["AXES", "Cell", "Leaderboard", "Selection", "Subset", "Suite", "Target", "load", "schema", "shipped"]
+__all__ = [
+    "AXES",
+    "GridEntry",
+    "Leaderboard",
+    "Selection",
+    "Subset",
+    "Suite",
+    "Target",
+    "load",
+    "shipped_suites",
+    "suite_schema",
+]

@@ -1,4 +1,7 @@
-"""What a suite file says, as plain frozen data: the cells on each axis, what is left out, how the page looks."""
+"""What a suite file says, as plain frozen data.
+
+The cells on each axis, what is left out, how the page looks.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +10,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple, TypeAlias
 
-from advtransfer.errors import Mark
+from advtransfer.errors import Location
 from advtransfer.node import Node
 from advtransfer.suite.selection import Selection
-from advtransfer.types import Facts, Json
+from advtransfer.types import ComponentMetadata, Json
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
+class GridEntry:
     """One value on an axis: an entry, or one point of its sweep, or one replicate of it.
 
     `key` is the entry's name, `label` this cell's own; replicates, which differ in their seed only, share a `row`.
@@ -26,10 +29,10 @@ class Cell:
     replicate: int | None
     node: Node
     only: Selection | None
-    facts: Facts
+    facts: ComponentMetadata
 
 
-Policy: TypeAlias = Literal["count", "error", "off"]
+LeakagePolicy: TypeAlias = Literal["count", "error", "off"]
 
 
 class Subset(NamedTuple):
@@ -50,11 +53,11 @@ class Target:
     """
 
     key: str
-    data: Cell
+    data: GridEntry
     subsets: tuple[Subset, ...]
     test: int | None
-    references: tuple[Cell, ...]
-    leakage: Policy = "count"
+    references: tuple[GridEntry, ...]
+    leakage: LeakagePolicy = "count"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,12 +86,12 @@ class Suite:
     title: str
     path: Path
     text: str
-    datasets: tuple[Cell, ...] = ()
-    sources: tuple[Cell, ...] = ()
-    adapters: tuple[Cell, ...] = ()
+    datasets: tuple[GridEntry, ...] = ()
+    sources: tuple[GridEntry, ...] = ()
+    adapters: tuple[GridEntry, ...] = ()
     targets: tuple[Target, ...] = ()
-    transfers: tuple[Cell, ...] = ()
-    evaluations: tuple[Cell, ...] = ()
+    transfers: tuple[GridEntry, ...] = ()
+    evaluations: tuple[GridEntry, ...] = ()
     exclude: tuple[Selection, ...] = ()
     leaderboard: Leaderboard = field(default_factory=Leaderboard)
-    marks: Mapping[str, Mark] = field(default_factory=dict)
+    section_locations: Mapping[str, Location] = field(default_factory=dict)

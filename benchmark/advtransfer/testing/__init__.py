@@ -1,4 +1,6 @@
-"""What a plugin's own tests need: a `Context` without a host, and a data set that is learned in a moment.
+"""What a plugin's own tests need.
+
+A `Context` without a host, and a data set that is learned in a moment.
 
 ```python
 from advtransfer.testing.context import InMemoryContext

@@ -17,7 +17,9 @@ class Command:
     folder: Path
     environment: Mapping[str, str]
 
-    def __call__(self, *arguments: str, exit_code: int = 0, **variables: str) -> subprocess.CompletedProcess[str]:
+    def __call__(
+        self, *arguments: str, exit_code: int = 0, **variables: str
+    ) -> subprocess.CompletedProcess[str]:
         """Run to the end; the exit code must be the one expected."""
         done = subprocess.run(
             self.line(*arguments),
@@ -28,7 +30,9 @@ class Command:
             timeout=300,
             check=False,
         )
-        assert done.returncode == exit_code, f"exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
+        assert done.returncode == exit_code, (
+            f"exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
+        )
         return done
 
     def start(self, *arguments: str, **variables: str) -> subprocess.Popen[str]:
@@ -41,7 +45,7 @@ class Command:
             stderr=subprocess.STDOUT,
             text=True,
             start_new_session=True,
-            preexec_fn=_hear_interrupts,
+            preexec_fn=_restore_interrupts,
         )
 
     @staticmethod
@@ -50,6 +54,6 @@ class Command:
         return [sys.executable, "-m", "advtransfer", *arguments]
 
 
-def _hear_interrupts() -> None:
+def _restore_interrupts() -> None:
     """What a shell starts in the background ignores Ctrl-C, and so would all that it starts."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -1,4 +1,7 @@
-"""A `Context` without a host: everything in memory, and everything that was told kept for assertions."""
+"""A `Context` without a host.
+
+Everything in memory, and everything that was told kept for assertions.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +16,9 @@ import torch
 from torch import Tensor
 
 from advtransfer.errors import Cancelled
-from advtransfer.node import canonical
-from advtransfer.toolkit.rows import Memory, rows_of
-from advtransfer.toolkit.streams import generator, stream_seed
+from advtransfer.node import canonical_json
+from advtransfer.toolkit.prediction import InMemoryRows, compute_rows
+from advtransfer.toolkit.rng import stream_generator, stream_seed
 from advtransfer.types import Json, Samples, Tensors
 
 
@@ -48,7 +51,7 @@ class InMemoryContext:
         self.device = torch.device(device)
         self.told: list[dict[str, float]] = []
         self.built: dict[tuple[str, str], Tensors] = {}
-        self.stored: dict[tuple[str, str], Memory] = {}
+        self.stored: dict[tuple[str, str], InMemoryRows] = {}
         self._cancel_after, self._saved = cancel_after, saved
         self._scratch: Path | None = None
 
@@ -62,17 +65,22 @@ class InMemoryContext:
 
     def generator(self, stream: str, *keys: int) -> torch.Generator:
         """A CPU generator that depends on the seed, the stream's name and the keys."""
-        return generator("test context", self.seed, stream, *keys)
+        return stream_generator("test context", self.seed, stream, *keys)
 
     def numpy(self, stream: str, *keys: int) -> np.random.Generator:
         """The same for numpy."""
         return np.random.default_rng(stream_seed("test context", self.seed, stream, *keys))
 
     def remember(
-        self, what: str, key: Mapping[str, Json], build: Callable[[], Tensors], *, of: Iterable[str] | None = None
+        self,
+        what: str,
+        key: Mapping[str, Json],
+        build: Callable[[], Tensors],
+        *,
+        of: Iterable[str] | None = None,
     ) -> Tensors:
         """What `build` gave for this name and key the first time."""
-        place = what, canonical(key)
+        place = what, canonical_json(key)
         if place not in self.built:
             self.built[place] = build()
         return self.built[place]
@@ -87,8 +95,10 @@ class InMemoryContext:
         of: Iterable[str],
     ) -> Tensor:
         """What `compute` gives for each sample, computed once for this name, key and content."""
-        store = self.stored.setdefault((what, canonical({"key": key, "content": samples.card.digest})), Memory())
-        return rows_of(samples, compute, device=self.device, store=store)
+        store = self.stored.setdefault(
+            (what, canonical_json({"key": key, "content": samples.card.digest})), InMemoryRows()
+        )
+        return compute_rows(samples, compute, device=self.device, store=store)
 
     def saved(self) -> Tensors | None:
         """The last saved state."""
@@ -106,4 +116,6 @@ class InMemoryContext:
 
     def resumed(self) -> InMemoryContext:
         """The context of the next call after this one was stopped: same seed, same saved state, never stopped."""
-        return InMemoryContext(self.seed, device=str(self.device), batch_size=self.batch_size, saved=self._saved)
+        return InMemoryContext(
+            self.seed, device=str(self.device), batch_size=self.batch_size, saved=self._saved
+        )

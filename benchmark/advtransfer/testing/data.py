@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import torch
 
-from advtransfer.toolkit.samples import ArrayDataset
-from advtransfer.toolkit.streams import generator
+from advtransfer.toolkit.datasets import ArrayDataset
+from advtransfer.toolkit.rng import stream_generator
 from advtransfer.types import Shape
 
 
 def toy(
-    *, classes: int = 3, train: int = 60, test: int = 30, shape: Shape = (1, 4, 4), noise: float = 0.1, seed: int = 0
+    *,
+    classes: int = 3,
+    train: int = 60,
+    test: int = 30,
+    shape: Shape = (1, 4, 4),
+    noise: float = 0.1,
+    seed: int = 0,
 ) -> ArrayDataset:
     """Linearly separable images in [0, 1]: one random black-and-white pattern a class, plus noise.
 
@@ -22,7 +28,7 @@ def toy(
         noise: How far a pixel may lie from its pattern; two patterns lie 1 apart in at least two pixels.
         seed: Draws the patterns and the noise.
     """
-    source = generator("toy", seed)
+    source = stream_generator("toy", seed)
     patterns = torch.randint(2, (classes, *shape), generator=source).to(torch.get_default_dtype())
     # pixel k marks class k, so that no two patterns are alike
     patterns.view(classes, -1)[:, :classes] = torch.eye(classes)
@@ -32,4 +38,6 @@ def toy(
         drift = noise * (2 * torch.rand((count, *shape), generator=source) - 1)
         return (patterns[labels] + drift).clamp(0, 1), labels
 
-    return ArrayDataset({"train": part(train), "test": part(test)}, names=[f"pattern {k}" for k in range(classes)])
+    return ArrayDataset(
+        {"train": part(train), "test": part(test)}, names=[f"pattern {k}" for k in range(classes)]
+    )

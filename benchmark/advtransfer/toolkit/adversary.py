@@ -1,7 +1,9 @@
-"""Against whom a network is trained, in words: the adversary's ball and the method. Light: no torch.
+"""Against whom a network is trained, in words: the adversary's ball and the method.
+
+Light: no torch.
 
 These dataclasses can be options of a factory: they check themselves, so a mistake is told when a suite is planned.
-What depends on the data, `expect_within` checks when that is known.
+What depends on the data, `require_adversary_radius` checks when that is known.
 """
 
 from __future__ import annotations
@@ -9,12 +11,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal, TypeAlias
 
-from advtransfer.toolkit.choice import Choice
-from advtransfer.toolkit.radius import expect_radius
-from advtransfer.toolkit.recipe import expect
-from advtransfer.types import DataCard, Since
+from advtransfer.toolkit.tagged_union import TaggedUnion
+from advtransfer.toolkit.training_config import require_field
+from advtransfer.types import Since
 
-Norm: TypeAlias = Literal["linf", "l2"]
+TrainingNorm: TypeAlias = Literal["linf", "l2"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +33,7 @@ class Adversary:
     """
 
     kind: Annotated[Literal["pgd"], Since(1)] = "pgd"
-    norm: Norm = "linf"
+    norm: TrainingNorm = "linf"
     eps: float
     steps: int = 7
     step_size: float | None = None
@@ -40,11 +41,11 @@ class Adversary:
     best: Annotated[bool, Since(1)] = False
 
     def __post_init__(self) -> None:
-        _expect_ball(self.norm, self.eps)
-        _expect_steps(self.steps, self.step_size)
+        _require_ball(self.norm, self.eps)
+        _require_steps(self.steps, self.step_size)
 
     @property
-    def step(self) -> float:
+    def effective_step_size(self) -> float:
         """The length of one step, the default filled in."""
         return 2.5 * self.eps / self.steps if self.step_size is None else self.step_size
 
@@ -66,19 +67,24 @@ class Trades:
     """
 
     kind: Literal["trades"]
-    norm: Norm = "linf"
+    norm: TrainingNorm = "linf"
     eps: float
     steps: int = 10
     step_size: float | None = None
     beta: float = 6.0
 
     def __post_init__(self) -> None:
-        _expect_ball(self.norm, self.eps)
-        _expect_steps(self.steps, self.step_size)
-        expect(self.beta > 0, "beta", self.beta, "a number above 0; 0 is natural training: leave the adversary out")
+        _require_ball(self.norm, self.eps)
+        _require_steps(self.steps, self.step_size)
+        require_field(
+            self.beta > 0,
+            "beta",
+            self.beta,
+            "a number above 0; 0 is natural training: leave the adversary out",
+        )
 
     @property
-    def step(self) -> float:
+    def effective_step_size(self) -> float:
         """The length of one step, the default filled in."""
         return 2.5 * self.eps / self.steps if self.step_size is None else self.step_size
 
@@ -106,11 +112,11 @@ class Fast:
     step_size: float | None = None
 
     def __post_init__(self) -> None:
-        _expect_ball(self.norm, self.eps)
-        _expect_steps(1, self.step_size)
+        _require_ball(self.norm, self.eps)
+        _require_steps(1, self.step_size)
 
     @property
-    def pgd(self) -> Adversary:
+    def as_pgd(self) -> Adversary:
         """The same step as an adversary of one step."""
         step_size = 1.25 * self.eps if self.step_size is None else self.step_size
         return Adversary(norm=self.norm, eps=self.eps, steps=1, step_size=step_size)
@@ -139,28 +145,22 @@ class Free:
     replays: int = 8
 
     def __post_init__(self) -> None:
-        _expect_ball(self.norm, self.eps)
-        expect(self.replays >= 1, "replays", self.replays, "at least 1")
+        _require_ball(self.norm, self.eps)
+        require_field(self.replays >= 1, "replays", self.replays, "at least 1")
 
     def __str__(self) -> str:
         return f"{self.norm} eps {self.eps:g}, free with {self.replays} replays"
 
 
-AdversarialTraining: TypeAlias = Annotated[Adversary | Trades | Fast | Free, Choice()]
+AdversarialTraining: TypeAlias = Annotated[Adversary | Trades | Fast | Free, TaggedUnion()]
 """The methods of adversarial training, told apart by `kind`."""
 
 
-def expect_within(adversary: Adversary | Trades | Fast | Free | None, card: DataCard) -> None:
-    """Hold an adversary's radius to the data, as `expect_radius` does."""
-    if adversary is not None:
-        expect_radius(adversary.eps, adversary.norm, shape=card.shape, bounds=card.bounds)
+def _require_ball(norm: TrainingNorm, eps: float) -> None:
+    require_field(eps > 0, "eps", eps, "a number above 0")
+    require_field(norm == "l2" or eps <= 1, "eps", eps, "at most 1 in linf: inputs lie in [0, 1]")
 
 
-def _expect_ball(norm: Norm, eps: float) -> None:
-    expect(eps > 0, "eps", eps, "a number above 0")
-    expect(norm == "l2" or eps <= 1, "eps", eps, "at most 1 in linf: inputs lie in [0, 1]")
-
-
-def _expect_steps(steps: int, step_size: float | None) -> None:
-    expect(steps >= 1, "steps", steps, "at least 1")
-    expect(step_size is None or step_size > 0, "step_size", step_size, "a number above 0")
+def _require_steps(steps: int, step_size: float | None) -> None:
+    require_field(steps >= 1, "steps", steps, "at least 1")
+    require_field(step_size is None or step_size > 0, "step_size", step_size, "a number above 0")

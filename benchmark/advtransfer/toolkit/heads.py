@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from advtransfer.toolkit.network import ReadOnlyHead
-from advtransfer.toolkit.redraw import redraw
+from advtransfer.toolkit.rng import reinitialize
 from advtransfer.types import Network, Shape
 
 
@@ -47,7 +47,7 @@ class HeadedNetwork(ReadOnlyHead):
 
     def draw_head(self, generator: torch.Generator) -> None:
         """Give the head new initial weights, in place, drawn from `generator` alone."""
-        redraw(self.head, generator, whose="the head")
+        reinitialize(self.head, generator, whose="the head")
 
 
 def with_head(
@@ -78,7 +78,7 @@ def with_head(
         example = torch.zeros(1, *shape, device=next(module.parameters()).device)
         features = body.features(example if adapter is None else adapter(example)).flatten(1)
     body.head.requires_grad_(False)
-    _same_modes(module, cast(nn.Module, network))
+    _copy_modes(module, cast(nn.Module, network))
     head: nn.Linear = nn.utils.skip_init(nn.Linear, features.shape[1], outputs)  # type: ignore[no-untyped-call]  # torch
     headed = HeadedNetwork(body, head.to(features.device))
     headed.training = head.training = module.training
@@ -89,7 +89,7 @@ def with_head(
     return headed
 
 
-def _same_modes(module: nn.Module, like: nn.Module) -> None:
+def _copy_modes(module: nn.Module, like: nn.Module) -> None:
     """Put the parts of a copy back into the modes that they have in the original."""
     for one, other in zip(module.modules(), like.modules(), strict=True):
         one.training = other.training

@@ -1,17 +1,24 @@
-"""The loss of each task, and how many samples a network has right."""
+"""The loss of each task, the number of correct predictions, and the objective that a training step minimizes."""
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Literal, Protocol, TypeAlias
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 from torch.nn import functional
 
 from advtransfer.types import Task
 
 
 def task_loss(
-    task: Task, outputs: Tensor, labels: Tensor, *, reduction: Literal["mean", "sum", "none"] = "mean"
+    task: Task,
+    outputs: Tensor,
+    labels: Tensor,
+    *,
+    reduction: Literal["mean", "sum", "none"] = "mean",
 ) -> Tensor:
     """The loss over a batch: its mean, its sum, or one value a sample ``(B,)``.
 
@@ -25,12 +32,14 @@ def task_loss(
     if task == "classes":
         return functional.cross_entropy(outputs, labels, reduction=reduction)
     if task == "attributes":
-        wrong = functional.binary_cross_entropy_with_logits(outputs, labels.to(outputs.dtype), reduction="none")
-        return _reduced(wrong.mean(1), reduction)
-    return _reduced((outputs - labels).square().sum(1), reduction)
+        wrong = functional.binary_cross_entropy_with_logits(
+            outputs, labels.to(outputs.dtype), reduction="none"
+        )
+        return _reduce_losses(wrong.mean(1), reduction)
+    return _reduce_losses((outputs - labels).square().sum(1), reduction)
 
 
-def right(task: Task, outputs: Tensor, labels: Tensor) -> float | None:
+def count_correct(task: Task, outputs: Tensor, labels: Tensor) -> float | None:
     """How many of the batch are right, a sample counting by its share of right attributes; None where none can be."""
     if task == "classes":
         return int((outputs.argmax(1) == labels).sum())
@@ -39,7 +48,42 @@ def right(task: Task, outputs: Tensor, labels: Tensor) -> float | None:
     return None
 
 
-def _reduced(losses: Tensor, reduction: Literal["mean", "sum", "none"]) -> Tensor:
+def _reduce_losses(losses: Tensor, reduction: Literal["mean", "sum", "none"]) -> Tensor:
     if reduction == "none":
         return losses
     return losses.mean() if reduction == "mean" else losses.sum()
+
+
+Perturb: TypeAlias = Callable[[nn.Module, Tensor, Tensor, torch.Generator], Tensor]
+"""From the model, a batch of inputs and its labels to the inputs that are trained on; noise from the generator."""
+
+
+class Objective(Protocol):
+    """The losses of one batch, one for each step that is taken on it."""
+
+    @property
+    def state(self) -> dict[str, Tensor]:
+        """What lives on from batch to batch, by name: saved with the weights, and written back into this mapping."""
+
+    def __call__(
+        self, model: nn.Module, inputs: Tensor, labels: Tensor, noise: torch.Generator
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Pairs of a loss to descend and the outputs ``(B, K)`` it is of; each step is taken before the next pair."""
+
+
+@dataclass(frozen=True, slots=True)
+class MeanLoss:
+    """The mean loss of the task, on the batch as it is or as `perturb` makes it: one step a batch."""
+
+    task: Task = "classes"
+    perturb: Perturb | None = None
+    state: dict[str, Tensor] = field(default_factory=dict)
+
+    def __call__(
+        self, model: nn.Module, inputs: Tensor, labels: Tensor, noise: torch.Generator
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """The loss on the batch, perturbed first."""
+        if self.perturb is not None:
+            inputs = self.perturb(model, inputs, labels, noise)
+        outputs: Tensor = model(inputs)
+        yield task_loss(self.task, outputs, labels), outputs

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 
-class Normalise(nn.Module):
+class Normalize(nn.Module):
     """``(x - mean) / std`` by channel; `mean` and `std` hold one value a channel, or one for all."""
 
     mean: Tensor
@@ -53,7 +53,9 @@ class BlockNetwork(ReadOnlyHead):
 
     head: nn.Module
 
-    def __init__(self, blocks: Mapping[str, nn.Module], head: nn.Module, normalise: nn.Module | None = None) -> None:
+    def __init__(
+        self, blocks: Mapping[str, nn.Module], head: nn.Module, normalise: nn.Module | None = None
+    ) -> None:
         super().__init__()
         self.normalise = nn.Identity() if normalise is None else normalise
         self.body = nn.Sequential(OrderedDict(blocks))
@@ -73,7 +75,9 @@ class BlockNetwork(ReadOnlyHead):
         """The activations after the block `upto`; by default what the head receives."""
         blocks = self.blocks
         if upto is not None and upto not in blocks:
-            raise ValueError(f"found block {upto!r}; expected one of {list(blocks)}; name one of these")
+            raise ValueError(
+                f"found block {upto!r}; expected one of {list(blocks)}; name one of these"
+            )
         activations: Tensor = self.normalise(inputs)
         for name, block in blocks.items():
             activations = block(activations)

@@ -13,27 +13,27 @@ from typing import Literal, TypeAlias, get_args
 import torch
 from torch import Tensor
 
-from advtransfer.toolkit.streams import generator
+from advtransfer.toolkit.rng import stream_generator
 
-Rule: TypeAlias = Literal["uniform", "utrera2021"]
+SubsetRule: TypeAlias = Literal["uniform", "utrera2021"]
 
 
 @dataclass(frozen=True, slots=True)
-class Draw:
+class SubsetDraw:
     """The positions drawn, ascending: ``(n - v,)`` to train on and ``(v,)`` to choose options with."""
 
     train: Tensor
     validation: Tensor
 
 
-def draw(
+def draw_subset(
     labels: Tensor,
     *,
     n: int | None,
     validation: float,
     seed_parts: Sequence[str | int],
-    rule: Rule = "uniform",
-) -> Draw:
+    rule: SubsetRule = "uniform",
+) -> SubsetDraw:
     """`n` of the images, without replacement, with every class at least once in the part that is trained on.
 
     The images are put in a random order and the first of each class is moved to the front; the subset is the first
@@ -56,27 +56,37 @@ def draw(
     classes = torch.unique(labels) if labels.ndim == 1 else labels[:0]
     found = f"n {count} with validation {validation:g}"
     if not 0 <= validation < 1:
-        raise ValueError(f"found {found}; expected a validation share from 0 to below 1; correct it")
+        raise ValueError(
+            f"found {found}; expected a validation share from 0 to below 1; correct it"
+        )
     if count > len(labels):
-        raise ValueError(f"found {found}; expected at most the {len(labels)} images there are; lower n")
+        raise ValueError(
+            f"found {found}; expected at most the {len(labels)} images there are; lower n"
+        )
     if count - held_out < max(1, len(classes)):
         expected = f"at least one training image for each of {len(classes)} classes"
-        raise ValueError(f"found {found}, which trains on {count - held_out}; expected {expected}; raise n")
-    order = _order(len(labels), seed_parts, rule)
+        raise ValueError(
+            f"found {found}, which trains on {count - held_out}; expected {expected}; raise n"
+        )
+    order = _random_order(len(labels), seed_parts, rule)
     chosen = (_classes_first(order, labels) if len(classes) else order)[:count]
-    return Draw(chosen[: count - held_out].sort().values, chosen[count - held_out :].sort().values)
+    return SubsetDraw(
+        chosen[: count - held_out].sort().values, chosen[count - held_out :].sort().values
+    )
 
 
-def _order(count: int, seed_parts: Sequence[str | int], rule: Rule) -> Tensor:
+def _random_order(count: int, seed_parts: Sequence[str | int], rule: SubsetRule) -> Tensor:
     """All positions in random order."""
     match rule:
         case "uniform":
-            return torch.randperm(count, generator=generator("subset", *seed_parts))
+            return torch.randperm(count, generator=stream_generator("subset", *seed_parts))
         case "utrera2021":
             indices = list(range(count))
             random.Random(seed_parts[-1]).shuffle(indices)
             return torch.tensor(indices)
-    raise ValueError(f"found rule {rule!r}; expected one of {get_args(Rule)}; name one of these")
+    raise ValueError(
+        f"found rule {rule!r}; expected one of {get_args(SubsetRule)}; name one of these"
+    )
 
 
 def _classes_first(order: Tensor, labels: Tensor) -> Tensor:
@@ -89,7 +99,7 @@ def _classes_first(order: Tensor, labels: Tensor) -> Tensor:
     return torch.cat([order[front], order[~front]])
 
 
-def test_draw(labels: Tensor, *, count: int | None) -> Tensor:
+def draw_test_positions(labels: Tensor, *, count: int | None) -> Tensor:
     """The positions of `count` test images, ascending: fixed, class shares kept to within one image, nested.
 
     Args:
@@ -102,9 +112,11 @@ def test_draw(labels: Tensor, *, count: int | None) -> Tensor:
     if count is None:
         return torch.arange(len(labels))
     if not 1 <= count <= len(labels):
-        raise ValueError(f"found test count {count}; expected 1 to {len(labels)}; correct it or write all")
+        raise ValueError(
+            f"found test count {count}; expected 1 to {len(labels)}; correct it or write all"
+        )
     groups = labels if labels.ndim == 1 else torch.zeros(len(labels))
-    order = torch.randperm(len(labels), generator=generator("test"))
+    order = torch.randperm(len(labels), generator=stream_generator("test"))
     due = torch.empty(len(labels), dtype=torch.float64)
     for group in torch.unique(groups):
         members = order[groups[order] == group]

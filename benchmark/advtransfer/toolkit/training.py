@@ -3,23 +3,209 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import partial
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from advtransfer.errors import Diverged
-from advtransfer.toolkit.augment import Augmentation
-from advtransfer.toolkit.checkpoint import Checkpoint
-from advtransfer.toolkit.epoch import Loop
-from advtransfer.toolkit.losses import right, task_loss
-from advtransfer.toolkit.objective import MeanLoss, Objective, Perturb
-from advtransfer.toolkit.prediction import accuracy, predict
-from advtransfer.toolkit.recipe import Optimiser, Schedule
-from advtransfer.toolkit.saving import Saver
-from advtransfer.toolkit.stepper import make_stepper
-from advtransfer.types import Context, Samples
+from advtransfer.errors import Diverged, Inapplicable
+from advtransfer.toolkit.augmentation import Augmentation
+from advtransfer.toolkit.checkpoint import Checkpoint, CheckpointTimer, ProgressThrottle
+from advtransfer.toolkit.losses import MeanLoss, Objective, Perturb, count_correct, task_loss
+from advtransfer.toolkit.prediction import measure_accuracy, predict
+from advtransfer.toolkit.rng import fork_global_rng
+from advtransfer.toolkit.training_config import Adam, OptimizerConfig, Schedule
+from advtransfer.types import Context, Samples, Tensors
+
+
+def make_optimizer(
+    optimiser: OptimizerConfig, weights: Iterable[nn.Parameter]
+) -> torch.optim.Optimizer:
+    """The optimiser with the recipe's settings, for those of the weights that are trained."""
+    trained = [parameter for parameter in weights if parameter.requires_grad]
+    if isinstance(optimiser, Adam):
+        return torch.optim.AdamW(trained, lr=optimiser.lr, weight_decay=optimiser.weight_decay)
+    return torch.optim.SGD(
+        trained,
+        lr=optimiser.lr,
+        momentum=optimiser.momentum,
+        weight_decay=optimiser.weight_decay,
+        nesterov=optimiser.nesterov,
+    )
+
+
+BATCH_NORM_ERROR = "Expected more than 1 value per channel when training"
+"""How the error begins that torch raises; a batch has no variance then."""
+
+
+@contextmanager
+def skip_single_row_batches(
+    model: nn.Module, objective: Objective, *, rows: int, others: bool
+) -> Iterator[None]:
+    """Inside is a step of a training; a batch of one row that batch normalisation refuses is left out of the epoch.
+
+    Each epoch has its own order, so the next one most likely leaves out another row. What the refused step has changed,
+    the statistics of layers before and the objective's state, is put back. Where a single row can be trained on,
+    nothing is changed.
+
+    Args:
+        model: What is trained.
+        objective: What is minimised.
+        rows: In the batch.
+        others: Whether the epoch has larger batches.
+
+    Raises:
+        Inapplicable: Batches of one row are all there is.
+    """
+    if rows > 1:
+        yield
+        return
+    buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    state = dict(objective.state)
+    try:
+        yield
+    except ValueError as error:
+        if not str(error).startswith(BATCH_NORM_ERROR):
+            raise
+        if not others:
+            reason = "batch normalisation cannot be trained on batches of a single image"
+            raise Inapplicable(
+                f"{reason}; raise batch_size, and n where there is one image only"
+            ) from error
+        _restore_buffers(model, buffers)
+        objective.state.clear()
+        objective.state.update(state)
+
+
+def _restore_buffers(model: nn.Module, buffers: Mapping[str, Tensor]) -> None:
+    with torch.no_grad():
+        for name, buffer in model.named_buffers():
+            buffer.copy_(buffers[name])
+
+
+@dataclass(slots=True)
+class EpochTotals:
+    """What an epoch has come to so far: losses and right samples, summed over the samples of its steps."""
+
+    loss_sum: float = 0.0
+    correct_count: float = 0.0
+    sample_count: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class EpochLoop:
+    """What stays the same from epoch to epoch."""
+
+    model: nn.Module
+    samples: Samples
+    batch_size: int
+    epochs: int
+    optimizer: torch.optim.Optimizer
+    learning_rate: Callable[[float], float]
+    context: Context
+    objective: Objective
+    augment: Augmentation | None
+    checkpoint: Checkpoint
+    checkpoint_timer: CheckpointTimer
+    set_mode: Callable[[nn.Module], object]
+    progress_throttle: ProgressThrottle = field(default_factory=ProgressThrottle)
+
+    def train_epoch(
+        self, epoch: int, begun: Tensors, curves: list[dict[str, float]]
+    ) -> dict[str, float]:
+        """Train for one epoch, or for what a killed call left of it; its row of the curves."""
+        self.set_mode(self.model)
+        stream, sums = self.checkpoint.stream, EpochTotals()
+        order = torch.randperm(len(self.samples), generator=self.context.generator(stream, epoch))
+        noise = self.context.generator(f"{stream}.perturb", epoch)
+        batches = torch.split(order, self.batch_size)
+        with fork_global_rng(
+            self.context.generator(f"{stream}.layers", epoch), device=self.context.device
+        ):
+            first = self._resume_partial_epoch(begun, noise, sums) if begun else 0
+            for index in range(first, len(batches)):
+                self._set_learning_rate(
+                    ((epoch - 1) * len(batches) + index) / (self.epochs * len(batches))
+                )
+                self._train_batch(batches[index], epoch, noise, sums)
+                self._report_progress(epoch, index + 1, len(batches), sums)
+                if self.checkpoint_timer.is_due():
+                    begun = self._pack_partial_epoch(index + 1, noise, sums)
+                    self.checkpoint_timer.save(partial(self.checkpoint.pack, curves, begun))
+        row = {"epoch": epoch, "train_loss": sums.loss_sum / sums.sample_count}
+        return (
+            row
+            if self.samples.card.task == "values"
+            else row | {"train_accuracy": sums.correct_count / sums.sample_count}
+        )
+
+    def _report_progress(
+        self, epoch: int, batches: int, all_batches: int, sums: EpochTotals
+    ) -> None:
+        if self.progress_throttle.is_due():
+            share = batches / all_batches
+            self.context.progress(
+                epoch - 1, self.epochs, loss=sums.loss_sum / sums.sample_count, of_epoch=share
+            )
+
+    def _set_learning_rate(self, done: float) -> None:
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.learning_rate(done)
+
+    def _train_batch(
+        self, positions: Tensor, epoch: int, noise: torch.Generator, sums: EpochTotals
+    ) -> None:
+        """The steps on one batch; the losses and outputs that count are those before each step."""
+        inputs, labels = (
+            self.samples.inputs(positions),
+            self.samples.labels(positions).to(self.context.device),
+        )
+        if self.augment is not None:
+            inputs = self.augment(
+                inputs, [self.samples.keys[position] for position in positions.tolist()], epoch
+            )
+        others = min(self.batch_size, len(self.samples)) > 1
+        with skip_single_row_batches(
+            self.model, self.objective, rows=len(positions), others=others
+        ):
+            for loss, outputs in self.objective(
+                self.model, inputs.to(self.context.device), labels, noise
+            ):
+                self.optimizer.zero_grad()
+                loss.backward()  # type: ignore[no-untyped-call]  # torch does not annotate backward
+                self.optimizer.step()
+                if not math.isfinite(found := loss.item()):
+                    raise Diverged(epoch, found)
+                sums.loss_sum += found * len(positions)
+                sums.correct_count += count_correct(self.samples.card.task, outputs, labels) or 0
+                sums.sample_count += len(positions)
+
+    def _pack_partial_epoch(
+        self, batches: int, noise: torch.Generator, sums: EpochTotals
+    ) -> dict[str, Tensor]:
+        """An epoch that is not over: the batches behind us, the sums, and the states of what is random."""
+        numbers = torch.tensor(
+            [batches, sums.loss_sum, sums.correct_count, sums.sample_count], dtype=torch.float64
+        )
+        random = {"noise": noise.get_state(), "layers": torch.get_rng_state()}
+        if self.context.device.type == "cuda":
+            random["layers_cuda"] = torch.cuda.get_rng_state(self.context.device)
+        return {"numbers": numbers, **random}
+
+    def _resume_partial_epoch(
+        self, begun: Tensors, noise: torch.Generator, sums: EpochTotals
+    ) -> int:
+        """Restore what `_begun` kept; the batches behind us."""
+        batches, sums.loss_sum, sums.correct_count, seen = begun["numbers"].tolist()
+        sums.sample_count = int(seen)
+        noise.set_state(begun["noise"])
+        torch.set_rng_state(begun["layers"])
+        if "layers_cuda" in begun:
+            torch.cuda.set_rng_state(begun["layers_cuda"], self.context.device)
+        return int(batches)
 
 
 def train(
@@ -28,7 +214,7 @@ def train(
     *,
     epochs: int,
     batch_size: int,
-    optimiser: Optimiser,
+    optimiser: OptimizerConfig,
     schedule: Schedule,
     context: Context,
     perturb: Perturb | None = None,
@@ -72,29 +258,48 @@ def train(
         ValueError: There are no samples, or both `perturb` and `objective` are given.
     """
     if not len(samples):
-        raise ValueError("found no samples to train on; expected at least one; check the subset or the view")
+        raise ValueError(
+            "found no samples to train on; expected at least one; check the subset or the view"
+        )
     if perturb is not None and objective is not None:
-        raise ValueError("found both perturb and objective; expected one of them; let the objective perturb")
+        raise ValueError(
+            "found both perturb and objective; expected one of them; let the objective perturb"
+        )
     minimised = objective or MeanLoss(samples.card.task, perturb)
-    stepper = make_stepper(optimiser, model.to(context.device).parameters())
+    stepper = make_optimizer(optimiser, model.to(context.device).parameters())
     state = Checkpoint(model, stepper, minimised.state, stream)
-    rate = partial(_rate, optimiser, schedule)
-    saver = Saver(context.save)
-    loop = Loop(model, samples, batch_size, epochs, stepper, rate, context, minimised, augment, state, saver, mode)
+    rate = partial(_learning_rate, optimiser, schedule)
+    saver = CheckpointTimer(context.save)
+    loop = EpochLoop(
+        model,
+        samples,
+        batch_size,
+        epochs,
+        stepper,
+        rate,
+        context,
+        minimised,
+        augment,
+        state,
+        saver,
+        mode,
+    )
     curves, begun = state.unpack(context.saved())
     for epoch in range(len(curves) + 1, epochs + 1):
-        row = loop.epoch(epoch, begun, curves) | _measured(model.eval(), validation, watch, context.device)
-        _check(row)
+        row = loop.train_epoch(epoch, begun, curves) | _measure_epoch(
+            model.eval(), validation, watch, context.device
+        )
+        _require_finite(row)
         begun = {}
         curves.append(row)
-        if epoch % save_every == 0 and saver.cheap():
+        if epoch % save_every == 0 and saver.is_affordable():
             saver.save(partial(state.pack, curves, {}))
         context.progress(epoch, epochs, loss=row["train_loss"])
     model.eval()
     return curves
 
 
-def _measured(
+def _measure_epoch(
     model: nn.Module,
     validation: Samples | None,
     watch: Callable[[nn.Module], Mapping[str, float]] | None,
@@ -105,19 +310,21 @@ def _measured(
     if validation is None:
         return watched
     if validation.card.task == "classes":
-        return {"validation_accuracy": accuracy(model, validation, device=device)} | watched
+        return {"validation_accuracy": measure_accuracy(model, validation, device=device)} | watched
     outputs, labels = predict(model, validation, device=device)
-    hits = right(validation.card.task, outputs, labels)
+    hits = count_correct(validation.card.task, outputs, labels)
     if hits is None:
-        return {"validation_loss": task_loss(validation.card.task, outputs, labels).item()} | watched
+        return {
+            "validation_loss": task_loss(validation.card.task, outputs, labels).item()
+        } | watched
     return {"validation_accuracy": hits / len(validation)} | watched
 
 
-def _check(row: Mapping[str, float]) -> None:
+def _require_finite(row: Mapping[str, float]) -> None:
     for value in row.values():
         if not math.isfinite(value):
             raise Diverged(int(row["epoch"]), value)
 
 
-def _rate(optimiser: Optimiser, schedule: Schedule, done: float) -> float:
-    return optimiser.lr * schedule.factor(done)
+def _learning_rate(optimiser: OptimizerConfig, schedule: Schedule, done: float) -> float:
+    return optimiser.lr * schedule.rate_factor(done)

@@ -8,9 +8,9 @@ from torch import nn
 
 from advtransfer.toolkit.network import BlockNetwork
 from advtransfer.types import Shape
-from advtransfer_vision.architectures.images import centred
+from advtransfer_vision.architectures.image_inputs import pixel_centering
 
-UNITS = (1176, 400, 120, 84)
+LAYER_UNITS = (1176, 400, 120, 84)
 
 
 def build(*, shape: Shape, outputs: int) -> BlockNetwork:
@@ -20,10 +20,15 @@ def build(*, shape: Shape, outputs: int) -> BlockNetwork:
         shape: Of an input: images ``(C, H, W)`` or anything else, which is flattened and not normalised.
         outputs: Logits, or values.
     """
-    sizes = (math.prod(shape), *UNITS)
+    sizes = (math.prod(shape), *LAYER_UNITS)
     layers = [
-        nn.Sequential(nn.Linear(fan_in, fan_out), nn.ReLU()) for fan_in, fan_out in zip(sizes, UNITS, strict=False)
+        nn.Sequential(nn.Linear(fan_in, fan_out), nn.ReLU())
+        for fan_in, fan_out in zip(sizes, LAYER_UNITS, strict=False)
     ]
     layers[0] = nn.Sequential(nn.Flatten(), *layers[0])
-    blocks: dict[str, nn.Module] = {f"fc{place}": layer for place, layer in enumerate(layers, start=1)}
-    return BlockNetwork(blocks, nn.Linear(UNITS[-1], outputs), centred() if len(shape) == 3 else None)
+    blocks: dict[str, nn.Module] = {
+        f"fc{place}": layer for place, layer in enumerate(layers, start=1)
+    }
+    return BlockNetwork(
+        blocks, nn.Linear(LAYER_UNITS[-1], outputs), pixel_centering() if len(shape) == 3 else None
+    )

@@ -1,4 +1,7 @@
-"""The network of MadryLab's MNIST challenge, a teacher of Chan et al., 2020: two convolutions and one wide layer."""
+"""The network of MadryLab's MNIST challenge, a teacher of Chan et al., 2020.
+
+Two convolutions and one wide layer.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ from torch import nn
 
 from advtransfer.toolkit.network import BlockNetwork
 from advtransfer.types import Shape
-from advtransfer_vision.architectures.images import expect_images
+from advtransfer_vision.architectures.image_inputs import expect_images
 
 
 def build(*, shape: Shape, outputs: int, width: int) -> BlockNetwork:
@@ -26,14 +29,18 @@ def build(*, shape: Shape, outputs: int, width: int) -> BlockNetwork:
     expect_images(shape, network="mnist_2conv", smallest=4)
     height, breadth = ((side + 3) // 4 for side in shape[1:])
     blocks = {
-        "conv1": _block(shape[0], width),
-        "conv2": _block(width, 2 * width),
-        "fc1": nn.Sequential(nn.Flatten(), nn.Linear(2 * width * height * breadth, 32 * width), nn.ReLU()),
+        "conv1": _convolution_block(shape[0], width),
+        "conv2": _convolution_block(width, 2 * width),
+        "fc1": nn.Sequential(
+            nn.Flatten(), nn.Linear(2 * width * height * breadth, 32 * width), nn.ReLU()
+        ),
     }
     return BlockNetwork(blocks, nn.Linear(32 * width, outputs))
 
 
-def _block(channels: int, width: int) -> nn.Module:
+def _convolution_block(channels: int, width: int) -> nn.Module:
     return nn.Sequential(
-        nn.Conv2d(channels, width, kernel_size=5, padding=2), nn.ReLU(), nn.MaxPool2d(2, ceil_mode=True)
+        nn.Conv2d(channels, width, kernel_size=5, padding=2),
+        nn.ReLU(),
+        nn.MaxPool2d(2, ceil_mode=True),
     )

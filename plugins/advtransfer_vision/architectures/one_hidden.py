@@ -1,4 +1,7 @@
-"""The network of the synthetic regression of Liang et al. (2020): one hidden layer of sigmoid units."""
+"""The network of the synthetic regression of Liang et al.
+
+(2020): one hidden layer of sigmoid units.
+"""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from torch import nn
 
 from advtransfer.toolkit.network import BlockNetwork
 from advtransfer.types import Shape
-from advtransfer_vision.architectures.images import centred, expect_images
+from advtransfer_vision.architectures.image_inputs import expect_images, pixel_centering
 
 
 def build(*, shape: Shape, outputs: int, width: int) -> BlockNetwork:
@@ -24,14 +24,18 @@ def build(*, shape: Shape, outputs: int, width: int) -> BlockNetwork:
         ValueError: The inputs are not images, or smaller.
     """
     expect_images(shape, network="small_cnn", smallest=8)
-    pooled = nn.Sequential(_block(2 * width, 4 * width, stride=2), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    pooled = nn.Sequential(
+        _convolution_block(2 * width, 4 * width, stride=2), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+    )
     blocks = {
-        "block1": _block(shape[0], width, stride=1),
-        "block2": _block(width, 2 * width, stride=2),
+        "block1": _convolution_block(shape[0], width, stride=1),
+        "block2": _convolution_block(width, 2 * width, stride=2),
         "block3": pooled,
     }
-    return BlockNetwork(blocks, nn.Linear(4 * width, outputs), centred())
+    return BlockNetwork(blocks, nn.Linear(4 * width, outputs), pixel_centering())
 
 
-def _block(channels: int, width: int, *, stride: int) -> nn.Module:
-    return nn.Sequential(nn.Conv2d(channels, width, kernel_size=3, stride=stride, padding=1), nn.ReLU())
+def _convolution_block(channels: int, width: int, *, stride: int) -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(channels, width, kernel_size=3, stride=stride, padding=1), nn.ReLU()
+    )

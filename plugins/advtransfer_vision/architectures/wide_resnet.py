@@ -10,10 +10,10 @@ from torch.nn import functional
 
 from advtransfer.toolkit.network import BlockNetwork
 from advtransfer.types import Shape
-from advtransfer_vision.architectures.images import expect_images
+from advtransfer_vision.architectures.image_inputs import expect_images
 
-STEM = 16
-SLOPE = 0.1
+STEM_CHANNELS = 16
+LEAKY_SLOPE = 0.1
 
 
 def build(*, shape: Shape, outputs: int, width: int, depth: int) -> BlockNetwork:
@@ -32,36 +32,42 @@ def build(*, shape: Shape, outputs: int, width: int, depth: int) -> BlockNetwork
         ValueError: The inputs are not images, or smaller.
     """
     expect_images(shape, network="wide_resnet", smallest=4)
-    blocks: dict[str, nn.Module] = {"stem": _convolution(shape[0], STEM)}
-    channels = STEM
+    blocks: dict[str, nn.Module] = {"stem": _initialized_convolution(shape[0], STEM_CHANNELS)}
+    channels = STEM_CHANNELS
     for group in range(3):
-        wide = STEM * width * 2**group
+        wide = STEM_CHANNELS * width * 2**group
         for unit in range((depth - 2) // 6):
             stride = 2 if group and not unit else 1
             first = not group and not unit
-            blocks[f"group{group + 1}_{unit}"] = PreActivated(channels, wide, stride=stride, activate_both=first)
+            blocks[f"group{group + 1}_{unit}"] = PreActivatedUnit(
+                channels, wide, stride=stride, activate_both=first
+            )
             channels = wide
     last = list(blocks)[-1]
-    blocks[last] = nn.Sequential(blocks[last], *_activation(channels), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    blocks[last] = nn.Sequential(
+        blocks[last], *_normalized_activation(channels), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+    )
     head = nn.Linear(channels, outputs)
     nn.init.uniform_(head.weight, -math.sqrt(3 / channels), math.sqrt(3 / channels))
     nn.init.zeros_(head.bias)
-    return BlockNetwork(blocks, head, Standardise())
+    return BlockNetwork(blocks, head, Standardize())
 
 
-class Standardise(nn.Module):
+class Standardize(nn.Module):
     """Each image to mean 0 and standard deviation 1, as the challenge's code does; flat images are only centred."""
 
     def forward(self, inputs: Tensor) -> Tensor:
         """``(B, C, H, W)`` to the same shape."""
-        least = 1 / (255 * math.sqrt(inputs[0].numel()))  # the code's bound is for pixels from 0 to 255
+        least = 1 / (
+            255 * math.sqrt(inputs[0].numel())
+        )  # the code's bound is for pixels from 0 to 255
         centred = inputs - inputs.mean((1, 2, 3), keepdim=True)
         # the square root has no gradient at 0, so the variance is bounded before it is taken
         variance = centred.square().mean((1, 2, 3), keepdim=True).clamp_min(least**2)
         return centred / variance.sqrt()
 
 
-class PreActivated(nn.Module):
+class PreActivatedUnit(nn.Module):
     """A residual unit that normalises and rectifies before each convolution (He et al., 2016, Identity Mappings).
 
     Args:
@@ -73,8 +79,12 @@ class PreActivated(nn.Module):
 
     def __init__(self, channels: int, wide: int, *, stride: int, activate_both: bool) -> None:
         super().__init__()
-        self.activation = nn.Sequential(*_activation(channels))
-        convolutions = [_convolution(channels, wide, stride=stride), *_activation(wide), _convolution(wide, wide)]
+        self.activation = nn.Sequential(*_normalized_activation(channels))
+        convolutions = [
+            _initialized_convolution(channels, wide, stride=stride),
+            *_normalized_activation(wide),
+            _initialized_convolution(wide, wide),
+        ]
         self.residual = nn.Sequential(*convolutions)
         self.stride, self.missing, self.activate_both = stride, wide - channels, activate_both
 
@@ -90,11 +100,11 @@ class PreActivated(nn.Module):
         return residual + shortcut
 
 
-def _activation(channels: int) -> tuple[nn.Module, nn.Module]:
-    return nn.BatchNorm2d(channels, eps=1e-3), nn.LeakyReLU(SLOPE)
+def _normalized_activation(channels: int) -> tuple[nn.Module, nn.Module]:
+    return nn.BatchNorm2d(channels, eps=1e-3), nn.LeakyReLU(LEAKY_SLOPE)
 
 
-def _convolution(channels: int, width: int, *, stride: int = 1) -> nn.Module:
+def _initialized_convolution(channels: int, width: int, *, stride: int = 1) -> nn.Module:
     convolution = nn.Conv2d(channels, width, 3, stride=stride, padding=1, bias=False)
     with torch.no_grad():
         convolution.weight.normal_(0, math.sqrt(2 / (9 * width)))

@@ -8,20 +8,24 @@ from functools import partial
 from pathlib import Path
 
 from advtransfer.types import Context, Dataset, File
-from advtransfer_vision.pretrained import named, robustness, zoo
+from advtransfer_vision.pretrained import checkpoints, torchvision_networks, torchvision_weights
+from advtransfer_vision.pretrained.checkpoints import (
+    CheckpointContents,
+    CheckpointLayout,
+    head_names,
+)
 from advtransfer_vision.pretrained.claims import Claims
-from advtransfer_vision.pretrained.design import Cut, Design, named_design
-from advtransfer_vision.pretrained.files import Contents, Layout, head_names
-from advtransfer_vision.pretrained.remote import HubFile, fetch
-from advtransfer_vision.pretrained.source import Pretrained
+from advtransfer_vision.pretrained.hub_files import HubFile, fetch_file
+from advtransfer_vision.pretrained.network_spec import CutNetwork, NetworkSpec, default_spec
+from advtransfer_vision.pretrained.source import PretrainedSource
 
-UNTRAINED = Claims(data="none: untrained")
+UNTRAINED_CLAIMS = Claims(data="none: untrained")
 CIFAR_MEAN, CIFAR_STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
-"""Of the robustness library's CIFAR-10 (``robustness/datasets.py``)."""
+"""Of the robustness library's CIFAR-10 (``checkpoints/datasets.py``)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Size:
+class SizeOptions:
     """What a suite says of a network's inputs, outputs and blocks; what it leaves out comes from elsewhere."""
 
     data: Dataset | None = None
@@ -30,87 +34,120 @@ class Size:
     blocks: tuple[str, ...] = ()
     head: str | None = None
 
-    def of(self, design: Design) -> Design:
+    def apply_to(self, design: NetworkSpec) -> NetworkSpec:
         """The design with what is said."""
         cut = replace(design, blocks=self.blocks, head=self.head)
-        return cut.sized(self.data, outputs=self.outputs, pixels=self.pixels)
+        return cut.with_sizes(self.data, outputs=self.outputs, pixels=self.pixels)
 
 
-def torchvision_model(
+def torchvision_source(
     architecture: str,
     *,
     weights: str | None,
     file: File | None,
-    size: Size,
-    layout: Layout,
+    size: SizeOptions,
+    layout: CheckpointLayout,
     claims: Claims | None,
     download: bool,
-) -> Pretrained:
+) -> PretrainedSource:
     """A classifier of torchvision with its own weights, with those of a file, or as it is drawn.
 
     Raises:
         ValueError: Both weights and a file are asked for.
     """
     if weights is None:
-        design = size.of(named_design(architecture))
+        design = size.apply_to(default_spec(architecture))
         if file is None:
-            return Pretrained(design=design, claims=claims or UNTRAINED)
-        return state_dict(design, file=file, hub=None, layout=layout, claims=claims or Claims())
+            return PretrainedSource(spec=design, claims=claims or UNTRAINED_CLAIMS)
+        return state_dict_source(
+            design, file=file, hub=None, layout=layout, claims=claims or Claims()
+        )
     if file is not None:
         found = f"weights {weights!r} and the file {file.path}"
         raise ValueError(f"found {found}; expected one of them; leave the other out")
-    wanted = named.find(architecture, weights)
-    design = size.of(named.design(architecture, wanted))
+    wanted = torchvision_weights.find_weights(architecture, weights)
+    design = size.apply_to(torchvision_weights.weights_spec(architecture, wanted))
 
-    def read(context: Context, network: Cut) -> Contents:
-        path = named.file(wanted, download=download, context=context)
-        return layout.read(path, network, what=architecture, rename=design.own_names)
+    def read(context: Context, network: CutNetwork) -> CheckpointContents:
+        path = torchvision_weights.weights_file(wanted, download=download, context=context)
+        return layout.read_file(path, network, what=architecture, rename=design.current_names)
 
-    said = claims or named.claims(wanted)
-    return Pretrained(design=design, claims=said, place=str(wanted), read=read, options=layout.options)
+    said = claims or torchvision_weights.weights_claims(wanted)
+    return PretrainedSource(
+        spec=design, claims=said, place=str(wanted), read=read, options=layout.options
+    )
 
 
-def robustness_checkpoint(
-    architecture: str, *, file: File | None, hub: HubFile | None, size: Size, layout: Layout, claims: Claims
-) -> Pretrained:
+def robustness_source(
+    architecture: str,
+    *,
+    file: File | None,
+    hub: HubFile | None,
+    size: SizeOptions,
+    layout: CheckpointLayout,
+    claims: Claims,
+) -> PretrainedSource:
     """A file of the robustness library or of robust-models-transfer, here or in the hub."""
-    plain = named_design(architecture)
-    if zoo.for_cifar(architecture):
+    plain = default_spec(architecture)
+    if torchvision_networks.is_for_cifar(architecture):
         plain = replace(plain, mean=CIFAR_MEAN, std=CIFAR_STD)
-    design = size.of(replace(plain, clamp=True))
-    place, path = located(file, hub)
+    design = size.apply_to(replace(plain, clamp=True))
+    place, path = locate_file(file, hub)
 
-    def read(context: Context, network: Cut) -> Contents:
-        return robustness.contents(path(), network, layout=layout, what=architecture, rename=design.own_names)
+    def read(context: Context, network: CutNetwork) -> CheckpointContents:
+        return checkpoints.read_robustness_file(
+            path(), network, layout=layout, what=architecture, rename=design.current_names
+        )
 
-    return Pretrained(design=design, claims=claims, place=place, read=read, options=layout.options)
+    return PretrainedSource(
+        spec=design, claims=claims, place=place, read=read, options=layout.options
+    )
 
 
-def state_dict(design: Design, *, file: File | None, hub: HubFile | None, layout: Layout, claims: Claims) -> Pretrained:
+def state_dict_source(
+    design: NetworkSpec,
+    *,
+    file: File | None,
+    hub: HubFile | None,
+    layout: CheckpointLayout,
+    claims: Claims,
+) -> PretrainedSource:
     """A state dict, here or in the hub, for an architecture whose names it has."""
-    place, path = located(file, hub)
+    place, path = locate_file(file, hub)
 
-    def read(context: Context, network: Cut) -> Contents:
-        return layout.read(path(), network, what=design.name, rename=design.own_names)
+    def read(context: Context, network: CutNetwork) -> CheckpointContents:
+        return layout.read_file(path(), network, what=design.name, rename=design.current_names)
 
-    return Pretrained(design=design, claims=claims, place=place, read=read, options=layout.options)
+    return PretrainedSource(
+        spec=design, claims=claims, place=place, read=read, options=layout.options
+    )
 
 
-def timm(
-    name: str, *, file: File | None, hub: HubFile | None, size: Size, layout: Layout, claims: Claims | None
-) -> Pretrained:
+def timm_source(
+    name: str,
+    *,
+    file: File | None,
+    hub: HubFile | None,
+    size: SizeOptions,
+    layout: CheckpointLayout,
+    claims: Claims | None,
+) -> PretrainedSource:
     """An architecture of timm with weights that timm can load, here or in the hub, or as it is drawn."""
-    from advtransfer_vision.pretrained import timm_zoo
+    from advtransfer_vision.pretrained import timm_networks
 
-    design = size.of(timm_design(name))
+    design = size.apply_to(timm_spec(name))
     if file is None and hub is None:
-        return Pretrained(design=design, claims=claims or UNTRAINED)
-    place, path = located(file, hub)
+        return PretrainedSource(spec=design, claims=claims or UNTRAINED_CLAIMS)
+    place, path = locate_file(file, hub)
 
-    def read(context: Context, network: Cut) -> Contents:
-        contents = layout.read(path(), network, what=name, rename=dict)
-        drawn = {one: network.model.state_dict()[one] for one in head_names(network)} if layout.new_head else {}
-        tensors = timm_zoo.renamed(
+    def read(context: Context, network: CutNetwork) -> CheckpointContents:
+        contents = layout.read_file(path(), network, what=name, rename=dict)
+        drawn = (
+            {one: network.model.state_dict()[one] for one in head_names(network)}
+            if layout.new_head
+            else {}
+        )
+        tensors = timm_networks.load_renamed(
             name,
             {**contents.tensors, **drawn},
             outputs=design.outputs,
@@ -120,20 +157,22 @@ def timm(
         )
         return replace(contents, tensors={**tensors, **drawn})
 
-    said = claims or timm_zoo.claims(name)
-    return Pretrained(design=design, claims=said, place=place, read=read, options=layout.options)
+    said = claims or timm_networks.timm_claims(name)
+    return PretrainedSource(
+        spec=design, claims=said, place=place, read=read, options=layout.options
+    )
 
 
-def timm_design(name: str) -> Design:
+def timm_spec(name: str) -> NetworkSpec:
     """The network of a name of timm, sized and normalised as its weights were trained.
 
     Raises:
         UnknownName: timm has no such architecture.
     """
-    from advtransfer_vision.pretrained import timm_zoo
+    from advtransfer_vision.pretrained import timm_networks
 
-    said = timm_zoo.settings(name)
-    return Design(
+    said = timm_networks.pretrained_settings(name)
+    return NetworkSpec(
         name=name,
         library="timm",
         outputs=said.num_classes,
@@ -143,7 +182,7 @@ def timm_design(name: str) -> Design:
     )
 
 
-def located(file: File | None, hub: HubFile | None) -> tuple[str, Callable[[], Path]]:
+def locate_file(file: File | None, hub: HubFile | None) -> tuple[str, Callable[[], Path]]:
     """Where weights are, in words, and how to get at them.
 
     Raises:
@@ -155,7 +194,7 @@ def located(file: File | None, hub: HubFile | None) -> tuple[str, Callable[[], P
     if hub is not None and file is None:
         from huggingface_hub import hf_hub_download
 
-        return str(hub), partial(fetch, hub, hf_hub_download)
+        return str(hub), partial(fetch_file, hub, hf_hub_download)
     found = "neither a file nor a hub" if file is None else "both a file and a hub"
     next_step = "write `file: PATH`, or `hub: {repo: ..., file: ..., revision: ...}`"
     raise ValueError(f"found {found}; expected one of them; {next_step}")

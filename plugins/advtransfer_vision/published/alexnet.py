@@ -1,4 +1,7 @@
-"""AlexNet (Krizhevsky et al., 2012) cut to images of 32 x 32 pixels: five convolutions, one linear layer."""
+"""AlexNet (Krizhevsky et al., 2012) cut to images of 32 x 32 pixels.
+
+Five convolutions, one linear layer.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,9 @@ from collections.abc import Iterator
 
 from torch import Tensor, nn
 
-from advtransfer.toolkit.blocks import Step
+from advtransfer.toolkit.wrapped_networks import ForwardStep
 
-WIDTH = 64
+ALEXNET_WIDTH = 64
 
 
 class CifarAlexNet(nn.Module):
@@ -39,7 +42,7 @@ class CifarAlexNet(nn.Module):
         self.flatten = nn.Flatten()
         self.classifier = nn.Linear(4 * width, outputs)
 
-    def steps(self) -> Iterator[Step]:
+    def forward_steps(self) -> Iterator[ForwardStep]:
         """The forward pass, step by step."""
         yield from ("features", "flatten", "classifier")
 

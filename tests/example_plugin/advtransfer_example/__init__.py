@@ -13,7 +13,9 @@ def nearest_mean(*, shrink: float = 0.0) -> Transfer:
     Args:
         shrink: Share by which each class mean is moved to the mean of all.
     """
-    from advtransfer_example.head import NearestMean  # torch is imported when the method is used, not when it is listed
+    from advtransfer_example.head import (
+        NearestMean,
+    )  # torch is imported when the method is used, not when it is listed
 
     return NearestMean(shrink=shrink)
 

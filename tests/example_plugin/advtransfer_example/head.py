@@ -15,9 +15,13 @@ class NearestMean:
     def __init__(self, *, shrink: float) -> None:
         self.shrink = shrink
 
-    def model(self, *, source: Network | None, adapter: nn.Module | None, target: DataCard) -> nn.Module:
+    def model(
+        self, *, source: Network | None, adapter: nn.Module | None, target: DataCard
+    ) -> nn.Module:
         """The adapter, and a copy of the source with a head of the target's classes; it is zero until it is fitted."""
-        network = with_head(cast(Network, source), target.outputs, shape=target.shape, adapter=adapter)
+        network = with_head(
+            cast(Network, source), target.outputs, shape=target.shape, adapter=adapter
+        )
         return nn.Sequential(adapter or nn.Identity(), network)
 
     def fit(

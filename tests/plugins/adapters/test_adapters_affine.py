@@ -10,16 +10,22 @@ from torch import Tensor, nn
 from advtransfer.errors import Cancelled, Diverged, Inapplicable
 from advtransfer.testing.context import InMemoryContext
 from advtransfer.testing.data import toy
+from advtransfer.toolkit.datasets import all_positions
 from advtransfer.toolkit.network import BlockNetwork
-from advtransfer.toolkit.prediction import accuracy, predict
-from advtransfer.toolkit.recipe import Adam, Sgd
-from advtransfer.toolkit.samples import every
+from advtransfer.toolkit.prediction import measure_accuracy, predict
+from advtransfer.toolkit.training_config import Adam, Sgd
 from advtransfer.types import Context, Fitted, Network, Transfer
-from advtransfer_adapters import affine, pad, random_pad, transposed_convolution
-from advtransfer_adapters.forms import Form, Full, LowRank, PerChannel, Spatial
+from advtransfer_adapters.components import affine, pad, random_pad, transposed_convolution
+from advtransfer_adapters.options import Form, Full, LowRank, PerChannel, Spatial
 
 CPU = torch.device("cpu")
-FORMS: list[Form] = [LowRank(rank=2), Full(), PerChannel(), Spatial(), Spatial(scale=False, where="margin", bound=0.5)]
+FORMS: list[Form] = [
+    LowRank(rank=2),
+    Full(),
+    PerChannel(),
+    Spatial(),
+    Spatial(scale=False, where="margin", bound=0.5),
+]
 SMALL, LARGE = (1, 4, 4), (1, 6, 6)
 
 
@@ -28,7 +34,11 @@ def padding() -> nn.Module:
 
 
 def fit(
-    transfer: Transfer, source: Network, *, adapter: nn.Module | None = None, context: Context | None = None
+    transfer: Transfer,
+    source: Network,
+    *,
+    adapter: nn.Module | None = None,
+    context: Context | None = None,
 ) -> tuple[nn.Module, Fitted]:
     data, base = toy(), adapter or padding()
     model = transfer.model(source=source, adapter=base, target=data.card())
@@ -68,8 +78,13 @@ def test_the_source_keeps_every_bit_and_only_the_map_and_the_new_layer_are_train
 
     assert_same(before, source)
     assert_same(before, model.get_submodule("network"))
-    assert all(parameter.requires_grad and parameter.grad is None for parameter in source.parameters())
-    assert {f"adapter.{name}" for name, _ in adapter.named_parameters()} | {"head.weight", "head.bias"} == trained
+    assert all(
+        parameter.requires_grad and parameter.grad is None for parameter in source.parameters()
+    )
+    assert {f"adapter.{name}" for name, _ in adapter.named_parameters()} | {
+        "head.weight",
+        "head.bias",
+    } == trained
     assert sum(one.numel() for one in adapter.parameters()) == fitted.facts["adapter_parameters"]
     assert any(parameter.any() for parameter in adapter.parameters())
     assert not any(module.training for module in model.modules())
@@ -79,21 +94,23 @@ def test_the_source_keeps_every_bit_and_only_the_map_and_the_new_layer_are_train
 def test_every_form_learns_the_task_with_a_new_layer(source: BlockNetwork, form: Form) -> None:
     model, fitted = fit(affine(form=form, epochs=60, optimiser=Adam(lr=0.02)), source)
 
-    assert accuracy(model, toy().part("test"), device=CPU) == 1.0
+    assert measure_accuracy(model, toy().part("test"), device=CPU) == 1.0
     assert [*range(1, 61)] == [row["epoch"] for row in fitted.curves]
     assert fitted.curves[-1]["train_loss"] < fitted.curves[0]["train_loss"]
     assert fitted.curves[-1]["validation_accuracy"] == 1.0
 
 
 def test_with_a_label_map_nothing_but_the_map_is_trained(source: BlockNetwork) -> None:
-    model, _ = fit(affine(form=Full(), labels=(4, 0, 2), epochs=60, optimiser=Adam(lr=0.02)), source)
+    model, _ = fit(
+        affine(form=Full(), labels=(4, 0, 2), epochs=60, optimiser=Adam(lr=0.02)), source
+    )
     untrained, _ = fit(affine(labels=(4, 0, 2), epochs=1, optimiser=Adam(lr=1e-9)), source)
 
     assert {"adapter.change", "adapter.offset"} == {
         name for name, parameter in model.named_parameters() if parameter.requires_grad
     }
-    assert accuracy(untrained, toy().part("test"), device=CPU) < 0.5
-    assert accuracy(model, toy().part("test"), device=CPU) == 1.0
+    assert measure_accuracy(untrained, toy().part("test"), device=CPU) < 0.5
+    assert measure_accuracy(model, toy().part("test"), device=CPU) == 1.0
 
 
 @pytest.mark.parametrize(("labels", "read"), [("map", [0, 1, 2]), ((4, 0, 2), [4, 0, 2])])
@@ -118,11 +135,16 @@ def test_labels_that_the_source_does_not_have_are_a_reason_to_skip(
     source: BlockNetwork, labels: tuple[int, ...], classes: int, reason: str
 ) -> None:
     with pytest.raises(Inapplicable, match=reason):
-        affine(labels=labels).model(source=source, adapter=padding(), target=toy(classes=classes).card())
+        affine(labels=labels).model(
+            source=source, adapter=padding(), target=toy(classes=classes).card()
+        )
 
 
 def test_two_classes_cannot_be_read_from_one() -> None:
-    with pytest.raises(ValueError, match=r"found labels \[1, 2, 1\]; expected each output of the source at most once"):
+    with pytest.raises(
+        ValueError,
+        match=r"found labels \[1, 2, 1\]; expected each output of the source at most once",
+    ):
         affine(labels=(1, 2, 1))
 
 
@@ -151,12 +173,21 @@ def test_a_learned_adapter_is_drawn_anew_and_trained_with_the_map_and_a_fixed_on
     transfer = affine(form=PerChannel(), epochs=60, optimiser=Adam(lr=0.02))
     model = transfer.model(source=source, adapter=upsampling, target=data.card())
     context = InMemoryContext(cancel_after=None)
-    transfer.fit(model, source=source, adapter=upsampling, train=data.part("train"), validation=None, context=context)
+    transfer.fit(
+        model,
+        source=source,
+        adapter=upsampling,
+        train=data.part("train"),
+        validation=None,
+        context=context,
+    )
 
     assert_same(before, upsampling)
-    assert not before["convolution.weight"].equal(model.get_parameter("adapter.base.convolution.weight"))
+    assert not before["convolution.weight"].equal(
+        model.get_parameter("adapter.base.convolution.weight")
+    )
     assert model.get_parameter("adapter.base.convolution.weight").requires_grad
-    assert accuracy(model, data.part("test"), device=CPU) == 1.0
+    assert measure_accuracy(model, data.part("test"), device=CPU) == 1.0
 
 
 class Watched(nn.Module):
@@ -172,15 +203,24 @@ class Watched(nn.Module):
         return padded
 
 
-def test_the_cells_adapter_is_in_training_mode_while_the_source_is_not(source: BlockNetwork) -> None:
+def test_the_cells_adapter_is_in_training_mode_while_the_source_is_not(
+    source: BlockNetwork,
+) -> None:
     transfer, data = affine(epochs=2, batch_size=60), toy()
     model = transfer.model(source=source, adapter=Watched(), target=data.card())
     base, modes = model.get_submodule("adapter.base"), list[bool]()
     assert isinstance(base, Watched)
-    model.get_submodule("network.body.low").register_forward_pre_hook(lambda module, _: modes.append(module.training))
+    model.get_submodule("network.body.low").register_forward_pre_hook(
+        lambda module, _: modes.append(module.training)
+    )
     base.modes.clear()
     transfer.fit(
-        model, source=source, adapter=None, train=data.part("train"), validation=None, context=InMemoryContext()
+        model,
+        source=source,
+        adapter=None,
+        train=data.part("train"),
+        validation=None,
+        context=InMemoryContext(),
     )
 
     assert [True, True] == base.modes
@@ -189,8 +229,10 @@ def test_the_cells_adapter_is_in_training_mode_while_the_source_is_not(source: B
 
 def test_a_random_pad_is_random_in_training_and_fixed_in_evaluation(source: BlockNetwork) -> None:
     scattered = random_pad(value=0.5).module(target=SMALL, source=LARGE)
-    random, fixed = (fit(affine(epochs=3), source, adapter=one)[0] for one in (scattered, padding()))
-    images = toy().part("test").inputs(every(toy().part("test")))
+    random, fixed = (
+        fit(affine(epochs=3), source, adapter=one)[0] for one in (scattered, padding())
+    )
+    images = toy().part("test").inputs(all_positions(toy().part("test")))
     fixed.load_state_dict(random.state_dict())
 
     assert random(images).equal(random(images))
@@ -199,7 +241,10 @@ def test_a_random_pad_is_random_in_training_and_fixed_in_evaluation(source: Bloc
 
 
 def test_the_same_streams_give_the_same_bits_and_others_do_not(source: BlockNetwork) -> None:
-    runs = [logits(fit(affine(epochs=2), source, context=InMemoryContext(seed))[0]) for seed in (0, 0, 1)]
+    runs = [
+        logits(fit(affine(epochs=2), source, context=InMemoryContext(seed))[0])
+        for seed in (0, 0, 1)
+    ]
 
     assert runs[0].equal(runs[1])
     assert not runs[0].equal(runs[2])
@@ -220,7 +265,9 @@ def test_a_stopped_fit_continues_to_the_same_bits(source: BlockNetwork, form: Fo
     assert_same(kept(whole), resumed)
 
 
-def test_building_a_model_draws_nothing_and_leaves_source_and_adapter_as_found(source: BlockNetwork) -> None:
+def test_building_a_model_draws_nothing_and_leaves_source_and_adapter_as_found(
+    source: BlockNetwork,
+) -> None:
     before, state, adapter = copy.deepcopy(source), torch.get_rng_state(), padding()
     for form in FORMS:
         affine(form=form).model(source=source, adapter=adapter, target=toy().card())
@@ -244,7 +291,12 @@ def test_a_model_of_another_make_and_a_missing_source_are_errors(source: BlockNe
 
     with pytest.raises(TypeError, match="found a BlockNetwork; expected the transfer's own model"):
         affine().fit(
-            source, source=source, adapter=None, train=data.part("train"), validation=None, context=InMemoryContext()
+            source,
+            source=source,
+            adapter=None,
+            train=data.part("train"),
+            validation=None,
+            context=InMemoryContext(),
         )
     with pytest.raises(ValueError, match="found no source"):
         affine().model(source=None, adapter=None, target=data.card())

@@ -30,14 +30,18 @@ def host() -> Host:
 
 
 def test_the_plugin_imports_no_heavy_library() -> None:
-    code = "import sys, advtransfer_adapters; print(*{'torch', 'numpy', 'pydantic'} & {*sys.modules})"
+    code = (
+        "import sys, advtransfer_adapters; print(*{'torch', 'numpy', 'pydantic'} & {*sys.modules})"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert "" == done.stdout.strip()
 
 
 def test_the_plugin_brings_the_adapters_and_a_transfer(host: Host) -> None:
-    assert [f"adapters/{name}" for name in NAMES] == [one.name for one in host.components("adapter")]
+    assert [f"adapters/{name}" for name in NAMES] == [
+        one.name for one in host.components("adapter")
+    ]
     assert ["adapters/affine"] == [one.name for one in host.components("transfer")]
 
 
@@ -48,10 +52,14 @@ def test_the_parts_of_a_chain_are_entries(host: Host) -> None:
 
 
 def test_a_chain_is_built_from_its_parts(host: Host) -> None:
-    parts = tuple(host.component(f"adapters/{name}").build({}, {}) for name in ("channel_mean", "centre_crop"))
+    parts = tuple(
+        host.component(f"adapters/{name}").build({}, {}) for name in ("channel_mean", "centre_crop")
+    )
     adapter = cast(Adapter, host.component("adapters/chain").build({}, {"parts": parts}))
 
-    assert (5, 1, 2, 2) == tuple(adapter.module(target=(3, 4, 4), source=(1, 2, 2))(torch.rand(5, 3, 4, 4)).shape)
+    assert (5, 1, 2, 2) == tuple(
+        adapter.module(target=(3, 4, 4), source=(1, 2, 2))(torch.rand(5, 3, 4, 4)).shape
+    )
 
 
 @pytest.mark.parametrize(
@@ -69,17 +77,27 @@ def test_a_chain_is_built_from_its_parts(host: Host) -> None:
         ("affine", {"form": {"kind": "sparse"}}),
     ],
 )
-def test_options_that_make_no_sense_are_faults(host: Host, name: str, options: dict[str, Json]) -> None:
+def test_options_that_make_no_sense_are_faults(
+    host: Host, name: str, options: dict[str, Json]
+) -> None:
     _, faults = host.component(f"adapters/{name}").options.validate(options)
 
     assert {*options} == {fault.path[0] for fault in faults}
 
 
 @pytest.mark.parametrize(
-    "form", [{"rank": 2}, {"kind": "full"}, {"kind": "per_channel", "mixing": False}, {"kind": "spatial", "bound": 0.5}]
+    "form",
+    [
+        {"rank": 2},
+        {"kind": "full"},
+        {"kind": "per_channel", "mixing": False},
+        {"kind": "spatial", "bound": 0.5},
+    ],
 )
 def test_every_form_is_written_as_a_mapping(host: Host, form: Json) -> None:
-    values, faults = host.component("adapters/affine").options.validate({"form": form, "labels": [2, 0]})
+    values, faults = host.component("adapters/affine").options.validate(
+        {"form": form, "labels": [2, 0]}
+    )
 
     assert [] == faults
     assert host.component("adapters/affine").build(values, {})
@@ -87,7 +105,7 @@ def test_every_form_is_written_as_a_mapping(host: Host, form: Json) -> None:
 
 def test_the_preset_of_a_paper_is_valid(host: Host) -> None:
     affine = host.component("adapters/affine")
-    values, faults = affine.options.validate(affine.facts.presets["elsayed2019"])
+    values, faults = affine.options.validate(affine.metadata.presets["elsayed2019"])
 
     assert [] == faults
     assert affine.build(values, {})

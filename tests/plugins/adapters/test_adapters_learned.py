@@ -6,20 +6,19 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from advtransfer.errors import Inapplicable
-from advtransfer.toolkit.redraw import redraw
-from advtransfer.toolkit.streams import generator, initialised
+from advtransfer.toolkit.rng import build_initialized, reinitialize, stream_generator
 from advtransfer.types import Shape
-from advtransfer_adapters import (
+from advtransfer_adapters import learned
+from advtransfer_adapters.components import (
     auto,
     centre_crop,
     chain,
     channel_mean,
-    learned,
     pad,
     transposed_convolution,
 )
-from advtransfer_adapters.forms import Form, Full, LowRank, PerChannel, Spatial
 from advtransfer_adapters.learned import SpatialMap, learned_map
+from advtransfer_adapters.options import Form, Full, LowRank, PerChannel, Spatial
 from advtransfer_adapters.upsampling import Upsampling
 
 COLOUR, GREY, LARGE = (3, 4, 4), (1, 4, 4), (3, 7, 6)
@@ -29,12 +28,27 @@ FORMS: dict[str, tuple[Form, nn.Module, Shape, Shape]] = {
     "full of a vector": (Full(), nn.Identity(), (7,), (7,)),
     "full, behind a pad": (Full(), pad().module(target=COLOUR, source=LARGE), COLOUR, LARGE),
     "low rank": (LowRank(rank=2), nn.Identity(), COLOUR, COLOUR),
-    "low rank, behind a mean": (LowRank(), auto().module(target=COLOUR, source=(1, 8, 8)), COLOUR, (1, 8, 8)),
+    "low rank, behind a mean": (
+        LowRank(),
+        auto().module(target=COLOUR, source=(1, 8, 8)),
+        COLOUR,
+        (1, 8, 8),
+    ),
     "channels": (PerChannel(), nn.Identity(), COLOUR, COLOUR),
-    "channels, behind a crop": (PerChannel(), centre_crop().module(target=LARGE, source=COLOUR), LARGE, COLOUR),
+    "channels, behind a crop": (
+        PerChannel(),
+        centre_crop().module(target=LARGE, source=COLOUR),
+        LARGE,
+        COLOUR,
+    ),
     "each channel": (PerChannel(mixing=False), nn.Identity(), COLOUR, COLOUR),
     "spatial": (Spatial(), nn.Identity(), COLOUR, COLOUR),
-    "spatial, in a margin": (Spatial(where="margin"), pad().module(target=COLOUR, source=LARGE), COLOUR, LARGE),
+    "spatial, in a margin": (
+        Spatial(where="margin"),
+        pad().module(target=COLOUR, source=LARGE),
+        COLOUR,
+        LARGE,
+    ),
     "spatial, bounded": (Spatial(scale=False, bound=0.5), nn.Identity(), GREY, GREY),
 }
 
@@ -44,12 +58,14 @@ def upsampling(target: Shape, source: Shape, *, kernel: int = 3, bias: bool = Tr
 
 
 def drawn(*shape: int, name: str) -> Tensor:
-    return torch.rand(shape, generator=generator("learned", name), dtype=torch.float64)
+    return torch.rand(shape, generator=stream_generator("learned", name), dtype=torch.float64)
 
 
 def formed(name: str) -> nn.Module:
     form, base, target, _ = FORMS[name]
-    return initialised(lambda: learned_map(form, base, target=target), generator("form"))
+    return build_initialized(
+        lambda: learned_map(form, base, target=target), stream_generator("form")
+    )
 
 
 def moved(name: str) -> nn.Module:
@@ -85,17 +101,19 @@ def test_every_form_starts_as_the_fixed_map_and_learns(name: str) -> None:
     _, base, target, _ = FORMS[name]
     module, images = formed(name), drawn(2, *target, name="images").float()
     before = module(images)
-    (before * torch.randn(before.shape, generator=generator("weights"))).sum().backward()
+    (before * torch.randn(before.shape, generator=stream_generator("weights"))).sum().backward()
 
     torch.testing.assert_close(before, base(images), atol=0, rtol=0)
-    assert any(parameter.grad is not None and parameter.grad.any() for parameter in module.parameters())
+    assert any(
+        parameter.grad is not None and parameter.grad.any() for parameter in module.parameters()
+    )
 
 
 @pytest.mark.parametrize("name", FORMS)
 def test_drawing_anew_leads_back_to_the_fixed_map(name: str) -> None:
     _, base, target, _ = FORMS[name]
     module, images = moved(name), drawn(2, *target, name="images")
-    redraw(module, generator("new"), whose="the map", trained_only=True)
+    reinitialize(module, stream_generator("new"), whose="the map", trained_only=True)
 
     assert module(images).equal(base(images))
 
@@ -141,16 +159,20 @@ def test_a_bounded_program_stays_within_its_bound() -> None:
         (PerChannel(), (50,), r"per_channel works on images \(C, H, W\); use low_rank"),
     ],
 )
-def test_a_form_that_does_not_suit_the_inputs_is_a_reason_to_skip(form: Form, target: Shape, reason: str) -> None:
+def test_a_form_that_does_not_suit_the_inputs_is_a_reason_to_skip(
+    form: Form, target: Shape, reason: str
+) -> None:
     with pytest.raises(Inapplicable, match=reason):
         learned_map(form, nn.Identity(), target=target)
 
 
 def test_a_full_map_is_for_small_inputs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(learned, "MOST_ENTRIES", 48 * 48)
+    monkeypatch.setattr(learned, "MAX_MATRIX_ENTRIES", 48 * 48)
     learned_map(Full(), nn.Identity(), target=COLOUR)
 
-    with pytest.raises(Inapplicable, match=r"has 49 x 49 entries, more than 2304; use the form low_rank"):
+    with pytest.raises(
+        Inapplicable, match=r"has 49 x 49 entries, more than 2304; use the form low_rank"
+    ):
         learned_map(Full(), nn.Identity(), target=(1, 7, 7))
 
 
@@ -181,7 +203,9 @@ def test_the_layer_of_the_paper_is_three_by_three_with_stride_two() -> None:
     assert (3, 3, 3, 3) == tuple(module.convolution.weight.shape)
     assert (2, 2) == module.convolution.stride
     assert 3 * 3 * 3 * 3 + 3 == sum(parameter.numel() for parameter in module.parameters())
-    assert 3 * 3 * 3 * 3 == sum(one.numel() for one in upsampling((3, 2, 2), (3, 4, 4), bias=False).parameters())
+    assert 3 * 3 * 3 * 3 == sum(
+        one.numel() for one in upsampling((3, 2, 2), (3, 4, 4), bias=False).parameters()
+    )
 
 
 def test_the_kernel_is_laid_as_tensorflows_same_padding_lays_it() -> None:
@@ -192,14 +216,18 @@ def test_the_kernel_is_laid_as_tensorflows_same_padding_lays_it() -> None:
     corner = torch.tensor([[[[1.0, 0.0], [0.0, 0.0]]]])
 
     assert [[1.0, 2.0], [4.0, 5.0]] == module(pixel)[0, 0, 2:, 2:].tolist()
-    assert [[1.0, 2.0, 3.0], [4.0, 5.0, 6.0], [7.0, 8.0, 9.0]] == module(corner)[0, 0, :3, :3].tolist()
+    assert [[1.0, 2.0, 3.0], [4.0, 5.0, 6.0], [7.0, 8.0, 9.0]] == module(corner)[
+        0, 0, :3, :3
+    ].tolist()
 
 
 def test_same_padding_is_the_transpose_of_a_convolution_that_pads_below_and_to_the_right() -> None:
     module = upsampling((1, 3, 3), (1, 6, 6), bias=False).double()
     assert isinstance(module, Upsampling)
     small, large = drawn(1, 1, 3, 3, name="small"), drawn(1, 1, 6, 6, name="large")
-    convolved = functional.conv2d(functional.pad(large, (0, 1, 0, 1)), module.convolution.weight, stride=2)
+    convolved = functional.conv2d(
+        functional.pad(large, (0, 1, 0, 1)), module.convolution.weight, stride=2
+    )
 
     torch.testing.assert_close((module(small) * large).sum(), (small * convolved).sum())
 

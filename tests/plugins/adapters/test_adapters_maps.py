@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from advtransfer.toolkit.streams import generator, seeded
+from advtransfer.toolkit.rng import fork_global_rng, stream_generator
 from advtransfer.types import Adapter, Shape
-from advtransfer_adapters import (
+from advtransfer_adapters.components import (
     auto,
     centre_crop,
     chain,
@@ -37,7 +37,7 @@ MAPS: dict[str, tuple[Adapter, Shape, Shape]] = {
 
 
 def drawn(*shape: int, name: str) -> Tensor:
-    return torch.rand(shape, generator=generator("adapters", name), dtype=torch.float64)
+    return torch.rand(shape, generator=stream_generator("adapters", name), dtype=torch.float64)
 
 
 def matrix(module: nn.Module, target: Shape) -> tuple[Tensor, Tensor]:
@@ -45,7 +45,10 @@ def matrix(module: nn.Module, target: Shape) -> tuple[Tensor, Tensor]:
     size = torch.Size(target).numel()
     pixels = torch.eye(size, dtype=torch.float64).view(size, *target)
     offset = module(torch.zeros(1, *target, dtype=torch.float64)).flatten()
-    return (torch.cat([module(pixel.unsqueeze(0)).flatten().unsqueeze(1) for pixel in pixels], 1).T - offset).T, offset
+    return (
+        torch.cat([module(pixel.unsqueeze(0)).flatten().unsqueeze(1) for pixel in pixels], 1).T
+        - offset
+    ).T, offset
 
 
 @pytest.mark.parametrize("name", MAPS)
@@ -61,7 +64,8 @@ def test_each_map_is_affine_and_its_gradient_is_the_transposed_matrix(name: str)
     torch.testing.assert_close(outputs.flatten(1), images.flatten(1) @ weights.T + offset)
     torch.testing.assert_close(gradient.flatten(1), weighting.flatten(1) @ weights)
     torch.testing.assert_close(
-        ((outputs.flatten(1) - offset) * weighting.flatten(1)).sum(), (images * gradient).sum().detach()
+        ((outputs.flatten(1) - offset) * weighting.flatten(1)).sum(),
+        (images * gradient).sum().detach(),
     )
 
 
@@ -98,12 +102,16 @@ def test_a_chain_shows_the_window_of_a_crop_that_comes_first_but_for_maps_of_cha
 
 def test_the_mean_gives_each_channel_the_same_gradient() -> None:
     images = drawn(2, 3, 4, 4, name="images").requires_grad_()
-    (gradient,) = torch.autograd.grad(channel_mean().module(target=(3, 4, 4), source=(1, 4, 4))(images).sum(), images)
+    (gradient,) = torch.autograd.grad(
+        channel_mean().module(target=(3, 4, 4), source=(1, 4, 4))(images).sum(), images
+    )
 
     torch.testing.assert_close(gradient, torch.full_like(gradient, 1 / 3))
 
 
-@pytest.mark.parametrize("name", ["larger", "smaller by an integer", "smaller", "larger on corners"])
+@pytest.mark.parametrize(
+    "name", ["larger", "smaller by an integer", "smaller", "larger on corners"]
+)
 def test_a_constant_image_stays_constant_when_it_is_resized(name: str) -> None:
     adapter, target, source = MAPS[name]
     module = adapter.module(target=target, source=source)
@@ -130,7 +138,9 @@ def test_the_two_grids_double_a_row_as_torch_and_as_tensorflow_1_do() -> None:
 def test_corners_skip_pixels_where_they_shrink() -> None:
     row = torch.tensor([[[[1.0, 2.0, 3.0, 4.0]]]])
 
-    assert [1.0, 3.0] == resize(grid="corner").module(target=(1, 1, 4), source=(1, 1, 2))(row).flatten().tolist()
+    assert [1.0, 3.0] == resize(grid="corner").module(target=(1, 1, 4), source=(1, 1, 2))(
+        row
+    ).flatten().tolist()
 
 
 def test_a_pad_has_its_value_around_the_image_in_the_middle() -> None:
@@ -141,7 +151,10 @@ def test_a_pad_has_its_value_around_the_image_in_the_middle() -> None:
 
 def test_a_random_pad_is_the_centred_one_in_eval_mode_and_draws_nothing() -> None:
     module = random_pad(value=0.5).module(target=(1, 2, 3), source=(1, 5, 6)).eval()
-    images, before = torch.rand(4, 1, 2, 3, generator=generator("images")), torch.get_rng_state()
+    images, before = (
+        torch.rand(4, 1, 2, 3, generator=stream_generator("images")),
+        torch.get_rng_state(),
+    )
 
     assert module(images).equal(pad(value=0.5).module(target=(1, 2, 3), source=(1, 5, 6))(images))
     assert before.equal(torch.get_rng_state())
@@ -149,10 +162,10 @@ def test_a_random_pad_is_the_centred_one_in_eval_mode_and_draws_nothing() -> Non
 
 def test_a_random_pad_puts_each_image_somewhere_in_training_mode() -> None:
     module = random_pad().module(target=(2, 2, 2), source=(2, 3, 4)).train()
-    images = 1 + torch.rand(200, 2, 2, 2, generator=generator("images"))
-    with seeded(generator("places")):
+    images = 1 + torch.rand(200, 2, 2, 2, generator=stream_generator("images"))
+    with fork_global_rng(stream_generator("places")):
         padded = module(images)
-    with seeded(generator("places")):
+    with fork_global_rng(stream_generator("places")):
         again = module(images)
     corners = [tuple(image[0].nonzero()[0].tolist()) for image in padded]
 
@@ -165,8 +178,8 @@ def test_a_random_pad_puts_each_image_somewhere_in_training_mode() -> None:
 
 def test_a_random_pad_passes_the_whole_gradient_in_training_mode() -> None:
     module = random_pad().module(target=(1, 2, 2), source=(1, 4, 4)).train()
-    images = torch.rand(3, 1, 2, 2, generator=generator("images")).requires_grad_()
-    with seeded(generator("places")):
+    images = torch.rand(3, 1, 2, 2, generator=stream_generator("images")).requires_grad_()
+    with fork_global_rng(stream_generator("places")):
         (gradient,) = torch.autograd.grad(module(images).sum(), images)
 
     assert gradient.equal(torch.ones(3, 1, 2, 2))

@@ -7,14 +7,14 @@ import torch
 from torch import Tensor, nn
 
 from advtransfer.testing.context import InMemoryContext
+from advtransfer.toolkit.datasets import ArraySamples
 from advtransfer.toolkit.network import BlockNetwork
-from advtransfer.toolkit.prediction import accuracy
-from advtransfer.toolkit.recipe import Adam
-from advtransfer.toolkit.samples import Arrays
-from advtransfer.toolkit.streams import generator, initialised
+from advtransfer.toolkit.prediction import measure_accuracy
+from advtransfer.toolkit.rng import build_initialized, stream_generator
+from advtransfer.toolkit.training_config import Adam
 from advtransfer.types import DataCard, Samples, Shape, Task, Transfer
-from advtransfer_adapters import affine
-from advtransfer_adapters.forms import Form, Full, LowRank, PerChannel, Spatial
+from advtransfer_adapters.components import affine
+from advtransfer_adapters.options import Form, Full, LowRank, PerChannel, Spatial
 
 CPU = torch.device("cpu")
 SHAPE = (3, 2, 2)
@@ -23,7 +23,7 @@ SHIFT = torch.tensor([0.5, -0.3, 0.2])
 
 
 def normal(*shape: int, name: str) -> Tensor:
-    return torch.randn(shape, generator=generator("recovery", name))
+    return torch.randn(shape, generator=stream_generator("recovery", name))
 
 
 def linear_source(outputs: int) -> BlockNetwork:
@@ -34,17 +34,19 @@ def linear_source(outputs: int) -> BlockNetwork:
         nn.init.orthogonal_(head.weight)
         return BlockNetwork({"flatten": nn.Flatten()}, head)
 
-    return initialised(build, generator("linear source")).eval()
+    return build_initialized(build, stream_generator("linear source")).eval()
 
 
 def samples(images: Tensor, labels: Tensor, *, task: Task, outputs: int) -> Samples:
     card = DataCard(tuple(images.shape[1:]), None, task, outputs, (), "made in this test")
-    return Arrays(card=card, inputs=images, labels=labels)
+    return ArraySamples(card=card, inputs=images, labels=labels)
 
 
 def fitted(transfer: Transfer, source: BlockNetwork, train: Samples) -> nn.Module:
     model = transfer.model(source=source, adapter=None, target=train.card)
-    transfer.fit(model, source=source, adapter=None, train=train, validation=None, context=InMemoryContext())
+    transfer.fit(
+        model, source=source, adapter=None, train=train, validation=None, context=InMemoryContext()
+    )
     return model
 
 
@@ -75,7 +77,9 @@ def test_every_form_finds_the_affine_map_whose_values_it_is_shown(name: str) -> 
     source, images = linear_source(12), normal(240, *SHAPE, name="images")
     wanted = source((images.flatten(1) @ matrix.T + offset).view(-1, *SHAPE)).detach()
     train = samples(images, wanted, task="values", outputs=12)
-    model = fitted(affine(form=form, labels="map", epochs=120, optimiser=Adam(lr=0.03)), source, train)
+    model = fitted(
+        affine(form=form, labels="map", epochs=120, optimiser=Adam(lr=0.03)), source, train
+    )
     adapter, origin = model.get_submodule("adapter"), torch.zeros(1, *SHAPE)
     found = (adapter(torch.eye(12).view(12, *SHAPE)) - adapter(origin)).flatten(1).T
 
@@ -91,11 +95,14 @@ def test_a_frozen_classifier_is_led_back_to_its_best_accuracy(form: Form) -> Non
     inverse = torch.linalg.inv(MIXING)
     seen = mixed(images, inverse, -inverse @ SHIFT)
     train, test = (
-        samples(seen[part], labels[part], task="classes", outputs=3) for part in (slice(400), slice(400, None))
+        samples(seen[part], labels[part], task="classes", outputs=3)
+        for part in (slice(400), slice(400, None))
     )
     unmoved = affine(form=form, labels="map").model(source=source, adapter=None, target=train.card)
-    model = fitted(affine(form=form, labels="map", epochs=60, optimiser=Adam(lr=0.03)), source, train)
+    model = fitted(
+        affine(form=form, labels="map", epochs=60, optimiser=Adam(lr=0.03)), source, train
+    )
 
     torch.testing.assert_close(mixed(seen, MIXING, SHIFT), images, atol=1e-4, rtol=1e-4)
-    assert accuracy(unmoved, test, device=CPU) < 0.8
-    assert accuracy(model, test, device=CPU) == 1.0
+    assert measure_accuracy(unmoved, test, device=CPU) < 0.8
+    assert measure_accuracy(model, test, device=CPU) == 1.0

@@ -6,7 +6,7 @@ from torch import nn
 
 from advtransfer.errors import Inapplicable
 from advtransfer.types import Adapter, Shape
-from advtransfer_adapters import (
+from advtransfer_adapters.components import (
     auto,
     centre_crop,
     chain,

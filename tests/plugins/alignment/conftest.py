@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from advtransfer.toolkit.datasets import ArraySamples
 from advtransfer.toolkit.network import BlockNetwork
-from advtransfer.toolkit.samples import Arrays
-from advtransfer.toolkit.streams import generator, initialised
-from advtransfer.types import DataCard, Given
+from advtransfer.toolkit.rng import build_initialized, stream_generator
+from advtransfer.types import DataCard, EvaluationInputs
 
 
 def drawn(name: str, *, outputs: int = 3) -> BlockNetwork:
@@ -21,19 +21,21 @@ def drawn(name: str, *, outputs: int = 3) -> BlockNetwork:
         hidden = nn.Sequential(nn.Flatten(), nn.Linear(16, 12), nn.Tanh())
         return BlockNetwork({"hidden": hidden}, nn.Linear(12, outputs))
 
-    return initialised(build, generator(name)).eval()
+    return build_initialized(build, stream_generator(name)).eval()
 
 
-def samples(labels: Tensor, *, task: str = "classes", bounds: tuple[float, float] | None = (0.0, 1.0)) -> Arrays:
+def samples(
+    labels: Tensor, *, task: str = "classes", bounds: tuple[float, float] | None = (0.0, 1.0)
+) -> ArraySamples:
     """As many random images as there are labels."""
     names = ("a", "b", "c")
     card = DataCard((1, 4, 4), bounds, task, 3, names, "")  # type: ignore[arg-type]  # a task by its name
-    return Arrays(card=card, inputs=pixels(len(labels)), labels=labels)
+    return ArraySamples(card=card, inputs=pixels(len(labels)), labels=labels)
 
 
 def pixels(count: int) -> Tensor:
     """``(count, 1, 4, 4)``."""
-    return torch.rand((count, 1, 4, 4), generator=generator("images"))
+    return torch.rand((count, 1, 4, 4), generator=stream_generator("images"))
 
 
 @pytest.fixture
@@ -42,13 +44,15 @@ def network() -> Callable[..., BlockNetwork]:
 
 
 @pytest.fixture
-def labelled() -> Callable[..., Arrays]:
+def labelled() -> Callable[..., ArraySamples]:
     return samples
 
 
 @pytest.fixture
-def given() -> Given:
+def given() -> EvaluationInputs:
     """A source of 5 outputs, a reference of 3, and 70 images with the classes that the reference gives them."""
     reference = drawn("reference")
     named = reference(pixels(70)).argmax(1).detach()
-    return Given(test=samples(named), source=drawn("source", outputs=5), reference=reference)
+    return EvaluationInputs(
+        test=samples(named), source=drawn("source", outputs=5), reference=reference
+    )

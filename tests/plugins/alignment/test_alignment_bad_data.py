@@ -10,17 +10,29 @@ import torch
 from torch import Tensor
 
 from advtransfer.testing.context import InMemoryContext
-from advtransfer.toolkit.samples import Arrays
-from advtransfer.types import Evaluation, Given
-from advtransfer_alignment import alignment, h_score, leep, logme, transfer_loss
-from advtransfer_alignment.settings import Attack, Fgsm, Pgd, TopSingular, Virtual
+from advtransfer.toolkit.datasets import ArraySamples
+from advtransfer.types import Evaluation, EvaluationInputs
+from advtransfer_alignment.components import alignment, h_score, leep, logme, transfer_loss
+from advtransfer_alignment.options import (
+    Attack,
+    LabelFreeFgsm,
+    LabelFreePgd,
+    TopSingularAttack,
+    VirtualAttack,
+)
 
-STEP = Fgsm(kind="fgsm", eps=0.1)
-EVALUATIONS: list[Evaluation] = [alignment(attack=STEP), transfer_loss(), leep(), h_score(), logme()]
+STEP = LabelFreeFgsm(kind="fgsm", eps=0.1)
+EVALUATIONS: list[Evaluation] = [
+    alignment(attack=STEP),
+    transfer_loss(),
+    leep(),
+    h_score(),
+    logme(),
+]
 ATTACKED: list[Callable[..., Evaluation]] = [alignment, leep, h_score, logme]
 
 
-def measured(evaluation: Evaluation, given: Given, data: Arrays) -> None:
+def measured(evaluation: Evaluation, given: EvaluationInputs, data: ArraySamples) -> None:
     whole = replace(given, test=data, train=data, model=given.reference)  # type: ignore[arg-type]  # a network of the toolkit
     evaluation.measure(whole, context=InMemoryContext())
 
@@ -28,39 +40,57 @@ def measured(evaluation: Evaluation, given: Given, data: Arrays) -> None:
 @pytest.mark.parametrize("evaluation", EVALUATIONS, ids=lambda one: type(one).__name__)
 @pytest.mark.parametrize("label", [-100, -1, 3, 7])
 def test_a_label_that_is_none_of_the_classes_is_refused(
-    given: Given, labelled: Callable[..., Arrays], evaluation: Evaluation, label: int
+    given: EvaluationInputs,
+    labelled: Callable[..., ArraySamples],
+    evaluation: Evaluation,
+    label: int,
 ) -> None:
     labels = torch.arange(70) % 3
     labels[5] = label
 
-    with pytest.raises(ValueError, match=r"found labels from .* expected 0 to 2, the target's classes"):
+    with pytest.raises(
+        ValueError, match=r"found labels from .* expected 0 to 2, the target's classes"
+    ):
         measured(evaluation, given, labelled(labels))
 
 
 @pytest.mark.parametrize("evaluation", EVALUATIONS, ids=lambda one: type(one).__name__)
 @pytest.mark.parametrize("labels", [torch.zeros(70, 3, dtype=torch.int64), torch.zeros(70)])
 def test_labels_of_another_task_are_refused(
-    given: Given, labelled: Callable[..., Arrays], evaluation: Evaluation, labels: Tensor
+    given: EvaluationInputs,
+    labelled: Callable[..., ArraySamples],
+    evaluation: Evaluation,
+    labels: Tensor,
 ) -> None:
-    with pytest.raises(ValueError, match=r"found labels of shape .* expected integers of shape \(70,\), classes"):
+    with pytest.raises(
+        ValueError, match=r"found labels of shape .* expected integers of shape \(70,\), classes"
+    ):
         measured(evaluation, given, labelled(labels))
 
 
 @pytest.mark.parametrize("evaluation", [EVALUATIONS[0], EVALUATIONS[1], EVALUATIONS[4]])
-def test_attributes_are_0_or_1(given: Given, labelled: Callable[..., Arrays], evaluation: Evaluation) -> None:
-    with pytest.raises(ValueError, match="labels from 0 to 2; expected 0 to 1, the target's attributes"):
-        measured(evaluation, given, labelled(torch.arange(210).reshape(70, 3) % 3, task="attributes"))
+def test_attributes_are_0_or_1(
+    given: EvaluationInputs, labelled: Callable[..., ArraySamples], evaluation: Evaluation
+) -> None:
+    with pytest.raises(
+        ValueError, match="labels from 0 to 2; expected 0 to 1, the target's attributes"
+    ):
+        measured(
+            evaluation, given, labelled(torch.arange(210).reshape(70, 3) % 3, task="attributes")
+        )
 
 
 @pytest.mark.parametrize(
-    "evaluation", [alignment(attack=Virtual(kind="virtual", eps=0.1, steps=1)), transfer_loss(), logme()]
+    "evaluation",
+    [alignment(attack=VirtualAttack(kind="virtual", eps=0.1, steps=1)), transfer_loss(), logme()],
 )
 @pytest.mark.parametrize(
-    ("shape", "value", "found"), [((70, 3), torch.nan, "not finite for 70 of 70"), ((70, 1), 0.0, r"shape \(70, 1\)")]
+    ("shape", "value", "found"),
+    [((70, 3), torch.nan, "not finite for 70 of 70"), ((70, 1), 0.0, r"shape \(70, 1\)")],
 )
 def test_values_are_finite_and_as_many_as_outputs(
-    given: Given,
-    labelled: Callable[..., Arrays],
+    given: EvaluationInputs,
+    labelled: Callable[..., ArraySamples],
     evaluation: Evaluation,
     shape: tuple[int, int],
     value: float,
@@ -73,31 +103,42 @@ def test_values_are_finite_and_as_many_as_outputs(
 @pytest.mark.parametrize("factory", ATTACKED, ids=lambda one: str(one.__name__))
 @pytest.mark.parametrize(
     "attack",
-    [Pgd(eps=0.1, steps=1), STEP, Virtual(kind="virtual", eps=0.1, steps=1), TopSingular(kind="top_singular", eps=0.1)],
+    [
+        LabelFreePgd(eps=0.1, steps=1),
+        STEP,
+        VirtualAttack(kind="virtual", eps=0.1, steps=1),
+        TopSingularAttack(kind="top_singular", eps=0.1),
+    ],
     ids=lambda one: f"{one.kind}",
 )
 @pytest.mark.parametrize(("low", "high"), [(-1.0, 2.0), (0.0, 1.01), (-0.01, 1.0)])
 def test_images_outside_the_bounds_on_the_card_are_refused(
-    given: Given, factory: Callable[..., Evaluation], attack: Attack, low: float, high: float
+    given: EvaluationInputs,
+    factory: Callable[..., Evaluation],
+    attack: Attack,
+    low: float,
+    high: float,
 ) -> None:
     inputs = given.test.inputs(torch.arange(70)).clone()
     inputs[66, 0, 0, :2] = torch.tensor([low, high])
-    data = Arrays(card=given.test.card, inputs=inputs, labels=torch.arange(70) % 3)
+    data = ArraySamples(card=given.test.card, inputs=inputs, labels=torch.arange(70) % 3)
 
-    with pytest.raises(ValueError, match=r"found pixels from .* expected 0 to 1, the bounds on the card; correct"):
+    with pytest.raises(
+        ValueError, match=r"found pixels from .* expected 0 to 1, the bounds on the card; correct"
+    ):
         measured(factory(attack=attack), given, data)
 
 
-def test_images_within_other_bounds_or_none_are_measured(given: Given) -> None:
+def test_images_within_other_bounds_or_none_are_measured(given: EvaluationInputs) -> None:
     inputs, labels = 3 * given.test.inputs(torch.arange(70)) - 1, torch.arange(70) % 3
     for bounds in ((-1.0, 2.0), None):
         card = replace(given.test.card, bounds=bounds)
 
-        measured(leep(attack=STEP), given, Arrays(card=card, inputs=inputs, labels=labels))
+        measured(leep(attack=STEP), given, ArraySamples(card=card, inputs=inputs, labels=labels))
 
 
 def test_a_radius_that_the_box_has_no_room_for_is_refused_by_estimates(
-    given: Given, labelled: Callable[..., Arrays]
+    given: EvaluationInputs, labelled: Callable[..., ArraySamples]
 ) -> None:
     with pytest.raises(ValueError, match=r"found eps 1\.5; expected 0 to 1 for"):
-        measured(leep(attack=Pgd(eps=1.5)), given, labelled(torch.arange(70) % 3))
+        measured(leep(attack=LabelFreePgd(eps=1.5)), given, labelled(torch.arange(70) % 3))

@@ -8,21 +8,21 @@ import pytest
 import torch
 from torch import Tensor
 
-from advtransfer.toolkit.streams import generator
+from advtransfer.toolkit.rng import stream_generator
 from advtransfer_alignment.deviations import (
-    Carried,
+    DeviationMap,
     Deviations,
     alpha_1,
     alpha_2,
     alpha_2_squared_unbiased,
-    moment,
-    projected,
+    limit_spectral_norm,
+    second_moment,
     tau_2,
 )
 
 
 def rows(name: str, count: int, width: int) -> Tensor:
-    return torch.randn((count, width), generator=generator(name), dtype=torch.float64)
+    return torch.randn((count, width), generator=stream_generator(name), dtype=torch.float64)
 
 
 def orthogonal(width: int) -> Tensor:
@@ -30,7 +30,7 @@ def orthogonal(width: int) -> Tensor:
     return found
 
 
-def carried(own: Tensor, other: Tensor) -> Carried:
+def carried(own: Tensor, other: Tensor) -> DeviationMap:
     """tau_2 of moves that are not zero."""
     found = tau_2(own, other)
     assert found is not None
@@ -39,7 +39,9 @@ def carried(own: Tensor, other: Tensor) -> Carried:
 
 def test_alpha_1_is_how_far_the_other_model_moves_by_how_far_its_own_attack_moves_it() -> None:
     found = Deviations(
-        rows("own", 2, 3), torch.tensor([[3.0, 4.0], [0.0, 1.0]]), torch.tensor([[0.0, 10.0], [0.5, 0.0]])
+        rows("own", 2, 3),
+        torch.tensor([[3.0, 4.0], [0.0, 1.0]]),
+        torch.tensor([[0.0, 10.0], [0.5, 0.0]]),
     )
 
     assert [0.5, 2.0] == alpha_1(found).tolist()
@@ -47,7 +49,10 @@ def test_alpha_1_is_how_far_the_other_model_moves_by_how_far_its_own_attack_move
 
 def test_the_square_of_alpha_2_is_the_mean_product_of_cosines_over_all_pairs() -> None:
     own, other = rows("own", 40, 5), rows("other", 40, 3)
-    cosines = [torch.nn.functional.cosine_similarity(one[:, None], one[None], dim=2) for one in (own, other)]
+    cosines = [
+        torch.nn.functional.cosine_similarity(one[:, None], one[None], dim=2)
+        for one in (own, other)
+    ]
 
     found = alpha_2(Deviations(own, other, other))
 
@@ -56,7 +61,10 @@ def test_the_square_of_alpha_2_is_the_mean_product_of_cosines_over_all_pairs() -
 
 def test_the_unbiased_square_leaves_out_the_pairs_of_a_sample_with_itself() -> None:
     own, other = rows("own", 40, 5), rows("other", 40, 3)
-    cosines = [torch.nn.functional.cosine_similarity(one[:, None], one[None], dim=2) for one in (own, other)]
+    cosines = [
+        torch.nn.functional.cosine_similarity(one[:, None], one[None], dim=2)
+        for one in (own, other)
+    ]
     product = (cosines[0] * cosines[1]).fill_diagonal_(0)
 
     found = alpha_2_squared_unbiased(Deviations(own, other, other))
@@ -72,7 +80,10 @@ def test_chance_alone_gives_alpha_2_and_not_its_unbiased_square() -> None:
 
 
 def test_alpha_2_of_one_common_direction_is_1_and_of_opposite_signs_in_one_model_0() -> None:
-    own, signs = rows("own", 10, 1).abs(), torch.tensor([1.0, -1.0], dtype=torch.float64).repeat(5).unsqueeze(1)
+    own, signs = (
+        rows("own", 10, 1).abs(),
+        torch.tensor([1.0, -1.0], dtype=torch.float64).repeat(5).unsqueeze(1),
+    )
 
     assert 1 == pytest.approx(alpha_2(Deviations(own, 3 * own, own)))
     assert 0 == pytest.approx(alpha_2(Deviations(own, own * signs, own)))
@@ -82,7 +93,9 @@ def test_alpha_2_does_not_see_scales_signs_and_rotations_of_either_model() -> No
     own, other = rows("own", 30, 4), rows("other", 30, 4)
     before = alpha_2(Deviations(own, other, other))
 
-    assert before == pytest.approx(alpha_2(Deviations(-2 * own @ orthogonal(4), 0.1 * other, other)), rel=1e-12)
+    assert before == pytest.approx(
+        alpha_2(Deviations(-2 * own @ orthogonal(4), 0.1 * other, other)), rel=1e-12
+    )
 
 
 def test_the_joint_takes_the_mean_of_the_product_and_not_the_product_of_the_means() -> None:
@@ -112,8 +125,10 @@ def test_tau_2_is_the_share_that_least_squares_explains_where_the_map_is_not_sca
     solution = torch.linalg.lstsq(own, other).solution
     found = carried(own, other)
 
-    torch.testing.assert_close(solution.T, found.map)
-    assert float((own @ solution).square().sum() / other.square().sum()) == pytest.approx(found.tau, rel=1e-10)
+    torch.testing.assert_close(solution.T, found.matrix)
+    assert float((own @ solution).square().sum() / other.square().sum()) == pytest.approx(
+        found.tau, rel=1e-10
+    )
 
 
 def test_the_map_of_tau_2_is_scaled_to_the_ratio_of_both_lengths() -> None:
@@ -121,10 +136,10 @@ def test_the_map_of_tau_2_is_scaled_to_the_ratio_of_both_lengths() -> None:
     other = own * torch.tensor([0.1, 1.0], dtype=torch.float64)
     found = carried(own, other)
     radius = float((other.square().sum(1).mean() / own.square().sum(1).mean()).sqrt())
-    moved = own @ found.map.T
+    moved = own @ found.matrix.T
     share = float(((2 * other - moved) * moved).sum() / other.square().sum())
 
-    assert radius == pytest.approx(float(torch.linalg.matrix_norm(found.map, 2)))
+    assert radius == pytest.approx(float(torch.linalg.matrix_norm(found.matrix, 2)))
     assert share == pytest.approx(found.tau)
     assert found.tau < 1
 
@@ -138,20 +153,22 @@ def test_tau_2_is_not_defined_where_a_model_does_not_move() -> None:
 
 def test_chance_alone_gives_tau_2_the_share_of_outputs_in_samples() -> None:
     for width in (5, 20):
-        assert width / 400 == pytest.approx(carried(rows("own", 400, width), rows("other", 400, 30)).tau, rel=0.15)
+        assert width / 400 == pytest.approx(
+            carried(rows("own", 400, width), rows("other", 400, 30)).tau, rel=0.15
+        )
 
 
 def test_a_matrix_within_the_radius_stays_as_it_is() -> None:
     matrix = torch.diag(torch.tensor([2.0, 1.0]))
 
-    assert matrix is projected(matrix, 2.0)
-    torch.testing.assert_close(matrix / 2, projected(matrix, 1.0))
+    assert matrix is limit_spectral_norm(matrix, 2.0)
+    torch.testing.assert_close(matrix / 2, limit_spectral_norm(matrix, 1.0))
 
 
 def test_a_moment_is_the_mean_outer_product() -> None:
     first, second = torch.tensor([[1.0, 0.0], [0.0, 2.0]]), torch.tensor([[1.0], [3.0]])
 
-    assert [[0.5], [3.0]] == moment(first, second).tolist()
+    assert [[0.5], [3.0]] == second_moment(first, second).tolist()
 
 
 def test_what_moves_less_than_rounding_has_no_direction() -> None:
@@ -159,8 +176,8 @@ def test_what_moves_less_than_rounding_has_no_direction() -> None:
     own, other, white_box = one.clone(), one.clone(), one.clone()
     own[0], other[1], white_box[1] = none[0], 1e-13 * one[1], none[1]
 
-    moved = Deviations(own, other, white_box).moved()
+    moved = Deviations(own, other, white_box).direction_masks()
 
-    assert [False, True, True] == moved.own.tolist()
-    assert [True, False, True] == moved.other.tolist()
+    assert [False, True, True] == moved.surrogate.tolist()
+    assert [True, False, True] == moved.victim.tolist()
     assert [True, False, True] == moved.white_box.tolist()

@@ -10,14 +10,20 @@ import torch
 from torch import nn
 
 from advtransfer.testing.context import InMemoryContext
+from advtransfer.toolkit.datasets import ArraySamples
 from advtransfer.toolkit.network import BlockNetwork
-from advtransfer.toolkit.samples import Arrays
-from advtransfer.types import DataCard, Given, Measurement
-from advtransfer_alignment import alignment
-from advtransfer_alignment.settings import Attack, Fgsm, Spectrum, TopSingular, Virtual
+from advtransfer.types import DataCard, EvaluationInputs, Measurement
+from advtransfer_alignment.components import alignment
+from advtransfer_alignment.options import (
+    Attack,
+    LabelFreeFgsm,
+    Spectrum,
+    TopSingularAttack,
+    VirtualAttack,
+)
 
 
-def measured(given: Given, attack: Attack, *, most: int = 32) -> Measurement:
+def measured(given: EvaluationInputs, attack: Attack, *, most: int = 32) -> Measurement:
     spectrum = Spectrum(most_outputs=most, iterations=30)
     return alignment(attack=attack, spectrum=spectrum).measure(given, context=InMemoryContext())
 
@@ -32,24 +38,38 @@ def mirrored(name: str) -> str:
 
 @pytest.mark.parametrize("most", [0, 32])
 @pytest.mark.parametrize(
-    "attack", [Virtual(kind="virtual", eps=0.4, steps=3), TopSingular(kind="top_singular", eps=0.1)]
+    "attack",
+    [
+        VirtualAttack(kind="virtual", eps=0.4, steps=3),
+        TopSingularAttack(kind="top_singular", eps=0.1),
+    ],
 )
 def test_with_the_models_exchanged_each_direction_is_the_other(
-    given: Given,
-    labelled: Callable[..., Arrays],
+    given: EvaluationInputs,
+    labelled: Callable[..., ArraySamples],
     network: Callable[..., BlockNetwork],
     attack: Attack,
     most: int,
 ) -> None:
     test = labelled(torch.zeros(70, 3), task="values", bounds=None)
-    there = Given(test=test, source=network("one"), reference=network("other"))
-    back = Given(test=test, source=there.reference, reference=there.source)
+    there = EvaluationInputs(test=test, source=network("one"), reference=network("other"))
+    back = EvaluationInputs(test=test, source=there.reference, reference=there.source)
     found, exchanged = (measured(one, attack, most=most).metrics for one in (there, back))
-    of_the_pair = {name for name in found if mirrored(name) != name} | {"tau_1", "kept_tau_1", "cosine"}
-
-    assert {"alpha_1", "alpha_2", "joint", "tau_2", "tau_2_attack", "function_distance", "feature_distance"} <= {
-        name.removesuffix("_st") for name in of_the_pair
+    of_the_pair = {name for name in found if mirrored(name) != name} | {
+        "tau_1",
+        "kept_tau_1",
+        "cosine",
     }
+
+    assert {
+        "alpha_1",
+        "alpha_2",
+        "joint",
+        "tau_2",
+        "tau_2_attack",
+        "function_distance",
+        "feature_distance",
+    } <= {name.removesuffix("_st") for name in of_the_pair}
     assert {"lambda_max_s", "lambda_mean_t"} <= of_the_pair
     assert (most > 0) == ("gradient_distance_st" in of_the_pair)
     for name in of_the_pair:
@@ -84,9 +104,10 @@ def test_error_rates_are_those_of_two_linear_models_by_hand() -> None:
     labels = (points[:, 1] <= 0).long()
     labels[-1] = 1 - labels[-1]
     card = DataCard((2,), None, "classes", 2, ("above", "below"), "")
-    test = Arrays(card=card, inputs=points, labels=labels)
+    test = ArraySamples(card=card, inputs=points, labels=labels)
     found = measured(
-        Given(test=test, source=linear(2, 1), reference=linear(0, 1)), Fgsm(kind="fgsm", eps=1, random_start=False)
+        EvaluationInputs(test=test, source=linear(2, 1), reference=linear(0, 1)),
+        LabelFreeFgsm(kind="fgsm", eps=1, random_start=False),
     )
     rates = {way: found.metrics[f"error_rate_{way}"] for way in ("ss", "st", "tt", "ts")}
 
@@ -100,10 +121,10 @@ def test_error_rates_are_those_of_two_linear_models_by_hand() -> None:
 
 
 def test_one_spectrum_finds_the_directions_of_the_attack_and_of_tau_1(
-    given: Given, labelled: Callable[..., Arrays]
+    given: EvaluationInputs, labelled: Callable[..., ArraySamples]
 ) -> None:
     free = replace(given, test=labelled(given.test.labels(torch.arange(70)), bounds=None))
-    attack = TopSingular(kind="top_singular", eps=0.01)
+    attack = TopSingularAttack(kind="top_singular", eps=0.01)
     rough = alignment(attack=attack, spectrum=Spectrum(most_outputs=0, iterations=1))
     found = rough.measure(free, context=InMemoryContext()).metrics
     exact = measured(free, attack).metrics

@@ -16,17 +16,17 @@ from torch import Tensor
 
 from advtransfer.errors import Inapplicable
 from advtransfer.testing.context import InMemoryContext
+from advtransfer.toolkit.datasets import ArraySamples
 from advtransfer.toolkit.network import BlockNetwork
-from advtransfer.toolkit.samples import Arrays
-from advtransfer.toolkit.streams import generator
-from advtransfer.types import Evaluation, Given
-from advtransfer_alignment import h_score, leep, logme
-from advtransfer_alignment.estimators import evidence, expected_prediction, separability
-from advtransfer_alignment.settings import Pgd
+from advtransfer.toolkit.rng import stream_generator
+from advtransfer.types import Evaluation, EvaluationInputs
+from advtransfer_alignment.components import h_score, leep, logme
+from advtransfer_alignment.estimators import h_score_and_rank, leep_score, log_me_score
+from advtransfer_alignment.options import LabelFreePgd
 
 
 def rows(name: str, count: int, width: int) -> Tensor:
-    return torch.randn((count, width), generator=generator(name), dtype=torch.float64)
+    return torch.randn((count, width), generator=stream_generator(name), dtype=torch.float64)
 
 
 def test_leep_of_four_samples_by_hand() -> None:
@@ -41,16 +41,18 @@ def test_leep_of_four_samples_by_hand() -> None:
         given[1][0] * 0.5 + given[1][1] * 0.5,
     ]
 
-    assert sum(map(math.log, likelihoods)) / 4 == pytest.approx(expected_prediction(theta.log(), labels))
+    assert sum(map(math.log, likelihoods)) / 4 == pytest.approx(leep_score(theta.log(), labels))
 
 
-def test_leep_is_0_where_source_classes_tell_target_classes_and_the_entropy_where_they_tell_nothing() -> None:
+def test_leep_is_0_where_source_classes_tell_target_classes_and_the_entropy_where_they_tell_nothing() -> (
+    None
+):
     labels = torch.tensor([0, 1, 2, 1])
     sure = 1e3 * torch.nn.functional.one_hot(torch.tensor([2, 0, 3, 0]), 5).double()
     entropy = -(0.5 * math.log(0.5) + 2 * 0.25 * math.log(0.25))
 
-    assert 0 == pytest.approx(expected_prediction(sure, labels))
-    assert -entropy == pytest.approx(expected_prediction(torch.zeros(4, 5), labels))
+    assert 0 == pytest.approx(leep_score(sure, labels))
+    assert -entropy == pytest.approx(leep_score(torch.zeros(4, 5), labels))
 
 
 def test_the_h_score_is_the_trace_of_the_definition() -> None:
@@ -58,7 +60,7 @@ def test_the_h_score_is_the_trace_of_the_definition() -> None:
     features[:, 0] += labels
     means = torch.stack([features[labels == one].mean(0) for one in labels])
     expected = np.trace(np.linalg.inv(np.cov(features.T, bias=True)) @ np.cov(means.T, bias=True))
-    found = separability(features, labels, cutoff=1e-6)
+    found = h_score_and_rank(features, labels, cutoff=1e-6)
 
     assert float(expected) == pytest.approx(found.score)
     assert 4 == found.rank
@@ -67,27 +69,29 @@ def test_the_h_score_is_the_trace_of_the_definition() -> None:
 def test_the_h_score_of_classes_without_spread_is_their_number_minus_1() -> None:
     labels = torch.arange(30) % 3
 
-    assert 2 == pytest.approx(separability(torch.eye(3)[labels], labels, cutoff=1e-6).score)
+    assert 2 == pytest.approx(h_score_and_rank(torch.eye(3)[labels], labels, cutoff=1e-6).score)
 
 
 def test_the_h_score_of_one_feature_is_the_correlation_ratio() -> None:
     features, labels = torch.tensor([[0.0], [2.0], [4.0], [6.0]]), torch.tensor([0, 0, 1, 1])
 
     # between: 4, whole: 5
-    assert 4 / 5 == pytest.approx(separability(features, labels, cutoff=1e-6).score)
+    assert 4 / 5 == pytest.approx(h_score_and_rank(features, labels, cutoff=1e-6).score)
 
 
 def test_the_h_score_does_not_see_invertible_maps_and_repeated_features() -> None:
     features, labels = rows("features", 60, 4), torch.arange(60) % 3
     mixed = torch.cat([features @ rows("map", 4, 4) + 7, features[:, :1]], 1)
-    before, after = (separability(one, labels, cutoff=1e-6) for one in (features, mixed))
+    before, after = (h_score_and_rank(one, labels, cutoff=1e-6) for one in (features, mixed))
 
     assert before.score == pytest.approx(after.score)
     assert 4 == after.rank
 
 
 @pytest.mark.parametrize(("count", "width"), [(40, 3), (12, 20)])
-def test_logme_is_the_largest_density_of_a_gaussian_over_both_precisions(count: int, width: int) -> None:
+def test_logme_is_the_largest_density_of_a_gaussian_over_both_precisions(
+    count: int, width: int
+) -> None:
     features = rows("features", count, width)
     outputs = features[:, :1] @ torch.tensor([[1.0, -0.3]]).double() + 0.5 * rows("noise", count, 2)
 
@@ -97,49 +101,57 @@ def test_logme_is_the_largest_density_of_a_gaussian_over_both_precisions(count: 
             covariance = (features @ features.T / alpha + torch.eye(count) / beta).numpy()
             return -float(multivariate_normal.logpdf(column.numpy(), cov=covariance))
 
-        return -float(minimize(negative, np.zeros(2), method="Nelder-Mead", options={"xatol": 1e-9, "fatol": 1e-9}).fun)
+        return -float(
+            minimize(
+                negative, np.zeros(2), method="Nelder-Mead", options={"xatol": 1e-9, "fatol": 1e-9}
+            ).fun
+        )
 
     expected = sum(density(column) for column in outputs.T) / 2 / count
 
-    assert expected == pytest.approx(evidence(features, outputs), abs=1e-6)
+    assert expected == pytest.approx(log_me_score(features, outputs), abs=1e-6)
 
 
 def test_logme_prefers_features_that_explain_the_labels() -> None:
     labels = torch.nn.functional.one_hot(torch.arange(60) % 3, 3)
     told = labels + 0.1 * rows("noise", 60, 3)
 
-    assert evidence(told, labels) > evidence(rows("features", 60, 3), labels) + 0.5
+    assert log_me_score(told, labels) > log_me_score(rows("features", 60, 3), labels) + 0.5
 
 
 def test_a_class_without_samples_does_not_count_in_logme() -> None:
     features, labels = rows("features", 60, 3), torch.nn.functional.one_hot(torch.arange(60) % 2, 2)
 
-    assert evidence(features, labels) == evidence(features, torch.nn.functional.one_hot(torch.arange(60) % 2, 3))
+    assert log_me_score(features, labels) == log_me_score(
+        features, torch.nn.functional.one_hot(torch.arange(60) % 2, 3)
+    )
 
 
 def test_logme_is_finite_for_a_perfect_fit_and_for_features_that_are_zero() -> None:
     features = rows("features", 20, 3)
 
-    assert math.isfinite(evidence(features, features[:, :1]))
-    assert math.isfinite(evidence(torch.zeros(20, 3), torch.ones(20, 1)))
+    assert math.isfinite(log_me_score(features, features[:, :1]))
+    assert math.isfinite(log_me_score(torch.zeros(20, 3), torch.ones(20, 1)))
 
 
 @pytest.fixture
-def seen(given: Given, labelled: Callable[..., Arrays]) -> Given:
+def seen(given: EvaluationInputs, labelled: Callable[..., ArraySamples]) -> EvaluationInputs:
     """A source, and 70 training samples in place of a reference."""
     return replace(given, train=given.test, reference=None)
 
 
 @pytest.mark.parametrize("evaluation", [leep(), h_score(), logme()])
-def test_an_estimate_is_that_of_what_the_source_gives(seen: Given, evaluation: Evaluation) -> None:
+def test_an_estimate_is_that_of_what_the_source_gives(
+    seen: EvaluationInputs, evaluation: Evaluation
+) -> None:
     source, inputs = cast(BlockNetwork, seen.source), seen.test.inputs(torch.arange(70))
     labels = seen.test.labels(torch.arange(70))
     with torch.no_grad():
         features, logits = source.features(inputs), source(inputs)
     expected = {
-        "leep": expected_prediction(logits, labels),
-        "h_score": separability(features, labels, cutoff=1e-6).score,
-        "logme": evidence(features, torch.nn.functional.one_hot(labels, 3)),
+        "leep": leep_score(logits, labels),
+        "h_score": h_score_and_rank(features, labels, cutoff=1e-6).score,
+        "logme": log_me_score(features, torch.nn.functional.one_hot(labels, 3)),
     }
     found = evaluation.measure(seen, context=InMemoryContext()).metrics
 
@@ -147,17 +159,20 @@ def test_an_estimate_is_that_of_what_the_source_gives(seen: Given, evaluation: E
 
 
 @pytest.mark.parametrize("factory", [leep, h_score, logme])
-def test_on_adversarial_samples_the_estimate_is_another(seen: Given, factory: Callable[..., Evaluation]) -> None:
+def test_on_adversarial_samples_the_estimate_is_another(
+    seen: EvaluationInputs, factory: Callable[..., Evaluation]
+) -> None:
     context = InMemoryContext()
     plain, attacked = (
-        factory(attack=attack).measure(seen, context=context).metrics for attack in (None, Pgd(eps=0.2, steps=5))
+        factory(attack=attack).measure(seen, context=context).metrics
+        for attack in (None, LabelFreePgd(eps=0.2, steps=5))
     )
 
     assert plain.keys() == attacked.keys()
     assert plain != attacked
 
 
-def test_the_estimators_share_what_the_source_gives(seen: Given) -> None:
+def test_the_estimators_share_what_the_source_gives(seen: EvaluationInputs) -> None:
     context = InMemoryContext()
     for evaluation in (leep(), h_score(), logme()):
         evaluation.measure(seen, context=context)
@@ -165,20 +180,22 @@ def test_the_estimators_share_what_the_source_gives(seen: Given) -> None:
     assert ["source activations"] == [what for what, _ in context.built]
 
 
-def test_logme_takes_values(seen: Given, labelled: Callable[..., Arrays]) -> None:
-    values = torch.randn(70, 3, generator=generator("values"))
+def test_logme_takes_values(seen: EvaluationInputs, labelled: Callable[..., ArraySamples]) -> None:
+    values = torch.randn(70, 3, generator=stream_generator("values"))
     train = labelled(values, task="values", bounds=None)
     source = cast(BlockNetwork, seen.source)
     with torch.no_grad():
         features = source.features(train.inputs(torch.arange(70)))
     found = logme().measure(replace(seen, train=train), context=InMemoryContext()).metrics
 
-    assert evidence(features, values) == pytest.approx(found["logme"])
+    assert log_me_score(features, values) == pytest.approx(found["logme"])
 
 
 @pytest.mark.parametrize("factory", [leep, h_score, logme])
 def test_one_class_alone_cannot_be_told_from_others(
-    seen: Given, labelled: Callable[..., Arrays], factory: Callable[..., Evaluation]
+    seen: EvaluationInputs,
+    labelled: Callable[..., ArraySamples],
+    factory: Callable[..., Evaluation],
 ) -> None:
     train = labelled(torch.ones(9, dtype=torch.int64))
 
@@ -187,7 +204,7 @@ def test_one_class_alone_cannot_be_told_from_others(
 
 
 def test_with_as_many_features_as_samples_the_h_score_says_nothing(
-    seen: Given, labelled: Callable[..., Arrays]
+    seen: EvaluationInputs, labelled: Callable[..., ArraySamples]
 ) -> None:
     train = labelled(torch.arange(10) % 3)
 
@@ -195,9 +212,13 @@ def test_with_as_many_features_as_samples_the_h_score_says_nothing(
         h_score().measure(replace(seen, train=train), context=InMemoryContext())
 
 
-def test_leep_needs_a_source_of_classes(seen: Given, network: Callable[..., BlockNetwork]) -> None:
+def test_leep_needs_a_source_of_classes(
+    seen: EvaluationInputs, network: Callable[..., BlockNetwork]
+) -> None:
     with pytest.raises(Inapplicable, match="one output"):
-        leep().measure(replace(seen, source=network("source", outputs=1)), context=InMemoryContext())
+        leep().measure(
+            replace(seen, source=network("source", outputs=1)), context=InMemoryContext()
+        )
 
 
 @pytest.mark.parametrize(("count", "width"), [(30, 300), (40, 8)])
@@ -205,23 +226,32 @@ def test_no_scale_of_the_features_changes_an_estimate(count: int, width: int) ->
     features, labels = rows("scaled", count, width).relu(), torch.arange(count) % 3
     features[:, :3] += torch.nn.functional.one_hot(labels, 3)
     classes = torch.nn.functional.one_hot(labels, 3).double()
-    explained, apart = evidence(features, classes), separability(features, labels, cutoff=1e-6)
+    explained, apart = (
+        log_me_score(features, classes),
+        h_score_and_rank(features, labels, cutoff=1e-6),
+    )
 
     for scale in (1e-100, 1e-12, 1e-6, 1e-3, 1e3, 1e6, 1e12, 1e100):
-        assert explained == pytest.approx(evidence(scale * features, classes), rel=1e-8)
-        assert apart.score == pytest.approx(separability(scale * features, labels, cutoff=1e-6).score, rel=1e-8)
+        assert explained == pytest.approx(log_me_score(scale * features, classes), rel=1e-8)
+        assert apart.score == pytest.approx(
+            h_score_and_rank(scale * features, labels, cutoff=1e-6).score, rel=1e-8
+        )
 
 
 @pytest.mark.parametrize("scale", [1e-12, 1e-3, 1e6, 1e12])
 def test_a_scale_of_the_values_moves_logme_by_its_logarithm(scale: float) -> None:
     features, values = rows("features", 40, 60), rows("values", 40, 2)
 
-    assert evidence(features, values) - math.log(scale) == pytest.approx(evidence(features, scale * values), rel=1e-8)
+    assert log_me_score(features, values) - math.log(scale) == pytest.approx(
+        log_me_score(features, scale * values), rel=1e-8
+    )
 
 
 def test_constant_features_have_no_direction_in_the_h_score() -> None:
     labels = torch.arange(30) % 3
-    found = separability(torch.full((30, 20), 0.1), labels, cutoff=1e-6)
+    found = h_score_and_rank(torch.full((30, 20), 0.1), labels, cutoff=1e-6)
 
     assert (0.0, 0) == (found.score, found.rank)
-    assert math.isfinite(evidence(torch.full((30, 20), 0.1), torch.nn.functional.one_hot(labels, 3)))
+    assert math.isfinite(
+        log_me_score(torch.full((30, 20), 0.1), torch.nn.functional.one_hot(labels, 3))
+    )

@@ -6,9 +6,16 @@ import sys
 import pytest
 
 from advtransfer.options import Options
-from advtransfer.types import Json, facts_of
-from advtransfer_alignment import alignment, h_score, leep, logme, register_evaluations, transfer_loss
-from advtransfer_alignment.settings import Fgsm, Path, Pgd, Spectrum, Virtual
+from advtransfer.types import Json, metadata_of
+from advtransfer_alignment import register_evaluations
+from advtransfer_alignment.components import alignment, h_score, leep, logme, transfer_loss
+from advtransfer_alignment.options import (
+    AscentConfig,
+    LabelFreeFgsm,
+    LabelFreePgd,
+    Spectrum,
+    VirtualAttack,
+)
 
 
 def test_the_plugin_imports_no_heavy_library() -> None:
@@ -20,28 +27,32 @@ def test_the_plugin_imports_no_heavy_library() -> None:
 
 def test_alignment_needs_no_transferred_model_and_estimators_no_test_of_one() -> None:
     assert [alignment, transfer_loss, leep, h_score, logme] == list(register_evaluations())
-    assert {"source", "reference"} == facts_of(alignment).needs
-    assert {"model"} == facts_of(transfer_loss).needs
-    assert [{"source", "train"}] * 3 == [facts_of(one).needs for one in (leep, h_score, logme)]
+    assert {"source", "reference"} == metadata_of(alignment).needs
+    assert {"model"} == metadata_of(transfer_loss).needs
+    assert [{"source", "train"}] * 3 == [metadata_of(one).needs for one in (leep, h_score, logme)]
 
 
 def test_regression_is_compared_and_only_what_counts_classes_is_left_out() -> None:
     assert [True, True, False, False, True] == [
-        "values" in facts_of(one).tasks for one in (alignment, transfer_loss, leep, h_score, logme)
+        "values" in metadata_of(one).tasks
+        for one in (alignment, transfer_loss, leep, h_score, logme)
     ]
 
 
 def test_an_attack_without_a_kind_is_pgd_as_in_the_released_code() -> None:
-    values, faults = Options.of(alignment).validate({"attack": {"eps": 0.1}})
-    path = Pgd(eps=0.1).path
+    values, faults = Options.from_factory(alignment).validate({"attack": {"eps": 0.1}})
+    path = LabelFreePgd(eps=0.1).ascent_config
 
     assert [] == faults
     assert "pgd" == values["attack"]["kind"]  # type: ignore[index, call-overload]  # a mapping, as validated
-    assert Path("linf", eps=0.1, steps=50, step_size=0.01, random_start=True) == path
+    assert AscentConfig("linf", eps=0.1, steps=50, step_size=0.01, random_start=True) == path
 
 
 def test_fgsm_is_one_step_of_the_radius_and_virtual_an_l2_attack() -> None:
-    step, path = Fgsm(kind="fgsm", eps=0.1).path, Virtual(kind="virtual", eps=2).path
+    step, path = (
+        LabelFreeFgsm(kind="fgsm", eps=0.1).ascent_config,
+        VirtualAttack(kind="virtual", eps=2).ascent_config,
+    )
 
     assert (1, 0.1, True) == (step.steps, step.step_size, step.random_start)
     assert ("l2", 20, 1.0, True) == (path.norm, path.steps, path.step_size, path.random_start)
@@ -62,14 +73,16 @@ def test_fgsm_is_one_step_of_the_radius_and_virtual_an_l2_attack() -> None:
     ],
 )
 def test_an_attack_that_makes_no_sense_is_a_fault(attack: dict[str, Json]) -> None:
-    _, faults = Options.of(alignment).validate({"attack": attack})
+    _, faults = Options.from_factory(alignment).validate({"attack": attack})
 
     assert ["attack"] == sorted({str(fault.path[0]) for fault in faults})
 
 
 @pytest.mark.parametrize("spectrum", [{"iterations": 0}, {"most_outputs": -1}])
 def test_a_spectrum_that_makes_no_sense_is_a_fault(spectrum: dict[str, Json]) -> None:
-    _, faults = Options.of(alignment).validate({"attack": {"eps": 0.1}, "spectrum": spectrum})
+    _, faults = Options.from_factory(alignment).validate(
+        {"attack": {"eps": 0.1}, "spectrum": spectrum}
+    )
 
     assert ["spectrum"] == [fault.path[0] for fault in faults]
 
@@ -82,8 +95,11 @@ def test_by_default_what_is_held_of_whole_jacobians_of_10_000_samples_fits_in_a_
 
 def test_an_estimator_may_be_measured_on_adversarial_features() -> None:
     for factory in (leep, h_score, logme):
-        plain, faults = Options.of(factory).validate({})
+        plain, faults = Options.from_factory(factory).validate({})
 
         assert [] == faults
         assert plain["attack"] is None
-        assert [] == Options.of(factory).validate({"attack": {"kind": "fgsm", "eps": 0.1}})[1]
+        assert (
+            []
+            == Options.from_factory(factory).validate({"attack": {"kind": "fgsm", "eps": 0.1}})[1]
+        )

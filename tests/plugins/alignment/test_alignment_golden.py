@@ -9,14 +9,20 @@ import pytest
 
 from advtransfer.testing.context import InMemoryContext
 from advtransfer.toolkit.network import BlockNetwork
-from advtransfer.types import Evaluation, Given
-from advtransfer_alignment import alignment, h_score, leep, logme, transfer_loss
-from advtransfer_alignment.settings import Fgsm, Pgd, Spectrum, TopSingular, Virtual
+from advtransfer.types import Evaluation, EvaluationInputs
+from advtransfer_alignment.components import alignment, h_score, leep, logme, transfer_loss
+from advtransfer_alignment.options import (
+    LabelFreeFgsm,
+    LabelFreePgd,
+    Spectrum,
+    TopSingularAttack,
+    VirtualAttack,
+)
 
 GOLDEN: list[tuple[str, Evaluation, dict[str, float]]] = [
     (
         "pgd",
-        alignment(attack=Pgd(eps=0.1, steps=4)),
+        alignment(attack=LabelFreePgd(eps=0.1, steps=4)),
         {
             "alpha_1_st": 0.3493,
             "alpha_2_ts": 0.9198,
@@ -41,34 +47,57 @@ GOLDEN: list[tuple[str, Evaluation, dict[str, float]]] = [
     ),
     (
         "fgsm",
-        alignment(attack=Fgsm(kind="fgsm", eps=0.1)),
-        {"alpha_1_st": 0.3719, "alpha_2_ts": 0.8951, "joint_st": 0.3186, "cosine": 0.1107, "loss_transfer": 0.9427},
+        alignment(attack=LabelFreeFgsm(kind="fgsm", eps=0.1)),
+        {
+            "alpha_1_st": 0.3719,
+            "alpha_2_ts": 0.8951,
+            "joint_st": 0.3186,
+            "cosine": 0.1107,
+            "loss_transfer": 0.9427,
+        },
     ),
     (
         "virtual",
-        alignment(attack=Virtual(kind="virtual", eps=0.4, steps=4)),
-        {"alpha_1_st": 0.5815, "alpha_2_ts": 0.9109, "joint_st": 0.4694, "cosine": 0.6092, "loss_transfer": 0.9526},
+        alignment(attack=VirtualAttack(kind="virtual", eps=0.4, steps=4)),
+        {
+            "alpha_1_st": 0.5815,
+            "alpha_2_ts": 0.9109,
+            "joint_st": 0.4694,
+            "cosine": 0.6092,
+            "loss_transfer": 0.9526,
+        },
     ),
     (
         "top singular",
-        alignment(attack=TopSingular(kind="top_singular", eps=0.1)),
-        {"alpha_1_st": 0.5166, "alpha_2_ts": 0.9977, "joint_st": 0.5144, "cosine": 0.0362, "loss_transfer": 0.9401},
+        alignment(attack=TopSingularAttack(kind="top_singular", eps=0.1)),
+        {
+            "alpha_1_st": 0.5166,
+            "alpha_2_ts": 0.9977,
+            "joint_st": 0.5144,
+            "cosine": 0.0362,
+            "loss_transfer": 0.9401,
+        },
     ),
     (
         "power iteration",
-        alignment(attack=Fgsm(kind="fgsm", eps=0.1), spectrum=Spectrum(most_outputs=0, iterations=5)),
+        alignment(
+            attack=LabelFreeFgsm(kind="fgsm", eps=0.1),
+            spectrum=Spectrum(most_outputs=0, iterations=5),
+        ),
         {"tau_1": 0.2466, "tau_2_st": 0.7116, "lambda_mean_t": 0.5953},
     ),
     ("transfer loss", transfer_loss(), {"loss": 0.9410}),
     ("leep", leep(), {"leep": -0.6724}),
     ("h_score", h_score(), {"h_score": 0.6069}),
-    ("logme", logme(attack=Pgd(eps=0.1, steps=3)), {"logme": -0.5310}),
+    ("logme", logme(attack=LabelFreePgd(eps=0.1, steps=3)), {"logme": -0.5310}),
 ]
 
 
-@pytest.mark.parametrize(("evaluation", "expected"), [one[1:] for one in GOLDEN], ids=[one[0] for one in GOLDEN])
+@pytest.mark.parametrize(
+    ("evaluation", "expected"), [one[1:] for one in GOLDEN], ids=[one[0] for one in GOLDEN]
+)
 def test_the_numbers_are_those_of_this_version(
-    given: Given, evaluation: Evaluation, expected: dict[str, float]
+    given: EvaluationInputs, evaluation: Evaluation, expected: dict[str, float]
 ) -> None:
     whole = replace(given, model=cast(BlockNetwork, given.reference), train=given.test)
     found = evaluation.measure(whole, context=InMemoryContext()).metrics

@@ -9,46 +9,68 @@ import torch
 from torch import Tensor, nn
 
 from advtransfer.testing.context import InMemoryContext
-from advtransfer.toolkit.samples import Arrays
-from advtransfer.toolkit.streams import generator, initialised
+from advtransfer.toolkit.datasets import ArraySamples
+from advtransfer.toolkit.rng import build_initialized, stream_generator
 from advtransfer.types import DataCard
-from advtransfer_alignment.bounds import Outputs, first, reached, second, theorems, third
-from advtransfer_alignment.deviations import Carried, Deviations, tau_2
-from advtransfer_alignment.gradients import Grams, Jacobians, gradient_distance, jacobians, spectral_gap
-from advtransfer_alignment.linearised import Linear, from_grams, from_passes
-from advtransfer_alignment.matching import Span, root_mean_square, wanted
-from advtransfer_alignment.settings import Spectrum
+from advtransfer_alignment.comparison import target_outputs
+from advtransfer_alignment.deviations import DeviationMap, Deviations, tau_2
+from advtransfer_alignment.jacobians import (
+    GramMatrices,
+    JacobianStatistics,
+    gradient_distance,
+    jacobian_statistics,
+    spectral_gap,
+)
+from advtransfer_alignment.linear_algebra import AffineSpan, root_mean_square
+from advtransfer_alignment.linearized_attack import (
+    LinearizedAttack,
+    linearize_from_grams,
+    linearize_from_products,
+)
+from advtransfer_alignment.options import Spectrum
+from advtransfer_alignment.theorems import (
+    TheoremOutputs,
+    theorem_1_bound,
+    theorem_2_bound,
+    theorem_3_bound,
+    theorem_3_left_side,
+    theorem_metrics,
+)
 
 Function = Callable[[Tensor], Tensor]
 
 
-def points(count: int = 80) -> Arrays:
+def points(count: int = 80) -> ArraySamples:
     card = DataCard((6,), None, "values", 1, ("y",), "")
-    inputs = torch.randn(count, 6, generator=generator("points"))
-    return Arrays(card=card, inputs=inputs, labels=torch.zeros(count, 1))
+    inputs = torch.randn(count, 6, generator=stream_generator("points"))
+    return ArraySamples(card=card, inputs=inputs, labels=torch.zeros(count, 1))
 
 
 def field(name: str, outputs: int) -> Function:
     def build() -> nn.Module:
         return nn.Sequential(nn.Linear(6, 9), nn.Tanh(), nn.Linear(9, outputs))
 
-    model = initialised(build, generator(name)).double()
+    model = build_initialized(build, stream_generator(name)).double()
     return lambda inputs: model(inputs.double())
 
 
-def found(source: Function, reference: Function) -> Jacobians:
-    return jacobians(source, reference, points(), device=torch.device("cpu"))
+def found(source: Function, reference: Function) -> JacobianStatistics:
+    return jacobian_statistics(source, reference, points(), device=torch.device("cpu"))
 
 
 def whole(function: Function) -> Tensor:
     """Every sample's Jacobian ``(N, d, n)``, by torch itself."""
     inputs = points().inputs(torch.arange(80))
-    return torch.stack([torch.func.jacrev(function)(row.unsqueeze(0))[0, :, 0] for row in inputs]).detach().double()
+    return (
+        torch.stack([torch.func.jacrev(function)(row.unsqueeze(0))[0, :, 0] for row in inputs])
+        .detach()
+        .double()
+    )
 
 
-def carried(moves: Deviations) -> Carried:
+def carried(moves: Deviations) -> DeviationMap:
     """tau_2 of moves that are not zero."""
-    best = tau_2(moves.own, moves.other)
+    best = tau_2(moves.surrogate, moves.victim)
     assert best is not None
     return best
 
@@ -81,7 +103,7 @@ def test_the_gradient_distance_is_what_least_squares_leaves() -> None:
 
 def test_the_spectral_gap_is_that_of_the_differences() -> None:
     source, reference = field("source", 3), field("reference", 2)
-    drawn = torch.randn(2, 3, generator=generator("map"), dtype=torch.float64)
+    drawn = torch.randn(2, 3, generator=stream_generator("map"), dtype=torch.float64)
     norms = torch.linalg.matrix_norm(whole(reference) - drawn @ whole(source), ord=2)
 
     assert float(norms.square().mean().sqrt()) == pytest.approx(
@@ -91,23 +113,29 @@ def test_the_spectral_gap_is_that_of_the_differences() -> None:
 
 def test_an_affine_map_of_the_source_is_at_no_distance() -> None:
     source = field("source", 3)
-    turned = torch.randn(2, 3, generator=generator("map"), dtype=torch.float64)
+    turned = torch.randn(2, 3, generator=stream_generator("map"), dtype=torch.float64)
     grams = found(source, lambda inputs: source(inputs) @ turned.T + 5).grams
 
     assert 0 == pytest.approx(gradient_distance(grams), abs=1e-6)
-    assert gradient_distance(grams.swapped()) > 0.01
+    assert gradient_distance(grams.with_roles_swapped()) > 0.01
 
 
 def test_the_linearised_attack_is_the_same_from_products_with_the_jacobian() -> None:
     source, reference = field("source", 5), field("reference", 3)
-    exact = from_grams(found(source, reference).grams)
+    exact = linearize_from_grams(found(source, reference).grams)
     spectrum = Spectrum(most_outputs=2, iterations=80)
-    passed = from_passes(source, reference, points(), spectrum=spectrum, context=InMemoryContext())
+    passed = linearize_from_products(
+        source, reference, points(), spectrum=spectrum, context=InMemoryContext()
+    )
 
     assert passed.residual is not None
     assert passed.residual.max() < 1e-3
-    torch.testing.assert_close(exact.first, passed.first, rtol=1e-4, atol=1e-6)
-    torch.testing.assert_close(exact.second, passed.second, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(
+        exact.first_model_values, passed.first_model_values, rtol=1e-4, atol=1e-6
+    )
+    torch.testing.assert_close(
+        exact.second_model_values, passed.second_model_values, rtol=1e-4, atol=1e-6
+    )
     torch.testing.assert_close(exact.cosine.abs(), passed.cosine.abs(), rtol=1e-3, atol=1e-4)
     for one, other in ((exact.on_first, passed.on_first), (exact.on_second, passed.on_second)):
         assert carried(one).tau == pytest.approx(carried(other).tau, rel=1e-3)
@@ -115,10 +143,12 @@ def test_the_linearised_attack_is_the_same_from_products_with_the_jacobian() -> 
 
 def test_theorem_1_holds_with_equality_for_one_output_each() -> None:
     jacobian_pair = found(field("source", 1), field("reference", 1))
-    linear = from_grams(jacobian_pair.grams)
+    linear = linearize_from_grams(jacobian_pair.grams)
     best = carried(linear.on_first)
 
-    assert spectral_gap(jacobian_pair.grams, best.map) == pytest.approx(first(linear, best.tau), rel=1e-9)
+    assert spectral_gap(jacobian_pair.grams, best.matrix) == pytest.approx(
+        theorem_1_bound(linear, best.tau), rel=1e-9
+    )
     assert 0.05 < best.tau < 0.95
 
 
@@ -128,9 +158,9 @@ def test_the_theorems_bound_what_they_are_shown_beside(outputs: tuple[int, int])
     pair = found(source, reference)
     inputs = points().inputs(torch.arange(80))
     with torch.no_grad():
-        at = Outputs(source(inputs), reference(inputs), reference(inputs).round())
-    linear = from_grams(pair.grams)
-    numbers = theorems(pair, linear, carried(linear.on_first), at)
+        at = TheoremOutputs(source(inputs), reference(inputs), reference(inputs).round())
+    linear = linearize_from_grams(pair.grams)
+    numbers = theorem_metrics(pair, linear, carried(linear.on_first), at)
 
     assert numbers["theorem_2_left"] <= numbers["theorem_2_bound"]
     assert numbers["theorem_3_left"] <= numbers["theorem_3_bound"]
@@ -140,44 +170,53 @@ def test_the_theorems_bound_what_they_are_shown_beside(outputs: tuple[int, int])
 def test_theorem_2_is_as_printed() -> None:
     values = torch.tensor([[2.0, 1.0], [4.0, 1.0]]).double()
     others = torch.tensor([[1.0, 0.1], [3.0, 0.6]]).double()
-    deviations = from_grams(found(field("source", 1), field("reference", 1)).grams).on_first
-    linear = Linear(values, others, torch.tensor([1.0, 0.5]).double(), deviations, deviations)
+    deviations = linearize_from_grams(
+        found(field("source", 1), field("reference", 1)).grams
+    ).on_first
+    linear = LinearizedAttack(
+        values, others, torch.tensor([1.0, 0.5]).double(), deviations, deviations
+    )
     angle, tau, source, reference = (1 + 0.25) / 2, 0.4, 0.5, 0.2
     inside = (1 - angle * tau) + (1 - angle) * (1 - tau) * reference**2 + (reference + source) ** 2
 
-    assert (5 * 3.0**2 * inside) ** 0.5 == pytest.approx(second(linear, tau))
+    assert (5 * 3.0**2 * inside) ** 0.5 == pytest.approx(theorem_2_bound(linear, tau))
 
 
 def test_theorem_3_is_as_printed() -> None:
     values = torch.tensor([[2.0, 1.0], [4.0, 1.0]]).double()
     others = torch.tensor([[1.0, 0.1], [3.0, 0.6]]).double()
-    moves = from_grams(found(field("source", 1), field("reference", 1)).grams).on_first
-    linear = Linear(values, others, torch.ones(2).double(), moves, moves)
+    moves = linearize_from_grams(found(field("source", 1), field("reference", 1)).grams).on_first
+    linear = LinearizedAttack(values, others, torch.ones(2).double(), moves, moves)
     whole_grams, zero = torch.zeros(2, 1, 1).double(), torch.zeros(1).double()
-    steepness, lengths = torch.tensor([[0.3, 0.2], [0.1, 0.7]]).double(), torch.tensor([2.0, 1.5]).double()
-    pair = Jacobians(Grams(whole_grams, whole_grams, whole_grams), steepness, lengths, (zero, zero))
+    steepness, lengths = (
+        torch.tensor([[0.3, 0.2], [0.1, 0.7]]).double(),
+        torch.tensor([2.0, 1.5]).double(),
+    )
+    pair = JacobianStatistics(
+        GramMatrices(whole_grams, whole_grams, whole_grams), steepness, lengths, (zero, zero)
+    )
     says, wanted_there = (
         torch.tensor([[3.0, 0.0], [0.0, 0.0]]).double(),
         torch.tensor([[0.0, 4.0], [1.0, 0.0]]).double(),
     )
-    outputs = Outputs(source=torch.zeros(2, 1).double(), reference=says, wanted=wanted_there)
+    outputs = TheoremOutputs(source=torch.zeros(2, 1).double(), reference=says, target=wanted_there)
 
     # ||f_T - y|| + R gap + (1 + ||grad f_T|| / ||grad f_S||) beta R^2
     expected = 13**0.5 + 2 * 0.25 + (1 + 5**0.5 / 10**0.5) * 0.7 * 2**2
 
-    assert expected == pytest.approx(third(pair, linear, gap=0.25, outputs=outputs))
+    assert expected == pytest.approx(theorem_3_bound(pair, linear, gap=0.25, outputs=outputs))
 
 
 def test_theorem_3_bounds_what_the_map_that_meets_the_reference_at_the_origin_reaches() -> None:
     source, reference = field("source", 3), field("reference", 2)
     pair, inputs = found(source, reference), points().inputs(torch.arange(80))
-    best = carried(from_grams(pair.grams).on_first)
+    best = carried(linearize_from_grams(pair.grams).on_first)
     with torch.no_grad():
-        at = Outputs(source(inputs), reference(inputs), reference(inputs).round())
-        shift = reference(torch.zeros(1, 6)) - source(torch.zeros(1, 6)) @ best.map.T
-        left = root_mean_square(at.source @ best.map.T + shift - at.wanted)
+        at = TheoremOutputs(source(inputs), reference(inputs), reference(inputs).round())
+        shift = reference(torch.zeros(1, 6)) - source(torch.zeros(1, 6)) @ best.matrix.T
+        left = root_mean_square(at.source @ best.matrix.T + shift - at.target)
 
-    assert left == pytest.approx(reached(pair, best, at))
+    assert left == pytest.approx(theorem_3_left_side(pair, best, at))
 
 
 def test_equal_models_leave_no_gap_and_reach_what_the_reference_reaches() -> None:
@@ -185,8 +224,13 @@ def test_equal_models_leave_no_gap_and_reach_what_the_reference_reaches() -> Non
     pair, inputs = found(model, model), points().inputs(torch.arange(80))
     with torch.no_grad():
         outputs = model(inputs)
-    linear = from_grams(pair.grams)
-    numbers = theorems(pair, linear, carried(linear.on_first), Outputs(outputs, outputs, torch.zeros_like(outputs)))
+    linear = linearize_from_grams(pair.grams)
+    numbers = theorem_metrics(
+        pair,
+        linear,
+        carried(linear.on_first),
+        TheoremOutputs(outputs, outputs, torch.zeros_like(outputs)),
+    )
 
     assert 0 == pytest.approx(numbers["theorem_2_left"], abs=1e-6)
     assert root_mean_square(outputs) == pytest.approx(numbers["theorem_3_left"])
@@ -201,28 +245,41 @@ def test_the_steepness_of_a_linear_model_is_zero_and_of_a_square_known() -> None
 
 
 def test_the_affine_distance_is_what_least_squares_leaves() -> None:
-    inputs, outputs = (torch.randn(30, width, generator=generator(str(width))).double() for width in (4, 2))
+    inputs, outputs = (
+        torch.randn(30, width, generator=stream_generator(str(width))).double() for width in (4, 2)
+    )
     design = torch.cat([inputs, torch.ones(30, 1)], 1)
     left = outputs - design @ torch.linalg.lstsq(design, outputs).solution
 
-    assert root_mean_square(left) == pytest.approx(Span.of(inputs).distance(outputs))
+    assert root_mean_square(left) == pytest.approx(
+        AffineSpan.from_inputs(inputs).distance_to(outputs)
+    )
 
 
 def test_dependent_inputs_give_the_same_distance_as_those_they_depend_on() -> None:
-    inputs, outputs = (torch.randn(30, width, generator=generator(str(width))).double() for width in (4, 2))
+    inputs, outputs = (
+        torch.randn(30, width, generator=stream_generator(str(width))).double() for width in (4, 2)
+    )
     doubled = torch.cat([inputs, inputs.sum(1, keepdim=True), torch.ones(30, 1)], 1)
 
-    assert Span.of(inputs).distance(outputs) == pytest.approx(Span.of(doubled).distance(outputs))
+    assert AffineSpan.from_inputs(inputs).distance_to(outputs) == pytest.approx(
+        AffineSpan.from_inputs(doubled).distance_to(outputs)
+    )
 
 
 def test_a_map_with_as_many_numbers_as_samples_tells_nothing() -> None:
-    assert Span.of(torch.randn(5, 4, generator=generator("")).double()).distance(torch.ones(5, 1).double()) is None
+    assert (
+        AffineSpan.from_inputs(
+            torch.randn(5, 4, generator=stream_generator("")).double()
+        ).distance_to(torch.ones(5, 1).double())
+        is None
+    )
 
 
 def test_what_outputs_should_be_depends_on_the_task() -> None:
     def card(task: str) -> DataCard:
         return DataCard((1,), None, task, 2, ("a", "b"), "")  # type: ignore[arg-type]  # a task by its name
 
-    assert [[0.0, 1.0]] == wanted(torch.tensor([1]), card("classes")).tolist()
-    assert [[-0.5, 0.5]] == wanted(torch.tensor([[0, 1]]), card("attributes")).tolist()
-    assert [[2.5, -1.0]] == wanted(torch.tensor([[2.5, -1.0]]), card("values")).tolist()
+    assert [[0.0, 1.0]] == target_outputs(torch.tensor([1]), card("classes")).tolist()
+    assert [[-0.5, 0.5]] == target_outputs(torch.tensor([[0, 1]]), card("attributes")).tolist()
+    assert [[2.5, -1.0]] == target_outputs(torch.tensor([[2.5, -1.0]]), card("values")).tolist()

@@ -41,7 +41,11 @@ leaderboard:
 
 @pytest.fixture
 def command(tmp_path: Path) -> Command:
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(("ADVTRANSFER", "COV_"))}
+    kept = {
+        key: value
+        for key, value in os.environ.items()
+        if not key.startswith(("ADVTRANSFER", "COV_"))
+    }
     return Command(tmp_path, kept | {"ADVTRANSFER_CACHE": str(tmp_path / "cache"), "NO_COLOR": "1"})
 
 
@@ -51,7 +55,9 @@ def results(run: Path) -> dict[str, Any]:  # Any: JSON
     return {record["id"]: record for record in found if record["kind"] == "result"}
 
 
-def test_alignment_is_measured_once_for_a_source_and_a_reference_and_shown_in_each_cell(command: Command) -> None:
+def test_alignment_is_measured_once_for_a_source_and_a_reference_and_shown_in_each_cell(
+    command: Command,
+) -> None:
     (command.folder / "small.yaml").write_text(SUITE)
     ended = json.loads(command("run", "small.yaml", "--json").stdout)
     found = results(command.folder / "runs" / "small")
@@ -60,10 +66,16 @@ def test_alignment_is_measured_once_for_a_source_and_a_reference_and_shown_in_ea
     assert (4, 0, 0) == (ended["done"], ended["failed"], ended["skipped"])
     assert [4, 4] == [uses.count("alignment/alignment"), uses.count("alignment/leep")]
     assert all(
-        record["samples"]["fields"] for record in found.values() if record["asked"]["use"] == "alignment/alignment"
+        record["samples"]["fields"]
+        for record in found.values()
+        if record["asked"]["use"] == "alignment/alignment"
     )
-    assert "alignment.alpha_1_st" in (command.folder / "runs" / "small" / "leaderboard.md").read_text()
-    kinds = [json.loads(path.read_text()).get("kind") for path in command.folder.rglob("cache/**/*.json")]
+    assert (
+        "alignment.alpha_1_st" in (command.folder / "runs" / "small" / "leaderboard.md").read_text()
+    )
+    kinds = [
+        json.loads(path.read_text()).get("kind") for path in command.folder.rglob("cache/**/*.json")
+    ]
     assert {2} == {kinds.count(f"{name} adversarials") for name in ("source", "reference")}
 
 
@@ -80,7 +92,9 @@ def test_in_the_synthetic_experiment_what_is_attacked_alike_transfers(command: C
     command("run", "synthetic_alignment")
     folder = command.folder / "runs" / "synthetic_alignment"
     found, plan = results(folder), json.loads((folder / "plan.json").read_text())
-    rows = [row(trial, found) for trial in plan["trials"] if trial["source"].startswith("width 100,")]
+    rows = [
+        row(trial, found) for trial in plan["trials"] if trial["source"].startswith("width 100,")
+    ]
 
     def pearson(predictor: str, outcome: str = "knowledge_distance_features") -> float:
         return correlation([one[predictor] for one in rows], [one[outcome] for one in rows])

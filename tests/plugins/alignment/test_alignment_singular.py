@@ -6,34 +6,47 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from advtransfer.toolkit.streams import generator, initialised
-from advtransfer_alignment.settings import Spectrum
-from advtransfer_alignment.singular import Function, decomposed, iterated, jacobian, leading, pushed
+from advtransfer.toolkit.rng import build_initialized, stream_generator
+from advtransfer_alignment.linear_algebra import (
+    ModelFunction,
+    batch_jacobian,
+    jacobian_vector_products,
+    leading_spectrum,
+    spectrum_by_decomposition,
+    spectrum_by_power_iteration,
+)
+from advtransfer_alignment.options import Spectrum
 
 
 def smooth(*, outputs: int) -> nn.Module:
     def build() -> nn.Module:
-        return nn.Sequential(nn.Conv2d(1, 3, 2), nn.Softplus(), nn.Flatten(), nn.Linear(12, outputs))
+        return nn.Sequential(
+            nn.Conv2d(1, 3, 2), nn.Softplus(), nn.Flatten(), nn.Linear(12, outputs)
+        )
 
-    return initialised(build, generator("smooth")).double()
+    return build_initialized(build, stream_generator("smooth")).double()
 
 
 def images(count: int = 4) -> Tensor:
-    return torch.rand(count, 1, 3, 3, generator=generator("images"), dtype=torch.float64)
+    return torch.rand(count, 1, 3, 3, generator=stream_generator("images"), dtype=torch.float64)
 
 
-def matrix(values: list[float], *, name: str = "matrix") -> tuple[Function, Tensor]:
+def matrix(values: list[float], *, name: str = "matrix") -> tuple[ModelFunction, Tensor]:
     """A linear model ``(B, 1, 2, 3)`` to as many outputs as there are singular values, and its Jacobian."""
-    source = generator(name)
-    left = torch.linalg.qr(torch.randn(len(values), len(values), generator=source, dtype=torch.float64)).Q
-    right = torch.linalg.qr(torch.randn(6, 6, generator=source, dtype=torch.float64)).Q[:, : len(values)]
+    source = stream_generator(name)
+    left = torch.linalg.qr(
+        torch.randn(len(values), len(values), generator=source, dtype=torch.float64)
+    ).Q
+    right = torch.linalg.qr(torch.randn(6, 6, generator=source, dtype=torch.float64)).Q[
+        :, : len(values)
+    ]
     whole = left @ torch.diag(torch.tensor(values, dtype=torch.float64)) @ right.T
     return lambda inputs: inputs.flatten(1) @ whole.T, whole
 
 
 def test_a_jacobian_equals_finite_differences() -> None:
     model, inputs, step = smooth(outputs=3), images(), 1e-6
-    found = jacobian(model, inputs)
+    found = batch_jacobian(model, inputs)
     with torch.no_grad():
         for row, column in product(range(3), range(3)):
             moved = torch.zeros_like(inputs)
@@ -45,37 +58,50 @@ def test_a_jacobian_equals_finite_differences() -> None:
 
 def test_a_product_with_the_jacobian_needs_no_jacobian() -> None:
     model, inputs = smooth(outputs=3), images()
-    block = torch.randn(4, 9, 2, generator=generator("block"), dtype=torch.float64)
+    block = torch.randn(4, 9, 2, generator=stream_generator("block"), dtype=torch.float64)
 
-    torch.testing.assert_close(jacobian(model, inputs) @ block, pushed(model, inputs, block))
+    torch.testing.assert_close(
+        batch_jacobian(model, inputs) @ block, jacobian_vector_products(model, inputs, block)
+    )
 
 
 @pytest.mark.parametrize("outputs", [1, 2, 5])
 def test_the_leading_part_is_that_of_a_singular_value_decomposition(outputs: int) -> None:
-    whole = jacobian(smooth(outputs=outputs), images())
+    whole = batch_jacobian(smooth(outputs=outputs), images())
     _, values, right = torch.linalg.svd(whole, full_matrices=False)
-    found = decomposed(whole)
+    found = spectrum_by_decomposition(whole)
 
     torch.testing.assert_close(values[:, :2], found.values[:, : min(2, outputs)])
-    torch.testing.assert_close(torch.ones(4, dtype=torch.float64), (right[:, 0] * found.direction).sum(1).abs())
+    torch.testing.assert_close(
+        torch.ones(4, dtype=torch.float64), (right[:, 0] * found.direction).sum(1).abs()
+    )
     assert [0.0] * 4 == found.residual.tolist()
 
 
 @pytest.mark.parametrize("outputs", [1, 2, 5, 12])
 def test_power_iteration_comes_to_the_same_singular_values_and_directions(outputs: int) -> None:
     model, inputs = smooth(outputs=outputs), images()
-    expected = decomposed(jacobian(model, inputs))
-    found = iterated(model, inputs, iterations=60, generator=generator("start"))
+    expected = spectrum_by_decomposition(batch_jacobian(model, inputs))
+    found = spectrum_by_power_iteration(
+        model, inputs, iterations=60, generator=stream_generator("start")
+    )
 
     torch.testing.assert_close(expected.values, found.values, rtol=1e-8, atol=1e-12)
-    torch.testing.assert_close(torch.ones(4).double(), (expected.direction * found.direction).sum(1).abs())
+    torch.testing.assert_close(
+        torch.ones(4).double(), (expected.direction * found.direction).sum(1).abs()
+    )
     assert found.residual.max() < 1e-5
 
 
 def test_the_residual_tells_an_iteration_that_is_not_at_its_end() -> None:
     function, _ = matrix([1.0, 0.99, 0.98, 0.97, 0.96, 0.95])
     inputs = torch.zeros(2, 1, 2, 3, dtype=torch.float64)
-    early, late = (iterated(function, inputs, iterations=n, generator=generator("start")) for n in (1, 500))
+    early, late = (
+        spectrum_by_power_iteration(
+            function, inputs, iterations=n, generator=stream_generator("start")
+        )
+        for n in (1, 500)
+    )
 
     assert early.residual.min() > 1e-3
     assert late.residual.max() < 1e-6
@@ -85,8 +111,11 @@ def test_singular_values_that_are_known_are_found() -> None:
     function, _ = matrix([3.0, 0.5, 0.1])
     inputs = torch.zeros(2, 1, 2, 3, dtype=torch.float64)
     for most in (0, 100):
-        found = leading(
-            function, inputs, spectrum=Spectrum(most_outputs=most, iterations=30), generator=generator("start")
+        found = leading_spectrum(
+            function,
+            inputs,
+            spectrum=Spectrum(most_outputs=most, iterations=30),
+            generator=stream_generator("start"),
         )
 
         torch.testing.assert_close(torch.tensor([[3.0, 0.5]] * 2).double(), found.values)
@@ -95,8 +124,11 @@ def test_singular_values_that_are_known_are_found() -> None:
 def test_a_model_that_says_the_same_everywhere_has_no_direction() -> None:
     inputs = images()
     for most in (0, 100):
-        found = leading(
-            lambda x: 0 * x.flatten(1), inputs, spectrum=Spectrum(most_outputs=most), generator=generator("")
+        found = leading_spectrum(
+            lambda x: 0 * x.flatten(1),
+            inputs,
+            spectrum=Spectrum(most_outputs=most),
+            generator=stream_generator(""),
         )
 
         assert not found.values.any()
@@ -111,4 +143,6 @@ def test_attention_is_pushed_forward_as_its_jacobian_says() -> None:
 
     inputs, block = images().float(), torch.eye(9)[:, :2].expand(4, -1, -1)
 
-    torch.testing.assert_close(jacobian(attend, inputs) @ block, pushed(attend, inputs, block))
+    torch.testing.assert_close(
+        batch_jacobian(attend, inputs) @ block, jacobian_vector_products(attend, inputs, block)
+    )

@@ -9,30 +9,34 @@ import torch
 from torch import nn
 
 from advtransfer.testing.context import InMemoryContext
+from advtransfer.toolkit.datasets import ArraySamples
 from advtransfer.toolkit.network import BlockNetwork
-from advtransfer.toolkit.samples import Arrays
-from advtransfer.toolkit.streams import generator
-from advtransfer.types import Given, Measurement
-from advtransfer_alignment import transfer_loss
+from advtransfer.toolkit.rng import stream_generator
+from advtransfer.types import EvaluationInputs, Measurement
+from advtransfer_alignment.components import transfer_loss
 
 
-def measured(given: Given) -> Measurement:
+def measured(given: EvaluationInputs) -> Measurement:
     return transfer_loss().measure(given, context=InMemoryContext())
 
 
-def test_the_loss_of_classes_is_their_mean_cross_entropy(given: Given) -> None:
+def test_the_loss_of_classes_is_their_mean_cross_entropy(given: EvaluationInputs) -> None:
     model = cast(BlockNetwork, given.reference)
     with torch.no_grad():
         losses = nn.functional.cross_entropy(
-            model(given.test.inputs(torch.arange(70))), given.test.labels(torch.arange(70)), reduction="none"
+            model(given.test.inputs(torch.arange(70))),
+            given.test.labels(torch.arange(70)),
+            reduction="none",
         )
-    found = measured(Given(test=given.test, model=model))
+    found = measured(EvaluationInputs(test=given.test, model=model))
 
     assert float(losses.mean()) == pytest.approx(found.metrics["loss"], rel=1e-5)
     torch.testing.assert_close(losses, found.samples["loss"], rtol=1e-4, atol=1e-6)
 
 
-def test_the_loss_of_values_is_the_root_of_their_mean_squared_distance(labelled: Callable[..., Arrays]) -> None:
+def test_the_loss_of_values_is_the_root_of_their_mean_squared_distance(
+    labelled: Callable[..., ArraySamples],
+) -> None:
     test = labelled(torch.zeros(4, 3), task="values", bounds=None)
     flat = nn.Sequential(nn.Flatten(), nn.Linear(16, 3)).eval()
     with torch.no_grad():
@@ -40,7 +44,7 @@ def test_the_loss_of_values_is_the_root_of_their_mean_squared_distance(labelled:
         linear.weight.zero_()
         linear.bias.copy_(torch.tensor([1.0, 2.0, 2.0]))
 
-    found = measured(Given(test=test, model=flat))
+    found = measured(EvaluationInputs(test=test, model=flat))
 
     assert {"loss": 3.0, "squared_loss": 9.0} == found.metrics
     assert [9.0] * 4 == found.samples["squared_loss"].tolist()
@@ -48,38 +52,42 @@ def test_the_loss_of_values_is_the_root_of_their_mean_squared_distance(labelled:
 
 
 def test_the_loss_of_attributes_is_their_mean_binary_cross_entropy(
-    given: Given, labelled: Callable[..., Arrays]
+    given: EvaluationInputs, labelled: Callable[..., ArraySamples]
 ) -> None:
     model = cast(BlockNetwork, given.reference)
-    labels = torch.randint(2, (70, 3), generator=generator("attributes"))
+    labels = torch.randint(2, (70, 3), generator=stream_generator("attributes"))
     test = labelled(labels, task="attributes")
     with torch.no_grad():
         outputs = model(test.inputs(torch.arange(70)))
     expected = nn.functional.binary_cross_entropy_with_logits(outputs, labels.float())
-    found = measured(Given(test=test, model=model))
+    found = measured(EvaluationInputs(test=test, model=model))
 
     assert float(expected) == pytest.approx(found.metrics["loss"], rel=1e-5)
-    assert float(found.samples["loss"].double().mean()) == pytest.approx(found.metrics["loss"], rel=1e-6)
+    assert float(found.samples["loss"].double().mean()) == pytest.approx(
+        found.metrics["loss"], rel=1e-6
+    )
 
 
-def test_a_model_that_breaks_down_has_no_loss(given: Given) -> None:
+def test_a_model_that_breaks_down_has_no_loss(given: EvaluationInputs) -> None:
     broken = copy.deepcopy(cast(BlockNetwork, given.reference))
     with torch.no_grad():
         cast(nn.Linear, broken.head).bias[0] = torch.inf
 
     with pytest.raises(ValueError, match="not finite"):
-        measured(Given(test=given.test, model=broken))
+        measured(EvaluationInputs(test=given.test, model=broken))
 
 
 def test_a_model_of_other_outputs_than_the_target_is_refused(
-    given: Given, labelled: Callable[..., Arrays], network: Callable[..., BlockNetwork]
+    given: EvaluationInputs,
+    labelled: Callable[..., ArraySamples],
+    network: Callable[..., BlockNetwork],
 ) -> None:
     test = labelled(torch.zeros(70, 3), task="values")
 
     with pytest.raises(ValueError, match="a model of 1 outputs; expected 3"):
-        measured(Given(test=test, model=network("model", outputs=1)))
+        measured(EvaluationInputs(test=test, model=network("model", outputs=1)))
 
 
-def test_no_model_is_an_error(given: Given) -> None:
+def test_no_model_is_an_error(given: EvaluationInputs) -> None:
     with pytest.raises(ValueError, match="found no model"):
         measured(given)

@@ -9,26 +9,30 @@ import pytest
 import torch
 from torch import nn
 
-from advtransfer.toolkit.attack import pgd
-from advtransfer.toolkit.network import BlockNetwork, Normalise
-from advtransfer.toolkit.samples import every
-from advtransfer.toolkit.streams import generator, initialised
+from advtransfer.toolkit.datasets import all_positions
+from advtransfer.toolkit.network import BlockNetwork, Normalize
+from advtransfer.toolkit.pgd import pgd
+from advtransfer.toolkit.rng import build_initialized, stream_generator
 from advtransfer.types import Context, Samples, Source, SourceCard, Weights
 
 
 def build() -> BlockNetwork:
     """Three blocks with batch normalisation over ``(1, 4, 4)`` images, 4 outputs."""
     blocks = {
-        "low": nn.Sequential(nn.Conv2d(1, 6, 3, padding=1), nn.BatchNorm2d(6), nn.ReLU(), nn.Dropout(0.3)),
+        "low": nn.Sequential(
+            nn.Conv2d(1, 6, 3, padding=1), nn.BatchNorm2d(6), nn.ReLU(), nn.Dropout(0.3)
+        ),
         "middle": nn.Sequential(nn.Conv2d(6, 6, 3, padding=1), nn.BatchNorm2d(6), nn.ReLU()),
-        "high": nn.Sequential(nn.Conv2d(6, 5, 2, stride=2), nn.BatchNorm2d(5), nn.ReLU(), nn.Flatten()),
+        "high": nn.Sequential(
+            nn.Conv2d(6, 5, 2, stride=2), nn.BatchNorm2d(5), nn.ReLU(), nn.Flatten()
+        ),
     }
-    return BlockNetwork(blocks, nn.Linear(20, 4), Normalise([0.5], [0.25]))
+    return BlockNetwork(blocks, nn.Linear(20, 4), Normalize([0.5], [0.25]))
 
 
 @pytest.fixture
 def source() -> BlockNetwork:
-    return initialised(build, generator("finetune source")).eval()
+    return build_initialized(build, stream_generator("finetune source")).eval()
 
 
 @dataclass(frozen=True)
@@ -36,13 +40,15 @@ class Untrained:
     """A source of the same architecture for ``(1, 4, 4)`` images and 4 outputs; its weights are the context's."""
 
     def card(self) -> SourceCard:
-        return SourceCard(architecture="tiny", data="none", constraint="none", shape=(1, 4, 4), outputs=4)
+        return SourceCard(
+            architecture="tiny", data="none", constraint="none", shape=(1, 4, 4), outputs=4
+        )
 
     def network(self) -> BlockNetwork:
-        return initialised(build, generator("architecture"))
+        return build_initialized(build, stream_generator("architecture"))
 
     def weights(self, context: Context) -> Weights:
-        return Weights(initialised(build, context.generator("init")).state_dict())
+        return Weights(build_initialized(build, context.generator("init")).state_dict())
 
 
 @pytest.fixture
@@ -55,7 +61,10 @@ def robust_accuracy() -> Callable[[nn.Module, Samples, float], float]:
     """From a model, samples and the eps of linf to the share that PGD of 20 steps leaves right."""
 
     def measure(model: nn.Module, samples: Samples, eps: float) -> float:
-        inputs, labels = samples.inputs(every(samples)), samples.labels(every(samples))
+        inputs, labels = (
+            samples.inputs(all_positions(samples)),
+            samples.labels(all_positions(samples)),
+        )
         moved = pgd(
             model,
             inputs,

@@ -10,11 +10,11 @@ from torch import Tensor, nn
 from advtransfer.errors import Cancelled, Diverged, Inapplicable
 from advtransfer.testing.context import InMemoryContext
 from advtransfer.testing.data import toy
-from advtransfer.toolkit.adversary import Norm
-from advtransfer.toolkit.prediction import accuracy, predict
-from advtransfer.toolkit.recipe import Sgd
+from advtransfer.toolkit.adversary import TrainingNorm
+from advtransfer.toolkit.prediction import measure_accuracy, predict
+from advtransfer.toolkit.training_config import Sgd
 from advtransfer.types import Context, DataCard, Dataset, Fitted, Samples, Source, Transfer
-from advtransfer_finetune import adversarial, scratch
+from advtransfer_finetune.components import adversarial, scratch
 
 CPU = torch.device("cpu")
 DATA = toy(classes=4, noise=0.3, train=60)
@@ -47,7 +47,7 @@ def logits(model: nn.Module) -> Tensor:
 def test_a_network_learns_the_task_from_the_subset_alone(untrained: Source) -> None:
     model, fitted = fit(scratch(network=untrained, epochs=15), validation=DATA.part("test"))
 
-    assert accuracy(model, DATA.part("test"), device=CPU) == 1.0
+    assert measure_accuracy(model, DATA.part("test"), device=CPU) == 1.0
     assert [*range(1, 16)] == [row["epoch"] for row in fitted.curves]
     assert fitted.curves[-1]["validation_accuracy"] == 1.0
     assert not any(module.training for module in model.modules())
@@ -79,7 +79,7 @@ def test_training_against_pgd_makes_a_robust_network(
     test = DATA.part("test")
 
     assert robust_accuracy(robust, test, 0.3) > robust_accuracy(natural, test, 0.3) + 0.3
-    assert accuracy(robust, test, device=CPU) > 0.9
+    assert measure_accuracy(robust, test, device=CPU) > 0.9
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,9 @@ class Watched:
         return self.samples.labels(positions)
 
 
-def test_adversarial_training_looks_at_the_subset_and_only_measures_the_validation_part(untrained: Source) -> None:
+def test_adversarial_training_looks_at_the_subset_and_only_measures_the_validation_part(
+    untrained: Source,
+) -> None:
     transfer = adversarial(network=untrained, eps=0.2, steps=2, epochs=3)
     train, validation = Watched(DATA.part("train")), Watched(DATA.part("test"))
     watched, _ = fit(transfer, train=train, validation=validation)
@@ -119,9 +121,19 @@ def test_adversarial_training_looks_at_the_subset_and_only_measures_the_validati
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
-def test_the_norm_and_the_steps_change_what_is_learned(untrained: Source, norm: Norm) -> None:
+def test_the_norm_and_the_steps_change_what_is_learned(
+    untrained: Source, norm: TrainingNorm
+) -> None:
     usual = adversarial(network=untrained, norm=norm, eps=0.2, epochs=2)
-    other = adversarial(network=untrained, norm="linf", eps=0.2, steps=1, step_size=0.1, random_start=False, epochs=2)
+    other = adversarial(
+        network=untrained,
+        norm="linf",
+        eps=0.2,
+        steps=1,
+        step_size=0.1,
+        random_start=False,
+        epochs=2,
+    )
 
     assert not logits(fit(usual)[0]).equal(logits(fit(other)[0]))
 
@@ -144,11 +156,16 @@ def test_a_stopped_training_continues_to_the_same_bits(untrained: Source) -> Non
 
     assert expected.curves == fitted.curves
     assert logits(whole).equal(logits(resumed))
-    assert all(tensor.equal(fitted.snapshots[1][name]) for name, tensor in expected.snapshots[1].items())
+    assert all(
+        tensor.equal(fitted.snapshots[1][name]) for name, tensor in expected.snapshots[1].items()
+    )
 
 
 def test_a_network_for_other_data_makes_no_sense(untrained: Source) -> None:
-    with pytest.raises(Inapplicable, match=r"takes inputs \(1, 4, 4\) and gives 4 outputs.* \(1, 4, 4\) and 3 outputs"):
+    with pytest.raises(
+        Inapplicable,
+        match=r"takes inputs \(1, 4, 4\) and gives 4 outputs.* \(1, 4, 4\) and 3 outputs",
+    ):
         fit(scratch(network=untrained), data=toy(classes=3))
     with pytest.raises(Inapplicable, match=r"the target has inputs \(1, 2, 4\)"):
         fit(scratch(network=untrained), data=toy(classes=4, shape=(1, 2, 4)))
@@ -166,7 +183,10 @@ def test_a_loss_that_is_not_finite_is_divergence(untrained: Source) -> None:
 @pytest.mark.usefixtures("portable")
 @pytest.mark.parametrize(
     ("transfer", "expected"),
-    [("scratch", [0.2380, 0.0492, -0.3226, -0.2264]), ("adversarial", [0.2728, 0.0663, -0.3398, -0.2643])],
+    [
+        ("scratch", [0.2380, 0.0492, -0.3226, -0.2264]),
+        ("adversarial", [0.2728, 0.0663, -0.3398, -0.2643]),
+    ],
 )
 def test_the_logits_of_the_first_test_image_are_those_of_this_version(
     untrained: Source, transfer: str, expected: list[float]

@@ -11,17 +11,22 @@ from advtransfer.errors import Cancelled, Diverged, Inapplicable
 from advtransfer.testing.context import InMemoryContext
 from advtransfer.testing.data import toy
 from advtransfer.toolkit.network import BlockNetwork
-from advtransfer.toolkit.prediction import accuracy, predict
-from advtransfer.toolkit.recipe import Sgd
+from advtransfer.toolkit.prediction import measure_accuracy, predict
+from advtransfer.toolkit.training_config import Sgd
 from advtransfer.types import Context, Fitted, Network, Transfer
-from advtransfer_finetune import blocks, tuning
+from advtransfer_finetune import tuning
+from advtransfer_finetune.components import blocks
 
 CPU = torch.device("cpu")
 NAMES = ["low", "middle", "high"]
 
 
 def fit(
-    transfer: Transfer, source: Network, *, adapter: nn.Module | None = None, context: Context | None = None
+    transfer: Transfer,
+    source: Network,
+    *,
+    adapter: nn.Module | None = None,
+    context: Context | None = None,
 ) -> tuple[nn.Module, Fitted]:
     data = toy()
     model = transfer.model(source=source, adapter=adapter, target=data.card())
@@ -39,7 +44,11 @@ def fit(
 def changed(source: BlockNetwork, model: nn.Module) -> set[str]:
     """The names of the tensors of the source that differ in the model."""
     state = model.state_dict()
-    return {name for name, tensor in source.state_dict().items() if not tensor.equal(state[f"network.{name}"])}
+    return {
+        name
+        for name, tensor in source.state_dict().items()
+        if not tensor.equal(state[f"network.{name}"])
+    }
 
 
 def logits(model: nn.Module) -> Tensor:
@@ -52,9 +61,13 @@ def test_exactly_the_last_blocks_and_the_head_are_trained(source: BlockNetwork, 
     trained = tuple(f"body.{name}." for name in NAMES[len(NAMES) - count :])
     expected = {name for name in source.state_dict() if name.startswith(trained)}
     head = {"head.weight", "head.bias"}
-    learned = {f"network.{name}" for name, _ in source.named_parameters() if name.startswith(trained)} | head
+    learned = {
+        f"network.{name}" for name, _ in source.named_parameters() if name.startswith(trained)
+    } | head
 
-    assert learned == {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    assert learned == {
+        name for name, parameter in model.named_parameters() if parameter.requires_grad
+    }
     assert expected == changed(source, model)
 
 
@@ -67,7 +80,11 @@ def test_adapting_batch_normalisation_changes_the_statistics_of_frozen_blocks_an
     statistics = ("running_mean", "running_var", "num_batches_tracked")
     moved = {name for name in changed(source, model) if name.startswith(frozen)}
 
-    assert {name for name in source.state_dict() if name.startswith(frozen) and name.endswith(statistics)} == moved
+    assert {
+        name
+        for name in source.state_dict()
+        if name.startswith(frozen) and name.endswith(statistics)
+    } == moved
 
 
 def test_more_blocks_than_the_source_has_make_no_sense(source: BlockNetwork) -> None:
@@ -79,7 +96,7 @@ def test_more_blocks_than_the_source_has_make_no_sense(source: BlockNetwork) -> 
 def test_a_tuned_model_has_learned_the_task(source: BlockNetwork, count: int) -> None:
     model, fitted = fit(blocks(blocks=count, epochs=40), source)
 
-    assert accuracy(model, toy().part("test"), device=CPU) == 1.0
+    assert measure_accuracy(model, toy().part("test"), device=CPU) == 1.0
     assert [*range(1, 41)] == [row["epoch"] for row in fitted.curves]
     assert fitted.curves[-1]["train_loss"] < fitted.curves[0]["train_loss"]
     assert fitted.curves[-1]["validation_accuracy"] == 1.0
@@ -92,7 +109,7 @@ def test_known_activations_of_the_frozen_blocks_give_the_same_numbers(
 ) -> None:
     quick, curves = fit(blocks(blocks=count, epochs=5), source)
     plain, expected = fit(blocks(blocks=count, epochs=5, activations="every_epoch"), source)
-    monkeypatch.setattr(tuning, "MOST_BYTES", 0)
+    monkeypatch.setattr(tuning, "MAX_ACTIVATION_BYTES", 0)
     crowded, _ = fit(blocks(blocks=count, epochs=5), source)
 
     assert logits(plain).equal(logits(crowded))
@@ -104,19 +121,31 @@ def test_known_activations_of_the_frozen_blocks_give_the_same_numbers(
 def rows_seen(model: nn.Module) -> list[int]:
     """The sizes of the batches that the first block will see."""
     seen: list[int] = []
-    model.get_submodule("network.body.low").register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
+    model.get_submodule("network.body.low").register_forward_pre_hook(
+        lambda _, inputs: seen.append(len(inputs[0]))
+    )
     return seen
 
 
-@pytest.mark.parametrize(("batch_norm", "count", "passes"), [("freeze", 1, 1), ("adapt", 1, 7), ("freeze", 3, 7)])
+@pytest.mark.parametrize(
+    ("batch_norm", "count", "passes"), [("freeze", 1, 1), ("adapt", 1, 7), ("freeze", 3, 7)]
+)
 def test_frozen_blocks_see_each_image_once_unless_what_they_give_changes(
     source: BlockNetwork, batch_norm: Literal["adapt", "freeze"], count: int, passes: int
 ) -> None:
-    transfer, data = blocks(blocks=count, epochs=7, batch_size=30, batch_norm=batch_norm), toy(train=60)
+    transfer, data = (
+        blocks(blocks=count, epochs=7, batch_size=30, batch_norm=batch_norm),
+        toy(train=60),
+    )
     model = transfer.model(source=source, adapter=None, target=data.card())
     seen = rows_seen(model)
     transfer.fit(
-        model, source=source, adapter=None, train=data.part("train"), validation=None, context=InMemoryContext()
+        model,
+        source=source,
+        adapter=None,
+        train=data.part("train"),
+        validation=None,
+        context=InMemoryContext(),
     )
 
     # a chunk is filled up to 64 rows, and one empty image shows the size of the activations
@@ -142,26 +171,33 @@ class Opaque(nn.Module):
         return 2 * self.inner.features(inputs, upto=upto)
 
 
-def test_a_network_of_another_make_is_trained_through_its_own_features(source: BlockNetwork) -> None:
+def test_a_network_of_another_make_is_trained_through_its_own_features(
+    source: BlockNetwork,
+) -> None:
     model, _ = fit(blocks(blocks=1, epochs=20), Opaque(source).eval())
     images = toy().part("test").inputs(torch.arange(8))
     inner, head = model.get_submodule("network.inner"), model.get_submodule("head")
     assert isinstance(inner, BlockNetwork)
 
-    assert accuracy(model, toy().part("test"), device=CPU) == 1.0
+    assert measure_accuracy(model, toy().part("test"), device=CPU) == 1.0
     torch.testing.assert_close(model(images), head(2 * inner.features(images)))
     assert source.get_parameter("body.low.0.weight").equal(inner.get_parameter("body.low.0.weight"))
 
 
 def test_the_same_streams_give_the_same_bits_and_others_do_not(source: BlockNetwork) -> None:
-    runs = [logits(fit(blocks(blocks=1, epochs=3), source, context=InMemoryContext(seed))[0]) for seed in (0, 0, 1)]
+    runs = [
+        logits(fit(blocks(blocks=1, epochs=3), source, context=InMemoryContext(seed))[0])
+        for seed in (0, 0, 1)
+    ]
 
     assert runs[0].equal(runs[1])
     assert not runs[0].equal(runs[2])
 
 
 @pytest.mark.parametrize("batch_norm", ["adapt", "freeze"])
-def test_a_stopped_fit_continues_to_the_same_bits(source: BlockNetwork, batch_norm: Literal["adapt", "freeze"]) -> None:
+def test_a_stopped_fit_continues_to_the_same_bits(
+    source: BlockNetwork, batch_norm: Literal["adapt", "freeze"]
+) -> None:
     transfer = blocks(blocks=1, epochs=12, batch_norm=batch_norm)
     whole, expected = fit(transfer, source)
     stopped = InMemoryContext(cancel_after=7)
@@ -170,16 +206,24 @@ def test_a_stopped_fit_continues_to_the_same_bits(source: BlockNetwork, batch_no
     resumed, fitted = fit(transfer, source, context=stopped.resumed())
 
     assert expected.curves == fitted.curves
-    assert all(tensor.equal(resumed.state_dict()[name]) for name, tensor in whole.state_dict().items())
+    assert all(
+        tensor.equal(resumed.state_dict()[name]) for name, tensor in whole.state_dict().items()
+    )
 
 
-def test_building_a_model_draws_nothing_and_the_source_is_left_as_found(source: BlockNetwork) -> None:
+def test_building_a_model_draws_nothing_and_the_source_is_left_as_found(
+    source: BlockNetwork,
+) -> None:
     before, state = copy.deepcopy(source), torch.get_rng_state()
     fit(blocks(blocks=3, epochs=1), source)
 
     assert state.equal(torch.get_rng_state())
-    assert all(tensor.equal(source.state_dict()[name]) for name, tensor in before.state_dict().items())
-    assert all(parameter.requires_grad and parameter.grad is None for parameter in source.parameters())
+    assert all(
+        tensor.equal(source.state_dict()[name]) for name, tensor in before.state_dict().items()
+    )
+    assert all(
+        parameter.requires_grad and parameter.grad is None for parameter in source.parameters()
+    )
     assert not any(module.training for module in source.modules())
 
 
@@ -196,10 +240,12 @@ class Shifting(nn.Module):
 def test_the_adapter_comes_first_and_runs_as_in_evaluation(
     source: BlockNetwork, batch_norm: Literal["adapt", "freeze"], count: int
 ) -> None:
-    model, _ = fit(blocks(blocks=count, epochs=30, batch_norm=batch_norm), source, adapter=Shifting())
+    model, _ = fit(
+        blocks(blocks=count, epochs=30, batch_norm=batch_norm), source, adapter=Shifting()
+    )
     flipped, _ = fit(blocks(blocks=count, epochs=30, batch_norm=batch_norm), source)
 
-    assert accuracy(model, toy().part("test"), device=CPU) == 1.0
+    assert measure_accuracy(model, toy().part("test"), device=CPU) == 1.0
     assert not logits(model).equal(logits(flipped))
 
 
@@ -213,5 +259,10 @@ def test_a_model_of_another_make_is_an_error(source: BlockNetwork) -> None:
 
     with pytest.raises(TypeError, match="found a BlockNetwork; expected the transfer's own model"):
         blocks(blocks=1).fit(
-            source, source=source, adapter=None, train=data.part("train"), validation=None, context=InMemoryContext()
+            source,
+            source=source,
+            adapter=None,
+            train=data.part("train"),
+            validation=None,
+            context=InMemoryContext(),
         )

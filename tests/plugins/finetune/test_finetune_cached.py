@@ -13,11 +13,12 @@ from advtransfer.cache import Cache
 from advtransfer.node import Node
 from advtransfer.testing.context import InMemoryContext
 from advtransfer.testing.data import toy
+from advtransfer.toolkit.datasets import SampleSubset
 from advtransfer.toolkit.network import BlockNetwork
-from advtransfer.toolkit.samples import Picked
-from advtransfer.trial.context import WorkerContext
 from advtransfer.types import Context, Samples, Tensors, Transfer
-from advtransfer_finetune import blocks, boundary, linear_probe, logit_affine
+from advtransfer.worker.context import WorkerContext
+from advtransfer_finetune import target_model
+from advtransfer_finetune.components import blocks, linear_probe, logit_affine
 
 DATA = toy(noise=0.9, train=200, test=60)
 METHODS: dict[str, Callable[..., Transfer]] = {
@@ -33,20 +34,27 @@ METHODS: dict[str, Callable[..., Transfer]] = {
 
 def subset(*, count: int, seed: int) -> Samples:
     chosen = torch.randperm(200, generator=torch.Generator().manual_seed(seed))[:count]
-    return Picked(DATA.part("train"), chosen)
+    return SampleSubset(DATA.part("train"), chosen)
 
 
 def fit(
-    transfer: Transfer, source: BlockNetwork, context: Context, *, train: Samples, seen: list[int] | None = None
+    transfer: Transfer,
+    source: BlockNetwork,
+    context: Context,
+    *,
+    train: Samples,
+    seen: list[int] | None = None,
 ) -> dict[str, Tensor]:
     """The fitted state; `seen` is told how many images the first block is given."""
     model = transfer.model(source=source, adapter=None, target=DATA.card())
     if seen is not None:
         first = model.get_submodule("network.body.low")
-        first.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])) if len(inputs[0]) > 1 else None)
+        first.register_forward_pre_hook(
+            lambda _, inputs: seen.append(len(inputs[0])) if len(inputs[0]) > 1 else None
+        )
     transfer.fit(model, source=source, adapter=None, train=train, validation=None, context=context)
     if isinstance(context, WorkerContext):  # what the host does when a fit is over
-        context.cache.forget_saved(context.node.id)
+        context.cache.delete_checkpoint(context.node.id)
     return model.state_dict()
 
 
@@ -63,8 +71,13 @@ def context(tmp_path: Path) -> Context:
         "source": Node("source", "vision/trained"),
         "subset": Node("subset", "host/subset", inputs={"data": Node("data", "vision/digits")}),
     }
-    node, cache = Node("fit", "finetune/linear_probe", inputs=inputs), Cache(tmp_path, line="cpu-1-float32")
-    return WorkerContext(node, ("fit",), torch.device("cpu"), cache, tmp_path, lambda _: None, "a fit")
+    node, cache = (
+        Node("fit", "finetune/linear_probe", inputs=inputs),
+        Cache(tmp_path, line="cpu-1-float32"),
+    )
+    return WorkerContext(
+        node, ("fit",), torch.device("cpu"), cache, tmp_path, lambda _: None, "a fit"
+    )
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -79,7 +92,9 @@ def test_sharing_changes_no_bit(source: BlockNetwork, context: Context, name: st
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_images_that_were_seen_cost_no_forward(source: BlockNetwork, context: Context, name: str) -> None:
+def test_images_that_were_seen_cost_no_forward(
+    source: BlockNetwork, context: Context, name: str
+) -> None:
     seen: list[int] = []
     fit(METHODS[name](), source, context, train=subset(count=100, seed=0))
     fit(METHODS[name](), source, context, train=subset(count=50, seed=0), seen=seen)
@@ -101,9 +116,11 @@ def test_methods_that_read_the_same_layer_share(source: BlockNetwork, context: C
     assert seen
 
 
-def test_large_activations_are_not_shared(source: BlockNetwork, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_activations_are_not_shared(
+    source: BlockNetwork, monkeypatch: pytest.MonkeyPatch
+) -> None:
     # after the first block an image is 6 x 4 x 4 numbers, after the second as many, and then 20
-    monkeypatch.setattr(boundary, "MOST_SHARED", 4 * 6 * 4 * 4 - 1)
+    monkeypatch.setattr(target_model, "MAX_SHARED_BYTES", 4 * 6 * 4 * 4 - 1)
     context = Forgetful()
     for name in ("two", "one"):
         fit(METHODS[name](), source, context, train=subset(count=50, seed=0))
@@ -146,7 +163,9 @@ def test_features_are_those_behind_the_adapter(source: BlockNetwork) -> None:
     context, transfer = Forgetful(), linear_probe()
     model = transfer.model(source=source, adapter=Twice(), target=DATA.card())
     train = subset(count=30, seed=0)
-    transfer.fit(model, source=source, adapter=Twice(), train=train, validation=None, context=context)
+    transfer.fit(
+        model, source=source, adapter=Twice(), train=train, validation=None, context=context
+    )
     (rows,) = context.stored.values()
     with torch.no_grad():
         expected = source.features(2 * train.inputs(torch.arange(30)))

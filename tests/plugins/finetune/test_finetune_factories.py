@@ -7,12 +7,20 @@ from collections.abc import Callable
 
 import pytest
 
-from advtransfer.node import canonical
+from advtransfer.node import canonical_json
 from advtransfer.options import Options
 from advtransfer.toolkit.adversary import Free
-from advtransfer.toolkit.recipe import Schedule, Sgd
-from advtransfer.types import Json, Transfer, facts_of
-from advtransfer_finetune import adversarial, blocks, full, linear_probe, logit_affine, register_transfers, scratch
+from advtransfer.toolkit.training_config import Schedule, Sgd
+from advtransfer.types import Json, Transfer, metadata_of
+from advtransfer_finetune import register_transfers
+from advtransfer_finetune.components import (
+    adversarial,
+    blocks,
+    full,
+    linear_probe,
+    logit_affine,
+    scratch,
+)
 
 
 def test_the_plugin_imports_no_heavy_library() -> None:
@@ -27,18 +35,20 @@ def test_the_plugin_brings_transfers_of_a_source_and_baselines_without_one() -> 
     baselines: list[Callable[..., Transfer]] = [scratch, adversarial]
 
     assert of_a_source + baselines == list(register_transfers())
-    assert [{"source"}] * 4 == [facts_of(factory).needs for factory in of_a_source]
-    assert [set(), set()] == [facts_of(factory).needs for factory in baselines]
+    assert [{"source"}] * 4 == [metadata_of(factory).needs for factory in of_a_source]
+    assert [set(), set()] == [metadata_of(factory).needs for factory in baselines]
 
 
 @pytest.mark.parametrize("factory", [scratch, adversarial])
-def test_the_network_of_a_baseline_is_an_entry_of_the_suite(factory: Callable[..., Transfer]) -> None:
-    assert "source" == Options.of(factory).fields["network"].kind
+def test_the_network_of_a_baseline_is_an_entry_of_the_suite(
+    factory: Callable[..., Transfer],
+) -> None:
+    assert "source" == Options.from_factory(factory).fields["network"].kind
 
 
 @pytest.mark.parametrize("C", [0.5, [0.1, 1.0]])
 def test_c_is_one_strength_or_a_list(C: float | list[float]) -> None:
-    values, faults = Options.of(linear_probe).validate({"C": C})
+    values, faults = Options.from_factory(linear_probe).validate({"C": C})
 
     assert [] == faults
     assert {"C": C, "max_iterations": 10_000, "tolerance": 1e-6, "cached": True} == values
@@ -57,8 +67,10 @@ def test_c_is_one_strength_or_a_list(C: float | list[float]) -> None:
         ({"C": [0.1, 1.0], "folds": 1}, ("folds",)),
     ],
 )
-def test_a_probe_that_makes_no_sense_is_a_fault(options: dict[str, Json], path: tuple[str | int, ...]) -> None:
-    _, faults = Options.of(linear_probe).validate(options)
+def test_a_probe_that_makes_no_sense_is_a_fault(
+    options: dict[str, Json], path: tuple[str | int, ...]
+) -> None:
+    _, faults = Options.from_factory(linear_probe).validate(options)
 
     assert [path] == [fault.path for fault in faults]
 
@@ -76,17 +88,27 @@ def test_a_probe_that_makes_no_sense_is_a_fault(options: dict[str, Json], path: 
         ({"blocks": 1, "snapshots": [0]}, ("snapshots",)),
     ],
 )
-def test_a_tuning_that_makes_no_sense_is_a_fault(options: dict[str, Json], path: tuple[str | int, ...]) -> None:
-    _, faults = Options.of(blocks).validate(options)
+def test_a_tuning_that_makes_no_sense_is_a_fault(
+    options: dict[str, Json], path: tuple[str | int, ...]
+) -> None:
+    _, faults = Options.from_factory(blocks).validate(options)
 
     assert path in [fault.path[:1] for fault in faults]
 
 
 def test_the_record_of_a_tuning_says_optimiser_and_schedule() -> None:
-    values, faults = Options.of(blocks).validate({"blocks": 1})
+    values, faults = Options.from_factory(blocks).validate({"blocks": 1})
 
     assert [] == faults
-    assert {"blocks", "epochs", "batch_size", "optimiser", "schedule", "batch_norm", "cached"} == set(values)
+    assert {
+        "blocks",
+        "epochs",
+        "batch_size",
+        "optimiser",
+        "schedule",
+        "batch_norm",
+        "cached",
+    } == set(values)
     assert {"kind": "adam", "lr": 0.003, "weight_decay": 0.0} == values["optimiser"]
 
 
@@ -110,14 +132,20 @@ def test_the_record_of_a_tuning_says_optimiser_and_schedule() -> None:
         (
             blocks,
             {"blocks": 1},
-            {"head_init": "default", "augment": "none", "adversary": None, "snapshots": [], "activations": "once"},
+            {
+                "head_init": "default",
+                "augment": "none",
+                "adversary": None,
+                "snapshots": [],
+                "activations": "once",
+            },
         ),
     ],
 )
 def test_options_that_came_later_leave_no_trace_at_their_defaults(
     factory: Callable[..., Transfer], asked: dict[str, Json], later: dict[str, Json]
 ) -> None:
-    options = Options.of(factory)
+    options = Options.from_factory(factory)
 
     assert options.validate(asked) == options.validate({**asked, **later})
     assert not set(later) & set(options.validate(asked)[0])
@@ -125,17 +153,18 @@ def test_options_that_came_later_leave_no_trace_at_their_defaults(
 
 @pytest.mark.parametrize("factory", [linear_probe, blocks, full])
 @pytest.mark.parametrize(
-    ("preset", "epochs", "drops"), [("utrera2021", 150, [50, 100]), ("utrera2021_few", 100, [33, 66, 99])]
+    ("preset", "epochs", "drops"),
+    [("utrera2021", 150, [50, 100]), ("utrera2021_few", 100, [33, 66, 99])],
 )
 def test_the_presets_of_utrera_are_what_the_authors_ran(
     factory: Callable[..., Transfer], preset: str, epochs: int, drops: list[int]
 ) -> None:
-    asked = {**facts_of(factory).presets[preset], **({"blocks": 3} if factory is blocks else {})}
-    values, faults = Options.of(factory).validate(json.loads(canonical(asked)))
-    built = Options.of(factory).build(values)
+    asked = {**metadata_of(factory).presets[preset], **({"blocks": 3} if factory is blocks else {})}
+    values, faults = Options.from_factory(factory).validate(json.loads(canonical_json(asked)))
+    built = Options.from_factory(factory).python_values(values)
     schedule = built["schedule"]
     assert isinstance(schedule, Schedule)
-    rates = [schedule.factor(epoch / epochs) for epoch in range(epochs)]
+    rates = [schedule.rate_factor(epoch / epochs) for epoch in range(epochs)]
 
     assert [] == faults
     assert Sgd(lr=0.1, momentum=0.9, weight_decay=5e-4) == built["optimiser"]
@@ -147,21 +176,23 @@ def test_the_presets_of_utrera_are_what_the_authors_ran(
 def test_the_presets_of_utrera_adapt_batch_normalisation_and_augment_images() -> None:
     augment = ("pad_crop", "flip", "colour_jitter", "rotation")
 
-    for preset in facts_of(blocks).presets.values():
+    for preset in metadata_of(blocks).presets.values():
         assert (augment, "adapt") == (preset["augment"], preset["batch_norm"])
-    for preset in facts_of(full).presets.values():
+    for preset in metadata_of(full).presets.values():
         assert augment == preset["augment"]
-    for preset in facts_of(linear_probe).presets.values():
+    for preset in metadata_of(linear_probe).presets.values():
         assert "sgd" == preset["solver"]
 
 
 @pytest.mark.parametrize("factory", [linear_probe, logit_affine, blocks])
 def test_whether_activations_are_shared_is_in_no_id(factory: Callable[..., Transfer]) -> None:
-    assert not Options.of(factory).fields["cached"].asked
+    assert not Options.from_factory(factory).fields["cached"].in_id
 
 
 def test_a_penalty_that_gradient_descent_does_not_know_is_an_error() -> None:
-    with pytest.raises(ValueError, match=r"found C \(0.1, 1.0\) beside solver 'sgd'.*set weight_decay"):
+    with pytest.raises(
+        ValueError, match=r"found C \(0.1, 1.0\) beside solver 'sgd'.*set weight_decay"
+    ):
         linear_probe(solver="sgd", C=(0.1, 1.0))
     with pytest.raises(ValueError, match="found folds 5 beside solver 'sgd'"):
         linear_probe(solver="sgd", folds=5)

@@ -12,12 +12,12 @@ from advtransfer.errors import Diverged
 from advtransfer.testing.context import InMemoryContext
 from advtransfer.testing.data import toy
 from advtransfer.toolkit.adversary import Adversary, Free
+from advtransfer.toolkit.datasets import ArraySamples, all_positions
 from advtransfer.toolkit.network import BlockNetwork
-from advtransfer.toolkit.prediction import accuracy, predict
-from advtransfer.toolkit.recipe import Adam, Sgd
-from advtransfer.toolkit.samples import Arrays, every
+from advtransfer.toolkit.prediction import measure_accuracy, predict
+from advtransfer.toolkit.training_config import Adam, Sgd
 from advtransfer.types import Fitted, Network, Samples, Task, Transfer
-from advtransfer_finetune import blocks, full, linear_probe, logit_affine
+from advtransfer_finetune.components import blocks, full, linear_probe, logit_affine
 
 CPU = torch.device("cpu")
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
@@ -35,7 +35,12 @@ def fit(
     train = train or toy().part("train")
     model = transfer.model(source=source, adapter=adapter, target=train.card)
     fitted = transfer.fit(
-        model, source=source, adapter=adapter, train=train, validation=validation, context=InMemoryContext()
+        model,
+        source=source,
+        adapter=adapter,
+        train=train,
+        validation=validation,
+        context=InMemoryContext(),
     )
     return model, fitted
 
@@ -43,7 +48,11 @@ def fit(
 def changed(source: BlockNetwork, model: nn.Module) -> set[str]:
     """The names of the tensors of the source that differ in the model."""
     state = model.state_dict()
-    return {name for name, tensor in source.state_dict().items() if not tensor.equal(state[f"network.{name}"])}
+    return {
+        name
+        for name, tensor in source.state_dict().items()
+        if not tensor.equal(state[f"network.{name}"])
+    }
 
 
 def test_every_weight_but_those_of_the_old_head_is_trained(source: BlockNetwork) -> None:
@@ -92,9 +101,11 @@ def test_the_source_is_where_it_starts(source: BlockNetwork) -> None:
 
 
 def test_a_whole_network_learns_the_task_through_an_adapter(source: BlockNetwork) -> None:
-    model, fitted = fit(full(epochs=20), source, adapter=nn.AvgPool2d(1), validation=toy().part("test"))
+    model, fitted = fit(
+        full(epochs=20), source, adapter=nn.AvgPool2d(1), validation=toy().part("test")
+    )
 
-    assert accuracy(model, toy().part("test"), device=CPU) == 1.0
+    assert measure_accuracy(model, toy().part("test"), device=CPU) == 1.0
     assert fitted.curves[-1]["validation_accuracy"] == 1.0
 
 
@@ -122,7 +133,11 @@ def test_what_is_frozen_keeps_its_bits(
     frozen = {name for name in changed(source, model) if not name.startswith(trained or ("none",))}
     statistics = {name for name in source.state_dict() if name.endswith(STATISTICS)}
 
-    assert frozen == ({name for name in statistics if not name.startswith(trained or ("none",))} if adapts else set())
+    assert frozen == (
+        {name for name in statistics if not name.startswith(trained or ("none",))}
+        if adapts
+        else set()
+    )
 
 
 class Doubling(nn.Module):
@@ -137,7 +152,9 @@ class Doubling(nn.Module):
         return self.gain * inputs.repeat_interleave(2, 2).repeat_interleave(2, 3)
 
 
-def test_the_fine_tuned_teacher_of_the_papers_trains_a_head_through_an_adapter(source: BlockNetwork) -> None:
+def test_the_fine_tuned_teacher_of_the_papers_trains_a_head_through_an_adapter(
+    source: BlockNetwork,
+) -> None:
     data, adapter = toy(shape=(1, 2, 2)), Doubling()
     teacher = blocks(blocks=0, epochs=100, batch_norm="freeze", optimiser=Adam(lr=0.1))
     model, _ = fit(teacher, source, adapter=adapter, train=data.part("train"))
@@ -145,12 +162,14 @@ def test_the_fine_tuned_teacher_of_the_papers_trains_a_head_through_an_adapter(s
     head = model.get_submodule("head")
 
     assert set() == changed(source, model)
-    assert accuracy(model, data.part("test"), device=CPU) == 1.0
+    assert measure_accuracy(model, data.part("test"), device=CPU) == 1.0
     assert 1.0 == model.get_parameter("adapter.gain").item()
     torch.testing.assert_close(model(images), head(source.features(adapter.eval()(images))))
 
 
-@pytest.mark.parametrize("tuned", [full, lambda **recipe: blocks(blocks=2, **recipe)], ids=["full", "blocks"])
+@pytest.mark.parametrize(
+    "tuned", [full, lambda **recipe: blocks(blocks=2, **recipe)], ids=["full", "blocks"]
+)
 def test_training_against_an_adversary_makes_a_robust_network(
     source: BlockNetwork,
     tuned: Callable[..., Transfer],
@@ -170,16 +189,24 @@ def test_each_replay_of_free_adversarial_training_is_an_epoch(source: BlockNetwo
     assert [1, 2, 3] == [row["epoch"] for row in fitted.curves]
 
 
-@pytest.mark.parametrize("tuned", [full(epochs=3, adversary=PGD), blocks(blocks=1, epochs=3, augment=("pad_crop_2",))])
+@pytest.mark.parametrize(
+    "tuned", [full(epochs=3, adversary=PGD), blocks(blocks=1, epochs=3, augment=("pad_crop_2",))]
+)
 def test_a_validation_part_is_only_measured(source: BlockNetwork, tuned: Transfer) -> None:
     watched, _ = fit(tuned, source, validation=toy().part("test"))
     alone, _ = fit(tuned, source)
 
-    assert all(tensor.equal(watched.state_dict()[name]) for name, tensor in alone.state_dict().items())
+    assert all(
+        tensor.equal(watched.state_dict()[name]) for name, tensor in alone.state_dict().items()
+    )
 
 
-@pytest.mark.parametrize("changes", [{"augment": ("flip",)}, {"adversary": PGD}, {"head_init": "normal"}])
-def test_an_option_changes_what_is_learned(source: BlockNetwork, changes: dict[str, object]) -> None:
+@pytest.mark.parametrize(
+    "changes", [{"augment": ("flip",)}, {"adversary": PGD}, {"head_init": "normal"}]
+)
+def test_an_option_changes_what_is_learned(
+    source: BlockNetwork, changes: dict[str, object]
+) -> None:
     tuned: Callable[..., Transfer] = blocks
     model, _ = fit(tuned(blocks=1, epochs=2, **changes), source)
     plain, _ = fit(tuned(blocks=1, epochs=2), source)
@@ -188,14 +215,19 @@ def test_an_option_changes_what_is_learned(source: BlockNetwork, changes: dict[s
 
 
 def test_a_head_may_start_from_a_normal_distribution(source: BlockNetwork) -> None:
-    model, _ = fit(blocks(blocks=0, epochs=1, optimiser=Sgd(lr=1e-30, weight_decay=0), head_init="normal"), source)
+    model, _ = fit(
+        blocks(blocks=0, epochs=1, optimiser=Sgd(lr=1e-30, weight_decay=0), head_init="normal"),
+        source,
+    )
 
     assert model.get_parameter("head.weight").std().item() == pytest.approx(1, abs=0.3)
     assert model.get_parameter("head.bias").abs().max() < 1e-20
 
 
 @pytest.mark.parametrize("name", ["attributes", "values"])
-@pytest.mark.parametrize("tuned", [blocks(blocks=1, epochs=40), full(epochs=40, optimiser=Adam(lr=0.01))])
+@pytest.mark.parametrize(
+    "tuned", [blocks(blocks=1, epochs=40), full(epochs=40, optimiser=Adam(lr=0.01))]
+)
 def test_attributes_and_values_are_learned_too(
     source: BlockNetwork, tuned: Transfer, name: Literal["attributes", "values"]
 ) -> None:
@@ -212,11 +244,13 @@ def test_attributes_and_values_are_learned_too(
 
 def task(name: Task) -> Samples:
     images = toy().part("train")
-    labels = images.labels(every(images))
+    labels = images.labels(all_positions(images))
     found = torch.nn.functional.one_hot(labels, 3)
     wanted = found if name == "attributes" else found.float() * 2
     card = replace(images.card, task=name)
-    return Arrays(card=card, inputs=images.inputs(every(images)), labels=wanted, keys=images.keys)
+    return ArraySamples(
+        card=card, inputs=images.inputs(all_positions(images)), labels=wanted, keys=images.keys
+    )
 
 
 FAR = Sgd(lr=1e30)
@@ -240,12 +274,16 @@ def test_divergence_says_the_epoch_and_the_loss(source: BlockNetwork, transfer: 
         fit(transfer, source)
 
 
-@pytest.mark.parametrize("transfer", [linear_probe(), logit_affine(), linear_probe(solver="sgd"), blocks(blocks=1)])
+@pytest.mark.parametrize(
+    "transfer", [linear_probe(), logit_affine(), linear_probe(solver="sgd"), blocks(blocks=1)]
+)
 def test_a_source_that_gives_no_numbers_is_an_error_and_never_a_result(
     source: BlockNetwork, transfer: Transfer
 ) -> None:
     with torch.no_grad():
         source.get_parameter("body.low.0.weight").fill_(torch.nan)
 
-    with pytest.raises(ValueError, match="found activations that are not finite for 60 of 60 images"):
+    with pytest.raises(
+        ValueError, match="found activations that are not finite for 60 of 60 images"
+    ):
         fit(transfer, source)

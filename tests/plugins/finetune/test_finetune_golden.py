@@ -11,7 +11,7 @@ from advtransfer.toolkit.adversary import Adversary
 from advtransfer.toolkit.network import BlockNetwork
 from advtransfer.toolkit.prediction import predict
 from advtransfer.types import Transfer
-from advtransfer_finetune import blocks, full, linear_probe, logit_affine
+from advtransfer_finetune.components import blocks, full, linear_probe, logit_affine
 
 pytestmark = pytest.mark.usefixtures("portable")
 
@@ -24,11 +24,23 @@ pytestmark = pytest.mark.usefixtures("portable")
         (blocks(blocks=2, epochs=3, batch_norm="adapt"), [-0.2850, -0.2514, -0.1802]),
         (linear_probe(solver="sgd", epochs=3), [-0.3800, -0.0618, 0.0076]),
         (logit_affine(), [0.9311, 0.6056, -0.5368]),
-        (blocks(blocks=1, epochs=3, head_init="normal", augment=("flip", "colour_jitter")), [0.3557, 0.3997, -0.6728]),
+        (
+            blocks(blocks=1, epochs=3, head_init="normal", augment=("flip", "colour_jitter")),
+            [0.3557, 0.3997, -0.6728],
+        ),
         (full(epochs=3), [-0.3021, -0.2519, -0.1823]),
         (full(epochs=3, adversary=Adversary(eps=0.1)), [-0.2985, -0.2520, -0.1968]),
     ],
-    ids=["probe", "freeze", "adapt", "sgd probe", "logit_affine", "augmented", "full", "adversarial full"],
+    ids=[
+        "probe",
+        "freeze",
+        "adapt",
+        "sgd probe",
+        "logit_affine",
+        "augmented",
+        "full",
+        "adversarial full",
+    ],
 )
 def test_the_logits_of_the_first_test_image_are_those_of_this_version(
     source: BlockNetwork, transfer: Transfer, expected: list[float]

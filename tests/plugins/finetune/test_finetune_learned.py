@@ -12,10 +12,10 @@ from advtransfer.errors import Cancelled, Inapplicable
 from advtransfer.testing.context import InMemoryContext
 from advtransfer.testing.data import toy
 from advtransfer.toolkit.network import BlockNetwork
-from advtransfer.toolkit.prediction import accuracy, predict
-from advtransfer.toolkit.recipe import Adam
+from advtransfer.toolkit.prediction import measure_accuracy, predict
+from advtransfer.toolkit.training_config import Adam
 from advtransfer.types import Context, Fitted, Transfer
-from advtransfer_finetune import blocks, full, linear_probe, logit_affine
+from advtransfer_finetune.components import blocks, full, linear_probe, logit_affine
 
 CPU = torch.device("cpu")
 DATA = toy(shape=(1, 2, 2))
@@ -75,26 +75,39 @@ def drawn() -> Tensor:
 
 
 @pytest.mark.parametrize("name", TRAINED)
-def test_it_is_trained_and_what_is_frozen_keeps_its_bits(source: BlockNetwork, adapter: nn.Module, name: str) -> None:
+def test_it_is_trained_and_what_is_frozen_keeps_its_bits(
+    source: BlockNetwork, adapter: nn.Module, name: str
+) -> None:
     before = copy.deepcopy(adapter.state_dict())
     model, _ = fit(TRAINED[name], source, adapter)
 
     assert not learned(model).equal(drawn())
     assert all(tensor.equal(adapter.state_dict()[name]) for name, tensor in before.items())
     assert model.get_parameter("adapter.fixed.weight").equal(before["fixed.weight"])
-    assert accuracy(model, DATA.part("test"), device=CPU) > 0.6
+    assert measure_accuracy(model, DATA.part("test"), device=CPU) > 0.6
     assert not any(module.training for module in model.modules())
     if name in ("head", "sgd"):
-        assert all(tensor.equal(model.state_dict()[f"network.{name}"]) for name, tensor in source.state_dict().items())
+        assert all(
+            tensor.equal(model.state_dict()[f"network.{name}"])
+            for name, tensor in source.state_dict().items()
+        )
 
 
 @pytest.mark.parametrize("name", TRAINED)
-def test_its_weights_start_from_the_streams_of_the_fit_alone(source: BlockNetwork, name: str) -> None:
+def test_its_weights_start_from_the_streams_of_the_fit_alone(
+    source: BlockNetwork, name: str
+) -> None:
     torch.manual_seed(0)
     one, _ = fit(TRAINED[name], source, Upsampling(), context=InMemoryContext(0))
-    fixed = {name: tensor for name, tensor in one.state_dict().items() if name.startswith("adapter.fixed")}
+    fixed = {
+        name: tensor
+        for name, tensor in one.state_dict().items()
+        if name.startswith("adapter.fixed")
+    }
     other = Upsampling()
-    other.load_state_dict({name.removeprefix("adapter."): tensor for name, tensor in fixed.items()}, strict=False)
+    other.load_state_dict(
+        {name.removeprefix("adapter."): tensor for name, tensor in fixed.items()}, strict=False
+    )
     again, _ = fit(TRAINED[name], source, other, context=InMemoryContext(0))
     new, _ = fit(TRAINED[name], source, other, context=InMemoryContext(1))
 
@@ -103,7 +116,9 @@ def test_its_weights_start_from_the_streams_of_the_fit_alone(source: BlockNetwor
 
 
 @pytest.mark.parametrize("name", TRAINED)
-def test_saved_weights_rebuild_the_model_with_its_adapter(source: BlockNetwork, adapter: nn.Module, name: str) -> None:
+def test_saved_weights_rebuild_the_model_with_its_adapter(
+    source: BlockNetwork, adapter: nn.Module, name: str
+) -> None:
     model, _ = fit(TRAINED[name], source, adapter)
     rebuilt = TRAINED[name].model(source=source, adapter=Upsampling(), target=DATA.card())
     rebuilt.load_state_dict(model.state_dict())
@@ -112,7 +127,9 @@ def test_saved_weights_rebuild_the_model_with_its_adapter(source: BlockNetwork, 
     assert expected.equal(predict(rebuilt.eval(), DATA.part("test"), device=CPU)[0])
 
 
-def test_activations_that_change_with_it_are_not_shared(source: BlockNetwork, adapter: nn.Module) -> None:
+def test_activations_that_change_with_it_are_not_shared(
+    source: BlockNetwork, adapter: nn.Module
+) -> None:
     for transfer in (blocks(blocks=0, epochs=1), linear_probe(solver="sgd", epochs=1)):
         context = InMemoryContext()
         fit(transfer, source, adapter, context=context)
@@ -121,7 +138,9 @@ def test_activations_that_change_with_it_are_not_shared(source: BlockNetwork, ad
 
 
 @pytest.mark.parametrize("name", ["head", "sgd"])
-def test_a_stopped_fit_continues_to_the_same_bits(source: BlockNetwork, adapter: nn.Module, name: str) -> None:
+def test_a_stopped_fit_continues_to_the_same_bits(
+    source: BlockNetwork, adapter: nn.Module, name: str
+) -> None:
     whole, expected = fit(TRAINED[name], source, adapter)
     stopped = InMemoryContext(cancel_after=9)
     with pytest.raises(Cancelled):
@@ -129,14 +148,20 @@ def test_a_stopped_fit_continues_to_the_same_bits(source: BlockNetwork, adapter:
     resumed, fitted = fit(TRAINED[name], source, adapter, context=stopped.resumed())
 
     assert expected.curves == fitted.curves
-    assert all(tensor.equal(resumed.state_dict()[name]) for name, tensor in whole.state_dict().items())
+    assert all(
+        tensor.equal(resumed.state_dict()[name]) for name, tensor in whole.state_dict().items()
+    )
 
 
-@pytest.mark.parametrize(("transfer", "method"), [(linear_probe(), "the convex solver"), (logit_affine(), "a closed")])
+@pytest.mark.parametrize(
+    ("transfer", "method"), [(linear_probe(), "the convex solver"), (logit_affine(), "a closed")]
+)
 def test_a_method_without_gradients_refuses_it(
     source: BlockNetwork, adapter: nn.Module, transfer: Transfer, method: str
 ) -> None:
-    with pytest.raises(Inapplicable, match=f"the adapter is learned, by gradients that {method}.*finetune/blocks"):
+    with pytest.raises(
+        Inapplicable, match=f"the adapter is learned, by gradients that {method}.*finetune/blocks"
+    ):
         fit(transfer, source, adapter)
 
 
@@ -152,5 +177,7 @@ class Stubborn(nn.Module):
 
 
 def test_one_that_cannot_draw_its_weights_anew_makes_no_sense(source: BlockNetwork) -> None:
-    with pytest.raises(Inapplicable, match=r"1.0 \(Stubborn\) in the learned adapter, which cannot draw"):
+    with pytest.raises(
+        Inapplicable, match=r"1.0 \(Stubborn\) in the learned adapter, which cannot draw"
+    ):
         fit(TRAINED["head"], source, nn.Sequential(nn.Identity(), nn.Sequential(Stubborn())))

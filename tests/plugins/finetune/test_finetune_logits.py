@@ -8,12 +8,12 @@ import torch
 
 from advtransfer.testing.context import InMemoryContext
 from advtransfer.testing.data import toy
+from advtransfer.toolkit.datasets import ArraySamples, all_positions
 from advtransfer.toolkit.network import BlockNetwork
-from advtransfer.toolkit.prediction import accuracy, predict
-from advtransfer.toolkit.samples import Arrays, every
+from advtransfer.toolkit.prediction import measure_accuracy, predict
 from advtransfer.types import Fitted, Samples, Task
-from advtransfer_finetune import logit_affine
-from advtransfer_finetune.logits import affine, wanted
+from advtransfer_finetune.components import logit_affine
+from advtransfer_finetune.logit_probe import least_squares_map, target_outputs
 
 CPU = torch.device("cpu")
 
@@ -21,35 +21,54 @@ CPU = torch.device("cpu")
 def task(name: Task) -> Samples:
     """Images with labels of any task, three outputs."""
     images = toy(noise=0.9, train=90).part("train")
-    inputs, labels = images.inputs(every(images)), images.labels(every(images))
-    attributes = torch.stack([inputs[:, 0, 0, 0] > 0.5, inputs.mean((1, 2, 3)) > 0.4, labels == 1], dim=1).long()
+    inputs, labels = images.inputs(all_positions(images)), images.labels(all_positions(images))
+    attributes = torch.stack(
+        [inputs[:, 0, 0, 0] > 0.5, inputs.mean((1, 2, 3)) > 0.4, labels == 1], dim=1
+    ).long()
     values = torch.stack([inputs.sum((1, 2, 3)), inputs[:, 0, 1, 1], -inputs[:, 0, 2, 3]], dim=1)
     found = {"classes": labels, "attributes": attributes, "values": values}[name]
-    return Arrays(card=replace(images.card, task=name), inputs=inputs, labels=found, keys=images.keys)
+    return ArraySamples(
+        card=replace(images.card, task=name), inputs=inputs, labels=found, keys=images.keys
+    )
 
 
 def fit(source: BlockNetwork, train: Samples) -> tuple[torch.nn.Module, Fitted]:
     transfer = logit_affine()
     model = transfer.model(source=source, adapter=None, target=train.card)
-    fitted = transfer.fit(model, source=source, adapter=None, train=train, validation=None, context=InMemoryContext())
+    fitted = transfer.fit(
+        model, source=source, adapter=None, train=train, validation=None, context=InMemoryContext()
+    )
     return model, fitted
 
 
-@pytest.mark.parametrize(("name", "below"), [("classes", 0.0), ("attributes", 0.5), ("values", 0.0)])
-def test_the_map_is_least_squares_with_an_intercept(source: BlockNetwork, name: Task, below: float) -> None:
+@pytest.mark.parametrize(
+    ("name", "below"), [("classes", 0.0), ("attributes", 0.5), ("values", 0.0)]
+)
+def test_the_map_is_least_squares_with_an_intercept(
+    source: BlockNetwork, name: Task, below: float
+) -> None:
     train = task(name)
-    labels = train.labels(every(train))
+    labels = train.labels(all_positions(train))
     target = (torch.eye(3)[labels] if name == "classes" else labels).double().numpy() - below
     with torch.no_grad():
-        logits = source(train.inputs(every(train))).double().numpy()
+        logits = source(train.inputs(all_positions(train))).double().numpy()
     design = np.hstack([logits, np.ones((len(logits), 1))])
     solution, squares, _, _ = np.linalg.lstsq(design, target, rcond=None)
     model, fitted = fit(source, train)
 
-    np.testing.assert_allclose(model.get_parameter("head.weight").detach(), solution[:-1].T, rtol=1e-4, atol=1e-4)
-    np.testing.assert_allclose(model.get_parameter("head.bias").detach(), solution[-1], rtol=1e-4, atol=1e-4)
-    np.testing.assert_allclose(predict(model, train, device=CPU)[0], design @ solution, rtol=1e-4, atol=1e-4)
-    assert {"rank": 4, "residual": pytest.approx(np.sqrt(squares.sum() / len(train)))} == fitted.facts
+    np.testing.assert_allclose(
+        model.get_parameter("head.weight").detach(), solution[:-1].T, rtol=1e-4, atol=1e-4
+    )
+    np.testing.assert_allclose(
+        model.get_parameter("head.bias").detach(), solution[-1], rtol=1e-4, atol=1e-4
+    )
+    np.testing.assert_allclose(
+        predict(model, train, device=CPU)[0], design @ solution, rtol=1e-4, atol=1e-4
+    )
+    assert {
+        "rank": 4,
+        "residual": pytest.approx(np.sqrt(squares.sum() / len(train))),
+    } == fitted.facts
 
 
 def test_the_map_is_the_formula_with_covariances() -> None:
@@ -57,7 +76,7 @@ def test_the_map_is_the_formula_with_covariances() -> None:
     z, y = source.normal(size=(50, 4)) @ source.normal(size=(4, 4)) + 3, source.normal(size=(50, 2))
     joint = np.cov(np.hstack([y, z]).T)
     weight = joint[:2, 2:] @ np.linalg.pinv(joint[2:, 2:])
-    found = affine(z, y, cutoff=1e-6)
+    found = least_squares_map(z, y, cutoff=1e-6)
 
     np.testing.assert_allclose(found.weight, weight, atol=1e-9)
     np.testing.assert_allclose(found.bias, y.mean(0) - weight @ z.mean(0), atol=1e-9)
@@ -65,7 +84,7 @@ def test_the_map_is_the_formula_with_covariances() -> None:
 
 def test_of_dependent_logits_the_smallest_map_is_taken() -> None:
     z = np.random.default_rng(0).normal(size=(40, 1))
-    found = affine(np.hstack([z, z + 1e-9]), 4 * z + 1, cutoff=1e-6)
+    found = least_squares_map(np.hstack([z, z + 1e-9]), 4 * z + 1, cutoff=1e-6)
 
     assert 1 == found.rank
     np.testing.assert_allclose(found.weight, [[2, 2]], atol=1e-6)
@@ -83,19 +102,19 @@ def test_one_image_is_answered_by_its_own_label(source: BlockNetwork) -> None:
 
 def test_an_attribute_is_predicted_where_the_output_is_above_zero(source: BlockNetwork) -> None:
     train = task("attributes")
-    labels = train.labels(every(train))
+    labels = train.labels(all_positions(train))
     model, _ = fit(source, train)
     right = ((predict(model, train, device=CPU)[0] > 0) == (labels == 1)).double().mean(0)
     share = labels.double().mean(0)
 
-    assert {-0.5, 0.5} == set(wanted(train).flatten().tolist())
+    assert {-0.5, 0.5} == set(target_outputs(train).flatten().tolist())
     assert (right >= torch.maximum(share, 1 - share) - 0.05).all()
 
 
 def test_classes_that_logits_tell_apart_are_told_apart(source: BlockNetwork) -> None:
     model, _ = fit(source, toy().part("train"))
 
-    assert accuracy(model, toy().part("test"), device=CPU) == 1.0
+    assert measure_accuracy(model, toy().part("test"), device=CPU) == 1.0
 
 
 def test_everything_but_the_map_keeps_its_bits(source: BlockNetwork) -> None:

@@ -7,10 +7,10 @@ from torch import nn
 
 from advtransfer.testing.data import toy
 from advtransfer.toolkit.network import BlockNetwork
-from advtransfer.toolkit.streams import generator, initialised
+from advtransfer.toolkit.rng import build_initialized, stream_generator
 from advtransfer.types import DataCard
-from advtransfer_finetune import blocks
-from advtransfer_vision.networks import Sized, build
+from advtransfer_finetune.components import blocks
+from advtransfer_vision.networks import SizedNetwork, build_network
 
 
 @pytest.fixture(scope="module")
@@ -20,8 +20,10 @@ def card() -> DataCard:
 
 @pytest.fixture(scope="module")
 def resnet50(card: DataCard) -> BlockNetwork:
-    network = Sized(name="resnet50", width=2)
-    return initialised(lambda: build(network, data=card), generator("resnet50")).eval()
+    network = SizedNetwork(name="resnet50", width=2)
+    return build_initialized(
+        lambda: build_network(network, data=card), stream_generator("resnet50")
+    ).eval()
 
 
 @pytest.mark.parametrize(
@@ -30,14 +32,21 @@ def resnet50(card: DataCard) -> BlockNetwork:
         (0, [], 0),
         (1, ["layer4_2"], 3),
         (3, [f"layer4_{unit}" for unit in range(3)], 9 + 1),
-        (9, [f"layer3_{unit}" for unit in range(6)] + [f"layer4_{unit}" for unit in range(3)], 27 + 2),
+        (
+            9,
+            [f"layer3_{unit}" for unit in range(6)] + [f"layer4_{unit}" for unit in range(3)],
+            27 + 2,
+        ),
     ],
 )
 def test_the_last_blocks_of_a_resnet50_are_the_modules_that_the_paper_trains(
     resnet50: BlockNetwork, card: DataCard, count: int, stages: list[str], convolutions: int
 ) -> None:
     model = blocks(blocks=count).model(source=resnet50, adapter=None, target=card)
-    trained = {name for name, one in model.named_parameters() if one.requires_grad} - {"head.weight", "head.bias"}
+    trained = {name for name, one in model.named_parameters() if one.requires_grad} - {
+        "head.weight",
+        "head.bias",
+    }
     weights = [
         module
         for name, module in model.named_modules()

@@ -4,37 +4,59 @@ import numpy as np
 import pytest
 
 from advtransfer.errors import Inapplicable
-from advtransfer_finetune.descent import Problems, minimise
-from advtransfer_finetune.path import Path, Split, _solved, folds, path
-from advtransfer_finetune.regression import Array, Labels, Scaling, regress
+from advtransfer_finetune.regression import FeatureScaling, FloatArray, LabelArray, fit_regression
+from advtransfer_finetune.regularization_path import (
+    FoldSplit,
+    PenalizedRegressions,
+    RegularizationPath,
+    _held_out_logits,
+    fit_path,
+    minimize_lbfgs,
+    stratified_folds,
+)
 
 STRENGTHS = (1e-3, 0.1, 1.0, 10.0)
 
 
-def problem(classes: int, *, count: int, features: int = 12) -> tuple[Array, Labels]:
+def problem(classes: int, *, count: int, features: int = 12) -> tuple[FloatArray, LabelArray]:
     source = np.random.default_rng(0)
     labels = np.arange(count) % classes
-    return 1.5 * source.normal(size=(count, features)) + source.normal(size=(classes, features))[labels], labels
+    return 1.5 * source.normal(size=(count, features)) + source.normal(size=(classes, features))[
+        labels
+    ], labels
 
 
-def splits(labels: Labels, count: int = 4) -> list[Split]:
-    return folds(labels, count, source=np.random.default_rng(1))
+def splits(labels: LabelArray, count: int = 4) -> list[FoldSplit]:
+    return stratified_folds(labels, count, source=np.random.default_rng(1))
 
 
 # fewer rows than features and more; two classes, which scikit-learn penalises otherwise, and several
 @pytest.mark.parametrize(("count", "features"), [(24, 40), (120, 12)])
 @pytest.mark.parametrize("classes", [2, 3])
-def test_all_together_give_the_logits_that_one_by_one_gives(classes: int, count: int, features: int) -> None:
+def test_all_together_give_the_logits_that_one_by_one_gives(
+    classes: int, count: int, features: int
+) -> None:
     table, labels = problem(classes, count=count, features=features)
     for split in splits(labels):
-        logits, met = _solved(table, labels, split, classes, np.array(STRENGTHS), 1e-9, 10_000)
-        scaling = Scaling.of(table[split.fitted])
+        logits, met = _held_out_logits(
+            table, labels, split, classes, np.array(STRENGTHS), 1e-9, 10_000
+        )
+        scaling = FeatureScaling.from_features(table[split.fitted])
         seen, unseen = scaling(table[split.fitted]), scaling(table[split.held_out])
         for C, found in zip(STRENGTHS, logits, strict=True):
-            alone = regress(seen, labels[split.fitted], classes=classes, C=C, max_iterations=10_000, tolerance=1e-9)
+            alone = fit_regression(
+                seen,
+                labels[split.fitted],
+                classes=classes,
+                C=C,
+                max_iterations=10_000,
+                tolerance=1e-9,
+            )
             expected = unseen @ alone.weight.T + alone.bias
             # a bias added to all classes changes nothing
-            gap = (found - found.mean(1, keepdims=True)) - (expected - expected.mean(1, keepdims=True))
+            gap = (found - found.mean(1, keepdims=True)) - (
+                expected - expected.mean(1, keepdims=True)
+            )
             assert np.abs(gap).max() < 1e-4
         assert met
 
@@ -43,12 +65,24 @@ def test_accuracies_are_the_shares_of_held_out_rows_that_one_by_one_gets_right()
     table, labels = problem(3, count=90)
     right = np.zeros(len(STRENGTHS))
     for split in splits(labels):
-        scaling = Scaling.of(table[split.fitted])
+        scaling = FeatureScaling.from_features(table[split.fitted])
         for place, C in enumerate(STRENGTHS):
             fitted, truth = scaling(table[split.fitted]), labels[split.fitted]
-            alone = regress(fitted, truth, classes=3, C=C, max_iterations=10_000, tolerance=1e-6)
-            right[place] += alone.accuracy(scaling(table[split.held_out]), labels[split.held_out]) * len(split.held_out)
-    found = path(table, labels, splits(labels), classes=3, strengths=STRENGTHS, tolerance=1e-6, max_iterations=10_000)
+            alone = fit_regression(
+                fitted, truth, classes=3, C=C, max_iterations=10_000, tolerance=1e-6
+            )
+            right[place] += alone.accuracy(
+                scaling(table[split.held_out]), labels[split.held_out]
+            ) * len(split.held_out)
+    found = fit_path(
+        table,
+        labels,
+        splits(labels),
+        classes=3,
+        strengths=STRENGTHS,
+        tolerance=1e-6,
+        max_iterations=10_000,
+    )
 
     assert tuple(right / 90) == pytest.approx(found.accuracies)
     assert found.converged
@@ -58,40 +92,49 @@ def test_accuracies_are_the_shares_of_held_out_rows_that_one_by_one_gets_right()
 def test_a_class_that_a_fold_does_not_know_is_never_right() -> None:
     table, labels = problem(2, count=40)
     labels[0] = 2
-    one = Split(np.arange(1, 40), np.array([0]))
-    found = path(table, labels, [one], classes=3, strengths=(1.0,), tolerance=1e-6, max_iterations=1000)
+    one = FoldSplit(np.arange(1, 40), np.array([0]))
+    found = fit_path(
+        table, labels, [one], classes=3, strengths=(1.0,), tolerance=1e-6, max_iterations=1000
+    )
 
     assert (0.0,) == found.accuracies
 
 
 def test_of_equal_strengths_the_first_is_best() -> None:
-    assert 1 == Path((0.5, 0.75, 0.75, 0.25), True).best
+    assert 1 == RegularizationPath((0.5, 0.75, 0.75, 0.25), True).best_index
 
 
 def test_problems_that_end_early_are_left_out_and_stay_as_they_were() -> None:
     table, labels = problem(3, count=60)
     features = np.hstack([table, np.ones((60, 1))])
     penalties = np.array([10.0, 1e-4])
-    problems, start = Problems(features, np.eye(3)[labels], penalties), np.zeros((2, 3, 13))
-    together, met = minimise(problems, start, tolerance=1e-8, most=1000)
+    problems, start = (
+        PenalizedRegressions(features, np.eye(3)[labels], penalties),
+        np.zeros((2, 3, 13)),
+    )
+    together, met = minimize_lbfgs(problems, start, tolerance=1e-8, most=1000)
     values, gradients = problems(together)
-    singles = [problems.only(np.arange(2) == place) for place in (0, 1)]
-    alone = [minimise(single, start[:1], tolerance=1e-8, most=1000)[0] for single in singles]
+    singles = [problems.select_problems(np.arange(2) == place) for place in (0, 1)]
+    alone = [minimize_lbfgs(single, start[:1], tolerance=1e-8, most=1000)[0] for single in singles]
 
     assert met.all()
     assert np.abs(gradients).max() <= 1e-8 + 1e-12
     # the strong penalty bounds the parameters; with the weak one, rounding decides where the tolerance is met
     np.testing.assert_allclose(alone[0][0], together[0], atol=1e-8)
     np.testing.assert_allclose(
-        [single(found)[0].item() for single, found in zip(singles, alone, strict=True)], values, atol=1e-11
+        [single(found)[0].item() for single, found in zip(singles, alone, strict=True)],
+        values,
+        atol=1e-11,
     )
 
 
 @pytest.mark.parametrize(("tolerance", "most"), [(1e-6, 3), (0.0, 300)])
 def test_what_does_not_meet_the_tolerance_says_so(tolerance: float, most: int) -> None:
     table, labels = problem(3, count=60)
-    given = Problems(np.hstack([table, np.ones((60, 1))]), np.eye(3)[labels], np.array([1e-3]))
-    found, met = minimise(given, np.zeros((1, 3, 13)), tolerance=tolerance, most=most)
+    given = PenalizedRegressions(
+        np.hstack([table, np.ones((60, 1))]), np.eye(3)[labels], np.array([1e-3])
+    )
+    found, met = minimize_lbfgs(given, np.zeros((1, 3, 13)), tolerance=tolerance, most=most)
 
     assert [False] == met.tolist()
     assert np.isfinite(found).all()
@@ -112,7 +155,10 @@ def test_each_row_is_held_out_once_and_every_class_is_spread_over_the_folds() ->
 
 def test_folds_are_drawn() -> None:
     labels = np.arange(40) % 2
-    drawn = [folds(labels, 4, source=np.random.default_rng(seed))[0].held_out.tolist() for seed in (0, 0, 1)]
+    drawn = [
+        stratified_folds(labels, 4, source=np.random.default_rng(seed))[0].held_out.tolist()
+        for seed in (0, 0, 1)
+    ]
 
     assert drawn[0] == drawn[1]
     assert drawn[0] != drawn[2]

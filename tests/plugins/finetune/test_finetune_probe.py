@@ -13,12 +13,12 @@ from torch import nn
 from advtransfer.errors import Inapplicable
 from advtransfer.testing.context import InMemoryContext
 from advtransfer.testing.data import toy
+from advtransfer.toolkit.datasets import SampleSubset, all_positions
 from advtransfer.toolkit.network import BlockNetwork
 from advtransfer.toolkit.prediction import predict
-from advtransfer.toolkit.samples import Picked, every
 from advtransfer.types import Dataset, Fitted, Network, Samples, Transfer
-from advtransfer_finetune import linear_probe
-from advtransfer_finetune.path import folds, path
+from advtransfer_finetune.components import linear_probe
+from advtransfer_finetune.regularization_path import fit_path, stratified_folds
 
 CPU = torch.device("cpu")
 
@@ -57,9 +57,12 @@ def test_the_probe_predicts_what_scikit_learn_predicts_on_the_same_features(
     data = noisy(classes)
     train, test = data.part("train"), data.part("test")
     with torch.no_grad():
-        seen, unseen = (source.features(part.inputs(every(part))).double().numpy() for part in (train, test))
+        seen, unseen = (
+            source.features(part.inputs(all_positions(part))).double().numpy()
+            for part in (train, test)
+        )
     oracle = make_pipeline(StandardScaler(), LogisticRegression(C=C, max_iter=10_000, tol=1e-6))
-    oracle.fit(seen, train.labels(every(train)).numpy())
+    oracle.fit(seen, train.labels(all_positions(train)).numpy())
     model, fitted = fit(linear_probe(C=C), source, data)
     logits = predict(model, test, device=CPU)[0].double().numpy()
     found = logits if classes > 2 else logits[:, 1] - logits[:, 0]
@@ -72,7 +75,10 @@ def test_the_probe_predicts_what_scikit_learn_predicts_on_the_same_features(
 
 def test_the_best_c_on_the_validation_part_is_kept(source: BlockNetwork) -> None:
     data = noisy()
-    train, validation = Picked(data.part("train"), torch.arange(45)), Picked(data.part("train"), torch.arange(45, 90))
+    train, validation = (
+        SampleSubset(data.part("train"), torch.arange(45)),
+        SampleSubset(data.part("train"), torch.arange(45, 90)),
+    )
     strengths = (1e-4, 1e-2, 1.0, 100.0)
     accuracies = {}
     for C in strengths:
@@ -80,49 +86,66 @@ def test_the_best_c_on_the_validation_part_is_kept(source: BlockNetwork) -> None
         logits, labels = predict(model, validation, device=CPU)
         accuracies[C] = (logits.argmax(1) == labels).double().mean().item()
     expected = max(strengths, key=lambda C: (accuracies[C], -C))
-    model, fitted = fit(linear_probe(C=strengths[::-1]), source, data, train=train, validation=validation)
+    model, fitted = fit(
+        linear_probe(C=strengths[::-1]), source, data, train=train, validation=validation
+    )
     alone, _ = fit(linear_probe(C=expected), source, data, train=train)
 
     assert len(set(accuracies.values())) > 1
     assert {"C": expected} == fitted.chosen
     assert accuracies[expected] == pytest.approx(fitted.facts["validation_accuracy"])
-    assert all(tensor.equal(model.state_dict()[name]) for name, tensor in alone.state_dict().items())
+    assert all(
+        tensor.equal(model.state_dict()[name]) for name, tensor in alone.state_dict().items()
+    )
 
 
 def test_cross_validation_chooses_c_where_there_is_no_validation_part(source: BlockNetwork) -> None:
     data, strengths = noisy(), (1e-3, 1e-1, 10.0)
     model, fitted = fit(linear_probe(C=strengths, folds=5), source, data)
-    features = source.features(data.part("train").inputs(torch.arange(90))).detach().double().numpy()
+    features = (
+        source.features(data.part("train").inputs(torch.arange(90))).detach().double().numpy()
+    )
     labels = data.part("train").labels(torch.arange(90)).numpy()
-    shares = path(
+    shares = fit_path(
         features,
         labels,
-        folds(labels, 5, source=InMemoryContext().numpy("folds")),
+        stratified_folds(labels, 5, source=InMemoryContext().numpy("folds")),
         classes=3,
         strengths=strengths,
         tolerance=1e-6,
         max_iterations=1000,
     )
-    best = strengths[shares.best]
+    best = strengths[shares.best_index]
     alone, _ = fit(linear_probe(C=best), source, data)
 
     assert {"C": best} == fitted.chosen
-    assert shares.accuracies[shares.best] == fitted.facts["cross_validation_accuracy"]
-    assert {"cross_validation_accuracy", "path_converged", "iterations", "converged"} == set(fitted.facts)
-    assert all(tensor.equal(model.state_dict()[name]) for name, tensor in alone.state_dict().items())
+    assert shares.accuracies[shares.best_index] == fitted.facts["cross_validation_accuracy"]
+    assert {"cross_validation_accuracy", "path_converged", "iterations", "converged"} == set(
+        fitted.facts
+    )
+    assert all(
+        tensor.equal(model.state_dict()[name]) for name, tensor in alone.state_dict().items()
+    )
 
 
 def test_folds_leave_a_validation_part_its_say(source: BlockNetwork) -> None:
     data = noisy()
-    train, validation = Picked(data.part("train"), torch.arange(45)), Picked(data.part("train"), torch.arange(45, 90))
-    with_folds = fit(linear_probe(C=(0.01, 1.0), folds=3), source, data, train=train, validation=validation)[1]
+    train, validation = (
+        SampleSubset(data.part("train"), torch.arange(45)),
+        SampleSubset(data.part("train"), torch.arange(45, 90)),
+    )
+    with_folds = fit(
+        linear_probe(C=(0.01, 1.0), folds=3), source, data, train=train, validation=validation
+    )[1]
     without = fit(linear_probe(C=(0.01, 1.0)), source, data, train=train, validation=validation)[1]
 
     assert without == with_folds
 
 
 def test_several_c_without_a_validation_part_make_no_sense(source: BlockNetwork) -> None:
-    with pytest.raises(Inapplicable, match=r"choosing C among \[0.1, 1.0\] needs a validation part"):
+    with pytest.raises(
+        Inapplicable, match=r"choosing C among \[0.1, 1.0\] needs a validation part"
+    ):
         fit(linear_probe(C=(1.0, 0.1)), source, noisy())
 
 
@@ -136,7 +159,12 @@ def test_images_of_one_class_make_no_sense(source: BlockNetwork) -> None:
     data = noisy()
 
     with pytest.raises(Inapplicable, match="all 30 images are of one"):
-        fit(linear_probe(), source, data, train=Picked(data.part("train"), torch.arange(0, 90, 3)))
+        fit(
+            linear_probe(),
+            source,
+            data,
+            train=SampleSubset(data.part("train"), torch.arange(0, 90, 3)),
+        )
 
 
 def test_saved_weights_fill_a_new_model_to_the_same_bits(source: BlockNetwork) -> None:
@@ -145,7 +173,9 @@ def test_saved_weights_fill_a_new_model_to_the_same_bits(source: BlockNetwork) -
     rebuilt = linear_probe().model(source=source, adapter=None, target=data.card())
     rebuilt.load_state_dict(fitted.state_dict())
 
-    assert predict(fitted, data.part("test"), device=CPU)[0].equal(predict(rebuilt, data.part("test"), device=CPU)[0])
+    assert predict(fitted, data.part("test"), device=CPU)[0].equal(
+        predict(rebuilt, data.part("test"), device=CPU)[0]
+    )
 
 
 def test_gradients_reach_the_input_and_agree_with_differences(source: BlockNetwork) -> None:
@@ -185,24 +215,32 @@ def test_the_source_and_the_global_random_state_are_left_as_found(source: BlockN
         nn.init.zeros_(parameter)
 
     assert state.equal(torch.get_rng_state())
-    assert all(tensor.equal(source.state_dict()[name]) for name, tensor in before.state_dict().items())
+    assert all(
+        tensor.equal(source.state_dict()[name]) for name, tensor in before.state_dict().items()
+    )
     assert all(parameter.requires_grad for parameter in source.parameters())
 
 
 def test_features_of_any_shape_are_flattened() -> None:
-    network = BlockNetwork({"pool": nn.AvgPool2d(2)}, nn.Sequential(nn.Flatten(), nn.Linear(4, 2))).eval()
+    network = BlockNetwork(
+        {"pool": nn.AvgPool2d(2)}, nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
+    ).eval()
     data = toy()
     model, _ = fit(linear_probe(), network, data)
 
     assert (3, 4) == tuple(model.get_parameter("head.weight").shape)
-    assert (predict(model, data.part("test"), device=CPU)[0].argmax(1) == torch.arange(30) % 3).all()
+    assert (
+        predict(model, data.part("test"), device=CPU)[0].argmax(1) == torch.arange(30) % 3
+    ).all()
 
 
 def test_features_that_are_not_finite_are_an_error(source: BlockNetwork) -> None:
     with torch.no_grad():
         source.get_parameter("body.high.0.weight").fill_(torch.nan)
 
-    with pytest.raises(ValueError, match="found activations that are not finite for 90 of 90 images"):
+    with pytest.raises(
+        ValueError, match="found activations that are not finite for 90 of 90 images"
+    ):
         fit(linear_probe(), source, noisy())
 
 

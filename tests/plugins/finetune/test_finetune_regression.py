@@ -5,10 +5,16 @@ import pytest
 from scipy.special import softmax
 
 from advtransfer.errors import Inapplicable
-from advtransfer_finetune.regression import ABSENT, Array, Labels, Scaling, regress
+from advtransfer_finetune.regression import (
+    ABSENT_CLASS_LOGIT,
+    FeatureScaling,
+    FloatArray,
+    LabelArray,
+    fit_regression,
+)
 
 
-def problem(classes: int, *, count: int = 120, seed: int = 0) -> tuple[Array, Labels]:
+def problem(classes: int, *, count: int = 120, seed: int = 0) -> tuple[FloatArray, LabelArray]:
     source = np.random.default_rng(seed)
     labels = np.arange(count) % classes
     return source.normal(size=(count, 7)) + source.normal(size=(classes, 7))[labels], labels
@@ -18,7 +24,9 @@ def problem(classes: int, *, count: int = 120, seed: int = 0) -> tuple[Array, La
 @pytest.mark.parametrize("classes", [2, 3, 5])
 def test_the_gradient_of_the_objective_vanishes_at_the_solution(classes: int, C: float) -> None:
     features, labels = problem(classes)
-    found = regress(features, labels, classes=classes, C=C, max_iterations=10_000, tolerance=1e-8)
+    found = fit_regression(
+        features, labels, classes=classes, C=C, max_iterations=10_000, tolerance=1e-8
+    )
     residual = softmax(features @ found.weight.T + found.bias, axis=1) - np.eye(classes)[labels]
     # of two classes one weight vector w is penalised, of which each class has a half
     penalty = found.weight * (2 if classes == 2 else 1)
@@ -30,10 +38,14 @@ def test_the_gradient_of_the_objective_vanishes_at_the_solution(classes: int, C:
 
 def test_a_class_without_images_has_a_logit_that_never_wins() -> None:
     features, labels = problem(2)
-    found = regress(features, 2 * labels, classes=4, C=1.0, max_iterations=1000, tolerance=1e-6)
-    without = regress(features, labels, classes=2, C=1.0, max_iterations=1000, tolerance=1e-6)
+    found = fit_regression(
+        features, 2 * labels, classes=4, C=1.0, max_iterations=1000, tolerance=1e-6
+    )
+    without = fit_regression(
+        features, labels, classes=2, C=1.0, max_iterations=1000, tolerance=1e-6
+    )
 
-    assert [ABSENT, ABSENT] == found.bias[[1, 3]].tolist()
+    assert [ABSENT_CLASS_LOGIT, ABSENT_CLASS_LOGIT] == found.bias[[1, 3]].tolist()
     assert not found.weight[[1, 3]].any()
     assert without.weight.tolist() == found.weight[[0, 2]].tolist()
     assert without.bias.tolist() == found.bias[[0, 2]].tolist()
@@ -43,22 +55,24 @@ def test_a_class_without_images_has_a_logit_that_never_wins() -> None:
 def test_images_of_one_class_leave_nothing_to_fit() -> None:
     features, labels = problem(2)
 
-    with pytest.raises(Inapplicable, match="needs two classes to tell apart; all 120 images are of one"):
-        regress(features, 0 * labels, classes=2, C=1.0, max_iterations=10, tolerance=1e-6)
+    with pytest.raises(
+        Inapplicable, match="needs two classes to tell apart; all 120 images are of one"
+    ):
+        fit_regression(features, 0 * labels, classes=2, C=1.0, max_iterations=10, tolerance=1e-6)
 
 
 def test_a_solver_that_was_stopped_says_so() -> None:
     features, labels = problem(3)
-    stopped = regress(features, labels, classes=3, C=100.0, max_iterations=2, tolerance=1e-8)
+    stopped = fit_regression(features, labels, classes=3, C=100.0, max_iterations=2, tolerance=1e-8)
 
     assert (2, False) == (stopped.iterations, stopped.converged)
 
 
 def test_features_are_standardised_and_constant_ones_only_centred() -> None:
     features = np.array([[1.0, 5.0, 1000.0], [3.0, 5.0, 1000.0001]])
-    scaling = Scaling.of(features)
+    scaling = FeatureScaling.from_features(features)
 
     assert [2.0, 5.0, 1000.00005] == scaling.mean.tolist()
     assert [1.0, 1.0, 1.0] == scaling.scale.tolist()
     np.testing.assert_allclose(scaling(features)[:, :2], [[-1, 0], [1, 0]])
-    assert [4.0] == Scaling.of(np.array([[-4.0], [4.0]])).scale.tolist()
+    assert [4.0] == FeatureScaling.from_features(np.array([[-4.0], [4.0]])).scale.tolist()

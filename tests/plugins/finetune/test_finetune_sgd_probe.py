@@ -9,15 +9,17 @@ from advtransfer.testing.context import InMemoryContext
 from advtransfer.testing.data import toy
 from advtransfer.toolkit.network import BlockNetwork
 from advtransfer.toolkit.prediction import predict
-from advtransfer.toolkit.recipe import Schedule, Sgd
+from advtransfer.toolkit.training_config import Schedule, Sgd
 from advtransfer.types import Context, Fitted, Transfer
-from advtransfer_finetune import linear_probe
+from advtransfer_finetune.components import linear_probe
 
 CPU = torch.device("cpu")
 DATA = toy(noise=0.9, train=90, test=60)
 
 
-def fit(transfer: Transfer, source: BlockNetwork, *, context: Context | None = None) -> tuple[nn.Module, Fitted]:
+def fit(
+    transfer: Transfer, source: BlockNetwork, *, context: Context | None = None
+) -> tuple[nn.Module, Fitted]:
     model = transfer.model(source=source, adapter=None, target=DATA.card())
     fitted = transfer.fit(
         model,
@@ -41,7 +43,11 @@ def test_small_steps_go_towards_the_optimum_of_the_convex_solver(source: BlockNe
         # C = 1 is a penalty of 1 / (C * n) on the mean loss; that it falls on the biases too leaves a small gap
         steps = Sgd(lr=0.05, momentum=0.9, weight_decay=1 / 90)
         probe = linear_probe(
-            solver="sgd", epochs=epochs, batch_size=90, optimiser=steps, schedule=Schedule(kind="constant")
+            solver="sgd",
+            epochs=epochs,
+            batch_size=90,
+            optimiser=steps,
+            schedule=Schedule(kind="constant"),
         )
         gaps.append((probabilities(fit(probe, source)[0]) - optimum).abs().mean().item())
 
@@ -50,7 +56,9 @@ def test_small_steps_go_towards_the_optimum_of_the_convex_solver(source: BlockNe
     assert gaps[-1] < 0.02
 
 
-def test_features_are_standardised_as_the_convex_solver_standardises_them(source: BlockNetwork) -> None:
+def test_features_are_standardised_as_the_convex_solver_standardises_them(
+    source: BlockNetwork,
+) -> None:
     trained, _ = fit(linear_probe(solver="sgd", epochs=1), source)
     solved, _ = fit(linear_probe(), source)
 
@@ -62,14 +70,20 @@ def test_a_source_keeps_its_bits_under_gradient_descent(source: BlockNetwork) ->
     before = {name: tensor.clone() for name, tensor in source.state_dict().items()}
     model, fitted = fit(linear_probe(solver="sgd", epochs=3), source)
 
-    assert all(tensor.equal(model.state_dict()[f"network.{name}"]) for name, tensor in before.items())
-    assert {"head.weight", "head.bias"} == {name for name, one in model.named_parameters() if one.requires_grad}
+    assert all(
+        tensor.equal(model.state_dict()[f"network.{name}"]) for name, tensor in before.items()
+    )
+    assert {"head.weight", "head.bias"} == {
+        name for name, one in model.named_parameters() if one.requires_grad
+    }
     assert {"epoch", "train_loss", "train_accuracy", "validation_accuracy"} == set(fitted.curves[0])
 
 
 def test_weights_may_start_from_a_normal_distribution(source: BlockNetwork) -> None:
     still = Sgd(lr=1e-30, weight_decay=0)
-    model, _ = fit(linear_probe(solver="sgd", epochs=1, optimiser=still, head_init="normal"), source)
+    model, _ = fit(
+        linear_probe(solver="sgd", epochs=1, optimiser=still, head_init="normal"), source
+    )
     usual, _ = fit(linear_probe(solver="sgd", epochs=1, optimiser=still), source)
 
     assert model.get_parameter("head.weight").std().item() == pytest.approx(1, abs=0.3)

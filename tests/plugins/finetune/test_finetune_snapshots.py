@@ -11,15 +11,17 @@ from advtransfer.testing.context import InMemoryContext
 from advtransfer.testing.data import toy
 from advtransfer.toolkit.adversary import Free
 from advtransfer.toolkit.network import BlockNetwork
-from advtransfer.toolkit.prediction import accuracy
-from advtransfer.toolkit.recipe import Schedule
+from advtransfer.toolkit.prediction import measure_accuracy
+from advtransfer.toolkit.training_config import Schedule
 from advtransfer.types import Context, Fitted, Transfer
-from advtransfer_finetune import blocks, full
+from advtransfer_finetune.components import blocks, full
 
 CONSTANT = Schedule(kind="constant")
 
 
-def fit(transfer: Transfer, source: BlockNetwork, *, context: Context | None = None) -> tuple[nn.Module, Fitted]:
+def fit(
+    transfer: Transfer, source: BlockNetwork, *, context: Context | None = None
+) -> tuple[nn.Module, Fitted]:
     data = toy(noise=0.9)
     model = transfer.model(source=source, adapter=None, target=data.card())
     fitted = transfer.fit(
@@ -55,7 +57,9 @@ def test_a_snapshot_is_what_a_training_of_that_length_gives(
         expected = tuned(epoch)[0].state_dict()
         assert set(expected) == set(weights)
         assert all(tensor.equal(weights[name]) for name, tensor in expected.items())
-    assert all(tensor.equal(fitted.snapshots[6][name]) for name, tensor in model.state_dict().items())
+    assert all(
+        tensor.equal(fitted.snapshots[6][name]) for name, tensor in model.state_dict().items()
+    )
 
 
 def test_taking_snapshots_changes_nothing_else(source: BlockNetwork) -> None:
@@ -64,22 +68,28 @@ def test_taking_snapshots_changes_nothing_else(source: BlockNetwork) -> None:
 
     assert expected.curves == fitted.curves
     assert {} == expected.snapshots
-    assert all(tensor.equal(model.state_dict()[name]) for name, tensor in plain.state_dict().items())
+    assert all(
+        tensor.equal(model.state_dict()[name]) for name, tensor in plain.state_dict().items()
+    )
 
 
-def test_a_snapshot_fills_a_new_model_that_measures_what_the_curve_says(source: BlockNetwork) -> None:
+def test_a_snapshot_fills_a_new_model_that_measures_what_the_curve_says(
+    source: BlockNetwork,
+) -> None:
     transfer, data = full(epochs=5, snapshots=(2,)), toy(noise=0.9)
     _, fitted = fit(transfer, source)
     model = transfer.model(source=source, adapter=None, target=data.card())
     model.load_state_dict(dict(fitted.snapshots[2]))
-    found = accuracy(model, data.part("test"), device=torch.device("cpu"))
+    found = measure_accuracy(model, data.part("test"), device=torch.device("cpu"))
 
     assert fitted.curves[1]["validation_accuracy"] == found
 
 
 @pytest.mark.parametrize("stop", [2, 5])
 @pytest.mark.parametrize("adversary", [None, Free(kind="free", eps=0.1, replays=2)])
-def test_snapshots_outlive_an_interruption(source: BlockNetwork, adversary: Free | None, stop: int) -> None:
+def test_snapshots_outlive_an_interruption(
+    source: BlockNetwork, adversary: Free | None, stop: int
+) -> None:
     transfer = full(epochs=6 if adversary is None else 12, snapshots=(1, 4, 6), adversary=adversary)
     _, expected = fit(transfer, source)
     stopped = InMemoryContext(cancel_after=stop)

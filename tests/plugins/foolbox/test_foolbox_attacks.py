@@ -5,41 +5,57 @@ from typing import Literal
 import pytest
 import torch
 from eagerpy.astensor import astensor
-from foolbox.attacks.fast_gradient_method import L1FastGradientAttack, L2FastGradientAttack, LinfFastGradientAttack
+from foolbox.attacks.fast_gradient_method import (
+    L1FastGradientAttack,
+    L2FastGradientAttack,
+    LinfFastGradientAttack,
+)
 from foolbox.criteria import Misclassification, TargetedMisclassification
 from foolbox.models.pytorch import PyTorchModel
 from torch import Tensor, nn
 
-from advtransfer.toolkit.attack import pgd
-from advtransfer.toolkit.streams import generator, initialised, seeded
-from advtransfer_foolbox.attacks import Watched
-from advtransfer_foolbox.objectives import objective, others
-from advtransfer_foolbox.settings import Loss, Norm, OfEps
-from advtransfer_foolbox.variants import fast_gradient, projected_gradient
+from advtransfer.toolkit.pgd import pgd
+from advtransfer.toolkit.rng import build_initialized, fork_global_rng, stream_generator
+from advtransfer_foolbox.gradient_attacks import (
+    TrackedGradientAttack,
+    fast_gradient,
+    loss_objective,
+    other_classes,
+    projected_gradient,
+)
+from advtransfer_foolbox.options import EpsMultiple, Loss, Norm
 
 
 def network() -> nn.Module:
     def build() -> nn.Module:
         return nn.Sequential(nn.Flatten(), nn.Linear(16, 32), nn.Tanh(), nn.Linear(32, 3))
 
-    return initialised(build, generator("attacks")).eval().requires_grad_(False)
+    return build_initialized(build, stream_generator("attacks")).eval().requires_grad_(False)
 
 
 def batch(model: nn.Module) -> tuple[Tensor, Tensor]:
-    images = torch.rand((32, 1, 4, 4), generator=generator("attacks.images"))
+    images = torch.rand((32, 1, 4, 4), generator=stream_generator("attacks.images"))
     return images, model(images).argmax(1)
 
 
-def reach(attack: Watched, model: nn.Module, eps: float, starts: Tensor | None = None) -> Tensor:
+def reach(
+    attack: TrackedGradientAttack, model: nn.Module, eps: float, starts: Tensor | None = None
+) -> Tensor:
     images, labels = batch(model)
-    return attack.reach(PyTorchModel(model, bounds=(0, 1)), images, labels, eps=eps, starts=starts).inputs
+    return attack.attack_batch(
+        PyTorchModel(model, bounds=(0, 1)), images, labels, eps=eps, starts=starts
+    ).points
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
 def test_fgsm_takes_the_step_that_foolbox_takes(norm: Norm) -> None:
     model = network()
     images, labels = batch(model)
-    plain = {"linf": LinfFastGradientAttack(), "l2": L2FastGradientAttack(), "l1": L1FastGradientAttack()}[norm]
+    plain = {
+        "linf": LinfFastGradientAttack(),
+        "l2": L2FastGradientAttack(),
+        "l1": L1FastGradientAttack(),
+    }[norm]
     expected = plain.run(PyTorchModel(model, bounds=(0, 1)), images, labels, epsilon=0.1)
     found = reach(fast_gradient(norm, random_start=False), model, 0.1)
 
@@ -67,13 +83,15 @@ def test_pgd_ends_where_an_implementation_of_its_own_ends_unless_it_meets_an_exa
     unmet = model(expected).argmax(1) == labels
 
     assert unmet.sum() > 10
-    torch.testing.assert_close(reach(attack, model, 0.05)[unmet], expected[unmet], atol=1e-6, rtol=0)
+    torch.testing.assert_close(
+        reach(attack, model, 0.05)[unmet], expected[unmet], atol=1e-6, rtol=0
+    )
 
 
 def test_an_attack_starts_where_it_is_told() -> None:
     model = network()
     images, _ = batch(model)
-    noise = 2 * torch.rand(images.shape, generator=generator("attacks.noise")) - 1
+    noise = 2 * torch.rand(images.shape, generator=stream_generator("attacks.noise")) - 1
     attack = projected_gradient("linf", steps=1, step_size=1e-9, random_start=True)
 
     expected = (images + 0.01 * noise).clamp(0, 1)
@@ -92,13 +110,13 @@ def test_an_example_met_on_the_way_is_kept_although_the_last_iterate_is_none() -
     model = Valley().eval()
     attack = projected_gradient("linf", steps=2, step_size=0.08, random_start=False)
     start, labels = torch.full((1, 1, 1, 1), 0.5), torch.tensor([0])
-    reached = attack.reach(PyTorchModel(model, bounds=(0, 1)), start, labels, eps=0.3)
+    reached = attack.attack_batch(PyTorchModel(model, bounds=(0, 1)), start, labels, eps=0.3)
     plain = projected_gradient("linf", steps=1, step_size=0.08, random_start=False)
-    one = plain.reach(PyTorchModel(model, bounds=(0, 1)), start, labels, eps=0.3)
+    one = plain.attack_batch(PyTorchModel(model, bounds=(0, 1)), start, labels, eps=0.3)
 
-    assert one.inputs.item() == pytest.approx(0.58)
-    assert one.inputs.equal(reached.inputs)
-    assert 1 == model(reached.inputs).argmax(1).item()
+    assert one.points.item() == pytest.approx(0.58)
+    assert one.points.equal(reached.points)
+    assert 1 == model(reached.points).argmax(1).item()
 
 
 class Cliff(nn.Module):
@@ -112,11 +130,16 @@ class Cliff(nn.Module):
 
 
 def test_rows_whose_gradient_is_not_finite_are_told_apart() -> None:
-    images, labels = torch.tensor([0.2, 0.8, 0.4]).reshape(3, 1, 1, 1), torch.zeros(3, dtype=torch.int64)
+    images, labels = (
+        torch.tensor([0.2, 0.8, 0.4]).reshape(3, 1, 1, 1),
+        torch.zeros(3, dtype=torch.int64),
+    )
     attack = fast_gradient("linf", random_start=False)
-    reached = attack.reach(PyTorchModel(Cliff().eval(), bounds=(0, 1)), images, labels, eps=0.01)
+    reached = attack.attack_batch(
+        PyTorchModel(Cliff().eval(), bounds=(0, 1)), images, labels, eps=0.01
+    )
 
-    assert [True, False, True] == reached.finite.tolist()
+    assert [True, False, True] == reached.completed.tolist()
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
@@ -125,9 +148,11 @@ def test_a_watched_attack_composes_with_foolbox(norm: Norm) -> None:
     images, labels = batch(model)
     attacked = PyTorchModel(model, bounds=(0, 1))
     attack = projected_gradient(norm, steps=5, step_size=0.1, random_start=True)
-    with seeded(generator("foolbox")):
+    with fork_global_rng(stream_generator("foolbox")):
         _, points, once = attack(attacked, images, labels, epsilons=[0.1, 0.5])
-        _, _, repeated = attack.repeat(3)(attacked, images, Misclassification(labels), epsilons=[0.1, 0.5])
+        _, _, repeated = attack.repeat(3)(
+            attacked, images, Misclassification(labels), epsilons=[0.1, 0.5]
+        )
 
     assert 0 < once[0].sum() < once[1].sum() <= repeated[1].sum()
     assert once[1].equal(model(points[1]).argmax(1) != labels)
@@ -140,7 +165,9 @@ def test_a_criterion_other_than_misclassification_is_refused() -> None:
     attack = projected_gradient("linf", steps=1, step_size=0.1, random_start=False)
 
     for criterion in (wanted, Misclassification(labels) & wanted):
-        with pytest.raises(TypeError, match=r"found the criterion \w+; expected Misclassification, or labels"):
+        with pytest.raises(
+            TypeError, match=r"found the criterion \w+; expected Misclassification, or labels"
+        ):
             attack(PyTorchModel(model, bounds=(0, 1)), images, criterion, epsilons=0.1)
 
 
@@ -148,7 +175,9 @@ def test_a_criterion_other_than_misclassification_is_refused() -> None:
 def test_a_step_relative_to_eps_is_that_share_of_it_at_every_radius(norm: Norm) -> None:
     model = network()
     for eps in (0.1, 0.4):
-        relative = projected_gradient(norm, steps=3, step_size=OfEps(times_eps=0.25), random_start=False)
+        relative = projected_gradient(
+            norm, steps=3, step_size=EpsMultiple(times_eps=0.25), random_start=False
+        )
         absolute = projected_gradient(norm, steps=3, step_size=0.25 * eps, random_start=False)
 
         assert reach(absolute, model, eps).equal(reach(relative, model, eps))
@@ -167,13 +196,13 @@ def test_a_loss_is_what_its_definition_says(loss: Loss) -> None:
         "targeted_margin": [1.0 - 2.0, 0.0 - 5.0],
     }
 
-    assert pytest.approx(expected[loss]) == objective(loss)(logits, labels, targets).tolist()
+    assert pytest.approx(expected[loss]) == loss_objective(loss)(logits, labels, targets).tolist()
 
 
 def test_other_classes_come_by_falling_logit_without_the_samples_own() -> None:
     logits = torch.tensor([[1.0, 4.0, 2.0], [5.0, 1.0, 0.0]])
 
-    assert [[1, 0], [1, 2]] == others(logits, torch.tensor([2, 0])).tolist()
+    assert [[1, 0], [1, 2]] == other_classes(logits, torch.tensor([2, 0])).tolist()
 
 
 def test_sparse_descent_moves_no_sample_because_of_another() -> None:

@@ -7,13 +7,12 @@ import torch
 from torch import nn
 
 from advtransfer.testing.context import InMemoryContext
-from advtransfer.toolkit.samples import Arrays
-from advtransfer.types import DataCard, Evaluation, Given
-from advtransfer_foolbox.claims import metric
-from advtransfer_foolbox.factories.gradients import basic_iterative, fgsm, pgd
-from advtransfer_foolbox.factories.minimal import carlini_wagner, deepfool
-from advtransfer_foolbox.factories.unions import ensemble, noise
-from advtransfer_foolbox.settings import DeepFool, Fgsm, Noise, Pgd
+from advtransfer.toolkit.datasets import ArraySamples
+from advtransfer.types import DataCard, Evaluation, EvaluationInputs
+from advtransfer_foolbox.components.ensembles import ensemble, noise
+from advtransfer_foolbox.components.gradient import basic_iterative, fgsm, pgd
+from advtransfer_foolbox.components.minimization import carlini_wagner, deepfool
+from advtransfer_foolbox.options import DeepFool, Fgsm, Noise, Pgd, accuracy_metric
 
 FGSM, NOISE = Fgsm(kind="fgsm"), Noise(kind="noise")
 ONE, TWO = (Pgd(kind="pgd", steps=steps, step_size=0.1) for steps in (1, 2))
@@ -24,8 +23,8 @@ def named(evaluation: Evaluation) -> list[str]:
     card = DataCard((1, 2, 2), (0.0, 1.0), "classes", 2, ("a", "b"), "")
     model = nn.Sequential(nn.Flatten(), nn.Linear(4, 2)).eval()
     inputs = torch.full((2, 1, 2, 2), 0.5)
-    test = Arrays(card=card, inputs=inputs, labels=model(inputs).argmax(1))
-    found = evaluation.measure(Given(test=test, model=model), context=InMemoryContext())
+    test = ArraySamples(card=card, inputs=inputs, labels=model(inputs).argmax(1))
+    found = evaluation.measure(EvaluationInputs(test=test, model=model), context=InMemoryContext())
     attacked = [name for name in found.outcomes if "@" in name]
 
     assert [examples.metric for examples in found.examples] == attacked
@@ -63,5 +62,9 @@ def test_an_attack_of_several_steps_claims_robustness(evaluation: Evaluation) ->
 
 
 def test_of_several_attacks_one_that_iterates_is_enough() -> None:
-    assert "accuracy" == metric([FGSM, NOISE, ONE])
-    assert "robust_accuracy" == metric([FGSM, DeepFool(kind="deepfool")]) == metric([TWO])
+    assert "accuracy" == accuracy_metric([FGSM, NOISE, ONE])
+    assert (
+        "robust_accuracy"
+        == accuracy_metric([FGSM, DeepFool(kind="deepfool")])
+        == accuracy_metric([TWO])
+    )

@@ -9,16 +9,20 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from advtransfer.testing.canaries.oracle import Plane, exactly_robust
+from advtransfer.testing.canaries.oracle import LinearClassifier, exact_robustness
 from advtransfer.testing.context import InMemoryContext
-from advtransfer.toolkit.samples import Arrays, every
-from advtransfer.types import DataCard, Evaluation, Given, Measurement, Outcome
-from advtransfer_foolbox.factories.gradients import basic_iterative, clean_accuracy, fgsm, pgd
-from advtransfer_foolbox.settings import Loss, Norm
+from advtransfer.toolkit.datasets import ArraySamples, all_positions
+from advtransfer.types import DataCard, Evaluation, EvaluationInputs, Measurement, Outcome
+from advtransfer_foolbox.components.gradient import basic_iterative, clean_accuracy, fgsm, pgd
+from advtransfer_foolbox.options import Loss, Norm
 
-Case: TypeAlias = tuple[nn.Sequential, Arrays]
+Case: TypeAlias = tuple[nn.Sequential, ArraySamples]
 
-TWO: dict[Norm, list[float]] = {"linf": [0.03, 0.05, 0.07], "l2": [0.15, 0.25, 0.4], "l1": [0.4, 1.0]}
+TWO: dict[Norm, list[float]] = {
+    "linf": [0.03, 0.05, 0.07],
+    "l2": [0.15, 0.25, 0.4],
+    "l1": [0.4, 1.0],
+}
 DIGITS: dict[Norm, list[float]] = {"linf": [0.08, 0.13], "l2": [0.4, 0.65], "l1": [1.7]}
 STEPS: dict[Norm, tuple[int, int]] = {"linf": (40, 8), "l2": (60, 8), "l1": (80, 20)}
 """How many steps, and how many of them make up the radius: in l_1 pixels are filled one after the other."""
@@ -29,20 +33,26 @@ def robust(case: Case, *, norm: Norm, eps: float) -> Tensor:
     (_, layer), test = case
     assert isinstance(layer, nn.Linear)
     weight, bias = layer.weight.detach().double(), layer.bias.detach().double()
-    inputs, labels = test.inputs(every(test)), test.labels(every(test))
+    inputs, labels = test.inputs(all_positions(test)), test.labels(all_positions(test))
     found = torch.ones(len(test), dtype=torch.bool)
     for own, other in permutations(range(layer.out_features), 2):
         rows = (labels == own).nonzero().flatten()
-        plane = Plane(weight[other] - weight[own], bias[other] - bias[own])
-        found[rows] &= exactly_robust(plane, inputs[rows], torch.zeros_like(rows), norm=norm, eps=eps)[0]
+        plane = LinearClassifier(weight[other] - weight[own], bias[other] - bias[own])
+        found[rows] &= exact_robustness(
+            plane, inputs[rows], torch.zeros_like(rows), norm=norm, eps=eps
+        )[0]
     return found
 
 
 def measure(evaluation: Evaluation, case: Case) -> Measurement:
-    return evaluation.measure(Given(test=case[1], model=case[0]), context=InMemoryContext())
+    return evaluation.measure(
+        EvaluationInputs(test=case[1], model=case[0]), context=InMemoryContext()
+    )
 
 
-def attacked(kind: str, case: Case, *, norm: Norm, eps: float, loss: Loss = "cross_entropy") -> Tensor:
+def attacked(
+    kind: str, case: Case, *, norm: Norm, eps: float, loss: Loss = "cross_entropy"
+) -> Tensor:
     """The outcomes under an attack of many steps, or of the one step."""
     if kind == "fgsm":
         return measure(fgsm(norm=norm, eps=eps), case).outcomes[f"accuracy@{eps:g}"]
@@ -51,7 +61,9 @@ def attacked(kind: str, case: Case, *, norm: Norm, eps: float, loss: Loss = "cro
     if kind == "pgd":
         # a random start of the l_1 ball moves every pixel, and more steps than these are needed to take that back
         start = norm != "l1"
-        evaluation = pgd(norm=norm, eps=eps, steps=steps, step_size=eps / parts, loss=loss, random_start=start)
+        evaluation = pgd(
+            norm=norm, eps=eps, steps=steps, step_size=eps / parts, loss=loss, random_start=start
+        )
     return measure(evaluation, case).outcomes[f"robust_accuracy@{eps:g}"]
 
 
@@ -64,8 +76,12 @@ def test_two_linear_classes_break_exactly_where_the_oracle_says(
 ) -> None:
     wrong = ~robust(two_linear_classes, norm=norm, eps=0)
     for eps in TWO[norm]:
-        stands, barely = (robust(two_linear_classes, norm=norm, eps=eps * (1 + by)) for by in (-0.01, 0.01))
-        expected = torch.where(stands, int(Outcome.ROBUST), int(Outcome.BROKEN)).masked_fill(wrong, int(Outcome.WRONG))
+        stands, barely = (
+            robust(two_linear_classes, norm=norm, eps=eps * (1 + by)) for by in (-0.01, 0.01)
+        )
+        expected = torch.where(stands, int(Outcome.ROBUST), int(Outcome.BROKEN)).masked_fill(
+            wrong, int(Outcome.WRONG)
+        )
         clear = stands == barely
         found = attacked(kind, two_linear_classes, norm=norm, eps=eps)
 
@@ -74,7 +90,9 @@ def test_two_linear_classes_break_exactly_where_the_oracle_says(
         assert expected[clear].tolist() == found[clear].tolist()
 
 
-def test_from_a_random_start_of_the_l1_ball_all_that_breaks_without_one_breaks_and_none_is_unknown() -> None:
+def test_from_a_random_start_of_the_l1_ball_all_that_breaks_without_one_breaks_and_none_is_unknown() -> (
+    None
+):
     source = torch.Generator().manual_seed(1)
     layer = nn.Linear(784, 2)
     with torch.no_grad():
@@ -83,9 +101,10 @@ def test_from_a_random_start_of_the_l1_ball_all_that_breaks_without_one_breaks_a
     model = nn.Sequential(nn.Flatten(), layer).eval()
     inputs = 0.3 + 0.4 * torch.rand((128, 1, 28, 28), generator=source)
     card = DataCard((1, 28, 28), (0.0, 1.0), "classes", 2, ("below", "above"), "")
-    case = (model, Arrays(card=card, inputs=inputs, labels=model(inputs).argmax(1)))
+    case = (model, ArraySamples(card=card, inputs=inputs, labels=model(inputs).argmax(1)))
     alone, started = (
-        measure(pgd(norm="l1", eps=0.8, steps=40, step_size=0.1, random_start=start), case) for start in (False, True)
+        measure(pgd(norm="l1", eps=0.8, steps=40, step_size=0.1, random_start=start), case)
+        for start in (False, True)
     )
     found = started.outcomes["robust_accuracy@0.8"]
 
@@ -98,8 +117,8 @@ def test_a_step_along_the_gradient_is_exact_in_the_l2_ball_where_the_box_is_out_
     two_linear_classes: Case,
 ) -> None:
     model, test = two_linear_classes
-    grey = 0.3 + 0.4 * test.inputs(every(test))
-    case = (model, Arrays(card=test.card, inputs=grey, labels=model(grey).argmax(1)))
+    grey = 0.3 + 0.4 * test.inputs(all_positions(test))
+    case = (model, ArraySamples(card=test.card, inputs=grey, labels=model(grey).argmax(1)))
     stands, barely = (robust(case, norm="l2", eps=eps) for eps in (0.099, 0.101))
     found = attacked("fgsm", case, norm="l2", eps=0.1) == Outcome.ROBUST
 
@@ -117,7 +136,9 @@ def test_on_digits_no_loss_goes_below_the_exact_value_and_the_targeted_margin_co
         found = attacked("pgd", linear_digits, norm=norm, eps=eps, loss=loss)
 
         assert 0.2 < true < 0.8
-        assert {Outcome.ROBUST} == set(found[robust(linear_digits, norm=norm, eps=eps * (1 + 1e-4))].tolist())
+        assert {Outcome.ROBUST} == set(
+            found[robust(linear_digits, norm=norm, eps=eps * (1 + 1e-4))].tolist()
+        )
         if loss == "targeted_margin":
             assert true == pytest.approx((found == Outcome.ROBUST).double().mean().item(), abs=0.01)
 
@@ -129,14 +150,20 @@ def test_a_single_step_breaks_some_digits_and_none_that_the_oracle_proves_robust
     eps = DIGITS[norm][-1]
     found = attacked("fgsm", linear_digits, norm=norm, eps=eps)
 
-    assert {Outcome.ROBUST} == set(found[robust(linear_digits, norm=norm, eps=eps * (1 + 1e-4))].tolist())
+    assert {Outcome.ROBUST} == set(
+        found[robust(linear_digits, norm=norm, eps=eps * (1 + 1e-4))].tolist()
+    )
     assert (found == Outcome.BROKEN).sum() > 5
 
 
 @pytest.mark.parametrize("kind", ["fgsm", "pgd"])
 def test_eps_0_is_clean_accuracy(kind: str, two_linear_classes: Case) -> None:
     clean = measure(clean_accuracy(), two_linear_classes).outcomes["accuracy"]
-    evaluation = fgsm(norm="linf", eps=0) if kind == "fgsm" else pgd(norm="l2", eps=0, steps=3, step_size=0.1)
+    evaluation = (
+        fgsm(norm="linf", eps=0)
+        if kind == "fgsm"
+        else pgd(norm="l2", eps=0, steps=3, step_size=0.1)
+    )
     found = measure(evaluation, two_linear_classes).outcomes
     (metric,) = (name for name in found if name.endswith("accuracy@0"))
 
@@ -155,8 +182,12 @@ def test_the_examples_are_those_of_the_broken_samples_and_break_them(linear_digi
     model, test = linear_digits
     measured = measure(pgd(norm="linf", eps=(0.02, 0.1), steps=10, step_size=0.025), linear_digits)
 
-    assert {"clean_accuracy", "robust_accuracy@0.02", "robust_accuracy@0.1"} == set(measured.outcomes)
-    assert ["robust_accuracy@0.02", "robust_accuracy@0.1"] == [one.metric for one in measured.examples]
+    assert {"clean_accuracy", "robust_accuracy@0.02", "robust_accuracy@0.1"} == set(
+        measured.outcomes
+    )
+    assert ["robust_accuracy@0.02", "robust_accuracy@0.1"] == [
+        one.metric for one in measured.examples
+    ]
     for examples in measured.examples:
         broken = (measured.outcomes[examples.metric] == Outcome.BROKEN).nonzero().flatten()
         moved = examples.inputs - test.inputs(examples.positions)

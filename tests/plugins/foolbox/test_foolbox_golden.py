@@ -7,27 +7,27 @@ import torch
 from torch import nn
 
 from advtransfer.testing.context import InMemoryContext
-from advtransfer.toolkit.samples import Arrays
-from advtransfer.toolkit.streams import generator, initialised
-from advtransfer.types import DataCard, Evaluation, Given
-from advtransfer_foolbox.factories.gradients import basic_iterative, fgsm, pgd
-from advtransfer_foolbox.factories.minimal import boundary, carlini_wagner, deepfool
-from advtransfer_foolbox.factories.unions import ensemble, noise
-from advtransfer_foolbox.settings import DeepFool, Noise
+from advtransfer.toolkit.datasets import ArraySamples
+from advtransfer.toolkit.rng import build_initialized, stream_generator
+from advtransfer.types import DataCard, Evaluation, EvaluationInputs
+from advtransfer_foolbox.components.ensembles import ensemble, noise
+from advtransfer_foolbox.components.gradient import basic_iterative, fgsm, pgd
+from advtransfer_foolbox.components.minimization import boundary, carlini_wagner, deepfool
+from advtransfer_foolbox.options import DeepFool, Noise
 
 
 def network() -> nn.Module:
     def build() -> nn.Module:
         return nn.Sequential(nn.Flatten(), nn.Linear(16, 24), nn.Tanh(), nn.Linear(24, 3))
 
-    return initialised(build, generator("golden")).eval()
+    return build_initialized(build, stream_generator("golden")).eval()
 
 
-def own_classes(model: nn.Module) -> Arrays:
+def own_classes(model: nn.Module) -> ArraySamples:
     """Random images with the classes that the model gives them."""
     card = DataCard((1, 4, 4), (0.0, 1.0), "classes", 3, ("a", "b", "c"), "")
-    inputs = torch.rand((20, 1, 4, 4), generator=generator("golden images"))
-    return Arrays(card=card, inputs=inputs, labels=model(inputs).argmax(1))
+    inputs = torch.rand((20, 1, 4, 4), generator=stream_generator("golden images"))
+    return ArraySamples(card=card, inputs=inputs, labels=model(inputs).argmax(1))
 
 
 @pytest.mark.parametrize(
@@ -36,9 +36,17 @@ def own_classes(model: nn.Module) -> Arrays:
         (fgsm(norm="linf", eps=0.1, random_start=True), "00000101000001100100", 32.4069),
         (fgsm(norm="l1", eps=2), "11001111010111111111", 126.3686),
         (pgd(norm="linf", eps=0.15, steps=4, step_size=0.06), "01000101010101110101", 75.7177),
-        (pgd(norm="l2", eps=0.8, steps=4, step_size=0.3, restarts=2), "11101111110111111111", 143.4625),
+        (
+            pgd(norm="l2", eps=0.8, steps=4, step_size=0.3, restarts=2),
+            "11101111110111111111",
+            143.4625,
+        ),
         (pgd(norm="l1", eps=2, steps=4, step_size=1), "11101111101101110111", 125.5417),
-        (pgd(norm="linf", eps=0.1, steps=4, step_size=0.05, loss="margin"), "00000101010001110100", 49.8228),
+        (
+            pgd(norm="linf", eps=0.1, steps=4, step_size=0.05, loss="margin"),
+            "00000101010001110100",
+            49.8228,
+        ),
         (
             pgd(norm="linf", eps=0.1, steps=4, step_size=0.05, loss="targeted_margin", targets=1),
             "00000101010001110100",
@@ -48,14 +56,20 @@ def own_classes(model: nn.Module) -> Arrays:
         (deepfool(norm="linf", eps=0.1), "00000101010001110100", 50.0451),
         (deepfool(norm="l2", eps=0.5), "11000111010101111111", 108.5516),
         (
-            carlini_wagner(eps=0.5, steps=20, step_size=0.05, binary_search_steps=3, initial_const=1),
+            carlini_wagner(
+                eps=0.5, steps=20, step_size=0.05, binary_search_steps=3, initial_const=1
+            ),
             "11000101010101111111",
             100.1785,
         ),
         (boundary(eps=1, steps=200), "00000111010101011100", 65.8831),
         (noise(norm="linf", eps=0.2, draws=10), "00000001000001000100", 18.3668),
         (noise(norm="l2", eps=1, draws=10, noise="gaussian"), "10000111010001111101", 86.1331),
-        (noise(norm="l1", eps=4, draws=10, noise="salt_and_pepper"), "11000111110001111110", 98.8558),
+        (
+            noise(norm="l1", eps=4, draws=10, noise="salt_and_pepper"),
+            "11000111110001111110",
+            98.8558,
+        ),
         (
             ensemble(norm="l2", eps=0.5, attacks=(Noise(kind="noise"), DeepFool(kind="deepfool"))),
             "11000111010101111111",
@@ -67,7 +81,9 @@ def test_the_outcomes_and_examples_are_those_of_this_version(
     evaluation: Evaluation, outcomes: str, total: float
 ) -> None:
     model = network()
-    found = evaluation.measure(Given(test=own_classes(model), model=model), context=InMemoryContext())
+    found = evaluation.measure(
+        EvaluationInputs(test=own_classes(model), model=model), context=InMemoryContext()
+    )
     (examples,) = found.examples
 
     assert outcomes == "".join(str(outcome) for outcome in found.outcomes[examples.metric].tolist())
@@ -77,9 +93,14 @@ def test_the_outcomes_and_examples_are_those_of_this_version(
 def test_the_outcomes_of_a_ladder_are_those_of_this_version() -> None:
     model = network()
     evaluation = pgd(norm="linf", eps=(0.05, 0.1, 0.15), steps=4, step_size=0.06)
-    found = evaluation.measure(Given(test=own_classes(model), model=model), context=InMemoryContext())
+    found = evaluation.measure(
+        EvaluationInputs(test=own_classes(model), model=model), context=InMemoryContext()
+    )
 
     assert ["00000000000001000000", "00000101000001100100", "11000101010101111101"] == [
-        "".join(str(outcome) for outcome in found.outcomes[one.metric].tolist()) for one in found.examples
+        "".join(str(outcome) for outcome in found.outcomes[one.metric].tolist())
+        for one in found.examples
     ]
-    assert 128.5316 == pytest.approx(sum(one.inputs.sum().item() for one in found.examples), abs=1e-3)
+    assert 128.5316 == pytest.approx(
+        sum(one.inputs.sum().item() for one in found.examples), abs=1e-3
+    )

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from advtransfer.testing.context import InMemoryContext
-from advtransfer.toolkit.samples import Arrays
-from advtransfer.toolkit.streams import generator, initialised
-from advtransfer.types import DataCard, Evaluation, Given, Measurement, Outcome
-from advtransfer_foolbox.factories.gradients import basic_iterative, fgsm, pgd
-from advtransfer_foolbox.factories.minimal import deepfool
-from advtransfer_foolbox.settings import Norm, OfEps
+from advtransfer.toolkit.datasets import ArraySamples
+from advtransfer.toolkit.rng import build_initialized, stream_generator
+from advtransfer.types import DataCard, Evaluation, EvaluationInputs, Measurement, Outcome
+from advtransfer_foolbox.components.gradient import basic_iterative, fgsm, pgd
+from advtransfer_foolbox.components.minimization import deepfool
+from advtransfer_foolbox.options import EpsMultiple, Norm
 
 RUNGS: dict[Norm, tuple[float, ...]] = {
     "linf": (0.02, 0.04, 0.06, 0.08),
@@ -25,19 +25,19 @@ RUNGS: dict[Norm, tuple[float, ...]] = {
 
 
 @cache
-def case() -> tuple[nn.Module, Arrays]:
+def case() -> tuple[nn.Module, ArraySamples]:
     def build() -> nn.Module:
         return nn.Sequential(nn.Flatten(), nn.Linear(36, 64), nn.Tanh(), nn.Linear(64, 5))
 
-    model = initialised(build, generator("ladder")).eval()
+    model = build_initialized(build, stream_generator("ladder")).eval()
     card = DataCard((1, 6, 6), (0.0, 1.0), "classes", 5, tuple("abcde"), "")
-    inputs = torch.rand((300, 1, 6, 6), generator=generator("ladder images"))
-    return model, Arrays(card=card, inputs=inputs, labels=model(inputs).argmax(1))
+    inputs = torch.rand((300, 1, 6, 6), generator=stream_generator("ladder images"))
+    return model, ArraySamples(card=card, inputs=inputs, labels=model(inputs).argmax(1))
 
 
 def measure(evaluation: Evaluation) -> Measurement:
     model, test = case()
-    return evaluation.measure(Given(test=test, model=model), context=InMemoryContext())
+    return evaluation.measure(EvaluationInputs(test=test, model=model), context=InMemoryContext())
 
 
 def broken(measured: Measurement, eps: float) -> set[int]:
@@ -46,13 +46,19 @@ def broken(measured: Measurement, eps: float) -> set[int]:
 
 
 def climbed(norm: Norm, rungs: tuple[float, ...]) -> Measurement:
-    return measure(pgd(norm=norm, eps=rungs, steps=12, step_size=RUNGS[norm][-1] / 10, restarts=2, counts=True))
+    return measure(
+        pgd(norm=norm, eps=rungs, steps=12, step_size=RUNGS[norm][-1] / 10, restarts=2, counts=True)
+    )
 
 
 @pytest.mark.parametrize("norm", RUNGS)
-def test_what_is_broken_at_one_radius_is_broken_at_every_larger_one_by_the_same_example(norm: Norm) -> None:
+def test_what_is_broken_at_one_radius_is_broken_at_every_larger_one_by_the_same_example(
+    norm: Norm,
+) -> None:
     measured = climbed(norm, RUNGS[norm])
-    shown = [dict(zip(one.positions.tolist(), one.inputs, strict=True)) for one in measured.examples]
+    shown = [
+        dict(zip(one.positions.tolist(), one.inputs, strict=True)) for one in measured.examples
+    ]
 
     for lower, upper in pairwise(RUNGS[norm]):
         assert broken(measured, lower) < broken(measured, upper)
@@ -61,7 +67,9 @@ def test_what_is_broken_at_one_radius_is_broken_at_every_larger_one_by_the_same_
 
 
 @pytest.mark.parametrize("norm", RUNGS)
-def test_a_ladder_finds_no_less_than_its_radii_alone_up_to_2_samples_in_100_for_half_the_gradients(norm: Norm) -> None:
+def test_a_ladder_finds_no_less_than_its_radii_alone_up_to_2_samples_in_100_for_half_the_gradients(
+    norm: Norm,
+) -> None:
     ladder = climbed(norm, RUNGS[norm])
     alone = {eps: climbed(norm, (eps,)) for eps in RUNGS[norm]}
 
@@ -72,7 +80,11 @@ def test_a_ladder_finds_no_less_than_its_radii_alone_up_to_2_samples_in_100_for_
 
 
 def test_the_steps_of_a_warm_start_grow_with_the_cube_of_the_radius_up_to_all_of_them() -> None:
-    measured = measure(basic_iterative(norm="linf", eps=(0.001, 0.0005, 0.002), steps=16, step_size=0.001, counts=True))
+    measured = measure(
+        basic_iterative(
+            norm="linf", eps=(0.001, 0.0005, 0.002), steps=16, step_size=0.001, counts=True
+        )
+    )
     robust = measured.outcomes["robust_accuracy@0.002"] == Outcome.ROBUST
 
     assert robust.sum() > 200
@@ -82,7 +94,9 @@ def test_the_steps_of_a_warm_start_grow_with_the_cube_of_the_radius_up_to_all_of
 def test_radii_are_climbed_from_the_smallest_however_they_are_listed() -> None:
     up, mixed = climbed("linf", (0.02, 0.04, 0.06)), climbed("linf", (0.06, 0.02, 0.04))
 
-    assert ["clean_accuracy", *(f"robust_accuracy@{eps}" for eps in (0.06, 0.02, 0.04))] == list(mixed.outcomes)
+    assert ["clean_accuracy", *(f"robust_accuracy@{eps}" for eps in (0.06, 0.02, 0.04))] == list(
+        mixed.outcomes
+    )
     assert [0.06, 0.02, 0.04] == [one.eps for one in mixed.examples]
     for name, outcomes in up.outcomes.items():
         assert outcomes.tolist() == mixed.outcomes[name].tolist()
@@ -96,7 +110,10 @@ def test_a_list_of_one_radius_is_that_radius(norm: Norm) -> None:
         for given in ((eps,), eps)
     )
 
-    assert one.outcomes[f"robust_accuracy@{eps:g}"].tolist() == many.outcomes[f"robust_accuracy@{eps:g}"].tolist()
+    assert (
+        one.outcomes[f"robust_accuracy@{eps:g}"].tolist()
+        == many.outcomes[f"robust_accuracy@{eps:g}"].tolist()
+    )
     assert one.examples[0].inputs.equal(many.examples[0].inputs)
 
 
@@ -108,10 +125,14 @@ def test_eps_0_is_a_rung_on_which_nothing_is_tried() -> None:
 
 
 @pytest.mark.parametrize("norm", RUNGS)
-def test_what_a_far_smaller_radius_left_is_stretched_into_the_larger_ball_and_not_beyond(norm: Norm) -> None:
+def test_what_a_far_smaller_radius_left_is_stretched_into_the_larger_ball_and_not_beyond(
+    norm: Norm,
+) -> None:
     eps = RUNGS[norm][-1]
     far, alone = (
-        measure(pgd(norm=norm, eps=given, steps=12, step_size=eps / 10)).outcomes[f"robust_accuracy@{eps:g}"]
+        measure(pgd(norm=norm, eps=given, steps=12, step_size=eps / 10)).outcomes[
+            f"robust_accuracy@{eps:g}"
+        ]
         for given in ((eps / 200, eps), eps)
     )
 
@@ -131,21 +152,25 @@ class TornBesideGrey(nn.Module):
 
 def test_what_an_attempt_failed_on_is_robust_at_no_larger_radius() -> None:
     card = DataCard((1, 2, 2), (0.0, 1.0), "classes", 2, ("a", "b"), "")
-    inputs = torch.rand((40, 1, 2, 2), generator=generator("torn"))
+    inputs = torch.rand((40, 1, 2, 2), generator=stream_generator("torn"))
     inputs[:20, 0, 0, 0] = 0.5
     inputs[20:, 0, 0, 0] = 0.9
-    test = Arrays(card=card, inputs=inputs, labels=torch.zeros(40, dtype=torch.int64))
+    test = ArraySamples(card=card, inputs=inputs, labels=torch.zeros(40, dtype=torch.int64))
     evaluation = pgd(norm="linf", eps=(0.01, 0.05), steps=5, step_size=0.02)
-    found = evaluation.measure(Given(test=test, model=TornBesideGrey().eval()), context=InMemoryContext()).outcomes
+    found = evaluation.measure(
+        EvaluationInputs(test=test, model=TornBesideGrey().eval()), context=InMemoryContext()
+    ).outcomes
 
     for eps in (0.01, 0.05):
-        assert [Outcome.UNKNOWN] * 20 + [Outcome.ROBUST] * 20 == found[f"robust_accuracy@{eps}"].tolist()
+        assert [Outcome.UNKNOWN] * 20 + [Outcome.ROBUST] * 20 == found[
+            f"robust_accuracy@{eps}"
+        ].tolist()
 
 
 def test_a_step_relative_to_eps_gives_every_radius_of_a_ladder_its_own() -> None:
     relative, small, large = (
         measure(pgd(norm="l2", eps=(0.1, 0.3), steps=6, step_size=size)).examples
-        for size in (OfEps(times_eps=0.5), 0.05, 0.15)
+        for size in (EpsMultiple(times_eps=0.5), 0.05, 0.15)
     )
 
     assert small[0].inputs.equal(relative[0].inputs)
@@ -154,14 +179,19 @@ def test_a_step_relative_to_eps_gives_every_radius_of_a_ladder_its_own() -> None
 
 
 def test_one_step_attacks_start_anew_on_every_rung() -> None:
-    ladder, alone = measure(fgsm(norm="linf", eps=(0.02, 0.06))), measure(fgsm(norm="linf", eps=0.06))
+    ladder, alone = (
+        measure(fgsm(norm="linf", eps=(0.02, 0.06))),
+        measure(fgsm(norm="linf", eps=0.06)),
+    )
 
     assert broken(ladder, 0.02) | broken(alone, 0.06) == broken(ladder, 0.06)
 
 
 def test_an_attack_that_looks_for_the_nearest_example_is_run_once_for_all_radii() -> None:
     rungs = RUNGS["l2"]
-    ladder, alone = (measure(deepfool(norm="l2", eps=eps, counts=True)) for eps in (rungs, rungs[-1]))
+    ladder, alone = (
+        measure(deepfool(norm="l2", eps=eps, counts=True)) for eps in (rungs, rungs[-1])
+    )
     away = ladder.samples["distance"]
 
     assert alone.samples["gradients"].tolist() == ladder.samples["gradients"].tolist()
@@ -172,11 +202,19 @@ def test_an_attack_that_looks_for_the_nearest_example_is_run_once_for_all_radii(
 
 def test_every_evaluation_of_model_and_gradient_is_counted() -> None:
     steps = 7
-    measured = measure(basic_iterative(norm="linf", eps=0.001, steps=steps, step_size=0.001, counts=True))
+    measured = measure(
+        basic_iterative(norm="linf", eps=0.001, steps=steps, step_size=0.001, counts=True)
+    )
     robust = measured.outcomes["robust_accuracy@0.001"] == Outcome.ROBUST
 
     assert robust.sum() > 200
     assert {steps} == set(measured.samples["gradients"][robust].tolist())
-    assert {1 + steps + 1} == set(measured.samples["forwards"][robust].tolist())  # without attack, steps, final check
-    assert measured.samples["gradients"].double().mean().item() == measured.metrics["mean_gradients"]
-    assert {} == dict(measure(basic_iterative(norm="linf", eps=0.001, steps=1, step_size=0.001)).samples)
+    assert {1 + steps + 1} == set(
+        measured.samples["forwards"][robust].tolist()
+    )  # without attack, steps, final check
+    assert (
+        measured.samples["gradients"].double().mean().item() == measured.metrics["mean_gradients"]
+    )
+    assert {} == dict(
+        measure(basic_iterative(norm="linf", eps=0.001, steps=1, step_size=0.001)).samples
+    )

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from advtransfer.testing.context import InMemoryContext
-from advtransfer.toolkit.samples import Arrays
-from advtransfer.types import DataCard, Evaluation, Given, Measurement, Outcome
-from advtransfer_foolbox.factories.minimal import boundary, carlini_wagner, deepfool
+from advtransfer.toolkit.datasets import ArraySamples
+from advtransfer.types import DataCard, Evaluation, EvaluationInputs, Measurement, Outcome
+from advtransfer_foolbox.components.minimization import boundary, carlini_wagner, deepfool
 
 SHAPE = (1, 2, 2)
 
@@ -28,16 +28,22 @@ class Ring(nn.Module):
         return torch.cat([-lead, lead], 1)
 
 
-def flat(*values: float) -> Arrays:
+def flat(*values: float) -> ArraySamples:
     """Images of one grey each, the last of them with a wrong class."""
     labels = torch.tensor([int(value > 0.6) for value in values])
     labels[-1] = 1 - labels[-1]
     card = DataCard(SHAPE, (0.0, 1.0), "classes", 2, ("dark", "light"), "")
-    return Arrays(card=card, inputs=torch.tensor(values).view(-1, 1, 1, 1).expand(-1, *SHAPE).clone(), labels=labels)
+    return ArraySamples(
+        card=card,
+        inputs=torch.tensor(values).view(-1, 1, 1, 1).expand(-1, *SHAPE).clone(),
+        labels=labels,
+    )
 
 
-def measure(evaluation: Evaluation, test: Arrays, model: nn.Module) -> Measurement:
-    return evaluation.measure(Given(test=test, model=model.eval()), context=InMemoryContext())
+def measure(evaluation: Evaluation, test: ArraySamples, model: nn.Module) -> Measurement:
+    return evaluation.measure(
+        EvaluationInputs(test=test, model=model.eval()), context=InMemoryContext()
+    )
 
 
 @pytest.mark.parametrize(
@@ -57,7 +63,9 @@ def test_distances_are_those_to_the_boundary_and_outcomes_follow_from_them(
     away = measured.samples["distance"]
     low, high = (measured.outcomes[one.metric].tolist() for one in measured.examples)
 
-    assert [pytest.approx(exact * side, rel=most) for exact in (0.1, 0.2, 0.3, 0.2)] == away[:4].tolist()
+    assert [pytest.approx(exact * side, rel=most) for exact in (0.1, 0.2, 0.3, 0.2)] == away[
+        :4
+    ].tolist()
     assert 0.0 == away[4].item()
     assert [Outcome.BROKEN, Outcome.ROBUST, Outcome.ROBUST, Outcome.ROBUST, Outcome.WRONG] == low
     assert [Outcome.BROKEN, Outcome.BROKEN, Outcome.ROBUST, Outcome.BROKEN, Outcome.WRONG] == high
@@ -71,7 +79,9 @@ def test_a_walk_without_a_place_to_begin_is_unfinished_and_has_no_distance() -> 
 
     measured = measure(boundary(eps=0.5, steps=10), flat(0.1, 0.2, 0.3), Dark())
 
-    assert [Outcome.UNKNOWN, Outcome.UNKNOWN, Outcome.WRONG] == measured.outcomes["robust_accuracy@0.5"].tolist()
+    assert [Outcome.UNKNOWN, Outcome.UNKNOWN, Outcome.WRONG] == measured.outcomes[
+        "robust_accuracy@0.5"
+    ].tolist()
     assert [math.inf, math.inf, 0.0] == measured.samples["distance"].tolist()
     assert "median_distance" not in measured.metrics
 
@@ -85,10 +95,15 @@ class Torn(Ring):
 
 
 @pytest.mark.parametrize(
-    "evaluation", [deepfool(norm="l2", eps=(0.5, 0.9)), carlini_wagner(eps=(0.5, 0.9), steps=30, step_size=0.02)]
+    "evaluation",
+    [deepfool(norm="l2", eps=(0.5, 0.9)), carlini_wagner(eps=(0.5, 0.9), steps=30, step_size=0.02)],
 )
-def test_a_search_that_met_a_nan_gradient_is_unfinished_at_every_radius(evaluation: Evaluation) -> None:
+def test_a_search_that_met_a_nan_gradient_is_unfinished_at_every_radius(
+    evaluation: Evaluation,
+) -> None:
     measured = measure(evaluation, flat(0.5, 0.3, 0.9), Torn())
 
     for eps in (0.5, 0.9):
-        assert [Outcome.BROKEN, Outcome.UNKNOWN, Outcome.WRONG] == measured.outcomes[f"robust_accuracy@{eps}"].tolist()
+        assert [Outcome.BROKEN, Outcome.UNKNOWN, Outcome.WRONG] == measured.outcomes[
+            f"robust_accuracy@{eps}"
+        ].tolist()

@@ -10,19 +10,22 @@ import torch
 from torch import Tensor, nn
 
 from advtransfer.testing.context import InMemoryContext
-from advtransfer.toolkit.samples import Arrays, every
-from advtransfer.types import Evaluation, Given
-from advtransfer_foolbox.factories.minimal import boundary, carlini_wagner, deepfool
-from advtransfer_foolbox.settings import Norm
+from advtransfer.toolkit.datasets import ArraySamples, all_positions
+from advtransfer.types import Evaluation, EvaluationInputs
+from advtransfer_foolbox.components.minimization import boundary, carlini_wagner, deepfool
+from advtransfer_foolbox.options import Norm
 
-Case: TypeAlias = tuple[nn.Sequential, Arrays]
+Case: TypeAlias = tuple[nn.Sequential, ArraySamples]
 
 
 def exact(case: Case, norm: Norm) -> Tensor:
     """The distance of each sample's nearest example in the box, ``(N,)`` float64; 0 for a wrong one."""
     (_, layer), test = case
     assert isinstance(layer, nn.Linear)
-    pixels, labels = test.inputs(every(test)).flatten(1).double(), test.labels(every(test))
+    pixels, labels = (
+        test.inputs(all_positions(test)).flatten(1).double(),
+        test.labels(all_positions(test)),
+    )
     weight, bias = layer.weight.detach().double(), layer.bias.detach().double()
     nearest = torch.full((len(test),), math.inf, dtype=torch.float64)
     for other in range(layer.out_features):
@@ -43,13 +46,17 @@ def smallest(gain: Tensor, room: Tensor, needed: Tensor, norm: Norm) -> Tensor:
     low, high = torch.zeros_like(needed), torch.full_like(needed, 1e4)
 
     def move(number: Tensor) -> Tensor:
-        return torch.minimum(number[:, None] * (gain if norm == "l2" else torch.ones_like(gain)), room)
+        return torch.minimum(
+            number[:, None] * (gain if norm == "l2" else torch.ones_like(gain)), room
+        )
 
     for _ in range(80):
         middle = (low + high) / 2
         enough = (gain * move(middle)).sum(1) >= needed
         low, high = torch.where(enough, low, middle), torch.where(enough, middle, high)
-    sizes: Tensor = torch.linalg.vector_norm(move(high), ord={"linf": math.inf, "l2": 2}[norm], dim=1)
+    sizes: Tensor = torch.linalg.vector_norm(
+        move(high), ord={"linf": math.inf, "l2": 2}[norm], dim=1
+    )
     return sizes.masked_fill((gain * room).sum(1) < needed, math.inf)
 
 
@@ -58,7 +65,13 @@ def smallest(gain: Tensor, room: Tensor, needed: Tensor, norm: Norm) -> Tensor:
     [
         (deepfool(norm="linf", eps=0.1), "linf", 0.05),
         (deepfool(norm="l2", eps=0.5), "l2", 0.3),
-        (carlini_wagner(eps=0.5, steps=40, step_size=0.05, binary_search_steps=4, initial_const=0.1), "l2", 0.5),
+        (
+            carlini_wagner(
+                eps=0.5, steps=40, step_size=0.05, binary_search_steps=4, initial_const=0.1
+            ),
+            "l2",
+            0.5,
+        ),
         (boundary(eps=0.5, steps=400), "l2", 6),
     ],
     ids=["deepfool linf", "deepfool l2", "carlini_wagner", "boundary"],
@@ -68,7 +81,7 @@ def test_no_attack_finds_an_example_nearer_than_the_nearest_and_half_of_them_com
 ) -> None:
     model, test = linear_digits
     nearest = exact(linear_digits, norm)
-    found = evaluation.measure(Given(test=test, model=model), context=InMemoryContext())
+    found = evaluation.measure(EvaluationInputs(test=test, model=model), context=InMemoryContext())
     distance, right = found.samples["distance"], nearest > 1e-9
     over = distance[right] / nearest[right] - 1
 

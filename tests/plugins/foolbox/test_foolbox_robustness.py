@@ -11,20 +11,28 @@ from torch import Tensor, nn
 
 from advtransfer.errors import Cancelled
 from advtransfer.testing.context import InMemoryContext
+from advtransfer.toolkit.datasets import ArraySamples, SampleSubset
 from advtransfer.toolkit.prediction import predict
-from advtransfer.toolkit.samples import Arrays, Picked
-from advtransfer.toolkit.streams import generator, initialised
-from advtransfer.types import DataCard, Evaluation, Given, Measurement, Outcome, Samples
-from advtransfer_foolbox import settings
-from advtransfer_foolbox.factories.gradients import basic_iterative, clean_accuracy, fgsm, pgd
-from advtransfer_foolbox.factories.minimal import boundary, brendel_bethge, carlini_wagner, deepfool
-from advtransfer_foolbox.factories.unions import ensemble, noise
-from advtransfer_foolbox.settings import Norm
+from advtransfer.toolkit.rng import build_initialized, stream_generator
+from advtransfer.types import DataCard, Evaluation, EvaluationInputs, Measurement, Outcome, Samples
+from advtransfer_foolbox import options
+from advtransfer_foolbox.components.ensembles import ensemble, noise
+from advtransfer_foolbox.components.gradient import basic_iterative, clean_accuracy, fgsm, pgd
+from advtransfer_foolbox.components.minimization import (
+    boundary,
+    brendel_bethge,
+    carlini_wagner,
+    deepfool,
+)
+from advtransfer_foolbox.options import Norm
 
 SHAPE = (1, 6, 6)
-DEEPFOOL = settings.DeepFool(kind="deepfool", steps=3)
-PGD = settings.Pgd(kind="pgd", steps=3, step_size=0.1)
-NUMBA = [pytest.mark.slow, pytest.mark.skipif(find_spec("numba") is None, reason="numba is not installed")]
+DEEPFOOL = options.DeepFool(kind="deepfool", steps=3)
+PGD = options.Pgd(kind="pgd", steps=3, step_size=0.1)
+NUMBA = [
+    pytest.mark.slow,
+    pytest.mark.skipif(find_spec("numba") is None, reason="numba is not installed"),
+]
 EVALUATIONS = [
     clean_accuracy(),
     fgsm(norm="linf", eps=0.1, random_start=True),
@@ -39,33 +47,42 @@ EVALUATIONS = [
     noise(norm="l2", eps=0.5, draws=5),
     noise(norm="linf", eps=0.05, noise="salt_and_pepper", draws=5),
     ensemble(norm="l2", eps=(0.2, 0.4), attacks=(DEEPFOOL, PGD)),
-    pytest.param(*([brendel_bethge(norm="l2", eps=0.4, steps=5)] if find_spec("numba") else [None]), marks=NUMBA),
+    pytest.param(
+        *([brendel_bethge(norm="l2", eps=0.4, steps=5)] if find_spec("numba") else [None]),
+        marks=NUMBA,
+    ),
 ]
 
 
 def conv(seed: int = 0) -> nn.Module:
     def build() -> nn.Module:
         first, second = nn.Conv2d(1, 8, 3, padding=1), nn.Conv2d(8, 8, 3, stride=2, padding=1)
-        return nn.Sequential(first, nn.BatchNorm2d(8), nn.ReLU(), second, nn.ReLU(), nn.Flatten(), nn.Linear(72, 4))
+        return nn.Sequential(
+            first, nn.BatchNorm2d(8), nn.ReLU(), second, nn.ReLU(), nn.Flatten(), nn.Linear(72, 4)
+        )
 
-    return initialised(build, generator("model", seed)).eval()
+    return build_initialized(build, stream_generator("model", seed)).eval()
 
 
 def card(classes: int = 4, bounds: tuple[float, float] | None = (0.0, 1.0)) -> DataCard:
     return DataCard(SHAPE, bounds, "classes", classes, tuple(map(str, range(classes))), "")
 
 
-def samples(count: int = 150, *, model: nn.Module | None = None, seed: int = 0) -> Arrays:
+def samples(count: int = 150, *, model: nn.Module | None = None, seed: int = 0) -> ArraySamples:
     """Random images with the model's own classes, every seventh of them moved on by one."""
-    inputs = torch.rand((count, *SHAPE), generator=generator("images", seed))
-    made = Arrays(card=card(), inputs=inputs, labels=torch.zeros(count, dtype=torch.int64))
+    inputs = torch.rand((count, *SHAPE), generator=stream_generator("images", seed))
+    made = ArraySamples(card=card(), inputs=inputs, labels=torch.zeros(count, dtype=torch.int64))
     labels = predict(model or conv(), made, device=torch.device("cpu"))[0].argmax(1)
     labels[::7] = (labels[::7] + 1) % 4
-    return Arrays(card=card(), inputs=inputs, labels=labels, keys=range(1000, 1000 + count))
+    return ArraySamples(card=card(), inputs=inputs, labels=labels, keys=range(1000, 1000 + count))
 
 
-def measure(evaluation: Evaluation, test: Samples, model: nn.Module | None = None, *, seed: int = 0) -> Measurement:
-    return evaluation.measure(Given(test=test, model=model or conv()), context=InMemoryContext(seed))
+def measure(
+    evaluation: Evaluation, test: Samples, model: nn.Module | None = None, *, seed: int = 0
+) -> Measurement:
+    return evaluation.measure(
+        EvaluationInputs(test=test, model=model or conv()), context=InMemoryContext(seed)
+    )
 
 
 def global_random_states() -> tuple[object, ...]:
@@ -83,17 +100,21 @@ def points(measured: Measurement) -> dict[tuple[str, int], bytes]:
 
 
 @pytest.mark.parametrize("evaluation", EVALUATIONS)
-def test_a_sample_has_one_outcome_and_one_example_in_any_order_and_in_any_company(evaluation: Evaluation) -> None:
+def test_a_sample_has_one_outcome_and_one_example_in_any_order_and_in_any_company(
+    evaluation: Evaluation,
+) -> None:
     whole = measure(evaluation, samples())
     for shown in (range(149, -1, -1), range(40, 77), [3]):
-        some = measure(evaluation, Picked(samples(), torch.tensor(shown)))
+        some = measure(evaluation, SampleSubset(samples(), torch.tensor(shown)))
         places = {position: place for place, position in enumerate(shown)}
 
         for metric, outcomes in whole.outcomes.items():
             assert outcomes[torch.tensor(shown)].tolist() == some.outcomes[metric].tolist()
         for name in whole.samples.keys() - {"forwards", "gradients"}:
             assert whole.samples[name][torch.tensor(shown)].tolist() == some.samples[name].tolist()
-        expected = {(metric, places[at]): one for (metric, at), one in points(whole).items() if at in places}
+        expected = {
+            (metric, places[at]): one for (metric, at), one in points(whole).items() if at in places
+        }
         assert expected == points(some)
 
 
@@ -103,7 +124,9 @@ def test_more_restarts_never_find_less(norm: Literal["linf", "l2"]) -> None:
     counts = []
     for restarts in (1, 2, 4):
         evaluation = pgd(norm=norm, eps=eps, steps=1, step_size=eps / 2, restarts=restarts)
-        counts.append(measure(evaluation, samples(400)).outcomes[f"accuracy@{eps:g}"] == Outcome.BROKEN)
+        counts.append(
+            measure(evaluation, samples(400)).outcomes[f"accuracy@{eps:g}"] == Outcome.BROKEN
+        )
 
     assert counts[0].sum() < counts[1].sum() < counts[2].sum()
     assert (counts[0] <= counts[1]).all()
@@ -112,7 +135,8 @@ def test_more_restarts_never_find_less(norm: Literal["linf", "l2"]) -> None:
 
 def test_another_seed_draws_other_starts_and_the_same_seed_the_same() -> None:
     runs = [
-        points(measure(pgd(norm="linf", eps=0.1, steps=2, step_size=0.01, seed=seed), samples())) for seed in (0, 0, 1)
+        points(measure(pgd(norm="linf", eps=0.1, steps=2, step_size=0.01, seed=seed), samples()))
+        for seed in (0, 0, 1)
     ]
 
     assert runs[0] == runs[1]
@@ -144,7 +168,9 @@ class Fickle(nn.Module):
 def test_an_attack_that_stopped_at_an_example_that_is_none_on_a_second_look_is_unfinished(
     evaluation: Evaluation,
 ) -> None:
-    test = Arrays(card=card(2), inputs=torch.full((3, *SHAPE), 0.5), labels=torch.zeros(3, dtype=torch.int64))
+    test = ArraySamples(
+        card=card(2), inputs=torch.full((3, *SHAPE), 0.5), labels=torch.zeros(3, dtype=torch.int64)
+    )
     found = measure(evaluation, test, Fickle().eval())
 
     for examples in found.examples:
@@ -170,7 +196,9 @@ class Broken(nn.Module):
 
 
 @pytest.mark.parametrize("evaluation", EVALUATIONS)
-def test_logits_that_are_not_numbers_are_unknown_and_nothing_else_changes(evaluation: Evaluation) -> None:
+def test_logits_that_are_not_numbers_are_unknown_and_nothing_else_changes(
+    evaluation: Evaluation,
+) -> None:
     test = samples()
     bad = test.inputs(torch.arange(150))[:, 0, 0, 0] > 0.6
     good = test.inputs(torch.arange(150))[:, 0, 0, 0] < 0.4
@@ -183,7 +211,9 @@ def test_logits_that_are_not_numbers_are_unknown_and_nothing_else_changes(evalua
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
-def test_an_attack_without_gradients_is_unfinished_so_nothing_counts_as_robust(norm: Literal["linf", "l2"]) -> None:
+def test_an_attack_without_gradients_is_unfinished_so_nothing_counts_as_robust(
+    norm: Literal["linf", "l2"],
+) -> None:
     test = samples()
     bad = test.inputs(torch.arange(150))[:, 0, 0, 0] > 0.6
     evaluation = pgd(norm=norm, eps=0.05, steps=3, step_size=0.02)
@@ -196,7 +226,9 @@ def test_an_attack_without_gradients_is_unfinished_so_nothing_counts_as_robust(n
 
 
 @pytest.mark.parametrize("evaluation", EVALUATIONS)
-def test_weights_gradients_modes_and_global_random_state_are_left_as_found(evaluation: Evaluation) -> None:
+def test_weights_gradients_modes_and_global_random_state_are_left_as_found(
+    evaluation: Evaluation,
+) -> None:
     model, test = conv(), samples()
     parameters = dict(model.named_parameters())
     parameters["0.weight"].requires_grad_(False)
@@ -225,20 +257,22 @@ def test_a_model_in_training_mode_is_an_error(evaluation: Evaluation) -> None:
 @pytest.mark.parametrize("evaluation", EVALUATIONS)
 def test_no_model_is_an_error(evaluation: Evaluation) -> None:
     with pytest.raises(ValueError, match="found no model"):
-        evaluation.measure(Given(test=samples()), context=InMemoryContext())
+        evaluation.measure(EvaluationInputs(test=samples()), context=InMemoryContext())
 
 
 @pytest.mark.parametrize("evaluation", EVALUATIONS)
 @pytest.mark.parametrize("label", [-1, 4])
 def test_a_label_that_is_no_class_is_an_error(evaluation: Evaluation, label: int) -> None:
-    test = Arrays(card=card(), inputs=torch.zeros(3, *SHAPE), labels=torch.tensor([0, label, 1]))
+    test = ArraySamples(
+        card=card(), inputs=torch.zeros(3, *SHAPE), labels=torch.tensor([0, label, 1])
+    )
 
     with pytest.raises(ValueError, match="expected 0 to 3, the model's classes"):
         measure(evaluation, test)
 
 
 def test_labels_of_another_task_are_an_error() -> None:
-    test = Arrays(card=card(), inputs=torch.zeros(3, *SHAPE), labels=torch.zeros(3, 4))
+    test = ArraySamples(card=card(), inputs=torch.zeros(3, *SHAPE), labels=torch.zeros(3, 4))
 
     with pytest.raises(ValueError, match="expected one int64 class a sample"):
         measure(clean_accuracy(), test)
@@ -249,7 +283,7 @@ def test_labels_of_another_task_are_an_error() -> None:
 def test_a_pixel_outside_the_box_is_an_error(evaluation: Evaluation, value: float) -> None:
     inputs = torch.full((3, *SHAPE), 0.5)
     inputs[1, 0, 2, 3] = value
-    test = Arrays(card=card(), inputs=inputs, labels=torch.zeros(3, dtype=torch.int64))
+    test = ArraySamples(card=card(), inputs=inputs, labels=torch.zeros(3, dtype=torch.int64))
 
     with pytest.raises(ValueError, match=r"found pixels from .* expected 0 to 1"):
         measure(evaluation, test)
@@ -257,24 +291,36 @@ def test_a_pixel_outside_the_box_is_an_error(evaluation: Evaluation, value: floa
 
 @pytest.mark.parametrize("bounds", [None, (0.0, 255.0)])
 def test_images_of_other_bounds_are_an_error(bounds: tuple[float, float] | None) -> None:
-    test = Arrays(card=card(bounds=bounds), inputs=torch.zeros(3, *SHAPE), labels=torch.zeros(3, dtype=torch.int64))
+    test = ArraySamples(
+        card=card(bounds=bounds),
+        inputs=torch.zeros(3, *SHAPE),
+        labels=torch.zeros(3, dtype=torch.int64),
+    )
 
     with pytest.raises(ValueError, match="rescale the data set"):
         measure(fgsm(norm="linf", eps=0.1), test)
 
 
-@pytest.mark.parametrize(("norm", "eps"), [("linf", 8.0), ("linf", 1.01), ("l2", 6.01), ("l1", 36.1)])
+@pytest.mark.parametrize(
+    ("norm", "eps"), [("linf", 8.0), ("linf", 1.01), ("l2", 6.01), ("l1", 36.1)]
+)
 def test_an_eps_beyond_the_box_is_an_error(norm: Norm, eps: float) -> None:
-    with pytest.raises(ValueError, match=f"found eps {eps}; expected 0 to (1|6|36) for {norm} on inputs of shape"):
+    with pytest.raises(
+        ValueError, match=f"found eps {eps}; expected 0 to (1|6|36) for {norm} on inputs of shape"
+    ):
         measure(pgd(norm=norm, eps=(0.1, eps), steps=1, step_size=0.1), samples())
 
 
 @pytest.mark.parametrize("evaluation", EVALUATIONS[1:])
-def test_an_attack_that_was_stopped_gives_the_same_when_it_is_run_again(evaluation: Evaluation) -> None:
+def test_an_attack_that_was_stopped_gives_the_same_when_it_is_run_again(
+    evaluation: Evaluation,
+) -> None:
     whole, stopped = measure(evaluation, samples()), InMemoryContext(cancel_after=2)
     with pytest.raises(Cancelled):
-        evaluation.measure(Given(test=samples(), model=conv()), context=stopped)
-    again = evaluation.measure(Given(test=samples(), model=conv()), context=stopped.resumed())
+        evaluation.measure(EvaluationInputs(test=samples(), model=conv()), context=stopped)
+    again = evaluation.measure(
+        EvaluationInputs(test=samples(), model=conv()), context=stopped.resumed()
+    )
 
     assert points(whole) == points(again)
     assert {name: one.tolist() for name, one in whole.outcomes.items()} == {
@@ -283,25 +329,34 @@ def test_an_attack_that_was_stopped_gives_the_same_when_it_is_run_again(evaluati
 
 
 @pytest.mark.parametrize("evaluation", EVALUATIONS[1:])
-def test_every_attacked_metric_has_its_examples_even_where_none_is_broken(evaluation: Evaluation) -> None:
+def test_every_attacked_metric_has_its_examples_even_where_none_is_broken(
+    evaluation: Evaluation,
+) -> None:
     constant = nn.Sequential(nn.Flatten(), nn.Linear(36, 4))
     nn.init.zeros_(constant[1].weight)  # type: ignore[arg-type]  # nn.Sequential gives Module, this one is Linear
     measured = measure(evaluation, samples(20, model=constant.eval()), constant)
-    empty = {one.metric: (one.eps, tuple(one.positions.shape), tuple(one.inputs.shape)) for one in measured.examples}
+    empty = {
+        one.metric: (one.eps, tuple(one.positions.shape), tuple(one.inputs.shape))
+        for one in measured.examples
+    }
 
     assert empty == {
-        name: (float(name.partition("@")[2]), (0,), (0, *SHAPE)) for name in measured.outcomes if "@" in name
+        name: (float(name.partition("@")[2]), (0,), (0, *SHAPE))
+        for name in measured.outcomes
+        if "@" in name
     }
 
 
 def test_progress_is_told_by_chunk_and_a_stop_is_heard() -> None:
     context = InMemoryContext()
     pgd(norm="linf", eps=0.1, steps=1, step_size=0.1, restarts=2).measure(
-        Given(test=samples(), model=conv()), context=context
+        EvaluationInputs(test=samples(), model=conv()), context=context
     )
     stopping = InMemoryContext(cancel_after=2)
 
     assert all(0 < told["done"] <= told["total"] == 300 for told in context.told)
     assert len(context.told) >= 3
     with pytest.raises(Cancelled):
-        fgsm(norm="linf", eps=0.1).measure(Given(test=samples(), model=conv()), context=stopping)
+        fgsm(norm="linf", eps=0.1).measure(
+            EvaluationInputs(test=samples(), model=conv()), context=stopping
+        )

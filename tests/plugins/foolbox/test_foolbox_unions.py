@@ -14,28 +14,28 @@ from torch import Tensor, nn
 
 from advtransfer.options import Options
 from advtransfer.testing.context import InMemoryContext
-from advtransfer.toolkit.samples import Arrays
-from advtransfer.toolkit.streams import generator, initialised
-from advtransfer.types import DataCard, Evaluation, Given, Json, Measurement, Outcome
-from advtransfer_foolbox.factories import gradients, minimal, unions
-from advtransfer_foolbox.random_noise import KeyedNoise
-from advtransfer_foolbox.settings import DeepFool, Noise, Norm, Pgd, Settings, Shape
+from advtransfer.toolkit.datasets import ArraySamples
+from advtransfer.toolkit.rng import build_initialized, stream_generator
+from advtransfer.types import DataCard, Evaluation, EvaluationInputs, Json, Measurement, Outcome
+from advtransfer_foolbox.components import ensembles, gradient, minimization
+from advtransfer_foolbox.options import AttackSettings, DeepFool, Noise, NoiseKind, Norm, Pgd
+from advtransfer_foolbox.random_noise import PerSampleNoise
 
 
 @cache
-def case() -> tuple[nn.Module, Arrays]:
+def case() -> tuple[nn.Module, ArraySamples]:
     def build() -> nn.Module:
         return nn.Sequential(nn.Flatten(), nn.Linear(36, 64), nn.ReLU(), nn.Linear(64, 5))
 
-    model = initialised(build, generator("unions")).eval()
+    model = build_initialized(build, stream_generator("unions")).eval()
     card = DataCard((1, 6, 6), (0.0, 1.0), "classes", 5, tuple("abcde"), "")
-    inputs = torch.rand((200, 1, 6, 6), generator=generator("unions images"))
-    return model, Arrays(card=card, inputs=inputs, labels=model(inputs).argmax(1))
+    inputs = torch.rand((200, 1, 6, 6), generator=stream_generator("unions images"))
+    return model, ArraySamples(card=card, inputs=inputs, labels=model(inputs).argmax(1))
 
 
 def measure(evaluation: Evaluation) -> Measurement:
     model, test = case()
-    return evaluation.measure(Given(test=test, model=model), context=InMemoryContext())
+    return evaluation.measure(EvaluationInputs(test=test, model=model), context=InMemoryContext())
 
 
 def broken(measured: Measurement, eps: float) -> set[int]:
@@ -48,10 +48,13 @@ def test_an_ensemble_breaks_what_any_of_its_attacks_breaks_at_every_radius() -> 
     step = Pgd(kind="pgd", steps=1, step_size=0.05, restarts=2)
     near = DeepFool(kind="deepfool", steps=2)
     rungs = (0.1, 0.2, 0.3)
-    parts = [measure(unions.ensemble(norm="l2", eps=rungs, attacks=(one,))) for one in (noisy, step, near)]
+    parts = [
+        measure(ensembles.ensemble(norm="l2", eps=rungs, attacks=(one,)))
+        for one in (noisy, step, near)
+    ]
 
     for attacks in ((noisy, step, near), (near, noisy, step)):
-        whole = measure(unions.ensemble(norm="l2", eps=rungs, attacks=attacks))
+        whole = measure(ensembles.ensemble(norm="l2", eps=rungs, attacks=attacks))
         for eps in rungs:
             sets = [broken(part, eps) for part in parts]
             assert set.union(*sets) == broken(whole, eps)
@@ -59,18 +62,27 @@ def test_an_ensemble_breaks_what_any_of_its_attacks_breaks_at_every_radius() -> 
 
 
 def test_an_ensemble_of_one_is_the_evaluation_of_that_name() -> None:
-    alone = measure(gradients.pgd(norm="l2", eps=0.2, steps=3, step_size=0.1, restarts=2))
-    whole = measure(unions.ensemble(norm="l2", eps=0.2, attacks=(Pgd(kind="pgd", steps=3, step_size=0.1, restarts=2),)))
+    alone = measure(gradient.pgd(norm="l2", eps=0.2, steps=3, step_size=0.1, restarts=2))
+    whole = measure(
+        ensembles.ensemble(
+            norm="l2", eps=0.2, attacks=(Pgd(kind="pgd", steps=3, step_size=0.1, restarts=2),)
+        )
+    )
 
     assert alone.outcomes["robust_accuracy@0.2"].equal(whole.outcomes["robust_accuracy@0.2"])
     assert alone.examples[0].inputs.equal(whole.examples[0].inputs)
 
 
-@pytest.mark.parametrize("kind", get_args(Settings))
-def test_every_kind_of_attack_is_named_as_its_evaluation_and_has_its_options_and_defaults(kind: type) -> None:
-    factories = {one.__name__: one for one in (*gradients.EVALUATIONS, *minimal.EVALUATIONS, *unions.EVALUATIONS)}
+@pytest.mark.parametrize("kind", get_args(AttackSettings))
+def test_every_kind_of_attack_is_named_as_its_evaluation_and_has_its_options_and_defaults(
+    kind: type,
+) -> None:
+    factories = {
+        one.__name__: one
+        for one in (*gradient.EVALUATIONS, *minimization.EVALUATIONS, *ensembles.EVALUATIONS)
+    }
     (name,) = get_args(get_type_hints(kind)["kind"])
-    options = Options.of(factories[name]).fields
+    options = Options.from_factory(factories[name]).fields
     own = {one.name: one.default for one in fields(kind) if one.name != "kind"}
 
     assert {"norm", "eps", "seed", "counts"} >= {*options} - {*own}
@@ -84,26 +96,35 @@ def test_every_kind_of_attack_is_named_as_its_evaluation_and_has_its_options_and
         ([{"kind": "pdg"}], ("attacks", 0)),
         ([{"kind": "pgd", "steps": 3}], ("attacks", 0)),
         ([{"kind": "pgd", "steps": 0, "step_size": 0.1}], ("attacks", 0)),
-        ([{"kind": "pgd", "steps": 3, "step_size": 0.1, "restarts": 2, "random_start": False}], ("attacks", 0)),
+        (
+            [{"kind": "pgd", "steps": 3, "step_size": 0.1, "restarts": 2, "random_start": False}],
+            ("attacks", 0),
+        ),
         ([{"kind": "pgd", "steps": 3, "step_size": 0.1, "targets": 2}], ("attacks", 0)),
         ([{"kind": "deepfool"}, {"kind": "noise", "noise": "pink"}], ("attacks", 1, "noise")),
     ],
 )
-def test_a_mistake_in_one_attack_is_a_fault_there(attacks: Json, path: tuple[str | int, ...]) -> None:
-    _, faults = Options.of(unions.ensemble).validate({"norm": "l2", "eps": 0.1, "attacks": attacks})
+def test_a_mistake_in_one_attack_is_a_fault_there(
+    attacks: Json, path: tuple[str | int, ...]
+) -> None:
+    _, faults = Options.from_factory(ensembles.ensemble).validate(
+        {"norm": "l2", "eps": 0.1, "attacks": attacks}
+    )
 
     assert [path] == [fault.path for fault in faults]
 
 
 def test_an_attack_of_another_norm_is_an_error() -> None:
-    with pytest.raises(ValueError, match="found norm 'l1' for deepfool; expected l2 or linf; leave the attack out"):
-        unions.ensemble(norm="l1", eps=1, attacks=(DeepFool(kind="deepfool"),))
+    with pytest.raises(
+        ValueError, match="found norm 'l1' for deepfool; expected l2 or linf; leave the attack out"
+    ):
+        ensembles.ensemble(norm="l1", eps=1, attacks=(DeepFool(kind="deepfool"),))
 
 
-@pytest.mark.parametrize("noise", get_args(Shape))
+@pytest.mark.parametrize("noise", get_args(NoiseKind))
 @pytest.mark.parametrize("norm", get_args(Norm))
-def test_noise_has_the_size_of_the_ball_before_it_is_clipped(norm: Norm, noise: Shape) -> None:
-    attack = KeyedNoise(norm=norm, noise=noise, draws=1)
+def test_noise_has_the_size_of_the_ball_before_it_is_clipped(norm: Norm, noise: NoiseKind) -> None:
+    attack = PerSampleNoise(norm=norm, noise=noise, draws=1)
     images = torch.full((20, 1, 8, 8), 0.5)
     drawn: list[Tensor] = []
 
@@ -112,19 +133,21 @@ def test_noise_has_the_size_of_the_ball_before_it_is_clipped(norm: Norm, noise: 
             drawn.append(inputs.clone())
             return torch.tensor([1.0, 0.0]).expand(len(inputs), 2)
 
-    attack.reach(
+    attack.attack_batch(
         PyTorchModel(Seen().eval(), bounds=(0, 1)),
         images,
         torch.zeros(20, dtype=torch.int64),
         eps=0.1,
-        generators=[generator("noise", key) for key in range(20)],
+        generators=[stream_generator("noise", key) for key in range(20)],
     )
-    sizes = (drawn[-1] - images).flatten(1).norm(p={"linf": math.inf, "l2": 2, "l1": 1}[norm], dim=1)
+    sizes = (
+        (drawn[-1] - images).flatten(1).norm(p={"linf": math.inf, "l2": 2, "l1": 1}[norm], dim=1)
+    )
 
     assert [pytest.approx(0.1, abs=1e-5)] * 20 == sizes.tolist()
 
 
 def test_more_draws_never_break_less() -> None:
-    few, many = (measure(unions.noise(norm="linf", eps=0.1, draws=draws)) for draws in (1, 40))
+    few, many = (measure(ensembles.noise(norm="linf", eps=0.1, draws=draws)) for draws in (1, 40))
 
     assert broken(few, 0.1) < broken(many, 0.1)

@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 from advtransfer.testing.data import toy
-from advtransfer.toolkit.network import BlockNetwork, Normalise
-from advtransfer.toolkit.samples import ArrayDataset
-from advtransfer.toolkit.streams import generator, initialised
+from advtransfer.toolkit.datasets import ArrayDataset
+from advtransfer.toolkit.network import BlockNetwork, Normalize
+from advtransfer.toolkit.rng import build_initialized, stream_generator
 from advtransfer.types import Context, Shape, SourceCard, Weights
 
 
@@ -22,13 +22,21 @@ def teacher_network() -> BlockNetwork:
         "low": nn.Sequential(nn.Conv2d(1, 6, 3, padding=1), nn.BatchNorm2d(6), nn.ReLU()),
         "high": nn.Sequential(nn.Conv2d(6, 6, 3, stride=2, padding=1), nn.ReLU(), nn.Flatten()),
     }
-    return BlockNetwork(blocks, nn.Linear(96, 4), Normalise([0.5], [0.5]))
+    return BlockNetwork(blocks, nn.Linear(96, 4), Normalize([0.5], [0.5]))
 
 
 def student_network(side: int = 8) -> BlockNetwork:
     """One block with batch normalisation and dropout over ``(1, side, side)`` images, 3 outputs."""
-    layers = (nn.Conv2d(1, 8, 3, stride=2, padding=1), nn.BatchNorm2d(8), nn.Softplus(), nn.Dropout(0.2), nn.Flatten())
-    return BlockNetwork({"only": nn.Sequential(*layers)}, nn.Linear(2 * side**2, 3), Normalise([0.5], [0.5]))
+    layers = (
+        nn.Conv2d(1, 8, 3, stride=2, padding=1),
+        nn.BatchNorm2d(8),
+        nn.Softplus(),
+        nn.Dropout(0.2),
+        nn.Flatten(),
+    )
+    return BlockNetwork(
+        {"only": nn.Sequential(*layers)}, nn.Linear(2 * side**2, 3), Normalize([0.5], [0.5])
+    )
 
 
 @dataclass(frozen=True)
@@ -42,15 +50,21 @@ class Drawn:
         return SourceCard("student", "none", "none", self.shape, self.outputs)
 
     def network(self) -> BlockNetwork:
-        return initialised(lambda: student_network(self.shape[1]), generator("architecture"))
+        return build_initialized(
+            lambda: student_network(self.shape[1]), stream_generator("architecture")
+        )
 
     def weights(self, context: Context) -> Weights:
-        return Weights(initialised(lambda: student_network(self.shape[1]), generator("weights")).state_dict())
+        return Weights(
+            build_initialized(
+                lambda: student_network(self.shape[1]), stream_generator("weights")
+            ).state_dict()
+        )
 
 
 @pytest.fixture
 def teacher() -> BlockNetwork:
-    network = initialised(teacher_network, generator("teacher")).eval()
+    network = build_initialized(teacher_network, stream_generator("teacher")).eval()
     with torch.no_grad():
         network.get_buffer("body.low.1.running_mean").fill_(0.1)
     return network
@@ -58,7 +72,7 @@ def teacher() -> BlockNetwork:
 
 @pytest.fixture
 def fresh() -> Callable[[], BlockNetwork]:
-    return lambda: initialised(student_network, generator("student"))
+    return lambda: build_initialized(student_network, stream_generator("student"))
 
 
 @pytest.fixture

@@ -27,7 +27,9 @@ APPENDIX: dict[str, tuple[float, float, list[int], int]] = {
 
 @pytest.fixture
 def component() -> Component:
-    return Host([Plugin("igam", "advtransfer_igam", "advtransfer", "0")]).component("igam/igam", "transfer")
+    return Host([Plugin("igam", "advtransfer_igam", "advtransfer", "0")]).component(
+        "igam/igam", "transfer"
+    )
 
 
 def test_the_plugin_imports_no_heavy_library() -> None:
@@ -40,19 +42,23 @@ def test_the_plugin_imports_no_heavy_library() -> None:
 def test_it_needs_a_source_and_takes_a_student_from_an_entry(component: Component) -> None:
     student = component.options.fields["student"]
 
-    assert {"source"} == component.facts.needs
+    assert {"source"} == component.metadata.needs
     assert ("source", False, False) == (student.kind, student.many, student.required)
 
 
 @pytest.mark.parametrize("name", APPENDIX)
 def test_each_preset_is_a_row_of_the_papers_appendix(component: Component, name: str) -> None:
-    values, faults = component.options.validate(component.facts.presets[name])
+    values, faults = component.options.validate(component.metadata.presets[name])
     written: dict[str, Any] = dict(values)  # Any: options of every type
     judging = written["discriminator"]
     lambda_adv, lambda_diff, channels, every = APPENDIX[name]
 
     assert [] == faults
-    assert (lambda_adv, channels, every) == (written["lambda_adv"], judging["channels"], judging["every"])
+    assert (lambda_adv, channels, every) == (
+        written["lambda_adv"],
+        judging["channels"],
+        judging["every"],
+    )
     assert lambda_diff == pytest.approx(written["lambda_diff"] * 255**2)
     assert ("probability", "sum", 32, "l2") == tuple(
         written[option] for option in ("gradient_of", "reduction", "batch_size", "standardise")
@@ -63,7 +69,7 @@ def test_each_preset_is_a_row_of_the_papers_appendix(component: Component, name:
 def test_what_the_appendix_leaves_open_is_as_in_the_paper_and_its_released_code(
     component: Component, name: str
 ) -> None:
-    values, _ = component.options.validate(component.facts.presets[name])
+    values, _ = component.options.validate(component.metadata.presets[name])
     written: dict[str, Any] = dict(values)  # Any: options of every type
     target, teacher, *_ = name.split("-")
     tuned = 10 if teacher == "mnist" else 5 if target == "tiny_imagenet" else 6
@@ -84,11 +90,11 @@ def test_what_the_appendix_leaves_open_is_as_in_the_paper_and_its_released_code(
 
 
 def test_there_are_no_other_presets(component: Component) -> None:
-    assert set(APPENDIX) == set(component.facts.presets)
+    assert set(APPENDIX) == set(component.metadata.presets)
 
 
 def test_every_preset_can_be_built(component: Component) -> None:
-    for preset in component.facts.presets.values():
+    for preset in component.metadata.presets.values():
         values, _ = component.options.validate(preset)
 
         assert component.build(values, {}) is not None
@@ -100,7 +106,9 @@ def test_a_discriminator_can_have_an_optimiser_of_its_own(component: Component) 
     written: dict[str, Any] = dict(values)  # Any: options of every type
 
     assert [] == faults
-    assert {"kind": "adam", "lr": 0.001, "weight_decay": 0.0} == written["discriminator"]["optimiser"]
+    assert {"kind": "adam", "lr": 0.001, "weight_decay": 0.0} == written["discriminator"][
+        "optimiser"
+    ]
     assert written["discriminator"]["schedule"] is None
 
 

@@ -7,30 +7,30 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from advtransfer.toolkit.streams import generator, initialised
-from advtransfer_igam.gradients import distance, input_gradients, unit
-from advtransfer_igam.settings import GradientOf
+from advtransfer.toolkit.rng import build_initialized, stream_generator
+from advtransfer_igam.input_gradients import gradient_distance, input_gradients, l2_standardized
+from advtransfer_igam.options import GradientTarget
 
 LABELS = torch.tensor([0, 2, 1])
 
 
 def smooth() -> nn.Module:
     layers = (nn.Conv2d(1, 3, 2), nn.Softplus(), nn.Flatten(), nn.Linear(12, 3))
-    return initialised(lambda: nn.Sequential(*layers), generator("smooth")).double()
+    return build_initialized(lambda: nn.Sequential(*layers), stream_generator("smooth")).double()
 
 
 def images() -> Tensor:
-    return torch.rand(3, 1, 3, 3, generator=generator("images"), dtype=torch.float64)
+    return torch.rand(3, 1, 3, 3, generator=stream_generator("images"), dtype=torch.float64)
 
 
-def score(network: nn.Module, inputs: Tensor, of: GradientOf) -> Tensor:
+def score(network: nn.Module, inputs: Tensor, of: GradientTarget) -> Tensor:
     """``(B,)``: the loss or the probability of each sample."""
     probabilities: Tensor = network(inputs).softmax(1).gather(1, LABELS.view(-1, 1)).squeeze(1)
     return -probabilities.log() if of == "loss" else probabilities
 
 
-@pytest.mark.parametrize("of", get_args(GradientOf))
-def test_input_gradients_equal_finite_differences(of: GradientOf) -> None:
+@pytest.mark.parametrize("of", get_args(GradientTarget))
+def test_input_gradients_equal_finite_differences(of: GradientTarget) -> None:
     network, inputs, step = smooth(), images(), 1e-6
     inputs.requires_grad_()
     found = input_gradients(network(inputs), LABELS, inputs, of=of)
@@ -38,7 +38,9 @@ def test_input_gradients_equal_finite_differences(of: GradientOf) -> None:
         for row, column in product(range(3), range(3)):
             moved = torch.zeros_like(inputs)
             moved[:, 0, row, column] = step
-            slope = (score(network, inputs + moved, of) - score(network, inputs - moved, of)) / (2 * step)
+            slope = (score(network, inputs + moved, of) - score(network, inputs - moved, of)) / (
+                2 * step
+            )
 
             torch.testing.assert_close(found[:, 0, row, column], slope, rtol=1e-6, atol=1e-9)
 
@@ -52,14 +54,14 @@ def test_the_two_gradients_differ_by_the_probability() -> None:
     torch.testing.assert_close(of_loss, -of_probability / probability)
 
 
-@pytest.mark.parametrize("of", get_args(GradientOf))
-def test_the_weights_gradient_of_the_distance_equals_finite_differences(of: GradientOf) -> None:
+@pytest.mark.parametrize("of", get_args(GradientTarget))
+def test_the_weights_gradient_of_the_distance_equals_finite_differences(of: GradientTarget) -> None:
     network, target, step = smooth(), images(), 1e-5
 
     def apart() -> Tensor:
         inputs = images().requires_grad_()
         gradients = input_gradients(network(inputs), LABELS, inputs, of=of, differentiable=True)
-        return distance(gradients, target, reduction="sum")
+        return gradient_distance(gradients, target, reduction="sum")
 
     weight = network.get_parameter("0.weight")
     (found,) = torch.autograd.grad(apart(), weight)
@@ -80,7 +82,10 @@ def test_gradients_are_detached_unless_they_are_to_be_differentiated() -> None:
     network, inputs = smooth(), images().requires_grad_()
 
     assert input_gradients(network(inputs), LABELS, inputs, of="loss").grad_fn is None
-    assert input_gradients(network(inputs), LABELS, inputs, of="loss", differentiable=True).grad_fn is not None
+    assert (
+        input_gradients(network(inputs), LABELS, inputs, of="loss", differentiable=True).grad_fn
+        is not None
+    )
 
 
 def test_a_sample_has_the_same_gradient_in_every_batch() -> None:
@@ -88,29 +93,35 @@ def test_a_sample_has_the_same_gradient_in_every_batch() -> None:
     whole = input_gradients(network(inputs), LABELS, inputs, of="loss")
     one = images()[1:2].requires_grad_()
 
-    torch.testing.assert_close(whole[1:2], input_gradients(network(one), LABELS[1:2], one, of="loss"))
+    torch.testing.assert_close(
+        whole[1:2], input_gradients(network(one), LABELS[1:2], one, of="loss")
+    )
 
 
 def test_the_distance_is_a_sum_or_a_mean_of_squares() -> None:
     student, teacher = torch.tensor([[[[3.0, 4.0]]], [[[0.0, 1.0]]]]), torch.zeros(2, 1, 1, 2)
 
-    assert 26.0 == distance(student, teacher, reduction="sum").item()
-    assert 13.0 == distance(student, teacher, reduction="sample_mean").item()
-    assert 6.5 == distance(student, teacher, reduction="mean").item()
+    assert 26.0 == gradient_distance(student, teacher, reduction="sum").item()
+    assert 13.0 == gradient_distance(student, teacher, reduction="sample_mean").item()
+    assert 6.5 == gradient_distance(student, teacher, reduction="mean").item()
 
 
 def test_a_unit_image_has_mean_0_and_length_1_at_every_scale() -> None:
-    drawn = torch.randn(4, 3, 5, 5, generator=generator("drawn"))
+    drawn = torch.randn(4, 3, 5, 5, generator=stream_generator("drawn"))
 
-    torch.testing.assert_close(unit(drawn).mean((1, 2, 3)), torch.zeros(4), atol=1e-7, rtol=0)
-    torch.testing.assert_close(unit(drawn).flatten(1).norm(dim=1), torch.ones(4))
-    torch.testing.assert_close(unit(drawn), unit(1e-3 * drawn + 2e-3))
+    torch.testing.assert_close(
+        l2_standardized(drawn).mean((1, 2, 3)), torch.zeros(4), atol=1e-7, rtol=0
+    )
+    torch.testing.assert_close(l2_standardized(drawn).flatten(1).norm(dim=1), torch.ones(4))
+    torch.testing.assert_close(l2_standardized(drawn), l2_standardized(1e-3 * drawn + 2e-3))
 
 
 def test_a_flat_image_stays_finite_with_its_derivatives() -> None:
     flat = torch.full((2, 1, 3, 3), 0.5, requires_grad=True)
-    (gradient,) = torch.autograd.grad((unit(flat) * torch.arange(9.0).view(1, 1, 3, 3)).sum(), flat, create_graph=True)
+    (gradient,) = torch.autograd.grad(
+        (l2_standardized(flat) * torch.arange(9.0).view(1, 1, 3, 3)).sum(), flat, create_graph=True
+    )
 
-    assert unit(flat).equal(torch.zeros(2, 1, 3, 3))
+    assert l2_standardized(flat).equal(torch.zeros(2, 1, 3, 3))
     assert gradient.isfinite().all()
     assert torch.autograd.grad(gradient.square().sum(), flat)[0].isfinite().all()

@@ -11,18 +11,24 @@ import torch
 from torch import Tensor, nn
 
 from advtransfer.testing.context import InMemoryContext
+from advtransfer.toolkit.datasets import ArrayDataset
 from advtransfer.toolkit.network import BlockNetwork
-from advtransfer.toolkit.recipe import Schedule, Sgd
-from advtransfer.toolkit.samples import ArrayDataset
-from advtransfer.toolkit.streams import generator
+from advtransfer.toolkit.rng import stream_generator
 from advtransfer.toolkit.training import train
-from advtransfer_adapters import centre_crop, chain, channel_mean, resize
-from advtransfer_igam.duel import Duel
-from advtransfer_igam.matching import WHOLE, Matching, Window, half_squares, window_of
-from advtransfer_igam.settings import Judging, Terms
+from advtransfer.toolkit.training_config import Schedule, Sgd
+from advtransfer_adapters.components import centre_crop, chain, channel_mean, resize
+from advtransfer_igam.discriminator import DiscriminatorTraining
+from advtransfer_igam.matching import (
+    FULL_WINDOW,
+    GradientMatching,
+    Window,
+    adapter_window,
+    half_squared_norm,
+)
+from advtransfer_igam.options import DiscriminatorConfig, LossTerms
 from advtransfer_igam.teacher import Teacher
 
-OFF = Terms(
+OFF = LossTerms(
     lambda_adv=0.0,
     lambda_diff=0.0,
     gradient_of="loss",
@@ -44,22 +50,34 @@ class Shaken(nn.Module):
         return images + 0.1 * torch.rand_like(images) if self.training else images
 
 
-def taught(teacher: BlockNetwork, data: ArrayDataset, *, adapter: nn.Module | None = None) -> Teacher:
-    tutor = Teacher(teacher, adapter, data.card(), generator=generator("logits"), batch_norm="running")
-    tutor.requires_grad_(False).teaching()
+def taught(
+    teacher: BlockNetwork, data: ArrayDataset, *, adapter: nn.Module | None = None
+) -> Teacher:
+    tutor = Teacher(
+        teacher, adapter, data.card(), generator=stream_generator("logits"), batch_norm="running"
+    )
+    tutor.requires_grad_(False).enter_teaching_mode()
     return tutor
 
 
-def matching(terms: Terms, teacher: Teacher | None, *, every: int = 2, window: Window = WHOLE) -> Matching:
-    judging, context = Judging(channels=(4, 8), every=every), InMemoryContext()
+def matching(
+    terms: LossTerms, teacher: Teacher | None, *, every: int = 2, window: Window = FULL_WINDOW
+) -> GradientMatching:
+    judging, context = DiscriminatorConfig(channels=(4, 8), every=every), InMemoryContext()
     shape = tuple(torch.empty(1, 8, 8)[..., window[0], window[1]].shape)
-    duel = Duel.begin(judging, shape, optimiser=Sgd(lr=0.05), schedule=Schedule(), context=context)
-    rows = BATCH if teacher is not None and teacher.steady((1, 8, 8)) else None
-    return Matching(terms, duel, teacher, (1, 8, 8), rows, window, STEPS, (0.0, 1.0))
+    duel = DiscriminatorTraining.from_config(
+        judging, shape, optimiser=Sgd(lr=0.05), schedule=Schedule(), context=context
+    )
+    rows = BATCH if teacher is not None and teacher.is_deterministic((1, 8, 8)) else None
+    return GradientMatching(terms, duel, teacher, (1, 8, 8), rows, window, STEPS, (0.0, 1.0))
 
 
 def trained(
-    fresh: Fresh, data: ArrayDataset, objective: Matching | None = None, *, optimiser: Sgd | None = None
+    fresh: Fresh,
+    data: ArrayDataset,
+    objective: GradientMatching | None = None,
+    *,
+    optimiser: Sgd | None = None,
 ) -> tuple[BlockNetwork, list[dict[str, float]]]:
     model = fresh()
     curves = train(
@@ -71,7 +89,7 @@ def trained(
         schedule=Schedule(),
         context=InMemoryContext(),
         objective=objective,
-        watch=objective.epoch_over if objective else None,
+        watch=objective.end_epoch if objective else None,
     )
     return model, curves
 
@@ -89,8 +107,10 @@ def test_with_both_weights_0_the_student_is_trained_as_without_the_terms_to_the_
 
     assert same(plain, model)
     assert expected == curves
-    assert [row["train_loss"] for row in curves] == [row["student_loss"] for row in objective.ledger.rows()]
-    assert all(row["gradient_distance"] > 0 for row in objective.ledger.rows())
+    assert [row["train_loss"] for row in curves] == [
+        row["student_loss"] for row in objective.epoch_means.rows_by_epoch()
+    ]
+    assert all(row["gradient_distance"] > 0 for row in objective.epoch_means.rows_by_epoch())
 
 
 @pytest.mark.parametrize("weights", [{"lambda_diff": 1.0}, {"lambda_adv": 0.1}])
@@ -110,7 +130,7 @@ def test_the_distance_term_brings_the_gradients_together(
     for weight in (0.0, 1.0):
         objective = matching(replace(OFF, lambda_diff=weight), taught(teacher, data))
         trained(fresh, data, objective, optimiser=Sgd(lr=0.003))
-        found[weight] = objective.ledger.rows()[-1]["gradient_distance"]
+        found[weight] = objective.epoch_means.rows_by_epoch()[-1]["gradient_distance"]
 
     assert found[1.0] < 0.7 * found[0.0]
 
@@ -120,43 +140,59 @@ def test_without_a_teacher_the_distance_is_the_squared_length_of_the_students_gr
 ) -> None:
     objective = matching(replace(OFF, lambda_diff=2.0), None)
     model = fresh().eval()
-    inputs, labels = data.part("train").inputs(torch.arange(6)), data.part("train").labels(torch.arange(6))
-    ((loss, _),) = objective(model, inputs, labels, generator("noise"))
+    inputs, labels = (
+        data.part("train").inputs(torch.arange(6)),
+        data.part("train").labels(torch.arange(6)),
+    )
+    ((loss, _),) = objective(model, inputs, labels, stream_generator("noise"))
     (gradients,) = torch.autograd.grad(
         nn.functional.cross_entropy(model(inputs.requires_grad_()), labels, reduction="sum"), inputs
     )
     entropy = nn.functional.cross_entropy(model(inputs), labels)
 
     torch.testing.assert_close(loss, entropy + 2 * gradients.square().flatten(1).sum(1).mean())
-    objective.epoch_over(model)
-    assert {"student_loss", "gradient_distance", "discriminator_loss"} == set(objective.ledger.rows()[0])
+    objective.end_epoch(model)
+    assert {"student_loss", "gradient_distance", "discriminator_loss"} == set(
+        objective.epoch_means.rows_by_epoch()[0]
+    )
 
 
-def test_the_student_ascends_the_discriminators_loss(fresh: Fresh, teacher: BlockNetwork, data: ArrayDataset) -> None:
+def test_the_student_ascends_the_discriminators_loss(
+    fresh: Fresh, teacher: BlockNetwork, data: ArrayDataset
+) -> None:
     model = fresh().eval()
-    inputs, labels = data.part("train").inputs(torch.arange(6)), data.part("train").labels(torch.arange(6))
+    inputs, labels = (
+        data.part("train").inputs(torch.arange(6)),
+        data.part("train").labels(torch.arange(6)),
+    )
     objective = matching(replace(OFF, lambda_adv=0.5), taught(teacher, data))
-    ((loss, logits),) = objective(model, inputs, labels, generator("noise"))
-    objective.epoch_over(model)
-    row = objective.ledger.rows()[0]
+    ((loss, logits),) = objective(model, inputs, labels, stream_generator("noise"))
+    objective.end_epoch(model)
+    row = objective.epoch_means.rows_by_epoch()[0]
 
     assert row["student_loss"] == pytest.approx(nn.functional.cross_entropy(logits, labels).item())
     assert row["student_loss"] - 0.5 * row["discriminator_loss"] == pytest.approx(loss.item())
 
 
-def test_during_the_warm_up_neither_term_is_there(fresh: Fresh, teacher: BlockNetwork, data: ArrayDataset) -> None:
+def test_during_the_warm_up_neither_term_is_there(
+    fresh: Fresh, teacher: BlockNetwork, data: ArrayDataset
+) -> None:
     terms = replace(OFF, lambda_diff=3.0, lambda_adv=0.1, warm_up=0.5)
     objective, plain = matching(terms, taught(teacher, data)), trained(fresh, data)[1]
     _, curves = trained(fresh, data, objective)
-    rows = objective.ledger.rows()
+    rows = objective.epoch_means.rows_by_epoch()
 
     assert plain[:2] == curves[:2]
     assert plain[2:] != curves[2:]
     assert [{"student_loss"}] * 2 == [set(row) for row in rows[:2]]
-    assert all({"teacher_loss", "gradient_distance", "discriminator_loss"} < set(row) for row in rows[2:])
+    assert all(
+        {"teacher_loss", "gradient_distance", "discriminator_loss"} < set(row) for row in rows[2:]
+    )
 
 
-@pytest.mark.parametrize(("every", "warm_up", "expected"), [(1, 0.0, 12), (5, 0.0, 3), (5, 0.5, 1), (2, 0.25, 4)])
+@pytest.mark.parametrize(
+    ("every", "warm_up", "expected"), [(1, 0.0, 12), (5, 0.0, 3), (5, 0.5, 1), (2, 0.25, 4)]
+)
 def test_the_discriminator_steps_once_in_so_many_steps_after_the_warm_up(
     fresh: Fresh,
     teacher: BlockNetwork,
@@ -168,21 +204,30 @@ def test_the_discriminator_steps_once_in_so_many_steps_after_the_warm_up(
 ) -> None:
     objective = matching(replace(OFF, warm_up=warm_up), taught(teacher, data), every=every)
     steps: list[object] = []
-    monkeypatch.setattr(objective.duel.stepper, "step", lambda: steps.append(None))
+    monkeypatch.setattr(
+        objective.discriminator_training.optimizer, "step", lambda: steps.append(None)
+    )
     trained(fresh, data, objective)
 
     assert expected == len(steps)
 
 
-def test_no_graph_outlives_its_step(fresh: Fresh, teacher: BlockNetwork, data: ArrayDataset) -> None:
-    objective = matching(replace(OFF, lambda_diff=1.0, lambda_adv=1.0), taught(teacher, data), every=1)
+def test_no_graph_outlives_its_step(
+    fresh: Fresh, teacher: BlockNetwork, data: ArrayDataset
+) -> None:
+    objective = matching(
+        replace(OFF, lambda_diff=1.0, lambda_adv=1.0), taught(teacher, data), every=1
+    )
     model = fresh().train()
-    inputs, labels = data.part("train").inputs(torch.arange(6)), data.part("train").labels(torch.arange(6))
+    inputs, labels = (
+        data.part("train").inputs(torch.arange(6)),
+        data.part("train").labels(torch.arange(6)),
+    )
     gc.collect()
     gc.disable()
     try:
         alive = []
-        for loss, logits in objective(model, inputs, labels, generator("noise")):
+        for loss, logits in objective(model, inputs, labels, stream_generator("noise")):
             loss.backward()  # type: ignore[no-untyped-call]  # torch does not annotate backward
             alive += [weakref.ref(loss), weakref.ref(logits)]
         del loss, logits
@@ -190,11 +235,15 @@ def test_no_graph_outlives_its_step(fresh: Fresh, teacher: BlockNetwork, data: A
         assert [None, None] == [reference() for reference in alive]
     finally:
         gc.enable()
-    assert all(weight.grad is not None and weight.grad.grad_fn is None for weight in model.parameters())
+    assert all(
+        weight.grad is not None and weight.grad.grad_fn is None for weight in model.parameters()
+    )
     assert all(tensor.grad_fn is None for tensor in objective.state.values())
 
 
-def test_the_teacher_stays_as_it_is(fresh: Fresh, teacher: BlockNetwork, data: ArrayDataset) -> None:
+def test_the_teacher_stays_as_it_is(
+    fresh: Fresh, teacher: BlockNetwork, data: ArrayDataset
+) -> None:
     tutor = taught(teacher, data)
     before = {name: tensor.clone() for name, tensor in tutor.state_dict().items()}
     trained(fresh, data, matching(replace(OFF, lambda_diff=1.0, lambda_adv=1.0), tutor))
@@ -207,41 +256,52 @@ class Cropped(nn.Module):
     window = (slice(2, 6), slice(1, 7))
 
 
-def test_a_crops_window_is_what_the_discriminator_sees(fresh: Fresh, teacher: BlockNetwork, data: ArrayDataset) -> None:
-    objective = matching(OFF, None, window=window_of(Cropped()))
+def test_a_crops_window_is_what_the_discriminator_sees(
+    fresh: Fresh, teacher: BlockNetwork, data: ArrayDataset
+) -> None:
+    objective = matching(OFF, None, window=adapter_window(Cropped()))
     seen: list[tuple[int, ...]] = []
-    objective.duel.discriminator.register_forward_pre_hook(lambda _, inputs: seen.append(tuple(inputs[0].shape[1:])))
+    objective.discriminator_training.discriminator.register_forward_pre_hook(
+        lambda _, inputs: seen.append(tuple(inputs[0].shape[1:]))
+    )
     trained(fresh, data, objective)
 
     assert {(1, 4, 6)} == set(seen)
-    assert WHOLE == window_of(nn.Identity()) == window_of(None)
+    assert FULL_WINDOW == adapter_window(nn.Identity()) == adapter_window(None)
 
 
 def test_the_crop_of_the_adapters_plugin_shows_its_window_through_a_chain() -> None:
-    crop = chain(parts=(channel_mean(), centre_crop())).module(target=(3, 32, 32), source=(1, 28, 28))
+    crop = chain(parts=(channel_mean(), centre_crop())).module(
+        target=(3, 32, 32), source=(1, 28, 28)
+    )
     shrink = chain(parts=(channel_mean(), resize())).module(target=(3, 32, 32), source=(1, 28, 28))
 
-    assert (slice(2, 30), slice(2, 30)) == window_of(crop)
-    assert WHOLE == window_of(shrink)
+    assert (slice(2, 30), slice(2, 30)) == adapter_window(crop)
+    assert FULL_WINDOW == adapter_window(shrink)
 
 
-def test_the_decay_of_kernels_is_weight_decay_of_kernels_alone(fresh: Fresh, data: ArrayDataset) -> None:
+def test_the_decay_of_kernels_is_weight_decay_of_kernels_alone(
+    fresh: Fresh, data: ArrayDataset
+) -> None:
     model = fresh()
     kernels = [model.get_parameter(name) for name in ("body.only.0.weight", "head.weight")]
-    gradients = torch.autograd.grad(half_squares(model), kernels)
+    gradients = torch.autograd.grad(half_squared_norm(model), kernels)
     decayed, _ = trained(fresh, data, matching(replace(OFF, kernel_decay=0.1), None))
     plain, _ = trained(fresh, data)
 
     assert all(kernel.equal(gradient) for kernel, gradient in zip(kernels, gradients, strict=True))
-    assert half_squares(decayed).item() < half_squares(plain).item()
+    assert half_squared_norm(decayed).item() < half_squared_norm(plain).item()
 
 
 def test_noise_moves_images_within_their_bounds(fresh: Fresh, data: ArrayDataset) -> None:
     objective, seen = matching(replace(OFF, input_noise=0.25), None), list[Tensor]()
     model = fresh()
     model.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].detach()))
-    inputs, labels = data.part("train").inputs(torch.arange(6)), data.part("train").labels(torch.arange(6))
-    list(objective(model, inputs, labels, generator("noise")))
+    inputs, labels = (
+        data.part("train").inputs(torch.arange(6)),
+        data.part("train").labels(torch.arange(6)),
+    )
+    list(objective(model, inputs, labels, stream_generator("noise")))
     drift = (seen[0] - inputs).abs()
 
     assert seen[0].min() >= 0
@@ -249,13 +309,20 @@ def test_noise_moves_images_within_their_bounds(fresh: Fresh, data: ArrayDataset
     assert 0.2 < drift.max().item() <= 0.25 + 1e-6
 
 
-def test_no_tensor_is_left_behind_by_a_step(fresh: Fresh, teacher: BlockNetwork, data: ArrayDataset) -> None:
-    objective = matching(replace(OFF, lambda_diff=1.0, lambda_adv=1.0), taught(teacher, data), every=1)
+def test_no_tensor_is_left_behind_by_a_step(
+    fresh: Fresh, teacher: BlockNetwork, data: ArrayDataset
+) -> None:
+    objective = matching(
+        replace(OFF, lambda_diff=1.0, lambda_adv=1.0), taught(teacher, data), every=1
+    )
     model = fresh().train()
-    inputs, labels = data.part("train").inputs(torch.arange(6)), data.part("train").labels(torch.arange(6))
+    inputs, labels = (
+        data.part("train").inputs(torch.arange(6)),
+        data.part("train").labels(torch.arange(6)),
+    )
     counts = []
     for _step in range(6):
-        for loss, _ in objective(model, inputs, labels, generator("noise")):
+        for loss, _ in objective(model, inputs, labels, stream_generator("noise")):
             loss.backward()  # type: ignore[no-untyped-call]  # torch does not annotate backward
         del loss, _
         gc.collect()

@@ -3,18 +3,20 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from advtransfer.toolkit.streams import generator, initialised
-from advtransfer_igam.gradients import distance, input_gradients
-from advtransfer_igam.settled import settled
+from advtransfer.toolkit.rng import build_initialized, stream_generator
+from advtransfer_igam.input_gradients import gradient_distance, input_gradients
+from advtransfer_igam.matching import precomputed_gradient_loss
 
 LABELS = torch.tensor([0, 2, 1, 1])
 
 
 def network() -> nn.Module:
     def build() -> nn.Module:
-        return nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Softplus(), nn.Flatten(), nn.Linear(36, 3))
+        return nn.Sequential(
+            nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Softplus(), nn.Flatten(), nn.Linear(36, 3)
+        )
 
-    return initialised(build, generator("network")).train()
+    return build_initialized(build, stream_generator("network")).train()
 
 
 def double(model: nn.Module, inputs: Tensor) -> Tensor:
@@ -22,18 +24,18 @@ def double(model: nn.Module, inputs: Tensor) -> Tensor:
     logits = model(inputs)
     gradients = input_gradients(logits, LABELS, inputs, of="loss", differentiable=True)
     loss = nn.functional.cross_entropy(logits, LABELS)
-    return loss + distance(gradients, torch.zeros_like(inputs), reduction="sum")
+    return loss + gradient_distance(gradients, torch.zeros_like(inputs), reduction="sum")
 
 
 def images() -> Tensor:
-    return torch.rand(4, 1, 5, 5, generator=generator("images")).requires_grad_()
+    return torch.rand(4, 1, 5, 5, generator=stream_generator("images")).requires_grad_()
 
 
 def test_value_and_gradients_of_the_weights_are_those_of_the_loss() -> None:
     plain, other, inputs = network(), network(), images()
     expected = double(plain, inputs)
     expected.backward()  # type: ignore[no-untyped-call]  # torch does not annotate backward
-    found = settled(double(other, images()), other)
+    found = precomputed_gradient_loss(double(other, images()), other)
     found.backward()  # type: ignore[no-untyped-call]  # torch does not annotate backward
 
     assert expected.equal(found)
@@ -45,7 +47,7 @@ def test_value_and_gradients_of_the_weights_are_those_of_the_loss() -> None:
 
 def test_nothing_is_differentiated_with_respect_to_the_inputs() -> None:
     model, inputs = network(), images()
-    settled(double(model, inputs), model).backward()  # type: ignore[no-untyped-call]  # torch does not annotate backward
+    precomputed_gradient_loss(double(model, inputs), model).backward()  # type: ignore[no-untyped-call]  # torch does not annotate backward
 
     assert inputs.grad is None
 
@@ -54,15 +56,19 @@ def test_a_weight_that_is_frozen_or_not_used_gets_no_gradient() -> None:
     model = network()
     model.get_parameter("0.bias").requires_grad_(False)
     model.register_parameter("unused", nn.Parameter(torch.zeros(2)))
-    settled(double(model, images()), model).backward()  # type: ignore[no-untyped-call]  # torch does not annotate backward
+    precomputed_gradient_loss(double(model, images()), model).backward()  # type: ignore[no-untyped-call]  # torch does not annotate backward
 
-    assert {"0.bias", "unused"} == {name for name, weight in model.named_parameters() if weight.grad is None}
+    assert {"0.bias", "unused"} == {
+        name for name, weight in model.named_parameters() if weight.grad is None
+    }
 
 
 def test_it_scales_with_what_comes_from_above() -> None:
     model, inputs = network(), images()
-    settled(double(model, inputs), model).mul(3).backward()  # type: ignore[no-untyped-call]  # torch does not annotate backward
+    precomputed_gradient_loss(double(model, inputs), model).mul(3).backward()  # type: ignore[no-untyped-call]  # torch does not annotate backward
     tripled = model.get_parameter("4.bias").grad
-    (once,) = torch.autograd.grad(double(network_again := network(), inputs), network_again.get_parameter("4.bias"))
+    (once,) = torch.autograd.grad(
+        double(network_again := network(), inputs), network_again.get_parameter("4.bias")
+    )
 
     torch.testing.assert_close(3 * once, tripled)

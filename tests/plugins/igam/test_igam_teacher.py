@@ -14,21 +14,20 @@ from advtransfer.node import Node, NodeKind
 from advtransfer.testing.context import InMemoryContext
 from advtransfer.testing.data import toy
 from advtransfer.toolkit.adversary import Adversary
+from advtransfer.toolkit.datasets import ArrayDataset
 from advtransfer.toolkit.network import BlockNetwork
-from advtransfer.toolkit.prediction import accuracy
-from advtransfer.toolkit.recipe import Adam
-from advtransfer.toolkit.samples import ArrayDataset
-from advtransfer.toolkit.streams import generator
-from advtransfer.trial.context import WorkerContext
+from advtransfer.toolkit.prediction import measure_accuracy
+from advtransfer.toolkit.rng import stream_generator
+from advtransfer.toolkit.training_config import Adam
 from advtransfer.types import Context
-from advtransfer_adapters import transposed_convolution
-from advtransfer_igam.robustness import measured
-from advtransfer_igam.settings import TeacherTuning
-from advtransfer_igam.teacher import Teacher, tune
+from advtransfer.worker.context import WorkerContext
+from advtransfer_adapters.components import transposed_convolution
+from advtransfer_igam.options import TeacherConfig
+from advtransfer_igam.teacher import Teacher, teacher_accuracies, tune_teacher
 
 CPU = torch.device("cpu")
-TUNING = TeacherTuning(epochs=3, batch_size=16)
-STILL = TeacherTuning(epochs=1, optimiser=Adam(lr=1e-30))
+TUNING = TeacherConfig(epochs=3, batch_size=16)
+STILL = TeacherConfig(epochs=1, optimiser=Adam(lr=1e-30))
 """Leaves what is trained where it began."""
 
 
@@ -37,15 +36,21 @@ def same(one: nn.Module, other: nn.Module) -> bool:
 
 
 def built(
-    teacher: BlockNetwork, data: ArrayDataset, *, adapter: nn.Module | None = None, logits: str = "logits"
+    teacher: BlockNetwork,
+    data: ArrayDataset,
+    *,
+    adapter: nn.Module | None = None,
+    logits: str = "logits",
 ) -> Teacher:
-    return Teacher(teacher, adapter, data.card(), generator=generator(logits), batch_norm="running")
+    return Teacher(
+        teacher, adapter, data.card(), generator=stream_generator(logits), batch_norm="running"
+    )
 
 
 def tuned(
     teacher: BlockNetwork,
     data: ArrayDataset,
-    tuning: TeacherTuning = TUNING,
+    tuning: TeacherConfig = TUNING,
     *,
     adapter: nn.Module | None = None,
     context: Context | None = None,
@@ -53,7 +58,7 @@ def tuned(
     tutor = built(teacher, data, adapter=adapter)
     tutor.batch_norm = tuning.batch_norm
     train, context = data.part("train"), context or InMemoryContext()
-    tune(tutor, tuning, train=train, validation=None, augment="none", context=context)
+    tune_teacher(tutor, tuning, train=train, validation=None, augment="none", context=context)
     return tutor
 
 
@@ -67,10 +72,12 @@ def small() -> ArrayDataset:
     return toy(shape=(1, 4, 4), noise=0.4, train=48, test=24)
 
 
-def test_tuning_trains_the_logit_layer_alone_and_freezes_it(teacher: BlockNetwork, data: ArrayDataset) -> None:
-    tutor = tuned(teacher, data, TeacherTuning(epochs=20, optimiser=Adam(lr=0.03)))
+def test_tuning_trains_the_logit_layer_alone_and_freezes_it(
+    teacher: BlockNetwork, data: ArrayDataset
+) -> None:
+    tutor = tuned(teacher, data, TeacherConfig(epochs=20, optimiser=Adam(lr=0.03)))
 
-    assert accuracy(tutor, data.part("test"), device=CPU) > 0.9
+    assert measure_accuracy(tutor, data.part("test"), device=CPU) > 0.9
     assert same(teacher, tutor.network)  # type: ignore[arg-type]  # a copy of a BlockNetwork
     assert not any(weight.requires_grad for weight in tutor.parameters())
 
@@ -80,7 +87,9 @@ def test_a_tuned_teacher_is_not_tuned_again(teacher: BlockNetwork, data: ArrayDa
     tutor = tuned(teacher, data, context=context)
     told = len(context.told)
     other = built(teacher, data, logits="other")
-    rows = tune(other, TUNING, train=data.part("train"), validation=None, augment="none", context=context)
+    rows = tune_teacher(
+        other, TUNING, train=data.part("train"), validation=None, augment="none", context=context
+    )
 
     assert told == len(context.told)
     assert same(tutor, other)
@@ -98,11 +107,13 @@ def test_another_tuning_is_another_teacher(teacher: BlockNetwork, data: ArrayDat
     assert 2 == len(context.built)
 
 
-def test_a_teacher_can_use_the_batchs_statistics_and_keep_its_own(teacher: BlockNetwork, data: ArrayDataset) -> None:
-    tutor = tuned(teacher, data, TeacherTuning(epochs=2, batch_norm="batch"))
+def test_a_teacher_can_use_the_batchs_statistics_and_keep_its_own(
+    teacher: BlockNetwork, data: ArrayDataset
+) -> None:
+    tutor = tuned(teacher, data, TeacherConfig(epochs=2, batch_norm="batch"))
     images = data.part("test").inputs(torch.arange(10))
     plain = tutor(images)
-    tutor.teaching()
+    tutor.enter_teaching_mode()
     teaching = tutor(images)
     reference = copy.deepcopy(teacher)
     reference.get_submodule("body.low.1").train()
@@ -119,10 +130,12 @@ def test_a_learned_adapter_is_trained_with_the_logit_layer_then_frozen(
     adapter = enlarging()
     before = copy.deepcopy(adapter)
     drawn = tuned(teacher, small, STILL, adapter=adapter)
-    tutor = tuned(teacher, small, TeacherTuning(epochs=20, optimiser=Adam(lr=0.03)), adapter=adapter)
+    tutor = tuned(
+        teacher, small, TeacherConfig(epochs=20, optimiser=Adam(lr=0.03)), adapter=adapter
+    )
     start, end = (one.adapter.get_parameter("convolution.weight") for one in (drawn, tutor))
 
-    assert accuracy(tutor, small.part("test"), device=CPU) > 0.9
+    assert measure_accuracy(tutor, small.part("test"), device=CPU) > 0.9
     assert not torch.allclose(start, end, atol=0.01)
     assert not any(weight.requires_grad for weight in tutor.parameters())
     assert same(teacher, tutor.network)  # type: ignore[arg-type]  # a copy of a BlockNetwork
@@ -130,7 +143,9 @@ def test_a_learned_adapter_is_trained_with_the_logit_layer_then_frozen(
     assert all(weight.requires_grad and weight.grad is None for weight in adapter.parameters())
 
 
-def test_its_initial_weights_come_from_the_stream_adapter_alone(teacher: BlockNetwork, small: ArrayDataset) -> None:
+def test_its_initial_weights_come_from_the_stream_adapter_alone(
+    teacher: BlockNetwork, small: ArrayDataset
+) -> None:
     first, second = enlarging(), enlarging()
     nn.init.zeros_(second.get_parameter("convolution.weight"))
     one, other, third = (
@@ -143,7 +158,9 @@ def test_its_initial_weights_come_from_the_stream_adapter_alone(teacher: BlockNe
     assert not same(one, third)
 
 
-def test_a_tuned_adapter_is_found_again_with_its_teacher(teacher: BlockNetwork, small: ArrayDataset) -> None:
+def test_a_tuned_adapter_is_found_again_with_its_teacher(
+    teacher: BlockNetwork, small: ArrayDataset
+) -> None:
     context = InMemoryContext()
     tutor = tuned(teacher, small, adapter=enlarging(), context=context)
     told = len(context.told)
@@ -153,7 +170,9 @@ def test_a_tuned_adapter_is_found_again_with_its_teacher(teacher: BlockNetwork, 
     assert same(tutor, again)
 
 
-def test_a_stopped_tuning_continues_to_the_same_bits(teacher: BlockNetwork, small: ArrayDataset) -> None:
+def test_a_stopped_tuning_continues_to_the_same_bits(
+    teacher: BlockNetwork, small: ArrayDataset
+) -> None:
     whole = tuned(teacher, small, adapter=enlarging())
     stopped = InMemoryContext(cancel_after=2)
     with pytest.raises(Cancelled):
@@ -215,22 +234,31 @@ def test_only_what_is_learned_is_drawn_again(teacher: BlockNetwork, data: ArrayD
     assert 1.0 == tutor.adapter.get_parameter("1.offset").item()
 
 
-def test_a_learned_adapter_must_be_able_to_draw_its_weights(teacher: BlockNetwork, data: ArrayDataset) -> None:
-    expected = r"found 0 \(Offset\) in the adapter, which cannot draw new weights; give it a method reset_"
+def test_a_learned_adapter_must_be_able_to_draw_its_weights(
+    teacher: BlockNetwork, data: ArrayDataset
+) -> None:
+    expected = (
+        r"found 0 \(Offset\) in the adapter, which cannot draw new weights; give it a method reset_"
+    )
     with pytest.raises(Inapplicable, match=expected):
         tuned(teacher, data, adapter=nn.Sequential(Offset()))
 
 
-def test_its_robustness_is_what_the_attack_leaves_of_its_accuracy(teacher: BlockNetwork, data: ArrayDataset) -> None:
+def test_its_robustness_is_what_the_attack_leaves_of_its_accuracy(
+    teacher: BlockNetwork, data: ArrayDataset
+) -> None:
     context, test = InMemoryContext(), data.part("test")
-    tutor = tuned(teacher, data, TeacherTuning(epochs=20, optimiser=Adam(lr=0.03)))
+    tutor = tuned(teacher, data, TeacherConfig(epochs=20, optimiser=Adam(lr=0.03)))
     weak, strong = (
-        measured(tutor, test, attack=Adversary(norm="linf", eps=eps, steps=5), context=context) for eps in (1e-6, 0.5)
+        teacher_accuracies(
+            tutor, test, attack=Adversary(norm="linf", eps=eps, steps=5), context=context
+        )
+        for eps in (1e-6, 0.5)
     )
 
-    assert {"teacher_clean_accuracy": accuracy(tutor, test, device=CPU)} == measured(
-        tutor, test, attack=None, context=context
-    )
+    assert {
+        "teacher_clean_accuracy": measure_accuracy(tutor, test, device=CPU)
+    } == teacher_accuracies(tutor, test, attack=None, context=context)
     assert weak["teacher_robust_accuracy"] == weak["teacher_clean_accuracy"]
     assert strong["teacher_robust_accuracy"] < 0.5 < strong["teacher_clean_accuracy"]
     assert not any(weight.requires_grad for weight in tutor.parameters())

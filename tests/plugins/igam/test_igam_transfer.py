@@ -13,21 +13,24 @@ from torch import nn
 from advtransfer.errors import Cancelled, Diverged, Inapplicable
 from advtransfer.testing.context import InMemoryContext
 from advtransfer.testing.data import toy
-from advtransfer.toolkit import saving
-from advtransfer.toolkit.network import BlockNetwork, Normalise
-from advtransfer.toolkit.prediction import accuracy
-from advtransfer.toolkit.recipe import Sgd
-from advtransfer.toolkit.samples import ArrayDataset
-from advtransfer.toolkit.streams import generator
+from advtransfer.toolkit import checkpoint
+from advtransfer.toolkit.datasets import ArrayDataset
+from advtransfer.toolkit.network import BlockNetwork, Normalize
+from advtransfer.toolkit.prediction import measure_accuracy
+from advtransfer.toolkit.rng import stream_generator
 from advtransfer.toolkit.training import train
+from advtransfer.toolkit.training_config import Sgd
 from advtransfer.types import Fitted, Network, Source, Transfer
-from advtransfer_igam import igam
-from advtransfer_igam.gradients import Unit
-from advtransfer_igam.settings import Judging, TeacherTuning
-from advtransfer_igam.student import start, student_of
+from advtransfer_igam.components import igam
+from advtransfer_igam.input_gradients import L2Standardize
+from advtransfer_igam.options import DiscriminatorConfig, TeacherConfig
+from advtransfer_igam.student import build_student, initialize_student
 
 CPU = torch.device("cpu")
-JUDGING, TUNING = Judging(channels=(4, 8), every=2), TeacherTuning(epochs=3, batch_size=16)
+JUDGING, TUNING = (
+    DiscriminatorConfig(channels=(4, 8), every=2),
+    TeacherConfig(epochs=3, batch_size=16),
+)
 
 
 def fit(
@@ -61,28 +64,46 @@ def column(curves: Sequence[Mapping[str, float]], name: str) -> list[float]:
 def test_a_student_learns_the_task_and_the_record_says_how(
     teacher: BlockNetwork, student: Source, data: ArrayDataset
 ) -> None:
-    transfer = igam(student=student, epochs=8, discriminator=JUDGING, teacher=TUNING, optimiser=Sgd(lr=0.02))
+    transfer = igam(
+        student=student, epochs=8, discriminator=JUDGING, teacher=TUNING, optimiser=Sgd(lr=0.02)
+    )
     model, fitted = fit(transfer, teacher, data)
 
-    assert accuracy(model, data.part("test"), device=CPU) == 1.0
+    assert measure_accuracy(model, data.part("test"), device=CPU) == 1.0
     assert not any(module.training for module in model.modules())
     assert [1, 2, 3] == column(fitted.curves, "teacher_epoch")
     assert [*range(1, 9)] == column(fitted.curves, "epoch")
-    for name in ("student_loss", "teacher_loss", "discriminator_loss", "gradient_distance", "validation_accuracy"):
+    for name in (
+        "student_loss",
+        "teacher_loss",
+        "discriminator_loss",
+        "gradient_distance",
+        "validation_accuracy",
+    ):
         assert 8 == len(column(fitted.curves, name))
     for name in ("teacher_train_loss", "teacher_validation_accuracy"):
         assert 3 == len(column(fitted.curves, name))
     assert {"teacher_clean_accuracy"} == set(fitted.facts)
-    assert column(fitted.curves, "teacher_validation_accuracy")[-1] == fitted.facts["teacher_clean_accuracy"]
+    assert (
+        column(fitted.curves, "teacher_validation_accuracy")[-1]
+        == fitted.facts["teacher_clean_accuracy"]
+    )
 
 
 def test_with_both_weights_0_it_is_the_standard_training_of_the_student(
     teacher: BlockNetwork, student: Source, data: ArrayDataset
 ) -> None:
-    weightless = igam(student=student, lambda_adv=0.0, lambda_diff=0.0, epochs=3, discriminator=JUDGING, teacher=TUNING)
+    weightless = igam(
+        student=student,
+        lambda_adv=0.0,
+        lambda_diff=0.0,
+        epochs=3,
+        discriminator=JUDGING,
+        teacher=TUNING,
+    )
     model, fitted = fit(weightless, teacher, data)
     plain = weightless.model(source=teacher, adapter=None, target=data.card())
-    start(plain, student, context=InMemoryContext())
+    initialize_student(plain, student, context=InMemoryContext())
     curves = train(
         plain,
         data.part("train"),
@@ -95,7 +116,11 @@ def test_with_both_weights_0_it_is_the_standard_training_of_the_student(
     )
 
     assert same(plain, model)
-    assert column(curves, "train_loss") == column(fitted.curves, "train_loss") == column(fitted.curves, "student_loss")
+    assert (
+        column(curves, "train_loss")
+        == column(fitted.curves, "train_loss")
+        == column(fitted.curves, "student_loss")
+    )
 
 
 def test_the_source_and_the_global_random_state_are_left_as_found(
@@ -103,7 +128,11 @@ def test_the_source_and_the_global_random_state_are_left_as_found(
 ) -> None:
     before, state = copy.deepcopy(teacher), torch.get_rng_state()
     fit(igam(student=student, epochs=1, discriminator=JUDGING, teacher=TUNING), teacher, data)
-    fit(igam(epochs=1, discriminator=JUDGING, teacher=TeacherTuning(epochs=1, batch_norm="batch")), teacher, data)
+    fit(
+        igam(epochs=1, discriminator=JUDGING, teacher=TeacherConfig(epochs=1, batch_norm="batch")),
+        teacher,
+        data,
+    )
 
     assert state.equal(torch.get_rng_state())
     assert same(before, teacher)
@@ -116,7 +145,10 @@ def test_zeros_in_place_of_the_teacher_need_no_teacher(
 ) -> None:
     context = InMemoryContext()
     _, fitted = fit(
-        igam(student=student, match="zero", epochs=2, discriminator=JUDGING), teacher, data, context=context
+        igam(student=student, match="zero", epochs=2, discriminator=JUDGING),
+        teacher,
+        data,
+        context=context,
     )
 
     assert {} == fitted.facts
@@ -125,7 +157,9 @@ def test_zeros_in_place_of_the_teacher_need_no_teacher(
     assert [] == column(fitted.curves, "teacher_loss")
 
 
-def test_the_same_streams_give_the_same_bits_and_others_do_not(teacher: BlockNetwork, data: ArrayDataset) -> None:
+def test_the_same_streams_give_the_same_bits_and_others_do_not(
+    teacher: BlockNetwork, data: ArrayDataset
+) -> None:
     transfer = igam(epochs=2, discriminator=JUDGING, teacher=TUNING)
     runs = [fit(transfer, teacher, data, context=InMemoryContext(seed))[0] for seed in (0, 0, 1)]
 
@@ -135,11 +169,15 @@ def test_the_same_streams_give_the_same_bits_and_others_do_not(teacher: BlockNet
 
 @pytest.mark.parametrize("calls", [2, 4, 8])
 def test_a_stopped_fit_continues_to_the_same_bits(
-    teacher: BlockNetwork, student: Source, data: ArrayDataset, calls: int, monkeypatch: pytest.MonkeyPatch
+    teacher: BlockNetwork,
+    student: Source,
+    data: ArrayDataset,
+    calls: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # whatever the clock says, a state is saved and told after every epoch, and only then
-    monkeypatch.setattr(saving, "MOST_SHARE", 1e9)
-    monkeypatch.setattr(saving, "TOLD_SECONDS", 1e9)
+    monkeypatch.setattr(checkpoint, "MAX_CHECKPOINT_OVERHEAD", 1e9)
+    monkeypatch.setattr(checkpoint, "PROGRESS_INTERVAL_SECONDS", 1e9)
     transfer = igam(
         student=student,
         epochs=6,
@@ -167,20 +205,34 @@ def test_a_loss_that_is_not_finite_is_divergence_in_its_epoch(
     teacher: BlockNetwork, student: Source, data: ArrayDataset, match: Literal["teacher", "zero"]
 ) -> None:
     with pytest.raises(Diverged, match=r"^diverged in epoch 1: loss (nan|inf)$") as stopped:
-        fit(igam(student=student, match=match, optimiser=Sgd(lr=1e20), teacher=TUNING), teacher, data)
+        fit(
+            igam(student=student, match=match, optimiser=Sgd(lr=1e20), teacher=TUNING),
+            teacher,
+            data,
+        )
 
     assert 1 == stopped.value.epoch
     assert not math.isfinite(stopped.value.loss)
 
 
-def test_a_teacher_that_diverges_stops_the_fit(teacher: BlockNetwork, student: Source, data: ArrayDataset) -> None:
+def test_a_teacher_that_diverges_stops_the_fit(
+    teacher: BlockNetwork, student: Source, data: ArrayDataset
+) -> None:
     with pytest.raises(Diverged, match=r"^diverged in epoch \d: loss (nan|inf)$"):
-        fit(igam(student=student, teacher=TeacherTuning(optimiser=Sgd(lr=1e30, momentum=0.0))), teacher, data)
+        fit(
+            igam(student=student, teacher=TeacherConfig(optimiser=Sgd(lr=1e30, momentum=0.0))),
+            teacher,
+            data,
+        )
 
 
-def test_images_that_are_no_numbers_are_divergence_in_the_first_epoch(teacher: BlockNetwork, student: Source) -> None:
+def test_images_that_are_no_numbers_are_divergence_in_the_first_epoch(
+    teacher: BlockNetwork, student: Source
+) -> None:
     inputs = torch.full((12, 1, 8, 8), torch.nan)
-    broken = ArrayDataset(dict.fromkeys(("train", "test"), (inputs, torch.arange(12) % 3)), names=["a", "b", "c"])
+    broken = ArrayDataset(
+        dict.fromkeys(("train", "test"), (inputs, torch.arange(12) % 3)), names=["a", "b", "c"]
+    )
     with pytest.raises(Diverged, match=r"^diverged in epoch 1: loss nan$"):
         fit(igam(student=student, match="zero", discriminator=JUDGING), teacher, broken)
 
@@ -188,8 +240,8 @@ def test_images_that_are_no_numbers_are_divergence_in_the_first_epoch(teacher: B
 def test_left_out_the_student_is_the_teachers_architecture_with_new_weights(
     teacher: BlockNetwork, data: ArrayDataset
 ) -> None:
-    model = student_of(None, teacher=teacher, target=data.card(), standardise="none")
-    start(model, None, context=InMemoryContext())
+    model = build_student(None, teacher=teacher, target=data.card(), standardise="none")
+    initialize_student(model, None, context=InMemoryContext())
     theirs = teacher.state_dict()
     learned = {name for name, weight in model.named_parameters() if weight.requires_grad}
 
@@ -207,9 +259,11 @@ def test_left_out_the_student_is_the_teachers_architecture_with_new_weights(
     assert model.get_buffer("network.body.low.1.running_mean").equal(torch.zeros(6))
 
 
-def test_a_students_source_says_where_it_starts(teacher: BlockNetwork, student: Source, data: ArrayDataset) -> None:
-    model = student_of(student, teacher=teacher, target=data.card(), standardise="none")
-    start(model, student, context=InMemoryContext())
+def test_a_students_source_says_where_it_starts(
+    teacher: BlockNetwork, student: Source, data: ArrayDataset
+) -> None:
+    model = build_student(student, teacher=teacher, target=data.card(), standardise="none")
+    initialize_student(model, student, context=InMemoryContext())
     weights = student.weights(InMemoryContext()).tensors
 
     assert all(tensor.equal(model.state_dict()[name]) for name, tensor in weights.items())
@@ -219,12 +273,12 @@ def test_a_students_source_says_where_it_starts(teacher: BlockNetwork, student: 
 def test_standardising_takes_the_place_of_the_students_normalisation(
     teacher: BlockNetwork, student: Source, data: ArrayDataset
 ) -> None:
-    model = student_of(student, teacher=teacher, target=data.card(), standardise="l2")
-    start(model, student, context=InMemoryContext())
-    images = torch.rand(4, 1, 8, 8, generator=generator("images"))
+    model = build_student(student, teacher=teacher, target=data.card(), standardise="l2")
+    initialize_student(model, student, context=InMemoryContext())
+    images = torch.rand(4, 1, 8, 8, generator=stream_generator("images"))
     assert isinstance(model, BlockNetwork)
 
-    assert isinstance(model.normalise, Unit)
+    assert isinstance(model.normalise, L2Standardize)
     torch.testing.assert_close(model(images), model(0.5 * images + 0.1), atol=1e-5, rtol=1e-5)
 
 
@@ -247,21 +301,37 @@ class Bare(nn.Module):
 @pytest.mark.parametrize(
     ("shape", "classes", "reason"),
     [
-        ((1, 9, 9), 3, r"a student for inputs \(1, 8, 8\) and 3 outputs; expected the target's \(1, 9, 9\) and 3"),
-        ((1, 8, 8), 4, r"expected the target's \(1, 8, 8\) and 4; give the student the target's data set"),
+        (
+            (1, 9, 9),
+            3,
+            r"a student for inputs \(1, 8, 8\) and 3 outputs; expected the target's \(1, 9, 9\) and 3",
+        ),
+        (
+            (1, 8, 8),
+            4,
+            r"expected the target's \(1, 8, 8\) and 4; give the student the target's data set",
+        ),
     ],
 )
 def test_a_student_for_another_task_makes_no_sense(
     teacher: BlockNetwork, student: Source, shape: tuple[int, ...], classes: int, reason: str
 ) -> None:
     with pytest.raises(Inapplicable, match=reason):
-        igam(student=student).model(source=teacher, adapter=None, target=toy(shape=shape, classes=classes).card())
+        igam(student=student).model(
+            source=teacher, adapter=None, target=toy(shape=shape, classes=classes).card()
+        )
 
 
-def test_what_an_architecture_cannot_do_makes_no_sense(teacher: BlockNetwork, data: ArrayDataset) -> None:
-    with pytest.raises(Inapplicable, match=r"does not take the target's inputs \(3, 8, 8\); give a student"):
+def test_what_an_architecture_cannot_do_makes_no_sense(
+    teacher: BlockNetwork, data: ArrayDataset
+) -> None:
+    with pytest.raises(
+        Inapplicable, match=r"does not take the target's inputs \(3, 8, 8\); give a student"
+    ):
         igam().model(source=teacher, adapter=None, target=toy(shape=(3, 8, 8)).card())
-    with pytest.raises(Inapplicable, match=r"found network \(Bare\) in the teacher, which cannot draw new weights"):
+    with pytest.raises(
+        Inapplicable, match=r"found network \(Bare\) in the teacher, which cannot draw new weights"
+    ):
         fit(igam(match="zero", discriminator=JUDGING), Bare(), data)
     with pytest.raises(Inapplicable, match="a student of type Bare, which shows no normalisation"):
         igam(standardise="l2").model(source=Bare(), adapter=None, target=data.card())
@@ -277,16 +347,20 @@ class Halved(nn.Module):
         return nn.functional.avg_pool2d(images + noise, 2)
 
 
-def test_the_teacher_sees_the_target_through_the_adapter_and_the_student_does_not(large_student: Source) -> None:
+def test_the_teacher_sees_the_target_through_the_adapter_and_the_student_does_not(
+    large_student: Source,
+) -> None:
     large = toy(shape=(1, 16, 16), noise=0.4, train=30, test=12)
     blocks = {"flat": nn.Sequential(nn.Flatten(), nn.Linear(64, 8))}
-    source = BlockNetwork(blocks, nn.Linear(8, 3), Normalise([0.5], [0.5]))
+    source = BlockNetwork(blocks, nn.Linear(8, 3), Normalize([0.5], [0.5]))
     transfer = igam(student=large_student, epochs=2, discriminator=JUDGING, teacher=TUNING)
     model, fitted = fit(transfer, source, large, adapter=Halved())
 
     assert (2, 3) == tuple(model(torch.rand(2, 1, 16, 16)).shape)
     assert 2 == len(column(fitted.curves, "gradient_distance"))
-    with pytest.raises(Inapplicable, match=r"does not take the target's inputs \(1, 16, 16\); give a student"):
+    with pytest.raises(
+        Inapplicable, match=r"does not take the target's inputs \(1, 16, 16\); give a student"
+    ):
         igam().model(source=source, adapter=Halved(), target=large.card())
 
 
@@ -309,10 +383,13 @@ def test_a_last_image_alone_before_batch_normalisation_ends_no_training(
     data: ArrayDataset, student_trains: bool
 ) -> None:
     flat = BlockNetwork(
-        {"only": nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.BatchNorm1d(8), nn.Softplus())}, nn.Linear(8, 3)
+        {"only": nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.BatchNorm1d(8), nn.Softplus())},
+        nn.Linear(8, 3),
     )
     tuning = TUNING if student_trains else replace(TUNING, batch_size=47, batch_norm="batch")
-    transfer = igam(epochs=2, batch_size=47 if student_trains else 16, discriminator=JUDGING, teacher=tuning)
+    transfer = igam(
+        epochs=2, batch_size=47 if student_trains else 16, discriminator=JUDGING, teacher=tuning
+    )
     _, fitted = fit(transfer, flat.eval(), data)  # 48 images
 
     assert 2 == len(column(fitted.curves, "gradient_distance"))

@@ -16,9 +16,15 @@ from torch import nn
 from advtransfer.host import Host
 from advtransfer.testing.context import InMemoryContext
 from advtransfer.testing.data import toy
-from advtransfer.toolkit.streams import generator, initialised
-from advtransfer.types import Evaluation, Given, Measurement
-from advtransfer_interpret import feature_visualisation, gradient_alignment, influence, loss_surface, saliency
+from advtransfer.toolkit.rng import build_initialized, stream_generator
+from advtransfer.types import Evaluation, EvaluationInputs, Measurement
+from advtransfer_interpret.components import (
+    feature_visualisation,
+    gradient_alignment,
+    influence,
+    loss_surface,
+    saliency,
+)
 
 DATA = toy(train=30, test=70, shape=(3, 6, 6))
 EVALUATIONS = {
@@ -33,16 +39,23 @@ each = pytest.mark.parametrize("evaluation", EVALUATIONS.values(), ids=EVALUATIO
 
 def model() -> nn.Module:
     def build() -> nn.Module:
-        first = nn.Sequential(nn.Conv2d(3, 6, 3, padding=1), nn.BatchNorm2d(6), nn.ReLU(inplace=True))
-        return nn.Sequential(first, nn.AvgPool2d(2), nn.Flatten(), nn.Linear(54, 12), nn.ReLU(), nn.Linear(12, 3))
+        first = nn.Sequential(
+            nn.Conv2d(3, 6, 3, padding=1), nn.BatchNorm2d(6), nn.ReLU(inplace=True)
+        )
+        return nn.Sequential(
+            first, nn.AvgPool2d(2), nn.Flatten(), nn.Linear(54, 12), nn.ReLU(), nn.Linear(12, 3)
+        )
 
-    return initialised(build, generator("contract")).eval()
+    return build_initialized(build, stream_generator("contract")).eval()
 
 
-def measure(evaluation: Evaluation, *, batch_size: int = 64, net: nn.Module | None = None) -> Measurement:
+def measure(
+    evaluation: Evaluation, *, batch_size: int = 64, net: nn.Module | None = None
+) -> Measurement:
     context = InMemoryContext(batch_size=batch_size)
     found = evaluation.measure(
-        Given(test=DATA.part("test"), train=DATA.part("train"), model=net or model()), context=context
+        EvaluationInputs(test=DATA.part("test"), train=DATA.part("train"), model=net or model()),
+        context=context,
     )
     assert all(path.parent == context.scratch for path in found.files.values())
     return found
@@ -50,8 +63,11 @@ def measure(evaluation: Evaluation, *, batch_size: int = 64, net: nn.Module | No
 
 def pictures(evaluation: Evaluation, *, batch_size: int = 64) -> dict[str, bytes]:
     context = InMemoryContext(batch_size=batch_size)
-    given = Given(test=DATA.part("test"), train=DATA.part("train"), model=model())
-    return {name: path.read_bytes() for name, path in evaluation.measure(given, context=context).files.items()}
+    given = EvaluationInputs(test=DATA.part("test"), train=DATA.part("train"), model=model())
+    return {
+        name: path.read_bytes()
+        for name, path in evaluation.measure(given, context=context).files.items()
+    }
 
 
 @each
@@ -72,11 +88,15 @@ def test_batches_change_no_bit(evaluation: Evaluation) -> None:
 
     assert [first.metrics] * 2 == [other.metrics for other in others]
     for other in others:
-        assert all(torch.equal(values, other.samples[name]) for name, values in first.samples.items())
+        assert all(
+            torch.equal(values, other.samples[name]) for name, values in first.samples.items()
+        )
 
 
 @each
-def test_a_figure_has_the_same_bytes_again_under_other_settings_and_leaves_these(evaluation: Evaluation) -> None:
+def test_a_figure_has_the_same_bytes_again_under_other_settings_and_leaves_these(
+    evaluation: Evaluation,
+) -> None:
     before = pictures(evaluation)
     with matplotlib.rc_context({"font.size": 30, "image.cmap": "gray", "savefig.dpi": 20}):
         assert before == pictures(evaluation)
@@ -104,19 +124,29 @@ def test_a_model_in_training_mode_or_none_is_refused(evaluation: Evaluation) -> 
     with pytest.raises(ValueError, match="expected eval mode"):
         measure(evaluation, net=model().train())
     with pytest.raises(ValueError, match="expected the transferred model"):
-        evaluation.measure(Given(test=DATA.part("test"), train=DATA.part("train")), context=InMemoryContext())
+        evaluation.measure(
+            EvaluationInputs(test=DATA.part("test"), train=DATA.part("train")),
+            context=InMemoryContext(),
+        )
 
 
 def test_influence_without_training_samples_is_refused() -> None:
     with pytest.raises(ValueError, match="found no training samples"):
-        EVALUATIONS["influence"].measure(Given(test=DATA.part("test"), model=model()), context=InMemoryContext())
+        EVALUATIONS["influence"].measure(
+            EvaluationInputs(test=DATA.part("test"), model=model()), context=InMemoryContext()
+        )
 
 
 def test_the_host_finds_all_five_and_their_needs() -> None:
     host = Host.discover()
-    found = {name: set(host.component(f"interpret/{name}", "evaluation").facts.needs) for name in EVALUATIONS}
+    found = {
+        name: set(host.component(f"interpret/{name}", "evaluation").metadata.needs)
+        for name in EVALUATIONS
+    }
 
-    assert {name: {"model", "train"} if name == "influence" else {"model"} for name in EVALUATIONS} == found
+    assert {
+        name: {"model", "train"} if name == "influence" else {"model"} for name in EVALUATIONS
+    } == found
 
 
 def test_the_cut_off_of_the_hessian_has_no_default() -> None:
@@ -128,6 +158,8 @@ def test_the_cut_off_of_the_hessian_has_no_default() -> None:
 
 def test_the_factories_import_neither_torch_nor_matplotlib() -> None:
     program = "import sys, advtransfer_interpret; print({'torch', 'matplotlib', 'numpy'} & set(sys.modules))"
-    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    ended = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
 
     assert "set()\n" == ended.stdout

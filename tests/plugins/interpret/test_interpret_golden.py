@@ -9,16 +9,22 @@ from torch import nn
 
 from advtransfer.testing.context import InMemoryContext
 from advtransfer.testing.data import toy
-from advtransfer.toolkit.streams import generator, initialised
-from advtransfer.types import Evaluation, Given
-from advtransfer_interpret import feature_visualisation, gradient_alignment, influence, loss_surface, saliency
+from advtransfer.toolkit.rng import build_initialized, stream_generator
+from advtransfer.types import Evaluation, EvaluationInputs
+from advtransfer_interpret.components import (
+    feature_visualisation,
+    gradient_alignment,
+    influence,
+    loss_surface,
+    saliency,
+)
 
 
 def network() -> nn.Module:
     def build() -> nn.Module:
         return nn.Sequential(nn.Flatten(), nn.Linear(16, 12), nn.ReLU(), nn.Linear(12, 3))
 
-    return initialised(build, generator("golden")).eval()
+    return build_initialized(build, stream_generator("golden")).eval()
 
 
 @pytest.mark.parametrize(
@@ -47,7 +53,10 @@ def network() -> nn.Module:
             },
         ),
         (saliency(), {"gradient_norm": 0.218055, "roughness": 1.422848, "flat": 0.0}),
-        (saliency(gradient_of="probability"), {"gradient_norm": 0.072193, "roughness": 1.422848, "flat": 0.0}),
+        (
+            saliency(gradient_of="probability"),
+            {"gradient_norm": 0.072193, "roughness": 1.422848, "flat": 0.0},
+        ),
         (
             gradient_alignment(),
             {
@@ -76,18 +85,30 @@ def network() -> nn.Module:
         ),
         (
             loss_surface(norm="linf", eps=0.2),
-            {"loss": 1.05707, "rise_adversarial": 0.066752, "rise_random": 0.03243, "nonlinearity": 0.022917},
+            {
+                "loss": 1.05707,
+                "rise_adversarial": 0.066752,
+                "rise_random": 0.03243,
+                "nonlinearity": 0.022917,
+            },
         ),
         (
             loss_surface(norm="l2", eps=0.5, images=2, rings=3),
-            {"loss": 1.074106, "rise_adversarial": 0.060456, "rise_random": 0.027257, "nonlinearity": 0.010274},
+            {
+                "loss": 1.074106,
+                "rise_adversarial": 0.060456,
+                "rise_random": 0.027257,
+                "nonlinearity": 0.010274,
+            },
         ),
     ],
     ids=["influence", "features", "loss", "probability", "all rivals", "one rival", "linf", "l2"],
 )
-def test_the_metrics_are_those_of_this_version(evaluation: Evaluation, metrics: Mapping[str, float]) -> None:
+def test_the_metrics_are_those_of_this_version(
+    evaluation: Evaluation, metrics: Mapping[str, float]
+) -> None:
     data = toy(train=24, test=15)
-    given = Given(test=data.part("test"), train=data.part("train"), model=network())
+    given = EvaluationInputs(test=data.part("test"), train=data.part("train"), model=network())
 
     found = evaluation.measure(given, context=InMemoryContext()).metrics
 

@@ -12,16 +12,16 @@ from torch import Tensor, nn
 
 from advtransfer.errors import Inapplicable
 from advtransfer.host import Host
-from advtransfer.toolkit.streams import generator
-from advtransfer_finetune.regression import Scaling, regress
-from advtransfer_interpret.hessian import Layer, influences
+from advtransfer.toolkit.rng import stream_generator
+from advtransfer_finetune.regression import FeatureScaling, fit_regression
+from advtransfer_interpret.influences import LayerSamples, compute_influences
 
 Set: TypeAlias = "tuple[Tensor, Tensor]"
 
 
 def drawn(count: int, *, seed: int, features: int = 2, classes: int = 3) -> Set:
     """Overlapping classes: features ``(N, features)`` float64, and labels."""
-    source = generator("influence", seed)
+    source = stream_generator("influence", seed)
     labels = torch.arange(count) % classes
     centres = torch.eye(classes, features, dtype=torch.float64)
     spread = torch.randn((count, features), generator=source, dtype=torch.float64)
@@ -39,7 +39,9 @@ def fitted(features: Tensor, labels: Tensor, *, classes: int = 3) -> Tensor:
     weights = torch.zeros(size, dtype=torch.float64)
 
     def loss(flat: Tensor) -> Tensor:
-        return nn.functional.cross_entropy(features @ flat.reshape(classes, -1).T, labels, reduction="sum")
+        return nn.functional.cross_entropy(
+            features @ flat.reshape(classes, -1).T, labels, reduction="sum"
+        )
 
     for _ in range(8):
         hessian = torch.autograd.functional.hessian(loss, weights)  # type: ignore[no-untyped-call]  # torch's own
@@ -49,21 +51,27 @@ def fitted(features: Tensor, labels: Tensor, *, classes: int = 3) -> Tensor:
     return weights.reshape(classes, -1)
 
 
-def layer(data: Set, weights: Tensor) -> Layer:
+def layer(data: Set, weights: Tensor) -> LayerSamples:
     features, labels = data
-    return Layer(features, (with_bias(features) @ weights.T).softmax(1), labels, bias=True)
+    return LayerSamples(features, (with_bias(features) @ weights.T).softmax(1), labels, bias=True)
 
 
 def test_scores_are_the_rise_of_the_test_loss_when_a_sample_is_left_out() -> None:
     train, test = drawn(120, seed=0), drawn(30, seed=1)
     weights = fitted(*train)
-    found = influences(layer(train, weights), layer(test, weights), rcond=1e-10, damping=0, largest=100)
+    found = compute_influences(
+        layer(train, weights), layer(test, weights), rcond=1e-10, damping=0, largest=100
+    )
 
     def losses(weights: Tensor) -> Tensor:
-        return nn.functional.cross_entropy(with_bias(test[0]) @ weights.T, test[1], reduction="none")
+        return nn.functional.cross_entropy(
+            with_bias(test[0]) @ weights.T, test[1], reduction="none"
+        )
 
     left = [torch.arange(120) != place for place in range(0, 120, 10)]
-    rises = torch.stack([losses(fitted(train[0][kept], train[1][kept])) - losses(weights) for kept in left], dim=1)
+    rises = torch.stack(
+        [losses(fitted(train[0][kept], train[1][kept])) - losses(weights) for kept in left], dim=1
+    )
     estimated = found.scores[:, ::10]
 
     assert float(np.corrcoef(rises.flatten(), estimated.flatten())[0, 1]) > 0.995
@@ -73,19 +81,26 @@ def test_scores_are_the_rise_of_the_test_loss_when_a_sample_is_left_out() -> Non
 def digits(classes: int) -> tuple[Set, Set]:
     """200 images to train on, and 100 others, as standardised pixels."""
     found = load_digits(n_class=classes)
-    scaling = Scaling.of(found.data[:200])
-    features, labels = torch.from_numpy(scaling(found.data[:300])), torch.from_numpy(found.target[:300])
+    scaling = FeatureScaling.from_features(found.data[:200])
+    features, labels = (
+        torch.from_numpy(scaling(found.data[:300])),
+        torch.from_numpy(found.target[:300]),
+    )
     return (features[:200], labels[:200]), (features[200:], labels[200:])
 
 
 def probed(train: Set, *, classes: int, C: float) -> Tensor:
     """The weights and biases that `finetune/linear_probe` finds."""
     features, labels = (part.numpy() for part in train)
-    found = regress(features, labels, classes=classes, C=C, max_iterations=10_000, tolerance=1e-8)
+    found = fit_regression(
+        features, labels, classes=classes, C=C, max_iterations=10_000, tolerance=1e-8
+    )
     return torch.from_numpy(np.concatenate([found.weight, found.bias[:, None]], axis=1))
 
 
-@pytest.mark.parametrize(("classes", "C", "damping"), [(10, 1.0, 1.0), (10, 0.01, 100.0), (2, 0.01, 200.0)])
+@pytest.mark.parametrize(
+    ("classes", "C", "damping"), [(10, 1.0, 1.0), (10, 0.01, 100.0), (2, 0.01, 200.0)]
+)
 def test_with_the_probes_penalty_as_damping_scores_tell_the_rise_of_its_test_loss_on_digits(
     classes: int, C: float, damping: float
 ) -> None:
@@ -93,10 +108,15 @@ def test_with_the_probes_penalty_as_damping_scores_tell_the_rise_of_its_test_los
     train, test = digits(classes)
     weights = probed(train, classes=classes, C=C)
     at = layer(train, weights), layer(test, weights)
-    damped, plain = (influences(*at, rcond=1e-12, damping=ridge, largest=600).scores for ridge in (damping, 0.0))
+    damped, plain = (
+        compute_influences(*at, rcond=1e-12, damping=ridge, largest=600).scores
+        for ridge in (damping, 0.0)
+    )
 
     def losses(weights: Tensor) -> Tensor:
-        return nn.functional.cross_entropy(with_bias(test[0]) @ weights.T, test[1], reduction="none")
+        return nn.functional.cross_entropy(
+            with_bias(test[0]) @ weights.T, test[1], reduction="none"
+        )
 
     places = at[0].probabilities.gather(1, train[1][:, None])[:, 0].argsort()[:12]
     kept = [torch.arange(200) != place for place in places]
@@ -119,13 +139,19 @@ def test_the_reduced_hessian_gives_what_the_pseudo_inverse_of_the_whole_one_give
     train, test = drawn(8, seed=2, features=features), drawn(5, seed=3, features=features)
     if features == 5:
         train[0][:, 3:5] = train[0][:, :2]
-    weights = torch.randn((3, features + 1), generator=generator("weights"), dtype=torch.float64)
-    ours = influences(layer(train, weights), layer(test, weights), rcond=rcond, damping=damping, largest=100)
+    weights = torch.randn(
+        (3, features + 1), generator=stream_generator("weights"), dtype=torch.float64
+    )
+    ours = compute_influences(
+        layer(train, weights), layer(test, weights), rcond=rcond, damping=damping, largest=100
+    )
 
-    def gradients(one: Layer) -> Tensor:
-        return (one.residuals[:, :, None] * with_bias(one.features)[:, None, :]).flatten(1)
+    def gradients(one: LayerSamples) -> Tensor:
+        return (one.logit_gradients[:, :, None] * with_bias(one.features)[:, None, :]).flatten(1)
 
-    hessian = (damping * torch.tensor([1.0] * features + [0.0], dtype=torch.float64)).repeat(3).diag()
+    hessian = (
+        (damping * torch.tensor([1.0] * features + [0.0], dtype=torch.float64)).repeat(3).diag()
+    )
     at = layer(train, weights)
     for phi, p in zip(with_bias(at.features), at.probabilities, strict=True):
         hessian += torch.kron(p.diag() - p[:, None] * p, phi[:, None] * phi)
@@ -140,33 +166,46 @@ def test_the_size_is_that_of_what_differs_between_classes_in_the_span_of_the_fea
     train = drawn(4, seed=0, features=9)
     at = layer(train, torch.zeros((3, 10), dtype=torch.float64))
 
-    assert 2 * (4 + 1) == influences(at, at, rcond=1e-10, damping=0, largest=10).size
-    with pytest.raises(Inapplicable, match=r"10 rows \(2 \+ 1 classes, 4 independent features\), more than 9"):
-        influences(at, at, rcond=1e-10, damping=0, largest=9)
+    assert (
+        2 * (4 + 1) == compute_influences(at, at, rcond=1e-10, damping=0, largest=10).hessian_size
+    )
+    with pytest.raises(
+        Inapplicable, match=r"10 rows \(2 \+ 1 classes, 4 independent features\), more than 9"
+    ):
+        compute_influences(at, at, rcond=1e-10, damping=0, largest=9)
 
 
 def test_a_hessian_that_is_refused_says_what_memory_it_would_take() -> None:
     """At 32 bytes a squared row: 1000 rows take 32 MB."""
-    features = torch.randn((600, 500), generator=generator("wide"), dtype=torch.float64)
-    at = Layer(features, torch.full((600, 3), 1 / 3, dtype=torch.float64), torch.arange(600) % 3, bias=False)
+    features = torch.randn((600, 500), generator=stream_generator("wide"), dtype=torch.float64)
+    at = LayerSamples(
+        features,
+        torch.full((600, 3), 1 / 3, dtype=torch.float64),
+        torch.arange(600) % 3,
+        bias=False,
+    )
 
-    with pytest.raises(Inapplicable, match=r"take fewer labels, or 0\.032 GB of memory and largest: 1000$"):
-        influences(at, at, rcond=1e-10, damping=0, largest=999)
+    with pytest.raises(
+        Inapplicable, match=r"take fewer labels, or 0\.032 GB of memory and largest: 1000$"
+    ):
+        compute_influences(at, at, rcond=1e-10, damping=0, largest=999)
 
 
 def test_the_limit_of_the_hessian_is_asked_and_admits_the_case_of_the_paper() -> None:
     """A refusal is of its id for good: a raised limit must be another one."""
-    largest = Host.discover().component("interpret/influence", "evaluation").options.fields["largest"]
+    largest = (
+        Host.discover().component("interpret/influence", "evaluation").options.fields["largest"]
+    )
 
-    assert largest.asked
+    assert largest.in_id
     assert isinstance(largest.default, int)
     assert 9 * 2049 < largest.default
 
 
 def test_a_model_that_is_certain_of_everything_has_no_influences() -> None:
     features, labels = drawn(6, seed=0)
-    certain = Layer(features, nn.functional.one_hot(labels, 3).double(), labels, bias=True)
+    certain = LayerSamples(features, nn.functional.one_hot(labels, 3).double(), labels, bias=True)
 
     for damping in (0.0, 1.0):
         with pytest.raises(Inapplicable, match="certain of every training image"):
-            influences(certain, certain, rcond=1e-6, damping=damping, largest=100)
+            compute_influences(certain, certain, rcond=1e-6, damping=damping, largest=100)

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from advtransfer.errors import Inapplicable
-from advtransfer.toolkit.streams import generator, initialised
+from advtransfer.toolkit.rng import build_initialized, stream_generator
 from advtransfer_interpret.last_layer import LastLayer
 
-INPUTS = torch.rand((5, 1, 4, 4), generator=generator("inputs"))
+INPUTS = torch.rand((5, 1, 4, 4), generator=stream_generator("inputs"))
 
 
 class Rectified(nn.Module):
@@ -19,7 +19,9 @@ class Rectified(nn.Module):
     def __init__(self, *, inplace: bool = False, functional: bool = False) -> None:
         super().__init__()
         self.first, self.second, self.head = nn.Linear(16, 8), nn.Linear(8, 8), nn.Linear(8, 3)
-        self.relu: Callable[[Tensor], Tensor] = torch.relu if functional else nn.ReLU(inplace=inplace)
+        self.relu: Callable[[Tensor], Tensor] = (
+            torch.relu if functional else nn.ReLU(inplace=inplace)
+        )
 
     def forward(self, inputs: Tensor) -> Tensor:
         logits: Tensor = self.head(self.relu(self.second(self.relu(self.first(inputs.flatten(1))))))
@@ -32,14 +34,16 @@ class Tempered(nn.Module):
 
 
 def rectified(*, inplace: bool = False, functional: bool = False) -> Rectified:
-    return initialised(lambda: Rectified(inplace=inplace, functional=functional), generator("net")).eval()
+    return build_initialized(
+        lambda: Rectified(inplace=inplace, functional=functional), stream_generator("net")
+    ).eval()
 
 
 @pytest.mark.parametrize("bias", [True, False])
 def test_features_and_weight_give_the_logits(bias: bool) -> None:
     head = nn.Linear(16, 3, bias=bias)
     model = nn.Sequential(nn.Flatten(), nn.Tanh(), head, nn.Identity()).eval()
-    layer = LastLayer.of(model, INPUTS)
+    layer = LastLayer.find_in(model, INPUTS)
 
     assert bias is layer.bias
     assert torch.equal(INPUTS.flatten(1).tanh(), layer.features(INPUTS))
@@ -57,14 +61,16 @@ def test_features_and_weight_give_the_logits(bias: bool) -> None:
 )
 def test_logits_from_elsewhere_have_no_last_layer(model: nn.Module) -> None:
     with pytest.raises(Inapplicable, match="do not come straight from a linear layer"):
-        LastLayer.of(model.eval(), INPUTS)
+        LastLayer.find_in(model.eval(), INPUTS)
 
 
 @pytest.mark.parametrize(
-    "model", [rectified(), rectified(inplace=True), rectified(functional=True)], ids=["module", "inplace", "functional"]
+    "model",
+    [rectified(), rectified(inplace=True), rectified(functional=True)],
+    ids=["module", "inplace", "functional"],
 )
 def test_gradients_pass_the_last_rectifier_alone_unchanged(model: Rectified) -> None:
-    layer = LastLayer.of(model, INPUTS)
+    layer = LastLayer.find_in(model, INPUTS)
     faked, plain = (inputs := INPUTS.clone().requires_grad_()), INPUTS.clone().requires_grad_()
     features = layer.features(faked, fake_relu=True)
     (gradient,) = torch.autograd.grad(features.sum(), inputs)
@@ -80,7 +86,9 @@ def test_gradients_pass_the_last_rectifier_alone_unchanged(model: Rectified) -> 
 def chain(*after: nn.Module) -> nn.Module:
     """A rectifier, what is given after it, and a head."""
     features = nn.Sequential(nn.Flatten(), nn.Linear(16, 8), nn.ReLU(), *after)
-    return initialised(lambda: nn.Sequential(features, nn.Linear(8, 3)), generator("chain")).eval()
+    return build_initialized(
+        lambda: nn.Sequential(features, nn.Linear(8, 3)), stream_generator("chain")
+    ).eval()
 
 
 @pytest.mark.parametrize(
@@ -96,7 +104,7 @@ def chain(*after: nn.Module) -> nn.Module:
     ids=["linear gelu", "linear", "leaky", "relu6", "hardswish", "tanh"],
 )
 def test_an_interior_rectifier_is_not_faked(after: tuple[nn.Module, ...]) -> None:
-    layer = LastLayer.of(chain(*after), INPUTS)
+    layer = LastLayer.find_in(chain(*after), INPUTS)
     faked, plain = INPUTS.clone().requires_grad_(), INPUTS.clone().requires_grad_()
     (gradient,) = torch.autograd.grad(layer.features(faked, fake_relu=True).sum(), faked)
     (expected,) = torch.autograd.grad(layer.features(plain).sum(), plain)
@@ -107,17 +115,23 @@ def test_an_interior_rectifier_is_not_faked(after: tuple[nn.Module, ...]) -> Non
 
 @pytest.mark.parametrize(
     "after",
-    [(nn.Dropout(),), (nn.BatchNorm1d(8),), (nn.Unflatten(1, (8, 1, 1)), nn.AdaptiveAvgPool2d(1), nn.Flatten())],
+    [
+        (nn.Dropout(),),
+        (nn.BatchNorm1d(8),),
+        (nn.Unflatten(1, (8, 1, 1)), nn.AdaptiveAvgPool2d(1), nn.Flatten()),
+    ],
     ids=["dropout", "batch norm", "pooling"],
 )
-def test_what_pools_reshapes_and_scales_leaves_the_rectifier_the_last_one(after: tuple[nn.Module, ...]) -> None:
-    assert 0 == LastLayer.of(chain(*after), INPUTS).rectifier
+def test_what_pools_reshapes_and_scales_leaves_the_rectifier_the_last_one(
+    after: tuple[nn.Module, ...],
+) -> None:
+    assert 0 == LastLayer.find_in(chain(*after), INPUTS).rectifier
 
 
 def test_looking_leaves_nothing_behind() -> None:
     model = rectified()
     before = model(INPUTS)
-    layer = LastLayer.of(model, INPUTS)
+    layer = LastLayer.find_in(model, INPUTS)
     layer.features(INPUTS, fake_relu=True)
 
     assert torch.equal(before, model(INPUTS))

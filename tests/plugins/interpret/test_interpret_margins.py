@@ -9,21 +9,21 @@ from torch import Tensor, nn
 
 from advtransfer.errors import Inapplicable
 from advtransfer.testing.context import InMemoryContext
-from advtransfer.toolkit.samples import Arrays
-from advtransfer.toolkit.streams import generator, initialised
-from advtransfer.types import DataCard, Given
-from advtransfer_interpret import gradient_alignment
-from advtransfer_interpret.margins import margins
+from advtransfer.toolkit.datasets import ArraySamples
+from advtransfer.toolkit.rng import build_initialized, stream_generator
+from advtransfer.types import DataCard, EvaluationInputs
+from advtransfer_interpret.alignment_bound import sample_margins
+from advtransfer_interpret.components import gradient_alignment
 
 
-def images(count: int = 70, classes: int = 4) -> Arrays:
+def images(count: int = 70, classes: int = 4) -> ArraySamples:
     card = DataCard((1, 4, 4), (0.0, 1.0), "classes", classes, tuple("abcd"[:classes]), "")
-    inputs = torch.rand((count, 1, 4, 4), generator=generator("images"))
-    return Arrays(card=card, inputs=inputs, labels=torch.arange(count) % classes)
+    inputs = torch.rand((count, 1, 4, 4), generator=stream_generator("images"))
+    return ArraySamples(card=card, inputs=inputs, labels=torch.arange(count) % classes)
 
 
 def linear(classes: int = 4) -> nn.Linear:
-    return initialised(lambda: nn.Linear(16, classes), generator("linear")).eval()
+    return build_initialized(lambda: nn.Linear(16, classes), stream_generator("linear")).eval()
 
 
 def closed_form(head: nn.Linear, x: Tensor, *, rivals: int) -> Tensor:
@@ -40,7 +40,9 @@ def closed_form(head: nn.Linear, x: Tensor, *, rivals: int) -> Tensor:
 @pytest.mark.parametrize("rivals", [None, 1, 2])
 def test_rho_of_a_linear_model_is_the_closed_form_distance(rivals: int | None) -> None:
     head, test = linear(), images()
-    found = margins(nn.Sequential(nn.Flatten(), head).eval(), test, rivals=rivals, context=InMemoryContext())
+    found = sample_margins(
+        nn.Sequential(nn.Flatten(), head).eval(), test, rivals=rivals, context=InMemoryContext()
+    )
 
     with torch.no_grad():
         expected = closed_form(head, test.inputs(torch.arange(70)).flatten(1), rivals=rivals or 3)
@@ -50,7 +52,7 @@ def test_rho_of_a_linear_model_is_the_closed_form_distance(rivals: int | None) -
 def test_a_point_moved_by_rho_lies_on_a_boundary() -> None:
     head, test = linear(classes=2), images(classes=2)
     model = nn.Sequential(nn.Flatten(), head).eval()
-    found = margins(model, test, rivals=None, context=InMemoryContext())
+    found = sample_margins(model, test, rivals=None, context=InMemoryContext())
     x = test.inputs(torch.arange(70)).flatten(1).double()
     normal = (head.weight[0] - head.weight[1]).double()
     sign = model(x.float().reshape(-1, 1, 4, 4)).argmax(1).mul(2).sub(1)
@@ -67,7 +69,7 @@ def test_without_intercepts_alignment_of_the_top_two_is_their_distance() -> None
     head = linear()
     nn.init.zeros_(head.bias)
     model = nn.Sequential(nn.Flatten(), head, nn.Flatten()).eval()
-    found = margins(model, images(), rivals=1, context=InMemoryContext())
+    found = sample_margins(model, images(), rivals=1, context=InMemoryContext())
 
     assert torch.allclose(found.robustness, found.alignment, atol=1e-6)
     assert found.remainder.max() < 1e-6
@@ -79,7 +81,9 @@ def test_alignment_and_remainder_bound_rho_and_alignment_alone_does_not(rivals: 
     head, test = linear(), images()
     nn.init.constant_(head.bias, 0.0)
     head.bias.data[0] = 5.0
-    found = margins(nn.Sequential(nn.Flatten(), head).eval(), test, rivals=rivals, context=InMemoryContext())
+    found = sample_margins(
+        nn.Sequential(nn.Flatten(), head).eval(), test, rivals=rivals, context=InMemoryContext()
+    )
     logits = head(test.inputs(torch.arange(70)).flatten(1)).detach()
     second = logits[:, 1:].argmax(1) + 1
     expected = 5.0 / (head.weight[0] - head.weight[second]).double().norm(dim=1).detach()
@@ -91,14 +95,20 @@ def test_alignment_and_remainder_bound_rho_and_alignment_alone_does_not(rivals: 
 
 
 def test_the_metrics_are_those_of_the_samples() -> None:
-    given = Given(test=images(), model=nn.Sequential(nn.Flatten(), linear(), nn.Tanh()).eval())
+    given = EvaluationInputs(
+        test=images(), model=nn.Sequential(nn.Flatten(), linear(), nn.Tanh()).eval()
+    )
     found = gradient_alignment().measure(given, context=InMemoryContext())
 
     alignment, rho = found.samples["alignment"].double(), found.samples["rho"].double()
     assert alignment.mean().item() == pytest.approx(found.metrics["alignment"], rel=1e-5)
-    assert found.samples["remainder"].mean().item() == pytest.approx(found.metrics["remainder"], rel=1e-5)
+    assert found.samples["remainder"].mean().item() == pytest.approx(
+        found.metrics["remainder"], rel=1e-5
+    )
     assert rho.median().item() == pytest.approx(found.metrics["rho_median"], rel=1e-5)
-    assert np.corrcoef(alignment, rho)[0, 1] == pytest.approx(found.metrics["correlation"], rel=1e-4)
+    assert np.corrcoef(alignment, rho)[0, 1] == pytest.approx(
+        found.metrics["correlation"], rel=1e-4
+    )
     assert 0 == found.metrics["flat"]
 
 
@@ -117,7 +127,9 @@ class Stepped(nn.Module):
 
 def test_samples_without_a_gradient_are_counted_and_left_out() -> None:
     test = images()
-    found = gradient_alignment().measure(Given(test=test, model=Stepped().eval()), context=InMemoryContext())
+    found = gradient_alignment().measure(
+        EvaluationInputs(test=test, model=Stepped().eval()), context=InMemoryContext()
+    )
     flat = test.inputs(torch.arange(70))[:, 0, 0, 0] <= 0.5
 
     assert flat.double().mean().item() == pytest.approx(found.metrics["flat"])
@@ -131,7 +143,7 @@ def test_samples_without_a_gradient_are_counted_and_left_out() -> None:
 def test_a_model_without_any_gradient_is_inapplicable() -> None:
     head = linear()
     nn.init.zeros_(head.weight)
-    given = Given(test=images(), model=nn.Sequential(nn.Flatten(), head).eval())
+    given = EvaluationInputs(test=images(), model=nn.Sequential(nn.Flatten(), head).eval())
 
     with pytest.raises(Inapplicable, match="has no gradient at any test image"):
         gradient_alignment().measure(given, context=InMemoryContext())

@@ -7,28 +7,32 @@ import torch
 from torch import Tensor, nn
 
 from advtransfer.testing.context import InMemoryContext
-from advtransfer.toolkit.samples import Arrays
-from advtransfer.toolkit.streams import generator, initialised
-from advtransfer.types import DataCard, Given, Shape
-from advtransfer_interpret import loss_surface
-from advtransfer_interpret.surfaces import LossSurface, unit
+from advtransfer.toolkit.datasets import ArraySamples
+from advtransfer.toolkit.rng import build_initialized, stream_generator
+from advtransfer.types import DataCard, EvaluationInputs, Shape
+from advtransfer_interpret.components import loss_surface
+from advtransfer_interpret.loss_surfaces import LossSurface, unit_directions
 
 
-def images(count: int = 20, *, shape: Shape = (1, 4, 4)) -> Arrays:
+def images(count: int = 20, *, shape: Shape = (1, 4, 4)) -> ArraySamples:
     card = DataCard(shape, (0.0, 1.0), "classes", 3, ("a", "b", "c"), "")
-    inputs = torch.rand((count, *shape), generator=generator("images"))
-    return Arrays(card=card, inputs=inputs, labels=torch.arange(count) % 3)
+    inputs = torch.rand((count, *shape), generator=stream_generator("images"))
+    return ArraySamples(card=card, inputs=inputs, labels=torch.arange(count) % 3)
 
 
 def smooth() -> nn.Module:
     def build() -> nn.Module:
         return nn.Sequential(nn.Flatten(), nn.Linear(16, 8), nn.Tanh(), nn.Linear(8, 3))
 
-    return initialised(build, generator("smooth")).eval()
+    return build_initialized(build, stream_generator("smooth")).eval()
 
 
 def surfaces(evaluation: LossSurface, model: nn.Module) -> dict[str, float]:
-    return dict(evaluation.measure(Given(test=images(), model=model), context=InMemoryContext()).metrics)
+    return dict(
+        evaluation.measure(
+            EvaluationInputs(test=images(), model=model), context=InMemoryContext()
+        ).metrics
+    )
 
 
 def test_the_middle_of_a_surface_is_the_loss_of_the_image() -> None:
@@ -37,7 +41,9 @@ def test_the_middle_of_a_surface_is_the_loss_of_the_image() -> None:
     found = surfaces(LossSurface("linf", 0.1, 4, 3), model)
 
     with torch.no_grad():
-        assert nn.functional.cross_entropy(model(inputs), labels).item() == pytest.approx(found["loss"], rel=1e-5)
+        assert nn.functional.cross_entropy(model(inputs), labels).item() == pytest.approx(
+            found["loss"], rel=1e-5
+        )
 
 
 def test_the_adversarial_direction_rises_most_and_a_small_surface_is_flat() -> None:
@@ -47,11 +53,11 @@ def test_the_adversarial_direction_rises_most_and_a_small_surface_is_flat() -> N
     assert small["nonlinearity"] < 0.01 * small["rise_adversarial"]
 
 
-def binary(count: int = 12) -> Arrays:
+def binary(count: int = 12) -> ArraySamples:
     """Black and white images of the first of two classes."""
     card = DataCard((1, 4, 4), (0.0, 1.0), "classes", 2, ("a", "b"), "")
-    inputs = torch.rand((count, 1, 4, 4), generator=generator("binary")).round()
-    return Arrays(card=card, inputs=inputs, labels=torch.zeros(count, dtype=torch.int64))
+    inputs = torch.rand((count, 1, 4, 4), generator=stream_generator("binary")).round()
+    return ArraySamples(card=card, inputs=inputs, labels=torch.zeros(count, dtype=torch.int64))
 
 
 class LinearLoss(nn.Module):
@@ -59,38 +65,63 @@ class LinearLoss(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.register_buffer("slope", torch.rand(16, generator=generator("slope")) / 16 - 1 / 32)
+        self.register_buffer(
+            "slope", torch.rand(16, generator=stream_generator("slope")) / 16 - 1 / 32
+        )
 
     def forward(self, inputs: Tensor) -> Tensor:
         loss = 1 + inputs.flatten(1) @ self.get_buffer("slope")
         return torch.stack([-loss, torch.log(-torch.expm1(-loss))], dim=1)
 
 
-def test_a_linear_loss_on_binary_images_has_no_nonlinearity_although_half_of_each_step_is_clipped() -> None:
+def test_a_linear_loss_on_binary_images_has_no_nonlinearity_although_half_of_each_step_is_clipped() -> (
+    None
+):
     test, model = binary(), LinearLoss().eval()
     slope = model.get_buffer("slope").double()
-    given = Given(test=test, model=model)
-    found = loss_surface(norm="linf", eps=0.3, images=12).measure(given, context=InMemoryContext()).metrics
+    given = EvaluationInputs(test=test, model=model)
+    found = (
+        loss_surface(norm="linf", eps=0.3, images=12)
+        .measure(given, context=InMemoryContext())
+        .metrics
+    )
     pixels = test.inputs(torch.arange(12)).flatten(1).double()
     free = torch.where(slope > 0, 1 - pixels, pixels)  # a pixel at its bound stays there
 
-    assert 0.3 * (free @ slope.abs()).mean().item() == pytest.approx(found["rise_adversarial"], abs=1e-6)
+    assert 0.3 * (free @ slope.abs()).mean().item() == pytest.approx(
+        found["rise_adversarial"], abs=1e-6
+    )
     assert found["nonlinearity"] < 1e-6
 
 
 def test_nonlinearity_on_binary_images_is_the_curvature_of_the_loss_on_the_clipped_path() -> None:
     """Of two classes, the loss is ``softplus`` of the gap, and the gap is linear in the pixels."""
-    test, head = binary(), initialised(lambda: nn.Linear(16, 2), generator("head")).eval()
-    given = Given(test=test, model=nn.Sequential(nn.Flatten(), head).eval())
-    found = loss_surface(norm="linf", eps=0.3, images=12, rings=1).measure(given, context=InMemoryContext()).metrics
+    test, head = (
+        binary(),
+        build_initialized(lambda: nn.Linear(16, 2), stream_generator("head")).eval(),
+    )
+    given = EvaluationInputs(test=test, model=nn.Sequential(nn.Flatten(), head).eval())
+    found = (
+        loss_surface(norm="linf", eps=0.3, images=12, rings=1)
+        .measure(given, context=InMemoryContext())
+        .metrics
+    )
     pixels, gaps = test.inputs(torch.arange(12)).flatten(1).double(), []
     slope = (head.weight[1] - head.weight[0]).double().detach()
     for end in (-0.3, 0.0, 0.3):
-        gaps.append((pixels + end * slope.sign()).clamp(0, 1) @ slope + (head.bias[1] - head.bias[0]).item())
+        gaps.append(
+            (pixels + end * slope.sign()).clamp(0, 1) @ slope + (head.bias[1] - head.bias[0]).item()
+        )
     down, clean, up = gaps
     curved = [(nn.functional.softplus(gap) - nn.functional.softplus(clean)) for gap in (down, up)]
     tangent = [clean.sigmoid() * (gap - clean) for gap in (down, up)]
-    expected = torch.stack([a - b for a, b in zip(curved, tangent, strict=True)]).abs().amax(0).mean().item()
+    expected = (
+        torch.stack([a - b for a, b in zip(curved, tangent, strict=True)])
+        .abs()
+        .amax(0)
+        .mean()
+        .item()
+    )
 
     assert expected == pytest.approx(found["nonlinearity"], abs=1e-6)
 
@@ -105,9 +136,13 @@ class Wave(nn.Module):
 
 def test_both_rises_are_the_larger_of_both_ways() -> None:
     card = binary().card
-    grey = Arrays(card=card, inputs=torch.full((1, 1, 4, 4), 0.5), labels=torch.tensor([0]))
-    given = Given(test=grey, model=Wave().eval())
-    found = loss_surface(norm="linf", eps=0.1, images=1).measure(given, context=InMemoryContext()).metrics
+    grey = ArraySamples(card=card, inputs=torch.full((1, 1, 4, 4), 0.5), labels=torch.tensor([0]))
+    given = EvaluationInputs(test=grey, model=Wave().eval())
+    found = (
+        loss_surface(norm="linf", eps=0.1, images=1)
+        .measure(given, context=InMemoryContext())
+        .metrics
+    )
     backwards = torch.sin(torch.tensor([-4.5, 0.0]))
     high, clean = nn.functional.softplus(backwards).tolist()
 
@@ -116,16 +151,16 @@ def test_both_rises_are_the_larger_of_both_ways() -> None:
 
 
 def test_directions_have_length_one_in_their_norm() -> None:
-    drawn = torch.randn((3, 1, 4, 4), generator=generator("directions"))
+    drawn = torch.randn((3, 1, 4, 4), generator=stream_generator("directions"))
     drawn[2] = 0
 
-    assert [1, 1, 0] == pytest.approx(unit(drawn, "l2").flatten(1).norm(dim=1).tolist())
-    assert [1, 1, 0] == unit(drawn, "linf").abs().flatten(1).amax(1).tolist()
+    assert [1, 1, 0] == pytest.approx(unit_directions(drawn, "l2").flatten(1).norm(dim=1).tolist())
+    assert [1, 1, 0] == unit_directions(drawn, "linf").abs().flatten(1).amax(1).tolist()
 
 
 @pytest.mark.parametrize(("norm", "eps"), [("linf", 1.5), ("l2", 4.5)])
 def test_an_eps_beyond_its_norms_range_is_an_error(norm: str, eps: float) -> None:
     with pytest.raises(ValueError, match="divide it by 255 if it counts 8-bit levels"):
         loss_surface(norm=norm, eps=eps).measure(  # type: ignore[arg-type]  # one of the two, by the parameters
-            Given(test=images(), model=smooth()), context=InMemoryContext()
+            EvaluationInputs(test=images(), model=smooth()), context=InMemoryContext()
         )

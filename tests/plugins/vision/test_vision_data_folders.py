@@ -9,14 +9,13 @@ import torch
 from PIL import Image
 from torchvision.transforms import v2
 
-from advtransfer import digests
 from advtransfer.errors import AdvTransferWarning, BadInput
-from advtransfer.toolkit.samples import every
+from advtransfer.toolkit import file_digests
+from advtransfer.toolkit.datasets import all_positions
 from advtransfer.types import Folder
-from advtransfer_vision import image_files
-from advtransfer_vision.factories import data as vision_data
-from advtransfer_vision.framing import Framing
-from advtransfer_vision.image_files import ImageFiles
+from advtransfer_vision.components import datasets as vision_data
+from advtransfer_vision.data import image_files
+from advtransfer_vision.data.image_files import Framing, ImageFiles
 
 RANDOM = np.random.default_rng(0)
 
@@ -27,19 +26,23 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _image(width: int, height: int, mode: str = "RGB") -> Image.Image:
-    return Image.fromarray(RANDOM.integers(0, 256, (height, width, 3), dtype=np.uint8)).convert(mode)
+    return Image.fromarray(RANDOM.integers(0, 256, (height, width, 3), dtype=np.uint8)).convert(
+        mode
+    )
 
 
 @pytest.fixture
 def write(tmp_path: Path) -> Callable[..., Folder]:
     """Writes images under names into one folder."""
 
-    def write(names: Iterable[str], *, size: tuple[int, int] = (12, 8), mode: str = "RGB") -> Folder:
+    def write(
+        names: Iterable[str], *, size: tuple[int, int] = (12, 8), mode: str = "RGB"
+    ) -> Folder:
         root = tmp_path / "set"
         for name in names:
             (root / name).parent.mkdir(parents=True, exist_ok=True)
             _image(*size, mode).save(root / name)
-        return Folder(root, digests.of(root))
+        return Folder(root, file_digests.content_sha256(root))
 
     return write
 
@@ -54,13 +57,15 @@ NAMES = (
 )
 
 
-def test_classes_are_the_sorted_folders_and_files_are_in_sorted_order(write: Callable[..., Folder]) -> None:
+def test_classes_are_the_sorted_folders_and_files_are_in_sorted_order(
+    write: Callable[..., Folder],
+) -> None:
     data = vision_data.image_folder(root=write(NAMES), pixels=8)
     train = data.part("train")
 
     assert isinstance(train, ImageFiles)
     assert ["ant/1.PNG", "ant/b/1.png", "cow/10.jpg", "cow/2.png"] == list(train.names)
-    assert [0, 0, 1, 1] == train.labels(every(train)).tolist()
+    assert [0, 0, 1, 1] == train.labels(all_positions(train)).tolist()
     assert range(4) == train.keys
     assert ((3, 8, 8), (0.0, 1.0), "classes", 2, ("ant", "cow")) == (
         data.card().shape,
@@ -74,7 +79,7 @@ def test_classes_are_the_sorted_folders_and_files_are_in_sorted_order(write: Cal
 def test_the_test_part_knows_the_numbers_of_the_train_part(write: Callable[..., Folder]) -> None:
     test = vision_data.image_folder(root=write(NAMES), pixels=8).part("test")
 
-    assert [0, 1] == test.labels(every(test)).tolist()
+    assert [0, 1] == test.labels(all_positions(test)).tolist()
 
 
 @pytest.mark.parametrize("size", [(40, 60), (61, 43), (32, 32), (300, 28), (9, 7)])
@@ -93,7 +98,11 @@ def test_images_are_cropped_as_torchvision_does_for_imagenet(
     with Image.open(root.path / "train/a/1.png") as image:
         expected = crop(image).float() / 255
 
-    assert expected.equal(vision_data.image_folder(root=root, pixels=pixels).part("train").inputs(torch.tensor([0]))[0])
+    assert expected.equal(
+        vision_data.image_folder(root=root, pixels=pixels)
+        .part("train")
+        .inputs(torch.tensor([0]))[0]
+    )
 
 
 def test_a_square_keeps_the_whole_image(write: Callable[..., Folder]) -> None:
@@ -118,8 +127,12 @@ def test_an_image_of_the_right_size_keeps_its_pixels(write: Callable[..., Folder
 
 
 @pytest.mark.parametrize("mode", ["L", "RGBA", "P", "1"])
-def test_every_kind_of_image_becomes_three_channels(write: Callable[..., Folder], mode: str) -> None:
-    data = vision_data.image_folder(root=write(("train/cow/2.png", "test/cow/1.png"), mode=mode), pixels=8)
+def test_every_kind_of_image_becomes_three_channels(
+    write: Callable[..., Folder], mode: str
+) -> None:
+    data = vision_data.image_folder(
+        root=write(("train/cow/2.png", "test/cow/1.png"), mode=mode), pixels=8
+    )
     images = data.part("train").inputs(torch.tensor([0]))
 
     assert (1, 3, 8, 8) == images.shape
@@ -127,9 +140,11 @@ def test_every_kind_of_image_becomes_three_channels(write: Callable[..., Folder]
     assert mode in ("RGBA", "P") or images[0, 0].equal(images[0, 2])
 
 
-def test_positions_are_given_in_the_order_asked_and_twice_when_asked_twice(write: Callable[..., Folder]) -> None:
+def test_positions_are_given_in_the_order_asked_and_twice_when_asked_twice(
+    write: Callable[..., Folder],
+) -> None:
     train = vision_data.image_folder(root=write(NAMES), pixels=8).part("train")
-    whole = train.inputs(every(train))
+    whole = train.inputs(all_positions(train))
 
     assert whole[[2, 0, 2]].equal(train.inputs(torch.tensor([2, 0, 2])))
     assert (0, 3, 8, 8) == train.inputs(torch.tensor([], dtype=torch.int64)).shape
@@ -144,8 +159,8 @@ def test_few_decoded_images_are_kept_however_many_are_seen(
         opened.append(path)
         return np.zeros((3, 8, 8), np.uint8)
 
-    monkeypatch.setattr(image_files, "decoded", noted)
-    monkeypatch.setattr(image_files, "KEPT_BYTES", 2 * 3 * 8 * 8)
+    monkeypatch.setattr(image_files, "decode_image", noted)
+    monkeypatch.setattr(image_files, "DECODED_CACHE_BYTES", 2 * 3 * 8 * 8)
     train = vision_data.image_folder(root=write(NAMES), pixels=8).part("train")
     for positions in ([0, 1], [0, 1], [2, 3], [0, 1]):
         train.inputs(torch.tensor(positions))
@@ -154,7 +169,9 @@ def test_few_decoded_images_are_kept_however_many_are_seen(
     assert 6 == len(opened)
 
 
-def test_the_digest_depends_on_the_files_and_on_how_they_are_framed(write: Callable[..., Folder]) -> None:
+def test_the_digest_depends_on_the_files_and_on_how_they_are_framed(
+    write: Callable[..., Folder],
+) -> None:
     root = write(NAMES)
     framed = [
         vision_data.image_folder(root=root, pixels=8),
@@ -171,10 +188,14 @@ def test_the_digest_depends_on_the_files_and_on_how_they_are_framed(write: Calla
 
 
 def test_parts_can_have_other_names(write: Callable[..., Folder]) -> None:
-    root = write(["Training/a/1.png", "Final/a/1.png", "val/a/1.png", "val/a/2.png", "train/a/1.png"])
+    root = write(
+        ["Training/a/1.png", "Final/a/1.png", "val/a/1.png", "val/a/2.png", "train/a/1.png"]
+    )
 
     assert 2 == len(vision_data.image_folder(root=root).part("test"))
-    assert 1 == len(vision_data.image_folder(root=root, train="Training", test="Final").part("test"))
+    assert 1 == len(
+        vision_data.image_folder(root=root, train="Training", test="Final").part("test")
+    )
 
 
 @pytest.mark.parametrize(
@@ -185,14 +206,19 @@ def test_parts_can_have_other_names(write: Callable[..., Folder]) -> None:
             r"found no folder 'train' in .* \(there are 'a'\); expected a train and a test folder; name them",
         ),
         (["train/a/1.png"], r"found no folder 'test' or 'val' in .* \(there are 'train'\)"),
-        (["train/1.png", "test/a/1.png"], r"found no image in .*train'; expected class folders with images \(.jpg"),
+        (
+            ["train/1.png", "test/a/1.png"],
+            r"found no image in .*train'; expected class folders with images \(.jpg",
+        ),
         (
             ["train/a/1.png", "test/b/1.png"],
             r"found the class folder 'b' in .*test'; expected one of the 1 of .*train'",
         ),
     ],
 )
-def test_a_folder_of_another_layout_is_told(write: Callable[..., Folder], names: list[str], message: str) -> None:
+def test_a_folder_of_another_layout_is_told(
+    write: Callable[..., Folder], names: list[str], message: str
+) -> None:
     with pytest.raises(BadInput, match=message):
         vision_data.image_folder(root=write(names))
 
@@ -205,14 +231,20 @@ def _tiny(root: Path) -> Folder:
     (root / "train" / "n01" / "n01_boxes.txt").write_text("n01_0.JPEG\t0\t0\t62\t62\n")
     (root / "val" / "images").mkdir(parents=True)
     for number in (0, 2, 10):
-        _image(64, 64, "L" if number == 2 else "RGB").save(root / "val" / "images" / f"val_{number}.JPEG")
+        _image(64, 64, "L" if number == 2 else "RGB").save(
+            root / "val" / "images" / f"val_{number}.JPEG"
+        )
     rows = [("val_10.JPEG", "n01"), ("val_0.JPEG", "n02"), ("val_2.JPEG", "n01")]
-    (root / "val" / "val_annotations.txt").write_text("".join(f"{name}\t{id}\t0\t32\t44\t62\n" for name, id in rows))
+    (root / "val" / "val_annotations.txt").write_text(
+        "".join(f"{name}\t{id}\t0\t32\t44\t62\n" for name, id in rows)
+    )
     (root / "wnids.txt").write_text("n02\nn01\n")
-    (root / "words.txt").write_text("n00\tentity\nn01\tgoldfish, Carassius auratus\nn02\tbullfrog\n")
+    (root / "words.txt").write_text(
+        "n00\tentity\nn01\tgoldfish, Carassius auratus\nn02\tbullfrog\n"
+    )
     (root / "test" / "images").mkdir(parents=True)
     _image(64, 64).save(root / "test" / "images" / "test_0.JPEG")
-    return Folder(root, digests.of(root))
+    return Folder(root, file_digests.content_sha256(root))
 
 
 def test_tiny_imagenet_is_read_in_its_own_layout(tmp_path: Path) -> None:
@@ -221,11 +253,15 @@ def test_tiny_imagenet_is_read_in_its_own_layout(tmp_path: Path) -> None:
     with Image.open(tmp_path / "tiny" / "val" / "images" / "val_10.JPEG") as image:
         last = torch.from_numpy(np.array(image).transpose(2, 0, 1)).float() / 255
 
-    assert ((3, 64, 64), 2, ("goldfish", "bullfrog")) == (data.card().shape, data.card().outputs, data.card().names)
-    assert [0, 1, 1] == train.labels(every(train)).tolist()
-    assert [1, 0, 0] == test.labels(every(test)).tolist()
-    assert (3, 3, 64, 64) == train.inputs(every(train)).shape
-    assert last.equal(test.inputs(every(test))[2])
+    assert ((3, 64, 64), 2, ("goldfish", "bullfrog")) == (
+        data.card().shape,
+        data.card().outputs,
+        data.card().names,
+    )
+    assert [0, 1, 1] == train.labels(all_positions(train)).tolist()
+    assert [1, 0, 0] == test.labels(all_positions(test)).tolist()
+    assert (3, 3, 64, 64) == train.inputs(all_positions(train)).shape
+    assert last.equal(test.inputs(all_positions(test))[2])
 
 
 @pytest.mark.parametrize(
@@ -256,4 +292,6 @@ def test_images_that_the_tables_do_not_name_are_counted(tmp_path: Path) -> None:
 
     with pytest.warns(AdvTransferWarning) as told:
         vision_data.tiny_imagenet(root=root)
-    assert [True, True] == ["1 files of" in str(one.message) and "left out" in str(one.message) for one in told]
+    assert [True, True] == [
+        "1 files of" in str(one.message) and "left out" in str(one.message) for one in told
+    ]

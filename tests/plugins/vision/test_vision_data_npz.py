@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from advtransfer.errors import BadInput
-from advtransfer.toolkit.samples import every
+from advtransfer.toolkit.datasets import all_positions
 from advtransfer.types import Dataset, File
-from advtransfer_vision import array_checks
-from advtransfer_vision.archive import Archive
-from advtransfer_vision.factories import data as vision_data
+from advtransfer_vision.components import datasets as vision_data
+from advtransfer_vision.data import array_files
+from advtransfer_vision.data.npz_archive import NpzArchive
 
 REAL_DATA = os.environ.get("ADVTRANSFER_DATA", "")
 PIXELS = np.random.default_rng(0).integers(0, 256, (12, 5, 6, 3), dtype=np.uint8)
@@ -42,7 +42,7 @@ def write(tmp_path: Path) -> Callable[..., File]:
 
 def _inputs(data: Dataset) -> torch.Tensor:
     train, test = data.part("train"), data.part("test")
-    return torch.cat([train.inputs(every(train)), test.inputs(every(test))])
+    return torch.cat([train.inputs(all_positions(train)), test.inputs(all_positions(test))])
 
 
 EXPECTED = torch.from_numpy(PIXELS.transpose(0, 3, 1, 2).copy()).float() / 255
@@ -92,13 +92,13 @@ def test_uncompressed_arrays_are_mapped_and_never_written(
     data = vision_data.npz(file=file)
     data.part("train").inputs(torch.arange(8)).zero_()
 
-    assert isinstance(Archive(file.path)["x_train"], np.memmap)
+    assert isinstance(NpzArchive(file.path)["x_train"], np.memmap)
     assert EXPECTED.equal(_inputs(data))
     assert file.sha256 == hashlib.sha256(file.path.read_bytes()).hexdigest()
 
 
 def test_compressed_arrays_are_read(write: Callable[..., File]) -> None:
-    assert not isinstance(Archive(write().path)["x_train"], np.memmap)
+    assert not isinstance(NpzArchive(write().path)["x_train"], np.memmap)
 
 
 def test_labels_and_names_are_those_of_the_file(write: Callable[..., File]) -> None:
@@ -106,8 +106,8 @@ def test_labels_and_names_are_those_of_the_file(write: Callable[..., File]) -> N
     train = data.part("train")
 
     assert (4, ("ant", "bee", "cow", "dog")) == (data.card().outputs, data.card().names)
-    assert [0, 1, 2, 0, 1, 2, 0, 1] == train.labels(every(train)).tolist()
-    assert torch.int64 == train.labels(every(train)).dtype
+    assert [0, 1, 2, 0, 1, 2, 0, 1] == train.labels(all_positions(train)).tolist()
+    assert torch.int64 == train.labels(all_positions(train)).dtype
     assert [2, 0] == train.labels(torch.tensor([5, 3])).tolist()
     assert range(8) == train.keys
 
@@ -119,19 +119,25 @@ def test_without_names_classes_are_numbered(write: Callable[..., File]) -> None:
 def test_a_matrix_of_zeros_and_ones_is_attributes(write: Callable[..., File]) -> None:
     bits = np.array([[0, 1], [1, 1], [0, 0], [1, 0]])
     for kind in (np.int64, np.bool_, np.float32):
-        data = vision_data.npz(file=write(y_train=np.tile(bits, (2, 1)).astype(kind), y_test=bits.astype(kind)))
+        data = vision_data.npz(
+            file=write(y_train=np.tile(bits, (2, 1)).astype(kind), y_test=bits.astype(kind))
+        )
         test = data.part("test")
 
         assert ("attributes", 2) == (data.card().task, data.card().outputs)
         assert ("attribute 0", "attribute 1") == data.card().names
-        assert bits.tolist() == test.labels(every(test)).tolist()
+        assert bits.tolist() == test.labels(all_positions(test)).tolist()
 
 
 def test_arrays_can_have_other_names(tmp_path: Path) -> None:
     path = tmp_path / "mine.npz"
     np.savez(path, images=PIXELS[:8], classes=LABELS[:8], held=PIXELS[8:], truth=LABELS[8:])
     data = vision_data.npz(
-        file=File(path, "00" * 32), x_train="images", y_train="classes", x_test="held", y_test="truth"
+        file=File(path, "00" * 32),
+        x_train="images",
+        y_train="classes",
+        x_test="held",
+        y_test="truth",
     )
 
     assert EXPECTED.equal(_inputs(data))
@@ -140,8 +146,12 @@ def test_arrays_can_have_other_names(tmp_path: Path) -> None:
 def test_the_digest_is_that_of_the_file_and_of_how_it_is_read(write: Callable[..., File]) -> None:
     square = {"x_train": PIXELS[:8, :3, :, :].copy(), "x_test": PIXELS[8:, :3, :, :].copy()}
     file = write(**square)
-    cards = [vision_data.npz(file=file, layout=layout).card() for layout in ("NHWC", "NCHW", "NHWC")]
-    other = vision_data.npz(file=write(**square, y_test=np.array([0, 1, 2, 2])), layout="NHWC").card()
+    cards = [
+        vision_data.npz(file=file, layout=layout).card() for layout in ("NHWC", "NCHW", "NHWC")
+    ]
+    other = vision_data.npz(
+        file=write(**square, y_test=np.array([0, 1, 2, 2])), layout="NHWC"
+    ).card()
 
     assert cards[0] == cards[2]
     assert 3 == len({cards[0].digest, cards[1].digest, other.digest})
@@ -153,7 +163,7 @@ def test_floats_that_were_found_in_order_are_not_read_again(
     file = write(x_train=PIXELS[:8] / 255, x_test=PIXELS[8:] / 255, compressed=False)
     os.utime(file.path, (1e9, 1e9))
     vision_data.npz(file=file)
-    monkeypatch.setattr(array_checks, "CHECKED_ROWS", 0)  # reading them would now fail
+    monkeypatch.setattr(array_files, "CHECKED_ROWS", 0)  # reading them would now fail
 
     assert (3, 5, 6) == vision_data.npz(file=file).card().shape
 
@@ -188,22 +198,31 @@ def test_arrays_that_are_not_a_data_set_are_told(
 
 
 def test_an_array_that_is_not_there_is_told_with_those_that_are(write: Callable[..., File]) -> None:
-    with pytest.raises(BadInput, match=r"no array 'images' in .* \(there are x_train, y_train, x_test, y_test\)"):
+    with pytest.raises(
+        BadInput, match=r"no array 'images' in .* \(there are x_train, y_train, x_test, y_test\)"
+    ):
         vision_data.npz(file=write(), x_train="images")
 
 
 @pytest.mark.parametrize("compressed", [True, False])
-def test_a_file_that_is_no_archive_or_half_of_one_is_told(write: Callable[..., File], compressed: bool) -> None:
+def test_a_file_that_is_no_archive_or_half_of_one_is_told(
+    write: Callable[..., File], compressed: bool
+) -> None:
     file = write(compressed=compressed)
     whole = file.path.read_bytes()
     for content in (b"", b"not an archive", whole[: len(whole) // 2]):
         file.path.write_bytes(content)
 
-        with pytest.raises(BadInput, match=r"set.npz' \(.*\); expected a NumPy archive; write it with numpy.savez"):
+        with pytest.raises(
+            BadInput, match=r"set.npz' \(.*\); expected a NumPy archive; write it with numpy.savez"
+        ):
             vision_data.npz(file=file)
 
 
-@pytest.mark.skipif(not REAL_DATA, reason="ADVTRANSFER_DATA is not set: it names the folder with the CIFAR-10 subset")
+@pytest.mark.skipif(
+    not REAL_DATA,
+    reason="ADVTRANSFER_DATA is not set: it names the folder with the CIFAR-10 subset",
+)
 def test_the_real_cifar_subset_is_read_as_it_is() -> None:
     path = Path(REAL_DATA) / "CIFAR10_subset" / "cifar10_10k_2k.npz"
     data = vision_data.npz(file=File(path, hashlib.sha256(path.read_bytes()).hexdigest()))
@@ -217,8 +236,8 @@ def test_the_real_cifar_subset_is_read_as_it_is() -> None:
         data.card().names[0],
         data.card().names[-1],
     )
-    assert [1000] * 10 == torch.bincount(train.labels(every(train))).tolist()
+    assert [1000] * 10 == torch.bincount(train.labels(all_positions(train))).tolist()
     assert first.equal(train.inputs(torch.arange(100)))
-    assert "b86861bc77b9c245c37d8fac0ddbe13c9028e36ab6199ef17cd89e048c312224" == data.card().digest, (
-        "the subset is not what it was: if that is meant, raise `version` of npz"
-    )
+    assert (
+        "b86861bc77b9c245c37d8fac0ddbe13c9028e36ab6199ef17cd89e048c312224" == data.card().digest
+    ), "the subset is not what it was: if that is meant, raise `version` of npz"

@@ -16,15 +16,21 @@ import scipy.io
 import torch
 from torchvision import datasets
 
-from advtransfer.cache import Cache, default_root
+from advtransfer.cache import Cache
 from advtransfer.errors import BadInput, Busy
-from advtransfer.node import digest
-from advtransfer.toolkit.samples import every
+from advtransfer.files import default_cache_root
+from advtransfer.node import text_sha256
+from advtransfer.toolkit.datasets import all_positions
 from advtransfer.types import Dataset, Part
-from advtransfer_vision.factories import data as vision_data
-from advtransfer_vision.factories.data import SetName
+from advtransfer_vision.components import datasets as vision_data
+from advtransfer_vision.components.datasets import SetName
 
-RAW = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
+RAW = (
+    "train-images-idx3-ubyte",
+    "train-labels-idx1-ubyte",
+    "t10k-images-idx3-ubyte",
+    "t10k-labels-idx1-ubyte",
+)
 RANDOM = np.random.default_rng(0)
 TRAIN, TEST = 20, 10
 LABELS: Mapping[str, np.ndarray] = {"train": np.arange(TRAIN) % 10, "test": np.arange(TEST)}
@@ -59,16 +65,22 @@ def _md5(content: bytes) -> str:
     return hashlib.md5(content, usedforsecurity=False).hexdigest()
 
 
-def _packed(root: Path, monkeypatch: pytest.MonkeyPatch, name: str = "KMNIST") -> dict[str, np.ndarray]:
+def _packed(
+    root: Path, monkeypatch: pytest.MonkeyPatch, name: str = "KMNIST"
+) -> dict[str, np.ndarray]:
     """Writes a small KMNIST as it is handed out, and tells torchvision its md5 sums."""
     images = _images(28, 28)
     arrays = [images["train"], LABELS["train"], images["test"], LABELS["test"]]
-    contents = {f"{file}.gz": gzip.compress(_idx(array)) for file, array in zip(RAW, arrays, strict=True)}
+    contents = {
+        f"{file}.gz": gzip.compress(_idx(array)) for file, array in zip(RAW, arrays, strict=True)
+    }
     folder = root / name / "raw"
     folder.mkdir(parents=True)
     for file, content in contents.items():
         (folder / file).write_bytes(content)
-    monkeypatch.setattr(getattr(datasets, name), "resources", [(file, _md5(one)) for file, one in contents.items()])
+    monkeypatch.setattr(
+        getattr(datasets, name), "resources", [(file, _md5(one)) for file, one in contents.items()]
+    )
     return images
 
 
@@ -80,19 +92,24 @@ def _unpack(folder: Path) -> None:
 def _stored(data: Dataset, part: Part) -> np.ndarray:
     """The pixels of a part as uint8, ``(N, C, H, W)``."""
     samples = data.part(part)
-    return (samples.inputs(every(samples)) * 255).round().to(torch.uint8).numpy()
+    return (samples.inputs(all_positions(samples)) * 255).round().to(torch.uint8).numpy()
 
 
 def _agrees(data: Dataset, images: Mapping[str, np.ndarray]) -> bool:
     """Whether both parts have these pixels ``(N, C, H, W)`` and the labels that every set here has."""
-    labels = {part: data.part(part).labels(every(data.part(part))).numpy() for part in PARTS}
+    labels = {
+        part: data.part(part).labels(all_positions(data.part(part))).numpy() for part in PARTS
+    }
     return all(
-        np.array_equal(_stored(data, part), images[part]) and np.array_equal(labels[part], LABELS[part])
+        np.array_equal(_stored(data, part), images[part])
+        and np.array_equal(labels[part], LABELS[part])
         for part in PARTS
     )
 
 
-def test_packed_files_are_read_where_nothing_can_be_written(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_packed_files_are_read_where_nothing_can_be_written(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     images = _packed(root, monkeypatch)
     (root / "KMNIST" / "raw").chmod(0o555)
     data = vision_data.torchvision(name="KMNIST")
@@ -105,10 +122,14 @@ def test_packed_files_are_read_where_nothing_can_be_written(root: Path, monkeypa
         data.card().outputs,
     )
     assert ("o", "ki", "su") == data.card().names[:3]
-    assert sorted(f"{name}.gz" for name in RAW) == sorted(path.name for path in (root / "KMNIST" / "raw").iterdir())
+    assert sorted(f"{name}.gz" for name in RAW) == sorted(
+        path.name for path in (root / "KMNIST" / "raw").iterdir()
+    )
 
 
-def test_packed_and_unpacked_files_are_one_data_set(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_packed_and_unpacked_files_are_one_data_set(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     images = _packed(root, monkeypatch)
     packed = vision_data.torchvision(name="KMNIST").card()
     _unpack(root / "KMNIST" / "raw")
@@ -120,12 +141,17 @@ def test_packed_and_unpacked_files_are_one_data_set(root: Path, monkeypatch: pyt
     assert _agrees(unpacked, {part: one[:, None] for part, one in images.items()})
 
 
-def test_a_packed_file_that_is_not_the_official_one_is_refused(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_packed_file_that_is_not_the_official_one_is_refused(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     _packed(root, monkeypatch)
-    (root / "KMNIST" / "raw" / f"{RAW[3]}.gz").write_bytes(gzip.compress(_idx(LABELS["test"][::-1])))
+    (root / "KMNIST" / "raw" / f"{RAW[3]}.gz").write_bytes(
+        gzip.compress(_idx(LABELS["test"][::-1]))
+    )
 
     with pytest.raises(
-        BadInput, match=r"t10k-labels-idx1-ubyte.gz' with md5 \w{32}; expected the official one, \w{32}; f"
+        BadInput,
+        match=r"t10k-labels-idx1-ubyte.gz' with md5 \w{32}; expected the official one, \w{32}; f",
     ):
         vision_data.torchvision(name="KMNIST")
 
@@ -145,7 +171,8 @@ def test_without_a_data_folder_the_variable_to_set_is_told(monkeypatch: pytest.M
     monkeypatch.delenv("ADVTRANSFER_DATA")
 
     with pytest.raises(
-        BadInput, match=r"found no ADVTRANSFER_DATA .* set ADVTRANSFER_DATA, or write an absolute `root:`"
+        BadInput,
+        match=r"found no ADVTRANSFER_DATA .* set ADVTRANSFER_DATA, or write an absolute `root:`",
     ):
         vision_data.torchvision(name="MNIST")
     with pytest.raises(BadInput, match="and the relative root 'sets'"):
@@ -157,7 +184,10 @@ def test_root_is_relative_to_the_data_folder_unless_it_is_absolute(
 ) -> None:
     _packed(root / "sets", monkeypatch)
     shutil.copytree(root / "sets", tmp_path / "elsewhere")
-    cards = [vision_data.torchvision(name="KMNIST", root=one).card() for one in ("sets", str(tmp_path / "elsewhere"))]
+    cards = [
+        vision_data.torchvision(name="KMNIST", root=one).card()
+        for one in ("sets", str(tmp_path / "elsewhere"))
+    ]
 
     assert cards[0] == cards[1]
 
@@ -186,7 +216,8 @@ def test_a_download_that_fails_is_told_with_the_reason(
     monkeypatch.setattr(datasets.mnist, "download_and_extract_archive", offline)
 
     with pytest.raises(
-        BadInput, match=r"(?s)no KMNIST in .*, and the download failed \(.*train-images.*put the files there"
+        BadInput,
+        match=r"(?s)no KMNIST in .*, and the download failed \(.*train-images.*put the files there",
     ) as caught:
         vision_data.torchvision(name="KMNIST", download=True)
     # older versions of torchvision print the reason
@@ -194,7 +225,10 @@ def test_a_download_that_fails_is_told_with_the_reason(
 
 
 def test_one_worker_downloads_while_the_others_are_put_back(root: Path) -> None:
-    with Cache(default_root(), line="downloads").lease(digest(f"KMNIST {root}")), pytest.raises(Busy):
+    with (
+        Cache(default_cache_root(), line="downloads").hold_lock(text_sha256(f"KMNIST {root}")),
+        pytest.raises(Busy),
+    ):
         vision_data.torchvision(name="KMNIST", download=True)
 
 
@@ -202,7 +236,10 @@ def _cifar(root: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, np.ndarray]
     images, folder, listed = _images(3, 32, 32), root / "cifar-10-batches-py", {}
     folder.mkdir()
     for part, name in (("train", "data_batch_1"), ("test", "test_batch")):
-        batch = {"data": images[part].reshape(len(images[part]), -1), "labels": LABELS[part].tolist()}
+        batch = {
+            "data": images[part].reshape(len(images[part]), -1),
+            "labels": LABELS[part].tolist(),
+        }
         listed[part] = [[name, _written(folder / name, pickle.dumps(batch))]]
     names = {"label_names": [f"class {number}" for number in range(10)]}
     meta = {
@@ -210,7 +247,11 @@ def _cifar(root: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, np.ndarray]
         "key": "label_names",
         "md5": _written(folder / "batches.meta", pickle.dumps(names)),
     }
-    for attribute, value in (("train_list", listed["train"]), ("test_list", listed["test"]), ("meta", meta)):
+    for attribute, value in (
+        ("train_list", listed["train"]),
+        ("test_list", listed["test"]),
+        ("meta", meta),
+    ):
         monkeypatch.setattr(datasets.CIFAR10, attribute, value)
     return images
 
@@ -219,7 +260,9 @@ def _svhn(root: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, np.ndarray]:
     images, listed = _images(3, 32, 32), {}
     for part in PARTS:
         path = root / f"{part}_32x32.mat"
-        labels = np.where(LABELS[part] == 0, 10, LABELS[part])[:, None].astype(np.uint8)  # its zeros are tens
+        labels = np.where(LABELS[part] == 0, 10, LABELS[part])[:, None].astype(
+            np.uint8
+        )  # its zeros are tens
         scipy.io.savemat(path, {"X": images[part].transpose(2, 3, 1, 0), "y": labels})
         listed[part] = ["", path.name, _md5(path.read_bytes())]
     monkeypatch.setattr(datasets.SVHN, "split_list", listed)
@@ -231,10 +274,14 @@ def _stl(root: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, np.ndarray]:
     folder.mkdir()
     listed = {}
     for part in PARTS:
-        pixels = images[part].transpose(0, 1, 3, 2).tobytes()  # it stores columns first, and classes from 1
+        pixels = (
+            images[part].transpose(0, 1, 3, 2).tobytes()
+        )  # it stores columns first, and classes from 1
         labels = (LABELS[part] + 1).astype(np.uint8).tobytes()
         contents = {f"{part}_X.bin": pixels, f"{part}_y.bin": labels}
-        listed[part] = [[name, _written(folder / name, content)] for name, content in contents.items()]
+        listed[part] = [
+            [name, _written(folder / name, content)] for name, content in contents.items()
+        ]
     listed["train"].append(["unlabeled_X.bin", _written(folder / "unlabeled_X.bin", b"")])
     (folder / "class_names.txt").write_text("\n".join(f"class {number}" for number in range(10)))
     monkeypatch.setattr(datasets.STL10, "train_list", listed["train"])
@@ -247,7 +294,8 @@ def _usps(root: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, np.ndarray]:
     for part, name in (("train", "usps.bz2"), ("test", "usps.t.bz2")):
         values = RANDOM.integers(0, 2, (len(LABELS[part]), 256))
         rows = [
-            f"{label + 1} " + " ".join(f"{place}:{2 * value - 1}" for place, value in enumerate(row, 1))
+            f"{label + 1} "
+            + " ".join(f"{place}:{2 * value - 1}" for place, value in enumerate(row, 1))
             for label, row in zip(LABELS[part], values, strict=True)
         ]
         listed[part] = ["", name, _written(root / name, bz2.compress("\n".join(rows).encode()))]
@@ -295,12 +343,15 @@ def test_each_format_is_read_as_it_was_written(
     assert _agrees(data, images)
 
 
-def test_a_damaged_set_is_told_in_the_words_of_torchvision(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_damaged_set_is_told_in_the_words_of_torchvision(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     _cifar(root, monkeypatch)
     (root / "cifar-10-batches-py" / "test_batch").write_bytes(b"")
 
     with pytest.raises(
-        BadInput, match=r"found CIFAR10 in .* torchvision cannot read \(.*corrupted.*remove these files"
+        BadInput,
+        match=r"found CIFAR10 in .* torchvision cannot read \(.*corrupted.*remove these files",
     ):
         vision_data.torchvision(name="CIFAR10")
 
@@ -320,15 +371,21 @@ def test_the_real_sets_are_read_without_a_network(
     parts = [data.part(part) for part in PARTS]
 
     assert [60_000, 10_000] == [len(part) for part in parts]
-    assert [6_000 if name == "FashionMNIST" else 5_923] == torch.bincount(parts[0].labels(every(parts[0])))[:1].tolist()
-    assert content == data.card().digest, "the set is not what it was: if that is meant, raise `version` of torchvision"
+    assert [6_000 if name == "FashionMNIST" else 5_923] == torch.bincount(
+        parts[0].labels(all_positions(parts[0]))
+    )[:1].tolist()
+    assert content == data.card().digest, (
+        "the set is not what it was: if that is meant, raise `version` of torchvision"
+    )
 
 
 @pytest.fixture(scope="session")
 def real_data() -> str:
     """The folder of real data sets, as the environment named it before any test changed that."""
     if not REAL_DATA:
-        pytest.skip("ADVTRANSFER_DATA is not set: it names the folder that holds MNIST and FashionMNIST")
+        pytest.skip(
+            "ADVTRANSFER_DATA is not set: it names the folder that holds MNIST and FashionMNIST"
+        )
     return REAL_DATA
 
 

@@ -10,12 +10,12 @@ import pytest
 import torch
 from PIL import Image
 
-from advtransfer import digests
 from advtransfer.host import Host
-from advtransfer.toolkit.samples import every
-from advtransfer.toolkit.views import view
+from advtransfer.toolkit import file_digests
+from advtransfer.toolkit.datasets import all_positions
+from advtransfer.toolkit.views import view_dataset
 from advtransfer.types import Dataset, File, Folder, Part
-from advtransfer_vision.factories import data as vision_data
+from advtransfer_vision.components import datasets as vision_data
 
 
 @pytest.fixture(autouse=True)
@@ -32,7 +32,9 @@ def _pixels(number: int, *shape: int) -> np.ndarray:
 def _npz(folder: Path, *, attributes: bool = False) -> Dataset:
     labels = np.array([[0, 1], [1, 1], [1, 0]]) if attributes else np.arange(3)
     images = np.stack([_pixels(number, 12, 12, 3) for number in range(6)])
-    np.savez(folder / "set.npz", x_train=images[:3], y_train=labels, x_test=images[3:], y_test=labels)
+    np.savez(
+        folder / "set.npz", x_train=images[:3], y_train=labels, x_test=images[3:], y_test=labels
+    )
     return vision_data.npz(file=File(folder / "set.npz", "ab" * 32))
 
 
@@ -50,7 +52,9 @@ def _tiny_imagenet(folder: Path) -> Dataset:
         (folder / "train" / id / "images").mkdir(parents=True)
         (folder / "val" / "images").mkdir(parents=True, exist_ok=True)
         image = Image.fromarray(_pixels(number, 64, 64, 3))
-        image.save(folder / "train" / id / "images" / f"{id}_0.JPEG", format="PNG")  # lossless: any decoder agrees
+        image.save(
+            folder / "train" / id / "images" / f"{id}_0.JPEG", format="PNG"
+        )  # lossless: any decoder agrees
         image.save(folder / "val" / "images" / f"val_{number}.JPEG", format="PNG")
         rows.append(f"val_{number}.JPEG\t{id}\t0\t0\t1\t1\n")
     (folder / "val" / "val_annotations.txt").write_text("".join(rows))
@@ -68,16 +72,18 @@ IMAGES: dict[str, Callable[[Path], Dataset]] = {
 
 
 @pytest.mark.parametrize("build", IMAGES.values(), ids=IMAGES)
-def test_classes_channels_and_size_are_seen_through_the_view(build: Callable[[Path], Dataset], tmp_path: Path) -> None:
+def test_classes_channels_and_size_are_seen_through_the_view(
+    build: Callable[[Path], Dataset], tmp_path: Path
+) -> None:
     base = build(tmp_path)
-    seen = view(base, classes=[2, 0], channels=1, size=6)
+    seen = view_dataset(base, classes=[2, 0], channels=1, size=6)
     whole, part = base.part("train"), seen.part("train")
-    images = part.inputs(every(part))
-    kept = [label for label in whole.labels(every(whole)).tolist() if label in (2, 0)]
+    images = part.inputs(all_positions(part))
+    kept = [label for label in whole.labels(all_positions(whole)).tolist() if label in (2, 0)]
 
     assert ((1, 6, 6), 2) == (seen.card().shape, seen.card().outputs)
     assert (base.card().names[2], base.card().names[0]) == seen.card().names
-    assert [0 if label == 2 else 1 for label in kept] == part.labels(every(part)).tolist()
+    assert [0 if label == 2 else 1 for label in kept] == part.labels(all_positions(part)).tolist()
     assert (len(kept), 1, 6, 6) == images.shape
     assert 0 <= images.min() <= images.max() <= 1
     assert images.is_contiguous()
@@ -85,20 +91,24 @@ def test_classes_channels_and_size_are_seen_through_the_view(build: Callable[[Pa
 
 
 @pytest.mark.parametrize("build", IMAGES.values(), ids=IMAGES)
-def test_three_channels_are_seen_whatever_there_are(build: Callable[[Path], Dataset], tmp_path: Path) -> None:
-    part = view(build(tmp_path), channels=3).part("test")
+def test_three_channels_are_seen_whatever_there_are(
+    build: Callable[[Path], Dataset], tmp_path: Path
+) -> None:
+    part = view_dataset(build(tmp_path), channels=3).part("test")
 
     assert 3 == part.inputs(torch.tensor([0])).shape[1]
 
 
 def test_attributes_can_be_resized_and_have_no_classes(tmp_path: Path) -> None:
     data = _npz(tmp_path, attributes=True)
-    part = view(data, channels=1, size=6).part("test")
+    part = view_dataset(data, channels=1, size=6).part("test")
 
-    assert (3, 1, 6, 6) == part.inputs(every(part)).shape
-    assert [[0, 1], [1, 1], [1, 0]] == part.labels(every(part)).tolist()
-    with pytest.raises(ValueError, match=r"found classes \[0, 1\] for the task 'attributes'; expected none"):
-        view(data, classes=[0, 1])
+    assert (3, 1, 6, 6) == part.inputs(all_positions(part)).shape
+    assert [[0, 1], [1, 1], [1, 0]] == part.labels(all_positions(part)).tolist()
+    with pytest.raises(
+        ValueError, match=r"found classes \[0, 1\] for the task 'attributes'; expected none"
+    ):
+        view_dataset(data, classes=[0, 1])
 
 
 @pytest.mark.parametrize("asked", [{"channels": 1}, {"size": 8}])
@@ -106,11 +116,14 @@ def test_what_is_no_image_has_no_channels_or_size(asked: dict[str, int]) -> None
     data = vision_data.synthetic(n_train=5, n_test=5)
 
     with pytest.raises(
-        ValueError, match=r"found a view of channels or size over inputs of shape \(50,\); expected images"
+        ValueError,
+        match=r"found a view of channels or size over inputs of shape \(50,\); expected images",
     ):
-        view(data, **asked)  # type: ignore[arg-type]  # one of the two
-    with pytest.raises(ValueError, match=r"found classes \[0\] for the task 'values'; expected none"):
-        view(data, classes=[0])
+        view_dataset(data, **asked)  # type: ignore[arg-type]  # one of the two
+    with pytest.raises(
+        ValueError, match=r"found classes \[0\] for the task 'values'; expected none"
+    ):
+        view_dataset(data, classes=[0])
 
 
 @pytest.mark.parametrize("part", ["train", "test"])
@@ -135,10 +148,14 @@ def test_any_batch_gives_the_same_samples(name: str, part: Part, tmp_path: Path)
         ("synthetic", [-0.662, -4.373, 0.351, 0.966]),
     ],
 )
-def test_each_data_set_gives_what_it_gave_at_this_version(name: str, expected: list[float], tmp_path: Path) -> None:
-    data = IMAGES[name](tmp_path) if name in IMAGES else vision_data.synthetic(n_train=20, n_test=20)
+def test_each_data_set_gives_what_it_gave_at_this_version(
+    name: str, expected: list[float], tmp_path: Path
+) -> None:
+    data = (
+        IMAGES[name](tmp_path) if name in IMAGES else vision_data.synthetic(n_train=20, n_test=20)
+    )
     train = data.part("train")
-    inputs, labels = train.inputs(every(train)), train.labels(every(train)).float()
+    inputs, labels = train.inputs(all_positions(train)), train.labels(all_positions(train)).float()
     weights = torch.linspace(-1, 1, inputs[0].numel())
     found = [*(inputs[:3].flatten(1) @ weights).tolist(), labels.std().item()]
     changed = f"{name} is not what it was: if that is meant, raise `version` in its component"
@@ -157,4 +174,6 @@ def test_a_folder_is_known_by_its_content(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
         _image_folder(tmp_path / name)
 
-    assert digests.of(tmp_path / "a") == digests.of(tmp_path / "b")
+    assert file_digests.content_sha256(tmp_path / "a") == file_digests.content_sha256(
+        tmp_path / "b"
+    )

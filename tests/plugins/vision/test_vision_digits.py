@@ -7,46 +7,58 @@ import pytest
 import torch
 
 from advtransfer.host import Host
-from advtransfer.toolkit.samples import every
-from advtransfer.toolkit.views import view
-from advtransfer_vision.factories import data as vision_data
+from advtransfer.toolkit.datasets import all_positions
+from advtransfer.toolkit.views import view_dataset
+from advtransfer_vision.components import datasets as vision_data
 
 
 def test_the_plugin_is_light_to_import() -> None:
-    code = (
-        "import sys, advtransfer_vision; print(sorted({'torch', 'numpy', 'sklearn', 'torchvision'} & set(sys.modules)))"
-    )
+    code = "import sys, advtransfer_vision; print(sorted({'torch', 'numpy', 'sklearn', 'torchvision'} & set(sys.modules)))"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert "[]" == found.stdout.strip()
 
 
 def test_the_plugin_registers_what_it_brings() -> None:
-    names = {component.name for component in Host.discover().components() if component.plugin == "vision"}
+    names = {
+        component.name for component in Host.discover().components() if component.plugin == "vision"
+    }
 
-    assert {"vision/digits", "vision/trained", "vision/random_init", "vision/npz", "vision/checkpoint"} <= names
+    assert {
+        "vision/digits",
+        "vision/trained",
+        "vision/random_init",
+        "vision/npz",
+        "vision/checkpoint",
+    } <= names
 
 
 def test_the_digits_are_all_there_scaled_to_0_to_1() -> None:
     data = vision_data.digits()
     train, test = data.part("train"), data.part("test")
-    pixels = torch.cat([part.inputs(every(part)) for part in (train, test)])
+    pixels = torch.cat([part.inputs(all_positions(part)) for part in (train, test)])
 
-    assert ((1, 8, 8), 10, (0.0, 1.0)) == (data.card().shape, data.card().outputs, data.card().bounds)
+    assert ((1, 8, 8), 10, (0.0, 1.0)) == (
+        data.card().shape,
+        data.card().outputs,
+        data.card().bounds,
+    )
     assert tuple("0123456789") == data.card().names
     assert [1257, 540] == [len(train), len(test)]
     assert torch.arange(17).div(16).equal(torch.unique(pixels))
 
 
 def test_the_upper_half_has_269_test_images() -> None:
-    half = view(vision_data.digits(), classes=[5, 6, 7, 8, 9]).part("test")
+    half = view_dataset(vision_data.digits(), classes=[5, 6, 7, 8, 9]).part("test")
 
     assert 269 == len(half)
 
 
 def test_every_class_has_its_share_of_the_test_part() -> None:
     data = vision_data.digits(test_share=0.5)
-    train, test = (data.part(part).labels(every(data.part(part))) for part in ("train", "test"))
+    train, test = (
+        data.part(part).labels(all_positions(data.part(part))) for part in ("train", "test")
+    )
 
     assert (torch.bincount(train) - torch.bincount(test)).abs().max() <= 1
 
@@ -60,7 +72,7 @@ def test_the_split_depends_on_its_seed() -> None:
 
 def test_an_image_looks_like_its_label() -> None:
     part = vision_data.digits().part("train")
-    images, labels = part.inputs(every(part)), part.labels(every(part))
+    images, labels = part.inputs(all_positions(part)), part.labels(all_positions(part))
     ink = {digit: images[labels == digit].mean(0)[0, 3:5, 3:5].mean().item() for digit in (0, 1)}
 
     # the centre of a zero is empty, that of a one is full
@@ -71,9 +83,10 @@ def test_an_image_looks_like_its_label() -> None:
 def test_the_digits_have_not_changed() -> None:
     changed = "the default digits are not what they were: if that is meant, raise `version` in digits' component"
 
-    assert "fa4628aea7cdee5db9c2966ca98e65ca9bd9e11b60b33dbf35bb9b76242585dd" == vision_data.digits().card().digest, (
-        changed
-    )
+    assert (
+        "fa4628aea7cdee5db9c2966ca98e65ca9bd9e11b60b33dbf35bb9b76242585dd"
+        == vision_data.digits().card().digest
+    ), changed
 
 
 @pytest.mark.parametrize("part", ["validation"])

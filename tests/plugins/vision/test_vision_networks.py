@@ -9,37 +9,53 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from advtransfer.toolkit.network import BlockNetwork
-from advtransfer.toolkit.streams import generator, initialised
+from advtransfer.toolkit.rng import build_initialized, stream_generator
 from advtransfer.types import DataCard, Shape
-from advtransfer_vision.architectures.wide_resnet import PreActivated, Standardise
-from advtransfer_vision.networks import NetworkName, Sized, build, sized
+from advtransfer_vision.architectures.wide_resnet import PreActivatedUnit, Standardize
+from advtransfer_vision.networks import NetworkName, SizedNetwork, build_network, sized_network
 
-SMALL = {"small_cnn": 4, "mnist_2conv": 4, "resnet18": 4, "resnet50": 4, "wide_resnet": 1, "one_hidden": 4}
+SMALL = {
+    "small_cnn": 4,
+    "mnist_2conv": 4,
+    "resnet18": 4,
+    "resnet50": 4,
+    "wide_resnet": 1,
+    "one_hidden": 4,
+}
 MNIST, CIFAR = (1, 28, 28), (3, 32, 32)
 
 
 def _card(shape: Shape, outputs: int = 5) -> DataCard:
-    return DataCard(shape, (0.0, 1.0), "classes", outputs, tuple(map(str, range(outputs))), "digest")
+    return DataCard(
+        shape, (0.0, 1.0), "classes", outputs, tuple(map(str, range(outputs))), "digest"
+    )
 
 
-def _built(network: Sized, shape: Shape, outputs: int = 5) -> BlockNetwork:
-    return initialised(lambda: build(network, data=_card(shape, outputs)), generator("init")).eval()
+def _built(network: SizedNetwork, shape: Shape, outputs: int = 5) -> BlockNetwork:
+    return build_initialized(
+        lambda: build_network(network, data=_card(shape, outputs)), stream_generator("init")
+    ).eval()
 
 
-def _small(name: NetworkName) -> Sized:
-    return Sized(name=name, width=SMALL.get(name), depth=8 if name == "wide_resnet" else None)
+def _small(name: NetworkName) -> SizedNetwork:
+    return SizedNetwork(
+        name=name, width=SMALL.get(name), depth=8 if name == "wide_resnet" else None
+    )
 
 
-def _parameters(network: Sized, shape: Shape, outputs: int = 10) -> int:
+def _parameters(network: SizedNetwork, shape: Shape, outputs: int = 10) -> int:
     with torch.device("meta"):
-        return sum(parameter.numel() for parameter in build(network, data=_card(shape, outputs)).parameters())
+        return sum(
+            parameter.numel()
+            for parameter in build_network(network, data=_card(shape, outputs)).parameters()
+        )
 
 
 @pytest.mark.parametrize("name", get_args(NetworkName))
 @pytest.mark.parametrize("shape", [(1, 8, 8), (3, 9, 11), (1, 28, 28), (3, 32, 32)])
 def test_every_network_takes_images_of_these_shapes(name: NetworkName, shape: Shape) -> None:
     network = _built(_small(name), shape)
-    inputs = torch.rand((2, *shape), generator=generator("inputs"))
+    inputs = torch.rand((2, *shape), generator=stream_generator("inputs"))
     activations = network.normalise(inputs)
     for block in network.blocks.values():
         activations = block(activations)
@@ -53,7 +69,7 @@ def test_every_network_takes_images_of_these_shapes(name: NetworkName, shape: Sh
 @pytest.mark.parametrize("name", ["fcnet", "one_hidden"])
 def test_fully_connected_networks_take_unbounded_vectors_as_they_are(name: NetworkName) -> None:
     network = _built(_small(name), (50,))
-    inputs = 100 * torch.randn((4, 50), generator=generator("inputs"))
+    inputs = 100 * torch.randn((4, 50), generator=stream_generator("inputs"))
 
     assert (4, 5) == tuple(network(inputs).shape)
     assert inputs.equal(network.normalise(inputs))
@@ -63,17 +79,17 @@ def test_fully_connected_networks_take_unbounded_vectors_as_they_are(name: Netwo
     ("network", "shape", "outputs", "expected"),
     [
         # 9 * 3 * 16 + 16, 9 * 16 * 32 + 32, 9 * 32 * 64 + 64, 64 * 10 + 10
-        (Sized(name="small_cnn"), CIFAR, 10, 448 + 4_640 + 18_496 + 650),
+        (SizedNetwork(name="small_cnn"), CIFAR, 10, 448 + 4_640 + 18_496 + 650),
         # 25 * 32 + 32, 25 * 32 * 64 + 64, 7 * 7 * 64 * 1024 + 1024, 1024 * 10 + 10
-        (Sized(name="mnist_2conv"), MNIST, 10, 832 + 51_264 + 3_212_288 + 10_250),
+        (SizedNetwork(name="mnist_2conv"), MNIST, 10, 832 + 51_264 + 3_212_288 + 10_250),
         # 25 * 6 + 6, 25 * 6 * 16 + 16, 5 * 5 * 16 * 120 + 120, 120 * 84 + 84, 84 * 10 + 10
-        (Sized(name="lenet5"), MNIST, 10, 156 + 2_416 + 48_120 + 10_164 + 850),
-        (Sized(name="lenet5"), CIFAR, 10, 456 + 2_416 + 48_120 + 10_164 + 850),
+        (SizedNetwork(name="lenet5"), MNIST, 10, 156 + 2_416 + 48_120 + 10_164 + 850),
+        (SizedNetwork(name="lenet5"), CIFAR, 10, 456 + 2_416 + 48_120 + 10_164 + 850),
         # 3072 * 1176 + 1176, 1176 * 400 + 400, 400 * 120 + 120, 120 * 84 + 84, 84 * 10 + 10
-        (Sized(name="fcnet"), CIFAR, 10, 3_613_848 + 470_800 + 48_120 + 10_164 + 850),
+        (SizedNetwork(name="fcnet"), CIFAR, 10, 3_613_848 + 470_800 + 48_120 + 10_164 + 850),
         # stem; per stage its 3 x 3 convolutions, two numbers a channel and normalisation, the 1 x 1 shortcuts; head
         (
-            Sized(name="resnet18"),
+            SizedNetwork(name="resnet18"),
             CIFAR,
             10,
             (27 * 64 + 128)
@@ -85,7 +101,7 @@ def test_fully_connected_networks_take_unbounded_vectors_as_they_are(name: Netwo
         ),
         # one bottleneck of inner width w: 1 x 1 in, 3 x 3, 1 x 1 out to 4 w, their normalisations
         (
-            Sized(name="resnet50"),
+            SizedNetwork(name="resnet50"),
             CIFAR,
             10,
             (27 * 64 + 128)
@@ -101,7 +117,7 @@ def test_fully_connected_networks_take_unbounded_vectors_as_they_are(name: Netwo
         ),
         # stem, three groups of five units as in the module's description, last normalisation, head
         (
-            Sized(name="wide_resnet"),
+            SizedNetwork(name="wide_resnet"),
             CIFAR,
             10,
             432
@@ -113,48 +129,63 @@ def test_fully_connected_networks_take_unbounded_vectors_as_they_are(name: Netwo
             + 6_410,
         ),
         # 50 * 100 + 100, 100 * 10 + 10
-        (Sized(name="one_hidden"), (50,), 10, 5_100 + 1_010),
+        (SizedNetwork(name="one_hidden"), (50,), 10, 5_100 + 1_010),
     ],
-    ids=lambda value: str(value) if isinstance(value, Sized) else "",
+    ids=lambda value: str(value) if isinstance(value, SizedNetwork) else "",
 )  # fmt: skip
 def test_the_papers_networks_have_as_many_parameters_as_counted_by_hand(
-    network: Sized, shape: Shape, outputs: int, expected: int
+    network: SizedNetwork, shape: Shape, outputs: int, expected: int
 ) -> None:
     assert expected == _parameters(network, shape, outputs)
 
 
 def test_the_counts_are_those_that_are_known_of_these_networks() -> None:
-    assert 11_173_962 == _parameters(Sized(name="resnet18"), CIFAR)
-    assert 23_520_842 == _parameters(Sized(name="resnet50"), CIFAR)
-    assert 45_901_914 == _parameters(Sized(name="wide_resnet"), CIFAR)
-    assert 61_706 == _parameters(Sized(name="lenet5"), MNIST)
+    assert 11_173_962 == _parameters(SizedNetwork(name="resnet18"), CIFAR)
+    assert 23_520_842 == _parameters(SizedNetwork(name="resnet50"), CIFAR)
+    assert 45_901_914 == _parameters(SizedNetwork(name="wide_resnet"), CIFAR)
+    assert 61_706 == _parameters(SizedNetwork(name="lenet5"), MNIST)
 
 
 @pytest.mark.parametrize(
     ("network", "blocks"),
     [
-        (Sized(name="small_cnn"), ["block1", "block2", "block3"]),
-        (Sized(name="mnist_2conv"), ["conv1", "conv2", "fc1"]),
-        (Sized(name="lenet5"), ["conv1", "conv2", "fc1", "fc2"]),
-        (Sized(name="fcnet"), ["fc1", "fc2", "fc3", "fc4"]),
-        (Sized(name="one_hidden"), ["hidden"]),
-        (Sized(name="resnet18"), ["stem", *[f"layer{stage}_{unit}" for stage in range(1, 5) for unit in range(2)]]),
+        (SizedNetwork(name="small_cnn"), ["block1", "block2", "block3"]),
+        (SizedNetwork(name="mnist_2conv"), ["conv1", "conv2", "fc1"]),
+        (SizedNetwork(name="lenet5"), ["conv1", "conv2", "fc1", "fc2"]),
+        (SizedNetwork(name="fcnet"), ["fc1", "fc2", "fc3", "fc4"]),
+        (SizedNetwork(name="one_hidden"), ["hidden"]),
         (
-            Sized(name="resnet50"),
-            ["stem", *[f"layer{stage}_{u}" for stage, units in enumerate((3, 4, 6, 3), 1) for u in range(units)]],
+            SizedNetwork(name="resnet18"),
+            ["stem", *[f"layer{stage}_{unit}" for stage in range(1, 5) for unit in range(2)]],
         ),
-        (Sized(name="wide_resnet"), ["stem", *[f"group{group}_{unit}" for group in range(1, 4) for unit in range(5)]]),
+        (
+            SizedNetwork(name="resnet50"),
+            [
+                "stem",
+                *[
+                    f"layer{stage}_{u}"
+                    for stage, units in enumerate((3, 4, 6, 3), 1)
+                    for u in range(units)
+                ],
+            ],
+        ),
+        (
+            SizedNetwork(name="wide_resnet"),
+            ["stem", *[f"group{group}_{unit}" for group in range(1, 4) for unit in range(5)]],
+        ),
     ],
 )
-def test_blocks_are_named_from_the_input_to_the_head(network: Sized, blocks: list[str]) -> None:
+def test_blocks_are_named_from_the_input_to_the_head(
+    network: SizedNetwork, blocks: list[str]
+) -> None:
     with torch.device("meta"):
-        built = build(network, data=_card((50,) if network.name == "one_hidden" else CIFAR))
+        built = build_network(network, data=_card((50,) if network.name == "one_hidden" else CIFAR))
 
     assert blocks == list(built.blocks)
 
 
 def test_a_small_cnn_has_three_blocks_with_1_2_and_4_times_its_width() -> None:
-    network = _built(Sized(name="small_cnn", width=4), (1, 8, 8))
+    network = _built(SizedNetwork(name="small_cnn", width=4), (1, 8, 8))
     inputs = torch.zeros(2, 1, 8, 8)
     shapes = {name: tuple(network.features(inputs, upto=name).shape) for name in network.blocks}
 
@@ -162,14 +193,17 @@ def test_a_small_cnn_has_three_blocks_with_1_2_and_4_times_its_width() -> None:
 
 
 def test_residual_stages_halve_the_sides_and_double_the_channels() -> None:
-    network = _built(Sized(name="resnet18", width=4), CIFAR)
-    shapes = [tuple(network.features(torch.zeros(1, *CIFAR), upto=f"layer{stage}_0").shape) for stage in range(1, 5)]
+    network = _built(SizedNetwork(name="resnet18", width=4), CIFAR)
+    shapes = [
+        tuple(network.features(torch.zeros(1, *CIFAR), upto=f"layer{stage}_0").shape)
+        for stage in range(1, 5)
+    ]
 
     assert [(1, 4, 32, 32), (1, 8, 16, 16), (1, 16, 8, 8), (1, 32, 4, 4)] == shapes
 
 
 def test_small_digits_lie_in_the_middle_of_lenets_black_field() -> None:
-    network = _built(Sized(name="lenet5"), MNIST)
+    network = _built(SizedNetwork(name="lenet5"), MNIST)
     field = network.normalise(torch.ones(1, *MNIST))
 
     assert (1, 1, 32, 32) == tuple(field.shape)
@@ -178,8 +212,8 @@ def test_small_digits_lie_in_the_middle_of_lenets_black_field() -> None:
 
 
 def test_the_regression_network_is_two_affine_maps_around_a_sigmoid() -> None:
-    network = _built(Sized(name="one_hidden", width=7), (50,), outputs=3)
-    inputs = torch.randn((4, 50), generator=generator("inputs"))
+    network = _built(SizedNetwork(name="one_hidden", width=7), (50,), outputs=3)
+    inputs = torch.randn((4, 50), generator=stream_generator("inputs"))
     w1, b1, w2, b2 = network.parameters()
 
     assert ((inputs @ w1.T + b1).sigmoid() @ w2.T + b2).allclose(network(inputs), atol=1e-5)
@@ -188,23 +222,26 @@ def test_the_regression_network_is_two_affine_maps_around_a_sigmoid() -> None:
 
 
 @pytest.mark.parametrize(
-    ("channels", "stride", "activate_both"), [(6, 1, False), (3, 1, True), (3, 2, False), (6, 2, False)]
+    ("channels", "stride", "activate_both"),
+    [(6, 1, False), (3, 1, True), (3, 2, False), (6, 2, False)],
 )
 def test_a_wide_unit_is_its_formula(channels: int, stride: int, activate_both: bool) -> None:
     """Written out from its description: shortcuts average, and fill up with zeros on either side."""
 
-    def make() -> PreActivated:
-        return PreActivated(channels, 6, stride=stride, activate_both=activate_both)
+    def make() -> PreActivatedUnit:
+        return PreActivatedUnit(channels, 6, stride=stride, activate_both=activate_both)
 
-    unit = initialised(make, generator("unit")).eval()
-    inputs = torch.randn((2, channels, 8, 8), generator=generator("inputs"))
+    unit = build_initialized(make, stream_generator("unit")).eval()
+    inputs = torch.randn((2, channels, 8, 8), generator=stream_generator("inputs"))
     first, _, second = (layer for layer in unit.residual if not isinstance(layer, nn.LeakyReLU))
     assert isinstance(first, nn.Conv2d)
     assert isinstance(second, nn.Conv2d)
     # a normalisation that has seen nothing divides by sqrt(1 + 0.001)
     active = functional.leaky_relu(inputs / 1.001**0.5, 0.1)
     inner = functional.conv2d(active, first.weight, stride=stride, padding=1)
-    outer = functional.conv2d(functional.leaky_relu(inner / 1.001**0.5, 0.1), second.weight, padding=1)
+    outer = functional.conv2d(
+        functional.leaky_relu(inner / 1.001**0.5, 0.1), second.weight, padding=1
+    )
     shortcut = active if activate_both else inputs
     if stride == 2:
         shortcut = shortcut.unfold(2, 2, 2).unfold(3, 2, 2).mean((-1, -2))
@@ -216,7 +253,7 @@ def test_a_wide_unit_is_its_formula(channels: int, stride: int, activate_both: b
 
 
 def test_wide_networks_start_from_the_challenges_initial_weights() -> None:
-    network = _built(Sized(name="wide_resnet", width=2, depth=8), CIFAR)
+    network = _built(SizedNetwork(name="wide_resnet", width=2, depth=8), CIFAR)
     convolutions = [module.weight for module in network.modules() if isinstance(module, nn.Conv2d)]
     head = network.head.weight
 
@@ -230,10 +267,10 @@ def test_wide_networks_start_from_the_challenges_initial_weights() -> None:
 
 
 def test_wide_networks_standardise_each_image() -> None:
-    images = 0.3 * torch.rand((3, 3, 8, 8), generator=generator("inputs")) + 0.5
+    images = 0.3 * torch.rand((3, 3, 8, 8), generator=stream_generator("inputs")) + 0.5
     images[2] = 0.5
     images.requires_grad_()
-    found = Standardise()(images)
+    found = Standardize()(images)
     (gradient,) = torch.autograd.grad(found.pow(3).sum(), images)
 
     assert [0.0] * 3 == pytest.approx(found.mean((1, 2, 3)).tolist(), abs=1e-5)
@@ -243,40 +280,52 @@ def test_wide_networks_standardise_each_image() -> None:
 
 @pytest.mark.parametrize(
     ("name", "shape", "smallest"),
-    [("small_cnn", (1, 7, 8), 8), ("small_cnn", (64,), 8), ("resnet18", (64,), 8), ("wide_resnet", (3, 3, 9), 4)],
+    [
+        ("small_cnn", (1, 7, 8), 8),
+        ("small_cnn", (64,), 8),
+        ("resnet18", (64,), 8),
+        ("wide_resnet", (3, 3, 9), 4),
+    ],
 )
 def test_inputs_it_cannot_take_are_refused(name: NetworkName, shape: Shape, smallest: int) -> None:
     expected = rf"for {name}; expected .* at least {smallest} x {smallest} pixels; give the data set a size"
     with pytest.raises(ValueError, match=expected):
-        build(_small(name), data=_card(shape))
+        build_network(_small(name), data=_card(shape))
 
 
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Sized(name="resnet18", width=0), "width: at least 1, not 0"),
-        (lambda: Sized(name="lenet5", width=3), "width: none: lenet5 has one size, not 3"),
-        (lambda: Sized(name="wide_resnet", depth=30), r"depth: 8, 14, 20, \.\.\., not 30"),
-        (lambda: Sized(name="wide_resnet", depth=2), r"depth: 8, 14, 20, \.\.\., not 2"),
-        (lambda: Sized(name="resnet18", depth=20), "depth: none: resnet18 has no option depth, not 20"),
+        (lambda: SizedNetwork(name="resnet18", width=0), "width: at least 1, not 0"),
+        (lambda: SizedNetwork(name="lenet5", width=3), "width: none: lenet5 has one size, not 3"),
+        (lambda: SizedNetwork(name="wide_resnet", depth=30), r"depth: 8, 14, 20, \.\.\., not 30"),
+        (lambda: SizedNetwork(name="wide_resnet", depth=2), r"depth: 8, 14, 20, \.\.\., not 2"),
+        (
+            lambda: SizedNetwork(name="resnet18", depth=20),
+            "depth: none: resnet18 has no option depth, not 20",
+        ),
     ],
 )
-def test_a_size_that_a_network_does_not_come_in_is_refused(make: Callable[[], object], message: str) -> None:
+def test_a_size_that_a_network_does_not_come_in_is_refused(
+    make: Callable[[], object], message: str
+) -> None:
     with pytest.raises(ValueError, match=message):
         make()
 
 
 def test_the_option_width_is_that_of_small_cnn_alone() -> None:
-    assert Sized(name="small_cnn", width=8) == sized("small_cnn", width=8)
-    assert Sized(name="resnet18") == sized("resnet18", width=16)
-    assert Sized(name="resnet18", width=8) == sized(Sized(name="resnet18", width=8), width=16)
+    assert SizedNetwork(name="small_cnn", width=8) == sized_network("small_cnn", width=8)
+    assert SizedNetwork(name="resnet18") == sized_network("resnet18", width=16)
+    assert SizedNetwork(name="resnet18", width=8) == sized_network(
+        SizedNetwork(name="resnet18", width=8), width=16
+    )
     expected = r"found width 8 beside the network 'resnet18'; expected .* write network: {name: resnet18, width: 8}"
     with pytest.raises(ValueError, match=expected):
-        sized("resnet18", width=8)
+        sized_network("resnet18", width=8)
 
 
 def test_networks_are_named_with_their_sizes() -> None:
-    assert "small_cnn, width 16" == str(sized("small_cnn", width=16))
-    assert "resnet18, width 64" == str(Sized(name="resnet18"))
-    assert "wide_resnet, width 10, depth 32" == str(Sized(name="wide_resnet"))
-    assert "lenet5" == str(Sized(name="lenet5"))
+    assert "small_cnn, width 16" == str(sized_network("small_cnn", width=16))
+    assert "resnet18, width 64" == str(SizedNetwork(name="resnet18"))
+    assert "wide_resnet, width 10, depth 32" == str(SizedNetwork(name="wide_resnet"))
+    assert "lenet5" == str(SizedNetwork(name="lenet5"))

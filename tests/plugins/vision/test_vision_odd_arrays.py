@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 from advtransfer.errors import AdvTransferWarning, BadInput
-from advtransfer.toolkit.samples import every
+from advtransfer.toolkit.datasets import all_positions
 from advtransfer.types import Dataset, File
-from advtransfer_vision.factories import data as vision_data
+from advtransfer_vision.components import datasets as vision_data
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (12, 5, 6), dtype=np.uint8)
 LABELS = np.arange(12) % 3
@@ -63,20 +63,38 @@ def _told(file: File) -> list[str]:
 
 
 NO_CLASSES = {
-    "unsigned": (np.array([0, 1, 2, 0, 1, 2**64 - 1], np.uint64), "with the label 18446744073709551615, which is -1"),
-    "unsigned, far": (np.array([0, 1, 2, 0, 1, 2**63], np.uint64), "with the label 9223372036854775808, which is -92"),
-    "signed": (np.array([0, 1, 2, 0, 1, -1]), "with the label -1; expected classes 0, 1, ...; number the classes"),
-    "huge": (np.array([0, 1, 2, 0, 1, 10**15]), "with the label 1000000000000000, of 12 images in all; expected cla"),
+    "unsigned": (
+        np.array([0, 1, 2, 0, 1, 2**64 - 1], np.uint64),
+        "with the label 18446744073709551615, which is -1",
+    ),
+    "unsigned, far": (
+        np.array([0, 1, 2, 0, 1, 2**63], np.uint64),
+        "with the label 9223372036854775808, which is -92",
+    ),
+    "signed": (
+        np.array([0, 1, 2, 0, 1, -1]),
+        "with the label -1; expected classes 0, 1, ...; number the classes",
+    ),
+    "huge": (
+        np.array([0, 1, 2, 0, 1, 10**15]),
+        "with the label 1000000000000000, of 12 images in all; expected cla",
+    ),
     "whole floats": (LABELS[:6] / 1.0, r"of shape (6,) and type float64; expected (N,) integers"),
     "fractions": (LABELS[:6] / 2, "and type float64"),
     "NaN": (np.array([0, 1, 2, 0, 1, np.nan]), "and type float64"),
     "bool": (LABELS[:6] > 0, "of shape (6,) and type bool"),
-    "text": (np.array(["ant", "bee", "cow"] * 2), "and type <U3; expected (N,) integers, the classes, or (N, K) zeros"),
+    "text": (
+        np.array(["ant", "bee", "cow"] * 2),
+        "and type <U3; expected (N,) integers, the classes, or (N, K) zeros",
+    ),
     "bytes": (np.array([b"0", b"1", b"2"] * 2), "and type |S1"),
     "complex": (LABELS[:6] + 0j, "and type complex128"),
     "dates": (LABELS[:6].astype("datetime64[s]"), "and type datetime64[s]"),
     "one number": (np.array(3), "y_train of shape ()"),
-    "a column": (LABELS[:6, None], "of shape (6, 1) and type int64; expected (N,) integers, the classes, or (N, K) z"),
+    "a column": (
+        LABELS[:6, None],
+        "of shape (6, 1) and type int64; expected (N,) integers, the classes, or (N, K) z",
+    ),
     "shares": (np.full((6, 3), 1 / 3), "of shape (6, 3) and type float64"),
     "columns of nothing": (np.zeros((6, 0), int), "y_train of shape (6, 0)"),
     "three axes": (np.zeros((6, 2, 2), int), "of shape (6, 2, 2)"),
@@ -84,7 +102,9 @@ NO_CLASSES = {
 
 
 @pytest.mark.parametrize(("labels", "message"), NO_CLASSES.values(), ids=NO_CLASSES)
-def test_labels_that_are_no_classes_are_told(write: Callable[..., File], labels: np.ndarray, message: str) -> None:
+def test_labels_that_are_no_classes_are_told(
+    write: Callable[..., File], labels: np.ndarray, message: str
+) -> None:
     assert any(message in one for one in _problems(write(y_train=labels)))
 
 
@@ -100,12 +120,14 @@ def test_objects_are_never_unpickled(write: Callable[..., File]) -> None:
 
 
 @pytest.mark.parametrize("kind", [np.uint8, np.int8, np.uint16, np.uint64, ">i4"])
-def test_class_numbers_of_every_width_are_classes(write: Callable[..., File], kind: np.typing.DTypeLike) -> None:
+def test_class_numbers_of_every_width_are_classes(
+    write: Callable[..., File], kind: np.typing.DTypeLike
+) -> None:
     data = vision_data.npz(file=write(y_train=LABELS[:6].astype(kind)))
     train = data.part("train")
 
     assert ("classes", 3) == (data.card().task, data.card().outputs)
-    assert LABELS[:6].tolist() == train.labels(every(train)).tolist()
+    assert LABELS[:6].tolist() == train.labels(all_positions(train)).tolist()
 
 
 def test_a_test_class_without_training_images_is_told(write: Callable[..., File]) -> None:
@@ -121,16 +143,23 @@ def test_classes_without_any_image_are_told(write: Callable[..., File]) -> None:
         write(y_train=LABELS[:6] + 1, y_test=LABELS[6:] + 1)
     )
     gaps = _told(write(y_train=LABELS[:6] * 10, y_test=LABELS[6:] * 10))
-    assert ["no image of 18 of the 21 classes in y_train and y_test: 1, 2, 3, 4, 5 and 13 more"] == gaps
-    assert ["no image of 2 of the 3 classes in y_test: 1, 2"] == _told(write(y_test=np.zeros(6, int)))
+    assert [
+        "no image of 18 of the 21 classes in y_train and y_test: 1, 2, 3, 4, 5 and 13 more"
+    ] == gaps
+    assert ["no image of 2 of the 3 classes in y_test: 1, 2"] == _told(
+        write(y_test=np.zeros(6, int))
+    )
 
 
-def test_one_hot_classes_and_a_single_column_are_told_to_be_taken_as_attributes(write: Callable[..., File]) -> None:
+def test_one_hot_classes_and_a_single_column_are_told_to_be_taken_as_attributes(
+    write: Callable[..., File],
+) -> None:
     (one_hot,) = _told(write(y_train=np.eye(3)[LABELS[:6]], y_test=np.eye(3)[LABELS[6:]]))
     (column,) = _told(write(y_train=LABELS[:6, None] % 2, y_test=LABELS[6:, None] % 2))
 
     assert (
-        "of shape (N, 3) are taken as 3 attributes; if they are classes, write class numbers: labels.argmax" in one_hot
+        "of shape (N, 3) are taken as 3 attributes; if they are classes, write class numbers: labels.argmax"
+        in one_hot
     )
     assert "write class numbers: labels.ravel()" in column
 
@@ -142,19 +171,30 @@ def test_a_part_can_be_both(write: Callable[..., File]) -> None:
 
 
 def test_every_problem_is_told_at_once(write: Callable[..., File]) -> None:
-    told = _problems(write(x_train=PIXELS[:5] * 2.0, y_train=LABELS[:6] - 1, x_test=PIXELS[:0], y_test=LABELS[:6] / 2))
+    told = _problems(
+        write(
+            x_train=PIXELS[:5] * 2.0,
+            y_train=LABELS[:6] - 1,
+            x_test=PIXELS[:0],
+            y_test=LABELS[:6] / 2,
+        )
+    )
 
-    assert 5 == len(told)  # another count, a negative label, values beyond 1, an empty part, fractions
+    assert 5 == len(
+        told
+    )  # another count, a negative label, values beyond 1, an empty part, fractions
 
 
 def _rows(data: Dataset) -> np.ndarray:
     train = data.part("train")
-    found: np.ndarray = train.inputs(every(train)).numpy()
+    found: np.ndarray = train.inputs(all_positions(train)).numpy()
     return found
 
 
 @pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64])
-def test_values_outside_by_rounding_are_clipped(write: Callable[..., File], kind: type[np.floating]) -> None:
+def test_values_outside_by_rounding_are_clipped(
+    write: Callable[..., File], kind: type[np.floating]
+) -> None:
     mean, deviation = kind(0.4914), kind(0.2023)
     exact = (PIXELS[:6] / 255).astype(kind)
     exact[0, 0, :2] = 0, 1
@@ -167,7 +207,10 @@ def test_values_outside_by_rounding_are_clipped(write: Callable[..., File], kind
 
 
 BEYOND = {
-    "a little more": (1.001, "with values from 0.0 to 1.001; expected floats in [0, 1]; undo the normalisation"),
+    "a little more": (
+        1.001,
+        "with values from 0.0 to 1.001; expected floats in [0, 1]; undo the normalisation",
+    ),
     "a little less": (-0.001, "with values from -0.001 to "),
     "8 bits": (255.0, "to 255.0; expected floats in [0, 1]; divide by 255"),
     "not a number": (np.nan, "with values that are not finite, first in image 3"),
@@ -186,7 +229,9 @@ def test_values_truly_outside_are_told_with_their_digits(
     assert message in told
 
 
-@pytest.mark.parametrize("pixels", [np.zeros((6, 0, 6)), np.zeros((6, 5, 0), np.uint8), np.array(1.0)])
+@pytest.mark.parametrize(
+    "pixels", [np.zeros((6, 0, 6)), np.zeros((6, 5, 0), np.uint8), np.array(1.0)]
+)
 def test_images_without_pixels_are_told(write: Callable[..., File], pixels: np.ndarray) -> None:
     assert f"x_train of shape {pixels.shape} and y_train" in _problems(write(x_train=pixels))[0]
 
@@ -200,7 +245,9 @@ def _changed(file: File, change: Callable[[bytearray], object]) -> File:
 
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
 def test_a_changed_byte_is_found(write: Callable[..., File], save: Callable[..., None]) -> None:
-    file = write(save=save, x_train=np.random.default_rng(0).integers(0, 256, (6, 50, 60), np.uint8))
+    file = write(
+        save=save, x_train=np.random.default_rng(0).integers(0, 256, (6, 50, 60), np.uint8)
+    )
     with zipfile.ZipFile(file.path) as archive:
         place = archive.getinfo("x_train.npy").header_offset + 3000
 
@@ -216,7 +263,12 @@ def _entry(array: np.typing.NDArray[np.integer], *, shape: tuple[int, ...]) -> b
     """An array's file, its header saying another shape."""
     content = io.BytesIO()
     np.lib.format.write_array_header_1_0(
-        content, {"shape": shape, "fortran_order": False, "descr": np.lib.format.dtype_to_descr(array.dtype)}
+        content,
+        {
+            "shape": shape,
+            "fortran_order": False,
+            "descr": np.lib.format.dtype_to_descr(array.dtype),
+        },
     )
     return content.getvalue() + array.tobytes()
 
@@ -228,7 +280,9 @@ def test_an_entry_of_another_length_than_its_array_is_told(
 ) -> None:
     with zipfile.ZipFile(tmp_path / "set.npz", "w", compression) as archive:
         for key, array in ARRAYS.items():
-            archive.writestr(f"{key}.npy", _entry(array, shape=shape if key == "x_train" else array.shape))
+            archive.writestr(
+                f"{key}.npy", _entry(array, shape=shape if key == "x_train" else array.shape)
+            )
 
     told = _problems(_file(tmp_path / "set.npz"))
     assert "x_train" in told[0]

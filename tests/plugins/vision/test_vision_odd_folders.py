@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from advtransfer import digests
 from advtransfer.errors import AdvTransferWarning, BadInput
-from advtransfer.toolkit.samples import every
+from advtransfer.toolkit import file_digests
+from advtransfer.toolkit.datasets import all_positions
 from advtransfer.types import Dataset, Folder
-from advtransfer_vision.factories import data as vision_data
+from advtransfer_vision.components import datasets as vision_data
 
 SYSTEM = (
     ".DS_Store",
@@ -44,13 +44,15 @@ def pets(tmp_path: Path) -> Path:
     return root
 
 
-def _save(path: Path, *, size: tuple[int, int] = (8, 8), mode: str = "RGB", **options: object) -> None:
+def _save(
+    path: Path, *, size: tuple[int, int] = (8, 8), mode: str = "RGB", **options: object
+) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new(mode, size).save(path, **options)  # type: ignore[arg-type]  # a format's own options
 
 
 def _load(root: Path) -> Dataset:
-    return vision_data.image_folder(root=Folder(root, digests.of(root)), pixels=8)
+    return vision_data.image_folder(root=Folder(root, file_digests.content_sha256(root)), pixels=8)
 
 
 def _told(root: Path) -> list[str]:
@@ -89,7 +91,9 @@ def test_a_class_folder_without_images_is_named(
 ) -> None:
     spoil(pets / part / "ant")
 
-    with pytest.raises(BadInput, match=rf"found no image in the class folder 'ant' of .*{part}'{holds}"):
+    with pytest.raises(
+        BadInput, match=rf"found no image in the class folder 'ant' of .*{part}'{holds}"
+    ):
         _load(pets)
 
 
@@ -136,27 +140,32 @@ def test_a_folder_too_many_is_told(tmp_path: Path) -> None:
         _save(tmp_path / name)
 
     (told,) = [one for one in _told(tmp_path) if "train/pets" in one]
-    assert "all images are of one class, 'pets', in folders below it; if these are the classes, name" in told
+    assert (
+        "all images are of one class, 'pets', in folders below it; if these are the classes, name"
+        in told
+    )
 
 
 @pytest.mark.parametrize("name", SYSTEM)
 def test_what_operating_systems_leave_behind_is_no_content(pets: Path, name: str) -> None:
-    before = digests.of(pets), _load(pets).card()
+    before = file_digests.content_sha256(pets), _load(pets).card()
     (pets / "train" / name).parent.mkdir(parents=True, exist_ok=True)
     (pets / "train" / name).write_bytes(b"system")
 
-    assert before == (digests.of(pets), _load(pets).card())
+    assert before == (file_digests.content_sha256(pets), _load(pets).card())
     assert [] == _told(pets)
 
 
 def test_names_that_are_no_utf_8_are_read(pets: Path) -> None:
-    (pets / "train" / "cow" / "0.png").rename(pets / "train" / "cow" / "caf\udce9.png")  # the byte E9, as Python has it
+    (pets / "train" / "cow" / "0.png").rename(
+        pets / "train" / "cow" / "caf\udce9.png"
+    )  # the byte E9, as Python has it
     for part in ("train", "test"):
         (pets / part / "ant").rename(pets / part / "fourmi\udce9e")
     data = _load(pets)
 
     assert ("cow", r"fourmi\udce9e") == data.card().names
-    assert (4, 3, 8, 8) == data.part("train").inputs(every(data.part("train"))).shape
+    assert (4, 3, 8, 8) == data.part("train").inputs(all_positions(data.part("train"))).shape
 
 
 @pytest.mark.parametrize("name", ["a\nb", "a\x1b[31mb", "a\u202eb", "a\x7fb"])
@@ -183,7 +192,9 @@ def test_two_spellings_of_an_accent_are_one_class(pets: Path, forms: tuple[str, 
 
     assert [] == _told(pets)
     assert (unicodedata.normalize(forms[0], "café"), "cow") == data.card().names  # type: ignore[arg-type]  # stub
-    assert [0, 0, 1, 1] == sorted(data.part("test").labels(every(data.part("test"))).tolist())
+    assert [0, 0, 1, 1] == sorted(
+        data.part("test").labels(all_positions(data.part("test"))).tolist()
+    )
 
 
 def test_classes_that_differ_in_spelling_alone_are_told(pets: Path) -> None:
@@ -201,6 +212,8 @@ def test_a_test_class_in_other_capitals_is_asked_about(pets: Path) -> None:
     (pets / "test" / "ant").rename(pets / "test" / "Ant")
     _save(pets / "test" / "bee" / "1.png")
 
-    with pytest.raises(BadInput, match=r"class folder 'Ant' .*; did you mean 'ant'\? give it") as raised:
+    with pytest.raises(
+        BadInput, match=r"class folder 'Ant' .*; did you mean 'ant'\? give it"
+    ) as raised:
         _load(pets)
     assert 2 == len(raised.value.problems)

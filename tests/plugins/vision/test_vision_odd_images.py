@@ -10,11 +10,11 @@ import pytest
 import torch
 from PIL import Image
 
-from advtransfer import digests
 from advtransfer.errors import BadInput
-from advtransfer.toolkit.samples import every
+from advtransfer.toolkit import file_digests
+from advtransfer.toolkit.datasets import all_positions
 from advtransfer.types import Folder, Samples
-from advtransfer_vision.factories import data as vision_data
+from advtransfer_vision.components import datasets as vision_data
 
 NOISE = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
 
@@ -35,32 +35,48 @@ def odd(tmp_path: Path) -> Path:
 
 def _train(odd: Path) -> Samples:
     root = odd.parents[2]
-    return vision_data.image_folder(root=Folder(root, digests.of(root)), pixels=8, crop_share=1.0).part("train")
+    return vision_data.image_folder(
+        root=Folder(root, file_digests.content_sha256(root)), pixels=8, crop_share=1.0
+    ).part("train")
 
 
 def _only(odd: Path) -> torch.Tensor:
     train = _train(odd)
-    return train.inputs(every(train))[0]
+    return train.inputs(all_positions(train))[0]
 
 
 POSTSCRIPT = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\n%%EOF\n"
 
 
-NO_IMAGES = {"empty": b"", "text": b"text", "eps": POSTSCRIPT, "pdf": b"%PDF-1.7\n", "png": b"\x89PNG\r\n\x1a\n"}
+NO_IMAGES = {
+    "empty": b"",
+    "text": b"text",
+    "eps": POSTSCRIPT,
+    "pdf": b"%PDF-1.7\n",
+    "png": b"\x89PNG\r\n\x1a\n",
+}
 
 
 @pytest.mark.parametrize("content", NO_IMAGES.values(), ids=NO_IMAGES)
-def test_files_that_hold_no_image_are_named_before_anything_is_read(odd: Path, content: bytes) -> None:
+def test_files_that_hold_no_image_are_named_before_anything_is_read(
+    odd: Path, content: bytes
+) -> None:
     odd.write_bytes(content)
 
-    with pytest.raises(BadInput, match=r"found '.*train/ant/odd.png', which (holds no image|cannot be decoded)"):
+    with pytest.raises(
+        BadInput, match=r"found '.*train/ant/odd.png', which (holds no image|cannot be decoded)"
+    ):
         _train(odd)
 
 
-def test_postscript_never_reaches_another_program(odd: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_postscript_never_reaches_another_program(
+    odd: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from PIL import EpsImagePlugin
 
-    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *_, **__: pytest.fail("Ghostscript was called"))
+    monkeypatch.setattr(
+        EpsImagePlugin, "Ghostscript", lambda *_, **__: pytest.fail("Ghostscript was called")
+    )
     odd.write_bytes(POSTSCRIPT)
 
     with pytest.raises(BadInput, match="which holds no image"):
@@ -73,7 +89,10 @@ def test_a_file_cut_short_is_named_when_it_is_read(odd: Path, kind: str) -> None
     whole = odd.read_bytes()
     odd.write_bytes(whole[: len(whole) * 3 // 4])
 
-    with pytest.raises(BadInput, match=r"found '.*odd.png', which .*; restore the file, or remove it and plan again"):
+    with pytest.raises(
+        BadInput,
+        match=r"found '.*odd.png', which .*; restore the file, or remove it and plan again",
+    ):
         _only(odd)
 
 
@@ -87,7 +106,9 @@ def test_all_files_without_an_image_are_told_and_of_many_the_first(odd: Path) ->
     assert "2 more files" in raised.value.problems[-1].found
 
 
-def test_headers_that_were_found_in_order_are_not_read_again(odd: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_headers_that_were_found_in_order_are_not_read_again(
+    odd: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import os
 
     Image.fromarray(NOISE).save(odd)
@@ -103,11 +124,15 @@ def test_a_huge_image_is_named(odd: Path, monkeypatch: pytest.MonkeyPatch) -> No
     Image.fromarray(NOISE).save(odd)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 31)  # Pillow refuses twice as many; 64 are there
 
-    with pytest.raises(BadInput, match=r"odd.png', an image of more than 62 pixels; expected at most 62; make"):
+    with pytest.raises(
+        BadInput, match=r"odd.png', an image of more than 62 pixels; expected at most 62; make"
+    ):
         _train(odd)
 
 
-def test_a_large_image_below_the_limit_is_read_without_a_word(odd: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_large_image_below_the_limit_is_read_without_a_word(
+    odd: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     Image.fromarray(NOISE).save(odd)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 60)  # Pillow warns above it
 
@@ -117,15 +142,22 @@ def test_a_large_image_below_the_limit_is_read_without_a_word(odd: Path, monkeyp
 def test_a_strip_that_would_be_enormous_is_named(odd: Path) -> None:
     Image.new("1", (3_000_000, 1)).save(odd)
 
-    with pytest.raises(BadInput, match=r"odd.png', an image of 3000000 x 1 pixels, which would become 192,000,000"):
+    with pytest.raises(
+        BadInput, match=r"odd.png', an image of 3000000 x 1 pixels, which would become 192,000,000"
+    ):
         _train(odd)
 
 
 @pytest.mark.parametrize("mode", ["I;16", "I", "F"])
 def test_images_of_more_than_8_bits_are_refused(odd: Path, mode: str) -> None:
-    Image.fromarray(np.zeros((8, 8), {"I;16": np.uint16, "I": np.int32, "F": np.float32}[mode])).save(odd, "TIFF")
+    Image.fromarray(
+        np.zeros((8, 8), {"I;16": np.uint16, "I": np.int32, "F": np.float32}[mode])
+    ).save(odd, "TIFF")
 
-    with pytest.raises(BadInput, match=rf"odd.png' with pixels of mode '{mode}'; expected 8 bits a channel; convert"):
+    with pytest.raises(
+        BadInput,
+        match=rf"odd.png' with pixels of mode '{mode}'; expected 8 bits a channel; convert",
+    ):
         _train(odd)
 
 
@@ -135,7 +167,9 @@ def test_the_first_frame_is_read_as_it_lies_in_the_file(odd: Path) -> None:
     frames = [Image.fromarray(NOISE), Image.fromarray(255 - NOISE)]
     frames[0].save(odd, save_all=True, append_images=frames[1:], exif=turned)
 
-    assert torch.from_numpy(NOISE.transpose(2, 0, 1).copy()).equal((255 * _only(odd)).round().to(torch.uint8))
+    assert torch.from_numpy(NOISE.transpose(2, 0, 1).copy()).equal(
+        (255 * _only(odd)).round().to(torch.uint8)
+    )
 
 
 @pytest.mark.parametrize("mode", ["P", "RGBA", "LA", "CMYK", "1"])

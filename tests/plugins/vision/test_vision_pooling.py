@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from advtransfer.testing.pretend_cuda import pretend_cuda
-from advtransfer.trial.perform import deterministic
-from advtransfer_vision.pretrained.pooling import FixedMeans, fixed_means
+from advtransfer.worker.process import deterministic_algorithms
+from advtransfer_vision.pretrained.network_spec import DeterministicAvgPool2d, replace_pooling
 
 
 def means_and_gradients(module: nn.Module, inputs: Tensor) -> tuple[Tensor, Tensor]:
@@ -21,25 +21,31 @@ def means_and_gradients(module: nn.Module, inputs: Tensor) -> tuple[Tensor, Tens
 
 @pytest.mark.parametrize("output_size", [(6, 6), 7, (None, 3), (5, 1)])
 @pytest.mark.parametrize("shape", [(2, 3, 13, 13), (1, 2, 4, 9), (2, 1, 6, 6)])
-def test_a_gpu_gives_the_means_and_gradients_of_the_cpu(shape: tuple[int, ...], output_size: object) -> None:
+def test_a_gpu_gives_the_means_and_gradients_of_the_cpu(
+    shape: tuple[int, ...], output_size: object
+) -> None:
     own = nn.AdaptiveAvgPool2d(output_size)  # type: ignore[arg-type]  # as torch takes it
     inputs = torch.randn(shape, generator=torch.Generator().manual_seed(0))
     expected = means_and_gradients(own, inputs)
-    model = fixed_means(nn.Sequential(own))
-    with pretend_cuda(), deterministic():
+    model = replace_pooling(nn.Sequential(own))
+    with pretend_cuda(), deterministic_algorithms():
         found = means_and_gradients(model, inputs.cuda())
 
-    assert isinstance(next(model.children()), FixedMeans)
+    assert isinstance(next(model.children()), DeterministicAvgPool2d)
     for one, other in zip(found, expected, strict=True):
         torch.testing.assert_close(one, other)
 
 
 def test_a_gpu_refuses_the_gradients_of_torchs_own() -> None:
-    with pretend_cuda(), deterministic(), pytest.raises(RuntimeError, match="deterministic"):
+    with (
+        pretend_cuda(),
+        deterministic_algorithms(),
+        pytest.raises(RuntimeError, match="deterministic"),
+    ):
         means_and_gradients(nn.AdaptiveAvgPool2d(6), torch.randn(1, 1, 9, 9).cuda())
 
 
 def test_a_single_mean_is_left_to_torch() -> None:
-    model = fixed_means(nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.AdaptiveAvgPool2d((1, 1))))
+    model = replace_pooling(nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.AdaptiveAvgPool2d((1, 1))))
 
     assert {nn.AdaptiveAvgPool2d} == {type(module) for module in model.children()}

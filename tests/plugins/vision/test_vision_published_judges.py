@@ -19,17 +19,17 @@ import torch
 from torch import Tensor, nn
 
 from advtransfer.testing.context import InMemoryContext
-from advtransfer.toolkit.blocks import ChainedNetwork
-from advtransfer.toolkit.streams import generator, initialised
+from advtransfer.toolkit.rng import build_initialized, stream_generator
+from advtransfer.toolkit.wrapped_networks import ChainedNetwork
 from advtransfer.types import File, Source
-from advtransfer_vision.factories.hub import timm as timm_source
-from advtransfer_vision.factories.weights import checkpoint, robustness_checkpoint
+from advtransfer_vision.components.pretrained_sources import checkpoint, robustness_checkpoint
+from advtransfer_vision.components.pretrained_sources import timm as timm_source
 
 pytestmark = pytest.mark.slow
 
 UNUSED = "0" * 64
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2471, 0.2435, 0.2616)
-INPUTS = torch.rand(2, 3, 32, 32, generator=generator("inputs"))
+INPUTS = torch.rand(2, 3, 32, 32, generator=stream_generator("inputs"))
 SKIP = "a judge of the architectures, installed by hand: pip install --no-deps {}"
 
 
@@ -54,10 +54,17 @@ def robustness() -> Any:  # noqa: ANN401  # Any: as above
     package = importlib.util.find_spec("robustness")
     if package is None or package.origin is None:
         pytest.skip(SKIP.format("robustness"))
-    for name in ("robustness", "robustness.cifar_models", "robustness.tools"):  # their own imports want more packages
+    for name in (
+        "robustness",
+        "robustness.cifar_models",
+        "robustness.tools",
+    ):  # their own imports want more packages
         module = ModuleType(name)
         module.__path__ = [
-            str(Path(package.origin).parent / name.replace(".", "/").removeprefix("robustness").strip("/"))
+            str(
+                Path(package.origin).parent
+                / name.replace(".", "/").removeprefix("robustness").strip("/")
+            )
         ]
         sys.modules.setdefault(name, module)
     return importlib.import_module("robustness.cifar_models.resnet")
@@ -106,7 +113,10 @@ JUDGES: dict[str, tuple[str, Callable[[], nn.Module]]] = {
     "dm wrn 70-16 silu": ("dm_wide_resnet_70_16_silu", deepmind(70, 16, "silu")),
     "Wong 2020": ("preact_resnet18_raw", preact("PreActBlock")),
     "Rice 2020": ("preact_resnet18_bn", preact("PreActBlockV2", bn_before_fc=True)),
-    "Rice 2020, CIFAR-100": ("preact_resnet18_bn", preact("PreActBlock", bn_before_fc=True, out_shortcut=True)),
+    "Rice 2020, CIFAR-100": (
+        "preact_resnet18_bn",
+        preact("PreActBlock", bn_before_fc=True, out_shortcut=True),
+    ),
     "preact": ("preact_resnet18", preact("PreActBlockV2")),
     "preact raw, bn": ("preact_resnet18_raw_bn", preact("PreActBlock", bn_before_fc=True)),
     "dm preact": ("dm_preact_resnet18", deepmind_preact(18, "relu")),
@@ -121,8 +131,8 @@ JUDGES: dict[str, tuple[str, Callable[[], nn.Module]]] = {
 
 def alive(build: Callable[[], nn.Module]) -> nn.Module:
     """The judge in eval mode, no weight and no average as it was drawn."""
-    model = initialised(build, generator("judge")).eval()
-    source = generator("alive")
+    model = build_initialized(build, stream_generator("judge")).eval()
+    source = stream_generator("alive")
     for key, value in model.state_dict().items():
         if key.endswith("running_var"):
             value.copy_(0.5 + torch.rand(value.shape, generator=source))
@@ -137,7 +147,7 @@ def filled(source: Source) -> Tensor:
     with torch.no_grad():
         logits: Tensor = module.eval()(INPUTS)
     if isinstance(module, ChainedNetwork):
-        module.check(INPUTS)
+        module.check_logits(INPUTS)
     return logits
 
 
@@ -158,13 +168,17 @@ def test_weights_of_a_judge_load_strictly_and_give_its_logits(tmp_path: Path, ju
     torch.save({"state_dict": nn.DataParallel(model).state_dict(), "epoch": 3}, tmp_path / "own.pt")
     with torch.no_grad():
         expected = model(INPUTS if name.startswith("dm_") else normalised())
-    source = checkpoint(file=File(tmp_path / "own.pt", UNUSED), architecture=name, mean=MEAN, std=STD)
+    source = checkpoint(
+        file=File(tmp_path / "own.pt", UNUSED), architecture=name, mean=MEAN, std=STD
+    )
 
     close(filled(source), expected)
 
 
 @pytest.mark.parametrize("name", ["ResNet18", "ResNet50"])
-def test_an_attacker_model_of_robustness_loads_strictly_and_gives_its_logits(tmp_path: Path, name: str) -> None:
+def test_an_attacker_model_of_robustness_loads_strictly_and_gives_its_logits(
+    tmp_path: Path, name: str
+) -> None:
     model = alive(lambda: getattr(robustness(), name)())
 
     class Normaliser(nn.Module):
@@ -174,27 +188,43 @@ def test_an_attacker_model_of_robustness_loads_strictly_and_gives_its_logits(tmp
             self.register_buffer("new_std", torch.tensor(STD).view(3, 1, 1))
 
     attacker = nn.ModuleDict({"normalize": Normaliser(), "model": model})
-    whole = nn.DataParallel(nn.ModuleDict({"normalizer": Normaliser(), "model": model, "attacker": attacker}))
+    whole = nn.DataParallel(
+        nn.ModuleDict({"normalizer": Normaliser(), "model": model, "attacker": attacker})
+    )
     torch.save({"model": whole.state_dict(), "epoch": 3}, tmp_path / "own.pt")
     with torch.no_grad():
         expected = model(normalised())
-    source = robustness_checkpoint(architecture=f"cifar_{name.lower()}", file=File(tmp_path / "own.pt", UNUSED))
+    source = robustness_checkpoint(
+        architecture=f"cifar_{name.lower()}", file=File(tmp_path / "own.pt", UNUSED)
+    )
 
     close(filled(source), expected)
 
 
 @pytest.mark.parametrize(
     "name",
-    ["resnet18", "resnet26d", "vit_tiny_patch16_224", "convnext_atto", "efficientnet_b0", "xcit_nano_12_p16_224"],
+    [
+        "resnet18",
+        "resnet26d",
+        "vit_tiny_patch16_224",
+        "convnext_atto",
+        "efficientnet_b0",
+        "xcit_nano_12_p16_224",
+    ],
 )
 def test_weights_of_timm_load_strictly_and_give_its_logits(tmp_path: Path, name: str) -> None:
     timm = pytest.importorskip("timm", reason="timm, the extra `hub`, is not installed")
     pixels = 32
     options = {"img_size": pixels} if name.startswith("vit") else {}
     model = alive(lambda: timm.create_model(name, num_classes=10, **options))
-    torch.save({"state_dict": model.state_dict(), "state_dict_ema": model.state_dict()}, tmp_path / "own.pt")
+    torch.save(
+        {"state_dict": model.state_dict(), "state_dict_ema": model.state_dict()},
+        tmp_path / "own.pt",
+    )
     file = File(tmp_path / "own.pt", UNUSED)
-    source = checkpoint(file=file, architecture=name, library="timm", mean=MEAN, std=STD, outputs=10, pixels=pixels)
+    source = checkpoint(
+        file=file, architecture=name, library="timm", mean=MEAN, std=STD, outputs=10, pixels=pixels
+    )
     with torch.no_grad():
         expected = model(normalised())
 

@@ -11,25 +11,27 @@ from advtransfer.host import Host
 from advtransfer.testing.context import InMemoryContext
 from advtransfer.testing.data import toy
 from advtransfer.toolkit.adversary import Adversary, Fast, Free, Trades
-from advtransfer.toolkit.attack import pgd
-from advtransfer.toolkit.prediction import accuracy, predict
-from advtransfer.toolkit.recipe import Adam, Sgd
-from advtransfer.toolkit.samples import Arrays, every
-from advtransfer.toolkit.streams import generator
-from advtransfer.toolkit.views import view
+from advtransfer.toolkit.datasets import ArraySamples, all_positions
+from advtransfer.toolkit.pgd import pgd
+from advtransfer.toolkit.prediction import measure_accuracy, predict
+from advtransfer.toolkit.rng import stream_generator
+from advtransfer.toolkit.training_config import Adam, Sgd
+from advtransfer.toolkit.views import view_dataset
 from advtransfer.types import DataCard, Dataset, Json, Part, Samples, Source, Task, Tensors
-from advtransfer_vision.factories import data, training
-from advtransfer_vision.networks import NetworkName, Sized
+from advtransfer_vision.components import datasets, training
+from advtransfer_vision.networks import NetworkName, SizedNetwork
 
 CPU = torch.device("cpu")
 TOY = toy(shape=(1, 8, 8))
 LINF = Adversary(eps=0.1, steps=5)
-CHANGED = "other weights than there were: if that is meant, raise `version` in the factory's component"
+CHANGED = (
+    "other weights than there were: if that is meant, raise `version` in the factory's component"
+)
 
 
 @cache
 def _low() -> Dataset:
-    return view(data.digits(), classes=[0, 1, 2, 3, 4])
+    return view_dataset(datasets.digits(), classes=[0, 1, 2, 3, 4])
 
 
 def _filled(source: Source, tensors: Tensors) -> nn.Module:
@@ -47,7 +49,7 @@ def _trained(adversary: Adversary | None) -> nn.Module:
 
 def _robust_accuracy(model: nn.Module) -> float:
     test = _low().part("test")
-    inputs, labels = test.inputs(every(test)), test.labels(every(test))
+    inputs, labels = test.inputs(all_positions(test)), test.labels(all_positions(test))
     attacked = pgd(
         model,
         inputs,
@@ -57,7 +59,7 @@ def _robust_accuracy(model: nn.Module) -> float:
         steps=20,
         step_size=0.0125,
         random_start=True,
-        generator=generator("test"),
+        generator=stream_generator("test"),
     )
     with torch.no_grad():
         right: Tensor = model(attacked).argmax(1) == labels
@@ -75,8 +77,8 @@ def _same(first: Tensors, second: Tensors) -> bool:
 
 
 def test_a_trained_source_knows_its_own_test_part() -> None:
-    assert accuracy(_trained(None), _low().part("test"), device=CPU) > 0.95
-    assert accuracy(_trained(LINF), _low().part("test"), device=CPU) > 0.95
+    assert measure_accuracy(_trained(None), _low().part("test"), device=CPU) > 0.95
+    assert measure_accuracy(_trained(LINF), _low().part("test"), device=CPU) > 0.95
 
 
 def test_adversarial_training_makes_it_more_robust() -> None:
@@ -99,7 +101,13 @@ OLD: dict[str, Json] = {
     "adversary": {"norm": "linf", "eps": 0.1, "steps": 7, "step_size": None, "random_start": True},
     "epochs": 30,
     "batch_size": 32,
-    "optimiser": {"kind": "sgd", "lr": 0.1, "momentum": 0.9, "weight_decay": 0.0005, "nesterov": False},
+    "optimiser": {
+        "kind": "sgd",
+        "lr": 0.1,
+        "momentum": 0.9,
+        "weight_decay": 0.0005,
+        "nesterov": False,
+    },
     "schedule": {"kind": "cosine", "milestones": [0.5, 0.75], "gamma": 0.1, "warmup": 0.0},
     "seed": 0,
 }
@@ -125,24 +133,34 @@ def _scored(task: Task) -> Dataset:
             return DataCard((1, 8, 8), (0.0, 1.0), task, 2, names, "digest")
 
         def part(self, name: Part) -> Samples:
-            inputs = TOY.part(name).inputs(every(TOY.part(name)))
-            halves = torch.stack([inputs[:, 0, :4].mean((1, 2)), inputs[:, 0, 4:].mean((1, 2))], dim=1)
+            inputs = TOY.part(name).inputs(all_positions(TOY.part(name)))
+            halves = torch.stack(
+                [inputs[:, 0, :4].mean((1, 2)), inputs[:, 0, 4:].mean((1, 2))], dim=1
+            )
             labels = halves if task == "values" else (halves > halves.median(0).values).long()
-            return Arrays(card=self.card(), inputs=inputs, labels=labels)
+            return ArraySamples(card=self.card(), inputs=inputs, labels=labels)
 
     return Halves()
 
 
 @pytest.mark.parametrize("network", ["small_cnn", "one_hidden"])
 @pytest.mark.parametrize("task", ["attributes", "values"])
-def test_sources_of_other_tasks_are_trained_on_their_own_loss(task: Task, network: NetworkName) -> None:
-    source = training.trained(data=_scored(task), network=network, epochs=8, optimiser=Sgd(lr=0.02), validation=0.2)
+def test_sources_of_other_tasks_are_trained_on_their_own_loss(
+    task: Task, network: NetworkName
+) -> None:
+    source = training.trained(
+        data=_scored(task), network=network, epochs=8, optimiser=Sgd(lr=0.02), validation=0.2
+    )
     curves = source.weights(InMemoryContext()).curves
     column = "validation_loss" if task == "values" else "validation_accuracy"
 
-    assert {"epoch", "train_loss", column} | ({"train_accuracy"} if task == "attributes" else set()) == set(curves[0])
+    assert {"epoch", "train_loss", column} | (
+        {"train_accuracy"} if task == "attributes" else set()
+    ) == set(curves[0])
     assert curves[-1]["train_loss"] < curves[0]["train_loss"]
-    assert source.card().data.startswith("2 values, digest" if task == "values" else "2 attributes (bright above, ")
+    assert source.card().data.startswith(
+        "2 values, digest" if task == "values" else "2 attributes (bright above, "
+    )
 
 
 @pytest.mark.parametrize(
@@ -155,7 +173,9 @@ def test_sources_of_other_tasks_are_trained_on_their_own_loss(task: Task, networ
         Free(kind="free", eps=0.1, replays=2),
     ],
 )
-def test_what_is_held_back_shows_clean_and_robust_accuracy(adversary: Adversary | Trades | Fast | Free) -> None:
+def test_what_is_held_back_shows_clean_and_robust_accuracy(
+    adversary: Adversary | Trades | Fast | Free,
+) -> None:
     source = training.trained(data=TOY, width=4, adversary=adversary, epochs=3, validation=0.25)
     curves = source.weights(InMemoryContext()).curves
 
@@ -192,11 +212,11 @@ def test_trades_on_another_task_is_refused() -> None:
 @pytest.mark.parametrize("network", ["mnist_2conv", "lenet5", "fcnet", "resnet18", "wide_resnet"])
 def test_the_papers_networks_are_trained_and_rebuilt(network: NetworkName) -> None:
     width = {"mnist_2conv": 4, "resnet18": 4, "wide_resnet": 1}.get(network)
-    small = Sized(name=network, width=width, depth=8 if network == "wide_resnet" else None)
+    small = SizedNetwork(name=network, width=width, depth=8 if network == "wide_resnet" else None)
     source = training.trained(data=TOY, network=small, epochs=20, optimiser=Adam(lr=3e-3))
     filled = _filled(source, source.weights(InMemoryContext()).tensors)
 
-    assert accuracy(filled, TOY.part("test"), device=CPU) > 0.9
+    assert measure_accuracy(filled, TOY.part("test"), device=CPU) > 0.9
     assert str(small) == source.card().architecture
 
 
@@ -215,7 +235,9 @@ def test_training_starts_from_the_random_source_of_the_same_seed() -> None:
     random_init = training.random_init(data=TOY, width=4)
     barely = training.trained(data=TOY, width=4, epochs=1, optimiser=Sgd(lr=1e-30, weight_decay=0))
 
-    assert _same(random_init.weights(InMemoryContext(3)).tensors, barely.weights(InMemoryContext(3)).tensors)
+    assert _same(
+        random_init.weights(InMemoryContext(3)).tensors, barely.weights(InMemoryContext(3)).tensors
+    )
 
 
 def test_the_cards_say_what_the_sources_are() -> None:
@@ -224,7 +246,11 @@ def test_the_cards_say_what_the_sources_are() -> None:
     random_init = training.random_init(data=TOY).card()
     described = f"3 classes (pattern 0, pattern 1, pattern 2), digest {TOY.card().digest[:12]}"
 
-    assert ("small_cnn, width 16", described, "none") == (natural.architecture, natural.data, natural.constraint)
+    assert ("small_cnn, width 16", described, "none") == (
+        natural.architecture,
+        natural.data,
+        natural.constraint,
+    )
     assert ((1, 8, 8), 3, None) == (natural.shape, natural.outputs, natural.clean_accuracy)
     assert ("small_cnn, width 8", "linf eps 0.1") == (robust.architecture, robust.constraint)
     assert ("none: untrained", "none") == (random_init.data, random_init.constraint)
@@ -240,7 +266,9 @@ def test_building_a_network_leaves_global_randomness_alone() -> None:
 
 
 def test_a_ball_that_holds_every_image_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"found eps 8\.5; expected 0 to 8 for l2 on inputs of shape \(1, 8, 8\)"):
+    with pytest.raises(
+        ValueError, match=r"found eps 8\.5; expected 0 to 8 for l2 on inputs of shape \(1, 8, 8\)"
+    ):
         training.trained(data=TOY, adversary=Adversary(norm="l2", eps=8.5))
 
 
@@ -261,7 +289,9 @@ def test_a_ball_that_holds_every_image_is_refused() -> None:
         ({"seed": -1}, ("seed",)),
     ],
 )
-def test_options_that_make_no_sense_are_found_without_torch(options: dict[str, Json], path: tuple[str, ...]) -> None:
+def test_options_that_make_no_sense_are_found_without_torch(
+    options: dict[str, Json], path: tuple[str, ...]
+) -> None:
     _, faults = Host.discover().component("vision/trained").options.validate(options)
 
     assert [path] == [fault.path for fault in faults]
@@ -270,9 +300,14 @@ def test_options_that_make_no_sense_are_found_without_torch(options: dict[str, J
 @pytest.mark.usefixtures("portable")
 @pytest.mark.parametrize(
     ("adversary", "expected"),
-    [(None, [0.0567, -0.2365, -0.2401]), (Adversary(eps=0.1, steps=2), [-0.0238, -0.1887, -0.1766])],
+    [
+        (None, [0.0567, -0.2365, -0.2401]),
+        (Adversary(eps=0.1, steps=2), [-0.0238, -0.1887, -0.1766]),
+    ],
 )
-def test_a_tiny_training_has_not_changed(adversary: Adversary | None, expected: list[float]) -> None:
+def test_a_tiny_training_has_not_changed(
+    adversary: Adversary | None, expected: list[float]
+) -> None:
     data = toy(shape=(1, 8, 8))
     source = training.trained(data=data, adversary=adversary, epochs=10, width=8)
 

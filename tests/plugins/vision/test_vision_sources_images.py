@@ -8,10 +8,10 @@ import torch
 from advtransfer.host import Host
 from advtransfer.testing.context import InMemoryContext
 from advtransfer.testing.data import toy
-from advtransfer.toolkit.samples import Arrays
+from advtransfer.toolkit.datasets import ArraySamples
 from advtransfer.types import DataCard, Source
-from advtransfer_vision.factories import training
-from advtransfer_vision.fewer_images import fewer
+from advtransfer_vision.components import training
+from advtransfer_vision.data_changes import subsample_images
 
 TOY = toy(shape=(1, 8, 8))
 
@@ -34,7 +34,9 @@ def _seen(context: InMemoryContext, **options: object) -> set[int]:
 
 
 def test_fewer_images_are_the_same_for_every_seed_and_contained_in_more() -> None:
-    few, again, more = (_seen(InMemoryContext(seed), images=images) for seed, images in ((0, 9), (1, 9), (0, 24)))
+    few, again, more = (
+        _seen(InMemoryContext(seed), images=images) for seed, images in ((0, 9), (1, 9), (0, 24))
+    )
 
     assert few == again
     assert few < more
@@ -59,7 +61,10 @@ def test_the_card_of_a_source_of_fewer_images_says_so() -> None:
     ("images", "message"),
     [
         (61, "found images 61; expected at most the 60 there are; lower images"),
-        (1, "found images 1, which leave no image of class [0-2], [0-2]; expected at least one of each class"),
+        (
+            1,
+            "found images 1, which leave no image of class [0-2], [0-2]; expected at least one of each class",
+        ),
     ],
 )
 def test_fewer_images_that_cannot_be_drawn_are_refused(images: int, message: str) -> None:
@@ -70,6 +75,8 @@ def test_fewer_images_that_cannot_be_drawn_are_refused(images: int, message: str
 
 def test_fewer_images_without_classes_are_drawn_from_all() -> None:
     inputs = torch.rand(20, 3, generator=torch.Generator())
-    samples = Arrays(card=DataCard((3,), None, "values", 2, (), "digest"), inputs=inputs, labels=inputs[:, :2])
+    samples = ArraySamples(
+        card=DataCard((3,), None, "values", 2, (), "digest"), inputs=inputs, labels=inputs[:, :2]
+    )
 
-    assert 5 == len(fewer(samples, count=5))
+    assert 5 == len(subsample_images(samples, count=5))

@@ -11,16 +11,15 @@ from torch import Tensor, nn
 
 from advtransfer.testing.context import InMemoryContext
 from advtransfer.testing.data import toy
-from advtransfer.toolkit.prediction import accuracy
-from advtransfer.toolkit.samples import Arrays, every
-from advtransfer.toolkit.streams import generator, initialised
-from advtransfer.trial.workshop import ReadySource
+from advtransfer.toolkit.datasets import ArraySamples, all_positions
+from advtransfer.toolkit.prediction import measure_accuracy
+from advtransfer.toolkit.rng import build_initialized, stream_generator
 from advtransfer.types import Samples, Source
-from advtransfer_vision.batch_norm import re_estimate
-from advtransfer_vision.factories import training
-from advtransfer_vision.label_noise import relabelled
-from advtransfer_vision.networks import Sized
-from advtransfer_vision.weight_noise import perturb
+from advtransfer.worker.object_builder import CachedSource
+from advtransfer_vision.components import training
+from advtransfer_vision.data_changes import relabel_samples
+from advtransfer_vision.networks import SizedNetwork
+from advtransfer_vision.weight_noise import add_weight_noise, remeasure_batch_norm
 
 CPU = torch.device("cpu")
 TOY = toy(shape=(1, 8, 8))
@@ -28,11 +27,11 @@ MANY = toy(train=3_000, classes=5, shape=(1, 3, 3)).part("train")
 
 
 def _labels(samples: Samples) -> Tensor:
-    return samples.labels(every(samples))
+    return samples.labels(all_positions(samples))
 
 
 def _noisy(share: float, *, seed: int = 0) -> Tensor:
-    return _labels(relabelled(MANY, share=share, generator=generator("labels", seed)))
+    return _labels(relabel_samples(MANY, share=share, generator=stream_generator("labels", seed)))
 
 
 @pytest.mark.parametrize("share", [0.0, 0.2, 0.5, 1.0])
@@ -57,7 +56,10 @@ def test_a_larger_share_keeps_what_a_smaller_one_replaced() -> None:
 
 
 def test_label_noise_changes_nothing_but_labels() -> None:
-    noisy, positions = relabelled(MANY, share=0.5, generator=generator("labels")), torch.tensor([5, 2])
+    noisy, positions = (
+        relabel_samples(MANY, share=0.5, generator=stream_generator("labels")),
+        torch.tensor([5, 2]),
+    )
 
     assert 3_000 == len(noisy)
     assert list(MANY.keys) == list(noisy.keys)
@@ -67,16 +69,20 @@ def test_label_noise_changes_nothing_but_labels() -> None:
 
 def test_only_classes_can_be_exchanged() -> None:
     card = replace(MANY.card, task="values", outputs=1)
-    values = Arrays(card=card, inputs=torch.zeros(4, 1, 3, 3), labels=torch.zeros(4, 1))
-    with pytest.raises(ValueError, match=r"found label_noise 0.1 for the task 'values' .* leave label_noise out"):
-        relabelled(values, share=0.1, generator=generator("labels"))
+    values = ArraySamples(card=card, inputs=torch.zeros(4, 1, 3, 3), labels=torch.zeros(4, 1))
+    with pytest.raises(
+        ValueError, match=r"found label_noise 0.1 for the task 'values' .* leave label_noise out"
+    ):
+        relabel_samples(values, share=0.1, generator=stream_generator("labels"))
 
 
 def test_a_source_learns_less_from_noisier_labels() -> None:
     found = []
     for share in (0.0, 0.9):
         source = training.trained(data=TOY, width=4, epochs=10, label_noise=share)
-        found.append(accuracy(_filled(source, InMemoryContext()), TOY.part("test"), device=CPU))
+        found.append(
+            measure_accuracy(_filled(source, InMemoryContext()), TOY.part("test"), device=CPU)
+        )
 
     assert found[0] > found[1] + 0.5
     assert "90% of the labels replaced" in source.card().data
@@ -89,47 +95,53 @@ def _filled(source: Source, context: InMemoryContext) -> nn.Module:
     return network.eval()
 
 
-def _ready(network: Sized) -> Source:
+def _ready(network: SizedNetwork) -> Source:
     """A trained source as a worker hands it on."""
     source = training.trained(data=TOY, network=network, epochs=3)
-    return ReadySource(source, source.weights(InMemoryContext()).tensors)
+    return CachedSource(source, source.weights(InMemoryContext()).tensors)
 
 
 def test_noise_is_as_large_as_the_entries_of_each_parameter_differ() -> None:
-    layer = initialised(lambda: nn.Linear(400, 100), generator("layer"))
+    layer = build_initialized(lambda: nn.Linear(400, 100), stream_generator("layer"))
     with torch.no_grad():
         layer.weight.mul_(3).add_(7)
     before = layer.weight.detach().clone()
-    perturb(layer, scale=0.5, noise=generator("noise"))
+    add_weight_noise(layer, scale=0.5, noise=stream_generator("noise"))
 
-    assert 0.5 * before.std().item() == pytest.approx((layer.weight - before).std().item(), rel=0.02)
+    assert 0.5 * before.std().item() == pytest.approx(
+        (layer.weight - before).std().item(), rel=0.02
+    )
     assert 0.0 == pytest.approx((layer.weight - before).mean().item(), abs=0.02)
 
 
 def test_a_larger_scale_goes_further_in_the_same_direction() -> None:
-    source = _ready(Sized(name="small_cnn", width=4))
+    source = _ready(SizedNetwork(name="small_cnn", width=4))
     there = [
         training.perturbed(source=source, data=TOY, scale=scale).weights(InMemoryContext()).tensors
         for scale in (0.0, 0.1, 0.3)
     ]
 
-    assert all(there[0][name].equal(source.weights(InMemoryContext()).tensors[name]) for name in there[0])
+    assert all(
+        there[0][name].equal(source.weights(InMemoryContext()).tensors[name]) for name in there[0]
+    )
     for name, start in there[0].items():
         assert (3 * (there[1][name] - start)).allclose(there[2][name] - start, atol=1e-5)
 
 
 def test_enough_noise_makes_a_source_useless() -> None:
-    source = _ready(Sized(name="resnet18", width=2))
+    source = _ready(SizedNetwork(name="resnet18", width=2))
     found = []
     for scale in (0.0, 3.0):
         perturbed = training.perturbed(source=source, data=TOY, scale=scale)
-        found.append(accuracy(_filled(perturbed, InMemoryContext()), TOY.part("test"), device=CPU))
+        found.append(
+            measure_accuracy(_filled(perturbed, InMemoryContext()), TOY.part("test"), device=CPU)
+        )
 
     assert found[0] > found[1] + 0.2
 
 
 def test_the_seed_draws_the_noise() -> None:
-    source = _ready(Sized(name="resnet18", width=1))
+    source = _ready(SizedNetwork(name="resnet18", width=1))
     perturbed = training.perturbed(source=source, data=TOY, scale=0.5)
     first, again, other = (perturbed.weights(InMemoryContext(seed)).tensors for seed in (0, 0, 1))
 
@@ -138,7 +150,9 @@ def test_the_seed_draws_the_noise() -> None:
 
 
 def test_the_card_of_a_perturbed_source_claims_no_constraint_and_no_accuracy() -> None:
-    card = training.perturbed(source=_ready(Sized(name="small_cnn")), data=TOY, scale=0.5).card()
+    card = training.perturbed(
+        source=_ready(SizedNetwork(name="small_cnn")), data=TOY, scale=0.5
+    ).card()
 
     assert "none: weights perturbed by 0.5 standard deviations (before: none)" == card.constraint
     assert card.clean_accuracy is None
@@ -147,7 +161,7 @@ def test_the_card_of_a_perturbed_source_claims_no_constraint_and_no_accuracy() -
 
 def test_data_of_another_shape_are_refused() -> None:
     with pytest.raises(ValueError, match=r"found data of shape \(1, 4, 4\); expected \(1, 8, 8\)"):
-        training.perturbed(source=_ready(Sized(name="small_cnn")), data=toy(), scale=0.5)
+        training.perturbed(source=_ready(SizedNetwork(name="small_cnn")), data=toy(), scale=0.5)
 
 
 def test_batch_normalisation_measures_the_averages_of_what_comes_in() -> None:
@@ -155,8 +169,8 @@ def test_batch_normalisation_measures_the_averages_of_what_comes_in() -> None:
     layer = nn.BatchNorm2d(3, momentum=0.3)
     network = nn.Sequential(layer, nn.Dropout(0.5), nn.BatchNorm2d(3, track_running_stats=False))
     network.load_state_dict(network.state_dict() | {"0.running_mean": torch.full((3,), 9.0)})
-    re_estimate(network, data, device=CPU, generator=generator("order"))
-    pixels = data.inputs(every(data)).transpose(0, 1).flatten(1)
+    remeasure_batch_norm(network, data, device=CPU, generator=stream_generator("order"))
+    pixels = data.inputs(all_positions(data)).transpose(0, 1).flatten(1)
 
     state = network.state_dict()
     assert pixels.mean(1).allclose(state["0.running_mean"], atol=1e-6)
@@ -168,7 +182,7 @@ def test_batch_normalisation_measures_the_averages_of_what_comes_in() -> None:
 def test_a_network_without_batch_normalisation_is_left_as_it_is() -> None:
     network = nn.Linear(2, 2)
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    re_estimate(network, MANY, device=CPU, generator=generator("order"))
+    remeasure_batch_norm(network, MANY, device=CPU, generator=stream_generator("order"))
 
     assert all(before[name].equal(tensor) for name, tensor in network.state_dict().items())
     assert not network.training

@@ -59,16 +59,21 @@ def test_the_study_of_few_labels_has_three_trainings_of_each_source(name: str) -
 
 
 @pytest.mark.parametrize(
-    ("name", "network"), [("few_labels_fashion", "mnist_2conv"), ("few_labels_fashion_pooled", "small_cnn")]
+    ("name", "network"),
+    [("few_labels_fashion", "mnist_2conv"), ("few_labels_fashion_pooled", "small_cnn")],
 )
-def test_the_study_of_few_labels_has_sources_of_one_network_and_the_same_images(name: str, network: str) -> None:
+def test_the_study_of_few_labels_has_sources_of_one_network_and_the_same_images(
+    name: str, network: str
+) -> None:
     sources = _suite(name).sources
     trained = [cell.node for cell in sources if cell.row != "random"]
     networks = [cell.node.options["network"] for cell in sources]
 
     assert [network] * 9 == [one["name"] for one in networks if isinstance(one, Mapping)]
 
-    assert {(10_000, 0.1)} == {(node.options["images"], node.options["validation"]) for node in trained}
+    assert {(10_000, 0.1)} == {
+        (node.options["images"], node.options["validation"]) for node in trained
+    }
     assert 1 == len({_data(node).id for node in trained})
 
 
@@ -77,7 +82,10 @@ def test_sources_and_target_have_no_image_in_common(name: str) -> None:
     suite = _suite(name)
     (target,) = suite.targets
     sources = max(_share(_data(cell.node), "end") for cell in suite.sources)
-    starts = [_share(node, "start") for node in (target.data.node, *(_data(one.node) for one in target.references))]
+    starts = [
+        _share(node, "start")
+        for node in (target.data.node, *(_data(one.node) for one in target.references))
+    ]
 
     assert 3 == len(starts)
     assert sources <= min(starts)
@@ -94,7 +102,9 @@ def test_what_a_study_asks_first_its_points_could_show(name: str) -> None:
     assert isinstance(meant, list)
     points = {cell.row for cell in suite.sources if cell.label in meant}
 
-    assert len(predictors) * 2 / factorial(len(points)) < 0.05  # of all orders the one seen and its mirror
+    assert (
+        len(predictors) * 2 / factorial(len(points)) < 0.05
+    )  # of all orders the one seen and its mirror
 
 
 def test_the_study_of_source_quality_asks_the_estimators_too_and_one_on_moved_images() -> None:

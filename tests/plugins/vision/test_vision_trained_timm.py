@@ -10,8 +10,8 @@ import pytest
 from advtransfer.errors import AdvTransferError
 from advtransfer.testing.context import InMemoryContext
 from advtransfer.testing.data import toy
-from advtransfer_vision.factories.training import trained
-from advtransfer_vision.networks import Known
+from advtransfer_vision.components.training import trained
+from advtransfer_vision.networks import LibraryNetwork
 
 pytestmark = pytest.mark.slow
 
@@ -51,7 +51,12 @@ def test_one_of_each_family_trains_an_epoch(module: str) -> None:
     name, refusals = smallest(module), []
     for size in SIZES:
         data = toy(classes=3, shape=(3, size, size), train=4, test=2)
-        source = trained(data=data, network=Known(architecture=name, library="timm"), epochs=1, batch_size=2)
+        source = trained(
+            data=data,
+            network=LibraryNetwork(architecture=name, library="timm"),
+            epochs=1,
+            batch_size=2,
+        )
         try:
             curves = source.weights(InMemoryContext()).curves
         except (AdvTransferError, ValueError) as error:

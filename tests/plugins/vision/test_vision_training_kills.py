@@ -25,8 +25,8 @@ from advtransfer.node import Node
 from advtransfer.testing.data import toy
 from advtransfer.toolkit import saving
 from advtransfer.toolkit.adversary import Free
-from advtransfer.trial.context import WorkerContext
-from advtransfer_vision.factories.training import trained
+from advtransfer.worker.context import WorkerContext
+from advtransfer_vision.components.training import trained
 from advtransfer_vision.networks import Sized
 
 torch.set_num_threads(1)
@@ -49,7 +49,10 @@ for name in sys.argv[1:]:
 @contextmanager
 def _trainer(*roots: Path) -> Iterator[subprocess.Popen[str]]:
     """A process that trains one source in each of these caches."""
-    command, environment = [sys.executable, "-c", TRAINER, *map(str, roots)], os.environ | {"OMP_NUM_THREADS": "1"}
+    command, environment = (
+        [sys.executable, "-c", TRAINER, *map(str, roots)],
+        os.environ | {"OMP_NUM_THREADS": "1"},
+    )
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as child:
         try:
             yield child
@@ -59,11 +62,13 @@ def _trainer(*roots: Path) -> Iterator[subprocess.Popen[str]]:
 
 def _state_in(cache: Cache) -> tuple[int, bool]:
     """How many epochs the saved state has behind it, and whether it is in the middle of one."""
-    state = cache.saved(NODE.id) or {}
+    state = cache.load_checkpoint(NODE.id) or {}
     return len(state.get("batches/curves/epoch", ())), "batches/begun/numbers" in state
 
 
-def test_a_source_killed_in_the_middle_continues_from_the_cache_to_the_same_bits(tmp_path: Path) -> None:
+def test_a_source_killed_in_the_middle_continues_from_the_cache_to_the_same_bits(
+    tmp_path: Path,
+) -> None:
     killed, whole = (Cache(tmp_path / name, line=LINE) for name in ("killed", "whole"))
     with _trainer(killed.root) as child:
         deadline = time.time() + 60
@@ -82,4 +87,4 @@ def test_a_source_killed_in_the_middle_continues_from_the_cache_to_the_same_bits
     assert "in the middle\nat the start\n" == said
     assert first.digest == second.digest
     assert first.facts == second.facts
-    assert killed.saved(NODE.id) is None
+    assert killed.load_checkpoint(NODE.id) is None

@@ -16,19 +16,29 @@ from torch import nn
 from advtransfer.host import Host
 from advtransfer.testing.context import InMemoryContext
 from advtransfer.toolkit.adversary import Adversary
-from advtransfer.toolkit.freezing import freeze
-from advtransfer.toolkit.recipe import Adam
-from advtransfer.toolkit.samples import Picked
-from advtransfer.types import DataCard, Dataset, Evaluation, Given, Json, Outcome, Part, Samples
-from advtransfer_vision.factories import data, training
-from advtransfer_vision.networks import Sized
+from advtransfer.toolkit.datasets import SampleSubset
+from advtransfer.toolkit.model_modes import freeze_weights
+from advtransfer.toolkit.training_config import Adam
+from advtransfer.types import (
+    DataCard,
+    Dataset,
+    Evaluation,
+    EvaluationInputs,
+    Json,
+    Outcome,
+    Part,
+    Samples,
+)
+from advtransfer_vision.components import datasets, training
+from advtransfer_vision.networks import SizedNetwork
 
 logger = logging.getLogger(__name__)
 
 EPS = 0.1
 TRAINED_ON, MEASURED_ON = 10_000, 1_000
 needs_data = pytest.mark.skipif(
-    "ADVTRANSFER_DATA" not in os.environ, reason="needs FashionMNIST in the folder that ADVTRANSFER_DATA names"
+    "ADVTRANSFER_DATA" not in os.environ,
+    reason="needs FashionMNIST in the folder that ADVTRANSFER_DATA names",
 )
 
 
@@ -42,14 +52,16 @@ class Fewer:
         return self._dataset.card()
 
     def part(self, name: Part) -> Samples:
-        return Picked(self._dataset.part(name), torch.arange(TRAINED_ON if name == "train" else MEASURED_ON))
+        return SampleSubset(
+            self._dataset.part(name), torch.arange(TRAINED_ON if name == "train" else MEASURED_ON)
+        )
 
 
 def _built(adversary: Adversary | None, fashion: Dataset) -> nn.Module:
     """A source by the recipe that was chosen on 1,000 held-back training images, never on test images."""
     source = training.trained(
         data=fashion,
-        network=Sized(name="mnist_2conv", width=8),
+        network=SizedNetwork(name="mnist_2conv", width=8),
         adversary=adversary,
         epochs=8,
         batch_size=64,
@@ -57,25 +69,35 @@ def _built(adversary: Adversary | None, fashion: Dataset) -> nn.Module:
     )
     network = cast(nn.Module, source.network())
     network.load_state_dict(dict(source.weights(InMemoryContext()).tensors))
-    freeze(network.eval())
+    freeze_weights(network.eval())
     return network
 
 
 def _robust(model: nn.Module, test: Samples) -> tuple[float, float]:
     """Clean and robust accuracy under Foolbox's PGD: 20 steps of 2.5 eps / 20, the worst of two random starts."""
     component = Host.discover().component("foolbox/pgd")
-    options: dict[str, Json] = {"norm": "linf", "eps": EPS, "steps": 20, "step_size": 2.5 * EPS / 20, "restarts": 2}
+    options: dict[str, Json] = {
+        "norm": "linf",
+        "eps": EPS,
+        "steps": 20,
+        "step_size": 2.5 * EPS / 20,
+        "restarts": 2,
+    }
     evaluation = cast(Evaluation, component.build(component.options.validate(options)[0], {}))
-    outcomes = evaluation.measure(Given(test=test, model=model), context=InMemoryContext()).outcomes
+    outcomes = evaluation.measure(
+        EvaluationInputs(test=test, model=model), context=InMemoryContext()
+    ).outcomes
     robust = outcomes[f"robust_accuracy@{EPS:g}"]
     assert not (robust == Outcome.UNKNOWN).any()
-    return 1 - (robust == Outcome.WRONG).double().mean().item(), (robust == Outcome.ROBUST).double().mean().item()
+    return 1 - (robust == Outcome.WRONG).double().mean().item(), (
+        robust == Outcome.ROBUST
+    ).double().mean().item()
 
 
 @pytest.mark.slow
 @needs_data
 def test_training_against_pgd_makes_fashion_mnist_at_least_30_points_more_robust() -> None:
-    fashion = Fewer(data.torchvision(name="FashionMNIST"))
+    fashion = Fewer(datasets.torchvision(name="FashionMNIST"))
     test = fashion.part("test")
     clean, natural = _robust(_built(None, fashion), test)
     defended_clean, defended = _robust(_built(Adversary(eps=EPS, steps=5), fashion), test)

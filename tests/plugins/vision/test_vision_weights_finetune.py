@@ -11,11 +11,11 @@ from torch import Tensor, nn
 
 from advtransfer.testing.context import InMemoryContext
 from advtransfer.testing.data import toy
-from advtransfer.toolkit.blocks import ChainedNetwork
 from advtransfer.toolkit.prediction import predict
+from advtransfer.toolkit.wrapped_networks import ChainedNetwork
 from advtransfer.types import Network, Source
-from advtransfer_finetune import blocks, linear_probe
-from advtransfer_vision.factories.weights import torchvision_model
+from advtransfer_finetune.components import blocks, linear_probe
+from advtransfer_vision.components.pretrained_sources import torchvision_model
 
 PAPER = {
     0: (),
@@ -46,7 +46,9 @@ def built(source: Source) -> nn.Module:
 @pytest.mark.parametrize("count", PAPER)
 def test_the_last_blocks_of_a_resnet_50_are_those_of_the_paper(count: int) -> None:
     data = toy(classes=4, shape=(3, 32, 32))
-    model = blocks(blocks=count, epochs=1).model(source=resnet50(), adapter=None, target=data.card())
+    model = blocks(blocks=count, epochs=1).model(
+        source=resnet50(), adapter=None, target=data.card()
+    )
     trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
     rule = ("head.", *(f"network.model.{module}." for module in PAPER[count]))
     plain = cast(ChainedNetwork, resnet50()).model
@@ -55,10 +57,14 @@ def test_the_last_blocks_of_a_resnet_50_are_those_of_the_paper(count: int) -> No
     modules = {".".join(name.split(".")[2:4]) for name in trained if name.startswith("network.")}
     assert set(PAPER[count]) == modules
     expected = sum(
-        parameter.numel() for module in PAPER[count] for parameter in plain.get_submodule(module).parameters()
+        parameter.numel()
+        for module in PAPER[count]
+        for parameter in plain.get_submodule(module).parameters()
     )
     head = 2048 * 4 + 4
-    assert expected + head == sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    assert expected + head == sum(
+        parameter.numel() for parameter in model.parameters() if parameter.requires_grad
+    )
 
 
 def test_a_resnet_50_has_the_paper_s_convolutions_in_its_last_blocks() -> None:
@@ -101,11 +107,18 @@ def test_a_network_by_name_is_fine_tuned_in_its_last_blocks_alone(count: int) ->
 
 
 def test_a_linear_probe_takes_its_features() -> None:
-    network = cast(Network, built(torchvision_model(architecture="shufflenet_v2_x0_5", outputs=10, pixels=40)))
+    network = cast(
+        Network, built(torchvision_model(architecture="shufflenet_v2_x0_5", outputs=10, pixels=40))
+    )
     transfer = linear_probe()
     model = transfer.model(source=network, adapter=None, target=DATA.card())
     transfer.fit(
-        model, source=network, adapter=None, train=DATA.part("train"), validation=None, context=InMemoryContext()
+        model,
+        source=network,
+        adapter=None,
+        train=DATA.part("train"),
+        validation=None,
+        context=InMemoryContext(),
     )
     logits: Tensor = predict(model, DATA.part("test"), device=torch.device("cpu"))[0]
 

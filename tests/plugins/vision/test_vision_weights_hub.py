@@ -18,20 +18,21 @@ from torchvision import models
 from advtransfer.errors import AdvTransferError, MissingLibrary
 from advtransfer.host import Host
 from advtransfer.testing.context import InMemoryContext
-from advtransfer.toolkit.streams import generator, initialised
+from advtransfer.toolkit.rng import build_initialized, stream_generator
 from advtransfer.types import File, Json, Source
-from advtransfer_vision.factories.hub import huggingface
-from advtransfer_vision.factories.weights import robustness_checkpoint
-from advtransfer_vision.pretrained.remote import HubFile
+from advtransfer_vision.components.pretrained_sources import huggingface, robustness_checkpoint
+from advtransfer_vision.pretrained.hub_files import HubFile
 
 NAME, REPO = "squeezenet1_1", "someone/some-model"
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
 COMMIT, OTHER = "a" * 40, "b" * 40
-INPUTS = torch.rand(2, 3, 40, 40, generator=generator("inputs"))
+INPUTS = torch.rand(2, 3, 40, 40, generator=stream_generator("inputs"))
 
 
 def network() -> nn.Module:
-    model: nn.Module = initialised(lambda: models.get_model(NAME, num_classes=5), generator("hub"))
+    model: nn.Module = build_initialized(
+        lambda: models.get_model(NAME, num_classes=5), stream_generator("hub")
+    )
     return model.eval()
 
 
@@ -72,14 +73,19 @@ def source(file: HubFile, **options: object) -> Source:
 def test_a_file_of_the_hub_gives_the_logits_of_the_plain_network(hub: Path) -> None:
     save_file(network().state_dict(), hub / "model.safetensors")
     sha256 = hashlib.sha256((hub / "model.safetensors").read_bytes()).hexdigest()
-    found = filled(source(HubFile(repo=REPO, file="model.safetensors", revision=COMMIT, sha256=sha256)))
+    found = filled(
+        source(HubFile(repo=REPO, file="model.safetensors", revision=COMMIT, sha256=sha256))
+    )
 
     torch.testing.assert_close(found(INPUTS), network()(normalised()), atol=1e-6, rtol=0)
 
 
 def test_a_robust_checkpoint_may_come_from_the_hub(hub: Path) -> None:
     state = {f"module.model.{name}": tensor for name, tensor in network().state_dict().items()}
-    means = {"module.normalizer.new_mean": torch.tensor(MEAN), "module.normalizer.new_std": torch.tensor(STD)}
+    means = {
+        "module.normalizer.new_mean": torch.tensor(MEAN),
+        "module.normalizer.new_std": torch.tensor(STD),
+    }
     torch.save({"model": {**state, **means}}, hub / "robust.ckpt")
     place = HubFile(repo=REPO, file="robust.ckpt", revision=COMMIT)
     found = filled(robustness_checkpoint(architecture=NAME, hub=place, outputs=5, pixels=40))
@@ -102,7 +108,9 @@ def test_a_file_that_the_hub_does_not_have_is_told(hub: Path) -> None:
 
 def test_a_file_with_another_sha256_is_refused(hub: Path) -> None:
     save_file(network().state_dict(), hub / "model.safetensors")
-    message = fails(source(HubFile(repo=REPO, file="model.safetensors", revision=COMMIT, sha256="0" * 64)))
+    message = fails(
+        source(HubFile(repo=REPO, file="model.safetensors", revision=COMMIT, sha256="0" * 64))
+    )
 
     assert message.startswith(f"found model.safetensors of {REPO} at {COMMIT[:12]} with sha256 ")
     assert f"; expected {'0' * 64}; correct `sha256`, or remove the file" in message
@@ -111,21 +119,38 @@ def test_a_file_with_another_sha256_is_refused(hub: Path) -> None:
 def test_a_file_and_the_hub_exclude_each_other(hub: Path) -> None:
     place = HubFile(repo=REPO, file="robust.ckpt", revision=COMMIT)
     with pytest.raises(ValueError, match="found both a file and a hub; expected one of them"):
-        robustness_checkpoint(architecture=NAME, hub=place, file=File(Path("robust.ckpt"), "0" * 64))
+        robustness_checkpoint(
+            architecture=NAME, hub=place, file=File(Path("robust.ckpt"), "0" * 64)
+        )
 
 
 @pytest.mark.parametrize(
     ("hub_file", "expected"),
     [
         ({"repo": "model"}, "repo: a repository, written owner/name, not 'model'"),
-        ({"revision": "main"}, "revision: a commit of 40 hexadecimal digits (a branch moves), not 'main'"),
+        (
+            {"revision": "main"},
+            "revision: a commit of 40 hexadecimal digits (a branch moves), not 'main'",
+        ),
         ({"sha256": "12ab"}, "sha256: 64 hexadecimal digits, not '12ab'"),
     ],
 )
-def test_places_that_make_no_sense_are_found_by_the_plan(hub_file: dict[str, Json], expected: str) -> None:
+def test_places_that_make_no_sense_are_found_by_the_plan(
+    hub_file: dict[str, Json], expected: str
+) -> None:
     component = Host.discover().component("vision/huggingface", "source")
-    place: dict[str, Json] = {"repo": REPO, "file": "model.safetensors", "revision": COMMIT, **hub_file}
-    said: dict[str, Json] = {"hub": place, "architecture": NAME, "mean": list(MEAN), "std": list(STD)}
+    place: dict[str, Json] = {
+        "repo": REPO,
+        "file": "model.safetensors",
+        "revision": COMMIT,
+        **hub_file,
+    }
+    said: dict[str, Json] = {
+        "hub": place,
+        "architecture": NAME,
+        "mean": list(MEAN),
+        "std": list(STD),
+    }
     _, faults = component.options.validate(said)
 
     assert [(("hub",), expected)] == [(fault.path, fault.expected) for fault in faults]
@@ -142,7 +167,10 @@ def test_places_that_make_no_sense_are_found_by_the_plan(hub_file: dict[str, Jso
         ),
         (
             "vision/robustness_checkpoint",
-            {"architecture": "resnet18", "hub": {"repo": REPO, "file": "a.ckpt", "revision": COMMIT}},
+            {
+                "architecture": "resnet18",
+                "hub": {"repo": REPO, "file": "a.ckpt", "revision": COMMIT},
+            },
             "huggingface_hub",
         ),
     ],
@@ -151,11 +179,13 @@ def test_a_library_that_is_absent_is_named_with_the_command_that_brings_it(
     monkeypatch: pytest.MonkeyPatch, name: str, options: dict[str, Json], library: str
 ) -> None:
     monkeypatch.setitem(sys.modules, library, None)
-    monkeypatch.delitem(sys.modules, "advtransfer_vision.pretrained.timm_zoo", raising=False)
+    monkeypatch.delitem(sys.modules, "advtransfer_vision.pretrained.timm_networks", raising=False)
     component = Host.discover().component(name, "source")
     values, faults = component.options.validate(options)
     parts = {"file": File(Path("a.pt"), "0" * 64)} if name == "vision/checkpoint" else {}
 
     assert [] == faults
-    with pytest.raises(MissingLibrary, match=rf"{name} needs the library '{library}', .*; run: pip install "):
+    with pytest.raises(
+        MissingLibrary, match=rf"{name} needs the library '{library}', .*; run: pip install "
+    ):
         component.build(values, parts)

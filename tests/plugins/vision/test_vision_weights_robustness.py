@@ -18,16 +18,16 @@ from torchvision import models
 from advtransfer.host import Host
 from advtransfer.testing.context import InMemoryContext
 from advtransfer.testing.data import toy
-from advtransfer.toolkit.safe_load import CheckpointError
-from advtransfer.toolkit.streams import generator, initialised
+from advtransfer.toolkit.rng import build_initialized, stream_generator
 from advtransfer.types import File, Json, Source
-from advtransfer_vision.factories.weights import robustness_checkpoint
-from advtransfer_vision.pretrained.known import PRESETS
+from advtransfer_vision.components.pretrained_sources import robustness_checkpoint
+from advtransfer_vision.pretrained.claims import RELEASED_CHECKPOINTS
+from advtransfer_vision.pretrained.safe_load import CheckpointError
 
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 CIFAR = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
-INPUTS = torch.rand(3, 3, 32, 32, generator=generator("inputs"))
+INPUTS = torch.rand(3, 3, 32, 32, generator=stream_generator("inputs"))
 UNUSED = "0" * 64
 SMALL = "shufflenet_v2_x0_5"
 
@@ -73,7 +73,10 @@ class Dilled:
 def dill() -> ModuleType:
     """A module ``dill._dill`` for the time of writing."""
     module = ModuleType("dill._dill")
-    exec("def _create_type(*_): assert False\ndef _create_function(*_): assert False", module.__dict__)
+    exec(
+        "def _create_type(*_): assert False\ndef _create_function(*_): assert False",
+        module.__dict__,
+    )
     module._create_type.__module__ = module._create_function.__module__ = module.__name__
     return module
 
@@ -98,7 +101,7 @@ def network(name: str = SMALL, outputs: int = 5) -> nn.Module:
                 value.uniform_(0.5, 1.5)
         return model
 
-    return initialised(build, generator("robust")).eval()
+    return build_initialized(build, stream_generator("robust")).eval()
 
 
 def cifar_resnet18() -> nn.Module:
@@ -111,7 +114,9 @@ def cifar_resnet18() -> nn.Module:
 def saved_state(model: nn.Module) -> dict[str, Tensor]:
     """What ``train.py`` saves: the state of a DataParallel around an AttackerModel, which has the network twice."""
     attacker = Holder(normalize=InputNormalize(), model=model)
-    return nn.DataParallel(Holder(normalizer=InputNormalize(), model=model, attacker=attacker)).state_dict()
+    return nn.DataParallel(
+        Holder(normalizer=InputNormalize(), model=model, attacker=attacker)
+    ).state_dict()
 
 
 def optimiser(model: nn.Module) -> torch.optim.Optimizer:
@@ -141,9 +146,13 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Sour
         with monkeypatch.context() as patched:
             patched.setitem(sys.modules, "dill", ModuleType("dill"))
             patched.setitem(sys.modules, "dill._dill", dill())
-            torch.save({key: state, "epoch": 90, **content}, path, _use_new_zipfile_serialization=zipped)
+            torch.save(
+                {key: state, "epoch": 90, **content}, path, _use_new_zipfile_serialization=zipped
+            )
         file = File(path, UNUSED)
-        return robustness_checkpoint(architecture=architecture, file=file, outputs=outputs, pixels=pixels)
+        return robustness_checkpoint(
+            architecture=architecture, file=file, outputs=outputs, pixels=pixels
+        )
 
     return source
 
@@ -155,39 +164,61 @@ def filled(source: Source) -> nn.Module:
     return module.eval()
 
 
-def normalised(mean: tuple[float, ...] = MEAN, std: tuple[float, ...] = STD, inputs: Tensor = INPUTS) -> Tensor:
+def normalised(
+    mean: tuple[float, ...] = MEAN, std: tuple[float, ...] = STD, inputs: Tensor = INPUTS
+) -> Tensor:
     return (inputs - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1)
 
 
 @pytest.mark.parametrize(
     ("architecture", "key", "zipped"),
-    [("resnet18", "model", True), (SMALL, "model", False), (SMALL, "state_dict", False), (SMALL, "state_dict", True)],
+    [
+        ("resnet18", "model", True),
+        (SMALL, "model", False),
+        (SMALL, "state_dict", False),
+        (SMALL, "state_dict", True),
+    ],
 )
 def test_logits_are_those_of_the_plain_network(
     write: Callable[..., Source], architecture: str, key: str, zipped: bool
 ) -> None:
     model = network(architecture)
-    ballast = {"optimizer": optimiser(model), "schedule": Schedule(), "amp": None, "adv_prec1": torch.tensor(35.2)}
-    found = filled(write(saved_state(model), architecture=architecture, key=key, zipped=zipped, **ballast))
+    ballast = {
+        "optimizer": optimiser(model),
+        "schedule": Schedule(),
+        "amp": None,
+        "adv_prec1": torch.tensor(35.2),
+    }
+    found = filled(
+        write(saved_state(model), architecture=architecture, key=key, zipped=zipped, **ballast)
+    )
 
     torch.testing.assert_close(found(INPUTS), model(normalised()), atol=1e-6, rtol=0)
 
 
 @pytest.mark.parametrize("architecture", ["mnasnet0_5", "shufflenet_v2_x0_5"])
-def test_a_network_that_is_wrapped_once_more_is_read_as_well(write: Callable[..., Source], architecture: str) -> None:
+def test_a_network_that_is_wrapped_once_more_is_read_as_well(
+    write: Callable[..., Source], architecture: str
+) -> None:
     model = network(architecture)
     found = filled(write(saved_state(Holder(model=model)), architecture=architecture))
 
     torch.testing.assert_close(found(INPUTS), model(normalised()), atol=1e-6, rtol=0)
 
 
-def test_the_library_s_cifar_resnets_are_read_under_torchvision_s_names(write: Callable[..., Source]) -> None:
+def test_the_library_s_cifar_resnets_are_read_under_torchvision_s_names(
+    write: Callable[..., Source],
+) -> None:
     model = cifar_resnet18().eval()
     theirs = {
         name.replace(".downsample.", ".shortcut.").replace("fc.", "linear."): value
         for name, value in model.state_dict().items()
     }
-    state = {f"module.{part}{name}": value for part in ("model.", "attacker.model.") for name, value in theirs.items()}
+    state = {
+        f"module.{part}{name}": value
+        for part in ("model.", "attacker.model.")
+        for name, value in theirs.items()
+    }
     source = write(state, architecture="cifar_resnet18", outputs=None, pixels=None)
 
     assert ((3, 32, 32), 10) == (source.card().shape, source.card().outputs)
@@ -198,14 +229,19 @@ def test_a_file_without_a_normaliser_is_taken_for_imagenet_s(write: Callable[...
     model = network()
     state = {name: value for name, value in saved_state(model).items() if "normaliz" not in name}
 
-    torch.testing.assert_close(filled(write(state))(INPUTS), model(normalised(*IMAGENET)), atol=1e-6, rtol=0)
+    torch.testing.assert_close(
+        filled(write(state))(INPUTS), model(normalised(*IMAGENET)), atol=1e-6, rtol=0
+    )
 
 
 def test_inputs_are_clamped_to_the_pixel_range_first(write: Callable[..., Source]) -> None:
     model, wide = network(), 3 * INPUTS - 1
 
     torch.testing.assert_close(
-        filled(write(saved_state(model)))(wide), model(normalised(inputs=wide.clamp(0, 1))), atol=1e-6, rtol=0
+        filled(write(saved_state(model)))(wide),
+        model(normalised(inputs=wide.clamp(0, 1))),
+        atol=1e-6,
+        rtol=0,
     )
 
 
@@ -223,11 +259,15 @@ def fails(source: Source) -> str:
     return str(caught.value)
 
 
-def test_a_malicious_file_is_refused_by_name_and_makes_nothing(write: Callable[..., Source], tmp_path: Path) -> None:
+def test_a_malicious_file_is_refused_by_name_and_makes_nothing(
+    write: Callable[..., Source], tmp_path: Path
+) -> None:
     mark = tmp_path / "made"
     message = fails(write(saved_state(network()), schedule=Evil(mark)))
 
-    assert message.startswith(f"found 'posix.system' in {tmp_path}/{SMALL}_l2_eps3.ckpt, which would be imported")
+    assert message.startswith(
+        f"found 'posix.system' in {tmp_path}/{SMALL}_l2_eps3.ckpt, which would be imported"
+    )
     assert not mark.exists()
 
 
@@ -243,10 +283,15 @@ def test_a_truncated_file_is_told(write: Callable[..., Source], tmp_path: Path) 
     ("architecture", "found"),
     [
         ("shufflenet_v2_x1_0", r"found \d+ names of another shape \(stage2.0.branch1.2.weight is "),
-        ("mnasnet0_5", r"found \d+ names missing \(conv1.0.weight, .* and \d+ names unexpected \(layers.0.weight, "),
+        (
+            "mnasnet0_5",
+            r"found \d+ names missing \(conv1.0.weight, .* and \d+ names unexpected \(layers.0.weight, ",
+        ),
     ],
 )
-def test_another_architecture_is_told(write: Callable[..., Source], architecture: str, found: str) -> None:
+def test_another_architecture_is_told(
+    write: Callable[..., Source], architecture: str, found: str
+) -> None:
     message = fails(write(saved_state(network(architecture))))
 
     assert re.match(found, message)
@@ -257,14 +302,19 @@ def test_another_number_of_classes_is_told(write: Callable[..., Source]) -> None
     message = fails(write(saved_state(network()), outputs=None))
 
     assert message.startswith("found 5 classes in ")
-    assert "(fc.weight is (5, 1024)); expected 1000; write `outputs: 5`, or give `data` of 5 classes" in message
+    assert (
+        "(fc.weight is (5, 1024)); expected 1000; write `outputs: 5`, or give `data` of 5 classes"
+        in message
+    )
 
 
 def test_a_file_whose_copies_of_the_network_differ_is_refused(write: Callable[..., Source]) -> None:
     state = saved_state(network())
     state["module.attacker.model.fc.bias"] = state["module.attacker.model.fc.bias"] + 1
 
-    assert "found attacker.model.fc.bias that is not a copy of the network's in" in fails(write(state))
+    assert "found attacker.model.fc.bias that is not a copy of the network's in" in fails(
+        write(state)
+    )
 
 
 def test_a_file_of_another_library_is_told(write: Callable[..., Source]) -> None:
@@ -275,7 +325,9 @@ def test_a_file_of_another_library_is_told(write: Callable[..., Source]) -> None
 
 
 def test_neither_a_file_nor_a_hub_is_an_error() -> None:
-    with pytest.raises(ValueError, match="found neither a file nor a hub; expected one of them; write `file: PATH`"):
+    with pytest.raises(
+        ValueError, match="found neither a file nor a hub; expected one of them; write `file: PATH`"
+    ):
         robustness_checkpoint(architecture="resnet18")
 
 
@@ -284,7 +336,7 @@ COMPONENT = Host.discover().component("vision/robustness_checkpoint", "source")
 
 def preset(name: str) -> dict[str, Json]:
     """The options that a preset stands for, as the plan checks them."""
-    values, faults = COMPONENT.options.validate(COMPONENT.facts.presets[name])
+    values, faults = COMPONENT.options.validate(COMPONENT.metadata.presets[name])
     assert [] == faults
     return values
 
@@ -306,19 +358,31 @@ def test_a_preset_names_a_released_file_and_what_is_known_of_it(
     values = preset(name)
     card = cast("dict[str, Json]", values["card"])
 
-    assert (architecture, constraint, accuracy) == (values["architecture"], card["constraint"], card["clean_accuracy"])
+    assert (architecture, constraint, accuracy) == (
+        values["architecture"],
+        card["constraint"],
+        card["clean_accuracy"],
+    )
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", RELEASED_CHECKPOINTS)
 def test_every_preset_passes_the_plan_s_checks(name: str) -> None:
     assert {"architecture", "card"} <= preset(name).keys()
 
 
 def test_the_card_says_what_the_preset_claims() -> None:
     data = toy(classes=10, shape=(3, 32, 32))
-    built = COMPONENT.build(preset("cifar_l2_0_5"), {"file": File(Path("cifar_l2_0_5.pt"), UNUSED), "data": data})
+    built = COMPONENT.build(
+        preset("cifar_l2_0_5"), {"file": File(Path("cifar_l2_0_5.pt"), UNUSED), "data": data}
+    )
     card = cast(Source, built).card()
 
-    assert ("cifar_resnet50", "l2 eps 0.5", "CIFAR-10") == (card.architecture, card.constraint, card.data)
+    assert ("cifar_resnet50", "l2 eps 0.5", "CIFAR-10") == (
+        card.architecture,
+        card.constraint,
+        card.data,
+    )
     assert (0.9083, "Engstrom et al., 2019") == (card.clean_accuracy, card.citation)
-    assert str(card.normalisation).startswith("the checkpoint's own (else mean 0.4914, 0.4822, 0.4465, std 0.2023,")
+    assert str(card.normalisation).startswith(
+        "the checkpoint's own (else mean 0.4914, 0.4822, 0.4465, std 0.2023,"
+    )

@@ -14,21 +14,25 @@ from torchvision.transforms._presets import ImageClassification
 from advtransfer.errors import AdvTransferError, UnknownName
 from advtransfer.testing.context import InMemoryContext
 from advtransfer.testing.data import toy
-from advtransfer.toolkit.safe_load import CheckpointError
-from advtransfer.toolkit.streams import generator, initialised
+from advtransfer.toolkit.rng import build_initialized, stream_generator
 from advtransfer.types import File, Source
-from advtransfer_vision.factories.weights import torchvision_model
-from advtransfer_vision.pretrained import named
+from advtransfer_vision.components.pretrained_sources import torchvision_model
+from advtransfer_vision.pretrained import torchvision_weights
 from advtransfer_vision.pretrained.claims import Claims
+from advtransfer_vision.pretrained.safe_load import CheckpointError
 
 NAME = "squeezenet1_1"
-INPUTS = torch.rand(2, 3, 40, 40, generator=generator("inputs"))
+INPUTS = torch.rand(2, 3, 40, 40, generator=stream_generator("inputs"))
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-CHANGED = "other weights than there were: if that is meant, raise `version` in the factory's component"
+CHANGED = (
+    "other weights than there were: if that is meant, raise `version` in the factory's component"
+)
 
 
 def network(outputs: int = 5) -> nn.Module:
-    model: nn.Module = initialised(lambda: models.get_model(NAME, num_classes=outputs), generator("torchvision"))
+    model: nn.Module = build_initialized(
+        lambda: models.get_model(NAME, num_classes=outputs), stream_generator("torchvision")
+    )
     return model.eval()
 
 
@@ -59,14 +63,16 @@ def released(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     }
     transforms = partial(ImageClassification, crop_size=40)
     pets = WeightsEnum("SqueezeNet1_1_Weights", {"PETS": Weights(path.as_uri(), transforms, meta)})
-    monkeypatch.setattr(named, "find", lambda architecture, name: pets.PETS)
+    monkeypatch.setattr(torchvision_weights, "find_weights", lambda architecture, name: pets.PETS)
     monkeypatch.setenv("ADVTRANSFER_DATA", str(tmp_path / "data"))
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
     return path
 
 
 @pytest.mark.parametrize("folder", ["data", "data/checkpoints", "hub/checkpoints"])
-def test_named_weights_are_found_where_they_may_lie(released: Path, tmp_path: Path, folder: str) -> None:
+def test_named_weights_are_found_where_they_may_lie(
+    released: Path, tmp_path: Path, folder: str
+) -> None:
     place = tmp_path / folder / released.name
     place.parent.mkdir(parents=True)
     released.rename(place)
@@ -75,7 +81,9 @@ def test_named_weights_are_found_where_they_may_lie(released: Path, tmp_path: Pa
     torch.testing.assert_close(found(INPUTS), network()(normalised()), atol=1e-6, rtol=0)
 
 
-def test_named_weights_that_are_absent_say_which_file_is_expected_where(released: Path, tmp_path: Path) -> None:
+def test_named_weights_that_are_absent_say_which_file_is_expected_where(
+    released: Path, tmp_path: Path
+) -> None:
     with pytest.raises(CheckpointError) as caught:
         torchvision_model(architecture=NAME, weights="PETS").weights(InMemoryContext())
 
@@ -97,17 +105,25 @@ def test_named_weights_are_downloaded_when_asked_for(released: Path, tmp_path: P
 def test_a_download_that_fails_leaves_nothing_behind(released: Path, tmp_path: Path) -> None:
     released.unlink()
     with pytest.raises(
-        AdvTransferError, match=r"found no answer from file:.*; download it elsewhere to .*hub/checkpoints"
+        AdvTransferError,
+        match=r"found no answer from file:.*; download it elsewhere to .*hub/checkpoints",
     ):
-        torchvision_model(architecture=NAME, weights="PETS", download=True).weights(InMemoryContext())
+        torchvision_model(architecture=NAME, weights="PETS", download=True).weights(
+            InMemoryContext()
+        )
 
     assert [] == list((tmp_path / "hub" / "checkpoints").iterdir())
 
 
-def test_a_file_with_another_content_than_its_name_says_is_refused(released: Path, tmp_path: Path) -> None:
+def test_a_file_with_another_content_than_its_name_says_is_refused(
+    released: Path, tmp_path: Path
+) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / released.name).write_bytes(b"something else")
-    with pytest.raises(CheckpointError, match=r"with sha256 .*; expected one that begins with [0-9a-f]{8}; remove it"):
+    with pytest.raises(
+        CheckpointError,
+        match=r"with sha256 .*; expected one that begins with [0-9a-f]{8}; remove it",
+    ):
         torchvision_model(architecture=NAME, weights="PETS").weights(InMemoryContext())
 
 
@@ -127,21 +143,26 @@ def test_the_card_of_named_weights_says_what_torchvision_says(released: Path) ->
 
 
 def test_what_a_suite_says_of_named_weights_wins(released: Path) -> None:
-    card = torchvision_model(architecture=NAME, weights="PETS", card=Claims(data="cats", clean_accuracy=0.5)).card()
+    card = torchvision_model(
+        architecture=NAME, weights="PETS", card=Claims(data="cats", clean_accuracy=0.5)
+    ).card()
 
     assert ("cats", 0.5) == (card.data, card.clean_accuracy)
 
 
 def test_real_weights_are_known_by_full_and_by_short_name() -> None:
-    full, short = (named.find("resnet50", name) for name in ("ResNet50_Weights.IMAGENET1K_V1", "IMAGENET1K_V1"))
-    claims = named.claims(full)
+    full, short = (
+        torchvision_weights.find_weights("resnet50", name)
+        for name in ("ResNet50_Weights.IMAGENET1K_V1", "IMAGENET1K_V1")
+    )
+    claims = torchvision_weights.weights_claims(full)
 
     assert full is short
     assert ("ImageNet-1K", 0.7613) == (claims.data, claims.clean_accuracy)
     assert ((224, 224), 1000, MEAN) == (
-        (named.design("resnet50", full).pixels,) * 2,
-        named.design("resnet50", full).outputs,
-        named.design("resnet50", full).mean,
+        (torchvision_weights.weights_spec("resnet50", full).pixels,) * 2,
+        torchvision_weights.weights_spec("resnet50", full).outputs,
+        torchvision_weights.weights_spec("resnet50", full).mean,
     )
 
 
@@ -153,25 +174,42 @@ def test_real_weights_are_known_by_full_and_by_short_name() -> None:
             "IMAGENET1K_V3",
             r"found 'IMAGENET1K_V3'; expected weights of resnet50 \(ResNet50_Weights.IMAGENET1K_V1,",
         ),
-        ("resnet50", "ResNet18_Weights.IMAGENET1K_V1", r"did you mean 'ResNet50_Weights.IMAGENET1K_V1'\?"),
-        ("cifar_resnet18", "IMAGENET1K_V1", r"expected weights of cifar_resnet18 \(torchvision has none\)"),
+        (
+            "resnet50",
+            "ResNet18_Weights.IMAGENET1K_V1",
+            r"did you mean 'ResNet50_Weights.IMAGENET1K_V1'\?",
+        ),
+        (
+            "cifar_resnet18",
+            "IMAGENET1K_V1",
+            r"expected weights of cifar_resnet18 \(torchvision has none\)",
+        ),
     ],
 )
-def test_unknown_weights_are_an_error_that_names_the_known_ones(architecture: str, name: str, message: str) -> None:
+def test_unknown_weights_are_an_error_that_names_the_known_ones(
+    architecture: str, name: str, message: str
+) -> None:
     with pytest.raises(UnknownName, match=message):
         torchvision_model(architecture=architecture, weights=name)
 
 
 def test_weights_of_a_file_give_the_logits_of_the_plain_network(tmp_path: Path) -> None:
     torch.save(network().state_dict(), tmp_path / "own.pth")
-    source = torchvision_model(architecture=NAME, file=File(tmp_path / "own.pth", "0" * 64), outputs=5, pixels=40)
+    source = torchvision_model(
+        architecture=NAME, file=File(tmp_path / "own.pth", "0" * 64), outputs=5, pixels=40
+    )
 
     torch.testing.assert_close(filled(source)(INPUTS), network()(normalised()), atol=1e-6, rtol=0)
 
 
 def test_weights_by_name_and_by_file_exclude_each_other(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"found weights 'IMAGENET1K_V1' and the file own.pth; expected one of them"):
-        torchvision_model(architecture=NAME, weights="IMAGENET1K_V1", file=File(Path("own.pth"), "0" * 64))
+    with pytest.raises(
+        ValueError,
+        match=r"found weights 'IMAGENET1K_V1' and the file own.pth; expected one of them",
+    ):
+        torchvision_model(
+            architecture=NAME, weights="IMAGENET1K_V1", file=File(Path("own.pth"), "0" * 64)
+        )
 
 
 def test_untrained_weights_hang_on_the_seed_alone() -> None:
@@ -206,8 +244,14 @@ def test_inputs_and_outputs_are_those_of_the_data() -> None:
             {"data": toy(classes=4, shape=(3, 48, 48)), "pixels": 40},
             "found pixels 40 and data that has 48; expected the same",
         ),
-        ({"data": toy(shape=(1, 48, 48))}, r"found data of shape \(1, 48, 48\); .* give the data set `channels: 3`"),
-        ({"blocks": ("features.3",)}, r"found blocks \['features.3'\] and head None; expected both or neither"),
+        (
+            {"data": toy(shape=(1, 48, 48))},
+            r"found data of shape \(1, 48, 48\); .* give the data set `channels: 3`",
+        ),
+        (
+            {"blocks": ("features.3",)},
+            r"found blocks \['features.3'\] and head None; expected both or neither",
+        ),
     ],
 )
 def test_options_that_do_not_agree_are_refused(options: dict[str, object], message: str) -> None:
@@ -217,7 +261,8 @@ def test_options_that_do_not_agree_are_refused(options: dict[str, object], messa
 
 def test_an_unknown_architecture_has_near_names() -> None:
     with pytest.raises(
-        UnknownName, match=r"found 'resnet5'; expected a classifier of torchvision, .* did you mean 'resnet"
+        UnknownName,
+        match=r"found 'resnet5'; expected a classifier of torchvision, .* did you mean 'resnet",
     ):
         torchvision_model(architecture="resnet5").network()
 

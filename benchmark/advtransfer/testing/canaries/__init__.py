@@ -5,6 +5,6 @@ where the host's checks doubt every canary and no honest model.
 """
 
 from advtransfer.testing.canaries.catalogue import CANARIES, Canary
-from advtransfer.testing.canaries.honest import Subject, honest
+from advtransfer.testing.canaries.honest_models import Subject, honest_network
 
-__all__ = ["CANARIES", "Canary", "Subject", "honest"]
+__all__ = ["CANARIES", "Canary", "Subject", "honest_network"]

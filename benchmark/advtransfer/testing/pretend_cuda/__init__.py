@@ -26,14 +26,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
-from advtransfer.testing.pretend_cuda.calls import Calls, call
-from advtransfer.testing.pretend_cuda.operations import Operations, operate
-from advtransfer.testing.pretend_cuda.patches import patched
-from advtransfer.testing.pretend_cuda.place import devices as known
+from advtransfer.testing.pretend_cuda.calls import CallMode, call_function
+from advtransfer.testing.pretend_cuda.devices import device_registry as known
+from advtransfer.testing.pretend_cuda.operations import OperationMode, run_operation
+from advtransfer.testing.pretend_cuda.patches import patch_torch
 from advtransfer.testing.pretend_cuda.tensor import PretendTensor
 
-PretendTensor.call = staticmethod(call)
-PretendTensor.operate = staticmethod(operate)
+PretendTensor.call = staticmethod(call_function)
+PretendTensor.operate = staticmethod(run_operation)
 
 
 @contextmanager
@@ -47,11 +47,13 @@ def pretend_cuda(devices: int = 1) -> Iterator[None]:
         RuntimeError: There are pretend devices already.
     """
     if known.count:
-        raise RuntimeError("found a pretend device inside another; expected one; name the number of devices in it")
+        raise RuntimeError(
+            "found a pretend device inside another; expected one; name the number of devices in it"
+        )
     with ExitStack() as stack:
-        stack.enter_context(patched(devices))
-        stack.enter_context(Operations())  # type: ignore[no-untyped-call]  # torch leaves it without annotations
-        stack.enter_context(Calls())
+        stack.enter_context(patch_torch(devices))
+        stack.enter_context(OperationMode())  # type: ignore[no-untyped-call]  # torch leaves it without annotations
+        stack.enter_context(CallMode())
         yield
 
 

@@ -1,4 +1,6 @@
-"""``python -m advtransfer.testing.pretend_cuda run SUITE --device cuda``: the command line on the pretend device.
+"""``python -m advtransfer.testing.pretend_cuda run SUITE --device cuda``.
+
+The command line on the pretend device.
 
 Jobs run in this process (``--executor local/inline``): worker processes of their own would not have the device.
 """

@@ -10,16 +10,20 @@ import torch
 import torch._dynamo  # dispatch modes import it at the first operation, when it would look at what is replaced here
 from torch import Tensor
 
-from advtransfer.testing.pretend_cuda.generators import Generator, defaults
-from advtransfer.testing.pretend_cuda.place import Value, place
-from advtransfer.testing.pretend_cuda.place import devices as known
+from advtransfer.testing.pretend_cuda.devices import (
+    Generator,
+    Value,
+    default_generators,
+    resolve_device,
+)
+from advtransfer.testing.pretend_cuda.devices import device_registry as known
 
-NAME = "pretend device"
-CAPABILITY = (9, 0)
+DEVICE_NAME = "pretend device"
+COMPUTE_CAPABILITY = (9, 0)
 
 
 @contextmanager
-def patched(devices: int) -> Iterator[None]:
+def patch_torch(devices: int) -> Iterator[None]:
     """Inside, ``torch.cuda``, ``torch.Generator`` and ``torch.autocast`` know the pretend devices."""
     swaps = torch.__future__.get_swap_module_params_on_conversion()
     replaced: list[tuple[object, str, Value]] = []
@@ -28,36 +32,47 @@ def patched(devices: int) -> Iterator[None]:
             if hasattr(owner, name):
                 replaced.append((owner, name, getattr(owner, name)))
                 setattr(owner, name, value)
-        torch.__future__.set_swap_module_params_on_conversion(True)  # `.data =` cannot move a pretend tensor
-        defaults.known.clear()
+        torch.__future__.set_swap_module_params_on_conversion(
+            True
+        )  # `.data =` cannot move a pretend tensor
+        default_generators.by_index.clear()
         known.count = devices
         yield
     finally:
         torch.__future__.set_swap_module_params_on_conversion(swaps)
         for owner, name, value in reversed(replaced):
             setattr(owner, name, value)
-        defaults.known.clear()
+        default_generators.by_index.clear()
         known.count = 0
 
 
 def _replacements(devices: int) -> Iterator[tuple[object, str, Value]]:
     yield torch, "Generator", Generator
-    yield torch.autocast, "__init__", _autocast(torch.autocast.__init__)
+    yield torch.autocast, "__init__", _autocast_init(torch.autocast.__init__)
     if hasattr(torch, "accelerator"):  # torch 2.6
-        yield torch.accelerator, "current_stream", lambda device=None: SimpleNamespace(is_capturing=lambda: False)
-    for name, value in {**_facts(devices), **_randomness(devices)}.items():
+        yield (
+            torch.accelerator,
+            "current_stream",
+            lambda device=None: SimpleNamespace(is_capturing=lambda: False),
+        )
+    for name, value in {**_device_functions(devices), **_random_functions(devices)}.items():
         yield torch.cuda, name, value
 
 
-def _facts(devices: int) -> Mapping[str, Callable[..., Value]]:
+def _device_functions(devices: int) -> Mapping[str, Callable[..., Value]]:
     """What ``torch.cuda`` says of the devices."""
 
     def checked(device: Value = None) -> int:
-        return 0 if device is None else int(place(device).index)
+        return 0 if device is None else int(resolve_device(device).index)
 
     def properties(device: Value = None) -> SimpleNamespace:
         checked(device)
-        return SimpleNamespace(name=NAME, major=CAPABILITY[0], minor=CAPABILITY[1], total_memory=2**34)
+        return SimpleNamespace(
+            name=DEVICE_NAME,
+            major=COMPUTE_CAPABILITY[0],
+            minor=COMPUTE_CAPABILITY[1],
+            total_memory=2**34,
+        )
 
     def nothing(*_: Value, **__: Value) -> None:
         return None
@@ -81,18 +96,21 @@ def _facts(devices: int) -> Mapping[str, Callable[..., Value]]:
         "max_memory_reserved": lambda device=None: 0 * checked(device),
         "mem_get_info": lambda device=None: (2**34 + 0 * checked(device), 2**34),
         "get_device_name": lambda device=None: properties(device).name,
-        "get_device_capability": lambda device=None: (properties(device).major, properties(device).minor),
+        "get_device_capability": lambda device=None: (
+            properties(device).major,
+            properties(device).minor,
+        ),
         "get_device_properties": properties,
         "is_bf16_supported": lambda *_, **__: True,
         "is_current_stream_capturing": lambda: False,
     }
 
 
-def _randomness(devices: int) -> Mapping[str, Callable[..., Value]]:
+def _random_functions(devices: int) -> Mapping[str, Callable[..., Value]]:
     """The state of the devices' default generators."""
 
     def of(device: Value = "cuda") -> torch.Generator:
-        return defaults.of(place(device))
+        return default_generators.of_device(resolve_device(device))
 
     def seed_all(seed: int) -> None:
         for number in range(devices):
@@ -114,7 +132,7 @@ def _randomness(devices: int) -> Mapping[str, Callable[..., Value]]:
     }
 
 
-def _autocast(enter: Callable[..., None]) -> Callable[..., None]:
+def _autocast_init(enter: Callable[..., None]) -> Callable[..., None]:
     """Autocast for CUDA is that of the CPU, where the numbers are."""
 
     def begin(self: torch.autocast, device_type: str, *args: Value, **kwargs: Value) -> None:

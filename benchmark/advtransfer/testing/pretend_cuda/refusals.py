@@ -1,4 +1,6 @@
-"""What CUDA refuses, in its words: tensors and generators of another device, and kernels that are not deterministic.
+"""What CUDA refuses, in its words.
+
+Tensors and generators of another device, and kernels that are not deterministic.
 
 The operations without a deterministic kernel are those of the second list in the documentation of
 ``torch.use_deterministic_algorithms`` (torch 2.14), with the names that CUDA's kernels give themselves in the message.
@@ -16,17 +18,18 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from advtransfer.testing.pretend_cuda.generators import CpuGenerator, device_of
-from advtransfer.testing.pretend_cuda.place import Value
-from advtransfer.testing.pretend_cuda.tensor import PretendTensor, on
+from advtransfer.testing.pretend_cuda.devices import CpuGenerator, Value, generator_device
+from advtransfer.testing.pretend_cuda.tensor import PretendTensor, tensor_device
 
-UNDECIDED = "undecided_device"
+UNDECIDED_ATTRIBUTE = "undecided_device"
 """The attribute of CPU tensors that torch's own code made on the way; the device is that of what they meet."""
 
 CROSSING = frozenset({"copy_", "copy", "_to_copy", "_foreach_copy_", "set_data"})
 """Operations that carry values between devices."""
 
-INDEXING = frozenset({"index", "index_put", "index_put_", "_index_put_impl_", "_unsafe_index", "_unsafe_index_put"})
+INDEXING = frozenset(
+    {"index", "index_put", "index_put_", "_index_put_impl_", "_unsafe_index", "_unsafe_index_put"}
+)
 """Operations whose indices may be on the CPU."""
 
 NOT_DETERMINISTIC: Mapping[str, str] = {
@@ -71,11 +74,15 @@ NOT_DETERMINISTIC: Mapping[str, str] = {
 }
 """By the operator that is called: the name in CUDA's message."""
 
-CUBLAS = frozenset({"mm", "addmm", "bmm", "baddbmm", "addbmm", "mv", "addmv", "dot", "linear", "matmul", "einsum"})
+CUBLAS = frozenset(
+    {"mm", "addmm", "bmm", "baddbmm", "addbmm", "mv", "addmv", "dot", "linear", "matmul", "einsum"}
+)
 """Operations that cuBLAS computes, deterministically only with a workspace of fixed size."""
 
 
-def refuse_mixture(name: str, args: Sequence[Value], tensors: Sequence[Tensor], changed: Sequence[Tensor]) -> None:
+def refuse_mixed_devices(
+    name: str, args: Sequence[Value], tensors: Sequence[Tensor], changed: Sequence[Tensor]
+) -> None:
     """Raise CUDA's error where tensors of two devices meet; CPU tensors without dimensions may.
 
     Args:
@@ -92,19 +99,24 @@ def refuse_mixture(name: str, args: Sequence[Value], tensors: Sequence[Tensor], 
         return
     if name in INDEXING:
         indices = [one for one in args[1] if one is not None]
-        if any(on(one) not in (torch.device("cpu"), on(args[0])) for one in indices):
+        if any(
+            tensor_device(one) not in (torch.device("cpu"), tensor_device(args[0]))
+            for one in indices
+        ):
             raise RuntimeError(
-                f"indices should be either on cpu or on the same device as the indexed tensor ({on(args[0])})"
+                f"indices should be either on cpu or on the same device as the indexed tensor ({tensor_device(args[0])})"
             )
         tensors = [one for one in tensors if all(one is not index for index in indices)]
         places = sorted({str(one.at) for one in tensors if isinstance(one, PretendTensor)})
-    strict = [one for one in tensors if not isinstance(one, PretendTensor) and not hasattr(one, UNDECIDED)]
+    strict = [
+        one
+        for one in tensors
+        if not isinstance(one, PretendTensor) and not hasattr(one, UNDECIDED_ATTRIBUTE)
+    ]
     if any(one.dim() > 0 or any(one is other for other in changed) for one in strict) and places:
         places.append("cpu")
     if len(places) > 1:
-        found = (
-            f"Expected all tensors to be on the same device, but found at least two devices, {' and '.join(places)}!"
-        )
+        found = f"Expected all tensors to be on the same device, but found at least two devices, {' and '.join(places)}!"
         raise RuntimeError(f"{found} (when checking the arguments of {name})")
 
 
@@ -115,13 +127,13 @@ def refuse_generators(found: Sequence[CpuGenerator], device: torch.device) -> No
         RuntimeError: As CUDA.
     """
     for generator in found:
-        if device_of(generator).type != device.type:
+        if generator_device(generator).type != device.type:
             raise RuntimeError(
-                f"Expected a '{device.type}' device type for generator but found '{device_of(generator).type}'"
+                f"Expected a '{device.type}' device type for generator but found '{generator_device(generator).type}'"
             )
 
 
-def refuse_chance(name: str, args: Sequence[Value], kwargs: Mapping[str, Value]) -> None:
+def refuse_nondeterminism(name: str, args: Sequence[Value], kwargs: Mapping[str, Value]) -> None:
     """Raise CUDA's error for a kernel that may give other bits each time, where deterministic ones are asked for.
 
     Args:
@@ -135,22 +147,22 @@ def refuse_chance(name: str, args: Sequence[Value], kwargs: Mapping[str, Value])
     if not torch.are_deterministic_algorithms_enabled():
         return
     if name in CUBLAS and os.environ.get("CUBLAS_WORKSPACE_CONFIG") not in (":4096:8", ":16:8"):
-        _refuse(
+        _raise_or_warn(
             "Deterministic behavior was enabled with either `torch.use_deterministic_algorithms(True)` or "
             "`at::Context::setDeterministicAlgorithms(true)`, but this operation is not deterministic because it uses "
             "CuBLAS and you have CUDA >= 10.2. To enable deterministic behavior in this case, you must set an "
             "environment variable before running your PyTorch application: CUBLAS_WORKSPACE_CONFIG=:4096:8 or "
             "CUBLAS_WORKSPACE_CONFIG=:16:8."
         )
-    if name in NOT_DETERMINISTIC and not _harmless(name, args, kwargs):
-        _refuse(
+    if name in NOT_DETERMINISTIC and not _is_deterministic(name, args, kwargs):
+        _raise_or_warn(
             f"{NOT_DETERMINISTIC[name]} does not have a deterministic implementation, but you set "
             "'torch.use_deterministic_algorithms(True)'. You can turn off determinism just for this operation, or you "
             "can use the 'warn_only=True' option, if that's acceptable for your application."
         )
 
 
-def _harmless(name: str, args: Sequence[Value], kwargs: Mapping[str, Value]) -> bool:
+def _is_deterministic(name: str, args: Sequence[Value], kwargs: Mapping[str, Value]) -> bool:
     """Whether these arguments choose a deterministic kernel after all."""
     if name in ("median", "nanmedian"):
         return len(args) < 2 and "dim" not in kwargs
@@ -167,7 +179,7 @@ def _harmless(name: str, args: Sequence[Value], kwargs: Mapping[str, Value]) -> 
     return False
 
 
-def _refuse(message: str) -> None:
+def _raise_or_warn(message: str) -> None:
     if not torch.is_deterministic_algorithms_warn_only_enabled():
         raise RuntimeError(message)
     warnings.warn(message, stacklevel=2)

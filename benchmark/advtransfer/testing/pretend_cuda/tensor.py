@@ -8,7 +8,7 @@ from typing import ClassVar, TypeAlias, cast
 import torch
 from torch import Tensor
 
-from advtransfer.testing.pretend_cuda.place import CPU, Value, place
+from advtransfer.testing.pretend_cuda.devices import CPU, Value, resolve_device
 
 Handler: TypeAlias = "Callable[[Value, tuple[Value, ...], dict[str, Value]], Value]"
 NO_NUMPY = "can't convert {} device type tensor to numpy. Use Tensor.cpu() to copy the tensor to host memory first."
@@ -96,33 +96,35 @@ class PretendTensor(Tensor):
         return PretendTensor(inner["host"], device)
 
 
-PretendTensor.__module__ = "torch"  # libraries such as eagerpy ask a tensor's class which framework it is from
+PretendTensor.__module__ = (
+    "torch"  # libraries such as eagerpy ask a tensor's class which framework it is from
+)
 
 
-def on(tensor: Tensor) -> torch.device:
+def tensor_device(tensor: Tensor) -> torch.device:
     """Where a tensor is, as far as anybody outside may know."""
     return tensor.at if isinstance(tensor, PretendTensor) else CPU
 
 
-def moved(tensor: Tensor, device: torch.device) -> Tensor:
+def move_tensor(tensor: Tensor, device: torch.device) -> Tensor:
     """A copy on a device; gradients, of any order, move back."""
-    return cast("Tensor", _Moved.apply(tensor, device))
+    return cast("Tensor", _MoveFunction.apply(tensor, device))
 
 
-def copied(tensor: Tensor, device: torch.device) -> Tensor:
+def copy_tensor(tensor: Tensor, device: torch.device) -> Tensor:
     """A copy on a device, without history."""
     values = (tensor.host if isinstance(tensor, PretendTensor) else tensor.detach()).clone()
-    return values if device.type == "cpu" else PretendTensor(values, place(device))
+    return values if device.type == "cpu" else PretendTensor(values, resolve_device(device))
 
 
-class _Moved(torch.autograd.Function):
+class _MoveFunction(torch.autograd.Function):
     """The copy between devices, which torch's own autograd does not see: to it all of this is the CPU."""
 
     @staticmethod
     def forward(ctx: Value, tensor: Tensor, device: torch.device) -> Tensor:
-        ctx.origin = on(tensor)
-        return copied(tensor, device)
+        ctx.origin = tensor_device(tensor)
+        return copy_tensor(tensor, device)
 
     @staticmethod
     def backward(ctx: Value, *gradients: Value) -> Value:
-        return moved(gradients[0], ctx.origin), None
+        return move_tensor(gradients[0], ctx.origin), None

@@ -1,0 +1,187 @@
+"""The nodes behind the labels of a plan.
+
+Fits, results, sources, subsets, and the jobs that build them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from advtransfer.node import Node
+from advtransfer.planning.trials import SubsetSize, Trial
+from advtransfer.suite import GridEntry, Suite, Target
+
+
+@dataclass(frozen=True, slots=True)
+class JobRequest:
+    """What one job asks: the node to build, and the results that are measured on it."""
+
+    node: Node
+    results: tuple[Node, ...] = ()
+
+    def nodes_without_record(self, has: Callable[[str], bool]) -> list[Node]:
+        """The nodes that have no record where making `node` failed: itself, or, where its record is there, results.
+
+        A fit is made again for the results that it lacks; where that fails, these have failed, and the fit has not.
+        """
+        if not has(self.node.id):
+            return [self.node]
+        return [result for result in self.results if not has(result.id)]
+
+
+@dataclass(frozen=True)
+class SuiteIndex:
+    """A suite's cells by the labels that trials carry."""
+
+    suite: Suite
+
+    @cached_property
+    def sources(self) -> Mapping[str, GridEntry]:
+        return _entries_by_label(self.suite.sources)
+
+    @cached_property
+    def adapters(self) -> Mapping[str, GridEntry]:
+        return _entries_by_label(self.suite.adapters)
+
+    @cached_property
+    def transfers(self) -> Mapping[str, GridEntry]:
+        return _entries_by_label(self.suite.transfers)
+
+    @cached_property
+    def evaluations(self) -> Mapping[str, GridEntry]:
+        return _entries_by_label(self.suite.evaluations)
+
+    @cached_property
+    def targets(self) -> Mapping[str, Target]:
+        return {target.key: target for target in self.suite.targets}
+
+    @cached_property
+    def source_nodes(self) -> Mapping[str, Node]:
+        """Every source and reference by id."""
+        references = [cell for target in self.suite.targets for cell in target.references]
+        return {cell.node.id: cell.node for cell in (*self.suite.sources, *references)}
+
+    @cached_property
+    def _subset_nodes(self) -> Mapping[tuple[str, SubsetSize, int], Node]:
+        return {
+            (target.key, subset.n, subset.seed): subset_node(target, index)
+            for target in self.suite.targets
+            for index, subset in enumerate(target.subsets)
+        }
+
+    @cached_property
+    def _fit_bases(self) -> Mapping[str, Node]:
+        return {label: fit_base(cell) for label, cell in self.transfers.items()}
+
+    @cached_property
+    def _result_bases(self) -> Mapping[tuple[str, str], Node]:
+        return {
+            (key, label): result_base(cell, target)
+            for key, target in self.targets.items()
+            for label, cell in self.evaluations.items()
+        }
+
+    def trial_fit(self, trial: Trial) -> Node:
+        """The fit that is a trial."""
+        source = self.sources[trial.source].node if trial.source is not None else None
+        adapter = (
+            effective_adapter(self.adapters[trial.adapter]) if trial.adapter is not None else None
+        )
+        subset = self._subset_nodes[trial.target, trial.n, trial.seed]
+        return fit_node(
+            self._fit_bases[trial.transfer], source=source, adapter=adapter, subset=subset
+        )
+
+    def trial_results(self, trial: Trial) -> list[Node]:
+        """The results shown with a trial, each once."""
+        fit, target = self.trial_fit(trial), self.targets[trial.target]
+        nodes = (
+            node
+            for label in trial.evaluations
+            for node in result_nodes(
+                self._result_bases[trial.target, label], self.evaluations[label], target, fit
+            )
+        )
+        return list({node.id: node for node in nodes}.values())
+
+
+def job_requests(cells: SuiteIndex, trial: Trial, missing: Iterable[str]) -> list[JobRequest]:
+    """The jobs of a trial whose records are `missing`: its fit with its own results, and the results it shares."""
+    wanted = set(missing)
+    results = [node for node in cells.trial_results(trial) if node.id in wanted]
+    own = tuple(node for node in results if "model" in node.inputs)
+    shared = [JobRequest(node) for node in results if "model" not in node.inputs]
+    return ([JobRequest(cells.trial_fit(trial), own)] if own or trial.id in wanted else []) + shared
+
+
+def fit_base(transfer: GridEntry) -> Node:
+    """A fit by a transfer before it is known of what: `fit_node` adds that."""
+    return replace(transfer.node, kind="fit")
+
+
+def fit_node(base: Node, *, source: Node | None, adapter: Node | None, subset: Node) -> Node:
+    """The fit of a transfer on one training subset."""
+    inputs = {"subset": subset, "source": source, "adapter": adapter}
+    return base.with_inputs({name: node for name, node in inputs.items() if node is not None})
+
+
+def result_base(evaluation: GridEntry, target: Target) -> Node:
+    """A result at one target before it is known of which fit: `result_nodes` adds that."""
+    inputs = {**evaluation.node.inputs, "test": test_node(target)}
+    return replace(evaluation.node, kind="result", inputs=inputs)
+
+
+def result_nodes(base: Node, evaluation: GridEntry, target: Target, fit: Node) -> list[Node]:
+    """The results of one evaluation of one fit: one for each reference, or one where it needs none."""
+    needs: frozenset[str] = evaluation.facts.needs
+    offered = {"model": fit, "source": fit.inputs.get("source"), "train": fit.inputs["subset"]}
+    inputs: dict[str, Node] = {
+        name: node for name, node in offered.items() if name in needs and isinstance(node, Node)
+    }
+    adapter = fit.inputs.get("adapter")
+    if "source" in inputs and isinstance(adapter, Node):
+        inputs["adapter"] = adapter
+    references = references_for(evaluation, target)
+    return [
+        base.with_inputs({**inputs, "reference": one.node} if one else inputs) for one in references
+    ]
+
+
+def effective_adapter(adapter: GridEntry | None) -> Node | None:
+    """The node of an adapter; none where there is none, or where it is the identity."""
+    return None if adapter is None or adapter.facts.is_identity else adapter.node
+
+
+def subset_node(target: Target, index: int) -> Node:
+    """One training subset of a target."""
+    subset = target.subsets[index]
+    options = {
+        "n": subset.n,
+        "seed": subset.seed,
+        "validation": subset.validation,
+        "rule": subset.rule,
+    }
+    return Node(
+        "subset",
+        "host/subset",
+        1,
+        options,
+        {"data": target.data.node},
+        options_not_in_id={"leakage": target.leakage},
+    )
+
+
+def test_node(target: Target) -> Node:
+    """A target's test part, or the fixed draw of it that is measured."""
+    return Node("test", "host/test", 1, {"count": target.test or "all"}, {"data": target.data.node})
+
+
+def references_for(evaluation: GridEntry, target: Target) -> tuple[GridEntry | None, ...]:
+    """The references an evaluation is made with: each of the target's, or once without."""
+    return target.references if "reference" in evaluation.facts.needs else (None,)
+
+
+def _entries_by_label(cells: Iterable[GridEntry]) -> dict[str, GridEntry]:
+    return {cell.label: cell for cell in cells}

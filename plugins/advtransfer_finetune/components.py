@@ -1,0 +1,333 @@
+"""Factories of the probes, the fine-tunings and the baselines without a source.
+
+They import torch only when one is built.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, TypeAlias
+
+from annotated_types import Ge, Gt, Interval, MinLen
+
+from advtransfer.precheck import precheck
+from advtransfer.toolkit.adversary import AdversarialTraining, Adversary, TrainingNorm
+from advtransfer.toolkit.training_config import Adam, Augment, OptimizerConfig, Schedule, Sgd
+from advtransfer.types import Since, Source, Transfer, component
+from advtransfer_finetune import options
+from advtransfer_finetune.options import (
+    STEP_AFTER_EACH_THIRD,
+    UTRERA2021_AUGMENT,
+    CacheActivations,
+    HeadInit,
+    PositiveInt,
+    SnapshotEpochs,
+    utrera2021_presets,
+)
+
+_BLOCKS_OPTIMIZER, _FULL_OPTIMIZER, _TUNING_SCHEDULE = Adam(lr=3e-3), Sgd(lr=0.01), Schedule()
+
+
+@precheck(check=options.blocks_misfits)
+@component(
+    needs=("source",),
+    tasks=("classes", "attributes", "values"),
+    presets=utrera2021_presets({**UTRERA2021_AUGMENT, "batch_norm": "adapt"}),
+)
+def blocks(
+    *,
+    blocks: Annotated[int, Ge(0)],
+    epochs: Annotated[int, Ge(1)] = 60,
+    batch_size: Annotated[int, Ge(1)] = 32,
+    optimiser: OptimizerConfig = _BLOCKS_OPTIMIZER,
+    schedule: Schedule = _TUNING_SCHEDULE,
+    batch_norm: Literal["adapt", "freeze"] = "freeze",
+    head_init: Annotated[HeadInit, Since(2)] = "default",
+    augment: Annotated[Augment, Since(2)] = "none",
+    adversary: Annotated[AdversarialTraining | None, Since(2)] = None,
+    snapshots: Annotated[SnapshotEpochs, Since(2)] = (),
+    activations: Annotated[Literal["once", "every_epoch"], Since(1)] = "once",
+    cached: CacheActivations = True,
+) -> Transfer:
+    """The source's last blocks fine-tuned together with a new head; everything before them keeps its weights.
+
+    As in Utrera et al. (2021), section 4. Their settings, and those that only their code tells, are the presets
+    ``utrera2021_presets`` (from 3,200 images on) and ``utrera2021_few`` (up to 1,600). With 0 blocks and frozen batch
+    normalisation it is the fine-tuned teacher ("FT") of Chan et al. (2020). A learned adapter is trained with the head.
+
+    Args:
+        blocks: How many of the source's last blocks are trained besides the head; 0 trains the head alone.
+        epochs: How often each image is seen.
+        batch_size: Images in a step.
+        optimiser: The optimiser and its largest learning rate.
+        schedule: The learning rate over the training.
+        batch_norm: ``freeze`` runs the frozen blocks as in evaluation; ``adapt``, as in the paper's released code, lets
+            their batch normalisation use and learn the target's statistics.
+        head_init: Where the head starts: torch's ``default``, or ``normal``, which is N(0, 1) and zero biases.
+        augment: ``none``, or a list of changes to each training image, in their order, before any adapter:
+            ``pad_crop``, ``pad_crop_2``, ``flip``, ``colour_jitter``, ``rotation``. The paper makes them at 224 x 224
+            pixels: give the target's data set this `size`.
+        adversary: Train on adversarial examples, of the target's images, as in ``vision/trained``: None, or
+            ``{norm, eps, steps, ...}`` with eps for inputs in [0, 1].
+        snapshots: Epochs after which the weights are kept; Figure 3 of the paper has 11, 21, 41, 81 and 150.
+        activations: When what the frozen blocks give is computed: ``once``, where they give the same in every epoch (no
+            augmentation, no adversary, frozen batch normalisation, a fixed adapter) and it fits in memory; or in
+            ``every_epoch``. The numbers agree but for rounding.
+        cached: Share activations that are computed once with the other fits of this source, adapter and data set.
+    """
+    from advtransfer_finetune.training import TrainingRecipe
+    from advtransfer_finetune.tuning import BlockTuning
+
+    recipe = TrainingRecipe(
+        epochs=epochs,
+        batch_size=batch_size,
+        optimiser=optimiser,
+        schedule=schedule,
+        augment=augment,
+        adversary=adversary,
+        snapshots=snapshots,
+    )
+    once = activations == "once"
+    return BlockTuning(
+        blocks=blocks,
+        batch_norm=batch_norm,
+        head_init=head_init,
+        recipe=recipe,
+        extract_once=once,
+        cached=cached,
+    )
+
+
+@precheck(check=options.full_misfits)
+@component(
+    needs=("source",),
+    tasks=("classes", "attributes", "values"),
+    presets=utrera2021_presets(UTRERA2021_AUGMENT),
+)
+def full(
+    *,
+    epochs: PositiveInt = 60,
+    batch_size: PositiveInt = 32,
+    optimiser: OptimizerConfig = _FULL_OPTIMIZER,
+    schedule: Schedule = _TUNING_SCHEDULE,
+    head_init: HeadInit = "default",
+    augment: Augment = "none",
+    adversary: AdversarialTraining | None = None,
+    snapshots: SnapshotEpochs = (),
+) -> Transfer:
+    """The whole source fine-tuned, from its own weights on, with a new head.
+
+    Batch normalisation uses and learns the target's statistics. With an adversary it is adversarial training that
+    starts from the source. A learned adapter is trained as well.
+
+    Args:
+        epochs: How often each image is seen.
+        batch_size: Images in a step.
+        optimiser: The optimiser and its largest learning rate.
+        schedule: The learning rate over the training.
+        head_init: Where the head starts, as in `blocks`.
+        augment: Changes to each training image, as in `blocks`.
+        adversary: Train on adversarial examples, as in `blocks`.
+        snapshots: Epochs after which the weights are kept.
+    """
+    from advtransfer_finetune.training import TrainingRecipe
+    from advtransfer_finetune.tuning import BlockTuning
+
+    recipe = TrainingRecipe(
+        epochs=epochs,
+        batch_size=batch_size,
+        optimiser=optimiser,
+        schedule=schedule,
+        augment=augment,
+        adversary=adversary,
+        snapshots=snapshots,
+    )
+    return BlockTuning(blocks="all", batch_norm="adapt", head_init=head_init, recipe=recipe)
+
+
+_BASELINE_OPTIMIZER, _BASELINE_SCHEDULE = Sgd(), Schedule()
+
+
+@precheck(check=options.scratch_misfits)
+@component(version=2, tasks=("classes", "attributes", "values"))
+def scratch(
+    *,
+    network: Source,
+    epochs: PositiveInt = 60,
+    batch_size: PositiveInt = 32,
+    optimiser: OptimizerConfig = _BASELINE_OPTIMIZER,
+    schedule: Schedule = _BASELINE_SCHEDULE,
+    augment: Augment = "none",
+    snapshots: SnapshotEpochs = (),
+) -> Transfer:
+    """A network trained on the target's subset alone: what a transfer has to beat.
+
+    Args:
+        network: What is trained, from its weights on: an untrained network made for the target's data, such as
+            ``{use: vision/random_init, data: ...}``.
+        epochs: How often each image is seen.
+        batch_size: Images in a step.
+        optimiser: The optimiser and its largest learning rate.
+        schedule: The learning rate over the training.
+        augment: Changes to each training image, as in `blocks`.
+        snapshots: Epochs after which the weights are kept.
+    """
+    from advtransfer_finetune.training import TrainingRecipe
+    from advtransfer_finetune.tuning import ScratchTraining
+
+    recipe = TrainingRecipe(
+        epochs=epochs,
+        batch_size=batch_size,
+        optimiser=optimiser,
+        schedule=schedule,
+        augment=augment,
+        snapshots=snapshots,
+    )
+    return ScratchTraining(network=network, recipe=recipe)
+
+
+@precheck(check=options.adversarial_misfits)
+@component(version=2, tasks=("classes", "attributes", "values"))
+def adversarial(
+    *,
+    network: Source,
+    norm: TrainingNorm = "linf",
+    eps: Annotated[float, Gt(0)],
+    steps: PositiveInt = 7,
+    step_size: Annotated[float, Gt(0)] | None = None,
+    random_start: bool = True,
+    epochs: PositiveInt = 60,
+    batch_size: PositiveInt = 32,
+    optimiser: OptimizerConfig = _BASELINE_OPTIMIZER,
+    schedule: Schedule = _BASELINE_SCHEDULE,
+    augment: Augment = "none",
+    snapshots: SnapshotEpochs = (),
+) -> Transfer:
+    """A network trained on the target's subset alone, against PGD (Madry et al., 2018, equation 2.1).
+
+    To start from a source instead, give `full` or `blocks` an adversary.
+
+    Args:
+        network: What is trained, from its weights on, as in `scratch`.
+        norm: The norm of the ball around each image: ``linf`` or ``l2``.
+        eps: Its radius, in [0, 1] pixel space.
+        steps: Gradient steps for each batch.
+        step_size: The length of one step; by default ``2.5 * eps / steps``.
+        random_start: Start at a random point of the ball instead of its centre.
+        epochs: How often each image is seen.
+        batch_size: Images in a step.
+        optimiser: The optimiser and its largest learning rate.
+        schedule: The learning rate over the training.
+        augment: Changes to each training image, as in `blocks`.
+        snapshots: Epochs after which the weights are kept.
+    """
+    from advtransfer_finetune.training import TrainingRecipe
+    from advtransfer_finetune.tuning import ScratchTraining
+
+    recipe = TrainingRecipe(
+        epochs=epochs,
+        batch_size=batch_size,
+        optimiser=optimiser,
+        schedule=schedule,
+        augment=augment,
+        adversary=Adversary(
+            norm=norm, eps=eps, steps=steps, step_size=step_size, random_start=random_start
+        ),
+        snapshots=snapshots,
+    )
+    return ScratchTraining(network=network, recipe=recipe)
+
+
+Strength: TypeAlias = Annotated[float, Gt(0)]
+Strengths: TypeAlias = Annotated[tuple[Strength, ...], MinLen(1)]
+
+_PROBE_OPTIMIZER = Sgd()
+
+
+@precheck(check=options.probe_misfits)
+@component(needs=("source",), presets=utrera2021_presets({"solver": "sgd"}))
+def linear_probe(
+    *,
+    C: Strength | Strengths = 1.0,
+    max_iterations: Annotated[int, Ge(1)] = 10_000,
+    tolerance: Annotated[float, Gt(0)] = 1e-6,
+    solver: Annotated[Literal["lbfgs", "sgd"], Since(2)] = "lbfgs",
+    epochs: Annotated[PositiveInt, Since(2)] = 150,
+    batch_size: Annotated[PositiveInt, Since(2)] = 128,
+    optimiser: Annotated[OptimizerConfig, Since(2)] = _PROBE_OPTIMIZER,
+    schedule: Annotated[Schedule, Since(2)] = STEP_AFTER_EACH_THIRD,
+    head_init: Annotated[HeadInit, Since(2)] = "default",
+    snapshots: Annotated[SnapshotEpochs, Since(2)] = (),
+    folds: Annotated[Annotated[int, Ge(2)] | None, Since(1)] = None,
+    cached: CacheActivations = True,
+) -> Transfer:
+    """Multinomial logistic regression on the source's frozen, standardised features.
+
+    The features are what the source's head receives. The problem is convex, so the result hangs on no random number,
+    but for the folds; the fact ``converged`` is 0 where the solver stopped before it met the tolerance. With
+    ``solver: sgd`` the same model is trained for a fixed time instead, by the recipe of Utrera et al. (2021): how far
+    it comes is a part of the result, and so are the random numbers. They train on augmented images and on features as
+    they are; for that, take `blocks` with 0 blocks. A learned adapter is trained by ``sgd`` alone.
+
+    Args:
+        C: Inverse strength of the l2 penalty on the weights, as in scikit-learn. Of a list, the strength with the best
+            accuracy on the validation part is kept (of equal ones the smallest); it needs such a part, or `folds`.
+        max_iterations: The most steps of the solver, L-BFGS.
+        tolerance: The largest entry of the gradient at which the solver stops.
+        solver: ``lbfgs``, which goes to the optimum, or ``sgd``. The options above are for lbfgs, those below for sgd.
+        epochs: How often each image is seen.
+        batch_size: Images in a step.
+        optimiser: The optimiser and its largest learning rate; the penalty is its `weight_decay`.
+        schedule: The learning rate over the training.
+        head_init: Where the weights start: torch's ``default``, or ``normal``, which is N(0, 1) and zero biases.
+        snapshots: Epochs after which the weights are kept.
+        folds: Where there is no validation part, C is chosen by cross-validation over so many folds of the training
+            part, each with its share of every class; the probe is then fitted to all of it.
+        cached: Share the features with the other fits of this source, adapter and data set.
+    """
+    if solver == "sgd":
+        from advtransfer_finetune.linear_probes import SgdProbe
+        from advtransfer_finetune.training import TrainingRecipe
+
+        if C != 1.0 or folds is not None:
+            found = f"C {C}" if folds is None else f"folds {folds}"
+            raise ValueError(
+                f"found {found} beside solver 'sgd'; expected none; set weight_decay in optimiser instead"
+            )
+        recipe = TrainingRecipe(
+            epochs=epochs,
+            batch_size=batch_size,
+            optimiser=optimiser,
+            schedule=schedule,
+            snapshots=snapshots,
+        )
+        return SgdProbe(recipe=recipe, head_init=head_init, cached=cached)
+    from advtransfer_finetune.linear_probes import LinearProbe
+
+    strengths = tuple(sorted(C)) if isinstance(C, tuple) else (C,)
+    return LinearProbe(
+        strengths=strengths,
+        max_iterations=max_iterations,
+        tolerance=tolerance,
+        folds=folds,
+        cached=cached,
+    )
+
+
+@component(needs=("source",), tasks=("classes", "attributes", "values"))
+def logit_affine(
+    *, cutoff: Annotated[float, Interval(ge=0, lt=1)] = 1e-6, cached: CacheActivations = True
+) -> Transfer:
+    """The affine map of the source's logits that comes nearest to the labels: least squares, in closed form.
+
+    The g of g o f_S in the theory of Liang et al. (2021): W = Cov(y, z) Cov(z, z)^+ and b = E y - W E z, for logits z
+    and for labels y that are one-hot classes, -1/2 or 1/2 by attribute (one is predicted where the output is above 0),
+    or values. Where the logits are linearly dependent, W is the smallest of all that fit equally well.
+
+    Args:
+        cutoff: Singular values of the centred logits below this share of the largest one count as zero. The logits
+            are known to 7 digits or so.
+        cached: Share the logits with the other fits of this source, adapter and data set.
+    """
+    from advtransfer_finetune.logit_probe import LogitAffine
+
+    return LogitAffine(cutoff=cutoff, cached=cached)

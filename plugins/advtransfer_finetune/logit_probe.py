@@ -1,0 +1,102 @@
+"""Affine probe on the source's logits: least squares in closed form."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from advtransfer.toolkit.datasets import all_positions
+from advtransfer.types import Context, DataCard, Fitted, Network, Samples
+from advtransfer_finetune.regression import FloatArray
+from advtransfer_finetune.target_model import (
+    TargetModel,
+    as_target_model,
+    draw_head,
+    refuse_learned_adapter,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogitAffine:
+    """A transfer: the source stays, its logits go through the affine map nearest to the labels.
+
+    Args:
+        cutoff: Singular values of the centred logits below this share of the largest one count as zero.
+        cached: Share the logits with other fits.
+    """
+
+    cutoff: float
+    cached: bool = True
+
+    def model(
+        self, *, source: Network | None, adapter: nn.Module | None, target: DataCard
+    ) -> nn.Module:
+        """The untrained model; its shapes are those of the trained one.
+
+        Raises:
+            Inapplicable: The adapter is learned.
+        """
+        refuse_learned_adapter(adapter, method="a closed form")
+        head = partial(draw_head, init="default", source=torch.Generator())
+        return TargetModel(
+            source=source, adapter=adapter, target=target, head=head, reads="logits"
+        ).eval()
+
+    def fit(
+        self,
+        model: nn.Module,
+        *,
+        source: Network | None,
+        adapter: nn.Module | None,
+        train: Samples,
+        validation: Samples | None,
+        context: Context,
+    ) -> Fitted:
+        """Solve for the head; ``residual`` is the root mean squared distance that remains (Liang et al., 2020)."""
+        probed = as_target_model(model.to(context.device).eval())
+        logits = probed.frozen_extractor(shared=self.cached)(train, context).double().numpy()
+        answer = least_squares_map(logits, target_outputs(train), cutoff=self.cutoff)
+        weights = {"weight": torch.from_numpy(answer.weight), "bias": torch.from_numpy(answer.bias)}
+        probed.head.load_state_dict(weights)
+        return Fitted(facts={"rank": answer.rank, "residual": answer.residual})
+
+
+@dataclass(frozen=True, slots=True)
+class AffineMap:
+    """``inputs @ weight.T + bias``: ``(K, D)`` and ``(K,)``; the rank of the inputs, and what is left to explain."""
+
+    weight: FloatArray
+    bias: FloatArray
+    rank: int
+    residual: float
+
+
+def least_squares_map(inputs: FloatArray, outputs: FloatArray, *, cutoff: float) -> AffineMap:
+    """The least-squares map from ``(N, D)`` to ``(N, K)``: W = Cov(y, z) Cov(z, z)^+, b = E y - W E z.
+
+    The pseudoinverse is that of the centred inputs themselves: the same W, without squaring their condition number.
+    """
+    mean, target = inputs.mean(0), outputs.mean(0)
+    solution, _, rank, _ = np.linalg.lstsq(inputs - mean, outputs - target, rcond=cutoff)
+    weight: FloatArray = solution.T
+    bias: FloatArray = target - weight @ mean
+    residual = float(np.sqrt(np.square(outputs - inputs @ solution - bias).sum(1).mean()))
+    return AffineMap(weight, bias, int(rank), residual)
+
+
+def target_outputs(samples: Samples) -> FloatArray:
+    """What the outputs should be, ``(N, K)``: one-hot classes, -1/2 or 1/2 by attribute, or the values."""
+    labels, card = samples.labels(all_positions(samples)), samples.card
+    if card.task == "classes":
+        return _as_float64(nn.functional.one_hot(labels, card.outputs))
+    # an attribute is predicted where the output is above 0
+    return _as_float64(labels) - (0.5 if card.task == "attributes" else 0.0)
+
+
+def _as_float64(tensor: Tensor) -> FloatArray:
+    array: FloatArray = tensor.double().numpy()
+    return array

@@ -1,0 +1,1 @@
+"""The factories of this plugin. They import torch and Foolbox only when an evaluation is built."""

@@ -1,1 +1,0 @@
-"""The factories of this plugin."""

@@ -1,0 +1,338 @@
+"""Option models of the attacks, presets, shared option types, and checks before anything is attacked.
+
+Does not import torch.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal, TypeAlias
+
+from annotated_types import Ge, Gt, MinLen
+
+from advtransfer.precheck import CellOutline, Misfit, OptionValues
+from advtransfer.toolkit.option_checks import UNIT_BOUNDS, radius_misfits
+from advtransfer.toolkit.training_config import require_field
+from advtransfer.types import Json, Since
+
+Norm: TypeAlias = Literal["linf", "l2", "l1"]
+Loss: TypeAlias = Literal["cross_entropy", "margin", "targeted_margin"]
+NoiseKind: TypeAlias = Literal["uniform", "gaussian", "salt_and_pepper"]
+Norms: TypeAlias = frozenset[Norm]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EpsMultiple:
+    """A step's length as a multiple of the radius, so that every radius of a ladder has steps of its own."""
+
+    times_eps: float
+
+    def __post_init__(self) -> None:
+        require_field(self.times_eps > 0, "times_eps", self.times_eps, "a number above 0")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fgsm:
+    """One gradient step of size eps, as in `fgsm`."""
+
+    norms: ClassVar[Norms] = frozenset({"linf", "l2", "l1"})
+    kind: Literal["fgsm"]
+    random_start: bool = False
+    loss: Literal["cross_entropy", "margin"] = "cross_entropy"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pgd:
+    """Projected gradient descent, as in `pgd`."""
+
+    norms: ClassVar[Norms] = frozenset({"linf", "l2", "l1"})
+    kind: Literal["pgd"]
+    steps: int
+    step_size: float | EpsMultiple
+    restarts: int = 1
+    random_start: bool = True
+    loss: Loss = "cross_entropy"
+    targets: int | None = None
+
+    def __post_init__(self) -> None:
+        _expect_steps(self.steps, self.step_size)
+        require_field(self.restarts >= 1, "restarts", self.restarts, "at least 1")
+        alone = self.restarts == 1 or self.random_start
+        require_field(
+            alone,
+            "restarts",
+            self.restarts,
+            "1 without a random start, since all would be the same",
+        )
+        _expect_targets(self.loss, self.targets)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BasicIterative:
+    """Gradient steps from the image, as in `basic_iterative`."""
+
+    norms: ClassVar[Norms] = frozenset({"linf", "l2", "l1"})
+    kind: Literal["basic_iterative"]
+    steps: int
+    step_size: float | EpsMultiple
+    loss: Loss = "cross_entropy"
+    targets: int | None = None
+
+    def __post_init__(self) -> None:
+        _expect_steps(self.steps, self.step_size)
+        _expect_targets(self.loss, self.targets)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeepFool:
+    """Steps to the nearest linearised boundary, as in `deepfool`."""
+
+    norms: ClassVar[Norms] = frozenset({"linf", "l2"})
+    kind: Literal["deepfool"]
+    steps: int = 50
+    candidates: int = 10
+    overshoot: float = 0.02
+
+    def __post_init__(self) -> None:
+        require_field(self.steps >= 1, "steps", self.steps, "at least 1")
+        require_field(
+            self.candidates >= 2,
+            "candidates",
+            self.candidates,
+            "at least 2 classes, the sample's own among them",
+        )
+        require_field(self.overshoot >= 0, "overshoot", self.overshoot, "a number from 0")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CarliniWagner:
+    """Adam on the squared distance and the logit margin, as in `carlini_wagner`."""
+
+    norms: ClassVar[Norms] = frozenset({"l2"})
+    kind: Literal["carlini_wagner"]
+    binary_search_steps: int = 9
+    steps: int = 1000
+    step_size: float = 0.01
+    confidence: float = 0.0
+    initial_const: float = 1e-3
+
+    def __post_init__(self) -> None:
+        require_field(
+            self.binary_search_steps >= 1,
+            "binary_search_steps",
+            self.binary_search_steps,
+            "at least 1",
+        )
+        _expect_steps(self.steps, self.step_size)
+        require_field(self.confidence >= 0, "confidence", self.confidence, "a number from 0")
+        require_field(
+            self.initial_const > 0, "initial_const", self.initial_const, "a number above 0"
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BrendelBethge:
+    """A walk along the decision boundary with gradients, as in `brendel_bethge`."""
+
+    norms: ClassVar[Norms] = frozenset({"linf", "l2", "l1"})
+    kind: Literal["brendel_bethge"]
+    steps: int = 1000
+    lr: float = 0.01
+    restarts: int = 1
+
+    def __post_init__(self) -> None:
+        _expect_steps(self.steps, self.lr, name="lr")
+        require_field(self.restarts >= 1, "restarts", self.restarts, "at least 1")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Boundary:
+    """A random walk along the decision boundary, as in `boundary`."""
+
+    norms: ClassVar[Norms] = frozenset({"l2"})
+    kind: Literal["boundary"]
+    steps: int = 25_000
+    spherical_step: float = 0.01
+    source_step: float = 0.01
+    restarts: int = 1
+
+    def __post_init__(self) -> None:
+        _expect_steps(self.steps, self.spherical_step, name="spherical_step")
+        require_field(self.source_step > 0, "source_step", self.source_step, "a number above 0")
+        require_field(self.restarts >= 1, "restarts", self.restarts, "at least 1")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Noise:
+    """Random noise on the ball's surface, as in `noise`."""
+
+    norms: ClassVar[Norms] = frozenset({"linf", "l2", "l1"})
+    kind: Literal["noise"]
+    noise: NoiseKind = "uniform"
+    draws: int = 100
+
+    def __post_init__(self) -> None:
+        require_field(self.draws >= 1, "draws", self.draws, "at least 1")
+
+
+AttackSettings: TypeAlias = (
+    Fgsm | Pgd | BasicIterative | DeepFool | CarliniWagner | BrendelBethge | Boundary | Noise
+)
+
+
+def _expect_steps(steps: int, size: float | EpsMultiple, *, name: str = "step_size") -> None:
+    require_field(steps >= 1, "steps", steps, "at least 1")
+    require_field(isinstance(size, EpsMultiple) or size > 0, name, size, "a number above 0")
+
+
+def _expect_targets(loss: Loss, targets: int | None) -> None:
+    require_field(targets is None or targets >= 1, "targets", targets, "at least 1")
+    require_field(
+        targets is None or loss == "targeted_margin",
+        "targets",
+        targets,
+        "none unless loss is targeted_margin",
+    )
+
+
+def accuracy_metric(asked: Sequence[AttackSettings]) -> Literal["robust_accuracy", "accuracy"]:
+    """The outcome metric's name, before ``@<eps>``, under all these attacks together.
+
+    A single step, however often restarted, and random noise bound robust accuracy from above only: what stands under
+    nothing else is shown as the accuracy under an attack. The host then asks for no evidence of robustness.
+    """
+    return "robust_accuracy" if any(map(_is_iterative, asked)) else "accuracy"
+
+
+def _is_iterative(asked: AttackSettings) -> bool:
+    return not isinstance(asked, Fgsm | Noise) and asked.steps > 1
+
+
+_CIFAR_BALL: Mapping[str, Json] = {"norm": "linf", "eps": 8 / 255}
+
+FGSM_PRESETS: Mapping[str, Mapping[str, Json]] = {
+    "chan2020-fgsm": {**_CIFAR_BALL, "random_start": False}
+}
+"""Chan et al. (2020): one sign step from the image."""
+
+PGD_PRESETS: Mapping[str, Mapping[str, Json]] = {
+    **{
+        f"chan2020-pgd{steps}": {**_CIFAR_BALL, "steps": steps, "step_size": 2 / 255}
+        for steps in (5, 10, 20, 50, 100)
+    },
+    "madry2018-mnist": {"norm": "linf", "eps": 0.3, "steps": 40, "step_size": 0.01},
+    "madry2018-cifar10": {**_CIFAR_BALL, "steps": 20, "step_size": 2 / 255},
+}
+"""Chan et al. (2020), and the 40 steps for MNIST and 20 steps for CIFAR-10 of Madry et al. (2018, section 5)."""
+
+
+Eps: TypeAlias = Annotated[float, Ge(0)]
+EpsList: TypeAlias = Annotated[tuple[Eps, ...], MinLen(1)]
+AtLeastOne: TypeAlias = Annotated[int, Ge(1)]
+Positive: TypeAlias = Annotated[float, Gt(0)]
+StepSize: TypeAlias = Positive | EpsMultiple
+Seed: TypeAlias = Annotated[int, Ge(0)]
+ReportCounts: TypeAlias = Annotated[bool, Since(1)]
+
+
+SettingsBuilder: TypeAlias = Callable[..., AttackSettings]
+
+COUNT_METRICS = ("mean_forwards", "mean_gradients")
+
+
+def eps_misfits(chosen: OptionValues, around: CellOutline) -> Iterator[Misfit]:
+    """Radii that are larger than the images are apart, or that records could not tell from each other."""
+    several = chosen["eps"] if isinstance(chosen["eps"], tuple) else None
+    seen: set[str] = set()
+    for position, eps in enumerate(several or (chosen["eps"],)):
+        path = ("eps", position) if several else ("eps",)
+        yield from radius_misfits(path, eps, chosen["norm"], around.target, bounds=UNIT_BOUNDS)
+        if f"{eps:g}" in seen:
+            yield Misfit(path, "radii that differ in six digits", "drop the repeated one")
+        seen.add(f"{eps:g}")
+
+
+def attack_check(
+    asked: SettingsBuilder, *names: str
+) -> Callable[[OptionValues, CellOutline], Iterator[Misfit]]:
+    """The check of an evaluation by one attack: of its radii, its steps, and of what its settings say together."""
+
+    def check(chosen: OptionValues, around: CellOutline) -> Iterator[Misfit]:
+        yield from eps_misfits(chosen, around)
+        yield from _step_misfits((), chosen["step_size"], chosen["norm"], around)
+        try:
+            asked(**{name: chosen[name] for name in names})
+        except ValueError as error:
+            yield _misfit_of_error(str(error))
+
+    return check
+
+
+def ensemble_misfits(chosen: OptionValues, around: CellOutline) -> Iterator[Misfit]:
+    """The check of several attacks: each is defined for the norm, and stands there once."""
+    yield from eps_misfits(chosen, around)
+    seen: list[AttackSettings] = []
+    for position, attack in enumerate(chosen["attacks"]):
+        path = ("attacks", position)
+        if chosen["norm"] not in attack.norms:
+            known = " or ".join(sorted(attack.norms))
+            found = f"{attack.kind}, which is not defined for {chosen['norm']}"
+            yield Misfit(path, known, "leave the attack out, or change `norm`", found)
+        if attack in seen:
+            yield Misfit(
+                path,
+                "each attack once",
+                "remove it; `restarts` repeats an attack from other starts",
+            )
+        seen.append(attack)
+        yield from _step_misfits(path, getattr(attack, "step_size", None), chosen["norm"], around)
+
+
+def attack_metrics(
+    asked: SettingsBuilder, *names: str, clean: bool = True
+) -> Callable[[OptionValues], list[str]]:
+    """The metrics of an evaluation by one attack."""
+    return lambda chosen: _metric_names(
+        [asked(**{name: chosen[name] for name in names})], chosen, clean=clean
+    )
+
+
+def minimization_metrics(asked: SettingsBuilder, kind: str) -> Callable[[OptionValues], list[str]]:
+    """The metrics of an evaluation by an attack that looks for the nearest example."""
+    return lambda chosen: [
+        *_metric_names([asked(kind=kind, steps=chosen["steps"])], chosen),
+        "median_distance",
+    ]
+
+
+def ensemble_metrics(chosen: OptionValues) -> list[str]:
+    """The metrics of several attacks together."""
+    return _metric_names(chosen["attacks"], chosen)
+
+
+def _metric_names(
+    attacks: Sequence[AttackSettings], chosen: OptionValues, *, clean: bool = True
+) -> list[str]:
+    several = chosen["eps"] if isinstance(chosen["eps"], tuple) else (chosen["eps"],)
+    names = [f"{accuracy_metric(attacks)}@{eps:g}" for eps in several]
+    names += ["clean_accuracy"] if clean else []
+    return [*names, *(COUNT_METRICS if chosen["counts"] else ())]
+
+
+def _step_misfits(
+    path: tuple[str | int, ...], size: object, norm: Norm, around: CellOutline
+) -> Iterator[Misfit]:
+    if isinstance(size, int | float):
+        yield from radius_misfits(
+            (*path, "step_size"), size, norm, around.target, bounds=UNIT_BOUNDS, what="a step"
+        )
+
+
+def _misfit_of_error(error: str) -> Misfit:
+    """What the settings say of themselves, which begins with the option."""
+    match = re.fullmatch(r"(\w+): (.*), not (.*)", error)
+    if match is None:
+        return Misfit((), error, "correct the options")
+    return Misfit((match[1],), match[2], f"correct `{match[1]}`, or what goes with it")

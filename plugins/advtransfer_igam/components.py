@@ -1,0 +1,125 @@
+"""Factory of IGAM. It imports torch only when the transfer is built."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from annotated_types import Ge, Interval
+
+from advtransfer.precheck import precheck
+from advtransfer.toolkit.adversary import Adversary
+from advtransfer.toolkit.training_config import Augment, OptimizerConfig, Schedule, Sgd
+from advtransfer.types import NotInId, Since, Source, Transfer, component
+from advtransfer_igam import options
+from advtransfer_igam.options import (
+    PRESETS,
+    DiscriminatorConfig,
+    GradientTarget,
+    Reduction,
+    TeacherConfig,
+)
+
+_STUDENT_OPTIMIZER, _STUDENT_SCHEDULE = Sgd(lr=0.05), Schedule()
+
+
+_DEFAULT_TEACHER, _DEFAULT_DISCRIMINATOR = TeacherConfig(), DiscriminatorConfig()
+
+
+@precheck(check=options.igam_misfits)
+@component(version=2, needs=("source",), presets=PRESETS)
+def igam(
+    *,
+    student: Source | None = None,
+    lambda_adv: Annotated[float, Ge(0)] = 0.1,
+    lambda_diff: Annotated[float, Ge(0)] = 1.0,
+    gradient_of: GradientTarget = "loss",
+    reduction: Reduction = "sample_mean",
+    match: Literal["teacher", "zero"] = "teacher",
+    warm_up: Annotated[float, Interval(ge=0, lt=1)] = 0.0,
+    epochs: Annotated[int, Ge(1)] = 30,
+    batch_size: Annotated[int, Ge(1)] = 32,
+    optimiser: OptimizerConfig = _STUDENT_OPTIMIZER,
+    schedule: Schedule = _STUDENT_SCHEDULE,
+    augment: Augment = "none",
+    kernel_decay: Annotated[float, Ge(0)] = 0.0,
+    input_noise: Annotated[float, Interval(ge=0, le=1)] = 0.0,
+    standardise: Literal["none", "l2"] = "none",
+    teacher: TeacherConfig = _DEFAULT_TEACHER,
+    discriminator: DiscriminatorConfig = _DEFAULT_DISCRIMINATOR,
+    teacher_attack: Annotated[Adversary | None, Since(2)] = None,
+    cache_gradients: Annotated[bool, NotInId()] = True,
+) -> Transfer:
+    """A student whose input gradients are trained to look like those of the source, its teacher.
+
+    Chan et al. (2020). First the teacher gets a new logit layer on natural target images, through the adapter, which is
+    trained with it where it is a learned one. Then the student minimises
+    ``cross-entropy - lambda_adv * D + lambda_diff * L``: L is the squared distance between its input gradients and the
+    teacher's, D the cross-entropy of a discriminator that is trained to tell the two apart.
+
+    Differs from the released code in two ways: the discriminator learns from the gradients of the student's step before
+    it, not from gradients computed again; and the student is evaluated in eval mode, not with the statistics of each
+    test batch. The facts ``teacher_clean_accuracy`` and ``teacher_robust_accuracy`` say how well the tuned teacher does
+    on the validation part or, where there is none, on the images it was tuned on: gradients of one that has learned
+    little are worth little. On the test part the tuned teacher is ``finetune/blocks`` with 0 blocks.
+
+    Args:
+        student: The network that is trained and the weights it starts from, such as ``{use: vision/random_init, data:
+            TARGET, network: small_cnn}``; the teacher's own architecture with new weights when left out.
+        lambda_adv: Weight of the discriminator's cross-entropy, averaged over both kinds of gradients: the number of
+            the paper's appendix A, which is twice that of its equation 10.
+        lambda_diff: Weight of the squared distance, for images in [0, 1]. Of the loss some 1 does well, of the
+            probability some 10; the paper's numbers are for pixels in [0, 255], sums and the probability.
+        gradient_of: ``loss``: the cross-entropy, as the paper says; ``probability``: that of the true class, as its
+            released code does.
+        reduction: Squared differences are summed over each image and then averaged over the batch (``sample_mean``),
+            summed over the batch, too (``sum``, the released code), or averaged over everything (``mean``).
+        match: ``zero`` is a control: the teacher's gradients are replaced by zeros, and no teacher is tuned. With a
+            `lambda_adv` of 0 it is a plain penalty on the student's gradients.
+        warm_up: The share of the training before both terms begin; 0.875 in the released code.
+        epochs: How often each image is seen.
+        batch_size: Images in a step.
+        optimiser: The student's optimiser and its largest learning rate.
+        schedule: The learning rate over the training.
+        augment: Changes to each training image, as in vision/trained; the released code has ``[pad_crop_2, flip]``.
+        kernel_decay: Weight of half the squared l2 norm of the student's convolution and linear kernels, as in the
+            released code; the optimiser's `weight_decay` takes all weights.
+        input_noise: Training images are moved by up to so much, uniformly, and clipped to their bounds.
+        standardise: ``l2`` puts in place of the student's normalisation that of the released code: each image minus
+            its mean, divided by its l2 norm.
+        teacher: ``{epochs, batch_size, optimiser, batch_norm}`` of the teacher's new logit layer; `batch_norm` is
+            ``running``, the statistics that came with the teacher, or ``batch``, those of each batch (released code).
+        discriminator: ``{channels, every, optimiser, schedule}``: one convolution for each of `channels`, one step of
+            it for `every` so many of the student; optimiser and schedule are the student's when left out.
+        teacher_attack: ``{norm, eps, steps, ...}``, with eps for inputs in [0, 1]: the PGD that measures
+            ``teacher_robust_accuracy``; None measures none.
+        cache_gradients: Compute the teacher's gradients once for all epochs, where they stay the same: without
+            `augment` and `input_noise`, with a teacher that neither draws nor looks at the batch, up to 1 GiB. The
+            results are the same to the bit.
+    """
+    from advtransfer_igam.options import LossTerms
+    from advtransfer_igam.transfer import IgamTransfer
+
+    terms = LossTerms(
+        lambda_adv=lambda_adv,
+        lambda_diff=lambda_diff,
+        gradient_of=gradient_of,
+        reduction=reduction,
+        warm_up=warm_up,
+        kernel_decay=kernel_decay,
+        input_noise=input_noise,
+    )
+    return IgamTransfer(
+        student=student,
+        terms=terms,
+        match=match,
+        epochs=epochs,
+        batch_size=batch_size,
+        optimiser=optimiser,
+        schedule=schedule,
+        augment=augment,
+        standardise=standardise,
+        teacher_config=teacher,
+        discriminator_config=discriminator,
+        attack=teacher_attack,
+        cached=cache_gradients,
+    )

@@ -1,0 +1,180 @@
+"""Options, presets of Chan et al. (2020), and the checks of options. Does not import torch.
+
+There is one preset for each row of appendix A of the paper. What the appendix leaves open is as in the released code
+(github.com/alvinchangw/IGAM_CVPR2020), which has the experiments ``cifar100-cifar10`` and ``cifar10-upsize``: gradients
+of the true class's probability, summed squared differences, 320,000 steps on batches of 32 of which the last eighth has
+the two terms.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from advtransfer.precheck import CellOutline, Misfit, OptionValues, Outline
+from advtransfer.toolkit.option_checks import adversary_misfits, augment_misfits, network_misfits
+from advtransfer.toolkit.training_config import Adam, OptimizerConfig, Schedule, require_field
+from advtransfer.types import Json
+
+GradientTarget: TypeAlias = Literal["loss", "probability"]
+Reduction: TypeAlias = Literal["sum", "sample_mean", "mean"]
+
+_TEACHER_OPTIMIZER = Adam(lr=1e-3)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TeacherConfig:
+    """How the teacher gets a logit layer for the target: all its other weights are frozen, but for a learned adapter's.
+
+    Args:
+        epochs: How often each image is seen.
+        batch_size: Images in a step.
+        optimiser: The optimiser and its learning rate, which stays the same.
+        batch_norm: ``running`` uses the statistics that came with the teacher; ``batch`` those of each batch, here and
+            while its gradients are matched, as in the paper's released code. The teacher's own are never changed.
+    """
+
+    epochs: int = 30
+    batch_size: int = 32
+    optimiser: OptimizerConfig = _TEACHER_OPTIMIZER
+    batch_norm: Literal["running", "batch"] = "running"
+
+    def __post_init__(self) -> None:
+        require_field(self.epochs >= 1, "epochs", self.epochs, "at least 1")
+        require_field(self.batch_size >= 1, "batch_size", self.batch_size, "at least 1")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiscriminatorConfig:
+    """The discriminator and its training.
+
+    Args:
+        channels: Output channels of its convolutions, each of which halves the sides.
+        every: Steps of the student for each step of the discriminator.
+        optimiser: The optimiser and its largest learning rate; the student's when left out.
+        schedule: The learning rate over the training; the student's when left out.
+    """
+
+    channels: tuple[int, ...] = (8, 16, 32, 64)
+    every: int = 5
+    optimiser: OptimizerConfig | None = None
+    schedule: Schedule | None = None
+
+    def __post_init__(self) -> None:
+        wide = bool(self.channels) and min(self.channels) >= 1
+        require_field(wide, "channels", self.channels, "one number from 1 for each convolution")
+        require_field(self.every >= 1, "every", self.every, "at least 1")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LossTerms:
+    """What is added to the student's cross-entropy, and how.
+
+    Args:
+        lambda_adv: Weight of the discriminator's cross-entropy, which the student ascends.
+        lambda_diff: Weight of the squared distance between the input gradients.
+        gradient_of: What is differentiated with respect to the image.
+        reduction: How squared differences become one number.
+        warm_up: The share of the training before both terms begin.
+        kernel_decay: Weight of half the squared l2 norm of convolution and linear kernels.
+        input_noise: Images are moved by up to so much, uniformly, within their bounds.
+    """
+
+    lambda_adv: float
+    lambda_diff: float
+    gradient_of: GradientTarget
+    reduction: Reduction
+    warm_up: float
+    kernel_decay: float
+    input_noise: float
+
+
+PIXEL_SCALE_SQUARED = 255**2
+"""The paper's pixels lie in [0, 255]: its squared input gradients are so many times smaller than those on [0, 1]."""
+
+WIDE_CHANNELS, NARROW_CHANNELS = (16, 32, 64, 128, 256), (8, 16, 32, 64)
+CIFAR_EPOCHS, TINY_IMAGENET_EPOCHS = (
+    205,
+    102,
+)  # epochs of some 320,000 steps on 50,000 and on 100,000 images
+
+
+def _paper_preset(
+    lambda_adv: float,
+    lambda_diff: float,
+    channels: Sequence[int],
+    every: int,
+    *,
+    epochs: int,
+    teacher_epochs: int,
+    input_noise: float = 0.0,
+) -> Mapping[str, Json]:
+    sgd: dict[str, Json] = {"kind": "sgd", "lr": 0.1, "momentum": 0.9}
+    return {
+        "lambda_adv": lambda_adv,
+        "lambda_diff": lambda_diff / PIXEL_SCALE_SQUARED,
+        "gradient_of": "probability",
+        "reduction": "sum",
+        "warm_up": 0.875,
+        "epochs": epochs,
+        "batch_size": 32,
+        "optimiser": {**sgd, "weight_decay": 0.0},
+        "schedule": {"kind": "step", "milestones": [0.5, 0.75], "gamma": 0.1},
+        "augment": ["pad_crop_2", "flip"],
+        "kernel_decay": 2e-4,
+        "input_noise": input_noise,
+        "standardise": "l2",
+        "teacher": {"epochs": teacher_epochs, "batch_size": 64, "batch_norm": "batch"},
+        "discriminator": {
+            "channels": list(channels),
+            "every": every,
+            "optimiser": {**sgd, "weight_decay": 2e-4},
+        },
+    }
+
+
+PRESETS: Mapping[str, Mapping[str, Json]] = {
+    "cifar10-mnist": _paper_preset(
+        1.0, 100.0, WIDE_CHANNELS, 10, epochs=CIFAR_EPOCHS, teacher_epochs=10
+    ),
+    "cifar10-transposed_convolution": _paper_preset(
+        1.0, 10.0, NARROW_CHANNELS, 5, epochs=CIFAR_EPOCHS, teacher_epochs=6
+    ),
+    "cifar10-random_pad": _paper_preset(
+        1.0, 10.0, NARROW_CHANNELS, 5, epochs=CIFAR_EPOCHS, teacher_epochs=6
+    ),
+    "cifar10-pad": _paper_preset(
+        2.0, 20.0, NARROW_CHANNELS, 5, epochs=CIFAR_EPOCHS, teacher_epochs=6
+    ),
+    "cifar10-upsize": _paper_preset(
+        5.0, 10.0, NARROW_CHANNELS, 5, epochs=CIFAR_EPOCHS, teacher_epochs=6
+    ),
+    "cifar100-mnist": _paper_preset(
+        0.1, 200.0, WIDE_CHANNELS, 5, epochs=CIFAR_EPOCHS, teacher_epochs=10
+    ),
+    "cifar100-cifar10": _paper_preset(
+        2.0, 10.0, WIDE_CHANNELS, 10, epochs=CIFAR_EPOCHS, teacher_epochs=6, input_noise=8 / 255
+    ),
+    "tiny_imagenet-cifar10-resize": _paper_preset(
+        0.1, 200.0, NARROW_CHANNELS, 5, epochs=TINY_IMAGENET_EPOCHS, teacher_epochs=5
+    ),
+    "tiny_imagenet-cifar10-crop": _paper_preset(
+        2.0, 50.0, NARROW_CHANNELS, 5, epochs=TINY_IMAGENET_EPOCHS, teacher_epochs=5
+    ),
+    "tiny_imagenet-cifar100-resize": _paper_preset(
+        0.1, 200.0, NARROW_CHANNELS, 5, epochs=TINY_IMAGENET_EPOCHS, teacher_epochs=5
+    ),
+    "tiny_imagenet-cifar100-crop": _paper_preset(
+        0.5, 200.0, NARROW_CHANNELS, 5, epochs=TINY_IMAGENET_EPOCHS, teacher_epochs=5
+    ),
+}
+
+
+def igam_misfits(chosen: OptionValues, around: CellOutline) -> Iterator[Misfit]:
+    """A student for other images than the target's, and an attack or changes that do not suit them."""
+    student = chosen.get("student")
+    if isinstance(student, Outline):
+        yield from network_misfits(student, around.target, name="student")
+    yield from adversary_misfits(chosen["teacher_attack"], around.target, path=("teacher_attack",))
+    yield from augment_misfits(chosen["augment"], around.target)

@@ -1,0 +1,1 @@
+"""The factories of this plugin. They import torch only when a component is built."""

@@ -1,0 +1,140 @@
+"""Sources that are trained here, and their controls. Light: torch is imported when one is built."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from annotated_types import Ge, Interval
+
+from advtransfer.precheck import precheck
+from advtransfer.toolkit.adversary import AdversarialTraining
+from advtransfer.toolkit.training_config import Augment, OptimizerConfig, Schedule, Sgd
+from advtransfer.types import Dataset, Factory, Since, Source, component
+from advtransfer_vision import outlines
+from advtransfer_vision.networks import NetworkName, NetworkOption, chosen_network
+
+_DEFAULT_OPTIMIZER, _DEFAULT_SCHEDULE = Sgd(), Schedule()
+
+
+@precheck(outline=outlines.network_outline, check=outlines.check_trained)
+@component(shape="data", tasks=("classes", "attributes", "values"))
+def trained(
+    *,
+    data: Dataset,
+    network: NetworkName | NetworkOption = "small_cnn",
+    width: Annotated[int, Ge(1)] = 16,
+    adversary: AdversarialTraining | None = None,
+    epochs: Annotated[int, Ge(1)] = 30,
+    batch_size: Annotated[int, Ge(1)] = 32,
+    optimiser: OptimizerConfig = _DEFAULT_OPTIMIZER,
+    schedule: Schedule = _DEFAULT_SCHEDULE,
+    seed: Annotated[int, Ge(0)] = 0,
+    augment: Annotated[Augment, Since(1)] = "none",
+    label_noise: Annotated[float, Interval(ge=0, le=1), Since(1)] = 0.0,
+    validation: Annotated[float, Interval(ge=0, lt=1), Since(1)] = 0.0,
+    images: Annotated[int | None, Ge(1), Since(1)] = None,
+) -> Source:
+    """A network trained on the train part of a data set, naturally or against an adversary.
+
+    Adversarial training replaces every batch by what PGD makes of it (Madry et al., 2018, equation 2.1); TRADES, fast
+    and free adversarial training are further kinds of adversary. The loss is that of the data's task: cross-entropy of
+    classes, binary cross-entropy of attributes, squared error of values.
+
+    Args:
+        data: The data set to train on.
+        network: A name, for the network in its paper's size, or ``{name, width, depth}``: ``small_cnn``;
+            ``mnist_2conv`` (MadryLab's MNIST challenge); ``lenet5``, ``fcnet``, ``resnet18``, ``resnet50`` (for small
+            images) and ``one_hidden`` (for regression) of Liang et al. (2020); ``wide_resnet`` of Chan et al. (2020:
+            depth 32, width 10). Or ``{architecture, library}``: any classifier of torchvision (``{architecture:
+            resnet18}``) or timm (``{architecture: resnet18, library: timm}``; the extra ``hub``), or one of a published
+            CIFAR checkpoint (``{architecture: wide_resnet_28_10}``, see ``vision/checkpoint``); the data must have 3
+            channels, and as many pixels as the architecture takes.
+        width: Channels of small_cnn's first block; the others are multiples of it. Other networks take theirs in
+            ``{name, width}``.
+        adversary: None for natural training, or by `kind`, with eps for inputs in [0, 1]: ``pgd``, which may be left
+            out (``{norm, eps, steps, step_size, random_start, best}``; `step_size` is 2.5 * eps / steps when left out);
+            ``trades`` (``{kind, norm, eps, steps, step_size, beta}``, Zhang et al., 2019); ``fast`` (``{kind, eps,
+            step_size}``, Wong et al., 2020); ``free`` (``{kind, eps, replays}``, Shafahi et al., 2019).
+        epochs: How often each image is seen; each replay of ``free`` counts.
+        batch_size: Images in a step.
+        optimiser: ``{kind: sgd, lr, momentum, weight_decay, nesterov}`` or ``{kind: adam, lr, weight_decay}``.
+        schedule: The learning rate over the training: ``{kind, milestones, gamma, warmup}``.
+        seed: What initial weights, batch order, augmentation and random starts are drawn from; replicates differ in it
+            alone.
+        augment: ``none``, or a list of changes to each image, in their order: ``pad_crop`` (4 pixels), ``pad_crop_2``
+            (2 pixels), ``flip``, ``colour_jitter``, ``rotation``.
+        label_noise: The share of the training labels that are replaced by another class: a control of a source's
+            quality.
+        validation: The share of the train part that is held back to watch the training by: the curves then have
+            ``validation_accuracy``, and against an adversary ``robust_validation_accuracy`` under PGD of 10 steps.
+        images: How many images of the train part are used, those held back for `validation` among them; None for all.
+            They are drawn with every class at its share: the same for every seed, and contained in those of a larger
+            number.
+    """
+    from advtransfer_vision.trained_sources import Architecture, TrainedSource
+
+    return TrainedSource(
+        architecture=Architecture(chosen_network(network, width=width), data.card()),
+        data=data,
+        adversary=adversary,
+        epochs=epochs,
+        batch_size=batch_size,
+        optimiser=optimiser,
+        schedule=schedule,
+        augment=augment,
+        label_noise=label_noise,
+        validation=validation,
+        images=images,
+    )
+
+
+@precheck(outline=outlines.network_outline, check=outlines.check_network)
+@component(shape="data", tasks=("classes", "attributes", "values"), drawn=True)
+def random_init(
+    *,
+    data: Dataset,
+    network: NetworkName | NetworkOption = "small_cnn",
+    width: Annotated[int, Ge(1)] = 16,
+    seed: Annotated[int, Ge(0)] = 0,
+) -> Source:
+    """The untrained control: the network that `trained` starts from with the same seed.
+
+    Args:
+        data: The data set whose shape and classes the network has; none of its images is used.
+        network: The architecture, as in `trained`.
+        width: Channels of small_cnn's first block, as in `trained`.
+        seed: What the weights are drawn from; as an option of a transfer, they depend on the target's subset as well.
+    """
+    from advtransfer_vision.trained_sources import Architecture, RandomInitSource
+
+    return RandomInitSource(
+        architecture=Architecture(chosen_network(network, width=width), data.card())
+    )
+
+
+@precheck(outline=outlines.perturbed_outline, check=outlines.check_perturbed)
+@component(shape="source", tasks=("classes", "attributes", "values"))
+def perturbed(
+    *,
+    source: Source,
+    data: Dataset,
+    scale: Annotated[float, Ge(0)],
+    seed: Annotated[int, Ge(0)] = 0,
+) -> Source:
+    """Another source with noise on its weights: a control that makes a source worse step by step.
+
+    To each parameter Gaussian noise is added, as large as the standard deviation of the parameter's own entries times
+    `scale`; then batch normalisation measures its averages again.
+
+    Args:
+        source: The source to perturb, an entry of the suite; it is built once, however many perturb it.
+        data: The data set whose train part batch normalisation measures its averages on.
+        scale: The noise, in standard deviations; 0 gives the source with its averages measured again.
+        seed: What the noise is drawn from; a larger scale goes further in the same direction.
+    """
+    from advtransfer_vision.weight_noise import PerturbedSource
+
+    return PerturbedSource(source=source, data=data, scale=scale)
+
+
+SOURCES: tuple[Factory[Source], ...] = (trained, random_init, perturbed)

@@ -1,0 +1,1 @@
+"""Data sets: files read, decoded and checked, or generated."""

@@ -1,0 +1,107 @@
+"""Tiny ImageNet as released.
+
+Training images by class, validation images in one folder beside a table.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from advtransfer.node import canonical_json, text_sha256
+from advtransfer.toolkit.file_digests import list_files
+from advtransfer.types import DataCard, Folder
+from advtransfer_vision.data.image_files import Framing, check_headers
+from advtransfer_vision.data.image_folders import ImageListing, image_samples
+from advtransfer_vision.data.messages import data_error, warn_of_data
+from advtransfer_vision.data.parts import PartedDataset
+
+IMAGE_PIXELS = 64
+
+
+def load_tiny_imagenet(root: Folder) -> PartedDataset:
+    """The 200 classes in the sorted order of their WordNet ids; the validation part is the test part.
+
+    Raises:
+        BadInput: A file of the layout is not there, or the tables do not fit the images.
+    """
+    ids = tuple(sorted(_read_text(root.path, "wnids.txt").split()))
+    words = dict(
+        line.split("\t", 1)
+        for line in _read_text(root.path, "words.txt").splitlines()
+        if "\t" in line
+    )
+    names = tuple(words.get(id, id).partition(",")[0] for id in ids)
+    content = text_sha256(canonical_json({"folder": root.sha256, "layout": "tiny imagenet"}))
+    card = DataCard(
+        (3, IMAGE_PIXELS, IMAGE_PIXELS), (0.0, 1.0), "classes", len(ids), names, content
+    )
+    framing = Framing(IMAGE_PIXELS, "square", IMAGE_PIXELS)
+    train, test = _list_train(root.path, ids), _list_validation(root.path, ids)
+    for part in (train, test):
+        check_headers(part.folder, part.names, framing)
+    return PartedDataset(
+        card,
+        {
+            "train": image_samples(train, card, framing, labels=ids),
+            "test": image_samples(test, card, framing, labels=ids),
+        },
+    )
+
+
+def _list_train(root: Path, ids: tuple[str, ...]) -> ImageListing:
+    names, classes, left_out = [], [], 0
+    for id in ids:
+        folder = root / "train" / id / "images"
+        files = list_files(folder) if folder.is_dir() else []
+        images = [name for name in files if name.endswith(".JPEG")]
+        left_out += len(files) - len(images)
+        if not images:
+            raise _layout_error(
+                f"no image in {str(folder)!r}", "JPEG files there, since wnids.txt names the class"
+            )
+        names += [f"{id}/images/{name}" for name in images]
+        classes += [id] * len(images)
+    if left_out:
+        warn_of_data(
+            f"{left_out} files of {str(root / 'train')!r} are left out; images are named .JPEG"
+        )
+    return ImageListing(root / "train", names, classes)
+
+
+def _list_validation(root: Path, ids: tuple[str, ...]) -> ImageListing:
+    """The annotated images, in the order of their names with numbers read as numbers (``val_2`` before ``val_10``)."""
+    table = [
+        line.split("\t")[:2] for line in _read_text(root, "val/val_annotations.txt").splitlines()
+    ]
+    table.sort(key=lambda row: (len(row[0]), row[0]))
+    folder = root / "val" / "images"
+    there = set(list_files(folder)) if folder.is_dir() else set()
+    wrong = [row for row in table if len(row) < 2 or row[0] not in there or row[1] not in ids]
+    if wrong or not table:
+        found = (
+            f"the line {wrong[0]!r} in {str(root / 'val' / 'val_annotations.txt')!r}"
+            if wrong
+            else "no annotations"
+        )
+        raise _layout_error(
+            found, "a file of val/images and a class of wnids.txt, with a tab between"
+        )
+    if left_out := len(there - {row[0] for row in table}):
+        warn_of_data(
+            f"{left_out} files of {str(folder)!r} are left out: val_annotations.txt does not name them"
+        )
+    return ImageListing(folder, [row[0] for row in table], [row[1] for row in table])
+
+
+def _read_text(root: Path, name: str) -> str:
+    try:
+        return (root / name).read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise _layout_error(
+            f"no {name} in {str(root)!r}", "the unpacked tiny-imagenet-200.zip"
+        ) from error
+
+
+def _layout_error(found: str, expected: str) -> Exception:
+    next_step = "unpack http://cs231n.stanford.edu/tiny-imagenet-200.zip and name the folder tiny-imagenet-200"
+    return data_error(found, expected=expected, next_step=next_step)

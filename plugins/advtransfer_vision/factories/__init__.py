@@ -1,1 +1,0 @@
-"""The factories, one module for each thing that researchers bring: data, weights, or time to train."""

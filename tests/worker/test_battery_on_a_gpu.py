@@ -1,0 +1,81 @@
+"""The battery on the pretend GPU: what it finds on the CPU."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from advtransfer.testing.data import toy
+from advtransfer.testing.pretend_cuda import pretend_cuda
+from advtransfer.worker.process import deterministic_algorithms
+from advtransfer.worker.verification import BatteryResult, ThreatModel, run_battery
+from advtransfer.worker.verification.battery_attacks import BatteryAttacks
+from advtransfer.worker.verification.config import BATTERY_SIZES
+
+BATTERY = dataclasses.replace(
+    BATTERY_SIZES["small"],
+    samples=12,
+    steps=3,
+    restarts=1,
+    restart_steps=2,
+    noise_draws=5,
+    unbounded_steps=3,
+)
+
+
+def found(device: str) -> BatteryResult:
+    """The battery of a linear model, with examples that were kept on the CPU."""
+    test = toy().part("test")
+    card = test.card
+    torch.manual_seed(0)
+    size = torch.Size(card.shape).numel()
+    model = (
+        nn.Sequential(nn.Flatten(), nn.Linear(size, card.outputs))
+        .eval()
+        .requires_grad_(False)
+        .to(device)
+    )
+    points = torch.rand(
+        min(BATTERY.samples, len(test)), *card.shape, generator=torch.Generator().manual_seed(1)
+    )
+    with deterministic_algorithms():
+        return run_battery(
+            model,
+            test,
+            ThreatModel("linf", 0.1),
+            BATTERY,
+            device=torch.device(device),
+            transferred=points,
+        )
+
+
+def test_the_battery_finds_on_a_gpu_what_it_finds_on_the_cpu() -> None:
+    expected = found("cpu")
+    with pretend_cuda():
+        seen = found("cuda")
+
+    assert "transferred" in seen.outcomes
+    assert seen.checks == expected.checks
+    assert {name: one.tolist() for name, one in seen.outcomes.items()} == {
+        name: one.tolist() for name, one in expected.outcomes.items()
+    }
+
+
+def test_kept_examples_indexed_by_rows_of_the_device_are_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def transferred(self: BatteryAttacks, points: Tensor) -> None:
+        points[
+            self.correct.nonzero().flatten()
+        ]  # the fault that every robust evaluation on a GPU once died of
+
+    monkeypatch.setattr(BatteryAttacks, "transferred", transferred)
+
+    with (
+        pretend_cuda(),
+        pytest.raises(RuntimeError, match="indices should be either on cpu or on the same device"),
+    ):
+        found("cuda")

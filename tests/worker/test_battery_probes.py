@@ -1,0 +1,99 @@
+"""Probes of whole models: what they hold in memory, and what they say of models that are right and too sure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from advtransfer.testing.data import toy
+from advtransfer.types import Check, Outcome, Shape
+from advtransfer.worker.verification import (
+    BatteryConfig,
+    BatteryResult,
+    ThreatModel,
+    battery_attacks,
+    run_battery,
+)
+from advtransfer.worker.verification.ascent import Ball
+from advtransfer.worker.verification.config import BATTERY_SIZES, Norm
+
+TEST = toy(classes=2, train=4, test=70, shape=(1, 2, 2), noise=0.45).part("test")
+CPU = torch.device("cpu")
+
+
+class Plane(nn.Module):
+    """Tells the two patterns apart by the pixels that mark them."""
+
+    def __init__(self, scale: float = 1.0) -> None:
+        super().__init__()
+        self.scale = scale
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """``(B, 2)`` logits."""
+        return self.scale * inputs.flatten(1)[:, :2]
+
+
+def run(
+    model: nn.Module, battery: BatteryConfig, *, norm: Norm = "linf", eps: float = 0.1
+) -> BatteryResult:
+    return run_battery(model.eval(), TEST, ThreatModel(norm, eps), battery, device=CPU)
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
+@pytest.mark.parametrize("block", [1, 4 * 50, 3 * 4 * 50])
+def test_noise_is_held_in_blocks_that_change_no_outcome(
+    norm: Norm, block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held: list[int] = []
+    surface = Ball.surface_points
+
+    def counted(self: Ball, keys: Iterable[int], shape: Shape, *, what: str, draws: int) -> Tensor:
+        points = surface(self, keys, shape, what=what, draws=draws)
+        held.extend([points.numel()] if what == "noise" else [])
+        return points
+
+    monkeypatch.setattr(Ball, "surface", counted)
+    many = BatteryConfig(
+        noise_draws=50, steps=1, restart_steps=1, unbounded_steps=1, derivative_samples=1
+    )
+    whole = run(Plane(), many, norm=norm, eps=0.5).outcomes["noise"]
+    monkeypatch.setattr(battery_attacks, "NOISE_BLOCK_VALUES", block)
+    held.clear()
+    found = run(Plane(), many, norm=norm, eps=0.5).outcomes["noise"]
+
+    assert whole.equal(found)
+    assert {int(Outcome.ROBUST), int(Outcome.BROKEN)} <= set(found.tolist())
+    assert max(held) <= max(block, 4 * 50)
+    assert len(held) > 1
+
+
+def test_noise_breaks_just_what_a_draw_of_it_breaks() -> None:
+    battery = BatteryConfig(
+        noise_draws=7, steps=1, restart_steps=1, unbounded_steps=1, derivative_samples=1
+    )
+    found = run(Plane(), battery, eps=0.4)
+    inputs, labels = TEST.inputs(found.positions), TEST.labels(found.positions)
+    keys = [TEST.keys[position] for position in found.positions.tolist()]
+    ball = Ball(ThreatModel("linf", 0.4), (0.0, 1.0))
+    draws = ball.surface_points(keys, TEST.card.shape, what="noise", draws=7).unbind(1)
+    fooled = torch.stack(
+        [Plane()(ball.project_back(inputs + draw, inputs)).argmax(1) != labels for draw in draws]
+    ).any(0)
+    right = Plane()(inputs).argmax(1) == labels
+
+    assert torch.equal(right & fooled, found.outcomes["noise"] == Outcome.BROKEN)
+
+
+@pytest.mark.parametrize(("scale", "grade"), [(1.0, "pass"), (1e4, "suspicious")])
+def test_a_model_too_sure_for_cross_entropy_is_doubted_and_told_what_does_not_saturate(
+    scale: float, grade: str
+) -> None:
+    found: dict[str, Check] = {
+        check.name: check for check in run(Plane(scale), BATTERY_SIZES["small"]).checks
+    }
+
+    assert grade == found["saturation"].grade
+    assert "margin or the logits" in found["saturation"].text

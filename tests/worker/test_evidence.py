@@ -1,0 +1,151 @@
+"""Batteries behind the results of whole runs: found by their id, shared, made again when they are gone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+
+from advtransfer import runner, suite
+from advtransfer.host import Host
+from advtransfer.result import Run
+from advtransfer.runner import RunSettings, RunSummary
+
+SUITE = """\
+version: 1
+title: One fit
+datasets:
+  low: {use: vision/digits, classes: [0, 1, 2]}
+  high: {use: vision/digits, classes: [5, 6, 7]}
+sources:
+  random: {use: vision/random_init, data: low}
+targets:
+  digits: {data: high, n: [60], seeds: 1, test: 60}
+transfers:
+  probe: {use: finetune/linear_probe}
+evaluations:
+  clean: {use: foolbox/clean_accuracy}
+  fgsm: {use: foolbox/fgsm, norm: linf, eps: 0.05}
+  pgd: {use: foolbox/pgd, norm: linf, eps: 0.05, steps: 10, step_size: 0.01}
+  pgd20: {use: foolbox/pgd, norm: linf, eps: 0.05, steps: 20, step_size: 0.005}
+  zero: {use: foolbox/pgd, norm: linf, eps: 0, steps: 1, step_size: 0.01}
+leaderboard:
+  rank_by: clean.accuracy
+  columns: [clean.accuracy, pgd.robust_accuracy]
+"""
+Read = Mapping[str, Any]  # Any: records as they lie on disk
+
+
+@pytest.fixture(scope="module")
+def host() -> Host:
+    return Host.discover()
+
+
+@pytest.fixture
+def run(host: Host, tmp_path: Path) -> Callable[..., tuple[RunSummary, Run]]:
+    """Run the suite in this folder, or go on with it."""
+    (tmp_path / "one.yaml").write_text(SUITE)
+    loaded = suite.load(str(tmp_path / "one.yaml"), host)
+    settings = RunSettings(executor="local/inline")
+
+    def go(
+        *, battery: Literal["small", "none"] = "small", folder: str = "runs"
+    ) -> tuple[RunSummary, Run]:
+        asked = replace(
+            settings, battery=battery, runs=tmp_path / folder, cache=tmp_path / f"cache of {folder}"
+        )
+        summary = runner.run_suite(loaded, settings=asked, host=host)
+        return summary, Run(summary.run)
+
+    return go
+
+
+def of_kind(run: Run, kind: str) -> list[Read]:
+    return [one for one in run.read_records() if one["kind"] == kind]
+
+
+def pgd(run: Run) -> list[Read]:
+    """The results of both PGD evaluations at a radius above 0."""
+    results = [one for one in of_kind(run, "result") if one["asked"]["use"] == "foolbox/pgd"]
+    return [one for one in results if one["asked"]["options"]["eps"] != 0]
+
+
+def stripped(records: list[Read]) -> list[str]:
+    return [
+        json.dumps({name: one[name] for name in one if name != "observed"}, sort_keys=True)
+        for one in records
+    ]
+
+
+def test_evaluations_of_one_model_in_one_ball_share_a_battery(
+    run: Callable[..., tuple[RunSummary, Run]],
+) -> None:
+    _, done = run()
+    (battery,) = of_kind(done, "battery")
+    first, second = pgd(done)
+
+    assert {"norm": "linf", "eps": 0.05, "size": "small"} == battery["asked"]["options"]
+    assert battery["id"] == first["battery"] == second["battery"]
+    assert first["asked"]["inputs"]["model"] == battery["asked"]["inputs"]["model"]
+    assert {"more_steps", "noise", "transferred", "huge_eps", "untouched"} <= {
+        one["name"] for one in first["checks"]
+    }
+    assert {"verified"} == {one["verdict"]["value"] for one in (first, second)}
+
+
+def test_a_single_step_and_a_radius_of_0_are_held_against_none(
+    run: Callable[..., tuple[RunSummary, Run]],
+) -> None:
+    _, done = run()
+    others = [
+        one
+        for one in of_kind(done, "result")
+        if one["id"] not in {result["id"] for result in pgd(done)}
+    ]
+
+    assert 3 == len(others)
+    assert {None} == {one["battery"] for one in others}
+    assert {"unchecked"} == {one["verdict"]["value"] for one in others}
+
+
+def test_a_battery_whose_record_is_gone_is_made_again_alike(
+    run: Callable[..., tuple[RunSummary, Run]],
+) -> None:
+    _, done = run()
+    before, battery = stripped(list(done.read_records())), of_kind(done, "battery")[0]["id"]
+    for record in (battery, pgd(done)[0]["id"]):
+        (done.path / "records" / record[:2] / f"{record}.json").unlink()
+    again, _ = run()
+
+    assert (1, 0) == (again.done, again.todo)
+    assert before == stripped(list(done.read_records()))
+
+
+def test_a_battery_counts_as_no_trial_and_comes_back_when_it_alone_is_gone(
+    run: Callable[..., tuple[RunSummary, Run]],
+) -> None:
+    first, done = run()
+    before, battery = stripped(list(done.read_records())), of_kind(done, "battery")[0]["id"]
+    (done.path / "records" / battery[:2] / f"{battery}.json").unlink()
+    again, _ = run()
+
+    assert (1, 0) == (first.done, first.todo) == (again.done, again.todo)
+    assert before == stripped(list(done.read_records()))
+
+
+def test_without_a_battery_results_are_the_same_but_for_their_checks(
+    run: Callable[..., tuple[RunSummary, Run]],
+) -> None:
+    with_battery = pgd(run()[1])
+    _, done = run(battery="none", folder="others")
+    without = pgd(done)
+
+    assert [] == of_kind(done, "battery")
+    assert {None} == {one["battery"] for one in without}
+    assert {"unchecked"} == {one["verdict"]["value"] for one in without}
+    for name in ("id", "outcomes", "metrics"):
+        assert [one[name] for one in with_battery] == [one[name] for one in without]

@@ -1,0 +1,270 @@
+"""Plugins that leave state behind in the process: they spoil their own trials alone."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+import advtransfer_finetune
+import advtransfer_foolbox
+import advtransfer_vision
+from advtransfer import executors, suite
+from advtransfer.hookspecs import hookimpl
+from advtransfer.host import Host, Plugin
+from advtransfer.jobs import Report
+from advtransfer.planning import make_plan
+from advtransfer.planning.nodes import SuiteIndex
+from advtransfer.result import Run
+from advtransfer.result.verdict import verdict_from_record
+from advtransfer.runner.environment import describe_environment
+from advtransfer.runner.schedule import JobTemplate, pending_jobs
+from advtransfer.runner.settings import RunSettings
+from advtransfer.types import (
+    Context,
+    DataCard,
+    Evaluation,
+    EvaluationInputs,
+    Factory,
+    Fitted,
+    Measurement,
+    Network,
+    Samples,
+    Transfer,
+    component,
+)
+from advtransfer.worker import object_builder, perform_job
+
+SUITE = """\
+version: 1
+title: One fit
+datasets:
+  low: {{use: vision/digits, classes: [0, 1, 2]}}
+  high: {{use: vision/digits, classes: [5, 6, 7]}}
+targets:
+  digits: {{data: high, n: [60], seeds: 1, test: 60}}
+transfers:
+  means: {{use: odd/means, leaves: {fit}}}
+evaluations:
+  a_first: {{use: odd/measures, leaves: {evaluation}}}
+  b_clean: {{use: foolbox/clean_accuracy}}
+"""
+Leaves = Literal["nothing", "a hook", "a patch", "a dtype", "a thread", "an error and a thread"]
+Read = dict[str, Any]  # Any: records as they lie on disk
+
+
+def leave(what: Leaves, model: nn.Module) -> None:
+    """Leave something behind."""
+    match what:
+        case "a hook":
+            model.register_forward_hook(lambda module, inputs, outputs: -outputs)
+        case "a patch":
+            setattr(functional, "linear", lambda *some: torch.zeros(len(some[0]), 3))  # noqa: B010  # not for mypy
+        case "a dtype":
+            torch.set_default_dtype(torch.float64)
+        case "a thread" | "an error and a thread":
+            threading.Thread(target=time.sleep, args=(1.0,), daemon=True, name="ghost").start()
+    if what == "an error and a thread":
+        raise RuntimeError("no luck")
+
+
+@dataclass(frozen=True)
+class Means:
+    """The nearest class mean on pixels."""
+
+    leaves: Leaves
+
+    def model(
+        self, *, source: Network | None, adapter: nn.Module | None, target: DataCard
+    ) -> nn.Module:
+        return nn.Sequential(nn.Flatten(), nn.Linear(64, target.outputs))
+
+    def fit(
+        self,
+        model: nn.Module,
+        *,
+        source: Network | None,
+        adapter: nn.Module | None,
+        train: Samples,
+        validation: Samples | None,
+        context: Context,
+    ) -> Fitted:
+        positions = torch.arange(len(train))
+        inputs, labels = train.inputs(positions).flatten(1), train.labels(positions)
+        means = torch.stack([inputs[labels == k].mean(0) for k in range(train.card.outputs)])
+        model.load_state_dict({"1.weight": means, "1.bias": -means.square().sum(1) / 2})
+        leave(self.leaves, model)
+        return Fitted()
+
+
+@dataclass(frozen=True)
+class Measures:
+    """One number."""
+
+    leaves: Leaves
+
+    def measure(self, given: EvaluationInputs, *, context: Context) -> Measurement:
+        assert given.model is not None
+        leave(self.leaves, given.model)
+        return Measurement(metrics={"number": 1.0})
+
+
+@component()
+def means(*, leaves: Leaves) -> Transfer:
+    """Leaves something behind.
+
+    Args:
+        leaves: What.
+    """
+    return Means(leaves)
+
+
+@component(needs=("model",))
+def measures(*, leaves: Leaves) -> Evaluation:
+    """Leaves something behind.
+
+    Args:
+        leaves: What.
+    """
+    return Measures(leaves)
+
+
+@hookimpl
+def register_transfers() -> Iterable[Factory[Transfer]]:
+    """What this file brings."""
+    return [means]
+
+
+@hookimpl
+def register_evaluations() -> Iterable[Factory[Evaluation]]:
+    """The same."""
+    return [measures]
+
+
+Go = Callable[..., tuple[list[Report], dict[str, Read]]]
+
+
+@pytest.fixture
+def go(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Go:
+    modules = {
+        "vision": advtransfer_vision,
+        "finetune": advtransfer_finetune,
+        "foolbox": advtransfer_foolbox,
+        "local": executors,
+        "odd": sys.modules[__name__],
+    }
+    host = Host([Plugin(name, module, "advtransfer", "1.0") for name, module in modules.items()])
+    monkeypatch.setattr(object_builder, "installed_host", lambda: host)
+
+    def perform_jobs(
+        *, fit: str = "nothing", evaluation: str = "nothing", times: int = 1, folder: str = "run"
+    ) -> tuple[list[Report], dict[str, Read]]:
+        """The reports of each job's tries, and the records by component."""
+        (tmp_path / "one.yaml").write_text(SUITE.format(fit=fit, evaluation=evaluation))
+        loaded = suite.load(str(tmp_path / "one.yaml"), host)
+        plan, run = make_plan(loaded, host), Run(tmp_path / folder)
+        settings = RunSettings(cache=tmp_path / f"cache {folder}", battery="none")
+        order = JobTemplate(
+            run.write_environment(describe_environment(device="cpu", threads=1)),
+            {"suite": "one"},
+            settings,
+            settings.cache,
+        )
+        (task,) = pending_jobs(plan.trials, SuiteIndex(loaded), set(), plan.sources)
+        news: list[Mapping[str, Any]] = []
+        reports = [perform_job(order.job_for(task, run), news.append) for _ in range(times)]
+        found = [cast(Read, record) for record in run.read_records()]
+        return reports, {record["asked"]["use"]: record for record in found}
+
+    return perform_jobs
+
+
+def same(one: Read, other: Read) -> bool:
+    return {**one, "observed": None} == {**other, "observed": None}
+
+
+@pytest.mark.parametrize(
+    ("what", "words"),
+    [
+        ("a hook", "hooks of the model were changed"),
+        ("a patch", "torch.nn.functional.linear was replaced"),
+        ("a dtype", "the default dtype was changed (torch.float32 to torch.float64)"),
+    ],
+)
+def test_an_evaluation_that_leaves_something_behind_is_invalid_and_harms_no_other(
+    go: Go, what: str, words: str
+) -> None:
+    _, honest = go(folder="honest")
+    (report,), records = go(evaluation=what)
+    judged = verdict_from_record(records["odd/measures"])
+
+    assert ("done", f"odd/measures: {words}") == (report.status, report.retire_worker)
+    assert "invalid" == judged.value
+    assert words in judged.reason
+    assert same(honest["foolbox/clean_accuracy"], records["foolbox/clean_accuracy"])
+    assert not records["foolbox/clean_accuracy"]["checks"]
+
+
+@pytest.mark.parametrize("what", ["a hook", "a patch", "a dtype", "a thread"])
+def test_a_fit_that_leaves_something_behind_marks_all_that_is_measured_on_it(
+    go: Go, what: str
+) -> None:
+    (report,), records = go(fit=what)
+    (check,) = records["odd/means"]["checks"]
+
+    assert "done" == report.status
+    assert report.retire_worker is not None
+    assert report.retire_worker.startswith("odd/means: ")
+    assert ("untouched", "fail") == (check["name"], check["grade"])
+    assert {"invalid"} == {
+        verdict_from_record(records[use]).value
+        for use in ("odd/measures", "foolbox/clean_accuracy")
+    }
+
+
+def test_what_a_fit_left_behind_marks_results_that_another_process_measures(
+    go: Go, tmp_path: Path
+) -> None:
+    _, records = go(fit="a patch")
+    clean = records["foolbox/clean_accuracy"]
+    Run(tmp_path / "run").path.joinpath("records", clean["id"][:2], f"{clean['id']}.json").unlink()
+    (report,), again = go(fit="a patch", times=1)
+
+    assert same(clean, again["foolbox/clean_accuracy"])
+    assert "done" == report.status
+
+
+def test_after_a_thread_that_goes_on_another_process_measures_the_rest(go: Go) -> None:
+    _, honest = go(folder="honest")
+    (first, second), records = go(evaluation="a thread", times=2)
+
+    assert "busy" == first.status
+    assert "odd/measures: the thread 'ghost' was left running" in str(first.retire_worker)
+    assert "done" == second.status
+    assert "invalid" == verdict_from_record(records["odd/measures"]).value
+    assert same(honest["foolbox/clean_accuracy"], records["foolbox/clean_accuracy"])
+
+
+def test_an_evaluation_that_fails_and_leaves_a_thread_is_not_tried_for_ever(go: Go) -> None:
+    (report,), records = go(evaluation="an error and a thread")
+
+    assert "failed" == report.status
+    assert report.retire_worker is not None
+    assert "foolbox/clean_accuracy" in records
+
+
+def test_an_undisturbed_job_says_nothing_of_it(go: Go) -> None:
+    (report,), records = go()
+
+    assert Report(report.id, "done", report.records, None, None) == report
+    assert "checks" not in records["odd/means"]
+    assert [] == records["odd/measures"]["checks"]

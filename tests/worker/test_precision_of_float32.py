@@ -1,0 +1,54 @@
+"""Float32 is computed in full inside a job, whatever is set outside, and what was set is there again afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+import torch
+
+from advtransfer.worker.device import full_float32
+from advtransfer.worker.process import deterministic_algorithms
+
+
+def settings() -> list[object]:
+    """What torch says of matrix products and convolutions."""
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    owners = (matmul, getattr(cudnn, "conv", None), getattr(torch.backends.mkldnn, "matmul", None))
+    return [
+        matmul.allow_tf32,
+        cudnn.allow_tf32,
+        *(getattr(owner, "fp32_precision", None) for owner in owners),
+    ]
+
+
+@pytest.fixture(autouse=True)
+def _put_back() -> Iterator[None]:
+    cudnn = torch.backends.cudnn.allow_tf32
+    yield
+    torch.set_float32_matmul_precision("highest")
+    torch.backends.cudnn.allow_tf32 = cudnn
+
+
+@pytest.mark.parametrize(
+    "choose",
+    [
+        lambda: None,
+        lambda: torch.set_float32_matmul_precision("high"),
+        lambda: torch.set_float32_matmul_precision("medium"),
+        lambda: setattr(torch.backends.cuda.matmul, "allow_tf32", True),
+        lambda: setattr(torch.backends.cudnn, "allow_tf32", True),
+    ],
+)
+@pytest.mark.parametrize("inside", [full_float32, deterministic_algorithms])
+def test_float32_is_computed_in_full(
+    choose: Callable[[], None], inside: Callable[[], object]
+) -> None:
+    choose()
+    before = settings()
+    with inside():  # type: ignore[attr-defined]  # a context manager either way
+        found = settings()
+
+    assert [False, False] == found[:2]
+    assert {"ieee", None} >= set(found[2:])
+    assert settings() == before

@@ -1,0 +1,270 @@
+"""State that all of a process shares, and what a model's weights do not bring back: told, and put back."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+from torch.nn.modules import module as all_modules
+
+from advtransfer.worker.guards.side_effects import guard_side_effects
+
+
+class Small(nn.Module):
+    """A network with an attribute of its own, and a cache that its forward pass fills."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
+        self.scale = 2.0
+        self.last: torch.Tensor | None = None
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        self.last = self.scale * self.body(inputs)
+        return self.last
+
+
+INPUTS = torch.linspace(-1, 1, 6).view(2, 3)
+
+
+def replaced(owner: object, name: str, by: Callable[..., object]) -> None:
+    setattr(owner, name, by)
+
+
+KEPT: list[Any] = []  # Any: what a plugin keeps alive
+
+
+def hooks(model: Small) -> None:
+    model.body[2].register_forward_hook(lambda module, inputs, outputs: -outputs)
+
+
+def backward_hooks(model: Small) -> None:
+    model.body[0].register_full_backward_hook(lambda module, inputs, outputs: None)
+
+
+def patches_forward(model: Small) -> None:
+    model.body[0].forward = lambda inputs: torch.zeros(2, 4)
+
+
+def changes_scale(model: Small) -> None:
+    model.scale = -2.0
+
+
+def changes_class(model: Small) -> None:
+    model.body[1].__class__ = nn.Sigmoid
+
+
+def exchanges_hooks(model: Small) -> None:
+    vars(model)["_forward_hooks"] = {0: lambda *some: torch.zeros(2, 2)}
+
+
+def patches_class(model: Small) -> None:
+    replaced(nn.Linear, "forward", lambda self, inputs: torch.zeros(2, self.out_features))
+
+
+def hides_a_method_of_all_modules(model: Small) -> None:
+    replaced(nn.ReLU, "__call__", lambda self, inputs: inputs)
+
+
+def patches_functional(model: Small) -> None:
+    replaced(functional, "relu", functional.silu)
+
+
+def patches_tensor(model: Small) -> None:
+    replaced(torch.Tensor, "argmax", lambda self, *rest, **more: torch.tensor(0))
+
+
+def patches_torch(model: Small) -> None:
+    before = torch.load
+    replaced(torch, "load", wraps(before)(lambda *some, **more: before(*some, **more)))
+
+
+def patches_numpy(model: Small) -> None:
+    replaced(np, "mean", np.max)
+
+
+def hooks_all(model: Small) -> None:
+    all_modules.register_module_forward_hook(lambda module, inputs, outputs: outputs * 0)
+
+
+def stops_gradients(model: Small) -> None:
+    torch.no_grad().__enter__()
+
+
+def enters_a_device(model: Small) -> None:
+    torch.device("meta").__enter__()
+
+
+def infers(model: Small) -> None:
+    KEPT.append(torch.inference_mode())
+    KEPT[-1].__enter__()
+
+
+def starts_a_thread(model: Small) -> None:
+    threading.Thread(target=time.sleep, args=(2.0,), daemon=True, name="seeder").start()
+
+
+LEAVES: list[tuple[Callable[[Small], object], str]] = [
+    (hooks, "hooks of the model were changed"),
+    (backward_hooks, "hooks of the model were changed"),
+    (exchanges_hooks, "hooks of the model were changed"),
+    (patches_forward, "attributes of the model were changed: Linear.forward"),
+    (changes_scale, "attributes of the model were changed: Small.scale"),
+    (changes_class, "attributes of the model were changed: ReLU.__class__"),
+    (patches_class, "torch.nn.modules.linear.Linear.forward was replaced"),
+    (hides_a_method_of_all_modules, "torch.nn.modules.activation.ReLU.__call__ was replaced"),
+    (patches_functional, "torch.nn.functional.relu was replaced"),
+    (patches_tensor, "torch.Tensor.argmax was replaced"),
+    (patches_torch, "torch.load was replaced"),
+    (patches_numpy, "numpy.mean was replaced"),
+    (hooks_all, "hooks of all modules were changed"),
+    (stops_gradients, "grad mode was changed (True to False)"),
+    (infers, "inference mode was changed (False to True)"),
+    (enters_a_device, "the default device was changed (cpu to meta)"),
+    (
+        lambda model: torch.set_default_device("meta"),
+        "the default device was changed (cpu to meta)",
+    ),
+    (lambda model: torch.set_default_dtype(torch.float64), "the default dtype was changed"),
+    (
+        lambda model: torch.set_num_threads(torch.get_num_threads() + 1),
+        "the number of threads was changed",
+    ),
+    (
+        lambda model: torch.use_deterministic_algorithms(True, warn_only=True),
+        "deterministic algorithms was changed",
+    ),
+    (lambda model: torch.set_flush_denormal(True), "flushing of small numbers was changed"),
+    (lambda model: np.seterr(all="raise"), "NumPy's handling of errors was changed"),
+    (lambda model: torch.manual_seed(48_217), "global random state was used: torch"),
+    (lambda model: np.random.seed(0), "global random state was used: numpy"),
+    (lambda model: random.seed(0), "global random state was used: random"),
+]
+
+
+def said(model: Small) -> list[list[float]]:
+    logits = model(INPUTS)
+    return [[round(value, 4) for value in row] for row in functional.relu(logits).tolist()]
+
+
+@pytest.mark.parametrize("fits", [False, True], ids=["measured", "fitted"])
+@pytest.mark.parametrize(("leave", "words"), LEAVES, ids=[words for _, words in LEAVES])
+def test_what_is_left_behind_is_told_and_put_back(
+    leave: Callable[[Small], object], words: str, fits: bool
+) -> None:
+    model = Small().eval()
+    before, draw = said(model), torch.get_rng_state()
+    with guard_side_effects(model, draws=fits, fits=fits) as found:
+        leave(model)
+
+    if fits and leave is changes_scale:  # a fit may set what its model computes with
+        assert [] == found.changed
+        return
+    assert any(one.startswith(words) for one in found.changed), found.changed
+    assert found.lasting
+    assert before == said(model)
+    assert torch.float32 == torch.ones(1).dtype
+    assert torch.equal(draw, torch.get_rng_state())
+    assert (torch.ones(1, requires_grad=True) * 2).requires_grad
+    with guard_side_effects(model) as again:
+        said(model)
+    assert [] == again.changed
+
+
+def test_a_thread_that_goes_on_is_told() -> None:
+    model = Small()
+    with guard_side_effects(None) as found:
+        starts_a_thread(model)
+
+    assert ["the thread 'seeder' was left running"] == found.running_threads == found.changed
+
+
+def compiles(model: Small) -> None:
+    torch.compile(model.body, backend="eager")(INPUTS)
+
+
+def keeps_a_pool(model: Small) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    pool = ThreadPoolExecutor(2)
+    pool.submit(time.sleep, 0).result()
+    KEPT.append(pool)
+
+
+def imports_libraries(model: Small) -> None:
+    import eagerpy  # noqa: F401
+    import foolbox  # noqa: F401
+    import matplotlib.pyplot  # noqa: F401
+    import sklearn.linear_model  # noqa: F401
+    import torchvision  # noqa: F401
+
+
+def defines_modules(model: Small) -> None:
+    class Other(nn.Module):
+        def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+            return inputs
+
+    torch.answer = Other()(INPUTS)  # type: ignore[attr-defined]  # a library that adds a name
+    handle = model.body.register_forward_hook(lambda *some: None)
+    model(INPUTS)
+    handle.remove()
+
+
+@pytest.mark.parametrize("act", [said, compiles, keeps_a_pool, imports_libraries, defines_modules])
+@pytest.mark.parametrize("fits", [False, True], ids=["measured", "fitted"])
+def test_honest_use_leaves_nothing_behind(act: Callable[[Small], object], fits: bool) -> None:
+    model = Small().eval()
+    with guard_side_effects(model, draws=fits, fits=fits) as found:
+        act(model)
+
+    assert [] == found.changed
+
+
+@pytest.mark.parametrize(
+    ("draw", "name"),
+    [(random.random, "random"), (np.random.rand, "numpy"), (lambda: torch.rand(1), "torch")],
+)
+@pytest.mark.parametrize("times", [1, 2000])
+def test_a_state_that_is_drawn_from_is_told_from_one_that_is_seeded(
+    draw: Callable[..., object], name: str, times: int
+) -> None:
+    with guard_side_effects(None) as found:
+        for _ in range(times):
+            draw()
+
+    assert [f"global random state was used: {name}"] == found.changed
+    assert [] == found.lasting
+    with guard_side_effects(None, draws=True) as found:
+        draw()
+    assert [] == found.changed
+
+
+def test_a_fit_may_train_and_draw_first_weights_and_leaves_the_random_state_as_it_was() -> None:
+    model, state = Small(), torch.get_rng_state()
+    with guard_side_effects(model, draws=True, fits=True) as found:
+        model.body[2] = nn.Linear(4, 2)
+        optimizer = torch.optim.SGD(model.parameters(), 0.1)
+        model(functional.dropout(INPUTS)).sum().backward()
+        optimizer.step()
+
+    assert [] == found.changed
+    assert torch.equal(state, torch.get_rng_state())
+
+
+def test_what_is_built_may_seed_before_it_draws_since_the_state_is_put_back() -> None:
+    before = torch.get_rng_state()
+    with guard_side_effects(None, draws=True) as found:
+        torch.manual_seed(48_217)
+        torch.rand(3)
+
+    assert ([], []) == (found.changed, found.lasting)
+    assert torch.equal(before, torch.get_rng_state())

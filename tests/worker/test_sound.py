@@ -1,0 +1,111 @@
+"""What breaks the contract of a measurement is told in words, before anything of it is used."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from advtransfer.testing.data import toy
+from advtransfer.types import Check, Examples, Measurement
+from advtransfer.worker.plugin_values import contract_violation
+
+TEST = toy(classes=2, train=4, test=6, shape=(1, 2, 2)).part("test")
+NAME = "robust_accuracy@0.1"
+BROKEN = Examples(NAME, "linf", 0.1, torch.tensor([1, 5]), TEST.inputs(torch.tensor([1, 5])))
+GOOD = Measurement(
+    outcomes={NAME: torch.zeros(6, dtype=torch.uint8)}, metrics={"loss": 1.0}, examples=[BROKEN]
+)
+
+
+def told(**changed: object) -> str:
+    """What is wrong with the good measurement after a change of it."""
+    return contract_violation(replace(GOOD, **changed), TEST) or ""  # type: ignore[arg-type]  # fields by name
+
+
+def told_of_examples(**changed: object) -> str:
+    return told(examples=[replace(BROKEN, **changed)])  # type: ignore[arg-type]  # fields by name
+
+
+def test_nothing_is_wrong_with_a_good_one() -> None:
+    assert contract_violation(GOOD, TEST) is None
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        (torch.zeros(5, dtype=torch.uint8), "have shape (5,); expected one a test sample, (6,)"),
+        (torch.full((6,), 4, dtype=torch.uint8), "hold [4]; expected 0 to 3"),
+        (
+            torch.ones(6, dtype=torch.bool),
+            "are bool; expected uint8 values of Outcome, in which right is 0 and not 1",
+        ),
+        (
+            torch.ones(6, dtype=torch.int64),
+            "are int64; expected uint8 values of Outcome, in which right is 0 and not 1",
+        ),
+        (
+            torch.ones(6),
+            "are float32; expected uint8 values of Outcome, in which right is 0 and not 1",
+        ),
+    ],
+)
+def test_outcomes_are_one_a_sample_and_of_the_four_values(values: Tensor, words: str) -> None:
+    assert f"outcomes {NAME!r} {words}" == told(outcomes={NAME: values})
+
+
+def test_a_number_is_finite_and_takes_no_outcome_metrics_place() -> None:
+    assert "metric 'loss' is nan; expected a number" == told(metrics={"loss": float("nan")})
+    assert told(metrics={NAME: 0.99}).startswith(f"{NAME!r} is both an outcome metric and a number")
+    assert "measured nothing; expected outcomes or metrics" == told(
+        outcomes={}, metrics={}, examples=[]
+    )
+
+
+def test_a_plugins_check_is_not_taken_for_the_hosts_evidence() -> None:
+    check = Check("noise@0.1", "pass", 0, 0, 6, "the plugin's own")
+
+    assert told(checks=[check]).startswith(
+        "check 'noise@0.1' has a name that the host's own evidence has"
+    )
+    assert "" == told(checks=[replace(check, name="overlap")])
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        (
+            {"metric": "robust"},
+            f"belong to no outcome metric; expected one of those measured: {NAME!r}",
+        ),
+        (
+            {"norm": "l7"},
+            "are of norm 'l7' and eps 0.1; expected linf, l2, l1, l0 and a finite radius",
+        ),
+        ({"eps": float("nan")}, "are of norm 'linf' and eps nan;"),
+        ({"eps": -0.1}, "are of norm 'linf' and eps -0.1;"),
+        (
+            {"positions": torch.tensor([1, 6])},
+            "have positions from 1 to 6; expected positions of the test part, 0 to 5",
+        ),
+        ({"positions": torch.tensor([-1, 5])}, "have positions from -1 to 5;"),
+        (
+            {"positions": torch.tensor([True, False])},
+            "have positions torch.bool of shape (2,); expected int64",
+        ),
+        (
+            {"positions": torch.tensor([1])},
+            "have inputs of shape (2, 1, 2, 2); expected one image a position, (1, 1, 2, 2)",
+        ),
+        (
+            {"inputs": torch.zeros(2, 4)},
+            "have inputs of shape (2, 4); expected one image a position, (2, 1, 2, 2)",
+        ),
+    ],
+)
+def test_examples_are_images_of_a_metrics_samples(changed: dict[str, object], words: str) -> None:
+    metric = changed.get("metric", NAME)
+
+    assert told_of_examples(**changed).startswith(f"examples of {metric!r} {words}")
