@@ -20,6 +20,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from advtransfer.deprecation import deprecated_names
 
 
 class AdvTransferError(Exception):
@@ -144,3 +147,12 @@ class Cancelled(AdvTransferError):
 
 class Interrupted(KeyboardInterrupt):
     """The user has stopped a run whose jobs run in this process: told from a KeyboardInterrupt that a plugin raises."""
+
+
+if not TYPE_CHECKING:  # mypy then reports an old name, as it should
+    __getattr__ = deprecated_names(
+        __name__,
+        {
+            "Mark": "advtransfer.errors:Location",
+        },
+    )

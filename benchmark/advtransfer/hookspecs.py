@@ -8,10 +8,11 @@ are their options, whose docstring is their help, and whose heavy imports sit in
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Literal, Protocol, TypeAlias, get_args
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, get_args
 
 import pluggy
 
+from advtransfer.deprecation import deprecated_names
 from advtransfer.jobs import Executor
 from advtransfer.types import Adapter, Dataset, Evaluation, Factory, Json, Source, Transfer
 
@@ -78,3 +79,13 @@ HOOKS: tuple[str, ...] = tuple(
     name for name, member in vars(Hooks).items() if hasattr(member, f"{GROUP}_spec")
 )
 """The name of everything that a plugin may implement."""
+
+
+if not TYPE_CHECKING:  # mypy then reports an old name, as it should
+    __getattr__ = deprecated_names(
+        __name__,
+        {
+            "KINDS": "advtransfer.hookspecs:COMPONENT_KINDS",
+            "Kind": "advtransfer.hookspecs:ComponentKind",
+        },
+    )

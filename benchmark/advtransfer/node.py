@@ -41,6 +41,11 @@ def text_sha256(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def content_id(value: Json) -> str:
+    """Return the sha256 of a value's canonical JSON: equal for equal values, whatever the order of their keys."""
+    return text_sha256(canonical_json(value))
+
+
 @dataclass(frozen=True, slots=True)
 class Node:
     """One thing asked for: a component with its options, and the nodes it is made from.
@@ -102,10 +107,8 @@ class Node:
             else value.unversioned_id()
             for name, value in self.inputs.items()
         }
-        return text_sha256(
-            canonical_json(
-                {"kind": self.kind, "use": self.use, "options": self.options, "inputs": inputs}
-            )
+        return content_id(
+            {"kind": self.kind, "use": self.use, "options": self.options, "inputs": inputs}
         )
 
     def to_json(self) -> dict[str, Json]:

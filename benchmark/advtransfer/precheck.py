@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+from advtransfer.deprecation import deprecated_names
 from advtransfer.types import P, Shape, T, Task
 
 OptionValues: TypeAlias = Mapping[
@@ -121,3 +122,14 @@ def precheck_of(factory: Callable[..., object]) -> Precheck:
     """What a factory states, or nothing."""
     stated = getattr(factory, "__precheck__", None)
     return stated if isinstance(stated, Precheck) else Precheck()
+
+
+if not TYPE_CHECKING:  # mypy then reports an old name, as it should
+    __getattr__ = deprecated_names(
+        __name__,
+        {
+            "Check": "advtransfer.precheck:OptionCheck",
+            "Chosen": "advtransfer.precheck:OptionValues",
+            "Surroundings": "advtransfer.precheck:CellOutline",
+        },
+    )

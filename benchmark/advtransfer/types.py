@@ -11,6 +11,8 @@ from enum import IntEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, ParamSpec, Protocol, TypeAlias, TypeVar, get_args
 
+from advtransfer.deprecation import deprecated_names
+
 if TYPE_CHECKING:
     import numpy as np
     import torch
@@ -382,3 +384,19 @@ class Context(Protocol):
     def save(self, state: Tensors) -> None: ...
     def progress(self, done: int, total: int, **news: float) -> None:
         """Tell where one is; may raise Cancelled (a worker that is stopped is killed: what was saved is continued)."""
+
+
+if not TYPE_CHECKING:  # mypy then reports an old name, as it should
+    __getattr__ = deprecated_names(
+        __name__,
+        {
+            "Executor": "advtransfer.jobs:Executor",
+            "Facts": "advtransfer.types:ComponentMetadata",
+            "Given": "advtransfer.types:EvaluationInputs",
+            "Grade": "advtransfer.types:CheckStatus",
+            "Job": "advtransfer.jobs:Job",
+            "NotAsked": "advtransfer.types:NotInId",
+            "Report": "advtransfer.jobs:Report",
+            "facts_of": "advtransfer.types:metadata_of",
+        },
+    )

@@ -178,3 +178,7 @@ def estimate_log_me(features: Tensor, labels: Tensor, card: DataCard) -> float:
     if not outputs.any():
         raise Inapplicable("LogME needs labels that are not all zero")
     return log_me_score(features, outputs)
+
+
+evidence = log_me_score
+"""Deprecated name."""

@@ -22,7 +22,7 @@ from types import TracebackType
 from advtransfer.errors import AdvTransferError, MissingLibrary, PluginError
 from advtransfer.files import file_sha256
 from advtransfer.hookspecs import GROUP
-from advtransfer.node import Node, canonical_json, text_sha256
+from advtransfer.node import Node, content_id
 from advtransfer.text import error_text
 
 # Where the name that is imported and the name that is installed differ.
@@ -182,9 +182,7 @@ def code_digest(plugin: Plugin) -> str | None:
     """The sha256 of a plugin's files with their names; None for one that was made in memory, which has none."""
     if not (files := code_files(plugin)):
         return None
-    return text_sha256(
-        canonical_json(sorted([name, file_sha256(path)] for name, path in files.items()))
-    )
+    return content_id(sorted([name, file_sha256(path)] for name, path in files.items()))
 
 
 def code_files(plugin: Plugin) -> dict[str, Path]:

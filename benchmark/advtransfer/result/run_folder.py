@@ -21,7 +21,7 @@ from typing import Any, cast
 
 from advtransfer.errors import BadInput, CacheError, Problem
 from advtransfer.files import write_atomic
-from advtransfer.node import canonical_json, text_sha256
+from advtransfer.node import content_id
 from advtransfer.result.record import Record, battery_ids
 from advtransfer.result.validation import (
     ID_PATTERN,
@@ -223,7 +223,7 @@ class Run:
 
     def write_environment(self, environment: Mapping[str, Json]) -> str:
         """Keep an environment once; gives its digest, which records hold."""
-        name = text_sha256(canonical_json(environment))
+        name = content_id(environment)
         path = self.path / "environments" / f"{name}.json"
         if not path.exists():
             write_atomic(path, record_bytes(environment))

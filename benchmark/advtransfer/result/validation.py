@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, cast, get_args
 
 from advtransfer.errors import CacheError
-from advtransfer.node import canonical_json, text_sha256
+from advtransfer.node import content_id
 from advtransfer.result.record import RECORD_FORMAT, robust_share
 from advtransfer.result.verdict import RULES_VERSION, WORST_FIRST, verdict_from_checks
 from advtransfer.statistics import wilson_interval
@@ -254,7 +254,7 @@ def _id_faults(record: RecordJson, id: str | None) -> Iterator[str]:
     yield from field_type_faults(asked, ID_FIELDS, of="asked.")
     if asked["kind"] != record["kind"]:
         yield f"found kind {record['kind']!r}; expected {asked['kind']!r}, as asked"
-    if (told := text_sha256(canonical_json(asked))) != record["id"]:
+    if (told := content_id(asked)) != record["id"]:
         yield f"found the id {str(record['id'])[:12]}; expected {told[:12]}, that of what was asked"
     if id is not None and record["id"] != id:
         yield f"found the record of {str(record['id'])[:12]}; expected that of {id[:12]}, by which its file is named"

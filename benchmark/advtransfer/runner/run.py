@@ -15,7 +15,7 @@ from advtransfer.host import Host
 from advtransfer.host.component import check_product
 from advtransfer.jobs import Executor
 from advtransfer.leaderboard import write_page
-from advtransfer.node import canonical_json, text_sha256
+from advtransfer.node import content_id
 from advtransfer.planning import Plan, Trial, make_plan
 from advtransfer.planning.nodes import SuiteIndex
 from advtransfer.planning.status import (
@@ -217,7 +217,7 @@ def _make_job_template(
     Cache(cache, line="any").register_run(folder.path)
     asked_by = {
         "suite": plan.suite,
-        "plan": text_sha256(canonical_json(sorted(trial.id for trial in plan.trials))),
+        "plan": content_id(sorted(trial.id for trial in plan.trials)),
     }
     return JobTemplate(folder.write_environment(wanted), asked_by, settings, cache, below)
 

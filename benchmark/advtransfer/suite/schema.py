@@ -18,7 +18,6 @@ from advtransfer.suite.component_schema import (
     typed_value,
     with_description,
 )
-from advtransfer.suite.schema import entries, parts
 from advtransfer.suite.sections import (
     INLINE_WORDS,
     MAX_GRID_ENTRIES,
@@ -300,7 +299,7 @@ def suite_schema(host: Host) -> JsonSchema:
         "type": "object",
         "properties": {
             **dict.fromkeys(TOP_LEVEL_KEYS, True),
-            **parts.head(),
+            **head_schemas(),
             "defaults": definition_ref("defaults"),
         },
         "additionalProperties": False,
@@ -313,5 +312,5 @@ def suite_schema(host: Host) -> JsonSchema:
             },
             "required": list(_REQUIRED_SECTIONS),
         },
-        "$defs": {**parts.definitions(), **entries.definitions(host)},
+        "$defs": {**part_definitions(), **entry_definitions(host)},
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from advtransfer.node import canonical_json, text_sha256
+from advtransfer.node import content_id
 from advtransfer.result.record import RECORD_FORMAT, Record, pack_outcomes, robust_share
 from advtransfer.result.verdict import verdict_from_checks
 from advtransfer.statistics import wilson_interval
@@ -69,7 +69,7 @@ def complete_record(parts: Mapping[str, Any], **asked: Any) -> Record:  # noqa: 
         **asked,
     }
     made["asked"]["kind"] = kind
-    made["id"] = text_sha256(canonical_json(made["asked"]))
+    made["id"] = content_id(made["asked"])
     made["provenance"] = {**RECORD_PROVENANCE, **parts.get("provenance", {})}
     made["observed"] = {"seconds": {}, "copied_from": None, **parts.get("observed", {})}
     if kind == "source":

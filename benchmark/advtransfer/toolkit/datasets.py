@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from advtransfer.node import canonical_json, text_sha256
+from advtransfer.node import canonical_json, content_id
 from advtransfer.types import DataCard, Json, Part, Samples
 
 INPUT_DTYPES = (torch.uint8, torch.float32)
@@ -109,7 +109,7 @@ class ArrayDataset:
             "classes",
             len(names),
             tuple(names),
-            text_sha256(canonical_json(contents)),
+            content_id(contents),
         )
         self._parts = {
             part: ArraySamples(card=self._card, inputs=x, labels=y)

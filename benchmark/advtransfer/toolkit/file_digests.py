@@ -18,7 +18,8 @@ from typing import Literal
 
 from advtransfer.errors import BadInput, Problem
 from advtransfer.files import default_cache_root, file_sha256, write_atomic
-from advtransfer.node import canonical_json, text_sha256
+from advtransfer.node import content_id as content_id  # plugins import it from here
+from advtransfer.node import text_sha256
 
 MTIME_GRANULARITY_SECONDS = (
     2.0  # a file changed again within its clock's tick keeps its modification time
@@ -158,10 +159,8 @@ def _manifest_digest(folder: Path, files: Iterable[Path]) -> str:
             read[same] = file_sha256(path)
         return read[same]
 
-    return text_sha256(
-        canonical_json(
-            [[utf8_name(path.relative_to(folder).as_posix()), content(path)] for path in files]
-        )
+    return content_id(
+        [[utf8_name(path.relative_to(folder).as_posix()), content(path)] for path in files]
     )
 
 

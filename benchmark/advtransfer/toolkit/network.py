@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
+
+from advtransfer.deprecation import deprecated_names
 
 
 class Normalize(nn.Module):
@@ -84,3 +87,12 @@ class BlockNetwork(ReadOnlyHead):
             if name == upto:
                 break
         return activations
+
+
+if not TYPE_CHECKING:  # mypy then reports an old name, as it should
+    __getattr__ = deprecated_names(
+        __name__,
+        {
+            "Normalise": "advtransfer.toolkit.network:Normalize",
+        },
+    )

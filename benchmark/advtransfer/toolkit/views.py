@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from advtransfer.node import canonical_json, text_sha256
+from advtransfer.node import content_id
 from advtransfer.toolkit.datasets import SampleSubset, all_positions
 from advtransfer.types import DataCard, Dataset, Json, Part, Samples
 
@@ -96,7 +96,7 @@ def _view_card(
         shape=shape,
         outputs=len(kept),
         names=base.names if classes is None else tuple(base.names[label] for label in kept),
-        digest=text_sha256(canonical_json({"base": base.digest, "view": asked})),
+        digest=content_id({"base": base.digest, "view": asked}),
     )
 
 

@@ -11,7 +11,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, cast
 
 from advtransfer.errors import Busy
-from advtransfer.node import Node, canonical_json, text_sha256
+from advtransfer.node import Node, content_id
 from advtransfer.result import Record, battery_record
 from advtransfer.result.record import unpack_outcomes
 from advtransfer.types import Adapter, Check, Json, Samples
@@ -131,7 +131,7 @@ class BatteryRunner:
             "options": self.battery_node(threat).options,
             "code": cast(Json, shop.host.node_code(source)),
         }
-        id = text_sha256(canonical_json(asked))
+        id = content_id(asked)
         known = shop.cache.get(id)
         if known is not None:
             return known.tensors["examples"]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from advtransfer.cache import Cache
-from advtransfer.node import Node, canonical_json, text_sha256
+from advtransfer.node import Node, content_id
 from advtransfer.toolkit.prediction import KERNEL_BATCH, compute_rows
 from advtransfer.toolkit.rng import stream_generator, stream_seed
 from advtransfer.types import Context, Json, Network, Samples, Source, SourceCard, Tensors, Weights
@@ -64,9 +64,7 @@ class WorkerContext:
         of: Iterable[str] | None = None,
     ) -> Tensors:
         """Tensors of a cache node below this one, or below inputs of it; `Busy` while another worker builds it."""
-        id = text_sha256(
-            canonical_json({"below": self._dependencies(of), "what": what, "key": key})
-        )
+        id = content_id({"below": self._dependencies(of), "what": what, "key": key})
         found = self.cache.get(id)
         if found is None:
             with self.cache.hold_lock(id):
@@ -92,7 +90,7 @@ class WorkerContext:
             "key": key,
             "content": samples.card.digest,
         }
-        store = self.cache.rows(text_sha256(canonical_json(asked)), kind=what, use=self.node.use)
+        store = self.cache.rows(content_id(asked), kind=what, use=self.node.use)
         found = compute_rows(samples, compute, device=self.device, store=store)
         self.cache.make_room(keep=store.folder)
         return found
@@ -152,7 +150,7 @@ class WorkerContext:
     @property
     def _code_digest(self) -> str:
         """The code that this node is made with, as one text."""
-        return text_sha256(canonical_json(dict(self.code_of(self.node))))
+        return content_id(dict(self.code_of(self.node)))
 
     def progress(self, done: int, total: int, **news: float) -> None:
         """Tell how far this node is."""

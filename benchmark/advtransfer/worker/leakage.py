@@ -9,7 +9,7 @@ from typing import cast
 from advtransfer.cache import Cache
 from advtransfer.errors import Leaked
 from advtransfer.host import Host
-from advtransfer.node import Node, canonical_json, text_sha256
+from advtransfer.node import Node, content_id
 from advtransfer.types import Json, Part, Samples
 from advtransfer.worker.object_builder import dataset_of
 
@@ -59,7 +59,7 @@ def count_leaks(
         "b": [b.data.id, b.part],
     }
     asked["code"] = cast(Json, host.node_code(a.data) | host.node_code(b.data))
-    id = text_sha256(canonical_json(asked))
+    id = content_id(asked)
     known = cache.get(id)
     if known is None:
         here, there = a.load_samples(host), b.load_samples(host)

@@ -17,7 +17,7 @@ from advtransfer.errors import Inapplicable, PluginError
 from advtransfer.host import Component, Host
 from advtransfer.host.component import check_product, check_return_value
 from advtransfer.jobs import Job
-from advtransfer.node import Node, canonical_json, text_sha256
+from advtransfer.node import Node, canonical_json, content_id
 from advtransfer.result import Run
 from advtransfer.suite.grid_entries import training_start
 from advtransfer.toolkit import file_digests
@@ -319,4 +319,4 @@ def _verified_content(kind: type[File | Folder], asked: Json, node: Node) -> Fil
 
 def samples_digest(samples: Samples) -> str:
     """The digest of a subset: its data set's content and which samples it holds, in order."""
-    return text_sha256(canonical_json([samples.card.digest, list(samples.keys)]))
+    return content_id([samples.card.digest, list(samples.keys)])

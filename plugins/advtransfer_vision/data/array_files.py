@@ -12,9 +12,8 @@ import torch
 from torch import Tensor
 
 from advtransfer.errors import BadInput, Problem
-from advtransfer.node import canonical_json, text_sha256
 from advtransfer.text import printable_text
-from advtransfer.toolkit.file_digests import cached_while_unchanged
+from advtransfer.toolkit.file_digests import cached_while_unchanged, content_id
 from advtransfer.types import DataCard, File, Part, Shape, Task
 from advtransfer_vision.data.messages import data_error, warn_of_data
 from advtransfer_vision.data.npz_archive import Array, NpzArchive
@@ -211,10 +210,8 @@ def load_array_files(
     )
     told = _class_names(archive, names, task, outputs)
     _warn_of_labels(labelled, task, outputs)
-    content = text_sha256(
-        canonical_json(
-            {"file": file.sha256, "keys": sorted(keys.items()), "layout": sorted(layouts.items())}
-        )
+    content = content_id(
+        {"file": file.sha256, "keys": sorted(keys.items()), "layout": sorted(layouts.items())}
     )
     card = DataCard(shape, (0.0, 1.0), task, len(told), told, content)
     parts = {

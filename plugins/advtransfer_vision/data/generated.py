@@ -13,8 +13,8 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from torch import Tensor
 
-from advtransfer.node import canonical_json, text_sha256
 from advtransfer.toolkit.datasets import ArrayDataset, ArraySamples, content_digest
+from advtransfer.toolkit.file_digests import content_id
 from advtransfer.toolkit.rng import stream_generator
 from advtransfer.types import DataCard, Json, Part
 from advtransfer_vision.data.parts import PartedDataset
@@ -100,9 +100,7 @@ def load_synthetic(
     contents: dict[str, Json] = {
         part: content_digest(x, y, names) for part, (x, y) in pairs.items()
     }
-    card = DataCard(
-        (inputs,), None, "values", outputs, names, text_sha256(canonical_json(contents))
-    )
+    card = DataCard((inputs,), None, "values", outputs, names, content_id(contents))
     return PartedDataset(
         card, {part: ArraySamples(card=card, inputs=x, labels=y) for part, (x, y) in pairs.items()}
     )

@@ -11,8 +11,13 @@ from pathlib import Path
 import torch
 
 from advtransfer.errors import BadInput, Problem
-from advtransfer.node import canonical_json, text_sha256
-from advtransfer.toolkit.file_digests import SYSTEM_FILES, list_files, list_non_files, utf8_name
+from advtransfer.toolkit.file_digests import (
+    SYSTEM_FILES,
+    content_id,
+    list_files,
+    list_non_files,
+    utf8_name,
+)
 from advtransfer.types import DataCard, Folder, Json, Part
 from advtransfer_vision.data.image_files import Framing, ImageFiles, check_headers
 from advtransfer_vision.data.messages import data_error, first_names, warn_of_data
@@ -150,9 +155,7 @@ def load_image_folders(
         "framing": _framing_content(framing),
     }
     shape = (3, framing.pixels, framing.pixels)
-    card = DataCard(
-        shape, (0.0, 1.0), "classes", len(names), names, text_sha256(canonical_json(content))
-    )
+    card = DataCard(shape, (0.0, 1.0), "classes", len(names), names, content_id(content))
     return PartedDataset(
         card,
         {name: image_samples(part, card, framing, labels=labels) for name, part in parts.items()},

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from advtransfer.node import canonical_json, text_sha256
 from advtransfer.toolkit.datasets import SampleSubset, all_positions
+from advtransfer.toolkit.file_digests import content_id
 from advtransfer.toolkit.subset import draw_test_positions
 from advtransfer.types import DataCard, Dataset, Part, Samples
 
@@ -53,9 +53,7 @@ def cut_portion(data: Dataset, *, start: float, end: float) -> PartedDataset:
             f"found a portion from {start:g} to {end:g}; expected an end above the start; correct them"
         )
     base, train, test = data.card(), data.part("train"), data.part("test")
-    card = replace(
-        base, digest=text_sha256(canonical_json({"base": base.digest, "portion": [start, end]}))
-    )
+    card = replace(base, digest=content_id({"base": base.digest, "portion": [start, end]}))
     labels = train.labels(all_positions(train))
     kept = _before_share(labels, share=end) & ~_before_share(labels, share=start)
     lost = base.task == "classes" and len(torch.unique(labels[kept])) < len(torch.unique(labels))

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from advtransfer.node import canonical_json, text_sha256
-from advtransfer.toolkit.file_digests import list_files
+from advtransfer.toolkit.file_digests import content_id, list_files
 from advtransfer.types import DataCard, Folder
 from advtransfer_vision.data.image_files import Framing, check_headers
 from advtransfer_vision.data.image_folders import ImageListing, image_samples
@@ -31,7 +30,7 @@ def load_tiny_imagenet(root: Folder) -> PartedDataset:
         if "\t" in line
     )
     names = tuple(words.get(id, id).partition(",")[0] for id in ids)
-    content = text_sha256(canonical_json({"folder": root.sha256, "layout": "tiny imagenet"}))
+    content = content_id({"folder": root.sha256, "layout": "tiny imagenet"})
     card = DataCard(
         (3, IMAGE_PIXELS, IMAGE_PIXELS), (0.0, 1.0), "classes", len(ids), names, content
     )

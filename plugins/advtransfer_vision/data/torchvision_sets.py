@@ -16,11 +16,9 @@ import torch
 from torch import Tensor
 from torchvision import datasets
 
-from advtransfer.cache import Cache
-from advtransfer.files import default_cache_root
-from advtransfer.node import canonical_json, text_sha256
 from advtransfer.toolkit.datasets import ArraySamples, content_digest
-from advtransfer.toolkit.file_digests import cached_while_unchanged
+from advtransfer.toolkit.downloads import download_lock
+from advtransfer.toolkit.file_digests import cached_while_unchanged, content_id
 from advtransfer.types import DataCard, Json, Part
 from advtransfer_vision.data.messages import data_error
 from advtransfer_vision.data.parts import PartedDataset
@@ -199,8 +197,7 @@ def data_root(given: str | None) -> Path:
 
 def _download_set(official: TorchvisionSet) -> None:
     """Fetch the set, its progress shown by torchvision; one worker at a time."""
-    cache = Cache(default_cache_root(), line="downloads")
-    with cache.hold_lock(text_sha256(f"{official.name} {official.root}")):
+    with download_lock(f"{official.name} {official.root}"):
         try:
             official.root.mkdir(parents=True, exist_ok=True)
             for part in SET_PARTS:
@@ -262,7 +259,7 @@ def _digest_of(parts: Mapping[Part, PartArrays], names: tuple[str, ...]) -> Call
         contents: dict[str, Json] = {
             part: content_digest(x, y, names) for part, (x, y) in parts.items()
         }
-        return text_sha256(canonical_json(contents))
+        return content_id(contents)
 
     return made
 
