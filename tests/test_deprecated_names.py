@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 
 import pytest
 
@@ -35,7 +36,7 @@ def resolve_name(name: str) -> object:
 @pytest.mark.parametrize("old", OLD_NAMES)
 def test_old_name_gives_the_new_object_and_warns(old: str) -> None:
     module, _, name = OLD_NAMES[old].partition(":")
-    with pytest.warns(DeprecationWarning, match=rf"\.{name}; import it from there"):
+    with pytest.warns(DeprecationWarning, match=rf"\.{re.escape(name)}; import it from there"):
         found = resolve_name(old)
 
     assert found is getattr(importlib.import_module(module), name)
