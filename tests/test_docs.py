@@ -1,0 +1,60 @@
+"""The documents name what is there: files, record fields, the fields of checks and provenance."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from advtransfer.result.record import Provenance
+from advtransfer.types import Check
+
+ROOT = Path(__file__).parents[1]
+ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text()
+DOCUMENTS = ["CONTRIBUTING.md", "docs/architecture.md", "docs/glossary.md"]
+PLUGINS = ROOT / "plugins"
+PLACES = (ROOT, ROOT / "benchmark" / "advtransfer", PLUGINS, *sorted(PLUGINS.glob("advtransfer_*")))
+
+
+def table_row(first_cell: str) -> str:
+    (row,) = (line for line in ARCHITECTURE.splitlines() if line.startswith(f"| {first_cell} |"))
+    return row
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_every_file_that_a_document_names_exists(document: str) -> None:
+    named = set(re.findall(r"`([\w./-]+\.(?:py|toml|yaml|md))`", (ROOT / document).read_text()))
+    absent = [
+        name for name in sorted(named) if not any((place / name).exists() for place in PLACES)
+    ]
+
+    assert named
+    assert absent == []
+
+
+@pytest.mark.parametrize("kind", ["source", "fit", "result", "battery"])
+def test_the_record_format_names_the_fields_of_committed_records(kind: str) -> None:
+    folder = ROOT / "leaderboard" / "results" / "quickstart" / "records"
+    records = [
+        record
+        for path in sorted(folder.glob("*.jsonl"))
+        for record in map(json.loads, path.read_text().splitlines())
+        if record["kind"] == kind
+    ]
+    common = {"format", "kind", "id", "asked", "provenance", "observed"}
+    described = set(re.findall(r"(?:\| |, )`(\w+)`", table_row(f"`{kind}`"))) - {kind}
+
+    assert records
+    # `checks` are in a source's or fit's record only where one has something to say.
+    assert set().union(*records) - common - {"checks"} == described - {"checks"}
+
+
+def test_the_record_format_names_the_fields_of_provenance_and_checks() -> None:
+    provenance = set(re.findall(r"`(\w+)`", table_row("`provenance`"))) - {"provenance"}
+    (checks,) = re.findall(r"`checks`: a list of `\{([\w, ]+)\}`", ARCHITECTURE)
+
+    assert {field.name for field in fields(Provenance)} == provenance
+    assert {field.name for field in fields(Check)} == set(checks.split(", "))
