@@ -211,10 +211,10 @@ def test_how_many_samples_there_are_is_told_also_where_they_are_too_few() -> Non
     values = torch.tensor([1.0, 3.0, torch.inf, 7.0])
 
     few = metrics_over_subset(
-        mask("1111"), mask("0001"), name="x", numbers=lambda rows: {"x": masked_to(rows, values)}
+        mask("1111"), mask("0001"), name="x", metrics=lambda rows: {"x": masked_to(rows, values)}
     )
     half = metrics_over_subset(
-        mask("1111"), mask("1100"), name="x", numbers=lambda rows: {"x": masked_to(rows, values)}
+        mask("1111"), mask("1100"), name="x", metrics=lambda rows: {"x": masked_to(rows, values)}
     )
 
     assert {"kept_x": 1.0} == few

@@ -112,10 +112,10 @@ def test_problems_that_end_early_are_left_out_and_stay_as_they_were() -> None:
         PenalizedRegressions(features, np.eye(3)[labels], penalties),
         np.zeros((2, 3, 13)),
     )
-    together, met = minimize_lbfgs(problems, start, tolerance=1e-8, most=1000)
+    together, met = minimize_lbfgs(problems, start, tolerance=1e-8, max_iterations=1000)
     values, gradients = problems(together)
     singles = [problems.select_problems(np.arange(2) == place) for place in (0, 1)]
-    alone = [minimize_lbfgs(single, start[:1], tolerance=1e-8, most=1000)[0] for single in singles]
+    alone = [minimize_lbfgs(single, start[:1], tolerance=1e-8, max_iterations=1000)[0] for single in singles]
 
     assert met.all()
     assert np.abs(gradients).max() <= 1e-8 + 1e-12
@@ -134,7 +134,7 @@ def test_what_does_not_meet_the_tolerance_says_so(tolerance: float, most: int) -
     given = PenalizedRegressions(
         np.hstack([table, np.ones((60, 1))]), np.eye(3)[labels], np.array([1e-3])
     )
-    found, met = minimize_lbfgs(given, np.zeros((1, 3, 13)), tolerance=tolerance, most=most)
+    found, met = minimize_lbfgs(given, np.zeros((1, 3, 13)), tolerance=tolerance, max_iterations=most)
 
     assert [False] == met.tolist()
     assert np.isfinite(found).all()

@@ -75,7 +75,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         return plain(teacher, images, labels, of=of, rows=rows)
 
     monkeypatch.setattr(teacher_gradients, "teacher_batch", counting)
-    monkeypatch.setattr("advtransfer_igam.teacher_gradients.teacher_batch", counting)
+    monkeypatch.setattr("advtransfer_igam.matching.teacher_batch", counting)
     return sizes
 
 
@@ -131,7 +131,7 @@ def test_gradients_that_take_too_much_memory_are_not_kept(
     asked: list[int],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("advtransfer_igam.teacher_gradients.MAX_GRADIENT_BYTES", 48 * 64 * 4 - 1)
+    monkeypatch.setattr("advtransfer_igam.transfer.MAX_GRADIENT_BYTES", 48 * 64 * 4 - 1)
     fit(teacher, student, data)
 
     assert 3 * EPOCHS == len(asked)

@@ -333,7 +333,7 @@ def test_what_an_architecture_cannot_do_makes_no_sense(
         Inapplicable, match=r"found network \(Bare\) in the teacher, which cannot draw new weights"
     ):
         fit(igam(match="zero", discriminator=JUDGING), Bare(), data)
-    with pytest.raises(Inapplicable, match="a student of type Bare, which shows no normalisation"):
+    with pytest.raises(Inapplicable, match="a student of type Bare, which has no normalisation"):
         igam(standardise="l2").model(source=Bare(), adapter=None, target=data.card())
     with pytest.raises(Inapplicable, match=r"compares gradients of images \(C, H, W\)"):
         igam().model(source=teacher, adapter=None, target=toy(shape=(9,)).card())
