@@ -46,6 +46,7 @@ class ComposedModel(nn.Module):
     ) -> None:
         super().__init__()
         self.adapter = adapter
+        # A copy, since freezing must not change the caller's source.
         self.network = copy.deepcopy(source)
         network = cast(nn.Module, self.network)
         freeze_weights(network.eval())
@@ -62,6 +63,7 @@ class ComposedModel(nn.Module):
             )
         else:
             read = torch.tensor(_source_outputs(labels, target.outputs, outputs))
+        # The options determine it, so saved weights need not contain it.
         self.register_buffer("read", read, persistent=False)
 
     @property
@@ -87,6 +89,7 @@ class ComposedModel(nn.Module):
 
     def enter_training_mode(self) -> None:
         """Run the source as in evaluation, and let a random adapter draw."""
+        # The source's batch normalisation keeps its own statistics, as in evaluation.
         self.eval()
         self.adapter.train()
 
@@ -125,6 +128,7 @@ class AffineTransfer:
             raise ValueError(
                 "found no source; expected a network; declare needs=('source',) on the factory"
             )
+        # A copy, since a learned adapter is trained with the map.
         base = nn.Identity() if adapter is None else copy.deepcopy(adapter)
         learned_adapter = build_initialized(
             lambda: learned_map(self.form, base, target=target.shape), torch.Generator()

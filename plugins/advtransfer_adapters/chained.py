@@ -27,7 +27,7 @@ class ModuleChain(nn.Sequential):
 
     @property
     def window(self) -> Window | None:
-        """Rows and columns of the target's images that a crop keeps; None unless a crop comes first.
+        """Rows and columns of the image that a crop keeps; None unless a crop comes first.
 
         Modules that only mix channels may precede the crop.
         """
@@ -72,6 +72,7 @@ class AdapterChain:
             )
         modules = [
             part.module(target=before, source=after)
+            # There is one shape more than there are parts.
             for part, before, after in zip(self.parts, shapes, shapes[1:], strict=False)
         ]
         return ModuleChain(*_flatten_chains(modules))

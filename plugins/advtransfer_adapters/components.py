@@ -62,10 +62,10 @@ def channel_repeat() -> Adapter:
 
 @precheck(check=shapes.source_shape_check("centre_crop", shapes.after_center_crop))
 def centre_crop() -> Adapter:
-    """Crop the middle of the image to the source's height and width (Chan et al., 2020, section 4.3.2).
+    """Crop the middle of the image, of the source's height and width.
 
-    Outside the window the gradient is zero. Of an odd margin, the smaller half is above and to the
-    left.
+    Chan et al. (2020), section 4.3.2. Outside the window the gradient is zero. Of an odd margin,
+    the smaller half is above and to the left.
     """
     from advtransfer_adapters import fixed
 
@@ -105,7 +105,7 @@ def random_pad(*, value: float = 0.0) -> Adapter:
     check=shapes.source_shape_check("transposed_convolution", shapes.after_transposed_convolution)
 )
 def transposed_convolution(*, kernel: Annotated[int, Ge(1)] = 3, bias: bool = True) -> Adapter:
-    """Enlarge images by one learned transposed convolution to the source's channels, height and width.
+    """Enlarge images by one learned transposed convolution to the source's shape.
 
     Chan et al. (2020), section 5.1.2, with a kernel of 3 from 32 to 64 pixels. The stride is the
     ratio of the sides, which must be whole. The transfer that uses it draws its weights and trains
@@ -152,10 +152,11 @@ ELSAYED2019: Mapping[str, Json] = {
     "labels": "map",
     "optimiser": {"kind": "adam", "lr": 0.05},
 }
-"""A program around the image, and the source's first outputs (Elsayed, Goodfellow and Sohl-Dickstein, 2019).
+"""A program around the image, and the source's first outputs.
 
-Their program is tanh(W * M) for pixels in [-1, 1] and a mask M of the margin. For pixels in [0, 1]
-it is half of that, around grey. The learning rate is that of public re-implementations.
+Elsayed, Goodfellow and Sohl-Dickstein (2019). Their program is tanh(W * M) for pixels in [-1, 1] and
+a mask M of the margin. For pixels in [0, 1] it is half of that, around grey. The learning rate is
+that of public re-implementations.
 """
 
 

@@ -15,7 +15,10 @@ from advtransfer_adapters import shapes
 
 
 class ChannelMean(nn.Module):
-    """Mean over the channels, ``(B, C, H, W)`` to ``(B, 1, H, W)``; each channel gets 1 / C of the gradient."""
+    """Mean over the channels, ``(B, C, H, W)`` to ``(B, 1, H, W)``.
+
+    Each channel gets 1 / C of the gradient.
+    """
 
     def forward(self, images: Tensor) -> Tensor:
         """Return one channel."""
@@ -111,7 +114,7 @@ class RandomPad(nn.Module):
 
 
 def resize_module(target: Shape, source: Shape, *, grid: Literal["centred", "corner"]) -> nn.Module:
-    """Return the resize ``(B, C, *target)`` to ``(B, C, *source)``; the identity for equal sizes."""
+    """Return the resize of ``(B, C, *target)`` to ``(B, C, *source)``."""
     if target == source:
         return nn.Identity()
     if grid == "corner":
@@ -135,6 +138,7 @@ class _SeparableResize(nn.Module):
 
     def __init__(self, target: Shape, source: Shape) -> None:
         super().__init__()
+        # The shapes determine the weights, so saved models need not contain them.
         row_weights = self.side_weights(target[0], source[0])
         column_weights = self.side_weights(target[1], source[1])
         self.register_buffer("rows", row_weights, persistent=False)
@@ -159,6 +163,7 @@ class BilinearResize(_SeparableResize):
     @staticmethod
     def side_weights(size: int, scaled: int) -> Tensor:
         """Return the weights of torch's interpolation, from images of one white pixel."""
+        # Interpolation is linear, so its outputs for unit images are its weights.
         pixels = torch.eye(size, dtype=torch.float64)[None, None]
         return functional.interpolate(pixels, [scaled, size], mode="bilinear", antialias=True)[0, 0]
 

@@ -27,6 +27,7 @@ def learned_map(form: Form, base: nn.Module, *, target: Shape) -> nn.Module:
     Raises:
         Inapplicable: The inputs are too large for the form, or it does not apply to them.
     """
+    # In eval mode a random pad is centred, so that its margin is well defined.
     base = base.cpu().eval()
     with torch.inference_mode():
         source = tuple(base(torch.zeros(1, *target)).shape[1:])
@@ -73,7 +74,10 @@ class FullMap(nn.Module):
 
 
 class LowRankMap(nn.Module):
-    """``base(x) + up (down x) + offset``; `up` starts at 0 and `down` is drawn, as in LoRA (Hu et al., 2022)."""
+    """``base(x) + up (down x) + offset``, as in LoRA (Hu et al., 2022).
+
+    `up` starts at 0 and `down` is drawn.
+    """
 
     def __init__(self, base: nn.Module, target: Shape, source: Shape, *, rank: int) -> None:
         super().__init__()
@@ -158,6 +162,7 @@ class SpatialMap(nn.Module):
         self.bound = bound
         self.stretch = nn.Parameter(torch.empty(source)) if scaled else None
         self.raw = nn.Parameter(torch.empty(source))
+        # The fixed map determines the mask, so saved weights need not contain it.
         self.register_buffer("where", where, persistent=False)
         self.reset_parameters()
 
@@ -169,6 +174,7 @@ class SpatialMap(nn.Module):
 
     def program(self) -> Tensor:
         """Return the offset added to every image, of the source's shape."""
+        # tanh bounds the program and keeps a gradient everywhere, where a clamp would lose it.
         program = self.raw if self.bound is None else self.bound * self.raw.tanh()
         return program if self.where is None else program * self.where
 

@@ -40,7 +40,9 @@ class Full:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PerChannel:
-    """``x' = fixed(M x + c)``: the same change of the channels at each pixel, before the fixed adapter.
+    """``x' = fixed(M x + c)``: the same change of the channels at each pixel.
+
+    The change comes before the fixed adapter.
 
     Args:
         kind: ``per_channel``.
@@ -88,6 +90,7 @@ def affine_misfits(chosen: OptionValues, around: CellOutline) -> Iterator[Misfit
     read = range(target_outputs or 0) if isinstance(labels, str) else labels
     if isinstance(labels, tuple):
         yield from repeated_value_misfits("labels", labels)
+    # Both misfits skip the cell only: another source or target of the suite may match.
     if target_outputs is not None and len(read) != target_outputs:
         found = f"labels names {len(read)} outputs of the source, the target has {target_outputs}"
         expected = f"{target_outputs} outputs"

@@ -100,6 +100,7 @@ def source_shape_check(name: str, shape_rule: ShapeRule) -> OptionCheck:
         try:
             require_source_shape(name, shape_rule, target, source)
         except Inapplicable as error:
+            # Every reason of this module ends in its next step, after the only semicolon.
             found, next_step = str(error).split("; ", 1)
             yield Misfit((), "another adapter between these shapes", next_step, found, skips=True)
 

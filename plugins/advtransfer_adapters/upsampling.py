@@ -13,10 +13,11 @@ from advtransfer_adapters import shapes
 
 
 class Upsampling(nn.Module):
-    """One transposed convolution, ``(B, *target)`` to ``(B, *source)``; each side grows by its stride.
+    """One transposed convolution, ``(B, *target)`` to ``(B, *source)``.
 
-    Pixels beyond the source's size are cut off, of an odd number the larger half below and to the
-    right: the padding ``SAME`` of TensorFlow, which Chan et al. (2020) used.
+    Each side grows by its stride. Pixels beyond the source's size are cut off, of an odd number the
+    larger half below and to the right: the padding ``SAME`` of TensorFlow, which Chan et al. (2020)
+    used.
     """
 
     def __init__(self, target: Shape, source: Shape, *, kernel: int, bias: bool) -> None:
@@ -29,6 +30,7 @@ class Upsampling(nn.Module):
             source[0],
             kernel,
             stride=(vertical, horizontal),
+            # The larger half of an odd padding is cut off in `forward`.
             padding=(max(kernel - vertical, 0) // 2, max(kernel - horizontal, 0) // 2),
             # A stride larger than the kernel leaves pixels that no kernel covers.
             output_padding=(max(vertical - kernel, 0), max(horizontal - kernel, 0)),
@@ -68,7 +70,7 @@ class TransposedConvolution:
         return shapes.after_transposed_convolution(target, source)
 
     def module(self, *, target: Shape, source: Shape) -> nn.Module:
-        """Return the untrained map ``(B, *target) -> (B, *source)``; its weights are the same in every call.
+        """Return the untrained map ``(B, *target) -> (B, *source)``, always with the same weights.
 
         Raises:
             Inapplicable: The source's height or width is no whole multiple of the target's.

@@ -140,6 +140,7 @@ def _perturb_in_chunks(
         starts = torch.zeros_like(inputs)
         if noise is not None:
             starts = random_starts(keys, samples.card.shape, norm=noise, context=context)
+        # Chunks of one size, so that a sample's perturbation does not depend on the others.
         chunk = apply_in_chunks(perturb, inputs.to(device), starts.to(device))
         perturbations.append(chunk.detach().cpu())
         context.progress(int(positions[-1]) + 1, len(samples))

@@ -1,4 +1,4 @@
-"""Outputs of a source S and a reference T at the test samples, and the measurement computed from them.
+"""Outputs of a source S and a reference T at the test samples, and their measurement.
 
 Suffixes name a direction: ``_st`` attacks the source and observes the reference, ``_ts`` the other
 way round.
@@ -110,6 +110,8 @@ class Comparison:
         """Return how the attack changes both models' outputs, by direction."""
         if self.exact:
             return {"st": self.linear.on_first, "ts": self.linear.on_second}
+        # Differences of outputs, not linearized ones, as in the released code of Liang et al.
+        # (2021).
         source_change = self.source.attacked - self.source.outputs
         reference_change = self.reference.attacked - self.reference.outputs
         reference_at_source_change = self.reference_at_source - self.reference.outputs
@@ -127,6 +129,7 @@ class Comparison:
         outputs_by_metric = {
             "loss_clean": self.reference.outputs,
             "loss_white_box": self.reference.attacked,
+            # The adversarial loss transfer that Liang et al. (2020) plot.
             "loss_transfer": self.reference_at_source,
         }
         return {
@@ -175,10 +178,12 @@ class Comparison:
 
     def _theorem_metrics(self, correct: Tensor) -> Mapping[str, float]:
         source_has_direction, reference_has_direction = self.linear.direction_masks()
+        # tau_1(x) is undefined where one of the models has no first direction.
         rows = sufficient_rows(correct, source_has_direction & reference_has_direction)
         if self.jacobians is None or rows is None:
             return {}
         linear = self.linear.at_samples(rows)
+        # The theorems use tau_2 of the linearized attack, from S to T.
         deviation_map = tau_2(linear.on_first.surrogate, linear.on_first.victim)
         if deviation_map is None:
             return {}

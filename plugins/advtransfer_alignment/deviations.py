@@ -59,6 +59,7 @@ def alpha_1(deviations: Deviations) -> Tensor:
     its change under its own. Above 1 where the white-box attack is not the strongest one; not
     finite where that attack does not move the victim.
     """
+    # The loss between outputs is their l2 distance on raw logits, as in the released code.
     shares: Tensor = deviations.victim.norm(dim=1) / deviations.white_box.norm(dim=1)
     return shares
 
@@ -116,6 +117,7 @@ def tau_2(surrogate: Tensor, victim: Tensor) -> DeviationMap | None:
         return None
     cross_moment = second_moment(victim, surrogate)
     least_squares = cross_moment @ moment_pseudoinverse(second_moment(surrogate, surrogate))
+    # The limit r keeps the predicted deviations from being longer than the victim's own.
     matrix = limit_spectral_norm(least_squares, victim_length / surrogate_length)
     predicted = surrogate @ matrix.T
     inner_products = ((2 * victim - predicted) * predicted).sum(1)
@@ -130,6 +132,7 @@ def second_moment(first: Tensor, second: Tensor) -> Tensor:
 
 def moment_pseudoinverse(moments: Tensor) -> Tensor:
     """Return the Moore-Penrose inverse of a matrix of second moments."""
+    # Second moments are symmetric, and singular where outputs are linearly dependent.
     inverse: Tensor = torch.linalg.pinv(moments, rtol=EIGENVALUE_CUTOFF, hermitian=True)
     return inverse
 

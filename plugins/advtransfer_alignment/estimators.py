@@ -14,8 +14,10 @@ from advtransfer.types import DataCard
 
 EVIDENCE_TOLERANCE = 1e-10
 """Relative change of the evidence at which its maximisation stops."""
-MIN_LENGTH, TYPICAL_LENGTH, MAX_LENGTH = 1e-2, 10.0, 1e5
-"""Features and outputs of lengths between the first and the last are not rescaled; others get the second."""
+MIN_LENGTH, MAX_LENGTH = 1e-2, 1e5
+"""Features and outputs of lengths between these are not rescaled."""
+TYPICAL_LENGTH = 10.0
+"""Length to which others are rescaled."""
 
 
 def leep_score(logits: Tensor, labels: Tensor) -> float:

@@ -100,7 +100,7 @@ class AlignmentEvaluation:
     seed: int
 
     def measure(self, given: EvaluationInputs, *, context: Context) -> Measurement:
-        """Return metrics over the samples that the reference predicts correctly, and arrays over all.
+        """Return metrics over the samples that the reference predicts correctly, and arrays.
 
         Raises:
             ValueError: A model is in training mode, or its outputs are not finite or not as many as
@@ -110,6 +110,7 @@ class AlignmentEvaluation:
         """
         source = AdaptedModel.of_source(given)
         reference = AdaptedModel.of_reference(given)
+        # Attacks clip to the bounds, which would move inputs outside them without any attack.
         test = BoundedSamples(given.test)
         with source.frozen_in_eval(), reference.frozen_in_eval():
             return self._compare_models(source, reference, test, context).to_measurement()
@@ -166,7 +167,7 @@ class AlignmentEvaluation:
         white_box: tuple[WhiteBoxOutputs, WhiteBoxOutputs],
         context: Context,
     ) -> tuple[LinearizedAttack, JacobianStatistics | None]:
-        """Return the linearized attack, and the Jacobians' statistics unless outputs are too many."""
+        """Return the linearized attack, and the Jacobians' statistics where outputs are few."""
         functions = (source.outputs, reference.outputs)
         most_outputs = max(model.outputs.shape[1] for model in white_box)
         # Whole Jacobians need memory that grows with the square of the number of outputs.
@@ -215,6 +216,7 @@ class AlignmentEvaluation:
 def _memory_key(attack: Mapping[str, Json] | None, seed: int, samples: Samples) -> dict[str, Json]:
     # The digest is needed besides the samples' id: a data set identified by its name may have
     # other content in another run.
+    # The version must be raised when the same options give other arrays.
     return {"version": 1, "attack": attack, "seed": seed, "content": samples.card.digest}
 
 
@@ -255,6 +257,7 @@ class EstimatorEvaluation:
         source = AdaptedModel.of_source(given)
         train = BoundedSamples(given.train)
         labels = validated_labels(train)
+        # With one class LEEP and the H-score are the same for every source.
         if train.card.task == "classes" and not (labels != labels[0]).any():
             raise Inapplicable(
                 f"an estimate of transfer needs two classes; all {len(labels)} samples are of one"

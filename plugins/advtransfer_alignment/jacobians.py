@@ -1,4 +1,4 @@
-"""Gram matrices of two models' Jacobians, and distances between gradients under affine maps of the outputs."""
+"""Gram matrices of two models' Jacobians, and distances between gradients."""
 
 from __future__ import annotations
 
@@ -78,12 +78,14 @@ def jacobian_statistics(
     functions = (first, second)
     zero = torch.zeros(1, *samples.card.shape, device=device)
     with torch.no_grad():
+        # Theorem 3 of Liang et al. (2020) fixes the constant of g by g(f_S(0)) = f_T(0).
         origin = [apply_in_chunks(function, zero)[0].cpu().double() for function in functions]
     origin_jacobians = [batch_jacobian(function, zero).double() for function in functions]
     first_size, second_size = len(origin[0]), len(origin[1])
     size = first_size + second_size
 
     def chunk_statistics(inputs: Tensor) -> Tensor:
+        # Gram matrices square the condition number, which needs float64.
         jacobians = [batch_jacobian(function, inputs).double() for function in functions]
         lengths = inputs.flatten(1).double().norm(dim=1, keepdim=True)
         changes = []
@@ -141,5 +143,6 @@ def _difference_gram(grams: GramMatrices, matrix: Tensor) -> Tensor:
 
 def _spectral_norms(squares: Tensor) -> Tensor:
     """Return the spectral norms ``(N,)`` of matrices M, from M M^T ``(N, d, d)``."""
+    # Eigenvalues come in ascending order.
     largest: Tensor = torch.linalg.eigvalsh(squares)[:, -1]
     return largest.clamp_min(0).sqrt()

@@ -87,6 +87,7 @@ def spectrum_of_gram(grams: Tensor) -> tuple[Tensor, Tensor]:
         grams: J J^T, ``(B, d, d)``.
     """
     squares, vectors = torch.linalg.eigh(grams)
+    # Eigenvalues come in ascending order, and rounding can make the smallest negative.
     values = squares.clamp_min(0).sqrt().flip(1)[:, :2]
     if values.shape[1] < 2:
         values = torch.cat([values, torch.zeros_like(values)], 1)
@@ -140,6 +141,7 @@ def jacobian_vector_products(function: ModelFunction, inputs: Tensor, block: Ten
     with torch.enable_grad(), allow_double_backward():
         leaf = inputs.detach().requires_grad_()
         outputs = function(leaf)
+        # The value of u does not matter, since J^T u is linear in it.
         weights = torch.zeros_like(outputs, requires_grad=True)
         (products,) = torch.autograd.grad(outputs, leaf, weights, create_graph=True)
         columns = [
@@ -188,11 +190,12 @@ class AffineSpan:
     @classmethod
     def from_inputs(cls, inputs: Tensor) -> AffineSpan:
         """Return the span of the affine functions of ``(N, D)`` float64."""
+        # Centred columns are orthogonal to the constant, so the two are projected out separately.
         basis, values, _ = torch.linalg.svd(inputs - inputs.mean(0), full_matrices=False)
         return cls(basis[:, values > RANK_CUTOFF * values[:1]])
 
     def distance_to(self, outputs: Tensor) -> float | None:
-        """Return ``min_{W, b} sqrt(E||y - W z - b||^2)`` for y ``(N, K)``, over the samples themselves.
+        """Return ``min_{W, b} sqrt(E||y - W z - b||^2)`` for y ``(N, K)``, over the samples.
 
         The minimum is at W = Cov(y, z) Cov(z, z)^+ and b = E y - W E z. None where there are as
         many free numbers as samples, since any y is then matched.

@@ -76,6 +76,7 @@ def transferability_metrics(
     def alpha_1_metrics(rows: Tensor) -> dict[str, MetricValue]:
         return {
             f"alpha_1_{direction}": masked_to(rows, loss_shares),
+            # The mean can be dominated by samples that the white-box attack hardly moves.
             f"alpha_1_median_{direction}": float(loss_shares[rows].quantile(0.5)),
         }
 
@@ -157,6 +158,7 @@ def cosine_metrics(first: Tensor, second: Tensor, correct: Tensor) -> dict[str, 
             "cosine_squared": masked_to(rows, cosines.square()),
         }
 
+    # A perturbation of length zero has no angle.
     both_nonzero = (lengths >= MIN_DEVIATION).all(0)
     return metrics_over_subset(correct, both_nonzero, name="cosine", metrics=metrics)
 
@@ -198,6 +200,7 @@ def _tau_2_metric(deviations: Deviations, name: str) -> dict[str, MetricValue]:
 def _lambda_metrics(values: Tensor, rows: Tensor, model: str) -> dict[str, MetricValue]:
     ratios = singular_value_ratios(values)
     return {
+        # The theorems need the largest ratio; the mean shows how typical it is.
         f"lambda_max_{model}": float(ratios[rows].max()),
         f"lambda_mean_{model}": masked_to(rows, ratios),
     }

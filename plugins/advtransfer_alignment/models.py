@@ -38,6 +38,7 @@ class AdaptedModel:
                 "found no source; expected a network; declare needs=('source',) on the factory"
             )
         adapter = nn.Identity() if given.adapter is None else given.adapter
+        # Its weights here are the untrained ones, which no transfer uses.
         if any(parameter.requires_grad for parameter in adapter.parameters()):
             raise Inapplicable(
                 "the adapter is learned by each transfer; what is measured here needs a fixed one"
@@ -73,10 +74,12 @@ class AdaptedModel:
             ValueError: The network, or a module in it, is in training mode.
         """
         module = cast(nn.Module, self.network)
+        # In training mode outputs would depend on the batch, or on random numbers.
         if any(submodule.training for submodule in module.modules()):
             raise ValueError(
                 "found a model in training mode; expected eval mode; call model.eval() before measuring"
             )
+        # Attacks and Jacobians need gradients with respect to the inputs only.
         with weights_frozen(module), in_eval_mode(self.adapter):
             yield
 

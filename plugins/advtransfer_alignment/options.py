@@ -31,7 +31,7 @@ class AscentConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabelFreePgd:
-    """Projected gradient ascent on the loss against the model's own prediction (Liang et al., 2021).
+    """Projected gradient ascent on the loss against the own prediction (Liang et al., 2021).
 
     Args:
         kind: ``pgd``; may be left out.
@@ -55,6 +55,7 @@ class LabelFreePgd:
     @property
     def ascent_config(self) -> AscentConfig:
         """The ascent, with the default step size filled in."""
+        # A path of five radii can cross the ball from any random start.
         step_size = 5 * self.eps / self.steps if self.step_size is None else self.step_size
         return AscentConfig(self.norm, self.eps, self.steps, step_size, self.random_start)
 
@@ -116,6 +117,7 @@ class VirtualAttack:
     def ascent_config(self) -> AscentConfig:
         """The ascent, with the default step size filled in."""
         step_size = self.eps / 2 if self.step_size is None else self.step_size
+        # At x itself the gradient of the distance is zero, hence the random start.
         return AscentConfig(self.norm, self.eps, self.steps, step_size, True)
 
 

@@ -33,7 +33,7 @@ def theorem_metrics(
     deviation_map: DeviationMap,
     outputs: TheoremOutputs,
 ) -> dict[str, float]:
-    """Return ``theorem_<number>_left`` and ``theorem_<number>_bound``, the two sides of each theorem.
+    """Return ``theorem_<number>_left`` and ``theorem_<number>_bound``, both sides of each theorem.
 
     Theorem 1 only where both models have one output.
 
@@ -51,6 +51,7 @@ def theorem_metrics(
             theorem_3_bound(jacobians, linear, gap=gap, outputs=outputs),
         ),
     }
+    # Theorem 1 is stated for m = d = 1. Its left side is that of theorem 2.
     if jacobians.grams.cross.shape[1:] == (1, 1):
         sides["theorem_1"] = (gap, theorem_1_bound(linear, deviation_map.tau))
     return {

@@ -51,6 +51,7 @@ class StandardizedLinear(nn.Module):
 
     def __init__(self, features: int, classes: int) -> None:
         super().__init__()
+        # Buffers, so that the scaling is saved with the weights.
         self.register_buffer("mean", torch.zeros(features))
         self.register_buffer("scale", torch.ones(features))
         self.weight = nn.Parameter(torch.zeros(classes, features))
@@ -120,6 +121,7 @@ class LinearProbe:
                 (features, labels), held_out, classes=train.card.outputs, context=context
             )
             C = self.strengths[path.best_index]
+            # The fact's name tells which data the choice rests on.
             name = "validation_accuracy" if validation else "cross_validation_accuracy"
             facts[name] = path.accuracies[path.best_index]
             facts["path_converged"] = float(path.converged)
@@ -230,7 +232,7 @@ class SgdProbe:
         validation: Samples | None,
         context: Context,
     ) -> Fitted:
-        """Compute the features once, draw the head and train it; with a learned adapter, train both.
+        """Compute the features once, draw the head and train it; train a learned adapter too.
 
         The features are standardized by their statistics before training.
 

@@ -94,6 +94,7 @@ def probe_misfits(chosen: OptionValues, around: CellOutline) -> Iterator[Misfit]
         next_step = "give the target a `validation` share, or the probe `folds`"
         yield Misfit(("C",), "something to choose among them by", next_step, found, skips=True)
     elif isinstance(around.n, int) and folds > around.n:
+        # Only this cell is skipped: larger subsets of the suite have enough images.
         found = f"cross-validation over {folds} folds of {around.n} images"
         yield Misfit(("folds",), f"at most {around.n} folds", "take fewer folds", found, skips=True)
 

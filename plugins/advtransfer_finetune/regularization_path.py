@@ -58,6 +58,7 @@ class PenalizedRegressions:
         # One matrix product serves all strengths.
         logits = self.features @ parameters.reshape(strengths * classes, -1).T
         logits = logits.reshape(-1, strengths, classes)
+        # Without the shift, exp overflows for large logits.
         logits -= logits.max(2, keepdims=True)
         probabilities = np.exp(logits)
         total = probabilities.sum(2, keepdims=True)
@@ -109,6 +110,7 @@ def minimize_lbfgs(
             parameters = parameters[~has_ended]
             values = values[~has_ended]
             gradients = gradients[~has_ended]
+            # Problems that have ended cost nothing from here on.
             problems = problems.select_problems(~has_ended)
             pairs = [(step[~has_ended], change[~has_ended]) for step, change in memory]
             memory = deque(pairs, maxlen=LBFGS_MEMORY)
@@ -260,7 +262,7 @@ def fit_path(
     tolerance: float,
     max_iterations: int,
 ) -> RegularizationPath:
-    """Fit each split at each strength, as `fit_regression` does one by one, and measure held-out rows.
+    """Fit each split at each strength, as `fit_regression` does one by one, and measure it.
 
     Args:
         features: Not standardized, ``(N, D)``: each split is standardized by its fitted rows.
@@ -306,9 +308,11 @@ def _held_out_logits(
     one_hot = np.eye(len(present))[class_index]
     problems = PenalizedRegressions(_with_bias_column(rows), one_hot, penalties)
     start = np.zeros((len(strengths), len(present), rows.shape[1] + 1))
+    # The problems are convex, so that the start from zero does not affect the optimum.
     parameters, has_met = minimize_lbfgs(
         problems, start, tolerance=tolerance, max_iterations=max_iterations
     )
+    # A class that no fitted row has is never predicted.
     logits = np.full((len(strengths), len(held_out), classes), ABSENT_CLASS_LOGIT)
     logits[:, :, present] = _with_bias_column(held_out) @ parameters.transpose(0, 2, 1)
     return logits, bool(has_met.all())

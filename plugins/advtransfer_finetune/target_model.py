@@ -121,12 +121,14 @@ class TargetModel(nn.Module):
             raise ValueError(
                 "found no source; expected a network; declare needs=('source',) on the factory"
             )
+        # Copies, since freezing and training must not change the caller's objects.
         self.adapter = nn.Identity() if adapter is None else copy.deepcopy(adapter)
         self.network = copy.deepcopy(source)
         self.reads = reads
         freeze_weights(cast(nn.Module, self.network))
         self.eval()
         with torch.inference_mode():
+            # Zeros suffice, since only the shape of the features is needed.
             size = self.features(torch.zeros(1, *target.shape, device=self.device)).shape[1]
         self.head = head(size, target.outputs)
 
@@ -154,6 +156,7 @@ class TargetModel(nn.Module):
 
     def frozen_extractor(self, *, shared: bool) -> FrozenExtractor:
         """Return everything before the head."""
+        # The name is part of the activations' cache key and must not change.
         return FrozenExtractor(function=self.features, name=self.reads, shared=shared)
 
     def draw_adapter(self, context: Context) -> None:
@@ -252,6 +255,7 @@ def split_frozen_part(
     with torch.no_grad():
         activations = extractor.function(torch.zeros(1, *images, device=model.device))
     shape = tuple(activations.shape[1:])
+    # Large activations would fill the cache.
     is_small = 4 * math.prod(shape) <= MAX_SHARED_BYTES
     return FrozenSplit(
         extractor=replace(extractor, shared=shared and is_small),

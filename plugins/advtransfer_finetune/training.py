@@ -38,6 +38,7 @@ class SnapshotRecorder:
     def after_epoch(self, _: nn.Module) -> Mapping[str, float]:
         """Record the weights if this epoch asks for it; add no column to the curves."""
         epoch = int(self.state.get(EPOCHS_SEEN, torch.tensor(0))) + 1
+        # The count lies in the saved state, so that a resumed training goes on counting.
         self.state[EPOCHS_SEEN] = torch.tensor(epoch)
         if epoch in self.epochs:
             prefix = _snapshot_prefix(epoch)
@@ -112,6 +113,7 @@ class TrainingRecipe:
     def data_passes(self) -> int:
         """Number of passes over the data, which are the epochs of the curves."""
         if isinstance(self.adversary, Free):
+            # Free adversarial training trains `replays` times on each batch of a pass.
             return math.ceil(self.epochs / self.adversary.replays)
         return self.epochs
 

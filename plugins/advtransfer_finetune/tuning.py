@@ -66,6 +66,7 @@ class BlockTuning:
         for part in self._trained_modules(model):
             part.requires_grad_(True)
         if self.blocks == "all":
+            # The target model has its own head; the source's is not used.
             freeze_weights(model.network.head)
         return model.eval()
 
@@ -86,6 +87,7 @@ class BlockTuning:
         """
         tuned = as_target_model(model.to(context.device).eval())
         outputs, features = tuned.head.get_parameter("weight").shape
+        # `model` builds the head from a fixed generator; the fit's own stream draws it here.
         head = draw_head(features, outputs, init=self.head_init, source=context.generator("head"))
         tuned.head.load_state_dict(head.state_dict())
         tuned.draw_adapter(context)
@@ -126,6 +128,7 @@ class BlockTuning:
 
     def _enter_training_mode(self, model: nn.Module) -> None:
         tuned = as_target_model(model)
+        # Adapting batch normalisation needs training mode in the frozen blocks too.
         tuned.train(self.batch_norm == "adapt")
         tuned.adapter.train(tuned.learns_adapter)
         for module in (*self._trained_modules(tuned), tuned.head):

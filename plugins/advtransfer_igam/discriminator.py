@@ -25,7 +25,7 @@ STUDENT_CLASS, TEACHER_CLASS = 0, 1
 
 
 class Discriminator(nn.Module):
-    """Classifier of input gradients ``(B, *shape)``, to logits ``(B, 2)``; class 1 is the teacher's.
+    """Classifier of input gradients ``(B, *shape)``, to logits ``(B, 2)``; 1 is the teacher's.
 
     Convolutions of 4 x 4 pixels and stride 2, each with batch normalisation and a leaky rectifier,
     then a linear layer (released code of Chan et al., 2020). Each gradient is first centred and
@@ -82,6 +82,7 @@ class _ConvolutionBlock(nn.Module):
         self.convolution = nn.Conv2d(
             inner, outer, KERNEL_SIZE, stride=STRIDE, padding=(KERNEL_SIZE - STRIDE) // 2
         )
+        # Initialisation of the released code: N(0, sqrt(2 / (k^2 * out))).
         nn.init.normal_(self.convolution.weight, std=math.sqrt(2 / (KERNEL_SIZE**2 * outer)))
         self.norm = nn.BatchNorm2d(outer, eps=1e-3, track_running_stats=False)
 
@@ -155,6 +156,7 @@ class DiscriminatorTraining:
 
         The discriminator's own weights get no gradients.
         """
+        # The student's step must not leave gradients in the discriminator.
         with weights_frozen(self.discriminator):
             return self.discriminator.classification_loss(student, teacher)
 

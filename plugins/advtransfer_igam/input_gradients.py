@@ -20,7 +20,7 @@ def input_gradients(
     of: GradientTarget,
     differentiable: bool = False,
 ) -> Tensor:
-    """Return the gradient of each sample's loss, or true-class probability, with respect to its input.
+    """Return the gradient of each sample's loss, or class probability, with respect to its input.
 
     Chan et al. (2020), equations 8 and 9 for the student and the teacher. The gradient of the loss
     is that of the probability times ``-1 / probability``.
@@ -37,6 +37,7 @@ def input_gradients(
     if of == "loss":
         score = functional.cross_entropy(logits, labels, reduction="sum")
     else:
+        # The released code differentiates the probability, although equation 8 has the loss.
         score = logits.softmax(1).gather(1, labels.unsqueeze(1)).sum()
     (gradients,) = torch.autograd.grad(score, inputs, create_graph=differentiable)
     return gradients

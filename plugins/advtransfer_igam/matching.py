@@ -132,6 +132,7 @@ def adapter_window(adapter: nn.Module | None) -> Window:
 
     They are the window of an adapter that crops, and the whole image otherwise.
     """
+    # The teacher's gradient is zero outside a crop, which would give it away at once.
     window = adapter.window if isinstance(adapter, WindowedAdapter) else None
     return window or FULL_WINDOW
 
@@ -187,6 +188,7 @@ class GradientMatching:
         """
         step = self._next_step()
         images, taught = split_taught_inputs(inputs, self.shape)
+        # The released code has this warm-up; the paper does not mention it.
         is_matched = step >= self.terms.warm_up * self.steps
         images = self._noisy_images(images, noise).requires_grad_(is_matched)
         # Matching differentiates input gradients once more, with respect to the weights.
@@ -209,6 +211,8 @@ class GradientMatching:
                 minimised = precomputed_gradient_loss(matched_loss, model)
             yield minimised, logits
             means |= matching_means
+            # One discriminator step every few student steps, on the same batch, as in the released
+            # code.
             if step % self.discriminator_training.every == 0:
                 self._train_discriminator(gradients.detach(), taught, step)
         self.epoch_means.add_batch(means, samples=len(labels))
@@ -217,6 +221,7 @@ class GradientMatching:
         self, loss: Tensor, gradients: Tensor, taught: TeacherBatch
     ) -> tuple[Tensor, dict[str, float]]:
         """Return the student's whole loss, and the means of its terms."""
+        # The distance compares the whole raw gradients, as in the released code.
         distance = gradient_distance(gradients, taught.gradients, reduction=self.terms.reduction)
         rows, columns = self.window
         discriminator_loss = self.discriminator_training.loss_for_student(
@@ -264,6 +269,7 @@ class GradientMatching:
         """Return the images, with noise if the options ask for it."""
         if not self.terms.input_noise:
             return inputs.detach()
+        # The released code has this noise for CIFAR-10 to CIFAR-100; it is not in the paper.
         uniform = 2 * torch.rand(inputs.shape, generator=noise) - 1
         return clip_to_bounds(inputs + self.terms.input_noise * uniform.to(inputs), self.bounds)
 
@@ -282,6 +288,7 @@ class GradientMatching:
 
 def half_squared_norm(model: nn.Module) -> Tensor:
     """Return half the squared l2 norm of all trained kernels of convolutions and linear layers."""
+    # The released code decays the kernels only, neither biases nor batch normalisation.
     layers = [module for module in model.modules() if isinstance(module, nn.Conv2d | nn.Linear)]
     squares = [layer.weight.square().sum() for layer in layers if layer.weight.requires_grad]
     return 0.5 * torch.stack(squares).sum()

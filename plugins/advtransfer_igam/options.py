@@ -94,7 +94,7 @@ class LossTerms:
 
 
 PIXEL_SCALE_SQUARED = 255**2
-"""The paper's pixels lie in [0, 255]: its squared gradients are smaller by this factor than ours."""
+"""The paper's pixels lie in [0, 255]: its squared gradients are smaller than ours by this factor."""
 
 WIDE_CHANNELS, NARROW_CHANNELS = (16, 32, 64, 128, 256), (8, 16, 32, 64)
 # About 320,000 steps of 32 images, on 50,000 and on 100,000 images.

@@ -50,6 +50,7 @@ def build_student(
         Inapplicable: The network does not fit the target, or has no normalisation to replace.
     """
     if student is None:
+        # A copy: the teacher's own weights must stay as they are.
         network = copy.deepcopy(teacher)
         model: nn.Module = NetworkWithHead(network, _build_head(network, target))
         model.requires_grad_(True)

@@ -62,6 +62,7 @@ class Teacher(nn.Module):
         weights = next(self.parameters(), torch.empty(0))
         with torch.inference_mode():
             features = self.features(torch.zeros(1, *target.shape, device=weights.device)).shape[1]
+        # Built after the freezing, so that the new layer is trained.
         self.head = build_initialized(lambda: nn.Linear(features, target.outputs), generator).to(
             weights.device
         )
@@ -101,6 +102,7 @@ class Teacher(nn.Module):
             if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.training:
                 return False
         device = self.head.weight.device
+        # The trial call must not advance the caller's random state.
         with fork_global_rng(torch.Generator(), device=device), torch.inference_mode():
             # An adapter that draws leaves the global generators in another state.
             before = _random_states(device)
@@ -141,6 +143,7 @@ def tune_teacher(
     """
 
     def build() -> dict[str, Tensor]:
+        # The head was drawn at construction; a learned adapter is drawn only here.
         reinitialize(
             teacher.adapter, context.generator("adapter"), whose="the adapter", trained_only=True
         )
@@ -168,6 +171,7 @@ def tune_teacher(
         return columns | head | adapter
 
     key: dict[str, Json] = {"recipe": TUNING_VERSION, "tuning": asdict(config), "augment": augment}
+    # Keyed by the subset, not by the student, so that students share the teacher.
     state = context.remember("teacher", key, build, of=("source", "adapter", "subset"))
     teacher.head.load_state_dict(_select_prefix(state, HEAD_PREFIX))
     teacher.adapter.load_state_dict(_select_prefix(state, ADAPTER_PREFIX))

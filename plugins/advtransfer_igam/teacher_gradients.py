@@ -69,6 +69,7 @@ class TaughtSamples:
     ) -> None:
         self._samples = samples
         size = 2 * math.prod(samples.card.shape) + 1
+        # Rows contain gradients, which have no bounds.
         self.card = replace(samples.card, shape=(size,), bounds=None)
         self.keys: Sequence[int] = samples.keys
         device = teacher.head.weight.device
@@ -113,6 +114,7 @@ def gradient_bytes(samples: Samples) -> int:
 
 
 def _fill_batch(rows: Tensor, count: int | None) -> Tensor:
+    # Another batch size uses other kernels, which round differently.
     missing = 0 if count is None else count - len(rows)
     if missing <= 0:
         return rows

@@ -159,11 +159,13 @@ class IgamTransfer:
 
     def _training_samples(self, matching: GradientMatching, train: Samples) -> Samples:
         """Return the training images, with the teacher's gradients where these never change."""
+        # Changed images have other gradients in every epoch.
         changes_images = self.augment != "none" or self.terms.input_noise
         if not self.cached or changes_images:
             return train
         if matching.teacher is None or matching.fixed_batch_size is None:
             return train
+        # The rows of all images are kept in memory.
         if gradient_bytes(train) > MAX_GRADIENT_BYTES:
             return train
         return TaughtSamples(

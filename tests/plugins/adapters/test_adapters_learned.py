@@ -110,7 +110,7 @@ def test_every_form_starts_as_the_fixed_map_and_learns(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", FORMS)
-def test_drawing_anew_leads_back_to_the_fixed_map(name: str) -> None:
+def test_resetting_parameters_restores_the_fixed_map(name: str) -> None:
     _, base, target, _ = FORMS[name]
     module, images = moved(name), drawn(2, *target, name="images")
     reinitialize(module, stream_generator("new"), whose="the map", trained_only=True)
@@ -135,7 +135,7 @@ def test_a_pixel_outside_a_crop_gets_no_gradient_through_a_learned_map() -> None
     assert gradient.ne(0).equal(inside.expand_as(gradient))
 
 
-def test_a_program_in_the_margin_leaves_the_image_alone() -> None:
+def test_program_in_the_margin_does_not_change_the_image() -> None:
     module = moved("spatial, in a margin")
     assert isinstance(module, SpatialMap)
     program, inside = module.program(), torch.zeros(LARGE, dtype=torch.bool)
@@ -159,7 +159,7 @@ def test_a_bounded_program_stays_within_its_bound() -> None:
         (PerChannel(), (50,), r"per_channel works on images \(C, H, W\); use low_rank"),
     ],
 )
-def test_a_form_that_does_not_suit_the_inputs_is_a_reason_to_skip(
+def test_form_that_does_not_apply_to_the_inputs_is_inapplicable(
     form: Form, target: Shape, reason: str
 ) -> None:
     with pytest.raises(Inapplicable, match=reason):
@@ -208,7 +208,7 @@ def test_the_layer_of_the_paper_is_three_by_three_with_stride_two() -> None:
     )
 
 
-def test_the_kernel_is_laid_as_tensorflows_same_padding_lays_it() -> None:
+def test_upsampling_pads_like_tensorflows_same_padding() -> None:
     module = upsampling((1, 2, 2), (1, 4, 4), bias=False)
     assert isinstance(module, Upsampling)
     module.convolution.weight.data.copy_(torch.arange(1.0, 10.0).view(1, 1, 3, 3))

@@ -72,7 +72,7 @@ def maps(shape: Shape) -> dict[str, tuple[Form, Tensor, Tensor]]:
 
 
 @pytest.mark.parametrize("name", maps(SHAPE))
-def test_every_form_finds_the_affine_map_whose_values_it_is_shown(name: str) -> None:
+def test_every_form_recovers_a_known_affine_map(name: str) -> None:
     form, matrix, offset = maps(SHAPE)[name]
     source, images = linear_source(12), normal(240, *SHAPE, name="images")
     wanted = source((images.flatten(1) @ matrix.T + offset).view(-1, *SHAPE)).detach()
@@ -88,7 +88,7 @@ def test_every_form_finds_the_affine_map_whose_values_it_is_shown(name: str) -> 
 
 
 @pytest.mark.parametrize("form", [Full(), PerChannel()], ids=str)
-def test_a_frozen_classifier_is_led_back_to_its_best_accuracy(form: Form) -> None:
+def test_affine_map_restores_a_frozen_classifiers_accuracy(form: Form) -> None:
     source, images = linear_source(3), normal(900, *SHAPE, name="images")
     ahead = source(images).topk(2).values.diff().abs().flatten() > 0.3
     images, labels = images[ahead], source(images[ahead]).argmax(1)

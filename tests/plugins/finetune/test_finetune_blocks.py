@@ -87,7 +87,7 @@ def test_adapting_batch_normalisation_changes_the_statistics_of_frozen_blocks_an
     } == moved
 
 
-def test_more_blocks_than_the_source_has_make_no_sense(source: BlockNetwork) -> None:
+def test_more_blocks_than_the_source_has_are_inapplicable(source: BlockNetwork) -> None:
     with pytest.raises(Inapplicable, match=r"blocks is 4; the source has 3 \(low, middle, high\)"):
         fit(blocks(blocks=4), source)
 
@@ -104,7 +104,7 @@ def test_a_tuned_model_has_learned_the_task(source: BlockNetwork, count: int) ->
 
 
 @pytest.mark.parametrize("count", range(3))
-def test_known_activations_of_the_frozen_blocks_give_the_same_numbers(
+def test_stored_activations_give_the_same_results(
     source: BlockNetwork, count: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     quick, curves = fit(blocks(blocks=count, epochs=5), source)
@@ -130,7 +130,7 @@ def rows_seen(model: nn.Module) -> list[int]:
 @pytest.mark.parametrize(
     ("batch_norm", "count", "passes"), [("freeze", 1, 1), ("adapt", 1, 7), ("freeze", 3, 7)]
 )
-def test_frozen_blocks_see_each_image_once_unless_what_they_give_changes(
+def test_frozen_blocks_see_each_image_once_while_activations_are_fixed(
     source: BlockNetwork, batch_norm: Literal["adapt", "freeze"], count: int, passes: int
 ) -> None:
     transfer, data = (
@@ -171,7 +171,7 @@ class Opaque(nn.Module):
         return 2 * self.inner.features(inputs, upto=upto)
 
 
-def test_a_network_of_another_make_is_trained_through_its_own_features(
+def test_foreign_network_is_trained_through_its_own_features(
     source: BlockNetwork,
 ) -> None:
     model, _ = fit(blocks(blocks=1, epochs=20), Opaque(source).eval())
@@ -211,7 +211,7 @@ def test_a_stopped_fit_continues_to_the_same_bits(
     )
 
 
-def test_building_a_model_draws_nothing_and_the_source_is_left_as_found(
+def test_building_a_model_changes_neither_random_state_nor_source(
     source: BlockNetwork,
 ) -> None:
     before, state = copy.deepcopy(source), torch.get_rng_state()
@@ -249,12 +249,12 @@ def test_the_adapter_comes_first_and_runs_as_in_evaluation(
     assert not logits(model).equal(logits(flipped))
 
 
-def test_a_loss_that_is_not_finite_is_divergence(source: BlockNetwork) -> None:
+def test_nonfinite_loss_raises_diverged(source: BlockNetwork) -> None:
     with pytest.raises(Diverged):
         fit(blocks(blocks=3, epochs=20, optimiser=Sgd(lr=1e20)), source)
 
 
-def test_a_model_of_another_make_is_an_error(source: BlockNetwork) -> None:
+def test_foreign_model_raises_an_error(source: BlockNetwork) -> None:
     data = toy()
 
     with pytest.raises(TypeError, match="found a BlockNetwork; expected the transfer's own model"):

@@ -92,7 +92,7 @@ def test_weights_outside_the_blocks_are_trained_as_well(source: BlockNetwork) ->
     assert model.get_parameter("network.gain") != 1
 
 
-def test_the_source_is_where_it_starts(source: BlockNetwork) -> None:
+def test_training_starts_from_the_source(source: BlockNetwork) -> None:
     still = Sgd(lr=1e-30, weight_decay=0)
     model, _ = fit(full(epochs=1, optimiser=still), source)
 
@@ -126,7 +126,7 @@ def test_a_whole_network_learns_the_task_through_an_adapter(source: BlockNetwork
         (blocks(blocks=1, epochs=2, batch_norm="adapt", adversary=PGD), True, ("body.high.",)),
     ],
 )
-def test_what_is_frozen_keeps_its_bits(
+def test_frozen_parts_keep_their_bits(
     source: BlockNetwork, transfer: Transfer, adapts: bool, trained: tuple[str, ...]
 ) -> None:
     model, _ = fit(transfer, source)
@@ -269,7 +269,7 @@ FAR = Sgd(lr=1e30)
         full(epochs=20, optimiser=FAR, adversary=Free(kind="free", eps=0.1, replays=2)),
     ],
 )
-def test_divergence_says_the_epoch_and_the_loss(source: BlockNetwork, transfer: Transfer) -> None:
+def test_divergence_names_the_epoch_and_the_loss(source: BlockNetwork, transfer: Transfer) -> None:
     with pytest.raises(Diverged, match=r"diverged in epoch \d+: loss (nan|inf)"):
         fit(transfer, source)
 
@@ -277,7 +277,7 @@ def test_divergence_says_the_epoch_and_the_loss(source: BlockNetwork, transfer: 
 @pytest.mark.parametrize(
     "transfer", [linear_probe(), logit_affine(), linear_probe(solver="sgd"), blocks(blocks=1)]
 )
-def test_a_source_that_gives_no_numbers_is_an_error_and_never_a_result(
+def test_source_with_nonfinite_outputs_raises_an_error(
     source: BlockNetwork, transfer: Transfer
 ) -> None:
     with torch.no_grad():

@@ -73,7 +73,7 @@ def test_the_probe_predicts_what_scikit_learn_predicts_on_the_same_features(
     assert {"iterations": oracle[1].n_iter_[0], "converged": 1.0} == fitted.facts
 
 
-def test_the_best_c_on_the_validation_part_is_kept(source: BlockNetwork) -> None:
+def test_best_strength_on_the_validation_part_is_chosen(source: BlockNetwork) -> None:
     data = noisy()
     train, validation = (
         SampleSubset(data.part("train"), torch.arange(45)),
@@ -128,7 +128,7 @@ def test_cross_validation_chooses_c_where_there_is_no_validation_part(source: Bl
     )
 
 
-def test_folds_leave_a_validation_part_its_say(source: BlockNetwork) -> None:
+def test_validation_part_takes_precedence_over_folds(source: BlockNetwork) -> None:
     data = noisy()
     train, validation = (
         SampleSubset(data.part("train"), torch.arange(45)),
@@ -142,7 +142,7 @@ def test_folds_leave_a_validation_part_its_say(source: BlockNetwork) -> None:
     assert without == with_folds
 
 
-def test_several_c_without_a_validation_part_make_no_sense(source: BlockNetwork) -> None:
+def test_several_strengths_without_a_validation_part_are_inapplicable(source: BlockNetwork) -> None:
     with pytest.raises(
         Inapplicable, match=r"choosing C among \[0.1, 1.0\] needs a validation part"
     ):
@@ -155,7 +155,7 @@ def test_a_solver_that_stops_early_is_a_fact_and_not_a_warning(source: BlockNetw
     assert {"iterations": 1, "converged": 0.0} == fitted.facts
 
 
-def test_images_of_one_class_make_no_sense(source: BlockNetwork) -> None:
+def test_images_of_one_class_are_inapplicable(source: BlockNetwork) -> None:
     data = noisy()
 
     with pytest.raises(Inapplicable, match="all 30 images are of one"):

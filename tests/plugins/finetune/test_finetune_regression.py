@@ -52,7 +52,7 @@ def test_a_class_without_images_has_a_logit_that_never_wins() -> None:
     assert without.accuracy(features, labels) == found.accuracy(features, 2 * labels)
 
 
-def test_images_of_one_class_leave_nothing_to_fit() -> None:
+def test_regression_on_one_class_is_inapplicable() -> None:
     features, labels = problem(2)
 
     with pytest.raises(
@@ -61,7 +61,7 @@ def test_images_of_one_class_leave_nothing_to_fit() -> None:
         fit_regression(features, 0 * labels, classes=2, C=1.0, max_iterations=10, tolerance=1e-6)
 
 
-def test_a_solver_that_was_stopped_says_so() -> None:
+def test_stopped_solver_is_reported() -> None:
     features, labels = problem(3)
     stopped = fit_regression(features, labels, classes=3, C=100.0, max_iterations=2, tolerance=1e-8)
 

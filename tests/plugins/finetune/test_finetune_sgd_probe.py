@@ -66,7 +66,7 @@ def test_features_are_standardised_as_the_convex_solver_standardises_them(
         assert solved.get_buffer(name).equal(trained.get_buffer(name))
 
 
-def test_a_source_keeps_its_bits_under_gradient_descent(source: BlockNetwork) -> None:
+def test_sgd_probe_does_not_change_the_source(source: BlockNetwork) -> None:
     before = {name: tensor.clone() for name, tensor in source.state_dict().items()}
     model, fitted = fit(linear_probe(solver="sgd", epochs=3), source)
 
@@ -106,6 +106,6 @@ def test_a_stopped_probe_continues_to_the_same_bits(source: BlockNetwork) -> Non
     assert [2, 20] == list(fitted.snapshots)
 
 
-def test_steps_that_are_far_too_long_are_divergence(source: BlockNetwork) -> None:
+def test_too_long_steps_raise_diverged(source: BlockNetwork) -> None:
     with pytest.raises(Diverged):
         fit(linear_probe(solver="sgd", optimiser=Sgd(lr=1e30)), source)

@@ -96,7 +96,9 @@ def test_a_tuned_teacher_is_not_tuned_again(teacher: BlockNetwork, data: ArrayDa
     assert [1, 2, 3] == [row["epoch"] for row in rows]
 
 
-def test_another_tuning_is_another_teacher(teacher: BlockNetwork, data: ArrayDataset) -> None:
+def test_other_tuning_options_give_another_teacher(
+    teacher: BlockNetwork, data: ArrayDataset
+) -> None:
     context = InMemoryContext()
     tutor = tuned(teacher, data, context=context)
     again = InMemoryContext()
@@ -143,7 +145,7 @@ def test_a_learned_adapter_is_trained_with_the_logit_layer_then_frozen(
     assert all(weight.requires_grad and weight.grad is None for weight in adapter.parameters())
 
 
-def test_its_initial_weights_come_from_the_stream_adapter_alone(
+def test_learned_adapter_starts_from_the_stream_adapter(
     teacher: BlockNetwork, small: ArrayDataset
 ) -> None:
     first, second = enlarging(), enlarging()
@@ -158,7 +160,7 @@ def test_its_initial_weights_come_from_the_stream_adapter_alone(
     assert not same(one, third)
 
 
-def test_a_tuned_adapter_is_found_again_with_its_teacher(
+def test_tuned_adapter_is_remembered_with_its_teacher(
     teacher: BlockNetwork, small: ArrayDataset
 ) -> None:
     context = InMemoryContext()
@@ -224,7 +226,7 @@ class Drawing(Offset):
         nn.init.ones_(self.offset)
 
 
-def test_only_what_is_learned_is_drawn_again(teacher: BlockNetwork, data: ArrayDataset) -> None:
+def test_only_learned_weights_are_drawn_again(teacher: BlockNetwork, data: ArrayDataset) -> None:
     fixed = nn.Conv2d(1, 1, 1).requires_grad_(False)
     drawing = Drawing()
     tutor = tuned(teacher, data, STILL, adapter=nn.Sequential(fixed, drawing))
@@ -244,7 +246,7 @@ def test_a_learned_adapter_must_be_able_to_draw_its_weights(
         tuned(teacher, data, adapter=nn.Sequential(Offset()))
 
 
-def test_its_robustness_is_what_the_attack_leaves_of_its_accuracy(
+def test_teachers_robust_accuracy_is_its_accuracy_under_attack(
     teacher: BlockNetwork, data: ArrayDataset
 ) -> None:
     context, test = InMemoryContext(), data.part("test")

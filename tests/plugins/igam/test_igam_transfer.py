@@ -61,7 +61,7 @@ def column(curves: Sequence[Mapping[str, float]], name: str) -> list[float]:
     return [row[name] for row in curves if name in row]
 
 
-def test_a_student_learns_the_task_and_the_record_says_how(
+def test_student_learns_the_task_and_its_curves_are_recorded(
     teacher: BlockNetwork, student: Source, data: ArrayDataset
 ) -> None:
     transfer = igam(
@@ -90,7 +90,7 @@ def test_a_student_learns_the_task_and_the_record_says_how(
     )
 
 
-def test_with_both_weights_0_it_is_the_standard_training_of_the_student(
+def test_zero_weights_give_the_students_standard_training(
     teacher: BlockNetwork, student: Source, data: ArrayDataset
 ) -> None:
     weightless = igam(
@@ -201,7 +201,7 @@ def test_a_stopped_fit_continues_to_the_same_bits(
 
 
 @pytest.mark.parametrize("match", ["teacher", "zero"])
-def test_a_loss_that_is_not_finite_is_divergence_in_its_epoch(
+def test_nonfinite_loss_raises_diverged_with_its_epoch(
     teacher: BlockNetwork, student: Source, data: ArrayDataset, match: Literal["teacher", "zero"]
 ) -> None:
     with pytest.raises(Diverged, match=r"^diverged in epoch 1: loss (nan|inf)$") as stopped:
@@ -226,7 +226,7 @@ def test_a_teacher_that_diverges_stops_the_fit(
         )
 
 
-def test_images_that_are_no_numbers_are_divergence_in_the_first_epoch(
+def test_nonfinite_images_raise_diverged_in_the_first_epoch(
     teacher: BlockNetwork, student: Source
 ) -> None:
     inputs = torch.full((12, 1, 8, 8), torch.nan)
@@ -237,7 +237,7 @@ def test_images_that_are_no_numbers_are_divergence_in_the_first_epoch(
         fit(igam(student=student, match="zero", discriminator=JUDGING), teacher, broken)
 
 
-def test_left_out_the_student_is_the_teachers_architecture_with_new_weights(
+def test_default_student_is_the_teachers_architecture_with_new_weights(
     teacher: BlockNetwork, data: ArrayDataset
 ) -> None:
     model = build_student(None, teacher=teacher, target=data.card(), standardise="none")
@@ -259,7 +259,7 @@ def test_left_out_the_student_is_the_teachers_architecture_with_new_weights(
     assert model.get_buffer("network.body.low.1.running_mean").equal(torch.zeros(6))
 
 
-def test_a_students_source_says_where_it_starts(
+def test_students_source_determines_its_initial_weights(
     teacher: BlockNetwork, student: Source, data: ArrayDataset
 ) -> None:
     model = build_student(student, teacher=teacher, target=data.card(), standardise="none")
@@ -270,7 +270,7 @@ def test_a_students_source_says_where_it_starts(
     assert all(weight.requires_grad for weight in model.parameters())
 
 
-def test_standardising_takes_the_place_of_the_students_normalisation(
+def test_standardising_replaces_the_students_normalisation(
     teacher: BlockNetwork, student: Source, data: ArrayDataset
 ) -> None:
     model = build_student(student, teacher=teacher, target=data.card(), standardise="l2")
@@ -313,7 +313,7 @@ class Bare(nn.Module):
         ),
     ],
 )
-def test_a_student_for_another_task_makes_no_sense(
+def test_student_for_another_task_is_inapplicable(
     teacher: BlockNetwork, student: Source, shape: tuple[int, ...], classes: int, reason: str
 ) -> None:
     with pytest.raises(Inapplicable, match=reason):
@@ -322,9 +322,7 @@ def test_a_student_for_another_task_makes_no_sense(
         )
 
 
-def test_what_an_architecture_cannot_do_makes_no_sense(
-    teacher: BlockNetwork, data: ArrayDataset
-) -> None:
+def test_unsuitable_architecture_is_inapplicable(teacher: BlockNetwork, data: ArrayDataset) -> None:
     with pytest.raises(
         Inapplicable, match=r"does not take the target's inputs \(3, 8, 8\); give a student"
     ):
@@ -379,7 +377,7 @@ def test_a_student_with_attention_is_trained(data: ArrayDataset) -> None:
 
 
 @pytest.mark.parametrize("student_trains", [True, False])
-def test_a_last_image_alone_before_batch_normalisation_ends_no_training(
+def test_last_batch_of_one_image_does_not_end_the_training(
     data: ArrayDataset, student_trains: bool
 ) -> None:
     flat = BlockNetwork(

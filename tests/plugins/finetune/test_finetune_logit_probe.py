@@ -82,7 +82,7 @@ def test_the_map_is_the_formula_with_covariances() -> None:
     np.testing.assert_allclose(found.bias, y.mean(0) - weight @ z.mean(0), atol=1e-9)
 
 
-def test_of_dependent_logits_the_smallest_map_is_taken() -> None:
+def test_smallest_map_is_taken_for_dependent_logits() -> None:
     z = np.random.default_rng(0).normal(size=(40, 1))
     found = least_squares_map(np.hstack([z, z + 1e-9]), 4 * z + 1, cutoff=1e-6)
 
@@ -92,7 +92,7 @@ def test_of_dependent_logits_the_smallest_map_is_taken() -> None:
     assert found.residual == pytest.approx(0, abs=1e-6)
 
 
-def test_one_image_is_answered_by_its_own_label(source: BlockNetwork) -> None:
+def test_single_image_is_mapped_to_its_label(source: BlockNetwork) -> None:
     data = toy(train=1)
     model, fitted = fit(source, data.part("train"))
 
@@ -111,13 +111,13 @@ def test_an_attribute_is_predicted_where_the_output_is_above_zero(source: BlockN
     assert (right >= torch.maximum(share, 1 - share) - 0.05).all()
 
 
-def test_classes_that_logits_tell_apart_are_told_apart(source: BlockNetwork) -> None:
+def test_separable_classes_are_separated(source: BlockNetwork) -> None:
     model, _ = fit(source, toy().part("train"))
 
     assert measure_accuracy(model, toy().part("test"), device=CPU) == 1.0
 
 
-def test_everything_but_the_map_keeps_its_bits(source: BlockNetwork) -> None:
+def test_only_the_map_is_changed(source: BlockNetwork) -> None:
     before = {name: tensor.clone() for name, tensor in source.state_dict().items()}
     model, _ = fit(source, task("classes"))
 

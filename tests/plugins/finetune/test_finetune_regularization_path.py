@@ -33,7 +33,7 @@ def splits(labels: LabelArray, count: int = 4) -> list[FoldSplit]:
 # fewer rows than features and more; two classes, which scikit-learn penalises otherwise, and several
 @pytest.mark.parametrize(("count", "features"), [(24, 40), (120, 12)])
 @pytest.mark.parametrize("classes", [2, 3])
-def test_all_together_give_the_logits_that_one_by_one_gives(
+def test_batched_path_gives_the_logits_of_single_fits(
     classes: int, count: int, features: int
 ) -> None:
     table, labels = problem(classes, count=count, features=features)
@@ -61,7 +61,7 @@ def test_all_together_give_the_logits_that_one_by_one_gives(
         assert met
 
 
-def test_accuracies_are_the_shares_of_held_out_rows_that_one_by_one_gets_right() -> None:
+def test_path_accuracies_equal_those_of_single_fits() -> None:
     table, labels = problem(3, count=90)
     right = np.zeros(len(STRENGTHS))
     for split in splits(labels):
@@ -89,7 +89,7 @@ def test_accuracies_are_the_shares_of_held_out_rows_that_one_by_one_gets_right()
     assert 1 < len(set(found.accuracies))
 
 
-def test_a_class_that_a_fold_does_not_know_is_never_right() -> None:
+def test_class_missing_from_a_fold_is_never_predicted() -> None:
     table, labels = problem(2, count=40)
     labels[0] = 2
     one = FoldSplit(np.arange(1, 40), np.array([0]))
@@ -100,11 +100,11 @@ def test_a_class_that_a_fold_does_not_know_is_never_right() -> None:
     assert (0.0,) == found.accuracies
 
 
-def test_of_equal_strengths_the_first_is_best() -> None:
+def test_first_of_equally_good_strengths_is_best() -> None:
     assert 1 == RegularizationPath((0.5, 0.75, 0.75, 0.25), True).best_index
 
 
-def test_problems_that_end_early_are_left_out_and_stay_as_they_were() -> None:
+def test_finished_problems_keep_their_solution() -> None:
     table, labels = problem(3, count=60)
     features = np.hstack([table, np.ones((60, 1))])
     penalties = np.array([10.0, 1e-4])
@@ -115,7 +115,10 @@ def test_problems_that_end_early_are_left_out_and_stay_as_they_were() -> None:
     together, met = minimize_lbfgs(problems, start, tolerance=1e-8, max_iterations=1000)
     values, gradients = problems(together)
     singles = [problems.select_problems(np.arange(2) == place) for place in (0, 1)]
-    alone = [minimize_lbfgs(single, start[:1], tolerance=1e-8, max_iterations=1000)[0] for single in singles]
+    alone = [
+        minimize_lbfgs(single, start[:1], tolerance=1e-8, max_iterations=1000)[0]
+        for single in singles
+    ]
 
     assert met.all()
     assert np.abs(gradients).max() <= 1e-8 + 1e-12
@@ -129,12 +132,14 @@ def test_problems_that_end_early_are_left_out_and_stay_as_they_were() -> None:
 
 
 @pytest.mark.parametrize(("tolerance", "most"), [(1e-6, 3), (0.0, 300)])
-def test_what_does_not_meet_the_tolerance_says_so(tolerance: float, most: int) -> None:
+def test_unconverged_path_is_reported(tolerance: float, most: int) -> None:
     table, labels = problem(3, count=60)
     given = PenalizedRegressions(
         np.hstack([table, np.ones((60, 1))]), np.eye(3)[labels], np.array([1e-3])
     )
-    found, met = minimize_lbfgs(given, np.zeros((1, 3, 13)), tolerance=tolerance, max_iterations=most)
+    found, met = minimize_lbfgs(
+        given, np.zeros((1, 3, 13)), tolerance=tolerance, max_iterations=most
+    )
 
     assert [False] == met.tolist()
     assert np.isfinite(found).all()
@@ -153,7 +158,7 @@ def test_each_row_is_held_out_once_and_every_class_is_spread_over_the_folds() ->
         assert (counts <= [3, 2, 1]).all()
 
 
-def test_folds_are_drawn() -> None:
+def test_folds_are_random() -> None:
     labels = np.arange(40) % 2
     drawn = [
         stratified_folds(labels, 4, source=np.random.default_rng(seed))[0].held_out.tolist()
@@ -164,7 +169,7 @@ def test_folds_are_drawn() -> None:
     assert drawn[0] != drawn[2]
 
 
-def test_too_few_rows_for_the_folds_make_no_sense() -> None:
+def test_too_few_rows_for_the_folds_are_inapplicable() -> None:
     with pytest.raises(Inapplicable, match="over 5 folds needs as many images; there are 3"):
         splits(np.array([0, 1, 2]), 5)
     with pytest.raises(Inapplicable, match="one class only; take fewer folds"):

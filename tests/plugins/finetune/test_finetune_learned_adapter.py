@@ -75,7 +75,7 @@ def drawn() -> Tensor:
 
 
 @pytest.mark.parametrize("name", TRAINED)
-def test_it_is_trained_and_what_is_frozen_keeps_its_bits(
+def test_learned_adapter_is_trained_and_frozen_parts_keep_their_bits(
     source: BlockNetwork, adapter: nn.Module, name: str
 ) -> None:
     before = copy.deepcopy(adapter.state_dict())
@@ -94,9 +94,7 @@ def test_it_is_trained_and_what_is_frozen_keeps_its_bits(
 
 
 @pytest.mark.parametrize("name", TRAINED)
-def test_its_weights_start_from_the_streams_of_the_fit_alone(
-    source: BlockNetwork, name: str
-) -> None:
+def test_learned_adapter_starts_from_the_fits_streams(source: BlockNetwork, name: str) -> None:
     torch.manual_seed(0)
     one, _ = fit(TRAINED[name], source, Upsampling(), context=InMemoryContext(0))
     fixed = {
@@ -127,7 +125,7 @@ def test_saved_weights_rebuild_the_model_with_its_adapter(
     assert expected.equal(predict(rebuilt.eval(), DATA.part("test"), device=CPU)[0])
 
 
-def test_activations_that_change_with_it_are_not_shared(
+def test_activations_behind_a_learned_adapter_are_not_shared(
     source: BlockNetwork, adapter: nn.Module
 ) -> None:
     for transfer in (blocks(blocks=0, epochs=1), linear_probe(solver="sgd", epochs=1)):
@@ -156,7 +154,7 @@ def test_a_stopped_fit_continues_to_the_same_bits(
 @pytest.mark.parametrize(
     ("transfer", "method"), [(linear_probe(), "the convex solver"), (logit_affine(), "a closed")]
 )
-def test_a_method_without_gradients_refuses_it(
+def test_method_without_gradients_refuses_a_learned_adapter(
     source: BlockNetwork, adapter: nn.Module, transfer: Transfer, method: str
 ) -> None:
     with pytest.raises(
@@ -176,7 +174,7 @@ class Stubborn(nn.Module):
         return self.gain * images.repeat_interleave(2, 2).repeat_interleave(2, 3)
 
 
-def test_one_that_cannot_draw_its_weights_anew_makes_no_sense(source: BlockNetwork) -> None:
+def test_learned_adapter_without_reset_parameters_is_inapplicable(source: BlockNetwork) -> None:
     with pytest.raises(
         Inapplicable, match=r"1.0 \(Stubborn\) in the learned adapter, which cannot draw"
     ):

@@ -92,7 +92,7 @@ def test_sharing_changes_no_bit(source: BlockNetwork, context: Context, name: st
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_images_that_were_seen_cost_no_forward(
+def test_cached_images_need_no_forward_pass(
     source: BlockNetwork, context: Context, name: str
 ) -> None:
     seen: list[int] = []
@@ -130,7 +130,7 @@ def test_large_activations_are_not_shared(
     assert [50] == [len(rows) for rows in context.stored.values()]
 
 
-def test_what_changes_from_epoch_to_epoch_is_not_shared(source: BlockNetwork) -> None:
+def test_changing_activations_are_not_shared(source: BlockNetwork) -> None:
     context = Forgetful()
     for transfer in (
         blocks(blocks=1, epochs=1, batch_norm="adapt"),
@@ -143,7 +143,7 @@ def test_what_changes_from_epoch_to_epoch_is_not_shared(source: BlockNetwork) ->
     assert {} == context.stored
 
 
-def test_another_block_is_not_taken_for_it(source: BlockNetwork) -> None:
+def test_blocks_have_separate_cache_entries(source: BlockNetwork) -> None:
     context = Forgetful()
     for count in (0, 1, 2):
         fit(blocks(blocks=count, epochs=1), source, context, train=subset(count=50, seed=0))
