@@ -129,7 +129,8 @@ def _eigenvector_residual(
     products = vector_jacobian_products(function, inputs, products).double()
     squares = values.square()
     differences = products[:, :, 0] - squares * vectors[:, :, 0]
-    return divide_or_zero(differences, squares).norm(dim=1)
+    residual: Tensor = divide_or_zero(differences, squares).norm(dim=1)
+    return residual
 
 
 def jacobian_vector_products(function: ModelFunction, inputs: Tensor, block: Tensor) -> Tensor:

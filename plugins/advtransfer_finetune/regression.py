@@ -53,10 +53,6 @@ class RegressionSolution:
     iterations: int
     converged: bool
 
-    def accuracy(self, features: FloatArray, labels: LabelArray) -> float:
-        """The share of rows whose largest logit is that of their class."""
-        return float(np.mean((features @ self.weight.T + self.bias).argmax(1) == labels))
-
 
 def fit_regression(
     features: FloatArray,

@@ -57,7 +57,7 @@ def logits(model: nn.Module) -> Tensor:
     return predict(model, toy().part("test"), device=CPU)[0]
 
 
-def kept(module: nn.Module) -> dict[str, Tensor]:
+def state_of(module: nn.Module) -> dict[str, Tensor]:
     return {name: tensor.clone() for name, tensor in module.state_dict().items()}
 
 
@@ -69,7 +69,7 @@ def assert_same(expected: dict[str, Tensor], module: nn.Module) -> None:
 
 @pytest.mark.parametrize("form", FORMS, ids=str)
 def test_only_the_map_and_the_new_layer_are_trained(source: BlockNetwork, form: Form) -> None:
-    before = kept(source)
+    before = state_of(source)
     model, fitted = fit(affine(form=form, epochs=3), source)
     trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
     adapter = model.get_submodule("adapter")
@@ -167,7 +167,7 @@ def test_learned_adapter_is_trained_with_the_map_and_a_fixed_one_is_not(
     source: BlockNetwork,
 ) -> None:
     upsampling = transposed_convolution().module(target=(1, 3, 3), source=LARGE)
-    before, data = kept(upsampling), toy(shape=(1, 3, 3))
+    before, data = state_of(upsampling), toy(shape=(1, 3, 3))
     transfer = affine(form=PerChannel(), epochs=60, optimiser=Adam(lr=0.02))
     model = transfer.model(source=source, adapter=upsampling, target=data.card())
     context = InMemoryContext(cancel_after=None)
@@ -260,7 +260,7 @@ def test_a_stopped_fit_continues_to_the_same_bits(source: BlockNetwork, form: Fo
 
     assert stopped.saved()
     assert expected.curves == fitted.curves
-    assert_same(kept(whole), resumed)
+    assert_same(state_of(whole), resumed)
 
 
 def test_building_a_model_changes_neither_random_state_nor_source_nor_adapter(
@@ -271,7 +271,7 @@ def test_building_a_model_changes_neither_random_state_nor_source_nor_adapter(
         affine(form=form).model(source=source, adapter=adapter, target=toy().card())
 
     assert state.equal(torch.get_rng_state())
-    assert_same(kept(before), source)
+    assert_same(state_of(before), source)
     assert adapter.training
 
 

@@ -40,9 +40,9 @@ def test_the_plugin_imports_no_heavy_library() -> None:
 
 def test_plugin_registers_adapters_and_a_transfer(host: Host) -> None:
     assert [f"adapters/{name}" for name in NAMES] == [
-        one.name for one in host.components("adapter")
+        component.name for component in host.components("adapter")
     ]
-    assert ["adapters/affine"] == [one.name for one in host.components("transfer")]
+    assert ["adapters/affine"] == [component.name for component in host.components("transfer")]
 
 
 def test_the_parts_of_a_chain_are_entries(host: Host) -> None:

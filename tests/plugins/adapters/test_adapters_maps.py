@@ -36,11 +36,11 @@ MAPS: dict[str, tuple[Adapter, Shape, Shape]] = {
 }
 
 
-def drawn(*shape: int, name: str) -> Tensor:
+def random_tensor(*shape: int, name: str) -> Tensor:
     return torch.rand(shape, generator=stream_generator("adapters", name), dtype=torch.float64)
 
 
-def matrix(module: nn.Module, target: Shape) -> tuple[Tensor, Tensor]:
+def matrix_of(module: nn.Module, target: Shape) -> tuple[Tensor, Tensor]:
     """A ``(outputs, inputs)`` and b ``(outputs,)`` of x' = A x + b, from what each single pixel gives."""
     size = torch.Size(target).numel()
     pixels = torch.eye(size, dtype=torch.float64).view(size, *target)
@@ -55,9 +55,9 @@ def matrix(module: nn.Module, target: Shape) -> tuple[Tensor, Tensor]:
 def test_each_map_is_affine_and_its_gradient_is_the_transposed_matrix(name: str) -> None:
     adapter, target, source = MAPS[name]
     module = adapter.module(target=target, source=source).eval()
-    weights, offset = matrix(module, target)
-    images = drawn(2, *target, name="images").requires_grad_()
-    outputs, weighting = module(images), drawn(2, *source, name="weighting")
+    weights, offset = matrix_of(module, target)
+    images = random_tensor(2, *target, name="images").requires_grad_()
+    outputs, weighting = module(images), random_tensor(2, *source, name="weighting")
     (gradient,) = torch.autograd.grad((outputs * weighting).sum(), images)
 
     assert (2, *source) == tuple(outputs.shape)
@@ -81,7 +81,7 @@ def test_fixed_maps_have_no_parameters_and_no_state(name: str) -> None:
 
 def test_a_crop_is_the_middle_and_has_no_gradient_outside() -> None:
     module = centre_crop().module(target=(2, 7, 6), source=(2, 4, 3))
-    images = drawn(3, 2, 7, 6, name="images").requires_grad_()
+    images = random_tensor(3, 2, 7, 6, name="images").requires_grad_()
     cropped = module(images)
     (gradient,) = torch.autograd.grad(cropped.sum(), images)
     inside = torch.zeros(7, 6, dtype=torch.float64)
@@ -101,7 +101,7 @@ def test_chain_has_the_window_of_a_crop_preceded_only_by_channel_maps() -> None:
 
 
 def test_the_mean_gives_each_channel_the_same_gradient() -> None:
-    images = drawn(2, 3, 4, 4, name="images").requires_grad_()
+    images = random_tensor(2, 3, 4, 4, name="images").requires_grad_()
     (gradient,) = torch.autograd.grad(
         channel_mean().module(target=(3, 4, 4), source=(1, 4, 4))(images).sum(), images
     )

@@ -75,15 +75,15 @@ def maps(shape: Shape) -> dict[str, tuple[Form, Tensor, Tensor]]:
 def test_every_form_recovers_a_known_affine_map(name: str) -> None:
     form, matrix, offset = maps(SHAPE)[name]
     source, images = linear_source(12), normal(240, *SHAPE, name="images")
-    wanted = source((images.flatten(1) @ matrix.T + offset).view(-1, *SHAPE)).detach()
-    train = samples(images, wanted, task="values", outputs=12)
+    outputs = source((images.flatten(1) @ matrix.T + offset).view(-1, *SHAPE)).detach()
+    train = samples(images, outputs, task="values", outputs=12)
     model = fitted(
         affine(form=form, labels="map", epochs=120, optimiser=Adam(lr=0.03)), source, train
     )
     adapter, origin = model.get_submodule("adapter"), torch.zeros(1, *SHAPE)
-    found = (adapter(torch.eye(12).view(12, *SHAPE)) - adapter(origin)).flatten(1).T
+    learned_matrix = (adapter(torch.eye(12).view(12, *SHAPE)) - adapter(origin)).flatten(1).T
 
-    torch.testing.assert_close(found, matrix, atol=5e-3, rtol=0)
+    torch.testing.assert_close(learned_matrix, matrix, atol=5e-3, rtol=0)
     torch.testing.assert_close(adapter(origin).flatten(), offset, atol=5e-3, rtol=0)
 
 

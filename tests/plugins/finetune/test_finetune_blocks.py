@@ -41,7 +41,7 @@ def fit(
     return model, fitted
 
 
-def changed(source: BlockNetwork, model: nn.Module) -> set[str]:
+def changed_tensors(source: BlockNetwork, model: nn.Module) -> set[str]:
     """The names of the tensors of the source that differ in the model."""
     state = model.state_dict()
     return {
@@ -68,7 +68,7 @@ def test_exactly_the_last_blocks_and_the_head_are_trained(source: BlockNetwork, 
     assert learned == {
         name for name, parameter in model.named_parameters() if parameter.requires_grad
     }
-    assert expected == changed(source, model)
+    assert expected == changed_tensors(source, model)
 
 
 @pytest.mark.parametrize("count", range(3))
@@ -78,13 +78,15 @@ def test_adapting_batch_normalisation_changes_the_statistics_of_frozen_blocks_an
     model, _ = fit(blocks(blocks=count, epochs=2, batch_norm="adapt"), source)
     frozen = tuple(f"body.{name}." for name in NAMES[: len(NAMES) - count])
     statistics = ("running_mean", "running_var", "num_batches_tracked")
-    moved = {name for name in changed(source, model) if name.startswith(frozen)}
+    changed_statistics = {
+        name for name in changed_tensors(source, model) if name.startswith(frozen)
+    }
 
     assert {
         name
         for name in source.state_dict()
         if name.startswith(frozen) and name.endswith(statistics)
-    } == moved
+    } == changed_statistics
 
 
 def test_more_blocks_than_the_source_has_are_inapplicable(source: BlockNetwork) -> None:

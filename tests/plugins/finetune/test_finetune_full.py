@@ -45,7 +45,7 @@ def fit(
     return model, fitted
 
 
-def changed(source: BlockNetwork, model: nn.Module) -> set[str]:
+def changed_tensors(source: BlockNetwork, model: nn.Module) -> set[str]:
     """The names of the tensors of the source that differ in the model."""
     state = model.state_dict()
     return {
@@ -60,9 +60,9 @@ def test_every_weight_but_those_of_the_old_head_is_trained(source: BlockNetwork)
     body = {name for name in source.state_dict() if name.startswith("body.")}
     learned = {f"network.{name}" for name, _ in source.named_parameters() if name in body}
 
-    assert body == changed(source, model)
+    assert body == changed_tensors(source, model)
     assert learned | {"head.weight", "head.bias"} == {
-        name for name, one in model.named_parameters() if one.requires_grad
+        name for name, parameter in model.named_parameters() if parameter.requires_grad
     }
     assert not any(module.training for module in model.modules())
 
@@ -130,7 +130,9 @@ def test_frozen_parts_keep_their_bits(
     source: BlockNetwork, transfer: Transfer, adapts: bool, trained: tuple[str, ...]
 ) -> None:
     model, _ = fit(transfer, source)
-    frozen = {name for name in changed(source, model) if not name.startswith(trained or ("none",))}
+    frozen = {
+        name for name in changed_tensors(source, model) if not name.startswith(trained or ("none",))
+    }
     statistics = {name for name in source.state_dict() if name.endswith(STATISTICS)}
 
     assert frozen == (
@@ -161,7 +163,7 @@ def test_the_fine_tuned_teacher_of_the_papers_trains_a_head_through_an_adapter(
     images = data.part("test").inputs(torch.arange(5))
     head = model.get_submodule("head")
 
-    assert set() == changed(source, model)
+    assert set() == changed_tensors(source, model)
     assert measure_accuracy(model, data.part("test"), device=CPU) == 1.0
     assert 1.0 == model.get_parameter("adapter.gain").item()
     torch.testing.assert_close(model(images), head(source.features(adapter.eval()(images))))
@@ -231,7 +233,7 @@ def test_a_head_may_start_from_a_normal_distribution(source: BlockNetwork) -> No
 def test_attributes_and_values_are_learned_too(
     source: BlockNetwork, tuned: Transfer, name: Literal["attributes", "values"]
 ) -> None:
-    train = task(name)
+    train = samples_of(name)
     model, fitted = fit(tuned, source, train=train)
     outputs, labels = predict(model, train, device=CPU)
 
@@ -242,14 +244,14 @@ def test_attributes_and_values_are_learned_too(
         assert (outputs - labels).square().mean() < labels.var()
 
 
-def task(name: Task) -> Samples:
+def samples_of(name: Task) -> Samples:
     images = toy().part("train")
     labels = images.labels(all_positions(images))
-    found = torch.nn.functional.one_hot(labels, 3)
-    wanted = found if name == "attributes" else found.float() * 2
+    one_hot = torch.nn.functional.one_hot(labels, 3)
+    outputs = one_hot if name == "attributes" else one_hot.float() * 2
     card = replace(images.card, task=name)
     return ArraySamples(
-        card=card, inputs=images.inputs(all_positions(images)), labels=wanted, keys=images.keys
+        card=card, inputs=images.inputs(all_positions(images)), labels=outputs, keys=images.keys
     )
 
 

@@ -63,15 +63,15 @@ def fit(
     return model, fitted
 
 
-def learned(model: nn.Module) -> Tensor:
+def adapter_weights(model: nn.Module) -> Tensor:
     return model.get_parameter("adapter.learned.weight").detach()
 
 
-def drawn() -> Tensor:
+def initial_weights() -> Tensor:
     """What the adapter starts from."""
     still = blocks(blocks=0, epochs=1, optimiser=Adam(lr=1e-30))
     source = BlockNetwork({"only": nn.Flatten()}, nn.Linear(16, 2)).eval()
-    return learned(fit(still, source, Upsampling())[0])
+    return adapter_weights(fit(still, source, Upsampling())[0])
 
 
 @pytest.mark.parametrize("name", TRAINED)
@@ -81,7 +81,7 @@ def test_learned_adapter_is_trained_and_frozen_parts_keep_their_bits(
     before = copy.deepcopy(adapter.state_dict())
     model, _ = fit(TRAINED[name], source, adapter)
 
-    assert not learned(model).equal(drawn())
+    assert not adapter_weights(model).equal(initial_weights())
     assert all(tensor.equal(adapter.state_dict()[name]) for name, tensor in before.items())
     assert model.get_parameter("adapter.fixed.weight").equal(before["fixed.weight"])
     assert measure_accuracy(model, DATA.part("test"), device=CPU) > 0.6
@@ -96,10 +96,10 @@ def test_learned_adapter_is_trained_and_frozen_parts_keep_their_bits(
 @pytest.mark.parametrize("name", TRAINED)
 def test_learned_adapter_starts_from_the_fits_streams(source: BlockNetwork, name: str) -> None:
     torch.manual_seed(0)
-    one, _ = fit(TRAINED[name], source, Upsampling(), context=InMemoryContext(0))
+    first, _ = fit(TRAINED[name], source, Upsampling(), context=InMemoryContext(0))
     fixed = {
         name: tensor
-        for name, tensor in one.state_dict().items()
+        for name, tensor in first.state_dict().items()
         if name.startswith("adapter.fixed")
     }
     other = Upsampling()
@@ -109,8 +109,10 @@ def test_learned_adapter_starts_from_the_fits_streams(source: BlockNetwork, name
     again, _ = fit(TRAINED[name], source, other, context=InMemoryContext(0))
     new, _ = fit(TRAINED[name], source, other, context=InMemoryContext(1))
 
-    assert all(tensor.equal(again.state_dict()[name]) for name, tensor in one.state_dict().items())
-    assert not learned(one).equal(learned(new))
+    assert all(
+        tensor.equal(again.state_dict()[name]) for name, tensor in first.state_dict().items()
+    )
+    assert not adapter_weights(first).equal(adapter_weights(new))
 
 
 @pytest.mark.parametrize("name", TRAINED)

@@ -65,9 +65,9 @@ def test_the_probe_predicts_what_scikit_learn_predicts_on_the_same_features(
     oracle.fit(seen, train.labels(all_positions(train)).numpy())
     model, fitted = fit(linear_probe(C=C), source, data)
     logits = predict(model, test, device=CPU)[0].double().numpy()
-    found = logits if classes > 2 else logits[:, 1] - logits[:, 0]
+    scores = logits if classes > 2 else logits[:, 1] - logits[:, 0]
 
-    np.testing.assert_allclose(found, oracle.decision_function(unseen), atol=1e-5, rtol=1e-5)
+    np.testing.assert_allclose(scores, oracle.decision_function(unseen), atol=1e-5, rtol=1e-5)
     assert oracle.predict(unseen).tolist() == logits.argmax(1).tolist()
     assert {"C": C} == fitted.chosen
     assert {"iterations": oracle[1].n_iter_[0], "converged": 1.0} == fitted.facts

@@ -74,7 +74,7 @@ def test_sgd_probe_does_not_change_the_source(source: BlockNetwork) -> None:
         tensor.equal(model.state_dict()[f"network.{name}"]) for name, tensor in before.items()
     )
     assert {"head.weight", "head.bias"} == {
-        name for name, one in model.named_parameters() if one.requires_grad
+        name for name, parameter in model.named_parameters() if parameter.requires_grad
     }
     assert {"epoch", "train_loss", "train_accuracy", "validation_accuracy"} == set(fitted.curves[0])
 

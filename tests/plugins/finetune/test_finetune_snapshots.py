@@ -80,9 +80,9 @@ def test_restored_snapshot_has_the_curves_accuracy(
     _, fitted = fit(transfer, source)
     model = transfer.model(source=source, adapter=None, target=data.card())
     model.load_state_dict(dict(fitted.snapshots[2]))
-    found = measure_accuracy(model, data.part("test"), device=torch.device("cpu"))
+    accuracy = measure_accuracy(model, data.part("test"), device=torch.device("cpu"))
 
-    assert fitted.curves[1]["validation_accuracy"] == found
+    assert fitted.curves[1]["validation_accuracy"] == accuracy
 
 
 @pytest.mark.parametrize("stop", [2, 5])

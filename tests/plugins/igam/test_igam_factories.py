@@ -101,8 +101,8 @@ def test_every_preset_can_be_built(component: Component) -> None:
 
 
 def test_a_discriminator_can_have_an_optimiser_of_its_own(component: Component) -> None:
-    asked: dict[str, Json] = {"discriminator": {"optimiser": {"kind": "adam"}, "every": 2}}
-    values, faults = component.options.validate(asked)
+    options: dict[str, Json] = {"discriminator": {"optimiser": {"kind": "adam"}, "every": 2}}
+    values, faults = component.options.validate(options)
     written: dict[str, Any] = dict(values)  # Any: options of every type
 
     assert [] == faults

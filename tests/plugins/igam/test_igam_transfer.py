@@ -53,8 +53,10 @@ def fit(
     return model, fitted
 
 
-def same(one: nn.Module, other: nn.Module) -> bool:
-    return all(tensor.equal(other.state_dict()[name]) for name, tensor in one.state_dict().items())
+def has_same_weights(first: nn.Module, second: nn.Module) -> bool:
+    return all(
+        tensor.equal(second.state_dict()[name]) for name, tensor in first.state_dict().items()
+    )
 
 
 def column(curves: Sequence[Mapping[str, float]], name: str) -> list[float]:
@@ -115,7 +117,7 @@ def test_zero_weights_give_the_students_standard_training(
         validation=data.part("test"),
     )
 
-    assert same(plain, model)
+    assert has_same_weights(plain, model)
     assert (
         column(curves, "train_loss")
         == column(fitted.curves, "train_loss")
@@ -135,7 +137,7 @@ def test_the_source_and_the_global_random_state_are_left_as_found(
     )
 
     assert state.equal(torch.get_rng_state())
-    assert same(before, teacher)
+    assert has_same_weights(before, teacher)
     assert all(weight.requires_grad and weight.grad is None for weight in teacher.parameters())
     assert not any(module.training for module in teacher.modules())
 
@@ -163,8 +165,8 @@ def test_the_same_streams_give_the_same_bits_and_others_do_not(
     transfer = igam(epochs=2, discriminator=JUDGING, teacher=TUNING)
     runs = [fit(transfer, teacher, data, context=InMemoryContext(seed))[0] for seed in (0, 0, 1)]
 
-    assert same(runs[0], runs[1])
-    assert not same(runs[0], runs[2])
+    assert has_same_weights(runs[0], runs[1])
+    assert not has_same_weights(runs[0], runs[2])
 
 
 @pytest.mark.parametrize("calls", [2, 4, 8])
@@ -195,7 +197,7 @@ def test_a_stopped_fit_continues_to_the_same_bits(
     again.built = dict(stopped.built)  # as the host's cache keeps what was remembered
     resumed, fitted = fit(transfer, teacher, data, context=again)
 
-    assert same(whole, resumed)
+    assert has_same_weights(whole, resumed)
     assert expected == fitted
     assert len(again.told) < 9
 
