@@ -18,7 +18,7 @@ from advtransfer.toolkit.training import train as minimise
 from advtransfer.toolkit.training_config import Augment, OptimizerConfig, Schedule
 from advtransfer.types import Context, DataCard, Fitted, Network, Samples
 from advtransfer_adapters.learned import learned_map
-from advtransfer_adapters.options import Form
+from advtransfer_adapters.options import Form, label_count_text, label_range_text
 
 LabelMapping: TypeAlias = Literal["new", "map"] | tuple[int, ...]
 
@@ -181,16 +181,11 @@ def _source_outputs(
     """Return the outputs of the source that the target's outputs are read from."""
     read = range(target_outputs) if isinstance(labels, str) else labels
     if len(read) != target_outputs:
-        raise Inapplicable(
-            f"labels names {len(read)} outputs of the source, the target has {target_outputs}; "
-            "name as many"
-        )
+        raise Inapplicable(f"{label_count_text(len(read), target_outputs)}; name as many")
     largest = max(read)
     if largest >= source_outputs:
-        raise Inapplicable(
-            f"labels reads output {largest} of the source, which has {source_outputs}, "
-            "numbered from 0; name others, or use labels: new"
-        )
+        found = label_range_text(largest, source_outputs)
+        raise Inapplicable(f"{found}; name others, or use labels: new")
     return read
 
 

@@ -50,7 +50,7 @@ class AdapterChain:
 
     @property
     def learned(self) -> bool:
-        """Whether any part is learned."""
+        """True if any part is learned."""
         return any(part.learned for part in self.parts)
 
     def shape(self, *, target: Shape, source: Shape) -> Shape:

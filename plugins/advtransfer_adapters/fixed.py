@@ -74,7 +74,8 @@ class CenterPad(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Return the image and its margins."""
         height, width = self.margins
-        top, left = height // 2, width // 2
+        top = height // 2
+        left = width // 2
         return functional.pad(images, (left, width - left, top, height - top), value=self.value)
 
 

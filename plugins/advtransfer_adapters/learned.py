@@ -50,7 +50,8 @@ class FullMap(nn.Module):
 
     def __init__(self, base: nn.Module, target: Shape, source: Shape) -> None:
         super().__init__()
-        rows, columns = math.prod(source), math.prod(target)
+        rows = math.prod(source)
+        columns = math.prod(target)
         if rows * columns > MAX_MATRIX_ENTRIES:
             raise Inapplicable(
                 f"a full map from inputs {target} to {source} has {rows} x {columns} entries, "

@@ -79,6 +79,17 @@ class Spatial:
 Form: TypeAlias = Annotated[LowRank | Full | PerChannel | Spatial, TaggedUnion()]
 
 
+def label_count_text(count: int, target_outputs: int) -> str:
+    """Return the description of labels that are not as many as the target's outputs."""
+    return f"labels names {count} outputs of the source, the target has {target_outputs}"
+
+
+def label_range_text(largest: int, source_outputs: int) -> str:
+    """Return the description of labels beyond the source's outputs."""
+    reads = f"labels reads output {largest} of the source"
+    return f"{reads}, which has {source_outputs}, numbered from 0"
+
+
 def affine_misfits(chosen: OptionValues, around: CellOutline) -> Iterator[Misfit]:
     """Yield misfits of the augmentation, and of labels that the source's outputs do not allow."""
     yield from augment_misfits(chosen["augment"], around.target)
@@ -92,16 +103,13 @@ def affine_misfits(chosen: OptionValues, around: CellOutline) -> Iterator[Misfit
         yield from repeated_value_misfits("labels", labels)
     # Both misfits skip the cell only: another source or target of the suite may match.
     if target_outputs is not None and len(read) != target_outputs:
-        found = f"labels names {len(read)} outputs of the source, the target has {target_outputs}"
+        found = label_count_text(len(read), target_outputs)
         expected = f"{target_outputs} outputs"
         yield Misfit(("labels",), expected, "name as many", found, skips=True)
         return
     largest = max(read, default=0)
     if source_outputs is not None and largest >= source_outputs:
-        found = (
-            f"labels reads output {largest} of the source, which has {source_outputs}, "
-            "numbered from 0"
-        )
+        found = label_range_text(largest, source_outputs)
         expected = f"outputs below {source_outputs}"
         next_step = "name others, or use labels: new"
         yield Misfit(("labels",), expected, next_step, found, skips=True)

@@ -94,7 +94,8 @@ def source_shape_check(name: str, shape_rule: ShapeRule) -> OptionCheck:
     """Return the check that an adapter gives inputs of the source's shape."""
 
     def check(_: OptionValues, around: CellOutline) -> Iterator[Misfit]:
-        target, source = around.target.shape, around.source.shape
+        target = around.target.shape
+        source = around.source.shape
         if target is None or source is None:
             return
         try:

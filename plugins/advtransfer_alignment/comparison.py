@@ -144,7 +144,8 @@ class Comparison:
         """
         if self.card.task == "values":
             return {}
-        source, reference = self.source, self.reference
+        source = self.source
+        reference = self.reference
         clean_and_attacked = {
             "ss": (source.outputs, source.attacked),
             "st": (reference.outputs, self.reference_at_source),

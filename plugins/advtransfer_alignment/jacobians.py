@@ -81,8 +81,8 @@ def jacobian_statistics(
         # Theorem 3 of Liang et al. (2020) fixes the constant of g by g(f_S(0)) = f_T(0).
         origin = [apply_in_chunks(function, zero)[0].cpu().double() for function in functions]
     origin_jacobians = [batch_jacobian(function, zero).double() for function in functions]
-    first_size, second_size = len(origin[0]), len(origin[1])
-    size = first_size + second_size
+    first_size = len(origin[0])
+    size = first_size + len(origin[1])
 
     def chunk_statistics(inputs: Tensor) -> Tensor:
         # Gram matrices square the condition number, which needs float64.

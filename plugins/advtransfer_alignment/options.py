@@ -175,35 +175,63 @@ def _require_ball(eps: float, steps: int, step_size: float | None) -> None:
     require_field(step_size is None or step_size > 0, "step_size", step_size, "a number above 0")
 
 
-ALIGNMENT_METRICS = (
-    *("right", "reference_error", "loss_clean", "loss_white_box", "loss_transfer"),
-    *(f"error_rate_{pair}" for pair in ("ss", "st", "tt", "ts")),
-    *("tau_1", "kept_tau_1", "cosine", "cosine_squared", "kept_cosine"),
-    *("knowledge_distance", "knowledge_distance_features", "reference_distance"),
-    *(f"theorem_{number}_{side}" for number in (1, 2, 3) for side in ("left", "bound")),
-    *(
-        f"{name}_{model}"
-        for name in ("lambda_max", "lambda_mean", "power_residual")
-        for model in "st"
-    ),
-    *(
-        f"{name}_{way}"
-        for way in ("st", "ts")
-        for name in (
-            *(
-                "alpha_1",
-                "alpha_1_median",
-                "alpha_2",
-                "alpha_2_squared_unbiased",
-                "joint",
-                "tau_2",
-                "tau_2_attack",
-            ),
-            *("kept_alpha_1", "kept_alpha_2", "kept_joint", "kept_tau_2", "kept_tau_2_attack"),
-            *("gradient_distance", "function_distance", "feature_distance"),
-        )
-    ),
+_COMMON_METRICS = (
+    "right",
+    "reference_error",
+    "loss_clean",
+    "loss_white_box",
+    "loss_transfer",
+    "error_rate_ss",
+    "error_rate_st",
+    "error_rate_tt",
+    "error_rate_ts",
+    "tau_1",
+    "kept_tau_1",
+    "cosine",
+    "cosine_squared",
+    "kept_cosine",
+    "knowledge_distance",
+    "knowledge_distance_features",
+    "reference_distance",
+    "theorem_1_left",
+    "theorem_1_bound",
+    "theorem_2_left",
+    "theorem_2_bound",
+    "theorem_3_left",
+    "theorem_3_bound",
 )
+_MODEL_METRICS = ("lambda_max", "lambda_mean", "power_residual")
+"""Metrics of one model, with the suffix ``_s`` or ``_t``."""
+_DIRECTION_METRICS = (
+    "alpha_1",
+    "alpha_1_median",
+    "alpha_2",
+    "alpha_2_squared_unbiased",
+    "joint",
+    "tau_2",
+    "tau_2_attack",
+    "kept_alpha_1",
+    "kept_alpha_2",
+    "kept_joint",
+    "kept_tau_2",
+    "kept_tau_2_attack",
+    "gradient_distance",
+    "function_distance",
+    "feature_distance",
+)
+"""Metrics of one direction, with the suffix ``_st`` or ``_ts``."""
+
+
+def _metric_names() -> tuple[str, ...]:
+    names = list(_COMMON_METRICS)
+    for metric in _MODEL_METRICS:
+        names += [f"{metric}_s", f"{metric}_t"]
+    for direction in ("st", "ts"):
+        names += [f"{metric}_{direction}" for metric in _DIRECTION_METRICS]
+    return tuple(names)
+
+
+ALIGNMENT_METRICS = _metric_names()
 """All metrics of `alignment`; some are left out where the data do not define them."""
 
 

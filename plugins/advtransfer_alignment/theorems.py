@@ -44,21 +44,17 @@ def theorem_metrics(
         outputs: Outputs of both models, and the target's.
     """
     gap = spectral_gap(jacobians.grams, deviation_map.matrix)
-    sides = {
-        "theorem_2": (gap, theorem_2_bound(linear, deviation_map.tau)),
-        "theorem_3": (
-            theorem_3_left_side(jacobians, deviation_map, outputs),
-            theorem_3_bound(jacobians, linear, gap=gap, outputs=outputs),
-        ),
+    metrics = {
+        "theorem_2_left": gap,
+        "theorem_2_bound": theorem_2_bound(linear, deviation_map.tau),
+        "theorem_3_left": theorem_3_left_side(jacobians, deviation_map, outputs),
+        "theorem_3_bound": theorem_3_bound(jacobians, linear, gap=gap, outputs=outputs),
     }
     # Theorem 1 is stated for m = d = 1. Its left side is that of theorem 2.
     if jacobians.grams.cross.shape[1:] == (1, 1):
-        sides["theorem_1"] = (gap, theorem_1_bound(linear, deviation_map.tau))
-    return {
-        f"{name}_{side}": value
-        for name, pair in sides.items()
-        for side, value in zip(("left", "bound"), pair, strict=True)
-    }
+        metrics["theorem_1_left"] = gap
+        metrics["theorem_1_bound"] = theorem_1_bound(linear, deviation_map.tau)
+    return metrics
 
 
 def theorem_1_bound(linear: LinearizedAttack, tau: float) -> float:

@@ -75,7 +75,8 @@ def utrera2021_presets(more: Mapping[str, Json]) -> Mapping[str, Mapping[str, Js
 
 def probe_misfits(chosen: OptionValues, around: CellOutline) -> Iterator[Misfit]:
     """Yield misfits of the solver's options, the choice of C, the folds and the snapshots."""
-    strengths, folds = chosen["C"], chosen["folds"]
+    strengths = chosen["C"]
+    folds = chosen["folds"]
     yield from snapshot_misfits(chosen["snapshots"], chosen["epochs"])
     if chosen["solver"] == "sgd":
         defaults = {"C": 1.0, "folds": None}

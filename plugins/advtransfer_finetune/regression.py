@@ -33,7 +33,8 @@ class FeatureScaling:
 
         A feature that varies no more than float32 rounding keeps the scale 1.
         """
-        mean, deviation = features.mean(0), features.std(0)
+        mean = features.mean(0)
+        deviation = features.std(0)
         # Dividing by a deviation of rounding errors would turn them into a feature.
         constant = deviation <= 10 * np.finfo(np.float32).eps * np.abs(mean)
         return cls(mean, np.where(constant, 1.0, deviation))

@@ -134,7 +134,7 @@ class TargetModel(nn.Module):
 
     @property
     def learns_adapter(self) -> bool:
-        """Whether the adapter is trained with the head."""
+        """True if the adapter is trained with the head."""
         return any(parameter.requires_grad for parameter in self.adapter.parameters())
 
     @property

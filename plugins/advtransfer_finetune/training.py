@@ -119,7 +119,7 @@ class TrainingRecipe:
 
     @property
     def has_fixed_inputs(self) -> bool:
-        """Whether the model gets the same images in every epoch."""
+        """True if the model gets the same images in every epoch."""
         return self.augment == "none" and self.adversary is None
 
     def fit(

@@ -19,8 +19,11 @@ from advtransfer.types import Context, Shape
 from advtransfer_igam.input_gradients import l2_standardized
 from advtransfer_igam.options import DiscriminatorConfig
 
-KERNEL_SIZE, STRIDE, LEAKY_SLOPE = 4, 2, 0.1
-STUDENT_CLASS, TEACHER_CLASS = 0, 1
+KERNEL_SIZE = 4
+STRIDE = 2
+LEAKY_SLOPE = 0.1
+STUDENT_CLASS = 0
+TEACHER_CLASS = 1
 """Classes of the discriminator."""
 
 
@@ -103,7 +106,9 @@ def _pad_to_even(images: Tensor) -> Tensor:
 
     TensorFlow's padding "SAME" does the same.
     """
-    rows, columns = (side % 2 for side in images.shape[-2:])
+    height, width = images.shape[-2:]
+    rows = height % 2
+    columns = width % 2
     return functional.pad(images, (0, columns, 0, rows)) if rows or columns else images
 
 

@@ -73,8 +73,8 @@ def precomputed_gradient_loss(loss: Tensor, model: nn.Module) -> Tensor:
     """Return the loss with weight gradients computed beforehand; `backward` accumulates them.
 
     Value and weight gradients are those of `loss`. Where a loss depends on gradients with respect
-    to the inputs, its own `backward` would also differentiate with respect to these inputs: twice
-    through the first layer, for nothing.
+    to the inputs, its own `backward` would also differentiate with respect to these inputs, a
+    second pass through the first layer that nobody needs.
 
     Args:
         loss: The loss, a scalar.

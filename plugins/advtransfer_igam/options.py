@@ -96,9 +96,11 @@ class LossTerms:
 PIXEL_SCALE_SQUARED = 255**2
 """The paper's pixels lie in [0, 255]: its squared gradients are smaller than ours by this factor."""
 
-WIDE_CHANNELS, NARROW_CHANNELS = (16, 32, 64, 128, 256), (8, 16, 32, 64)
+WIDE_CHANNELS = (16, 32, 64, 128, 256)
+NARROW_CHANNELS = (8, 16, 32, 64)
 # About 320,000 steps of 32 images, on 50,000 and on 100,000 images.
-CIFAR_EPOCHS, TINY_IMAGENET_EPOCHS = 205, 102
+CIFAR_EPOCHS = 205
+TINY_IMAGENET_EPOCHS = 102
 
 
 def _paper_preset(

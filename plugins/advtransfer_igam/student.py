@@ -23,7 +23,8 @@ class NetworkWithHead(nn.Module):
 
     def __init__(self, network: Network, head: nn.Module) -> None:
         super().__init__()
-        self.network, self.head = network, head
+        self.network = network
+        self.head = head
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the logits, ``(B, K)``, of images ``(B, C, H, W)``."""

@@ -23,7 +23,9 @@ from advtransfer.toolkit.training_config import Augment, Schedule
 from advtransfer.types import Context, DataCard, Json, Network, Samples, Shape, Tensors
 from advtransfer_igam.options import TeacherConfig
 
-HEAD_PREFIX, ADAPTER_PREFIX, CURVES_PREFIX = "head/", "adapter/", "curves/"
+HEAD_PREFIX = "head/"
+ADAPTER_PREFIX = "adapter/"
+CURVES_PREFIX = "curves/"
 TUNING_VERSION = 1
 """Raise it when the same options give another teacher, so that remembered ones are not used."""
 

@@ -25,7 +25,7 @@ def test_the_plugin_imports_no_heavy_library() -> None:
     assert "" == done.stdout.strip()
 
 
-def test_alignment_and_estimators_need_no_transferred_model() -> None:
+def test_evaluations_declare_their_inputs() -> None:
     assert [alignment, transfer_loss, leep, h_score, logme] == list(register_evaluations())
     assert {"source", "reference"} == metadata_of(alignment).needs
     assert {"model"} == metadata_of(transfer_loss).needs
