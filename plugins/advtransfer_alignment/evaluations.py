@@ -214,8 +214,7 @@ class AlignmentEvaluation:
 
 
 def _memory_key(attack: Mapping[str, Json] | None, seed: int, samples: Samples) -> dict[str, Json]:
-    # The digest is needed besides the samples' id: a data set identified by its name may have
-    # other content in another run.
+    # A data set identified by its name may have other content in another run, hence the digest.
     # The version must be raised when the same options give other arrays.
     return {"version": 1, "attack": attack, "seed": seed, "content": samples.card.digest}
 

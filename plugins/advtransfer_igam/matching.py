@@ -73,8 +73,8 @@ def precomputed_gradient_loss(loss: Tensor, model: nn.Module) -> Tensor:
     """Return the loss with weight gradients computed beforehand; `backward` accumulates them.
 
     Value and weight gradients are those of `loss`. Where a loss depends on gradients with respect
-    to the inputs, its own `backward` would also differentiate with respect to these inputs, a
-    second pass through the first layer that nobody needs.
+    to the inputs, its own `backward` would also differentiate with respect to these inputs, an
+    unneeded second pass through the first layer.
 
     Args:
         loss: The loss, a scalar.
@@ -211,8 +211,7 @@ class GradientMatching:
                 minimised = precomputed_gradient_loss(matched_loss, model)
             yield minimised, logits
             means |= matching_means
-            # One discriminator step every few student steps, on the same batch, as in the released
-            # code.
+            # After the student's step on the same batch, as in the released code.
             if step % self.discriminator_training.every == 0:
                 self._train_discriminator(gradients.detach(), taught, step)
         self.epoch_means.add_batch(means, samples=len(labels))

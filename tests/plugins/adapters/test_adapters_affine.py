@@ -189,7 +189,7 @@ def test_learned_adapter_is_trained_with_the_map_and_a_fixed_one_is_not(
 
 
 class Watched(nn.Module):
-    """An adapter that notes in which mode it runs."""
+    """Adapter that records its mode in each call."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -69,7 +69,7 @@ def initial_map(name: str) -> nn.Module:
 
 
 def trained_map(name: str) -> nn.Module:
-    """The map of that name with all its parameters somewhere else."""
+    """Return the map of this name with all parameters moved from their start."""
     module = initial_map(name).double()
     for index, parameter in enumerate(module.parameters()):
         parameter.data.copy_(random_tensor(*parameter.shape, name=f"{name} {index}") - 0.3)
@@ -77,7 +77,7 @@ def trained_map(name: str) -> nn.Module:
 
 
 def assert_adjoint(module: nn.Module, target: Shape, source: Shape) -> None:
-    """The map is affine, and its gradient is the transposed matrix."""
+    """Assert that the map is affine and its gradient is the transposed matrix."""
     u, w = (random_tensor(2, *target, name=name) for name in ("u", "w"))
     v, origin = (
         random_tensor(2, *source, name="v"),

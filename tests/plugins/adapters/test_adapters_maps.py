@@ -41,7 +41,7 @@ def random_tensor(*shape: int, name: str) -> Tensor:
 
 
 def matrix_of(module: nn.Module, target: Shape) -> tuple[Tensor, Tensor]:
-    """A ``(outputs, inputs)`` and b ``(outputs,)`` of x' = A x + b, from what each single pixel gives."""
+    """Return A ``(outputs, inputs)`` and b ``(outputs,)`` of x' = A x + b, from unit images."""
     size = torch.Size(target).numel()
     pixels = torch.eye(size, dtype=torch.float64).view(size, *target)
     offset = module(torch.zeros(1, *target, dtype=torch.float64)).flatten()

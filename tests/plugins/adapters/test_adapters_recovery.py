@@ -1,4 +1,4 @@
-"""Known answers: a frozen linear source behind a known affine map, which the transfer has to undo."""
+"""Recovery of a known affine map in front of a frozen linear source."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def normal(*shape: int, name: str) -> Tensor:
 
 
 def linear_source(outputs: int) -> BlockNetwork:
-    """A linear classifier of pixels; its weights have orthogonal rows or columns."""
+    """Return a linear classifier of pixels whose weights have orthogonal rows or columns."""
 
     def build() -> BlockNetwork:
         head = nn.Linear(12, outputs)
@@ -51,12 +51,12 @@ def fitted(transfer: Transfer, source: BlockNetwork, train: Samples) -> nn.Modul
 
 
 def mixed(images: Tensor, matrix: Tensor, shift: Tensor) -> Tensor:
-    """The images with their channels mixed."""
+    """Return the images with their channels mixed."""
     return torch.einsum("dc,bchw->bdhw", matrix, images) + shift.view(1, -1, 1, 1)
 
 
 def maps(shape: Shape) -> dict[str, tuple[Form, Tensor, Tensor]]:
-    """For each form a map that it can write: A ``(12, 12)`` and b ``(12,)``."""
+    """Return, for each form, a map that it can represent: A ``(12, 12)`` and b ``(12,)``."""
     size = torch.Size(shape).numel()
     eye, b = torch.eye(size), 0.5 * normal(size, name="b")
     channels = torch.kron(MIXING, torch.eye(4)), SHIFT.repeat_interleave(4)

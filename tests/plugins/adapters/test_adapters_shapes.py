@@ -86,7 +86,7 @@ def test_a_chain_can_hold_a_chain() -> None:
 
 
 class Doubled:
-    """A third party's adapter: it knows its two shapes and nothing else, and it learns."""
+    """Learned third-party adapter without a `shape` method."""
 
     learned = True
 

@@ -95,7 +95,7 @@ def test_starts_are_uniform_in_the_ball(norm: TrainingNorm, power: float) -> Non
     starts = random_starts(range(2000), (3,), norm=norm, context=InMemoryContext())
     radii = starts.norm(p=power, dim=1)
 
-    # the radius cubed is uniform in [0, 1]
+    # The cubed radius is uniform in [0, 1].
     assert 0.5 == pytest.approx(float(radii.pow(3).mean()), abs=0.03)
     assert float(starts.mean(0).abs().max()) < 0.05
 

@@ -1,4 +1,4 @@
-"""The identities of alpha and tau, on drawn deviations in float64."""
+"""Identities of alpha and tau on random deviations in float64."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def orthogonal_matrix(width: int) -> Tensor:
 
 
 def deviation_map(surrogate: Tensor, victim: Tensor) -> DeviationMap:
-    """tau_2 of moves that are not zero."""
+    """Return tau_2 and its map for nonzero deviations."""
     result = tau_2(surrogate, victim)
     assert result is not None
     return result

@@ -31,7 +31,7 @@ def measure(evaluation_inputs: EvaluationInputs, attack: Attack, *, most: int = 
 
 
 def mirrored(name: str) -> str:
-    """The name of the same number with source and reference exchanged."""
+    """Return the metric's name with source and reference exchanged."""
     for ending, other in (("_st", "_ts"), ("_ts", "_st"), ("_s", "_t"), ("_t", "_s")):
         if name.endswith(ending):
             return name.removesuffix(ending) + other
@@ -80,7 +80,7 @@ def test_exchanging_the_models_exchanges_the_directions(
 
 
 def linear(*weights: float) -> BlockNetwork:
-    """Two classes by the sign of a weighted sum: class 0 where it is above 0."""
+    """Return a classifier by the sign of a weighted sum: class 0 where it is above 0."""
     head = nn.Linear(2, 2, bias=False)
     with torch.no_grad():
         head.weight.copy_(torch.tensor([weights, [-weight for weight in weights]]))
@@ -88,8 +88,8 @@ def linear(*weights: float) -> BlockNetwork:
 
 
 def test_error_rates_are_those_of_two_linear_models_by_hand() -> None:
-    # f_S = 2 a + b, f_T = b; a step of 1 against its sign moves f_S by 3 and f_T by 1; f_S's moves b, too,
-    # f_T's b alone, so that f_S moves by 1
+    # f_S = 2 a + b and f_T = b. A step of 1 against f_S's sign moves a and b, so f_S by 3 and f_T
+    # by 1. A step against f_T's sign moves b only, so both by 1.
     points = torch.tensor(
         [
             [5.0, -0.9],  # tt; f_S's step takes b further away from 0
@@ -117,7 +117,7 @@ def test_error_rates_are_those_of_two_linear_models_by_hand() -> None:
     assert [0, 1, 1, 0, 0, 1, 1, 1] == measurement.samples["error_rate_ss"][:8].tolist()
     assert [0, 0, 1, 1, 0, 0, 0, 0] == measurement.samples["error_rate_st"][:8].tolist()
     assert 1 / 9 == pytest.approx(measurement.metrics["reference_error"])
-    # every attack on f_T moves b by 1, and f_S's does so, too
+    # Attacks on either model move b by 1.
     assert 1 == pytest.approx(measurement.metrics["alpha_1_st"])
     assert 1 / 3 == pytest.approx(measurement.metrics["alpha_1_ts"])
 

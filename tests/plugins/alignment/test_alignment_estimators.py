@@ -1,4 +1,4 @@
-"""Cases computed by hand, and against formulas written another way."""
+"""Estimators against cases computed by hand and other forms of their formulas."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def test_logme_is_finite_for_a_perfect_fit_and_for_features_that_are_zero() -> N
 def seen(
     evaluation_inputs: EvaluationInputs, labelled: Callable[..., ArraySamples]
 ) -> EvaluationInputs:
-    """A source, and 70 training samples in place of a reference."""
+    """A source and 70 training samples, without a reference."""
     return replace(evaluation_inputs, train=evaluation_inputs.test, reference=None)
 
 

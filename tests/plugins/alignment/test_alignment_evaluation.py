@@ -133,7 +133,7 @@ def test_metrics_equal_those_of_a_loop_over_correct_samples(
 
 
 def published(model: nn.Module, x: Tensor, attack: LabelFreePgd) -> Tensor:
-    """Signed steps on the cross-entropy against the model's own class, one sample at a time."""
+    """Return the perturbation of PGD against the model's own class, for one sample."""
     moved, own = x.clone(), model(x).argmax(1)
     for _ in range(attack.steps):
         moved.requires_grad_()
@@ -269,7 +269,7 @@ def test_models_and_random_state_are_left_as_they_were(evaluation_inputs: Evalua
 
 
 class Doubled(nn.Module):
-    """An adapter that is random in training mode."""
+    """Adapter that is random in training mode."""
 
     def forward(self, inputs: Tensor) -> Tensor:
         return torch.rand_like(inputs) if self.training else 0.5 * inputs

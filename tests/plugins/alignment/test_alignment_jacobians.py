@@ -1,4 +1,4 @@
-"""Gradient matching and the theorems, on models whose answers are known."""
+"""Gradient distances and the theorems of Liang et al. (2020) on known models."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def statistics_of(source: Function, reference: Function) -> JacobianStatistics:
 
 
 def jacobians_of(function: Function) -> Tensor:
-    """Every sample's Jacobian ``(N, d, n)``, by torch itself."""
+    """Return every sample's Jacobian ``(N, d, n)`` by torch's own function."""
     inputs = points().inputs(torch.arange(80))
     return (
         torch.stack([torch.func.jacrev(function)(row.unsqueeze(0))[0, :, 0] for row in inputs])
@@ -69,7 +69,7 @@ def jacobians_of(function: Function) -> Tensor:
 
 
 def deviation_map(moves: Deviations) -> DeviationMap:
-    """tau_2 of moves that are not zero."""
+    """Return tau_2 and its map for nonzero deviations."""
     mapped = tau_2(moves.surrogate, moves.victim)
     assert mapped is not None
     return mapped
@@ -88,7 +88,7 @@ def test_the_inner_products_are_those_of_the_jacobians() -> None:
 def test_inner_products_take_the_documented_memory() -> None:
     grams = statistics_of(smooth_model("source", 3), smooth_model("reference", 2)).grams
 
-    # the square of all outputs, and three numbers a sample besides
+    # The square of the number of all outputs, and three more numbers per sample.
     assert 80 * 8 * ((3 + 2) ** 2 + 3) == grams.first.untyped_storage().nbytes()
 
 
@@ -264,7 +264,7 @@ def test_the_steepness_of_a_linear_model_is_zero_and_of_a_square_known() -> None
     )
 
     torch.testing.assert_close(torch.zeros(80).double(), statistics.steepness[:, 0])
-    # the gradient of ||x||^2 is 2 x
+    # The gradient of ||x||^2 is 2 x.
     torch.testing.assert_close(torch.full((80,), 2.0).double(), statistics.steepness[:, 1])
 
 

@@ -32,7 +32,7 @@ def images(count: int = 4) -> Tensor:
 
 
 def matrix(values: list[float], *, name: str = "matrix") -> tuple[ModelFunction, Tensor]:
-    """A linear model ``(B, 1, 2, 3)`` to as many outputs as there are singular values, and its Jacobian."""
+    """Return a linear model of ``(B, 1, 2, 3)`` with these singular values, and its Jacobian."""
     source = stream_generator(name)
     left = torch.linalg.qr(
         torch.randn(len(values), len(values), generator=source, dtype=torch.float64)

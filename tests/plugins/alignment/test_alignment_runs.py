@@ -52,7 +52,7 @@ def command(tmp_path: Path) -> Command:
 
 
 def results(run: Path) -> dict[str, Any]:  # Any: JSON
-    """Every result of a run by id."""
+    """Return every result of a run by id."""
     records = [json.loads(path.read_text()) for path in run.glob("records/*/*.json")]
     return {record["id"]: record for record in records if record["kind"] == "result"}
 
@@ -118,6 +118,6 @@ def test_synthetic_experiment_relates_alignment_and_transfer(command: Command) -
 def metrics_of(
     trial: Mapping[str, Any], records: Mapping[str, Any]
 ) -> dict[str, float]:  # Any: JSON
-    """Every number of a trial, by metric."""
+    """Return every value of a trial by metric."""
     ids = [id for those in trial["evaluations"].values() for id in those]
     return {name: metric["value"] for id in ids for name, metric in records[id]["metrics"].items()}

@@ -159,7 +159,7 @@ def test_alpha_1_is_0_where_the_attack_does_not_reach_the_other_model(
     )
     shares = measurement.samples["alpha_1_st"]
 
-    # where the source has no slope, its linearised attack goes nowhere
+    # Where the source is constant, its linearized attack does not move the inputs.
     assert [20, 50] == [int((shares == 0).sum()), int((shares > 0).sum())]
     assert 70 == measurement.metrics["kept_alpha_1_st"]
     assert 50 == measurement.metrics["kept_tau_2_st"] == measurement.metrics["kept_joint_st"]

@@ -17,7 +17,7 @@ from advtransfer.types import Context, Samples, Source, SourceCard, Weights
 
 
 def build() -> BlockNetwork:
-    """Three blocks with batch normalisation over ``(1, 4, 4)`` images, 4 outputs."""
+    """Return a network of three blocks with batch normalisation over ``(1, 4, 4)`` images, 4 outputs."""
     blocks = {
         "low": nn.Sequential(
             nn.Conv2d(1, 6, 3, padding=1), nn.BatchNorm2d(6), nn.ReLU(), nn.Dropout(0.3)

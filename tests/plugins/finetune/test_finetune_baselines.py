@@ -84,7 +84,7 @@ def test_training_against_pgd_makes_a_robust_network(
 
 @dataclass(frozen=True)
 class Watched:
-    """Samples that remember which of them were looked at."""
+    """Samples that record the positions read from them."""
 
     samples: Samples
     seen: set[int] = field(default_factory=set)

@@ -42,7 +42,7 @@ def fit(
 
 
 def changed_tensors(source: BlockNetwork, model: nn.Module) -> set[str]:
-    """The names of the tensors of the source that differ in the model."""
+    """Return the names of the source's tensors that differ in the model."""
     state = model.state_dict()
     return {
         name
@@ -121,7 +121,7 @@ def test_stored_activations_give_the_same_results(
 
 
 def rows_seen(model: nn.Module) -> list[int]:
-    """The sizes of the batches that the first block will see."""
+    """Return a list that collects the sizes of the first block's batches."""
     seen: list[int] = []
     model.get_submodule("network.body.low").register_forward_pre_hook(
         lambda _, inputs: seen.append(len(inputs[0]))
@@ -150,12 +150,12 @@ def test_frozen_blocks_see_each_image_once_while_activations_are_fixed(
         context=InMemoryContext(),
     )
 
-    # a chunk is filled up to 64 rows, and one empty image shows the size of the activations
+    # Chunks are filled up to 64 rows, and one empty image measures the activations' size.
     assert ([64] if passes == 1 else [30, 30] * passes) == [size for size in seen if size > 1]
 
 
 class Opaque(nn.Module):
-    """A network that is none of the toolkit's: it doubles what its last block gives, outside every block."""
+    """Network outside the toolkit, which doubles its last block's output outside every block."""
 
     def __init__(self, inner: BlockNetwork) -> None:
         super().__init__()
@@ -230,7 +230,7 @@ def test_building_a_model_changes_neither_random_state_nor_source(
 
 
 class Shifting(nn.Module):
-    """An adapter that is random in training mode."""
+    """Adapter that is random in training mode."""
 
     def forward(self, inputs: Tensor) -> Tensor:
         assert not self.training

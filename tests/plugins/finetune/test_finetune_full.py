@@ -46,7 +46,7 @@ def fit(
 
 
 def changed_tensors(source: BlockNetwork, model: nn.Module) -> set[str]:
-    """The names of the tensors of the source that differ in the model."""
+    """Return the names of the source's tensors that differ in the model."""
     state = model.state_dict()
     return {
         name
@@ -68,7 +68,7 @@ def test_every_weight_but_those_of_the_old_head_is_trained(source: BlockNetwork)
 
 
 class Scaled(nn.Module):
-    """A network with a weight outside its blocks."""
+    """Network with a weight outside its blocks."""
 
     def __init__(self, inner: BlockNetwork) -> None:
         super().__init__()
@@ -143,7 +143,7 @@ def test_frozen_parts_keep_their_bits(
 
 
 class Doubling(nn.Module):
-    """An adapter with a weight of its own, from 2 x 2 to 4 x 4 pixels."""
+    """Adapter with a weight of its own, from 2 x 2 to 4 x 4 pixels."""
 
     def __init__(self) -> None:
         super().__init__()

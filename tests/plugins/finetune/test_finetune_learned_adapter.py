@@ -1,4 +1,4 @@
-"""A learned adapter is trained with the new logit layer by every method that follows gradients."""
+"""Training of a learned adapter with the head, by every method that uses gradients."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ TRAINED: dict[str, Transfer] = {
 
 
 class Upsampling(nn.Module):
-    """A learned adapter from 2 x 2 to 4 x 4 pixels, behind a fixed part with a weight of its own."""
+    """Learned adapter from 2 x 2 to 4 x 4 pixels, behind a fixed part with a weight of its own."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -68,7 +68,7 @@ def adapter_weights(model: nn.Module) -> Tensor:
 
 
 def initial_weights() -> Tensor:
-    """What the adapter starts from."""
+    """Return the adapter's initial weights."""
     still = blocks(blocks=0, epochs=1, optimiser=Adam(lr=1e-30))
     source = BlockNetwork({"only": nn.Flatten()}, nn.Linear(16, 2)).eval()
     return adapter_weights(fit(still, source, Upsampling())[0])
@@ -166,7 +166,7 @@ def test_method_without_gradients_refuses_a_learned_adapter(
 
 
 class Stubborn(nn.Module):
-    """A learned adapter that cannot draw new weights."""
+    """Learned adapter that cannot draw new weights."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -19,7 +19,7 @@ CPU = torch.device("cpu")
 
 
 def samples_of(name: Task) -> Samples:
-    """Images with labels of any task, three outputs."""
+    """Return images with labels of the task, three outputs."""
     images = toy(noise=0.9, train=90).part("train")
     inputs, labels = images.inputs(all_positions(images)), images.labels(all_positions(images))
     attributes = torch.stack(

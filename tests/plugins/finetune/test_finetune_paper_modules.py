@@ -1,4 +1,4 @@
-"""Which modules of a ResNet-50 Utrera et al. (2021) train for each number of blocks (section 4, the authors' code)."""
+"""Modules of a ResNet-50 that Utrera et al. (2021) train, by number of blocks (section 4, their code)."""
 
 from __future__ import annotations
 

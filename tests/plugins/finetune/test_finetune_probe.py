@@ -24,7 +24,7 @@ CPU = torch.device("cpu")
 
 
 def noisy(classes: int = 3) -> Dataset:
-    """A task that a linear model does not solve perfectly."""
+    """Return a task that a linear model does not solve perfectly."""
     return toy(classes=classes, noise=0.9, train=90, test=60)
 
 
@@ -187,7 +187,7 @@ def test_gradients_reach_the_input_and_agree_with_differences(source: BlockNetwo
 
 
 class Brighter(nn.Module):
-    """An adapter with a weight: twice as bright, from 2 x 2 to 4 x 4 pixels."""
+    """Adapter with a weight, which doubles brightness and enlarges 2 x 2 to 4 x 4 pixels."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -30,7 +30,7 @@ def test_the_gradient_of_the_objective_vanishes_at_the_solution(classes: int, C:
     residual = (
         softmax(features @ solution.weight.T + solution.bias, axis=1) - np.eye(classes)[labels]
     )
-    # of two classes one weight vector w is penalised, of which each class has a half
+    # For two classes one weight vector is penalised, of which each class has a half.
     penalty = solution.weight * (2 if classes == 2 else 1)
 
     assert solution.converged

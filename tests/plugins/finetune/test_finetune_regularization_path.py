@@ -53,7 +53,7 @@ def test_batched_path_gives_the_logits_of_single_fits(
                 tolerance=1e-9,
             )
             expected = unseen @ alone.weight.T + alone.bias
-            # a bias added to all classes changes nothing
+            # A bias added to all classes changes no probability.
             gap = (scores - scores.mean(1, keepdims=True)) - (
                 expected - expected.mean(1, keepdims=True)
             )
@@ -121,7 +121,8 @@ def test_finished_problems_keep_their_solution() -> None:
 
     assert met.all()
     assert np.abs(gradients).max() <= 1e-8 + 1e-12
-    # the strong penalty bounds the parameters; with the weak one, rounding decides where the tolerance is met
+    # Only the strong penalty bounds the parameters. With the weak one, rounding decides where the
+    # tolerance is met.
     np.testing.assert_allclose(alone[0][0], together[0], atol=1e-8)
     np.testing.assert_allclose(
         [single(solution)[0].item() for single, solution in zip(singles, alone, strict=True)],

@@ -40,7 +40,8 @@ def test_small_steps_go_towards_the_optimum_of_the_convex_solver(source: BlockNe
     optimum = probabilities(fit(linear_probe(), source)[0])
     gaps = []
     for epochs in (1, 10, 100):
-        # C = 1 is a penalty of 1 / (C * n) on the mean loss; that it falls on the biases too leaves a small gap
+        # C = 1 is a penalty of 1 / (C * n) on the mean loss. SGD also penalises the biases, which
+        # leaves a small gap.
         steps = Sgd(lr=0.05, momentum=0.9, weight_decay=1 / 90)
         probe = linear_probe(
             solver="sgd",

@@ -40,7 +40,8 @@ def test_snapshot_equals_the_result_of_a_shorter_training(
     source: BlockNetwork, batch_norm: Literal["adapt", "freeze"]
 ) -> None:
     def tuned(epochs: int, snapshots: tuple[int, ...] = ()) -> tuple[nn.Module, Fitted]:
-        # a schedule that does not know how long it is makes the shorter training a beginning of the longer
+        # With a schedule that does not depend on its length, the shorter training is the beginning
+        # of the longer one.
         transfer = blocks(
             blocks=1,
             epochs=epochs,

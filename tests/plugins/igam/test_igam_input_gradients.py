@@ -24,7 +24,7 @@ def images() -> Tensor:
 
 
 def score(network: nn.Module, inputs: Tensor, of: GradientTarget) -> Tensor:
-    """``(B,)``: the loss or the probability of each sample."""
+    """Return the loss or the probability of each sample, ``(B,)``."""
     probabilities: Tensor = network(inputs).softmax(1).gather(1, LABELS.view(-1, 1)).squeeze(1)
     return -probabilities.log() if of == "loss" else probabilities
 

@@ -44,7 +44,7 @@ STEPS = EPOCHS * 3
 
 
 class NoisyAdapter(nn.Module):
-    """An adapter that is random in training mode."""
+    """Adapter that is random in training mode."""
 
     def forward(self, images: Tensor) -> Tensor:
         return images + 0.1 * torch.rand_like(images) if self.training else images
@@ -124,9 +124,8 @@ def test_each_weight_changes_the_student(
     fresh: Fresh, teacher: BlockNetwork, data: ArrayDataset, weights: dict[str, float]
 ) -> None:
     plain, _ = train_student(fresh, data)
-    model, _ = train_student(
-        fresh, data, build_objective(replace(OFF, **weights), build_teacher(teacher, data))
-    )  # type: ignore[arg-type]  # all values are floats
+    terms = replace(OFF, **weights)  # type: ignore[arg-type]  # all values are floats
+    model, _ = train_student(fresh, data, build_objective(terms, build_teacher(teacher, data)))
 
     assert not has_same_weights(plain, model)
 
@@ -341,7 +340,7 @@ def test_no_tensor_is_left_behind_by_a_step(
             loss.backward()  # type: ignore[no-untyped-call]  # torch does not annotate backward
         del loss, _
         gc.collect()
-        # by type: to ask an object for its class may wake deprecated ones
+        # By type: reading an object's class may trigger deprecation warnings.
         counts.append(sum(issubclass(type(one), Tensor) for one in gc.get_objects()))
 
     assert 1 == len({*counts[2:]})

@@ -28,7 +28,7 @@ from advtransfer_igam.teacher import Teacher, teacher_accuracies, tune_teacher
 CPU = torch.device("cpu")
 TUNING = TeacherConfig(epochs=3, batch_size=16)
 STILL = TeacherConfig(epochs=1, optimiser=Adam(lr=1e-30))
-"""Leaves what is trained where it began."""
+"""Options that leave the trained weights at their start."""
 
 
 def has_same_weights(first: nn.Module, second: nn.Module) -> bool:
@@ -67,7 +67,7 @@ def tuned(
 
 
 def enlarging() -> nn.Module:
-    """A learned adapter from 4 x 4 to 8 x 8 pixels."""
+    """Return a learned adapter from 4 x 4 to 8 x 8 pixels."""
     return transposed_convolution().module(target=(1, 4, 4), source=(1, 8, 8))
 
 
@@ -209,7 +209,7 @@ def test_students_that_differ_in_other_options_share_their_teacher(
 
 
 class Offset(nn.Module):
-    """A learned map that cannot draw its own weight."""
+    """Learned map that cannot draw its own weight."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -220,7 +220,7 @@ class Offset(nn.Module):
 
 
 class Drawing(Offset):
-    """One that can, and whose part is fixed."""
+    """Learned map that can draw its weight, with a fixed part."""
 
     def __init__(self) -> None:
         super().__init__()

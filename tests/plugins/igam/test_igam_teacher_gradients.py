@@ -21,7 +21,7 @@ SHAPE, EPOCHS, BATCH = (1, 8, 8), 4, 20
 
 
 class NoisyAdapter(nn.Module):
-    """An adapter that is random in training mode."""
+    """Adapter that is random in training mode."""
 
     def forward(self, images: Tensor) -> Tensor:
         return images + 0.1 * torch.rand_like(images) if self.training else images

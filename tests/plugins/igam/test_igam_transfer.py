@@ -177,7 +177,7 @@ def test_a_stopped_fit_continues_to_the_same_bits(
     calls: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # whatever the clock says, a state is saved and told after every epoch, and only then
+    # A state is saved and reported after every epoch, and only then, whatever the clock says.
     monkeypatch.setattr(checkpoint, "MAX_CHECKPOINT_OVERHEAD", 1e9)
     monkeypatch.setattr(checkpoint, "PROGRESS_INTERVAL_SECONDS", 1e9)
     transfer = igam(
@@ -285,7 +285,7 @@ def test_standardising_replaces_the_students_normalisation(
 
 
 class Bare(nn.Module):
-    """A network that is none of the toolkit's, with a weight that it cannot draw again."""
+    """Network outside the toolkit, with a weight that it cannot draw again."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -340,7 +340,7 @@ def test_unsuitable_architecture_is_inapplicable(teacher: BlockNetwork, data: Ar
 
 
 class Halved(nn.Module):
-    """An adapter from 16 x 16 to 8 x 8 pixels that knows when it trains."""
+    """Adapter from 16 x 16 to 8 x 8 pixels that records its mode."""
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         noise = 0.1 * torch.rand_like(images) if self.training else 0
@@ -365,7 +365,7 @@ def test_the_teacher_sees_the_target_through_the_adapter_and_the_student_does_no
 
 
 class Attention(nn.Module):
-    """One layer of attention over the rows of an image."""
+    """Network with one layer of attention over the rows of an image."""
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         return nn.functional.scaled_dot_product_attention(images, images, images)
