@@ -45,9 +45,9 @@ def alignment(
     N that chance adds), ``joint``; ``gradient_distance`` and ``function_distance`` (on logits;
     ``feature_distance`` on features): the distance of the observed model from the nearest affine
     map of the other one; ``knowledge_distance`` (and ``_features``): the distance of the labels
-    from the nearest affine map of f_S, ``reference_distance``: from f_T. These maps are fitted to
-    the samples they are measured on. A distance is left out where there are as many features as
-    samples.
+    from the nearest affine map of f_S, ``reference_distance``: their distance from
+    f_T itself. These maps are fitted to the samples they are measured on. A distance is left out
+    where there are as many features as samples.
 
     Liang et al. (2020): ``tau_1`` and ``tau_2`` of the linearized virtual attack, exact. The map of
     tau_2 is fitted to its samples too, so that chance alone gives about d / N for an attacked model
