@@ -26,7 +26,7 @@ from advtransfer_adapters.components import (
 
 @hookimpl
 def register_adapters() -> Iterable[Factory[Adapter]]:
-    """Maps that are fixed before the transfer begins, and one that the transfer trains."""
+    """Return the fixed adapters, the learned one, and those composed of others."""
     return [
         identity,
         resize,
@@ -43,5 +43,5 @@ def register_adapters() -> Iterable[Factory[Adapter]]:
 
 @hookimpl
 def register_transfers() -> Iterable[Factory[Transfer]]:
-    """The map as a transfer method of its own."""
+    """Return the transfer that trains an affine map."""
     return [affine]

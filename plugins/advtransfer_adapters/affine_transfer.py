@@ -18,23 +18,24 @@ from advtransfer.toolkit.training import train as minimise
 from advtransfer.toolkit.training_config import Augment, OptimizerConfig, Schedule
 from advtransfer.types import Context, DataCard, Fitted, Network, Samples
 from advtransfer_adapters.learned import learned_map
-from advtransfer_adapters.options import Form
+from advtransfer_adapters.options import Form, label_count_text, label_range_text
 
 LabelMapping: TypeAlias = Literal["new", "map"] | tuple[int, ...]
 
 
 class ComposedModel(nn.Module):
-    """From target images ``(B, *target)`` to target logits ``(B, K)``, around a frozen copy of the source.
+    """Model around a frozen copy of the source, from target images to logits ``(B, K)``.
 
     Args:
-        source: The network.
+        source: The source network.
         adapter: From target images to the source's inputs.
-        target: The target's card.
-        labels: ``new`` for a new logit layer on the source's features, drawn later; ``map`` or a tuple for the source's
-            own logits, the target's output k read from its output k or from the k-th of the tuple.
+        target: Card of the target.
+        labels: ``new`` for a new logit layer on the source's features, whose weights are drawn
+            later; ``map`` or a tuple for the source's own logits: the target's output k is the
+            source's output k, or its k-th output in the tuple.
 
     Raises:
-        Inapplicable: The source has no such outputs.
+        Inapplicable: The source does not have these outputs.
     """
 
     network: Network
@@ -44,32 +45,34 @@ class ComposedModel(nn.Module):
         self, *, source: Network, adapter: nn.Module, target: DataCard, labels: LabelMapping
     ) -> None:
         super().__init__()
-        self.adapter, self.network = adapter, copy.deepcopy(source)
+        self.adapter = adapter
+        # A copy, since freezing must not change the caller's source.
+        self.network = copy.deepcopy(source)
         network = cast(nn.Module, self.network)
         freeze_weights(network.eval())
         self.to(next(network.parameters(), torch.empty(0)).device)
         with torch.inference_mode():
             inputs = self.adapter(torch.zeros(1, *target.shape, device=self.device))
-            features, outputs = (
-                self.network.features(inputs).flatten(1).shape[1],
-                self.network(inputs).shape[1],
+            features = self.network.features(inputs).flatten(1).shape[1]
+            outputs = self.network(inputs).shape[1]
+        self.head: nn.Module | None = None
+        read = None
+        if labels == "new":
+            self.head = build_initialized(
+                lambda: nn.Linear(features, target.outputs), torch.Generator()
             )
-        new = labels == "new"
-        self.head = (
-            build_initialized(lambda: nn.Linear(features, target.outputs), torch.Generator())
-            if new
-            else None
-        )
-        read = None if new else torch.tensor(_source_outputs(labels, target.outputs, outputs))
+        else:
+            read = torch.tensor(_source_outputs(labels, target.outputs, outputs))
+        # The options determine it, so saved weights need not contain it.
         self.register_buffer("read", read, persistent=False)
 
     @property
     def device(self) -> torch.device:
-        """Where the source's weights are."""
+        """Device of the source's weights."""
         return next(self.parameters()).device
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """``(B, *target)`` to ``(B, K)``; what the source is given is not clamped."""
+        """Return the logits ``(B, K)`` of ``(B, *target)``; the source's inputs are not clamped."""
         adapted = self.adapter(inputs)
         if self.head is None:
             return self.network(adapted)[:, self.read]
@@ -77,7 +80,7 @@ class ComposedModel(nn.Module):
         return logits
 
     def draw_weights(self, context: Context) -> None:
-        """Draw everything that is trained from the context's streams."""
+        """Draw all trained weights from the context's streams."""
         reinitialize(
             self.adapter, context.generator("adapter"), whose="the adapter", trained_only=True
         )
@@ -85,21 +88,22 @@ class ComposedModel(nn.Module):
             reinitialize(self.head, context.generator("head"), whose="the head")
 
     def enter_training_mode(self) -> None:
-        """The source runs as in evaluation; a random adapter draws."""
+        """Run the source as in evaluation, and let a random adapter draw."""
+        # The source's batch normalisation keeps its own statistics, as in evaluation.
         self.eval()
         self.adapter.train()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AffineTransfer:
-    """A transfer: a map of the source's inputs is trained, the source stays as it is.
+    """Transfer that trains an affine map of the source's inputs and leaves the source unchanged.
 
     Args:
-        form: Which entries of the map are trained.
-        labels: Where the target's outputs come from.
-        epochs: How often each image is seen.
-        batch_size: Images in a step.
-        optimiser: The optimiser and its largest learning rate.
+        form: Entries of the map that are trained.
+        labels: Origin of the target's outputs, as in `ComposedModel`.
+        epochs: Number of times that each image is seen.
+        batch_size: Images per step.
+        optimiser: The optimizer and its largest learning rate.
         schedule: The learning rate over the training.
         augment: Changes to each image.
     """
@@ -115,7 +119,7 @@ class AffineTransfer:
     def model(
         self, *, source: Network | None, adapter: nn.Module | None, target: DataCard
     ) -> nn.Module:
-        """The untrained model: what the source gives through the cell's adapter; a new head is drawn by `fit`.
+        """Return the untrained model, which starts as the cell's adapter; `fit` draws a new head.
 
         Raises:
             Inapplicable: The form or the labels do not suit the shapes.
@@ -124,13 +128,15 @@ class AffineTransfer:
             raise ValueError(
                 "found no source; expected a network; declare needs=('source',) on the factory"
             )
+        # A copy, since a learned adapter is trained with the map.
         base = nn.Identity() if adapter is None else copy.deepcopy(adapter)
-        moving = build_initialized(
+        learned_adapter = build_initialized(
             lambda: learned_map(self.form, base, target=target.shape), torch.Generator()
         )
-        return ComposedModel(
-            source=source, adapter=moving, target=target, labels=self.labels
-        ).eval()
+        model = ComposedModel(
+            source=source, adapter=learned_adapter, target=target, labels=self.labels
+        )
+        return model.eval()
 
     def fit(
         self,
@@ -142,9 +148,9 @@ class AffineTransfer:
         validation: Samples | None,
         context: Context,
     ) -> Fitted:
-        """Draw what is trained, and train it; the validation part is only measured.
+        """Draw the trained weights and train them; the validation part is only measured.
 
-        The fact ``adapter_parameters`` counts what is trained before the source.
+        The fact ``adapter_parameters`` counts the trained parameters before the source.
 
         Raises:
             Diverged: A loss is not finite.
@@ -164,29 +170,27 @@ class AffineTransfer:
             mode=lambda _: composed.enter_training_mode(),
             save_every=max(1, self.epochs // 10),
         )
-        trained = (
-            parameter.numel()
-            for parameter in composed.adapter.parameters()
-            if parameter.requires_grad
-        )
-        return Fitted(curves=curves, facts={"adapter_parameters": sum(trained)})
+        parameters = composed.adapter.parameters()
+        count = sum(parameter.numel() for parameter in parameters if parameter.requires_grad)
+        return Fitted(curves=curves, facts={"adapter_parameters": count})
 
 
-def _source_outputs(labels: LabelMapping, wanted: int, there: int) -> Sequence[int]:
-    """The outputs of the source that the target's are read from."""
-    read = range(wanted) if isinstance(labels, str) else labels
-    if len(read) != wanted:
-        raise Inapplicable(
-            f"labels names {len(read)} outputs of the source, the target has {wanted}; name as many"
-        )
-    if max(read) >= there:
-        found = f"labels reads output {max(read)} of the source, which has {there}, numbered from 0"
+def _source_outputs(
+    labels: LabelMapping, target_outputs: int, source_outputs: int
+) -> Sequence[int]:
+    """Return the outputs of the source that the target's outputs are read from."""
+    read = range(target_outputs) if isinstance(labels, str) else labels
+    if len(read) != target_outputs:
+        raise Inapplicable(f"{label_count_text(len(read), target_outputs)}; name as many")
+    largest = max(read)
+    if largest >= source_outputs:
+        found = label_range_text(largest, source_outputs)
         raise Inapplicable(f"{found}; name others, or use labels: new")
     return read
 
 
 def _as_composed_model(model: nn.Module) -> ComposedModel:
-    """The model handed to a fit, as what `AffineTransfer.model` made it."""
+    """Return the model as `AffineTransfer.model` made it, or raise an error."""
     if not isinstance(model, ComposedModel):
         found = f"found a {type(model).__name__}"
         raise TypeError(f"{found}; expected the transfer's own model; pass what model() returned")

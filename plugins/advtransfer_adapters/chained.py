@@ -16,20 +16,20 @@ from advtransfer_adapters.fixed import CenterCrop, ChannelMean, ChannelRepeat, W
 
 @runtime_checkable
 class ShapedAdapter(Protocol):
-    """An adapter that says what shape it gives, so that others can follow it."""
+    """Adapter with a known output shape, so that others can follow it in a chain."""
 
     def shape(self, *, target: Shape, source: Shape) -> Shape:
-        """What it makes of inputs of the shape `target`, on their way to the shape `source`."""
+        """Return the output shape for inputs of shape `target`, on their way to shape `source`."""
 
 
 class ModuleChain(nn.Sequential):
-    """Modules one after another."""
+    """Modules applied one after another."""
 
     @property
     def window(self) -> Window | None:
-        """The rows and columns of the target's images that a crop leaves; None where no crop comes first.
+        """Rows and columns of the image that a crop keeps; None unless a crop comes first.
 
-        Maps that only mix channels may stand before the crop.
+        Modules that only mix channels may precede the crop.
         """
         for module in self:
             if isinstance(module, CenterCrop):
@@ -41,86 +41,89 @@ class ModuleChain(nn.Sequential):
 
 @dataclass(frozen=True, slots=True)
 class AdapterChain:
-    """An adapter that passes inputs through several.
+    """Adapter that applies several adapters one after another.
 
-    A part that does not say its shape, such as a third party's, gives the source's.
+    A part without a `shape` method, such as a third party's, is assumed to give the source's shape.
     """
 
     parts: tuple[Adapter, ...]
 
     @property
     def learned(self) -> bool:
-        """Whether any part is."""
+        """True if any part is learned."""
         return any(part.learned for part in self.parts)
 
     def shape(self, *, target: Shape, source: Shape) -> Shape:
-        """What the last part gives."""
+        """Return the output shape of the last part."""
         return self._intermediate_shapes(target, source)[-1]
 
     def module(self, *, target: Shape, source: Shape) -> nn.Module:
-        """The map ``(B, *target) -> (B, *source)``.
+        """Return the map ``(B, *target) -> (B, *source)``.
 
         Raises:
-            Inapplicable: A part cannot work on what it gets, or the last one gives another shape.
+            Inapplicable: A part does not apply to its input, or the last one gives another shape.
         """
         shapes = self._intermediate_shapes(target, source)
         if shapes[-1] != source:
-            way = " -> ".join(map(str, shapes))
+            path = " -> ".join(map(str, shapes))
             raise Inapplicable(
-                f"the chain leads from the target's inputs along {way}, but the source takes {source}; add a part"
+                f"the chain leads from the target's inputs along {path}, "
+                f"but the source takes {source}; add a part"
             )
-        steps = zip(self.parts, shapes, shapes[1:], strict=False)
-        return ModuleChain(
-            *_flatten_chains(
-                part.module(target=before, source=after) for part, before, after in steps
-            )
-        )
+        modules = [
+            part.module(target=before, source=after)
+            # There is one shape more than there are parts.
+            for part, before, after in zip(self.parts, shapes, shapes[1:], strict=False)
+        ]
+        return ModuleChain(*_flatten_chains(modules))
 
     def _intermediate_shapes(self, target: Shape, source: Shape) -> list[Shape]:
-        """The target's shape, and the shape after each part."""
+        """Return the target's shape, and the shape after each part."""
         shapes = [target]
         for part in self.parts:
-            given = (
-                part.shape(target=shapes[-1], source=source)
-                if isinstance(part, ShapedAdapter)
-                else source
-            )
-            shapes.append(given)
+            if isinstance(part, ShapedAdapter):
+                shapes.append(part.shape(target=shapes[-1], source=source))
+            else:
+                shapes.append(source)
         return shapes
 
 
 @dataclass(frozen=True, slots=True)
 class AutomaticAdapter:
-    """An adapter that becomes what its two shapes need."""
+    """Adapter chosen from the shapes it connects."""
 
     @property
     def learned(self) -> bool:
-        """It is not."""
+        """False: none of its parts is learned."""
         return False
 
     def shape(self, *, target: Shape, source: Shape) -> Shape:
-        """The source's."""
+        """Return the source's shape."""
         return source
 
     def module(self, *, target: Shape, source: Shape) -> nn.Module:
-        """The map ``(B, *target) -> (B, *source)``.
+        """Return the map ``(B, *target) -> (B, *source)``.
 
         Raises:
-            Inapplicable: The shapes differ and are not those of images, or neither side has one channel.
+            Inapplicable: The shapes differ and are not those of images, or neither side has one
+                channel.
         """
         if target == source:
             return nn.Identity()
         parts: list[Adapter] = [fixed.resize_adapter(grid="centred")]
         if target[:1] != source[:1]:
-            parts.insert(
-                0,
-                fixed.channel_mean_adapter()
-                if source[:1] == (1,)
-                else fixed.channel_repeat_adapter(),
+            has_one_channel = source[:1] == (1,)
+            channels = (
+                fixed.channel_mean_adapter() if has_one_channel else fixed.channel_repeat_adapter()
             )
+            parts.insert(0, channels)
         return AdapterChain(tuple(parts)).module(target=target, source=source)
 
 
 def _flatten_chains(modules: Iterable[nn.Module]) -> list[nn.Module]:
-    """The modules, a chain among them as its own."""
-    return [leaf for one in modules for leaf in (one if isinstance(one, ModuleChain) else (one,))]
+    """Return the modules, with each chain replaced by its own modules."""
+    flat: list[nn.Module] = []
+    for module in modules:
+        # Otherwise `ModuleChain.window` would not see a crop inside an inner chain.
+        flat.extend(module if isinstance(module, ModuleChain) else [module])
+    return flat

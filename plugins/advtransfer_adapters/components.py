@@ -1,6 +1,6 @@
 """Factories of the adapters and of the transfer that learns an affine map.
 
-They import torch only when one is built.
+They import torch only when a component is built.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from advtransfer_adapters.options import Form, LowRank
 
 @component(identity=True)
 def identity() -> Adapter:
-    """Images as they are; what a cell without an adapter does."""
+    """Pass images on unchanged, like a cell without an adapter."""
     from advtransfer_adapters import fixed
 
     return fixed.identity_adapter()
@@ -28,14 +28,16 @@ def identity() -> Adapter:
 @precheck(check=shapes.source_shape_check("resize", shapes.after_resize))
 @component(version=2)
 def resize(*, grid: Literal["centred", "corner"] = "centred") -> Adapter:
-    """Images scaled to the source's height and width; channels stay.
+    """Scale images to the source's height and width; channels stay.
 
-    Larger by bilinear interpolation; smaller by the mean over whole blocks of pixels where both sides are divided by
-    an integer, and by bilinear interpolation with antialiasing otherwise. Chan et al. (2020), section 4.3.1.
+    Enlarges by bilinear interpolation. Shrinks by the mean over whole blocks of pixels where both
+    sides are divided by an integer, and by bilinear interpolation with antialiasing otherwise. Chan
+    et al. (2020), section 4.3.1.
 
     Args:
-        grid: Where pixels lie: ``centred`` in the middle of their cells; ``corner`` at their upper left corners, which
-            is what TensorFlow 1 does in the paper's released code: bilinear interpolation both ways, no antialiasing.
+        grid: Position of the pixels: ``centred`` in the middle of their cells; ``corner`` at their
+            upper left corners, as in TensorFlow 1 and the paper's released code: bilinear
+            interpolation both ways, without antialiasing.
     """
     from advtransfer_adapters import fixed
 
@@ -44,7 +46,7 @@ def resize(*, grid: Literal["centred", "corner"] = "centred") -> Adapter:
 
 @precheck(check=shapes.source_shape_check("channel_mean", shapes.after_channel_mean))
 def channel_mean() -> Adapter:
-    """The mean over the channels, as one channel: colour images for a source of grey ones."""
+    """Average the channels into one: colour images for a source of grey ones."""
     from advtransfer_adapters import fixed
 
     return fixed.channel_mean_adapter()
@@ -52,7 +54,7 @@ def channel_mean() -> Adapter:
 
 @precheck(check=shapes.source_shape_check("channel_repeat", shapes.after_channel_repeat))
 def channel_repeat() -> Adapter:
-    """The one channel of grey images, repeated for each channel of the source."""
+    """Repeat the one channel of grey images for each channel of the source."""
     from advtransfer_adapters import fixed
 
     return fixed.channel_repeat_adapter()
@@ -60,9 +62,10 @@ def channel_repeat() -> Adapter:
 
 @precheck(check=shapes.source_shape_check("centre_crop", shapes.after_center_crop))
 def centre_crop() -> Adapter:
-    """The window in the middle, of the source's height and width (Chan et al., 2020, section 4.3.2).
+    """Crop the middle of the image, of the source's height and width.
 
-    Outside the window the gradient is zero. Of an odd margin, the smaller half is above and to the left.
+    Chan et al. (2020), section 4.3.2. Outside the window the gradient is zero. Of an odd margin,
+    the smaller half is above and to the left.
     """
     from advtransfer_adapters import fixed
 
@@ -71,12 +74,12 @@ def centre_crop() -> Adapter:
 
 @precheck(check=shapes.source_shape_check("pad", shapes.after_pad))
 def pad(*, value: float = 0.0) -> Adapter:
-    """The image in the middle of a field of the source's height and width (Chan et al., 2020, section 4.3.3).
+    """Put the image in the middle of a frame of the source's height and width.
 
-    Of an odd margin, the smaller half is above and to the left.
+    Chan et al. (2020), section 4.3.3. Of an odd margin, the smaller half is above and to the left.
 
     Args:
-        value: What the field is filled with, in the unit of the pixels.
+        value: Value of the frame, in the unit of the pixels.
     """
     from advtransfer_adapters import fixed
 
@@ -85,12 +88,13 @@ def pad(*, value: float = 0.0) -> Adapter:
 
 @precheck(check=shapes.source_shape_check("random_pad", shapes.after_pad))
 def random_pad(*, value: float = 0.0) -> Adapter:
-    """As `pad`, but in training mode each image lies at a random place of the field (Chan et al., 2020, section 5.1.2).
+    """Pad like `pad`, but with each image at a random place in training mode.
 
-    Every place is as likely as any other. The paper does not say what it draws from.
+    Chan et al. (2020), section 5.1.2. Every place is equally likely; the paper does not give its
+    distribution.
 
     Args:
-        value: What the field is filled with, in the unit of the pixels.
+        value: Value of the frame, in the unit of the pixels.
     """
     from advtransfer_adapters import fixed
 
@@ -101,14 +105,15 @@ def random_pad(*, value: float = 0.0) -> Adapter:
     check=shapes.source_shape_check("transposed_convolution", shapes.after_transposed_convolution)
 )
 def transposed_convolution(*, kernel: Annotated[int, Ge(1)] = 3, bias: bool = True) -> Adapter:
-    """One learned transposed convolution from the target's channels, height and width to larger ones of the source.
+    """Enlarge images by one learned transposed convolution to the source's shape.
 
-    Chan et al. (2020), section 5.1.2, with a kernel of 3 from 32 to 64 pixels. The stride is the ratio of the sides,
-    which must be whole. The transfer that uses it draws its weights and trains it together with the new logit layer.
+    Chan et al. (2020), section 5.1.2, with a kernel of 3 from 32 to 64 pixels. The stride is the
+    ratio of the sides, which must be whole. The transfer that uses it draws its weights and trains
+    it together with the new logit layer.
 
     Args:
-        kernel: The sides of its kernel; the paper has 3.
-        bias: Whether each output channel has an offset; the paper does not say.
+        kernel: Side of the kernel; 3 in the paper.
+        bias: Give each output channel an offset; the paper does not say.
     """
     from advtransfer_adapters.upsampling import TransposedConvolution
 
@@ -116,11 +121,11 @@ def transposed_convolution(*, kernel: Annotated[int, Ge(1)] = 3, bias: bool = Tr
 
 
 def chain(*, parts: Annotated[tuple[Adapter, ...], MinLen(1)]) -> Adapter:
-    """Several adapters, one after another.
+    """Apply several adapters one after another.
 
     Args:
-        parts: The adapters from the target's side to the source's, each an entry of the suite or written in place.
-            Each works on the shape that the one before it gives.
+        parts: The adapters from the target's side to the source's, each an entry of the suite or an
+            inline entry. Each works on the shape that the one before it gives.
     """
     from advtransfer_adapters.chained import AdapterChain
 
@@ -129,7 +134,7 @@ def chain(*, parts: Annotated[tuple[Adapter, ...], MinLen(1)]) -> Adapter:
 
 @component(suits=True, version=2)
 def auto() -> Adapter:
-    """Whatever makes the shapes agree: the channels' mean or repetition where they differ, then `resize`."""
+    """Make the shapes agree: mean or repetition of channels where they differ, then `resize`."""
     from advtransfer_adapters.chained import AutomaticAdapter
 
     return AutomaticAdapter()
@@ -138,17 +143,20 @@ def auto() -> Adapter:
 PositiveInt: TypeAlias = Annotated[int, Ge(1)]
 SourceOutputs: TypeAlias = Annotated[tuple[Annotated[int, Ge(0)], ...], MinLen(1)]
 
-_DEFAULT_FORM, _DEFAULT_OPTIMIZER, _DEFAULT_SCHEDULE = LowRank(), Adam(lr=0.01), Schedule()
+_DEFAULT_FORM = LowRank()
+_DEFAULT_OPTIMIZER = Adam(lr=0.01)
+_DEFAULT_SCHEDULE = Schedule()
 
 ELSAYED2019: Mapping[str, Json] = {
     "form": {"kind": "spatial", "scale": False, "where": "margin", "bound": 0.5},
     "labels": "map",
     "optimiser": {"kind": "adam", "lr": 0.05},
 }
-"""A program around the image, and the source's first outputs (Elsayed, Goodfellow and Sohl-Dickstein, 2019).
+"""A program around the image, and the source's first outputs.
 
-Theirs is tanh(W * M) for pixels in [-1, 1] and a mask M of the margin: half of it, around grey, for pixels in [0, 1].
-The learning rate is that of public re-implementations.
+Elsayed, Goodfellow and Sohl-Dickstein (2019). Their program is tanh(W * M) for pixels in [-1, 1] and
+a mask M of the margin. For pixels in [0, 1] it is half of that, around grey. The learning rate is
+that of public re-implementations.
 """
 
 
@@ -168,29 +176,33 @@ def affine(
     schedule: Schedule = _DEFAULT_SCHEDULE,
     augment: Augment = "none",
 ) -> Transfer:
-    """An affine map of the source's inputs, x' = A x + b, trained in front of the frozen source.
+    """Train an affine map of the source's inputs, x' = A x + b, in front of the frozen source.
 
-    Liang et al. (2021) ask how well an affine map of what a source gives fits the target; this asks it of what the
-    source is given. With ``labels: map`` it is adversarial reprogramming (Elsayed, Goodfellow and Sohl-Dickstein,
-    2019): the preset ``elsayed2019`` behind ``{use: adapters/pad, value: 0.5}`` is their program around the image, but
-    without their penalty on it, and with epochs, batch size and schedule that are not theirs.
+    Liang et al. (2021) measure how well an affine map of a source's outputs fits the target; this
+    maps the source's inputs instead. With ``labels: map`` it is adversarial reprogramming (Elsayed,
+    Goodfellow and Sohl-Dickstein, 2019): the preset ``elsayed2019`` behind ``{use: adapters/pad,
+    value: 0.5}`` is their program around the image, but without their penalty on it, and with other
+    epochs, batch size and schedule.
 
-    The map starts as the cell's adapter, the identity where it has none, and weight decay pulls it back there; an
-    adapter that is learned is trained with it. The source stays as it is, its batch normalisation too. It gets x'
-    unclamped: a clamp would not be affine, and would hide gradients from attacks.
+    The map starts as the cell's adapter, the identity where it has none, and weight decay pulls it
+    back there; a learned adapter is trained with it. The source stays as it is, including its batch
+    normalisation. Its inputs x' are not clamped: a clamp would not be affine, and would hide
+    gradients from attacks.
 
     Args:
-        form: What of A and b is learned. ``{kind: low_rank, rank}``: fixed(x) + U V x + b; ``{kind: full}``: all of
-            it, for small inputs; ``{kind: per_channel, mixing}``: fixed(M x + c) with a matrix over the channels, or
-            a factor for each where `mixing` is false; ``{kind: spatial, scale, where, bound}``: s * fixed(x) + p, a
-            factor (without `scale` it is 1) and an offset for each entry of the source's input, the offset
-            ``everywhere`` or in the ``margin`` that a pad leaves around the centred image, and kept within `bound` by
-            tanh.
-        labels: ``new``: a new logit layer on the source's features; ``map``: the target's output k is the source's
-            output k; a list: the source's k-th output of the list, each at most once.
-        epochs: How often each image is seen.
-        batch_size: Images in a step.
-        optimiser: The optimiser and its largest learning rate, for the map and a new logit layer alike.
+        form: Learned part of A and b. ``{kind: low_rank, rank}``: fixed(x) + U V x + b; ``{kind:
+            full}``: all entries, for small inputs; ``{kind: per_channel, mixing}``: fixed(M x + c)
+            with a matrix over the channels, or a factor for each where `mixing` is false; ``{kind:
+            spatial, scale, where, bound}``: s * fixed(x) + p, a factor (1 without `scale`) and an
+            offset for each entry of the source's input, the offset ``everywhere`` or in the
+            ``margin`` that a pad leaves around the centred image, and kept within `bound` by tanh.
+        labels: ``new``: a new logit layer on the source's features; ``map``: the target's output k
+            is the source's output k; a list: the source's k-th output of the list, each at most
+            once.
+        epochs: Number of times that each image is seen.
+        batch_size: Images per step.
+        optimiser: The optimizer and its largest learning rate, for the map and a new logit layer
+            alike.
         schedule: The learning rate over the training.
         augment: Changes to each training image, before the map, as in finetune/blocks.
     """
@@ -198,7 +210,8 @@ def affine(
 
     if isinstance(labels, tuple) and len(set(labels)) < len(labels):
         raise ValueError(
-            f"found labels {list(labels)}; expected each output of the source at most once; name others"
+            f"found labels {list(labels)}; expected each output of the source at most once; "
+            "name others"
         )
     return AffineTransfer(
         form=form,

@@ -15,22 +15,25 @@ from advtransfer_adapters import shapes
 
 
 class ChannelMean(nn.Module):
-    """The mean over the channels, ``(B, C, H, W)`` to ``(B, 1, H, W)``: each channel gets 1 / C of the gradient."""
+    """Mean over the channels, ``(B, C, H, W)`` to ``(B, 1, H, W)``.
+
+    Each channel gets 1 / C of the gradient.
+    """
 
     def forward(self, images: Tensor) -> Tensor:
-        """One channel."""
+        """Return one channel."""
         return images.mean(1, keepdim=True)
 
 
 class ChannelRepeat(nn.Module):
-    """One channel as several equal ones, ``(B, 1, H, W)`` to ``(B, channels, H, W)``."""
+    """Repetition of the only channel, ``(B, 1, H, W)`` to ``(B, channels, H, W)``."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.channels = channels
 
     def forward(self, images: Tensor) -> Tensor:
-        """The channel, repeated."""
+        """Return the channel, repeated."""
         return images.repeat(1, self.channels, 1, 1)
 
 
@@ -39,27 +42,29 @@ Window: TypeAlias = tuple[slice, slice]
 
 
 class CenterCrop(nn.Module):
-    """The window in the middle, ``(B, C, *target)`` to ``(B, C, *source)``.
+    """Window in the middle of the image, ``(B, C, *target)`` to ``(B, C, *source)``.
 
     Attributes:
-        window: The rows and columns of the target's images that the source sees; the others get no gradient.
+        window: Rows and columns of the target's images that the source sees; the others get no
+            gradient.
     """
 
     window: Window
 
     def __init__(self, target: Shape, source: Shape) -> None:
         super().__init__()
-        top, left = ((outer - inner) // 2 for outer, inner in zip(target, source, strict=True))
+        top = (target[0] - source[0]) // 2
+        left = (target[1] - source[1]) // 2
         self.window = (slice(top, top + source[0]), slice(left, left + source[1]))
 
     def forward(self, images: Tensor) -> Tensor:
-        """The pixels in the window."""
+        """Return the pixels in the window."""
         rows, columns = self.window
         return images[..., rows, columns]
 
 
 class CenterPad(nn.Module):
-    """The image in the middle of a field of one value, ``(B, C, *target)`` to ``(B, C, *source)``."""
+    """Image in the middle of a constant frame, ``(B, C, *target)`` to ``(B, C, *source)``."""
 
     def __init__(self, target: Shape, source: Shape, *, value: float) -> None:
         super().__init__()
@@ -67,110 +72,130 @@ class CenterPad(nn.Module):
         self.value = value
 
     def forward(self, images: Tensor) -> Tensor:
-        """The image and its margins."""
+        """Return the image and its margins."""
         height, width = self.margins
-        top, left = height // 2, width // 2
+        top = height // 2
+        left = width // 2
         return functional.pad(images, (left, width - left, top, height - top), value=self.value)
 
 
 class RandomPad(nn.Module):
-    """As `CenterPad` in eval mode; in training mode each image lies at a place drawn from torch's global random state."""
+    """Image in a constant frame, at a random place in training mode and in the middle in eval mode.
+
+    ``(B, C, *target)`` to ``(B, C, *source)``. The places are drawn from torch's global random
+    state.
+    """
 
     def __init__(self, target: Shape, source: Shape, *, value: float) -> None:
         super().__init__()
-        self.centred, self.field = CenterPad(target, source, value=value), source
+        self.centred = CenterPad(target, source, value=value)
+        self.field = source
 
     def forward(self, images: Tensor) -> Tensor:
-        """The image and its margins."""
+        """Return the image and its margins."""
         if not self.training:
             centred: Tensor = self.centred(images)
             return centred
-        (height, width), (tall, wide) = self.centred.margins, self.field
-        # drawn on the CPU, so that every device places alike
-        above, before = (
-            torch.randint(margin + 1, (len(images), 1)).to(images.device)
-            for margin in (height, width)
-        )
-        rows = (height - above + torch.arange(tall, device=images.device)).view(-1, 1, tall, 1)
-        columns = (width - before + torch.arange(wide, device=images.device)).view(-1, 1, 1, wide)
-        batch = torch.arange(len(images), device=images.device).view(-1, 1, 1, 1)
-        channels = torch.arange(images.shape[1], device=images.device).view(1, -1, 1, 1)
-        # room for every place on all four sides, out of which each image's own field is cut
-        roomy = functional.pad(images, (width, width, height, height), value=self.centred.value)
-        return roomy[batch, channels, rows, columns]
+        count, channel_count = images.shape[:2]
+        vertical_margin, horizontal_margin = self.centred.margins
+        height, width = self.field
+        device = images.device
+        # Drawn on the CPU, so that the places are the same on every device.
+        top = torch.randint(vertical_margin + 1, (count, 1)).to(device)
+        left = torch.randint(horizontal_margin + 1, (count, 1)).to(device)
+        rows = vertical_margin - top + torch.arange(height, device=device)
+        columns = horizontal_margin - left + torch.arange(width, device=device)
+        batch = torch.arange(count, device=device).view(-1, 1, 1, 1)
+        channels = torch.arange(channel_count, device=device).view(1, -1, 1, 1)
+        # Padded by the whole margin on all sides, the image has room for every place. Each
+        # image's own frame is then cut out.
+        padding = (horizontal_margin, horizontal_margin, vertical_margin, vertical_margin)
+        padded = functional.pad(images, padding, value=self.centred.value)
+        return padded[batch, channels, rows.view(-1, 1, height, 1), columns.view(-1, 1, 1, width)]
 
 
 def resize_module(target: Shape, source: Shape, *, grid: Literal["centred", "corner"]) -> nn.Module:
-    """The map ``(B, C, *target)`` to ``(B, C, *source)`` on that grid; nothing where the sizes agree."""
+    """Return the resize of ``(B, C, *target)`` to ``(B, C, *source)``."""
     if target == source:
         return nn.Identity()
     if grid == "corner":
         return CornerGridResize(target, source)
-    blocks = [outer // inner for outer, inner in zip(target, source, strict=True)]
-    if all(
-        inner * block == outer for outer, inner, block in zip(target, source, blocks, strict=True)
-    ):
-        return nn.AvgPool2d((blocks[0], blocks[1]))
+    # Only a side that shrinks, or stays, is a multiple of the other.
+    is_divisible = all(outer % inner == 0 for outer, inner in zip(target, source, strict=True))
+    if is_divisible:
+        return nn.AvgPool2d((target[0] // source[0], target[1] // source[1]))
     return BilinearResize(target, source)
 
 
 class _SeparableResize(nn.Module):
-    """A map of each side by fixed weights; as matrix products, whose gradients CUDA gives with the same bits again."""
+    """Resize of each side by fixed weights, as matrix products.
+
+    CUDA computes the gradients of matrix products with the same bits in every run, unlike those of
+    its interpolation.
+    """
 
     rows: Tensor
     columns: Tensor
 
     def __init__(self, target: Shape, source: Shape) -> None:
         super().__init__()
-        for name, size, scaled in zip(("rows", "columns"), target, source, strict=True):
-            self.register_buffer(name, self.side_weights(size, scaled), persistent=False)
+        # The shapes determine the weights, so saved models need not contain them.
+        row_weights = self.side_weights(target[0], source[0])
+        column_weights = self.side_weights(target[1], source[1])
+        self.register_buffer("rows", row_weights, persistent=False)
+        self.register_buffer("columns", column_weights, persistent=False)
 
     @staticmethod
     def side_weights(size: int, scaled: int) -> Tensor:
-        """``(scaled, size)``: what each of the pixels gives to each of the scaled ones, along one side."""
+        """Return ``(scaled, size)`` weights from the pixels of one side to the scaled ones."""
         raise NotImplementedError
 
     def forward(self, images: Tensor) -> Tensor:
-        """``(B, C, *target)`` to ``(B, C, *source)``."""
+        """Return the resized images, ``(B, C, *source)``."""
         return self.rows.to(images) @ images @ self.columns.to(images).T
 
 
 class BilinearResize(_SeparableResize):
     """Bilinear interpolation between the centres of pixels.
 
-    A side that shrinks is antialiased; one that grows is not changed by that.
+    A side that shrinks is antialiased; a side that grows is not affected by antialiasing.
     """
 
     @staticmethod
     def side_weights(size: int, scaled: int) -> Tensor:
-        """What torch's interpolation makes of images of one white pixel."""
+        """Return the weights of torch's interpolation, from images of one white pixel."""
+        # Interpolation is linear, so its outputs for unit images are its weights.
         pixels = torch.eye(size, dtype=torch.float64)[None, None]
         return functional.interpolate(pixels, [scaled, size], mode="bilinear", antialias=True)[0, 0]
 
 
 class CornerGridResize(_SeparableResize):
-    """Bilinear interpolation where output pixel i is read at ``i * in / out``, as TensorFlow 1's ``resize_images``."""
+    """Bilinear interpolation that reads output pixel i at ``i * in / out``.
+
+    The same as TensorFlow 1's ``resize_images``.
+    """
 
     @staticmethod
     def side_weights(size: int, scaled: int) -> Tensor:
-        """Of the two pixels that a place lies between."""
+        """Return the weights of the two pixels around each place."""
         places = torch.arange(scaled, dtype=torch.float64) * size / scaled
-        below = places.floor().long()
-        above = (below + 1).clamp_max(size - 1)
-        share = (places - below).unsqueeze(1)
+        lower = places.floor().long()
+        upper = (lower + 1).clamp_max(size - 1)
+        share = (places - lower).unsqueeze(1)
         pixels = torch.eye(size, dtype=torch.float64)
-        return ((1 - share) * pixels[below] + share * pixels[above]).float()
+        return ((1 - share) * pixels[lower] + share * pixels[upper]).float()
 
 
 @dataclass(frozen=True, slots=True)
 class FixedAdapter:
-    """An adapter without anything to learn.
+    """Adapter without trained parameters.
 
     Args:
-        name: What it is called in errors.
-        gives: From the shape of what comes in and the source's to the shape of what goes out, which need not be the
-            source's: in a chain others follow. Raises Inapplicable where it cannot work.
-        build: From both shapes to the module.
+        name: Name of the adapter in errors.
+        output_shape: From the input shape and the source's shape to the output shape, which need
+            not be the source's, since others may follow in a chain. Raises Inapplicable where the
+            adapter does not apply.
+        build_module: From both shapes to the module.
     """
 
     name: str
@@ -179,30 +204,30 @@ class FixedAdapter:
 
     @property
     def learned(self) -> bool:
-        """It is not."""
+        """False: it has no trained parameters."""
         return False
 
     def shape(self, *, target: Shape, source: Shape) -> Shape:
-        """What it makes of inputs of the shape `target`, on their way to the shape `source`."""
+        """Return the output shape for inputs of shape `target`, on their way to shape `source`."""
         return self.output_shape(target, source)
 
     def module(self, *, target: Shape, source: Shape) -> nn.Module:
-        """The map ``(B, *target) -> (B, *source)``.
+        """Return the map ``(B, *target) -> (B, *source)``.
 
         Raises:
-            Inapplicable: It does not lead from the one shape to the other.
+            Inapplicable: It does not map the one shape to the other.
         """
         shapes.require_source_shape(self.name, self.output_shape, target, source)
         return self.build_module(target, source)
 
 
 def identity_adapter() -> FixedAdapter:
-    """Inputs as they are, of any shape."""
+    """Return the identity, for inputs of any shape."""
     return FixedAdapter("identity", shapes.after_identity, lambda *_: nn.Identity())
 
 
 def resize_adapter(*, grid: Literal["centred", "corner"]) -> FixedAdapter:
-    """Images of the source's height and width."""
+    """Return the resize to the source's height and width."""
     return FixedAdapter(
         "resize",
         shapes.after_resize,
@@ -211,19 +236,19 @@ def resize_adapter(*, grid: Literal["centred", "corner"]) -> FixedAdapter:
 
 
 def channel_mean_adapter() -> FixedAdapter:
-    """One channel."""
+    """Return the mean over the channels."""
     return FixedAdapter("channel_mean", shapes.after_channel_mean, lambda *_: ChannelMean())
 
 
 def channel_repeat_adapter() -> FixedAdapter:
-    """The source's channels, of one."""
+    """Return the repetition of one channel for each of the source's."""
     return FixedAdapter(
         "channel_repeat", shapes.after_channel_repeat, lambda _, source: ChannelRepeat(source[0])
     )
 
 
 def center_crop_adapter() -> FixedAdapter:
-    """A window of the source's height and width."""
+    """Return the crop to the source's height and width."""
     return FixedAdapter(
         "centre_crop",
         shapes.after_center_crop,
@@ -232,7 +257,7 @@ def center_crop_adapter() -> FixedAdapter:
 
 
 def pad_adapter(*, value: float) -> FixedAdapter:
-    """A field of the source's height and width, the image in its middle."""
+    """Return the pad to the source's height and width, with the image in the middle."""
     return FixedAdapter(
         "pad",
         shapes.after_pad,
@@ -241,7 +266,7 @@ def pad_adapter(*, value: float) -> FixedAdapter:
 
 
 def random_pad_adapter(*, value: float) -> FixedAdapter:
-    """The same field, the image anywhere in it while in training mode."""
+    """Return the same pad, with the image at a random place in training mode."""
     return FixedAdapter(
         "random_pad",
         shapes.after_pad,

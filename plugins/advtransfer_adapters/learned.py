@@ -1,7 +1,7 @@
 """Learned maps: a fixed map and the trainable change to it.
 
-Training starts at the fixed map. The parameters describe the difference from it, so that weight decay pulls towards
-the fixed map and not towards a black image.
+Training starts at the fixed map. The parameters describe the difference from it, so that weight
+decay pulls towards the fixed map and not towards a black image.
 """
 
 from __future__ import annotations
@@ -18,15 +18,16 @@ from advtransfer.types import Shape
 from advtransfer_adapters.options import Form, Full, LowRank, PerChannel
 
 MAX_MATRIX_ENTRIES = 10_000_000
-"""The most entries of a full matrix: 40 MB, and as much again for each momentum."""
+"""Largest number of entries of a full matrix: 40 MB, and as much again for each momentum."""
 
 
 def learned_map(form: Form, base: nn.Module, *, target: Shape) -> nn.Module:
-    """The map ``(B, *target) -> (B, *source)`` of that form around the one given, on the CPU and in eval mode.
+    """Return the map ``(B, *target) -> (B, *source)`` of this form around `base`, in eval mode.
 
     Raises:
-        Inapplicable: The inputs are too large for the form, or not what it works on.
+        Inapplicable: The inputs are too large for the form, or it does not apply to them.
     """
+    # In eval mode a random pad is centred, so that its margin is well defined.
     base = base.cpu().eval()
     with torch.inference_mode():
         source = tuple(base(torch.zeros(1, *target)).shape[1:])
@@ -49,11 +50,12 @@ class FullMap(nn.Module):
 
     def __init__(self, base: nn.Module, target: Shape, source: Shape) -> None:
         super().__init__()
-        rows, columns = math.prod(source), math.prod(target)
+        rows = math.prod(source)
+        columns = math.prod(target)
         if rows * columns > MAX_MATRIX_ENTRIES:
-            found = f"a full map from inputs {target} to {source} has {rows} x {columns} entries"
             raise Inapplicable(
-                f"{found}, more than {MAX_MATRIX_ENTRIES}; use the form low_rank, per_channel or spatial"
+                f"a full map from inputs {target} to {source} has {rows} x {columns} entries, "
+                f"more than {MAX_MATRIX_ENTRIES}; use the form low_rank, per_channel or spatial"
             )
         self.base = base
         self.change = nn.Parameter(torch.empty(rows, columns))
@@ -61,19 +63,22 @@ class FullMap(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Back to the fixed map."""
+        """Reset to the fixed map."""
         nn.init.zeros_(self.change)
         nn.init.zeros_(self.offset)
 
     def forward(self, images: Tensor) -> Tensor:
-        """``(B, *target)`` to ``(B, *source)``."""
+        """Return the source's inputs, ``(B, *source)``, for ``(B, *target)``."""
         change = functional.linear(images.flatten(1), self.change).view(-1, *self.offset.shape)
-        moved: Tensor = self.base(images) + change + self.offset
-        return moved
+        adapted: Tensor = self.base(images) + change + self.offset
+        return adapted
 
 
 class LowRankMap(nn.Module):
-    """``base(x) + up (down x) + offset``; `up` starts at 0 and `down` is drawn, as in LoRA (Hu et al., 2022)."""
+    """``base(x) + up (down x) + offset``, as in LoRA (Hu et al., 2022).
+
+    `up` starts at 0 and `down` is drawn.
+    """
 
     def __init__(self, base: nn.Module, target: Shape, source: Shape, *, rank: int) -> None:
         super().__init__()
@@ -84,23 +89,25 @@ class LowRankMap(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Back to the fixed map, with directions to learn from drawn anew."""
-        nn.init.kaiming_uniform_(self.down, a=math.sqrt(5))  # as a linear layer
+        """Reset to the fixed map, and draw the directions to learn from."""
+        # torch initialises its linear layers in this way.
+        nn.init.kaiming_uniform_(self.down, a=math.sqrt(5))
         nn.init.zeros_(self.up)
         nn.init.zeros_(self.offset)
 
     def forward(self, images: Tensor) -> Tensor:
-        """``(B, *target)`` to ``(B, *source)``."""
-        change = functional.linear(functional.linear(images.flatten(1), self.down), self.up)
-        moved: Tensor = self.base(images) + change.view(-1, *self.offset.shape) + self.offset
-        return moved
+        """Return the source's inputs, ``(B, *source)``, for ``(B, *target)``."""
+        directions = functional.linear(images.flatten(1), self.down)
+        change = functional.linear(directions, self.up)
+        adapted: Tensor = self.base(images) + change.view(-1, *self.offset.shape) + self.offset
+        return adapted
 
 
 class ChannelMap(nn.Module):
     """``base(x + change x + offset)`` with a matrix over channels, or a factor for each.
 
     Raises:
-        Inapplicable: The inputs are no images.
+        Inapplicable: The inputs are not images.
     """
 
     def __init__(self, base: nn.Module, target: Shape, *, mixing: bool) -> None:
@@ -110,33 +117,34 @@ class ChannelMap(nn.Module):
                 f"found inputs {target}; the form per_channel works on images (C, H, W); use low_rank"
             )
         channels = target[0]
-        self.base, self.mixing = base, mixing
+        self.base = base
+        self.mixing = mixing
         self.change = nn.Parameter(torch.empty((channels, channels) if mixing else (channels,)))
         self.offset = nn.Parameter(torch.empty(channels))
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Back to the fixed map."""
+        """Reset to the fixed map."""
         nn.init.zeros_(self.change)
         nn.init.zeros_(self.offset)
 
     def forward(self, images: Tensor) -> Tensor:
-        """``(B, C, H, W)`` to ``(B, *source)``."""
+        """Return the source's inputs, ``(B, *source)``, for ``(B, C, H, W)``."""
         matrix = self.change if self.mixing else self.change.diag()
         change = functional.conv2d(images, matrix[:, :, None, None], self.offset)
-        moved: Tensor = self.base(images + change)
-        return moved
+        adapted: Tensor = self.base(images + change)
+        return adapted
 
 
 class SpatialMap(nn.Module):
-    """``(1 + stretch) * base(x) + program``, entry by entry of the source's input.
+    """``(1 + stretch) * base(x) + program``, with one number for each entry of the source's input.
 
     Args:
         base: The fixed map.
-        source: The shape of what it gives.
-        scaled: Whether there is a stretch.
-        where: The entries that have a program; None for all.
-        bound: The most that an entry of the program may be; None for no limit.
+        source: Output shape of the fixed map.
+        scaled: Train the stretch.
+        where: Mask of the entries with a program; None for all.
+        bound: Largest absolute value of the program; None for no limit.
     """
 
     where: Tensor | None
@@ -151,40 +159,43 @@ class SpatialMap(nn.Module):
         bound: float | None,
     ) -> None:
         super().__init__()
-        self.base, self.bound = base, bound
+        self.base = base
+        self.bound = bound
         self.stretch = nn.Parameter(torch.empty(source)) if scaled else None
         self.raw = nn.Parameter(torch.empty(source))
+        # The fixed map determines the mask, so saved weights need not contain it.
         self.register_buffer("where", where, persistent=False)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Back to the fixed map."""
+        """Reset to the fixed map."""
         nn.init.zeros_(self.raw)
         if self.stretch is not None:
             nn.init.zeros_(self.stretch)
 
     def program(self) -> Tensor:
-        """What is added to every image, of the source's shape."""
+        """Return the offset added to every image, of the source's shape."""
+        # tanh bounds the program and keeps a gradient everywhere, where a clamp would lose it.
         program = self.raw if self.bound is None else self.bound * self.raw.tanh()
         return program if self.where is None else program * self.where
 
     def forward(self, images: Tensor) -> Tensor:
-        """``(B, *target)`` to ``(B, *source)``."""
+        """Return the source's inputs, ``(B, *source)``, for ``(B, *target)``."""
         adapted: Tensor = self.base(images)
         scaled = adapted if self.stretch is None else adapted + self.stretch * adapted
         return scaled + self.program()
 
 
 def _margin_mask(base: nn.Module, target: Shape) -> Tensor:
-    """The entries of what the map gives that do not depend on its input, as zeros and ones.
+    """Return the mask, 0 or 1, of the fixed map's outputs that do not depend on its input.
 
     Raises:
         Inapplicable: There are none.
     """
-    # an entry that depends on the input is equal on two inputs drawn at random with probability 0
-    drawn = torch.rand(1, *target, generator=stream_generator("adapters", "margin"))
+    # An entry that depends on the input is equal at 0 and at a random input with probability 0.
+    images = torch.rand(1, *target, generator=stream_generator("adapters", "margin"))
     with torch.inference_mode():
-        margin: Tensor = base(drawn)[0] == base(torch.zeros(1, *target))[0]
+        margin: Tensor = base(images)[0] == base(torch.zeros(1, *target))[0]
     if not margin.any():
         raise Inapplicable(
             "the adapter leaves no margin around the image; use adapters/pad, or where: everywhere"

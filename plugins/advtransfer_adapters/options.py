@@ -21,7 +21,7 @@ class LowRank:
 
     Args:
         kind: ``low_rank``; may be left out.
-        rank: The rank of U V.
+        rank: Rank of U V.
     """
 
     kind: Literal["low_rank"] = "low_rank"
@@ -40,11 +40,13 @@ class Full:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PerChannel:
-    """``x' = fixed(M x + c)``: the channels of each pixel change in the same way everywhere, before the fixed adapter.
+    """``x' = fixed(M x + c)``: the same change of the channels at each pixel.
+
+    The change comes before the fixed adapter.
 
     Args:
         kind: ``per_channel``.
-        mixing: M is a whole matrix; otherwise it scales each channel by itself.
+        mixing: M is a whole matrix; otherwise it scales each channel separately.
     """
 
     kind: Literal["per_channel"] = "per_channel"
@@ -53,14 +55,14 @@ class PerChannel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spatial:
-    """``x' = s * fixed(x) + p`` with one number of s and of the program p for each entry of the source's input.
+    """``x' = s * fixed(x) + p``, with one entry of s and of p for each entry of the source's input.
 
     Args:
         kind: ``spatial``.
-        scale: Whether s is learned; otherwise it is 1.
-        where: Where the program lies: ``everywhere``, or in the ``margin``, the entries of the source's input that do
-            not depend on the image, such as those that a pad adds around it.
-        bound: p = bound * tanh(w), so that no entry goes further; None for p = w.
+        scale: Learn the factor s; otherwise it is 1.
+        where: Location of the program p: ``everywhere``, or in the ``margin``, the entries of the
+            source's input that do not depend on the image, such as those that a pad adds around it.
+        bound: p = bound * tanh(w), so that no entry exceeds it; None for p = w.
     """
 
     kind: Literal["spatial"] = "spatial"
@@ -77,24 +79,37 @@ class Spatial:
 Form: TypeAlias = Annotated[LowRank | Full | PerChannel | Spatial, TaggedUnion()]
 
 
+def label_count_text(count: int, target_outputs: int) -> str:
+    """Return the description of labels that are not as many as the target's outputs."""
+    return f"labels names {count} outputs of the source, the target has {target_outputs}"
+
+
+def label_range_text(largest: int, source_outputs: int) -> str:
+    """Return the description of labels beyond the source's outputs."""
+    reads = f"labels reads output {largest} of the source"
+    return f"{reads}, which has {source_outputs}, numbered from 0"
+
+
 def affine_misfits(chosen: OptionValues, around: CellOutline) -> Iterator[Misfit]:
-    """Outputs of the source that are named twice, too many or too few, or that it does not have."""
+    """Yield misfits of the augmentation, and of labels that the source's outputs do not allow."""
     yield from augment_misfits(chosen["augment"], around.target)
-    labels, wanted, there = chosen["labels"], around.target.outputs, around.source.outputs
+    labels = chosen["labels"]
+    target_outputs = around.target.outputs
+    source_outputs = around.source.outputs
     if labels == "new":
         return
-    read = range(wanted or 0) if isinstance(labels, str) else labels
+    read = range(target_outputs or 0) if isinstance(labels, str) else labels
     if isinstance(labels, tuple):
         yield from repeated_value_misfits("labels", labels)
-    if wanted is not None and len(read) != wanted:
-        found = f"labels names {len(read)} outputs of the source, the target has {wanted}"
-        yield Misfit(("labels",), f"{wanted} outputs", "name as many", found, skips=True)
-    elif there is not None and max(read, default=0) >= there:
-        found = f"labels reads output {max(read)} of the source, which has {there}, numbered from 0"
-        yield Misfit(
-            ("labels",),
-            f"outputs below {there}",
-            "name others, or use labels: new",
-            found,
-            skips=True,
-        )
+    # Both misfits skip the cell only: another source or target of the suite may match.
+    if target_outputs is not None and len(read) != target_outputs:
+        found = label_count_text(len(read), target_outputs)
+        expected = f"{target_outputs} outputs"
+        yield Misfit(("labels",), expected, "name as many", found, skips=True)
+        return
+    largest = max(read, default=0)
+    if source_outputs is not None and largest >= source_outputs:
+        found = label_range_text(largest, source_outputs)
+        expected = f"outputs below {source_outputs}"
+        next_step = "name others, or use labels: new"
+        yield Misfit(("labels",), expected, next_step, found, skips=True)

@@ -10,28 +10,28 @@ from advtransfer.precheck import CellOutline, Misfit, OptionCheck, OptionValues
 from advtransfer.types import Shape
 
 ShapeRule: TypeAlias = Callable[[Shape, Shape], Shape]
-"""From the shape of what comes in and the source's to the shape of what goes out; raises Inapplicable."""
+"""From the input shape and the source's shape to the output shape; raises Inapplicable."""
 
 
 def after_identity(target: Shape, source: Shape) -> Shape:
-    """The inputs' own."""
+    """Return the inputs' own shape."""
     return target
 
 
 def after_resize(target: Shape, source: Shape) -> Shape:
-    """The source's height and width."""
+    """Return the source's height and width with the inputs' channels."""
     _require_images("resize", target, source)
     return (target[0], *source[1:])
 
 
 def after_channel_mean(target: Shape, source: Shape) -> Shape:
-    """One channel."""
+    """Return the inputs' shape with one channel."""
     _require_images("channel_mean", target, source)
     return (1, *target[1:])
 
 
 def after_channel_repeat(target: Shape, source: Shape) -> Shape:
-    """The source's channels, of one."""
+    """Return the inputs' shape with the source's channels; the inputs must have one."""
     _require_images("channel_repeat", target, source)
     _refuse_unless(
         target[0] == 1,
@@ -43,7 +43,7 @@ def after_channel_repeat(target: Shape, source: Shape) -> Shape:
 
 
 def after_center_crop(target: Shape, source: Shape) -> Shape:
-    """A window of the source's height and width."""
+    """Return the source's height and width, which must not be larger than the inputs'."""
     _require_images("centre_crop", target, source)
     fits = target[1] >= source[1] and target[2] >= source[2]
     _refuse_unless(
@@ -56,7 +56,7 @@ def after_center_crop(target: Shape, source: Shape) -> Shape:
 
 
 def after_pad(target: Shape, source: Shape) -> Shape:
-    """A field of the source's height and width."""
+    """Return the source's height and width, which must not be smaller than the inputs'."""
     _require_images("a pad", target, source)
     fits = target[1] <= source[1] and target[2] <= source[2]
     _refuse_unless(
@@ -66,39 +66,42 @@ def after_pad(target: Shape, source: Shape) -> Shape:
 
 
 def after_transposed_convolution(target: Shape, source: Shape) -> Shape:
-    """The source's, whose height and width are whole multiples."""
-    whole = len(target) == len(source) == 3 and all(
-        outer % inner == 0 for outer, inner in zip(source[1:], target[1:], strict=True)
-    )
+    """Return the source's shape, whose sides must be whole multiples of the inputs'."""
+    are_multiples = False
+    if len(target) == len(source) == 3:
+        sides = zip(source[1:], target[1:], strict=True)
+        are_multiples = all(outer % inner == 0 for outer, inner in sides)
     reason = "multiplies the height and the width of images by whole numbers; use adapters/resize"
-    _refuse_unless(whole, target, source, f"transposed_convolution {reason}")
+    _refuse_unless(are_multiples, target, source, f"transposed_convolution {reason}")
     return source
 
 
-def require_source_shape(name: str, gives: ShapeRule, target: Shape, source: Shape) -> None:
-    """Refuse an adapter that does not lead to the source's shape.
+def require_source_shape(name: str, shape_rule: ShapeRule, target: Shape, source: Shape) -> None:
+    """Raise an error unless the adapter gives the source's shape.
 
     Raises:
-        Inapplicable: It gives another one, or nothing.
+        Inapplicable: It gives another shape, or does not apply.
     """
-    given = gives(target, source)
-    if given != source:
+    output_shape = shape_rule(target, source)
+    if output_shape != source:
         advice = "chain it with another adapter, or use adapters/auto"
         raise Inapplicable(
-            f"{name} makes {given} of inputs {target}, but the source takes {source}; {advice}"
+            f"{name} makes {output_shape} of inputs {target}, but the source takes {source}; {advice}"
         )
 
 
-def source_shape_check(name: str, gives: ShapeRule) -> OptionCheck:
-    """The check of an adapter: that it makes inputs of the source's shape."""
+def source_shape_check(name: str, shape_rule: ShapeRule) -> OptionCheck:
+    """Return the check that an adapter gives inputs of the source's shape."""
 
     def check(_: OptionValues, around: CellOutline) -> Iterator[Misfit]:
-        target, source = around.target.shape, around.source.shape
+        target = around.target.shape
+        source = around.source.shape
         if target is None or source is None:
             return
         try:
-            require_source_shape(name, gives, target, source)
+            require_source_shape(name, shape_rule, target, source)
         except Inapplicable as error:
+            # Every reason of this module ends in its next step, after the only semicolon.
             found, next_step = str(error).split("; ", 1)
             yield Misfit((), "another adapter between these shapes", next_step, found, skips=True)
 

@@ -13,40 +13,44 @@ from advtransfer_adapters import shapes
 
 
 class Upsampling(nn.Module):
-    """One transposed convolution, ``(B, *target)`` to ``(B, *source)``: each side grows by its stride.
+    """One transposed convolution, ``(B, *target)`` to ``(B, *source)``.
 
-    Pixels that the kernel lays beyond the source's frame are cut off, of an odd number the larger half below and to the
-    right: the padding ``SAME`` of TensorFlow, with which Chan et al. (2020) worked.
+    Each side grows by its stride. Pixels beyond the source's size are cut off, of an odd number the
+    larger half below and to the right: the padding ``SAME`` of TensorFlow, which Chan et al. (2020)
+    used.
     """
 
     def __init__(self, target: Shape, source: Shape, *, kernel: int, bias: bool) -> None:
         super().__init__()
         self.size = source[1:]
-        tall, wide = (outer // inner for outer, inner in zip(source[1:], target[1:], strict=True))
+        vertical = source[1] // target[1]
+        horizontal = source[2] // target[2]
         self.convolution = nn.ConvTranspose2d(
             target[0],
             source[0],
             kernel,
-            stride=(tall, wide),
-            padding=(max(kernel - tall, 0) // 2, max(kernel - wide, 0) // 2),
-            output_padding=(max(tall - kernel, 0), max(wide - kernel, 0)),
+            stride=(vertical, horizontal),
+            # The larger half of an odd padding is cut off in `forward`.
+            padding=(max(kernel - vertical, 0) // 2, max(kernel - horizontal, 0) // 2),
+            # A stride larger than the kernel leaves pixels that no kernel covers.
+            output_padding=(max(vertical - kernel, 0), max(horizontal - kernel, 0)),
             bias=bias,
         )
 
     def forward(self, images: Tensor) -> Tensor:
-        """The images on the source's frame."""
+        """Return the enlarged images, ``(B, *source)``."""
         height, width = self.size
-        laid: Tensor = self.convolution(images)
-        return laid[..., :height, :width]
+        enlarged: Tensor = self.convolution(images)
+        return enlarged[..., :height, :width]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TransposedConvolution:
-    """An adapter of one layer, trained by the transfer that uses it.
+    """Adapter of one layer, trained by the transfer that uses it.
 
     Args:
-        kernel: The sides of its kernel.
-        bias: Whether each output channel has an offset.
+        kernel: Side of the kernel.
+        bias: Give each output channel an offset.
     """
 
     kernel: int
@@ -54,11 +58,11 @@ class TransposedConvolution:
 
     @property
     def learned(self) -> bool:
-        """It is."""
+        """True: its layer is trained."""
         return True
 
     def shape(self, *, target: Shape, source: Shape) -> Shape:
-        """The source's.
+        """Return the source's shape.
 
         Raises:
             Inapplicable: The source's height or width is no whole multiple of the target's.
@@ -66,12 +70,13 @@ class TransposedConvolution:
         return shapes.after_transposed_convolution(target, source)
 
     def module(self, *, target: Shape, source: Shape) -> nn.Module:
-        """The untrained map ``(B, *target) -> (B, *source)``; its weights are the same at every call.
+        """Return the untrained map ``(B, *target) -> (B, *source)``, always with the same weights.
 
         Raises:
-            Inapplicable: As `shape`.
+            Inapplicable: The source's height or width is no whole multiple of the target's.
         """
-        given = self.shape(target=target, source=source)
+        output_shape = self.shape(target=target, source=source)
         return build_initialized(
-            lambda: Upsampling(target, given, kernel=self.kernel, bias=self.bias), torch.Generator()
+            lambda: Upsampling(target, output_shape, kernel=self.kernel, bias=self.bias),
+            torch.Generator(),
         )

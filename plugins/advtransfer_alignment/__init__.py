@@ -1,6 +1,7 @@
 """Hooks of the alignment plugin.
 
-Adversarial transferability, its alignment with knowledge transferability, and estimates of the latter.
+Adversarial transferability, its alignment with knowledge transferability, and estimates of the
+latter.
 """
 
 from __future__ import annotations
@@ -14,5 +15,5 @@ from advtransfer_alignment.components import alignment, h_score, leep, logme, tr
 
 @hookimpl
 def register_evaluations() -> Iterable[Factory[Evaluation]]:
-    """Alignment, the loss it is to predict, and estimators of it."""
+    """Return the alignment, the loss that it is to predict, and estimators of it."""
     return [alignment, transfer_loss, leep, h_score, logme]

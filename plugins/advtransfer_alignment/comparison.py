@@ -1,6 +1,7 @@
-"""Outputs of a source S and a reference T at the test samples, and the measurement computed from them.
+"""Outputs of a source S and a reference T at the test samples, and their measurement.
 
-Suffixes name a direction: ``_st`` attacks the source and observes the reference, ``_ts`` the other way round.
+Suffixes name a direction: ``_st`` attacks the source and observes the reference, ``_ts`` the other
+way round.
 """
 
 from __future__ import annotations
@@ -32,7 +33,10 @@ from advtransfer_alignment.theorems import TheoremOutputs, theorem_metrics
 
 @dataclass(frozen=True, slots=True)
 class WhiteBoxOutputs:
-    """One model under its own attack: ``(N, *shape)`` perturbations, ``(N, d)`` outputs without and with them."""
+    """One model under its own attack.
+
+    ``(N, *shape)`` perturbations, and the ``(N, d)`` outputs without and with them.
+    """
 
     delta: Tensor
     outputs: Tensor
@@ -41,19 +45,19 @@ class WhiteBoxOutputs:
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """Everything that was found.
+    """Outputs of both models at the samples and at both models' adversarial examples.
 
     Args:
-        card: The target's.
-        labels: Of the samples.
+        card: The target's card.
+        labels: Labels of the samples.
         source: f_S under its own attack.
-        reference: f_T under its own.
-        reference_at_source: What f_T says at the source's adversarials.
-        source_at_reference: What f_S says at the reference's.
-        features: What the heads of f_S and f_T receive, ``(N, D)`` each.
-        linear: The linearised attack on both.
-        jacobians: The inner products of all gradients; None for models of too many outputs.
-        exact: Whether the attack is the linearised one, whose moves are then linear too, as it is defined.
+        reference: f_T under its own attack.
+        reference_at_source: Outputs of f_T at the source's adversarial examples.
+        source_at_reference: Outputs of f_S at the reference's adversarial examples.
+        features: Inputs of the heads of f_S and f_T, ``(N, D)`` each.
+        linear: The linearized virtual attack on both models.
+        jacobians: Inner products of all gradients; None for models of too many outputs.
+        exact: Use the linear deviations, since the attack is the linearized one.
     """
 
     card: DataCard
@@ -68,123 +72,140 @@ class Comparison:
     exact: bool
 
     def to_measurement(self) -> Measurement:
-        """The numbers, and the arrays whose means they are.
+        """Return the metrics, and the per-sample arrays whose means they are.
 
         Raises:
-            Inapplicable: The reference has fewer than two samples right.
+            Inapplicable: The reference predicts fewer than two samples correctly.
         """
-        right = self.correct_samples()
-        if (count := int(right.sum())) < 2:
+        correct = self.correct_samples()
+        count = int(correct.sum())
+        if count < 2:
             raise Inapplicable(
-                f"of {len(right)} samples the reference has {count} right; two are needed"
+                f"of {len(correct)} samples the reference has {count} right; two are needed"
             )
-        numbers: dict[str, MetricValue] = {
+        values_by_metric = self.reference_losses() | self.changed_decisions()
+        metrics: dict[str, MetricValue] = {
             "right": float(count),
-            "reference_error": (~right).double(),
-            **{
-                name: masked_to(right, values)
-                for name, values in (self.reference_losses() | self.changed_decisions()).items()
-            },
-            **linearized_metrics(self.linear, right),
-            **cosine_metrics(self.source.delta, self.reference.delta, right),
-            **self._distance_metrics(right),
-            **self._theorem_metrics(right),
+            "reference_error": (~correct).double(),
+            **{name: masked_to(correct, values) for name, values in values_by_metric.items()},
+            **linearized_metrics(self.linear, correct),
+            **cosine_metrics(self.source.delta, self.reference.delta, correct),
+            **self._distance_metrics(correct),
+            **self._theorem_metrics(correct),
         }
-        for way, found in self.deviations_by_direction().items():
-            numbers |= transferability_metrics(found, right, way=way)
-        return _as_measurement(numbers)
+        for direction, deviations in self.deviations_by_direction().items():
+            metrics |= transferability_metrics(deviations, correct, direction=direction)
+        return _as_measurement(metrics)
 
     def correct_samples(self) -> Tensor:
-        """Which samples the reference has right, ``(N,)`` bool; all where the task has values."""
+        """Return which samples the reference predicts correctly, ``(N,)`` bool.
+
+        All of them in regression.
+        """
         if self.card.task == "values":
             return torch.ones(len(self.labels), dtype=torch.bool)
         return (self._decisions_of(self.reference.outputs) == _label_columns(self.labels)).all(1)
 
     def deviations_by_direction(self) -> dict[str, Deviations]:
-        """How the attack moves outputs, by direction."""
+        """Return how the attack changes both models' outputs, by direction."""
         if self.exact:
             return {"st": self.linear.on_first, "ts": self.linear.on_second}
-        source, reference = (one.attacked - one.outputs for one in (self.source, self.reference))
-        to_reference = self.reference_at_source - self.reference.outputs
-        to_source = self.source_at_reference - self.source.outputs
+        # Differences of outputs, not linearized ones, as in the released code of Liang et al.
+        # (2021).
+        source_change = self.source.attacked - self.source.outputs
+        reference_change = self.reference.attacked - self.reference.outputs
+        reference_at_source_change = self.reference_at_source - self.reference.outputs
+        source_at_reference_change = self.source_at_reference - self.source.outputs
         return {
-            "st": Deviations(source, to_reference, reference),
-            "ts": Deviations(reference, to_source, source),
+            "st": Deviations(source_change, reference_at_source_change, reference_change),
+            "ts": Deviations(reference_change, source_at_reference_change, source_change),
         }
 
     def reference_losses(self) -> dict[str, Tensor]:
-        """The reference's loss on the task, ``(N,)``: as it is, at its own adversarials, and at the source's."""
-        at = {
+        """Return the reference's task loss of each sample, ``(N,)``, by metric.
+
+        At the clean samples, at its own adversarial examples, and at the source's.
+        """
+        outputs_by_metric = {
             "loss_clean": self.reference.outputs,
             "loss_white_box": self.reference.attacked,
+            # The adversarial loss transfer that Liang et al. (2020) plot.
             "loss_transfer": self.reference_at_source,
         }
         return {
             name: task_loss(self.card.task, outputs, self.labels, reduction="none")
-            for name, outputs in at.items()
+            for name, outputs in outputs_by_metric.items()
         }
 
     def changed_decisions(self) -> dict[str, Tensor]:
-        """Whether an attack changes what a model says, ``(N,)`` bool, by the model attacked and the one looked at."""
+        """Return whether an attack changes a model's decision, ``(N,)`` bool, by metric.
+
+        Suffixes name the attacked and the observed model. Empty in regression.
+        """
         if self.card.task == "values":
             return {}
-        source, reference = self.source, self.reference
-        pairs = {
+        source = self.source
+        reference = self.reference
+        clean_and_attacked = {
             "ss": (source.outputs, source.attacked),
             "st": (reference.outputs, self.reference_at_source),
             "tt": (reference.outputs, reference.attacked),
             "ts": (source.outputs, self.source_at_reference),
         }
         return {
-            f"error_rate_{way}": (self._decisions_of(a) != self._decisions_of(b)).any(1)
-            for way, (a, b) in pairs.items()
+            f"error_rate_{pair}": (self._decisions_of(clean) != self._decisions_of(attacked)).any(1)
+            for pair, (clean, attacked) in clean_and_attacked.items()
         }
 
     def _decisions_of(self, outputs: Tensor) -> Tensor:
-        """The decisions that outputs stand for, ``(N, 1)`` or ``(N, K)``."""
-        return (
-            outputs.argmax(1, keepdim=True) if self.card.task == "classes" else (outputs > 0).long()
-        )
+        """Return the decisions that outputs stand for, ``(N, 1)`` or ``(N, K)``."""
+        if self.card.task == "classes":
+            return outputs.argmax(1, keepdim=True)
+        return (outputs > 0).long()
 
-    def _distance_metrics(self, right: Tensor) -> dict[str, float]:
-        found = distance_metrics(
-            source=self.source.outputs[right],
-            reference=self.reference.outputs[right],
-            source_features=self.features[0][right].double(),
-            reference_features=self.features[1][right].double(),
-            labels=target_outputs(self.labels, self.card)[right],
+    def _distance_metrics(self, correct: Tensor) -> dict[str, float]:
+        metrics = distance_metrics(
+            source=self.source.outputs[correct],
+            reference=self.reference.outputs[correct],
+            source_features=self.features[0][correct].double(),
+            reference_features=self.features[1][correct].double(),
+            labels=target_outputs(self.labels, self.card)[correct],
         )
         if self.jacobians is not None:
-            grams = self.jacobians.grams.at_samples(right)
-            found["gradient_distance_st"] = gradient_distance(grams)
-            found["gradient_distance_ts"] = gradient_distance(grams.with_roles_swapped())
-        return found
+            grams = self.jacobians.grams.at_samples(correct)
+            metrics["gradient_distance_st"] = gradient_distance(grams)
+            metrics["gradient_distance_ts"] = gradient_distance(grams.with_roles_swapped())
+        return metrics
 
-    def _theorem_metrics(self, right: Tensor) -> Mapping[str, float]:
-        first, second = self.linear.direction_masks()
-        rows = sufficient_rows(right, first & second)
+    def _theorem_metrics(self, correct: Tensor) -> Mapping[str, float]:
+        source_has_direction, reference_has_direction = self.linear.direction_masks()
+        # tau_1(x) is undefined where one of the models has no first direction.
+        rows = sufficient_rows(correct, source_has_direction & reference_has_direction)
         if self.jacobians is None or rows is None:
             return {}
         linear = self.linear.at_samples(rows)
-        carried = tau_2(linear.on_first.surrogate, linear.on_first.victim)
-        if carried is None:
+        # The theorems use tau_2 of the linearized attack, from S to T.
+        deviation_map = tau_2(linear.on_first.surrogate, linear.on_first.victim)
+        if deviation_map is None:
             return {}
         outputs = TheoremOutputs(
             source=self.source.outputs[rows],
             reference=self.reference.outputs[rows],
             target=target_outputs(self.labels, self.card)[rows],
         )
-        return theorem_metrics(self.jacobians.at_samples(rows), linear, carried, outputs)
+        return theorem_metrics(self.jacobians.at_samples(rows), linear, deviation_map, outputs)
 
 
-def _as_measurement(numbers: Mapping[str, MetricValue]) -> Measurement:
-    means = {name: number for name, number in numbers.items() if isinstance(number, Tensor)}
+def _as_measurement(metrics: Mapping[str, MetricValue]) -> Measurement:
+    samples = {name: value for name, value in metrics.items() if isinstance(value, Tensor)}
+    # NaN marks samples that a metric is not computed over.
+    means = {name: float(values.nanmean()) for name, values in samples.items()}
     return Measurement(
         metrics={
-            name: float(one.nanmean() if isinstance(one, Tensor) else one)
-            for name, one in numbers.items()
+            name: means[name] if isinstance(value, Tensor) else float(value)
+            for name, value in metrics.items()
         },
-        samples={name: values.float() for name, values in means.items()},
+        samples={name: values.float() for name, values in samples.items()},
     )
 
 
@@ -193,8 +214,11 @@ def _label_columns(labels: Tensor) -> Tensor:
 
 
 def target_outputs(labels: Tensor, card: DataCard) -> Tensor:
-    """What outputs should be, ``(N, K)`` float64: one-hot classes, -1/2 or 1/2 by attribute, or the values."""
+    """Return the desired outputs, ``(N, K)`` float64.
+
+    One-hot classes, -1/2 or 1/2 by attribute, or the values themselves.
+    """
     if card.task == "classes":
         return functional.one_hot(labels, card.outputs).double()
-    # an attribute is predicted where the output is above 0
+    # An attribute is predicted where the output is above 0, so its two values lie around 0.
     return labels.double() - (0.5 if card.task == "attributes" else 0.0)

@@ -1,6 +1,6 @@
 """Factories of the alignment evaluation, the transfer loss and the transferability estimators.
 
-They import torch only when one is built.
+They import torch only when a component is built.
 """
 
 from __future__ import annotations
@@ -25,49 +25,56 @@ def alignment(
     spectrum: Spectrum = _DEFAULT_SPECTRUM,
     seed: Annotated[int, Ge(0)] = 0,
 ) -> Evaluation:
-    """How alike source and reference are attacked, and how near one is to an affine map of the other.
+    """Measure how well attacks transfer between source and reference, and how nearly they agree.
 
-    f_S is the source with its own head, behind the cell's adapter; f_T the target's `reference`. A name that ends in
-    ``_st`` attacks f_S and looks at f_T, ``_ts`` the other way round. Compare numbers of one reference only.
+    f_S is the source with its own head, behind the cell's adapter; f_T is the target's `reference`.
+    Metrics whose name ends in ``_st`` attack f_S and observe f_T, ``_ts`` the other way round.
+    Compare metrics of the same reference only.
 
-    Every number is taken over the test samples that f_T has right (``right`` says how many, ``reference_error`` the
-    share it has wrong), which are the same for every source. Losses, error rates and distances need nothing else;
-    ``kept_<number>`` says over how many of them a number is taken that does: alpha_1 needs the white-box attack to move
-    the model looked at; alpha_2 that the attack moves both models, the joint all three; tau_2 that it moves the model
-    attacked, which is where lambda of that model is taken, too; tau_1 that it moves each model, as the theorems do;
-    the cosines two perturbations. Where this holds for fewer than half of the right samples, or than two, the numbers
-    are left out.
+    All metrics are computed over the test samples that f_T predicts correctly, which are the same
+    for every source: ``right`` is their number, ``reference_error`` the share of the others.
+    Losses, error rates and distances use all of them. For other metrics ``kept_<name>`` is the
+    number of samples used: for alpha_1, where the white-box attack moves the observed model; for
+    alpha_2, where the attack moves both models; for the joint, where all three are the case; for
+    tau_2 and lambda, where the attack moves the attacked model; for tau_1, where each attack moves
+    its model, as in the theorems; for the cosines, where both perturbations are nonzero. A metric
+    is left out where this leaves fewer than half of the correct samples, or fewer than two.
 
-    Liang et al. (2021): ``alpha_1`` (adversarial loss transferability, with ``alpha_1_median``), ``alpha_2``
-    (agreement of directions; ``alpha_2_squared_unbiased`` is its square without the 1 / N that chance adds), ``joint``;
-    ``gradient_distance`` and ``function_distance`` (on logits; ``feature_distance`` on features): how far the model
-    looked at is from the nearest affine map of the other one; ``knowledge_distance`` (and ``_features``): how far the
-    labels are from the nearest affine map of f_S, ``reference_distance``: from f_T. These maps are fitted to the
-    samples they are measured on; a distance is left out where there are as many features as samples.
+    Liang et al. (2021): ``alpha_1`` (adversarial loss transferability, with ``alpha_1_median``),
+    ``alpha_2`` (agreement of directions; ``alpha_2_squared_unbiased`` is its square without the 1 /
+    N that chance adds), ``joint``; ``gradient_distance`` and ``function_distance`` (on logits;
+    ``feature_distance`` on features): the distance of the observed model from the nearest affine
+    map of the other one; ``knowledge_distance`` (and ``_features``): the distance of the labels
+    from the nearest affine map of f_S, ``reference_distance``: their distance from
+    f_T itself. These maps are fitted to the samples they are measured on. A distance is left out
+    where there are as many features as samples.
 
-    Liang et al. (2020): ``tau_1`` and ``tau_2`` of the linearised virtual attack, exact; tau_2's map is fitted to its
-    samples as well, so that chance alone gives about d / N, d the outputs of the model attacked. ``lambda_max`` and
-    ``lambda_mean`` of ``_s`` and ``_t``: second over first singular value; ``theorem_<k>_left`` and ``_bound``: what
-    theorem k bounds, and its bound (theorem 3's is estimated: it needs a Lipschitz constant). Of the attack itself:
-    ``tau_2_attack``, ``cosine`` and ``cosine_squared`` between both perturbations; ``loss_transfer``, the loss of f_T
-    under the source's attack, beside ``loss_clean`` and ``loss_white_box``; ``error_rate_ss``, ``st``, ``tt``,
-    ``ts``: how often an attack on the first changes what the second says.
+    Liang et al. (2020): ``tau_1`` and ``tau_2`` of the linearized virtual attack, exact. The map of
+    tau_2 is fitted to its samples too, so that chance alone gives about d / N for an attacked model
+    of d outputs. ``lambda_max`` and ``lambda_mean``, with ``_s`` and ``_t``: second singular value
+    divided by the first. ``theorem_<k>_left`` and ``_bound``: the quantity that theorem k bounds,
+    and its bound (estimated for theorem 3, which needs a Lipschitz constant). Of the attack itself:
+    ``tau_2_attack``, ``cosine`` and ``cosine_squared`` between both perturbations;
+    ``loss_transfer``, the loss of f_T under the source's attack, beside ``loss_clean`` and
+    ``loss_white_box``; ``error_rate_ss``, ``st``, ``tt``, ``ts``: how often an attack on the first
+    model changes the decision of the second.
 
-    Arrays, in test order: of each number that is a mean over samples its values, under its own name, NaN at the
-    samples it is not taken over.
+    Arrays, in test order: the values of each metric that is a mean over samples, under its name,
+    NaN at the samples it is not computed over.
 
     Args:
-        attack: What perturbs both models, by `kind`, with eps in [0, 1] pixel space; all go away from the model's own
-            output, never from a label. ``pgd`` (``{norm, eps, steps, step_size, random_start}``; 50 steps of
-            5 * eps / steps when left out, as Liang et al., 2021) and ``fgsm`` (``{kind, norm, eps, random_start}``)
-            ascend the loss against the model's own prediction; ``virtual`` (``{kind, norm, eps, steps, step_size}``)
-            moves the outputs as far as it can; ``top_singular`` (``{kind, eps}``) does so for the linearised model, and
-            its moves are then linear, too, as in their synthetic experiment.
-        spectrum: ``{most_outputs, iterations}``: where a model has more outputs than `most_outputs`, its singular
-            directions come from power iteration (``power_residual_s`` and ``_t``: the largest error that is left), and
-            gradient distances and theorems are left out. Memory grows with the square of `most_outputs`: 33 kB a sample
-            at 32 outputs of each model.
-        seed: Which random starts are drawn; a sample's are the same for every model.
+        attack: The attack on both models, by `kind`, with eps in [0, 1] pixel space. All attacks
+            move away from the model's own output, never from a label. ``pgd`` (``{norm, eps, steps,
+            step_size, random_start}``; by default 50 steps of 5 * eps / steps, as Liang et al.,
+            2021) and ``fgsm`` (``{kind, norm, eps, random_start}``) ascend the loss against the
+            model's own prediction; ``virtual`` (``{kind, norm, eps, steps, step_size}``) maximises
+            the change of the outputs; ``top_singular`` (``{kind, eps}``) does so for the linearized
+            model, and its deviations are then linear too, as in their synthetic experiment.
+        spectrum: ``{most_outputs, iterations}``: for a model of more outputs than `most_outputs`,
+            singular directions come from power iteration (``power_residual_s`` and ``_t`` are the
+            largest remaining errors), and gradient distances and theorems are left out. Memory
+            grows with the square of `most_outputs`: 33 kB per sample at 32 outputs of each model.
+        seed: Seed of the random starts; those of a sample are the same for every model.
     """
     from advtransfer_alignment.evaluations import AlignmentEvaluation
 
@@ -77,11 +84,12 @@ def alignment(
 @precheck(metrics=lambda _: ("loss", "squared_loss"))
 @component(version=2, needs=("model",), tasks=("classes", "attributes", "values"))
 def transfer_loss() -> Evaluation:
-    """The loss of the transferred model on the test samples: the knowledge transfer that alignment is to predict.
+    """Measure the transferred model's loss, the knowledge transfer that alignment is to predict.
 
-    Metric ``loss``, over all test samples: mean cross-entropy of classes, mean binary cross-entropy of attributes, or
-    the root mean squared distance of values, ``sqrt(E||y - f(x)||^2)`` (Liang et al., 2021), with ``squared_loss``, its
-    square. Array, one a sample, whose mean the metric of its name is: ``loss``; ``squared_loss`` for values.
+    Metric ``loss``, over all test samples: mean cross-entropy of classes, mean binary cross-entropy
+    of attributes, or the root mean squared distance of values, ``sqrt(E||y - f(x)||^2)`` (Liang et
+    al., 2021), with its square ``squared_loss``. Array, one value per sample, under the name of the
+    metric that is its mean: ``loss``, or ``squared_loss`` for values.
     """
     from advtransfer_alignment.evaluations import TaskLossEvaluation
 
@@ -91,14 +99,15 @@ def transfer_loss() -> Evaluation:
 @precheck(check=options.attack_misfits, metrics=lambda _: ("leep",))
 @component(needs=("source", "train"))
 def leep(*, attack: Attack | None = None, seed: Annotated[int, Ge(0)] = 0) -> Evaluation:
-    """LEEP: how likely the target's labels are through the source's own classes, without training anything.
+    """Estimate transferability by LEEP: the labels' likelihood under the source's classes.
 
-    Metric ``leep``, the mean log-likelihood: at most 0, and better when higher (Nguyen et al., 2020). It is
-    computed on the training samples that a transfer may see.
+    Metric ``leep``, the mean log-likelihood: at most 0, higher is better (Nguyen et al., 2020). It
+    is computed on the training samples that a transfer may see, without any training.
 
     Args:
-        attack: Moves the samples first, away from the source's own prediction, as in `alignment`.
-        seed: Which random starts the attack draws.
+        attack: Attack that first moves the samples, away from the source's own prediction, as in
+            `alignment`.
+        seed: Seed of the attack's random starts.
     """
     from advtransfer_alignment.estimators import estimate_leep
     from advtransfer_alignment.evaluations import EstimatorEvaluation
@@ -116,16 +125,19 @@ def h_score(
     attack: Attack | None = None,
     seed: Annotated[int, Ge(0)] = 0,
 ) -> Evaluation:
-    """H-score: how much of the source's features varies between the target's classes rather than within them.
+    """Estimate transferability by the H-score: how well source features separate target classes.
 
-    Metric ``h_score``, ``tr(cov(f)^-1 cov(E[f | y]))``: from 0 to the number of classes minus 1, better when higher
-    (Bao et al., 2019). The features are what the source's head receives, on the training samples that a
-    transfer may see. With as many features as samples it is at its largest and says nothing: the cell is then skipped.
+    Metric ``h_score``, ``tr(cov(f)^-1 cov(E[f | y]))``: from 0 to the number of classes minus 1,
+    higher is better (Bao et al., 2019). The features are the inputs of the source's head, on the
+    training samples that a transfer may see. With as many features as samples the score is at its
+    maximum and means nothing: the cell is then skipped.
 
     Args:
-        cutoff: Directions of the centred features whose singular value is below this share of the largest are left out.
-        attack: Moves the samples first, away from the source's own prediction, as in `alignment`.
-        seed: Which random starts the attack draws.
+        cutoff: Directions of the centred features whose singular value is below this share of the
+            largest are left out.
+        attack: Attack that first moves the samples, away from the source's own prediction, as in
+            `alignment`.
+        seed: Seed of the attack's random starts.
     """
     from functools import partial
 
@@ -141,15 +153,17 @@ def h_score(
 @precheck(check=options.attack_misfits, metrics=lambda _: ("logme",))
 @component(needs=("source", "train"), tasks=("classes", "attributes", "values"))
 def logme(*, attack: Attack | None = None, seed: Annotated[int, Ge(0)] = 0) -> Evaluation:
-    """LogME: how well a Bayesian linear model on the source's features explains the target's labels.
+    """Estimate transferability by LogME: the evidence of a Bayesian linear model on features.
 
-    Metric ``logme``, the largest log evidence by sample and output, better when higher (You et al., 2021). The features
-    are what the source's head receives, on the training samples that a transfer may see; labels are one-hot classes,
-    0/1 attributes or values. A class of which no sample is seen is left out.
+    Metric ``logme``, the largest log evidence by sample and output, higher is better (You et al.,
+    2021). The features are the inputs of the source's head, on the training samples that a transfer
+    may see; labels are one-hot classes, 0/1 attributes or values. Classes without any sample are
+    left out.
 
     Args:
-        attack: Moves the samples first, away from the source's own prediction, as in `alignment`.
-        seed: Which random starts the attack draws.
+        attack: Attack that first moves the samples, away from the source's own prediction, as in
+            `alignment`.
+        seed: Seed of the attack's random starts.
     """
     from advtransfer_alignment.estimators import estimate_log_me
     from advtransfer_alignment.evaluations import EstimatorEvaluation

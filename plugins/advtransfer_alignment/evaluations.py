@@ -1,11 +1,8 @@
-"""Evaluations.
-
-Alignment with a reference, transferability estimates, and the loss of a transferred model.
-"""
+"""Evaluations: alignment with a reference, transferability estimates, and a model's task loss."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -19,73 +16,83 @@ from advtransfer.toolkit.prediction import predict
 from advtransfer.types import Context, DataCard, EvaluationInputs, Json, Measurement, Samples
 from advtransfer_alignment.attacks import attack_to_json, compute_perturbations
 from advtransfer_alignment.comparison import Comparison, WhiteBoxOutputs
-from advtransfer_alignment.jacobians import jacobian_statistics
-from advtransfer_alignment.linearized_attack import linearize_from_grams, linearize_from_products
+from advtransfer_alignment.jacobians import JacobianStatistics, jacobian_statistics
+from advtransfer_alignment.linearized_attack import (
+    LinearizedAttack,
+    linearize_from_grams,
+    linearize_from_products,
+)
 from advtransfer_alignment.models import AdaptedModel, outputs_at
 from advtransfer_alignment.options import Attack, Spectrum, TopSingularAttack
 
 
 def validated_labels(samples: Samples) -> Tensor:
-    """All labels: ``(N,)`` classes, ``(N, K)`` attributes or values.
+    """Return all labels: ``(N,)`` classes, ``(N, K)`` attributes or values.
 
     Raises:
-        ValueError: They have another shape or type than those of the task, or one of them means nothing in it.
+        ValueError: Their shape or type is not that of the task, or a label is outside its range.
     """
-    labels, card = samples.labels(all_positions(samples)), samples.card
-    shape = (len(samples),) if card.task == "classes" else (len(samples), card.outputs)
-    if tuple(labels.shape) != shape or labels.is_floating_point() != (card.task == "values"):
-        kind = "floats" if card.task == "values" else "integers"
-        found, expected = (
-            f"labels of shape {tuple(labels.shape)} and type {labels.dtype}",
-            f"{kind} of shape {shape}",
-        )
-        raise ValueError(
-            f"found {found}; expected {expected}, {card.task}; correct the data set or its card"
-        )
+    labels = samples.labels(all_positions(samples))
+    card = samples.card
+    _require_label_shape(labels, len(samples), card)
     if card.task == "values":
         _require_finite(labels)
     else:
-        _require_range(labels, 0, card.outputs - 1 if card.task == "classes" else 1, card)
+        largest = card.outputs - 1 if card.task == "classes" else 1
+        _require_range(labels, 0, largest, card)
     return labels
 
 
+def _require_label_shape(labels: Tensor, count: int, card: DataCard) -> None:
+    shape = (count,) if card.task == "classes" else (count, card.outputs)
+    has_type = labels.is_floating_point() == (card.task == "values")
+    if tuple(labels.shape) == shape and has_type:
+        return
+    kind = "floats" if card.task == "values" else "integers"
+    found = f"labels of shape {tuple(labels.shape)} and type {labels.dtype}"
+    expected = f"{kind} of shape {shape}"
+    raise ValueError(
+        f"found {found}; expected {expected}, {card.task}; correct the data set or its card"
+    )
+
+
 def require_output_count(outputs: Tensor, card: DataCard, *, of: str) -> None:
-    """Refuse outputs ``(N, K)`` of another number than the target's."""
+    """Raise an error unless outputs ``(N, K)`` are as many as the target's."""
     if outputs.shape[1] != card.outputs:
-        found, expected = (
-            f"a {of} of {outputs.shape[1]} outputs",
-            f"{card.outputs}, as the target has",
-        )
+        found = f"a {of} of {outputs.shape[1]} outputs"
+        expected = f"{card.outputs}, as the target has"
         raise ValueError(
             f"found {found}; expected {expected}; build it for the target's own data entry"
         )
 
 
 def _require_range(labels: Tensor, low: int, high: int, card: DataCard) -> None:
-    if not ((labels >= low) & (labels <= high)).all():
-        found, expected = (
-            f"labels from {int(labels.min())} to {int(labels.max())}",
-            f"{low} to {high}",
-        )
+    is_valid = (labels >= low) & (labels <= high)
+    if not is_valid.all():
+        found = f"labels from {int(labels.min())} to {int(labels.max())}"
+        expected = f"{low} to {high}"
         raise ValueError(
             f"found {found}; expected {expected}, the target's {card.task}; renumber the data set"
         )
 
 
 def _require_finite(labels: Tensor) -> None:
-    if broken := int((~torch.isfinite(labels).all(1)).sum()):
+    broken = int((~torch.isfinite(labels).all(1)).sum())
+    if broken:
         found = f"values that are not finite for {broken} of {len(labels)} samples"
-        raise ValueError(f"found {found}; expected finite ones; correct the data set")
+        raise ValueError(f"found {found}; expected finite values; correct the data set")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AlignmentEvaluation:
-    """An evaluation: how far source and reference are attacked alike, and how near one is to a map of the other.
+    """Evaluation of the adversarial transferability between source and reference.
+
+    It also measures how near one model is to an affine map of the other.
 
     Args:
-        attack: What perturbs both.
-        spectrum: How the directions of their Jacobians are found, those that `attack` may go along among them.
-        seed: Of the attack's random starts.
+        attack: Attack on both models.
+        spectrum: How the singular directions of their Jacobians are computed.
+        seed: Seed of the attack's random starts.
     """
 
     attack: Attack
@@ -93,18 +100,18 @@ class AlignmentEvaluation:
     seed: int
 
     def measure(self, given: EvaluationInputs, *, context: Context) -> Measurement:
-        """Numbers over the samples that the reference has right; arrays over all.
+        """Return metrics over the samples that the reference predicts correctly, and arrays.
 
         Raises:
-            ValueError: A model in training mode, outputs that are not finite, or of another number than the target's;
-                inputs outside the bounds on the card, labels that are none of the target's, or too large a radius.
-            Inapplicable: Fewer than two samples are right; or the attack does not fit the task.
+            ValueError: A model is in training mode, or its outputs are not finite or not as many as
+                the target's; inputs are outside the bounds on the card; labels are invalid; or the
+                radius is too large.
+            Inapplicable: Fewer than two samples are correct, or the attack does not fit the task.
         """
-        source, reference, test = (
-            AdaptedModel.of_source(given),
-            AdaptedModel.of_reference(given),
-            BoundedSamples(given.test),
-        )
+        source = AdaptedModel.of_source(given)
+        reference = AdaptedModel.of_reference(given)
+        # Attacks clip to the bounds, which would move inputs outside them without any attack.
+        test = BoundedSamples(given.test)
         with source.frozen_in_eval(), reference.frozen_in_eval():
             return self._compare_models(source, reference, test, context).to_measurement()
 
@@ -112,43 +119,65 @@ class AlignmentEvaluation:
         self, source: AdaptedModel, reference: AdaptedModel, test: Samples, context: Context
     ) -> Comparison:
         labels = validated_labels(test)
-        seen = [
-            self._white_box_outputs(
-                model, test, what=f"{name} adversarials", of=(*of, "test"), context=context
-            )
-            for name, model, of in (
-                ("source", source, ("source", "adapter")),
-                ("reference", reference, ("reference",)),
-            )
-        ]
-        require_output_count(seen[1].outputs, test.card, of="reference")
-        crossed = [
-            outputs_at(model.outputs, test, seen[other].delta, context=context)
-            for model, other in ((reference, 0), (source, 1))
-        ]
-        whole = max(one.outputs.shape[1] for one in seen) <= self.spectrum.most_outputs
-        functions = (source.outputs, reference.outputs)
-        found = jacobian_statistics(*functions, test, device=context.device) if whole else None
-        if found is not None:
-            linear = linearize_from_grams(found.grams)
-        else:
-            linear = linearize_from_products(
-                *functions, test, spectrum=self.spectrum, context=context
-            )
+        source_white_box = self._white_box_outputs(
+            source,
+            test,
+            what="source adversarials",
+            of=("source", "adapter", "test"),
+            context=context,
+        )
+        reference_white_box = self._white_box_outputs(
+            reference,
+            test,
+            what="reference adversarials",
+            of=("reference", "test"),
+            context=context,
+        )
+        require_output_count(reference_white_box.outputs, test.card, of="reference")
+        reference_at_source = outputs_at(
+            reference.outputs, test, source_white_box.delta, context=context
+        )
+        source_at_reference = outputs_at(
+            source.outputs, test, reference_white_box.delta, context=context
+        )
+        linear, jacobians = self._linearize_models(
+            source, reference, test, (source_white_box, reference_white_box), context
+        )
         return Comparison(
             card=test.card,
             labels=labels,
-            source=seen[0],
-            reference=seen[1],
-            reference_at_source=crossed[0],
-            source_at_reference=crossed[1],
+            source=source_white_box,
+            reference=reference_white_box,
+            reference_at_source=reference_at_source,
+            source_at_reference=source_at_reference,
             features=tuple(
-                outputs_at(one.features, test, None, context=context) for one in (source, reference)
+                outputs_at(model.features, test, None, context=context)
+                for model in (source, reference)
             ),
             linear=linear,
-            jacobians=found,
+            jacobians=jacobians,
             exact=isinstance(self.attack, TopSingularAttack),
         )
+
+    def _linearize_models(
+        self,
+        source: AdaptedModel,
+        reference: AdaptedModel,
+        test: Samples,
+        white_box: tuple[WhiteBoxOutputs, WhiteBoxOutputs],
+        context: Context,
+    ) -> tuple[LinearizedAttack, JacobianStatistics | None]:
+        """Return the linearized attack, and the Jacobians' statistics where outputs are few."""
+        functions = (source.outputs, reference.outputs)
+        most_outputs = max(model.outputs.shape[1] for model in white_box)
+        # Whole Jacobians need memory that grows with the square of the number of outputs.
+        if most_outputs > self.spectrum.most_outputs:
+            linear = linearize_from_products(
+                *functions, test, spectrum=self.spectrum, context=context
+            )
+            return linear, None
+        jacobians = jacobian_statistics(*functions, test, device=context.device)
+        return linearize_from_grams(jacobians.grams), jacobians
 
     def _white_box_outputs(
         self,
@@ -159,45 +188,52 @@ class AlignmentEvaluation:
         of: tuple[str, ...],
         context: Context,
     ) -> WhiteBoxOutputs:
-        """A model at the samples and at its own adversarials: remembered, since it hangs on no other model."""
+        """Return a model's outputs at the samples and at its own adversarial examples.
+
+        They are remembered, since they depend on no other model.
+        """
 
         def build() -> dict[str, Tensor]:
             delta = compute_perturbations(
                 model.outputs, test, attack=self.attack, spectrum=self.spectrum, context=context
             )
-            outputs, attacked = (
-                outputs_at(model.outputs, test, at, context=context) for at in (None, delta)
-            )
-            return {"delta": delta, "outputs": outputs, "attacked": attacked}
+            return {
+                "delta": delta,
+                "outputs": outputs_at(model.outputs, test, None, context=context),
+                "attacked": outputs_at(model.outputs, test, delta, context=context),
+            }
 
-        # the content too: a data set that is named may have another one in another run
-        content, attack = test.card.digest, attack_to_json(self.attack, spectrum=self.spectrum)
-        key: dict[str, Json] = {
-            "version": 1,
-            "attack": attack,
-            "seed": self.seed,
-            "content": content,
-        }
-        found = context.remember(what, key, build, of=of)
+        attack = attack_to_json(self.attack, spectrum=self.spectrum)
+        key = _memory_key(attack, self.seed, test)
+        arrays = context.remember(what, key, build, of=of)
         return WhiteBoxOutputs(
-            found["delta"], found["outputs"].double(), found["attacked"].double()
+            delta=arrays["delta"],
+            outputs=arrays["outputs"].double(),
+            attacked=arrays["attacked"].double(),
         )
 
 
+def _memory_key(attack: Mapping[str, Json] | None, seed: int, samples: Samples) -> dict[str, Json]:
+    # A data set identified by its name may have other content in another run, hence the digest.
+    # The version must be raised when the same options give other arrays.
+    return {"version": 1, "attack": attack, "seed": seed, "content": samples.card.digest}
+
+
 Estimator: TypeAlias = Callable[[Tensor, Tensor, DataCard], float]
-"""From what the source gives ``(N, D)``, the labels and the target's card to the estimate."""
+"""From the source's activations ``(N, D)``, the labels and the target's card to the estimate."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EstimatorEvaluation:
-    """An evaluation: one number from what the source gives for the training samples.
+    """Evaluation that computes one number from the source's activations on training samples.
 
     Args:
-        metric: The number's name.
+        metric: Name of the number.
         estimator: How it is computed.
         reads: The source's ``features``, or its own head's ``outputs``.
-        attack: What moves the samples first, away from the source's own prediction; None for nothing.
-        seed: Of the attack's random starts.
+        attack: Attack that moves the samples first, away from the source's own prediction; None for
+            clean samples.
+        seed: Seed of the attack's random starts.
     """
 
     metric: str
@@ -207,28 +243,31 @@ class EstimatorEvaluation:
     seed: int
 
     def measure(self, given: EvaluationInputs, *, context: Context) -> Measurement:
-        """One number.
+        """Return the estimate.
 
         Raises:
-            ValueError: Labels that are none of the target's, or inputs outside the bounds on the card.
-            Inapplicable: The labels are all of one class, or the estimator cannot say anything of this source.
+            ValueError: Labels are invalid, or inputs are outside the bounds on the card.
+            Inapplicable: All labels are of one class, or the estimator does not apply here.
         """
         if given.train is None:
             raise ValueError(
                 "found no training samples; expected some; declare needs=('train',) on the factory"
             )
-        source, train = AdaptedModel.of_source(given), BoundedSamples(given.train)
+        source = AdaptedModel.of_source(given)
+        train = BoundedSamples(given.train)
         labels = validated_labels(train)
+        # With one class LEEP and the H-score are the same for every source.
         if train.card.task == "classes" and not (labels != labels[0]).any():
             raise Inapplicable(
                 f"an estimate of transfer needs two classes; all {len(labels)} samples are of one"
             )
         with source.frozen_in_eval():
-            found = self._source_activations(source, train, context)
-        return Measurement(metrics={self.metric: self.estimator(found, labels, train.card)})
+            activations = self._source_activations(source, train, context)
+        estimate = self.estimator(activations, labels, train.card)
+        return Measurement(metrics={self.metric: estimate})
 
     def _source_activations(self, source: AdaptedModel, train: Samples, context: Context) -> Tensor:
-        """What the source gives, remembered: the estimators share it."""
+        """Return the source's activations; they are remembered, and shared by the estimators."""
 
         def build() -> dict[str, Tensor]:
             delta = None
@@ -236,52 +275,48 @@ class EstimatorEvaluation:
                 delta = compute_perturbations(
                     source.outputs, train, attack=self.attack, context=context
                 )
-            functions = {"features": source.features, "outputs": source.outputs}
             return {
-                name: outputs_at(one, train, delta, context=context)
-                for name, one in functions.items()
+                "features": outputs_at(source.features, train, delta, context=context),
+                "outputs": outputs_at(source.outputs, train, delta, context=context),
             }
 
         attack = None if self.attack is None else attack_to_json(self.attack)
-        # the content too: a data set that is named may have another one in another run
-        key: dict[str, Json] = {
-            "version": 1,
-            "attack": attack,
-            "seed": self.seed,
-            "content": train.card.digest,
-        }
-        return context.remember(
-            "source activations", key, build, of=("source", "adapter", "train")
-        )[self.reads]
+        key = _memory_key(attack, self.seed, train)
+        inputs = ("source", "adapter", "train")
+        return context.remember("source activations", key, build, of=inputs)[self.reads]
 
 
 class TaskLossEvaluation:
-    """An evaluation: cross-entropy for classes, binary cross-entropy for attributes, root mean square for values."""
+    """Evaluation of a transferred model's loss on its task.
+
+    Cross-entropy for classes, binary cross-entropy for attributes, root mean square for values.
+    """
 
     def measure(self, given: EvaluationInputs, *, context: Context) -> Measurement:
-        """Metric ``loss``, and the losses of the samples under the name of the metric that is their mean.
+        """Return the metric ``loss``, and the samples' losses.
+
+        The losses have the name of the metric that is their mean.
 
         Raises:
-            ValueError: No model, one in training mode or of another number of outputs than the target's; outputs that
-                are not finite; or labels that are none of the target's.
+            ValueError: There is no model, it is in training mode, or its number of outputs is not
+                the target's; outputs are not finite; or labels are invalid.
         """
         if given.model is None:
             raise ValueError(
                 "found no model; expected the transferred model; declare needs=('model',) on the factory"
             )
-        labels, card = validated_labels(given.test), given.test.card
+        card = given.test.card
+        labels = validated_labels(given.test)
         outputs, _ = predict(given.model, given.test, device=context.device)
         require_output_count(outputs, card, of="model")
         if not outputs.isfinite().all():
             raise ValueError(
-                "found outputs that are not finite; expected finite ones; check the model's weights"
+                "found outputs that are not finite; expected finite values; check the model's weights"
             )
         losses = task_loss(card.task, outputs.double(), labels, reduction="none")
-        return (
-            _root_mean_measurement(losses)
-            if card.task == "values"
-            else _mean_measurement("loss", losses)
-        )
+        if card.task == "values":
+            return _root_mean_measurement(losses)
+        return _mean_measurement("loss", losses)
 
 
 def _mean_measurement(name: str, losses: Tensor) -> Measurement:
@@ -289,8 +324,10 @@ def _mean_measurement(name: str, losses: Tensor) -> Measurement:
 
 
 def _root_mean_measurement(squares: Tensor) -> Measurement:
-    """Of squared distances; their root mean is no mean of theirs, so that they go under a name of their own."""
-    found = _mean_measurement("squared_loss", squares)
-    return Measurement(
-        metrics={"loss": float(squares.mean().sqrt()), **found.metrics}, samples=found.samples
-    )
+    """Return the measurement of squared distances.
+
+    Their root mean is not a mean over samples, so the squares go under a name of their own.
+    """
+    mean = _mean_measurement("squared_loss", squares)
+    root_mean = float(squares.mean().sqrt())
+    return Measurement(metrics={"loss": root_mean, **mean.metrics}, samples=mean.samples)

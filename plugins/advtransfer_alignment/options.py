@@ -1,8 +1,8 @@
 """Options of the evaluations, metric names, and the checks of options. Does not import torch.
 
-The dataclasses validate themselves, so that a mistake is reported when a suite is planned. No attack here takes a
-label: each moves a model away from its own output. A source has no labels on the target's images, and where the
-reference is right its own class is the true one.
+The dataclasses validate themselves, so that a mistake is reported when a suite is planned. No
+attack here takes a label: each moves a model away from its own output. A source has no labels for
+the target's images, and where the reference is correct, its own class is the true one.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from advtransfer.toolkit.training_config import require_field
 
 @dataclass(frozen=True, slots=True)
 class AscentConfig:
-    """How an attack goes: a ball, steps in it, and whether it starts at a random point of it."""
+    """Gradient ascent of an attack: the ball, the steps, and whether the start is random."""
 
     norm: TrainingNorm
     eps: float
@@ -31,14 +31,14 @@ class AscentConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabelFreePgd:
-    """Projected gradient ascent on the loss against the model's own prediction (Liang et al., 2021).
+    """Projected gradient ascent on the loss against the own prediction (Liang et al., 2021).
 
     Args:
         kind: ``pgd``; may be left out.
         norm: ``linf`` or ``l2``.
         eps: The radius, in the unit of the inputs: [0, 1] pixel space.
-        steps: Gradient steps; 50 in the released code.
-        step_size: The length of one step; by default ``5 * eps / steps``, as there.
+        steps: Number of gradient steps; 50 in the released code.
+        step_size: Length of one step; by default ``5 * eps / steps``, as in the released code.
         random_start: Start at a random point of the ball.
     """
 
@@ -54,20 +54,24 @@ class LabelFreePgd:
 
     @property
     def ascent_config(self) -> AscentConfig:
-        """The steps, the default length filled in."""
+        """The ascent, with the default step size filled in."""
+        # A path of five radii can cross the ball from any random start.
         step_size = 5 * self.eps / self.steps if self.step_size is None else self.step_size
         return AscentConfig(self.norm, self.eps, self.steps, step_size, self.random_start)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabelFreeFgsm:
-    """One gradient step of length eps on that loss (Goodfellow, Shlens and Szegedy, 2015).
+    """One gradient step of length eps on the loss against the model's own prediction.
+
+    Goodfellow, Shlens and Szegedy (2015).
 
     Args:
         kind: ``fgsm``.
         norm: ``linf`` takes the sign of the gradient, ``l2`` its direction.
         eps: The radius.
-        random_start: Start at a random point of the ball, as the released code of Liang et al. (2021) does.
+        random_start: Start at a random point of the ball, as in the released code of Liang et al.
+            (2021).
     """
 
     kind: Literal["fgsm"]
@@ -80,23 +84,24 @@ class LabelFreeFgsm:
 
     @property
     def ascent_config(self) -> AscentConfig:
-        """The one step."""
+        """The ascent of one step."""
         return AscentConfig(self.norm, self.eps, 1, self.eps, self.random_start)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VirtualAttack:
-    """The virtual adversarial attack: it moves the outputs as far as it can (Liang et al., 2020, definition 1).
+    """The virtual adversarial attack, which maximises the change of the outputs.
 
-    Ascends ``||f(x + delta) - f(x)||_2`` from a random point of the ball, since there is no slope at x, and keeps the
-    iterate that moved the outputs furthest.
+    Liang et al. (2020), definition 1. It ascends ``||f(x + delta) - f(x)||_2`` from a random point
+    of the ball, since the gradient at x itself is zero, and keeps the iterate with the largest
+    change.
 
     Args:
         kind: ``virtual``.
         norm: ``l2``, as defined, or ``linf``.
         eps: The radius.
-        steps: Gradient steps.
-        step_size: The length of one step; by default ``eps / 2``: a step of ordinary length does not turn far enough.
+        steps: Number of gradient steps.
+        step_size: Length of one step; by default ``eps / 2``. Shorter steps do not turn far enough.
     """
 
     kind: Literal["virtual"]
@@ -110,21 +115,24 @@ class VirtualAttack:
 
     @property
     def ascent_config(self) -> AscentConfig:
-        """The steps, the default length filled in."""
+        """The ascent, with the default step size filled in."""
         step_size = self.eps / 2 if self.step_size is None else self.step_size
+        # At x itself the gradient of the distance is zero, hence the random start.
         return AscentConfig(self.norm, self.eps, self.steps, step_size, True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spectrum:
-    """How the largest singular values and directions of a Jacobian are found.
+    """Computation of the largest singular values and directions of a Jacobian.
 
     Args:
-        most_outputs: Of a model with so many outputs or fewer the Jacobian is computed whole, one backward pass an
-            output; of others, its largest directions by block power iteration. Where two models of m and d outputs are
-            compared, 8 (m + d)^2 bytes a sample are held for this, and for a moment up to three times as many: with 32
-            outputs each 33 kB, or up to 1 GB for 10,000 samples; with 100 each ten times as much.
-        iterations: Of the power iteration, each two products with the Jacobian for each vector of the block.
+        most_outputs: The Jacobian is computed whole for models of at most this many outputs, by one
+            backward pass per output. For others, its largest directions come from block power
+            iteration. Comparing two models of m and d outputs takes 8 (m + d)^2 bytes per sample,
+            and for a moment up to three times as many: with 32 outputs each 33 kB, or up to 1 GB
+            for 10,000 samples; with 100 each ten times as much.
+        iterations: Steps of the power iteration, each with two Jacobian products per vector of the
+            block.
     """
 
     most_outputs: int = 32
@@ -137,10 +145,11 @@ class Spectrum:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TopSingularAttack:
-    """The virtual attack of the linearised model: eps times the Jacobian's first right singular vector.
+    """The virtual attack of the linearized model: eps times the first right singular vector.
 
-    Of its two signs the one that moves the outputs further. How the vector is found is the evaluation's `spectrum`,
-    with which it finds all others, too; where it has none, that of `Spectrum()`.
+    Of the vector's two signs it takes the one that moves the outputs further. The vector is
+    computed as the evaluation's `spectrum` says, and by the default `Spectrum()` where there is
+    none.
 
     Args:
         kind: ``top_singular``.
@@ -157,7 +166,7 @@ class TopSingularAttack:
 Attack: TypeAlias = Annotated[
     LabelFreePgd | LabelFreeFgsm | VirtualAttack | TopSingularAttack, TaggedUnion()
 ]
-"""The attacks, told apart by `kind`."""
+"""The attacks, distinguished by `kind`."""
 
 
 def _require_ball(eps: float, steps: int, step_size: float | None) -> None:
@@ -166,44 +175,74 @@ def _require_ball(eps: float, steps: int, step_size: float | None) -> None:
     require_field(step_size is None or step_size > 0, "step_size", step_size, "a number above 0")
 
 
-ALIGNMENT_METRICS = (
-    *("right", "reference_error", "loss_clean", "loss_white_box", "loss_transfer"),
-    *(f"error_rate_{pair}" for pair in ("ss", "st", "tt", "ts")),
-    *("tau_1", "kept_tau_1", "cosine", "cosine_squared", "kept_cosine"),
-    *("knowledge_distance", "knowledge_distance_features", "reference_distance"),
-    *(f"theorem_{number}_{side}" for number in (1, 2, 3) for side in ("left", "bound")),
-    *(
-        f"{name}_{model}"
-        for name in ("lambda_max", "lambda_mean", "power_residual")
-        for model in "st"
-    ),
-    *(
-        f"{name}_{way}"
-        for way in ("st", "ts")
-        for name in (
-            *(
-                "alpha_1",
-                "alpha_1_median",
-                "alpha_2",
-                "alpha_2_squared_unbiased",
-                "joint",
-                "tau_2",
-                "tau_2_attack",
-            ),
-            *("kept_alpha_1", "kept_alpha_2", "kept_joint", "kept_tau_2", "kept_tau_2_attack"),
-            *("gradient_distance", "function_distance", "feature_distance"),
-        )
-    ),
+_COMMON_METRICS = (
+    "right",
+    "reference_error",
+    "loss_clean",
+    "loss_white_box",
+    "loss_transfer",
+    "error_rate_ss",
+    "error_rate_st",
+    "error_rate_tt",
+    "error_rate_ts",
+    "tau_1",
+    "kept_tau_1",
+    "cosine",
+    "cosine_squared",
+    "kept_cosine",
+    "knowledge_distance",
+    "knowledge_distance_features",
+    "reference_distance",
+    "theorem_1_left",
+    "theorem_1_bound",
+    "theorem_2_left",
+    "theorem_2_bound",
+    "theorem_3_left",
+    "theorem_3_bound",
 )
-"""Every number that `alignment` can give; on some data it leaves some out."""
+_MODEL_METRICS = ("lambda_max", "lambda_mean", "power_residual")
+"""Metrics of one model, with the suffix ``_s`` or ``_t``."""
+_DIRECTION_METRICS = (
+    "alpha_1",
+    "alpha_1_median",
+    "alpha_2",
+    "alpha_2_squared_unbiased",
+    "joint",
+    "tau_2",
+    "tau_2_attack",
+    "kept_alpha_1",
+    "kept_alpha_2",
+    "kept_joint",
+    "kept_tau_2",
+    "kept_tau_2_attack",
+    "gradient_distance",
+    "function_distance",
+    "feature_distance",
+)
+"""Metrics of one direction, with the suffix ``_st`` or ``_ts``."""
+
+
+def _metric_names() -> tuple[str, ...]:
+    names = list(_COMMON_METRICS)
+    for metric in _MODEL_METRICS:
+        names += [f"{metric}_s", f"{metric}_t"]
+    for direction in ("st", "ts"):
+        names += [f"{metric}_{direction}" for metric in _DIRECTION_METRICS]
+    return tuple(names)
+
+
+ALIGNMENT_METRICS = _metric_names()
+"""All metrics of `alignment`; some are left out where the data do not define them."""
 
 
 def attack_misfits(chosen: OptionValues, around: CellOutline) -> Iterator[Misfit]:
-    """The radius or the step of the attack, where it is larger than any two inputs are apart."""
-    asked = chosen["attack"]
-    if asked is None:
+    """Yield a misfit if the attack's radius or step exceeds the distance of any two inputs."""
+    attack = chosen["attack"]
+    if attack is None:
         return
-    norm: Norm = getattr(asked, "norm", "l2")
-    yield from radius_misfits(("attack", "eps"), asked.eps, norm, around.target)
-    step = getattr(asked, "step_size", None)
-    yield from radius_misfits(("attack", "step_size"), step, norm, around.target, what="a step")
+    norm: Norm = getattr(attack, "norm", "l2")
+    yield from radius_misfits(("attack", "eps"), attack.eps, norm, around.target)
+    step_size = getattr(attack, "step_size", None)
+    yield from radius_misfits(
+        ("attack", "step_size"), step_size, norm, around.target, what="a step"
+    )

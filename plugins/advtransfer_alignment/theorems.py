@@ -1,7 +1,8 @@
 """Theorems of Liang et al. (2020): the bounded quantities and their bounds, as numbers.
 
-f_S is the source, f_T the reference, y the target outputs; tau_1 and tau_2 are those of the linearized virtual attack,
-S to T; g is the affine map that tau_2 is measured with. Norms of gradients are spectral.
+f_S is the source, f_T the reference, y the target outputs; tau_1 and tau_2 are those of the
+linearized virtual attack, S to T; g is the affine map that tau_2 is measured with. Norms of
+gradients are spectral.
 """
 
 from __future__ import annotations
@@ -27,78 +28,97 @@ class TheoremOutputs:
 
 
 def theorem_metrics(
-    found: JacobianStatistics,
+    jacobians: JacobianStatistics,
     linear: LinearizedAttack,
-    carried: DeviationMap,
+    deviation_map: DeviationMap,
     outputs: TheoremOutputs,
 ) -> dict[str, float]:
-    """``theorem_<number>_left`` and ``theorem_<number>_bound``; theorem 1 only where both models have one output."""
-    gap = spectral_gap(found.grams, carried.matrix)
-    named = {
-        "theorem_2": (gap, theorem_2_bound(linear, carried.tau)),
-        "theorem_3": (
-            theorem_3_left_side(found, carried, outputs),
-            theorem_3_bound(found, linear, gap=gap, outputs=outputs),
-        ),
+    """Return ``theorem_<number>_left`` and ``theorem_<number>_bound``, both sides of each theorem.
+
+    Theorem 1 only where both models have one output.
+
+    Args:
+        jacobians: Statistics of both models' Jacobians.
+        linear: The linearized virtual attack on both.
+        deviation_map: tau_2, and the linear part A of the affine map g.
+        outputs: Outputs of both models, and the target's.
+    """
+    gap = spectral_gap(jacobians.grams, deviation_map.matrix)
+    metrics = {
+        "theorem_2_left": gap,
+        "theorem_2_bound": theorem_2_bound(linear, deviation_map.tau),
+        "theorem_3_left": theorem_3_left_side(jacobians, deviation_map, outputs),
+        "theorem_3_bound": theorem_3_bound(jacobians, linear, gap=gap, outputs=outputs),
     }
-    if found.grams.cross.shape[1:] == (1, 1):
-        named["theorem_1"] = (gap, theorem_1_bound(linear, carried.tau))
-    return {
-        f"{name}_{side}": value
-        for name, pair in named.items()
-        for side, value in zip(("left", "bound"), pair, strict=True)
-    }
+    # Theorem 1 is stated for m = d = 1. Its left side is that of theorem 2.
+    if jacobians.grams.cross.shape[1:] == (1, 1):
+        metrics["theorem_1_left"] = gap
+        metrics["theorem_1_bound"] = theorem_1_bound(linear, deviation_map.tau)
+    return metrics
 
 
 def theorem_1_bound(linear: LinearizedAttack, tau: float) -> float:
-    """Theorem 1, for one output each: ``sqrt(E[(1 - tau_1(x) tau_2) ||grad f_T(x)||^2])``; it holds with equality."""
-    shares = 1 - linear.cosine.square() * tau
-    return float((shares * linear.second_model_values[:, 0].square()).mean().clamp_min(0).sqrt())
+    """Return the bound of theorem 1, for one output each; it holds with equality.
 
-
-def theorem_2_bound(linear: LinearizedAttack, tau: float) -> float:
-    """Theorem 2: ``sqrt(5) L sqrt((1 - t1 t2) + (1 - t1)(1 - t2) l_T^2 + (l_T + l_S)^2)``.
-
-    L is the largest gradient of f_T among the samples, l the largest ratio of second to first singular value.
+    ``sqrt(E[(1 - tau_1(x) tau_2) ||grad f_T(x)||^2])``
     """
-    angle = float(linear.cosine.square().mean())
-    source, reference = (
-        float(singular_value_ratios(one).max())
-        for one in (linear.first_model_values, linear.second_model_values)
+    shares = 1 - linear.cosine.square() * tau
+    squared_norms = linear.second_model_values[:, 0].square()
+    # Rounding can take tau above 1, and the mean below 0.
+    return float((shares * squared_norms).mean().clamp_min(0).sqrt())
+
+
+def theorem_2_bound(linear: LinearizedAttack, tau_2: float) -> float:
+    """Return the bound of theorem 2.
+
+    ``sqrt(5) L sqrt((1 - t1 t2) + (1 - t1)(1 - t2) l_T^2 + (l_T + l_S)^2)``: L is the largest
+    gradient norm of f_T among the samples, l the largest ratio of second to first singular value.
+    """
+    tau_1 = float(linear.cosine.square().mean())
+    lambda_s = float(singular_value_ratios(linear.first_model_values).max())
+    lambda_t = float(singular_value_ratios(linear.second_model_values).max())
+    # The printed theorem has the square of the sum (l_T + l_S); the released code sums squares.
+    terms = (
+        (1 - tau_1 * tau_2) + (1 - tau_1) * (1 - tau_2) * lambda_t**2 + (lambda_s + lambda_t) ** 2
     )
-    terms = (1 - angle * tau) + (1 - angle) * (1 - tau) * reference**2 + (source + reference) ** 2
-    # rounding can take tau above 1, and the sum below 0, for equal models of one output
-    return math.sqrt(5 * max(terms, 0)) * float(linear.second_model_values[:, 0].max())
+    lipschitz = float(linear.second_model_values[:, 0].max())
+    # Rounding can take tau_2 above 1, and the sum below 0, for equal models of one output.
+    return math.sqrt(5 * max(terms, 0)) * lipschitz
 
 
 def theorem_3_bound(
-    found: JacobianStatistics, linear: LinearizedAttack, *, gap: float, outputs: TheoremOutputs
+    jacobians: JacobianStatistics, linear: LinearizedAttack, *, gap: float, outputs: TheoremOutputs
 ) -> float:
-    """Theorem 3: ``||f_T - y|| + R gap + (1 + ||grad f_T|| / ||grad f_S||) beta R^2``, gap as in theorem 2.
+    """Return an estimate of the bound of theorem 3.
 
-    The paper has inputs of length at most 1; R is the length of the longest, which is the same after scaling. beta is
-    the largest change of a Jacobian between the origin and a sample, by their distance: it may be larger elsewhere, so
-    this is an estimate of the bound from below.
+    ``||f_T - y|| + R gap + (1 + ||grad f_T|| / ||grad f_S||) beta R^2``, with the gap of theorem 2.
+    The paper assumes inputs of length at most 1. R is the length of the longest input, which gives
+    the same bound after scaling. beta is the largest change of a Jacobian between the origin and a
+    sample, divided by their distance. It may be larger elsewhere, so this estimates the bound from
+    below.
     """
-    radius, beta = float(found.input_lengths.max()), float(found.steepness.max())
-    norms = [
-        float(one[:, 0].square().mean().sqrt())
-        for one in (linear.second_model_values, linear.first_model_values)
-    ]
-    apart = root_mean_square(outputs.reference - outputs.target)
-    return apart + radius * gap + (1 + norms[0] / norms[1]) * beta * radius**2
+    radius = float(jacobians.input_lengths.max())
+    beta = float(jacobians.steepness.max())
+    source_norm = float(linear.first_model_values[:, 0].square().mean().sqrt())
+    reference_norm = float(linear.second_model_values[:, 0].square().mean().sqrt())
+    reference_error = root_mean_square(outputs.reference - outputs.target)
+    smoothness = (1 + reference_norm / source_norm) * beta * radius**2
+    return reference_error + radius * gap + smoothness
 
 
 def theorem_3_left_side(
-    found: JacobianStatistics, carried: DeviationMap, outputs: TheoremOutputs
+    jacobians: JacobianStatistics, deviation_map: DeviationMap, outputs: TheoremOutputs
 ) -> float:
-    """``||g o f_S - y||``, what theorem 3 bounds: the constant of g is set so that it meets f_T at the origin."""
-    source, reference = found.origin_outputs
-    return root_mean_square(
-        (outputs.source - source) @ carried.matrix.T + reference - outputs.target
-    )
+    """Return ``||g o f_S - y||``, the quantity that theorem 3 bounds.
+
+    The constant of g is chosen so that g(f_S(0)) = f_T(0).
+    """
+    source_origin, reference_origin = jacobians.origin_outputs
+    centred = outputs.source - source_origin
+    mapped = centred @ deviation_map.matrix.T + reference_origin
+    return root_mean_square(mapped - outputs.target)
 
 
 def singular_value_ratios(values: Tensor) -> Tensor:
-    """lambda_f: the second singular value over the first, ``(N,)``."""
+    """Return lambda_f, the second singular value divided by the first, ``(N,)``."""
     return values[:, 1] / values[:, 0]

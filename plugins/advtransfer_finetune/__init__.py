@@ -1,6 +1,6 @@
 """Hooks of the fine-tuning plugin.
 
-Probes on features or logits, fine-tuning, baselines without a source.
+Probes on frozen features or logits, fine-tuning, and baselines without a source.
 """
 
 from __future__ import annotations
@@ -21,5 +21,5 @@ from advtransfer_finetune.components import (
 
 @hookimpl
 def register_transfers() -> Iterable[Factory[Transfer]]:
-    """Probes, fine-tunings, and baselines that need no source."""
+    """Return the probes, the fine-tunings and the baselines without a source."""
     return [linear_probe, logit_affine, blocks, full, scratch, adversarial]

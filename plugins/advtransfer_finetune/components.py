@@ -1,6 +1,6 @@
 """Factories of the probes, the fine-tunings and the baselines without a source.
 
-They import torch only when one is built.
+They import torch only when a component is built.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ from advtransfer_finetune.options import (
     utrera2021_presets,
 )
 
-_BLOCKS_OPTIMIZER, _FULL_OPTIMIZER, _TUNING_SCHEDULE = Adam(lr=3e-3), Sgd(lr=0.01), Schedule()
+_BLOCKS_OPTIMIZER = Adam(lr=3e-3)
+_FULL_OPTIMIZER = Sgd(lr=0.01)
+_TUNING_SCHEDULE = Schedule()
 
 
 @precheck(check=options.blocks_misfits)
@@ -48,31 +50,36 @@ def blocks(
     activations: Annotated[Literal["once", "every_epoch"], Since(1)] = "once",
     cached: CacheActivations = True,
 ) -> Transfer:
-    """The source's last blocks fine-tuned together with a new head; everything before them keeps its weights.
+    """Fine-tune the source's last blocks together with a new head; earlier blocks stay.
 
-    As in Utrera et al. (2021), section 4. Their settings, and those that only their code tells, are the presets
-    ``utrera2021_presets`` (from 3,200 images on) and ``utrera2021_few`` (up to 1,600). With 0 blocks and frozen batch
-    normalisation it is the fine-tuned teacher ("FT") of Chan et al. (2020). A learned adapter is trained with the head.
+    As in Utrera et al. (2021), section 4. The presets ``utrera2021`` (from 3,200 images on) and
+    ``utrera2021_few`` (up to 1,600) have their settings, including those found only in their code.
+    With 0 blocks and frozen batch normalisation it is the fine-tuned teacher ("FT") of Chan et al.
+    (2020). A learned adapter is trained with the head.
 
     Args:
-        blocks: How many of the source's last blocks are trained besides the head; 0 trains the head alone.
-        epochs: How often each image is seen.
-        batch_size: Images in a step.
-        optimiser: The optimiser and its largest learning rate.
+        blocks: Number of the source's last blocks that are trained besides the head; 0 trains the
+            head alone.
+        epochs: Number of times that each image is seen.
+        batch_size: Images per step.
+        optimiser: The optimizer and its largest learning rate.
         schedule: The learning rate over the training.
-        batch_norm: ``freeze`` runs the frozen blocks as in evaluation; ``adapt``, as in the paper's released code, lets
-            their batch normalisation use and learn the target's statistics.
-        head_init: Where the head starts: torch's ``default``, or ``normal``, which is N(0, 1) and zero biases.
-        augment: ``none``, or a list of changes to each training image, in their order, before any adapter:
-            ``pad_crop``, ``pad_crop_2``, ``flip``, ``colour_jitter``, ``rotation``. The paper makes them at 224 x 224
-            pixels: give the target's data set this `size`.
-        adversary: Train on adversarial examples, of the target's images, as in ``vision/trained``: None, or
-            ``{norm, eps, steps, ...}`` with eps for inputs in [0, 1].
-        snapshots: Epochs after which the weights are kept; Figure 3 of the paper has 11, 21, 41, 81 and 150.
-        activations: When what the frozen blocks give is computed: ``once``, where they give the same in every epoch (no
-            augmentation, no adversary, frozen batch normalisation, a fixed adapter) and it fits in memory; or in
-            ``every_epoch``. The numbers agree but for rounding.
-        cached: Share activations that are computed once with the other fits of this source, adapter and data set.
+        batch_norm: ``freeze`` runs the frozen blocks as in evaluation; ``adapt``, as in the paper's
+            released code, lets their batch normalisation use and learn the target's statistics.
+        head_init: Initial weights of the head: torch's ``default``, or ``normal``, which is N(0, 1)
+            and zero biases.
+        augment: ``none``, or a list of changes to each training image, in their order, before any
+            adapter: ``pad_crop``, ``pad_crop_2``, ``flip``, ``colour_jitter``, ``rotation``. The
+            paper makes them at 224 x 224 pixels: give the target's data set this `size`.
+        adversary: Train on adversarial examples of the target's images, as in ``vision/trained``:
+            None, or ``{norm, eps, steps, ...}`` with eps for inputs in [0, 1].
+        snapshots: Epochs after which the weights are recorded; Figure 3 of the paper has 11, 21,
+            41, 81 and 150.
+        activations: When the frozen blocks' activations are computed: ``once``, where they are the
+            same in every epoch (no augmentation, no adversary, frozen batch normalisation, a fixed
+            adapter) and fit in memory; or in ``every_epoch``. The results agree up to rounding.
+        cached: Share activations that are computed once with the other fits of this source, adapter
+            and data set.
     """
     from advtransfer_finetune.training import TrainingRecipe
     from advtransfer_finetune.tuning import BlockTuning
@@ -86,13 +93,12 @@ def blocks(
         adversary=adversary,
         snapshots=snapshots,
     )
-    once = activations == "once"
     return BlockTuning(
         blocks=blocks,
         batch_norm=batch_norm,
         head_init=head_init,
         recipe=recipe,
-        extract_once=once,
+        extract_once=activations == "once",
         cached=cached,
     )
 
@@ -114,20 +120,20 @@ def full(
     adversary: AdversarialTraining | None = None,
     snapshots: SnapshotEpochs = (),
 ) -> Transfer:
-    """The whole source fine-tuned, from its own weights on, with a new head.
+    """Fine-tune the whole source, from its own weights on, with a new head.
 
-    Batch normalisation uses and learns the target's statistics. With an adversary it is adversarial training that
-    starts from the source. A learned adapter is trained as well.
+    Batch normalisation uses and learns the target's statistics. With an adversary it is adversarial
+    training that starts from the source. A learned adapter is trained as well.
 
     Args:
-        epochs: How often each image is seen.
-        batch_size: Images in a step.
-        optimiser: The optimiser and its largest learning rate.
+        epochs: Number of times that each image is seen.
+        batch_size: Images per step.
+        optimiser: The optimizer and its largest learning rate.
         schedule: The learning rate over the training.
-        head_init: Where the head starts, as in `blocks`.
+        head_init: Initial weights of the head, as in `blocks`.
         augment: Changes to each training image, as in `blocks`.
         adversary: Train on adversarial examples, as in `blocks`.
-        snapshots: Epochs after which the weights are kept.
+        snapshots: Epochs after which the weights are recorded.
     """
     from advtransfer_finetune.training import TrainingRecipe
     from advtransfer_finetune.tuning import BlockTuning
@@ -144,7 +150,8 @@ def full(
     return BlockTuning(blocks="all", batch_norm="adapt", head_init=head_init, recipe=recipe)
 
 
-_BASELINE_OPTIMIZER, _BASELINE_SCHEDULE = Sgd(), Schedule()
+_BASELINE_OPTIMIZER = Sgd()
+_BASELINE_SCHEDULE = Schedule()
 
 
 @precheck(check=options.scratch_misfits)
@@ -159,17 +166,17 @@ def scratch(
     augment: Augment = "none",
     snapshots: SnapshotEpochs = (),
 ) -> Transfer:
-    """A network trained on the target's subset alone: what a transfer has to beat.
+    """Train a network on the target's subset alone: the baseline that a transfer has to beat.
 
     Args:
-        network: What is trained, from its weights on: an untrained network made for the target's data, such as
-            ``{use: vision/random_init, data: ...}``.
-        epochs: How often each image is seen.
-        batch_size: Images in a step.
-        optimiser: The optimiser and its largest learning rate.
+        network: The network and its initial weights: an untrained network made for the target's
+            data, such as ``{use: vision/random_init, data: ...}``.
+        epochs: Number of times that each image is seen.
+        batch_size: Images per step.
+        optimiser: The optimizer and its largest learning rate.
         schedule: The learning rate over the training.
         augment: Changes to each training image, as in `blocks`.
-        snapshots: Epochs after which the weights are kept.
+        snapshots: Epochs after which the weights are recorded.
     """
     from advtransfer_finetune.training import TrainingRecipe
     from advtransfer_finetune.tuning import ScratchTraining
@@ -202,23 +209,23 @@ def adversarial(
     augment: Augment = "none",
     snapshots: SnapshotEpochs = (),
 ) -> Transfer:
-    """A network trained on the target's subset alone, against PGD (Madry et al., 2018, equation 2.1).
+    """Train a network on the target's subset alone, against PGD (Madry et al., 2018, equation 2.1).
 
     To start from a source instead, give `full` or `blocks` an adversary.
 
     Args:
-        network: What is trained, from its weights on, as in `scratch`.
-        norm: The norm of the ball around each image: ``linf`` or ``l2``.
-        eps: Its radius, in [0, 1] pixel space.
-        steps: Gradient steps for each batch.
-        step_size: The length of one step; by default ``2.5 * eps / steps``.
+        network: The network and its initial weights, as in `scratch`.
+        norm: Norm of the ball around each image: ``linf`` or ``l2``.
+        eps: Radius of the ball, in [0, 1] pixel space.
+        steps: Gradient steps per batch.
+        step_size: Length of one step; by default ``2.5 * eps / steps``.
         random_start: Start at a random point of the ball instead of its centre.
-        epochs: How often each image is seen.
-        batch_size: Images in a step.
-        optimiser: The optimiser and its largest learning rate.
+        epochs: Number of times that each image is seen.
+        batch_size: Images per step.
+        optimiser: The optimizer and its largest learning rate.
         schedule: The learning rate over the training.
         augment: Changes to each training image, as in `blocks`.
-        snapshots: Epochs after which the weights are kept.
+        snapshots: Epochs after which the weights are recorded.
     """
     from advtransfer_finetune.training import TrainingRecipe
     from advtransfer_finetune.tuning import ScratchTraining
@@ -260,28 +267,34 @@ def linear_probe(
     folds: Annotated[Annotated[int, Ge(2)] | None, Since(1)] = None,
     cached: CacheActivations = True,
 ) -> Transfer:
-    """Multinomial logistic regression on the source's frozen, standardised features.
+    """Fit multinomial logistic regression on the source's frozen, standardized features.
 
-    The features are what the source's head receives. The problem is convex, so the result hangs on no random number,
-    but for the folds; the fact ``converged`` is 0 where the solver stopped before it met the tolerance. With
-    ``solver: sgd`` the same model is trained for a fixed time instead, by the recipe of Utrera et al. (2021): how far
-    it comes is a part of the result, and so are the random numbers. They train on augmented images and on features as
-    they are; for that, take `blocks` with 0 blocks. A learned adapter is trained by ``sgd`` alone.
+    The features are the inputs of the source's head. The problem is convex, so that the result
+    depends on no random number except for the folds; the fact ``converged`` is 0 where the solver
+    stopped before it met the tolerance. With ``solver: sgd`` the same model is trained for a fixed
+    time instead, by the recipe of Utrera et al. (2021): its distance from the optimum is then part
+    of the result, and so are the random numbers. They train on augmented images and on features
+    without standardization; for that, take `blocks` with 0 blocks. A learned adapter is trained by
+    ``sgd`` only.
 
     Args:
-        C: Inverse strength of the l2 penalty on the weights, as in scikit-learn. Of a list, the strength with the best
-            accuracy on the validation part is kept (of equal ones the smallest); it needs such a part, or `folds`.
-        max_iterations: The most steps of the solver, L-BFGS.
-        tolerance: The largest entry of the gradient at which the solver stops.
-        solver: ``lbfgs``, which goes to the optimum, or ``sgd``. The options above are for lbfgs, those below for sgd.
-        epochs: How often each image is seen.
-        batch_size: Images in a step.
-        optimiser: The optimiser and its largest learning rate; the penalty is its `weight_decay`.
+        C: Inverse strength of the l2 penalty on the weights, as in scikit-learn. Of a list, the
+            strength with the best accuracy on the validation part is chosen (of equal ones the
+            smallest); it needs such a part, or `folds`.
+        max_iterations: Largest number of steps of the solver, L-BFGS.
+        tolerance: Largest entry of the gradient at which the solver stops.
+        solver: ``lbfgs``, which goes to the optimum, or ``sgd``. The options above are for lbfgs,
+            those below for sgd.
+        epochs: Number of times that each image is seen.
+        batch_size: Images per step.
+        optimiser: The optimizer and its largest learning rate; the penalty is its `weight_decay`.
         schedule: The learning rate over the training.
-        head_init: Where the weights start: torch's ``default``, or ``normal``, which is N(0, 1) and zero biases.
-        snapshots: Epochs after which the weights are kept.
-        folds: Where there is no validation part, C is chosen by cross-validation over so many folds of the training
-            part, each with its share of every class; the probe is then fitted to all of it.
+        head_init: Initial weights: torch's ``default``, or ``normal``, which is N(0, 1) and zero
+            biases.
+        snapshots: Epochs after which the weights are recorded.
+        folds: Where there is no validation part, C is chosen by cross-validation over this many
+            folds of the training part, each with its share of every class; the probe is then fitted
+            to all of it.
         cached: Share the features with the other fits of this source, adapter and data set.
     """
     if solver == "sgd":
@@ -291,7 +304,8 @@ def linear_probe(
         if C != 1.0 or folds is not None:
             found = f"C {C}" if folds is None else f"folds {folds}"
             raise ValueError(
-                f"found {found} beside solver 'sgd'; expected none; set weight_decay in optimiser instead"
+                f"found {found} beside solver 'sgd'; expected none; "
+                "set weight_decay in optimiser instead"
             )
         recipe = TrainingRecipe(
             epochs=epochs,
@@ -317,15 +331,16 @@ def linear_probe(
 def logit_affine(
     *, cutoff: Annotated[float, Interval(ge=0, lt=1)] = 1e-6, cached: CacheActivations = True
 ) -> Transfer:
-    """The affine map of the source's logits that comes nearest to the labels: least squares, in closed form.
+    """Fit the affine map of the source's logits that is nearest to the labels, in closed form.
 
-    The g of g o f_S in the theory of Liang et al. (2021): W = Cov(y, z) Cov(z, z)^+ and b = E y - W E z, for logits z
-    and for labels y that are one-hot classes, -1/2 or 1/2 by attribute (one is predicted where the output is above 0),
-    or values. Where the logits are linearly dependent, W is the smallest of all that fit equally well.
+    The map g of g o f_S in the theory of Liang et al. (2021): W = Cov(y, z) Cov(z, z)^+ and b = E y
+    - W E z, for logits z and for labels y that are one-hot classes, -1/2 or 1/2 by attribute (an
+    attribute is predicted where the output is above 0), or values. Where the logits are linearly
+    dependent, W is the smallest of all equally good maps.
 
     Args:
-        cutoff: Singular values of the centred logits below this share of the largest one count as zero. The logits
-            are known to 7 digits or so.
+        cutoff: Singular values of the centred logits below this share of the largest count as zero.
+            Logits have about 7 digits.
         cached: Share the logits with the other fits of this source, adapter and data set.
     """
     from advtransfer_finetune.logit_probe import LogitAffine

@@ -35,11 +35,14 @@ from advtransfer_finetune.target_model import (
 from advtransfer_finetune.training import TrainingRecipe
 
 LabeledFeatures: TypeAlias = tuple[FloatArray, LabelArray]
-"""Features ``(N, D)`` in float64 and labels ``(N,)``."""
+"""Features ``(N, D)`` in float64, and labels ``(N,)``."""
 
 
 class StandardizedLinear(nn.Module):
-    """``weight @ ((features - mean) / scale) + bias``, from ``(B, D)`` to ``(B, K)``; all zero until it is fitted."""
+    """Linear layer on standardized features, ``(B, D)`` to ``(B, K)``; zero until it is fitted.
+
+    ``weight @ ((features - mean) / scale) + bias``
+    """
 
     mean: Tensor
     scale: Tensor
@@ -48,25 +51,26 @@ class StandardizedLinear(nn.Module):
 
     def __init__(self, features: int, classes: int) -> None:
         super().__init__()
+        # Buffers, so that the scaling is saved with the weights.
         self.register_buffer("mean", torch.zeros(features))
         self.register_buffer("scale", torch.ones(features))
         self.weight = nn.Parameter(torch.zeros(classes, features))
         self.bias = nn.Parameter(torch.zeros(classes))
 
     def forward(self, features: Tensor) -> Tensor:
-        """``(B, D)`` to ``(B, K)``."""
+        """Return the logits, ``(B, K)``, of features ``(B, D)``."""
         return nn.functional.linear((features - self.mean) / self.scale, self.weight, self.bias)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinearProbe:
-    """A transfer: the source's features stay, a linear classifier on them is fitted.
+    """Transfer that fits a linear classifier on the source's frozen features.
 
     Args:
         strengths: Values of C, ascending; more than one needs a validation part, or folds.
-        max_iterations: The most steps of the solver.
-        tolerance: The largest entry of the gradient at which it stops.
-        folds: Over how many to choose C where there is no validation part.
+        max_iterations: Largest number of solver steps.
+        tolerance: Largest entry of the gradient at the end.
+        folds: Number of folds by which C is chosen where there is no validation part.
         cached: Share the features with other fits.
     """
 
@@ -79,15 +83,13 @@ class LinearProbe:
     def model(
         self, *, source: Network | None, adapter: nn.Module | None, target: DataCard
     ) -> nn.Module:
-        """The untrained model; its shapes are those of the trained one.
+        """Return the untrained model, whose shapes are those of the trained one.
 
         Raises:
             Inapplicable: The adapter is learned.
         """
         refuse_learned_adapter(adapter, method="the convex solver")
-        return TargetModel(
-            source=source, adapter=adapter, target=target, head=StandardizedLinear
-        ).eval()
+        return _untrained_probe(source, adapter, target)
 
     def fit(
         self,
@@ -102,30 +104,34 @@ class LinearProbe:
         """Choose C where there are several, and solve for the head.
 
         Raises:
-            Inapplicable: Several C and nothing to choose by, too few images for the folds, or images of one class only.
+            Inapplicable: There are several C and no data to choose by, too few images for the
+                folds, or images of one class only.
         """
-        if len(self.strengths) > 1 and not validation and self.folds is None:
+        has_several = len(self.strengths) > 1
+        if has_several and not validation and self.folds is None:
             needed = "needs a validation part; give it a share of n, or give the probe folds"
             raise Inapplicable(f"choosing C among {list(self.strengths)} {needed}")
         probed = as_target_model(model.to(context.device).eval())
         features, labels = self._labeled_features(probed, train, context)
-        C, facts = self.strengths[0], dict[str, float]()
-        if len(self.strengths) > 1:
+        C = self.strengths[0]
+        facts: dict[str, float] = {}
+        if has_several:
             held_out = self._labeled_features(probed, validation, context) if validation else None
-            tried = self._score_strengths(
+            path = self._score_strengths(
                 (features, labels), held_out, classes=train.card.outputs, context=context
             )
-            C = self.strengths[tried.best_index]
+            C = self.strengths[path.best_index]
+            # The fact's name tells which data the choice rests on.
             name = "validation_accuracy" if validation else "cross_validation_accuracy"
-            facts = {
-                name: tried.accuracies[tried.best_index],
-                "path_converged": float(tried.converged),
-            }
+            facts[name] = path.accuracies[path.best_index]
+            facts["path_converged"] = float(path.converged)
         scaling = FeatureScaling.from_features(features)
-        found = self._solve_regression(scaling(features), labels, C=C, classes=train.card.outputs)
+        solution = self._solve_regression(
+            scaling(features), labels, C=C, classes=train.card.outputs
+        )
         context.progress(1, 1)
-        probed.head.load_state_dict(_head_state(scaling, found))
-        facts |= {"iterations": found.iterations, "converged": float(found.converged)}
+        probed.head.load_state_dict(_head_state(scaling, solution))
+        facts |= {"iterations": solution.iterations, "converged": float(solution.converged)}
         return Fitted(chosen={"C": C}, facts=facts)
 
     def _score_strengths(
@@ -136,17 +142,19 @@ class LinearProbe:
         classes: int,
         context: Context,
     ) -> RegularizationPath:
-        """Every strength on what was not fitted: the validation part, or each fold in turn."""
+        """Measure every strength on held-out rows: the validation part, or each fold in turn."""
         features, labels = train
-        if held_out is not None:
-            rows = np.arange(len(labels) + len(held_out[1]))
-            splits = [FoldSplit(*np.split(rows, [len(labels)]))]
-            features, labels = (
-                np.concatenate([features, held_out[0]]),
-                np.concatenate([labels, held_out[1]]),
-            )
+        if held_out is None:
+            folds = cast(int, self.folds)
+            splits = stratified_folds(labels, folds, source=context.numpy("folds"))
         else:
-            splits = stratified_folds(labels, cast(int, self.folds), source=context.numpy("folds"))
+            # Both parts in one array, so that one split covers this case too.
+            held_out_features, held_out_labels = held_out
+            count = len(labels)
+            features = np.concatenate([features, held_out_features])
+            labels = np.concatenate([labels, held_out_labels])
+            rows = np.arange(len(labels))
+            splits = [FoldSplit(fitted=rows[:count], held_out=rows[count:])]
         return fit_path(
             features,
             labels,
@@ -176,8 +184,15 @@ class LinearProbe:
         return features.double().numpy(), samples.labels(all_positions(samples)).numpy()
 
 
+def _untrained_probe(
+    source: Network | None, adapter: nn.Module | None, target: DataCard
+) -> TargetModel:
+    model = TargetModel(source=source, adapter=adapter, target=target, head=StandardizedLinear)
+    return model.eval()
+
+
 def _head_state(scaling: FeatureScaling, regression: RegressionSolution) -> dict[str, Tensor]:
-    """What a `StandardizedLinear` holds; loading rounds it to float32."""
+    """Return the state of a `StandardizedLinear`; loading rounds it to float32."""
     arrays = {
         "mean": scaling.mean,
         "scale": scaling.scale,
@@ -189,11 +204,11 @@ def _head_state(scaling: FeatureScaling, regression: RegressionSolution) -> dict
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SgdProbe:
-    """A transfer: the source's features stay, a linear classifier on them is trained.
+    """Transfer that trains a linear classifier on the source's frozen features.
 
     Args:
-        recipe: How it is trained.
-        head_init: Where its weights start.
+        recipe: Training recipe.
+        head_init: Initial weights of the classifier.
         cached: Share the features with other fits.
     """
 
@@ -204,10 +219,8 @@ class SgdProbe:
     def model(
         self, *, source: Network | None, adapter: nn.Module | None, target: DataCard
     ) -> nn.Module:
-        """The untrained model, the same as that of `LinearProbe`."""
-        return TargetModel(
-            source=source, adapter=adapter, target=target, head=StandardizedLinear
-        ).eval()
+        """Return the untrained model, the same as that of `LinearProbe`."""
+        return _untrained_probe(source, adapter, target)
 
     def fit(
         self,
@@ -219,26 +232,28 @@ class SgdProbe:
         validation: Samples | None,
         context: Context,
     ) -> Fitted:
-        """Compute the features once, draw the head and train it; where the adapter is learned, train both.
+        """Compute the features once, draw the head and train it; train a learned adapter too.
 
-        The features are standardised as they are before training.
+        The features are standardized by their statistics before training.
 
         Raises:
             Diverged: A loss is not finite.
         """
         probed = as_target_model(model.to(context.device).eval())
         probed.draw_adapter(context)
-        front = probed.frozen_extractor(shared=self.cached and not probed.learns_adapter)
-        known = front.extract_samples(train, context)
-        unseen = front.extract_samples(validation, context) if validation else None
-        scaling = FeatureScaling.from_features(known.inputs(all_positions(known)).double().numpy())
+        # A learned adapter's weights are drawn for this fit, so its features suit no other one.
+        extractor = probed.frozen_extractor(shared=self.cached and not probed.learns_adapter)
+        train_features = extractor.extract_samples(train, context)
+        validation_features = extractor.extract_samples(validation, context) if validation else None
+        inputs = train_features.inputs(all_positions(train_features))
+        scaling = FeatureScaling.from_features(inputs.double().numpy())
         outputs, features = probed.head.get_parameter("weight").shape
-        start = draw_head(features, outputs, init=self.head_init, source=context.generator("head"))
-        standards = {
+        head = draw_head(features, outputs, init=self.head_init, source=context.generator("head"))
+        scaling_state = {
             "mean": torch.from_numpy(scaling.mean),
             "scale": torch.from_numpy(scaling.scale),
         }
-        probed.head.load_state_dict(standards | start.state_dict())
+        probed.head.load_state_dict(scaling_state | head.state_dict())
         if probed.learns_adapter:
             return self.recipe.fit(
                 probed,
@@ -248,12 +263,16 @@ class SgdProbe:
                 mode=_enter_training_mode,
             )
         return self.recipe.fit(
-            probed.head, train=known, validation=unseen, context=context, whole=probed
+            probed.head,
+            train=train_features,
+            validation=validation_features,
+            context=context,
+            whole=probed,
         )
 
 
 def _enter_training_mode(model: nn.Module) -> None:
-    """The source stays as in evaluation."""
+    """Put adapter and head in training mode, and keep the source in eval mode."""
     probed = as_target_model(model).eval()
     probed.adapter.train()
     probed.head.train()

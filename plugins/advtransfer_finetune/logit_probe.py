@@ -22,10 +22,10 @@ from advtransfer_finetune.target_model import (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogitAffine:
-    """A transfer: the source stays, its logits go through the affine map nearest to the labels.
+    """Transfer that maps the frozen source's logits by the affine map nearest to the labels.
 
     Args:
-        cutoff: Singular values of the centred logits below this share of the largest one count as zero.
+        cutoff: Singular values of the centred logits below this share of the largest count as zero.
         cached: Share the logits with other fits.
     """
 
@@ -35,16 +35,17 @@ class LogitAffine:
     def model(
         self, *, source: Network | None, adapter: nn.Module | None, target: DataCard
     ) -> nn.Module:
-        """The untrained model; its shapes are those of the trained one.
+        """Return the untrained model, whose shapes are those of the trained one.
 
         Raises:
             Inapplicable: The adapter is learned.
         """
         refuse_learned_adapter(adapter, method="a closed form")
         head = partial(draw_head, init="default", source=torch.Generator())
-        return TargetModel(
+        model = TargetModel(
             source=source, adapter=adapter, target=target, head=head, reads="logits"
-        ).eval()
+        )
+        return model.eval()
 
     def fit(
         self,
@@ -56,18 +57,32 @@ class LogitAffine:
         validation: Samples | None,
         context: Context,
     ) -> Fitted:
-        """Solve for the head; ``residual`` is the root mean squared distance that remains (Liang et al., 2020)."""
+        """Solve for the head.
+
+        The fact ``residual`` is the root mean squared distance that remains (Liang et al., 2020).
+        """
         probed = as_target_model(model.to(context.device).eval())
         logits = probed.frozen_extractor(shared=self.cached)(train, context).double().numpy()
-        answer = least_squares_map(logits, target_outputs(train), cutoff=self.cutoff)
-        weights = {"weight": torch.from_numpy(answer.weight), "bias": torch.from_numpy(answer.bias)}
-        probed.head.load_state_dict(weights)
-        return Fitted(facts={"rank": answer.rank, "residual": answer.residual})
+        solution = least_squares_map(logits, target_outputs(train), cutoff=self.cutoff)
+        probed.head.load_state_dict(
+            {
+                "weight": torch.from_numpy(solution.weight),
+                "bias": torch.from_numpy(solution.bias),
+            }
+        )
+        return Fitted(facts={"rank": solution.rank, "residual": solution.residual})
 
 
 @dataclass(frozen=True, slots=True)
 class AffineMap:
-    """``inputs @ weight.T + bias``: ``(K, D)`` and ``(K,)``; the rank of the inputs, and what is left to explain."""
+    """Affine map ``inputs @ weight.T + bias``.
+
+    Attributes:
+        weight: ``(K, D)``.
+        bias: ``(K,)``.
+        rank: Rank of the centred inputs.
+        residual: Root mean squared distance from the outputs.
+    """
 
     weight: FloatArray
     bias: FloatArray
@@ -76,24 +91,31 @@ class AffineMap:
 
 
 def least_squares_map(inputs: FloatArray, outputs: FloatArray, *, cutoff: float) -> AffineMap:
-    """The least-squares map from ``(N, D)`` to ``(N, K)``: W = Cov(y, z) Cov(z, z)^+, b = E y - W E z.
+    """Return the least-squares map from ``(N, D)`` to ``(N, K)``.
 
-    The pseudoinverse is that of the centred inputs themselves: the same W, without squaring their condition number.
+    W = Cov(y, z) Cov(z, z)^+ and b = E y - W E z. The pseudoinverse is that of the centred inputs
+    themselves, which gives the same W without squaring their condition number.
     """
-    mean, target = inputs.mean(0), outputs.mean(0)
-    solution, _, rank, _ = np.linalg.lstsq(inputs - mean, outputs - target, rcond=cutoff)
+    input_mean = inputs.mean(0)
+    output_mean = outputs.mean(0)
+    solution, _, rank, _ = np.linalg.lstsq(inputs - input_mean, outputs - output_mean, rcond=cutoff)
     weight: FloatArray = solution.T
-    bias: FloatArray = target - weight @ mean
-    residual = float(np.sqrt(np.square(outputs - inputs @ solution - bias).sum(1).mean()))
+    bias: FloatArray = output_mean - weight @ input_mean
+    squared_errors = np.square(outputs - inputs @ solution - bias).sum(1)
+    residual = float(np.sqrt(squared_errors.mean()))
     return AffineMap(weight, bias, int(rank), residual)
 
 
 def target_outputs(samples: Samples) -> FloatArray:
-    """What the outputs should be, ``(N, K)``: one-hot classes, -1/2 or 1/2 by attribute, or the values."""
-    labels, card = samples.labels(all_positions(samples)), samples.card
+    """Return the desired outputs, ``(N, K)``.
+
+    One-hot classes, -1/2 or 1/2 by attribute, or the values themselves.
+    """
+    labels = samples.labels(all_positions(samples))
+    card = samples.card
     if card.task == "classes":
         return _as_float64(nn.functional.one_hot(labels, card.outputs))
-    # an attribute is predicted where the output is above 0
+    # An attribute is predicted where the output is above 0, so its two values lie around 0.
     return _as_float64(labels) - (0.5 if card.task == "attributes" else 0.0)
 
 

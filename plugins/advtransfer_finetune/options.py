@@ -1,6 +1,6 @@
-"""Shared options, presets of Utrera et al.
+"""Shared options, presets of Utrera et al. (2021), and the checks of options.
 
-(2021), and the checks of options. Does not import torch.
+Does not import torch.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ PositiveInt: TypeAlias = Annotated[int, Ge(1)]
 SnapshotEpochs: TypeAlias = tuple[PositiveInt, ...]
 
 CacheActivations: TypeAlias = Annotated[bool, NotInId()]
-"""Whether what frozen layers give is kept in the cache for other fits; the bits are the same."""
+"""Keep the frozen layers' activations in the cache for other fits; results have the same bits."""
 
 HeadInit: TypeAlias = Literal["default", "normal"]
-"""``default``: torch's for a linear layer; ``normal``: weights from N(0, 1) and zero biases (Utrera et al., 2021)."""
+"""``default``: torch's; ``normal``: weights from N(0, 1), zero biases (Utrera et al., 2021)."""
 
 STEP_AFTER_EACH_THIRD = Schedule(kind="step", milestones=(1 / 3, 2 / 3))
 """A tenth of the rate after each third: the schedule of Utrera et al. (2021) over 150 epochs."""
@@ -52,9 +52,9 @@ UTRERA2021: Mapping[str, Json] = {
     },
     "head_init": "normal",
 }
-"""Utrera et al. (2021) from 3,200 images on; what the paper leaves out is from the authors' code."""
+"""Utrera et al. (2021) from 3,200 images on; values not in the paper are those of their code."""
 
-# the authors step every 100 // 3 epochs, and so a third time before the last one
+# The authors' code steps every 100 // 3 epochs, and so a third time before the last epoch.
 UTRERA2021_FEW: Mapping[str, Json] = {
     **UTRERA2021,
     "epochs": 100,
@@ -65,75 +65,75 @@ UTRERA2021_FEW: Mapping[str, Json] = {
 UTRERA2021_AUGMENT: Mapping[str, Json] = {
     "augment": ("pad_crop", "flip", "colour_jitter", "rotation")
 }
-"""The changes to training images that the authors' code makes, in its order."""
+"""Augmentations of the authors' code, in its order."""
 
 
 def utrera2021_presets(more: Mapping[str, Json]) -> Mapping[str, Mapping[str, Json]]:
-    """The presets of a factory that takes, beside the recipe, `more`."""
+    """Return the presets of a factory that takes `more` options besides the recipe."""
     return {"utrera2021": {**UTRERA2021, **more}, "utrera2021_few": {**UTRERA2021_FEW, **more}}
 
 
 def probe_misfits(chosen: OptionValues, around: CellOutline) -> Iterator[Misfit]:
-    """Options of one solver beside the other; strengths with nothing to choose by; folds of more than there are."""
-    strengths, folds = chosen["C"], chosen["folds"]
+    """Yield misfits of the solver's options, the choice of C, the folds and the snapshots."""
+    strengths = chosen["C"]
+    folds = chosen["folds"]
     yield from snapshot_misfits(chosen["snapshots"], chosen["epochs"])
     if chosen["solver"] == "sgd":
-        for name in ("C", "folds"):
-            if chosen[name] != {"C": 1.0, "folds": None}[name]:
-                step = "remove it, and set `weight_decay` in `optimiser` instead"
-                yield Misfit((name,), f"no `{name}` beside `solver: sgd`", step)
+        defaults = {"C": 1.0, "folds": None}
+        for name, default in defaults.items():
+            if chosen[name] != default:
+                next_step = "remove it, and set `weight_decay` in `optimiser` instead"
+                yield Misfit((name,), f"no `{name}` beside `solver: sgd`", next_step)
         return
     if not isinstance(strengths, tuple):
         return
     yield from repeated_value_misfits("C", strengths)
-    chooses = len(strengths) > 1 and around.validation == 0
-    if chooses and folds is None:
+    if len(strengths) <= 1 or around.validation != 0:
+        return
+    if folds is None:
         found = f"several C with `validation: 0` (n = {around.n})"
-        step = "give the target a `validation` share, or the probe `folds`"
-        yield Misfit(("C",), "something to choose among them by", step, found, skips=True)
-    if chooses and folds is not None and isinstance(around.n, int) and folds > around.n:
+        next_step = "give the target a `validation` share, or the probe `folds`"
+        yield Misfit(("C",), "something to choose among them by", next_step, found, skips=True)
+    elif isinstance(around.n, int) and folds > around.n:
+        # Only this cell is skipped: larger subsets of the suite have enough images.
         found = f"cross-validation over {folds} folds of {around.n} images"
         yield Misfit(("folds",), f"at most {around.n} folds", "take fewer folds", found, skips=True)
 
 
 def blocks_misfits(chosen: OptionValues, around: CellOutline) -> Iterator[Misfit]:
-    """More blocks than the source has; and as `full_misfits`."""
+    """Yield the misfits of `full_misfits`, and more blocks than the source has."""
     yield from full_misfits(chosen, around)
-    wanted, there = chosen["blocks"], around.source.blocks
-    if there is not None and wanted > there:
-        found = f"blocks is {wanted}; the source has {there}"
-        yield Misfit(
-            ("blocks",),
-            f"at most {there}",
-            "train fewer blocks, or take `finetune/full`",
-            found,
-            skips=True,
-        )
+    trained = chosen["blocks"]
+    available = around.source.blocks
+    if available is not None and trained > available:
+        found = f"blocks is {trained}; the source has {available}"
+        next_step = "train fewer blocks, or take `finetune/full`"
+        yield Misfit(("blocks",), f"at most {available}", next_step, found, skips=True)
 
 
 def full_misfits(chosen: OptionValues, around: CellOutline) -> Iterator[Misfit]:
-    """An adversary, changes to images or snapshots that do not suit the target or the training."""
+    """Yield misfits of the adversary, the augmentation and the snapshots."""
     yield from adversary_misfits(chosen["adversary"], around.target)
     yield from augment_misfits(chosen["augment"], around.target)
     yield from snapshot_misfits(chosen["snapshots"], chosen["epochs"], chosen["adversary"])
 
 
 def scratch_misfits(chosen: OptionValues, around: CellOutline) -> Iterator[Misfit]:
-    """A network for other images than the target's, and changes or snapshots that do not suit."""
+    """Yield misfits of the network, the augmentation and the snapshots."""
     yield from network_misfits(chosen["network"], around.target)
     yield from augment_misfits(chosen["augment"], around.target)
     yield from snapshot_misfits(chosen["snapshots"], chosen["epochs"])
 
 
 def adversarial_misfits(chosen: OptionValues, around: CellOutline) -> Iterator[Misfit]:
-    """As `scratch_misfits`, and a ball that is too large."""
+    """Yield the misfits of `scratch_misfits`, and a ball that is too large."""
     yield from scratch_misfits(chosen, around)
-    data, norm = around.target, chosen["norm"]
+    data = around.target
+    norm = chosen["norm"]
     if norm == "linf" and chosen["eps"] > 1:
         expected = "at most 1 for linf, in [0, 1] pixel space"
-        yield Misfit(
-            ("eps",), expected, f"divide it by 255 if it counts 8-bit levels: {chosen['eps']:g}/255"
-        )
+        next_step = f"divide it by 255 if it counts 8-bit levels: {chosen['eps']:g}/255"
+        yield Misfit(("eps",), expected, next_step)
     else:
         yield from radius_misfits(("eps",), chosen["eps"], norm, data)
     yield from radius_misfits(("step_size",), chosen["step_size"], norm, data, what="a step")

@@ -17,41 +17,42 @@ FloatArray: TypeAlias = NDArray[np.float64]
 LabelArray: TypeAlias = NDArray[np.int64]
 
 ABSENT_CLASS_LOGIT = -1e4
-"""The logit of a class that no training image has: finite, and far below the largest of the others."""
+"""Logit of a class without training images: finite, and far below the largest other logit."""
 
 
 @dataclass(frozen=True, slots=True)
 class FeatureScaling:
-    """The features' means and standard deviations ``(D,)``."""
+    """Means and standard deviations ``(D,)`` of features."""
 
     mean: FloatArray
     scale: FloatArray
 
     @classmethod
     def from_features(cls, features: FloatArray) -> FeatureScaling:
-        """Those of ``(N, D)``; a feature that varies no more than float32 rounding keeps the scale 1."""
-        mean, deviation = features.mean(0), features.std(0)
+        """Return the scaling of features ``(N, D)``.
+
+        A feature that varies no more than float32 rounding keeps the scale 1.
+        """
+        mean = features.mean(0)
+        deviation = features.std(0)
+        # Dividing by a deviation of rounding errors would turn them into a feature.
         constant = deviation <= 10 * np.finfo(np.float32).eps * np.abs(mean)
         return cls(mean, np.where(constant, 1.0, deviation))
 
     def __call__(self, features: FloatArray) -> FloatArray:
-        """``(N, D)`` standardised."""
+        """Return the standardized features, ``(N, D)``."""
         scaled: FloatArray = (features - self.mean) / self.scale
         return scaled
 
 
 @dataclass(frozen=True, slots=True)
 class RegressionSolution:
-    """Logits ``features @ weight.T + bias``: ``(K, D)`` and ``(K,)``, and how the solver ended."""
+    """Logits ``features @ weight.T + bias``, ``(K, D)`` and ``(K,)``, and the end of the solver."""
 
     weight: FloatArray
     bias: FloatArray
     iterations: int
     converged: bool
-
-    def accuracy(self, features: FloatArray, labels: LabelArray) -> float:
-        """The share of rows whose largest logit is that of their class."""
-        return float(np.mean((features @ self.weight.T + self.bias).argmax(1) == labels))
 
 
 def fit_regression(
@@ -63,15 +64,16 @@ def fit_regression(
     max_iterations: int,
     tolerance: float,
 ) -> RegressionSolution:
-    """The minimum of C times the summed cross-entropy plus half the squared weights; biases are not penalised.
+    """Minimise C times the summed cross-entropy plus half the squared weights, without biases.
 
     Args:
-        features: Standardised, ``(N, D)``.
-        labels: ``(N,)``, from 0 to `classes` - 1; a class without any has no weights and the logit `ABSENT_CLASS_LOGIT`.
+        features: Standardized, ``(N, D)``.
+        labels: ``(N,)``, from 0 to `classes` - 1. A class without samples gets no weights and the
+            logit `ABSENT_CLASS_LOGIT`.
         classes: K.
         C: Inverse strength of the penalty.
-        max_iterations: The most steps of L-BFGS.
-        tolerance: The largest entry of the gradient at the end.
+        max_iterations: Largest number of L-BFGS steps.
+        tolerance: Largest entry of the gradient at the end.
 
     Raises:
         Inapplicable: All labels are of one class.
@@ -84,24 +86,28 @@ def fit_regression(
     solver = LogisticRegression(C=C, max_iter=max_iterations, tol=tolerance)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", ConvergenceWarning)
+        # scikit-learn warns about many classes for few samples, which a small subset may have.
         warnings.filterwarnings(
             "ignore", "The number of unique classes is greater than", UserWarning
-        )  # few labels
+        )
         solver.fit(features, labels)
     converged = True
-    for one in caught:
-        if issubclass(one.category, ConvergenceWarning):
+    for warning in caught:
+        if issubclass(warning.category, ConvergenceWarning):
             converged = False
         else:
-            warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
-    weight, bias = np.zeros((classes, features.shape[1])), np.full(classes, ABSENT_CLASS_LOGIT)
-    weight[present], bias[present] = (
-        _one_row_per_class(solver.coef_),
-        _one_row_per_class(solver.intercept_),
-    )
+            warnings.warn_explicit(
+                warning.message, warning.category, warning.filename, warning.lineno
+            )
+    weight = np.zeros((classes, features.shape[1]))
+    bias = np.full(classes, ABSENT_CLASS_LOGIT)
+    weight[present] = _one_row_per_class(solver.coef_)
+    bias[present] = _one_row_per_class(solver.intercept_)
     return RegressionSolution(weight, bias, int(solver.n_iter_.max()), converged)
 
 
 def _one_row_per_class(solution: FloatArray) -> FloatArray:
-    """One row a class; of two classes scikit-learn gives the difference only."""
-    return np.concatenate([-solution / 2, solution / 2]) if len(solution) == 1 else solution
+    """Return one row per class; for two classes scikit-learn gives only the difference."""
+    if len(solution) > 1:
+        return solution
+    return np.concatenate([-solution / 2, solution / 2])

@@ -1,8 +1,8 @@
-"""Choice of the penalty strength on held-out rows, all strengths of a split solved by one batched L-BFGS.
+"""Choice of the penalty strength on held-out rows, all strengths by one batched L-BFGS.
 
-The problems of a split share the expensive work. Features are projected onto the span of the training rows: the penalty
-keeps all weights there, so that no solution changes and few images make small problems. The strengths are then columns
-of one matrix product.
+The problems of a split share the expensive work. Features are projected onto the span of the
+training rows: the penalty keeps all weights in this span, so that no solution changes, and few
+images make small problems. The strengths are then columns of one matrix product.
 """
 
 from __future__ import annotations
@@ -26,20 +26,25 @@ from advtransfer_finetune.regression import (
 BoolArray: TypeAlias = NDArray[np.bool_]
 
 LBFGS_MEMORY = 10
-"""Pairs of steps and changes of the gradient that are remembered, as in scikit-learn's solver."""
-SUFFICIENT_DECREASE, ROUNDING_ALLOWANCE, MAX_HALVINGS = 1e-4, 1e-14, 40
-"""A step must lower the value by this share of what the slope promises, up to rounding; else it is halved, so often."""
+"""Number of remembered pairs of steps and gradient changes, as in scikit-learn's solver."""
+SUFFICIENT_DECREASE = 1e-4
+"""A step must lower the value by this share of the decrease that the slope predicts."""
+ROUNDING_ALLOWANCE = 1e-14
+"""Share of the value by which rounding may raise it."""
+MAX_HALVINGS = 40
+"""Largest number of times that a step is halved."""
 
 
 @dataclass(frozen=True, slots=True)
 class PenalizedRegressions:
-    """The mean cross-entropy plus ``penalty / 2 |weights|^2``, at several penalties.
+    """Mean cross-entropy plus ``penalty / 2 |weights|^2``, at several penalties.
 
-    Parameters are ``(S, K, D + 1)``; the last feature is 1, and its weights, the biases, are not penalised.
+    Parameters are ``(S, K, D + 1)``. The last feature is 1, and its weights, the biases, are not
+    penalised.
 
     Args:
         features: ``(N, D + 1)``.
-        wanted: One-hot classes, ``(N, K)``.
+        one_hot: One-hot classes, ``(N, K)``.
         penalties: ``(S,)``.
     """
 
@@ -48,122 +53,153 @@ class PenalizedRegressions:
     penalties: FloatArray
 
     def __call__(self, parameters: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """The values ``(S,)`` and gradients ``(S, K, D + 1)`` at some parameters."""
+        """Return the values ``(S,)`` and gradients ``(S, K, D + 1)`` at some parameters."""
         strengths, classes, _ = parameters.shape
-        logits = (self.features @ parameters.reshape(strengths * classes, -1).T).reshape(
-            -1, strengths, classes
-        )
+        # One matrix product serves all strengths.
+        logits = self.features @ parameters.reshape(strengths * classes, -1).T
+        logits = logits.reshape(-1, strengths, classes)
+        # Without the shift, exp overflows for large logits.
         logits -= logits.max(2, keepdims=True)
-        likelihood = np.exp(logits)
-        total = likelihood.sum(2, keepdims=True)
-        likelihood /= total
-        loss = np.log(total[:, :, 0]) - (logits * self.one_hot[:, None]).sum(2)
-        residual = (likelihood - self.one_hot[:, None]).reshape(len(logits), -1) / len(logits)
+        probabilities = np.exp(logits)
+        total = probabilities.sum(2, keepdims=True)
+        probabilities /= total
+        one_hot = self.one_hot[:, None]
+        loss = np.log(total[:, :, 0]) - (logits * one_hot).sum(2)
+        residual = (probabilities - one_hot).reshape(len(logits), -1) / len(logits)
         gradient = (residual.T @ self.features).reshape(parameters.shape)
         weights = parameters[:, :, :-1]
         gradient[:, :, :-1] += self.penalties[:, None, None] * weights
-        return loss.mean(0) + self.penalties / 2 * np.square(weights).sum((1, 2)), gradient
+        penalty = self.penalties / 2 * np.square(weights).sum((1, 2))
+        return loss.mean(0) + penalty, gradient
 
-    def select_problems(self, kept: BoolArray) -> PenalizedRegressions:
-        """Some of the strengths."""
-        return PenalizedRegressions(self.features, self.one_hot, self.penalties[kept])
+    def select_problems(self, mask: BoolArray) -> PenalizedRegressions:
+        """Return the problems of some penalties, by a mask ``(S,)``."""
+        return PenalizedRegressions(self.features, self.one_hot, self.penalties[mask])
 
 
 def minimize_lbfgs(
-    problems: PenalizedRegressions, start: FloatArray, *, tolerance: float, most: int
+    problems: PenalizedRegressions, start: FloatArray, *, tolerance: float, max_iterations: int
 ) -> tuple[FloatArray, BoolArray]:
-    """L-BFGS (Liu and Nocedal, 1989) on every problem at once; one that is over is left out from then on.
+    """Minimise all problems at once by L-BFGS (Liu and Nocedal, 1989).
+
+    A problem that has ended is left out of the following steps.
 
     Args:
-        problems: What is minimised.
+        problems: The problems to minimise.
         start: Parameters ``(S, K, D + 1)``.
-        tolerance: The largest entry of a gradient at the end.
-        most: The most steps.
+        tolerance: Largest entry of a gradient at the end.
+        max_iterations: Largest number of steps.
 
     Returns:
         The parameters, and which problems ``(S,)`` have met the tolerance.
     """
-    found, converged = start.copy(), np.zeros(len(start), bool)
-    here, at, stuck = np.arange(len(start)), start, np.zeros(len(start), bool)
-    value, gradient = problems(at)
+    solutions = start.copy()
+    converged = np.zeros(len(start), bool)
+    active = np.arange(len(start))
+    parameters = start
+    is_stuck = np.zeros(len(start), bool)
+    values, gradients = problems(parameters)
     memory: deque[tuple[FloatArray, FloatArray]] = deque(maxlen=LBFGS_MEMORY)
-    for _ in range(most):
-        met = np.abs(gradient).max((1, 2)) <= tolerance
-        if (met | stuck).any():
-            found[here], converged[here] = at, met
-            left = ~(met | stuck)
-            here, at, value, gradient, problems = (
-                here[left],
-                at[left],
-                value[left],
-                gradient[left],
-                problems.select_problems(left),
-            )
-            memory = deque(
-                ((step[left], change[left]) for step, change in memory), maxlen=LBFGS_MEMORY
-            )
-        if not len(here):
-            return found, converged
-        moved, value, new, stuck = _line_search(
-            problems, at, value, gradient, _search_direction(gradient, memory)
-        )
-        stuck |= _batched_dot(moved - at, new - gradient) <= 0  # flat up to rounding
-        memory.append((moved - at, new - gradient))
-        at, gradient = moved, new
-    found[here], converged[here] = at, np.abs(gradient).max((1, 2)) <= tolerance
-    return found, converged
+    for _ in range(max_iterations):
+        has_met = np.abs(gradients).max((1, 2)) <= tolerance
+        has_ended = has_met | is_stuck
+        if has_ended.any():
+            solutions[active] = parameters
+            converged[active] = has_met
+            active = active[~has_ended]
+            parameters = parameters[~has_ended]
+            values = values[~has_ended]
+            gradients = gradients[~has_ended]
+            # Problems that have ended cost nothing from here on.
+            problems = problems.select_problems(~has_ended)
+            pairs = [(step[~has_ended], change[~has_ended]) for step, change in memory]
+            memory = deque(pairs, maxlen=LBFGS_MEMORY)
+        if not len(active):
+            return solutions, converged
+        direction = _search_direction(gradients, memory)
+        search = _line_search(problems, parameters, values, gradients, direction)
+        step = search.parameters - parameters
+        change = search.gradients - gradients
+        # Where the curvature along the step is not positive, the value is flat up to rounding.
+        is_stuck = search.is_stuck | (_batched_dot(step, change) <= 0)
+        memory.append((step, change))
+        parameters = search.parameters
+        values = search.values
+        gradients = search.gradients
+    solutions[active] = parameters
+    converged[active] = np.abs(gradients).max((1, 2)) <= tolerance
+    return solutions, converged
 
 
 def _search_direction(
-    gradient: FloatArray, memory: Sequence[tuple[FloatArray, FloatArray]]
+    gradients: FloatArray, memory: Sequence[tuple[FloatArray, FloatArray]]
 ) -> FloatArray:
-    """Minus the approximate inverse Hessian times the gradient; the first step is one of length 1 at most."""
+    """Return minus the approximate inverse Hessian times the gradient, by the two-loop recursion.
+
+    The first step has length 1 at most.
+    """
     if not memory:
-        length = np.sqrt(_batched_dot(gradient, gradient))
-        return -gradient / np.maximum(length, 1)[:, None, None]
-    left, used = gradient.copy(), []
+        length = np.sqrt(_batched_dot(gradients, gradients))
+        return -gradients / np.maximum(length, 1)[:, None, None]
+    direction = gradients.copy()
+    shares = []
     for step, change in reversed(memory):
-        share = _batched_dot(step, left) / _batched_dot(step, change)
-        used.append(share)
-        left -= share[:, None, None] * change
+        share = _batched_dot(step, direction) / _batched_dot(step, change)
+        shares.append(share)
+        direction -= share[:, None, None] * change
+    # The scale of the initial inverse Hessian, from the latest step.
     step, change = memory[-1]
-    left *= (_batched_dot(step, change) / _batched_dot(change, change))[:, None, None]
-    for (step, change), share in zip(memory, reversed(used), strict=True):
-        left += (share - _batched_dot(change, left) / _batched_dot(step, change))[
-            :, None, None
-        ] * step
-    return -left
+    scale = _batched_dot(step, change) / _batched_dot(change, change)
+    direction *= scale[:, None, None]
+    for (step, change), share in zip(memory, reversed(shares), strict=True):
+        correction = share - _batched_dot(change, direction) / _batched_dot(step, change)
+        direction += correction[:, None, None] * step
+    return -direction
+
+
+@dataclass(frozen=True, slots=True)
+class _SearchResult:
+    """Parameters after a line search, with their values and gradients.
+
+    `is_stuck` marks the problems whose value no step lowers any more.
+    """
+
+    parameters: FloatArray
+    values: FloatArray
+    gradients: FloatArray
+    is_stuck: BoolArray
 
 
 def _line_search(
     problems: PenalizedRegressions,
-    at: FloatArray,
-    value: FloatArray,
-    gradient: FloatArray,
+    parameters: FloatArray,
+    values: FloatArray,
+    gradients: FloatArray,
     direction: FloatArray,
-) -> tuple[FloatArray, FloatArray, FloatArray, BoolArray]:
-    """Where each problem goes, its value and gradient there, and whether no step lowers its value any more."""
-    slope, length = _batched_dot(gradient, direction), np.ones(len(at))
+) -> _SearchResult:
+    """Move each problem along its direction, halving the step until its value decreases enough."""
+    slope = _batched_dot(gradients, direction)
+    length = np.ones(len(parameters))
     for _ in range(MAX_HALVINGS):
-        moved = at + length[:, None, None] * direction
-        new, there = problems(moved)
-        high = new > value + SUFFICIENT_DECREASE * length * slope + ROUNDING_ALLOWANCE * np.abs(
-            value
-        )
-        if not high.any():
+        moved = parameters + length[:, None, None] * direction
+        new_values, new_gradients = problems(moved)
+        # Armijo's condition, with room for rounding near the minimum.
+        largest = values + SUFFICIENT_DECREASE * length * slope
+        is_too_high = new_values > largest + ROUNDING_ALLOWANCE * np.abs(values)
+        if not is_too_high.any():
             break
-        length[high] /= 2
-    return moved, new, there, high
+        length[is_too_high] /= 2
+    return _SearchResult(moved, new_values, new_gradients, is_too_high)
 
 
-def _batched_dot(left: FloatArray, right: FloatArray) -> FloatArray:
-    found: FloatArray = np.einsum("skd,skd->s", left, right)
-    return found
+def _batched_dot(first: FloatArray, second: FloatArray) -> FloatArray:
+    products: FloatArray = np.einsum("skd,skd->s", first, second)
+    return products
 
 
 @dataclass(frozen=True, slots=True)
 class FoldSplit:
-    """Rows to fit and rows to measure on, by their positions."""
+    """Positions of the rows to fit and of the rows to measure on."""
 
     fitted: LabelArray
     held_out: LabelArray
@@ -171,30 +207,36 @@ class FoldSplit:
 
 @dataclass(frozen=True, slots=True)
 class RegularizationPath:
-    """For each strength the share of held-out rows that were right, and whether every problem met the tolerance."""
+    """Result of several penalty strengths on held-out rows.
+
+    Attributes:
+        accuracies: Share of correct held-out rows for each strength.
+        converged: Every problem has met the tolerance.
+    """
 
     accuracies: tuple[float, ...]
     converged: bool
 
     @property
     def best_index(self) -> int:
-        """The place of the best strength, of equal ones the first."""
+        """Index of the best strength, of equal ones the first."""
         return max(range(len(self.accuracies)), key=self.accuracies.__getitem__)
 
 
 def stratified_folds(
     labels: LabelArray, count: int, *, source: np.random.Generator
 ) -> list[FoldSplit]:
-    """Splits that hold out each row once, and of every class as many rows as of the others, or one more.
+    """Return splits that hold out each row once, with equal shares of every class up to one row.
 
     Raises:
-        Inapplicable: There are more folds than rows, or without a fold one class is left.
+        Inapplicable: There are more folds than rows, or the rest without a fold has one class only.
     """
     if count > len(labels):
         raise Inapplicable(
             f"cross-validation over {count} folds needs as many images; there are {len(labels)}"
         )
     order = source.permutation(len(labels))
+    # A stable sort keeps the random order within each class, and neighbours get different folds.
     order = order[np.argsort(labels[order], kind="stable")]
     fold = np.empty(len(labels), int)
     fold[order] = np.arange(len(labels)) % count
@@ -204,7 +246,8 @@ def stratified_folds(
     ]
     if any(len(np.unique(labels[split.fitted])) < 2 for split in splits):
         raise Inapplicable(
-            f"without one of its {count} folds, the training part has one class only; take fewer folds"
+            f"without one of its {count} folds, the training part has one class only; "
+            "take fewer folds"
         )
     return splits
 
@@ -219,26 +262,28 @@ def fit_path(
     tolerance: float,
     max_iterations: int,
 ) -> RegularizationPath:
-    """Fit each split at each strength, as `regress` does one by one, and measure on what it holds out.
+    """Fit each split at each strength, as `fit_regression` does one by one, and measure it.
 
     Args:
-        features: Not standardised, ``(N, D)``: each split is by what it fits.
+        features: Not standardized, ``(N, D)``: each split is standardized by its fitted rows.
         labels: ``(N,)``.
-        splits: What is fitted and what is held out.
+        splits: Rows to fit and rows to hold out.
         classes: K.
         strengths: Values of C.
-        tolerance: The largest entry of the gradient of the mean objective at the end.
-        max_iterations: The most steps of L-BFGS.
+        tolerance: Largest entry of the gradient of the mean objective at the end.
+        max_iterations: Largest number of L-BFGS steps.
     """
-    right, converged = np.zeros(len(strengths), int), True
+    correct = np.zeros(len(strengths), int)
+    converged = True
     for split in splits:
-        logits, met = _held_out_logits(
+        logits, has_converged = _held_out_logits(
             features, labels, split, classes, np.array(strengths), tolerance, max_iterations
         )
-        right += (logits.argmax(2) == labels[split.held_out]).sum(1)
-        converged &= met
+        correct += (logits.argmax(2) == labels[split.held_out]).sum(1)
+        converged &= has_converged
     held_out = sum(len(split.held_out) for split in splits)
-    return RegularizationPath(tuple(float(count) / held_out for count in right), converged)
+    accuracies = tuple(float(count) / held_out for count in correct)
+    return RegularizationPath(accuracies, converged)
 
 
 def _held_out_logits(
@@ -248,30 +293,37 @@ def _held_out_logits(
     classes: int,
     strengths: FloatArray,
     tolerance: float,
-    most: int,
+    max_iterations: int,
 ) -> tuple[FloatArray, bool]:
-    """The logits of the held-out rows, ``(S, H, K)``, and whether all problems met the tolerance."""
+    """Return the held-out rows' logits, ``(S, H, K)``, and whether every problem converged."""
     scaling = FeatureScaling.from_features(features[split.fitted])
     rows, held_out = _project_to_span(
         scaling(features[split.fitted]), scaling(features[split.held_out])
     )
-    present, place = np.unique(labels[split.fitted], return_inverse=True)
-    # of two classes `regress` penalises the difference of their weights, which is twice as far from 0 as each of them
-    penalties = (2 if len(present) == 2 else 1) / (strengths * len(rows))
-    problems = PenalizedRegressions(_with_bias_column(rows), np.eye(len(present))[place], penalties)
+    present, class_index = np.unique(labels[split.fitted], return_inverse=True)
+    # For two classes `fit_regression` penalises the difference of their weights, which is twice
+    # as far from 0 as each of them.
+    factor = 2 if len(present) == 2 else 1
+    penalties = factor / (strengths * len(rows))
+    one_hot = np.eye(len(present))[class_index]
+    problems = PenalizedRegressions(_with_bias_column(rows), one_hot, penalties)
     start = np.zeros((len(strengths), len(present), rows.shape[1] + 1))
-    parameters, met = minimize_lbfgs(problems, start, tolerance=tolerance, most=most)
+    # The problems are convex, so that the start from zero does not affect the optimum.
+    parameters, has_met = minimize_lbfgs(
+        problems, start, tolerance=tolerance, max_iterations=max_iterations
+    )
+    # A class that no fitted row has is never predicted.
     logits = np.full((len(strengths), len(held_out), classes), ABSENT_CLASS_LOGIT)
     logits[:, :, present] = _with_bias_column(held_out) @ parameters.transpose(0, 2, 1)
-    return logits, bool(met.all())
+    return logits, bool(has_met.all())
 
 
 def _project_to_span(rows: FloatArray, others: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Both in coordinates of the span of `rows`, where these are fewer than their features."""
+    """Return both in coordinates of the span of `rows`, where these are few."""
     if len(rows) >= rows.shape[1]:
         return rows, others
-    axes, triangle = np.linalg.qr(rows.T)
-    return triangle.T, others @ axes
+    basis, coordinates = np.linalg.qr(rows.T)
+    return coordinates.T, others @ basis
 
 
 def _with_bias_column(features: FloatArray) -> FloatArray:

@@ -1,4 +1,7 @@
-"""Target model of every fine-tuning (adapter, source blocks, new head), and its split into frozen and trained part."""
+"""Target model of every fine-tuning, and its split into a frozen and a trained part.
+
+The model consists of an adapter, the source's blocks and a new head.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ from advtransfer.types import Context, DataCard, Network, Samples, Shape
 from advtransfer_finetune.options import HeadInit
 
 FEATURE_INPUTS = ("source", "adapter", "subset.data")
-"""The inputs of a fit that decide what its frozen layers give for an image."""
+"""Inputs of a fit that determine the frozen layers' activations of an image."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,9 +33,10 @@ class FrozenExtractor:
     """The frozen, deterministic beginning of a target model.
 
     Args:
-        function: From images ``(B, C, H, W)`` to activations ``(B, ...)``; it treats rows independently.
-        name: Which layers of the source these are.
-        shared: Keep the activations where other fits find them.
+        function: From images ``(B, C, H, W)`` to activations ``(B, ...)``; it treats rows
+            independently.
+        name: Name of these layers of the source.
+        shared: Keep the activations in the cache for other fits.
     """
 
     function: Callable[[Tensor], Tensor]
@@ -40,38 +44,40 @@ class FrozenExtractor:
     shared: bool
 
     def __call__(self, samples: Samples, context: Context) -> Tensor:
-        """The activations of samples of a train part, ``(N, ...)`` on the CPU.
+        """Return the activations of samples of a train part, ``(N, ...)`` on the CPU.
 
         Raises:
-            ValueError: There are no samples, or the layers give a number that is not finite.
+            ValueError: There are no samples, or activations are not finite.
         """
         if self.shared:
             key = {"part": "train", "layers": self.name}
-            found = context.rows("features", key, samples, self.function, of=FEATURE_INPUTS)
+            activations = context.rows("features", key, samples, self.function, of=FEATURE_INPUTS)
         else:
-            found = compute_rows(samples, self.function, device=context.device)
-        broken = int((~found.isfinite().flatten(1).all(1)).sum())
+            activations = compute_rows(samples, self.function, device=context.device)
+        is_finite = activations.isfinite().flatten(1).all(1)
+        broken = int((~is_finite).sum())
         if broken:
-            expected = "finite ones; check the source's weights"
-            raise ValueError(
-                f"found activations that are not finite for {broken} of {len(found)} images; expected {expected}"
-            )
-        return found
+            found = f"activations that are not finite for {broken} of {len(activations)} images"
+            raise ValueError(f"found {found}; expected finite values; check the source's weights")
+        return activations
 
     def extract_samples(self, samples: Samples, context: Context) -> ArraySamples:
-        """Samples that hold the activations in place of the images."""
-        found = self(samples, context)
-        card = replace(samples.card, shape=tuple(found.shape[1:]), bounds=None)
+        """Return samples with the activations in place of the images."""
+        activations = self(samples, context)
+        card = replace(samples.card, shape=tuple(activations.shape[1:]), bounds=None)
         return ArraySamples(
             card=card,
-            inputs=found,
+            inputs=activations,
             labels=samples.labels(all_positions(samples)),
             keys=samples.keys,
         )
 
 
 def draw_head(features: int, outputs: int, *, init: HeadInit, source: torch.Generator) -> nn.Linear:
-    """A linear layer from ``(B, features)`` to ``(B, outputs)``, its weights drawn from `source` alone."""
+    """Return a linear layer from ``(B, features)`` to ``(B, outputs)``.
+
+    Its weights are drawn from `source` alone.
+    """
 
     def build() -> nn.Linear:
         layer = nn.Linear(features, outputs)
@@ -84,17 +90,19 @@ def draw_head(features: int, outputs: int, *, init: HeadInit, source: torch.Gene
 
 
 class TargetModel(nn.Module):
-    """From target images ``(B, C, H, W)`` to logits ``(B, K)``, around copies of the source and the adapter.
+    """Model from target images ``(B, C, H, W)`` to logits ``(B, K)``.
 
-    Both are frozen and in eval mode, but for a learned adapter: its parameters stay to be trained with the head. The
-    source's own head is not used, unless the new one reads its logits.
+    It contains copies of the source and the adapter. Both are frozen and in eval mode, except a
+    learned adapter, whose parameters are trained with the head. The source's own head is not used,
+    unless the new one reads its logits.
 
     Args:
         source: The source network.
-        adapter: From target images to the source's; None for none. It is learned where parameters require gradients.
-        target: The target's card.
-        head: Builds the new head from the number of what it reads and of outputs.
-        reads: What the head receives: the source's ``features``, flattened, or its ``logits``.
+        adapter: From target images to the source's; None for none. It is learned where parameters
+            require gradients.
+        target: Card of the target.
+        head: Builds the new head from the numbers of its inputs and outputs.
+        reads: Inputs of the head: the source's ``features``, flattened, or its ``logits``.
     """
 
     network: Network
@@ -113,45 +121,46 @@ class TargetModel(nn.Module):
             raise ValueError(
                 "found no source; expected a network; declare needs=('source',) on the factory"
             )
+        # Copies, since freezing and training must not change the caller's objects.
         self.adapter = nn.Identity() if adapter is None else copy.deepcopy(adapter)
         self.network = copy.deepcopy(source)
         self.reads = reads
         freeze_weights(cast(nn.Module, self.network))
         self.eval()
         with torch.inference_mode():
+            # Zeros suffice, since only the shape of the features is needed.
             size = self.features(torch.zeros(1, *target.shape, device=self.device)).shape[1]
         self.head = head(size, target.outputs)
 
     @property
     def learns_adapter(self) -> bool:
-        """Whether the adapter is trained with the head."""
+        """True if the adapter is trained with the head."""
         return any(parameter.requires_grad for parameter in self.adapter.parameters())
 
     @property
     def device(self) -> torch.device:
-        """Where the source's weights are."""
+        """Device of the source's weights."""
         return next(self.parameters(), torch.empty(0)).device
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """``(B, C, H, W)`` to ``(B, K)``."""
+        """Return the logits, ``(B, K)``, of images ``(B, C, H, W)``."""
         logits: Tensor = self.head(self.features(inputs))
         return logits
 
     def features(self, inputs: Tensor) -> Tensor:
-        """What the head receives: ``(B, D)``."""
+        """Return the inputs of the head, ``(B, D)``."""
         adapted = self.adapter(inputs)
-        return (
-            self.network(adapted)
-            if self.reads == "logits"
-            else self.network.features(adapted).flatten(1)
-        )
+        if self.reads == "logits":
+            return self.network(adapted)
+        return self.network.features(adapted).flatten(1)
 
     def frozen_extractor(self, *, shared: bool) -> FrozenExtractor:
-        """All that comes before the head."""
+        """Return everything before the head."""
+        # The name is part of the activations' cache key and must not change.
         return FrozenExtractor(function=self.features, name=self.reads, shared=shared)
 
     def draw_adapter(self, context: Context) -> None:
-        """Give a learned adapter new initial weights; nothing else depends on them, and they on nothing else.
+        """Draw new initial weights of a learned adapter, from a stream of their own.
 
         Raises:
             Inapplicable: A part of it has weights of its own, but no ``reset_parameters``.
@@ -165,10 +174,10 @@ class TargetModel(nn.Module):
 
 
 def refuse_learned_adapter(adapter: nn.Module | None, *, method: str) -> None:
-    """Refuse an adapter that a method without gradients cannot train.
+    """Raise an error for an adapter that a method without gradients cannot train.
 
     Raises:
-        Inapplicable: With what to use instead.
+        Inapplicable: The adapter is learned.
     """
     if adapter is not None and any(parameter.requires_grad for parameter in adapter.parameters()):
         advice = "take finetune/blocks with 0 blocks, or finetune/linear_probe with solver: sgd"
@@ -178,20 +187,21 @@ def refuse_learned_adapter(adapter: nn.Module | None, *, method: str) -> None:
 
 
 def as_target_model(model: nn.Module) -> TargetModel:
-    """The model handed to a fit, as what `Transfer.model` made it."""
+    """Return the model as the transfer's `model` made it, or raise an error."""
     if not isinstance(model, TargetModel):
+        found = f"a {type(model).__name__}"
         raise TypeError(
-            f"found a {type(model).__name__}; expected the transfer's own model; pass what model() returned"
+            f"found {found}; expected the transfer's own model; pass what model() returned"
         )
     return model
 
 
 MAX_SHARED_BYTES = 2**16
-"""The most bytes of one image's activations that are kept for other fits: 60,000 images then take 4 GB."""
+"""Largest size of one image's activations kept for other fits: 60,000 images then take 4 GB."""
 
 
 class TrainablePart(nn.Module):
-    """The last blocks and the head of a `TargetModel`: from activations ``(B, ...)`` to logits ``(B, K)``."""
+    """Last blocks and head of a `TargetModel`, from activations to logits ``(B, K)``."""
 
     def __init__(self, model: TargetModel, *, trained: int) -> None:
         super().__init__()
@@ -200,14 +210,20 @@ class TrainablePart(nn.Module):
         self.head = model.head
 
     def forward(self, activations: Tensor) -> Tensor:
-        """What the whole model gives for the images behind the activations."""
+        """Return the whole model's logits for the images behind the activations."""
         logits: Tensor = self.head(self.blocks(activations).flatten(1))
         return logits
 
 
 @dataclass(frozen=True, slots=True)
 class FrozenSplit:
-    """The two sides: images to activations of one image's `shape`, and activations to logits."""
+    """The frozen and the trained part of a target model.
+
+    Attributes:
+        extractor: From images to activations.
+        trainable: From activations to logits.
+        shape: Shape of one image's activations.
+    """
 
     extractor: FrozenExtractor
     trainable: TrainablePart
@@ -217,35 +233,39 @@ class FrozenSplit:
 def split_frozen_part(
     model: TargetModel, *, images: Shape, trained: int, shared: bool
 ) -> FrozenSplit | None:
-    """Cut before the last `trained` blocks; None when nothing is frozen or the order of the blocks is not certain.
+    """Split the model before the last `trained` blocks.
 
-    Activations larger than `MAX_SHARED_BYTES` are not shared.
+    None where nothing is frozen, or the order of the blocks is not certain. Activations larger than
+    `MAX_SHARED_BYTES` are not shared.
 
     Args:
         model: In eval mode as far as it is frozen.
-        images: The shape of one target image, ``(C, H, W)``.
-        trained: How many blocks follow the cut.
-        shared: Keep the activations where other fits find them.
+        images: Shape of one target image, ``(C, H, W)``.
+        trained: Number of blocks after the split.
+        shared: Keep the activations in the cache for other fits.
     """
-    network, names = model.network, list(model.network.blocks)
-    # any other Network may do more between its blocks than call them in order
-    if (
-        not isinstance(network, BlockNetwork | ChainedNetwork)
-        or trained >= len(names)
-        or model.learns_adapter
-    ):
+    network = model.network
+    names = list(network.blocks)
+    # Any other Network may do more between its blocks than call them in order.
+    if not isinstance(network, BlockNetwork | ChainedNetwork):
         return None
-    front = _extractor_up_to(model, upto=names[-trained - 1] if trained else None)
+    if trained >= len(names) or model.learns_adapter:
+        return None
+    extractor = _extractor_up_to(model, upto=names[-trained - 1] if trained else None)
     with torch.no_grad():
-        shape = tuple(front.function(torch.zeros(1, *images, device=model.device)).shape[1:])
-    small = 4 * math.prod(shape) <= MAX_SHARED_BYTES
+        activations = extractor.function(torch.zeros(1, *images, device=model.device))
+    shape = tuple(activations.shape[1:])
+    # Large activations would fill the cache.
+    is_small = 4 * math.prod(shape) <= MAX_SHARED_BYTES
     return FrozenSplit(
-        replace(front, shared=shared and small), TrainablePart(model, trained=trained), shape
+        extractor=replace(extractor, shared=shared and is_small),
+        trainable=TrainablePart(model, trained=trained),
+        shape=shape,
     )
 
 
 def _extractor_up_to(model: TargetModel, *, upto: str | None) -> FrozenExtractor:
-    """Everything up to a block; by default up to the head, as probes have it."""
+    """Return everything up to a block; for None up to the head, as probes do."""
     if upto is None:
         return model.frozen_extractor(shared=True)
     return FrozenExtractor(

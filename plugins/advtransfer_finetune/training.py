@@ -1,4 +1,4 @@
-"""Training recipe shared by all fine-tunings and baselines, and the weight snapshots it keeps."""
+"""Training recipe of all fine-tunings and baselines, and the weight snapshots it records."""
 
 from __future__ import annotations
 
@@ -18,16 +18,17 @@ from advtransfer.toolkit.training_config import Augment, OptimizerConfig, Schedu
 from advtransfer.types import Context, Fitted, Samples, Tensors
 
 EPOCHS_SEEN = "epochs seen"
+"""Key of the number of ended epochs in the training's state."""
 
 
 @dataclass(frozen=True, slots=True)
 class SnapshotRecorder:
-    """Takes them while a model is trained, and keeps them in what the training saves.
+    """Recorder of a model's weights during training, in the state that the training saves.
 
     Args:
-        model: What they are taken of.
-        epochs: After which epochs.
-        state: What the training saves and restores beside its weights: its objective's state.
+        model: The recorded model.
+        epochs: Epochs after which it is recorded.
+        state: State that the training saves and restores beside its weights: its objective's state.
     """
 
     model: nn.Module
@@ -35,40 +36,37 @@ class SnapshotRecorder:
     state: dict[str, Tensor]
 
     def after_epoch(self, _: nn.Module) -> Mapping[str, float]:
-        """To be called after each epoch; adds no column to the curves."""
+        """Record the weights if this epoch asks for it; add no column to the curves."""
         epoch = int(self.state.get(EPOCHS_SEEN, torch.tensor(0))) + 1
+        # The count lies in the saved state, so that a resumed training goes on counting.
         self.state[EPOCHS_SEEN] = torch.tensor(epoch)
         if epoch in self.epochs:
-            self.state.update(
-                {
-                    f"{_snapshot_prefix(epoch)}{name}": tensor
-                    for name, tensor in self._copy_trained_state().items()
-                }
-            )
+            prefix = _snapshot_prefix(epoch)
+            for name, tensor in self._copy_trained_state().items():
+                self.state[prefix + name] = tensor
         return {}
 
     def recorded_states(self) -> dict[int, Tensors]:
-        """By epoch, the whole state that the model had; on the CPU."""
-        fixed = {name: tensor.detach().cpu() for name, tensor in self.model.state_dict().items()}
-        return {epoch: fixed | self._saved_state(epoch) for epoch in sorted(self.epochs)}
+        """Return the model's whole state by epoch, on the CPU."""
+        # Frozen tensors are the same at every epoch, so the final state supplies them.
+        final = {name: tensor.detach().cpu() for name, tensor in self.model.state_dict().items()}
+        return {epoch: final | self._saved_state(epoch) for epoch in sorted(self.epochs)}
 
     def _copy_trained_state(self) -> dict[str, Tensor]:
-        """Copies of all that training may change: frozen weights are the same at every epoch."""
-        frozen = {
-            name for name, parameter in self.model.named_parameters() if not parameter.requires_grad
-        }
-        state = self.model.state_dict()
+        """Return copies of all tensors that training may change."""
+        parameters = self.model.named_parameters()
+        frozen = {name for name, parameter in parameters if not parameter.requires_grad}
         return {
             name: tensor.detach().cpu().clone()
-            for name, tensor in state.items()
+            for name, tensor in self.model.state_dict().items()
             if name not in frozen
         }
 
     def _saved_state(self, epoch: int) -> dict[str, Tensor]:
         prefix = _snapshot_prefix(epoch)
         return {
-            name.removeprefix(prefix): one
-            for name, one in self.state.items()
+            name.removeprefix(prefix): tensor
+            for name, tensor in self.state.items()
             if name.startswith(prefix)
         }
 
@@ -79,19 +77,20 @@ def _snapshot_prefix(epoch: int) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingRecipe:
-    """How a model is trained.
+    """Options of a training.
 
     Args:
-        epochs: How often each image is seen; each replay of free adversarial training counts.
-        batch_size: Images in a step.
-        optimiser: The optimiser and its largest learning rate.
+        epochs: Number of times that each image is seen; each replay of free adversarial training
+            counts.
+        batch_size: Images per step.
+        optimiser: The optimizer and its largest learning rate.
         schedule: The learning rate over the training.
         augment: Changes to each image.
-        adversary: Against whom to train; None for natural training.
-        snapshots: Epochs after which the weights are kept.
+        adversary: Adversary of adversarial training; None for natural training.
+        snapshots: Epochs after which the weights are recorded.
 
     Raises:
-        ValueError: There is no such epoch to keep the weights of.
+        ValueError: A snapshot is beyond the last epoch.
     """
 
     epochs: int
@@ -112,16 +111,15 @@ class TrainingRecipe:
 
     @property
     def data_passes(self) -> int:
-        """Passes over the data, the epochs of the curves."""
-        return (
-            math.ceil(self.epochs / self.adversary.replays)
-            if isinstance(self.adversary, Free)
-            else self.epochs
-        )
+        """Number of passes over the data, which are the epochs of the curves."""
+        if isinstance(self.adversary, Free):
+            # Free adversarial training trains `replays` times on each batch of a pass.
+            return math.ceil(self.epochs / self.adversary.replays)
+        return self.epochs
 
     @property
     def has_fixed_inputs(self) -> bool:
-        """Whether the model is given the same images in every epoch."""
+        """True if the model gets the same images in every epoch."""
         return self.augment == "none" and self.adversary is None
 
     def fit(
@@ -134,24 +132,24 @@ class TrainingRecipe:
         mode: Callable[[nn.Module], object] = nn.Module.train,
         whole: nn.Module | None = None,
     ) -> Fitted:
-        """Train in place; the validation part is only measured.
+        """Train the model in place; the validation part is only measured.
 
         Args:
-            model: What is trained; it ends in eval mode.
-            train: What it is trained on.
-            validation: Measured after each epoch.
-            context: What the host lends.
-            mode: Puts the model in the mode it is trained in.
-            whole: What snapshots are taken of, where `model` is a part of it.
+            model: The trained model; it ends in eval mode.
+            train: Training samples.
+            validation: Samples measured after each epoch.
+            context: Random streams, device, progress and storage.
+            mode: Puts the model in its training mode.
+            whole: The model that snapshots record, where `model` is a part of it.
 
         Raises:
             Diverged: A loss is not finite.
-            ValueError: The adversary's radius is beyond the inputs' longest change.
+            ValueError: The adversary's radius exceeds the largest distance of two inputs.
         """
         card = train.card
         require_adversary_radius(self.adversary, card)
-        minimised = training_objective(self.adversary, task=card.task, bounds=card.bounds)
-        snapshots = SnapshotRecorder(whole or model, self.snapshots, minimised.state)
+        objective = training_objective(self.adversary, task=card.task, bounds=card.bounds)
+        snapshots = SnapshotRecorder(whole or model, self.snapshots, objective.state)
         curves = minimise(
             model,
             train,
@@ -160,7 +158,7 @@ class TrainingRecipe:
             optimiser=self.optimiser,
             schedule=self.schedule,
             context=context,
-            objective=minimised,
+            objective=objective,
             augment=make_augmentation(self.augment, shape=card.shape, context=context),
             validation=validation,
             watch=snapshots.after_epoch if self.snapshots else None,

@@ -1,4 +1,4 @@
-"""Transfers that train network weights: fine-tuning of a source, and training without one."""
+"""Transfers that train a network's weights: fine-tuning of a source, and training without one."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ from advtransfer_finetune.target_model import (
 from advtransfer_finetune.training import TrainingRecipe
 
 MAX_ACTIVATION_BYTES = 2**30
-"""The most memory that activations at the frozen boundary may take; beyond it they are computed again every epoch."""
+"""Largest size of the frozen part's activations; larger ones are computed anew in every epoch."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BlockTuning:
-    """A transfer: the last `blocks` blocks and a new head are trained, the rest keeps its weights.
+    """Transfer that trains the source's last blocks and a new head, and leaves the rest unchanged.
 
     Args:
-        blocks: How many; ``all`` trains also what a source may have outside its blocks.
-        batch_norm: Whether batch normalisation in frozen blocks adapts to the target or stays as it is.
-        head_init: Where the head starts.
-        recipe: How it is trained.
-        once: Compute what comes before the trained blocks once where it stays the same, not in every epoch.
-        cached: Share it with other fits then.
+        blocks: Number of trained blocks; ``all`` also trains what a source has outside its blocks.
+        batch_norm: Whether batch normalisation in frozen blocks adapts to the target or is frozen.
+        head_init: Initial weights of the head.
+        recipe: Training recipe.
+        extract_once: Compute the frozen blocks' activations once where they stay the same.
+        cached: Share these activations with other fits.
     """
 
     blocks: int | Literal["all"]
@@ -51,7 +51,7 @@ class BlockTuning:
     def model(
         self, *, source: Network | None, adapter: nn.Module | None, target: DataCard
     ) -> nn.Module:
-        """The model with its trained parameters unfrozen; the head's weights are drawn by `fit`.
+        """Return the model with its trained parameters unfrozen; `fit` draws the head's weights.
 
         Raises:
             Inapplicable: The source has fewer blocks than are to be trained.
@@ -66,6 +66,7 @@ class BlockTuning:
         for part in self._trained_modules(model):
             part.requires_grad_(True)
         if self.blocks == "all":
+            # The target model has its own head; the source's is not used.
             freeze_weights(model.network.head)
         return model.eval()
 
@@ -86,11 +87,12 @@ class BlockTuning:
         """
         tuned = as_target_model(model.to(context.device).eval())
         outputs, features = tuned.head.get_parameter("weight").shape
+        # `model` builds the head from a fixed generator; the fit's own stream draws it here.
         head = draw_head(features, outputs, init=self.head_init, source=context.generator("head"))
         tuned.head.load_state_dict(head.state_dict())
         tuned.draw_adapter(context)
-        cut = self._frozen_split(tuned, train)
-        if cut is None:
+        split = self._frozen_split(tuned, train)
+        if split is None:
             fitted = self.recipe.fit(
                 tuned,
                 train=train,
@@ -99,39 +101,41 @@ class BlockTuning:
                 mode=self._enter_training_mode,
             )
         else:
-            known = cut.extractor.extract_samples(train, context)
-            unseen = cut.extractor.extract_samples(validation, context) if validation else None
+            extractor = split.extractor
             fitted = self.recipe.fit(
-                cut.trainable, train=known, validation=unseen, context=context, whole=tuned
+                split.trainable,
+                train=extractor.extract_samples(train, context),
+                validation=extractor.extract_samples(validation, context) if validation else None,
+                context=context,
+                whole=tuned,
             )
         tuned.eval()
         return fitted
 
     def _frozen_split(self, model: TargetModel, train: Samples) -> FrozenSplit | None:
-        """The frozen boundary, where what lies before it is the same in every epoch and fits in memory."""
-        if (
-            not self.extract_once
-            or self.blocks == "all"
-            or self.batch_norm == "adapt"
-            or not self.recipe.has_fixed_inputs
-        ):
+        """Return the split, where the frozen part's activations never change and fit in memory."""
+        if not self.extract_once or self.blocks == "all":
             return None
-        cut = split_frozen_part(
+        # Adapting batch normalisation and changing images give other activations every epoch.
+        if self.batch_norm == "adapt" or not self.recipe.has_fixed_inputs:
+            return None
+        split = split_frozen_part(
             model, images=train.card.shape, trained=self.blocks, shared=self.cached
         )
-        return (
-            cut if cut and 4 * math.prod(cut.shape) * len(train) <= MAX_ACTIVATION_BYTES else None
-        )
+        if split is None or 4 * math.prod(split.shape) * len(train) > MAX_ACTIVATION_BYTES:
+            return None
+        return split
 
     def _enter_training_mode(self, model: nn.Module) -> None:
         tuned = as_target_model(model)
+        # Adapting batch normalisation needs training mode in the frozen blocks too.
         tuned.train(self.batch_norm == "adapt")
         tuned.adapter.train(tuned.learns_adapter)
         for module in (*self._trained_modules(tuned), tuned.head):
             module.train()
 
     def _trained_modules(self, model: TargetModel) -> Sequence[nn.Module]:
-        """What is trained besides the head."""
+        """Return the trained modules besides the head."""
         if self.blocks == "all":
             return [cast(nn.Module, model.network)]
         blocks = list(model.network.blocks.values())
@@ -140,11 +144,11 @@ class BlockTuning:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScratchTraining:
-    """A transfer without a source: all weights of a network are trained on the subset.
+    """Transfer without a source, which trains all weights of a network on the subset.
 
     Args:
         network: The architecture and its initial weights.
-        recipe: How it is trained.
+        recipe: Training recipe.
     """
 
     network: Source
@@ -153,17 +157,17 @@ class ScratchTraining:
     def model(
         self, *, source: Network | None, adapter: nn.Module | None, target: DataCard
     ) -> nn.Module:
-        """The network; `fit` gives it its initial weights.
+        """Return the network; `fit` gives it its initial weights.
 
         Raises:
             Inapplicable: The network is made for other data.
         """
         card = self.network.card()
         if (card.shape, card.outputs) != (target.shape, target.outputs):
-            made = f"the network takes inputs {card.shape} and gives {card.outputs} outputs"
-            needed = f"the target has inputs {target.shape} and {target.outputs} outputs"
+            found = f"the network takes inputs {card.shape} and gives {card.outputs} outputs"
+            expected = f"the target has inputs {target.shape} and {target.outputs} outputs"
             raise Inapplicable(
-                f"{made}; {needed}; name the target's data set in the network's entry"
+                f"{found}; {expected}; name the target's data set in the network's entry"
             )
         model = cast(nn.Module, self.network.network())
         return model.requires_grad_(True).eval()
@@ -178,7 +182,7 @@ class ScratchTraining:
         validation: Samples | None,
         context: Context,
     ) -> Fitted:
-        """Train in place.
+        """Train the network in place.
 
         Raises:
             Diverged: A loss is not finite.

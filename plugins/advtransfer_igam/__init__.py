@@ -11,5 +11,5 @@ from advtransfer_igam.components import igam
 
 @hookimpl
 def register_transfers() -> Iterable[Factory[Transfer]]:
-    """IGAM."""
+    """Return IGAM."""
     return [igam]

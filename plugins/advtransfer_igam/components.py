@@ -19,10 +19,10 @@ from advtransfer_igam.options import (
     TeacherConfig,
 )
 
-_STUDENT_OPTIMIZER, _STUDENT_SCHEDULE = Sgd(lr=0.05), Schedule()
-
-
-_DEFAULT_TEACHER, _DEFAULT_DISCRIMINATOR = TeacherConfig(), DiscriminatorConfig()
+_STUDENT_OPTIMIZER = Sgd(lr=0.05)
+_STUDENT_SCHEDULE = Schedule()
+_DEFAULT_TEACHER = TeacherConfig()
+_DEFAULT_DISCRIMINATOR = DiscriminatorConfig()
 
 
 @precheck(check=options.igam_misfits)
@@ -49,52 +49,61 @@ def igam(
     teacher_attack: Annotated[Adversary | None, Since(2)] = None,
     cache_gradients: Annotated[bool, NotInId()] = True,
 ) -> Transfer:
-    """A student whose input gradients are trained to look like those of the source, its teacher.
+    """Train a student whose input gradients resemble those of the source, its teacher.
 
-    Chan et al. (2020). First the teacher gets a new logit layer on natural target images, through the adapter, which is
-    trained with it where it is a learned one. Then the student minimises
-    ``cross-entropy - lambda_adv * D + lambda_diff * L``: L is the squared distance between its input gradients and the
-    teacher's, D the cross-entropy of a discriminator that is trained to tell the two apart.
+    Chan et al. (2020). First the teacher gets a new logit layer on natural target images, through
+    the adapter, which is trained with it if it is a learned one. Then the student minimises
+    ``cross-entropy - lambda_adv * D + lambda_diff * L`` (equation 14): L is the squared distance
+    between its input gradients and the teacher's, D the cross-entropy of a discriminator that is
+    trained to distinguish the two.
 
-    Differs from the released code in two ways: the discriminator learns from the gradients of the student's step before
-    it, not from gradients computed again; and the student is evaluated in eval mode, not with the statistics of each
-    test batch. The facts ``teacher_clean_accuracy`` and ``teacher_robust_accuracy`` say how well the tuned teacher does
-    on the validation part or, where there is none, on the images it was tuned on: gradients of one that has learned
-    little are worth little. On the test part the tuned teacher is ``finetune/blocks`` with 0 blocks.
+    Differs from the released code in two ways: the discriminator learns from the gradients of the
+    student's step before it, not from gradients computed again; and the student is evaluated in
+    eval mode, not with the statistics of each test batch. The facts ``teacher_clean_accuracy`` and
+    ``teacher_robust_accuracy`` measure the tuned teacher on the validation part or, where there is
+    none, on the images it was tuned on: gradients of a teacher that has learned little are worth
+    little. On the test part the tuned teacher is ``finetune/blocks`` with 0 blocks.
 
     Args:
-        student: The network that is trained and the weights it starts from, such as ``{use: vision/random_init, data:
-            TARGET, network: small_cnn}``; the teacher's own architecture with new weights when left out.
-        lambda_adv: Weight of the discriminator's cross-entropy, averaged over both kinds of gradients: the number of
-            the paper's appendix A, which is twice that of its equation 10.
-        lambda_diff: Weight of the squared distance, for images in [0, 1]. Of the loss some 1 does well, of the
-            probability some 10; the paper's numbers are for pixels in [0, 255], sums and the probability.
-        gradient_of: ``loss``: the cross-entropy, as the paper says; ``probability``: that of the true class, as its
-            released code does.
-        reduction: Squared differences are summed over each image and then averaged over the batch (``sample_mean``),
-            summed over the batch, too (``sum``, the released code), or averaged over everything (``mean``).
-        match: ``zero`` is a control: the teacher's gradients are replaced by zeros, and no teacher is tuned. With a
-            `lambda_adv` of 0 it is a plain penalty on the student's gradients.
-        warm_up: The share of the training before both terms begin; 0.875 in the released code.
-        epochs: How often each image is seen.
-        batch_size: Images in a step.
-        optimiser: The student's optimiser and its largest learning rate.
+        student: The trained network and its initial weights, such as ``{use: vision/random_init,
+            data: TARGET, network: small_cnn}``; by default the teacher's own architecture with new
+            weights.
+        lambda_adv: Weight of the discriminator's cross-entropy, averaged over both kinds of
+            gradients: the number of the paper's appendix A, which is twice that of its equation 10.
+        lambda_diff: Weight of the squared distance, for images in [0, 1]. For gradients of the loss
+            values around 1 work well, for those of the probability around 10; the paper's numbers
+            are for pixels in [0, 255], sums and the probability.
+        gradient_of: ``loss``: the cross-entropy, as in the paper; ``probability``: that of the true
+            class, as in its released code.
+        reduction: Squared differences are summed over each image and then averaged over the batch
+            (``sample_mean``), summed over the batch too (``sum``, the released code), or averaged
+            over everything (``mean``).
+        match: ``zero`` is a control: the teacher's gradients are replaced by zeros, and no teacher
+            is tuned. With a `lambda_adv` of 0 it is a plain penalty on the student's gradients.
+        warm_up: Share of the training before both terms begin; 0.875 in the released code.
+        epochs: Number of times that each image is seen.
+        batch_size: Images per step.
+        optimiser: The student's optimizer and its largest learning rate.
         schedule: The learning rate over the training.
-        augment: Changes to each training image, as in vision/trained; the released code has ``[pad_crop_2, flip]``.
-        kernel_decay: Weight of half the squared l2 norm of the student's convolution and linear kernels, as in the
-            released code; the optimiser's `weight_decay` takes all weights.
-        input_noise: Training images are moved by up to so much, uniformly, and clipped to their bounds.
-        standardise: ``l2`` puts in place of the student's normalisation that of the released code: each image minus
-            its mean, divided by its l2 norm.
-        teacher: ``{epochs, batch_size, optimiser, batch_norm}`` of the teacher's new logit layer; `batch_norm` is
-            ``running``, the statistics that came with the teacher, or ``batch``, those of each batch (released code).
-        discriminator: ``{channels, every, optimiser, schedule}``: one convolution for each of `channels`, one step of
-            it for `every` so many of the student; optimiser and schedule are the student's when left out.
-        teacher_attack: ``{norm, eps, steps, ...}``, with eps for inputs in [0, 1]: the PGD that measures
-            ``teacher_robust_accuracy``; None measures none.
-        cache_gradients: Compute the teacher's gradients once for all epochs, where they stay the same: without
-            `augment` and `input_noise`, with a teacher that neither draws nor looks at the batch, up to 1 GiB. The
-            results are the same to the bit.
+        augment: Changes to each training image, as in vision/trained; ``[pad_crop_2, flip]`` in the
+            released code.
+        kernel_decay: Weight of half the squared l2 norm of the student's convolution and linear
+            kernels, as in the released code; the optimizer's `weight_decay` applies to all weights.
+        input_noise: Largest uniform change of each pixel of training images, clipped to their
+            bounds.
+        standardise: ``l2`` replaces the student's normalisation by that of the released code: each
+            image minus its mean, divided by its l2 norm.
+        teacher: ``{epochs, batch_size, optimiser, batch_norm}`` of the teacher's new logit layer;
+            `batch_norm` is ``running``, the statistics that came with the teacher, or ``batch``,
+            those of each batch (released code).
+        discriminator: ``{channels, every, optimiser, schedule}``: one convolution for each of
+            `channels`, and one step per `every` steps of the student; optimizer and schedule are by
+            default the student's.
+        teacher_attack: ``{norm, eps, steps, ...}``, with eps for inputs in [0, 1]: the PGD that
+            measures ``teacher_robust_accuracy``; None measures none.
+        cache_gradients: Compute the teacher's gradients once for all epochs, where they stay the
+            same: without `augment` and `input_noise`, with a teacher that neither draws nor depends
+            on the batch, up to 1 GiB. The results are the same to the bit.
     """
     from advtransfer_igam.options import LossTerms
     from advtransfer_igam.transfer import IgamTransfer

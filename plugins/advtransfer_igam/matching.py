@@ -1,6 +1,7 @@
-"""Training objective of the student.
+"""Training objective of the student (Chan et al., 2020, equation 14).
 
-Cross-entropy, and the distance of its input gradients to the teacher's.
+Cross-entropy, the distance of the student's input gradients from the teacher's, and the
+discriminator's loss.
 """
 
 from __future__ import annotations
@@ -27,77 +28,79 @@ from advtransfer_igam.teacher_gradients import TeacherBatch, split_taught_inputs
 
 @dataclass(frozen=True, slots=True)
 class EpochMeans:
-    """Sums over samples, by column; a column that an epoch has nothing in is absent from its row.
+    """Means over the samples of each epoch, by column.
+
+    A column without any value in an epoch is absent from its row.
 
     Args:
-        columns: Their names.
-        state: Where the sums live; it may be written back from a saved training.
+        columns: Names of the columns.
+        state: Storage of the sums. It may be restored from a saved training.
     """
 
     columns: Sequence[str]
     state: dict[str, Tensor]
 
     def add_batch(self, means: Mapping[str, float], *, samples: int) -> None:
-        """Count the means over a batch of so many samples."""
-        seen = torch.tensor([[name in means for name in self.columns]], dtype=torch.float64)
-        values = torch.tensor(
-            [[means.get(name, 0.0) for name in self.columns]], dtype=torch.float64
-        )
-        self.state["sums"] = self._running_sums() + samples * torch.cat([values, seen])
+        """Add the means over a batch of this many samples."""
+        values = [means.get(name, 0.0) for name in self.columns]
+        is_present = [float(name in means) for name in self.columns]
+        batch = torch.tensor([values, is_present], dtype=torch.float64)
+        self.state["sums"] = self._running_sums() + samples * batch
 
     def end_epoch(self) -> None:
-        """End the epoch."""
+        """Close the epoch's sums and start the next epoch's."""
         sums = self._running_sums().unsqueeze(0)
-        self.state["epochs"] = (
-            torch.cat([self.state["epochs"], sums]) if "epochs" in self.state else sums
-        )
+        if "epochs" in self.state:
+            sums = torch.cat([self.state["epochs"], sums])
+        self.state["epochs"] = sums
         self.state["sums"] = torch.zeros_like(self._running_sums())
 
     def rows_by_epoch(self) -> list[dict[str, float]]:
-        """The means of each epoch that has ended."""
-        return [
-            {
-                name: total / count
-                for name, total, count in zip(self.columns, totals, counts, strict=True)
-                if count
-            }
-            for totals, counts in self.state.get(
-                "epochs", torch.zeros(0, 2, len(self.columns))
-            ).tolist()
-        ]
+        """Return the means of each epoch that has ended."""
+        no_epochs = torch.zeros(0, 2, len(self.columns))
+        rows = []
+        for totals, counts in self.state.get("epochs", no_epochs).tolist():
+            columns = zip(self.columns, totals, counts, strict=True)
+            rows.append({name: total / count for name, total, count in columns if count})
+        return rows
 
     def _running_sums(self) -> Tensor:
-        """``(2, columns)``: sums of values times samples, and samples."""
+        """Return the sums of values times samples, and of samples, ``(2, columns)``."""
         return self.state.get("sums", torch.zeros(2, len(self.columns), dtype=torch.float64))
 
 
 def precomputed_gradient_loss(loss: Tensor, model: nn.Module) -> Tensor:
-    """The same value; `backward` gives the weights of `model` that are trained the same gradients.
+    """Return the loss with weight gradients computed beforehand; `backward` accumulates them.
 
-    Where a loss depends on gradients with respect to the inputs, its own `backward` would differentiate with respect to
-    these inputs, too: twice through the first layer, for nothing.
+    Value and weight gradients are those of `loss`. Where a loss depends on gradients with respect
+    to the inputs, its own `backward` would also differentiate with respect to these inputs, an
+    unneeded second pass through the first layer.
+
+    Args:
+        loss: The loss, a scalar.
+        model: The model whose trained weights get the gradients.
     """
     weights = [weight for weight in model.parameters() if weight.requires_grad]
-    found = torch.autograd.grad(loss, weights, allow_unused=True)
-    used = [
-        (weight, gradient)
-        for weight, gradient in zip(weights, found, strict=True)
-        if gradient is not None
-    ]
-    known: Tensor = _PrecomputedGradients.apply(
-        loss.detach(), [gradient for _, gradient in used], *(weight for weight, _ in used)
-    )
-    return known
+    gradients = torch.autograd.grad(loss, weights, allow_unused=True)
+    used_weights = []
+    used_gradients = []
+    for weight, gradient in zip(weights, gradients, strict=True):
+        if gradient is not None:
+            used_weights.append(weight)
+            used_gradients.append(gradient)
+    # The weights are arguments so that autograd asks `backward` for their gradients.
+    precomputed: Tensor = _PrecomputedGradients.apply(loss.detach(), used_gradients, *used_weights)
+    return precomputed
 
 
 class _SavedGradients(Protocol):
-    """What torch carries from forward to backward."""
+    """The context that torch passes from forward to backward."""
 
     gradients: list[Tensor]
 
 
 class _PrecomputedGradients(torch.autograd.Function):
-    """A loss as it is, with gradients that are known."""
+    """Identity of a loss, with given gradients."""
 
     @staticmethod
     def forward(ctx: _SavedGradients, loss: Tensor, gradients: list[Tensor], *_: Tensor) -> Tensor:
@@ -117,34 +120,43 @@ Window: TypeAlias = tuple[slice, slice]
 
 @runtime_checkable
 class WindowedAdapter(Protocol):
-    """An adapter's module that leaves only a window of the target's images: the rows and columns that it keeps."""
+    """A module that passes on only a window of the target's images."""
 
     @property
     def window(self) -> Window | None:
-        """None where it keeps every pixel, or mixes them."""
+        """Rows and columns that it passes on; None where it keeps or mixes every pixel."""
 
 
 def adapter_window(adapter: nn.Module | None) -> Window:
-    """The rows and columns of the target's images that the discriminator compares: all, but for a crop."""
-    return (adapter.window if isinstance(adapter, WindowedAdapter) else None) or FULL_WINDOW
+    """Return the rows and columns of the target's images that the discriminator compares.
+
+    They are the window of an adapter that crops, and the whole image otherwise.
+    """
+    # The teacher's gradient is zero outside a crop, which would give it away at once.
+    window = adapter.window if isinstance(adapter, WindowedAdapter) else None
+    return window or FULL_WINDOW
 
 
 @dataclass(slots=True)
 class GradientMatching:
-    """An objective of `toolkit.training.train`: one step of the student a batch, and now and then one of its opponent.
+    """Training objective: steps of the student, and every few steps one of the discriminator.
 
-    Both terms are computed and weighted even where their weight is 0; only before the warm-up is over they are left
-    out. With both weights 0 the student is trained as without them, to the bit.
+    Both terms are computed and weighted even where their weight is 0, except before the warm-up is
+    over. With both weights 0 the student's training is the same as without the terms, to the bit.
 
     Args:
         terms: The terms and their weights.
-        duel: The discriminator.
-        teacher: Whose gradients are matched, tuned and in teaching mode; None for zeros.
+        discriminator_training: The discriminator and its optimizer.
+        teacher: The teacher whose gradients are matched, tuned and in teaching mode; None for
+            zeros.
         shape: ``(C, H, W)`` of an image.
-        rows: What `lessons.lesson` fills smaller batches up to: the batch size for a steady teacher, None for another.
-        window: The rows and columns that the discriminator compares.
-        steps: Steps of the whole training.
-        bounds: The smallest and the largest value an input may take.
+        fixed_batch_size: Size that `teacher_batch` fills smaller batches up to: the batch size for
+            a deterministic teacher, None for another.
+        window: Rows and columns that the discriminator compares.
+        steps: Number of steps of the whole training.
+        bounds: Smallest and largest value of an input.
+        state: State that the training saves and restores.
+        restored: The discriminator has taken up the saved state.
     """
 
     terms: LossTerms
@@ -166,50 +178,85 @@ class GradientMatching:
     def __call__(
         self, model: nn.Module, inputs: Tensor, labels: Tensor, noise: torch.Generator
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """One loss a batch; after the step on it the discriminator steps, when it is its turn."""
+        """Yield one loss and its logits; after the step on it, train the discriminator if due.
+
+        Args:
+            model: The student, in training mode.
+            inputs: ``(B, C, H, W)``, or rows of `TaughtSamples`.
+            labels: ``(B,)``.
+            noise: Random numbers of this step.
+        """
         step = self._next_step()
         images, taught = split_taught_inputs(inputs, self.shape)
-        matched = step >= self.terms.warm_up * self.steps
-        images = self._noisy_images(images, noise).requires_grad_(matched)
-        with allow_double_backward() if matched else nullcontext():
+        # The released code has this warm-up; the paper does not mention it.
+        is_matched = step >= self.terms.warm_up * self.steps
+        images = self._noisy_images(images, noise).requires_grad_(is_matched)
+        # Matching differentiates input gradients once more, with respect to the weights.
+        with allow_double_backward() if is_matched else nullcontext():
             logits: Tensor = model(images)
-        entropy = functional.cross_entropy(logits, labels)
-        loss = (
-            entropy + self.terms.kernel_decay * half_squared_norm(model)
-            if self.terms.kernel_decay
-            else entropy
-        )
-        means = {"student_loss": entropy.item()}
-        if not matched:
+        cross_entropy = functional.cross_entropy(logits, labels)
+        loss = cross_entropy
+        if self.terms.kernel_decay:
+            loss = cross_entropy + self.terms.kernel_decay * half_squared_norm(model)
+        means = {"student_loss": cross_entropy.item()}
+        if not is_matched:
             yield loss, logits
         else:
-            student = input_gradients(
+            gradients = input_gradients(
                 logits, labels, images, of=self.terms.gradient_of, differentiable=True
             )
             taught = taught or self._teacher_batch(images, labels, noise)
-            apart = gradient_distance(student, taught.gradients, reduction=self.terms.reduction)
-            rows, columns = self.window
-            seen, shown = student[..., rows, columns], taught.gradients[..., rows, columns]
-            judged = self.discriminator_training.loss_for_student(seen, shown)
-            loss = loss + self.terms.lambda_diff * apart - self.terms.lambda_adv * judged
+            matched_loss, matching_means = self._matched_loss(loss, gradients, taught)
             with allow_double_backward():
-                minimised = precomputed_gradient_loss(loss, model)
+                minimised = precomputed_gradient_loss(matched_loss, model)
             yield minimised, logits
-            means |= {"gradient_distance": apart.item(), "discriminator_loss": judged.item()}
-            if self.teacher is not None:
-                means["teacher_loss"] = taught.losses.mean().item()
+            means |= matching_means
+            # After the student's step on the same batch, as in the released code.
             if step % self.discriminator_training.every == 0:
-                self.discriminator_training.train_step(seen.detach(), shown, done=step / self.steps)
-                self.state.update(self.discriminator_training.pack_state())
+                self._train_discriminator(gradients.detach(), taught, step)
         self.epoch_means.add_batch(means, samples=len(labels))
 
+    def _matched_loss(
+        self, loss: Tensor, gradients: Tensor, taught: TeacherBatch
+    ) -> tuple[Tensor, dict[str, float]]:
+        """Return the student's whole loss, and the means of its terms."""
+        # The distance compares the whole raw gradients, as in the released code.
+        distance = gradient_distance(gradients, taught.gradients, reduction=self.terms.reduction)
+        rows, columns = self.window
+        discriminator_loss = self.discriminator_training.loss_for_student(
+            gradients[..., rows, columns], taught.gradients[..., rows, columns]
+        )
+        # Chan et al. (2020), equation 14. The discriminator's cross-entropy is -L_adv / 2 of
+        # equation 10, hence the minus; the factor is in lambda_adv, as in the released code.
+        matched_loss = (
+            loss + self.terms.lambda_diff * distance - self.terms.lambda_adv * discriminator_loss
+        )
+        means = {
+            "gradient_distance": distance.item(),
+            "discriminator_loss": discriminator_loss.item(),
+        }
+        if self.teacher is not None:
+            means["teacher_loss"] = taught.losses.mean().item()
+        return matched_loss, means
+
+    def _train_discriminator(self, gradients: Tensor, taught: TeacherBatch, step: int) -> None:
+        """Take the discriminator's step on the gradients of the student's step before it."""
+        rows, columns = self.window
+        self.discriminator_training.train_step(
+            gradients[..., rows, columns],
+            taught.gradients[..., rows, columns],
+            done=step / self.steps,
+        )
+        self.state.update(self.discriminator_training.pack_state())
+
     def end_epoch(self, model: nn.Module) -> dict[str, float]:
-        """What `train` takes as `watch`: it ends the epoch of the ledger and measures nothing."""
+        """Close the epoch's means, as the `watch` of `train`; return no measurements."""
         self.epoch_means.end_epoch()
         return {}
 
     def _next_step(self) -> int:
-        """The number of this step, from 0."""
+        """Return the number of this step, from 0, and advance it."""
+        # `train` restores a saved state after this objective has been built.
         if not self.restored:
             self.discriminator_training.restore_state(self.state)
             self.restored = True
@@ -218,19 +265,20 @@ class GradientMatching:
         return step
 
     def _noisy_images(self, inputs: Tensor, noise: torch.Generator) -> Tensor:
-        """The images, with noise if any is asked for."""
+        """Return the images, with noise if the options ask for it."""
         if not self.terms.input_noise:
             return inputs.detach()
-        drawn = 2 * torch.rand(inputs.shape, generator=noise) - 1
-        return clip_to_bounds(inputs + self.terms.input_noise * drawn.to(inputs), self.bounds)
+        # The released code has this noise for CIFAR-10 to CIFAR-100; it is not in the paper.
+        uniform = 2 * torch.rand(inputs.shape, generator=noise) - 1
+        return clip_to_bounds(inputs + self.terms.input_noise * uniform.to(inputs), self.bounds)
 
     def _teacher_batch(
         self, images: Tensor, labels: Tensor, noise: torch.Generator
     ) -> TeacherBatch:
-        """What the teacher gives for a batch; zeros without one."""
+        """Return the teacher's gradients and losses for a batch; zeros without a teacher."""
         if self.teacher is None:
             return TeacherBatch(torch.zeros_like(images), torch.zeros(len(images)))
-        # its random adapter must not draw from the state that the student's layers draw from
+        # A random adapter must not draw from the state that the student's layers draw from.
         with fork_global_rng(noise, device=images.device):
             return teacher_batch(
                 self.teacher, images, labels, of=self.terms.gradient_of, rows=self.fixed_batch_size
@@ -238,7 +286,8 @@ class GradientMatching:
 
 
 def half_squared_norm(model: nn.Module) -> Tensor:
-    """Half the squared l2 norm of all kernels of convolutions and linear layers that are trained."""
+    """Return half the squared l2 norm of all trained kernels of convolutions and linear layers."""
+    # The released code decays the kernels only, neither biases nor batch normalisation.
     layers = [module for module in model.modules() if isinstance(module, nn.Conv2d | nn.Linear)]
     squares = [layer.weight.square().sum() for layer in layers if layer.weight.requires_grad]
     return 0.5 * torch.stack(squares).sum()

@@ -1,9 +1,9 @@
 """Options, presets of Chan et al. (2020), and the checks of options. Does not import torch.
 
-There is one preset for each row of appendix A of the paper. What the appendix leaves open is as in the released code
-(github.com/alvinchangw/IGAM_CVPR2020), which has the experiments ``cifar100-cifar10`` and ``cifar10-upsize``: gradients
-of the true class's probability, summed squared differences, 320,000 steps on batches of 32 of which the last eighth has
-the two terms.
+There is one preset for each row of appendix A of the paper. Values that the appendix leaves open
+are those of the released code (github.com/alvinchangw/IGAM_CVPR2020), which has the experiments
+``cifar100-cifar10`` and ``cifar10-upsize``: gradients of the true class's probability, summed
+squared differences, and 320,000 steps on batches of 32, of which the last eighth has the two terms.
 """
 
 from __future__ import annotations
@@ -25,14 +25,15 @@ _TEACHER_OPTIMIZER = Adam(lr=1e-3)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TeacherConfig:
-    """How the teacher gets a logit layer for the target: all its other weights are frozen, but for a learned adapter's.
+    """Tuning of the teacher's new logit layer; other weights are frozen but a learned adapter's.
 
     Args:
-        epochs: How often each image is seen.
-        batch_size: Images in a step.
-        optimiser: The optimiser and its learning rate, which stays the same.
-        batch_norm: ``running`` uses the statistics that came with the teacher; ``batch`` those of each batch, here and
-            while its gradients are matched, as in the paper's released code. The teacher's own are never changed.
+        epochs: Number of times that each image is seen.
+        batch_size: Images per step.
+        optimiser: The optimizer and its learning rate, which is constant.
+        batch_norm: ``running`` uses the statistics that came with the teacher; ``batch`` those of
+            each batch, here and while its gradients are matched, as in the paper's released code.
+            The teacher's own statistics are never changed.
     """
 
     epochs: int = 30
@@ -51,9 +52,9 @@ class DiscriminatorConfig:
 
     Args:
         channels: Output channels of its convolutions, each of which halves the sides.
-        every: Steps of the student for each step of the discriminator.
-        optimiser: The optimiser and its largest learning rate; the student's when left out.
-        schedule: The learning rate over the training; the student's when left out.
+        every: Steps of the student per step of the discriminator.
+        optimiser: The optimizer and its largest learning rate; by default the student's.
+        schedule: The learning rate over the training; by default the student's.
     """
 
     channels: tuple[int, ...] = (8, 16, 32, 64)
@@ -62,23 +63,25 @@ class DiscriminatorConfig:
     schedule: Schedule | None = None
 
     def __post_init__(self) -> None:
-        wide = bool(self.channels) and min(self.channels) >= 1
-        require_field(wide, "channels", self.channels, "one number from 1 for each convolution")
+        has_channels = bool(self.channels) and min(self.channels) >= 1
+        require_field(
+            has_channels, "channels", self.channels, "one number from 1 for each convolution"
+        )
         require_field(self.every >= 1, "every", self.every, "at least 1")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LossTerms:
-    """What is added to the student's cross-entropy, and how.
+    """Terms added to the student's cross-entropy.
 
     Args:
-        lambda_adv: Weight of the discriminator's cross-entropy, which the student ascends.
+        lambda_adv: Weight of the discriminator's cross-entropy, which the student maximises.
         lambda_diff: Weight of the squared distance between the input gradients.
-        gradient_of: What is differentiated with respect to the image.
-        reduction: How squared differences become one number.
-        warm_up: The share of the training before both terms begin.
+        gradient_of: Quantity that is differentiated with respect to the image.
+        reduction: Reduction of the squared differences to one number.
+        warm_up: Share of the training before both terms begin.
         kernel_decay: Weight of half the squared l2 norm of convolution and linear kernels.
-        input_noise: Images are moved by up to so much, uniformly, within their bounds.
+        input_noise: Largest uniform change of each pixel, clipped to the bounds.
     """
 
     lambda_adv: float
@@ -91,13 +94,13 @@ class LossTerms:
 
 
 PIXEL_SCALE_SQUARED = 255**2
-"""The paper's pixels lie in [0, 255]: its squared input gradients are so many times smaller than those on [0, 1]."""
+"""The paper's pixels lie in [0, 255]: its squared gradients are smaller than ours by this factor."""
 
-WIDE_CHANNELS, NARROW_CHANNELS = (16, 32, 64, 128, 256), (8, 16, 32, 64)
-CIFAR_EPOCHS, TINY_IMAGENET_EPOCHS = (
-    205,
-    102,
-)  # epochs of some 320,000 steps on 50,000 and on 100,000 images
+WIDE_CHANNELS = (16, 32, 64, 128, 256)
+NARROW_CHANNELS = (8, 16, 32, 64)
+# About 320,000 steps of 32 images, on 50,000 and on 100,000 images.
+CIFAR_EPOCHS = 205
+TINY_IMAGENET_EPOCHS = 102
 
 
 def _paper_preset(
@@ -110,12 +113,15 @@ def _paper_preset(
     teacher_epochs: int,
     input_noise: float = 0.0,
 ) -> Mapping[str, Json]:
+    """Return a preset of appendix A; values not given are the released code's."""
     sgd: dict[str, Json] = {"kind": "sgd", "lr": 0.1, "momentum": 0.9}
     return {
         "lambda_adv": lambda_adv,
+        # A gradient with respect to x / 255 is 255 times that with respect to x.
         "lambda_diff": lambda_diff / PIXEL_SCALE_SQUARED,
         "gradient_of": "probability",
         "reduction": "sum",
+        # The released scripts add both terms for the last 40,000 of 320,000 steps only.
         "warm_up": 0.875,
         "epochs": epochs,
         "batch_size": 32,
@@ -172,7 +178,7 @@ PRESETS: Mapping[str, Mapping[str, Json]] = {
 
 
 def igam_misfits(chosen: OptionValues, around: CellOutline) -> Iterator[Misfit]:
-    """A student for other images than the target's, and an attack or changes that do not suit them."""
+    """Yield misfits of the student, the attack and the augmentation to the target's images."""
     student = chosen.get("student")
     if isinstance(student, Outline):
         yield from network_misfits(student, around.target, name="student")

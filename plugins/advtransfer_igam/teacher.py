@@ -1,4 +1,7 @@
-"""The teacher (source, adapter and a logit layer for the target), its tuning and its accuracies."""
+"""The teacher, its tuning and its accuracies.
+
+Source, adapter and a new logit layer for the target.
+"""
 
 from __future__ import annotations
 
@@ -20,23 +23,26 @@ from advtransfer.toolkit.training_config import Augment, Schedule
 from advtransfer.types import Context, DataCard, Json, Network, Samples, Shape, Tensors
 from advtransfer_igam.options import TeacherConfig
 
-HEAD_PREFIX, ADAPTER_PREFIX, CURVES_PREFIX = "head/", "adapter/", "curves/"
+HEAD_PREFIX = "head/"
+ADAPTER_PREFIX = "adapter/"
+CURVES_PREFIX = "curves/"
 TUNING_VERSION = 1
-"""Goes up when the same options tune another teacher: what was remembered of the old one is then not found."""
+"""Raise it when the same options give another teacher, so that remembered ones are not used."""
 
 
 class Teacher(nn.Module):
-    """From target images ``(B, C, H, W)`` to target logits ``(B, K)``, around copies of the source and the adapter.
+    """Classifier of target images ``(B, C, H, W)``, to logits ``(B, K)``.
 
-    Everything is frozen but the new logit layer and, where the adapter is learned, the adapter.
+    It consists of copies of the source and the adapter, and a new logit layer. Everything is frozen
+    except this layer and a learned adapter (Chan et al., 2020, section 4.1).
 
     Args:
         source: The network whose features it uses.
-        adapter: From target images to the source's; None for none. Those of its weights that require gradients are
-            learned.
+        adapter: From target images to the source's; None for none. Weights that require gradients
+            are learned.
         target: The target's card.
-        generator: What the new layer is drawn from.
-        batch_norm: Whose statistics batch normalisation uses while others train: ``running`` or ``batch``.
+        generator: Random numbers for the new layer.
+        batch_norm: Statistics of batch normalisation in teaching mode: ``running`` or ``batch``.
     """
 
     network: Network
@@ -58,71 +64,77 @@ class Teacher(nn.Module):
         weights = next(self.parameters(), torch.empty(0))
         with torch.inference_mode():
             features = self.features(torch.zeros(1, *target.shape, device=weights.device)).shape[1]
+        # Built after the freezing, so that the new layer is trained.
         self.head = build_initialized(lambda: nn.Linear(features, target.outputs), generator).to(
             weights.device
         )
         self.batch_norm = batch_norm
 
     def forward(self, images: Tensor) -> Tensor:
-        """``(B, C, H, W)`` to ``(B, K)``."""
+        """Return the logits, ``(B, K)``, of images ``(B, C, H, W)``."""
         logits: Tensor = self.head(self.features(images))
         return logits
 
     def features(self, images: Tensor) -> Tensor:
-        """What the logit layer receives, ``(B, D)``."""
+        """Return the inputs of the logit layer, ``(B, D)``."""
         return self.network.features(self.adapter(images)).flatten(1)
 
     def enter_teaching_mode(self) -> None:
-        """Enter the mode in which it is tuned and its gradients are matched: a random adapter draws."""
+        """Enter the mode of tuning and gradient matching: a random adapter draws."""
         self.eval()
         self.adapter.train()
         if self.batch_norm == "batch":
             for module in self.modules():
                 if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                    # without tracking, training mode uses the batch's statistics and leaves the teacher's as they are
+                    # Without tracking, training mode uses the batch's statistics and leaves the
+                    # teacher's own as they are.
                     module.track_running_stats = False
                     module.train()
 
     def is_deterministic(self, shape: Shape) -> bool:
-        """Whether it gives an image ``(C, H, W)`` of this shape the same in every batch and every epoch, as it now is.
+        """Return whether an image's output is the same in every batch and every epoch.
 
-        It does not where batch normalisation uses a batch's statistics, nor where an adapter draws random numbers.
+        It is not where batch normalisation uses a batch's statistics, nor where an adapter draws
+        random numbers.
+
+        Args:
+            shape: ``(C, H, W)`` of an image.
         """
-        if any(
-            isinstance(module, nn.modules.batchnorm._BatchNorm) and module.training
-            for module in self.modules()
-        ):
-            return False
+        for module in self.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.training:
+                return False
         device = self.head.weight.device
+        # The trial call must not advance the caller's random state.
         with fork_global_rng(torch.Generator(), device=device), torch.inference_mode():
+            # An adapter that draws leaves the global generators in another state.
             before = _random_states(device)
             self(torch.zeros(1, *shape, device=device))
-            return all(
-                one.equal(other) for one, other in zip(before, _random_states(device), strict=True)
-            )
+            after = _random_states(device)
+        return all(map(torch.equal, before, after))
 
 
 def tune_teacher(
     teacher: Teacher,
-    tuning: TeacherConfig,
+    config: TeacherConfig,
     *,
     train: Samples,
     validation: Samples | None,
     augment: Augment,
     context: Context,
 ) -> list[dict[str, float]]:
-    """Train the teacher's logit layer, and its adapter if that is learned, on natural images; freeze both.
+    """Train the teacher's logit layer, and a learned adapter, on natural images; then freeze both.
 
-    The teacher is remembered: a student whose training was killed finds it tuned, and students of one source, adapter
-    and subset that ask for the same tuning share it. All randomness in it is the subset's.
+    The tuned teacher is remembered. A student whose training was interrupted finds it tuned, and
+    students with the same source, adapter, subset and tuning share it. All its randomness is the
+    subset's.
 
     Args:
-        teacher: It leaves frozen and in eval mode.
-        tuning: How it is trained.
+        teacher: Ends frozen and in eval mode.
+        config: Options of the tuning.
         train: The natural images.
         validation: Measured after each epoch.
         augment: The augmentations by name.
-        context: Where randomness comes from and what is built is kept.
+        context: Random streams, device and storage.
 
     Returns:
         The curves.
@@ -133,15 +145,16 @@ def tune_teacher(
     """
 
     def build() -> dict[str, Tensor]:
+        # The head was drawn at construction; a learned adapter is drawn only here.
         reinitialize(
             teacher.adapter, context.generator("adapter"), whose="the adapter", trained_only=True
         )
         curves = minimise(
             teacher,
             train,
-            epochs=tuning.epochs,
-            batch_size=tuning.batch_size,
-            optimiser=tuning.optimiser,
+            epochs=config.epochs,
+            batch_size=config.batch_size,
+            optimiser=config.optimiser,
             schedule=Schedule(kind="constant"),
             context=context,
             augment=make_augmentation(
@@ -155,30 +168,31 @@ def tune_teacher(
             CURVES_PREFIX + name: torch.tensor([row[name] for row in curves], dtype=torch.float64)
             for name in curves[0]
         }
-        parts = {HEAD_PREFIX: teacher.head, ADAPTER_PREFIX: teacher.adapter}
-        return columns | {
-            prefix + name: tensor.cpu()
-            for prefix, part in parts.items()
-            for name, tensor in part.state_dict().items()
-        }
+        head = _prefixed_state(HEAD_PREFIX, teacher.head)
+        adapter = _prefixed_state(ADAPTER_PREFIX, teacher.adapter)
+        return columns | head | adapter
 
-    key: dict[str, Json] = {"recipe": TUNING_VERSION, "tuning": asdict(tuning), "augment": augment}
-    found = context.remember("teacher", key, build, of=("source", "adapter", "subset"))
-    teacher.head.load_state_dict(_select_prefix(found, HEAD_PREFIX))
-    teacher.adapter.load_state_dict(_select_prefix(found, ADAPTER_PREFIX))
+    key: dict[str, Json] = {"recipe": TUNING_VERSION, "tuning": asdict(config), "augment": augment}
+    # Keyed by the subset, not by the student, so that students share the teacher.
+    state = context.remember("teacher", key, build, of=("source", "adapter", "subset"))
+    teacher.head.load_state_dict(_select_prefix(state, HEAD_PREFIX))
+    teacher.adapter.load_state_dict(_select_prefix(state, ADAPTER_PREFIX))
     freeze_weights(teacher.eval())
-    columns = {
-        name: tensor.tolist() for name, tensor in _select_prefix(found, CURVES_PREFIX).items()
-    }
+    curves = _select_prefix(state, CURVES_PREFIX)
+    columns = {name: tensor.tolist() for name, tensor in curves.items()}
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
+def _prefixed_state(prefix: str, module: nn.Module) -> dict[str, Tensor]:
+    return {prefix + name: tensor.cpu() for name, tensor in module.state_dict().items()}
+
+
 def _random_states(device: torch.device) -> list[Tensor]:
-    """The states of the global generators that a module on the device may draw from."""
-    return [
-        torch.get_rng_state(),
-        *([torch.cuda.get_rng_state(device)] if device.type == "cuda" else []),
-    ]
+    """Return the states of the global generators that a module on the device may use."""
+    states = [torch.get_rng_state()]
+    if device.type == "cuda":
+        states.append(torch.cuda.get_rng_state(device))
+    return states
 
 
 def _select_prefix(state: Tensors, prefix: str) -> dict[str, Tensor]:
@@ -192,36 +206,36 @@ def _select_prefix(state: Tensors, prefix: str) -> dict[str, Tensor]:
 def teacher_accuracies(
     teacher: Teacher, samples: Samples, *, attack: Adversary | None, context: Context
 ) -> dict[str, float]:
-    """The facts of a teacher in eval mode: its accuracy and, where there is an attack, its accuracy under it."""
-    clean = {"teacher_clean_accuracy": measure_accuracy(teacher, samples, device=context.device)}
-    return (
-        clean
-        if attack is None
-        else clean
-        | {"teacher_robust_accuracy": _robust_accuracy(teacher, samples, attack, context)}
-    )
+    """Return the facts of a teacher in eval mode: clean and, with an attack, robust accuracy."""
+    clean_accuracy = measure_accuracy(teacher, samples, device=context.device)
+    facts = {"teacher_clean_accuracy": clean_accuracy}
+    if attack is not None:
+        facts["teacher_robust_accuracy"] = _robust_accuracy(teacher, samples, attack, context)
+    return facts
 
 
 def _robust_accuracy(
     teacher: Teacher, samples: Samples, attack: Adversary, context: Context
 ) -> float:
-    """The share of samples that PGD leaves right, by its last iterate, or by its best."""
-    starts, left = context.generator("teacher attack"), 0
+    """Return the share of samples still classified correctly after PGD."""
+    generator = context.generator("teacher attack")
+    correct = 0
     for _, inputs, labels in kernel_batches(samples):
-        truth = labels.to(context.device)
-        moved = pgd(
+        true_classes = labels.to(context.device)
+        adversarial = pgd(
             teacher,
             inputs.to(context.device),
-            truth,
+            true_classes,
             norm=attack.norm,
             eps=attack.eps,
             steps=attack.steps,
             step_size=attack.effective_step_size,
             random_start=attack.random_start,
-            generator=starts,
+            generator=generator,
             best=attack.best,
             bounds=samples.card.bounds,
         )
         with torch.no_grad():
-            left += int((teacher(moved).argmax(1) == truth).sum())
-    return left / len(samples)
+            predicted = teacher(adversarial).argmax(1)
+        correct += int((predicted == true_classes).sum())
+    return correct / len(samples)

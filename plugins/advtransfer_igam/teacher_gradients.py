@@ -17,7 +17,7 @@ from advtransfer_igam.options import GradientTarget
 from advtransfer_igam.teacher import Teacher
 
 MAX_GRADIENT_BYTES = 2**30
-"""Input gradients that take more are computed anew in every epoch."""
+"""Larger input gradients are computed anew in every epoch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,88 +31,91 @@ class TeacherBatch:
 def teacher_batch(
     teacher: Teacher, images: Tensor, labels: Tensor, *, of: GradientTarget, rows: int | None
 ) -> TeacherBatch:
-    """What the teacher, in the mode it is in, gives for a batch.
+    """Return the teacher's input gradients and losses for a batch, in the mode it is in.
 
     Args:
         teacher: Frozen: no gradient with respect to its weights is built.
         images: ``(B, C, H, W)``.
         labels: ``(B,)``.
-        of: What is differentiated.
-        rows: Smaller batches are filled up to so many rows, so that an image's gradient is the same, to the bit, in
-            every batch; None for a teacher that looks at the batch or draws.
+        of: The differentiated quantity.
+        rows: Size that smaller batches are filled up to, so that an image's gradient is the same,
+            to the bit, in every batch; None for a teacher that depends on the batch or draws.
     """
     count = len(images)
-    images, labels = _fill_batch(images.detach(), rows).requires_grad_(), _fill_batch(labels, rows)
+    images = _fill_batch(images.detach(), rows).requires_grad_()
+    labels = _fill_batch(labels, rows)
     logits: Tensor = teacher(images)
     gradients = input_gradients(logits, labels, images, of=of)
-    return TeacherBatch(
-        gradients[:count],
-        functional.cross_entropy(logits.detach(), labels, reduction="none")[:count],
-    )
+    losses = functional.cross_entropy(logits.detach(), labels, reduction="none")
+    return TeacherBatch(gradients[:count], losses[:count])
 
 
 class TaughtSamples:
-    """Training samples together with what a steady teacher gives for them, computed once.
+    """Training samples with the gradients and losses of a deterministic teacher, computed once.
 
-    An input is a row ``(2 C H W + 1,)``: the image, its gradient and its loss. So they stay together, whatever the
-    order of the samples and the size of the batches.
+    An input is a row ``(2 C H W + 1,)``: the image, its gradient and its loss. They stay together
+    whatever the order of the samples and the size of the batches.
 
     Args:
         samples: The images, read anew in each epoch.
-        teacher: Steady, see `Teacher.steady`; its device is where the gradients are computed.
-        of: What is differentiated.
-        rows: How many images it is given at once.
+        teacher: A deterministic teacher, see `Teacher.is_deterministic`. The gradients are computed
+            on its device.
+        of: The differentiated quantity.
+        rows: Images per batch of the teacher.
     """
 
     def __init__(
         self, samples: Samples, teacher: Teacher, *, of: GradientTarget, rows: int
     ) -> None:
-        self._samples, self._shape = samples, samples.card.shape
-        self.card = replace(samples.card, shape=(2 * math.prod(self._shape) + 1,), bounds=None)
+        self._samples = samples
+        size = 2 * math.prod(samples.card.shape) + 1
+        # Rows contain gradients, which have no bounds.
+        self.card = replace(samples.card, shape=(size,), bounds=None)
         self.keys: Sequence[int] = samples.keys
         device = teacher.head.weight.device
-        parts: list[Tensor] = []
+        chunks: list[Tensor] = []
         for positions in torch.split(all_positions(samples), rows):
-            images, labels = (
-                samples.inputs(positions).to(device),
-                samples.labels(positions).to(device),
-            )
-            given = teacher_batch(teacher, images, labels, of=of, rows=rows)
-            parts.append(
-                torch.cat([given.gradients.flatten(1), given.losses.unsqueeze(1)], 1).cpu()
-            )
-        self._teacher_rows = torch.cat(parts)
+            images = samples.inputs(positions).to(device)
+            labels = samples.labels(positions).to(device)
+            taught = teacher_batch(teacher, images, labels, of=of, rows=rows)
+            gradient_rows = taught.gradients.flatten(1)
+            chunks.append(torch.cat([gradient_rows, taught.losses.unsqueeze(1)], 1).cpu())
+        self._teacher_rows = torch.cat(chunks)
 
     def __len__(self) -> int:
         return len(self._samples)
 
     def inputs(self, positions: Tensor) -> Tensor:
-        """``(B, 2 C H W + 1)``."""
-        return torch.cat(
-            [self._samples.inputs(positions).flatten(1), self._teacher_rows[positions]], 1
-        )
+        """Return rows of image, gradient and loss, ``(B, 2 C H W + 1)``."""
+        images = self._samples.inputs(positions).flatten(1)
+        return torch.cat([images, self._teacher_rows[positions]], 1)
 
     def labels(self, positions: Tensor) -> Tensor:
-        """``(B,)``."""
+        """Return the labels, ``(B,)``."""
         return self._samples.labels(positions)
 
 
 def split_taught_inputs(inputs: Tensor, shape: Shape) -> tuple[Tensor, TeacherBatch | None]:
-    """The images ``(B, C, H, W)`` of a batch, and what the teacher gives for them where `TaughtSamples` gave the batch."""
+    """Return the images ``(B, C, H, W)`` of a batch, and the teacher's gradients and losses.
+
+    The latter is None unless the batch comes from `TaughtSamples`.
+    """
     if inputs.ndim != 2:
         return inputs, None
     size = math.prod(shape)
-    images, gradients = (
-        part.contiguous().view(-1, *shape) for part in (inputs[:, :size], inputs[:, size:-1])
-    )
+    images = inputs[:, :size].contiguous().view(-1, *shape)
+    gradients = inputs[:, size:-1].contiguous().view(-1, *shape)
     return images, TeacherBatch(gradients, inputs[:, -1].contiguous())
 
 
 def gradient_bytes(samples: Samples) -> int:
-    """The bytes that the input gradients of all samples take."""
+    """Return the size of all samples' input gradients in bytes."""
     return 4 * len(samples) * math.prod(samples.card.shape)
 
 
 def _fill_batch(rows: Tensor, count: int | None) -> Tensor:
+    # Another batch size uses other kernels, which round differently.
     missing = 0 if count is None else count - len(rows)
-    return torch.cat([rows, rows[:1].expand(missing, *rows.shape[1:])]) if missing > 0 else rows
+    if missing <= 0:
+        return rows
+    return torch.cat([rows, rows[:1].expand(missing, *rows.shape[1:])])

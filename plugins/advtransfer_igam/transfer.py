@@ -1,8 +1,9 @@
-"""IGAM as a transfer: the teacher is tuned, then the student is trained."""
+"""IGAM as a transfer, which tunes the teacher and then trains the student."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -25,7 +26,10 @@ from advtransfer_igam.teacher_gradients import MAX_GRADIENT_BYTES, TaughtSamples
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IgamTransfer:
-    """A transfer: the source teaches a student through its input gradients (Chan et al., 2020)."""
+    """Transfer from source to student through the input gradients (Chan et al., 2020).
+
+    The fields are the options of the factory `igam`.
+    """
 
     student: Source | None
     terms: LossTerms
@@ -44,10 +48,11 @@ class IgamTransfer:
     def model(
         self, *, source: Network | None, adapter: nn.Module | None, target: DataCard
     ) -> nn.Module:
-        """The untrained student; `fit` gives it the weights that it starts from.
+        """Return the untrained student; `fit` gives it its initial weights.
 
         Raises:
-            Inapplicable: The student does not fit the target, or the target's inputs are not images.
+            Inapplicable: The student does not fit the target, or the target's inputs are not
+                images.
         """
         if len(target.shape) != 3:
             raise Inapplicable(
@@ -75,7 +80,7 @@ class IgamTransfer:
         Raises:
             Diverged: A loss is not finite.
         """
-        teacher, taught, facts = self._tuned_teacher(
+        teacher, teacher_curves, facts = self._tuned_teacher(
             _require_source(source), adapter, train, validation, context
         )
         initialize_student(model, self.student, context=context)
@@ -94,8 +99,9 @@ class IgamTransfer:
             watch=matching.end_epoch,
             save_every=max(1, self.epochs // 10),
         )
-        rows = zip(curves, matching.epoch_means.rows_by_epoch(), strict=True)
-        return Fitted(curves=[*taught, *(row | losses for row, losses in rows)], facts=facts)
+        losses_by_epoch = matching.epoch_means.rows_by_epoch()
+        student_curves = [row | losses for row, losses in zip(curves, losses_by_epoch, strict=True)]
+        return Fitted(curves=[*teacher_curves, *student_curves], facts=facts)
 
     def _tuned_teacher(
         self,
@@ -105,13 +111,16 @@ class IgamTransfer:
         validation: Samples | None,
         context: Context,
     ) -> tuple[Teacher | None, list[dict[str, float]], dict[str, float]]:
-        """The tuned teacher in teaching mode, its curves and facts; none of it for zeros."""
+        """Return the tuned teacher in teaching mode, its curves and facts; nothing for zeros."""
         if self.match == "zero":
             return None, [], {}
-        drawn, statistics = context.generator("teacher"), self.teacher_config.batch_norm
-        teacher = Teacher(source, adapter, train.card, generator=drawn, batch_norm=statistics).to(
-            context.device
-        )
+        teacher = Teacher(
+            source,
+            adapter,
+            train.card,
+            generator=context.generator("teacher"),
+            batch_norm=self.teacher_config.batch_norm,
+        ).to(context.device)
         curves = tune_teacher(
             teacher,
             self.teacher_config,
@@ -120,42 +129,43 @@ class IgamTransfer:
             augment=self.augment,
             context=context,
         )
-        facts = teacher_accuracies(
-            teacher, validation or train, attack=self.attack, context=context
-        )
+        samples = validation or train
+        facts = teacher_accuracies(teacher, samples, attack=self.attack, context=context)
         teacher.enter_teaching_mode()
-        return (
-            teacher,
-            [{f"teacher_{name}": value for name, value in row.items()} for row in curves],
-            facts,
-        )
+        return teacher, [_teacher_row(row) for row in curves], facts
 
     def _build_objective(
         self, teacher: Teacher | None, window: Window, train: Samples, context: Context
     ) -> GradientMatching:
-        duel = DiscriminatorTraining.from_config(
+        shape = train.card.shape
+        discriminator_training = DiscriminatorTraining.from_config(
             self.discriminator_config,
-            _window_shape(train.card.shape, window),
+            _window_shape(shape, window),
             optimiser=self.optimiser,
             schedule=self.schedule,
             context=context,
         )
-        shape, steps = train.card.shape, self.epochs * math.ceil(len(train) / self.batch_size)
-        rows = self.batch_size if teacher is not None and teacher.is_deterministic(shape) else None
+        is_deterministic = teacher is not None and teacher.is_deterministic(shape)
         return GradientMatching(
-            self.terms, duel, teacher, shape, rows, window, steps, train.card.bounds
+            terms=self.terms,
+            discriminator_training=discriminator_training,
+            teacher=teacher,
+            shape=shape,
+            fixed_batch_size=self.batch_size if is_deterministic else None,
+            window=window,
+            steps=self.epochs * math.ceil(len(train) / self.batch_size),
+            bounds=train.card.bounds,
         )
 
     def _training_samples(self, matching: GradientMatching, train: Samples) -> Samples:
-        """The training images, with what the teacher gives for them where that stays the same from epoch to epoch."""
-        changed = self.augment != "none" or self.terms.input_noise
-        if (
-            matching.teacher is None
-            or matching.fixed_batch_size is None
-            or changed
-            or not self.cached
-        ):
+        """Return the training images, with the teacher's gradients where these never change."""
+        # Changed images have other gradients in every epoch.
+        changes_images = self.augment != "none" or self.terms.input_noise
+        if not self.cached or changes_images:
             return train
+        if matching.teacher is None or matching.fixed_batch_size is None:
+            return train
+        # The rows of all images are kept in memory.
         if gradient_bytes(train) > MAX_GRADIENT_BYTES:
             return train
         return TaughtSamples(
@@ -171,7 +181,12 @@ def _require_source(source: Network | None) -> Network:
     return source
 
 
+def _teacher_row(row: Mapping[str, float]) -> dict[str, float]:
+    """Return a row of the teacher's curves, under names that differ from the student's."""
+    return {f"teacher_{name}": value for name, value in row.items()}
+
+
 def _window_shape(shape: Shape, window: Window) -> Shape:
-    """The shape of the window of an image."""
+    """Return the shape of the window of an image."""
     rows, columns = window
     return tuple(torch.empty(shape, device="meta")[..., rows, columns].shape)

@@ -10,7 +10,7 @@ from advtransfer.toolkit.rng import build_initialized, stream_generator
 
 
 def build() -> BlockNetwork:
-    """Two blocks with batch normalisation and dropout over ``(1, 6, 6)`` images, 5 outputs."""
+    """Return two blocks with batch normalisation and dropout over ``(1, 6, 6)`` images, 5 outputs."""
     blocks = {
         "low": nn.Sequential(
             nn.Conv2d(1, 6, 3, padding=1), nn.BatchNorm2d(6), nn.ReLU(), nn.Dropout(0.3)

@@ -57,7 +57,7 @@ def logits(model: nn.Module) -> Tensor:
     return predict(model, toy().part("test"), device=CPU)[0]
 
 
-def kept(module: nn.Module) -> dict[str, Tensor]:
+def state_of(module: nn.Module) -> dict[str, Tensor]:
     return {name: tensor.clone() for name, tensor in module.state_dict().items()}
 
 
@@ -68,10 +68,8 @@ def assert_same(expected: dict[str, Tensor], module: nn.Module) -> None:
 
 
 @pytest.mark.parametrize("form", FORMS, ids=str)
-def test_the_source_keeps_every_bit_and_only_the_map_and_the_new_layer_are_trained(
-    source: BlockNetwork, form: Form
-) -> None:
-    before = kept(source)
+def test_only_the_map_and_the_new_layer_are_trained(source: BlockNetwork, form: Form) -> None:
+    before = state_of(source)
     model, fitted = fit(affine(form=form, epochs=3), source)
     trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
     adapter = model.get_submodule("adapter")
@@ -100,7 +98,7 @@ def test_every_form_learns_the_task_with_a_new_layer(source: BlockNetwork, form:
     assert fitted.curves[-1]["validation_accuracy"] == 1.0
 
 
-def test_with_a_label_map_nothing_but_the_map_is_trained(source: BlockNetwork) -> None:
+def test_label_map_trains_only_the_affine_map(source: BlockNetwork) -> None:
     model, _ = fit(
         affine(form=Full(), labels=(4, 0, 2), epochs=60, optimiser=Adam(lr=0.02)), source
     )
@@ -114,7 +112,7 @@ def test_with_a_label_map_nothing_but_the_map_is_trained(source: BlockNetwork) -
 
 
 @pytest.mark.parametrize(("labels", "read"), [("map", [0, 1, 2]), ((4, 0, 2), [4, 0, 2])])
-def test_each_target_class_is_read_from_its_source_class(
+def test_target_class_is_read_from_its_source_class(
     source: BlockNetwork, labels: tuple[int, ...], read: list[int]
 ) -> None:
     model = affine(labels=labels).model(source=source, adapter=padding(), target=toy().card())
@@ -131,7 +129,7 @@ def test_each_target_class_is_read_from_its_source_class(
         ((0, 1), 3, "labels names 2 outputs of the source, the target has 3; name as many"),
     ],
 )
-def test_labels_that_the_source_does_not_have_are_a_reason_to_skip(
+def test_labels_beyond_the_sources_outputs_are_inapplicable(
     source: BlockNetwork, labels: tuple[int, ...], classes: int, reason: str
 ) -> None:
     with pytest.raises(Inapplicable, match=reason):
@@ -156,7 +154,7 @@ def test_gradients_reach_the_image_through_a_fitted_model(source: BlockNetwork) 
     assert gradient.ne(0).any(1).all()
 
 
-def test_what_the_source_gets_is_not_clamped(source: BlockNetwork) -> None:
+def test_adapted_inputs_are_not_clamped(source: BlockNetwork) -> None:
     transfer = affine(form=Spatial(scale=False), labels="map")
     model = transfer.model(source=source, adapter=padding(), target=toy().card())
     images = toy().part("test").inputs(torch.arange(4))
@@ -165,11 +163,11 @@ def test_what_the_source_gets_is_not_clamped(source: BlockNetwork) -> None:
     torch.testing.assert_close(model(images), source(padding()(images) + 3.0)[:, :3])
 
 
-def test_a_learned_adapter_is_drawn_anew_and_trained_with_the_map_and_a_fixed_one_is_left_as_found(
+def test_learned_adapter_is_trained_with_the_map_and_a_fixed_one_is_not(
     source: BlockNetwork,
 ) -> None:
     upsampling = transposed_convolution().module(target=(1, 3, 3), source=LARGE)
-    before, data = kept(upsampling), toy(shape=(1, 3, 3))
+    before, data = state_of(upsampling), toy(shape=(1, 3, 3))
     transfer = affine(form=PerChannel(), epochs=60, optimiser=Adam(lr=0.02))
     model = transfer.model(source=source, adapter=upsampling, target=data.card())
     context = InMemoryContext(cancel_after=None)
@@ -191,7 +189,7 @@ def test_a_learned_adapter_is_drawn_anew_and_trained_with_the_map_and_a_fixed_on
 
 
 class Watched(nn.Module):
-    """An adapter that notes in which mode it runs."""
+    """Adapter that records its mode in each call."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -203,7 +201,7 @@ class Watched(nn.Module):
         return padded
 
 
-def test_the_cells_adapter_is_in_training_mode_while_the_source_is_not(
+def test_adapter_trains_while_the_source_stays_in_eval_mode(
     source: BlockNetwork,
 ) -> None:
     transfer, data = affine(epochs=2, batch_size=60), toy()
@@ -262,10 +260,10 @@ def test_a_stopped_fit_continues_to_the_same_bits(source: BlockNetwork, form: Fo
 
     assert stopped.saved()
     assert expected.curves == fitted.curves
-    assert_same(kept(whole), resumed)
+    assert_same(state_of(whole), resumed)
 
 
-def test_building_a_model_draws_nothing_and_leaves_source_and_adapter_as_found(
+def test_building_a_model_changes_neither_random_state_nor_source_nor_adapter(
     source: BlockNetwork,
 ) -> None:
     before, state, adapter = copy.deepcopy(source), torch.get_rng_state(), padding()
@@ -273,7 +271,7 @@ def test_building_a_model_draws_nothing_and_leaves_source_and_adapter_as_found(
         affine(form=form).model(source=source, adapter=adapter, target=toy().card())
 
     assert state.equal(torch.get_rng_state())
-    assert_same(kept(before), source)
+    assert_same(state_of(before), source)
     assert adapter.training
 
 
@@ -286,7 +284,7 @@ def test_a_loss_that_is_not_finite_is_divergence_with_its_epoch(source: BlockNet
     assert f"epoch {caught.value.epoch}" in str(caught.value)
 
 
-def test_a_model_of_another_make_and_a_missing_source_are_errors(source: BlockNetwork) -> None:
+def test_foreign_model_and_missing_source_raise_errors(source: BlockNetwork) -> None:
     data = toy()
 
     with pytest.raises(TypeError, match="found a BlockNetwork; expected the transfer's own model"):

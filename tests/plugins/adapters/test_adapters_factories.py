@@ -38,11 +38,11 @@ def test_the_plugin_imports_no_heavy_library() -> None:
     assert "" == done.stdout.strip()
 
 
-def test_the_plugin_brings_the_adapters_and_a_transfer(host: Host) -> None:
+def test_plugin_registers_adapters_and_a_transfer(host: Host) -> None:
     assert [f"adapters/{name}" for name in NAMES] == [
-        one.name for one in host.components("adapter")
+        component.name for component in host.components("adapter")
     ]
-    assert ["adapters/affine"] == [one.name for one in host.components("transfer")]
+    assert ["adapters/affine"] == [component.name for component in host.components("transfer")]
 
 
 def test_the_parts_of_a_chain_are_entries(host: Host) -> None:
@@ -77,9 +77,7 @@ def test_a_chain_is_built_from_its_parts(host: Host) -> None:
         ("affine", {"form": {"kind": "sparse"}}),
     ],
 )
-def test_options_that_make_no_sense_are_faults(
-    host: Host, name: str, options: dict[str, Json]
-) -> None:
+def test_invalid_options_are_rejected(host: Host, name: str, options: dict[str, Json]) -> None:
     _, faults = host.component(f"adapters/{name}").options.validate(options)
 
     assert {*options} == {fault.path[0] for fault in faults}
@@ -94,7 +92,7 @@ def test_options_that_make_no_sense_are_faults(
         {"kind": "spatial", "bound": 0.5},
     ],
 )
-def test_every_form_is_written_as_a_mapping(host: Host, form: Json) -> None:
+def test_every_form_can_be_given_as_a_mapping(host: Host, form: Json) -> None:
     values, faults = host.component("adapters/affine").options.validate(
         {"form": form, "labels": [2, 0]}
     )

@@ -1,4 +1,4 @@
-"""What the learned maps gave when their version was set; a failure after a change of meaning says: raise `version`."""
+"""Stored logits of the learned maps at their version; after an intended change raise `version`."""
 
 from __future__ import annotations
 

@@ -57,29 +57,32 @@ def upsampling(target: Shape, source: Shape, *, kernel: int = 3, bias: bool = Tr
     return transposed_convolution(kernel=kernel, bias=bias).module(target=target, source=source)
 
 
-def drawn(*shape: int, name: str) -> Tensor:
+def random_tensor(*shape: int, name: str) -> Tensor:
     return torch.rand(shape, generator=stream_generator("learned", name), dtype=torch.float64)
 
 
-def formed(name: str) -> nn.Module:
+def initial_map(name: str) -> nn.Module:
     form, base, target, _ = FORMS[name]
     return build_initialized(
         lambda: learned_map(form, base, target=target), stream_generator("form")
     )
 
 
-def moved(name: str) -> nn.Module:
-    """The map of that name with all its parameters somewhere else."""
-    module = formed(name).double()
+def trained_map(name: str) -> nn.Module:
+    """Return the map of this name with all parameters moved from their start."""
+    module = initial_map(name).double()
     for index, parameter in enumerate(module.parameters()):
-        parameter.data.copy_(drawn(*parameter.shape, name=f"{name} {index}") - 0.3)
+        parameter.data.copy_(random_tensor(*parameter.shape, name=f"{name} {index}") - 0.3)
     return module
 
 
 def assert_adjoint(module: nn.Module, target: Shape, source: Shape) -> None:
-    """The map is affine, and its gradient is the transposed matrix."""
-    u, w = (drawn(2, *target, name=name) for name in ("u", "w"))
-    v, origin = drawn(2, *source, name="v"), module(torch.zeros(2, *target, dtype=torch.float64))
+    """Assert that the map is affine and its gradient is the transposed matrix."""
+    u, w = (random_tensor(2, *target, name=name) for name in ("u", "w"))
+    v, origin = (
+        random_tensor(2, *source, name="v"),
+        module(torch.zeros(2, *target, dtype=torch.float64)),
+    )
     (transposed,) = torch.autograd.grad((module(w.requires_grad_()) * v).sum(), w)
 
     torch.testing.assert_close(module(u + w), module(u) + module(w) - origin)
@@ -90,16 +93,16 @@ def assert_adjoint(module: nn.Module, target: Shape, source: Shape) -> None:
 @pytest.mark.parametrize("name", FORMS)
 def test_every_form_is_affine_and_its_gradient_is_the_transposed_matrix(name: str) -> None:
     _, _, target, source = FORMS[name]
-    module = moved(name)
+    module = trained_map(name)
 
-    assert (2, *source) == tuple(module(drawn(2, *target, name="u")).shape)
+    assert (2, *source) == tuple(module(random_tensor(2, *target, name="u")).shape)
     assert_adjoint(module, target, source)
 
 
 @pytest.mark.parametrize("name", FORMS)
 def test_every_form_starts_as_the_fixed_map_and_learns(name: str) -> None:
     _, base, target, _ = FORMS[name]
-    module, images = formed(name), drawn(2, *target, name="images").float()
+    module, images = initial_map(name), random_tensor(2, *target, name="images").float()
     before = module(images)
     (before * torch.randn(before.shape, generator=stream_generator("weights"))).sum().backward()
 
@@ -110,16 +113,16 @@ def test_every_form_starts_as_the_fixed_map_and_learns(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", FORMS)
-def test_drawing_anew_leads_back_to_the_fixed_map(name: str) -> None:
+def test_resetting_parameters_restores_the_fixed_map(name: str) -> None:
     _, base, target, _ = FORMS[name]
-    module, images = moved(name), drawn(2, *target, name="images")
+    module, images = trained_map(name), random_tensor(2, *target, name="images")
     reinitialize(module, stream_generator("new"), whose="the map", trained_only=True)
 
     assert module(images).equal(base(images))
 
 
 def test_the_low_rank_change_has_that_rank() -> None:
-    module = moved("low rank")
+    module = trained_map("low rank")
     columns = torch.eye(48, dtype=torch.float64).view(48, *COLOUR)
     change = (module(columns) - columns - module(torch.zeros_like(columns))).flatten(1)
 
@@ -127,16 +130,16 @@ def test_the_low_rank_change_has_that_rank() -> None:
 
 
 def test_a_pixel_outside_a_crop_gets_no_gradient_through_a_learned_map() -> None:
-    images = drawn(2, *LARGE, name="images").requires_grad_()
-    (gradient,) = torch.autograd.grad(moved("channels, behind a crop")(images).sum(), images)
+    images = random_tensor(2, *LARGE, name="images").requires_grad_()
+    (gradient,) = torch.autograd.grad(trained_map("channels, behind a crop")(images).sum(), images)
     inside = torch.zeros(7, 6, dtype=torch.bool)
     inside[1:5, 1:5] = True
 
     assert gradient.ne(0).equal(inside.expand_as(gradient))
 
 
-def test_a_program_in_the_margin_leaves_the_image_alone() -> None:
-    module = moved("spatial, in a margin")
+def test_program_in_the_margin_does_not_change_the_image() -> None:
+    module = trained_map("spatial, in a margin")
     assert isinstance(module, SpatialMap)
     program, inside = module.program(), torch.zeros(LARGE, dtype=torch.bool)
     inside[:, 1:5, 1:5] = True
@@ -145,7 +148,7 @@ def test_a_program_in_the_margin_leaves_the_image_alone() -> None:
 
 
 def test_a_bounded_program_stays_within_its_bound() -> None:
-    module = formed("spatial, bounded")
+    module = initial_map("spatial, bounded")
     assert isinstance(module, SpatialMap)
     module.raw.data.copy_(torch.linspace(-30, 30, 16).view(1, 4, 4))
 
@@ -159,7 +162,7 @@ def test_a_bounded_program_stays_within_its_bound() -> None:
         (PerChannel(), (50,), r"per_channel works on images \(C, H, W\); use low_rank"),
     ],
 )
-def test_a_form_that_does_not_suit_the_inputs_is_a_reason_to_skip(
+def test_form_that_does_not_apply_to_the_inputs_is_inapplicable(
     form: Form, target: Shape, reason: str
 ) -> None:
     with pytest.raises(Inapplicable, match=reason):
@@ -192,7 +195,7 @@ def test_a_transposed_convolution_gives_the_sources_shape_and_its_gradient_is_th
 ) -> None:
     module = upsampling(target, source, kernel=kernel).double()
 
-    assert (2, *source) == tuple(module(drawn(2, *target, name="images")).shape)
+    assert (2, *source) == tuple(module(random_tensor(2, *target, name="images")).shape)
     assert_adjoint(module, target, source)
 
 
@@ -208,7 +211,7 @@ def test_the_layer_of_the_paper_is_three_by_three_with_stride_two() -> None:
     )
 
 
-def test_the_kernel_is_laid_as_tensorflows_same_padding_lays_it() -> None:
+def test_upsampling_pads_like_tensorflows_same_padding() -> None:
     module = upsampling((1, 2, 2), (1, 4, 4), bias=False)
     assert isinstance(module, Upsampling)
     module.convolution.weight.data.copy_(torch.arange(1.0, 10.0).view(1, 1, 3, 3))
@@ -224,7 +227,7 @@ def test_the_kernel_is_laid_as_tensorflows_same_padding_lays_it() -> None:
 def test_same_padding_is_the_transpose_of_a_convolution_that_pads_below_and_to_the_right() -> None:
     module = upsampling((1, 3, 3), (1, 6, 6), bias=False).double()
     assert isinstance(module, Upsampling)
-    small, large = drawn(1, 1, 3, 3, name="small"), drawn(1, 1, 6, 6, name="large")
+    small, large = random_tensor(1, 1, 3, 3, name="small"), random_tensor(1, 1, 6, 6, name="large")
     convolved = functional.conv2d(
         functional.pad(large, (0, 1, 0, 1)), module.convolution.weight, stride=2
     )

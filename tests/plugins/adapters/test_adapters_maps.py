@@ -36,12 +36,12 @@ MAPS: dict[str, tuple[Adapter, Shape, Shape]] = {
 }
 
 
-def drawn(*shape: int, name: str) -> Tensor:
+def random_tensor(*shape: int, name: str) -> Tensor:
     return torch.rand(shape, generator=stream_generator("adapters", name), dtype=torch.float64)
 
 
-def matrix(module: nn.Module, target: Shape) -> tuple[Tensor, Tensor]:
-    """A ``(outputs, inputs)`` and b ``(outputs,)`` of x' = A x + b, from what each single pixel gives."""
+def matrix_of(module: nn.Module, target: Shape) -> tuple[Tensor, Tensor]:
+    """Return A ``(outputs, inputs)`` and b ``(outputs,)`` of x' = A x + b, from unit images."""
     size = torch.Size(target).numel()
     pixels = torch.eye(size, dtype=torch.float64).view(size, *target)
     offset = module(torch.zeros(1, *target, dtype=torch.float64)).flatten()
@@ -55,9 +55,9 @@ def matrix(module: nn.Module, target: Shape) -> tuple[Tensor, Tensor]:
 def test_each_map_is_affine_and_its_gradient_is_the_transposed_matrix(name: str) -> None:
     adapter, target, source = MAPS[name]
     module = adapter.module(target=target, source=source).eval()
-    weights, offset = matrix(module, target)
-    images = drawn(2, *target, name="images").requires_grad_()
-    outputs, weighting = module(images), drawn(2, *source, name="weighting")
+    weights, offset = matrix_of(module, target)
+    images = random_tensor(2, *target, name="images").requires_grad_()
+    outputs, weighting = module(images), random_tensor(2, *source, name="weighting")
     (gradient,) = torch.autograd.grad((outputs * weighting).sum(), images)
 
     assert (2, *source) == tuple(outputs.shape)
@@ -70,7 +70,7 @@ def test_each_map_is_affine_and_its_gradient_is_the_transposed_matrix(name: str)
 
 
 @pytest.mark.parametrize("name", MAPS)
-def test_no_fixed_map_has_anything_to_learn_or_to_save(name: str) -> None:
+def test_fixed_maps_have_no_parameters_and_no_state(name: str) -> None:
     adapter, target, source = MAPS[name]
     module = adapter.module(target=target, source=source)
 
@@ -81,7 +81,7 @@ def test_no_fixed_map_has_anything_to_learn_or_to_save(name: str) -> None:
 
 def test_a_crop_is_the_middle_and_has_no_gradient_outside() -> None:
     module = centre_crop().module(target=(2, 7, 6), source=(2, 4, 3))
-    images = drawn(3, 2, 7, 6, name="images").requires_grad_()
+    images = random_tensor(3, 2, 7, 6, name="images").requires_grad_()
     cropped = module(images)
     (gradient,) = torch.autograd.grad(cropped.sum(), images)
     inside = torch.zeros(7, 6, dtype=torch.float64)
@@ -92,7 +92,7 @@ def test_a_crop_is_the_middle_and_has_no_gradient_outside() -> None:
     assert (slice(1, 5), slice(1, 4)) == module.window
 
 
-def test_a_chain_shows_the_window_of_a_crop_that_comes_first_but_for_maps_of_channels() -> None:
+def test_chain_has_the_window_of_a_crop_preceded_only_by_channel_maps() -> None:
     parts = chain(parts=(channel_mean(), chain(parts=(centre_crop(), channel_repeat()))))
     late = chain(parts=(pad(), channel_mean()))
 
@@ -101,7 +101,7 @@ def test_a_chain_shows_the_window_of_a_crop_that_comes_first_but_for_maps_of_cha
 
 
 def test_the_mean_gives_each_channel_the_same_gradient() -> None:
-    images = drawn(2, 3, 4, 4, name="images").requires_grad_()
+    images = random_tensor(2, 3, 4, 4, name="images").requires_grad_()
     (gradient,) = torch.autograd.grad(
         channel_mean().module(target=(3, 4, 4), source=(1, 4, 4))(images).sum(), images
     )
@@ -135,7 +135,7 @@ def test_the_two_grids_double_a_row_as_torch_and_as_tensorflow_1_do() -> None:
     torch.testing.assert_close(corner.flatten(), torch.tensor([0.0, 2.0, 4.0, 4.0]))
 
 
-def test_corners_skip_pixels_where_they_shrink() -> None:
+def test_corner_grid_skips_pixels_when_shrinking() -> None:
     row = torch.tensor([[[[1.0, 2.0, 3.0, 4.0]]]])
 
     assert [1.0, 3.0] == resize(grid="corner").module(target=(1, 1, 4), source=(1, 1, 2))(
@@ -160,7 +160,7 @@ def test_a_random_pad_is_the_centred_one_in_eval_mode_and_draws_nothing() -> Non
     assert before.equal(torch.get_rng_state())
 
 
-def test_a_random_pad_puts_each_image_somewhere_in_training_mode() -> None:
+def test_random_pad_draws_a_place_for_each_image_in_training_mode() -> None:
     module = random_pad().module(target=(2, 2, 2), source=(2, 3, 4)).train()
     images = 1 + torch.rand(200, 2, 2, 2, generator=stream_generator("images"))
     with fork_global_rng(stream_generator("places")):

@@ -1,4 +1,4 @@
-"""Known answers: a frozen linear source behind a known affine map, which the transfer has to undo."""
+"""Recovery of a known affine map in front of a frozen linear source."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def normal(*shape: int, name: str) -> Tensor:
 
 
 def linear_source(outputs: int) -> BlockNetwork:
-    """A linear classifier of pixels; its weights have orthogonal rows or columns."""
+    """Return a linear classifier of pixels whose weights have orthogonal rows or columns."""
 
     def build() -> BlockNetwork:
         head = nn.Linear(12, outputs)
@@ -51,12 +51,12 @@ def fitted(transfer: Transfer, source: BlockNetwork, train: Samples) -> nn.Modul
 
 
 def mixed(images: Tensor, matrix: Tensor, shift: Tensor) -> Tensor:
-    """The images with their channels mixed."""
+    """Return the images with their channels mixed."""
     return torch.einsum("dc,bchw->bdhw", matrix, images) + shift.view(1, -1, 1, 1)
 
 
 def maps(shape: Shape) -> dict[str, tuple[Form, Tensor, Tensor]]:
-    """For each form a map that it can write: A ``(12, 12)`` and b ``(12,)``."""
+    """Return, for each form, a map that it can represent: A ``(12, 12)`` and b ``(12,)``."""
     size = torch.Size(shape).numel()
     eye, b = torch.eye(size), 0.5 * normal(size, name="b")
     channels = torch.kron(MIXING, torch.eye(4)), SHIFT.repeat_interleave(4)
@@ -72,23 +72,23 @@ def maps(shape: Shape) -> dict[str, tuple[Form, Tensor, Tensor]]:
 
 
 @pytest.mark.parametrize("name", maps(SHAPE))
-def test_every_form_finds_the_affine_map_whose_values_it_is_shown(name: str) -> None:
+def test_every_form_recovers_a_known_affine_map(name: str) -> None:
     form, matrix, offset = maps(SHAPE)[name]
     source, images = linear_source(12), normal(240, *SHAPE, name="images")
-    wanted = source((images.flatten(1) @ matrix.T + offset).view(-1, *SHAPE)).detach()
-    train = samples(images, wanted, task="values", outputs=12)
+    outputs = source((images.flatten(1) @ matrix.T + offset).view(-1, *SHAPE)).detach()
+    train = samples(images, outputs, task="values", outputs=12)
     model = fitted(
         affine(form=form, labels="map", epochs=120, optimiser=Adam(lr=0.03)), source, train
     )
     adapter, origin = model.get_submodule("adapter"), torch.zeros(1, *SHAPE)
-    found = (adapter(torch.eye(12).view(12, *SHAPE)) - adapter(origin)).flatten(1).T
+    learned_matrix = (adapter(torch.eye(12).view(12, *SHAPE)) - adapter(origin)).flatten(1).T
 
-    torch.testing.assert_close(found, matrix, atol=5e-3, rtol=0)
+    torch.testing.assert_close(learned_matrix, matrix, atol=5e-3, rtol=0)
     torch.testing.assert_close(adapter(origin).flatten(), offset, atol=5e-3, rtol=0)
 
 
 @pytest.mark.parametrize("form", [Full(), PerChannel()], ids=str)
-def test_a_frozen_classifier_is_led_back_to_its_best_accuracy(form: Form) -> None:
+def test_affine_map_restores_a_frozen_classifiers_accuracy(form: Form) -> None:
     source, images = linear_source(3), normal(900, *SHAPE, name="images")
     ahead = source(images).topk(2).values.diff().abs().flatten() > 0.3
     images, labels = images[ahead], source(images[ahead]).argmax(1)

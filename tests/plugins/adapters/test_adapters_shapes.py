@@ -42,7 +42,7 @@ from advtransfer_adapters.components import (
         (transposed_convolution(), (50,), (50,), "height and the width of images"),
     ],
 )
-def test_shapes_that_a_map_cannot_join_are_a_reason_to_skip_that_names_both(
+def test_shapes_that_a_map_cannot_join_are_inapplicable(
     adapter: Adapter, target: Shape, source: Shape, reason: str
 ) -> None:
     with pytest.raises(Inapplicable, match=reason) as caught:
@@ -68,7 +68,7 @@ def test_auto_makes_the_shapes_agree(target: Shape, source: Shape) -> None:
     assert (2, *source) == tuple(module(torch.rand(2, *target)).shape)
 
 
-def test_auto_is_the_chain_one_would_write() -> None:
+def test_auto_equals_the_chain_written_by_hand() -> None:
     written = chain(parts=(channel_mean(), resize())).module(target=(3, 9, 9), source=(1, 4, 4))
     images = torch.rand(2, 3, 9, 9)
 
@@ -86,7 +86,7 @@ def test_a_chain_can_hold_a_chain() -> None:
 
 
 class Doubled:
-    """A third party's adapter: it knows its two shapes and nothing else, and it learns."""
+    """Learned third-party adapter without a `shape` method."""
 
     learned = True
 
@@ -94,7 +94,7 @@ class Doubled:
         return nn.Conv2d(target[0], source[0], 1)
 
 
-def test_a_part_that_does_not_say_its_shape_gives_the_sources() -> None:
+def test_part_without_a_shape_is_assumed_to_give_the_sources() -> None:
     adapter = chain(parts=(channel_mean(), Doubled()))
     module = adapter.module(target=(3, 4, 4), source=(2, 4, 4))
 

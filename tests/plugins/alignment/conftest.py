@@ -1,4 +1,4 @@
-"""Small smooth models, and samples that the reference has right because it named them."""
+"""Small smooth models, and samples labelled with the reference's predictions."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from advtransfer.toolkit.rng import build_initialized, stream_generator
 from advtransfer.types import DataCard, EvaluationInputs
 
 
-def drawn(name: str, *, outputs: int = 3) -> BlockNetwork:
-    """One hidden layer of 12 over ``(1, 4, 4)`` images."""
+def build_network(name: str, *, outputs: int = 3) -> BlockNetwork:
+    """Return a network with one hidden layer of 12 units over ``(1, 4, 4)`` images."""
 
     def build() -> BlockNetwork:
         hidden = nn.Sequential(nn.Flatten(), nn.Linear(16, 12), nn.Tanh())
@@ -27,7 +27,7 @@ def drawn(name: str, *, outputs: int = 3) -> BlockNetwork:
 def samples(
     labels: Tensor, *, task: str = "classes", bounds: tuple[float, float] | None = (0.0, 1.0)
 ) -> ArraySamples:
-    """As many random images as there are labels."""
+    """Return one random image per label."""
     names = ("a", "b", "c")
     card = DataCard((1, 4, 4), bounds, task, 3, names, "")  # type: ignore[arg-type]  # a task by its name
     return ArraySamples(card=card, inputs=pixels(len(labels)), labels=labels)
@@ -40,7 +40,7 @@ def pixels(count: int) -> Tensor:
 
 @pytest.fixture
 def network() -> Callable[..., BlockNetwork]:
-    return drawn
+    return build_network
 
 
 @pytest.fixture
@@ -49,10 +49,10 @@ def labelled() -> Callable[..., ArraySamples]:
 
 
 @pytest.fixture
-def given() -> EvaluationInputs:
-    """A source of 5 outputs, a reference of 3, and 70 images with the classes that the reference gives them."""
-    reference = drawn("reference")
-    named = reference(pixels(70)).argmax(1).detach()
+def evaluation_inputs() -> EvaluationInputs:
+    """A source of 5 outputs, a reference of 3, and 70 images labelled by the reference."""
+    reference = build_network("reference")
+    predicted = reference(pixels(70)).argmax(1).detach()
     return EvaluationInputs(
-        test=samples(named), source=drawn("source", outputs=5), reference=reference
+        test=samples(predicted), source=build_network("source", outputs=5), reference=reference
     )

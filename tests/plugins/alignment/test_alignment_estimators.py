@@ -1,4 +1,4 @@
-"""Cases computed by hand, and against formulas written another way."""
+"""Estimators against cases computed by hand and other forms of their formulas."""
 
 from __future__ import annotations
 
@@ -33,20 +33,18 @@ def test_leep_of_four_samples_by_hand() -> None:
     theta = torch.tensor([[0.8, 0.2], [0.6, 0.4], [0.1, 0.9], [0.5, 0.5]])
     labels = torch.tensor([0, 0, 1, 1])
     # P(y, z) * 4: y = 0: 1.4, 0.6; y = 1: 0.6, 1.4; P(z) * 4: 2, 2
-    given = [[0.7, 0.3], [0.3, 0.7]]
+    evaluation_inputs = [[0.7, 0.3], [0.3, 0.7]]
     likelihoods = [
-        given[0][0] * 0.8 + given[0][1] * 0.2,
-        given[0][0] * 0.6 + given[0][1] * 0.4,
-        given[1][0] * 0.1 + given[1][1] * 0.9,
-        given[1][0] * 0.5 + given[1][1] * 0.5,
+        evaluation_inputs[0][0] * 0.8 + evaluation_inputs[0][1] * 0.2,
+        evaluation_inputs[0][0] * 0.6 + evaluation_inputs[0][1] * 0.4,
+        evaluation_inputs[1][0] * 0.1 + evaluation_inputs[1][1] * 0.9,
+        evaluation_inputs[1][0] * 0.5 + evaluation_inputs[1][1] * 0.5,
     ]
 
     assert sum(map(math.log, likelihoods)) / 4 == pytest.approx(leep_score(theta.log(), labels))
 
 
-def test_leep_is_0_where_source_classes_tell_target_classes_and_the_entropy_where_they_tell_nothing() -> (
-    None
-):
+def test_leep_is_0_for_informative_source_classes_and_the_entropy_for_uninformative_ones() -> None:
     labels = torch.tensor([0, 1, 2, 1])
     sure = 1e3 * torch.nn.functional.one_hot(torch.tensor([2, 0, 3, 0]), 5).double()
     entropy = -(0.5 * math.log(0.5) + 2 * 0.25 * math.log(0.25))
@@ -60,10 +58,10 @@ def test_the_h_score_is_the_trace_of_the_definition() -> None:
     features[:, 0] += labels
     means = torch.stack([features[labels == one].mean(0) for one in labels])
     expected = np.trace(np.linalg.inv(np.cov(features.T, bias=True)) @ np.cov(means.T, bias=True))
-    found = h_score_and_rank(features, labels, cutoff=1e-6)
+    h_score_result = h_score_and_rank(features, labels, cutoff=1e-6)
 
-    assert float(expected) == pytest.approx(found.score)
-    assert 4 == found.rank
+    assert float(expected) == pytest.approx(h_score_result.score)
+    assert 4 == h_score_result.rank
 
 
 def test_the_h_score_of_classes_without_spread_is_their_number_minus_1() -> None:
@@ -79,7 +77,7 @@ def test_the_h_score_of_one_feature_is_the_correlation_ratio() -> None:
     assert 4 / 5 == pytest.approx(h_score_and_rank(features, labels, cutoff=1e-6).score)
 
 
-def test_the_h_score_does_not_see_invertible_maps_and_repeated_features() -> None:
+def test_h_score_is_invariant_to_invertible_maps_and_repeated_features() -> None:
     features, labels = rows("features", 60, 4), torch.arange(60) % 3
     mixed = torch.cat([features @ rows("map", 4, 4) + 7, features[:, :1]], 1)
     before, after = (h_score_and_rank(one, labels, cutoff=1e-6) for one in (features, mixed))
@@ -135,13 +133,15 @@ def test_logme_is_finite_for_a_perfect_fit_and_for_features_that_are_zero() -> N
 
 
 @pytest.fixture
-def seen(given: EvaluationInputs, labelled: Callable[..., ArraySamples]) -> EvaluationInputs:
-    """A source, and 70 training samples in place of a reference."""
-    return replace(given, train=given.test, reference=None)
+def seen(
+    evaluation_inputs: EvaluationInputs, labelled: Callable[..., ArraySamples]
+) -> EvaluationInputs:
+    """A source and 70 training samples, without a reference."""
+    return replace(evaluation_inputs, train=evaluation_inputs.test, reference=None)
 
 
 @pytest.mark.parametrize("evaluation", [leep(), h_score(), logme()])
-def test_an_estimate_is_that_of_what_the_source_gives(
+def test_estimate_is_computed_from_the_sources_activations(
     seen: EvaluationInputs, evaluation: Evaluation
 ) -> None:
     source, inputs = cast(BlockNetwork, seen.source), seen.test.inputs(torch.arange(70))
@@ -153,13 +153,13 @@ def test_an_estimate_is_that_of_what_the_source_gives(
         "h_score": h_score_and_rank(features, labels, cutoff=1e-6).score,
         "logme": log_me_score(features, torch.nn.functional.one_hot(labels, 3)),
     }
-    found = evaluation.measure(seen, context=InMemoryContext()).metrics
+    metrics = evaluation.measure(seen, context=InMemoryContext()).metrics
 
-    assert {name: pytest.approx(expected[name], rel=1e-5) for name in found} == found
+    assert {name: pytest.approx(expected[name], rel=1e-5) for name in metrics} == metrics
 
 
 @pytest.mark.parametrize("factory", [leep, h_score, logme])
-def test_on_adversarial_samples_the_estimate_is_another(
+def test_attack_changes_the_estimate(
     seen: EvaluationInputs, factory: Callable[..., Evaluation]
 ) -> None:
     context = InMemoryContext()
@@ -172,7 +172,7 @@ def test_on_adversarial_samples_the_estimate_is_another(
     assert plain != attacked
 
 
-def test_the_estimators_share_what_the_source_gives(seen: EvaluationInputs) -> None:
+def test_estimators_share_the_sources_activations(seen: EvaluationInputs) -> None:
     context = InMemoryContext()
     for evaluation in (leep(), h_score(), logme()):
         evaluation.measure(seen, context=context)
@@ -186,13 +186,13 @@ def test_logme_takes_values(seen: EvaluationInputs, labelled: Callable[..., Arra
     source = cast(BlockNetwork, seen.source)
     with torch.no_grad():
         features = source.features(train.inputs(torch.arange(70)))
-    found = logme().measure(replace(seen, train=train), context=InMemoryContext()).metrics
+    metrics = logme().measure(replace(seen, train=train), context=InMemoryContext()).metrics
 
-    assert log_me_score(features, values) == pytest.approx(found["logme"])
+    assert log_me_score(features, values) == pytest.approx(metrics["logme"])
 
 
 @pytest.mark.parametrize("factory", [leep, h_score, logme])
-def test_one_class_alone_cannot_be_told_from_others(
+def test_labels_of_one_class_are_inapplicable(
     seen: EvaluationInputs,
     labelled: Callable[..., ArraySamples],
     factory: Callable[..., Evaluation],
@@ -203,7 +203,7 @@ def test_one_class_alone_cannot_be_told_from_others(
         factory().measure(replace(seen, train=train), context=InMemoryContext())
 
 
-def test_with_as_many_features_as_samples_the_h_score_says_nothing(
+def test_h_score_with_as_many_features_as_samples_is_inapplicable(
     seen: EvaluationInputs, labelled: Callable[..., ArraySamples]
 ) -> None:
     train = labelled(torch.arange(10) % 3)
@@ -222,7 +222,7 @@ def test_leep_needs_a_source_of_classes(
 
 
 @pytest.mark.parametrize(("count", "width"), [(30, 300), (40, 8)])
-def test_no_scale_of_the_features_changes_an_estimate(count: int, width: int) -> None:
+def test_estimates_are_invariant_to_the_scale_of_features(count: int, width: int) -> None:
     features, labels = rows("scaled", count, width).relu(), torch.arange(count) % 3
     features[:, :3] += torch.nn.functional.one_hot(labels, 3)
     classes = torch.nn.functional.one_hot(labels, 3).double()
@@ -239,7 +239,7 @@ def test_no_scale_of_the_features_changes_an_estimate(count: int, width: int) ->
 
 
 @pytest.mark.parametrize("scale", [1e-12, 1e-3, 1e6, 1e12])
-def test_a_scale_of_the_values_moves_logme_by_its_logarithm(scale: float) -> None:
+def test_scaling_the_values_shifts_logme_by_the_logarithm(scale: float) -> None:
     features, values = rows("features", 40, 60), rows("values", 40, 2)
 
     assert log_me_score(features, values) - math.log(scale) == pytest.approx(
@@ -249,9 +249,9 @@ def test_a_scale_of_the_values_moves_logme_by_its_logarithm(scale: float) -> Non
 
 def test_constant_features_have_no_direction_in_the_h_score() -> None:
     labels = torch.arange(30) % 3
-    found = h_score_and_rank(torch.full((30, 20), 0.1), labels, cutoff=1e-6)
+    h_score_result = h_score_and_rank(torch.full((30, 20), 0.1), labels, cutoff=1e-6)
 
-    assert (0.0, 0) == (found.score, found.rank)
+    assert (0.0, 0) == (h_score_result.score, h_score_result.rank)
     assert math.isfinite(
         log_me_score(torch.full((30, 20), 0.1), torch.nn.functional.one_hot(labels, 3))
     )

@@ -25,14 +25,14 @@ def test_the_plugin_imports_no_heavy_library() -> None:
     assert "" == done.stdout.strip()
 
 
-def test_alignment_needs_no_transferred_model_and_estimators_no_test_of_one() -> None:
+def test_evaluations_declare_their_inputs() -> None:
     assert [alignment, transfer_loss, leep, h_score, logme] == list(register_evaluations())
     assert {"source", "reference"} == metadata_of(alignment).needs
     assert {"model"} == metadata_of(transfer_loss).needs
     assert [{"source", "train"}] * 3 == [metadata_of(one).needs for one in (leep, h_score, logme)]
 
 
-def test_regression_is_compared_and_only_what_counts_classes_is_left_out() -> None:
+def test_only_class_estimators_exclude_regression() -> None:
     assert [True, True, False, False, True] == [
         "values" in metadata_of(one).tasks
         for one in (alignment, transfer_loss, leep, h_score, logme)
@@ -72,14 +72,14 @@ def test_fgsm_is_one_step_of_the_radius_and_virtual_an_l2_attack() -> None:
         {},
     ],
 )
-def test_an_attack_that_makes_no_sense_is_a_fault(attack: dict[str, Json]) -> None:
+def test_invalid_attack_is_rejected(attack: dict[str, Json]) -> None:
     _, faults = Options.from_factory(alignment).validate({"attack": attack})
 
     assert ["attack"] == sorted({str(fault.path[0]) for fault in faults})
 
 
 @pytest.mark.parametrize("spectrum", [{"iterations": 0}, {"most_outputs": -1}])
-def test_a_spectrum_that_makes_no_sense_is_a_fault(spectrum: dict[str, Json]) -> None:
+def test_invalid_spectrum_is_rejected(spectrum: dict[str, Json]) -> None:
     _, faults = Options.from_factory(alignment).validate(
         {"attack": {"eps": 0.1}, "spectrum": spectrum}
     )
@@ -87,7 +87,7 @@ def test_a_spectrum_that_makes_no_sense_is_a_fault(spectrum: dict[str, Json]) ->
     assert ["spectrum"] == [fault.path[0] for fault in faults]
 
 
-def test_by_default_what_is_held_of_whole_jacobians_of_10_000_samples_fits_in_a_gigabyte() -> None:
+def test_default_jacobian_memory_for_10_000_samples_fits_in_a_gigabyte() -> None:
     held = 8 * (2 * Spectrum().most_outputs) ** 2
 
     assert 3 * held * 10_000 < 2**30

@@ -1,4 +1,4 @@
-"""What each evaluation gave when its version was set; a failure after a change of meaning says: raise `version`."""
+"""Stored metrics of each evaluation at its version; after an intended change raise `version`."""
 
 from __future__ import annotations
 
@@ -96,10 +96,14 @@ GOLDEN: list[tuple[str, Evaluation, dict[str, float]]] = [
 @pytest.mark.parametrize(
     ("evaluation", "expected"), [one[1:] for one in GOLDEN], ids=[one[0] for one in GOLDEN]
 )
-def test_the_numbers_are_those_of_this_version(
-    given: EvaluationInputs, evaluation: Evaluation, expected: dict[str, float]
+def test_metrics_equal_the_stored_ones(
+    evaluation_inputs: EvaluationInputs, evaluation: Evaluation, expected: dict[str, float]
 ) -> None:
-    whole = replace(given, model=cast(BlockNetwork, given.reference), train=given.test)
-    found = evaluation.measure(whole, context=InMemoryContext()).metrics
+    whole = replace(
+        evaluation_inputs,
+        model=cast(BlockNetwork, evaluation_inputs.reference),
+        train=evaluation_inputs.test,
+    )
+    metrics = evaluation.measure(whole, context=InMemoryContext()).metrics
 
-    assert expected == {name: pytest.approx(found[name], abs=2e-4) for name in expected}
+    assert expected == {name: pytest.approx(metrics[name], abs=2e-4) for name in expected}

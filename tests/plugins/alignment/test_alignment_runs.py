@@ -41,33 +41,35 @@ leaderboard:
 
 @pytest.fixture
 def command(tmp_path: Path) -> Command:
-    kept = {
+    environment = {
         key: value
         for key, value in os.environ.items()
         if not key.startswith(("ADVTRANSFER", "COV_"))
     }
-    return Command(tmp_path, kept | {"ADVTRANSFER_CACHE": str(tmp_path / "cache"), "NO_COLOR": "1"})
+    return Command(
+        tmp_path, environment | {"ADVTRANSFER_CACHE": str(tmp_path / "cache"), "NO_COLOR": "1"}
+    )
 
 
 def results(run: Path) -> dict[str, Any]:  # Any: JSON
-    """Every result of a run by id."""
-    found = [json.loads(path.read_text()) for path in run.glob("records/*/*.json")]
-    return {record["id"]: record for record in found if record["kind"] == "result"}
+    """Return every result of a run by id."""
+    records = [json.loads(path.read_text()) for path in run.glob("records/*/*.json")]
+    return {record["id"]: record for record in records if record["kind"] == "result"}
 
 
-def test_alignment_is_measured_once_for_a_source_and_a_reference_and_shown_in_each_cell(
+def test_alignment_of_one_source_and_reference_is_measured_once(
     command: Command,
 ) -> None:
     (command.folder / "small.yaml").write_text(SUITE)
     ended = json.loads(command("run", "small.yaml", "--json").stdout)
-    found = results(command.folder / "runs" / "small")
-    uses = [record["asked"]["use"] for record in found.values()]
+    records = results(command.folder / "runs" / "small")
+    uses = [record["asked"]["use"] for record in records.values()]
 
     assert (4, 0, 0) == (ended["done"], ended["failed"], ended["skipped"])
     assert [4, 4] == [uses.count("alignment/alignment"), uses.count("alignment/leep")]
     assert all(
         record["samples"]["fields"]
-        for record in found.values()
+        for record in records.values()
         if record["asked"]["use"] == "alignment/alignment"
     )
     assert (
@@ -88,16 +90,20 @@ def test_the_synthetic_experiment_is_shipped_with_its_questions() -> None:
 
 
 @pytest.mark.slow
-def test_in_the_synthetic_experiment_what_is_attacked_alike_transfers(command: Command) -> None:
+def test_synthetic_experiment_relates_alignment_and_transfer(command: Command) -> None:
     command("run", "synthetic_alignment")
     folder = command.folder / "runs" / "synthetic_alignment"
-    found, plan = results(folder), json.loads((folder / "plan.json").read_text())
+    records, plan = results(folder), json.loads((folder / "plan.json").read_text())
     rows = [
-        row(trial, found) for trial in plan["trials"] if trial["source"].startswith("width 100,")
+        metrics_of(trial, records)
+        for trial in plan["trials"]
+        if trial["source"].startswith("width 100,")
     ]
 
     def pearson(predictor: str, outcome: str = "knowledge_distance_features") -> float:
-        return correlation([one[predictor] for one in rows], [one[outcome] for one in rows])
+        return correlation(
+            [metrics[predictor] for metrics in rows], [metrics[outcome] for metrics in rows]
+        )
 
     # Liang et al. (2021), released numbers for the same width: -.98, -.79, -.98 and .99
     assert 10 == len(rows)
@@ -109,7 +115,9 @@ def test_in_the_synthetic_experiment_what_is_attacked_alike_transfers(command: C
     assert pearson("gradient_distance_st", "loss") > 0.9
 
 
-def row(trial: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, float]:  # Any: JSON
-    """Every number of a trial, by metric."""
+def metrics_of(
+    trial: Mapping[str, Any], records: Mapping[str, Any]
+) -> dict[str, float]:  # Any: JSON
+    """Return every value of a trial by metric."""
     ids = [id for those in trial["evaluations"].values() for id in those]
-    return {name: metric["value"] for id in ids for name, metric in found[id]["metrics"].items()}
+    return {name: metric["value"] for id in ids for name, metric in records[id]["metrics"].items()}

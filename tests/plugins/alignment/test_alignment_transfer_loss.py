@@ -16,22 +16,24 @@ from advtransfer.types import EvaluationInputs, Measurement
 from advtransfer_alignment.components import transfer_loss
 
 
-def measured(given: EvaluationInputs) -> Measurement:
-    return transfer_loss().measure(given, context=InMemoryContext())
+def measure(evaluation_inputs: EvaluationInputs) -> Measurement:
+    return transfer_loss().measure(evaluation_inputs, context=InMemoryContext())
 
 
-def test_the_loss_of_classes_is_their_mean_cross_entropy(given: EvaluationInputs) -> None:
-    model = cast(BlockNetwork, given.reference)
+def test_the_loss_of_classes_is_their_mean_cross_entropy(
+    evaluation_inputs: EvaluationInputs,
+) -> None:
+    model = cast(BlockNetwork, evaluation_inputs.reference)
     with torch.no_grad():
         losses = nn.functional.cross_entropy(
-            model(given.test.inputs(torch.arange(70))),
-            given.test.labels(torch.arange(70)),
+            model(evaluation_inputs.test.inputs(torch.arange(70))),
+            evaluation_inputs.test.labels(torch.arange(70)),
             reduction="none",
         )
-    found = measured(EvaluationInputs(test=given.test, model=model))
+    measurement = measure(EvaluationInputs(test=evaluation_inputs.test, model=model))
 
-    assert float(losses.mean()) == pytest.approx(found.metrics["loss"], rel=1e-5)
-    torch.testing.assert_close(losses, found.samples["loss"], rtol=1e-4, atol=1e-6)
+    assert float(losses.mean()) == pytest.approx(measurement.metrics["loss"], rel=1e-5)
+    torch.testing.assert_close(losses, measurement.samples["loss"], rtol=1e-4, atol=1e-6)
 
 
 def test_the_loss_of_values_is_the_root_of_their_mean_squared_distance(
@@ -44,50 +46,50 @@ def test_the_loss_of_values_is_the_root_of_their_mean_squared_distance(
         linear.weight.zero_()
         linear.bias.copy_(torch.tensor([1.0, 2.0, 2.0]))
 
-    found = measured(EvaluationInputs(test=test, model=flat))
+    measurement = measure(EvaluationInputs(test=test, model=flat))
 
-    assert {"loss": 3.0, "squared_loss": 9.0} == found.metrics
-    assert [9.0] * 4 == found.samples["squared_loss"].tolist()
-    assert {"squared_loss"} == found.samples.keys()
+    assert {"loss": 3.0, "squared_loss": 9.0} == measurement.metrics
+    assert [9.0] * 4 == measurement.samples["squared_loss"].tolist()
+    assert {"squared_loss"} == measurement.samples.keys()
 
 
 def test_the_loss_of_attributes_is_their_mean_binary_cross_entropy(
-    given: EvaluationInputs, labelled: Callable[..., ArraySamples]
+    evaluation_inputs: EvaluationInputs, labelled: Callable[..., ArraySamples]
 ) -> None:
-    model = cast(BlockNetwork, given.reference)
+    model = cast(BlockNetwork, evaluation_inputs.reference)
     labels = torch.randint(2, (70, 3), generator=stream_generator("attributes"))
     test = labelled(labels, task="attributes")
     with torch.no_grad():
         outputs = model(test.inputs(torch.arange(70)))
     expected = nn.functional.binary_cross_entropy_with_logits(outputs, labels.float())
-    found = measured(EvaluationInputs(test=test, model=model))
+    measurement = measure(EvaluationInputs(test=test, model=model))
 
-    assert float(expected) == pytest.approx(found.metrics["loss"], rel=1e-5)
-    assert float(found.samples["loss"].double().mean()) == pytest.approx(
-        found.metrics["loss"], rel=1e-6
+    assert float(expected) == pytest.approx(measurement.metrics["loss"], rel=1e-5)
+    assert float(measurement.samples["loss"].double().mean()) == pytest.approx(
+        measurement.metrics["loss"], rel=1e-6
     )
 
 
-def test_a_model_that_breaks_down_has_no_loss(given: EvaluationInputs) -> None:
-    broken = copy.deepcopy(cast(BlockNetwork, given.reference))
+def test_a_model_that_breaks_down_has_no_loss(evaluation_inputs: EvaluationInputs) -> None:
+    broken = copy.deepcopy(cast(BlockNetwork, evaluation_inputs.reference))
     with torch.no_grad():
         cast(nn.Linear, broken.head).bias[0] = torch.inf
 
     with pytest.raises(ValueError, match="not finite"):
-        measured(EvaluationInputs(test=given.test, model=broken))
+        measure(EvaluationInputs(test=evaluation_inputs.test, model=broken))
 
 
 def test_a_model_of_other_outputs_than_the_target_is_refused(
-    given: EvaluationInputs,
+    evaluation_inputs: EvaluationInputs,
     labelled: Callable[..., ArraySamples],
     network: Callable[..., BlockNetwork],
 ) -> None:
     test = labelled(torch.zeros(70, 3), task="values")
 
     with pytest.raises(ValueError, match="a model of 1 outputs; expected 3"):
-        measured(EvaluationInputs(test=test, model=network("model", outputs=1)))
+        measure(EvaluationInputs(test=test, model=network("model", outputs=1)))
 
 
-def test_no_model_is_an_error(given: EvaluationInputs) -> None:
+def test_no_model_is_an_error(evaluation_inputs: EvaluationInputs) -> None:
     with pytest.raises(ValueError, match="found no model"):
-        measured(given)
+        measure(evaluation_inputs)

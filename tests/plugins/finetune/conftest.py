@@ -17,7 +17,7 @@ from advtransfer.types import Context, Samples, Source, SourceCard, Weights
 
 
 def build() -> BlockNetwork:
-    """Three blocks with batch normalisation over ``(1, 4, 4)`` images, 4 outputs."""
+    """Return a network of three blocks with batch normalisation over ``(1, 4, 4)`` images, 4 outputs."""
     blocks = {
         "low": nn.Sequential(
             nn.Conv2d(1, 6, 3, padding=1), nn.BatchNorm2d(6), nn.ReLU(), nn.Dropout(0.3)
@@ -37,7 +37,7 @@ def source() -> BlockNetwork:
 
 @dataclass(frozen=True)
 class Untrained:
-    """A source of the same architecture for ``(1, 4, 4)`` images and 4 outputs; its weights are the context's."""
+    """An untrained source of the same architecture, whose weights come from the context."""
 
     def card(self) -> SourceCard:
         return SourceCard(
@@ -58,14 +58,12 @@ def untrained() -> Source:
 
 @pytest.fixture
 def robust_accuracy() -> Callable[[nn.Module, Samples, float], float]:
-    """From a model, samples and the eps of linf to the share that PGD of 20 steps leaves right."""
+    """A function of model, samples and linf eps to the accuracy under 20 steps of PGD."""
 
     def measure(model: nn.Module, samples: Samples, eps: float) -> float:
-        inputs, labels = (
-            samples.inputs(all_positions(samples)),
-            samples.labels(all_positions(samples)),
-        )
-        moved = pgd(
+        inputs = samples.inputs(all_positions(samples))
+        labels = samples.labels(all_positions(samples))
+        adversarial = pgd(
             model,
             inputs,
             labels,
@@ -76,6 +74,6 @@ def robust_accuracy() -> Callable[[nn.Module, Samples, float], float]:
             random_start=False,
             generator=torch.Generator(),
         )
-        return int((model(moved).argmax(1) == labels).sum()) / len(labels)
+        return int((model(adversarial).argmax(1) == labels).sum()) / len(labels)
 
     return measure

@@ -53,7 +53,7 @@ def test_a_network_learns_the_task_from_the_subset_alone(untrained: Source) -> N
     assert not any(module.training for module in model.modules())
 
 
-def test_it_starts_from_the_weights_that_the_network_has_in_this_context(untrained: Source) -> None:
+def test_training_starts_from_the_contexts_initial_weights(untrained: Source) -> None:
     still = Sgd(lr=1e-30, weight_decay=0)
     context = InMemoryContext(seed=3)
     model, _ = fit(scratch(network=untrained, epochs=1, optimiser=still), context=context)
@@ -84,7 +84,7 @@ def test_training_against_pgd_makes_a_robust_network(
 
 @dataclass(frozen=True)
 class Watched:
-    """Samples that remember which of them were looked at."""
+    """Samples that record the positions read from them."""
 
     samples: Samples
     seen: set[int] = field(default_factory=set)
@@ -108,7 +108,7 @@ class Watched:
         return self.samples.labels(positions)
 
 
-def test_adversarial_training_looks_at_the_subset_and_only_measures_the_validation_part(
+def test_adversarial_training_only_measures_the_validation_part(
     untrained: Source,
 ) -> None:
     transfer = adversarial(network=untrained, eps=0.2, steps=2, epochs=3)
@@ -161,7 +161,7 @@ def test_a_stopped_training_continues_to_the_same_bits(untrained: Source) -> Non
     )
 
 
-def test_a_network_for_other_data_makes_no_sense(untrained: Source) -> None:
+def test_network_for_other_data_is_inapplicable(untrained: Source) -> None:
     with pytest.raises(
         Inapplicable,
         match=r"takes inputs \(1, 4, 4\) and gives 4 outputs.* \(1, 4, 4\) and 3 outputs",
@@ -171,7 +171,7 @@ def test_a_network_for_other_data_makes_no_sense(untrained: Source) -> None:
         fit(scratch(network=untrained), data=toy(classes=4, shape=(1, 2, 4)))
 
 
-def test_a_loss_that_is_not_finite_is_divergence(untrained: Source) -> None:
+def test_nonfinite_loss_raises_diverged(untrained: Source) -> None:
     for transfer in (
         scratch(network=untrained, epochs=20, optimiser=Sgd(lr=1e20)),
         adversarial(network=untrained, eps=0.1, epochs=20, optimiser=Sgd(lr=1e20)),

@@ -41,8 +41,8 @@ def fit(
     return model, fitted
 
 
-def changed(source: BlockNetwork, model: nn.Module) -> set[str]:
-    """The names of the tensors of the source that differ in the model."""
+def changed_tensors(source: BlockNetwork, model: nn.Module) -> set[str]:
+    """Return the names of the source's tensors that differ in the model."""
     state = model.state_dict()
     return {
         name
@@ -68,7 +68,7 @@ def test_exactly_the_last_blocks_and_the_head_are_trained(source: BlockNetwork, 
     assert learned == {
         name for name, parameter in model.named_parameters() if parameter.requires_grad
     }
-    assert expected == changed(source, model)
+    assert expected == changed_tensors(source, model)
 
 
 @pytest.mark.parametrize("count", range(3))
@@ -78,16 +78,18 @@ def test_adapting_batch_normalisation_changes_the_statistics_of_frozen_blocks_an
     model, _ = fit(blocks(blocks=count, epochs=2, batch_norm="adapt"), source)
     frozen = tuple(f"body.{name}." for name in NAMES[: len(NAMES) - count])
     statistics = ("running_mean", "running_var", "num_batches_tracked")
-    moved = {name for name in changed(source, model) if name.startswith(frozen)}
+    changed_statistics = {
+        name for name in changed_tensors(source, model) if name.startswith(frozen)
+    }
 
     assert {
         name
         for name in source.state_dict()
         if name.startswith(frozen) and name.endswith(statistics)
-    } == moved
+    } == changed_statistics
 
 
-def test_more_blocks_than_the_source_has_make_no_sense(source: BlockNetwork) -> None:
+def test_more_blocks_than_the_source_has_are_inapplicable(source: BlockNetwork) -> None:
     with pytest.raises(Inapplicable, match=r"blocks is 4; the source has 3 \(low, middle, high\)"):
         fit(blocks(blocks=4), source)
 
@@ -104,7 +106,7 @@ def test_a_tuned_model_has_learned_the_task(source: BlockNetwork, count: int) ->
 
 
 @pytest.mark.parametrize("count", range(3))
-def test_known_activations_of_the_frozen_blocks_give_the_same_numbers(
+def test_stored_activations_give_the_same_results(
     source: BlockNetwork, count: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     quick, curves = fit(blocks(blocks=count, epochs=5), source)
@@ -119,7 +121,7 @@ def test_known_activations_of_the_frozen_blocks_give_the_same_numbers(
 
 
 def rows_seen(model: nn.Module) -> list[int]:
-    """The sizes of the batches that the first block will see."""
+    """Return a list that collects the sizes of the first block's batches."""
     seen: list[int] = []
     model.get_submodule("network.body.low").register_forward_pre_hook(
         lambda _, inputs: seen.append(len(inputs[0]))
@@ -130,7 +132,7 @@ def rows_seen(model: nn.Module) -> list[int]:
 @pytest.mark.parametrize(
     ("batch_norm", "count", "passes"), [("freeze", 1, 1), ("adapt", 1, 7), ("freeze", 3, 7)]
 )
-def test_frozen_blocks_see_each_image_once_unless_what_they_give_changes(
+def test_frozen_blocks_see_each_image_once_while_activations_are_fixed(
     source: BlockNetwork, batch_norm: Literal["adapt", "freeze"], count: int, passes: int
 ) -> None:
     transfer, data = (
@@ -148,12 +150,12 @@ def test_frozen_blocks_see_each_image_once_unless_what_they_give_changes(
         context=InMemoryContext(),
     )
 
-    # a chunk is filled up to 64 rows, and one empty image shows the size of the activations
+    # Chunks are filled up to 64 rows, and one empty image measures the activations' size.
     assert ([64] if passes == 1 else [30, 30] * passes) == [size for size in seen if size > 1]
 
 
 class Opaque(nn.Module):
-    """A network that is none of the toolkit's: it doubles what its last block gives, outside every block."""
+    """Network outside the toolkit, which doubles its last block's output outside every block."""
 
     def __init__(self, inner: BlockNetwork) -> None:
         super().__init__()
@@ -171,7 +173,7 @@ class Opaque(nn.Module):
         return 2 * self.inner.features(inputs, upto=upto)
 
 
-def test_a_network_of_another_make_is_trained_through_its_own_features(
+def test_foreign_network_is_trained_through_its_own_features(
     source: BlockNetwork,
 ) -> None:
     model, _ = fit(blocks(blocks=1, epochs=20), Opaque(source).eval())
@@ -211,7 +213,7 @@ def test_a_stopped_fit_continues_to_the_same_bits(
     )
 
 
-def test_building_a_model_draws_nothing_and_the_source_is_left_as_found(
+def test_building_a_model_changes_neither_random_state_nor_source(
     source: BlockNetwork,
 ) -> None:
     before, state = copy.deepcopy(source), torch.get_rng_state()
@@ -228,7 +230,7 @@ def test_building_a_model_draws_nothing_and_the_source_is_left_as_found(
 
 
 class Shifting(nn.Module):
-    """An adapter that is random in training mode."""
+    """Adapter that is random in training mode."""
 
     def forward(self, inputs: Tensor) -> Tensor:
         assert not self.training
@@ -249,12 +251,12 @@ def test_the_adapter_comes_first_and_runs_as_in_evaluation(
     assert not logits(model).equal(logits(flipped))
 
 
-def test_a_loss_that_is_not_finite_is_divergence(source: BlockNetwork) -> None:
+def test_nonfinite_loss_raises_diverged(source: BlockNetwork) -> None:
     with pytest.raises(Diverged):
         fit(blocks(blocks=3, epochs=20, optimiser=Sgd(lr=1e20)), source)
 
 
-def test_a_model_of_another_make_is_an_error(source: BlockNetwork) -> None:
+def test_foreign_model_raises_an_error(source: BlockNetwork) -> None:
     data = toy()
 
     with pytest.raises(TypeError, match="found a BlockNetwork; expected the transfer's own model"):

@@ -30,7 +30,7 @@ def test_the_plugin_imports_no_heavy_library() -> None:
     assert "" == done.stdout.strip()
 
 
-def test_the_plugin_brings_transfers_of_a_source_and_baselines_without_one() -> None:
+def test_plugin_registers_transfers_and_baselines() -> None:
     of_a_source: list[Callable[..., Transfer]] = [linear_probe, logit_affine, blocks, full]
     baselines: list[Callable[..., Transfer]] = [scratch, adversarial]
 
@@ -47,7 +47,7 @@ def test_the_network_of_a_baseline_is_an_entry_of_the_suite(
 
 
 @pytest.mark.parametrize("C", [0.5, [0.1, 1.0]])
-def test_c_is_one_strength_or_a_list(C: float | list[float]) -> None:
+def test_penalty_strength_is_a_number_or_a_list(C: float | list[float]) -> None:
     values, faults = Options.from_factory(linear_probe).validate({"C": C})
 
     assert [] == faults
@@ -67,9 +67,7 @@ def test_c_is_one_strength_or_a_list(C: float | list[float]) -> None:
         ({"C": [0.1, 1.0], "folds": 1}, ("folds",)),
     ],
 )
-def test_a_probe_that_makes_no_sense_is_a_fault(
-    options: dict[str, Json], path: tuple[str | int, ...]
-) -> None:
+def test_invalid_probe_is_rejected(options: dict[str, Json], path: tuple[str | int, ...]) -> None:
     _, faults = Options.from_factory(linear_probe).validate(options)
 
     assert [path] == [fault.path for fault in faults]
@@ -88,15 +86,13 @@ def test_a_probe_that_makes_no_sense_is_a_fault(
         ({"blocks": 1, "snapshots": [0]}, ("snapshots",)),
     ],
 )
-def test_a_tuning_that_makes_no_sense_is_a_fault(
-    options: dict[str, Json], path: tuple[str | int, ...]
-) -> None:
+def test_invalid_tuning_is_rejected(options: dict[str, Json], path: tuple[str | int, ...]) -> None:
     _, faults = Options.from_factory(blocks).validate(options)
 
     assert path in [fault.path[:1] for fault in faults]
 
 
-def test_the_record_of_a_tuning_says_optimiser_and_schedule() -> None:
+def test_tuning_record_has_optimiser_and_schedule() -> None:
     values, faults = Options.from_factory(blocks).validate({"blocks": 1})
 
     assert [] == faults
@@ -142,7 +138,7 @@ def test_the_record_of_a_tuning_says_optimiser_and_schedule() -> None:
         ),
     ],
 )
-def test_options_that_came_later_leave_no_trace_at_their_defaults(
+def test_later_options_at_their_defaults_leave_the_id_unchanged(
     factory: Callable[..., Transfer], asked: dict[str, Json], later: dict[str, Json]
 ) -> None:
     options = Options.from_factory(factory)
@@ -185,11 +181,11 @@ def test_the_presets_of_utrera_adapt_batch_normalisation_and_augment_images() ->
 
 
 @pytest.mark.parametrize("factory", [linear_probe, logit_affine, blocks])
-def test_whether_activations_are_shared_is_in_no_id(factory: Callable[..., Transfer]) -> None:
+def test_sharing_activations_does_not_change_the_id(factory: Callable[..., Transfer]) -> None:
     assert not Options.from_factory(factory).fields["cached"].in_id
 
 
-def test_a_penalty_that_gradient_descent_does_not_know_is_an_error() -> None:
+def test_penalty_beside_sgd_raises_an_error() -> None:
     with pytest.raises(
         ValueError, match=r"found C \(0.1, 1.0\) beside solver 'sgd'.*set weight_decay"
     ):

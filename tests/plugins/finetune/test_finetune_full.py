@@ -45,8 +45,8 @@ def fit(
     return model, fitted
 
 
-def changed(source: BlockNetwork, model: nn.Module) -> set[str]:
-    """The names of the tensors of the source that differ in the model."""
+def changed_tensors(source: BlockNetwork, model: nn.Module) -> set[str]:
+    """Return the names of the source's tensors that differ in the model."""
     state = model.state_dict()
     return {
         name
@@ -60,15 +60,15 @@ def test_every_weight_but_those_of_the_old_head_is_trained(source: BlockNetwork)
     body = {name for name in source.state_dict() if name.startswith("body.")}
     learned = {f"network.{name}" for name, _ in source.named_parameters() if name in body}
 
-    assert body == changed(source, model)
+    assert body == changed_tensors(source, model)
     assert learned | {"head.weight", "head.bias"} == {
-        name for name, one in model.named_parameters() if one.requires_grad
+        name for name, parameter in model.named_parameters() if parameter.requires_grad
     }
     assert not any(module.training for module in model.modules())
 
 
 class Scaled(nn.Module):
-    """A network with a weight outside its blocks."""
+    """Network with a weight outside its blocks."""
 
     def __init__(self, inner: BlockNetwork) -> None:
         super().__init__()
@@ -92,7 +92,7 @@ def test_weights_outside_the_blocks_are_trained_as_well(source: BlockNetwork) ->
     assert model.get_parameter("network.gain") != 1
 
 
-def test_the_source_is_where_it_starts(source: BlockNetwork) -> None:
+def test_training_starts_from_the_source(source: BlockNetwork) -> None:
     still = Sgd(lr=1e-30, weight_decay=0)
     model, _ = fit(full(epochs=1, optimiser=still), source)
 
@@ -126,11 +126,13 @@ def test_a_whole_network_learns_the_task_through_an_adapter(source: BlockNetwork
         (blocks(blocks=1, epochs=2, batch_norm="adapt", adversary=PGD), True, ("body.high.",)),
     ],
 )
-def test_what_is_frozen_keeps_its_bits(
+def test_frozen_parts_keep_their_bits(
     source: BlockNetwork, transfer: Transfer, adapts: bool, trained: tuple[str, ...]
 ) -> None:
     model, _ = fit(transfer, source)
-    frozen = {name for name in changed(source, model) if not name.startswith(trained or ("none",))}
+    frozen = {
+        name for name in changed_tensors(source, model) if not name.startswith(trained or ("none",))
+    }
     statistics = {name for name in source.state_dict() if name.endswith(STATISTICS)}
 
     assert frozen == (
@@ -141,7 +143,7 @@ def test_what_is_frozen_keeps_its_bits(
 
 
 class Doubling(nn.Module):
-    """An adapter with a weight of its own, from 2 x 2 to 4 x 4 pixels."""
+    """Adapter with a weight of its own, from 2 x 2 to 4 x 4 pixels."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -161,7 +163,7 @@ def test_the_fine_tuned_teacher_of_the_papers_trains_a_head_through_an_adapter(
     images = data.part("test").inputs(torch.arange(5))
     head = model.get_submodule("head")
 
-    assert set() == changed(source, model)
+    assert set() == changed_tensors(source, model)
     assert measure_accuracy(model, data.part("test"), device=CPU) == 1.0
     assert 1.0 == model.get_parameter("adapter.gain").item()
     torch.testing.assert_close(model(images), head(source.features(adapter.eval()(images))))
@@ -231,7 +233,7 @@ def test_a_head_may_start_from_a_normal_distribution(source: BlockNetwork) -> No
 def test_attributes_and_values_are_learned_too(
     source: BlockNetwork, tuned: Transfer, name: Literal["attributes", "values"]
 ) -> None:
-    train = task(name)
+    train = samples_of(name)
     model, fitted = fit(tuned, source, train=train)
     outputs, labels = predict(model, train, device=CPU)
 
@@ -242,14 +244,14 @@ def test_attributes_and_values_are_learned_too(
         assert (outputs - labels).square().mean() < labels.var()
 
 
-def task(name: Task) -> Samples:
+def samples_of(name: Task) -> Samples:
     images = toy().part("train")
     labels = images.labels(all_positions(images))
-    found = torch.nn.functional.one_hot(labels, 3)
-    wanted = found if name == "attributes" else found.float() * 2
+    one_hot = torch.nn.functional.one_hot(labels, 3)
+    outputs = one_hot if name == "attributes" else one_hot.float() * 2
     card = replace(images.card, task=name)
     return ArraySamples(
-        card=card, inputs=images.inputs(all_positions(images)), labels=wanted, keys=images.keys
+        card=card, inputs=images.inputs(all_positions(images)), labels=outputs, keys=images.keys
     )
 
 
@@ -269,7 +271,7 @@ FAR = Sgd(lr=1e30)
         full(epochs=20, optimiser=FAR, adversary=Free(kind="free", eps=0.1, replays=2)),
     ],
 )
-def test_divergence_says_the_epoch_and_the_loss(source: BlockNetwork, transfer: Transfer) -> None:
+def test_divergence_names_the_epoch_and_the_loss(source: BlockNetwork, transfer: Transfer) -> None:
     with pytest.raises(Diverged, match=r"diverged in epoch \d+: loss (nan|inf)"):
         fit(transfer, source)
 
@@ -277,7 +279,7 @@ def test_divergence_says_the_epoch_and_the_loss(source: BlockNetwork, transfer: 
 @pytest.mark.parametrize(
     "transfer", [linear_probe(), logit_affine(), linear_probe(solver="sgd"), blocks(blocks=1)]
 )
-def test_a_source_that_gives_no_numbers_is_an_error_and_never_a_result(
+def test_source_with_nonfinite_outputs_raises_an_error(
     source: BlockNetwork, transfer: Transfer
 ) -> None:
     with torch.no_grad():

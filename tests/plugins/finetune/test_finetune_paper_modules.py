@@ -1,4 +1,4 @@
-"""Which modules of a ResNet-50 Utrera et al. (2021) train for each number of blocks (section 4, the authors' code)."""
+"""Modules of a ResNet-50 that Utrera et al. (2021) train, by number of blocks (section 4, their code)."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_the_last_blocks_of_a_resnet50_are_the_modules_that_the_paper_trains(
     resnet50: BlockNetwork, card: DataCard, count: int, stages: list[str], convolutions: int
 ) -> None:
     model = blocks(blocks=count).model(source=resnet50, adapter=None, target=card)
-    trained = {name for name, one in model.named_parameters() if one.requires_grad} - {
+    trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad} - {
         "head.weight",
         "head.bias",
     }

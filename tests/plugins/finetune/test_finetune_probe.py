@@ -24,7 +24,7 @@ CPU = torch.device("cpu")
 
 
 def noisy(classes: int = 3) -> Dataset:
-    """A task that a linear model does not solve perfectly."""
+    """Return a task that a linear model does not solve perfectly."""
     return toy(classes=classes, noise=0.9, train=90, test=60)
 
 
@@ -65,15 +65,15 @@ def test_the_probe_predicts_what_scikit_learn_predicts_on_the_same_features(
     oracle.fit(seen, train.labels(all_positions(train)).numpy())
     model, fitted = fit(linear_probe(C=C), source, data)
     logits = predict(model, test, device=CPU)[0].double().numpy()
-    found = logits if classes > 2 else logits[:, 1] - logits[:, 0]
+    scores = logits if classes > 2 else logits[:, 1] - logits[:, 0]
 
-    np.testing.assert_allclose(found, oracle.decision_function(unseen), atol=1e-5, rtol=1e-5)
+    np.testing.assert_allclose(scores, oracle.decision_function(unseen), atol=1e-5, rtol=1e-5)
     assert oracle.predict(unseen).tolist() == logits.argmax(1).tolist()
     assert {"C": C} == fitted.chosen
     assert {"iterations": oracle[1].n_iter_[0], "converged": 1.0} == fitted.facts
 
 
-def test_the_best_c_on_the_validation_part_is_kept(source: BlockNetwork) -> None:
+def test_best_strength_on_the_validation_part_is_chosen(source: BlockNetwork) -> None:
     data = noisy()
     train, validation = (
         SampleSubset(data.part("train"), torch.arange(45)),
@@ -128,7 +128,7 @@ def test_cross_validation_chooses_c_where_there_is_no_validation_part(source: Bl
     )
 
 
-def test_folds_leave_a_validation_part_its_say(source: BlockNetwork) -> None:
+def test_validation_part_takes_precedence_over_folds(source: BlockNetwork) -> None:
     data = noisy()
     train, validation = (
         SampleSubset(data.part("train"), torch.arange(45)),
@@ -142,7 +142,7 @@ def test_folds_leave_a_validation_part_its_say(source: BlockNetwork) -> None:
     assert without == with_folds
 
 
-def test_several_c_without_a_validation_part_make_no_sense(source: BlockNetwork) -> None:
+def test_several_strengths_without_a_validation_part_are_inapplicable(source: BlockNetwork) -> None:
     with pytest.raises(
         Inapplicable, match=r"choosing C among \[0.1, 1.0\] needs a validation part"
     ):
@@ -155,7 +155,7 @@ def test_a_solver_that_stops_early_is_a_fact_and_not_a_warning(source: BlockNetw
     assert {"iterations": 1, "converged": 0.0} == fitted.facts
 
 
-def test_images_of_one_class_make_no_sense(source: BlockNetwork) -> None:
+def test_images_of_one_class_are_inapplicable(source: BlockNetwork) -> None:
     data = noisy()
 
     with pytest.raises(Inapplicable, match="all 30 images are of one"):
@@ -187,7 +187,7 @@ def test_gradients_reach_the_input_and_agree_with_differences(source: BlockNetwo
 
 
 class Brighter(nn.Module):
-    """An adapter with a weight: twice as bright, from 2 x 2 to 4 x 4 pixels."""
+    """Adapter with a weight, which doubles brightness and enlarges 2 x 2 to 4 x 4 pixels."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -40,7 +40,8 @@ def test_small_steps_go_towards_the_optimum_of_the_convex_solver(source: BlockNe
     optimum = probabilities(fit(linear_probe(), source)[0])
     gaps = []
     for epochs in (1, 10, 100):
-        # C = 1 is a penalty of 1 / (C * n) on the mean loss; that it falls on the biases too leaves a small gap
+        # C = 1 is a penalty of 1 / (C * n) on the mean loss. SGD also penalises the biases, which
+        # leaves a small gap.
         steps = Sgd(lr=0.05, momentum=0.9, weight_decay=1 / 90)
         probe = linear_probe(
             solver="sgd",
@@ -66,7 +67,7 @@ def test_features_are_standardised_as_the_convex_solver_standardises_them(
         assert solved.get_buffer(name).equal(trained.get_buffer(name))
 
 
-def test_a_source_keeps_its_bits_under_gradient_descent(source: BlockNetwork) -> None:
+def test_sgd_probe_does_not_change_the_source(source: BlockNetwork) -> None:
     before = {name: tensor.clone() for name, tensor in source.state_dict().items()}
     model, fitted = fit(linear_probe(solver="sgd", epochs=3), source)
 
@@ -74,7 +75,7 @@ def test_a_source_keeps_its_bits_under_gradient_descent(source: BlockNetwork) ->
         tensor.equal(model.state_dict()[f"network.{name}"]) for name, tensor in before.items()
     )
     assert {"head.weight", "head.bias"} == {
-        name for name, one in model.named_parameters() if one.requires_grad
+        name for name, parameter in model.named_parameters() if parameter.requires_grad
     }
     assert {"epoch", "train_loss", "train_accuracy", "validation_accuracy"} == set(fitted.curves[0])
 
@@ -106,6 +107,6 @@ def test_a_stopped_probe_continues_to_the_same_bits(source: BlockNetwork) -> Non
     assert [2, 20] == list(fitted.snapshots)
 
 
-def test_steps_that_are_far_too_long_are_divergence(source: BlockNetwork) -> None:
+def test_too_long_steps_raise_diverged(source: BlockNetwork) -> None:
     with pytest.raises(Diverged):
         fit(linear_probe(solver="sgd", optimiser=Sgd(lr=1e30)), source)

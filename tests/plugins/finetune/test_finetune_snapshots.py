@@ -36,11 +36,12 @@ def fit(
 
 
 @pytest.mark.parametrize("batch_norm", ["adapt", "freeze"])
-def test_a_snapshot_is_what_a_training_of_that_length_gives(
+def test_snapshot_equals_the_result_of_a_shorter_training(
     source: BlockNetwork, batch_norm: Literal["adapt", "freeze"]
 ) -> None:
     def tuned(epochs: int, snapshots: tuple[int, ...] = ()) -> tuple[nn.Module, Fitted]:
-        # a schedule that does not know how long it is makes the shorter training a beginning of the longer
+        # With a schedule that does not depend on its length, the shorter training is the beginning
+        # of the longer one.
         transfer = blocks(
             blocks=1,
             epochs=epochs,
@@ -73,21 +74,21 @@ def test_taking_snapshots_changes_nothing_else(source: BlockNetwork) -> None:
     )
 
 
-def test_a_snapshot_fills_a_new_model_that_measures_what_the_curve_says(
+def test_restored_snapshot_has_the_curves_accuracy(
     source: BlockNetwork,
 ) -> None:
     transfer, data = full(epochs=5, snapshots=(2,)), toy(noise=0.9)
     _, fitted = fit(transfer, source)
     model = transfer.model(source=source, adapter=None, target=data.card())
     model.load_state_dict(dict(fitted.snapshots[2]))
-    found = measure_accuracy(model, data.part("test"), device=torch.device("cpu"))
+    accuracy = measure_accuracy(model, data.part("test"), device=torch.device("cpu"))
 
-    assert fitted.curves[1]["validation_accuracy"] == found
+    assert fitted.curves[1]["validation_accuracy"] == accuracy
 
 
 @pytest.mark.parametrize("stop", [2, 5])
 @pytest.mark.parametrize("adversary", [None, Free(kind="free", eps=0.1, replays=2)])
-def test_snapshots_outlive_an_interruption(
+def test_snapshots_survive_an_interruption(
     source: BlockNetwork, adversary: Free | None, stop: int
 ) -> None:
     transfer = full(epochs=6 if adversary is None else 12, snapshots=(1, 4, 6), adversary=adversary)

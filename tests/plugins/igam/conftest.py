@@ -1,4 +1,4 @@
-"""A small teacher, a small student, and the data between them."""
+"""A small teacher, a small student, and their data."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from advtransfer.types import Context, Shape, SourceCard, Weights
 
 
 def teacher_network() -> BlockNetwork:
-    """Two blocks with batch normalisation over ``(1, 8, 8)`` images, 4 outputs."""
+    """Return a network of two blocks with batch normalisation over ``(1, 8, 8)`` images, 4 outputs."""
     blocks = {
         "low": nn.Sequential(nn.Conv2d(1, 6, 3, padding=1), nn.BatchNorm2d(6), nn.ReLU()),
         "high": nn.Sequential(nn.Conv2d(6, 6, 3, stride=2, padding=1), nn.ReLU(), nn.Flatten()),
@@ -26,7 +26,7 @@ def teacher_network() -> BlockNetwork:
 
 
 def student_network(side: int = 8) -> BlockNetwork:
-    """One block with batch normalisation and dropout over ``(1, side, side)`` images, 3 outputs."""
+    """Return one block with batch normalisation and dropout, for ``side`` pixels and 3 outputs."""
     layers = (
         nn.Conv2d(1, 8, 3, stride=2, padding=1),
         nn.BatchNorm2d(8),
@@ -41,7 +41,7 @@ def student_network(side: int = 8) -> BlockNetwork:
 
 @dataclass(frozen=True)
 class Drawn:
-    """A `Source` of untrained weights."""
+    """Source with untrained weights."""
 
     shape: Shape = (1, 8, 8)
     outputs: int = 3

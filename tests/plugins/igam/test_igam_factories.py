@@ -39,7 +39,7 @@ def test_the_plugin_imports_no_heavy_library() -> None:
     assert "" == done.stdout.strip()
 
 
-def test_it_needs_a_source_and_takes_a_student_from_an_entry(component: Component) -> None:
+def test_igam_needs_a_source_and_accepts_a_student_entry(component: Component) -> None:
     student = component.options.fields["student"]
 
     assert {"source"} == component.metadata.needs
@@ -66,7 +66,7 @@ def test_each_preset_is_a_row_of_the_papers_appendix(component: Component, name:
 
 
 @pytest.mark.parametrize("name", APPENDIX)
-def test_what_the_appendix_leaves_open_is_as_in_the_paper_and_its_released_code(
+def test_remaining_preset_values_are_those_of_the_paper_and_its_code(
     component: Component, name: str
 ) -> None:
     values, _ = component.options.validate(component.metadata.presets[name])
@@ -101,8 +101,8 @@ def test_every_preset_can_be_built(component: Component) -> None:
 
 
 def test_a_discriminator_can_have_an_optimiser_of_its_own(component: Component) -> None:
-    asked: dict[str, Json] = {"discriminator": {"optimiser": {"kind": "adam"}, "every": 2}}
-    values, faults = component.options.validate(asked)
+    options: dict[str, Json] = {"discriminator": {"optimiser": {"kind": "adam"}, "every": 2}}
+    values, faults = component.options.validate(options)
     written: dict[str, Any] = dict(values)  # Any: options of every type
 
     assert [] == faults
@@ -127,7 +127,7 @@ def test_a_discriminator_can_have_an_optimiser_of_its_own(component: Component) 
         ({"discriminator": {"optimiser": {"kind": "lbfgs"}}}, ("discriminator", "optimiser")),
     ],
 )
-def test_options_that_make_no_sense_are_faults(
+def test_invalid_options_are_rejected(
     component: Component, options: dict[str, Json], path: tuple[str, ...]
 ) -> None:
     _, faults = component.options.validate(options)

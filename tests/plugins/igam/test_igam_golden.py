@@ -1,4 +1,4 @@
-"""What IGAM gave when its version was set; a failure after a change of meaning says: raise `version`."""
+"""Stored logits of IGAM at its version; after an intended change raise `version`."""
 
 from __future__ import annotations
 

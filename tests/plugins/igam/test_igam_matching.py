@@ -43,36 +43,40 @@ EPOCHS, BATCH = 4, 20
 STEPS = EPOCHS * 3
 
 
-class Shaken(nn.Module):
-    """An adapter that is random in training mode."""
+class NoisyAdapter(nn.Module):
+    """Adapter that is random in training mode."""
 
     def forward(self, images: Tensor) -> Tensor:
         return images + 0.1 * torch.rand_like(images) if self.training else images
 
 
-def taught(
+def build_teacher(
     teacher: BlockNetwork, data: ArrayDataset, *, adapter: nn.Module | None = None
 ) -> Teacher:
-    tutor = Teacher(
+    teaching_teacher = Teacher(
         teacher, adapter, data.card(), generator=stream_generator("logits"), batch_norm="running"
     )
-    tutor.requires_grad_(False).enter_teaching_mode()
-    return tutor
+    teaching_teacher.requires_grad_(False).enter_teaching_mode()
+    return teaching_teacher
 
 
-def matching(
+def build_objective(
     terms: LossTerms, teacher: Teacher | None, *, every: int = 2, window: Window = FULL_WINDOW
 ) -> GradientMatching:
-    judging, context = DiscriminatorConfig(channels=(4, 8), every=every), InMemoryContext()
+    config, context = DiscriminatorConfig(channels=(4, 8), every=every), InMemoryContext()
     shape = tuple(torch.empty(1, 8, 8)[..., window[0], window[1]].shape)
-    duel = DiscriminatorTraining.from_config(
-        judging, shape, optimiser=Sgd(lr=0.05), schedule=Schedule(), context=context
+    training = DiscriminatorTraining.from_config(
+        config, shape, optimiser=Sgd(lr=0.05), schedule=Schedule(), context=context
     )
-    rows = BATCH if teacher is not None and teacher.is_deterministic((1, 8, 8)) else None
-    return GradientMatching(terms, duel, teacher, (1, 8, 8), rows, window, STEPS, (0.0, 1.0))
+    fixed_batch_size = (
+        BATCH if teacher is not None and teacher.is_deterministic((1, 8, 8)) else None
+    )
+    return GradientMatching(
+        terms, training, teacher, (1, 8, 8), fixed_batch_size, window, STEPS, (0.0, 1.0)
+    )
 
 
-def trained(
+def train_student(
     fresh: Fresh,
     data: ArrayDataset,
     objective: GradientMatching | None = None,
@@ -94,18 +98,20 @@ def trained(
     return model, curves
 
 
-def same(one: nn.Module, other: nn.Module) -> bool:
-    return all(tensor.equal(other.state_dict()[name]) for name, tensor in one.state_dict().items())
+def has_same_weights(first: nn.Module, second: nn.Module) -> bool:
+    return all(
+        tensor.equal(second.state_dict()[name]) for name, tensor in first.state_dict().items()
+    )
 
 
-def test_with_both_weights_0_the_student_is_trained_as_without_the_terms_to_the_bit(
+def test_zero_weights_give_the_training_without_terms_to_the_bit(
     fresh: Fresh, teacher: BlockNetwork, data: ArrayDataset
 ) -> None:
-    plain, expected = trained(fresh, data)
-    objective = matching(OFF, taught(teacher, data, adapter=Shaken()))
-    model, curves = trained(fresh, data, objective)
+    plain, expected = train_student(fresh, data)
+    objective = build_objective(OFF, build_teacher(teacher, data, adapter=NoisyAdapter()))
+    model, curves = train_student(fresh, data, objective)
 
-    assert same(plain, model)
+    assert has_same_weights(plain, model)
     assert expected == curves
     assert [row["train_loss"] for row in curves] == [
         row["student_loss"] for row in objective.epoch_means.rows_by_epoch()
@@ -117,28 +123,29 @@ def test_with_both_weights_0_the_student_is_trained_as_without_the_terms_to_the_
 def test_each_weight_changes_the_student(
     fresh: Fresh, teacher: BlockNetwork, data: ArrayDataset, weights: dict[str, float]
 ) -> None:
-    plain, _ = trained(fresh, data)
-    model, _ = trained(fresh, data, matching(replace(OFF, **weights), taught(teacher, data)))  # type: ignore[arg-type]  # all values are floats
+    plain, _ = train_student(fresh, data)
+    terms = replace(OFF, **weights)  # type: ignore[arg-type]  # all values are floats
+    model, _ = train_student(fresh, data, build_objective(terms, build_teacher(teacher, data)))
 
-    assert not same(plain, model)
+    assert not has_same_weights(plain, model)
 
 
 def test_the_distance_term_brings_the_gradients_together(
     fresh: Fresh, teacher: BlockNetwork, data: ArrayDataset
 ) -> None:
-    found = {}
+    distances = {}
     for weight in (0.0, 1.0):
-        objective = matching(replace(OFF, lambda_diff=weight), taught(teacher, data))
-        trained(fresh, data, objective, optimiser=Sgd(lr=0.003))
-        found[weight] = objective.epoch_means.rows_by_epoch()[-1]["gradient_distance"]
+        objective = build_objective(replace(OFF, lambda_diff=weight), build_teacher(teacher, data))
+        train_student(fresh, data, objective, optimiser=Sgd(lr=0.003))
+        distances[weight] = objective.epoch_means.rows_by_epoch()[-1]["gradient_distance"]
 
-    assert found[1.0] < 0.7 * found[0.0]
+    assert distances[1.0] < 0.7 * distances[0.0]
 
 
-def test_without_a_teacher_the_distance_is_the_squared_length_of_the_students_gradients(
+def test_distance_without_a_teacher_is_the_squared_gradient_norm(
     fresh: Fresh, data: ArrayDataset
 ) -> None:
-    objective = matching(replace(OFF, lambda_diff=2.0), None)
+    objective = build_objective(replace(OFF, lambda_diff=2.0), None)
     model = fresh().eval()
     inputs, labels = (
         data.part("train").inputs(torch.arange(6)),
@@ -157,7 +164,7 @@ def test_without_a_teacher_the_distance_is_the_squared_length_of_the_students_gr
     )
 
 
-def test_the_student_ascends_the_discriminators_loss(
+def test_student_maximises_the_discriminators_loss(
     fresh: Fresh, teacher: BlockNetwork, data: ArrayDataset
 ) -> None:
     model = fresh().eval()
@@ -165,7 +172,7 @@ def test_the_student_ascends_the_discriminators_loss(
         data.part("train").inputs(torch.arange(6)),
         data.part("train").labels(torch.arange(6)),
     )
-    objective = matching(replace(OFF, lambda_adv=0.5), taught(teacher, data))
+    objective = build_objective(replace(OFF, lambda_adv=0.5), build_teacher(teacher, data))
     ((loss, logits),) = objective(model, inputs, labels, stream_generator("noise"))
     objective.end_epoch(model)
     row = objective.epoch_means.rows_by_epoch()[0]
@@ -174,12 +181,15 @@ def test_the_student_ascends_the_discriminators_loss(
     assert row["student_loss"] - 0.5 * row["discriminator_loss"] == pytest.approx(loss.item())
 
 
-def test_during_the_warm_up_neither_term_is_there(
+def test_warm_up_leaves_out_both_terms(
     fresh: Fresh, teacher: BlockNetwork, data: ArrayDataset
 ) -> None:
     terms = replace(OFF, lambda_diff=3.0, lambda_adv=0.1, warm_up=0.5)
-    objective, plain = matching(terms, taught(teacher, data)), trained(fresh, data)[1]
-    _, curves = trained(fresh, data, objective)
+    objective, plain = (
+        build_objective(terms, build_teacher(teacher, data)),
+        train_student(fresh, data)[1],
+    )
+    _, curves = train_student(fresh, data, objective)
     rows = objective.epoch_means.rows_by_epoch()
 
     assert plain[:2] == curves[:2]
@@ -202,12 +212,14 @@ def test_the_discriminator_steps_once_in_so_many_steps_after_the_warm_up(
     expected: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    objective = matching(replace(OFF, warm_up=warm_up), taught(teacher, data), every=every)
+    objective = build_objective(
+        replace(OFF, warm_up=warm_up), build_teacher(teacher, data), every=every
+    )
     steps: list[object] = []
     monkeypatch.setattr(
         objective.discriminator_training.optimizer, "step", lambda: steps.append(None)
     )
-    trained(fresh, data, objective)
+    train_student(fresh, data, objective)
 
     assert expected == len(steps)
 
@@ -215,8 +227,8 @@ def test_the_discriminator_steps_once_in_so_many_steps_after_the_warm_up(
 def test_no_graph_outlives_its_step(
     fresh: Fresh, teacher: BlockNetwork, data: ArrayDataset
 ) -> None:
-    objective = matching(
-        replace(OFF, lambda_diff=1.0, lambda_adv=1.0), taught(teacher, data), every=1
+    objective = build_objective(
+        replace(OFF, lambda_diff=1.0, lambda_adv=1.0), build_teacher(teacher, data), every=1
     )
     model = fresh().train()
     inputs, labels = (
@@ -244,27 +256,31 @@ def test_no_graph_outlives_its_step(
 def test_the_teacher_stays_as_it_is(
     fresh: Fresh, teacher: BlockNetwork, data: ArrayDataset
 ) -> None:
-    tutor = taught(teacher, data)
-    before = {name: tensor.clone() for name, tensor in tutor.state_dict().items()}
-    trained(fresh, data, matching(replace(OFF, lambda_diff=1.0, lambda_adv=1.0), tutor))
+    teaching_teacher = build_teacher(teacher, data)
+    before = {name: tensor.clone() for name, tensor in teaching_teacher.state_dict().items()}
+    train_student(
+        fresh,
+        data,
+        build_objective(replace(OFF, lambda_diff=1.0, lambda_adv=1.0), teaching_teacher),
+    )
 
-    assert all(tensor.equal(before[name]) for name, tensor in tutor.state_dict().items())
-    assert all(weight.grad is None for weight in tutor.parameters())
+    assert all(tensor.equal(before[name]) for name, tensor in teaching_teacher.state_dict().items())
+    assert all(weight.grad is None for weight in teaching_teacher.parameters())
 
 
-class Cropped(nn.Module):
+class CroppingAdapter(nn.Module):
     window = (slice(2, 6), slice(1, 7))
 
 
-def test_a_crops_window_is_what_the_discriminator_sees(
+def test_discriminator_sees_only_the_window_of_a_crop(
     fresh: Fresh, teacher: BlockNetwork, data: ArrayDataset
 ) -> None:
-    objective = matching(OFF, None, window=adapter_window(Cropped()))
+    objective = build_objective(OFF, None, window=adapter_window(CroppingAdapter()))
     seen: list[tuple[int, ...]] = []
     objective.discriminator_training.discriminator.register_forward_pre_hook(
         lambda _, inputs: seen.append(tuple(inputs[0].shape[1:]))
     )
-    trained(fresh, data, objective)
+    train_student(fresh, data, objective)
 
     assert {(1, 4, 6)} == set(seen)
     assert FULL_WINDOW == adapter_window(nn.Identity()) == adapter_window(None)
@@ -280,21 +296,19 @@ def test_the_crop_of_the_adapters_plugin_shows_its_window_through_a_chain() -> N
     assert FULL_WINDOW == adapter_window(shrink)
 
 
-def test_the_decay_of_kernels_is_weight_decay_of_kernels_alone(
-    fresh: Fresh, data: ArrayDataset
-) -> None:
+def test_kernel_decay_is_weight_decay_of_kernels_only(fresh: Fresh, data: ArrayDataset) -> None:
     model = fresh()
     kernels = [model.get_parameter(name) for name in ("body.only.0.weight", "head.weight")]
     gradients = torch.autograd.grad(half_squared_norm(model), kernels)
-    decayed, _ = trained(fresh, data, matching(replace(OFF, kernel_decay=0.1), None))
-    plain, _ = trained(fresh, data)
+    decayed, _ = train_student(fresh, data, build_objective(replace(OFF, kernel_decay=0.1), None))
+    plain, _ = train_student(fresh, data)
 
     assert all(kernel.equal(gradient) for kernel, gradient in zip(kernels, gradients, strict=True))
     assert half_squared_norm(decayed).item() < half_squared_norm(plain).item()
 
 
 def test_noise_moves_images_within_their_bounds(fresh: Fresh, data: ArrayDataset) -> None:
-    objective, seen = matching(replace(OFF, input_noise=0.25), None), list[Tensor]()
+    objective, seen = build_objective(replace(OFF, input_noise=0.25), None), list[Tensor]()
     model = fresh()
     model.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].detach()))
     inputs, labels = (
@@ -312,8 +326,8 @@ def test_noise_moves_images_within_their_bounds(fresh: Fresh, data: ArrayDataset
 def test_no_tensor_is_left_behind_by_a_step(
     fresh: Fresh, teacher: BlockNetwork, data: ArrayDataset
 ) -> None:
-    objective = matching(
-        replace(OFF, lambda_diff=1.0, lambda_adv=1.0), taught(teacher, data), every=1
+    objective = build_objective(
+        replace(OFF, lambda_diff=1.0, lambda_adv=1.0), build_teacher(teacher, data), every=1
     )
     model = fresh().train()
     inputs, labels = (
@@ -326,7 +340,7 @@ def test_no_tensor_is_left_behind_by_a_step(
             loss.backward()  # type: ignore[no-untyped-call]  # torch does not annotate backward
         del loss, _
         gc.collect()
-        # by type: to ask an object for its class may wake deprecated ones
+        # By type: reading an object's class may trigger deprecation warnings.
         counts.append(sum(issubclass(type(one), Tensor) for one in gc.get_objects()))
 
     assert 1 == len({*counts[2:]})

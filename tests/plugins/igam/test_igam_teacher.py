@@ -28,11 +28,13 @@ from advtransfer_igam.teacher import Teacher, teacher_accuracies, tune_teacher
 CPU = torch.device("cpu")
 TUNING = TeacherConfig(epochs=3, batch_size=16)
 STILL = TeacherConfig(epochs=1, optimiser=Adam(lr=1e-30))
-"""Leaves what is trained where it began."""
+"""Options that leave the trained weights at their start."""
 
 
-def same(one: nn.Module, other: nn.Module) -> bool:
-    return all(tensor.equal(other.state_dict()[name]) for name, tensor in one.state_dict().items())
+def has_same_weights(first: nn.Module, second: nn.Module) -> bool:
+    return all(
+        tensor.equal(second.state_dict()[name]) for name, tensor in first.state_dict().items()
+    )
 
 
 def built(
@@ -55,15 +57,17 @@ def tuned(
     adapter: nn.Module | None = None,
     context: Context | None = None,
 ) -> Teacher:
-    tutor = built(teacher, data, adapter=adapter)
-    tutor.batch_norm = tuning.batch_norm
+    teacher_model = built(teacher, data, adapter=adapter)
+    teacher_model.batch_norm = tuning.batch_norm
     train, context = data.part("train"), context or InMemoryContext()
-    tune_teacher(tutor, tuning, train=train, validation=None, augment="none", context=context)
-    return tutor
+    tune_teacher(
+        teacher_model, tuning, train=train, validation=None, augment="none", context=context
+    )
+    return teacher_model
 
 
 def enlarging() -> nn.Module:
-    """A learned adapter from 4 x 4 to 8 x 8 pixels."""
+    """Return a learned adapter from 4 x 4 to 8 x 8 pixels."""
     return transposed_convolution().module(target=(1, 4, 4), source=(1, 8, 8))
 
 
@@ -75,53 +79,55 @@ def small() -> ArrayDataset:
 def test_tuning_trains_the_logit_layer_alone_and_freezes_it(
     teacher: BlockNetwork, data: ArrayDataset
 ) -> None:
-    tutor = tuned(teacher, data, TeacherConfig(epochs=20, optimiser=Adam(lr=0.03)))
+    teacher_model = tuned(teacher, data, TeacherConfig(epochs=20, optimiser=Adam(lr=0.03)))
 
-    assert measure_accuracy(tutor, data.part("test"), device=CPU) > 0.9
-    assert same(teacher, tutor.network)  # type: ignore[arg-type]  # a copy of a BlockNetwork
-    assert not any(weight.requires_grad for weight in tutor.parameters())
+    assert measure_accuracy(teacher_model, data.part("test"), device=CPU) > 0.9
+    assert has_same_weights(teacher, teacher_model.network)  # type: ignore[arg-type]  # a copy of a BlockNetwork
+    assert not any(weight.requires_grad for weight in teacher_model.parameters())
 
 
 def test_a_tuned_teacher_is_not_tuned_again(teacher: BlockNetwork, data: ArrayDataset) -> None:
     context = InMemoryContext()
-    tutor = tuned(teacher, data, context=context)
-    told = len(context.told)
+    teacher_model = tuned(teacher, data, context=context)
+    reports = len(context.told)
     other = built(teacher, data, logits="other")
     rows = tune_teacher(
         other, TUNING, train=data.part("train"), validation=None, augment="none", context=context
     )
 
-    assert told == len(context.told)
-    assert same(tutor, other)
+    assert reports == len(context.told)
+    assert has_same_weights(teacher_model, other)
     assert [1, 2, 3] == [row["epoch"] for row in rows]
 
 
-def test_another_tuning_is_another_teacher(teacher: BlockNetwork, data: ArrayDataset) -> None:
+def test_other_tuning_options_give_another_teacher(
+    teacher: BlockNetwork, data: ArrayDataset
+) -> None:
     context = InMemoryContext()
-    tutor = tuned(teacher, data, context=context)
+    teacher_model = tuned(teacher, data, context=context)
     again = InMemoryContext()
     again.built = context.built
     other = tuned(teacher, data, replace(TUNING, epochs=2), context=again)
 
-    assert not same(tutor, other)
+    assert not has_same_weights(teacher_model, other)
     assert 2 == len(context.built)
 
 
 def test_a_teacher_can_use_the_batchs_statistics_and_keep_its_own(
     teacher: BlockNetwork, data: ArrayDataset
 ) -> None:
-    tutor = tuned(teacher, data, TeacherConfig(epochs=2, batch_norm="batch"))
+    teacher_model = tuned(teacher, data, TeacherConfig(epochs=2, batch_norm="batch"))
     images = data.part("test").inputs(torch.arange(10))
-    plain = tutor(images)
-    tutor.enter_teaching_mode()
-    teaching = tutor(images)
+    plain = teacher_model(images)
+    teacher_model.enter_teaching_mode()
+    teaching = teacher_model(images)
     reference = copy.deepcopy(teacher)
     reference.get_submodule("body.low.1").train()
 
-    torch.testing.assert_close(teaching, tutor.head(reference.features(images)))
+    torch.testing.assert_close(teaching, teacher_model.head(reference.features(images)))
     assert not torch.allclose(plain, teaching)
-    assert same(teacher, tutor.network)  # type: ignore[arg-type]  # a copy of a BlockNetwork
-    assert plain.equal(tutor.eval()(images))
+    assert has_same_weights(teacher, teacher_model.network)  # type: ignore[arg-type]  # a copy of a BlockNetwork
+    assert plain.equal(teacher_model.eval()(images))
 
 
 def test_a_learned_adapter_is_trained_with_the_logit_layer_then_frozen(
@@ -130,20 +136,20 @@ def test_a_learned_adapter_is_trained_with_the_logit_layer_then_frozen(
     adapter = enlarging()
     before = copy.deepcopy(adapter)
     drawn = tuned(teacher, small, STILL, adapter=adapter)
-    tutor = tuned(
+    teacher_model = tuned(
         teacher, small, TeacherConfig(epochs=20, optimiser=Adam(lr=0.03)), adapter=adapter
     )
-    start, end = (one.adapter.get_parameter("convolution.weight") for one in (drawn, tutor))
+    start, end = (one.adapter.get_parameter("convolution.weight") for one in (drawn, teacher_model))
 
-    assert measure_accuracy(tutor, small.part("test"), device=CPU) > 0.9
+    assert measure_accuracy(teacher_model, small.part("test"), device=CPU) > 0.9
     assert not torch.allclose(start, end, atol=0.01)
-    assert not any(weight.requires_grad for weight in tutor.parameters())
-    assert same(teacher, tutor.network)  # type: ignore[arg-type]  # a copy of a BlockNetwork
-    assert same(before, adapter)
+    assert not any(weight.requires_grad for weight in teacher_model.parameters())
+    assert has_same_weights(teacher, teacher_model.network)  # type: ignore[arg-type]  # a copy of a BlockNetwork
+    assert has_same_weights(before, adapter)
     assert all(weight.requires_grad and weight.grad is None for weight in adapter.parameters())
 
 
-def test_its_initial_weights_come_from_the_stream_adapter_alone(
+def test_learned_adapter_starts_from_the_stream_adapter(
     teacher: BlockNetwork, small: ArrayDataset
 ) -> None:
     first, second = enlarging(), enlarging()
@@ -153,21 +159,21 @@ def test_its_initial_weights_come_from_the_stream_adapter_alone(
         for adapter, seed in ((first, 0), (second, 0), (first, 1))
     )
 
-    assert not same(first, second)
-    assert same(one, other)
-    assert not same(one, third)
+    assert not has_same_weights(first, second)
+    assert has_same_weights(one, other)
+    assert not has_same_weights(one, third)
 
 
-def test_a_tuned_adapter_is_found_again_with_its_teacher(
+def test_tuned_adapter_is_remembered_with_its_teacher(
     teacher: BlockNetwork, small: ArrayDataset
 ) -> None:
     context = InMemoryContext()
-    tutor = tuned(teacher, small, adapter=enlarging(), context=context)
-    told = len(context.told)
+    teacher_model = tuned(teacher, small, adapter=enlarging(), context=context)
+    reports = len(context.told)
     again = tuned(teacher, small, adapter=enlarging(), context=context)
 
-    assert told == len(context.told)
-    assert same(tutor, again)
+    assert reports == len(context.told)
+    assert has_same_weights(teacher_model, again)
 
 
 def test_a_stopped_tuning_continues_to_the_same_bits(
@@ -179,7 +185,7 @@ def test_a_stopped_tuning_continues_to_the_same_bits(
         tuned(teacher, small, adapter=enlarging(), context=stopped)
     resumed = tuned(teacher, small, adapter=enlarging(), context=stopped.resumed())
 
-    assert same(whole, resumed)
+    assert has_same_weights(whole, resumed)
 
 
 def test_students_that_differ_in_other_options_share_their_teacher(
@@ -187,23 +193,23 @@ def test_students_that_differ_in_other_options_share_their_teacher(
 ) -> None:
     kinds: tuple[NodeKind, ...] = ("source", "adapter", "subset")
     inputs: dict[str, Node] = {kind: Node(kind, f"host/{kind}") for kind in kinds}
-    cache, told = Cache(tmp_path, line="cpu-1-float32"), list[object]()
+    cache, reports = Cache(tmp_path, line="cpu-1-float32"), list[object]()
 
     def of(weight: float, **others: Node) -> Teacher:
         node = Node("fit", "igam/igam", options={"lambda_diff": weight}, inputs=inputs | others)
-        context = WorkerContext(node, ("fit",), CPU, cache, tmp_path, told.append, "a fit")
+        context = WorkerContext(node, ("fit",), CPU, cache, tmp_path, reports.append, "a fit")
         return tuned(teacher, small, adapter=enlarging(), context=context)
 
-    first, begun = of(1.0), len(told)
-    second, shared = of(2.0), len(told)
+    first, begun = of(1.0), len(reports)
+    second, shared = of(2.0), len(reports)
     of(1.0, source=Node("source", "host/source", options={"seed": 1}))
 
-    assert same(first, second)
-    assert begun == shared < len(told)
+    assert has_same_weights(first, second)
+    assert begun == shared < len(reports)
 
 
 class Offset(nn.Module):
-    """A learned map that cannot draw its own weight."""
+    """Learned map that cannot draw its own weight."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -214,7 +220,7 @@ class Offset(nn.Module):
 
 
 class Drawing(Offset):
-    """One that can, and whose part is fixed."""
+    """Learned map that can draw its weight, with a fixed part."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -224,14 +230,14 @@ class Drawing(Offset):
         nn.init.ones_(self.offset)
 
 
-def test_only_what_is_learned_is_drawn_again(teacher: BlockNetwork, data: ArrayDataset) -> None:
+def test_only_learned_weights_are_drawn_again(teacher: BlockNetwork, data: ArrayDataset) -> None:
     fixed = nn.Conv2d(1, 1, 1).requires_grad_(False)
     drawing = Drawing()
-    tutor = tuned(teacher, data, STILL, adapter=nn.Sequential(fixed, drawing))
+    teacher_model = tuned(teacher, data, STILL, adapter=nn.Sequential(fixed, drawing))
 
-    assert fixed.weight.equal(tutor.adapter.get_parameter("0.weight"))
-    assert drawing.fixed.weight.equal(tutor.adapter.get_parameter("1.fixed.weight"))
-    assert 1.0 == tutor.adapter.get_parameter("1.offset").item()
+    assert fixed.weight.equal(teacher_model.adapter.get_parameter("0.weight"))
+    assert drawing.fixed.weight.equal(teacher_model.adapter.get_parameter("1.fixed.weight"))
+    assert 1.0 == teacher_model.adapter.get_parameter("1.offset").item()
 
 
 def test_a_learned_adapter_must_be_able_to_draw_its_weights(
@@ -244,21 +250,21 @@ def test_a_learned_adapter_must_be_able_to_draw_its_weights(
         tuned(teacher, data, adapter=nn.Sequential(Offset()))
 
 
-def test_its_robustness_is_what_the_attack_leaves_of_its_accuracy(
+def test_teachers_robust_accuracy_is_its_accuracy_under_attack(
     teacher: BlockNetwork, data: ArrayDataset
 ) -> None:
     context, test = InMemoryContext(), data.part("test")
-    tutor = tuned(teacher, data, TeacherConfig(epochs=20, optimiser=Adam(lr=0.03)))
+    teacher_model = tuned(teacher, data, TeacherConfig(epochs=20, optimiser=Adam(lr=0.03)))
     weak, strong = (
         teacher_accuracies(
-            tutor, test, attack=Adversary(norm="linf", eps=eps, steps=5), context=context
+            teacher_model, test, attack=Adversary(norm="linf", eps=eps, steps=5), context=context
         )
         for eps in (1e-6, 0.5)
     )
 
     assert {
-        "teacher_clean_accuracy": measure_accuracy(tutor, test, device=CPU)
-    } == teacher_accuracies(tutor, test, attack=None, context=context)
+        "teacher_clean_accuracy": measure_accuracy(teacher_model, test, device=CPU)
+    } == teacher_accuracies(teacher_model, test, attack=None, context=context)
     assert weak["teacher_robust_accuracy"] == weak["teacher_clean_accuracy"]
     assert strong["teacher_robust_accuracy"] < 0.5 < strong["teacher_clean_accuracy"]
-    assert not any(weight.requires_grad for weight in tutor.parameters())
+    assert not any(weight.requires_grad for weight in teacher_model.parameters())

@@ -53,15 +53,17 @@ def fit(
     return model, fitted
 
 
-def same(one: nn.Module, other: nn.Module) -> bool:
-    return all(tensor.equal(other.state_dict()[name]) for name, tensor in one.state_dict().items())
+def has_same_weights(first: nn.Module, second: nn.Module) -> bool:
+    return all(
+        tensor.equal(second.state_dict()[name]) for name, tensor in first.state_dict().items()
+    )
 
 
 def column(curves: Sequence[Mapping[str, float]], name: str) -> list[float]:
     return [row[name] for row in curves if name in row]
 
 
-def test_a_student_learns_the_task_and_the_record_says_how(
+def test_student_learns_the_task_and_its_curves_are_recorded(
     teacher: BlockNetwork, student: Source, data: ArrayDataset
 ) -> None:
     transfer = igam(
@@ -90,7 +92,7 @@ def test_a_student_learns_the_task_and_the_record_says_how(
     )
 
 
-def test_with_both_weights_0_it_is_the_standard_training_of_the_student(
+def test_zero_weights_give_the_students_standard_training(
     teacher: BlockNetwork, student: Source, data: ArrayDataset
 ) -> None:
     weightless = igam(
@@ -115,7 +117,7 @@ def test_with_both_weights_0_it_is_the_standard_training_of_the_student(
         validation=data.part("test"),
     )
 
-    assert same(plain, model)
+    assert has_same_weights(plain, model)
     assert (
         column(curves, "train_loss")
         == column(fitted.curves, "train_loss")
@@ -135,7 +137,7 @@ def test_the_source_and_the_global_random_state_are_left_as_found(
     )
 
     assert state.equal(torch.get_rng_state())
-    assert same(before, teacher)
+    assert has_same_weights(before, teacher)
     assert all(weight.requires_grad and weight.grad is None for weight in teacher.parameters())
     assert not any(module.training for module in teacher.modules())
 
@@ -163,8 +165,8 @@ def test_the_same_streams_give_the_same_bits_and_others_do_not(
     transfer = igam(epochs=2, discriminator=JUDGING, teacher=TUNING)
     runs = [fit(transfer, teacher, data, context=InMemoryContext(seed))[0] for seed in (0, 0, 1)]
 
-    assert same(runs[0], runs[1])
-    assert not same(runs[0], runs[2])
+    assert has_same_weights(runs[0], runs[1])
+    assert not has_same_weights(runs[0], runs[2])
 
 
 @pytest.mark.parametrize("calls", [2, 4, 8])
@@ -175,7 +177,7 @@ def test_a_stopped_fit_continues_to_the_same_bits(
     calls: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # whatever the clock says, a state is saved and told after every epoch, and only then
+    # A state is saved and reported after every epoch, and only then, whatever the clock says.
     monkeypatch.setattr(checkpoint, "MAX_CHECKPOINT_OVERHEAD", 1e9)
     monkeypatch.setattr(checkpoint, "PROGRESS_INTERVAL_SECONDS", 1e9)
     transfer = igam(
@@ -195,13 +197,13 @@ def test_a_stopped_fit_continues_to_the_same_bits(
     again.built = dict(stopped.built)  # as the host's cache keeps what was remembered
     resumed, fitted = fit(transfer, teacher, data, context=again)
 
-    assert same(whole, resumed)
+    assert has_same_weights(whole, resumed)
     assert expected == fitted
     assert len(again.told) < 9
 
 
 @pytest.mark.parametrize("match", ["teacher", "zero"])
-def test_a_loss_that_is_not_finite_is_divergence_in_its_epoch(
+def test_nonfinite_loss_raises_diverged_with_its_epoch(
     teacher: BlockNetwork, student: Source, data: ArrayDataset, match: Literal["teacher", "zero"]
 ) -> None:
     with pytest.raises(Diverged, match=r"^diverged in epoch 1: loss (nan|inf)$") as stopped:
@@ -226,7 +228,7 @@ def test_a_teacher_that_diverges_stops_the_fit(
         )
 
 
-def test_images_that_are_no_numbers_are_divergence_in_the_first_epoch(
+def test_nonfinite_images_raise_diverged_in_the_first_epoch(
     teacher: BlockNetwork, student: Source
 ) -> None:
     inputs = torch.full((12, 1, 8, 8), torch.nan)
@@ -237,7 +239,7 @@ def test_images_that_are_no_numbers_are_divergence_in_the_first_epoch(
         fit(igam(student=student, match="zero", discriminator=JUDGING), teacher, broken)
 
 
-def test_left_out_the_student_is_the_teachers_architecture_with_new_weights(
+def test_default_student_is_the_teachers_architecture_with_new_weights(
     teacher: BlockNetwork, data: ArrayDataset
 ) -> None:
     model = build_student(None, teacher=teacher, target=data.card(), standardise="none")
@@ -259,7 +261,7 @@ def test_left_out_the_student_is_the_teachers_architecture_with_new_weights(
     assert model.get_buffer("network.body.low.1.running_mean").equal(torch.zeros(6))
 
 
-def test_a_students_source_says_where_it_starts(
+def test_students_source_determines_its_initial_weights(
     teacher: BlockNetwork, student: Source, data: ArrayDataset
 ) -> None:
     model = build_student(student, teacher=teacher, target=data.card(), standardise="none")
@@ -270,7 +272,7 @@ def test_a_students_source_says_where_it_starts(
     assert all(weight.requires_grad for weight in model.parameters())
 
 
-def test_standardising_takes_the_place_of_the_students_normalisation(
+def test_standardising_replaces_the_students_normalisation(
     teacher: BlockNetwork, student: Source, data: ArrayDataset
 ) -> None:
     model = build_student(student, teacher=teacher, target=data.card(), standardise="l2")
@@ -283,7 +285,7 @@ def test_standardising_takes_the_place_of_the_students_normalisation(
 
 
 class Bare(nn.Module):
-    """A network that is none of the toolkit's, with a weight that it cannot draw again."""
+    """Network outside the toolkit, with a weight that it cannot draw again."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -313,7 +315,7 @@ class Bare(nn.Module):
         ),
     ],
 )
-def test_a_student_for_another_task_makes_no_sense(
+def test_student_for_another_task_is_inapplicable(
     teacher: BlockNetwork, student: Source, shape: tuple[int, ...], classes: int, reason: str
 ) -> None:
     with pytest.raises(Inapplicable, match=reason):
@@ -322,9 +324,7 @@ def test_a_student_for_another_task_makes_no_sense(
         )
 
 
-def test_what_an_architecture_cannot_do_makes_no_sense(
-    teacher: BlockNetwork, data: ArrayDataset
-) -> None:
+def test_unsuitable_architecture_is_inapplicable(teacher: BlockNetwork, data: ArrayDataset) -> None:
     with pytest.raises(
         Inapplicable, match=r"does not take the target's inputs \(3, 8, 8\); give a student"
     ):
@@ -333,14 +333,14 @@ def test_what_an_architecture_cannot_do_makes_no_sense(
         Inapplicable, match=r"found network \(Bare\) in the teacher, which cannot draw new weights"
     ):
         fit(igam(match="zero", discriminator=JUDGING), Bare(), data)
-    with pytest.raises(Inapplicable, match="a student of type Bare, which shows no normalisation"):
+    with pytest.raises(Inapplicable, match="a student of type Bare, which has no normalisation"):
         igam(standardise="l2").model(source=Bare(), adapter=None, target=data.card())
     with pytest.raises(Inapplicable, match=r"compares gradients of images \(C, H, W\)"):
         igam().model(source=teacher, adapter=None, target=toy(shape=(9,)).card())
 
 
 class Halved(nn.Module):
-    """An adapter from 16 x 16 to 8 x 8 pixels that knows when it trains."""
+    """Adapter from 16 x 16 to 8 x 8 pixels that records its mode."""
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         noise = 0.1 * torch.rand_like(images) if self.training else 0
@@ -365,7 +365,7 @@ def test_the_teacher_sees_the_target_through_the_adapter_and_the_student_does_no
 
 
 class Attention(nn.Module):
-    """One layer of attention over the rows of an image."""
+    """Network with one layer of attention over the rows of an image."""
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         return nn.functional.scaled_dot_product_attention(images, images, images)
@@ -379,7 +379,7 @@ def test_a_student_with_attention_is_trained(data: ArrayDataset) -> None:
 
 
 @pytest.mark.parametrize("student_trains", [True, False])
-def test_a_last_image_alone_before_batch_normalisation_ends_no_training(
+def test_last_batch_of_one_image_does_not_end_the_training(
     data: ArrayDataset, student_trains: bool
 ) -> None:
     flat = BlockNetwork(

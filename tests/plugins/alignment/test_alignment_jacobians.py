@@ -1,4 +1,4 @@
-"""Gradient matching and the theorems, on models whose answers are known."""
+"""Gradient distances and the theorems of Liang et al. (2020) on known models."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def points(count: int = 80) -> ArraySamples:
     return ArraySamples(card=card, inputs=inputs, labels=torch.zeros(count, 1))
 
 
-def field(name: str, outputs: int) -> Function:
+def smooth_model(name: str, outputs: int) -> Function:
     def build() -> nn.Module:
         return nn.Sequential(nn.Linear(6, 9), nn.Tanh(), nn.Linear(9, outputs))
 
@@ -54,12 +54,12 @@ def field(name: str, outputs: int) -> Function:
     return lambda inputs: model(inputs.double())
 
 
-def found(source: Function, reference: Function) -> JacobianStatistics:
+def statistics_of(source: Function, reference: Function) -> JacobianStatistics:
     return jacobian_statistics(source, reference, points(), device=torch.device("cpu"))
 
 
-def whole(function: Function) -> Tensor:
-    """Every sample's Jacobian ``(N, d, n)``, by torch itself."""
+def jacobians_of(function: Function) -> Tensor:
+    """Return every sample's Jacobian ``(N, d, n)`` by torch's own function."""
     inputs = points().inputs(torch.arange(80))
     return (
         torch.stack([torch.func.jacrev(function)(row.unsqueeze(0))[0, :, 0] for row in inputs])
@@ -68,110 +68,124 @@ def whole(function: Function) -> Tensor:
     )
 
 
-def carried(moves: Deviations) -> DeviationMap:
-    """tau_2 of moves that are not zero."""
-    best = tau_2(moves.surrogate, moves.victim)
-    assert best is not None
-    return best
+def deviation_map(moves: Deviations) -> DeviationMap:
+    """Return tau_2 and its map for nonzero deviations."""
+    mapped = tau_2(moves.surrogate, moves.victim)
+    assert mapped is not None
+    return mapped
 
 
 def test_the_inner_products_are_those_of_the_jacobians() -> None:
-    source, reference = field("source", 3), field("reference", 2)
-    grams = found(source, reference).grams
-    first_one, second_one = whole(source), whole(reference)
+    source, reference = smooth_model("source", 3), smooth_model("reference", 2)
+    grams = statistics_of(source, reference).grams
+    first_one, second_one = jacobians_of(source), jacobians_of(reference)
 
     torch.testing.assert_close(first_one @ first_one.mT, grams.first, rtol=1e-5, atol=1e-7)
     torch.testing.assert_close(first_one @ second_one.mT, grams.cross, rtol=1e-5, atol=1e-7)
     torch.testing.assert_close(second_one @ second_one.mT, grams.second, rtol=1e-5, atol=1e-7)
 
 
-def test_the_inner_products_hold_as_much_memory_as_the_settings_say() -> None:
-    grams = found(field("source", 3), field("reference", 2)).grams
+def test_inner_products_take_the_documented_memory() -> None:
+    grams = statistics_of(smooth_model("source", 3), smooth_model("reference", 2)).grams
 
-    # the square of all outputs, and three numbers a sample besides
+    # The square of the number of all outputs, and three more numbers per sample.
     assert 80 * 8 * ((3 + 2) ** 2 + 3) == grams.first.untyped_storage().nbytes()
 
 
-def test_the_gradient_distance_is_what_least_squares_leaves() -> None:
-    source, reference = field("source", 3), field("reference", 2)
-    rows = [whole(one).mT.reshape(-1, outputs) for one, outputs in ((source, 3), (reference, 2))]
+def test_gradient_distance_is_the_least_squares_residual() -> None:
+    source, reference = smooth_model("source", 3), smooth_model("reference", 2)
+    rows = [
+        jacobians_of(model).mT.reshape(-1, outputs)
+        for model, outputs in ((source, 3), (reference, 2))
+    ]
     solution = torch.linalg.lstsq(rows[0], rows[1]).solution
-    left = float(((rows[1] - rows[0] @ solution).square().sum() / 80).sqrt())
+    residual = float(((rows[1] - rows[0] @ solution).square().sum() / 80).sqrt())
 
-    assert left == pytest.approx(gradient_distance(found(source, reference).grams), rel=1e-5)
-
-
-def test_the_spectral_gap_is_that_of_the_differences() -> None:
-    source, reference = field("source", 3), field("reference", 2)
-    drawn = torch.randn(2, 3, generator=stream_generator("map"), dtype=torch.float64)
-    norms = torch.linalg.matrix_norm(whole(reference) - drawn @ whole(source), ord=2)
-
-    assert float(norms.square().mean().sqrt()) == pytest.approx(
-        spectral_gap(found(source, reference).grams, drawn), rel=1e-5
+    assert residual == pytest.approx(
+        gradient_distance(statistics_of(source, reference).grams), rel=1e-5
     )
 
 
-def test_an_affine_map_of_the_source_is_at_no_distance() -> None:
-    source = field("source", 3)
+def test_the_spectral_gap_is_that_of_the_differences() -> None:
+    source, reference = smooth_model("source", 3), smooth_model("reference", 2)
+    drawn = torch.randn(2, 3, generator=stream_generator("map"), dtype=torch.float64)
+    norms = torch.linalg.matrix_norm(jacobians_of(reference) - drawn @ jacobians_of(source), ord=2)
+
+    assert float(norms.square().mean().sqrt()) == pytest.approx(
+        spectral_gap(statistics_of(source, reference).grams, drawn), rel=1e-5
+    )
+
+
+def test_affine_map_of_the_source_has_distance_zero() -> None:
+    source = smooth_model("source", 3)
     turned = torch.randn(2, 3, generator=stream_generator("map"), dtype=torch.float64)
-    grams = found(source, lambda inputs: source(inputs) @ turned.T + 5).grams
+    grams = statistics_of(source, lambda inputs: source(inputs) @ turned.T + 5).grams
 
     assert 0 == pytest.approx(gradient_distance(grams), abs=1e-6)
     assert gradient_distance(grams.with_roles_swapped()) > 0.01
 
 
 def test_the_linearised_attack_is_the_same_from_products_with_the_jacobian() -> None:
-    source, reference = field("source", 5), field("reference", 3)
-    exact = linearize_from_grams(found(source, reference).grams)
+    source, reference = smooth_model("source", 5), smooth_model("reference", 3)
+    exact = linearize_from_grams(statistics_of(source, reference).grams)
     spectrum = Spectrum(most_outputs=2, iterations=80)
-    passed = linearize_from_products(
+    from_products = linearize_from_products(
         source, reference, points(), spectrum=spectrum, context=InMemoryContext()
     )
 
-    assert passed.residual is not None
-    assert passed.residual.max() < 1e-3
+    assert from_products.residual is not None
+    assert from_products.residual.max() < 1e-3
     torch.testing.assert_close(
-        exact.first_model_values, passed.first_model_values, rtol=1e-4, atol=1e-6
+        exact.first_model_values, from_products.first_model_values, rtol=1e-4, atol=1e-6
     )
     torch.testing.assert_close(
-        exact.second_model_values, passed.second_model_values, rtol=1e-4, atol=1e-6
+        exact.second_model_values, from_products.second_model_values, rtol=1e-4, atol=1e-6
     )
-    torch.testing.assert_close(exact.cosine.abs(), passed.cosine.abs(), rtol=1e-3, atol=1e-4)
-    for one, other in ((exact.on_first, passed.on_first), (exact.on_second, passed.on_second)):
-        assert carried(one).tau == pytest.approx(carried(other).tau, rel=1e-3)
+    torch.testing.assert_close(exact.cosine.abs(), from_products.cosine.abs(), rtol=1e-3, atol=1e-4)
+    for exact_deviations, product_deviations in (
+        (exact.on_first, from_products.on_first),
+        (exact.on_second, from_products.on_second),
+    ):
+        assert deviation_map(exact_deviations).tau == pytest.approx(
+            deviation_map(product_deviations).tau, rel=1e-3
+        )
 
 
 def test_theorem_1_holds_with_equality_for_one_output_each() -> None:
-    jacobian_pair = found(field("source", 1), field("reference", 1))
-    linear = linearize_from_grams(jacobian_pair.grams)
-    best = carried(linear.on_first)
+    statistics = statistics_of(smooth_model("source", 1), smooth_model("reference", 1))
+    linear = linearize_from_grams(statistics.grams)
+    mapped = deviation_map(linear.on_first)
 
-    assert spectral_gap(jacobian_pair.grams, best.matrix) == pytest.approx(
-        theorem_1_bound(linear, best.tau), rel=1e-9
+    assert spectral_gap(statistics.grams, mapped.matrix) == pytest.approx(
+        theorem_1_bound(linear, mapped.tau), rel=1e-9
     )
-    assert 0.05 < best.tau < 0.95
+    assert 0.05 < mapped.tau < 0.95
 
 
 @pytest.mark.parametrize("outputs", [(1, 1), (3, 2), (2, 5)])
-def test_the_theorems_bound_what_they_are_shown_beside(outputs: tuple[int, int]) -> None:
-    source, reference = field("source", outputs[0]), field("reference", outputs[1])
-    pair = found(source, reference)
+def test_left_sides_of_the_theorems_are_below_their_bounds(outputs: tuple[int, int]) -> None:
+    source, reference = smooth_model("source", outputs[0]), smooth_model("reference", outputs[1])
+    statistics = statistics_of(source, reference)
     inputs = points().inputs(torch.arange(80))
     with torch.no_grad():
-        at = TheoremOutputs(source(inputs), reference(inputs), reference(inputs).round())
-    linear = linearize_from_grams(pair.grams)
-    numbers = theorem_metrics(pair, linear, carried(linear.on_first), at)
+        outputs_at_samples = TheoremOutputs(
+            source(inputs), reference(inputs), reference(inputs).round()
+        )
+    linear = linearize_from_grams(statistics.grams)
+    metrics = theorem_metrics(
+        statistics, linear, deviation_map(linear.on_first), outputs_at_samples
+    )
 
-    assert numbers["theorem_2_left"] <= numbers["theorem_2_bound"]
-    assert numbers["theorem_3_left"] <= numbers["theorem_3_bound"]
-    assert (outputs == (1, 1)) == ("theorem_1_bound" in numbers)
+    assert metrics["theorem_2_left"] <= metrics["theorem_2_bound"]
+    assert metrics["theorem_3_left"] <= metrics["theorem_3_bound"]
+    assert (outputs == (1, 1)) == ("theorem_1_bound" in metrics)
 
 
 def test_theorem_2_is_as_printed() -> None:
     values = torch.tensor([[2.0, 1.0], [4.0, 1.0]]).double()
     others = torch.tensor([[1.0, 0.1], [3.0, 0.6]]).double()
     deviations = linearize_from_grams(
-        found(field("source", 1), field("reference", 1)).grams
+        statistics_of(smooth_model("source", 1), smooth_model("reference", 1)).grams
     ).on_first
     linear = LinearizedAttack(
         values, others, torch.tensor([1.0, 0.5]).double(), deviations, deviations
@@ -185,73 +199,83 @@ def test_theorem_2_is_as_printed() -> None:
 def test_theorem_3_is_as_printed() -> None:
     values = torch.tensor([[2.0, 1.0], [4.0, 1.0]]).double()
     others = torch.tensor([[1.0, 0.1], [3.0, 0.6]]).double()
-    moves = linearize_from_grams(found(field("source", 1), field("reference", 1)).grams).on_first
+    moves = linearize_from_grams(
+        statistics_of(smooth_model("source", 1), smooth_model("reference", 1)).grams
+    ).on_first
     linear = LinearizedAttack(values, others, torch.ones(2).double(), moves, moves)
     whole_grams, zero = torch.zeros(2, 1, 1).double(), torch.zeros(1).double()
     steepness, lengths = (
         torch.tensor([[0.3, 0.2], [0.1, 0.7]]).double(),
         torch.tensor([2.0, 1.5]).double(),
     )
-    pair = JacobianStatistics(
+    statistics = JacobianStatistics(
         GramMatrices(whole_grams, whole_grams, whole_grams), steepness, lengths, (zero, zero)
     )
-    says, wanted_there = (
+    reference_outputs, targets = (
         torch.tensor([[3.0, 0.0], [0.0, 0.0]]).double(),
         torch.tensor([[0.0, 4.0], [1.0, 0.0]]).double(),
     )
-    outputs = TheoremOutputs(source=torch.zeros(2, 1).double(), reference=says, target=wanted_there)
+    outputs = TheoremOutputs(
+        source=torch.zeros(2, 1).double(), reference=reference_outputs, target=targets
+    )
 
     # ||f_T - y|| + R gap + (1 + ||grad f_T|| / ||grad f_S||) beta R^2
     expected = 13**0.5 + 2 * 0.25 + (1 + 5**0.5 / 10**0.5) * 0.7 * 2**2
 
-    assert expected == pytest.approx(theorem_3_bound(pair, linear, gap=0.25, outputs=outputs))
+    assert expected == pytest.approx(theorem_3_bound(statistics, linear, gap=0.25, outputs=outputs))
 
 
-def test_theorem_3_bounds_what_the_map_that_meets_the_reference_at_the_origin_reaches() -> None:
-    source, reference = field("source", 3), field("reference", 2)
-    pair, inputs = found(source, reference), points().inputs(torch.arange(80))
-    best = carried(linearize_from_grams(pair.grams).on_first)
+def test_theorem_3_bounds_the_error_of_the_map_that_equals_the_reference_at_the_origin() -> None:
+    source, reference = smooth_model("source", 3), smooth_model("reference", 2)
+    statistics, inputs = statistics_of(source, reference), points().inputs(torch.arange(80))
+    mapped = deviation_map(linearize_from_grams(statistics.grams).on_first)
     with torch.no_grad():
-        at = TheoremOutputs(source(inputs), reference(inputs), reference(inputs).round())
-        shift = reference(torch.zeros(1, 6)) - source(torch.zeros(1, 6)) @ best.matrix.T
-        left = root_mean_square(at.source @ best.matrix.T + shift - at.target)
+        outputs_at_samples = TheoremOutputs(
+            source(inputs), reference(inputs), reference(inputs).round()
+        )
+        shift = reference(torch.zeros(1, 6)) - source(torch.zeros(1, 6)) @ mapped.matrix.T
+        residual = root_mean_square(
+            outputs_at_samples.source @ mapped.matrix.T + shift - outputs_at_samples.target
+        )
 
-    assert left == pytest.approx(theorem_3_left_side(pair, best, at))
+    assert residual == pytest.approx(theorem_3_left_side(statistics, mapped, outputs_at_samples))
 
 
-def test_equal_models_leave_no_gap_and_reach_what_the_reference_reaches() -> None:
-    model = field("reference", 2)
-    pair, inputs = found(model, model), points().inputs(torch.arange(80))
+def test_equal_models_have_no_gap_and_the_references_error() -> None:
+    model = smooth_model("reference", 2)
+    statistics, inputs = statistics_of(model, model), points().inputs(torch.arange(80))
     with torch.no_grad():
         outputs = model(inputs)
-    linear = linearize_from_grams(pair.grams)
-    numbers = theorem_metrics(
-        pair,
+    linear = linearize_from_grams(statistics.grams)
+    metrics = theorem_metrics(
+        statistics,
         linear,
-        carried(linear.on_first),
+        deviation_map(linear.on_first),
         TheoremOutputs(outputs, outputs, torch.zeros_like(outputs)),
     )
 
-    assert 0 == pytest.approx(numbers["theorem_2_left"], abs=1e-6)
-    assert root_mean_square(outputs) == pytest.approx(numbers["theorem_3_left"])
+    assert 0 == pytest.approx(metrics["theorem_2_left"], abs=1e-6)
+    assert root_mean_square(outputs) == pytest.approx(metrics["theorem_3_left"])
 
 
 def test_the_steepness_of_a_linear_model_is_zero_and_of_a_square_known() -> None:
-    pair = found(lambda inputs: inputs[:, :1], lambda inputs: inputs.square().sum(1, keepdim=True))
+    statistics = statistics_of(
+        lambda inputs: inputs[:, :1], lambda inputs: inputs.square().sum(1, keepdim=True)
+    )
 
-    torch.testing.assert_close(torch.zeros(80).double(), pair.steepness[:, 0])
-    # the gradient of ||x||^2 is 2 x
-    torch.testing.assert_close(torch.full((80,), 2.0).double(), pair.steepness[:, 1])
+    torch.testing.assert_close(torch.zeros(80).double(), statistics.steepness[:, 0])
+    # The gradient of ||x||^2 is 2 x.
+    torch.testing.assert_close(torch.full((80,), 2.0).double(), statistics.steepness[:, 1])
 
 
-def test_the_affine_distance_is_what_least_squares_leaves() -> None:
+def test_affine_distance_is_the_least_squares_residual() -> None:
     inputs, outputs = (
         torch.randn(30, width, generator=stream_generator(str(width))).double() for width in (4, 2)
     )
     design = torch.cat([inputs, torch.ones(30, 1)], 1)
-    left = outputs - design @ torch.linalg.lstsq(design, outputs).solution
+    residual = outputs - design @ torch.linalg.lstsq(design, outputs).solution
 
-    assert root_mean_square(left) == pytest.approx(
+    assert root_mean_square(residual) == pytest.approx(
         AffineSpan.from_inputs(inputs).distance_to(outputs)
     )
 
@@ -267,7 +291,7 @@ def test_dependent_inputs_give_the_same_distance_as_those_they_depend_on() -> No
     )
 
 
-def test_a_map_with_as_many_numbers_as_samples_tells_nothing() -> None:
+def test_affine_distance_is_undefined_for_as_many_numbers_as_samples() -> None:
     assert (
         AffineSpan.from_inputs(
             torch.randn(5, 4, generator=stream_generator("")).double()
@@ -276,7 +300,7 @@ def test_a_map_with_as_many_numbers_as_samples_tells_nothing() -> None:
     )
 
 
-def test_what_outputs_should_be_depends_on_the_task() -> None:
+def test_target_outputs_depend_on_the_task() -> None:
     def card(task: str) -> DataCard:
         return DataCard((1,), None, task, 2, ("a", "b"), "")  # type: ignore[arg-type]  # a task by its name
 

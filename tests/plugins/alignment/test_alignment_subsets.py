@@ -1,4 +1,4 @@
-"""Over which samples each number is taken: the same for every source, and left out where too few of them tell it."""
+"""Subset of samples that each metric is computed over."""
 
 from __future__ import annotations
 
@@ -34,33 +34,33 @@ ATTACKS: list[Attack] = [
 ]
 
 
-def measured(
-    given: EvaluationInputs, attack: Attack = STEP, *, spectrum: Spectrum | None = None
+def measure(
+    evaluation_inputs: EvaluationInputs, attack: Attack = STEP, *, spectrum: Spectrum | None = None
 ) -> Measurement:
     evaluation = alignment(attack=attack, spectrum=Spectrum() if spectrum is None else spectrum)
-    return evaluation.measure(given, context=InMemoryContext())
+    return evaluation.measure(evaluation_inputs, context=InMemoryContext())
 
 
-def awake(given: EvaluationInputs, count: int) -> EvaluationInputs:
-    """The source answers only to the `count` brightest images: on all others it says the same, wherever they move."""
-    brightness = given.test.inputs(torch.arange(70)).flatten(1).mean(1)
+def with_moving_images(evaluation_inputs: EvaluationInputs, count: int) -> EvaluationInputs:
+    """Return inputs whose source is constant except on the `count` brightest images."""
+    brightness = evaluation_inputs.test.inputs(torch.arange(70)).flatten(1).mean(1)
     order = brightness.sort(descending=True).values
-    source = copy.deepcopy(cast(BlockNetwork, given.source))
+    source = copy.deepcopy(cast(BlockNetwork, evaluation_inputs.source))
     hidden = nn.Linear(16, 12)
     with torch.no_grad():
         hidden.weight.fill_(1 / 16)
         hidden.bias.fill_(-float(order[count - 1] + order[count]) / 2 if count < 70 else 0.0)
     source.body.hidden = nn.Sequential(nn.Flatten(), hidden, nn.ReLU())
-    return replace(given, source=source.eval())
+    return replace(evaluation_inputs, source=source.eval())
 
 
-def test_a_source_that_few_images_move_has_no_number_made_of_those_few(
-    given: EvaluationInputs,
+def test_metrics_over_few_moved_images_are_left_out(
+    evaluation_inputs: EvaluationInputs,
 ) -> None:
-    found = measured(awake(given, 3)).metrics
+    metrics = measure(with_moving_images(evaluation_inputs, 3)).metrics
 
-    assert 70 == found["right"]
-    assert [3, 3, 3] == [found[f"kept_{name}"] for name in ("alpha_1_ts", "alpha_2_st", "tau_1")]
+    assert 70 == metrics["right"]
+    assert [3, 3, 3] == [metrics[f"kept_{name}"] for name in ("alpha_1_ts", "alpha_2_st", "tau_1")]
     for name in (
         "alpha_1_ts",
         "alpha_2_st",
@@ -71,16 +71,16 @@ def test_a_source_that_few_images_move_has_no_number_made_of_those_few(
         "tau_2_st",
         "lambda_max_s",
     ):
-        assert name not in found, name
-    assert not any(name.startswith("theorem") for name in found)
+        assert name not in metrics, name
+    assert not any(name.startswith("theorem") for name in metrics)
 
 
-def test_what_needs_no_move_of_the_source_is_told_of_one_that_hardly_moves(
-    given: EvaluationInputs,
+def test_metrics_without_source_moves_are_kept_for_a_still_source(
+    evaluation_inputs: EvaluationInputs,
 ) -> None:
-    found = measured(awake(given, 3))
+    measurement = measure(with_moving_images(evaluation_inputs, 3))
 
-    assert [70, 70] == [found.metrics[f"kept_{name}"] for name in ("alpha_1_st", "tau_2_ts")]
+    assert [70, 70] == [measurement.metrics[f"kept_{name}"] for name in ("alpha_1_st", "tau_2_ts")]
     for name in (
         "alpha_1_st",
         "tau_2_ts",
@@ -88,20 +88,20 @@ def test_what_needs_no_move_of_the_source_is_told_of_one_that_hardly_moves(
         "gradient_distance_st",
         "knowledge_distance",
     ):
-        assert name in found.metrics, name
-    assert "alpha_1_ts" not in found.samples
+        assert name in measurement.metrics, name
+    assert "alpha_1_ts" not in measurement.samples
 
 
 @pytest.mark.parametrize("attack", [STEP, TopSingularAttack(kind="top_singular", eps=0.1)])
 def test_a_source_that_never_moves_still_has_losses_and_distances(
-    given: EvaluationInputs, attack: Attack
+    evaluation_inputs: EvaluationInputs, attack: Attack
 ) -> None:
-    still = copy.deepcopy(cast(BlockNetwork, given.source))
+    still = copy.deepcopy(cast(BlockNetwork, evaluation_inputs.source))
     with torch.no_grad():
         cast(nn.Linear, still.head).weight.zero_()
-    found = measured(replace(given, source=still), attack).metrics
+    metrics = measure(replace(evaluation_inputs, source=still), attack).metrics
 
-    assert 0 == found["kept_alpha_1_ts"]
+    assert 0 == metrics["kept_alpha_1_ts"]
     assert not {
         "alpha_1_ts",
         "alpha_2_st",
@@ -110,15 +110,22 @@ def test_a_source_that_never_moves_still_has_losses_and_distances(
         "tau_2_st",
         "tau_2_ts",
         "tau_2_attack_ts",
-    } & {*found}
-    assert found["loss_clean"] < found["loss_white_box"]
-    assert 0 == found["error_rate_ts"]
+    } & {*metrics}
+    assert metrics["loss_clean"] < metrics["loss_white_box"]
+    assert 0 == metrics["error_rate_ts"]
 
 
-def test_numbers_of_the_reference_alone_are_the_same_beside_every_source(
-    given: EvaluationInputs,
+def test_reference_metrics_do_not_depend_on_the_source(
+    evaluation_inputs: EvaluationInputs,
 ) -> None:
-    found = [measured(one).metrics for one in (given, awake(given, 3), awake(given, 50))]
+    metrics = [
+        measure(inputs).metrics
+        for inputs in (
+            evaluation_inputs,
+            with_moving_images(evaluation_inputs, 3),
+            with_moving_images(evaluation_inputs, 50),
+        )
+    ]
 
     for name in (
         "right",
@@ -128,11 +135,15 @@ def test_numbers_of_the_reference_alone_are_the_same_beside_every_source(
         "reference_distance",
         "lambda_mean_t",
     ):
-        assert 1 == len({one[name] for one in found}), name
+        assert 1 == len({inputs[name] for inputs in metrics}), name
 
 
-def test_a_source_that_half_of_the_images_move_has_all_numbers(given: EvaluationInputs) -> None:
-    half, less = (measured(awake(given, count)).metrics for count in (35, 34))
+def test_source_moved_by_half_of_the_images_has_all_metrics(
+    evaluation_inputs: EvaluationInputs,
+) -> None:
+    half, less = (
+        measure(with_moving_images(evaluation_inputs, count)).metrics for count in (35, 34)
+    )
 
     assert 35 == half["kept_alpha_2_st"]
     assert "alpha_2_st" in half
@@ -141,32 +152,39 @@ def test_a_source_that_half_of_the_images_move_has_all_numbers(given: Evaluation
 
 
 def test_alpha_1_is_0_where_the_attack_does_not_reach_the_other_model(
-    given: EvaluationInputs,
+    evaluation_inputs: EvaluationInputs,
 ) -> None:
-    found = measured(awake(given, 50), TopSingularAttack(kind="top_singular", eps=1e-4))
-    shares = found.samples["alpha_1_st"]
+    measurement = measure(
+        with_moving_images(evaluation_inputs, 50), TopSingularAttack(kind="top_singular", eps=1e-4)
+    )
+    shares = measurement.samples["alpha_1_st"]
 
-    # where the source has no slope, its linearised attack goes nowhere
+    # Where the source is constant, its linearized attack does not move the inputs.
     assert [20, 50] == [int((shares == 0).sum()), int((shares > 0).sum())]
-    assert 70 == found.metrics["kept_alpha_1_st"]
-    assert 50 == found.metrics["kept_tau_2_st"] == found.metrics["kept_joint_st"]
+    assert 70 == measurement.metrics["kept_alpha_1_st"]
+    assert 50 == measurement.metrics["kept_tau_2_st"] == measurement.metrics["kept_joint_st"]
 
 
 @pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: f"{attack.kind}")
 @pytest.mark.parametrize("most", [0, 32])
-def test_each_array_has_the_mean_that_the_metric_of_its_name_is(
-    given: EvaluationInputs, labelled: Callable[..., ArraySamples], attack: Attack, most: int
+def test_mean_of_each_array_is_its_metric(
+    evaluation_inputs: EvaluationInputs,
+    labelled: Callable[..., ArraySamples],
+    attack: Attack,
+    most: int,
 ) -> None:
-    labels = given.test.labels(torch.arange(70)).clone()
+    labels = evaluation_inputs.test.labels(torch.arange(70)).clone()
     labels[:10] = (labels[:10] + 1) % 3
-    found = measured(
-        replace(given, test=labelled(labels)),
+    measurement = measure(
+        replace(evaluation_inputs, test=labelled(labels)),
         attack,
         spectrum=Spectrum(most_outputs=most, iterations=3),
     )
-    told = {name: float(values.double().nanmean()) for name, values in found.samples.items()}
+    means = {name: float(values.double().nanmean()) for name, values in measurement.samples.items()}
 
-    assert told == {name: pytest.approx(found.metrics[name], rel=1e-5, abs=1e-7) for name in told}
+    assert means == {
+        name: pytest.approx(measurement.metrics[name], rel=1e-5, abs=1e-7) for name in means
+    }
     expected = {
         "alpha_1_st",
         "alpha_1_ts",
@@ -177,9 +195,9 @@ def test_each_array_has_the_mean_that_the_metric_of_its_name_is(
         "cosine",
     }
     expected |= {f"error_rate_{way}" for way in ("ss", "st", "tt", "ts")}
-    assert expected <= told.keys()
+    assert expected <= means.keys()
     for name in expected:
-        assert [True] * 10 + [False] * 60 == found.samples[name].isnan().tolist(), name
+        assert [True] * 10 + [False] * 60 == measurement.samples[name].isnan().tolist(), name
 
 
 def mask(text: str) -> Tensor:
@@ -197,24 +215,24 @@ def mask(text: str) -> Tensor:
         ("11111", "11100", "11100"),
     ],
 )
-def test_half_of_the_right_samples_are_enough_and_two_at_least(
+def test_subset_needs_half_of_the_correct_samples_and_at_least_two(
     right: str, defined: str, rows: str | None
 ) -> None:
-    found = sufficient_rows(mask(right), mask(defined))
+    measurement = sufficient_rows(mask(right), mask(defined))
 
     assert (None if rows is None else mask(rows).tolist()) == (
-        None if found is None else found.tolist()
+        None if measurement is None else measurement.tolist()
     )
 
 
-def test_how_many_samples_there_are_is_told_also_where_they_are_too_few() -> None:
+def test_sample_count_is_reported_even_for_too_few_samples() -> None:
     values = torch.tensor([1.0, 3.0, torch.inf, 7.0])
 
     few = metrics_over_subset(
-        mask("1111"), mask("0001"), name="x", numbers=lambda rows: {"x": masked_to(rows, values)}
+        mask("1111"), mask("0001"), name="x", metrics=lambda rows: {"x": masked_to(rows, values)}
     )
     half = metrics_over_subset(
-        mask("1111"), mask("1100"), name="x", numbers=lambda rows: {"x": masked_to(rows, values)}
+        mask("1111"), mask("1100"), name="x", metrics=lambda rows: {"x": masked_to(rows, values)}
     )
 
     assert {"kept_x": 1.0} == few

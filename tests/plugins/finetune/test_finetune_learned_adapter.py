@@ -1,4 +1,4 @@
-"""A learned adapter is trained with the new logit layer by every method that follows gradients."""
+"""Training of a learned adapter with the head, by every method that uses gradients."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ TRAINED: dict[str, Transfer] = {
 
 
 class Upsampling(nn.Module):
-    """A learned adapter from 2 x 2 to 4 x 4 pixels, behind a fixed part with a weight of its own."""
+    """Learned adapter from 2 x 2 to 4 x 4 pixels, behind a fixed part with a weight of its own."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -63,25 +63,25 @@ def fit(
     return model, fitted
 
 
-def learned(model: nn.Module) -> Tensor:
+def adapter_weights(model: nn.Module) -> Tensor:
     return model.get_parameter("adapter.learned.weight").detach()
 
 
-def drawn() -> Tensor:
-    """What the adapter starts from."""
+def initial_weights() -> Tensor:
+    """Return the adapter's initial weights."""
     still = blocks(blocks=0, epochs=1, optimiser=Adam(lr=1e-30))
     source = BlockNetwork({"only": nn.Flatten()}, nn.Linear(16, 2)).eval()
-    return learned(fit(still, source, Upsampling())[0])
+    return adapter_weights(fit(still, source, Upsampling())[0])
 
 
 @pytest.mark.parametrize("name", TRAINED)
-def test_it_is_trained_and_what_is_frozen_keeps_its_bits(
+def test_learned_adapter_is_trained_and_frozen_parts_keep_their_bits(
     source: BlockNetwork, adapter: nn.Module, name: str
 ) -> None:
     before = copy.deepcopy(adapter.state_dict())
     model, _ = fit(TRAINED[name], source, adapter)
 
-    assert not learned(model).equal(drawn())
+    assert not adapter_weights(model).equal(initial_weights())
     assert all(tensor.equal(adapter.state_dict()[name]) for name, tensor in before.items())
     assert model.get_parameter("adapter.fixed.weight").equal(before["fixed.weight"])
     assert measure_accuracy(model, DATA.part("test"), device=CPU) > 0.6
@@ -94,14 +94,12 @@ def test_it_is_trained_and_what_is_frozen_keeps_its_bits(
 
 
 @pytest.mark.parametrize("name", TRAINED)
-def test_its_weights_start_from_the_streams_of_the_fit_alone(
-    source: BlockNetwork, name: str
-) -> None:
+def test_learned_adapter_starts_from_the_fits_streams(source: BlockNetwork, name: str) -> None:
     torch.manual_seed(0)
-    one, _ = fit(TRAINED[name], source, Upsampling(), context=InMemoryContext(0))
+    first, _ = fit(TRAINED[name], source, Upsampling(), context=InMemoryContext(0))
     fixed = {
         name: tensor
-        for name, tensor in one.state_dict().items()
+        for name, tensor in first.state_dict().items()
         if name.startswith("adapter.fixed")
     }
     other = Upsampling()
@@ -111,8 +109,10 @@ def test_its_weights_start_from_the_streams_of_the_fit_alone(
     again, _ = fit(TRAINED[name], source, other, context=InMemoryContext(0))
     new, _ = fit(TRAINED[name], source, other, context=InMemoryContext(1))
 
-    assert all(tensor.equal(again.state_dict()[name]) for name, tensor in one.state_dict().items())
-    assert not learned(one).equal(learned(new))
+    assert all(
+        tensor.equal(again.state_dict()[name]) for name, tensor in first.state_dict().items()
+    )
+    assert not adapter_weights(first).equal(adapter_weights(new))
 
 
 @pytest.mark.parametrize("name", TRAINED)
@@ -127,7 +127,7 @@ def test_saved_weights_rebuild_the_model_with_its_adapter(
     assert expected.equal(predict(rebuilt.eval(), DATA.part("test"), device=CPU)[0])
 
 
-def test_activations_that_change_with_it_are_not_shared(
+def test_activations_behind_a_learned_adapter_are_not_shared(
     source: BlockNetwork, adapter: nn.Module
 ) -> None:
     for transfer in (blocks(blocks=0, epochs=1), linear_probe(solver="sgd", epochs=1)):
@@ -156,7 +156,7 @@ def test_a_stopped_fit_continues_to_the_same_bits(
 @pytest.mark.parametrize(
     ("transfer", "method"), [(linear_probe(), "the convex solver"), (logit_affine(), "a closed")]
 )
-def test_a_method_without_gradients_refuses_it(
+def test_method_without_gradients_refuses_a_learned_adapter(
     source: BlockNetwork, adapter: nn.Module, transfer: Transfer, method: str
 ) -> None:
     with pytest.raises(
@@ -166,7 +166,7 @@ def test_a_method_without_gradients_refuses_it(
 
 
 class Stubborn(nn.Module):
-    """A learned adapter that cannot draw new weights."""
+    """Learned adapter that cannot draw new weights."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -176,7 +176,7 @@ class Stubborn(nn.Module):
         return self.gain * images.repeat_interleave(2, 2).repeat_interleave(2, 3)
 
 
-def test_one_that_cannot_draw_its_weights_anew_makes_no_sense(source: BlockNetwork) -> None:
+def test_learned_adapter_without_reset_parameters_is_inapplicable(source: BlockNetwork) -> None:
     with pytest.raises(
         Inapplicable, match=r"1.0 \(Stubborn\) in the learned adapter, which cannot draw"
     ):

@@ -24,7 +24,7 @@ def images() -> Tensor:
 
 
 def score(network: nn.Module, inputs: Tensor, of: GradientTarget) -> Tensor:
-    """``(B,)``: the loss or the probability of each sample."""
+    """Return the loss or the probability of each sample, ``(B,)``."""
     probabilities: Tensor = network(inputs).softmax(1).gather(1, LABELS.view(-1, 1)).squeeze(1)
     return -probabilities.log() if of == "loss" else probabilities
 
@@ -33,16 +33,16 @@ def score(network: nn.Module, inputs: Tensor, of: GradientTarget) -> Tensor:
 def test_input_gradients_equal_finite_differences(of: GradientTarget) -> None:
     network, inputs, step = smooth(), images(), 1e-6
     inputs.requires_grad_()
-    found = input_gradients(network(inputs), LABELS, inputs, of=of)
+    gradients = input_gradients(network(inputs), LABELS, inputs, of=of)
     with torch.no_grad():
         for row, column in product(range(3), range(3)):
-            moved = torch.zeros_like(inputs)
-            moved[:, 0, row, column] = step
-            slope = (score(network, inputs + moved, of) - score(network, inputs - moved, of)) / (
+            shift = torch.zeros_like(inputs)
+            shift[:, 0, row, column] = step
+            slope = (score(network, inputs + shift, of) - score(network, inputs - shift, of)) / (
                 2 * step
             )
 
-            torch.testing.assert_close(found[:, 0, row, column], slope, rtol=1e-6, atol=1e-9)
+            torch.testing.assert_close(gradients[:, 0, row, column], slope, rtol=1e-6, atol=1e-9)
 
 
 def test_the_two_gradients_differ_by_the_probability() -> None:
@@ -58,24 +58,24 @@ def test_the_two_gradients_differ_by_the_probability() -> None:
 def test_the_weights_gradient_of_the_distance_equals_finite_differences(of: GradientTarget) -> None:
     network, target, step = smooth(), images(), 1e-5
 
-    def apart() -> Tensor:
+    def distance() -> Tensor:
         inputs = images().requires_grad_()
         gradients = input_gradients(network(inputs), LABELS, inputs, of=of, differentiable=True)
         return gradient_distance(gradients, target, reduction="sum")
 
     weight = network.get_parameter("0.weight")
-    (found,) = torch.autograd.grad(apart(), weight)
+    (gradient,) = torch.autograd.grad(distance(), weight)
     for index in product(range(3), [0], range(2), range(2)):
         with torch.no_grad():
             weight[index] += step
-        higher = apart().item()
+        higher = distance().item()
         with torch.no_grad():
             weight[index] -= 2 * step
-        slope = (higher - apart().item()) / (2 * step)
+        slope = (higher - distance().item()) / (2 * step)
         with torch.no_grad():
             weight[index] += step
 
-        assert slope == pytest.approx(found[index].item(), rel=1e-5, abs=1e-8)
+        assert slope == pytest.approx(gradient[index].item(), rel=1e-5, abs=1e-8)
 
 
 def test_gradients_are_detached_unless_they_are_to_be_differentiated() -> None:
@@ -91,10 +91,10 @@ def test_gradients_are_detached_unless_they_are_to_be_differentiated() -> None:
 def test_a_sample_has_the_same_gradient_in_every_batch() -> None:
     network, inputs = smooth(), images().requires_grad_()
     whole = input_gradients(network(inputs), LABELS, inputs, of="loss")
-    one = images()[1:2].requires_grad_()
+    single = images()[1:2].requires_grad_()
 
     torch.testing.assert_close(
-        whole[1:2], input_gradients(network(one), LABELS[1:2], one, of="loss")
+        whole[1:2], input_gradients(network(single), LABELS[1:2], single, of="loss")
     )
 
 
@@ -107,13 +107,15 @@ def test_the_distance_is_a_sum_or_a_mean_of_squares() -> None:
 
 
 def test_a_unit_image_has_mean_0_and_length_1_at_every_scale() -> None:
-    drawn = torch.randn(4, 3, 5, 5, generator=stream_generator("drawn"))
+    random_images = torch.randn(4, 3, 5, 5, generator=stream_generator("drawn"))
 
     torch.testing.assert_close(
-        l2_standardized(drawn).mean((1, 2, 3)), torch.zeros(4), atol=1e-7, rtol=0
+        l2_standardized(random_images).mean((1, 2, 3)), torch.zeros(4), atol=1e-7, rtol=0
     )
-    torch.testing.assert_close(l2_standardized(drawn).flatten(1).norm(dim=1), torch.ones(4))
-    torch.testing.assert_close(l2_standardized(drawn), l2_standardized(1e-3 * drawn + 2e-3))
+    torch.testing.assert_close(l2_standardized(random_images).flatten(1).norm(dim=1), torch.ones(4))
+    torch.testing.assert_close(
+        l2_standardized(random_images), l2_standardized(1e-3 * random_images + 2e-3)
+    )
 
 
 def test_a_flat_image_stays_finite_with_its_derivatives() -> None:

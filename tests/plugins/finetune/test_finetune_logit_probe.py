@@ -18,17 +18,17 @@ from advtransfer_finetune.logit_probe import least_squares_map, target_outputs
 CPU = torch.device("cpu")
 
 
-def task(name: Task) -> Samples:
-    """Images with labels of any task, three outputs."""
+def samples_of(name: Task) -> Samples:
+    """Return images with labels of the task, three outputs."""
     images = toy(noise=0.9, train=90).part("train")
     inputs, labels = images.inputs(all_positions(images)), images.labels(all_positions(images))
     attributes = torch.stack(
         [inputs[:, 0, 0, 0] > 0.5, inputs.mean((1, 2, 3)) > 0.4, labels == 1], dim=1
     ).long()
     values = torch.stack([inputs.sum((1, 2, 3)), inputs[:, 0, 1, 1], -inputs[:, 0, 2, 3]], dim=1)
-    found = {"classes": labels, "attributes": attributes, "values": values}[name]
+    chosen_labels = {"classes": labels, "attributes": attributes, "values": values}[name]
     return ArraySamples(
-        card=replace(images.card, task=name), inputs=inputs, labels=found, keys=images.keys
+        card=replace(images.card, task=name), inputs=inputs, labels=chosen_labels, keys=images.keys
     )
 
 
@@ -47,7 +47,7 @@ def fit(source: BlockNetwork, train: Samples) -> tuple[torch.nn.Module, Fitted]:
 def test_the_map_is_least_squares_with_an_intercept(
     source: BlockNetwork, name: Task, below: float
 ) -> None:
-    train = task(name)
+    train = samples_of(name)
     labels = train.labels(all_positions(train))
     target = (torch.eye(3)[labels] if name == "classes" else labels).double().numpy() - below
     with torch.no_grad():
@@ -76,23 +76,23 @@ def test_the_map_is_the_formula_with_covariances() -> None:
     z, y = source.normal(size=(50, 4)) @ source.normal(size=(4, 4)) + 3, source.normal(size=(50, 2))
     joint = np.cov(np.hstack([y, z]).T)
     weight = joint[:2, 2:] @ np.linalg.pinv(joint[2:, 2:])
-    found = least_squares_map(z, y, cutoff=1e-6)
+    solution = least_squares_map(z, y, cutoff=1e-6)
 
-    np.testing.assert_allclose(found.weight, weight, atol=1e-9)
-    np.testing.assert_allclose(found.bias, y.mean(0) - weight @ z.mean(0), atol=1e-9)
+    np.testing.assert_allclose(solution.weight, weight, atol=1e-9)
+    np.testing.assert_allclose(solution.bias, y.mean(0) - weight @ z.mean(0), atol=1e-9)
 
 
-def test_of_dependent_logits_the_smallest_map_is_taken() -> None:
+def test_smallest_map_is_taken_for_dependent_logits() -> None:
     z = np.random.default_rng(0).normal(size=(40, 1))
-    found = least_squares_map(np.hstack([z, z + 1e-9]), 4 * z + 1, cutoff=1e-6)
+    solution = least_squares_map(np.hstack([z, z + 1e-9]), 4 * z + 1, cutoff=1e-6)
 
-    assert 1 == found.rank
-    np.testing.assert_allclose(found.weight, [[2, 2]], atol=1e-6)
-    np.testing.assert_allclose(found.bias, [1], atol=1e-6)
-    assert found.residual == pytest.approx(0, abs=1e-6)
+    assert 1 == solution.rank
+    np.testing.assert_allclose(solution.weight, [[2, 2]], atol=1e-6)
+    np.testing.assert_allclose(solution.bias, [1], atol=1e-6)
+    assert solution.residual == pytest.approx(0, abs=1e-6)
 
 
-def test_one_image_is_answered_by_its_own_label(source: BlockNetwork) -> None:
+def test_single_image_is_mapped_to_its_label(source: BlockNetwork) -> None:
     data = toy(train=1)
     model, fitted = fit(source, data.part("train"))
 
@@ -101,7 +101,7 @@ def test_one_image_is_answered_by_its_own_label(source: BlockNetwork) -> None:
 
 
 def test_an_attribute_is_predicted_where_the_output_is_above_zero(source: BlockNetwork) -> None:
-    train = task("attributes")
+    train = samples_of("attributes")
     labels = train.labels(all_positions(train))
     model, _ = fit(source, train)
     right = ((predict(model, train, device=CPU)[0] > 0) == (labels == 1)).double().mean(0)
@@ -111,15 +111,15 @@ def test_an_attribute_is_predicted_where_the_output_is_above_zero(source: BlockN
     assert (right >= torch.maximum(share, 1 - share) - 0.05).all()
 
 
-def test_classes_that_logits_tell_apart_are_told_apart(source: BlockNetwork) -> None:
+def test_separable_classes_are_separated(source: BlockNetwork) -> None:
     model, _ = fit(source, toy().part("train"))
 
     assert measure_accuracy(model, toy().part("test"), device=CPU) == 1.0
 
 
-def test_everything_but_the_map_keeps_its_bits(source: BlockNetwork) -> None:
+def test_only_the_map_is_changed(source: BlockNetwork) -> None:
     before = {name: tensor.clone() for name, tensor in source.state_dict().items()}
-    model, _ = fit(source, task("classes"))
+    model, _ = fit(source, samples_of("classes"))
 
     for name, tensor in before.items():
         assert tensor.equal(source.state_dict()[name])

@@ -19,8 +19,8 @@ def network() -> nn.Module:
     return build_initialized(build, stream_generator("network")).train()
 
 
-def double(model: nn.Module, inputs: Tensor) -> Tensor:
-    """A loss of input gradients."""
+def gradient_loss(model: nn.Module, inputs: Tensor) -> Tensor:
+    """Return a loss that depends on input gradients."""
     logits = model(inputs)
     gradients = input_gradients(logits, LABELS, inputs, of="loss", differentiable=True)
     loss = nn.functional.cross_entropy(logits, LABELS)
@@ -31,23 +31,23 @@ def images() -> Tensor:
     return torch.rand(4, 1, 5, 5, generator=stream_generator("images")).requires_grad_()
 
 
-def test_value_and_gradients_of_the_weights_are_those_of_the_loss() -> None:
+def test_precomputed_loss_has_the_value_and_weight_gradients_of_the_loss() -> None:
     plain, other, inputs = network(), network(), images()
-    expected = double(plain, inputs)
+    expected = gradient_loss(plain, inputs)
     expected.backward()  # type: ignore[no-untyped-call]  # torch does not annotate backward
-    found = precomputed_gradient_loss(double(other, images()), other)
-    found.backward()  # type: ignore[no-untyped-call]  # torch does not annotate backward
+    loss = precomputed_gradient_loss(gradient_loss(other, images()), other)
+    loss.backward()  # type: ignore[no-untyped-call]  # torch does not annotate backward
 
-    assert expected.equal(found)
-    for one, same in zip(plain.parameters(), other.parameters(), strict=True):
-        assert one.grad is not None
-        assert same.grad is not None
-        assert one.grad.equal(same.grad)
+    assert expected.equal(loss)
+    for plain_weight, other_weight in zip(plain.parameters(), other.parameters(), strict=True):
+        assert plain_weight.grad is not None
+        assert other_weight.grad is not None
+        assert plain_weight.grad.equal(other_weight.grad)
 
 
 def test_nothing_is_differentiated_with_respect_to_the_inputs() -> None:
     model, inputs = network(), images()
-    precomputed_gradient_loss(double(model, inputs), model).backward()  # type: ignore[no-untyped-call]  # torch does not annotate backward
+    precomputed_gradient_loss(gradient_loss(model, inputs), model).backward()  # type: ignore[no-untyped-call]  # torch does not annotate backward
 
     assert inputs.grad is None
 
@@ -56,19 +56,19 @@ def test_a_weight_that_is_frozen_or_not_used_gets_no_gradient() -> None:
     model = network()
     model.get_parameter("0.bias").requires_grad_(False)
     model.register_parameter("unused", nn.Parameter(torch.zeros(2)))
-    precomputed_gradient_loss(double(model, images()), model).backward()  # type: ignore[no-untyped-call]  # torch does not annotate backward
+    precomputed_gradient_loss(gradient_loss(model, images()), model).backward()  # type: ignore[no-untyped-call]  # torch does not annotate backward
 
     assert {"0.bias", "unused"} == {
         name for name, weight in model.named_parameters() if weight.grad is None
     }
 
 
-def test_it_scales_with_what_comes_from_above() -> None:
+def test_precomputed_gradients_scale_with_the_upstream_gradient() -> None:
     model, inputs = network(), images()
-    precomputed_gradient_loss(double(model, inputs), model).mul(3).backward()  # type: ignore[no-untyped-call]  # torch does not annotate backward
+    precomputed_gradient_loss(gradient_loss(model, inputs), model).mul(3).backward()  # type: ignore[no-untyped-call]  # torch does not annotate backward
     tripled = model.get_parameter("4.bias").grad
     (once,) = torch.autograd.grad(
-        double(network_again := network(), inputs), network_again.get_parameter("4.bias")
+        gradient_loss(network_again := network(), inputs), network_again.get_parameter("4.bias")
     )
 
     torch.testing.assert_close(3 * once, tripled)

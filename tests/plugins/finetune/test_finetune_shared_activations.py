@@ -1,4 +1,4 @@
-"""What frozen layers give is computed once for all fits of a source, an adapter and a data set, to the same bits."""
+"""Sharing of the frozen layers' activations among fits, with the same bits."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def fit(
     train: Samples,
     seen: list[int] | None = None,
 ) -> dict[str, Tensor]:
-    """The fitted state; `seen` is told how many images the first block is given."""
+    """Return the fitted state; `seen` collects the sizes of the first block's batches."""
     model = transfer.model(source=source, adapter=None, target=DATA.card())
     if seen is not None:
         first = model.get_submodule("network.body.low")
@@ -59,10 +59,10 @@ def fit(
 
 
 class Forgetful(InMemoryContext):
-    """A context for one fit after another: it keeps rows, but no state to continue from."""
+    """Return a context for consecutive fits, which stores rows but no training state."""
 
     def save(self, state: Tensors) -> None:
-        """Nothing."""
+        """Store nothing."""
 
 
 @pytest.fixture
@@ -82,7 +82,7 @@ def context(tmp_path: Path) -> Context:
 
 @pytest.mark.parametrize("name", METHODS)
 def test_sharing_changes_no_bit(source: BlockNetwork, context: Context, name: str) -> None:
-    # others have filled the cache before, in another order
+    # Other fits have filled the cache before, in another order.
     fit(METHODS[name](), source, context, train=subset(count=150, seed=0))
     train = subset(count=70, seed=1)
     shared = fit(METHODS[name](), source, context, train=train)
@@ -92,7 +92,7 @@ def test_sharing_changes_no_bit(source: BlockNetwork, context: Context, name: st
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_images_that_were_seen_cost_no_forward(
+def test_cached_images_need_no_forward_pass(
     source: BlockNetwork, context: Context, name: str
 ) -> None:
     seen: list[int] = []
@@ -119,7 +119,7 @@ def test_methods_that_read_the_same_layer_share(source: BlockNetwork, context: C
 def test_large_activations_are_not_shared(
     source: BlockNetwork, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # after the first block an image is 6 x 4 x 4 numbers, after the second as many, and then 20
+    # An image has 6 x 4 x 4 activations after each of the first two blocks, and then 20.
     monkeypatch.setattr(target_model, "MAX_SHARED_BYTES", 4 * 6 * 4 * 4 - 1)
     context = Forgetful()
     for name in ("two", "one"):
@@ -130,7 +130,7 @@ def test_large_activations_are_not_shared(
     assert [50] == [len(rows) for rows in context.stored.values()]
 
 
-def test_what_changes_from_epoch_to_epoch_is_not_shared(source: BlockNetwork) -> None:
+def test_changing_activations_are_not_shared(source: BlockNetwork) -> None:
     context = Forgetful()
     for transfer in (
         blocks(blocks=1, epochs=1, batch_norm="adapt"),
@@ -143,7 +143,7 @@ def test_what_changes_from_epoch_to_epoch_is_not_shared(source: BlockNetwork) ->
     assert {} == context.stored
 
 
-def test_another_block_is_not_taken_for_it(source: BlockNetwork) -> None:
+def test_blocks_have_separate_cache_entries(source: BlockNetwork) -> None:
     context = Forgetful()
     for count in (0, 1, 2):
         fit(blocks(blocks=count, epochs=1), source, context, train=subset(count=50, seed=0))

@@ -32,7 +32,7 @@ def images(count: int = 4) -> Tensor:
 
 
 def matrix(values: list[float], *, name: str = "matrix") -> tuple[ModelFunction, Tensor]:
-    """A linear model ``(B, 1, 2, 3)`` to as many outputs as there are singular values, and its Jacobian."""
+    """Return a linear model of ``(B, 1, 2, 3)`` with these singular values, and its Jacobian."""
     source = stream_generator(name)
     left = torch.linalg.qr(
         torch.randn(len(values), len(values), generator=source, dtype=torch.float64)
@@ -46,14 +46,16 @@ def matrix(values: list[float], *, name: str = "matrix") -> tuple[ModelFunction,
 
 def test_a_jacobian_equals_finite_differences() -> None:
     model, inputs, step = smooth(outputs=3), images(), 1e-6
-    found = batch_jacobian(model, inputs)
+    jacobians = batch_jacobian(model, inputs)
     with torch.no_grad():
         for row, column in product(range(3), range(3)):
             moved = torch.zeros_like(inputs)
             moved[:, 0, row, column] = step
             slope = (model(inputs + moved) - model(inputs - moved)) / (2 * step)
 
-            torch.testing.assert_close(slope, found[:, :, 3 * row + column], rtol=1e-6, atol=1e-9)
+            torch.testing.assert_close(
+                slope, jacobians[:, :, 3 * row + column], rtol=1e-6, atol=1e-9
+            )
 
 
 def test_a_product_with_the_jacobian_needs_no_jacobian() -> None:
@@ -66,34 +68,34 @@ def test_a_product_with_the_jacobian_needs_no_jacobian() -> None:
 
 
 @pytest.mark.parametrize("outputs", [1, 2, 5])
-def test_the_leading_part_is_that_of_a_singular_value_decomposition(outputs: int) -> None:
+def test_leading_spectrum_equals_a_singular_value_decomposition(outputs: int) -> None:
     whole = batch_jacobian(smooth(outputs=outputs), images())
     _, values, right = torch.linalg.svd(whole, full_matrices=False)
-    found = spectrum_by_decomposition(whole)
+    leading = spectrum_by_decomposition(whole)
 
-    torch.testing.assert_close(values[:, :2], found.values[:, : min(2, outputs)])
+    torch.testing.assert_close(values[:, :2], leading.values[:, : min(2, outputs)])
     torch.testing.assert_close(
-        torch.ones(4, dtype=torch.float64), (right[:, 0] * found.direction).sum(1).abs()
+        torch.ones(4, dtype=torch.float64), (right[:, 0] * leading.direction).sum(1).abs()
     )
-    assert [0.0] * 4 == found.residual.tolist()
+    assert [0.0] * 4 == leading.residual.tolist()
 
 
 @pytest.mark.parametrize("outputs", [1, 2, 5, 12])
 def test_power_iteration_comes_to_the_same_singular_values_and_directions(outputs: int) -> None:
     model, inputs = smooth(outputs=outputs), images()
     expected = spectrum_by_decomposition(batch_jacobian(model, inputs))
-    found = spectrum_by_power_iteration(
+    leading = spectrum_by_power_iteration(
         model, inputs, iterations=60, generator=stream_generator("start")
     )
 
-    torch.testing.assert_close(expected.values, found.values, rtol=1e-8, atol=1e-12)
+    torch.testing.assert_close(expected.values, leading.values, rtol=1e-8, atol=1e-12)
     torch.testing.assert_close(
-        torch.ones(4).double(), (expected.direction * found.direction).sum(1).abs()
+        torch.ones(4).double(), (expected.direction * leading.direction).sum(1).abs()
     )
-    assert found.residual.max() < 1e-5
+    assert leading.residual.max() < 1e-5
 
 
-def test_the_residual_tells_an_iteration_that_is_not_at_its_end() -> None:
+def test_residual_shows_an_unconverged_iteration() -> None:
     function, _ = matrix([1.0, 0.99, 0.98, 0.97, 0.96, 0.95])
     inputs = torch.zeros(2, 1, 2, 3, dtype=torch.float64)
     early, late = (
@@ -107,36 +109,36 @@ def test_the_residual_tells_an_iteration_that_is_not_at_its_end() -> None:
     assert late.residual.max() < 1e-6
 
 
-def test_singular_values_that_are_known_are_found() -> None:
+def test_known_singular_values_are_found() -> None:
     function, _ = matrix([3.0, 0.5, 0.1])
     inputs = torch.zeros(2, 1, 2, 3, dtype=torch.float64)
     for most in (0, 100):
-        found = leading_spectrum(
+        leading = leading_spectrum(
             function,
             inputs,
             spectrum=Spectrum(most_outputs=most, iterations=30),
             generator=stream_generator("start"),
         )
 
-        torch.testing.assert_close(torch.tensor([[3.0, 0.5]] * 2).double(), found.values)
+        torch.testing.assert_close(torch.tensor([[3.0, 0.5]] * 2).double(), leading.values)
 
 
-def test_a_model_that_says_the_same_everywhere_has_no_direction() -> None:
+def test_constant_model_has_no_direction() -> None:
     inputs = images()
     for most in (0, 100):
-        found = leading_spectrum(
+        leading = leading_spectrum(
             lambda x: 0 * x.flatten(1),
             inputs,
             spectrum=Spectrum(most_outputs=most),
             generator=stream_generator(""),
         )
 
-        assert not found.values.any()
-        assert not found.direction.any()
-        assert found.residual.isfinite().all()
+        assert not leading.values.any()
+        assert not leading.direction.any()
+        assert leading.residual.isfinite().all()
 
 
-def test_attention_is_pushed_forward_as_its_jacobian_says() -> None:
+def test_attention_has_correct_jacobian_products() -> None:
     def attend(inputs: Tensor) -> Tensor:
         parts = inputs.reshape(len(inputs), 1, 3, 3)
         return nn.functional.scaled_dot_product_attention(parts, parts, parts).flatten(1)

@@ -20,21 +20,21 @@ from advtransfer_igam.teacher_gradients import TaughtSamples, split_taught_input
 SHAPE, EPOCHS, BATCH = (1, 8, 8), 4, 20
 
 
-class Shaken(nn.Module):
-    """An adapter that is random in training mode."""
+class NoisyAdapter(nn.Module):
+    """Adapter that is random in training mode."""
 
     def forward(self, images: Tensor) -> Tensor:
         return images + 0.1 * torch.rand_like(images) if self.training else images
 
 
-def tutor(
+def teaching_teacher(
     teacher: BlockNetwork, data: ArrayDataset, *, adapter: nn.Module | None = None
 ) -> Teacher:
-    drawn = Teacher(
+    tuned = Teacher(
         teacher, adapter, data.card(), generator=stream_generator("logits"), batch_norm="running"
     )
-    drawn.requires_grad_(False).enter_teaching_mode()
-    return drawn
+    tuned.requires_grad_(False).enter_teaching_mode()
+    return tuned
 
 
 def fit(
@@ -45,11 +45,11 @@ def fit(
     adapter: nn.Module | None = None,
     **options: object,
 ) -> tuple[nn.Module, Fitted]:
-    asked = {
+    arguments = {
         "teacher": TeacherConfig(epochs=1),
         "discriminator": DiscriminatorConfig(channels=(4, 8), every=2),
     } | options
-    transfer = igam(student=student, epochs=EPOCHS, batch_size=BATCH, **asked)  # type: ignore[arg-type]  # options of several types
+    transfer = igam(student=student, epochs=EPOCHS, batch_size=BATCH, **arguments)  # type: ignore[arg-type]  # options of several types
     model = transfer.model(source=source, adapter=adapter, target=data.card())
     fitted = transfer.fit(
         model,
@@ -63,8 +63,8 @@ def fit(
 
 
 @pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The batches that teachers were asked about after they were tuned, by their sizes."""
+def batch_sizes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Sizes of the batches whose gradients a tuned teacher computed."""
     sizes: list[int] = []
     plain = teacher_gradients.teacher_batch
 
@@ -75,7 +75,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         return plain(teacher, images, labels, of=of, rows=rows)
 
     monkeypatch.setattr(teacher_gradients, "teacher_batch", counting)
-    monkeypatch.setattr("advtransfer_igam.teacher_gradients.teacher_batch", counting)
+    monkeypatch.setattr("advtransfer_igam.matching.teacher_batch", counting)
     return sizes
 
 
@@ -92,12 +92,12 @@ def test_cached_gradients_make_the_same_student_and_record_to_the_bit(
     assert first == second
 
 
-def test_a_teacher_that_stays_the_same_is_asked_once_about_each_image(
-    teacher: BlockNetwork, student: Source, data: ArrayDataset, asked: list[int]
+def test_fixed_gradients_are_computed_once_per_image(
+    teacher: BlockNetwork, student: Source, data: ArrayDataset, batch_sizes: list[int]
 ) -> None:
     fit(teacher, student, data)
 
-    assert [20, 20, 8] == asked
+    assert [20, 20, 8] == batch_sizes
 
 
 @pytest.mark.parametrize(
@@ -107,58 +107,58 @@ def test_a_teacher_that_stays_the_same_is_asked_once_about_each_image(
         ({"augment": ("flip",)}, None),
         ({"input_noise": 0.01}, None),
         ({"teacher": TeacherConfig(epochs=1, batch_norm="batch")}, None),
-        ({}, Shaken()),
+        ({}, NoisyAdapter()),
     ],
-    ids=["not wished", "augmented", "noisy", "batch statistics", "random adapter"],
+    ids=["not cached", "augmented", "noisy", "batch statistics", "random adapter"],
 )
-def test_else_it_is_asked_in_every_epoch(
+def test_changing_gradients_are_computed_in_every_epoch(
     teacher: BlockNetwork,
     student: Source,
     data: ArrayDataset,
-    asked: list[int],
+    batch_sizes: list[int],
     options: dict[str, object],
     adapter: nn.Module | None,
 ) -> None:
     fit(teacher, student, data, adapter=adapter, **options)
 
-    assert [20, 20, 8] * EPOCHS == asked
+    assert [20, 20, 8] * EPOCHS == batch_sizes
 
 
-def test_gradients_that_take_too_much_memory_are_not_kept(
+def test_gradients_beyond_the_memory_limit_are_not_stored(
     teacher: BlockNetwork,
     student: Source,
     data: ArrayDataset,
-    asked: list[int],
+    batch_sizes: list[int],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("advtransfer_igam.teacher_gradients.MAX_GRADIENT_BYTES", 48 * 64 * 4 - 1)
+    monkeypatch.setattr("advtransfer_igam.transfer.MAX_GRADIENT_BYTES", 48 * 64 * 4 - 1)
     fit(teacher, student, data)
 
-    assert 3 * EPOCHS == len(asked)
+    assert 3 * EPOCHS == len(batch_sizes)
 
 
 def test_an_image_has_the_same_gradient_in_every_batch_to_the_bit(
     teacher: BlockNetwork, data: ArrayDataset
 ) -> None:
-    drawn, train = tutor(teacher, data), data.part("train")
-    whole = TaughtSamples(train, drawn, of="loss", rows=BATCH)
+    tuned, train = teaching_teacher(teacher, data), data.part("train")
+    whole = TaughtSamples(train, tuned, of="loss", rows=BATCH)
     positions = torch.tensor([47, 3, 30])
-    one = teacher_batch(
-        drawn, train.inputs(positions), train.labels(positions), of="loss", rows=BATCH
+    batch = teacher_batch(
+        tuned, train.inputs(positions), train.labels(positions), of="loss", rows=BATCH
     )
-    images, kept = split_taught_inputs(whole.inputs(positions), SHAPE)
+    images, stored = split_taught_inputs(whole.inputs(positions), SHAPE)
 
-    assert kept is not None
+    assert stored is not None
     assert images.equal(train.inputs(positions))
-    assert kept.gradients.equal(one.gradients)
-    assert kept.losses.equal(one.losses)
+    assert stored.gradients.equal(batch.gradients)
+    assert stored.losses.equal(batch.losses)
 
 
-def test_samples_with_lessons_are_the_samples_otherwise(
+def test_taught_samples_keep_images_labels_and_keys(
     teacher: BlockNetwork, data: ArrayDataset
 ) -> None:
     train = data.part("train")
-    whole = TaughtSamples(train, tutor(teacher, data), of="loss", rows=BATCH)
+    whole = TaughtSamples(train, teaching_teacher(teacher, data), of="loss", rows=BATCH)
 
     assert (48, (129,), "classes") == (len(whole), whole.card.shape, whole.card.task)
     assert list(train.keys) == list(whole.keys)
@@ -169,30 +169,32 @@ def test_samples_with_lessons_are_the_samples_otherwise(
 def test_no_gradient_of_the_teachers_weights_is_built(
     teacher: BlockNetwork, data: ArrayDataset
 ) -> None:
-    drawn, train = tutor(teacher, data), data.part("train")
-    given = teacher_batch(
-        drawn, train.inputs(torch.arange(5)), train.labels(torch.arange(5)), of="loss", rows=None
+    tuned, train = teaching_teacher(teacher, data), data.part("train")
+    batch = teacher_batch(
+        tuned, train.inputs(torch.arange(5)), train.labels(torch.arange(5)), of="loss", rows=None
     )
 
-    assert given.gradients.grad_fn is None
-    assert given.losses.grad_fn is None
-    assert all(weight.grad is None for weight in drawn.parameters())
+    assert batch.gradients.grad_fn is None
+    assert batch.losses.grad_fn is None
+    assert all(weight.grad is None for weight in tuned.parameters())
 
 
-def test_steady_is_what_neither_draws_nor_looks_at_the_batch(
+def test_deterministic_teacher_neither_draws_nor_depends_on_the_batch(
     teacher: BlockNetwork, data: ArrayDataset
 ) -> None:
     state = torch.get_rng_state()
-    pad, scale = (one.module(target=(1, 6, 6), source=SHAPE) for one in (random_pad(), resize()))
-    plain = tutor(teacher, data)
-    looking = tutor(teacher, data)
-    looking.batch_norm = "batch"
-    looking.enter_teaching_mode()
+    pad, scale = (
+        adapter.module(target=(1, 6, 6), source=SHAPE) for adapter in (random_pad(), resize())
+    )
+    plain = teaching_teacher(teacher, data)
+    batch_dependent = teaching_teacher(teacher, data)
+    batch_dependent.batch_norm = "batch"
+    batch_dependent.enter_teaching_mode()
 
     assert plain.is_deterministic(SHAPE)
-    assert not looking.is_deterministic(SHAPE)
-    assert not tutor(teacher, data, adapter=Shaken()).is_deterministic(SHAPE)
-    assert tutor(teacher, data, adapter=Shaken()).eval().is_deterministic(SHAPE)
+    assert not batch_dependent.is_deterministic(SHAPE)
+    assert not teaching_teacher(teacher, data, adapter=NoisyAdapter()).is_deterministic(SHAPE)
+    assert teaching_teacher(teacher, data, adapter=NoisyAdapter()).eval().is_deterministic(SHAPE)
     plain.adapter = scale.train()
     assert plain.is_deterministic((1, 6, 6))
     plain.adapter = pad.train()
@@ -200,7 +202,7 @@ def test_steady_is_what_neither_draws_nor_looks_at_the_batch(
     assert state.equal(torch.get_rng_state())
 
 
-def test_the_switch_is_in_no_id_and_the_attack_only_where_there_is_one() -> None:
+def test_caching_is_not_in_the_id_and_an_attack_is() -> None:
     component = Host([Plugin("igam", "advtransfer_igam", "advtransfer", "0")]).component(
         "igam/igam", "transfer"
     )
