@@ -7,8 +7,16 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from advtransfer.toolkit.adversary import Adversary, TrainingNorm
-from advtransfer.toolkit.pgd import clip_to_bounds, pgd, pgd_perturb, project_to_ball
+from advtransfer.toolkit.datasets import ArraySamples
+from advtransfer.toolkit.pgd import (
+    clip_to_bounds,
+    measure_robust_accuracy,
+    pgd,
+    pgd_perturb,
+    project_to_ball,
+)
 from advtransfer.toolkit.rng import build_initialized, stream_generator
+from advtransfer.types import DataCard
 
 SHAPE = (1, 3, 3)
 WEIGHTS = torch.randn(9, generator=stream_generator("weights"))
@@ -199,3 +207,24 @@ def test_a_clipped_input_has_a_gradient_at_its_bounds_and_none_outside() -> None
 
     assert [0, 0, 0.5, 1, 1] == clipped.tolist()
     assert [0, 1, 1, 1, 0] == gradient.tolist()
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_robust_accuracy_falls_with_the_radius(norm: TrainingNorm) -> None:
+    card = DataCard(SHAPE, (0.0, 1.0), "classes", 2, ("0", "1"), "test")
+    inputs = _inputs(0, 1)
+    model = Linear()
+    labels = model(inputs).argmax(1).detach()
+    samples = ArraySamples(card=card, inputs=inputs, labels=labels)
+
+    def accuracy(eps: float) -> float:
+        return measure_robust_accuracy(
+            model,
+            samples,
+            Adversary(norm=norm, eps=eps),
+            generator=stream_generator("start"),
+            device=torch.device("cpu"),
+        )
+
+    assert accuracy(1e-6) == 1
+    assert accuracy(1.0) < 1

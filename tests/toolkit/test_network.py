@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from advtransfer.toolkit.model_modes import freeze_weights, weights_frozen
-from advtransfer.toolkit.network import BlockNetwork, Normalize
+from advtransfer.toolkit.network import BlockNetwork, Normalize, require_source
 from advtransfer.toolkit.rng import build_initialized, stream_generator
 from advtransfer.types import Network
 
@@ -89,3 +89,18 @@ def test_weights_are_unfrozen_after_an_error_too() -> None:
         raise KeyError
 
     assert all(parameter.requires_grad for parameter in network.parameters())
+
+
+def test_clamped_normalisation_clips_pixels_to_the_unit_range() -> None:
+    normalise = Normalize([0.5], [0.25], clamp=True)
+    inputs = torch.tensor([-1.0, 0.75, 3.0]).reshape(3, 1, 1, 1)
+
+    assert [-2.0, 1.0, 2.0] == normalise(inputs).flatten().tolist()
+
+
+def test_missing_source_is_refused() -> None:
+    network: Network = _network()
+
+    assert require_source(network) is network
+    with pytest.raises(ValueError, match="found no source"):
+        require_source(None)

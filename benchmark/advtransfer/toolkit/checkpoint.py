@@ -47,18 +47,18 @@ class Checkpoint:
 
     def unpack(self, state: Tensors | None) -> tuple[list[dict[str, float]], dict[str, Tensor]]:
         """Restore everything in place; curves and the begun epoch, both empty when nothing of this stream is saved."""
-        mine = _strip_prefix(state or {}, f"{self.stream}/")
-        weights = _strip_prefix(mine, "model/")
+        mine = strip_prefix(state or {}, f"{self.stream}/")
+        weights = strip_prefix(mine, "model/")
         if not weights:
             return [], {}
         self.model.load_state_dict(weights)
-        self._restore_optimizer(_strip_prefix(mine, "optimiser/"))
+        self._restore_optimizer(strip_prefix(mine, "optimiser/"))
         self.objective_state.update(
-            {name: tensor.clone() for name, tensor in _strip_prefix(mine, "lasting/").items()}
+            {name: tensor.clone() for name, tensor in strip_prefix(mine, "lasting/").items()}
         )
-        columns = {name: tensor.tolist() for name, tensor in _strip_prefix(mine, "curves/").items()}
+        columns = {name: tensor.tolist() for name, tensor in strip_prefix(mine, "curves/").items()}
         rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-        return rows, _strip_prefix(mine, "begun/")
+        return rows, strip_prefix(mine, "begun/")
 
     def _restore_optimizer(self, state: Tensors) -> None:
         values: dict[int, dict[str, Tensor]] = {}
@@ -77,7 +77,8 @@ def _add_prefix(prefix: str, tensors: Tensors) -> dict[str, Tensor]:
     return {f"{prefix}/{name}": tensor for name, tensor in tensors.items()}
 
 
-def _strip_prefix(state: Tensors, prefix: str) -> dict[str, Tensor]:
+def strip_prefix(state: Tensors, prefix: str) -> dict[str, Tensor]:
+    """Return the tensors whose names begin with the prefix, under their names without it."""
     return {
         name.removeprefix(prefix): tensor
         for name, tensor in state.items()

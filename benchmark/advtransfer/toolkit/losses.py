@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from advtransfer.types import Task
+from advtransfer.types import DataCard, Task
 
 
 def task_loss(
@@ -46,6 +46,22 @@ def count_correct(task: Task, outputs: Tensor, labels: Tensor) -> float | None:
     if task == "attributes":
         return ((outputs > 0) == (labels > 0)).double().mean(1).sum().item()
     return None
+
+
+def regression_targets(labels: Tensor, card: DataCard) -> Tensor:
+    """Return the outputs that a least-squares fit aims at, ``(N, K)`` float64.
+
+    Classes become one-hot rows, attributes -1/2 or 1/2, and values stay as they are.
+
+    Args:
+        labels: ``(N,)`` int64 classes, ``(N, K)`` 0/1 attributes or values.
+        card: The card of the samples: its task and number of outputs.
+    """
+    if card.task == "classes":
+        return functional.one_hot(labels, card.outputs).double()
+    # An attribute is predicted where the output is above 0, so its targets lie on both sides of 0.
+    offset = 0.5 if card.task == "attributes" else 0.0
+    return labels.double() - offset
 
 
 def _reduce_losses(losses: Tensor, reduction: Literal["mean", "sum", "none"]) -> Tensor:

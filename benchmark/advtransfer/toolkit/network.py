@@ -3,29 +3,64 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from advtransfer.deprecation import deprecated_names
+from advtransfer.toolkit.pgd import clip_to_bounds
+from advtransfer.types import Network
 
 
 class Normalize(nn.Module):
-    """``(x - mean) / std`` by channel; `mean` and `std` hold one value a channel, or one for all."""
+    """``(x - mean) / std`` for each channel.
+
+    Args:
+        mean: One value for each channel, or one for all channels.
+        std: The same for the standard deviation.
+        clamp: Clip the inputs to [0, 1] first, as ``InputNormalize`` of the robustness library does.
+    """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
+    def __init__(self, mean: Sequence[float], std: Sequence[float], *, clamp: bool = False) -> None:
         super().__init__()
+        self.clamp = clamp
         self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1))
         self.register_buffer("std", torch.tensor(std).view(-1, 1, 1))
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """``(B, C, H, W)`` to the same shape."""
+        """Return the normalised inputs ``(B, C, H, W)``."""
+        if self.clamp:
+            inputs = clip_to_bounds(inputs, (0, 1))
         return (inputs - self.mean) / self.std
+
+
+def require_source(source: Network | None) -> Network:
+    """Return the source network that a component was given.
+
+    Raises:
+        ValueError: There is none.
+    """
+    if source is None:
+        raise ValueError(
+            "found no source; expected a network; declare needs=('source',) on the factory"
+        )
+    return source
+
+
+def require_block(name: str | None, block_names: Iterable[str]) -> None:
+    """Check that a network has the named block; None stands for the last block.
+
+    Raises:
+        ValueError: The name is not one of `block_names`.
+    """
+    names = list(block_names)
+    if name is not None and name not in names:
+        raise ValueError(f"found block {name!r}; expected one of {names}; name one of these")
 
 
 class ReadOnlyHead(nn.Module):
@@ -77,10 +112,7 @@ class BlockNetwork(ReadOnlyHead):
     def features(self, inputs: Tensor, *, upto: str | None = None) -> Tensor:
         """The activations after the block `upto`; by default what the head receives."""
         blocks = self.blocks
-        if upto is not None and upto not in blocks:
-            raise ValueError(
-                f"found block {upto!r}; expected one of {list(blocks)}; name one of these"
-            )
+        require_block(upto, blocks)
         activations: Tensor = self.normalise(inputs)
         for name, block in blocks.items():
             activations = block(activations)

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from advtransfer.toolkit.adversary import Adversary, TrainingNorm
 from advtransfer.toolkit.losses import Perturb, task_loss
 from advtransfer.toolkit.model_modes import in_eval_mode, weights_frozen
-from advtransfer.types import Task
+from advtransfer.toolkit.prediction import kernel_batches
+from advtransfer.types import Samples, Task
 
 Bounds: TypeAlias = tuple[float, float] | None
 
@@ -171,6 +172,46 @@ def pgd_perturb(
             )
 
     return perturb
+
+
+def measure_robust_accuracy(
+    model: nn.Module,
+    samples: Samples,
+    adversary: Adversary,
+    *,
+    generator: torch.Generator,
+    device: torch.device,
+) -> float:
+    """Return the share of samples that the model predicts correctly after a PGD attack.
+
+    This number is for watching a training. It is not verified; results come from evaluations.
+
+    Args:
+        model: From inputs to logits ``(B, K)``, in eval mode.
+        samples: The samples, whose labels are classes; attacked within the bounds on their card.
+        adversary: The attack.
+        generator: The CPU generator that random starts are drawn from, batch after batch.
+        device: Where to compute.
+    """
+    correct_count = 0
+    for _, inputs, labels in kernel_batches(samples):
+        truth = labels.to(device)
+        perturbed = pgd(
+            model,
+            inputs.to(device),
+            truth,
+            norm=adversary.norm,
+            eps=adversary.eps,
+            steps=adversary.steps,
+            step_size=adversary.effective_step_size,
+            random_start=adversary.random_start,
+            generator=generator,
+            best=adversary.best,
+            bounds=samples.card.bounds,
+        )
+        with torch.no_grad():
+            correct_count += int((model(perturbed).argmax(1) == truth).sum())
+    return correct_count / len(samples)
 
 
 def _keep_better(

@@ -41,7 +41,7 @@ def apply_in_chunks(function: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
         raise ValueError("found no rows; expected at least one; check what was selected")
     parts = zip(*(torch.split(tensor, KERNEL_BATCH) for tensor in inputs), strict=True)
     return torch.cat(
-        [_require_rows(function(*map(_fill_batch, part)))[: len(part[0])] for part in parts]
+        [_require_rows(function(*map(fill_batch, part)))[: len(part[0])] for part in parts]
     )
 
 
@@ -85,9 +85,15 @@ def _is_matrix(outputs: Tensor) -> bool:
     return outputs.layout == torch.strided and outputs.is_floating_point() and outputs.ndim == 2
 
 
-def _fill_batch(rows: Tensor) -> Tensor:
-    missing = KERNEL_BATCH - len(rows)
-    return torch.cat([rows, rows[:1].expand(missing, *rows.shape[1:])]) if missing else rows
+def fill_batch(rows: Tensor, size: int = KERNEL_BATCH) -> Tensor:
+    """Return the rows ``(B, ...)``, filled up to `size` rows with copies of the first one.
+
+    A batch that has `size` rows or more is returned as it is.
+    """
+    missing = size - len(rows)
+    if missing <= 0:
+        return rows
+    return torch.cat([rows, rows[:1].expand(missing, *rows.shape[1:])])
 
 
 def predict(model: nn.Module, samples: Samples, *, device: torch.device) -> tuple[Tensor, Tensor]:

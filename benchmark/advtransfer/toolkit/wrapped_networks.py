@@ -11,7 +11,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor, nn
 
-from advtransfer.toolkit.network import ReadOnlyHead
+from advtransfer.toolkit.network import ReadOnlyHead, require_block
 
 ForwardStep: TypeAlias = "str | nn.Module | tuple[str, nn.Module]"
 """A module by its path in the architecture; or what is done between modules (flatten, pool), with a name if need be."""
@@ -118,12 +118,6 @@ def get_submodule(model: nn.Module, path: str) -> nn.Module:
         here = children[name]
         walked.append(name)
     return here
-
-
-def require_block(name: str | None, names: Iterable[str]) -> None:
-    """Refuse the name of a block that is not one of `names`; None stands for the last."""
-    if name is not None and name not in (names := list(names)):
-        raise ValueError(f"found block {name!r}; expected one of {names}; name one of these")
 
 
 def _expand_step(model: nn.Module, step: ForwardStep) -> Iterator[tuple[str, nn.Module]]:
