@@ -1,4 +1,4 @@
-"""Networks as ordered blocks and a head, with the normalisation inside, so that they take pixels in [0, 1]."""
+"""Networks of ordered blocks and a head that take pixels in [0, 1] and normalise them inside."""
 
 from __future__ import annotations
 
@@ -66,8 +66,9 @@ def require_block(name: str | None, block_names: Iterable[str]) -> None:
 class ReadOnlyHead(nn.Module):
     """A module whose ``head`` cannot be assigned.
 
-    Where `head` is found by its path in another module, `nn.Module` would keep an assigned layer aside, under a name
-    that the property hides: it would neither be used nor trained, without a word.
+    In subclasses `head` is a property that finds a layer inside another module. `nn.Module` would
+    silently register an assigned layer under a name that the property hides, so that the layer would
+    neither be used nor trained.
     """
 
     def __setattr__(self, name: str, value: Tensor | nn.Module) -> None:
@@ -81,10 +82,10 @@ class ReadOnlyHead(nn.Module):
 
 
 class BlockNetwork(ReadOnlyHead):
-    """A `Network`: normalisation, then blocks in order, then the head.
+    """A `Network` that runs normalisation, then blocks in order, then the head.
 
     Args:
-        blocks: The blocks by name, from the input on; the last one gives what the head receives, ``(B, features)``.
+        blocks: The blocks by name, from the input on; the last one returns features ``(B, D)``.
         head: From features to logits.
         normalise: Applied to the inputs first; None for none.
     """
@@ -105,12 +106,16 @@ class BlockNetwork(ReadOnlyHead):
         return dict(self.body.named_children())
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """``(B, C, H, W)`` pixels to ``(B, outputs)`` logits."""
+        """Return the logits ``(B, outputs)`` of pixels ``(B, C, H, W)``."""
         logits: Tensor = self.head(self.features(inputs))
         return logits
 
     def features(self, inputs: Tensor, *, upto: str | None = None) -> Tensor:
-        """The activations after the block `upto`; by default what the head receives."""
+        """Return the activations after the block `upto`; by default the inputs of the head.
+
+        Raises:
+            ValueError: There is no such block.
+        """
         blocks = self.blocks
         require_block(upto, blocks)
         activations: Tensor = self.normalise(inputs)
