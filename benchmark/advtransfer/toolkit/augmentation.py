@@ -37,8 +37,8 @@ def make_augmentation(
     size. ``flip``: horizontal, with probability 1/2. ``colour_jitter``: brightness, contrast and
     saturation in random order, each times a factor from 0.75 to 1.25. ``rotation``: by up to 2
     degrees either way, nearest neighbour, zeros from outside; images of less than about 30 pixels a
-    side do not change. All equal the corresponding torchvision transforms v2 with the settings of
-    papers 000, 001 and 002.
+    side do not change. All equal the corresponding transforms v2 of torchvision with the
+    settings of Liang et al. (2020), Utrera et al. (2021) and Chan et al. (2020).
 
     Args:
         names: The names of the changes, or ``none``.

@@ -45,9 +45,7 @@ class ArraySamples:
         if tuple(inputs.shape[1:]) != card.shape:
             found = f"inputs of shape {tuple(inputs.shape[1:])}"
             expected = f"{card.shape} as on the card"
-            raise ValueError(
-                f"found {found}; expected {expected}; reshape them or change the card"
-            )
+            raise ValueError(f"found {found}; expected {expected}; reshape them or change the card")
         if inputs.dtype not in INPUT_DTYPES:
             raise ValueError(
                 f"found inputs of type {inputs.dtype}; expected uint8 or float32; convert them"
