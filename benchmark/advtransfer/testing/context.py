@@ -60,6 +60,7 @@ class InMemoryContext:
         """A temporary folder that is removed with the context."""
         if self._scratch is None:
             self._scratch = Path(tempfile.mkdtemp(prefix="advtransfer-"))
+            # Removed with the context, also when a test fails.
             weakref.finalize(self, rmtree, self._scratch, ignore_errors=True)
         return self._scratch
 

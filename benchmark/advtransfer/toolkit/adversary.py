@@ -160,11 +160,13 @@ AdversarialTraining: TypeAlias = Annotated[Adversary | Trades | Fast | Free, Tag
 
 
 def _effective_step_size(eps: float, steps: int, step_size: float | None) -> float:
+    # All steps together are 2.5 radii long: enough to cross the ball from any start.
     return 2.5 * eps / steps if step_size is None else step_size
 
 
 def _require_ball(norm: TrainingNorm, eps: float) -> None:
     require_field(eps > 0, "eps", eps, "a number above 0")
+    # Distances in l2 grow with the number of pixels, so only the data can bound eps there.
     require_field(norm == "l2" or eps <= 1, "eps", eps, "at most 1 in linf: inputs lie in [0, 1]")
 
 

@@ -82,6 +82,7 @@ def crop_padded(images: Tensor, drawn: Tensor, *, padding: int) -> Tensor:
         drawn: ``(B, 2)`` numbers in [0, 1), for the row and the column of the window.
         padding: The width of the zeros around the images, in pixels.
     """
+    # Index tensors instead of slices, since each image has its own window.
     height, width = images.shape[-2:]
     corner = (drawn * (2 * padding + 1)).long()
     rows = (corner[:, :1] + torch.arange(height)).view(-1, 1, height, 1)

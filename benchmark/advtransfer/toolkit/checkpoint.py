@@ -40,6 +40,7 @@ class Checkpoint:
         """
         state = _add_prefix("model", self.model.state_dict())
         for index, values in self.optimizer.state_dict()["state"].items():
+            # SGD without momentum has None for its buffer.
             tensors = {name: value for name, value in values.items() if isinstance(value, Tensor)}
             state |= _add_prefix(f"optimiser/{index}", tensors)
         for column in curves[0] if curves else ():
@@ -74,6 +75,7 @@ class Checkpoint:
         for name, tensor in state.items():
             index, _, key = name.partition("/")
             values.setdefault(int(index), {})[key] = tensor
+        # The groups hold the options, which the new optimizer has already.
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": values, "param_groups": groups})
 

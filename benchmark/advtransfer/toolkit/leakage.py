@@ -51,6 +51,7 @@ def find_leaks(
     """
     positions: dict[bytes, int] = {}
     for position, sample_hash in enumerate(_hash_samples(a)):
+        # Of equal images the first one counts.
         positions.setdefault(sample_hash, position)
     exact: dict[int, int] = {}
     for position, sample_hash in enumerate(_hash_samples(b)):

@@ -208,6 +208,7 @@ class NearDuplicateSearch:
         for start in range(0, len(self.low_frequencies), BLOCK_IMAGES):
             for row, position in self._candidate_pairs(shifted, tolerances, start):
                 difference = self._relative_difference(luma[row], position, float(tolerances[row]))
+                # Of equally close images the first one counts.
                 if difference <= 1:
                     candidate = (difference, position)
                     best[row] = min(best.get(row, candidate), candidate)
@@ -226,6 +227,7 @@ class NearDuplicateSearch:
         block = self.low_frequencies[start : start + BLOCK_IMAGES]
         distances = torch.full((len(tolerances), len(block)), torch.inf)
         for rows in shifted:
+            # By matrix products, whose rounding MAX_RELATIVE_DISTANCE allows for.
             to_block = torch.cdist(rows, block, compute_mode="use_mm_for_euclid_dist")
             torch.minimum(distances, to_block, out=distances)
         height, width = (side - 2 * self.margin for side in self.grayscale.size)

@@ -59,6 +59,7 @@ def radius_misfits(
     on = "" if data.shape is None else f" on inputs of shape {data.shape}"
     expected = f"{what} of at most {largest:.6g} for {norm}{on}, in [0, 1] pixel space"
     next_step = "lower it"
+    # A value that fits after division by 255 was probably given in 8-bit levels.
     may_count_levels = value / 255 <= largest
     if may_count_levels:
         next_step = f"divide it by 255 if it counts 8-bit levels: {value:g}/255"

@@ -131,6 +131,7 @@ def project_to_ball(delta: Tensor, norm: TrainingNorm, eps: float) -> Tensor:
     """Return the point of the ball of radius `eps` nearest to each sample's `delta` ``(B, ...)``."""
     if norm == "linf":
         return delta.clamp(-eps, eps)
+    # The clamp leaves perturbations inside the ball as they are.
     return delta / (_l2_norms(delta) / eps).clamp_min(1)
 
 
@@ -250,6 +251,7 @@ def _steepest_direction(gradient: Tensor, norm: TrainingNorm) -> Tensor:
     """Return the step of length 1 that ascends fastest; zero where the gradient is zero."""
     if norm == "linf":
         return gradient.sign()
+    # The clamp keeps a zero gradient zero instead of NaN.
     return gradient / _l2_norms(gradient).clamp_min(torch.finfo(gradient.dtype).tiny)
 
 

@@ -32,7 +32,7 @@ def kernel_batches(samples: Samples) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     Each batch has `KERNEL_BATCH` samples; the last one may have fewer.
     """
     for positions in torch.split(torch.arange(len(samples)), KERNEL_BATCH):
-        if len(positions):
+        if len(positions):  # torch.split of no positions gives one empty chunk
             yield positions, samples.inputs(positions), samples.labels(positions)
 
 
@@ -199,6 +199,7 @@ def compute_rows(
     for batch in _aligned_batches(missing):
         computed = _compute_batch(samples, compute, batch, missing, device)
         rows |= computed
+        # Written batch by batch, so that a killed call loses the last batch at most.
         if store is not None:
             store.write(computed)
     return torch.stack([rows[key] for key in keys])

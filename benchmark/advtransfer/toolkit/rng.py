@@ -20,6 +20,7 @@ T = TypeVar("T")
 def stream_seed(*parts: str | int) -> int:
     """Return the seed of a stream: 63 bits of the sha256 of its parts as canonical JSON."""
     content = hashlib.sha256(canonical_json(parts).encode()).digest()
+    # 63 bits fit into the signed 64-bit integers of torch.
     return int.from_bytes(content[:8], "big") >> 1
 
 
@@ -80,6 +81,7 @@ def reinitialize(
             weights = list(layer.parameters(recurse=False))
             if trained_only and not any(weight.requires_grad for weight in weights):
                 continue
+            # Layers without weights may hold running averages, which start again too.
             has_state = bool(weights or list(layer.buffers(recurse=False)))
             reset = getattr(layer, "reset_parameters", None)
             if callable(reset) and has_state:

@@ -79,6 +79,7 @@ def draw_subset(
     order = _random_order(len(labels), seed_parts, rule)
     if len(classes):
         order = _classes_first(order, labels)
+    # The training part comes first, since the first image of each class does.
     train = order[:train_count].sort().values
     validation_positions = order[train_count:count].sort().values
     return SubsetDraw(train, validation_positions)

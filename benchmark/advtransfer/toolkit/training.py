@@ -27,6 +27,7 @@ def make_optimizer(
     """Return the configured optimizer for those of the weights that require gradients."""
     trained = [parameter for parameter in weights if parameter.requires_grad]
     if isinstance(optimiser, Adam):
+        # AdamW, since the weight decay of `Adam` is decoupled.
         return torch.optim.AdamW(trained, lr=optimiser.lr, weight_decay=optimiser.weight_decay)
     return torch.optim.SGD(
         trained,
@@ -126,6 +127,7 @@ class EpochLoop:
         self.set_mode(self.model)
         stream = self.checkpoint.stream
         totals = EpochTotals()
+        # Streams are named by the epoch: a resumed training needs no random state of earlier epochs.
         order = torch.randperm(len(self.samples), generator=self.context.generator(stream, epoch))
         noise = self.context.generator(f"{stream}.perturb", epoch)
         layer_noise = self.context.generator(f"{stream}.layers", epoch)
@@ -306,6 +308,7 @@ def train(
         row = loop.train_epoch(epoch, begun, curves)
         row |= _measure_epoch(model.eval(), validation, watch, context.device)
         _require_finite(row)
+        # Only the first epoch after a resumption can be unfinished.
         begun = {}
         curves.append(row)
         if epoch % save_every == 0 and checkpoint_timer.is_affordable():

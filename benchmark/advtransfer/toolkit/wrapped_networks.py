@@ -180,6 +180,7 @@ def _has_weights(module: nn.Module) -> bool:
 
 
 def _join_modules(modules: Sequence[nn.Module]) -> nn.Module:
+    # A single module stays itself, so that a residual block is the architecture's own module.
     return modules[0] if len(modules) == 1 else nn.Sequential(*modules)
 
 
@@ -305,6 +306,7 @@ def _modules_by_block(model: nn.Module, paths: Sequence[str]) -> dict[str, nn.Mo
             continue
         if path in paths:
             current = containers[path]
+        # Without dots, which nn.Module refuses in names.
         current.add_module(path.replace(".", "_"), module)
         assigned.append(path)
     return containers

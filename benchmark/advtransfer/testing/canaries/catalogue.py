@@ -205,6 +205,7 @@ def _add_winners_take_all(subject: Subject, strength: float) -> Subject:
     for block in cast(BlockNetwork, model).blocks.values():
         if isinstance(block, nn.Sequential) and isinstance(block[-1], nn.ReLU):
             block.append(WinnersTakeAll(strength))
+    # The weights were trained with dense activations and must adapt to sparse ones.
     return replace(subject, model=fine_tuned_network(model))
 
 
@@ -212,7 +213,7 @@ def _leave_in_train_mode(subject: Subject, strength: float) -> Subject:
     """Put a batch normalisation in training mode before the network; `strength` is its momentum."""
     norm = nn.BatchNorm2d(subject.test.card.shape[0], momentum=strength)
     model = nn.Sequential(norm, subject.model).eval()
-    norm.train()
+    norm.train()  # after eval(), which reaches every module
     return replace(subject, model=model)
 
 

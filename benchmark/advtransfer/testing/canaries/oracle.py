@@ -60,6 +60,7 @@ def exact_robustness(
         True for robust samples ``(B,)``, and the worst margins ``(B,)``: the smallest value of
         ``w x + b`` on the side of the label. A margin of 0 is not robust.
     """
+    # In float64, since margins near 0 decide.
     weight = plane.weight.double()
     pixels = inputs.flatten(1).double()
     sides = torch.where(labels == 1, 1.0, -1.0).double()

@@ -202,5 +202,5 @@ def _honest_subject(seed: int, *, robust: bool) -> Subject:
     return Subject(
         honest_network(seed, robust=robust),
         digits_dataset().part("test"),
-        honest_network(seed + 1000),
+        honest_network(seed + 1000),  # another seed, as a source is another network
     )

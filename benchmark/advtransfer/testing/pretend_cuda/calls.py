@@ -206,6 +206,7 @@ def _deep_copy(func: Function, tensor: Tensor, memo: dict[int, Value]) -> Value:
     for name, value in tensor.__dict__.items():
         if name not in ("host", "at"):
             copied.__dict__[name] = value
+    # The memo makes a gradient shared by two tensors one gradient in the copy.
     copied.grad = copy.deepcopy(tensor.grad, memo)
     memo[id(tensor)] = copied
     return copied

@@ -50,6 +50,7 @@ def run_operation(func: Value, args: tuple[Value, ...], kwargs: dict[str, Value]
     """
     values, _ = tree_flatten((args, kwargs))
     tensors = [value for value in values if isinstance(value, Tensor)]
+    # The caller's own generator, since torch passes operations another Python object for it.
     generators = [
         current.call.generator or value for value in values if isinstance(value, CpuGenerator)
     ]

@@ -43,6 +43,7 @@ def patch_torch(devices: int) -> Iterator[None]:
         yield
     finally:
         torch.__future__.set_swap_module_params_on_conversion(swaps_before)
+        # In reverse order, so that an attribute replaced twice gets its first value back.
         for owner, name, value in reversed(originals):
             setattr(owner, name, value)
         default_generators.by_index.clear()
