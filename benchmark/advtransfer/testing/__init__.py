@@ -1,4 +1,4 @@
-"""Helpers for the tests of plugins: a `Context` without a host, and a data set that is learned fast.
+"""Helpers for the tests of plugins: a `Context` without a host, and a data set learned fast.
 
 ```python
 from advtransfer.testing.context import InMemoryContext

@@ -41,7 +41,7 @@ class Command:
         return completed
 
     def start(self, *arguments: str, **variables: str) -> subprocess.Popen[str]:
-        """Start a command in a new process group, so that a test can interrupt or kill all of it."""
+        """Start a command in a new process group, so that a test can interrupt or kill it all."""
         return subprocess.Popen(
             self.line(*arguments),
             cwd=self.folder,

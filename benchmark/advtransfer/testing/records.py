@@ -57,8 +57,8 @@ def complete_record(parts: Mapping[str, Any], **asked: Any) -> Record:  # noqa: 
     The id is that of the record's ``asked``.
 
     Args:
-        parts: Fields of a record, its kind included. Shares without outcomes get outcomes of as many
-            samples as their ``of`` says.
+        parts: Fields of a record, its kind included. Shares without outcomes get outcomes of as
+            many samples as their ``of`` says.
         **asked: Fields of ``asked``: ``use``, ``options``, ``inputs``.
     """
     kind = str(parts["kind"])

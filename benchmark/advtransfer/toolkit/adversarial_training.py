@@ -45,7 +45,8 @@ def training_objective(
     if isinstance(adversary, Trades):
         if task != "classes":
             raise ValueError(
-                f"found the task {task!r} for TRADES; expected 'classes'; use kind: pgd, fast or free"
+                f"found the task {task!r} for TRADES; expected 'classes'; "
+                "use kind: pgd, fast or free"
             )
         return TradesLoss(adversary, bounds)
     attacker = adversary.as_pgd if isinstance(adversary, Fast) else adversary
@@ -54,7 +55,7 @@ def training_objective(
 
 @dataclass(frozen=True, slots=True)
 class TradesLoss:
-    """Cross-entropy on x plus ``beta * KL(f(x) || f(x'))``, at the x' that maximises the divergence.
+    """Cross-entropy on x plus ``beta * KL(f(x) || f(x'))`` for the x' of the largest divergence.
 
     Zhang et al. (2019), equation 5 and algorithm 1. x' is searched in the ball around x, with the
     model in eval mode as in the paper's code.
@@ -101,8 +102,8 @@ class TradesLoss:
 class FreeSteps:
     """Several steps on each batch; one backward pass updates both the weights and the perturbation.
 
-    Shafahi et al. (2019), algorithm 1. The perturbation starts at zero before the first batch and is
-    kept from batch to batch and from epoch to epoch.
+    Shafahi et al. (2019), algorithm 1. The perturbation starts at zero before the first batch and
+    is kept from batch to batch and from epoch to epoch.
     """
 
     adversary: Free
@@ -130,7 +131,8 @@ class FreeSteps:
     def _last_perturbation(self, inputs: Tensor) -> Tensor:
         """Return a copy of the last perturbation for the rows of this batch, ``(B, ...)``."""
         delta = self.state.get("delta", inputs[:0]).to(inputs)
-        # Zeros for rows that no batch had so far; a smaller last batch leaves the others as they are.
+        # Zeros for rows that no batch had so far; a smaller last batch leaves the others as they
+        # are.
         missing = max(0, len(inputs) - len(delta))
         self.state["delta"] = torch.cat([delta, torch.zeros_like(inputs[:missing])])
         return self.state["delta"][: len(inputs)].clone()

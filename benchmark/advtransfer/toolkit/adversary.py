@@ -2,8 +2,9 @@
 
 Does not import torch.
 
-These dataclasses can be options of a factory. They check themselves, so a mistake is reported when a
-suite is planned. `option_checks.require_adversary_radius` checks the radius once the data is known.
+These dataclasses can be options of a factory. They check themselves, so a mistake is reported when
+a suite is planned. `option_checks.require_adversary_radius` checks the radius once the data is
+known.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Augmentations of training images, drawn for each sample and applied to whole batches.
 
-The change of a sample depends on the stream, the epoch and the sample's key alone, not on batches or their order.
+The change of a sample depends on the stream, the epoch and the sample's key alone, not on batches
+or their order.
 """
 
 from __future__ import annotations
@@ -33,11 +34,11 @@ def make_augmentation(
 ) -> Augmentation | None:
     """Return the `augment` argument of `train` that applies the named changes in their order.
 
-    ``pad_crop``, ``pad_crop_2``: zero padding of 4 or 2 pixels, then a random window of the original
-    size. ``flip``: horizontal, with probability 1/2. ``colour_jitter``: brightness, contrast and
-    saturation in random order, each times a factor from 0.75 to 1.25. ``rotation``: by up to 2
-    degrees either way, nearest neighbour, zeros from outside; images of less than about 30 pixels a
-    side do not change. All equal the corresponding transforms v2 of torchvision with the
+    ``pad_crop``, ``pad_crop_2``: zero padding of 4 or 2 pixels, then a random window of the
+    original size. ``flip``: horizontal, with probability 1/2. ``colour_jitter``: brightness,
+    contrast and saturation in random order, each times a factor from 0.75 to 1.25. ``rotation``: by
+    up to 2 degrees either way, nearest neighbour, zeros from outside; images of less than about 30
+    pixels a side do not change. All equal the corresponding transforms v2 of torchvision with the
     settings of Liang et al. (2020), Utrera et al. (2021) and Chan et al. (2020).
 
     Args:
@@ -107,8 +108,8 @@ def rotate_images(images: Tensor, drawn: Tensor) -> Tensor:
     cos = angle.cos()
     sin = angle.sin()
     zero = torch.zeros_like(angle)
-    # affine_grid maps each output pixel to its source. Its coordinates run from -1 to 1 along either
-    # side, so a rotation of an image that is not square must rescale them.
+    # affine_grid maps each output pixel to its source. Its coordinates run from -1 to 1 along
+    # either side, so a rotation of an image that is not square must rescale them.
     entries = [cos, -sin * height / width, zero, sin * width / height, cos, zero]
     matrices = torch.stack(entries, dim=1).view(-1, 2, 3)
     grid = functional.affine_grid(matrices.to(images), list(images.shape), align_corners=False)
@@ -134,8 +135,8 @@ def jitter_colors(images: Tensor, drawn: Tensor) -> Tensor:
 def _apply_jitter(images: Tensor, factor: Tensor, change: int) -> Tensor:
     """Return the images blended with another one that depends on the change.
 
-    Brightness (0) blends with black, contrast (1) with the mean grey of the image, and saturation (2)
-    with the grey of each pixel.
+    Brightness (0) blends with black, contrast (1) with the mean grey of the image, and saturation
+    (2) with the grey of each pixel.
     """
     match change:
         case 0:
@@ -158,7 +159,8 @@ def _draw_numbers(
     context: Context, stream: str, epoch: int, keys: Sequence[int], count: int
 ) -> Tensor:
     """Return ``(B, count)`` numbers in [0, 1) float64, each row from the stream of its key."""
-    # In float32 a product with an integer could be rounded up to that integer, an index out of range.
+    # In float32 a product with an integer could be rounded up to that integer, an index out of
+    # range.
     rows = [
         torch.rand(count, generator=context.generator(stream, epoch, key), dtype=torch.float64)
         for key in keys

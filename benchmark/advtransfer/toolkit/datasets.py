@@ -1,4 +1,4 @@
-"""Datasets and samples in memory, subsets of samples, and samples checked against the bounds on their card."""
+"""Datasets and samples in memory, subsets of samples, and samples checked against their bounds."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class ArraySamples:
 
 
 class SampleSubset:
-    """A subset of another `Samples`, in the order of `positions` ``(M,)``; samples keep their keys."""
+    """A subset of another `Samples`, in the order of `positions` ``(M,)``, with the same keys."""
 
     def __init__(self, samples: Samples, positions: Tensor) -> None:
         self._samples = samples
@@ -81,7 +81,7 @@ class SampleSubset:
         return self._samples.inputs(self._positions[positions])
 
     def labels(self, positions: Tensor) -> Tensor:
-        """Return the labels ``(B,)`` or ``(B, outputs)`` at the positions ``(B,)`` of the subset."""
+        """Return the labels ``(B,)`` or ``(B, outputs)`` at positions ``(B,)`` of the subset."""
         return self._samples.labels(self._positions[positions])
 
 

@@ -1,7 +1,7 @@
 """The sha256 of files and folders, cached for each user so that large ones are read only once.
 
-A cached digest is keyed by path, size, modification time and inode of every file it was made from. It
-is wrong for a file that was changed in place and then given its old modification time: remove
+A cached digest is keyed by path, size, modification time and inode of every file it was made from.
+It is wrong for a file that was changed in place and then given its old modification time: remove
 ``<cache>/digests`` after that.
 """
 

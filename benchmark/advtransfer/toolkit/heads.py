@@ -42,7 +42,7 @@ class HeadedNetwork(ReadOnlyHead):
         return logits
 
     def features(self, inputs: Tensor, *, upto: str | None = None) -> Tensor:
-        """Return the activations after the block `upto`; by default the head's inputs ``(B, D)``."""
+        """Return the activations after block `upto`; by default the head's inputs ``(B, D)``."""
         activations = self.network.features(inputs, upto=upto)
         return activations.flatten(1) if upto is None else activations
 
@@ -62,8 +62,8 @@ def with_head(
     """Return a copy of any network with a new linear head instead of its own.
 
     The new head's weights come from `generator`, such as ``context.generator("head")``, never from
-    torch's global random state. `Transfer.model` has no context and leaves `generator` out: the head
-    is then zero until `fit` sets it, or draws it by ``draw_head(context.generator("head"))``.
+    torch's global random state. `Transfer.model` has no context and leaves `generator` out: the
+    head is then zero until `fit` sets it, or draws it by ``draw_head(context.generator("head"))``.
 
     Args:
         network: The network, which is not changed. Parameters that are frozen in it are frozen in

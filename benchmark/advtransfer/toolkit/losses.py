@@ -1,4 +1,4 @@
-"""The loss of each task, the number of correct predictions, and the objective that a training step minimizes."""
+"""Losses and numbers of correct predictions for each task, and the objectives of training."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ class Objective(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class MeanLoss:
-    """The task's mean loss on the batch, perturbed if `perturb` is given: one step for each batch."""
+    """The task's mean loss on the batch, perturbed if `perturb` is given: one step a batch."""
 
     task: Task = "classes"
     perturb: Perturb | None = None

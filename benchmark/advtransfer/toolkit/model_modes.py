@@ -19,7 +19,7 @@ def freeze_weights(module: nn.Module) -> None:
 
 @contextmanager
 def weights_frozen(model: nn.Module) -> Iterator[None]:
-    """Build no gradients with respect to the weights in the block; restore each parameter after it."""
+    """Build no gradients of the weights in the block; restore each parameter after it."""
     before = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
     freeze_weights(model)
     try:

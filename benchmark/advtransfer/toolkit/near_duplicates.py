@@ -102,9 +102,9 @@ MAX_RELATIVE_DISTANCE = 1.01
 class NearDuplicateRule:
     """The rule by which two images are near-duplicates.
 
-    Images that differ in colour alone are near-duplicates. Images of different sizes are compared at
-    the smaller height and width: a shrunk copy is found, an enlarged copy only where enlarging did
-    not blur it.
+    Images that differ in colour alone are near-duplicates. Images of different sizes are compared
+    at the smaller height and width: a shrunk copy is found, an enlarged copy only where enlarging
+    did not blur it.
 
     Args:
         shift: The largest shift between the two, in pixels along each side.

@@ -20,7 +20,8 @@ class Normalize(nn.Module):
     Args:
         mean: One value for each channel, or one for all channels.
         std: The same for the standard deviation.
-        clamp: Clip the inputs to [0, 1] first, as ``InputNormalize`` of the robustness library does.
+        clamp: Clip the inputs to [0, 1] first, as ``InputNormalize`` of the robustness library
+            does.
     """
 
     mean: Tensor
@@ -67,8 +68,8 @@ class ReadOnlyHead(nn.Module):
     """A module whose ``head`` cannot be assigned.
 
     In subclasses `head` is a property that finds a layer inside another module. `nn.Module` would
-    silently register an assigned layer under a name that the property hides, so that the layer would
-    neither be used nor trained.
+    silently register an assigned layer under a name that the property hides, so that the layer
+    would neither be used nor trained.
     """
 
     def __setattr__(self, name: str, value: Tensor | nn.Module) -> None:
@@ -76,7 +77,8 @@ class ReadOnlyHead(nn.Module):
             found = f"found an assignment to the head of a {type(self).__name__}"
             raise AttributeError(
                 f"{found}; expected none, since its parts are read only; "
-                "make a copy with another head by advtransfer.toolkit.heads.with_head(network, outputs, shape=...)"
+                "make a copy with another head by "
+                "advtransfer.toolkit.heads.with_head(network, outputs, shape=...)"
             )
         super().__setattr__(name, value)
 

@@ -128,7 +128,7 @@ def projected_ascent(
 
 
 def project_to_ball(delta: Tensor, norm: TrainingNorm, eps: float) -> Tensor:
-    """Return the point of the ball of radius `eps` nearest to each sample's `delta` ``(B, ...)``."""
+    """Return the point of the ball of radius `eps` nearest to each row of `delta` ``(B, ...)``."""
     if norm == "linf":
         return delta.clamp(-eps, eps)
     # The clamp leaves perturbations inside the ball as they are.
@@ -152,8 +152,9 @@ def pgd_perturb(
 ) -> Perturb:
     """Return the `perturb` argument of `train` that trains against the adversary.
 
-    The model is in eval mode while it is attacked, as in Engstrom et al. (2019): batch normalisation
-    then learns the statistics of the inputs trained on, not those of every iterate before them.
+    The model is in eval mode while it is attacked, as in Engstrom et al. (2019): batch
+    normalisation then learns the statistics of the inputs trained on, not those of every iterate
+    before them.
 
     Args:
         adversary: The attack.

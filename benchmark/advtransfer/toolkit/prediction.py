@@ -21,8 +21,8 @@ from advtransfer.types import Samples
 KERNEL_BATCH = 64
 """The number of rows in every batch that a kernel computes.
 
-One constant for everything: values computed in other batch sizes would differ in their last bits, and
-cached rows would no longer equal computed ones.
+One constant for everything: values computed in other batch sizes would differ in their last bits,
+and cached rows would no longer equal computed ones.
 """
 
 
@@ -64,7 +64,8 @@ def _require_rows(outputs: object) -> Tensor:
     if isinstance(outputs, Tensor) and outputs.ndim and len(outputs) == KERNEL_BATCH:
         return outputs
     raise ModelError(
-        f"found {describe_outputs(outputs)} from the model; expected {KERNEL_BATCH} rows, one an input"
+        f"found {describe_outputs(outputs)} from the model; "
+        f"expected {KERNEL_BATCH} rows, one an input"
     )
 
 
@@ -124,7 +125,8 @@ def predict(model: nn.Module, samples: Samples, *, device: torch.device) -> tupl
     """
     if any(module.training for module in model.modules()):
         raise ValueError(
-            "found a model in training mode; expected eval mode; call model.eval() before predicting"
+            "found a model in training mode; expected eval mode; "
+            "call model.eval() before predicting"
         )
     if not len(samples):
         raise ValueError("found no samples; expected at least one; check the subset or the view")

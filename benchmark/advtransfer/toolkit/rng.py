@@ -39,7 +39,8 @@ def fork_global_rng(
 
     Args:
         source: The generator that the seed is drawn from.
-        device: The accelerator whose global state is seeded and restored too; None for the CPU alone.
+        device: The accelerator whose global state is seeded and restored too; None for the CPU
+            alone.
     """
     seed = int(torch.randint(2**63 - 1, (), generator=source))
     cuda_devices = [device] if device is not None and device.type == "cuda" else []
@@ -53,7 +54,7 @@ def fork_global_rng(
 
 
 def build_initialized(build: Callable[[], T], generator: torch.Generator) -> T:
-    """Return the result of `build`, with its random initial weights drawn from `generator` alone."""
+    """Return the result of `build`, with all random numbers in it drawn from `generator`."""
     with fork_global_rng(generator):
         return build()
 
@@ -89,6 +90,7 @@ def reinitialize(
             elif weights:
                 found = f"{name or 'the whole'} ({type(layer).__name__}) in {whose}"
                 raise Inapplicable(
-                    f"found {found}, which cannot draw new weights; give it a method reset_parameters"
+                    f"found {found}, which cannot draw new weights; "
+                    "give it a method reset_parameters"
                 )
     module.load_state_dict(drawn.state_dict())

@@ -42,9 +42,9 @@ def draw_subset(
     """Draw `n` images without replacement, with at least one of each class in the training part.
 
     The images are put in a random order, and the first image of each class is moved to the front.
-    The subset is the first `n` images of that order. It is therefore nested in `n`, and uniform among
-    all subsets wherever chance alone brings every class. The last ``round(validation * n)`` images
-    are the validation part.
+    The subset is the first `n` images of that order. It is therefore nested in `n`, and uniform
+    among all subsets wherever chance alone brings every class. The last ``round(validation * n)``
+    images are the validation part.
 
     Args:
         labels: ``(N,)`` classes. Labels of another shape are not classes and have no guarantee.
@@ -53,8 +53,8 @@ def draw_subset(
         seed_parts: The order depends on these; ``utrera2021`` uses only the last one, its integer
             seed.
         rule: The source of the order. ``uniform``: this project's random streams. ``utrera2021``:
-            Python's `random`, seeded and shuffled as in the paper's released `make_mask`, which draws
-            the same sets as the rule above.
+            Python's `random`, seeded and shuffled as in the paper's released `make_mask`, which
+            draws the same sets as the rule above.
 
     Raises:
         ValueError: There are fewer than `n` images, or too few to train on every class.
@@ -112,8 +112,8 @@ def _classes_first(order: Tensor, labels: Tensor) -> Tensor:
 def draw_test_positions(labels: Tensor, *, count: int | None) -> Tensor:
     """Return the positions of `count` test images, ascending ``(count,)``.
 
-    The draw is the same in every run and nested in `count`; each class keeps its share to within one
-    image.
+    The draw is the same in every run and nested in `count`; each class keeps its share to within
+    one image.
 
     Args:
         labels: ``(N,)`` classes; labels of another shape are drawn as if of one class.
@@ -133,6 +133,7 @@ def draw_test_positions(labels: Tensor, *, count: int | None) -> Tensor:
     due_share = torch.empty(len(labels), dtype=torch.float64)
     for group in torch.unique(groups):
         members = order[groups[order] == group]
-        # Image r of the m images of a class is due once the share (r + 1/2) / m of all images is drawn.
+        # Image r of the m images of a class is due once the share (r + 1/2) / m of all images is
+        # drawn.
         due_share[members] = (torch.arange(len(members)) + 0.5).double() / len(members)
     return due_share.argsort(stable=True)[:count].sort().values

@@ -22,8 +22,8 @@ class TaggedUnion:
     """Annotation of a dataclass, or of a union of dataclasses distinguished by their field `kind`.
 
     A mapping is validated against the dataclass that its ``kind`` names (by default the first one),
-    so that a mistake is reported for that dataclass alone. A field marked `Since` is left out of the
-    canonical value while it equals its default, so that adding the field changes no id.
+    so that a mistake is reported for that dataclass alone. A field marked `Since` is left out of
+    the canonical value while it equals its default, so that adding the field changes no id.
 
     ```python
     # kind: Literal["sgd"] = "sgd" in Sgd, kind: Literal["adam"] = "adam" in Adam

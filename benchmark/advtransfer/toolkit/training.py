@@ -49,8 +49,8 @@ def skip_single_row_batches(
     """Leave out a batch of one row that batch normalisation refuses; the block is a training step.
 
     Each epoch has its own order, so the next one most likely leaves out another row. The changes of
-    a refused step to the buffers of earlier layers and to the objective's state are undone. A single
-    row that can be trained on is trained on.
+    a refused step to the buffers of earlier layers and to the objective's state are undone. A
+    single row that can be trained on is trained on.
 
     Args:
         model: The model that is trained.
@@ -127,7 +127,8 @@ class EpochLoop:
         self.set_mode(self.model)
         stream = self.checkpoint.stream
         totals = EpochTotals()
-        # Streams are named by the epoch: a resumed training needs no random state of earlier epochs.
+        # Streams are named by the epoch: a resumed training needs no random state of earlier
+        # epochs.
         order = torch.randperm(len(self.samples), generator=self.context.generator(stream, epoch))
         noise = self.context.generator(f"{stream}.perturb", epoch)
         layer_noise = self.context.generator(f"{stream}.layers", epoch)
@@ -245,8 +246,8 @@ def train(
     """Train a model in place and return the curves; it ends in eval mode on the context's device.
 
     Only parameters with ``requires_grad`` are trained. A killed call continues from
-    `context.saved()` to the same bits, between epochs or in the middle of one. When states are saved
-    depends on the clock, see `checkpoint`.
+    `context.saved()` to the same bits, between epochs or in the middle of one. When states are
+    saved depends on the clock, see `checkpoint`.
 
     Args:
         model: From inputs to outputs: logits of classes or attributes, or values.
@@ -268,9 +269,10 @@ def train(
         save_every: The smallest number of epochs between saved states.
 
     Returns:
-        One row for each epoch: ``epoch`` from 1, ``train_loss`` and ``train_accuracy`` on the batches
-        as they were trained on, ``validation_accuracy`` if `validation` is given, and the columns of
-        `watch`. The task ``values`` has no accuracy, and has ``validation_loss`` instead. The
+        One row for each epoch: ``epoch`` from 1, ``train_loss`` and ``train_accuracy`` on the
+            batches
+        as they were trained on, ``validation_accuracy`` if `validation` is given, and the columns
+        of `watch`. The task ``values`` has no accuracy, and has ``validation_loss`` instead. The
         accuracy of a sample with ``attributes`` is the share of them that is correct.
 
     Raises:

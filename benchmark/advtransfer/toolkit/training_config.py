@@ -2,7 +2,8 @@
 
 Does not import torch.
 
-These dataclasses can be options of a factory. They check themselves, so a mistake is reported when a suite is planned.
+These dataclasses can be options of a factory. They check themselves, so a mistake is reported when
+a suite is planned.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from advtransfer.toolkit.tagged_union import TaggedUnion
 AugmentName: TypeAlias = Literal["pad_crop", "pad_crop_2", "flip", "colour_jitter", "rotation"]
 """The names of the augmentations, see `augmentation.make_augmentation`.
 
-``pad_crop`` takes a random window after 4 pixels of padding (Liang et al., 2020; Utrera et al., 2021),
-``pad_crop_2`` after 2 pixels (Chan et al., 2020).
+``pad_crop`` takes a random window after 4 pixels of padding (Liang et al., 2020; Utrera et al.,
+2021), ``pad_crop_2`` after 2 pixels (Chan et al., 2020).
 """
 
 Augment: TypeAlias = Literal["none"] | Annotated[tuple[AugmentName, ...], MinLen(1)]
@@ -71,8 +72,8 @@ class Schedule:
     """The learning rate over a training, as a factor of the optimizer's rate.
 
     Args:
-        kind: ``constant``; ``step`` (times `gamma` at each of `milestones`); ``cosine`` or ``linear``
-            (down to 0).
+        kind: ``constant``; ``step`` (times `gamma` at each of `milestones`); ``cosine`` or
+            ``linear`` (down to 0).
         milestones: Shares of the training, in [0, 1]; used by ``step``.
         gamma: The factor applied at each milestone; used by ``step``.
         warmup: The share of the training over which the rate first rises linearly from 0.

@@ -27,8 +27,8 @@ def view_dataset(
         dataset: The underlying data set.
         classes: The labels to keep; they become 0, 1, ... in this order. Samples keep their order.
         channels: 1 (the mean over channels) or 3 (one channel, repeated).
-        size: Height and width in pixels. Images are resized bilinearly with antialiasing and clipped
-            to the card's bounds.
+        size: Height and width in pixels. Images are resized bilinearly with antialiasing and
+            clipped to the card's bounds.
 
     Raises:
         ValueError: The view does not fit the data set.

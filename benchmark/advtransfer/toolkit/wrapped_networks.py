@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from advtransfer.toolkit.network import ReadOnlyHead, require_block
 
 ForwardStep: TypeAlias = "str | nn.Module | tuple[str, nn.Module]"
-"""A module by its path in the architecture, or a module that runs between them, optionally named."""
+"""The path of a module in the architecture, or a module that runs between them."""
 
 NORMALIZATION_LAYERS = (
     nn.BatchNorm1d,
@@ -27,7 +27,7 @@ NORMALIZATION_LAYERS = (
     nn.GroupNorm,
 )
 LOGIT_TOLERANCE = 1e-5
-"""The allowed difference between a chain's logits and the architecture's, relative to the largest."""
+"""The allowed difference of a chain's logits from the architecture's, relative to the largest."""
 
 
 class ChainedNetwork(ReadOnlyHead):
@@ -135,8 +135,8 @@ def _expand_step(model: nn.Module, step: ForwardStep) -> Iterator[tuple[str, nn.
     path, module = _named_step(model, step)
     children = dict(module.named_children()) if type(module) is nn.Sequential else {}
     if not children or isinstance(next(iter(children.values())), NORMALIZATION_LAYERS):
-        # A leading normalisation layer acts on the inputs of its own Sequential, as in the transitions
-        # between stages. Expanded, it would belong to the block before.
+        # A leading normalisation layer acts on the inputs of its own Sequential, as in the
+        # transitions between stages. Expanded, it would belong to the block before.
         yield path, module
         return
     for name, child in children.items():
@@ -236,7 +236,8 @@ class HookedNetwork(ReadOnlyHead):
         if not blocks or len(set(paths)) < len(paths):
             found = f"the blocks {list(blocks)} and the head {head!r}"
             raise ValueError(f"found {found}; expected different paths; name each")
-        # In dicts, which nn.Module does not register: these modules are children of `model` already.
+        # In dicts, which nn.Module does not register: these modules are children of `model`
+        # already.
         self._first_modules = {path: get_submodule(model, path) for path in paths}
         names = (STEM, *blocks)
         modules = _modules_by_block(model, paths)
@@ -245,7 +246,7 @@ class HookedNetwork(ReadOnlyHead):
 
     @property
     def blocks(self) -> Mapping[str, nn.Module]:
-        """The weights of each block, from the input to the head, by the path of its first module."""
+        """The weights of each block from the input to the head, by the path of its first module."""
         return dict(self._blocks)
 
     @property
@@ -300,7 +301,8 @@ def _modules_by_block(model: nn.Module, paths: Sequence[str]) -> dict[str, nn.Mo
             continue
         is_ancestor = not path or any(block.startswith(f"{path}.") for block in paths)
         if is_ancestor:
-            # Blocks begin inside this module, so only its own parameters belong to the current block.
+            # Blocks begin inside this module, so only its own parameters belong to the current
+            # block.
             for name, parameter in module.named_parameters(recurse=False):
                 current.register_parameter(f"{path}.{name}".replace(".", "_"), parameter)
             continue

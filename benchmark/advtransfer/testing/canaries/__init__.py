@@ -1,8 +1,8 @@
 """Canaries: models that fool an evaluation that trusts its own numbers alone.
 
 Each canary wraps an honest network, or is built like one, and seems more robust than it is. Honest
-networks and models of exactly known robustness stand beside them. An evaluation is trustworthy if the
-host's checks doubt every canary and no honest model.
+networks and models of exactly known robustness stand beside them. An evaluation is trustworthy if
+the host's checks doubt every canary and no honest model.
 """
 
 from typing import TYPE_CHECKING

@@ -57,7 +57,7 @@ class SaturatedLogits(nn.Module):
 
 
 class SoftmaxOutput(SaturatedLogits):
-    """A model that returns probabilities instead of logits, of which attacks take the softmax again."""
+    """A model that returns probabilities for logits, of which attacks take the softmax again."""
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return probabilities."""
@@ -79,7 +79,7 @@ class NoisyInput(nn.Module):
 
 
 class WinnersTakeAll(nn.Module):
-    """An activation that keeps a share of the largest values and zeroes the rest (Xiao et al., 2020)."""
+    """An activation that keeps a share of the largest values only (Xiao et al., 2020)."""
 
     def __init__(self, share: float) -> None:
         super().__init__()
@@ -109,7 +109,7 @@ class BatchStatistics(nn.Module):
 
 
 class AttackDetector(nn.Module):
-    """A model that detects pixels between the grey levels of scanned digits, and returns NaN then."""
+    """A model that returns NaN for pixels between the grey levels of scanned digits."""
 
     def __init__(self, model: nn.Module, share: float) -> None:
         super().__init__()
@@ -184,7 +184,7 @@ def _wrap_model(wrapper: Callable[[nn.Module, float], nn.Module]) -> Spoil:
 
 
 def _saturate_logits(wrapper: type[SaturatedLogits]) -> Spoil:
-    """Return a function that scales logits until the median margin of the best class is the strength.
+    """Return a function that scales logits so that the median margin equals the strength.
 
     From a margin of about 100 on, the softmax has no slope left in float32.
     """
@@ -200,7 +200,7 @@ def _saturate_logits(wrapper: type[SaturatedLogits]) -> Spoil:
 
 
 def _add_winners_take_all(subject: Subject, strength: float) -> Subject:
-    """Return a fine-tuned copy of the network in which `WinnersTakeAll` follows every activation."""
+    """Return a fine-tuned copy of the network with `WinnersTakeAll` after every activation."""
     model = copy.deepcopy(subject.model)
     for block in cast(BlockNetwork, model).blocks.values():
         if isinstance(block, nn.Sequential) and isinstance(block[-1], nn.ReLU):

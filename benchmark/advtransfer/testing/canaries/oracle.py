@@ -129,9 +129,9 @@ def _fit_plane(inputs: Tensor, labels: Tensor) -> LinearClassifier:
 
 
 def _farthest_l2(slopes: Tensor, room: Tensor, eps: float) -> Tensor:
-    """Return how far each pixel moves to the worst point of the l_2 ball and the box, ``(B, D)``."""
-    # At the optimum a pixel moves by min(t * slope, room), with one multiplier t for each sample. The
-    # length of the whole move grows with t, so bisection finds the t that uses up eps.
+    """Return how far each pixel moves to the worst point of l_2 ball and box, ``(B, D)``."""
+    # At the optimum a pixel moves by min(t * slope, room), with one multiplier t for each sample.
+    # The length of the whole move grows with t, so bisection finds the t that uses up eps.
     low = torch.zeros(len(room), 1, dtype=torch.float64)
     high = torch.full_like(low, 1e12)
     for _ in range(BISECTION_STEPS):
@@ -143,7 +143,7 @@ def _farthest_l2(slopes: Tensor, room: Tensor, eps: float) -> Tensor:
 
 
 def _farthest_l1(slopes: Tensor, room: Tensor, eps: float) -> Tensor:
-    """Return how far each pixel moves to the worst point of the l_1 ball and the box, ``(B, D)``."""
+    """Return how far each pixel moves to the worst point of l_1 ball and box, ``(B, D)``."""
     # The pixels of the steepest slopes move to the edge of the box, one after another, until eps is
     # used up.
     order = slopes.argsort(descending=True)

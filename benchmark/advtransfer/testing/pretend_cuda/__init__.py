@@ -4,23 +4,25 @@
 from advtransfer.testing.pretend_cuda import pretend_cuda
 
 with pretend_cuda():
-    weights = my_plugin.my_source(data=toy()).weights(InMemoryContext(seed=0, device=torch.device("cuda")))
+    context = InMemoryContext(seed=0, device="cuda")
+    weights = my_plugin.my_source(data=toy()).weights(context)
 ```
 
-In the block, ``torch.cuda`` has one device (or several). A tensor on it refuses the same operations as
-one on a real GPU, with the same kind of error and CUDA's message: operations with a CPU tensor that
-has dimensions, a generator of another device, ``.numpy()``, and, under
-``torch.use_deterministic_algorithms(True)``, kernels that have no deterministic form in CUDA. Allowed
-operations give the same bits as on the CPU, so that results can be compared exactly. Where versions
-of torch differ, the pretend device is as strict as the oldest version that this package supports.
+In the block, ``torch.cuda`` has one device (or several). A tensor on it refuses the same operations
+as one on a real GPU, with the same kind of error and CUDA's message: operations with a CPU tensor
+that has dimensions, a generator of another device, ``.numpy()``, and, under
+``torch.use_deterministic_algorithms(True)``, kernels that have no deterministic form in CUDA.
+Allowed operations give the same bits as on the CPU, so that results can be compared exactly. Where
+versions of torch differ, the pretend device is as strict as the oldest version that this package
+supports.
 
 It differs from a GPU in four ways. It has no streams, no kernels and no memory. Autocast for CUDA
 chooses operations as autocast for the CPU does, for CPU tensors too. ``tensor.data = other`` moves
 nothing between devices. ``data_ptr`` points to memory of the CPU.
 
-Modules: `tensor` has the tensor class, `calls` handles calls from Python, `operations` every operation
-below them, `refusals` CUDA's errors, `devices` devices and generators, and `patches` the replacements
-in ``torch.cuda``.
+Modules: `tensor` has the tensor class, `calls` handles calls from Python, `operations` every
+operation below them, `refusals` CUDA's errors, `devices` devices and generators, and `patches` the
+replacements in ``torch.cuda``.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Calls of torch's functions from Python.
 
-Functions that move tensors between devices, or out of torch, are replaced; all others are called with
-the named device recorded.
+Functions that move tensors between devices, or out of torch, are replaced; all others are called
+with the named device recorded.
 """
 
 from __future__ import annotations
@@ -173,7 +173,8 @@ def _make_tensor_like(func: Function, like: Tensor, data: Value, **kwargs: Value
 def _set_data(func: Function, tensor: Tensor, new: Tensor) -> None:
     if tensor_device(tensor) != tensor_device(new):
         raise RuntimeError(
-            "the pretend device moves no `.data` between devices; use Module.to, or swap the tensors"
+            "the pretend device moves no `.data` between devices; "
+            "use Module.to, or swap the tensors"
         )
     _call_plainly(func, tensor, new)
     if isinstance(tensor, PretendTensor) and isinstance(new, PretendTensor):

@@ -81,7 +81,7 @@ CpuGenerator = torch.Generator
 
 
 class _GeneratorType(type):
-    """Counts generators of torch's own class as instances, since some are made earlier or in C++."""
+    """Counts torch's own generators as instances, since some are made earlier or in C++."""
 
     def __instancecheck__(cls, instance: object) -> bool:
         return isinstance(instance, CpuGenerator)

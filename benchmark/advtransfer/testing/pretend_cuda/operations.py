@@ -30,7 +30,7 @@ from advtransfer.testing.pretend_cuda.tensor import PretendTensor
 
 
 class OperationMode(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves it bare
-    """Handles operations on CPU tensors too, since some make tensors or draw from a CUDA generator."""
+    """Handles CPU tensors too, since operations on them may draw from a CUDA generator."""
 
     def __torch_dispatch__(
         self,

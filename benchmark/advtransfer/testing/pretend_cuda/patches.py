@@ -1,4 +1,4 @@
-"""Replacements in ``torch.cuda`` while there are pretend devices; all of them are undone afterwards."""
+"""Replacements in ``torch.cuda`` while there are pretend devices, undone afterwards."""
 
 from __future__ import annotations
 
@@ -36,7 +36,8 @@ def patch_torch(devices: int) -> Iterator[None]:
             if hasattr(owner, name):
                 originals.append((owner, name, getattr(owner, name)))
                 setattr(owner, name, value)
-        # `Module.to` must swap tensors, since an assignment to `.data` cannot move a pretend tensor.
+        # `Module.to` must swap tensors, since an assignment to `.data` cannot move a pretend
+        # tensor.
         torch.__future__.set_swap_module_params_on_conversion(True)
         default_generators.by_index.clear()
         device_registry.count = devices

@@ -2,10 +2,10 @@
 
 The operations without a deterministic kernel are those of the second list in the documentation of
 ``torch.use_deterministic_algorithms`` (torch 2.14), under the names that CUDA's messages give them.
-``cumsum`` and ``kthvalue`` of floats are added, since torch 2.4 and 2.5 refuse them. Operations of the
-documentation's first list act deterministically and are not here: `functional.interpolate` (bilinear,
-without antialiasing) and `functional.pad` (replicate) rewrite themselves in Python when they get a
-CUDA tensor.
+``cumsum`` and ``kthvalue`` of floats are added, since torch 2.4 and 2.5 refuse them. Operations of
+the documentation's first list act deterministically and are not here: `functional.interpolate`
+(bilinear, without antialiasing) and `functional.pad` (replicate) rewrite themselves in Python when
+they get a CUDA tensor.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from advtransfer.testing.pretend_cuda.devices import CpuGenerator, Value, genera
 from advtransfer.testing.pretend_cuda.tensor import PretendTensor, tensor_device
 
 UNDECIDED_ATTRIBUTE = "undecided_device"
-"""The attribute of CPU tensors made by torch's own code; they belong to the device that uses them."""
+"""The attribute of CPU tensors made by torch's own code, which may meet any device."""
 
 CROSSING = frozenset({"copy_", "copy", "_to_copy", "_foreach_copy_", "set_data"})
 """Operations that copy values between devices."""

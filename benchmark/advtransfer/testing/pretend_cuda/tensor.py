@@ -17,10 +17,10 @@ NO_NUMPY = "can't convert {} device type tensor to numpy. Use Tensor.cpu() to co
 class PretendTensor(Tensor):
     """A tensor that reports a GPU as its device.
 
-    To torch's own code it is a CPU tensor, so that autograd and the choice of kernels work without a
-    GPU and give the same bits as on the CPU. In Python its device is ``cuda:0``. `operate` handles
-    every operation on it, and `call` every function of torch that receives it. The package sets both,
-    since they make tensors themselves.
+    To torch's own code it is a CPU tensor, so that autograd and the choice of kernels work without
+    a GPU and give the same bits as on the CPU. In Python its device is ``cuda:0``. `operate`
+    handles every operation on it, and `call` every function of torch that receives it. The package
+    sets both, since they make tensors themselves.
 
     Args:
         host: The values, which are shared and not copied.
