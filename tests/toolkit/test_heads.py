@@ -166,7 +166,7 @@ def test_a_head_is_drawn_from_its_generator_alone() -> None:
     torch.set_rng_state(state)
 
 
-def test_modes_and_what_is_frozen_stay_as_they_were() -> None:
+def test_a_copy_with_a_new_head_keeps_modes_and_frozen_weights() -> None:
     network = cast(HookedNetwork, made(hooked)).eval().requires_grad_(False)
     network.model.get_submodule("norm").train()
     changed = with_head(network, 6, shape=SHAPE)

@@ -121,7 +121,7 @@ def test_no_samples_are_an_error() -> None:
         predict(_model(), _samples(0), device=CPU)
 
 
-def test_accuracy_is_the_share_that_is_right() -> None:
+def test_accuracy_is_the_share_of_correct_predictions() -> None:
     samples = _samples(9)
 
     class Two(nn.Module):

@@ -99,7 +99,7 @@ def test_all_images_are_drawn_in_their_order() -> None:
     assert list(range(100)) == _draw(None).train.tolist()
 
 
-def test_draws_differ_by_seed_and_by_data_and_repeat_themselves() -> None:
+def test_draws_differ_by_seed_and_data_and_are_repeatable() -> None:
     other_data = subset.draw_subset(LABELS, n=20, validation=0, seed_parts=("other", 0))
 
     assert _draw(20).train.equal(_draw(20).train)

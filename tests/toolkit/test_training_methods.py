@@ -59,7 +59,7 @@ def _weights(model: nn.Module) -> Tensor:
     return torch.cat([tensor.flatten() for tensor in model.state_dict().values()])
 
 
-def test_the_divergence_is_that_of_kullback_and_leibler() -> None:
+def test_the_divergence_equals_that_of_kullback_and_leibler() -> None:
     given, other = torch.tensor([[0.5, 0.25, 0.25]]), torch.tensor([[0.25, 0.5, 0.25]])
 
     assert [0.25 * torch.tensor(2.0).log().item()] == pytest.approx(
@@ -84,7 +84,7 @@ def test_trades_minimises_its_papers_loss_at_a_point_of_the_ball() -> None:
     assert model(inputs).allclose(logits)
 
 
-def test_trades_looks_for_the_point_where_the_prediction_differs_most() -> None:
+def test_trades_searches_the_point_of_the_largest_divergence() -> None:
     model, (inputs, _) = _model(), _batch()
     still = model(inputs).log_softmax(1)
     found = kl_divergence(

@@ -54,7 +54,7 @@ def fork_global_rng(
 
 
 def build_initialized(build: Callable[[], T], generator: torch.Generator) -> T:
-    """Return the result of `build`, with all random numbers in it drawn from `generator`."""
+    """Return the result of `build`, whose random weights are drawn from `generator` alone."""
     with fork_global_rng(generator):
         return build()
 

@@ -270,9 +270,8 @@ def train(
 
     Returns:
         One row for each epoch: ``epoch`` from 1, ``train_loss`` and ``train_accuracy`` on the
-            batches
-        as they were trained on, ``validation_accuracy`` if `validation` is given, and the columns
-        of `watch`. The task ``values`` has no accuracy, and has ``validation_loss`` instead. The
+        batches as they were trained on, ``validation_accuracy`` if `validation` is given, and the
+        columns of `watch`. The task ``values`` has no accuracy, and has ``validation_loss`` instead. The
         accuracy of a sample with ``attributes`` is the share of them that is correct.
 
     Raises:

@@ -60,7 +60,7 @@ def test_a_layer_that_cannot_draw_its_weights_is_named() -> None:
         )
 
 
-def test_layers_that_are_not_trained_can_be_left_alone() -> None:
+def test_untrained_layers_can_keep_their_weights() -> None:
     one = nn.Sequential(
         nn.Conv2d(1, 1, 1).requires_grad_(False), Stuck().requires_grad_(False), nn.Conv2d(1, 1, 1)
     )

@@ -112,7 +112,7 @@ def test_random_starts_fill_the_ball_and_depend_on_the_generator_alone(norm: Tra
     assert _sizes(first - inputs, norm).min() > 0.2
 
 
-def test_without_a_random_start_and_steps_nothing_moves() -> None:
+def test_inputs_stay_unchanged_without_random_start_and_steps() -> None:
     inputs = _inputs(0, 1)
     still = pgd(
         Linear(),
@@ -140,7 +140,7 @@ def test_the_attack_leaves_weights_gradients_and_global_randomness_alone() -> No
     assert state.equal(torch.get_rng_state())
 
 
-def test_a_zero_gradient_moves_nothing() -> None:
+def test_a_zero_gradient_leaves_inputs_unchanged() -> None:
     flat = Linear()
     nn.init.zeros_(flat.weight)
     inputs = _inputs(0.4, 0.6)
@@ -159,7 +159,7 @@ def test_a_zero_gradient_moves_nothing() -> None:
     assert inputs.allclose(attacked)
 
 
-def test_a_sample_is_attacked_alike_in_every_batch() -> None:
+def test_a_sample_is_perturbed_equally_in_every_batch() -> None:
     def build() -> nn.Module:
         return nn.Sequential(nn.Flatten(), nn.Linear(9, 8), nn.Tanh(), nn.Linear(8, 2))
 
@@ -180,7 +180,7 @@ def test_a_sample_is_attacked_alike_in_every_batch() -> None:
 
 @given(st.floats(1e-3, 4), st.integers(0, 2**40))
 @pytest.mark.parametrize("norm", NORMS)
-def test_a_projection_lies_in_the_ball_and_keeps_what_does(
+def test_a_projection_lies_in_the_ball_and_keeps_points_inside(
     norm: TrainingNorm, eps: float, seed: int
 ) -> None:
     delta = torch.randn((5, *SHAPE), generator=stream_generator("delta", seed))

@@ -11,7 +11,7 @@ from advtransfer.toolkit.training_config import Adam, Augment, OptimizerConfig, 
 from advtransfer.types import Json
 
 
-def test_a_recipe_needs_no_torch() -> None:
+def test_training_options_do_not_import_torch() -> None:
     code = "import sys, advtransfer.toolkit.adversary; print(sorted({'torch', 'numpy', 'pydantic'} & set(sys.modules)))"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
@@ -56,7 +56,7 @@ def test_the_learning_rate_follows_its_schedule(
         (lambda: Schedule(warmup=1), "warmup: a share from 0 to below 1, not 1"),
     ],
 )
-def test_a_recipe_that_makes_no_sense_is_refused(build: Callable[[], object], message: str) -> None:
+def test_invalid_training_options_are_refused(build: Callable[[], object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         build()
 
@@ -72,7 +72,7 @@ def _options(
     return found, [(fault.path, fault.expected) for fault in faults]
 
 
-def test_recipes_can_be_options_of_a_factory() -> None:
+def test_training_options_can_be_options_of_a_factory() -> None:
     values, faults = _options({"optimiser": {"kind": "adam"}, "augment": ["flip", "pad_crop"]})
 
     assert [] == faults
@@ -81,7 +81,7 @@ def test_recipes_can_be_options_of_a_factory() -> None:
     assert "none" == _options({})[0]["augment"]
 
 
-def test_a_mistake_is_told_for_the_optimiser_that_was_named() -> None:
+def test_a_mistake_is_reported_for_the_named_optimizer_alone() -> None:
     assert [(("optimiser",), "lr: a number above 0, not -1.0")] == _options(
         {"optimiser": {"kind": "adam", "lr": -1}}
     )[1]
@@ -91,12 +91,12 @@ def test_a_mistake_is_told_for_the_optimiser_that_was_named() -> None:
 
 
 @pytest.mark.parametrize("found", ["sgd", 3, ["sgd"], {"kind": "lion"}, {"kind": 3}])
-def test_what_names_no_optimiser_is_told_which_there_are(found: Json) -> None:
+def test_an_unknown_optimizer_is_refused_with_the_known_kinds(found: Json) -> None:
     assert [(("optimiser",), "a mapping whose kind is 'sgd' or 'adam'")] == _options(
         {"optimiser": found}
     )[1]
 
 
 @pytest.mark.parametrize("found", [[], "flip", ["flop"]])
-def test_an_augmentation_has_a_known_name_and_stands_in_a_list(found: Json) -> None:
+def test_augmentations_are_a_list_of_known_names(found: Json) -> None:
     assert _options({"augment": found})[1]

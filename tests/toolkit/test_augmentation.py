@@ -40,7 +40,7 @@ def _drawn(count: int, numbers: int) -> Tensor:
 
 
 @pytest.mark.parametrize("names", [NAMES, *[(name,) for name in NAMES]])
-def test_what_becomes_of_an_image_depends_on_its_key_and_epoch_alone(
+def test_an_augmented_image_depends_on_its_key_and_epoch_alone(
     names: tuple[AugmentName, ...],
 ) -> None:
     images, keys = _images(), list(range(100, 112))
@@ -56,7 +56,7 @@ def test_what_becomes_of_an_image_depends_on_its_key_and_epoch_alone(
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_another_epoch_or_seed_changes_an_image_otherwise(name: AugmentName) -> None:
+def test_an_augmented_image_differs_by_epoch_and_seed(name: AugmentName) -> None:
     images, keys = _images(side=40), range(12)  # two degrees move no pixel of a small image
     first = _augment(name)(images, keys, 1)
 
@@ -68,7 +68,7 @@ def test_another_epoch_or_seed_changes_an_image_otherwise(name: AugmentName) -> 
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_images_stay_in_the_unit_interval_and_the_given_ones_as_they_were(channels: int) -> None:
+def test_augmented_images_stay_in_the_unit_interval_and_inputs_unchanged(channels: int) -> None:
     images = _images(channels=channels)
     before = images.clone()
     changed = _augment(*NAMES, shape=(channels, 10, 10))(images, range(12), 1)
@@ -79,7 +79,7 @@ def test_images_stay_in_the_unit_interval_and_the_given_ones_as_they_were(channe
 
 
 @pytest.mark.parametrize("padding", [2, 4])
-def test_a_crop_is_the_window_of_the_padded_image_that_the_numbers_say(padding: int) -> None:
+def test_a_crop_is_the_window_of_the_padded_image_at_the_drawn_position(padding: int) -> None:
     images, drawn = _images(), _drawn(12, 2)
     padded = reference.pad(images, [padding])
     corners = (drawn * (2 * padding + 1)).floor().int().tolist()
@@ -91,7 +91,7 @@ def test_a_crop_is_the_window_of_the_padded_image_that_the_numbers_say(padding: 
     assert torch.stack(expected).equal(crop_padded(images, drawn, padding=padding))
 
 
-def test_every_window_comes_equally_often() -> None:
+def test_every_window_is_equally_likely() -> None:
     ramp = torch.arange(100.0).view(1, 1, 10, 10).expand(8_100, 1, 10, 10)
     seen = Counter(crop_padded(ramp, _drawn(8_100, 2), padding=4)[:, 0, 4, 4].tolist())
 
@@ -110,7 +110,7 @@ def test_half_of_the_images_are_mirrored() -> None:
 
 
 @pytest.mark.parametrize("side", [40, 41])
-def test_a_rotation_is_that_of_torchvision(side: int) -> None:
+def test_a_rotation_equals_that_of_torchvision(side: int) -> None:
     images, drawn = _images(side=side), _drawn(12, 1)
     angles = ((2 * drawn[:, 0] - 1) * 2).tolist()
     expected = torch.stack(
@@ -124,7 +124,9 @@ def test_a_rotation_is_that_of_torchvision(side: int) -> None:
 
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("order", range(6))
-def test_a_colour_jitter_is_that_of_torchvision_in_every_order(order: int, channels: int) -> None:
+def test_a_colour_jitter_equals_that_of_torchvision_in_every_order(
+    order: int, channels: int
+) -> None:
     images, drawn = _images(channels=channels), _drawn(12, 4)
     drawn[:, 3] = (order + 0.5) / 6
     changes = [reference.adjust_brightness, reference.adjust_contrast, reference.adjust_saturation]
@@ -138,7 +140,7 @@ def test_a_colour_jitter_is_that_of_torchvision_in_every_order(order: int, chann
     assert torch.stack(expected).allclose(jitter_colors(images, drawn), atol=1e-6)
 
 
-def test_changes_come_in_the_order_of_their_names() -> None:
+def test_augmentations_are_applied_in_the_order_of_their_names() -> None:
     images = torch.full((4, 1, 6, 6), 1.0)
     cropped_first = _augment("pad_crop", "colour_jitter", shape=(1, 6, 6))(images, range(4), 1)
     jittered_first = _augment("colour_jitter", "pad_crop", shape=(1, 6, 6))(images, range(4), 1)
@@ -146,14 +148,14 @@ def test_changes_come_in_the_order_of_their_names() -> None:
     assert not cropped_first.allclose(jittered_first)
 
 
-def test_nothing_to_change_is_no_augmentation() -> None:
+def test_the_name_none_gives_no_augmentation() -> None:
     nothing: Augment = "none"
 
     assert make_augmentation(nothing, shape=(50,), context=InMemoryContext()) is None
 
 
 @pytest.mark.parametrize("shape", [(50,), (2, 8, 8)])
-def test_what_is_no_image_cannot_be_augmented(shape: tuple[int, ...]) -> None:
+def test_inputs_that_are_no_images_cannot_be_augmented(shape: tuple[int, ...]) -> None:
     with pytest.raises(
         ValueError, match=r"to augment by flip; expected images \(C, H, W\) of 1 or 3 channels"
     ):

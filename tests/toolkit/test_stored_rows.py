@@ -50,21 +50,21 @@ def test_rows_come_in_the_order_of_the_samples() -> None:
     )
 
 
-def test_rows_are_those_of_plain_chunks_to_the_same_bits() -> None:
+def test_rows_equal_those_of_plain_chunks_to_the_bit() -> None:
     with torch.no_grad():
         plain = apply_in_chunks(MODEL, IMAGES.inputs(all_positions(IMAGES)))
 
     assert plain.equal(compute_rows(IMAGES, MODEL, device=CPU))
 
 
-def test_a_row_does_not_depend_on_which_others_are_asked_for() -> None:
+def test_a_row_does_not_depend_on_the_other_rows() -> None:
     together = compute_rows(IMAGES, MODEL, device=CPU)
 
     for positions in ([5], [69, 5], [5, 6, 7, 299], range(3, 200, 2)):
         assert together[list(positions)].equal(compute_rows(some(*positions), MODEL, device=CPU))
 
 
-def test_every_batch_is_full_and_every_row_is_at_the_place_of_its_key() -> None:
+def test_every_batch_is_full_and_every_row_is_at_the_slot_of_its_key() -> None:
     seen: list[Tensor] = []
 
     def watched(inputs: Tensor) -> Tensor:
@@ -81,7 +81,7 @@ def test_every_batch_is_full_and_every_row_is_at_the_place_of_its_key() -> None:
     assert (corner[0], corner[2]) == (seen[1][0], seen[1][3])
 
 
-def test_rows_that_are_there_are_not_computed_again() -> None:
+def test_stored_rows_are_not_computed_again() -> None:
     store, counted = InMemoryRows(), Counted()
     first = compute_rows(some(1, 2, 3), counted, device=CPU, store=store)
     assert [64] == counted.calls
@@ -95,7 +95,7 @@ def test_rows_that_are_there_are_not_computed_again() -> None:
     assert {1, 2, 3, 200} == set(store)
 
 
-def test_samples_that_are_asked_for_twice_are_computed_once() -> None:
+def test_a_sample_given_twice_is_computed_once() -> None:
     store = InMemoryRows()
     found = compute_rows(some(4, 4, 9, 4), MODEL, device=CPU, store=store)
 
@@ -104,7 +104,7 @@ def test_samples_that_are_asked_for_twice_are_computed_once() -> None:
     assert {4, 9} == set(store)
 
 
-def test_a_few_samples_cost_a_few_batches() -> None:
+def test_few_samples_need_few_batches() -> None:
     counted = Counted()
     compute_rows(some(*range(0, 300, 3)), counted, device=CPU)
 
@@ -137,5 +137,5 @@ def test_no_samples_are_an_error(positions: Sequence[int]) -> None:
         )
 
 
-def test_no_gradient_is_built() -> None:
+def test_rows_carry_no_gradient() -> None:
     assert not compute_rows(some(1), MODEL, device=CPU).requires_grad
