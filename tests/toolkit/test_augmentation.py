@@ -30,9 +30,9 @@ def _images(count: int = 12, channels: int = 3, side: int = 10) -> Tensor:
 def _augment(
     *names: AugmentName, seed: int = 0, shape: tuple[int, ...] = (3, 10, 10)
 ) -> Augmentation:
-    found = make_augmentation(names, shape=shape, context=InMemoryContext(seed))
-    assert found is not None
-    return found
+    augmentation = make_augmentation(names, shape=shape, context=InMemoryContext(seed))
+    assert augmentation is not None
+    return augmentation
 
 
 def _drawn(count: int, numbers: int) -> Tensor:
@@ -46,9 +46,12 @@ def test_an_augmented_image_depends_on_its_key_and_epoch_alone(
     images, keys = _images(), list(range(100, 112))
     whole = _augment(*names)(images, keys, 3)
     order = torch.randperm(12, generator=stream_generator("order"))
-    shuffled = _augment(*names)(images[order], [keys[place] for place in order.tolist()], 3)
+    shuffled = _augment(*names)(images[order], [keys[position] for position in order.tolist()], 3)
     alone = torch.cat(
-        [_augment(*names)(images[place : place + 1], [keys[place]], 3) for place in range(12)]
+        [
+            _augment(*names)(images[position : position + 1], [keys[position]], 3)
+            for position in range(12)
+        ]
     )
 
     assert whole[order].equal(shuffled)
@@ -133,8 +136,8 @@ def test_a_colour_jitter_equals_that_of_torchvision_in_every_order(
     places = [(0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0)][order]
     expected = []
     for image, factors in zip(images, (0.75 + drawn[:, :3] / 2).tolist(), strict=True):
-        for place in places:
-            image = changes[place](image, factors[place])
+        for position in places:
+            image = changes[position](image, factors[position])
         expected.append(image)
 
     assert torch.stack(expected).allclose(jitter_colors(images, drawn), atol=1e-6)

@@ -26,10 +26,10 @@ def _dataset(labels: tuple[int, ...] = (0, 1), names: tuple[str, ...] = ("a", "b
 
 
 def test_uint8_inputs_are_returned_as_floats_from_0_to_1() -> None:
-    given = _arrays().inputs(torch.tensor([2, 0]))
+    returned = _arrays().inputs(torch.tensor([2, 0]))
 
-    assert torch.float32 == given.dtype
-    assert [[4 / 5, 1.0], [0.0, 1 / 5]] == pytest.approx(given.flatten(1).numpy())
+    assert torch.float32 == returned.dtype
+    assert [[4 / 5, 1.0], [0.0, 1 / 5]] == pytest.approx(returned.flatten(1).numpy())
 
 
 def test_float_inputs_are_returned_unchanged() -> None:

@@ -34,8 +34,8 @@ class Counted:
 
     def __call__(self, inputs: Tensor) -> Tensor:
         self.calls.append(len(inputs))
-        found: Tensor = MODEL(inputs)
-        return found
+        outputs: Tensor = MODEL(inputs)
+        return outputs
 
 
 def some(*positions: int) -> Samples:
@@ -75,7 +75,7 @@ def test_every_batch_is_full_and_every_row_is_at_the_slot_of_its_key() -> None:
     compute_rows(samples, watched, device=CPU)
     corner = samples.inputs(all_positions(samples))[:, 0, 0, 0]
 
-    # 3 and 131 want the same place, as do 64 and 0
+    # 3 and 131 have the same slot, as do 64 and 0
     assert [KERNEL_BATCH, KERNEL_BATCH] == [len(batch) for batch in seen]
     assert (corner[3], corner[1]) == (seen[0][0], seen[0][3])
     assert (corner[0], corner[2]) == (seen[1][0], seen[1][3])
@@ -97,10 +97,10 @@ def test_stored_rows_are_not_computed_again() -> None:
 
 def test_a_sample_given_twice_is_computed_once() -> None:
     store = InMemoryRows()
-    found = compute_rows(some(4, 4, 9, 4), MODEL, device=CPU, store=store)
+    rows = compute_rows(some(4, 4, 9, 4), MODEL, device=CPU, store=store)
 
-    assert found[0].equal(found[1])
-    assert found[0].equal(found[3])
+    assert rows[0].equal(rows[1])
+    assert rows[0].equal(rows[3])
     assert {4, 9} == set(store)
 
 
@@ -112,11 +112,11 @@ def test_few_samples_need_few_batches() -> None:
 
 
 def test_each_image_is_read_once() -> None:
-    asked: list[int] = []
+    read_positions: list[int] = []
 
     class Watched(ArraySamples):
         def inputs(self, positions: Tensor) -> Tensor:
-            asked.extend(positions.tolist())
+            read_positions.extend(positions.tolist())
             return super().inputs(positions)
 
     labels, keys = torch.zeros(5, dtype=torch.int64), [3, 67, 1, 900, 0]
@@ -126,7 +126,7 @@ def test_each_image_is_read_once() -> None:
         device=CPU,
     )
 
-    assert [0, 1, 2, 3, 4] == sorted(asked)
+    assert [0, 1, 2, 3, 4] == sorted(read_positions)
 
 
 @pytest.mark.parametrize("positions", [[], ()])

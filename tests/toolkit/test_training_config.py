@@ -13,9 +13,11 @@ from advtransfer.types import Json
 
 def test_training_options_do_not_import_torch() -> None:
     code = "import sys, advtransfer.toolkit.adversary; print(sorted({'torch', 'numpy', 'pydantic'} & set(sys.modules)))"
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    completed = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
 
-    assert "[]" == found.stdout.strip()
+    assert "[]" == completed.stdout.strip()
 
 
 @pytest.mark.parametrize(
@@ -68,8 +70,8 @@ def _options(
 
     def factory(*, optimiser: OptimizerConfig = Sgd(), augment: Augment = "none") -> None: ...  # noqa: B008  # frozen
 
-    found, faults = Options.from_factory(factory).validate(values)
-    return found, [(fault.path, fault.expected) for fault in faults]
+    validated, faults = Options.from_factory(factory).validate(values)
+    return validated, [(fault.path, fault.expected) for fault in faults]
 
 
 def test_training_options_can_be_options_of_a_factory() -> None:
@@ -90,13 +92,13 @@ def test_a_mistake_is_reported_for_the_named_optimizer_alone() -> None:
     )[1]
 
 
-@pytest.mark.parametrize("found", ["sgd", 3, ["sgd"], {"kind": "lion"}, {"kind": 3}])
-def test_an_unknown_optimizer_is_refused_with_the_known_kinds(found: Json) -> None:
+@pytest.mark.parametrize("value", ["sgd", 3, ["sgd"], {"kind": "lion"}, {"kind": 3}])
+def test_an_unknown_optimizer_is_refused_with_the_known_kinds(value: Json) -> None:
     assert [(("optimiser",), "a mapping whose kind is 'sgd' or 'adam'")] == _options(
-        {"optimiser": found}
+        {"optimiser": value}
     )[1]
 
 
-@pytest.mark.parametrize("found", [[], "flip", ["flop"]])
-def test_augmentations_are_a_list_of_known_names(found: Json) -> None:
-    assert _options({"augment": found})[1]
+@pytest.mark.parametrize("value", [[], "flip", ["flop"]])
+def test_augmentations_are_a_list_of_known_names(value: Json) -> None:
+    assert _options({"augment": value})[1]
