@@ -65,7 +65,7 @@ def _require_rows(outputs: object) -> Tensor:
         return outputs
     raise ModelError(
         f"found {describe_outputs(outputs)} from the model; "
-        f"expected {KERNEL_BATCH} rows, one an input"
+        f"expected {KERNEL_BATCH} rows, one for each input"
     )
 
 

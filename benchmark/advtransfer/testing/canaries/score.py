@@ -67,6 +67,7 @@ def examine_model(
 
 
 def _examine(evaluation: Evaluation, subject: Subject, battery: BatteryConfig) -> Examination:
+    """Evaluate and judge a model as the host judges a trial."""
     model = subject.model
     test = subject.test
     with guard_side_effects(model) as guard:

@@ -147,6 +147,7 @@ def _read_host(func: Function, tensor: Tensor) -> Value:
 
 
 def _make_tensor(func: Function, data: Value, *args: Value, **kwargs: Value) -> Tensor:
+    """Make a tensor by ``torch.tensor``, ``as_tensor`` or ``asarray``, on the named device."""
     device = kwargs.pop("device", None)
     if isinstance(data, PretendTensor):
         dtype = kwargs.get("dtype", data.dtype) or data.dtype
@@ -194,6 +195,7 @@ def _set_grad(func: Function, tensor: Tensor, gradient: Tensor | None) -> None:
 
 
 def _deep_copy(func: Function, tensor: Tensor, memo: dict[int, Value]) -> Value:
+    """Copy a tensor with its gradient and attributes, by the rules of ``Tensor.__deepcopy__``."""
     if not isinstance(tensor, PretendTensor):
         return _call_plainly(func, tensor, memo)
     if id(tensor) in memo:
