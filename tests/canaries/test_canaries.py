@@ -105,7 +105,7 @@ def test_the_weakest_of_each_canary_is_caught_behind_foolbox(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CANARIES)
-def test_the_host_alone_catches_what_a_careless_plugin_does_not(
+def test_the_host_catches_canaries_that_a_careless_plugin_misses(
     name: str, natural: Subject
 ) -> None:
     canary = CANARIES[name]
@@ -139,7 +139,9 @@ def test_an_honest_model_is_not_doubted_for_a_careless_plugin(natural: Subject) 
     assert "verified" == seen.judged, seen
 
 
-def test_the_right_number_of_a_model_too_sure_is_doubted_and_not_refused(natural: Subject) -> None:
+def test_a_correct_number_for_an_overconfident_model_is_doubted_not_refused(
+    natural: Subject,
+) -> None:
     options: dict[str, Json] = {
         "norm": "linf",
         "eps": 0.1,
@@ -177,7 +179,7 @@ def test_every_canary_is_caught_over_seeds_strengths_and_depths(
 
 
 @pytest.mark.parametrize(("norm", "seed"), HONEST)
-def test_of_a_hundred_honest_models_none_is_doubted(norm: Norm, seed: int, pgd: Pgd) -> None:
+def test_no_model_of_a_hundred_honest_ones_is_doubted(norm: Norm, seed: int, pgd: Pgd) -> None:
     source = honest_network(500 + seed, depth=2)
     for depth in (2, 3):
         for robust in (False, True):

@@ -46,7 +46,7 @@ def test_the_worst_point_of_two_pixels_is_that_of_a_fine_grid(norm: Norm) -> Non
     assert torch.equal(worst > 0, robust)
 
 
-def test_a_tie_is_not_robust() -> None:
+def test_a_margin_of_zero_is_not_robust() -> None:
     plane = LinearClassifier(torch.tensor([1.0]), torch.tensor(-0.5))
     robust, worst = exact_robustness(
         plane, torch.tensor([[0.75]]), torch.tensor([1]), norm="linf", eps=0.25
@@ -58,7 +58,7 @@ def test_a_tie_is_not_robust() -> None:
 
 @pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize("seed", range(3))
-def test_an_evaluation_reports_just_the_exact_value_and_is_verified(norm: Norm, seed: int) -> None:
+def test_an_evaluation_reports_the_exact_value_and_is_verified(norm: Norm, seed: int) -> None:
     eps = NORMS[norm]
     subject, exact = plane_subject(seed, norm=norm, eps=eps)
     seen = examine_model(pgd(norm, eps), subject, battery=BATTERY_SIZES["small"])
@@ -70,7 +70,7 @@ def test_an_evaluation_reports_just_the_exact_value_and_is_verified(norm: Norm, 
 
 
 @pytest.mark.parametrize("norm", NORMS)
-def test_the_battery_breaks_just_what_can_be_broken(norm: Norm) -> None:
+def test_the_battery_breaks_exactly_the_samples_that_are_not_robust(norm: Norm) -> None:
     eps = NORMS[norm]
     subject, _ = plane_subject(4, norm=norm, eps=eps)
     found = run_battery(

@@ -10,7 +10,7 @@ from advtransfer.testing.context import InMemoryContext
 from advtransfer.types import Context
 
 
-def test_it_is_a_context() -> None:
+def test_the_in_memory_context_is_a_context() -> None:
     context: Context = InMemoryContext(device="cpu", batch_size=7)
 
     assert (torch.device("cpu"), 7, None) == (context.device, context.batch_size, context.saved())
@@ -33,7 +33,7 @@ def test_streams_depend_on_seed_name_and_keys_alone() -> None:
     )
 
 
-def test_what_is_remembered_is_built_once_for_each_key() -> None:
+def test_remembered_values_are_built_once_for_each_key() -> None:
     context, calls = InMemoryContext(), []
 
     def build() -> dict[str, torch.Tensor]:
@@ -50,7 +50,7 @@ def test_what_is_remembered_is_built_once_for_each_key() -> None:
     assert [1, 1] == calls
 
 
-def test_what_is_saved_is_a_copy() -> None:
+def test_saved_states_are_copies() -> None:
     context, weights = InMemoryContext(), torch.ones(2)
     context.save({"weights": weights})
     weights.zero_()
@@ -60,7 +60,7 @@ def test_what_is_saved_is_a_copy() -> None:
     assert [1.0, 1.0] == saved["weights"].tolist()
 
 
-def test_progress_is_kept_and_stops_where_asked() -> None:
+def test_progress_is_recorded_and_cancels_at_the_given_call() -> None:
     context = InMemoryContext(cancel_after=2)
     context.progress(1, 3, loss=0.5)
     with pytest.raises(Cancelled, match="stopped by the test at 2 of 3"):

@@ -117,11 +117,11 @@ def test_a_kernel_without_a_deterministic_form_is_refused(act: Act, kernel: str)
         lambda: torch.rand(4).cumsum(0),
     ],
 )
-def test_what_has_a_deterministic_form_is_computed(act: Act) -> None:
+def test_operations_with_a_deterministic_form_are_computed(act: Act) -> None:
     act()
 
 
-def test_cublas_wants_a_workspace_of_fixed_size(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cublas_needs_a_workspace_of_fixed_size(monkeypatch: pytest.MonkeyPatch) -> None:
     matrix = torch.rand(2, 2, device="cuda")
     matrix @ matrix
     monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG")
@@ -130,7 +130,7 @@ def test_cublas_wants_a_workspace_of_fixed_size(monkeypatch: pytest.MonkeyPatch)
         matrix @ matrix
 
 
-def test_a_warning_takes_its_place_where_that_is_asked_for() -> None:
+def test_nondeterminism_is_a_warning_in_warn_only_mode() -> None:
     torch.use_deterministic_algorithms(True, warn_only=True)
 
     with warnings.catch_warnings(record=True) as told:

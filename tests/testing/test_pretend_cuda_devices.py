@@ -86,7 +86,7 @@ Act = Callable[[], Any]  # Any: never looked at
         ),
     ],
 )
-def test_what_cuda_refuses_is_refused_in_its_words(
+def test_operations_that_cuda_refuses_raise_its_message(
     act: Act, error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error, match=message):
@@ -114,7 +114,7 @@ def test_what_cuda_refuses_is_refused_in_its_words(
         lambda: torch.func.vmap(lambda row: row * 2)(there(2, 3)),
     ],
 )
-def test_what_cuda_allows_is_on_the_device(act: Callable[[], Tensor]) -> None:
+def test_results_of_allowed_operations_are_on_the_device(act: Callable[[], Tensor]) -> None:
     found = act()
 
     assert (CUDA, True, False, 0) == (found.device, found.is_cuda, found.is_cpu, found.get_device())
@@ -202,7 +202,7 @@ def test_copies_pickles_and_files_keep_device_and_values() -> None:
     assert twin.cpu().weight.device.type == "cpu"
 
 
-def test_the_device_has_a_random_state_of_its_own() -> None:
+def test_the_device_has_a_separate_random_state() -> None:
     state = torch.get_rng_state()
     torch.cuda.manual_seed(5)
     drawn = torch.rand(3, device="cuda")
@@ -221,7 +221,7 @@ def test_the_device_has_a_random_state_of_its_own() -> None:
     assert 0 < int((kept == 0).sum()) < 8
 
 
-def test_views_in_inference_mode_and_autocast() -> None:
+def test_views_work_in_inference_mode_and_autocast() -> None:
     tensor, layer = there(4, 3), nn.Linear(3, 2).cuda()
     with torch.inference_mode():
         parts, made = torch.split(tensor, 2), layer(tensor)

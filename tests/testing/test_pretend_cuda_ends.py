@@ -8,7 +8,7 @@ import torch
 from advtransfer.testing.pretend_cuda import pretend_cuda
 
 
-def test_everything_is_put_back_also_after_an_error() -> None:
+def test_torch_is_restored_also_after_an_error() -> None:
     names = (
         "is_available",
         "device_count",

@@ -96,11 +96,13 @@ def test_the_new_head_is_used_and_trained_on_every_kind_of_network(
     kind: Callable[[], Network],
 ) -> None:
     network = made(kind)
-    before = {name: one.clone() for name, one in cast(nn.Module, network).state_dict().items()}
+    before = {
+        name: tensor.clone() for name, tensor in cast(nn.Module, network).state_dict().items()
+    }
     changed = with_head(network, 6, shape=SHAPE, generator=stream_generator("head"))
 
     optimiser = torch.optim.SGD(
-        [one for one in changed.head.parameters() if one.requires_grad], lr=0.1
+        [weight for weight in changed.head.parameters() if weight.requires_grad], lr=0.1
     )
     first = changed(INPUTS)
     nn.functional.cross_entropy(first, torch.tensor([0, 1, 2, 5])).backward()  # type: ignore[no-untyped-call]  # torch
@@ -112,7 +114,7 @@ def test_the_new_head_is_used_and_trained_on_every_kind_of_network(
     assert second.equal(changed.head(changed.features(INPUTS)))
     assert list(network.blocks) == list(changed.blocks)
     assert all(
-        one.equal(before[name]) for name, one in cast(nn.Module, network).state_dict().items()
+        tensor.equal(before[name]) for name, tensor in cast(nn.Module, network).state_dict().items()
     )
 
 
@@ -120,9 +122,11 @@ def test_the_new_head_is_used_and_trained_on_every_kind_of_network(
 def test_all_but_the_old_head_can_be_trained_with_the_new_one(kind: Callable[[], Network]) -> None:
     changed = with_head(made(kind), 6, shape=SHAPE, generator=stream_generator("head")).train()
     changed(INPUTS).sum().backward()
-    trained = {name for name, one in changed.named_parameters() if one.requires_grad}
+    trained = {name for name, weight in changed.named_parameters() if weight.requires_grad}
 
-    assert trained == {name for name, one in changed.named_parameters() if one.grad is not None}
+    assert trained == {
+        name for name, weight in changed.named_parameters() if weight.grad is not None
+    }
     assert {"head.weight", "head.bias"} < trained
     assert all(any(name.startswith("network.") for name in trained) for _ in changed.blocks)
 
@@ -150,23 +154,23 @@ def test_a_head_is_drawn_from_its_generator_alone() -> None:
     network = made(hooked)
     state = torch.get_rng_state()
     torch.manual_seed(1)
-    one = with_head(network, 6, shape=SHAPE, generator=stream_generator("head"))
+    first = with_head(network, 6, shape=SHAPE, generator=stream_generator("head"))
     torch.manual_seed(2)
-    two = with_head(network, 6, shape=SHAPE)
+    second = with_head(network, 6, shape=SHAPE)
 
-    assert not two.head.weight.any()
-    assert not two(INPUTS).any()
-    two.draw_head(stream_generator("head"))
+    assert not second.head.weight.any()
+    assert not second(INPUTS).any()
+    second.draw_head(stream_generator("head"))
     after = torch.get_rng_state()
     torch.manual_seed(2)
     assert after.equal(torch.get_rng_state())
-    assert one.head.weight.equal(two.head.weight)
-    assert one.head.bias.equal(two.head.bias)
-    assert one.head.weight.std() > 0.01
+    assert first.head.weight.equal(second.head.weight)
+    assert first.head.bias.equal(second.head.bias)
+    assert first.head.weight.std() > 0.01
     torch.set_rng_state(state)
 
 
-def test_modes_and_what_is_frozen_stay_as_they_were() -> None:
+def test_a_copy_with_a_new_head_keeps_modes_and_frozen_weights() -> None:
     network = cast(HookedNetwork, made(hooked)).eval().requires_grad_(False)
     network.model.get_submodule("norm").train()
     changed = with_head(network, 6, shape=SHAPE)
@@ -174,5 +178,5 @@ def test_modes_and_what_is_frozen_stay_as_they_were() -> None:
 
     assert (False, True) == (body.training, body.model.get_submodule("norm").training)
     assert ["head.weight", "head.bias"] == [
-        name for name, one in changed.named_parameters() if one.requires_grad
+        name for name, weight in changed.named_parameters() if weight.requires_grad
     ]

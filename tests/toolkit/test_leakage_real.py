@@ -92,7 +92,7 @@ def test_planted_leaks_are_counted_to_the_image(name: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "near"), [("MNIST", 0), ("FashionMNIST", 12)])
-def test_the_whole_sets_have_these_leaks_of_their_own(name: str, near: int) -> None:
+def test_known_data_sets_have_known_leaks(name: str, near: int) -> None:
     found = find_leaks(_samples(_pixels(name, "train")), _samples(_pixels(name, "test")))
 
     # the twelve are photographs of garments that are in both parts, looked at one by one

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from advtransfer.toolkit.model_modes import freeze_weights, weights_frozen
-from advtransfer.toolkit.network import BlockNetwork, Normalize
+from advtransfer.toolkit.network import BlockNetwork, Normalize, require_source
 from advtransfer.toolkit.rng import build_initialized, stream_generator
 from advtransfer.types import Network
 
@@ -40,7 +40,7 @@ def test_logits_are_the_head_of_the_features() -> None:
     assert network(INPUTS).equal(network.head(network.features(INPUTS)))
 
 
-def test_features_up_to_a_block_go_on_through_the_later_ones() -> None:
+def test_features_of_a_block_passed_through_later_blocks_are_the_features() -> None:
     network = _network()
     wide = network.features(INPUTS, upto="wide")
 
@@ -61,14 +61,14 @@ def test_an_unknown_block_is_an_error_that_lists_the_blocks() -> None:
         _network().features(INPUTS, upto="last")
 
 
-def test_freezing_takes_every_parameter_out_of_training() -> None:
+def test_freezing_stops_gradients_of_every_parameter() -> None:
     network = _network()
     freeze_weights(network)
 
     assert not any(parameter.requires_grad for parameter in network.parameters())
 
 
-def test_weights_frozen_for_a_while_are_then_as_they_were() -> None:
+def test_temporarily_frozen_weights_are_restored() -> None:
     network = _network()
     freeze_weights(network.head)
     before = [parameter.requires_grad for parameter in network.parameters()]
@@ -83,9 +83,24 @@ def test_weights_frozen_for_a_while_are_then_as_they_were() -> None:
     assert before == [parameter.requires_grad for parameter in network.parameters()]
 
 
-def test_weights_are_unfrozen_after_an_error_too() -> None:
+def test_temporarily_frozen_weights_are_restored_after_an_error() -> None:
     network = _network()
     with pytest.raises(KeyError), weights_frozen(network):
         raise KeyError
 
     assert all(parameter.requires_grad for parameter in network.parameters())
+
+
+def test_clamped_normalisation_clips_pixels_to_the_unit_range() -> None:
+    normalise = Normalize([0.5], [0.25], clamp=True)
+    inputs = torch.tensor([-1.0, 0.75, 3.0]).reshape(3, 1, 1, 1)
+
+    assert [-2.0, 1.0, 2.0] == normalise(inputs).flatten().tolist()
+
+
+def test_missing_source_is_refused() -> None:
+    network: Network = _network()
+
+    assert require_source(network) is network
+    with pytest.raises(ValueError, match="found no source"):
+        require_source(None)

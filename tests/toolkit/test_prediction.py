@@ -9,6 +9,7 @@ from advtransfer.toolkit.datasets import SampleSubset, all_positions
 from advtransfer.toolkit.prediction import (
     KERNEL_BATCH,
     apply_in_chunks,
+    fill_batch,
     kernel_batches,
     measure_accuracy,
     predict,
@@ -120,7 +121,7 @@ def test_no_samples_are_an_error() -> None:
         predict(_model(), _samples(0), device=CPU)
 
 
-def test_accuracy_is_the_share_that_is_right() -> None:
+def test_accuracy_is_the_share_of_correct_predictions() -> None:
     samples = _samples(9)
 
     class Two(nn.Module):
@@ -128,3 +129,14 @@ def test_accuracy_is_the_share_that_is_right() -> None:
             return torch.tensor([0.0, 0.0, 1.0]).expand(len(inputs), 3)
 
     assert 1 / 3 == pytest.approx(measure_accuracy(Two().eval(), samples, device=CPU))
+
+
+@pytest.mark.parametrize("count", [1, 3, KERNEL_BATCH, KERNEL_BATCH + 1])
+def test_filled_batch_repeats_its_first_row(count: int) -> None:
+    rows = torch.arange(2.0 * count).reshape(count, 2)
+
+    filled = fill_batch(rows)
+
+    assert len(filled) == max(count, KERNEL_BATCH)
+    assert filled[:count].equal(rows)
+    assert filled[count:].equal(rows[:1].expand(len(filled) - count, 2))

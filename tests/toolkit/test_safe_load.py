@@ -94,7 +94,7 @@ def test_a_safetensors_file_is_read_whatever_it_is_called(tmp_path: Path) -> Non
 
 
 @FORMATS
-def test_what_robust_models_carry_beside_their_weights_is_read_as_nothing(
+def test_extra_objects_of_robust_checkpoints_are_read_as_placeholders(
     tmp_path: Path,
     zipped: bool,
     dilled: Callable[[], Callable[..., object]],
@@ -160,7 +160,7 @@ def test_a_pickle_that_would_make_a_file_is_refused_by_name(
     assert not mark.exists()
 
 
-def test_a_call_under_the_name_of_ballast_is_not_made(
+def test_a_call_under_an_ignored_name_is_not_made(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, mark = tmp_path / "evil.pt", tmp_path / "made"
@@ -200,7 +200,7 @@ def test_tensors_of_every_float_type_and_parameters_with_attributes_are_read(
 
 @FORMATS
 @pytest.mark.parametrize("inside", [True, False], ids=["in a checkpoint", "alone"])
-def test_a_whole_model_is_refused_as_such(tmp_path: Path, zipped: bool, inside: bool) -> None:
+def test_a_pickled_model_is_refused(tmp_path: Path, zipped: bool, inside: bool) -> None:
     path, model = tmp_path / "whole.pt", nn.Sequential(nn.Linear(3, 2))
     torch.save({"model": model} if inside else model, path, _use_new_zipfile_serialization=zipped)
     with pytest.raises(
@@ -245,7 +245,7 @@ def test_an_archive_that_torch_did_not_write_is_not_called_damaged(tmp_path: Pat
 @pytest.mark.parametrize(
     "ballast", [{}, {"args": argparse.Namespace()}], ids=["plain", "with ballast"]
 )
-def test_a_truncated_file_is_told_in_one_paragraph(
+def test_a_truncated_file_is_reported_in_one_paragraph(
     tmp_path: Path, zipped: bool, share: float, ballast: dict[str, object]
 ) -> None:
     path = tmp_path / "weights.pt"
@@ -259,7 +259,7 @@ def test_a_truncated_file_is_told_in_one_paragraph(
     assert "\n" not in str(caught.value)
 
 
-def test_a_truncated_safetensors_file_is_told_in_one_paragraph(tmp_path: Path) -> None:
+def test_a_truncated_safetensors_file_is_reported_in_one_paragraph(tmp_path: Path) -> None:
     path = tmp_path / "weights.safetensors"
     save_file(WEIGHTS, path)
     path.write_bytes(path.read_bytes()[:-4])

@@ -143,7 +143,7 @@ MAPPED = [
 
 
 @pytest.mark.parametrize(("module", "name"), ALLOWED)
-def test_a_name_that_stands_for_nothing_is_never_imported(
+def test_a_placeholder_name_is_never_imported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str, name: str
 ) -> None:
     path, mark = tmp_path / "ballast.pt", tmp_path / "made"
@@ -164,7 +164,7 @@ def test_a_name_that_stands_for_nothing_is_never_imported(
 
 
 @pytest.mark.parametrize(("module", "name"), MAPPED)
-def test_a_mapping_of_a_class_of_its_own_keeps_its_weights_and_is_never_imported(
+def test_a_mapping_subclass_keeps_its_weights_and_is_never_imported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str, name: str
 ) -> None:
     path, mark = tmp_path / "mapped.pt", tmp_path / "made"
@@ -242,7 +242,7 @@ def test_every_other_name_is_refused(tmp_path: Path, module: str, name: str) -> 
         read_weights(path)
 
 
-def test_a_name_is_either_nothing_or_a_mapping_or_rebuilt_or_refused() -> None:
+def test_every_name_has_exactly_one_treatment() -> None:
     assert all(IGNORED_NAMES.fullmatch(".".join(one)) for one in ALLOWED)
     assert all(MAPPING_CLASSES.fullmatch(".".join(one)) for one in MAPPED)
     assert {

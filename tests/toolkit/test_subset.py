@@ -85,21 +85,21 @@ def test_the_paper_rule_draws_what_its_scan_accepts(
 
 
 def test_the_paper_rule_depends_on_its_seed_alone() -> None:
-    one = subset.draw_subset(
+    first = subset.draw_subset(
         LABELS, n=20, validation=0, seed_parts=("a", 20000000), rule="utrera2021"
     )
-    two = subset.draw_subset(
+    second = subset.draw_subset(
         LABELS, n=20, validation=0, seed_parts=("b", 20000000), rule="utrera2021"
     )
 
-    assert one.train.equal(two.train)
+    assert first.train.equal(second.train)
 
 
 def test_all_images_are_drawn_in_their_order() -> None:
     assert list(range(100)) == _draw(None).train.tolist()
 
 
-def test_draws_differ_by_seed_and_by_data_and_repeat_themselves() -> None:
+def test_draws_differ_by_seed_and_data_and_are_repeatable() -> None:
     other_data = subset.draw_subset(LABELS, n=20, validation=0, seed_parts=("other", 0))
 
     assert _draw(20).train.equal(_draw(20).train)

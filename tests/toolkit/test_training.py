@@ -113,7 +113,7 @@ def test_a_stopped_training_continues_to_the_same_bits(
     assert 4 - stopped_after // save_every * save_every == len(continued.told)
 
 
-def test_the_same_seed_gives_the_same_bits_and_another_one_does_not() -> None:
+def test_equal_seeds_give_equal_bits_and_different_seeds_do_not() -> None:
     models = [_noisy(), _noisy(), _noisy()]
     for model, seed in zip(models, (0, 0, 1), strict=True):
         _train(model, InMemoryContext(seed))
@@ -198,7 +198,7 @@ def test_the_model_ends_in_eval_mode() -> None:
     assert not any(module.training for module in model.modules())
 
 
-def test_a_perturbation_is_what_is_trained_on() -> None:
+def test_training_uses_the_perturbed_inputs() -> None:
     def blank(model: nn.Module, inputs: Tensor, labels: Tensor, source: torch.Generator) -> Tensor:
         return torch.zeros_like(inputs)
 
@@ -209,7 +209,7 @@ def test_a_perturbation_is_what_is_trained_on() -> None:
     assert not _linear().state_dict()["1.bias"].equal(model.state_dict()["1.bias"])
 
 
-def test_progress_is_told_after_every_epoch() -> None:
+def test_progress_is_reported_after_every_epoch() -> None:
     context = InMemoryContext()
     curves = _train(_linear(), context)
 
@@ -236,7 +236,7 @@ def test_a_loss_that_is_not_finite_stops_the_training_and_names_the_epoch() -> N
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
-def test_a_broken_model_is_not_trained_on_whatever_the_attack_makes_of_it(
+def test_a_broken_model_stops_the_training_despite_the_attack(
     norm: TrainingNorm,
 ) -> None:
     broken = _linear()

@@ -59,11 +59,11 @@ def _weights(model: nn.Module) -> Tensor:
     return torch.cat([tensor.flatten() for tensor in model.state_dict().values()])
 
 
-def test_the_divergence_is_that_of_kullback_and_leibler() -> None:
-    given, other = torch.tensor([[0.5, 0.25, 0.25]]), torch.tensor([[0.25, 0.5, 0.25]])
+def test_the_divergence_equals_that_of_kullback_and_leibler() -> None:
+    reference, other = torch.tensor([[0.5, 0.25, 0.25]]), torch.tensor([[0.25, 0.5, 0.25]])
 
     assert [0.25 * torch.tensor(2.0).log().item()] == pytest.approx(
-        kl_divergence(given.log(), other.log()).tolist()
+        kl_divergence(reference.log(), other.log()).tolist()
     )
 
 
@@ -72,8 +72,8 @@ def test_trades_minimises_its_papers_loss_at_a_point_of_the_ball() -> None:
     method = TradesLoss(TRADES, (0.0, 1.0))
     moved = method._find_adversarial(model, inputs, stream_generator("noise"))
     ((loss, logits),) = method(model, inputs, labels, stream_generator("noise"))
-    still, there = model(inputs).softmax(1), model(moved).softmax(1)
-    apart = (still * (still / there).log()).sum(1).mean()
+    clean, perturbed = model(inputs).softmax(1), model(moved).softmax(1)
+    apart = (clean * (clean / perturbed).log()).sum(1).mean()
 
     assert (moved - inputs).abs().max() <= 0.2 + 1e-6
     assert 0 <= moved.min()
@@ -84,11 +84,11 @@ def test_trades_minimises_its_papers_loss_at_a_point_of_the_ball() -> None:
     assert model(inputs).allclose(logits)
 
 
-def test_trades_looks_for_the_point_where_the_prediction_differs_most() -> None:
+def test_trades_searches_the_point_of_the_largest_divergence() -> None:
     model, (inputs, _) = _model(), _batch()
-    still = model(inputs).log_softmax(1)
-    found = kl_divergence(
-        still,
+    clean = model(inputs).log_softmax(1)
+    divergence = kl_divergence(
+        clean,
         model(
             TradesLoss(TRADES, None)._find_adversarial(model, inputs, stream_generator("n"))
         ).log_softmax(1),
@@ -96,7 +96,7 @@ def test_trades_looks_for_the_point_where_the_prediction_differs_most() -> None:
     for draw in range(20):
         signs = torch.randn(inputs.shape, generator=stream_generator("signs", draw)).sign()
         assert (
-            found >= kl_divergence(still, model(inputs + 0.2 * signs).log_softmax(1)) - 1e-6
+            divergence >= kl_divergence(clean, model(inputs + 0.2 * signs).log_softmax(1)) - 1e-6
         ).all()
 
 
@@ -105,14 +105,18 @@ def test_the_gradient_of_trades_flows_through_both_predictions() -> None:
     method = TradesLoss(TRADES, (0.0, 1.0))
     moved = method._find_adversarial(model, inputs, stream_generator("noise"))
     ((loss, _),) = method(model, inputs, labels, stream_generator("noise"))
-    found = torch.autograd.grad(loss, list(model.parameters()))
-    still, there = model(inputs).log_softmax(1), model(moved).log_softmax(1)
+    gradients = torch.autograd.grad(loss, list(model.parameters()))
+    clean, perturbed = model(inputs).log_softmax(1), model(moved).log_softmax(1)
     expected = torch.autograd.grad(
-        nn.functional.nll_loss(still, labels) + 3 * (still.exp() * (still - there)).sum(1).mean(),
+        nn.functional.nll_loss(clean, labels)
+        + 3 * (clean.exp() * (clean - perturbed)).sum(1).mean(),
         list(model.parameters()),
     )
 
-    assert all(one.allclose(other, atol=1e-6) for one, other in zip(found, expected, strict=True))
+    assert all(
+        gradient.allclose(other, atol=1e-6)
+        for gradient, other in zip(gradients, expected, strict=True)
+    )
 
 
 def test_trades_is_for_classes() -> None:

@@ -127,7 +127,7 @@ def test_when_states_are_saved_changes_no_weight(monkeypatch: pytest.MonkeyPatch
     assert _weights(seldom).equal(_weights(often))
 
 
-def test_within_a_long_epoch_progress_says_how_far_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_progress_is_reported_within_a_long_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checkpoint, "PROGRESS_INTERVAL_SECONDS", 0.0)
     context = InMemoryContext()
     _train(_noisy(), context)
@@ -162,7 +162,7 @@ def test_states_are_saved_every_half_minute_within_an_epoch(
     assert [False, False, True, False, True] == due
 
 
-def test_saving_takes_a_twentieth_of_the_time_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_checkpoints_take_at_most_a_twentieth_of_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock(monkeypatch)
     saver = CheckpointTimer(clock.save)
 
@@ -174,7 +174,7 @@ def test_saving_takes_a_twentieth_of_the_time_at_most(monkeypatch: pytest.Monkey
     assert [(False, False), (False, False), (False, False), (True, True)] == cheap
 
 
-def test_a_pulse_comes_once_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_progress_is_due_once_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock(monkeypatch)
     pulse, due = ProgressThrottle(), []
     for clock.now in (0.5, 1.0, 1.5, 2.1, 2.2):

@@ -73,7 +73,7 @@ def _curves(
         ("values", [0.0, 1.0]),
     ],
 )
-def test_the_loss_of_each_task_is_that_of_the_formula(task: Task, expected: list[float]) -> None:
+def test_the_loss_of_each_task_follows_its_formula(task: Task, expected: list[float]) -> None:
     each = task_loss(task, OUTPUTS, LABELS[task], reduction="none")
 
     assert expected == pytest.approx(each.tolist(), abs=1e-3)
@@ -85,7 +85,7 @@ def test_the_loss_of_each_task_is_that_of_the_formula(task: Task, expected: list
     )
 
 
-def test_right_answers_are_counted_where_there_can_be_any() -> None:
+def test_correct_predictions_are_counted_for_tasks_that_have_them() -> None:
     assert 1 == count_correct("classes", OUTPUTS, LABELS["classes"])
     assert 1 + 1 / 3 == count_correct("attributes", OUTPUTS, LABELS["attributes"])
     assert count_correct("values", OUTPUTS, LABELS["values"]) is None
@@ -127,7 +127,7 @@ def test_each_task_is_trained_against_its_own_adversary(task: Task) -> None:
     assert losses["robust"] < losses["natural"]
 
 
-def test_what_is_watched_joins_the_curves_and_sees_the_model_in_eval_mode() -> None:
+def test_watched_columns_join_the_curves_and_are_measured_in_eval_mode() -> None:
     modes: list[bool] = []
 
     def watch(model: nn.Module) -> Mapping[str, float]:

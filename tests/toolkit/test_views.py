@@ -26,7 +26,7 @@ def _colours() -> Dataset:
     return ArrayDataset({"test": (pixels, torch.tensor([0, 1]))}, names=["a", "b"])
 
 
-def test_no_view_is_the_data_set_itself() -> None:
+def test_a_view_without_changes_is_the_data_set_itself() -> None:
     dataset = toy()
 
     assert dataset is view_dataset(dataset)
@@ -41,7 +41,7 @@ def test_classes_are_kept_and_renumbered_in_the_given_order() -> None:
     assert _inputs(seen).equal(dataset.part("train").inputs(torch.tensor([1, 3, 5, 7])))
 
 
-def test_the_card_tells_what_is_seen() -> None:
+def test_the_card_describes_the_view() -> None:
     base = toy(classes=4).card()
     seen = view_dataset(toy(classes=4), classes=[3, 1], channels=3, size=8)
     card = seen.card()
@@ -77,7 +77,7 @@ def test_three_channels_are_one_repeated() -> None:
     assert torch.cat([base, base, base], dim=1).equal(seen)
 
 
-def test_the_channels_that_are_there_change_nothing() -> None:
+def test_a_view_with_the_same_channels_changes_nothing() -> None:
     assert _inputs(_colours().part("test")).equal(
         _inputs(view_dataset(_colours(), channels=3).part("test"))
     )
@@ -119,7 +119,7 @@ def test_only_classes_can_be_chosen_among() -> None:
         view_dataset(Attributes(), classes=[0])
 
 
-def test_an_image_looks_the_same_alone_and_among_others() -> None:
+def test_an_image_has_the_same_pixels_alone_and_in_a_batch() -> None:
     part = view_dataset(toy(shape=(3, 7, 7)), channels=1, size=5).part("test")
     alone = torch.cat([part.inputs(torch.tensor([position])) for position in range(len(part))])
 

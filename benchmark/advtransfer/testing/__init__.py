@@ -1,6 +1,4 @@
-"""What a plugin's own tests need.
-
-A `Context` without a host, and a data set that is learned in a moment.
+"""Helpers for the tests of plugins: a `Context` without a host, and a data set learned fast.
 
 ```python
 from advtransfer.testing.context import InMemoryContext

@@ -1,4 +1,4 @@
-"""The command line as a user types it, for tests of whole runs."""
+"""The command line as a user calls it, for tests of whole runs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Command:
-    """`advtransfer` as a user calls it, in a folder and an environment of its own."""
+    """`advtransfer` as a user calls it, in a given folder and environment."""
 
     folder: Path
     environment: Mapping[str, str]
@@ -20,8 +20,14 @@ class Command:
     def __call__(
         self, *arguments: str, exit_code: int = 0, **variables: str
     ) -> subprocess.CompletedProcess[str]:
-        """Run to the end; the exit code must be the one expected."""
-        done = subprocess.run(
+        """Run a command to its end and check its exit code.
+
+        Args:
+            *arguments: The arguments after ``advtransfer``.
+            exit_code: The expected exit code.
+            **variables: Environment variables, added to those of the environment.
+        """
+        completed = subprocess.run(
             self.line(*arguments),
             cwd=self.folder,
             env={**self.environment, **variables},
@@ -30,13 +36,12 @@ class Command:
             timeout=300,
             check=False,
         )
-        assert done.returncode == exit_code, (
-            f"exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
-        )
-        return done
+        output = f"{completed.stdout}\n{completed.stderr}"
+        assert completed.returncode == exit_code, f"exit code {completed.returncode}\n{output}"
+        return completed
 
     def start(self, *arguments: str, **variables: str) -> subprocess.Popen[str]:
-        """Start in a process group of its own, so that a test can interrupt it, or kill all of it."""
+        """Start a command in a new process group, so that a test can interrupt or kill it all."""
         return subprocess.Popen(
             self.line(*arguments),
             cwd=self.folder,
@@ -50,10 +55,11 @@ class Command:
 
     @staticmethod
     def line(*arguments: str) -> list[str]:
-        """What is executed."""
+        """Return the command line to execute."""
         return [sys.executable, "-m", "advtransfer", *arguments]
 
 
 def _restore_interrupts() -> None:
-    """What a shell starts in the background ignores Ctrl-C, and so would all that it starts."""
+    """Let the new process receive Ctrl-C."""
+    # A shell's background processes ignore it, and so does every process that they start.
     signal.signal(signal.SIGINT, signal.SIG_DFL)

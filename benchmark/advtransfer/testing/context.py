@@ -1,7 +1,4 @@
-"""A `Context` without a host.
-
-Everything in memory, and everything that was told kept for assertions.
-"""
+"""A `Context` without a host, which holds everything in memory for assertions."""
 
 from __future__ import annotations
 
@@ -23,18 +20,19 @@ from advtransfer.types import Json, Samples, Tensors
 
 
 class InMemoryContext:
-    """What the host lends to a running part, for tests.
+    """A `Context` for tests, with the methods that the host offers to running components.
 
     Args:
-        seed: What every random stream depends on.
+        seed: The seed of every random stream.
         device: Where to compute.
         batch_size: The batch size offered to evaluations.
-        cancel_after: Raise Cancelled at this call of `progress`, as when a run is stopped; None for never.
+        cancel_after: Raise Cancelled at this call of `progress`, as when a run is stopped; None for
+            never.
         saved: The state that an earlier call saved.
 
     Attributes:
-        told: What `progress` was told, in order: ``{"done": ..., "total": ..., **news}``.
-        built: What `remember` has built, by name and canonical key.
+        told: The arguments of each call of `progress`: ``{"done": ..., "total": ..., **news}``.
+        built: The values that `remember` has built, by name and canonical key.
         stored: The rows that `rows` has computed, by name and canonical key.
     """
 
@@ -47,28 +45,31 @@ class InMemoryContext:
         cancel_after: int | None = None,
         saved: Tensors | None = None,
     ) -> None:
-        self.seed, self.batch_size = seed, batch_size
+        self.seed = seed
+        self.batch_size = batch_size
         self.device = torch.device(device)
         self.told: list[dict[str, float]] = []
         self.built: dict[tuple[str, str], Tensors] = {}
         self.stored: dict[tuple[str, str], InMemoryRows] = {}
-        self._cancel_after, self._saved = cancel_after, saved
+        self._cancel_after = cancel_after
+        self._saved = saved
         self._scratch: Path | None = None
 
     @property
     def scratch(self) -> Path:
-        """A folder that lives as long as the context."""
+        """A temporary folder that is removed with the context."""
         if self._scratch is None:
             self._scratch = Path(tempfile.mkdtemp(prefix="advtransfer-"))
+            # Removed with the context, also when a test fails.
             weakref.finalize(self, rmtree, self._scratch, ignore_errors=True)
         return self._scratch
 
     def generator(self, stream: str, *keys: int) -> torch.Generator:
-        """A CPU generator that depends on the seed, the stream's name and the keys."""
+        """Return a CPU generator that depends on the seed, the name of the stream and the keys."""
         return stream_generator("test context", self.seed, stream, *keys)
 
     def numpy(self, stream: str, *keys: int) -> np.random.Generator:
-        """The same for numpy."""
+        """Return the same stream as a numpy generator."""
         return np.random.default_rng(stream_seed("test context", self.seed, stream, *keys))
 
     def remember(
@@ -79,11 +80,11 @@ class InMemoryContext:
         *,
         of: Iterable[str] | None = None,
     ) -> Tensors:
-        """What `build` gave for this name and key the first time."""
-        place = what, canonical_json(key)
-        if place not in self.built:
-            self.built[place] = build()
-        return self.built[place]
+        """Return the value that `build` gave for this name and key the first time."""
+        name_and_key = what, canonical_json(key)
+        if name_and_key not in self.built:
+            self.built[name_and_key] = build()
+        return self.built[name_and_key]
 
     def rows(
         self,
@@ -94,28 +95,35 @@ class InMemoryContext:
         *,
         of: Iterable[str],
     ) -> Tensor:
-        """What `compute` gives for each sample, computed once for this name, key and content."""
-        store = self.stored.setdefault(
-            (what, canonical_json({"key": key, "content": samples.card.digest})), InMemoryRows()
-        )
+        """Return the row of each sample, computed once for this name, key and content."""
+        content_key = canonical_json({"key": key, "content": samples.card.digest})
+        store = self.stored.setdefault((what, content_key), InMemoryRows())
         return compute_rows(samples, compute, device=self.device, store=store)
 
     def saved(self) -> Tensors | None:
-        """The last saved state."""
+        """Return the last saved state."""
         return self._saved
 
     def save(self, state: Tensors) -> None:
-        """Keep a copy of the state."""
+        """Store a copy of the state."""
+        # A copy, since a training goes on to change its tensors in place.
         self._saved = {name: tensor.clone() for name, tensor in state.items()}
 
     def progress(self, done: int, total: int, **news: float) -> None:
-        """Keep the news; raises Cancelled when told to."""
+        """Record the progress.
+
+        Raises:
+            Cancelled: This is the call of number `cancel_after`.
+        """
         self.told.append({"done": done, "total": total, **news})
         if len(self.told) == self._cancel_after:
             raise Cancelled(f"stopped by the test at {done} of {total}")
 
     def resumed(self) -> InMemoryContext:
-        """The context of the next call after this one was stopped: same seed, same saved state, never stopped."""
+        """Return the context of the next call after this one was stopped.
+
+        It has the same seed and the same saved state, and is never stopped.
+        """
         return InMemoryContext(
             self.seed, device=str(self.device), batch_size=self.batch_size, saved=self._saved
         )

@@ -1,4 +1,4 @@
-"""A tiny data set that a linear model learns in a moment."""
+"""A tiny data set that a linear model learns in a few steps."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ def toy(
     noise: float = 0.1,
     seed: int = 0,
 ) -> ArrayDataset:
-    """Linearly separable images in [0, 1]: one random black-and-white pattern a class, plus noise.
+    """Return linearly separable images in [0, 1]: a black-and-white pattern per class, plus noise.
 
     Args:
-        classes: How many; image ``i`` of a part is of class ``i % classes``.
-        train: Images in the train part.
-        test: Images in the test part.
-        shape: Of one image, ``(C, H, W)``.
-        noise: How far a pixel may lie from its pattern; two patterns lie 1 apart in at least two pixels.
-        seed: Draws the patterns and the noise.
+        classes: The number of classes; image ``i`` of a part is of class ``i % classes``.
+        train: The number of images in the train part.
+        test: The number of images in the test part.
+        shape: The shape ``(C, H, W)`` of one image.
+        noise: The largest difference of a pixel from its pattern. Two patterns differ by 1 in at
+            least two pixels.
+        seed: The seed of patterns and noise.
     """
     source = stream_generator("toy", seed)
     patterns = torch.randint(2, (classes, *shape), generator=source).to(torch.get_default_dtype())
-    # pixel k marks class k, so that no two patterns are alike
+    # Pixel k marks class k, so that no two patterns are equal.
     patterns.view(classes, -1)[:, :classes] = torch.eye(classes)
 
     def part(count: int) -> tuple[torch.Tensor, torch.Tensor]:
         labels = torch.arange(count) % classes
-        drift = noise * (2 * torch.rand((count, *shape), generator=source) - 1)
-        return (patterns[labels] + drift).clamp(0, 1), labels
+        deviations = noise * (2 * torch.rand((count, *shape), generator=source) - 1)
+        return (patterns[labels] + deviations).clamp(0, 1), labels
 
-    return ArrayDataset(
-        {"train": part(train), "test": part(test)}, names=[f"pattern {k}" for k in range(classes)]
-    )
+    names = [f"pattern {label}" for label in range(classes)]
+    return ArrayDataset({"train": part(train), "test": part(test)}, names=names)

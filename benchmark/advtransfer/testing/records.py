@@ -1,4 +1,4 @@
-"""Records for tests: parts of one, filled up to a whole record that agrees with itself."""
+"""Records for tests: some fields, filled up to a complete and consistent record."""
 
 from __future__ import annotations
 
@@ -52,65 +52,82 @@ RECORD_PROVENANCE: Record = {
 
 
 def complete_record(parts: Mapping[str, Any], **asked: Any) -> Record:  # noqa: ANN401  # Any: JSON
-    """A record with these parts, the others made up so that all of it agrees; its id is that of what it asks.
+    """Return a consistent record with the given fields; all others are filled in.
+
+    The id is that of the record's ``asked``.
 
     Args:
-        parts: Fields of a record, its kind among them. Shares without outcomes are given some, of their ``of`` samples.
-        **asked: What it asks: ``use``, ``options``, ``inputs``.
+        parts: Fields of a record, its kind included. Shares without outcomes get outcomes of as
+            many samples as their ``of`` says.
+        **asked: Fields of ``asked``: ``use``, ``options``, ``inputs``.
     """
     kind = str(parts["kind"])
-    made: dict[str, Any] = {**RECORD_BODIES[kind], **parts, "format": RECORD_FORMAT}  # Any: JSON
-    made["asked"] = {
+    record: dict[str, Any] = {  # Any: JSON
+        **RECORD_BODIES[kind],
+        **parts,
+        "format": RECORD_FORMAT,
+    }
+    record["asked"] = {
         "use": "toy/toy",
         "version": 1,
         "options": {},
         "inputs": {},
         **parts.get("asked", {}),
         **asked,
+        "kind": kind,
     }
-    made["asked"]["kind"] = kind
-    made["id"] = content_id(made["asked"])
-    made["provenance"] = {**RECORD_PROVENANCE, **parts.get("provenance", {})}
-    made["observed"] = {"seconds": {}, "copied_from": None, **parts.get("observed", {})}
+    record["id"] = content_id(record["asked"])
+    record["provenance"] = {**RECORD_PROVENANCE, **parts.get("provenance", {})}
+    record["observed"] = {"seconds": {}, "copied_from": None, **parts.get("observed", {})}
     if kind == "source":
-        made["card"] = {**SOURCE_CARD, **parts.get("card", {})}
-        made["probe"] = _complete_probe(made["probe"], made["card"]) if made["probe"] else None
+        record["card"] = {**SOURCE_CARD, **parts.get("card", {})}
+        probe = record["probe"]
+        record["probe"] = _complete_probe(probe, record["card"]) if probe else None
     if kind == "result":
-        shares = {
-            name: one
-            for name, one in made["metrics"].items()
-            if "of" in one and name not in made["outcomes"]
-        }
-        made["outcomes"] = made["outcomes"] | {
-            name: pack_outcomes(_make_outcomes(one)) for name, one in shares.items()
-        }
-        made["metrics"] = made["metrics"] | {
-            name: robust_share(_make_outcomes(one)) for name, one in shares.items()
-        }
-        value, reason, rules = verdict_from_checks(Check(**one) for one in made["checks"])
-        made["verdict"] = {"value": value, "reason": reason, "rules": rules}
-    return made
+        _complete_shares(record)
+        value, reason, rules = verdict_from_checks(Check(**check) for check in record["checks"])
+        record["verdict"] = {"value": value, "reason": reason, "rules": rules}
+    return record
+
+
+def _complete_shares(record: dict[str, Any]) -> None:  # Any: JSON
+    """Add outcomes for the shares that have none, and make the shares agree with them."""
+    metrics = dict(record["metrics"])
+    outcomes = dict(record["outcomes"])
+    for name, metric in record["metrics"].items():
+        if "of" in metric and name not in outcomes:
+            share_outcomes = _make_outcomes(metric)
+            outcomes[name] = pack_outcomes(share_outcomes)
+            metrics[name] = robust_share(share_outcomes)
+    # Replaced, not changed in place: both may be objects of the caller.
+    record["metrics"] = metrics
+    record["outcomes"] = outcomes
 
 
 def _make_outcomes(share: Mapping[str, float]) -> list[Outcome]:
-    of = int(share["of"])
-    robust, high = (round(share[name] * of) for name in ("low", "high"))
+    """Return outcomes with the share's lower and upper bound, over ``of`` samples."""
+    sample_count = int(share["of"])
+    robust_count = round(share["low"] * sample_count)
+    at_most_robust = round(share["high"] * sample_count)
     return (
-        [Outcome.ROBUST] * robust
-        + [Outcome.UNKNOWN] * (high - robust)
-        + [Outcome.BROKEN] * (of - high)
+        [Outcome.ROBUST] * robust_count
+        + [Outcome.UNKNOWN] * (at_most_robust - robust_count)
+        + [Outcome.BROKEN] * (sample_count - at_most_robust)
     )
 
 
 def _complete_probe(
     probe: Mapping[str, Any], card: Mapping[str, Any]
 ) -> dict[str, Any]:  # Any: JSON
-    right, claimed = round(probe["clean_accuracy"] * probe["of"]), card["clean_accuracy"]
-    accuracy = right / probe["of"]
+    """Return a source's probe with an accuracy of whole samples and all that follows from it."""
+    correct_count = round(probe["clean_accuracy"] * probe["of"])
+    accuracy = correct_count / probe["of"]
+    claimed = card["clean_accuracy"]
     agrees = None if claimed is None else abs(claimed - accuracy) <= card["tolerance"]
-    told = {
+    return {
+        **probe,
         "clean_accuracy": accuracy,
-        "interval": list(wilson_interval(right, probe["of"])),
+        "interval": list(wilson_interval(correct_count, probe["of"])),
         "claimed": claimed,
+        "agrees": agrees,
     }
-    return {**probe, **told, "agrees": agrees}

@@ -1,7 +1,9 @@
-"""The torch side that plugins share.
+"""Building blocks in torch that plugins share.
 
 Data, networks, training and attacks that give the same bits for the same inputs.
 
-Nothing is imported here; name the module you need, such as ``from advtransfer.toolkit.training import train``. Only
-`recipe` is light (no torch): its dataclasses can be options of a factory.
+This package imports nothing; import the module you need, such as
+``from advtransfer.toolkit.training import train``. The modules `adversary`, `option_checks`,
+`tagged_union` and `training_config` do not import torch, so their dataclasses can be options of a
+factory.
 """

@@ -16,7 +16,10 @@ from advtransfer.toolkit.pgd import Bounds, clip_to_bounds, pgd_perturb, project
 from advtransfer.types import Task
 
 TRADES_START_NOISE = 1e-3
-"""The standard deviation of the noise that TRADES starts from: at the image itself the divergence has no gradient."""
+"""The standard deviation of the noise that TRADES starts from.
+
+At the image itself the divergence is 0 and has no gradient.
+"""
 
 
 def training_objective(
@@ -25,12 +28,12 @@ def training_objective(
     task: Task = "classes",
     bounds: Bounds = (0.0, 1.0),
 ) -> Objective:
-    """What is minimised to train naturally (None) or against the adversary.
+    """Return the objective of natural training (None) or of training against the adversary.
 
     Args:
-        adversary: The method, with its ball.
-        task: Which loss is minimised.
-        bounds: The smallest and the largest value an input may take; None for no such box.
+        adversary: The method and its ball.
+        task: The task whose loss is minimised.
+        bounds: The smallest and the largest value of an input; None for no such box.
 
     Raises:
         ValueError: The method does not work on the task.
@@ -42,7 +45,8 @@ def training_objective(
     if isinstance(adversary, Trades):
         if task != "classes":
             raise ValueError(
-                f"found the task {task!r} for TRADES; expected 'classes'; use kind: pgd, fast or free"
+                f"found the task {task!r} for TRADES; expected 'classes'; "
+                "use kind: pgd, fast or free"
             )
         return TradesLoss(adversary, bounds)
     attacker = adversary.as_pgd if isinstance(adversary, Fast) else adversary
@@ -51,10 +55,10 @@ def training_objective(
 
 @dataclass(frozen=True, slots=True)
 class TradesLoss:
-    """Cross-entropy on x plus ``beta * KL(f(x) || f(x'))``, at the x' of the ball that maximises the divergence.
+    """Cross-entropy on x plus ``beta * KL(f(x) || f(x'))`` for the x' of the largest divergence.
 
-    Zhang et al. (2019), equation 5 and algorithm 1. The model is in eval mode while x' is looked for, as in the
-    paper's code.
+    Zhang et al. (2019), equation 5 and algorithm 1. x' is searched in the ball around x, with the
+    model in eval mode as in the paper's code.
     """
 
     adversary: Trades
@@ -64,20 +68,28 @@ class TradesLoss:
     def __call__(
         self, model: nn.Module, inputs: Tensor, labels: Tensor, noise: torch.Generator
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """One loss a batch; the outputs are those on the images as they are."""
-        moved = self._find_adversarial(model, inputs, noise)
+        """Yield one loss and the logits ``(B, K)`` of the unperturbed inputs."""
+        perturbed = self._find_adversarial(model, inputs, noise)
         logits: Tensor = model(inputs)
-        apart = kl_divergence(logits.log_softmax(1), model(moved).log_softmax(1)).mean()
-        yield functional.cross_entropy(logits, labels) + self.adversary.beta * apart, logits
+        divergence = kl_divergence(logits.log_softmax(1), model(perturbed).log_softmax(1)).mean()
+        # Equation 5 with beta = 1 / lambda.
+        loss = functional.cross_entropy(logits, labels) + self.adversary.beta * divergence
+        yield loss, logits
 
     def _find_adversarial(self, model: nn.Module, inputs: Tensor, noise: torch.Generator) -> Tensor:
+        """Return the inputs of the ball that maximise the divergence (algorithm 1, inner loop)."""
         with in_eval_mode(model), weights_frozen(model):
             with torch.no_grad():
-                still = model(inputs).log_softmax(1)
+                clean_log_probabilities = model(inputs).log_softmax(1)
+
+            def divergence(perturbed: Tensor) -> Tensor:
+                return kl_divergence(clean_log_probabilities, model(perturbed).log_softmax(1))
+
+            start = (TRADES_START_NOISE * torch.randn(inputs.shape, generator=noise)).to(inputs)
             return projected_ascent(
-                lambda moved: kl_divergence(still, model(moved).log_softmax(1)),
+                divergence,
                 inputs,
-                (TRADES_START_NOISE * torch.randn(inputs.shape, generator=noise)).to(inputs),
+                start,
                 norm=self.adversary.norm,
                 eps=self.adversary.eps,
                 steps=self.adversary.steps,
@@ -88,10 +100,10 @@ class TradesLoss:
 
 @dataclass(frozen=True, slots=True)
 class FreeSteps:
-    """Several steps on each batch, each moving the weights down and the perturbation up by one backward pass.
+    """Several steps on each batch; one backward pass updates both the weights and the perturbation.
 
-    Shafahi et al. (2019), algorithm 1. The perturbation starts at zero before the first batch, and is kept from batch
-    to batch and from epoch to epoch.
+    Shafahi et al. (2019), algorithm 1. The perturbation starts at zero before the first batch and
+    is kept from batch to batch and from epoch to epoch.
     """
 
     adversary: Free
@@ -102,28 +114,30 @@ class FreeSteps:
     def __call__(
         self, model: nn.Module, inputs: Tensor, labels: Tensor, noise: torch.Generator
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """As many losses a batch as there are replays."""
+        """Yield one loss and its outputs ``(B, K)`` for each replay."""
+        eps = self.adversary.eps
         for _ in range(self.adversary.replays):
             delta = self._last_perturbation(inputs).requires_grad_()
             outputs: Tensor = model(clip_to_bounds(inputs + delta, self.bounds))
             yield task_loss(self.task, outputs, labels), outputs
+            # The caller's backward pass for the weights has filled in the perturbation's gradient.
             if delta.grad is None:
                 raise RuntimeError(
                     "found no gradient of the perturbation; expected a backward pass for each loss"
                 )
-            moved = delta.detach() + self.adversary.eps * delta.grad.sign()
-            self.state["delta"][: len(inputs)] = moved.clamp(
-                -self.adversary.eps, self.adversary.eps
-            )
+            stepped = delta.detach() + eps * delta.grad.sign()
+            self.state["delta"][: len(inputs)] = stepped.clamp(-eps, eps)
 
     def _last_perturbation(self, inputs: Tensor) -> Tensor:
-        """The perturbation as it was left, for as many samples as the batch has; the last batch may be smaller."""
-        kept = self.state.get("delta", inputs[:0]).to(inputs)
-        missing = max(0, len(inputs) - len(kept))
-        self.state["delta"] = torch.cat([kept, torch.zeros_like(inputs[:missing])])
+        """Return a copy of the last perturbation for the rows of this batch, ``(B, ...)``."""
+        delta = self.state.get("delta", inputs[:0]).to(inputs)
+        # Zeros for rows that no batch had so far; a smaller last batch leaves the others as they
+        # are.
+        missing = max(0, len(inputs) - len(delta))
+        self.state["delta"] = torch.cat([delta, torch.zeros_like(inputs[:missing])])
         return self.state["delta"][: len(inputs)].clone()
 
 
 def kl_divergence(given: Tensor, other: Tensor) -> Tensor:
-    """The Kullback-Leibler divergence KL(given || other) of each row, from log-probabilities ``(B, K)``."""
+    """Return KL(given || other) of each row ``(B,)``, from log-probabilities ``(B, K)``."""
     return functional.kl_div(other, given, reduction="none", log_target=True).sum(1)

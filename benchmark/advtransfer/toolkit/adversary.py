@@ -1,9 +1,10 @@
-"""Against whom a network is trained, in words: the adversary's ball and the method.
+"""Options of adversarial training: threat model (norm, eps) and method (PGD, TRADES, fast, free).
 
-Light: no torch.
+Does not import torch.
 
-These dataclasses can be options of a factory: they check themselves, so a mistake is told when a suite is planned.
-What depends on the data, `require_adversary_radius` checks when that is known.
+These dataclasses can be options of a factory. They check themselves, so a mistake is reported when
+a suite is planned. `option_checks.require_adversary_radius` checks the radius once the data is
+known.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ TrainingNorm: TypeAlias = Literal["linf", "l2"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Adversary:
-    """PGD inside a ball around each image; the network is trained on what it finds (Madry et al., 2018, section 2).
+    """Training on images perturbed by PGD inside a ball (Madry et al., 2018, section 2).
 
     Args:
         kind: ``pgd``; may be left out.
@@ -29,7 +30,8 @@ class Adversary:
         steps: Gradient steps for each batch.
         step_size: The length of one step; by default ``2.5 * eps / steps``.
         random_start: Start at a random point of the ball instead of its centre.
-        best: Train on the iterate of the highest loss instead of the last (``use_best`` of Engstrom et al., 2019).
+        best: Train on the iterate of the highest loss instead of the last one (``use_best`` of
+            Engstrom et al., 2019).
     """
 
     kind: Annotated[Literal["pgd"], Since(1)] = "pgd"
@@ -46,8 +48,8 @@ class Adversary:
 
     @property
     def effective_step_size(self) -> float:
-        """The length of one step, the default filled in."""
-        return 2.5 * self.eps / self.steps if self.step_size is None else self.step_size
+        """The length of one step, with the default filled in."""
+        return _effective_step_size(self.eps, self.steps, self.step_size)
 
     def __str__(self) -> str:
         return f"{self.norm} eps {self.eps:g}"
@@ -55,7 +57,7 @@ class Adversary:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trades:
-    """TRADES: accuracy on the image as it is, and the same prediction all over the ball (Zhang et al., 2019).
+    """TRADES: accuracy on clean images plus equal predictions over the ball (Zhang et al., 2019).
 
     Args:
         kind: ``trades``.
@@ -63,7 +65,7 @@ class Trades:
         eps: The radius, for inputs in [0, 1].
         steps: Gradient steps for each batch.
         step_size: The length of one step; by default ``2.5 * eps / steps``.
-        beta: The weight of the second term, the paper's 1 / lambda.
+        beta: The weight of the second term, 1 / lambda in the paper.
     """
 
     kind: Literal["trades"]
@@ -85,8 +87,8 @@ class Trades:
 
     @property
     def effective_step_size(self) -> float:
-        """The length of one step, the default filled in."""
-        return 2.5 * self.eps / self.steps if self.step_size is None else self.step_size
+        """The length of one step, with the default filled in."""
+        return _effective_step_size(self.eps, self.steps, self.step_size)
 
     def __str__(self) -> str:
         return f"{self.norm} eps {self.eps:g}, TRADES beta {self.beta:g}"
@@ -94,14 +96,15 @@ class Trades:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fast:
-    """Fast adversarial training: one signed step from a random start (Wong et al., 2020, algorithm 3).
+    """Fast adversarial training: one signed step from a random start.
 
-    It can overfit to its own step: from one epoch to the next the network then resists that step and no other attack.
-    Hold a validation share back to see it, as a fall of ``robust_validation_accuracy`` in the curves.
+    Wong et al. (2020), algorithm 3. The training can overfit to its own step (catastrophic
+    overfitting): from one epoch to the next the network resists that step and no other attack. With
+    a validation share this shows as a fall of ``robust_validation_accuracy`` in the curves.
 
     Args:
         kind: ``fast``.
-        norm: ``linf``, the only one it is defined for.
+        norm: ``linf``, the only norm it is defined for.
         eps: The radius, for inputs in [0, 1].
         step_size: The length of the step; by default ``1.25 * eps``.
     """
@@ -117,7 +120,7 @@ class Fast:
 
     @property
     def as_pgd(self) -> Adversary:
-        """The same step as an adversary of one step."""
+        """The same attack as PGD with one step."""
         step_size = 1.25 * self.eps if self.step_size is None else self.step_size
         return Adversary(norm=self.norm, eps=self.eps, steps=1, step_size=step_size)
 
@@ -127,16 +130,17 @@ class Fast:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Free:
-    """Free adversarial training: each backward pass moves weights and perturbation (Shafahi et al., 2019, algorithm 1).
+    """Free adversarial training: each backward pass updates weights and perturbation.
 
-    A batch is replayed, and the perturbation it ends with is where the next batch begins. Each replay counts as an
-    epoch: ``epochs / replays`` passes are made over the data, rounded up.
+    Shafahi et al. (2019), algorithm 1. Each batch is replayed, and the next batch begins with the
+    perturbation that the last one ended with. Each replay counts as an epoch: the training makes
+    ``epochs / replays`` passes over the data, rounded up.
 
     Args:
         kind: ``free``.
-        norm: ``linf``, the only one it is defined for.
-        eps: The radius, and the length of a step, for inputs in [0, 1].
-        replays: How often each batch is repeated, the paper's m.
+        norm: ``linf``, the only norm it is defined for.
+        eps: The radius and the length of a step, for inputs in [0, 1].
+        replays: How often each batch is repeated, m in the paper.
     """
 
     kind: Literal["free"]
@@ -153,11 +157,17 @@ class Free:
 
 
 AdversarialTraining: TypeAlias = Annotated[Adversary | Trades | Fast | Free, TaggedUnion()]
-"""The methods of adversarial training, told apart by `kind`."""
+"""The methods of adversarial training, distinguished by `kind`."""
+
+
+def _effective_step_size(eps: float, steps: int, step_size: float | None) -> float:
+    # All steps together are 2.5 radii long: enough to cross the ball from any start.
+    return 2.5 * eps / steps if step_size is None else step_size
 
 
 def _require_ball(norm: TrainingNorm, eps: float) -> None:
     require_field(eps > 0, "eps", eps, "a number above 0")
+    # Distances in l2 grow with the number of pixels, so only the data can bound eps there.
     require_field(norm == "l2" or eps <= 1, "eps", eps, "at most 1 in linf: inputs lie in [0, 1]")
 
 

@@ -1,6 +1,7 @@
 """Augmentations of training images, drawn for each sample and applied to whole batches.
 
-The change of a sample depends on the stream, the epoch and the sample's key alone, not on batches or their order.
+The change of a sample depends on the stream, the epoch and the sample's key alone, not on batches
+or their order.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeAlias
 
 import torch
@@ -19,9 +21,10 @@ from advtransfer.toolkit.training_config import Augment, AugmentName
 from advtransfer.types import Context, Shape
 
 Augmentation: TypeAlias = Callable[[Tensor, Sequence[int], int], Tensor]
-"""From images ``(B, C, H, W)`` in [0, 1], the samples' keys and the epoch to images of the same shape, in [0, 1]."""
+"""From images ``(B, C, H, W)`` in [0, 1], the samples' keys and the epoch to augmented images."""
 
-JITTER_RANGE, MAX_ROTATION_DEGREES = 0.25, 2.0  # Utrera et al., 2021
+JITTER_RANGE = 0.25  # Utrera et al., 2021
+MAX_ROTATION_DEGREES = 2.0  # Utrera et al., 2021
 GRAYSCALE_WEIGHTS = (0.2989, 0.587, 0.114)  # the weights of torchvision
 JITTER_ORDERS = torch.tensor(list(itertools.permutations(range(3))))
 
@@ -29,22 +32,26 @@ JITTER_ORDERS = torch.tensor(list(itertools.permutations(range(3))))
 def make_augmentation(
     names: Augment, *, shape: Shape, context: Context, stream: str = "augment"
 ) -> Augmentation | None:
-    """What `train` takes as `augment`: the named changes in their order; None for none.
+    """Return the `augment` argument of `train` that applies the named changes in their order.
 
-    ``crop_padded``, ``pad_crop_2``: zeros around, 4 or 2 pixels wide, then a random window of the old size. ``flip_horizontally``: left
-    to right, every other image. ``jitter_colors``: brightness, contrast and saturation, in random order, each times a
-    factor from 0.75 to 1.25. ``rotate_images``: by up to 2 degrees either way, nearest neighbour, zeros from outside; below
-    some 30 pixels a side it moves nothing. All as torchvision's transforms v2 of these names do with the settings of
-    papers 000, 001 and 002.
+    ``pad_crop``, ``pad_crop_2``: zero padding of 4 or 2 pixels, then a random window of the
+    original size. ``flip``: horizontal, with probability 1/2. ``colour_jitter``: brightness,
+    contrast and saturation in random order, each times a factor from 0.75 to 1.25. ``rotation``: by
+    up to 2 degrees either way, nearest neighbour, zeros from outside; images of less than about 30
+    pixels a side do not change. All equal the corresponding transforms v2 of torchvision with the
+    settings of Liang et al. (2020), Utrera et al. (2021) and Chan et al. (2020).
 
     Args:
-        names: The changes.
+        names: The names of the changes, or ``none``.
         shape: The shape of one image, ``(C, H, W)``.
-        context: Where the random numbers come from.
-        stream: Names their stream.
+        context: The context that random numbers are drawn from.
+        stream: The name of their random stream.
+
+    Returns:
+        The augmentation; None for ``none``.
 
     Raises:
-        ValueError: The inputs are not images, or have no colours to change.
+        ValueError: The inputs are not images of 1 or 3 channels.
     """
     if names == "none":
         return None
@@ -56,20 +63,27 @@ def make_augmentation(
     changes = [CHANGES[name] for name in names]
 
     def augment(images: Tensor, keys: Sequence[int], epoch: int) -> Tensor:
-        drawn = _draw_numbers(
-            context, stream, epoch, keys, sum(change.number_count for change in changes)
-        )
-        used = 0
+        number_count = sum(change.number_count for change in changes)
+        numbers = _draw_numbers(context, stream, epoch, keys, number_count)
+        start = 0
         for change in changes:
-            images = change.apply(images, drawn[:, used : used + change.number_count])
-            used += change.number_count
+            end = start + change.number_count
+            images = change.apply(images, numbers[:, start:end])
+            start = end
         return images
 
     return augment
 
 
 def crop_padded(images: Tensor, drawn: Tensor, *, padding: int) -> Tensor:
-    """A window of the padded image, at the place that two numbers in [0, 1) say: row, column."""
+    """Return a random window of each padded image.
+
+    Args:
+        images: ``(B, C, H, W)``.
+        drawn: ``(B, 2)`` numbers in [0, 1), for the row and the column of the window.
+        padding: The width of the zeros around the images, in pixels.
+    """
+    # Index tensors instead of slices, since each image has its own window.
     height, width = images.shape[-2:]
     corner = (drawn * (2 * padding + 1)).long()
     rows = (corner[:, :1] + torch.arange(height)).view(-1, 1, height, 1)
@@ -80,38 +94,50 @@ def crop_padded(images: Tensor, drawn: Tensor, *, padding: int) -> Tensor:
 
 
 def flip_horizontally(images: Tensor, drawn: Tensor) -> Tensor:
-    """The mirror image where the number is below one half."""
+    """Return the images ``(B, C, H, W)``, mirrored where the number ``(B, 1)`` is below 1/2."""
     return torch.where(drawn.view(-1, 1, 1, 1) < 0.5, images.flip(-1), images)
 
 
 def rotate_images(images: Tensor, drawn: Tensor) -> Tensor:
-    """Each image turned about its centre, counter-clockwise for numbers above one half."""
+    """Return each image ``(B, C, H, W)`` turned about its centre.
+
+    The number ``(B, 1)`` in [0, 1) gives the angle; above 1/2 the rotation is counter-clockwise.
+    """
     height, width = images.shape[-2:]
     angle = (2 * drawn[:, 0] - 1) * math.radians(MAX_ROTATION_DEGREES)
-    cos, sin, zero = angle.cos(), angle.sin(), torch.zeros_like(angle)
-    # where each pixel comes from, in coordinates from -1 to 1 along either side
-    back = torch.stack(
-        [cos, -sin * height / width, zero, sin * width / height, cos, zero], dim=1
-    ).view(-1, 2, 3)
-    grid = functional.affine_grid(back.to(images), list(images.shape), align_corners=False)
+    cos = angle.cos()
+    sin = angle.sin()
+    zero = torch.zeros_like(angle)
+    # affine_grid maps each output pixel to its source. Its coordinates run from -1 to 1 along
+    # either side, so a rotation of an image that is not square must rescale them.
+    entries = [cos, -sin * height / width, zero, sin * width / height, cos, zero]
+    matrices = torch.stack(entries, dim=1).view(-1, 2, 3)
+    grid = functional.affine_grid(matrices.to(images), list(images.shape), align_corners=False)
     return functional.grid_sample(
         images, grid, mode="nearest", padding_mode="zeros", align_corners=False
     )
 
 
 def jitter_colors(images: Tensor, drawn: Tensor) -> Tensor:
-    """Brightness, contrast and saturation by the first three numbers, in the order that the fourth one says."""
+    """Return the images ``(B, C, H, W)`` with changed brightness, contrast and saturation.
+
+    The first three numbers of ``(B, 4)`` give the factors, and the fourth the order of the changes.
+    """
     factors = (1 - JITTER_RANGE + 2 * JITTER_RANGE * drawn[:, :3]).to(images).view(-1, 3, 1, 1, 1)
     orders = JITTER_ORDERS[(drawn[:, 3] * len(JITTER_ORDERS)).long()]
     images = images.clone()
-    for place, change in itertools.product(range(3), range(3)):
-        now = orders[:, place] == change
-        images[now] = _apply_jitter(images[now], factors[now, change], change)
+    for step, change in itertools.product(range(3), range(3)):
+        is_next = orders[:, step] == change
+        images[is_next] = _apply_jitter(images[is_next], factors[is_next, change], change)
     return images
 
 
 def _apply_jitter(images: Tensor, factor: Tensor, change: int) -> Tensor:
-    """Mixed with black, with the image's mean grey, or with the pixel's grey."""
+    """Return the images blended with another one that depends on the change.
+
+    Brightness (0) blends with black, contrast (1) with the mean grey of the image, and saturation
+    (2) with the grey of each pixel.
+    """
     match change:
         case 0:
             other = torch.zeros_like(images)
@@ -123,7 +149,7 @@ def _apply_jitter(images: Tensor, factor: Tensor, change: int) -> Tensor:
 
 
 def _to_grayscale(images: Tensor) -> Tensor:
-    """``(B, 1, H, W)``."""
+    """Return the images in grey, ``(B, 1, H, W)``."""
     if images.shape[1] == 1:
         return images
     return (images * torch.tensor(GRAYSCALE_WEIGHTS).view(1, 3, 1, 1)).sum(1, keepdim=True)
@@ -132,7 +158,9 @@ def _to_grayscale(images: Tensor) -> Tensor:
 def _draw_numbers(
     context: Context, stream: str, epoch: int, keys: Sequence[int], count: int
 ) -> Tensor:
-    """``(B, count)`` numbers in [0, 1), float64 so that none is rounded up to 1 on its way to an integer."""
+    """Return ``(B, count)`` numbers in [0, 1) float64, each row from the stream of its key."""
+    # In float32 a product with an integer could be rounded up to that integer, an index out of
+    # range.
     rows = [
         torch.rand(count, generator=context.generator(stream, epoch, key), dtype=torch.float64)
         for key in keys
@@ -142,15 +170,20 @@ def _draw_numbers(
 
 @dataclass(frozen=True, slots=True)
 class _Change:
-    """A change to images, and how many random numbers it takes a sample."""
+    """A change to images.
+
+    Args:
+        number_count: How many random numbers it takes for each sample.
+        apply: From images ``(B, C, H, W)`` and numbers ``(B, number_count)`` to changed images.
+    """
 
     number_count: int
     apply: Callable[[Tensor, Tensor], Tensor]
 
 
 CHANGES: Mapping[AugmentName, _Change] = {
-    "pad_crop": _Change(2, lambda images, drawn: crop_padded(images, drawn, padding=4)),
-    "pad_crop_2": _Change(2, lambda images, drawn: crop_padded(images, drawn, padding=2)),
+    "pad_crop": _Change(2, partial(crop_padded, padding=4)),
+    "pad_crop_2": _Change(2, partial(crop_padded, padding=2)),
     "flip": _Change(1, flip_horizontally),
     "colour_jitter": _Change(4, jitter_colors),
     "rotation": _Change(1, rotate_images),

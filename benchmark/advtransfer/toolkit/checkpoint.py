@@ -1,4 +1,4 @@
-"""The state of a training as named tensors, and the clock that decides when to save it and report progress.
+"""The state of a training as named tensors, and the timers for saving it and reporting progress.
 
 A killed training continues from its state to the same bits; no result depends on the clock.
 """
@@ -17,13 +17,13 @@ from advtransfer.types import Tensors
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """What a training's state is made of, under names that begin with its stream.
+    """The state of a training, under names that begin with its stream.
 
     Args:
-        model: Its weights.
-        optimiser: Its momenta.
-        lasting: What the objective carries from batch to batch; restored in place.
-        stream: Tells trainings in one context apart.
+        model: The model, whose weights and buffers are saved.
+        optimizer: The optimizer, whose momenta are saved.
+        objective_state: The objective's state from batch to batch; restored in place.
+        stream: Distinguishes the trainings in one context.
     """
 
     model: nn.Module
@@ -32,52 +32,60 @@ class Checkpoint:
     stream: str
 
     def pack(self, curves: Sequence[Mapping[str, float]], begun: Tensors) -> dict[str, Tensor]:
-        """The state on the CPU: `curves` of the epochs behind us, `begun` of the one that is not yet over."""
+        """Return the state on the CPU.
+
+        Args:
+            curves: The rows of the finished epochs.
+            begun: The state of an unfinished epoch; empty between epochs.
+        """
         state = _add_prefix("model", self.model.state_dict())
         for index, values in self.optimizer.state_dict()["state"].items():
-            state |= _add_prefix(
-                f"optimiser/{index}", {name: one for name, one in values.items() if _is_tensor(one)}
-            )
+            # SGD without momentum has None for its buffer.
+            tensors = {name: value for name, value in values.items() if isinstance(value, Tensor)}
+            state |= _add_prefix(f"optimiser/{index}", tensors)
         for column in curves[0] if curves else ():
-            state[f"curves/{column}"] = torch.tensor(
-                [row[column] for row in curves], dtype=torch.float64
-            )
-        state |= _add_prefix("lasting", self.objective_state) | _add_prefix("begun", begun)
+            numbers = [row[column] for row in curves]
+            state[f"curves/{column}"] = torch.tensor(numbers, dtype=torch.float64)
+        state |= _add_prefix("lasting", self.objective_state)
+        state |= _add_prefix("begun", begun)
         return {f"{self.stream}/{name}": tensor.detach().cpu() for name, tensor in state.items()}
 
     def unpack(self, state: Tensors | None) -> tuple[list[dict[str, float]], dict[str, Tensor]]:
-        """Restore everything in place; curves and the begun epoch, both empty when nothing of this stream is saved."""
-        mine = _strip_prefix(state or {}, f"{self.stream}/")
-        weights = _strip_prefix(mine, "model/")
+        """Restore everything in place; return the curves and the state of the unfinished epoch.
+
+        Both are empty when no state of this stream is saved.
+        """
+        own_state = strip_prefix(state or {}, f"{self.stream}/")
+        weights = strip_prefix(own_state, "model/")
         if not weights:
             return [], {}
         self.model.load_state_dict(weights)
-        self._restore_optimizer(_strip_prefix(mine, "optimiser/"))
-        self.objective_state.update(
-            {name: tensor.clone() for name, tensor in _strip_prefix(mine, "lasting/").items()}
-        )
-        columns = {name: tensor.tolist() for name, tensor in _strip_prefix(mine, "curves/").items()}
+        self._restore_optimizer(strip_prefix(own_state, "optimiser/"))
+        # Cloned, since objectives change their state in place and the saved one must stay.
+        for name, tensor in strip_prefix(own_state, "lasting/").items():
+            self.objective_state[name] = tensor.clone()
+        columns = {
+            name: tensor.tolist() for name, tensor in strip_prefix(own_state, "curves/").items()
+        }
         rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-        return rows, _strip_prefix(mine, "begun/")
+        return rows, strip_prefix(own_state, "begun/")
 
     def _restore_optimizer(self, state: Tensors) -> None:
         values: dict[int, dict[str, Tensor]] = {}
         for name, tensor in state.items():
             index, _, key = name.partition("/")
             values.setdefault(int(index), {})[key] = tensor
+        # The groups hold the options, which the new optimizer has already.
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": values, "param_groups": groups})
-
-
-def _is_tensor(value: object) -> bool:
-    return isinstance(value, Tensor)
 
 
 def _add_prefix(prefix: str, tensors: Tensors) -> dict[str, Tensor]:
     return {f"{prefix}/{name}": tensor for name, tensor in tensors.items()}
 
 
-def _strip_prefix(state: Tensors, prefix: str) -> dict[str, Tensor]:
+def strip_prefix(state: Tensors, prefix: str) -> dict[str, Tensor]:
+    """Return the tensors whose names begin with the prefix, under their names without it."""
     return {
         name.removeprefix(prefix): tensor
         for name, tensor in state.items()
@@ -86,51 +94,55 @@ def _strip_prefix(state: Tensors, prefix: str) -> dict[str, Tensor]:
 
 
 CHECKPOINT_INTERVAL_SECONDS = 30.0
-"""Within an epoch a state is saved this often: what a kill can cost."""
+"""The seconds between two states saved within an epoch, which is the most a kill can lose."""
 
 MAX_CHECKPOINT_OVERHEAD = 0.05
-"""The most of a training's time that saving may take; a state that is dear to save is saved more seldom."""
+"""Upper bound on the share of training time spent saving; slow checkpoints are saved less often."""
 
 PROGRESS_INTERVAL_SECONDS = 1.0
-"""Within an epoch progress is told this often."""
+"""The seconds between two progress reports within an epoch."""
 
 
 class CheckpointTimer:
-    """Saves states, each when enough time has passed since the one before.
+    """Saves states and decides when enough time has passed since the last one.
 
     Args:
-        save: Keeps a state.
+        save: Stores a state.
     """
 
     def __init__(self, save: Callable[[Tensors], None]) -> None:
-        self._save, self._last, self._cost = save, time.monotonic(), 0.0
+        self._save = save
+        self._last_saved = time.monotonic()
+        self._last_seconds = 0.0
 
     def is_affordable(self) -> bool:
-        """Whether saving now, at the end of an epoch, keeps within its share of the time."""
-        return self._cost <= MAX_CHECKPOINT_OVERHEAD * (time.monotonic() - self._last)
+        """Return True if saving now, at the end of an epoch, stays within its share of the time."""
+        elapsed = time.monotonic() - self._last_saved
+        return self._last_seconds <= MAX_CHECKPOINT_OVERHEAD * elapsed
 
     def is_due(self) -> bool:
-        """Whether it is time to save in the middle of an epoch."""
-        return time.monotonic() - self._last >= CHECKPOINT_INTERVAL_SECONDS and self.is_affordable()
+        """Return True if it is time to save in the middle of an epoch."""
+        elapsed = time.monotonic() - self._last_saved
+        return elapsed >= CHECKPOINT_INTERVAL_SECONDS and self.is_affordable()
 
     def save(self, state: Callable[[], Tensors]) -> None:
-        """Save the state, and learn what that costs."""
+        """Save the state and note how long that took."""
         began = time.monotonic()
         self._save(state())
-        self._last = time.monotonic()
-        self._cost = self._last - began
+        self._last_saved = time.monotonic()
+        self._last_seconds = self._last_saved - began
 
 
 class ProgressThrottle:
-    """Says when to tell progress."""
+    """Limits how often progress is reported."""
 
     def __init__(self) -> None:
-        self._last = time.monotonic()
+        self._last_report = time.monotonic()
 
     def is_due(self) -> bool:
-        """Whether enough time has passed since this was last so."""
+        """Return True if enough time has passed since this last returned True."""
         now = time.monotonic()
-        if now - self._last < PROGRESS_INTERVAL_SECONDS:
+        if now - self._last_report < PROGRESS_INTERVAL_SECONDS:
             return False
-        self._last = now
+        self._last_report = now
         return True

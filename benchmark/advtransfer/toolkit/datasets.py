@@ -1,4 +1,4 @@
-"""Datasets and samples in memory, subsets of samples, and samples checked against the bounds on their card."""
+"""Datasets and samples in memory, subsets of samples, and samples checked against their bounds."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ from advtransfer.node import canonical_json, content_id
 from advtransfer.types import DataCard, Json, Part, Samples
 
 INPUT_DTYPES = (torch.uint8, torch.float32)
-"""In which types inputs are held. A test of exact values may add float64, which rounding does not move."""
+"""The types in which inputs may be stored. A test of exact values may add float64."""
 
 
 class ArraySamples:
     """Samples in memory.
 
     Args:
-        card: What they are; its shape must be that of one input.
-        inputs: ``(N, C, H, W)``, float32 in the card's bounds, or uint8, which is given out as float32 / 255.
+        card: The card; its shape must be that of one input.
+        inputs: ``(N, C, H, W)``, float32 in the card's bounds, or uint8, which is returned as
+            float32 divided by 255.
         labels: ``(N,)`` int64, or ``(N, outputs)``.
         keys: A stable number for each sample; by default its position.
 
@@ -34,7 +35,8 @@ class ArraySamples:
     ) -> None:
         self.card = card
         self.keys: Sequence[int] = range(len(inputs)) if keys is None else tuple(keys)
-        self._inputs, self._labels = inputs, labels
+        self._inputs = inputs
+        self._labels = labels
         if not len(inputs) == len(labels) == len(self.keys):
             found = f"{len(inputs)} inputs, {len(labels)} labels and {len(self.keys)} keys"
             raise ValueError(
@@ -42,9 +44,8 @@ class ArraySamples:
             )
         if tuple(inputs.shape[1:]) != card.shape:
             found = f"inputs of shape {tuple(inputs.shape[1:])}"
-            raise ValueError(
-                f"found {found}; expected {card.shape} as on the card; reshape them or change the card"
-            )
+            expected = f"{card.shape} as on the card"
+            raise ValueError(f"found {found}; expected {expected}; reshape them or change the card")
         if inputs.dtype not in INPUT_DTYPES:
             raise ValueError(
                 f"found inputs of type {inputs.dtype}; expected uint8 or float32; convert them"
@@ -54,20 +55,21 @@ class ArraySamples:
         return len(self._inputs)
 
     def inputs(self, positions: Tensor) -> Tensor:
-        """``(B, C, H, W)`` float32."""
-        chosen = self._inputs[positions]
-        return chosen.float() / 255 if chosen.dtype == torch.uint8 else chosen
+        """Return the inputs ``(B, C, H, W)`` float32 at the positions ``(B,)``."""
+        inputs = self._inputs[positions]
+        return inputs.float() / 255 if inputs.dtype == torch.uint8 else inputs
 
     def labels(self, positions: Tensor) -> Tensor:
-        """``(B,)`` or ``(B, outputs)``."""
+        """Return the labels ``(B,)`` or ``(B, outputs)`` at the positions ``(B,)``."""
         return self._labels[positions]
 
 
 class SampleSubset:
-    """Some samples of another `Samples`, in the order of `positions` ``(M,)``; they keep their keys."""
+    """A subset of another `Samples`, in the order of `positions` ``(M,)``, with the same keys."""
 
     def __init__(self, samples: Samples, positions: Tensor) -> None:
-        self._samples, self._positions = samples, positions
+        self._samples = samples
+        self._positions = positions
         self.card = samples.card
         self.keys: Sequence[int] = tuple(samples.keys[position] for position in positions.tolist())
 
@@ -75,11 +77,11 @@ class SampleSubset:
         return len(self._positions)
 
     def inputs(self, positions: Tensor) -> Tensor:
-        """``(B, *shape)`` float32."""
+        """Return the inputs ``(B, *shape)`` float32 at the positions ``(B,)`` of the subset."""
         return self._samples.inputs(self._positions[positions])
 
     def labels(self, positions: Tensor) -> Tensor:
-        """``(B,)`` or ``(B, outputs)``."""
+        """Return the labels ``(B,)`` or ``(B, outputs)`` at positions ``(B,)`` of the subset."""
         return self._samples.labels(self._positions[positions])
 
 
@@ -87,9 +89,9 @@ class ArrayDataset:
     """A `Dataset` of images with class labels whose parts are in memory.
 
     Args:
-        parts: For each part its inputs ``(N, C, H, W)`` and labels ``(N,)``; all of one shape.
-        names: The classes' names; label ``k`` is class ``names[k]``.
-        bounds: The smallest and the largest value an input may take.
+        parts: The inputs ``(N, C, H, W)`` and labels ``(N,)`` of each part; all of one shape.
+        names: The names of the classes; label ``k`` is class ``names[k]``.
+        bounds: The smallest and the largest value of an input.
     """
 
     def __init__(
@@ -99,12 +101,12 @@ class ArrayDataset:
         names: Sequence[str],
         bounds: tuple[float, float] = (0.0, 1.0),
     ) -> None:
-        shape = tuple(next(iter(parts.values()))[0].shape[1:])
+        first_inputs, _ = next(iter(parts.values()))
         contents: dict[str, Json] = {
             part: content_digest(inputs, labels, names) for part, (inputs, labels) in parts.items()
         }
         self._card = DataCard(
-            shape,
+            tuple(first_inputs.shape[1:]),
             bounds,
             "classes",
             len(names),
@@ -112,41 +114,48 @@ class ArrayDataset:
             content_id(contents),
         )
         self._parts = {
-            part: ArraySamples(card=self._card, inputs=x, labels=y)
-            for part, (x, y) in parts.items()
+            part: ArraySamples(card=self._card, inputs=inputs, labels=labels)
+            for part, (inputs, labels) in parts.items()
         }
 
     def card(self) -> DataCard:
-        """What it is; the digest is that of every part."""
+        """Return the card; its digest covers every part."""
         return self._card
 
     def part(self, name: Part) -> Samples:
-        """The part; a ValueError that lists the parts there are when this one is not."""
+        """Return the samples of a part.
+
+        Raises:
+            ValueError: There is no such part; lists the parts.
+        """
         if name not in self._parts:
-            raise ValueError(
-                f"found part {name!r}; expected one of {sorted(self._parts)}; ask for one of these"
-            )
+            expected = f"one of {sorted(self._parts)}"
+            raise ValueError(f"found part {name!r}; expected {expected}; ask for one of these")
         return self._parts[name]
 
 
 def all_positions(samples: Samples) -> Tensor:
-    """The positions of all samples, ``(N,)`` int64."""
+    """Return the positions of all samples, ``(N,)`` int64."""
     return torch.arange(len(samples))
 
 
 def content_digest(inputs: Tensor, labels: Tensor, names: Sequence[str]) -> str:
-    """The sha256 of pixels and labels as stored, in their order, and of the classes' names."""
+    """Return the sha256 of inputs and labels as stored, in their order, and of the class names."""
     content = hashlib.sha256(canonical_json(list(names)).encode())
     for tensor in (inputs, labels):
         array = tensor.detach().cpu().contiguous().numpy()
         content.update(canonical_json([str(array.dtype), list(array.shape)]).encode())
+        # Little endian on every machine, so that the digest is the same everywhere.
         content.update(array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes())
     return content.hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
 class BoundedSamples:
-    """Samples whose inputs are checked when they are read; all will do where the card states no bounds."""
+    """Samples whose inputs are checked against the card's bounds whenever they are read.
+
+    Nothing is checked if the card states no bounds.
+    """
 
     samples: Samples
 
@@ -164,32 +173,30 @@ class BoundedSamples:
         return len(self.samples)
 
     def inputs(self, positions: Tensor) -> Tensor:
-        """``(B, *shape)`` float32 in the card's bounds.
+        """Return the inputs ``(B, *shape)`` float32 at the positions ``(B,)``.
 
         Raises:
-            ValueError: A pixel lies outside them, or is NaN.
+            ValueError: A pixel is outside the card's bounds, or is NaN.
         """
         inputs = self.samples.inputs(positions)
-        if self.card.bounds is not None and len(inputs):
-            (least, most), (low, high) = torch.aminmax(inputs), self.card.bounds
-            # written so that NaN is refused
-            if not (least >= low and most <= high):
-                found, expected = (
-                    f"pixels from {least.item():g} to {most.item():g}",
-                    f"{low:g} to {high:g}",
-                )
-                raise ValueError(
-                    f"found {found}; expected {expected}, the bounds on the card; correct the data set"
-                )
+        if self.card.bounds is None or not len(inputs):
+            return inputs
+        low, high = self.card.bounds
+        smallest, largest = torch.aminmax(inputs)
+        # Not `smallest < low or largest > high`, which would accept NaN.
+        if not (smallest >= low and largest <= high):
+            found = f"pixels from {smallest.item():g} to {largest.item():g}"
+            expected = f"{low:g} to {high:g}, the bounds on the card"
+            raise ValueError(f"found {found}; expected {expected}; correct the data set")
         return inputs
 
     def labels(self, positions: Tensor) -> Tensor:
-        """``(B,)`` or ``(B, outputs)``, as they are."""
+        """Return the labels ``(B,)`` or ``(B, outputs)`` at the positions ``(B,)``, unchecked."""
         return self.samples.labels(positions)
 
 
 def require_unit_bounds(samples: Samples) -> BoundedSamples:
-    """Samples held to [0, 1], the bounds in which the eps of the literature counts.
+    """Return the samples, checked against [0, 1], the bounds that the literature's eps refers to.
 
     Raises:
         ValueError: The card states other bounds, or none.

@@ -1,4 +1,4 @@
-"""One download at a time on this machine, whatever the number of workers and runs."""
+"""A lock for downloads, which allows one at a time whatever the number of workers and runs."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from advtransfer.node import text_sha256
 
 @contextmanager
 def download_lock(name: str) -> Iterator[None]:
-    """Inside, no other process of this user is in the same block with the same name.
+    """Keep other processes of this user out of blocks with the same name.
 
     Args:
-        name: What is downloaded, and where to.
+        name: The name of the download: its source and its destination.
 
     Raises:
         Busy: Another process is downloading it; a run tries the job again later.

@@ -1,7 +1,8 @@
-"""The sha256 of files and folders, cached per user so that large ones are not read at every start.
+"""The sha256 of files and folders, cached for each user so that large ones are read only once.
 
-A cached digest is keyed by path, size, modification time and inode of every file it was made from. It is wrong for a
-file that was changed in place and whose old modification time was restored: remove ``<cache>/digests`` after that.
+A cached digest is keyed by path, size, modification time and inode of every file it was made from.
+It is wrong for a file that was changed in place and then given its old modification time: remove
+``<cache>/digests`` after that.
 """
 
 from __future__ import annotations
@@ -20,21 +21,24 @@ from advtransfer.errors import BadInput, Problem
 from advtransfer.files import default_cache_root, file_sha256, write_atomic
 from advtransfer.node import content_id as content_id  # plugins import it from here
 from advtransfer.node import text_sha256
+from advtransfer.types import Json
 
-MTIME_GRANULARITY_SECONDS = (
-    2.0  # a file changed again within its clock's tick keeps its modification time
-)
+MTIME_GRANULARITY_SECONDS = 2.0
+"""The longest tick of a file system's clock; a file changed twice in one tick keeps its time."""
+
 SYSTEM_FILES = re.compile(
     r"\.DS_Store|\.localized|Icon\r|\._.*|__MACOSX|\.(?:Spotlight-V100|Trashes|fseventsd|TemporaryItems)"  # macOS
     r"|(?:eh)?thumbs\.db|desktop\.ini|\$RECYCLE\.BIN|System Volume Information"  # Windows
     r"|\.directory|\.nfs[0-9a-f]+|@eaDir",  # KDE, NFS, Synology
     re.IGNORECASE,
 )
-"""What operating systems leave in folders by themselves: no content of them, so their digests do not depend on it."""
+"""Names of files that operating systems create in folders; digests do not depend on them."""
 
 
 def content_sha256(path: Path) -> str:
-    """The sha256 of a file, or of a folder's manifest: canonical JSON of sorted pairs (relative path, sha256).
+    """Return the sha256 of a file, or of the manifest of a folder.
+
+    The manifest is the canonical JSON of the sorted pairs (relative path, sha256).
 
     Raises:
         BadInput: A file or folder cannot be read; names it.
@@ -55,77 +59,79 @@ def content_sha256(path: Path) -> str:
 
 
 def require_sha256(path: Path, sha256: str) -> None:
-    """Hold a file or folder to the sha256 it was asked for by.
+    """Check that a file or folder has the sha256 that the plan or the suite gives.
 
     Raises:
-        BadInput: It is not there, or it has another one; names both.
+        BadInput: It does not exist, or has another sha256; names both.
     """
-    what = "folder" if path.is_dir() else "file"
     if not path.exists():
-        found, next_step = (
-            f"nothing at {str(path)!r}",
-            "put it back where the plan found it, or plan again",
-        )
+        found = f"nothing at {str(path)!r}"
+        next_step = "put it back where the plan found it, or plan again"
         raise BadInput([Problem(found, f"the content with sha256 {sha256}", next_step)])
-    if (found := content_sha256(path)) != sha256:
-        next_step = "restore the content that was asked for, or correct `sha256` in the suite"
-        raise BadInput(
-            [
-                Problem(
-                    f"the {what} {str(path)!r} with sha256 {found}", f"sha256 {sha256}", next_step
-                )
-            ]
-        )
+    actual = content_sha256(path)
+    if actual != sha256:
+        kind = "folder" if path.is_dir() else "file"
+        found = f"the {kind} {str(path)!r} with sha256 {actual}"
+        next_step = "restore the original content, or correct `sha256` in the suite"
+        raise BadInput([Problem(found, f"sha256 {sha256}", next_step)])
 
 
 def cached_while_unchanged(what: str, files: Iterable[Path], compute: Callable[[], str]) -> str:
-    """What `compute` gives, or what it gave while `files` were the same.
+    """Return the cached digest while `files` are unchanged, else compute and cache it.
 
     Args:
-        what: Names the digest on this machine: what it is, and of what.
-        files: Everything that it depends on.
-        compute: Makes it; called when it is not remembered.
+        what: The name of the digest on this machine: its kind and its subject.
+        files: All files that it depends on.
+        compute: Computes the digest when it is not cached.
     """
     files = tuple(files)
-    place = default_cache_root() / "digests" / f"{text_sha256(utf8_name(what))}.json"
-    state, settled = _stat_digest(files)
-    known = _read_cached(place, state)
-    if known is not None:
-        return known
-    found = compute()
-    if settled and _stat_digest(files)[0] == state:
-        with suppress(OSError):  # a cache that cannot be written costs time, nothing else
-            write_atomic(
-                place, json.dumps({"what": what, "state": state, "digest": found}).encode()
-            )
-    return found
+    cache_file = default_cache_root() / "digests" / f"{text_sha256(utf8_name(what))}.json"
+    state, is_settled = _stat_digest(files)
+    cached = _read_cached(cache_file, state)
+    if cached is not None:
+        return cached
+    digest = compute()
+    # Files that changed while they were read, or just before, may have another content by now
+    # under the same state.
+    if is_settled and _stat_digest(files)[0] == state:
+        content = json.dumps({"what": what, "state": state, "digest": digest})
+        with suppress(OSError):  # a cache that cannot be written costs only time
+            write_atomic(cache_file, content.encode())
+    return digest
 
 
 def list_files(folder: Path) -> list[str]:
-    """Every file in a folder and the folders below, links followed: relative names with ``/``, sorted.
+    """Return the sorted relative names (with ``/``) of all files in a folder and its subfolders.
 
-    What operating systems leave there by themselves is no part of it, see `SYSTEM_FILES`.
+    Links are followed, and `SYSTEM_FILES` are left out.
     """
     return sorted(name for name, is_file in _scan_folder(folder, "", ()) if is_file)
 
 
 def list_non_files(folder: Path) -> list[str]:
-    """What lies in a folder and the folders below and is neither: links to nowhere, pipes, devices; sorted."""
+    """Return the sorted relative names of broken links, pipes and devices in a folder tree."""
     return sorted(name for name, is_file in _scan_folder(folder, "", ()) if not is_file)
 
 
 def utf8_name(name: str) -> str:
-    """A file's name as text that UTF-8 can hold: bytes that are no UTF-8 become escapes."""
+    """Return the name of a file as valid UTF-8 text; other bytes become escapes."""
     return name.encode("utf-8", "backslashreplace").decode()
 
 
 def _scan_folder(
-    folder: Path, before: str, above: tuple[tuple[int, int], ...]
+    folder: Path, prefix: str, ancestors: tuple[tuple[int, int], ...]
 ) -> Iterator[tuple[str, bool]]:
-    """The names in a folder, and whether each is a file."""
+    """Yield each name in a folder tree, with True for files.
+
+    Args:
+        folder: The folder.
+        prefix: The relative path of the folder with a trailing ``/``; empty at the root.
+        ancestors: Device and inode of the folders above.
+    """
     stat = folder.stat()
-    here = stat.st_dev, stat.st_ino
-    if here in above:  # a link to a folder that this one is in: what is there has been listed
+    identity = stat.st_dev, stat.st_ino
+    if identity in ancestors:
+        # A link to a folder above this one: following it would never end.
         return
     with os.scandir(folder) as entries:
         for entry in entries:
@@ -133,11 +139,10 @@ def _scan_folder(
                 continue
             kind = _entry_kind(entry)
             if kind == "folder":
-                yield from _scan_folder(
-                    folder / entry.name, f"{before}{entry.name}/", (*above, here)
-                )
+                subfolder = folder / entry.name
+                yield from _scan_folder(subfolder, f"{prefix}{entry.name}/", (*ancestors, identity))
             else:
-                yield before + entry.name, kind == "file"
+                yield prefix + entry.name, kind == "file"
 
 
 def _entry_kind(entry: os.DirEntry[str]) -> Literal["folder", "file", "other"]:
@@ -145,28 +150,31 @@ def _entry_kind(entry: os.DirEntry[str]) -> Literal["folder", "file", "other"]:
         if entry.is_dir():
             return "folder"
         return "file" if entry.is_file() else "other"
-    except OSError:  # a link to itself
+    except OSError:  # such as a link to itself
         return "other"
 
 
 def _manifest_digest(folder: Path, files: Iterable[Path]) -> str:
-    read: dict[tuple[int, int], str] = {}
-
-    def content(path: Path) -> str:
+    """Return the content id of the list of pairs (relative path, sha256)."""
+    digests: dict[tuple[int, int], str] = {}
+    manifest: list[Json] = []
+    for path in files:
         stat = path.stat()
-        same = stat.st_dev, stat.st_ino  # one file under several names is read once
-        if same not in read:
-            read[same] = file_sha256(path)
-        return read[same]
-
-    return content_id(
-        [[utf8_name(path.relative_to(folder).as_posix()), content(path)] for path in files]
-    )
+        # By inode, so that one file under several names is read once.
+        identity = stat.st_dev, stat.st_ino
+        if identity not in digests:
+            digests[identity] = file_sha256(path)
+        manifest.append([utf8_name(path.relative_to(folder).as_posix()), digests[identity]])
+    return content_id(manifest)
 
 
 def _stat_digest(files: Iterable[Path]) -> tuple[str, bool]:
-    """The files' paths, sizes, modification times and inodes as one digest, and whether none changed just now."""
-    content, newest = hashlib.sha256(), 0.0
+    """Return a digest of the files' paths, sizes, times and inodes, and True if none is too new.
+
+    A file is too new to cache if a later change could leave its modification time the same.
+    """
+    content = hashlib.sha256()
+    newest = 0.0
     for path in files:
         stat = path.stat()
         numbers = f"\0{stat.st_size}\0{stat.st_mtime_ns}\0{stat.st_ino}\0"
@@ -175,11 +183,11 @@ def _stat_digest(files: Iterable[Path]) -> tuple[str, bool]:
     return content.hexdigest(), newest < time.time() - MTIME_GRANULARITY_SECONDS
 
 
-def _read_cached(place: Path, state: str) -> str | None:
-    with suppress(
-        OSError, ValueError, KeyError, TypeError
-    ):  # absent, or not ours: it is made again
-        known = json.loads(place.read_text(encoding="utf-8"))
-        if known["state"] == state:
-            return str(known["digest"])
+def _read_cached(cache_file: Path, state: str) -> str | None:
+    """Return the cached digest if it was computed in this state."""
+    # A file that is absent or unreadable is no error: the digest is computed again.
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        entry = json.loads(cache_file.read_text(encoding="utf-8"))
+        if entry["state"] == state:
+            return str(entry["digest"])
     return None

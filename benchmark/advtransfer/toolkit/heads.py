@@ -1,4 +1,4 @@
-"""Another head for a network of any kind."""
+"""Replace the head of any network."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from advtransfer.types import Network, Shape
 
 
 class HeadedNetwork(ReadOnlyHead):
-    """A `Network` with the blocks of another one and a linear head of its own; the other one's head is not used.
+    """A `Network` with the blocks of another network and a new linear head.
 
     Args:
-        network: Gives the features; its parts are used as they are, so hand over a copy (as `with_head` does).
+        network: Computes the features; its own head is not used. Its modules are used as they are,
+            so pass a copy, as `with_head` does.
         head: From the flattened features ``(B, D)`` to logits.
     """
 
@@ -36,17 +37,17 @@ class HeadedNetwork(ReadOnlyHead):
         return self.network.blocks
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """``(B, C, H, W)`` to ``(B, outputs)`` logits."""
+        """Return the logits ``(B, outputs)`` of inputs ``(B, C, H, W)``."""
         logits: Tensor = self.head(self.features(inputs))
         return logits
 
     def features(self, inputs: Tensor, *, upto: str | None = None) -> Tensor:
-        """The activations after the block `upto`; by default what the head receives, ``(B, D)``."""
+        """Return the activations after block `upto`; by default the head's inputs ``(B, D)``."""
         activations = self.network.features(inputs, upto=upto)
         return activations.flatten(1) if upto is None else activations
 
     def draw_head(self, generator: torch.Generator) -> None:
-        """Give the head new initial weights, in place, drawn from `generator` alone."""
+        """Draw new initial weights for the head, in place, from `generator` alone."""
         reinitialize(self.head, generator, whose="the head")
 
 
@@ -58,27 +59,30 @@ def with_head(
     adapter: nn.Module | None = None,
     generator: torch.Generator | None = None,
 ) -> HeadedNetwork:
-    """Copy a network, of whatever kind it is, with a new linear head in place of its own.
+    """Return a copy of any network with a new linear head instead of its own.
 
-    The new head's weights come from `generator`, as from ``context.generator("head")``, never from torch's global
-    random state. `Transfer.model`, which has no context, leaves `generator` out: the head is then zero until `fit` sets
-    it, or draws it by ``draw_head(context.generator("head"))``.
+    The new head's weights come from `generator`, such as ``context.generator("head")``, never from
+    torch's global random state. `Transfer.model` has no context and leaves `generator` out: the
+    head is then zero until `fit` sets it, or draws it by ``draw_head(context.generator("head"))``.
 
     Args:
-        network: The network; left as it is. What is frozen in it is so in the copy; its own head is frozen there.
-        outputs: How many logits the new head gives; it requires gradients.
-        shape: Of one input ``(C, H, W)``, before the adapter.
-        adapter: What stands before the network; None for nothing.
-        generator: What the head's weights are drawn from; None for zeros.
+        network: The network, which is not changed. Parameters that are frozen in it are frozen in
+            the copy; the copy of its own head is always frozen.
+        outputs: The number of logits of the new head, which requires gradients.
+        shape: The shape ``(C, H, W)`` of one input, before the adapter.
+        adapter: A module in front of the network; None for none.
+        generator: The generator that the head's weights are drawn from; None for zeros.
     """
     body = copy.deepcopy(network)
     module = cast(nn.Module, body)
-    module.eval()  # one example is no batch for layers that normalise over it
+    module.eval()  # batch normalisation in training mode refuses a batch of one
     with torch.no_grad():
         example = torch.zeros(1, *shape, device=next(module.parameters()).device)
-        features = body.features(example if adapter is None else adapter(example)).flatten(1)
+        adapted = example if adapter is None else adapter(example)
+        features = body.features(adapted).flatten(1)
     body.head.requires_grad_(False)
     _copy_modes(module, cast(nn.Module, network))
+    # skip_init, since the constructor would draw from torch's global random state.
     head: nn.Linear = nn.utils.skip_init(nn.Linear, features.shape[1], outputs)  # type: ignore[no-untyped-call]  # torch
     headed = HeadedNetwork(body, head.to(features.device))
     headed.training = head.training = module.training
@@ -90,6 +94,6 @@ def with_head(
 
 
 def _copy_modes(module: nn.Module, like: nn.Module) -> None:
-    """Put the parts of a copy back into the modes that they have in the original."""
-    for one, other in zip(module.modules(), like.modules(), strict=True):
-        one.training = other.training
+    """Set the training mode of each submodule to that of the same submodule in `like`."""
+    for submodule, original in zip(module.modules(), like.modules(), strict=True):
+        submodule.training = original.training

@@ -1,7 +1,4 @@
-"""Images of one set that are also in another.
-
-Pixel for pixel, or shifted by a pixel, or saved again as JPEG.
-"""
+"""Images of one set that also occur in another: pixel for pixel, or as a near-duplicate."""
 
 from __future__ import annotations
 
@@ -23,12 +20,13 @@ from advtransfer.types import Samples
 
 @dataclass(frozen=True, slots=True)
 class Leaks:
-    """Images of the second set that are in the first.
+    """Images of the second set that also occur in the first.
 
     Attributes:
-        exact: How many are there pixel for pixel.
-        near: How many of the others are nearly there.
-        pairs: For each of both kinds, (position in the first set, position in the second), by the latter.
+        exact: The number that occur pixel for pixel.
+        near: The number of the others that have a near-duplicate.
+        pairs: One pair (position in the first set, position in the second set) for each image of
+            either kind, sorted by the position in the second set.
     """
 
     exact: int
@@ -42,49 +40,54 @@ def find_leaks(
     *,
     likeness: NearDuplicateRule = NearDuplicateRule(),  # noqa: B008  # frozen: safe
 ) -> Leaks:
-    """Which images of `b` are in `a`; both are read in chunks, and never held as a whole.
+    """Find the images of `b` that occur in `a`; both are read in chunks and never held whole.
 
     Samples that are not images of bounded pixels are compared value for value only.
 
     Args:
         a: The set that is searched, such as training data.
-        b: The set whose images are looked for, such as a test part.
-        likeness: What counts as near.
+        b: The set whose images are looked up, such as a test part.
+        likeness: The rule for near-duplicates.
     """
     positions: dict[bytes, int] = {}
-    for position, fingerprint in enumerate(_hash_samples(a)):
-        positions.setdefault(fingerprint, position)
-    exact = {
-        there: positions[one] for there, one in enumerate(_hash_samples(b)) if one in positions
-    }
-    near = _find_near(a, b, exact, likeness) if is_image(a.card) and is_image(b.card) else {}
+    for position, sample_hash in enumerate(_hash_samples(a)):
+        # Of equal images the first one counts.
+        positions.setdefault(sample_hash, position)
+    exact: dict[int, int] = {}
+    for position, sample_hash in enumerate(_hash_samples(b)):
+        if sample_hash in positions:
+            exact[position] = positions[sample_hash]
+    near: dict[int, int] = {}
+    if is_image(a.card) and is_image(b.card):
+        near = _find_near(a, b, exact, likeness)
     pairs = sorted({**near, **exact}.items())
-    return Leaks(len(exact), len(near), tuple((here, there) for there, here in pairs))
+    return Leaks(len(exact), len(near), tuple((in_a, in_b) for in_b, in_a in pairs))
 
 
 def _find_near(
     a: Samples, b: Samples, exact: dict[int, int], likeness: NearDuplicateRule
 ) -> dict[int, int]:
-    """The position in `a` for each position of `b` that is nearly there and not exactly."""
-    rest = torch.tensor(
+    """Return the position in `a` for each position of `b` that has only a near-duplicate there."""
+    remaining = torch.tensor(
         [position for position in range(len(b)) if position not in exact], dtype=torch.int64
     )
-    if not len(a) or not len(rest):
+    if not len(a) or not len(remaining):
         return {}
     search = NearDuplicateSearch.over_samples(a, b, likeness)
-    found: dict[int, int] = {}
-    for positions in position_chunks(rest, b.card):
-        for row, here in search.find_matches(search.grayscale(b, positions)).items():
-            found[int(positions[row])] = here
-    return found
+    near: dict[int, int] = {}
+    for positions in position_chunks(remaining, b.card):
+        for row, position in search.find_matches(search.grayscale(b, positions)).items():
+            near[int(positions[row])] = position
+    return near
 
 
 def _hash_samples(samples: Samples) -> Iterator[bytes]:
-    """A hash of each sample's shape and 8-bit pixels; of its values where it is not an image."""
-    image = is_image(samples.card)
-    head = repr(samples.card.shape).encode()
+    """Yield a hash of each sample's shape and 8-bit pixels, or of its values if it is no image."""
+    shape_bytes = repr(samples.card.shape).encode()
     for positions in position_chunks(torch.arange(len(samples)), samples.card):
-        inputs = samples.inputs(positions)
-        values = pixel_levels(inputs, samples.card).to(torch.uint8) if image else inputs
-        for one in values.contiguous().numpy():
-            yield hashlib.blake2b(head + one.tobytes(), digest_size=16).digest()
+        values = samples.inputs(positions)
+        if is_image(samples.card):
+            # 8-bit levels, so that the rounding of float32 does not tell equal images apart.
+            values = pixel_levels(values, samples.card).to(torch.uint8)
+        for sample in values.contiguous().numpy():
+            yield hashlib.blake2b(shape_bytes + sample.tobytes(), digest_size=16).digest()

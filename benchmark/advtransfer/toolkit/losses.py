@@ -1,4 +1,4 @@
-"""The loss of each task, the number of correct predictions, and the objective that a training step minimizes."""
+"""Losses and numbers of correct predictions for each task, and the objectives of training."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from advtransfer.types import Task
+from advtransfer.types import DataCard, Task
 
 
 def task_loss(
@@ -20,32 +20,59 @@ def task_loss(
     *,
     reduction: Literal["mean", "sum", "none"] = "mean",
 ) -> Tensor:
-    """The loss over a batch: its mean, its sum, or one value a sample ``(B,)``.
+    """Return the loss of a batch: its mean, its sum, or one value for each sample ``(B,)``.
 
     Args:
-        task: ``classes``: cross-entropy; ``attributes``: binary cross-entropy with logits, averaged over the
-            attributes; ``values``: squared error, summed over the outputs (Liang et al., 2020).
+        task: ``classes``: cross-entropy; ``attributes``: binary cross-entropy with logits, averaged
+            over the attributes; ``values``: squared error, summed over the outputs (Liang et al.,
+            2020).
         outputs: ``(B, K)``.
         labels: ``(B,)`` int64 classes, ``(B, K)`` 0/1 attributes or float32 values.
-        reduction: What is made of the samples' losses.
+        reduction: How the losses of the samples are combined.
     """
     if task == "classes":
         return functional.cross_entropy(outputs, labels, reduction=reduction)
     if task == "attributes":
-        wrong = functional.binary_cross_entropy_with_logits(
+        attribute_losses = functional.binary_cross_entropy_with_logits(
             outputs, labels.to(outputs.dtype), reduction="none"
         )
-        return _reduce_losses(wrong.mean(1), reduction)
-    return _reduce_losses((outputs - labels).square().sum(1), reduction)
+        return _reduce_losses(attribute_losses.mean(1), reduction)
+    squared_errors = (outputs - labels).square()
+    return _reduce_losses(squared_errors.sum(1), reduction)
 
 
 def count_correct(task: Task, outputs: Tensor, labels: Tensor) -> float | None:
-    """How many of the batch are right, a sample counting by its share of right attributes; None where none can be."""
+    """Return the number of correct predictions; None for the task ``values``, which has none.
+
+    A sample with attributes counts by its share of correct attributes.
+
+    Args:
+        task: The task.
+        outputs: ``(B, K)``.
+        labels: ``(B,)`` classes or ``(B, K)`` attributes.
+    """
     if task == "classes":
         return int((outputs.argmax(1) == labels).sum())
     if task == "attributes":
-        return ((outputs > 0) == (labels > 0)).double().mean(1).sum().item()
+        is_correct = (outputs > 0) == (labels > 0)
+        return is_correct.double().mean(1).sum().item()
     return None
+
+
+def regression_targets(labels: Tensor, card: DataCard) -> Tensor:
+    """Return the outputs that a least-squares fit aims at, ``(N, K)`` float64.
+
+    Classes become one-hot rows, attributes -1/2 or 1/2, and values stay as they are.
+
+    Args:
+        labels: ``(N,)`` int64 classes, ``(N, K)`` 0/1 attributes or values.
+        card: The card of the samples: its task and number of outputs.
+    """
+    if card.task == "classes":
+        return functional.one_hot(labels, card.outputs).double()
+    # An attribute is predicted where the output is above 0, so its targets lie on both sides of 0.
+    offset = 0.5 if card.task == "attributes" else 0.0
+    return labels.double() - offset
 
 
 def _reduce_losses(losses: Tensor, reduction: Literal["mean", "sum", "none"]) -> Tensor:
@@ -55,25 +82,28 @@ def _reduce_losses(losses: Tensor, reduction: Literal["mean", "sum", "none"]) ->
 
 
 Perturb: TypeAlias = Callable[[nn.Module, Tensor, Tensor, torch.Generator], Tensor]
-"""From the model, a batch of inputs and its labels to the inputs that are trained on; noise from the generator."""
+"""A function from a model, inputs ``(B, ...)``, labels and a generator to the perturbed inputs."""
 
 
 class Objective(Protocol):
-    """The losses of one batch, one for each step that is taken on it."""
+    """The losses of one batch, one for each optimizer step on it."""
 
     @property
     def state(self) -> dict[str, Tensor]:
-        """What lives on from batch to batch, by name: saved with the weights, and written back into this mapping."""
+        """The tensors kept from batch to batch, by name.
+
+        They are saved with the weights; resuming writes them back into this mapping.
+        """
 
     def __call__(
         self, model: nn.Module, inputs: Tensor, labels: Tensor, noise: torch.Generator
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Pairs of a loss to descend and the outputs ``(B, K)`` it is of; each step is taken before the next pair."""
+        """Yield pairs of a loss and its outputs ``(B, K)``; each step is taken before the next."""
 
 
 @dataclass(frozen=True, slots=True)
 class MeanLoss:
-    """The mean loss of the task, on the batch as it is or as `perturb` makes it: one step a batch."""
+    """The task's mean loss on the batch, perturbed if `perturb` is given: one step a batch."""
 
     task: Task = "classes"
     perturb: Perturb | None = None
@@ -82,7 +112,7 @@ class MeanLoss:
     def __call__(
         self, model: nn.Module, inputs: Tensor, labels: Tensor, noise: torch.Generator
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """The loss on the batch, perturbed first."""
+        """Yield one loss and its outputs ``(B, K)``."""
         if self.perturb is not None:
             inputs = self.perturb(model, inputs, labels, noise)
         outputs: Tensor = model(inputs)

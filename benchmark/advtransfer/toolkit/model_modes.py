@@ -12,21 +12,21 @@ from advtransfer.errors import Inapplicable
 
 
 def freeze_weights(module: nn.Module) -> None:
-    """Take every parameter of the module out of training."""
+    """Set ``requires_grad`` of every parameter to False, in place."""
     for parameter in module.parameters():
         parameter.requires_grad_(False)
 
 
 @contextmanager
 def weights_frozen(model: nn.Module) -> Iterator[None]:
-    """Inside, no gradient with respect to the weights is built; afterwards each parameter is as it was."""
+    """Build no gradients of the weights in the block; restore each parameter after it."""
     before = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
     freeze_weights(model)
     try:
         yield
     finally:
-        for parameter, trained in before:
-            parameter.requires_grad_(trained)
+        for parameter, requires_grad in before:
+            parameter.requires_grad_(requires_grad)
 
 
 NO_SECOND_DERIVATIVE = (
@@ -34,21 +34,23 @@ NO_SECOND_DERIVATIVE = (
     "not differentiable",
     "does not support double backward",
 )
-"""What torch's errors say of an operation that has no second derivative."""
+"""Parts of torch's messages about operations that have no second derivative."""
 
 
 @contextmanager
 def allow_double_backward() -> Iterator[None]:
-    """Inside, attention is computed step by step: torch's fused kernels have no second derivative.
+    """Allow second derivatives in the block.
 
     Raises:
-        Inapplicable: Another operation has none.
+        Inapplicable: An operation has no second derivative.
     """
     try:
+        # The fused attention kernels have no second derivative; the step-by-step one does.
         with sdpa_kernel(SDPBackend.MATH):
             yield
     except RuntimeError as error:
-        if "derivative" in str(error) and any(one in str(error) for one in NO_SECOND_DERIVATIVE):
+        message = str(error)
+        if "derivative" in message and any(part in message for part in NO_SECOND_DERIVATIVE):
             raise Inapplicable(
                 f"the network has an operation without a second derivative ({error})"
             ) from error
@@ -57,7 +59,7 @@ def allow_double_backward() -> Iterator[None]:
 
 @contextmanager
 def in_eval_mode(model: nn.Module) -> Iterator[None]:
-    """Inside, the model is in eval mode; afterwards each module is in the mode it was in."""
+    """Put the model in eval mode for the block; restore the mode of each module after it."""
     before = [(module, module.training) for module in model.modules()]
     model.eval()
     try:

@@ -1,38 +1,75 @@
-"""Networks as ordered blocks and a head, with the normalisation inside, so that they take pixels in [0, 1]."""
+"""Networks of ordered blocks and a head that take pixels in [0, 1] and normalise them inside."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from advtransfer.deprecation import deprecated_names
+from advtransfer.toolkit.pgd import clip_to_bounds
+from advtransfer.types import Network
 
 
 class Normalize(nn.Module):
-    """``(x - mean) / std`` by channel; `mean` and `std` hold one value a channel, or one for all."""
+    """``(x - mean) / std`` for each channel.
+
+    Args:
+        mean: One value for each channel, or one for all channels.
+        std: The same for the standard deviation.
+        clamp: Clip the inputs to [0, 1] first, as ``InputNormalize`` of the robustness library
+            does.
+    """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
+    def __init__(self, mean: Sequence[float], std: Sequence[float], *, clamp: bool = False) -> None:
         super().__init__()
+        self.clamp = clamp
         self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1))
         self.register_buffer("std", torch.tensor(std).view(-1, 1, 1))
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """``(B, C, H, W)`` to the same shape."""
+        """Return the normalised inputs ``(B, C, H, W)``."""
+        if self.clamp:
+            inputs = clip_to_bounds(inputs, (0, 1))
         return (inputs - self.mean) / self.std
+
+
+def require_source(source: Network | None) -> Network:
+    """Return the source network that a component was given.
+
+    Raises:
+        ValueError: There is none.
+    """
+    if source is None:
+        raise ValueError(
+            "found no source; expected a network; declare needs=('source',) on the factory"
+        )
+    return source
+
+
+def require_block(name: str | None, block_names: Iterable[str]) -> None:
+    """Check that a network has the named block; None stands for the last block.
+
+    Raises:
+        ValueError: The name is not one of `block_names`.
+    """
+    names = list(block_names)
+    if name is not None and name not in names:
+        raise ValueError(f"found block {name!r}; expected one of {names}; name one of these")
 
 
 class ReadOnlyHead(nn.Module):
     """A module whose ``head`` cannot be assigned.
 
-    Where `head` is found by its path in another module, `nn.Module` would keep an assigned layer aside, under a name
-    that the property hides: it would neither be used nor trained, without a word.
+    In subclasses `head` is a property that finds a layer inside another module. `nn.Module` would
+    silently register an assigned layer under a name that the property hides, so that the layer
+    would neither be used nor trained.
     """
 
     def __setattr__(self, name: str, value: Tensor | nn.Module) -> None:
@@ -40,16 +77,17 @@ class ReadOnlyHead(nn.Module):
             found = f"found an assignment to the head of a {type(self).__name__}"
             raise AttributeError(
                 f"{found}; expected none, since its parts are read only; "
-                "make a copy with another head by advtransfer.toolkit.heads.with_head(network, outputs, shape=...)"
+                "make a copy with another head by "
+                "advtransfer.toolkit.heads.with_head(network, outputs, shape=...)"
             )
         super().__setattr__(name, value)
 
 
 class BlockNetwork(ReadOnlyHead):
-    """A `Network`: normalisation, then blocks in order, then the head.
+    """A `Network` that runs normalisation, then blocks in order, then the head.
 
     Args:
-        blocks: The blocks by name, from the input on; the last one gives what the head receives, ``(B, features)``.
+        blocks: The blocks by name, from the input on; the last one returns features ``(B, D)``.
         head: From features to logits.
         normalise: Applied to the inputs first; None for none.
     """
@@ -70,17 +108,18 @@ class BlockNetwork(ReadOnlyHead):
         return dict(self.body.named_children())
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """``(B, C, H, W)`` pixels to ``(B, outputs)`` logits."""
+        """Return the logits ``(B, outputs)`` of pixels ``(B, C, H, W)``."""
         logits: Tensor = self.head(self.features(inputs))
         return logits
 
     def features(self, inputs: Tensor, *, upto: str | None = None) -> Tensor:
-        """The activations after the block `upto`; by default what the head receives."""
+        """Return the activations after the block `upto`; by default the inputs of the head.
+
+        Raises:
+            ValueError: There is no such block.
+        """
         blocks = self.blocks
-        if upto is not None and upto not in blocks:
-            raise ValueError(
-                f"found block {upto!r}; expected one of {list(blocks)}; name one of these"
-            )
+        require_block(upto, blocks)
         activations: Tensor = self.normalise(inputs)
         for name, block in blocks.items():
             activations = block(activations)

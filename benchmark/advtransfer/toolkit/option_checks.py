@@ -19,10 +19,18 @@ UNIT_BOUNDS = (0.0, 1.0)
 
 
 def largest_radius(norm: Norm, *, shape: Shape | None, bounds: tuple[float, float] | None) -> float:
-    """The distance of the two inputs of a shape that lie furthest apart; infinite where that is not known."""
+    """Return the largest distance between two inputs; infinite if it is not known.
+
+    Args:
+        norm: The norm of the distance.
+        shape: The shape of one input; None if it is not known.
+        bounds: The smallest and the largest value of an input; None if there are none.
+    """
     width = math.inf if bounds is None else bounds[1] - bounds[0]
     size = math.inf if shape is None else math.prod(shape)
-    return width * {"linf": 1.0, "l2": math.sqrt(size), "l1": float(size)}[norm]
+    # The norm of the vector of ones, which joins two opposite corners of the unit box.
+    diagonal = {"linf": 1.0, "l2": math.sqrt(size), "l1": float(size)}
+    return width * diagonal[norm]
 
 
 def radius_misfits(
@@ -34,42 +42,43 @@ def radius_misfits(
     bounds: tuple[float, float] | None = None,
     what: str = "eps",
 ) -> Iterator[Misfit]:
-    """An option that is a radius or a step in a ball, where it is larger than any two inputs are apart.
+    """Yield a misfit if a radius or a step exceeds the largest distance between two inputs.
 
     Args:
-        path: Where the option is.
-        value: The option; None where it has no value of its own.
+        path: The path of the option.
+        value: The value of the option; None if it is not set.
         norm: The norm of the ball.
-        data: What is known of the inputs.
-        bounds: Of the inputs, where a component takes no others; by default what is known of the data.
-        what: What the option is called.
+        data: The outline of the data.
+        bounds: The bounds of the inputs, if the component accepts no others; by default those of
+            `data`.
+        what: The name of the option in the message.
     """
     largest = largest_radius(norm, shape=data.shape, bounds=bounds or data.bounds)
     if value is None or value <= largest:
         return
     on = "" if data.shape is None else f" on inputs of shape {data.shape}"
-    levels = value / 255 <= largest
-    next_step = (
-        f"divide it by 255 if it counts 8-bit levels: {value:g}/255" if levels else "lower it"
-    )
-    yield Misfit(
-        path, f"{what} of at most {largest:.6g} for {norm}{on}, in [0, 1] pixel space", next_step
-    )
+    expected = f"{what} of at most {largest:.6g} for {norm}{on}, in [0, 1] pixel space"
+    next_step = "lower it"
+    # A value that fits after division by 255 was probably given in 8-bit levels.
+    may_count_levels = value / 255 <= largest
+    if may_count_levels:
+        next_step = f"divide it by 255 if it counts 8-bit levels: {value:g}/255"
+    yield Misfit(path, expected, next_step)
 
 
 def require_radius(
     eps: float, norm: Norm, *, shape: Shape, bounds: tuple[float, float] | None
 ) -> None:
-    """Refuse a ball with room for every input around any one.
+    """Check that a ball around an input does not contain every other input.
 
     Args:
         eps: The radius, in the unit of the inputs.
-        norm: Its norm.
-        shape: Of one input.
-        bounds: The box that inputs lie in; with None any radius will do.
+        norm: The norm of the ball.
+        shape: The shape of one input.
+        bounds: The smallest and the largest value of an input; None allows every radius from 0.
 
     Raises:
-        ValueError: `eps` is negative, or above the distance of the two inputs that lie furthest apart.
+        ValueError: `eps` is negative, or above the largest distance between two inputs.
     """
     largest = largest_radius(norm, shape=shape, bounds=bounds)
     if not 0 <= eps <= largest:
@@ -85,7 +94,13 @@ def adversary_misfits(
     *,
     path: tuple[str, ...] = ("adversary",),
 ) -> Iterator[Misfit]:
-    """The radius or the step of an adversary, where it is larger than any two inputs are apart."""
+    """Yield misfits of an adversary's radius and step, see `radius_misfits`.
+
+    Args:
+        adversary: The adversary; None has no misfits.
+        data: The outline of the training data.
+        path: The path of the adversary among the options.
+    """
     if adversary is None:
         return
     yield from radius_misfits((*path, "eps"), adversary.eps, adversary.norm, data)
@@ -94,7 +109,7 @@ def adversary_misfits(
 
 
 def augment_misfits(augment: Augment, data: Outline) -> Iterator[Misfit]:
-    """Changes to images of data that are none, or that stand there twice."""
+    """Yield misfits of augmentations: inputs that are not images, or a name given twice."""
     if augment == "none":
         return
     shape = data.shape
@@ -107,7 +122,7 @@ def augment_misfits(augment: Augment, data: Outline) -> Iterator[Misfit]:
 
 
 def repeated_value_misfits(name: str, values: Sequence[object]) -> Iterator[Misfit]:
-    """Values of a list that stood there before."""
+    """Yield a misfit for each value of an option that occurs earlier in its list."""
     for position, value in enumerate(values):
         if value in values[:position]:
             yield Misfit((name, position), f"each value once in `{name}`", "remove it")
@@ -116,32 +131,41 @@ def repeated_value_misfits(name: str, values: Sequence[object]) -> Iterator[Misf
 def snapshot_misfits(
     snapshots: Sequence[int], epochs: int, adversary: object = None
 ) -> Iterator[Misfit]:
-    """Epochs to keep the weights of that the training does not have."""
+    """Yield misfits of snapshots: epochs after the last one, or an epoch given twice.
+
+    Args:
+        snapshots: The epochs whose weights are kept.
+        epochs: The number of epochs of the training.
+        adversary: The adversary; `Free` replays each batch and passes over the data less often.
+    """
     replays = adversary.replays if isinstance(adversary, Free) else 1
-    last = -(-epochs // replays)
+    last = math.ceil(epochs / replays)
+    expected = f"an epoch from 1 to {last}, the last one"
     for position, epoch in enumerate(snapshots):
         if epoch > last:
-            yield Misfit(
-                ("snapshots", position),
-                f"an epoch from 1 to {last}, the last one",
-                "lower it, or raise `epochs`",
-            )
+            yield Misfit(("snapshots", position), expected, "lower it, or raise `epochs`")
     yield from repeated_value_misfits("snapshots", snapshots)
 
 
 def network_misfits(
     network: Outline, target: Outline, *, name: str = "network"
 ) -> Iterator[Misfit]:
-    """A network that is trained on the target's images, and takes others."""
-    own, wanted = network.shape, target.shape
-    if None not in (own, wanted) and own != wanted:
-        found, expected = f"a network for inputs {own}", f"one for {wanted}, which the target gives"
+    """Yield a misfit if a network that is trained on the target takes inputs of another shape."""
+    if network.shape is None or target.shape is None:
+        return
+    if network.shape != target.shape:
+        found = f"a network for inputs {network.shape}"
+        expected = f"one for {target.shape}, which the target gives"
         yield Misfit((name,), expected, "make it for the target's own data entry", found)
 
 
 def require_adversary_radius(
     adversary: Adversary | Trades | Fast | Free | None, card: DataCard
 ) -> None:
-    """Hold an adversary's radius to the data, as `require_radius` does."""
+    """Check an adversary's radius against a data card by `require_radius`; None passes.
+
+    Raises:
+        ValueError: The radius is above the largest distance between two inputs.
+    """
     if adversary is not None:
         require_radius(adversary.eps, adversary.norm, shape=card.shape, bounds=card.bounds)

@@ -1,8 +1,9 @@
 """Predictions and stored rows that do not depend on how samples were batched.
 
-A batch of one gives other bits than a batch of 64, since other kernels add in another order. Everything is therefore
-computed in chunks of exactly `KERNEL_BATCH` rows. A row that is stored by its sample's key is computed at the place in
-the batch that the key names, so that the kernels treat it the same every time.
+A batch of one gives other bits than a batch of 64, since other kernels add in another order.
+Everything is therefore computed in chunks of exactly `KERNEL_BATCH` rows. A row that is stored by
+its sample's key is computed at the batch slot that the key names, so that the kernels treat it the
+same every time.
 """
 
 from __future__ import annotations
@@ -18,61 +19,80 @@ from advtransfer.text import type_text
 from advtransfer.types import Samples
 
 KERNEL_BATCH = 64
-"""The number of rows that every kernel sees."""
+"""The number of rows in every batch that a kernel computes.
+
+One constant for everything: values computed in other batch sizes would differ in their last bits,
+and cached rows would no longer equal computed ones.
+"""
 
 
 def kernel_batches(samples: Samples) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Positions ``(B,)``, inputs ``(B, *shape)`` and labels, `KERNEL_BATCH` samples at a time, in order."""
+    """Yield positions ``(B,)``, inputs ``(B, *shape)`` and labels of the samples, in order.
+
+    Each batch has `KERNEL_BATCH` samples; the last one may have fewer.
+    """
     for positions in torch.split(torch.arange(len(samples)), KERNEL_BATCH):
-        if len(positions):
+        if len(positions):  # torch.split of no positions gives one empty chunk
             yield positions, samples.inputs(positions), samples.labels(positions)
 
 
 def apply_in_chunks(function: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
-    """What `function` gives for the rows of the inputs, computed in chunks of exactly `KERNEL_BATCH` rows.
+    """Return the function's rows for the rows of the inputs, computed `KERNEL_BATCH` at a time.
 
-    The last chunk is filled up with copies of its first row, and cut afterwards. `function` must treat rows
-    independently (a network in eval mode does).
+    The last chunk is filled up with copies of its first row and cut afterwards.
+
+    Args:
+        function: From one tensor ``(KERNEL_BATCH, ...)`` for each input to ``(KERNEL_BATCH, ...)``.
+            It must treat rows independently, as a network in eval mode does.
+        *inputs: Tensors ``(N, ...)`` of equal length.
 
     Raises:
+        ModelError: The function returns another number of rows.
         ValueError: There are no rows.
     """
     if not len(inputs[0]):
         raise ValueError("found no rows; expected at least one; check what was selected")
-    parts = zip(*(torch.split(tensor, KERNEL_BATCH) for tensor in inputs), strict=True)
-    return torch.cat(
-        [_require_rows(function(*map(_fill_batch, part)))[: len(part[0])] for part in parts]
-    )
+    chunks = zip(*(torch.split(tensor, KERNEL_BATCH) for tensor in inputs), strict=True)
+    outputs: list[Tensor] = []
+    for chunk in chunks:
+        rows = _require_rows(function(*map(fill_batch, chunk)))
+        outputs.append(rows[: len(chunk[0])])
+    return torch.cat(outputs)
 
 
 def _require_rows(outputs: object) -> Tensor:
     if isinstance(outputs, Tensor) and outputs.ndim and len(outputs) == KERNEL_BATCH:
         return outputs
     raise ModelError(
-        f"found {describe_outputs(outputs)} from the model; expected {KERNEL_BATCH} rows, one an input"
+        f"found {describe_outputs(outputs)} from the model; "
+        f"expected {KERNEL_BATCH} rows, one for each input"
     )
 
 
 def describe_outputs(outputs: object) -> str:
-    """What a model gave, in words."""
-    if isinstance(outputs, Tensor):
-        layout = "" if outputs.layout == torch.strided else f" and layout {outputs.layout}"
-        return f"{str(outputs.dtype).removeprefix('torch.')} outputs of shape {tuple(outputs.shape)}{layout}"
-    return type_text(outputs)
+    """Return a description of a model's outputs for an error message."""
+    if not isinstance(outputs, Tensor):
+        return type_text(outputs)
+    dtype = str(outputs.dtype).removeprefix("torch.")
+    layout = "" if outputs.layout == torch.strided else f" and layout {outputs.layout}"
+    return f"{dtype} outputs of shape {tuple(outputs.shape)}{layout}"
 
 
 def require_logits(outputs: object, rows: int, classes: int | None = None) -> Tensor:
-    """What a model gave, if it is a floating-point logit for each row and class.
+    """Return the outputs if they are floating-point logits ``(rows, classes)``.
+
+    Args:
+        outputs: The value that a model returned.
+        rows: The expected number of rows.
+        classes: The expected number of columns; None for any.
 
     Raises:
-        ModelError: It is something else.
+        ModelError: The outputs are something else.
     """
-    if (
-        isinstance(outputs, Tensor)
-        and _is_matrix(outputs)
-        and tuple(outputs.shape) == (rows, classes or outputs.shape[1])
-    ):
-        return outputs
+    if isinstance(outputs, Tensor) and _is_matrix(outputs):
+        expected = (rows, classes or outputs.shape[1])
+        if tuple(outputs.shape) == expected:
+            return outputs
     shape = f"(B, K), here ({rows}, {classes or 'K'})"
     raise ModelError(
         f"found {describe_outputs(outputs)} from the model; expected logits {shape}; "
@@ -81,64 +101,74 @@ def require_logits(outputs: object, rows: int, classes: int | None = None) -> Te
 
 
 def _is_matrix(outputs: Tensor) -> bool:
-    """Whether the outputs are a dense floating-point matrix."""
+    """Return True if the outputs are a dense floating-point matrix."""
     return outputs.layout == torch.strided and outputs.is_floating_point() and outputs.ndim == 2
 
 
-def _fill_batch(rows: Tensor) -> Tensor:
-    missing = KERNEL_BATCH - len(rows)
-    return torch.cat([rows, rows[:1].expand(missing, *rows.shape[1:])]) if missing else rows
+def fill_batch(rows: Tensor, size: int = KERNEL_BATCH) -> Tensor:
+    """Return the rows ``(B, ...)``, filled up to `size` rows with copies of the first one.
+
+    A batch that has `size` rows or more is returned as it is.
+    """
+    missing = size - len(rows)
+    if missing <= 0:
+        return rows
+    return torch.cat([rows, rows[:1].expand(missing, *rows.shape[1:])])
 
 
 def predict(model: nn.Module, samples: Samples, *, device: torch.device) -> tuple[Tensor, Tensor]:
-    """The logits ``(N, K)`` float32 and the labels of all samples, on the CPU.
+    """Return the logits ``(N, K)`` float32 and the labels of all samples, on the CPU.
 
     Raises:
-        ModelError: The model gives something else than logits.
+        ModelError: The model returns something other than logits.
         ValueError: The model, or a module in it, is in training mode; or there are no samples.
     """
     if any(module.training for module in model.modules()):
         raise ValueError(
-            "found a model in training mode; expected eval mode; call model.eval() before predicting"
+            "found a model in training mode; expected eval mode; "
+            "call model.eval() before predicting"
         )
     if not len(samples):
         raise ValueError("found no samples; expected at least one; check the subset or the view")
-    logits, labels = [], []
+
+    def checked_model(rows: Tensor) -> Tensor:
+        return require_logits(model(rows), len(rows))
+
+    logits: list[Tensor] = []
+    labels: list[Tensor] = []
     with torch.inference_mode():
-        for _, inputs, truth in kernel_batches(samples):
-            outputs = apply_in_chunks(
-                lambda rows: require_logits(model(rows), len(rows)), inputs.to(device)
-            )
+        for _, inputs, batch_labels in kernel_batches(samples):
+            outputs = apply_in_chunks(checked_model, inputs.to(device))
             logits.append(outputs.float().cpu())
-            labels.append(truth)
+            labels.append(batch_labels)
     return torch.cat(logits), torch.cat(labels)
 
 
 def measure_accuracy(model: nn.Module, samples: Samples, *, device: torch.device) -> float:
-    """The share of samples whose largest logit is that of their class."""
+    """Return the share of samples whose largest logit is that of their class."""
     logits, labels = predict(model, samples, device=device)
     return (logits.argmax(1) == labels).float().mean().item()
 
 
 class RowStore(Protocol):
-    """Where rows are kept."""
+    """A store of computed rows by the keys of their samples."""
 
     def read(self, numbers: Sequence[int]) -> Mapping[int, Tensor]:
-        """Those of the rows that are there."""
+        """Return the stored rows among those with the given keys."""
 
     def write(self, rows: Mapping[int, Tensor]) -> None:
-        """Keep rows."""
+        """Store rows by key."""
 
 
 class InMemoryRows(dict[int, Tensor]):
-    """A store that ends with the process."""
+    """A row store in memory, which ends with the process."""
 
     def read(self, numbers: Sequence[int]) -> Mapping[int, Tensor]:
-        """Those of the rows that are there."""
+        """Return the stored rows among those with the given keys."""
         return {number: self[number] for number in numbers if number in self}
 
     def write(self, rows: Mapping[int, Tensor]) -> None:
-        """Keep rows."""
+        """Store rows by key."""
         self.update(rows)
 
 
@@ -149,14 +179,14 @@ def compute_rows(
     device: torch.device,
     store: RowStore | None = None,
 ) -> Tensor:
-    """What `compute` gives for the samples, ``(N, ...)`` on the CPU, in their order.
+    """Return the rows of all samples, ``(N, ...)`` on the CPU, in the samples' order.
 
     Args:
-        samples: What rows are asked for.
-        compute: From inputs ``(B, *shape)`` on `device` to ``(B, ...)``; it must treat rows independently, and is given
-            no gradient.
+        samples: The samples.
+        compute: From inputs ``(B, *shape)`` on `device` to rows ``(B, ...)``. It must treat rows
+            independently, and runs without gradients.
         device: Where to compute.
-        store: Where rows are found, and kept once they are computed; None for nowhere.
+        store: Rows are read from it, and written to it once they are computed; None for no store.
 
     Raises:
         ValueError: There are no samples.
@@ -164,24 +194,28 @@ def compute_rows(
     if not len(samples):
         raise ValueError("found no samples; expected at least one; check the subset or the view")
     keys = samples.keys
-    found = dict(store.read(keys)) if store is not None else {}
-    missing = {key: position for position, key in enumerate(keys) if key not in found}
+    rows: dict[int, Tensor] = {}
+    if store is not None:
+        rows.update(store.read(keys))
+    missing = {key: position for position, key in enumerate(keys) if key not in rows}
     for batch in _aligned_batches(missing):
-        made = _compute_batch(samples, compute, batch, missing, device)
-        found |= made
+        computed = _compute_batch(samples, compute, batch, missing, device)
+        rows |= computed
+        # Written batch by batch, so that a killed call loses the last batch at most.
         if store is not None:
-            store.write(made)
-    return torch.stack([found[key] for key in keys])
+            store.write(computed)
+    return torch.stack([rows[key] for key in keys])
 
 
 def _aligned_batches(keys: Mapping[int, int]) -> Iterator[dict[int, int]]:
-    """The keys by their place in a batch, in as few batches as their places allow."""
+    """Yield the keys by their batch slots, in as few batches as the slots allow."""
     queues: dict[int, list[int]] = {}
     for key in sorted(keys, reverse=True):
+        # The slot depends on the key alone: a row then has the same bits in every later call.
         queues.setdefault(key % KERNEL_BATCH, []).append(key)
     while queues:
-        yield {place: queue.pop() for place, queue in sorted(queues.items())}
-        queues = {place: queue for place, queue in queues.items() if queue}
+        yield {slot: queue.pop() for slot, queue in sorted(queues.items())}
+        queues = {slot: queue for slot, queue in queues.items() if queue}
 
 
 def _compute_batch(
@@ -191,10 +225,20 @@ def _compute_batch(
     positions: Mapping[int, int],
     device: torch.device,
 ) -> dict[int, Tensor]:
-    """The rows of one batch by key; places that no key takes are filled with copies of one that is there."""
-    inputs = samples.inputs(torch.tensor([positions[key] for key in batch.values()])).to(device)
-    at = {place: number for number, place in enumerate(batch)}
-    # what is kept must not depend on the precision of the training that first asked for it
+    """Compute the rows of one batch by key; free slots are filled with copies of one sample.
+
+    Args:
+        samples: The samples.
+        compute: As in `compute_rows`.
+        batch: The key at each used slot.
+        positions: The position of each key in `samples`.
+        device: Where to compute.
+    """
+    used_positions = torch.tensor([positions[key] for key in batch.values()])
+    inputs = samples.inputs(used_positions).to(device)
+    input_of_slot = {slot: number for number, slot in enumerate(batch)}
+    filled = [input_of_slot.get(slot, 0) for slot in range(KERNEL_BATCH)]
+    # Stored rows must not depend on the precision of the training that first asked for them.
     with torch.no_grad(), torch.autocast(device.type, enabled=False):
-        rows = compute(inputs[[at.get(place, 0) for place in range(KERNEL_BATCH)]]).cpu()
-    return {key: rows[place].clone() for place, key in batch.items()}
+        rows = compute(inputs[filled]).cpu()
+    return {key: rows[slot].clone() for slot, key in batch.items()}

@@ -1,7 +1,4 @@
-"""Random streams.
-
-Generators named by what they depend on, never by the order in which they are requested.
-"""
+"""Random streams: generators seeded by names, never by the order in which they are requested."""
 
 from __future__ import annotations
 
@@ -21,13 +18,14 @@ T = TypeVar("T")
 
 
 def stream_seed(*parts: str | int) -> int:
-    """The seed of a stream: 63 bits of the sha256 of its parts as canonical JSON."""
+    """Return the seed of a stream: 63 bits of the sha256 of its parts as canonical JSON."""
     content = hashlib.sha256(canonical_json(parts).encode()).digest()
+    # 63 bits fit into the signed 64-bit integers of torch.
     return int.from_bytes(content[:8], "big") >> 1
 
 
 def stream_generator(*parts: str | int) -> torch.Generator:
-    """A new CPU generator at the start of the stream that `parts` name."""
+    """Return a new CPU generator at the start of the stream that `parts` name."""
     return torch.Generator().manual_seed(stream_seed(*parts))
 
 
@@ -35,25 +33,28 @@ def stream_generator(*parts: str | int) -> torch.Generator:
 def fork_global_rng(
     source: torch.Generator, *, device: torch.device | None = None
 ) -> Iterator[None]:
-    """Inside, torch's global random state starts from a draw of `source`; afterwards it is as it was.
+    """Seed torch's global random state from `source` in the block; restore it after the block.
 
-    For code that knows only the global state: layers' initialisation, dropout. `device` names the accelerator whose
-    state is borrowed along with the CPU's.
+    For code that can only draw from the global state, such as initialisation of layers and dropout.
+
+    Args:
+        source: The generator that the seed is drawn from.
+        device: The accelerator whose global state is seeded and restored too; None for the CPU
+            alone.
     """
     seed = int(torch.randint(2**63 - 1, (), generator=source))
-    cuda = [device] if device is not None and device.type == "cuda" else []
-    with torch.random.fork_rng(devices=cuda):
-        torch.default_generator.manual_seed(
-            seed
-        )  # torch.manual_seed would also seed devices that are not restored
-        for borrowed in cuda:
-            with torch.cuda.device(borrowed):
+    cuda_devices = [device] if device is not None and device.type == "cuda" else []
+    with torch.random.fork_rng(devices=cuda_devices):
+        # torch.manual_seed would also seed devices that fork_rng does not restore.
+        torch.default_generator.manual_seed(seed)
+        for cuda_device in cuda_devices:
+            with torch.cuda.device(cuda_device):
                 torch.cuda.manual_seed(seed)
         yield
 
 
 def build_initialized(build: Callable[[], T], generator: torch.Generator) -> T:
-    """What `build` returns, its random initial weights drawn from `stream_generator` alone."""
+    """Return the result of `build`, whose random weights are drawn from `generator` alone."""
     with fork_global_rng(generator):
         return build()
 
@@ -61,32 +62,35 @@ def build_initialized(build: Callable[[], T], generator: torch.Generator) -> T:
 def reinitialize(
     module: nn.Module, source: torch.Generator, *, whose: str, trained_only: bool = False
 ) -> None:
-    """Give a module new initial weights, in place, drawn from `source` alone.
+    """Draw new initial weights for a module, in place, from `source` alone.
 
-    Each layer with weights of its own draws them by its `reset_parameters`, as torch's layers do from torch's global
-    random state; on the CPU, so that every device starts alike.
+    Each layer that holds weights draws them by its `reset_parameters`, as torch's layers do.
 
     Args:
-        module: Whose weights are drawn.
-        source: What they are drawn from.
-        whose: What it belongs to, for the error.
-        trained_only: Leave layers alone whose weights are not trained.
+        module: The module.
+        source: The generator that the weights are drawn from.
+        whose: The owner of the module, named in the error.
+        trained_only: Skip layers whose weights do not require gradients.
 
     Raises:
-        Inapplicable: A layer has weights of its own and no `reset_parameters`.
+        Inapplicable: A layer holds weights and has no `reset_parameters`.
     """
+    # Drawn on the CPU, so that every device starts from the same weights.
     drawn = copy.deepcopy(module).cpu()
     with fork_global_rng(source):
         for name, layer in drawn.named_modules():
             weights = list(layer.parameters(recurse=False))
             if trained_only and not any(weight.requires_grad for weight in weights):
                 continue
+            # Layers without weights may hold running averages, which start again too.
+            has_state = bool(weights or list(layer.buffers(recurse=False)))
             reset = getattr(layer, "reset_parameters", None)
-            if callable(reset) and (weights or list(layer.buffers(recurse=False))):
+            if callable(reset) and has_state:
                 reset()
             elif weights:
                 found = f"{name or 'the whole'} ({type(layer).__name__}) in {whose}"
                 raise Inapplicable(
-                    f"found {found}, which cannot draw new weights; give it a method reset_parameters"
+                    f"found {found}, which cannot draw new weights; "
+                    "give it a method reset_parameters"
                 )
     module.load_state_dict(drawn.state_dict())

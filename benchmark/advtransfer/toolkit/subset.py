@@ -1,6 +1,6 @@
-"""Which images a transfer may see, and which part of the test images is measured.
+"""Draw the target images that a transfer may use and the test images that are measured.
 
-Both draws are nested: what is drawn for a smaller number is contained in what is drawn for a larger one.
+Both draws are nested: a smaller draw is contained in every larger one.
 """
 
 from __future__ import annotations
@@ -20,7 +20,12 @@ SubsetRule: TypeAlias = Literal["uniform", "utrera2021"]
 
 @dataclass(frozen=True, slots=True)
 class SubsetDraw:
-    """The positions drawn, ascending: ``(n - v,)`` to train on and ``(v,)`` to choose options with."""
+    """The positions of a subset, ascending.
+
+    Args:
+        train: ``(n - v,)``, to train on.
+        validation: ``(v,)``, to choose options with.
+    """
 
     train: Tensor
     validation: Tensor
@@ -34,25 +39,28 @@ def draw_subset(
     seed_parts: Sequence[str | int],
     rule: SubsetRule = "uniform",
 ) -> SubsetDraw:
-    """`n` of the images, without replacement, with every class at least once in the part that is trained on.
+    """Draw `n` images without replacement, with at least one of each class in the training part.
 
-    The images are put in a random order and the first of each class is moved to the front; the subset is the first
-    `n` of that order, so it is nested in `n`, and uniform among all subsets wherever chance alone brings every class.
-    The last ``round(validation * n)`` of them are the validation part.
+    The images are put in a random order, and the first image of each class is moved to the front.
+    The subset is the first `n` images of that order. It is therefore nested in `n`, and uniform
+    among all subsets wherever chance alone brings every class. The last ``round(validation * n)``
+    images are the validation part.
 
     Args:
-        labels: ``(N,)`` classes; labels of another shape are not classes, and carry no guarantee.
-        n: How many images, validation included; None for all.
-        validation: Their share that is kept for choosing options, in [0, 1).
-        seed_parts: What the order depends on; ``utrera2021`` uses the last part alone, its integer seed.
-        rule: Where the order comes from: ``uniform``, this project's random streams; ``utrera2021``, Python's `random`
-            seeded and shuffled as in the paper's released `make_mask`, which draws the same sets as the words above.
+        labels: ``(N,)`` classes. Labels of another shape are not classes and have no guarantee.
+        n: The number of images, validation included; None for all.
+        validation: The share of them kept for choosing options, in [0, 1).
+        seed_parts: The order depends on these; ``utrera2021`` uses only the last one, its integer
+            seed.
+        rule: The source of the order. ``uniform``: this project's random streams. ``utrera2021``:
+            Python's `random`, seeded and shuffled as in the paper's released `make_mask`, which
+            draws the same sets as the rule above.
 
     Raises:
-        ValueError: There are fewer images than asked for, or too few to train on every class.
+        ValueError: There are fewer than `n` images, or too few to train on every class.
     """
     count = len(labels) if n is None else n
-    held_out = round(validation * count)
+    train_count = count - round(validation * count)
     classes = torch.unique(labels) if labels.ndim == 1 else labels[:0]
     found = f"n {count} with validation {validation:g}"
     if not 0 <= validation < 1:
@@ -63,20 +71,22 @@ def draw_subset(
         raise ValueError(
             f"found {found}; expected at most the {len(labels)} images there are; lower n"
         )
-    if count - held_out < max(1, len(classes)):
+    if train_count < max(1, len(classes)):
         expected = f"at least one training image for each of {len(classes)} classes"
         raise ValueError(
-            f"found {found}, which trains on {count - held_out}; expected {expected}; raise n"
+            f"found {found}, which trains on {train_count}; expected {expected}; raise n"
         )
     order = _random_order(len(labels), seed_parts, rule)
-    chosen = (_classes_first(order, labels) if len(classes) else order)[:count]
-    return SubsetDraw(
-        chosen[: count - held_out].sort().values, chosen[count - held_out :].sort().values
-    )
+    if len(classes):
+        order = _classes_first(order, labels)
+    # The training part comes first, since the first image of each class does.
+    train = order[:train_count].sort().values
+    validation_positions = order[train_count:count].sort().values
+    return SubsetDraw(train, validation_positions)
 
 
 def _random_order(count: int, seed_parts: Sequence[str | int], rule: SubsetRule) -> Tensor:
-    """All positions in random order."""
+    """Return all positions ``(count,)`` in random order."""
     match rule:
         case "uniform":
             return torch.randperm(count, generator=stream_generator("subset", *seed_parts))
@@ -90,21 +100,24 @@ def _random_order(count: int, seed_parts: Sequence[str | int], rule: SubsetRule)
 
 
 def _classes_first(order: Tensor, labels: Tensor) -> Tensor:
-    """The order with the first image of each class moved to the front."""
+    """Return the order with the first image of each class moved to the front."""
     seen: set[int] = set()
-    front = torch.zeros(len(order), dtype=torch.bool)
-    for place, label in enumerate(labels[order].tolist()):
-        front[place] = label not in seen
+    is_first = torch.zeros(len(order), dtype=torch.bool)
+    for index, label in enumerate(labels[order].tolist()):
+        is_first[index] = label not in seen
         seen.add(label)
-    return torch.cat([order[front], order[~front]])
+    return torch.cat([order[is_first], order[~is_first]])
 
 
 def draw_test_positions(labels: Tensor, *, count: int | None) -> Tensor:
-    """The positions of `count` test images, ascending: fixed, class shares kept to within one image, nested.
+    """Return the positions of `count` test images, ascending ``(count,)``.
+
+    The draw is the same in every run and nested in `count`; each class keeps its share to within
+    one image.
 
     Args:
         labels: ``(N,)`` classes; labels of another shape are drawn as if of one class.
-        count: How many; None for all.
+        count: The number of images; None for all.
 
     Raises:
         ValueError: `count` is below 1 or above the number of images.
@@ -117,9 +130,10 @@ def draw_test_positions(labels: Tensor, *, count: int | None) -> Tensor:
         )
     groups = labels if labels.ndim == 1 else torch.zeros(len(labels))
     order = torch.randperm(len(labels), generator=stream_generator("test"))
-    due = torch.empty(len(labels), dtype=torch.float64)
+    due_share = torch.empty(len(labels), dtype=torch.float64)
     for group in torch.unique(groups):
         members = order[groups[order] == group]
-        # the r-th of m images of a class is due when the share (r + 1/2) / m of all images has been taken
-        due[members] = (torch.arange(len(members)) + 0.5).double() / len(members)
-    return due.argsort(stable=True)[:count].sort().values
+        # Image r of the m images of a class is due once the share (r + 1/2) / m of all images is
+        # drawn.
+        due_share[members] = (torch.arange(len(members)) + 0.5).double() / len(members)
+    return due_share.argsort(stable=True)[:count].sort().values

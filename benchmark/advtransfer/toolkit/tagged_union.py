@@ -1,6 +1,6 @@
 """Annotations for options that are one of several dataclasses.
 
-Imports pydantic only when an option's schema is built.
+This module imports pydantic only when the schema of an option is built.
 """
 
 from __future__ import annotations
@@ -19,14 +19,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class TaggedUnion:
-    """Annotates one dataclass, or a union of dataclasses that their field `kind` tells apart.
+    """Annotation of a dataclass, or of a union of dataclasses distinguished by their field `kind`.
 
-    A mapping is checked against the dataclass that its ``kind`` names (the first, when it names none), so that a
-    mistake is told for that one alone. A field marked `Since` leaves the canonical value while it equals its default,
-    so that adding it changes no id.
+    A mapping is validated against the dataclass that its ``kind`` names (by default the first one),
+    so that a mistake is reported for that dataclass alone. A field marked `Since` is left out of
+    the canonical value while it equals its default, so that adding the field changes no id.
 
     ```python
-    Optimiser: TypeAlias = Annotated[Sgd | Adam, Choice()]  # kind: Literal["sgd"] = "sgd", kind: Literal["adam"] = ...
+    # kind: Literal["sgd"] = "sgd" in Sgd, kind: Literal["adam"] = "adam" in Adam
+    OptimizerConfig: TypeAlias = Annotated[Sgd | Adam, TaggedUnion()]
     ```
     """
 
@@ -35,32 +36,35 @@ class TaggedUnion:
         source: Any,  # noqa: ANN401  # Any: a type hint can be any object
         handler: GetCoreSchemaHandler,
     ) -> CoreSchema:
-        """What pydantic asks an annotation for: how to check and to write a value."""
+        """Return the pydantic schema that validates and serialises a value."""
         from pydantic_core import core_schema
 
         branches = {_kind_of(branch): branch for branch in get_args(source) or (source,)}
-        first, known = next(iter(branches)), " or ".join(map(repr, branches))
+        first_kind = next(iter(branches))
+        kinds = " or ".join(map(repr, branches))
         return core_schema.tagged_union_schema(
             {kind: handler.generate_schema(branch) for kind, branch in branches.items()},
-            lambda value: _named_kind(value, first),
+            lambda value: _named_kind(value, first_kind),
             custom_error_type="kind",
-            custom_error_message=f"a mapping whose kind is {known}",
+            custom_error_message=f"a mapping whose kind is {kinds}",
             serialization=core_schema.wrap_serializer_function_ser_schema(_omit_default_additions),
         )
 
     def __get_pydantic_json_schema__(
         self, schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> JsonSchemaValue:
-        """The branches as ``anyOf``: a mapping without a kind may fit several."""
-        written = handler(schema)
-        return {"anyOf" if key == "oneOf" else key: value for key, value in written.items()}
+        """Return the JSON schema with ``anyOf`` instead of ``oneOf``."""
+        # A mapping without a kind may fit several branches, which oneOf would refuse.
+        json_schema = handler(schema)
+        return {"anyOf" if key == "oneOf" else key: value for key, value in json_schema.items()}
 
 
 @dataclass(frozen=True, slots=True)
 class UnionByFirstField:
-    """Annotates a union of dataclasses that their first fields tell apart, so that a mistake is told for one alone.
+    """Annotation of a union of dataclasses distinguished by their first fields.
 
-    A mapping is checked against the dataclass whose first field it has, or against the first dataclass.
+    A mapping is validated against the dataclass whose first field it has, or else against the first
+    dataclass, so that a mistake is reported for one dataclass alone.
     """
 
     def __get_pydantic_core_schema__(
@@ -68,30 +72,31 @@ class UnionByFirstField:
         source: Any,  # noqa: ANN401  # Any: a type hint can be any object
         handler: GetCoreSchemaHandler,
     ) -> CoreSchema:
-        """What pydantic asks an annotation for: how to check and to write a value."""
+        """Return the pydantic schema that validates and serialises a value."""
         from pydantic_core import core_schema
 
-        # tagged by class, since a tag that is also a key of the mapping would be taken for a place in it
+        # Tagged by class name, not by the first field: pydantic puts the tag into the path of an
+        # error, where a key of the mapping would look like a position in it.
         branches: dict[str, type] = {branch.__name__: branch for branch in get_args(source)}
-        firsts = {
-            name: fields(cast(Any, branch))[0].name for name, branch in branches.items()
-        }  # Any: dataclasses
+        first_fields = {name: _first_field(branch) for name, branch in branches.items()}
 
-        def chosen(value: object) -> str | None:
+        def branch_name(value: object) -> str | None:
             if isinstance(value, Mapping):
-                return next(
-                    (name for name, first in firsts.items() if first in value), next(iter(branches))
-                )
-            return next(
-                (name for name, branch in branches.items() if isinstance(value, branch)), None
-            )
+                matching = (name for name, field in first_fields.items() if field in value)
+                return next(matching, next(iter(branches)))
+            instances = (name for name, branch in branches.items() if isinstance(value, branch))
+            return next(instances, None)
 
         return core_schema.tagged_union_schema(
             {name: handler.generate_schema(branch) for name, branch in branches.items()},
-            chosen,
+            branch_name,
             custom_error_type="first_field",
-            custom_error_message=f"a mapping with {' or '.join(map(repr, firsts.values()))}",
+            custom_error_message=f"a mapping with {' or '.join(map(repr, first_fields.values()))}",
         )
+
+
+def _first_field(branch: type) -> str:
+    return fields(cast(Any, branch))[0].name  # Any: mypy does not know that it is a dataclass
 
 
 def _kind_of(branch: type) -> str:
@@ -100,7 +105,7 @@ def _kind_of(branch: type) -> str:
 
 
 def _named_kind(value: object, first: str) -> str | None:
-    """The kind that a value names; None where it cannot name one."""
+    """Return the kind of a mapping or of an instance; None if it has none."""
     if isinstance(value, Mapping):
         kind = value.get("kind", first)
         return kind if isinstance(kind, str) else None
@@ -108,16 +113,21 @@ def _named_kind(value: object, first: str) -> str | None:
 
 
 def _omit_default_additions(value: object, handler: Any) -> dict[str, object]:  # noqa: ANN401  # Any: pydantic's own signature
-    """The written dataclass without the later fields that equal their defaults."""
-    written = cast("dict[str, object]", handler(value))
+    """Serialise a dataclass without the fields marked `Since` that equal their defaults."""
+    serialized = cast("dict[str, object]", handler(value))
     hints = get_type_hints(type(value), include_extras=True)
     defaults = {
         field.name: field.default
         for field in fields(cast(Any, value))  # Any: pydantic has built a dataclass
-        if any(isinstance(one, Since) for one in get_args(hints[field.name])[1:])
+        if _is_marked_since(hints[field.name])
     }
     return {
-        name: one
-        for name, one in written.items()
+        name: field_value
+        for name, field_value in serialized.items()
         if name not in defaults or getattr(value, name) != defaults[name]
     }
+
+
+def _is_marked_since(hint: object) -> bool:
+    annotations = get_args(hint)[1:]
+    return any(isinstance(annotation, Since) for annotation in annotations)

@@ -24,9 +24,10 @@ from advtransfer.types import Context, Samples, Tensors
 def make_optimizer(
     optimiser: OptimizerConfig, weights: Iterable[nn.Parameter]
 ) -> torch.optim.Optimizer:
-    """The optimiser with the recipe's settings, for those of the weights that are trained."""
+    """Return the configured optimizer for those of the weights that require gradients."""
     trained = [parameter for parameter in weights if parameter.requires_grad]
     if isinstance(optimiser, Adam):
+        # AdamW, since the weight decay of `Adam` is decoupled.
         return torch.optim.AdamW(trained, lr=optimiser.lr, weight_decay=optimiser.weight_decay)
     return torch.optim.SGD(
         trained,
@@ -38,27 +39,27 @@ def make_optimizer(
 
 
 BATCH_NORM_ERROR = "Expected more than 1 value per channel when training"
-"""How the error begins that torch raises; a batch has no variance then."""
+"""The beginning of torch's error for batch normalisation of one row, which has no variance."""
 
 
 @contextmanager
 def skip_single_row_batches(
     model: nn.Module, objective: Objective, *, rows: int, others: bool
 ) -> Iterator[None]:
-    """Inside is a step of a training; a batch of one row that batch normalisation refuses is left out of the epoch.
+    """Leave out a batch of one row that batch normalisation refuses; the block is a training step.
 
-    Each epoch has its own order, so the next one most likely leaves out another row. What the refused step has changed,
-    the statistics of layers before and the objective's state, is put back. Where a single row can be trained on,
-    nothing is changed.
+    Each epoch has its own order, so the next one most likely leaves out another row. The changes of
+    a refused step to the buffers of earlier layers and to the objective's state are undone. A
+    single row that can be trained on is trained on.
 
     Args:
-        model: What is trained.
-        objective: What is minimised.
-        rows: In the batch.
-        others: Whether the epoch has larger batches.
+        model: The model that is trained.
+        objective: The objective that is minimised.
+        rows: The number of rows in the batch.
+        others: True if the epoch has larger batches.
 
     Raises:
-        Inapplicable: Batches of one row are all there is.
+        Inapplicable: All batches have one row, so nothing could be trained.
     """
     if rows > 1:
         yield
@@ -88,7 +89,7 @@ def _restore_buffers(model: nn.Module, buffers: Mapping[str, Tensor]) -> None:
 
 @dataclass(slots=True)
 class EpochTotals:
-    """What an epoch has come to so far: losses and right samples, summed over the samples of its steps."""
+    """Losses and correct predictions of an epoch so far, summed over the samples of its steps."""
 
     loss_sum: float = 0.0
     correct_count: float = 0.0
@@ -97,7 +98,7 @@ class EpochTotals:
 
 @dataclass(frozen=True, slots=True)
 class EpochLoop:
-    """What stays the same from epoch to epoch."""
+    """The training of one epoch, with everything that stays the same from epoch to epoch."""
 
     model: nn.Module
     samples: Samples
@@ -116,96 +117,112 @@ class EpochLoop:
     def train_epoch(
         self, epoch: int, begun: Tensors, curves: list[dict[str, float]]
     ) -> dict[str, float]:
-        """Train for one epoch, or for what a killed call left of it; its row of the curves."""
+        """Train for one epoch, or for the rest of it, and return its row of the curves.
+
+        Args:
+            epoch: The number of the epoch, from 1.
+            begun: The saved state of this epoch if an earlier call was killed in it, else empty.
+            curves: The rows of the epochs before, saved with each checkpoint.
+        """
         self.set_mode(self.model)
-        stream, sums = self.checkpoint.stream, EpochTotals()
+        stream = self.checkpoint.stream
+        totals = EpochTotals()
+        # Streams are named by the epoch: a resumed training needs no random state of earlier
+        # epochs.
         order = torch.randperm(len(self.samples), generator=self.context.generator(stream, epoch))
         noise = self.context.generator(f"{stream}.perturb", epoch)
+        layer_noise = self.context.generator(f"{stream}.layers", epoch)
         batches = torch.split(order, self.batch_size)
-        with fork_global_rng(
-            self.context.generator(f"{stream}.layers", epoch), device=self.context.device
-        ):
-            first = self._resume_partial_epoch(begun, noise, sums) if begun else 0
+        with fork_global_rng(layer_noise, device=self.context.device):
+            first = self._resume_partial_epoch(begun, noise, totals) if begun else 0
             for index in range(first, len(batches)):
-                self._set_learning_rate(
-                    ((epoch - 1) * len(batches) + index) / (self.epochs * len(batches))
-                )
-                self._train_batch(batches[index], epoch, noise, sums)
-                self._report_progress(epoch, index + 1, len(batches), sums)
+                batches_done = (epoch - 1) * len(batches) + index
+                self._set_learning_rate(batches_done / (self.epochs * len(batches)))
+                self._train_batch(batches[index], epoch, noise, totals)
+                self._report_progress(epoch, index + 1, len(batches), totals)
                 if self.checkpoint_timer.is_due():
-                    begun = self._pack_partial_epoch(index + 1, noise, sums)
+                    begun = self._pack_partial_epoch(index + 1, noise, totals)
                     self.checkpoint_timer.save(partial(self.checkpoint.pack, curves, begun))
-        row = {"epoch": epoch, "train_loss": sums.loss_sum / sums.sample_count}
-        return (
-            row
-            if self.samples.card.task == "values"
-            else row | {"train_accuracy": sums.correct_count / sums.sample_count}
-        )
+        row = {"epoch": epoch, "train_loss": totals.loss_sum / totals.sample_count}
+        if self.samples.card.task != "values":
+            row["train_accuracy"] = totals.correct_count / totals.sample_count
+        return row
 
     def _report_progress(
-        self, epoch: int, batches: int, all_batches: int, sums: EpochTotals
+        self, epoch: int, batches_done: int, batch_count: int, totals: EpochTotals
     ) -> None:
         if self.progress_throttle.is_due():
-            share = batches / all_batches
             self.context.progress(
-                epoch - 1, self.epochs, loss=sums.loss_sum / sums.sample_count, of_epoch=share
+                epoch - 1,
+                self.epochs,
+                loss=totals.loss_sum / totals.sample_count,
+                of_epoch=batches_done / batch_count,
             )
 
     def _set_learning_rate(self, done: float) -> None:
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate(done)
 
-    def _train_batch(
-        self, positions: Tensor, epoch: int, noise: torch.Generator, sums: EpochTotals
-    ) -> None:
-        """The steps on one batch; the losses and outputs that count are those before each step."""
-        inputs, labels = (
-            self.samples.inputs(positions),
-            self.samples.labels(positions).to(self.context.device),
-        )
+    def _read_batch(self, positions: Tensor, epoch: int) -> tuple[Tensor, Tensor]:
+        """Return the augmented inputs ``(B, *shape)`` and the labels of a batch on the device."""
+        inputs = self.samples.inputs(positions)
+        labels = self.samples.labels(positions).to(self.context.device)
         if self.augment is not None:
-            inputs = self.augment(
-                inputs, [self.samples.keys[position] for position in positions.tolist()], epoch
-            )
+            keys = [self.samples.keys[position] for position in positions.tolist()]
+            inputs = self.augment(inputs, keys, epoch)
+        return inputs.to(self.context.device), labels
+
+    def _train_batch(
+        self, positions: Tensor, epoch: int, noise: torch.Generator, totals: EpochTotals
+    ) -> None:
+        """Take the steps on one batch and add their losses and outputs before each step."""
+        inputs, labels = self._read_batch(positions, epoch)
         others = min(self.batch_size, len(self.samples)) > 1
         with skip_single_row_batches(
             self.model, self.objective, rows=len(positions), others=others
         ):
-            for loss, outputs in self.objective(
-                self.model, inputs.to(self.context.device), labels, noise
-            ):
+            for loss, outputs in self.objective(self.model, inputs, labels, noise):
                 self.optimizer.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]  # torch does not annotate backward
                 self.optimizer.step()
-                if not math.isfinite(found := loss.item()):
-                    raise Diverged(epoch, found)
-                sums.loss_sum += found * len(positions)
-                sums.correct_count += count_correct(self.samples.card.task, outputs, labels) or 0
-                sums.sample_count += len(positions)
+                loss_value = loss.item()
+                if not math.isfinite(loss_value):
+                    raise Diverged(epoch, loss_value)
+                totals.loss_sum += loss_value * len(positions)
+                totals.correct_count += count_correct(self.samples.card.task, outputs, labels) or 0
+                totals.sample_count += len(positions)
 
     def _pack_partial_epoch(
-        self, batches: int, noise: torch.Generator, sums: EpochTotals
+        self, batches_done: int, noise: torch.Generator, totals: EpochTotals
     ) -> dict[str, Tensor]:
-        """An epoch that is not over: the batches behind us, the sums, and the states of what is random."""
+        """Return the state of an unfinished epoch: batches done, totals, random states."""
         numbers = torch.tensor(
-            [batches, sums.loss_sum, sums.correct_count, sums.sample_count], dtype=torch.float64
+            [batches_done, totals.loss_sum, totals.correct_count, totals.sample_count],
+            dtype=torch.float64,
         )
-        random = {"noise": noise.get_state(), "layers": torch.get_rng_state()}
+        state = {
+            "numbers": numbers,
+            "noise": noise.get_state(),
+            "layers": torch.get_rng_state(),
+        }
+        # Dropout on a GPU draws from the device's own generator.
         if self.context.device.type == "cuda":
-            random["layers_cuda"] = torch.cuda.get_rng_state(self.context.device)
-        return {"numbers": numbers, **random}
+            state["layers_cuda"] = torch.cuda.get_rng_state(self.context.device)
+        return state
 
     def _resume_partial_epoch(
-        self, begun: Tensors, noise: torch.Generator, sums: EpochTotals
+        self, begun: Tensors, noise: torch.Generator, totals: EpochTotals
     ) -> int:
-        """Restore what `_begun` kept; the batches behind us."""
-        batches, sums.loss_sum, sums.correct_count, seen = begun["numbers"].tolist()
-        sums.sample_count = int(seen)
+        """Restore the state of `_pack_partial_epoch` and return the number of batches done."""
+        batches_done, loss_sum, correct_count, sample_count = begun["numbers"].tolist()
+        totals.loss_sum = loss_sum
+        totals.correct_count = correct_count
+        totals.sample_count = int(sample_count)
         noise.set_state(begun["noise"])
         torch.set_rng_state(begun["layers"])
         if "layers_cuda" in begun:
             torch.cuda.set_rng_state(begun["layers_cuda"], self.context.device)
-        return int(batches)
+        return int(batches_done)
 
 
 def train(
@@ -226,32 +243,36 @@ def train(
     mode: Callable[[nn.Module], object] = nn.Module.train,
     save_every: int = 1,
 ) -> list[dict[str, float]]:
-    """Minimise the task's loss in place and return the curves; the model ends in eval mode on the context's device.
+    """Train a model in place and return the curves; it ends in eval mode on the context's device.
 
-    Only parameters with ``requires_grad`` are trained. A killed call continues from `context.saved()` to the same
-    bits, be it between epochs or in the middle of one; when states are saved depends on the clock, see `saving`.
+    Only parameters with ``requires_grad`` are trained. A killed call continues from
+    `context.saved()` to the same bits, between epochs or in the middle of one. When states are
+    saved depends on the clock, see `checkpoint`.
 
     Args:
         model: From inputs to outputs: logits of classes or attributes, or values.
-        samples: What is trained on; the task is that of their card.
+        samples: The training samples; the task is that of their card.
         epochs: How often each sample is seen.
         batch_size: Samples in a step; the last batch of an epoch may be smaller.
-        optimiser: The optimiser and its largest learning rate.
+        optimiser: The optimizer and its largest learning rate.
         schedule: The learning rate over the training.
-        context: Where randomness, device and saved state come from, and where progress goes.
-        perturb: Changes each batch before it is trained on, such as `attack.adversarial`.
-        objective: What is minimised in place of the task's mean loss, such as `robust.objective`.
-        augment: Changes each image when it is read, such as `augment.augmentation`.
-        stream: Names the random streams and the saved state; two trainings in one context need two names.
-        validation: Measured after each epoch when given; never trained on.
+        context: Gives random streams, the device and the saved state, and receives progress.
+        perturb: Changes each batch before it is trained on, such as `pgd.pgd_perturb`.
+        objective: Replaces the task's mean loss, such as `adversarial_training.training_objective`.
+        augment: Changes each image when it is read, such as `augmentation.make_augmentation`.
+        stream: Names the random streams and the saved state; two trainings in one context need two
+            names.
+        validation: Samples to measure after each epoch; never trained on.
         watch: Measures the model in eval mode after each epoch; adds its columns to the curves.
-        mode: Puts the model in the mode it is trained in; give another one to keep batch normalisation fixed.
-        save_every: Epochs between saved states, at the least.
+        mode: Puts the model in the mode it is trained in; another one keeps batch normalisation
+            fixed, for example.
+        save_every: The smallest number of epochs between saved states.
 
     Returns:
-        A row an epoch: ``epoch`` from 1, ``train_loss`` and ``train_accuracy`` on the batches as they were trained
-        on, ``validation_accuracy`` when there is a validation part, and what `watch` gives. For the task ``values``,
-        which knows no accuracy, ``validation_loss``. A sample's accuracy is its share of right ``attributes``.
+        One row for each epoch: ``epoch`` from 1, ``train_loss`` and ``train_accuracy`` on the
+        batches as they were trained on, ``validation_accuracy`` if `validation` is given, and the
+        columns of `watch`. The task ``values`` has no accuracy, and has ``validation_loss`` instead. The
+        accuracy of a sample with ``attributes`` is the share of them that is correct.
 
     Raises:
         Diverged: A loss is not finite.
@@ -266,34 +287,33 @@ def train(
             "found both perturb and objective; expected one of them; let the objective perturb"
         )
     minimised = objective or MeanLoss(samples.card.task, perturb)
-    stepper = make_optimizer(optimiser, model.to(context.device).parameters())
-    state = Checkpoint(model, stepper, minimised.state, stream)
-    rate = partial(_learning_rate, optimiser, schedule)
-    saver = CheckpointTimer(context.save)
+    optimizer = make_optimizer(optimiser, model.to(context.device).parameters())
+    checkpoint = Checkpoint(model, optimizer, minimised.state, stream)
+    checkpoint_timer = CheckpointTimer(context.save)
     loop = EpochLoop(
         model,
         samples,
         batch_size,
         epochs,
-        stepper,
-        rate,
+        optimizer,
+        partial(_learning_rate, optimiser, schedule),
         context,
         minimised,
         augment,
-        state,
-        saver,
+        checkpoint,
+        checkpoint_timer,
         mode,
     )
-    curves, begun = state.unpack(context.saved())
+    curves, begun = checkpoint.unpack(context.saved())
     for epoch in range(len(curves) + 1, epochs + 1):
-        row = loop.train_epoch(epoch, begun, curves) | _measure_epoch(
-            model.eval(), validation, watch, context.device
-        )
+        row = loop.train_epoch(epoch, begun, curves)
+        row |= _measure_epoch(model.eval(), validation, watch, context.device)
         _require_finite(row)
+        # Only the first epoch after a resumption can be unfinished.
         begun = {}
         curves.append(row)
-        if epoch % save_every == 0 and saver.is_affordable():
-            saver.save(partial(state.pack, curves, {}))
+        if epoch % save_every == 0 and checkpoint_timer.is_affordable():
+            checkpoint_timer.save(partial(checkpoint.pack, curves, {}))
         context.progress(epoch, epochs, loss=row["train_loss"])
     model.eval()
     return curves
@@ -305,19 +325,18 @@ def _measure_epoch(
     watch: Callable[[nn.Module], Mapping[str, float]] | None,
     device: torch.device,
 ) -> dict[str, float]:
-    """What is measured after an epoch."""
+    """Return the columns that are measured after an epoch."""
     watched = {} if watch is None else dict(watch(model))
     if validation is None:
         return watched
-    if validation.card.task == "classes":
+    task = validation.card.task
+    if task == "classes":
         return {"validation_accuracy": measure_accuracy(model, validation, device=device)} | watched
     outputs, labels = predict(model, validation, device=device)
-    hits = count_correct(validation.card.task, outputs, labels)
-    if hits is None:
-        return {
-            "validation_loss": task_loss(validation.card.task, outputs, labels).item()
-        } | watched
-    return {"validation_accuracy": hits / len(validation)} | watched
+    correct_count = count_correct(task, outputs, labels)
+    if correct_count is None:
+        return {"validation_loss": task_loss(task, outputs, labels).item()} | watched
+    return {"validation_accuracy": correct_count / len(validation)} | watched
 
 
 def _require_finite(row: Mapping[str, float]) -> None:

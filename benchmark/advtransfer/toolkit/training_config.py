@@ -2,7 +2,8 @@
 
 Does not import torch.
 
-These dataclasses can be options of a factory. They check themselves, so a mistake is reported when a suite is planned.
+These dataclasses can be options of a factory. They check themselves, so a mistake is reported when
+a suite is planned.
 """
 
 from __future__ import annotations
@@ -16,9 +17,10 @@ from annotated_types import MinLen
 from advtransfer.toolkit.tagged_union import TaggedUnion
 
 AugmentName: TypeAlias = Literal["pad_crop", "pad_crop_2", "flip", "colour_jitter", "rotation"]
-"""``pad_crop``: a random window after 4 pixels of padding (Liang et al., 2020; Utrera et al., 2021).
+"""The names of the augmentations, see `augmentation.make_augmentation`.
 
-``pad_crop_2``: after 2 (Chan et al., 2020).
+``pad_crop`` takes a random window after 4 pixels of padding (Liang et al., 2020; Utrera et al.,
+2021), ``pad_crop_2`` after 2 pixels (Chan et al., 2020).
 """
 
 Augment: TypeAlias = Literal["none"] | Annotated[tuple[AugmentName, ...], MinLen(1)]
@@ -67,12 +69,13 @@ OptimizerConfig: TypeAlias = Annotated[Sgd | Adam, TaggedUnion()]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Schedule:
-    """The learning rate over a training, as a factor of the optimiser's.
+    """The learning rate over a training, as a factor of the optimizer's rate.
 
     Args:
-        kind: ``constant``; ``step`` (times `gamma` at each of `milestones`); ``cosine`` or ``linear`` (down to 0).
+        kind: ``constant``; ``step`` (times `gamma` at each of `milestones`); ``cosine`` or
+            ``linear`` (down to 0).
         milestones: Shares of the training, in [0, 1]; used by ``step``.
-        gamma: What the rate is multiplied by at a milestone; used by ``step``.
+        gamma: The factor applied at each milestone; used by ``step``.
         warmup: The share of the training over which the rate first rises linearly from 0.
     """
 
@@ -88,21 +91,33 @@ class Schedule:
         require_field(0 <= self.warmup < 1, "warmup", self.warmup, "a share from 0 to below 1")
 
     def rate_factor(self, done: float) -> float:
-        """The factor when the share `done` in [0, 1) of the training lies behind."""
+        """Return the factor after the share `done` in [0, 1) of the training."""
         rise = min(1.0, done / self.warmup) if self.warmup else 1.0
-        rest = max(0.0, done - self.warmup) / (1 - self.warmup)
+        # The decay starts after the warm-up and ends with the training.
+        decayed = max(0.0, done - self.warmup) / (1 - self.warmup)
         match self.kind:
             case "constant":
                 return rise
             case "step":
-                return rise * self.gamma ** sum(done >= milestone for milestone in self.milestones)
+                passed = sum(done >= milestone for milestone in self.milestones)
+                return rise * self.gamma**passed
             case "cosine":
-                return rise * (1 + math.cos(math.pi * rest)) / 2
+                return rise * (1 + math.cos(math.pi * decayed)) / 2
             case "linear":
-                return rise * (1 - rest)
+                return rise * (1 - decayed)
 
 
 def require_field(holds: bool, field: str, found: object, expected: str) -> None:
-    """Raise the ValueError of a field that makes no sense, unless it `holds`."""
+    """Check a field of an option.
+
+    Args:
+        holds: The condition that the field must satisfy.
+        field: The name of the field.
+        found: Its value.
+        expected: A description of the allowed values.
+
+    Raises:
+        ValueError: The condition is False.
+    """
     if not holds:
         raise ValueError(f"{field}: {expected}, not {found!r}")

@@ -1,7 +1,4 @@
-"""Views of a data set: some of its classes, other channels, another size.
-
-Laid over it, never copied.
-"""
+"""Views of a data set without copying it: some of its classes, other channels, another size."""
 
 from __future__ import annotations
 
@@ -24,13 +21,14 @@ def view_dataset(
     channels: int | None = None,
     size: int | None = None,
 ) -> Dataset:
-    """The data set as seen through a view; itself when nothing is asked.
+    """Return a view of the data set; the data set itself if no change is requested.
 
     Args:
-        dataset: The data set below.
-        classes: The labels to keep; they become 0, 1, ... in the order given here. Samples keep their order.
+        dataset: The underlying data set.
+        classes: The labels to keep; they become 0, 1, ... in this order. Samples keep their order.
         channels: 1 (the mean over channels) or 3 (one channel, repeated).
-        size: Height and width in pixels: bilinear with antialiasing, kept in the bounds.
+        size: Height and width in pixels. Images are resized bilinearly with antialiasing and
+            clipped to the card's bounds.
 
     Raises:
         ValueError: The view does not fit the data set.
@@ -39,65 +37,58 @@ def view_dataset(
         return dataset
     base = dataset.card()
     _require_view(base, classes=classes, channels=channels, size=size)
-    asked: Mapping[str, Json] = {"classes": classes, "channels": channels, "size": size}
-    return _ViewedDataset(
-        dataset, _view_card(base, asked, classes=classes, channels=channels, size=size), classes
-    )
+    card = _view_card(base, classes=classes, channels=channels, size=size)
+    return _ViewedDataset(dataset, card, classes)
 
 
 def _require_view(
     base: DataCard, *, classes: Sequence[int] | None, channels: int | None, size: int | None
 ) -> None:
     if classes is not None:
-        if base.task != "classes":
-            raise ValueError(
-                f"found classes {list(classes)} for the task {base.task!r}; expected none; leave them out"
-            )
-        wrong = (
-            not classes
-            or len(set(classes)) < len(classes)
-            or not set(classes) <= set(range(base.outputs))
-        )
-        if wrong:
-            expected = f"distinct labels from 0 to {base.outputs - 1}, at least one"
-            raise ValueError(
-                f"found classes {list(classes)}; expected {expected}; correct the list"
-            )
+        _require_classes(base, classes)
     if (channels is not None or size is not None) and len(base.shape) != 3:
         found = f"a view of channels or size over inputs of shape {base.shape}"
         raise ValueError(
             f"found {found}; expected images (C, H, W); leave `channels` and `size` out"
         )
-    if channels is not None and (
-        channels not in (1, 3) or (channels == 3 and base.shape[0] not in (1, 3))
-    ):
-        expected = "1, or 3 over images of 1 or 3"
-        raise ValueError(
-            f"found channels {channels} over shape {base.shape}; expected {expected}; correct the number"
-        )
+    if channels is not None:
+        _require_channels(base, channels)
     if size is not None and size < 1:
         raise ValueError(f"found size {size}; expected at least 1 pixel; correct the number")
 
 
+def _require_classes(base: DataCard, classes: Sequence[int]) -> None:
+    if base.task != "classes":
+        found = f"classes {list(classes)} for the task {base.task!r}"
+        raise ValueError(f"found {found}; expected none; leave them out")
+    is_distinct = len(set(classes)) == len(classes)
+    is_known = set(classes) <= set(range(base.outputs))
+    if not (classes and is_distinct and is_known):
+        expected = f"distinct labels from 0 to {base.outputs - 1}, at least one"
+        raise ValueError(f"found classes {list(classes)}; expected {expected}; correct the list")
+
+
+def _require_channels(base: DataCard, channels: int) -> None:
+    possible = (1, 3) if base.shape[0] in (1, 3) else (1,)
+    if channels not in possible:
+        found = f"channels {channels} over shape {base.shape}"
+        raise ValueError(
+            f"found {found}; expected 1, or 3 over images of 1 or 3; correct the number"
+        )
+
+
 def _view_card(
-    base: DataCard,
-    asked: Mapping[str, Json],
-    *,
-    classes: Sequence[int] | None,
-    channels: int | None,
-    size: int | None,
+    base: DataCard, *, classes: Sequence[int] | None, channels: int | None, size: int | None
 ) -> DataCard:
-    kept = range(base.outputs) if classes is None else classes
     shape = base.shape
     if len(shape) == 3:
         shape = (channels or shape[0], size or shape[1], size or shape[2])
-    return replace(
-        base,
-        shape=shape,
-        outputs=len(kept),
-        names=base.names if classes is None else tuple(base.names[label] for label in kept),
-        digest=content_id({"base": base.digest, "view": asked}),
-    )
+    view: Mapping[str, Json] = {"classes": classes, "channels": channels, "size": size}
+    digest = content_id({"base": base.digest, "view": view})
+    if classes is None:
+        return replace(base, shape=shape, digest=digest)
+    names = tuple(base.names[label] for label in classes)
+    return replace(base, shape=shape, outputs=len(classes), names=names, digest=digest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,21 +107,27 @@ class _ViewedDataset:
         if self.classes is None:
             return _ViewedSamples(samples, self._card, None)
         labels = samples.labels(all_positions(samples))
-        kept = torch.isin(labels, torch.tensor(self.classes))
-        renumbered = torch.full((samples.card.outputs,), -1)
-        renumbered[list(self.classes)] = torch.arange(len(self.classes))
-        return _ViewedSamples(
-            SampleSubset(samples, kept.nonzero().flatten()), self._card, renumbered
-        )
+        is_kept = torch.isin(labels, torch.tensor(self.classes))
+        new_labels = torch.full((samples.card.outputs,), -1)
+        new_labels[list(self.classes)] = torch.arange(len(self.classes))
+        subset = SampleSubset(samples, is_kept.nonzero().flatten())
+        return _ViewedSamples(subset, self._card, new_labels)
 
 
 @dataclass(frozen=True, slots=True)
 class _ViewedSamples:
-    """Samples as the card describes them."""
+    """The samples behind a view, changed to match its card.
+
+    Args:
+        samples: The samples of the underlying data set that the view keeps.
+        card: The card of the view.
+        new_labels: For each label of the underlying data set the label in the view; None if labels
+            stay as they are.
+    """
 
     samples: Samples
     card: DataCard
-    renumbered: Tensor | None
+    new_labels: Tensor | None
 
     @property
     def keys(self) -> Sequence[int]:
@@ -145,18 +142,20 @@ class _ViewedSamples:
             return images
         channels, height, width = self.card.shape
         if images.shape[1] != channels:
-            images = (
-                images.mean(1, keepdim=True)
-                if channels == 1
-                else images.expand(-1, channels, -1, -1)
-            )
+            images = _change_channels(images, channels)
         if images.shape[2:] != (height, width):
             images = _resize_images(images.contiguous(), (height, width), self.card.bounds)
         return images.contiguous()
 
     def labels(self, positions: Tensor) -> Tensor:
         labels = self.samples.labels(positions)
-        return labels if self.renumbered is None else self.renumbered[labels]
+        return labels if self.new_labels is None else self.new_labels[labels]
+
+
+def _change_channels(images: Tensor, channels: int) -> Tensor:
+    if channels == 1:
+        return images.mean(1, keepdim=True)
+    return images.expand(-1, channels, -1, -1)
 
 
 def _resize_images(
@@ -165,6 +164,5 @@ def _resize_images(
     resized = functional.interpolate(
         images, size, mode="bilinear", antialias=True, align_corners=False
     )
-    return (
-        resized if bounds is None else resized.clamp(*bounds)
-    )  # weights that sum to 1 only up to rounding
+    # The weights of the interpolation sum to 1 only up to rounding.
+    return resized if bounds is None else resized.clamp(*bounds)

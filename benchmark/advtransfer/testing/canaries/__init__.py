@@ -1,7 +1,8 @@
-"""Models that fool an evaluation which looks only at its own numbers, honest ones beside them, and an exact oracle.
+"""Canaries: models that fool an evaluation that trusts its own numbers alone.
 
-Each canary wraps or is built like an honest network, and seems more robust than it is. An evaluation can be believed
-where the host's checks doubt every canary and no honest model.
+Each canary wraps an honest network, or is built like one, and seems more robust than it is. Honest
+networks and models of exactly known robustness stand beside them. An evaluation is trustworthy if
+the host's checks doubt every canary and no honest model.
 """
 
 from typing import TYPE_CHECKING

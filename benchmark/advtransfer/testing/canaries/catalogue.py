@@ -1,7 +1,4 @@
-"""The canaries.
-
-Models that seem more robust than they are, each with strengths from obvious to subtle.
-"""
+"""The canaries: models that seem more robust than they are, in strengths from obvious to subtle."""
 
 from __future__ import annotations
 
@@ -21,115 +18,121 @@ from advtransfer.worker.verification.ascent import logits_of
 
 
 class QuantizedInput(nn.Module):
-    """Rounds its input to so many levels: the gradient is zero wherever there is one."""
+    """A model that rounds its input to a number of levels, so that its gradient is zero."""
 
     def __init__(self, model: nn.Module, levels: float) -> None:
         super().__init__()
-        self.model, self.levels = model, levels
+        self.model = model
+        self.levels = levels
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Logits of the rounded input."""
+        """Return the logits of the rounded input."""
         logits: Tensor = self.model((inputs * self.levels).round() / self.levels)
         return logits
 
 
 class StraightThrough(QuantizedInput):
-    """Rounds its input, and passes gradients on as if it did not."""
+    """A model that rounds its input and passes gradients on as if it did not."""
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Logits of the rounded input."""
+        """Return the logits of the rounded input."""
         rounded = (inputs * self.levels).round() / self.levels
+        # Detached, so that the gradient of the rounding is that of the identity.
         logits: Tensor = self.model(inputs + (rounded - inputs).detach())
         return logits
 
 
 class SaturatedLogits(nn.Module):
-    """Logits so large that the softmax of float32 is exactly one-hot."""
+    """A model with logits so large that their softmax in float32 is exactly one-hot."""
 
     def __init__(self, model: nn.Module, scale: float) -> None:
         super().__init__()
-        self.model, self.scale = model, scale
+        self.model = model
+        self.scale = scale
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Scaled logits."""
+        """Return the scaled logits."""
         logits: Tensor = self.scale * self.model(inputs)
         return logits
 
 
 class SoftmaxOutput(SaturatedLogits):
-    """Gives probabilities where logits are expected, so that an attack takes their softmax once more."""
+    """A model that returns probabilities for logits, of which attacks take the softmax again."""
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Probabilities."""
+        """Return probabilities."""
         return super().forward(inputs).softmax(1)
 
 
 class NoisyInput(nn.Module):
-    """Adds fresh noise to its input at each call."""
+    """A model that adds fresh noise to its input at each call."""
 
     def __init__(self, model: nn.Module, deviation: float) -> None:
         super().__init__()
-        self.model, self.deviation = model, deviation
+        self.model = model
+        self.deviation = deviation
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Logits of a noisy input."""
+        """Return the logits of a noisy input."""
         logits: Tensor = self.model(inputs + self.deviation * torch.randn_like(inputs))
         return logits
 
 
 class WinnersTakeAll(nn.Module):
-    """Keeps the largest share of a layer's activations, and sets the others to zero (Xiao et al., 2020)."""
+    """An activation that keeps a share of the largest values only (Xiao et al., 2020)."""
 
     def __init__(self, share: float) -> None:
         super().__init__()
         self.share = share
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """``(B, C, H, W)`` activations, most of them zero."""
+        """Return the activations ``(B, C, H, W)``, most of them zero."""
         flat = inputs.flatten(1)
-        kept = max(1, round(self.share * flat.shape[1]))
-        threshold = flat.topk(kept, dim=1).values[:, -1:]
+        winner_count = max(1, round(self.share * flat.shape[1]))
+        threshold = flat.topk(winner_count, dim=1).values[:, -1:]
         return torch.where(flat >= threshold, flat, 0.0).view_as(inputs)
 
 
 class BatchStatistics(nn.Module):
-    """Normalises its logits by the batch at hand, also in eval mode."""
+    """A model that normalises its logits over the batch, also in eval mode."""
 
     def __init__(self, model: nn.Module, share: float) -> None:
         super().__init__()
-        self.model, self.share = model, share
+        self.model = model
+        self.share = share
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Logits that depend on the other rows."""
+        """Return logits that depend on the other rows of the batch."""
         logits: Tensor = self.model(inputs)
-        return (1 - self.share) * logits + self.share * nn.functional.batch_norm(
-            logits, None, None, training=True
-        )
+        normalised = nn.functional.batch_norm(logits, None, None, training=True)
+        return (1 - self.share) * logits + self.share * normalised
 
 
 class AttackDetector(nn.Module):
-    """Looks for pixels that no scan of a digit has."""
+    """A model that returns NaN for pixels between the grey levels of scanned digits."""
 
     def __init__(self, model: nn.Module, share: float) -> None:
         super().__init__()
-        self.model, self.share = model, share
+        self.model = model
+        self.share = share
 
     def looks_attacked(self, inputs: Tensor) -> Tensor:
-        """Which inputs have more than a share of such pixels, ``(B,)`` bool."""
+        """Return True ``(B,)`` for inputs with more than a share of such pixels."""
         levels = inputs.flatten(1) * GREY_LEVELS
-        return ((levels - levels.round()).abs() > 1e-3).float().mean(1) > self.share
+        is_between = (levels - levels.round()).abs() > 1e-3
+        return is_between.float().mean(1) > self.share
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Logits, NaN for what looks attacked."""
+        """Return the logits, NaN for inputs that look attacked."""
         logits: Tensor = self.model(inputs)
         return torch.where(self.looks_attacked(inputs)[:, None], torch.nan, logits)
 
 
 class RaisingDetector(AttackDetector):
-    """Raises on what looks attacked."""
+    """A model that raises an error for inputs that look attacked."""
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Logits.
+        """Return the logits.
 
         Raises:
             ValueError: An input looks attacked.
@@ -141,14 +144,16 @@ class RaisingDetector(AttackDetector):
 
 
 class RescaledInput(nn.Module):
-    """Expects its pixels in another range than [0, 1]."""
+    """A model that expects its pixels in another range than [0, 1]."""
 
     def __init__(self, model: nn.Module, low: float, high: float) -> None:
         super().__init__()
-        self.model, self.low, self.high = model, low, high
+        self.model = model
+        self.low = low
+        self.high = high
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Logits of the input brought back to [0, 1]."""
+        """Return the logits of the input rescaled to [0, 1]."""
         logits: Tensor = self.model((inputs - self.low) / (self.high - self.low))
         return logits
 
@@ -163,7 +168,7 @@ class Canary:
     Args:
         spoil: From an honest subject and a strength to the canary.
         strengths: From the strongest to the weakest that must be caught.
-        text: What is wrong with it.
+        text: A description of the defect.
     """
 
     spoil: Spoil
@@ -179,46 +184,52 @@ def _wrap_model(wrapper: Callable[[nn.Module, float], nn.Module]) -> Spoil:
 
 
 def _saturate_logits(wrapper: type[SaturatedLogits]) -> Spoil:
-    """Logits scaled until the median lead of the best class is the strength: float32 has no slope left at some 100."""
+    """Return a function that scales logits so that the median margin equals the strength.
+
+    From a margin of about 100 on, the softmax has no slope left in float32.
+    """
 
     def spoil(subject: Subject, strength: float) -> Subject:
-        best = (
-            logits_of(subject.model, subject.test.inputs(all_positions(subject.test)))
-            .topk(2, dim=1)
-            .values
-        )
-        scale = strength / float((best[:, 0] - best[:, 1]).median())
+        inputs = subject.test.inputs(all_positions(subject.test))
+        best = logits_of(subject.model, inputs).topk(2, dim=1).values
+        margins = best[:, 0] - best[:, 1]
+        scale = strength / float(margins.median())
         return replace(subject, model=wrapper(subject.model, scale).eval())
 
     return spoil
 
 
 def _add_winners_take_all(subject: Subject, strength: float) -> Subject:
-    """A copy of the network in which `WinnersTakeAll` follows every activation, trained on for a few epochs."""
+    """Return a fine-tuned copy of the network with `WinnersTakeAll` after every activation."""
     model = copy.deepcopy(subject.model)
     for block in cast(BlockNetwork, model).blocks.values():
         if isinstance(block, nn.Sequential) and isinstance(block[-1], nn.ReLU):
             block.append(WinnersTakeAll(strength))
+    # The weights were trained with dense activations and must adapt to sparse ones.
     return replace(subject, model=fine_tuned_network(model))
 
 
 def _leave_in_train_mode(subject: Subject, strength: float) -> Subject:
-    """A batch normalisation before the network, left in training mode; `strength` is its momentum."""
+    """Put a batch normalisation in training mode before the network; `strength` is its momentum."""
     norm = nn.BatchNorm2d(subject.test.card.shape[0], momentum=strength)
     model = nn.Sequential(norm, subject.model).eval()
-    norm.train()
+    norm.train()  # after eval(), which reaches every module
     return replace(subject, model=model)
 
 
 def _rescale_bounds(subject: Subject, strength: float) -> Subject:
-    """Images and model in [0, strength] (in [-1, 1] for a strength of -1), where eps of [0, 1] is next to nothing."""
+    """Rescale images and model to [0, strength], or to [-1, 1] for a strength of -1.
+
+    In the wider range an eps meant for [0, 1] is too small to break anything.
+    """
     low, high = (-1.0, 1.0) if strength < 0 else (0.0, strength)
-    images = low + (high - low) * subject.test.inputs(all_positions(subject.test))
+    original = subject.test
+    positions = all_positions(original)
     test: Samples = ArraySamples(
-        card=subject.test.card,
-        inputs=images,
-        labels=subject.test.labels(all_positions(subject.test)),
-        keys=subject.test.keys,
+        card=original.card,
+        inputs=low + (high - low) * original.inputs(positions),
+        labels=original.labels(positions),
+        keys=original.keys,
     )
     return replace(subject, model=RescaledInput(subject.model, low, high).eval(), test=test)
 

@@ -1,7 +1,4 @@
-"""Honest models of the quickstart's kind.
-
-Small convolutional networks trained on scikit-learn's digits.
-"""
+"""Honest models like those of the quickstart: small CNNs trained on scikit-learn's digits."""
 
 from __future__ import annotations
 
@@ -31,7 +28,13 @@ Activation = Callable[[], nn.Module]
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """A model to be evaluated: in eval mode, frozen, with its test part and the network its source would be."""
+    """A model to be evaluated, in eval mode and frozen.
+
+    Args:
+        model: The model.
+        test: The samples that it is evaluated on.
+        source: The network that transfer attacks start from.
+    """
 
     model: nn.Module
     test: Samples
@@ -46,14 +49,14 @@ def honest_network(
     epochs: int = 12,
     activation: Activation = nn.ReLU,
 ) -> BlockNetwork:
-    """A network trained on the digits 5 to 9 (renumbered from 0), in eval mode and frozen.
+    """Return a network trained on the digits 5 to 9, in eval mode and frozen.
 
     Args:
-        seed: Draws the initial weights and the batches.
-        depth: Convolutions, from 1.
-        robust: Train against PGD-7 in the l_inf ball of 0.1.
-        epochs: Passes over the training part.
-        activation: What follows each convolution.
+        seed: The seed of initial weights and batches.
+        depth: The number of convolutions, from 1.
+        robust: Train against PGD-7 in the l_inf ball of radius 0.1.
+        epochs: The number of passes over the training part.
+        activation: Makes the layer after each convolution.
     """
     model = build_initialized(
         lambda: untrained_network(depth=depth, activation=activation),
@@ -74,7 +77,7 @@ def honest_network(
 
 
 def fine_tuned_network(model: nn.Module, *, epochs: int = 3) -> nn.Module:
-    """The network, trained naturally for some more epochs, in eval mode and frozen."""
+    """Train the network naturally for some more epochs; return it in eval mode and frozen."""
     model.requires_grad_(True)
     train(
         model,
@@ -90,29 +93,30 @@ def fine_tuned_network(model: nn.Module, *, epochs: int = 3) -> nn.Module:
 
 
 def untrained_network(*, depth: int, activation: Activation) -> BlockNetwork:
-    """Convolutions of 3 x 3, the second of stride 2, then average pooling and a linear head; untrained."""
-    widths = [1, *[16 * min(k + 1, 4) for k in range(depth)]]
-    blocks: dict[str, nn.Module] = {
-        f"block{k + 1}": nn.Sequential(
-            nn.Conv2d(
-                widths[k], widths[k + 1], kernel_size=3, stride=2 if k == 1 else 1, padding=1
-            ),
-            activation(),
-        )
-        for k in range(depth)
-    }
+    """Return an untrained network of 3 x 3 convolutions, average pooling and a linear head."""
+    channels = 1
+    blocks: dict[str, nn.Module] = {}
+    for number in range(1, depth + 1):
+        width = 16 * min(number, 4)
+        stride = 2 if number == 2 else 1
+        convolution = nn.Conv2d(channels, width, kernel_size=3, stride=stride, padding=1)
+        blocks[f"block{number}"] = nn.Sequential(convolution, activation())
+        channels = width
     blocks["pool"] = nn.Sequential(nn.AdaptiveAvgPool2d(2), nn.Flatten())
-    return BlockNetwork(blocks, nn.Linear(4 * widths[-1], CLASSES), Normalize([0.5], [0.5]))
+    return BlockNetwork(blocks, nn.Linear(4 * channels, CLASSES), Normalize([0.5], [0.5]))
 
 
 def digits_dataset() -> Dataset:
-    """The digits 5 to 9 as ``(1, 8, 8)`` images in [0, 1]; the last 300 are the test part."""
+    """Return the digits 5 to 9, renumbered from 0, as ``(1, 8, 8)`` images in [0, 1].
+
+    The last 300 images are the test part.
+    """
     from sklearn.datasets import load_digits
 
     pixels, labels = load_digits(return_X_y=True)
-    wanted = labels >= CLASSES
-    images = torch.from_numpy(pixels[wanted]).float().view(-1, 1, 8, 8) / GREY_LEVELS
-    classes = torch.from_numpy(labels[wanted]).long() - CLASSES
+    is_used = labels >= CLASSES
+    images = torch.from_numpy(pixels[is_used]).float().view(-1, 1, 8, 8) / GREY_LEVELS
+    classes = torch.from_numpy(labels[is_used]).long() - CLASSES
     return ArrayDataset(
         {"train": (images[:-300], classes[:-300]), "test": (images[-300:], classes[-300:])},
         names=[str(digit) for digit in range(CLASSES, 10)],

@@ -1,7 +1,8 @@
-"""Models whose robust accuracy is known exactly: two classes, divided by a plane.
+"""Models whose robust accuracy is known exactly: linear classifiers of two classes.
 
-For a plane ``w x + b`` the farthest that a point of the ball can get across is closed form: each pixel goes its way to
-the edge of the ball or of the box. No attack may report less than this, and a good one reports just this.
+For a plane ``w x + b`` the worst point of the ball and the box is known in closed form: each pixel
+moves to the edge of the ball or of the box. No attack may report a lower robust accuracy than this
+one, and a good attack reports the same.
 """
 
 from __future__ import annotations
@@ -17,14 +18,17 @@ from advtransfer.types import DataCard, Samples
 from advtransfer.worker.verification.config import Norm
 
 DUAL_NORMS: dict[Norm, float] = {"linf": 1, "l2": 2, "l1": math.inf}
-"""The norm of the weights that a height is divided by, for the distance to the plane."""
+"""The order of the dual norm of each norm.
+
+The distance of a point to the plane is ``|w x + b|`` divided by the dual norm of ``w``.
+"""
 
 BISECTION_STEPS = 100
-"""Of the interval in which the l_2 multiplier is looked for: far below what float64 resolves."""
+"""Halvings of the interval of the l_2 multiplier; more than float64 can resolve."""
 
 
 class LinearClassifier(nn.Module):
-    """A linear classifier of two classes; class 1 is where ``w x + b`` is positive."""
+    """A linear classifier of two classes, with class 1 where ``w x + b`` is positive."""
 
     weight: Tensor
     bias: Tensor
@@ -35,7 +39,7 @@ class LinearClassifier(nn.Module):
         self.register_buffer("bias", bias)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """``(B, ...)`` to ``(B, 2)`` logits."""
+        """Return the logits ``(B, 2)`` of inputs ``(B, ...)``."""
         height = inputs.flatten(1) @ self.weight + self.bias
         return torch.stack([-height / 2, height / 2], dim=1)
 
@@ -43,70 +47,80 @@ class LinearClassifier(nn.Module):
 def exact_robustness(
     plane: LinearClassifier, inputs: Tensor, labels: Tensor, *, norm: Norm, eps: float
 ) -> tuple[Tensor, Tensor]:
-    """Which samples no point of the ball and the box [0, 1] takes to the other class, in float64.
+    """Decide exactly, in float64, which samples no point of the ball and the box [0, 1] breaks.
 
     Args:
         plane: The model.
         inputs: ``(B, ...)`` in [0, 1].
         labels: ``(B,)``, 0 or 1.
-        norm: The ball's.
-        eps: Its radius.
+        norm: The norm of the ball.
+        eps: The radius of the ball.
 
     Returns:
-        ``(B,)`` bool; and the worst margins ``(B,)``, the height above the plane that is left (a tie is 0).
+        True for robust samples ``(B,)``, and the worst margins ``(B,)``: the smallest value of
+        ``w x + b`` on the side of the label. A margin of 0 is not robust.
     """
-    weight, pixels = plane.weight.double(), inputs.flatten(1).double()
+    # In float64, since margins near 0 decide.
+    weight = plane.weight.double()
+    pixels = inputs.flatten(1).double()
     sides = torch.where(labels == 1, 1.0, -1.0).double()
-    # every pixel moves against the side that the sample is on, at most to the edge of the box
-    towards = -sides[:, None] * weight
-    room = torch.where(towards > 0, 1 - pixels, pixels)
-    if norm == "linf":
-        moved = room.clamp(max=eps)
-    else:
-        moved = (_farthest_l2 if norm == "l2" else _farthest_l1)(weight.abs(), room, eps)
+    # Every pixel moves towards the other side, at most to the edge of the box.
+    directions = -sides[:, None] * weight
+    room = torch.where(directions > 0, 1 - pixels, pixels)
+    distances = _pixel_distances(weight.abs(), room, norm, eps)
     height = pixels @ weight + plane.bias.double()
-    worst = sides * height - (moved * weight.abs()).sum(1)
+    worst = sides * height - (distances * weight.abs()).sum(1)
     return worst > 0, worst
 
 
+def _pixel_distances(slopes: Tensor, room: Tensor, norm: Norm, eps: float) -> Tensor:
+    """Return how far each pixel moves to the worst point of the ball and the box, ``(B, D)``."""
+    match norm:
+        case "linf":
+            return room.clamp(max=eps)
+        case "l2":
+            return _farthest_l2(slopes, room, eps)
+        case "l1":
+            return _farthest_l1(slopes, room, eps)
+
+
 def plane_subject(seed: int, *, norm: Norm, eps: float) -> tuple[Subject, float]:
-    """Two digits, told apart by a plane, and its exact robust accuracy at `eps`, which lies near one half.
+    """Return a linear classifier of two digits and its exact robust accuracy at `eps`.
 
     Args:
-        seed: Which two of the digits 5 to 9.
-        norm: The ball's.
-        eps: Its radius; the images' contrast is lowered until about half of them can be taken across.
+        seed: Chooses two of the digits 5 to 9.
+        norm: The norm of the ball.
+        eps: The radius of the ball. The contrast of the images is lowered until about half of them
+            can be broken, so the robust accuracy is near 1/2.
     """
-    first, second = torch.combinations(torch.arange(CLASSES))[
-        seed % (CLASSES * (CLASSES - 1) // 2)
-    ].tolist()
-    (train, train_labels), (test, labels) = (
-        _two_classes(digits_dataset().part(part), first, second) for part in ("train", "test")
-    )
+    pairs = torch.combinations(torch.arange(CLASSES))
+    first, second = pairs[seed % len(pairs)].tolist()
+    digits = digits_dataset()
+    train, train_labels = _two_classes(digits.part("train"), first, second)
+    test, labels = _two_classes(digits.part("test"), first, second)
     plane = _fit_plane(train, train_labels)
     heights = (plane(test)[:, 1] * 2).abs()
-    distance = heights / plane.weight.norm(p=DUAL_NORMS[norm])
-    contrast = min(1.0, eps / float(distance.median()))
-    grey = 0.5 + contrast * (test - 0.5)
-    shifted = LinearClassifier(
-        plane.weight, plane.bias * contrast + (contrast - 1) * 0.5 * plane.weight.sum()
-    )
-    card = DataCard(
-        tuple(grey.shape[1:]), (0.0, 1.0), "classes", 2, (str(first), str(second)), f"plane {seed}"
-    )
-    samples = ArraySamples(card=card, inputs=grey, labels=labels)
-    robust, _ = exact_robustness(shifted, grey, labels, norm=norm, eps=eps)
-    return Subject(shifted.eval(), samples, shifted.eval()), float(robust.double().mean())
+    distances = heights / plane.weight.norm(p=DUAL_NORMS[norm])
+    contrast = min(1.0, eps / float(distances.median()))
+    images = 0.5 + contrast * (test - 0.5)
+    # The bias moves with the images, so that the plane separates them as before.
+    bias = plane.bias * contrast + (contrast - 1) * 0.5 * plane.weight.sum()
+    model = LinearClassifier(plane.weight, bias).eval()
+    names = (str(first), str(second))
+    card = DataCard(tuple(images.shape[1:]), (0.0, 1.0), "classes", 2, names, f"plane {seed}")
+    samples = ArraySamples(card=card, inputs=images, labels=labels)
+    robust, _ = exact_robustness(model, images, labels, norm=norm, eps=eps)
+    return Subject(model, samples, model), float(robust.double().mean())
 
 
 def _two_classes(samples: Samples, first: int, second: int) -> tuple[Tensor, Tensor]:
     labels = samples.labels(all_positions(samples))
-    wanted = ((labels == first) | (labels == second)).nonzero().flatten()
-    return samples.inputs(wanted), (labels[wanted] == second).long()
+    positions = ((labels == first) | (labels == second)).nonzero().flatten()
+    return samples.inputs(positions), (labels[positions] == second).long()
 
 
 def _fit_plane(inputs: Tensor, labels: Tensor) -> LinearClassifier:
-    """Ridge regression on -1 and 1: a plane in closed form."""
+    """Return the plane of a ridge regression on targets -1 and 1."""
     pixels = torch.cat([inputs.flatten(1), torch.ones(len(inputs), 1)], dim=1).double()
     targets = torch.where(labels == 1, 1.0, -1.0).double()
     gram = pixels.T @ pixels + torch.eye(pixels.shape[1], dtype=torch.float64)
@@ -115,21 +129,26 @@ def _fit_plane(inputs: Tensor, labels: Tensor) -> LinearClassifier:
 
 
 def _farthest_l2(slopes: Tensor, room: Tensor, eps: float) -> Tensor:
-    """The farthest point of the l_2 ball and the box: each pixel goes ``min(t * slope, room)``, t by bisection."""
+    """Return how far each pixel moves to the worst point of l_2 ball and box, ``(B, D)``."""
+    # At the optimum a pixel moves by min(t * slope, room), with one multiplier t for each sample.
+    # The length of the whole move grows with t, so bisection finds the t that uses up eps.
     low = torch.zeros(len(room), 1, dtype=torch.float64)
     high = torch.full_like(low, 1e12)
     for _ in range(BISECTION_STEPS):
         middle = (low + high) / 2
         inside = torch.minimum(middle * slopes, room).norm(dim=1, keepdim=True) <= eps
-        low, high = torch.where(inside, middle, low), torch.where(inside, high, middle)
+        low = torch.where(inside, middle, low)
+        high = torch.where(inside, high, middle)
     return torch.minimum(low * slopes, room)
 
 
 def _farthest_l1(slopes: Tensor, room: Tensor, eps: float) -> Tensor:
-    """The farthest point of the l_1 ball and the box: the steepest pixels go to the edge, until eps is spent."""
+    """Return how far each pixel moves to the worst point of l_1 ball and box, ``(B, D)``."""
+    # The pixels of the steepest slopes move to the edge of the box, one after another, until eps is
+    # used up.
     order = slopes.argsort(descending=True)
-    rooms = room[:, order]
-    spent = rooms.cumsum(1) - rooms
-    moved = torch.empty_like(room)
-    moved[:, order] = (eps - spent).clamp_min(0).minimum(rooms)
-    return moved
+    ordered_room = room[:, order]
+    used_before = ordered_room.cumsum(1) - ordered_room
+    distances = torch.empty_like(room)
+    distances[:, order] = (eps - used_before).clamp_min(0).minimum(ordered_room)
+    return distances

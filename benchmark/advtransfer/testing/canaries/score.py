@@ -1,7 +1,4 @@
-"""The score of an evaluation.
-
-The canaries that it and the host's battery catch, and the honest models that they pass.
-"""
+"""Score an evaluation: count the canaries that are caught and the honest models that pass."""
 
 from __future__ import annotations
 
@@ -38,13 +35,13 @@ CPU = torch.device("cpu")
 
 @dataclass(frozen=True, slots=True)
 class Examination:
-    """What became of one evaluation.
+    """The result of evaluating one model.
 
     Args:
-        judged: The verdict, or ``refused`` where it ended in an error.
-        reason: Why, in words.
-        claimed: The robust accuracy that it gave; None without one.
-        checks: The evidence.
+        judged: The verdict, or ``refused`` if the evaluation ended in an error.
+        reason: The reason of the verdict.
+        claimed: The robust accuracy that the evaluation reported; None without one.
+        checks: The checks behind the verdict.
     """
 
     judged: ExaminationStatus
@@ -54,60 +51,61 @@ class Examination:
 
     @property
     def is_doubted(self) -> bool:
-        """Whether nobody would take the number for a robust accuracy."""
+        """True if the reported number would not be taken for a robust accuracy."""
         return self.judged in ("refused", "suspicious", "invalid")
 
 
 def examine_model(
     evaluation: Evaluation, subject: Subject, *, battery: BatteryConfig
 ) -> Examination:
-    """Let an evaluation measure a model, and judge what it gave by the host's checks and the battery."""
+    """Evaluate a model and judge the measurement by the host's checks and the battery."""
     try:
         with deterministic_algorithms():
             return _examine(evaluation, subject, battery)
-    except Exception as error:  # whatever a model or a plugin raises ends a trial, and is shown
+    except Exception as error:  # any error of a model or a plugin ends a trial and is shown
         return Examination("refused", f"{type(error).__name__}: {error}")
 
 
 def _examine(evaluation: Evaluation, subject: Subject, battery: BatteryConfig) -> Examination:
-    model, test = subject.model, subject.test
-    with guard_side_effects(model) as touched:
-        found = evaluation.measure(
-            EvaluationInputs(test=test, model=model), context=InMemoryContext(0)
-        )
-    if fault := contract_violation(found, test):
-        return Examination("refused", fault)
+    """Evaluate and judge a model as the host judges a trial."""
+    model = subject.model
+    test = subject.test
+    with guard_side_effects(model) as guard:
+        inputs = EvaluationInputs(test=test, model=model)
+        measurement = evaluation.measure(inputs, context=InMemoryContext(0))
+    violation = contract_violation(measurement, test)
+    if violation:
+        return Examination("refused", violation)
     outcomes, checks = verify_examples(
-        found.outcomes, found.examples, test=test, model=model, device=CPU
+        measurement.outcomes, measurement.examples, test=test, model=model, device=CPU
     )
-    claimed = robustness_claims(found)
-    if not claimed:
+    claims = robustness_claims(measurement)
+    if not claims:
         return Examination(
             "unchecked", "gives no robust_accuracy, so it claims nothing that could be held"
         )
-    checks += [*found.checks, touched.to_check(), *unverifiable_checks(claimed)]
-    held = {claim.metric: claim.threat for claim in claimed if claim.threat is not None}
-    if not held:
-        judged = verdict_from_checks(checks)
-        return Examination(judged.value, judged.reason, checks=tuple(checks))
-    metric, threat = max(held.items(), key=lambda claim: claim[1].eps)
+    checks += [*measurement.checks, guard.to_check(), *unverifiable_checks(claims)]
+    threats = {claim.metric: claim.threat for claim in claims if claim.threat is not None}
+    if not threats:
+        verdict = verdict_from_checks(checks)
+        return Examination(verdict.value, verdict.reason, checks=tuple(checks))
+    metric, threat = max(threats.items(), key=lambda item: item[1].eps)
     checks += _battery_checks(subject, outcomes[metric].tolist(), threat, battery)
-    judged = verdict_from_checks(checks)
-    robust = float((outcomes[metric] == Outcome.ROBUST).double().mean())
-    return Examination(judged.value, judged.reason, robust, tuple(checks))
+    verdict = verdict_from_checks(checks)
+    robust_accuracy = float((outcomes[metric] == Outcome.ROBUST).double().mean())
+    return Examination(verdict.value, verdict.reason, robust_accuracy, tuple(checks))
 
 
 def _battery_checks(
     subject: Subject, outcomes: list[int], threat: ThreatModel, battery: BatteryConfig
 ) -> list[Check]:
-    examples = examples_from_source(subject.source, subject.test, threat, battery, device=CPU)
-    found = run_battery(
-        subject.model, subject.test, threat, battery, device=CPU, transferred=examples
+    """Return the checks of the battery, with transfer attacks from the subject's source."""
+    transferred = examples_from_source(subject.source, subject.test, threat, battery, device=CPU)
+    result = run_battery(
+        subject.model, subject.test, threat, battery, device=CPU, transferred=transferred
     )
-    return [
-        *compare_outcomes(outcomes, found.positions, found.outcomes, battery=battery),
-        *found.checks,
-    ]
+    comparison = compare_outcomes(outcomes, result.positions, result.outcomes, battery=battery)
+    return [*comparison, *result.checks]
 
 
 ModelKind: TypeAlias = Literal["canary", "honest", "exact"]
@@ -118,11 +116,12 @@ class ScoredModel:
     """One model that was evaluated.
 
     Args:
-        kind: ``canary`` (to be doubted), ``honest_network`` (not to be), ``exact`` (not to be below the exact value).
-        name: Which one.
-        strength: Of a canary.
-        seen: What became of it.
-        exact: The exact robust accuracy, where it is known.
+        kind: ``canary`` (must be doubted), ``honest`` (must not be doubted) or ``exact`` (must not
+            be doubted, nor measured below its exact robust accuracy).
+        name: The name of the model.
+        strength: The strength of a canary; None for other models.
+        seen: The result of the evaluation.
+        exact: The exact robust accuracy; None if it is not known.
     """
 
     kind: ModelKind
@@ -133,16 +132,18 @@ class ScoredModel:
 
     @property
     def passes(self) -> bool:
-        """Whether the evaluation passes here."""
+        """True if the evaluation treats this model correctly."""
         if self.kind == "canary":
             return self.seen.is_doubted
         if self.seen.is_doubted:
             return False
-        return self.exact is None or self.seen.claimed is None or self.seen.claimed >= self.exact
+        if self.exact is None or self.seen.claimed is None:
+            return True
+        return self.seen.claimed >= self.exact
 
     @property
     def outcome(self) -> str:
-        """In a word."""
+        """The result as one word or two, for a table."""
         if self.kind == "canary":
             return "caught" if self.passes else "missed"
         if self.seen.is_doubted:
@@ -153,38 +154,35 @@ class ScoredModel:
 def score_evaluation(
     evaluation: Evaluation, *, threat: ThreatModel, battery: BatteryConfig, seed: int = 0
 ) -> Iterator[ScoredModel]:
-    """Honest models, exact ones, then every canary at every strength, over a natural and a robust network.
+    """Evaluate honest models, an exact one, then canaries on a natural and a robust network.
 
     Args:
-        evaluation: What is scored.
-        threat: The ball that it attacks in; the exact models are fitted to it.
-        battery: How much is done.
-        seed: Draws the networks.
+        evaluation: The evaluation that is scored.
+        threat: The threat model of its attack; the exact model is made for it.
+        battery: The size of the battery.
+        seed: The seed of the networks.
+
+    Yields:
+        The results of the honest models and of the exact one, then of every canary at every
+        strength.
 
     Raises:
-        BadInput: The evaluation refuses the honest models and the exact ones: what refuses all catches nothing.
+        BadInput: The evaluation refuses all honest and exact models, so its refusals of canaries
+            mean nothing.
     """
     subjects = {
-        name: _honest_subject(seed, robust=name == "robust") for name in ("natural", "robust")
+        "natural": _honest_subject(seed, robust=False),
+        "robust": _honest_subject(seed, robust=True),
     }
-    fair = [
-        ScoredModel(
-            "honest", f"{name} network", None, examine_model(evaluation, subject, battery=battery)
-        )
-        for name, subject in subjects.items()
-    ]
+    fair_models: list[ScoredModel] = []
+    for name, subject in subjects.items():
+        seen = examine_model(evaluation, subject, battery=battery)
+        fair_models.append(ScoredModel("honest", f"{name} network", None, seen))
     plane, exact = plane_subject(seed, norm=threat.norm, eps=threat.eps)
-    fair.append(
-        ScoredModel(
-            "exact",
-            "two classes, a plane",
-            None,
-            examine_model(evaluation, plane, battery=battery),
-            exact,
-        )
-    )
-    _require_measurable(fair)
-    yield from fair
+    seen = examine_model(evaluation, plane, battery=battery)
+    fair_models.append(ScoredModel("exact", "two classes, a plane", None, seen, exact))
+    _require_measurable(fair_models)
+    yield from fair_models
     for name, canary in CANARIES.items():
         for strength in canary.strengths:
             for base, subject in subjects.items():
@@ -192,17 +190,18 @@ def score_evaluation(
                 yield ScoredModel("canary", f"{name} ({base})", strength, seen)
 
 
-def _require_measurable(fair: Sequence[ScoredModel]) -> None:
-    if all(row.seen.judged == "refused" for row in fair):
-        found = f"every model refused, the honest ones too, the first with {fair[0].seen.reason}"
-        raise BadInput(
-            [Problem(found, "an evaluation that measures honest models", "correct its options")]
-        )
+def _require_measurable(fair_models: Sequence[ScoredModel]) -> None:
+    if any(model.seen.judged != "refused" for model in fair_models):
+        return
+    reason = fair_models[0].seen.reason
+    found = f"every model refused, the honest ones too, the first with {reason}"
+    expected = "an evaluation that measures honest models"
+    raise BadInput([Problem(found, expected, "correct its options")])
 
 
 def _honest_subject(seed: int, *, robust: bool) -> Subject:
     return Subject(
         honest_network(seed, robust=robust),
         digits_dataset().part("test"),
-        honest_network(seed + 1000),
+        honest_network(seed + 1000),  # another seed, as a source is another network
     )

@@ -4,21 +4,25 @@
 from advtransfer.testing.pretend_cuda import pretend_cuda
 
 with pretend_cuda():
-    weights = my_plugin.my_source(data=toy()).weights(InMemoryContext(seed=0, device=torch.device("cuda")))
+    context = InMemoryContext(seed=0, device="cuda")
+    weights = my_plugin.my_source(data=toy()).weights(context)
 ```
 
-Inside, ``torch.cuda`` has one device (or several). A tensor on it refuses what a tensor on a real one refuses, with the
-same kind of error and CUDA's words: operations with a CPU tensor that has dimensions, a generator of the other device,
-``.numpy()``, and, under ``torch.use_deterministic_algorithms(True)``, kernels of which CUDA has no deterministic form.
-What is allowed gives the bits that the CPU gives, so that results can be compared exactly. Where
-torch's versions differ, the pretend device is as strict as the oldest one that this package allows.
+In the block, ``torch.cuda`` has one device (or several). A tensor on it refuses the same operations
+as one on a real GPU, with the same kind of error and CUDA's message: operations with a CPU tensor
+that has dimensions, a generator of another device, ``.numpy()``, and, under
+``torch.use_deterministic_algorithms(True)``, kernels that have no deterministic form in CUDA.
+Allowed operations give the same bits as on the CPU, so that results can be compared exactly. Where
+versions of torch differ, the pretend device is as strict as the oldest version that this package
+supports.
 
-It is no GPU in four ways: it has no streams, kernels and memory of its own; autocast for CUDA chooses operations as
-that of the CPU does, for CPU tensors too; ``tensor.data = other`` moves nothing between devices; and the memory that
-``data_ptr`` points to is the CPU's.
+It differs from a GPU in four ways. It has no streams, no kernels and no memory. Autocast for CUDA
+chooses operations as autocast for the CPU does, for CPU tensors too. ``tensor.data = other`` moves
+nothing between devices. ``data_ptr`` points to memory of the CPU.
 
-The parts: `tensor` is the tensor, `calls` what is called from Python, `operations` every operation below that,
-`refusals` what CUDA refuses, `generators` randomness, `patches` what stands for ``torch.cuda``, `place` devices.
+Modules: `tensor` has the tensor class, `calls` handles calls from Python, `operations` every
+operation below them, `refusals` CUDA's errors, `devices` devices and generators, and `patches` the
+replacements in ``torch.cuda``.
 """
 
 from __future__ import annotations
@@ -27,26 +31,27 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 from advtransfer.testing.pretend_cuda.calls import CallMode, call_function
-from advtransfer.testing.pretend_cuda.devices import device_registry as known
+from advtransfer.testing.pretend_cuda.devices import device_registry
 from advtransfer.testing.pretend_cuda.operations import OperationMode, run_operation
 from advtransfer.testing.pretend_cuda.patches import patch_torch
 from advtransfer.testing.pretend_cuda.tensor import PretendTensor
 
+# Set here, since both modules make tensors and import this class.
 PretendTensor.call = staticmethod(call_function)
 PretendTensor.operate = staticmethod(run_operation)
 
 
 @contextmanager
 def pretend_cuda(devices: int = 1) -> Iterator[None]:
-    """Inside, in this thread, torch has so many pretend CUDA devices; afterwards everything is as it was.
+    """Give torch pretend CUDA devices in this thread for the block; undo everything after it.
 
     Args:
-        devices: How many.
+        devices: The number of devices.
 
     Raises:
         RuntimeError: There are pretend devices already.
     """
-    if known.count:
+    if device_registry.count:
         raise RuntimeError(
             "found a pretend device inside another; expected one; name the number of devices in it"
         )

@@ -1,8 +1,7 @@
-"""``python -m advtransfer.testing.pretend_cuda run SUITE --device cuda``.
+"""The command line on the pretend device.
 
-The command line on the pretend device.
-
-Jobs run in this process (``--executor local/inline``): worker processes of their own would not have the device.
+``python -m advtransfer.testing.pretend_cuda run SUITE --device cuda``. Jobs run in this process
+(``--executor local/inline``), since worker processes would not have the device.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Calls of torch's functions from Python.
 
-Those that carry tensors between devices, or out of torch.
+Functions that move tensors between devices, or out of torch, are replaced; all others are called
+with the named device recorded.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ Function: TypeAlias = "Callable[..., Value]"
 
 
 class CallMode(TorchFunctionMode):
-    """Sees every call of torch, also those with CPU tensors alone."""
+    """Handles every call of torch, also those with CPU tensors alone."""
 
     def __torch_function__(
         self,
@@ -48,19 +49,20 @@ class CallMode(TorchFunctionMode):
 
 
 def call_function(func: Function, args: tuple[Value, ...], kwargs: dict[str, Value]) -> Value:
-    """What a function of torch gives where the device is at hand.
+    """Call a function of torch as if the pretend devices were GPUs.
 
     Raises:
-        RuntimeError, TypeError: As torch with a GPU.
+        RuntimeError, TypeError: torch would raise it with a GPU.
     """
-    special = _REPLACEMENTS.get(func)
-    if special is not None:
-        return special(func, *args, **kwargs)
-    wanted = kwargs.get("device")
-    if wanted is not None:
-        wanted = resolve_device(wanted)
-        kwargs = kwargs | {"device": CPU} if wanted.type == "cuda" else kwargs
-    return _call_torch(func, args, kwargs, wanted=wanted)
+    replacement = _REPLACEMENTS.get(func)
+    if replacement is not None:
+        return replacement(func, *args, **kwargs)
+    device = kwargs.get("device")
+    if device is not None:
+        device = resolve_device(device)
+        if device.type == "cuda":
+            kwargs = kwargs | {"device": CPU}
+    return _call_torch(func, args, kwargs, wanted=device)
 
 
 def _call_torch(
@@ -70,39 +72,51 @@ def _call_torch(
     *,
     wanted: torch.device | None,
 ) -> Value:
-    flat = tree_flatten((args, kwargs))[0]
-    made_with = TorchCall(
-        wanted,
-        current.call.inside_torch or any(isinstance(one, PretendTensor) for one in flat),
-        next((one for one in flat if isinstance(one, CpuGenerator)), current.call.generator),
+    """Call torch's own function; operations in it may ask for the named device and generator."""
+    values = tree_flatten((args, kwargs))[0]
+    has_pretend = any(isinstance(value, PretendTensor) for value in values)
+    generators = (value for value in values if isinstance(value, CpuGenerator))
+    call = TorchCall(
+        wanted_device=wanted,
+        inside_torch=current.call.inside_torch or has_pretend,
+        generator=next(generators, current.call.generator),
     )
-    with torch._C.DisableTorchFunctionSubclass(), within_call(made_with):
+    with torch._C.DisableTorchFunctionSubclass(), within_call(call):
         return func(*args, **kwargs)
 
 
 def _tensor_to(func: Function, tensor: Tensor, *args: Value, **kwargs: Value) -> Tensor:
-    flags = [one for one in args if isinstance(one, bool)]
-    given: dict[str, Value] = dict(zip(("non_blocking", "copy"), flags, strict=False))
-    for one in args:
-        if isinstance(one, Tensor):
-            given |= {"device": tensor_device(one), "dtype": one.dtype}
-        elif isinstance(one, torch.dtype):
-            given["dtype"] = one
-        elif isinstance(one, str | torch.device | int) and not isinstance(one, bool):
-            given["device"] = one
-    if "other" in kwargs:
-        other = kwargs.pop("other")
-        given |= {"device": tensor_device(other), "dtype": other.dtype}
-    given |= kwargs
-    device = given.pop("device", None)
-    wanted = tensor_device(tensor) if device is None else resolve_device(device)
-    if wanted.type not in ("cpu", "cuda"):
-        return cast("Tensor", _call_plainly(func, tensor, device=wanted, **given))
-    if wanted != tensor_device(tensor):
-        tensor = move_tensor(tensor, wanted)
-        given.pop("copy", None)
-    dtype = given.pop("dtype", None) or tensor.dtype
-    return _call_plainly(func, tensor, dtype, **given) if given or dtype != tensor.dtype else tensor
+    options = _to_options(args, kwargs)
+    named = options.pop("device", None)
+    device = tensor_device(tensor) if named is None else resolve_device(named)
+    if device.type not in ("cpu", "cuda"):
+        return cast("Tensor", _call_plainly(func, tensor, device=device, **options))
+    if device != tensor_device(tensor):
+        tensor = move_tensor(tensor, device)
+        # Moving has made a copy already.
+        options.pop("copy", None)
+    dtype = options.pop("dtype", None) or tensor.dtype
+    if not options and dtype == tensor.dtype:
+        return tensor
+    return cast("Tensor", _call_plainly(func, tensor, dtype, **options))
+
+
+def _to_options(args: Sequence[Value], kwargs: Mapping[str, Value]) -> dict[str, Value]:
+    """Return the arguments of any of the overloads of ``Tensor.to`` by name."""
+    flags = [value for value in args if isinstance(value, bool)]
+    options: dict[str, Value] = dict(zip(("non_blocking", "copy"), flags, strict=False))
+    for value in args:
+        if isinstance(value, Tensor):
+            options |= {"device": tensor_device(value), "dtype": value.dtype}
+        elif isinstance(value, torch.dtype):
+            options["dtype"] = value
+        elif isinstance(value, str | torch.device | int) and not isinstance(value, bool):
+            options["device"] = value
+    keywords = dict(kwargs)
+    if "other" in keywords:
+        other = keywords.pop("other")
+        options |= {"device": tensor_device(other), "dtype": other.dtype}
+    return options | keywords
 
 
 def _call_plainly(func: Function, *args: Value, **kwargs: Value) -> Value:
@@ -110,18 +124,16 @@ def _call_plainly(func: Function, *args: Value, **kwargs: Value) -> Value:
 
 
 def _tensor_cpu(func: Function, tensor: Tensor, *args: Value, **kwargs: Value) -> Tensor:
-    return (
-        move_tensor(tensor, CPU)
-        if isinstance(tensor, PretendTensor)
-        else _call_plainly(func, tensor, *args, **kwargs)
-    )
+    if isinstance(tensor, PretendTensor):
+        return move_tensor(tensor, CPU)
+    return cast("Tensor", _call_plainly(func, tensor, *args, **kwargs))
 
 
 def _tensor_cuda(
     func: Function, tensor: Tensor, device: Value = None, *args: Value, **kwargs: Value
 ) -> Tensor:
-    wanted = resolve_device("cuda" if device is None else device)
-    return tensor if tensor_device(tensor) == wanted else move_tensor(tensor, wanted)
+    resolved = resolve_device("cuda" if device is None else device)
+    return tensor if tensor_device(tensor) == resolved else move_tensor(tensor, resolved)
 
 
 def _tensor_numpy(func: Function, tensor: Tensor, *args: Value, **kwargs: Value) -> Value:
@@ -135,31 +147,35 @@ def _read_host(func: Function, tensor: Tensor) -> Value:
 
 
 def _make_tensor(func: Function, data: Value, *args: Value, **kwargs: Value) -> Tensor:
+    """Make a tensor by ``torch.tensor``, ``as_tensor`` or ``asarray``, on the named device."""
     device = kwargs.pop("device", None)
     if isinstance(data, PretendTensor):
         dtype = kwargs.get("dtype", data.dtype) or data.dtype
-        found: Tensor = (
-            data.detach().to(dtype) if func is not torch.tensor else data.detach().clone().to(dtype)
-        )
-        found = found if device is None else found.to(device)
-        return found.requires_grad_() if kwargs.get("requires_grad") else found
+        # torch.tensor always copies; as_tensor and asarray share the values if they can.
+        source = data.detach().clone() if func is torch.tensor else data.detach()
+        made = source.to(dtype)
+        if device is not None:
+            made = made.to(device)
+        return made.requires_grad_() if kwargs.get("requires_grad") else made
     requires_grad = kwargs.pop("requires_grad", False)
-    data = tree_map(lambda one: one.item() if isinstance(one, PretendTensor) else one, data)
-    found = _call_plainly(func, data, *args, **kwargs)
-    if device is not None and resolve_device(device) != tensor_device(found):
-        found = move_tensor(found.detach(), resolve_device(device))
-    return found.requires_grad_() if requires_grad else found
+    # A list may hold scalar tensors of the device.
+    data = tree_map(lambda value: value.item() if isinstance(value, PretendTensor) else value, data)
+    made = cast("Tensor", _call_plainly(func, data, *args, **kwargs))
+    if device is not None and resolve_device(device) != tensor_device(made):
+        made = move_tensor(made.detach(), resolve_device(device))
+    return made.requires_grad_() if requires_grad else made
 
 
 def _make_tensor_like(func: Function, like: Tensor, data: Value, **kwargs: Value) -> Tensor:
-    given: dict[str, Value] = {"dtype": like.dtype, "device": tensor_device(like)} | kwargs
-    return _make_tensor(torch.tensor, data, **given)
+    options: dict[str, Value] = {"dtype": like.dtype, "device": tensor_device(like)} | kwargs
+    return _make_tensor(torch.tensor, data, **options)
 
 
 def _set_data(func: Function, tensor: Tensor, new: Tensor) -> None:
     if tensor_device(tensor) != tensor_device(new):
         raise RuntimeError(
-            "the pretend device moves no `.data` between devices; use Module.to, or swap the tensors"
+            "the pretend device moves no `.data` between devices; "
+            "use Module.to, or swap the tensors"
         )
     _call_plainly(func, tensor, new)
     if isinstance(tensor, PretendTensor) and isinstance(new, PretendTensor):
@@ -167,30 +183,36 @@ def _set_data(func: Function, tensor: Tensor, new: Tensor) -> None:
 
 
 def _set_grad(func: Function, tensor: Tensor, gradient: Tensor | None) -> None:
-    undecided = gradient is not None and hasattr(gradient, UNDECIDED_ATTRIBUTE)
-    if gradient is not None and tensor_device(gradient) != tensor_device(tensor) and not undecided:
-        raise RuntimeError(
-            f"assigned grad has data located on a different device: expected {tensor_device(tensor)}, found {tensor_device(gradient)}"
-        )
+    if gradient is not None and not hasattr(gradient, UNDECIDED_ATTRIBUTE):
+        expected = tensor_device(tensor)
+        found = tensor_device(gradient)
+        if found != expected:
+            raise RuntimeError(
+                "assigned grad has data located on a different device: "
+                f"expected {expected}, found {found}"
+            )
     _call_plainly(func, tensor, gradient)
 
 
 def _deep_copy(func: Function, tensor: Tensor, memo: dict[int, Value]) -> Value:
+    """Copy a tensor with its gradient and attributes, by the rules of ``Tensor.__deepcopy__``."""
     if not isinstance(tensor, PretendTensor):
         return _call_plainly(func, tensor, memo)
     if id(tensor) in memo:
         return memo[id(tensor)]
     if not tensor.is_leaf:
         raise RuntimeError(
-            "Only Tensors created explicitly by the user (graph leaves) support the deepcopy protocol at the moment."
+            "Only Tensors created explicitly by the user (graph leaves) "
+            "support the deepcopy protocol at the moment."
         )
-    made = PretendTensor(tensor.host.clone(), tensor.at).requires_grad_(tensor.requires_grad)
-    made.__dict__ |= {
-        name: value for name, value in tensor.__dict__.items() if name not in ("host", "at")
-    }
-    made.grad = copy.deepcopy(tensor.grad, memo)
-    memo[id(tensor)] = made
-    return made
+    copied = PretendTensor(tensor.host.clone(), tensor.at).requires_grad_(tensor.requires_grad)
+    for name, value in tensor.__dict__.items():
+        if name not in ("host", "at"):
+            copied.__dict__[name] = value
+    # The memo makes a gradient shared by two tensors one gradient in the copy.
+    copied.grad = copy.deepcopy(tensor.grad, memo)
+    memo[id(tensor)] = copied
+    return copied
 
 
 def _reduce_tensor(func: Function, tensor: Tensor, protocol: Value) -> Value:

@@ -1,7 +1,4 @@
-"""The pretend devices.
-
-Their numbers, their random generators, and the call of torch that is in progress.
-"""
+"""The pretend devices, their random generators, and the call of torch in progress."""
 
 from __future__ import annotations
 
@@ -16,11 +13,11 @@ import torch
 CPU = torch.device("cpu")
 
 Value: TypeAlias = Any
-"""Whatever functions and operators of torch take and give: torch has no types for it."""
+"""An argument or result of torch's functions and operators, for which torch has no types."""
 
 
 class _DeviceRegistry:
-    """The pretend devices that there are."""
+    """The number of pretend devices; 0 outside of `pretend_cuda`."""
 
     count = 0
 
@@ -29,17 +26,18 @@ device_registry = _DeviceRegistry()
 
 
 def resolve_device(device: Value) -> torch.device:
-    """The device with its number: ``cuda`` alone is the first of them.
+    """Return the device with its index; ``cuda`` alone is the first one.
 
     Raises:
-        RuntimeError: There are not so many, in CUDA's words.
+        RuntimeError: There is no device of this index; CUDA's message.
     """
-    found = torch.device("cuda", device) if isinstance(device, int) else torch.device(device)
-    if found.type != "cuda":
-        return found
-    if (found.index or 0) >= device_registry.count:
+    named = torch.device("cuda", device) if isinstance(device, int) else torch.device(device)
+    if named.type != "cuda":
+        return named
+    index = named.index or 0
+    if index >= device_registry.count:
         raise RuntimeError("CUDA error: invalid device ordinal")
-    return torch.device("cuda", found.index or 0)
+    return torch.device("cuda", index)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +45,10 @@ class TorchCall:
     """One call of torch from Python.
 
     Args:
-        wanted: The device that the caller named.
-        within: Torch itself works on tensors of a pretend device.
-        generator: The generator that the caller gave: below, torch makes another Python object of it.
+        wanted_device: The device that the caller named.
+        inside_torch: True if torch's own code works on tensors of a pretend device.
+        generator: The generator that the caller passed. Operations below receive another Python
+            object for it.
     """
 
     wanted_device: torch.device | None = None
@@ -58,7 +57,7 @@ class TorchCall:
 
 
 class _CurrentCall(threading.local):
-    """The call that this thread is inside of."""
+    """The call of torch that this thread is in."""
 
     call = TorchCall()
 
@@ -68,28 +67,28 @@ current = _CurrentCall()
 
 @contextmanager
 def within_call(call: TorchCall) -> Iterator[None]:
-    """Inside, operations come from this call."""
-    before = current.call
+    """Attribute the operations in the block to this call."""
+    outer_call = current.call
     current.call = call
     try:
         yield
     finally:
-        current.call = before
+        current.call = outer_call
 
 
 CpuGenerator = torch.Generator
-"""torch's own class, whatever stands under its name."""
+"""torch's own class; ``torch.Generator`` is replaced while there are pretend devices."""
 
 
 class _GeneratorType(type):
-    """Makes generators of torch's own class instances too: they were made before, or in C++."""
+    """Counts torch's own generators as instances, since some are made earlier or in C++."""
 
     def __instancecheck__(cls, instance: object) -> bool:
         return isinstance(instance, CpuGenerator)
 
 
 class PretendGenerator(CpuGenerator):
-    """A generator of the pretend device; on the CPU it draws what a CPU generator of the same seed does."""
+    """A generator of the pretend device, which draws the same numbers as a CPU generator."""
 
     at: torch.device
 
@@ -102,41 +101,46 @@ class PretendGenerator(CpuGenerator):
         return self
 
     def clone_state(self) -> PretendGenerator:
-        other = pretend_generator(self.at)
-        other.set_state(self.get_state())
-        return other
+        clone = pretend_generator(self.at)
+        clone.set_state(self.get_state())
+        return clone
 
 
 def pretend_generator(device: torch.device) -> PretendGenerator:
-    """A new generator of the device."""
-    made = PretendGenerator()
-    made.at = device
-    return made
+    """Return a new generator of the device."""
+    generator = PretendGenerator()
+    generator.at = device
+    return generator
 
 
 class Generator(metaclass=_GeneratorType):
-    """What stands for ``torch.Generator``: makes the generator of the device that is named."""
+    """The replacement of ``torch.Generator``, which makes a generator of the named device."""
 
     def __new__(cls, device: Value = "cpu") -> CpuGenerator:  # type: ignore[misc]  # another class on purpose
-        wanted = resolve_device(device)
-        return CpuGenerator(device=wanted) if wanted.type != "cuda" else pretend_generator(wanted)
+        resolved = resolve_device(device)
+        if resolved.type == "cuda":
+            return pretend_generator(resolved)
+        return CpuGenerator(device=resolved)
 
 
 def generator_device(generator: CpuGenerator) -> torch.device:
-    """Where a generator belongs."""
+    """Return the device of a generator."""
     return generator.at if isinstance(generator, PretendGenerator) else CPU
 
 
 @contextmanager
 def drawing_from(generator: CpuGenerator) -> Iterator[None]:
-    """Inside, the CPU's global draws come from `generator`: for operations that take none."""
-    before = torch.default_generator.get_state()
+    """Draw the CPU's global random numbers from `generator` in the block.
+
+    This is for operations that take no generator.
+    """
+    cpu_state = torch.default_generator.get_state()
     torch.default_generator.set_state(generator.get_state())
     try:
         yield
     finally:
         generator.set_state(torch.default_generator.get_state())
-        torch.default_generator.set_state(before)
+        torch.default_generator.set_state(cpu_state)
 
 
 class DefaultGenerators:
@@ -146,11 +150,11 @@ class DefaultGenerators:
         self.by_index: dict[int, PretendGenerator] = {}
 
     def of_device(self, device: torch.device) -> PretendGenerator:
-        """That of one device."""
-        number = device.index or 0
-        if number not in self.by_index:
-            self.by_index[number] = pretend_generator(resolve_device(device))
-        return self.by_index[number]
+        """Return the default generator of a device."""
+        index = device.index or 0
+        if index not in self.by_index:
+            self.by_index[index] = pretend_generator(resolve_device(device))
+        return self.by_index[index]
 
 
 default_generators = DefaultGenerators()

@@ -1,4 +1,4 @@
-"""What stands for ``torch.cuda`` while the pretend device is there; everything is put back afterwards."""
+"""Replacements in ``torch.cuda`` while there are pretend devices, undone afterwards."""
 
 from __future__ import annotations
 
@@ -7,49 +7,55 @@ from contextlib import contextmanager, nullcontext
 from types import SimpleNamespace
 
 import torch
-import torch._dynamo  # dispatch modes import it at the first operation, when it would look at what is replaced here
+
+# Imported now: dispatch modes would import it at the first operation, and it would then see the
+# replacements made here.
+import torch._dynamo
 from torch import Tensor
 
 from advtransfer.testing.pretend_cuda.devices import (
     Generator,
     Value,
     default_generators,
+    device_registry,
     resolve_device,
 )
-from advtransfer.testing.pretend_cuda.devices import device_registry as known
 
 DEVICE_NAME = "pretend device"
 COMPUTE_CAPABILITY = (9, 0)
+MEMORY_BYTES = 2**34
 
 
 @contextmanager
 def patch_torch(devices: int) -> Iterator[None]:
-    """Inside, ``torch.cuda``, ``torch.Generator`` and ``torch.autocast`` know the pretend devices."""
-    swaps = torch.__future__.get_swap_module_params_on_conversion()
-    replaced: list[tuple[object, str, Value]] = []
+    """Make ``torch.cuda``, ``torch.Generator`` and ``torch.autocast`` use the pretend devices."""
+    swaps_before = torch.__future__.get_swap_module_params_on_conversion()
+    originals: list[tuple[object, str, Value]] = []
     try:
         for owner, name, value in _replacements(devices):
             if hasattr(owner, name):
-                replaced.append((owner, name, getattr(owner, name)))
+                originals.append((owner, name, getattr(owner, name)))
                 setattr(owner, name, value)
-        torch.__future__.set_swap_module_params_on_conversion(
-            True
-        )  # `.data =` cannot move a pretend tensor
+        # `Module.to` must swap tensors, since an assignment to `.data` cannot move a pretend
+        # tensor.
+        torch.__future__.set_swap_module_params_on_conversion(True)
         default_generators.by_index.clear()
-        known.count = devices
+        device_registry.count = devices
         yield
     finally:
-        torch.__future__.set_swap_module_params_on_conversion(swaps)
-        for owner, name, value in reversed(replaced):
+        torch.__future__.set_swap_module_params_on_conversion(swaps_before)
+        # In reverse order, so that an attribute replaced twice gets its first value back.
+        for owner, name, value in reversed(originals):
             setattr(owner, name, value)
         default_generators.by_index.clear()
-        known.count = 0
+        device_registry.count = 0
 
 
 def _replacements(devices: int) -> Iterator[tuple[object, str, Value]]:
+    """Yield owner, name and replacement of everything that is replaced."""
     yield torch, "Generator", Generator
     yield torch.autocast, "__init__", _autocast_init(torch.autocast.__init__)
-    if hasattr(torch, "accelerator"):  # torch 2.6
+    if hasattr(torch, "accelerator"):  # since torch 2.6
         yield (
             torch.accelerator,
             "current_stream",
@@ -60,82 +66,99 @@ def _replacements(devices: int) -> Iterator[tuple[object, str, Value]]:
 
 
 def _device_functions(devices: int) -> Mapping[str, Callable[..., Value]]:
-    """What ``torch.cuda`` says of the devices."""
+    """Return the functions of ``torch.cuda`` that describe the devices."""
 
-    def checked(device: Value = None) -> int:
+    def device_index(device: Value = None) -> int:
         return 0 if device is None else int(resolve_device(device).index)
 
-    def properties(device: Value = None) -> SimpleNamespace:
-        checked(device)
+    def zero_bytes(device: Value = None) -> int:
+        device_index(device)  # refuses a device that does not exist
+        return 0
+
+    def memory_info(device: Value = None) -> tuple[int, int]:
+        device_index(device)
+        return MEMORY_BYTES, MEMORY_BYTES
+
+    def device_properties(device: Value = None) -> SimpleNamespace:
+        device_index(device)
+        major, minor = COMPUTE_CAPABILITY
         return SimpleNamespace(
-            name=DEVICE_NAME,
-            major=COMPUTE_CAPABILITY[0],
-            minor=COMPUTE_CAPABILITY[1],
-            total_memory=2**34,
+            name=DEVICE_NAME, major=major, minor=minor, total_memory=MEMORY_BYTES
         )
 
-    def nothing(*_: Value, **__: Value) -> None:
+    def do_nothing(*_: Value, **__: Value) -> None:
         return None
 
     return {
         "is_available": lambda: True,
         "is_initialized": lambda: True,
-        "init": nothing,
-        "_lazy_init": nothing,
+        "init": do_nothing,
+        "_lazy_init": do_nothing,
         "device_count": lambda: devices,
         "current_device": lambda: 0,
-        "set_device": nothing,
-        "device": lambda device=None: nullcontext(checked(device)),
-        "synchronize": nothing,
-        "empty_cache": nothing,
-        "ipc_collect": nothing,
-        "reset_peak_memory_stats": nothing,
-        "memory_allocated": lambda device=None: 0 * checked(device),
-        "max_memory_allocated": lambda device=None: 0 * checked(device),
-        "memory_reserved": lambda device=None: 0 * checked(device),
-        "max_memory_reserved": lambda device=None: 0 * checked(device),
-        "mem_get_info": lambda device=None: (2**34 + 0 * checked(device), 2**34),
-        "get_device_name": lambda device=None: properties(device).name,
+        "set_device": do_nothing,
+        "device": lambda device=None: nullcontext(device_index(device)),
+        "synchronize": do_nothing,
+        "empty_cache": do_nothing,
+        "ipc_collect": do_nothing,
+        "reset_peak_memory_stats": do_nothing,
+        "memory_allocated": zero_bytes,
+        "max_memory_allocated": zero_bytes,
+        "memory_reserved": zero_bytes,
+        "max_memory_reserved": zero_bytes,
+        "mem_get_info": memory_info,
+        "get_device_name": lambda device=None: device_properties(device).name,
         "get_device_capability": lambda device=None: (
-            properties(device).major,
-            properties(device).minor,
+            device_properties(device).major,
+            device_properties(device).minor,
         ),
-        "get_device_properties": properties,
+        "get_device_properties": device_properties,
         "is_bf16_supported": lambda *_, **__: True,
         "is_current_stream_capturing": lambda: False,
     }
 
 
 def _random_functions(devices: int) -> Mapping[str, Callable[..., Value]]:
-    """The state of the devices' default generators."""
+    """Return the functions of ``torch.cuda`` for the devices' default generators."""
 
-    def of(device: Value = "cuda") -> torch.Generator:
+    def default_generator(device: Value = "cuda") -> torch.Generator:
         return default_generators.of_device(resolve_device(device))
 
     def seed_all(seed: int) -> None:
-        for number in range(devices):
-            of(number).manual_seed(seed)
+        for index in range(devices):
+            default_generator(index).manual_seed(seed)
 
     def set_all(states: Sequence[Tensor]) -> None:
-        for number, state in enumerate(states):
-            of(number).set_state(state)
+        for index, state in enumerate(states):
+            default_generator(index).set_state(state)
+
+    def set_state(new_state: Tensor, device: Value = "cuda") -> None:
+        default_generator(device).set_state(new_state)
+
+    def seed_current(seed: int) -> None:
+        default_generator().manual_seed(int(seed))
+
+    def reseed_current() -> None:
+        default_generator().seed()
 
     return {
-        "get_rng_state": lambda device="cuda": of(device).get_state(),
-        "set_rng_state": lambda new_state, device="cuda": of(device).set_state(new_state) and None,
-        "get_rng_state_all": lambda: [of(number).get_state() for number in range(devices)],
+        "get_rng_state": lambda device="cuda": default_generator(device).get_state(),
+        "set_rng_state": set_state,
+        "get_rng_state_all": lambda: [
+            default_generator(index).get_state() for index in range(devices)
+        ],
         "set_rng_state_all": set_all,
-        "manual_seed": lambda seed: of().manual_seed(int(seed)) and None,
+        "manual_seed": seed_current,
         "manual_seed_all": lambda seed: seed_all(int(seed)),
-        "seed": lambda: of().seed() and None,
-        "initial_seed": lambda: of().initial_seed(),
+        "seed": reseed_current,
+        "initial_seed": lambda: default_generator().initial_seed(),
     }
 
 
 def _autocast_init(enter: Callable[..., None]) -> Callable[..., None]:
-    """Autocast for CUDA is that of the CPU, where the numbers are."""
+    """Return an ``__init__`` of autocast that takes CUDA for the CPU, where the values are."""
 
-    def begin(self: torch.autocast, device_type: str, *args: Value, **kwargs: Value) -> None:
+    def init(self: torch.autocast, device_type: str, *args: Value, **kwargs: Value) -> None:
         enter(self, "cpu" if device_type == "cuda" else device_type, *args, **kwargs)
 
-    return begin
+    return init

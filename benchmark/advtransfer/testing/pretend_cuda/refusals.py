@@ -1,12 +1,11 @@
-"""What CUDA refuses, in its words.
-
-Tensors and generators of another device, and kernels that are not deterministic.
+"""CUDA's errors for mixed devices, generators of another device, and nondeterministic kernels.
 
 The operations without a deterministic kernel are those of the second list in the documentation of
-``torch.use_deterministic_algorithms`` (torch 2.14), with the names that CUDA's kernels give themselves in the message.
-Besides, ``cumsum`` and ``kthvalue`` of floats, which torch 2.4 and 2.5 refuse: they, too, are installed by users.
-Operations of its first list, which act deterministically, are not here: `functional.interpolate` (bilinear, without
-antialiasing) and `functional.pad` (replicate) rewrite themselves in Python when they see a CUDA tensor.
+``torch.use_deterministic_algorithms`` (torch 2.14), under the names that CUDA's messages give them.
+``cumsum`` and ``kthvalue`` of floats are added, since torch 2.4 and 2.5 refuse them. Operations of
+the documentation's first list act deterministically and are not here: `functional.interpolate`
+(bilinear, without antialiasing) and `functional.pad` (replicate) rewrite themselves in Python when
+they get a CUDA tensor.
 """
 
 from __future__ import annotations
@@ -22,10 +21,10 @@ from advtransfer.testing.pretend_cuda.devices import CpuGenerator, Value, genera
 from advtransfer.testing.pretend_cuda.tensor import PretendTensor, tensor_device
 
 UNDECIDED_ATTRIBUTE = "undecided_device"
-"""The attribute of CPU tensors that torch's own code made on the way; the device is that of what they meet."""
+"""The attribute of CPU tensors made by torch's own code, which may meet any device."""
 
 CROSSING = frozenset({"copy_", "copy", "_to_copy", "_foreach_copy_", "set_data"})
-"""Operations that carry values between devices."""
+"""Operations that copy values between devices."""
 
 INDEXING = frozenset(
     {"index", "index_put", "index_put_", "_index_put_impl_", "_unsafe_index", "_unsafe_index_put"}
@@ -72,77 +71,100 @@ NOT_DETERMINISTIC: Mapping[str, str] = {
     "scatter_reduce_": "scatter_reduce_cuda_prod_",
     "_embedding_bag_dense_backward": "_embedding_bag_dense_backward_cuda",
 }
-"""By the operator that is called: the name in CUDA's message."""
+"""The name in CUDA's message for each operator."""
 
 CUBLAS = frozenset(
     {"mm", "addmm", "bmm", "baddbmm", "addbmm", "mv", "addmv", "dot", "linear", "matmul", "einsum"}
 )
-"""Operations that cuBLAS computes, deterministically only with a workspace of fixed size."""
+"""Operations of cuBLAS, which are deterministic only with a workspace of fixed size."""
 
 
 def refuse_mixed_devices(
     name: str, args: Sequence[Value], tensors: Sequence[Tensor], changed: Sequence[Tensor]
 ) -> None:
-    """Raise CUDA's error where tensors of two devices meet; CPU tensors without dimensions may.
+    """Raise CUDA's error if an operation mixes devices.
+
+    CPU tensors without dimensions may be mixed with tensors of the device, unless they are changed.
 
     Args:
         name: The operator's name, without namespace and overload.
-        args: What it is called with.
-        tensors: All tensors among that.
-        changed: Those of them that it writes into.
+        args: The positional arguments of the operation.
+        tensors: All tensors among its arguments.
+        changed: The tensors that it writes into.
 
     Raises:
-        RuntimeError: As CUDA.
+        RuntimeError: CUDA would raise it.
     """
-    places = sorted({str(one.at) for one in tensors if isinstance(one, PretendTensor)})
-    if not places or name in CROSSING:
+    devices = _pretend_devices(tensors)
+    if not devices or name in CROSSING:
         return
     if name in INDEXING:
-        indices = [one for one in args[1] if one is not None]
-        if any(
-            tensor_device(one) not in (torch.device("cpu"), tensor_device(args[0]))
-            for one in indices
-        ):
-            raise RuntimeError(
-                f"indices should be either on cpu or on the same device as the indexed tensor ({tensor_device(args[0])})"
-            )
-        tensors = [one for one in tensors if all(one is not index for index in indices)]
-        places = sorted({str(one.at) for one in tensors if isinstance(one, PretendTensor)})
-    strict = [
-        one
-        for one in tensors
-        if not isinstance(one, PretendTensor) and not hasattr(one, UNDECIDED_ATTRIBUTE)
-    ]
-    if any(one.dim() > 0 or any(one is other for other in changed) for one in strict) and places:
-        places.append("cpu")
-    if len(places) > 1:
-        found = f"Expected all tensors to be on the same device, but found at least two devices, {' and '.join(places)}!"
-        raise RuntimeError(f"{found} (when checking the arguments of {name})")
+        indices = [index for index in args[1] if index is not None]
+        _refuse_indices(indices, tensor_device(args[0]))
+        tensors = [tensor for tensor in tensors if not _is_among(tensor, indices)]
+        devices = _pretend_devices(tensors)
+    on_cpu = [tensor for tensor in tensors if _is_on_cpu(tensor)]
+    is_mixed = any(tensor.dim() > 0 or _is_among(tensor, changed) for tensor in on_cpu)
+    if is_mixed and devices:
+        devices.append("cpu")
+    if len(devices) > 1:
+        raise RuntimeError(
+            "Expected all tensors to be on the same device, but found at least two devices, "
+            f"{' and '.join(devices)}! (when checking the arguments of {name})"
+        )
+
+
+def _pretend_devices(tensors: Sequence[Tensor]) -> list[str]:
+    return sorted({str(tensor.at) for tensor in tensors if isinstance(tensor, PretendTensor)})
+
+
+def _is_on_cpu(tensor: Tensor) -> bool:
+    return not isinstance(tensor, PretendTensor) and not hasattr(tensor, UNDECIDED_ATTRIBUTE)
+
+
+def _is_among(tensor: Tensor, tensors: Sequence[Tensor]) -> bool:
+    # By identity: `in` would compare the values.
+    return any(tensor is other for other in tensors)
+
+
+def _refuse_indices(indices: Sequence[Tensor], device: torch.device) -> None:
+    """Raise CUDA's error for indices that are neither on the CPU nor on the device."""
+    allowed = (torch.device("cpu"), device)
+    if any(tensor_device(index) not in allowed for index in indices):
+        raise RuntimeError(
+            "indices should be either on cpu or on the same device as the indexed tensor "
+            f"({device})"
+        )
 
 
 def refuse_generators(found: Sequence[CpuGenerator], device: torch.device) -> None:
     """Raise CUDA's error for a generator of another device.
 
+    Args:
+        found: The generators among the arguments of an operation.
+        device: The device that computes it.
+
     Raises:
-        RuntimeError: As CUDA.
+        RuntimeError: CUDA would raise it.
     """
     for generator in found:
-        if generator_device(generator).type != device.type:
+        generator_type = generator_device(generator).type
+        if generator_type != device.type:
             raise RuntimeError(
-                f"Expected a '{device.type}' device type for generator but found '{generator_device(generator).type}'"
+                f"Expected a '{device.type}' device type for generator but found '{generator_type}'"
             )
 
 
 def refuse_nondeterminism(name: str, args: Sequence[Value], kwargs: Mapping[str, Value]) -> None:
-    """Raise CUDA's error for a kernel that may give other bits each time, where deterministic ones are asked for.
+    """Raise CUDA's error for a nondeterministic kernel if deterministic ones are required.
 
     Args:
         name: The operator's name, without namespace and overload.
-        args: What it is called with on the device.
-        kwargs: The same, by name.
+        args: The positional arguments of the operation on the device.
+        kwargs: The keyword arguments.
 
     Raises:
-        RuntimeError: As CUDA.
+        RuntimeError: CUDA would raise it.
     """
     if not torch.are_deterministic_algorithms_enabled():
         return
@@ -163,7 +185,7 @@ def refuse_nondeterminism(name: str, args: Sequence[Value], kwargs: Mapping[str,
 
 
 def _is_deterministic(name: str, args: Sequence[Value], kwargs: Mapping[str, Value]) -> bool:
-    """Whether these arguments choose a deterministic kernel after all."""
+    """Return True if these arguments select a deterministic kernel after all."""
     if name in ("median", "nanmedian"):
         return len(args) < 2 and "dim" not in kwargs
     if name == "bincount":

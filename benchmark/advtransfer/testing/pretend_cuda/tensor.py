@@ -1,4 +1,4 @@
-"""Tensors of the pretend device: their values are in the CPU's memory, and they do not say so."""
+"""Tensors of the pretend device, whose values are in the CPU's memory."""
 
 from __future__ import annotations
 
@@ -15,15 +15,16 @@ NO_NUMPY = "can't convert {} device type tensor to numpy. Use Tensor.cpu() to co
 
 
 class PretendTensor(Tensor):
-    """A tensor that says it is on a GPU.
+    """A tensor that reports a GPU as its device.
 
-    To torch's own code it is one of the CPU, so that autograd and the choice of kernels work without a GPU and give the
-    bits that the CPU gives; whoever asks in Python is told ``cuda:0``. `operate` sees every operation on it, and `call`
-    every function of torch that it is given to. The package sets both, since they make tensors themselves.
+    To torch's own code it is a CPU tensor, so that autograd and the choice of kernels work without
+    a GPU and give the same bits as on the CPU. In Python its device is ``cuda:0``. `operate`
+    handles every operation on it, and `call` every function of torch that receives it. The package
+    sets both, since they make tensors themselves.
 
     Args:
-        host: The values; shared, not copied.
-        device: Where they are said to be.
+        host: The values, which are shared and not copied.
+        device: The reported device.
     """
 
     host: Tensor
@@ -33,8 +34,8 @@ class PretendTensor(Tensor):
 
     @staticmethod
     def __new__(cls: type[PretendTensor], host: Tensor, device: torch.device) -> PretendTensor:
-        """Wrap values that require no gradient: autograd happens on the outside."""
-        made = Tensor._make_wrapper_subclass(
+        """Wrap values that require no gradient; autograd acts on the wrapper."""
+        wrapper = Tensor._make_wrapper_subclass(
             cls,
             host.shape,
             strides=host.stride(),
@@ -44,8 +45,9 @@ class PretendTensor(Tensor):
             device=CPU,
             requires_grad=False,
         )
-        made.host, made.at = host, device
-        return made
+        wrapper.host = host
+        wrapper.at = device
+        return wrapper
 
     @classmethod
     def __torch_function__(
@@ -86,7 +88,8 @@ class PretendTensor(Tensor):
         return f"{self.host!r} on {self.at}"
 
     def __tensor_flatten__(self) -> tuple[list[str], torch.device]:
-        """Say what is inside, in the words of torch's wrappers; modules then swap them in where they are moved."""
+        """Return the wrapped attributes, by torch's protocol for wrappers."""
+        # With this protocol `Module.to` swaps wrappers instead of assigning `.data`.
         return ["host"], self.at
 
     @staticmethod
@@ -96,29 +99,29 @@ class PretendTensor(Tensor):
         return PretendTensor(inner["host"], device)
 
 
-PretendTensor.__module__ = (
-    "torch"  # libraries such as eagerpy ask a tensor's class which framework it is from
-)
+# Libraries such as eagerpy recognise the framework of a tensor by the module of its class.
+PretendTensor.__module__ = "torch"
 
 
 def tensor_device(tensor: Tensor) -> torch.device:
-    """Where a tensor is, as far as anybody outside may know."""
+    """Return the device that a tensor reports."""
     return tensor.at if isinstance(tensor, PretendTensor) else CPU
 
 
 def move_tensor(tensor: Tensor, device: torch.device) -> Tensor:
-    """A copy on a device; gradients, of any order, move back."""
+    """Return a copy on a device; gradients of any order move back."""
     return cast("Tensor", _MoveFunction.apply(tensor, device))
 
 
 def copy_tensor(tensor: Tensor, device: torch.device) -> Tensor:
-    """A copy on a device, without history."""
-    values = (tensor.host if isinstance(tensor, PretendTensor) else tensor.detach()).clone()
+    """Return a copy on a device without autograd history."""
+    host = tensor.host if isinstance(tensor, PretendTensor) else tensor.detach()
+    values = host.clone()
     return values if device.type == "cpu" else PretendTensor(values, resolve_device(device))
 
 
 class _MoveFunction(torch.autograd.Function):
-    """The copy between devices, which torch's own autograd does not see: to it all of this is the CPU."""
+    """The copy between devices, which torch's autograd takes for two tensors of the CPU."""
 
     @staticmethod
     def forward(ctx: Value, tensor: Tensor, device: torch.device) -> Tensor:

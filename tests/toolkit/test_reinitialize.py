@@ -25,9 +25,9 @@ class Stuck(nn.Module):
 def test_weights_are_drawn_from_the_stream_alone() -> None:
     networks = [network() for _ in range(3)]
     before = torch.get_rng_state()
-    for one, stream in zip(networks, ("one", "one", "other"), strict=True):
-        reinitialize(one, stream_generator(stream), whose="a network")
-    weights = [one.get_parameter("2.1.weight") for one in networks]
+    for module, stream in zip(networks, ("one", "one", "other"), strict=True):
+        reinitialize(module, stream_generator(stream), whose="a network")
+    weights = [module.get_parameter("2.1.weight") for module in networks]
 
     assert before.equal(torch.get_rng_state())
     assert weights[0].equal(weights[1])
@@ -35,19 +35,21 @@ def test_weights_are_drawn_from_the_stream_alone() -> None:
 
 
 def test_the_averages_of_batch_normalisation_start_again() -> None:
-    one = network()
-    one(torch.rand(4, 1, 3, 3))
-    reinitialize(one, stream_generator("new"), whose="a network")
+    module = network()
+    module(torch.rand(4, 1, 3, 3))
+    reinitialize(module, stream_generator("new"), whose="a network")
 
-    assert torch.zeros(2).equal(one.get_buffer("1.running_mean"))
+    assert torch.zeros(2).equal(module.get_buffer("1.running_mean"))
 
 
 def test_the_parameters_stay_the_same_objects() -> None:
-    one = network()
-    before = list(one.parameters())
-    reinitialize(one, stream_generator("new"), whose="a network")
+    module = network()
+    before = list(module.parameters())
+    reinitialize(module, stream_generator("new"), whose="a network")
 
-    assert all(here is there for here, there in zip(before, one.parameters(), strict=True))
+    assert all(
+        parameter is other for parameter, other in zip(before, module.parameters(), strict=True)
+    )
 
 
 def test_a_layer_that_cannot_draw_its_weights_is_named() -> None:
@@ -60,13 +62,13 @@ def test_a_layer_that_cannot_draw_its_weights_is_named() -> None:
         )
 
 
-def test_layers_that_are_not_trained_can_be_left_alone() -> None:
-    one = nn.Sequential(
+def test_untrained_layers_can_keep_their_weights() -> None:
+    module = nn.Sequential(
         nn.Conv2d(1, 1, 1).requires_grad_(False), Stuck().requires_grad_(False), nn.Conv2d(1, 1, 1)
     )
-    before = {name: tensor.clone() for name, tensor in one.state_dict().items()}
-    reinitialize(one, stream_generator("new"), whose="the adapter", trained_only=True)
-    after = one.state_dict()
+    before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
+    reinitialize(module, stream_generator("new"), whose="the adapter", trained_only=True)
+    after = module.state_dict()
 
     assert before["0.weight"].equal(after["0.weight"])
     assert not before["2.weight"].equal(after["2.weight"])

@@ -23,7 +23,7 @@ def _written(value: Json) -> Json:
     return values["adversary"]
 
 
-def test_an_adversary_steps_two_and_a_half_radii_in_all_unless_told() -> None:
+def test_the_default_steps_of_an_adversary_add_up_to_two_and_a_half_radii() -> None:
     assert 0.0625 == pytest.approx(Adversary(eps=0.1, steps=4).effective_step_size)
     assert 0.01 == Adversary(eps=0.1, steps=4, step_size=0.01).effective_step_size
     assert 0.0625 == pytest.approx(Trades(kind="trades", eps=0.1, steps=4).effective_step_size)
@@ -65,9 +65,7 @@ def test_an_adversary_is_named_by_its_ball_and_its_method() -> None:
         (lambda: Free(kind="free", eps=0.1, replays=0), "replays: at least 1, not 0"),
     ],
 )
-def test_an_adversary_that_makes_no_sense_is_refused(
-    build: Callable[[], object], message: str
-) -> None:
+def test_an_invalid_adversary_is_refused(build: Callable[[], object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         build()
 
@@ -87,7 +85,7 @@ def _card(bounds: tuple[float, float] | None) -> DataCard:
         (None, (0.0, 1.0)),
     ],
 )
-def test_a_ball_up_to_the_longest_change_of_an_input_is_meant(
+def test_a_radius_up_to_the_largest_distance_is_accepted(
     adversary: Adversary | Trades | Fast | Free | None, bounds: tuple[float, float] | None
 ) -> None:
     require_adversary_radius(adversary, _card(bounds))
@@ -109,14 +107,14 @@ def test_a_ball_up_to_the_longest_change_of_an_input_is_meant(
         ),
     ],
 )
-def test_a_ball_beyond_the_longest_change_of_an_input_is_refused(
+def test_a_radius_above_the_largest_distance_is_refused(
     adversary: Adversary | Trades | Fast | Free, bounds: tuple[float, float], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
         require_adversary_radius(adversary, _card(bounds))
 
 
-def test_an_adversary_without_a_kind_is_written_as_before_there_were_kinds() -> None:
+def test_an_adversary_of_the_default_kind_is_serialised_without_its_kind() -> None:
     before = {"norm": "linf", "eps": 0.5, "steps": 7, "step_size": None, "random_start": True}
 
     assert before == _written({"eps": 0.5})
@@ -134,7 +132,9 @@ def test_an_adversary_without_a_kind_is_written_as_before_there_were_kinds() -> 
         (None, None),
     ],
 )
-def test_each_kind_survives_the_way_through_canonical_values(written: Json, built: object) -> None:
+def test_each_kind_survives_a_round_trip_through_canonical_values(
+    written: Json, built: object
+) -> None:
     assert {"adversary": built} == OPTIONS.python_values({"adversary": _written(written)})
 
 
@@ -152,7 +152,7 @@ def test_each_kind_survives_the_way_through_canonical_values(written: Json, buil
         ),
     ],
 )
-def test_a_mistake_is_told_once_for_the_kind_that_was_named(
+def test_a_mistake_is_reported_once_for_the_named_kind(
     value: Json, path: tuple[str | int, ...], expected: str
 ) -> None:
     (fault,) = OPTIONS.validate({"adversary": value})[1]
@@ -161,7 +161,7 @@ def test_a_mistake_is_told_once_for_the_kind_that_was_named(
     assert expected in fault.expected
 
 
-def test_the_schema_that_editors_use_knows_every_kind() -> None:
+def test_the_json_schema_contains_every_kind() -> None:
     validator = Draft202012Validator(OPTIONS.json_schema())
     right: list[Json] = [
         None,

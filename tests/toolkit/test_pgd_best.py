@@ -83,7 +83,9 @@ def test_a_loss_that_is_not_a_number_is_not_hidden_by_the_best_iterate() -> None
 @pytest.mark.parametrize(
     ("bounds", "reached"), [(None, 1.5), ((-1.0, 1.2), 1.2), ((0.0, 1.0), 1.0)]
 )
-def test_the_box_is_that_of_the_data(bounds: tuple[float, float] | None, reached: float) -> None:
+def test_perturbed_inputs_stay_in_the_bounds_of_the_data(
+    bounds: tuple[float, float] | None, reached: float
+) -> None:
     inputs = torch.ones(8, 4)
     moved = projected_ascent(
         lambda x: x.sum(1),
@@ -121,7 +123,7 @@ def test_each_task_has_its_own_loss_to_ascend() -> None:
     assert (inputs + 0.1 * weights.sign()).allclose(moved, atol=1e-6)
 
 
-def test_a_model_is_attacked_in_eval_mode_and_then_as_it_was() -> None:
+def test_a_model_is_attacked_in_eval_mode_and_its_modes_are_restored() -> None:
     model = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(9), nn.Dropout(0.5), nn.Linear(9, 2))
     model[2].eval()
     modes = [module.training for module in model.modules()]

@@ -30,9 +30,9 @@ def _images(count: int = 12, channels: int = 3, side: int = 10) -> Tensor:
 def _augment(
     *names: AugmentName, seed: int = 0, shape: tuple[int, ...] = (3, 10, 10)
 ) -> Augmentation:
-    found = make_augmentation(names, shape=shape, context=InMemoryContext(seed))
-    assert found is not None
-    return found
+    augmentation = make_augmentation(names, shape=shape, context=InMemoryContext(seed))
+    assert augmentation is not None
+    return augmentation
 
 
 def _drawn(count: int, numbers: int) -> Tensor:
@@ -40,15 +40,18 @@ def _drawn(count: int, numbers: int) -> Tensor:
 
 
 @pytest.mark.parametrize("names", [NAMES, *[(name,) for name in NAMES]])
-def test_what_becomes_of_an_image_depends_on_its_key_and_epoch_alone(
+def test_an_augmented_image_depends_on_its_key_and_epoch_alone(
     names: tuple[AugmentName, ...],
 ) -> None:
     images, keys = _images(), list(range(100, 112))
     whole = _augment(*names)(images, keys, 3)
     order = torch.randperm(12, generator=stream_generator("order"))
-    shuffled = _augment(*names)(images[order], [keys[place] for place in order.tolist()], 3)
+    shuffled = _augment(*names)(images[order], [keys[position] for position in order.tolist()], 3)
     alone = torch.cat(
-        [_augment(*names)(images[place : place + 1], [keys[place]], 3) for place in range(12)]
+        [
+            _augment(*names)(images[position : position + 1], [keys[position]], 3)
+            for position in range(12)
+        ]
     )
 
     assert whole[order].equal(shuffled)
@@ -56,7 +59,7 @@ def test_what_becomes_of_an_image_depends_on_its_key_and_epoch_alone(
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_another_epoch_or_seed_changes_an_image_otherwise(name: AugmentName) -> None:
+def test_an_augmented_image_differs_by_epoch_and_seed(name: AugmentName) -> None:
     images, keys = _images(side=40), range(12)  # two degrees move no pixel of a small image
     first = _augment(name)(images, keys, 1)
 
@@ -68,7 +71,7 @@ def test_another_epoch_or_seed_changes_an_image_otherwise(name: AugmentName) -> 
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_images_stay_in_the_unit_interval_and_the_given_ones_as_they_were(channels: int) -> None:
+def test_augmented_images_stay_in_the_unit_interval_and_inputs_unchanged(channels: int) -> None:
     images = _images(channels=channels)
     before = images.clone()
     changed = _augment(*NAMES, shape=(channels, 10, 10))(images, range(12), 1)
@@ -79,7 +82,7 @@ def test_images_stay_in_the_unit_interval_and_the_given_ones_as_they_were(channe
 
 
 @pytest.mark.parametrize("padding", [2, 4])
-def test_a_crop_is_the_window_of_the_padded_image_that_the_numbers_say(padding: int) -> None:
+def test_a_crop_is_the_window_of_the_padded_image_at_the_drawn_position(padding: int) -> None:
     images, drawn = _images(), _drawn(12, 2)
     padded = reference.pad(images, [padding])
     corners = (drawn * (2 * padding + 1)).floor().int().tolist()
@@ -91,7 +94,7 @@ def test_a_crop_is_the_window_of_the_padded_image_that_the_numbers_say(padding: 
     assert torch.stack(expected).equal(crop_padded(images, drawn, padding=padding))
 
 
-def test_every_window_comes_equally_often() -> None:
+def test_every_window_is_equally_likely() -> None:
     ramp = torch.arange(100.0).view(1, 1, 10, 10).expand(8_100, 1, 10, 10)
     seen = Counter(crop_padded(ramp, _drawn(8_100, 2), padding=4)[:, 0, 4, 4].tolist())
 
@@ -110,7 +113,7 @@ def test_half_of_the_images_are_mirrored() -> None:
 
 
 @pytest.mark.parametrize("side", [40, 41])
-def test_a_rotation_is_that_of_torchvision(side: int) -> None:
+def test_a_rotation_equals_that_of_torchvision(side: int) -> None:
     images, drawn = _images(side=side), _drawn(12, 1)
     angles = ((2 * drawn[:, 0] - 1) * 2).tolist()
     expected = torch.stack(
@@ -124,21 +127,23 @@ def test_a_rotation_is_that_of_torchvision(side: int) -> None:
 
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("order", range(6))
-def test_a_colour_jitter_is_that_of_torchvision_in_every_order(order: int, channels: int) -> None:
+def test_a_colour_jitter_equals_that_of_torchvision_in_every_order(
+    order: int, channels: int
+) -> None:
     images, drawn = _images(channels=channels), _drawn(12, 4)
     drawn[:, 3] = (order + 0.5) / 6
     changes = [reference.adjust_brightness, reference.adjust_contrast, reference.adjust_saturation]
     places = [(0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0)][order]
     expected = []
     for image, factors in zip(images, (0.75 + drawn[:, :3] / 2).tolist(), strict=True):
-        for place in places:
-            image = changes[place](image, factors[place])
+        for position in places:
+            image = changes[position](image, factors[position])
         expected.append(image)
 
     assert torch.stack(expected).allclose(jitter_colors(images, drawn), atol=1e-6)
 
 
-def test_changes_come_in_the_order_of_their_names() -> None:
+def test_augmentations_are_applied_in_the_order_of_their_names() -> None:
     images = torch.full((4, 1, 6, 6), 1.0)
     cropped_first = _augment("pad_crop", "colour_jitter", shape=(1, 6, 6))(images, range(4), 1)
     jittered_first = _augment("colour_jitter", "pad_crop", shape=(1, 6, 6))(images, range(4), 1)
@@ -146,14 +151,14 @@ def test_changes_come_in_the_order_of_their_names() -> None:
     assert not cropped_first.allclose(jittered_first)
 
 
-def test_nothing_to_change_is_no_augmentation() -> None:
+def test_the_name_none_gives_no_augmentation() -> None:
     nothing: Augment = "none"
 
     assert make_augmentation(nothing, shape=(50,), context=InMemoryContext()) is None
 
 
 @pytest.mark.parametrize("shape", [(50,), (2, 8, 8)])
-def test_what_is_no_image_cannot_be_augmented(shape: tuple[int, ...]) -> None:
+def test_inputs_that_are_no_images_cannot_be_augmented(shape: tuple[int, ...]) -> None:
     with pytest.raises(
         ValueError, match=r"to augment by flip; expected images \(C, H, W\) of 1 or 3 channels"
     ):

@@ -7,8 +7,16 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from advtransfer.toolkit.adversary import Adversary, TrainingNorm
-from advtransfer.toolkit.pgd import clip_to_bounds, pgd, pgd_perturb, project_to_ball
+from advtransfer.toolkit.datasets import ArraySamples
+from advtransfer.toolkit.pgd import (
+    clip_to_bounds,
+    measure_robust_accuracy,
+    pgd,
+    pgd_perturb,
+    project_to_ball,
+)
 from advtransfer.toolkit.rng import build_initialized, stream_generator
+from advtransfer.types import DataCard
 
 SHAPE = (1, 3, 3)
 WEIGHTS = torch.randn(9, generator=stream_generator("weights"))
@@ -104,7 +112,7 @@ def test_random_starts_fill_the_ball_and_depend_on_the_generator_alone(norm: Tra
     assert _sizes(first - inputs, norm).min() > 0.2
 
 
-def test_without_a_random_start_and_steps_nothing_moves() -> None:
+def test_inputs_stay_unchanged_without_random_start_and_steps() -> None:
     inputs = _inputs(0, 1)
     still = pgd(
         Linear(),
@@ -132,7 +140,7 @@ def test_the_attack_leaves_weights_gradients_and_global_randomness_alone() -> No
     assert state.equal(torch.get_rng_state())
 
 
-def test_a_zero_gradient_moves_nothing() -> None:
+def test_a_zero_gradient_leaves_inputs_unchanged() -> None:
     flat = Linear()
     nn.init.zeros_(flat.weight)
     inputs = _inputs(0.4, 0.6)
@@ -151,7 +159,7 @@ def test_a_zero_gradient_moves_nothing() -> None:
     assert inputs.allclose(attacked)
 
 
-def test_a_sample_is_attacked_alike_in_every_batch() -> None:
+def test_a_sample_is_perturbed_equally_in_every_batch() -> None:
     def build() -> nn.Module:
         return nn.Sequential(nn.Flatten(), nn.Linear(9, 8), nn.Tanh(), nn.Linear(8, 2))
 
@@ -172,7 +180,7 @@ def test_a_sample_is_attacked_alike_in_every_batch() -> None:
 
 @given(st.floats(1e-3, 4), st.integers(0, 2**40))
 @pytest.mark.parametrize("norm", NORMS)
-def test_a_projection_lies_in_the_ball_and_keeps_what_does(
+def test_a_projection_lies_in_the_ball_and_keeps_points_inside(
     norm: TrainingNorm, eps: float, seed: int
 ) -> None:
     delta = torch.randn((5, *SHAPE), generator=stream_generator("delta", seed))
@@ -199,3 +207,24 @@ def test_a_clipped_input_has_a_gradient_at_its_bounds_and_none_outside() -> None
 
     assert [0, 0, 0.5, 1, 1] == clipped.tolist()
     assert [0, 1, 1, 1, 0] == gradient.tolist()
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_robust_accuracy_falls_with_the_radius(norm: TrainingNorm) -> None:
+    card = DataCard(SHAPE, (0.0, 1.0), "classes", 2, ("0", "1"), "test")
+    inputs = _inputs(0, 1)
+    model = Linear()
+    labels = model(inputs).argmax(1).detach()
+    samples = ArraySamples(card=card, inputs=inputs, labels=labels)
+
+    def accuracy(eps: float) -> float:
+        return measure_robust_accuracy(
+            model,
+            samples,
+            Adversary(norm=norm, eps=eps),
+            generator=stream_generator("start"),
+            device=torch.device("cpu"),
+        )
+
+    assert accuracy(1e-6) == 1
+    assert accuracy(1.0) < 1

@@ -97,7 +97,7 @@ def test_logits_are_those_of_the_architecture() -> None:
     assert network(INPUTS).equal(network.head(network.features(INPUTS)))
 
 
-def test_features_go_on_through_the_later_blocks() -> None:
+def test_features_of_a_block_passed_through_later_blocks_are_the_features() -> None:
     network = chained()
     first, *others = network.blocks.values()
     activations = network.features(INPUTS, upto="conv")
@@ -124,7 +124,7 @@ def test_steps_before_the_first_weights_belong_to_the_first_block() -> None:
     assert ["conv", "layers.0", "layers.1.0"] == list(network.blocks)
 
 
-def test_what_is_done_to_a_block_is_done_to_the_network() -> None:
+def test_changes_to_a_block_change_the_network() -> None:
     network = chained()
     network.requires_grad_(False)
     network.blocks["layers.1.0"].requires_grad_(True).train()
@@ -188,7 +188,7 @@ def test_steps_that_make_no_network_are_refused(
         chained(steps=steps)
 
 
-def test_a_chain_that_is_not_the_architecture_is_found_out() -> None:
+def test_a_chain_with_other_logits_than_the_architecture_is_refused() -> None:
     chained().check_logits(INPUTS)
     wrong = chained(steps=("conv", "norm", *STEPS[3:]))
 

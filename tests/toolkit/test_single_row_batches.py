@@ -83,7 +83,7 @@ def test_a_refused_image_leaves_no_trace_in_the_statistics_before_it() -> None:
     )
 
 
-def test_a_last_batch_of_one_image_is_trained_on_where_that_is_possible() -> None:
+def test_a_last_batch_of_one_image_is_trained_on_if_possible() -> None:
     model = _Watched(_convolutional())
     _train(model, 9, batch_size=4)
 
@@ -91,14 +91,14 @@ def test_a_last_batch_of_one_image_is_trained_on_where_that_is_possible() -> Non
 
 
 @pytest.mark.parametrize(("images", "batch_size"), [(1, 4), (4, 1)])
-def test_batches_of_single_images_alone_are_a_reason_to_skip(images: int, batch_size: int) -> None:
+def test_batches_of_single_images_alone_are_inapplicable(images: int, batch_size: int) -> None:
     with pytest.raises(
         Inapplicable, match="on batches of a single image; raise batch_size, and n where"
     ):
         _train(_flat(), images, batch_size=batch_size)
 
 
-def test_another_error_on_a_single_image_passes() -> None:
+def test_other_errors_on_a_single_image_are_raised_unchanged() -> None:
     class Broken(nn.Module):
         def __init__(self) -> None:
             super().__init__()

@@ -11,11 +11,13 @@ from advtransfer.toolkit.training_config import Adam, Augment, OptimizerConfig, 
 from advtransfer.types import Json
 
 
-def test_a_recipe_needs_no_torch() -> None:
+def test_training_options_do_not_import_torch() -> None:
     code = "import sys, advtransfer.toolkit.adversary; print(sorted({'torch', 'numpy', 'pydantic'} & set(sys.modules)))"
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    completed = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
 
-    assert "[]" == found.stdout.strip()
+    assert "[]" == completed.stdout.strip()
 
 
 @pytest.mark.parametrize(
@@ -56,7 +58,7 @@ def test_the_learning_rate_follows_its_schedule(
         (lambda: Schedule(warmup=1), "warmup: a share from 0 to below 1, not 1"),
     ],
 )
-def test_a_recipe_that_makes_no_sense_is_refused(build: Callable[[], object], message: str) -> None:
+def test_invalid_training_options_are_refused(build: Callable[[], object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         build()
 
@@ -68,11 +70,11 @@ def _options(
 
     def factory(*, optimiser: OptimizerConfig = Sgd(), augment: Augment = "none") -> None: ...  # noqa: B008  # frozen
 
-    found, faults = Options.from_factory(factory).validate(values)
-    return found, [(fault.path, fault.expected) for fault in faults]
+    validated, faults = Options.from_factory(factory).validate(values)
+    return validated, [(fault.path, fault.expected) for fault in faults]
 
 
-def test_recipes_can_be_options_of_a_factory() -> None:
+def test_training_options_can_be_options_of_a_factory() -> None:
     values, faults = _options({"optimiser": {"kind": "adam"}, "augment": ["flip", "pad_crop"]})
 
     assert [] == faults
@@ -81,7 +83,7 @@ def test_recipes_can_be_options_of_a_factory() -> None:
     assert "none" == _options({})[0]["augment"]
 
 
-def test_a_mistake_is_told_for_the_optimiser_that_was_named() -> None:
+def test_a_mistake_is_reported_for_the_named_optimizer_alone() -> None:
     assert [(("optimiser",), "lr: a number above 0, not -1.0")] == _options(
         {"optimiser": {"kind": "adam", "lr": -1}}
     )[1]
@@ -90,13 +92,13 @@ def test_a_mistake_is_told_for_the_optimiser_that_was_named() -> None:
     )[1]
 
 
-@pytest.mark.parametrize("found", ["sgd", 3, ["sgd"], {"kind": "lion"}, {"kind": 3}])
-def test_what_names_no_optimiser_is_told_which_there_are(found: Json) -> None:
+@pytest.mark.parametrize("value", ["sgd", 3, ["sgd"], {"kind": "lion"}, {"kind": 3}])
+def test_an_unknown_optimizer_is_refused_with_the_known_kinds(value: Json) -> None:
     assert [(("optimiser",), "a mapping whose kind is 'sgd' or 'adam'")] == _options(
-        {"optimiser": found}
+        {"optimiser": value}
     )[1]
 
 
-@pytest.mark.parametrize("found", [[], "flip", ["flop"]])
-def test_an_augmentation_has_a_known_name_and_stands_in_a_list(found: Json) -> None:
-    assert _options({"augment": found})[1]
+@pytest.mark.parametrize("value", [[], "flip", ["flop"]])
+def test_augmentations_are_a_list_of_known_names(value: Json) -> None:
+    assert _options({"augment": value})[1]

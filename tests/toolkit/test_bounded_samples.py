@@ -18,7 +18,7 @@ def samples(inputs: Tensor, bounds: tuple[float, float] | None = (0.0, 1.0)) -> 
     )
 
 
-def test_what_lies_within_is_shown_as_it_is() -> None:
+def test_inputs_within_the_bounds_are_returned_unchanged() -> None:
     inner = samples(torch.tensor([[0.0], [0.5], [1.0]]))
     found, positions = BoundedSamples(inner), torch.tensor([2, 0])
 
@@ -50,20 +50,20 @@ def test_the_bounds_are_those_on_the_card() -> None:
         BoundedSamples(samples(inputs, (-1.0, 1.0))).inputs(torch.arange(2))
 
 
-def test_no_rows_are_within() -> None:
+def test_an_empty_batch_is_within_the_bounds() -> None:
     assert (0, 1) == BoundedSamples(samples(torch.zeros(2, 1))).inputs(
         torch.tensor([], dtype=torch.int64)
     ).shape
 
 
-def test_a_card_with_the_unit_as_bounds_is_taken_where_it_is_asked_for() -> None:
+def test_samples_with_unit_bounds_are_accepted() -> None:
     inner = samples(torch.ones(2, 1))
 
     assert inner is require_unit_bounds(inner).samples
 
 
 @pytest.mark.parametrize("bounds", [None, (0.0, 255.0), (-1.0, 1.0)])
-def test_a_card_with_other_bounds_than_the_unit_is_refused_where_these_are_asked_for(
+def test_samples_with_other_bounds_than_the_unit_are_refused(
     bounds: tuple[float, float] | None,
 ) -> None:
     with pytest.raises(ValueError, match=r"expected \(0\.0, 1\.0\), in which eps counts; rescale"):

@@ -35,7 +35,7 @@ def test_gradients_of_attention_can_be_differentiated(
     assert second.any()
 
 
-def test_an_operation_without_a_second_derivative_is_a_reason_to_skip() -> None:
+def test_an_operation_without_a_second_derivative_is_inapplicable() -> None:
     inputs = torch.randn(2, 1, 4, 8, requires_grad=True)
     outputs = _fused(inputs)  # outside, with a fused kernel
     (gradient,) = torch.autograd.grad(outputs.square().sum(), inputs, create_graph=True)
@@ -46,6 +46,6 @@ def test_an_operation_without_a_second_derivative_is_a_reason_to_skip() -> None:
         torch.autograd.grad(gradient.square().sum(), inputs)
 
 
-def test_other_errors_pass() -> None:
+def test_other_errors_are_raised_unchanged() -> None:
     with pytest.raises(RuntimeError, match="size of tensor"), allow_double_backward():
         torch.ones(2) + torch.ones(3)

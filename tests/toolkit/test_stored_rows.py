@@ -34,8 +34,8 @@ class Counted:
 
     def __call__(self, inputs: Tensor) -> Tensor:
         self.calls.append(len(inputs))
-        found: Tensor = MODEL(inputs)
-        return found
+        outputs: Tensor = MODEL(inputs)
+        return outputs
 
 
 def some(*positions: int) -> Samples:
@@ -50,21 +50,21 @@ def test_rows_come_in_the_order_of_the_samples() -> None:
     )
 
 
-def test_rows_are_those_of_plain_chunks_to_the_same_bits() -> None:
+def test_rows_equal_those_of_plain_chunks_to_the_bit() -> None:
     with torch.no_grad():
         plain = apply_in_chunks(MODEL, IMAGES.inputs(all_positions(IMAGES)))
 
     assert plain.equal(compute_rows(IMAGES, MODEL, device=CPU))
 
 
-def test_a_row_does_not_depend_on_which_others_are_asked_for() -> None:
+def test_a_row_does_not_depend_on_the_other_rows() -> None:
     together = compute_rows(IMAGES, MODEL, device=CPU)
 
     for positions in ([5], [69, 5], [5, 6, 7, 299], range(3, 200, 2)):
         assert together[list(positions)].equal(compute_rows(some(*positions), MODEL, device=CPU))
 
 
-def test_every_batch_is_full_and_every_row_is_at_the_place_of_its_key() -> None:
+def test_every_batch_is_full_and_every_row_is_at_the_slot_of_its_key() -> None:
     seen: list[Tensor] = []
 
     def watched(inputs: Tensor) -> Tensor:
@@ -75,13 +75,13 @@ def test_every_batch_is_full_and_every_row_is_at_the_place_of_its_key() -> None:
     compute_rows(samples, watched, device=CPU)
     corner = samples.inputs(all_positions(samples))[:, 0, 0, 0]
 
-    # 3 and 131 want the same place, as do 64 and 0
+    # 3 and 131 have the same slot, as do 64 and 0
     assert [KERNEL_BATCH, KERNEL_BATCH] == [len(batch) for batch in seen]
     assert (corner[3], corner[1]) == (seen[0][0], seen[0][3])
     assert (corner[0], corner[2]) == (seen[1][0], seen[1][3])
 
 
-def test_rows_that_are_there_are_not_computed_again() -> None:
+def test_stored_rows_are_not_computed_again() -> None:
     store, counted = InMemoryRows(), Counted()
     first = compute_rows(some(1, 2, 3), counted, device=CPU, store=store)
     assert [64] == counted.calls
@@ -95,16 +95,16 @@ def test_rows_that_are_there_are_not_computed_again() -> None:
     assert {1, 2, 3, 200} == set(store)
 
 
-def test_samples_that_are_asked_for_twice_are_computed_once() -> None:
+def test_a_sample_given_twice_is_computed_once() -> None:
     store = InMemoryRows()
-    found = compute_rows(some(4, 4, 9, 4), MODEL, device=CPU, store=store)
+    rows = compute_rows(some(4, 4, 9, 4), MODEL, device=CPU, store=store)
 
-    assert found[0].equal(found[1])
-    assert found[0].equal(found[3])
+    assert rows[0].equal(rows[1])
+    assert rows[0].equal(rows[3])
     assert {4, 9} == set(store)
 
 
-def test_a_few_samples_cost_a_few_batches() -> None:
+def test_few_samples_need_few_batches() -> None:
     counted = Counted()
     compute_rows(some(*range(0, 300, 3)), counted, device=CPU)
 
@@ -112,11 +112,11 @@ def test_a_few_samples_cost_a_few_batches() -> None:
 
 
 def test_each_image_is_read_once() -> None:
-    asked: list[int] = []
+    read_positions: list[int] = []
 
     class Watched(ArraySamples):
         def inputs(self, positions: Tensor) -> Tensor:
-            asked.extend(positions.tolist())
+            read_positions.extend(positions.tolist())
             return super().inputs(positions)
 
     labels, keys = torch.zeros(5, dtype=torch.int64), [3, 67, 1, 900, 0]
@@ -126,7 +126,7 @@ def test_each_image_is_read_once() -> None:
         device=CPU,
     )
 
-    assert [0, 1, 2, 3, 4] == sorted(asked)
+    assert [0, 1, 2, 3, 4] == sorted(read_positions)
 
 
 @pytest.mark.parametrize("positions", [[], ()])
@@ -137,5 +137,5 @@ def test_no_samples_are_an_error(positions: Sequence[int]) -> None:
         )
 
 
-def test_no_gradient_is_built() -> None:
+def test_rows_carry_no_gradient() -> None:
     assert not compute_rows(some(1), MODEL, device=CPU).requires_grad

@@ -27,14 +27,14 @@ def test_a_number_and_its_text_are_different_parts() -> None:
     assert stream_seed("a", 1) != stream_seed("a", "1")
 
 
-def test_a_stream_starts_alike_whenever_it_is_asked_for() -> None:
+def test_a_stream_starts_with_the_same_numbers_every_time() -> None:
     first = torch.rand(5, generator=stream_generator("a", 1))
     torch.rand(5, generator=stream_generator("b", 2))
 
     assert first.equal(torch.rand(5, generator=stream_generator("a", 1)))
 
 
-def test_streams_of_other_names_or_keys_differ() -> None:
+def test_streams_of_different_names_or_keys_differ() -> None:
     drawn = {
         torch.rand(1, generator=stream_generator(*parts)).item()
         for parts in (("a", 1), ("a", 2), ("b", 1), ("a",))
@@ -43,7 +43,7 @@ def test_streams_of_other_names_or_keys_differ() -> None:
     assert 4 == len(drawn)
 
 
-def test_the_global_random_state_is_borrowed_and_given_back() -> None:
+def test_the_global_random_state_is_seeded_and_restored() -> None:
     before = torch.get_rng_state()
     with fork_global_rng(stream_generator("dropout")):
         first = _dropped()

@@ -25,14 +25,14 @@ def _dataset(labels: tuple[int, ...] = (0, 1), names: tuple[str, ...] = ("a", "b
     return ArrayDataset({"train": (inputs, torch.tensor(labels))}, names=names)
 
 
-def test_bytes_are_given_out_as_floats_from_0_to_1() -> None:
-    given = _arrays().inputs(torch.tensor([2, 0]))
+def test_uint8_inputs_are_returned_as_floats_from_0_to_1() -> None:
+    returned = _arrays().inputs(torch.tensor([2, 0]))
 
-    assert torch.float32 == given.dtype
-    assert [[4 / 5, 1.0], [0.0, 1 / 5]] == pytest.approx(given.flatten(1).numpy())
+    assert torch.float32 == returned.dtype
+    assert [[4 / 5, 1.0], [0.0, 1 / 5]] == pytest.approx(returned.flatten(1).numpy())
 
 
-def test_floats_are_given_out_as_they_are() -> None:
+def test_float_inputs_are_returned_unchanged() -> None:
     samples: Samples = _dataset().part("train")
 
     assert [1.0, 0.25] == samples.inputs(torch.tensor([1])).flatten().tolist()
@@ -43,7 +43,7 @@ def test_keys_are_positions_unless_given() -> None:
     assert [7, 8, 9] == list(_arrays().keys)
 
 
-def test_a_choice_keeps_its_order_and_the_keys() -> None:
+def test_a_subset_keeps_its_order_and_the_keys() -> None:
     picked: Samples = SampleSubset(_arrays(), torch.tensor([2, 0]))
 
     assert 2 == len(picked)
@@ -52,7 +52,7 @@ def test_a_choice_keeps_its_order_and_the_keys() -> None:
     assert [0.8, 1.0] == pytest.approx(picked.inputs(torch.tensor([0])).flatten().numpy())
 
 
-def test_a_choice_among_chosen_samples_is_a_choice() -> None:
+def test_a_subset_of_a_subset_is_a_subset() -> None:
     picked = SampleSubset(SampleSubset(_arrays(), torch.tensor([2, 1])), torch.tensor([1]))
 
     assert [8] == list(picked.keys)
@@ -97,7 +97,7 @@ def test_a_part_that_does_not_exist_is_an_error_that_lists_the_parts() -> None:
         _dataset().part("test")
 
 
-def test_the_digest_tells_content_labels_names_and_order_apart() -> None:
+def test_the_digest_depends_on_content_labels_names_and_order() -> None:
     inputs, labels, names = torch.arange(4.0).reshape(2, 1, 1, 2), torch.tensor([0, 1]), ["a", "b"]
     digests = {
         content_digest(inputs, labels, names),
@@ -112,7 +112,7 @@ def test_the_digest_tells_content_labels_names_and_order_apart() -> None:
     assert 7 == len(digests)
 
 
-def test_the_digest_is_of_content_not_of_memory() -> None:
+def test_the_digest_does_not_depend_on_memory_layout() -> None:
     inputs, labels = torch.rand(3, 2, 4, 4, generator=torch.Generator()), torch.arange(3)
     other = inputs.to(memory_format=torch.channels_last)
 

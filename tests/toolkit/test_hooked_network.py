@@ -72,14 +72,14 @@ def test_logits_are_those_of_the_architecture_to_the_bit() -> None:
     assert network(INPUTS).equal(plain()((INPUTS - 0.5) / 0.25))
 
 
-def test_features_are_what_the_head_receives() -> None:
+def test_features_are_the_inputs_of_the_head() -> None:
     network = hooked()
 
     assert (4, 6) == tuple(network.features(INPUTS).shape)
     assert network.head(network.features(INPUTS)).equal(network(INPUTS))
 
 
-def test_features_after_a_block_are_what_the_next_one_receives() -> None:
+def test_features_after_a_block_are_the_inputs_of_the_next_block() -> None:
     network = hooked()
     stem, first, last = (network.features(INPUTS, upto=name) for name in ("stem", *BLOCKS))
 
@@ -89,7 +89,7 @@ def test_features_after_a_block_are_what_the_next_one_receives() -> None:
         network.features(INPUTS, upto="head")
 
 
-def test_every_weight_before_the_head_is_in_the_block_that_it_stands_by() -> None:
+def test_every_weight_before_the_head_is_in_the_nearest_block() -> None:
     network = hooked()
 
     assert ["stem", *BLOCKS] == list(network.blocks)
@@ -103,7 +103,7 @@ def test_every_weight_before_the_head_is_in_the_block_that_it_stands_by() -> Non
     assert others == names_of(network, BLOCKS[1])
 
 
-def test_there_is_no_stem_where_the_first_block_begins_at_once() -> None:
+def test_the_stem_is_absent_if_the_first_block_begins_at_the_input() -> None:
     sequence = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 2))
     network = HookedNetwork(sequence, blocks=["0", "1"], head="2")
 
@@ -116,7 +116,7 @@ def test_the_parameters_keep_the_names_of_the_architecture() -> None:
     assert names | {"normalise.mean", "normalise.std"} == set(hooked().state_dict())
 
 
-def test_no_hook_is_left_behind_and_features_can_be_differentiated() -> None:
+def test_features_leave_no_hook_and_can_be_differentiated() -> None:
     network, inputs = hooked(), INPUTS.clone().requires_grad_()
     network.features(inputs).sum().backward()  # type: ignore[no-untyped-call]  # torch does not annotate backward
 
