@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 PROGRAM = """
 import hashlib, json, locale, sys
-from advtransfer.leaderboard import RunRecords, page
+from advtransfer.leaderboard import RunRecords, make_page
 locale.setlocale(locale.LC_ALL, "")
 with open(sys.argv[1], encoding="utf-8") as file:
-    made = page(RunRecords(**json.load(file)))
+    made = make_page(RunRecords(**json.load(file)))
 digest = hashlib.sha256(made.markdown.encode())
 for name in sorted(made.figures):
     digest.update(made.figures[name])
