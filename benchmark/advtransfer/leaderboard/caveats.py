@@ -38,10 +38,10 @@ def incomplete_section(data: RunData) -> str:
 
 def _incomplete_reasons(state: TrialStatus) -> Iterator[str]:
     """Yield the reason of every failed evaluation, or the one of the trial."""
-    reasons: dict[str | None, str | None] = {state.evaluation: state.reason}
+    reasons: list[tuple[str | None, str | None]] = [(state.evaluation, state.reason)]
     if state.evaluation in state.failures:
-        reasons = {**state.failures}
-    for evaluation, reason in reasons.items():
+        reasons = list(state.failures.items())
+    for evaluation, reason in reasons:
         text = reason or "no record yet"
         yield f"{evaluation}: {text}" if evaluation else text
 
@@ -109,8 +109,10 @@ def _places_text(trials: Iterable[Trial]) -> str:
 
 def _shorten_list(texts: Sequence[str], limit: int) -> str:
     """Join texts, of which those beyond a limit are counted only."""
-    more = len(texts) - limit
-    return "; ".join(texts[:limit]) + (f"; and {more} more" if more > 0 else "")
+    shown = list(texts[:limit])
+    if len(texts) > limit:
+        shown.append(f"and {len(texts) - limit} more")
+    return "; ".join(shown)
 
 
 MAX_SOURCES = 3  # sources written out in one row of the leakage table
@@ -127,6 +129,7 @@ def leakage_section(data: RunData) -> str:
     rows: set[tuple[tuple[str, ...], str]] = set()
     for (target, source), pairs in data.leakage.items():
         for name, counts in pairs.items():
+            # Counts of None (too large to compare) are listed too: leakage is not excluded there.
             if counts["exact"] != 0 or counts["near"] != 0:
                 texts = [_count_text(counts[key]) for key in ("exact", "near", "of")]
                 # Images of the target alone are the same for every source.

@@ -69,6 +69,7 @@ def _make_figure(entry: object, data: RunData) -> PageFigure | None:
     panels = curve_panels(data, column)
     if not any(panel.curves for row in panels for panel in row):
         return None
+    # Column names hold characters such as @ and /, which have a meaning in paths and links.
     stem = re.sub(r"[^A-Za-z0-9.]+", "_", f"{kind}_{column.name}").strip("_.")
     svg = draw_curves(
         panels,
@@ -107,9 +108,11 @@ def curve_panels(data: RunData, column: Column) -> list[list[CurvePanel]]:
 
 def _axis_label(column: Column, data: RunData) -> str:
     """Return the label of the y axis with its unit."""
-    metrics = (column.metric_of(trial, data) for trial in data.plan.trials)
-    is_share = all(metric.sample_count for metric in metrics if metric is not None)
-    return f"{column.name}\n(share of test images)" if is_share else column.name
+    for trial in data.plan.trials:
+        metric = column.metric_of(trial, data)
+        if metric is not None and not metric.sample_count:
+            return column.name
+    return f"{column.name}\n(share of test images)"
 
 
 def _curve_panel(
@@ -122,6 +125,7 @@ def _curve_panel(
             metrics = row.metric_values(column, data)
             if row.transfer == transfer and metrics:
                 aggregate = aggregate_metrics(metrics)
+                # Unknown outcomes leave a range, of which the curve shows the middle.
                 point = CurvePoint(
                     x,
                     y=(aggregate.low + aggregate.high) / 2,
@@ -144,11 +148,11 @@ def _axis_ticks(
     counts = sorted(n for other, n in tables if other == target and isinstance(n, int))
     ticks: dict[int | str, tuple[float, str]] = {n: (float(n), str(n)) for n in counts}
     if (target, "all") in tables:
-        labels_used = list(_labels_used(tables[target, "all"], data))
-        if labels_used:
-            ticks["all"] = (float(max(labels_used)), f"all ({max(labels_used)})")
-        else:
+        labels_used = max(_labels_used(tables[target, "all"], data), default=None)
+        if labels_used is None:
             ticks["all"] = (2.0 * max(counts, default=1), "all")
+        else:
+            ticks["all"] = (float(labels_used), f"all ({labels_used})")
     return ticks
 
 

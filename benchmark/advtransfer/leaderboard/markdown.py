@@ -68,7 +68,7 @@ def format_number(value: float, *, sign: bool = False, fine: bool = False) -> st
     if fine and 0 < abs(value) < SMALL_NUMBER:
         text = f"{value:.2g}"
     text = re.sub(r"^(-?)0\.", r"\1.", text)
-    if text == "-.000":
+    if text == "-.000":  # a rounded negative number
         text = ".000"
     return f"+{text}" if sign and value > 0 and text != ".000" else text
 

@@ -230,15 +230,20 @@ def _draw_curve(axes: Axes, curve: Curve, *, index: int, of: int) -> Artist:
             markersize=5,
             markerfacecolor="white" if is_hollow else color,
         )
+    # Line and markers are separate artists, so the legend gets a line that has both.
     return Line2D([], [], color=color, linestyle=dashes, linewidth=1.4, marker=marker, markersize=5)
 
 
 def _y_limits(panels: Sequence[Sequence[CurvePanel]]) -> tuple[float, float]:
     """Return the limits of the y axis: the range of all intervals, with a margin."""
-    intervals = [point.interval for curve in _all_curves(panels) for point in curve.points]
-    low = min(interval[0] for interval in intervals)
-    high = max(interval[1] for interval in intervals)
-    margin = 0.05 * (high - low) or 0.05
+    lows: list[float] = []
+    highs: list[float] = []
+    for curve in _all_curves(panels):
+        lows += [point.interval[0] for point in curve.points]
+        highs += [point.interval[1] for point in curve.points]
+    low = min(lows)
+    high = max(highs)
+    margin = 0.05 * (high - low) or 0.05  # matplotlib warns about equal limits
     return low - margin, high + margin
 
 

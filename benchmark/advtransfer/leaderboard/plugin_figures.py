@@ -38,6 +38,7 @@ def all_plugin_figures(data: RunData) -> list[PluginFigure]:
 
     A file of a result that several trials share occurs once.
     """
+    # One seed at one n, since the figures of all trials would fill the page.
     tables = group_rows(data)
     largest_n: dict[str, int | str] = {}
     for target, n in tables:  # sorted by n, so the last one of a target remains
@@ -114,4 +115,6 @@ def _is_own_file(path: str, id: str) -> bool:
     A published run may come from anybody, so a record must not name a path outside its own folder.
     """
     parts = PurePosixPath(path).parts
-    return len(parts) == 3 and parts[:2] == ("files", id) and parts[2] not in ("..", ".")
+    if len(parts) != 3 or parts[:2] != ("files", id):
+        return False
+    return parts[2] not in ("..", ".")

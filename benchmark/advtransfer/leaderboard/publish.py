@@ -49,6 +49,7 @@ def write_page(
     path = path or run.path / "leaderboard.md"
     folder = Path(os.path.relpath(run.path, path.parent)).as_posix()
     page = make_page(replace(load_run_records(run), folder="" if folder == "." else folder))
+    # Figures first: readers of the new page then find every file that it links to.
     for name, svg in page.figures.items():
         write_atomic(path.parent / name, svg)
     if warn is not None:

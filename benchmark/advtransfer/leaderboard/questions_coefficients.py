@@ -277,4 +277,6 @@ def _resampling_seed(points: QuestionPoints) -> int:
         for group in (*point.predictor, *point.outcome):
             ids.update(result.id for result in group)
     text = "\n".join([points.predictor.name, points.outcome.name, *sorted(ids)])
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big")
+    digest = hashlib.sha256(text.encode()).digest()
+    # Four bytes, since numpy's RandomState takes seeds below 2 ** 32.
+    return int.from_bytes(digest[:4], "big")

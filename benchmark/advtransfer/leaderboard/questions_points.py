@@ -11,7 +11,7 @@ from advtransfer.leaderboard.questions_config import Question, axis_labels
 from advtransfer.leaderboard.run_data import ResultData, RunData
 from advtransfer.leaderboard.table_rows import Column, trial_order
 from advtransfer.planning import Trial
-from advtransfer.planning.status import STATUS_WORDS
+from advtransfer.planning.status import STATUS_WORDS, StatusName
 from advtransfer.suite.leaderboard_settings import QUESTION_AXES
 
 if TYPE_CHECKING:
@@ -200,8 +200,12 @@ def _make_point(
 def _missing_reason(trials: Sequence[Trial], columns: Iterable[Column], data: RunData) -> str:
     """Return why a label has no point: the status of its trials or of the results, or no number."""
     evaluations = {column.evaluation for column in columns}
-    states = [data.trial_state(trial) for trial in trials]
-    reasons = {state.value for state in states} - {"done"}
-    if any(not evaluations.isdisjoint(state.skipped) for state in states):
-        reasons.add("skipped")
+    reasons: set[StatusName] = set()
+    for trial in trials:
+        state = data.trial_state(trial)
+        if state.value != "done":
+            reasons.add(state.value)
+        # A trial may be done although the evaluation of one side is not applicable.
+        if not evaluations.isdisjoint(state.skipped):
+            reasons.add("skipped")
     return ", ".join(STATUS_WORDS[reason] for reason in sorted(reasons)) or "no number"

@@ -45,8 +45,8 @@ def coefficient_caveats(results: Sequence[PredictorResult], *, across: str) -> s
     """Return the caveats of a table: first those of all predictors, then a list by predictor."""
     caveats: list[list[str]] = []
     for result in results:
-        lines = _result_caveats(result, across=across, predictor_count=len(results))
-        caveats.append([line for line in lines if line])
+        sentences = _result_caveats(result, across=across, predictor_count=len(results))
+        caveats.append([sentence for sentence in sentences if sentence])
     common = [line for line in caveats[0] if all(line in lines for lines in caveats)]
     items: list[str] = []
     for result, lines in zip(results, caveats, strict=True):
@@ -85,7 +85,9 @@ def _orders_text(points: int) -> str:
 
 
 def _missing_points_caveat(points: QuestionPoints) -> str:
-    items = [f"{escape_markdown(label)} ({reason})" for label, reason in points.missing.items()]
+    items: list[str] = []
+    for label, reason in points.missing.items():
+        items.append(f"{escape_markdown(label)} ({reason})")
     return f"Missing: {', '.join(items)}." if items else ""
 
 
@@ -225,10 +227,13 @@ def _answer_section(answer: QuestionAnswer, figure: PageFigure | None, *, prefix
 
 
 def _labels_text(labels: Sequence[str | int]) -> str:
-    # As code, since a label may contain a comma.
-    texts = [inline_code(label) if isinstance(label, str) else str(label) for label in labels]
-    more = len(texts) - MAX_LABELS
-    return ", ".join(texts[:MAX_LABELS]) + (f", and {more} more" if more > 0 else "")
+    texts: list[str] = []
+    for label in labels[:MAX_LABELS]:
+        # As code, since a label may contain a comma.
+        texts.append(inline_code(label) if isinstance(label, str) else str(label))
+    if len(labels) > MAX_LABELS:
+        texts.append(f"and {len(labels) - MAX_LABELS} more")
+    return ", ".join(texts)
 
 
 def _predictor_names(question: Question, *, written: Callable[[str], str] = str) -> str:
@@ -242,8 +247,13 @@ def _predictor_names(question: Question, *, written: Callable[[str], str] = str)
 def _scope_title(scope: QuestionScope) -> str:
     """Return the labels of a scope as text: ``digits, n = 20, probe``."""
     labels = dict(scope)
-    axes = [axis for axis in TITLE_AXES if labels.get(axis) is not None]
-    return ", ".join(AXIS_TEXTS[axis].format(labels[axis]) for axis in axes)
+    texts: list[str] = []
+    for axis in TITLE_AXES:
+        # An axis is missing if the question is across it, and has no label without a source.
+        label = labels.get(axis)
+        if label is not None:
+            texts.append(AXIS_TEXTS[axis].format(label))
+    return ", ".join(texts)
 
 
 def _coefficient_table(results: Sequence[PredictorResult]) -> str:
@@ -272,6 +282,7 @@ def _coefficient_cells(result: PredictorResult) -> Iterator[str]:
 def _format_p(p: float | None) -> str:
     if p is None:
         return ABSENT
+    # Three decimals would show a smaller p as .000, which no permutation test can give.
     return "<.001" if p < 0.0005 else format_number(p)
 
 
@@ -298,8 +309,10 @@ def _question_figure(answer: QuestionAnswer, *, name: str) -> PageFigure | None:
 
 
 def _has_several_references(results: Mapping[QuestionScope, Sequence[PredictorResult]]) -> bool:
-    every = [result for scope_results in results.values() for result in scope_results]
-    return any(result.points.reference_count > 1 for result in every)
+    reference_counts: list[int] = []
+    for scope_results in results.values():
+        reference_counts += [result.points.reference_count for result in scope_results]
+    return max(reference_counts, default=1) > 1
 
 
 def _scatter_panel(result: PredictorResult, scope: QuestionScope) -> ScatterPanel:

@@ -87,12 +87,22 @@ def paired_difference(
 def _aggregate(metrics: Mapping[TrialKey, Metric]) -> Aggregate:
     low = _estimate_mean({key: metric.low for key, metric in metrics.items()})
     high = _estimate_mean({key: metric.high for key, metric in metrics.items()})
-    if not low.interval and not high.interval:
-        return Aggregate(low.mean, high.mean, None, "none", low.units, len(metrics))
-    basis: IntervalBasis = "sources" if len(_replicates_of(metrics)) > 1 else "seeds"
-    lower = low.interval[0] if low.interval else low.mean
-    upper = high.interval[1] if high.interval else high.mean
-    return Aggregate(low.mean, high.mean, (lower, upper), basis, low.units, len(metrics))
+    basis: IntervalBasis = "none"
+    interval = None
+    if low.interval or high.interval:
+        basis = "sources" if len(_replicates_of(metrics)) > 1 else "seeds"
+        # One end may have no spread while the other has: it is then its own interval.
+        lower = low.interval[0] if low.interval else low.mean
+        upper = high.interval[1] if high.interval else high.mean
+        interval = (lower, upper)
+    return Aggregate(
+        low.mean,
+        high.mean,
+        interval,
+        basis,
+        unit_count=low.units,
+        trial_count=len(metrics),
+    )
 
 
 def _estimate_mean(values: Mapping[TrialKey, float]) -> MeanEstimate:
@@ -237,6 +247,7 @@ def baseline_row(
     """Return the baseline's row with which a row is compared, None without a single match."""
     if isinstance(baseline, Mapping):
         transfer = baseline["transfer"]
+        # A transfer such as training from scratch has rows without a source, compared with all.
         sources = (row.source, None)
         matches = [
             other for other in rows if other.transfer == transfer and other.source in sources
@@ -245,6 +256,7 @@ def baseline_row(
         matches = [
             other for other in rows if other.source == baseline and other.transfer == row.transfer
         ]
+    # Only a preference: a baseline source may need no adapter, or another one.
     same_adapter = [other for other in matches if other.adapter == row.adapter]
     matches = same_adapter or matches
     return matches[0] if len(matches) == 1 else None
@@ -320,6 +332,7 @@ def _best_cell(cells: Sequence[TableCell], *, lowest: bool) -> TableCell | None:
 
     Metrics that are not shares have no known direction unless they rank the rows.
     """
+    # Suspicious numbers are often too good: they must not keep another from being the best.
     ranked = [cell for cell in cells if cell.verdict.is_ranked]
     intervals: list[tuple[float, float]] = []
     for cell in ranked:

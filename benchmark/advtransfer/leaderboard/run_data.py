@@ -237,7 +237,10 @@ def _add_record(data: RunData, id: str, record: JsonObject, *, label: str | None
 
 
 def _training_start(options: JsonObject) -> str | None:
-    return str(options.get("start", "source")) if "seed" in options else None
+    # Sources without a seed, such as models loaded from a file, draw no initial weights.
+    if "seed" not in options:
+        return None
+    return str(options.get("start", "source"))
 
 
 def _result_data(record: JsonObject, *, stems: set[str], root: Path | None) -> ResultData:

@@ -41,10 +41,14 @@ class Column:
 
     def results_of(self, trial: Trial, data: RunData) -> list[ResultData]:
         """Return the results with the metric, one per reference; none while any is missing."""
-        ids = trial.evaluations.get(self.evaluation, ())
-        results = [data.results[id] for id in ids if id in data.results]
-        with_metric = [result for result in results if self.metric in result.metrics]
-        return with_metric if len(with_metric) == len(ids) else []
+        results: list[ResultData] = []
+        for id in trial.evaluations.get(self.evaluation, ()):
+            result = data.results.get(id)
+            if result is None or self.metric not in result.metrics:
+                # A mean over fewer references could not be compared with other trials.
+                return []
+            results.append(result)
+        return results
 
 
 def columns_of(data: RunData) -> list[Column]:
@@ -93,8 +97,9 @@ def find_column(name: str, data: RunData) -> Column:
 
 def _least_specific(metrics: list[str]) -> list[str]:
     """Return the metrics with the fewest parts: ``metric``, not its snapshots ``metric@epoch``."""
-    fewest = min((len(_metric_parts(metric)) for metric in metrics), default=0)
-    return [metric for metric in metrics if len(_metric_parts(metric)) == fewest]
+    part_counts = {metric: len(_metric_parts(metric)) for metric in metrics}
+    fewest = min(part_counts.values(), default=0)
+    return [metric for metric in metrics if part_counts[metric] == fewest]
 
 
 def _metric_parts(metric: str) -> list[str]:
@@ -104,6 +109,7 @@ def _metric_parts(metric: str) -> list[str]:
 
 
 def _normalize_number(text: str) -> str:
+    # Records hold eps as `:g` writes it; a suite may say 8/255 or 1e-1.
     try:
         return f"{float(Fraction(text)):g}"
     except (ValueError, ZeroDivisionError):
@@ -186,5 +192,7 @@ def trial_order(trial: Trial) -> tuple[str, bool, int, str, str, str, int, int]:
     """Return a sort key: target, n (``all`` after every count), row, replicate and seed."""
     is_all = trial.n == "all"
     n = 0 if trial.n == "all" else trial.n
-    names = (trial.row or "", trial.adapter or "", trial.transfer)
-    return (trial.target, is_all, n, *names, trial.replicate or 0, trial.seed)
+    source = trial.row or ""
+    adapter = trial.adapter or ""
+    replicate = trial.replicate or 0
+    return (trial.target, is_all, n, source, adapter, trial.transfer, replicate, trial.seed)
