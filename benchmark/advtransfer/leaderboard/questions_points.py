@@ -144,15 +144,10 @@ def collect_points(
     """
     points: list[QuestionPoint] = []
     missing: dict[str, str] = {}
-    # Targets have reference models of their own, so across targets nothing is comparable within
-    # one.
+    # Each target has its own reference models, so across targets no two points share one.
     by_reference = question.across != "target"
     for label, trials in sorted(labelled.items()):
-        pairs: list[ResultPair] = []
-        for trial in trials:
-            pair = (predictor.results_of(trial, data), outcome.results_of(trial, data))
-            if all(pair):
-                pairs.append(pair)
+        pairs = _result_pairs(trials, predictor, outcome, data)
         ranked = [pair for pair in pairs if _is_ranked(pair)]
         if ranked:
             point = _make_point(label, ranked, planned=len(trials), by_reference=by_reference)
@@ -162,6 +157,19 @@ def collect_points(
         else:
             missing[label] = _missing_reason(trials, (predictor, outcome), data)
     return QuestionPoints(predictor, outcome, tuple(points), missing)
+
+
+def _result_pairs(
+    trials: Sequence[Trial], predictor: Column, outcome: Column, data: RunData
+) -> list[ResultPair]:
+    """Return the results of both sides for each trial that has both."""
+    pairs: list[ResultPair] = []
+    for trial in trials:
+        predictor_results = predictor.results_of(trial, data)
+        outcome_results = outcome.results_of(trial, data)
+        if predictor_results and outcome_results:
+            pairs.append((predictor_results, outcome_results))
+    return pairs
 
 
 def _is_ranked(pair: ResultPair) -> bool:

@@ -175,10 +175,7 @@ def gather_run_data(run: RunRecords) -> RunData:
         CacheError: Arrays that a question is about differ from those recorded.
     """
     plan = Plan.from_json(run.plan)
-    label_by_result: dict[str, str] = {}
-    for trial in plan.trials:
-        for label, ids in trial.evaluations.items():
-            label_by_result.update(dict.fromkeys(ids, label))
+    label_by_result = _label_by_result(plan)
     trial_by_fit = {trial.id: trial for trial in plan.trials}
     labels = sorted({label for trial in plan.trials for label in trial.evaluations})
     questions = read_questions(plan.leaderboard)
@@ -207,6 +204,15 @@ def gather_run_data(run: RunRecords) -> RunData:
         if not data.has_record(id):
             data.attempts[id] = Attempt(str(attempt.get("status")), str(attempt["reason"]))
     return data
+
+
+def _label_by_result(plan: Plan) -> dict[str, str]:
+    """Return the evaluation label of each result id."""
+    labels: dict[str, str] = {}
+    for trial in plan.trials:
+        for label, ids in trial.evaluations.items():
+            labels.update(dict.fromkeys(ids, label))
+    return labels
 
 
 def _as_mapping(value: Json) -> JsonObject:
