@@ -1,4 +1,4 @@
-"""A run made by hand: known values in, so that every mean, delta and rank on the page is known."""
+"""A run made by hand with known values, so that every mean, difference and rank is known."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from advtransfer.result import Run
 from advtransfer.testing.records import complete_record
 from advtransfer.types import Json
 
-Json_: TypeAlias = "dict[str, Any]"  # Any: records are taken apart and changed by the tests
+Json_: TypeAlias = "dict[str, Any]"  # Any: tests change the records
 SAMPLES = 1000
 
 
@@ -25,7 +25,7 @@ def name_of(*parts: object) -> str:
 
 @dataclass
 class Bench:
-    """A plan and its records, added to trial by trial."""
+    """A plan and its records, to which tests add trial by trial."""
 
     leaderboard: Json_ = field(
         default_factory=lambda: {
@@ -53,12 +53,12 @@ class Bench:
         return self
 
     def table(self, *, n: int | str = 20) -> str:
-        """The table of one n, as it stands on the page."""
+        """Return the table of one n as the page shows it."""
         return make_table(self.run(), target="digits", n=n, seconds=True)
 
     @staticmethod
     def row(text: str, name: str) -> list[str]:
-        """The cells of the first table row with a cell of this name."""
+        """Return the cells of the first table row that has a cell with this name."""
         rows = [
             [cell.strip() for cell in line.strip("| ").split(" | ")]
             for line in text.splitlines()
@@ -82,13 +82,13 @@ class Bench:
         checks: Sequence[Json] = (),
         skipped: str | None = None,
     ) -> Json_:
-        """Plan a trial; a value that is None is a result that is not there."""
+        """Plan a trial; a value of None is a missing result."""
         label = source if replicate is None else f"{source}[seed={replicate}]"
-        place = (label, adapter, target, n, seed, transfer)
+        position = (label, adapter, target, n, seed, transfer)
         fit, first, second = (
-            name_of("fit", *place),
-            name_of("clean", *place),
-            name_of("pgd", *place),
+            name_of("fit", *position),
+            name_of("clean", *position),
+            name_of("pgd", *position),
         )
         builds = [self.source(label)] if label else []
         trial: Json_ = {
@@ -136,7 +136,7 @@ class Bench:
         target: str = "digits",
         replicate: int | None = None,
     ) -> str:
-        """Add a trial of a source that was aligned with the target's references; gives the id of its clean result."""
+        """Add a trial with a result per reference, and return the id of its clean result."""
         trial = self.trial(source, seed, clean, 0.1, n=n, target=target, replicate=replicate)
         ids = [
             name_of("align", source, replicate, target, reference)
@@ -170,7 +170,7 @@ class Bench:
         }
 
     def source(self, label: str) -> str:
-        """Add a source with its record; its id."""
+        """Add a source with its record, and return its id."""
         id = name_of("source", label)
         self.sources[id] = label
         card = {
@@ -189,7 +189,7 @@ class Bench:
     def record(
         self, kind: str, id: str, use: str, options: Mapping[str, Json], seconds: float
     ) -> Json_:
-        """The fields that every record has."""
+        """Return the fields that every record has."""
         return {
             "format": 1,
             "kind": kind,
@@ -205,11 +205,11 @@ class Bench:
         }
 
     def attempt(self, id: str, reason: str, *, status: str = "failed") -> None:
-        """Add a try that ended without a record."""
+        """Add an attempt that ended without a record."""
         self.attempts.append({"id": id, "kind": "fit", "status": status, "reason": reason})
 
     def run(self) -> RunRecords:
-        """The run as plain data."""
+        """Return the run as plain data."""
         plan: Json_ = {
             "format": 1,
             "suite": "quick",
@@ -225,37 +225,41 @@ class Bench:
 
 
 def seal(plan: Mapping[str, Json], records: Iterable[Json_]) -> tuple[Json_, list[Json_]]:
-    """The same plan and records with fields that agree, as a run folder holds them, and ids of what they ask."""
+    """Return the plan and records with consistent fields and content ids, as in a run folder."""
     records = list(records)
-    made = [
-        complete_record(one, options={**one["asked"]["options"], "was": one["id"]})
-        for one in records
+    completed = [
+        complete_record(record, options={**record["asked"]["options"], "was": record["id"]})
+        for record in records
     ]
     text = json.dumps(
-        [plan, [{**new, "id": old["id"]} for old, new in zip(records, made, strict=True)]]
+        [plan, [{**new, "id": old["id"]} for old, new in zip(records, completed, strict=True)]]
     )
-    asked = [new["asked"] for new in made]
-    for old, new in zip(records, made, strict=True):
+    asked = [new["asked"] for new in completed]
+    for old, new in zip(records, completed, strict=True):
         text = text.replace(old["id"], str(new["id"]))
-    sealed, found = json.loads(text)
-    return sealed, [{**one, "asked": was} for one, was in zip(found, asked, strict=True)]
+    sealed_plan, sealed_records = json.loads(text)
+    # The replacement also changed the option `was`, so the content ids would no longer match.
+    return sealed_plan, [
+        {**record, "asked": original}
+        for record, original in zip(sealed_records, asked, strict=True)
+    ]
 
 
 def write_run(bench: Bench, run: Run) -> Run:
-    """Write a bench as a run folder; files and arrays that lie there already move with their record."""
-    old = list(bench.records)
+    """Write a bench as a run folder; existing files and arrays move with their record."""
+    old_ids = list(bench.records)
     plan, records = seal(bench.run().plan, bench.records.values())
     run.write_plan(plan)
     run.write_suite("version: 1\n")
-    for before, record in zip(old, records, strict=True):
+    for old_id, record in zip(old_ids, records, strict=True):
         id = str(record["id"])
-        if (run.path / "files" / before).is_dir():
-            (run.path / "files" / before).rename(run.path / "files" / id)
-        if (arrays := run.path / "samples" / before[:2] / f"{before}.safetensors").is_file():
-            place = run.path / "samples" / id[:2] / f"{id}.safetensors"
-            place.parent.mkdir(parents=True, exist_ok=True)
-            arrays.rename(place)
-            record["samples"]["file"] = place.relative_to(run.path).as_posix()
+        if (run.path / "files" / old_id).is_dir():
+            (run.path / "files" / old_id).rename(run.path / "files" / id)
+        if (arrays := run.path / "samples" / old_id[:2] / f"{old_id}.safetensors").is_file():
+            moved = run.path / "samples" / id[:2] / f"{id}.safetensors"
+            moved.parent.mkdir(parents=True, exist_ok=True)
+            arrays.rename(moved)
+            record["samples"]["file"] = moved.relative_to(run.path).as_posix()
         run.write_record(record)
     return run
 

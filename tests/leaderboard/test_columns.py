@@ -1,4 +1,4 @@
-"""A column is found by evaluation, metric and, where there are several, eps."""
+"""Columns are found by evaluation, metric and, if there are several, eps."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ def ladder(bench: Bench) -> RunData:
         ("clean.accuracy", "accuracy"),
     ],
 )
-def test_a_column_is_the_metric_it_names(ladder: RunData, name: str, metric: str) -> None:
+def test_column_name_selects_its_metric(ladder: RunData, name: str, metric: str) -> None:
     assert metric == find_column(name, ladder).metric
 
 
-def test_a_column_that_fits_several_metrics_lists_them(ladder: RunData) -> None:
+def test_ambiguous_column_lists_matching_metrics(ladder: RunData) -> None:
     expected = (
         r"found leaderboard column 'pgd.robust_accuracy'; "
         r"expected one of pgd.robust_accuracy@0.0313725, pgd.robust_accuracy@0.1; correct it"
@@ -52,17 +52,17 @@ def test_a_column_that_fits_several_metrics_lists_them(ladder: RunData) -> None:
         find_column("pgd.robust_accuracy", ladder)
 
 
-def test_an_unknown_metric_lists_those_that_are_there(ladder: RunData) -> None:
+def test_unknown_metric_lists_recorded_metrics(ladder: RunData) -> None:
     with pytest.raises(BadInput, match=r"'clean.acuracy'; expected one of clean.accuracy;"):
         find_column("clean.acuracy", ladder)
 
 
-def test_an_unknown_evaluation_lists_those_that_are_there(ladder: RunData) -> None:
+def test_unknown_evaluation_lists_evaluations(ladder: RunData) -> None:
     with pytest.raises(BadInput, match="with an evaluation of clean, pgd"):
         find_column("fgsm.accuracy", ladder)
 
 
-def test_the_longest_evaluation_that_fits_is_meant(bench: Bench) -> None:
+def test_longest_matching_evaluation_wins(bench: Bench) -> None:
     trial = bench.trial("natural", 0)
     trial["evaluations"] = {"pgd": ["a" * 64], "pgd.long": ["b" * 64]}
     bench.result("b" * 64, "foolbox/pgd", {}, {"accuracy": 0.5})
@@ -72,7 +72,7 @@ def test_the_longest_evaluation_that_fits_is_meant(bench: Bench) -> None:
     assert ("pgd.long", "accuracy") == (column.evaluation, column.metric)
 
 
-def test_before_any_record_every_metric_is_possible(bench: Bench) -> None:
+def test_any_metric_is_accepted_before_the_first_record(bench: Bench) -> None:
     bench.trial("natural", 0)
 
     assert find_column("pgd.robust_accuracy", gather_run_data(bench.run())).metric is None

@@ -1,4 +1,4 @@
-"""The figures: well-formed, small, the curves that the table's numbers give, and the same bytes always."""
+"""Figures are well-formed, small and reproducible, and show the numbers of the tables."""
 
 from __future__ import annotations
 
@@ -35,16 +35,16 @@ def grid(bench: Bench) -> Bench:
     return bench
 
 
-def test_a_figure_is_a_small_svg_that_the_page_shows(grid: Bench) -> None:
-    found = make_page(grid.run())
+def test_figure_is_a_small_svg_shown_on_the_page(grid: Bench) -> None:
+    page = make_page(grid.run())
 
-    assert [NAME] == list(found.figures)
-    assert f"({NAME})" in found.markdown
-    assert "{http://www.w3.org/2000/svg}svg" == ElementTree.fromstring(found.figures[NAME]).tag
-    assert len(found.figures[NAME]) < 100_000
+    assert [NAME] == list(page.figures)
+    assert f"({NAME})" in page.markdown
+    assert "{http://www.w3.org/2000/svg}svg" == ElementTree.fromstring(page.figures[NAME]).tag
+    assert len(page.figures[NAME]) < 100_000
 
 
-def test_the_curves_are_the_means_and_intervals_of_the_tables(grid: Bench) -> None:
+def test_curves_show_means_and_intervals_of_the_tables(grid: Bench) -> None:
     evidence = gather_run_data(grid.run())
 
     [[panel]] = curve_panels(evidence, find_column("clean.accuracy", evidence))
@@ -56,7 +56,7 @@ def test_the_curves_are_the_means_and_intervals_of_the_tables(grid: Bench) -> No
     assert [False, False, False, True] == [point.is_hollow for point in panel.curves[2].points]
 
 
-def test_all_is_last_where_its_count_is_unknown(grid: Bench) -> None:
+def test_all_is_the_last_tick_if_its_count_is_unknown(grid: Bench) -> None:
     for record in grid.records.values():
         record.pop("facts", None)
     evidence = gather_run_data(grid.run())
@@ -91,21 +91,21 @@ def test_a_figure_without_a_number_is_not_drawn(bench: Bench) -> None:
 @pytest.mark.parametrize(
     "figure", [{"kind": "pie", "metric": "clean.accuracy"}, {"kind": "accuracy_vs_n"}, "curve"]
 )
-def test_an_unknown_figure_is_left_out_and_said(grid: Bench, figure: object) -> None:
+def test_unknown_figure_is_left_out_and_reported(grid: Bench, figure: object) -> None:
     grid.leaderboard["figures"] = [figure]
-    made = make_page(grid.run())
+    page = make_page(grid.run())
 
-    assert {} == made.figures
+    assert {} == page.figures
     assert ["a kind of accuracy_vs_n, and a metric as in `columns`"] == [
-        one.expected for one in made.problems
+        problem.expected for problem in page.problems
     ]
     assert (
         "expected a kind of accuracy"
-        in made.markdown.partition("## What the suite asks for and no record has")[2]
+        in page.markdown.partition("## What the suite asks for and no record has")[2]
     )
 
 
-def test_a_users_matplotlib_settings_change_no_byte_and_are_left_as_they_were(grid: Bench) -> None:
+def test_user_matplotlib_settings_change_no_byte_and_are_restored(grid: Bench) -> None:
     before = make_page(grid.run()).figures
     with matplotlib.rc_context(
         {"font.size": 30, "svg.fonttype": "none", "axes.facecolor": "black"}

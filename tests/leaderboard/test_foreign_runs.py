@@ -1,4 +1,4 @@
-"""Run folders that somebody else made: nothing is written, deleted or read outside of them and of what is published."""
+"""Run folders from other people: nothing outside of them is read, written or deleted."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ SECRET = "the secret"
 
 @pytest.fixture
 def run(bench: Bench, written: Callable[[Bench, Run], Run], tmp_path: Path) -> Run:
-    """A run with a figure, beside a folder that is none of its business."""
+    """A run with a figure, beside a folder that does not belong to it."""
     id = bench.trial("natural", 0, 0.5, 0.1)["evaluations"]["clean"][0]
     bench.records[id]["files"] = {"grid": f"files/{id}/grid.png"}
-    made = Run(tmp_path / "run")
-    (made.path / "files" / id).mkdir(parents=True)
-    (made.path / "files" / id / "grid.png").write_bytes(b"png")
+    run = Run(tmp_path / "run")
+    (run.path / "files" / id).mkdir(parents=True)
+    (run.path / "files" / id / "grid.png").write_bytes(b"png")
     for name in ("secret", "samples/kept", "files/kept", "suite.yaml"):
         place = tmp_path / "outside" / name
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_text(SECRET)
-    return written(bench, made)
+    return written(bench, run)
 
 
 def outside(folder: Path) -> Mapping[str, bytes]:
-    """All files but those of the run and of what is published."""
+    """Return all files except those of the run and of the published folder."""
     paths = [
         path
         for path in folder.rglob("*")
@@ -50,17 +50,19 @@ def outside(folder: Path) -> Mapping[str, bytes]:
 @pytest.mark.parametrize(
     "suite", ["../outside", "../../x", "/tmp/x", "a/b", "a\\b", "..", ".", "", "a\nb", 3, None, []]
 )
-def test_a_suite_in_a_plan_is_the_name_of_one_folder(
+def test_suite_name_in_a_plan_is_a_single_folder_name(
     run: Run, suite: object, tmp_path: Path
 ) -> None:
     plan = json.loads((run.path / "plan.json").read_text())
     (run.path / "plan.json").write_text(json.dumps(plan | {"suite": suite}))
     before = outside(tmp_path)
-    ended = CliRunner().invoke(main, ["leaderboard", str(run.path), "--out", str(tmp_path / "out")])
+    result = CliRunner().invoke(
+        main, ["leaderboard", str(run.path), "--out", str(tmp_path / "out")]
+    )
 
-    assert ended.exit_code
-    assert ended.exception is None or isinstance(ended.exception, SystemExit)
-    assert "plan.json: found" in ended.output
+    assert result.exit_code
+    assert result.exception is None or isinstance(result.exception, SystemExit)
+    assert "plan.json: found" in result.output
     assert before == outside(tmp_path)
     assert not (tmp_path / "out").exists()
 
@@ -70,19 +72,21 @@ def change(plan: dict[str, Any], id: str) -> None:  # Any: JSON
 
 
 @pytest.mark.parametrize("id", ["../../outside/secret", "/etc/passwd", "ab", "", 7, None])
-def test_an_id_in_a_plan_is_a_digest(run: Run, id: Any, tmp_path: Path) -> None:  # noqa: ANN401  # Any: JSON
+def test_id_in_a_plan_must_be_a_digest(run: Run, id: Any, tmp_path: Path) -> None:  # noqa: ANN401  # Any: JSON
     plan = json.loads((run.path / "plan.json").read_text())
     change(plan, id)
     (run.path / "plan.json").write_text(json.dumps(plan))
-    ended = CliRunner().invoke(main, ["leaderboard", str(run.path), "--out", str(tmp_path / "out")])
+    result = CliRunner().invoke(
+        main, ["leaderboard", str(run.path), "--out", str(tmp_path / "out")]
+    )
 
-    assert ended.exit_code
-    assert "plan.json: found" in ended.output
+    assert result.exit_code
+    assert "plan.json: found" in result.output
     assert not (tmp_path / "out").exists()
 
 
 def link(run: Run, name: str) -> Path:
-    """Put a link to the outside in place of a file or folder of a run."""
+    """Replace a file or folder of a run by a link to the outside."""
     place = next(iter(sorted(run.path.glob(name))))
     target = run.path.parent / "outside"
     if place.is_dir():
@@ -111,22 +115,26 @@ def link(run: Run, name: str) -> Path:
 def test_links_are_not_followed_out_of_a_run(run: Run, name: str, tmp_path: Path) -> None:
     run.write_environment({"device": "cpu"})
     place = link(run, name)
-    ended = CliRunner().invoke(main, ["leaderboard", str(run.path), "--out", str(tmp_path / "out")])
+    result = CliRunner().invoke(
+        main, ["leaderboard", str(run.path), "--out", str(tmp_path / "out")]
+    )
     published = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
 
-    assert "a link; expected a file or folder of its own" in ended.output
-    assert place.name in ended.output
-    assert ended.exception is None or isinstance(ended.exception, SystemExit)
+    assert "a link; expected a file or folder of its own" in result.output
+    assert place.name in result.output
+    assert result.exception is None or isinstance(result.exception, SystemExit)
     assert not [path for path in published if SECRET.encode() in path.read_bytes()]
 
 
 def test_a_link_among_environments_is_not_followed(run: Run, tmp_path: Path) -> None:
     run.write_environment({"device": "cpu"})
     link(run, "environments/*.json")
-    ended = CliRunner().invoke(main, ["leaderboard", str(run.path), "--out", str(tmp_path / "out")])
+    result = CliRunner().invoke(
+        main, ["leaderboard", str(run.path), "--out", str(tmp_path / "out")]
+    )
 
-    assert ended.exit_code
-    assert "a link; expected" in ended.output
+    assert result.exit_code
+    assert "a link; expected" in result.output
 
 
 def test_a_damaged_record_is_named_on_the_page_and_gives_no_number(run: Run) -> None:
@@ -142,14 +150,14 @@ def test_a_damaged_record_is_named_on_the_page_and_gives_no_number(run: Run) -> 
 
     assert ".500" in honest
     assert ".999" not in page.replace("0.999", "")
-    assert "**1 damaged record**, left out of all that follows" in page
+    assert "**1 damaged record**, not used on this page" in page
     assert (
         f"`{path.relative_to(run.path).as_posix()}`: found accuracy value 0.999; expected 0.5"
         in page
     )
 
 
-def test_an_undisturbed_run_is_published_as_before(run: Run, tmp_path: Path) -> None:
+def test_intact_run_is_published(run: Run, tmp_path: Path) -> None:
     before = outside(tmp_path)
     page = publish_run(run, tmp_path / "out").read_text()
 
@@ -163,9 +171,7 @@ def published(out: Path) -> Mapping[str, bytes]:
 
 
 @pytest.mark.parametrize("spoil", ["linked suite", "linked records", "damaged record"])
-def test_what_is_published_stays_whole_when_a_run_is_refused(
-    run: Run, spoil: str, tmp_path: Path
-) -> None:
+def test_refused_run_leaves_published_files_unchanged(run: Run, spoil: str, tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert not CliRunner().invoke(main, ["leaderboard", str(run.path), "--out", str(out)]).exit_code
     before = published(out)
@@ -179,10 +185,10 @@ def test_what_is_published_stays_whole_when_a_run_is_refused(
         case _:
             record = next(run.path.glob("records/*/*.json"))
             record.write_text(record.read_text().replace('"format": 1', '"format": 99'))
-    ended = CliRunner().invoke(main, ["leaderboard", str(run.path), "--out", str(out)])
+    result = CliRunner().invoke(main, ["leaderboard", str(run.path), "--out", str(out)])
 
-    assert 2 == ended.exit_code
-    assert ("a damaged record" if spoil == "damaged record" else "a link") in ended.output
+    assert 2 == result.exit_code
+    assert ("a damaged record" if spoil == "damaged record" else "a link") in result.output
     assert before == published(out)
 
 
@@ -194,22 +200,22 @@ def test_what_is_published_stays_whole_when_a_run_is_refused(
         {"sources": {"a" * 64: [1]}},
     ],
 )
-def test_fields_of_other_kinds_in_a_plan_are_told(
+def test_plan_fields_of_wrong_type_are_reported(
     run: Run, changes: dict[str, object], tmp_path: Path
 ) -> None:
     plan = json.loads((run.path / "plan.json").read_text())
     (run.path / "plan.json").write_text(json.dumps(plan | changes))
-    ended = CliRunner().invoke(main, ["leaderboard", str(run.path)])
+    result = CliRunner().invoke(main, ["leaderboard", str(run.path)])
 
-    assert ended.exception is None or isinstance(ended.exception, SystemExit)
-    assert "plan.json: found" in ended.output
+    assert result.exception is None or isinstance(result.exception, SystemExit)
+    assert "plan.json: found" in result.output
 
 
 @pytest.mark.parametrize("field", ["seed", "replicate", "row", "source", "target", "n"])
-def test_fields_of_other_kinds_in_a_trial_are_told(run: Run, field: str) -> None:
+def test_trial_fields_of_wrong_type_are_reported(run: Run, field: str) -> None:
     plan = json.loads((run.path / "plan.json").read_text())
     plan["trials"][0][field] = {}
     (run.path / "plan.json").write_text(json.dumps(plan))
-    ended = CliRunner().invoke(main, ["leaderboard", str(run.path)])
+    result = CliRunner().invoke(main, ["leaderboard", str(run.path)])
 
-    assert f"found a trial's {field} of the type dict" in ended.output
+    assert f"found a trial's {field} of the type dict" in result.output

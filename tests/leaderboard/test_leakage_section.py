@@ -1,4 +1,4 @@
-"""What the page says of images that two data sets share."""
+"""The page section about images that two data sets share."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ def test_shared_images_are_shown_by_target_and_source(bench: Bench) -> None:
             ACROSS: {"exact": exact, "near": 0, "of": 100},
         }
 
-    shown = make_page(bench.run()).markdown.partition("## Leakage\n")[2]
+    section = make_page(bench.run()).markdown.partition("## Leakage\n")[2]
 
-    assert ["digits", ABSENT, WITHIN, "0", "2", "100"] == bench.row(shown, WITHIN)
-    assert ["digits", "natural", ACROSS, "3", "0", "100"] == bench.row(shown, "natural")
-    assert 1 == shown.count(ACROSS)
+    assert ["digits", ABSENT, WITHIN, "0", "2", "100"] == bench.row(section, WITHIN)
+    assert ["digits", "natural", ACROSS, "3", "0", "100"] == bench.row(section, "natural")
+    assert 1 == section.count(ACROSS)
 
 
-def test_sources_of_which_the_same_is_found_share_a_line(bench: Bench) -> None:
+def test_sources_with_equal_counts_share_a_row(bench: Bench) -> None:
     for source, exact in {"a": 7, "b": 7, "c": 7, "d": 7, "e": 7, "f": 9}.items():
         bench.records[bench.trial(source, 0, 0.5, 0.1)["id"]]["leakage"] = {
             ACROSS: {"exact": exact, "near": 0, "of": 100}
         }
 
-    shown = make_page(bench.run()).markdown.partition("## Leakage\n")[2]
+    section = make_page(bench.run()).markdown.partition("## Leakage\n")[2]
 
-    assert ["digits", "a; b; c; and 2 more", ACROSS, "7", "0", "100"] == bench.row(shown, "7")
-    assert ["digits", "f", ACROSS, "9", "0", "100"] == bench.row(shown, "9")
+    assert ["digits", "a; b; c; and 2 more", ACROSS, "7", "0", "100"] == bench.row(section, "7")
+    assert ["digits", "f", ACROSS, "9", "0", "100"] == bench.row(section, "9")
 
 
-def test_that_nothing_is_shared_is_a_sentence_and_that_nobody_looked_is_none(bench: Bench) -> None:
+def test_no_leakage_is_a_sentence_and_no_check_is_no_section(bench: Bench) -> None:
     fit = bench.records[bench.trial("natural", 0, 0.5, 0.1)["id"]]
     before = make_page(bench.run()).markdown
     fit["leakage"] = {WITHIN: {"exact": 0, "near": 0, "of": 100}}

@@ -1,4 +1,4 @@
-"""Numbers, labels and tables as text."""
+"""Formatting of numbers, labels and tables."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_a_table_is_padded_and_aligned() -> None:
     ) == markdown_table(["name", "value"], [["a", "1"], ["bcd", "22"]], right=[False, True])  # fmt: skip
 
 
-def test_counts_are_words() -> None:
+def test_counts_and_ranges_are_formatted() -> None:
     assert ("1 trial", "1,200 trials", "5", "4 to 5") == (
         count_noun(1, "trial"),
         count_noun(1200, "trial"),

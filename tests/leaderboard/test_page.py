@@ -1,4 +1,4 @@
-"""The page tells what was run, where and how, and all that is missing or doubted."""
+"""The page shows what was run, the environment, and all missing or suspicious results."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CHECK: dict[str, Json] = {
 }
 
 
-def test_a_transfer_as_baseline_pairs_with_its_row_of_the_same_source_or_without_one(
+def test_baseline_transfer_is_paired_with_its_row_of_the_same_source_or_of_none(
     bench: Bench,
 ) -> None:
     bench.leaderboard["baseline"] = {"transfer": "scratch"}
@@ -32,11 +32,11 @@ def test_a_transfer_as_baseline_pairs_with_its_row_of_the_same_source_or_without
         bench.trial(None, seed, 0.4 + 0.1 * seed, 0.1, transfer="scratch")
         bench.trial("natural", seed, 0.5 + 0.1 * seed, 0.1)
 
-    found = bench.table()
+    table = bench.table()
 
-    assert "+.100" == bench.row(found, "natural")[5]
-    assert ["2", ABSENT, "scratch"] == bench.row(found, "scratch")[:3]
-    assert "baseline" == bench.row(found, "scratch")[5]
+    assert "+.100" == bench.row(table, "natural")[5]
+    assert ["2", ABSENT, "scratch"] == bench.row(table, "scratch")[:3]
+    assert "baseline" == bench.row(table, "scratch")[5]
     assert (
         "to transfer scratch, paired by target, n, seed and source"
         in make_page(bench.run()).markdown
@@ -44,7 +44,9 @@ def test_a_transfer_as_baseline_pairs_with_its_row_of_the_same_source_or_without
 
 
 @pytest.mark.parametrize(("grade", "verdict"), [("suspicious", "suspicious"), ("fail", "invalid")])
-def test_a_doubted_row_is_shown_and_never_ranked(bench: Bench, grade: str, verdict: str) -> None:
+def test_suspicious_or_invalid_row_is_shown_and_never_ranked(
+    bench: Bench, grade: str, verdict: str
+) -> None:
     bench.leaderboard["rank_by"] = "pgd.robust_accuracy"
     bench.filled()
     for seed in range(3):
@@ -52,18 +54,18 @@ def test_a_doubted_row_is_shown_and_never_ranked(bench: Bench, grade: str, verdi
             "too good", seed, 0.5, 0.99, checks=[CHECK | {"grade": grade}] if seed == 1 else []
         )
 
-    shown = make_page(bench.run()).markdown
-    found = bench.row(shown.partition("## Results\n")[2], "too good")
+    page = make_page(bench.run()).markdown
+    row = bench.row(page.partition("## Results\n")[2], "too good")
 
-    assert ABSENT == found[0]
-    assert f".990 [.982, .995]† {verdict}" == found[4]
-    assert "1" == bench.row(shown.partition("## Results\n")[2], "natural")[0]
-    assert "## Results that are not ranked" in shown
-    assert "pgd: noise is 0.2 against a limit of 0.05 (noise is stronger)" in shown
-    assert f"Verdicts of the results: 17 unchecked, 1 {verdict}." in shown
+    assert ABSENT == row[0]
+    assert f".990 [.982, .995]† {verdict}" == row[4]
+    assert "1" == bench.row(page.partition("## Results\n")[2], "natural")[0]
+    assert "## Results that are not ranked" in page
+    assert "pgd: noise is 0.2 against a limit of 0.05 (noise is stronger)" in page
+    assert f"Verdicts of the results: 17 unchecked, 1 {verdict}." in page
 
 
-def test_trials_that_are_not_done_are_counted_with_their_reasons(bench: Bench) -> None:
+def test_incomplete_trials_are_counted_with_their_reasons(bench: Bench) -> None:
     bench.filled()
     bench.attempt(bench.trial("robust", 3)["id"], "diverged in epoch 3: loss nan")
     bench.attempt(
@@ -76,10 +78,10 @@ def test_trials_that_are_not_done_are_counted_with_their_reasons(bench: Bench) -
     del bench.records[unbuilt]
     bench.attempt(unbuilt, "no such file")
 
-    shown = make_page(bench.run()).markdown
+    page = make_page(bench.run()).markdown
 
-    assert "Suite `quick`: 13 trials planned, 6 done, 3 failed, 3 skipped, 1 to do." in shown
-    rows = shown.partition("## Trials that are not done\n\n")[2].splitlines()[2:]
+    assert "Suite `quick`: 13 trials planned, 6 done, 3 failed, 3 skipped, 1 to do." in page
+    rows = page.partition("## Trials that are not done\n\n")[2].splitlines()[2:]
     assert [
         ["failed", "1", "diverged in epoch 3: loss nan", "robust -> digits n=20 probe (seed 3)"],
         ["failed", "1", "pgd: lost: killed twice", "robust -> digits n=20 probe (seed 4)"],
@@ -98,7 +100,7 @@ def test_trials_that_are_not_done_are_counted_with_their_reasons(bench: Bench) -
     ]
 
 
-def test_evaluations_that_make_no_sense_are_listed_with_their_reasons(bench: Bench) -> None:
+def test_skipped_evaluations_are_listed_with_their_reasons(bench: Bench) -> None:
     bench.filled()
     for seed in range(3):
         bench.attempt(
@@ -107,12 +109,12 @@ def test_evaluations_that_make_no_sense_are_listed_with_their_reasons(bench: Ben
             status="skipped",
         )
 
-    shown = make_page(bench.run()).markdown
+    page = make_page(bench.run()).markdown
 
-    assert "9 trials planned, 9 done, 0 failed, 0 skipped, 0 to do." in shown
-    assert "Trials that are not done" not in shown
+    assert "9 trials planned, 9 done, 0 failed, 0 skipped, 0 to do." in page
+    assert "Trials that are not done" not in page
     assert ["pgd", "3", "no such number", "odd -> digits n=20 probe (seeds 0, 1, 2)"] == bench.row(
-        shown.partition("## Evaluations that were skipped\n")[2], "pgd"
+        page.partition("## Evaluations that were skipped\n")[2], "pgd"
     )
 
 
@@ -120,12 +122,12 @@ def test_a_run_without_records_has_a_page(bench: Bench) -> None:
     bench.trial("natural", 0)
     bench.records.clear()
 
-    shown = make_page(bench.run()).markdown
+    page = make_page(bench.run()).markdown
 
-    assert "1 trial planned, 0 done, 0 failed, 0 skipped, 1 to do" in shown
-    assert "Environment: no record yet." in shown
-    assert "not built yet" in shown
-    assert "No number here has an interval: that takes several trials" in shown
+    assert "1 trial planned, 0 done, 0 failed, 0 skipped, 1 to do" in page
+    assert "Environment: no record yet." in page
+    assert "not built yet" in page
+    assert "No number here has an interval: that takes several trials" in page
 
 
 def test_sources_of_values_have_no_column_of_accuracies(bench: Bench) -> None:
@@ -138,16 +140,16 @@ def test_sources_of_values_have_no_column_of_accuracies(bench: Bench) -> None:
     assert "clean accuracy" not in head.lower()
 
 
-def test_the_page_says_which_end_is_better(bench: Bench) -> None:
+def test_page_says_whether_higher_or_lower_is_better(bench: Bench) -> None:
     bench.filled()
     assert (
-        "`clean.accuracy`, higher better. Bold: the highest share, if"
+        "`clean.accuracy`; higher is better. Bold: the highest share of a column if"
         in make_page(bench.run()).markdown
     )
 
     bench.leaderboard["rank_by"] = {"lowest": "clean.accuracy"}
     assert (
-        "`clean.accuracy`, lower better. Bold: the lowest `clean.accuracy`, if"
+        "`clean.accuracy`; lower is better. Bold: the lowest `clean.accuracy` if"
         in make_page(bench.run()).markdown
     )
 
@@ -159,45 +161,45 @@ def test_records_of_an_earlier_plan_are_left_out(bench: Bench) -> None:
     assert before == make_page(bench.run())
 
 
-def test_the_head_says_what_was_run_where_and_how(bench: Bench) -> None:
-    shown = make_page(bench.filled().run()).markdown
+def test_header_shows_suite_environment_sources_and_evaluations(bench: Bench) -> None:
+    page = make_page(bench.filled().run()).markdown
 
-    assert shown.startswith(
+    assert page.startswith(
         "# Do robust sources transfer better?\n\nSuite `quick`: 6 trials planned, 6 done"
     )
-    assert "`advtransfer leaderboard runs/quick`" in shown
+    assert "`advtransfer leaderboard runs/quick`" in page
     assert (
         "Environment: python 3.11.7, torch 2.15.0, foolbox 3.3.4, scikit-learn 1.9.1; "
-        "cpu, 1 thread a trial, float32.\n" in shown
+        "cpu, 1 thread a trial, float32.\n" in page
     )
     assert ["natural", "small_cnn", "low", "none", ".981 [.970, .988]", ABSENT] == bench.row(
-        shown, "natural"
+        page, "natural"
     )
-    assert ["pgd", "`foolbox/pgd`", "`eps [0.1], norm linf, steps 20`"] == bench.row(shown, "pgd")
+    assert ["pgd", "`foolbox/pgd`", "`eps [0.1], norm linf, steps 20`"] == bench.row(page, "pgd")
 
 
-def test_numbers_from_several_machines_are_told(bench: Bench) -> None:
+def test_mixed_environments_are_listed(bench: Bench) -> None:
     bench.filled()
     next(iter(bench.records.values()))["provenance"]["device"] = "cuda"
 
-    shown = make_page(bench.run()).markdown
+    page = make_page(bench.run()).markdown
 
-    assert "Environments, which are mixed on this page:" in shown
-    assert "cuda, 1 thread a trial, float32 (1 record)" in shown
+    assert "Environments, which are mixed on this page:" in page
+    assert "cuda, 1 thread a trial, float32 (1 record)" in page
 
 
 def test_rows_measured_in_part_on_another_machine_are_marked(bench: Bench) -> None:
     bench.filled()
     bench.records[bench.trial("other", 0, 0.5, 0.1)["id"]]["provenance"]["device"] = "cuda"
 
-    shown = make_page(bench.run()).markdown.partition("## Results\n")[2]
+    page = make_page(bench.run()).markdown.partition("## Results\n")[2]
 
-    assert "probe §" == bench.row(shown, "other")[2]
-    assert "probe" == bench.row(shown, "natural")[2]
-    assert "§ Measured, in part, on another device, thread count or precision" in shown
+    assert "probe §" == bench.row(page, "other")[2]
+    assert "probe" == bench.row(page, "natural")[2]
+    assert "§ Measured, in part, on another device, thread count or precision" in page
 
 
-def test_a_source_that_differs_from_its_card_is_told(bench: Bench) -> None:
+def test_source_that_differs_from_its_card_is_marked(bench: Bench) -> None:
     bench.filled()
     built = next(record for record in bench.records.values() if record["kind"] == "source")
     built["card"]["clean_accuracy"] = 0.99
@@ -210,19 +212,19 @@ def test_verified_results_are_marked(bench: Bench) -> None:
     battery = [CHECK | {"name": name, "grade": "pass"} for name in REQUIRED_CHECKS]
     bench.trial("natural", 0, 0.5, 0.1, checks=battery)
 
-    shown = make_page(bench.run()).markdown
+    page = make_page(bench.run()).markdown
 
-    assert ".100 [.083, .120]‡ ✓" == bench.row(shown.partition("## Results\n")[2], "natural")[4]
-    assert "Verdicts of the results: 1 verified, 1 unchecked. ✓ verified: every check" in shown
+    assert ".100 [.083, .120]‡ ✓" == bench.row(page.partition("## Results\n")[2], "natural")[4]
+    assert "Verdicts of the results: 1 verified, 1 unchecked. ✓ verified: every check" in page
 
 
-def test_all_comes_after_every_count(bench: Bench) -> None:
+def test_table_of_all_comes_after_every_count(bench: Bench) -> None:
     for n in ("all", 100, 20):
         bench.filled(n=n)
 
-    shown = make_page(bench.run()).markdown
+    page = make_page(bench.run()).markdown
 
-    places = [shown.index(f"### digits, n = {n}\n") for n in (20, 100, "all")]
+    places = [page.index(f"### digits, n = {n}\n") for n in (20, 100, "all")]
     assert sorted(places) == places
 
 
@@ -232,7 +234,7 @@ def test_records_may_be_streamed(bench: Bench) -> None:
     assert make_page(run) == make_page(replace(run, records=iter(list(run.records))))
 
 
-def test_the_page_says_where_each_reference_started(bench: Bench) -> None:
+def test_training_start_of_each_reference_is_listed(bench: Bench) -> None:
     bench.aligned("natural", (0.1, 0.2, 0.3, 0.4), 0.5)
     starts: dict[str, dict[str, int | str]] = {
         "f_T": {"seed": 0, "start": "own"},
@@ -245,11 +247,11 @@ def test_the_page_says_where_each_reference_started(bench: Bench) -> None:
         bench.records[id]["asked"]["options"] = options
         aligned = bench.trials[0]["evaluations"]["align"][place]
         bench.records[aligned]["asked"]["inputs"] = {"reference": id}
-    made = make_page(bench.run()).markdown
+    page = make_page(bench.run()).markdown
 
     assert (
-        "\n\nReferences that are sources of this suite themselves: `natural`. "
-        "References that started from weights of their own: `f_T`. "
-        "References that started from the very weights that sources of the same seed and architecture start from, "
-        "which makes their gradients and adversarial examples more alike: `f_S`.\n\n"
-    ) in made
+        "\n\nReferences that are also sources of this suite: `natural`. "
+        "References with initial weights of their own: `f_T`. "
+        "References trained from the same initial weights as sources with the same seed and "
+        "architecture, which makes their gradients and adversarial examples more alike: `f_S`.\n\n"
+    ) in page

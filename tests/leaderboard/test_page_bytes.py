@@ -1,4 +1,4 @@
-"""The same records give the same bytes: whatever their order, the folder, the locale, the clock or the hash seed."""
+"""The same records give the same bytes in any order, folder, locale, time zone or hash seed."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 PROGRAM = """
 import hashlib, json, locale, sys
-from advtransfer.leaderboard import RunRecords, page
+from advtransfer.leaderboard import RunRecords, make_page
 locale.setlocale(locale.LC_ALL, "")
 with open(sys.argv[1], encoding="utf-8") as file:
-    made = page(RunRecords(**json.load(file)))
-digest = hashlib.sha256(made.markdown.encode())
-for name in sorted(made.figures):
-    digest.update(made.figures[name])
+    page = make_page(RunRecords(**json.load(file)))
+digest = hashlib.sha256(page.markdown.encode())
+for name in sorted(page.figures):
+    digest.update(page.figures[name])
 print(digest.hexdigest())
 """
 
@@ -45,14 +45,14 @@ def run(bench: Bench) -> RunRecords:
     return bench.run()
 
 
-def digest_of(made: Page) -> str:
-    digest = hashlib.sha256(made.markdown.encode())
-    for name in sorted(made.figures):
-        digest.update(made.figures[name])
+def digest_of(page: Page) -> str:
+    digest = hashlib.sha256(page.markdown.encode())
+    for name in sorted(page.figures):
+        digest.update(page.figures[name])
     return digest.hexdigest()
 
 
-def test_the_order_of_records_attempts_and_trials_changes_no_byte(run: RunRecords) -> None:
+def test_order_of_records_attempts_and_trials_changes_no_byte(run: RunRecords) -> None:
     before, draws = make_page(run), random.Random(1)
     for _ in range(3):
         records, attempts, plan = (
@@ -60,13 +60,13 @@ def test_the_order_of_records_attempts_and_trials_changes_no_byte(run: RunRecord
             list(run.attempts),
             json.loads(json.dumps(run.plan)),
         )
-        for one in (records, attempts, plan["trials"]):
-            draws.shuffle(one)
+        for items in (records, attempts, plan["trials"]):
+            draws.shuffle(items)
 
         assert before == make_page(replace(run, plan=plan, records=records, attempts=attempts))
 
 
-def test_where_and_when_the_page_is_made_changes_no_byte(run: RunRecords, tmp_path: Path) -> None:
+def test_folder_locale_clock_and_hash_seed_change_no_byte(run: RunRecords, tmp_path: Path) -> None:
     bundle = tmp_path / "bundle.json"
     parts = {"plan": run.plan, "records": list(run.records), "attempts": list(run.attempts)}
     bundle.write_text(
@@ -82,12 +82,12 @@ def test_where_and_when_the_page_is_made_changes_no_byte(run: RunRecords, tmp_pa
             "MPLBACKEND": "agg",
         },
     ]
-    told = []
+    digests = []
     for place, environment in enumerate(surroundings):
         folder = tmp_path / str(place)
         folder.mkdir()
         command = [sys.executable, "-c", PROGRAM, str(bundle)]
-        ended = subprocess.run(
+        process = subprocess.run(
             command,
             cwd=folder,
             env=os.environ | environment,
@@ -95,9 +95,9 @@ def test_where_and_when_the_page_is_made_changes_no_byte(run: RunRecords, tmp_pa
             text=True,
             check=True,
         )
-        told.append(ended.stdout.strip())
+        digests.append(process.stdout.strip())
 
-    assert [digest_of(make_page(run))] * 2 == told
+    assert [digest_of(make_page(run))] * 2 == digests
 
 
 def test_making_a_page_imports_no_torch(run: RunRecords, tmp_path: Path) -> None:
@@ -107,6 +107,6 @@ def test_making_a_page_imports_no_torch(run: RunRecords, tmp_path: Path) -> None
     )
     command = [sys.executable, "-c", f"{PROGRAM}\nprint('torch' in sys.modules)", str(bundle)]
 
-    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    output = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
 
-    assert "False" == told[1]
+    assert "False" == output[1]

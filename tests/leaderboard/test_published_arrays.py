@@ -1,4 +1,4 @@
-"""Intervals over images, from a run folder and from what is published of it."""
+"""Intervals over images, from a run folder and from its published bundle."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SAMPLES = 60
 
 @pytest.fixture
 def folder(bench: Bench, written: Callable[[Bench, Run], Run], tmp_path: Path) -> Run:
-    """Six sources in order, whose alphas and accuracies lie nearer to each other than their images tell apart."""
+    """Six sources in order, which differ less than a resample of the images changes them."""
     bench.leaderboard["questions"] = [
         {
             "predictor": ["align.alpha", "align.beta"],
@@ -57,11 +57,11 @@ def folder(bench: Bench, written: Callable[[Bench, Run], Run], tmp_path: Path) -
     return written(bench, run)
 
 
-def test_an_alpha_is_drawn_again_over_the_images_that_it_is_the_mean_of(folder: Run) -> None:
-    (finding,) = answer_questions(gather_run_data(load_run_records(folder)))
-    ((alpha, beta),) = finding.results.values()
-    (finding,) = answer_questions(gather_run_data(replace(load_run_records(folder), root=None)))
-    ((still, _),) = finding.results.values()
+def test_alpha_is_resampled_over_its_images(folder: Run) -> None:
+    (answer,) = answer_questions(gather_run_data(load_run_records(folder)))
+    ((alpha, beta),) = answer.results.values()
+    (answer,) = answer_questions(gather_run_data(replace(load_run_records(folder), root=None)))
+    ((still, _),) = answer.results.values()
     text = write_page(folder).read_text("utf-8")
 
     assert ((), ("align.beta",)) == (alpha.fixed_columns, beta.fixed_columns)
@@ -73,7 +73,7 @@ def test_an_alpha_is_drawn_again_over_the_images_that_it_is_the_mean_of(folder: 
     assert "for `clean.accuracy`." not in text
 
 
-def test_the_page_of_a_bundle_is_that_of_the_run_and_its_arrays_are_those_asked_for(
+def test_page_of_a_bundle_equals_that_of_the_run_and_only_needed_arrays_are_published(
     folder: Run, tmp_path: Path
 ) -> None:
     page, first = write_page(folder), publish_run(folder, tmp_path / "out")
@@ -94,7 +94,7 @@ def test_the_page_of_a_bundle_is_that_of_the_run_and_its_arrays_are_those_asked_
     ]
 
 
-def test_without_the_arrays_the_page_says_that_nothing_but_sources_was_drawn(folder: Run) -> None:
+def test_page_without_arrays_says_that_only_sources_are_resampled(folder: Run) -> None:
     for path in folder.path.rglob("*.safetensors"):
         path.unlink()
 

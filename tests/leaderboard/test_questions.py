@@ -1,4 +1,4 @@
-"""A suite's questions: which points they are answered from, and what the page says of them."""
+"""Answers to a suite's questions and their page section."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ QUESTION: dict[str, Json] = {
 
 
 @pytest.fixture
-def asked(bench: Bench) -> Bench:
+def four_sources(bench: Bench) -> Bench:
     """Four sources with one reference, whose ranks have Kendall's tau 4/6."""
     bench.leaderboard["questions"] = [dict(QUESTION)]
     for source in ALPHA:
@@ -45,10 +45,10 @@ def asked(bench: Bench) -> Bench:
     return bench
 
 
-def told(bench: Bench) -> PredictorResult:
-    """What the only predictor tells at the only place."""
-    (finding,) = answer_questions(gather_run_data(bench.run()))
-    ((only,),) = finding.results.values()
+def only_result(bench: Bench) -> PredictorResult:
+    """Return the result of the only predictor in the only scope."""
+    (answer,) = answer_questions(gather_run_data(bench.run()))
+    ((only,),) = answer.results.values()
     return only
 
 
@@ -56,13 +56,13 @@ def section(bench: Bench) -> str:
     return make_page(bench.run()).markdown.partition("## Questions\n\n")[2]
 
 
-def test_the_coefficients_are_those_computed_by_hand(asked: Bench) -> None:
-    found = told(asked).coefficients
+def test_the_coefficients_are_those_computed_by_hand(four_sources: Bench) -> None:
+    result = only_result(four_sources).coefficients
 
-    assert 0.8 == pytest.approx(found["Pearson"].value)
-    assert 0.8 == pytest.approx(found["Spearman"].value)
-    assert 4 / 6 == pytest.approx(found["Kendall"].value)
-    assert 8 / 24 == pytest.approx(found["Kendall"].p)
+    assert 0.8 == pytest.approx(result["Pearson"].value)
+    assert 0.8 == pytest.approx(result["Spearman"].value)
+    assert 4 / 6 == pytest.approx(result["Kendall"].value)
+    assert 8 / 24 == pytest.approx(result["Kendall"].p)
 
 
 def test_a_point_is_the_mean_over_seeds_and_replicates(bench: Bench) -> None:
@@ -72,65 +72,65 @@ def test_a_point_is_the_mean_over_seeds_and_replicates(bench: Bench) -> None:
             for seed in range(2):
                 clean = CLEAN[source] + 0.1 * replicate + 0.04 * seed
                 bench.aligned(source, [alpha + replicate], clean, seed=seed, replicate=replicate)
-    found = told(bench)
+    result = only_result(bench)
 
-    assert ["a", "b", "c", "d"] == [point.label for point in found.points.points]
-    assert 0.8 == pytest.approx(found.coefficients["Pearson"].value)
+    assert ["a", "b", "c", "d"] == [point.label for point in result.points.points]
+    assert 0.8 == pytest.approx(result.coefficients["Pearson"].value)
     assert "4 points" in section(bench)
 
 
 def test_alphas_are_compared_within_one_reference_then_averaged(bench: Bench) -> None:
-    """Pooled over references of unlike size, the second one alone would decide."""
+    """If references were pooled, the second with its larger values would decide."""
     bench.leaderboard["questions"] = [dict(QUESTION)]
     second = {"a": 100.0, "b": 200.0, "c": 300.0, "d": 400.0}
     for source in ALPHA:
         bench.aligned(source, [ALPHA[source], second[source]], CLEAN[source])
 
-    assert (0.8 + 1) / 2 == pytest.approx(told(bench).coefficients["Spearman"].value)
+    assert (0.8 + 1) / 2 == pytest.approx(only_result(bench).coefficients["Spearman"].value)
     assert "Computed within each of 2 reference models, then averaged." in section(bench)
 
 
-def test_each_n_and_transfer_is_a_place_of_its_own_unless_given(asked: Bench) -> None:
+def test_each_n_and_transfer_is_a_separate_scope_unless_given(four_sources: Bench) -> None:
     for source in ALPHA:
-        asked.aligned(source, [ALPHA[source]], 1 - CLEAN[source], n=50)
+        four_sources.aligned(source, [ALPHA[source]], 1 - CLEAN[source], n=50)
 
-    assert "#### digits, n = 20, probe\n" in section(asked)
-    assert "#### digits, n = 50, probe\n" in section(asked)
-    asked.leaderboard["questions"][0]["given"] = {"n": [50], "source": ["a", "b", "c", "d"]}
-    assert -0.8 == pytest.approx(told(asked).coefficients["Pearson"].value)
-    assert "Given: n 50; source `a`, `b`, `c`, `d`." in section(asked)
-    asked.leaderboard["questions"][0]["given"] = {"seed": list(range(9))}
-    assert "Given: seed 0, 1, 2, 3, 4, 5, and 3 more." in section(asked)
-    asked.leaderboard["questions"][0]["given"] = {"n": [51]}
-    assert "No trial is selected." in section(asked)
+    assert "#### digits, n = 20, probe\n" in section(four_sources)
+    assert "#### digits, n = 50, probe\n" in section(four_sources)
+    four_sources.leaderboard["questions"][0]["given"] = {"n": [50], "source": ["a", "b", "c", "d"]}
+    assert -0.8 == pytest.approx(only_result(four_sources).coefficients["Pearson"].value)
+    assert "Given: n 50; source `a`, `b`, `c`, `d`." in section(four_sources)
+    four_sources.leaderboard["questions"][0]["given"] = {"seed": list(range(9))}
+    assert "Given: seed 0, 1, 2, 3, 4, 5, and 3 more." in section(four_sources)
+    four_sources.leaderboard["questions"][0]["given"] = {"n": [51]}
+    assert "No trial is selected." in section(four_sources)
 
 
-def test_other_axes_can_be_asked_across(asked: Bench) -> None:
-    asked.leaderboard["questions"] = [QUESTION | {"across": "n", "given": {"source": "a"}}]
+def test_question_may_be_across_another_axis(four_sources: Bench) -> None:
+    four_sources.leaderboard["questions"] = [QUESTION | {"across": "n", "given": {"source": "a"}}]
     for n, clean in ((50, 0.6), (100, 0.7)):
-        asked.aligned("a", [0.1], clean, n=n)
+        four_sources.aligned("a", [0.1], clean, n=n)
 
-    shown = section(asked)
+    text = section(four_sources)
 
-    assert "#### digits, from a, probe\n" in shown
-    assert "No coefficient, since one side has no spread." in shown
+    assert "#### digits, from a, probe\n" in text
+    assert "No coefficient, since one side has no spread." in text
 
 
-def test_an_adapter_is_held_fixed_only_where_a_source_has_several(asked: Bench) -> None:
-    for place, trial in enumerate(asked.trials):
+def test_an_adapter_is_held_fixed_only_where_a_source_has_several(four_sources: Bench) -> None:
+    for place, trial in enumerate(four_sources.trials):
         trial["adapter"] = f"shape {place % 2}"
 
-    assert "#### digits, n = 20, probe\n" in section(asked)
-    asked.trial("a", 0, 0.5, 0.1, adapter="shape 7")
-    assert "#### digits, n = 20, via shape 1, probe\n" in section(asked)
+    assert "#### digits, n = 20, probe\n" in section(four_sources)
+    four_sources.trial("a", 0, 0.5, 0.1, adapter="shape 7")
+    assert "#### digits, n = 20, via shape 1, probe\n" in section(four_sources)
 
 
-def test_what_is_missing_is_told_with_its_reason(asked: Bench) -> None:
-    asked.attempt(asked.trial("failed", 0)["id"], "no luck")
-    asked.trial("grey", 0, skipped="shapes differ")
-    asked.trial("waiting", 0)
-    asked.trial("unaligned", 0, 0.5, 0.1)
-    doubted = asked.aligned("doubted", [0.5], 0.9)
+def test_missing_points_are_listed_with_their_reasons(four_sources: Bench) -> None:
+    four_sources.attempt(four_sources.trial("failed", 0)["id"], "no luck")
+    four_sources.trial("grey", 0, skipped="shapes differ")
+    four_sources.trial("waiting", 0)
+    four_sources.trial("unaligned", 0, 0.5, 0.1)
+    doubted = four_sources.aligned("doubted", [0.5], 0.9)
     check: Json = {
         "name": "noise",
         "grade": "fail",
@@ -139,16 +139,18 @@ def test_what_is_missing_is_told_with_its_reason(asked: Bench) -> None:
         "samples": 9,
         "text": "noise is stronger",
     }
-    asked.records[doubted]["checks"] = [check]
-    asked.aligned("d", [ALPHA["d"]], None, seed=1)
+    four_sources.records[doubted]["checks"] = [check]
+    four_sources.aligned("d", [ALPHA["d"]], None, seed=1)
 
-    shown = section(asked)
+    text = section(four_sources)
 
-    missing = "doubted (not believed), failed (failed), grey (skipped), unaligned (no number), waiting (to do)"
-    assert f"4 points; p from all 24 orders. Missing: {missing}. In part: d 1 of 2 trials." in shown
+    missing = "doubted (suspicious or invalid), failed (failed), grey (skipped), unaligned (no number), waiting (to do)"
+    assert (
+        f"4 points; p from all 24 orders. Missing: {missing}. Incomplete: d 1 of 2 trials." in text
+    )
 
 
-def test_few_points_are_said_to_drive_a_correlation(bench: Bench) -> None:
+def test_influence_of_few_points_is_reported(bench: Bench) -> None:
     bench.leaderboard["questions"] = [dict(QUESTION)]
     for source, alpha, clean in [
         ("a", 0.0, 0.1),
@@ -159,7 +161,9 @@ def test_few_points_are_said_to_drive_a_correlation(bench: Bench) -> None:
     ]:
         bench.aligned(source, [alpha], clean)
 
-    assert "A correlation over so few points is driven by each of them" in section(bench)
+    assert "With so few points, each of them has a large influence on a correlation" in section(
+        bench
+    )
     assert "Without far, Pearson's coefficient is .000." in section(bench)
 
 
@@ -172,32 +176,36 @@ def test_fewer_than_three_points_have_no_coefficient(bench: Bench) -> None:
     assert "2 points. At least 3 are needed." in section(bench)
 
 
-def test_p_values_are_corrected_for_the_number_of_predictors_asked(asked: Bench) -> None:
-    asked.leaderboard["questions"] = [QUESTION | {"predictor": ["align.alpha", "align.beta"]}]
-    (finding,) = answer_questions(gather_run_data(asked.run()))
-    (told,) = finding.results.values()
+def test_p_values_are_corrected_for_the_number_of_predictors_asked(four_sources: Bench) -> None:
+    four_sources.leaderboard["questions"] = [
+        QUESTION | {"predictor": ["align.alpha", "align.beta"]}
+    ]
+    (answer,) = answer_questions(gather_run_data(four_sources.run()))
+    (results,) = answer.results.values()
 
-    assert [-1, 1] == sorted(round(one.coefficients["Pearson"].value or 0, 1) / 0.8 for one in told)
-    for one in told:
-        assert one.corrected["Kendall"] == pytest.approx(2 * 8 / 24)
+    assert [-1, 1] == sorted(
+        round(result.coefficients["Pearson"].value or 0, 1) / 0.8 for result in results
+    )
+    for result in results:
+        assert result.corrected["Kendall"] == pytest.approx(2 * 8 / 24)
     assert (
         "How well do `align.alpha`, `align.beta` predict `clean.accuracy` across sources?"
-        in section(asked)
+        in section(four_sources)
     )
 
 
-def test_test_images_are_drawn_again_alike_for_all_points_and_for_nothing_that_is_no_share(
-    asked: Bench,
+def test_all_points_share_the_resample_of_test_images_and_other_values_stay(
+    four_sources: Bench,
 ) -> None:
-    for trial in asked.trials:
-        record = asked.records[trial["evaluations"]["clean"][0]]
+    for trial in four_sources.trials:
+        record = four_sources.records[trial["evaluations"]["clean"][0]]
         outcomes = [0] * 300 + [1] * 100 if trial["source"] in "ab" else [0] * 200 + [1] * 200
         record |= {
             "outcomes": {"accuracy": pack_outcomes(outcomes)},
             "metrics": {"accuracy": robust_share(outcomes)},
         }
 
-    redraw = ImageBootstrap(told(asked).points)
+    redraw = ImageBootstrap(only_result(four_sources).points)
     predictor, outcome = redraw(np.random.RandomState(0), 1000)
 
     assert np.ptp(predictor, axis=0).max() == 0
@@ -208,10 +216,10 @@ def test_test_images_are_drawn_again_alike_for_all_points_and_for_nothing_that_i
     )
 
 
-def test_the_interval_of_the_page_is_over_images_too(asked: Bench) -> None:
-    """Two sources whose few test images separate them: over sources alone their order never changes."""
-    for trial in asked.trials:
-        record = asked.records[trial["evaluations"]["clean"][0]]
+def test_the_interval_of_the_page_is_over_images_too(four_sources: Bench) -> None:
+    """The order of these sources changes only if their few test images are resampled."""
+    for trial in four_sources.trials:
+        record = four_sources.records[trial["evaluations"]["clean"][0]]
         right = round(20 * ALPHA[trial["source"]]) + 4
         outcomes = [0] * right + [1] * (20 - right)
         draws = random.Random(trial["source"])
@@ -221,17 +229,17 @@ def test_the_interval_of_the_page_is_over_images_too(asked: Bench) -> None:
             "metrics": {"accuracy": robust_share(outcomes)},
         }
 
-    found = told(asked).coefficients["Kendall"]
+    result = only_result(four_sources).coefficients["Kendall"]
 
-    assert 1.0 == pytest.approx(found.value)
-    assert found.interval is not None
-    assert found.interval[0] < 0.9
+    assert 1.0 == pytest.approx(result.value)
+    assert result.interval is not None
+    assert result.interval[0] < 0.9
 
 
-def test_the_order_of_records_and_trials_changes_no_byte(asked: Bench) -> None:
-    asked.leaderboard["questions"].append(QUESTION | {"predictor": "align.beta"})
-    assert "### 2. How well does `align.beta` predict" in section(asked)
-    run, draws = asked.run(), random.Random(1)
+def test_the_order_of_records_and_trials_changes_no_byte(four_sources: Bench) -> None:
+    four_sources.leaderboard["questions"].append(QUESTION | {"predictor": "align.beta"})
+    assert "### 2. How well does `align.beta` predict" in section(four_sources)
+    run, draws = four_sources.run(), random.Random(1)
     before = make_page(run)
     for _ in range(3):
         records, plan = list(run.records), json.loads(json.dumps(run.plan))
@@ -241,30 +249,34 @@ def test_the_order_of_records_and_trials_changes_no_byte(asked: Bench) -> None:
         assert before == make_page(replace(run, plan=plan, records=records))
 
 
-def test_of_many_predictors_the_heading_says_how_many(asked: Bench) -> None:
-    asked.leaderboard["questions"][0]["predictor"] = ["align.alpha", "align.beta"] * 2
-    found = make_page(asked.run()).markdown
+def test_heading_counts_many_predictors(four_sources: Bench) -> None:
+    four_sources.leaderboard["questions"][0]["predictor"] = ["align.alpha", "align.beta"] * 2
+    page = make_page(four_sources.run()).markdown
 
-    assert "### How well do 4 metrics predict `clean.accuracy` across sources?" in found
-    assert "![clean.accuracy against 4 metrics](question_1.svg)" in found
+    assert "### How well do 4 metrics predict `clean.accuracy` across sources?" in page
+    assert "![clean.accuracy against 4 metrics](question_1.svg)" in page
 
 
-def test_each_question_has_a_scatter_of_its_points(asked: Bench) -> None:
-    found = make_page(asked.run())
+def test_each_question_has_a_scatter_of_its_points(four_sources: Bench) -> None:
+    page = make_page(four_sources.run())
 
-    assert ["question_1.svg"] == list(found.figures)
-    assert "![clean.accuracy against align.alpha](question_1.svg)" in found.markdown
+    assert ["question_1.svg"] == list(page.figures)
+    assert "![clean.accuracy against align.alpha](question_1.svg)" in page.markdown
     assert (
         "{http://www.w3.org/2000/svg}svg"
-        == ElementTree.fromstring(found.figures["question_1.svg"]).tag
+        == ElementTree.fromstring(page.figures["question_1.svg"]).tag
     )
 
 
-def test_many_predictors_are_wrapped_into_rows_of_panels(asked: Bench) -> None:
-    asked.leaderboard["questions"][0]["predictor"] = ["align.alpha", "align.beta", "clean.accuracy"]
-    beside = make_page(asked.run()).figures["question_1.svg"]
-    asked.leaderboard["questions"][0]["predictor"] += ["align.alpha", "align.beta"]
-    wrapped = make_page(asked.run()).figures["question_1.svg"]
+def test_many_predictors_are_wrapped_into_rows_of_panels(four_sources: Bench) -> None:
+    four_sources.leaderboard["questions"][0]["predictor"] = [
+        "align.alpha",
+        "align.beta",
+        "clean.accuracy",
+    ]
+    beside = make_page(four_sources.run()).figures["question_1.svg"]
+    four_sources.leaderboard["questions"][0]["predictor"] += ["align.alpha", "align.beta"]
+    wrapped = make_page(four_sources.run()).figures["question_1.svg"]
 
     def size(svg: bytes) -> tuple[float, float]:
         root = ElementTree.fromstring(svg)
@@ -274,15 +286,15 @@ def test_many_predictors_are_wrapped_into_rows_of_panels(asked: Bench) -> None:
     assert size(wrapped)[1] > 1.5 * size(beside)[1]
 
 
-def test_a_question_before_any_record_has_no_figure(asked: Bench) -> None:
-    asked.records.clear()
-    found = make_page(asked.run())
+def test_a_question_before_any_record_has_no_figure(four_sources: Bench) -> None:
+    four_sources.records.clear()
+    page = make_page(four_sources.run())
 
-    assert {} == found.figures
-    assert "0 points. Missing: a (to do), b (to do)" in found.markdown
+    assert {} == page.figures
+    assert "0 points. Missing: a (to do), b (to do)" in page.markdown
 
 
-def test_a_suite_that_asks_nothing_has_no_section(bench: Bench) -> None:
+def test_suite_without_questions_has_no_section(bench: Bench) -> None:
     assert "## Questions" not in make_page(bench.filled().run()).markdown
 
 
@@ -298,17 +310,17 @@ def test_a_suite_that_asks_nothing_has_no_section(bench: Bench) -> None:
         {"predictor": "a.b", "outcome": "c.d", "across": "source", "given": "probe"},
     ],
 )
-def test_a_question_that_is_none_is_an_error(question: Json) -> None:
+def test_malformed_question_is_an_error(question: Json) -> None:
     with pytest.raises(BadInput, match="expected predictor, outcome, across"):
         read_questions({"questions": [question]})
 
 
-def test_a_question_about_a_metric_that_no_record_has_is_left_out_and_said(asked: Bench) -> None:
-    asked.leaderboard["questions"][0]["predictor"] = "align.gamma"
-    made = make_page(asked.run())
+def test_question_about_an_unrecorded_metric_is_left_out_and_reported(four_sources: Bench) -> None:
+    four_sources.leaderboard["questions"][0]["predictor"] = "align.gamma"
+    page = make_page(four_sources.run())
 
-    assert ["one of align.alpha, align.beta"] == [one.expected for one in made.problems]
-    assert "## Questions" not in made.markdown
+    assert ["one of align.alpha, align.beta"] == [problem.expected for problem in page.problems]
+    assert "## Questions" not in page.markdown
     assert (
-        "align.gamma" in made.markdown.partition("## What the suite asks for and no record has")[2]
+        "align.gamma" in page.markdown.partition("## What the suite asks for and no record has")[2]
     )

@@ -1,4 +1,4 @@
-"""Every number in a table is known beforehand: means, intervals with their unit, paired deltas, ranks."""
+"""Tables show the known means, intervals with their sample, paired differences and ranks."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def written(value: float, *, sign: bool = False) -> str:
     return f"{value:{'+' if sign else ''}.3f}".replace("0.", ".", 1)
 
 
-def test_means_intervals_and_deltas_are_the_known_ones(bench: Bench) -> None:
-    found = bench.row(bench.filled().table(), "robust")
+def test_means_intervals_and_differences_have_known_values(bench: Bench) -> None:
+    row = bench.row(bench.filled().table(), "robust")
 
     low, high = t_interval(bench.clean["robust"])
     down, up = t_interval([0.2, 0.1, 0.1])
@@ -40,10 +40,10 @@ def test_means_intervals_and_deltas_are_the_known_ones(bench: Bench) -> None:
         f"+.133 [{written(down, sign=True)}, {written(up, sign=True)}]",
         "3",
         "1.00",
-    ] == found
+    ] == row
 
 
-def test_the_table_says_what_its_intervals_are_over(bench: Bench) -> None:
+def test_caption_names_the_sample_of_the_intervals(bench: Bench) -> None:
     assert bench.filled().table().endswith("\n\n95 % intervals: t over 3 subset seeds.")
 
 
@@ -52,28 +52,28 @@ def test_the_baseline_is_named_as_such_and_has_no_delta(bench: Bench) -> None:
     assert "baseline" == bench.row(bench.filled().table(), "natural")[5]
 
 
-def test_a_group_with_fewer_seeds_than_planned_says_so_everywhere(bench: Bench) -> None:
+def test_row_with_fewer_seeds_than_planned_shows_both_counts(bench: Bench) -> None:
     bench.filled()
     bench.trial("robust", 3, 0.9, None)
     bench.trial("robust", 4)
 
-    found = bench.row(bench.table(), "robust")
+    row = bench.row(bench.table(), "robust")
 
-    assert found[3].endswith(" (4/5)")
-    assert found[4].endswith(" (3/5)")
-    assert found[5].endswith(" (3/5)")
-    assert "3/5" == found[6]
+    assert row[3].endswith(" (4/5)")
+    assert row[4].endswith(" (3/5)")
+    assert row[5].endswith(" (3/5)")
+    assert "3/5" == row[6]
 
 
-def test_values_that_all_agree_show_the_interval_over_test_images(bench: Bench) -> None:
+def test_equal_values_have_the_interval_over_test_images(bench: Bench) -> None:
     for seed in range(3):
         bench.trial("natural", seed, 0.5, 0.1, n="all")
 
-    found = bench.table(n="all")
+    table = bench.table(n="all")
 
     low, high = stats.binomtest(500, 1000).proportion_ci(method="wilson")
-    assert f".500 [{written(low)}, {written(high)}]†" == bench.row(found, "natural")[3]
-    assert "† Wilson over test images, since all seeds agree (deterministic)" in found
+    assert f".500 [{written(low)}, {written(high)}]†" == bench.row(table, "natural")[3]
+    assert "† Wilson over test images, since all seeds agree (deterministic)" in table
 
 
 def test_a_single_trial_shows_the_interval_over_test_images_and_a_delta_without_one(
@@ -82,11 +82,11 @@ def test_a_single_trial_shows_the_interval_over_test_images_and_a_delta_without_
     bench.trial("natural", 0, 0.5, 0.1)
     bench.trial("robust", 0, 0.6, 0.1)
 
-    found = bench.table()
+    table = bench.table()
 
-    assert bench.row(found, "robust")[3].endswith("]‡")
-    assert "+.100" == bench.row(found, "robust")[5]
-    assert "‡ Wilson over test images, since there is one trial" in found
+    assert bench.row(table, "robust")[3].endswith("]‡")
+    assert "+.100" == bench.row(table, "robust")[5]
+    assert "‡ Wilson over test images, since there is one trial" in table
 
 
 def test_replicates_of_a_source_are_one_row_whose_unit_is_the_training(bench: Bench) -> None:
@@ -97,33 +97,33 @@ def test_replicates_of_a_source_are_one_row_whose_unit_is_the_training(bench: Be
     for seed in range(4):
         bench.trial("natural", seed, 0.4 + 0.01 * (seed - 1.5), 0.1)
 
-    found = bench.table()
-    robust = bench.row(found, "robust")
+    table = bench.table()
+    robust = bench.row(table, "robust")
 
     low, high = t_interval(means)
     assert f"**.523** [{written(low)}, {written(high)}]" == robust[3]
     down, up = t_interval([mean - 0.4 for mean in means])
     assert f"+.123 [{written(down, sign=True)}, {written(up, sign=True)}]" == robust[5]
     assert "3 × 4" == robust[6]  # noqa: RUF001  # a product
-    assert "t over 3 source trainings, each the mean of its subset seeds" in found
+    assert "t over 3 source trainings, each the mean of its subset seeds" in table
 
 
-def test_what_has_no_counterpart_in_the_baseline_has_no_delta(bench: Bench) -> None:
+def test_row_without_counterpart_in_the_baseline_has_no_difference(bench: Bench) -> None:
     bench.filled()
     bench.trial(None, 0, 0.4, 0.1, transfer="scratch")
 
     assert ABSENT == bench.row(bench.table(), "scratch")[5]
 
 
-def test_the_best_is_bold_only_when_no_interval_overlaps(bench: Bench) -> None:
+def test_best_number_is_bold_only_if_no_interval_overlaps(bench: Bench) -> None:
     for seed in range(3):
         bench.trial("natural", seed, 0.50 + 0.001 * seed, 0.3 + 0.1 * seed)
         bench.trial("robust", seed, 0.80 + 0.001 * seed, 0.31 + 0.1 * seed)
 
-    found = bench.table()
+    table = bench.table()
 
-    assert bench.row(found, "robust")[3].startswith("**.801** [")
-    assert 1 == found.count("**.")
+    assert bench.row(table, "robust")[3].startswith("**.801** [")
+    assert 1 == table.count("**.")
 
 
 def test_unknown_outcomes_are_a_range_and_count_as_broken_in_the_ranking(bench: Bench) -> None:
@@ -132,11 +132,11 @@ def test_unknown_outcomes_are_a_range_and_count_as_broken_in_the_ranking(bench: 
         bench.trial("natural", seed, 0.5, 0.30 + 0.02 * seed)
         bench.trial("robust", seed, 0.5, 0.20 + 0.02 * seed, unknown=0.4)
 
-    found = bench.table()
+    table = bench.table()
 
-    assert "1" == bench.row(found, "natural")[0]
-    assert bench.row(found, "robust")[4].startswith(".210–.610 [")  # noqa: RUF001  # a range
-    assert bench.row(found, "robust")[5].startswith("-.100 to +.300")
+    assert "1" == bench.row(table, "natural")[0]
+    assert bench.row(table, "robust")[4].startswith(".210–.610 [")  # noqa: RUF001  # a range
+    assert bench.row(table, "robust")[5].startswith("-.100 to +.300")
 
 
 def test_a_row_that_failed_in_every_trial_is_still_in_the_table(bench: Bench) -> None:
@@ -148,7 +148,7 @@ def test_a_row_that_failed_in_every_trial_is_still_in_the_table(bench: Bench) ->
     )
 
 
-def test_an_evaluation_that_makes_no_sense_hides_no_other_number_of_its_row(bench: Bench) -> None:
+def test_skipped_evaluation_hides_no_other_number_of_its_row(bench: Bench) -> None:
     bench.filled()
     for seed in range(3):
         bench.attempt(
@@ -157,7 +157,7 @@ def test_an_evaluation_that_makes_no_sense_hides_no_other_number_of_its_row(benc
             status="skipped",
         )
 
-    found = bench.table()
+    table = bench.table()
 
     assert [
         "1",
@@ -168,11 +168,9 @@ def test_an_evaluation_that_makes_no_sense_hides_no_other_number_of_its_row(benc
         "+.300 [+.052, +.548]",
         "3",
         "0.75",
-    ] == bench.row(found, "odd")
-    assert ["2", "robust", "probe", ".733 [.590, .877]"] == bench.row(found, "robust")[:4]
-    assert found.endswith(
-        "Skipped: the evaluation makes no sense there, for the reason that the page tells."
-    )
+    ] == bench.row(table, "odd")
+    assert ["2", "robust", "probe", ".733 [.590, .877]"] == bench.row(table, "robust")[:4]
+    assert table.endswith("Skipped: the evaluation is not applicable; the page gives the reason.")
 
 
 def test_a_skipped_evaluation_is_never_ranked_nor_counted_as_a_number(bench: Bench) -> None:
@@ -185,16 +183,16 @@ def test_a_skipped_evaluation_is_never_ranked_nor_counted_as_a_number(bench: Ben
         bench.trial("robust", 3, 0.9)["evaluations"]["pgd"][0], "no such number", status="skipped"
     )
 
-    found = bench.table()
+    table = bench.table()
 
-    assert ABSENT == bench.row(found, "odd")[0]
-    assert "skipped" == bench.row(found, "odd")[4]
-    assert ABSENT == bench.row(found, "odd")[5]
-    assert bench.row(found, "robust")[4].endswith(" (3/4)")
-    assert "4" == bench.row(found, "robust")[6]
+    assert ABSENT == bench.row(table, "odd")[0]
+    assert "skipped" == bench.row(table, "odd")[4]
+    assert ABSENT == bench.row(table, "odd")[5]
+    assert bench.row(table, "robust")[4].endswith(" (3/4)")
+    assert "4" == bench.row(table, "robust")[6]
 
 
-def test_a_row_whose_every_evaluation_makes_no_sense_is_shown_and_one_whose_fit_does_is_not(
+def test_row_with_all_evaluations_skipped_is_shown_and_row_with_skipped_fit_is_not(
     bench: Bench,
 ) -> None:
     bench.filled()
@@ -202,14 +200,14 @@ def test_a_row_whose_every_evaluation_makes_no_sense_is_shown_and_one_whose_fit_
     bench.records[odd["id"]] = bench.record("fit", odd["id"], "finetune/linear_probe", {}, 0.5)
     for results in odd["evaluations"].values():
         bench.attempt(results[0], "no such number", status="skipped")
-    bench.attempt(bench.trial("senseless", 0)["id"], "no blocks", status="skipped")
+    bench.attempt(bench.trial("inapplicable", 0)["id"], "no blocks", status="skipped")
 
-    found = bench.table()
+    table = bench.table()
 
     assert [ABSENT, "odd", "probe", "skipped", "skipped", ABSENT, "0/1", ABSENT] == bench.row(
-        found, "odd"
+        table, "odd"
     )
-    assert "senseless" not in found
+    assert "inapplicable" not in table
 
 
 def test_an_adapter_has_a_column_when_there_is_one(bench: Bench) -> None:
@@ -234,7 +232,7 @@ def test_no_label_breaks_a_table(bench: Bench) -> None:
 
 def test_without_a_ranking_rows_are_sorted_by_name(bench: Bench) -> None:
     bench.leaderboard = {"columns": [], "rank_by": None, "baseline": None}
-    found = bench.filled().table()
+    table = bench.filled().table()
 
     assert [
         "source",
@@ -243,16 +241,16 @@ def test_without_a_ranking_rows_are_sorted_by_name(bench: Bench) -> None:
         "pgd.robust_accuracy@0.1",
         "seeds",
         "s / trial",
-    ] == bench.row(found, "source")
-    assert found.index("| natural") < found.index("| robust")
+    ] == bench.row(table, "source")
+    assert table.index("| natural") < table.index("| robust")
 
 
-def test_a_table_that_is_not_there_is_an_error_that_lists_those_that_are(bench: Bench) -> None:
+def test_missing_table_is_an_error_that_lists_the_others(bench: Bench) -> None:
     with pytest.raises(BadInput, match="found target 'digits', n 50; expected one of digits n=20"):
         bench.filled().table(n=50)
 
 
-def test_a_table_for_a_readme_has_no_seconds_so_that_two_runs_give_the_same(bench: Bench) -> None:
+def test_table_for_a_readme_has_no_seconds_and_is_reproducible(bench: Bench) -> None:
     before = make_table(bench.filled().run(), target="digits", n=20)
     for record in bench.records.values():
         record["observed"]["seconds"] = {"work": 123.0}
@@ -282,44 +280,44 @@ def test_a_metric_that_is_no_share_is_a_plain_number(bench: Bench) -> None:
     assert math.isclose(low, 61.469, abs_tol=1e-3)
 
 
-def losses(bench: Bench, values: dict[str, list[float]]) -> None:
-    """Rank by a loss, which is no share of samples."""
+def add_losses(bench: Bench, values: dict[str, list[float]]) -> None:
+    """Add trials with a loss, which is not a share of samples, and rank by it."""
     bench.leaderboard |= {
         "columns": ["clean.loss", "clean.accuracy"],
         "rank_by": {"lowest": "clean.loss"},
     }
-    for source, found in values.items():
-        for seed, loss in enumerate(found):
+    for source, source_losses in values.items():
+        for seed, loss in enumerate(source_losses):
             trial = bench.trial(source, seed, 0.5, 0.1)
             bench.records[trial["evaluations"]["clean"][0]]["metrics"]["loss"] = {"value": loss}
 
 
-def test_where_less_is_better_the_lowest_is_first_and_bold_and_deltas_keep_their_sign(
+def test_lowest_is_first_and_bold_where_lower_is_better(
     bench: Bench,
 ) -> None:
-    losses(bench, {"natural": [0.4, 0.42], "robust": [0.1, 0.12], "random": [2.5, 2.6]})
-    found = bench.table()
+    add_losses(bench, {"natural": [0.4, 0.42], "robust": [0.1, 0.12], "random": [2.5, 2.6]})
+    table = bench.table()
 
     assert [["1", "robust"], ["2", "natural"], ["3", "random"]] == [
-        bench.row(found, name)[:2] for name in ("robust", "natural", "random")
+        bench.row(table, name)[:2] for name in ("robust", "natural", "random")
     ]
-    assert bench.row(found, "robust")[3].startswith("**.110** [")
-    assert bench.row(found, "robust")[5].startswith("-.300")
-    assert 1 == found.count("**.")
-    assert found.index("| robust") < found.index("| natural") < found.index("| random")
+    assert bench.row(table, "robust")[3].startswith("**.110** [")
+    assert bench.row(table, "robust")[5].startswith("-.300")
+    assert 1 == table.count("**.")
+    assert table.index("| robust") < table.index("| natural") < table.index("| random")
 
 
-def test_the_lowest_is_not_bold_when_intervals_overlap_or_there_is_none(bench: Bench) -> None:
-    losses(bench, {"natural": [0.1, 0.5], "robust": [0.1, 0.4]})
+def test_lowest_is_not_bold_if_intervals_overlap_or_are_absent(bench: Bench) -> None:
+    add_losses(bench, {"natural": [0.1, 0.5], "robust": [0.1, 0.4]})
     assert "**" not in bench.table()
 
     bench.trials.clear()
-    losses(bench, {"natural": [0.4], "robust": [0.1]})
+    add_losses(bench, {"natural": [0.4], "robust": [0.1]})
     assert "**" not in bench.table()
     assert "1" == bench.row(bench.table(), "robust")[0]
 
 
-def test_where_less_is_better_unknown_outcomes_count_against_a_row(bench: Bench) -> None:
+def test_unknown_outcomes_count_against_a_row_where_lower_is_better(bench: Bench) -> None:
     bench.leaderboard["rank_by"] = {"lowest": "pgd.robust_accuracy"}
     bench.trial("natural", 0, 0.5, 0.4)
     bench.trial("robust", 0, 0.5, 0.3, unknown=0.2)
@@ -328,14 +326,14 @@ def test_where_less_is_better_unknown_outcomes_count_against_a_row(bench: Bench)
 
 
 def test_a_small_loss_is_not_0(bench: Bench) -> None:
-    losses(bench, {"natural": [0.000034], "robust": [0.0061]})
-    found = bench.table()
+    add_losses(bench, {"natural": [0.000034], "robust": [0.0061]})
+    table = bench.table()
 
-    assert "3.4e-05" == bench.row(found, "natural")[3]
-    assert [".0061", "+.0061"] == [bench.row(found, "robust")[place] for place in (3, 5)]
+    assert "3.4e-05" == bench.row(table, "natural")[3]
+    assert [".0061", "+.0061"] == [bench.row(table, "robust")[place] for place in (3, 5)]
 
 
-def test_several_references_are_averaged_and_one_missing_is_missing(bench: Bench) -> None:
+def test_references_are_averaged_and_a_missing_one_leaves_no_number(bench: Bench) -> None:
     trial = bench.trial("natural", 0, 0.5, 0.1)
     first, second = trial["evaluations"]["clean"][0], "d" * 64
     trial["evaluations"]["clean"] = [first, second]

@@ -1,6 +1,7 @@
 """The leaderboard: a page of tables and figures, as a pure function of a run's plan and records.
 
-The same records give the same bytes: on any machine, in any folder, whatever the locale, the clock or their order.
+The same records give the same bytes, on any machine and in any folder, whatever the locale, the
+clock or the order of the records.
 """
 
 from advtransfer.leaderboard.page import Page, make_page, make_table

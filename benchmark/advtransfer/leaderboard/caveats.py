@@ -1,9 +1,9 @@
-"""Page sections about what is incomplete, skipped, not ranked, leaking, or asked for and not recorded."""
+"""Page sections about incomplete, skipped and unranked results, leakage and unmet settings."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from advtransfer.errors import BadInput, Problem
@@ -14,199 +14,210 @@ from advtransfer.leaderboard.ranking import requested_ranking
 from advtransfer.leaderboard.run_data import RunData
 from advtransfer.leaderboard.table_rows import find_column
 from advtransfer.planning import Trial
-from advtransfer.planning.status import STATUS_NAMES, STATUS_WORDS
+from advtransfer.planning.status import STATUS_NAMES, STATUS_WORDS, TrialStatus
 from advtransfer.result.verdict import WORST_FIRST
 from advtransfer.types import Json
 
 MAX_PLACES = 3  # places written out for one reason; `advtransfer status` lists all
 
 
-def incomplete_section(evidence: RunData) -> str:
-    """The trials that are not done: counts, reasons, and where."""
+def incomplete_section(data: RunData) -> str:
+    """Return the section that counts and locates the trials that are not done, by reason."""
     grouped: dict[tuple[int, str], list[Trial]] = defaultdict(list)
-    for trial in evidence.plan.trials:
-        state = evidence.trial_state(trial)
+    for trial in data.plan.trials:
+        state = data.trial_state(trial)
         if state.value != "done":
-            told = (
-                state.failures
-                if state.evaluation in state.failures
-                else {state.evaluation: state.reason}
-            )
-            for evaluation, reason in told.items():
-                text = f"{f'{evaluation}: ' if evaluation else ''}{reason or 'no record yet'}"
-                grouped[STATUS_NAMES.index(state.value), text].append(trial)
-    rows = [
-        [
-            STATUS_WORDS[STATUS_NAMES[place]],
-            str(len(trials)),
-            escape_markdown(reason),
-            _places_text(trials),
-        ]
-        for (place, reason), trials in sorted(grouped.items(), key=lambda item: item[0])
-    ]
-    if not rows:
-        return ""
-    return f"## Trials that are not done\n\n{_reason_table('status', 'trials', rows)}"
+            for reason in _incomplete_reasons(state):
+                grouped[STATUS_NAMES.index(state.value), reason].append(trial)
+    rows: list[list[str]] = []
+    for status, reason in sorted(grouped):
+        word = STATUS_WORDS[STATUS_NAMES[status]]
+        rows.append(_reason_row(word, reason, grouped[status, reason]))
+    return _reason_section("Trials that are not done", ("status", "trials"), rows)
 
 
-def skipped_section(evidence: RunData) -> str:
-    """The evaluations that make no sense in trials whose other results are shown."""
+def _incomplete_reasons(state: TrialStatus) -> Iterator[str]:
+    """Yield the reason of every failed evaluation, or the one of the trial."""
+    reasons: list[tuple[str | None, str | None]] = [(state.evaluation, state.reason)]
+    if state.evaluation in state.failures:
+        reasons = list(state.failures.items())
+    for evaluation, reason in reasons:
+        text = reason or "no record yet"
+        yield f"{evaluation}: {text}" if evaluation else text
+
+
+def skipped_section(data: RunData) -> str:
+    """Return the section about evaluations that are not applicable in trials with other results."""
     grouped: dict[tuple[str, str], list[Trial]] = defaultdict(list)
-    for trial in evidence.plan.trials:
-        for evaluation, reason in evidence.trial_state(trial).skipped.items():
+    for trial in data.plan.trials:
+        for evaluation, reason in data.trial_state(trial).skipped.items():
             grouped[evaluation, reason].append(trial)
-    rows = [
-        [
-            escape_markdown(evaluation),
-            str(len(trials)),
-            escape_markdown(reason),
-            _places_text(trials),
-        ]
-        for (evaluation, reason), trials in sorted(grouped.items(), key=lambda item: item[0])
-    ]
-    return (
-        f"## Evaluations that were skipped\n\n{_reason_table('evaluation', 'trials', rows)}"
-        if rows
-        else ""
-    )
+    rows: list[list[str]] = []
+    for evaluation, reason in sorted(grouped):
+        trials = grouped[evaluation, reason]
+        rows.append(_reason_row(escape_markdown(evaluation), reason, trials))
+    return _reason_section("Evaluations that were skipped", ("evaluation", "trials"), rows)
 
 
-def unranked_section(evidence: RunData) -> str:
-    """The results that are shown but never ranked."""
+def unranked_section(data: RunData) -> str:
+    """Return the section about results that are shown but never ranked."""
     grouped: dict[tuple[int, str, str], list[Trial]] = defaultdict(list)
-    for trial in evidence.plan.trials:
+    for trial in data.plan.trials:
         for label, ids in trial.evaluations.items():
-            for answer in (evidence.results[id] for id in ids if id in evidence.results):
-                if not answer.verdict.is_ranked:
-                    place = WORST_FIRST.index(answer.verdict.value)
-                    grouped[place, label, answer.verdict.reason].append(trial)
-    rows = [
-        [
-            WORST_FIRST[place],
-            str(len(trials)),
-            escape_markdown(f"{label}: {reason}"),
-            _places_text(trials),
-        ]
-        for (place, label, reason), trials in sorted(grouped.items(), key=lambda item: item[0])
-    ]
+            for result in (data.results[id] for id in ids if id in data.results):
+                verdict = result.verdict
+                if not verdict.is_ranked:
+                    severity = WORST_FIRST.index(verdict.value)
+                    grouped[severity, label, verdict.reason].append(trial)
+    rows: list[list[str]] = []
+    for severity, label, reason in sorted(grouped):
+        trials = grouped[severity, label, reason]
+        rows.append(_reason_row(WORST_FIRST[severity], f"{label}: {reason}", trials))
+    return _reason_section("Results that are not ranked", ("verdict", "results"), rows)
+
+
+def _reason_row(subject: str, reason: str, trials: Sequence[Trial]) -> list[str]:
+    return [subject, str(len(trials)), escape_markdown(reason), _places_text(trials)]
+
+
+def _reason_section(
+    heading: str, subject_and_count: tuple[str, str], rows: Sequence[Sequence[str]]
+) -> str:
+    """Return a section with a table of reasons, an empty string without rows."""
     if not rows:
         return ""
-    return f"## Results that are not ranked\n\n{_reason_table('verdict', 'results', rows)}"
-
-
-def _reason_table(what: str, counted: str, rows: Sequence[Sequence[str]]) -> str:
-    return markdown_table(
-        [what, counted, "reason", "where"], rows, right=[False, True, False, False]
-    )
+    header = [*subject_and_count, "reason", "where"]
+    table = markdown_table(header, rows, right=[False, True, False, False])
+    return f"## {heading}\n\n{table}"
 
 
 def _places_text(trials: Iterable[Trial]) -> str:
-    """Places in the grid with their seeds, the first few written out."""
-    places: dict[str, list[int]] = defaultdict(list)
+    """Return the first places of trials in the grid, with their seeds, and count the others."""
+    seeds_by_place: dict[str, list[int]] = defaultdict(list)
     for trial in trials:
-        source = f"{trial.source or 'no source'}{f' via {trial.adapter}' if trial.adapter else ''}"
-        places[f"{source} -> {trial.target} n={trial.n} {trial.transfer}"].append(trial.seed)
-    told = [
-        f"{escape_markdown(place)} (seed{'s' * (len(seeds) > 1)} {', '.join(map(str, sorted(seeds)))})"
-        for place, seeds in sorted(places.items())
-    ]
-    more = len(told) - MAX_PLACES
-    return "; ".join(told[:MAX_PLACES]) + (f"; and {more} more" if more > 0 else "")
+        source = trial.source or "no source"
+        if trial.adapter:
+            source = f"{source} via {trial.adapter}"
+        place = f"{source} -> {trial.target} n={trial.n} {trial.transfer}"
+        seeds_by_place[place].append(trial.seed)
+    texts: list[str] = []
+    for place, seeds in sorted(seeds_by_place.items()):
+        noun = "seeds" if len(seeds) > 1 else "seed"
+        texts.append(f"{escape_markdown(place)} ({noun} {', '.join(map(str, sorted(seeds)))})")
+    return _shorten_list(texts, MAX_PLACES)
 
 
-MAX_SOURCES = 3  # sources written out of those of which the same is found
+def _shorten_list(texts: Sequence[str], limit: int) -> str:
+    """Join texts, of which those beyond a limit are counted only."""
+    shown = list(texts[:limit])
+    if len(texts) > limit:
+        shown.append(f"and {len(texts) - limit} more")
+    return "; ".join(shown)
+
+
+MAX_SOURCES = 3  # sources written out in one row of the leakage table
 LEAKAGE_HEADERS = ("target", "source", "images", "exact", "near", "of")
 
 
-def leakage_section(evidence: RunData) -> str:
-    """A table of what was found, a sentence where nothing was, nothing where nobody looked."""
-    found = [
-        (target, source, name, one["exact"], one["near"], one["of"])
-        for (target, source), pairs in sorted(evidence.leakage.items())
-        for name, one in sorted(pairs.items())
-    ]
-    if not found:
+def leakage_section(data: RunData) -> str:
+    """Return the table of images shared between data sets, or a sentence if none is shared.
+
+    The section is empty if leakage was never checked.
+    """
+    if not any(data.leakage.values()):
         return ""
-    told = _merge_sources(_leakage_row(*one) for one in found if one[3] != 0 or one[4] != 0)
-    if not told:
-        return "Leakage: no image was found in two of source training data, target training data and target test data."
-    note = "Exact: pixel for pixel. Near: shifted by a pixel, or saved again as JPEG. – : not counted, since too large."  # noqa: RUF001  # the dash of every page
-    right = [False, False, False, True, True, True]
-    return f"## Leakage\n\n{markdown_table(LEAKAGE_HEADERS, told, right=right)}\n\n{note}"
-
-
-def _merge_sources(rows: Iterable[tuple[str, ...]]) -> list[tuple[str, ...]]:
-    """One line for all sources of a target of which the same is found."""
-    sources: dict[tuple[str, ...], set[str]] = {}
-    for target, source, *found in rows:
-        sources.setdefault((target, *found), set()).add(source)
-    return sorted(
-        (target, _sources_text(sorted(there)), *found)
-        for (target, *found), there in sources.items()
+    rows: set[tuple[tuple[str, ...], str]] = set()
+    for (target, source), pairs in data.leakage.items():
+        for name, counts in pairs.items():
+            # Counts of None (too large to compare) are listed too: leakage is not excluded there.
+            if counts["exact"] != 0 or counts["near"] != 0:
+                texts = [_count_text(counts[key]) for key in ("exact", "near", "of")]
+                # Images of the target alone are the same for every source.
+                own_source = source if "source" in name else ABSENT
+                rows.add(((escape_markdown(target), name, *texts), escape_markdown(own_source)))
+    if not rows:
+        return (
+            "Leakage: no image was found in two of source training data, target training data and "
+            "target test data."
+        )
+    table = markdown_table(
+        LEAKAGE_HEADERS, _merge_sources(rows), right=[False, False, False, True, True, True]
     )
-
-
-def _sources_text(sources: Sequence[str]) -> str:
-    more = f"; and {len(sources) - MAX_SOURCES} more" if len(sources) > MAX_SOURCES else ""
-    return "; ".join(sources[:MAX_SOURCES]) + more
-
-
-def _leakage_row(target: str, source: str, name: str, *counts: object) -> tuple[str, ...]:
-    """One line; what concerns the target alone is the same for every source."""
-    source = source if "source" in name else ABSENT
-    return (
-        escape_markdown(target),
-        escape_markdown(source),
-        name,
-        *(ABSENT if one is None else str(one) for one in counts),
+    note = (
+        "Exact: equal pixel by pixel. Near: shifted by a pixel, or saved again as JPEG. "
+        f"{ABSENT} : not counted, since too large."
     )
+    return f"## Leakage\n\n{table}\n\n{note}"
 
 
-def drop_unanswerable(evidence: RunData) -> tuple[RunData, tuple[Problem, ...]]:
-    """The evidence with the settings of its page that can be met, and why others cannot."""
+def _count_text(count: object) -> str:
+    return ABSENT if count is None else str(count)
+
+
+def _merge_sources(rows: Iterable[tuple[tuple[str, ...], str]]) -> list[tuple[str, ...]]:
+    """Return one table row for all sources of a target with the same counts."""
+    sources_by_counts: dict[tuple[str, ...], set[str]] = defaultdict(set)
+    for counts, source in rows:
+        sources_by_counts[counts].add(source)
+    merged: list[tuple[str, ...]] = []
+    for (target, *counts_texts), sources in sources_by_counts.items():
+        merged.append((target, _shorten_list(sorted(sources), MAX_SOURCES), *counts_texts))
+    return sorted(merged)
+
+
+def drop_unanswerable(data: RunData) -> tuple[RunData, tuple[Problem, ...]]:
+    """Return the run without the page settings that its records cannot meet.
+
+    The second value is a problem for each setting that is left out.
+    """
+    settings = dict(data.plan.leaderboard)
+    checks: dict[str, Callable[[Json, RunData], object]] = {
+        "columns": _check_column,
+        "figures": parse_figure,
+        "questions": _check_question,
+    }
     problems: list[Problem] = []
-    settings = dict(evidence.plan.leaderboard)
-
-    def fits(check: Callable[..., object], *asked: object) -> bool:
-        try:
-            check(*asked)
-        except BadInput as error:
-            problems.extend(error.problems)
-            return False
-        return True
-
-    for name, check in (
-        ("columns", _check_column),
-        ("figures", parse_figure),
-        ("questions", _check_question),
-    ):
-        settings[name] = [one for one in _as_list(settings.get(name)) if fits(check, one, evidence)]
-    if not fits(requested_ranking, evidence):
+    for name, check in checks.items():
+        answerable: list[Json] = []
+        for entry in _as_list(settings.get(name)):
+            entry_problems = _problems_of(check, entry, data)
+            problems += entry_problems
+            if not entry_problems:
+                answerable.append(entry)
+        settings[name] = answerable
+    ranking_problems = _problems_of(requested_ranking, data)
+    if ranking_problems:
         settings["rank_by"] = None
-    return replace(evidence, plan=replace(evidence.plan, leaderboard=settings)), tuple(
-        dict.fromkeys(problems)
-    )
+    # A dictionary keeps the order and drops equal problems: several questions may miss one metric.
+    unique = tuple(dict.fromkeys([*problems, *ranking_problems]))
+    return replace(data, plan=replace(data.plan, leaderboard=settings)), unique
+
+
+def _problems_of(check: Callable[..., object], *inputs: object) -> list[Problem]:
+    try:
+        check(*inputs)
+    except BadInput as error:
+        return list(error.problems)
+    return []
 
 
 def unanswerable_section(problems: Iterable[Problem]) -> str:
-    """The section that says what is left out; nothing where nothing is."""
+    """Return the section that lists the settings that cannot be met, empty without any."""
     lines = [f"- {escape_markdown(str(problem))}" for problem in problems]
-    return (
-        "\n\n".join(["## What the suite asks for and no record has", "\n".join(lines)])
-        if lines
-        else ""
-    )
+    if not lines:
+        return ""
+    return "\n\n".join(["## What the suite asks for and no record has", "\n".join(lines)])
 
 
-def _check_column(name: Json, evidence: RunData) -> None:
-    find_column(str(name), evidence)
+def _check_column(name: Json, data: RunData) -> None:
+    find_column(str(name), data)
 
 
-def _check_question(asked: Json, evidence: RunData) -> None:
-    for question in read_questions({"questions": [asked]}):
+def _check_question(entry: Json, data: RunData) -> None:
+    for question in read_questions({"questions": [entry]}):
         for name in question.metrics:
-            find_column(name, evidence)
+            find_column(name, data)
 
 
 def _as_list(value: Json) -> list[Json]:
-    return list(value) if isinstance(value, list | tuple) and not isinstance(value, Mapping) else []
+    return list(value) if isinstance(value, list | tuple) else []

@@ -1,4 +1,4 @@
-"""The figures that a suite asks for: a metric against the number of labelled target images."""
+"""The figures that a suite requests: a metric against the number of labelled target images."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from advtransfer.leaderboard.run_data import RunData
 from advtransfer.leaderboard.table_rows import (
     Column,
     LeaderboardRow,
-    TablePlace,
+    RowsByTable,
     find_column,
     group_rows,
 )
@@ -23,7 +23,14 @@ from advtransfer.suite.leaderboard_settings import FIGURE_KINDS
 
 @dataclass(frozen=True, slots=True)
 class PageFigure:
-    """A figure as a file of the page: its name, its SVG, its alternative text, and a caption in markdown."""
+    """A figure of the page.
+
+    Attributes:
+        name: File name.
+        svg: Content of the file.
+        text: Alternative text.
+        caption: Caption in markdown.
+    """
 
     name: str
     svg: bytes
@@ -31,122 +38,126 @@ class PageFigure:
     caption: str
 
 
-def requested_figures(evidence: RunData) -> list[PageFigure]:
-    """The figures that the suite asks for and that have something to show.
+def requested_figures(data: RunData) -> list[PageFigure]:
+    """Return the figures that the suite requests, without those that have no number to show.
 
     Raises:
         BadInput: A figure's kind or metric is unknown.
     """
-    asked = evidence.plan.leaderboard.get("figures")
-    drawn = (
-        [_make_figure(one, evidence) for one in asked] if isinstance(asked, list | tuple) else []
-    )
-    return [figure for figure in drawn if figure is not None]
+    entries = data.plan.leaderboard.get("figures")
+    if not isinstance(entries, list | tuple):
+        return []
+    figures = [_make_figure(entry, data) for entry in entries]
+    return [figure for figure in figures if figure is not None]
 
 
-def parse_figure(asked: object, evidence: RunData) -> tuple[str, Column]:
-    """The kind of a figure and the column that it is of.
+def parse_figure(entry: object, data: RunData) -> tuple[str, Column]:
+    """Return the kind of a requested figure and the column that it shows.
 
     Raises:
         BadInput: Its kind or metric is unknown.
     """
-    if (
-        not isinstance(asked, Mapping)
-        or asked.get("kind") not in FIGURE_KINDS
-        or not asked.get("metric")
-    ):
-        expected = f"a kind of {', '.join(FIGURE_KINDS)}, and a metric as in `columns`"
-        raise BadInput(
-            [
-                Problem(
-                    f"leaderboard figure {asked!r}",
-                    expected,
-                    "correct it in the suite and run it again",
-                )
-            ]
-        )
-    return str(asked["kind"]), find_column(str(asked["metric"]), evidence)
+    if isinstance(entry, Mapping) and entry.get("kind") in FIGURE_KINDS and entry.get("metric"):
+        return str(entry["kind"]), find_column(str(entry["metric"]), data)
+    found = f"leaderboard figure {entry!r}"
+    expected = f"a kind of {', '.join(FIGURE_KINDS)}, and a metric as in `columns`"
+    raise BadInput([Problem(found, expected, "correct it in the suite and run it again")])
 
 
-def _make_figure(asked: object, evidence: RunData) -> PageFigure | None:
-    kind, column = parse_figure(asked, evidence)
-    panels = curve_panels(evidence, column)
+def _make_figure(entry: object, data: RunData) -> PageFigure | None:
+    kind, column = parse_figure(entry, data)
+    panels = curve_panels(data, column)
     if not any(panel.curves for row in panels for panel in row):
         return None
+    # Column names hold characters such as @ and /, which have a meaning in paths and links.
+    stem = re.sub(r"[^A-Za-z0-9.]+", "_", f"{kind}_{column.name}").strip("_.")
+    svg = draw_curves(
+        panels,
+        x="labelled target images n",
+        y=_axis_label(column, data),
+        title=f"{column.name} against n",
+    )
+    caption = (
+        f"{inline_code(column.name)} against the number of labelled target images: mean and 95 % "
+        "interval. Filled markers: the interval is over subset seeds (over source trainings "
+        "where a source has replicates); hollow: over test images."
+    )
     return PageFigure(
-        name=re.sub(r"[^A-Za-z0-9.]+", "_", f"{kind}_{column.name}").strip("_.") + ".svg",
-        svg=draw_curves(
-            panels,
-            x="labelled target images n",
-            y=_axis_label(column, evidence),
-            title=f"{column.name} against n",
-        ),
+        name=f"{stem}.svg",
+        svg=svg,
         text=f"{column.name} against the number of labelled target images n",
-        caption=f"{inline_code(column.name)} against the number of labelled target images: mean and 95 % interval. Filled "
-        "markers: the interval is over subset seeds (over source trainings where a source has replicates); hollow: "
-        "over test images.",
+        caption=caption,
     )
 
 
-def curve_panels(evidence: RunData, column: Column) -> list[list[CurvePanel]]:
-    """A metric against n: a row of panels for each target, a panel for each transfer, a curve for each source."""
-    there = group_rows(evidence)
-    targets = sorted({target for target, _ in there})
-    transfers = sorted({row.transfer for rows in there.values() for row in rows})
-    return [
-        [_curve_panel(target, transfer, there, column, evidence) for transfer in transfers]
-        for target in targets
-    ]
+def curve_panels(data: RunData, column: Column) -> list[list[CurvePanel]]:
+    """Return panels of a metric against n.
+
+    There is one row per target, one panel per transfer, and one curve per source.
+    """
+    tables = group_rows(data)
+    targets = sorted({target for target, _ in tables})
+    transfers = sorted({row.transfer for rows in tables.values() for row in rows})
+    panels: list[list[CurvePanel]] = []
+    for target in targets:
+        panels.append(
+            [_curve_panel(target, transfer, tables, column, data) for transfer in transfers]
+        )
+    return panels
 
 
-def _axis_label(column: Column, evidence: RunData) -> str:
-    """The y axis with its unit."""
-    found = (column.metric_of(trial, evidence) for trial in evidence.plan.trials)
-    share = all(metric.sample_count for metric in found if metric is not None)
-    return f"{column.name}\n(share of test images)" if share else column.name
+def _axis_label(column: Column, data: RunData) -> str:
+    """Return the label of the y axis with its unit."""
+    for trial in data.plan.trials:
+        metric = column.metric_of(trial, data)
+        if metric is not None and not metric.sample_count:
+            return column.name
+    return f"{column.name}\n(share of test images)"
 
 
 def _curve_panel(
-    target: str,
-    transfer: str,
-    there: Mapping[TablePlace, Sequence[LeaderboardRow]],
-    column: Column,
-    evidence: RunData,
+    target: str, transfer: str, tables: RowsByTable, column: Column, data: RunData
 ) -> CurvePanel:
-    places = _axis_ticks(target, there, evidence)
-    curves: dict[str, list[CurvePoint]] = {}
-    for n, (x, _) in places.items():
-        for row in there[target, n]:
-            metrics = row.metric_values(column, evidence) if row.transfer == transfer else {}
-            if metrics:
-                found = aggregate_metrics(metrics)
-                hollow = found.basis in ("deterministic", "single")
+    ticks = _axis_ticks(target, tables, data)
+    points: dict[str, list[CurvePoint]] = {}
+    for n, (x, _) in ticks.items():
+        for row in tables[target, n]:
+            metrics = row.metric_values(column, data)
+            if row.transfer == transfer and metrics:
+                aggregate = aggregate_metrics(metrics)
+                # Unknown outcomes leave a range, of which the curve shows the middle.
                 point = CurvePoint(
                     x,
-                    (found.low + found.high) / 2,
-                    found.interval or (found.low, found.high),
-                    hollow,
+                    y=(aggregate.low + aggregate.high) / 2,
+                    interval=aggregate.interval or (aggregate.low, aggregate.high),
+                    is_hollow=aggregate.basis in ("deterministic", "single"),
                 )
-                curves.setdefault(row.label, []).append(point)
-    drawn = tuple(Curve(label, tuple(points)) for label, points in sorted(curves.items()))
-    return CurvePanel(f"{target}, {transfer}", drawn, tuple(places.values()))
+                points.setdefault(row.label, []).append(point)
+    curves = tuple(Curve(label, tuple(points[label])) for label in sorted(points))
+    return CurvePanel(f"{target}, {transfer}", curves, tuple(ticks.values()))
 
 
 def _axis_ticks(
-    target: str, there: Mapping[TablePlace, Sequence[LeaderboardRow]], evidence: RunData
+    target: str, tables: RowsByTable, data: RunData
 ) -> dict[int | str, tuple[float, str]]:
-    """Where each n of a target lies on the axis, and its tick: `all` at its count if a fit recorded it, else last."""
-    counts = sorted(n for one, n in there if one == target and isinstance(n, int))
-    places: dict[int | str, tuple[float, str]] = {n: (float(n), str(n)) for n in counts}
-    if (target, "all") in there:
-        used = list(_labels_used(there[target, "all"], evidence))
-        last = 2.0 * max(counts, default=1)
-        places["all"] = (float(max(used)), f"all ({max(used)})") if used else (last, "all")
-    return places
+    """Return the position and the text of each n of a target on the x axis.
+
+    `all` is placed at the number of labels that a fit recorded, or after the other counts if none
+    did.
+    """
+    counts = sorted(n for other, n in tables if other == target and isinstance(n, int))
+    ticks: dict[int | str, tuple[float, str]] = {n: (float(n), str(n)) for n in counts}
+    if (target, "all") in tables:
+        labels_used = max(_labels_used(tables[target, "all"], data), default=None)
+        if labels_used is None:
+            ticks["all"] = (2.0 * max(counts, default=1), "all")
+        else:
+            ticks["all"] = (float(labels_used), f"all ({labels_used})")
+    return ticks
 
 
-def _labels_used(rows: Sequence[LeaderboardRow], evidence: RunData) -> Iterator[int]:
+def _labels_used(rows: Sequence[LeaderboardRow], data: RunData) -> Iterator[int]:
     for row in rows:
         for trial in row.trials:
-            if trial.id in evidence.labels_used:
-                yield evidence.labels_used[trial.id]
+            if trial.id in data.labels_used:
+                yield data.labels_used[trial.id]

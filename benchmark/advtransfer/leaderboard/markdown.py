@@ -1,4 +1,4 @@
-"""Markdown by hand: tables that no label can break, and numbers in one style on every page."""
+"""Markdown writer: tables that no label can break, and one number format for every page."""
 
 from __future__ import annotations
 
@@ -7,72 +7,94 @@ from collections.abc import Sequence
 
 from advtransfer.text import printable_text
 
-ABSENT = "–"  # noqa: RUF001  # the en dash is what every page shows for what is absent
-SMALL_NUMBER = 0.01  # below, three decimals leave less than two digits
+ABSENT = "–"  # noqa: RUF001  # every page shows an en dash for an absent value
+SMALL_NUMBER = 0.01  # below it, three decimals show fewer than two digits
+# An underscore between two word characters is no emphasis in markdown, so it stays readable.
 MARKUP_CHARACTERS = re.compile(r"[\\`*<|\[~$]|(?<!\w)_|_(?!\w)")
 
 
 def escape_markdown(text: str) -> str:
-    """A label as plain text on one line: nothing in it is markup, and it cannot leave its table cell."""
-    return MARKUP_CHARACTERS.sub(r"\\\g<0>", " ".join(printable_text(text).split())).replace(
-        "&", "&amp;"
-    )
+    """Return a label as plain text on one line, safe inside a table cell."""
+    line = " ".join(printable_text(text).split())
+    return MARKUP_CHARACTERS.sub(r"\\\g<0>", line).replace("&", "&amp;")
 
 
 def inline_code(text: str) -> str:
-    """A value as code, also within a table."""
-    return f"`{' '.join(printable_text(text).split()).replace('`', chr(39)).replace('|', chr(92) + '|')}`"
+    """Return a value as inline code, safe inside a table cell."""
+    line = " ".join(printable_text(text).split())
+    # Backslashes do not escape a backtick inside inline code, so it becomes an apostrophe.
+    line = line.replace("`", "'").replace("|", r"\|")
+    return f"`{line}`"
 
 
 def markdown_table(
     header: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[bool]
 ) -> str:
-    """A table of cells that are markdown already, padded so that it reads well as text; `right` aligns a column."""
-    widths = [
-        max(3, *(len(line[place]) for line in (header, *rows))) for place in range(len(header))
-    ]
+    """Return a markdown table, padded so that it is readable as text.
 
-    def line(cells: Sequence[str]) -> str:
+    Args:
+        header: Column titles, already markdown.
+        rows: Cells, already markdown.
+        right: Whether each column is aligned to the right.
+    """
+    widths = []
+    for column in range(len(header)):
+        widths.append(max(3, *(len(cells[column]) for cells in (header, *rows))))
+
+    def format_row(cells: Sequence[str]) -> str:
         padded = [
-            cell.rjust(width) if flush else cell.ljust(width)
-            for cell, width, flush in zip(cells, widths, right, strict=True)
+            cell.rjust(width) if is_right else cell.ljust(width)
+            for cell, width, is_right in zip(cells, widths, right, strict=True)
         ]
         return f"| {' | '.join(padded)} |"
 
     rule = [
-        "-" * (width - 1) + ":" if flush else "-" * width
-        for width, flush in zip(widths, right, strict=True)
+        "-" * (width - 1) + ":" if is_right else "-" * width
+        for width, is_right in zip(widths, right, strict=True)
     ]
-    return "\n".join([line(header), line(rule), *map(line, rows)])
+    return "\n".join([format_row(header), format_row(rule), *map(format_row, rows)])
 
 
 def format_number(value: float, *, sign: bool = False, fine: bool = False) -> str:
-    """Three decimals without the leading zero (``.704``), four digits from 10 on; ``sign`` writes ``+`` too.
+    """Return a number with three decimals and no leading zero (``.704``), with four digits from 10.
 
-    ``fine`` keeps two digits of what three decimals would lose (``.0061``, ``3.4e-05``): a small loss is not 0.
+    Args:
+        value: The number.
+        sign: Write ``+`` before positive numbers.
+        fine: Keep two digits of numbers below 0.01 (``.0061``, ``3.4e-05``), so that a small loss
+            is not shown as 0.
     """
     text = f"{value:.3f}" if abs(value) < 10 else f"{value:.4g}"
-    text = f"{value:.2g}" if fine and 0 < abs(value) < SMALL_NUMBER else text
+    if fine and 0 < abs(value) < SMALL_NUMBER:
+        text = f"{value:.2g}"
     text = re.sub(r"^(-?)0\.", r"\1.", text)
-    text = ".000" if text == "-.000" else text
+    if text == "-.000":  # a rounded negative number
+        text = ".000"
     return f"+{text}" if sign and value > 0 and text != ".000" else text
 
 
 def format_interval(
     ends: tuple[float, float] | None, *, sign: bool = False, fine: bool = False
 ) -> str:
-    """An interval, ``[.650, .751]``, with a leading space; nothing where there is none."""
-    return (
-        f" [{', '.join(format_number(end, sign=sign, fine=fine) for end in ends)}]" if ends else ""
-    )
+    """Return an interval with a leading space, `` [.650, .751]``, or an empty string for None."""
+    if ends is None:
+        return ""
+    low, high = (format_number(end, sign=sign, fine=fine) for end in ends)
+    return f" [{low}, {high}]"
 
 
 def count_noun(count: int, noun: str) -> str:
-    """A count with its noun: ``1 trial``, ``1,200 trials``."""
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+    """Return a count with its noun: ``1 trial``, ``1,200 trials``."""
+    plural = "" if count == 1 else "s"
+    return f"{count:,} {noun}{plural}"
 
 
-def format_range(found: Sequence[int]) -> str:
-    """The least and the greatest of some counts: ``5``, ``4 to 5``."""
-    low, high = min(found), max(found)
+def format_range(counts: Sequence[int]) -> str:
+    """Return the smallest and the largest of some counts: ``5``, ``4 to 5``."""
+    low, high = min(counts), max(counts)
     return f"{low}" if low == high else f"{low} to {high}"
+
+
+def join_parts(parts: Sequence[str | None], separator: str = "\n\n") -> str:
+    """Join the parts that are not empty; a section without content leaves no blank lines."""
+    return separator.join(part for part in parts if part)

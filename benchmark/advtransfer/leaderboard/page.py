@@ -27,6 +27,7 @@ from advtransfer.leaderboard.markdown import (
     format_interval,
     format_number,
     inline_code,
+    join_parts,
     markdown_table,
 )
 from advtransfer.leaderboard.plugin_figures import plugin_figures_section
@@ -34,13 +35,14 @@ from advtransfer.leaderboard.questions_section import questions_section
 from advtransfer.leaderboard.ranking import Ranking, rank_rows, requested_ranking
 from advtransfer.leaderboard.run_data import (
     JsonObject,
+    RecordEnvironment,
     RunData,
     RunRecords,
     SourceData,
     gather_run_data,
 )
 from advtransfer.leaderboard.table_rows import LeaderboardRow, columns_of, group_rows
-from advtransfer.leaderboard.tables import baseline_label, render_table
+from advtransfer.leaderboard.tables import EN_DASH, baseline_label, render_table
 from advtransfer.planning.status import STATUS_WORDS
 from advtransfer.result.verdict import WORST_FIRST
 from advtransfer.types import Json
@@ -55,210 +57,208 @@ SHOWN_VERSIONS = (
     "numpy",
     "scipy",
 )
-
-
 TRAINING_STARTS = {
-    "named": "References that are sources of this suite themselves: {}.",
-    "own": "References that started from weights of their own: {}.",
-    "source": "References that started from the very weights that sources of the same seed and architecture start "
-    "from, which makes their gradients and adversarial examples more alike: {}.",
+    "named": "References that are also sources of this suite: {}.",
+    "own": "References with initial weights of their own: {}.",
+    "source": (
+        "References trained from the same initial weights as sources with the same seed and "
+        "architecture, which makes their gradients and adversarial examples more alike: {}."
+    ),
 }
+NUMBER_LEGEND = (
+    "A number is a mean over trials, with its 95 % interval in brackets. The caption of each table "
+    "says what the intervals are over. Intervals over subset seeds do not include the variance "
+    "between training runs of a source. Intervals of shares are cut off at 0 and 1."
+)
+CELL_LEGEND = (
+    f"a{EN_DASH}b: some outcomes are unknown (an attack that did not finish, an invalid example); "
+    "a counts them as broken, b as robust. (4/5): four of five planned trials have this number."
+)
+SECONDS_LEGEND = "s / trial: mean seconds of a trial, its fit and its results together."
 
 
-def header_section(evidence: RunData) -> str:
-    """Title, counts, the command that makes the page again, environment."""
-    plan = evidence.plan
-    found = Counter(evidence.trial_state(trial).value for trial in plan.trials)
-    counts = ", ".join(f"{found[value]:,} {word}" for value, word in STATUS_WORDS.items())
-    return "\n\n".join(
-        [
-            f"# {escape_markdown(plan.title or plan.suite)}",
-            f"Suite {inline_code(plan.suite)}: {count_noun(len(plan.trials), 'trial')} planned, {counts}.",
-            f"Made from the run's records by {inline_code(f'advtransfer leaderboard runs/{plan.suite}')}; "
-            "the same records give the same page.",
-            _environments_text(evidence),
-        ]
-    )
+def header_section(data: RunData) -> str:
+    """Return title, counts, the command that makes the page again, and the environment."""
+    plan = data.plan
+    states = Counter(data.trial_state(trial).value for trial in plan.trials)
+    counts = ", ".join(f"{states[value]:,} {word}" for value, word in STATUS_WORDS.items())
+    command = f"advtransfer leaderboard runs/{plan.suite}"
+    title = f"# {escape_markdown(plan.title or plan.suite)}"
+    planned = count_noun(len(plan.trials), "trial")
+    summary = f"Suite {inline_code(plan.suite)}: {planned} planned, {counts}."
+    origin = f"Generated from the run's records by {inline_code(command)}; the same records give "
+    origin += "the same page."
+    return "\n\n".join([title, summary, origin, _environments_text(data)])
 
 
-def sources_section(evidence: RunData) -> str:
-    """A table of the sources and references: what their cards claim, and what was measured."""
-    labels = sorted(evidence.plan.sources.items(), key=lambda item: (item[1], item[0]))
-    if not labels:
+def sources_section(data: RunData) -> str:
+    """Return the table of sources and references: the claims of their cards, and measurements."""
+    sources = sorted(data.plan.sources.items(), key=lambda item: (item[1], item[0]))
+    if not sources:
         return ""
     header = ["source", "architecture", "trained on", "constraint", "clean accuracy", "claimed"]
-    rows = [
-        [escape_markdown(label), *_source_cells(evidence.source_data.get(id))]
-        for id, label in labels
-    ]
     right = [False] * 4 + [True] * 2
-    if all(row[4:] == [ABSENT, ABSENT] for row in rows):  # sources of values have no accuracy
-        shown = markdown_table(header[:4], [row[:4] for row in rows], right=right[:4])
-        return "\n\n".join(filter(None, ["## Sources", shown, _training_starts_text(evidence)]))
-    note = "Clean accuracy is measured on the test part of a source's own data when it is built, with its 95 % Wilson "
-    note += "interval; claimed is what its card says."
-    return "\n\n".join(
-        filter(
-            None,
-            [
-                "## Sources",
-                markdown_table(header, rows, right=right),
-                note,
-                _training_starts_text(evidence),
-            ],
-        )
+    rows: list[list[str]] = []
+    for id, label in sources:
+        rows.append([escape_markdown(label), *_source_cells(data.source_data.get(id))])
+    note = (
+        "Clean accuracy: measured on the test part of the source's own data when the source is "
+        "built, with its 95 % Wilson interval. Claimed: the value on the source's card."
     )
+    has_accuracy = any(row[4:] != [ABSENT, ABSENT] for row in rows)
+    if not has_accuracy:  # sources of values are no classifiers
+        header, right = header[:4], right[:4]
+        rows = [row[:4] for row in rows]
+        note = ""
+    table = markdown_table(header, rows, right=right)
+    return join_parts(["## Sources", table, note, _training_starts_text(data)])
 
 
-def evaluations_section(evidence: RunData) -> str:
-    """A table of the evaluations behind the columns: component and options, as recorded."""
-    if not evidence.metrics:
+def evaluations_section(data: RunData) -> str:
+    """Return the table of evaluations: component and options, as recorded."""
+    if not data.metrics:
         return ""
-    rows = [
-        [escape_markdown(label), *_evaluation_cells(evidence.evaluation_uses.get(label))]
-        for label in evidence.metrics
-    ]
-    return f"## Evaluations\n\n{markdown_table(['evaluation', 'component', 'options'], rows, right=[False] * 3)}"
+    header = ["evaluation", "component", "options"]
+    rows: list[list[str]] = []
+    for label in data.metrics:
+        cells = _evaluation_cells(data.evaluation_uses.get(label))
+        rows.append([escape_markdown(label), *cells])
+    return f"## Evaluations\n\n{markdown_table(header, rows, right=[False] * 3)}"
 
 
-def legend_section(evidence: RunData, *, ranking: Ranking | None, baseline: Json) -> str:
-    """How to read the tables."""
-    told = [
-        "A number is a mean over trials, with its 95 % interval in brackets; under each table stands what its "
-        "intervals are over. One over subset seeds says nothing about other trainings of a source. Intervals of shares "
-        "are cut at 0 and 1."
-    ]
+def legend_section(data: RunData, *, ranking: Ranking | None, baseline: Json) -> str:
+    """Return the list that explains how to read the tables."""
+    items = [NUMBER_LEGEND]
     if ranking:
-        told.append(_ranking_text(ranking))
+        items.append(_ranking_text(ranking))
     if ranking and baseline is not None:
-        told.append(
-            f"Δ: mean difference in {inline_code(ranking.column.name)} to {escape_markdown(baseline_label(baseline))}, paired by target, n, "
-            f"seed and {'source' if isinstance(baseline, Mapping) else 'transfer'}, with the 95 % t-interval over the "
-            "pairs (over source trainings where the source has replicates); without brackets it has one pair or no "
-            "spread."
-        )
-    told += [
-        "a–b: some outcomes are unknown (an attack that did not finish, an illegal example); a counts them as broken, "  # noqa: RUF001  # as in the tables
-        "b as robust. (4/5): four of five planned trials have this number.",
-        _verdict_counts_text(evidence),
-        "s / trial: mean seconds of a trial's fit and results together.",
-    ]
-    return "## How to read the tables\n\n" + "\n".join(f"- {line}" for line in told)
+        items.append(_difference_legend(ranking, baseline))
+    items += [CELL_LEGEND, _verdict_counts_text(data), SECONDS_LEGEND]
+    return "## How to read the tables\n\n" + "\n".join(f"- {item}" for item in items)
 
 
 def _ranking_text(ranking: Ranking) -> str:
     name = inline_code(ranking.column.name)
     if ranking.lowest_is_best:
         return (
-            f"Rows are ranked by the mean of {name}, lower better. Bold: the lowest {name}, if its interval lies below "
-            "all others, and of other columns the highest share, if its interval lies above all others."
+            f"Rows are ranked by the mean of {name}; lower is better. Bold: the lowest {name} if "
+            "its interval lies below all others, and in other columns the highest share if its "
+            "interval lies above all others."
         )
     return (
-        f"Rows are ranked by the mean of {name}, higher better. Bold: the highest share, if its interval lies above "
-        "all others in its column."
+        f"Rows are ranked by the mean of {name}; higher is better. Bold: the highest share of a "
+        "column if its interval lies above all others."
     )
 
 
-def _environments_text(evidence: RunData) -> str:
-    told = []
-    for (digest, device, threads, precision), records in sorted(
-        evidence.environment_counts.items()
-    ):
-        versions = _flatten_environment(evidence.environments.get(digest, {}))
-        parts = [f"{name} {versions[name]}" for name in SHOWN_VERSIONS if name in versions]
-        machine = [device, count_noun(threads, "thread") + " a trial" if threads else "", precision]
-        line = "; ".join(
-            filter(
-                None,
-                [
-                    ", ".join(map(escape_markdown, parts)),
-                    ", ".join(filter(None, map(escape_markdown, machine))),
-                ],
-            )
-        )
-        told.append((line or "not recorded", records))
-    if not told:
+def _difference_legend(ranking: Ranking, baseline: Json) -> str:
+    paired_axis = "source" if isinstance(baseline, Mapping) else "transfer"
+    return (
+        f"Δ: mean difference in {inline_code(ranking.column.name)} to "
+        f"{escape_markdown(baseline_label(baseline))}, paired by target, n, seed and "
+        f"{paired_axis}, with the 95 % t-interval over the pairs (over source trainings where the "
+        "source has replicates). Without brackets there is one pair or no spread."
+    )
+
+
+def _environments_text(data: RunData) -> str:
+    lines: list[tuple[str, int]] = []
+    for environment, record_count in sorted(data.environment_counts.items()):
+        lines.append((_environment_text(environment, data) or "not recorded", record_count))
+    if not lines:
         return "Environment: no record yet."
-    if len(told) == 1:
-        return f"Environment: {told[0][0]}."
-    lines = "\n".join(f"- {line} ({count_noun(records, 'record')})" for line, records in told)
-    return f"Environments, which are mixed on this page:\n\n{lines}"
+    if len(lines) == 1:
+        return f"Environment: {lines[0][0]}."
+    items = [f"- {line} ({count_noun(record_count, 'record')})" for line, record_count in lines]
+    return "\n\n".join(["Environments, which are mixed on this page:", "\n".join(items)])
+
+
+def _environment_text(environment: RecordEnvironment, data: RunData) -> str:
+    versions = _flatten_environment(data.environments.get(environment.environment, {}))
+    libraries = [f"{name} {versions[name]}" for name in SHOWN_VERSIONS if name in versions]
+    threads = f"{count_noun(environment.threads, 'thread')} a trial" if environment.threads else ""
+    settings = [environment.device, threads, environment.precision]
+    texts = [
+        join_parts([escape_markdown(text) for text in group], ", ")
+        for group in (libraries, settings)
+    ]
+    return join_parts(texts, "; ")
 
 
 def _flatten_environment(environment: JsonObject) -> dict[str, str]:
-    """Names and values of an environment, however it is nested."""
+    """Return the names and values of an environment without its nesting."""
     flat: dict[str, str] = {}
     for name, value in environment.items():
-        if value is not None:
-            flat |= (
-                _flatten_environment(value) if isinstance(value, Mapping) else {name: str(value)}
-            )
+        if isinstance(value, Mapping):
+            flat |= _flatten_environment(value)
+        elif value is not None:
+            flat[name] = str(value)
     return flat
 
 
-def _training_starts_text(evidence: RunData) -> str:
-    """Where the training of each reference started, as recorded."""
-    ids = {
-        answer.reference_id for answer in evidence.results.values()
-    } & evidence.source_data.keys()
-    carried = {trial.source for trial in evidence.plan.trials}
-    labels: dict[str | None, list[str]] = {}
-    for id in sorted(ids, key=lambda id: (evidence.plan.sources.get(id, ""), id)):
-        label = evidence.plan.sources.get(id, id[:12])
-        labels.setdefault(
-            "named" if label in carried else evidence.source_data[id].start, []
-        ).append(inline_code(label))
-    return " ".join(
-        text.format(", ".join(labels[start]))
+def _training_starts_text(data: RunData) -> str:
+    """Return where the training of each reference started, as recorded."""
+    results = data.results.values()
+    references = {result.reference_id for result in results} & data.source_data.keys()
+    source_labels = {trial.source for trial in data.plan.trials}
+    labels = {id: data.plan.sources.get(id, id[:12]) for id in references}
+    names_by_start: dict[str | None, list[str]] = {}
+    for id in sorted(references, key=lambda id: (data.plan.sources.get(id, ""), id)):
+        start = "named" if labels[id] in source_labels else data.source_data[id].start
+        names_by_start.setdefault(start, []).append(inline_code(labels[id]))
+    sentences = [
+        text.format(", ".join(names_by_start[start]))
         for start, text in TRAINING_STARTS.items()
-        if start in labels
-    )
-
-
-def _source_cells(built: SourceData | None) -> list[str]:
-    if built is None:
-        return ["not built yet", *[ABSENT] * 4]
-    card, probe = built.card, built.probe or {}
-    measured = ABSENT
-    if probe:
-        differs = " differs from its card" if probe.get("agrees") is False else ""
-        measured = f"{format_number(probe['clean_accuracy'])}{format_interval(probe.get('interval'))}{differs}"
-    claimed = card.get("clean_accuracy")
-    words = [
-        escape_markdown(str(card.get(name) or ABSENT))
-        for name in ("architecture", "data", "constraint")
+        if start in names_by_start
     ]
-    return [*words, measured, ABSENT if claimed is None else format_number(claimed)]
+    return " ".join(sentences)
+
+
+def _source_cells(source: SourceData | None) -> list[str]:
+    if source is None:
+        return ["not built yet", *[ABSENT] * 4]
+    card_fields = ("architecture", "data", "constraint")
+    texts = [escape_markdown(str(source.card.get(name) or ABSENT)) for name in card_fields]
+    measured = ABSENT
+    if source.probe:
+        accuracy = format_number(source.probe["clean_accuracy"])
+        interval = format_interval(source.probe.get("interval"))
+        # `agrees` is None if the card claims nothing.
+        differs = " differs from its card" if source.probe.get("agrees") is False else ""
+        measured = f"{accuracy}{interval}{differs}"
+    claimed = source.card.get("clean_accuracy")
+    return [*texts, measured, ABSENT if claimed is None else format_number(claimed)]
 
 
 def _evaluation_cells(use: tuple[str, JsonObject] | None) -> list[str]:
     if use is None:
         return ["no result", ABSENT]
     component, options = use
-    told = [
-        f"{name} {value if isinstance(value, str) else json.dumps(value)}"
-        for name, value in sorted(options.items())
-    ]
-    return [inline_code(component), inline_code(", ".join(told)) if told else ABSENT]
+    texts: list[str] = []
+    for name, value in sorted(options.items()):
+        texts.append(f"{name} {value if isinstance(value, str) else json.dumps(value)}")
+    return [inline_code(component), inline_code(", ".join(texts)) if texts else ABSENT]
 
 
-def _verdict_counts_text(evidence: RunData) -> str:
-    counts = Counter(answer.verdict.value for answer in evidence.results.values())
-    told = ", ".join(
-        f"{counts[value]:,} {value}" for value in reversed(WORST_FIRST) if counts[value]
-    )
+def _verdict_counts_text(data: RunData) -> str:
+    counts = Counter(result.verdict.value for result in data.results.values())
+    present = [verdict for verdict in reversed(WORST_FIRST) if counts[verdict]]
+    texts = ", ".join(f"{counts[verdict]:,} {verdict}" for verdict in present)
     return (
-        f"Verdicts of the results: {told or 'none yet'}. ✓ verified: every check of the "
-        "battery passed. Unchecked: no battery of checks has been run on the attack, "
-        "so an accuracy under attack is an upper bound. Suspicious and invalid results are shown, never ranked."
+        f"Verdicts of the results: {texts or 'none yet'}. ✓ verified: every check of the battery "
+        "passed. Unchecked: no battery of checks has been run on the attack, so an accuracy "
+        "under attack is an upper bound. Suspicious and invalid results are shown, never ranked."
     )
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A leaderboard: its text, and the bytes of the SVG files that it shows, by file name.
+    """A leaderboard.
 
-    `problems` are what the suite asks it to show and no record has.
+    Attributes:
+        markdown: Text of the page.
+        figures: Content of the SVG files that the page shows, by file name.
+        problems: Settings of the suite's page that the records cannot meet.
     """
 
     markdown: str
@@ -267,79 +267,89 @@ class Page:
 
 
 def make_page(run: RunRecords) -> Page:
-    """The leaderboard of one run; a column, figure or question that is not in the records is left out, and said."""
-    evidence, problems = drop_unanswerable(gather_run_data(run))
-    drawn = requested_figures(evidence)
-    answered, asked = questions_section(evidence)
-    parts = [
-        header_section(evidence),
-        _damaged_section(run.damaged),
-        sources_section(evidence),
-        evaluations_section(evidence),
-        legend_section(
-            evidence,
-            ranking=requested_ranking(evidence),
-            baseline=evidence.plan.leaderboard.get("baseline"),
-        ),
-        *(
-            f"![{escape_markdown(figure.text)}]({figure.name})\n\n{figure.caption}"
-            for figure in drawn
-        ),
-        "## Results",
-        *(
-            f"### {escape_markdown(place[0])}, n = {place[1]}\n\n{_ranked_table(rows, evidence)}"
-            for place, rows in group_rows(evidence).items()
-        ),
-        answered,
-        unranked_section(evidence),
-        leakage_section(evidence),
-        skipped_section(evidence),
-        incomplete_section(evidence),
-        unanswerable_section(problems),
-        plugin_figures_section(evidence),
+    """Return the leaderboard of a run.
+
+    Columns, figures and questions that the records cannot meet are left out, and listed on the
+    page.
+    """
+    data, problems = drop_unanswerable(gather_run_data(run))
+    ranking = requested_ranking(data)
+    baseline = data.plan.leaderboard.get("baseline")
+    figures = requested_figures(data)
+    answers, question_figures = questions_section(data)
+    figure_texts = [
+        f"![{escape_markdown(figure.text)}]({figure.name})\n\n{figure.caption}"
+        for figure in figures
     ]
-    shown = {figure.name: figure.svg for figure in (*drawn, *asked)}
-    return Page("\n\n".join(filter(None, parts)) + "\n", shown, problems)
+    parts = [
+        header_section(data),
+        _damaged_section(run.damaged),
+        sources_section(data),
+        evaluations_section(data),
+        legend_section(data, ranking=ranking, baseline=baseline),
+        *figure_texts,
+        *_results_parts(data),
+        answers,
+        unranked_section(data),
+        leakage_section(data),
+        skipped_section(data),
+        incomplete_section(data),
+        unanswerable_section(problems),
+        plugin_figures_section(data),
+    ]
+    svgs = {figure.name: figure.svg for figure in (*figures, *question_figures)}
+    return Page(f"{join_parts(parts)}\n", svgs, problems)
 
 
-def _damaged_section(records: Mapping[str, str]) -> str:
-    """The records that no number on the page rests on, since they do not agree with themselves."""
-    if not records:
+def _damaged_section(damaged: Mapping[str, str]) -> str:
+    """Return the list of damaged records, which no number on the page uses."""
+    if not damaged:
         return ""
     lines = [
-        f"- {inline_code(place)}: {escape_markdown(reason)}"
-        for place, reason in sorted(records.items())
+        f"**{count_noun(len(damaged), 'damaged record')}**, not used on this page. Run the suite "
+        "again to measure the missing numbers:",
+        "",
     ]
-    told = f"**{count_noun(len(records), 'damaged record')}**, left out of all that follows; run the suite again to measure"
-    return "\n".join([f"{told} what they stood for:", "", *lines])
+    for path, reason in sorted(damaged.items()):
+        lines.append(f"- {inline_code(path)}: {escape_markdown(reason)}")
+    return "\n".join(lines)
+
+
+def _results_parts(data: RunData) -> list[str]:
+    parts = ["## Results"]
+    for (target, n), rows in group_rows(data).items():
+        parts.append(f"### {escape_markdown(target)}, n = {n}\n\n{_ranked_table(rows, data)}")
+    return parts
 
 
 def make_table(run: RunRecords, *, target: str, n: int | str, seconds: bool = False) -> str:
-    """One table of the page with its caption, to stand in a README; without `seconds` two runs give the same table.
+    """Return one table of the page with its caption, for a README.
+
+    Args:
+        run: The run.
+        target: Target of the table.
+        n: Number of labelled images of the table, or ``all``.
+        seconds: Show seconds per trial, which differ between two runs of one suite.
 
     Raises:
         BadInput: The run has no table for this target and n.
     """
-    evidence, _ = drop_unanswerable(gather_run_data(run))
-    there = group_rows(evidence)
-    if (target, n) not in there:
-        known = ", ".join(f"{target} n={n}" for target, n in there) or "none"
-        raise BadInput(
-            [
-                Problem(
-                    f"target {target!r}, n {n!r}", f"one of {known}", "choose one of these tables"
-                )
-            ]
-        )
-    return _ranked_table(there[target, n], evidence, seconds=seconds)
+    data, _ = drop_unanswerable(gather_run_data(run))
+    tables = group_rows(data)
+    if (target, n) not in tables:
+        choices = ", ".join(f"{target} n={n}" for target, n in tables) or "none"
+        found = f"target {target!r}, n {n!r}"
+        raise BadInput([Problem(found, f"one of {choices}", "choose one of these tables")])
+    return _ranked_table(tables[target, n], data, seconds=seconds)
 
 
-def _ranked_table(
-    rows: Sequence[LeaderboardRow], evidence: RunData, *, seconds: bool = True
-) -> str:
-    columns, ranking = columns_of(evidence), requested_ranking(evidence)
-    ordered = rank_rows(rows, columns=columns, ranking=ranking, evidence=evidence)
-    baseline = evidence.plan.leaderboard.get("baseline")
+def _ranked_table(rows: Sequence[LeaderboardRow], data: RunData, *, seconds: bool = True) -> str:
+    columns = columns_of(data)
+    ranking = requested_ranking(data)
     return render_table(
-        ordered, columns=columns, ranking=ranking, baseline=baseline, seconds=seconds
+        rank_rows(rows, columns=columns, ranking=ranking, data=data),
+        columns=columns,
+        ranking=ranking,
+        baseline=data.plan.leaderboard.get("baseline"),
+        seconds=seconds,
     )

@@ -2,7 +2,8 @@
 
 The same figure gives the same bytes, whatever the user's matplotlib settings.
 
-The colors are those of Okabe and Ito (2008), which can be distinguished with every kind of color vision.
+The colors are those of Okabe and Ito (2008), which can be distinguished with every kind of color
+vision.
 """
 
 from __future__ import annotations
@@ -23,10 +24,12 @@ if TYPE_CHECKING:
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+GRID_COLOR = "#E5E5E5"
+NOTE_COLOR = "#767676"
 LEGEND_COLUMNS = 5
-MATPLOTLIB_SETTINGS: dict[
-    Any, object
-] = {  # Any: matplotlib types the keys as literals, and only from 3.11 on
+# A fixed salt makes the ids in an SVG the same in every process; glyphs as paths do not depend on
+# installed fonts. Any: matplotlib types the keys as literals, and only from 3.11 on.
+MATPLOTLIB_SETTINGS: dict[Any, object] = {
     "svg.hashsalt": "advtransfer",
     "svg.fonttype": "path",
     "text.parse_math": False,
@@ -42,30 +45,35 @@ MATPLOTLIB_SETTINGS: dict[
 
 
 def render_figure(build: Callable[[], Figure], *, title: str, format: str = "svg") -> bytes:
-    """What `build` draws, as the bytes of a file (SVG, or another format of matplotlib)."""
+    """Return the bytes of the figure that `build` makes.
+
+    Args:
+        build: Makes the figure; called with fixed matplotlib settings.
+        title: Title in the metadata of an SVG file.
+        format: File format of matplotlib.
+    """
     import matplotlib
 
+    # Date and creator (with matplotlib's version) would change the bytes of an SVG.
+    metadata = None
+    if format == "svg":
+        metadata = {"Date": None, "Creator": None, "Title": printable_text(title)}
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(MATPLOTLIB_SETTINGS)
         figure = build()
         file = io.BytesIO()
-        metadata = (
-            {"Date": None, "Creator": None, "Title": printable_text(title)}
-            if format == "svg"
-            else None
-        )
         figure.savefig(file, format=format, metadata=metadata, dpi=100)
         return file.getvalue()
 
 
 def count_legend_rows(labels: Sequence[str]) -> int:
-    """How many lines the legend of so many labels takes."""
+    """Return the number of rows in a legend of these labels."""
     return ceil(len(labels) / LEGEND_COLUMNS)
 
 
 def add_legend(figure: Figure, handles: Mapping[str, Artist], *, labels: Sequence[str]) -> None:
-    """One legend under the panels, of the labels that are drawn."""
+    """Add one legend under the panels, with the labels that are drawn."""
     shown = [label for label in labels if label in handles]
     figure.legend(
         [handles[label] for label in shown],
@@ -77,8 +85,9 @@ def add_legend(figure: Figure, handles: Mapping[str, Artist], *, labels: Sequenc
 
 
 def label_text(text: str) -> str:
-    """A label as it is: a leading underscore would leave it out of the legend."""
+    """Return a label as matplotlib shows it unchanged."""
     text = printable_text(text)
+    # matplotlib leaves labels with a leading underscore out of the legend.
     return f" {text}" if text.startswith("_") else text
 
 
@@ -89,15 +98,13 @@ DASHES: tuple[tuple[float, tuple[float, ...]], ...] = (
     (0, (5, 1.5, 1, 1.5)),
     (0, (3, 1, 1, 1, 1, 1)),
 )
-CURVE_SPACING, MAX_CURVE_SPREAD = (
-    1.035,
-    1.25,
-)  # curves at one n stand this factor apart (all within the second), to hide no interval
+CURVE_SPACING = 1.035  # factor in x between curves at one n, so that no interval hides another
+MAX_CURVE_SPREAD = 1.25  # factor in x between the first and the last curve at one n
 
 
 @dataclass(frozen=True, slots=True)
 class CurvePoint:
-    """One mean with its interval; `hollow` marks an interval over test images."""
+    """One mean with its interval; `is_hollow` marks an interval over test images."""
 
     x: float
     y: float
@@ -107,7 +114,7 @@ class CurvePoint:
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """The points of one label, by x."""
+    """The points of one label, sorted by x."""
 
     label: str
     points: tuple[CurvePoint, ...]
@@ -115,7 +122,7 @@ class Curve:
 
 @dataclass(frozen=True, slots=True)
 class CurvePanel:
-    """One set of axes: its curves, and the place and text of each tick on its logarithmic x axis."""
+    """One set of axes: its curves, and position and text of each tick on its logarithmic x axis."""
 
     title: str
     curves: tuple[Curve, ...]
@@ -125,18 +132,28 @@ class CurvePanel:
 def draw_curves(
     panels: Sequence[Sequence[CurvePanel]], *, x: str, y: str, title: str, format: str = "svg"
 ) -> bytes:
-    """The panels in a grid over one legend, as the bytes of a file (SVG, or another format of matplotlib)."""
+    """Return a figure of panels in a grid over one legend, as the bytes of a file.
+
+    Args:
+        panels: Panels by row; all rows have the same length.
+        x: Label of the x axes.
+        y: Label of the y axes.
+        title: Title in the metadata of an SVG file.
+        format: File format of matplotlib.
+    """
     return render_figure(lambda: _curves_figure(panels, x=x, y=y), title=title, format=format)
 
 
 def _curves_figure(panels: Sequence[Sequence[CurvePanel]], *, x: str, y: str) -> Figure:
     from matplotlib.figure import Figure
 
-    labels = sorted({curve.label for row in panels for panel in row for curve in panel.curves})
-    down, across = len(panels), len(panels[0])
-    size = (max(4.8, 3.4 * across), 2.7 * down + 0.3 * count_legend_rows(labels) + 0.2)
-    figure = Figure(figsize=size, layout="constrained")
-    grid = figure.subplots(down, across, squeeze=False, sharey=True)
+    labels = sorted({curve.label for curve in _all_curves(panels)})
+    row_count = len(panels)
+    column_count = len(panels[0])
+    width = max(4.8, 3.4 * column_count)
+    height = 2.7 * row_count + 0.3 * count_legend_rows(labels) + 0.2
+    figure = Figure(figsize=(width, height), layout="constrained")
+    grid = figure.subplots(row_count, column_count, squeeze=False, sharey=True)
     handles: dict[str, Artist] = {}
     for axes_row, panel_row in zip(grid, panels, strict=True):
         for axes, panel in zip(axes_row, panel_row, strict=True):
@@ -149,79 +166,90 @@ def _curves_figure(panels: Sequence[Sequence[CurvePanel]], *, x: str, y: str) ->
     return figure
 
 
+def _all_curves(panels: Sequence[Sequence[CurvePanel]]) -> list[Curve]:
+    return [curve for row in panels for panel in row for curve in panel.curves]
+
+
 def _draw_curve_panel(axes: Axes, panel: CurvePanel, *, labels: Sequence[str]) -> dict[str, Artist]:
-    """Draw one panel; returns what the legend shows for each label."""
+    """Draw one panel, and return the legend entry of each label."""
+    positions = [position for position, _ in panel.ticks]
     axes.set_title(label_text(panel.title))
     axes.set_xscale("log")
-    axes.set_xticks([place for place, _ in panel.ticks], [text for _, text in panel.ticks])
+    axes.set_xticks(positions, [text for _, text in panel.ticks])
     axes.minorticks_off()
-    axes.grid(axis="y", color="#E5E5E5", linewidth=0.8)
+    axes.grid(axis="y", color=GRID_COLOR, linewidth=0.8)
     axes.set_axisbelow(True)
-    axes.set_xlim(min(panel.ticks)[0] / 1.4, max(panel.ticks)[0] * 1.4)
+    axes.set_xlim(min(positions) / 1.4, max(positions) * 1.4)
     if not panel.curves:
-        axes.text(
-            0.5,
-            0.5,
-            "no result",
-            transform=axes.transAxes,
-            ha="center",
-            va="center",
-            color="#767676",
-        )
+        _draw_missing_note(axes)
     return {
         curve.label: _draw_curve(axes, curve, index=labels.index(curve.label), of=len(labels))
         for curve in panel.curves
     }
 
 
+def _draw_missing_note(axes: Axes) -> None:
+    axes.text(
+        0.5,
+        0.5,
+        "no result",
+        transform=axes.transAxes,
+        ha="center",
+        va="center",
+        color=NOTE_COLOR,
+    )
+
+
 def _draw_curve(axes: Axes, curve: Curve, *, index: int, of: int) -> Artist:
+    """Draw the curve with this index `of` so many labels, and return its legend entry."""
     from matplotlib.lines import Line2D
 
-    colour, marker = COLORS[index % len(COLORS)], MARKERS[index % len(MARKERS)]
+    color = COLORS[index % len(COLORS)]
+    marker = MARKERS[index % len(MARKERS)]
     dashes = DASHES[index % len(DASHES)]
-    apart = min(CURVE_SPACING, MAX_CURVE_SPREAD ** (1 / max(1, of - 1)))
-    xs = [point.x * apart ** (index - (of - 1) / 2) for point in curve.points]
+    # Curves are spread around their n by equal factors, since the axis is logarithmic.
+    spacing = min(CURVE_SPACING, MAX_CURVE_SPREAD ** (1 / max(1, of - 1)))
+    xs = [point.x * spacing ** (index - (of - 1) / 2) for point in curve.points]
     ys = [point.y for point in curve.points]
-    axes.plot(xs, ys, color=colour, linestyle=dashes, linewidth=1.4)
-    lows, highs = ([point.interval[end] for point in curve.points] for end in (0, 1))
-    axes.vlines(xs, lows, highs, color=colour, linewidth=1.2)
-    for hollow in (False, True):
-        places = [
+    lows = [point.interval[0] for point in curve.points]
+    highs = [point.interval[1] for point in curve.points]
+    axes.plot(xs, ys, color=color, linestyle=dashes, linewidth=1.4)
+    axes.vlines(xs, lows, highs, color=color, linewidth=1.2)
+    for is_hollow in (False, True):
+        markers = [
             (x, point.y)
             for x, point in zip(xs, curve.points, strict=True)
-            if point.is_hollow is hollow
+            if point.is_hollow is is_hollow
         ]
-        face = "white" if hollow else colour
         axes.plot(
-            [x for x, _ in places],
-            [y for _, y in places],
-            color=colour,
+            [x for x, _ in markers],
+            [y for _, y in markers],
+            color=color,
             linestyle="none",
             marker=marker,
             markersize=5,
-            markerfacecolor=face,
+            markerfacecolor="white" if is_hollow else color,
         )
-    return Line2D(
-        [], [], color=colour, linestyle=dashes, linewidth=1.4, marker=marker, markersize=5
-    )
+    # Line and markers are separate artists, so the legend gets a line that has both.
+    return Line2D([], [], color=color, linestyle=dashes, linewidth=1.4, marker=marker, markersize=5)
 
 
 def _y_limits(panels: Sequence[Sequence[CurvePanel]]) -> tuple[float, float]:
-    """The y axis from the lowest to the highest interval, with room at both ends."""
-    points = [
-        point for row in panels for panel in row for curve in panel.curves for point in curve.points
-    ]
-    low, high = (
-        min(point.interval[0] for point in points),
-        max(point.interval[1] for point in points),
-    )
-    room = 0.05 * (high - low) or 0.05
-    return low - room, high + room
+    """Return the limits of the y axis: the range of all intervals, with a margin."""
+    lows: list[float] = []
+    highs: list[float] = []
+    for curve in _all_curves(panels):
+        lows += [point.interval[0] for point in curve.points]
+        highs += [point.interval[1] for point in curve.points]
+    low = min(lows)
+    high = max(highs)
+    margin = 0.05 * (high - low) or 0.05  # matplotlib warns about equal limits
+    return low - margin, high + margin
 
 
 @dataclass(frozen=True, slots=True)
 class ScatterPanel:
-    """One set of axes: by label, the places of its points (one a reference model)."""
+    """One set of axes: the positions of each label's points (one per reference model)."""
 
     title: str
     x: str
@@ -229,21 +257,29 @@ class ScatterPanel:
 
 
 def draw_scatter(panels: Sequence[Sequence[ScatterPanel]], *, y: str, title: str) -> bytes:
-    """The panels in a grid over one legend, as the bytes of an SVG file; a row may be shorter than others."""
+    """Return a figure of panels in a grid over one legend, as the bytes of an SVG file.
+
+    Args:
+        panels: Panels by row; rows may have different lengths.
+        y: Label of the y axes.
+        title: Title in the metadata of the file.
+    """
     return render_figure(lambda: _scatter_figure(panels, y=y), title=title)
 
 
 def _scatter_figure(panels: Sequence[Sequence[ScatterPanel]], *, y: str) -> Figure:
     from matplotlib.figure import Figure
 
-    labels = sorted({label for row in panels for panel in row for label, _ in panel.points})
-    down, across = len(panels), max(map(len, panels))
-    size = (max(4.8, 3.2 * across), 2.8 * down + 0.3 * count_legend_rows(labels) + 0.2)
-    figure = Figure(figsize=size, layout="constrained")
+    every_panel = [panel for row in panels for panel in row]
+    labels = sorted({label for panel in every_panel for label, _ in panel.points})
+    row_count = len(panels)
+    column_count = max(map(len, panels))
+    width = max(4.8, 3.2 * column_count)
+    height = 2.8 * row_count + 0.3 * count_legend_rows(labels) + 0.2
+    figure = Figure(figsize=(width, height), layout="constrained")
+    grid = figure.subplots(row_count, column_count, squeeze=False, sharey="row")
     handles: dict[str, Artist] = {}
-    for axes_row, panel_row in zip(
-        figure.subplots(down, across, squeeze=False, sharey="row"), panels, strict=True
-    ):
+    for axes_row, panel_row in zip(grid, panels, strict=True):
         for axes in axes_row[len(panel_row) :]:
             axes.set_axis_off()
         for axes, panel in zip(axes_row, panel_row, strict=False):
@@ -256,31 +292,23 @@ def _scatter_figure(panels: Sequence[Sequence[ScatterPanel]], *, y: str) -> Figu
 def _draw_scatter_panel(
     axes: Axes, panel: ScatterPanel, *, labels: Sequence[str]
 ) -> dict[str, Artist]:
-    """Draw one panel; returns what the legend shows for each label."""
+    """Draw one panel, and return the legend entry of each label."""
     axes.set_title(label_text(panel.title))
     axes.set_xlabel(label_text(panel.x))
-    axes.grid(color="#E5E5E5", linewidth=0.8)
+    axes.grid(color=GRID_COLOR, linewidth=0.8)
     axes.set_axisbelow(True)
     axes.margins(0.08)
     if not panel.points:
-        axes.text(
-            0.5,
-            0.5,
-            "no result",
-            transform=axes.transAxes,
-            ha="center",
-            va="center",
-            color="#767676",
-        )
+        _draw_missing_note(axes)
     return {
-        label: _draw_points(axes, places, index=labels.index(label))
-        for label, places in panel.points
+        label: _draw_points(axes, positions, index=labels.index(label))
+        for label, positions in panel.points
     }
 
 
-def _draw_points(axes: Axes, places: Sequence[tuple[float, float]], *, index: int) -> Artist:
-    xs, ys = zip(*places, strict=True)
-    (drawn,) = axes.plot(
+def _draw_points(axes: Axes, positions: Sequence[tuple[float, float]], *, index: int) -> Artist:
+    xs, ys = zip(*positions, strict=True)
+    (line,) = axes.plot(
         xs,
         ys,
         color=COLORS[index % len(COLORS)],
@@ -288,4 +316,4 @@ def _draw_points(axes: Axes, places: Sequence[tuple[float, float]], *, index: in
         markersize=6,
         linestyle="none",
     )
-    return drawn
+    return line

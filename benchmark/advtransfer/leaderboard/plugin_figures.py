@@ -1,4 +1,4 @@
-"""Files that evaluations wrote beside their records, and the few of them that the page shows."""
+"""Files that evaluations wrote beside their records, and the selection that the page shows."""
 
 from __future__ import annotations
 
@@ -11,14 +11,21 @@ from advtransfer.leaderboard.markdown import count_noun, escape_markdown, inline
 from advtransfer.leaderboard.run_data import ResultData, RunData
 from advtransfer.leaderboard.table_rows import LeaderboardRow, group_rows
 
-MAX_SHOWN = 12  # of one evaluation's files of one name
-MAX_PUBLISHED_BYTES = 1 << 20  # bytes of a file that is published
+MAX_SHOWN = 12  # shown files per evaluation and name
+MAX_PUBLISHED_BYTES = 1 << 20  # 1 MiB; larger files are not published
 IMAGE_SUFFIXES = (".png", ".svg")
 
 
 @dataclass(frozen=True, slots=True)
 class PluginFigure:
-    """One file: the evaluation and the name it gave, where in the grid, its path in the run folder."""
+    """One file of an evaluation.
+
+    Attributes:
+        evaluation: Label of the evaluation.
+        name: Name that the evaluation gave to the file.
+        location: Position in the grid.
+        path: Path in the run folder.
+    """
 
     evaluation: str
     name: str
@@ -26,70 +33,88 @@ class PluginFigure:
     path: str
 
 
-def all_plugin_figures(evidence: RunData) -> list[PluginFigure]:
-    """Every file of the first trial of each row, at each target's largest n; one result is told once."""
-    there = group_rows(evidence)
-    last = dict(list(there))  # by target; places come in the order of n
-    found: dict[tuple[str, str, str], PluginFigure] = {}
-    for (target, n), rows in there.items():
-        for row in rows if last[target] == n else []:
-            for evaluation, answer in _first_results(row, evidence):
-                for name, path in sorted(answer.files.items()):
-                    if _is_own_file(path, answer.id):
-                        where = f"{row.label} -> {target} n={n} {row.transfer}"
-                        found.setdefault(
-                            (evaluation, name, path), PluginFigure(evaluation, name, where, path)
-                        )
-    return [found[key] for key in sorted(found, key=lambda key: (key[0], key[1]))]
+def all_plugin_figures(data: RunData) -> list[PluginFigure]:
+    """Return the files of the first trial of each row at each target's largest n.
+
+    A file of a result that several trials share occurs once.
+    """
+    # One seed at one n, since the figures of all trials would fill the page.
+    tables = group_rows(data)
+    largest_n: dict[str, int | str] = {}
+    for target, n in tables:  # sorted by n, so the last one of a target remains
+        largest_n[target] = n
+    figures: dict[tuple[str, str, str], PluginFigure] = {}
+    for (target, n), rows in tables.items():
+        if largest_n[target] == n:
+            for row in rows:
+                location = f"{row.label} -> {target} n={n} {row.transfer}"
+                for figure in _row_figures(row, location, data):
+                    key = (figure.evaluation, figure.name, figure.path)
+                    figures.setdefault(key, figure)
+    # The sort is stable: files of one evaluation and name keep the order of the tables.
+    return sorted(figures.values(), key=lambda figure: (figure.evaluation, figure.name))
 
 
-def shown_plugin_figures(evidence: RunData) -> list[PluginFigure]:
-    """Those that the page shows: the first few of each evaluation and name."""
-    kept: dict[tuple[str, str], list[PluginFigure]] = {}
-    for one in all_plugin_figures(evidence):
-        kept.setdefault((one.evaluation, one.name), []).append(one)
-    return [one for several in kept.values() for one in several[:MAX_SHOWN]]
+def _row_figures(row: LeaderboardRow, location: str, data: RunData) -> Iterator[PluginFigure]:
+    for evaluation, result in _first_results(row, data):
+        for name, path in sorted(result.files.items()):
+            if _is_own_file(path, result.id):
+                yield PluginFigure(evaluation, name, location, path)
 
 
-def plugin_figures_section(evidence: RunData) -> str:
-    """The section of the page; nothing where no evaluation wrote a file."""
-    there = shown_plugin_figures(evidence)
-    if not there:
+def shown_plugin_figures(data: RunData) -> list[PluginFigure]:
+    """Return the files that the page shows: the first few of each evaluation and name."""
+    groups: dict[tuple[str, str], list[PluginFigure]] = {}
+    for figure in all_plugin_figures(data):
+        groups.setdefault((figure.evaluation, figure.name), []).append(figure)
+    return [figure for group in groups.values() for figure in group[:MAX_SHOWN]]
+
+
+def plugin_figures_section(data: RunData) -> str:
+    """Return the page section with these files, an empty string without any."""
+    figures = shown_plugin_figures(data)
+    if not figures:
         return ""
     parts: list[str] = []
-    for one in there:
-        heading = f"### {escape_markdown(one.evaluation)}: {escape_markdown(one.name)}"
-        parts += [heading] if heading not in parts else []
-        parts.append(_figure_link(one, evidence))
-    more = len(all_plugin_figures(evidence)) - len(there)
-    note = "Of each row its first seed, at the largest n" + (
-        f"; {count_noun(more, 'more file')} in the run folder." * (more > 0) or "."
-    )
-    return "\n\n".join(["## What the evaluations drew", *parts, note])
+    for figure in figures:
+        heading = f"### {escape_markdown(figure.evaluation)}: {escape_markdown(figure.name)}"
+        if heading not in parts:
+            parts.append(heading)
+        parts.append(_figure_link(figure, data))
+    note = "Only the first seed of each row, at the largest n"
+    more = len(all_plugin_figures(data)) - len(figures)
+    if more > 0:
+        note = f"{note}; {count_noun(more, 'more file')} in the run folder"
+    return "\n\n".join(["## Figures of the evaluations", *parts, f"{note}."])
 
 
-def _figure_link(picture: PluginFigure, evidence: RunData) -> str:
-    where = escape_markdown(picture.location)
-    if picture.path not in evidence.files:
-        return f"{where}: {inline_code(picture.path)} is not here (files over 1 MiB are not published)."
-    link = quote(f"{evidence.folder}/{picture.path}" if evidence.folder else picture.path)
-    image = "!" if PurePosixPath(picture.path).suffix in IMAGE_SUFFIXES else ""
-    return f"{image}[{where}]({link})\n\n{where}"
+def _figure_link(figure: PluginFigure, data: RunData) -> str:
+    location = escape_markdown(figure.location)
+    if figure.path not in data.files:
+        path = inline_code(figure.path)
+        return f"{location}: {path} is missing (files over 1 MiB are not published)."
+    link = quote(f"{data.folder}/{figure.path}" if data.folder else figure.path)
+    image = "!" if PurePosixPath(figure.path).suffix in IMAGE_SUFFIXES else ""
+    return f"{image}[{location}]({link})\n\n{location}"
 
 
-def _first_results(row: LeaderboardRow, evidence: RunData) -> Iterator[tuple[str, ResultData]]:
-    """The results of a row's first trial that has any with files, by evaluation."""
+def _first_results(row: LeaderboardRow, data: RunData) -> Iterator[tuple[str, ResultData]]:
+    """Yield the results, with their evaluation, of a row's first trial that has any file."""
     for trial in row.trials:
-        ids = [
-            (label, id) for label, several in sorted(trial.evaluations.items()) for id in several
-        ]
-        answers = [(label, evidence.results[id]) for label, id in ids if id in evidence.results]
-        if any(answer.files for _, answer in answers):
-            yield from answers
+        results: list[tuple[str, ResultData]] = []
+        for label, ids in sorted(trial.evaluations.items()):
+            results += [(label, data.results[id]) for id in ids if id in data.results]
+        if any(result.files for _, result in results):
+            yield from results
             return
 
 
 def _is_own_file(path: str, id: str) -> bool:
-    """Whether a record names a file of its own: one that another wrote could lead anywhere."""
+    """Return whether a path is that of a file of the record with this id.
+
+    A published run may come from anybody, so a record must not name a path outside its own folder.
+    """
     parts = PurePosixPath(path).parts
-    return len(parts) == 3 and parts[:2] == ("files", id) and parts[2] not in ("..", ".")
+    if len(parts) != 3 or parts[:2] != ("files", id):
+        return False
+    return parts[2] not in ("..", ".")

@@ -1,7 +1,4 @@
-"""From a run folder to files.
-
-The page beside the records, or in a folder of published pages and records.
-"""
+"""Writing of pages: beside the records of a run, or in a folder of published pages and records."""
 
 from __future__ import annotations
 
@@ -23,19 +20,17 @@ from advtransfer.result.validation import path_without_links
 
 
 def load_run_records(run: Run) -> RunRecords:
-    """What a page is made from, read from a run folder or a bundle."""
-    there = [
-        path
-        for path in (run.path / "files").glob("*/*")
-        if path_without_links(run.path, path).is_file()
-    ]
-    files = {path.relative_to(run.path).as_posix(): path.stat().st_size for path in there}
+    """Read the inputs of a page from a run folder or a published bundle."""
+    file_sizes: dict[str, int] = {}
+    for path in (run.path / "files").glob("*/*"):
+        if path_without_links(run.path, path).is_file():
+            file_sizes[path.relative_to(run.path).as_posix()] = path.stat().st_size
     return RunRecords(
         run.read_plan(),
         run.read_records(),
         run.latest_attempts().values(),
         run.read_environments(),
-        files,
+        file_sizes,
         root=run.path,
         damaged=run.damaged_records(),
     )
@@ -44,94 +39,110 @@ def load_run_records(run: Run) -> RunRecords:
 def write_page(
     run: Run, path: Path | None = None, *, warn: Callable[[str], None] | None = None
 ) -> Path:
-    """Write the page of a run, by default as its ``leaderboard.md``, with the figures beside it.
+    """Write the page of a run and its figures, and return the path of the page.
 
-    `warn` is told, a line each, what the suite asks to be shown and no record has; the page says it too.
+    Args:
+        run: The run.
+        path: File to write, by default the run's ``leaderboard.md``; figures are written beside it.
+        warn: Called with one line for each page setting of the suite that the records cannot meet.
     """
     path = path or run.path / "leaderboard.md"
     folder = Path(os.path.relpath(run.path, path.parent)).as_posix()
-    made = make_page(replace(load_run_records(run), folder="" if folder == "." else folder))
-    for name, svg in made.figures.items():
+    page = make_page(replace(load_run_records(run), folder="" if folder == "." else folder))
+    # Figures first: readers of the new page then find every file that it links to.
+    for name, svg in page.figures.items():
         write_atomic(path.parent / name, svg)
     if warn is not None:
-        for problem in made.problems:
+        for problem in page.problems:
             warn(str(problem))
-    write_atomic(path, made.markdown.encode("utf-8", "backslashreplace"))
+    write_atomic(path, _encode_page(page.markdown))
     return path
 
 
 def publish_run(run: Run, out: Path, *, warn: Callable[[str], None] | None = None) -> Path:
-    """Write ``results/<suite>/`` (the records), ``<suite>/README.md`` (their page) and ``README.md`` (all pages).
+    """Write the records and the page of a run into a folder of published runs.
 
-    Beside the records go the arrays and the files that their page is made from.
+    The records, with the arrays and files that the page uses, are in ``results/<suite>/``, the page
+    is ``<suite>/README.md``, and ``README.md`` lists all pages. Returns the path of the page.
+
+    Raises:
+        BadInput: The suite's name is reserved, or the run holds links or damaged records.
     """
     suite = str(run.read_plan()["suite"])
     if suite in ("results", "README.md"):
-        found, expected = (
+        problem = Problem(
             f"a suite named {suite!r}",
-            "another name, since what is published has that one",
+            "another name, since the published folder uses this one",
+            "rename the suite file, and run it again",
         )
-        raise BadInput([Problem(found, expected, "rename the suite file, and run it again")])
+        raise BadInput([problem])
     bundle = out / "results" / suite
+    # Generating a page again from its own bundle must not copy the bundle onto itself.
     if bundle.resolve() != run.path.resolve():
         _require_intact(run)
-        evidence = gather_run_data(load_run_records(run))
-        write_bundle(
-            run, bundle, samples={id: set(one.image_values) for id, one in evidence.results.items()}
-        )
-        _copy_shown_files(run, bundle, evidence)
-    written = write_page(Run(bundle), out / suite / "README.md", warn=warn)
-    write_atomic(out / "README.md", _index_page(out).encode("utf-8", "backslashreplace"))
-    return written
+        data = gather_run_data(load_run_records(run))
+        samples = {id: set(result.image_values) for id, result in data.results.items()}
+        write_bundle(run, bundle, samples=samples)
+        _copy_shown_files(run, bundle, data)
+    page_path = write_page(Run(bundle), out / suite / "README.md", warn=warn)
+    write_atomic(out / "README.md", _encode_page(_index_page(out)))
+    return page_path
+
+
+def _encode_page(markdown: str) -> bytes:
+    # Labels come from foreign files and may hold lone surrogates, which UTF-8 cannot encode.
+    return markdown.encode("utf-8", "backslashreplace")
 
 
 def _require_intact(run: Run) -> None:
-    """Refuse a run of which something leads elsewhere or is damaged, before anything published is replaced.
+    """Refuse a run with links or damaged records, before anything published is replaced.
 
     Raises:
-        BadInput: Names every link and damaged record.
+        BadInput: Names every link, or else every damaged record.
     """
-    problems = [
-        Problem(f"{str(place)!r}, a link", "a file or folder of its own", "replace it by one")
-        for folder, folders, files in os.walk(run.path)
-        for place in (Path(folder) / name for name in (*folders, *files))
-        if place.is_symlink()
-    ]
-    if not problems:
-        next_step = "run the suite again, which measures it again, or ask whoever ran it"
-        problems = [
-            Problem(
-                f"a damaged record {str(run.path / place)!r} ({reason})", "whole ones", next_step
-            )
-            for place, reason in run.damaged_records().items()
-        ]
+    problems = _link_problems(run) or _damage_problems(run)
     if problems:
         raise BadInput(problems)
 
 
-def _copy_shown_files(run: Run, bundle: Path, evidence: RunData) -> None:
-    """Copy the files that the page shows, none over `MAX_PUBLISHED_BYTES`; what an earlier publication left goes."""
+def _link_problems(run: Run) -> list[Problem]:
+    """Return a problem for each symbolic link; a link may lead out of the run folder."""
+    problems: list[Problem] = []
+    for folder, folder_names, file_names in os.walk(run.path):
+        for name in (*folder_names, *file_names):
+            path = Path(folder) / name
+            if path.is_symlink():
+                expected = "a file or folder of its own"
+                problems.append(Problem(f"{str(path)!r}, a link", expected, "replace it by one"))
+    return problems
+
+
+def _damage_problems(run: Run) -> list[Problem]:
+    next_step = "run the suite again, which measures it again, or ask the author of the run"
+    return [
+        Problem(f"a damaged record {str(run.path / path)!r} ({reason})", "intact ones", next_step)
+        for path, reason in run.damaged_records().items()
+    ]
+
+
+def _copy_shown_files(run: Run, bundle: Path, data: RunData) -> None:
+    """Copy the files that the page shows, up to `MAX_PUBLISHED_BYTES`, and remove older ones."""
     shutil.rmtree(bundle / "files", ignore_errors=True)
-    for picture in shown_plugin_figures(evidence):
-        if evidence.files.get(picture.path, MAX_PUBLISHED_BYTES + 1) <= MAX_PUBLISHED_BYTES:
-            write_atomic(
-                bundle / picture.path,
-                path_without_links(run.path, run.path / picture.path).read_bytes(),
-            )
+    for figure in shown_plugin_figures(data):
+        size = data.files.get(figure.path)
+        if size is not None and size <= MAX_PUBLISHED_BYTES:
+            source = path_without_links(run.path, run.path / figure.path)
+            write_atomic(bundle / figure.path, source.read_bytes())
 
 
 def _index_page(out: Path) -> str:
-    plans = [Run(path.parent).read_plan() for path in sorted((out / "results").glob("*/plan.json"))]
     lines = [
-        f"- [{escape_markdown(str(plan['title']))}]({plan['suite']}/README.md)" for plan in plans
+        "# Leaderboards",
+        "",
+        "Generated by `advtransfer leaderboard RUN --out DIR` from `results/`.",
+        "",
     ]
-    return "\n".join(
-        [
-            "# Leaderboards",
-            "",
-            "Generated by `advtransfer leaderboard RUN --out DIR` from `results/`.",
-            "",
-            *lines,
-            "",
-        ]
-    )
+    for path in sorted((out / "results").glob("*/plan.json")):
+        plan = Run(path.parent).read_plan()
+        lines.append(f"- [{escape_markdown(str(plan['title']))}]({plan['suite']}/README.md)")
+    return "\n".join([*lines, ""])

@@ -1,10 +1,9 @@
-"""Answers to a suite's questions.
+"""Answers to a suite's questions: coefficients with bootstrap intervals and corrected p values.
 
-Correlation coefficients with bootstrap intervals and corrected p values.
-
-The bootstrap also redraws test images. All points measured on one test part see the same draw of it, since they share
-its easy and hard images. Outcomes are counted in whole numbers, and other values are rounded so far that sums over a
-draw have no rounding error: equal points stay equal on every machine.
+The bootstrap also resamples test images. All points measured on one test part see the same resample
+of it, since they share its easy and hard images. Outcomes are counted in whole numbers, and other
+values are rounded so that their sums over a resample are exact: equal points stay equal on every
+machine.
 """
 
 from __future__ import annotations
@@ -42,14 +41,19 @@ if TYPE_CHECKING:
 
 
 DRAWS_PER_CHUNK = 100
-MANTISSA_BITS = 53  # binary ones, of a float64
+MANTISSA_BITS = 53  # bits of a float64's significand
 
 
 @dataclass(frozen=True, slots=True)
 class ImageMean:
-    """``sum(values) / sum(weights)`` over the images of a test part, ``(N,)`` each.
+    """A mean ``sum(values) / sum(weights)`` over the images of a test part.
 
-    The value of a side at ``[reference, point]`` is the mean of `of` such means.
+    Attributes:
+        index: Position ``(reference, point)`` in the arrays of a side.
+        mean_count: Number of such means whose average is the value at `index`.
+        test_id: Id of the test samples.
+        values: ``(N,)``; 0 for an image without a value.
+        weights: ``(N,)``; 0 for an image without a value.
     """
 
     index: tuple[int, int]
@@ -58,109 +62,144 @@ class ImageMean:
     values: FloatArray
     weights: FloatArray
 
+    @property
+    def test_part(self) -> tuple[str, int]:
+        """Id and size of the test samples, which are resampled together."""
+        return self.test_id, len(self.values)
+
 
 class ImageBootstrap:
-    """Draws the images of both sides again; a side that is no mean over images stays as it is, and is in `fixed`."""
+    """Resamples the test images of predictor and outcome.
+
+    A side that is not a mean over images keeps its values, and its column is in `fixed_columns`.
+    """
 
     def __init__(self, points: QuestionPoints) -> None:
+        predictors = [point.predictor for point in points.points]
+        outcomes = [point.outcome for point in points.points]
         self._values = points.value_arrays
         self._means = (
-            _image_means(points.predictor, [point.predictor for point in points.points]),
-            _image_means(points.outcome, [point.outcome for point in points.points]),
+            _image_means(points.predictor, predictors),
+            _image_means(points.outcome, outcomes),
         )
         columns = (points.predictor, points.outcome)
         self.fixed_columns = tuple(
-            one.name for one, means in zip(columns, self._means, strict=True) if not means
+            column.name for column, means in zip(columns, self._means, strict=True) if not means
         )
 
     def __call__(self, stream: RandomState, count: int) -> tuple[FloatArray, FloatArray]:
-        """Both sides as ``(count, R, S)``."""
+        """Return predictor and outcome in `count` resamples, each ``(count, R, S)``."""
+        predictor, outcome = (self._initial_values(side, count) for side in (0, 1))
+        targets = [(predictor, mean) for mean in self._means[0]]
+        targets += [(outcome, mean) for mean in self._means[1]]
+        # Sorted, since every test part takes its draws from the same stream.
+        for test_part in sorted({mean.test_part for _, mean in targets}):
+            same_part = [(side, mean) for side, mean in targets if mean.test_part == test_part]
+            _add_resampled_means(same_part, stream, count)
+        return predictor, outcome
+
+    def _initial_values(self, side: int, count: int) -> FloatArray:
+        """Return zeros for a side that is resampled, else the side's values `count` times."""
         import numpy as np
 
-        first, second = (
-            np.zeros((count, *side.shape)) if means else np.repeat(side[None], count, axis=0)
-            for side, means in zip(self._values, self._means, strict=True)
-        )
-        every = [
-            (side, one)
-            for side, means in zip((first, second), self._means, strict=True)
-            for one in means
-        ]
-        for test, size in sorted({(one.test_id, len(one.values)) for _, one in every}):
-            there = [
-                (side, one) for side, one in every if (one.test_id, len(one.values)) == (test, size)
-            ]
-            values = np.stack([one.values for _, one in there], axis=-1)
-            weights = np.stack([one.weights for _, one in there], axis=-1)
-            for places, counts in _draw_counts(stream, size, count):
-                with np.errstate(
-                    invalid="ignore"
-                ):  # a draw of nothing but samples that are left out has no mean
-                    found = (counts @ values) / (counts @ weights)
-                for (side, one), drawn in zip(there, found.T, strict=True):
-                    side[places, *one.index] += drawn / one.mean_count
-        return first, second
+        values = self._values[side]
+        if self._means[side]:
+            return np.zeros((count, *values.shape))
+        return np.repeat(values[None], count, axis=0)
 
 
-def _image_means(column: Column, rows: Sequence[Sequence[ResultGroup]]) -> list[ImageMean]:
-    """What the values of a side, by point and reference, are means of; nothing where one is no mean over images."""
-    found: list[ImageMean] = []
-    for point, row in enumerate(rows):
-        for reference, sampled in enumerate(row):
-            parts = _mean_parts(sampled, column.metric or "")
-            if not parts:
-                return []
-            found += [ImageMean((reference, point), len(parts), *part) for part in parts]
-    return found
-
-
-def _mean_parts(sampled: ResultGroup, metric: str) -> list[tuple[str, FloatArray, FloatArray]]:
-    """Test part, values and weights of each result; of shares, which are counted together, of all results at once."""
+def _add_resampled_means(
+    targets: Sequence[tuple[FloatArray, ImageMean]], stream: RandomState, count: int
+) -> None:
+    """Add the means over one test part, in `count` resamples, to their arrays ``(count, R, S)``."""
     import numpy as np
 
-    if all(metric in answer.outcomes for answer in sampled):
-        outcomes = np.array([unpack_outcomes(answer.outcomes[metric]) for answer in sampled])
-        robust = (outcomes == int(Outcome.ROBUST)).sum(axis=0, dtype=np.float64)
-        return [(sampled[0].test_id, robust, np.full(len(robust), float(len(sampled))))]
-    if all(metric in answer.image_values for answer in sampled):
+    # All means in one product, so that every point sees the same draws.
+    values = np.stack([mean.values for _, mean in targets], axis=-1)
+    weights = np.stack([mean.weights for _, mean in targets], axis=-1)
+    size = len(values)
+    for resamples, counts in _draw_counts(stream, size, count):
+        # A resample that holds only samples without a value has no mean: 0 / 0 is NaN there.
+        with np.errstate(invalid="ignore"):
+            means = (counts @ values) / (counts @ weights)
+        for (side, mean), resampled in zip(targets, means.T, strict=True):
+            side[resamples, *mean.index] += resampled / mean.mean_count
+
+
+def _image_means(column: Column, groups: Sequence[Sequence[ResultGroup]]) -> list[ImageMean]:
+    """Return the image means of a side, given its groups by point and reference.
+
+    The list is empty if a value of the side is not a mean over images.
+    """
+    means: list[ImageMean] = []
+    for point, by_reference in enumerate(groups):
+        for reference, group in enumerate(by_reference):
+            parts = _mean_parts(group, column.metric or "")
+            if not parts:
+                return []
+            for part in parts:
+                means.append(ImageMean((reference, point), len(parts), *part))
+    return means
+
+
+def _mean_parts(group: ResultGroup, metric: str) -> list[tuple[str, FloatArray, FloatArray]]:
+    """Return test id, values and weights of each result's mean over images.
+
+    Shares are counted together, as one part for all results. The list is empty without values per
+    image.
+    """
+    import numpy as np
+
+    if all(metric in result.outcomes for result in group):
+        outcomes = np.array([unpack_outcomes(result.outcomes[metric]) for result in group])
+        robust_counts = (outcomes == int(Outcome.ROBUST)).sum(axis=0, dtype=np.float64)
+        weights = np.full(len(robust_counts), float(len(group)))
+        return [(group[0].test_id, robust_counts, weights)]
+    if all(metric in result.image_values for result in group):
         return [
-            (answer.test_id, *_weighted_values(answer.image_values[metric])) for answer in sampled
+            (result.test_id, *_weighted_values(result.image_values[metric])) for result in group
         ]
     return []
 
 
 def _weighted_values(values: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Values and weights, both 0 where a value is NaN; each value is rounded to a whole number of steps.
-
-    A step is such that the sum of as many values, in any order, is below ``2 ** DIGITS`` of them, and thus exact.
-    """
+    """Return values (rounded to multiples of a step) and weights, both 0 where a value is NaN."""
     import numpy as np
 
-    taken = ~np.isnan(values)
-    there = np.where(taken, values, 0.0)
-    step = np.ldexp(1.0, np.frexp(np.abs(there).max())[1] + len(there).bit_length() - MANTISSA_BITS)
-    return np.round(there / step) * step, taken.astype(np.float64)
+    has_value = ~np.isnan(values)
+    filled = np.where(has_value, values, 0.0)
+    # N values below 2 ** exponent sum to less than 2 ** (exponent + bits of N). In steps of this
+    # bound divided by 2 ** MANTISSA_BITS every partial sum is exact, so its order (and the
+    # machine's BLAS) cannot change it.
+    exponent = np.frexp(np.abs(filled).max())[1]
+    step = np.ldexp(1.0, exponent + len(filled).bit_length() - MANTISSA_BITS)
+    return np.round(filled / step) * step, has_value.astype(np.float64)
 
 
 def _draw_counts(stream: RandomState, size: int, count: int) -> Iterator[tuple[slice, FloatArray]]:
-    """How often each image is drawn when `size` are drawn with replacement, some draws at a time."""
+    """Yield a slice of the resamples and the count of each image in them, ``(resamples, size)``.
+
+    All `count` resamples at once would need `count * size` floats.
+    """
     import numpy as np
 
     for start in range(0, count, DRAWS_PER_CHUNK):
-        places = slice(start, min(count, start + DRAWS_PER_CHUNK))
-        draws = stream.randint(0, size, size=(places.stop - places.start, size))
-        yield (
-            places,
-            np.array([np.bincount(draw, minlength=size) for draw in draws], dtype=np.float64),
-        )
+        stop = min(count, start + DRAWS_PER_CHUNK)
+        draws = stream.randint(0, size, size=(stop - start, size))
+        counts = [np.bincount(draw, minlength=size) for draw in draws]
+        yield slice(start, stop), np.array(counts, dtype=np.float64)
 
 
 @dataclass(frozen=True, slots=True)
 class PredictorResult:
-    """What one predictor tells at one place.
+    """The coefficients of one predictor in one scope.
 
-    `corrected` are p values held to the number of predictors asked; `without` is Pearson's coefficient without each
-    point, where there are enough; `fixed` are the columns that were not resampled over test images.
+    Attributes:
+        points: The points.
+        coefficients: Coefficients with interval and p value.
+        leave_one_out: Pearson's coefficient without each point, empty if there are too few points.
+        fixed_columns: Columns that are not resampled over test images.
+        corrected: p values corrected for the number of predictors.
     """
 
     points: QuestionPoints
@@ -172,7 +211,7 @@ class PredictorResult:
 
 @dataclass(frozen=True, slots=True)
 class QuestionAnswer:
-    """The answer to one question: by place, what each predictor tells."""
+    """The answer to one question: the results of its predictors, by scope."""
 
     question: Question
     predictors: tuple[Column, ...]
@@ -180,60 +219,64 @@ class QuestionAnswer:
     results: Mapping[QuestionScope, tuple[PredictorResult, ...]]
 
 
-def answer_questions(evidence: RunData) -> list[QuestionAnswer]:
-    """The answers to every question of the suite.
+def answer_questions(data: RunData) -> list[QuestionAnswer]:
+    """Return the answers to all questions of the suite.
 
     Raises:
-        BadInput: A metric is not in the records, or fits several.
+        BadInput: A metric is not in the records, or several match.
     """
-    return [
-        _answer_question(question, evidence)
-        for question in read_questions(evidence.plan.leaderboard)
-    ]
+    return [_answer_question(question, data) for question in read_questions(data.plan.leaderboard)]
 
 
-def _answer_question(question: Question, evidence: RunData) -> QuestionAnswer:
-    predictors = tuple(find_column(name, evidence) for name in question.predictors)
-    outcome = find_column(question.outcome, evidence)
-    there = {
-        place: [
-            collect_points(question, labelled, predictor=one, outcome=outcome, evidence=evidence)
-            for one in predictors
+def _answer_question(question: Question, data: RunData) -> QuestionAnswer:
+    predictors = tuple(find_column(name, data) for name in question.predictors)
+    outcome = find_column(question.outcome, data)
+    results: dict[QuestionScope, tuple[PredictorResult, ...]] = {}
+    for scope, labelled in trials_by_scope(question, data).items():
+        points = [
+            collect_points(question, labelled, predictor=predictor, outcome=outcome, data=data)
+            for predictor in predictors
         ]
-        for place, labelled in trials_by_scope(question, evidence).items()
-    }
-    return QuestionAnswer(
-        question,
-        predictors,
-        outcome,
-        {place: _corrected_results(points) for place, points in there.items()},
-    )
+        results[scope] = _corrected_results(points)
+    return QuestionAnswer(question, predictors, outcome, results)
 
 
-def _corrected_results(asked: list[QuestionPoints]) -> tuple[PredictorResult, ...]:
-    found = [_uncorrected_result(points) for points in asked]
-    corrected = {
-        name: holm_correction([one.coefficients[name].p for one in found]) for name in COEFFICIENTS
-    }
+def _corrected_results(points: Sequence[QuestionPoints]) -> tuple[PredictorResult, ...]:
+    """Return the results of all predictors in one scope, with p values corrected by Holm (1979)."""
+    results = [_uncorrected_result(predictor_points) for predictor_points in points]
+    corrected: list[dict[Coefficient, float | None]] = [{} for _ in results]
+    for name in COEFFICIENTS:
+        p_values = holm_correction([result.coefficients[name].p for result in results])
+        for by_coefficient, p in zip(corrected, p_values, strict=True):
+            by_coefficient[name] = p
     return tuple(
-        replace(told, corrected={name: corrected[name][place] for name in COEFFICIENTS})
-        for place, told in enumerate(found)
+        replace(result, corrected=by_coefficient)
+        for result, by_coefficient in zip(results, corrected, strict=True)
     )
 
 
 def _uncorrected_result(points: QuestionPoints) -> PredictorResult:
-    """What a predictor tells before any is corrected for the others."""
     if not points.points:
         return PredictorResult(points, {name: Association(None) for name in COEFFICIENTS})
-    x, y = points.value_arrays
-    redraw = ImageBootstrap(points)
-    found = all_associations(x, y, seed=_resampling_seed(points), resampled=redraw)
-    return PredictorResult(points, found, leave_one_out(x, y), redraw.fixed_columns)
+    predictor, outcome = points.value_arrays
+    bootstrap = ImageBootstrap(points)
+    associations = all_associations(
+        predictor, outcome, seed=_resampling_seed(points), resampled=bootstrap
+    )
+    without = leave_one_out(predictor, outcome)
+    return PredictorResult(points, associations, without, bootstrap.fixed_columns)
 
 
 def _resampling_seed(points: QuestionPoints) -> int:
-    """What resamples are drawn by: the results alone, so that neither their order nor other questions change them."""
-    sampled = [answers for point in points.points for answers in (*point.predictor, *point.outcome)]
-    ids = sorted({answer.id for answers in sampled for answer in answers})
-    text = "\n".join([points.predictor.name, points.outcome.name, *ids])
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big")
+    """Return the seed of the resamples: a digest of the result ids.
+
+    Neither the order of the results nor other questions change it.
+    """
+    ids: set[str] = set()
+    for point in points.points:
+        for group in (*point.predictor, *point.outcome):
+            ids.update(result.id for result in group)
+    text = "\n".join([points.predictor.name, points.outcome.name, *sorted(ids)])
+    digest = hashlib.sha256(text.encode()).digest()
+    # Four bytes, since numpy's RandomState takes seeds below 2 ** 32.
+    return int.from_bytes(digest[:4], "big")

@@ -13,9 +13,13 @@ from advtransfer.types import Json
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """How well do the predictors tell the outcome across an axis, over the trials that `given` selects?
+    """How well predictors predict an outcome across an axis of the grid.
 
-    `given` maps an axis to the labels that are meant on it.
+    Attributes:
+        predictors: Column names of the predictors.
+        outcome: Column name of the outcome.
+        across: Axis whose labels are the points.
+        given: Labels to which other axes are restricted.
     """
 
     predictors: tuple[str, ...]
@@ -25,79 +29,76 @@ class Question:
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """Every column that it is about."""
+        """All columns of the question."""
         return (*self.predictors, self.outcome)
 
     def selects_trial(self, trial: Trial) -> bool:
-        """Whether a trial is among those selected."""
-        place = axis_labels(trial)
-        return all(place[axis] in meant for axis, meant in self.given.items())
+        """Return whether a trial has one of the given labels on each restricted axis."""
+        trial_labels = axis_labels(trial)
+        return all(trial_labels[axis] in labels for axis, labels in self.given.items())
 
 
 def axis_labels(trial: Trial) -> dict[str, str | int | None]:
-    """The label, or value, of a trial on each axis; of a source with its replicate."""
+    """Return the label of a trial on each axis; a source's label includes its replicate."""
     return {axis: getattr(trial, axis) for axis in QUESTION_AXES}
 
 
 def read_questions(settings: Mapping[str, Json]) -> list[Question]:
-    """The questions in a plan's ``leaderboard``.
+    """Return the questions in a plan's ``leaderboard``.
 
     Raises:
-        BadInput: One lacks a predictor, an outcome or an axis, or names an axis that is none.
+        BadInput: A question lacks a predictor, an outcome or an axis, or names an unknown axis.
     """
-    asked = settings.get("questions")
-    return [_read_question(one) for one in asked] if isinstance(asked, list | tuple) else []
+    entries = settings.get("questions")
+    if not isinstance(entries, list | tuple):
+        return []
+    return [_read_question(entry) for entry in entries]
 
 
-def metric_stems(asked: Iterable[Question], evaluation: str) -> set[str]:
-    """The names of an evaluation's metrics that questions are about, without the eps and epoch they may leave out."""
-    start = f"{evaluation}."
-    names = [name for question in asked for name in question.metrics if name.startswith(start)]
-    return {metric_stem(name.removeprefix(start)) for name in names}
+def metric_stems(questions: Iterable[Question], evaluation: str) -> set[str]:
+    """Return the metrics of an evaluation that questions ask about, without eps and epoch.
+
+    A question may leave these out, so they cannot be compared before the columns are found.
+    """
+    prefix = f"{evaluation}."
+    stems: set[str] = set()
+    for question in questions:
+        own_metrics = [name for name in question.metrics if name.startswith(prefix)]
+        stems.update(metric_stem(name.removeprefix(prefix)) for name in own_metrics)
+    return stems
 
 
 def metric_stem(metric: str) -> str:
-    """``robust_accuracy`` of ``robust_accuracy@0.1@5``."""
+    """Return ``robust_accuracy`` for ``robust_accuracy@0.1@5``."""
     return metric.partition("@")[0]
 
 
-def _read_question(asked: Json) -> Question:
-    said = asked if isinstance(asked, Mapping) else {}
-    predictors, outcome = _text_labels(said.get("predictor")), _text_labels(said.get("outcome"))
-    across, given = said.get("across"), said.get("given") or {}
-    meant = (
-        {axis: _as_labels(labels) for axis, labels in given.items()}
-        if isinstance(given, Mapping)
-        else {"given": ()}
-    )
-    if (
-        not predictors
-        or len(outcome) != 1
-        or across not in QUESTION_AXES
-        or not meant.keys() <= set(QUESTION_AXES)
-    ):
-        raise _question_error(asked)
-    return Question(predictors, outcome[0], str(across), meant)
+def _read_question(entry: Json) -> Question:
+    if not isinstance(entry, Mapping):
+        raise _question_error(entry)
+    predictors = _text_labels(entry.get("predictor"))
+    outcomes = _text_labels(entry.get("outcome"))
+    across = entry.get("across")
+    given = entry.get("given") or {}
+    if not predictors or len(outcomes) != 1 or across not in QUESTION_AXES:
+        raise _question_error(entry)
+    if not isinstance(given, Mapping) or not given.keys() <= set(QUESTION_AXES):
+        raise _question_error(entry)
+    restrictions = {axis: _as_labels(labels) for axis, labels in given.items()}
+    return Question(predictors, outcomes[0], str(across), restrictions)
 
 
 def _text_labels(value: Json) -> tuple[str, ...]:
-    return tuple(one for one in _as_labels(value) if isinstance(one, str))
+    return tuple(label for label in _as_labels(value) if isinstance(label, str))
 
 
 def _as_labels(value: Json) -> tuple[str | int, ...]:
-    """One label or several."""
-    several = value if isinstance(value, list | tuple) else [value]
-    return tuple(one for one in several if isinstance(one, str | int))
+    """Return one label or a list of labels as a tuple."""
+    labels = value if isinstance(value, list | tuple) else [value]
+    return tuple(label for label in labels if isinstance(label, str | int))
 
 
-def _question_error(asked: object) -> BadInput:
+def _question_error(entry: object) -> BadInput:
+    found = f"leaderboard question {entry!r}"
     expected = f"predictor, outcome, across ({', '.join(QUESTION_AXES)}), and perhaps given"
-    return BadInput(
-        [
-            Problem(
-                f"leaderboard question {asked!r}",
-                expected,
-                "correct it in the suite and run it again",
-            )
-        ]
-    )
+    return BadInput([Problem(found, expected, "correct it in the suite and run it again")])

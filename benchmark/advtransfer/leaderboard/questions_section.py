@@ -1,7 +1,4 @@
-"""The page section that answers the suite's questions.
-
-Coefficient tables, scatter plots and caveats.
-"""
+"""The page section on the suite's questions: coefficient tables, scatter plots and caveats."""
 
 from __future__ import annotations
 
@@ -16,6 +13,7 @@ from advtransfer.leaderboard.markdown import (
     format_number,
     format_range,
     inline_code,
+    join_parts,
     markdown_table,
 )
 from advtransfer.leaderboard.plots import ScatterPanel, draw_scatter
@@ -36,107 +34,139 @@ from advtransfer.statistics.correlation import (
     order_count,
 )
 
-FEW_POINTS = 10  # below, a 95 % bootstrap interval of a correlation covers less: 85 to 92 % of normal samples with r = .7
-INFLUENTIAL_CHANGE = 0.2  # a coefficient that one point moves by more is told to rest on it
-SIGNIFICANCE_LEVEL = 0.05  # a question whose p cannot come below can suggest, but not show
+# With fewer points, a 95 % bootstrap interval covers the correlation of normal samples (r = .7) in
+# only 85 to 92 % of cases.
+FEW_POINTS = 10
+INFLUENTIAL_CHANGE = 0.2  # change of a coefficient above which the page names the responsible point
+SIGNIFICANCE_LEVEL = 0.05  # a question whose p cannot fall below it is exploratory
 
 
-def coefficient_caveats(told: Sequence[PredictorResult], *, across: str) -> str:
-    """What holds for all predictors of a table, then what is said of each."""
-    said = [
-        list(filter(None, _result_caveats(one, across=across, asked=len(told)))) for one in told
-    ]
-    common = [line for line in said[0] if all(line in lines for lines in said)]
-    own = [[line for line in lines if line not in common] for lines in said]
-    listed_own = [
-        f"- {inline_code(one.points.predictor.name)}: {' '.join(lines)}"
-        for one, lines in zip(told, own, strict=True)
-        if lines
-    ]
-    return "\n\n".join(filter(None, [" ".join(common), "\n".join(listed_own)]))
+def coefficient_caveats(results: Sequence[PredictorResult], *, across: str) -> str:
+    """Return the caveats of a table: first those of all predictors, then a list by predictor."""
+    caveats: list[list[str]] = []
+    for result in results:
+        sentences = _result_caveats(result, across=across, predictor_count=len(results))
+        caveats.append([sentence for sentence in sentences if sentence])
+    common = [line for line in caveats[0] if all(line in lines for lines in caveats)]
+    items: list[str] = []
+    for result, lines in zip(results, caveats, strict=True):
+        own = [line for line in lines if line not in common]
+        if own:
+            items.append(f"- {inline_code(result.points.predictor.name)}: {' '.join(own)}")
+    return join_parts([" ".join(common), "\n".join(items)])
 
 
-def _result_caveats(told: PredictorResult, *, across: str, asked: int) -> Iterator[str]:
-    points = told.points.points
-    partly = [
-        f"{escape_markdown(one.label)} {one.trial_count} of {one.planned_count} trials"
-        for one in points
-        if one.trial_count < one.planned_count
-    ]
-    absent = [
-        f"{escape_markdown(label)} ({reason})" for label, reason in told.points.missing.items()
-    ]
-    few = is_exact_test(len(points))
-    tried = f"; p from {'all ' if few else ''}{order_count(len(points)):,}{'' if few else ' random'} orders"
-    yield f"{count_noun(len(points), 'point')}{tried if told.coefficients['Pearson'].p is not None else ''}."
-    yield f"Missing: {', '.join(absent)}." if absent else ""
-    yield f"In part: {', '.join(partly)}." if partly else ""
-    yield _least_p_caveat(told, asked=asked)
+def _result_caveats(result: PredictorResult, *, across: str, predictor_count: int) -> Iterator[str]:
+    """Yield the caveats of one predictor; empty strings where one does not apply."""
+    points = result.points.points
+    pearson = result.coefficients["Pearson"]
+    orders = f"; p from {_orders_text(len(points))}" if pearson.p is not None else ""
+    yield f"{count_noun(len(points), 'point')}{orders}."
+    yield _missing_points_caveat(result.points)
+    yield _incomplete_points_caveat(result.points)
+    yield _least_p_caveat(result, predictor_count=predictor_count)
     if len(points) < MIN_POINTS:
         yield f"At least {MIN_POINTS} are needed."
-    elif told.coefficients["Pearson"].value is None:
+    elif pearson.value is None:
         yield "No coefficient, since one side has no spread."
     elif len(points) < FEW_POINTS:
-        yield "A correlation over so few points is driven by each of them, and its interval covers less than 95 %."
-    yield _influential_point_caveat(told)
-    yield from _scope_caveats(told, across=across)
-
-
-def _scope_caveats(told: PredictorResult, *, across: str) -> Iterator[str]:
-    """What values and intervals are over."""
-    if told.coefficients["Pearson"].interval is not None:
-        yield from (
-            f"Interval over {across}s only for {inline_code(name)}." for name in told.fixed_columns
+        yield (
+            "With so few points, each of them has a large influence on a correlation, and its "
+            "interval covers less than 95 %."
         )
-    yield _kept_samples_caveat(told.points)
-    if told.points.reference_count > 1:
-        yield f"Computed within each of {told.points.reference_count} reference models, then averaged."
-    if told.points.pools_references:
-        yield "Values of different reference models are pooled: what sets these apart is in the coefficients, too."
+    yield _influential_point_caveat(result)
+    yield from _scope_caveats(result, across=across)
 
 
-def _least_p_caveat(told: PredictorResult, *, asked: int) -> str:
-    """The smallest p corrected that can come out: a question that asks much of few points can show nothing."""
-    pearson, ranks = (told.coefficients[name].smallest_p for name in ("Pearson", "Spearman"))
+def _orders_text(points: int) -> str:
+    if is_exact_test(points):
+        return f"all {order_count(points):,} orders"
+    return f"{order_count(points):,} random orders"
+
+
+def _missing_points_caveat(points: QuestionPoints) -> str:
+    items: list[str] = []
+    for label, reason in points.missing.items():
+        items.append(f"{escape_markdown(label)} ({reason})")
+    return f"Missing: {', '.join(items)}." if items else ""
+
+
+def _incomplete_points_caveat(points: QuestionPoints) -> str:
+    items = [
+        f"{escape_markdown(point.label)} {point.trial_count} of {point.planned_count} trials"
+        for point in points.points
+        if point.trial_count < point.planned_count
+    ]
+    return f"Incomplete: {', '.join(items)}." if items else ""
+
+
+def _scope_caveats(result: PredictorResult, *, across: str) -> Iterator[str]:
+    """Yield the sample of intervals and values."""
+    if result.coefficients["Pearson"].interval is not None:
+        for name in result.fixed_columns:
+            yield f"Interval over {across}s only for {inline_code(name)}."
+    yield _kept_samples_caveat(result.points)
+    references = result.points.reference_count
+    if references > 1:
+        yield f"Computed within each of {references} reference models, then averaged."
+    if result.points.pools_references:
+        yield (
+            "Values of different reference models are pooled: differences between these models "
+            "also enter the coefficients."
+        )
+
+
+def _least_p_caveat(result: PredictorResult, *, predictor_count: int) -> str:
+    """Return the smallest corrected p value that the data could give.
+
+    A question with many predictors and few points cannot reach significance, whatever the data.
+    """
+    pearson = result.coefficients["Pearson"].smallest_p
+    ranks = result.coefficients["Spearman"].smallest_p
     if pearson is None or ranks is None:
         return ""
-    ends = [format_number(min(1.0, asked * least), fine=True) for least in (ranks, pearson)]
-    told_ends = (
-        ends[0]
-        if ends[0] == ends[1]
-        else f"{ends[0]} for ranks, {ends[1]} for Pearson's coefficient"
-    )
-    hint = (
-        "; exploratory, since no rank coefficient can reach .05"
-        if asked * ranks > SIGNIFICANCE_LEVEL
-        else ""
-    )
-    return f"With {count_noun(asked, 'predictor')} the least p corrected that can come out is {told_ends}{hint}."
+    # Holm (1979) multiplies the smallest p value by the number of predictors.
+    least_ranks = format_number(min(1.0, predictor_count * ranks), fine=True)
+    least_pearson = format_number(min(1.0, predictor_count * pearson), fine=True)
+    least = least_ranks
+    if least_ranks != least_pearson:
+        least = f"{least_ranks} for ranks, {least_pearson} for Pearson's coefficient"
+    hint = ""
+    if predictor_count * ranks > SIGNIFICANCE_LEVEL:
+        hint = "; exploratory, since no rank coefficient can reach .05"
+    predictors = count_noun(predictor_count, "predictor")
+    return f"With {predictors} the smallest possible corrected p is {least}{hint}."
 
 
 def _kept_samples_caveat(points: QuestionPoints) -> str:
-    """Over how many samples the predictor was taken, where its results say so: ``kept_tau_1`` beside ``tau_1``."""
+    """Return the sample counts of the predictor, if recorded.
+
+    An evaluation records them as a metric ``kept_tau_1`` beside ``tau_1``.
+    """
     name = f"kept_{points.predictor.metric}"
-    answers = [
-        answer for point in points.points for sampled in point.predictor for answer in sampled
-    ]
-    found = [int(answer.metrics[name].low) for answer in answers if name in answer.metrics]
-    return f"Taken over {format_range(found)} samples." if found else ""
+    counts: list[int] = []
+    for point in points.points:
+        for group in point.predictor:
+            counts += [int(result.metrics[name].low) for result in group if name in result.metrics]
+    return f"Computed over {format_range(counts)} samples." if counts else ""
 
 
-def _influential_point_caveat(told: PredictorResult) -> str:
-    """The point that moves Pearson's coefficient most, if it moves it much or changes its sign."""
-    value = told.coefficients["Pearson"].value
-    labels = [point.label for point in told.points.points]
-    left = [
-        (one, label)
-        for one, label in zip(told.leave_one_out, labels, strict=False)
-        if one is not None
+def _influential_point_caveat(result: PredictorResult) -> str:
+    """Return the point with the largest influence on Pearson's coefficient, if it is large."""
+    value = result.coefficients["Pearson"].value
+    labels = [point.label for point in result.points.points]
+    # Of few points there is no leave-one-out coefficient, so its tuple is empty and the zip is not
+    # strict.
+    without_label = [
+        (coefficient, label)
+        for coefficient, label in zip(result.leave_one_out, labels, strict=False)
+        if coefficient is not None
     ]
-    if value is None or not left:
+    if value is None or not without_label:
         return ""
-    without, label = max(left, key=lambda one: (abs(one[0] - value), one[1]))
-    if abs(without - value) <= INFLUENTIAL_CHANGE and without * value > 0:
+    without, label = max(without_label, key=lambda pair: (abs(pair[0] - value), pair[1]))
+    keeps_sign = without * value > 0
+    if keeps_sign and abs(without - value) <= INFLUENTIAL_CHANGE:
         return ""
     return f"Without {escape_markdown(label)}, Pearson's coefficient is {format_number(without)}."
 
@@ -148,184 +178,172 @@ AXIS_TEXTS = {
     "n": "n = {}",
     "transfer": "{}",
 }
-PANELS_PER_ROW = 4  # panels beside each other
-MAX_LABELS = 6  # labels written out of those that a question is given
+TITLE_AXES = ("target", "n", "source", "adapter", "transfer")
+PANELS_PER_ROW = 4
+MAX_LABELS = 6  # given labels written out in one question
 MAX_HEADING_PREDICTORS = 3  # predictors written out in a heading
 
 
-def questions_section(evidence: RunData) -> tuple[str, list[PageFigure]]:
-    """The section, and its figures; nothing where the suite asks nothing.
+def questions_section(data: RunData) -> tuple[str, list[PageFigure]]:
+    """Return the section and its figures; an empty string if the suite has no question.
 
     Raises:
-        BadInput: A question is none, or a metric of it is not in the records.
+        BadInput: A question is malformed, or its metric is not in the records.
     """
-    found = answer_questions(evidence)
-    if not found:
+    answers = answer_questions(data)
+    if not answers:
         return "", []
-    drawn = [
-        _question_figure(finding, name=f"question_{place}.svg")
-        for place, finding in enumerate(found, start=1)
-    ]
-    marks = [f"{place}. " if len(found) > 1 else "" for place in range(1, len(found) + 1)]
-    told = [_answer_section(*one) for one in zip(found, drawn, marks, strict=True)]
-    return "\n\n".join(["## Questions", *told, _method_section()]), [
-        figure for figure in drawn if figure
-    ]
+    figures: list[PageFigure] = []
+    sections: list[str] = []
+    for position, answer in enumerate(answers, start=1):
+        figure = _question_figure(answer, name=f"question_{position}.svg")
+        if figure is not None:
+            figures.append(figure)
+        prefix = f"{position}. " if len(answers) > 1 else ""
+        sections.append(_answer_section(answer, figure, prefix=prefix))
+    return "\n\n".join(["## Questions", *sections, _method_section()]), figures
 
 
-def _answer_section(finding: QuestionAnswer, figure: PageFigure | None, mark: str) -> str:
-    verb = "does" if len(finding.predictors) == 1 else "do"
-    names = _predictor_names(finding.question, written=inline_code)
-    outcome, across = inline_code(finding.outcome.name), finding.question.across
-    asked = f"### {mark}How well {verb} {names} predict {outcome} across {across}s?"
-    given = [f"{axis} {_labels_text(meant)}" for axis, meant in finding.question.given.items()]
-    shown = (
-        f"![{escape_markdown(figure.text)}]({figure.name})\n\n{figure.caption}" if figure else ""
-    )
-    answers = [
-        f"#### {_scope_title(place)}\n\n{_coefficient_table(told)}\n\n{coefficient_caveats(told, across=across)}"
-        for place, told in finding.results.items()
-    ]
+def _answer_section(answer: QuestionAnswer, figure: PageFigure | None, *, prefix: str) -> str:
+    question = answer.question
+    verb = "does" if len(answer.predictors) == 1 else "do"
+    predictors = _predictor_names(question, written=inline_code)
+    outcome = inline_code(answer.outcome.name)
     parts = [
-        asked,
-        f"Given: {'; '.join(given)}." if given else "",
-        shown,
-        *(answers or ["No trial is selected."]),
+        f"### {prefix}How well {verb} {predictors} predict {outcome} across {question.across}s?"
     ]
-    return "\n\n".join(filter(None, parts))
+    given = [f"{axis} {_labels_text(labels)}" for axis, labels in question.given.items()]
+    if given:
+        parts.append(f"Given: {'; '.join(given)}.")
+    if figure is not None:
+        parts.append(f"![{escape_markdown(figure.text)}]({figure.name})\n\n{figure.caption}")
+    for scope, results in answer.results.items():
+        caveats = coefficient_caveats(results, across=question.across)
+        title = escape_markdown(_scope_title(scope))
+        parts.append(f"#### {title}\n\n{_coefficient_table(results)}\n\n{caveats}")
+    if not answer.results:
+        parts.append("No trial is selected.")
+    return "\n\n".join(parts)
 
 
 def _labels_text(labels: Sequence[str | int]) -> str:
-    more = f", and {len(labels) - MAX_LABELS} more" if len(labels) > MAX_LABELS else ""
-    # labels as code, since one may hold a comma
-    return (
-        ", ".join(
-            inline_code(one) if isinstance(one, str) else str(one) for one in labels[:MAX_LABELS]
-        )
-        + more
-    )
+    texts: list[str] = []
+    for label in labels[:MAX_LABELS]:
+        # As code, since a label may contain a comma.
+        texts.append(inline_code(label) if isinstance(label, str) else str(label))
+    if len(labels) > MAX_LABELS:
+        texts.append(f"and {len(labels) - MAX_LABELS} more")
+    return ", ".join(texts)
 
 
 def _predictor_names(question: Question, *, written: Callable[[str], str] = str) -> str:
-    """The predictors, or how many, where naming all would make a heading of several lines."""
-    several = question.predictors
-    return (
-        ", ".join(map(written, several))
-        if len(several) <= MAX_HEADING_PREDICTORS
-        else f"{len(several)} metrics"
-    )
+    """Return the predictors, or their number if a heading would become too long."""
+    predictors = question.predictors
+    if len(predictors) > MAX_HEADING_PREDICTORS:
+        return f"{len(predictors)} metrics"
+    return ", ".join(map(written, predictors))
 
 
-def _scope_title(place: QuestionScope) -> str:
-    return escape_markdown(
-        ", ".join(AXIS_TEXTS[axis].format(label) for axis, label in _ordered_labels(place).items())
-    )
+def _scope_title(scope: QuestionScope) -> str:
+    """Return the labels of a scope as text: ``digits, n = 20, probe``."""
+    labels = dict(scope)
+    texts: list[str] = []
+    for axis in TITLE_AXES:
+        # An axis is missing if the question is across it, and has no label without a source.
+        label = labels.get(axis)
+        if label is not None:
+            texts.append(AXIS_TEXTS[axis].format(label))
+    return ", ".join(texts)
 
 
-def _ordered_labels(place: QuestionScope) -> dict[str, str | int]:
-    """The labels of a place, target first."""
-    known = {axis: label for axis, label in place if label is not None}
-    return {
-        axis: known[axis]
-        for axis in ("target", "n", "source", "adapter", "transfer")
-        if axis in known
-    }
-
-
-def _coefficient_table(told: Sequence[PredictorResult]) -> str:
-    header = [
-        "predictor",
-        "points",
-        *(head for name in COEFFICIENTS for head in (name, "p", "p corrected")),
-    ]
-    rows = [
-        [
-            escape_markdown(one.points.predictor.name),
-            str(len(one.points.points)),
-            *_coefficient_cells(one),
-        ]
-        for one in told
-    ]
+def _coefficient_table(results: Sequence[PredictorResult]) -> str:
+    header = ["predictor", "points"]
+    for name in COEFFICIENTS:
+        header += [name, "p", "p corrected"]
+    rows: list[list[str]] = []
+    for result in results:
+        predictor = escape_markdown(result.points.predictor.name)
+        point_count = str(len(result.points.points))
+        rows.append([predictor, point_count, *_coefficient_cells(result)])
     return markdown_table(header, rows, right=[False] + [True] * (len(header) - 1))
 
 
-def _coefficient_cells(told: PredictorResult) -> Iterator[str]:
+def _coefficient_cells(result: PredictorResult) -> Iterator[str]:
     for name in COEFFICIENTS:
-        found, corrected = told.coefficients[name], told.corrected[name]
-        yield (
-            ABSENT
-            if found.value is None
-            else f"{format_number(found.value)}{format_interval(found.interval)}"
-        )
-        yield _format_p(found.p)
-        yield _format_p(corrected)
+        association = result.coefficients[name]
+        if association.value is None:
+            yield ABSENT
+        else:
+            yield f"{format_number(association.value)}{format_interval(association.interval)}"
+        yield _format_p(association.p)
+        yield _format_p(result.corrected[name])
 
 
 def _format_p(p: float | None) -> str:
     if p is None:
         return ABSENT
+    # Three decimals would show a smaller p as .000, which no permutation test can give.
     return "<.001" if p < 0.0005 else format_number(p)
 
 
-def _question_figure(finding: QuestionAnswer, *, name: str) -> PageFigure | None:
-    panels = [
-        [_scatter_panel(one, place) for one in told] for place, told in finding.results.items()
-    ]
-    if not any(panel.points for row in panels for panel in row):
+def _question_figure(answer: QuestionAnswer, *, name: str) -> PageFigure | None:
+    """Return a scatter plot with a panel for each scope and predictor, None without any point."""
+    rows: list[list[ScatterPanel]] = []
+    for scope, results in answer.results.items():
+        panels = [_scatter_panel(result, scope) for result in results]
+        for start in range(0, len(panels), PANELS_PER_ROW):
+            rows.append(panels[start : start + PANELS_PER_ROW])
+    if not any(panel.points for row in rows for panel in row):
         return None
-    wrapped = [
-        row[start : start + PANELS_PER_ROW]
-        for row in panels
-        for start in range(0, len(row), PANELS_PER_ROW)
-    ]
-    across = finding.question.across
-    text = f"{finding.outcome.name} against {_predictor_names(finding.question)}"
+    outcome = answer.outcome.name
+    text = f"{outcome} against {_predictor_names(answer.question)}"
+    per_reference = ""
+    if _has_several_references(answer.results):
+        per_reference = " (one per reference model, where there are several)"
     return PageFigure(
         name=name,
-        svg=draw_scatter(wrapped, y=finding.outcome.name, title=text),
+        svg=draw_scatter(rows, y=outcome, title=text),
         text=text,
-        caption=f"One point is one {across}: the mean over its trials"
-        + (
-            " (one a reference model, where there are several)."
-            if _has_several_references(finding.results)
-            else "."
-        ),
+        caption=f"One point per {answer.question.across}: the mean over its trials{per_reference}.",
     )
 
 
-def _has_several_references(told: Mapping[QuestionScope, Sequence[PredictorResult]]) -> bool:
-    return any(one.points.reference_count > 1 for place in told.values() for one in place)
+def _has_several_references(results: Mapping[QuestionScope, Sequence[PredictorResult]]) -> bool:
+    reference_counts: list[int] = []
+    for scope_results in results.values():
+        reference_counts += [result.points.reference_count for result in scope_results]
+    return max(reference_counts, default=1) > 1
 
 
-def _scatter_panel(told: PredictorResult, place: QuestionScope) -> ScatterPanel:
-    points = told.points
-    title = ", ".join(
-        AXIS_TEXTS[axis].format(label) for axis, label in _ordered_labels(place).items()
-    )
+def _scatter_panel(result: PredictorResult, scope: QuestionScope) -> ScatterPanel:
+    points = result.points
+    title = _scope_title(scope)
     if not points.points:
         return ScatterPanel(title, points.predictor.name, ())
     predictor, outcome = points.value_arrays
-    drawn = tuple(
-        (
-            point.label,
-            tuple(zip(predictor[:, place].tolist(), outcome[:, place].tolist(), strict=True)),
-        )
-        for place, point in enumerate(points.points)
-    )
-    return ScatterPanel(title, points.predictor.name, drawn)
+    positions_by_label = []
+    for index, point in enumerate(points.points):
+        xs = predictor[:, index].tolist()
+        ys = outcome[:, index].tolist()
+        positions_by_label.append((point.label, tuple(zip(xs, ys, strict=True))))
+    return ScatterPanel(title, points.predictor.name, tuple(positions_by_label))
 
 
 def _method_section() -> str:
-    told = [
-        f"Brackets: 95 % percentile bootstrap interval, {BOOTSTRAP_RESAMPLES:,} resamples of the points and, for shares of and "
-        "means over test images, of the images (one draw for all points of a test part). Points in perfect order stay "
-        "so in every resample of points: an interval of their ranks has no width unless images reorder them. What is "
-        "no mean over images, or whose values by image are not here, is as measured in every resample.",
-        f"p: two-sided permutation test, over all orders or {RANDOM_ORDERS:,} random ones; p corrected: by Holm (1979) for "
-        "the number of predictors of the question.",
-        "Both take the points for independent. Sources that were made from one another, or share a training, are not: "
-        "they say less than their number.",
-        "A point is the mean over subset seeds and, across sources, over a source's replicates. Unknown outcomes count "
-        "as broken; suspicious and invalid results make no point.",
+    """Return the list that explains intervals, p values and points."""
+    items = [
+        f"Brackets: 95 % percentile bootstrap interval over {BOOTSTRAP_RESAMPLES:,} resamples of "
+        "the points. Shares of and means over test images are also resampled over images, with "
+        "one resample for all points of a test part. Points in perfect order stay so in every "
+        "resample of points, so an interval of their ranks has no width unless images change "
+        "their order. Quantities without per-image values are held at their measured value in "
+        "every resample.",
+        f"p: two-sided permutation test over all orders or {RANDOM_ORDERS:,} random ones. p "
+        "corrected: by Holm (1979) for the number of predictors of the question.",
+        "Both assume independent points. Sources that were made from one another, or that share "
+        "a training run, are not independent: they carry less information than their number "
+        "suggests.",
+        "A point is the mean over subset seeds and, across sources, over the replicates of a "
+        "source. Unknown outcomes count as broken. Suspicious and invalid results give no point.",
     ]
-    return "\n".join(f"- {line}" for line in told)
+    return "\n".join(f"- {item}" for item in items)

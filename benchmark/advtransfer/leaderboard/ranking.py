@@ -17,12 +17,24 @@ from advtransfer.statistics import MeanEstimate, clustered_interval, mean_interv
 from advtransfer.types import Json
 
 IntervalBasis: TypeAlias = Literal["seeds", "sources", "deterministic", "single", "none"]
-"""What an interval is over: subset seeds; source trainings; test images, as all trials agree or as there is one."""
+"""The sample of an interval: subset seeds, source trainings, or test images.
+
+The last is `deterministic` if all trials agree, and `single` if there is only one.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Aggregate:
-    """A mean with its 95 % interval; unknown outcomes leave it between `low` (all broken) and `high` (all robust)."""
+    """A mean over trials with its 95 % interval.
+
+    Attributes:
+        low: Mean if unknown outcomes count as broken.
+        high: Mean if they count as robust.
+        interval: Interval around both ends, None without spread.
+        basis: The sample of the interval.
+        unit_count: Independent units (seeds or source trainings).
+        trial_count: Trials that have the metric.
+    """
 
     low: float
     high: float
@@ -33,68 +45,90 @@ class Aggregate:
 
 
 def aggregate_metrics(metrics: Mapping[TrialKey, Metric]) -> Aggregate:
-    """The mean over a row's trials.
+    """Return the mean over a row's trials.
 
-    The interval is a t-interval over subset seeds, or over source trainings where the source has replicates; without
-    spread, and for a single trial, it is the Wilson interval over test images.
+    The interval is a t-interval over subset seeds, or over source trainings if the source has
+    replicates. Without spread, and for a single trial, it is the Wilson interval over test images.
     """
-    found = _aggregate(metrics)
+    aggregate = _aggregate(metrics)
     samples = min((metric.sample_count or 0 for metric in metrics.values()), default=0)
     if not samples:
-        return found
-    if found.interval is None:
-        ends = (
-            wilson_interval(round(found.low * samples), samples)[0],
-            wilson_interval(round(found.high * samples), samples)[1],
-        )
-        return replace(
-            found, interval=ends, basis="single" if found.trial_count == 1 else "deterministic"
-        )
-    return replace(found, interval=(max(0.0, found.interval[0]), min(1.0, found.interval[1])))
+        return aggregate
+    if aggregate.interval is not None:
+        # A t-interval knows nothing of the range of a share.
+        low, high = aggregate.interval
+        return replace(aggregate, interval=(max(0.0, low), min(1.0, high)))
+    low, _ = wilson_interval(round(aggregate.low * samples), samples)
+    _, high = wilson_interval(round(aggregate.high * samples), samples)
+    basis: IntervalBasis = "single" if aggregate.trial_count == 1 else "deterministic"
+    return replace(aggregate, interval=(low, high), basis=basis)
 
 
 def paired_difference(
     ours: Mapping[TrialKey, Metric], theirs: Mapping[TrialKey, Metric]
 ) -> Aggregate | None:
-    """The mean of ``ours - theirs``, paired by replicate and seed; a single training pairs with every replicate."""
-    left, right = _repeat_per_replicate(ours, over=theirs), _repeat_per_replicate(theirs, over=ours)
-    shared = [key for key in left if key in right]
-    deltas = {
-        key: Metric(left[key].low - right[key].high, left[key].high - right[key].low)
-        for key in shared
-    }
-    return _aggregate(deltas) if deltas else None
+    """Return the mean of ``ours - theirs``, paired by replicate and seed; None without a pair.
+
+    A source with a single training is paired with every replicate of the other.
+    """
+    first = _repeat_per_replicate(ours, over=theirs)
+    second = _repeat_per_replicate(theirs, over=ours)
+    differences: dict[TrialKey, Metric] = {}
+    for key in first:
+        if key in second:
+            # Interval arithmetic: the smallest difference pairs our lowest with their highest
+            # value.
+            low = first[key].low - second[key].high
+            high = first[key].high - second[key].low
+            differences[key] = Metric(low, high)
+    return _aggregate(differences) if differences else None
 
 
 def _aggregate(metrics: Mapping[TrialKey, Metric]) -> Aggregate:
     low = _estimate_mean({key: metric.low for key, metric in metrics.items()})
     high = _estimate_mean({key: metric.high for key, metric in metrics.items()})
     basis: IntervalBasis = "none"
-    ends = None
+    interval = None
     if low.interval or high.interval:
         basis = "sources" if len(_replicates_of(metrics)) > 1 else "seeds"
-        ends = ((low.interval or (low.mean,))[0], (high.interval or (high.mean,))[-1])
-    return Aggregate(low.mean, high.mean, ends, basis, low.units, len(metrics))
+        # One end may have no spread while the other has: it is then its own interval.
+        lower = low.interval[0] if low.interval else low.mean
+        upper = high.interval[1] if high.interval else high.mean
+        interval = (lower, upper)
+    return Aggregate(
+        low.mean,
+        high.mean,
+        interval,
+        basis,
+        unit_count=low.units,
+        trial_count=len(metrics),
+    )
 
 
 def _estimate_mean(values: Mapping[TrialKey, float]) -> MeanEstimate:
-    """Values of one replicate share its training, so that with several the replicate is the unit."""
+    """Return the mean of trials, clustered by replicate: its trials share one training."""
     replicates = _replicates_of(values)
     if len(replicates) == 1:
         return mean_interval(values.values())
-    return clustered_interval(
-        {one: [value for key, value in values.items() if key[0] == one] for one in replicates}
-    )
+    clusters = {
+        cluster: [value for (replicate, _), value in values.items() if replicate == cluster]
+        for cluster in replicates
+    }
+    return clustered_interval(clusters)
 
 
 def _repeat_per_replicate(
     metrics: Mapping[TrialKey, Metric], *, over: Iterable[TrialKey]
 ) -> dict[TrialKey, Metric]:
-    """A single training's values under each replicate of the other side."""
+    """Return the values of a single training under each replicate of the other side."""
     if len(_replicates_of(metrics)) > 1:
         return dict(metrics)
     replicates = _replicates_of(over)
-    return {(one, seed): metric for (_, seed), metric in metrics.items() for one in replicates}
+    repeated: dict[TrialKey, Metric] = {}
+    for (_, seed), metric in metrics.items():
+        for replicate in replicates:
+            repeated[replicate, seed] = metric
+    return repeated
 
 
 def _replicates_of(keys: Iterable[TrialKey]) -> set[int | None]:
@@ -103,31 +137,40 @@ def _replicates_of(keys: Iterable[TrialKey]) -> set[int | None]:
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """A column whose highest value is best, or whose lowest is: a loss, a distance."""
+    """The column that ranks rows, and whether its lowest value is best (a loss, a distance)."""
 
     column: Column
     lowest_is_best: bool
 
-    def sort_score(self, found: Aggregate) -> float:
-        """What rows are sorted by, greatest first; unknown outcomes count against a row."""
-        return -found.high if self.lowest_is_best else found.low
+    def sort_score(self, aggregate: Aggregate) -> float:
+        """Return the sort score, highest first; unknown outcomes count against a row."""
+        return -aggregate.high if self.lowest_is_best else aggregate.low
 
 
-def requested_ranking(evidence: RunData) -> Ranking | None:
-    """The ranking that the suite asks for.
+def requested_ranking(data: RunData) -> Ranking | None:
+    """Return the ranking that the suite requests, None without one.
 
     Raises:
-        BadInput: Its metric is not in the records, or fits several.
+        BadInput: Its metric is not in the records, or several match.
     """
-    asked = evidence.plan.leaderboard.get("rank_by")
-    if isinstance(asked, Mapping):
-        return Ranking(find_column(str(asked["lowest"]), evidence), lowest_is_best=True)
-    return Ranking(find_column(str(asked), evidence), lowest_is_best=False) if asked else None
+    rank_by = data.plan.leaderboard.get("rank_by")
+    if isinstance(rank_by, Mapping):
+        return Ranking(find_column(str(rank_by["lowest"]), data), lowest_is_best=True)
+    if not rank_by:
+        return None
+    return Ranking(find_column(str(rank_by), data), lowest_is_best=False)
 
 
 @dataclass(frozen=True, slots=True)
 class TableCell:
-    """One number of the table; `share` when it is a share of test samples, `best` when nothing else comes near it."""
+    """One number of the table.
+
+    Attributes:
+        aggregate: The mean over the row's trials.
+        is_share: Whether it is a share of test samples.
+        verdict: The worst verdict of its results.
+        best: Whether it is better than all others of its column, and no interval overlaps.
+    """
 
     aggregate: Aggregate
     is_share: bool
@@ -137,9 +180,17 @@ class TableCell:
 
 @dataclass(frozen=True, slots=True)
 class TableLine:
-    """One row of the table; `cells` by column name, `done` of its trials are done, `seconds` a trial.
+    """One row of the table.
 
-    `skipped` are the columns whose evaluation makes no sense in this row.
+    Attributes:
+        row: The row's names and trials.
+        rank: Position by the ranking, None if the row is not ranked.
+        cells: Numbers by column name.
+        skipped: Columns whose evaluation is not applicable in this row.
+        difference: Difference to the baseline, None if the row has no counterpart.
+        done_count: Trials that are done.
+        seconds: Mean seconds per trial, None if not measured.
+        has_mixed_environments: Whether a record was made in an unusual environment.
     """
 
     row: LeaderboardRow
@@ -157,138 +208,170 @@ def rank_rows(
     *,
     columns: Sequence[Column],
     ranking: Ranking | None,
-    evidence: RunData,
+    data: RunData,
 ) -> list[TableLine]:
-    """The rows of one table, best first; rows that are not ranked follow."""
-    shown = {column.name: column for column in (*columns, *([ranking.column] if ranking else []))}
-    cells = {
-        row: {
-            name: cell
-            for name, column in shown.items()
-            if (cell := _table_cell(row, column, evidence))
-        }
-        for row in rows
-    }
-    by = ranking.column.name if ranking else ""
-    scores = {
-        row: ranking.sort_score(there[by].aggregate)
-        for row, there in cells.items()
-        if ranking and by in there
-    }
+    """Return the rows of one table, best first, followed by the rows that are not ranked."""
+    shown = {column.name: column for column in columns}
+    if ranking:
+        shown.setdefault(ranking.column.name, ranking.column)
+    cells = {row: _row_cells(row, shown.values(), data) for row in rows}
+    scores = _sort_scores(cells, ranking)
+    best = _best_cells(cells, shown, ranking)
     ranks = _ranks_by_score(
-        {row: score for row, score in scores.items() if cells[row][by].verdict.is_ranked}
+        {row: score for row, score in scores.items() if _is_ranked(cells[row], ranking)}
     )
-    best = {
-        name: _best_cell(
-            [there[name] for there in cells.values() if name in there],
-            lowest=_is_lowest_best(name, ranking),
-        )
-        for name in shown
-    }
 
-    def order(row: LeaderboardRow) -> tuple[float, float, tuple[str, str, str]]:
+    def sort_key(row: LeaderboardRow) -> tuple[float, float, tuple[str, str, str]]:
         return ranks.get(row, inf), -scores.get(row, -inf), row.sort_key
 
-    return [
-        TableLine(
+    lines: list[TableLine] = []
+    for row in sorted(rows, key=sort_key):
+        marked = {name: replace(cell, best=cell is best[name]) for name, cell in cells[row].items()}
+        line = TableLine(
             row,
             ranks.get(row),
-            {name: replace(cell, best=best[name] is cell) for name, cell in cells[row].items()},
-            frozenset(column.name for column in columns if row.is_skipped(column, evidence)),
-            _difference_to_baseline(row, rows, ranking, evidence),
-            sum(evidence.trial_state(trial).value == "done" for trial in row.trials),
-            _mean_seconds(row, evidence),
-            any(
-                evidence.has_unusual_environment(id)
-                for trial in row.trials
-                for id in trial.record_ids()
-            ),
+            marked,
+            skipped=frozenset(column.name for column in columns if row.is_skipped(column, data)),
+            difference=_difference_to_baseline(row, rows, ranking, data),
+            done_count=sum(data.trial_state(trial).value == "done" for trial in row.trials),
+            seconds=_mean_seconds(row, data),
+            has_mixed_environments=_has_mixed_environments(row, data),
         )
-        for row in sorted(rows, key=order)
-    ]
+        lines.append(line)
+    return lines
 
 
 def baseline_row(
     row: LeaderboardRow, rows: Sequence[LeaderboardRow], baseline: Json
 ) -> LeaderboardRow | None:
-    """The row that another is compared with: of the baseline source, or of the baseline transfer; None if none fits."""
+    """Return the baseline's row with which a row is compared, None without a single match."""
     if isinstance(baseline, Mapping):
-        fitting = [
-            one
-            for one in rows
-            if one.transfer == baseline["transfer"] and one.source in (row.source, None)
+        transfer = baseline["transfer"]
+        # A transfer such as training from scratch has rows without a source, compared with all.
+        sources = (row.source, None)
+        matches = [
+            other for other in rows if other.transfer == transfer and other.source in sources
         ]
     else:
-        fitting = [one for one in rows if one.source == baseline and one.transfer == row.transfer]
-    fitting = [one for one in fitting if one.adapter == row.adapter] or fitting
-    return fitting[0] if len(fitting) == 1 else None
+        matches = [
+            other for other in rows if other.source == baseline and other.transfer == row.transfer
+        ]
+    # Only a preference: a baseline source may need no adapter, or another one.
+    same_adapter = [other for other in matches if other.adapter == row.adapter]
+    matches = same_adapter or matches
+    return matches[0] if len(matches) == 1 else None
 
 
-def _table_cell(row: LeaderboardRow, column: Column, evidence: RunData) -> TableCell | None:
-    metrics = row.metric_values(column, evidence)
+def _row_cells(
+    row: LeaderboardRow, columns: Iterable[Column], data: RunData
+) -> dict[str, TableCell]:
+    cells: dict[str, TableCell] = {}
+    for column in columns:
+        cell = _table_cell(row, column, data)
+        if cell is not None:
+            cells[column.name] = cell
+    return cells
+
+
+def _table_cell(row: LeaderboardRow, column: Column, data: RunData) -> TableCell | None:
+    metrics = row.metric_values(column, data)
     if not metrics:
         return None
     ids = [id for trial in row.trials for id in trial.evaluations.get(column.evaluation, ())]
-    verdicts = [evidence.results[id].verdict for id in ids if id in evidence.results]
-    return TableCell(
-        aggregate_metrics(metrics),
-        all(metric.sample_count for metric in metrics.values()),
-        worst_verdict(verdicts),
-    )
+    verdicts = [data.results[id].verdict for id in ids if id in data.results]
+    is_share = all(metric.sample_count for metric in metrics.values())
+    return TableCell(aggregate_metrics(metrics), is_share, worst_verdict(verdicts))
+
+
+def _sort_scores(
+    cells: Mapping[LeaderboardRow, Mapping[str, TableCell]], ranking: Ranking | None
+) -> dict[LeaderboardRow, float]:
+    """Return the scores of all rows with the ranking metric, also of suspicious ones."""
+    if ranking is None:
+        return {}
+    name = ranking.column.name
+    return {
+        row: ranking.sort_score(row_cells[name].aggregate)
+        for row, row_cells in cells.items()
+        if name in row_cells
+    }
+
+
+def _is_ranked(cells: Mapping[str, TableCell], ranking: Ranking | None) -> bool:
+    return ranking is not None and cells[ranking.column.name].verdict.is_ranked
 
 
 def _ranks_by_score(scores: Mapping[LeaderboardRow, float]) -> dict[LeaderboardRow, int]:
-    """Places by score, the greatest first; equal scores share a place."""
+    """Return the rank of each row, highest score first; equal scores share a rank."""
     return {
         row: 1 + sum(other > score for other in scores.values()) for row, score in scores.items()
     }
 
 
+def _best_cells(
+    cells: Mapping[LeaderboardRow, Mapping[str, TableCell]],
+    names: Iterable[str],
+    ranking: Ranking | None,
+) -> dict[str, TableCell | None]:
+    """Return the best cell of each column, None without a clear one."""
+    best: dict[str, TableCell | None] = {}
+    for name in names:
+        column_cells = [row_cells[name] for row_cells in cells.values() if name in row_cells]
+        lowest = _is_lowest_best(name, ranking)
+        best[name] = _best_cell(column_cells, lowest=lowest)
+    return best
+
+
 def _is_lowest_best(name: str, ranking: Ranking | None) -> bool:
-    """Whether the lowest value of a column is its best, as far as the suite says."""
+    """Return whether the suite says that the lowest value of a column is its best."""
     return ranking is not None and ranking.lowest_is_best and ranking.column.name == name
 
 
 def _best_cell(cells: Sequence[TableCell], *, lowest: bool) -> TableCell | None:
-    """The highest share, if its interval lies above every other; the lowest number, if below, where lowest is best.
+    """Return the highest share (or the lowest number) if its interval overlaps no other.
 
-    Metrics that are no shares have no known direction unless the rows are ranked by them.
+    Metrics that are not shares have no known direction unless they rank the rows.
     """
+    # Suspicious numbers are often too good: they must not keep another from being the best.
     ranked = [cell for cell in cells if cell.verdict.is_ranked]
-    ends = [
-        cell.aggregate.interval
-        for cell in ranked
-        if cell.aggregate.interval and (cell.is_share or lowest)
-    ]
-    if len(ranked) < 2 or len(ends) < len(ranked):
+    intervals: list[tuple[float, float]] = []
+    for cell in ranked:
+        if cell.aggregate.interval and (cell.is_share or lowest):
+            intervals.append(cell.aggregate.interval)
+    if len(ranked) < 2 or len(intervals) < len(ranked):
         return None
-    first = min(ranked, key=lambda cell: cell.aggregate.high if lowest else -cell.aggregate.low)
-    others = [end for cell, end in zip(ranked, ends, strict=True) if cell is not first]
-    low, high = ends[ranked.index(first)]
-    return first if all(high < end[0] if lowest else low > end[1] for end in others) else None
+    best = min(ranked, key=lambda cell: cell.aggregate.high if lowest else -cell.aggregate.low)
+    low, high = intervals[ranked.index(best)]
+    others = [end for cell, end in zip(ranked, intervals, strict=True) if cell is not best]
+    if lowest:
+        is_clear = all(high < other_low for other_low, _ in others)
+    else:
+        is_clear = all(low > other_high for _, other_high in others)
+    return best if is_clear else None
 
 
 def _difference_to_baseline(
-    row: LeaderboardRow, rows: Sequence[LeaderboardRow], ranking: Ranking | None, evidence: RunData
+    row: LeaderboardRow, rows: Sequence[LeaderboardRow], ranking: Ranking | None, data: RunData
 ) -> Aggregate | Literal["baseline"] | None:
-    other = baseline_row(row, rows, evidence.plan.leaderboard.get("baseline"))
+    other = baseline_row(row, rows, data.plan.leaderboard.get("baseline"))
     if other is None or ranking is None:
         return None
+    if other is row:
+        return "baseline"
     column = ranking.column
-    return (
-        "baseline"
-        if other is row
-        else paired_difference(
-            row.metric_values(column, evidence), other.metric_values(column, evidence)
-        )
-    )
+    return paired_difference(row.metric_values(column, data), other.metric_values(column, data))
 
 
-def _mean_seconds(row: LeaderboardRow, evidence: RunData) -> float | None:
-    """The mean over finished trials of what the fit and its results took together; None where nothing was timed."""
-    sums = [
-        fsum(evidence.seconds[id] for id in trial.record_ids() if evidence.has_record(id))
-        for trial in row.trials
-        if evidence.trial_state(trial).value == "done"
-    ]
-    return fsum(sums) / len(sums) if any(sums) else None
+def _mean_seconds(row: LeaderboardRow, data: RunData) -> float | None:
+    """Return the mean seconds of a finished trial with its results, None if not timed."""
+    totals: list[float] = []
+    for trial in row.trials:
+        if data.trial_state(trial).value == "done":
+            recorded = [id for id in trial.record_ids() if data.has_record(id)]
+            totals.append(fsum(data.seconds[id] for id in recorded))
+    return fsum(totals) / len(totals) if any(totals) else None
+
+
+def _has_mixed_environments(row: LeaderboardRow, data: RunData) -> bool:
+    ids = (id for trial in row.trials for id in trial.record_ids())
+    return any(data.has_unusual_environment(id) for id in ids)

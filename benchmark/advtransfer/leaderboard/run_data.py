@@ -1,6 +1,7 @@
 """The numbers that a page needs from a run's plan and records.
 
-Each record is read once and reduced to a few values.
+Each record is read once and reduced to a few values, so that runs with many records fit into
+memory.
 """
 
 from __future__ import annotations
@@ -23,16 +24,22 @@ if TYPE_CHECKING:
     from advtransfer.statistics.correlation import FloatArray
 
 JsonObject: TypeAlias = Mapping[str, Any]
-"""A JSON object as `advtransfer.result` wrote it. Any: its fields are as varied as the kinds of record."""
+"""A JSON object as `advtransfer.result` writes it. Any: fields differ by kind of record."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunRecords:
-    """A run as plain data: its plan, its records (read once), the attempts without a record, its environments.
+    """A run as plain data.
 
-    `files` are the files of its records that are there, by the name that records have for them, with their bytes in
-    size; `folder` leads to them from the page. `root` is where the arrays beside its records lie.
-    `damaged` are records that do not agree with themselves, by where they lie, with the reason.
+    Attributes:
+        plan: Content of ``plan.json``.
+        records: The records; iterated over once.
+        attempts: The latest attempt of each id without a record.
+        environments: Environments of the records, by digest.
+        files: Sizes in bytes of the records' files that exist, by their path in the records.
+        folder: Path from the page to the run folder, for links.
+        root: The run folder, for the arrays stored beside the records; None without arrays.
+        damaged: Reasons why records are damaged, by their path.
     """
 
     plan: Mapping[str, Json]
@@ -47,9 +54,12 @@ class RunRecords:
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """One number of one result; `of` is the number of test samples when it is a share of them.
+    """One number of one result.
 
-    `low` counts samples whose outcome is unknown as broken, `high` as robust; without unknowns both are the value.
+    Attributes:
+        low: The value if samples with an unknown outcome count as broken.
+        high: The value if they count as robust; equal to `low` without unknown outcomes.
+        sample_count: Number of test samples if the metric is a share of them.
     """
 
     low: float
@@ -59,11 +69,17 @@ class Metric:
 
 @dataclass(frozen=True, slots=True)
 class ResultData:
-    """What one result record says.
+    """The values of one result record.
 
-    `outcomes`, as the record packs them, and `means`, the arrays ``(N,)`` that metrics are the means of, are kept where
-    a question may resample them; `test` and `reference` are the ids of the test samples and of the reference model;
-    `files` are names with paths in the run folder.
+    Attributes:
+        id: Record id.
+        metrics: Metrics by name.
+        verdict: Verdict of the battery.
+        test_id: Id of the test samples.
+        reference_id: Id of the reference model, empty without one.
+        outcomes: Packed outcomes, by metric that a question asks about.
+        image_values: Arrays ``(N,)`` with the metric as mean, by metric that a question asks about.
+        files: Paths in the run folder, by the names that the evaluation gave.
     """
 
     id: str
@@ -78,9 +94,13 @@ class ResultData:
 
 @dataclass(frozen=True, slots=True)
 class SourceData:
-    """What one source record says: its card, what the start-up probe measured, and where its training started.
+    """The values of one source record.
 
-    `start` is ``own``, or ``source`` where sources of its seed start from the same weights; None where none are drawn.
+    Attributes:
+        card: The source's claims about itself.
+        probe: Measurements made when the source was built.
+        start: ``own`` if the source has its own initial weights, ``source`` if sources with its
+            seed share them, None if no weights are drawn.
     """
 
     card: JsonObject
@@ -89,20 +109,25 @@ class SourceData:
 
 
 class RecordEnvironment(NamedTuple):
-    """What a record was made on: its environment's digest, and the line that numbers depend on."""
+    """The environment of a record: its digest, and the settings that change numbers."""
 
     environment: str
     device: str
     threads: int
     precision: str
 
+    @property
+    def settings(self) -> tuple[str, int, str]:
+        """Device, thread count and precision, without the digest."""
+        return self.device, self.threads, self.precision
+
 
 @dataclass(frozen=True, slots=True)
 class RunData:
-    """A run, boiled down: by record id, except where something else is said.
+    """A run reduced to the values of its page.
 
-    `metrics` and `uses` are by evaluation label: the names that its records know, and its component and options as
-    recorded. `leaks` is by target and row.
+    All mappings are by record id, except `metrics` (metric names by evaluation label),
+    `evaluation_uses` (component and options by evaluation label) and `leakage` (by target and row).
     """
 
     plan: Plan
@@ -121,95 +146,113 @@ class RunData:
     environment_by_id: dict[str, RecordEnvironment] = field(default_factory=dict)
 
     def has_unusual_environment(self, id: str) -> bool:
-        """Whether a record was made on another device, thread count or precision than most of the page."""
-        lines: Counter[tuple[str, int, str]] = Counter()
-        for machine, records in sorted(self.environment_counts.items()):
-            lines[machine[1:]] += records
-        usual = max(lines, key=lambda line: lines[line], default=None)
-        return id in self.environment_by_id and self.environment_by_id[id][1:] != usual
+        """Return whether device, thread count or precision differ from those of most records."""
+        if id not in self.environment_by_id:
+            return False
+        counts: Counter[tuple[str, int, str]] = Counter()
+        # Sorted, since `max` takes the first of several equal counts: records come in any order.
+        for environment, record_count in sorted(self.environment_counts.items()):
+            counts[environment.settings] += record_count
+        usual = max(counts, key=lambda settings: counts[settings], default=None)
+        return self.environment_by_id[id].settings != usual
 
     def has_record(self, id: str) -> bool:
-        """Whether a record is there."""
+        """Return whether the run has a record with this id."""
         return id in self.seconds
 
     def trial_state(self, trial: Trial) -> TrialStatus:
-        """How a trial stands."""
+        """Return the status of a trial."""
         return trial_status(
             trial, done=self.has_record, attempts=self.attempts, sources=self.plan.sources
         )
 
 
 def gather_run_data(run: RunRecords) -> RunData:
-    """Read a run's records; those that its plan does not name (from an earlier plan) are left out.
+    """Read the records of a run, without those that its plan does not name (from an earlier plan).
 
     Raises:
-        BadInput: A question of the suite is none.
-        CacheError: Arrays that a question is about are not those that were recorded.
+        BadInput: A question of the suite is malformed.
+        CacheError: Arrays that a question is about differ from those recorded.
     """
     plan = Plan.from_json(run.plan)
-    labels = {label for trial in plan.trials for label in trial.evaluations}
-    metrics: dict[str, set[str]] = {label: set() for label in sorted(labels)}
-    evidence = RunData(
-        plan, metrics, environments=run.environments, files=run.files, folder=run.folder
+    label_by_result = _label_by_result(plan)
+    trial_by_fit = {trial.id: trial for trial in plan.trials}
+    labels = sorted({label for trial in plan.trials for label in trial.evaluations})
+    questions = read_questions(plan.leaderboard)
+    asked_stems = {label: metric_stems(questions, label) for label in labels}
+
+    data = RunData(
+        plan,
+        metrics={label: set() for label in labels},
+        environments=run.environments,
+        files=run.files,
+        folder=run.folder,
     )
-    named = {
-        id: label for trial in plan.trials for label, ids in trial.evaluations.items() for id in ids
-    }
-    fits = {trial.id: trial for trial in plan.trials}
-    asked = read_questions(plan.leaderboard)
-    questioned = {label: metric_stems(asked, label) for label in labels}
     for record in run.records:
         id = str(record["id"])
-        if id in named or id in fits or id in plan.sources:
-            _add_record(evidence, id, record, label=named.get(id))
-            if id in named:
-                evidence.results[id] = _result_data(
-                    record, asked=questioned[named[id]], root=run.root
-                )
-            if id in fits and record.get("leakage"):
-                evidence.leakage[fits[id].target, fits[id].row or ""] = _as_mapping(
-                    record["leakage"]
-                )
+        if id in label_by_result:
+            label = label_by_result[id]
+            _add_record(data, id, record, label=label)
+            data.results[id] = _result_data(record, stems=asked_stems[label], root=run.root)
+        elif id in trial_by_fit or id in plan.sources:
+            _add_record(data, id, record, label=None)
+        if id in trial_by_fit and record.get("leakage"):
+            trial = trial_by_fit[id]
+            data.leakage[trial.target, trial.row or ""] = _as_mapping(record["leakage"])
     for attempt in run.attempts:
         id = str(attempt["id"])
-        if not evidence.has_record(id):
-            evidence.attempts[id] = Attempt(str(attempt.get("status")), str(attempt["reason"]))
-    return evidence
+        if not data.has_record(id):
+            data.attempts[id] = Attempt(str(attempt.get("status")), str(attempt["reason"]))
+    return data
+
+
+def _label_by_result(plan: Plan) -> dict[str, str]:
+    """Return the evaluation label of each result id."""
+    labels: dict[str, str] = {}
+    for trial in plan.trials:
+        for label, ids in trial.evaluations.items():
+            labels.update(dict.fromkeys(ids, label))
+    return labels
 
 
 def _as_mapping(value: Json) -> JsonObject:
     return value if isinstance(value, Mapping) else {}
 
 
-def _add_record(evidence: RunData, id: str, record: JsonObject, *, label: str | None) -> None:
+def _add_record(data: RunData, id: str, record: JsonObject, *, label: str | None) -> None:
+    """Add the values that all kinds of record share; `label` is the evaluation of a result."""
     if label is not None:
-        evidence.metrics[label].update(record["metrics"])
-        evidence.evaluation_uses[label] = (record["asked"]["use"], record["asked"]["options"])
+        data.metrics[label].update(record["metrics"])
+        data.evaluation_uses[label] = (record["asked"]["use"], record["asked"]["options"])
     elif record["kind"] == "source":
-        evidence.source_data[id] = SourceData(
-            record["card"], record.get("probe"), _training_start(record["asked"]["options"])
-        )
-    elif used := record.get("facts", {}).get("labels_used"):
-        evidence.labels_used[id] = int(used)
-    evidence.seconds[id] = fsum(record.get("observed", {}).get("seconds", {}).values())
-    by = record.get("provenance", {})
-    machine = RecordEnvironment(
-        by.get("environment", ""),
-        by.get("device", ""),
-        by.get("threads", 0),
-        by.get("precision", ""),
+        start = _training_start(record["asked"]["options"])
+        data.source_data[id] = SourceData(record["card"], record.get("probe"), start)
+    elif labels_used := record.get("facts", {}).get("labels_used"):
+        data.labels_used[id] = int(labels_used)
+    # fsum, since its result does not depend on the order of the keys in a record.
+    data.seconds[id] = fsum(record.get("observed", {}).get("seconds", {}).values())
+    provenance = record.get("provenance", {})
+    environment = RecordEnvironment(
+        provenance.get("environment", ""),
+        provenance.get("device", ""),
+        provenance.get("threads", 0),
+        provenance.get("precision", ""),
     )
-    evidence.environment_counts[machine] += 1
-    evidence.environment_by_id[id] = machine
+    data.environment_counts[environment] += 1
+    data.environment_by_id[id] = environment
 
 
 def _training_start(options: JsonObject) -> str | None:
-    return str(options.get("start", "source")) if "seed" in options else None
+    # Sources without a seed, such as models loaded from a file, draw no initial weights.
+    if "seed" not in options:
+        return None
+    return str(options.get("start", "source"))
 
 
-def _result_data(record: JsonObject, *, asked: set[str], root: Path | None) -> ResultData:
-    """What a result says; `asked` are the names of metrics that questions are about."""
-    wanted = {name for name in record["metrics"] if metric_stem(name) in asked}
+def _result_data(record: JsonObject, *, stems: set[str], root: Path | None) -> ResultData:
+    """Return the values of a result record; `stems` are the metrics that questions ask about."""
+    asked = {name for name in record["metrics"] if metric_stem(name) in stems}
+    outcomes = record.get("outcomes", {})
     inputs = record["asked"]["inputs"]
     return ResultData(
         str(record["id"]),
@@ -217,14 +260,15 @@ def _result_data(record: JsonObject, *, asked: set[str], root: Path | None) -> R
         verdict_from_record(record),
         test_id=str(inputs.get("test", "")),
         reference_id=str(inputs.get("reference", "")),
-        outcomes={name: one for name, one in record.get("outcomes", {}).items() if name in wanted},
-        image_values=values_by_metric(root, record, wanted) if root else {},
+        outcomes={name: packed for name, packed in outcomes.items() if name in asked},
+        image_values=values_by_metric(root, record, asked) if root else {},
         files=record.get("files", {}),
     )
 
 
 def _read_metrics(metrics: Mapping[str, JsonObject]) -> dict[str, Metric]:
-    return {
-        name: Metric(one.get("low", one["value"]), one.get("high", one["value"]), one.get("of"))
-        for name, one in metrics.items()
-    }
+    parsed: dict[str, Metric] = {}
+    for name, metric in metrics.items():
+        value = metric["value"]
+        parsed[name] = Metric(metric.get("low", value), metric.get("high", value), metric.get("of"))
+    return parsed

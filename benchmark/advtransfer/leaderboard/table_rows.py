@@ -1,11 +1,12 @@
 """The columns and rows of a leaderboard.
 
-Metrics found by their name in the suite, and trials that differ only in their seeds.
+A column is a metric, found by its name in the suite. A row groups trials that differ only in their
+seeds.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import TypeAlias
@@ -17,114 +18,127 @@ from advtransfer.planning import Trial
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A metric of an evaluation; `name` is as the suite wrote it, `metric` as the records do (None: none is there)."""
+    """A metric of an evaluation.
+
+    Attributes:
+        name: Name as the suite writes it.
+        evaluation: Label of the evaluation.
+        metric: Name as the records write it, None while no record of the evaluation exists.
+    """
 
     name: str
     evaluation: str
     metric: str | None
 
-    def metric_of(self, trial: Trial, evidence: RunData) -> Metric | None:
-        """The metric in one trial, averaged over its references; None until all of its results are there."""
-        metrics = [answer.metrics[self.metric or ""] for answer in self.results_of(trial, evidence)]
+    def metric_of(self, trial: Trial, data: RunData) -> Metric | None:
+        """Return the metric, averaged over references; None while results are missing."""
+        metrics = [result.metrics[self.metric or ""] for result in self.results_of(trial, data)]
         if len(metrics) < 2:
             return metrics[0] if metrics else None
-        return Metric(
-            _mean_value(one.low for one in metrics), _mean_value(one.high for one in metrics)
-        )
+        low = _mean_value([metric.low for metric in metrics])
+        high = _mean_value([metric.high for metric in metrics])
+        return Metric(low, high)
 
-    def results_of(self, trial: Trial, evidence: RunData) -> list[ResultData]:
-        """The results that hold the metric in one trial, one a reference; none until all of them are there."""
-        ids = trial.evaluations.get(self.evaluation, ())
-        found = [evidence.results[id] for id in ids if id in evidence.results]
-        holding = [answer for answer in found if self.metric in answer.metrics]
-        return holding if len(holding) == len(ids) else []
+    def results_of(self, trial: Trial, data: RunData) -> list[ResultData]:
+        """Return the results with the metric, one per reference; none while any is missing."""
+        results: list[ResultData] = []
+        for id in trial.evaluations.get(self.evaluation, ()):
+            result = data.results.get(id)
+            if result is None or self.metric not in result.metrics:
+                # A mean over fewer references could not be compared with other trials.
+                return []
+            results.append(result)
+        return results
 
 
-def columns_of(evidence: RunData) -> list[Column]:
-    """The columns that the suite asks for; every metric there is when it asks for none.
+def columns_of(data: RunData) -> list[Column]:
+    """Return the columns that the suite requests, or a column for every recorded metric.
 
-    An evaluation without any metric then has one column, so that a reader sees it was asked for.
+    In the second case, an evaluation without any metric has one empty column to show that it was
+    requested.
     """
-    asked = evidence.plan.leaderboard.get("columns")
-    if isinstance(asked, list | tuple) and asked:
-        return [find_column(str(name), evidence) for name in asked]
-    return [
-        column
-        for label, there in evidence.metrics.items()
-        for column in [Column(f"{label}.{name}", label, name) for name in sorted(there)]
-        or [Column(label, label, None)]
-    ]
+    requested = data.plan.leaderboard.get("columns")
+    if isinstance(requested, list | tuple) and requested:
+        return [find_column(str(name), data) for name in requested]
+    columns: list[Column] = []
+    for label, metrics in data.metrics.items():
+        if metrics:
+            columns += [Column(f"{label}.{name}", label, name) for name in sorted(metrics)]
+        else:
+            columns.append(Column(label, label, None))
+    return columns
 
 
-def find_column(name: str, evidence: RunData) -> Column:
-    """The column of this name.
+def find_column(name: str, data: RunData) -> Column:
+    """Return the column with a name such as ``pgd.robust_accuracy@8/255``.
 
     Raises:
-        BadInput: No evaluation has this name, or its metrics hold none or several that fit.
+        BadInput: No evaluation has this name, or none or several of its metrics match.
     """
-    fitting = [label for label in evidence.metrics if name.startswith(f"{label}.")]
-    if not fitting:
-        raise _column_error(
-            name,
-            f"evaluation.metric, with an evaluation of {', '.join(evidence.metrics) or 'none'}",
-        )
-    evaluation = max(fitting, key=len)
-    there = sorted(evidence.metrics[evaluation])
-    asked = _metric_parts(name.removeprefix(f"{evaluation}."))
-    found = [metric for metric in there if _metric_parts(metric) == asked]
-    found = found or _least_specific(
-        [metric for metric in there if _metric_parts(metric)[: len(asked)] == asked]
-    )
-    if len(found) == 1 or not there:
-        return Column(name, evaluation, found[0] if found else None)
-    raise _column_error(
-        name, f"one of {', '.join(f'{evaluation}.{metric}' for metric in found or there)}"
-    )
+    evaluations = [label for label in data.metrics if name.startswith(f"{label}.")]
+    if not evaluations:
+        labels = ", ".join(data.metrics) or "none"
+        raise _column_error(name, f"evaluation.metric, with an evaluation of {labels}")
+    # Labels may hold dots, so `a.b` can be the start of another label: the longest is meant.
+    evaluation = max(evaluations, key=len)
+    recorded = sorted(data.metrics[evaluation])
+    parts = _metric_parts(name.removeprefix(f"{evaluation}."))
+    matches = [metric for metric in recorded if _metric_parts(metric) == parts]
+    if not matches:
+        longer = [metric for metric in recorded if _metric_parts(metric)[: len(parts)] == parts]
+        matches = _least_specific(longer)
+    if not recorded:
+        return Column(name, evaluation, None)
+    if len(matches) == 1:
+        return Column(name, evaluation, matches[0])
+    choices = ", ".join(f"{evaluation}.{metric}" for metric in matches or recorded)
+    raise _column_error(name, f"one of {choices}")
 
 
 def _least_specific(metrics: list[str]) -> list[str]:
-    """Those that say no more than they must: of a metric and its snapshots ``metric@epoch``, the metric."""
-    least = min((len(_metric_parts(metric)) for metric in metrics), default=0)
-    return [metric for metric in metrics if len(_metric_parts(metric)) == least]
+    """Return the metrics with the fewest parts: ``metric``, not its snapshots ``metric@epoch``."""
+    part_counts = {metric: len(_metric_parts(metric)) for metric in metrics}
+    fewest = min(part_counts.values(), default=0)
+    return [metric for metric in metrics if part_counts[metric] == fewest]
 
 
 def _metric_parts(metric: str) -> list[str]:
-    """``robust_accuracy@8/255`` as ``["robust_accuracy", "0.0313725"]``: numbers as the records write them."""
+    """Split ``robust_accuracy@8/255`` into ``["robust_accuracy", "0.0313725"]``, as in records."""
     name, *values = metric.split("@")
     return [name, *map(_normalize_number, values)]
 
 
 def _normalize_number(text: str) -> str:
+    # Records hold eps as `:g` writes it; a suite may say 8/255 or 1e-1.
     try:
         return f"{float(Fraction(text)):g}"
     except (ValueError, ZeroDivisionError):
         return text
 
 
-def _mean_value(values: Iterable[float]) -> float:
-    values = list(values)
+def _mean_value(values: Sequence[float]) -> float:
     return sum(values) / len(values)
 
 
 def _column_error(name: str, expected: str) -> BadInput:
-    return BadInput(
-        [
-            Problem(
-                f"leaderboard column {name!r}", expected, "correct it in the suite and run it again"
-            )
-        ]
-    )
+    found = f"leaderboard column {name!r}"
+    return BadInput([Problem(found, expected, "correct it in the suite and run it again")])
 
 
 TrialKey: TypeAlias = "tuple[int | None, int]"
 """A trial within its row: the source's replicate (None without replicates) and the subset seed."""
 TablePlace: TypeAlias = "tuple[str, int | str]"
-"""A table: a target and n."""
+"""The target and n of a table."""
+RowsByTable: TypeAlias = "dict[TablePlace, list[LeaderboardRow]]"
+"""The rows of each table, ordered by target and n."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LeaderboardRow:
-    """One source (with all its replicates), adapter and transfer at one target and n; compared by identity."""
+    """One source (with all its replicates), adapter and transfer at one target and n.
+
+    Rows are compared by identity, so that they are cheap dictionary keys.
+    """
 
     source: str | None
     adapter: str | None
@@ -133,54 +147,52 @@ class LeaderboardRow:
 
     @property
     def sort_key(self) -> tuple[str, str, str]:
-        """What rows are sorted by where nothing ranks them."""
+        """Names by which rows are sorted where no ranking orders them."""
         return (self.source or "", self.adapter or "", self.transfer)
 
     @property
     def label(self) -> str:
-        """The row in words, without its transfer."""
-        return (self.source or "no source") + (f" via {self.adapter}" if self.adapter else "")
+        """Name of the row without its transfer: ``natural via crop``."""
+        source = self.source or "no source"
+        return f"{source} via {self.adapter}" if self.adapter else source
 
-    def metric_values(self, column: Column, evidence: RunData) -> dict[TrialKey, Metric]:
-        """One metric of every trial that has it."""
-        found = {
-            (trial.replicate, trial.seed): column.metric_of(trial, evidence)
-            for trial in self.trials
-        }
-        return {key: metric for key, metric in found.items() if metric is not None}
+    def metric_values(self, column: Column, data: RunData) -> dict[TrialKey, Metric]:
+        """Return the column's metric for each trial that has it."""
+        values: dict[TrialKey, Metric] = {}
+        for trial in self.trials:
+            metric = column.metric_of(trial, data)
+            if metric is not None:
+                values[trial.replicate, trial.seed] = metric
+        return values
 
-    def is_skipped(self, column: Column, evidence: RunData) -> bool:
-        """Whether the column's evaluation makes no sense in any trial that asks for it."""
-        asking = [trial for trial in self.trials if column.evaluation in trial.evaluations]
-        return bool(asking) and all(
-            column.evaluation in evidence.trial_state(trial).skipped for trial in asking
-        )
+    def is_skipped(self, column: Column, data: RunData) -> bool:
+        """Return whether the column's evaluation is not applicable in every trial that plans it."""
+        trials = [trial for trial in self.trials if column.evaluation in trial.evaluations]
+        if not trials:
+            return False
+        return all(column.evaluation in data.trial_state(trial).skipped for trial in trials)
 
 
-def group_rows(evidence: RunData) -> dict[TablePlace, list[LeaderboardRow]]:
-    """The rows of each target and n; a row that makes no sense there, with any of its seeds, is left out."""
+def group_rows(data: RunData) -> RowsByTable:
+    """Return the rows of each target and n, without rows that are not applicable for any seed."""
     grouped: dict[TablePlace, dict[tuple[str | None, str | None, str], list[Trial]]] = {}
-    for trial in sorted(evidence.plan.trials, key=trial_order):
+    for trial in sorted(data.plan.trials, key=trial_order):
         rows = grouped.setdefault((trial.target, trial.n), {})
         rows.setdefault((trial.row, trial.adapter, trial.transfer), []).append(trial)
-    found = {
-        place: [
-            LeaderboardRow(*name, tuple(trials))
-            for name, trials in rows.items()
-            if not all(evidence.trial_state(one).not_applicable for one in trials)
-        ]
-        for place, rows in grouped.items()
-    }
-    return {place: rows for place, rows in found.items() if rows}
-
-
-def _sensible(trials: list[Trial], evidence: RunData) -> bool:
-    return not all(evidence.trial_state(trial).not_applicable for trial in trials)
+    tables: RowsByTable = {}
+    for place, rows in grouped.items():
+        for name, trials in rows.items():
+            if not all(data.trial_state(trial).not_applicable for trial in trials):
+                row = LeaderboardRow(*name, tuple(trials))
+                tables.setdefault(place, []).append(row)
+    return tables
 
 
 def trial_order(trial: Trial) -> tuple[str, bool, int, str, str, str, int, int]:
-    """By place, `all` after every count."""
-    everything = trial.n == "all"
+    """Return a sort key: target, n (``all`` after every count), row, replicate and seed."""
+    is_all = trial.n == "all"
     n = 0 if trial.n == "all" else trial.n
-    names = (trial.row or "", trial.adapter or "", trial.transfer)
-    return (trial.target, everything, n, *names, trial.replicate or 0, trial.seed)
+    source = trial.row or ""
+    adapter = trial.adapter or ""
+    replicate = trial.replicate or 0
+    return (trial.target, is_all, n, source, adapter, trial.transfer, replicate, trial.seed)

@@ -1,7 +1,4 @@
-"""One table of the page.
-
-The rows of a target and n, and the sentence that says what its intervals are over.
-"""
+"""One table of the page: the rows of a target and n, and a caption about its intervals."""
 
 from __future__ import annotations
 
@@ -23,10 +20,20 @@ from advtransfer.types import Json
 TextColumn: TypeAlias = "tuple[str, bool, list[str]]"
 """One column as text: its header, whether it is aligned to the right, and its cells."""
 
-NO_INTERVAL = "No number here has an interval: that takes several trials that differ, or shares of test images."
+NO_INTERVAL = (
+    "No number here has an interval: that takes several trials that differ, or shares of test "
+    "images."
+)
 SKIPPED_TEXT = "skipped"
-DETERMINISTIC_MARK, SINGLE_MARK, MIXED_MARK = "†", "‡", "§"
+DETERMINISTIC_MARK = "†"
+SINGLE_MARK = "‡"
+MIXED_MARK = "§"
+EN_DASH = "–"  # noqa: RUF001  # as between any two numbers
 BASIS_MARKS = {"deterministic": DETERMINISTIC_MARK, "single": SINGLE_MARK}
+UNIT_TEXTS = {
+    "seeds": "t over {} subset seeds",
+    "sources": "t over {} source trainings, each the mean of its subset seeds",
+}
 VERDICT_MARKS = {
     "verified": " ✓",
     "suspicious": " suspicious",
@@ -43,75 +50,84 @@ def render_table(
     baseline: Json,
     seconds: bool,
 ) -> str:
-    """The table and its caption, in markdown; `seconds` adds what a trial took."""
-    strips: list[TextColumn] = []
+    """Return the table and its caption in markdown.
+
+    Args:
+        lines: Rows, best first.
+        columns: Metrics to show.
+        ranking: Ranking of the rows; without one, ranks and differences are not shown.
+        baseline: Source or transfer that the rows are compared with, or None.
+        seconds: Show the mean seconds per trial.
+    """
+    text_columns: list[TextColumn] = []
     if ranking:
-        strips.append(("rank", True, [str(line.rank or ABSENT) for line in lines]))
-    strips += _name_columns(lines)
+        text_columns.append(("rank", True, [str(line.rank or ABSENT) for line in lines]))
+    text_columns += _name_columns(lines)
     for column in columns:
         cells = [_cell_text(line, column.name) for line in lines]
-        strips.append((escape_markdown(column.name), True, cells))
+        text_columns.append((escape_markdown(column.name), True, cells))
     if ranking and baseline is not None:
-        by = ranking.column.name
-        strips.append(
-            (f"Δ {escape_markdown(by)}", True, [_difference_text(line, by=by) for line in lines])
-        )
-    strips.append(("seeds", True, [_seeds_text(line) for line in lines]))
+        name = ranking.column.name
+        differences = [_difference_text(line, name=name) for line in lines]
+        text_columns.append((f"Δ {escape_markdown(name)}", True, differences))
+    text_columns.append(("seeds", True, [_seeds_text(line) for line in lines]))
     if seconds:
-        strips.append(("s / trial", True, [_seconds_text(line) for line in lines]))
-    headers, right, texts = zip(*strips, strict=True)
-    return f"{markdown_table(headers, list(zip(*texts, strict=True)), right=right)}\n\n{table_caption(lines)}"
+        text_columns.append(("s / trial", True, [_seconds_text(line) for line in lines]))
+    headers, right, cells_by_column = zip(*text_columns, strict=True)
+    rows = list(zip(*cells_by_column, strict=True))
+    return f"{markdown_table(headers, rows, right=right)}\n\n{table_caption(lines)}"
 
 
 def table_caption(lines: Sequence[TableLine]) -> str:
-    """What the intervals of a table are over; a page never shows one without its unit."""
-    ranges = [cell.aggregate for line in lines for cell in line.cells.values()]
-    units = {
-        basis: [one.unit_count for one in ranges if one.basis == basis]
-        for basis in ("seeds", "sources")
-    }
-    sentences = {
-        "seeds": "t over {} subset seeds",
-        "sources": "t over {} source trainings, each the mean of its subset seeds",
-    }
-    told = [sentences[basis].format(format_range(found)) for basis, found in units.items() if found]
-    bases = {one.basis for one in ranges}
+    """Return the caption, which names the sample of every kind of interval in the table."""
+    aggregates = [cell.aggregate for line in lines for cell in line.cells.values()]
+    parts: list[str] = []
+    for basis, text in UNIT_TEXTS.items():
+        counts = [aggregate.unit_count for aggregate in aggregates if aggregate.basis == basis]
+        if counts:
+            parts.append(text.format(format_range(counts)))
+    bases = {aggregate.basis for aggregate in aggregates}
     if "deterministic" in bases:
-        told.append(
+        parts.append(
             f"{DETERMINISTIC_MARK} Wilson over test images, since all seeds agree (deterministic)"
         )
     if "single" in bases:
-        told.append(f"{SINGLE_MARK} Wilson over test images, since there is one trial")
-    sentence = f"95 % intervals: {'; '.join(told)}." if told else NO_INTERVAL
+        parts.append(f"{SINGLE_MARK} Wilson over test images, since there is one trial")
+    sentence = f"95 % intervals: {'; '.join(parts)}." if parts else NO_INTERVAL
     return " ".join([sentence, *_caption_notes(lines)])
 
 
 def _caption_notes(lines: Sequence[TableLine]) -> Iterator[str]:
-    """What else a table's cells and marks mean, as far as it has them."""
+    """Yield explanations of the other cells and marks that occur in the table."""
     if any(line.skipped for line in lines):
-        yield f"{SKIPPED_TEXT.capitalize()}: the evaluation makes no sense there, for the reason that the page tells."
+        mark = SKIPPED_TEXT.capitalize()
+        yield f"{mark}: the evaluation is not applicable; the page gives the reason."
     if any(line.has_mixed_environments for line in lines):
-        yield f"{MIXED_MARK} Measured, in part, on another device, thread count or precision than most of this page."
+        yield (
+            f"{MIXED_MARK} Measured, in part, on another device, thread count or precision than "
+            "most of this page."
+        )
 
 
 def baseline_label(baseline: Json) -> str:
-    """The baseline in words."""
+    """Return the name of the baseline: ``natural``, ``transfer scratch``."""
     return f"transfer {baseline['transfer']}" if isinstance(baseline, Mapping) else str(baseline)
 
 
 def _name_columns(lines: Sequence[TableLine]) -> list[TextColumn]:
-    """What names a row; an axis that no row has is left out."""
-    named: dict[str, list[str | None]] = {
+    """Return the columns that name a row, without axes that no row has."""
+    transfers = []
+    for line in lines:
+        mark = f" {MIXED_MARK}" if line.has_mixed_environments else ""
+        transfers.append(f"{line.row.transfer}{mark}")
+    labels_by_axis: dict[str, Sequence[str | None]] = {
         "source": [line.row.source for line in lines],
         "adapter": [line.row.adapter for line in lines],
-        "transfer": [
-            line.row.transfer + (f" {MIXED_MARK}" if line.has_mixed_environments else "")
-            for line in lines
-        ],
+        "transfer": transfers,
     }
     return [
-        (name, False, [escape_markdown(label or ABSENT) for label in labels])
-        for name, labels in named.items()
+        (axis, False, [escape_markdown(label or ABSENT) for label in labels])
+        for axis, labels in labels_by_axis.items()
         if any(labels)
     ]
 
@@ -119,28 +135,37 @@ def _name_columns(lines: Sequence[TableLine]) -> list[TextColumn]:
 def _cell_text(line: TableLine, name: str) -> str:
     if name not in line.cells:
         return SKIPPED_TEXT if name in line.skipped else ABSENT
-    cell, planned = line.cells[name], len(line.row.trials)
-    found, fine = cell.aggregate, not cell.is_share
-    ends = dict.fromkeys((found.low, found.high))
-    value = "–".join(format_number(end, fine=fine) for end in ends)  # noqa: RUF001  # an en dash, as between any two numbers
-    value = f"**{value}**" if cell.best else value
-    few = f" ({found.trial_count}/{planned})" if found.trial_count < planned else ""
-    return f"{value}{format_interval(found.interval, fine=fine)}{BASIS_MARKS.get(found.basis, '')}{few}{VERDICT_MARKS[cell.verdict.value]}"
+    cell = line.cells[name]
+    aggregate = cell.aggregate
+    fine = not cell.is_share
+    ends = dict.fromkeys((aggregate.low, aggregate.high))  # one number without unknown outcomes
+    value = EN_DASH.join(format_number(end, fine=fine) for end in ends)
+    if cell.best:
+        value = f"**{value}**"
+    interval = format_interval(aggregate.interval, fine=fine)
+    basis = BASIS_MARKS.get(aggregate.basis, "")
+    trials = _trial_counts_text(aggregate.trial_count, line)
+    return f"{value}{interval}{basis}{trials}{VERDICT_MARKS[cell.verdict.value]}"
 
 
-def _difference_text(line: TableLine, *, by: str) -> str:
-    match line.difference:
-        case None:
-            return ABSENT
-        case "baseline":
-            return "baseline"
-        case Aggregate(low, high, interval, _, _, trials):
-            fine = not line.cells[by].is_share
-            value = " to ".join(
-                format_number(end, sign=True, fine=fine) for end in dict.fromkeys((low, high))
-            )
-            few = f" ({trials}/{len(line.row.trials)})" if trials < len(line.row.trials) else ""
-            return f"{value}{format_interval(interval, sign=True, fine=fine)}{few}"
+def _difference_text(line: TableLine, *, name: str) -> str:
+    """Return the difference to the baseline; `name` is the column that is compared."""
+    difference = line.difference
+    if difference is None:
+        return ABSENT
+    if not isinstance(difference, Aggregate):
+        return difference
+    fine = not line.cells[name].is_share
+    ends = dict.fromkeys((difference.low, difference.high))
+    value = " to ".join(format_number(end, sign=True, fine=fine) for end in ends)
+    interval = format_interval(difference.interval, sign=True, fine=fine)
+    return f"{value}{interval}{_trial_counts_text(difference.trial_count, line)}"
+
+
+def _trial_counts_text(count: int, line: TableLine) -> str:
+    """Return ``" (4/5)"`` if a number has fewer trials than planned, else an empty string."""
+    planned = len(line.row.trials)
+    return f" ({count}/{planned})" if count < planned else ""
 
 
 def _seconds_text(line: TableLine) -> str:
@@ -152,4 +177,6 @@ def _seeds_text(line: TableLine) -> str:
     if line.done_count < len(trials):
         return f"{line.done_count}/{len(trials)}"
     replicates = len({trial.replicate for trial in trials})
-    return f"{len(trials)}" if replicates == 1 else f"{replicates} × {len(trials) // replicates}"  # noqa: RUF001  # a product
+    if replicates == 1:
+        return f"{len(trials)}"
+    return f"{replicates} × {len(trials) // replicates}"  # noqa: RUF001  # a product

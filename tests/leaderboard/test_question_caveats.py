@@ -1,0 +1,86 @@
+"""Caveats under a table of coefficients."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from advtransfer.leaderboard import make_page
+
+if TYPE_CHECKING:
+    from tests.leaderboard.conftest import Bench
+
+SPREAD = [0.1, 0.2, 0.4, 0.3, 0.5, 0.7, 0.6, 0.8, 0.9]
+
+
+def with_question(bench: Bench, predictors: int, *, points: int) -> Bench:
+    names = [
+        "align.alpha",
+        "align.beta",
+        "align.alpha",
+        "align.beta",
+        "align.alpha",
+        "align.beta",
+        "align.alpha",
+    ]
+    question = {"predictor": names[:predictors], "outcome": "clean.accuracy", "across": "source"}
+    bench.leaderboard["questions"] = [question]
+    for place in range(points):
+        bench.aligned(f"source {place}", [SPREAD[place]], 0.1 * (place + 1) ** 0.5)
+    return bench
+
+
+@pytest.mark.parametrize(
+    ("predictors", "points", "caveat"),
+    [
+        # 2 of 120 orders, seven times. For Pearson's coefficient 1 of them: uneven steps have no
+        # mirrored order.
+        (
+            7,
+            5,
+            "With 7 predictors the smallest possible corrected p is .117 for ranks, .058 for Pearson's",
+        ),
+        (
+            2,
+            5,
+            "With 2 predictors the smallest possible corrected p is .033 for ranks, .017 for Pearson's",
+        ),
+        (3, 9, "With 3 predictors the smallest possible corrected p is .0003."),
+        (7, 3, "With 7 predictors the smallest possible corrected p is 1.000; exploratory"),
+    ],
+)
+def test_smallest_possible_p_is_reported(
+    bench: Bench, predictors: int, points: int, caveat: str
+) -> None:
+    page = make_page(with_question(bench, predictors, points=points).run()).markdown
+
+    assert caveat in page
+    assert (predictors == 7) == ("; exploratory, since no rank coefficient can reach .05." in page)
+
+
+def test_common_caveats_are_printed_once_and_others_by_predictor(bench: Bench) -> None:
+    with_question(bench, 1, points=5).leaderboard["questions"][0]["predictor"] = [
+        "align.alpha_st",
+        "align.alpha_ts",
+    ]
+    for place, trial in enumerate(bench.trials):
+        metrics = {"alpha_st": SPREAD[place], "alpha_ts": 1 - SPREAD[place]}
+        metrics |= {"kept_alpha_st": 90 + place, "kept_alpha_ts": 80}
+        bench.records[trial["evaluations"]["align"][0]]["metrics"] = {
+            name: {"value": value} for name, value in metrics.items()
+        }
+    caveats = make_page(bench.run()).markdown.partition("5 points; p from all 120 orders. ")[2]
+
+    common, first, second, _ = caveats.split("\n\n", 1)[0], *caveats.split("\n")[2:5]
+    assert "for `clean.accuracy`." in common
+    assert "- `align.alpha_st`: Interval over sources only for `align.alpha_st`. " in first
+    assert first.endswith("Computed over 90 to 94 samples.")
+    assert second.endswith("for `align.alpha_ts`. Computed over 80 samples.")
+
+
+def test_columns_that_are_not_resampled_are_named(bench: Bench) -> None:
+    page = make_page(with_question(bench, 1, points=5).run()).markdown
+
+    assert "Interval over sources only for `align.alpha`." in page
+    assert "Interval over sources only for `clean.accuracy`." in page
