@@ -26,7 +26,7 @@ PAGES = [
 
 
 def test_the_readmes_table_is_what_the_committed_records_give() -> None:
-    done = subprocess.run([sys.executable, str(ROOT / "tests" / "readme.py")], check=False)
+    done = subprocess.run([sys.executable, str(ROOT / "tools" / "readme.py")], check=False)
 
     assert 0 == done.returncode, "run `make readme`"
 
