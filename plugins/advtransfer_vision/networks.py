@@ -28,6 +28,8 @@ NetworkName: TypeAlias = Literal[
     "one_hidden",
 ]
 
+Library: TypeAlias = Literal["torchvision", "timm"]
+
 PAPER_WIDTHS: Mapping[NetworkName, int] = {
     "small_cnn": 16,
     "mnist_2conv": 32,
@@ -98,7 +100,7 @@ class LibraryNetwork:
     """
 
     architecture: str
-    library: Literal["torchvision", "timm"] = "torchvision"
+    library: Library = "torchvision"
 
     def __str__(self) -> str:
         """Return the name as source cards show it."""

@@ -18,7 +18,12 @@ from advtransfer_vision.pretrained.checkpoints import (
 )
 from advtransfer_vision.pretrained.claims import Claims
 from advtransfer_vision.pretrained.hub_files import HubFile, fetch_file
-from advtransfer_vision.pretrained.network_spec import CutNetwork, NetworkSpec, default_spec
+from advtransfer_vision.pretrained.network_spec import (
+    CutNetwork,
+    Library,
+    NetworkSpec,
+    default_spec,
+)
 from advtransfer_vision.pretrained.source import PretrainedSource
 
 UNTRAINED_CLAIMS = Claims(data="none: untrained")
@@ -120,6 +125,24 @@ def robustness_source(
     return PretrainedSource(
         spec=spec, claims=claims, place=place, read=read, options=layout.options
     )
+
+
+def checkpoint_source(
+    architecture: str,
+    *,
+    library: Library,
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+    file: File | None,
+    hub: HubFile | None,
+    size: SizeOptions,
+    layout: CheckpointLayout,
+    claims: Claims,
+) -> PretrainedSource:
+    """Return a source from a local or hub state dict, with the normalisation that the suite gives."""
+    spec = size.apply_to(replace(default_spec(architecture, library), mean=mean, std=std))
+    layout = replace(layout, options=layout.options | {"mean"})
+    return state_dict_source(spec, file=file, hub=hub, layout=layout, claims=claims)
 
 
 def state_dict_source(

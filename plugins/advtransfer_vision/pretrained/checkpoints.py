@@ -1,9 +1,9 @@
 """Reading of checkpoint files: the tensors of an architecture, its normalisation, and what a record says of them.
 
-Files of the robustness library, as ``robustness/train.py`` writes them, hold a dictionary: under ``model`` (older files:
-``state_dict``) the weights of a ``DataParallel`` around an ``AttackerModel``, beside optimiser, schedule and epoch. The
-attacker model holds the network twice, as ``model`` and as ``attacker.model``, and its normaliser twice. Networks that
-robust-models-transfer takes from torchvision are wrapped once more.
+Files of the robustness library, as ``robustness/train.py`` writes them, hold a dictionary: under ``model`` (in older
+files ``state_dict``) the weights of a ``DataParallel`` around an ``AttackerModel``, beside optimiser, schedule and
+epoch. The attacker model holds the network twice, as ``model`` and as ``attacker.model``, and its normaliser twice.
+Networks that robust-models-transfer takes from torchvision are wrapped once more.
 """
 
 from __future__ import annotations

@@ -31,7 +31,6 @@ def pretrained_settings(name: str) -> Any:  # noqa: ANN401  # Any: timm's Pretra
     Raises:
         UnknownName: timm has no such architecture.
     """
-    # For unknown names timm raises or returns None, depending on the name.
     settings = (
         timm.get_pretrained_cfg(name, allow_unregistered=True) if timm.is_model(name) else None
     )
@@ -101,7 +100,7 @@ def block_paths(model: nn.Module) -> tuple[list[str], str]:
         )
     modules = _block_modules(model, "", head)
     starts = [path for path, module in modules if path != head and _has_weights(module)]
-    # The first block begins at the inputs, whichever module is first, unless it is the only one.
+    # The first module belongs to the block `stem`, which `HookedNetwork` needs no path for.
     return starts[1:] or starts, head
 
 
@@ -124,7 +123,7 @@ def _block_modules(module: nn.Module, path: str, head: str) -> Iterator[tuple[st
     """Yield the parts of a model with their paths, down to residual blocks and single layers."""
     children = dict(module.named_children())
     first = next(iter(children.values()), None)
-    # A sequence that begins with a normalisation is a block (a head or stem), not a row of blocks.
+    # A sequence that begins with a normalisation is one block, such as ConvNeXt's downsampling.
     is_row = type(module) in (nn.Sequential, nn.ModuleList)
     is_row = is_row and not isinstance(first, NORMALIZATION_LAYERS)
     if not path or is_row or "blocks" in children or head.startswith(f"{path}."):

@@ -31,7 +31,7 @@ WIDE_RESNETS = {f"wide_resnet50_{width}": 64 * width for width in (3, 4, 5, 6)}
 MNASNETS = {"mnasnet0_5": 0.5, "mnasnet0_75": 0.75, "mnasnet1_0": 1.0, "mnasnet1_3": 1.3}
 
 CIFAR_NAMES = ((re.compile(r"^linear\."), "fc."), (re.compile(r"\.shortcut\."), ".downsample."))
-"""Names in code for CIFAR (kuangliu/pytorch-cifar, ``robustness/cifar_models``) and torchvision's names for the same."""
+"""Names in code for CIFAR (kuangliu/pytorch-cifar, ``robustness/cifar_models``) and what torchvision calls the same."""
 
 WITHOUT_AUXILIARIES = {"aux_logits": False, "init_weights": False}
 AUXILIARY = {"googlenet": ("aux1.", "aux2."), "inception_v3": ("AuxLogits.",)}
