@@ -57,7 +57,8 @@ def relabel_samples(samples: Samples, *, share: float, generator: torch.Generato
     shifts = 1 + torch.randint(classes - 1, (len(samples),), generator=generator)
     relabeled = order[: round(share * len(samples))]
     labels = samples.labels(all_positions(samples)).clone()
-    labels[relabeled] = (labels[relabeled] + shifts[relabeled]) % classes
+    new_labels = (labels[relabeled] + shifts[relabeled]) % classes
+    labels[relabeled] = new_labels
     return RelabeledSamples(samples, labels)
 
 
@@ -76,6 +77,7 @@ def subsample_images(samples: Samples, *, count: int | None) -> Samples:
             f"found images {count}; expected at most the {len(samples)} there are; lower images"
         )
     labels = samples.labels(all_positions(samples))
+    # No seed goes into this choice, so replicates are trained on the same images.
     positions = draw_test_positions(labels, count=count)
     if samples.card.task == "classes":
         classes = set(labels.tolist())

@@ -122,6 +122,7 @@ def chosen_network(
     """
     if not isinstance(network, LibraryNetwork):
         return sized_network(network, width=width)
+    # A default that was written out cannot be told from one that was left out, and does no harm.
     if width != PAPER_WIDTHS["small_cnn"]:
         found = f"width {width} beside the architecture {network.architecture!r}"
         raise ValueError(f"found {found}; expected it beside small_cnn alone; leave `width` out")
@@ -179,6 +180,7 @@ def build_network(network: SizedNetwork, *, data: DataCard) -> BlockNetwork:
     Raises:
         ValueError: The architecture does not take inputs of this shape.
     """
+    # Imported here, since a plan checks networks without building any.
     from advtransfer_vision.architectures import (
         fcnet,
         lenet5,

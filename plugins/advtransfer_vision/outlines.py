@@ -81,6 +81,7 @@ def digits_outline(chosen: OptionValues) -> Outline:
     """
     total = sum(DIGIT_COUNTS)
     test = _digits_test_count(chosen["test_share"])
+    # The stratified split rounds the count of a class up or down.
     train_counts = tuple(count * (total - test) // total + 1 for count in DIGIT_COUNTS)
     test_counts = tuple(count * test // total + 1 for count in DIGIT_COUNTS)
     return Outline(
@@ -116,6 +117,7 @@ def synthetic_outline(chosen: OptionValues) -> Outline:
 def image_folder_outline(chosen: OptionValues) -> Outline:
     """Return the outline of a folder of images; the number of files bounds the number of images."""
     root: Path = chosen["root"].path
+    # By the same rule as the data set itself.
     test = chosen["test"] or ("test" if (root / "test").is_dir() else "val")
     pixels = chosen["pixels"]
     return Outline(

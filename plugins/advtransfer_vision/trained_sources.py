@@ -197,6 +197,7 @@ class TrainedSource:
     def _data_passes(self) -> int:
         """Number of passes over the data; each replay of free adversarial training counts as an epoch."""
         if isinstance(self.adversary, Free):
+            # Rounded up, since a pass replays every batch the full number of times.
             return math.ceil(self.epochs / self.adversary.replays)
         return self.epochs
 
@@ -217,6 +218,7 @@ class TrainedSource:
     def _validation_watch(
         self, validation: Samples | None, context: Context
     ) -> RobustValidationAccuracy | None:
+        # PGD here follows the loss of classes; other tasks have no robust accuracy.
         if self.adversary is None or validation is None or validation.card.task != "classes":
             return None
         return RobustValidationAccuracy(

@@ -106,5 +106,6 @@ def add_weight_noise(network: nn.Module, *, scale: float, noise: torch.Generator
     """
     with torch.no_grad():
         for parameter in network.parameters():
+            # Drawn on the CPU, so that the noise is the same on every device.
             normal = torch.randn(parameter.shape, generator=noise).to(parameter)
             parameter.add_(scale * parameter.std(correction=0) * normal)

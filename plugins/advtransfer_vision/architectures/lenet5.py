@@ -27,8 +27,17 @@ def build(*, shape: Shape, outputs: int) -> BlockNetwork:
     # Each convolution takes 4 pixels off a side, and each pooling halves it.
     height, width = (((max(side, FIELD_PIXELS) - 4) // 2 - 4) // 2 for side in shape[1:])
     blocks = {
-        "conv1": nn.Sequential(nn.Conv2d(shape[0], 6, 5), nn.ReLU(), nn.MaxPool2d(2)),
-        "conv2": nn.Sequential(nn.Conv2d(6, 16, 5), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten()),
+        "conv1": nn.Sequential(
+            nn.Conv2d(shape[0], 6, 5),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+        ),
+        "conv2": nn.Sequential(
+            nn.Conv2d(6, 16, 5),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Flatten(),
+        ),
         "fc1": nn.Sequential(nn.Linear(16 * height * width, 120), nn.ReLU()),
         "fc2": nn.Sequential(nn.Linear(120, 84), nn.ReLU()),
     }

@@ -29,7 +29,11 @@ def build(*, shape: Shape, outputs: int, width: int) -> BlockNetwork:
     blocks = {
         "conv1": _convolution_block(shape[0], width),
         "conv2": _convolution_block(width, 2 * width),
-        "fc1": nn.Sequential(nn.Flatten(), nn.Linear(features, 32 * width), nn.ReLU()),
+        "fc1": nn.Sequential(
+            nn.Flatten(),
+            nn.Linear(features, 32 * width),
+            nn.ReLU(),
+        ),
     }
     return BlockNetwork(blocks, nn.Linear(32 * width, outputs))
 

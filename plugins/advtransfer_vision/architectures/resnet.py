@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -57,16 +55,21 @@ class ResidualUnit(nn.Module):
 
     def __init__(self, channels: int, inner: int, outer: int, *, stride: int) -> None:
         super().__init__()
-        bottleneck = outer > inner
-        if bottleneck:
-            sizes, kernels, strides = (channels, inner, inner, outer), (1, 3, 1), (1, stride, 1)
+        is_bottleneck = outer > inner
+        if is_bottleneck:
+            self.residual = nn.Sequential(
+                *_normalized_convolution(channels, inner, 1),
+                nn.ReLU(),
+                *_normalized_convolution(inner, inner, 3, stride=stride),
+                nn.ReLU(),
+                *_normalized_convolution(inner, outer, 1),
+            )
         else:
-            sizes, kernels, strides = (channels, inner, outer), (3, 3), (stride, 1)
-        layers: list[nn.Module] = []
-        for (fan_in, fan_out), kernel, step in zip(pairwise(sizes), kernels, strides, strict=True):
-            layers += (*_normalized_convolution(fan_in, fan_out, kernel, stride=step), nn.ReLU())
-        # The last rectifier follows the sum with the shortcut.
-        self.residual = nn.Sequential(*layers[:-1])
+            self.residual = nn.Sequential(
+                *_normalized_convolution(channels, inner, 3, stride=stride),
+                nn.ReLU(),
+                *_normalized_convolution(inner, outer, 3),
+            )
         self.shortcut = nn.Sequential()
         if stride != 1 or channels != outer:
             projection = _normalized_convolution(channels, outer, 1, stride=stride)

@@ -50,7 +50,9 @@ def build(*, shape: Shape, outputs: int, width: int, depth: int) -> BlockNetwork
         blocks[last], *_normalized_activation(channels), nn.AdaptiveAvgPool2d(1), nn.Flatten()
     )
     head = nn.Linear(channels, outputs)
-    nn.init.uniform_(head.weight, -math.sqrt(3 / channels), math.sqrt(3 / channels))
+    # TensorFlow's uniform unit scaling, as in the challenge's code.
+    bound = math.sqrt(3 / channels)
+    nn.init.uniform_(head.weight, -bound, bound)
     nn.init.zeros_(head.bias)
     return BlockNetwork(blocks, head, Standardize())
 
@@ -64,8 +66,9 @@ class Standardize(nn.Module):
         smallest_std = 1 / (255 * math.sqrt(inputs[0].numel()))
         centred = inputs - inputs.mean((1, 2, 3), keepdim=True)
         # The variance is bounded before its root is taken, since the root has no gradient at 0.
-        variance = centred.square().mean((1, 2, 3), keepdim=True).clamp_min(smallest_std**2)
-        return centred / variance.sqrt()
+        variance = centred.square().mean((1, 2, 3), keepdim=True)
+        std = variance.clamp_min(smallest_std**2).sqrt()
+        return centred / std
 
 
 class PreActivatedUnit(nn.Module):
@@ -97,18 +100,23 @@ class PreActivatedUnit(nn.Module):
         shortcut = active if self.activate_both else inputs
         if self.stride > 1:
             shortcut = functional.avg_pool2d(shortcut, self.stride, ceil_mode=True)
+        # The shortcut has no weights: missing channels are zeros.
         before = self.missing // 2
-        shortcut = functional.pad(shortcut, [0, 0, 0, 0, before, self.missing - before])
+        after = self.missing - before
+        shortcut = functional.pad(shortcut, [0, 0, 0, 0, before, after])
         residual: Tensor = self.residual(active)
         return residual + shortcut
 
 
 def _normalized_activation(channels: int) -> tuple[nn.Module, nn.Module]:
+    # The epsilon is the default of TensorFlow, which the challenge's code uses.
     return nn.BatchNorm2d(channels, eps=1e-3), nn.LeakyReLU(LEAKY_SLOPE)
 
 
 def _initialized_convolution(channels: int, width: int, *, stride: int = 1) -> nn.Module:
     convolution = nn.Conv2d(channels, width, 3, stride=stride, padding=1, bias=False)
+    # The initialisation of the challenge's code.
+    std = math.sqrt(2 / (9 * width))
     with torch.no_grad():
-        convolution.weight.normal_(0, math.sqrt(2 / (9 * width)))
+        convolution.weight.normal_(0, std)
     return convolution

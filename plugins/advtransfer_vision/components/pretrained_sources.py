@@ -125,6 +125,7 @@ def robustness_checkpoint(
     from advtransfer_vision.pretrained.assemble import SizeOptions, robustness_source
     from advtransfer_vision.pretrained.checkpoints import CheckpointLayout
 
+    # The format fixes the prefix, so no error message suggests an option for it.
     return robustness_source(
         architecture,
         file=file,

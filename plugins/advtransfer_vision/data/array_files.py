@@ -142,6 +142,7 @@ def class_problems(labels: Sequence[KeyedLabels], *, named: int) -> Iterator[Pro
     images = len(train_labels) + len(test_labels)
     for key, numbers in labels:
         classes = 1 + int(numbers.max())
+        # One wrong number, such as 10**9, would otherwise make a head with that many outputs.
         if classes > max(images, MAX_EMPTY_CLASSES, named):
             found = f"{key} with the label {classes - 1}, of {images} images in all"
             yield Problem(found, "classes 0, 1, ... without large gaps", NUMBER_CLASSES)
@@ -185,6 +186,7 @@ class StoredSamples:
 
     def inputs(self, positions: Tensor) -> Tensor:
         """Return the images at `positions`, ``(B, C, H, W)`` float32 in [0, 1]."""
+        # Indexing copies these rows alone, also from a mapped file.
         rows = _channels_first(self.pixels[positions.numpy()], self.layout)
         if rows.dtype == np.uint8:
             return torch.from_numpy(np.ascontiguousarray(rows)).float() / 255
@@ -224,7 +226,7 @@ def load_array_files(
     for part, (pixels, targets) in arrays.items():
         image_key, label_key = keys[part]
         layouts[part] = _channel_layout(image_key, pixels, layout)
-        shapes[image_key] = _image_shape(pixels, layouts[part])
+        shapes[image_key] = tuple(_channels_first(pixels[:0], layouts[part]).shape[1:])
         labels[part] = label_key, targets.astype(np.int64)
     shape = _common_shape(shapes)
     keyed_labels = list(labels.values())
@@ -307,10 +309,6 @@ def _channels_first(rows: Array, layout: ArrayLayout) -> Array:
     if layout == "NHWC":
         return rows.transpose(0, 3, 1, 2)
     return rows[:, None] if layout == "NHW" else rows
-
-
-def _image_shape(pixels: Array, layout: ArrayLayout) -> Shape:
-    return tuple(_channels_first(pixels[:0], layout).shape[1:])
 
 
 def _common_shape(shapes: Mapping[str, Shape]) -> Shape:

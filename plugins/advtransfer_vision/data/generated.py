@@ -25,7 +25,8 @@ def load_digit_images(*, test_share: float, split_seed: int) -> ArrayDataset:
     Each part is in the order of the bundle.
     """
     pixels, labels = load_digits(return_X_y=True)
-    images = torch.from_numpy(pixels.astype(np.float32) / GREY_LEVELS).reshape(-1, 1, 8, 8)
+    scaled = pixels.astype(np.float32) / GREY_LEVELS
+    images = torch.from_numpy(scaled).reshape(-1, 1, 8, 8)
     classes = torch.from_numpy(labels.astype(np.int64))
     split = train_test_split(
         np.arange(len(labels)), test_size=test_share, random_state=split_seed, stratify=labels
@@ -70,7 +71,8 @@ class RbfProblem:
     def draw_inputs(self, count: int, source: torch.Generator) -> Tensor:
         """Return points ``(count, n)`` of unit variance around the means, one mean after another."""
         noise = torch.randn(count, self.means.shape[1], generator=source, dtype=torch.float64)
-        return self.means[torch.arange(count) % len(self.means)] + noise
+        clusters = torch.arange(count) % len(self.means)
+        return self.means[clusters] + noise
 
 
 def draw_problem(*, inputs: int, outputs: int, clusters: int, bumps: int, seed: int) -> RbfProblem:

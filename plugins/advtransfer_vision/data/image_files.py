@@ -64,6 +64,7 @@ class Framing:
         """Return the image as a square of `pixels`."""
         if self.fit == "square":
             return _resize(image, (self.pixels, self.pixels))
+        # Rounded as in torchvision's Resize and CenterCrop.
         width, height = image.size
         short_side = min(width, height)
         size = (self.short_side * width // short_side, self.short_side * height // short_side)
@@ -113,6 +114,7 @@ def open_image(path: Path) -> Iterator[Image.Image]:
     except BadInput:
         raise
     except Image.DecompressionBombError as error:
+        # Pillow raises this while it opens the file, before the size can be read.
         raise _size_error(path, f"of more than {_max_pixels():,} pixels") from error
     except UnidentifiedImageError as error:
         expected = f"an image ({', '.join(IMAGE_FORMATS)})"

@@ -92,6 +92,7 @@ def list_images(folder: Path) -> ImageListing:
             left_out.setdefault(_top_folder(name), Counter())[kind] += 1
     for name in list_non_files(folder):
         left_out.setdefault(_top_folder(name), Counter())[NO_FILE] += 1
+    # By class first: sorted as plain texts, the images of "a-b" come before those of "a".
     names.sort(key=lambda name: (_top_folder(name), name))
     return ImageListing(folder, names, [_top_folder(name) for name in names], left_out)
 
@@ -110,11 +111,12 @@ def printable_name(name: str) -> str:
 
 def _left_out_kind(name: str) -> str | None:
     """Return the kind of a file that is not used, or None for an image in a class folder."""
-    *folders, file = name.split("/")
-    if any(part.startswith(".") for part in (*folders, file)):
+    parts = name.split("/")
+    if any(part.startswith(".") for part in parts):
         return HIDDEN
-    if not folders:
+    if len(parts) == 1:
         return LOOSE
+    file = parts[-1]
     if file.lower().endswith(IMAGE_SUFFIXES):
         return None
     return Path(file).suffix.lower() or "without a suffix"
@@ -126,8 +128,12 @@ def _top_folder(name: str) -> str:
 
 
 def _class_folders(folder: Path) -> set[str]:
-    names = (path.name for path in folder.iterdir() if path.is_dir())
-    return {name for name in names if not name.startswith(".") and not SYSTEM_FILES.fullmatch(name)}
+    names: set[str] = set()
+    for path in folder.iterdir():
+        is_hidden = path.name.startswith(".") or SYSTEM_FILES.fullmatch(path.name)
+        if path.is_dir() and not is_hidden:
+            names.add(path.name)
+    return names
 
 
 def _count_text(kinds: Mapping[str, int]) -> str:
@@ -159,12 +165,15 @@ def load_image_folders(
     test_part = list_images(_part_folder(root.path, test_folders))
     labels = tuple(sorted(set(train_part.classes)))
     problems = [*train_part.find_problems(), *test_part.find_problems()]
-    problems += [_empty_part_problem(p.folder) for p in (train_part, test_part) if not p.classes]
+    for part in (train_part, test_part):
+        if not part.classes:
+            problems.append(_empty_part_problem(part.folder))
     test_part = _match_spelling(test_part, labels)
     problems += _unknown_class_problems(test_part, train_part, labels)
     if problems:
         raise BadInput(problems)
     parts: dict[Part, ImageListing] = {"train": train_part, "test": test_part}
+    # Names are checked before the headers, which takes long for large sets.
     for part in parts.values():
         check_headers(part.folder, part.names, framing)
         part.warn_of_left_out()
@@ -183,8 +192,9 @@ def image_samples(
     part: ImageListing, card: DataCard, framing: Framing, *, labels: tuple[str, ...]
 ) -> ImageFiles:
     """Return the samples of a part; `labels` are the folders' names in the order of the card's classes."""
-    numbers = {name: number for number, name in enumerate(labels)}
-    targets = torch.tensor([numbers[name] for name in part.classes], dtype=torch.int64)
+    number_of = {name: number for number, name in enumerate(labels)}
+    numbers = [number_of[name] for name in part.classes]
+    targets = torch.tensor(numbers, dtype=torch.int64)
     return ImageFiles(card, part.folder, part.names, targets, framing)
 
 
@@ -260,6 +270,7 @@ def _folders_content(
     root: Folder, parts: Mapping[Part, ImageListing], framing: Framing
 ) -> dict[str, Json]:
     """Return what the data set's digest depends on."""
+    # A framing that does not use the short side gives the same images whatever its value.
     short_side = framing.short_side if framing.fit == "crop" else None
     return {
         "folder": root.sha256,

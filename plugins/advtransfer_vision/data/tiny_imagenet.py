@@ -75,14 +75,13 @@ def _list_validation(root: Path, ids: tuple[str, ...]) -> ImageListing:
     rows.sort(key=lambda row: (len(row[0]), row[0]))
     folder = root / "val" / "images"
     files = set(list_files(folder)) if folder.is_dir() else set()
-    wrong = [row for row in rows if len(row) < 2 or row[0] not in files or row[1] not in ids]
-    if wrong or not rows:
-        found = "no annotations"
-        if wrong:
-            found = f"the line {wrong[0]!r} in {str(root / 'val' / 'val_annotations.txt')!r}"
-        raise _layout_error(
-            found, "a file of val/images and a class of wnids.txt, with a tab between"
-        )
+    expected = "a file of val/images and a class of wnids.txt, with a tab between"
+    if not rows:
+        raise _layout_error("no annotations", expected)
+    for row in rows:
+        if len(row) < 2 or row[0] not in files or row[1] not in ids:
+            path = root / "val" / "val_annotations.txt"
+            raise _layout_error(f"the line {row!r} in {str(path)!r}", expected)
     left_out = len(files - {row[0] for row in rows})
     if left_out:
         warn_of_data(

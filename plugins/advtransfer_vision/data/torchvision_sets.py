@@ -40,6 +40,7 @@ def read_idx(path: Path, *, md5: str) -> Tensor:
         BadInput: The file is not the official one, or not of this format.
     """
     packed = path.read_bytes()
+    # Python refuses md5 in FIPS mode, unless it is declared not to be a security measure.
     file_md5 = hashlib.md5(packed, usedforsecurity=False).hexdigest()
     if file_md5 != md5:
         raise data_error(
@@ -241,6 +242,7 @@ def _part_arrays(torchvision_part: object) -> PartArrays:
     The attributes that hold them differ from class to class, and so does the order of the dimensions.
     """
     pixels = torch.as_tensor(getattr(torchvision_part, "data", None))
+    # MNIST and its variants have (N, H, W), CIFAR (N, H, W, C), SVHN and STL10 (N, C, H, W).
     if pixels.ndim == 3:
         pixels = pixels.unsqueeze(1)
     elif pixels.shape[3] == 3:

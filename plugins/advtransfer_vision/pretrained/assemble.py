@@ -174,6 +174,7 @@ def timm_source(
     claims: Claims | None,
 ) -> PretrainedSource:
     """Return an architecture of timm with weights of a local or hub file, or with initial weights."""
+    # timm is an optional dependency.
     from advtransfer_vision.pretrained import timm_networks
 
     spec = size.apply_to(timm_spec(name))
@@ -238,6 +239,7 @@ def locate_file(file: File | None, hub: HubFile | None) -> tuple[str, Callable[[
         path = file.path
         return str(path), lambda: path
     if hub is not None and file is None:
+        # Imported before any work is done, so that a missing library is reported at once.
         from huggingface_hub import hf_hub_download
 
         return str(hub), partial(fetch_file, hub, hf_hub_download)

@@ -46,6 +46,7 @@ def replace_pooling(model: nn.Module) -> nn.Module:
     """
     for module in list(model.modules()):
         for name, child in module.named_children():
+            # The exact type, since a subclass may compute something else.
             if type(child) is nn.AdaptiveAvgPool2d and child.output_size not in (1, (1, 1)):
                 setattr(module, name, DeterministicAvgPool2d(child.output_size))
     return model
@@ -53,6 +54,7 @@ def replace_pooling(model: nn.Module) -> nn.Module:
 
 def _pooling_matrix(size: int, means: int) -> Tensor:
     """Return the weight of each of `size` inputs in each of the means, ``(means, size)``."""
+    # In float64, so that the matrix is rounded once, to the dtype of the inputs.
     identity = torch.eye(size, dtype=torch.float64)
     return functional.adaptive_avg_pool1d(identity[None], means)[0].T
 
@@ -169,6 +171,8 @@ class NetworkSpec:
         model = replace_pooling(self._build_model())
         normalization = ClampedNormalize if self.clamp else Normalize
         normalise = normalization(self.mean, self.std)
+        # The forward pass is known step by step for torchvision's families alone: a
+        # `ChainedNetwork` can compute frozen blocks once, a `HookedNetwork` cannot.
         if self.head is not None:
             return HookedNetwork(model, blocks=self.blocks, head=self.head, normalise=normalise)
         if self.library == "timm":

@@ -76,6 +76,7 @@ class Placeholder(metaclass=_PlaceholderType):
     def __new__(cls, *args: object, **kwargs: object) -> type:  # type: ignore[misc]  # the "instance" is the class
         return cls
 
+    # A pickle calls these to restore the state, the items or the elements of an object.
     @classmethod
     def _forget(cls, *args: object) -> None: ...
 
@@ -208,6 +209,7 @@ def _expect_intact(path: Path) -> None:
     if not zipfile.is_zipfile(path):
         return
     with zipfile.ZipFile(path) as archive:
+        # torch checks none of them, so a flipped bit would be read as another weight.
         damaged = [name for name in archive.namelist() if not _is_intact(archive, name)]
         if damaged and len(damaged) < len(archive.namelist()):
             raise zipfile.BadZipFile(f"bad checksum of {damaged[0]}")

@@ -95,6 +95,7 @@ class PretrainedSource:
             with torch.no_grad():
                 logits = network(inputs)
                 features = network.features(inputs)
+            # NaN is unequal to itself; logits that are not finite are reported below.
             if isinstance(network, ChainedNetwork) and logits.isfinite().all():
                 network.check_logits(inputs)
         except (RuntimeError, ValueError, AssertionError) as error:

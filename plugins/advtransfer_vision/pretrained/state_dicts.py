@@ -93,7 +93,9 @@ def choose_weights(
     if best is None:
         choices = " or ".join(f"`key: {name or repr('')}`" for name in fitting)
         found = f"{len(fitting)} sets of weights in {path}, under {_quoted_names(fitting)}"
-        raise CheckpointError(f"found {found}; expected one, or the word which; write {choices}")
+        raise CheckpointError(
+            f"found {found}; expected one, or a choice between them; write {choices}"
+        )
     return _chosen_set(best, sets, content, tuple(name for name in fitting if name != best))
 
 
@@ -117,8 +119,10 @@ def _preferred_key(
 ) -> str | None:
     """Return the preferred one of several sets; the first if all are equal, None if no rule applies."""
     first = fitting[0]
+    # Some codes store the same weights twice, for instance before averaging has begun.
     if all(_equal_sets(sets[first], sets[other]) for other in fitting[1:]):
         return first
+    # A set with a name that is not in the order may be the one that is meant.
     if set(fitting) <= set(order):
         return next(name for name in order if name in fitting)
     return None

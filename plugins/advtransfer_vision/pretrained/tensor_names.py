@@ -58,13 +58,16 @@ def strip_wrappers(tensors: Tensors, expected: Iterable[str]) -> dict[str, Tenso
     for name, tensor in tensors.items():
         parts = [part for part in name.split(".") if part not in wrappers]
         renamed[".".join(parts)] = tensor
-    return renamed if len(renamed) == len(tensors) else dict(tensors)
+    if len(renamed) < len(tensors):
+        return dict(tensors)
+    return renamed
 
 
 def name_coverage(tensors: Tensors, expected: Iterable[str]) -> float:
     """Return the largest share of the expected names under one prefix."""
     names = _weight_names(expected)
-    return _most_names(strip_wrappers(tensors, names), names) / max(1, len(names))
+    candidates = strip_wrappers(tensors, names)
+    return _most_names(candidates, names) / max(1, len(names))
 
 
 def select_prefix(
@@ -88,7 +91,8 @@ def select_prefix(
     # With the wrapper's name, weights are told from tensors beside the wrapped network, so it is
     # stripped only if that makes more names fit.
     strips_help = _most_names(candidates, names) > _most_names(tensors, names)
-    if not strips_help or (prefix and _any_begins(tensors, prefix)):
+    is_prefix_of_raw_names = prefix is not None and prefix != "" and _any_begins(tensors, prefix)
+    if not strips_help or is_prefix_of_raw_names:
         candidates = dict(tensors)
     other_prefixes: tuple[str, ...] = ()
     if prefix is None:
@@ -121,7 +125,9 @@ def find_normalization(tensors: Tensors) -> dict[str, Tensor]:
     statistics: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
         kind = _STATISTICS.get(_last_part(name))
-        if kind and tensor.numel() in (1, 3) and tensor.is_floating_point():
+        # One value for all channels, or one for each of three.
+        has_right_size = tensor.numel() in (1, 3)
+        if kind and has_right_size and tensor.is_floating_point():
             statistics.setdefault(kind, tensor.float().reshape(-1, 1, 1))
     if len(statistics) < 2:
         return {}
@@ -145,6 +151,7 @@ def _find_prefix(tensors: Tensors, expected: Sequence[str], *, what: str, place:
     rivals = [prefix for prefix, count in counts.items() if count >= RIVAL_SHARE * most]
     rivals.sort(key=lambda prefix: -counts[prefix])
     best = rivals[0]
+    # Equal copies of the network, as in the robustness library's files, are no ambiguity.
     others = [rival for rival in rivals[1:] if _sets_differ(tensors, best, rival, expected)]
     if others:
         names = [best, *others]
@@ -173,7 +180,9 @@ def _sets_differ(tensors: Tensors, prefix: str, other_prefix: str, expected: Seq
 
 
 def _same_tensor(first: Tensor, second: Tensor) -> bool:
-    return first.shape == second.shape and first.dtype == second.dtype and first.equal(second)
+    if first.shape != second.shape or first.dtype != second.dtype:
+        return False
+    return first.equal(second)
 
 
 def _count_prefixes(tensors: Tensors, expected: Iterable[str]) -> Mapping[str, int]:

@@ -134,4 +134,7 @@ def _block_modules(module: nn.Module, path: str, head: str) -> Iterator[tuple[st
 
 
 def _has_weights(module: nn.Module) -> bool:
-    return any(True for _ in module.parameters()) and not isinstance(module, NORMALIZATION_LAYERS)
+    # A normalisation before the head is no block of its own.
+    if isinstance(module, NORMALIZATION_LAYERS):
+        return False
+    return any(True for _ in module.parameters())

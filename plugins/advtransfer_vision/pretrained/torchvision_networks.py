@@ -33,6 +33,7 @@ MNASNETS = {"mnasnet0_5": 0.5, "mnasnet0_75": 0.75, "mnasnet1_0": 1.0, "mnasnet1
 CIFAR_NAMES = ((re.compile(r"^linear\."), "fc."), (re.compile(r"\.shortcut\."), ".downsample."))
 """Names in code for CIFAR (kuangliu/pytorch-cifar, ``robustness/cifar_models``) and what torchvision calls the same."""
 
+# Without `init_weights`, torchvision warns of its slow initialisation.
 WITHOUT_AUXILIARIES = {"aux_logits": False, "init_weights": False}
 AUXILIARY = {"googlenet": ("aux1.", "aux2."), "inception_v3": ("AuxLogits.",)}
 """Prefixes of the auxiliary classifiers, which only a training uses."""
@@ -93,6 +94,7 @@ def _torchvision_name(name: str) -> str:
 
 def _find_builder(name: str) -> Callable[..., nn.Module]:
     """Return the function that builds an architecture; raise an UnknownName if there is none."""
+    # Before torchvision's list, which contains the MNASNets as well.
     if name in WIDE_RESNETS:
         return partial(models.resnet50, width_per_group=WIDE_RESNETS[name])
     if name in MNASNETS:
@@ -102,6 +104,7 @@ def _find_builder(name: str) -> Callable[..., nn.Module]:
     published = by_name.find_architecture(name)
     if published is not None:
         return lambda num_classes: published(num_classes)
+    # Without `module`, detection and segmentation models are listed, too.
     torchvision_names = models.list_models(module=models)
     if name in torchvision_names:
         return cast("Callable[..., nn.Module]", models.get_model_builder(name))
@@ -235,6 +238,7 @@ def _densenet_steps(model: models.DenseNet) -> Iterator[ForwardStep]:
                 yield f"features.{name}.{layer}", DenseConcatenation(child)
         else:
             yield f"features.{name}"
+    # torchvision's forward pass calls these layers as functions.
     yield from (nn.ReLU(inplace=True), nn.AdaptiveAvgPool2d(1), nn.Flatten(), "classifier")
 
 

@@ -122,6 +122,7 @@ def _download_file(url: str, target: Path, context: Context) -> Path:
             total = int(response.headers.get("Content-Length") or 0)
             while chunk := response.read(DOWNLOAD_CHUNK):
                 content.write(chunk)
+                # The total is 0 if the server does not send it.
                 context.progress(content.tell(), max(total, content.tell()))
         temporary.replace(target)
     except OSError as error:

@@ -34,16 +34,17 @@ def check_normalization(
         CheckpointError: They differ by more than rounding.
     """
     stored = {name: normalization[name].flatten().expand(3) for name in ("mean", "std")}
+    texts = {name: _number_list(values.tolist()) for name, values in stored.items()}
+    settings = ", ".join(f"`{name}: [{text}]`" for name, text in texts.items())
+    component = "" if "mean" in options else " with vision/checkpoint"
     for name, requested in (("mean", spec.mean), ("std", spec.std)):
         difference = stored[name] - torch.tensor(requested)
-        if difference.abs().max() <= NORMALIZATION_TOLERANCE:
-            continue
-        found = f"the {name} {_number_list(stored[name].tolist())} in {place} and {_number_list(requested)} asked for"
-        settings = [f"`{key}: [{_number_list(values.tolist())}]`" for key, values in stored.items()]
-        component = "" if "mean" in options else " with vision/checkpoint"
-        raise CheckpointError(
-            f"found {found}; expected the same normalisation; write {', '.join(settings)}{component}"
-        )
+        # Not ">", so that NaN is refused.
+        if not difference.abs().max() <= NORMALIZATION_TOLERANCE:
+            found = f"the {name} {texts[name]} in {place} and {_number_list(requested)} asked for"
+            raise CheckpointError(
+                f"found {found}; expected the same normalisation; write {settings}{component}"
+            )
 
 
 def _number_list(values: Sequence[float]) -> str:
@@ -86,15 +87,10 @@ def fill_network(
     reshaped = [key for key, value in tensors.items() if value.shape != expected[key].shape]
     if missing or unexpected or reshaped:
         _refuse_class_count(reshaped, head, tensors, expected, place=place, options=options)
-        mismatch = _mismatch_text(
-            missing, unexpected, {key: (tensors[key], expected[key]) for key in reshaped}
-        )
+        shapes = {key: (tensors[key], expected[key]) for key in reshaped}
+        mismatch = _mismatch_text(missing, unexpected, shapes)
         lacks_head = bool(missing) and head.issuperset(missing) and not reshaped
-        next_step = _layout_advice(options)
-        if lacks_head and "new_head" in options:
-            next_step = (
-                "write `new_head: true` to draw the head, for transfers that use the rest alone"
-            )
+        next_step = _mismatch_advice(options, lacks_head=lacks_head)
         raise CheckpointError(
             f"found {mismatch} in {place}; expected exactly the weights of {name}; {next_step}"
         )
@@ -115,11 +111,10 @@ def _check_numbers(tensors: Tensors, expected: Tensors, *, place: str) -> None:
     Raises:
         CheckpointError: Weights are no dense floats, not finite, or negative variances.
     """
-    no_floats = [
-        key
-        for key, value in tensors.items()
-        if expected[key].is_floating_point() and not _is_dense(value)
-    ]
+    no_floats: list[str] = []
+    for key, value in tensors.items():
+        if expected[key].is_floating_point() and not _is_dense(value):
+            no_floats.append(key)
     if no_floats:
         first = f"{no_floats[0]} is {_dtype_text(tensors[no_floats[0]])}"
         found = f"{len(no_floats)} weights that are no plain floats in {place} ({first})"
@@ -133,6 +128,7 @@ def _check_numbers(tensors: Tensors, expected: Tensors, *, place: str) -> None:
     variances = {key: value for key, value in tensors.items() if key.endswith("running_var")}
     negative = [key for key, value in variances.items() if bool((value < 0).any())]
     if negative:
+        # Batch normalisation takes the root of the variance.
         least = tensors[negative[0]].min().item()
         found = f"negative running variances in {place} ({_first_names(negative)}; the least is {least:g})"
         raise CheckpointError(
@@ -141,8 +137,10 @@ def _check_numbers(tensors: Tensors, expected: Tensors, *, place: str) -> None:
 
 
 def _is_dense(value: Tensor) -> bool:
-    plain = value.layout is torch.strided and not value.is_quantized and not value.is_meta
-    return plain and value.is_floating_point()
+    # Sparse, quantised and meta tensors lack operations that the checks below use.
+    if value.layout is not torch.strided or value.is_quantized or value.is_meta:
+        return False
+    return value.is_floating_point()
 
 
 def _dtype_text(value: Tensor) -> str:
@@ -195,7 +193,10 @@ def _mismatch_text(
     return " and ".join(texts)
 
 
-def _layout_advice(options: frozenset[str]) -> str:
+def _mismatch_advice(options: frozenset[str], *, lacks_head: bool) -> str:
+    """Return the next step for weights with other names or shapes, among the component's options."""
+    if lacks_head and "new_head" in options:
+        return "write `new_head: true` to draw the head, for transfers that use the rest alone"
     if "prefix" not in options:
         return "correct `architecture`"
     return (

@@ -20,6 +20,7 @@ class SamePaddedConv2d(nn.Conv2d):
 
     def __init__(self, channels: int, width: int, *, stride: int) -> None:
         super().__init__(channels, width, 3, stride=stride, bias=False)
+        # Left, right, top, bottom.
         self.border = [1, 1, 1, 1] if stride == 1 else [0, 1, 0, 1]
 
     def forward(self, input: Tensor) -> Tensor:

@@ -84,7 +84,9 @@ class PreActResNet(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Map ``(B, 3, H, W)`` normalised pixels to ``(B, outputs)`` logits."""
-        activations = self.layer4(self.layer3(self.layer2(self.layer1(self.conv1(inputs)))))
+        activations = self.conv1(inputs)
+        for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
+            activations = stage(activations)
         if self.bn is not None:
             activations = self.relu(self.bn(activations))
         logits: Tensor = self.linear(self.pool(activations))
@@ -158,6 +160,8 @@ class DMPreActResNet(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Map ``(B, 3, H, W)`` normalised pixels to ``(B, outputs)`` logits."""
-        activations = self.layer_3(self.layer_2(self.layer_1(self.layer_0(self.conv_2d(inputs)))))
+        activations = self.conv_2d(inputs)
+        for stage in (self.layer_0, self.layer_1, self.layer_2, self.layer_3):
+            activations = stage(activations)
         logits: Tensor = self.logits(self.pool(self.activation(self.batchnorm(activations))))
         return logits

@@ -88,8 +88,9 @@ class WideResNet(nn.Module):
         # The initialisation of the original code.
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
-                fan_out = module.kernel_size[0] * module.kernel_size[1] * module.out_channels
-                nn.init.normal_(module.weight, 0, math.sqrt(2 / fan_out))
+                height, breadth = module.kernel_size
+                std = math.sqrt(2 / (height * breadth * module.out_channels))
+                nn.init.normal_(module.weight, 0, std)
         nn.init.zeros_(self.fc.bias)
 
     def forward_steps(self) -> Iterator[ForwardStep]:
@@ -99,7 +100,9 @@ class WideResNet(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Map ``(B, 3, H, W)`` normalised pixels to ``(B, outputs)`` logits."""
-        activations = self.block3(self.block2(self.block1(self.conv1(inputs))))
+        activations = self.conv1(inputs)
+        for block in (self.block1, self.block2, self.block3):
+            activations = block(activations)
         logits: Tensor = self.fc(self.pool(self.relu(self.bn1(activations))))
         return logits
 
