@@ -109,6 +109,7 @@ class LibraryNetwork:
         return f"{self.architecture} of {self.library}"
 
 
+# A mapping with `name` is a `SizedNetwork`, one with `architecture` a `LibraryNetwork`.
 NetworkOption: TypeAlias = Annotated[SizedNetwork | LibraryNetwork, UnionByFirstField()]
 
 

@@ -50,6 +50,7 @@ def _set_outline(
     )
 
 
+# Parts whose classes have different sizes are given by their size alone, except for MNIST.
 TORCHVISION_OUTLINES = {
     "MNIST": _set_outline((1, 28, 28), 10, _MNIST_TRAIN_COUNTS, _MNIST_TEST_COUNTS),
     "FashionMNIST": _set_outline((1, 28, 28), 10, (6000,) * 10, (1000,) * 10),
@@ -147,6 +148,7 @@ def npz_outline(chosen: OptionValues) -> Outline:
         test = _stored_shape(path, chosen["x_test"])
         with np.load(path, allow_pickle=False) as arrays:
             labels, test_labels = arrays[chosen["y_train"]], arrays[chosen["y_test"]]
+    # The data set reports these errors, with their reasons, when it is read.
     except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile):
         return Outline()
     outline = Outline(

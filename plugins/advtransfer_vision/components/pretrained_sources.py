@@ -18,6 +18,7 @@ Count: TypeAlias = Annotated[int, Ge(1)]
 ChannelValues: TypeAlias = tuple[float, float, float]
 ModulePaths: TypeAlias = tuple[str, ...]
 
+# Added in version 2: these leave the id of a source while they equal their defaults.
 KeyOption: TypeAlias = Annotated[str | None, Since(2)]
 NewHeadOption: TypeAlias = Annotated[bool, Since(2)]
 

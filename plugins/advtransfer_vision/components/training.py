@@ -30,6 +30,7 @@ def trained(
     optimiser: OptimizerConfig = _DEFAULT_OPTIMIZER,
     schedule: Schedule = _DEFAULT_SCHEDULE,
     seed: Annotated[int, Ge(0)] = 0,
+    # Added later: these leave the id of a source while they equal their defaults.
     augment: Annotated[Augment, Since(1)] = "none",
     label_noise: Annotated[float, Interval(ge=0, le=1), Since(1)] = 0.0,
     validation: Annotated[float, Interval(ge=0, lt=1), Since(1)] = 0.0,

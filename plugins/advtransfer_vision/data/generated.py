@@ -31,6 +31,7 @@ def load_digit_images(*, test_share: float, split_seed: int) -> ArrayDataset:
     split = train_test_split(
         np.arange(len(labels)), test_size=test_share, random_state=split_seed, stratify=labels
     )
+    # Sorted, since scikit-learn returns the positions in random order.
     train, test = (torch.from_numpy(np.sort(positions)) for positions in split)
     parts: dict[Part, tuple[Tensor, Tensor]] = {
         "train": (images[train], classes[train]),

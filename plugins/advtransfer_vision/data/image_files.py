@@ -179,6 +179,7 @@ def check_headers(folder: Path, names: Sequence[str], framing: Framing) -> None:
             raise BadInput(problems)
         return "images"
 
+    # The number is raised when the check changes, so that remembered results expire.
     cache_key = f"image headers 1 ({', '.join(IMAGE_FORMATS)}; {framing}) below {folder.absolute()}"
     cached_while_unchanged(cache_key, (folder / name for name in names), check_all)
 

@@ -101,6 +101,7 @@ class NpzArchive:
             entry = file.getinfo(f"{key}.npy")
         mapped = _map_array(self.path, entry) if entry.compress_type == zipfile.ZIP_STORED else None
         if mapped is None:
+            # Pickles may run code.
             with np.load(self.path, allow_pickle=False) as arrays:
                 array: Array = arrays[key]
             return array

@@ -72,6 +72,7 @@ def _list_validation(root: Path, ids: tuple[str, ...]) -> ImageListing:
     """Return the annotated images in the order of their numbers (``val_2`` before ``val_10``)."""
     lines = _read_text(root, "val/val_annotations.txt").splitlines()
     rows = [line.split("\t")[:2] for line in lines]
+    # Names differ in their numbers alone, so shorter ones come first.
     rows.sort(key=lambda row: (len(row[0]), row[0]))
     folder = root / "val" / "images"
     files = set(list_files(folder)) if folder.is_dir() else set()

@@ -185,6 +185,7 @@ def _value_at(content: object, key: str) -> object | None:
 def _chosen_set(
     key: str, sets: Mapping[str, Tensors], content: object, other_keys: tuple[str, ...]
 ) -> ChosenWeights:
+    # Numbers and texts among the weights, such as an epoch, are counted for the record.
     mapping = _value_at(content, key) if key else content
     values = mapping.values() if isinstance(mapping, Mapping) else ()
     other_values = sum(not isinstance(value, Tensor | Mapping) for value in values)

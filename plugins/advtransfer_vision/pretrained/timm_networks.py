@@ -112,6 +112,7 @@ def _create_model(
     if pretrained_settings(name).fixed_input_size:
         options["img_size"] = pixels
     if tensors is not None:
+        # timm loads these instead of a download, and converts names of older versions.
         options["pretrained_cfg_overlay"] = {"state_dict": dict(tensors)}
     model: nn.Module = timm.create_model(
         name, pretrained=tensors is not None, num_classes=outputs, **options

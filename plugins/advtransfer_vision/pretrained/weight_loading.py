@@ -94,6 +94,7 @@ def fill_network(
         raise CheckpointError(
             f"found {mismatch} in {place}; expected exactly the weights of {name}; {next_step}"
         )
+    # Missing counters, and a head that is drawn, keep their initial values.
     network.model.load_state_dict({**expected, **tensors})
     network.normalise.load_state_dict({**network.normalise.state_dict(), **contents.normalization})
     # A finite number of float64 may be infinite in the network's float32.

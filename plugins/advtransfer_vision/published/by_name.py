@@ -41,6 +41,7 @@ def find_architecture(name: str) -> Callable[[int], nn.Module] | None:
     - ``dm_preact_resnet<depth>``, likewise with ``_silu`` and ``_w<width>``.
     - ``cifar_alexnet``, likewise with ``_w<width>``.
     """
+    # The whole name must match: "wide_resnet_28_10" is also the end of another family's name.
     for pattern, builder in _FAMILIES.items():
         if match := re.fullmatch(pattern, name):
             return builder(match)

@@ -75,7 +75,7 @@ def test_every_parameter_has_the_range_of_the_paper() -> None:
     assert 99 < problem.scales.max() <= 100
 
 
-def test_the_train_part_does_not_depend_on_how_many_are_tested() -> None:
+def test_train_part_does_not_depend_on_the_size_of_the_test_part() -> None:
     few, many = (vision_data.synthetic(n_train=20, n_test=count).part("train") for count in (5, 50))
 
     assert few.inputs(all_positions(few)).equal(many.inputs(all_positions(many)))

@@ -13,10 +13,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from advtransfer.errors import AdvTransferWarning, BadInput
+from advtransfer.errors import BadInput
 from advtransfer.toolkit.datasets import all_positions
 from advtransfer.types import Dataset, File
 from advtransfer_vision.components import datasets as vision_data
+
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (12, 5, 6), dtype=np.uint8)
 LABELS = np.arange(12) % 3
@@ -26,11 +28,6 @@ ARRAYS: dict[str, np.typing.NDArray[np.integer]] = {
     "x_test": PIXELS[6:],
     "y_test": LABELS[6:],
 }
-
-
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ADVTRANSFER_CACHE", str(tmp_path / "cache"))
 
 
 @pytest.fixture
@@ -52,14 +49,6 @@ def _problems(file: File) -> list[str]:
     with pytest.raises(BadInput) as raised:
         vision_data.npz(file=file)
     return [str(one) for one in raised.value.problems]
-
-
-def _told(file: File) -> list[str]:
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        vision_data.npz(file=file)
-    assert all(issubclass(one.category, AdvTransferWarning) for one in caught)
-    return [str(one.message) for one in caught]
 
 
 NO_CLASSES = {
@@ -102,7 +91,7 @@ NO_CLASSES = {
 
 
 @pytest.mark.parametrize(("labels", "message"), NO_CLASSES.values(), ids=NO_CLASSES)
-def test_labels_that_are_no_classes_are_told(
+def test_labels_other_than_classes_are_an_error(
     write: Callable[..., File], labels: np.ndarray, message: str
 ) -> None:
     assert any(message in one for one in _problems(write(y_train=labels)))
@@ -130,7 +119,7 @@ def test_class_numbers_of_every_width_are_classes(
     assert LABELS[:6].tolist() == train.labels(all_positions(train)).tolist()
 
 
-def test_a_test_class_without_training_images_is_told(write: Callable[..., File]) -> None:
+def test_test_class_without_training_images_is_an_error(write: Callable[..., File]) -> None:
     (told,) = _problems(write(y_test=np.array([0, 1, 2, 7, 8, 8], np.uint64)))
     assert (
         "found classes 7, 8 in y_test and not in y_train; expected training images of each class that is tested; "
@@ -138,24 +127,30 @@ def test_a_test_class_without_training_images_is_told(write: Callable[..., File]
     ) == told
 
 
-def test_classes_without_any_image_are_told(write: Callable[..., File]) -> None:
-    assert ["no image of 1 of the 4 classes in y_train and y_test: 0"] == _told(
-        write(y_train=LABELS[:6] + 1, y_test=LABELS[6:] + 1)
+def test_classes_without_an_image_cause_a_warning(
+    write: Callable[..., File], warnings_of: Callable[..., list[str]]
+) -> None:
+    assert ["no image of 1 of the 4 classes in y_train and y_test: 0"] == warnings_of(
+        vision_data.npz, file=write(y_train=LABELS[:6] + 1, y_test=LABELS[6:] + 1)
     )
-    gaps = _told(write(y_train=LABELS[:6] * 10, y_test=LABELS[6:] * 10))
+    gaps = warnings_of(vision_data.npz, file=write(y_train=LABELS[:6] * 10, y_test=LABELS[6:] * 10))
     assert [
         "no image of 18 of the 21 classes in y_train and y_test: 1, 2, 3, 4, 5 and 13 more"
     ] == gaps
-    assert ["no image of 2 of the 3 classes in y_test: 1, 2"] == _told(
-        write(y_test=np.zeros(6, int))
+    assert ["no image of 2 of the 3 classes in y_test: 1, 2"] == warnings_of(
+        vision_data.npz, file=write(y_test=np.zeros(6, int))
     )
 
 
-def test_one_hot_classes_and_a_single_column_are_told_to_be_taken_as_attributes(
-    write: Callable[..., File],
+def test_one_hot_classes_and_a_single_column_cause_a_warning(
+    write: Callable[..., File], warnings_of: Callable[..., list[str]]
 ) -> None:
-    (one_hot,) = _told(write(y_train=np.eye(3)[LABELS[:6]], y_test=np.eye(3)[LABELS[6:]]))
-    (column,) = _told(write(y_train=LABELS[:6, None] % 2, y_test=LABELS[6:, None] % 2))
+    (one_hot,) = warnings_of(
+        vision_data.npz, file=write(y_train=np.eye(3)[LABELS[:6]], y_test=np.eye(3)[LABELS[6:]])
+    )
+    (column,) = warnings_of(
+        vision_data.npz, file=write(y_train=LABELS[:6, None] % 2, y_test=LABELS[6:, None] % 2)
+    )
 
     assert (
         "of shape (N, 3) are taken as 3 attributes; if they are classes, write class numbers: labels.argmax"
@@ -164,13 +159,13 @@ def test_one_hot_classes_and_a_single_column_are_told_to_be_taken_as_attributes(
     assert "write class numbers: labels.ravel()" in column
 
 
-def test_a_part_can_be_both(write: Callable[..., File]) -> None:
+def test_same_arrays_may_be_both_parts(write: Callable[..., File]) -> None:
     data = vision_data.npz(file=write(), x_test="x_train", y_test="y_train")
 
     assert 6 == len(data.part("test"))
 
 
-def test_every_problem_is_told_at_once(write: Callable[..., File]) -> None:
+def test_all_problems_are_reported_together(write: Callable[..., File]) -> None:
     told = _problems(
         write(
             x_train=PIXELS[:5] * 2.0,
@@ -232,7 +227,7 @@ def test_values_truly_outside_are_told_with_their_digits(
 @pytest.mark.parametrize(
     "pixels", [np.zeros((6, 0, 6)), np.zeros((6, 5, 0), np.uint8), np.array(1.0)]
 )
-def test_images_without_pixels_are_told(write: Callable[..., File], pixels: np.ndarray) -> None:
+def test_images_without_pixels_are_an_error(write: Callable[..., File], pixels: np.ndarray) -> None:
     assert f"x_train of shape {pixels.shape} and y_train" in _problems(write(x_train=pixels))[0]
 
 
@@ -244,7 +239,7 @@ def _changed(file: File, change: Callable[[bytearray], object]) -> File:
 
 
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
-def test_a_changed_byte_is_found(write: Callable[..., File], save: Callable[..., None]) -> None:
+def test_changed_byte_is_detected(write: Callable[..., File], save: Callable[..., None]) -> None:
     file = write(
         save=save, x_train=np.random.default_rng(0).integers(0, 256, (6, 50, 60), np.uint8)
     )
@@ -275,7 +270,7 @@ def _entry(array: np.typing.NDArray[np.integer], *, shape: tuple[int, ...]) -> b
 
 @pytest.mark.parametrize("shape", [(600, 5, 6), (3, 5, 6), (6, 5, 2**62)])
 @pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
-def test_an_entry_of_another_length_than_its_array_is_told(
+def test_entry_of_another_length_than_its_array_is_an_error(
     tmp_path: Path, write: Callable[..., File], shape: tuple[int, ...], compression: int
 ) -> None:
     with zipfile.ZipFile(tmp_path / "set.npz", "w", compression) as archive:
@@ -289,7 +284,7 @@ def test_an_entry_of_another_length_than_its_array_is_told(
     assert 1 == len(told)
 
 
-def test_two_arrays_of_one_name_are_told(write: Callable[..., File]) -> None:
+def test_two_arrays_of_one_name_are_an_error(write: Callable[..., File]) -> None:
     file = write()
     with warnings.catch_warnings(), zipfile.ZipFile(file.path, "a") as archive:
         warnings.simplefilter("ignore")  # zipfile's own
@@ -298,7 +293,7 @@ def test_two_arrays_of_one_name_are_told(write: Callable[..., File]) -> None:
     assert "found two arrays 'y_train' in" in _problems(_file(file.path))[0]
 
 
-def test_entries_that_python_cannot_unpack_are_told(write: Callable[..., File]) -> None:
+def test_entries_that_python_cannot_unpack_are_an_error(write: Callable[..., File]) -> None:
     def encrypted(content: bytearray) -> None:
         for start, offset in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
             place = content.index(start)

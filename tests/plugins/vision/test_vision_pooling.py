@@ -36,7 +36,7 @@ def test_a_gpu_gives_the_means_and_gradients_of_the_cpu(
         torch.testing.assert_close(one, other)
 
 
-def test_a_gpu_refuses_the_gradients_of_torchs_own() -> None:
+def test_gpu_refuses_the_gradients_of_torch_pooling() -> None:
     with (
         pretend_cuda(),
         deterministic_algorithms(),
@@ -45,7 +45,7 @@ def test_a_gpu_refuses_the_gradients_of_torchs_own() -> None:
         means_and_gradients(nn.AdaptiveAvgPool2d(6), torch.randn(1, 1, 9, 9).cuda())
 
 
-def test_a_single_mean_is_left_to_torch() -> None:
+def test_pooling_to_a_single_mean_is_not_replaced() -> None:
     model = replace_pooling(nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.AdaptiveAvgPool2d((1, 1))))
 
     assert {nn.AdaptiveAvgPool2d} == {type(module) for module in model.children()}

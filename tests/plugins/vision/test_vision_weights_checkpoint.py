@@ -220,13 +220,13 @@ def test_blocks_may_be_named_by_the_suite(source: Callable[..., Source]) -> None
     ],
     ids=["classes", "architecture", "no prefix", "prefix", "key", "no weights", "nan"],
 )
-def test_a_file_that_does_not_fit_is_told_in_one_paragraph(
+def test_file_that_does_not_fit_is_reported_on_one_line(
     source: Callable[..., Source], content: object, options: dict[str, object], message: str
 ) -> None:
     assert re.match(message, fails(source(content, **options)))
 
 
-def test_a_truncated_file_is_told_in_one_paragraph(
+def test_truncated_file_is_reported_on_one_line(
     source: Callable[..., Source], tmp_path: Path
 ) -> None:
     built = source(state())
@@ -266,7 +266,7 @@ def test_a_file_with_another_sha256_than_was_asked_for_is_refused(tmp_path: Path
     assert "\n" not in str(caught.value)
 
 
-def test_the_card_says_what_the_suite_says(tmp_path: Path) -> None:
+def test_card_has_the_claims_of_the_suite(tmp_path: Path) -> None:
     claims = Claims(
         constraint="linf eps 4/255", data="birds", clean_accuracy=0.9, tolerance=0.02, licence="MIT"
     )
@@ -304,7 +304,7 @@ def test_claims_that_make_no_sense_are_found_by_the_plan(
     assert [(("card",), expected)] == [(fault.path, fault.expected) for fault in faults]
 
 
-def test_the_data_gives_the_sizes(tmp_path: Path) -> None:
+def test_sizes_follow_from_the_data(tmp_path: Path) -> None:
     data: Dataset = toy(classes=4, shape=(3, 48, 48))
     card = read(tmp_path / "own.pt", data=data, outputs=None, pixels=None).card()
 

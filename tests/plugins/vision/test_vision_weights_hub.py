@@ -100,7 +100,7 @@ def fails(built: Source) -> str:
     return str(caught.value)
 
 
-def test_a_file_that_the_hub_does_not_have_is_told(hub: Path) -> None:
+def test_file_missing_in_the_hub_is_an_error(hub: Path) -> None:
     found = f"found no model.bin of {REPO} at {OTHER[:12]} (LookupError: 404: no model.bin); expected a file that is in"
 
     assert fails(source(HubFile(repo=REPO, file="model.bin", revision=OTHER))).startswith(found)
@@ -175,7 +175,7 @@ def test_places_that_make_no_sense_are_found_by_the_plan(
         ),
     ],
 )
-def test_a_library_that_is_absent_is_named_with_the_command_that_brings_it(
+def test_missing_library_is_reported_with_the_install_command(
     monkeypatch: pytest.MonkeyPatch, name: str, options: dict[str, Json], library: str
 ) -> None:
     monkeypatch.setitem(sys.modules, library, None)
