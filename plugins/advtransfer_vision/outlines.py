@@ -50,7 +50,7 @@ def _set_outline(
     )
 
 
-# Parts whose classes have different sizes are given by their size alone, except for MNIST.
+# Counts by class are given where they are known; other parts are given by their size.
 TORCHVISION_OUTLINES = {
     "MNIST": _set_outline((1, 28, 28), 10, _MNIST_TRAIN_COUNTS, _MNIST_TEST_COUNTS),
     "FashionMNIST": _set_outline((1, 28, 28), 10, (6000,) * 10, (1000,) * 10),

@@ -101,7 +101,7 @@ def _check_digest(path: Path) -> Path:
     Raises:
         CheckpointError: It begins with other digits.
     """
-    # Names of early weights have no digits; those files are not checked.
+    # A name without digits says nothing about the content.
     digits = re.search(r"-([0-9a-f]{8,})\.", path.name)
     with path.open("rb") as content:
         sha256 = hashlib.file_digest(content, "sha256").hexdigest()

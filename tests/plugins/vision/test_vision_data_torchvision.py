@@ -24,6 +24,7 @@ from advtransfer.toolkit.datasets import all_positions
 from advtransfer.types import Dataset, Part
 from advtransfer_vision.components import datasets as vision_data
 from advtransfer_vision.components.datasets import SetName
+from advtransfer_vision.data import torchvision_sets
 
 RAW = (
     "train-images-idx3-ubyte",
@@ -115,13 +116,10 @@ def test_packed_files_are_read_where_nothing_can_be_written(
     data = vision_data.torchvision(name="KMNIST")
 
     assert _agrees(data, {part: one[:, None] for part, one in images.items()})
-    assert ((1, 28, 28), (0.0, 1.0), "classes", 10) == (
-        data.card().shape,
-        data.card().bounds,
-        data.card().task,
-        data.card().outputs,
-    )
-    assert ("o", "ki", "su") == data.card().names[:3]
+    card = data.card()
+    assert ((1, 28, 28), (0.0, 1.0)) == (card.shape, card.bounds)
+    assert ("classes", 10) == (card.task, card.outputs)
+    assert ("o", "ki", "su") == card.names[:3]
     assert sorted(f"{name}.gz" for name in RAW) == sorted(
         path.name for path in (root / "KMNIST" / "raw").iterdir()
     )
@@ -141,7 +139,18 @@ def test_packed_and_unpacked_files_are_one_data_set(
     assert _agrees(unpacked, {part: one[:, None] for part, one in images.items()})
 
 
-def test_a_packed_file_that_is_not_the_official_one_is_refused(
+def test_cache_key_has_not_changed(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _packed(root, monkeypatch)
+    keys: list[str] = []
+    monkeypatch.setattr(
+        torchvision_sets, "cached_while_unchanged", lambda *key: keys.append(key[0])
+    )
+    vision_data.torchvision(name="KMNIST")
+
+    assert [f"content 1 of Official(name='KMNIST', split='', root={root!r})"] == keys
+
+
+def test_packed_file_that_is_not_the_official_one_is_refused(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _packed(root, monkeypatch)

@@ -17,9 +17,11 @@ def test_plugin_imports_no_heavy_library() -> None:
         "import sys, advtransfer_vision; "
         "print(sorted({'torch', 'numpy', 'sklearn', 'torchvision'} & set(sys.modules)))"
     )
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    process = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
 
-    assert "[]" == found.stdout.strip()
+    assert "[]" == process.stdout.strip()
 
 
 def test_plugin_registers_its_components() -> None:

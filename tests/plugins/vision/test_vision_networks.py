@@ -270,11 +270,13 @@ def test_wide_networks_standardise_each_image() -> None:
     images = 0.3 * torch.rand((3, 3, 8, 8), generator=stream_generator("inputs")) + 0.5
     images[2] = 0.5
     images.requires_grad_()
-    found = Standardize()(images)
-    (gradient,) = torch.autograd.grad(found.pow(3).sum(), images)
+    standardized = Standardize()(images)
+    (gradient,) = torch.autograd.grad(standardized.pow(3).sum(), images)
 
-    assert [0.0] * 3 == pytest.approx(found.mean((1, 2, 3)).tolist(), abs=1e-5)
-    assert [1.0, 1.0, 0.0] == pytest.approx(found.std((1, 2, 3), correction=0).tolist(), abs=1e-5)
+    assert [0.0] * 3 == pytest.approx(standardized.mean((1, 2, 3)).tolist(), abs=1e-5)
+    assert [1.0, 1.0, 0.0] == pytest.approx(
+        standardized.std((1, 2, 3), correction=0).tolist(), abs=1e-5
+    )
     assert gradient.isfinite().all()
 
 

@@ -103,9 +103,9 @@ def test_objects_are_never_unpickled(write: Callable[..., File]) -> None:
             return pytest.fail, ("a pickle was run",)
 
     for save in (np.savez, np.savez_compressed):
-        (told,) = _problems(write(save=save, y_train=np.array([Trap()] * 6)))
-        assert "array 'y_train'" in told
-        assert "(Python objects are pickles, which may run code)" in told
+        (reported,) = _problems(write(save=save, y_train=np.array([Trap()] * 6)))
+        assert "array 'y_train'" in reported
+        assert "(Python objects are pickles, which may run code)" in reported
 
 
 @pytest.mark.parametrize("kind", [np.uint8, np.int8, np.uint16, np.uint64, ">i4"])
@@ -120,11 +120,11 @@ def test_class_numbers_of_every_width_are_classes(
 
 
 def test_test_class_without_training_images_is_an_error(write: Callable[..., File]) -> None:
-    (told,) = _problems(write(y_test=np.array([0, 1, 2, 7, 8, 8], np.uint64)))
+    (reported,) = _problems(write(y_test=np.array([0, 1, 2, 7, 8, 8], np.uint64)))
     assert (
         "found classes 7, 8 in y_test and not in y_train; expected training images of each class that is tested; "
         "give it training images, or remove it"
-    ) == told
+    ) == reported
 
 
 def test_classes_without_an_image_cause_a_warning(
@@ -166,7 +166,7 @@ def test_same_arrays_may_be_both_parts(write: Callable[..., File]) -> None:
 
 
 def test_all_problems_are_reported_together(write: Callable[..., File]) -> None:
-    told = _problems(
+    reported = _problems(
         write(
             x_train=PIXELS[:5] * 2.0,
             y_train=LABELS[:6] - 1,
@@ -176,14 +176,14 @@ def test_all_problems_are_reported_together(write: Callable[..., File]) -> None:
     )
 
     assert 5 == len(
-        told
+        reported
     )  # another count, a negative label, values beyond 1, an empty part, fractions
 
 
 def _rows(data: Dataset) -> np.ndarray:
     train = data.part("train")
-    found: np.ndarray = train.inputs(all_positions(train)).numpy()
-    return found
+    images: np.ndarray = train.inputs(all_positions(train)).numpy()
+    return images
 
 
 @pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64])
@@ -195,10 +195,10 @@ def test_values_outside_by_rounding_are_clipped(
     exact[0, 0, :2] = 0, 1
     rounded = (exact - mean) / deviation * deviation + mean
     rounded[0, 0, :2] = -2 * np.finfo(kind).eps, 1 + 2 * np.finfo(kind).eps
-    found = _rows(vision_data.npz(file=write(x_train=rounded)))
+    images = _rows(vision_data.npz(file=write(x_train=rounded)))
 
-    assert (0, 1) == (found.min(), found.max())
-    assert np.allclose(found[:, 0], exact, atol=4 * np.finfo(kind).eps)
+    assert (0, 1) == (images.min(), images.max())
+    assert np.allclose(images[:, 0], exact, atol=4 * np.finfo(kind).eps)
 
 
 BEYOND = {
@@ -220,8 +220,8 @@ def test_values_truly_outside_are_told_with_their_digits(
     pixels = np.zeros((6, 5, 6))
     pixels[3, 2, 1] = value
 
-    (told,) = _problems(write(x_train=pixels))
-    assert message in told
+    (reported,) = _problems(write(x_train=pixels))
+    assert message in reported
 
 
 @pytest.mark.parametrize(
@@ -249,9 +249,9 @@ def test_changed_byte_is_detected(write: Callable[..., File], save: Callable[...
     def flip(content: bytearray) -> None:
         content[place] ^= 255
 
-    (told,) = _problems(_changed(file, flip))
-    assert "found array 'x_train' of" in told
-    assert "which cannot be read" in told
+    (reported,) = _problems(_changed(file, flip))
+    assert "found array 'x_train' of" in reported
+    assert "which cannot be read" in reported
 
 
 def _entry(array: np.typing.NDArray[np.integer], *, shape: tuple[int, ...]) -> bytes:
@@ -279,9 +279,9 @@ def test_entry_of_another_length_than_its_array_is_an_error(
                 f"{key}.npy", _entry(array, shape=shape if key == "x_train" else array.shape)
             )
 
-    told = _problems(_file(tmp_path / "set.npz"))
-    assert "x_train" in told[0]
-    assert 1 == len(told)
+    reported = _problems(_file(tmp_path / "set.npz"))
+    assert "x_train" in reported[0]
+    assert 1 == len(reported)
 
 
 def test_two_arrays_of_one_name_are_an_error(write: Callable[..., File]) -> None:

@@ -115,9 +115,9 @@ def test_files_that_are_left_out_are_counted(
     (pets / "train" / "cow" / "round.png").symlink_to("round.png")
     os.mkfifo(pets / "train" / "cow" / "pipe.png")
 
-    (told,) = warnings_of(_load, pets)
+    (warning,) = warnings_of(_load, pets)
     counts = "2 .gif, 1 .heic, 1 .txt, 2 hidden, 3 links to nowhere or special files, 1 outside of class folders"
-    assert f"train': 10 files are left out ({counts}); images are .jpg, " in told
+    assert f"train': 10 files are left out ({counts}); images are .jpg, " in warning
 
 
 def test_untested_class_causes_a_warning(pets: Path, warnings_of: Callable[..., list[str]]) -> None:
@@ -135,10 +135,10 @@ def test_extra_folder_level_causes_a_warning(
     for name in ("train/pets/ant/1.png", "train/pets/cow/1.png", "test/pets/ant/1.png"):
         _save(tmp_path / name)
 
-    (told,) = [one for one in warnings_of(_load, tmp_path) if "train/pets" in one]
+    (warning,) = [text for text in warnings_of(_load, tmp_path) if "train/pets" in text]
     assert (
         "all images are of one class, 'pets', in folders below it; if these are the classes, name"
-        in told
+        in warning
     )
 
 
@@ -171,7 +171,7 @@ def test_names_of_classes_hold_nothing_that_a_terminal_obeys(pets: Path, name: s
     for part in ("train", "test"):
         (pets / part / "ant").rename(pets / part / name)
 
-    assert all(one.isprintable() for one in _load(pets).card().names)
+    assert all(text.isprintable() for text in _load(pets).card().names)
 
 
 def test_emoji_and_long_names_are_names_as_others(pets: Path) -> None:

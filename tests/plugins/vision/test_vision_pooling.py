@@ -29,11 +29,11 @@ def test_a_gpu_gives_the_means_and_gradients_of_the_cpu(
     expected = means_and_gradients(own, inputs)
     model = replace_pooling(nn.Sequential(own))
     with pretend_cuda(), deterministic_algorithms():
-        found = means_and_gradients(model, inputs.cuda())
+        on_gpu = means_and_gradients(model, inputs.cuda())
 
     assert isinstance(next(model.children()), DeterministicAvgPool2d)
-    for one, other in zip(found, expected, strict=True):
-        torch.testing.assert_close(one, other)
+    for actual, wanted in zip(on_gpu, expected, strict=True):
+        torch.testing.assert_close(actual, wanted)
 
 
 def test_gpu_refuses_the_gradients_of_torch_pooling() -> None:

@@ -57,8 +57,15 @@ def source(tmp_path: Path) -> Callable[..., Source]:
 
 
 def read(path: Path, **options: object) -> Source:
-    said = {"architecture": NAME, "mean": MEAN, "std": STD, "outputs": 5, "pixels": 40, **options}
-    return checkpoint(file=File(path, UNUSED), **said)  # type: ignore[arg-type]  # options of several types
+    settings = {
+        "architecture": NAME,
+        "mean": MEAN,
+        "std": STD,
+        "outputs": 5,
+        "pixels": 40,
+        **options,
+    }
+    return checkpoint(file=File(path, UNUSED), **settings)  # type: ignore[arg-type]  # options of several types
 
 
 def filled(source: Source) -> nn.Module:
@@ -238,14 +245,14 @@ def test_truncated_file_is_reported_on_one_line(
 def asked(path: Path, sha256: str) -> Source:
     """The source as a worker builds it from a node."""
     component = Host.discover().component("vision/checkpoint", "source")
-    said: dict[str, Json] = {
+    settings: dict[str, Json] = {
         "architecture": NAME,
         "mean": list(MEAN),
         "std": list(STD),
         "outputs": 5,
         "pixels": 40,
     }
-    values, faults = component.options.validate(said)
+    values, faults = component.options.validate(settings)
     assert [] == faults
     options: dict[str, Json] = {**values, "file": {"sha256": sha256}}
     node = Node(
@@ -293,13 +300,13 @@ def test_claims_that_make_no_sense_are_found_by_the_plan(
     card: dict[str, Json], expected: str
 ) -> None:
     component = Host.discover().component("vision/checkpoint", "source")
-    said: dict[str, Json] = {
+    settings: dict[str, Json] = {
         "architecture": NAME,
         "mean": list(MEAN),
         "std": list(STD),
         "card": card,
     }
-    _, faults = component.options.validate(said)
+    _, faults = component.options.validate(settings)
 
     assert [(("card",), expected)] == [(fault.path, fault.expected) for fault in faults]
 

@@ -80,11 +80,11 @@ def same(model: nn.Module, *, pixels: int) -> ChainedNetwork:
     network = ChainedNetwork(model, torchvision_networks.forward_steps(model)).eval()
     inputs = torch.rand(2, 3, pixels, pixels, generator=stream_generator("inputs"))
     with torch.no_grad():
-        expected, found = model(inputs), network(inputs)
+        expected, logits = model(inputs), network(inputs)
 
-    assert (2, CLASSES) == tuple(found.shape)
+    assert (2, CLASSES) == tuple(logits.shape)
     assert not expected[0].equal(expected[1])
-    torch.testing.assert_close(found, expected, atol=1e-6, rtol=0)
+    torch.testing.assert_close(logits, expected, atol=1e-6, rtol=0)
     return network
 
 
@@ -169,9 +169,11 @@ def test_transformer_stem_uses_replaced_weights() -> None:
         f"model.{name}": torch.zeros_like(value) for name, value in network.model.named_parameters()
     }
     bias = torch.arange(float(CLASSES))
-    found = torch.func.functional_call(network, {**moved, "model.heads.head.bias": bias}, (inputs,))
+    logits = torch.func.functional_call(
+        network, {**moved, "model.heads.head.bias": bias}, (inputs,)
+    )
 
-    assert found.equal(bias.expand(2, -1))
+    assert logits.equal(bias.expand(2, -1))
 
 
 @pytest.mark.parametrize("name", ["vit", "densenet", "swin"])

@@ -66,8 +66,15 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def source(file: HubFile, **options: object) -> Source:
-    said = {"architecture": NAME, "mean": MEAN, "std": STD, "outputs": 5, "pixels": 40, **options}
-    return huggingface(hub=file, **said)  # type: ignore[arg-type]  # options of several types
+    settings = {
+        "architecture": NAME,
+        "mean": MEAN,
+        "std": STD,
+        "outputs": 5,
+        "pixels": 40,
+        **options,
+    }
+    return huggingface(hub=file, **settings)  # type: ignore[arg-type]  # options of several types
 
 
 def test_a_file_of_the_hub_gives_the_logits_of_the_plain_network(hub: Path) -> None:
@@ -145,13 +152,13 @@ def test_places_that_make_no_sense_are_found_by_the_plan(
         "revision": COMMIT,
         **hub_file,
     }
-    said: dict[str, Json] = {
+    settings: dict[str, Json] = {
         "hub": place,
         "architecture": NAME,
         "mean": list(MEAN),
         "std": list(STD),
     }
-    _, faults = component.options.validate(said)
+    _, faults = component.options.validate(settings)
 
     assert [(("hub",), expected)] == [(fault.path, fault.expected) for fault in faults]
 
