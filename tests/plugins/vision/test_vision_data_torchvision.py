@@ -118,8 +118,7 @@ def test_packed_files_are_read_where_nothing_can_be_written(
     assert _agrees(data, {part: one[:, None] for part, one in images.items()})
     card = data.card()
     assert ((1, 28, 28), (0.0, 1.0)) == (card.shape, card.bounds)
-    assert ("classes", 10) == (card.task, card.outputs)
-    assert ("o", "ki", "su") == card.names[:3]
+    assert ("classes", 10, ("o", "ki", "su")) == (card.task, card.outputs, card.names[:3])
     assert sorted(f"{name}.gz" for name in RAW) == sorted(
         path.name for path in (root / "KMNIST" / "raw").iterdir()
     )
