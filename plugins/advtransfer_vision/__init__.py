@@ -14,11 +14,11 @@ from advtransfer_vision.components import datasets, pretrained_sources, training
 
 @hookimpl
 def register_datasets() -> Iterable[Factory[Dataset]]:
-    """The data sets of this plugin."""
+    """Return the factories of this plugin's data sets."""
     return (*datasets.DATASETS, *datasets.PORTIONS)
 
 
 @hookimpl
 def register_sources() -> Iterable[Factory[Source]]:
-    """The sources of this plugin."""
+    """Return the factories of this plugin's sources."""
     return (*training.SOURCES, *pretrained_sources.FILE_SOURCES, *pretrained_sources.HUB_SOURCES)

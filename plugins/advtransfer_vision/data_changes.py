@@ -13,10 +13,11 @@ from advtransfer.types import Samples
 
 
 class RelabeledSamples:
-    """Samples with other labels ``(N,)``; inputs and keys stay."""
+    """Samples with other labels ``(N,)`` and the same inputs and keys."""
 
     def __init__(self, samples: Samples, labels: Tensor) -> None:
-        self._samples, self._labels = samples, labels
+        self._samples = samples
+        self._labels = labels
         self.card = samples.card
         self.keys: Sequence[int] = samples.keys
 
@@ -24,26 +25,26 @@ class RelabeledSamples:
         return len(self._samples)
 
     def inputs(self, positions: Tensor) -> Tensor:
-        """``(B, *shape)`` float32."""
+        """Return the inputs at `positions`, ``(B, *shape)`` float32."""
         return self._samples.inputs(positions)
 
     def labels(self, positions: Tensor) -> Tensor:
-        """``(B,)`` int64."""
+        """Return the labels at `positions`, ``(B,)`` int64."""
         return self._labels[positions]
 
 
 def relabel_samples(samples: Samples, *, share: float, generator: torch.Generator) -> Samples:
-    """The samples, ``round(share * N)`` of them under another class, each other class alike; as they are for 0.
+    """Return the samples with ``round(share * N)`` labels replaced by another class, drawn uniformly.
 
-    A larger share relabels the same samples to the same classes, and more.
+    A larger share replaces the same labels by the same classes, and further ones.
 
     Args:
-        samples: Of the task ``classes``, at least two of them.
-        share: Of the samples, in [0, 1].
-        generator: What is drawn from.
+        samples: Samples of the task ``classes`` with at least two classes.
+        share: Share of the labels to replace, in [0, 1]; 0 returns `samples` and draws nothing.
+        generator: Source of the random draws.
 
     Raises:
-        ValueError: The samples have no classes to exchange.
+        ValueError: The samples do not have at least two classes.
     """
     if not share:
         return samples
@@ -51,21 +52,23 @@ def relabel_samples(samples: Samples, *, share: float, generator: torch.Generato
     if samples.card.task != "classes" or classes < 2:
         found = f"label_noise {share:g} for the task {samples.card.task!r} with {classes} outputs"
         raise ValueError(f"found {found}; expected at least two classes; leave label_noise out")
+    # Both draws cover all samples, whatever the share: so a larger share extends a smaller one.
     order = torch.randperm(len(samples), generator=generator)
     shifts = 1 + torch.randint(classes - 1, (len(samples),), generator=generator)
-    labels, chosen = (
-        samples.labels(all_positions(samples)).clone(),
-        order[: round(share * len(samples))],
-    )
-    labels[chosen] = (labels[chosen] + shifts[chosen]) % classes
+    relabeled = order[: round(share * len(samples))]
+    labels = samples.labels(all_positions(samples)).clone()
+    new_labels = (labels[relabeled] + shifts[relabeled]) % classes
+    labels[relabeled] = new_labels
     return RelabeledSamples(samples, labels)
 
 
 def subsample_images(samples: Samples, *, count: int | None) -> Samples:
-    """`count` of the samples, each class at its share, in their order; fixed and nested in the count; None for all.
+    """Return `count` of the samples, in their order and with each class at its share; None returns all.
+
+    The choice is not random, and a smaller subset is contained in a larger one.
 
     Raises:
-        ValueError: There are fewer samples than that, or a class is left without any.
+        ValueError: There are fewer than `count` samples, or a class is left without any.
     """
     if count is None:
         return samples
@@ -74,11 +77,11 @@ def subsample_images(samples: Samples, *, count: int | None) -> Samples:
             f"found images {count}; expected at most the {len(samples)} there are; lower images"
         )
     labels = samples.labels(all_positions(samples))
+    # No seed goes into this choice, so replicates are trained on the same images.
     positions = draw_test_positions(labels, count=count)
     if samples.card.task == "classes":
-        missing = sorted(
-            set(torch.unique(labels).tolist()) - set(torch.unique(labels[positions]).tolist())
-        )
+        classes = set(labels.tolist())
+        missing = sorted(classes - set(labels[positions].tolist()))
         if missing:
             found = f"images {count}, which leave no image of class {', '.join(map(str, missing))}"
             raise ValueError(f"found {found}; expected at least one of each class; raise images")

@@ -1,7 +1,7 @@
-"""Networks by name and size. Light: torch is imported when one is built.
+"""Networks by name and size. Does not import torch before a network is built.
 
-To add one, write its module in `architectures` with a `build` like its neighbours', and name it in `NetworkName`, in
-`PAPER_WIDTHS` where it can be scaled, and in `build_network`.
+To add a network, write a module with a function `build` in `architectures` and add its name to `NetworkName`, to
+`build_network` and, if it can be scaled, to `PAPER_WIDTHS`.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ NetworkName: TypeAlias = Literal[
     "one_hidden",
 ]
 
+Library: TypeAlias = Literal["torchvision", "timm"]
+
 PAPER_WIDTHS: Mapping[NetworkName, int] = {
     "small_cnn": 16,
     "mnist_2conv": 32,
@@ -36,22 +38,22 @@ PAPER_WIDTHS: Mapping[NetworkName, int] = {
     "wide_resnet": 10,
     "one_hidden": 100,
 }
-"""The widths that the papers use; the networks that are not here have one size only."""
+"""Widths in the papers. The networks that are not listed have one size only."""
 
 PAPER_DEPTH = 32
 CENTERED_PIXELS = (0.5, 0.5, 0.5)
-"""Pixels are normalised to [-1, 1], as for the networks of this plugin."""
+"""Mean and standard deviation that map pixels to [-1, 1], as the networks of this plugin do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SizedNetwork:
-    """A network of another size than its paper's.
+    """A network of this plugin and its size.
 
     Args:
         name: The architecture.
         width: Channels of the first block (small_cnn, mnist_2conv, resnet18, resnet50), the widening factor
-            (wide_resnet) or hidden units (one_hidden); the paper's when left out.
-        depth: Of wide_resnet alone: two more than a multiple of 6; 32 when left out.
+            (wide_resnet) or hidden units (one_hidden); by default the paper's.
+        depth: Depth of wide_resnet, two more than a multiple of 6; by default 32. Other networks have none.
     """
 
     name: NetworkName
@@ -59,63 +61,69 @@ class SizedNetwork:
     depth: int | None = None
 
     def __post_init__(self) -> None:
-        if self.width is not None and (self.width < 1 or self.name not in PAPER_WIDTHS):
-            expected = (
-                "at least 1" if self.name in PAPER_WIDTHS else f"none: {self.name} has one size"
-            )
-            raise ValueError(f"width: {expected}, not {self.width}")
-        if self.depth is not None and (
-            self.name != "wide_resnet" or self.depth < 8 or self.depth % 6 != 2
-        ):
-            expected = (
-                "8, 14, 20, ..."
-                if self.name == "wide_resnet"
-                else f"none: {self.name} has no option depth"
-            )
-            raise ValueError(f"depth: {expected}, not {self.depth}")
+        if self.width is not None:
+            self._check_width(self.width)
+        if self.depth is not None:
+            self._check_depth(self.depth)
+
+    def _check_width(self, width: int) -> None:
+        if self.name not in PAPER_WIDTHS:
+            raise ValueError(f"width: none: {self.name} has one size, not {width}")
+        if width < 1:
+            raise ValueError(f"width: at least 1, not {width}")
+
+    def _check_depth(self, depth: int) -> None:
+        if self.name != "wide_resnet":
+            raise ValueError(f"depth: none: {self.name} has no option depth, not {depth}")
+        if depth < 8 or depth % 6 != 2:
+            raise ValueError(f"depth: 8, 14, 20, ..., not {depth}")
 
     def __str__(self) -> str:
+        """Return the name and sizes as source cards show them."""
+        parts: list[str] = [self.name]
         width = PAPER_WIDTHS.get(self.name) if self.width is None else self.width
-        depth = (self.depth or PAPER_DEPTH) if self.name == "wide_resnet" else None
-        sizes = {"width": width, "depth": depth}
-        return ", ".join(
-            [self.name, *(f"{name} {size}" for name, size in sizes.items() if size is not None)]
-        )
+        if width is not None:
+            parts.append(f"width {width}")
+        if self.name == "wide_resnet":
+            parts.append(f"depth {self.depth or PAPER_DEPTH}")
+        return ", ".join(parts)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LibraryNetwork:
-    """An architecture of a library, or of a published CIFAR checkpoint, by its name there; its inputs have 3 channels.
+    """An architecture of a library or of a published CIFAR checkpoint; its inputs have 3 channels.
 
     Args:
-        architecture: As in ``vision/checkpoint``: ``resnet18``, ``wide_resnet_28_10``, ``vit_tiny_patch16_224``.
-        library: Where it is from; ``timm`` needs the extra ``hub``.
+        architecture: Name of the architecture as in ``vision/checkpoint``: ``resnet18``, ``wide_resnet_28_10``,
+            ``vit_tiny_patch16_224``.
+        library: Library of the architecture; ``timm`` needs the extra ``hub``.
     """
 
     architecture: str
-    library: Literal["torchvision", "timm"] = "torchvision"
+    library: Library = "torchvision"
 
     def __str__(self) -> str:
-        return (
-            self.architecture
-            if self.library == "torchvision"
-            else f"{self.architecture} of {self.library}"
-        )
+        """Return the name as source cards show it."""
+        if self.library == "torchvision":
+            return self.architecture
+        return f"{self.architecture} of {self.library}"
 
 
+# A mapping with `name` is a `SizedNetwork`, one with `architecture` a `LibraryNetwork`.
 NetworkOption: TypeAlias = Annotated[SizedNetwork | LibraryNetwork, UnionByFirstField()]
 
 
 def chosen_network(
     network: NetworkName | SizedNetwork | LibraryNetwork, *, width: int
 ) -> SizedNetwork | LibraryNetwork:
-    """The network that the options `network` and `width` ask for.
+    """Return the network that the options `network` and `width` choose, from a library or of this plugin.
 
     Raises:
-        ValueError: A width was given beside a network that does not take it from there.
+        ValueError: `width` was given together with a network that has its own option for it.
     """
     if not isinstance(network, LibraryNetwork):
         return sized_network(network, width=width)
+    # A default that was written out cannot be told from one that was left out, and does no harm.
     if width != PAPER_WIDTHS["small_cnn"]:
         found = f"width {width} beside the architecture {network.architecture!r}"
         raise ValueError(f"found {found}; expected it beside small_cnn alone; leave `width` out")
@@ -123,10 +131,10 @@ def chosen_network(
 
 
 def sized_network(network: NetworkName | SizedNetwork, *, width: int) -> SizedNetwork:
-    """The network of this plugin that the options `network` and `width` ask for.
+    """Return the network of this plugin that the options `network` and `width` choose.
 
     Raises:
-        ValueError: A width was given beside a network that does not take it from there.
+        ValueError: `width` was given together with a network that has its own option for it.
     """
     if network == "small_cnn":
         return SizedNetwork(name=network, width=width)
@@ -138,34 +146,42 @@ def sized_network(network: NetworkName | SizedNetwork, *, width: int) -> SizedNe
 
 
 def build_library_network(network: LibraryNetwork, *, data: DataCard) -> CutNetwork:
-    """The architecture for data of this shape and these outputs; its weights from torch's global random state.
+    """Build an architecture of a library for the shape and outputs of a data set.
+
+    The initial weights are drawn from torch's global random state.
 
     Raises:
         ValueError: The data are not square colour images, or the architecture does not take inputs of their size.
         UnknownName: The library has no such architecture.
     """
-    from advtransfer_vision.pretrained.network_spec import default_spec, expect_logits
-
-    if len(data.shape) != 3 or data.shape[0] != 3 or data.shape[1] != data.shape[2]:
-        next_step = "give the data set `channels: 3` and a `size`"
-        raise ValueError(
-            f"found inputs of shape {data.shape} for {network}; expected (3, H, H); {next_step}"
-        )
-    plain = default_spec(network.architecture, network.library)
-    design = replace(
-        plain, outputs=data.outputs, pixels=data.shape[1], mean=CENTERED_PIXELS, std=CENTERED_PIXELS
+    from advtransfer_vision.pretrained.network_spec import (
+        default_spec,
+        expect_logits,
+        require_square_rgb,
     )
-    built = design.build_network()
-    expect_logits(built, design)
+
+    require_square_rgb(data.shape, found=f"inputs of shape {data.shape} for {network}")
+    spec = replace(
+        default_spec(network.architecture, network.library),
+        outputs=data.outputs,
+        pixels=data.shape[1],
+        mean=CENTERED_PIXELS,
+        std=CENTERED_PIXELS,
+    )
+    built = spec.build_network()
+    expect_logits(built, spec)
     return built
 
 
 def build_network(network: SizedNetwork, *, data: DataCard) -> BlockNetwork:
-    """The network for data of this shape and these outputs; its weights from torch's global random state.
+    """Build a network of this plugin for the shape and outputs of a data set.
+
+    The initial weights are drawn from torch's global random state.
 
     Raises:
         ValueError: The architecture does not take inputs of this shape.
     """
+    # Imported here, since a plan checks networks without building any.
     from advtransfer_vision.architectures import (
         fcnet,
         lenet5,
@@ -176,7 +192,8 @@ def build_network(network: SizedNetwork, *, data: DataCard) -> BlockNetwork:
         wide_resnet,
     )
 
-    shape, outputs = data.shape, data.outputs
+    shape = data.shape
+    outputs = data.outputs
     width = network.width or PAPER_WIDTHS.get(network.name, 0)
     match network.name:
         case "small_cnn":
@@ -188,12 +205,10 @@ def build_network(network: SizedNetwork, *, data: DataCard) -> BlockNetwork:
         case "fcnet":
             return fcnet.build(shape=shape, outputs=outputs)
         case "resnet18" | "resnet50":
-            return resnet.build(
-                shape=shape, outputs=outputs, width=width, depth=int(network.name[-2:])
-            )
+            depth = int(network.name.removeprefix("resnet"))
+            return resnet.build(shape=shape, outputs=outputs, width=width, depth=depth)
         case "wide_resnet":
-            return wide_resnet.build(
-                shape=shape, outputs=outputs, width=width, depth=network.depth or PAPER_DEPTH
-            )
+            depth = network.depth or PAPER_DEPTH
+            return wide_resnet.build(shape=shape, outputs=outputs, width=width, depth=depth)
         case "one_hidden":
             return one_hidden.build(shape=shape, outputs=outputs, width=width)

@@ -1,4 +1,4 @@
-"""Source models: an architecture on a data set, trained or with its initial weights."""
+"""Sources with an architecture for a data set, trained or with initial weights."""
 
 from __future__ import annotations
 
@@ -33,13 +33,21 @@ from advtransfer_vision.networks import (
 )
 
 PGD_STEPS = 10
+CARD_NAMES = 10
+"""Number of class names that a source's card lists."""
 
 
 @dataclass(frozen=True, slots=True)
 class RobustValidationAccuracy:
-    """The column ``robust_validation_accuracy``: the share that PGD of 10 steps of eps / 4 leaves right.
+    """The column ``robust_validation_accuracy`` of the curves: accuracy under PGD with 10 steps of eps / 4.
 
-    A figure to watch a training by, from the same random starts after every epoch; results come from evaluations.
+    It monitors a training, with the same random starts after every epoch; results come from evaluations.
+
+    Args:
+        samples: The validation part, of the task ``classes``.
+        norm: Norm of the attack.
+        eps: Radius of the attack.
+        context: Context whose stream ``robust_validation`` gives the random starts.
     """
 
     samples: Samples
@@ -48,14 +56,15 @@ class RobustValidationAccuracy:
     context: Context
 
     def __call__(self, model: nn.Module) -> Mapping[str, float]:
-        """Attack the model as it is, in eval mode."""
-        starts, left = self.context.generator("robust_validation"), 0
+        """Attack a model in eval mode and return its accuracy under the attack."""
+        starts = self.context.generator("robust_validation")
+        correct = 0
         for _, inputs, labels in kernel_batches(self.samples):
-            truth = labels.to(self.context.device)
-            moved = pgd(
+            targets = labels.to(self.context.device)
+            adversarial = pgd(
                 model,
                 inputs.to(self.context.device),
-                truth,
+                targets,
                 norm=self.norm,
                 eps=self.eps,
                 steps=PGD_STEPS,
@@ -65,8 +74,9 @@ class RobustValidationAccuracy:
                 bounds=self.samples.card.bounds,
             )
             with torch.no_grad():
-                left += int((model(moved).argmax(1) == truth).sum())
-        return {"robust_validation_accuracy": left / len(self.samples)}
+                predictions = model(adversarial).argmax(1)
+            correct += int((predictions == targets).sum())
+        return {"robust_validation_accuracy": correct / len(self.samples)}
 
 
 SourceNetwork: TypeAlias = BlockNetwork | ChainedNetwork | HookedNetwork
@@ -74,13 +84,13 @@ SourceNetwork: TypeAlias = BlockNetwork | ChainedNetwork | HookedNetwork
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """A network of some size, for data of the card's shape and outputs."""
+    """A network and the card of the data that it is built for."""
 
     network: SizedNetwork | LibraryNetwork
     data: DataCard
 
     def draw_network(self, source: torch.Generator) -> SourceNetwork:
-        """The network, its initial weights drawn from `source`."""
+        """Build the network with initial weights drawn from `source`."""
         return build_initialized(self._build_network, source)
 
     def _build_network(self) -> SourceNetwork:
@@ -89,7 +99,7 @@ class Architecture:
         return build_network(self.network, data=self.data)
 
     def source_card(self, *, data: str, constraint: str) -> SourceCard:
-        """The card of a source with this architecture; its accuracy is not known before it is measured."""
+        """Return the card of a source with this architecture, without a claimed accuracy."""
         return SourceCard(
             architecture=str(self.network),
             data=data,
@@ -101,26 +111,32 @@ class Architecture:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RandomInitSource:
-    """A network with the weights it was drawn with."""
+    """A network with its initial weights."""
 
     architecture: Architecture
 
     def card(self) -> SourceCard:
-        """What it claims to be."""
+        """Return the card of the source."""
         return self.architecture.source_card(data="none: untrained", constraint="none")
 
     def network(self) -> SourceNetwork:
-        """The architecture; the same weights at every call."""
+        """Return the architecture, with the same initial weights at every call."""
         return self.architecture.draw_network(stream_generator("architecture"))
 
     def weights(self, context: Context) -> Weights:
-        """The weights drawn from the context's ``init`` stream."""
+        """Return weights drawn from the context's ``init`` stream."""
         return Weights(self.architecture.draw_network(context.generator("init")).state_dict())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainedSource:
-    """A network trained on the train part, naturally or against an adversary."""
+    """A network trained on the train part of a data set, naturally or against an adversary.
+
+    The fields are the options of `advtransfer_vision.components.training.trained`.
+
+    Raises:
+        ValueError: The radius of the adversary is too large for the data.
+    """
 
     architecture: Architecture
     data: Dataset
@@ -138,7 +154,7 @@ class TrainedSource:
         require_adversary_radius(self.adversary, self.architecture.data)
 
     def card(self) -> SourceCard:
-        """What it claims to be."""
+        """Return the card of the source."""
         constraint = "none" if self.adversary is None else str(self.adversary)
         images = f", {self.images} of its images" if self.images is not None else ""
         noise = f", {self.label_noise:.0%} of the labels replaced" if self.label_noise else ""
@@ -147,21 +163,24 @@ class TrainedSource:
         )
 
     def network(self) -> SourceNetwork:
-        """The architecture; the same weights at every call."""
+        """Return the architecture, with the same initial weights at every call."""
         return self.architecture.draw_network(stream_generator("architecture"))
 
     def weights(self, context: Context) -> Weights:
-        """Train from the context's ``init`` stream on; the curves are of the batches as trained on, attacked or not."""
-        network, card = (
-            self.architecture.draw_network(context.generator("init")),
-            self.architecture.data,
-        )
+        """Train a network with initial weights from the context's ``init`` stream.
+
+        Training losses and accuracies in the curves are those of the batches after any attack.
+        """
+        card = self.architecture.data
+        network = self.architecture.draw_network(context.generator("init"))
         samples, validation = self._split_train_part()
+        # The validation part keeps its true labels.
+        samples = relabel_samples(
+            samples, share=self.label_noise, generator=context.generator("label_noise")
+        )
         curves = train(
             network,
-            relabel_samples(
-                samples, share=self.label_noise, generator=context.generator("label_noise")
-            ),
+            samples,
             epochs=self._data_passes,
             batch_size=self.batch_size,
             optimiser=self.optimiser,
@@ -176,27 +195,30 @@ class TrainedSource:
 
     @property
     def _data_passes(self) -> int:
-        """Passes over the data: replays count as epochs."""
-        return (
-            math.ceil(self.epochs / self.adversary.replays)
-            if isinstance(self.adversary, Free)
-            else self.epochs
-        )
+        """Number of passes over the data; each replay of free adversarial training counts as an epoch."""
+        if isinstance(self.adversary, Free):
+            # Rounded up, since a pass replays every batch the full number of times.
+            return math.ceil(self.epochs / self.adversary.replays)
+        return self.epochs
 
     def _split_train_part(self) -> tuple[Samples, Samples | None]:
-        """What is trained on, and what is held back: the same for every seed, so that replicates are comparable."""
+        """Return the samples to train on and those held out.
+
+        They are the same for every seed, so that replicates are comparable.
+        """
         samples = subsample_images(self.data.part("train"), count=self.images)
         if not self.validation:
             return samples, None
         labels = samples.labels(all_positions(samples))
-        drawn = draw_subset(
+        split = draw_subset(
             labels, n=None, validation=self.validation, seed_parts=["validation of a source"]
         )
-        return SampleSubset(samples, drawn.train), SampleSubset(samples, drawn.validation)
+        return SampleSubset(samples, split.train), SampleSubset(samples, split.validation)
 
     def _validation_watch(
         self, validation: Samples | None, context: Context
     ) -> RobustValidationAccuracy | None:
+        # PGD here follows the loss of classes; other tasks have no robust accuracy.
         if self.adversary is None or validation is None or validation.card.task != "classes":
             return None
         return RobustValidationAccuracy(
@@ -205,7 +227,10 @@ class TrainedSource:
 
 
 def _describe_data(data: DataCard) -> str:
+    """Return the description of the training data for a source's card."""
     if data.task == "values":
         return f"{data.outputs} values, digest {data.digest[:12]}"
-    named = ", ".join(data.names[:10]) + (", ..." if len(data.names) > 10 else "")
-    return f"{data.outputs} {data.task} ({named}), digest {data.digest[:12]}"
+    names = ", ".join(data.names[:CARD_NAMES])
+    if len(data.names) > CARD_NAMES:
+        names += ", ..."
+    return f"{data.outputs} {data.task} ({names}), digest {data.digest[:12]}"

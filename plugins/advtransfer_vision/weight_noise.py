@@ -1,4 +1,4 @@
-"""Weight noise: sources made worse step by step, with batch-norm statistics measured again."""
+"""Sources with noise on their weights, to lower their quality by degrees."""
 
 from __future__ import annotations
 
@@ -18,29 +18,27 @@ STATISTICS_BATCH = 64
 def remeasure_batch_norm(
     network: nn.Module, samples: Samples, *, device: torch.device, generator: torch.Generator
 ) -> None:
-    """Replace each layer's running mean and variance by the average over batches of all samples, in random order.
+    """Set the running mean and variance of each batch norm to the average over batches of the samples.
 
-    Nothing happens to a network without batch normalisation; the network ends in eval mode on the device.
+    The batches are drawn in random order. The network is left in eval mode on `device`; a network without batch
+    normalisation is otherwise unchanged.
     """
-    layers = [
-        module
-        for module in network.modules()
-        if isinstance(module, _BatchNorm) and module.track_running_stats
-    ]
+    batch_norms = [module for module in network.modules() if isinstance(module, _BatchNorm)]
+    layers = [layer for layer in batch_norms if layer.track_running_stats]
     network.to(device).eval()
     if not layers:
         return
     momenta = [layer.momentum for layer in layers]
     for layer in layers:
         layer.reset_running_stats()
-        layer.momentum = None  # the plain average over batches
+        layer.momentum = None  # torch then averages all batches with equal weights
         layer.train()
     order = torch.randperm(len(samples), generator=generator)
+    # Every batch has the same weight in the average, so an incomplete last batch is left out,
+    # unless it is the only one.
+    batch_count = max(1, len(order) // STATISTICS_BATCH)
     with torch.no_grad(), weights_frozen(network):
-        # a rest would count as much as a whole batch, so it is left out where there is a whole one
-        for positions in torch.split(order, STATISTICS_BATCH)[
-            : max(1, len(order) // STATISTICS_BATCH)
-        ]:
+        for positions in torch.split(order, STATISTICS_BATCH)[:batch_count]:
             network(samples.inputs(positions).to(device))
     for layer, momentum in zip(layers, momenta, strict=True):
         layer.momentum = momentum
@@ -49,46 +47,65 @@ def remeasure_batch_norm(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PerturbedSource:
-    """Another source with noise on its weights."""
+    """Another source with noise on its weights.
+
+    Args:
+        source: The source to perturb.
+        data: Data set whose train part batch normalisation measures its statistics on.
+        scale: Size of the noise, in standard deviations of each parameter's entries.
+
+    Raises:
+        ValueError: The data do not have the shape of the source's inputs.
+    """
 
     source: Source
     data: Dataset
     scale: float
 
     def __post_init__(self) -> None:
-        gives, takes = self.data.card().shape, self.source.card().shape
-        if gives != takes:
-            expected = f"{takes}, what the source takes; name the data set it was trained on, or one of that shape"
-            raise ValueError(f"found data of shape {gives}; expected {expected}")
+        data_shape = self.data.card().shape
+        source_shape = self.source.card().shape
+        if data_shape != source_shape:
+            raise ValueError(
+                f"found data of shape {data_shape}; expected {source_shape}, the shape of the source's inputs; "
+                "name the data set it was trained on, or one of that shape"
+            )
 
     def card(self) -> SourceCard:
-        """The other source's card, its constraint and accuracy no longer claimed."""
+        """Return the other source's card without its claims of a constraint and an accuracy."""
         card = self.source.card()
         constraint = f"none: weights perturbed by {self.scale:g} standard deviations (before: {card.constraint})"
         return replace(card, constraint=constraint, clean_accuracy=None)
 
     def network(self) -> Network:
-        """The other source's network."""
+        """Return the other source's network."""
         return self.source.network()
 
     def weights(self, context: Context) -> Weights:
-        """The other source's weights with noise from the context's ``noise`` stream, batch norm measured again."""
+        """Return the other source's weights with noise, after batch norm measured its statistics again.
+
+        Draws from the context's streams ``noise`` and ``batch_norm``.
+        """
         network = cast(nn.Module, self.source.network())
         network.load_state_dict(dict(self.source.weights(context).tensors))
         add_weight_noise(network, scale=self.scale, noise=context.generator("noise"))
-        order = context.generator("batch_norm")
         remeasure_batch_norm(
-            network, self.data.part("train"), device=context.device, generator=order
+            network,
+            self.data.part("train"),
+            device=context.device,
+            generator=context.generator("batch_norm"),
         )
         return Weights(network.state_dict())
 
 
 def add_weight_noise(network: nn.Module, *, scale: float, noise: torch.Generator) -> None:
-    """Add to each parameter ``scale * std * N(0, 1)``, std that of the parameter's own entries; one entry has none.
+    """Add ``scale * std * N(0, 1)`` to each entry of each parameter, std being that of the parameter's entries.
 
-    A larger scale goes further in the same direction.
+    With the same generator state, a larger scale goes further in the same direction. A parameter with one entry has a
+    standard deviation of 0 and gets no noise.
     """
     with torch.no_grad():
         for parameter in network.parameters():
-            drawn = torch.randn(parameter.shape, generator=noise).to(parameter)
-            parameter.add_(scale * parameter.std(correction=0) * drawn)
+            # Drawn on the CPU, so that the noise is the same on every device.
+            normal = torch.randn(parameter.shape, generator=noise).to(parameter)
+            parameter.add_(scale * parameter.std(correction=0) * normal)

@@ -1,1 +1,1 @@
-"""The networks that can be trained here, one module each, as ordered blocks and a head."""
+"""Networks to train, one module each, as ordered blocks and a head."""

@@ -14,21 +14,21 @@ LAYER_UNITS = (1176, 400, 120, 84)
 
 
 def build(*, shape: Shape, outputs: int) -> BlockNetwork:
-    """Layers of 1,176, 400, 120 and 84 units with rectifiers, a head; CIFAR-10 makes it 3072-1176-400-120-84-10.
+    """Build layers of 1,176, 400, 120 and 84 units with rectifiers, and a head.
+
+    For CIFAR-10 the sizes are 3072-1176-400-120-84-10.
 
     Args:
-        shape: Of an input: images ``(C, H, W)`` or anything else, which is flattened and not normalised.
-        outputs: Logits, or values.
+        shape: Shape of an input: images ``(C, H, W)``, or any other shape, which is flattened and not normalised.
+        outputs: Number of logits, or values.
     """
-    sizes = (math.prod(shape), *LAYER_UNITS)
-    layers = [
-        nn.Sequential(nn.Linear(fan_in, fan_out), nn.ReLU())
-        for fan_in, fan_out in zip(sizes, LAYER_UNITS, strict=False)
-    ]
-    layers[0] = nn.Sequential(nn.Flatten(), *layers[0])
-    blocks: dict[str, nn.Module] = {
-        f"fc{place}": layer for place, layer in enumerate(layers, start=1)
-    }
-    return BlockNetwork(
-        blocks, nn.Linear(LAYER_UNITS[-1], outputs), pixel_centering() if len(shape) == 3 else None
-    )
+    blocks: dict[str, nn.Module] = {}
+    fan_in = math.prod(shape)
+    for number, units in enumerate(LAYER_UNITS, start=1):
+        layers = [nn.Linear(fan_in, units), nn.ReLU()]
+        if number == 1:
+            layers.insert(0, nn.Flatten())
+        blocks[f"fc{number}"] = nn.Sequential(*layers)
+        fan_in = units
+    normalise = pixel_centering() if len(shape) == 3 else None
+    return BlockNetwork(blocks, nn.Linear(fan_in, outputs), normalise)

@@ -9,10 +9,10 @@ from advtransfer.types import Shape
 
 
 def expect_images(shape: Shape, *, network: str, smallest: int) -> None:
-    """Refuse what is not an image of at least so many pixels a side.
+    """Require images of at least `smallest` pixels a side.
 
     Raises:
-        ValueError: With what was found.
+        ValueError: The inputs are not images, or smaller.
     """
     if len(shape) != 3 or min(shape[1:]) < smallest:
         expected = f"(C, H, W) with at least {smallest} x {smallest} pixels"
@@ -22,5 +22,5 @@ def expect_images(shape: Shape, *, network: str, smallest: int) -> None:
 
 
 def pixel_centering() -> nn.Module:
-    """Pixels from [0, 1] to [-1, 1], as in Liang et al., 2020."""
+    """Return the normalisation of pixels from [0, 1] to [-1, 1], as in Liang et al., 2020."""
     return Normalize([0.5], [0.5])

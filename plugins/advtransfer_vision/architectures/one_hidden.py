@@ -1,7 +1,4 @@
-"""The network of the synthetic regression of Liang et al.
-
-(2020): one hidden layer of sigmoid units.
-"""
+"""The network of the synthetic regression of Liang et al. (2020): one hidden layer of sigmoid units."""
 
 from __future__ import annotations
 
@@ -14,12 +11,12 @@ from advtransfer.types import Shape
 
 
 def build(*, shape: Shape, outputs: int, width: int) -> BlockNetwork:
-    """``W2 sigmoid(W1 x + b1) + b2``, every weight and bias drawn uniformly from [-0.5, 0.5]; inputs as they are.
+    """Build ``W2 sigmoid(W1 x + b1) + b2`` without normalisation, weights and biases uniform in [-0.5, 0.5].
 
     Args:
-        shape: Of an input, which is flattened.
-        outputs: Values, or logits.
-        width: Hidden units; 100 in the paper's reference.
+        shape: Shape of an input, which is flattened.
+        outputs: Number of values, or logits.
+        width: Number of hidden units; 100 in the paper's reference.
     """
     hidden = nn.Sequential(nn.Flatten(), nn.Linear(math.prod(shape), width), nn.Sigmoid())
     network = BlockNetwork({"hidden": hidden}, nn.Linear(width, outputs))

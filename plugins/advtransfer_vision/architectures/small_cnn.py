@@ -1,6 +1,6 @@
-"""A small convolutional network for images from 8 to some 32 pixels a side, without batch normalisation.
+"""A small convolutional network for images from 8 to about 32 pixels a side, without batch normalisation.
 
-Without it a prediction depends neither on the batch nor on the mode, which keeps attacks on it simple.
+So a prediction depends neither on the rest of the batch nor on the training mode, which keeps attacks simple.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from advtransfer_vision.architectures.image_inputs import expect_images, pixel_c
 
 
 def build(*, shape: Shape, outputs: int, width: int) -> BlockNetwork:
-    """Three blocks of one 3 x 3 convolution, the later two of stride 2, then global average pooling and a head.
+    """Build three blocks of one 3 x 3 convolution, the last two of stride 2, global average pooling and a head.
 
     Args:
-        shape: ``(C, H, W)`` of an input, H and W at least 8.
-        outputs: Logits.
+        shape: Shape ``(C, H, W)`` of an input, H and W at least 8.
+        outputs: Number of logits.
         width: Channels of the first block; the others have 2 and 4 times as many, so there are ``4 * width`` features.
 
     Raises:

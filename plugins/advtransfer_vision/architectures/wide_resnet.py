@@ -17,14 +17,14 @@ LEAKY_SLOPE = 0.1
 
 
 def build(*, shape: Shape, outputs: int, width: int, depth: int) -> BlockNetwork:
-    """A 3 x 3 stem of 16 channels, then three groups of pre-activated residual units; each unit is a block.
+    """Build a 3 x 3 stem of 16 channels and three groups of pre-activated residual units; each unit is a block.
 
-    The groups have ``(depth - 2) / 6`` units of 16, 32 and 64 times `width` channels, the later two of stride 2. As
-    in the challenge's code: leaky rectifiers of slope 0.1, shortcuts without weights, each image standardised.
+    The groups have ``(depth - 2) / 6`` units of 16, 32 and 64 times `width` channels, the last two of stride 2. As in
+    the challenge's code, rectifiers are leaky with slope 0.1, shortcuts have no weights, and images are standardised.
 
     Args:
-        shape: ``(C, H, W)`` of an input, H and W at least 4.
-        outputs: Logits.
+        shape: Shape ``(C, H, W)`` of an input, H and W at least 4.
+        outputs: Number of logits.
         width: How many times wider than a plain residual network, the k of n-k; 10 in the papers.
         depth: The n of n-k, two more than a multiple of 6; 32 in the papers.
 
@@ -37,10 +37,12 @@ def build(*, shape: Shape, outputs: int, width: int, depth: int) -> BlockNetwork
     for group in range(3):
         wide = STEM_CHANNELS * width * 2**group
         for unit in range((depth - 2) // 6):
-            stride = 2 if group and not unit else 1
-            first = not group and not unit
+            is_first_of_group = unit == 0
             blocks[f"group{group + 1}_{unit}"] = PreActivatedUnit(
-                channels, wide, stride=stride, activate_both=first
+                channels,
+                wide,
+                stride=2 if group > 0 and is_first_of_group else 1,
+                activate_both=group == 0 and is_first_of_group,
             )
             channels = wide
     last = list(blocks)[-1]
@@ -48,33 +50,35 @@ def build(*, shape: Shape, outputs: int, width: int, depth: int) -> BlockNetwork
         blocks[last], *_normalized_activation(channels), nn.AdaptiveAvgPool2d(1), nn.Flatten()
     )
     head = nn.Linear(channels, outputs)
-    nn.init.uniform_(head.weight, -math.sqrt(3 / channels), math.sqrt(3 / channels))
+    # TensorFlow's uniform unit scaling, as in the challenge's code.
+    bound = math.sqrt(3 / channels)
+    nn.init.uniform_(head.weight, -bound, bound)
     nn.init.zeros_(head.bias)
     return BlockNetwork(blocks, head, Standardize())
 
 
 class Standardize(nn.Module):
-    """Each image to mean 0 and standard deviation 1, as the challenge's code does; flat images are only centred."""
+    """Standardisation of each image to mean 0 and standard deviation 1; uniform images are only centred."""
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """``(B, C, H, W)`` to the same shape."""
-        least = 1 / (
-            255 * math.sqrt(inputs[0].numel())
-        )  # the code's bound is for pixels from 0 to 255
+        """Standardise ``(B, C, H, W)`` to the same shape."""
+        # The challenge's code bounds the deviation below by 1 / sqrt(N), for pixels from 0 to 255.
+        smallest_std = 1 / (255 * math.sqrt(inputs[0].numel()))
         centred = inputs - inputs.mean((1, 2, 3), keepdim=True)
-        # the square root has no gradient at 0, so the variance is bounded before it is taken
-        variance = centred.square().mean((1, 2, 3), keepdim=True).clamp_min(least**2)
-        return centred / variance.sqrt()
+        # The variance is bounded before its root is taken, since the root has no gradient at 0.
+        variance = centred.square().mean((1, 2, 3), keepdim=True)
+        std = variance.clamp_min(smallest_std**2).sqrt()
+        return centred / std
 
 
 class PreActivatedUnit(nn.Module):
     """A residual unit that normalises and rectifies before each convolution (He et al., 2016, Identity Mappings).
 
     Args:
-        channels: Of the inputs.
-        wide: Channels of the outputs; a shortcut to more channels fills up with zeros on either side.
-        stride: A shortcut of stride 2 averages 2 x 2 pixels.
-        activate_both: Whether the shortcut, too, starts behind the first activation.
+        channels: Channels of the inputs.
+        wide: Channels of the outputs; a shortcut to more channels is padded with zeros on both sides.
+        stride: Stride of the first convolution; the shortcut averages 2 x 2 pixels for a stride of 2.
+        activate_both: Whether the shortcut, too, starts after the first activation.
     """
 
     def __init__(self, channels: int, wide: int, *, stride: int, activate_both: bool) -> None:
@@ -86,26 +90,33 @@ class PreActivatedUnit(nn.Module):
             _initialized_convolution(wide, wide),
         ]
         self.residual = nn.Sequential(*convolutions)
-        self.stride, self.missing, self.activate_both = stride, wide - channels, activate_both
+        self.stride = stride
+        self.missing = wide - channels
+        self.activate_both = activate_both
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """``(B, C, H, W)`` to ``(B, C', H', W')``."""
+        """Map ``(B, C, H, W)`` to ``(B, C', H', W')``."""
         active = self.activation(inputs)
         shortcut = active if self.activate_both else inputs
         if self.stride > 1:
             shortcut = functional.avg_pool2d(shortcut, self.stride, ceil_mode=True)
+        # The shortcut has no weights: missing channels are zeros.
         before = self.missing // 2
-        shortcut = functional.pad(shortcut, [0, 0, 0, 0, before, self.missing - before])
+        after = self.missing - before
+        shortcut = functional.pad(shortcut, [0, 0, 0, 0, before, after])
         residual: Tensor = self.residual(active)
         return residual + shortcut
 
 
 def _normalized_activation(channels: int) -> tuple[nn.Module, nn.Module]:
+    # The epsilon is the default of TensorFlow, which the challenge's code uses.
     return nn.BatchNorm2d(channels, eps=1e-3), nn.LeakyReLU(LEAKY_SLOPE)
 
 
 def _initialized_convolution(channels: int, width: int, *, stride: int = 1) -> nn.Module:
     convolution = nn.Conv2d(channels, width, 3, stride=stride, padding=1, bias=False)
+    # The initialisation of the challenge's code.
+    std = math.sqrt(2 / (9 * width))
     with torch.no_grad():
-        convolution.weight.normal_(0, math.sqrt(2 / (9 * width)))
+        convolution.weight.normal_(0, std)
     return convolution

@@ -1,7 +1,4 @@
-"""Data sets of images, and disjoint portions of them.
-
-Light: what reads them is imported when one is built.
-"""
+"""Data sets of images, and disjoint portions of them. Does not import torch before a data set is built."""
 
 from __future__ import annotations
 
@@ -29,7 +26,7 @@ SetName: TypeAlias = Literal[
     "SVHN",
     "STL10",
 ]
-"""torchvision's classification sets whose images all have one size; EMNIST with its split."""
+"""torchvision's classification sets with images of one size; EMNIST by its splits."""
 
 
 @precheck(outline=outlines.digits_outline, check=outlines.check_digits)
@@ -41,15 +38,15 @@ def digits(
 ) -> Dataset:
     """1,797 handwritten digits of 8 x 8 pixels, bundled with scikit-learn: nothing is downloaded.
 
-    Ten classes, ``0`` to ``9``; 16 grey levels, scaled to [0, 1]. The bundle has no official split: this one draws the
-    test part with every class at its share (540 test images by default).
+    Ten classes, ``0`` to ``9``; 16 grey levels, scaled to [0, 1]. The bundle has no official split: the test part is
+    drawn with every class at its share (540 test images by default).
 
     Source: E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits, UCI Machine Learning Repository, 1998,
     https://doi.org/10.24432/C50P49 (CC BY 4.0); scikit-learn bundles its test set.
 
     Args:
-        test_share: The share of the images that makes the test part.
-        split_seed: Draws the split.
+        test_share: Share of the images in the test part.
+        split_seed: Seed of the split.
     """
     from advtransfer_vision.data.generated import load_digit_images
 
@@ -63,16 +60,16 @@ def torchvision(
     root: Annotated[str | None, NotInId()] = None,
     download: Annotated[bool, NotInId()] = False,
 ) -> Dataset:
-    """A classification set that torchvision knows by name, in its own size, with its official train and test parts.
+    """A classification set of torchvision by its name, in its own size, with its official train and test parts.
 
-    It is looked for where torchvision puts it (``MNIST/raw``, ``cifar-10-batches-py`` ...) under ADVTRANSFER_DATA.
-    MNIST, FashionMNIST and KMNIST may be the packed ``.gz`` files, in a folder that cannot be written. Nothing is
-    fetched or written unless `download` says so. Images are as torchvision gives them: EMNIST's lie on their side.
+    It is read from where torchvision stores it (``MNIST/raw``, ``cifar-10-batches-py`` ...) under ADVTRANSFER_DATA.
+    MNIST, FashionMNIST and KMNIST are also read from the ``.gz`` files, in a folder that may be read-only. Nothing is
+    downloaded or written unless `download` is true. Images are as torchvision returns them: EMNIST's are transposed.
 
     Args:
-        name: torchvision's name of it.
+        name: Name of the set in torchvision; EMNIST with its split.
         root: Another folder than ADVTRANSFER_DATA; relative to that one unless it is absolute.
-        download: Fetch it into the folder when it is not there; torchvision shows the progress.
+        download: Whether to download a missing set into the folder; torchvision shows the progress.
     """
     from advtransfer_vision.data.torchvision_sets import load_torchvision_set
 
@@ -94,18 +91,18 @@ def npz(
     """Your own images and labels in one NumPy archive.
 
     Images are ``(N, H, W)``, ``(N, H, W, C)`` or ``(N, C, H, W)``, uint8 or floats in [0, 1]. Labels are ``(N,)`` class
-    numbers from 0, or ``(N, K)`` zeros and ones: K attributes each image has or has not (one-hot classes are attributes
-    too: write class numbers). Write a set larger than the memory with `numpy.savez`: arrays stored without compression
-    are mapped, never read as a whole; those of `numpy.savez_compressed` are read into memory as they are stored.
+    numbers from 0, or ``(N, K)`` zeros and ones for K attributes, which an image has or has not. One-hot classes are
+    read as attributes: write class numbers instead. For a set larger than the memory use `numpy.savez`: arrays stored
+    without compression are mapped, not read as a whole; those of `numpy.savez_compressed` are read into memory.
 
     Args:
-        file: The archive; it is known by its content, not by its path.
-        x_train: The key of the training images.
-        y_train: The key of the training labels.
-        x_test: The key of the test images.
-        y_test: The key of the test labels.
-        class_names: The key of the names of the classes or attributes; numbers where there is no such array.
-        layout: Where the channels are; ``auto`` finds 1 or 3 of them, and asks where that is ambiguous.
+        file: The archive; it is identified by its content, not by its path.
+        x_train: Key of the training images.
+        y_train: Key of the training labels.
+        x_test: Key of the test images.
+        y_test: Key of the test labels.
+        class_names: Key of the names of the classes or attributes; without such an array, they are numbered.
+        layout: Where the channels are; ``auto`` searches for a dimension of 1 or 3, and fails if that is ambiguous.
     """
     from advtransfer_vision.data.array_files import load_array_files
 
@@ -125,19 +122,19 @@ def image_folder(
 ) -> Dataset:
     """Your own image files: ``train/<class>/<image>`` and ``test/<class>/<image>`` (or ``val``) in one folder.
 
-    Classes are numbered in the sorted order of their folders. Images are decoded when they are asked for, as RGB, so a
-    set may be far larger than the memory; the last used are kept decoded (128 MiB a part). Of an animation the first
-    frame is taken, transparency is dropped, and an image lies as in its file, whatever rotation its EXIF data ask for.
-    Files that are no images are left out and counted; a class folder without an image is an error.
+    Classes are numbered in the sorted order of their folders. Images are decoded on demand, as RGB, so a set may be
+    larger than the memory; the last used ones are cached (128 MiB a part). The first frame of an animation is used,
+    transparency is dropped, and rotations in EXIF data are ignored. Files that are no images are left out and counted;
+    a class folder without an image is an error.
 
     Args:
-        root: The folder; it is known by the names and content of its files, not by its path.
-        pixels: Height and width that every image is brought to.
-        fit: ``crop``: the short side is resized and the centre cut out, as ImageNet is evaluated; ``square``: both
+        root: The folder; it is identified by the names and content of its files, not by its path.
+        pixels: Height and width of the resized images.
+        fit: ``crop``: the short side is resized and the centre cut out, as in evaluations on ImageNet; ``square``: both
             sides are resized, whatever the proportions. Bilinear with antialiasing.
-        crop_share: For ``crop``: the share of the short side that is kept; 0.875 is 224 out of 256.
-        train: The folder of the training images.
-        test: The folder of the test images; when left out ``test``, or ``val`` where there is none.
+        crop_share: Share of the short side inside the crop; 0.875 is 224 out of 256.
+        train: Name of the folder of the training images.
+        test: Name of the folder of the test images; by default ``test``, or ``val`` if there is no such folder.
     """
     from advtransfer_vision.data.image_files import Framing
     from advtransfer_vision.data.image_folders import load_image_folders
@@ -151,7 +148,7 @@ def image_folder(
 def tiny_imagenet(*, root: Folder) -> Dataset:
     """Tiny ImageNet: 200 classes of 64 x 64 pixels; its 10,000 validation images are the test part.
 
-    The labels of its official test images are not public. Images are decoded when they are asked for.
+    The labels of its official test images are not public. Images are decoded on demand.
 
     Source: Stanford CS231n, http://cs231n.stanford.edu/tiny-imagenet-200.zip
 
@@ -175,23 +172,23 @@ def synthetic(
     bumps: Annotated[int, Ge(1)] = 100,
     seed: Annotated[int, Ge(0)] = 0,
 ) -> Dataset:
-    """A regression problem of known shape: radial basis functions of points from a mixture of Gaussians.
+    """A synthetic regression problem: radial basis functions of points from a mixture of Gaussians.
 
-    y = A phi(x) + b with phi_i(x) = exp(-||x - mu_i||^2 / s_i). The points' means, mu, A and b are uniform in
+    y = A phi(x) + b with phi_i(x) = exp(-||x - mu_i||^2 / s_i). The means of the points, mu, A and b are uniform in
     [-0.5, 0.5], s in (0, 100]; the points have unit variance around their mean. Inputs ``(inputs,)`` are unbounded.
-    The source has one set of 5,000 points; here the test part is drawn anew from the same problem.
+    The paper uses one set of 5,000 points; here the test part consists of new points of the same problem.
 
     Source: Liang et al., Uncovering the Connections Between Adversarial Transferability and Knowledge Transferability,
     ICML 2021, the synthetic experiment of its released code.
 
     Args:
-        n_train: Points of the train part.
-        n_test: Points of the test part.
-        inputs: Dimensions of x.
-        outputs: Dimensions of y.
-        clusters: Gaussians in the mixture, each with its share of the points.
-        bumps: Radial basis functions.
-        seed: Draws the problem and the points.
+        n_train: Number of points in the train part.
+        n_test: Number of points in the test part.
+        inputs: Number of dimensions of x.
+        outputs: Number of dimensions of y.
+        clusters: Number of Gaussians in the mixture, with equally many points each.
+        bumps: Number of radial basis functions.
+        seed: Seed of the problem and the points.
     """
     from advtransfer_vision.data.generated import load_synthetic
 
@@ -224,16 +221,16 @@ def portion(
     start: Annotated[float, Interval(ge=0, lt=1)] = 0.0,
     end: Annotated[float, Interval(gt=0, le=1)] = 1.0,
 ) -> Dataset:
-    """A portion of another data set's train part, beside its whole test part: for a source and a target of one set.
+    """A portion of another data set's train part, with its whole test part: for a source and a target of one set.
 
-    The train part is put in one fixed order in which every class is spread evenly, and cut at shares of it: portions
-    whose shares do not overlap have no image in common, and every class has its share in each. ``classes`` and other
-    views are laid over the portion, so portions of different classes are disjoint likewise.
+    The train part is cut in a fixed order in which every class is spread evenly: portions whose shares do not overlap
+    have no image in common, and each of them has every class at its share. Views such as ``classes`` are applied to the
+    portion, so portions with different views are disjoint as well.
 
     Args:
         data: The data set to cut.
-        start: The share of the train part that lies before the portion.
-        end: The share of the train part that the portion reaches to, above `start`.
+        start: Share of the train part before the portion.
+        end: Share of the train part up to the end of the portion; above `start`.
     """
     from advtransfer_vision.data.parts import cut_portion
 

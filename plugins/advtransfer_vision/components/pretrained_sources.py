@@ -1,24 +1,24 @@
 """Sources with weights from files, torchvision, timm or the Hugging Face hub.
 
-Light: torch is imported when one is built.
+Does not import torch before a source is built.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, TypeAlias
 
 from annotated_types import Ge
 
 from advtransfer.types import Dataset, Factory, File, NotInId, Since, Source, component
+from advtransfer_vision.networks import Library
 from advtransfer_vision.pretrained.claims import RELEASED_CHECKPOINTS, Claims
 from advtransfer_vision.pretrained.hub_files import HubFile
 
 Count: TypeAlias = Annotated[int, Ge(1)]
 ChannelValues: TypeAlias = tuple[float, float, float]
 ModulePaths: TypeAlias = tuple[str, ...]
-Library: TypeAlias = Literal["torchvision", "timm"]
 
+# Added in version 2: these leave the id of a source while they equal their defaults.
 KeyOption: TypeAlias = Annotated[str | None, Since(2)]
 NewHeadOption: TypeAlias = Annotated[bool, Since(2)]
 
@@ -43,43 +43,41 @@ def torchvision_model(
     prefix: KeyOption = None,
     new_head: NewHeadOption = False,
 ) -> Source:
-    """Any classifier of torchvision: with torchvision's own weights by name, with those of a file, or untrained.
+    """Any classifier of torchvision: with torchvision's weights by name, with weights of a file, or untrained.
 
     Its blocks are its residual blocks or single layers; for ResNet-50, the last 1, 3 and 9 are those of Utrera et al.
-    (2021). Inputs are normalised as the named weights ask for, otherwise as for ImageNet.
+    (2021). Inputs are normalised as the named weights require, otherwise as for ImageNet.
 
     Args:
-        architecture: Its name in torchvision, such as ``resnet50``.
-        weights: The name of torchvision's weights, such as ``ResNet50_Weights.IMAGENET1K_V1`` or just
-            ``IMAGENET1K_V1``. Their file is looked for in ADVTRANSFER_DATA and in torch hub's cache.
-        file: Weights of your own: a state dict, as safetensors or a torch file. Without `weights` and `file`, the
+        architecture: Name of the architecture in torchvision, such as ``resnet50``.
+        weights: Name of torchvision's weights, such as ``ResNet50_Weights.IMAGENET1K_V1`` or just ``IMAGENET1K_V1``.
+            Their file is searched for in ADVTRANSFER_DATA and in torch hub's cache.
+        file: Your own weights: a state dict, as safetensors or a torch file. Without `weights` and `file`, the
             weights are drawn.
-        data: The source's own data: the start-up probe measures its test part.
-        outputs: Classes; by default those of `data`, or of the named weights, or 1000.
+        data: The source's own data; the start-up probe measures the accuracy on its test part.
+        outputs: Number of classes; by default that of `data`, or of the named weights, or 1000.
         pixels: Height and width of the inputs; by default those of `data`, or of the named weights, or 224.
-        blocks: Paths of the modules where blocks begin, in place of those that are known of the architecture.
-        head: The path of the module that gives the logits; goes with `blocks`.
-        card: What is known of the weights: ``{constraint, data, clean_accuracy, tolerance, licence, citation}``; by
-            default what torchvision says of the named ones.
-        seed: What untrained weights are drawn from.
-        download: Download the named weights when their file is not found.
-        key: Where in the file the weights are; by default where names fit the architecture. Of weights and their moving
-            average, the average is taken, as timm does; of other sets, the suite must name one.
-        prefix: What to strip from the names, such as ``module.``; tensors without it are left out. By default found.
-        new_head: Draw the head, and use none of the file's: for a backbone without one, whose logits mean nothing.
+        blocks: Paths of the modules where blocks begin, instead of the known ones of the architecture.
+        head: Path of the module that gives the logits; required with `blocks`.
+        card: Claims about the weights: ``{constraint, data, clean_accuracy, tolerance, licence, citation}``; by
+            default torchvision's claims about the named weights.
+        seed: Seed of untrained weights.
+        download: Whether to download the named weights when their file is not found.
+        key: Key of the weights in the file; by default the one whose tensors have the architecture's names. Of weights
+            and their moving average, the average is chosen, as in timm; of other sets, the suite must name one.
+        prefix: Prefix to strip from the names, such as ``module.``; tensors without it are left out. By default
+            detected.
+        new_head: Whether to draw the head instead of reading it, for a backbone without one; its logits mean nothing.
     """
-    from advtransfer_vision.pretrained.assemble import SizeOptions
-    from advtransfer_vision.pretrained.assemble import torchvision_source as assembled
+    from advtransfer_vision.pretrained.assemble import SizeOptions, torchvision_source
     from advtransfer_vision.pretrained.checkpoints import CheckpointLayout
 
-    size = SizeOptions(data=data, outputs=outputs, pixels=pixels, blocks=blocks, head=head)
-    layout = CheckpointLayout(key=key, prefix=prefix, new_head=new_head)
-    return assembled(
+    return torchvision_source(
         architecture,
         weights=weights,
         file=file,
-        size=size,
-        layout=layout,
+        size=SizeOptions(data=data, outputs=outputs, pixels=pixels, blocks=blocks, head=head),
+        layout=CheckpointLayout(key=key, prefix=prefix, new_head=new_head),
         claims=card,
         download=download,
     )
@@ -102,36 +100,41 @@ def robustness_checkpoint(
 ) -> Source:
     """A checkpoint of MadryLab's robustness library or of microsoft/robust-models-transfer.
 
-    It is read without running code that it may carry. The normalisation is the checkpoint's own; inputs are clamped to
-    [0, 1] before it, as the library does. A preset of the name of a released file, such as ``resnet50_l2_eps3``, sets
-    `architecture` and `card`.
+    It is read without running code that it may carry. Inputs are clamped to [0, 1], as in the library, and normalised
+    as the checkpoint says. Presets are named after released files, such as ``resnet50_l2_eps3``, and set `architecture`
+    and `card`.
 
     Source: Engstrom et al., Robustness (Python Library), 2019; Salman et al., Do Adversarially Robust ImageNet Models
     Transfer Better?, NeurIPS 2020.
 
     Args:
-        architecture: torchvision's name, such as ``resnet50`` or ``densenet161``; ``wide_resnet50_3`` to ``_6``; or
-            ``cifar_resnet18`` to ``cifar_resnet152`` for the library's own CIFAR ResNets; or another one that
-            ``vision/checkpoint`` knows.
+        architecture: A name in torchvision, such as ``resnet50`` or ``densenet161``; ``wide_resnet50_3`` to ``_6``;
+            ``cifar_resnet18`` to ``cifar_resnet152`` for the library's CIFAR ResNets; or another architecture of
+            ``vision/checkpoint``.
         file: The checkpoint.
-        hub: In place of `file`: ``{repo, file, revision, sha256}`` in the Hugging Face hub, such as a file of
+        hub: Instead of `file`, a file in the Hugging Face hub: ``{repo, file, revision, sha256}``, such as one of
             ``madrylab/robust-imagenet-models``; needs the extra ``hub``.
-        data: The source's own data: the start-up probe measures its test part.
-        outputs: Classes; by default those of `data`, or 1000 (10 for CIFAR architectures).
+        data: The source's own data; the start-up probe measures the accuracy on its test part.
+        outputs: Number of classes; by default that of `data`, or 1000 (10 for CIFAR architectures).
         pixels: Height and width of the inputs; by default those of `data`, or 224 (32).
-        blocks: Paths of the modules where blocks begin, in place of those that are known of the architecture.
-        head: The path of the module that gives the logits; goes with `blocks`.
-        card: What is known of the weights: ``{constraint, data, clean_accuracy, tolerance, licence, citation}``.
-        key: Where in the file the weights are; by default ``model``, in older files ``state_dict_source``.
-        new_head: Draw the head, and use none of the file's: for a backbone without one, whose logits mean nothing.
+        blocks: Paths of the modules where blocks begin, instead of the known ones of the architecture.
+        head: Path of the module that gives the logits; required with `blocks`.
+        card: Claims about the weights: ``{constraint, data, clean_accuracy, tolerance, licence, citation}``.
+        key: Key of the weights in the file; by default ``model``, or ``state_dict`` in older files.
+        new_head: Whether to draw the head instead of reading it, for a backbone without one; its logits mean nothing.
     """
-    from advtransfer_vision.pretrained.assemble import SizeOptions
-    from advtransfer_vision.pretrained.assemble import robustness_source as assembled
+    from advtransfer_vision.pretrained.assemble import SizeOptions, robustness_source
     from advtransfer_vision.pretrained.checkpoints import CheckpointLayout
 
-    size = SizeOptions(data=data, outputs=outputs, pixels=pixels, blocks=blocks, head=head)
-    layout = CheckpointLayout(key=key, new_head=new_head, options=frozenset({"key", "new_head"}))
-    return assembled(architecture, file=file, hub=hub, size=size, layout=layout, claims=card)
+    # The format fixes the prefix, so no error message suggests an option for it.
+    return robustness_source(
+        architecture,
+        file=file,
+        hub=hub,
+        size=SizeOptions(data=data, outputs=outputs, pixels=pixels, blocks=blocks, head=head),
+        layout=CheckpointLayout(key=key, new_head=new_head, options=frozenset({"key", "new_head"})),
+        claims=card,
+    )
 
 
 @component(shape="data", version=2)
@@ -152,12 +155,12 @@ def checkpoint(
     card: Claims = _NO_CLAIMS,
     new_head: NewHeadOption = False,
 ) -> Source:
-    """A state dict of your own, as safetensors or a torch file, for an architecture of torchvision or timm.
+    """Your own state dict, as safetensors or a torch file, for an architecture of torchvision or timm.
 
     It is read without running code that it may carry, and must hold exactly the weights of the architecture.
 
-    Besides those of the library, architectures of published CIFAR checkpoints are known, with the names that their
-    weights have there: ``wide_resnet_28_10`` (depth and width may be others; TRADES, most of RobustBench's),
+    Besides those of the library, there are the architectures of published CIFAR checkpoints, with the names of their
+    weights: ``wide_resnet_28_10`` (depth and width can differ; TRADES, most of RobustBench's),
     ``dm_wide_resnet_28_10_silu`` (DeepMind's; without ``_silu`` it has ReLU), ``preact_resnet18`` (``_raw``: shortcuts
     from inputs that are not activated, as Wong et al., 2020; ``_bn``: normalised before the pooling, as Rice et al.,
     2020), ``dm_preact_resnet18_silu``, ``cifar_resnet18`` to ``cifar_resnet152`` (kuangliu's, the robustness library's)
@@ -165,38 +168,40 @@ def checkpoint(
 
     Args:
         file: The checkpoint.
-        architecture: Its name in the library, such as ``resnet50``; or ``wide_resnet_28_10``.
-        mean: Of each channel of the inputs in [0, 1], as in the training: a wrong one is the commonest reason for low
-            accuracy.
-        std: Likewise.
-        library: Where the architecture is from; ``timm`` needs the extra ``hub``.
-        key: Where in the file the weights are; by default where names fit the architecture. Of weights and their moving
-            average, the average is taken, as timm does; of other sets, the suite must name one.
-        prefix: What to strip from the names, such as ``module.``; tensors without it are left out. By default found.
-        data: The source's own data: the start-up probe measures its test part.
-        outputs: Classes; by default those of `data`, or 1000 (10 for CIFAR architectures).
+        architecture: Name of the architecture in the library, such as ``resnet50``, or ``wide_resnet_28_10``.
+        mean: Mean of each channel for inputs in [0, 1], as in the training; a wrong one is the most common reason for
+            low accuracy.
+        std: Standard deviation of each channel, likewise.
+        library: Library of the architecture; ``timm`` needs the extra ``hub``.
+        key: Key of the weights in the file; by default the one whose tensors have the architecture's names. Of weights
+            and their moving average, the average is chosen, as in timm; of other sets, the suite must name one.
+        prefix: Prefix to strip from the names, such as ``module.``; tensors without it are left out. By default
+            detected.
+        data: The source's own data; the start-up probe measures the accuracy on its test part.
+        outputs: Number of classes; by default that of `data`, or 1000 (10 for CIFAR architectures).
         pixels: Height and width of the inputs; by default those of `data`, or 224 (32).
-        blocks: Paths of the modules where blocks begin, in place of those that are known of the architecture.
-        head: The path of the module that gives the logits; goes with `blocks`.
-        card: What is known of the weights: ``{constraint, data, clean_accuracy, tolerance, licence, citation}``.
-        new_head: Draw the head, and use none of the file's: for a backbone without one, whose logits mean nothing.
+        blocks: Paths of the modules where blocks begin, instead of the known ones of the architecture.
+        head: Path of the module that gives the logits; required with `blocks`.
+        card: Claims about the weights: ``{constraint, data, clean_accuracy, tolerance, licence, citation}``.
+        new_head: Whether to draw the head instead of reading it, for a backbone without one; its logits mean nothing.
     """
-    from advtransfer_vision.pretrained.assemble import SizeOptions, state_dict_source
+    from advtransfer_vision.pretrained.assemble import SizeOptions, checkpoint_source
     from advtransfer_vision.pretrained.checkpoints import CheckpointLayout
-    from advtransfer_vision.pretrained.network_spec import default_spec
 
-    size = SizeOptions(data=data, outputs=outputs, pixels=pixels, blocks=blocks, head=head)
-    design = size.apply_to(replace(default_spec(architecture, library), mean=mean, std=std))
-    layout = CheckpointLayout(
-        key=key, prefix=prefix, new_head=new_head, options=CheckpointLayout().options | {"mean"}
+    return checkpoint_source(
+        architecture,
+        library=library,
+        mean=mean,
+        std=std,
+        file=file,
+        hub=None,
+        size=SizeOptions(data=data, outputs=outputs, pixels=pixels, blocks=blocks, head=head),
+        layout=CheckpointLayout(key=key, prefix=prefix, new_head=new_head),
+        claims=card,
     )
-    return state_dict_source(design, file=file, hub=None, layout=layout, claims=card)
 
 
 FILE_SOURCES: tuple[Factory[Source], ...] = (torchvision_model, robustness_checkpoint, checkpoint)
-
-
-_NO_HUB_CLAIMS = Claims()
 
 
 @component(shape="data", version=2)
@@ -214,42 +219,47 @@ def huggingface(
     pixels: Count | None = None,
     blocks: ModulePaths = (),
     head: str | None = None,
-    card: Claims = _NO_HUB_CLAIMS,
+    card: Claims = _NO_CLAIMS,
     new_head: NewHeadOption = False,
 ) -> Source:
     """A state dict from the Hugging Face hub, for an architecture of torchvision or timm; needs the extra ``hub``.
 
-    It is downloaded once into the hub's own cache, read without running code that it may carry, and must hold exactly
-    the weights of the architecture. The architectures are those of ``vision/checkpoint``.
+    It is downloaded once into the hub's cache, read without running code that it may carry, and must hold exactly the
+    weights of the architecture. The architectures are those of ``vision/checkpoint``.
 
     Args:
         hub: The file: ``{repo, file, revision, sha256}``; the revision is a commit, so that the file cannot change.
-        architecture: Its name in the library, such as ``resnet50``; or ``wide_resnet_28_10``.
-        mean: Of each channel of the inputs in [0, 1], as in the training: a wrong one is the commonest reason for low
-            accuracy.
-        std: Likewise.
-        library: Where the architecture is from.
-        key: Where in the file the weights are; by default where names fit the architecture. Of weights and their moving
-            average, the average is taken, as timm does; of other sets, the suite must name one.
-        prefix: What to strip from the names, such as ``module.``; tensors without it are left out. By default found.
-        data: The source's own data: the start-up probe measures its test part.
-        outputs: Classes; by default those of `data`, or 1000 (10 for CIFAR architectures).
+        architecture: Name of the architecture in the library, such as ``resnet50``, or ``wide_resnet_28_10``.
+        mean: Mean of each channel for inputs in [0, 1], as in the training; a wrong one is the most common reason for
+            low accuracy.
+        std: Standard deviation of each channel, likewise.
+        library: Library of the architecture.
+        key: Key of the weights in the file; by default the one whose tensors have the architecture's names. Of weights
+            and their moving average, the average is chosen, as in timm; of other sets, the suite must name one.
+        prefix: Prefix to strip from the names, such as ``module.``; tensors without it are left out. By default
+            detected.
+        data: The source's own data; the start-up probe measures the accuracy on its test part.
+        outputs: Number of classes; by default that of `data`, or 1000 (10 for CIFAR architectures).
         pixels: Height and width of the inputs; by default those of `data`, or 224 (32).
-        blocks: Paths of the modules where blocks begin, in place of those that are known of the architecture.
-        head: The path of the module that gives the logits; goes with `blocks`.
-        card: What is known of the weights: ``{constraint, data, clean_accuracy, tolerance, licence, citation}``.
-        new_head: Draw the head, and use none of the file's: for a backbone without one, whose logits mean nothing.
+        blocks: Paths of the modules where blocks begin, instead of the known ones of the architecture.
+        head: Path of the module that gives the logits; required with `blocks`.
+        card: Claims about the weights: ``{constraint, data, clean_accuracy, tolerance, licence, citation}``.
+        new_head: Whether to draw the head instead of reading it, for a backbone without one; its logits mean nothing.
     """
-    from advtransfer_vision.pretrained.assemble import SizeOptions, state_dict_source
+    from advtransfer_vision.pretrained.assemble import SizeOptions, checkpoint_source
     from advtransfer_vision.pretrained.checkpoints import CheckpointLayout
-    from advtransfer_vision.pretrained.network_spec import default_spec
 
-    size = SizeOptions(data=data, outputs=outputs, pixels=pixels, blocks=blocks, head=head)
-    design = size.apply_to(replace(default_spec(architecture, library), mean=mean, std=std))
-    layout = CheckpointLayout(
-        key=key, prefix=prefix, new_head=new_head, options=CheckpointLayout().options | {"mean"}
+    return checkpoint_source(
+        architecture,
+        library=library,
+        mean=mean,
+        std=std,
+        file=None,
+        hub=hub,
+        size=SizeOptions(data=data, outputs=outputs, pixels=pixels, blocks=blocks, head=head),
+        layout=CheckpointLayout(key=key, prefix=prefix, new_head=new_head),
+        claims=card,
     )
-    return state_dict_source(design, file=None, hub=hub, layout=layout, claims=card)
 
 
 @component(shape="data", version=2)
@@ -271,34 +281,39 @@ def timm(
 ) -> Source:
     """Any classifier of timm: with weights that timm can load, or untrained; needs the extra ``hub``.
 
-    Inputs are normalised, and sized, as timm says of the name. Weights are read without running code that their file
-    may carry. Its forward pass is timm's own, so frozen blocks are computed anew in every epoch of a fine-tuning.
+    Inputs have the size and the normalisation in timm's settings of the name. Weights are read without running code
+    that their file may carry. The forward pass is timm's, so a fine-tuning computes frozen blocks in every epoch.
 
     Args:
-        name: timm's name, with the tag of the weights: ``resnet18.a1_in1k``.
+        name: Name in timm, with the tag of the weights: ``resnet18.a1_in1k``.
         file: The weights. Without `file` and `hub`, they are drawn.
-        hub: In place of `file`: ``{repo, file, revision, sha256}`` in the Hugging Face hub, such as
+        hub: Instead of `file`, a file in the Hugging Face hub: ``{repo, file, revision, sha256}``, such as
             ``model.safetensors`` of ``timm/resnet18.a1_in1k``; the revision is a commit.
-        data: The source's own data: the start-up probe measures its test part.
-        outputs: Classes; by default those of `data`, or what timm says of the name.
-        pixels: Height and width of the inputs; by default those of `data`, or what timm says of the name.
-        blocks: Paths of the modules where blocks begin, in place of those that are found in the architecture.
-        head: The path of the module that gives the logits; goes with `blocks`.
-        card: What is known of the weights: ``{constraint, data, clean_accuracy, tolerance, licence, citation}``; by
-            default what timm says of the name.
-        seed: What untrained weights are drawn from.
-        key: Where in the file the weights are; by default where names fit the architecture. Of weights and their moving
-            average, the average is taken, as timm does; of other sets, the suite must name one.
-        prefix: What to strip from the names, such as ``module.``; tensors without it are left out. By default found.
-        new_head: Draw the head, and use none of the file's: for a backbone without one, whose logits mean nothing.
+        data: The source's own data; the start-up probe measures the accuracy on its test part.
+        outputs: Number of classes; by default that of `data`, or of timm's settings.
+        pixels: Height and width of the inputs; by default those of `data`, or of timm's settings.
+        blocks: Paths of the modules where blocks begin, instead of those that are detected in the architecture.
+        head: Path of the module that gives the logits; required with `blocks`.
+        card: Claims about the weights: ``{constraint, data, clean_accuracy, tolerance, licence, citation}``; by
+            default those in timm's settings.
+        seed: Seed of untrained weights.
+        key: Key of the weights in the file; by default the one whose tensors have the architecture's names. Of weights
+            and their moving average, the average is chosen, as in timm; of other sets, the suite must name one.
+        prefix: Prefix to strip from the names, such as ``module.``; tensors without it are left out. By default
+            detected.
+        new_head: Whether to draw the head instead of reading it, for a backbone without one; its logits mean nothing.
     """
-    from advtransfer_vision.pretrained.assemble import SizeOptions
-    from advtransfer_vision.pretrained.assemble import timm_source as assembled
+    from advtransfer_vision.pretrained.assemble import SizeOptions, timm_source
     from advtransfer_vision.pretrained.checkpoints import CheckpointLayout
 
-    size = SizeOptions(data=data, outputs=outputs, pixels=pixels, blocks=blocks, head=head)
-    layout = CheckpointLayout(key=key, prefix=prefix, new_head=new_head)
-    return assembled(name, file=file, hub=hub, size=size, layout=layout, claims=card)
+    return timm_source(
+        name,
+        file=file,
+        hub=hub,
+        size=SizeOptions(data=data, outputs=outputs, pixels=pixels, blocks=blocks, head=head),
+        layout=CheckpointLayout(key=key, prefix=prefix, new_head=new_head),
+        claims=card,
+    )
 
 
 HUB_SOURCES: tuple[Factory[Source], ...] = (timm, huggingface)

@@ -1,4 +1,4 @@
-"""Sources that are trained here, and their controls. Light: torch is imported when one is built."""
+"""Sources that are trained here, and their controls. Does not import torch before a source is built."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from advtransfer.types import Dataset, Factory, Since, Source, component
 from advtransfer_vision import outlines
 from advtransfer_vision.networks import NetworkName, NetworkOption, chosen_network
 
-_DEFAULT_OPTIMIZER, _DEFAULT_SCHEDULE = Sgd(), Schedule()
+_DEFAULT_OPTIMIZER = Sgd()
+_DEFAULT_SCHEDULE = Schedule()
 
 
 @precheck(outline=outlines.network_outline, check=outlines.check_trained)
@@ -29,6 +30,7 @@ def trained(
     optimiser: OptimizerConfig = _DEFAULT_OPTIMIZER,
     schedule: Schedule = _DEFAULT_SCHEDULE,
     seed: Annotated[int, Ge(0)] = 0,
+    # Added later: these leave the id of a source while they equal their defaults.
     augment: Annotated[Augment, Since(1)] = "none",
     label_noise: Annotated[float, Interval(ge=0, le=1), Since(1)] = 0.0,
     validation: Annotated[float, Interval(ge=0, lt=1), Since(1)] = 0.0,
@@ -36,9 +38,9 @@ def trained(
 ) -> Source:
     """A network trained on the train part of a data set, naturally or against an adversary.
 
-    Adversarial training replaces every batch by what PGD makes of it (Madry et al., 2018, equation 2.1); TRADES, fast
-    and free adversarial training are further kinds of adversary. The loss is that of the data's task: cross-entropy of
-    classes, binary cross-entropy of attributes, squared error of values.
+    Adversarial training replaces every batch by its adversarial examples under PGD (Madry et al., 2018, equation 2.1);
+    TRADES, fast and free adversarial training are further kinds of adversary. The loss follows from the data's task:
+    cross-entropy for classes, binary cross-entropy for attributes, squared error for values.
 
     Args:
         data: The data set to train on.
@@ -46,30 +48,27 @@ def trained(
             ``mnist_2conv`` (MadryLab's MNIST challenge); ``lenet5``, ``fcnet``, ``resnet18``, ``resnet50`` (for small
             images) and ``one_hidden`` (for regression) of Liang et al. (2020); ``wide_resnet`` of Chan et al. (2020:
             depth 32, width 10). Or ``{architecture, library}``: any classifier of torchvision (``{architecture:
-            resnet18}``) or timm (``{architecture: resnet18, library: timm}``; the extra ``hub``), or one of a published
-            CIFAR checkpoint (``{architecture: wide_resnet_28_10}``, see ``vision/checkpoint``); the data must have 3
-            channels, and as many pixels as the architecture takes.
-        width: Channels of small_cnn's first block; the others are multiples of it. Other networks take theirs in
-            ``{name, width}``.
-        adversary: None for natural training, or by `kind`, with eps for inputs in [0, 1]: ``pgd``, which may be left
-            out (``{norm, eps, steps, step_size, random_start, best}``; `step_size` is 2.5 * eps / steps when left out);
+            resnet18}``) or timm (``{architecture: resnet18, library: timm}``; needs the extra ``hub``), or one of a
+            published CIFAR checkpoint (``{architecture: wide_resnet_28_10}``, see ``vision/checkpoint``); the data must
+            have 3 channels and the size that the architecture requires.
+        width: Channels of small_cnn's first block; the others are multiples of it. The width of other networks is an
+            option in ``{name, width}``.
+        adversary: None for natural training, or one of these kinds, with eps for inputs in [0, 1]: ``pgd``, the default
+            (``{norm, eps, steps, step_size, random_start, best}``; `step_size` is 2.5 * eps / steps by default);
             ``trades`` (``{kind, norm, eps, steps, step_size, beta}``, Zhang et al., 2019); ``fast`` (``{kind, eps,
             step_size}``, Wong et al., 2020); ``free`` (``{kind, eps, replays}``, Shafahi et al., 2019).
-        epochs: How often each image is seen; each replay of ``free`` counts.
-        batch_size: Images in a step.
+        epochs: Number of passes over the images; each replay of ``free`` counts as one.
+        batch_size: Number of images in a step.
         optimiser: ``{kind: sgd, lr, momentum, weight_decay, nesterov}`` or ``{kind: adam, lr, weight_decay}``.
         schedule: The learning rate over the training: ``{kind, milestones, gamma, warmup}``.
-        seed: What initial weights, batch order, augmentation and random starts are drawn from; replicates differ in it
-            alone.
+        seed: Seed of initial weights, batch order, augmentation and random starts; replicates differ in it alone.
         augment: ``none``, or a list of changes to each image, in their order: ``pad_crop`` (4 pixels), ``pad_crop_2``
             (2 pixels), ``flip``, ``colour_jitter``, ``rotation``.
-        label_noise: The share of the training labels that are replaced by another class: a control of a source's
-            quality.
-        validation: The share of the train part that is held back to watch the training by: the curves then have
-            ``validation_accuracy``, and against an adversary ``robust_validation_accuracy`` under PGD of 10 steps.
-        images: How many images of the train part are used, those held back for `validation` among them; None for all.
-            They are drawn with every class at its share: the same for every seed, and contained in those of a larger
-            number.
+        label_noise: Share of the training labels that are replaced by another class, to control a source's quality.
+        validation: Share of the train part that is held out to monitor the training: the curves then have
+            ``validation_accuracy`` and, with an adversary, ``robust_validation_accuracy`` under PGD of 10 steps.
+        images: Number of images of the train part that are used, including those for `validation`; None for all. Every
+            class has its share. The images are the same for every seed, and a larger number contains a smaller one's.
     """
     from advtransfer_vision.trained_sources import Architecture, TrainedSource
 
@@ -100,10 +99,10 @@ def random_init(
     """The untrained control: the network that `trained` starts from with the same seed.
 
     Args:
-        data: The data set whose shape and classes the network has; none of its images is used.
+        data: The data set that gives the network's input shape and classes; none of its images is used.
         network: The architecture, as in `trained`.
         width: Channels of small_cnn's first block, as in `trained`.
-        seed: What the weights are drawn from; as an option of a transfer, they depend on the target's subset as well.
+        seed: Seed of the weights; as an option of a transfer, they depend on the target's subset as well.
     """
     from advtransfer_vision.trained_sources import Architecture, RandomInitSource
 
@@ -121,16 +120,16 @@ def perturbed(
     scale: Annotated[float, Ge(0)],
     seed: Annotated[int, Ge(0)] = 0,
 ) -> Source:
-    """Another source with noise on its weights: a control that makes a source worse step by step.
+    """Another source with noise on its weights: a control that lowers a source's quality by degrees.
 
-    To each parameter Gaussian noise is added, as large as the standard deviation of the parameter's own entries times
-    `scale`; then batch normalisation measures its averages again.
+    Gaussian noise is added to each parameter, with a standard deviation of `scale` times that of the parameter's
+    entries; then batch normalisation measures its statistics again.
 
     Args:
-        source: The source to perturb, an entry of the suite; it is built once, however many perturb it.
-        data: The data set whose train part batch normalisation measures its averages on.
-        scale: The noise, in standard deviations; 0 gives the source with its averages measured again.
-        seed: What the noise is drawn from; a larger scale goes further in the same direction.
+        source: The source to perturb, an entry of the suite; it is built once for all sources that perturb it.
+        data: The data set whose train part batch normalisation measures its statistics on.
+        scale: Size of the noise, in standard deviations; 0 only measures the statistics again.
+        seed: Seed of the noise; with the same seed, a larger scale goes further in the same direction.
     """
     from advtransfer_vision.weight_noise import PerturbedSource
 

@@ -1,6 +1,6 @@
 """Image files as squares of pixels.
 
-Headers checked before anything is trained, images decoded on demand.
+Headers are checked before anything is trained; images are decoded on demand.
 """
 
 from __future__ import annotations
@@ -31,59 +31,55 @@ if TYPE_CHECKING:
 
 
 IMAGE_FORMATS = ("BMP", "DIB", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
-"""What a file may hold, whatever its name is; Pillow hands others to programs such as Ghostscript."""
-EIGHT_BIT_MODES = {
-    "1",
-    "L",
-    "LA",
-    "P",
-    "PA",
-    "RGB",
-    "RGBA",
-    "RGBX",
-    "CMYK",
-    "YCbCr",
-    "LAB",
-    "HSV",
-    "La",
-    "RGBa",
-}
+"""Formats a file may have, whatever its name. Pillow passes some others to programs such as Ghostscript."""
+GREY_MODES = {"1", "L", "LA", "La"}
+PALETTE_MODES = {"P", "PA"}
+COLOUR_MODES = {"RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB", "HSV"}
+EIGHT_BIT_MODES = GREY_MODES | PALETTE_MODES | COLOUR_MODES
+"""Pillow's modes with at most 8 bits a channel."""
 
 RESTORE_FILE = "restore the file, or remove it and plan again"
 
 
 @dataclass(frozen=True, slots=True)
 class Framing:
-    """How an image becomes a square of `pixels`.
+    """The way an image becomes a square.
+
+    Resizing is bilinear with antialiasing, in 8 bits, as Pillow does it.
 
     Args:
-        pixels: Height and width of what comes out.
+        pixels: Height and width of the square.
         fit: ``crop``: the short side is resized to `short_side` and the centre is cut out; ``square``: both sides are
-            resized to `pixels`, whatever the proportions. Bilinear with antialiasing, in 8 bits, as Pillow does it.
-        short_side: For ``crop``.
+            resized to `pixels`, whatever the proportions.
+        short_side: Length of the short side before the crop; ``square`` does not use it.
     """
+
+    # The repr of this class is part of a cache key (`check_headers`): keep its name and fields.
 
     pixels: int
     fit: Literal["crop", "square"]
     short_side: int
 
     def __call__(self, image: Image.Image) -> Image.Image:
-        """The square."""
-        square = self.pixels, self.pixels
+        """Return the image as a square of `pixels`."""
         if self.fit == "square":
-            return (
-                image if image.size == square else image.resize(square, Image.Resampling.BILINEAR)
-            )
+            return _resize(image, (self.pixels, self.pixels))
+        # Rounded as in torchvision's Resize and CenterCrop.
         width, height = image.size
-        short = min(width, height)
-        size = (self.short_side * width // short, self.short_side * height // short)
-        resized = image if image.size == size else image.resize(size, Image.Resampling.BILINEAR)
-        left, top = (round((side - self.pixels) / 2) for side in size)
+        short_side = min(width, height)
+        size = (self.short_side * width // short_side, self.short_side * height // short_side)
+        resized = _resize(image, size)
+        left = round((size[0] - self.pixels) / 2)
+        top = round((size[1] - self.pixels) / 2)
         return resized.crop((left, top, left + self.pixels, top + self.pixels))
 
 
-def decode_image(path: Path, framing: Framing) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
-    """The image in a file, framed: ``(3, pixels, pixels)`` uint8, red first.
+def _resize(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    return image if image.size == size else image.resize(size, Image.Resampling.BILINEAR)
+
+
+def decode_image(path: Path, framing: Framing) -> Pixels:
+    """Return the image in a file as a square, ``(3, pixels, pixels)`` uint8 RGB.
 
     Raises:
         BadInput: The file is not an image of 8 bits a channel, or it is damaged.
@@ -96,82 +92,84 @@ def decode_image(path: Path, framing: Framing) -> np.ndarray[tuple[int, ...], np
 
 @contextmanager
 def open_image(path: Path) -> Iterator[Image.Image]:
-    """The first frame of an image file, not yet decoded; whatever goes wrong inside is said of the file.
+    """Open an image file at its first frame, without decoding it.
+
+    Errors raised in the body of the ``with`` are reported as errors of the file, since Pillow decodes on access.
 
     Raises:
         BadInput: The file is not an image of 8 bits a channel, or it is damaged.
     """
     try:
         with warnings.catch_warnings():
-            warnings.filterwarnings(
-                "ignore", module=r"PIL\."
-            )  # remarks on metadata and palettes, without a file's name
+            # Pillow's warnings are about metadata and palettes, and do not name the file.
+            warnings.filterwarnings("ignore", module=r"PIL\.")
             with Image.open(path, formats=IMAGE_FORMATS) as image:
                 if image.mode not in EIGHT_BIT_MODES:
-                    found, next_step = (
+                    raise data_error(
                         f"{str(path)!r} with pixels of mode {image.mode!r}",
-                        "convert it to 8 bits",
+                        expected="8 bits a channel",
+                        next_step="convert it to 8 bits",
                     )
-                    raise data_error(found, expected="8 bits a channel", next_step=next_step)
                 yield image
     except BadInput:
         raise
     except Image.DecompressionBombError as error:
+        # Pillow raises this while it opens the file, before the size can be read.
         raise _size_error(path, f"of more than {_max_pixels():,} pixels") from error
     except UnidentifiedImageError as error:
         expected = f"an image ({', '.join(IMAGE_FORMATS)})"
         raise data_error(
             f"{str(path)!r}, which holds no image", expected=expected, next_step=RESTORE_FILE
         ) from error
-    except Exception as error:  # Pillow raises whatever its parsing of a damaged file runs into
+    except Exception as error:  # Pillow lets any error of its parsers through for damaged files
         found = f"{str(path)!r}, which cannot be decoded ({error})"
         raise data_error(found, expected="an image", next_step=RESTORE_FILE) from error
 
 
 def check_size(path: Path, size: tuple[int, int], framing: Framing) -> None:
-    """Refuse a strip that would be enormous when its short side is resized.
+    """Refuse a long strip that would become enormous when its short side is resized.
 
     Raises:
-        BadInput: It would be larger than the largest image that Pillow opens.
+        BadInput: The resized image would be larger than the largest image that Pillow opens.
     """
-    larger = framing.short_side**2 * max(size) // min(size)
-    if framing.fit == "crop" and larger > _max_pixels():
+    resized_pixels = framing.short_side**2 * max(size) // min(size)
+    if framing.fit == "crop" and resized_pixels > _max_pixels():
         raise _size_error(
-            path, f"of {size[0]} x {size[1]} pixels, which would become {larger:,} pixels"
+            path, f"of {size[0]} x {size[1]} pixels, which would become {resized_pixels:,} pixels"
         )
 
 
 def _max_pixels() -> float:
-    """The largest image that Pillow opens: twice the size from which on it warns."""
+    """Return the largest number of pixels that Pillow opens: twice the number at which it warns."""
     return math.inf if Image.MAX_IMAGE_PIXELS is None else 2 * Image.MAX_IMAGE_PIXELS
 
 
 def _size_error(path: Path, size: str) -> BadInput:
-    expected = f"at most {_max_pixels():,}"
     return data_error(
         f"{str(path)!r}, an image {size}",
-        expected=expected,
+        expected=f"at most {_max_pixels():,}",
         next_step="make it smaller, or remove it",
     )
 
 
 MAX_PROBLEMS = 10
-"""Files that are told by name; of more, only the count is."""
+"""Number of unreadable files that an error lists by name; further ones are counted."""
 
 
 def check_headers(folder: Path, names: Sequence[str], framing: Framing) -> None:
-    """Refuse files that are no images of 8 bits a channel; files that were found in order are not opened again.
+    """Refuse files that are no images of 8 bits a channel, by their headers.
 
-    Damage behind the header is found when an image is decoded.
+    Damage behind the header is reported when an image is decoded. Files that passed are not opened again while they
+    are unchanged.
 
     Raises:
-        BadInput: There are such files; names the first of them.
+        BadInput: There are such files; names the first ones.
     """
 
-    def read() -> str:
-        problems = [
-            problem for name in names for problem in _header_problems(folder / name, framing)
-        ]
+    def check_all() -> str:
+        problems: list[Problem] = []
+        for name in names:
+            problems += _header_problems(folder / name, framing)
         if len(problems) > MAX_PROBLEMS:
             more = f"{len(problems) - MAX_PROBLEMS} more files of {str(folder)!r} that are no such images"
             problems[MAX_PROBLEMS:] = [
@@ -181,8 +179,9 @@ def check_headers(folder: Path, names: Sequence[str], framing: Framing) -> None:
             raise BadInput(problems)
         return "images"
 
-    what = f"image headers 1 ({', '.join(IMAGE_FORMATS)}; {framing}) below {folder.absolute()}"
-    cached_while_unchanged(what, (folder / name for name in names), read)
+    # The number is raised when the check changes, so that remembered results expire.
+    cache_key = f"image headers 1 ({', '.join(IMAGE_FORMATS)}; {framing}) below {folder.absolute()}"
+    cached_while_unchanged(cache_key, (folder / name for name in names), check_all)
 
 
 def _header_problems(path: Path, framing: Framing) -> tuple[Problem, ...]:
@@ -195,19 +194,19 @@ def _header_problems(path: Path, framing: Framing) -> tuple[Problem, ...]:
 
 
 DECODED_CACHE_BYTES = 128 * 2**20
-"""How much of a part is kept decoded: small subsets are decoded once, large ones never fill the memory."""
+"""Size of the cache of decoded images of a part: small subsets are decoded once, large ones do not fill the memory."""
 
 
 @dataclass(frozen=True)
 class ImageFiles:
-    """`Samples` over image files: ``(3, pixels, pixels)``, decoded when asked for, the last used kept as uint8.
+    """`Samples` over image files, decoded on demand; the last used images are cached as uint8.
 
     Args:
-        card: What they are; its shape must be that of the framing.
-        folder: What `names` are relative to.
-        names: One file a sample.
+        card: The card of the data set; its shape is ``(3, pixels, pixels)`` of the framing.
+        folder: Folder that `names` are relative to.
+        names: One file name for each sample.
         targets: ``(N,)`` int64 classes.
-        framing: How a file becomes a square.
+        framing: How an image becomes a square.
     """
 
     card: DataCard
@@ -215,29 +214,31 @@ class ImageFiles:
     names: Sequence[str]
     targets: Tensor
     framing: Framing
-    _kept: _lru_cache_wrapper[Pixels] = field(init=False, repr=False, compare=False)
+    _decode_cached: _lru_cache_wrapper[Pixels] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        most = max(1, DECODED_CACHE_BYTES // (3 * self.framing.pixels**2))
-        object.__setattr__(self, "_kept", lru_cache(maxsize=most)(self._decode_position))
+        cached_images = max(1, DECODED_CACHE_BYTES // (3 * self.framing.pixels**2))
+        decode_cached = lru_cache(maxsize=cached_images)(self._decode_position)
+        # The dataclass is frozen, and the cache is not a value of it.
+        object.__setattr__(self, "_decode_cached", decode_cached)
 
     @property
     def keys(self) -> Sequence[int]:
-        """The place in the order of names."""
+        """Position of each image in `names`."""
         return range(len(self.names))
 
     def __len__(self) -> int:
         return len(self.names)
 
     def inputs(self, positions: Tensor) -> Tensor:
-        """``(B, 3, pixels, pixels)`` float32 in [0, 1]."""
+        """Return the images at `positions`, ``(B, 3, pixels, pixels)`` float32 in [0, 1]."""
         if not len(positions):
             return torch.empty(0, *self.card.shape)
-        images = np.stack([self._kept(position) for position in positions.tolist()])
+        images = np.stack([self._decode_cached(position) for position in positions.tolist()])
         return torch.from_numpy(images).float() / 255
 
     def labels(self, positions: Tensor) -> Tensor:
-        """``(B,)`` int64."""
+        """Return the classes at `positions`, ``(B,)`` int64."""
         return self.targets[positions]
 
     def _decode_position(self, position: int) -> Pixels:

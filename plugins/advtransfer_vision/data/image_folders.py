@@ -1,4 +1,4 @@
-"""Image folders with one subfolder a class, below a train and a test folder, as torchvision's ImageFolder reads them."""
+"""Image folders as torchvision's ImageFolder reads them: a train and a test folder with one subfolder a class."""
 
 from __future__ import annotations
 
@@ -29,9 +29,13 @@ HIDDEN, LOOSE, NO_FILE = "hidden", "outside of class folders", "links to nowhere
 
 @dataclass(frozen=True, slots=True)
 class ImageListing:
-    """The images of one part: their names, sorted by class and then by name, and each one's class.
+    """The images of one part.
 
-    `left_out` counts the files that are no images, by class folder (``""`` for what is in none) and by kind.
+    Args:
+        folder: The folder of the part.
+        names: Names of the images relative to the folder, sorted by class and then by name.
+        classes: The class folder of each image.
+        left_out: Number of files that are no images, by class folder (``""`` outside of any) and kind.
     """
 
     folder: Path
@@ -40,80 +44,96 @@ class ImageListing:
     left_out: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
     def find_problems(self) -> list[Problem]:
-        """One for each class folder without an image: its class would vanish, and the others be renumbered."""
+        """Return a problem for each class folder without an image.
+
+        Its class would be missing, and the classes after it would get other numbers.
+        """
         empty = sorted(_class_folders(self.folder) - set(self.classes))
         return [self._empty_class_problem(name) for name in empty]
 
     def warn_of_left_out(self) -> None:
-        """Tell how many files are left out, and of what kinds."""
-        kinds: Counter[str] = sum((Counter(counts) for counts in self.left_out.values()), Counter())
+        """Warn of files that are left out, and of class folders that may lie one level lower."""
+        kinds: Counter[str] = Counter()
+        for counts in self.left_out.values():
+            kinds.update(counts)
         if kinds:
             count = f"{kinds.total()} {'file is' if kinds.total() == 1 else 'files are'} left out"
             warn_of_data(
                 f"{str(self.folder)!r}: {count} ({_count_text(kinds)}); images are {', '.join(IMAGE_SUFFIXES)}"
             )
-        nested = sorted(
-            set(self.classes) - {name.split("/")[0] for name in self.names if name.count("/") == 1}
-        )
-        if nested and len(set(self.classes)) == 1:
+        classes = set(self.classes)
+        direct_classes = {_top_folder(name) for name in self.names if name.count("/") == 1}
+        if len(classes) == 1 and not direct_classes:
+            (only_class,) = classes
             warn_of_data(
-                f"{str(self.folder)!r}: all images are of one class, {nested[0]!r}, in folders below it; if these are "
-                f"the classes, name {str(self.folder / nested[0])!r} with the options `train` and `test`"
+                f"{str(self.folder)!r}: all images are of one class, {only_class!r}, in folders below it; if these are "
+                f"the classes, name {str(self.folder / only_class)!r} with the options `train` and `test`"
             )
 
     def _empty_class_problem(self, name: str) -> Problem:
-        there = self.left_out.get(name)
-        holds = f" (there are {_count_text(there)})" if there else ""
-        next_step = (
-            "convert its files, for instance to PNG, or remove it"
-            if there
-            else "fill it, or remove it"
-        )
-        found = f"no image in the class folder {name!r} of {str(self.folder)!r}{holds}"
+        left_out = self.left_out.get(name)
+        found = f"no image in the class folder {name!r} of {str(self.folder)!r}"
+        next_step = "fill it, or remove it"
+        if left_out:
+            found += f" (there are {_count_text(left_out)})"
+            next_step = "convert its files, for instance to PNG, or remove it"
         return Problem(found, f"files named {', '.join(IMAGE_SUFFIXES)}", next_step)
 
 
 def list_images(folder: Path) -> ImageListing:
-    """The images in the class folders of a part, whatever folders lie between; hidden ones are left out."""
+    """Return the images below the class folders of a part, at any depth; hidden files are left out."""
     names: list[str] = []
     left_out: dict[str, Counter[str]] = {}
     for name in list_files(folder):
-        why = _why_left_out(name)
-        if why is None:
+        kind = _left_out_kind(name)
+        if kind is None:
             names.append(name)
         else:
-            left_out.setdefault(_top_folder(name), Counter())[why] += 1
+            left_out.setdefault(_top_folder(name), Counter())[kind] += 1
     for name in list_non_files(folder):
         left_out.setdefault(_top_folder(name), Counter())[NO_FILE] += 1
-    names.sort(key=lambda name: (name.partition("/")[0], name))
-    return ImageListing(folder, names, [name.partition("/")[0] for name in names], left_out)
+    # By class first: sorted as plain texts, the images of "a-b" come before those of "a".
+    names.sort(key=lambda name: (_top_folder(name), name))
+    return ImageListing(folder, names, [_top_folder(name) for name in names], left_out)
 
 
 def printable_name(name: str) -> str:
-    """A folder's name as a class's: what UTF-8 cannot hold or a terminal would obey is escaped."""
+    """Return a folder's name as the name of a class, with escapes for unprintable characters.
+
+    Class names are part of a data set's card, so this must not change with `advtransfer.text.printable_text`.
+    """
+    characters = utf8_name(name)
     return "".join(
-        one if one.isprintable() else one.encode("unicode_escape").decode()
-        for one in utf8_name(name)
+        character if character.isprintable() else character.encode("unicode_escape").decode()
+        for character in characters
     )
 
 
-def _why_left_out(name: str) -> str | None:
-    *folders, file = name.split("/")
-    if any(part.startswith(".") for part in (*folders, file)):
+def _left_out_kind(name: str) -> str | None:
+    """Return the kind of a file that is not used, or None for an image in a class folder."""
+    parts = name.split("/")
+    if any(part.startswith(".") for part in parts):
         return HIDDEN
-    if not folders:
+    if len(parts) == 1:
         return LOOSE
-    suffix = Path(file).suffix.lower()
-    return None if file.lower().endswith(IMAGE_SUFFIXES) else suffix or "without a suffix"
+    file = parts[-1]
+    if file.lower().endswith(IMAGE_SUFFIXES):
+        return None
+    return Path(file).suffix.lower() or "without a suffix"
 
 
 def _top_folder(name: str) -> str:
+    """Return the class folder of a file; an empty text for a file outside of class folders."""
     return name.partition("/")[0] if "/" in name else ""
 
 
 def _class_folders(folder: Path) -> set[str]:
-    names = (path.name for path in folder.iterdir() if path.is_dir())
-    return {name for name in names if not name.startswith(".") and not SYSTEM_FILES.fullmatch(name)}
+    names: set[str] = set()
+    for path in folder.iterdir():
+        is_hidden = path.name.startswith(".") or SYSTEM_FILES.fullmatch(path.name)
+        if path.is_dir() and not is_hidden:
+            names.add(path.name)
+    return names
 
 
 def _count_text(kinds: Mapping[str, int]) -> str:
@@ -126,72 +146,82 @@ TEST_FOLDERS = ("test", "val")
 def load_image_folders(
     root: Folder, *, train: str, test: str | None, framing: Framing
 ) -> PartedDataset:
-    """The images below a folder; which class is which number is the sorted order of the train part's folders.
+    """Return the data set in the image folders below `root`.
+
+    Classes are numbered in the sorted order of the train part's class folders.
+
+    Args:
+        root: The folder.
+        train: Name of the train folder in it.
+        test: Name of the test folder; None for the first of `TEST_FOLDERS` that exists.
+        framing: How an image becomes a square.
 
     Raises:
-        BadInput: A part is not there, a class folder has no images, the test part has a class that the train part has
-            not, or a file is no image; all such problems at once.
+        BadInput: A part is missing, a class folder has no images, the test part has a class that the train part lacks,
+            or a file is no image; lists all such problems.
     """
-    parts: dict[Part, ImageListing] = {
-        "train": list_images(_part_folder(root.path, (train,))),
-        "test": list_images(_part_folder(root.path, TEST_FOLDERS if test is None else (test,))),
-    }
-    labels = tuple(sorted(set(parts["train"].classes)))
-    problems = [problem for part in parts.values() for problem in part.find_problems()]
-    problems += [_empty_part_problem(part.folder) for part in parts.values() if not part.classes]
-    parts["test"] = _match_spelling(parts["test"], labels)
-    problems += _unknown_classes(parts["test"], parts["train"], labels)
+    test_folders = TEST_FOLDERS if test is None else (test,)
+    train_part = list_images(_part_folder(root.path, (train,)))
+    test_part = list_images(_part_folder(root.path, test_folders))
+    labels = tuple(sorted(set(train_part.classes)))
+    problems = [*train_part.find_problems(), *test_part.find_problems()]
+    for part in (train_part, test_part):
+        if not part.classes:
+            problems.append(_empty_part_problem(part.folder))
+    test_part = _match_spelling(test_part, labels)
+    problems += _unknown_class_problems(test_part, train_part, labels)
     if problems:
         raise BadInput(problems)
+    parts: dict[Part, ImageListing] = {"train": train_part, "test": test_part}
+    # Names are checked before the headers, which takes long for large sets.
     for part in parts.values():
         check_headers(part.folder, part.names, framing)
         part.warn_of_left_out()
-    _warn_of_classes(parts["test"], labels)
+    _warn_of_classes(test_part, labels)
     names = tuple(map(printable_name, labels))
-    folders: list[Json] = [utf8_name(part.folder.name) for part in parts.values()]
-    content: dict[str, Json] = {
-        "folder": root.sha256,
-        "parts": folders,
-        "framing": _framing_content(framing),
-    }
+    content = _folders_content(root, parts, framing)
     shape = (3, framing.pixels, framing.pixels)
     card = DataCard(shape, (0.0, 1.0), "classes", len(names), names, content_id(content))
-    return PartedDataset(
-        card,
-        {name: image_samples(part, card, framing, labels=labels) for name, part in parts.items()},
-    )
+    samples = {
+        name: image_samples(part, card, framing, labels=labels) for name, part in parts.items()
+    }
+    return PartedDataset(card, samples)
 
 
 def image_samples(
     part: ImageListing, card: DataCard, framing: Framing, *, labels: tuple[str, ...]
 ) -> ImageFiles:
-    """The samples of a listed part; `labels` are the folders' names in the order of the card's classes."""
-    numbers = {name: number for number, name in enumerate(labels)}
-    targets = torch.tensor([numbers[name] for name in part.classes], dtype=torch.int64)
+    """Return the samples of a part; `labels` are the folders' names in the order of the card's classes."""
+    number_of = {name: number for number, name in enumerate(labels)}
+    numbers = [number_of[name] for name in part.classes]
+    targets = torch.tensor(numbers, dtype=torch.int64)
     return ImageFiles(card, part.folder, part.names, targets, framing)
 
 
 def _match_spelling(part: ImageListing, labels: tuple[str, ...]) -> ImageListing:
-    """The part with its classes as `labels` spells them: macOS writes an accent as a character of its own."""
-    known = {_composed_name(name): name for name in labels}
-    spelt = {
-        name: name if name in labels else known.get(_composed_name(name), name)
-        for name in set(part.classes)
-    }
-    return replace(part, classes=[spelt[name] for name in part.classes])
+    """Return the part with its classes spelt as in `labels`.
+
+    File systems differ: macOS stores an accent as a separate character after its letter.
+    """
+    by_composed_name = {_composed_name(name): name for name in labels}
+    spelling: dict[str, str] = {}
+    for name in set(part.classes):
+        is_label = name in labels
+        spelling[name] = name if is_label else by_composed_name.get(_composed_name(name), name)
+    return replace(part, classes=[spelling[name] for name in part.classes])
 
 
-def _unknown_classes(
+def _unknown_class_problems(
     test: ImageListing, train: ImageListing, labels: tuple[str, ...]
 ) -> Iterator[Problem]:
-    """The classes that have images in the test part alone."""
+    """Yield a problem for each class that has images in the test part alone."""
     folded = {name.casefold(): name for name in labels}
     for name in sorted(set(test.classes) - set(labels)):
         found = f"the class folder {name!r} in {str(test.folder)!r}"
         expected = f"one of the {len(labels)} of {str(train.folder)!r}"
-        near = folded.get(name.casefold())
-        next_step = f"did you mean {near!r}? " if near else ""
-        yield Problem(found, expected, f"{next_step}give it training images, or remove it")
+        similar = folded.get(name.casefold())
+        hint = f"did you mean {similar!r}? " if similar else ""
+        yield Problem(found, expected, f"{hint}give it training images, or remove it")
 
 
 def _empty_part_problem(folder: Path) -> Problem:
@@ -200,15 +230,16 @@ def _empty_part_problem(folder: Path) -> Problem:
 
 
 def _warn_of_classes(test: ImageListing, labels: tuple[str, ...]) -> None:
-    """Tell of classes that are never tested, and of folders that look like one class."""
-    if untested := sorted(set(labels) - set(test.classes)):
+    """Warn of classes that are never tested, and of class folders with almost the same name."""
+    untested = sorted(set(labels) - set(test.classes))
+    if untested:
         warn_of_data(
             f"{str(test.folder)!r}: no image of {len(untested)} of {len(labels)} classes ({first_names(untested)})"
         )
-    alike: dict[str, list[str]] = {}
+    similar: dict[str, list[str]] = {}
     for name in labels:
-        alike.setdefault(_composed_name(name).casefold(), []).append(name)
-    for names in alike.values():
+        similar.setdefault(_composed_name(name).casefold(), []).append(name)
+    for names in similar.values():
         if len(names) > 1:
             written = ", ".join(map(ascii, names))
             warn_of_data(
@@ -217,23 +248,32 @@ def _warn_of_classes(test: ImageListing, labels: tuple[str, ...]) -> None:
 
 
 def _composed_name(name: str) -> str:
-    """A name with each accent in its letter's character (NFC)."""
+    """Return a name with each letter and its accent as one character (NFC)."""
     return unicodedata.normalize("NFC", name)
 
 
 def _part_folder(root: Path, names: tuple[str, ...]) -> Path:
+    """Return the first of the folders that exists; raise a BadInput when none does."""
     for name in names:
         if (root / name).is_dir():
             return root / name
-    there = sorted(path.name for path in root.iterdir() if path.is_dir())
-    found = f"no folder {' or '.join(map(repr, names))} in {str(root)!r} (there are {first_names(there) if there else 'none'})"
+    folders = sorted(path.name for path in root.iterdir() if path.is_dir())
     raise data_error(
-        found,
+        f"no folder {' or '.join(map(repr, names))} in {str(root)!r} "
+        f"(there are {first_names(folders) or 'none'})",
         expected="a train and a test folder",
         next_step="name them with the options `train` and `test`",
     )
 
 
-def _framing_content(framing: Framing) -> dict[str, Json]:
+def _folders_content(
+    root: Folder, parts: Mapping[Part, ImageListing], framing: Framing
+) -> dict[str, Json]:
+    """Return what the data set's digest depends on."""
+    # A framing that does not use the short side gives the same images whatever its value.
     short_side = framing.short_side if framing.fit == "crop" else None
-    return {"pixels": framing.pixels, "fit": framing.fit, "short_side": short_side}
+    return {
+        "folder": root.sha256,
+        "parts": [utf8_name(part.folder.name) for part in parts.values()],
+        "framing": {"pixels": framing.pixels, "fit": framing.fit, "short_side": short_side},
+    }

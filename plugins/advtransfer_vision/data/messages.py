@@ -7,23 +7,27 @@ from collections.abc import Iterable
 
 from advtransfer.errors import AdvTransferWarning, BadInput, Problem
 
+MAX_SHOWN_NAMES = 5
+"""How many of many names or numbers a message shows."""
+
 
 def data_error(found: str, *, expected: str, next_step: str) -> BadInput:
-    """The error for one thing that is not as it must be; the caller raises it."""
+    """Return the error for one problem; the caller raises it."""
     return BadInput([Problem(found, expected, next_step)])
 
 
-MAX_SHOWN_NAMES = 5
-"""Of many names, how many a message shows."""
-
-
 def warn_of_data(text: str) -> None:
-    """Warn of something in the data that may not be meant."""
+    """Warn of something in the data that the user may not have meant."""
     warnings.warn(text, AdvTransferWarning, stacklevel=2)
 
 
+def first_items(items: Iterable[object]) -> str:
+    """Return the first few items, and how many more there are."""
+    texts = [str(item) for item in items]
+    more = f" and {len(texts) - MAX_SHOWN_NAMES} more" if len(texts) > MAX_SHOWN_NAMES else ""
+    return ", ".join(texts[:MAX_SHOWN_NAMES]) + more
+
+
 def first_names(names: Iterable[str]) -> str:
-    """The first few names, and how many more there are."""
-    shown = list(names)
-    more = f" and {len(shown) - MAX_SHOWN_NAMES} more" if len(shown) > MAX_SHOWN_NAMES else ""
-    return ", ".join(map(repr, shown[:MAX_SHOWN_NAMES])) + more
+    """Return the first few names in quotation marks, and how many more there are."""
+    return first_items(map(repr, names))

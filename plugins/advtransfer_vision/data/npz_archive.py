@@ -10,7 +10,7 @@ import zipfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
@@ -18,16 +18,18 @@ from advtransfer.toolkit.file_digests import cached_while_unchanged
 from advtransfer_vision.data.messages import data_error
 
 Array: TypeAlias = "np.ndarray[tuple[int, ...], np.dtype[Any]]"  # Any: the file says of what
-LOCAL_HEADER_BYTES = 30  # bytes of a zip entry's own header before its name
+LOCAL_HEADER_BYTES = 30
+"""Size of a zip entry's local header before the entry's name."""
 READ_BYTES = 2**20
 READ_ERRORS = (
     ValueError,
     OSError,
     EOFError,
-    OverflowError,  # a shape beyond all numbers
-    NotImplementedError,  # a compression that Python does not know
+    OverflowError,  # a shape beyond the largest integer
+    NotImplementedError,  # a compression that Python does not support
     RuntimeError,  # an encrypted entry
-    SyntaxError,  # a header that is no literal, as are the three after it
+    # A header that is no Python literal raises one of these four.
+    SyntaxError,
     TypeError,
     KeyError,
     tokenize.TokenError,
@@ -36,7 +38,7 @@ READ_ERRORS = (
     zlib.error,
     zipfile.BadZipFile,
 )
-"""What zipfile and NumPy raise for entries that are damaged, or are no arrays of numbers and text."""
+"""Errors of zipfile and NumPy for entries that are damaged, or are no arrays of numbers or text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +48,7 @@ class NpzArchive:
     path: Path
 
     def keys(self) -> list[str]:
-        """The arrays there are, in the order of the file.
+        """Return the keys of all arrays, in the order of the file.
 
         Raises:
             BadInput: The file is not an archive, or holds two arrays of one name.
@@ -61,8 +63,9 @@ class NpzArchive:
             raise data_error(
                 f"{str(self.path)!r} ({error})", expected="a NumPy archive", next_step=next_step
             ) from error
-        if twice := sorted({name for name in names if names.count(name) > 1}):
-            found = f"two arrays {twice[0]!r} in {str(self.path)!r}"
+        repeated = sorted({name for name in names if names.count(name) > 1})
+        if repeated:
+            found = f"two arrays {repeated[0]!r} in {str(self.path)!r}"
             raise data_error(found, expected="one of each name", next_step="write the file again")
         return names
 
@@ -70,16 +73,15 @@ class NpzArchive:
         return key in self.keys()
 
     def __getitem__(self, key: str) -> Array:
-        """The array; mapped where the archive holds it uncompressed (`numpy.savez`), else read (`savez_compressed`).
+        """Return an array: mapped if stored uncompressed (`numpy.savez`), else read (`savez_compressed`).
 
         Raises:
-            BadInput: It is not there, is damaged, or is an array of Python objects.
+            BadInput: The array is missing, damaged, or holds Python objects.
         """
-        if key not in self:
-            there = ", ".join(self.keys()) or "none"
-            found = f"no array {key!r} in {str(self.path)!r} (there are {there})"
+        keys = self.keys()
+        if key not in keys:
             raise data_error(
-                found,
+                f"no array {key!r} in {str(self.path)!r} (there are {', '.join(keys) or 'none'})",
                 expected="it",
                 next_step="name the arrays with the options x_train, y_train ...",
             )
@@ -87,7 +89,7 @@ class NpzArchive:
             return self._read_array(key)
         except MemoryError as error:
             found = f"array {key!r} of {str(self.path)!r}, which is larger than the memory"
-            next_step = "write it with numpy.savez: what is stored without compression is not read as a whole"
+            next_step = "write it with numpy.savez: arrays stored without compression are not read as a whole"
             raise data_error(found, expected="an array that fits", next_step=next_step) from error
         except READ_ERRORS as error:
             found = f"array {key!r} of {str(self.path)!r}, which cannot be read ({error})"
@@ -98,19 +100,21 @@ class NpzArchive:
         with zipfile.ZipFile(self.path) as file:
             entry = file.getinfo(f"{key}.npy")
         mapped = _map_array(self.path, entry) if entry.compress_type == zipfile.ZIP_STORED else None
-        if mapped is not None:
-            cached_while_unchanged(
-                f"crc 1 of {key} in {self.path.absolute()}",
-                [self.path],
-                lambda: self._check_entry(entry),
-            )
-            return mapped
-        with np.load(self.path, allow_pickle=False) as arrays:
-            array: Array = arrays[key]
-        return array
+        if mapped is None:
+            # Pickles may run code.
+            with np.load(self.path, allow_pickle=False) as arrays:
+                array: Array = arrays[key]
+            return array
+        # A mapping bypasses zipfile's checksum, so the entry is read through once.
+        cached_while_unchanged(
+            f"crc 1 of {key} in {self.path.absolute()}",
+            [self.path],
+            lambda: self._check_entry(entry),
+        )
+        return mapped
 
     def _check_entry(self, entry: zipfile.ZipInfo) -> str:
-        """Read an entry through, which holds it to its checksum."""
+        """Read an entry to its end, where zipfile compares its checksum."""
         with zipfile.ZipFile(self.path) as file, file.open(entry) as content:
             while content.read(READ_BYTES):
                 pass
@@ -118,30 +122,33 @@ class NpzArchive:
 
 
 def _map_array(path: Path, entry: zipfile.ZipInfo) -> Array | None:
-    """The stored entry as an array over the file, copied on write; None where it must be read after all.
+    """Map the array of an uncompressed entry, copied on write; return None if it cannot be mapped.
 
     Raises:
-        ValueError: Its array is longer or shorter than the entry.
+        ValueError: The array is longer or shorter than the entry.
     """
+    readers = {
+        (1, 0): np.lib.format.read_array_header_1_0,
+        (2, 0): np.lib.format.read_array_header_2_0,
+    }
     with path.open("rb") as file:
+        # The name and the extra field may be longer here than in the zip's directory, from which
+        # the offset of the content can therefore not be computed.
         file.seek(entry.header_offset)
-        name, extra = struct.unpack("<HH", file.read(LOCAL_HEADER_BYTES)[-4:])
-        file.seek(name + extra, 1)
+        name_length, extra_length = struct.unpack("<HH", file.read(LOCAL_HEADER_BYTES)[-4:])
+        file.seek(name_length + extra_length, 1)
         start = file.tell()
         version = np.lib.format.read_magic(file)
-        readers = {
-            (1, 0): np.lib.format.read_array_header_1_0,
-            (2, 0): np.lib.format.read_array_header_2_0,
-        }
         if version not in readers:
             return None
-        shape, fortran, dtype = readers[version](file)
-        if dtype.hasobject or 0 in shape:
-            return None
-        bytes_there = entry.file_size - (file.tell() - start)
-        if math.prod(shape) * dtype.itemsize != bytes_there:
-            raise ValueError(f"an array of shape {shape} and type {dtype} in {bytes_there} bytes")
-        array: Array = np.memmap(
-            path, dtype, mode="c", offset=file.tell(), shape=shape, order="F" if fortran else "C"
-        )
-        return array
+        shape, is_fortran, dtype = readers[version](file)
+        offset = file.tell()
+    # Python objects are pickles, and NumPy cannot map an empty array.
+    if dtype.hasobject or 0 in shape:
+        return None
+    content_bytes = entry.file_size - (offset - start)
+    if math.prod(shape) * dtype.itemsize != content_bytes:
+        raise ValueError(f"an array of shape {shape} and type {dtype} in {content_bytes} bytes")
+    order: Literal["F", "C"] = "F" if is_fortran else "C"
+    array: Array = np.memmap(path, dtype, mode="c", offset=offset, shape=shape, order=order)
+    return array

@@ -16,17 +16,21 @@ from advtransfer.types import DataCard, Dataset, Part, Samples
 
 @dataclass(frozen=True, slots=True)
 class PartedDataset:
-    """A `Dataset` whose parts are at hand; every one of them carries this card."""
+    """A `Dataset` of given parts, which share its card."""
 
     data_card: DataCard
     parts: Mapping[Part, Samples]
 
     def card(self) -> DataCard:
-        """What it is."""
+        """Return the card of the data set."""
         return self.data_card
 
     def part(self, name: Part) -> Samples:
-        """The part; a ValueError that lists the parts there are when this one is not."""
+        """Return a part.
+
+        Raises:
+            ValueError: There is no such part; lists the existing ones.
+        """
         if name not in self.parts:
             raise ValueError(
                 f"found part {name!r}; expected one of {sorted(self.parts)}; ask for one of these"
@@ -35,7 +39,7 @@ class PartedDataset:
 
 
 class Portion(SampleSubset):
-    """Some samples of another part, in its order, as the portion's own card describes them."""
+    """Samples of another part, in its order, with the card of the portion."""
 
     def __init__(self, samples: Samples, positions: Tensor, card: DataCard) -> None:
         super().__init__(samples, positions)
@@ -43,26 +47,33 @@ class Portion(SampleSubset):
 
 
 def cut_portion(data: Dataset, *, start: float, end: float) -> PartedDataset:
-    """The train part between two shares of its fixed order, and the test part whole.
+    """Return the train part between two shares of its fixed order, and the whole test part.
 
     Raises:
-        ValueError: The shares are not in order, or there is a class without an image between them.
+        ValueError: `end` is not above `start`, or the portion has no image of some class.
     """
     if not start < end:
         raise ValueError(
             f"found a portion from {start:g} to {end:g}; expected an end above the start; correct them"
         )
-    base, train, test = data.card(), data.part("train"), data.part("test")
+    base = data.card()
+    train = data.part("train")
+    test = data.part("test")
     card = replace(base, digest=content_id({"base": base.digest, "portion": [start, end]}))
     labels = train.labels(all_positions(train))
-    kept = _before_share(labels, share=end) & ~_before_share(labels, share=start)
-    lost = base.task == "classes" and len(torch.unique(labels[kept])) < len(torch.unique(labels))
-    if lost or not kept.any():
-        found = f"a portion from {start:g} to {end:g} with {int(kept.sum())} of {len(train)} images"
+    # The images before a share contain those before every smaller one, so portions whose shares do
+    # not overlap have no image in common.
+    in_portion = _is_before_share(labels, share=end) & ~_is_before_share(labels, share=start)
+    lacks_class = base.task == "classes" and (
+        len(torch.unique(labels[in_portion])) < len(torch.unique(labels))
+    )
+    if lacks_class or not in_portion.any():
+        count = int(in_portion.sum())
+        found = f"a portion from {start:g} to {end:g} with {count} of {len(train)} images"
         raise ValueError(
             f"found {found}; expected at least one of each class; move `start` and `end` apart"
         )
-    positions = kept.nonzero().flatten()
+    positions = in_portion.nonzero().flatten()
     return PartedDataset(
         card,
         {
@@ -72,9 +83,10 @@ def cut_portion(data: Dataset, *, start: float, end: float) -> PartedDataset:
     )
 
 
-def _before_share(labels: Tensor, *, share: float) -> Tensor:
-    """Which of the labelled samples come before a share of the order, ``(N,)`` bool."""
-    before, count = torch.zeros(len(labels), dtype=torch.bool), round(share * len(labels))
+def _is_before_share(labels: Tensor, *, share: float) -> Tensor:
+    """Return whether each sample comes before a share of the fixed order, ``(N,)`` bool."""
+    is_before = torch.zeros(len(labels), dtype=torch.bool)
+    count = round(share * len(labels))
     if count:
-        before[draw_test_positions(labels, count=count)] = True
-    return before
+        is_before[draw_test_positions(labels, count=count)] = True
+    return is_before

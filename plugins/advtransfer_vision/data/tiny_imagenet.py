@@ -1,7 +1,4 @@
-"""Tiny ImageNet as released.
-
-Training images by class, validation images in one folder beside a table.
-"""
+"""Tiny ImageNet as released: training images by class, validation images in one folder with a table."""
 
 from __future__ import annotations
 
@@ -18,24 +15,25 @@ IMAGE_PIXELS = 64
 
 
 def load_tiny_imagenet(root: Folder) -> PartedDataset:
-    """The 200 classes in the sorted order of their WordNet ids; the validation part is the test part.
+    """Return Tiny ImageNet, its classes in the sorted order of their WordNet ids.
+
+    The validation part is the test part, since the labels of the official test part are not public.
 
     Raises:
-        BadInput: A file of the layout is not there, or the tables do not fit the images.
+        BadInput: A file of the layout is missing, or the tables do not fit the images.
     """
     ids = tuple(sorted(_read_text(root.path, "wnids.txt").split()))
-    words = dict(
-        line.split("\t", 1)
-        for line in _read_text(root.path, "words.txt").splitlines()
-        if "\t" in line
-    )
+    lines = _read_text(root.path, "words.txt").splitlines()
+    words = dict(line.split("\t", 1) for line in lines if "\t" in line)
+    # A line lists synonyms; the first one names the class.
     names = tuple(words.get(id, id).partition(",")[0] for id in ids)
     content = content_id({"folder": root.sha256, "layout": "tiny imagenet"})
     card = DataCard(
         (3, IMAGE_PIXELS, IMAGE_PIXELS), (0.0, 1.0), "classes", len(ids), names, content
     )
     framing = Framing(IMAGE_PIXELS, "square", IMAGE_PIXELS)
-    train, test = _list_train(root.path, ids), _list_validation(root.path, ids)
+    train = _list_train(root.path, ids)
+    test = _list_validation(root.path, ids)
     for part in (train, test):
         check_headers(part.folder, part.names, framing)
     return PartedDataset(
@@ -48,7 +46,10 @@ def load_tiny_imagenet(root: Folder) -> PartedDataset:
 
 
 def _list_train(root: Path, ids: tuple[str, ...]) -> ImageListing:
-    names, classes, left_out = [], [], 0
+    """Return the images below ``train``; a folder of a class also holds tables, which are left out."""
+    names: list[str] = []
+    classes: list[str] = []
+    left_out = 0
     for id in ids:
         folder = root / "train" / id / "images"
         files = list_files(folder) if folder.is_dir() else []
@@ -68,28 +69,26 @@ def _list_train(root: Path, ids: tuple[str, ...]) -> ImageListing:
 
 
 def _list_validation(root: Path, ids: tuple[str, ...]) -> ImageListing:
-    """The annotated images, in the order of their names with numbers read as numbers (``val_2`` before ``val_10``)."""
-    table = [
-        line.split("\t")[:2] for line in _read_text(root, "val/val_annotations.txt").splitlines()
-    ]
-    table.sort(key=lambda row: (len(row[0]), row[0]))
+    """Return the annotated images in the order of their numbers (``val_2`` before ``val_10``)."""
+    lines = _read_text(root, "val/val_annotations.txt").splitlines()
+    rows = [line.split("\t")[:2] for line in lines]
+    # Names differ in their numbers alone, so shorter ones come first.
+    rows.sort(key=lambda row: (len(row[0]), row[0]))
     folder = root / "val" / "images"
-    there = set(list_files(folder)) if folder.is_dir() else set()
-    wrong = [row for row in table if len(row) < 2 or row[0] not in there or row[1] not in ids]
-    if wrong or not table:
-        found = (
-            f"the line {wrong[0]!r} in {str(root / 'val' / 'val_annotations.txt')!r}"
-            if wrong
-            else "no annotations"
-        )
-        raise _layout_error(
-            found, "a file of val/images and a class of wnids.txt, with a tab between"
-        )
-    if left_out := len(there - {row[0] for row in table}):
+    files = set(list_files(folder)) if folder.is_dir() else set()
+    expected = "a file of val/images and a class of wnids.txt, with a tab between"
+    if not rows:
+        raise _layout_error("no annotations", expected)
+    for row in rows:
+        if len(row) < 2 or row[0] not in files or row[1] not in ids:
+            path = root / "val" / "val_annotations.txt"
+            raise _layout_error(f"the line {row!r} in {str(path)!r}", expected)
+    left_out = len(files - {row[0] for row in rows})
+    if left_out:
         warn_of_data(
             f"{left_out} files of {str(folder)!r} are left out: val_annotations.txt does not name them"
         )
-    return ImageListing(folder, [row[0] for row in table], [row[1] for row in table])
+    return ImageListing(folder, [row[0] for row in rows], [row[1] for row in rows])
 
 
 def _read_text(root: Path, name: str) -> str:

@@ -1,6 +1,4 @@
-"""Sources whose weights come from elsewhere.
+"""Sources with weights from files or libraries: architectures by name, files of weights, claims about them.
 
-Architectures by name, files of weights, what is known of them.
-
-`claims`, `remote` and `known` are light; the other modules import torch.
+`claims` and `hub_files` do not import torch; the other modules do.
 """

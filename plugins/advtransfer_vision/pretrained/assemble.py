@@ -1,4 +1,4 @@
-"""Puts sources together from the options of their factories."""
+"""Assembly of sources from the options of their factories."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+
+from torch import Tensor
 
 from advtransfer.types import Context, Dataset, File
 from advtransfer_vision.pretrained import checkpoints, torchvision_networks, torchvision_weights
@@ -16,17 +18,31 @@ from advtransfer_vision.pretrained.checkpoints import (
 )
 from advtransfer_vision.pretrained.claims import Claims
 from advtransfer_vision.pretrained.hub_files import HubFile, fetch_file
-from advtransfer_vision.pretrained.network_spec import CutNetwork, NetworkSpec, default_spec
+from advtransfer_vision.pretrained.network_spec import (
+    CutNetwork,
+    Library,
+    NetworkSpec,
+    default_spec,
+)
 from advtransfer_vision.pretrained.source import PretrainedSource
 
 UNTRAINED_CLAIMS = Claims(data="none: untrained")
-CIFAR_MEAN, CIFAR_STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
-"""Of the robustness library's CIFAR-10 (``checkpoints/datasets.py``)."""
+CIFAR_MEAN = (0.4914, 0.4822, 0.4465)
+CIFAR_STD = (0.2023, 0.1994, 0.2010)
+"""Normalisation of CIFAR-10 in the robustness library (``robustness/datasets.py``)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SizeOptions:
-    """What a suite says of a network's inputs, outputs and blocks; what it leaves out comes from elsewhere."""
+    """Options about a network's inputs, outputs and blocks.
+
+    Args:
+        data: The source's own data, whose sizes the network has.
+        outputs: Number of logits; None for that of `data`, or else the architecture's default.
+        pixels: Height and width of the inputs; likewise.
+        blocks: Paths of the modules where blocks begin; empty for the known ones of the architecture.
+        head: Path of the module that gives the logits; required with `blocks`.
+    """
 
     data: Dataset | None = None
     outputs: int | None = None
@@ -34,9 +50,13 @@ class SizeOptions:
     blocks: tuple[str, ...] = ()
     head: str | None = None
 
-    def apply_to(self, design: NetworkSpec) -> NetworkSpec:
-        """The design with what is said."""
-        cut = replace(design, blocks=self.blocks, head=self.head)
+    def apply_to(self, spec: NetworkSpec) -> NetworkSpec:
+        """Return a specification with these options.
+
+        Raises:
+            ValueError: The options contradict each other or the data.
+        """
+        cut = replace(spec, blocks=self.blocks, head=self.head)
         return cut.with_sizes(self.data, outputs=self.outputs, pixels=self.pixels)
 
 
@@ -50,31 +70,34 @@ def torchvision_source(
     claims: Claims | None,
     download: bool,
 ) -> PretrainedSource:
-    """A classifier of torchvision with its own weights, with those of a file, or as it is drawn.
+    """Return a classifier of torchvision with named weights, weights of a file, or initial weights.
 
     Raises:
-        ValueError: Both weights and a file are asked for.
+        ValueError: Both `weights` and `file` are given.
     """
     if weights is None:
-        design = size.apply_to(default_spec(architecture))
+        spec = size.apply_to(default_spec(architecture))
         if file is None:
-            return PretrainedSource(spec=design, claims=claims or UNTRAINED_CLAIMS)
+            return PretrainedSource(spec=spec, claims=claims or UNTRAINED_CLAIMS)
         return state_dict_source(
-            design, file=file, hub=None, layout=layout, claims=claims or Claims()
+            spec, file=file, hub=None, layout=layout, claims=claims or Claims()
         )
     if file is not None:
         found = f"weights {weights!r} and the file {file.path}"
         raise ValueError(f"found {found}; expected one of them; leave the other out")
-    wanted = torchvision_weights.find_weights(architecture, weights)
-    design = size.apply_to(torchvision_weights.weights_spec(architecture, wanted))
+    named_weights = torchvision_weights.find_weights(architecture, weights)
+    spec = size.apply_to(torchvision_weights.weights_spec(architecture, named_weights))
 
     def read(context: Context, network: CutNetwork) -> CheckpointContents:
-        path = torchvision_weights.weights_file(wanted, download=download, context=context)
-        return layout.read_file(path, network, what=architecture, rename=design.current_names)
+        path = torchvision_weights.weights_file(named_weights, download=download, context=context)
+        return layout.read_file(path, network, what=architecture, rename=spec.current_names)
 
-    said = claims or torchvision_weights.weights_claims(wanted)
     return PretrainedSource(
-        spec=design, claims=said, place=str(wanted), read=read, options=layout.options
+        spec=spec,
+        claims=claims or torchvision_weights.weights_claims(named_weights),
+        place=str(named_weights),
+        read=read,
+        options=layout.options,
     )
 
 
@@ -87,39 +110,57 @@ def robustness_source(
     layout: CheckpointLayout,
     claims: Claims,
 ) -> PretrainedSource:
-    """A file of the robustness library or of robust-models-transfer, here or in the hub."""
-    plain = default_spec(architecture)
+    """Return a source from a local or hub file of the robustness library or robust-models-transfer."""
+    spec = default_spec(architecture)
     if torchvision_networks.is_for_cifar(architecture):
-        plain = replace(plain, mean=CIFAR_MEAN, std=CIFAR_STD)
-    design = size.apply_to(replace(plain, clamp=True))
-    place, path = locate_file(file, hub)
+        spec = replace(spec, mean=CIFAR_MEAN, std=CIFAR_STD)
+    spec = size.apply_to(replace(spec, clamp=True))
+    place, get_path = locate_file(file, hub)
 
     def read(context: Context, network: CutNetwork) -> CheckpointContents:
         return checkpoints.read_robustness_file(
-            path(), network, layout=layout, what=architecture, rename=design.current_names
+            get_path(), network, layout=layout, what=architecture, rename=spec.current_names
         )
 
     return PretrainedSource(
-        spec=design, claims=claims, place=place, read=read, options=layout.options
+        spec=spec, claims=claims, place=place, read=read, options=layout.options
     )
 
 
+def checkpoint_source(
+    architecture: str,
+    *,
+    library: Library,
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+    file: File | None,
+    hub: HubFile | None,
+    size: SizeOptions,
+    layout: CheckpointLayout,
+    claims: Claims,
+) -> PretrainedSource:
+    """Return a source from a local or hub state dict, with the normalisation that the suite gives."""
+    spec = size.apply_to(replace(default_spec(architecture, library), mean=mean, std=std))
+    layout = replace(layout, options=layout.options | {"mean"})
+    return state_dict_source(spec, file=file, hub=hub, layout=layout, claims=claims)
+
+
 def state_dict_source(
-    design: NetworkSpec,
+    spec: NetworkSpec,
     *,
     file: File | None,
     hub: HubFile | None,
     layout: CheckpointLayout,
     claims: Claims,
 ) -> PretrainedSource:
-    """A state dict, here or in the hub, for an architecture whose names it has."""
-    place, path = locate_file(file, hub)
+    """Return a source from a local or hub file with a state dict of the architecture."""
+    place, get_path = locate_file(file, hub)
 
     def read(context: Context, network: CutNetwork) -> CheckpointContents:
-        return layout.read_file(path(), network, what=design.name, rename=design.current_names)
+        return layout.read_file(get_path(), network, what=spec.name, rename=spec.current_names)
 
     return PretrainedSource(
-        spec=design, claims=claims, place=place, read=read, options=layout.options
+        spec=spec, claims=claims, place=place, read=read, options=layout.options
     )
 
 
@@ -132,58 +173,64 @@ def timm_source(
     layout: CheckpointLayout,
     claims: Claims | None,
 ) -> PretrainedSource:
-    """An architecture of timm with weights that timm can load, here or in the hub, or as it is drawn."""
+    """Return an architecture of timm with weights of a local or hub file, or with initial weights."""
+    # timm is an optional dependency.
     from advtransfer_vision.pretrained import timm_networks
 
-    design = size.apply_to(timm_spec(name))
+    spec = size.apply_to(timm_spec(name))
     if file is None and hub is None:
-        return PretrainedSource(spec=design, claims=claims or UNTRAINED_CLAIMS)
-    place, path = locate_file(file, hub)
+        return PretrainedSource(spec=spec, claims=claims or UNTRAINED_CLAIMS)
+    place, get_path = locate_file(file, hub)
 
     def read(context: Context, network: CutNetwork) -> CheckpointContents:
-        contents = layout.read_file(path(), network, what=name, rename=dict)
-        drawn = (
-            {one: network.model.state_dict()[one] for one in head_names(network)}
-            if layout.new_head
-            else {}
-        )
+        contents = layout.read_file(get_path(), network, what=name, rename=dict)
+        initial_head: dict[str, Tensor] = {}
+        if layout.new_head:
+            initial = network.model.state_dict()
+            initial_head = {key: initial[key] for key in head_names(network)}
         tensors = timm_networks.load_renamed(
             name,
-            {**contents.tensors, **drawn},
-            outputs=design.outputs,
-            pixels=design.pixels,
+            {**contents.tensors, **initial_head},
+            outputs=spec.outputs,
+            pixels=spec.pixels,
             place=place,
             new_head=layout.new_head,
         )
-        return replace(contents, tensors={**tensors, **drawn})
+        # timm may draw the head anew while it loads, so the initial one is put in place again.
+        return replace(contents, tensors={**tensors, **initial_head})
 
-    said = claims or timm_networks.timm_claims(name)
     return PretrainedSource(
-        spec=design, claims=said, place=place, read=read, options=layout.options
+        spec=spec,
+        claims=claims or timm_networks.timm_claims(name),
+        place=place,
+        read=read,
+        options=layout.options,
     )
 
 
 def timm_spec(name: str) -> NetworkSpec:
-    """The network of a name of timm, sized and normalised as its weights were trained.
+    """Return the specification for a name of timm, with the sizes and normalisation of its weights.
 
     Raises:
         UnknownName: timm has no such architecture.
     """
     from advtransfer_vision.pretrained import timm_networks
 
-    said = timm_networks.pretrained_settings(name)
+    settings = timm_networks.pretrained_settings(name)
     return NetworkSpec(
         name=name,
         library="timm",
-        outputs=said.num_classes,
-        pixels=said.input_size[1],
-        mean=tuple(said.mean),
-        std=tuple(said.std),
+        outputs=settings.num_classes,
+        pixels=settings.input_size[1],
+        mean=tuple(settings.mean),
+        std=tuple(settings.std),
     )
 
 
 def locate_file(file: File | None, hub: HubFile | None) -> tuple[str, Callable[[], Path]]:
-    """Where weights are, in words, and how to get at them.
+    """Return the description of a file of weights, and a function that returns its path.
+
+    A file in the hub is downloaded when the function is called, so that a plan needs no network.
 
     Raises:
         ValueError: Not exactly one of the two is given.
@@ -192,6 +239,7 @@ def locate_file(file: File | None, hub: HubFile | None) -> tuple[str, Callable[[
         path = file.path
         return str(path), lambda: path
     if hub is not None and file is None:
+        # Imported before any work is done, so that a missing library is reported at once.
         from huggingface_hub import hf_hub_download
 
         return str(hub), partial(fetch_file, hub, hf_hub_download)

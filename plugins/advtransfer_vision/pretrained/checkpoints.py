@@ -1,11 +1,9 @@
-"""Read checkpoint files.
+"""Reading of checkpoint files: the tensors of an architecture, its normalisation, and what a record says of them.
 
-The tensors of an architecture, its normalisation, and files of the robustness library.
-
-What they hold, as ``robustness/train.py`` writes it: a dictionary with the weights of a ``DataParallel`` around an
-``AttackerModel`` under ``model`` (older files: ``state_dict``), beside optimiser, schedule and epoch. The attacker
-model holds the network twice, as ``model`` and as ``attacker.model``, and its normaliser twice. Networks that
-robust-models-transfer takes from torchvision are wrapped once more.
+Files of the robustness library, as ``robustness/train.py`` writes them, hold a dictionary: under ``model`` (in older
+files ``state_dict``) the weights of a ``DataParallel`` around an ``AttackerModel``, beside optimiser, schedule and
+epoch. The attacker model holds the network twice, as ``model`` and as ``attacker.model``, and its normaliser twice.
+Networks that robust-models-transfer takes from torchvision are wrapped once more.
 """
 
 from __future__ import annotations
@@ -30,13 +28,13 @@ from advtransfer_vision.pretrained.tensor_names import (
 
 @dataclass(frozen=True, slots=True)
 class CheckpointContents:
-    """The tensors of a file by the names of its architecture, and its normalisation where it has one of its own.
+    """The content of a checkpoint file.
 
     Args:
-        tensors: Of the architecture.
-        normalise: ``mean`` and ``std``, ``(C, 1, 1)``.
-        facts: What the record says of the file.
-        new_head: The head keeps the weights it was drawn with.
+        tensors: The weights by the names of the architecture.
+        normalization: ``mean`` and ``std``, ``(C, 1, 1)``, if the file has them.
+        facts: Facts about the file for the record.
+        new_head: Whether the head keeps its initial weights.
     """
 
     tensors: Tensors
@@ -47,13 +45,13 @@ class CheckpointContents:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckpointLayout:
-    """Where in a file the weights are, as far as a suite says it.
+    """The location of the weights in a file, as far as a suite gives it.
 
     Args:
-        key: Of the set of weights in the file; None to find it.
-        prefix: Of the architecture's names; None to find it.
-        new_head: Draw the head, and use none of the file's.
-        options: What the component lets a suite say, so that errors advise nothing else.
+        key: Key of the set of weights in the file; None to search for it.
+        prefix: Prefix of the architecture's names; None to search for it.
+        new_head: Whether to draw the head, and ignore the file's.
+        options: Options of the component, so that error messages suggest no others.
     """
 
     key: str | None = None
@@ -69,74 +67,82 @@ class CheckpointLayout:
         what: str,
         rename: Callable[[Tensors], dict[str, Tensor]],
     ) -> CheckpointContents:
-        """The tensors of a file by the names of the network's architecture.
+        """Return the tensors of a file by the names of the network's architecture.
 
         Args:
             path: A safetensors or torch file.
-            network: That they are for.
-            what: The architecture, in the words of an error.
-            rename: From the names of a writer to those that the architecture has.
+            network: The network that the weights are for.
+            what: The architecture, for error messages.
+            rename: Converts the names that a file may have to those of the architecture.
 
         Raises:
-            CheckpointError: The file cannot be read, or does not say which of its weights are meant.
+            CheckpointError: The file cannot be read, or has several sets of weights.
         """
         expected = list(network.model.state_dict())
         chosen = choose_weights(read_weights(path), expected, path=path, key=self.key)
-        named = select_prefix(
+        # Renamed before, since a prefix is recognised by names that the architecture has today, and
+        # after, since some old names are recognised only without a prefix.
+        prefixed = select_prefix(
             rename(chosen.tensors), expected, prefix=self.prefix, what=what, place=str(path)
         )
-        tensors = rename(named.tensors)
+        tensors = rename(prefixed.tensors)
         if self.new_head:
             tensors = without_head(tensors, network)
-        unused = len(chosen.tensors) - len(tensors) - len(named.normalization)
-        facts = {**choice_facts(chosen, named), "unused_tensors": max(0, unused)}
-        return CheckpointContents(
-            tensors,
-            named.normalization,
-            facts | ({"drawn_head": 1} if self.new_head else {}),
-            self.new_head,
-        )
+        facts = choice_facts(chosen, prefixed)
+        unused = len(chosen.tensors) - len(tensors) - len(prefixed.normalization)
+        facts["unused_tensors"] = max(0, unused)
+        if self.new_head:
+            facts["drawn_head"] = 1
+        return CheckpointContents(tensors, prefixed.normalization, facts, self.new_head)
 
 
-def choice_facts(chosen: ChosenWeights, named: PrefixedTensors) -> dict[str, float | str]:
-    """What a record says of the choice of weights, where there was one."""
+def choice_facts(chosen: ChosenWeights, prefixed: PrefixedTensors) -> dict[str, float | str]:
+    """Return the facts for a record about the choice of weights, if there was a choice."""
     facts: dict[str, float | str] = {}
     if chosen.key:
         facts["key"] = chosen.key
     if chosen.other_keys:
         facts["other_keys"] = ", ".join(chosen.other_keys)
-    if named.prefix:
-        facts["prefix"] = named.prefix
+    if prefixed.prefix:
+        facts["prefix"] = prefixed.prefix
     if chosen.other_values:
         facts["unused_values"] = chosen.other_values
     return facts
 
 
 def without_head(tensors: Tensors, network: CutNetwork) -> dict[str, Tensor]:
-    """The tensors without those of a head, be it this architecture's or another, or a module that it has not."""
+    """Return the tensors without those of a head.
+
+    A file's head may have other names than this architecture's. So a tensor is kept if it is one of the backbone's, or
+    lies in a module that the head has no part in.
+    """
     head = head_names(network)
-    rest = {name for name in network.model.state_dict() if name not in head}
-    modules = {_first_module(name) for name in rest} - {_first_module(name) for name in head}
+    backbone = set(network.model.state_dict()) - head
+    head_modules = {_first_module(name) for name in head}
+    backbone_modules = {_first_module(name) for name in backbone} - head_modules
     return {
-        name: one for name, one in tensors.items() if name in rest or _first_module(name) in modules
+        name: tensor
+        for name, tensor in tensors.items()
+        if name in backbone or _first_module(name) in backbone_modules
     }
 
 
 def head_names(network: CutNetwork) -> set[str]:
-    """The names of the head's weights in the architecture."""
+    """Return the names of the head's weights in the architecture."""
     head = {id(parameter) for parameter in network.head.parameters()}
     return {name for name, parameter in network.model.named_parameters() if id(parameter) in head}
 
 
 def _first_module(name: str) -> str:
-    """The module of the architecture that a name lies in."""
+    """Return the outermost module in a tensor's name."""
     return name.split(".", 1)[0]
 
 
 ROBUSTNESS_KEYS = ("model", "state_dict")
-"""``robustness.model_utils`` takes the first of these that is there."""
+"""``robustness.model_utils`` takes the first of these keys that exists."""
 
-NORMALIZER_PREFIX, ATTACKER_PREFIX = "normalizer.", "attacker."
+NORMALIZER_PREFIX = "normalizer."
+ATTACKER_PREFIX = "attacker."
 NETWORK_PREFIXES = ("model.model.", "model.")
 
 
@@ -148,14 +154,14 @@ def read_robustness_file(
     what: str,
     rename: Callable[[Tensors], dict[str, Tensor]],
 ) -> CheckpointContents:
-    """The network's weights by its own names, and the normalisation that it was trained with, if it is there.
+    """Return the weights and the normalisation in a file of the robustness library.
 
     Args:
         path: The file.
-        network: That the weights are for.
-        layout: What the suite says of the file.
-        what: The architecture, in the words of an error.
-        rename: From the names of a writer to those that the architecture has.
+        network: The network that the weights are for.
+        layout: Where in the file the weights are.
+        what: The architecture, for error messages.
+        rename: Converts the names that a file may have to those of the architecture.
 
     Raises:
         CheckpointError: The file cannot be read, is not of this format, or its two copies of the network differ.
@@ -165,9 +171,7 @@ def read_robustness_file(
         read_weights(path), expected, path=path, key=layout.key, order=ROBUSTNESS_KEYS
     )
     tensors = strip_wrappers(chosen.tensors, expected)
-    prefix = next(
-        (one for one in NETWORK_PREFIXES if any(name.startswith(one) for name in tensors)), None
-    )
+    prefix = _network_prefix(tensors)
     if prefix is None:
         first = ", ".join(map(repr, list(chosen.tensors)[:3]))
         wanted = "names that begin with 'module.model.' or 'model.', as the robustness library writes them"
@@ -175,27 +179,38 @@ def read_robustness_file(
             f"found {first} ... in {path}; expected {wanted}; use vision/checkpoint for other files"
         )
     _check_copies(tensors, path=path)
-    named = select_prefix(tensors, expected, prefix=prefix, what=what, place=str(path))
-    weights = rename(named.tensors)
+    prefixed = select_prefix(tensors, expected, prefix=prefix, what=what, place=str(path))
+    weights = rename(prefixed.tensors)
     if layout.new_head:
         weights = without_head(weights, network)
-    beside = find_normalization(
-        {name: one for name, one in tensors.items() if name.startswith(NORMALIZER_PREFIX)}
-    )
-    facts = choice_facts(chosen, replace(named, prefix="")) | (
-        {"drawn_head": 1} if layout.new_head else {}
-    )
-    return CheckpointContents(weights, beside, facts, layout.new_head)
+    normalizer = {
+        name: tensor for name, tensor in tensors.items() if name.startswith(NORMALIZER_PREFIX)
+    }
+    # Every file of this format has the prefix, so a record does not mention it.
+    facts = choice_facts(chosen, replace(prefixed, prefix=""))
+    if layout.new_head:
+        facts["drawn_head"] = 1
+    return CheckpointContents(weights, find_normalization(normalizer), facts, layout.new_head)
+
+
+def _network_prefix(tensors: Tensors) -> str | None:
+    """Return the longest of the format's prefixes that some name begins with."""
+    for prefix in NETWORK_PREFIXES:
+        if any(name.startswith(prefix) for name in tensors):
+            return prefix
+    return None
 
 
 def _check_copies(tensors: Tensors, *, path: Path) -> None:
-    """The attacker's copies are not used; a file in which they differ is not what the library writes."""
+    """Raise a CheckpointError unless the attacker's copies of the weights, which are not used, are equal to them.
+
+    The library always writes equal copies, so a difference means that the file was altered.
+    """
     for name, copy in tensors.items():
         if not name.startswith(ATTACKER_PREFIX):
             continue
-        original = tensors.get(
-            name.removeprefix(ATTACKER_PREFIX).replace("normalize.", NORMALIZER_PREFIX)
-        )
+        original_name = name.removeprefix(ATTACKER_PREFIX)
+        original = tensors.get(original_name.replace("normalize.", NORMALIZER_PREFIX))
         if original is None or not original.equal(copy):
             found = f"{name} that is not a copy of the network's in {path}"
             raise CheckpointError(

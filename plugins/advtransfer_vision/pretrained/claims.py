@@ -20,16 +20,16 @@ CONSTRAINT_PATTERN = re.compile(r"none|(linf|l2|l1) eps \d+(\.\d+)?(/\d+)?")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claims:
-    """What a source is said to be; nothing of it changes the weights.
+    """Claims about a source; they do not change its weights.
 
     Args:
-        constraint: What it was trained against: ``none``, or such as ``l2 eps 3`` or ``linf eps 4/255``, eps for inputs
-            in [0, 1].
-        data: What it was trained on.
-        clean_accuracy: The share of its own test data that it gets right, which the start-up probe is held to.
-        tolerance: How far the probe may be off.
-        licence: Of the weights.
-        citation: Who to thank, and where the numbers are from.
+        constraint: Threat model of its training: ``none``, or such as ``l2 eps 3`` or ``linf eps 4/255``, eps for
+            inputs in [0, 1].
+        data: Data set it was trained on.
+        clean_accuracy: Accuracy on the test part of its own data, in [0, 1], which the start-up probe verifies.
+        tolerance: Largest difference between the claimed and the measured accuracy.
+        licence: Licence of the weights.
+        citation: Authors and origin of the weights and of these claims.
     """
 
     constraint: str = "none"
@@ -50,8 +50,10 @@ class Claims:
             raise ValueError(f"tolerance: a share from 0 to 1, not {self.tolerance!r}")
 
 
-IMAGENET_DATA, CIFAR_DATA = "ImageNet-1K", "CIFAR-10"
+IMAGENET_DATA = "ImageNet-1K"
+CIFAR_DATA = "CIFAR-10"
 
+# File, architecture, constraint and clean accuracy, from the README of MadryLab/robustness.
 ENGSTROM_CHECKPOINTS = (
     ("imagenet_l2_3_0", "resnet50", "l2 eps 3", 0.5790),
     ("imagenet_linf_4", "resnet50", "linf eps 4/255", 0.6242),
@@ -63,6 +65,7 @@ ENGSTROM_CHECKPOINTS = (
     ("cifar_linf_8", "cifar_resnet50", "linf eps 8/255", 0.8703),
 )
 
+# Clean accuracies in percent by eps, from the README of microsoft/robust-models-transfer.
 SALMAN_L2_ACCURACIES = {
     "resnet50": (75.80, 75.68, 75.76, 75.59, 74.78, 74.14, 73.16, 70.43, 62.83, 56.13),
     "resnet18": (69.79, 69.90, 69.24, 69.15, 68.77, 67.43, 65.49, 62.32, 53.12, 45.59),
@@ -78,32 +81,25 @@ SALMAN_LINF_EPS = ("0.5", "1.0", "2.0", "4.0", "8.0")
 def _engstrom_presets() -> Iterator[tuple[str, Mapping[str, Json]]]:
     for name, architecture, constraint, accuracy in ENGSTROM_CHECKPOINTS:
         data = CIFAR_DATA if architecture.startswith("cifar_") else IMAGENET_DATA
-        yield (
-            name,
-            _checkpoint_preset(
-                architecture,
-                constraint,
-                data=data,
-                accuracy=accuracy,
-                citation="Engstrom et al., 2019",
-            ),
+        citation = "Engstrom et al., 2019"
+        preset = _checkpoint_preset(
+            architecture, constraint, data=data, accuracy=accuracy, citation=citation
         )
+        yield name, preset
 
 
 def _salman_presets() -> Iterator[tuple[str, Mapping[str, Json]]]:
     for architecture in SALMAN_L2_ACCURACIES:
         l2 = zip(SALMAN_L2_EPS, SALMAN_L2_ACCURACIES[architecture], strict=True)
         linf = zip(SALMAN_LINF_EPS, SALMAN_LINF_ACCURACIES[architecture], strict=True)
-        constraints = [("l2", eps, "", percent) for eps, percent in l2]
-        constraints += [("linf", eps, "/255", percent) for eps, percent in linf]
-        for norm, eps, unit, percent in constraints:
-            constraint = f"{norm} eps {float(eps):g}{unit}" if float(eps) else "none"
-            accuracy = round(percent / 100, 4)
+        rows = [("l2", eps, "", percent) for eps, percent in l2]
+        rows += [("linf", eps, "/255", percent) for eps, percent in linf]
+        for norm, eps, unit, percent in rows:
             preset = _checkpoint_preset(
                 architecture,
-                constraint,
+                f"{norm} eps {float(eps):g}{unit}" if float(eps) else "none",
                 data=IMAGENET_DATA,
-                accuracy=accuracy,
+                accuracy=round(percent / 100, 4),
                 citation="Salman et al., 2020",
             )
             yield f"{architecture}_{norm}_eps{eps}", preset
@@ -125,4 +121,4 @@ RELEASED_CHECKPOINTS: Mapping[str, Mapping[str, Json]] = {
     **dict(_engstrom_presets()),
     **dict(_salman_presets()),
 }
-"""By the name of the released file, without its ending."""
+"""Presets of released checkpoints, by the name of the released file without its suffix."""

@@ -1,7 +1,4 @@
-"""Weight files in the Hugging Face hub.
-
-Imports neither torch nor the hub before a file is fetched.
-"""
+"""Weight files in the Hugging Face hub. Does not import torch or the hub's library."""
 
 from __future__ import annotations
 
@@ -16,13 +13,13 @@ from advtransfer.errors import AdvTransferError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HubFile:
-    """A file in a repository of the hub, at one commit, so that it is the same file for ever.
+    """A file in a repository of the hub, at one commit, so that its content cannot change.
 
     Args:
         repo: The repository, such as ``madrylab/robust-imagenet-models``.
-        file: The file's path in it.
+        file: Path of the file in the repository.
         revision: The commit: 40 hexadecimal digits.
-        sha256: Of the file, checked when it has arrived; None for no check.
+        sha256: The sha256 of the file, compared after the download; None for no check.
     """
 
     repo: str
@@ -45,18 +42,18 @@ class HubFile:
 
 
 def fetch_file(wanted: HubFile, download: Callable[..., str]) -> Path:
-    """Where the file lies on this machine, downloaded unless it is in the hub's cache.
+    """Return the path of a file in the hub's cache, downloading it if necessary.
 
     Args:
         wanted: The file.
         download: ``huggingface_hub.hf_hub_download``.
 
     Raises:
-        AdvTransferError: It cannot be had, or it has another sha256.
+        AdvTransferError: The file is neither in the cache nor can it be downloaded, or it has another sha256.
     """
     try:
         path = Path(download(repo_id=wanted.repo, filename=wanted.file, revision=wanted.revision))
-    except Exception as error:
+    except Exception as error:  # the hub's and the network's errors have no common class
         reason = (str(error).splitlines() or [""])[0]
         expected = "a file that is in the hub's cache or can be downloaded"
         next_step = (
@@ -65,10 +62,10 @@ def fetch_file(wanted: HubFile, download: Callable[..., str]) -> Path:
         found = f"no {wanted} ({type(error).__name__}: {reason})"
         raise AdvTransferError(f"found {found}; expected {expected}; {next_step}") from error
     with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if wanted.sha256 not in (None, found):
-        message = f"found {wanted} with sha256 {found}; expected {wanted.sha256}"
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    if wanted.sha256 not in (None, sha256):
         raise AdvTransferError(
-            f"{message}; correct `sha256`, or remove the file {path} to download it again"
+            f"found {wanted} with sha256 {sha256}; expected {wanted.sha256}; "
+            f"correct `sha256`, or remove the file {path} to download it again"
         )
     return path

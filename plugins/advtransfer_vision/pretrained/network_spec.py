@@ -1,11 +1,7 @@
-"""Specification of a source's network before its weights.
-
-Architecture, sizes, normalisation, blocks.
-"""
+"""Specification of a source's network before it has weights: architecture, sizes, normalisation, blocks."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
@@ -23,80 +19,80 @@ from advtransfer_vision.pretrained import torchvision_networks
 
 
 class DeterministicAvgPool2d(nn.AdaptiveAvgPool2d):
-    """torch's on the CPU; elsewhere the same means as products with fixed matrices.
+    """Adaptive average pooling whose gradients are deterministic on every device.
 
-    CUDA adds up the gradients of torch's own in whatever order its threads come.
+    On the CPU this is torch's own. Elsewhere the means are products with fixed matrices, since CUDA adds up the
+    gradients of torch's pooling in an order that differs between runs.
     """
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """``(B, C, H, W)`` to ``(B, C, *output_size)``."""
+        """Pool ``(B, C, H, W)`` to ``(B, C, *output_size)``."""
         if inputs.device.type == "cpu":
             return super().forward(inputs)
-        wanted = (
-            self.output_size
-            if isinstance(self.output_size, tuple)
-            else (self.output_size, self.output_size)
-        )
-        rows, columns = (
-            _pooling_matrix(size, size if scaled is None else scaled).to(inputs)
-            for size, scaled in zip(inputs.shape[-2:], wanted, strict=True)
-        )
+        output_size = self.output_size
+        if not isinstance(output_size, tuple):
+            output_size = (output_size, output_size)
+        height, width = inputs.shape[-2:]
+        # A size of None keeps the inputs' size.
+        rows = _pooling_matrix(height, output_size[0] or height).to(inputs)
+        columns = _pooling_matrix(width, output_size[1] or width).to(inputs)
         return rows @ inputs @ columns.T
 
 
 def replace_pooling(model: nn.Module) -> nn.Module:
-    """The model with `DeterministicAvgPool2d` in place of torch's own, where that pools to more than one mean."""
+    """Replace adaptive average pooling by `DeterministicAvgPool2d` in a model, and return the model.
+
+    Pooling to a single mean is deterministic already, and stays.
+    """
     for module in list(model.modules()):
         for name, child in module.named_children():
+            # The exact type, since a subclass may compute something else.
             if type(child) is nn.AdaptiveAvgPool2d and child.output_size not in (1, (1, 1)):
                 setattr(module, name, DeterministicAvgPool2d(child.output_size))
     return model
 
 
-def _pooling_matrix(size: int, scaled: int) -> Tensor:
-    """``(scaled, size)``: what each place gives to each of the means, along one side."""
-    return functional.adaptive_avg_pool1d(torch.eye(size, dtype=torch.float64)[None], scaled)[0].T
+def _pooling_matrix(size: int, means: int) -> Tensor:
+    """Return the weight of each of `size` inputs in each of the means, ``(means, size)``."""
+    # In float64, so that the matrix is rounded once, to the dtype of the inputs.
+    identity = torch.eye(size, dtype=torch.float64)
+    return functional.adaptive_avg_pool1d(identity[None], means)[0].T
 
 
 Library: TypeAlias = Literal["torchvision", "timm"]
 CutNetwork: TypeAlias = ChainedNetwork | HookedNetwork
 
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-IMAGENET_CLASSES, IMAGENET_PIXELS = 1000, 224
-CIFAR_CLASSES, CIFAR_PIXELS = 10, 32
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+IMAGENET_CLASSES = 1000
+IMAGENET_PIXELS = 224
+CIFAR_CLASSES = 10
+CIFAR_PIXELS = 32
 
 
-class ClampedNormalize(nn.Module):
-    """`Normalize` after a clamp to [0, 1], as the robustness library's ``InputNormalize`` does it."""
-
-    mean: Tensor
-    std: Tensor
-
-    def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
-        super().__init__()
-        self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1))
-        self.register_buffer("std", torch.tensor(std).view(-1, 1, 1))
+class ClampedNormalize(Normalize):
+    """`Normalize` after a clamp to [0, 1], as in the robustness library's ``InputNormalize``."""
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """``(B, C, H, W)`` to the same shape."""
-        return (clip_to_bounds(inputs, (0, 1)) - self.mean) / self.std
+        """Normalize ``(B, C, H, W)`` to the same shape."""
+        return super().forward(clip_to_bounds(inputs, (0, 1)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkSpec:
-    """What a network is made from.
+    """The specification of a network.
 
     Args:
         name: The architecture.
-        library: Where it is from.
-        outputs: Logits.
-        pixels: The inputs' height and width; they have three channels.
-        mean: Of the normalisation, by channel.
-        std: Likewise.
-        clamp: Clamp the inputs to [0, 1] before they are normalised.
+        library: The library of the architecture.
+        outputs: Number of logits.
+        pixels: Height and width of the inputs, which have three channels.
+        mean: Mean of each channel, for the normalisation.
+        std: Standard deviation of each channel, for the normalisation.
+        clamp: Whether to clamp the inputs to [0, 1] before they are normalised.
         imagenet_inputs: As in `torchvision_networks.build_model`.
-        blocks: Paths of the modules where blocks begin; empty for those that are known of the architecture.
-        head: The path of the module that gives the logits; goes with `blocks`.
+        blocks: Paths of the modules where blocks begin; empty for the known ones of the architecture.
+        head: Path of the module that gives the logits; required with `blocks`.
 
     Raises:
         ValueError: `blocks` without `head` or the reverse, or a normalisation that is not for three channels.
@@ -115,7 +111,7 @@ class NetworkSpec:
 
     def __post_init__(self) -> None:
         if self.library == "timm":
-            import timm  # noqa: F401  # where it is absent, this is told before any work is done
+            import timm  # noqa: F401  # if it is not installed, this fails before any work is done
         if bool(self.blocks) != (self.head is not None):
             found = f"blocks {list(self.blocks)} and head {self.head!r}"
             raise ValueError(f"found {found}; expected both or neither; name the modules of both")
@@ -127,51 +123,56 @@ class NetworkSpec:
 
     @property
     def shape(self) -> Shape:
-        """Of one input."""
+        """Shape of one input."""
         return 3, self.pixels, self.pixels
 
     @property
     def normalization_text(self) -> str:
-        """What is done to the inputs, in words."""
-        mean, std = (
-            ", ".join(f"{value:g}" for value in values) for values in (self.mean, self.std)
-        )
-        said = f"mean {mean}, std {std}"
-        return (
-            f"the checkpoint's own (else {said}), after a clamp to [0, 1]" if self.clamp else said
-        )
+        """Description of the normalisation for the source's card."""
+        mean = ", ".join(f"{value:g}" for value in self.mean)
+        std = ", ".join(f"{value:g}" for value in self.std)
+        text = f"mean {mean}, std {std}"
+        if self.clamp:
+            return f"the checkpoint's own (else {text}), after a clamp to [0, 1]"
+        return text
 
     def with_sizes(
         self, data: Dataset | None, *, outputs: int | None, pixels: int | None
     ) -> NetworkSpec:
-        """This design with as many outputs and pixels as are asked for, or as the source's own data has.
+        """Return this specification with the given sizes, or with those of the source's own data.
+
+        Args:
+            data: The source's own data, if known.
+            outputs: Number of logits; None for that of the data, or else the present one.
+            pixels: Height and width of the inputs; likewise.
 
         Raises:
-            ValueError: What is asked for and the data do not agree, or the data are not square colour images.
+            ValueError: A given size differs from that of the data, or the data are not square colour images.
         """
-        card = data.card() if data is not None else None
-        if card is not None and (
-            len(card.shape) != 3 or card.shape[0] != 3 or card.shape[1] != card.shape[2]
-        ):
-            next_step = "give the data set `channels: 3` and a `size`"
-            raise ValueError(
-                f"found data of shape {card.shape}; expected square colour images (3, H, H); {next_step}"
-            )
-        classes, size = (card.outputs, card.shape[1]) if card is not None else (None, None)
+        data_outputs: int | None = None
+        data_pixels: int | None = None
+        if data is not None:
+            card = data.card()
+            require_square_rgb(card.shape, found=f"data of shape {card.shape}")
+            data_outputs = card.outputs
+            data_pixels = card.shape[1]
         return replace(
             self,
-            outputs=_agreed_size("outputs", outputs, classes) or self.outputs,
-            pixels=_agreed_size("pixels", pixels, size) or self.pixels,
+            outputs=_agreed_size("outputs", outputs, data_outputs) or self.outputs,
+            pixels=_agreed_size("pixels", pixels, data_pixels) or self.pixels,
         )
 
     def draw_network(self, source: torch.Generator) -> CutNetwork:
-        """The network, its initial weights drawn from `source`."""
+        """Build the network with initial weights drawn from `source`."""
         return build_initialized(self.build_network, source)
 
     def build_network(self) -> CutNetwork:
-        """The network, its initial weights from torch's global random state."""
+        """Build the network with initial weights from torch's global random state."""
         model = replace_pooling(self._build_model())
-        normalise = (ClampedNormalize if self.clamp else Normalize)(self.mean, self.std)
+        normalization = ClampedNormalize if self.clamp else Normalize
+        normalise = normalization(self.mean, self.std)
+        # The forward pass is known step by step for torchvision's families alone: a
+        # `ChainedNetwork` can compute frozen blocks once, a `HookedNetwork` cannot.
         if self.head is not None:
             return HookedNetwork(model, blocks=self.blocks, head=self.head, normalise=normalise)
         if self.library == "timm":
@@ -182,12 +183,10 @@ class NetworkSpec:
         return ChainedNetwork(model, torchvision_networks.forward_steps(model), normalise)
 
     def current_names(self, tensors: Tensors) -> dict[str, Tensor]:
-        """The tensors of a file under the names that the architecture has today."""
-        return (
-            torchvision_networks.current_names(self.name, tensors)
-            if self.library == "torchvision"
-            else dict(tensors)
-        )
+        """Return the tensors of a file under the names that the architecture has today."""
+        if self.library == "torchvision":
+            return torchvision_networks.current_names(self.name, tensors)
+        return dict(tensors)
 
     def _build_model(self) -> nn.Module:
         if self.library == "timm":
@@ -203,40 +202,49 @@ class NetworkSpec:
 
 
 def default_spec(name: str, library: Library = "torchvision") -> NetworkSpec:
-    """The design of an architecture as it is when nothing more is said: for ImageNet or, by its name, for CIFAR-10."""
+    """Return the specification of an architecture for ImageNet or, for names of CIFAR architectures, for CIFAR-10."""
     if library == "torchvision" and torchvision_networks.is_for_cifar(name):
         return NetworkSpec(name=name, outputs=CIFAR_CLASSES, pixels=CIFAR_PIXELS)
     return NetworkSpec(name=name, library=library)
 
 
-def _agreed_size(what: str, asked: int | None, of_data: int | None) -> int | None:
-    if None not in (asked, of_data) and asked != of_data:
+def require_square_rgb(shape: Shape, *, found: str) -> None:
+    """Raise a ValueError unless inputs are square colour images ``(3, H, H)``; `found` begins its message."""
+    if len(shape) == 3 and shape[0] == 3 and shape[1] == shape[2]:
+        return
+    next_step = "give the data set `channels: 3` and a `size`"
+    raise ValueError(f"found {found}; expected square colour images (3, H, H); {next_step}")
+
+
+def _agreed_size(option: str, requested: int | None, of_data: int | None) -> int | None:
+    """Return the size that an option and the data agree on, either of which may be unknown."""
+    if None not in (requested, of_data) and requested != of_data:
         raise ValueError(
-            f"found {what} {asked} and data that has {of_data}; expected the same; correct one of them"
+            f"found {option} {requested} and data that has {of_data}; expected the same; correct one of them"
         )
-    return of_data if asked is None else asked
+    return of_data if requested is None else requested
 
 
-def expect_logits(network: CutNetwork, design: NetworkSpec) -> None:
-    """Run the network once, in eval mode; it is left in train mode, its weights as they were.
+def expect_logits(network: CutNetwork, spec: NetworkSpec) -> None:
+    """Run a network once in eval mode; it is left in train mode with its weights unchanged.
 
     Raises:
-        AdvTransferError: It does not take inputs of the design's size, or gives something else than logits.
+        AdvTransferError: The network fails on inputs of the specified size, or does not return logits.
     """
-    inputs = torch.zeros(2, *design.shape)
+    inputs = torch.zeros(2, *spec.shape)
     try:
         with torch.no_grad():
             logits = network.eval()(inputs)
     except (RuntimeError, ValueError, AssertionError, TypeError, IndexError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        found = f"a {design.name} that fails on inputs of shape {design.shape} ({reason})"
+        found = f"a {spec.name} that fails on inputs of shape {spec.shape} ({reason})"
         raise AdvTransferError(
             f"found {found}; expected logits; give the data set another `size`"
         ) from error
     finally:
         network.train()
-    if logits.shape != (2, design.outputs):
-        found = f"outputs of shape {tuple(logits.shape)} from {design.name} for 2 inputs"
+    if logits.shape != (2, spec.outputs):
+        found = f"outputs of shape {tuple(logits.shape)} from {spec.name} for 2 inputs"
         raise AdvTransferError(
-            f"found {found}; expected logits (2, {design.outputs}); take another architecture"
+            f"found {found}; expected logits (2, {spec.outputs}); choose another architecture"
         )

@@ -1,8 +1,9 @@
-"""Reads files of weights without running code that such a file can carry.
+"""Read files of weights without running code that a file may carry.
 
-A torch file is a pickle, and a pickle may name any function to be called. Torch's ``weights_only`` reader therefore
-comes first. Where it refuses, the file is read once more, and names that robust models are known to carry beside their
-weights (optimizers, NumPy numbers, dill's functions) are replaced by a placeholder; any other name refuses the file.
+A torch file is a pickle, and a pickle may call any function by its name. Therefore torch's ``weights_only`` reader is
+tried first. If it refuses the file, the file is read again, and the classes and functions that checkpoints of robust
+models often contain beside their weights (optimizers, NumPy numbers, dill's functions) are replaced by a placeholder.
+A file with any other name is refused.
 """
 
 from __future__ import annotations
@@ -37,43 +38,45 @@ IGNORED_NAMES = re.compile(
     r"|(pytorch_lightning|lightning|lightning_fabric|lightning_utilities|torchmetrics|torchvision\.transforms)\..+"
     r"|dill\._?dill\._(create_\w+|load_type|import_module|get_attr)|__main__\.__dict__"
 )
-"""What a file may carry beside its weights; it is read as nothing, and nothing of it is imported."""
+"""Names that a file may contain beside its weights. They are read as a `Placeholder` and not imported."""
 
 MAPPING_CLASSES = re.compile(
     r"__main__\.(?!__).+|collections\.defaultdict|.+\.\w*(Dict|CfgNode|Munch)"
 )
 """Classes that may hold weights by name: a subclass of OrderedDict, or a class of the script that wrote the file. They
-are read as plain mappings, and nothing of them is imported."""
+are read as a `PlainMapping` and not imported."""
 
 WEIGHT_NAMES = re.compile(
     r"collections\.OrderedDict|torch\.(Size|device)|torch\._utils\._rebuild_(tensor|tensor_v2|parameter)"
 )
-"""What weights are made of; the types of storages are known to torch's reader, those of numbers to `_WeightsUnpickler`."""
+"""Names that weights consist of. torch's reader handles the types of storages itself, and `_WeightsUnpickler` the
+dtypes."""
 
 
 class CheckpointError(AdvTransferError):
-    """A file of weights cannot be used; says what was found, what was expected, and the next step."""
+    """An error about a file of weights that cannot be used, with what was found and expected and the next step."""
 
 
 class _PlaceholderType(type):
-    """The type of `Placeholder`: what a class can be asked for while it is read from a pickle."""
+    """The metaclass of `Placeholder`, which accepts every operation of a pickle on a class."""
 
     def __call__(cls, *args: object, **kwargs: object) -> type:
         return cls
 
     def __setitem__(cls, key: object, value: object) -> None:
-        """Forget an item."""
+        """Ignore an item."""
 
 
 class Placeholder(metaclass=_PlaceholderType):
-    """Stands for everything that is not weights: called, filled or given a state, it stays what it is.
+    """Replacement for every object that is not weights; calls, items and states leave it unchanged.
 
-    It is a class, since a pickle may ask for instances of a class that it has made itself.
+    It is a class rather than an instance, since a pickle may make a class and then ask for an instance of it.
     """
 
     def __new__(cls, *args: object, **kwargs: object) -> type:  # type: ignore[misc]  # the "instance" is the class
         return cls
 
+    # A pickle calls these to restore the state, the items or the elements of an object.
     @classmethod
     def _forget(cls, *args: object) -> None: ...
 
@@ -81,10 +84,10 @@ class Placeholder(metaclass=_PlaceholderType):
 
 
 class PlainMapping(dict[object, object]):
-    """Stands for a mapping of a class that is not imported: what is put into it is kept, whatever it is made with."""
+    """Replacement for a mapping of a class that is not imported; keeps its items and ignores everything else."""
 
     def __new__(cls, *args: object, **kwargs: object) -> Self:
-        """An empty one."""
+        """Return an empty mapping."""
         return super().__new__(cls)
 
     def __init__(self, *args: object, **kwargs: object) -> None:
@@ -98,19 +101,24 @@ class PlainMapping(dict[object, object]):
 
 
 def _plain_parameter(data: Tensor, *rest: object) -> Tensor:
-    """A parameter without the attributes that were set on it."""
+    """Return the data of a parameter, without attributes that were set on it."""
     return data
 
 
 def _plain_tensor(
     rebuild: Callable[..., Tensor], kind: object, args: tuple[object, ...], state: object
 ) -> Tensor:
-    """A tensor of a subclass, as a plain one; `rebuild` is one of those that this module lets through."""
-    if rebuild not in (
+    """Return a tensor of a subclass as a plain tensor.
+
+    Raises:
+        _RefusedName: `rebuild`, which the file chooses, is not one of torch's functions for plain tensors.
+    """
+    allowed = (
         torch._utils._rebuild_tensor,
         torch._utils._rebuild_tensor_v2,
         _plain_parameter,
-    ):
+    )
+    if rebuild not in allowed:
         raise _RefusedName("a tensor of a class of its own")
     return rebuild(*args)
 
@@ -122,63 +130,67 @@ REBUILD_FUNCTIONS: Mapping[str, Callable[..., Tensor]] = {
 
 
 class _RefusedName(Exception):
-    """The name of a class or function that is neither weights nor known ballast."""
+    """The name of a class or function that is neither part of weights nor known to be harmless."""
 
 
 class _ForeignArchive(Exception):
-    """The names in an archive that torch did not write."""
+    """The names of the entries of an archive that torch did not write."""
 
 
 class _WeightsUnpickler(pickle.Unpickler):
-    """Unpickles weights, and nothing in place of ballast."""
+    """An unpickler of weights that replaces everything else by placeholders."""
 
     def find_class(self, module: str, name: str) -> Any:  # noqa: ANN401  # Any: pickle's own signature
-        """The object behind a name in the pickle."""
-        full = f"{module}.{name}"
-        if WEIGHT_NAMES.fullmatch(full) or (
-            module == "torch" and isinstance(getattr(torch, name, None), torch.dtype)
-        ):
+        """Return the object for a name in the pickle.
+
+        Raises:
+            _RefusedName: The name is not on any of the lists of this module.
+        """
+        full_name = f"{module}.{name}"
+        is_dtype = module == "torch" and isinstance(getattr(torch, name, None), torch.dtype)
+        if is_dtype or WEIGHT_NAMES.fullmatch(full_name):
             return super().find_class(module, name)
-        if full in REBUILD_FUNCTIONS:
-            return REBUILD_FUNCTIONS[full]
-        if IGNORED_NAMES.fullmatch(full) and not MAPPING_CLASSES.fullmatch(full):
-            return Placeholder
-        if MAPPING_CLASSES.fullmatch(full):
+        if full_name in REBUILD_FUNCTIONS:
+            return REBUILD_FUNCTIONS[full_name]
+        # Tried before the ignored names: some mappings lie in packages that are ignored otherwise.
+        if MAPPING_CLASSES.fullmatch(full_name):
             return PlainMapping
-        raise _RefusedName(full)
+        if IGNORED_NAMES.fullmatch(full_name):
+            return Placeholder
+        raise _RefusedName(full_name)
 
 
 class _PickleModule:
-    """What `torch.load` asks of the module that it unpickles with."""
+    """The interface of the module ``pickle`` that `torch.load` uses."""
 
     __name__ = "advtransfer_vision.pretrained.safe_load"
     Unpickler = _WeightsUnpickler
 
     @staticmethod
     def load(file: IO[bytes], *, encoding: str) -> object:
-        """Read one pickle."""
+        """Read one pickle from a file."""
         return _WeightsUnpickler(file, encoding=encoding).load()
 
 
 def read_weights(path: Path) -> object:
-    """What a safetensors or torch file holds, on the CPU; torch's zip and older formats alike.
+    """Return the content of a safetensors or torch file, on the CPU; of torch's zip and older formats.
 
     Raises:
         CheckpointError: The file is damaged, of another format, or would run code to be read.
     """
     with path.open("rb") as file:
         head = file.read(9)
+    # A safetensors file begins with the length of its header in 8 bytes; the header is JSON.
     if head[8:9] == b"{":
         return _read_guarded(path, _read_safetensors)
     if head.startswith((ZIP_MAGIC, PICKLE_MAGIC)):
         _read_guarded(path, _expect_intact)
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of formats that are refused or read below
+                warnings.simplefilter("ignore")  # about formats that the second reading reports
                 return torch.load(path, map_location="cpu", weights_only=True)
-        except (
-            Exception
-        ):  # of any kind, since a damaged pickle can fail in any way; the second reading says which
+        except Exception:
+            # A damaged pickle can fail with any error; the second reading tells damage from names.
             return _read_guarded(path, _read_ignoring_names)
     message = f"found {path}, which begins with {head[:8]!r}; expected a safetensors or torch file"
     raise CheckpointError(
@@ -187,13 +199,17 @@ def read_weights(path: Path) -> object:
 
 
 def _expect_intact(path: Path) -> None:
-    """Hold the entries of a whole zip file to their checksums, which torch does not look at.
+    """Compare the checksums of a zip file's entries, which torch does not do.
 
-    Files written with ``torch.serialization.set_crc32_options(False)`` have none that agrees, and pass.
+    In files written with ``torch.serialization.set_crc32_options(False)`` no checksum agrees; they pass.
+
+    Raises:
+        zipfile.BadZipFile: Some of the checksums do not agree.
     """
     if not zipfile.is_zipfile(path):
         return
     with zipfile.ZipFile(path) as archive:
+        # torch checks none of them, so a flipped bit would be read as another weight.
         damaged = [name for name in archive.namelist() if not _is_intact(archive, name)]
         if damaged and len(damaged) < len(archive.namelist()):
             raise zipfile.BadZipFile(f"bad checksum of {damaged[0]}")
@@ -216,22 +232,31 @@ def _read_safetensors(path: Path) -> object:
 
 
 def _read_ignoring_names(path: Path) -> object:
+    """Read a torch file with placeholders in place of everything but weights.
+
+    Raises:
+        _RefusedName: The file contains a name that is neither read nor replaced.
+        _ForeignArchive: The file is an archive of something else.
+    """
     content = path.read_bytes()
-    # torch.load hands TorchScript, which has a record of this name, to a reader that runs programs
+    # torch.load passes TorchScript, which has an entry of this name, to a reader that runs programs.
     if b"constants.pkl" in content:
         raise _RefusedName(TORCHSCRIPT)
     if content.startswith(ZIP_MAGIC):
         _expect_torch(content)
     try:
-        # from memory, since torch.load tries a file on disk as a tar archive first
+        # From memory, since torch.load first tries to read a file on disk as a tar archive.
         return torch.load(io.BytesIO(content), "cpu", _PickleModule, weights_only=False)
     except _RefusedName as error:
-        # the state of a module names the classes of its layers
+        # The pickle of a whole model names the classes of its layers.
         raise _RefusedName(error.args[0], b"torch.nn.modules." in content) from None
 
 
 def _expect_torch(content: bytes) -> None:
-    """Refuse a whole archive that torch did not write; of a damaged one, torch's reader says more."""
+    """Refuse an intact archive that torch did not write.
+
+    A damaged archive passes, since the error of torch's reader says more about it.
+    """
     if not zipfile.is_zipfile(io.BytesIO(content)):
         return
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
@@ -241,7 +266,7 @@ def _expect_torch(content: bytes) -> None:
 
 
 def _read_guarded(path: Path, reader: Callable[[Path], object]) -> object:
-    """What `reader` gives; whatever goes wrong in it is told in one paragraph."""
+    """Return the result of `reader`, with any error as a CheckpointError on one line."""
     try:
         return reader(path)
     except _RefusedName as error:
@@ -260,11 +285,11 @@ def _read_guarded(path: Path, reader: Callable[[Path], object]) -> object:
         ) from error
 
 
-def _refusal_message(path: Path, name: str, module: bool = False) -> str:
-    """Why a file is not read, and what to do."""
+def _refusal_message(path: Path, name: str, has_module: bool = False) -> str:
+    """Return the message for a file with a refused name: why it is not read, and the next step."""
     if name == TORCHSCRIPT:
         found, save = f"a {name} program in {path}", "torch.jit.load(FILE).state_dict()"
-    elif module:
+    elif has_module:
         found = (
             f"a whole model in {path}, whose code ({name!r}) would be imported and run to read it"
         )

@@ -1,4 +1,4 @@
-"""A source whose weights are read, or drawn, but not trained."""
+"""A source whose weights are read from a file or drawn, not trained."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from advtransfer_vision.pretrained.weight_loading import check_normalization, fi
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PretrainedSource:
-    """An architecture with weights from a file, or as they are drawn.
+    """An architecture with weights from a file, or with its initial weights.
 
     Args:
-        design: The network.
-        claims: What is said of the weights.
-        read: Gives them for the network; None to draw them.
-        options: What the component lets a suite say of the file.
-        place: Where they are from, in words.
+        spec: The network.
+        claims: Claims about the weights.
+        read: Reads the weights for the network; None to draw them.
+        options: Options of the component, so that error messages suggest no others.
+        place: Origin of the weights, for error messages.
     """
 
     spec: NetworkSpec
@@ -37,7 +37,7 @@ class PretrainedSource:
     place: str = "a random draw"
 
     def card(self) -> SourceCard:
-        """What it claims to be."""
+        """Return the card with the claims about the weights."""
         return SourceCard(
             architecture=self.spec.name,
             data=self.claims.data,
@@ -52,41 +52,50 @@ class PretrainedSource:
         )
 
     def network(self) -> CutNetwork:
-        """The architecture; the same weights at every call."""
+        """Return the architecture, with the same initial weights at every call."""
         return self.spec.draw_network(stream_generator("architecture"))
 
     def weights(self, context: Context) -> Weights:
-        """Read them, or draw them from the context's ``init`` stream; the network is tried out with them.
+        """Read the weights, or draw them from the context's ``init`` stream; then run the network once.
 
         Raises:
-            AdvTransferError: They do not make this network, or it does not take its inputs.
+            AdvTransferError: The weights do not fit the network, or it fails on its inputs.
         """
         network = self.spec.draw_network(context.generator("init")).eval()
-        contents = CheckpointContents({}) if self.read is None else self.read(context, network)
+        facts: dict[str, float | str] = {}
         if self.read is not None:
-            if contents.normalization and not self.spec.clamp:
-                check_normalization(
-                    self.spec, contents.normalization, place=self.place, options=self.options
-                )
-                contents = replace(contents, normalization={})
-            fill_network(
-                network, contents, name=self.spec.name, place=self.place, options=self.options
+            contents = self.read(context, network)
+            facts.update(contents.facts)
+            self._load_contents(network, contents)
+        inputs = torch.rand(2, *self.spec.shape, generator=context.generator("try"))
+        self._try_network(network, inputs)
+        for name, values in network.normalise.named_buffers():
+            for channel, value in enumerate(values.flatten().tolist()):
+                facts[f"{name}_{channel}"] = value
+        return Weights(network.state_dict(), facts=facts)
+
+    def _load_contents(self, network: CutNetwork, contents: CheckpointContents) -> None:
+        """Load a file's weights into the network, and check or load its normalisation."""
+        # With `clamp`, the component takes the normalisation from the file; otherwise the suite
+        # gives it, and the file's has to be the same.
+        if contents.normalization and not self.spec.clamp:
+            check_normalization(
+                self.spec, contents.normalization, place=self.place, options=self.options
             )
-        self._try_network(
-            network, torch.rand(2, *self.spec.shape, generator=context.generator("try"))
-        )
-        normalisation = {
-            f"{name}_{channel}": value
-            for name, values in network.normalise.named_buffers()
-            for channel, value in enumerate(values.flatten().tolist())
-        }
-        return Weights(network.state_dict(), facts={**contents.facts, **normalisation})
+            contents = replace(contents, normalization={})
+        fill_network(network, contents, name=self.spec.name, place=self.place, options=self.options)
 
     def _try_network(self, network: CutNetwork, inputs: Tensor) -> None:
-        """Run the network once: whether it takes its inputs, and whether its blocks are what it is made of."""
+        """Run the network once, to check its outputs and that its blocks compute the same logits.
+
+        Raises:
+            AdvTransferError: The network fails, or does not return finite logits.
+        """
         try:
             with torch.no_grad():
-                logits, features = network(inputs), network.features(inputs)
+                logits = network(inputs)
+                features = network.features(inputs)
+            # NaN is unequal to itself; logits that are not finite are reported below.
             if isinstance(network, ChainedNetwork) and logits.isfinite().all():
                 network.check_logits(inputs)
         except (RuntimeError, ValueError, AssertionError) as error:

@@ -1,7 +1,7 @@
-"""The sets of weights that a checkpoint holds, and which of them is taken.
+"""The sets of weights in a checkpoint, and the choice between them.
 
-Training code keeps more than one: the weights and their moving average, a teacher and a student, the best and the
-last. Where the writer's own loader is known to prefer one, that one is taken; elsewhere the suite must say which.
+Training code may store several: the weights and their moving average, a teacher and a student, the best and the last.
+If the loader of the code that wrote the file is known to prefer one, that one is chosen; else the suite must name one.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ from advtransfer_vision.pretrained.safe_load import CheckpointError
 from advtransfer_vision.pretrained.tensor_names import MIN_COVERAGE, name_coverage
 
 PREFERRED_KEYS = ("state_dict_ema", "model_ema", "state_dict", "model")
-"""timm's ``load_state_dict`` takes the first of these that is there; torchvision's references evaluate ``model_ema``
-where it is there. Other names of a second set have no rule that all agree on."""
+"""timm's ``load_state_dict`` takes the first of these keys that exists; torchvision's references evaluate ``model_ema``
+if it exists. For other names of a second set there is no common rule."""
 
 USUAL_KEYS = ("state_dict", "model", "net")
+"""Keys of weights, to report the mismatch of a file in which no set fits the architecture."""
 WEIGHTLESS_KEYS = (
     "optim",
     "sched",
@@ -35,18 +36,20 @@ WEIGHTLESS_KEYS = (
     "hyper_param",
     "callbacks",
 )
+"""Prefixes of keys whose tensors are not weights of a model."""
 MAX_DEPTH = 3
+MAX_DESCRIPTION = 200
 
 
 @dataclass(frozen=True, slots=True)
 class ChosenWeights:
-    """A set of weights of a file.
+    """A set of weights in a file.
 
     Args:
-        tensors: By the names in the file.
-        key: Where it was found; empty for the whole file.
-        beside: Where other sets of weights for the same architecture are.
-        others: How many values among them are no tensors; they were left out.
+        tensors: The weights by their names in the file.
+        key: Key of the set in the file, with dots between levels; empty for the whole file.
+        other_keys: Keys of other sets of weights for the same architecture.
+        other_values: Number of values in the set that are no tensors; they are left out.
     """
 
     tensors: Tensors
@@ -63,96 +66,114 @@ def choose_weights(
     key: str | None = None,
     order: Sequence[str] = PREFERRED_KEYS,
 ) -> ChosenWeights:
-    """The set of weights under `key`, or else the one that has an architecture's names.
+    """Return the set of weights under `key`, or the set with an architecture's names.
+
+    If no set has the names, one of them is returned, so that loading it reports the mismatch.
 
     Args:
-        content: What the file holds.
-        expected: The architecture's names.
-        path: The file, for the message of an error.
-        key: Where in the file it is; dots go below. None to look for it.
-        order: Of several that have the names, the first of these is taken, where all of them are among these.
+        content: Content of the file.
+        expected: Names of the architecture's weights.
+        path: The file, for error messages.
+        key: Key of the set in the file, with dots between levels; None to search for it.
+        order: Keys by preference. Of several sets that fit, the first one in this order is chosen, provided that all
+            of them are in it.
 
     Raises:
-        CheckpointError: There are no weights, or several sets of them.
+        CheckpointError: There are no weights, or several sets that differ and no preference between them.
     """
     sets = dict(_weight_sets(content))
     if key is not None:
         return _weights_under(key, content, sets, expected, path=path)
     if not sets:
         raise CheckpointError(_no_weights_message(content, path))
-    fitting = [name for name, one in sets.items() if name_coverage(one, expected) >= MIN_COVERAGE]
+    fitting = _fitting_keys(sets, expected)
     if not fitting:
-        usual = next(
-            (name for name in USUAL_KEYS if name in sets),
-            max(sets, key=lambda name: len(sets[name])),
-        )
-        return _chosen_set(usual, sets, content, ())
+        return _chosen_set(_likeliest_key(sets), sets, content, ())
     best = _preferred_key(fitting, sets, order)
     if best is None:
-        named = " or ".join(f"`key: {name or repr('')}`" for name in fitting)
+        choices = " or ".join(f"`key: {name or repr('')}`" for name in fitting)
         found = f"{len(fitting)} sets of weights in {path}, under {_quoted_names(fitting)}"
-        raise CheckpointError(f"found {found}; expected one, or the word which; write {named}")
+        raise CheckpointError(
+            f"found {found}; expected one, or a choice between them; write {choices}"
+        )
     return _chosen_set(best, sets, content, tuple(name for name in fitting if name != best))
+
+
+def _fitting_keys(sets: Mapping[str, Tensors], expected: Sequence[str]) -> list[str]:
+    """Return the keys of the sets that have enough of an architecture's names."""
+    return [
+        key for key, weights in sets.items() if name_coverage(weights, expected) >= MIN_COVERAGE
+    ]
+
+
+def _likeliest_key(sets: Mapping[str, Tensors]) -> str:
+    """Return the key of a set that is likely meant, by its name or else by its size."""
+    for key in USUAL_KEYS:
+        if key in sets:
+            return key
+    return max(sets, key=lambda key: len(sets[key]))
 
 
 def _preferred_key(
     fitting: Sequence[str], sets: Mapping[str, Tensors], order: Sequence[str]
 ) -> str | None:
+    """Return the preferred one of several sets; the first if all are equal, None if no rule applies."""
     first = fitting[0]
+    # Some codes store the same weights twice, for instance before averaging has begun.
     if all(_equal_sets(sets[first], sets[other]) for other in fitting[1:]):
         return first
+    # A set with a name that is not in the order may be the one that is meant.
     if set(fitting) <= set(order):
         return next(name for name in order if name in fitting)
     return None
 
 
-def _equal_sets(one: Tensors, other: Tensors) -> bool:
-    return one.keys() == other.keys() and all(one[name].equal(other[name]) for name in one)
+def _equal_sets(first: Tensors, second: Tensors) -> bool:
+    if first.keys() != second.keys():
+        return False
+    return all(first[name].equal(second[name]) for name in first)
 
 
 def _weights_under(
     key: str, content: object, sets: Mapping[str, Tensors], expected: Sequence[str], *, path: Path
 ) -> ChosenWeights:
-    """The set of weights that the suite names."""
+    """Return the set of weights under the key that the suite gives.
+
+    Raises:
+        CheckpointError: There are no weights under this key.
+    """
     if key in sets:
-        beside = [
-            name
-            for name, one in sets.items()
-            if name != key and name_coverage(one, expected) >= MIN_COVERAGE
-        ]
-        return _chosen_set(key, sets, content, tuple(beside))
-    inner = _value_at(content, key)
-    if inner is not None:
-        found = f"no tensors by name under {key!r} in {path}, but {_describe_value(inner)}"
+        other_keys = tuple(name for name in _fitting_keys(sets, expected) if name != key)
+        return _chosen_set(key, sets, content, other_keys)
+    value = _value_at(content, key)
+    if value is not None:
+        found = f"no tensors by name under {key!r} in {path}, but {_describe_value(value)}"
     else:
         found = f"no {key!r} in {path}, which holds {_describe_contents(content)}"
-    near = difflib.get_close_matches(key, list(sets)) or [name for name in sets if name]
-    hint = f"; its weights are under {_quoted_names(near)}" if near else ""
+    similar = difflib.get_close_matches(key, list(sets)) or [name for name in sets if name]
+    hint = f"; its weights are under {_quoted_names(similar)}" if similar else ""
     raise CheckpointError(f"found {found}; correct `key`{hint}")
 
 
 def _weight_sets(
     content: object, name: str = "", depth: int = 0
 ) -> Iterator[tuple[str, dict[str, Tensor]]]:
-    """Every mapping that holds tensors by name, from the outermost on."""
+    """Yield every mapping of names to tensors with its key, outer mappings first."""
     if not isinstance(content, Mapping):
         return
-    tensors = {
-        key: one for key, one in content.items() if isinstance(key, str) and isinstance(one, Tensor)
-    }
+    items = {key: value for key, value in content.items() if isinstance(key, str)}
+    tensors = {key: value for key, value in items.items() if isinstance(value, Tensor)}
     if tensors:
         yield name, tensors
-    for key, inner in content.items():
-        if (
-            depth < MAX_DEPTH
-            and isinstance(key, str)
-            and not key.lower().startswith(WEIGHTLESS_KEYS)
-        ):
-            yield from _weight_sets(inner, f"{name}.{key}" if name else key, depth + 1)
+    if depth == MAX_DEPTH:
+        return
+    for key, value in items.items():
+        if not key.lower().startswith(WEIGHTLESS_KEYS):
+            yield from _weight_sets(value, f"{name}.{key}" if name else key, depth + 1)
 
 
 def _value_at(content: object, key: str) -> object | None:
-    """What lies under a key of a file, or under a path of keys with dots between them."""
+    """Return the value under a key, or under a path of keys with dots between them; None if there is none."""
     if not isinstance(content, Mapping):
         return None
     if key in content:
@@ -162,12 +183,13 @@ def _value_at(content: object, key: str) -> object | None:
 
 
 def _chosen_set(
-    name: str, sets: Mapping[str, Tensors], content: object, beside: tuple[str, ...]
+    key: str, sets: Mapping[str, Tensors], content: object, other_keys: tuple[str, ...]
 ) -> ChosenWeights:
-    held = content if not name else _value_at(content, name)
-    values = held.values() if isinstance(held, Mapping) else ()
-    others = sum(not isinstance(one, Tensor | Mapping) for one in values)
-    return ChosenWeights(sets[name], name, beside, others)
+    # Numbers and texts among the weights, such as an epoch, are counted for the record.
+    mapping = _value_at(content, key) if key else content
+    values = mapping.values() if isinstance(mapping, Mapping) else ()
+    other_values = sum(not isinstance(value, Tensor | Mapping) for value in values)
+    return ChosenWeights(sets[key], key, other_keys, other_values)
 
 
 def _no_weights_message(content: object, path: Path) -> str:
@@ -179,7 +201,7 @@ def _describe_contents(content: object) -> str:
     if not isinstance(content, Mapping):
         return _describe_value(content)
     text = ", ".join(f"{key!r}" for key in content) or "nothing"
-    return text if len(text) <= 200 else f"{text[:200]} ..."
+    return text if len(text) <= MAX_DESCRIPTION else f"{text[:MAX_DESCRIPTION]} ..."
 
 
 def _quoted_names(names: Sequence[str]) -> str:
@@ -189,8 +211,7 @@ def _quoted_names(names: Sequence[str]) -> str:
 def _describe_value(value: object) -> str:
     if isinstance(value, Mapping):
         return "a mapping without tensors"
-    return (
-        "code or an object that was not read"
-        if isinstance(value, type)
-        else f"a {type(value).__name__}"
-    )
+    # The placeholder for an object that was not read is a class.
+    if isinstance(value, type):
+        return "code or an object that was not read"
+    return f"a {type(value).__name__}"

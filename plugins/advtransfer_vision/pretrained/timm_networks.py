@@ -17,7 +17,7 @@ from advtransfer_vision.pretrained.safe_load import CheckpointError
 
 
 def build_model(name: str, *, outputs: int, pixels: int) -> nn.Module:
-    """The named architecture, its weights from torch's global random state.
+    """Build an architecture with initial weights from torch's global random state.
 
     Raises:
         UnknownName: timm has no such architecture.
@@ -26,43 +26,50 @@ def build_model(name: str, *, outputs: int, pixels: int) -> nn.Module:
 
 
 def pretrained_settings(name: str) -> Any:  # noqa: ANN401  # Any: timm's PretrainedCfg, of a library that may be absent
-    """What timm knows of the weights of a name such as ``resnet18.a1_in1k``.
+    """Return timm's settings for a name such as ``resnet18.a1_in1k``.
 
     Raises:
         UnknownName: timm has no such architecture.
     """
-    found = timm.get_pretrained_cfg(name, allow_unregistered=True) if timm.is_model(name) else None
-    if found is None:
-        near = difflib.get_close_matches(name, [*timm.list_models(), *timm.list_pretrained()])
-        raise UnknownName(name, "an architecture of timm, such as resnet18.a1_in1k", near)
-    return found
+    settings = (
+        timm.get_pretrained_cfg(name, allow_unregistered=True) if timm.is_model(name) else None
+    )
+    if settings is None:
+        similar = difflib.get_close_matches(name, [*timm.list_models(), *timm.list_pretrained()])
+        raise UnknownName(name, "an architecture of timm, such as resnet18.a1_in1k", similar)
+    return settings
 
 
 def timm_claims(name: str) -> Claims:
-    """What timm says of the weights of a name."""
-    said = pretrained_settings(name)
-    thanks = ", ".join(str(one) for one in (said.paper_name, said.origin_url) if one)
-    return Claims(data=said.tag or "not stated", licence=said.license, citation=thanks or None)
+    """Return the claims in timm's settings for a name."""
+    settings = pretrained_settings(name)
+    sources = [str(source) for source in (settings.paper_name, settings.origin_url) if source]
+    return Claims(
+        data=settings.tag or "not stated",
+        licence=settings.license,
+        citation=", ".join(sources) or None,
+    )
 
 
 def load_renamed(
     name: str, tensors: Tensors, *, outputs: int, pixels: int, place: str, new_head: bool = False
 ) -> Tensors:
-    """The tensors of a file as timm loads them: what older versions wrote, under today's names.
+    """Return the tensors of a file as timm loads them, with names of older versions converted to today's.
 
     Args:
         name: timm's name of the architecture.
-        tensors: Of the file, or of a file and a head that was drawn.
-        outputs: Logits of the network that they are for.
-        pixels: Height and width of its inputs.
-        place: Where the file is, for the message of an error.
-        new_head: The head was drawn, so that timm may leave out the file's.
+        tensors: The tensors of the file, or of the file and an initial head.
+        outputs: Number of logits of the network.
+        pixels: Height and width of the network's inputs.
+        place: The file, for error messages.
+        new_head: Whether the head is an initial one, and timm may ignore the file's.
 
     Raises:
-        CheckpointError: They are for another number of classes than is asked for, or another architecture's.
+        CheckpointError: The tensors are for another number of classes, or those of another architecture.
     """
     classes = pretrained_settings(name).num_classes
-    if outputs != classes and not new_head:  # timm would leave the head as it was drawn
+    # For another number of classes timm would keep the initial head without an error.
+    if outputs != classes and not new_head:
         found = f"{outputs} outputs asked of {name}, which has {classes} classes"
         next_step = "leave `outputs` out; vision/checkpoint with `library: timm` reads files with other heads"
         raise CheckpointError(f"found {found}; expected as many; {next_step}")
@@ -78,10 +85,10 @@ def load_renamed(
 
 
 def block_paths(model: nn.Module) -> tuple[list[str], str]:
-    """The paths where the blocks of a model of timm begin, and that of its head.
+    """Return the paths where the blocks of a model of timm begin, and the path of its head.
 
     Raises:
-        ValueError: It has no single head.
+        ValueError: The head is not a single module.
     """
     classifier = cast(Any, model).get_classifier()  # Any: every model of timm has it
     names = {id(module): name for name, module in model.named_modules()}
@@ -91,21 +98,21 @@ def block_paths(model: nn.Module) -> tuple[list[str], str]:
         raise ValueError(
             f"found {found}; expected one module; give its `blocks` and its `head` by name"
         )
-    begins = [
-        path
-        for path, module in _block_modules(model, "", head)
-        if path != head and _has_weights(module)
-    ]
-    return begins[1:] or begins, head
+    modules = _block_modules(model, "", head)
+    starts = [path for path, module in modules if path != head and _has_weights(module)]
+    # The first module belongs to the block `stem`, which `HookedNetwork` needs no path for.
+    return starts[1:] or starts, head
 
 
 def _create_model(
     name: str, *, outputs: int, pixels: int, tensors: Tensors | None = None
 ) -> nn.Module:
-    options: dict[str, Any] = (
-        {"img_size": pixels} if pretrained_settings(name).fixed_input_size else {}
-    )  # Any: as varied as models
+    """Build a model of timm, with `tensors` loaded by timm's own code if given."""
+    options: dict[str, Any] = {}  # Any: timm's models take options of many types
+    if pretrained_settings(name).fixed_input_size:
+        options["img_size"] = pixels
     if tensors is not None:
+        # timm loads these instead of a download, and converts names of older versions.
         options["pretrained_cfg_overlay"] = {"state_dict": dict(tensors)}
     model: nn.Module = timm.create_model(
         name, pretrained=tensors is not None, num_classes=outputs, **options
@@ -114,13 +121,13 @@ def _create_model(
 
 
 def _block_modules(module: nn.Module, path: str, head: str) -> Iterator[tuple[str, nn.Module]]:
-    """The parts that a model is put together from, at the level of residual blocks and single layers."""
+    """Yield the parts of a model with their paths, down to residual blocks and single layers."""
     children = dict(module.named_children())
     first = next(iter(children.values()), None)
-    row = type(module) in (nn.Sequential, nn.ModuleList) and not isinstance(
-        first, NORMALIZATION_LAYERS
-    )
-    if not path or row or "blocks" in children or head.startswith(f"{path}."):
+    # A sequence that begins with a normalisation is one block, such as ConvNeXt's downsampling.
+    is_row = type(module) in (nn.Sequential, nn.ModuleList)
+    is_row = is_row and not isinstance(first, NORMALIZATION_LAYERS)
+    if not path or is_row or "blocks" in children or head.startswith(f"{path}."):
         for name, child in children.items():
             yield from _block_modules(child, f"{path}.{name}" if path else name, head)
     else:
@@ -128,4 +135,7 @@ def _block_modules(module: nn.Module, path: str, head: str) -> Iterator[tuple[st
 
 
 def _has_weights(module: nn.Module) -> bool:
-    return any(True for _ in module.parameters()) and not isinstance(module, NORMALIZATION_LAYERS)
+    # A normalisation before the head is no block of its own.
+    if isinstance(module, NORMALIZATION_LAYERS):
+        return False
+    return any(True for _ in module.parameters())

@@ -1,4 +1,4 @@
-"""torchvision's own weights by name: their metadata and their files."""
+"""torchvision's weights by name: their metadata and their files."""
 
 from __future__ import annotations
 
@@ -23,22 +23,24 @@ DOWNLOAD_CHUNK = 2**20
 
 
 def find_weights(architecture: str, name: str) -> models.WeightsEnum:
-    """The weights of a name such as ``ResNet50_Weights.IMAGENET1K_V1``, or ``IMAGENET1K_V1`` for short.
+    """Return the weights of a name such as ``ResNet50_Weights.IMAGENET1K_V1``, or ``IMAGENET1K_V1`` for short.
 
     Raises:
-        UnknownName: torchvision has no such weights of this architecture.
+        UnknownName: torchvision has no such weights for this architecture.
     """
-    has_some = architecture in models.list_models(module=models)
-    known = [str(one) for one in models.get_model_weights(architecture)] if has_some else []
-    full = next((one for one in known if name in (one, one.partition(".")[2])), None)
-    if full is None:
-        expected = f"weights of {architecture} ({', '.join(known) or 'torchvision has none'})"
-        raise UnknownName(name, expected, difflib.get_close_matches(name, known))
-    return models.get_weight(full)
+    full_names: list[str] = []
+    if architecture in models.list_models(module=models):
+        full_names = [str(weights) for weights in models.get_model_weights(architecture)]
+    for full_name in full_names:
+        short_name = full_name.partition(".")[2]
+        if name in (full_name, short_name):
+            return models.get_weight(full_name)
+    expected = f"weights of {architecture} ({', '.join(full_names) or 'torchvision has none'})"
+    raise UnknownName(name, expected, difflib.get_close_matches(name, full_names))
 
 
 def weights_spec(architecture: str, weights: models.WeightsEnum) -> NetworkSpec:
-    """The network that the weights were trained in, and how its inputs were normalised."""
+    """Return the network that the weights were trained in, with its normalisation."""
     transforms = weights.transforms()
     return NetworkSpec(
         name=architecture,
@@ -51,35 +53,41 @@ def weights_spec(architecture: str, weights: models.WeightsEnum) -> NetworkSpec:
 
 
 def weights_claims(weights: models.WeightsEnum) -> Claims:
-    """What torchvision says of the weights."""
+    """Return the claims in torchvision's metadata of the weights."""
     meta = cast("dict[str, Any]", weights.meta)  # Any: a dictionary with values of many types
-    measured = cast("dict[str, dict[str, float]]", meta.get("_metrics", {}))
-    data, metrics = next(iter(measured.items()), ("not stated", dict[str, float]()))
-    accuracy = metrics.get("acc@1")
+    metrics_by_data = cast("dict[str, dict[str, float]]", meta.get("_metrics", {}))
+    data, metrics = next(iter(metrics_by_data.items()), ("not stated", dict[str, float]()))
+    percent = metrics.get("acc@1")
+    citation = f"torchvision, {weights}"
+    if meta.get("recipe"):
+        citation += f", {meta['recipe']}"
     return Claims(
         data=data,
-        clean_accuracy=None if accuracy is None else accuracy / 100,
+        clean_accuracy=None if percent is None else percent / 100,
         licence=meta.get("license"),
-        citation=f"torchvision, {weights}" + (f", {meta['recipe']}" if meta.get("recipe") else ""),
+        citation=citation,
     )
 
 
 def weights_file(weights: models.WeightsEnum, *, download: bool, context: Context) -> Path:
-    """Where the file of the weights lies: in ADVTRANSFER_DATA or in torch hub's cache, held to the digest in its name.
+    """Return the file of the weights in ADVTRANSFER_DATA or torch hub's cache, after a check of its digest.
 
     Args:
         weights: The weights.
-        download: Download it into torch hub's cache when it is in neither.
-        context: Told of a download's progress, in bytes.
+        download: Whether to download a missing file into torch hub's cache.
+        context: Receives the progress of a download, in bytes.
 
     Raises:
-        CheckpointError: It is not there, or has another content.
+        CheckpointError: The file is missing, or does not have the digest in its name.
     """
     name = weights.url.rpartition("/")[2]
     cache = Path(torch.hub.get_dir()) / "checkpoints"
-    data = os.environ.get("ADVTRANSFER_DATA")
-    folders = [*([Path(data), Path(data) / "checkpoints"] if data else []), cache]
-    path = next((folder / name for folder in folders if (folder / name).is_file()), None)
+    data_root = os.environ.get("ADVTRANSFER_DATA")
+    folders = [cache]
+    if data_root:
+        folders = [Path(data_root), Path(data_root) / "checkpoints", cache]
+    paths = [folder / name for folder in folders]
+    path = next((path for path in paths if path.is_file()), None)
     if path is None and not download:
         expected = f"{name} in {' or '.join(map(str, folders))}"
         next_step = f"download {weights.url} to there, or set `download: true`"
@@ -88,7 +96,12 @@ def weights_file(weights: models.WeightsEnum, *, download: bool, context: Contex
 
 
 def _check_digest(path: Path) -> Path:
-    """The path, when the sha256 of what is there begins as its name says, such as ``resnet50-0676ba61.pth``."""
+    """Return the path if the file's sha256 begins with the digits in its name (``resnet50-0676ba61.pth``).
+
+    Raises:
+        CheckpointError: It begins with other digits.
+    """
+    # A name without digits says nothing about the content.
     digits = re.search(r"-([0-9a-f]{8,})\.", path.name)
     with path.open("rb") as content:
         sha256 = hashlib.file_digest(content, "sha256").hexdigest()
@@ -100,21 +113,24 @@ def _check_digest(path: Path) -> Path:
     return path
 
 
-def _download_file(url: str, to: Path, context: Context) -> Path:
-    to.parent.mkdir(parents=True, exist_ok=True)
-    beside = to.with_name(f".{to.name}.{os.getpid()}.tmp")
+def _download_file(url: str, target: Path, context: Context) -> Path:
+    """Download a file to `target` and return it; raise an AdvTransferError if that fails."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    # Written beside the target and moved, so that other processes never see an incomplete file.
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
-        with urlopen(url, timeout=60) as answer, beside.open("wb") as content:
-            total = int(answer.headers.get("Content-Length") or 0)
-            while chunk := answer.read(DOWNLOAD_CHUNK):
+        with urlopen(url, timeout=60) as response, temporary.open("wb") as content:
+            total = int(response.headers.get("Content-Length") or 0)
+            while chunk := response.read(DOWNLOAD_CHUNK):
                 content.write(chunk)
+                # The total is 0 if the server does not send it.
                 context.progress(content.tell(), max(total, content.tell()))
-        beside.replace(to)
+        temporary.replace(target)
     except OSError as error:
         found = f"no answer from {url} ({error})"
         raise AdvTransferError(
-            f"found {found}; expected its file; download it elsewhere to {to}"
+            f"found {found}; expected its file; download it elsewhere to {target}"
         ) from error
     finally:
-        beside.unlink(missing_ok=True)
-    return to
+        temporary.unlink(missing_ok=True)
+    return target

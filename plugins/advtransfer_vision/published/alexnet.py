@@ -1,7 +1,4 @@
-"""AlexNet (Krizhevsky et al., 2012) cut to images of 32 x 32 pixels.
-
-Five convolutions, one linear layer.
-"""
+"""AlexNet (Krizhevsky et al., 2012) for images of 32 x 32 pixels: five convolutions and one linear layer."""
 
 from __future__ import annotations
 
@@ -15,11 +12,11 @@ ALEXNET_WIDTH = 64
 
 
 class CifarAlexNet(nn.Module):
-    """The convolutions of torchvision's AlexNet, the first padded by 5, with 2 x 2 pooling; then the head.
+    """The convolutions of torchvision's AlexNet, the first one padded by 5, with 2 x 2 pooling, and a head.
 
     Args:
-        width: Channels of the first convolution; 64 in the usual one, which has 64, 192, 384, 256 and 256.
-        outputs: Logits.
+        width: Channels of the first convolution; usually 64, for 64, 192, 384, 256 and 256 channels.
+        outputs: Number of logits.
     """
 
     def __init__(self, *, width: int, outputs: int) -> None:
@@ -43,10 +40,10 @@ class CifarAlexNet(nn.Module):
         self.classifier = nn.Linear(4 * width, outputs)
 
     def forward_steps(self) -> Iterator[ForwardStep]:
-        """The forward pass, step by step."""
+        """Yield the steps of the forward pass."""
         yield from ("features", "flatten", "classifier")
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """``(B, 3, 32, 32)`` normalised pixels to ``(B, outputs)`` logits."""
+        """Map ``(B, 3, 32, 32)`` normalised pixels to ``(B, outputs)`` logits."""
         logits: Tensor = self.classifier(self.flatten(self.features(inputs)))
         return logits

@@ -24,23 +24,24 @@ EXAMPLE_NAMES = (
     "dm_preact_resnet18_silu",
     "cifar_alexnet",
 )
-"""Names to suggest; depth and width may be others."""
+"""Names that error messages suggest; other depths and widths are possible."""
 
 PREACT_WIDTH = 64
 ACTIVATIONS_BY_SUFFIX = {None: nn.ReLU, "_silu": nn.SiLU}
 
 
 def find_architecture(name: str) -> Callable[[int], nn.Module] | None:
-    """What builds the named architecture for so many outputs; None where the name is none of these.
+    """Return the function that builds an architecture for a number of outputs, or None for other names.
 
     - ``wide_resnet_<depth>_<width>``: TRADES, and most of RobustBench's.
     - ``dm_wide_resnet_<depth>_<width>``: DeepMind's with ReLU; ``..._silu`` with SiLU, as its robust ones.
     - ``preact_resnet<depth>``: depth 18 or 34, shortcuts from activated inputs, no normalisation before the pooling;
-      with ``_raw`` shortcuts from the inputs as they are, with ``_bn`` a normalisation at the end, with ``_w<width>``
-      another width.
+      with ``_raw`` shortcuts from inputs that are not activated, with ``_bn`` a normalisation before the pooling, with
+      ``_w<width>`` another width.
     - ``dm_preact_resnet<depth>``, likewise with ``_silu`` and ``_w<width>``.
     - ``cifar_alexnet``, likewise with ``_w<width>``.
     """
+    # The whole name must match: "wide_resnet_28_10" is also the end of another family's name.
     for pattern, builder in _FAMILIES.items():
         if match := re.fullmatch(pattern, name):
             return builder(match)
@@ -48,39 +49,34 @@ def find_architecture(name: str) -> Callable[[int], nn.Module] | None:
 
 
 def _wide_resnet(match: re.Match[str]) -> Callable[[int], nn.Module]:
-    depth, width = int(match["depth"]), int(match["width"])
+    depth = int(match["depth"])
+    width = int(match["width"])
     return lambda outputs: WideResNet(depth=depth, width=width, outputs=outputs)
 
 
 def _dm_wide_resnet(match: re.Match[str]) -> Callable[[int], nn.Module]:
-    depth, width, activation = (
-        int(match["depth"]),
-        int(match["width"]),
-        ACTIVATIONS_BY_SUFFIX[match["silu"]],
-    )
+    depth = int(match["depth"])
+    width = int(match["width"])
+    activation = ACTIVATIONS_BY_SUFFIX[match["silu"]]
     return lambda outputs: DMWideResNet(
         depth=depth, width=width, outputs=outputs, activation=activation
     )
 
 
 def _preact_resnet(match: re.Match[str]) -> Callable[[int], nn.Module]:
-    depth, width, raw, norm = (
-        int(match["depth"]),
-        _matched_width(match, PREACT_WIDTH),
-        bool(match["raw"]),
-        bool(match["bn"]),
-    )
+    depth = int(match["depth"])
+    width = _matched_width(match, PREACT_WIDTH)
+    raw = bool(match["raw"])
+    final_norm = bool(match["bn"])
     return lambda outputs: PreActResNet(
-        depth=depth, width=width, outputs=outputs, raw=raw, final_norm=norm
+        depth=depth, width=width, outputs=outputs, raw=raw, final_norm=final_norm
     )
 
 
 def _dm_preact_resnet(match: re.Match[str]) -> Callable[[int], nn.Module]:
-    depth, width, activation = (
-        int(match["depth"]),
-        _matched_width(match, PREACT_WIDTH),
-        ACTIVATIONS_BY_SUFFIX[match["silu"]],
-    )
+    depth = int(match["depth"])
+    width = _matched_width(match, PREACT_WIDTH)
+    activation = ACTIVATIONS_BY_SUFFIX[match["silu"]]
     return lambda outputs: DMPreActResNet(
         depth=depth, width=width, outputs=outputs, activation=activation
     )

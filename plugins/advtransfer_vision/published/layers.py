@@ -8,30 +8,30 @@ from torch.nn import functional
 
 
 class GlobalMeanPool(nn.Module):
-    """Global average pooling: ``(B, C, H, W)`` to ``(B, C)``; at 32 x 32 pixels what the original code does."""
+    """Global average pooling, ``(B, C, H, W)`` to ``(B, C)``; for 32 x 32 pixels as in the original code."""
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """The mean over height and width."""
+        """Return the mean over height and width."""
         return inputs.mean([2, 3])
 
 
 class SamePaddedConv2d(nn.Conv2d):
-    """A 3 x 3 convolution padded as TensorFlow's ``SAME``: with stride 2, to the right and at the bottom alone."""
+    """A 3 x 3 convolution with TensorFlow's padding ``SAME``: with stride 2, at the right and the bottom alone."""
 
     def __init__(self, channels: int, width: int, *, stride: int) -> None:
         super().__init__(channels, width, 3, stride=stride, bias=False)
+        # Left, right, top, bottom.
         self.border = [1, 1, 1, 1] if stride == 1 else [0, 1, 0, 1]
 
     def forward(self, input: Tensor) -> Tensor:
-        """``(B, C, H, W)`` to ``(B, width, H / stride, W / stride)``."""
+        """Map ``(B, C, H, W)`` to ``(B, width, H / stride, W / stride)``."""
         return super().forward(functional.pad(input, self.border))
 
 
 class ResidualSum(nn.Module):
-    """A residual unit that normalises before each convolution; how its layers are called is left to those below.
+    """A residual unit that normalises before each convolution, without the names of its layers.
 
-    With `raw`, the shortcut starts from the inputs as they are, else from behind the first activation. A unit without
-    `projection` adds the inputs as they are.
+    Subclasses name the layers as the published weights do.
     """
 
     def residual_sum(
@@ -44,7 +44,16 @@ class ResidualSum(nn.Module):
         projection: nn.Module | None,
         raw: bool = False,
     ) -> Tensor:
-        """The residual and the shortcut, added."""
+        """Return the sum of the residual and the shortcut.
+
+        Args:
+            inputs: Inputs of the unit, ``(B, C, H, W)``.
+            norms: The two normalisations.
+            convolutions: The two convolutions.
+            activation: The activation after each normalisation.
+            projection: The layer of the shortcut; None to add the inputs unchanged.
+            raw: Whether the projection takes the inputs, instead of the activated inputs.
+        """
         active = activation(norms[0](inputs))
         shortcut = inputs if projection is None else projection(inputs if raw else active)
         inner = activation(norms[1](convolutions[0](active)))

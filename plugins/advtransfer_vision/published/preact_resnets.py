@@ -1,6 +1,6 @@
-"""Pre-activation residual networks for CIFAR (He et al., 2016), also as Gowal et al.
+"""Pre-activation residual networks for CIFAR (He et al., 2016) with the names of published weights.
 
-(2020) and Rebuffi et al. (2021) name their weights.
+The networks that begin with ``DM`` have the names of DeepMind's weights (Gowal et al., 2020; Rebuffi et al., 2021).
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ class PreActUnit(ResidualSum):
         self.conv1 = nn.Conv2d(channels, width, 3, stride=stride, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(width)
         self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
-        same = channels == width and stride == 1
-        self.shortcut = (
-            None
-            if same
-            else nn.Sequential(nn.Conv2d(channels, width, 1, stride=stride, bias=False))
-        )
-        self.relu, self.raw = nn.ReLU(), raw
+        self.shortcut = None
+        if channels != width or stride != 1:
+            projection = nn.Conv2d(channels, width, 1, stride=stride, bias=False)
+            # The published names of its weights begin with "shortcut.0".
+            self.shortcut = nn.Sequential(projection)
+        self.relu = nn.ReLU()
+        self.raw = raw
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """``(B, C, H, W)`` to ``(B, C', H', W')``."""
+        """Map ``(B, C, H, W)`` to ``(B, C', H', W')``."""
         return self.residual_sum(
             inputs,
             norms=(self.bn1, self.bn2),
@@ -50,9 +50,9 @@ class PreActResNet(nn.Module):
     Args:
         depth: 18 or 34.
         width: Channels of the stem; 64 in the paper.
-        outputs: Logits.
-        raw: Shortcuts with weights start from the inputs of their unit as they are, not from the activated ones.
-        final_norm: Normalise and rectify before the pooling.
+        outputs: Number of logits.
+        raw: Whether shortcuts with weights start from the inputs of their unit, instead of the activated inputs.
+        final_norm: Whether to normalise and rectify before the pooling.
     """
 
     def __init__(
@@ -60,26 +60,33 @@ class PreActResNet(nn.Module):
     ) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(3, width, 3, padding=1, bias=False)
-        stages, channels = list[nn.Module](), width
+        stages: list[nn.Module] = []
+        channels = width
         for stage, units in enumerate(UNITS_PER_STAGE[depth]):
-            wide, stride = width * 2**stage, 2 if stage else 1
-            later = (PreActUnit(wide, wide, stride=1, raw=raw) for _ in range(units - 1))
-            stages.append(nn.Sequential(PreActUnit(channels, wide, stride=stride, raw=raw), *later))
-            channels = wide
+            stage_width = width * 2**stage
+            layers = [PreActUnit(channels, stage_width, stride=2 if stage else 1, raw=raw)]
+            for _ in range(units - 1):
+                layers.append(PreActUnit(stage_width, stage_width, stride=1, raw=raw))
+            stages.append(nn.Sequential(*layers))
+            channels = stage_width
         self.layer1, self.layer2, self.layer3, self.layer4 = stages
         self.bn = nn.BatchNorm2d(channels) if final_norm else None
-        self.relu, self.pool = nn.ReLU(), GlobalMeanPool()
+        self.relu = nn.ReLU()
+        self.pool = GlobalMeanPool()
         self.linear = nn.Linear(channels, outputs)
 
     def forward_steps(self) -> Iterator[ForwardStep]:
-        """The forward pass, step by step."""
+        """Yield the steps of the forward pass."""
         yield from ("conv1", "layer1", "layer2", "layer3", "layer4")
-        yield from (() if self.bn is None else ("bn", "relu"))
+        if self.bn is not None:
+            yield from ("bn", "relu")
         yield from ("pool", "linear")
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """``(B, 3, H, W)`` normalised pixels to ``(B, outputs)`` logits."""
-        activations = self.layer4(self.layer3(self.layer2(self.layer1(self.conv1(inputs)))))
+        """Map ``(B, 3, H, W)`` normalised pixels to ``(B, outputs)`` logits."""
+        activations = self.conv1(inputs)
+        for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
+            activations = stage(activations)
         if self.bn is not None:
             activations = self.relu(self.bn(activations))
         logits: Tensor = self.linear(self.pool(activations))
@@ -87,7 +94,7 @@ class PreActResNet(nn.Module):
 
 
 class DMPreActUnit(ResidualSum):
-    """Two 3 x 3 convolutions; a shortcut to other channels is a third one, of the inputs as they are."""
+    """Two 3 x 3 convolutions; a shortcut to other channels is a third one, of the unit's inputs."""
 
     def __init__(
         self, channels: int, width: int, *, stride: int, activation: type[nn.Module]
@@ -97,12 +104,13 @@ class DMPreActUnit(ResidualSum):
         self.conv_2d_1 = SamePaddedConv2d(channels, width, stride=stride)
         self.batchnorm_1 = nn.BatchNorm2d(width)
         self.conv_2d_2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
-        same = channels == width and stride == 1
-        self.shortcut = None if same else SamePaddedConv2d(channels, width, stride=stride)
+        self.shortcut = None
+        if channels != width or stride != 1:
+            self.shortcut = SamePaddedConv2d(channels, width, stride=stride)
         self.activation = activation()
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """``(B, C, H, W)`` to ``(B, C', H', W')``."""
+        """Map ``(B, C, H, W)`` to ``(B, C', H', W')``."""
         return self.residual_sum(
             inputs,
             norms=(self.batchnorm_0, self.batchnorm_1),
@@ -119,7 +127,7 @@ class DMPreActResNet(nn.Module):
     Args:
         depth: 18 or 34.
         width: Channels of the stem; 64 in the original code.
-        outputs: Logits.
+        outputs: Number of logits.
         activation: ``nn.ReLU`` or ``nn.SiLU``, which the original code calls Swish.
     """
 
@@ -128,30 +136,32 @@ class DMPreActResNet(nn.Module):
     ) -> None:
         super().__init__()
         self.conv_2d = nn.Conv2d(3, width, 3, padding=1, bias=False)
-        stages, channels = list[nn.Module](), width
+        stages: list[nn.Module] = []
+        channels = width
         for stage, units in enumerate(UNITS_PER_STAGE[depth]):
-            wide, stride = width * 2**stage, 2 if stage else 1
-            later = (
-                DMPreActUnit(wide, wide, stride=1, activation=activation) for _ in range(units - 1)
-            )
-            stages.append(
-                nn.Sequential(
-                    DMPreActUnit(channels, wide, stride=stride, activation=activation), *later
-                )
-            )
-            channels = wide
+            stage_width = width * 2**stage
+            stride = 2 if stage else 1
+            layers = [DMPreActUnit(channels, stage_width, stride=stride, activation=activation)]
+            for _ in range(units - 1):
+                unit = DMPreActUnit(stage_width, stage_width, stride=1, activation=activation)
+                layers.append(unit)
+            stages.append(nn.Sequential(*layers))
+            channels = stage_width
         self.layer_0, self.layer_1, self.layer_2, self.layer_3 = stages
         self.batchnorm = nn.BatchNorm2d(channels)
-        self.activation, self.pool = activation(), GlobalMeanPool()
+        self.activation = activation()
+        self.pool = GlobalMeanPool()
         self.logits = nn.Linear(channels, outputs)
 
     def forward_steps(self) -> Iterator[ForwardStep]:
-        """The forward pass, step by step."""
+        """Yield the steps of the forward pass."""
         yield from ("conv_2d", "layer_0", "layer_1", "layer_2", "layer_3")
         yield from ("batchnorm", "activation", "pool", "logits")
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """``(B, 3, H, W)`` normalised pixels to ``(B, outputs)`` logits."""
-        activations = self.layer_3(self.layer_2(self.layer_1(self.layer_0(self.conv_2d(inputs)))))
+        """Map ``(B, 3, H, W)`` normalised pixels to ``(B, outputs)`` logits."""
+        activations = self.conv_2d(inputs)
+        for stage in (self.layer_0, self.layer_1, self.layer_2, self.layer_3):
+            activations = stage(activations)
         logits: Tensor = self.logits(self.pool(self.activation(self.batchnorm(activations))))
         return logits

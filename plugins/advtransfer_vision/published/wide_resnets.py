@@ -1,4 +1,7 @@
-"""Wide residual networks (Zagoruyko & Komodakis, 2016) of TRADES and RobustBench, and DeepMind's with ``SAME`` padding."""
+"""Wide residual networks (Zagoruyko & Komodakis, 2016) with the names of published weights.
+
+Those of TRADES and most of RobustBench, and DeepMind's (Gowal et al., 2020) with ``SAME`` padding.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,10 @@ STEM_CHANNELS = 16
 
 
 class WideUnit(ResidualSum):
-    """A pre-activated residual unit; a shortcut to other channels is a 1 x 1 convolution of the activated inputs."""
+    """A pre-activated residual unit of TRADES' code.
+
+    A shortcut to other channels is a 1 x 1 convolution of the activated inputs.
+    """
 
     def __init__(self, channels: int, width: int, *, stride: int) -> None:
         super().__init__()
@@ -23,13 +29,13 @@ class WideUnit(ResidualSum):
         self.bn2 = nn.BatchNorm2d(width)
         self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
         self.relu = nn.ReLU()
-        same = channels == width
-        self.convShortcut = (
-            None if same else nn.Conv2d(channels, width, 1, stride=stride, bias=False)
-        )
+        # Named as in the published weights.
+        self.convShortcut = None
+        if channels != width:
+            self.convShortcut = nn.Conv2d(channels, width, 1, stride=stride, bias=False)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """``(B, C, H, W)`` to ``(B, C', H', W')``."""
+        """Map ``(B, C, H, W)`` to ``(B, C', H', W')``."""
         return self.residual_sum(
             inputs,
             norms=(self.bn1, self.bn2),
@@ -44,11 +50,13 @@ class WideGroup(nn.Module):
 
     def __init__(self, units: int, channels: int, width: int, *, stride: int) -> None:
         super().__init__()
-        later = (WideUnit(width, width, stride=1) for _ in range(units - 1))
-        self.layer = nn.Sequential(WideUnit(channels, width, stride=stride), *later)
+        layers = [WideUnit(channels, width, stride=stride)]
+        for _ in range(units - 1):
+            layers.append(WideUnit(width, width, stride=1))
+        self.layer = nn.Sequential(*layers)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """One unit after another."""
+        """Apply one unit after another."""
         activations: Tensor = self.layer(inputs)
         return activations
 
@@ -58,57 +66,52 @@ class WideResNet(nn.Module):
 
     Args:
         depth: The n of WRN-n-k: 10, 16, 22, 28, 34, ..., 70, ...
-        width: The k: the groups have 16, 32 and 64 times as many channels.
-        outputs: Logits.
+        width: The k of WRN-n-k: the groups have 16, 32 and 64 times as many channels.
+        outputs: Number of logits.
 
     Raises:
-        ValueError: There is no network of this depth.
+        ValueError: No network has this depth.
     """
 
     def __init__(self, *, depth: int, width: int, outputs: int) -> None:
         super().__init__()
-        units, (first, second, third) = (
-            units_per_group(depth),
-            (STEM_CHANNELS * width * 2**group for group in range(3)),
-        )
+        units = units_per_group(depth)
+        first, second, third = (STEM_CHANNELS * width * 2**group for group in range(3))
         self.conv1 = nn.Conv2d(3, STEM_CHANNELS, 3, padding=1, bias=False)
         self.block1 = WideGroup(units, STEM_CHANNELS, first, stride=1)
         self.block2 = WideGroup(units, first, second, stride=2)
         self.block3 = WideGroup(units, second, third, stride=2)
         self.bn1 = nn.BatchNorm2d(third)
-        self.relu, self.pool = nn.ReLU(), GlobalMeanPool()
+        self.relu = nn.ReLU()
+        self.pool = GlobalMeanPool()
         self.fc = nn.Linear(third, outputs)
+        # The initialisation of the original code.
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
-                fan_out = module.kernel_size[0] * module.kernel_size[1] * module.out_channels
-                nn.init.normal_(module.weight, 0, math.sqrt(2 / fan_out))
+                height, breadth = module.kernel_size
+                std = math.sqrt(2 / (height * breadth * module.out_channels))
+                nn.init.normal_(module.weight, 0, std)
         nn.init.zeros_(self.fc.bias)
 
     def forward_steps(self) -> Iterator[ForwardStep]:
-        """The forward pass, step by step."""
-        yield from (
-            "conv1",
-            "block1.layer",
-            "block2.layer",
-            "block3.layer",
-            "bn1",
-            "relu",
-            "pool",
-            "fc",
-        )
+        """Yield the steps of the forward pass."""
+        yield from ("conv1", "block1.layer", "block2.layer", "block3.layer")
+        yield from ("bn1", "relu", "pool", "fc")
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """``(B, 3, H, W)`` normalised pixels to ``(B, outputs)`` logits."""
-        activations = self.block3(self.block2(self.block1(self.conv1(inputs))))
+        """Map ``(B, 3, H, W)`` normalised pixels to ``(B, outputs)`` logits."""
+        activations = self.conv1(inputs)
+        for block in (self.block1, self.block2, self.block3):
+            activations = block(activations)
         logits: Tensor = self.fc(self.pool(self.relu(self.bn1(activations))))
         return logits
 
 
 def units_per_group(depth: int) -> int:
-    """Units in each group of a wide residual network with two 3 x 3 convolutions a unit.
+    """Return the units in each group of a wide residual network with two 3 x 3 convolutions a unit.
 
     Raises:
-        ValueError: There is no network of this depth.
+        ValueError: No network has this depth.
     """
     if depth < 10 or depth % 6 != 4:
         raise ValueError(
@@ -118,7 +121,10 @@ def units_per_group(depth: int) -> int:
 
 
 class DMWideUnit(ResidualSum):
-    """A pre-activated residual unit; a shortcut to other channels is a 1 x 1 convolution of the activated inputs."""
+    """A pre-activated residual unit of DeepMind's code.
+
+    A shortcut to other channels is a 1 x 1 convolution of the activated inputs.
+    """
 
     def __init__(
         self, channels: int, width: int, *, stride: int, activation: type[nn.Module]
@@ -129,11 +135,12 @@ class DMWideUnit(ResidualSum):
         self.batchnorm_1 = nn.BatchNorm2d(width)
         self.conv_1 = nn.Conv2d(width, width, 3, padding=1, bias=False)
         self.activation = activation()
-        same = channels == width
-        self.shortcut = None if same else nn.Conv2d(channels, width, 1, stride=stride, bias=False)
+        self.shortcut = None
+        if channels != width:
+            self.shortcut = nn.Conv2d(channels, width, 1, stride=stride, bias=False)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """``(B, C, H, W)`` to ``(B, C', H', W')``."""
+        """Map ``(B, C, H, W)`` to ``(B, C', H', W')``."""
         return self.residual_sum(
             inputs,
             norms=(self.batchnorm_0, self.batchnorm_1),
@@ -150,15 +157,13 @@ class DMWideGroup(nn.Module):
         self, units: int, channels: int, width: int, *, stride: int, activation: type[nn.Module]
     ) -> None:
         super().__init__()
-        later = (
-            DMWideUnit(width, width, stride=1, activation=activation) for _ in range(units - 1)
-        )
-        self.block = nn.Sequential(
-            DMWideUnit(channels, width, stride=stride, activation=activation), *later
-        )
+        layers = [DMWideUnit(channels, width, stride=stride, activation=activation)]
+        for _ in range(units - 1):
+            layers.append(DMWideUnit(width, width, stride=1, activation=activation))
+        self.block = nn.Sequential(*layers)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """One unit after another."""
+        """Apply one unit after another."""
         activations: Tensor = self.block(inputs)
         return activations
 
@@ -168,22 +173,20 @@ class DMWideResNet(nn.Module):
 
     Args:
         depth: The n of WRN-n-k: 10, 16, 22, 28, 34, ..., 70, ...
-        width: The k: the groups have 16, 32 and 64 times as many channels.
-        outputs: Logits.
+        width: The k of WRN-n-k: the groups have 16, 32 and 64 times as many channels.
+        outputs: Number of logits.
         activation: ``nn.ReLU`` or ``nn.SiLU``, which the original code calls Swish.
 
     Raises:
-        ValueError: There is no network of this depth.
+        ValueError: No network has this depth.
     """
 
     def __init__(
         self, *, depth: int, width: int, outputs: int, activation: type[nn.Module]
     ) -> None:
         super().__init__()
-        units, (first, second, third) = (
-            units_per_group(depth),
-            (STEM_CHANNELS * width * 2**group for group in range(3)),
-        )
+        units = units_per_group(depth)
+        first, second, third = (STEM_CHANNELS * width * 2**group for group in range(3))
         self.init_conv = nn.Conv2d(3, STEM_CHANNELS, 3, padding=1, bias=False)
         self.layer = nn.Sequential(
             DMWideGroup(units, STEM_CHANNELS, first, stride=1, activation=activation),
@@ -191,16 +194,17 @@ class DMWideResNet(nn.Module):
             DMWideGroup(units, second, third, stride=2, activation=activation),
         )
         self.batchnorm = nn.BatchNorm2d(third)
-        self.activation, self.pool = activation(), GlobalMeanPool()
+        self.activation = activation()
+        self.pool = GlobalMeanPool()
         self.logits = nn.Linear(third, outputs)
 
     def forward_steps(self) -> Iterator[ForwardStep]:
-        """The forward pass, step by step."""
+        """Yield the steps of the forward pass."""
         yield from ("init_conv", "layer.0.block", "layer.1.block", "layer.2.block")
         yield from ("batchnorm", "activation", "pool", "logits")
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """``(B, 3, H, W)`` normalised pixels to ``(B, outputs)`` logits."""
+        """Map ``(B, 3, H, W)`` normalised pixels to ``(B, outputs)`` logits."""
         activations = self.batchnorm(self.layer(self.init_conv(inputs)))
         logits: Tensor = self.logits(self.pool(self.activation(activations)))
         return logits

@@ -17,12 +17,9 @@ from advtransfer_vision.components import datasets as vision_data
 from advtransfer_vision.data import image_files
 from advtransfer_vision.data.image_files import Framing, ImageFiles
 
+pytestmark = pytest.mark.usefixtures("own_cache")
+
 RANDOM = np.random.default_rng(0)
-
-
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ADVTRANSFER_CACHE", str(tmp_path / "cache"))
 
 
 def _image(width: int, height: int, mode: str = "RGB") -> Image.Image:
@@ -76,7 +73,7 @@ def test_classes_are_the_sorted_folders_and_files_are_in_sorted_order(
     )
 
 
-def test_the_test_part_knows_the_numbers_of_the_train_part(write: Callable[..., Folder]) -> None:
+def test_test_part_has_the_class_numbers_of_the_train_part(write: Callable[..., Folder]) -> None:
     test = vision_data.image_folder(root=write(NAMES), pixels=8).part("test")
 
     assert [0, 1] == test.labels(all_positions(test)).tolist()
@@ -216,7 +213,7 @@ def test_parts_can_have_other_names(write: Callable[..., Folder]) -> None:
         ),
     ],
 )
-def test_a_folder_of_another_layout_is_told(
+def test_folder_of_another_layout_is_an_error(
     write: Callable[..., Folder], names: list[str], message: str
 ) -> None:
     with pytest.raises(BadInput, match=message):
@@ -275,7 +272,7 @@ def test_tiny_imagenet_is_read_in_its_own_layout(tmp_path: Path) -> None:
         (lambda root: (root / "wnids.txt").write_text("n01\nn02\nn03\n"), r"no image in .*n03/images'; expected JPEG"),
     ],
 )  # fmt: skip
-def test_what_is_missing_of_tiny_imagenet_is_told(
+def test_missing_files_of_tiny_imagenet_are_reported(
     tmp_path: Path, spoil: Callable[[Path], object], message: str
 ) -> None:
     root = _tiny(tmp_path / "tiny")

@@ -16,15 +16,12 @@ from advtransfer_vision.components import datasets as vision_data
 from advtransfer_vision.data import array_files
 from advtransfer_vision.data.npz_archive import NpzArchive
 
+pytestmark = pytest.mark.usefixtures("own_cache")
+
 REAL_DATA = os.environ.get("ADVTRANSFER_DATA", "")
 PIXELS = np.random.default_rng(0).integers(0, 256, (12, 5, 6, 3), dtype=np.uint8)
 LABELS = np.array([0, 1, 2, 0, 1, 2, 0, 1, 0, 1, 2, 0])
 ARRAYS = {"x_train": PIXELS[:8], "y_train": LABELS[:8], "x_test": PIXELS[8:], "y_test": LABELS[8:]}
-
-
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ADVTRANSFER_CACHE", str(tmp_path / "cache"))
 
 
 @pytest.fixture
@@ -116,7 +113,7 @@ def test_without_names_classes_are_numbered(write: Callable[..., File]) -> None:
     assert ("0", "1", "2") == vision_data.npz(file=write()).card().names
 
 
-def test_a_matrix_of_zeros_and_ones_is_attributes(write: Callable[..., File]) -> None:
+def test_matrix_of_zeros_and_ones_is_read_as_attributes(write: Callable[..., File]) -> None:
     bits = np.array([[0, 1], [1, 1], [0, 0], [1, 0]])
     for kind in (np.int64, np.bool_, np.float32):
         data = vision_data.npz(
@@ -143,7 +140,7 @@ def test_arrays_can_have_other_names(tmp_path: Path) -> None:
     assert EXPECTED.equal(_inputs(data))
 
 
-def test_the_digest_is_that_of_the_file_and_of_how_it_is_read(write: Callable[..., File]) -> None:
+def test_digest_depends_on_the_file_and_the_reading_options(write: Callable[..., File]) -> None:
     square = {"x_train": PIXELS[:8, :3, :, :].copy(), "x_test": PIXELS[8:, :3, :, :].copy()}
     file = write(**square)
     cards = [
@@ -197,7 +194,7 @@ def test_arrays_that_are_not_a_data_set_are_told(
         vision_data.npz(file=write(**arrays))
 
 
-def test_an_array_that_is_not_there_is_told_with_those_that_are(write: Callable[..., File]) -> None:
+def test_missing_array_is_reported_with_the_existing_keys(write: Callable[..., File]) -> None:
     with pytest.raises(
         BadInput, match=r"no array 'images' in .* \(there are x_train, y_train, x_test, y_test\)"
     ):
@@ -205,7 +202,7 @@ def test_an_array_that_is_not_there_is_told_with_those_that_are(write: Callable[
 
 
 @pytest.mark.parametrize("compressed", [True, False])
-def test_a_file_that_is_no_archive_or_half_of_one_is_told(
+def test_truncated_archive_or_other_file_is_an_error(
     write: Callable[..., File], compressed: bool
 ) -> None:
     file = write(compressed=compressed)
@@ -223,7 +220,7 @@ def test_a_file_that_is_no_archive_or_half_of_one_is_told(
     not REAL_DATA,
     reason="ADVTRANSFER_DATA is not set: it names the folder with the CIFAR-10 subset",
 )
-def test_the_real_cifar_subset_is_read_as_it_is() -> None:
+def test_cifar_subset_is_read_unchanged() -> None:
     path = Path(REAL_DATA) / "CIFAR10_subset" / "cifar10_10k_2k.npz"
     data = vision_data.npz(file=File(path, hashlib.sha256(path.read_bytes()).hexdigest()))
     train = data.part("train")

@@ -45,7 +45,7 @@ def test_a_portion_shows_the_images_of_its_keys_and_the_whole_test_part() -> Non
     assert list(range(30)) == list(test.keys)
 
 
-def test_a_portion_has_a_digest_of_its_own_on_every_card() -> None:
+def test_portion_has_its_own_digest_on_every_card() -> None:
     first, second = datasets.portion(data=TOY, end=0.5), datasets.portion(data=TOY, start=0.5)
 
     assert 3 == len({TOY.card().digest, first.card().digest, second.card().digest})

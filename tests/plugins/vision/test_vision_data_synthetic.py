@@ -75,20 +75,18 @@ def test_every_parameter_has_the_range_of_the_paper() -> None:
     assert 99 < problem.scales.max() <= 100
 
 
-def test_the_train_part_does_not_depend_on_how_many_are_tested() -> None:
+def test_train_part_does_not_depend_on_the_size_of_the_test_part() -> None:
     few, many = (vision_data.synthetic(n_train=20, n_test=count).part("train") for count in (5, 50))
 
     assert few.inputs(all_positions(few)).equal(many.inputs(all_positions(many)))
 
 
 def test_parts_share_no_point_and_seeds_share_nothing() -> None:
-    one, two = (
-        vision_data.synthetic(n_train=20, n_test=20),
-        vision_data.synthetic(n_train=20, n_test=20, seed=1),
-    )
-    parts = [one.part("train"), one.part("test"), two.part("train"), two.part("test")]
+    first = vision_data.synthetic(n_train=20, n_test=20)
+    second = vision_data.synthetic(n_train=20, n_test=20, seed=1)
+    parts = [first.part("train"), first.part("test"), second.part("train"), second.part("test")]
     points = torch.cat([part.inputs(all_positions(part)) for part in parts])
 
     assert 80 == len({tuple(point) for point in points.tolist()})
-    assert one.card().digest != two.card().digest
-    assert one.card() == vision_data.synthetic(n_train=20, n_test=20).card()
+    assert first.card().digest != second.card().digest
+    assert first.card() == vision_data.synthetic(n_train=20, n_test=20).card()

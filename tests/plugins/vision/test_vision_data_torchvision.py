@@ -24,6 +24,7 @@ from advtransfer.toolkit.datasets import all_positions
 from advtransfer.types import Dataset, Part
 from advtransfer_vision.components import datasets as vision_data
 from advtransfer_vision.components.datasets import SetName
+from advtransfer_vision.data import torchvision_sets
 
 RAW = (
     "train-images-idx3-ubyte",
@@ -115,13 +116,9 @@ def test_packed_files_are_read_where_nothing_can_be_written(
     data = vision_data.torchvision(name="KMNIST")
 
     assert _agrees(data, {part: one[:, None] for part, one in images.items()})
-    assert ((1, 28, 28), (0.0, 1.0), "classes", 10) == (
-        data.card().shape,
-        data.card().bounds,
-        data.card().task,
-        data.card().outputs,
-    )
-    assert ("o", "ki", "su") == data.card().names[:3]
+    card = data.card()
+    assert ((1, 28, 28), (0.0, 1.0)) == (card.shape, card.bounds)
+    assert ("classes", 10, ("o", "ki", "su")) == (card.task, card.outputs, card.names[:3])
     assert sorted(f"{name}.gz" for name in RAW) == sorted(
         path.name for path in (root / "KMNIST" / "raw").iterdir()
     )
@@ -141,7 +138,18 @@ def test_packed_and_unpacked_files_are_one_data_set(
     assert _agrees(unpacked, {part: one[:, None] for part, one in images.items()})
 
 
-def test_a_packed_file_that_is_not_the_official_one_is_refused(
+def test_cache_key_has_not_changed(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _packed(root, monkeypatch)
+    keys: list[str] = []
+    monkeypatch.setattr(
+        torchvision_sets, "cached_while_unchanged", lambda *key: keys.append(key[0])
+    )
+    vision_data.torchvision(name="KMNIST")
+
+    assert [f"content 1 of Official(name='KMNIST', split='', root={root!r})"] == keys
+
+
+def test_packed_file_that_is_not_the_official_one_is_refused(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _packed(root, monkeypatch)
@@ -156,7 +164,7 @@ def test_a_packed_file_that_is_not_the_official_one_is_refused(
         vision_data.torchvision(name="KMNIST")
 
 
-def test_an_absent_set_is_told_with_its_files_and_the_ways_to_get_them(root: Path) -> None:
+def test_missing_set_is_reported_with_its_files_and_next_steps(root: Path) -> None:
     with pytest.raises(BadInput) as caught:
         vision_data.torchvision(name="MNIST")
 
@@ -167,7 +175,7 @@ def test_an_absent_set_is_told_with_its_files_and_the_ways_to_get_them(root: Pat
     )
 
 
-def test_without_a_data_folder_the_variable_to_set_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_data_folder_is_reported_with_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("ADVTRANSFER_DATA")
 
     with pytest.raises(
@@ -192,7 +200,7 @@ def test_root_is_relative_to_the_data_folder_unless_it_is_absolute(
     assert cards[0] == cards[1]
 
 
-def test_a_download_that_is_asked_for_is_made_and_read(
+def test_requested_download_is_made_and_read(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _packed(tmp_path / "mirror", monkeypatch)
@@ -207,7 +215,7 @@ def test_a_download_that_is_asked_for_is_made_and_read(
     assert set(RAW) <= {path.name for path in (root / "KMNIST" / "raw").iterdir()}
 
 
-def test_a_download_that_fails_is_told_with_the_reason(
+def test_failed_download_is_reported_with_its_reason(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def offline(*given: object, **named: object) -> None:
@@ -224,7 +232,7 @@ def test_a_download_that_fails_is_told_with_the_reason(
     assert "no network" in str(caught.value) + capsys.readouterr().out
 
 
-def test_one_worker_downloads_while_the_others_are_put_back(root: Path) -> None:
+def test_single_worker_downloads_while_the_others_wait(root: Path) -> None:
     with (
         Cache(default_cache_root(), line="downloads").hold_lock(text_sha256(f"KMNIST {root}")),
         pytest.raises(Busy),
@@ -343,7 +351,7 @@ def test_each_format_is_read_as_it_was_written(
     assert _agrees(data, images)
 
 
-def test_a_damaged_set_is_told_in_the_words_of_torchvision(
+def test_damaged_set_is_reported_with_the_error_of_torchvision(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _cifar(root, monkeypatch)
@@ -363,7 +371,7 @@ def test_a_damaged_set_is_told_in_the_words_of_torchvision(
         ("FashionMNIST", "a16c6145ed723ebdd3e67f58aaa01f766e1277e91e012991b8576526702318cb"),
     ],
 )
-def test_the_real_sets_are_read_without_a_network(
+def test_sets_on_disk_are_read_without_a_network(
     name: SetName, content: str, monkeypatch: pytest.MonkeyPatch, real_data: str
 ) -> None:
     monkeypatch.setenv("ADVTRANSFER_DATA", real_data)

@@ -17,10 +17,7 @@ from advtransfer.toolkit.views import view_dataset
 from advtransfer.types import Dataset, File, Folder, Part
 from advtransfer_vision.components import datasets as vision_data
 
-
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ADVTRANSFER_CACHE", str(tmp_path / "cache"))
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 def _pixels(number: int, *shape: int) -> np.ndarray:
@@ -112,7 +109,7 @@ def test_attributes_can_be_resized_and_have_no_classes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("asked", [{"channels": 1}, {"size": 8}])
-def test_what_is_no_image_has_no_channels_or_size(asked: dict[str, int]) -> None:
+def test_views_of_channels_or_size_are_refused_for_other_inputs(asked: dict[str, int]) -> None:
     data = vision_data.synthetic(n_train=5, n_test=5)
 
     with pytest.raises(
@@ -148,7 +145,7 @@ def test_any_batch_gives_the_same_samples(name: str, part: Part, tmp_path: Path)
         ("synthetic", [-0.662, -4.373, 0.351, 0.966]),
     ],
 )
-def test_each_data_set_gives_what_it_gave_at_this_version(
+def test_data_sets_have_not_changed_in_this_version(
     name: str, expected: list[float], tmp_path: Path
 ) -> None:
     data = (
@@ -163,13 +160,13 @@ def test_each_data_set_gives_what_it_gave_at_this_version(
     assert expected == pytest.approx(found, abs=1e-3), changed
 
 
-def test_the_plugin_brings_these_data_sets() -> None:
+def test_plugin_registers_its_data_sets() -> None:
     names = {one.name for one in Host.discover().components("dataset") if one.plugin == "vision"}
 
     assert {f"vision/{name}" for name in (*IMAGES, "synthetic", "torchvision")} <= names
 
 
-def test_a_folder_is_known_by_its_content(tmp_path: Path) -> None:
+def test_folder_is_identified_by_its_content(tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         _image_folder(tmp_path / name)

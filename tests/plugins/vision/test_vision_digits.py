@@ -12,14 +12,19 @@ from advtransfer.toolkit.views import view_dataset
 from advtransfer_vision.components import datasets as vision_data
 
 
-def test_the_plugin_is_light_to_import() -> None:
-    code = "import sys, advtransfer_vision; print(sorted({'torch', 'numpy', 'sklearn', 'torchvision'} & set(sys.modules)))"
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+def test_plugin_imports_no_heavy_library() -> None:
+    code = (
+        "import sys, advtransfer_vision; "
+        "print(sorted({'torch', 'numpy', 'sklearn', 'torchvision'} & set(sys.modules)))"
+    )
+    process = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
 
-    assert "[]" == found.stdout.strip()
+    assert "[]" == process.stdout.strip()
 
 
-def test_the_plugin_registers_what_it_brings() -> None:
+def test_plugin_registers_its_components() -> None:
     names = {
         component.name for component in Host.discover().components() if component.plugin == "vision"
     }

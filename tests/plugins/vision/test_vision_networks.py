@@ -133,13 +133,13 @@ def test_fully_connected_networks_take_unbounded_vectors_as_they_are(name: Netwo
     ],
     ids=lambda value: str(value) if isinstance(value, SizedNetwork) else "",
 )  # fmt: skip
-def test_the_papers_networks_have_as_many_parameters_as_counted_by_hand(
+def test_parameter_counts_match_a_count_by_hand(
     network: SizedNetwork, shape: Shape, outputs: int, expected: int
 ) -> None:
     assert expected == _parameters(network, shape, outputs)
 
 
-def test_the_counts_are_those_that_are_known_of_these_networks() -> None:
+def test_parameter_counts_match_the_published_networks() -> None:
     assert 11_173_962 == _parameters(SizedNetwork(name="resnet18"), CIFAR)
     assert 23_520_842 == _parameters(SizedNetwork(name="resnet50"), CIFAR)
     assert 45_901_914 == _parameters(SizedNetwork(name="wide_resnet"), CIFAR)
@@ -225,7 +225,7 @@ def test_the_regression_network_is_two_affine_maps_around_a_sigmoid() -> None:
     ("channels", "stride", "activate_both"),
     [(6, 1, False), (3, 1, True), (3, 2, False), (6, 2, False)],
 )
-def test_a_wide_unit_is_its_formula(channels: int, stride: int, activate_both: bool) -> None:
+def test_wide_unit_computes_its_formula(channels: int, stride: int, activate_both: bool) -> None:
     """Written out from its description: shortcuts average, and fill up with zeros on either side."""
 
     def make() -> PreActivatedUnit:
@@ -270,11 +270,13 @@ def test_wide_networks_standardise_each_image() -> None:
     images = 0.3 * torch.rand((3, 3, 8, 8), generator=stream_generator("inputs")) + 0.5
     images[2] = 0.5
     images.requires_grad_()
-    found = Standardize()(images)
-    (gradient,) = torch.autograd.grad(found.pow(3).sum(), images)
+    standardized = Standardize()(images)
+    (gradient,) = torch.autograd.grad(standardized.pow(3).sum(), images)
 
-    assert [0.0] * 3 == pytest.approx(found.mean((1, 2, 3)).tolist(), abs=1e-5)
-    assert [1.0, 1.0, 0.0] == pytest.approx(found.std((1, 2, 3), correction=0).tolist(), abs=1e-5)
+    assert [0.0] * 3 == pytest.approx(standardized.mean((1, 2, 3)).tolist(), abs=1e-5)
+    assert [1.0, 1.0, 0.0] == pytest.approx(
+        standardized.std((1, 2, 3), correction=0).tolist(), abs=1e-5
+    )
     assert gradient.isfinite().all()
 
 
@@ -306,14 +308,12 @@ def test_inputs_it_cannot_take_are_refused(name: NetworkName, shape: Shape, smal
         ),
     ],
 )
-def test_a_size_that_a_network_does_not_come_in_is_refused(
-    make: Callable[[], object], message: str
-) -> None:
+def test_unavailable_network_size_is_refused(make: Callable[[], object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make()
 
 
-def test_the_option_width_is_that_of_small_cnn_alone() -> None:
+def test_option_width_is_refused_for_other_networks() -> None:
     assert SizedNetwork(name="small_cnn", width=8) == sized_network("small_cnn", width=8)
     assert SizedNetwork(name="resnet18") == sized_network("resnet18", width=16)
     assert SizedNetwork(name="resnet18", width=8) == sized_network(

@@ -13,10 +13,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from advtransfer.errors import AdvTransferWarning, BadInput
+from advtransfer.errors import BadInput
 from advtransfer.toolkit.datasets import all_positions
 from advtransfer.types import Dataset, File
 from advtransfer_vision.components import datasets as vision_data
+
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (12, 5, 6), dtype=np.uint8)
 LABELS = np.arange(12) % 3
@@ -26,11 +28,6 @@ ARRAYS: dict[str, np.typing.NDArray[np.integer]] = {
     "x_test": PIXELS[6:],
     "y_test": LABELS[6:],
 }
-
-
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ADVTRANSFER_CACHE", str(tmp_path / "cache"))
 
 
 @pytest.fixture
@@ -52,14 +49,6 @@ def _problems(file: File) -> list[str]:
     with pytest.raises(BadInput) as raised:
         vision_data.npz(file=file)
     return [str(one) for one in raised.value.problems]
-
-
-def _told(file: File) -> list[str]:
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        vision_data.npz(file=file)
-    assert all(issubclass(one.category, AdvTransferWarning) for one in caught)
-    return [str(one.message) for one in caught]
 
 
 NO_CLASSES = {
@@ -102,7 +91,7 @@ NO_CLASSES = {
 
 
 @pytest.mark.parametrize(("labels", "message"), NO_CLASSES.values(), ids=NO_CLASSES)
-def test_labels_that_are_no_classes_are_told(
+def test_labels_other_than_classes_are_an_error(
     write: Callable[..., File], labels: np.ndarray, message: str
 ) -> None:
     assert any(message in one for one in _problems(write(y_train=labels)))
@@ -114,9 +103,9 @@ def test_objects_are_never_unpickled(write: Callable[..., File]) -> None:
             return pytest.fail, ("a pickle was run",)
 
     for save in (np.savez, np.savez_compressed):
-        (told,) = _problems(write(save=save, y_train=np.array([Trap()] * 6)))
-        assert "array 'y_train'" in told
-        assert "(Python objects are pickles, which may run code)" in told
+        (reported,) = _problems(write(save=save, y_train=np.array([Trap()] * 6)))
+        assert "array 'y_train'" in reported
+        assert "(Python objects are pickles, which may run code)" in reported
 
 
 @pytest.mark.parametrize("kind", [np.uint8, np.int8, np.uint16, np.uint64, ">i4"])
@@ -130,32 +119,38 @@ def test_class_numbers_of_every_width_are_classes(
     assert LABELS[:6].tolist() == train.labels(all_positions(train)).tolist()
 
 
-def test_a_test_class_without_training_images_is_told(write: Callable[..., File]) -> None:
-    (told,) = _problems(write(y_test=np.array([0, 1, 2, 7, 8, 8], np.uint64)))
+def test_test_class_without_training_images_is_an_error(write: Callable[..., File]) -> None:
+    (reported,) = _problems(write(y_test=np.array([0, 1, 2, 7, 8, 8], np.uint64)))
     assert (
         "found classes 7, 8 in y_test and not in y_train; expected training images of each class that is tested; "
         "give it training images, or remove it"
-    ) == told
+    ) == reported
 
 
-def test_classes_without_any_image_are_told(write: Callable[..., File]) -> None:
-    assert ["no image of 1 of the 4 classes in y_train and y_test: 0"] == _told(
-        write(y_train=LABELS[:6] + 1, y_test=LABELS[6:] + 1)
+def test_classes_without_an_image_cause_a_warning(
+    write: Callable[..., File], warnings_of: Callable[..., list[str]]
+) -> None:
+    assert ["no image of 1 of the 4 classes in y_train and y_test: 0"] == warnings_of(
+        vision_data.npz, file=write(y_train=LABELS[:6] + 1, y_test=LABELS[6:] + 1)
     )
-    gaps = _told(write(y_train=LABELS[:6] * 10, y_test=LABELS[6:] * 10))
+    gaps = warnings_of(vision_data.npz, file=write(y_train=LABELS[:6] * 10, y_test=LABELS[6:] * 10))
     assert [
         "no image of 18 of the 21 classes in y_train and y_test: 1, 2, 3, 4, 5 and 13 more"
     ] == gaps
-    assert ["no image of 2 of the 3 classes in y_test: 1, 2"] == _told(
-        write(y_test=np.zeros(6, int))
+    assert ["no image of 2 of the 3 classes in y_test: 1, 2"] == warnings_of(
+        vision_data.npz, file=write(y_test=np.zeros(6, int))
     )
 
 
-def test_one_hot_classes_and_a_single_column_are_told_to_be_taken_as_attributes(
-    write: Callable[..., File],
+def test_one_hot_classes_and_a_single_column_cause_a_warning(
+    write: Callable[..., File], warnings_of: Callable[..., list[str]]
 ) -> None:
-    (one_hot,) = _told(write(y_train=np.eye(3)[LABELS[:6]], y_test=np.eye(3)[LABELS[6:]]))
-    (column,) = _told(write(y_train=LABELS[:6, None] % 2, y_test=LABELS[6:, None] % 2))
+    (one_hot,) = warnings_of(
+        vision_data.npz, file=write(y_train=np.eye(3)[LABELS[:6]], y_test=np.eye(3)[LABELS[6:]])
+    )
+    (column,) = warnings_of(
+        vision_data.npz, file=write(y_train=LABELS[:6, None] % 2, y_test=LABELS[6:, None] % 2)
+    )
 
     assert (
         "of shape (N, 3) are taken as 3 attributes; if they are classes, write class numbers: labels.argmax"
@@ -164,14 +159,14 @@ def test_one_hot_classes_and_a_single_column_are_told_to_be_taken_as_attributes(
     assert "write class numbers: labels.ravel()" in column
 
 
-def test_a_part_can_be_both(write: Callable[..., File]) -> None:
+def test_same_arrays_may_be_both_parts(write: Callable[..., File]) -> None:
     data = vision_data.npz(file=write(), x_test="x_train", y_test="y_train")
 
     assert 6 == len(data.part("test"))
 
 
-def test_every_problem_is_told_at_once(write: Callable[..., File]) -> None:
-    told = _problems(
+def test_all_problems_are_reported_together(write: Callable[..., File]) -> None:
+    reported = _problems(
         write(
             x_train=PIXELS[:5] * 2.0,
             y_train=LABELS[:6] - 1,
@@ -181,14 +176,14 @@ def test_every_problem_is_told_at_once(write: Callable[..., File]) -> None:
     )
 
     assert 5 == len(
-        told
+        reported
     )  # another count, a negative label, values beyond 1, an empty part, fractions
 
 
 def _rows(data: Dataset) -> np.ndarray:
     train = data.part("train")
-    found: np.ndarray = train.inputs(all_positions(train)).numpy()
-    return found
+    images: np.ndarray = train.inputs(all_positions(train)).numpy()
+    return images
 
 
 @pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64])
@@ -200,10 +195,10 @@ def test_values_outside_by_rounding_are_clipped(
     exact[0, 0, :2] = 0, 1
     rounded = (exact - mean) / deviation * deviation + mean
     rounded[0, 0, :2] = -2 * np.finfo(kind).eps, 1 + 2 * np.finfo(kind).eps
-    found = _rows(vision_data.npz(file=write(x_train=rounded)))
+    images = _rows(vision_data.npz(file=write(x_train=rounded)))
 
-    assert (0, 1) == (found.min(), found.max())
-    assert np.allclose(found[:, 0], exact, atol=4 * np.finfo(kind).eps)
+    assert (0, 1) == (images.min(), images.max())
+    assert np.allclose(images[:, 0], exact, atol=4 * np.finfo(kind).eps)
 
 
 BEYOND = {
@@ -225,14 +220,14 @@ def test_values_truly_outside_are_told_with_their_digits(
     pixels = np.zeros((6, 5, 6))
     pixels[3, 2, 1] = value
 
-    (told,) = _problems(write(x_train=pixels))
-    assert message in told
+    (reported,) = _problems(write(x_train=pixels))
+    assert message in reported
 
 
 @pytest.mark.parametrize(
     "pixels", [np.zeros((6, 0, 6)), np.zeros((6, 5, 0), np.uint8), np.array(1.0)]
 )
-def test_images_without_pixels_are_told(write: Callable[..., File], pixels: np.ndarray) -> None:
+def test_images_without_pixels_are_an_error(write: Callable[..., File], pixels: np.ndarray) -> None:
     assert f"x_train of shape {pixels.shape} and y_train" in _problems(write(x_train=pixels))[0]
 
 
@@ -244,7 +239,7 @@ def _changed(file: File, change: Callable[[bytearray], object]) -> File:
 
 
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
-def test_a_changed_byte_is_found(write: Callable[..., File], save: Callable[..., None]) -> None:
+def test_changed_byte_is_detected(write: Callable[..., File], save: Callable[..., None]) -> None:
     file = write(
         save=save, x_train=np.random.default_rng(0).integers(0, 256, (6, 50, 60), np.uint8)
     )
@@ -254,9 +249,9 @@ def test_a_changed_byte_is_found(write: Callable[..., File], save: Callable[...,
     def flip(content: bytearray) -> None:
         content[place] ^= 255
 
-    (told,) = _problems(_changed(file, flip))
-    assert "found array 'x_train' of" in told
-    assert "which cannot be read" in told
+    (reported,) = _problems(_changed(file, flip))
+    assert "found array 'x_train' of" in reported
+    assert "which cannot be read" in reported
 
 
 def _entry(array: np.typing.NDArray[np.integer], *, shape: tuple[int, ...]) -> bytes:
@@ -275,7 +270,7 @@ def _entry(array: np.typing.NDArray[np.integer], *, shape: tuple[int, ...]) -> b
 
 @pytest.mark.parametrize("shape", [(600, 5, 6), (3, 5, 6), (6, 5, 2**62)])
 @pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
-def test_an_entry_of_another_length_than_its_array_is_told(
+def test_entry_of_another_length_than_its_array_is_an_error(
     tmp_path: Path, write: Callable[..., File], shape: tuple[int, ...], compression: int
 ) -> None:
     with zipfile.ZipFile(tmp_path / "set.npz", "w", compression) as archive:
@@ -284,12 +279,12 @@ def test_an_entry_of_another_length_than_its_array_is_told(
                 f"{key}.npy", _entry(array, shape=shape if key == "x_train" else array.shape)
             )
 
-    told = _problems(_file(tmp_path / "set.npz"))
-    assert "x_train" in told[0]
-    assert 1 == len(told)
+    reported = _problems(_file(tmp_path / "set.npz"))
+    assert "x_train" in reported[0]
+    assert 1 == len(reported)
 
 
-def test_two_arrays_of_one_name_are_told(write: Callable[..., File]) -> None:
+def test_two_arrays_of_one_name_are_an_error(write: Callable[..., File]) -> None:
     file = write()
     with warnings.catch_warnings(), zipfile.ZipFile(file.path, "a") as archive:
         warnings.simplefilter("ignore")  # zipfile's own
@@ -298,7 +293,7 @@ def test_two_arrays_of_one_name_are_told(write: Callable[..., File]) -> None:
     assert "found two arrays 'y_train' in" in _problems(_file(file.path))[0]
 
 
-def test_entries_that_python_cannot_unpack_are_told(write: Callable[..., File]) -> None:
+def test_entries_that_python_cannot_unpack_are_an_error(write: Callable[..., File]) -> None:
     def encrypted(content: bytearray) -> None:
         for start, offset in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
             place = content.index(start)

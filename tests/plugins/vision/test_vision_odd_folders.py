@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import os
 import unicodedata
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from advtransfer.errors import AdvTransferWarning, BadInput
+from advtransfer.errors import BadInput
 from advtransfer.toolkit import file_digests
 from advtransfer.toolkit.datasets import all_positions
 from advtransfer.types import Dataset, Folder
 from advtransfer_vision.components import datasets as vision_data
+
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 SYSTEM = (
     ".DS_Store",
@@ -26,11 +27,6 @@ SYSTEM = (
     "cow/._1.png",
     "__MACOSX/cow/1.png",
 )
-
-
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ADVTRANSFER_CACHE", str(tmp_path / "cache"))
 
 
 @pytest.fixture
@@ -55,16 +51,10 @@ def _load(root: Path) -> Dataset:
     return vision_data.image_folder(root=Folder(root, file_digests.content_sha256(root)), pixels=8)
 
 
-def _told(root: Path) -> list[str]:
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        _load(root)
-    assert all(issubclass(one.category, AdvTransferWarning) for one in caught)
-    return [str(one.message) for one in caught]
-
-
-def test_whole_folders_are_loaded_without_a_word(pets: Path) -> None:
-    assert [] == _told(pets)
+def test_complete_folders_cause_no_warning(
+    pets: Path, warnings_of: Callable[..., list[str]]
+) -> None:
+    assert [] == warnings_of(_load, pets)
 
 
 def _as_gifs(folder: Path) -> None:
@@ -86,7 +76,7 @@ def _as_gifs(folder: Path) -> None:
     ],
     ids=["gifs", "empty", "no suffix", "hidden", "links to nowhere"],
 )  # fmt: skip
-def test_a_class_folder_without_images_is_named(
+def test_class_folder_without_images_is_named(
     pets: Path, part: str, spoil: Callable[[Path], object], holds: str
 ) -> None:
     spoil(pets / part / "ant")
@@ -97,7 +87,7 @@ def test_a_class_folder_without_images_is_named(
         _load(pets)
 
 
-def test_every_class_folder_without_images_is_told_at_once(pets: Path) -> None:
+def test_class_folders_without_images_are_reported_together(pets: Path) -> None:
     for part in ("train", "test"):
         _as_gifs(pets / part / "cow")
         (pets / part / "emu").mkdir()
@@ -107,7 +97,9 @@ def test_every_class_folder_without_images_is_told_at_once(pets: Path) -> None:
     assert 4 == len(raised.value.problems)
 
 
-def test_files_that_are_left_out_are_counted(pets: Path) -> None:
+def test_files_that_are_left_out_are_counted(
+    pets: Path, warnings_of: Callable[..., list[str]]
+) -> None:
     for name in (
         "cow/a.gif",
         "cow/b.GIF",
@@ -123,37 +115,43 @@ def test_files_that_are_left_out_are_counted(pets: Path) -> None:
     (pets / "train" / "cow" / "round.png").symlink_to("round.png")
     os.mkfifo(pets / "train" / "cow" / "pipe.png")
 
-    (told,) = _told(pets)
+    (warning,) = warnings_of(_load, pets)
     counts = "2 .gif, 1 .heic, 1 .txt, 2 hidden, 3 links to nowhere or special files, 1 outside of class folders"
-    assert f"train': 10 files are left out ({counts}); images are .jpg, " in told
+    assert f"train': 10 files are left out ({counts}); images are .jpg, " in warning
 
 
-def test_a_class_that_is_never_tested_is_told(pets: Path) -> None:
+def test_untested_class_causes_a_warning(pets: Path, warnings_of: Callable[..., list[str]]) -> None:
     for path in [*(pets / "test" / "ant").iterdir(), pets / "test" / "ant"]:
         path.unlink() if path.is_file() else path.rmdir()
 
-    assert [f"{str(pets / 'test')!r}: no image of 1 of 2 classes ('ant')"] == _told(pets)
+    assert [f"{str(pets / 'test')!r}: no image of 1 of 2 classes ('ant')"] == warnings_of(
+        _load, pets
+    )
 
 
-def test_a_folder_too_many_is_told(tmp_path: Path) -> None:
+def test_extra_folder_level_causes_a_warning(
+    tmp_path: Path, warnings_of: Callable[..., list[str]]
+) -> None:
     for name in ("train/pets/ant/1.png", "train/pets/cow/1.png", "test/pets/ant/1.png"):
         _save(tmp_path / name)
 
-    (told,) = [one for one in _told(tmp_path) if "train/pets" in one]
+    (warning,) = [text for text in warnings_of(_load, tmp_path) if "train/pets" in text]
     assert (
         "all images are of one class, 'pets', in folders below it; if these are the classes, name"
-        in told
+        in warning
     )
 
 
 @pytest.mark.parametrize("name", SYSTEM)
-def test_what_operating_systems_leave_behind_is_no_content(pets: Path, name: str) -> None:
+def test_files_of_operating_systems_are_ignored(
+    pets: Path, name: str, warnings_of: Callable[..., list[str]]
+) -> None:
     before = file_digests.content_sha256(pets), _load(pets).card()
     (pets / "train" / name).parent.mkdir(parents=True, exist_ok=True)
     (pets / "train" / name).write_bytes(b"system")
 
     assert before == (file_digests.content_sha256(pets), _load(pets).card())
-    assert [] == _told(pets)
+    assert [] == warnings_of(_load, pets)
 
 
 def test_names_that_are_no_utf_8_are_read(pets: Path) -> None:
@@ -173,7 +171,7 @@ def test_names_of_classes_hold_nothing_that_a_terminal_obeys(pets: Path, name: s
     for part in ("train", "test"):
         (pets / part / "ant").rename(pets / part / name)
 
-    assert all(one.isprintable() for one in _load(pets).card().names)
+    assert all(text.isprintable() for text in _load(pets).card().names)
 
 
 def test_emoji_and_long_names_are_names_as_others(pets: Path) -> None:
@@ -185,19 +183,23 @@ def test_emoji_and_long_names_are_names_as_others(pets: Path) -> None:
 
 
 @pytest.mark.parametrize("forms", [("NFC", "NFD"), ("NFD", "NFC")])
-def test_two_spellings_of_an_accent_are_one_class(pets: Path, forms: tuple[str, str]) -> None:
+def test_two_spellings_of_an_accent_are_one_class(
+    pets: Path, forms: tuple[str, str], warnings_of: Callable[..., list[str]]
+) -> None:
     for part, form in zip(("train", "test"), forms, strict=True):
         (pets / part / "ant").rename(pets / part / unicodedata.normalize(form, "café"))  # type: ignore[arg-type]  # stub
     data = _load(pets)
 
-    assert [] == _told(pets)
+    assert [] == warnings_of(_load, pets)
     assert (unicodedata.normalize(forms[0], "café"), "cow") == data.card().names  # type: ignore[arg-type]  # stub
     assert [0, 0, 1, 1] == sorted(
         data.part("test").labels(all_positions(data.part("test"))).tolist()
     )
 
 
-def test_classes_that_differ_in_spelling_alone_are_told(pets: Path) -> None:
+def test_classes_with_similar_spelling_cause_a_warning(
+    pets: Path, warnings_of: Callable[..., list[str]]
+) -> None:
     for part in ("train", "test"):
         for name in ("caf\u00e9", "cafe\u0301", "Cow"):
             _save(pets / part / name / "1.png")
@@ -205,10 +207,10 @@ def test_classes_that_differ_in_spelling_alone_are_told(pets: Path) -> None:
     assert [
         r"the class folders 'Cow', 'cow' differ in capitals or in how accents are written; each is a class",
         r"the class folders 'cafe\u0301', 'caf\xe9' differ in capitals or in how accents are written; each is a class",
-    ] == _told(pets)
+    ] == warnings_of(_load, pets)
 
 
-def test_a_test_class_in_other_capitals_is_asked_about(pets: Path) -> None:
+def test_test_class_in_other_capitals_is_reported_with_a_suggestion(pets: Path) -> None:
     (pets / "test" / "ant").rename(pets / "test" / "Ant")
     _save(pets / "test" / "bee" / "1.png")
 

@@ -16,12 +16,9 @@ from advtransfer.toolkit.datasets import all_positions
 from advtransfer.types import Folder, Samples
 from advtransfer_vision.components import datasets as vision_data
 
+pytestmark = pytest.mark.usefixtures("own_cache")
+
 NOISE = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
-
-
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ADVTRANSFER_CACHE", str(tmp_path / "cache"))
 
 
 @pytest.fixture
@@ -84,7 +81,7 @@ def test_postscript_never_reaches_another_program(
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP", "TIFF", "WEBP", "GIF"])
-def test_a_file_cut_short_is_named_when_it_is_read(odd: Path, kind: str) -> None:
+def test_truncated_image_is_named_when_it_is_read(odd: Path, kind: str) -> None:
     Image.fromarray(NOISE).save(odd, kind)
     whole = odd.read_bytes()
     odd.write_bytes(whole[: len(whole) * 3 // 4])
@@ -96,7 +93,7 @@ def test_a_file_cut_short_is_named_when_it_is_read(odd: Path, kind: str) -> None
         _only(odd)
 
 
-def test_all_files_without_an_image_are_told_and_of_many_the_first(odd: Path) -> None:
+def test_files_without_an_image_are_listed_up_to_a_limit(odd: Path) -> None:
     for number in range(12):
         odd.with_name(f"{number:02}.png").write_bytes(b"not an image")
 
@@ -130,7 +127,7 @@ def test_a_huge_image_is_named(odd: Path, monkeypatch: pytest.MonkeyPatch) -> No
         _train(odd)
 
 
-def test_a_large_image_below_the_limit_is_read_without_a_word(
+def test_large_image_below_the_limit_causes_no_warning(
     odd: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Image.fromarray(NOISE).save(odd)
@@ -139,7 +136,7 @@ def test_a_large_image_below_the_limit_is_read_without_a_word(
     assert (3, 8, 8) == _only(odd).shape
 
 
-def test_a_strip_that_would_be_enormous_is_named(odd: Path) -> None:
+def test_long_strip_that_would_become_enormous_is_refused(odd: Path) -> None:
     Image.new("1", (3_000_000, 1)).save(odd)
 
     with pytest.raises(
@@ -161,7 +158,7 @@ def test_images_of_more_than_8_bits_are_refused(odd: Path, mode: str) -> None:
         _train(odd)
 
 
-def test_the_first_frame_is_read_as_it_lies_in_the_file(odd: Path) -> None:
+def test_first_frame_is_read_without_rotation(odd: Path) -> None:
     turned = Image.Exif()
     turned[0x0112] = 6  # to be shown turned by 90 degrees
     frames = [Image.fromarray(NOISE), Image.fromarray(255 - NOISE)]
@@ -173,7 +170,7 @@ def test_the_first_frame_is_read_as_it_lies_in_the_file(odd: Path) -> None:
 
 
 @pytest.mark.parametrize("mode", ["P", "RGBA", "LA", "CMYK", "1"])
-def test_other_kinds_of_pixels_become_rgb_without_a_word(odd: Path, mode: str) -> None:
+def test_other_pixel_modes_become_rgb_without_a_warning(odd: Path, mode: str) -> None:
     image = Image.fromarray(NOISE).convert(mode)
     options = {"transparency": bytes(range(256))} if mode == "P" else {}
     image.save(odd, "TIFF" if mode == "CMYK" else "PNG", **options)

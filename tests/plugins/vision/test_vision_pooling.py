@@ -29,14 +29,14 @@ def test_a_gpu_gives_the_means_and_gradients_of_the_cpu(
     expected = means_and_gradients(own, inputs)
     model = replace_pooling(nn.Sequential(own))
     with pretend_cuda(), deterministic_algorithms():
-        found = means_and_gradients(model, inputs.cuda())
+        on_gpu = means_and_gradients(model, inputs.cuda())
 
     assert isinstance(next(model.children()), DeterministicAvgPool2d)
-    for one, other in zip(found, expected, strict=True):
-        torch.testing.assert_close(one, other)
+    for actual, wanted in zip(on_gpu, expected, strict=True):
+        torch.testing.assert_close(actual, wanted)
 
 
-def test_a_gpu_refuses_the_gradients_of_torchs_own() -> None:
+def test_gpu_refuses_the_gradients_of_torch_pooling() -> None:
     with (
         pretend_cuda(),
         deterministic_algorithms(),
@@ -45,7 +45,7 @@ def test_a_gpu_refuses_the_gradients_of_torchs_own() -> None:
         means_and_gradients(nn.AdaptiveAvgPool2d(6), torch.randn(1, 1, 9, 9).cuda())
 
 
-def test_a_single_mean_is_left_to_torch() -> None:
+def test_pooling_to_a_single_mean_is_not_replaced() -> None:
     model = replace_pooling(nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.AdaptiveAvgPool2d((1, 1))))
 
     assert {nn.AdaptiveAvgPool2d} == {type(module) for module in model.children()}

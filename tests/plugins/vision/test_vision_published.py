@@ -159,7 +159,7 @@ def test_a_file_is_read_into_each_with_its_buffers(tmp_path: Path, name: str) ->
     )
 
 
-def test_the_group_that_trades_never_runs_is_left_out(tmp_path: Path) -> None:
+def test_unused_group_of_trades_is_left_out(tmp_path: Path) -> None:
     state = alive("wide_resnet_10_1")
     unused = {
         key.replace("block1.", "sub_block1."): one + 1
@@ -221,14 +221,14 @@ def test_a_robustness_file_is_read_into_a_wide_resnet(tmp_path: Path) -> None:
         ("dm_wide_resnet_28_10_swish", ""),
     ],
 )
-def test_a_wrong_name_is_told_with_the_nearest(architecture: str, near: str) -> None:
+def test_wrong_name_is_reported_with_similar_names(architecture: str, near: str) -> None:
     with pytest.raises(UnknownName) as caught:
         torchvision_networks.build_model(architecture, outputs=10, pixels=32)
 
     assert near in (caught.value.near or [""])[0]
 
 
-def test_a_depth_that_is_none_is_told() -> None:
+def test_impossible_depth_is_an_error() -> None:
     with pytest.raises(ValueError, match="found depth 32; expected 10, 16, 22, 28, 34"):
         torchvision_networks.build_model("wide_resnet_32_10", outputs=10, pixels=32)
 
@@ -240,7 +240,7 @@ DATA = toy(classes=3, shape=(3, 32, 32), train=12, test=6)
     "name",
     ["wide_resnet_10_1", "dm_wide_resnet_10_1_silu", "dm_preact_resnet18_w4", "cifar_alexnet_w4"],
 )
-def test_each_is_trained(name: str) -> None:
+def test_published_networks_are_trained(name: str) -> None:
     source = trained(data=DATA, network=LibraryNetwork(architecture=name), epochs=1, batch_size=6)
     before = (
         random_init(data=DATA, network=LibraryNetwork(architecture=name))
@@ -300,7 +300,7 @@ def test_data_that_an_architecture_cannot_take_are_told_before_the_training(
         ({"architecture": "resnet18", "width": 3}, [("network", "width")]),
     ],
 )
-def test_a_mistake_is_told_for_the_kind_of_network_that_is_meant(
+def test_mistake_is_reported_for_the_kind_of_network_in_use(
     network: dict[str, Json], found: list[tuple[str, ...]]
 ) -> None:
     _, faults = (
@@ -310,7 +310,7 @@ def test_a_mistake_is_told_for_the_kind_of_network_that_is_meant(
     assert found == [fault.path for fault in faults]
 
 
-def test_a_network_that_was_there_before_is_written_as_before() -> None:
+def test_canonical_options_of_older_networks_have_not_changed() -> None:
     component = Host.discover().component("vision/trained", "source")
     values, _ = component.options.validate({"network": {"name": "resnet18", "width": 4}})
 

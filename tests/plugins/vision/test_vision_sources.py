@@ -173,7 +173,7 @@ def test_sources_of_other_tasks_are_trained_on_their_own_loss(
         Free(kind="free", eps=0.1, replays=2),
     ],
 )
-def test_what_is_held_back_shows_clean_and_robust_accuracy(
+def test_validation_part_gives_clean_and_robust_accuracy(
     adversary: Adversary | Trades | Fast | Free,
 ) -> None:
     source = training.trained(data=TOY, width=4, adversary=adversary, epochs=3, validation=0.25)
@@ -184,7 +184,7 @@ def test_what_is_held_back_shows_clean_and_robust_accuracy(
         assert 0 <= row["robust_validation_accuracy"] <= row["validation_accuracy"] <= 1
 
 
-def test_the_same_images_are_held_back_for_every_seed_and_never_trained_on() -> None:
+def test_validation_images_are_the_same_for_every_seed_and_not_trained_on() -> None:
     seen: list[list[int]] = []
     for seed in (0, 1):
         keys: set[int] = set()
@@ -220,7 +220,7 @@ def test_the_papers_networks_are_trained_and_rebuilt(network: NetworkName) -> No
     assert str(small) == source.card().architecture
 
 
-def test_a_killed_training_continues_to_the_same_bits() -> None:
+def test_killed_training_continues_to_the_same_bits() -> None:
     source = training.trained(data=TOY, adversary=LINF, epochs=3, width=4)
     context = InMemoryContext(cancel_after=2)
     with pytest.raises(Cancelled):
@@ -240,7 +240,7 @@ def test_training_starts_from_the_random_source_of_the_same_seed() -> None:
     )
 
 
-def test_the_cards_say_what_the_sources_are() -> None:
+def test_cards_describe_the_sources() -> None:
     natural = training.trained(data=TOY).card()
     robust = training.trained(data=TOY, adversary=LINF, width=8).card()
     random_init = training.random_init(data=TOY).card()
@@ -265,7 +265,7 @@ def test_building_a_network_leaves_global_randomness_alone() -> None:
     assert before.equal(torch.get_rng_state())
 
 
-def test_a_ball_that_holds_every_image_is_refused() -> None:
+def test_radius_that_covers_every_image_is_refused() -> None:
     with pytest.raises(
         ValueError, match=r"found eps 8\.5; expected 0 to 8 for l2 on inputs of shape \(1, 8, 8\)"
     ):
@@ -305,9 +305,7 @@ def test_options_that_make_no_sense_are_found_without_torch(
         (Adversary(eps=0.1, steps=2), [-0.0238, -0.1887, -0.1766]),
     ],
 )
-def test_a_tiny_training_has_not_changed(
-    adversary: Adversary | None, expected: list[float]
-) -> None:
+def test_tiny_training_has_not_changed(adversary: Adversary | None, expected: list[float]) -> None:
     data = toy(shape=(1, 8, 8))
     source = training.trained(data=data, adversary=adversary, epochs=10, width=8)
 

@@ -44,14 +44,14 @@ def test_fewer_images_are_the_same_for_every_seed_and_contained_in_more() -> Non
     assert [3, 3, 3] == torch.bincount(torch.tensor(sorted(few)) % 3).tolist()
 
 
-def test_what_is_held_back_is_a_share_of_the_fewer_images() -> None:
+def test_validation_is_a_share_of_the_fewer_images() -> None:
     trained_on = _seen(InMemoryContext(), images=24, validation=0.25)
 
     assert 18 == len(trained_on)
     assert trained_on < _seen(InMemoryContext(), images=24)
 
 
-def test_the_card_of_a_source_of_fewer_images_says_so() -> None:
+def test_card_mentions_fewer_images() -> None:
     described = f"3 classes (pattern 0, pattern 1, pattern 2), digest {TOY.card().digest[:12]}, 9 of its images"
 
     assert described == training.trained(data=TOY, images=9).card().data

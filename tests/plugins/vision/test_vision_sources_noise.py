@@ -39,7 +39,7 @@ def test_so_many_labels_are_replaced_each_by_another(share: float) -> None:
     assert round(3_000 * share) == int((_labels(MANY) != _noisy(share)).sum())
 
 
-def test_every_other_class_is_alike_likely() -> None:
+def test_every_other_class_is_equally_likely() -> None:
     pairs = Counter(zip(_labels(MANY).tolist(), _noisy(1.0).tolist(), strict=True))
 
     assert 20 == len(pairs)
@@ -47,7 +47,7 @@ def test_every_other_class_is_alike_likely() -> None:
     assert 190 > max(pairs.values())
 
 
-def test_a_larger_share_keeps_what_a_smaller_one_replaced() -> None:
+def test_larger_share_contains_the_labels_of_a_smaller_one() -> None:
     few, more, right = _noisy(0.2), _noisy(0.6), _labels(MANY)
     replaced = few != right
 
@@ -67,7 +67,7 @@ def test_label_noise_changes_nothing_but_labels() -> None:
     assert noisy.card == MANY.card
 
 
-def test_only_classes_can_be_exchanged() -> None:
+def test_label_noise_is_refused_for_other_tasks() -> None:
     card = replace(MANY.card, task="values", outputs=1)
     values = ArraySamples(card=card, inputs=torch.zeros(4, 1, 3, 3), labels=torch.zeros(4, 1))
     with pytest.raises(
@@ -101,7 +101,7 @@ def _ready(network: SizedNetwork) -> Source:
     return CachedSource(source, source.weights(InMemoryContext()).tensors)
 
 
-def test_noise_is_as_large_as_the_entries_of_each_parameter_differ() -> None:
+def test_noise_is_scaled_by_each_parameters_deviation() -> None:
     layer = build_initialized(lambda: nn.Linear(400, 100), stream_generator("layer"))
     with torch.no_grad():
         layer.weight.mul_(3).add_(7)
@@ -179,7 +179,7 @@ def test_batch_normalisation_measures_the_averages_of_what_comes_in() -> None:
     assert not any(module.training for module in network.modules())
 
 
-def test_a_network_without_batch_normalisation_is_left_as_it_is() -> None:
+def test_network_without_batch_normalisation_is_unchanged() -> None:
     network = nn.Linear(2, 2)
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     remeasure_batch_norm(network, MANY, device=CPU, generator=stream_generator("order"))

@@ -92,7 +92,7 @@ def test_sources_and_target_have_no_image_in_common(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [*QUALITIES, "synthetic_alignment"])
-def test_what_a_study_asks_first_its_points_could_show(name: str) -> None:
+def test_first_question_of_a_study_has_enough_points(name: str) -> None:
     suite = _suite(name)
     first = suite.leaderboard.questions[0]
     predictors, given = first["predictor"], first["given"]

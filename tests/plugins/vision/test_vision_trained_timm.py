@@ -65,5 +65,7 @@ def test_one_of_each_family_trains_an_epoch(module: str) -> None:
         assert 1 == len(curves)
         return
     # each refusal says what was found and what to do
-    assert all(one.startswith("found ") and ";" in one for one in refusals), refusals
-    assert any("give its `blocks` and its `head` by name" in one for one in refusals), refusals
+    assert all(refusal.startswith("found ") and ";" in refusal for refusal in refusals), refusals
+    assert any("give its `blocks` and its `head` by name" in refusal for refusal in refusals), (
+        refusals
+    )

@@ -11,6 +11,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+# Reading a checkpoint imports torch. Imported here, since the training in the child is over in a
+# second, and must be seen in its middle.
+import safetensors.torch  # noqa: F401
+
 from advtransfer.cache import Cache
 from advtransfer.node import Node
 
@@ -23,36 +27,34 @@ import torch
 from advtransfer.cache import Cache
 from advtransfer.node import Node
 from advtransfer.testing.data import toy
-from advtransfer.toolkit import saving
+from advtransfer.toolkit import checkpoint
 from advtransfer.toolkit.adversary import Free
 from advtransfer.worker.context import WorkerContext
 from advtransfer_vision.components.training import trained
-from advtransfer_vision.networks import Sized
+from advtransfer_vision.networks import SizedNetwork
 
 torch.set_num_threads(1)
-saving.EVERY_SECONDS, saving.MOST_SHARE = 0.0, 1e9
+checkpoint.CHECKPOINT_INTERVAL_SECONDS, checkpoint.MAX_CHECKPOINT_OVERHEAD = 0.0, 1e9
 node = Node("source", "vision/trained")
 source = trained(
-    data=toy(shape=(1, 8, 8), train=128), network=Sized(name="resnet18", width=1), epochs=4, batch_size=16,
+    data=toy(shape=(1, 8, 8), train=128), network=SizedNetwork(name="resnet18", width=1), epochs=4, batch_size=16,
     adversary=Free(kind="free", eps=0.1, replays=2), augment=("pad_crop", "flip"), label_noise=0.1, validation=0.1,
 )
 for name in sys.argv[1:]:
     cache = Cache(Path(name), line={LINE!r})
-    begun = "batches/begun/numbers" in (cache.saved(node.id) or {{}})
+    begun = "batches/begun/numbers" in (cache.load_checkpoint(node.id) or {{}})
     print("in the middle" if begun else "at the start", flush=True)
     context = WorkerContext(node, ("source", 0), torch.device("cpu"), cache, Path(name), lambda news: None, "source")
-    made = source.weights(context)
-    cache.put(node.id, made.tensors, {{"curves": [dict(row) for row in made.curves]}})
+    weights = source.weights(context)
+    cache.put(node.id, weights.tensors, {{"curves": [dict(row) for row in weights.curves]}})
 """
 
 
 @contextmanager
 def _trainer(*roots: Path) -> Iterator[subprocess.Popen[str]]:
-    """A process that trains one source in each of these caches."""
-    command, environment = (
-        [sys.executable, "-c", TRAINER, *map(str, roots)],
-        os.environ | {"OMP_NUM_THREADS": "1"},
-    )
+    """Start a process that trains one source in each of these caches."""
+    command = [sys.executable, "-c", TRAINER, *map(str, roots)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as child:
         try:
             yield child
@@ -61,12 +63,12 @@ def _trainer(*roots: Path) -> Iterator[subprocess.Popen[str]]:
 
 
 def _state_in(cache: Cache) -> tuple[int, bool]:
-    """How many epochs the saved state has behind it, and whether it is in the middle of one."""
+    """Return the finished epochs of the saved state, and whether it is in the middle of one."""
     state = cache.load_checkpoint(NODE.id) or {}
     return len(state.get("batches/curves/epoch", ())), "batches/begun/numbers" in state
 
 
-def test_a_source_killed_in_the_middle_continues_from_the_cache_to_the_same_bits(
+def test_killed_training_continues_from_the_cache_to_the_same_bits(
     tmp_path: Path,
 ) -> None:
     killed, whole = (Cache(tmp_path / name, line=LINE) for name in ("killed", "whole"))
@@ -79,12 +81,12 @@ def test_a_source_killed_in_the_middle_continues_from_the_cache_to_the_same_bits
     assert -signal.SIGKILL == child.returncode
 
     with _trainer(killed.root, whole.root) as child:
-        said, _ = child.communicate()
+        output, _ = child.communicate()
     first, second = killed.get(NODE.id), whole.get(NODE.id)
     assert first is not None
     assert second is not None
 
-    assert "in the middle\nat the start\n" == said
+    assert "in the middle\nat the start\n" == output
     assert first.digest == second.digest
     assert first.facts == second.facts
     assert killed.load_checkpoint(NODE.id) is None

@@ -57,8 +57,15 @@ def source(tmp_path: Path) -> Callable[..., Source]:
 
 
 def read(path: Path, **options: object) -> Source:
-    said = {"architecture": NAME, "mean": MEAN, "std": STD, "outputs": 5, "pixels": 40, **options}
-    return checkpoint(file=File(path, UNUSED), **said)  # type: ignore[arg-type]  # options of several types
+    settings = {
+        "architecture": NAME,
+        "mean": MEAN,
+        "std": STD,
+        "outputs": 5,
+        "pixels": 40,
+        **options,
+    }
+    return checkpoint(file=File(path, UNUSED), **settings)  # type: ignore[arg-type]  # options of several types
 
 
 def filled(source: Source) -> nn.Module:
@@ -220,13 +227,13 @@ def test_blocks_may_be_named_by_the_suite(source: Callable[..., Source]) -> None
     ],
     ids=["classes", "architecture", "no prefix", "prefix", "key", "no weights", "nan"],
 )
-def test_a_file_that_does_not_fit_is_told_in_one_paragraph(
+def test_file_that_does_not_fit_is_reported_on_one_line(
     source: Callable[..., Source], content: object, options: dict[str, object], message: str
 ) -> None:
     assert re.match(message, fails(source(content, **options)))
 
 
-def test_a_truncated_file_is_told_in_one_paragraph(
+def test_truncated_file_is_reported_on_one_line(
     source: Callable[..., Source], tmp_path: Path
 ) -> None:
     built = source(state())
@@ -238,14 +245,14 @@ def test_a_truncated_file_is_told_in_one_paragraph(
 def asked(path: Path, sha256: str) -> Source:
     """The source as a worker builds it from a node."""
     component = Host.discover().component("vision/checkpoint", "source")
-    said: dict[str, Json] = {
+    settings: dict[str, Json] = {
         "architecture": NAME,
         "mean": list(MEAN),
         "std": list(STD),
         "outputs": 5,
         "pixels": 40,
     }
-    values, faults = component.options.validate(said)
+    values, faults = component.options.validate(settings)
     assert [] == faults
     options: dict[str, Json] = {**values, "file": {"sha256": sha256}}
     node = Node(
@@ -266,7 +273,7 @@ def test_a_file_with_another_sha256_than_was_asked_for_is_refused(tmp_path: Path
     assert "\n" not in str(caught.value)
 
 
-def test_the_card_says_what_the_suite_says(tmp_path: Path) -> None:
+def test_card_has_the_claims_of_the_suite(tmp_path: Path) -> None:
     claims = Claims(
         constraint="linf eps 4/255", data="birds", clean_accuracy=0.9, tolerance=0.02, licence="MIT"
     )
@@ -293,18 +300,18 @@ def test_claims_that_make_no_sense_are_found_by_the_plan(
     card: dict[str, Json], expected: str
 ) -> None:
     component = Host.discover().component("vision/checkpoint", "source")
-    said: dict[str, Json] = {
+    settings: dict[str, Json] = {
         "architecture": NAME,
         "mean": list(MEAN),
         "std": list(STD),
         "card": card,
     }
-    _, faults = component.options.validate(said)
+    _, faults = component.options.validate(settings)
 
     assert [(("card",), expected)] == [(fault.path, fault.expected) for fault in faults]
 
 
-def test_the_data_gives_the_sizes(tmp_path: Path) -> None:
+def test_sizes_follow_from_the_data(tmp_path: Path) -> None:
     data: Dataset = toy(classes=4, shape=(3, 48, 48))
     card = read(tmp_path / "own.pt", data=data, outputs=None, pixels=None).card()
 

@@ -80,16 +80,16 @@ def same(model: nn.Module, *, pixels: int) -> ChainedNetwork:
     network = ChainedNetwork(model, torchvision_networks.forward_steps(model)).eval()
     inputs = torch.rand(2, 3, pixels, pixels, generator=stream_generator("inputs"))
     with torch.no_grad():
-        expected, found = model(inputs), network(inputs)
+        expected, logits = model(inputs), network(inputs)
 
-    assert (2, CLASSES) == tuple(found.shape)
+    assert (2, CLASSES) == tuple(logits.shape)
     assert not expected[0].equal(expected[1])
-    torch.testing.assert_close(found, expected, atol=1e-6, rtol=0)
+    torch.testing.assert_close(logits, expected, atol=1e-6, rtol=0)
     return network
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_a_small_one_of_each_family_is_its_blocks_and_its_head(name: str) -> None:
+def test_small_network_of_each_family_equals_its_blocks_and_head(name: str) -> None:
     same(alive(SMALL[name]), pixels=PIXELS.get(name, 32))
 
 
@@ -110,7 +110,7 @@ def test_a_small_one_of_each_family_is_its_blocks_and_its_head(name: str) -> Non
         "squeezenet1_0",
     ],
 )
-def test_the_light_ones_are_their_blocks_and_their_head(name: str) -> None:
+def test_small_classifiers_equal_their_blocks_and_head(name: str) -> None:
     pixels = PIXELS.get(name, 64)
 
     same(
@@ -127,7 +127,7 @@ def test_the_light_ones_are_their_blocks_and_their_head(name: str) -> None:
 @pytest.mark.parametrize(
     "name", [name for name in models.list_models(module=models) if name not in LARGE]
 )
-def test_all_of_torchvision_s_are_their_blocks_and_their_head(name: str) -> None:
+def test_torchvision_classifiers_equal_their_blocks_and_head(name: str) -> None:
     pixels = PIXELS.get(name, 96)
 
     same(
@@ -154,7 +154,7 @@ def test_blocks_are_called_by_the_paths_of_the_architecture(name: str, blocks: l
     assert blocks == list(ChainedNetwork(model, torchvision_networks.forward_steps(model)).blocks)
 
 
-def test_the_weights_of_every_block_are_its_own() -> None:
+def test_blocks_share_no_weights() -> None:
     network = same(alive(SMALL["vit"]), pixels=32)
     parts = [*network.blocks.values(), network.head]
     counted = [id(parameter) for part in parts for parameter in part.parameters()]
@@ -162,16 +162,18 @@ def test_the_weights_of_every_block_are_its_own() -> None:
     assert sorted(map(id, network.parameters())) == sorted(counted)
 
 
-def test_a_transformer_s_stem_follows_weights_that_take_the_place_of_its_own() -> None:
+def test_transformer_stem_uses_replaced_weights() -> None:
     network = same(alive(SMALL["vit"]), pixels=32)
     inputs = torch.rand(2, 3, 32, 32, generator=stream_generator("inputs"))
     moved = {
         f"model.{name}": torch.zeros_like(value) for name, value in network.model.named_parameters()
     }
     bias = torch.arange(float(CLASSES))
-    found = torch.func.functional_call(network, {**moved, "model.heads.head.bias": bias}, (inputs,))
+    logits = torch.func.functional_call(
+        network, {**moved, "model.heads.head.bias": bias}, (inputs,)
+    )
 
-    assert found.equal(bias.expand(2, -1))
+    assert logits.equal(bias.expand(2, -1))
 
 
 @pytest.mark.parametrize("name", ["vit", "densenet", "swin"])

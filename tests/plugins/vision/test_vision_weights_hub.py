@@ -66,8 +66,15 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def source(file: HubFile, **options: object) -> Source:
-    said = {"architecture": NAME, "mean": MEAN, "std": STD, "outputs": 5, "pixels": 40, **options}
-    return huggingface(hub=file, **said)  # type: ignore[arg-type]  # options of several types
+    settings = {
+        "architecture": NAME,
+        "mean": MEAN,
+        "std": STD,
+        "outputs": 5,
+        "pixels": 40,
+        **options,
+    }
+    return huggingface(hub=file, **settings)  # type: ignore[arg-type]  # options of several types
 
 
 def test_a_file_of_the_hub_gives_the_logits_of_the_plain_network(hub: Path) -> None:
@@ -100,7 +107,7 @@ def fails(built: Source) -> str:
     return str(caught.value)
 
 
-def test_a_file_that_the_hub_does_not_have_is_told(hub: Path) -> None:
+def test_file_missing_in_the_hub_is_an_error(hub: Path) -> None:
     found = f"found no model.bin of {REPO} at {OTHER[:12]} (LookupError: 404: no model.bin); expected a file that is in"
 
     assert fails(source(HubFile(repo=REPO, file="model.bin", revision=OTHER))).startswith(found)
@@ -145,13 +152,13 @@ def test_places_that_make_no_sense_are_found_by_the_plan(
         "revision": COMMIT,
         **hub_file,
     }
-    said: dict[str, Json] = {
+    settings: dict[str, Json] = {
         "hub": place,
         "architecture": NAME,
         "mean": list(MEAN),
         "std": list(STD),
     }
-    _, faults = component.options.validate(said)
+    _, faults = component.options.validate(settings)
 
     assert [(("hub",), expected)] == [(fault.path, fault.expected) for fault in faults]
 
@@ -175,7 +182,7 @@ def test_places_that_make_no_sense_are_found_by_the_plan(
         ),
     ],
 )
-def test_a_library_that_is_absent_is_named_with_the_command_that_brings_it(
+def test_missing_library_is_reported_with_the_install_command(
     monkeypatch: pytest.MonkeyPatch, name: str, options: dict[str, Json], library: str
 ) -> None:
     monkeypatch.setitem(sys.modules, library, None)

@@ -259,7 +259,7 @@ def fails(source: Source) -> str:
     return str(caught.value)
 
 
-def test_a_malicious_file_is_refused_by_name_and_makes_nothing(
+def test_malicious_file_is_refused_and_not_run(
     write: Callable[..., Source], tmp_path: Path
 ) -> None:
     mark = tmp_path / "made"
@@ -271,7 +271,7 @@ def test_a_malicious_file_is_refused_by_name_and_makes_nothing(
     assert not mark.exists()
 
 
-def test_a_truncated_file_is_told(write: Callable[..., Source], tmp_path: Path) -> None:
+def test_truncated_file_is_an_error(write: Callable[..., Source], tmp_path: Path) -> None:
     source = write(saved_state(network()), zipped=True)
     path = tmp_path / f"{SMALL}_l2_eps3.ckpt"
     path.write_bytes(path.read_bytes()[:-1000])
@@ -289,7 +289,7 @@ def test_a_truncated_file_is_told(write: Callable[..., Source], tmp_path: Path) 
         ),
     ],
 )
-def test_another_architecture_is_told(
+def test_weights_of_another_architecture_are_refused(
     write: Callable[..., Source], architecture: str, found: str
 ) -> None:
     message = fails(write(saved_state(network(architecture))))
@@ -298,7 +298,7 @@ def test_another_architecture_is_told(
     assert f"; expected exactly the weights of {SMALL}; correct `architecture`" in message
 
 
-def test_another_number_of_classes_is_told(write: Callable[..., Source]) -> None:
+def test_weights_for_another_number_of_classes_are_refused(write: Callable[..., Source]) -> None:
     message = fails(write(saved_state(network()), outputs=None))
 
     assert message.startswith("found 5 classes in ")
@@ -317,7 +317,7 @@ def test_a_file_whose_copies_of_the_network_differ_is_refused(write: Callable[..
     )
 
 
-def test_a_file_of_another_library_is_told(write: Callable[..., Source]) -> None:
+def test_file_of_another_library_is_refused(write: Callable[..., Source]) -> None:
     message = fails(write(network().state_dict()))
 
     assert message.startswith("found 'conv1.0.weight', 'conv1.1.weight', 'conv1.1.bias' ... in ")
@@ -352,7 +352,7 @@ def preset(name: str) -> dict[str, Json]:
         ("resnet18_l2_eps0", "resnet18", "none", 0.6979),
     ],
 )
-def test_a_preset_names_a_released_file_and_what_is_known_of_it(
+def test_preset_has_the_architecture_and_claims_of_a_released_file(
     name: str, architecture: str, constraint: str, accuracy: float
 ) -> None:
     values = preset(name)
@@ -370,7 +370,7 @@ def test_every_preset_passes_the_plan_s_checks(name: str) -> None:
     assert {"architecture", "card"} <= preset(name).keys()
 
 
-def test_the_card_says_what_the_preset_claims() -> None:
+def test_card_has_the_claims_of_the_preset() -> None:
     data = toy(classes=10, shape=(3, 32, 32))
     built = COMPONENT.build(
         preset("cifar_l2_0_5"), {"file": File(Path("cifar_l2_0_5.pt"), UNUSED), "data": data}

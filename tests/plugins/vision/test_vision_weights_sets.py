@@ -85,7 +85,7 @@ def fails(source: Source) -> str:
         ("model", "state_dict_ema"),
     ],
 )
-def test_the_moving_average_is_taken_as_timm_takes_it_and_the_record_says_so(
+def test_moving_average_is_chosen_as_in_timm_and_recorded(
     tmp_path: Path, first: str, average: str
 ) -> None:
     seed, facts = which(
@@ -109,7 +109,7 @@ def test_the_moving_average_is_taken_as_timm_takes_it_and_the_record_says_so(
         ("G", "G_ema"),
     ],
 )
-def test_of_other_sets_the_suite_must_name_one(tmp_path: Path, first: str, second: str) -> None:
+def test_suite_must_name_one_of_several_other_sets(tmp_path: Path, first: str, second: str) -> None:
     content = {"epoch": 3, first: state(), second: state("module.", seed=1)}
     message = fails(own(content, tmp_path))
     seed, facts = which(own(content, tmp_path, key=second))
@@ -122,7 +122,7 @@ def test_of_other_sets_the_suite_must_name_one(tmp_path: Path, first: str, secon
     assert (second, first) == (facts["key"], facts["other_keys"])
 
 
-def test_a_second_set_below_the_first_one_is_seen(tmp_path: Path) -> None:
+def test_nested_second_set_is_detected(tmp_path: Path) -> None:
     content = {"checkpoint": {"model": state(), "ema": {"weights": state(seed=1), "decay": 0.9}}}
 
     assert fails(own(content, tmp_path)).endswith(
@@ -131,7 +131,7 @@ def test_a_second_set_below_the_first_one_is_seen(tmp_path: Path) -> None:
     assert 1 == which(own(content, tmp_path, key="checkpoint.ema.weights"))[0]
 
 
-def test_a_second_set_that_is_the_same_is_no_question(tmp_path: Path) -> None:
+def test_equal_second_set_is_no_ambiguity(tmp_path: Path) -> None:
     assert 0 == which(own({"model": state(), "best": state()}, tmp_path))[0]
 
 
@@ -159,7 +159,7 @@ def test_weights_are_found_under_any_key(tmp_path: Path, key: str) -> None:
     assert (0, key) == (seed, facts["key"])
 
 
-def test_a_wrong_key_names_those_that_are_there(tmp_path: Path) -> None:
+def test_wrong_key_is_reported_with_the_existing_keys(tmp_path: Path) -> None:
     message = fails(own({"net": state(), "acc": 95.3}, tmp_path, key="nets"))
 
     assert "found no 'nets' in" in message
@@ -191,7 +191,7 @@ def test_prefixes_are_found(tmp_path: Path, prefix: str) -> None:
     assert (0, 1) == (seed, facts["unused_tensors"])
 
 
-def test_a_wrapper_inside_of_the_names_is_taken_out(tmp_path: Path) -> None:
+def test_wrapper_names_are_stripped(tmp_path: Path) -> None:
     """As of pytorch/examples, which wraps the features of AlexNet and VGG alone."""
     inner = {name.replace("block2.", "block2.module."): one for name, one in state().items()}
 
@@ -201,7 +201,7 @@ def test_a_wrapper_inside_of_the_names_is_taken_out(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("first", "second"), [("student.", "teacher."), ("encoder_q.", "encoder_k."), ("", "ema.")]
 )
-def test_of_two_prefixes_with_other_weights_the_suite_must_name_one(
+def test_suite_must_name_one_of_two_prefixes_with_different_weights(
     tmp_path: Path, first: str, second: str
 ) -> None:
     content = {**state(first), **state(second, seed=1)}
@@ -241,7 +241,7 @@ def test_counters_are_left_out_and_may_be_missing(tmp_path: Path) -> None:
     ],
 )
 @pytest.mark.parametrize("prefix", ["", "model."])
-def test_a_normalisation_in_the_file_must_be_the_one_that_is_asked_for(
+def test_normalisation_in_the_file_must_equal_that_of_the_suite(
     tmp_path: Path, names: tuple[str, str], scale: float, prefix: str
 ) -> None:
     buffers = {
@@ -276,7 +276,7 @@ HEADLESS = [
 @pytest.mark.parametrize(
     "content", HEADLESS, ids=["none", "two layers", "moco", "projector", "classes"]
 )
-def test_a_file_without_the_head_is_told_with_the_option_that_helps(
+def test_file_without_a_head_is_reported_with_the_option_new_head(
     tmp_path: Path, content: State
 ) -> None:
     source = own(content, tmp_path, new_head=True)
@@ -289,7 +289,7 @@ def test_a_file_without_the_head_is_told_with_the_option_that_helps(
     assert not weights.tensors["model.fc.weight"].equal(state()["fc.weight"])
 
 
-def test_a_drawn_head_is_drawn_from_the_init_stream(tmp_path: Path) -> None:
+def test_new_head_is_drawn_from_the_init_stream(tmp_path: Path) -> None:
     source = own(HEADLESS[0], tmp_path, new_head=True)
     first, again = (
         source.weights(InMemoryContext(seed=0)).tensors["model.fc.weight"] for _ in range(2)
@@ -383,7 +383,7 @@ def test_names_that_do_not_fit_are_counted_and_the_nearest_is_named(tmp_path: Pa
     assert "'blocks2.layer.0.bn1.weight' is like 'block2.layer.0.bn1.weight'" in message
 
 
-def test_a_file_that_is_no_checkpoint_is_told(tmp_path: Path) -> None:
+def test_other_file_than_a_checkpoint_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(
         CheckpointError, match=r"found no tensors by name in .*, which holds a list"
     ):

@@ -96,7 +96,7 @@ def test_vision_checkpoint_takes_timm_s_architectures_and_other_heads(tmp_path: 
     )
 
 
-def test_the_card_says_what_timm_says() -> None:
+def test_card_has_the_claims_of_timm() -> None:
     card = timm_source(name=NAME).card()
 
     assert ((3, 224, 224), 1000, "none: untrained") == (card.shape, card.outputs, card.data)
@@ -180,7 +180,7 @@ def test_weights_of_another_architecture_are_told_in_one_paragraph(weights: File
     assert "\n" not in str(caught.value)
 
 
-def test_an_unknown_name_has_near_ones() -> None:
+def test_unknown_name_is_reported_with_similar_ones() -> None:
     with pytest.raises(
         UnknownName,
         match=r"found 'resnet17'; expected an architecture of timm, .* did you mean 'resnet",

@@ -102,7 +102,7 @@ def test_named_weights_are_downloaded_when_asked_for(released: Path, tmp_path: P
     assert {"done": size, "total": size} == context.told[-1]
 
 
-def test_a_download_that_fails_leaves_nothing_behind(released: Path, tmp_path: Path) -> None:
+def test_failed_download_leaves_no_file(released: Path, tmp_path: Path) -> None:
     released.unlink()
     with pytest.raises(
         AdvTransferError,
@@ -115,9 +115,7 @@ def test_a_download_that_fails_leaves_nothing_behind(released: Path, tmp_path: P
     assert [] == list((tmp_path / "hub" / "checkpoints").iterdir())
 
 
-def test_a_file_with_another_content_than_its_name_says_is_refused(
-    released: Path, tmp_path: Path
-) -> None:
+def test_file_without_the_digest_in_its_name_is_refused(released: Path, tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / released.name).write_bytes(b"something else")
     with pytest.raises(
@@ -127,7 +125,7 @@ def test_a_file_with_another_content_than_its_name_says_is_refused(
         torchvision_model(architecture=NAME, weights="PETS").weights(InMemoryContext())
 
 
-def test_the_card_of_named_weights_says_what_torchvision_says(released: Path) -> None:
+def test_card_of_named_weights_has_torchvision_claims(released: Path) -> None:
     card = torchvision_model(architecture=NAME, weights="PETS").card()
 
     assert (NAME, "Pets", "none", (3, 40, 40), 5) == (
@@ -142,7 +140,7 @@ def test_the_card_of_named_weights_says_what_torchvision_says(released: Path) ->
     assert "mean 0.485, 0.456, 0.406, std 0.229, 0.224, 0.225" == card.normalisation
 
 
-def test_what_a_suite_says_of_named_weights_wins(released: Path) -> None:
+def test_claims_of_a_suite_override_those_of_torchvision(released: Path) -> None:
     card = torchvision_model(
         architecture=NAME, weights="PETS", card=Claims(data="cats", clean_accuracy=0.5)
     ).card()
@@ -259,7 +257,7 @@ def test_options_that_do_not_agree_are_refused(options: dict[str, object], messa
         torchvision_model(architecture=NAME, **options)  # type: ignore[arg-type]  # options of several types
 
 
-def test_an_unknown_architecture_has_near_names() -> None:
+def test_unknown_architecture_is_reported_with_similar_names() -> None:
     with pytest.raises(
         UnknownName,
         match=r"found 'resnet5'; expected a classifier of torchvision, .* did you mean 'resnet",
