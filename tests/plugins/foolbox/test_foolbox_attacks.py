@@ -14,6 +14,7 @@ from foolbox.criteria import Misclassification, TargetedMisclassification
 from foolbox.models.pytorch import PyTorchModel
 from torch import Tensor, nn
 
+from advtransfer.toolkit.option_checks import Norm
 from advtransfer.toolkit.pgd import pgd
 from advtransfer.toolkit.rng import build_initialized, fork_global_rng, stream_generator
 from advtransfer_foolbox.gradient_attacks import (
@@ -23,7 +24,7 @@ from advtransfer_foolbox.gradient_attacks import (
     other_classes,
     projected_gradient,
 )
-from advtransfer_foolbox.options import EpsMultiple, Loss, Norm
+from advtransfer_foolbox.options import EpsMultiple, Loss
 
 
 def network() -> nn.Module:

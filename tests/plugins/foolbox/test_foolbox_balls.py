@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from advtransfer.testing.context import InMemoryContext
+from advtransfer.toolkit.option_checks import Norm
 from advtransfer.toolkit.rng import stream_generator
 from advtransfer_foolbox.gradient_restarts import random_starts
 from advtransfer_foolbox.norms import (
@@ -18,7 +19,6 @@ from advtransfer_foolbox.norms import (
     project_onto_ball,
     scale_into_ball,
 )
-from advtransfer_foolbox.options import Norm
 
 EPS: dict[Norm, float] = {"linf": 0.1, "l2": 3.0, "l1": 40.0}
 ORDER: dict[Norm, float] = {"linf": math.inf, "l2": 2, "l1": 1}

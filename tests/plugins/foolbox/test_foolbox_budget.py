@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from advtransfer.testing.context import InMemoryContext
+from advtransfer.toolkit.option_checks import Norm
 from advtransfer_foolbox.gradient_restarts import random_starts
 from advtransfer_foolbox.norms import Budget, distances_to_images, eps_with_slack, inside_box
-from advtransfer_foolbox.options import Norm
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from advtransfer.errors import Cancelled
 from advtransfer.testing.context import InMemoryContext
 from advtransfer.toolkit.datasets import ArraySamples, SampleSubset
+from advtransfer.toolkit.option_checks import Norm
 from advtransfer.toolkit.prediction import predict
 from advtransfer.toolkit.rng import build_initialized, stream_generator
 from advtransfer.types import DataCard, Evaluation, EvaluationInputs, Measurement, Outcome, Samples
@@ -24,7 +25,6 @@ from advtransfer_foolbox.components.minimization import (
     carlini_wagner,
     deepfool,
 )
-from advtransfer_foolbox.options import Norm
 
 SHAPE = (1, 6, 6)
 DEEPFOOL = options.DeepFool(kind="deepfool", steps=3)

@@ -15,10 +15,11 @@ from torch import Tensor, nn
 from advtransfer.options import Options
 from advtransfer.testing.context import InMemoryContext
 from advtransfer.toolkit.datasets import ArraySamples
+from advtransfer.toolkit.option_checks import Norm
 from advtransfer.toolkit.rng import build_initialized, stream_generator
 from advtransfer.types import DataCard, Evaluation, EvaluationInputs, Json, Measurement, Outcome
 from advtransfer_foolbox.components import ensembles, gradient, minimization
-from advtransfer_foolbox.options import AttackSettings, DeepFool, Noise, NoiseKind, Norm, Pgd
+from advtransfer_foolbox.options import AttackSettings, DeepFool, Noise, NoiseKind, Pgd
 from advtransfer_foolbox.random_noise import PerSampleNoise
 
 
