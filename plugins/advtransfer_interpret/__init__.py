@@ -20,5 +20,5 @@ from advtransfer_interpret.components import (
 
 @hookimpl
 def register_evaluations() -> Iterable[Factory[Evaluation]]:
-    """All of them measure the transferred model."""
+    """Return the evaluations of this plugin; all of them explain the transferred model."""
     return (influence, feature_visualisation, saliency, gradient_alignment, loss_surface)
