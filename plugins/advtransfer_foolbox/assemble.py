@@ -54,6 +54,7 @@ def build_attacks(settings: Sequence[AttackSettings], *, norm: Norm, seed: int) 
     Raises:
         ValueError: An attack is not defined for the norm.
     """
+    # All are checked before any is built: building one may need a library or take time.
     for attack in settings:
         _require_norm(attack, norm)
     return [_build_attack(attack, norm=norm, seed=seed) for attack in settings]

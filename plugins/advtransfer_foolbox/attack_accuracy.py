@@ -51,6 +51,7 @@ class AttackAccuracy:
         clean = predict_clean(model, test, context=context)
         outcomes: dict[str, Tensor] = {}
         examples: dict[float, Examples] = {}
+        # Frozen weights save their gradients: attacks need those of the inputs only.
         with weights_frozen(model), torch.enable_grad():
             search = self._start_search(model, test, clean, context)
             for eps in search.radii:
@@ -80,7 +81,7 @@ class AttackAccuracy:
     def _reported_outcomes(
         self, clean: CleanPredictions, outcomes: dict[str, Tensor]
     ) -> dict[str, Tensor]:
-        """Return the outcomes by metric, clean ones first, then in the order of the option `eps`."""
+        """Return the outcomes by metric: clean ones, then those of `eps` in the option's order."""
         reported = {} if self.clean_metric is None else {self.clean_metric: clean.outcomes}
         names = map(self._metric_name, self.budget.eps)
         return reported | {name: outcomes[name] for name in names}
@@ -104,7 +105,7 @@ class AttackAccuracy:
     def _optional_measurements(
         self, search: RadiusSearch, clean: CleanPredictions
     ) -> tuple[dict[str, Tensor], dict[str, float]]:
-        """Return arrays ``(N,)`` and metrics besides the outcomes, as far as options ask for them."""
+        """Return the arrays ``(N,)`` and metrics that the options add to the outcomes."""
         samples: dict[str, Tensor] = {}
         metrics: dict[str, float] = {}
         if self.report_queries:

@@ -41,7 +41,7 @@ from advtransfer_foolbox.options import BasicIterative, EpsMultiple, Fgsm, Loss,
 from advtransfer_foolbox.protocols import BatchResult, OnProgress, fill_kernel_batch
 
 Objective: TypeAlias = Callable[[Tensor, Tensor, Tensor | None], Tensor]
-"""Map logits ``(B, K)``, labels ``(B,)`` and target classes ``(B,)`` to a value to increase ``(B,)``."""
+"""Map logits ``(B, K)``, labels and target classes ``(B,)`` to the value to increase, ``(B,)``."""
 
 
 def loss_objective(loss: Loss) -> Objective:
@@ -83,6 +83,7 @@ def _logits_of(logits: Tensor, classes: Tensor) -> Tensor:
 
 
 def _mask_classes(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return the logits with minus infinity at the labels."""
     return logits.scatter(1, labels[:, None], float("-inf"))
 
 
@@ -152,9 +153,9 @@ class TrackedGradientAttack(BaseGradientDescent):
         done_count = 0
         reported_count = 0
         while len(active) or len(queue):
-            # The kernels of another batch size round differently. So the batch does not shrink when
-            # samples finish: their rows are refilled up to KERNEL_BATCH from the queue, and with
-            # copies only once the queue is empty. A sample's result then depends on no other sample.
+            # Kernels of another batch size round differently, so the batch must not shrink when
+            # samples finish. Their rows are refilled from the queue up to KERNEL_BATCH, and with
+            # copies only once the queue is empty: no result then depends on the other samples.
             free_rows = KERNEL_BATCH - len(active)
             active = torch.cat([active, queue[:free_rows]])
             queue = queue[free_rows:]
@@ -187,7 +188,7 @@ class TrackedGradientAttack(BaseGradientDescent):
         targets: Tensor | None,
         eps: float,
     ) -> _Step:
-        """Take one step as Foolbox's `BaseGradientDescent.run` does, unless the point is misclassified."""
+        """Take a step of Foolbox's `BaseGradientDescent.run` from each point that is not adversarial."""
         x = astensor(points)
         x0 = astensor(inputs)
         recorded_logits: list[Tensor] = []
@@ -212,7 +213,7 @@ class TrackedGradientAttack(BaseGradientDescent):
     def _loss_function(
         self, model: Model, labels: Tensor, targets: Tensor | None, recorded_logits: list[Tensor]
     ) -> Callable[[EagerTensor], EagerTensor]:
-        """Return the objective as Foolbox's loss function; each call appends its logits to the list."""
+        """Return the objective as a Foolbox loss function that appends its logits to the list."""
 
         def loss_fn(points: EagerTensor) -> EagerTensor:
             logits = model(points).raw
@@ -224,7 +225,7 @@ class TrackedGradientAttack(BaseGradientDescent):
 
 
 class _Step(NamedTuple):
-    """Points after one step, and for each row if it was misclassified before and its gradient finite."""
+    """Points after one step; and per row, if it was adversarial before, and its gradient finite."""
 
     points: Tensor
     is_adversarial: Tensor
@@ -270,6 +271,7 @@ class TrackedL2FastGradient(TrackedGradientAttack, L2FastGradientAttack):
     """One gradient step in the l_2 ball."""
 
 
+# `ScaledL1Projection` comes first in the bases, so that its `project` replaces Foolbox's.
 class TrackedL1FastGradient(ScaledL1Projection, TrackedGradientAttack, L1FastGradientAttack):
     """One gradient step in the l_1 ball."""
 
@@ -325,6 +327,7 @@ _BASIC_ITERATIVE: dict[Norm, Callable[..., TrackedGradientAttack]] = {
 
 def fast_gradient(norm: Norm, settings: Fgsm) -> TrackedGradientAttack:
     """Return the attack of one gradient step of size eps."""
+    # Foolbox's class sets one step of size eps itself.
     attack = _FAST_GRADIENT[norm](random_start=settings.random_start)
     attack.objective = loss_objective(settings.loss)
     return attack

@@ -1,4 +1,4 @@
-"""Foolbox's searches for the nearest adversarial example, their starting points, and their runner."""
+"""Foolbox's attacks that search for the nearest example, their starts, and their runner."""
 
 from __future__ import annotations
 
@@ -52,7 +52,8 @@ class BlendedStartingPoints:
     A sample's noise is drawn from (seed, sample key, restart).
 
     Args:
-        attack: The Foolbox attack; gives the number of draws (`directions`) and of blends (`steps`).
+        attack: The Foolbox attack; it holds the number of draws (`directions`) and of blends
+            (`steps`).
         seed: Seed of the noise.
     """
 
@@ -62,7 +63,7 @@ class BlendedStartingPoints:
     def find_starts(
         self, model: Model, images: Tensor, labels: Tensor, *, generators: list[torch.Generator]
     ) -> tuple[Tensor, Tensor]:
-        """Return misclassified points ``(B, C, H, W)``, and for which images there is one ``(B,)``."""
+        """Return misclassified points ``(B, C, H, W)``, and which images have one, ``(B,)`` bool."""
         noise = torch.zeros_like(images)
         has_start = torch.zeros(len(images), dtype=torch.bool, device=images.device)
         for draw in range(self.attack.directions):
@@ -107,6 +108,7 @@ def _noise_image(shape: torch.Size, draw: int, generator: torch.Generator) -> Te
 
 def _misclassified(model: Model, points: Tensor, labels: Tensor) -> Tensor:
     logits: Tensor = model(points)
+    # argmax over NaN gives some class, which must not pass as a misclassification.
     return logits.isfinite().all(1) & (logits.argmax(1) != labels)
 
 
@@ -163,6 +165,7 @@ class NearestExampleAttack:
         keys = [batch.keys[row] for row in rows.tolist()]
         counting = CountingModel(model, rows=len(rows), device=images.device)
         global_draws = context.generator("attack draws", self.seed, restart)
+        # Foolbox draws from torch's global state, which must be neither an input nor an effect.
         with fork_global_rng(global_draws, device=images.device):
             if self.starting_points is None:
                 points = self.attack.run(counting, images, Misclassification(labels))
@@ -225,7 +228,7 @@ def carlini_wagner_attack(settings: options.CarliniWagner) -> MinimizationAttack
         stepsize=settings.step_size,
         confidence=settings.confidence,
         initial_const=settings.initial_const,
-        # Foolbox aborts when the loss of the whole batch stalls: outcomes would depend on the batch.
+        # Foolbox aborts when the loss of the whole batch stalls: samples would depend on others.
         abort_early=False,
     )
 
@@ -249,6 +252,7 @@ def brendel_bethge_attack(norm: Norm, settings: options.BrendelBethge) -> Minimi
     # means the same as for one image alone.
     lr = settings.lr / KERNEL_BATCH
     with warnings.catch_warnings():
+        # Foolbox announces the compilation by numba with a warning.
         warnings.filterwarnings(
             "ignore", message="At the first initialisation the optimizer needs to be compiled"
         )

@@ -15,7 +15,7 @@ from advtransfer.toolkit.option_checks import Norm, require_radius
 from advtransfer.types import Shape
 
 ROUNDING_SLACK = 1e-6
-"""Tolerated distance outside the ball, for float32 rounding; relative to the radius above radius 1."""
+"""Tolerated distance outside the ball due to float32 rounding; relative for radii above 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +30,7 @@ class Budget:
     eps: tuple[float, ...]
 
     def __post_init__(self) -> None:
+        # A radius names its metric by six digits: two equal names would be one metric.
         names = [f"{eps:g}" for eps in self.eps]
         if len(set(names)) < len(names):
             raise ValueError(
@@ -129,6 +130,7 @@ def _project_onto_l1_ball(offsets: Tensor, eps: float) -> Tensor:
 def _shorten_offsets(offsets: Tensor, eps: float, *, order: float) -> Tensor:
     """Return the offsets ``(B, D)``, scaled to length eps where they are longer."""
     lengths: Tensor = torch.linalg.vector_norm(offsets, ord=order, dim=1, keepdim=True)
+    # The lower bound avoids a division by zero, as in Foolbox's `clip_lp_norms`.
     return offsets * (eps / lengths.clamp_min(1e-12)).clamp_max(1)
 
 

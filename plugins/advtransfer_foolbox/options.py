@@ -24,7 +24,7 @@ Norms: TypeAlias = frozenset[Norm]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EpsMultiple:
-    """A step size as a multiple of the radius, so that each radius of a list has its own step size."""
+    """A step size as a multiple of the radius, so that each radius of a list has its own."""
 
     times_eps: float
 
@@ -257,6 +257,7 @@ def eps_misfits(chosen: OptionValues, around: CellOutline) -> Iterator[Misfit]:
     for position, eps in enumerate(radii_of(chosen)):
         path = ("eps", position) if is_list else ("eps",)
         yield from radius_misfits(path, eps, chosen["norm"], around.target, bounds=UNIT_BOUNDS)
+        # Metrics are named by six digits of the radius.
         if f"{eps:g}" in seen:
             yield Misfit(path, "radii that differ in six digits", "drop the repeated one")
         seen.add(f"{eps:g}")
@@ -273,6 +274,7 @@ def attack_check(
     def check(chosen: OptionValues, around: CellOutline) -> Iterator[Misfit]:
         yield from eps_misfits(chosen, around)
         yield from _step_misfits((), chosen["step_size"], chosen["norm"], around)
+        # The settings check themselves when they are built; their errors become misfits.
         try:
             build(**{name: chosen[name] for name in names})
         except ValueError as error:
@@ -282,7 +284,7 @@ def attack_check(
 
 
 def ensemble_misfits(chosen: OptionValues, around: CellOutline) -> Iterator[Misfit]:
-    """Yield the misfits of several attacks: not defined for the norm, repeated, or steps too long."""
+    """Yield attacks that are not defined for the norm or repeated, and steps that are too long."""
     yield from eps_misfits(chosen, around)
     seen: list[AttackSettings] = []
     for position, attack in enumerate(chosen["attacks"]):
@@ -317,6 +319,7 @@ def minimization_metrics(build: SettingsBuilder, kind: str) -> Callable[[OptionV
     """Return the function that lists the metrics of an attack that finds the nearest example."""
 
     def list_metrics(chosen: OptionValues) -> list[str]:
+        # Only the number of steps decides on the metric's name.
         settings = build(kind=kind, steps=chosen["steps"])
         return [*_metric_names([settings], chosen), "median_distance"]
 

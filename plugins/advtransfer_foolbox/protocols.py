@@ -66,8 +66,7 @@ class BatchResult:
 
     Args:
         points: One point per sample, ``(B, C, H, W)``; an adversarial one if the attack found any.
-        is_adversarial: True where the attack saw the point misclassified and stopped there, ``(B,)``
-            bool.
+        is_adversarial: True where the attack saw the point misclassified and stopped, ``(B,)`` bool.
         completed: True where the attack could be run and all its gradients were finite, ``(B,)``
             bool.
         forward_counts: Number of model evaluations per sample, ``(B,)`` int64.

@@ -78,6 +78,7 @@ class PerSampleNoise(BaseRepeatedAdditiveNoiseAttack):
     ) -> EagerTensor:
         """Return the factors that scale the noise ``p`` to the size epsilon (Foolbox's hook)."""
         order = {"linf": math.inf, "l2": 2.0, "l1": 1.0}[self.norm]
+        # By magnitude: Foolbox 3.3.4 divides l_inf noise by its largest value, which may be small.
         sizes = torch.linalg.vector_norm(p.raw.flatten(1), ord=order, dim=1)
         factors = (epsilon / sizes.clamp_min(1e-12)).reshape(-1, *[1] * (p.ndim - 1))
         eager_factors: EagerTensor = astensor(factors)

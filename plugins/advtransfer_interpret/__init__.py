@@ -1,6 +1,7 @@
 """Hooks of the interpret plugin.
 
-Influence of training images, feature visualisation, input gradients, loss surfaces; each writes a figure.
+Influence of training images, feature visualisation, input gradients, loss surfaces; each writes a
+figure.
 """
 
 from __future__ import annotations

@@ -192,5 +192,6 @@ def _pearson_correlation(first: Tensor, second: Tensor) -> float:
     """Return Pearson's correlation; 0 if one of the sides is constant."""
     first_centred = first - first.mean()
     second_centred = second - second.mean()
+    # A constant side has no correlation; 0 keeps the metric finite.
     scale = (first_centred.norm() * second_centred.norm()).item()
     return (first_centred @ second_centred).item() / scale if scale > 0 else 0.0

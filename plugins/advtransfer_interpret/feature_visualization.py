@@ -107,9 +107,10 @@ class FeatureVisualization:
     def _starting_images(
         self, given: EvaluationInputs, context: Context
     ) -> tuple[Tensor, list[str]]:
-        """Return an image of noise around mid-grey and test images of several classes, with names."""
+        """Return noise around mid-grey and test images of several classes, with their names."""
         card = given.test.card
         low, high = card.bounds or (0.0, 1.0)
+        # Drawn on the CPU by the host's generator, so that every device has the same start.
         noise = torch.randn((1, *card.shape), generator=context.generator("noise start"))
         noise = (0.5 + NOISE_STD * noise).clamp(0, 1) * (high - low) + low
         labels = all_labels(given.test)
@@ -136,6 +137,7 @@ class FeatureVisualization:
             gradients = input_gradients(layer.model, unit_activation, images, units)
             norms = broadcast_samples(flatten_samples(gradients).norm(dim=1), images)
             norms = norms.clamp_min(torch.finfo(images.dtype).tiny)
+            # The radius limits the distance from the start, not the length of the path.
             moved = images + self.step_size * gradients / norms
             images = clamp_to_bounds(starts + self._project_onto_ball(moved - starts), card)
 
@@ -143,6 +145,7 @@ class FeatureVisualization:
             is_higher = broadcast_samples(activation > highest, images).bool()
             best_images = torch.where(is_higher, images, best_images)
             highest = torch.maximum(activation, highest)
+            # Progress is also where a run is cancelled; every step would report too often.
             if step % KERNEL_BATCH == 0:
                 context.progress(step, self.steps)
         return MaximizedImages(starts, best_images, activation_before, highest)
@@ -193,7 +196,7 @@ def _activation_metrics(maximized: MaximizedImages) -> dict[str, float]:
 
 
 def total_variation(images: Tensor) -> Tensor:
-    """Return the mean absolute difference of neighbouring pixels, ``(B,)``; 0 for a single pixel."""
+    """Return the mean absolute difference of neighbouring pixels, ``(B,)``; 0 for one pixel."""
     across = images.double().diff(dim=-1).abs()
     down = images.double().diff(dim=-2).abs()
     neighbour_count = max(1, across[0].numel() + down[0].numel())

@@ -92,7 +92,8 @@ def compute_influences(
     Args:
         train: The training samples, float64.
         targets: The samples whose loss is explained, float64.
-        rcond: Eigenvalues below this fraction of the largest count as 0, as do those below rounding.
+        rcond: Eigenvalues below this fraction of the largest count as 0; so do those below
+            rounding.
         damping: Ridge that is added to the Hessian of the summed cross-entropy for each weight, not
             for biases.
         largest: Largest number of rows that the reduced Hessian may have.
@@ -227,6 +228,7 @@ class MatrixSide:
         counts = self.labels.cpu().bincount()
         ends = counts.cumsum(0) - 0.5
         classes = counts.nonzero().flatten()
+        # The last class ends at the frame.
         for end in ends[classes].tolist()[:-1]:
             draw_line(end, color="black", linewidth=0.3)
         named = classes if len(classes) <= MAX_NAMED_CLASSES else classes[:0]
@@ -236,7 +238,7 @@ class MatrixSide:
 
 
 def draw_matrix(path: Path, scores: Tensor, train: MatrixSide, targets: MatrixSide) -> Path:
-    """Draw the scores over their Frobenius norm, sorted by class (Utrera et al., 2021, Figure 7)."""
+    """Draw the scores over their Frobenius norm, by class (Utrera et al., 2021, Figure 7)."""
     norm = scores.norm().clamp_min(torch.finfo(scores.dtype).tiny)
     shades = (scores / norm)[targets.sorted_positions][:, train.sorted_positions].cpu()
     sizes = shades.abs().flatten()
@@ -297,8 +299,8 @@ class InfluenceFunctions:
 
         Raises:
             ValueError: There is no model or no training samples, or the model is in training mode.
-            Inapplicable: The model has no last layer, its outputs are not finite, the Hessian is too
-                large, or all influences are 0.
+            Inapplicable: The model has no last layer, its outputs are not finite, the Hessian is
+                too large, or all influences are 0.
         """
         if given.train is None:
             raise ValueError(
@@ -344,7 +346,7 @@ class InfluenceFunctions:
         )
 
     def _match_metrics(self, matches_by_rank: list[float]) -> dict[str, float]:
-        """Return the match at each rank; ranks beyond the number of training images are left out."""
+        """Return the match at each rank up to the number of training images."""
         ranks = [rank for rank in self.ranks if rank <= len(matches_by_rank)]
         return {f"class_match@{rank}": matches_by_rank[rank - 1] for rank in ranks}
 
@@ -385,6 +387,7 @@ def _layer_samples(layer: LastLayer, samples: Samples, context: Context) -> Laye
     with torch.no_grad():
         for _, inputs, _ in kernel_batches(samples):
             chunks.append(apply_in_chunks(layer.features, inputs.to(context.device)))
+    # In float64: the pseudo-inverse depends on eigenvalues far below the largest.
     features = torch.cat(chunks).double()
     logits, labels = predict(layer.model, samples, device=context.device)
     if not (logits.isfinite().all() and features.isfinite().all()):

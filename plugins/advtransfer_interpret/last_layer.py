@@ -35,7 +35,7 @@ LAYER_CALLS = {
     "stack",
 }
 FEATURE_BREAKS = frozenset(ACTIVATION_CALLS | LAYER_CALLS)
-"""Names of calls, without underscores, whose results are no longer those of the rectifier before."""
+"""Calls, by name without underscores, whose results are not those of the rectifier before."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -116,7 +116,7 @@ class LossSurface:
     def _tangent_rise(
         self, image: Tensor, gradient: Tensor, direction: Tensor, card: DataCard
     ) -> Tensor:
-        """Return the rise of the loss's tangent on one image's adversarial line, ``(G,)`` float64."""
+        """Return the rise of the loss's tangent on an image's adversarial line, ``(G,)`` float64."""
         steps = broadcast_samples(self._grid_steps(), image[None])
         # Clipped like the points of the grid: else a linear loss would have a nonlinearity wherever
         # the line leaves the pixels' range.
@@ -146,6 +146,7 @@ class LossSurface:
 def unit_directions(directions: Tensor, norm: Norm) -> Tensor:
     """Return directions ``(B, ...)`` of length 1 (in l_inf, their sign); a 0 direction stays 0."""
     if norm == "linf":
+        # Of all directions of length 1 in l_inf, the sign of the gradient is the steepest.
         return directions.sign()
     length = broadcast_samples(flatten_samples(directions).norm(dim=1), directions)
     return directions / length.clamp_min(torch.finfo(directions.dtype).tiny)

@@ -34,8 +34,8 @@ _iterative_settings = partial(BasicIterative, kind="basic_iterative")
 def clean_accuracy() -> Evaluation:
     """Share of the test images that the model classifies correctly without an attack.
 
-    Outcome metric ``accuracy``. A sample with a logit that is not finite is unknown, neither correct
-    nor wrong.
+    Outcome metric ``accuracy``. A sample with a logit that is not finite is unknown, that is,
+    neither correct nor wrong.
     """
     from advtransfer_foolbox.clean_accuracy import CleanAccuracy
 
@@ -119,8 +119,8 @@ def pgd(
         eps: Radius of the ball in [0, 1] pixel space, or a list of radii.
         steps: Number of gradient steps of each restart.
         step_size: Length of one step in pixel space (usually 2.5 eps / steps), or
-            ``{times_eps: ...}``, a multiple of the radius, so that each radius of a list has its own.
-            There is no default, because a step size that is too small overstates robustness
+            ``{times_eps: ...}``, a multiple of the radius, so that each radius of a list has its
+            own. There is no default, because a step size that is too small overstates robustness
             silently.
         restarts: Number of runs from different random starts; each attacks only the samples that
             are not broken yet.
