@@ -274,7 +274,7 @@ def test_a_label_that_is_no_class_is_an_error(evaluation: Evaluation, label: int
 def test_labels_of_another_task_are_an_error() -> None:
     test = ArraySamples(card=card(), inputs=torch.zeros(3, *SHAPE), labels=torch.zeros(3, 4))
 
-    with pytest.raises(ValueError, match="expected one int64 class a sample"):
+    with pytest.raises(ValueError, match="expected one int64 class per sample"):
         measure(clean_accuracy(), test)
 
 
