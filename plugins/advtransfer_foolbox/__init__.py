@@ -1,8 +1,7 @@
 """Hooks of the Foolbox plugin.
 
-Clean accuracy, and accuracy under attacks with the worst outcome per sample.
-
-Every eps is in [0, 1] pixel space.
+Clean accuracy, and accuracy under attacks with the worst outcome per sample. Every eps is in [0, 1]
+pixel space.
 """
 
 from __future__ import annotations
@@ -16,5 +15,5 @@ from advtransfer_foolbox.components import ensembles, gradient, minimization
 
 @hookimpl
 def register_evaluations() -> Iterable[Factory[Evaluation]]:
-    """Clean accuracy, and one evaluation for each attack."""
+    """Return clean accuracy and one evaluation for each attack."""
     return (*gradient.EVALUATIONS, *minimization.EVALUATIONS, *ensembles.EVALUATIONS)

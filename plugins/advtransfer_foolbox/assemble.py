@@ -3,126 +3,119 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeAlias
 
 from foolbox.attacks.blended_noise import LinearSearchBlendedUniformNoiseAttack
 
+from advtransfer.toolkit.option_checks import Norm
 from advtransfer.types import Evaluation
 from advtransfer_foolbox import gradient_attacks, minimization_attacks, options
 from advtransfer_foolbox.attack_accuracy import AttackAccuracy
 from advtransfer_foolbox.gradient_restarts import GradientAttack
 from advtransfer_foolbox.minimization_attacks import BlendedStartingPoints, NearestExampleAttack
 from advtransfer_foolbox.norms import Budget
-from advtransfer_foolbox.options import AttackSettings, Norm, accuracy_metric
+from advtransfer_foolbox.options import AttackSettings, accuracy_metric
 from advtransfer_foolbox.protocols import Attack
 from advtransfer_foolbox.random_noise import NoiseAttack, PerSampleNoise
 
+GradientSettings: TypeAlias = options.Fgsm | options.Pgd | options.BasicIterative
+MinimizationSettings: TypeAlias = (
+    options.DeepFool | options.CarliniWagner | options.Boundary | options.BrendelBethge
+)
+
 
 def build_evaluation(
-    *asked: AttackSettings,
+    *attacks: AttackSettings,
     norm: Norm,
     eps: float | tuple[float, ...],
     seed: int,
-    counts: bool,
-    clean: bool = True,
-    nearest: bool = False,
+    report_queries: bool,
+    report_clean: bool = True,
+    report_distances: bool = False,
 ) -> Evaluation:
-    """Accuracy under the attacks that are asked for, named as they deserve; and clean accuracy, unless told not to."""
-    return AttackAccuracy(
-        attacks=build_attacks(asked, norm=norm, seed=seed),
-        metric=accuracy_metric(asked),
-        clean_metric="clean_accuracy" if clean else None,
-        budget=Budget.from_option(norm, eps),
-        report_queries=counts,
-        report_distances=nearest,
-    )
-
-
-def build_attacks(asked: Sequence[AttackSettings], *, norm: Norm, seed: int) -> list[Attack]:
-    """The attacks, in the same order.
+    """Return the evaluation of accuracy under the attacks, with clean accuracy by default.
 
     Raises:
-        ValueError: One of them is not defined for the norm.
+        ValueError: An attack is not defined for the norm.
     """
-    return [_build_attack(_require_norm(one, norm), norm=norm, seed=seed) for one in asked]
-
-
-def _build_attack(asked: AttackSettings, *, norm: Norm, seed: int) -> Attack:
-    match asked:
-        case options.Fgsm() | options.Pgd() | options.BasicIterative():
-            return _build_gradient_attack(asked, norm=norm, seed=seed)
-        case options.DeepFool():
-            return NearestExampleAttack(
-                attack=minimization_attacks.deepfool_attack(norm, asked), seed=seed
-            )
-        case options.CarliniWagner():
-            return NearestExampleAttack(
-                attack=minimization_attacks.carlini_wagner_attack(asked), seed=seed
-            )
-        case options.Boundary():
-            walk = minimization_attacks.boundary_attack(asked)
-            return NearestExampleAttack(
-                attack=walk,
-                seed=seed,
-                starting_points=_build_starting_points(seed),
-                restarts=asked.restarts,
-            )
-        case options.BrendelBethge():
-            walk = minimization_attacks.brendel_bethge_attack(norm, asked)
-            return NearestExampleAttack(
-                attack=walk,
-                seed=seed,
-                starting_points=_build_starting_points(seed),
-                restarts=asked.restarts,
-            )
-        case options.Noise():
-            return NoiseAttack(
-                attack=PerSampleNoise(norm=norm, noise=asked.noise, draws=asked.draws), seed=seed
-            )
-
-
-def _build_gradient_attack(
-    asked: options.Fgsm | options.Pgd | options.BasicIterative, *, norm: Norm, seed: int
-) -> Attack:
-    if isinstance(asked, options.Fgsm):
-        step = gradient_attacks.fast_gradient(
-            norm, random_start=asked.random_start, loss=asked.loss
-        )
-        return GradientAttack(attack=step, norm=norm, seed=seed, warm_starts=False)
-    targeted = asked.loss == "targeted_margin"
-    if isinstance(asked, options.BasicIterative):
-        steps = gradient_attacks.basic_iterative(
-            norm, steps=asked.steps, step_size=asked.step_size, loss=asked.loss
-        )
-        return GradientAttack(
-            attack=steps, norm=norm, seed=seed, targeted=targeted, max_targets=asked.targets
-        )
-    steps = gradient_attacks.projected_gradient(
-        norm,
-        steps=asked.steps,
-        step_size=asked.step_size,
-        random_start=asked.random_start,
-        loss=asked.loss,
+    return AttackAccuracy(
+        attacks=build_attacks(attacks, norm=norm, seed=seed),
+        metric=accuracy_metric(attacks),
+        clean_metric="clean_accuracy" if report_clean else None,
+        budget=Budget.from_option(norm, eps),
+        report_queries=report_queries,
+        report_distances=report_distances,
     )
+
+
+def build_attacks(settings: Sequence[AttackSettings], *, norm: Norm, seed: int) -> list[Attack]:
+    """Return the attacks in the order of their settings.
+
+    Raises:
+        ValueError: An attack is not defined for the norm.
+    """
+    # All are checked before any is built: building one may need a library or take time.
+    for attack in settings:
+        _require_norm(attack, norm)
+    return [_build_attack(attack, norm=norm, seed=seed) for attack in settings]
+
+
+def _require_norm(settings: AttackSettings, norm: Norm) -> None:
+    if norm not in settings.norms:
+        defined = " or ".join(sorted(settings.norms))
+        raise ValueError(
+            f"found norm {norm!r} for {settings.kind}; expected {defined}; leave the attack out"
+        )
+
+
+def _build_attack(settings: AttackSettings, *, norm: Norm, seed: int) -> Attack:
+    if isinstance(settings, GradientSettings):
+        return _build_gradient_attack(settings, norm=norm, seed=seed)
+    if isinstance(settings, MinimizationSettings):
+        return _build_minimization_attack(settings, norm=norm, seed=seed)
+    noise = PerSampleNoise(norm=norm, noise=settings.noise, draws=settings.draws)
+    return NoiseAttack(attack=noise, seed=seed)
+
+
+def _build_gradient_attack(settings: GradientSettings, *, norm: Norm, seed: int) -> Attack:
+    match settings:
+        case options.Fgsm():
+            step = gradient_attacks.fast_gradient(norm, settings)
+            # One step has no use for a warm start: from there it would be a second step.
+            return GradientAttack(attack=step, norm=norm, seed=seed, warm_starts=False)
+        case options.BasicIterative():
+            attack = gradient_attacks.basic_iterative(norm, settings)
+            restarts = 1
+        case options.Pgd():
+            attack = gradient_attacks.projected_gradient(norm, settings)
+            restarts = settings.restarts
     return GradientAttack(
-        attack=steps,
+        attack=attack,
         norm=norm,
         seed=seed,
-        restarts=asked.restarts,
-        targeted=targeted,
-        max_targets=asked.targets,
+        restarts=restarts,
+        targeted=settings.loss == "targeted_margin",
+        max_targets=settings.targets,
     )
 
 
-def _build_starting_points(seed: int) -> BlendedStartingPoints:
-    return BlendedStartingPoints(
-        attack=LinearSearchBlendedUniformNoiseAttack(directions=1000, steps=50), seed=seed
+def _build_minimization_attack(settings: MinimizationSettings, *, norm: Norm, seed: int) -> Attack:
+    match settings:
+        case options.DeepFool():
+            attack = minimization_attacks.deepfool_attack(norm, settings)
+            return NearestExampleAttack(attack=attack, seed=seed)
+        case options.CarliniWagner():
+            attack = minimization_attacks.carlini_wagner_attack(settings)
+            return NearestExampleAttack(attack=attack, seed=seed)
+        case options.Boundary():
+            attack = minimization_attacks.boundary_attack(settings)
+        case options.BrendelBethge():
+            attack = minimization_attacks.brendel_bethge_attack(norm, settings)
+    # A walk along the decision boundary needs a misclassified point to start from.
+    blends = LinearSearchBlendedUniformNoiseAttack(directions=1000, steps=50)
+    return NearestExampleAttack(
+        attack=attack,
+        seed=seed,
+        starting_points=BlendedStartingPoints(attack=blends, seed=seed),
+        restarts=settings.restarts,
     )
-
-
-def _require_norm(asked: AttackSettings, norm: Norm) -> AttackSettings:
-    if norm not in asked.norms:
-        known = " or ".join(sorted(asked.norms))
-        raise ValueError(
-            f"found norm {norm!r} for {asked.kind}; expected {known}; leave the attack out"
-        )
-    return asked

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import torch
 from foolbox.models.pytorch import PyTorchModel
-from torch import Tensor
+from torch import Tensor, nn
 
-from advtransfer.toolkit.datasets import require_unit_bounds
+from advtransfer.toolkit.datasets import BoundedSamples, require_unit_bounds
 from advtransfer.toolkit.model_modes import weights_frozen
 from advtransfer.types import Context, EvaluationInputs, Examples, Measurement, Outcome
 from advtransfer_foolbox.clean_accuracy import CleanPredictions, predict_clean, require_model
@@ -20,15 +20,15 @@ from advtransfer_foolbox.radius_search import RadiusSearch
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttackAccuracy:
-    """An evaluation: what becomes of each test sample when attacks may move it.
+    """An evaluation of the accuracy on the test samples under attacks.
 
     Args:
-        attacks: The attacks; a sample counts with the worst that any of them does to it.
-        metric: The outcome metric's name, before ``@<eps>``.
-        budget: The norm, and the radii, climbed from the smallest.
-        clean: The name of the outcome metric without attack; None leaves it out.
-        counts: Whether to report how often the model and its gradient were evaluated.
-        nearest: Whether to report how far the nearest examples are.
+        attacks: The attacks; a sample is broken when any of them breaks it.
+        metric: Name of the outcome metric, before ``@<eps>``.
+        budget: The norm and the radii; the search runs from the smallest radius to the largest.
+        clean_metric: Name of the outcome metric without attack; None leaves it out.
+        report_queries: Report the numbers of model and gradient evaluations.
+        report_distances: Report the distances of the nearest examples.
     """
 
     attacks: Sequence[Attack]
@@ -39,59 +39,84 @@ class AttackAccuracy:
     report_distances: bool = False
 
     def measure(self, given: EvaluationInputs, *, context: Context) -> Measurement:
-        """Outcomes at each radius, with the examples that broke a sample.
+        """Return the outcomes at each radius, with the examples of the broken samples.
 
         Raises:
-            ValueError: A radius beyond the box, images outside [0, 1], labels that are none of the model's classes, or
-                a model in training mode.
+            ValueError: A radius is beyond the box, images are outside [0, 1], a label is not one of
+                the model's classes, or the model is in training mode.
         """
-        model, test = require_model(given), require_unit_bounds(given.test)
+        model = require_model(given)
+        test = require_unit_bounds(given.test)
         self.budget.check_radii(test.card.shape)
-        without = predict_clean(model, test, context=context)
+        clean = predict_clean(model, test, context=context)
+        outcomes: dict[str, Tensor] = {}
+        examples: dict[float, Examples] = {}
+        # Frozen weights save their gradients: attacks need those of the inputs only.
         with weights_frozen(model), torch.enable_grad():
-            attacked = PyTorchModel(model, bounds=(0, 1), device=context.device)
-            climb = RadiusSearch(
-                attacks=self.attacks,
-                model=attacked,
-                test=test,
-                clean=without,
-                norm=self.budget.norm,
-                radii=sorted(self.budget.eps),
-                context=context,
-            )
-            found = {
-                eps: (climb.attack_radius(eps), self._proving_examples(climb, eps))
-                for eps in climb.radii
-            }
-        outcomes = {} if self.clean_metric is None else {self.clean_metric: without.outcomes}
-        outcomes |= {self._metric_name(eps): found[eps][0] for eps in self.budget.eps}
-        samples, metrics = self._optional_measurements(climb, without)
-        examples = [found[eps][1] for eps in self.budget.eps]
-        return Measurement(outcomes=outcomes, metrics=metrics, samples=samples, examples=examples)
+            search = self._start_search(model, test, clean, context)
+            for eps in search.radii:
+                outcomes[self._metric_name(eps)] = search.attack_radius(eps)
+                examples[eps] = self._proving_examples(search, eps)
+        samples, metrics = self._optional_measurements(search, clean)
+        return Measurement(
+            outcomes=self._reported_outcomes(clean, outcomes),
+            metrics=metrics,
+            samples=samples,
+            examples=[examples[eps] for eps in self.budget.eps],
+        )
+
+    def _start_search(
+        self, model: nn.Module, test: BoundedSamples, clean: CleanPredictions, context: Context
+    ) -> RadiusSearch:
+        return RadiusSearch(
+            attacks=self.attacks,
+            model=PyTorchModel(model, bounds=(0, 1), device=context.device),
+            test=test,
+            clean=clean,
+            norm=self.budget.norm,
+            radii=sorted(self.budget.eps),
+            context=context,
+        )
+
+    def _reported_outcomes(
+        self, clean: CleanPredictions, outcomes: dict[str, Tensor]
+    ) -> dict[str, Tensor]:
+        """Return the outcomes by metric: clean ones, then those of `eps` in the option's order."""
+        reported = {} if self.clean_metric is None else {self.clean_metric: clean.outcomes}
+        names = map(self._metric_name, self.budget.eps)
+        return reported | {name: outcomes[name] for name in names}
 
     def _metric_name(self, eps: float) -> str:
         return f"{self.metric}@{eps:g}"
 
-    def _proving_examples(self, climb: RadiusSearch, eps: float) -> Examples:
-        positions = climb.positions_within(eps) if eps > 0 else []
-        points = [climb.examples[position].point for position in positions]
-        inputs = torch.stack(points) if points else torch.empty((0, *climb.test.card.shape))
-        at = torch.tensor(positions, dtype=torch.int64)
-        return Examples(self._metric_name(eps), self.budget.norm, eps, at, inputs)
+    def _proving_examples(self, search: RadiusSearch, eps: float) -> Examples:
+        positions = search.positions_within(eps)
+        points = torch.empty((0, *search.test.card.shape))
+        if positions:
+            points = torch.stack([search.examples[position].point for position in positions])
+        return Examples(
+            self._metric_name(eps),
+            self.budget.norm,
+            eps,
+            torch.tensor(positions, dtype=torch.int64),
+            points,
+        )
 
     def _optional_measurements(
-        self, climb: RadiusSearch, without: CleanPredictions
+        self, search: RadiusSearch, clean: CleanPredictions
     ) -> tuple[dict[str, Tensor], dict[str, float]]:
-        """Arrays ``(N,)`` and metrics besides the outcomes, where they are asked for."""
-        samples, metrics = dict[str, Tensor](), dict[str, float]()
+        """Return the arrays ``(N,)`` and metrics that the options add to the outcomes."""
+        samples: dict[str, Tensor] = {}
+        metrics: dict[str, float] = {}
         if self.report_queries:
-            samples |= {"forwards": climb.forward_counts, "gradients": climb.gradient_counts}
-            metrics |= {
-                f"mean_{name}": counted.double().mean().item() for name, counted in samples.items()
-            }
+            samples["forwards"] = search.forward_counts
+            samples["gradients"] = search.gradient_counts
+            metrics["mean_forwards"] = search.forward_counts.double().mean().item()
+            metrics["mean_gradients"] = search.gradient_counts.double().mean().item()
         if self.report_distances:
-            samples["distance"] = climb.nearest_distances()
-            right = samples["distance"][without.outcomes == Outcome.ROBUST]
-            if len(right) and right.median().isfinite():
-                metrics["median_distance"] = right.median().item()
+            samples["distance"] = search.nearest_distances()
+            correct = samples["distance"][clean.outcomes == Outcome.ROBUST]
+            # The median is infinite when half of the samples have no example: no metric then.
+            if len(correct) and correct.median().isfinite():
+                metrics["median_distance"] = correct.median().item()
         return samples, metrics

@@ -1,4 +1,4 @@
-"""Foolbox's gradient attacks by norm, which keep the first misclassified iterate of each sample and then leave the sample alone.
+"""Foolbox's gradient attacks by norm, stopped for each sample at its first misclassified iterate.
 
 The attacks subclass Foolbox's public classes: their steps and projections are Foolbox's own hooks.
 """
@@ -6,7 +6,7 @@ The attacks subclass Foolbox's public classes: their steps and projections are F
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
 from eagerpy.astensor import astensor, astensor_
@@ -34,17 +34,18 @@ from foolbox.models.base import Model
 from torch import Tensor
 from torch.nn import functional
 
+from advtransfer.toolkit.option_checks import Norm
 from advtransfer.toolkit.prediction import KERNEL_BATCH
 from advtransfer_foolbox.norms import project_onto_ball, scale_into_ball
-from advtransfer_foolbox.options import EpsMultiple, Loss, Norm
+from advtransfer_foolbox.options import BasicIterative, EpsMultiple, Fgsm, Loss, Pgd
 from advtransfer_foolbox.protocols import BatchResult, OnProgress, fill_kernel_batch
 
 Objective: TypeAlias = Callable[[Tensor, Tensor, Tensor | None], Tensor]
-"""From logits ``(B, K)``, classes ``(B,)`` and target classes ``(B,)`` to one number a sample ``(B,)``."""
+"""Map logits ``(B, K)``, labels and target classes ``(B,)`` to the value to increase, ``(B,)``."""
 
 
 def loss_objective(loss: Loss) -> Objective:
-    """The objective of a loss."""
+    """Return the objective that increases the loss of that name."""
     return {
         "cross_entropy": _cross_entropy,
         "margin": _logit_margin,
@@ -53,7 +54,7 @@ def loss_objective(loss: Loss) -> Objective:
 
 
 def other_classes(logits: Tensor, labels: Tensor) -> Tensor:
-    """The classes that are not the sample's own, by falling logit, ``(B, K - 1)``."""
+    """Return the classes other than the label by decreasing logit, ``(B, K - 1)``."""
     return _mask_classes(logits, labels).sort(dim=1, descending=True, stable=True).indices[:, :-1]
 
 
@@ -62,16 +63,17 @@ def _cross_entropy(logits: Tensor, labels: Tensor, targets: Tensor | None) -> Te
 
 
 def _logit_margin(logits: Tensor, labels: Tensor, targets: Tensor | None) -> Tensor:
-    """By how much the best other class leads."""
-    best: Tensor = _mask_classes(logits, labels).max(dim=1).values
-    return best - _logits_of(logits, labels)
+    """Return the largest other logit minus the label's logit, ``(B,)``."""
+    largest_other: Tensor = _mask_classes(logits, labels).max(dim=1).values
+    return largest_other - _logits_of(logits, labels)
 
 
 def _targeted_margin(logits: Tensor, labels: Tensor, targets: Tensor | None) -> Tensor:
-    """By how much the target class leads."""
+    """Return the target's logit minus the label's logit, ``(B,)``."""
     if targets is None:
         raise ValueError(
-            "found no target classes; expected one a sample, (B,); use the loss 'margin' without targets"
+            "found no target classes; expected one per sample, (B,); "
+            "use the loss 'margin' without targets"
         )
     return _logits_of(logits, targets) - _logits_of(logits, labels)
 
@@ -81,13 +83,14 @@ def _logits_of(logits: Tensor, classes: Tensor) -> Tensor:
 
 
 def _mask_classes(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return the logits with minus infinity at the labels."""
     return logits.scatter(1, labels[:, None], float("-inf"))
 
 
 class TrackedGradientAttack(BaseGradientDescent):
-    """A gradient attack that keeps, per sample, the first misclassified iterate, and attacks that sample no more.
+    """A gradient attack that stops for each sample at its first misclassified iterate.
 
-    The model sees `KERNEL_BATCH` rows at a time: as soon as a sample is done, another takes its row.
+    The model always sees `KERNEL_BATCH` rows. The row of a finished sample goes to a waiting one.
     """
 
     objective: Objective = staticmethod(loss_objective("cross_entropy"))
@@ -100,24 +103,21 @@ class TrackedGradientAttack(BaseGradientDescent):
         *,
         epsilon: float,
         **kwargs: Any,  # noqa: ANN401  # Any: as in Foolbox
-    ) -> Any:  # noqa: ANN401  # Any: what `inputs` is
-        """Foolbox's entry, from Foolbox's own start: what `reach` gives.
+    ) -> Any:  # noqa: ANN401  # Any: the type of `inputs`
+        """Run `attack_batch` from Foolbox's own starting points (Foolbox's hook).
 
         Raises:
-            TypeError: The criterion is another than misclassification.
+            TypeError: The criterion is not misclassification.
         """
         raise_if_kwargs(kwargs)
-        x, restore = astensor_(inputs)
-        verify_input_bounds(x, model)
+        x0, restore_type = astensor_(inputs)
+        verify_input_bounds(x0, model)
         labels = _criterion_labels(criterion)
-        start = (
-            clip(self.get_random_start(x, epsilon), *model.bounds).raw
-            if self.random_start
-            else None
-        )
-        return restore(
-            astensor(self.attack_batch(model, x.raw, labels.raw, eps=epsilon, starts=start).points)
-        )
+        starts = None
+        if self.random_start:
+            starts = clip(self.get_random_start(x0, epsilon), *model.bounds).raw
+        result = self.attack_batch(model, x0.raw, labels.raw, eps=epsilon, starts=starts)
+        return restore_type(astensor(result.points))
 
     def attack_batch(
         self,
@@ -129,7 +129,7 @@ class TrackedGradientAttack(BaseGradientDescent):
         starts: Tensor | None = None,
         targets: Tensor | None = None,
         steps: int | None = None,
-        tick: OnProgress = lambda done: None,
+        on_progress: OnProgress = lambda done: None,
     ) -> BatchResult:
         """Attack ``(B, C, H, W)`` images.
 
@@ -137,81 +137,115 @@ class TrackedGradientAttack(BaseGradientDescent):
             model: The Foolbox model; its weights must not require gradients.
             inputs: Images within the model's bounds.
             labels: Classes ``(B,)``.
-            eps: The ball's radius.
-            starts: Where to start, within ball and bounds; by default at the images.
-            targets: Classes to move towards ``(B,)``, where the objective has use for them.
-            steps: The number of steps; by default the attack's.
-            tick: Told from time to time how many samples are done.
+            eps: Radius of the ball.
+            starts: Starting points inside ball and bounds; the images by default.
+            targets: Target classes ``(B,)`` of a targeted objective.
+            steps: Number of steps; the attack's own by default.
+            on_progress: Called from time to time with the number of finished samples.
         """
-        at = (inputs if starts is None else starts).clone()
-        taken = torch.zeros(len(at), dtype=torch.int64, device=at.device)
-        found = torch.zeros_like(taken, dtype=torch.bool)
-        finite = torch.ones_like(found)
-        waiting = torch.arange(len(at), device=at.device)
-        under_way, done, told = waiting[:0], 0, 0
-        while len(under_way) or len(waiting):
-            free = KERNEL_BATCH - len(under_way)
-            under_way, waiting = torch.cat([under_way, waiting[:free]]), waiting[free:]
-            rows, real = fill_kernel_batch(under_way), slice(len(under_way))
-            aims = None if targets is None else targets[rows]
-            moved, missed, sound = self._take_step(
-                model, inputs[rows], at[rows], labels[rows], aims, eps
-            )
-            at[under_way] = torch.where(_broadcast_mask(missed, moved), at[rows], moved)[real]
-            found[under_way], finite[under_way] = missed[real], finite[under_way] & sound[real]
-            taken[under_way] += 1
-            over = missed[real] | (taken[under_way] >= (self.steps if steps is None else steps))
-            under_way, done = under_way[~over], done + int(over.sum())
-            if done - told >= KERNEL_BATCH or done == len(at) > told:
-                tick(done)
-                told = done
-        return BatchResult(at, found, finite, taken, taken)
+        step_limit = self.steps if steps is None else steps
+        points = (inputs if starts is None else starts).clone()
+        steps_done = torch.zeros(len(points), dtype=torch.int64, device=points.device)
+        is_adversarial = torch.zeros_like(steps_done, dtype=torch.bool)
+        all_finite = torch.ones_like(is_adversarial)
+        queue = torch.arange(len(points), device=points.device)
+        active = queue[:0]
+        done_count = 0
+        reported_count = 0
+        while len(active) or len(queue):
+            # Kernels of another batch size round differently, so the batch must not shrink when
+            # samples finish. Their rows are refilled from the queue up to KERNEL_BATCH, and with
+            # copies only once the queue is empty: no result then depends on the other samples.
+            free_rows = KERNEL_BATCH - len(active)
+            active = torch.cat([active, queue[:free_rows]])
+            queue = queue[free_rows:]
+            rows = fill_kernel_batch(active)
+
+            row_targets = None if targets is None else targets[rows]
+            step = self._take_step(
+                model, points[rows], inputs[rows], labels[rows], row_targets, eps
+            ).first_rows(len(active))
+            points[active] = step.points
+            is_adversarial[active] = step.is_adversarial
+            all_finite[active] &= step.is_finite
+            steps_done[active] += 1
+
+            finished = step.is_adversarial | (steps_done[active] >= step_limit)
+            active = active[~finished]
+            done_count += int(finished.sum())
+            all_done = done_count == len(points)
+            if all_done or done_count - reported_count >= KERNEL_BATCH:
+                on_progress(done_count)
+                reported_count = done_count
+        return BatchResult(points, is_adversarial, all_finite, steps_done, steps_done)
 
     def _take_step(
         self,
         model: Model,
-        inputs: Tensor,
         points: Tensor,
+        inputs: Tensor,
         labels: Tensor,
         targets: Tensor | None,
         eps: float,
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """The next points, whether these are misclassified, and whether their gradients are finite.
+    ) -> _Step:
+        """Take a step of Foolbox's `BaseGradientDescent.run` from each point that is not adversarial."""
+        x = astensor(points)
+        x0 = astensor(inputs)
+        recorded_logits: list[Tensor] = []
+        loss_fn = self._loss_function(model, labels, targets, recorded_logits)
+        step_size = self.rel_stepsize * eps if self.abs_stepsize is None else self.abs_stepsize
+        optimizer = self.get_optimizer(x, step_size)
 
-        The sign of NaN is 0 in torch, so a NaN gradient would pass as a model that stands.
-        """
-        seen: list[Tensor] = []
-        x, x0 = astensor(points), astensor(inputs)
-        _, gradient = self.value_and_grad(self._loss_function(model, labels, targets, seen), x)
-        size = self.rel_stepsize * eps if self.abs_stepsize is None else self.abs_stepsize
-        step = self.get_optimizer(x, size)(self.normalize(gradient, x=x, bounds=model.bounds))
-        moved = clip(self.project(x + step, x0, eps), *model.bounds)
-        missed = seen[0].isfinite().all(1) & (seen[0].argmax(1) != labels)
-        return moved.raw, missed, gradient.raw.isfinite().flatten(1).all(1)
+        _, gradients = self.value_and_grad(loss_fn, x)
+        # torch's sign of NaN is 0, so steps along NaN gradients would pass as a robust model.
+        is_finite = gradients.raw.isfinite().flatten(1).all(1)
+        gradients = self.normalize(gradients, x=x, bounds=model.bounds)
+        x = x + optimizer(gradients)
+        x = self.project(x, x0, eps)
+        x = clip(x, *model.bounds)
+
+        (logits,) = recorded_logits
+        is_adversarial = logits.isfinite().all(1) & (logits.argmax(1) != labels)
+        # The logits are those of the point before the step: an adversarial point is kept.
+        kept_points = torch.where(_broadcast_mask(is_adversarial, x.raw), points, x.raw)
+        return _Step(kept_points, is_adversarial, is_finite)
 
     def _loss_function(
-        self, model: Model, labels: Tensor, targets: Tensor | None, seen: list[Tensor]
+        self, model: Model, labels: Tensor, targets: Tensor | None, recorded_logits: list[Tensor]
     ) -> Callable[[EagerTensor], EagerTensor]:
-        """The objective, summed so that samples do not depend on each other; `seen` gets the logits."""
+        """Return the objective as a Foolbox loss function that appends its logits to the list."""
 
         def loss_fn(points: EagerTensor) -> EagerTensor:
             logits = model(points).raw
-            seen.append(logits.detach())
+            recorded_logits.append(logits.detach())
+            # A sum, not a mean: the gradient of a sample must not depend on the number of rows.
             return astensor(self.objective(logits, labels, targets).sum())
 
         return loss_fn
 
 
+class _Step(NamedTuple):
+    """Points after one step; and per row, if it was adversarial before, and its gradient finite."""
+
+    points: Tensor
+    is_adversarial: Tensor
+    is_finite: Tensor
+
+    def first_rows(self, count: int) -> _Step:
+        """Return the first rows; the others are copies that fill the kernel batch."""
+        return _Step(*(column[:count] for column in self))
+
+
 def _criterion_labels(criterion: object) -> EagerTensor:
-    if isinstance(criterion, Criterion) and not isinstance(criterion, Misclassification):
-        found = f"the criterion {type(criterion).__name__}"
+    if isinstance(criterion, Misclassification):
+        labels: EagerTensor = criterion.labels
+        return labels
+    if isinstance(criterion, Criterion):
         raise TypeError(
-            f"found {found}; expected Misclassification, or labels (B,); use Foolbox's own attack for others"
+            f"found the criterion {type(criterion).__name__}; expected Misclassification, "
+            "or labels (B,); use Foolbox's own attack for others"
         )
-    labels: EagerTensor = (
-        criterion.labels if isinstance(criterion, Misclassification) else astensor(criterion)
-    )
-    return labels
+    return astensor(criterion)
 
 
 def _broadcast_mask(mask: Tensor, like: Tensor) -> Tensor:
@@ -219,23 +253,27 @@ def _broadcast_mask(mask: Tensor, like: Tensor) -> Tensor:
 
 
 class ScaledL1Projection:
-    """Foolbox's way back into the l_1 ball, straight towards the image, in float64: its own leaves points outside."""
+    """Foolbox's projection onto the l_1 ball (scaling towards the image), computed in float64.
+
+    In float32, Foolbox's own leaves points outside the ball.
+    """
 
     def project(self, x: EagerTensor, x0: EagerTensor, epsilon: float) -> EagerTensor:
-        """Foolbox's hook."""
+        """Return ``x`` moved into the balls around ``x0`` (Foolbox's hook)."""
         return astensor(scale_into_ball(x.raw, x0.raw, order=1, eps=epsilon))
 
 
 class TrackedLinfFastGradient(TrackedGradientAttack, LinfFastGradientAttack):
-    """One step in the l_inf ball."""
+    """One gradient step in the l_inf ball."""
 
 
 class TrackedL2FastGradient(TrackedGradientAttack, L2FastGradientAttack):
-    """One step in the l_2 ball."""
+    """One gradient step in the l_2 ball."""
 
 
+# `ScaledL1Projection` comes first in the bases, so that its `project` replaces Foolbox's.
 class TrackedL1FastGradient(ScaledL1Projection, TrackedGradientAttack, L1FastGradientAttack):
-    """One step in the l_1 ball."""
+    """One gradient step in the l_1 ball."""
 
 
 class TrackedLinfProjectedGradient(TrackedGradientAttack, LinfProjectedGradientDescentAttack):
@@ -247,27 +285,27 @@ class TrackedL2ProjectedGradient(TrackedGradientAttack, L2ProjectedGradientDesce
 
 
 class TrackedSparseL1Descent(TrackedGradientAttack, SparseL1DescentAttack):
-    """Sparse descent in the l_1 ball (Tramer and Boneh, 2019), with a projection that ends inside the ball.
+    """Sparse descent in the l_1 ball (Tramer and Boneh, 2019), with a projection of our own.
 
-    Foolbox 3.3.4's own leaves points slightly outside, and moves those that were inside when another of the batch
-    was not.
+    The projection of Foolbox 3.3.4 leaves points slightly outside the ball, and moves points that
+    are inside as soon as another point of the batch is outside.
     """
 
     def project(self, x: EagerTensor, x0: EagerTensor, epsilon: float) -> EagerTensor:
-        """Foolbox's hook."""
+        """Return ``x`` moved into the balls around ``x0`` (Foolbox's hook)."""
         return astensor(project_onto_ball(x.raw, x0.raw, norm="l1", eps=epsilon))
 
 
 class TrackedLinfBasicIterative(TrackedGradientAttack, LinfBasicIterativeAttack):
-    """Steps from the image in the l_inf ball."""
+    """Gradient steps from the image in the l_inf ball."""
 
 
 class TrackedL2BasicIterative(TrackedGradientAttack, L2BasicIterativeAttack):
-    """Steps from the image in the l_2 ball."""
+    """Gradient steps from the image in the l_2 ball."""
 
 
 class TrackedL1BasicIterative(ScaledL1Projection, TrackedGradientAttack, L1BasicIterativeAttack):
-    """Steps from the image in the l_1 ball."""
+    """Gradient steps from the image in the l_1 ball."""
 
 
 _FAST_GRADIENT: dict[Norm, Callable[..., TrackedGradientAttack]] = {
@@ -287,49 +325,36 @@ _BASIC_ITERATIVE: dict[Norm, Callable[..., TrackedGradientAttack]] = {
 }
 
 
-def fast_gradient(
-    norm: Norm, *, random_start: bool, loss: Loss = "cross_entropy"
-) -> TrackedGradientAttack:
-    """One gradient step of size eps."""
-    return _set_objective(_FAST_GRADIENT[norm](random_start=random_start), loss)
-
-
-def projected_gradient(
-    norm: Norm,
-    *,
-    steps: int,
-    step_size: float | EpsMultiple,
-    random_start: bool,
-    loss: Loss = "cross_entropy",
-) -> TrackedGradientAttack:
-    """Steps of length `step_size`, each projected back into the ball and the box."""
-    return _set_objective(
-        _PROJECTED_GRADIENT[norm](
-            **_step_size_option(step_size), steps=steps, random_start=random_start
-        ),
-        loss,
-    )
-
-
-def basic_iterative(
-    norm: Norm, *, steps: int, step_size: float | EpsMultiple, loss: Loss = "cross_entropy"
-) -> TrackedGradientAttack:
-    """The same without a random start, as Foolbox has it."""
-    return _set_objective(
-        _BASIC_ITERATIVE[norm](**_step_size_option(step_size), steps=steps, random_start=False),
-        loss,
-    )
-
-
-def _step_size_option(step_size: float | EpsMultiple) -> dict[str, float]:
-    """A step's length as Foolbox takes it."""
-    return (
-        {"rel_stepsize": step_size.times_eps}
-        if isinstance(step_size, EpsMultiple)
-        else {"abs_stepsize": step_size}
-    )
-
-
-def _set_objective(attack: TrackedGradientAttack, loss: Loss) -> TrackedGradientAttack:
-    attack.objective = loss_objective(loss)
+def fast_gradient(norm: Norm, settings: Fgsm) -> TrackedGradientAttack:
+    """Return the attack of one gradient step of size eps."""
+    # Foolbox's class sets one step of size eps itself.
+    attack = _FAST_GRADIENT[norm](random_start=settings.random_start)
+    attack.objective = loss_objective(settings.loss)
     return attack
+
+
+def projected_gradient(norm: Norm, settings: Pgd) -> TrackedGradientAttack:
+    """Return projected gradient descent; each step ends inside the ball and the box."""
+    attack = _PROJECTED_GRADIENT[norm](
+        **_step_size_argument(settings.step_size),
+        steps=settings.steps,
+        random_start=settings.random_start,
+    )
+    attack.objective = loss_objective(settings.loss)
+    return attack
+
+
+def basic_iterative(norm: Norm, settings: BasicIterative) -> TrackedGradientAttack:
+    """Return Foolbox's basic iterative method, which starts at the image."""
+    attack = _BASIC_ITERATIVE[norm](
+        **_step_size_argument(settings.step_size), steps=settings.steps, random_start=False
+    )
+    attack.objective = loss_objective(settings.loss)
+    return attack
+
+
+def _step_size_argument(step_size: float | EpsMultiple) -> dict[str, float]:
+    """Return the step size as the keyword argument of Foolbox's constructors."""
+    if isinstance(step_size, EpsMultiple):
+        return {"rel_stepsize": step_size.times_eps}
+    return {"abs_stepsize": step_size}

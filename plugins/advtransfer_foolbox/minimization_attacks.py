@@ -1,4 +1,4 @@
-"""Foolbox's attacks that look for the nearest example, their starting points, and how an evaluation runs them."""
+"""Foolbox's attacks that search for the nearest example, their starts, and their runner."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from foolbox.models.pytorch import PyTorchModel
 from torch import Tensor
 from torch.nn import functional
 
+from advtransfer.toolkit.option_checks import Norm
 from advtransfer.toolkit.prediction import KERNEL_BATCH
 from advtransfer.toolkit.rng import fork_global_rng
 from advtransfer.types import Context
 from advtransfer_foolbox import options
-from advtransfer_foolbox.options import Norm
 from advtransfer_foolbox.protocols import (
     AttackBatch,
     AttackRun,
@@ -35,19 +35,26 @@ from advtransfer_foolbox.protocols import (
     CountingModel,
     OnProgress,
     fill_kernel_batch,
+    kernel_rows,
 )
 
 NOISE_GRIDS = (None, 1, 2, 4, 8)
-"""Noise by the pixel, then in ever smaller squares (so many to a side): a network often gives fine noise one class."""
+"""Cells per side of the noise of successive draws; None for noise per pixel.
+
+Coarse noise is needed because a network often assigns all fine noise to one class.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BlendedStartingPoints:
-    """Foolbox's linear search along blends with uniform noise, each sample's drawn from (seed, sample key, restart).
+    """Foolbox's linear search for misclassified blends of an image with uniform noise.
+
+    A sample's noise is drawn from (seed, sample key, restart).
 
     Args:
-        attack: How often noise is drawn (`directions`), and how finely it is blended in (`steps`).
-        seed: Which noise is drawn.
+        attack: The Foolbox attack; it holds the number of draws (`directions`) and of blends
+            (`steps`).
+        seed: Seed of the noise.
     """
 
     attack: LinearSearchBlendedUniformNoiseAttack
@@ -56,63 +63,70 @@ class BlendedStartingPoints:
     def find_starts(
         self, model: Model, images: Tensor, labels: Tensor, *, generators: list[torch.Generator]
     ) -> tuple[Tensor, Tensor]:
-        """A misclassified point for each image ``(B, C, H, W)``, and where there is one ``(B,)`` bool."""
-        noise, found = (
-            torch.zeros_like(images),
-            torch.zeros(len(images), dtype=torch.bool, device=images.device),
-        )
+        """Return misclassified points ``(B, C, H, W)``, and which images have one, ``(B,)`` bool."""
+        noise = torch.zeros_like(images)
+        has_start = torch.zeros(len(images), dtype=torch.bool, device=images.device)
         for draw in range(self.attack.directions):
-            drawn = torch.stack(
-                [_noise_image(images.shape[1:], draw, one) for one in generators]
+            candidates = torch.stack(
+                [_noise_image(images.shape[1:], draw, generator) for generator in generators]
             ).to(images)
-            new = _misclassified(model, drawn, labels) & ~found
-            noise[new], found = drawn[new], found | new
-            if found.all():
+            is_new = _misclassified(model, candidates, labels) & ~has_start
+            noise[is_new] = candidates[is_new]
+            has_start |= is_new
+            if has_start.all():
                 break
-        return self._first_blend(model, images, noise, labels), found
+        return self._first_blends(model, images, noise, labels), has_start
 
     def sample_generators(
         self, keys: list[int], *, restart: int, context: Context
     ) -> list[torch.Generator]:
-        """One for each sample."""
+        """Return the generator of each sample's noise."""
         return [context.generator("first example", self.seed, key, restart) for key in keys]
 
-    def _first_blend(self, model: Model, images: Tensor, noise: Tensor, labels: Tensor) -> Tensor:
-        """The first misclassified blend on the way from the image to the noise."""
-        kept, open_ = noise.clone(), torch.ones(len(images), dtype=torch.bool, device=images.device)
+    def _first_blends(self, model: Model, images: Tensor, noise: Tensor, labels: Tensor) -> Tensor:
+        """Return the first misclassified blend of each image on the line to its noise."""
+        starts = noise.clone()
+        is_open = torch.ones(len(images), dtype=torch.bool, device=images.device)
         for step in range(1, self.attack.steps):
-            share = step / self.attack.steps
-            blend = (1 - share) * images + share * noise
-            new = _misclassified(model, blend, labels) & open_
-            kept[new], open_ = blend[new], open_ & ~new
-            if not open_.any():
+            noise_share = step / self.attack.steps
+            blends = (1 - noise_share) * images + noise_share * noise
+            is_first = _misclassified(model, blends, labels) & is_open
+            starts[is_first] = blends[is_first]
+            is_open &= ~is_first
+            if not is_open.any():
                 break
-        return kept
+        return starts
 
 
 def _noise_image(shape: torch.Size, draw: int, generator: torch.Generator) -> Tensor:
     grid = NOISE_GRIDS[draw % len(NOISE_GRIDS)]
     if grid is None:
         return torch.rand(shape, generator=generator)
-    coarse = torch.rand((1, shape[0], grid, grid), generator=generator)
-    return functional.interpolate(coarse, size=shape[1:], mode="nearest")[0]
+    cells = torch.rand((1, shape[0], grid, grid), generator=generator)
+    return functional.interpolate(cells, size=shape[1:], mode="nearest")[0]
 
 
 def _misclassified(model: Model, points: Tensor, labels: Tensor) -> Tensor:
     logits: Tensor = model(points)
+    # argmax over NaN gives some class, which must not pass as a misclassification.
     return logits.isfinite().all(1) & (logits.argmax(1) != labels)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NearestExampleAttack:
-    """A minimisation attack of Foolbox, in batches of exactly `KERNEL_BATCH` rows.
+    """A minimization attack of Foolbox, run in batches of exactly `KERNEL_BATCH` rows.
 
     Args:
-        attack: The Foolbox attack, one in which the rows of a batch do not depend on each other.
-        seed: Which random draws are made. What the attack itself draws from torch's global state is one stream for
-            each restart, the same for every sample (Foolbox shares its random directions within a batch).
-        blends: Finds the misclassified points where the attack begins; None where it begins at the image.
-        restarts: Runs with other draws, on what no run has broken at the smallest radius.
+        attack: The Foolbox attack; the rows of a batch must not depend on each other.
+        seed: Seed of all random draws. The attack's own draws from torch's global state come from
+            one stream per restart, the same for every sample, because Foolbox shares random
+            directions within a batch.
+        starting_points: Search for the misclassified points where the attack starts; None for an
+            attack that starts at the image.
+        restarts: Number of runs with different draws; each attacks the samples that are not broken
+            at the smallest radius.
+        finds_nearest: True: one run serves all radii.
+        warm_starts: False, since there is no run at a second radius.
     """
 
     attack: MinimizationAttack
@@ -123,66 +137,72 @@ class NearestExampleAttack:
     warm_starts: bool = False
 
     def count_attempts(self, classes: int) -> int:
-        """One for each restart."""
+        """Return the number of restarts."""
         return self.restarts
 
     def run_attempt(
         self,
         model: PyTorchModel,
-        block: AttackBatch,
-        rung: AttackRun,
+        batch: AttackBatch,
+        run: AttackRun,
         *,
         context: Context,
-        tick: OnProgress,
+        on_progress: OnProgress,
     ) -> BatchResult:
-        """Attack every sample of the block once."""
-        parts = []
-        for rows in torch.split(
-            torch.arange(len(block.labels), device=block.labels.device), KERNEL_BATCH
-        ):
-            part = self._run_chunk(model, block, fill_kernel_batch(rows), rung.attempt, context)
-            parts.append(part.first_rows(len(rows)))
-            tick(int(rows[-1]) + 1)
-        return BatchResult.concatenate(parts)
+        """Attack every sample of the batch once."""
+        results = []
+        for rows in kernel_rows(batch):
+            result = self._attack_rows(model, batch, fill_kernel_batch(rows), run.attempt, context)
+            results.append(result.first_rows(len(rows)))
+            on_progress(int(rows[-1]) + 1)
+        return BatchResult.concatenate(results)
 
-    def _run_chunk(
-        self, model: PyTorchModel, block: AttackBatch, rows: Tensor, restart: int, context: Context
+    def _attack_rows(
+        self, model: PyTorchModel, batch: AttackBatch, rows: Tensor, restart: int, context: Context
     ) -> BatchResult:
-        images, labels = block.inputs[rows], block.labels[rows]
-        metered = CountingModel(model, rows=len(rows), device=images.device)
-        draws = context.generator("attack draws", self.seed, restart)
-        with fork_global_rng(draws, device=images.device):
+        images = batch.inputs[rows]
+        labels = batch.labels[rows]
+        keys = [batch.keys[row] for row in rows.tolist()]
+        counting = CountingModel(model, rows=len(rows), device=images.device)
+        global_draws = context.generator("attack draws", self.seed, restart)
+        # Foolbox draws from torch's global state, which must be neither an input nor an effect.
+        with fork_global_rng(global_draws, device=images.device):
             if self.starting_points is None:
-                points = self.attack.run(metered, images, Misclassification(labels))
-                # where it ends is for others to judge: it may end at the nearest point it could come to
-                return metered.batch_result(
-                    points, found=torch.zeros_like(metered.finite_gradients)
-                )
-            keys = [block.keys[row] for row in rows.tolist()]
+                points = self.attack.run(counting, images, Misclassification(labels))
+                # The attack may end at a point that is not adversarial: `RadiusSearch` judges it.
+                is_adversarial = torch.zeros_like(counting.finite_gradients)
+                return counting.batch_result(points, is_adversarial=is_adversarial)
             generators = self.starting_points.sample_generators(
                 keys, restart=restart, context=context
             )
-            begins, found = self.starting_points.find_starts(
-                metered, images, labels, generators=generators
+            starts, has_start = self.starting_points.find_starts(
+                counting, images, labels, generators=generators
             )
-            return self._run_from_starts(metered, images, labels, begins, found)
+            return self._walk_from_starts(counting, images, labels, starts, has_start)
 
-    def _run_from_starts(
-        self, metered: CountingModel, images: Tensor, labels: Tensor, begins: Tensor, found: Tensor
+    def _walk_from_starts(
+        self,
+        counting: CountingModel,
+        images: Tensor,
+        labels: Tensor,
+        starts: Tensor,
+        has_start: Tensor,
     ) -> BatchResult:
-        """Walk from the points that were found; a sample without one stays unfinished, its row lent to another."""
+        """Run the attack from the starting points; a sample without one is not completed."""
         points = images.clone()
-        if found.any():
-            lent = torch.where(
-                found, torch.arange(len(found), device=found.device), found.nonzero()[0]
+        if has_start.any():
+            # Foolbox refuses a start that is not adversarial, and the kernels need all rows: a row
+            # without a start computes the walk of the first row that has one.
+            own_rows = torch.arange(len(has_start), device=has_start.device)
+            rows = torch.where(has_start, own_rows, has_start.nonzero()[0])
+            criterion = Misclassification(labels[rows])
+            ends: Tensor = self.attack.run(
+                counting, images[rows], criterion, starting_points=starts[rows]
             )
-            criterion = Misclassification(labels[lent])
-            walked: Tensor = self.attack.run(
-                metered, images[lent], criterion, starting_points=begins[lent]
-            )
-            points = torch.where(found.view(-1, *[1] * (images.ndim - 1)), walked, points)
-        metered.finite_gradients &= found
-        return metered.batch_result(points, found=found)
+            row_mask = has_start.view(-1, *[1] * (images.ndim - 1))
+            points = torch.where(row_mask, ends, points)
+        counting.finite_gradients &= has_start
+        return counting.batch_result(points, is_adversarial=has_start)
 
 
 _DEEPFOOL: dict[Norm, type[DeepFoolAttack]] = {"linf": LinfDeepFoolAttack, "l2": L2DeepFoolAttack}
@@ -193,45 +213,47 @@ _BRENDEL_BETHGE: dict[Norm, type[BrendelBethgeAttack]] = {
 }
 
 
-def deepfool_attack(norm: Norm, asked: options.DeepFool) -> MinimizationAttack:
-    """DeepFool, towards the nearest of the candidates."""
+def deepfool_attack(norm: Norm, settings: options.DeepFool) -> MinimizationAttack:
+    """Return DeepFool, which steps to the nearest linearised boundary of its candidate classes."""
     return _DEEPFOOL[norm](
-        steps=asked.steps, candidates=asked.candidates, overshoot=asked.overshoot
+        steps=settings.steps, candidates=settings.candidates, overshoot=settings.overshoot
     )
 
 
-def carlini_wagner_attack(asked: options.CarliniWagner) -> MinimizationAttack:
-    """Carlini and Wagner's l_2 attack.
-
-    Foolbox can stop early when the loss of the whole batch stalls; a sample's outcome would then depend on the others.
-    """
+def carlini_wagner_attack(settings: options.CarliniWagner) -> MinimizationAttack:
+    """Return the l_2 attack of Carlini and Wagner."""
     return L2CarliniWagnerAttack(
-        binary_search_steps=asked.binary_search_steps,
-        steps=asked.steps,
-        stepsize=asked.step_size,
-        confidence=asked.confidence,
-        initial_const=asked.initial_const,
+        binary_search_steps=settings.binary_search_steps,
+        steps=settings.steps,
+        stepsize=settings.step_size,
+        confidence=settings.confidence,
+        initial_const=settings.initial_const,
+        # Foolbox aborts when the loss of the whole batch stalls: samples would depend on others.
         abort_early=False,
     )
 
 
-def boundary_attack(asked: options.Boundary) -> MinimizationAttack:
-    """The boundary attack."""
+def boundary_attack(settings: options.Boundary) -> MinimizationAttack:
+    """Return the boundary attack."""
     return BoundaryAttack(
-        steps=asked.steps, spherical_step=asked.spherical_step, source_step=asked.source_step
+        steps=settings.steps,
+        spherical_step=settings.spherical_step,
+        source_step=settings.source_step,
     )
 
 
-def brendel_bethge_attack(norm: Norm, asked: options.BrendelBethge) -> MinimizationAttack:
-    """Brendel and Bethge's attack.
-
-    Foolbox's trust region grows with the number of images in the batch; `lr` is what one image alone would have.
+def brendel_bethge_attack(norm: Norm, settings: options.BrendelBethge) -> MinimizationAttack:
+    """Return the attack of Brendel and Bethge.
 
     Raises:
         ModuleNotFoundError: numba is not installed.
     """
+    # Foolbox's trust region grows with the number of images in the batch: divided by it, `lr`
+    # means the same as for one image alone.
+    lr = settings.lr / KERNEL_BATCH
     with warnings.catch_warnings():
+        # Foolbox announces the compilation by numba with a warning.
         warnings.filterwarnings(
             "ignore", message="At the first initialisation the optimizer needs to be compiled"
         )
-        return _BRENDEL_BETHGE[norm](steps=asked.steps, lr=asked.lr / KERNEL_BATCH)
+        return _BRENDEL_BETHGE[norm](steps=settings.steps, lr=lr)

@@ -1,4 +1,4 @@
-"""Option models of the attacks, presets, shared option types, and checks before anything is attacked.
+"""Options of the attacks: models, presets, shared types, and checks before anything is attacked.
 
 Does not import torch.
 """
@@ -13,11 +13,10 @@ from typing import Annotated, ClassVar, Literal, TypeAlias
 from annotated_types import Ge, Gt, MinLen
 
 from advtransfer.precheck import CellOutline, Misfit, OptionValues
-from advtransfer.toolkit.option_checks import UNIT_BOUNDS, radius_misfits
+from advtransfer.toolkit.option_checks import UNIT_BOUNDS, Norm, radius_misfits
 from advtransfer.toolkit.training_config import require_field
 from advtransfer.types import Json, Since
 
-Norm: TypeAlias = Literal["linf", "l2", "l1"]
 Loss: TypeAlias = Literal["cross_entropy", "margin", "targeted_margin"]
 NoiseKind: TypeAlias = Literal["uniform", "gaussian", "salt_and_pepper"]
 Norms: TypeAlias = frozenset[Norm]
@@ -25,7 +24,7 @@ Norms: TypeAlias = frozenset[Norm]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EpsMultiple:
-    """A step's length as a multiple of the radius, so that every radius of a ladder has steps of its own."""
+    """A step size as a multiple of the radius, so that each radius of a list has its own."""
 
     times_eps: float
 
@@ -59,9 +58,9 @@ class Pgd:
     def __post_init__(self) -> None:
         _expect_steps(self.steps, self.step_size)
         require_field(self.restarts >= 1, "restarts", self.restarts, "at least 1")
-        alone = self.restarts == 1 or self.random_start
+        restarts_differ = self.restarts == 1 or self.random_start
         require_field(
-            alone,
+            restarts_differ,
             "restarts",
             self.restarts,
             "1 without a random start, since all would be the same",
@@ -134,7 +133,7 @@ class CarliniWagner:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BrendelBethge:
-    """A walk along the decision boundary with gradients, as in `brendel_bethge`."""
+    """A gradient-based walk along the decision boundary, as in `brendel_bethge`."""
 
     norms: ClassVar[Norms] = frozenset({"linf", "l2", "l1"})
     kind: Literal["brendel_bethge"]
@@ -197,17 +196,20 @@ def _expect_targets(loss: Loss, targets: int | None) -> None:
     )
 
 
-def accuracy_metric(asked: Sequence[AttackSettings]) -> Literal["robust_accuracy", "accuracy"]:
-    """The outcome metric's name, before ``@<eps>``, under all these attacks together.
+def accuracy_metric(
+    attacks: Sequence[AttackSettings],
+) -> Literal["robust_accuracy", "accuracy"]:
+    """Return the name, before ``@<eps>``, of the outcome metric under all the attacks together.
 
-    A single step, however often restarted, and random noise bound robust accuracy from above only: what stands under
-    nothing else is shown as the accuracy under an attack. The host then asks for no evidence of robustness.
+    Attacks of a single step, even if restarted, and random noise only bound the robust accuracy
+    from above. If there is no other attack, the metric is called ``accuracy``, for which the host
+    demands no evidence of robustness.
     """
-    return "robust_accuracy" if any(map(_is_iterative, asked)) else "accuracy"
+    return "robust_accuracy" if any(map(_is_iterative, attacks)) else "accuracy"
 
 
-def _is_iterative(asked: AttackSettings) -> bool:
-    return not isinstance(asked, Fgsm | Noise) and asked.steps > 1
+def _is_iterative(attack: AttackSettings) -> bool:
+    return not isinstance(attack, Fgsm | Noise) and attack.steps > 1
 
 
 _CIFAR_BALL: Mapping[str, Json] = {"norm": "linf", "eps": 8 / 255}
@@ -225,7 +227,7 @@ PGD_PRESETS: Mapping[str, Mapping[str, Json]] = {
     "madry2018-mnist": {"norm": "linf", "eps": 0.3, "steps": 40, "step_size": 0.01},
     "madry2018-cifar10": {**_CIFAR_BALL, "steps": 20, "step_size": 2 / 255},
 }
-"""Chan et al. (2020), and the 40 steps for MNIST and 20 steps for CIFAR-10 of Madry et al. (2018, section 5)."""
+"""Chan et al. (2020); 40 steps for MNIST and 20 for CIFAR-10 of Madry et al. (2018, section 5)."""
 
 
 Eps: TypeAlias = Annotated[float, Ge(0)]
@@ -242,28 +244,39 @@ SettingsBuilder: TypeAlias = Callable[..., AttackSettings]
 COUNT_METRICS = ("mean_forwards", "mean_gradients")
 
 
+def radii_of(chosen: OptionValues) -> tuple[float, ...]:
+    """Return the radii of the option `eps`, which is one radius or several."""
+    eps = chosen["eps"]
+    return eps if isinstance(eps, tuple) else (eps,)
+
+
 def eps_misfits(chosen: OptionValues, around: CellOutline) -> Iterator[Misfit]:
-    """Radii that are larger than the images are apart, or that records could not tell from each other."""
-    several = chosen["eps"] if isinstance(chosen["eps"], tuple) else None
+    """Yield the radii that reach beyond the box, and those that would have the same metric."""
+    is_list = isinstance(chosen["eps"], tuple)
     seen: set[str] = set()
-    for position, eps in enumerate(several or (chosen["eps"],)):
-        path = ("eps", position) if several else ("eps",)
+    for position, eps in enumerate(radii_of(chosen)):
+        path = ("eps", position) if is_list else ("eps",)
         yield from radius_misfits(path, eps, chosen["norm"], around.target, bounds=UNIT_BOUNDS)
+        # Metrics are named by six digits of the radius.
         if f"{eps:g}" in seen:
             yield Misfit(path, "radii that differ in six digits", "drop the repeated one")
         seen.add(f"{eps:g}")
 
 
 def attack_check(
-    asked: SettingsBuilder, *names: str
+    build: SettingsBuilder, *names: str
 ) -> Callable[[OptionValues, CellOutline], Iterator[Misfit]]:
-    """The check of an evaluation by one attack: of its radii, its steps, and of what its settings say together."""
+    """Return the check of an evaluation by one attack.
+
+    It checks the radii, the step size, and which options of these names exclude each other.
+    """
 
     def check(chosen: OptionValues, around: CellOutline) -> Iterator[Misfit]:
         yield from eps_misfits(chosen, around)
         yield from _step_misfits((), chosen["step_size"], chosen["norm"], around)
+        # The settings check themselves when they are built; their errors become misfits.
         try:
-            asked(**{name: chosen[name] for name in names})
+            build(**{name: chosen[name] for name in names})
         except ValueError as error:
             yield _misfit_of_error(str(error))
 
@@ -271,15 +284,15 @@ def attack_check(
 
 
 def ensemble_misfits(chosen: OptionValues, around: CellOutline) -> Iterator[Misfit]:
-    """The check of several attacks: each is defined for the norm, and stands there once."""
+    """Yield attacks that are not defined for the norm or repeated, and steps that are too long."""
     yield from eps_misfits(chosen, around)
     seen: list[AttackSettings] = []
     for position, attack in enumerate(chosen["attacks"]):
         path = ("attacks", position)
         if chosen["norm"] not in attack.norms:
-            known = " or ".join(sorted(attack.norms))
+            defined = " or ".join(sorted(attack.norms))
             found = f"{attack.kind}, which is not defined for {chosen['norm']}"
-            yield Misfit(path, known, "leave the attack out, or change `norm`", found)
+            yield Misfit(path, defined, "leave the attack out, or change `norm`", found)
         if attack in seen:
             yield Misfit(
                 path,
@@ -291,48 +304,56 @@ def ensemble_misfits(chosen: OptionValues, around: CellOutline) -> Iterator[Misf
 
 
 def attack_metrics(
-    asked: SettingsBuilder, *names: str, clean: bool = True
+    build: SettingsBuilder, *names: str, clean: bool = True
 ) -> Callable[[OptionValues], list[str]]:
-    """The metrics of an evaluation by one attack."""
-    return lambda chosen: _metric_names(
-        [asked(**{name: chosen[name] for name in names})], chosen, clean=clean
-    )
+    """Return the function that lists the metrics of an evaluation by one attack."""
+
+    def list_metrics(chosen: OptionValues) -> list[str]:
+        settings = build(**{name: chosen[name] for name in names})
+        return _metric_names([settings], chosen, clean=clean)
+
+    return list_metrics
 
 
-def minimization_metrics(asked: SettingsBuilder, kind: str) -> Callable[[OptionValues], list[str]]:
-    """The metrics of an evaluation by an attack that looks for the nearest example."""
-    return lambda chosen: [
-        *_metric_names([asked(kind=kind, steps=chosen["steps"])], chosen),
-        "median_distance",
-    ]
+def minimization_metrics(build: SettingsBuilder, kind: str) -> Callable[[OptionValues], list[str]]:
+    """Return the function that lists the metrics of an attack that finds the nearest example."""
+
+    def list_metrics(chosen: OptionValues) -> list[str]:
+        # Only the number of steps decides on the metric's name.
+        settings = build(kind=kind, steps=chosen["steps"])
+        return [*_metric_names([settings], chosen), "median_distance"]
+
+    return list_metrics
 
 
 def ensemble_metrics(chosen: OptionValues) -> list[str]:
-    """The metrics of several attacks together."""
+    """Return the metrics of several attacks together."""
     return _metric_names(chosen["attacks"], chosen)
 
 
 def _metric_names(
     attacks: Sequence[AttackSettings], chosen: OptionValues, *, clean: bool = True
 ) -> list[str]:
-    several = chosen["eps"] if isinstance(chosen["eps"], tuple) else (chosen["eps"],)
-    names = [f"{accuracy_metric(attacks)}@{eps:g}" for eps in several]
-    names += ["clean_accuracy"] if clean else []
-    return [*names, *(COUNT_METRICS if chosen["counts"] else ())]
+    names = [f"{accuracy_metric(attacks)}@{eps:g}" for eps in radii_of(chosen)]
+    if clean:
+        names.append("clean_accuracy")
+    if chosen["counts"]:
+        names.extend(COUNT_METRICS)
+    return names
 
 
 def _step_misfits(
-    path: tuple[str | int, ...], size: object, norm: Norm, around: CellOutline
+    path: tuple[str | int, ...], step_size: object, norm: Norm, around: CellOutline
 ) -> Iterator[Misfit]:
-    if isinstance(size, int | float):
+    if isinstance(step_size, int | float):
         yield from radius_misfits(
-            (*path, "step_size"), size, norm, around.target, bounds=UNIT_BOUNDS, what="a step"
+            (*path, "step_size"), step_size, norm, around.target, bounds=UNIT_BOUNDS, what="a step"
         )
 
 
-def _misfit_of_error(error: str) -> Misfit:
-    """What the settings say of themselves, which begins with the option."""
-    match = re.fullmatch(r"(\w+): (.*), not (.*)", error)
+def _misfit_of_error(message: str) -> Misfit:
+    """Return the misfit that an error of `require_field` describes; it begins with the option."""
+    match = re.fullmatch(r"(\w+): (.*), not (.*)", message)
     if match is None:
-        return Misfit((), error, "correct the options")
+        return Misfit((), message, "correct the options")
     return Misfit((match[1],), match[2], f"correct `{match[1]}`, or what goes with it")

@@ -5,7 +5,7 @@ A batch, one run, its result, and a model that counts its queries.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
@@ -20,7 +20,7 @@ from advtransfer.toolkit.prediction import KERNEL_BATCH
 from advtransfer.types import Context
 
 OnProgress: TypeAlias = Callable[[int], None]
-"""Told how many samples of a block are done."""
+"""Receives the number of finished samples of a batch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +28,12 @@ class AttackBatch:
     """Samples to attack, on the device.
 
     Args:
-        keys: The samples' keys, ``B`` of them: what random streams are named by.
+        keys: Keys of the ``B`` samples; they name the samples' random streams.
         inputs: Images ``(B, C, H, W)``.
         labels: Classes ``(B,)``.
-        logits: What the model says without attack, ``(B, K)``.
-        left: Where this attempt left off at the next smaller radius, ``(B, C, H, W)``; None on the first rung.
+        clean_logits: The model's logits without attack, ``(B, K)``.
+        warm_start: Points ``(B, C, H, W)`` where this attempt ended at the previous radius; None
+            at the first radius.
     """
 
     keys: Sequence[int]
@@ -44,13 +45,13 @@ class AttackBatch:
 
 @dataclass(frozen=True, slots=True)
 class AttackRun:
-    """One attempt at one radius.
+    """One attempt of an attack at one radius.
 
     Args:
         eps: The radius.
-        attempt: Which of the attack's attempts.
-        below: The next smaller radius that was attacked; 0 on the first rung.
-        largest: The largest radius there will be.
+        attempt: Number of the attempt, from 0 to `Attack.count_attempts` - 1.
+        previous_eps: The next smaller radius that was attacked; 0 at the first one.
+        largest_eps: The largest radius of the evaluation.
     """
 
     eps: float
@@ -61,14 +62,15 @@ class AttackRun:
 
 @dataclass(frozen=True, slots=True)
 class BatchResult:
-    """Where an attack came to, and what it took.
+    """The points that an attack ended at, and the number of queries it made.
 
     Args:
-        inputs: A point for each sample, ``(B, C, H, W)``; one that broke it where the attack knows one.
-        found: Whether the attack saw the point misclassified, and so looked no further, ``(B,)`` bool.
-        finite: Whether the attack could be carried out, and all its gradients were finite, ``(B,)`` bool.
-        forwards: How often the model was evaluated at a point of the sample, ``(B,)`` int64.
-        gradients: How often the gradient was, ``(B,)`` int64.
+        points: One point per sample, ``(B, C, H, W)``; an adversarial one if the attack found any.
+        is_adversarial: True where the attack saw the point misclassified and stopped, ``(B,)`` bool.
+        completed: True where the attack could be run and all its gradients were finite, ``(B,)``
+            bool.
+        forward_counts: Number of model evaluations per sample, ``(B,)`` int64.
+        gradient_counts: Number of gradient evaluations per sample, ``(B,)`` int64.
     """
 
     points: Tensor
@@ -78,95 +80,101 @@ class BatchResult:
     gradient_counts: Tensor
 
     @classmethod
-    def concatenate(cls, parts: Iterable[BatchResult]) -> BatchResult:
-        """Several, one after the other."""
-        columns = zip(
-            *(
-                (
-                    one.points,
-                    one.is_adversarial,
-                    one.completed,
-                    one.forward_counts,
-                    one.gradient_counts,
-                )
-                for one in parts
-            ),
-            strict=True,
-        )
+    def concatenate(cls, results: Iterable[BatchResult]) -> BatchResult:
+        """Return the rows of several results, one result after the other."""
+        columns = zip(*(result._columns() for result in results), strict=True)
         return cls(*map(torch.cat, columns))
 
     def first_rows(self, count: int) -> BatchResult:
-        """The first rows."""
-        rows = slice(count)
-        return BatchResult(
-            self.points[rows],
-            self.is_adversarial[rows],
-            self.completed[rows],
-            self.forward_counts[rows],
-            self.gradient_counts[rows],
+        """Return the first `count` rows."""
+        return BatchResult(*(column[:count] for column in self._columns()))
+
+    def _columns(self) -> tuple[Tensor, ...]:
+        return (
+            self.points,
+            self.is_adversarial,
+            self.completed,
+            self.forward_counts,
+            self.gradient_counts,
         )
 
 
 class Attack(Protocol):
-    """A Foolbox attack as an evaluation uses it; a sample's outcome never depends on the others of its block."""
+    """A Foolbox attack as an evaluation uses it.
+
+    The outcome of a sample must not depend on the other samples of its batch.
+    """
 
     @property
     def finds_nearest(self) -> bool:
-        """Whether it looks for the nearest example, whatever the radius: then it is run once for all radii."""
+        """True if it searches for the nearest example at any radius; it is then run only once."""
 
     @property
     def warm_starts(self) -> bool:
-        """Whether it can go on at a larger radius from where it left off."""
+        """True if it can continue at a larger radius from the points where it ended."""
 
     def count_attempts(self, classes: int) -> int:
-        """How often it is run on what still stands."""
+        """Return the number of runs on the samples that are not broken yet."""
 
     def run_attempt(
         self,
         model: PyTorchModel,
-        block: AttackBatch,
-        rung: AttackRun,
+        batch: AttackBatch,
+        run: AttackRun,
         *,
         context: Context,
-        tick: OnProgress,
+        on_progress: OnProgress,
     ) -> BatchResult:
-        """Attack every sample of the block once."""
+        """Attack every sample of the batch once."""
 
 
 def fill_kernel_batch(rows: Tensor) -> Tensor:
-    """Up to `KERNEL_BATCH` numbers of rows, filled up with the first, so that every kernel sees as many."""
+    """Return up to `KERNEL_BATCH` row numbers, filled up with copies of the first."""
     return torch.cat([rows, rows[:1].expand(KERNEL_BATCH - len(rows))])
 
 
-class CountingModel(Model):
-    """Another Foolbox model, watched while an attack runs on one batch.
+def kernel_rows(batch: AttackBatch) -> Iterator[Tensor]:
+    """Yield the row numbers of a batch, `KERNEL_BATCH` at a time; the last ones may be fewer."""
+    rows = torch.arange(len(batch.labels), device=batch.labels.device)
+    yield from torch.split(rows, KERNEL_BATCH)
 
-    All rows of a batch are evaluated until the attack is done with the last of them, and are counted so.
+
+class CountingModel(Model):
+    """A Foolbox model that counts the queries of an attack on one batch.
+
+    An attack evaluates all rows of a batch until the last one is done, so every row has the same
+    counts.
     """
 
     def __init__(self, model: Model, *, rows: int, device: torch.device) -> None:
         self._model = model
-        self.forward_count = self.gradient_count = 0
+        self.forward_count = 0
+        self.gradient_count = 0
         self.finite_gradients = torch.ones(rows, dtype=torch.bool, device=device)
 
     @property
     def bounds(self) -> Bounds:
-        """The model's."""
+        """The bounds of the counted model."""
         return self._model.bounds
 
     def __call__(self, inputs: Any) -> Any:  # noqa: ANN401  # Any: Foolbox's tensors are those of any framework
-        """The model's logits."""
-        x, restore = astensor_(inputs)
+        """Return the model's logits."""
+        x, restore_type = astensor_(inputs)
         self.forward_count += 1
         if x.raw.requires_grad:
+            # Foolbox's attacks keep their gradients to themselves: only a hook sees if one is NaN.
             x.raw.register_hook(self._record_gradient)
-        return restore(self._model(x))
+        return restore_type(self._model(x))
 
-    def batch_result(self, points: Tensor, *, found: Tensor) -> BatchResult:
-        """The points an attack came to, whether it found them misclassified, and what was metered on the way."""
-        counts = torch.full((2, len(points)), self.forward_count, device=points.device)
-        counts[1] = self.gradient_count
-        return BatchResult(points, found, self.finite_gradients, counts[0], counts[1])
+    def batch_result(self, points: Tensor, *, is_adversarial: Tensor) -> BatchResult:
+        """Return the attack's points ``(B, C, H, W)`` with the counts so far."""
+        return BatchResult(
+            points,
+            is_adversarial,
+            self.finite_gradients,
+            torch.full((len(points),), self.forward_count, device=points.device),
+            torch.full((len(points),), self.gradient_count, device=points.device),
+        )
 
     def _record_gradient(self, gradient: Tensor) -> None:
         self.gradient_count += 1

@@ -1,4 +1,4 @@
-"""Search for adversarial examples at one radius after another, smallest first."""
+"""Search for adversarial examples at increasing radii."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from foolbox.models.pytorch import PyTorchModel
 from torch import Tensor
 
 from advtransfer.toolkit.datasets import BoundedSamples
+from advtransfer.toolkit.option_checks import Norm
 from advtransfer.toolkit.prediction import KERNEL_BATCH, apply_in_chunks
 from advtransfer.types import Context, Outcome
 from advtransfer_foolbox.clean_accuracy import CleanPredictions
 from advtransfer_foolbox.norms import distances_to_images, eps_with_slack, inside_box
-from advtransfer_foolbox.options import Norm
 from advtransfer_foolbox.protocols import Attack, AttackBatch, AttackRun, BatchResult
 
 MAX_PIXELS_PER_BATCH = 2**25
-"""How many pixel values of attacked images are held at a time; no outcome depends on it."""
+"""Upper bound on the pixel values of images attacked together; no outcome depends on it."""
 
 
 @dataclass(frozen=True, slots=True)
 class NearestExample:
-    """The nearest example found for a sample: the image ``(C, H, W)`` and how far it is."""
+    """The nearest example of a sample: a point ``(C, H, W)`` and its distance from the image."""
 
     point: Tensor
     distance: float
@@ -32,23 +32,24 @@ class NearestExample:
 
 @dataclass(slots=True, kw_only=True)
 class RadiusSearch:
-    """What has been found so far, and on what it is found.
+    """State of the search: the closest adversarial example of each sample over increasing radii.
 
-    A sample broken at a smaller radius is broken at a larger one, by the same example, and is not attacked again.
+    A sample broken at one radius is broken at every larger one by the same example. It is not
+    attacked again.
 
     Args:
-        attacks: Attacks, each run on what those before it left standing.
+        attacks: The attacks; each runs on the samples that those before it did not break.
         model: The Foolbox model.
         test: The samples.
-        clean: What the model says without attack; only samples that are right are attacked.
+        clean: Predictions without attack; only correctly classified samples are attacked.
         norm: The norm of the ball.
-        radii: The radii to come, rising.
-        context: What the host lends.
+        radii: The radii to attack, increasing.
+        context: The device, random streams and progress reports of the host.
 
     Attributes:
         examples: The nearest example of each sample that has one, by position.
-        forwards: How often the model was evaluated for each sample, ``(N,)`` int64.
-        gradients: How often the gradient was, ``(N,)`` int64.
+        forward_counts: Number of model evaluations per sample, ``(N,)`` int64.
+        gradient_counts: Number of gradient evaluations per sample, ``(N,)`` int64.
     """
 
     attacks: Sequence[Attack]
@@ -69,142 +70,168 @@ class RadiusSearch:
 
     def __post_init__(self) -> None:
         count = len(self.test)
-        self.forward_counts = torch.ones(count, dtype=torch.int64)  # the one without attack
+        # The clean prediction of a sample is its first model evaluation.
+        self.forward_counts = torch.ones(count, dtype=torch.int64)
         self.gradient_counts = torch.zeros(count, dtype=torch.int64)
         self._unfinished = torch.zeros(count, dtype=torch.bool)
 
     def attack_radius(self, eps: float) -> Tensor:
-        """Outcomes ``(N,)`` uint8 at a radius larger than those before; with 0 there is nothing to try."""
-        outcomes, self._radii_done = self.clean.outcomes.clone(), self._radii_done + 1
+        """Return the outcomes ``(N,)`` uint8 at a radius larger than the previous ones.
+
+        At radius 0 nothing is attacked.
+        """
+        outcomes = self.clean.outcomes.clone()
+        self._radii_done += 1
         if eps <= 0:
             return outcomes
         outcomes[self.positions_within(eps)] = int(Outcome.BROKEN)
         for index, attack in enumerate(self.attacks):
-            once = attack.finds_nearest and self._previous_eps > 0
-            for attempt in range(0 if once else attack.count_attempts(self._class_count)):
-                self._run_attempt(
-                    index, AttackRun(eps, attempt, self._previous_eps, self.radii[-1]), outcomes
-                )
-        # an unfinished attempt leaves a sample unknown at its radius and at every larger one, however others end
+            if attack.finds_nearest and self._previous_eps > 0:
+                # Its nearest examples were found at the first radius and hold for all of them.
+                continue
+            for attempt in range(attack.count_attempts(self._class_count)):
+                run = AttackRun(eps, attempt, self._previous_eps, self.radii[-1])
+                self._run_attempt(index, run, outcomes)
+        # A sample with an unfinished attempt stays unknown at this and at every larger radius,
+        # unless it is broken: another attempt that ran to its end does not make up for it.
         outcomes[self._unfinished & (outcomes == Outcome.ROBUST)] = int(Outcome.UNKNOWN)
         self._previous_eps = eps
         return outcomes
 
     def positions_within(self, eps: float) -> list[int]:
-        """The positions of the samples with an example in the ball, in order."""
+        """Return the sorted positions of the samples with an example in the ball."""
         return sorted(
             position
-            for position, one in self.examples.items()
-            if one.distance <= eps_with_slack(eps)
+            for position, example in self.examples.items()
+            if example.distance <= eps_with_slack(eps)
         )
 
     def nearest_distances(self) -> Tensor:
-        """The distance of each sample's nearest example, ``(N,)`` float64; 0 for a wrong sample, infinite for none."""
-        found = torch.full((len(self.test),), math.inf, dtype=torch.float64)
-        found[self.clean.outcomes == Outcome.WRONG] = 0.0
-        for position, one in self.examples.items():
-            found[position] = one.distance
-        return found
+        """Return the distance of each sample's nearest example, ``(N,)`` float64.
+
+        It is 0 for a sample that is wrong without attack, infinite for one without an example.
+        """
+        distances = torch.full((len(self.test),), math.inf, dtype=torch.float64)
+        distances[self.clean.outcomes == Outcome.WRONG] = 0.0
+        for position, example in self.examples.items():
+            distances[position] = example.distance
+        return distances
 
     @property
     def _class_count(self) -> int:
         return self.clean.logits.shape[1]
 
-    def _run_attempt(self, index: int, rung: AttackRun, outcomes: Tensor) -> None:
-        """Run one attack once on everything that stands; `outcomes` are updated."""
-        standing = (
-            ((self.clean.outcomes == Outcome.ROBUST) & (outcomes != Outcome.BROKEN))
-            .nonzero()
-            .flatten()
-        )
-        size = max(KERNEL_BATCH, MAX_PIXELS_PER_BATCH // math.prod(self.test.card.shape))
-        for start in range(0, len(standing), size):
-            self._attack_positions(
-                index, rung, standing[start : start + size], outcomes, before=start
-            )
+    def _run_attempt(self, index: int, run: AttackRun, outcomes: Tensor) -> None:
+        """Run one attack once on all samples that are not broken, and update `outcomes`."""
+        is_robust = (self.clean.outcomes == Outcome.ROBUST) & (outcomes != Outcome.BROKEN)
+        robust_positions = is_robust.nonzero().flatten()
+        pixels = math.prod(self.test.card.shape)
+        batch_size = max(KERNEL_BATCH, MAX_PIXELS_PER_BATCH // pixels)
+        for start in range(0, len(robust_positions), batch_size):
+            positions = robust_positions[start : start + batch_size]
+            self._attack_positions(index, run, positions, outcomes, done_before=start)
         self._attempts_done += 1
 
     def _attack_positions(
-        self, index: int, rung: AttackRun, positions: Tensor, outcomes: Tensor, *, before: int
+        self, index: int, run: AttackRun, positions: Tensor, outcomes: Tensor, *, done_before: int
     ) -> None:
-        block = self._make_batch(index, rung, positions)
-        count = len(self.test)
-        passes = len(self.radii) * sum(
-            attack.count_attempts(self._class_count) for attack in self.attacks
-        )
-
-        def tick(done: int) -> None:
-            self.context.progress(self._attempts_done * count + before + done, passes * count)
-
         attack = self.attacks[index]
-        reached = attack.run_attempt(self.model, block, rung, context=self.context, tick=tick)
-        found = self._judge_result(block, reached, rung.eps, nearest=attack.finds_nearest)
-        self._unfinished[positions] |= found.unfinished
-        outcomes[positions[found.broken]] = int(Outcome.BROKEN)
-        self.forward_counts[positions] += reached.forward_counts.cpu() + 1
-        self.gradient_counts[positions] += reached.gradient_counts.cpu()
-        self._keep_nearest(
-            positions[found.keep_example],
-            found.points[found.keep_example],
-            found.distances[found.keep_example],
+        batch = self._make_batch(index, run, positions)
+        result = attack.run_attempt(
+            self.model,
+            batch,
+            run,
+            context=self.context,
+            on_progress=lambda done: self._report_progress(done_before + done),
         )
+        verdict = self._judge_result(batch, result, run.eps, finds_nearest=attack.finds_nearest)
+        self._unfinished[positions] |= verdict.unfinished
+        outcomes[positions[verdict.broken]] = int(Outcome.BROKEN)
+        # One more evaluation than the attack made: `_judge_result` evaluates its points again.
+        self.forward_counts[positions] += result.forward_counts.cpu() + 1
+        self.gradient_counts[positions] += result.gradient_counts.cpu()
+        self._keep_nearest(positions, verdict)
         if attack.warm_starts and self._radii_done < len(self.radii):
-            ends = zip(positions[~found.broken].tolist(), found.points[~found.broken], strict=True)
-            self._warm_starts |= {
-                (index, rung.attempt, position): point for position, point in ends
-            }
+            remaining = ~verdict.broken
+            ends = zip(positions[remaining].tolist(), verdict.points[remaining], strict=True)
+            for position, point in ends:
+                self._warm_starts[index, run.attempt, position] = point
 
-    def _make_batch(self, index: int, rung: AttackRun, positions: Tensor) -> AttackBatch:
-        device, rows = self.context.device, positions.tolist()
-        left = None
+    def _report_progress(self, done: int) -> None:
+        """Report progress, with `done` of the samples of the current attempt finished."""
+        count = len(self.test)
+        attempts = sum(attack.count_attempts(self._class_count) for attack in self.attacks)
+        total = len(self.radii) * attempts * count
+        self.context.progress(self._attempts_done * count + done, total)
+
+    def _make_batch(self, index: int, run: AttackRun, positions: Tensor) -> AttackBatch:
+        device = self.context.device
+        position_list = positions.tolist()
+        warm_start = None
         if self.attacks[index].warm_starts and self._previous_eps > 0:
-            left = torch.stack([self._warm_starts[index, rung.attempt, row] for row in rows]).to(
-                device
-            )
+            ends = [self._warm_starts[index, run.attempt, position] for position in position_list]
+            warm_start = torch.stack(ends).to(device)
         return AttackBatch(
-            keys=[self.test.keys[row] for row in rows],
+            keys=[self.test.keys[position] for position in position_list],
             inputs=self.test.inputs(positions).to(device),
             labels=self.test.labels(positions).to(device),
             clean_logits=self.clean.logits[positions].to(device),
-            warm_start=left,
+            warm_start=warm_start,
         )
 
     def _judge_result(
-        self, block: AttackBatch, reached: BatchResult, eps: float, *, nearest: bool
-    ) -> _JudgedBatch:
-        """What an attack's points are worth, by logits and distances of our own."""
+        self, batch: AttackBatch, result: BatchResult, eps: float, *, finds_nearest: bool
+    ) -> _BatchVerdict:
+        """Judge an attack's points by logits and distances computed here, not by the attack."""
         with torch.no_grad():
-            logits = apply_in_chunks(self.model, reached.points)
-        away = distances_to_images(reached.points, block.inputs, norm=self.norm)
-        inside, sound = (
-            away <= eps_with_slack(eps),
-            inside_box(reached.points) & logits.isfinite().all(1),
-        )
-        missed = sound & (logits.argmax(1) != block.labels)
-        # where the attack stopped at an example that is none here, nobody has looked further
-        lost = reached.is_adversarial & ~missed
-        finished = sound & reached.completed & (inside | nearest) & ~lost
-        broken = missed & inside
-        kept, unfinished = missed & (inside | nearest), ~finished & ~broken
-        return _JudgedBatch(
-            broken.cpu(), unfinished.cpu(), kept.cpu(), reached.points.cpu(), away.cpu()
+            logits = apply_in_chunks(self.model, result.points)
+        distances = distances_to_images(result.points, batch.inputs, norm=self.norm)
+        in_ball = distances <= eps_with_slack(eps)
+        is_valid = inside_box(result.points) & logits.isfinite().all(1)
+        misclassified = is_valid & (logits.argmax(1) != batch.labels)
+        # An attack that searches for the nearest example may end outside the ball of this radius.
+        in_scope = in_ball | finds_nearest
+        # The attack stopped at a point that is not misclassified here: nobody searched further.
+        stopped_early = result.is_adversarial & ~misclassified
+        finished = is_valid & result.completed & in_scope & ~stopped_early
+        broken = misclassified & in_ball
+        return _BatchVerdict(
+            broken=broken.cpu(),
+            unfinished=(~finished & ~broken).cpu(),
+            is_example=(misclassified & in_scope).cpu(),
+            points=result.points.cpu(),
+            distances=distances.cpu(),
         )
 
-    def _keep_nearest(self, positions: Tensor, points: Tensor, away: Tensor) -> None:
-        for position, point, distance in zip(
-            positions.tolist(), points, away.tolist(), strict=True
-        ):
-            known = self.examples.get(position)
-            if known is None or distance < known.distance:
+    def _keep_nearest(self, positions: Tensor, verdict: _BatchVerdict) -> None:
+        """Store the examples that are nearer than the stored ones."""
+        # Copies of the examples only: views of the batch would keep all its points in memory.
+        examples = zip(
+            positions[verdict.is_example].tolist(),
+            verdict.points[verdict.is_example],
+            verdict.distances[verdict.is_example].tolist(),
+            strict=True,
+        )
+        for position, point, distance in examples:
+            stored = self.examples.get(position)
+            if stored is None or distance < stored.distance:
                 self.examples[position] = NearestExample(point, distance)
 
 
-@dataclass(frozen=True, slots=True)
-class _JudgedBatch:
-    """Per row of a block: whether it is broken, unfinished, or has an example worth keeping; its point and distance."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _BatchVerdict:
+    """Outcome of one attempt for each row of a batch, on the CPU.
+
+    Args:
+        broken: True for a misclassified point inside the ball, ``(B,)`` bool.
+        unfinished: True where the attempt failed and broke nothing, ``(B,)`` bool.
+        is_example: True for a misclassified point whose distance counts, ``(B,)`` bool.
+        points: The attack's points, ``(B, C, H, W)``.
+        distances: Their distances from the images, ``(B,)`` float64.
+    """
 
     broken: Tensor
     unfinished: Tensor
-    keep_example: Tensor
+    is_example: Tensor
     points: Tensor
     distances: Tensor

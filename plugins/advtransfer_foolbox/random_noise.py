@@ -16,10 +16,10 @@ from foolbox.models.base import Model
 from foolbox.models.pytorch import PyTorchModel
 from torch import Tensor
 
-from advtransfer.toolkit.prediction import KERNEL_BATCH
+from advtransfer.toolkit.option_checks import Norm
 from advtransfer.types import Context
 from advtransfer_foolbox.norms import bring_inside
-from advtransfer_foolbox.options import NoiseKind, Norm
+from advtransfer_foolbox.options import NoiseKind
 from advtransfer_foolbox.protocols import (
     AttackBatch,
     AttackRun,
@@ -27,24 +27,26 @@ from advtransfer_foolbox.protocols import (
     CountingModel,
     OnProgress,
     fill_kernel_batch,
+    kernel_rows,
 )
 
 
 class PerSampleNoise(BaseRepeatedAdditiveNoiseAttack):
-    """Noise of a fixed size in any norm, drawn again until the sample is misclassified.
+    """Noise of a fixed size in any norm, drawn repeatedly until the sample is misclassified.
 
-    Each row draws from a generator of its own. Foolbox 3.3.4's own l_inf noise divides by the largest value instead of
-    the largest magnitude, and so leaves the ball.
+    Each row is drawn from its own generator. The l_inf noise of Foolbox 3.3.4 divides by the
+    largest value instead of the largest magnitude, and so leaves the ball.
     """
 
     def __init__(self, *, norm: Norm, noise: NoiseKind, draws: int) -> None:
         super().__init__(repeats=draws, check_trivial=False)
-        self.norm, self.noise = norm, noise
+        self.norm = norm
+        self.noise = noise
         self._generators: Sequence[torch.Generator] = ()
 
     @property
     def distance(self) -> Distance:
-        """Foolbox's distance of the norm."""
+        """The distance of the norm (Foolbox's hook)."""
         return {"linf": linf, "l2": l2, "l1": l1}[self.norm]
 
     def attack_batch(
@@ -56,31 +58,43 @@ class PerSampleNoise(BaseRepeatedAdditiveNoiseAttack):
         eps: float,
         generators: Sequence[torch.Generator],
     ) -> Tensor:
-        """A point for each image ``(B, C, H, W)``, drawn from the generator of its row; the image where none broke."""
+        """Return a point for each image ``(B, C, H, W)``: the image itself where no draw broke it.
+
+        The noise of a row is drawn from the generator of that row.
+        """
         self._generators = generators
-        found: Tensor = self.run(model, inputs, Misclassification(labels), epsilon=eps)
-        return bring_inside(found, inputs, norm=self.norm, eps=eps)
+        points: Tensor = self.run(model, inputs, Misclassification(labels), epsilon=eps)
+        return bring_inside(points, inputs, norm=self.norm, eps=eps)
 
     def sample_noise(self, x: EagerTensor) -> EagerTensor:
-        """Foolbox's hook; its own draws from global state and depends on the batch."""
-        drawn = [_noise_image(self.noise, x.shape[1:], generator) for generator in self._generators]
-        return astensor(torch.stack(drawn).to(x.raw))
+        """Return noise of the shape of ``x`` (Foolbox's hook)."""
+        # Foolbox's own noise is drawn from global state, and a row's noise depends on the batch.
+        shape = x.shape[1:]
+        images = [_noise_image(self.noise, shape, generator) for generator in self._generators]
+        return astensor(torch.stack(images).to(x.raw))
 
     def get_epsilons(
         self, x: EagerTensor, p: EagerTensor, epsilon: float, min_: float, max_: float
     ) -> EagerTensor:
-        """Foolbox's hook: what the noise is multiplied by to have the size epsilon."""
+        """Return the factors that scale the noise ``p`` to the size epsilon (Foolbox's hook)."""
         order = {"linf": math.inf, "l2": 2.0, "l1": 1.0}[self.norm]
+        # By magnitude: Foolbox 3.3.4 divides l_inf noise by its largest value, which may be small.
         sizes = torch.linalg.vector_norm(p.raw.flatten(1), ord=order, dim=1)
-        factors: EagerTensor = astensor(
-            (epsilon / sizes.clamp_min(1e-12)).reshape(-1, *[1] * (p.ndim - 1))
-        )
-        return factors
+        factors = (epsilon / sizes.clamp_min(1e-12)).reshape(-1, *[1] * (p.ndim - 1))
+        eager_factors: EagerTensor = astensor(factors)
+        return eager_factors
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NoiseAttack:
-    """Additive noise as an evaluation uses it."""
+    """Additive noise as an evaluation uses it.
+
+    Args:
+        attack: The Foolbox attack.
+        seed: Seed of the noise.
+        finds_nearest: False, since the noise has the size of one radius.
+        warm_starts: False, since each radius draws anew.
+    """
 
     attack: PerSampleNoise
     seed: int
@@ -88,47 +102,50 @@ class NoiseAttack:
     warm_starts: bool = False
 
     def count_attempts(self, classes: int) -> int:
-        """One: the draws are repeated inside."""
+        """Return 1: the attack itself repeats the draws."""
         return 1
 
     def run_attempt(
         self,
         model: PyTorchModel,
-        block: AttackBatch,
-        rung: AttackRun,
+        batch: AttackBatch,
+        run: AttackRun,
         *,
         context: Context,
-        tick: OnProgress,
+        on_progress: OnProgress,
     ) -> BatchResult:
-        """Attack every sample of the block once."""
-        parts = []
-        for rows in torch.split(
-            torch.arange(len(block.labels), device=block.labels.device), KERNEL_BATCH
-        ):
-            chunk = fill_kernel_batch(rows)
-            generators = [
-                context.generator("noise", self.seed, block.keys[row]) for row in chunk.tolist()
-            ]
-            metered = CountingModel(model, rows=KERNEL_BATCH, device=rows.device)
-            images, labels = block.inputs[chunk], block.labels[chunk]
-            points = self.attack.attack_batch(
-                metered, images, labels, eps=rung.eps, generators=generators
-            )
-            parts.append(
-                metered.batch_result(points, found=(points != images).flatten(1).any(1)).first_rows(
-                    len(rows)
-                )
-            )
-            tick(int(rows[-1]) + 1)
-        return BatchResult.concatenate(parts)
+        """Attack every sample of the batch once."""
+        results = []
+        for rows in kernel_rows(batch):
+            result = self._attack_rows(model, batch, fill_kernel_batch(rows), run.eps, context)
+            results.append(result.first_rows(len(rows)))
+            on_progress(int(rows[-1]) + 1)
+        return BatchResult.concatenate(results)
+
+    def _attack_rows(
+        self, model: PyTorchModel, batch: AttackBatch, rows: Tensor, eps: float, context: Context
+    ) -> BatchResult:
+        images = batch.inputs[rows]
+        keys = [batch.keys[row] for row in rows.tolist()]
+        generators = [context.generator("noise", self.seed, key) for key in keys]
+        counting = CountingModel(model, rows=len(rows), device=rows.device)
+        points = self.attack.attack_batch(
+            counting, images, batch.labels[rows], eps=eps, generators=generators
+        )
+        # Foolbox moves a point only to an adversarial one.
+        moved = (points != images).flatten(1).any(1)
+        return counting.batch_result(points, is_adversarial=moved)
 
 
 def _noise_image(noise: NoiseKind, shape: Sequence[int], generator: torch.Generator) -> Tensor:
-    """One image of noise; for salt and pepper, a random share of the pixels goes fully up or down."""
+    """Return the noise of one image.
+
+    For salt and pepper, a random share of the pixels takes the lowest or the highest value.
+    """
     if noise == "gaussian":
         return torch.randn(tuple(shape), generator=generator)
-    drawn = 2 * torch.rand(tuple(shape), generator=generator) - 1
+    uniform = 2 * torch.rand(tuple(shape), generator=generator) - 1
     if noise == "uniform":
-        return drawn
+        return uniform
     share = torch.rand((), generator=generator)
-    return drawn.sign() * (drawn.abs() <= share)
+    return uniform.sign() * (uniform.abs() <= share)

@@ -1,6 +1,7 @@
 """Hooks of the interpret plugin.
 
-Influence of training images, feature visualisation, input gradients, loss surfaces; each writes a figure.
+Influence of training images, feature visualisation, input gradients, loss surfaces; each writes a
+figure.
 """
 
 from __future__ import annotations
@@ -20,5 +21,5 @@ from advtransfer_interpret.components import (
 
 @hookimpl
 def register_evaluations() -> Iterable[Factory[Evaluation]]:
-    """All of them measure the transferred model."""
+    """Return the evaluations of this plugin; all of them explain the transferred model."""
     return (influence, feature_visualisation, saliency, gradient_alignment, loss_surface)

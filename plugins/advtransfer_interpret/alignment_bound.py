@@ -1,4 +1,7 @@
-"""Alignment of input gradients with images, and linearised distance to the nearest decision boundary."""
+"""Alignment of input gradients with images, and linearised distance to the decision boundary.
+
+Both sides of the bound of Chan et al. (2020, equation 18), after Theorem 2 of Etmann et al. (2019).
+"""
 
 from __future__ import annotations
 
@@ -22,14 +25,20 @@ if TYPE_CHECKING:
 
 
 LogitGap: TypeAlias = "Callable[[Tensor, Tensor, Tensor], Tensor]"
-"""From inputs and two classes of each to the difference of their logits, ``(B,)``."""
+"""Map inputs and two classes of each input to the difference of their logits, ``(B,)``."""
 
 
 @dataclass(frozen=True, slots=True)
 class SampleMargins:
-    """By sample, ``(N,)`` float64: the bound's two terms, what it bounds, the norm of the top-2 gap's gradient.
+    """The terms of ``rho <= alpha + C / |g|`` for each sample, ``(N,)`` float64.
 
-    A sample whose gap has no gradient has none of the first three: they are NaN there.
+    All terms except the norm are NaN for a sample with g = 0.
+
+    Args:
+        alignment: alpha, ``|<x, g>| / |g|``.
+        remainder: ``C / |g|``, with C the magnitude of the linearised gap at x = 0.
+        robustness: rho, the l2 distance to the nearest boundary of the linearised model.
+        gradient_norm: ``|g|``, where g is the gradient of the gap between the two largest logits.
     """
 
     alignment: Tensor
@@ -40,71 +49,92 @@ class SampleMargins:
 
 @dataclass(frozen=True, slots=True)
 class RobustnessAlignment:
-    """An evaluation: the alignment of Etmann et al. (2019), equation 18 of Chan et al. (2020), beside robustness."""
+    """An evaluation of alignment (Chan et al., 2020, equation 18) beside linearised robustness.
+
+    Args:
+        rivals: Number of classes to try for the nearest boundary; None for all.
+    """
 
     rivals: int | None
 
     def measure(self, given: EvaluationInputs, *, context: Context) -> Measurement:
-        """Means, medians, their correlation, and both by sample."""
-        found = sample_margins(
-            require_model(given), given.test, rivals=self.rivals, context=context
-        )
-        sound = found.gradient_norm > 0
-        if not found.gradient_norm.isfinite().all():
+        """Return means, medians and correlation of the bound's terms, and the terms by sample.
+
+        Raises:
+            ValueError: There is no model, or it is in training mode.
+            Inapplicable: A gradient is not finite, or none of them differs from 0.
+        """
+        model = require_model(given)
+        margins = sample_margins(model, given.test, rivals=self.rivals, context=context)
+        has_gradient = margins.gradient_norm > 0
+        if not margins.gradient_norm.isfinite().all():
             raise Inapplicable("the model's input gradients are not finite on all test images")
-        if not sound.any():
+        if not has_gradient.any():
             raise Inapplicable(
                 "the gap between the model's two largest logits has no gradient at any test image"
             )
-        alignment, remainder, robustness = (
-            values[sound] for values in (found.alignment, found.remainder, found.robustness)
+        path = draw_scatter(
+            context.scratch / "alignment.png",
+            margins.alignment[has_gradient],
+            margins.robustness[has_gradient],
         )
-        path = draw_scatter(context.scratch / "alignment.png", alignment, robustness)
         return Measurement(
-            metrics={
-                "alignment": alignment.mean().item(),
-                "alignment_median": alignment.median().item(),
-                "remainder": remainder.mean().item(),
-                "remainder_median": remainder.median().item(),
-                "rho": robustness.mean().item(),
-                "rho_median": robustness.median().item(),
-                "correlation": _pearson_correlation(alignment, robustness),
-                "gradient_norm": found.gradient_norm.mean().item(),
-                "flat": (~sound).double().mean().item(),
-            },
+            metrics=_margin_metrics(margins, has_gradient),
             samples={
-                "alignment": found.alignment.float(),
-                "remainder": found.remainder.float(),
-                "rho": found.robustness.float(),
+                "alignment": margins.alignment.float(),
+                "remainder": margins.remainder.float(),
+                "rho": margins.robustness.float(),
             },
             files={"alignment": path},
         )
 
 
+def _margin_metrics(margins: SampleMargins, has_gradient: Tensor) -> dict[str, float]:
+    """Return statistics over the samples with a gradient, and the share of the others."""
+    alignment = margins.alignment[has_gradient]
+    remainder = margins.remainder[has_gradient]
+    robustness = margins.robustness[has_gradient]
+    return {
+        "alignment": alignment.mean().item(),
+        "alignment_median": alignment.median().item(),
+        "remainder": remainder.mean().item(),
+        "remainder_median": remainder.median().item(),
+        "rho": robustness.mean().item(),
+        "rho_median": robustness.median().item(),
+        "correlation": _pearson_correlation(alignment, robustness),
+        "gradient_norm": margins.gradient_norm.mean().item(),
+        "flat": (~has_gradient).double().mean().item(),
+    }
+
+
 def sample_margins(
     model: nn.Module, samples: Samples, *, rivals: int | None, context: Context
 ) -> SampleMargins:
-    """The numbers of every sample.
+    """Return the terms of the bound for every sample.
 
-    With ``g`` the gradient of the gap between the two largest logits, alignment is ``|<x, g>| / |g|``, and the
-    remainder ``|gap - <x, g>| / |g|``. The linearised robustness is the least of ``gap_j / |gradient of gap_j|`` over
-    the `rivals` classes with the next largest logits (None: all): the l2 distance to the nearest boundary of the
-    linearised model. It is never above the sum of the other two, which is at least ``gap / |g|``.
+    The linearised robustness is the minimum of ``gap_j / |gradient of gap_j|`` over the `rivals`
+    classes with the next largest logits (None: all). It never exceeds the sum of alignment and
+    remainder, which is at least ``gap / |g|``.
+
+    Raises:
+        Inapplicable: The model has a single class.
     """
     logits, _ = predict(model, samples, device=context.device)
     order = logits.argsort(dim=1, descending=True, stable=True).to(context.device)
-    last = order.shape[1] if rivals is None else min(order.shape[1], rivals + 1)
-    if last < 2:
+    class_count = order.shape[1] if rivals is None else min(order.shape[1], rivals + 1)
+    if class_count < 2:
         raise Inapplicable("the model has one class, so no boundary between two")
-    found = []
+    chunks = []
     for positions, inputs, _ in kernel_batches(samples):
-        found.append(_chunk_margins(model, inputs.to(context.device), order[positions, :last]))
+        classes = order[positions, :class_count]
+        chunks.append(_chunk_margins(model, inputs.to(context.device), classes))
         context.progress(int(positions[-1]) + 1, len(samples))
-    return SampleMargins(*(torch.cat(parts).cpu() for parts in zip(*found, strict=True)))
+    columns = zip(*chunks, strict=True)
+    return SampleMargins(*(torch.cat(column).cpu() for column in columns))
 
 
 def draw_scatter(path: Path, alignment: Tensor, robustness: Tensor) -> Path:
-    """Draw robustness against alignment; what lies above the line of equality, the remainder bounds."""
+    """Draw robustness against alignment; points above the diagonal need the remainder as bound."""
 
     def build() -> Figure:
         figure = figures.new_figure(4.0, 3.4)
@@ -123,36 +153,45 @@ def draw_scatter(path: Path, alignment: Tensor, robustness: Tensor) -> Path:
 def _chunk_margins(
     model: nn.Module, inputs: Tensor, order: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The fields of `SampleMargins` for one chunk, whose classes are in order of their logits."""
+    """Return the fields of `SampleMargins` for inputs whose classes are sorted by their logits."""
 
-    def gap(rows: Tensor, first: Tensor, other: Tensor) -> Tensor:
+    def logit_gap(rows: Tensor, top: Tensor, other: Tensor) -> Tensor:
         logits: Tensor = model(rows)
-        return (logits.gather(1, first[:, None]) - logits.gather(1, other[:, None]))[:, 0]
+        return (logits.gather(1, top[:, None]) - logits.gather(1, other[:, None]))[:, 0]
 
-    alignment = remainder = norm = nearest = inputs.new_full(
-        (len(inputs),), torch.nan, dtype=torch.float64
-    )
-    for rival in range(1, order.shape[1]):
-        classes = (order[:, 0], order[:, rival])
-        gradient = flatten_samples(input_gradients(model, gap, inputs, *classes))
-        length, value = gradient.norm(dim=1), _gap_values(gap, inputs, *classes)
-        if rival == 1:
-            product, norm = (flatten_samples(inputs) * gradient).sum(1), length
-            alignment, remainder = (
-                product.abs() / norm,
-                torch.where(norm > 0, (value - product).abs() / norm, torch.nan),
-            )
-        nearest = torch.fmin(nearest, torch.where(length > 0, value / length, torch.inf))
+    top = order[:, 0]
+    gaps, gradients = _linearised_gap(model, logit_gap, inputs, top, order[:, 1])
+    norm = gradients.norm(dim=1)
+    # alpha and C / |g| of Chan et al. (2020, equation 18): the linearised gap is
+    # gap + <x' - x, g>, so its magnitude at a black image x' = 0 is C = |gap - <x, g>|.
+    product = (flatten_samples(inputs) * gradients).sum(1)
+    alignment = product.abs() / norm
+    remainder = torch.where(norm > 0, (gaps - product).abs() / norm, torch.nan)
+
+    nearest = torch.where(norm > 0, gaps / norm, torch.inf)
+    for rival in order[:, 2:].unbind(1):
+        gaps, gradients = _linearised_gap(model, logit_gap, inputs, top, rival)
+        rival_norm = gradients.norm(dim=1)
+        # A gap without a gradient never closes in the linearised model.
+        distance = torch.where(rival_norm > 0, gaps / rival_norm, torch.inf)
+        nearest = torch.fmin(nearest, distance)
     return alignment, remainder, torch.where(norm > 0, nearest, torch.nan), norm
 
 
-def _gap_values(gap: LogitGap, inputs: Tensor, *classes: Tensor) -> Tensor:
+def _linearised_gap(
+    model: nn.Module, logit_gap: LogitGap, inputs: Tensor, top: Tensor, other: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return the gap's values ``(B,)`` and gradients ``(B, n)``, both float64."""
+    gradients = flatten_samples(input_gradients(model, logit_gap, inputs, top, other))
     with torch.no_grad():
-        return apply_in_chunks(gap, inputs, *classes).double()
+        gaps = apply_in_chunks(logit_gap, inputs, top, other).double()
+    return gaps, gradients
 
 
 def _pearson_correlation(first: Tensor, second: Tensor) -> float:
-    """Pearson's; 0 where one side has no spread."""
-    a, b = first - first.mean(), second - second.mean()
-    scale = (a.norm() * b.norm()).item()
-    return (a @ b).item() / scale if scale > 0 else 0.0
+    """Return Pearson's correlation; 0 if one of the sides is constant."""
+    first_centred = first - first.mean()
+    second_centred = second - second.mean()
+    # A constant side has no correlation; 0 keeps the metric finite.
+    scale = (first_centred.norm() * second_centred.norm()).item()
+    return (first_centred @ second_centred).item() / scale if scale > 0 else 0.0

@@ -1,4 +1,4 @@
-"""The factories of this plugin.
+"""Factories of this plugin.
 
 They import torch and matplotlib only when an evaluation is built.
 """
@@ -27,29 +27,35 @@ def influence(
 ) -> Evaluation:
     """Influence functions of the last layer (Koh and Liang, 2017), as Utrera et al. (2021) score them.
 
-    Each target image ranks the training images by ``g_target H^+ g_train``, with gradients of the cross-entropy in the
-    last layer and ``H`` its Hessian summed over the training images, plus `damping`. Where the layer is at the minimum
-    of that sum plus ``damping / 2`` times its squared weights, the score is, to first order, by how much the target's
-    loss rises when the training image is left out. A layer trained with another penalty, or not to the end, is at no
-    such minimum: its scores are Utrera et al.'s still, but foretell no losses.
+    Each target image ranks the training images by the score ``g_target H^+ g_train``. Here g is the
+    gradient of an image's cross-entropy with respect to the last layer, and ``H`` the Hessian of
+    the cross-entropy summed over the training images, plus `damping`. If the layer minimises that
+    sum plus ``damping / 2`` times its squared weights, the score is, to first order, the increase of
+    the target's loss when the training image is left out. If the layer was trained with another
+    penalty, or not to convergence, the scores are still those of Utrera et al., but do not predict
+    losses.
 
-    Metrics: ``class_match@r``, the share of targets whose training image of rank r has their class;
-    ``three_of_five``, the share with three or more such among the first five; ``chance_match``, what random ranks
-    would give; ``hessian_size``, ``hessian_rank``. Figures: the matrix of scores over its Frobenius norm, by class;
-    the match against the rank (their Figures 7 and 8).
+    Metrics: ``class_match@r``, the share of targets whose training image of rank r has the same
+    class; ``three_of_five``, the share of targets with at least three such images among the first
+    five; ``chance_match``, the value for random ranks; ``hessian_size``, ``hessian_rank``. Figures:
+    the matrix of scores over its Frobenius norm, sorted by class; the class match against the rank
+    (their Figures 7 and 8).
 
     Args:
-        rcond: Eigenvalues of H below this share of the largest are taken as 0. Results depend on it strongly (the
-            paper's text says 1e-20, its code 1e-20 and 5e-2), so it has no default; what lies below rounding is
-            always taken as 0.
-        damping: Added to H for each weight, not for biases: the strength of the l2 penalty that the layer was trained
-            with, in units of the summed cross-entropy. That is 1 / C for `finetune/linear_probe` (with two classes
-            2 / C), and the number of training images times `weight_decay` for training by mini-batches.
-        targets: The test images, or the training images, which rank themselves too, often first.
-        ranks: The ranks r to report, from 1; those beyond the number of training images are left out.
-        largest: The largest H that is taken on, in rows: ``(classes - 1) * (rank of the features + 1)``. Memory is 32
-            bytes times its square, time grows with its cube. The paper's case, 9 * 2049 rows, is within the default
-            and takes 11 GB.
+        rcond: Eigenvalues of H below this fraction of the largest count as 0, as do those below
+            rounding. There is no default, because results depend strongly on it (1e-20 in the
+            paper's text, 1e-20 and 5e-2 in its code).
+        damping: Added to H for each weight, not for biases: the strength of the l2 penalty that the
+            layer was trained with, in units of the summed cross-entropy. It is 1 / C for
+            `finetune/linear_probe` (2 / C with two classes), and the number of training images times
+            `weight_decay` for training by mini-batches.
+        targets: The images that rank the training images: the test images, or the training images,
+            which then also rank themselves, often first.
+        ranks: The ranks r to report, from 1; those beyond the number of training images are left
+            out.
+        largest: Largest allowed number of rows of H, ``(classes - 1) * (rank of the features + 1)``.
+            Memory is 32 bytes times its square, time grows with its cube. The paper's case,
+            9 * 2049 rows, is within the default and takes 11 GB.
     """
     from advtransfer_interpret.influences import InfluenceFunctions
 
@@ -73,23 +79,24 @@ def feature_visualisation(
     radius: Positive | None = None,
     seed: NonNegative = 0,
 ) -> Evaluation:
-    """Images that maximise units of what the last layer sees (Engstrom et al., 2019; Utrera et al., 2021, Figure 1).
+    """Images that maximise inputs of the last layer (Engstrom et al., 2019; Utrera et al., 2021, Figure 1).
 
-    Gradient steps of fixed l2 length from noise and from test images, clipped to the pixels' range; the best iterate
-    is kept. Gradients pass the network's last rectifier unchanged where only pooling, reshaping and scaling come
-    between it and the last layer: ``rectifier_passed`` is then 1. Where another activation (ReLU6 too) or a layer
-    comes in between it is 0, and gradients are the network's own. Other metrics, means over starts and units:
-    ``activation``, ``activation_start``, ``total_variation`` (mean difference of neighbouring pixels),
-    ``total_variation_start``, ``likeness`` (correlation with the start). Figure: the images. Means over so few images
-    go with the figure; they are not fit to rank models by.
+    Gradient steps of fixed l2 length start from noise and from test images, and are clipped to the
+    pixels' range; the best iterate is kept. If only pooling, reshaping and scaling come between the
+    network's last rectifier and its last layer, gradients pass this rectifier unchanged, and
+    ``rectifier_passed`` is 1. If another activation (including ReLU6) or a layer comes between them,
+    gradients are the network's own, and ``rectifier_passed`` is 0. Other metrics, means over starts
+    and units: ``activation``, ``activation_start``, ``total_variation`` (mean difference of
+    neighbouring pixels), ``total_variation_start``, ``likeness`` (correlation with the start).
+    Figure: the images. The metrics describe the figure; over so few images they cannot rank models.
 
     Args:
-        units: Which units, from 0.
-        images: Test images to start from, of different classes, beside one image of noise.
-        steps: The number of steps.
+        units: Indices of the units, from 0.
+        images: Number of test images to start from, of different classes, beside one image of noise.
+        steps: Number of gradient steps.
         step_size: Their l2 length, in pixel space.
-        radius: The largest l2 distance from the start; null for any.
-        seed: Which noise is drawn.
+        radius: Largest l2 distance from the start; null for any.
+        seed: Seed of the noise.
     """
     from advtransfer_interpret.feature_visualization import FeatureVisualization
 
@@ -105,13 +112,14 @@ def saliency(
 ) -> Evaluation:
     """Input gradients as images (Figures 1, 4 and 6 of Chan et al., 2020; Tsipras et al., 2019).
 
-    Metrics, means over the test images: ``gradient_norm`` (l2), ``roughness`` (mean difference of neighbouring values
-    over their mean size: about 1.4 for noise), ``flat`` (share without a gradient). Figure: images over gradients,
-    mid-grey for 0, clipped at 3 standard deviations.
+    Metrics, means over the test images: ``gradient_norm`` (l2), ``roughness`` (mean difference of
+    neighbouring values over their mean size: about 1.4 for noise), ``flat`` (share of images whose
+    gradient is 0). Figure: images above their gradients, with 0 as mid-grey, clipped at 3 standard
+    deviations.
 
     Args:
-        gradient_of: The cross-entropy, or the probability of the image's class.
-        images: How many are drawn, of each class by turns.
+        gradient_of: ``loss`` (the cross-entropy), or ``probability`` (of the image's class).
+        images: Number of images in the figure, from each class in turn.
     """
     from advtransfer_interpret.saliency_maps import SaliencyGrid
 
@@ -123,16 +131,19 @@ def saliency(
 def gradient_alignment(*, rivals: Count | None = None) -> Evaluation:
     """Both sides of the robustness-alignment bound: rho <= alignment + C / |g| (Chan et al., 2020, equation 18).
 
-    With g the gradient of the gap between an image's two largest logits, the alignment is ``|<x, g>| / |g|``, and rho,
-    the linearised robustness, the l2 distance to the nearest boundary of the linearised model (Etmann et al., 2019).
-    Alignment alone does not bound rho; what is missing is the ``remainder``, ``C / |g|``, where C is what the
-    linearised gap has at a black image, ``|gap - <x, g>|``: the bound then holds for each image.
-    Metrics: ``alignment``, ``remainder``, ``rho`` and each one's ``_median``, the ``correlation`` of alignment and rho
-    over images, ``gradient_norm``, ``flat`` (share of images without a gradient, which the others leave out). Figure:
-    alignment and rho by image.
+    With g the gradient of the gap between an image's two largest logits, the alignment is
+    ``|<x, g>| / |g|``, and rho, the linearised robustness, is the l2 distance to the nearest boundary
+    of the linearised model (Etmann et al., 2019). Alignment alone does not bound rho. Alignment plus
+    the ``remainder`` ``C / |g|`` does, for each image, with ``C = |gap - <x, g>|``, the magnitude of
+    the linearised gap at a black image.
+    Metrics: ``alignment``, ``remainder`` and ``rho`` (means), their medians with the suffix
+    ``_median``, the ``correlation`` of alignment and rho over images, ``gradient_norm``, and ``flat``
+    (share of images whose gradient is 0; the bound's terms leave these out). Figure: alignment and
+    rho by image.
 
     Args:
-        rivals: How many classes, by their logits, are tried for the nearest boundary; null for all. One gradient each.
+        rivals: Number of competing classes, by decreasing logit, that are tried for the nearest
+            boundary; null for all. Each takes one gradient.
     """
     from advtransfer_interpret.alignment_bound import RobustnessAlignment
 
@@ -149,21 +160,22 @@ def loss_surface(
     rings: Annotated[int, Interval(ge=1, le=100)] = 10,
     seed: NonNegative = 0,
 ) -> Evaluation:
-    """The loss around test images along the adversarial and a random direction (Moosavi-Dezfooli et al., 2019).
+    """Loss around test images along an adversarial and a random direction (Moosavi-Dezfooli et al., 2019).
 
-    The adversarial direction is the loss's steepest of length 1 in the norm (its sign in l_inf), the random one
-    Gaussian, brought to length 1 likewise; what leaves the pixels' range is clipped. Metrics, means over the images:
-    ``loss``; ``rise_adversarial`` and ``rise_random``, by how much it rises at distance eps, each the larger of both
-    ways; ``nonlinearity``, the largest gap to its tangent on the adversarial line (Qin et al., 2019), which is clipped
-    as well. A random rise that reaches the adversarial one says that gradients mislead. Figure: the surfaces. Means
-    over so few images go with the figure; they are not fit to rank models by.
+    The adversarial direction is the gradient of the loss (in l_inf, its sign), the random one is
+    Gaussian; both have length 1 in the norm. Points are clipped to the pixels' range. Metrics, means
+    over the images: ``loss``; ``rise_adversarial`` and ``rise_random``, the rise of the loss at
+    distance eps, the larger one of both ways; ``nonlinearity``, the largest gap between the loss and
+    its tangent on the clipped adversarial line (Qin et al., 2019). A random rise as large as the
+    adversarial one is a sign of misleading gradients. Figure: the surfaces. The metrics describe the
+    figure; over so few images they cannot rank models.
 
     Args:
-        norm: In which a direction has length 1.
-        eps: How far the grid reaches, in [0, 1] pixel space.
-        images: How many, of each class by turns.
-        rings: How many grid points lie on each side of the image, along each direction.
-        seed: Which random directions are drawn; an image's is the same for every model.
+        norm: Norm in which directions have length 1.
+        eps: Distance from the image to the ends of the grid, in [0, 1] pixel space.
+        images: Number of test images, from each class in turn.
+        rings: Number of grid points on each side of the image, along each direction.
+        seed: Seed of the random directions; an image's direction is the same for every model.
     """
     from advtransfer_interpret.loss_surfaces import LossSurface
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeAlias
 
 import torch
@@ -26,22 +27,31 @@ from advtransfer_interpret.last_layer import LastLayer
 from advtransfer_interpret.samples import (
     all_labels,
     clamp_to_bounds,
+    class_name,
     expect_images,
     require_model,
     round_robin_by_class,
     to_unit_range,
 )
 
-NOISE_STD = 0.05  # standard deviation of the noise start around mid-grey, of the range of a pixel
+NOISE_STD = 0.05
+"""Standard deviation of the noise image around mid-grey, as a fraction of the pixel range."""
 
 
 UnitActivation: TypeAlias = "Callable[[Tensor, Tensor], Tensor]"
-"""From inputs ``(B, ...)`` and units ``(B,)`` to activations ``(B,)``."""
+"""Map inputs ``(B, ...)`` and units ``(B,)`` to activations ``(B,)``."""
 
 
 @dataclass(frozen=True, slots=True)
 class MaximizedImages:
-    """The starts and the best iterates ``(B, C, H, W)``, and the unit's activation at both ``(B,)``."""
+    """Result of gradient ascent on units.
+
+    Args:
+        starts: The starting images, ``(B, C, H, W)``.
+        images: The iterates with the highest activation, ``(B, C, H, W)``.
+        activation_before: The unit's activation at the starts, ``(B,)``.
+        activation_after: The unit's activation at the images, ``(B,)``.
+    """
 
     starts: Tensor
     images: Tensor
@@ -51,7 +61,15 @@ class MaximizedImages:
 
 @dataclass(frozen=True, slots=True)
 class FeatureVisualization:
-    """An evaluation: images that maximise units, and how much structure they have."""
+    """An evaluation of images that maximise units, and of how much structure these images have.
+
+    Args:
+        units: Indices of the units, from 0.
+        images: Number of test images to start from, beside one image of noise.
+        steps: Number of gradient steps.
+        step_size: Their l2 length, in pixel space.
+        radius: Largest l2 distance from the start; None for any.
+    """
 
     units: tuple[int, ...]
     images: int
@@ -60,82 +78,102 @@ class FeatureVisualization:
     radius: float | None
 
     def measure(self, given: EvaluationInputs, *, context: Context) -> Measurement:
-        """Activations, structure of the images, and the images as a figure."""
-        model, card = require_model(given), given.test.card
+        """Return activations and structure of the images, and the images as a figure.
+
+        Raises:
+            ValueError: There is no model, or it is in training mode.
+            Inapplicable: The samples are not images, the model has no last layer, or it lacks a
+                unit.
+        """
+        model = require_model(given)
+        card = given.test.card
         expect_images(card)
         starts, names = self._starting_images(given, context)
         layer = LastLayer.find_in(model, starts[:1])
-        if max(self.units) >= layer.weight.shape[1]:
-            there = layer.weight.shape[1]
+        unit_count = layer.weight.shape[1]
+        if max(self.units) >= unit_count:
             raise Inapplicable(
-                f"unit {max(self.units)} is none of the {there} that the last layer sees"
+                f"unit {max(self.units)} is none of the {unit_count} that the last layer sees"
             )
-        pairs = starts.repeat_interleave(len(self.units), dim=0)
-        units = torch.tensor(self.units, device=context.device).repeat(len(starts))
-        found = self._gradient_ascent(layer, pairs, units, card, context)
-        rows = found.images.cpu().reshape(len(starts), len(self.units), *card.shape)
-        shown = [
-            [to_unit_range(start, card), *(to_unit_range(image, card) for image in row)]
-            for start, row in zip(starts.cpu(), rows, strict=True)
-        ]
-        titles = ["start", *(f"unit {unit}" for unit in self.units)]
-        path = figures.save_figure(
-            context.scratch / "features.png",
-            lambda: figures.image_grid(shown, names=names, titles=titles),
-        )
-        passed = {"rectifier_passed": float(layer.rectifier is not None)}
-        return Measurement(metrics=_activation_metrics(found) | passed, files={"features": path})
+        # One row for each pair of a start and a unit.
+        pair_starts = starts.repeat_interleave(len(self.units), dim=0)
+        pair_units = torch.tensor(self.units, device=context.device).repeat(len(starts))
+        maximized = self._gradient_ascent(layer, pair_starts, pair_units, card, context)
+        metrics = _activation_metrics(maximized)
+        metrics["rectifier_passed"] = float(layer.rectifier is not None)
+        path = self._draw_grid(context.scratch / "features.png", starts, maximized, names, card)
+        return Measurement(metrics=metrics, files={"features": path})
 
     def _starting_images(
         self, given: EvaluationInputs, context: Context
     ) -> tuple[Tensor, list[str]]:
-        """Noise around mid-grey, and test images of several classes."""
+        """Return noise around mid-grey and test images of several classes, with their names."""
         card = given.test.card
         low, high = card.bounds or (0.0, 1.0)
+        # Drawn on the CPU by the host's generator, so that every device has the same start.
         noise = torch.randn((1, *card.shape), generator=context.generator("noise start"))
         noise = (0.5 + NOISE_STD * noise).clamp(0, 1) * (high - low) + low
         labels = all_labels(given.test)
         positions = round_robin_by_class(labels, self.images)
-        names = [
-            "noise",
-            *(
-                card.names[label] if card.names else str(label)
-                for label in labels[positions].tolist()
-            ),
-        ]
+        names = ["noise", *(class_name(card, label) for label in labels[positions].tolist())]
         starts = torch.cat([noise, given.test.inputs(positions)]) if len(positions) else noise
         return starts.to(context.device), names
 
     def _gradient_ascent(
         self, layer: LastLayer, starts: Tensor, units: Tensor, card: DataCard, context: Context
     ) -> MaximizedImages:
-        """Steps of fixed l2 length up the unit's gradient, the best iterate kept."""
+        """Take steps of fixed l2 length along the unit's gradient, and keep the best iterate."""
 
-        def activation(inputs: Tensor, asked: Tensor) -> Tensor:
-            return layer.features(inputs, fake_relu=True).gather(1, asked[:, None])[:, 0]
+        def unit_activation(inputs: Tensor, row_units: Tensor) -> Tensor:
+            # A unit that is 0 at the start has no gradient, unless it passes the rectifier.
+            features = layer.features(inputs, fake_relu=True)
+            return features.gather(1, row_units[:, None])[:, 0]
 
-        at = best = starts
-        before = highest = _activation_values(layer.model, activation, starts, units)
+        images = starts
+        best_images = starts
+        activation_before = _activation_values(layer.model, unit_activation, starts, units)
+        highest = activation_before
         for step in range(self.steps):
-            gradient = input_gradients(layer.model, activation, at, units)
-            length = broadcast_samples(flatten_samples(gradient).norm(dim=1), at).clamp_min(
-                torch.finfo(at.dtype).tiny
-            )
-            moved = at + self.step_size * gradient / length
-            at = clamp_to_bounds(starts + self._project_onto_ball(moved - starts), card)
-            reached = _activation_values(layer.model, activation, at, units)
-            best = torch.where(broadcast_samples(reached > highest, at).bool(), at, best)
-            highest = torch.maximum(reached, highest)
+            gradients = input_gradients(layer.model, unit_activation, images, units)
+            norms = broadcast_samples(flatten_samples(gradients).norm(dim=1), images)
+            norms = norms.clamp_min(torch.finfo(images.dtype).tiny)
+            # The radius limits the distance from the start, not the length of the path.
+            moved = images + self.step_size * gradients / norms
+            images = clamp_to_bounds(starts + self._project_onto_ball(moved - starts), card)
+
+            activation = _activation_values(layer.model, unit_activation, images, units)
+            is_higher = broadcast_samples(activation > highest, images).bool()
+            best_images = torch.where(is_higher, images, best_images)
+            highest = torch.maximum(activation, highest)
+            # Progress is also where a run is cancelled; every step would report too often.
             if step % KERNEL_BATCH == 0:
                 context.progress(step, self.steps)
-        return MaximizedImages(starts, best, before, highest)
+        return MaximizedImages(starts, best_images, activation_before, highest)
 
-    def _project_onto_ball(self, delta: Tensor) -> Tensor:
-        """The nearest point of the l2 ball."""
+    def _project_onto_ball(self, offsets: Tensor) -> Tensor:
+        """Return the nearest points of the l2 ball around 0."""
         if self.radius is None:
-            return delta
-        return delta / broadcast_samples(
-            (flatten_samples(delta).norm(dim=1) / self.radius).clamp_min(1), delta
+            return offsets
+        excess = (flatten_samples(offsets).norm(dim=1) / self.radius).clamp_min(1)
+        return offsets / broadcast_samples(excess, offsets)
+
+    def _draw_grid(
+        self,
+        path: Path,
+        starts: Tensor,
+        maximized: MaximizedImages,
+        names: list[str],
+        card: DataCard,
+    ) -> Path:
+        """Draw one row per start: the start and its image for each unit."""
+        images = maximized.images.cpu().reshape(len(starts), len(self.units), *card.shape)
+        rows = [
+            [to_unit_range(image, card) for image in (start, *start_images)]
+            for start, start_images in zip(starts.cpu(), images, strict=True)
+        ]
+        titles = ["start", *(f"unit {unit}" for unit in self.units)]
+        return figures.save_figure(
+            path, lambda: figures.image_grid(rows, names=names, titles=titles)
         )
 
 
@@ -146,31 +184,34 @@ def _activation_values(
         return apply_in_chunks(activation, inputs, units)
 
 
-def _activation_metrics(found: MaximizedImages) -> dict[str, float]:
-    """Means over all starts and units; `pixel_correlation` is the correlation of the pixels of an image with its start."""
+def _activation_metrics(maximized: MaximizedImages) -> dict[str, float]:
+    """Return means over all starts and units; ``likeness`` is the correlation with the start."""
     return {
-        "activation": found.activation_after.double().mean().item(),
-        "activation_start": found.activation_before.double().mean().item(),
-        "total_variation": total_variation(found.images).mean().item(),
-        "total_variation_start": total_variation(found.starts).mean().item(),
-        "likeness": pixel_correlation(found.images, found.starts).mean().item(),
+        "activation": maximized.activation_after.double().mean().item(),
+        "activation_start": maximized.activation_before.double().mean().item(),
+        "total_variation": total_variation(maximized.images).mean().item(),
+        "total_variation_start": total_variation(maximized.starts).mean().item(),
+        "likeness": pixel_correlation(maximized.images, maximized.starts).mean().item(),
     }
 
 
 def total_variation(images: Tensor) -> Tensor:
-    """The mean absolute difference of neighbouring pixels, ``(B,)``; 0 for a single pixel."""
-    across, down = images.double().diff(dim=-1).abs(), images.double().diff(dim=-2).abs()
-    count = max(1, across[0].numel() + down[0].numel())
-    return (across.flatten(1).sum(1) + down.flatten(1).sum(1)) / count
+    """Return the mean absolute difference of neighbouring pixels, ``(B,)``; 0 for one pixel."""
+    across = images.double().diff(dim=-1).abs()
+    down = images.double().diff(dim=-2).abs()
+    neighbour_count = max(1, across[0].numel() + down[0].numel())
+    return (across.flatten(1).sum(1) + down.flatten(1).sum(1)) / neighbour_count
 
 
 def pixel_correlation(images: Tensor, others: Tensor) -> Tensor:
-    """The correlation of the pixels of two images ``(B,)``; 0 where one of them is of one colour."""
-    a, b = (
-        flatten_samples(one) - flatten_samples(one).mean(1, keepdim=True)
-        for one in (images, others)
-    )
-    scale = a.norm(dim=1) * b.norm(dim=1)
-    return torch.where(
-        scale > 0, (a * b).sum(1) / scale.clamp_min(torch.finfo(scale.dtype).tiny), 0.0
-    )
+    """Return the correlation of the pixels of two images, ``(B,)``; 0 if one image is constant."""
+    first = _centre_pixels(images)
+    second = _centre_pixels(others)
+    scale = first.norm(dim=1) * second.norm(dim=1)
+    correlation = (first * second).sum(1) / scale.clamp_min(torch.finfo(scale.dtype).tiny)
+    return torch.where(scale > 0, correlation, 0.0)
+
+
+def _centre_pixels(images: Tensor) -> Tensor:
+    pixels = flatten_samples(images)
+    return pixels - pixels.mean(1, keepdim=True)

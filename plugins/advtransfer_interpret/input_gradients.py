@@ -1,4 +1,7 @@
-"""Gradients with respect to the inputs, in chunks of fixed size, so that batch and order leave no trace."""
+"""Gradients with respect to the inputs, computed in chunks of fixed size.
+
+A gradient therefore depends neither on the batch size nor on the order of the samples.
+"""
 
 from __future__ import annotations
 
@@ -13,37 +16,39 @@ from advtransfer.toolkit.prediction import apply_in_chunks
 
 
 def input_gradients(
-    model: nn.Module, score: Callable[..., Tensor], inputs: Tensor, *more: Tensor
+    model: nn.Module, score: Callable[..., Tensor], inputs: Tensor, *score_arguments: Tensor
 ) -> Tensor:
-    """The gradient of each sample's score with respect to its input, ``(B, ...)``.
+    """Return the gradient of each sample's score with respect to its input, ``(B, ...)``.
 
     Args:
-        model: Whose weights are held fixed.
-        score: From inputs ``(B, ...)`` and what follows them to ``(B,)``; must treat samples independently.
-        inputs: Where the gradient is taken.
-        *more: What the score needs of each sample beside.
+        model: The model that the score calls; its weights get no gradients.
+        score: Function of inputs ``(B, ...)`` and `score_arguments` that returns ``(B,)``; it must
+            treat the samples independently.
+        inputs: The inputs at which to differentiate.
+        *score_arguments: Further arguments of the score, with one row per sample.
     """
 
-    def gradient(rows: Tensor, *others: Tensor) -> Tensor:
+    def chunk_gradients(rows: Tensor, *arguments: Tensor) -> Tensor:
         rows = rows.detach().clone().requires_grad_()
         with torch.enable_grad():
-            (found,) = torch.autograd.grad(score(rows, *others).sum(), rows)
-        return found.detach()
+            # Rows are independent, so the gradient of the sum holds the gradient of each row.
+            (gradients,) = torch.autograd.grad(score(rows, *arguments).sum(), rows)
+        return gradients.detach()
 
     with weights_frozen(model):
-        return apply_in_chunks(gradient, inputs, *more)
+        return apply_in_chunks(chunk_gradients, inputs, *score_arguments)
 
 
 def loss_per_sample(model: nn.Module) -> Callable[..., Tensor]:
-    """From inputs and labels to each sample's cross-entropy."""
+    """Return a function of inputs and labels that gives each sample's cross-entropy, ``(B,)``."""
     return lambda inputs, labels: functional.cross_entropy(model(inputs), labels, reduction="none")
 
 
 def flatten_samples(tensor: Tensor) -> Tensor:
-    """``(B, ...)`` as ``(B, n)`` in float64."""
+    """Return a tensor ``(B, ...)`` as ``(B, n)`` in float64."""
     return tensor.flatten(1).double()
 
 
 def broadcast_samples(values: Tensor, like: Tensor) -> Tensor:
-    """``(B,)`` shaped to multiply ``(B, ...)``."""
+    """Return values ``(B,)`` in a shape and dtype that multiplies ``(B, ...)``."""
     return values.to(like).reshape(-1, *[1] * (like.ndim - 1))

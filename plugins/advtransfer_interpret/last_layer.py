@@ -35,19 +35,19 @@ LAYER_CALLS = {
     "stack",
 }
 FEATURE_BREAKS = frozenset(ACTIVATION_CALLS | LAYER_CALLS)
-"""Calls, by name without underscores, after which features are no longer those of the rectifier before them."""
+"""Calls, by name without underscores, whose results are not those of the rectifier before."""
 
 
 @dataclass(frozen=True, slots=True)
 class LastLayer:
-    """A model's last layer: logits are ``features @ weight.T + bias``.
+    """The last layer of a model: its logits are ``features @ weight.T + bias``.
 
     Attributes:
         model: The model, in eval mode.
-        weight: ``(K, D)``.
-        bias: Whether there is a bias.
-        rectifier: The place among the calls of `relu` of the one that the features come from, with neither a layer nor
-            another activation after it; None where there is no such one.
+        weight: The weight, ``(K, D)``.
+        bias: True if the layer has a bias.
+        rectifier: Index, among the model's calls of `relu`, of the one that gives the features,
+            with neither a layer nor another activation in between; None if there is no such call.
     """
 
     model: nn.Module
@@ -57,45 +57,57 @@ class LastLayer:
 
     @classmethod
     def find_in(cls, model: nn.Module, inputs: Tensor) -> LastLayer:
-        """The last layer of a model, seen at work on some inputs ``(B, ...)``.
+        """Return the last layer of a model, found while it evaluates inputs ``(B, ...)``.
 
         Raises:
-            Inapplicable: The logits are not what a linear layer gave.
+            Inapplicable: The logits are not the output of a linear layer on features ``(B, D)``.
         """
-        watch = _CallRecorder()
-        with torch.no_grad(), watch:
+        recorder = _CallRecorder()
+        with torch.no_grad(), recorder:
             logits = model(inputs)
-        if watch.output is None or not torch.equal(watch.output, logits) or watch.features is None:
+        features = recorder.features
+        if recorder.output is None or features is None or not torch.equal(recorder.output, logits):
             raise Inapplicable(
                 "the model's logits do not come straight from a linear layer, so it has no last one"
             )
-        if watch.features.ndim != 2 or watch.weight is None:
+        if features.ndim != 2 or recorder.weight is None:
             raise Inapplicable(
-                f"the last layer sees features of shape {tuple(watch.features.shape)}, not (B, D)"
+                f"the last layer sees features of shape {tuple(features.shape)}, not (B, D)"
             )
-        return cls(model, watch.weight.detach(), watch.bias, watch.rectifier)
+        return cls(model, recorder.weight.detach(), recorder.bias, recorder.rectifier)
 
     def features(self, inputs: Tensor, *, fake_relu: bool = False) -> Tensor:
-        """What the layer sees, ``(B, D)``, differentiable; for the standardised head, standardised.
+        """Return the inputs of the layer, ``(B, D)``, differentiable.
+
+        A head on standardised features has the standardised features as inputs.
 
         Args:
-            inputs: ``(B, ...)``.
-            fake_relu: Let gradients pass the `rectifier` as if it were not there (Engstrom et al., 2019).
+            inputs: The model's inputs, ``(B, ...)``.
+            fake_relu: Let gradients pass the `rectifier` unchanged (Engstrom et al., 2019).
+
+        Raises:
+            Inapplicable: The model does not call its last layer on these inputs.
         """
-        watch = _CallRecorder(faked=self.rectifier if fake_relu else None)
-        with watch:
+        recorder = _CallRecorder(faked_relu=self.rectifier if fake_relu else None)
+        with recorder:
             self.model(inputs)
-        if watch.features is None:
+        if recorder.features is None:
             raise Inapplicable("the model's last layer is not called on all inputs")
-        return watch.features
+        return recorder.features
 
 
 class _CallRecorder(TorchFunctionMode):
-    """Keeps the last call of `linear`; the rectifier whose turn is `faked` passes gradients unchanged."""
+    """A mode that records the last call of `linear`.
 
-    def __init__(self, *, faked: int | None = None) -> None:
+    A mode sees calls of functions as well as modules, and leaves no hook behind in the model.
+
+    Args:
+        faked_relu: Index of the call of `relu` that passes gradients unchanged; None for none.
+    """
+
+    def __init__(self, *, faked_relu: int | None = None) -> None:
         super().__init__()
-        self.faked_relu = faked
+        self.faked_relu = faked_relu
         self.features: Tensor | None = None
         self.weight: Tensor | None = None
         self.output: Tensor | None = None
@@ -112,23 +124,34 @@ class _CallRecorder(TorchFunctionMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:  # noqa: ANN401  # Any: whatever torch's functions take and give
         kwargs = kwargs or {}
+        # In-place variants (`relu_`) differ by an underscore.
         name = getattr(func, "__name__", "").replace("_", "")
         if name == "relu":
-            self._last_relu, self._relu_count = self._relu_count, self._relu_count + 1
+            self._last_relu = self._relu_count
+            self._relu_count += 1
             if self._last_relu == self.faked_relu:
                 return _FakeRelu.apply(args[0] if args else kwargs["input"])
         output = func(*args, **kwargs)
         if func is functional.linear:
-            self.features, self.weight = args[0], args[1]
-            self.bias = (args[2] if len(args) > 2 else kwargs.get("bias")) is not None
-            self.output, self.rectifier = output, self._last_relu
+            self._record_linear(args, kwargs, output)
         if name in FEATURE_BREAKS:
             self._last_relu = None
         return output
 
+    # Any: as in `__torch_function__`
+    def _record_linear(
+        self, args: Sequence[Any], kwargs: Mapping[str, Any], output: Tensor
+    ) -> None:
+        self.features = args[0]
+        self.weight = args[1]
+        bias = args[2] if len(args) > 2 else kwargs.get("bias")
+        self.bias = bias is not None
+        self.output = output
+        self.rectifier = self._last_relu
+
 
 class _FakeRelu(torch.autograd.Function):
-    """Forward a rectifier, backward the identity."""
+    """A rectifier whose backward pass is the identity."""
 
     @staticmethod
     def forward(context: Any, inputs: Tensor) -> Tensor:  # noqa: ANN401  # Any: torch's own, without a type

@@ -23,11 +23,13 @@ from advtransfer_interpret.input_gradients import (
 from advtransfer_interpret.samples import (
     all_labels,
     clamp_to_bounds,
+    class_name,
     require_model,
     round_robin_by_class,
 )
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 Norm: TypeAlias = Literal["linf", "l2"]
@@ -36,7 +38,14 @@ FIGURE_COLUMNS = 4
 
 @dataclass(frozen=True, slots=True)
 class LossSurface:
-    """An evaluation: the loss on a grid around some test images, and how far it is from its linearisation."""
+    """An evaluation of the loss on a grid around test images, and of its deviation from linearity.
+
+    Args:
+        norm: Norm in which directions have length 1.
+        eps: Distance from the image to the ends of the grid, in [0, 1] pixel space.
+        images: Number of test images.
+        rings: Number of grid points on each side of the image, along each direction.
+    """
 
     norm: Norm
     eps: float
@@ -44,37 +53,36 @@ class LossSurface:
     rings: int
 
     def measure(self, given: EvaluationInputs, *, context: Context) -> Measurement:
-        """Rises of the loss at distance eps, its departure from a line, and the surfaces as a figure."""
-        model, card = require_model(given), given.test.card
+        """Return the rises of the loss at distance eps, its nonlinearity, and a figure.
+
+        Raises:
+            ValueError: There is no model, it is in training mode, or eps is beyond the box.
+            Inapplicable: A loss on the grid is not finite.
+        """
+        model = require_model(given)
+        card = given.test.card
         require_radius(self.eps, self.norm, shape=card.shape, bounds=card.bounds)
-        labels = all_labels(given.test)
-        positions = round_robin_by_class(labels, self.images)
-        inputs, truth = (
-            given.test.inputs(positions).to(context.device),
-            labels[positions].to(context.device),
-        )
+        all_test_labels = all_labels(given.test)
+        positions = round_robin_by_class(all_test_labels, self.images)
+        inputs = given.test.inputs(positions).to(context.device)
+        labels = all_test_labels[positions].to(context.device)
         keys = [given.test.keys[position] for position in positions.tolist()]
-        gradient = input_gradients(model, loss_per_sample(model), inputs, truth)
-        adversarial = unit_directions(gradient, self.norm)
-        random = unit_directions(
-            torch.stack([_random_direction(card, key, context) for key in keys]).to(inputs),
-            self.norm,
-        )
-        surfaces = self._loss_grids(model, inputs, truth, adversarial, random, card)
+
+        gradients = input_gradients(model, loss_per_sample(model), inputs, labels)
+        adversarial = unit_directions(gradients, self.norm)
+        noise = torch.stack([_random_direction(card, key, context) for key in keys])
+        random = unit_directions(noise.to(inputs), self.norm)
+        surfaces = self._loss_grids(model, inputs, labels, adversarial, random, card)
         if not surfaces.isfinite().all():
             raise Inapplicable(
                 "the loss is not finite everywhere on the grid around the test images"
             )
-        names = [card.names[label] if card.names else str(label) for label in truth.tolist()]
+        lines = zip(inputs, gradients, adversarial, strict=True)
+        tangent_rises = torch.stack([self._tangent_rise(*line, card) for line in lines])
+        names = [class_name(card, label) for label in labels.tolist()]
         path = draw_surfaces(context.scratch / "loss_surface.png", surfaces, names, eps=self.eps)
-        rises = torch.stack(
-            [
-                self._tangent_rise(*one, card)
-                for one in zip(inputs, gradient, adversarial, strict=True)
-            ]
-        )
         return Measurement(
-            metrics=self._mean_metrics(surfaces, rises), files={"loss_surface": path}
+            metrics=self._mean_metrics(surfaces, tangent_rises), files={"loss_surface": path}
         )
 
     def _loss_grids(
@@ -86,89 +94,77 @@ class LossSurface:
         random: Tensor,
         card: DataCard,
     ) -> Tensor:
-        """The losses ``(B, G, G)`` float64: adversarial steps down, random ones across, from -eps to eps."""
+        """Return the losses on the grids, ``(B, G, G)`` float64 on the CPU, steps from -eps to eps.
+
+        The adversarial step varies along the first axis of a grid, the random one along the second.
+        """
         steps = self._grid_steps().to(inputs)
-        down, across = (grid.flatten() for grid in torch.meshgrid(steps, steps, indexing="ij"))
-        found = []
-        for place in range(len(inputs)):
-            adverse, other = (broadcast_samples(far, inputs) for far in (down, across))
-            moved = inputs[place] + adverse * adversarial[place] + other * random[place]
+        down, across = torch.meshgrid(steps, steps, indexing="ij")
+        adversarial_steps = broadcast_samples(down.flatten(), inputs)
+        random_steps = broadcast_samples(across.flatten(), inputs)
+        grids = []
+        for index, image in enumerate(inputs):
+            moved = image + adversarial_steps * adversarial[index] + random_steps * random[index]
+            grid_labels = labels[index].repeat(len(moved))
             with torch.no_grad():
-                found.append(
-                    apply_in_chunks(
-                        loss_per_sample(model),
-                        clamp_to_bounds(moved, card),
-                        labels[place].repeat(len(moved)),
-                    )
+                losses = apply_in_chunks(
+                    loss_per_sample(model), clamp_to_bounds(moved, card), grid_labels
                 )
-        return torch.stack(found).double().cpu().reshape(len(inputs), 2 * self.rings + 1, -1)
+            grids.append(losses)
+        return torch.stack(grids).double().cpu().reshape(len(inputs), 2 * self.rings + 1, -1)
 
     def _tangent_rise(
         self, image: Tensor, gradient: Tensor, direction: Tensor, card: DataCard
     ) -> Tensor:
-        """By how much the loss's tangent rises on one image's adversarial line, ``(G,)`` float64, clipped as it is."""
-        moved = clamp_to_bounds(
-            image + broadcast_samples(self._grid_steps(), image[None]) * direction, card
-        )
-        return (
-            (flatten_samples(moved) - flatten_samples(image[None]))
-            .matmul(flatten_samples(gradient[None])[0])
-            .cpu()
-        )
+        """Return the rise of the loss's tangent on an image's adversarial line, ``(G,)`` float64."""
+        steps = broadcast_samples(self._grid_steps(), image[None])
+        # Clipped like the points of the grid: else a linear loss would have a nonlinearity wherever
+        # the line leaves the pixels' range.
+        moved = clamp_to_bounds(image + steps * direction, card)
+        offsets = flatten_samples(moved) - flatten_samples(image[None])
+        return offsets.matmul(flatten_samples(gradient[None])[0]).cpu()
 
     def _grid_steps(self) -> Tensor:
         return torch.linspace(-self.eps, self.eps, 2 * self.rings + 1, dtype=torch.float64)
 
-    def _mean_metrics(self, surfaces: Tensor, rises: Tensor) -> dict[str, float]:
-        """Means over the images; `rises` are the tangent's on the adversarial line."""
+    def _mean_metrics(self, surfaces: Tensor, tangent_rises: Tensor) -> dict[str, float]:
+        """Return means over the images; `tangent_rises` are those on the adversarial lines."""
         middle = self.rings
-        clean, along, beside = (
-            surfaces[:, middle, middle],
-            surfaces[:, :, middle],
-            surfaces[:, middle],
-        )
+        clean_loss = surfaces[:, middle, middle]
+        adversarial_line = surfaces[:, :, middle]
+        random_line = surfaces[:, middle]
+        # The local linearity measure of Qin et al. (2019), on the adversarial line only.
+        gap_to_tangent = (adversarial_line - clean_loss[:, None] - tangent_rises).abs()
         return {
-            "loss": clean.mean().item(),
-            "rise_adversarial": (_higher_end(along) - clean).mean().item(),
-            "rise_random": (_higher_end(beside) - clean).mean().item(),
-            "nonlinearity": (along - clean[:, None] - rises).abs().amax(1).mean().item(),
+            "loss": clean_loss.mean().item(),
+            "rise_adversarial": (_higher_end(adversarial_line) - clean_loss).mean().item(),
+            "rise_random": (_higher_end(random_line) - clean_loss).mean().item(),
+            "nonlinearity": gap_to_tangent.amax(1).mean().item(),
         }
 
 
 def unit_directions(directions: Tensor, norm: Norm) -> Tensor:
-    """Directions ``(B, ...)`` of length 1: the sign in l_inf; where a direction is 0 it stays so."""
+    """Return directions ``(B, ...)`` of length 1 (in l_inf, their sign); a 0 direction stays 0."""
     if norm == "linf":
+        # Of all directions of length 1 in l_inf, the sign of the gradient is the steepest.
         return directions.sign()
-    length = flatten_samples(directions).norm(dim=1)
-    return directions / broadcast_samples(length, directions).clamp_min(
-        torch.finfo(directions.dtype).tiny
-    )
+    length = broadcast_samples(flatten_samples(directions).norm(dim=1), directions)
+    return directions / length.clamp_min(torch.finfo(directions.dtype).tiny)
 
 
 def draw_surfaces(path: Path, surfaces: Tensor, names: list[str], *, eps: float) -> Path:
-    """Draw each surface as shades with level lines."""
+    """Draw each surface ``(G, G)`` as shades with level lines."""
 
     def build() -> Figure:
         columns = min(FIGURE_COLUMNS, len(surfaces))
         rows = -(-len(surfaces) // columns)
         figure = figures.new_figure(2.0 * columns + 0.4, 1.9 * rows + 0.4)
-        places = figure.subplots(rows, columns, squeeze=False).flatten()
-        for axes in places[len(surfaces) :]:
+        grid = figure.subplots(rows, columns, squeeze=False).flatten()
+        for axes in grid[len(surfaces) :]:
             axes.set_axis_off()
-        for axes, surface, name in zip(places, surfaces.numpy(), names, strict=False):
-            ends = (-eps, eps, -eps, eps)
-            image = axes.imshow(
-                surface,
-                origin="lower",
-                extent=ends,
-                cmap="viridis",
-                aspect="auto",
-                interpolation="nearest",
-            )
-            if surface.max() > surface.min():
-                axes.contour(surface, extent=ends, colors="white", linewidths=0.4)
+        for axes, surface, name in zip(grid, surfaces, names, strict=False):
+            _draw_surface(figure, axes, surface, eps)
             axes.set_title(name)
-            figure.colorbar(image, ax=axes)
         figure.supxlabel("random direction")
         figure.supylabel("adversarial direction")
         return figure
@@ -176,11 +172,28 @@ def draw_surfaces(path: Path, surfaces: Tensor, names: list[str], *, eps: float)
     return figures.save_figure(path, build)
 
 
+def _draw_surface(figure: Figure, axes: Axes, surface: Tensor, eps: float) -> None:
+    losses = surface.numpy()
+    extent = (-eps, eps, -eps, eps)
+    image = axes.imshow(
+        losses,
+        origin="lower",
+        extent=extent,
+        cmap="viridis",
+        aspect="auto",
+        interpolation="nearest",
+    )
+    # matplotlib warns of a contour plot without levels.
+    if losses.max() > losses.min():
+        axes.contour(losses, extent=extent, colors="white", linewidths=0.4)
+    figure.colorbar(image, ax=axes)
+
+
 def _higher_end(lines: Tensor) -> Tensor:
-    """The larger of the losses at both ends of each line ``(B, G)``."""
+    """Return the larger of the losses at both ends of each line ``(B, G)``."""
     return torch.maximum(lines[:, 0], lines[:, -1])
 
 
 def _random_direction(card: DataCard, key: int, context: Context) -> Tensor:
-    """A random direction that depends on the sample alone."""
+    """Return a random direction that depends on the sample's key only."""
     return torch.randn(card.shape, generator=context.generator("direction", key))

@@ -13,60 +13,65 @@ from annotated_types import Ge, Gt
 from advtransfer.precheck import CellOutline, Misfit, OptionValues
 from advtransfer.toolkit.option_checks import UNIT_BOUNDS, radius_misfits, repeated_value_misfits
 
+Count = Annotated[int, Ge(1)]
+Positive = Annotated[float, Gt(0)]
+NonNegative = Annotated[int, Ge(0)]
+
 FEATURE_METRICS = (
-    *(
-        "rectifier_passed",
-        "activation",
-        "activation_start",
-        "total_variation",
-        "total_variation_start",
-        "likeness",
-    ),
+    "rectifier_passed",
+    "activation",
+    "activation_start",
+    "total_variation",
+    "total_variation_start",
+    "likeness",
 )
 SALIENCY_METRICS = ("gradient_norm", "roughness", "flat")
 ALIGNMENT_METRICS = (
-    *(f"{name}{kind}" for name in ("alignment", "remainder", "rho") for kind in ("", "_median")),
-    *("correlation", "gradient_norm", "flat"),
+    "alignment",
+    "alignment_median",
+    "remainder",
+    "remainder_median",
+    "rho",
+    "rho_median",
+    "correlation",
+    "gradient_norm",
+    "flat",
 )
 SURFACE_METRICS = ("loss", "rise_adversarial", "rise_random", "nonlinearity")
 
 
 def influence_metrics(chosen: OptionValues) -> list[str]:
-    """The shares of matches by rank, and facts of the Hessian."""
+    """Return the class matches by rank, and the metrics of the Hessian."""
     matches = [f"class_match@{rank}" for rank in chosen["ranks"]]
     return [*matches, "three_of_five", "chance_match", "hessian_size", "hessian_rank"]
 
 
 def rank_misfits(chosen: OptionValues, _: CellOutline) -> Iterator[Misfit]:
-    """Ranks that stand there twice."""
+    """Yield repeated ranks."""
     yield from repeated_value_misfits("ranks", chosen["ranks"])
 
 
 def unit_misfits(chosen: OptionValues, _: CellOutline) -> Iterator[Misfit]:
-    """Units that stand there twice."""
+    """Yield repeated units."""
     yield from repeated_value_misfits("units", chosen["units"])
 
 
 def surface_misfits(chosen: OptionValues, around: CellOutline) -> Iterator[Misfit]:
-    """A grid that reaches further than any two images are apart."""
+    """Yield a radius that is larger than the distance of any two images."""
     yield from radius_misfits(
         ("eps",), chosen["eps"], chosen["norm"], around.target, bounds=UNIT_BOUNDS
     )
 
 
 def rival_misfits(chosen: OptionValues, around: CellOutline) -> Iterator[Misfit]:
-    """More other classes than there are."""
-    wanted, there = chosen["rivals"], around.target.outputs
-    if wanted is not None and there is not None and wanted >= there:
+    """Yield a number of other classes that the target does not have."""
+    rivals = chosen["rivals"]
+    class_count = around.target.outputs
+    if rivals is None or class_count is None:
+        return
+    if rivals >= class_count:
         yield Misfit(
-            ("rivals",), f"at most {there - 1}, the other classes, or null for all", "lower it"
+            ("rivals",),
+            f"at most {class_count - 1}, the other classes, or null for all",
+            "lower it",
         )
-
-
-Count = Annotated[int, Ge(1)]
-
-
-Positive = Annotated[float, Gt(0)]
-
-
-NonNegative = Annotated[int, Ge(0)]

@@ -1,1 +1,1 @@
-"""The factories of this plugin. They import torch and Foolbox only when an evaluation is built."""
+"""Factories of this plugin. They import torch and Foolbox only when an evaluation is built."""

@@ -9,6 +9,7 @@ from typing import Annotated, TypeAlias
 from annotated_types import MinLen
 
 from advtransfer.precheck import precheck
+from advtransfer.toolkit.option_checks import Norm
 from advtransfer.toolkit.tagged_union import TaggedUnion
 from advtransfer.types import Evaluation, Factory, component
 from advtransfer_foolbox import options
@@ -24,7 +25,6 @@ from advtransfer_foolbox.options import (
     Fgsm,
     Noise,
     NoiseKind,
-    Norm,
     Pgd,
     Seed,
 )
@@ -46,25 +46,26 @@ def noise(
     seed: Seed = 0,
     counts: bool = False,
 ) -> Evaluation:
-    """Accuracy under random noise of size eps, the worst of several draws: what an attack must at least achieve.
+    """Accuracy under random noise of size eps, worst case of several draws: a baseline for attacks.
 
-    Outcome metrics ``accuracy@<eps>`` and ``clean_accuracy``: noise bounds the robust accuracy from above only. It is
-    scaled to the size eps, then clipped to [0, 1].
+    Outcome metrics ``accuracy@<eps>`` and ``clean_accuracy``; noise only bounds the robust accuracy
+    from above. The noise is scaled to the size eps, then the image is clipped to [0, 1].
 
     Args:
-        norm: The norm of which the noise has the size eps.
-        eps: The radius in [0, 1] pixel space; of a list, each radius is tried on what smaller ones left standing.
-        noise: ``uniform`` or ``gaussian`` in each pixel, or ``salt_and_pepper``: a random share of the pixels goes up
-            or down, all by as much.
-        draws: How often noise is drawn for a sample, until it is broken.
-        seed: Which noise is drawn; a sample's is the same for every model and radius.
-        counts: Also report ``forwards`` and ``gradients``: how often each was evaluated for a sample's batch of 64,
-            and the means.
+        norm: Norm that measures the size of the noise.
+        eps: Radius in [0, 1] pixel space, or a list of radii; each radius is tried on the samples
+            that the smaller ones did not break.
+        noise: ``uniform`` or ``gaussian`` in each pixel, or ``salt_and_pepper``: a random share of
+            the pixels moves up or down by the same amount.
+        draws: Largest number of draws per sample; they end when one breaks it.
+        seed: Seed of the noise; a sample's noise is the same for every model and radius.
+        counts: Also report ``forwards`` and ``gradients``, the numbers of evaluations of the model
+            and of its gradient for the sample's batch of 64, and their means.
     """
-    asked = Noise(kind="noise", noise=noise, draws=draws)
+    settings = Noise(kind="noise", noise=noise, draws=draws)
     from advtransfer_foolbox.assemble import build_evaluation
 
-    return build_evaluation(asked, norm=norm, eps=eps, seed=seed, counts=counts)
+    return build_evaluation(settings, norm=norm, eps=eps, seed=seed, report_queries=counts)
 
 
 @precheck(check=options.ensemble_misfits, metrics=options.ensemble_metrics)
@@ -79,20 +80,22 @@ def ensemble(
 ) -> Evaluation:
     """Accuracy under several attacks: a sample is broken when any of them breaks it.
 
-    Outcome metrics ``robust_accuracy@<eps>`` (``accuracy@<eps>`` where all are noise or take a single step, as in
-    `fgsm`) and ``clean_accuracy``. Each attack is run on what those before it left standing, so cheap ones first saves
-    time and changes no outcome.
+    Outcome metrics ``robust_accuracy@<eps>`` (``accuracy@<eps>`` if all attacks are noise or a single
+    step, as in `fgsm`) and ``clean_accuracy``. Each attack runs on the samples that those before it
+    did not break, so listing cheap attacks first saves time without changing any outcome.
 
     Args:
-        norm: The ball that all perturbations stay in.
-        eps: The ball's radius in [0, 1] pixel space, or a list of radii to climb, as in `pgd`.
-        attacks: The attacks, each ``{kind: ..., ...}`` with the options of the evaluation of that name.
-        seed: Which random starts, noise and walks are drawn.
-        counts: Also report ``forwards`` and ``gradients``: how often each was evaluated for a sample, and the means.
+        norm: Norm of the ball around the image.
+        eps: Radius of the ball in [0, 1] pixel space, or a list of radii, as in `pgd`.
+        attacks: The attacks, each ``{kind: ..., ...}`` with the options of the evaluation of that
+            name.
+        seed: Seed of random starts, noise and walks.
+        counts: Also report ``forwards`` and ``gradients``, the numbers of evaluations of the model
+            and of its gradient per sample, and their means.
     """
     from advtransfer_foolbox.assemble import build_evaluation
 
-    return build_evaluation(*attacks, norm=norm, eps=eps, seed=seed, counts=counts)
+    return build_evaluation(*attacks, norm=norm, eps=eps, seed=seed, report_queries=counts)
 
 
 EVALUATIONS: Sequence[Factory[Evaluation]] = (noise, ensemble)

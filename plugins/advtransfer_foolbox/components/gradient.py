@@ -1,4 +1,4 @@
-"""Clean accuracy, and accuracy under attacks that follow the gradient inside a ball of given size."""
+"""Clean accuracy, and accuracy under gradient attacks inside a ball of given radius."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from functools import partial
 from typing import Annotated, Literal
 
 from advtransfer.precheck import precheck
+from advtransfer.toolkit.option_checks import Norm
 from advtransfer.types import Evaluation, Factory, Since, component
 from advtransfer_foolbox import options
 from advtransfer_foolbox.options import (
@@ -16,7 +17,6 @@ from advtransfer_foolbox.options import (
     EpsList,
     Fgsm,
     Loss,
-    Norm,
     Pgd,
     ReportCounts,
     Seed,
@@ -34,7 +34,8 @@ _iterative_settings = partial(BasicIterative, kind="basic_iterative")
 def clean_accuracy() -> Evaluation:
     """Share of the test images that the model classifies correctly without an attack.
 
-    Outcome metric ``accuracy``. A sample whose logits are not all finite is unknown, never right or wrong.
+    Outcome metric ``accuracy``. A sample with a logit that is not finite is unknown, that is,
+    neither correct nor wrong.
     """
     from advtransfer_foolbox.clean_accuracy import CleanAccuracy
 
@@ -57,21 +58,28 @@ def fgsm(
 ) -> Evaluation:
     """Accuracy under one gradient step of size eps (Goodfellow, Shlens and Szegedy, 2015).
 
-    Outcome metric ``accuracy@<eps>``. One step is a weak attack: it bounds the robust accuracy from above only.
+    Outcome metric ``accuracy@<eps>``. One step is a weak attack: it only bounds the robust accuracy
+    from above.
 
     Args:
-        norm: The ball that the perturbation stays in: ``linf`` takes the sign of the gradient, ``l2`` and ``l1`` its
-            direction (all pixels in proportion to their gradients).
-        eps: The ball's radius in [0, 1] pixel space; of a list, each is tried on what smaller ones left standing.
-        random_start: Start at a random point of the ball instead of at the image; a misclassified start counts too.
-        loss: What the step increases; ``margin`` is the best other logit less that of the sample's class.
-        seed: Which random starts are drawn; a sample's are the same for every model.
-        counts: Also report ``forwards`` and ``gradients``: how often each was evaluated for a sample, and the means.
+        norm: Norm of the ball around the image: ``linf`` steps along the sign of the gradient,
+            ``l2`` and ``l1`` along the gradient itself.
+        eps: Radius of the ball in [0, 1] pixel space, or a list of radii; each radius is tried on
+            the samples that the smaller ones did not break.
+        random_start: Start at a random point of the ball instead of at the image; a misclassified
+            starting point counts as an example.
+        loss: The quantity that the step increases; ``margin`` is the largest other logit minus the
+            logit of the sample's class.
+        seed: Seed of the random starts; a sample's starts are the same for every model.
+        counts: Also report ``forwards`` and ``gradients``, the numbers of evaluations of the model
+            and of its gradient per sample, and their means.
     """
-    asked = Fgsm(kind="fgsm", random_start=random_start, loss=loss)
+    settings = Fgsm(kind="fgsm", random_start=random_start, loss=loss)
     from advtransfer_foolbox.assemble import build_evaluation
 
-    return build_evaluation(asked, norm=norm, eps=eps, seed=seed, counts=counts, clean=False)
+    return build_evaluation(
+        settings, norm=norm, eps=eps, seed=seed, report_queries=counts, report_clean=False
+    )
 
 
 @precheck(
@@ -92,33 +100,42 @@ def pgd(
     targets: Annotated[AtLeastOne | None, Since(1)] = None,
     counts: ReportCounts = False,
 ) -> Evaluation:
-    """Accuracy under projected gradient descent (Madry et al., 2018), the worst over steps and restarts per sample.
+    """Accuracy under projected gradient descent (Madry et al., 2018), worst case over steps and restarts.
 
-    Outcome metrics ``robust_accuracy@<eps>`` (``accuracy@<eps>`` with a single step, as in `fgsm`) and
-    ``clean_accuracy``. Differs from the paper in that a sample is broken when any iterate is misclassified, not only
-    the last one. A list of radii is climbed from the smallest: what is broken at one is broken at the next, what an
-    attempt failed on (gradients that are not finite) stays unknown unless it is broken, and the rest go on from where
-    they ended there, stretched to the larger ball, for ``(eps / largest eps) ** 3`` of the steps. So a value depends on
-    the list, and may be a point or two above that of its radius alone.
+    Outcome metrics ``robust_accuracy@<eps>`` (``accuracy@<eps>`` with a single step, as in `fgsm`)
+    and ``clean_accuracy``. Unlike in the paper, a sample is broken when any iterate is
+    misclassified, not only the last one.
+
+    A list of radii is attacked from the smallest to the largest. A sample broken at one radius is
+    broken at all larger ones. A sample on which an attempt failed (gradients that are not finite)
+    stays unknown unless it is broken. All others continue from where they ended at the smaller
+    radius, stretched to the larger ball, for ``(eps / largest eps) ** 3`` of the steps. A value
+    therefore depends on the list; it may be one or two percentage points above that of its radius
+    alone.
 
     Args:
-        norm: The ball that the perturbation stays in; in ``l1`` only the pixels with the largest gradients are moved,
-            the hundredth part of them (sparse descent: Tramer and Boneh, 2019).
-        eps: The ball's radius in [0, 1] pixel space, or a list of radii to climb.
-        steps: Gradient steps of each restart.
-        step_size: Length of one step in pixel space (2.5 eps / steps is usual), or ``{times_eps: ...}``, a multiple of
-            the radius, so that each of a list has its own. It has no default, because one that is too small overstates
-            robustness without a sign of it.
-        restarts: Independent runs from other random starts; each attacks only what still stands.
-        random_start: Start at a random point of the ball instead of at the image; in ``l1`` that moves every pixel, and
-            takes more steps to find as much.
-        loss: What the steps increase; ``margin`` is the best other logit less that of the sample's class;
-            ``targeted_margin`` takes the other classes in turn, each with all its steps and restarts.
-        seed: Which random starts are drawn; a sample's are the same for every model.
-        targets: How many other classes ``targeted_margin`` tries, by falling logit; all when left out.
-        counts: Also report ``forwards`` and ``gradients``: how often each was evaluated for a sample, and the means.
+        norm: Norm of the ball around the image; in ``l1`` a step moves only the 1 % of the pixels
+            with the largest gradients (sparse descent: Tramer and Boneh, 2019).
+        eps: Radius of the ball in [0, 1] pixel space, or a list of radii.
+        steps: Number of gradient steps of each restart.
+        step_size: Length of one step in pixel space (usually 2.5 eps / steps), or
+            ``{times_eps: ...}``, a multiple of the radius, so that each radius of a list has its
+            own. There is no default, because a step size that is too small overstates robustness
+            silently.
+        restarts: Number of runs from different random starts; each attacks only the samples that
+            are not broken yet.
+        random_start: Start at a random point of the ball instead of at the image; in ``l1`` this
+            moves every pixel and needs more steps for the same result.
+        loss: The quantity that the steps increase; ``margin`` is the largest other logit minus the
+            logit of the sample's class; ``targeted_margin`` targets the other classes one after the
+            other, each with all steps and restarts.
+        seed: Seed of the random starts; a sample's starts are the same for every model.
+        targets: Number of other classes that ``targeted_margin`` tries, by decreasing logit; all by
+            default.
+        counts: Also report ``forwards`` and ``gradients``, the numbers of evaluations of the model
+            and of its gradient per sample, and their means.
     """
-    asked = Pgd(
+    settings = Pgd(
         kind="pgd",
         steps=steps,
         step_size=step_size,
@@ -129,7 +146,7 @@ def pgd(
     )
     from advtransfer_foolbox.assemble import build_evaluation
 
-    return build_evaluation(asked, norm=norm, eps=eps, seed=seed, counts=counts)
+    return build_evaluation(settings, norm=norm, eps=eps, seed=seed, report_queries=counts)
 
 
 @precheck(
@@ -147,25 +164,27 @@ def basic_iterative(
     targets: AtLeastOne | None = None,
     counts: bool = False,
 ) -> Evaluation:
-    """Accuracy under the basic iterative method (Kurakin, Goodfellow and Bengio, 2017): PGD from the image itself.
+    """Accuracy under the basic iterative method (Kurakin, Goodfellow and Bengio, 2017): PGD from the image.
 
-    Outcome metrics as in `pgd`. In ``l1`` all pixels are moved, in proportion to their gradients.
+    Outcome metrics as in `pgd`. In ``l1`` a step moves all pixels in proportion to their gradients.
 
     Args:
-        norm: The ball that the perturbation stays in.
-        eps: The ball's radius in [0, 1] pixel space, or a list of radii to climb, as in `pgd`.
-        steps: Gradient steps.
+        norm: Norm of the ball around the image.
+        eps: Radius of the ball in [0, 1] pixel space, or a list of radii, as in `pgd`.
+        steps: Number of gradient steps.
         step_size: Length of one step, as in `pgd`.
-        loss: What the steps increase, as in `pgd`.
-        targets: How many other classes ``targeted_margin`` tries, by falling logit; all when left out.
-        counts: Also report ``forwards`` and ``gradients``: how often each was evaluated for a sample, and the means.
+        loss: The quantity that the steps increase, as in `pgd`.
+        targets: Number of other classes that ``targeted_margin`` tries, by decreasing logit; all by
+            default.
+        counts: Also report ``forwards`` and ``gradients``, the numbers of evaluations of the model
+            and of its gradient per sample, and their means.
     """
-    asked = BasicIterative(
+    settings = BasicIterative(
         kind="basic_iterative", steps=steps, step_size=step_size, loss=loss, targets=targets
     )
     from advtransfer_foolbox.assemble import build_evaluation
 
-    return build_evaluation(asked, norm=norm, eps=eps, seed=0, counts=counts)
+    return build_evaluation(settings, norm=norm, eps=eps, seed=0, report_queries=counts)
 
 
 EVALUATIONS: Sequence[Factory[Evaluation]] = (clean_accuracy, fgsm, pgd, basic_iterative)

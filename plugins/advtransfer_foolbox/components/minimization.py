@@ -1,4 +1,4 @@
-"""Accuracy under attacks that look for the nearest adversarial example: run once for all radii."""
+"""Accuracy under attacks that search for the nearest adversarial example, run once for all radii."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from annotated_types import Ge
 
 from advtransfer.precheck import precheck
+from advtransfer.toolkit.option_checks import Norm
 from advtransfer.types import Evaluation, Factory, component
 from advtransfer_foolbox import options
 from advtransfer_foolbox.options import (
@@ -18,7 +19,6 @@ from advtransfer_foolbox.options import (
     DeepFool,
     Eps,
     EpsList,
-    Norm,
     Positive,
     Seed,
 )
@@ -35,26 +35,29 @@ def deepfool(
     overshoot: Annotated[float, Ge(0)] = 0.02,
     counts: bool = False,
 ) -> Evaluation:
-    """Accuracy under DeepFool (Moosavi-Dezfooli, Fawzi and Frossard, 2016): steps to the nearest linearised boundary.
+    """Accuracy under DeepFool (Moosavi-Dezfooli, Fawzi and Frossard, 2016): steps to linearised boundaries.
 
-    A sample is broken at every radius that its example's distance is within. Outcome metrics ``robust_accuracy@<eps>``
-    (``accuracy@<eps>`` with a single step, as in `fgsm`) and ``clean_accuracy``; the array ``distance`` has each
-    sample's (0 for a wrong one, infinite where none was found), ``median_distance`` the median over those right without
-    attack, unless it is infinite.
+    A sample is broken at every radius from the distance of its example on. Outcome metrics
+    ``robust_accuracy@<eps>`` (``accuracy@<eps>`` with a single step, as in `fgsm`) and
+    ``clean_accuracy``. The array ``distance`` holds the distance of each sample's example: 0 for a
+    sample that is wrong without attack, infinite if none was found. ``median_distance`` is its
+    median over the samples that are correct without attack, left out if it is infinite.
 
     Args:
-        norm: How distance is measured.
-        eps: The radius in [0, 1] pixel space, or several.
-        steps: The most steps.
-        candidates: How many classes are considered, by falling logit, the sample's own among them.
-        overshoot: By which share each step goes beyond the boundary.
-        counts: Also report ``forwards`` and ``gradients``: how often each was evaluated for a sample's batch of 64,
-            and the means.
+        norm: Norm of the distance.
+        eps: Radius in [0, 1] pixel space, or a list of radii.
+        steps: Largest number of steps.
+        candidates: Number of classes to consider, by decreasing logit, including the sample's own.
+        overshoot: Fraction by which each step goes beyond the boundary.
+        counts: Also report ``forwards`` and ``gradients``, the numbers of evaluations of the model
+            and of its gradient for the sample's batch of 64, and their means.
     """
-    asked = DeepFool(kind="deepfool", steps=steps, candidates=candidates, overshoot=overshoot)
+    settings = DeepFool(kind="deepfool", steps=steps, candidates=candidates, overshoot=overshoot)
     from advtransfer_foolbox.assemble import build_evaluation
 
-    return build_evaluation(asked, norm=norm, eps=eps, seed=0, counts=counts, nearest=True)
+    return build_evaluation(
+        settings, norm=norm, eps=eps, seed=0, report_queries=counts, report_distances=True
+    )
 
 
 @precheck(
@@ -74,20 +77,20 @@ def carlini_wagner(
 ) -> Evaluation:
     """Accuracy under the l_2 attack of Carlini and Wagner (2017): Adam on squared distance and logit margin.
 
-    Outcomes, distances and metrics as in `deepfool`. Every search takes all its steps: to stop when the loss of a
-    batch stalls would let samples change each other's outcomes.
+    Outcomes, distances and metrics as in `deepfool`. Every search takes all its steps, because
+    stopping when the loss of a batch stalls would make a sample's outcome depend on other samples.
 
     Args:
-        norm: How distance is measured.
-        eps: The radius in [0, 1] pixel space, or several.
-        binary_search_steps: Searches, each with another weight of the margin.
-        steps: Steps of each search.
+        norm: Norm of the distance.
+        eps: Radius in [0, 1] pixel space, or a list of radii.
+        binary_search_steps: Number of searches, each with a different weight of the margin.
+        steps: Number of steps of each search.
         step_size: The learning rate.
-        confidence: By how much another logit must lead.
-        initial_const: The margin's weight in the first search.
+        confidence: Margin by which another logit must exceed that of the sample's class.
+        initial_const: Weight of the margin in the first search.
         counts: Also report ``forwards`` and ``gradients``, as in `deepfool`.
     """
-    asked = CarliniWagner(
+    settings = CarliniWagner(
         kind="carlini_wagner",
         binary_search_steps=binary_search_steps,
         steps=steps,
@@ -97,7 +100,9 @@ def carlini_wagner(
     )
     from advtransfer_foolbox.assemble import build_evaluation
 
-    return build_evaluation(asked, norm=norm, eps=eps, seed=0, counts=counts, nearest=True)
+    return build_evaluation(
+        settings, norm=norm, eps=eps, seed=0, report_queries=counts, report_distances=True
+    )
 
 
 @precheck(
@@ -114,24 +119,28 @@ def brendel_bethge(
     seed: Seed = 0,
     counts: bool = False,
 ) -> Evaluation:
-    """Accuracy under the attack of Brendel et al. (2019): along the decision boundary, with gradients, to the image.
+    """Accuracy under the attack of Brendel et al. (2019): a gradient-based walk along the decision boundary.
 
-    Outcomes, distances and metrics as in `deepfool`. Needs the library numba. It begins where a blend of the image with
-    random noise is first misclassified; a sample for which a thousand draws gave none is unknown.
+    Outcomes, distances and metrics as in `deepfool`. Needs the library numba. The walk starts at the
+    first misclassified blend of the image with random noise. If a thousand draws give no such blend,
+    the sample is unknown.
 
     Args:
-        norm: How distance is measured.
-        eps: The radius in [0, 1] pixel space, or several.
-        steps: Steps along the boundary.
-        lr: The trust region's size for one pixel.
-        restarts: Runs from other noise, each on what still stands at the smallest radius.
-        seed: Which noise is drawn; a sample's is the same for every model.
+        norm: Norm of the distance.
+        eps: Radius in [0, 1] pixel space, or a list of radii.
+        steps: Number of steps along the boundary.
+        lr: Size of the trust region for one pixel.
+        restarts: Number of runs from different noise; each attacks the samples that are not broken
+            at the smallest radius.
+        seed: Seed of the noise; a sample's noise is the same for every model.
         counts: Also report ``forwards`` and ``gradients``, as in `deepfool`.
     """
-    asked = BrendelBethge(kind="brendel_bethge", steps=steps, lr=lr, restarts=restarts)
+    settings = BrendelBethge(kind="brendel_bethge", steps=steps, lr=lr, restarts=restarts)
     from advtransfer_foolbox.assemble import build_evaluation
 
-    return build_evaluation(asked, norm=norm, eps=eps, seed=seed, counts=counts, nearest=True)
+    return build_evaluation(
+        settings, norm=norm, eps=eps, seed=seed, report_queries=counts, report_distances=True
+    )
 
 
 @precheck(check=options.eps_misfits, metrics=options.minimization_metrics(Boundary, "boundary"))
@@ -147,22 +156,24 @@ def boundary(
     seed: Seed = 0,
     counts: bool = False,
 ) -> Evaluation:
-    """Accuracy under the boundary attack (Brendel, Rauber and Bethge, 2018): a random walk that sees only decisions.
+    """Accuracy under the boundary attack (Brendel, Rauber and Bethge, 2018): a walk that uses decisions only.
 
-    Outcomes, distances and metrics as in `deepfool`. It begins as `brendel_bethge` does. The walk's directions are
-    shared by all samples, as Foolbox shares them within a batch; they depend on the seed and the restart alone.
+    Outcomes, distances and metrics as in `deepfool`. The random walk starts as in `brendel_bethge`.
+    Its directions are the same for all samples, because Foolbox shares them within a batch; they
+    depend on the seed and the restart only.
 
     Args:
-        norm: How distance is measured.
-        eps: The radius in [0, 1] pixel space, or several.
-        steps: The most steps of the walk.
-        spherical_step: Length of the first step at a constant distance, as a share of that distance.
-        source_step: Length of the first step towards the image, as a share of the distance.
-        restarts: Walks with other draws, each on what still stands at the smallest radius.
-        seed: Which noise is drawn.
+        norm: Norm of the distance.
+        eps: Radius in [0, 1] pixel space, or a list of radii.
+        steps: Largest number of steps of the walk.
+        spherical_step: Length of the first step at constant distance, as a fraction of that distance.
+        source_step: Length of the first step towards the image, as a fraction of the distance.
+        restarts: Number of walks with different draws; each attacks the samples that are not broken
+            at the smallest radius.
+        seed: Seed of the noise and the walks.
         counts: Also report ``forwards`` and ``gradients``, as in `deepfool`.
     """
-    asked = Boundary(
+    settings = Boundary(
         kind="boundary",
         steps=steps,
         spherical_step=spherical_step,
@@ -171,7 +182,9 @@ def boundary(
     )
     from advtransfer_foolbox.assemble import build_evaluation
 
-    return build_evaluation(asked, norm=norm, eps=eps, seed=seed, counts=counts, nearest=True)
+    return build_evaluation(
+        settings, norm=norm, eps=eps, seed=seed, report_queries=counts, report_distances=True
+    )
 
 
 EVALUATIONS: Sequence[Factory[Evaluation]] = (deepfool, carlini_wagner, brendel_bethge, boundary)

@@ -14,6 +14,7 @@ from foolbox.criteria import Misclassification, TargetedMisclassification
 from foolbox.models.pytorch import PyTorchModel
 from torch import Tensor, nn
 
+from advtransfer.toolkit.option_checks import Norm
 from advtransfer.toolkit.pgd import pgd
 from advtransfer.toolkit.rng import build_initialized, fork_global_rng, stream_generator
 from advtransfer_foolbox.gradient_attacks import (
@@ -23,7 +24,7 @@ from advtransfer_foolbox.gradient_attacks import (
     other_classes,
     projected_gradient,
 )
-from advtransfer_foolbox.options import EpsMultiple, Loss, Norm
+from advtransfer_foolbox.options import EpsMultiple, Fgsm, Loss, Pgd
 
 
 def network() -> nn.Module:
@@ -38,7 +39,14 @@ def batch(model: nn.Module) -> tuple[Tensor, Tensor]:
     return images, model(images).argmax(1)
 
 
-def reach(
+def pgd_attack(
+    norm: Norm, *, steps: int, step_size: float | EpsMultiple, random_start: bool = False
+) -> TrackedGradientAttack:
+    settings = Pgd(kind="pgd", steps=steps, step_size=step_size, random_start=random_start)
+    return projected_gradient(norm, settings)
+
+
+def attacked_points(
     attack: TrackedGradientAttack, model: nn.Module, eps: float, starts: Tensor | None = None
 ) -> Tensor:
     images, labels = batch(model)
@@ -48,7 +56,7 @@ def reach(
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
-def test_fgsm_takes_the_step_that_foolbox_takes(norm: Norm) -> None:
+def test_fgsm_takes_the_step_of_foolbox(norm: Norm) -> None:
     model = network()
     images, labels = batch(model)
     plain = {
@@ -57,13 +65,13 @@ def test_fgsm_takes_the_step_that_foolbox_takes(norm: Norm) -> None:
         "l1": L1FastGradientAttack(),
     }[norm]
     expected = plain.run(PyTorchModel(model, bounds=(0, 1)), images, labels, epsilon=0.1)
-    found = reach(fast_gradient(norm, random_start=False), model, 0.1)
+    points = attacked_points(fast_gradient(norm, Fgsm(kind="fgsm")), model, 0.1)
 
-    torch.testing.assert_close(found, expected, atol=0 if norm != "l1" else 1e-7, rtol=0)
+    torch.testing.assert_close(points, expected, atol=0 if norm != "l1" else 1e-7, rtol=0)
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
-def test_pgd_ends_where_an_implementation_of_its_own_ends_unless_it_meets_an_example(
+def test_pgd_equals_the_pgd_of_the_toolkit_where_no_example_is_met(
     norm: Literal["linf", "l2"],
 ) -> None:
     model = network()
@@ -79,23 +87,25 @@ def test_pgd_ends_where_an_implementation_of_its_own_ends_unless_it_meets_an_exa
         random_start=False,
         generator=torch.Generator(),
     )
-    attack = projected_gradient(norm, steps=10, step_size=0.01, random_start=False)
+    attack = pgd_attack(norm, steps=10, step_size=0.01)
     unmet = model(expected).argmax(1) == labels
 
     assert unmet.sum() > 10
     torch.testing.assert_close(
-        reach(attack, model, 0.05)[unmet], expected[unmet], atol=1e-6, rtol=0
+        attacked_points(attack, model, 0.05)[unmet], expected[unmet], atol=1e-6, rtol=0
     )
 
 
-def test_an_attack_starts_where_it_is_told() -> None:
+def test_attack_starts_at_the_given_points() -> None:
     model = network()
     images, _ = batch(model)
     noise = 2 * torch.rand(images.shape, generator=stream_generator("attacks.noise")) - 1
-    attack = projected_gradient("linf", steps=1, step_size=1e-9, random_start=True)
+    attack = pgd_attack("linf", steps=1, step_size=1e-9, random_start=True)
 
     expected = (images + 0.01 * noise).clamp(0, 1)
-    torch.testing.assert_close(reach(attack, model, 0.01, expected), expected, atol=1e-6, rtol=0)
+    torch.testing.assert_close(
+        attacked_points(attack, model, 0.01, expected), expected, atol=1e-6, rtol=0
+    )
 
 
 class Valley(nn.Module):
@@ -106,17 +116,17 @@ class Valley(nn.Module):
         return torch.cat([margin, torch.zeros_like(margin)], 1)
 
 
-def test_an_example_met_on_the_way_is_kept_although_the_last_iterate_is_none() -> None:
+def test_first_adversarial_iterate_is_kept_although_the_last_one_is_correct() -> None:
     model = Valley().eval()
-    attack = projected_gradient("linf", steps=2, step_size=0.08, random_start=False)
+    attack = pgd_attack("linf", steps=2, step_size=0.08)
     start, labels = torch.full((1, 1, 1, 1), 0.5), torch.tensor([0])
-    reached = attack.attack_batch(PyTorchModel(model, bounds=(0, 1)), start, labels, eps=0.3)
-    plain = projected_gradient("linf", steps=1, step_size=0.08, random_start=False)
-    one = plain.attack_batch(PyTorchModel(model, bounds=(0, 1)), start, labels, eps=0.3)
+    result = attack.attack_batch(PyTorchModel(model, bounds=(0, 1)), start, labels, eps=0.3)
+    one_step = pgd_attack("linf", steps=1, step_size=0.08)
+    first = one_step.attack_batch(PyTorchModel(model, bounds=(0, 1)), start, labels, eps=0.3)
 
-    assert one.points.item() == pytest.approx(0.58)
-    assert one.points.equal(reached.points)
-    assert 1 == model(reached.points).argmax(1).item()
+    assert first.points.item() == pytest.approx(0.58)
+    assert first.points.equal(result.points)
+    assert 1 == model(result.points).argmax(1).item()
 
 
 class Cliff(nn.Module):
@@ -129,25 +139,25 @@ class Cliff(nn.Module):
         return torch.cat([flat, zero], 1)
 
 
-def test_rows_whose_gradient_is_not_finite_are_told_apart() -> None:
+def test_rows_with_a_nan_gradient_are_not_completed() -> None:
     images, labels = (
         torch.tensor([0.2, 0.8, 0.4]).reshape(3, 1, 1, 1),
         torch.zeros(3, dtype=torch.int64),
     )
-    attack = fast_gradient("linf", random_start=False)
-    reached = attack.attack_batch(
+    attack = fast_gradient("linf", Fgsm(kind="fgsm"))
+    result = attack.attack_batch(
         PyTorchModel(Cliff().eval(), bounds=(0, 1)), images, labels, eps=0.01
     )
 
-    assert [True, False, True] == reached.completed.tolist()
+    assert [True, False, True] == result.completed.tolist()
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
-def test_a_watched_attack_composes_with_foolbox(norm: Norm) -> None:
+def test_tracked_attack_works_with_the_foolbox_interface(norm: Norm) -> None:
     model = network()
     images, labels = batch(model)
     attacked = PyTorchModel(model, bounds=(0, 1))
-    attack = projected_gradient(norm, steps=5, step_size=0.1, random_start=True)
+    attack = pgd_attack(norm, steps=5, step_size=0.1, random_start=True)
     with fork_global_rng(stream_generator("foolbox")):
         _, points, once = attack(attacked, images, labels, epsilons=[0.1, 0.5])
         _, _, repeated = attack.repeat(3)(
@@ -158,11 +168,11 @@ def test_a_watched_attack_composes_with_foolbox(norm: Norm) -> None:
     assert once[1].equal(model(points[1]).argmax(1) != labels)
 
 
-def test_a_criterion_other_than_misclassification_is_refused() -> None:
+def test_criterion_other_than_misclassification_is_an_error() -> None:
     model = network()
     images, labels = batch(model)
     wanted = TargetedMisclassification((labels + 1) % 3)
-    attack = projected_gradient("linf", steps=1, step_size=0.1, random_start=False)
+    attack = pgd_attack("linf", steps=1, step_size=0.1)
 
     for criterion in (wanted, Misclassification(labels) & wanted):
         with pytest.raises(
@@ -172,19 +182,17 @@ def test_a_criterion_other_than_misclassification_is_refused() -> None:
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
-def test_a_step_relative_to_eps_is_that_share_of_it_at_every_radius(norm: Norm) -> None:
+def test_relative_step_size_is_a_multiple_of_eps_at_every_radius(norm: Norm) -> None:
     model = network()
     for eps in (0.1, 0.4):
-        relative = projected_gradient(
-            norm, steps=3, step_size=EpsMultiple(times_eps=0.25), random_start=False
-        )
-        absolute = projected_gradient(norm, steps=3, step_size=0.25 * eps, random_start=False)
+        relative = pgd_attack(norm, steps=3, step_size=EpsMultiple(times_eps=0.25))
+        absolute = pgd_attack(norm, steps=3, step_size=0.25 * eps)
 
-        assert reach(absolute, model, eps).equal(reach(relative, model, eps))
+        assert attacked_points(absolute, model, eps).equal(attacked_points(relative, model, eps))
 
 
 @pytest.mark.parametrize("loss", ["cross_entropy", "margin", "targeted_margin"])
-def test_a_loss_is_what_its_definition_says(loss: Loss) -> None:
+def test_losses_follow_their_definitions(loss: Loss) -> None:
     logits, labels, targets = (
         torch.tensor([[1.0, 4.0, 2.0], [5.0, 1.0, 0.0]]),
         torch.tensor([2, 0]),
@@ -199,14 +207,14 @@ def test_a_loss_is_what_its_definition_says(loss: Loss) -> None:
     assert pytest.approx(expected[loss]) == loss_objective(loss)(logits, labels, targets).tolist()
 
 
-def test_other_classes_come_by_falling_logit_without_the_samples_own() -> None:
+def test_other_classes_are_sorted_by_logit_without_the_label() -> None:
     logits = torch.tensor([[1.0, 4.0, 2.0], [5.0, 1.0, 0.0]])
 
     assert [[1, 0], [1, 2]] == other_classes(logits, torch.tensor([2, 0])).tolist()
 
 
-def test_sparse_descent_moves_no_sample_because_of_another() -> None:
-    attack = projected_gradient("l1", steps=1, step_size=0.1, random_start=False)
+def test_sparse_descent_projects_each_sample_independently() -> None:
+    attack = pgd_attack("l1", steps=1, step_size=0.1)
     images = torch.full((2, 1, 2, 2), 0.5)
     moved = images + torch.tensor([0.01, 0.4]).view(2, 1, 1, 1)
     projected = attack.project(astensor(moved), astensor(images), 0.2).raw

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from advtransfer.testing.context import InMemoryContext
+from advtransfer.toolkit.option_checks import Norm
 from advtransfer.toolkit.rng import stream_generator
 from advtransfer_foolbox.gradient_restarts import random_starts
 from advtransfer_foolbox.norms import (
@@ -18,7 +19,6 @@ from advtransfer_foolbox.norms import (
     project_onto_ball,
     scale_into_ball,
 )
-from advtransfer_foolbox.options import Norm
 
 EPS: dict[Norm, float] = {"linf": 0.1, "l2": 3.0, "l1": 40.0}
 ORDER: dict[Norm, float] = {"linf": math.inf, "l2": 2, "l1": 1}
@@ -33,7 +33,7 @@ def scattered() -> tuple[Tensor, Tensor]:
 
 
 @pytest.mark.parametrize("norm", EPS)
-def test_no_rounding_leaves_a_point_outside_however_many_pixels_there_are(norm: Norm) -> None:
+def test_projected_points_are_inside_the_ball_despite_rounding(norm: Norm) -> None:
     images, points = scattered()
     found = project_onto_ball(points, images, norm=norm, eps=EPS[norm])
     away = distances_to_images(found, images, norm=norm)
@@ -43,7 +43,7 @@ def test_no_rounding_leaves_a_point_outside_however_many_pixels_there_are(norm: 
     assert inside_box(found).all()
 
 
-def test_on_the_straight_way_back_a_point_keeps_its_direction() -> None:
+def test_scaling_into_the_ball_keeps_the_direction() -> None:
     images, points = scattered()
     found = scale_into_ball(points, images, order=1, eps=40.0)
 
@@ -57,7 +57,7 @@ def test_on_the_straight_way_back_a_point_keeps_its_direction() -> None:
 
 
 @pytest.mark.parametrize("norm", EPS)
-def test_points_that_count_as_inside_stay_as_they_are(norm: Norm) -> None:
+def test_points_inside_the_ball_stay_unchanged(norm: Norm) -> None:
     images, points = scattered()
     near = project_onto_ball(points, images, norm=norm, eps=EPS[norm])
     near[1:] = points[1:]
@@ -69,7 +69,7 @@ def test_points_that_count_as_inside_stay_as_they_are(norm: Norm) -> None:
 
 
 @pytest.mark.parametrize("norm", EPS)
-def test_of_all_points_of_the_ball_the_nearest_is_taken(norm: Norm) -> None:
+def test_projection_is_the_nearest_point_of_the_ball(norm: Norm) -> None:
     images = torch.full((40, 1, 1, 4), 0.5)
     points = images + 0.4 * (2 * torch.rand(images.shape, generator=stream_generator("near")) - 1)
     found = project_onto_ball(points, images, norm=norm, eps=0.2)

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from advtransfer.testing.context import InMemoryContext
+from advtransfer.toolkit.option_checks import Norm
 from advtransfer_foolbox.gradient_restarts import random_starts
 from advtransfer_foolbox.norms import Budget, distances_to_images, eps_with_slack, inside_box
-from advtransfer_foolbox.options import Norm
 
 
 @pytest.mark.parametrize(
@@ -25,7 +25,7 @@ def test_a_radius_may_reach_across_the_box_and_not_beyond(norm: Norm, largest: f
             Budget.from_option(norm, eps).check_radii((3, 4, 4))
 
 
-def test_two_radii_that_would_share_a_metric_are_an_error() -> None:
+def test_radii_with_the_same_metric_name_are_an_error() -> None:
     with pytest.raises(ValueError, match="expected radii that differ in six digits"):
         Budget.from_option("l2", (0.1, 0.2, 0.1000000001))
 

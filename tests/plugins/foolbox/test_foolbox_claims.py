@@ -61,7 +61,7 @@ def test_an_attack_of_several_steps_claims_robustness(evaluation: Evaluation) ->
     assert ["robust_accuracy@0.1"] == named(evaluation)
 
 
-def test_of_several_attacks_one_that_iterates_is_enough() -> None:
+def test_one_iterative_attack_of_several_claims_robustness() -> None:
     assert "accuracy" == accuracy_metric([FGSM, NOISE, ONE])
     assert (
         "robust_accuracy"

@@ -25,7 +25,8 @@ PGD: dict[str, Any] = {
 
 
 def test_the_plugin_imports_no_heavy_library() -> None:
-    code = "import sys, advtransfer_foolbox; print(*{'torch', 'numpy', 'sklearn', 'foolbox', 'eagerpy'} & {*sys.modules})"
+    heavy = ("torch", "numpy", "sklearn", "foolbox", "eagerpy")
+    code = f"import sys, advtransfer_foolbox; print(*{{*{heavy}}} & {{*sys.modules}})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert "" == done.stdout.strip()
@@ -77,7 +78,7 @@ def test_the_record_of_pgd_says_every_setting() -> None:
         ({"rel_stepsize": 0.1}, ("rel_stepsize",)),
     ],
 )
-def test_a_setting_that_makes_no_sense_is_a_fault(
+def test_invalid_setting_is_a_fault_at_its_path(
     change: dict[str, Json], path: tuple[str | int, ...]
 ) -> None:
     _, faults = Options.from_factory(pgd).validate({**PGD, **change})
@@ -124,7 +125,7 @@ def test_a_step_size_is_a_length_or_a_multiple_of_eps() -> None:
     ]
 
 
-def test_the_attack_that_needs_numba_says_how_to_install_it() -> None:
+def test_missing_numba_error_says_how_to_install_it() -> None:
     code = """
 import sys
 sys.modules["numba"] = None  # as where it is not installed

@@ -77,7 +77,7 @@ def own_classes(model: nn.Module) -> ArraySamples:
         ),
     ],
 )
-def test_the_outcomes_and_examples_are_those_of_this_version(
+def test_outcomes_and_examples_equal_the_golden_ones(
     evaluation: Evaluation, outcomes: str, total: float
 ) -> None:
     model = network()
@@ -90,7 +90,7 @@ def test_the_outcomes_and_examples_are_those_of_this_version(
     assert total == pytest.approx(examples.inputs.sum().item(), abs=1e-3)
 
 
-def test_the_outcomes_of_a_ladder_are_those_of_this_version() -> None:
+def test_outcomes_of_several_radii_equal_the_golden_ones() -> None:
     model = network()
     evaluation = pgd(norm="linf", eps=(0.05, 0.1, 0.15), steps=4, step_size=0.06)
     found = evaluation.measure(

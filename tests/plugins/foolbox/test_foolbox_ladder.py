@@ -11,11 +11,12 @@ from torch import Tensor, nn
 
 from advtransfer.testing.context import InMemoryContext
 from advtransfer.toolkit.datasets import ArraySamples
+from advtransfer.toolkit.option_checks import Norm
 from advtransfer.toolkit.rng import build_initialized, stream_generator
 from advtransfer.types import DataCard, Evaluation, EvaluationInputs, Measurement, Outcome
 from advtransfer_foolbox.components.gradient import basic_iterative, fgsm, pgd
 from advtransfer_foolbox.components.minimization import deepfool
-from advtransfer_foolbox.options import EpsMultiple, Norm
+from advtransfer_foolbox.options import EpsMultiple
 
 RUNGS: dict[Norm, tuple[float, ...]] = {
     "linf": (0.02, 0.04, 0.06, 0.08),
@@ -52,7 +53,7 @@ def climbed(norm: Norm, rungs: tuple[float, ...]) -> Measurement:
 
 
 @pytest.mark.parametrize("norm", RUNGS)
-def test_what_is_broken_at_one_radius_is_broken_at_every_larger_one_by_the_same_example(
+def test_broken_samples_stay_broken_at_larger_radii_by_the_same_example(
     norm: Norm,
 ) -> None:
     measured = climbed(norm, RUNGS[norm])
@@ -91,7 +92,7 @@ def test_the_steps_of_a_warm_start_grow_with_the_cube_of_the_radius_up_to_all_of
     assert {16 + 16 // 8 + 16} == set(measured.samples["gradients"][robust].tolist())
 
 
-def test_radii_are_climbed_from_the_smallest_however_they_are_listed() -> None:
+def test_radii_are_attacked_from_the_smallest_in_any_order_of_the_list() -> None:
     up, mixed = climbed("linf", (0.02, 0.04, 0.06)), climbed("linf", (0.06, 0.02, 0.04))
 
     assert ["clean_accuracy", *(f"robust_accuracy@{eps}" for eps in (0.06, 0.02, 0.04))] == list(
@@ -103,7 +104,7 @@ def test_radii_are_climbed_from_the_smallest_however_they_are_listed() -> None:
 
 
 @pytest.mark.parametrize("norm", RUNGS)
-def test_a_list_of_one_radius_is_that_radius(norm: Norm) -> None:
+def test_list_of_one_radius_equals_that_radius(norm: Norm) -> None:
     (eps, *_) = RUNGS[norm]
     many, one = (
         measure(pgd(norm=norm, eps=given, steps=12, step_size=RUNGS[norm][-1] / 10, restarts=2))
@@ -117,7 +118,7 @@ def test_a_list_of_one_radius_is_that_radius(norm: Norm) -> None:
     assert one.examples[0].inputs.equal(many.examples[0].inputs)
 
 
-def test_eps_0_is_a_rung_on_which_nothing_is_tried() -> None:
+def test_radius_0_is_not_attacked() -> None:
     with_zero, without = climbed("l2", (0.2, 0.0, 0.3)), climbed("l2", (0.2, 0.3))
 
     assert with_zero.outcomes["clean_accuracy"].equal(with_zero.outcomes["robust_accuracy@0"])
@@ -125,7 +126,7 @@ def test_eps_0_is_a_rung_on_which_nothing_is_tried() -> None:
 
 
 @pytest.mark.parametrize("norm", RUNGS)
-def test_what_a_far_smaller_radius_left_is_stretched_into_the_larger_ball_and_not_beyond(
+def test_warm_start_from_a_far_smaller_radius_stays_inside_the_larger_ball(
     norm: Norm,
 ) -> None:
     eps = RUNGS[norm][-1]
@@ -150,7 +151,7 @@ class TornBesideGrey(nn.Module):
         return torch.cat([1 + 0 * first, (0 * first + one).sqrt() - one], 1)
 
 
-def test_what_an_attempt_failed_on_is_robust_at_no_larger_radius() -> None:
+def test_samples_of_a_failed_attempt_are_unknown_at_every_radius() -> None:
     card = DataCard((1, 2, 2), (0.0, 1.0), "classes", 2, ("a", "b"), "")
     inputs = torch.rand((40, 1, 2, 2), generator=stream_generator("torn"))
     inputs[:20, 0, 0, 0] = 0.5
@@ -167,7 +168,7 @@ def test_what_an_attempt_failed_on_is_robust_at_no_larger_radius() -> None:
         ].tolist()
 
 
-def test_a_step_relative_to_eps_gives_every_radius_of_a_ladder_its_own() -> None:
+def test_relative_step_size_differs_between_the_radii_of_a_list() -> None:
     relative, small, large = (
         measure(pgd(norm="l2", eps=(0.1, 0.3), steps=6, step_size=size)).examples
         for size in (EpsMultiple(times_eps=0.5), 0.05, 0.15)
@@ -178,7 +179,7 @@ def test_a_step_relative_to_eps_gives_every_radius_of_a_ladder_its_own() -> None
     assert not small[1].inputs.equal(relative[1].inputs)
 
 
-def test_one_step_attacks_start_anew_on_every_rung() -> None:
+def test_one_step_attacks_use_no_warm_start() -> None:
     ladder, alone = (
         measure(fgsm(norm="linf", eps=(0.02, 0.06))),
         measure(fgsm(norm="linf", eps=0.06)),
@@ -187,7 +188,7 @@ def test_one_step_attacks_start_anew_on_every_rung() -> None:
     assert broken(ladder, 0.02) | broken(alone, 0.06) == broken(ladder, 0.06)
 
 
-def test_an_attack_that_looks_for_the_nearest_example_is_run_once_for_all_radii() -> None:
+def test_minimization_attack_runs_once_for_all_radii() -> None:
     rungs = RUNGS["l2"]
     ladder, alone = (
         measure(deepfool(norm="l2", eps=eps, counts=True)) for eps in (rungs, rungs[-1])

@@ -56,7 +56,7 @@ def measure(evaluation: Evaluation, test: ArraySamples, model: nn.Module) -> Mea
     ],
     ids=["deepfool linf", "deepfool l2", "carlini_wagner", "boundary"],
 )
-def test_distances_are_those_to_the_boundary_and_outcomes_follow_from_them(
+def test_distances_equal_those_to_the_boundary_and_determine_the_outcomes(
     evaluation: Evaluation, side: float, most: float
 ) -> None:
     measured = measure(evaluation, flat(0.5, 0.4, 0.3, 0.8, 0.2), Ring())
@@ -72,7 +72,7 @@ def test_distances_are_those_to_the_boundary_and_outcomes_follow_from_them(
     assert away[:4].sort().values[1].item() == measured.metrics["median_distance"]
 
 
-def test_a_walk_without_a_place_to_begin_is_unfinished_and_has_no_distance() -> None:
+def test_walk_without_a_starting_point_is_unknown_and_has_no_distance() -> None:
     class Dark(nn.Module):
         def forward(self, inputs: Tensor) -> Tensor:
             return torch.tensor([1.0, 0.0]).expand(len(inputs), 2)
@@ -98,7 +98,7 @@ class Torn(Ring):
     "evaluation",
     [deepfool(norm="l2", eps=(0.5, 0.9)), carlini_wagner(eps=(0.5, 0.9), steps=30, step_size=0.02)],
 )
-def test_a_search_that_met_a_nan_gradient_is_unfinished_at_every_radius(
+def test_search_with_a_nan_gradient_is_unknown_at_every_radius(
     evaluation: Evaluation,
 ) -> None:
     measured = measure(evaluation, flat(0.5, 0.3, 0.9), Torn())

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from advtransfer.testing.context import InMemoryContext
 from advtransfer.toolkit.datasets import ArraySamples, all_positions
+from advtransfer.toolkit.option_checks import Norm
 from advtransfer.types import Evaluation, EvaluationInputs
 from advtransfer_foolbox.components.minimization import boundary, carlini_wagner, deepfool
-from advtransfer_foolbox.options import Norm
 
 Case: TypeAlias = tuple[nn.Sequential, ArraySamples]
 

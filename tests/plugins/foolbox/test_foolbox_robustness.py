@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from advtransfer.errors import Cancelled
 from advtransfer.testing.context import InMemoryContext
 from advtransfer.toolkit.datasets import ArraySamples, SampleSubset
+from advtransfer.toolkit.option_checks import Norm
 from advtransfer.toolkit.prediction import predict
 from advtransfer.toolkit.rng import build_initialized, stream_generator
 from advtransfer.types import DataCard, Evaluation, EvaluationInputs, Measurement, Outcome, Samples
@@ -24,7 +25,6 @@ from advtransfer_foolbox.components.minimization import (
     carlini_wagner,
     deepfool,
 )
-from advtransfer_foolbox.options import Norm
 
 SHAPE = (1, 6, 6)
 DEEPFOOL = options.DeepFool(kind="deepfool", steps=3)
@@ -100,7 +100,7 @@ def points(measured: Measurement) -> dict[tuple[str, int], bytes]:
 
 
 @pytest.mark.parametrize("evaluation", EVALUATIONS)
-def test_a_sample_has_one_outcome_and_one_example_in_any_order_and_in_any_company(
+def test_outcome_and_example_of_a_sample_do_not_depend_on_the_other_samples(
     evaluation: Evaluation,
 ) -> None:
     whole = measure(evaluation, samples())
@@ -165,7 +165,7 @@ class Fickle(nn.Module):
         noise(norm="linf", eps=0.1, draws=3),
     ],
 )
-def test_an_attack_that_stopped_at_an_example_that_is_none_on_a_second_look_is_unfinished(
+def test_attack_stopped_at_an_unconfirmed_example_is_unknown(
     evaluation: Evaluation,
 ) -> None:
     test = ArraySamples(
@@ -196,7 +196,7 @@ class Broken(nn.Module):
 
 
 @pytest.mark.parametrize("evaluation", EVALUATIONS)
-def test_logits_that_are_not_numbers_are_unknown_and_nothing_else_changes(
+def test_nan_logits_are_unknown_and_change_no_other_sample(
     evaluation: Evaluation,
 ) -> None:
     test = samples()
@@ -211,7 +211,7 @@ def test_logits_that_are_not_numbers_are_unknown_and_nothing_else_changes(
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
-def test_an_attack_without_gradients_is_unfinished_so_nothing_counts_as_robust(
+def test_nan_gradients_are_unknown_and_never_robust(
     norm: Literal["linf", "l2"],
 ) -> None:
     test = samples()
@@ -274,7 +274,7 @@ def test_a_label_that_is_no_class_is_an_error(evaluation: Evaluation, label: int
 def test_labels_of_another_task_are_an_error() -> None:
     test = ArraySamples(card=card(), inputs=torch.zeros(3, *SHAPE), labels=torch.zeros(3, 4))
 
-    with pytest.raises(ValueError, match="expected one int64 class a sample"):
+    with pytest.raises(ValueError, match="expected one int64 class per sample"):
         measure(clean_accuracy(), test)
 
 
@@ -312,7 +312,7 @@ def test_an_eps_beyond_the_box_is_an_error(norm: Norm, eps: float) -> None:
 
 
 @pytest.mark.parametrize("evaluation", EVALUATIONS[1:])
-def test_an_attack_that_was_stopped_gives_the_same_when_it_is_run_again(
+def test_cancelled_attack_gives_the_same_result_when_run_again(
     evaluation: Evaluation,
 ) -> None:
     whole, stopped = measure(evaluation, samples()), InMemoryContext(cancel_after=2)
@@ -347,7 +347,7 @@ def test_every_attacked_metric_has_its_examples_even_where_none_is_broken(
     }
 
 
-def test_progress_is_told_by_chunk_and_a_stop_is_heard() -> None:
+def test_progress_is_reported_by_chunk_and_cancels() -> None:
     context = InMemoryContext()
     pgd(norm="linf", eps=0.1, steps=1, step_size=0.1, restarts=2).measure(
         EvaluationInputs(test=samples(), model=conv()), context=context

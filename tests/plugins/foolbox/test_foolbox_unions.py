@@ -15,10 +15,11 @@ from torch import Tensor, nn
 from advtransfer.options import Options
 from advtransfer.testing.context import InMemoryContext
 from advtransfer.toolkit.datasets import ArraySamples
+from advtransfer.toolkit.option_checks import Norm
 from advtransfer.toolkit.rng import build_initialized, stream_generator
 from advtransfer.types import DataCard, Evaluation, EvaluationInputs, Json, Measurement, Outcome
 from advtransfer_foolbox.components import ensembles, gradient, minimization
-from advtransfer_foolbox.options import AttackSettings, DeepFool, Noise, NoiseKind, Norm, Pgd
+from advtransfer_foolbox.options import AttackSettings, DeepFool, Noise, NoiseKind, Pgd
 from advtransfer_foolbox.random_noise import PerSampleNoise
 
 
@@ -104,9 +105,7 @@ def test_every_kind_of_attack_is_named_as_its_evaluation_and_has_its_options_and
         ([{"kind": "deepfool"}, {"kind": "noise", "noise": "pink"}], ("attacks", 1, "noise")),
     ],
 )
-def test_a_mistake_in_one_attack_is_a_fault_there(
-    attacks: Json, path: tuple[str | int, ...]
-) -> None:
+def test_fault_of_an_attack_has_its_position(attacks: Json, path: tuple[str | int, ...]) -> None:
     _, faults = Options.from_factory(ensembles.ensemble).validate(
         {"norm": "l2", "eps": 0.1, "attacks": attacks}
     )

@@ -137,7 +137,7 @@ def test_influence_without_training_samples_is_refused() -> None:
         )
 
 
-def test_the_host_finds_all_five_and_their_needs() -> None:
+def test_host_finds_all_five_evaluations_and_their_needs() -> None:
     host = Host.discover()
     found = {
         name: set(host.component(f"interpret/{name}", "evaluation").metadata.needs)
@@ -149,7 +149,7 @@ def test_the_host_finds_all_five_and_their_needs() -> None:
     } == found
 
 
-def test_the_cut_off_of_the_hessian_has_no_default() -> None:
+def test_rcond_has_no_default() -> None:
     options = Host.discover().component("interpret/influence", "evaluation").options
 
     assert ["rcond"] == [name for name, option in options.fields.items() if option.required]

@@ -104,7 +104,7 @@ def network() -> nn.Module:
     ],
     ids=["influence", "features", "loss", "probability", "all rivals", "one rival", "linf", "l2"],
 )
-def test_the_metrics_are_those_of_this_version(
+def test_metrics_equal_the_golden_ones(
     evaluation: Evaluation, metrics: Mapping[str, float]
 ) -> None:
     data = toy(train=24, test=15)

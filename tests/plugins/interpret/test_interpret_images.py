@@ -101,7 +101,7 @@ def test_likeness_is_a_correlation() -> None:
     assert [0.0] == pixel_correlation(image, torch.ones_like(image)).tolist()
 
 
-def test_samples_are_shown_of_each_class_by_turns() -> None:
+def test_samples_are_chosen_from_each_class_in_turn() -> None:
     labels = torch.tensor([1, 1, 0, 1, 0, 2])
 
     assert [2, 0, 5, 4] == round_robin_by_class(labels, 4).tolist()
@@ -145,7 +145,7 @@ class Broken(nn.Module):
         return inputs.flatten(1)[:, :3] / 0
 
 
-def test_what_is_not_finite_is_no_result() -> None:
+def test_gradients_and_losses_that_are_not_finite_are_inapplicable() -> None:
     given = EvaluationInputs(test=images(), model=Broken().eval())
 
     with pytest.raises(Inapplicable, match="not finite"):

@@ -101,7 +101,7 @@ def probed(train: Set, *, classes: int, C: float) -> Tensor:
 @pytest.mark.parametrize(
     ("classes", "C", "damping"), [(10, 1.0, 1.0), (10, 0.01, 100.0), (2, 0.01, 200.0)]
 )
-def test_with_the_probes_penalty_as_damping_scores_tell_the_rise_of_its_test_loss_on_digits(
+def test_scores_predict_the_test_loss_of_a_probe_when_damping_is_its_penalty(
     classes: int, C: float, damping: float
 ) -> None:
     """The 12 least certain images left out; with C = 0.01 little is beyond first order: the sizes agree too."""
@@ -132,7 +132,7 @@ def test_with_the_probes_penalty_as_damping_scores_tell_the_rise_of_its_test_los
 @pytest.mark.parametrize("damping", [0.0, 0.3])
 @pytest.mark.parametrize("rcond", [1e-10, 1e-3, 5e-2])
 @pytest.mark.parametrize("features", [2, 5, 12])
-def test_the_reduced_hessian_gives_what_the_pseudo_inverse_of_the_whole_one_gives(
+def test_reduced_hessian_gives_the_scores_of_the_full_pseudo_inverse(
     rcond: float, features: int, damping: float
 ) -> None:
     """Of 5 features 2 are copies; with 12, there are more than samples: most directions are flat."""
@@ -162,7 +162,7 @@ def test_the_reduced_hessian_gives_what_the_pseudo_inverse_of_the_whole_one_give
     assert torch.allclose(expected, ours.scores, atol=1e-8 * float(expected.abs().max()))
 
 
-def test_the_size_is_that_of_what_differs_between_classes_in_the_span_of_the_features() -> None:
+def test_hessian_size_counts_class_contrasts_times_independent_features() -> None:
     train = drawn(4, seed=0, features=9)
     at = layer(train, torch.zeros((3, 10), dtype=torch.float64))
 
@@ -175,7 +175,7 @@ def test_the_size_is_that_of_what_differs_between_classes_in_the_span_of_the_fea
         compute_influences(at, at, rcond=1e-10, damping=0, largest=9)
 
 
-def test_a_hessian_that_is_refused_says_what_memory_it_would_take() -> None:
+def test_error_of_a_too_large_hessian_states_the_memory_it_needs() -> None:
     """At 32 bytes a squared row: 1000 rows take 32 MB."""
     features = torch.randn((600, 500), generator=stream_generator("wide"), dtype=torch.float64)
     at = LayerSamples(
@@ -191,7 +191,7 @@ def test_a_hessian_that_is_refused_says_what_memory_it_would_take() -> None:
         compute_influences(at, at, rcond=1e-10, damping=0, largest=999)
 
 
-def test_the_limit_of_the_hessian_is_asked_and_admits_the_case_of_the_paper() -> None:
+def test_default_hessian_limit_admits_the_case_of_the_paper() -> None:
     """A refusal is of its id for good: a raised limit must be another one."""
     largest = (
         Host.discover().component("interpret/influence", "evaluation").options.fields["largest"]

@@ -122,13 +122,13 @@ def test_an_interior_rectifier_is_not_faked(after: tuple[nn.Module, ...]) -> Non
     ],
     ids=["dropout", "batch norm", "pooling"],
 )
-def test_what_pools_reshapes_and_scales_leaves_the_rectifier_the_last_one(
+def test_pooling_reshaping_and_scaling_keep_the_last_rectifier(
     after: tuple[nn.Module, ...],
 ) -> None:
     assert 0 == LastLayer.find_in(chain(*after), INPUTS).rectifier
 
 
-def test_looking_leaves_nothing_behind() -> None:
+def test_finding_the_last_layer_leaves_no_trace_in_the_model() -> None:
     model = rectified()
     before = model(INPUTS)
     layer = LastLayer.find_in(model, INPUTS)

@@ -42,7 +42,7 @@ class Standardised(nn.Module):
         return nn.functional.linear((features - 0.5) / 0.1, self.weight, self.bias)
 
 
-def test_the_evaluation_reports_the_ranks_asked_that_there_are_and_what_chance_would_give() -> None:
+def test_evaluation_reports_the_existing_ranks_and_the_chance_match() -> None:
     data = toy(train=12, test=9)
     model = build_initialized(
         lambda: nn.Sequential(nn.Flatten(), Standardised()), stream_generator("head")

@@ -134,7 +134,7 @@ class Wave(nn.Module):
         return torch.stack([torch.zeros_like(gap), gap], dim=1)
 
 
-def test_both_rises_are_the_larger_of_both_ways() -> None:
+def test_rises_are_the_larger_of_both_ways() -> None:
     card = binary().card
     grey = ArraySamples(card=card, inputs=torch.full((1, 1, 4, 4), 0.5), labels=torch.tensor([0]))
     given = EvaluationInputs(test=grey, model=Wave().eval())
