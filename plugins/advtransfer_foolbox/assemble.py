@@ -11,12 +11,12 @@ from advtransfer.toolkit.option_checks import Norm
 from advtransfer.types import Evaluation
 from advtransfer_foolbox import gradient_attacks, minimization_attacks, options
 from advtransfer_foolbox.attack_accuracy import AttackAccuracy
-from advtransfer_foolbox.gradient_restarts import GradientAttack
 from advtransfer_foolbox.minimization_attacks import BlendedStartingPoints, NearestExampleAttack
 from advtransfer_foolbox.norms import Budget
 from advtransfer_foolbox.options import AttackSettings, accuracy_metric
 from advtransfer_foolbox.protocols import Attack
 from advtransfer_foolbox.random_noise import NoiseAttack, PerSampleNoise
+from advtransfer_foolbox.starts import GradientAttack
 
 GradientSettings: TypeAlias = options.Fgsm | options.Pgd | options.BasicIterative
 MinimizationSettings: TypeAlias = (

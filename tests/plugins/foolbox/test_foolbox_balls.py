@@ -11,7 +11,6 @@ from torch import Tensor
 from advtransfer.testing.context import InMemoryContext
 from advtransfer.toolkit.option_checks import Norm
 from advtransfer.toolkit.rng import stream_generator
-from advtransfer_foolbox.gradient_restarts import random_starts
 from advtransfer_foolbox.norms import (
     bring_inside,
     distances_to_images,
@@ -19,6 +18,7 @@ from advtransfer_foolbox.norms import (
     project_onto_ball,
     scale_into_ball,
 )
+from advtransfer_foolbox.starts import random_starts
 
 EPS: dict[Norm, float] = {"linf": 0.1, "l2": 3.0, "l1": 40.0}
 ORDER: dict[Norm, float] = {"linf": math.inf, "l2": 2, "l1": 1}

@@ -7,8 +7,8 @@ import torch
 
 from advtransfer.testing.context import InMemoryContext
 from advtransfer.toolkit.option_checks import Norm
-from advtransfer_foolbox.gradient_restarts import random_starts
 from advtransfer_foolbox.norms import Budget, distances_to_images, eps_with_slack, inside_box
+from advtransfer_foolbox.starts import random_starts
 
 
 @pytest.mark.parametrize(
