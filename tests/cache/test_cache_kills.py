@@ -42,8 +42,8 @@ tensors = {"x": torch.arange(60_000.0)}
 signal.signal(signal.SIGCHLD, signal.SIG_IGN)
 def build(first):
     for number in range(first, first + 10_000):
-        with cache.lease("ab" * 32):
-            cache.save("ab" * 32, tensors)
+        with cache.hold_lock("ab" * 32):
+            cache.save_checkpoint("ab" * 32, tensors)
             cache.put(f"{number:064x}", tensors, {"number": number})
 ready()
 for line in sys.stdin:
@@ -53,7 +53,7 @@ for line in sys.stdin:
     print(child, flush=True)
 """
 HOLDER = """
-with cache.lease("ab" * 32):
+with cache.hold_lock("ab" * 32):
     ready()
     time.sleep(60)
 """
@@ -62,7 +62,7 @@ ready()
 for start in map(float, sys.stdin):
     time.sleep(max(0.0, start - time.time()))
     try:
-        with cache.lease("ab" * 32):
+        with cache.hold_lock("ab" * 32):
             time.sleep(0.1)
         print("won", flush=True)
     except Busy:
