@@ -31,7 +31,7 @@ def check_hook_names(manager: pluggy.PluginManager, loaded: object, *, plugin: s
         raise PluginError(plugin, f"implements the unknown hook {name!r}; {hint}")
     for name in HOOKS:
         member = inspect.getattr_static(loaded, name, None)
-        # A plugin may import `Hooks` members, which carry the specification's marker.
+        # A plugin's class may inherit from `Hooks`, whose functions carry the specification's marker.
         is_function = callable(member) and not hasattr(member, f"{GROUP}_spec")
         if name not in implemented and is_function:
             found = f"has {name!r}, which is named like a hook and is none"
@@ -169,7 +169,7 @@ class Host:
         None for a plugin that is not installed or has no files.
         """
         if name not in self._plugins:
-            return self._code_digests.get(name)
+            return None
         if name not in self._code_digests:
             self._code_digests[name] = code_digest(self._plugins[name][0])
         return self._code_digests[name]
