@@ -150,7 +150,7 @@ def battery_ids(record: Mapping[str, Json]) -> list[str]:
 
 
 def _battery_field(batteries: Mapping[str, str]) -> Json:
-    # One battery is written without the name of its metric, as in records before there were several.
+    # The record format names no metric where a result has one battery.
     if len(batteries) < 2:
         return next(iter(batteries.values()), None)
     return dict(sorted(batteries.items()))

@@ -96,7 +96,7 @@ class Run:
 
     def _examined_records(self) -> Iterator[tuple[str, Record | None, str | None]]:
         """Yield location, record and fault of each record, with contradictions of its batteries."""
-        # The records are read twice, since a result may come before its battery and not all fit in memory.
+        # A first pass collects the batteries: a result may come before its battery.
         batteries = {
             record["id"]: record
             for _, record, _ in self._validated_records()
