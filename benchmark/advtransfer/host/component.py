@@ -83,8 +83,9 @@ def _is_plainly_valid(hint: object, default: object) -> bool:
     if origin in _UNION_ORIGINS:
         return any(_is_plainly_valid(member, default) for member in arguments)
     if origin in _CONTAINER_ORIGINS:
-        is_list = isinstance(default, list | tuple)
-        return is_list and all(_is_plainly_valid(arguments[0], item) for item in default)
+        if not isinstance(default, list | tuple):
+            return False
+        return all(_is_plainly_valid(arguments[0], item) for item in default)
     if hint is float:
         return type(default) in (float, int)
     return type(default) is hint
@@ -175,8 +176,8 @@ def make_component(plugin: Plugin, kind: ComponentKind, factory: object) -> Comp
 
 def _checked_component(plugin: Plugin, kind: ComponentKind, factory: object) -> Component:
     name = getattr(factory, "__name__", None)
-    is_function = callable(factory) and not inspect.isclass(factory)
-    if not is_function or not isinstance(name, str) or not name.isidentifier():
+    has_name = isinstance(name, str) and name.isidentifier()
+    if not callable(factory) or inspect.isclass(factory) or not has_name:
         raise PluginError(
             plugin.name, f"register_{kind}s gave {factory!r}; expected a named function"
         )
