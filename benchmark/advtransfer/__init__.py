@@ -1,13 +1,13 @@
-"""A benchmark of adversarial robustness and transfer learning, made of plugins.
+"""A benchmark of adversarial robustness and transfer learning, built from plugins.
 
-Importing this package imports nothing else: the command line, the plugins and the workers each take what they need.
+Importing this package imports nothing else: the command line, plugins and workers import what they use.
 """
 
 __all__ = ["__version__"]
 
 
 def __getattr__(name: str) -> str:
-    """The installed version, looked up when asked for, since the look-up costs a tenth of the command line's start."""
+    """Return the installed version on first access: looking it up takes a tenth of the command line's start."""
     if name != "__version__":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib.metadata import version

@@ -1,4 +1,4 @@
-"""Deprecated names of the public surface, which plugins may still import."""
+"""Deprecated names of the public surface that plugins may still import."""
 
 from __future__ import annotations
 
@@ -8,13 +8,11 @@ from collections.abc import Callable, Mapping
 
 
 def deprecated_names(module: str, new_names: Mapping[str, str]) -> Callable[[str], object]:
-    """Return a module ``__getattr__`` (PEP 562) that answers old names with the objects of today.
+    """Return a module ``__getattr__`` (PEP 562) that resolves old names to the current objects.
 
     Args:
         module: The module that had the old names.
-        new_names: For each old name the new one, as ``module:name``.
-
-    The new module is imported on access only: an import at the top could close a circle.
+        new_names: The new name of each old one, as ``module:name``.
     """
 
     def find_deprecated(name: str) -> object:
@@ -26,6 +24,7 @@ def deprecated_names(module: str, new_names: Mapping[str, str]) -> Callable[[str
             DeprecationWarning,
             stacklevel=2,
         )
+        # Imported on access only: an import at the top of this module could close an import circle.
         return getattr(importlib.import_module(new_module), new_name)
 
     return find_deprecated

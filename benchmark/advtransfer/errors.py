@@ -1,19 +1,19 @@
-"""What can go wrong, as one tree.
+"""The exceptions of advtransfer, as one tree.
 
 AdvTransferError
-├── BadInput            the user's words are wrong: every problem at once (exit code 2)
-├── UnknownName         no component has this name; knows the nearest ones
-├── PluginError         a plugin does not keep the contract; names the plugin
-├── ModelError          a model gives something else than logits, or no gradient
-├── MissingLibrary      a library is absent; says the pip command where it is known
-├── Diverged            a fit or training gave a non-finite loss; deterministic, so not retried
-├── Leaked              training images are among those measured on, and the suite calls that an error
-├── Inapplicable        a cell of the grid makes no sense: skipped with this reason
+├── BadInput            the user's input is wrong; holds every problem (exit code 2)
+├── UnknownName         no component has this name; holds the most similar names
+├── PluginError         a plugin breaks its contract; names the plugin
+├── ModelError          a model does not return logits, or has no gradient
+├── MissingLibrary      a library is not installed; gives the pip command where it is known
+├── Diverged            a training had a non-finite loss; deterministic, so not retried
+├── Leaked              training images are also test images, and the suite treats that as an error
+├── Inapplicable        a cell of the grid is not applicable; skipped with this reason
 ├── CacheError          an artifact cannot be read, written or reproduced
-│   └── Busy            another worker is building this node: come back later
-│       └── Unfit       this process is no longer fit for the job: another one goes on with it
+│   └── Busy            another worker is building this node; the job is tried again later
+│       └── Unfit       this process cannot run further jobs; another one continues the job
 └── Cancelled           the run is stopping
-Interrupted             the user has stopped the run: no error, and no failure of what was running
+Interrupted             the user stopped the run; not an error of the job that was running
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from advtransfer.deprecation import deprecated_names
 
 
 class AdvTransferError(Exception):
-    """The base of every error that advtransfer raises on purpose."""
+    """Base class of every error that advtransfer raises on purpose."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Location:
-    """A place in a file: 1-based line and column."""
+    """A position in a file: 1-based line and column."""
 
     file: str
     line: int
@@ -56,7 +56,7 @@ class Problem:
 
 
 class BadInput(AdvTransferError):
-    """The user's words are wrong; holds every problem found, in the order of the file."""
+    """Wrong user input; `problems` holds every mistake, in the order of the file."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems = tuple(problems)
@@ -64,20 +64,22 @@ class BadInput(AdvTransferError):
 
 
 class AdvTransferWarning(UserWarning):
-    """Something in the user's data or words that may not be meant; a run goes on, and shows it as a line."""
+    """User input or data that may be a mistake; the run continues and prints one line."""
 
 
 class UnknownName(AdvTransferError):
-    """No component has this name; `near` holds the names it may have meant, best first."""
+    """A name that no component has; `near` holds similar names, the most similar first."""
 
     def __init__(self, name: str, expected: str, near: Iterable[str] = ()) -> None:
-        self.name, self.expected, self.near = name, expected, tuple(near)
+        self.name = name
+        self.expected = expected
+        self.near = tuple(near)
         hint = f"; did you mean {self.near[0]!r}?" if self.near else ""
         super().__init__(f"found {name!r}; expected {expected}{hint}")
 
 
 class PluginError(AdvTransferError):
-    """A plugin does not keep the contract."""
+    """A plugin that breaks its contract."""
 
     def __init__(self, plugin: str, message: str) -> None:
         self.plugin = plugin
@@ -85,38 +87,48 @@ class PluginError(AdvTransferError):
 
 
 class ModelError(AdvTransferError):
-    """A model gives something else than logits, or no gradient of its inputs."""
+    """A model that does not return logits, or has no gradient with respect to its inputs."""
 
 
 class MissingLibrary(AdvTransferError):
-    """A library that a component needs is not installed.
+    """A library that a component needs and that is not installed.
 
-    `install` is the command that brings it, where it is known; `where` says what imports it.
+    Args:
+        library: The library's name.
+        component: What needs it, as the message names it.
+        install: The command that installs it, where it is known.
+        where: Which module imports it, and in which file.
     """
 
     def __init__(
         self, library: str, component: str, install: str | None = None, *, where: str = ""
     ) -> None:
         self.library = library
-        told = f"{component} needs the library {library!r}, which is not installed"
-        place = f"{where}; " if where else ""
-        unknown = f"{place}install what its documentation names, or correct the import"
-        super().__init__(f"{told}; run: {install}" if install else f"{told}; {unknown}")
+        if install:
+            next_step = f"run: {install}"
+        else:
+            importer = f"{where}; " if where else ""
+            next_step = f"{importer}install what its documentation names, or correct the import"
+        super().__init__(
+            f"{component} needs the library {library!r}, which is not installed; {next_step}"
+        )
 
 
 class Diverged(AdvTransferError):
-    """A training gave a loss that is not finite; the same inputs do so again, so it is not retried."""
+    """A training with a non-finite loss; deterministic, so it is not retried."""
 
     def __init__(self, epoch: int, loss: float) -> None:
-        self.epoch, self.loss = epoch, loss
+        self.epoch = epoch
+        self.loss = loss
         super().__init__(f"diverged in epoch {epoch}: loss {loss}")
 
+    # By default pickle calls the class with the message alone, which does not fit this signature.
     def __reduce__(self) -> tuple[type[Diverged], tuple[int, float]]:
         return Diverged, (self.epoch, self.loss)
 
 
 class Leaked(AdvTransferError):
-    """Images of a training set are among those measured on, and the suite says ``leakage: error``."""
+    """Training images that are also test images, where the suite says ``leakage: error``."""
 
     def __init__(self, counts: str) -> None:
         super().__init__(
@@ -126,30 +138,33 @@ class Leaked(AdvTransferError):
 
 
 class Inapplicable(AdvTransferError):
-    """This cell of the grid makes no sense; the message is the reason shown for the skip."""
+    """A cell of the grid that is not applicable; the message is the reason shown for the skip."""
 
 
 class CacheError(AdvTransferError):
-    """An artifact cannot be read, written or reproduced."""
+    """An artifact that cannot be read, written or reproduced."""
 
 
 class Busy(CacheError):
-    """Another worker holds the lease on this node; the job is put back, never waited on."""
+    """A node that another worker is building; the job is put back into the queue, never waited for."""
 
 
 class Unfit(Busy):
-    """A plugin left something running in this process: the rest of the job is for another one."""
+    """A process in which a plugin left something running; another process continues the job."""
 
 
 class Cancelled(AdvTransferError):
-    """The run is stopping."""
+    """A job that ends because the run is stopping."""
 
 
 class Interrupted(KeyboardInterrupt):
-    """The user has stopped a run whose jobs run in this process: told from a KeyboardInterrupt that a plugin raises."""
+    """The user stopped a run whose jobs run in this process.
+
+    A class of its own, because a plugin may raise KeyboardInterrupt, which is a failure of its job.
+    """
 
 
-if not TYPE_CHECKING:  # mypy then reports an old name, as it should
+if not TYPE_CHECKING:  # Hidden from mypy, so that it reports uses of the old names.
     __getattr__ = deprecated_names(
         __name__,
         {

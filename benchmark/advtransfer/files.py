@@ -1,7 +1,7 @@
-"""Files that are written completely or not at all, the process that writes them, and the root folder of the cache.
+"""Files that are written completely or not at all, process identity, and the root folder of the cache.
 
-A file is written to a temporary name, fsynced and renamed. The temporary name holds the writer's process id, so that
-what a killed writer left is recognised and removed. A pid alone is not enough, because pids are reused.
+A file is written to a temporary name, fsynced and renamed. The temporary name holds the writer's
+process id, so that files left behind by a killed writer are recognised and removed.
 """
 
 from __future__ import annotations
@@ -20,12 +20,19 @@ from pathlib import Path
 
 from advtransfer.errors import BadInput, Problem
 
-DEAD_STATES = {"Z", "X"}  # states of a process that was killed and that nobody has waited for
+# A killed process that its parent has not yet waited for is a zombie (Z) or dead (X).
+DEAD_STATES = {"Z", "X"}
+
+STAT_START_TIME = 18
+"""Index of `starttime` (field 22 of ``/proc/<pid>/stat``) among the fields after the state."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProcessId:
-    """A process: the host (with its pid namespace), the pid, and when the process started (with the boot)."""
+    """A process: its host (with the pid namespace), its pid, and its start time (with the boot id).
+
+    A pid alone does not identify a process, because the system uses pids again.
+    """
 
     host: str
     pid: int
@@ -33,30 +40,38 @@ class ProcessId:
 
     @classmethod
     def current_process(cls) -> ProcessId:
-        """The calling process."""
+        """Return the id of the calling process."""
         return cls(host_identity(), os.getpid(), process_start(os.getpid()) or "")
 
     def is_alive(self) -> bool | None:
-        """Whether the process still runs; None when it is on another host, where nobody here can tell."""
-        return None if self.host != host_identity() else process_start(self.pid) == self.start
+        """Return whether the process still runs; None for a process of another host."""
+        if self.host != host_identity():
+            return None
+        return process_start(self.pid) == self.start
 
 
 def host_identity() -> str:
-    """The host's name and the pid namespace (a container has its own pids)."""
+    """Return the host's name with the pid namespace, since every container has its own pids."""
     try:
         return f"{socket.gethostname()} {Path('/proc/self/ns/pid').readlink()}"
-    except OSError:  # no /proc: a system without containers that share a host name
+    except OSError:  # A system without /proc has no containers that share a host name.
         return socket.gethostname()
 
 
 def process_start(pid: int) -> str | None:
-    """When a process of this host started, as ``"<boot> <ticks>"``; ``""`` where there is no /proc; None when gone."""
+    """Return the start of a process of this host as ``"<boot id> <clock ticks>"``.
+
+    ``""`` on a system without /proc; None when the process has ended.
+    """
     try:
-        state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        stat = Path(f"/proc/{pid}/stat").read_text()
+        boot_id = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except (FileNotFoundError, ProcessLookupError):
-        return "" if not Path("/proc/self/stat").exists() and _pid_exists(pid) else None
-    return None if state in DEAD_STATES else f"{boot} {fields[18]}"
+        has_proc = Path("/proc/self/stat").exists()
+        return "" if not has_proc and _pid_exists(pid) else None
+    # The second field is the program's name in parentheses, which may itself hold spaces and parentheses.
+    state, *fields = stat.rpartition(")")[2].split()
+    return None if state in DEAD_STATES else f"{boot_id} {fields[STAT_START_TIME]}"
 
 
 def _pid_exists(pid: int) -> bool:
@@ -64,14 +79,14 @@ def _pid_exists(pid: int) -> bool:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    except PermissionError:  # it runs, as somebody else
+    except PermissionError:  # The process runs under another user.
         return True
     return True
 
 
-FOREIGN_TEMPORARY_MAX_SECONDS = (
-    24 * 3600.0
-)  # a temporary file of another host, where we cannot ask whether its writer lives
+FOREIGN_TEMPORARY_MAX_SECONDS = 24 * 3600.0
+"""Age at which a temporary file of another host counts as left behind: its writer cannot be checked."""
+
 WRITE_REFUSAL_ERRNOS = {
     errno.EACCES,
     errno.EDQUOT,
@@ -85,7 +100,7 @@ WRITE_REFUSAL_ERRNOS = {
     errno.EPERM,
     errno.EROFS,
 }
-"""What a system says when it will not read or write a file: no room, no permission, another kind of thing there."""
+"""Errors of a system that refuses to read or write a file: no space, no permission, wrong file type."""
 
 TEMPORARY_SUFFIX = re.compile(
     r"\.(?P<host>[0-9a-f]{12})-(?P<pid>\d+)-(?P<start>[0-9a-f]{12})\.[0-9a-f]{8}\.tmp$"
@@ -93,16 +108,15 @@ TEMPORARY_SUFFIX = re.compile(
 
 
 def temporary_path(path: Path) -> Path:
-    """A temporary name in the folder of `path` that says who writes it; the folder is made."""
+    """Return a temporary name beside `path` that identifies its writer; create the folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    me = ProcessId.current_process()
-    return path.with_name(
-        f".{path.name}.{_short_hash(me.host)}-{me.pid}-{_short_hash(me.start)}.{secrets.token_hex(4)}.tmp"
-    )
+    writer = ProcessId.current_process()
+    identity = f"{_short_hash(writer.host)}-{writer.pid}-{_short_hash(writer.start)}"
+    return path.with_name(f".{path.name}.{identity}.{secrets.token_hex(4)}.tmp")
 
 
 def write_atomic(path: Path, *chunks: bytes) -> None:
-    """Put a file in place of whatever was there, at once and for good: a kill leaves the old one, or the new one."""
+    """Write a file durably and at once: after a kill, the old or the new content is there."""
     temporary = temporary_path(path)
     try:
         with temporary.open("wb") as file:
@@ -116,32 +130,30 @@ def write_atomic(path: Path, *chunks: bytes) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make a rename in `folder` survive a power cut, where the system can."""
-    with contextlib.suppress(OSError):  # a folder cannot be opened so on Windows, and need not be
-        handle = os.open(folder, os.O_RDONLY)
+    """Make a rename in `folder` survive a power failure, where the system supports it."""
+    with contextlib.suppress(OSError):  # Windows cannot open a folder, and need not.
+        descriptor = os.open(folder, os.O_RDONLY)
         try:
-            os.fsync(handle)
+            os.fsync(descriptor)
         finally:
-            os.close(handle)
+            os.close(descriptor)
 
 
 def file_sha256(path: Path) -> str:
-    """The sha256 of a file's content, in hexadecimal."""
+    """Return the sha256 of a file's content, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def total_bytes(path: Path) -> int:
-    """Bytes of a file, or of all files in a folder."""
-    return (
-        sum(file.stat().st_size for file in path.iterdir())
-        if path.is_dir()
-        else path.stat().st_size
-    )
+    """Return the bytes of a file, or of all files directly in a folder."""
+    if path.is_dir():
+        return sum(file.stat().st_size for file in path.iterdir())
+    return path.stat().st_size
 
 
 def try_rename(path: Path, to: Path) -> bool:
-    """Rename a folder; False when its new name is taken by one that is not empty."""
+    """Rename a folder; return False when a folder that is not empty has the new name."""
     try:
         path.rename(to)
     except OSError as error:
@@ -152,14 +164,14 @@ def try_rename(path: Path, to: Path) -> bool:
 
 
 def remove_atomic(path: Path) -> None:
-    """Make a file or folder vanish at once; a reader sees all of it or none."""
-    grave = temporary_path(path)
-    path.rename(grave)
-    delete_if_present(grave)
+    """Remove a file or folder at once: a reader sees all of it or none."""
+    trash = temporary_path(path)
+    path.rename(trash)
+    delete_if_present(trash)
 
 
 def delete_if_present(path: Path) -> None:
-    """Delete a file or folder that nobody reads; nothing happens when it is gone."""
+    """Delete a file or folder that nobody reads; do nothing when it does not exist."""
     if path.is_dir():
         shutil.rmtree(path, ignore_errors=True)
     else:
@@ -167,11 +179,11 @@ def delete_if_present(path: Path) -> None:
 
 
 def remove_stale_temporaries(root: Path, *, pattern: str = "**/.*.tmp") -> list[Path]:
-    """Delete temporary files whose writer is dead; returns what was deleted, sorted."""
-    swept = sorted(path for path in root.glob(pattern) if _is_abandoned(path))
-    for path in swept:
+    """Delete temporary files whose writer has ended; return their paths, sorted."""
+    stale = sorted(path for path in root.glob(pattern) if _is_abandoned(path))
+    for path in stale:
         delete_if_present(path)
-    return swept
+    return stale
 
 
 def _is_abandoned(path: Path) -> bool:
@@ -180,7 +192,7 @@ def _is_abandoned(path: Path) -> bool:
         return _short_hash(process_start(int(writer["pid"])) or "gone") != writer["start"]
     try:
         return time.time() - path.stat().st_mtime > FOREIGN_TEMPORARY_MAX_SECONDS
-    except FileNotFoundError:  # its writer has just finished
+    except FileNotFoundError:  # Its writer has just finished.
         return False
 
 
@@ -189,14 +201,19 @@ def _short_hash(text: str) -> str:
 
 
 def default_cache_root() -> Path:
-    """Where the cache lies: ``ADVTRANSFER_CACHE``, else ``advtransfer`` in ``XDG_CACHE_HOME`` or ``~/.cache``."""
-    if told := os.environ.get("ADVTRANSFER_CACHE"):
-        return Path(told)
-    home = os.environ.get("XDG_CACHE_HOME")
+    """Return ``ADVTRANSFER_CACHE``, else ``advtransfer`` in ``XDG_CACHE_HOME`` or ``~/.cache``.
+
+    Raises:
+        BadInput: The user has no home folder and neither variable is set.
+    """
+    if configured := os.environ.get("ADVTRANSFER_CACHE"):
+        return Path(configured)
+    xdg_home = os.environ.get("XDG_CACHE_HOME")
     try:
-        return (Path(home) if home else Path.home() / ".cache") / "advtransfer"
+        cache_home = Path(xdg_home) if xdg_home else Path.home() / ".cache"
     except RuntimeError as error:
         problem = Problem(
             "no home folder to keep the cache in", "one", "set ADVTRANSFER_CACHE to a folder"
         )
         raise BadInput([problem]) from error
+    return cache_home / "advtransfer"

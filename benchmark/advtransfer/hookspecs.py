@@ -1,8 +1,8 @@
-"""The plugin API on one page: the questions the host asks each plugin, and the news it tells.
+"""Hook specifications of plugins: registration of components, and events of a run.
 
-A plugin is a module named by an entry point of the group ``advtransfer``. It answers a question with factories:
-plain functions whose name is their name in YAML (written ``plugin/factory``), whose keyword-only annotated arguments
-are their options, whose docstring is their help, and whose heavy imports sit inside.
+A plugin is a module named by an entry point of the group ``advtransfer``. Its registration hooks return
+factories: plain functions whose name is their name in YAML (written ``plugin/factory``), whose keyword-only
+annotated arguments are their options, whose docstring is their help, and whose heavy imports are inside.
 """
 
 from __future__ import annotations
@@ -27,61 +27,62 @@ hookimpl = pluggy.HookimplMarker(GROUP)
 
 
 class Hooks(Protocol):
-    """What a plugin may implement; it implements only what it brings."""
+    """The hooks that a plugin may implement; all of them are optional."""
 
-    # Questions: each plugin answers with the factories it brings.
+    # Registration hooks, called when the plugin is loaded. Each returns the plugin's factories.
 
     @hookspec
     def register_datasets(self) -> Iterable[Factory[Dataset]]:
-        """Data sets with train and test parts."""
+        """Return factories of data sets with train and test parts."""
 
     @hookspec
     def register_sources(self) -> Iterable[Factory[Source]]:
-        """Pretrained models f_S, loaded or trained; also the references f_T."""
+        """Return factories of pretrained models f_S, loaded or trained; also of references f_T."""
 
     @hookspec
     def register_adapters(self) -> Iterable[Factory[Adapter]]:
-        """Maps x' = A x + b from target inputs to a source's inputs."""
+        """Return factories of maps x' = A x + b from target inputs to a source's inputs."""
 
     @hookspec
     def register_transfers(self) -> Iterable[Factory[Transfer]]:
-        """Methods that carry a source to a target."""
+        """Return factories of methods that transfer a source to a target."""
 
     @hookspec
     def register_evaluations(self) -> Iterable[Factory[Evaluation]]:
-        """Measurements of what was carried over."""
+        """Return factories of measurements of the transferred model."""
 
     @hookspec
     def register_executors(self) -> Iterable[Factory[Executor]]:
-        """Engines that carry jobs to workers."""
+        """Return factories of executors, which pass jobs to workers."""
 
-    # News: told, never asked. A plugin that listens is named with `run --plugin NAME`.
+    # Event hooks, called by the runner. Return values are ignored. A plugin that has only event
+    # hooks is loaded with `run --plugin NAME`, since no suite names it.
 
     @hookspec
     def trial_started(self, trial: Mapping[str, Json]) -> None:
-        """A worker has begun a trial: its id and its place in the grid (source, target, n, seed, transfer)."""
+        """Called when a worker begins a trial: its id and axes (source, target, n, seed, transfer)."""
 
     @hookspec
     def trial_finished(self, trial: Mapping[str, Json], metrics: Mapping[str, float]) -> None:
-        """Every record that a trial can have is on disk; metrics by ``evaluation.metric``."""
+        """Called when every record of a trial is on disk; `metrics` by ``evaluation.metric``."""
 
     @hookspec
     def trial_skipped(self, trial: Mapping[str, Json], reason: str) -> None:
-        """A cell makes no sense, as its plan, its fit or each of its evaluations says."""
+        """Called when a trial is not applicable, by its plan, its fit or all its evaluations."""
 
     @hookspec
     def trial_failed(self, trial: Mapping[str, Json], reason: str) -> None:
-        """A trial failed; its attempt, with the traceback, is on disk."""
+        """Called when a trial failed and its attempt, with the traceback, is on disk."""
 
 
 QUESTIONS: dict[str, ComponentKind] = {f"register_{kind}s": kind for kind in COMPONENT_KINDS}
 HOOKS: tuple[str, ...] = tuple(
     name for name, member in vars(Hooks).items() if hasattr(member, f"{GROUP}_spec")
 )
-"""The name of everything that a plugin may implement."""
+"""The names of all hooks."""
 
 
-if not TYPE_CHECKING:  # mypy then reports an old name, as it should
+if not TYPE_CHECKING:  # Hidden from mypy, so that it reports uses of the old names.
     __getattr__ = deprecated_names(
         __name__,
         {

@@ -1,8 +1,6 @@
-"""Interface between the runner and an executor.
+"""Interface between the runner and an executor: a job, its report, and the executor itself.
 
-A job, its report, and the executor that carries jobs to workers.
-
-Public for plugins that bring an executor. Does not import torch.
+Public for plugins with an executor. Does not import torch.
 """
 
 from __future__ import annotations
@@ -12,19 +10,33 @@ from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import Literal, Protocol
 
 from advtransfer.types import BatterySize, Json, Precision
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One node to build (a source, a reference, a fit with its results): plain data, for any engine to carry.
+    """One node to build (a source, a reference, or a fit with its results), as plain picklable data.
 
-    `cache_below` is a cache that is only read, for what is not in `cache`.
+    Args:
+        id: The content id of the node.
+        asked: The node (``node``) and the evaluations of it (``results``), as `Node.to_json` gives them.
+        run: The run folder that receives the records.
+        cache: The cache's folder.
+        environment: The digest of the environment, as records hold it.
+        asked_by: The run that the job belongs to; records store it as observed.
+        device: The device, as torch names it (``cpu``, ``cuda:0``).
+        threads: The CPU threads of torch.
+        precision: The precision of model passes.
+        battery: The size of the verification battery.
+        keep_weights: Whether a fit's weights stay in the cache.
+        trust_versions: Whether artifacts of changed plugin code are used if their version is the same.
+        max_bytes: The size limit of the cache; None for no limit.
+        cache_below: A second cache that is only read, for what `cache` does not hold.
+        cpus: The CPU cores that the job needs.
+        gpus: The GPUs that the job needs, or the share of one.
+        seconds: The time limit of the job; None for no limit.
     """
 
     id: str
@@ -48,10 +60,10 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """How a job ended; its records are on disk before this exists, so a lost report loses nothing.
+    """The end of a job. Its records are on disk before the report exists, so a lost report loses nothing.
 
-    `retire_worker` says why no other job may run in the process that did this one (a plugin left state behind in it).
-    An engine that has put another process in its place clears it; where it stays set, the run ends and says why.
+    `retire_worker` is the reason why no other job may run in this job's process (a plugin changed its
+    state). An executor that has replaced the process clears it; the runner ends a run where it is set.
     """
 
     id: str
@@ -62,13 +74,23 @@ class Report:
 
 
 class Executor(Protocol):
-    """Carries jobs to `advtransfer.worker.perform`; retries only lost ones; the driver keeps a window in flight."""
+    """Runs jobs with `advtransfer.worker.perform_job`, in this process or others.
+
+    It retries only lost jobs. The runner submits a few jobs ahead, and not the whole plan.
+    """
 
     @property
-    def slots(self) -> int: ...
-    def start(self) -> AbstractContextManager[Executor]: ...
-    def submit(self, job: Job) -> Future[Report]: ...
-    def news(self) -> Iterator[Mapping[str, Json]]:
-        """Progress sent by workers since the last call."""
+    def slots(self) -> int:
+        """The number of jobs that run at the same time."""
 
-    def stop(self, *, grace: float) -> None: ...
+    def start(self) -> AbstractContextManager[Executor]:
+        """Return a context in which jobs can be submitted; leaving it ends every worker."""
+
+    def submit(self, job: Job) -> Future[Report]:
+        """Queue a job; the future always gets a report, also when the job's worker dies."""
+
+    def news(self) -> Iterator[Mapping[str, Json]]:
+        """Yield the progress messages that workers sent since the last call."""
+
+    def stop(self, *, grace: float) -> None:
+        """Report waiting jobs as lost, and end running ones after `grace` seconds."""

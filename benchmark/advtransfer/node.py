@@ -1,7 +1,4 @@
-"""What was asked, as nodes with content ids.
-
-The identity of everything that is computed, cached and recorded.
-"""
+"""Nodes with content ids: the identity of everything that is computed, cached and recorded."""
 
 from __future__ import annotations
 
@@ -30,28 +27,28 @@ NodeKind: TypeAlias = Literal[
 
 
 def canonical_json(value: Json) -> str:
-    """RFC 8785 canonical JSON: one text for one value (``1`` and ``1.0`` agree; NaN is refused)."""
-    return rfc8785.dumps(
-        cast(Any, value)
-    ).decode()  # Any: rfc8785's own JSON alias wants dict and list
+    """Return RFC 8785 canonical JSON: equal values give equal text (``1`` and ``1.0``); NaN raises."""
+    plain = cast(Any, value)  # Any: rfc8785's own JSON alias wants dict and list
+    return rfc8785.dumps(plain).decode()
 
 
 def text_sha256(text: str) -> str:
-    """The sha256 of a text, in hexadecimal."""
+    """Return the sha256 of a text, in hexadecimal."""
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def content_id(value: Json) -> str:
-    """Return the sha256 of a value's canonical JSON: equal for equal values, whatever the order of their keys."""
+    """Return the sha256 of a value's canonical JSON, which does not depend on the order of its keys."""
     return text_sha256(canonical_json(value))
 
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """One thing asked for: a component with its options, and the nodes it is made from.
+    """One object to build: a component with its options, and the nodes that it is built from.
 
-    The id is sha256 over canonical JSON of ``{inputs: {name: id}, kind, options, use, version}``. Never in it: `files`,
-    which says where on this machine the content behind a sha256 lies, and `how`, the options marked `NotAsked`.
+    The id is the sha256 of the canonical JSON of ``{inputs: {name: id}, kind, options, use, version}``.
+    It excludes `files`, the paths on this machine of the contents that options name by sha256, and
+    `options_not_in_id`, the options marked `NotInId`.
     """
 
     kind: NodeKind
@@ -73,24 +70,23 @@ class Node:
         object.__setattr__(self, "id", self._content_id())
 
     def with_inputs(self, inputs: Mapping[str, Node]) -> Node:
-        """Return a node of the same component and options that is made from `inputs` beside its own.
-
-        A grid has many such nodes: the part of the canonical text after the inputs is written once for all of them.
-        """
+        """Return a node of the same component and options, built from `inputs` besides its own."""
+        # A grid has many such nodes: copying the node reuses the canonical text after the inputs.
         node = copy.copy(self)
         object.__setattr__(node, "inputs", {**self.inputs, **inputs})
         object.__setattr__(node, "id", node._content_id())
         return node
 
     def _content_id(self) -> str:
-        # Keys sort as inputs, kind, options, use, version: only the first differs between the cells of a grid.
+        # Canonical JSON sorts the keys: inputs, kind, options, use, version. Only the first differs
+        # between the cells of a grid, so the rest is written once, in `_canonical_suffix`.
         inputs = ",".join(
             f'"{name}":{_input_ids_text(self.inputs[name])}' for name in sorted(self.inputs)
         )
         return text_sha256(f'{{"inputs":{{{inputs}}}{self._canonical_suffix}')
 
     def id_fields(self) -> dict[str, Json]:
-        """What the id is the hash of: ``{kind, use, version, options, inputs: {name: id}}``."""
+        """Return the fields that the id is the hash of; records store them as ``asked``."""
         return {
             "kind": self.kind,
             "use": self.use,
@@ -100,43 +96,34 @@ class Node:
         }
 
     def unversioned_id(self) -> str:
-        """An id without versions, here and below: random streams hang on it, so a new version redraws nothing."""
-        inputs = {
-            name: [node.unversioned_id() for node in value]
-            if isinstance(value, tuple)
-            else value.unversioned_id()
-            for name, value in self.inputs.items()
-        }
+        """Return the id without component versions, of this node and of those below it.
+
+        Random streams are derived from it, so a new version does not change random draws.
+        """
+        inputs = {name: _unversioned_ids(value) for name, value in self.inputs.items()}
         return content_id(
             {"kind": self.kind, "use": self.use, "options": self.options, "inputs": inputs}
         )
 
     def to_json(self) -> dict[str, Json]:
-        """The node and all below it as plain data, for a job."""
+        """Return the node and everything below it as plain data, for a job."""
         return {
             "kind": self.kind,
             "use": self.use,
             "version": self.version,
             "options": dict(self.options),
-            "inputs": {
-                name: [node.to_json() for node in value]
-                if isinstance(value, tuple)
-                else value.to_json()
-                for name, value in self.inputs.items()
-            },
+            "inputs": {name: _nodes_to_json(value) for name, value in self.inputs.items()},
             "files": dict(self.files),
             "how": dict(self.options_not_in_id),
         }
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Node:  # Any: JSON read back; the ids check it
-        """The inverse of `to_json`."""
-        inputs = {
-            name: tuple(map(cls.from_json, value))
-            if isinstance(value, list)
-            else cls.from_json(value)
-            for name, value in data["inputs"].items()
-        }
+        """Return the node that `to_json` described."""
+        inputs: dict[str, Node | tuple[Node, ...]] = {}
+        for name, value in data["inputs"].items():
+            is_list = isinstance(value, list)
+            inputs[name] = tuple(map(cls.from_json, value)) if is_list else cls.from_json(value)
         return cls(
             data["kind"],
             data["use"],
@@ -150,6 +137,16 @@ class Node:
 
 def _input_ids(value: Node | tuple[Node, ...]) -> str | list[str]:
     return [node.id for node in value] if isinstance(value, tuple) else value.id
+
+
+def _unversioned_ids(value: Node | tuple[Node, ...]) -> str | list[str]:
+    if isinstance(value, tuple):
+        return [node.unversioned_id() for node in value]
+    return value.unversioned_id()
+
+
+def _nodes_to_json(value: Node | tuple[Node, ...]) -> dict[str, Json] | list[dict[str, Json]]:
+    return [node.to_json() for node in value] if isinstance(value, tuple) else value.to_json()
 
 
 def _input_ids_text(value: Node | tuple[Node, ...]) -> str:

@@ -1,7 +1,4 @@
-"""A factory's options, read from its signature.
-
-What may be written, strictly checked, with defaults filled in.
-"""
+"""Options of a factory: read from its signature, validated strictly, completed with defaults."""
 
 from __future__ import annotations
 
@@ -12,6 +9,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from typing import (
     TYPE_CHECKING,
     Annotated,
@@ -35,20 +33,29 @@ ContentKind: TypeAlias = Literal["file", "folder"]
 OptionPath: TypeAlias = tuple[str | int, ...]
 
 NO_DEFAULT = inspect.Parameter.empty
-"""What stands for the default of an option that has none."""
+"""Placeholder for the default of an option without one."""
 
 RESERVED_NAMES = frozenset(
     {"use", "only", "sweep", "label", "preset", "classes", "channels", "size", "seeds"}
 )
 _ENTRY_KINDS: dict[object, EntryKind] = {Dataset: "dataset", Source: "source", Adapter: "adapter"}
 _CONTENT_KINDS: dict[object, ContentKind] = {File: "file", Folder: "folder"}
+_PLAIN: tuple[EntryKind | None, bool, ContentKind | None] = (None, False, None)
 
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """One option: plain, or of a `kind` (names an entry of the suite), or a `file` whose content is what counts.
+    """One option of a factory: a plain value, an entry of the suite, or a file.
 
-    A plain option that is not `asked` says how a thing is got, not what it is: it reaches the factory, never an id.
+    Args:
+        name: The name of the parameter.
+        kind: The kind of entry that the option names; None for a plain value or a file.
+        many: Whether it takes several entries or files.
+        file: ``"file"`` or ``"folder"`` where it names one; the id depends on the content only.
+        required: Whether it has no default.
+        default: The default as a JSON value.
+        text: The annotation as shown to the user.
+        in_id: False for an option marked `NotInId`: it is passed to the factory and is part of no id.
     """
 
     name: str
@@ -62,13 +69,13 @@ class Option:
 
     @property
     def is_plain(self) -> bool:
-        """Whether the value itself is what is hashed and handed over."""
+        """Whether the value itself is hashed and passed to the factory."""
         return self.kind is None and self.file is None
 
 
 @dataclass(frozen=True, slots=True)
 class OptionFault:
-    """A mistake in a mapping of options: where inside it, what was found, what was expected."""
+    """A mistake in a mapping of options: its path, what was found and what was expected."""
 
     path: OptionPath
     found: str
@@ -76,56 +83,54 @@ class OptionFault:
 
 
 class Options:
-    """The options of one factory; raises TypeError where the signature is not a plugin factory's."""
+    """The options of one factory; raises TypeError where its signature breaks the contract."""
 
     def __init__(self, factory: Callable[..., object]) -> None:
         self._hints = _type_hints(factory)
         self._parameters = {
-            name: _require_option(name, one)
-            for name, one in inspect.signature(factory).parameters.items()
+            name: _require_option(name, parameter)
+            for name, parameter in inspect.signature(factory).parameters.items()
         }
         self._name = getattr(factory, "__name__", "factory")
 
     @classmethod
     def from_factory(cls, factory: Callable[..., object]) -> Options:
-        """The options of `factory`."""
+        """Return the options of `factory`."""
         return cls(factory)
 
     @cached_property
     def fields(self) -> Mapping[str, Option]:
-        """Every option by name, in the order of the signature."""
+        """All options by name, in the order of the signature."""
         defaults = self._default_values
         return {name: self._read_option(name, defaults.get(name)) for name in self._parameters}
 
     def validate(self, values: Mapping[str, Json]) -> tuple[dict[str, Json], list[OptionFault]]:
-        """The plain options with defaults filled in, as canonical JSON values; and every fault found.
+        """Return the plain options with defaults filled in, as JSON values, and all faults.
 
-        An option marked `Since` is left out while it equals its default, so that adding it changed no id.
+        An option marked `Since` is left out while it equals its default, so that adding it changes no id.
         """
         from pydantic import ValidationError
 
         try:
+            # Strict JSON mode and not strict Python mode: a tuple option is written as a list in YAML.
             model = self._pydantic_model.model_validate_json(json.dumps(values), strict=True)
         except ValidationError as error:
-            return {}, _option_faults(
-                error.errors(include_url=False, include_context=False),
-                values,
-                tuple(self._plain_names),
-            )
-        dumped = model.model_dump(mode="json")
-        return {
+            details = error.errors(include_url=False, include_context=False)
+            return {}, _option_faults(details, values, tuple(self._plain_names))
+        completed = {
             name: value
-            for name, value in dumped.items()
+            for name, value in model.model_dump(mode="json").items()
             if not self._is_implied_default(name, value)
-        }, []
+        }
+        return completed, []
 
     def python_values(self, values: Mapping[str, Json]) -> dict[str, object]:
-        """Validated plain options as the Python values that the factory is called with."""
+        """Return validated plain options as the Python values to call the factory with."""
         model = self._pydantic_model.model_validate_json(json.dumps(values), strict=True)
         return {name: getattr(model, name) for name in self._plain_names}
 
     def json_schema(self) -> Mapping[str, Json]:
-        """The JSON Schema (draft 2020-12) of the plain options, references inlined."""
+        """Return the JSON Schema (draft 2020-12) of the plain options, with references inlined."""
         return self._inlined_schema
 
     @cached_property
@@ -133,43 +138,40 @@ class Options:
         schema = self._pydantic_model.model_json_schema()
         definitions = schema.pop("$defs", {})
         for definition in definitions.values():
-            if "properties" in definition:  # a dataclass; pydantic itself says so from 2.14 on
+            # A dataclass refuses unknown keys; pydantic writes that into the schema from 2.14 on.
+            if "properties" in definition:
                 definition.setdefault("additionalProperties", False)
         return cast("dict[str, Json]", _inline_references(schema, definitions))
 
     def plain_parameters(self) -> Iterator[tuple[str, object, object]]:
-        """The plain options as the signature has them: name, annotation, and default, `NO_DEFAULT` where there is none."""
+        """Yield name, annotation and default (or `NO_DEFAULT`) of each plain option."""
         for name in self._plain_names:
             yield name, self._hints[name], self._parameters[name].default
 
     def type_fault(self, name: str) -> str | None:
-        """What keeps a plain option from having the type and the default that the signature says; None for nothing."""
+        """Return why a plain option's type or default cannot be used; None where both can."""
         from pydantic import TypeAdapter
 
-        hint, parameter = self._hints[name], self._parameters[name]
+        hint = self._hints[name]
+        default = self._parameters[name].default
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "error"
-            )  # pydantic warns of defaults of other types, and refuses other things
+            # Pydantic only warns of a default of another type.
+            warnings.simplefilter("error")
             try:
                 adapter = TypeAdapter[object](hint)
                 adapter.json_schema()
-            except Exception:  # pydantic and the plugin's own types raise errors of many kinds here
+            except Exception:  # Pydantic and the plugin's types raise errors of many classes here.
                 return f"its option {name!r} has the type {_hint_text(hint)}, which cannot be written in a suite"
             try:
-                if parameter.default is not inspect.Parameter.empty:
-                    adapter.validate_json(adapter.dump_json(parameter.default), strict=True)
-            except Exception:  # as above
-                return f"its option {name!r} has the default {parameter.default!r}, which is no {_hint_text(hint)}"
+                if default is not NO_DEFAULT:
+                    adapter.validate_json(adapter.dump_json(default), strict=True)
+            except Exception:  # As above.
+                return f"its option {name!r} has the default {default!r}, which is no {_hint_text(hint)}"
         return None
 
     @cached_property
     def _plain_names(self) -> list[str]:
-        return [
-            name
-            for name in self._parameters
-            if _classify_hint(self._hints[name]) == (None, False, None)
-        ]
+        return [name for name in self._parameters if _classify_hint(self._hints[name]) == _PLAIN]
 
     @cached_property
     def _pydantic_model(self) -> type[BaseModel]:
@@ -182,46 +184,39 @@ class Options:
         config = ConfigDict(
             strict=True, extra="forbid", allow_inf_nan=False, protected_namespaces=()
         )
-        return cast(
-            "type[BaseModel]",
-            create_model(
-                self._name, __config__=config, **cast("dict[str, Any]", fields)
-            ),  # Any: pydantic's signature
-        )
+        keywords = cast("dict[str, Any]", fields)  # Any: as in pydantic's signature
+        return cast("type[BaseModel]", create_model(self._name, __config__=config, **keywords))
 
     @cached_property
     def _default_values(self) -> dict[str, Json]:
-        given = [
-            name
-            for name in self._plain_names
-            if self._parameters[name].default is not inspect.Parameter.empty
-        ]
+        optional = {
+            name for name in self._plain_names if self._parameters[name].default is not NO_DEFAULT
+        }
         model = self._pydantic_model.model_construct()
-        return cast("dict[str, Json]", model.model_dump(mode="json", include=set(given)))
+        return cast("dict[str, Json]", model.model_dump(mode="json", include=optional))
 
     def _read_option(self, name: str, default: Json) -> Option:
-        kind, many, file = _classify_hint(self._hints[name])
-        required = self._parameters[name].default is inspect.Parameter.empty
         hint = self._hints[name]
+        kind, many, file = _classify_hint(hint)
         return Option(
             name,
             kind,
             many,
             file,
-            required,
-            default,
-            _hint_text(hint),
+            required=self._parameters[name].default is NO_DEFAULT,
+            default=default,
+            text=_hint_text(hint),
             in_id=not _is_not_in_id(hint),
         )
 
     def _is_implied_default(self, name: str, value: Json) -> bool:
-        marked = any(isinstance(one, Since) for one in _annotation_metadata(self._hints[name]))
-        return marked and value == self._default_values.get(name)
+        marks = _annotation_metadata(self._hints[name])
+        is_newer = any(isinstance(mark, Since) for mark in marks)
+        return is_newer and value == self._default_values.get(name)
 
 
-def _type_hints(
-    factory: Callable[..., object],
-) -> dict[str, Any]:  # Any: a type hint can be any object
+def _type_hints(factory: Callable[..., object]) -> dict[str, Any]:
+    # Any: a type hint can be any object
     try:
         return get_type_hints(factory, include_extras=True)
     except NameError as error:
@@ -245,25 +240,28 @@ def _require_option(name: str, parameter: inspect.Parameter) -> inspect.Paramete
 
 
 def _pydantic_default(parameter: inspect.Parameter) -> object:
-    return ... if parameter.default is inspect.Parameter.empty else parameter.default
+    return ... if parameter.default is NO_DEFAULT else parameter.default
 
 
 def _classify_hint(hint: object) -> tuple[EntryKind | None, bool, ContentKind | None]:
-    """Which kind of entry or content a hint names, and whether it takes several."""
-    if get_origin(hint) is Annotated:
-        return _classify_hint(get_args(hint)[0])
-    if get_origin(hint) in (Union, types.UnionType):
-        found = [_classify_hint(one) for one in get_args(hint) if one is not type(None)]
-        return found[0] if len(found) == 1 else (None, False, None)
-    if get_origin(hint) in (tuple, list, Sequence):
-        kind, _, file = _classify_hint(get_args(hint)[0])
-        return (kind, True, file) if kind or file else (None, False, None)
+    """Return the kind of entry or content that a hint names, and whether it takes several."""
+    origin = get_origin(hint)
+    arguments = get_args(hint)
+    if origin is Annotated:
+        return _classify_hint(arguments[0])
+    if origin in (Union, types.UnionType):
+        # `Source | None` is an optional source; other unions with an entry are plain and fail as such.
+        members = [member for member in arguments if member is not type(None)]
+        return _classify_hint(members[0]) if len(members) == 1 else _PLAIN
+    if origin in (tuple, list, Sequence):
+        kind, _, file = _classify_hint(arguments[0])
+        return (kind, True, file) if kind or file else _PLAIN
     key = hint if isinstance(hint, type) else None
     return _ENTRY_KINDS.get(key), False, _CONTENT_KINDS.get(key)
 
 
 def _is_not_in_id(hint: object) -> bool:
-    return any(isinstance(one, NotInId) for one in _annotation_metadata(hint))
+    return any(isinstance(mark, NotInId) for mark in _annotation_metadata(hint))
 
 
 def _annotation_metadata(hint: object) -> tuple[object, ...]:
@@ -271,25 +269,33 @@ def _annotation_metadata(hint: object) -> tuple[object, ...]:
 
 
 def _hint_text(hint: object) -> str:
-    """An annotation as a reader would write it."""
-    if get_origin(hint) is Annotated:
-        inner, *constraints = get_args(hint)
-        notes = [note for one in constraints for note in _constraint_texts(one)]
-        told = f"{_hint_text(inner)} {' and '.join(notes)}" if notes else _hint_text(inner)
-        return f"{told} (never in an id)" if _is_not_in_id(hint) else told
-    if get_origin(hint) in (Union, types.UnionType):
-        return " | ".join(map(_hint_text, get_args(hint)))
-    if get_origin(hint) is Literal:
-        return " | ".join(map(repr, get_args(hint)))
-    if hint is type(None) or hint is Ellipsis:
-        return "None" if hint is type(None) else "..."
-    if get_origin(hint) is not None:
-        return f"{_hint_text(get_origin(hint))}[{', '.join(map(_hint_text, get_args(hint)))}]"
+    """Return an annotation as shown to the user: ``int >= 1``, ``float | None``."""
+    origin = get_origin(hint)
+    arguments = get_args(hint)
+    if origin is Annotated:
+        return _annotated_text(hint)
+    if origin in (Union, types.UnionType):
+        return " | ".join(map(_hint_text, arguments))
+    if origin is Literal:
+        return " | ".join(map(repr, arguments))
+    if hint is type(None):
+        return "None"
+    if hint is Ellipsis:
+        return "..."
+    if origin is not None:
+        return f"{_hint_text(origin)}[{', '.join(map(_hint_text, arguments))}]"
     return hint.__name__ if isinstance(hint, type) else inspect.formatannotation(hint)
 
 
+def _annotated_text(hint: object) -> str:
+    inner, *marks = get_args(hint)
+    limits = list(chain.from_iterable(map(_constraint_texts, marks)))
+    text = f"{_hint_text(inner)} {' and '.join(limits)}" if limits else _hint_text(inner)
+    return f"{text} (never in an id)" if _is_not_in_id(hint) else text
+
+
 def _constraint_texts(constraint: object) -> list[str]:
-    """A constraint of annotated_types as a reader would write it."""
+    """Return the limits of a constraint of annotated_types: ``> 0``."""
     signs = {
         "gt": ">",
         "ge": ">=",
@@ -298,18 +304,14 @@ def _constraint_texts(constraint: object) -> list[str]:
         "multiple_of": "a multiple of",
         "min_length": "with at least",
     }
-    found = {name: getattr(constraint, name, None) for name in signs}
-    return [
-        f"{signs[name]} {value:g}"
-        for name, value in found.items()
-        if isinstance(value, int | float)
-    ]
+    limits = {sign: getattr(constraint, name, None) for name, sign in signs.items()}
+    return [f"{sign} {limit:g}" for sign, limit in limits.items() if isinstance(limit, int | float)]
 
 
 def _option_faults(
     errors: Iterable[Any], values: Mapping[str, Json], names: Sequence[str]
 ) -> list[OptionFault]:
-    """Pydantic's errors as faults: the branches of a union at one place are one fault."""
+    """Return pydantic's errors as faults; the branches of a union at one path become one fault."""
     merged: dict[tuple[OptionPath, str], list[str]] = {}
     for error in errors:  # Any above: pydantic's ErrorDetails is a TypedDict of a private package
         path, found, expected = _fault_parts(error, values, names)
@@ -322,41 +324,51 @@ def _option_faults(
 
 
 def _is_superseded(fault: OptionFault, faults: Sequence[OptionFault]) -> bool:
-    """Whether another branch of a union got further into the same list or mapping, and so says more."""
+    """Return whether another branch of a union has a fault inside this list or mapping.
+
+    That one is more precise, so this one is not reported.
+    """
     size = len(fault.path)
-    return fault.found[:1] in ("[", "{") and any(
-        other.path[:size] == fault.path != other.path for other in faults
-    )
+    is_container = fault.found[:1] in ("[", "{")
+    return is_container and any(other.path[:size] == fault.path != other.path for other in faults)
 
 
 def _fault_parts(
     error: Mapping[str, Any], values: Mapping[str, Json], names: Sequence[str]
 ) -> tuple[OptionPath, str, str]:
     # Any: the values of pydantic's ErrorDetails
-    path, here = _locate_value(error["loc"], values)
+    path, value = _locate_value(error["loc"], values)
     if error["type"] == "missing":
         return path, f"no option {error['loc'][-1]!r}", "a value, since it has no default"
     if error["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
-        known = f"one of {', '.join(names)}" if len(path) == 1 else "a key that it knows"
-        return (
-            path,
-            f"unknown option {path[-1]!r}",
-            known if names or len(path) > 1 else "no options",
-        )
+        return path, f"unknown option {path[-1]!r}", _expected_key(path, names)
     message = str(error["msg"]).removeprefix("Value error, ").removeprefix("Input should be ")
-    return path, json.dumps(here), message
+    return path, json.dumps(value), message
+
+
+def _expected_key(path: OptionPath, names: Sequence[str]) -> str:
+    if len(path) > 1:
+        return "a key that it knows"
+    return f"one of {', '.join(names)}" if names else "no options"
 
 
 def _locate_value(loc: Sequence[str | int], values: Mapping[str, Json]) -> tuple[OptionPath, Json]:
-    """The part of pydantic's location that is in the data (the rest names branches of unions), and what is there."""
+    """Return the path of pydantic's location inside the values, and the value there.
+
+    The other steps of a location name branches of unions.
+    """
     path: OptionPath = ()
-    here: Json = cast(Json, values)
+    value: Json = cast(Json, values)
     for step in loc:
-        inside: Mapping[str | int, Json] = dict(enumerate(here)) if isinstance(here, list) else {}
-        inside = cast("Mapping[str | int, Json]", here) if isinstance(here, Mapping) else inside
-        if step in inside:
-            path, here = (*path, step), inside[step]
-    return path, here
+        members: Mapping[str | int, Json] = {}
+        if isinstance(value, list):
+            members = dict(enumerate(value))
+        elif isinstance(value, Mapping):
+            members = cast("Mapping[str | int, Json]", value)
+        if step in members:
+            path = (*path, step)
+            value = members[step]
+    return path, value
 
 
 def _inline_references(schema: object, definitions: Mapping[str, object]) -> object:
@@ -366,8 +378,6 @@ def _inline_references(schema: object, definitions: Mapping[str, object]) -> obj
             rest = {key: value for key, value in schema.items() if key != "$ref"}
             return _inline_references({**target, **rest}, definitions)
         return {key: _inline_references(value, definitions) for key, value in schema.items()}
-    return (
-        [_inline_references(one, definitions) for one in schema]
-        if isinstance(schema, list)
-        else schema
-    )
+    if isinstance(schema, list):
+        return [_inline_references(member, definitions) for member in schema]
+    return schema

@@ -1,8 +1,7 @@
-"""What a component says and checks before anything is built.
+"""Outlines and option checks that a component offers before anything is built.
 
-A mistake is told by `plan`, hours before a trial fails.
-
-All of it is light: no torch, no images. What a component does not say is not claimed.
+`advtransfer plan` reports a mistake with them, hours before a trial would fail. They import no torch and
+read no images. A component that states nothing is not checked.
 """
 
 from __future__ import annotations
@@ -14,26 +13,24 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from advtransfer.deprecation import deprecated_names
 from advtransfer.types import P, Shape, T, Task
 
-OptionValues: TypeAlias = Mapping[
-    str, Any
-]  # Any: options are as varied as the signatures of factories
-"""A factory's options as it is called with them; data sets and sources among them are their outlines."""
+OptionValues: TypeAlias = Mapping[str, Any]  # Any: each factory has option types of its own
+"""The options that a factory is called with, with outlines in place of data sets and sources."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outline:
-    """A data set or a source as far as it is known before it is built; None is what is not known.
+    """The known properties of a data set or source before it is built; None where unknown.
 
     Args:
-        shape: Of one input.
-        bounds: Of the inputs; only where `shape` is known.
-        task: What the labels are.
-        outputs: Classes, attributes or values.
-        train: The most samples that the train part can have.
-        test: The most samples that the test part can have.
-        train_counts: By class, the most samples of it in the train part; each class has one.
-        test_counts: Likewise of the test part.
-        blocks: How many blocks a source's network has.
+        shape: The shape ``(C, H, W)`` of one input.
+        bounds: The bounds of the inputs; only where `shape` is known.
+        task: The kind of labels.
+        outputs: The number of classes, attributes or values.
+        train: The largest number of samples that the train part can have.
+        test: The largest number of samples that the test part can have.
+        train_counts: The largest number of train samples of each class; at least one each.
+        test_counts: The same for the test part.
+        blocks: The number of blocks of a source's network.
     """
 
     shape: Shape | None = None
@@ -49,13 +46,13 @@ class Outline:
 
 @dataclass(frozen=True, slots=True)
 class CellOutline:
-    """Where in the grid a component is used, as far as that is known; nothing is where an entry is read by itself.
+    """The known properties of a cell of the grid; all unknown where an entry is checked by itself.
 
     Args:
-        target: The target's data set, its view laid over it.
-        source: The source; None also where there is none.
-        n: The images that a transfer may see.
-        validation: Their share that is held back.
+        target: The target's data set, seen through its view.
+        source: The source; without known properties also where the cell has no source.
+        n: The number of images that a transfer may see.
+        validation: The share of them that is held back for validation.
     """
 
     target: Outline = Outline()
@@ -69,12 +66,12 @@ class Misfit:
     """An option that cannot work.
 
     Args:
-        path: Where: the option, then names and positions inside it.
-        expected: What would work.
-        next_step: What to do.
-        found: What is wrong; by default the value as the suite writes it.
-        skips: Whether the cell makes no sense and is skipped, with ``found`` as the reason; a mistake otherwise, and
-            also where it is so in every cell.
+        path: The option, then names and positions inside it.
+        expected: A description of the values that would work.
+        next_step: What the user should do.
+        found: A description of what is wrong; by default the value as written in the suite.
+        skips: True if the cell is not applicable and is skipped with `found` as the reason. Otherwise, and
+            also where it holds in every cell, the misfit is a mistake.
     """
 
     path: tuple[str | int, ...]
@@ -89,7 +86,7 @@ OptionCheck: TypeAlias = Callable[[OptionValues, CellOutline], Iterable[Misfit]]
 
 @dataclass(frozen=True, slots=True)
 class Precheck:
-    """What a factory states with `precheck`."""
+    """The outline, check and metrics that a factory states with `precheck`."""
 
     outline: Callable[[OptionValues], Outline] | None = None
     check: OptionCheck | None = None
@@ -102,13 +99,14 @@ def precheck(
     check: OptionCheck | None = None,
     metrics: Callable[[OptionValues], Iterable[str]] | None = None,
 ) -> Callable[[Callable[P, T]], Callable[P, T]]:
-    """State what can be known of a factory's product, and what of its options can be checked, from the options alone.
+    """Attach functions that outline a factory's product and check its options, from the options alone.
 
     Args:
-        outline: Of a data set or source: what it will be.
-        check: The options that cannot work, alone or in these surroundings. It is called for an entry by itself, with
-            nothing known around it, and for each place in the grid. What a type can say stays in the annotations.
-        metrics: Of an evaluation: every metric that it can give; of one with snapshots, without their epoch.
+        outline: For a data set or source: returns the outline of the product.
+        check: Returns the options that cannot work, alone or in a cell. It is called once for the entry by
+            itself, with nothing known about the cell, and once for each cell of the grid. Limits that a type
+            can express belong in the annotations.
+        metrics: For an evaluation: returns all metrics that it can give; those of snapshots without the epoch.
     """
 
     def state(factory: Callable[P, T]) -> Callable[P, T]:
@@ -119,12 +117,12 @@ def precheck(
 
 
 def precheck_of(factory: Callable[..., object]) -> Precheck:
-    """What a factory states, or nothing."""
+    """Return what a factory states with `precheck`; an empty `Precheck` where it states nothing."""
     stated = getattr(factory, "__precheck__", None)
     return stated if isinstance(stated, Precheck) else Precheck()
 
 
-if not TYPE_CHECKING:  # mypy then reports an old name, as it should
+if not TYPE_CHECKING:  # Hidden from mypy, so that it reports uses of the old names.
     __getattr__ = deprecated_names(
         __name__,
         {

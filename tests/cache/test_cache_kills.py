@@ -42,8 +42,8 @@ tensors = {"x": torch.arange(60_000.0)}
 signal.signal(signal.SIGCHLD, signal.SIG_IGN)
 def build(first):
     for number in range(first, first + 10_000):
-        with cache.lease("ab" * 32):
-            cache.save("ab" * 32, tensors)
+        with cache.hold_lock("ab" * 32):
+            cache.save_checkpoint("ab" * 32, tensors)
             cache.put(f"{number:064x}", tensors, {"number": number})
 ready()
 for line in sys.stdin:
@@ -53,7 +53,7 @@ for line in sys.stdin:
     print(child, flush=True)
 """
 HOLDER = """
-with cache.lease("ab" * 32):
+with cache.hold_lock("ab" * 32):
     ready()
     time.sleep(60)
 """
@@ -62,7 +62,7 @@ ready()
 for start in map(float, sys.stdin):
     time.sleep(max(0.0, start - time.time()))
     try:
-        with cache.lease("ab" * 32):
+        with cache.hold_lock("ab" * 32):
             time.sleep(0.1)
         print("won", flush=True)
     except Busy:
@@ -102,18 +102,18 @@ def gone(pid: int) -> None:
         time.sleep(0.002)
 
 
-def stale_lease(root: Path) -> Path:
-    """A lease whose owner, of this host, is dead."""
+def stale_lock(root: Path) -> Path:
+    """A lock whose owner, of this host, is dead."""
     path = root / "leases" / LINE / ID
-    lease = acquire(path, seconds=300)
+    lock = acquire(path, seconds=300)
     said = json.loads(path.read_text())
     said["owner"] |= {"pid": 2**22 + 1}  # above the largest pid of Linux
     path.write_text(json.dumps(said))
-    assert lease.path == path
+    assert lock.path == path
     return path
 
 
-def test_a_builder_killed_at_random_moments_leaves_whole_artifacts_only(tmp_path: Path) -> None:
+def test_killed_builder_leaves_whole_artifacts_only(tmp_path: Path) -> None:
     cache = Cache(tmp_path, line=LINE)
     moments = random.Random(0)
     kinds: Counter[str] = Counter()
@@ -133,7 +133,7 @@ def test_a_builder_killed_at_random_moments_leaves_whole_artifacts_only(tmp_path
     assert 20 < kinds["whole"]
 
 
-def test_a_lease_binds_while_its_owner_lives_and_is_taken_over_when_it_is_killed(
+def test_lock_binds_while_its_owner_lives_and_is_taken_over_when_it_is_killed(
     tmp_path: Path,
 ) -> None:
     cache = Cache(tmp_path, line=LINE)
@@ -149,12 +149,12 @@ def test_a_lease_binds_while_its_owner_lives_and_is_taken_over_when_it_is_killed
     assert not (tmp_path / "leases" / LINE / ID).exists()
 
 
-def test_of_two_processes_racing_for_a_lease_exactly_one_wins_each_time(tmp_path: Path) -> None:
+def test_one_of_two_processes_that_race_for_a_lock_gets_it(tmp_path: Path) -> None:
     rounds = []
     with process(RACER, tmp_path) as one, process(RACER, tmp_path) as other:
         for number in range(8):
             if number % 2:
-                stale_lease(tmp_path)
+                stale_lock(tmp_path)
             start = time.time() + 0.03
             for racer in (one, other):
                 tell(racer, str(start))
@@ -163,7 +163,7 @@ def test_of_two_processes_racing_for_a_lease_exactly_one_wins_each_time(tmp_path
     assert [["busy\n", "won\n"]] * 8 == rounds
 
 
-def test_of_many_takers_of_a_stale_lease_exactly_one_wins(tmp_path: Path) -> None:
+def test_one_of_many_threads_takes_over_a_stale_lock(tmp_path: Path) -> None:
     def take(path: Path) -> NodeLock | None:
         try:
             return acquire(path, seconds=300)
@@ -172,15 +172,15 @@ def test_of_many_takers_of_a_stale_lease_exactly_one_wins(tmp_path: Path) -> Non
 
     with ThreadPoolExecutor(8) as pool:
         for _ in range(20):
-            path = stale_lease(tmp_path)
-            won = [lease for lease in pool.map(take, [path] * 8) if lease]
+            path = stale_lock(tmp_path)
+            winners = [lock for lock in pool.map(take, [path] * 8) if lock]
 
-            assert 1 == len(won)
-            won[0].release()
+            assert 1 == len(winners)
+            winners[0].release()
 
 
-def test_a_lease_of_another_host_binds_until_it_was_not_renewed_in_time(tmp_path: Path) -> None:
-    path = stale_lease(tmp_path)
+def test_lock_of_another_host_binds_until_it_expires(tmp_path: Path) -> None:
+    path = stale_lock(tmp_path)
     said = json.loads(path.read_text())
     said["owner"] |= {"host": "elsewhere"}
     path.write_text(json.dumps(said))
@@ -194,15 +194,15 @@ def test_a_lease_of_another_host_binds_until_it_was_not_renewed_in_time(tmp_path
         assert "elsewhere" not in path.read_text()
 
 
-def test_a_torn_lease_file_binds_nobody(tmp_path: Path) -> None:
-    path = stale_lease(tmp_path)
+def test_torn_lock_file_does_not_bind(tmp_path: Path) -> None:
+    path = stale_lock(tmp_path)
     path.write_text('{"token": "ab')
 
     with Cache(tmp_path, line=LINE).hold_lock(ID):
         assert "owner" in json.loads(path.read_text())
 
 
-def test_a_short_lease_is_renewed_while_it_is_held(tmp_path: Path) -> None:
+def test_short_lock_is_renewed_while_it_is_held(tmp_path: Path) -> None:
     cache = Cache(tmp_path, line=LINE)
 
     with cache.hold_lock(ID, seconds=0.3):
@@ -211,7 +211,7 @@ def test_a_short_lease_is_renewed_while_it_is_held(tmp_path: Path) -> None:
             pass
 
 
-def test_the_one_who_lost_a_lease_is_told_and_does_not_release_the_new_one(tmp_path: Path) -> None:
+def test_owner_of_a_lost_lock_does_not_release_the_new_one(tmp_path: Path) -> None:
     path = tmp_path / "leases" / LINE / ID
     slow = acquire(path, seconds=0.0)
     quick = acquire(path, seconds=300.0)
@@ -224,7 +224,7 @@ def test_the_one_who_lost_a_lease_is_told_and_does_not_release_the_new_one(tmp_p
     assert not path.exists()
 
 
-def test_a_lease_that_is_lost_while_it_is_held_is_told(
+def test_lock_lost_while_it_is_held_is_logged(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tmp_path / "leases" / LINE / ID
@@ -237,7 +237,7 @@ def test_a_lease_that_is_lost_while_it_is_held_is_told(
     assert path.exists()
 
 
-def test_a_lease_is_given_back_when_the_build_fails(tmp_path: Path) -> None:
+def test_lock_is_released_when_the_build_fails(tmp_path: Path) -> None:
     cache = Cache(tmp_path, line=LINE)
     with pytest.raises(ZeroDivisionError), cache.hold_lock(ID):
         _ = 1 / 0
@@ -246,7 +246,7 @@ def test_a_lease_is_given_back_when_the_build_fails(tmp_path: Path) -> None:
         pass
 
 
-def test_leftovers_are_swept_only_when_their_writer_is_gone(tmp_path: Path) -> None:
+def test_temporary_files_are_removed_only_when_their_writer_has_ended(tmp_path: Path) -> None:
     cache = Cache(tmp_path, line=LINE)
     artifact = cache.put(ID, {"x": torch.zeros(1)}, {})
     mine = files.temporary_path(artifact.path)
@@ -260,7 +260,7 @@ def test_leftovers_are_swept_only_when_their_writer_is_gone(tmp_path: Path) -> N
         path.mkdir()
         (path / "data.safetensors").write_bytes(b"torn")
     os.utime(ancient, (0, 0))
-    stale_lease(tmp_path)
+    stale_lock(tmp_path)
 
     cache.prune(10**9)
 
@@ -271,7 +271,7 @@ def test_leftovers_are_swept_only_when_their_writer_is_gone(tmp_path: Path) -> N
     assert cache.get(ID) is not None
 
 
-def test_an_owner_is_known_by_more_than_its_pid() -> None:
+def test_process_id_is_more_than_a_pid() -> None:
     me = ProcessId.current_process()
 
     assert me.is_alive() is True

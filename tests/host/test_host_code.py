@@ -104,7 +104,7 @@ def test_a_node_has_the_code_of_all_that_it_is_made_from(monkeypatch: pytest.Mon
     host = Host(
         [Plugin(name, ModuleType(name), "odd", "1") for name in ("vision", "odd", "finetune")]
     )
-    monkeypatch.setattr(host, "_code", {"vision": "v", "odd": "o", "finetune": None})
+    monkeypatch.setattr(host, "_code_digests", {"vision": "v", "odd": "o", "finetune": None})
     subset = Node("subset", "host/subset", inputs={"data": Node("data", "vision/digits")})
     source = Node("source", "odd/made")
     fit = Node(

@@ -37,7 +37,7 @@ def trained(
     raise AssertionError((data, network, budget, eps, epochs, parts, weights, late))
 
 
-OPTIONS = Options.from_factory(trained)
+OPTIONS = Options(trained)
 
 
 def test_fields_tell_entries_files_and_plain_options_apart() -> None:
@@ -141,7 +141,7 @@ def test_constraints_are_told_to_readers() -> None:
         """Bounded."""
         raise AssertionError(share)
 
-    assert Options.from_factory(bounded).fields["share"].text == "float > 0 and <= 1"
+    assert Options(bounded).fields["share"].text == "float > 0 and <= 1"
 
 
 @pytest.mark.parametrize("default", [(), [], None])
@@ -151,7 +151,7 @@ def test_a_factory_without_options_takes_none(default: object) -> None:
         raise AssertionError(default)
 
     factory: Callable[..., object] = bare
-    assert Options.from_factory(factory).validate({}) == ({}, [])
-    assert Options.from_factory(factory).validate({"size": 1})[1] == [
+    assert Options(factory).validate({}) == ({}, [])
+    assert Options(factory).validate({"size": 1})[1] == [
         OptionFault(("size",), "unknown option 'size'", "no options")
     ]

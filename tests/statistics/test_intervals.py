@@ -12,7 +12,6 @@ from advtransfer.statistics import (
     MeanEstimate,
     clustered_interval,
     mean_interval,
-    paired_delta,
     wilson_interval,
 )
 
@@ -75,34 +74,6 @@ def test_a_cluster_is_one_unit_however_many_values_it_holds() -> None:
     groups = {"first training": [1.0, 1.0, 1.0, 1.0], "second": [2.0], "third": [2.5, 3.5]}
 
     assert mean_interval([1.0, 2.0, 3.0]) == clustered_interval(groups)
-
-
-def test_a_delta_is_paired_by_key_and_ignores_what_has_no_partner() -> None:
-    ours = {0: 0.5, 1: 0.9, 2: 0.1, 7: 100.0}
-    theirs = {2: 0.0, 1: 0.7, 0: 0.2, 8: -100.0}
-
-    delta = paired_delta(ours, theirs)
-
-    assert delta is not None
-    assert pytest.approx(0.2) == delta.mean
-    assert 3 == delta.units
-    known = stats.ttest_rel([0.5, 0.9, 0.1], [0.2, 0.7, 0.0]).confidence_interval()
-    assert (known.low, known.high) == pytest.approx(delta.interval)
-
-
-def test_a_delta_without_a_common_key_is_none() -> None:
-    assert paired_delta({0: 1.0}, {1: 1.0}) is None
-
-
-def test_a_delta_may_be_clustered() -> None:
-    ours = {
-        (replicate, seed): float(replicate + seed) for replicate in range(3) for seed in range(4)
-    }
-    theirs = {key: float(key[1]) for key in ours}
-
-    delta = paired_delta(ours, theirs, cluster=lambda key: key[0])
-
-    assert mean_interval([0.0, 1.0, 2.0]) == delta
 
 
 @pytest.mark.parametrize("seeds", [3, 5])

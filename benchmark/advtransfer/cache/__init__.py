@@ -1,17 +1,15 @@
-"""The cache.
+"""The cache: sources, references, features and fits, built once for all trials, suites and workers.
 
-What was built once (sources, references, features, fits) is read by every trial, suite and
-worker.
+    <root>/artifacts/<key>/<id[:2]>/<id>/{data.safetensors, meta.json}   an artifact under its content id
+    <root>/artifacts/<key>/<id[:2]>/<id>/{rows.bin, sums.bin, meta.json} rows, filled as they are computed
+    <root>/saved/<key>/<id[:2]>/<id>                                     the checkpoint of an unfinished build
+    <root>/leases/<key>/<id>                                             the lock of the process that builds it
+    <root>/corrupt/<key>/                                                entries with a wrong sha256, set aside
+    <root>/runs/                                                         the run folders known on this machine
 
-    <root>/artifacts/<line>/<id[:2]>/<id>/{data.safetensors, meta.json}   what was built, under its content id
-    <root>/artifacts/<line>/<id[:2]>/<id>/{rows.bin, sums.bin, meta.json}   rows that are filled as they are asked for
-    <root>/saved/<line>/<id[:2]>/<id>                                     the checkpoint of a build not yet finished
-    <root>/leases/<line>/<id>                                             who is building it now
-    <root>/corrupt/<line>/                                                what no longer matches its sha256, set aside
-    <root>/runs/                                                          run folders known on this machine
-
-`line` names device type, threads and precision (``cpu-1-float32``): other sums, so other artifacts. Nothing here
-imports torch until tensors are read or written. POSIX only: the leases stand on ``flock``.
+The environment key names device type, threads and precision (``cpu-1-float32``): with another one, floating
+point sums differ, so artifacts are separate. In files, columns and arguments it is called ``line``. Torch is
+imported only to read or write tensors. POSIX only, since locks need ``flock``.
 """
 
 from advtransfer.cache.artifact import Artifact

@@ -1,7 +1,4 @@
-"""Artifacts.
-
-Tensors and facts under one id, in files whose bytes depend on nothing but the content.
-"""
+"""Artifacts: tensors and facts under one id, in files whose bytes depend only on the content."""
 
 from __future__ import annotations
 
@@ -27,7 +24,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def explain_write_errors(path: Path) -> Iterator[None]:
-    """Inside, a system's error becomes a CacheError that says what to do."""
+    """Convert an error of writing in the context into a CacheError with a next step."""
     try:
         yield
     except (OSError, SafetensorError) as error:
@@ -38,14 +35,16 @@ def explain_write_errors(path: Path) -> Iterator[None]:
 
 
 ARTIFACT_FORMAT = 1
-DATA_FILE, META_FILE = "data.safetensors", "meta.json"
+DATA_FILE = "data.safetensors"
+META_FILE = "meta.json"
+SHA256_BYTES = 32
 
 
 @dataclass(frozen=True)
 class Artifact:
-    """One thing that was built: its facts, and its tensors, which are read when they are first asked for.
+    """The result of one build: facts, and tensors, which are read on first access.
 
-    `digest` is the sha256 of ``data.safetensors``, checked when the artifact was handed out.
+    `digest` is the sha256 of ``data.safetensors``, checked when the artifact was returned.
     """
 
     id: str
@@ -62,7 +61,7 @@ class Artifact:
         """The tensors by name, on the CPU.
 
         Raises:
-            CacheError: The artifact was evicted or removed since it was handed out.
+            CacheError: The artifact was evicted or removed since it was returned.
         """
         from safetensors.torch import load_file
 
@@ -77,7 +76,7 @@ class Artifact:
 
 @dataclass(frozen=True, slots=True)
 class CorruptEntry:
-    """Why an artifact cannot be believed."""
+    """The reason why an entry of the cache is corrupt."""
 
     reason: str
 
@@ -86,68 +85,77 @@ def write_folder(
     folder: Path,
     *,
     id: str,
-    line: str,
+    environment_key: str,
     tensors: Tensors,
     facts: Mapping[str, Json],
     kind: str,
     use: str,
 ) -> None:
-    """Write an artifact's two files into an empty folder, and wait until they are on the disk.
-
-    No safetensors metadata is written: with two or more keys its bytes are not reproducible.
-    """
+    """Write an artifact's two files into an empty folder, and wait until they are on the disk."""
     from safetensors.torch import save_file
 
-    data, meta = folder / DATA_FILE, folder / META_FILE
+    data = folder / DATA_FILE
+    meta = folder / META_FILE
+    # Without metadata: safetensors writes two or more metadata keys in an order that changes.
     save_file(_separate_tensors(tensors), data)
-    said = {
+    description = {
         "format": ARTIFACT_FORMAT,
         "id": id,
-        "line": line,
+        "line": environment_key,
         "kind": kind,
         "use": use,
         "facts": facts,
+        "sha256": file_sha256(data),
+        "bytes": data.stat().st_size,
     }
-    said |= {"sha256": file_sha256(data), "bytes": data.stat().st_size}
-    meta.write_text(
-        json.dumps(said, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n",
-        encoding="utf-8",
-    )
-    data.chmod(
-        meta.stat().st_mode
-    )  # safetensors writes for the owner alone, whatever the umask says
+    text = json.dumps(description, sort_keys=True, allow_nan=False, ensure_ascii=False)
+    meta.write_text(text + "\n", encoding="utf-8")
+    # Safetensors creates files that only the owner can read, whatever the umask is.
+    data.chmod(meta.stat().st_mode)
     for path in (data, meta):
         with path.open("rb") as file:
             os.fsync(file.fileno())
     sync_folder(folder)
 
 
-def read_folder(folder: Path, *, id: str, line: str) -> Artifact | CorruptEntry | None:
-    """The artifact in a folder, its content hashed; what is wrong with it; or None when there is no such folder."""
+def read_folder(folder: Path, *, id: str, environment_key: str) -> Artifact | CorruptEntry | None:
+    """Return the artifact in a folder with its content verified, its fault, or None for no folder."""
     try:
-        said = json.loads((folder / META_FILE).read_text(encoding="utf-8"))
+        description = json.loads((folder / META_FILE).read_text(encoding="utf-8"))
         digest = file_sha256(folder / DATA_FILE)
     except FileNotFoundError as error:
         return CorruptEntry(f"{Path(error.filename).name} is missing") if folder.exists() else None
-    except PermissionError:  # another user's, who did not mean to share it
+    except PermissionError:  # It belongs to another user, who does not share it.
         return None
     except (IsADirectoryError, NotADirectoryError) as error:
         return CorruptEntry(f"{Path(error.filename).name}: {error.strerror}")
     except ValueError as error:
         return CorruptEntry(f"{META_FILE} is not JSON: {error}")
-    asked = {"format": ARTIFACT_FORMAT, "id": id, "line": line, "sha256": digest}
-    found = {key: said.get(key) for key in asked} if isinstance(said, dict) else {}
-    if found != asked:
-        return CorruptEntry(f"found {found}; expected {asked}")
-    if missing := [key for key in ("bytes", "kind", "use", "facts") if key not in said]:
+    expected = {
+        "format": ARTIFACT_FORMAT,
+        "id": id,
+        "line": environment_key,
+        "sha256": digest,
+    }
+    found = {key: description.get(key) for key in expected} if isinstance(description, dict) else {}
+    if found != expected:
+        return CorruptEntry(f"found {found}; expected {expected}")
+    if missing := [key for key in ("bytes", "kind", "use", "facts") if key not in description]:
         return CorruptEntry(f"{META_FILE} does not say {', '.join(missing)}")
     return Artifact(
-        id, line, folder, digest, said["bytes"], said["kind"], said["use"], said["facts"]
+        id,
+        environment_key,
+        folder,
+        digest,
+        description["bytes"],
+        description["kind"],
+        description["use"],
+        description["facts"],
     )
 
 
 def pack_checkpoint(tensors: Tensors) -> tuple[bytes, bytes]:
-    """Tensors as one safetensors payload behind its sha256: the two chunks of a checkpoint file."""
+    """Return the two chunks of a checkpoint file: the sha256 of a safetensors payload, and the payload."""
     from safetensors.torch import save
 
     payload = save(_separate_tensors(tensors))
@@ -155,26 +163,26 @@ def pack_checkpoint(tensors: Tensors) -> tuple[bytes, bytes]:
 
 
 def unpack_checkpoint(content: bytes) -> Tensors | CorruptEntry:
-    """The inverse of `pack_checkpoint`."""
+    """Return the tensors of a checkpoint file, or its fault."""
     from safetensors.torch import load
 
-    fault = checkpoint_fault(content)
-    return fault or load(content[32:])
+    return checkpoint_fault(content) or load(content[SHA256_BYTES:])
 
 
 def checkpoint_fault(content: bytes) -> CorruptEntry | None:
-    """What is wrong with a checkpoint file; needs no torch."""
-    intact = hashlib.sha256(content[32:]).digest() == content[:32]
-    return None if intact else CorruptEntry("the checkpoint does not match its sha256")
+    """Return the fault of a checkpoint file, or None; does not import torch."""
+    if hashlib.sha256(content[SHA256_BYTES:]).digest() == content[:SHA256_BYTES]:
+        return None
+    return CorruptEntry("the checkpoint does not match its sha256")
 
 
 def _separate_tensors(tensors: Tensors) -> dict[str, Tensor]:
-    """Contiguous CPU tensors, each with memory of its own, as safetensors asks."""
-    apart: dict[str, Tensor] = {}
-    seen: set[int] = set()
+    """Return contiguous CPU tensors that share no memory: safetensors refuses tensors that do."""
+    separate: dict[str, Tensor] = {}
+    seen_storages: set[int] = set()
     for name, tensor in tensors.items():
         tensor = tensor.detach().cpu().contiguous()
-        place = tensor.untyped_storage().data_ptr()
-        apart[name] = tensor.clone() if place in seen else tensor
-        seen.add(place)
-    return apart
+        storage = tensor.untyped_storage().data_ptr()
+        separate[name] = tensor.clone() if storage in seen_storages else tensor
+        seen_storages.add(storage)
+    return separate

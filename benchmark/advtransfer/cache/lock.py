@@ -1,8 +1,9 @@
 """Lock on one node, held for a limited time, so that two workers do not build the same node at once.
 
-A lock is a file created with O_EXCL that names its owner; its mtime is the last renewal. It ends when it is released,
-when its owner on this host is dead, or when it was not renewed in time. Every change happens under one ``flock`` of the
-folder, which the kernel drops with its holder: of several processes that take over an expired lock exactly one wins.
+A lock is a file created with O_EXCL that names its owner; its mtime is the last renewal. It ends when it is
+released, when its owner on this host has died, or when it was not renewed in time. The time limit is for owners
+on other hosts, whose processes cannot be checked. Every change happens under one ``flock`` of the folder, which
+the kernel releases when its holder ends: of several processes that take over an expired lock one succeeds.
 """
 
 from __future__ import annotations
@@ -28,40 +29,41 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class LockClaim:
-    """What a lease file says: who holds it, until when (unix seconds), and the token of this one acquisition."""
+    """The content of a lock file: the token of this acquisition, its owner, its end (unix seconds)."""
 
     token: str
     owner: ProcessId
     until: float
 
     def is_binding(self) -> bool:
-        """Whether the lease still binds others."""
+        """Return whether the lock still excludes other processes."""
+        # `is_alive` is None for an owner on another host: then only the time limit ends the lock.
         return self.owner.is_alive() is not False and time.time() < self.until
 
 
 @dataclass(frozen=True, slots=True)
 class NodeLock:
-    """A lease that this process holds; `hold` renews it in the background."""
+    """A lock that this process holds; `hold` renews it in the background."""
 
     path: Path
     token: str
     seconds: float
 
     def renew(self) -> None:
-        """Prolong the lease by its length from now.
+        """Extend the lock by its full length from now.
 
         Raises:
-            CacheError: Somebody took it over, because it had not been renewed in time.
+            CacheError: Another process took it over, because it was not renewed in time.
         """
         with folder_guard(self.path.parent):
             if not self._is_mine():
                 raise CacheError(
-                    f"found the lease {self.path.name!r} taken over; expected it to be held by this process"
+                    f"found the lock on node {self.path.name!r} taken over; expected this process to hold it"
                 )
             os.utime(self.path)
 
     def release(self) -> None:
-        """Give the lease back; nothing happens when somebody has taken it over."""
+        """Release the lock; do nothing when another process has taken it over."""
         with folder_guard(self.path.parent):
             if self._is_mine():
                 self.path.unlink()
@@ -73,24 +75,24 @@ class NodeLock:
 
 @contextmanager
 def hold(path: Path, *, seconds: float) -> Iterator[NodeLock]:
-    """Hold the lease at `path`, renewed every third of `seconds`; raises Busy when somebody alive holds it."""
-    lease = acquire(path, seconds=seconds)
+    """Hold the lock at `path`, renewed every third of `seconds`; raise Busy when another process holds it."""
+    lock = acquire(path, seconds=seconds)
     done = threading.Event()
-    keeper = threading.Thread(
-        target=_renew_until_done, args=(lease, done), name=f"lease-{path.name[:8]}", daemon=True
+    renewer = threading.Thread(
+        target=_renew_until_done, args=(lock, done), name=f"lock-{path.name[:8]}", daemon=True
     )
-    keeper.start()
+    renewer.start()
     try:
-        yield lease
+        yield lock
     finally:
         done.set()
-        keeper.join()
-        lease.release()
+        renewer.join()
+        lock.release()
 
 
 def acquire(path: Path, *, seconds: float) -> NodeLock:
-    """Take the lease at `path` once, or take it over from an owner who is dead or late; raises Busy otherwise."""
-    lease = NodeLock(path, secrets.token_hex(16), seconds)
+    """Take the lock at `path`, also from an owner that has died or is late; raise Busy otherwise."""
+    lock = NodeLock(path, secrets.token_hex(16), seconds)
     with folder_guard(path.parent):
         claim = _read_claim(path)
         if claim is not None and claim.is_binding():
@@ -99,55 +101,54 @@ def acquire(path: Path, *, seconds: float) -> NodeLock:
                 f"found node {path.name!r} being built by process {owner.pid} on {owner.host.split()[0]!r}; "
                 "expected nobody; the job is put back and tried again"
             )
-        delete_if_present(path)  # stale, or torn: its writer died under the guard
+        # The file is stale, or torn: its writer died while it held the folder's guard.
+        delete_if_present(path)
+        content = {
+            "token": lock.token,
+            "seconds": seconds,
+            "owner": asdict(ProcessId.current_process()),
+        }
         with path.open("x", encoding="utf-8") as file:
-            json.dump(
-                {
-                    "token": lease.token,
-                    "seconds": seconds,
-                    "owner": asdict(ProcessId.current_process()),
-                },
-                file,
-            )
-    return lease
+            json.dump(content, file)
+    return lock
 
 
 def is_held(path: Path) -> bool:
-    """Whether somebody alive holds the lease at `path`; one that is being written counts as held."""
+    """Return whether a living process holds the lock at `path`; one that is being written counts."""
     claim = _read_claim(path)
     return path.exists() if claim is None else claim.is_binding()
 
 
 def remove_expired_locks(folder: Path) -> list[Path]:
-    """Delete leases that bind nobody any more; returns what was deleted, sorted."""
+    """Delete expired locks in a folder; return their paths, sorted."""
     if not folder.exists():
         return []
     with folder_guard(folder):
         claims = {path: _read_claim(path) for path in sorted(folder.glob("[!.]*"))}
-        stale = [path for path, claim in claims.items() if claim is None or not claim.is_binding()]
-        for path in stale:
+        expired = [
+            path for path, claim in claims.items() if claim is None or not claim.is_binding()
+        ]
+        for path in expired:
             delete_if_present(path)
-    return stale
+    return expired
 
 
 def _read_claim(path: Path) -> LockClaim | None:
-    """The claim in a lease file; None when there is none, or when it was torn."""
+    """Return the claim in a lock file; None when there is no file, or a torn one."""
     with suppress(OSError, ValueError, KeyError, TypeError), path.open(encoding="utf-8") as file:
-        said = json.load(file)
-        return LockClaim(
-            said["token"],
-            ProcessId(**said["owner"]),
-            os.fstat(file.fileno()).st_mtime + said["seconds"],
-        )
+        content = json.load(file)
+        renewed_at = os.fstat(file.fileno()).st_mtime
+        owner = ProcessId(**content["owner"])
+        return LockClaim(content["token"], owner, renewed_at + content["seconds"])
     return None
 
 
 @contextmanager
 def folder_guard(folder: Path) -> Iterator[None]:
-    """Inside, no other process is in a section guarded by this folder, which is made.
+    """Exclude other processes from every context guarded by the same folder; create the folder.
 
     Raises:
-        CacheError: The disk has no locks.
+        CacheError: The file system has no locks.
     """
     folder.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(folder / ".guard", os.O_RDWR | os.O_CREAT, 0o666)
@@ -156,9 +157,8 @@ def folder_guard(folder: Path) -> Iterator[None]:
         try:
             yield
         finally:
-            fcntl.flock(
-                descriptor, fcntl.LOCK_UN
-            )  # closing is not enough: a forked child may share the descriptor
+            # Closing is not enough: a forked child may share the descriptor, and with it the lock.
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
     finally:
         os.close(descriptor)
 
@@ -175,12 +175,13 @@ def _flock_exclusive(descriptor: int, folder: Path) -> None:
         ) from error
 
 
-def _renew_until_done(lease: NodeLock, done: threading.Event) -> None:
-    while not done.wait(lease.seconds / 3):
+def _renew_until_done(lock: NodeLock, done: threading.Event) -> None:
+    while not done.wait(lock.seconds / 3):
         try:
-            lease.renew()
-        except CacheError as lost:
-            logger.warning("%s; the result of both builders is the same, only time is lost", lost)
+            lock.renew()
+        except CacheError as loss:
+            # Builds are deterministic and published at once, so a lost lock costs time and no result.
+            logger.warning("%s; both builders get the same result, only time is lost", loss)
             return
         except OSError as error:
-            logger.warning("the lease %s could not be renewed: %s", lease.path.name, error)
+            logger.warning("the lock on node %s could not be renewed: %s", lock.path.name, error)

@@ -19,7 +19,7 @@ CHECKPOINT_KIND = "checkpoint"
 
 @dataclass(frozen=True, slots=True)
 class CacheEntry:
-    """One artifact, store of rows or checkpoint (of that kind): its size in bytes, last use in unix seconds."""
+    """One artifact, row file or checkpoint; `last_used` in unix seconds."""
 
     id: str
     environment_key: str
@@ -32,7 +32,7 @@ class CacheEntry:
 
 @dataclass(frozen=True, slots=True)
 class VerifiedEntry:
-    """One entry, hashed: `reason` says why it is corrupt, None when it is intact."""
+    """One verified entry; `reason` says why it is corrupt, None for an intact one."""
 
     id: str
     environment_key: str
@@ -41,7 +41,7 @@ class VerifiedEntry:
 
 @dataclass(frozen=True, slots=True)
 class PruneResult:
-    """What eviction removed, their bytes together, and the bytes that are left."""
+    """The entries that eviction removed, their total size, and the size of the rest."""
 
     removed: tuple[CacheEntry, ...]
     removed_bytes: int
@@ -49,82 +49,81 @@ class PruneResult:
 
 
 def list_entries(root: Path) -> Iterator[CacheEntry]:
-    """Every artifact, store of rows and checkpoint of every line, by line and id."""
-    for path in sorted(
-        [*root.glob("artifacts/*/*/[!.]*"), *root.glob("saved/*/*/[!.]*")], key=_entry_order
-    ):
+    """Yield the artifacts, row files and checkpoints of all environments, by environment key and id."""
+    paths = [*root.glob("artifacts/*/*/[!.]*"), *root.glob("saved/*/*/[!.]*")]
+    for path in sorted(paths, key=_entry_order):
         try:
             yield _read_entry(path)
-        except FileNotFoundError:  # removed by somebody else since it was listed
+        except FileNotFoundError:  # Another process has removed it since it was listed.
             continue
 
 
 def verify_entries(root: Path) -> Iterator[VerifiedEntry]:
-    """Hash everything; leftovers of killed writers are swept first."""
+    """Verify every entry; remove the temporary files of killed writers first."""
     remove_leftovers(root)
     for entry in list_entries(root):
         try:
-            reason = _entry_fault(entry)
+            fault = _entry_fault(entry)
         except OSError as error:
-            reason = CorruptEntry(f"{Path(error.filename or entry.path).name}: {error.strerror}")
-        yield VerifiedEntry(entry.id, entry.environment_key, reason.reason if reason else None)
+            fault = CorruptEntry(f"{Path(error.filename or entry.path).name}: {error.strerror}")
+        yield VerifiedEntry(entry.id, entry.environment_key, fault.reason if fault else None)
 
 
 def prune_entries(root: Path, *, max_bytes: int, keep: Path | None = None) -> PruneResult:
-    """Remove the least recently used until `max_bytes` are left; what is leased, and `keep`, stays."""
-    waiting = sorted(list_entries(root), key=lambda entry: (entry.last_used, entry.id))
-    left, removed = sum(entry.bytes for entry in waiting), []
-    for entry in waiting:
-        if left <= max_bytes:
+    """Remove the least recently used entries until `max_bytes` are left.
+
+    Entries with a held lock stay, since a worker builds or uses them; so does the folder `keep`.
+    """
+    entries = sorted(list_entries(root), key=lambda entry: (entry.last_used, entry.id))
+    remaining_bytes = sum(entry.bytes for entry in entries)
+    removed: list[CacheEntry] = []
+    for entry in entries:
+        if remaining_bytes <= max_bytes:
             break
-        if entry.path == keep or lock.is_held(
-            lock_path(root, id=entry.id, line=entry.environment_key)
-        ):
+        lock_file = lock_path(root, id=entry.id, environment_key=entry.environment_key)
+        if entry.path == keep or lock.is_held(lock_file):
             continue
-        left -= entry.bytes
+        # Also where another process removed it first: its bytes are gone, only not by this call.
+        remaining_bytes -= entry.bytes
         if _try_remove(entry.path):
             removed.append(entry)
-    return PruneResult(tuple(removed), sum(entry.bytes for entry in removed), left)
+    return PruneResult(tuple(removed), sum(entry.bytes for entry in removed), remaining_bytes)
 
 
 def remove_leftovers(root: Path) -> list[Path]:
-    """Delete temporary files and leases of processes that are gone; returns what was deleted."""
-    stale = [
-        path
-        for folder in sorted(root.glob("leases/*"))
-        for path in lock.remove_expired_locks(folder)
-    ]
-    return stale + files.remove_stale_temporaries(root)
+    """Delete expired locks, and temporary files of processes that have ended; return their paths."""
+    removed: list[Path] = []
+    for folder in sorted(root.glob("leases/*")):
+        removed += lock.remove_expired_locks(folder)
+    return removed + files.remove_stale_temporaries(root)
 
 
-def lock_path(root: Path, *, id: str, line: str) -> Path:
-    """Where the lease on a node lies."""
-    return root / "leases" / line / id
+def lock_path(root: Path, *, id: str, environment_key: str) -> Path:
+    """Return the path of the lock on a node."""
+    return root / "leases" / environment_key / id
 
 
 def stored_bytes(path: Path) -> int:
-    """The bytes of an artifact or checkpoint; of a store of rows, which has holes, those that it takes on the disk."""
+    """Return the bytes of an artifact or checkpoint; of a row file, which is sparse, those on the disk."""
     return rows.allocated_bytes(path) if rows.is_row_file(path) else files.total_bytes(path)
 
 
 def _read_entry(path: Path) -> CacheEntry:
-    id, line = path.name, path.parent.parent.name
+    id = path.name
+    environment_key = path.parent.parent.name
     if path.is_file():
-        return CacheEntry(
-            id, line, files.total_bytes(path), path.stat().st_mtime, CHECKPOINT_KIND, "", path
-        )
+        size, last_used = files.total_bytes(path), path.stat().st_mtime
+        return CacheEntry(id, environment_key, size, last_used, CHECKPOINT_KIND, "", path)
+    meta = path / META_FILE
     try:
-        meta = path / META_FILE
-        said, used = json.loads(meta.read_text(encoding="utf-8")), meta.stat().st_mtime
-        kind, use = said["kind"], said["use"]
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        TypeError,
-    ):  # corrupt: still listed, so that it can be removed
-        kind, use, used = "", "", path.stat().st_mtime
-    return CacheEntry(id, line, stored_bytes(path), used, kind, use, path)
+        description = json.loads(meta.read_text(encoding="utf-8"))
+        last_used = meta.stat().st_mtime
+        kind, use = description["kind"], description["use"]
+    except (OSError, ValueError, KeyError, TypeError):
+        # A corrupt entry is still listed, so that it can be removed.
+        last_used = path.stat().st_mtime
+        kind = use = ""
+    return CacheEntry(id, environment_key, stored_bytes(path), last_used, kind, use, path)
 
 
 def _entry_fault(entry: CacheEntry) -> CorruptEntry | None:
@@ -133,17 +132,18 @@ def _entry_fault(entry: CacheEntry) -> CorruptEntry | None:
     if rows.is_row_file(entry.path):
         fault = rows.row_file_fault(entry.path)
         return CorruptEntry(fault) if fault else None
-    found = artifact.read_folder(entry.path, id=entry.id, line=entry.environment_key)
-    return found if isinstance(found, CorruptEntry) else None
+    content = artifact.read_folder(entry.path, id=entry.id, environment_key=entry.environment_key)
+    return content if isinstance(content, CorruptEntry) else None
 
 
 def _try_remove(path: Path) -> bool:
     try:
         files.remove_atomic(path)
-    except FileNotFoundError:  # somebody else removed it first
+    except FileNotFoundError:  # Another process removed it first.
         return False
     return True
 
 
 def _entry_order(path: Path) -> tuple[str, str, str]:
-    return path.parent.parent.name, path.name, path.parts[-4]
+    environment_key, id, part = path.parent.parent.name, path.name, path.parts[-4]
+    return environment_key, id, part

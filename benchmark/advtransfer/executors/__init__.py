@@ -1,7 +1,4 @@
-"""Hook of the built-in executors.
-
-A pool of local processes (the default), and this very process.
-"""
+"""Hook of the built-in executors: a pool of local processes (the default), and the current process."""
 
 from __future__ import annotations
 
@@ -15,5 +12,5 @@ from advtransfer.types import Factory
 
 @hookimpl
 def register_executors() -> Iterable[Factory[Executor]]:
-    """The engines that need nothing but this machine."""
+    """Return the factories of the executors that run on this machine."""
     return [pool, inline]

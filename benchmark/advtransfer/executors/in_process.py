@@ -16,9 +16,10 @@ from advtransfer.worker import perform_job
 
 
 class InlineExecutor:
-    """Runs a job when it is submitted, and answers with a future that is already done.
+    """An executor that runs a job when it is submitted, and returns a future that is done.
 
-    There is no other process to go on in: after a job that left this one unfit, every further job is left to do.
+    After a job that left this process unfit, it reports every further job as busy, since there is no other
+    process to run it in.
     """
 
     def __init__(self, *, jobs: int, threads: int) -> None:
@@ -51,23 +52,25 @@ class InlineExecutor:
         return future
 
     def news(self) -> Iterator[Mapping[str, Json]]:
-        told, self._news[:] = list(self._news), []
-        yield from told
+        messages = list(self._news)
+        self._news.clear()
+        yield from messages
 
     def stop(self, *, grace: float) -> None:
-        """Nothing runs between two submits, so there is nothing to stop."""
+        """Do nothing: no job runs between two calls of `submit`."""
 
 
 @contextmanager
 def _convert_interrupts() -> Iterator[None]:
-    """Inside, what would raise KeyboardInterrupt raises Interrupted: a plugin that raises the first stops no run."""
+    """Raise Interrupted for signals that raise KeyboardInterrupt, so that a plugin's own does not stop the run."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
+    # Handlers that a debugger or a test has installed stay.
     numbers = [
-        one
-        for one in (signal.SIGINT, signal.SIGTERM)
-        if signal.getsignal(one) is signal.default_int_handler
+        number
+        for number in (signal.SIGINT, signal.SIGTERM)
+        if signal.getsignal(number) is signal.default_int_handler
     ]
     for number in numbers:
         signal.signal(number, _raise_interrupted)

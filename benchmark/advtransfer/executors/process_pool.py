@@ -1,14 +1,13 @@
-"""Executor that runs jobs in reused worker processes of this machine.
+"""Executor that runs jobs in reused worker processes of this machine: the worker's and the runner's side.
 
-The driver's side and the worker's side.
-
-A worker that dies, whenever and however, fails its own job only.
+A worker that dies, at any moment, fails its own job only.
 """
 
 from __future__ import annotations
 
 import ctypes
 import json
+import math
 import multiprocessing
 import os
 import queue
@@ -28,45 +27,47 @@ from advtransfer.types import Json
 from advtransfer.worker import perform_job
 
 PR_SET_PDEATHSIG = 1
-"""Of Linux's ``prctl``: the signal that a process gets when its parent ends."""
+"""Option of Linux's ``prctl`` that sets the signal which a process gets when its parent ends."""
 
 
 def serve_jobs(wire: Connection, driver: int) -> None:
-    """Carry out one job after the other until the driver hangs up; its own Ctrl-C is for the driver alone."""
+    """Run jobs from the connection until the runner closes it."""
+    # A terminal sends Ctrl-C to all processes of its group; only the runner decides what ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _end_with_driver(driver)
     guard = threading.Lock()
 
     def send(message: Mapping[str, object]) -> None:
         text = json.dumps(message).encode()
-        with guard:  # a plugin's threads may tell their progress as well
+        with guard:  # A plugin's threads may report progress at the same time.
             wire.send_bytes(text)
 
-    def tell(news: Mapping[str, Json]) -> None:
+    def send_news(news: Mapping[str, Json]) -> None:
         send({"news": news})
 
-    with suppress(EOFError, OSError):  # the driver has hung up
+    with suppress(EOFError, OSError):  # The runner has closed the connection.
         while True:
             job: Job = wire.recv()
-            send({"report": asdict(perform_job(job, tell))})
+            send({"report": asdict(perform_job(job, send_news))})
 
 
 def report_from_json(message: Mapping[str, Json]) -> Report:
-    """A report as `serve_jobs` sent it."""
+    """Return the report in a message of `serve_jobs`."""
     fields = dict(message)
     records = fields.pop("records")
     return Report(**fields, records=tuple(records))  # type: ignore[arg-type]  # JSON that `asdict` of a report gave
 
 
 def _end_with_driver(driver: int) -> None:
-    """Let this process end when its driver is gone: at once on Linux, also within C code that holds the GIL."""
+    """End this process when the runner has ended."""
+    # On Linux the kernel kills it at once, also within C code that holds the GIL.
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     threading.Thread(target=_watch_driver, args=(driver,), daemon=True).start()
 
 
 def _watch_driver(driver: int) -> None:
-    """End this worker when the driver is gone, where the system does not, or did before it was asked to."""
+    """Exit when the runner has ended: on other systems, or where it ended before ``prctl`` was called."""
     pause = threading.Event()
     while os.getppid() == driver:
         pause.wait(0.5)
@@ -74,12 +75,12 @@ def _watch_driver(driver: int) -> None:
 
 
 MAX_STARTS = 3
-"""How often a job is started before it counts as lost: a worker can be killed by something else than its job."""
+"""Number of starts after which a job counts as lost; a worker can die for another reason than its job."""
 
 STOPPED_REASON = "the run was stopped"
 
 POLL_SECONDS = 0.25
-"""Seconds between two looks at a silent worker: its own children can keep the wire open when it is dead."""
+"""Seconds between two checks of a silent worker, whose children can keep the pipe open when it is dead."""
 
 _THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
@@ -90,13 +91,14 @@ _THREAD_VARIABLES = (
 
 
 class ProcessPool:
-    """A pool of spawned workers: one thread a worker hands it jobs, listens to it, and replaces it when it has ended.
+    """A pool of spawned workers, each with a thread that sends it jobs, reads its messages and replaces it.
 
-    No lock and no pipe is shared between workers, so a killed one takes nothing with it that others need.
+    Workers share no lock and no pipe, so a killed worker cannot block the others.
     """
 
     def __init__(self, *, jobs: int, threads: int) -> None:
-        self.jobs, self.threads = jobs, threads
+        self.jobs = jobs
+        self.threads = threads
         self._waiting: queue.SimpleQueue[tuple[Job, Future[Report]] | None] = queue.SimpleQueue()
         self._worker_news: queue.SimpleQueue[Mapping[str, Json]] = queue.SimpleQueue()
         self._running: set[Future[Report]] = set()
@@ -115,22 +117,22 @@ class ProcessPool:
             self._worker_threads = [
                 threading.Thread(target=self._serve_worker, daemon=True) for _ in range(self.jobs)
             ]
-            for servant in self._worker_threads:
-                servant.start()
+            for thread in self._worker_threads:
+                thread.start()
             try:
                 yield self
             finally:
                 self.stop(grace=0)
 
     def submit(self, job: Job) -> Future[Report]:
-        answer: Future[Report] = Future()
+        future: Future[Report] = Future()
         if not self._worker_threads:
-            answer.set_result(_stopped_report(job))
-            return answer
+            future.set_result(_stopped_report(job))
+            return future
         with self._state_lock:
-            self._running.add(answer)
-        self._waiting.put((job, answer))
-        return answer
+            self._running.add(future)
+        self._waiting.put((job, future))
+        return future
 
     def news(self) -> Iterator[Mapping[str, Json]]:
         while True:
@@ -140,34 +142,38 @@ class ProcessPool:
                 return
 
     def stop(self, *, grace: float) -> None:
-        """Give running jobs `grace` seconds to end, then kill them: records are whole or absent, so nothing is lost."""
-        while (asked := self._next_waiting()) is not None:
-            self._deliver_report(asked[1], _stopped_report(asked[0]))
+        """Report waiting jobs as lost, give running ones `grace` seconds to end, then kill them.
+
+        Killing is safe, since a record is written at once or not at all.
+        """
+        while (waiting := self._next_waiting()) is not None:
+            job, future = waiting
+            self._deliver_report(future, _stopped_report(job))
         with self._state_lock:
             running = list(self._running)
         wait(running, timeout=grace)
         self._stopping.set()
         for _ in self._worker_threads:
             self._waiting.put(None)
-        for servant in self._worker_threads:
-            servant.join()
+        for thread in self._worker_threads:
+            thread.join()
         self._worker_threads = []
 
     def _serve_worker(self) -> None:
-        """Hand one worker its jobs; the thread lives as long as the pool, since on Linux its workers end with it."""
-        signal.pthread_sigmask(
-            signal.SIG_BLOCK, {signal.SIGINT}
-        )  # inherited: Ctrl-C cannot hit a worker that starts
+        """Run jobs in one worker after the other until the pool stops."""
+        # On Linux a worker gets its parent-death signal when the *thread* that started it ends, so
+        # this thread lives as long as the pool. Workers inherit the blocked signal: Ctrl-C cannot
+        # interrupt a worker that is starting.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         worker: _Worker | None = None
-        while (asked := self._waiting.get()) is not None:
-            job, answer = asked
+        while (waiting := self._waiting.get()) is not None:
+            job, future = waiting
             try:
                 report, worker = self._run_job(job, worker)
-            except Exception as error:  # a driver that waits for an answer must get one
-                report = Report(
-                    job.id, "lost", (), f"the pool failed: {type(error).__name__}: {error}"
-                )
-            self._deliver_report(answer, report)
+            except Exception as error:  # The runner waits for the future, so it must get a report.
+                reason = f"the pool failed: {type(error).__name__}: {error}"
+                report = _lost_report(job, reason)
+            self._deliver_report(future, report)
         if worker is not None:
             worker.hang_up(grace=0)
 
@@ -177,13 +183,13 @@ class ProcessPool:
         except queue.Empty:
             return None
 
-    def _deliver_report(self, answer: Future[Report], report: Report) -> None:
+    def _deliver_report(self, future: Future[Report], report: Report) -> None:
         with self._state_lock:
-            self._running.discard(answer)
-        answer.set_result(report)
+            self._running.discard(future)
+        future.set_result(report)
 
     def _run_job(self, job: Job, worker: _Worker | None) -> tuple[Report, _Worker | None]:
-        """The report of one job, and the worker that is fit for another; a job whose worker dies is tried again."""
+        """Return the report of a job, and a worker for the next one; try again where the worker dies."""
         deaths: list[str] = []
         while len(deaths) < MAX_STARTS:
             try:
@@ -194,33 +200,32 @@ class ProcessPool:
                 deaths.append(str(death))
                 continue
             except _JobAbandoned as reason:
-                return Report(job.id, "lost", (), str(reason)), None
-            if report.retire_worker is not None:
-                worker.hang_up(grace=1)
-                worker = None
-                self._worker_news.put(
-                    {"event": "worker_replaced", "id": job.id, "reason": report.retire_worker}
-                )
-            return replace(report, retire_worker=None), worker
-        return Report(
-            job.id, "lost", (), f"its worker died {MAX_STARTS} times ({deaths[-1]})"
-        ), None
+                return _lost_report(job, str(reason)), None
+            if report.retire_worker is None:
+                return report, worker
+            worker.hang_up(grace=1)
+            news = {"event": "worker_replaced", "id": job.id, "reason": report.retire_worker}
+            self._worker_news.put(news)
+            # The next job starts a new worker, so the runner need not stop.
+            return replace(report, retire_worker=None), None
+        return _lost_report(job, f"its worker died {MAX_STARTS} times ({deaths[-1]})"), None
 
     def _start_worker(self) -> _Worker:
         try:
-            with self._state_lock:  # multiprocessing keeps its list of children without a lock
+            # multiprocessing changes its list of children without a lock.
+            with self._state_lock:
                 return _Worker.start()
         except OSError as error:
             raise _WorkerDied(f"it could not be started: {error}") from error
 
     def _await_report(self, job: Job, worker: _Worker) -> Report:
-        """Hand a job over and listen until it is done.
+        """Send a job to a worker and return its report.
 
         Raises:
-            _Died: The worker has ended, or hung up.
-            _GivenUp: The pool is stopping, or the job took too long; the worker is killed.
+            _WorkerDied: The worker has ended, or closed the connection.
+            _JobAbandoned: The pool is stopping, or the job took too long; the worker is killed.
         """
-        late = time.monotonic() + job.seconds if job.seconds is not None else None
+        deadline = math.inf if job.seconds is None else time.monotonic() + job.seconds
         try:
             worker.wire.send(job)
             while True:
@@ -234,24 +239,24 @@ class ProcessPool:
                 elif self._stopping.is_set():
                     worker.hang_up(grace=0)
                     raise _JobAbandoned(STOPPED_REASON)
-                elif late is not None and time.monotonic() > late:
+                elif time.monotonic() > deadline:
                     worker.hang_up(grace=0)
                     raise _JobAbandoned(f"it took more than {job.seconds:g} s")
-        except (EOFError, OSError) as error:  # hung up: dead, or about to be
+        except (EOFError, OSError) as error:
             raise _WorkerDied(worker.exit_reason()) from error
 
 
 class _WorkerDied(Exception):
-    """A worker has ended; the message says how."""
+    """The end of a worker; the message says how it ended."""
 
 
 class _JobAbandoned(Exception):
-    """A job was given up; the message says why."""
+    """A job that was given up; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Worker:
-    """A worker process and the driver's end of the wire to it."""
+    """A worker process, and the runner's end of the connection to it."""
 
     process: SpawnProcess
     wire: Connection
@@ -259,23 +264,24 @@ class _Worker:
     @classmethod
     def start(cls) -> _Worker:
         spawn = multiprocessing.get_context("spawn")
-        here, there = spawn.Pipe(duplex=True)
+        runner_end, worker_end = spawn.Pipe(duplex=True)
         process = spawn.Process(
-            target=serve_jobs, args=(there, os.getpid()), name="advtransfer worker"
+            target=serve_jobs, args=(worker_end, os.getpid()), name="advtransfer worker"
         )
         process.start()
-        there.close()
-        return cls(process, here)
+        # Only the worker may hold its end open: its death then closes the connection.
+        worker_end.close()
+        return cls(process, runner_end)
 
     def hang_up(self, *, grace: float) -> None:
-        """Hang up, and kill the worker if it has not ended within `grace` seconds."""
+        """Close the connection, and kill the worker if it has not ended within `grace` seconds."""
         self.wire.close()
         self._wait_for_exit(grace)
         self.process.kill()
         self.process.join()
 
     def exit_reason(self) -> str:
-        """How a worker that has hung up ended, in words; one that goes on without a wire is killed."""
+        """Return how a worker that closed the connection ended; kill one that still runs."""
         self._wait_for_exit(1)
         code = self.process.exitcode
         self.hang_up(grace=0)
@@ -284,27 +290,34 @@ class _Worker:
         if code >= 0:
             return f"exit code {code}: its code ended the process"
         name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
-        return f"{name}: {'out of memory, or killed' if -code == signal.SIGKILL else 'it crashed, or was killed'}"
+        if -code == signal.SIGKILL:  # The signal of the kernel when memory runs out.
+            return f"{name}: out of memory, or killed"
+        return f"{name}: it crashed, or was killed"
 
     def _wait_for_exit(self, seconds: float) -> None:
-        """Wait for the process to end; `join` waits for ever for one that has closed all its files and goes on."""
-        late = time.monotonic() + seconds
-        while time.monotonic() < late and self.process.is_alive():
+        """Wait until the process has ended, for at most `seconds`."""
+        # Not `join`: it waits for ever for a process that has closed all its files and still runs.
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline and self.process.is_alive():
             time.sleep(0.01)
 
 
+def _lost_report(job: Job, reason: str) -> Report:
+    return Report(job.id, "lost", (), reason)
+
+
 def _stopped_report(job: Job) -> Report:
-    return Report(job.id, "lost", (), STOPPED_REASON)
+    return _lost_report(job, STOPPED_REASON)
 
 
 @contextmanager
 def _thread_environment(threads: int) -> Iterator[None]:
-    """The variables that workers inherit; libraries read them when they are imported, so they must be set before."""
-    wanted = dict.fromkeys(_THREAD_VARIABLES, str(threads)) | {
+    """Set the environment variables of thread counts, which libraries read when a worker imports them."""
+    variables = dict.fromkeys(_THREAD_VARIABLES, str(threads)) | {
         "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE"),
     }
-    before = {name: os.environ.get(name) for name in wanted}
-    os.environ.update(wanted)
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
     try:
         yield
     finally:

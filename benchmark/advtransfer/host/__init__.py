@@ -1,7 +1,4 @@
-"""The plugin host.
-
-Finds plugins by entry point, loads those named, looks components up as ``plugin/factory``.
-"""
+"""The plugin host: finds plugins by entry point, loads them, looks components up as ``plugin/factory``."""
 
 from advtransfer.host.component import Component
 from advtransfer.host.plugin import Plugin, install_command

@@ -24,6 +24,7 @@ from advtransfer.types import ComponentMetadata, Json, NotInId, Since, metadata_
 _PLAIN_TYPES = (bool, int, float, str, type(None))
 _UNION_ORIGINS = (Union, types.UnionType)
 _CONTAINER_ORIGINS = (list, tuple, dict, Sequence, Mapping)
+_COMPARISONS = {"gt": operator.gt, "ge": operator.ge, "lt": operator.lt, "le": operator.le}
 ALLOWED_TYPES = (
     "bool, int, float, str, Literal, lists, tuples, mappings or light dataclasses of these; or Dataset, Source, "
     "Adapter, File, Folder"
@@ -31,11 +32,13 @@ ALLOWED_TYPES = (
 
 
 def check_option_types(options: Options) -> None:
-    """Refuse options of types that cannot be written in a suite, and defaults that are no such values.
+    """Require option types that a suite can express, and defaults of these types.
 
     Raises:
-        TypeError: Names each of them.
+        TypeError: Names each option that breaks this.
     """
+    # Pydantic is slow, and imported only where it is needed: the usual types are checked here, and
+    # pydantic decides on the rest.
     unusual = [
         name
         for name, hint, default in options.plain_parameters()
@@ -48,14 +51,14 @@ def check_option_types(options: Options) -> None:
 
 
 def _is_usual_type(hint: object) -> bool:
-    """Whether a hint is made of types that every option may have; others are left to pydantic, which is slower."""
+    """Return whether a hint consists of types that every option may have."""
     origin, arguments = get_origin(hint), get_args(hint)
     if origin is Annotated:
         return _is_usual_type(arguments[0])
     if origin is Literal or hint in _PLAIN_TYPES:
         return True
     if arguments and (origin in _UNION_ORIGINS or origin in _CONTAINER_ORIGINS):
-        return _are_usual_types(one for one in arguments if one is not Ellipsis)
+        return _are_usual_types(argument for argument in arguments if argument is not Ellipsis)
     if isinstance(hint, type) and is_dataclass(hint):
         hints = get_type_hints(hint, include_extras=True)
         return _are_usual_types(hints[field.name] for field in fields(hint))
@@ -63,53 +66,52 @@ def _is_usual_type(hint: object) -> bool:
 
 
 def _are_usual_types(hints: Iterable[Any]) -> bool:  # Any: a type hint can be any object
-    return all(_is_usual_type(one) for one in hints)
+    return all(_is_usual_type(hint) for hint in hints)
 
 
 def _is_plainly_valid(hint: object, default: object) -> bool:
-    """Whether a default is plainly a value of a usual type; where it is not so plain, pydantic decides."""
-    origin, arguments = get_origin(hint), get_args(hint)
+    """Return whether a default is certainly a value of a usual type; False where pydantic must decide."""
+    origin = get_origin(hint)
+    arguments = get_args(hint)
     if origin is Annotated:
-        return _is_plainly_valid(arguments[0], default) and all(
-            _is_within_constraint(one, default) for one in arguments[1:]
-        )
+        base, *constraints = arguments
+        is_within = all(_is_within_constraint(constraint, default) for constraint in constraints)
+        return _is_plainly_valid(base, default) and is_within
     if origin is Literal:
-        return any(
-            default is one or (type(default) is type(one) and default == one) for one in arguments
-        )
+        # Types are compared too, since True == 1 and 1 == 1.0.
+        return any(type(default) is type(word) and default == word for word in arguments)
     if origin in _UNION_ORIGINS:
-        return any(_is_plainly_valid(one, default) for one in arguments)
+        return any(_is_plainly_valid(member, default) for member in arguments)
     if origin in _CONTAINER_ORIGINS:
-        return isinstance(default, list | tuple) and all(
-            _is_plainly_valid(arguments[0], one) for one in default
-        )
+        if not isinstance(default, list | tuple):
+            return False
+        return all(_is_plainly_valid(arguments[0], item) for item in default)
     if hint is float:
         return type(default) in (float, int)
     return type(default) is hint
 
 
 def _is_within_constraint(constraint: object, default: object) -> bool:
-    """Whether a number is within a constraint of annotated_types; marks of this package constrain nothing."""
-    if default is None or isinstance(
-        constraint, Since | NotInId
-    ):  # limits of an option are of its other values
+    """Return whether a default is within a constraint of annotated_types."""
+    # The limits of an optional number do not apply to None, and `Since` and `NotInId` are no limits.
+    if default is None or isinstance(constraint, Since | NotInId):
         return True
     if isinstance(default, list | tuple):
         return len(default) >= getattr(constraint, "min_length", math.inf)
-    limits = {"gt": operator.gt, "ge": operator.ge, "lt": operator.lt, "le": operator.le}
-    told = {
-        name: limit for name in limits if (limit := getattr(constraint, name, None)) is not None
-    }
-    if not told:
+    limits = {name: getattr(constraint, name, None) for name in _COMPARISONS}
+    if all(limit is None for limit in limits.values()):
         return is_dataclass(default)
     return isinstance(default, int | float) and all(
-        limits[name](default, limit) for name, limit in told.items()
+        _COMPARISONS[name](default, limit) for name, limit in limits.items() if limit is not None
     )
 
 
 @dataclass(frozen=True)
 class Component:
-    """One factory, by the name it has in YAML; `version` is its distribution's, `facts.version` its own."""
+    """One factory by its name in YAML.
+
+    `version` is that of its distribution; `metadata.version` is that of the component.
+    """
 
     name: str
     kind: ComponentKind
@@ -122,8 +124,8 @@ class Component:
 
     @cached_property
     def options(self) -> Options:
-        """Its options, from the factory's signature."""
-        return Options.from_factory(self.factory)
+        """The options of the factory."""
+        return Options(self.factory)
 
     @property
     def help_text(self) -> str:
@@ -139,8 +141,8 @@ class Component:
         """Call the factory with validated plain options and the built parts (data sets, files ...).
 
         Raises:
-            MissingLibrary: A library that the factory imports is not installed; says the pip command where it is known.
-            PluginError: The factory imports a module that does not exist, or ends the process.
+            MissingLibrary: A library that the factory imports is not installed.
+            PluginError: The factory imports a module that does not exist, or tries to end the process.
         """
         try:
             return self.factory(**self.options.python_values(values), **parts)
@@ -149,35 +151,33 @@ class Component:
                 raise
             raise self.origin.missing_module_error(error, self.name) from error
         except SystemExit as error:
-            message = f"{self.name} would end the process: {error_text(error)}{self.origin.error_location(error)}"
+            location = self.origin.error_location(error)
+            message = f"{self.name} would end the process: {error_text(error)}{location}"
             raise PluginError(self.plugin, message) from error
 
 
 def make_component(plugin: Plugin, kind: ComponentKind, factory: object) -> Component:
-    """The component of a factory that a plugin registers.
+    """Return the component of a factory that a plugin registers.
 
     Raises:
-        PluginError: The factory breaks the contract, or cannot be looked at.
+        PluginError: The factory breaks the contract, or cannot be inspected.
     """
     try:
         return _checked_component(plugin, kind, factory)
     except (PluginError, KeyboardInterrupt):
         raise
-    except BaseException as error:  # whatever a plugin raises when it is looked at
-        named = getattr(factory, "__qualname__", type(factory).__name__)
-        raise PluginError(
-            plugin.name, f"{named!r} is not a factory: {error_text(error)}"
-        ) from error
+    except (
+        BaseException
+    ) as error:  # Inspecting an object can run a plugin's code, which raises anything.
+        name = getattr(factory, "__qualname__", type(factory).__name__)
+        message = f"{name!r} is not a factory: {error_text(error)}"
+        raise PluginError(plugin.name, message) from error
 
 
 def _checked_component(plugin: Plugin, kind: ComponentKind, factory: object) -> Component:
     name = getattr(factory, "__name__", None)
-    if (
-        not callable(factory)
-        or inspect.isclass(factory)
-        or not isinstance(name, str)
-        or not name.isidentifier()
-    ):
+    has_name = isinstance(name, str) and name.isidentifier()
+    if not callable(factory) or inspect.isclass(factory) or not has_name:
         raise PluginError(
             plugin.name, f"register_{kind}s gave {factory!r}; expected a named function"
         )
@@ -187,7 +187,7 @@ def _checked_component(plugin: Plugin, kind: ComponentKind, factory: object) -> 
         message = f"{name!r} has the option 'start', which is the suite's word for where a reference starts; rename it"
         raise PluginError(plugin.name, message)
     try:
-        check_option_types(Options.from_factory(factory))
+        check_option_types(Options(factory))
     except TypeError as error:
         raise PluginError(plugin.name, f"{name!r} is not a factory: {error}") from error
     return Component(
@@ -212,11 +212,11 @@ PROTOCOL_MEMBERS: Mapping[ComponentKind, tuple[str, ...]] = {
     "evaluation": ("measure",),
     "executor": ("slots", "start", "submit", "news", "stop"),
 }
-"""What the protocol of each kind asks for."""
+"""The members that the protocol of each kind requires."""
 
 
 def return_error(component: Component, call: str, found: str, expected: str) -> PluginError:
-    """The error of a component one of whose functions gave something else than is expected."""
+    """Return the error of a component with a function that returned something unexpected."""
     return PluginError(
         component.plugin, f"{component.name}: {call} gave {found}; expected {expected}"
     )
@@ -225,10 +225,10 @@ def return_error(component: Component, call: str, found: str, expected: str) -> 
 def check_return_value(
     component: Component, call: str, value: object, expected: type[ReturnT]
 ) -> ReturnT:
-    """What a function of a component returned, if it is of the type.
+    """Return the value that a function of a component returned, if it has the expected type.
 
     Raises:
-        PluginError: It is not; names the component, the function and both types.
+        PluginError: It has another type; names the component, the function and both types.
     """
     if not isinstance(value, expected):
         raise return_error(component, call, type_text(value), with_article(expected.__name__))
@@ -236,19 +236,18 @@ def check_return_value(
 
 
 def check_product(component: Component, value: object) -> object:
-    """What a factory returned, if it has what its kind's protocol asks for.
+    """Return the product of a factory, if it has the members that its kind's protocol requires.
 
     Raises:
-        PluginError: It lacks some of it; names it.
+        PluginError: It lacks some of them; names these.
     """
-    asked = PROTOCOL_MEMBERS[component.kind]
-    missing = [name for name in asked if isinstance(value, type) or not hasattr(value, name)]
-    if missing:
-        found = (
-            type_text(value)
-            if len(missing) == len(asked)
-            else f"{type_text(value)} without {', '.join(missing)}"
-        )
-        expected = f"{with_article(component.kind)}, which has {', '.join(asked)}"
-        raise return_error(component, "the factory", found, expected)
-    return value
+    required = PROTOCOL_MEMBERS[component.kind]
+    # A class has the members of its instances, but is no instance.
+    missing = [name for name in required if isinstance(value, type) or not hasattr(value, name)]
+    if not missing:
+        return value
+    found = type_text(value)
+    if len(missing) < len(required):
+        found += f" without {', '.join(missing)}"
+    expected = f"{with_article(component.kind)}, which has {', '.join(required)}"
+    raise return_error(component, "the factory", found, expected)

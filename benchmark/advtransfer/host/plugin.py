@@ -1,8 +1,8 @@
 """One installed plugin: import, error texts of a failed import, and the digest of its code.
 
-The code of a plugin is every Python file (and compiled module) of its package, or its one module; and every module of
-the same distribution that it imports by name. When it changes under one version, earlier results are stale. The host
-is excluded (its changes raise component versions), and so are libraries (the environment holds their versions).
+The code of a plugin is its package (or single module) and every module of the same distribution that it
+imports by name. Where it changes without a new version, earlier results are stale. The host is excluded,
+since its changes raise component versions; so are libraries, whose versions the environment holds.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from advtransfer.hookspecs import GROUP
 from advtransfer.node import Node, content_id
 from advtransfer.text import error_text
 
-# Where the name that is imported and the name that is installed differ.
+# Libraries that pip knows by another name than Python does.
 _INSTALLED_AS = {
     "sklearn": "scikit-learn",
     "yaml": "pyyaml",
@@ -33,15 +33,15 @@ _INSTALLED_AS = {
     "cv2": "opencv-python",
 }
 
-# An object reference of the packaging specification, `module` or `module:attribute`, perhaps with (obsolete) extras.
+# An object reference of the packaging specification: `module` or `module:attribute`, with obsolete extras.
 _OBJECT_REFERENCE = re.compile(r"[\w.]+\s*(:\s*[\w.]+\s*)?(\[.*\]\s*)?")
 
 
 @dataclass(frozen=True, slots=True)
 class Plugin:
-    """A plugin that is installed, perhaps not yet imported, and the distribution that brings it.
+    """An installed plugin, imported or not, and its distribution.
 
-    `module` is what its entry point says, ``module`` or ``module:attribute``; or the object itself.
+    `module` is the value of its entry point, ``module`` or ``module:attribute``; in tests, the object itself.
     """
 
     name: str
@@ -51,17 +51,17 @@ class Plugin:
 
     @property
     def module_name(self) -> str:
-        """The name of the module that holds the plugin."""
+        """The name of the plugin's module."""
         if isinstance(self.module, str):
             return self.module.partition(":")[0].strip()
         owner = self.module if hasattr(self.module, "__name__") else type(self.module)
         return str(getattr(owner, "__module__", None) or getattr(owner, "__name__", ""))
 
     def load(self) -> object:
-        """Import the plugin's module, or the object in it that the entry point names.
+        """Import and return the plugin's module, or the object in it that the entry point names.
 
         Raises:
-            PluginError: The import fails in any way, or the entry point names nothing.
+            PluginError: The import fails in any way, or the entry point is wrong.
             MissingLibrary: The plugin imports a library that is not installed.
         """
         if not isinstance(self.module, str):
@@ -69,10 +69,8 @@ class Plugin:
         from importlib.metadata import EntryPoint
 
         if not _OBJECT_REFERENCE.fullmatch(self.module):
-            raise PluginError(
-                self.name,
-                f"has the entry point {self.module!r}; expected module or module:attribute",
-            )
+            message = f"has the entry point {self.module!r}; expected module or module:attribute"
+            raise PluginError(self.name, message)
         try:
             return EntryPoint(self.name, self.module, GROUP).load()
         except KeyboardInterrupt:
@@ -81,74 +79,71 @@ class Plugin:
             raise self.missing_module_error(error, f"plugin {self.name!r}") from error
         except (
             BaseException
-        ) as error:  # a plugin that exits, or raises what is no Exception, breaks itself alone
+        ) as error:  # SystemExit too: a plugin that exits must not end the program.
             raise PluginError(self.name, self._import_failure(error)) from error
 
     def missing_module_error(self, error: ModuleNotFoundError, component: str) -> AdvTransferError:
-        """What is said of a module that the plugin imports and that is not there.
-
-        A command to install is told only where the plugin's distribution names what brings the module: a package of
-        the module's name may be anybody's.
-        """
+        """Return the error for a module that the plugin imports and that does not exist."""
         module = str(error.name)
         library = module.partition(".")[0]
-        own = self.module_name
-        if module == own or own.startswith(f"{module}."):
+        own_module = self.module_name
+        if module == own_module or own_module.startswith(f"{module}."):
             found = f"has the entry point {self.module!r}, but there is no module {module!r}"
-            return PluginError(
-                self.name,
-                f"{found}; correct the entry point of {self.distribution}, and reinstall it",
-            )
-        place = self.error_location(error)
-        if library == own.partition(".")[0] or sys.modules.get(library) is not None:
-            return PluginError(
-                self.name, f"imports {module!r}, which does not exist{place}; correct the import"
-            )
-        return MissingLibrary(
-            library,
-            component,
-            install_command(library, self.distribution),
-            where=f"it imports {module!r}{place}",
-        )
+            next_step = f"correct the entry point of {self.distribution}, and reinstall it"
+            return PluginError(self.name, f"{found}; {next_step}")
+        location = self.error_location(error)
+        if library == own_module.partition(".")[0] or sys.modules.get(library) is not None:
+            message = f"imports {module!r}, which does not exist{location}; correct the import"
+            return PluginError(self.name, message)
+        # The command comes from the distribution's requirements: on PyPI, a package with the
+        # module's name may be an unrelated one.
+        command = install_command(library, self.distribution)
+        where = f"it imports {module!r}{location}"
+        return MissingLibrary(library, component, command, where=where)
 
     def error_location(self, error: BaseException) -> str:
-        """Where in the plugin's files an error comes from, `` (file:line)``; empty where it comes from none."""
+        """Return the last line of the plugin in the traceback as `` (file:line)``, or an empty text.
+
+        Where no line is the plugin's own, it is the last line of all.
+        """
         if isinstance(error, SyntaxError) and error.filename:
             return f" ({error.filename}:{error.lineno})"
-        lines = list(_frame_lines(error.__traceback__))
+        frames = _frame_lines(error.__traceback__)
+        if not frames:
+            return ""
         package = self.module_name.partition(".")[0]
-        own = [line for name, line in lines if name.partition(".")[0] == package]
-        return f" ({(own or [line for _, line in lines])[-1]})" if lines else ""
+        own_lines = [line for name, line in frames if name.partition(".")[0] == package]
+        all_lines = [line for _, line in frames]
+        return f" ({(own_lines or all_lines)[-1]})"
 
     def _import_failure(self, error: BaseException) -> str:
-        place = self.error_location(error)
-        if isinstance(error, AttributeError) and not place:
-            near = difflib.get_close_matches(str(error.name), dir(error.obj), n=1)
-            hint = (
-                f"did you mean {near[0]!r}?"
-                if near
-                else f"correct the entry point of {self.distribution}"
-            )
+        location = self.error_location(error)
+        # Without a location the error comes from the entry point: it names an attribute that is missing.
+        if isinstance(error, AttributeError) and not location:
+            similar = difflib.get_close_matches(str(error.name), dir(error.obj), n=1)
+            hint = f"correct the entry point of {self.distribution}"
+            if similar:
+                hint = f"did you mean {similar[0]!r}?"
             return f"has the entry point {self.module!r}, but {error}; {hint}"
-        return f"fails to import: {error_text(error)}{place}"
+        return f"fails to import: {error_text(error)}{location}"
 
 
 def install_command(library: str, distribution: str) -> str | None:
-    """The pip command that brings a library, where a distribution requires it, perhaps by an extra; None elsewhere."""
+    """Return the pip command for a library that a distribution requires, perhaps by an extra; else None."""
     from importlib.metadata import PackageNotFoundError, requires
 
-    wanted = _normalized_name(_INSTALLED_AS.get(library, library))
+    package = _normalized_name(_INSTALLED_AS.get(library, library))
     try:
         requirements = requires(distribution) or []
     except (
         PackageNotFoundError,
         ValueError,
-    ):  # ValueError: a plugin without a distribution has no name for it
+    ):  # ValueError: a plugin without a distribution has no name.
         return None
     for requirement in requirements:
         name = re.match(r"[A-Za-z0-9._-]+", requirement)
-        extra = re.search(r"extra\s*==\s*['\"]([^'\"]+)['\"]", requirement)
-        if name and _normalized_name(name[0]) == wanted:
+        if name and _normalized_name(name[0]) == package:
+            extra = re.search(r"extra\s*==\s*['\"]([^'\"]+)['\"]", requirement)
             return (
                 f"pip install '{distribution}[{extra[1]}]'" if extra else f"pip install {name[0]}"
             )
@@ -156,71 +151,75 @@ def install_command(library: str, distribution: str) -> str | None:
 
 
 def _normalized_name(name: str) -> str:
+    """Return a distribution's name in the normalised form of PEP 503."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def _frame_lines(trace: TracebackType | None) -> list[tuple[str, str]]:
-    """The module and ``file:line`` of each frame of a traceback, but for those of importing itself."""
-    found = []
+    """Return module and ``file:line`` of the frames of a traceback, without those of the import system."""
+    lines = []
     while trace is not None:
-        name = str(trace.tb_frame.f_globals.get("__name__", ""))
+        frame = trace.tb_frame
+        name = str(frame.f_globals.get("__name__", ""))
         if name.partition(".")[0] != "importlib" and name != __name__:
-            found.append((name, f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"))
+            lines.append((name, f"{frame.f_code.co_filename}:{trace.tb_lineno}"))
         trace = trace.tb_next
-    return found
+    return lines
 
 
 SHARED_FOLDERS = ("site-packages", "dist-packages")
-"""Folders that many distributions lie in."""
+"""Folders into which many distributions are installed."""
 
 HOST_PACKAGE = "advtransfer"
+HOST_NAME = "host"
+"""The plugin name of nodes that the host itself makes, such as subsets and batteries."""
 
 _IMPORT_STATEMENT = re.compile(r"^[ \t]*(?:from|import)[ \t]+([A-Za-z_]\w*)", re.MULTILINE)
 
 
 def code_digest(plugin: Plugin) -> str | None:
-    """The sha256 of a plugin's files with their names; None for one that was made in memory, which has none."""
-    if not (files := code_files(plugin)):
+    """Return the sha256 of a plugin's files and their names; None for a plugin without files (in memory)."""
+    files = code_files(plugin)
+    if not files:
         return None
     return content_id(sorted([name, file_sha256(path)] for name, path in files.items()))
 
 
 def code_files(plugin: Plugin) -> dict[str, Path]:
-    """The files of a plugin by their names below the folder that it is imported from; imports no plugin."""
-    found: dict[str, Path] = {}
-    waiting = [plugin.module_name]
-    seen = set(waiting)
-    while waiting:
-        for folder, path in _package_files(waiting.pop()):
-            found[path.relative_to(folder).as_posix()] = path
-            beside = {
+    """Return a plugin's files by path below the folder that it is imported from; imports no plugin."""
+    files: dict[str, Path] = {}
+    pending = [plugin.module_name]
+    seen = {HOST_PACKAGE, plugin.module_name}
+    while pending:
+        for folder, path in _package_files(pending.pop()):
+            files[path.relative_to(folder).as_posix()] = path
+            new_modules = {
                 name
-                for name in _imported_modules(path)
-                if name not in (*seen, HOST_PACKAGE) and _in_same_distribution(name, folder, plugin)
+                for name in _imported_modules(path) - seen
+                if _in_same_distribution(name, folder, plugin)
             }
-            seen |= beside
-            waiting += sorted(beside)
-    return found
+            seen |= new_modules
+            pending += sorted(new_modules)
+    return files
 
 
 def plugins_of(node: Node) -> set[str]:
-    """The plugins of a node and of all below it; the host's own nodes have none."""
-    inputs = [
-        one
-        for value in node.inputs.values()
-        for one in (value if isinstance(value, tuple) else (value,))
-    ]
-    own, _, _ = node.use.partition("/")
-    return {own}.difference({"host"}).union(*map(plugins_of, inputs))
+    """Return the plugins of a node and of all nodes below it, without the host's own name."""
+    own_plugin, _, _ = node.use.partition("/")
+    plugins = {own_plugin} - {HOST_NAME}
+    for value in node.inputs.values():
+        inputs = value if isinstance(value, tuple) else (value,)
+        plugins.update(*map(plugins_of, inputs))
+    return plugins
 
 
 def _package_files(module: str) -> Iterator[tuple[Path, Path]]:
-    """The files of the outermost regular package around a module, or its one file; after the folder they lie in."""
+    """Yield import folder and path of each file of a module's outermost regular package, or of the module."""
     names = module.split(".")
     for end in range(1, len(names) + 1):
         origin, below = _module_origin(".".join(names[:end]))
         if origin is None:
-            continue  # a namespace package, which several distributions may share
+            continue  # A namespace package, which several distributions may share.
         if below is None:
             yield origin.parents[end - 1], origin
         else:
@@ -230,16 +229,18 @@ def _package_files(module: str) -> Iterator[tuple[Path, Path]]:
 
 
 def _module_origin(module: str) -> tuple[Path | None, Path | None]:
-    """The file that a module is imported from, and the folder of the package that it is; None for neither."""
+    """Return the file of a module and, for a package, its folder; None where there is none."""
     try:
         spec = importlib.util.find_spec(module)
-    except (ImportError, ValueError):  # ValueError: it was put into sys.modules by hand
+    except (
+        ImportError,
+        ValueError,
+    ):  # ValueError: a module without a spec was put into sys.modules.
         spec = None
-    origin = (
-        spec.origin
-        if spec is not None and spec.has_location
-        else getattr(sys.modules.get(module), "__file__", None)
-    )
+    if spec is not None and spec.has_location:
+        origin = spec.origin
+    else:
+        origin = getattr(sys.modules.get(module), "__file__", None)
     if origin is None or not Path(origin).is_file():
         return None, None
     path = Path(origin).resolve()
@@ -253,31 +254,31 @@ def _is_code_file(path: Path) -> bool:
 
 
 def _imported_modules(path: Path) -> set[str]:
-    """The top-level names after ``import`` and ``from`` at the start of any line of a file."""
+    """Return the top-level names after ``import`` and ``from`` at the start of any line of a file."""
     if path.suffix != ".py":
         return set()
     return set(_IMPORT_STATEMENT.findall(path.read_text("utf-8", errors="replace")))
 
 
 def _in_same_distribution(name: str, folder: Path, plugin: Plugin) -> bool:
-    """Whether a top-level module beside the plugin's is of its distribution.
-
-    That says so where it lists its modules. One that lists none, such as an editable install, has its folder to itself.
-    """
+    """Return whether a top-level module in the plugin's import folder belongs to its distribution."""
     if not any(path.exists() for path in (folder / name, folder / f"{name}.py")):
         return False
     listed = _listed_modules(plugin.distribution)
-    return name in listed if listed else folder.name not in SHARED_FOLDERS
+    if listed:
+        return name in listed
+    # An editable install lists no modules, but has its folder to itself.
+    return folder.name not in SHARED_FOLDERS
 
 
 @lru_cache
 def _listed_modules(distribution: str) -> frozenset[str]:
-    """The top-level modules among the files that a distribution lists."""
+    """Return the top-level modules among the files that a distribution lists."""
     try:
         files = metadata.files(distribution) or ()
     except (
         metadata.PackageNotFoundError,
         ValueError,
-    ):  # ValueError: a plugin without a distribution has no name
+    ):  # ValueError: a plugin without a distribution.
         return frozenset()
     return frozenset(path.parts[0].removesuffix(".py") for path in files if path.suffix == ".py")

@@ -1,7 +1,4 @@
-"""The plugins of one process.
-
-Each is loaded when it is named, so a broken plugin does not affect the others.
-"""
+"""The plugins of one process, each loaded when it is named, so that a broken one does not affect the others."""
 
 from __future__ import annotations
 
@@ -9,60 +6,58 @@ import difflib
 import inspect
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 
 import pluggy
 
 from advtransfer.errors import MissingLibrary, PluginError, UnknownName
 from advtransfer.hookspecs import GROUP, HOOKS, QUESTIONS, ComponentKind, Hooks
 from advtransfer.host.component import Component, make_component
-from advtransfer.host.plugin import Plugin, code_digest, plugins_of
+from advtransfer.host.plugin import HOST_NAME, Plugin, code_digest, plugins_of
 from advtransfer.node import Node
 from advtransfer.text import error_text, with_article
 
 
 def check_hook_names(manager: pluggy.PluginManager, loaded: object, *, plugin: str) -> None:
-    """Refuse a registered plugin of which something would never be called.
+    """Refuse a registered plugin with a function that looks like a hook and would never be called.
 
     Raises:
-        PluginError: It marks what is no hook, or has something named like a hook without the marker.
+        PluginError: A marked function is no hook, or a function with a hook's name has no marker.
     """
     implemented = {caller.name for caller in manager.get_hookcallers(loaded) or ()}
     for name in sorted(implemented.difference(HOOKS)):
-        near = difflib.get_close_matches(name, HOOKS, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(HOOKS)}"
+        similar = difflib.get_close_matches(name, HOOKS, n=1)
+        hint = f"did you mean {similar[0]}?" if similar else f"expected one of {', '.join(HOOKS)}"
         raise PluginError(plugin, f"implements the unknown hook {name!r}; {hint}")
     for name in HOOKS:
         member = inspect.getattr_static(loaded, name, None)
-        if name not in implemented and callable(member) and not hasattr(member, f"{GROUP}_spec"):
+        # A plugin's class may inherit from `Hooks`, whose functions carry the specification's marker.
+        is_function = callable(member) and not hasattr(member, f"{GROUP}_spec")
+        if name not in implemented and is_function:
             found = f"has {name!r}, which is named like a hook and is none"
-            raise PluginError(
-                plugin, f"{found}; write a function with @hookimpl above it, or rename it"
-            )
-    if not implemented and (meant := _unmarked_hook(loaded)):
-        hook, name = meant
-        raise PluginError(
-            plugin,
-            f"implements no hook, but has {name!r}; did you mean {hook}? write @hookimpl above it",
-        )
+            next_step = "write a function with @hookimpl above it, or rename it"
+            raise PluginError(plugin, f"{found}; {next_step}")
+    unmarked = None if implemented else _unmarked_hook(loaded)
+    if unmarked is not None:
+        hook, name = unmarked
+        found = f"implements no hook, but has {name!r}"
+        raise PluginError(plugin, f"{found}; did you mean {hook}? write @hookimpl above it")
 
 
 def _unmarked_hook(loaded: object) -> tuple[str, str] | None:
-    """A function whose name is close to a hook's, after that hook."""
+    """Return a hook and the name of a function that is close to it, or None."""
     for name in dir(loaded):
-        near = difflib.get_close_matches(name, HOOKS, n=1, cutoff=0.85)
-        if near and inspect.isroutine(inspect.getattr_static(loaded, name, None)):
-            return near[0], name
+        similar = difflib.get_close_matches(name, HOOKS, n=1, cutoff=0.85)
+        if similar and inspect.isroutine(inspect.getattr_static(loaded, name, None)):
+            return similar[0], name
     return None
 
-
-HOST_NAME = "host"
-"""The name before the slash of what the host makes itself, such as subsets and batteries."""
 
 _PLUGIN_NAME = re.compile(r"\w[\w.-]*")
 
 
 class Host:
-    """The plugins of one process; there is no global one, so a test builds the host it wants."""
+    """The plugins of one process. There is no global host, so a test builds its own."""
 
     def __init__(self, plugins: Iterable[Plugin]) -> None:
         self._plugins: dict[str, list[Plugin]] = {}
@@ -76,7 +71,7 @@ class Host:
 
     @classmethod
     def discover(cls) -> Host:
-        """A host over the installed entry points of the group ``advtransfer``; imports none of them."""
+        """Return a host of the installed entry points of the group ``advtransfer``; imports no plugin."""
         from importlib.metadata import entry_points
 
         return cls(
@@ -96,114 +91,108 @@ class Host:
 
     @property
     def hook(self) -> pluggy.HookRelay:
-        """The hooks of the loaded plugins; the runner tells its news through it."""
+        """The hooks of the loaded plugins; the runner calls its events through it."""
         return self._manager.hook
 
     @property
     def broken_plugins(self) -> Mapping[str, PluginError | MissingLibrary]:
         """The plugins that cannot be loaded, with the reason; imports them all."""
-        for plugin in self.plugin_names:
-            self._load_or_empty(plugin)
+        for name in self.plugin_names:
+            self._load_or_empty(name)
         return dict(sorted(self._broken.items()))
 
     def component(self, name: str, kind: ComponentKind | None = None) -> Component:
         """Look up ``plugin/factory``, importing that plugin only.
 
         Raises:
-            UnknownName: No such plugin or factory, or one of another kind; knows the nearest names.
+            UnknownName: No such plugin or factory, or one of another kind; holds similar names.
             PluginError: The plugin cannot be imported or breaks the contract.
             MissingLibrary: The plugin imports a library that is not installed.
         """
         plugin, slash, _ = name.partition("/")
         if not slash:
-            raise UnknownName(
-                name, "a component, written plugin/factory", self._similar_names(name, kind)
-            )
+            raise self._unknown_name(name, kind, "a component, written plugin/factory")
         if plugin not in self._plugins:
-            expected = f"a component of an installed plugin ({', '.join(self.plugin_names)})"
-            raise UnknownName(name, expected, self._similar_names(name, kind))
-        found = self.load_plugin(plugin).get(name)
-        if found is None:
-            raise UnknownName(
-                name,
-                f"{with_article(kind or 'component')} of plugin {plugin!r}",
-                self._similar_names(name, kind),
+            installed = ", ".join(self.plugin_names)
+            raise self._unknown_name(
+                name, kind, f"a component of an installed plugin ({installed})"
             )
-        if kind is not None and found.kind != kind:
-            raise UnknownName(
-                name,
-                f"{with_article(kind)} (this is a component of kind {found.kind})",
-                self._similar_names(name, kind),
-            )
-        return found
+        component = self.load_plugin(plugin).get(name)
+        if component is None:
+            noun = with_article(kind or "component")
+            raise self._unknown_name(name, kind, f"{noun} of plugin {plugin!r}")
+        if kind is not None and component.kind != kind:
+            other = f"this is a component of kind {component.kind}"
+            raise self._unknown_name(name, kind, f"{with_article(kind)} ({other})")
+        return component
 
     def components(self, kind: ComponentKind | None = None) -> list[Component]:
-        """Every component of every plugin that can be loaded, sorted by name; imports them all, see `broken`."""
-        found = (
-            one for plugin in self.plugin_names for one in self._load_or_empty(plugin).values()
+        """Return the components of all plugins that can be loaded, sorted by name; imports all plugins.
+
+        `broken_plugins` holds the others.
+        """
+        loaded = chain.from_iterable(
+            self._load_or_empty(name).values() for name in self.plugin_names
         )
-        return sorted((one for one in found if kind in (None, one.kind)), key=lambda one: one.name)
+        wanted = (component for component in loaded if kind in (None, component.kind))
+        return sorted(wanted, key=lambda component: component.name)
 
     def load_plugin(self, name: str) -> dict[str, Component]:
-        """Import one plugin and ask it what it brings; later calls answer from memory.
+        """Import one plugin and return its components by name; later calls return the same.
 
         Raises:
             UnknownName: No plugin of this name is installed.
-            PluginError: Two distributions bring it, it fails to import, or it breaks the contract.
+            PluginError: Two distributions contain it, its import fails, or it breaks the contract.
             MissingLibrary: It imports a library that is not installed.
         """
         if name in self._broken:
             raise self._broken[name]
-        if name not in self._loaded:
-            if name not in self._plugins:
-                near = difflib.get_close_matches(name, self.plugin_names, n=3)
-                raise UnknownName(
-                    name, f"an installed plugin ({', '.join(self.plugin_names)})", near
-                )
-            try:
-                self._loaded[name] = self._collect_components(
-                    self._register_plugin(self._single_plugin(name))
-                )
-            except (PluginError, MissingLibrary) as error:
-                self._broken[name] = error
-                if self._manager.has_plugin(name):  # nothing of it is called any more
-                    self._manager.unregister(name=name)
-                raise
+        if name in self._loaded:
+            return self._loaded[name]
+        if name not in self._plugins:
+            similar = difflib.get_close_matches(name, self.plugin_names, n=3)
+            expected = f"an installed plugin ({', '.join(self.plugin_names)})"
+            raise UnknownName(name, expected, similar)
+        try:
+            plugin = self._register_plugin(self._single_plugin(name))
+            self._loaded[name] = self._collect_components(plugin)
+        except (PluginError, MissingLibrary) as error:
+            self._broken[name] = error
+            if self._manager.has_plugin(name):  # Its event hooks must not be called either.
+                self._manager.unregister(name=name)
+            raise
         return self._loaded[name]
 
     def plugin_code(self, name: str) -> str | None:
-        """The digest of a plugin's installed code, computed once; None where there is no such plugin, or no file of it.
+        """Return the digest of a plugin's installed code, computed once; imports no plugin.
 
-        The plugin is not imported.
+        None for a plugin that is not installed or has no files.
         """
+        if name not in self._plugins:
+            return None
         if name not in self._code_digests:
-            self._code_digests[name] = (
-                code_digest(self._plugins[name][0]) if name in self._plugins else None
-            )
+            self._code_digests[name] = code_digest(self._plugins[name][0])
         return self._code_digests[name]
 
     def node_code(self, node: Node) -> dict[str, str]:
-        """The digests of the code that a node is made with: of its plugin, and of those of all its inputs."""
-        return {
-            name: found
-            for name in sorted(plugins_of(node))
-            if (found := self.plugin_code(name)) is not None
-        }
+        """Return the code digests of a node's plugin and of the plugins of all its inputs, by plugin."""
+        digests = {name: self.plugin_code(name) for name in sorted(plugins_of(node))}
+        return {name: digest for name, digest in digests.items() if digest is not None}
 
     def changed_plugins(self, code: object) -> list[str]:
-        """The plugins whose installed code is another than `code`, as a record or an artifact holds it, says.
+        """Return the plugins whose installed code differs from `code`, the digests of a record or artifact.
 
-        None where it says nothing, as records of an earlier release do, or where a plugin has no code here.
+        Empty where `code` is no mapping, as in records of earlier releases. A plugin without code here is
+        not reported.
         """
-        told = code if isinstance(code, Mapping) else {}
+        digests = code if isinstance(code, Mapping) else {}
         return [
             str(name)
-            for name, one in sorted(told.items())
-            if self.plugin_code(str(name)) not in (None, one)
+            for name, digest in sorted(digests.items())
+            if self.plugin_code(str(name)) not in (None, digest)
         ]
 
     def _load_or_empty(self, name: str) -> dict[str, Component]:
-        """What a plugin brings; nothing where it is broken."""
         try:
             return self.load_plugin(name)
         except (PluginError, MissingLibrary):
@@ -212,18 +201,13 @@ class Host:
     def _single_plugin(self, name: str) -> Plugin:
         plugin, *others = self._plugins[name]
         if others:
-            bringers = ", ".join(
-                sorted(f"{one.distribution} {one.version}" for one in (plugin, *others))
-            )
-            raise PluginError(
-                name, f"is brought by several distributions ({bringers}); uninstall all but one"
-            )
+            versions = sorted(f"{each.distribution} {each.version}" for each in (plugin, *others))
+            found = f"is brought by several distributions ({', '.join(versions)})"
+            raise PluginError(name, f"{found}; uninstall all but one")
         if not _PLUGIN_NAME.fullmatch(name) or name == HOST_NAME:
+            found = "has a name that suites cannot use"
             expected = f"letters, digits, '_', '-' and '.', and not {HOST_NAME!r}, which is advtransfer's own"
-            raise PluginError(
-                name,
-                f"has a name that suites cannot use; expected {expected}; rename its entry point",
-            )
+            raise PluginError(name, f"{found}; expected {expected}; rename its entry point")
         return plugin
 
     def _register_plugin(self, plugin: Plugin) -> Plugin:
@@ -231,14 +215,11 @@ class Host:
         if inspect.isclass(loaded):
             message = f"is the class {loaded.__qualname__!r}; expected a module or an object; name an object of it"
             raise PluginError(plugin.name, message)
-        twin = next(
-            (name for name, other in self._manager.list_name_plugin() if other is loaded), None
-        )
-        if twin is not None:
-            raise PluginError(
-                plugin.name,
-                f"is the same object as the plugin {twin!r}; remove one of the entry points",
-            )
+        # Pluggy refuses to register an object twice, with an error that does not name the entry points.
+        for name, other in self._manager.list_name_plugin():
+            if other is loaded:
+                found = f"is the same object as the plugin {name!r}"
+                raise PluginError(plugin.name, f"{found}; remove one of the entry points")
         try:
             self._manager.register(loaded, name=plugin.name)
             check_hook_names(self._manager, loaded, plugin=plugin.name)
@@ -246,51 +227,59 @@ class Host:
             raise
         except pluggy.PluginValidationError as error:
             raise PluginError(plugin.name, " ".join(str(error).split())) from error
-        except BaseException as error:  # whatever a plugin raises when it is looked at
+        except (
+            BaseException
+        ) as error:  # Pluggy inspects every attribute, which can run a plugin's code.
             message = f"cannot be registered: {error_text(error)}{plugin.error_location(error)}"
             raise PluginError(plugin.name, message) from error
         return plugin
 
     def _collect_components(self, plugin: Plugin) -> dict[str, Component]:
-        """Each question put to this plugin's own implementation: one broken plugin must not silence the others."""
-        found: dict[str, Component] = {}
-        for question, kind in QUESTIONS.items():
-            for factory in self._registered_factories(plugin, question):
-                one = make_component(plugin, kind, factory)
-                if one.name in found:
-                    other = found[one.name].kind
-                    message = f"brings {one.name!r} twice, as {with_article(other)} and as {with_article(kind)}"
-                    raise PluginError(
-                        plugin.name, f"{message}; names are unique over all kinds; rename one"
-                    )
-                found[one.name] = one
-        return found
+        """Call the registration hooks of one plugin and return its components by name."""
+        components: dict[str, Component] = {}
+        for hook, kind in QUESTIONS.items():
+            for factory in self._registered_factories(plugin, hook):
+                component = make_component(plugin, kind, factory)
+                name = component.name
+                if name in components:
+                    first, second = with_article(components[name].kind), with_article(kind)
+                    found = f"brings {name!r} twice, as {first} and as {second}"
+                    next_step = "names are unique over all kinds; rename one"
+                    raise PluginError(plugin.name, f"{found}; {next_step}")
+                components[name] = component
+        return components
 
-    def _registered_factories(self, plugin: Plugin, question: str) -> Iterator[object]:
-        for implementation in getattr(self._manager.hook, question).get_hookimpls():
+    def _registered_factories(self, plugin: Plugin, hook: str) -> Iterator[object]:
+        # The plugin's implementation is called directly: a call through pluggy's hook would call
+        # all plugins, and the error of one would hide the others.
+        for implementation in getattr(self._manager.hook, hook).get_hookimpls():
             if implementation.plugin_name == plugin.name:
-                yield from _hook_answer(plugin, question, implementation)
+                yield from _call_hook(plugin, hook, implementation)
+
+    def _unknown_name(self, name: str, kind: ComponentKind | None, expected: str) -> UnknownName:
+        return UnknownName(name, expected, self._similar_names(name, kind))
 
     def _similar_names(self, name: str, kind: ComponentKind | None) -> list[str]:
-        """The nearest names among components that can be loaded (a broken plugin must not hide the hint)."""
-        known = [one.name for one in self.components(kind)]
-        ends = [one for one in known if one.rpartition("/")[2] == name.rpartition("/")[2]]
-        return list(dict.fromkeys([*difflib.get_close_matches(name, known, n=3), *ends]))[:3]
+        """Return up to three similar names of components in plugins that can be loaded."""
+        known = [component.name for component in self.components(kind)]
+        factory = name.rpartition("/")[2]
+        same_factory = [other for other in known if other.rpartition("/")[2] == factory]
+        similar = difflib.get_close_matches(name, known, n=3)
+        return list(dict.fromkeys([*similar, *same_factory]))[:3]
 
 
-def _hook_answer(plugin: Plugin, question: str, implementation: pluggy.HookImpl) -> list[object]:
-    """What a plugin answers to one question; no answer is an empty one."""
+def _call_hook(plugin: Plugin, hook: str, implementation: pluggy.HookImpl) -> list[object]:
+    """Return the factories that a registration hook returns; none where it returns None."""
     try:
-        answer: object = implementation.function()
-        if answer is None:
+        factories: object = implementation.function()
+        if factories is None:
             return []
-        if isinstance(answer, str | Mapping) or not isinstance(answer, Iterable):
-            raise PluginError(
-                plugin.name, f"{question} gave {answer!r}; expected a list of factories"
-            )
-        return list(answer)
+        if isinstance(factories, str | Mapping) or not isinstance(factories, Iterable):
+            message = f"{hook} gave {factories!r}; expected a list of factories"
+            raise PluginError(plugin.name, message)
+        return list(factories)
     except (PluginError, KeyboardInterrupt):
         raise
-    except BaseException as error:  # whatever a plugin raises when it is asked
-        message = f"{question} fails: {error_text(error)}{plugin.error_location(error)}"
+    except BaseException as error:  # A plugin may raise anything, also SystemExit.
+        message = f"{hook} fails: {error_text(error)}{plugin.error_location(error)}"
         raise PluginError(plugin.name, message) from error

@@ -1,4 +1,4 @@
-"""Records of what was measured: what one holds, and the run folder that keeps them."""
+"""Records of measurements: their contents, their validation, and the run folder that stores them."""
 
 from advtransfer.result.record import (
     Record,

@@ -1,7 +1,4 @@
-"""A run's records as a few files that a repository can hold.
-
-One sorted line a record, one file a kind, or a few.
-"""
+"""A run's records in a few files for a repository: one line per record, one or more files per kind."""
 
 from __future__ import annotations
 
@@ -19,41 +16,45 @@ from advtransfer.result.validation import path_without_links
 from advtransfer.types import Json
 
 RecordLines: TypeAlias = "list[tuple[str, str]]"
-"""Records as text, each after its id."""
+"""Pairs of a record's id and its line of JSON."""
 
 MAX_FILE_BYTES = 900 * 1024
-"""Bytes of one kind's records above which they are spread over files by the first digit of their ids."""
+"""Size above which the records of a kind are spread over files by the first digit of their ids."""
 
 
 def write_bundle(
     run: Run, folder: Path, *, samples: Mapping[str, Collection[str]] | None = None
 ) -> Path:
-    """Write suite, plan, environments, and what the plan shows of records and attempts; `folder` reads like a run.
+    """Write suite, plan, environments, and the records and attempts of the plan; return `folder`.
 
-    What names paths of one machine is left out: where a record was copied from, and tracebacks.
+    The folder can be read like a run. Fields with paths of this machine are left out: the run that a record
+    was copied from, and tracebacks.
 
     Args:
-        run: What is published.
-        folder: Where; what an earlier writing left goes.
-        samples: By record, the arrays beside it that are published with it.
+        run: The run to publish.
+        folder: The target folder; files of an earlier bundle are replaced.
+        samples: The names of the arrays to publish, by record id.
     """
-    wanted = _shown_ids(run)
+    shown_ids = _shown_ids(run)
     shutil.rmtree(folder / "samples", ignore_errors=True)
     lines: dict[str, RecordLines] = {}
     for record in run.read_records():
-        if record["id"] in wanted:
-            fields = (samples or {}).get(str(record["id"]))
-            there = copy_arrays(record, fields, run=run.path, folder=folder) if fields else record
-            lines.setdefault(str(record["kind"]), []).append(_record_line(_published_record(there)))
-    files = {
-        f"records/{name}": part
-        for kind, found in lines.items()
-        for name, part in _spread_over_files(kind, found).items()
-    }
+        if record["id"] not in shown_ids:
+            continue
+        if fields := (samples or {}).get(str(record["id"])):
+            record = copy_arrays(record, fields, run=run.path, folder=folder)
+        lines.setdefault(str(record["kind"]), []).append(_record_line(_published_record(record)))
+    files: dict[str, RecordLines] = {}
+    for kind, kind_lines in lines.items():
+        parts = _spread_over_files(kind, kind_lines)
+        files |= {f"records/{name}": part for name, part in parts.items()}
     attempts = [
-        one | {"traceback": None} for id, one in run.latest_attempts().items() if id in wanted
+        _record_line(attempt | {"traceback": None})
+        for id, attempt in run.latest_attempts().items()
+        if id in shown_ids
     ]
-    files |= {"attempts": [_record_line(one) for one in attempts]} if attempts else {}
+    if attempts:
+        files["attempts"] = attempts
     _write_lines(folder, files)
     write_atomic(folder / "plan.json", record_bytes(run.read_plan()))
     for digest, environment in run.read_environments().items():
@@ -65,36 +66,37 @@ def write_bundle(
 
 
 def _write_lines(folder: Path, files: Mapping[str, RecordLines]) -> None:
-    contents = {folder / f"{name}.jsonl": _joined_lines(found) for name, found in files.items()}
+    contents = {folder / f"{name}.jsonl": _joined_lines(lines) for name, lines in files.items()}
     for path, content in contents.items():
         write_atomic(path, content)
     for path in {*folder.glob("records/*.jsonl"), folder / "attempts.jsonl"} - contents.keys():
-        path.unlink(missing_ok=True)  # of an earlier writing, whose records stand elsewhere now
+        path.unlink(
+            missing_ok=True
+        )  # From an earlier bundle, whose records are in other files now.
 
 
 def _shown_ids(run: Run) -> set[str]:
-    """The ids of every record that the plan asks for, and of the batteries behind them."""
-    wanted: set[str] = set()
+    """Return the ids of all records of the plan, and of the batteries behind them."""
+    planned: set[str] = set()
     for trial in cast("list[Mapping[str, Json]]", run.read_plan()["trials"]):
         results = cast("Mapping[str, list[str]]", trial["evaluations"])
-        wanted |= {str(trial["id"]), *cast("list[str]", trial["builds"])}
-        wanted |= {id for ids in results.values() for id in ids}
-    return wanted | {
-        id for record in run.read_records() if record["id"] in wanted for id in battery_ids(record)
-    }
+        planned |= {str(trial["id"]), *cast("list[str]", trial["builds"])}
+        planned.update(*results.values())
+    batteries: set[str] = set()
+    for record in run.read_records():
+        if record["id"] in planned:
+            batteries.update(battery_ids(record))
+    return planned | batteries
 
 
 def _spread_over_files(kind: str, lines: RecordLines) -> dict[str, RecordLines]:
-    """The lines of one kind by file: one, or as many as their ids have first digits."""
-    if (
-        sum(len(line.encode("utf-8", "backslashreplace")) + 1 for _, line in lines)
-        <= MAX_FILE_BYTES
-    ):
+    """Return the lines of one kind by file name: one file, or one for each first digit of the ids."""
+    if len(_joined_lines(lines)) <= MAX_FILE_BYTES:
         return {kind: lines}
-    found: dict[str, RecordLines] = {}
+    files: dict[str, RecordLines] = {}
     for id, line in lines:
-        found.setdefault(f"{kind}-{id[0]}", []).append((id, line))
-    return found
+        files.setdefault(f"{kind}-{id[0]}", []).append((id, line))
+    return files
 
 
 def _joined_lines(lines: RecordLines) -> bytes:
@@ -102,10 +104,9 @@ def _joined_lines(lines: RecordLines) -> bytes:
 
 
 def _record_line(record: Record) -> tuple[str, str]:
-    """A record's id, to sort by, and its line."""
-    return str(record["id"]), json.dumps(
-        record, sort_keys=True, allow_nan=False, ensure_ascii=False
-    )
+    """Return a record's id, to sort by, and its line."""
+    line = json.dumps(record, sort_keys=True, allow_nan=False, ensure_ascii=False)
+    return str(record["id"]), line
 
 
 def _published_record(record: Record) -> Record:

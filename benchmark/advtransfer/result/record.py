@@ -1,6 +1,6 @@
-"""What a record holds.
+"""Contents of the records.
 
-All but `observed` is byte-equal between runs, jobs and kills of one environment.
+Everything except `observed` is byte-equal between runs of one environment, with any number of jobs and kills.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ RECORD_FORMAT = 1
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """Who answered, as far as two runs of one environment must agree."""
+    """Origin of a record: the fields that two runs of one environment must agree on."""
 
     environment: str
     plugin: Mapping[str, Json]
@@ -48,7 +48,7 @@ def fit_record(
     observed: Mapping[str, Json],
     checks: Sequence[Check] = (),
 ) -> Record:
-    """One fit; its id is the trial's. Its `checks` are there only where one has something to say."""
+    """Return the record of a fit, whose id is the trial's; without `checks` where there are none."""
     body: Record = {
         "curves": list(map(canonical_numbers, curves)),
         "chosen": dict(chosen),
@@ -73,7 +73,7 @@ def source_record(
     observed: Mapping[str, Json],
     checks: Sequence[Check] = (),
 ) -> Record:
-    """One source or reference: what it claims to be, what the start-up probe measured, and `checks`, if any."""
+    """Return the record of a source or reference: its claims, the start-up probe, and any `checks`."""
     body: Record = {
         "card": asdict(card) | {"shape": list(card.shape)},
         "probe": dict(probe) if probe is not None else None,
@@ -96,9 +96,9 @@ def result_record(
     provenance: Provenance,
     observed: Mapping[str, Json],
 ) -> Record:
-    """What one evaluation gave: metrics computed here from the per-sample outcomes, with their evidence.
+    """Return the record of a result, with metrics computed from the outcomes of the samples.
 
-    `batteries` holds the ids of the battery records behind the checks, by metric; one alone is written without a name.
+    `batteries` holds the ids of the battery records behind the checks, by metric.
     """
     value, reason, rules = verdict_from_checks(checks)
     body: Record = {
@@ -107,9 +107,7 @@ def result_record(
         "outcomes": {name: pack_outcomes(values) for name, values in sorted(outcomes.items())},
         "samples": dict(samples) if samples is not None else None,
         "checks": [asdict(check) for check in checks],
-        "battery": next(iter(batteries.values()), None)
-        if len(batteries) < 2
-        else dict(sorted(batteries.items())),
+        "battery": _battery_field(batteries),
         "verdict": {"value": value, "reason": reason, "rules": rules},
         "files": dict(files),
     }
@@ -125,15 +123,15 @@ def battery_record(
     provenance: Provenance,
     observed: Mapping[str, Json],
 ) -> Record:
-    """What the host found out about one model in one ball: outcomes of its probes on a fixed draw, checks of the model.
+    """Return the record of a battery: the host's probes of one model in one ball, on a fixed draw of samples.
 
     Args:
         node: The battery.
-        outcomes: What became of each drawn sample, by probe.
-        of: How many test samples these were drawn from.
-        checks: Those of the model itself; what a probe says of an evaluation stands in that evaluation's record.
-        provenance: Who answers.
-        observed: What may differ.
+        outcomes: The outcome of each drawn sample, by probe.
+        of: The number of test samples that they were drawn from.
+        checks: Checks of the model itself. The record of an evaluation has the checks of the evaluation.
+        provenance: The origin of the record.
+        observed: Fields that may differ between runs.
     """
     body: Record = {
         "of": of,
@@ -144,15 +142,23 @@ def battery_record(
 
 
 def battery_ids(record: Mapping[str, Json]) -> list[str]:
-    """The ids of the battery records that a result's checks come from."""
-    found = record.get("battery")
-    return (
-        [str(id) for id in found.values()]
-        if isinstance(found, Mapping)
-        else [str(found)]
-        if found
-        else []
-    )
+    """Return the ids of the battery records behind a result's checks."""
+    battery = record.get("battery")
+    if isinstance(battery, Mapping):
+        return [str(id) for id in battery.values()]
+    return [str(battery)] if battery else []
+
+
+def _battery_field(batteries: Mapping[str, str]) -> Json:
+    # The record format names no metric where a result has one battery.
+    if len(batteries) < 2:
+        return next(iter(batteries.values()), None)
+    return dict(sorted(batteries.items()))
+
+
+def arrays_path(id: str) -> str:
+    """Return the path in a run folder of the arrays of a record."""
+    return f"samples/{id[:2]}/{id}.safetensors"
 
 
 def attempt_record(
@@ -166,7 +172,7 @@ def attempt_record(
     environment: str,
     observed: Mapping[str, Json],
 ) -> Record:
-    """A try that did not end in a record: failed, skipped or lost, and why."""
+    """Return the record of an attempt that failed, was skipped or was lost, with its reason."""
     return {
         "format": RECORD_FORMAT,
         "id": node.id,
@@ -183,7 +189,7 @@ def attempt_record(
 
 
 def canonical_numbers(row: Mapping[str, float | str]) -> dict[str, Json]:
-    """Numbers as one value has one text: a count that a checkpoint gave back as 1.0 is 1 again; words as they are."""
+    """Return a row with integral floats as integers, since a checkpoint gives a count back as 1.0."""
     return {
         name: value if isinstance(value, str) else _canonical_number(value)
         for name, value in row.items()
@@ -195,9 +201,11 @@ def _canonical_number(value: float) -> int | float:
 
 
 def robust_share(outcomes: Sequence[int]) -> dict[str, Json]:
-    """The share of robust samples: `low` counts an unknown as broken, `high` as robust."""
-    counts, total = Counter(outcomes), len(outcomes)
-    robust, unknown = counts[Outcome.ROBUST], counts[Outcome.UNKNOWN]
+    """Return the share of robust samples; `low` counts unknown ones as broken, `high` as robust."""
+    counts = Counter(outcomes)
+    total = len(outcomes)
+    robust = counts[Outcome.ROBUST]
+    unknown = counts[Outcome.UNKNOWN]
     return {
         "value": robust / total,
         "low": robust / total,
@@ -209,7 +217,7 @@ def robust_share(outcomes: Sequence[int]) -> dict[str, Json]:
 
 
 def pack_outcomes(outcomes: Sequence[int]) -> dict[str, Json]:
-    """Counts of each outcome, and every sample's at two bits, zlib-compressed, base64."""
+    """Return the count of each outcome, and all outcomes at two bits each, zlib-compressed, in base64."""
     counts = Counter(outcomes)
     padded = [*outcomes, *[0] * (-len(outcomes) % 4)]
     quads = zip(padded[::4], padded[1::4], padded[2::4], padded[3::4], strict=True)
@@ -222,7 +230,7 @@ def pack_outcomes(outcomes: Sequence[int]) -> dict[str, Json]:
 
 
 def unpack_outcomes(outcomes: Mapping[str, Json]) -> list[Outcome]:
-    """The inverse of `pack_outcomes`."""
+    """Return the outcomes that `pack_outcomes` packed."""
     bits = zlib.decompress(base64.b64decode(str(outcomes["packed"])))
     values = [Outcome(byte >> shift & 3) for byte in bits for shift in (0, 2, 4, 6)]
     return values[: int(str(outcomes["of"]))]

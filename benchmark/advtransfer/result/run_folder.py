@@ -1,13 +1,11 @@
-"""A run folder.
-
-The suite as run, its plan, one file per finished record, attempts, and an event log.
+"""A run folder: the suite as run, its plan, one file per finished record, attempts, and an event log.
 
     suite.yaml  plan.json  environments/<digest>.json  records/<id[:2]>/<id>.json  samples/<id[:2]>/<id>.safetensors
     files/<id>/  attempts/<id>/<n>.json  data/<data id>.json  events.jsonl  leaderboard.md  *.svg
-    superseded/<id>/<n>/ records made with an earlier version of a plugin's code, moved out of the way
+    superseded/<id>/<n>/ records made with an earlier version of a plugin's code
 
-A record file exists only when the record is complete: written to a temporary name, flushed, renamed. Records are
-never changed.
+A record file exists only when the record is complete, since it is written to a temporary name and renamed.
+Records are never changed.
 """
 
 from __future__ import annotations
@@ -22,29 +20,29 @@ from typing import Any, cast
 from advtransfer.errors import BadInput, CacheError, Problem
 from advtransfer.files import write_atomic
 from advtransfer.node import content_id
-from advtransfer.result.record import Record, battery_ids
+from advtransfer.result.plan_validation import plan_fault
+from advtransfer.result.record import Record, arrays_path, battery_ids
 from advtransfer.result.validation import (
     ID_PATTERN,
     battery_disagreement,
     path_without_links,
-    plan_fault,
     record_fault,
 )
 from advtransfer.types import Json
 
 
 class Run:
-    """One run folder, for writing by workers and reading by everybody."""
+    """One run folder; workers write to it, any process may read it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     @classmethod
     def open(cls, path: Path) -> Run:
-        """An existing run.
+        """Return the run in an existing folder.
 
         Raises:
-            BadInput: The folder holds no plan.
+            BadInput: The folder has no plan.
         """
         path_without_links(path, path / "plan.json")
         if not (path / "plan.json").is_file():
@@ -59,76 +57,73 @@ class Run:
     # --- records ---
 
     def has_record(self, id: str) -> bool:
-        """Whether this record is done."""
+        """Return whether the record of a node exists."""
         return self._record_path(id).is_file()
 
     def is_complete(self, id: str) -> bool:
-        """Whether this record is done, and those of the batteries that stand behind it."""
+        """Return whether a record and the records of its batteries exist."""
         return self.has_record(id) and all(map(self.has_record, battery_ids(self.read_record(id))))
 
     def finished_ids(self) -> set[str]:
-        """The ids of every finished record that agrees with itself."""
+        """Return the ids of all valid records."""
         return {path.stem for path in self._record_files() if _file_fault(path, self.path) is None}
 
     def read_record(self, id: str) -> Record:
-        """One record, as it lies on disk.
+        """Return one record.
 
         Raises:
-            CacheError: It does not agree with itself, or cannot be read.
+            CacheError: The record is not valid, or cannot be read.
         """
         path = self._record_path(id)
-        if path.exists() and (wrong := _file_fault(path, self.path)):
-            raise CacheError(f"{path}: {wrong}; delete it and run again")
+        if path.exists() and (fault := _file_fault(path, self.path)):
+            raise CacheError(f"{path}: {fault}; delete it and run again")
         return load_json_object(path)
 
     def read_records(self) -> Iterator[Record]:
-        """Every record that agrees with itself and its battery: of a run in the order of their ids, or of a bundle.
+        """Yield the valid records of a run (in the order of their ids) or of a bundle.
 
-        The others are left out; `damaged` names them.
+        `damaged_records` returns the others.
         """
-        yield from (
-            record
-            for _, record, wrong in self._examined_records()
-            if record is not None and wrong is None
-        )
+        for _, record, fault in self._examined_records():
+            if record is not None and fault is None:
+                yield record
 
     def damaged_records(self) -> dict[str, str]:
-        """Records that do not agree with themselves, or with their batteries: where each lies, and what is wrong."""
-        return {place: wrong for place, _, wrong in self._examined_records() if wrong is not None}
+        """Return the faults of records that are not valid or contradict their batteries, by location."""
+        return {
+            location: fault for location, _, fault in self._examined_records() if fault is not None
+        }
 
     def _examined_records(self) -> Iterator[tuple[str, Record | None, str | None]]:
-        """Where each record lies, the record, and what is wrong with it."""
+        """Yield location, record and fault of each record, with contradictions of its batteries."""
+        # A first pass collects the batteries: a result may come before its battery.
         batteries = {
             record["id"]: record
             for _, record, _ in self._validated_records()
             if record and record["kind"] == "battery"
         }
-        for place, record, wrong in self._validated_records():
-            named = (
-                [batteries[id] for id in battery_ids(record) if id in batteries] if record else []
-            )
-            told = (
-                found
-                for battery in named
-                if record and (found := battery_disagreement(record, battery))
-            )
-            yield place, record, wrong or next(told, None)
+        for location, record, fault in self._validated_records():
+            disagreements: list[str | None] = []
+            if record is not None:
+                own_batteries = [batteries[id] for id in battery_ids(record) if id in batteries]
+                disagreements = [battery_disagreement(record, each) for each in own_batteries]
+            yield location, record, fault or next(filter(None, disagreements), None)
 
     def _validated_records(self) -> Iterator[tuple[str, Record | None, str | None]]:
-        """The same, each looked at by itself; no record where that finds something wrong."""
+        """Yield location, record and fault of each record by itself; None for a record with a fault."""
         for path in self._record_files():
-            wrong = _file_fault(path, self.path)
-            yield self._relative_path(path), None if wrong else load_json_object(path), wrong
+            fault = _file_fault(path, self.path)
+            yield self._relative_path(path), None if fault else load_json_object(path), fault
         for path in sorted((self.path / "records").glob("*.jsonl")):
             for number, record in _numbered_lines(path_without_links(self.path, path)):
-                wrong = record_fault(record)
-                yield f"{self._relative_path(path)}:{number}", None if wrong else record, wrong
+                fault = record_fault(record)
+                yield f"{self._relative_path(path)}:{number}", None if fault else record, fault
 
     def set_aside_damaged(self) -> dict[str, str]:
-        """Rename damaged records so that they count as missing, and keep them; gives what `damaged` gave."""
+        """Rename damaged records, so that they count as missing; return `damaged_records`."""
         damaged = self.damaged_records()
-        for place in damaged:
-            path = self.path / place
+        for location in damaged:
+            path = self.path / location
             if path.suffix == ".json":
                 others = len(list(path.parent.glob(f"{path.name}.refused*")))
                 path.rename(path.with_name(f"{path.name}.refused{others or ''}"))
@@ -138,99 +133,95 @@ class Run:
         return path.relative_to(self.path).as_posix()
 
     def write_record(self, record: Record) -> None:
-        """Put a finished record on disk; from here on it exists."""
+        """Write a finished record."""
         write_atomic(self._record_path(str(record["id"])), record_bytes(record))
 
     def supersede_record(self, id: str) -> None:
-        """Move a record, its arrays, its files and its attempts into ``superseded/<id>/<n>/``; nothing shows it there.
-
-        The record goes first: from then on it is to be made again, and what is left beside it is overwritten.
-        """
-        to = self.path / "superseded" / id
-        to = to / str(1 + sum(1 for _ in to.glob("*")))
+        """Move a record, its arrays, files and attempts into ``superseded/<id>/<n>/``, where nothing reads it."""
+        superseded = self.path / "superseded" / id
+        to = superseded / str(1 + len(list(superseded.glob("*"))))
         to.mkdir(parents=True, exist_ok=True)
+        # The record is moved first: once it is gone the node is built again, which overwrites the rest.
         for path, name in (
             (self._record_path(id), "record.json"),
-            (self.path / "samples" / id[:2] / f"{id}.safetensors", "samples.safetensors"),
+            (self.path / arrays_path(id), "samples.safetensors"),
             (self.path / "files" / id, "files"),
             (self.path / "attempts" / id, "attempts"),
         ):
-            with contextlib.suppress(
-                FileNotFoundError
-            ):  # it has none, or another driver has just moved it
+            # It may have none, or another process has just moved it.
+            with contextlib.suppress(FileNotFoundError):
                 path.rename(to / name)
 
     # --- attempts ---
 
     def latest_attempts(self) -> dict[str, Record]:
-        """The latest attempt of each node that has one and no record: what failed or was skipped, and why.
+        """Return the latest attempt of each node without a record, by id.
 
-        An attempt that cannot be read counts as none; `damaged_attempts` names it.
+        Attempts that cannot be read are left out; `damaged_attempts` returns them.
         """
-        latest = {str(one["id"]): one for one in self._bundled_attempts() if _is_attempt(one)}
+        bundled = filter(_is_attempt, self._bundled_attempts())
+        latest = {str(attempt["id"]): attempt for attempt in bundled}
         for folder in sorted((self.path / "attempts").glob("*")):
-            if not self.has_record(folder.name) and (found := self.latest_attempt(folder.name)):
-                latest[folder.name] = found
+            if self.has_record(folder.name):
+                continue
+            if attempt := self.latest_attempt(folder.name):
+                latest[folder.name] = attempt
         return latest
 
     def latest_attempt(self, id: str) -> Record | None:
-        """The latest attempt of a node that can be read."""
-        return next(
-            (found for path in reversed(self._attempt_files(id)) if (found := _load_attempt(path))),
-            None,
-        )
+        """Return the latest readable attempt of a node, or None."""
+        attempts = map(_load_attempt, reversed(self._attempt_files(id)))
+        return next(filter(None, attempts), None)
 
     def damaged_attempts(self) -> list[Path]:
-        """The attempts that cannot be read; nothing but the reason of an old failure is lost with one."""
-        folders = sorted((self.path / "attempts").glob("*"))
-        return [
-            path
-            for folder in folders
-            for path in self._attempt_files(folder.name)
-            if _load_attempt(path) is None
-        ]
+        """Return the files of attempts that cannot be read; each loses only the reason of a failure."""
+        damaged: list[Path] = []
+        for folder in sorted((self.path / "attempts").glob("*")):
+            paths = self._attempt_files(folder.name)
+            damaged += [path for path in paths if _load_attempt(path) is None]
+        return damaged
 
     def attempt_count(self, id: str) -> int:
-        """How often this node was tried without ending in a record."""
+        """Return the number of attempts of a node that did not end in a record."""
         return max((int(path.stem) for path in self._attempt_files(id)), default=0)
 
     def write_attempt(self, record: Record) -> None:
-        """Add an attempt beside the earlier ones."""
+        """Write an attempt beside the earlier ones."""
         folder = self.path / "attempts" / str(record["id"])
         write_atomic(folder / f"{self.attempt_count(folder.name) + 1}.json", record_bytes(record))
 
     # --- what the records refer to ---
 
     def write_suite(self, source: str) -> None:
-        """Keep the suite as it was run."""
+        """Write the suite as it is run."""
         write_atomic(self.path / "suite.yaml", source.encode("utf-8", "backslashreplace"))
 
     def write_plan(self, plan: Mapping[str, Json]) -> None:
-        """Keep the plan: which labels ask for which ids."""
+        """Write the plan, which maps labels to ids."""
         write_atomic(self.path / "plan.json", record_bytes(plan))
 
     def read_plan(self) -> Record:
-        """The plan as last run.
+        """Return the plan of the last run.
 
         Raises:
-            CacheError: It cannot be read, or is no plan.
+            CacheError: The plan cannot be read, or is not valid.
         """
         path = path_without_links(self.path, self.path / "plan.json")
         plan = load_json_object(path)
-        if wrong := plan_fault(plan):
-            raise CacheError(f"{path}: {wrong}; delete it and run again")
+        if fault := plan_fault(plan):
+            raise CacheError(f"{path}: {fault}; delete it and run again")
         return plan
 
     def write_environment(self, environment: Mapping[str, Json]) -> str:
-        """Keep an environment once; gives its digest, which records hold."""
-        name = content_id(environment)
-        path = self.path / "environments" / f"{name}.json"
+        """Write an environment once; return its digest, which records hold."""
+        digest = content_id(environment)
+        path = self.path / "environments" / f"{digest}.json"
         if not path.exists():
             write_atomic(path, record_bytes(environment))
-        return name
+        return digest
 
     def read_environments(self) -> dict[str, Record]:
-        """The environments of this run, by digest."""
+        """Return the environments of this run, by digest."""
         paths = sorted((self.path / "environments").glob("*.json"))
         return {
             path.stem: load_json_object(path_without_links(self.path, path))
@@ -239,10 +230,10 @@ class Run:
         }
 
     def pin_data(self, data: str, content: str) -> None:
-        """Hold a data set to the content digest that this run first saw under its id.
+        """Require the content digest of a data set to be the first one that this run saw.
 
         Raises:
-            CacheError: The content differs from the first; names both digests.
+            CacheError: The digests differ; names both.
         """
         path = self.path / "data" / f"{data}.json"
         if not path.exists():
@@ -259,19 +250,20 @@ class Run:
             )
 
     def unpin_data(self, data: str) -> None:
-        """Forget the content of a data set: the code that reads it has changed."""
+        """Forget the content digest of a data set, since the code that reads it has changed."""
         (self.path / "data" / f"{data}.json").unlink(missing_ok=True)
 
     def _attempt_files(self, id: str) -> list[Path]:
-        """The files of a node's attempts, the latest last."""
-        found = [
-            path for path in (self.path / "attempts" / id).glob("*.json") if path.stem.isdecimal()
-        ]
-        return sorted(found, key=lambda path: int(path.stem))
+        """Return the files of a node's attempts, the latest last."""
+        files = (self.path / "attempts" / id).glob("*.json")
+        numbered = [path for path in files if path.stem.isdecimal()]
+        return sorted(numbered, key=lambda path: int(path.stem))
 
     def _bundled_attempts(self) -> Iterator[Record]:
         path = path_without_links(self.path, self.path / "attempts.jsonl")
-        yield from (one for _, one in _numbered_lines(path)) if path.exists() else ()
+        if path.exists():
+            for _, attempt in _numbered_lines(path):
+                yield attempt
 
     def _record_path(self, id: str) -> Path:
         return self.path / "records" / id[:2] / f"{id}.json"
@@ -281,7 +273,7 @@ class Run:
 
 
 def _numbered_lines(path: Path) -> Iterator[tuple[int, Record]]:
-    """The numbers of a file's lines, and what stands in them; None where that is not JSON."""
+    """Yield the number and the JSON value of each line of a file; None where it is not JSON."""
     with path.open(encoding="utf-8", errors="replace") as lines:
         for number, line in enumerate(lines, start=1):
             try:
@@ -291,7 +283,7 @@ def _numbered_lines(path: Path) -> Iterator[tuple[int, Record]]:
 
 
 def _file_fault(path: Path, run: Path) -> str | None:
-    """What is wrong with the record in a file; looked at again only when the file has changed."""
+    """Return the fault of the record in a file, or None; validate again only a changed file."""
     try:
         path_without_links(run, path)
         state = path.stat()
@@ -310,16 +302,16 @@ def _cached_file_fault(path: Path, *state: int) -> str | None:
 
 
 def record_bytes(value: Mapping[str, Json]) -> bytes:
-    """A record as it is written: sorted keys, one value a line, no NaN; halves of characters stand as JSON escapes."""
-    written = json.dumps(value, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False)
-    return f"{written}\n".encode("utf-8", "backslashreplace")
+    """Return a record as JSON with sorted keys, one value per line, no NaN, lone surrogates escaped."""
+    text = json.dumps(value, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False)
+    return f"{text}\n".encode("utf-8", "backslashreplace")
 
 
 def load_json_object(path: Path) -> Record:
-    """A record from its file.
+    """Return the JSON object in a file.
 
     Raises:
-        CacheError: The file cannot be read, or is not a JSON object.
+        CacheError: The file cannot be read, or holds no JSON object.
     """
     try:
         value: Any = json.loads(path.read_text("utf-8"))  # Any: JSON, checked on the next line
@@ -337,12 +329,12 @@ def load_json_object(path: Path) -> Record:
 
 
 def _load_attempt(path: Path) -> Record | None:
-    """An attempt from its file; None when it cannot be read."""
+    """Return the attempt in a file; None where it cannot be read."""
     try:
-        found = load_json_object(path)
+        attempt = load_json_object(path)
     except CacheError:
         return None
-    return found if _is_attempt(found) else None
+    return attempt if _is_attempt(attempt) else None
 
 
 def _is_attempt(value: object) -> bool:

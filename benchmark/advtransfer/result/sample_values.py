@@ -5,44 +5,43 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from math import isclose
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias, cast
+from typing import TYPE_CHECKING, cast
 
 from advtransfer.errors import CacheError
 from advtransfer.files import file_sha256, write_atomic
-from advtransfer.result.record import Record
+from advtransfer.result.record import Record, arrays_path
 from advtransfer.result.validation import path_without_links
 from advtransfer.types import Json
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    FloatArray: TypeAlias = NDArray[np.float64]
+    from advtransfer.statistics.correlation import FloatArray
 
 MEAN_TOLERANCE = 1e-5
-"""How far, as a share of it, a metric may be from the mean of its array, which is kept in fewer digits."""
+"""Largest relative difference of a metric from the mean of its array, which has fewer digits."""
 FLOAT_DTYPES = ("F16", "F32", "F64")
 
 
 def values_by_metric(
     folder: Path, record: Mapping[str, Json], metrics: Iterable[str]
 ) -> dict[str, FloatArray]:
-    """By metric, the array ``(N,)`` in test order that its value is the mean of, NaN where a sample is left out.
+    """Return the arrays ``(N,)`` in test order whose means are metrics, by metric; NaN for samples left out.
 
-    A metric has none where no array of its name lies in the run folder, or one with another mean (of squares, say).
+    A metric is left out if the run folder has no array of its name, or one with another mean.
 
     Raises:
         CacheError: The file is not the one that the record describes.
     """
-    told = cast("Mapping[str, Mapping[str, float]]", record["metrics"])
-    found = _read_arrays(folder, record, set(metrics))
+    recorded = cast("Mapping[str, Mapping[str, float]]", record["metrics"])
+    arrays = _read_arrays(folder, record, set(metrics))
     return {
-        name: values for name, values in found.items() if _has_mean(values, told[name]["value"])
+        name: values
+        for name, values in arrays.items()
+        if _has_mean(values, recorded[name]["value"])
     }
 
 
 def copy_arrays(record: Record, fields: Collection[str], *, run: Path, folder: Path) -> Record:
-    """Write some arrays of a record into another folder; gives the record with the file it has there."""
+    """Copy some arrays of a record into another folder; return the record with the file there."""
     from safetensors import safe_open
     from safetensors.numpy import save
 
@@ -70,23 +69,22 @@ def _read_arrays(
         raise CacheError(
             f"{path} is not the file that its record describes; delete both and run again"
         )
-    found: dict[str, FloatArray] = {}
+    arrays: dict[str, FloatArray] = {}
     with safe_open(path, framework="numpy") as file:
         for field in fields:
-            kind = file.get_slice(field)
-            if kind.get_dtype() in FLOAT_DTYPES and len(kind.get_shape()) == 1:
-                found[field] = file.get_tensor(field).astype("float64")
-    return found
+            header = file.get_slice(field)
+            if header.get_dtype() in FLOAT_DTYPES and len(header.get_shape()) == 1:
+                arrays[field] = file.get_tensor(field).astype("float64")
+    return arrays
 
 
 def _has_mean(values: FloatArray, value: float) -> bool:
     import numpy as np
 
-    taken = values[~np.isnan(values)]
-    return len(taken) > 0 and isclose(float(taken.mean()), value, rel_tol=MEAN_TOLERANCE)
+    included = values[~np.isnan(values)]
+    return len(included) > 0 and isclose(float(included.mean()), value, rel_tol=MEAN_TOLERANCE)
 
 
 def _arrays_file(record: Mapping[str, Json]) -> str:
-    """Where a run folder keeps the arrays of a record."""
-    id = Path(str(record["id"])).name  # a record that another wrote names no other folder
-    return f"samples/{id[:2]}/{id}.safetensors"
+    # A record from elsewhere must not name a file outside its run folder.
+    return arrays_path(Path(str(record["id"])).name)

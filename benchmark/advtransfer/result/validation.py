@@ -1,7 +1,4 @@
-"""Validation of run folders from elsewhere.
-
-Records (id, format, field types, derived numbers), plans and links.
-"""
+"""Validation of run folders from elsewhere: records (id, format, field types, derived numbers), links."""
 
 from __future__ import annotations
 
@@ -17,84 +14,10 @@ from typing import Any, cast, get_args
 
 from advtransfer.errors import CacheError
 from advtransfer.node import content_id
-from advtransfer.result.record import RECORD_FORMAT, robust_share
+from advtransfer.result.record import RECORD_FORMAT, arrays_path, robust_share
 from advtransfer.result.verdict import RULES_VERSION, WORST_FIRST, verdict_from_checks
 from advtransfer.statistics import wilson_interval
 from advtransfer.types import Check, CheckStatus, Outcome
-
-TRIAL_FIELDS: Mapping[str, type | tuple[type, ...]] = {
-    "source": (str, type(None)),
-    "row": (str, type(None)),
-    "replicate": (int, type(None)),
-    "adapter": (str, type(None)),
-    "target": str,
-    "n": (int, str),
-    "seed": int,
-    "transfer": str,
-    "evaluations": dict,
-    "builds": list,
-    "skipped": (str, type(None)),
-}
-"""The fields of a trial in a plan, but for its id."""
-
-
-def path_without_links(root: Path, path: Path) -> Path:
-    """A path in a run folder, if no link below the folder leads somewhere else.
-
-    Raises:
-        CacheError: One does; names it.
-    """
-    place = root
-    for part in path.relative_to(root).parts:
-        place = place / part
-        if part == ".." or place.is_symlink():
-            raise CacheError(
-                f"found {str(place)!r}, a link; expected a file or folder of its own; replace it by one"
-            )
-    return path
-
-
-def plan_fault(plan: Mapping[str, Any]) -> str | None:  # Any: JSON
-    """What is wrong with a plan, as ``found ...; expected ...``: its ids name files, and its suite a folder."""
-    try:
-        return next(_plan_faults(plan), None)
-    except (TypeError, ValueError, KeyError, AttributeError) as error:
-        return f"found fields of other kinds ({type(error).__name__}: {error}); expected those of a plan"
-
-
-def _plan_faults(plan: Mapping[str, Any]) -> Iterator[str]:  # Any: JSON
-    yield from field_type_faults(
-        plan, {"suite": str, "title": str, "leaderboard": dict, "sources": dict, "trials": list}
-    )
-    suite = plan["suite"]
-    if not suite.strip(".") or any(
-        one in "/\\" or ord(one) < 32 or ord(one) == 127 for one in suite
-    ):
-        yield f"found the suite {suite!r}; expected the name of one folder"
-    yield from field_type_faults(
-        plan["sources"], dict.fromkeys(plan["sources"], str), of="the name of the source "
-    )
-    rank_by = plan["leaderboard"].get("rank_by", "")
-    if not isinstance(rank_by, str | None) and not isinstance(dict(rank_by).get("lowest"), str):
-        yield f"found rank_by {rank_by!r}; expected a metric, or lowest: and a metric"
-    ids = list(plan["sources"])
-    for trial in plan["trials"]:
-        yield from field_type_faults(
-            trial,
-            {name: kind for name, kind in TRIAL_FIELDS.items() if name in trial},
-            of="a trial's ",
-        )
-        ids += [
-            trial["id"],
-            *trial["builds"],
-            *(id for some in trial["evaluations"].values() for id in some),
-        ]
-    yield from (
-        f"found the id {id!r}; expected 64 hexadecimal digits"
-        for id in ids
-        if not ID_PATTERN.fullmatch(id)
-    )
-
 
 RecordJson = Mapping[str, Any]  # Any: JSON
 
@@ -143,26 +66,42 @@ PROVENANCE_FIELDS: Mapping[str, type] = {
 FAILS_ABOVE_LIMIT = frozenset(
     {"legal_examples", "own_examples", "untouched", "eps_zero", "claimed_radius", "eval_mode"}
 )
-"""Checks of the host that fail as soon as their value is above their limit."""
+"""Checks of the host that fail if and only if their value is above their limit."""
 
 NEVER_PASSES_ABOVE_LIMIT = frozenset(
     {"more_steps", "restarts", "noise", "single_step", "transferred", "finished", "huge_eps"}
 )
-"""Checks of the host that do not pass then."""
+"""Checks of the host that do not pass if their value is above their limit."""
 
 SHARE_TOLERANCE = 1e-9
-"""How far a share or an end of its interval may be from what the outcomes give, on another machine."""
+"""Largest difference of a share or interval from the one computed on this machine."""
 
 MAX_SAMPLES = 10**8
-"""Samples of one metric; a text that says more is not unpacked."""
+"""Largest number of samples of one metric that is unpacked: a small text can unpack to gigabytes."""
+
+
+def path_without_links(root: Path, path: Path) -> Path:
+    """Return a path in a run folder, if no link below the folder leads out of it.
+
+    Raises:
+        CacheError: A part of the path is a link; names it.
+    """
+    ancestor = root
+    for part in path.relative_to(root).parts:
+        ancestor = ancestor / part
+        if part == ".." or ancestor.is_symlink():
+            raise CacheError(
+                f"found {str(ancestor)!r}, a link; expected a file or folder of its own; replace it by one"
+            )
+    return path
 
 
 def record_fault(record: object, *, id: str | None = None) -> str | None:
-    """What is wrong with a record, as ``found ...; expected ...``; None where all of it agrees.
+    """Return the first fault of a record as ``found ...; expected ...``, or None.
 
     Args:
-        record: As it was read.
-        id: The id that its file is named by.
+        record: The parsed JSON of the record.
+        id: The id in the name of its file.
     """
     try:
         return next(_record_faults(record, id), None)
@@ -178,14 +117,17 @@ def record_fault(record: object, *, id: str | None = None) -> str | None:
 
 
 def battery_disagreement(result: RecordJson, battery: RecordJson) -> str | None:
-    """What a battery's record says otherwise than a result that names it; None where both say the same."""
-    asked, other = result["asked"]["inputs"], battery["asked"]["inputs"]
-    if battery["kind"] != "battery" or any(
-        asked.get(name) != other.get(name) for name in ("model", "test")
-    ):
+    """Return how a battery's record contradicts a result that names it, or None."""
+    result_inputs = result["asked"]["inputs"]
+    battery_inputs = battery["asked"]["inputs"]
+    same_inputs = all(
+        result_inputs.get(name) == battery_inputs.get(name) for name in ("model", "test")
+    )
+    if battery["kind"] != "battery" or not same_inputs:
         return f"found the battery {battery['id'][:12]} of another model or test; expected that of its own"
-    said = [{**check, "name": check["name"].partition("@")[0]} for check in result["checks"]]
-    changed = [check["name"] for check in battery["checks"] if check not in said]
+    # A result's checks are named with their ball, as in ``noise@0.1``; a battery has one ball only.
+    stated = [{**check, "name": check["name"].partition("@")[0]} for check in result["checks"]]
+    changed = [check["name"] for check in battery["checks"] if check not in stated]
     if changed:
         return f"found other checks ({', '.join(changed)}) than its battery {battery['id'][:12]} has; expected the same"
     return None
@@ -216,37 +158,38 @@ def _record_faults(record: object, id: str | None) -> Iterator[str]:
     environment = record["provenance"]["environment"]
     if not ID_PATTERN.fullmatch(environment):
         yield f"found the environment {environment!r}; expected a digest of 64 hexadecimal digits"
-    facts = record.get(
-        "facts", {}
-    )  # those of a source may be words, such as the key that its weights were under
-    yield from _number_faults(
-        "facts",
-        {name: one for name, one in facts.items() if kind != "source" or type(one) is not str},
-    )
+    facts = record.get("facts", {})
+    if kind == "source":  # Its facts may be texts, such as the key of its weights in a checkpoint.
+        facts = {name: fact for name, fact in facts.items() if type(fact) is not str}
+    yield from _number_faults("facts", facts)
     yield from _check_faults(record.get("checks", []))
     if "weights" in record and not ID_PATTERN.fullmatch(str(record["weights"].get("digest"))):
         yield f"found weights.digest {record['weights'].get('digest')!r}; expected 64 hexadecimal digits"
-    yield from {
+    faults_by_kind = {
         "result": _result_faults,
         "battery": _battery_faults,
         "source": _source_faults,
         "fit": _fit_faults,
-    }[kind](record)
+    }
+    yield from faults_by_kind[kind](record)
 
 
 def field_type_faults(
     value: RecordJson, kinds: Mapping[str, Any], *, of: str = ""
 ) -> Iterator[str]:  # Any: types, or tuples of them
-    """Fields that are missing, or of another type."""
+    """Yield a fault for each field that is missing or has another type."""
     for name, kind in kinds.items():
         if name not in value:
             yield f"found no {of}{name}; expected one"
-        elif not isinstance(value[name], kind) or (isinstance(value[name], bool) and kind is int):
+            continue
+        bool_as_int = isinstance(value[name], bool) and kind is int
+        if not isinstance(value[name], kind) or bool_as_int:
             yield f"found {of}{name} of the type {type(value[name]).__name__}; expected {_type_names(kind)}"
 
 
 def _type_names(kind: type | tuple[type, ...]) -> str:
-    return " or ".join(one.__name__ for one in (kind if isinstance(kind, tuple) else (kind,)))
+    kinds = kind if isinstance(kind, tuple) else (kind,)
+    return " or ".join(each.__name__ for each in kinds)
 
 
 def _id_faults(record: RecordJson, id: str | None) -> Iterator[str]:
@@ -254,34 +197,40 @@ def _id_faults(record: RecordJson, id: str | None) -> Iterator[str]:
     yield from field_type_faults(asked, ID_FIELDS, of="asked.")
     if asked["kind"] != record["kind"]:
         yield f"found kind {record['kind']!r}; expected {asked['kind']!r}, as asked"
-    if (told := content_id(asked)) != record["id"]:
-        yield f"found the id {str(record['id'])[:12]}; expected {told[:12]}, that of what was asked"
+    expected_id = content_id(asked)
+    if expected_id != record["id"]:
+        yield f"found the id {str(record['id'])[:12]}; expected {expected_id[:12]}, that of what was asked"
     if id is not None and record["id"] != id:
         yield f"found the record of {str(record['id'])[:12]}; expected that of {id[:12]}, by which its file is named"
 
 
 def _check_faults(checks: Sequence[RecordJson]) -> Iterator[str]:
-    names = {one.name for one in fields(Check)}
-    for one in checks:
+    field_names = {field.name for field in fields(Check)}
+    for check in checks:
         if (
-            one.keys() != names
-            or one["grade"] not in get_args(CheckStatus)
-            or not isinstance(one["name"], str)
+            check.keys() != field_names
+            or check["grade"] not in get_args(CheckStatus)
+            or not isinstance(check["name"], str)
         ):
-            yield f"found the check {str(one)[:80]}; expected {', '.join(sorted(names))}, with a known grade"
+            expected = f"{', '.join(sorted(field_names))}, with a known grade"
+            yield f"found the check {str(check)[:80]}; expected {expected}"
             continue
-        yield from _number_faults(
-            f"check {one['name']}", {name: one[name] for name in ("value", "limit", "samples")}
-        )
-        above = one["value"] > one["limit"]
-        name = str(one["name"]).partition("@")[0]
-        wrong = (
-            (above and one["grade"] == "pass")
-            if name in FAILS_ABOVE_LIMIT | NEVER_PASSES_ABOVE_LIMIT
-            else False
-        )
-        if wrong or (name in FAILS_ABOVE_LIMIT and not above and one["grade"] == "fail"):
-            yield f"found {name} {one['grade']} at {one['value']}; expected otherwise at a limit of {one['limit']}"
+        numbers = {name: check[name] for name in ("value", "limit", "samples")}
+        yield from _number_faults(f"check {check['name']}", numbers)
+        if _is_wrong_grade(check):
+            name = check["name"].partition("@")[0]
+            found = f"{name} {check['grade']} at {check['value']}"
+            yield f"found {found}; expected otherwise at a limit of {check['limit']}"
+
+
+def _is_wrong_grade(check: RecordJson) -> bool:
+    """Return whether a check of the host has a grade that its value and limit exclude."""
+    name = check["name"].partition("@")[0]
+    is_above = check["value"] > check["limit"]
+    if is_above:
+        limited = name in FAILS_ABOVE_LIMIT or name in NEVER_PASSES_ABOVE_LIMIT
+        return limited and check["grade"] == "pass"
+    return name in FAILS_ABOVE_LIMIT and check["grade"] == "fail"
 
 
 def _number_faults(of: str, values: RecordJson) -> Iterator[str]:
@@ -307,15 +256,16 @@ def _source_faults(record: RecordJson) -> Iterator[str]:
     )
     if probe is None:
         return
-    right = round(probe["clean_accuracy"] * probe["of"])
-    yield from _number_differs("probe.clean_accuracy", probe["clean_accuracy"], right / probe["of"])
+    accuracy, total = probe["clean_accuracy"], probe["of"]
+    correct = round(accuracy * total)
+    yield from _number_differs("probe.clean_accuracy", accuracy, correct / total)
     yield from _interval_differs(
-        "probe.interval", probe["interval"], wilson_interval(right, probe["of"])
+        "probe.interval", probe["interval"], wilson_interval(correct, total)
     )
     claimed = card["clean_accuracy"]
-    agrees = (
-        None if claimed is None else not abs(claimed - probe["clean_accuracy"]) > card["tolerance"]
-    )
+    agrees = None
+    if claimed is not None:
+        agrees = not abs(claimed - accuracy) > card["tolerance"]
     if (probe["claimed"], probe["agrees"]) != (claimed, agrees):
         yield f"found probe.agrees {probe['agrees']!r}; expected {agrees!r}, from what card and probe say"
 
@@ -340,33 +290,37 @@ def _result_faults(record: RecordJson) -> Iterator[str]:
             if metric.keys() != {"value"}:
                 yield f"found {name} {metric}; expected a value alone, or outcomes"
             yield from _number_faults(name, metric)
-    found, expected = (
-        record["verdict"],
-        verdict_from_checks(Check(**one) for one in record["checks"]),
-    )
-    if found["value"] not in WORST_FIRST or (
-        found["rules"] == RULES_VERSION
-        and (found["value"], found["reason"]) != (expected.value, expected.reason)
-    ):
-        yield f"found the verdict {found['value']!r}; expected {expected.value!r}, from its checks"
-    named = record["battery"]
-    batteries = named.values() if isinstance(named, dict) else [] if named is None else [named]
-    yield from (
-        f"found battery {one!r}; expected an id"
-        for one in batteries
-        if not ID_PATTERN.fullmatch(str(one))
-    )
+    yield from _verdict_faults(record)
+    for battery in _named_batteries(record["battery"]):
+        if not ID_PATTERN.fullmatch(str(battery)):
+            yield f"found battery {battery!r}; expected an id"
     yield from _file_reference_faults(record)
+
+
+def _verdict_faults(record: RecordJson) -> Iterator[str]:
+    found = record["verdict"]
+    expected = verdict_from_checks(Check(**check) for check in record["checks"])
+    differs = (found["value"], found["reason"]) != (expected.value, expected.reason)
+    # A verdict by earlier rules may differ: readers apply the rules of today to the checks.
+    if found["value"] not in WORST_FIRST or (found["rules"] == RULES_VERSION and differs):
+        yield f"found the verdict {found['value']!r}; expected {expected.value!r}, from its checks"
+
+
+def _named_batteries(battery: object) -> list[object]:
+    """Return the battery ids of a result: its one battery, or one for each metric."""
+    if battery is None:
+        return []
+    return list(battery.values()) if isinstance(battery, dict) else [battery]
 
 
 def _share_faults(name: str, metrics: RecordJson, values: Sequence[int]) -> Iterator[str]:
     if name not in metrics:
         yield f"found no metric {name}; expected that of its outcomes"
         return
-    found, expected = metrics[name], cast("dict[str, Any]", robust_share(values))  # Any: JSON
-    if found.keys() != expected.keys() or (found["of"], found["method"]) != (
-        expected["of"],
-        expected["method"],
+    found = metrics[name]
+    expected = cast("dict[str, Any]", robust_share(values))  # Any: JSON
+    if found.keys() != expected.keys() or any(
+        found[key] != expected[key] for key in ("of", "method")
     ):
         yield f"found {name} {found}; expected {expected}, from its outcomes"
         return
@@ -387,28 +341,28 @@ def _interval_differs(
 ) -> Iterator[str]:
     if len(found) != len(expected):
         yield f"found {name} {found}; expected {list(expected)}"
-    for one, other in zip(found, expected, strict=False):
-        yield from _number_differs(name, one, other)
+    for found_end, expected_end in zip(found, expected, strict=False):
+        yield from _number_differs(name, found_end, expected_end)
 
 
 def _unpack_checked(name: str, packed: RecordJson) -> tuple[list[int], list[str]]:
-    """Outcomes, and what is wrong with them; unpacks no more than it says there is."""
+    """Return the packed outcomes and their faults; unpack at most as many as the record states."""
     of = packed["of"]
     if isinstance(of, bool) or not isinstance(of, int) or not 0 < of <= MAX_SAMPLES:
         return [], [f"found {name} of {of!r} samples; expected a count"]
+    size = -(-of // 4)  # Four outcomes of two bits in a byte, rounded up.
     try:
         unpacker = zlib.decompressobj()
-        bits = unpacker.decompress(
-            base64.b64decode(packed["packed"], validate=True), -(-of // 4) + 1
-        )
+        # One byte more than the record states is enough to see that there is more.
+        bits = unpacker.decompress(base64.b64decode(packed["packed"], validate=True), size + 1)
     except (binascii.Error, zlib.error) as error:
         return [], [
             f"found outcomes of {name} that cannot be unpacked ({error}); expected those of {of} samples"
         ]
-    if len(bits) != -(-of // 4) or not unpacker.eof:
+    if len(bits) != size or not unpacker.eof:
         return [], [f"found outcomes of {name} of another length; expected those of {of} samples"]
     values = [byte >> shift & 3 for byte in bits for shift in (0, 2, 4, 6)]
-    counts = {one.name.lower(): values[:of].count(one) for one in Outcome}
+    counts = {outcome.name.lower(): values[:of].count(outcome) for outcome in Outcome}
     wrong = [
         key
         for key, count in counts.items()
@@ -422,16 +376,17 @@ def _unpack_checked(name: str, packed: RecordJson) -> tuple[list[int], list[str]
 
 
 def _file_reference_faults(record: RecordJson) -> Iterator[str]:
-    """Whatever a record refers to lies where a run folder keeps it: nobody is led out of the folder."""
+    """Yield a fault for each reference to a file outside the record's own folders."""
     id, samples = record["id"], record["samples"]
     for name, path in record["files"].items():
-        last = str(path).rpartition("/")[2]
-        if path != f"files/{id}/{last}" or last in ("", ".", "..") or "\\" in last or "\0" in last:
+        file = str(path).rpartition("/")[2]
+        is_file_name = file not in ("", ".", "..") and "\\" not in file and "\0" not in file
+        if path != f"files/{id}/{file}" or not is_file_name:
             yield f"found the file {path!r} for {name!r}; expected one in files/{id[:12]}.../"
     if samples is not None:
-        expected = f"samples/{id[:2]}/{id}.safetensors"
+        expected = arrays_path(id)
         listed = isinstance(samples["fields"], list) and all(
-            isinstance(one, str) for one in samples["fields"]
+            isinstance(field, str) for field in samples["fields"]
         )
         if samples["file"] != expected or not ID_PATTERN.fullmatch(samples["sha256"]) or not listed:
             yield f"found samples {str(samples)[:120]}; expected {expected} with its sha256 and fields"

@@ -1,33 +1,32 @@
-"""Verdict on a robust accuracy.
+"""Verdict on a robust accuracy: a function of its checks, applied on reading, so that the rules can improve.
 
-A pure function of its checks, applied on reading, so that the rules can improve.
-
-Suspicious and invalid results are shown and never ranked. Unchecked means that no checks were requested.
+Suspicious and invalid results are shown and never ranked. Unchecked results lack required checks.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, NamedTuple, TypeAlias
 
-from advtransfer.types import Check, Json
+from advtransfer.types import Check, CheckStatus, Json
 
 VerdictValue: TypeAlias = Literal["verified", "suspicious", "invalid", "unchecked"]
 
 RULES_VERSION = 2
-"""Version of the rules below; goes up when the same checks get another verdict."""
+"""Version of the rules below; raised when the same checks get another verdict."""
 
 REQUIRED_CHECKS = ("legal_examples", "more_steps", "noise", "transferred", "huge_eps")
-"""The battery: each of them must pass, since each alone misses attacks that the others catch."""
+"""Checks of the battery that must all pass, since each one misses attacks that the others find."""
 
 MAY_NOT_APPLY = frozenset({"transferred"})
-"""What may not apply: a model without a source has nobody to take examples from."""
+"""Required checks that may be "not applicable": a model without a source has no source examples."""
 
 WORST_FIRST: tuple[VerdictValue, ...] = ("invalid", "suspicious", "unchecked", "verified")
 
 
 class Verdict(NamedTuple):
-    """What the checks say together, why in words, and the version of the rules."""
+    """The verdict of all checks, its reason in words, and the version of the rules."""
 
     value: VerdictValue
     reason: str
@@ -40,39 +39,39 @@ class Verdict(NamedTuple):
 
 
 def verdict_from_checks(checks: Iterable[Check]) -> Verdict:
-    """The verdict on one result, from all its checks."""
-    checks = tuple(checks)
-    if failed := [_check_text(check) for check in checks if check.grade == "fail"]:
-        return Verdict("invalid", "; ".join(failed))
-    if doubted := [_check_text(check) for check in checks if check.grade == "suspicious"]:
-        return Verdict("suspicious", "; ".join(doubted))
-    passed = {_base_name(check) for check in checks if check.grade == "pass"}
-    passed |= MAY_NOT_APPLY & {
-        _base_name(check) for check in checks if check.grade == "not applicable"
-    }
-    if missing := [name for name in REQUIRED_CHECKS if name not in passed]:
-        return Verdict(
-            "unchecked",
-            f"no evidence from {', '.join(missing)}" if checks else "no evidence was asked for",
-        )
-    return Verdict("verified", f"{sum(check.grade == 'pass' for check in checks)} checks passed")
+    """Return the verdict on one result from all its checks."""
+    by_grade: defaultdict[CheckStatus, list[Check]] = defaultdict(list)
+    for check in checks:
+        by_grade[check.grade].append(check)
+    if failed := by_grade["fail"]:
+        return Verdict("invalid", "; ".join(map(_check_text, failed)))
+    if suspicious := by_grade["suspicious"]:
+        return Verdict("suspicious", "; ".join(map(_check_text, suspicious)))
+    passed = by_grade["pass"]
+    excused = MAY_NOT_APPLY.intersection(map(_base_name, by_grade["not applicable"]))
+    satisfied = excused.union(map(_base_name, passed))
+    if missing := [name for name in REQUIRED_CHECKS if name not in satisfied]:
+        # These texts are stored in records, and validation compares them: keep every byte.
+        has_checks = any(by_grade.values())
+        reason = f"no evidence from {', '.join(missing)}"
+        return Verdict("unchecked", reason if has_checks else "no evidence was asked for")
+    return Verdict("verified", f"{len(passed)} checks passed")
 
 
 def verdict_from_record(record: Mapping[str, Json]) -> Verdict:
-    """The verdict on a result record as it lies on disk; the one written in it is not looked at."""
-    checks: Any = (
-        record.get("checks") or ()
-    )  # Any: JSON; Check(**...) names a field that is too many or missing
+    """Return the verdict on a result record by the rules of today, not the one stored in the record."""
+    # Any: JSON; `Check(**check)` raises for a missing or an unknown field.
+    checks: Any = record.get("checks") or ()
     return verdict_from_checks(Check(**check) for check in checks)
 
 
 def worst_verdict(verdicts: Iterable[Verdict]) -> Verdict:
-    """The verdict on results that are shown as one number: the worst of theirs."""
-    return min(verdicts, key=lambda one: WORST_FIRST.index(one.value))
+    """Return the worst verdict, which holds for results that are shown as one number."""
+    return min(verdicts, key=lambda verdict: WORST_FIRST.index(verdict.value))
 
 
 def _base_name(check: Check) -> str:
-    """A check's name without the ball or the epoch it belongs to, as in ``noise@0.1``."""
+    """Return a check's name without its ball or epoch: ``noise`` for ``noise@0.1``."""
     return check.name.partition("@")[0]
 
 

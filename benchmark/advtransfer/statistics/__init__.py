@@ -1,7 +1,7 @@
-"""Intervals of shares, means and paired differences; how well one number predicts another; corrected p values.
+"""Confidence intervals of shares and means, correlation coefficients with tests, and corrected p values.
 
 A t-interval over 3 to 10 seeds keeps its nominal coverage, which z-intervals and the percentile bootstrap do not.
-Sums are exact (`math.fsum`), so that no number depends on the order of its inputs.
+Sums of intervals are exact (`math.fsum`), so that no interval depends on the order of its values.
 """
 
 from advtransfer.statistics.correlation import (
@@ -17,7 +17,6 @@ from advtransfer.statistics.intervals import (
     MeanEstimate,
     clustered_interval,
     mean_interval,
-    paired_delta,
     wilson_interval,
 )
 
@@ -32,6 +31,5 @@ __all__ = [
     "holm_correction",
     "leave_one_out",
     "mean_interval",
-    "paired_delta",
     "wilson_interval",
 ]

@@ -1,6 +1,4 @@
-"""Correlation over a few points.
-
-Coefficients, bootstrap intervals, permutation tests, and Holm's correction.
+"""Correlation over a few points: coefficients, bootstrap intervals, permutation tests, Holm's correction.
 
 Coefficients are computed along the last axis and are NaN where one side has no spread. Every draw comes from
 `numpy.random.RandomState`, whose streams numpy has frozen, so that a page keeps its bytes.
@@ -16,55 +14,55 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 if TYPE_CHECKING:
     import numpy as np
+    from numpy.random import RandomState
     from numpy.typing import NDArray
 
     FloatArray: TypeAlias = NDArray[np.float64]
     IndexArray: TypeAlias = NDArray[np.intp]
-    from numpy.random import RandomState
 
 
 Coefficient: TypeAlias = Literal["Pearson", "Spearman", "Kendall"]
 COEFFICIENTS: tuple[Coefficient, ...] = ("Pearson", "Spearman", "Kendall")
 MIN_RELATIVE_SPREAD = 1e-12
-"""A side whose spread is smaller than this share of its size is constant but for rounding."""
+"""Smallest spread relative to the largest value; below it, values differ by rounding only."""
 
 
 def correlation_coefficient(coefficient: Coefficient, x: FloatArray, y: FloatArray) -> FloatArray:
-    """Pearson's r, Spearman's rho or Kendall's tau-b of ``(..., S)`` with ``(..., S)``, as ``(...,)``."""
-    first, second = _compared_values(coefficient, x), _compared_values(coefficient, y)
+    """Return Pearson's r, Spearman's rho or Kendall's tau-b of ``(..., S)`` and ``(..., S)``, as ``(...,)``."""
+    first = _compared_values(coefficient, x)
+    second = _compared_values(coefficient, y)
     return _cosines((first * second).sum(-1), first, second)
 
 
 def reordered_coefficients(
     coefficient: Coefficient, x: FloatArray, y: FloatArray, orders: IndexArray
 ) -> FloatArray:
-    """The coefficient of ``(R, S)`` with each order ``(P, S)`` of ``(R, S)``, as ``(P, R)``.
-
-    What a coefficient sees of a side is found once, then put into each order: values without their mean, ranks, the
-    signs of differences.
-    """
+    """Return the coefficient of ``(R, S)`` with each order ``(P, S)`` of ``(R, S)``, as ``(P, R)``."""
     import numpy as np
 
-    first, second = _compared_values(coefficient, x), _compared_values(coefficient, y)
+    # Centred values, ranks and signs are computed once and then reordered, not once for each order.
+    first = _compared_values(coefficient, x)
+    second = _compared_values(coefficient, y)
     points = x.shape[-1]
-    places = orders
-    if coefficient == "Kendall":  # what is reordered is a matrix, in rows and columns alike
-        places = (orders[:, :, None] * points + orders[:, None, :]).reshape(len(orders), -1)
-    products = np.stack(
-        [other[places] @ one for one, other in zip(first, second, strict=True)], axis=-1
-    )
-    return _cosines(products, first, second)
+    indices = orders
+    if coefficient == "Kendall":
+        # The signs of differences form an S x S matrix: an order permutes its rows and columns alike.
+        indices = (orders[:, :, None] * points + orders[:, None, :]).reshape(len(orders), -1)
+    products = [
+        second_row[indices] @ first_row for first_row, second_row in zip(first, second, strict=True)
+    ]
+    return _cosines(np.stack(products, axis=-1), first, second)
 
 
 def _compared_values(coefficient: Coefficient, x: FloatArray) -> FloatArray:
-    """What a coefficient compares of one side; the coefficient is the cosine between two of them."""
+    """Return the vector of one side; each coefficient is the cosine between the vectors of both sides."""
     if coefficient == "Kendall":
         return _pairwise_signs(x)
     return _subtract_mean(_mean_ranks(x)) if coefficient == "Spearman" else _subtract_mean(x)
 
 
 def _cosines(products: FloatArray, x: FloatArray, y: FloatArray) -> FloatArray:
-    """Products as shares of the most that they could be."""
+    """Return cosines from inner products ``(...,)`` and vectors ``(..., S)``; NaN for a zero vector."""
     import numpy as np
 
     scale = np.sqrt((x * x).sum(-1) * (y * y).sum(-1))
@@ -73,50 +71,49 @@ def _cosines(products: FloatArray, x: FloatArray, y: FloatArray) -> FloatArray:
 
 
 def _subtract_mean(x: FloatArray) -> FloatArray:
-    """What is left without the mean; exactly 0 where all values are one but for rounding."""
+    """Return centred values; exactly 0 where all values are equal up to rounding."""
     import numpy as np
 
+    # Without this, rounding errors of constant values would correlate with anything.
     spread = x.max(-1, keepdims=True) - x.min(-1, keepdims=True)
     flat = spread <= MIN_RELATIVE_SPREAD * np.abs(x).max(-1, keepdims=True)
     return np.asarray(np.where(flat, 0.0, x - x.mean(-1, keepdims=True)))
 
 
 def _pairwise_signs(x: FloatArray) -> FloatArray:
-    """The sign of the difference of each pair of values, as ``(..., S * S)``."""
+    """Return the sign of the difference of each pair of values, as ``(..., S * S)``."""
     import numpy as np
 
     return np.asarray(np.sign(x[..., :, None] - x[..., None, :])).reshape(*x.shape[:-1], -1)
 
 
 def _mean_ranks(x: FloatArray) -> FloatArray:
-    """Ranks from 1; equal values share the mean of theirs, and what is no number has none."""
+    """Return ranks from 1; ties share their mean rank, and NaN stays NaN."""
     import numpy as np
 
-    below = (x[..., None, :] < x[..., :, None]).sum(-1)
-    level = (x[..., None, :] == x[..., :, None]).sum(-1)
-    return np.where(np.isnan(x), np.nan, below + (level + 1) / 2)
+    smaller = (x[..., None, :] < x[..., :, None]).sum(-1)
+    equal = (x[..., None, :] == x[..., :, None]).sum(-1)
+    return np.where(np.isnan(x), np.nan, smaller + (equal + 1) / 2)
 
 
 Resampler: TypeAlias = "Callable[[RandomState, int], tuple[FloatArray, FloatArray]]"
-"""Given a stream and a count B: both sides as ``(B, R, S)``, each draw with its own resample of what they average."""
+"""Maps a random stream and a count B to both sides ``(B, R, S)``, each with the images resampled."""
 
-MIN_POINTS = 3  # the fewest that a coefficient is computed of: two always lie on a line
-MIN_POINTS_TO_RESAMPLE = 4  # the fewest that are resampled
+MIN_POINTS = 3  # Two points always lie on a line.
+MIN_POINTS_TO_RESAMPLE = 4
 BOOTSTRAP_RESAMPLES = 2000
-MAX_EXACT_POINTS = (
-    8  # up to so many points every order is tried (8! = 40,320), beyond it ORDERS random ones
-)
-RANDOM_ORDERS = 9999
+MAX_EXACT_POINTS = 8  # All orders of up to 8 points are tried (8! = 40,320), random ones of more.
+RANDOM_ORDERS = 9999  # With the observed order, p is a multiple of 1 / 10,000.
 CHUNK_SIZE = 1000
 ROUNDING_TOLERANCE = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
 class Association:
-    """One coefficient: its 95 % bootstrap interval, its two-sided permutation p, and the least that p could be.
+    """One coefficient with its 95 % bootstrap interval, two-sided permutation p, and smallest possible p.
 
-    A value is None where one side has no spread or there are fewer than `MIN_POINTS` points; the interval also where
-    there are fewer than `MIN_POINTS_TO_RESAMPLE`.
+    Fields are None where a side has no spread or there are fewer than `MIN_POINTS` points; the interval also
+    where there are fewer than `MIN_POINTS_TO_RESAMPLE`.
     """
 
     value: float | None
@@ -128,49 +125,49 @@ class Association:
 def all_associations(
     x: FloatArray, y: FloatArray, *, seed: int, resampled: Resampler | None = None
 ) -> dict[Coefficient, Association]:
-    """Pearson's, Spearman's and Kendall's coefficient of predictor and outcome over S points.
+    """Return Pearson's, Spearman's and Kendall's coefficient of predictor and outcome over S points.
 
-    With R > 1 rows (one a reference model) a coefficient is computed within each row, then averaged; points are
+    With R > 1 rows (one per reference model) a coefficient is computed in each row, then averaged. Points are
     resampled and reordered in all rows alike.
 
     Args:
         x: The predictor, ``(R, S)``.
         y: The outcome, ``(R, S)``.
-        seed: Of the resamples and of random orders; below 2 ** 32.
-        resampled: Resamples what the values themselves are means over (test images), beside the points.
+        seed: The seed of resamples and random orders; below 2 ** 32.
+        resampled: Resamples the test images that the values are means over, besides the points.
     """
     points = x.shape[-1]
     if points < MIN_POINTS:
         return {name: Association(None) for name in COEFFICIENTS}
-    drawn = (
-        _bootstrap_points(x, y, seed=seed, resampled=resampled)
-        if points >= MIN_POINTS_TO_RESAMPLE
-        else None
-    )
-    tried = _permutation_orders(points, seed=seed)
-    return {name: _estimate_association(name, x, y, drawn, tried) for name in COEFFICIENTS}
+    resamples = None
+    if points >= MIN_POINTS_TO_RESAMPLE:
+        resamples = _bootstrap_points(x, y, seed=seed, resampled=resampled)
+    # All coefficients use the same resamples and orders, so that they can be compared.
+    orders = _permutation_orders(points, seed=seed)
+    return {name: _estimate_association(name, x, y, resamples, orders) for name in COEFFICIENTS}
 
 
 def leave_one_out(x: FloatArray, y: FloatArray) -> tuple[float | None, ...]:
-    """Pearson's coefficient without each of more than `MIN_POINTS` points, or nothing of fewer."""
+    """Return Pearson's coefficient without each point in turn; empty for `MIN_POINTS` points or fewer."""
     import numpy as np
 
     points = x.shape[-1]
     if points <= MIN_POINTS:
         return ()
-    left = [np.delete(np.arange(points), place) for place in range(points)]
-    return tuple(
-        _none_if_nan(_mean_coefficient("Pearson", x[:, kept], y[:, kept])) for kept in left
-    )
+    coefficients = []
+    for left_out in range(points):
+        rest = np.delete(np.arange(points), left_out)
+        coefficients.append(_none_if_nan(_mean_coefficient("Pearson", x[:, rest], y[:, rest])))
+    return tuple(coefficients)
 
 
 def is_exact_test(points: int) -> bool:
-    """Whether the permutation test over so many points tries every order."""
+    """Return whether the permutation test over this number of points tries all orders."""
     return points <= MAX_EXACT_POINTS
 
 
 def order_count(points: int) -> int:
-    """How many orders the permutation test over so many points tries."""
+    """Return the number of orders that the permutation test over this number of points tries."""
     return factorial(points) if is_exact_test(points) else RANDOM_ORDERS
 
 
@@ -178,123 +175,129 @@ def _estimate_association(
     name: Coefficient,
     x: FloatArray,
     y: FloatArray,
-    drawn: tuple[FloatArray, FloatArray] | None,
-    tried: IndexArray,
+    resamples: tuple[FloatArray, FloatArray] | None,
+    orders: IndexArray,
 ) -> Association:
     value = _none_if_nan(_mean_coefficient(name, x, y))
     if value is None:
         return Association(None)
     return Association(
         value,
-        _percentile_interval(name, drawn),
-        _permutation_p(name, x, y, value, tried),
+        _percentile_interval(name, resamples),
+        _permutation_p(name, x, y, value, orders),
         _smallest_p(name, x, y),
     )
 
 
 def _mean_coefficient(name: Coefficient, x: FloatArray, y: FloatArray) -> FloatArray:
-    """The coefficient in each row of ``(..., R, S)``, averaged over the rows."""
+    """Return the coefficient in each row of ``(..., R, S)``, averaged over the rows, as ``(...,)``."""
     import numpy as np
 
     return np.asarray(correlation_coefficient(name, x, y).mean(-1))
 
 
 def _none_if_nan(value: FloatArray) -> float | None:
-    return None if value != value else float(value)
+    return None if value != value else float(value)  # Only NaN differs from itself.
 
 
 def _percentile_interval(
-    name: Coefficient, drawn: tuple[FloatArray, FloatArray] | None
+    name: Coefficient, resamples: tuple[FloatArray, FloatArray] | None
 ) -> tuple[float, float] | None:
-    """The percentile interval; resamples without spread have no coefficient and are left out."""
+    """Return the 95 % percentile interval; None where fewer than half of the resamples have a coefficient."""
     import numpy as np
 
-    if drawn is None:
+    if resamples is None:
         return None
-    found = np.concatenate([_mean_coefficient(name, *part) for part in _resample_chunks(*drawn)])
-    found = found[np.isfinite(found)]
-    if 2 * len(found) < BOOTSTRAP_RESAMPLES:
+    chunks = [_mean_coefficient(name, *chunk) for chunk in _resample_chunks(*resamples)]
+    coefficients = np.concatenate(chunks)
+    # A resample of few points may repeat one of them only: it has no spread and no coefficient.
+    coefficients = coefficients[np.isfinite(coefficients)]
+    if 2 * len(coefficients) < BOOTSTRAP_RESAMPLES:
         return None
-    low, high = np.percentile(found, [2.5, 97.5])
+    low, high = np.percentile(coefficients, [2.5, 97.5])
     return float(low), float(high)
 
 
 def _bootstrap_points(
     x: FloatArray, y: FloatArray, *, seed: int, resampled: Resampler | None
 ) -> tuple[FloatArray, FloatArray]:
-    """Both sides over resampled points (and what they average over), ``(B, R, S)``."""
+    """Return both sides over resampled points, and resampled images where given, as ``(B, R, S)``."""
     import numpy as np
 
     stream = np.random.RandomState(seed)
-    places = stream.randint(0, x.shape[-1], size=(BOOTSTRAP_RESAMPLES, 1, x.shape[-1]))
+    points = x.shape[-1]
+    # The points are drawn before the images: the order of draws is part of every page's bytes.
+    indices = stream.randint(0, points, size=(BOOTSTRAP_RESAMPLES, 1, points))
     sides = resampled(stream, BOOTSTRAP_RESAMPLES) if resampled else (x[None], y[None])
-    several = [np.broadcast_to(side, (BOOTSTRAP_RESAMPLES, *side.shape[1:])) for side in sides]
-    first, second = (
-        np.take_along_axis(side, np.broadcast_to(places, side.shape), axis=-1) for side in several
-    )
-    return first, second
+
+    def take_points(side: FloatArray) -> FloatArray:
+        repeated = np.broadcast_to(side, (BOOTSTRAP_RESAMPLES, *side.shape[1:]))
+        return np.take_along_axis(repeated, np.broadcast_to(indices, repeated.shape), axis=-1)
+
+    return take_points(sides[0]), take_points(sides[1])
 
 
 def _permutation_p(
-    name: Coefficient, x: FloatArray, y: FloatArray, value: float, tried: IndexArray
+    name: Coefficient, x: FloatArray, y: FloatArray, value: float, orders: IndexArray
 ) -> float:
-    """The share of orders of the outcome that give a coefficient as far from 0; a random test counts the one seen."""
+    """Return the share of orders of the outcome with a coefficient at least as far from 0."""
     import numpy as np
 
-    parts = [
-        reordered_coefficients(name, x, y, tried[start : start + CHUNK_SIZE]).mean(-1)
-        for start in range(0, len(tried), CHUNK_SIZE)
+    chunks = [
+        reordered_coefficients(name, x, y, orders[start : start + CHUNK_SIZE]).mean(-1)
+        for start in range(0, len(orders), CHUNK_SIZE)
     ]
-    extreme = int((np.abs(np.concatenate(parts)) >= abs(value) - ROUNDING_TOLERANCE).sum())
-    return extreme / len(tried) if is_exact_test(x.shape[-1]) else (1 + extreme) / (1 + len(tried))
+    # The observed order gives `value` only up to rounding, and must count as extreme.
+    is_extreme = np.abs(np.concatenate(chunks)) >= abs(value) - ROUNDING_TOLERANCE
+    extreme = int(is_extreme.sum())
+    if is_exact_test(x.shape[-1]):
+        return extreme / len(orders)
+    # Random orders need not include the observed one, which is counted here; p is never 0.
+    return (1 + extreme) / (1 + len(orders))
 
 
 def _smallest_p(name: Coefficient, x: FloatArray, y: FloatArray) -> float:
-    """The least that p could be of so many points: the share of the order seen and, of ranks, of its mirror.
-
-    Where both sides differ from row to row, no order turns the ranks of all rows around.
-    """
+    """Return the smallest possible p: the share of the observed order and, for ranks, of the reversed one."""
     points = x.shape[-1]
     if not is_exact_test(points):
         return 1 / (1 + RANDOM_ORDERS)
-    turned = name != "Pearson" and any(bool((side == side[:1]).all()) for side in (x, y))
-    return (2 if turned else 1) / order_count(points)
+    # Reversing the ranks negates a rank coefficient. One order does so in all rows only where the rows
+    # of one side are equal.
+    has_equal_rows = any(bool((side == side[:1]).all()) for side in (x, y))
+    is_reversible = name != "Pearson" and has_equal_rows
+    return (2 if is_reversible else 1) / order_count(points)
 
 
 def _permutation_orders(points: int, *, seed: int) -> IndexArray:
-    """Orders of so many points, ``(P, S)``."""
+    """Return the orders that the permutation test tries, ``(P, S)``."""
     import numpy as np
 
     if is_exact_test(points):
-        every = chain.from_iterable(permutations(range(points)))
-        return np.fromiter(every, dtype=np.intp, count=points * factorial(points)).reshape(
-            -1, points
-        )
-    stream, drawn = (
-        np.random.RandomState(seed),
-        np.tile(np.arange(points, dtype=np.intp), (RANDOM_ORDERS, 1)),
-    )
-    for order in drawn:
+        flat = chain.from_iterable(permutations(range(points)))
+        count = points * factorial(points)
+        return np.fromiter(flat, dtype=np.intp, count=count).reshape(-1, points)
+    stream = np.random.RandomState(seed)
+    orders = np.tile(np.arange(points, dtype=np.intp), (RANDOM_ORDERS, 1))
+    for order in orders:
         stream.shuffle(order)
-    return drawn
+    return orders
 
 
 def _resample_chunks(x: FloatArray, y: FloatArray) -> Iterator[tuple[FloatArray, FloatArray]]:
-    yield from (
-        (x[start : start + CHUNK_SIZE], y[start : start + CHUNK_SIZE])
-        for start in range(0, len(x), CHUNK_SIZE)
-    )
+    for start in range(0, len(x), CHUNK_SIZE):
+        yield x[start : start + CHUNK_SIZE], y[start : start + CHUNK_SIZE]
 
 
 def holm_correction(p_values: Sequence[float | None]) -> list[float | None]:
-    """The p values held to the number of them by the step-down rule (Holm, 1979), in the order given.
+    """Return p values corrected for their number by the step-down rule (Holm, 1979), in the given order.
 
-    A None is a question that was asked and has no answer: it stays None, and is counted.
+    None is a hypothesis without a p value: it stays None and counts as a hypothesis.
     """
-    places = sorted((p, place) for place, p in enumerate(p_values) if p is not None)
+    ascending = sorted((p, index) for index, p in enumerate(p_values) if p is not None)
     corrected: list[float | None] = [None] * len(p_values)
-    highest = 0.0
-    for step, (p, place) in enumerate(places):
-        highest = max(highest, min(1.0, (len(p_values) - step) * p))
-        corrected[place] = highest
+    largest = 0.0
+    for step, (p, index) in enumerate(ascending):
+        # Corrected values must not decrease, or a larger p could be significant and a smaller one not.
+        largest = max(largest, min(1.0, (len(p_values) - step) * p))
+        corrected[index] = largest
     return corrected

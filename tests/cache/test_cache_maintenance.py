@@ -132,7 +132,7 @@ def test_upkeep_needs_neither_torch_nor_numpy(tmp_path: Path) -> None:
     program = (
         "import sys; from pathlib import Path; from advtransfer.cache import Cache\n"
         f"cache = Cache(Path({str(tmp_path)!r}), line={LINE!r})\n"
-        "print(len(list(cache.entries())), len(cache.verify()), cache.get('a' * 64).facts)\n"
+        "print(len(list(cache.list_entries())), len(cache.verify()), cache.get('a' * 64).facts)\n"
         "print(len(cache.prune(0).removed))\n"
         "print(sorted({'torch', 'numpy'} & set(sys.modules)))"
     )

@@ -27,14 +27,14 @@ from advtransfer.text import printable_text
         ("\r\n", "\n"),
     ],
 )
-def test_what_steers_a_terminal_is_taken_out_or_shown_as_an_escape(text: str, shown: str) -> None:
+def test_control_characters_are_removed_or_escaped(text: str, shown: str) -> None:
     assert shown == printable_text(text)
 
 
-def test_json_stays_json() -> None:
+def test_escaped_json_stays_valid() -> None:
     assert "\x9c\x7f" == json.loads(printable_text(json.dumps("\x9c\x7f", ensure_ascii=False)))
 
 
-def test_a_page_shows_the_same() -> None:
+def test_page_shows_no_control_sequences() -> None:
     assert "red" == escape_markdown("\x1b[31mred\x1b[0m")
     assert "`red`" == inline_code("\x1b[31mred")

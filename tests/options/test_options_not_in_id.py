@@ -18,7 +18,7 @@ def fetched(
     raise AssertionError((name, root, tries))
 
 
-OPTIONS = Options.from_factory(fetched)
+OPTIONS = Options(fetched)
 
 
 def test_an_option_that_is_not_asked_is_told_apart() -> None:

@@ -115,9 +115,10 @@ def test_reading_arrays_imports_no_torch(tmp_path: Path) -> None:
     program = f"""
 import json, sys
 from pathlib import Path
-from advtransfer.result.sample_values import keep, means_of
+from advtransfer.result.sample_values import copy_arrays, values_by_metric
 record, folder = json.loads({json.dumps(one)!r}), Path({str(tmp_path)!r})
-print(len(means_of(folder, keep(record, ["alpha"], run=folder, folder=folder), ["alpha"])), "torch" in sys.modules)
+copied = copy_arrays(record, ["alpha"], run=folder, folder=folder)
+print(len(values_by_metric(folder, copied, ["alpha"])), "torch" in sys.modules)
 """
     told = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
