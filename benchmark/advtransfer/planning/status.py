@@ -103,7 +103,9 @@ def trial_status(
         if id in attempts and not done(id)
     }
     inapplicable = [id for id in label_of if id in tried and tried[id].status == "skipped"]
-    skipped = {label_of[id]: tried[id].reason for id in inapplicable}
+    skipped = {
+        label: tried[id].reason for label, ids in evaluations for id in ids if id in inapplicable
+    }
     waiting = [id for id in (trial.id, *label_of) if not done(id) and id not in inapplicable]
     if not waiting:
         if inapplicable and not any(map(done, label_of)):
