@@ -14,7 +14,7 @@ from advtransfer.console.formatting import pluralize
 from advtransfer.files import default_cache_root
 
 
-@click.group(short_help="The artifact cache: list, verify, prune.")
+@click.group(short_help="List, verify or prune the artifact cache.")
 def command() -> None:
     """Look after the artifact cache: trained sources, frozen features and weights, shared by all runs.
 

@@ -172,6 +172,7 @@ def _run_suite(
 ) -> RunSummary:
     """Run with a console on stderr; the product on stdout is the last lines or one JSON object."""
     host = Host.discover()
+    # A wrong name ends the command here, before anything is run.
     for name in listeners:
         host.load_plugin(name)
     loaded = suites.load(suite, host)

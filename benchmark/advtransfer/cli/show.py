@@ -86,7 +86,7 @@ def _option_json(option: Option) -> dict[str, Json]:
 SUITE_SUFFIXES = (".yaml", ".yml")
 
 
-@click.command(cls=Subcommand, short_help="A component's options, or a suite's grid.")
+@click.command(cls=Subcommand, short_help="Show a component's options, or a suite's grid.")
 @click.argument("name")
 @click.option(
     "--leakage", is_flag=True, help="Of a suite: count images that two of its data sets share."

@@ -62,6 +62,7 @@ class MetricMeans:
             return None
         metrics = list(dict.fromkeys(name for row in self.rows.values() for name in row))
         names, more = select_metrics(metrics, columns=columns)
+        # Most suites have no adapter, and a column of dashes would only take width.
         has_adapters = any(position[MEAN_AXES.index("adapter")] for position in self.rows)
         axes = [axis for axis in MEAN_AXES if axis != "adapter" or has_adapters]
         table = Table(
@@ -106,6 +107,7 @@ class LiveConsole:
         self._means = MetricMeans()
         self._final_event: Event = {}
         self._last_redraw = 0.0
+        # stdout belongs to the product, so rich must not redirect it to this terminal.
         self._display = Display(console=terminal, transient=True, redirect_stdout=False)
 
     def __enter__(self) -> Self:

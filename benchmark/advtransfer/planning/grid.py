@@ -54,6 +54,7 @@ class SkipReasons:
         if not tasks & facts.tasks:
             works_on, task = (", ".join(sorted(some)) for some in (facts.tasks, tasks))
             return f"the transfer works on {works_on}; the target's task is {task}"
+        # A reason holds for a whole row of the grid, so it is found without n and seed.
         outline = CellOutline(
             target=self._outlines.outline_of(data), source=self._outlines.outline_of(source)
         )
@@ -96,6 +97,7 @@ def make_plan(suite: Suite, host: Host) -> Plan:
     problems = list(_duplicate_fits(suite, trials))
     if problems:
         raise BadInput(problems)
+    # The order of a suite's entries must change neither plan.json nor the page.
     trials.sort(key=_sort_key)
     references = [cell for target in suite.targets for cell in target.references]
     # A source that is also a reference is shown under its label as a source.

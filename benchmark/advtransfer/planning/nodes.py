@@ -71,6 +71,7 @@ class SuiteIndex:
 
     @cached_property
     def _fit_bases(self) -> Mapping[str, Node]:
+        # A base spares hashing the options of its component again for each of up to 100,000 cells.
         return {label: fit_base(cell) for label, cell in self.transfers.items()}
 
     @cached_property

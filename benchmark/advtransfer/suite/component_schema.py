@@ -110,6 +110,7 @@ def dotted_schemas(
     schemas: dict[str, JsonSchema] = {}
     for name, schema in properties.items():
         schemas[before + name] = schema
+        # An optional group of options is a union of an object and null.
         for branch in (schema, *cast("list[JsonSchema]", schema.get("anyOf", []))):
             inner = cast("Mapping[str, JsonSchema]", branch.get("properties", {}))
             schemas |= dotted_schemas(inner, before=f"{before}{name}.")

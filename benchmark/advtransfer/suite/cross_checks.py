@@ -110,7 +110,7 @@ def _selects_label(cell: GridEntry, axis: str, label: str) -> bool:
 
 def check_required_sections(
     top: Located,
-    said: Mapping[str, Located],
+    written: Mapping[str, Located],
     sections: Mapping[str, Mapping[str, Located]],
     transfers: Sequence[GridEntry],
     problems: Problems,
@@ -119,7 +119,7 @@ def check_required_sections(
 
     Args:
         top: The whole file.
-        said: Its top-level values.
+        written: Its top-level values.
         sections: The entries of each section.
         transfers: The cells of all transfers.
         problems: Collects the problems.
@@ -127,7 +127,7 @@ def check_required_sections(
     for name in ("targets", "transfers", "evaluations"):
         if not sections[name]:
             problems.add(
-                said[name].name_location if name in said else top.location,
+                written[name].name_location if name in written else top.location,
                 found=f"no {name}",
                 expected="at least one",
                 next_step=f"add an entry to `{name}`",
@@ -150,6 +150,7 @@ def check_references(
     problems: Problems,
 ) -> None:
     """Add problems for targets without a reference that an evaluation of every target needs."""
+    # An evaluation with `only` may be meant for the targets that have a reference.
     needing = [
         cell.label for cell in evaluations if "reference" in cell.facts.needs and cell.only is None
     ]

@@ -134,6 +134,7 @@ class EntryReader:
         own = value.value if value and isinstance(value.value, Mapping) else {}
         names = option_names(component)
         mark = value.location if value else Location("", 0, 0)
+        # Unknown options are dropped here and reported by `check_defaults`, once and not for each entry.
         return Located({name: item for name, item in own.items() if name in names}, mark)
 
     def _preset_options(self, component: Component, preset: Located | None) -> Located:
@@ -218,6 +219,7 @@ def replicate_seeds(entry: SuiteEntry, problems: Problems) -> tuple[Located | No
     elif entry.options.child("seed") or entry.words.get("sweep", seeds).child("seed"):
         expected = "`seed` or `seeds`, not both"
         next_step = "remove one of them"
+    # A repeated seed would be a replicate that tells nothing new.
     elif isinstance(seeds.value, tuple):
         return distinct_values(seeds.value, of="`seeds`", problems=problems)
     else:
@@ -309,6 +311,7 @@ def check_label(entry: SuiteEntry, problems: Problems) -> None:
 
 def unresolved_labels(key: str, template: Located | None) -> re.Pattern[str]:
     """Return a pattern of the labels that an entry with mistakes would have had, from its key and label."""
+    # A placeholder may stand for any text, and a sweep or `seeds` may add brackets.
     text = template.value if template and isinstance(template.value, str) else key
     label_pattern = ".*".join(map(re.escape, re.split(r"\{[^{}]*\}", text)))
     return re.compile(rf"({re.escape(key)}|{label_pattern})(\[.*\])?")
@@ -362,6 +365,7 @@ def bracketed_label(name: str, settings: Mapping[str, Located]) -> str:
 
 
 def _template_names(entry: SuiteEntry) -> list[str]:
+    # Replicates share a row, so their seed cannot be a part of its label.
     return [
         name
         for name in option_names(entry.component)

@@ -113,10 +113,14 @@ class GridEntries:
         self._builder = NodeBuilder(
             ContentFinder(problems), self._part_node, self.outlines, problems
         )
+        # The entry and options behind a node id, for problems that show only once the grid is known.
         self._origins: dict[str, tuple[SuiteEntry, Located]] = {}
         self._expanded_entries: dict[tuple[str, str], tuple[GridEntry, ...]] = {}
+        # Compiled when all axes are known, since `only` may name cells of any section.
         self._only_values: dict[tuple[str, str], Located] = {}
+        # Patterns of labels that entries with mistakes would have had, by section.
         self._unresolved: dict[str, list[re.Pattern[str]]] = {name: [] for name in sections}
+        # The chain of entries that are being built, to find circles.
         self._in_progress: list[tuple[str, str]] = []
         self._entry_count = 0
 
@@ -256,6 +260,7 @@ class GridEntries:
         cells = list(self._expand_points(entry)) if entry else [None]
         if entry and "only" in entry.words:
             self._only_values[section.name, key] = entry.words["only"]
+        # Inline entries have no label that could be named elsewhere.
         if None in cells and words == section.words:
             self._unresolved[section.name].append(unresolved_labels(key, value.child("label")))
         return tuple(cell for cell in cells if cell)

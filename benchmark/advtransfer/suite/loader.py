@@ -49,6 +49,7 @@ def load(name: str, host: Host) -> Suite:
     problems = Problems(file)
     _check_file_name(path, file, problems)
     top, text = read_with_parents(path, file=file, problems=problems)
+    # Every problem is collected before the first one is raised.
     suite = _build_suite(path, top, text, host=host, problems=problems)
     problems.raise_if_any()
     return suite
@@ -212,6 +213,7 @@ def _read_title(written: Mapping[str, Located], name: str, problems: Problems) -
             expected=f"at most {MAX_TITLE_LENGTH}",
             next_step="shorten it; comments hold more",
         )
+    # YAML may fold a title over several lines; the page shows it on one.
     return " ".join((title or name).split())
 
 

@@ -40,6 +40,7 @@ class ContentFinder:
 
     def __init__(self, problems: Problems) -> None:
         self._problems = problems
+        # Several entries, and every point of a sweep, may use one file of gigabytes.
         self._digest = cache(file_digests.content_sha256)
 
     def find_content(
@@ -267,6 +268,7 @@ class NodeBuilder:
             for name, item in _option_items(options).items()
             if name in fields and fields[name].is_plain
         }
+        # Only plain values go to pydantic; parts, files and views are read by this module.
         values, faults = entry.component.options.validate(plain)
         for fault in faults:
             self._add_fault(fault, entry, options)
@@ -364,6 +366,7 @@ def _input_nodes(
 
 def _in_suite_words(expected: str) -> str:
     """Return pydantic's expectation in the words of a suite."""
+    # One expectation may name several types.
     for theirs, ours in _PYDANTIC_WORDS.items():
         expected = re.sub(theirs, ours, expected)
     return expected

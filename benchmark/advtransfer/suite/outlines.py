@@ -29,12 +29,14 @@ class Outlines:
         """Return the outline of a source, or of a data set with its view."""
         if node is None:
             return UNKNOWN_OUTLINE
+        # Nodes of one id give the same data, so one outline serves all of them.
         if node.id not in self._outlines:
             self._outlines[node.id] = _outline_through_view(self._base_outline(node), node.options)
         return self._outlines[node.id]
 
     def outline_below_view(self, node: Node) -> Outline:
         """Return the outline of a data set without its view."""
+        # Outside of a view, the node has another id and so its own outline.
         options = {name: value for name, value in node.options.items() if name not in VIEW_OPTIONS}
         return self.outline_of(replace(node, options=options))
 

@@ -133,9 +133,11 @@ def _target_schema() -> JsonSchema:
             one_of(targets.LEAKAGE_POLICIES), "Shared images: counted, an error, or off."
         ),
     }
+    # In a suite with a parent, any key of a target may be missing or null.
     schema = or_null(closed_object({name: or_null(own[name]) for name in targets.TARGET_KEYS}))
     return {
         **schema,
+        # `subsets` replaces n, seeds and validation.
         "dependentSchemas": {
             "subsets": {"properties": {name: {"type": "null"} for name in DRAW_KEYS}}
         },

@@ -52,12 +52,14 @@ INLINE_WORDS = ("use", "preset")
 REFERENCE_WORDS = (*INLINE_WORDS, "seeds", "start")
 TRAINING_STARTS = ("own", "source")
 """Initial weights of a reference: its own draw, or those from which a source of its seed starts."""
+# Data sets are on no axis of the grid, so their entries have no `only`.
 DATASETS = Section(
     "datasets", "dataset", "data", ("use", "preset", "sweep", "label"), views=VIEW_OPTIONS
 )
 SOURCES = Section(
     "sources", "source", "source", ("use", "preset", "sweep", "label", "only", "seeds")
 )
+# An adapter connects a source to a target, whatever is transferred and measured there.
 ADAPTERS = Section(
     "adapters",
     "adapter",
@@ -91,6 +93,7 @@ TOP_LEVEL_KEYS = (
 )
 
 
+# Globs, brackets, commas and @ are left out: they have a meaning in selections, labels and metrics.
 NAME_PATTERN = re.compile(r"\w([\w .+-]*[\w.+-])?")
 _NAME_RULE = "a name of letters, digits, and spaces, dots, plus, minus or underscores inside"
 

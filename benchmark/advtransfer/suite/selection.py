@@ -24,12 +24,12 @@ class Selection:
 
     axes: Mapping[str, AxisLabels]
 
-    def matches(self, place: Mapping[str, AxisName | None]) -> bool:
-        """Return True where a cell is selected; `place` holds its label or value on each axis.
+    def matches(self, position: Mapping[str, AxisName | None]) -> bool:
+        """Return True where a cell is selected; `position` holds its label or value on each axis.
 
-        An axis that `place` lacks, or on which it has None (no source, no adapter), matches no pattern.
+        An axis that `position` lacks, or on which it has None (no source, no adapter), matches no pattern.
         """
-        return all(place.get(axis) in labels for axis, labels in self.axes.items())
+        return all(position.get(axis) in labels for axis, labels in self.axes.items())
 
 
 @dataclass(frozen=True, slots=True)

@@ -96,6 +96,7 @@ def read_source_text(path: Path, *, file: str, problems: Problems) -> str:
             next_step="save the file as UTF-8",
         )
     try:
+        # Some editors begin a UTF-8 file with a byte order mark, which "utf-8-sig" drops.
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         before = data[: error.start].decode("utf-8-sig", "replace")
@@ -281,6 +282,7 @@ class _NodeConverter:
             self._problems.add_unreadable(
                 mark, found=f"the tag {node.tag!r}", expected="no tag", next_step="remove it"
             )
+        # An alias to a node that is being converted would never end.
         self._ancestors.append(node)
         try:
             if isinstance(node, MappingNode):
@@ -327,6 +329,7 @@ class _NodeConverter:
                 merged = self._merged_values(value_node)
             else:
                 own[name] = self.to_located(value_node, key=mark)
+        # A mapping's own keys win over those that it merges.
         return {**merged, **own}
 
     def _convert_key(self, node: Node, value_node: Node) -> str | None:
