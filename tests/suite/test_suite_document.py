@@ -136,7 +136,7 @@ def test_quoted_merge_key_is_a_text(plain: Callable[[str], Json]) -> None:
     ("text", "found"),
     [
         ("a: &a {x: 1}\nb: {<<: *a, <<: *a}", "2:13: found the key '<<' again"),
-        ("b: &b {<<: *b}", "1:4: found an alias inside what it stands for"),
+        ("b: &b {<<: *b}", "1:4: found an alias inside the value that it names"),
         ("b: {<<: 3}", "1:9: found 3; expected a mapping to merge"),
         ("b: {<<: [3]}", "1:10: found 3; expected a mapping to merge"),
     ],
@@ -170,7 +170,7 @@ def test_ten_thousand_values_are_allowed_and_one_more_is_not(
         ("a: *b", "1:4: found broken YAML (found undefined alias 'b')"),
         ("---\na: 1\n---\nb: 1", "3:1: found broken YAML (expected a single document"),
         ("[" * 100 + "]" * 100, "1:41: found broken YAML (nested deeper than 40 levels)"),
-        ("a: &a [*a]", "1:4: found an alias inside what it stands for"),
+        ("a: &a [*a]", "1:4: found an alias inside the value that it names"),
         ("a: 1\nb: \x01", "2:4: found the character U+0001"),
         ("", "1:1: found an empty file"),
     ],

@@ -1,4 +1,7 @@
-"""The command line: one file for each subcommand, imported when it is used so that ``--help`` is fast."""
+"""The command line.
+
+One file for each subcommand, imported when it is used so that ``--help`` is fast.
+"""
 
 from __future__ import annotations
 

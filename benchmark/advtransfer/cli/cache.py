@@ -16,10 +16,10 @@ from advtransfer.files import default_cache_root
 
 @click.group(short_help="List, verify or prune the artifact cache.")
 def command() -> None:
-    """Look after the artifact cache: trained sources, frozen features and weights, shared by all runs.
+    """Look after the artifact cache, which all runs share.
 
-    It is stored in ADVTRANSFER_CACHE, else in the user's cache folder. Removed artifacts are built again
-    when they are needed.
+    It holds trained sources, frozen features and weights, in ADVTRANSFER_CACHE or else in the
+    user's cache folder. Removed artifacts are built again when they are needed.
     """
 
 
@@ -42,7 +42,10 @@ def ls(as_json: bool) -> None:
 @command.command()
 @click.pass_context
 def verify(ctx: click.Context) -> None:
-    """Hash every artifact. The exit code is 1 if one is corrupt; it is built again when it is needed."""
+    """Hash every artifact.
+
+    The exit code is 1 if one is corrupt; it is built again when it is needed.
+    """
     checked = _open_cache().verify()
     corrupt = [artifact for artifact in checked if artifact.reason is not None]
     for artifact in corrupt:
@@ -55,7 +58,7 @@ def verify(ctx: click.Context) -> None:
 @click.option(
     "--max-bytes",
     type=size,
-    help="Remove the least recently used until this much is left, such as 2GB; by default keep all.",
+    help="Remove the least recently used down to this, such as 2GB; by default keep all.",
 )
 def prune(max_bytes: int | None) -> None:
     """Remove leftovers of killed runs and, above --max-bytes, the least recently used artifacts."""
@@ -65,7 +68,8 @@ def prune(max_bytes: int | None) -> None:
 
 
 def _open_cache() -> Cache:
-    # Listing, verifying and pruning cover the artifacts of every environment, so any `line` will do.
+    # Listing, verifying and pruning cover the artifacts of every environment, so any `line` will
+    # do.
     return Cache(default_cache_root(), line="any")
 
 

@@ -56,10 +56,11 @@ def command(
 ) -> None:
     """Run an evaluation and the host's battery on models that only seem robust, and on honest ones.
 
-    Every canary must be caught: its result is suspicious, invalid, or refused with an error. No honest model may be
-    flagged, and no model whose robust accuracy is known exactly may be measured below it. OPTION=VALUE are options of
-    the evaluation, as in a suite; by default those of the quickstart's PGD: norm=linf eps=0.1 steps=20
-    step_size=0.0125. The exit code is 1 when a model fails.
+    Every canary must be caught: its result is suspicious, invalid, or refused with an error. No
+    honest model may be flagged, and no model whose robust accuracy is known exactly may be measured
+    below it. OPTION=VALUE are options of the evaluation, as in a suite; by default those of the
+    quickstart's PGD: norm=linf eps=0.1 steps=20 step_size=0.0125. The exit code is 1 when a model
+    fails.
     """
     from advtransfer.testing.canaries.score import score_evaluation
     from advtransfer.worker.verification.config import BATTERY_SIZES
@@ -89,6 +90,7 @@ def _evaluation_options(component: Component, written: Iterable[str]) -> dict[st
     """
     fields = component.options.fields
     show_step = f"see `show {component.name}`"
+    # An option with a default keeps it, so that the evaluation is tested as its users run it.
     options = {
         name: value
         for name, value in QUICKSTART_OPTIONS.items()

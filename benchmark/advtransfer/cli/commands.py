@@ -1,4 +1,4 @@
-"""The group of subcommands, which imports each when it is used, and prints errors in plain words."""
+"""The group of subcommands, which imports each when it is used, and prints errors."""
 
 from __future__ import annotations
 
@@ -64,6 +64,7 @@ class CommandGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
+        # Only this subcommand is imported, so that it need not wait for the others.
         command = importlib.import_module(f"advtransfer.cli.{cmd_name}").command
         return command if isinstance(command, click.Command) else None
 

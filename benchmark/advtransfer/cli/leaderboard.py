@@ -21,10 +21,10 @@ from advtransfer.text import printable_text
     help="Publish into this folder: each run's records and page, and an index of all pages.",
 )
 def command(runs: tuple[Path, ...], out: Path | None) -> None:
-    """Render the leaderboard of each RUN (a folder such as runs/quickstart) from its plan and records alone.
+    """Render the page of each RUN (a folder such as runs/quickstart) from its plan and records.
 
-    Without --out, a page is written into its run's folder with its figures beside it, and printed. The same records
-    give the same bytes on any machine.
+    Without --out, a page is written into its run's folder with its figures beside it, and printed.
+    The same records give the same bytes on any machine.
     """
     for run in [Run.open(path) for path in runs]:
         for path, reason in run.damaged_records().items():

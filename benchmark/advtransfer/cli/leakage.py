@@ -1,4 +1,4 @@
-"""``advtransfer show SUITE --leakage``: count images that a suite's data sets share, without a run."""
+"""``advtransfer show SUITE --leakage``: count images that a suite's data sets share."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ from advtransfer.worker.leakage import compared_parts, count_leaks
 
 
 def leakage_rows(suite: Suite, host: Host) -> list[dict[str, Json]]:
-    """Return a row for each target, source and pair of parts. Counts are cached as a run caches them."""
-    # Counts do not depend on device, threads or precision; any environment key of this form will do.
+    """Return a row for each target, source and pair of parts; counts are cached."""
+    # Counts do not depend on device, threads or precision; any environment key of this form will
+    # do.
     cache = Cache(default_cache_root(), line="cpu-1-float32")
     rows: list[dict[str, Json]] = []
     for target in suite.targets:

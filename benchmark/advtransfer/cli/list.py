@@ -34,8 +34,8 @@ def parse_kind(value: str) -> ComponentKind:
 def command(ctx: click.Context, kind: str | None, as_json: bool) -> None:
     """List the installed components, or those of one KIND.
 
-    A KIND is dataset, source, adapter, transfer, evaluation or executor.
-    A plugin that cannot be loaded is reported on stderr, and the exit code is 1; the others are still listed.
+    A KIND is dataset, source, adapter, transfer, evaluation or executor. A plugin that cannot be
+    loaded is reported on stderr, and the exit code is 1; the others are still listed.
     """
     host = Host.discover()
     components = [component for component in host.components() if kind in (None, component.kind)]

@@ -1,7 +1,7 @@
 """Output of a subcommand.
 
-Its product alone goes to stdout, everything else (also the output of plugins) to stderr. Tables have
-aligned columns.
+Its product alone goes to stdout, everything else (also the output of plugins) to stderr. Tables
+have aligned columns.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from advtransfer.text import printable_text
 
 
 def align_columns(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return rows under a head, each column as wide as its widest text, with two spaces between columns."""
+    """Return rows under a head, with columns as wide as their widest texts."""
     lines = [[text.upper() for text in head], *map(list, rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     padded = (
@@ -89,7 +89,8 @@ def _is_process_stdout(stream: TextIO) -> bool:
 def _redirect_stdout(stream: TextIO) -> TextIO:
     """Return a stream to the present stdout; what is written to stdout from now on goes to stderr.
 
-    The file descriptor itself is redirected, since C code and worker processes do not use sys.stdout.
+    The file descriptor itself is redirected, since C code and worker processes do not use
+    sys.stdout.
     """
     stream.flush()
     product = os.fdopen(os.dup(STDOUT), "w", encoding=stream.encoding, errors="replace")

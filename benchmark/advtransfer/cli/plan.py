@@ -32,9 +32,10 @@ MAX_LISTED_TRIALS = 200
     help="{suite, trials: [{id, source, ..., state, reason}], stale}.",
 )
 def command(suite: str, runs: Path, as_json: bool) -> None:
-    """Show the trials of SUITE (a file, or the name of a shipped suite): done, failed, skipped and to do.
+    """Show the trials of SUITE (a file, or the name of a shipped suite) by status.
 
-    Nothing is run. A grid of more than 200 trials is shown as its axes, counts and reasons.
+    A trial is done, failed, skipped or to do. Nothing is run. A grid of more than 200 trials is
+    shown as its axes, counts and reasons.
     """
     host = Host.discover()
     plan = planning.make_plan(suites.load(suite, host), host)

@@ -41,7 +41,10 @@ class SubsetDraws:
 
 
 def grid_text(plan: Plan, suite: Suite | None = None) -> str:
-    """Return the axes of a plan, one per line, under its counts; with its suite also the references."""
+    """Return the axes of a plan, one per line, under its counts.
+
+    With its suite, the references are shown as well.
+    """
     axes = {
         name: (name, ", ".join(labels) or ABSENT) for name, labels in _axis_labels(plan).items()
     }
@@ -113,10 +116,12 @@ def target_draws(plan: Plan) -> dict[str, list[SubsetDraws]]:
 
 def _group_by_seeds(seeds_by_n: Mapping[SubsetSize, set[int]]) -> Iterator[SubsetDraws]:
     sizes_by_seeds: dict[tuple[int, ...], list[SubsetSize]] = {}
-    for n in sorted(seeds_by_n, key=lambda n: (n == "all", 0 if n == "all" else n)):
-        sizes_by_seeds.setdefault(tuple(sorted(seeds_by_n[n])), []).append(n)
-    for seeds, sizes in sizes_by_seeds.items():
-        yield SubsetDraws(tuple(sizes), seeds)
+    sizes = sorted(seeds_by_n, key=lambda n: (n == "all", 0 if n == "all" else n))
+    for n in sizes:
+        seeds = tuple(sorted(seeds_by_n[n]))
+        sizes_by_seeds.setdefault(seeds, []).append(n)
+    for seeds, group in sizes_by_seeds.items():
+        yield SubsetDraws(tuple(group), seeds)
 
 
 def _axis_labels(plan: Plan) -> dict[str, list[str]]:
@@ -161,21 +166,24 @@ def count_statuses(statuses: TrialStatuses) -> StatusCounts:
 
 
 def trial_lines(plan: Plan, statuses: TrialStatuses) -> Iterator[str]:
-    """Yield a line for each trial: its status, its name, and the reason where it failed or is skipped."""
+    """Yield a line for each trial: its status, its name, and the reason if there is one."""
     for trial in plan.trials:
         status = statuses[trial.id]
         yield f"{STATUS_WORDS[status.value]:7}  {trial.name}{_reason_suffix(status)}"
 
 
 def reason_lines(plan: Plan, statuses: TrialStatuses, value: str) -> Iterator[str]:
-    """Yield the reasons of one status, the most frequent first, each with its count and first trial."""
-    names: dict[str, list[str]] = {}
+    """Yield the reasons of one status, the most frequent first, with counts and first trials."""
+    names_by_reason: dict[str, list[str]] = {}
     for trial in plan.trials:
         status = statuses[trial.id]
         if status.value == value:
-            names.setdefault(one_line(status.reason_text), []).append(trial.name)
-    for reason, trials in sorted(names.items(), key=lambda item: -len(item[1])):
-        yield f"{value} {len(trials)} x  {reason}  (first: {trials[0]})"
+            reason = one_line(status.reason_text)
+            names_by_reason.setdefault(reason, []).append(trial.name)
+    # sorted() is stable: equally frequent reasons keep the order of the plan.
+    by_count = sorted(names_by_reason.items(), key=lambda item: -len(item[1]))
+    for reason, names in by_count:
+        yield f"{value} {len(names)} x  {reason}  (first: {names[0]})"
 
 
 def trials_json(plan: Plan, statuses: TrialStatuses, value: str) -> list[dict[str, Json]]:
@@ -197,7 +205,7 @@ def trials_json(plan: Plan, statuses: TrialStatuses, value: str) -> list[dict[st
 
 
 def failure_lines(status: TrialStatus) -> list[str]:
-    """Return why a trial failed: a line for each evaluation, or the one reason behind all of them."""
+    """Return why a trial failed: a line for each evaluation, or the one common reason."""
     if status.evaluation is None:
         return [one_line(status.reason)]
     return [f"{evaluation}: {one_line(reason)}" for evaluation, reason in status.failures.items()]

@@ -71,7 +71,10 @@ def parse_jobs(value: str) -> int | None:
 @click.option(
     "--retry-failed",
     is_flag=True,
-    help="Also try again what is known to fail, such as a diverged fit, and what a run (not the plan) skipped.",
+    help=(
+        "Also try again what is known to fail, such as a diverged fit, and what a run (not the "
+        "plan) skipped."
+    ),
 )
 @click.option(
     "--mixed",
@@ -137,9 +140,12 @@ def command(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Run SUITE (a file, or the name of a shipped suite), or continue it: recorded results are not computed again.
+    """Run SUITE (a file, or the name of a shipped suite), or continue it.
 
-    The exit code is 0 if nothing failed, 1 if a trial failed or the run stopped, and 130 if it was interrupted.
+    Recorded results are not computed again.
+
+    The exit code is 0 if nothing failed, 1 if a trial failed or the run stopped, and 130 if it was
+    interrupted.
     """
     settings = RunSettings(
         runs=runs,

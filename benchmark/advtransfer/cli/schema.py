@@ -14,10 +14,11 @@ from advtransfer.host import Host
 def command(ctx: click.Context) -> None:
     """Print the JSON Schema (draft 2020-12) of suites, with the options of every installed plugin.
 
-    An editor with a YAML language server completes and checks suites with it. Write it to a file, and name that file
-    in a suite's first line: # yaml-language-server: $schema=suite.schema.json
+    An editor with a YAML language server completes and checks suites with it. Write it to a file,
+    and name that file in a suite's first line: # yaml-language-server: $schema=suite.schema.json
 
-    A plugin that cannot be loaded is reported on stderr, and the exit code is 1; the schema still has the others.
+    A plugin that cannot be loaded is reported on stderr, and the exit code is 1; the schema still
+    has the others.
     """
     from advtransfer import suite
 

@@ -95,8 +95,9 @@ SUITE_SUFFIXES = (".yaml", ".yml")
 def command(name: str, leakage: bool, as_json: bool) -> None:
     """Show the component or the suite NAME.
 
-    A component is written plugin/factory: its help, options, types, defaults and presets are shown. A suite is given
-    by its file or its name: the cells on each axis are shown, and how many trials they make.
+    A component is written plugin/factory: its help, options, types, defaults and presets are shown.
+    A suite is given by its file or its name: the cells on each axis are shown, and how many trials
+    they make.
     """
     host = Host.discover()
     if _names_component(name):

@@ -26,7 +26,10 @@ from advtransfer.runner.record_reuse import StaleRecords, find_stale_records
     help="{suite, run, done, failed, skipped, todo, stale, failures, skips, evaluations_skipped, damaged}.",
 )
 def command(run: Path, as_json: bool) -> None:
-    """Show how far RUN (a folder such as runs/quickstart) is: counts, and each failure and skip with its reason."""
+    """Show how far RUN (a folder such as runs/quickstart) is.
+
+    Its trials are counted by status, and each failure and skip is shown with its reason.
+    """
     opened = Run.open(run)
     plan = Plan.from_json(opened.read_plan())
     stale = find_stale_records(plan, opened, Host.discover())

@@ -13,7 +13,7 @@ __all__ = ["Console", "Event", "console_for"]
 
 
 class Console(AbstractContextManager["Console"], Protocol):
-    """A listener that is called with each event of a run, inside a ``with`` that restores the terminal."""
+    """A listener for the events of a run; its ``with`` block restores the terminal at the end."""
 
     def __call__(self, event: Event) -> None: ...
     def __enter__(self) -> Self: ...

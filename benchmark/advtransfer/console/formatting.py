@@ -92,7 +92,7 @@ def metrics_text(event: Event, *, columns: Sequence[str] = ()) -> str:
 
 
 def select_metrics(names: Sequence[str], *, columns: Sequence[str]) -> tuple[list[str], int]:
-    """Return the metrics that the suite's columns name, or the first few and the number of the others."""
+    """Return the metrics of the suite's columns, or the first few and the number of the others."""
     named = [name for column in columns for name in _metrics_of_column(column, names)]
     if named:
         return list(dict.fromkeys(named)), 0
@@ -119,12 +119,12 @@ def opening_line(event: Event) -> str:
 
 
 def status_counts(event: Event) -> StatusCounts:
-    """Return the trials of a run by status; those that failed before and are tried again are to do."""
+    """Return the trials of a run by status; failed ones that are tried again are to do."""
     return StatusCounts(*(integer_field(event, key) for key in StatusCounts._fields))
 
 
 def source_line(event: Event) -> str:
-    """Return the architecture and the probe of a built source, from the event ``source_finished``."""
+    """Return a built source's architecture and probe, from the event ``source_finished``."""
     card = mapping_field(event, "card")
     probe = mapping_field(event, "probe")
     parts = [text_field(card, "architecture")]
@@ -149,7 +149,8 @@ def card_warning(event: Event) -> str:
 
 
 def superseded_line(event: Event) -> str:
-    """Return what is measured again after a change of code, from the event ``records_superseded``."""
+    """Return what a change of code makes stale, from the event ``records_superseded``."""
+    # A trial has several records under one name.
     names = list(dict.fromkeys(str(name) for name in mapping_field(event, "records").values()))
     more = f", and {len(names) - MAX_SHOWN} more" if names[MAX_SHOWN:] else ""
     plugins = event.get("plugins")
@@ -162,7 +163,7 @@ def superseded_line(event: Event) -> str:
 
 
 def warning_line(event: Event) -> str:
-    """Return a warning of the run, its data, or a library during a job, from the event ``warning``."""
+    """Return a warning of the run, its data, or a library, from the event ``warning``."""
     name = text_field(event, "name")
     subject = f"{name}: " if name else ""
     return f"warning: {subject}{text_field(event, 'text')}"

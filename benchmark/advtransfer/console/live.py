@@ -65,8 +65,9 @@ class MetricMeans:
         # Most suites have no adapter, and a column of dashes would only take width.
         has_adapters = any(position[MEAN_AXES.index("adapter")] for position in self.rows)
         axes = [axis for axis in MEAN_AXES if axis != "adapter" or has_adapters]
+        trials = pluralize(self.trial_count, "trial")
         table = Table(
-            title=f"Means over the {pluralize(self.trial_count, 'trial')} that finished in this run",
+            title=f"Means over the {trials} that finished in this run",
             caption=f"and {more} more, on the page" if more else None,
         )
         for heading in [*axes, "trials", *names]:
@@ -80,7 +81,7 @@ class MetricMeans:
 
 
 def _row_order(item: tuple[tuple[str, ...], object]) -> tuple[str, bool, int, tuple[str, ...]]:
-    """Return the sort key of a row: target, then n as a number with ``all`` last, then the other axes."""
+    """Return a row's sort key: target, then n as a number with ``all`` last, then the rest."""
     target, n, *others = item[0]
     return target, not n.isdigit(), int(n) if n.isdigit() else 0, tuple(others)
 
@@ -168,7 +169,7 @@ class LiveConsole:
 
 
 def render_progress(progress: RunProgress) -> RenderableType:
-    """Return the display at one moment: the bar over all trials, and a line for each running job."""
+    """Return the display of one moment: a bar over all trials, a line for each running job."""
     bar = Table.grid(padding=(0, 1))
     bar.add_row(
         ProgressBar(total=max(1, progress.trial_count), completed=progress.settled_count, width=30),

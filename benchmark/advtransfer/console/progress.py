@@ -19,7 +19,8 @@ from advtransfer.console.formatting import job_progress_text, status_counts
 class RunningJob:
     """A job that a worker performs: its name, its start, and its progress.
 
-    `share` is from 0 to 1, or None before the first progress; `news` is the text of the last progress.
+    `share` is from 0 to 1, or None before the first progress; `news` is the text of the last
+    progress.
     """
 
     name: str
@@ -70,6 +71,7 @@ class RunProgress:
 
     def add_event(self, event: Event) -> None:
         """Count one event."""
+        # Events of several workers may arrive out of order.
         self.latest_time = max(self.latest_time, number_field(event, "time"))
         match event.get("event"):
             case "run_started" | "run_finished":

@@ -47,8 +47,8 @@ class SkipReasons:
     ) -> str | None:
         """Return the reason to skip a cell, or None.
 
-        The reasons are another task, shapes that differ without an adapter between them, and options that
-        do not fit. Their texts are stored in ``plan.json``.
+        The reasons are another task, shapes that differ without an adapter between them, and
+        options that do not fit. Their texts are stored in ``plan.json``.
         """
         tasks = self._host.component(data.use).metadata.tasks
         if not tasks & facts.tasks:
@@ -107,7 +107,7 @@ def make_plan(suite: Suite, host: Host) -> Plan:
 
 @dataclass(frozen=True, slots=True)
 class _GridRow:
-    """A (source, adapter, transfer) combination at a target, with the values common to its subsets."""
+    """A (source, adapter, transfer) combination at a target, with what its subsets share."""
 
     source: GridEntry | None
     adapter: GridEntry | None
@@ -123,7 +123,7 @@ class _GridRow:
 
 @dataclass(frozen=True, slots=True)
 class _TargetEvaluation:
-    """An evaluation at one target: the base of its results, and the ids of the references that it needs."""
+    """An evaluation at one target: the base of its results and the ids of their references."""
 
     cell: GridEntry
     result_base: Node
@@ -160,7 +160,7 @@ class _TargetGrid:
                         yield row
 
     def _applying_adapters(self, source: GridEntry | None) -> Sequence[GridEntry | None]:
-        """Return the adapters for a source at this target; [None], the identity, where none applies."""
+        """Return the adapters for a source at this target, or [None], which is the identity."""
         if source is None:
             return [None]
         position: GridPosition = {"source": source.label, "target": self.target.key}
@@ -177,8 +177,8 @@ class _TargetGrid:
         """Return a row of the grid, or None where the `only` of an entry leaves it out."""
         position = _axis_values(source=source, adapter=adapter, transfer=transfer)
         position["target"] = self.target.key
-        # `only` and `exclude` may also name n, seed and evaluation, which are not known here. What may
-        # still match is kept in the row and decided for each trial.
+        # `only` and `exclude` may also name n, seed and evaluation, which are not known here. What
+        # may still match is kept in the row and decided for each trial.
         only = [cell.only for cell in (source, transfer) if cell and cell.only]
         if not all(_may_match(selection, position) for selection in only):
             return None
@@ -320,7 +320,7 @@ def _sort_key(trial: Trial) -> tuple[object, ...]:
 
 
 def _duplicate_fits(suite: Suite, trials: Iterable[Trial]) -> Iterator[Problem]:
-    """Yield a problem for two labels with one fit, which would show one number as if it were two."""
+    """Yield a problem for two labels with one fit, whose one number would look like two."""
     seen: dict[str, Trial] = {}
     reported: set[frozenset[str]] = set()
     for trial in trials:

@@ -1,4 +1,4 @@
-"""The nodes behind the labels of a plan: fits, results, sources, subsets, and the jobs that build them."""
+"""The nodes behind the labels of a plan, and the jobs that build them."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class JobRequest:
     def nodes_without_record(self, has: Callable[[str], bool]) -> list[Node]:
         """Return the nodes that have failed where building `node` failed.
 
-        These are the node itself or, where it has a record, its results without one. A fit is then only made
-        again for these results, and its own record stays valid.
+        These are the node itself or, where it has a record, its results without one. A fit is then
+        only made again for these results, and its own record stays valid.
         """
         if not has(self.node.id):
             return [self.node]
@@ -108,8 +108,8 @@ class SuiteIndex:
 def job_requests(cells: SuiteIndex, trial: Trial, missing: Iterable[str]) -> list[JobRequest]:
     """Return the jobs that build a trial's `missing` records.
 
-    Results that use the fitted model are measured in the job of the fit. Each of the others is a job
-    of its own, since several trials may share it.
+    Results that use the fitted model are measured in the job of the fit. Each of the others is a
+    job of its own, since several trials may share it.
     """
     missing_ids = set(missing)
     results = [node for node in cells.trial_results(trial) if node.id in missing_ids]
@@ -121,7 +121,7 @@ def job_requests(cells: SuiteIndex, trial: Trial, missing: Iterable[str]) -> lis
 
 
 def fit_base(transfer: GridEntry) -> Node:
-    """Return the part of a fit node that depends on the transfer alone; `fit_node` adds the inputs."""
+    """Return the part of a fit node that its transfer determines; `fit_node` adds the inputs."""
     return replace(transfer.node, kind="fit")
 
 
@@ -132,7 +132,7 @@ def fit_node(base: Node, *, source: Node | None, adapter: Node | None, subset: N
 
 
 def result_base(evaluation: GridEntry, target: Target) -> Node:
-    """Return the part of a result node that depends on the target alone; `result_nodes` adds the fit."""
+    """Return the part of a result node that its target determines; `result_nodes` adds the fit."""
     inputs = {**evaluation.node.inputs, "test": test_node(target)}
     return replace(evaluation.node, kind="result", inputs=inputs)
 
@@ -187,7 +187,7 @@ def test_node(target: Target) -> Node:
 
 
 def references_for(evaluation: GridEntry, target: Target) -> tuple[GridEntry | None, ...]:
-    """Return the references of an evaluation's results: each of the target's, or (None,) without need."""
+    """Return the references of an evaluation's results, or (None,) where it needs none."""
     return target.references if "reference" in evaluation.facts.needs else (None,)
 
 

@@ -2,13 +2,14 @@
 
 One rule for `run`, `plan`, `status` and the page; the first line that holds decides:
 
-- skipped: the plan, a build or the fit reports that the trial is not applicable, or every evaluation does.
+- skipped: the plan, a build or the fit reports that the trial is not applicable, or every
+  evaluation does.
 - done: every record exists, except those of evaluations that are not applicable.
 - failed: a build, the fit or an evaluation failed.
 - to do: something has not been tried yet.
 
-A result that is not applicable does not hide the other results of its trial. It has no number, enters no mean and
-no rank, and is reported with its reason. The same command does not try it again.
+A result that is not applicable does not hide the other results of its trial. It has no number,
+enters no mean and no rank, and is reported with its reason. The same command does not try it again.
 """
 
 from __future__ import annotations
@@ -49,9 +50,9 @@ class Attempt:
 class TrialStatus:
     """The status of one trial, and the reason where it is not done.
 
-    `evaluation` is the one whose result the reason is about. `final` means that the same command would
-    not try the trial again. `skipped` holds the evaluations that are not applicable in this trial, and
-    `failures` those that failed, each with its reason.
+    `evaluation` is the one whose result the reason is about. `final` means that the same command
+    would not try the trial again. `skipped` holds the evaluations that are not applicable in this
+    trial, and `failures` those that failed, each with its reason.
     """
 
     value: StatusName
@@ -102,6 +103,7 @@ def trial_status(
         for id in (*trial.builds, *trial.record_ids())
         if id in attempts and not done(id)
     }
+    # A skipped evaluation settles itself; a skipped build or fit settles the trial.
     inapplicable = [id for id in label_of if id in tried and tried[id].status == "skipped"]
     skipped = {
         label: tried[id].reason for label, ids in evaluations for id in ids if id in inapplicable

@@ -1,4 +1,4 @@
-"""A plan as plain data: the position of each trial in the grid, its id, and the ids of its results."""
+"""A plan as plain data: the position of each trial, its id, and the ids of its results."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ PLAN_FORMAT = 1
 class Trial:
     """One fit and the results that are shown with it.
 
-    `row` is the source's label without its replicate. `evaluations` maps an evaluation's label to the
-    ids of its results, one for each reference where it needs one. `builds` are the ids of the source and
-    the references that must be built before.
+    `row` is the source's label without its replicate. `evaluations` maps an evaluation's label to
+    the ids of its results, one for each reference where it needs one. `builds` are the ids of the
+    source and the references that must be built before.
     """
 
     id: str
@@ -132,6 +132,6 @@ class Plan:
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise CacheError(
-                f"found a plan.json that is no plan ({type(error).__name__}: {error}); expected what a run writes; "
-                "run the suite again, which writes it anew"
+                f"found a plan.json that is no plan ({type(error).__name__}: {error}); "
+                "expected what a run writes; run the suite again, which writes it anew"
             ) from error

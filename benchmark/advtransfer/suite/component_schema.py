@@ -106,7 +106,7 @@ def option_schemas(component: Component) -> dict[str, JsonSchema]:
 def dotted_schemas(
     properties: Mapping[str, JsonSchema], *, before: str = ""
 ) -> dict[str, JsonSchema]:
-    """Return the schemas of options, and of the options inside them, by dotted name, for a sweep."""
+    """Return the schemas of options and of the options inside them, by dotted name."""
     schemas: dict[str, JsonSchema] = {}
     for name, schema in properties.items():
         schemas[before + name] = schema

@@ -8,14 +8,13 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import product
 
 from advtransfer.errors import Location, MissingLibrary, PluginError, UnknownName
 from advtransfer.hookspecs import ComponentKind
 from advtransfer.host import Component, Host
-from advtransfer.node import canonical_json
 from advtransfer.suite import validators
 from advtransfer.suite.located import (
     Located,
@@ -24,6 +23,7 @@ from advtransfer.suite.located import (
     locate_plain,
     merge_located,
     quote_name,
+    set_at_path,
 )
 from advtransfer.suite.sections import MAX_GRID_ENTRIES, SECTIONS_BY_KIND, Section, label_fault
 from advtransfer.text import with_article
@@ -34,7 +34,10 @@ DIGEST_OPTION = "sha256"
 
 @dataclass(frozen=True, slots=True)
 class SuiteEntry:
-    """An entry of a section: the options that it sets, views of data sets included, and its reserved words."""
+    """An entry of a section: its component, its options, and its reserved words.
+
+    The options include the views of a data set.
+    """
 
     key: str
     location: Location
@@ -86,7 +89,7 @@ class EntryReader:
         return SuiteEntry(key, value.name_location, section, component, options, used_words)
 
     def check_defaults(self) -> None:
-        """Add problems for unknown components and options in the defaults, used by an entry or not."""
+        """Add problems for unknown components and options in the defaults, used or not."""
         for name, value in self.defaults.items():
             use = Located(name, value.name_location)
             component = self._find_component(use, where=value.name_location, kind=None)
@@ -134,7 +137,8 @@ class EntryReader:
         own = value.value if value and isinstance(value.value, Mapping) else {}
         names = option_names(component)
         mark = value.location if value else Location("", 0, 0)
-        # Unknown options are dropped here and reported by `check_defaults`, once and not for each entry.
+        # Unknown options are dropped here and reported by `check_defaults`, once and not for each
+        # entry.
         return Located({name: item for name, item in own.items() if name in names}, mark)
 
     def _preset_options(self, component: Component, preset: Located | None) -> Located:
@@ -174,14 +178,17 @@ def option_names(component: Component) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True)
 class SweepPoint:
-    """One point of a sweep: the entry's options with the swept ones set, and the swept ones by dotted name."""
+    """One point of a sweep: the entry's options with the swept ones set.
+
+    `settings` holds the swept ones alone, by dotted name.
+    """
 
     options: Located
     settings: Mapping[str, Located]
 
 
 def sweep_points(entry: SuiteEntry, problems: Problems) -> Iterator[SweepPoint]:
-    """Yield every point of the entry's sweep, the last option fastest; one point without a sweep."""
+    """Yield every point of the entry's sweep, the last option fastest; one without a sweep."""
     sweep = entry.words.get("sweep", Located({}, entry.location))
     listed = validators.require_mapping(
         sweep, expected="a mapping of options to lists", problems=problems
@@ -204,12 +211,12 @@ def sweep_points(entry: SuiteEntry, problems: Problems) -> Iterator[SweepPoint]:
         settings = dict(zip(swept, values, strict=True))
         options = entry.options
         for name, value in settings.items():
-            options = _set_option(options, name.split("."), value)
+            options = set_at_path(options, name.split("."), value)
         yield SweepPoint(options, settings)
 
 
 def replicate_seeds(entry: SuiteEntry, problems: Problems) -> tuple[Located | None, ...]:
-    """Return the values of the option `seed` for ``seeds``; (None,) where the entry has no ``seeds``."""
+    """Return the seeds that ``seeds`` asks for, or (None,) where the entry has no ``seeds``."""
     seeds = entry.words.get("seeds")
     if seeds is None:
         return (None,)
@@ -221,7 +228,7 @@ def replicate_seeds(entry: SuiteEntry, problems: Problems) -> tuple[Located | No
         next_step = "remove one of them"
     # A repeated seed would be a replicate that tells nothing new.
     elif isinstance(seeds.value, tuple):
-        return distinct_values(seeds.value, of="`seeds`", problems=problems)
+        return validators.require_distinct(seeds.value, of="`seeds`", problems=problems)
     else:
         expected = f"a count from 1 to {MAX_GRID_ENTRIES:,}, or a list of seeds"
         count = validators.require_integer(
@@ -234,7 +241,7 @@ def replicate_seeds(entry: SuiteEntry, problems: Problems) -> tuple[Located | No
 
 def with_seed(options: Located, seed: Located | None) -> Located:
     """Return the options of one replicate."""
-    return options if seed is None else _set_option(options, ("seed",), seed)
+    return options if seed is None else set_at_path(options, ("seed",), seed)
 
 
 def _swept_values(
@@ -263,33 +270,7 @@ def _swept_values(
     values = validators.require_list(
         value, expected="a list of values to sweep over", problems=problems
     )
-    return distinct_values(values, of="a sweep", problems=problems)
-
-
-def distinct_values(
-    values: Sequence[Located], *, of: str, problems: Problems
-) -> tuple[Located, ...]:
-    """Return the values without repetitions, and add a problem for each repetition."""
-    distinct: dict[str, Located] = {}
-    for value in values:
-        # Canonical JSON also compares lists and mappings, and keeps 1 and true apart.
-        first = distinct.setdefault(canonical_json(value.to_plain()), value)
-        if first is not value:
-            expected = f"each value once in {of} (first in line {first.location.line})"
-            validators.add_mismatch(
-                value, expected=expected, next_step="remove it", problems=problems
-            )
-    return tuple(distinct.values())
-
-
-def _set_option(options: Located, path: Sequence[str], value: Located) -> Located:
-    """Return the options with the value at a path; mappings missing on the way are added."""
-    name, *rest = path
-    own = options.value if isinstance(options.value, Mapping) else {}
-    if rest:
-        parent = own.get(name, Located({}, value.location, value.key_location))
-        value = _set_option(parent, rest, value)
-    return replace(options, value={**own, name: value})
+    return validators.require_distinct(values, of="a sweep", problems=problems)
 
 
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
@@ -310,7 +291,7 @@ def check_label(entry: SuiteEntry, problems: Problems) -> None:
 
 
 def unresolved_labels(key: str, template: Located | None) -> re.Pattern[str]:
-    """Return a pattern of the labels that an entry with mistakes would have had, from its key and label."""
+    """Return a pattern of the labels that an entry with mistakes would have had."""
     # A placeholder may stand for any text, and a sweep or `seeds` may add brackets.
     text = template.value if template and isinstance(template.value, str) else key
     label_pattern = ".*".join(map(re.escape, re.split(r"\{[^{}]*\}", text)))

@@ -50,9 +50,9 @@ def apply_start(
 ) -> tuple[GridEntry, ...]:
     """Return the cells of an inline reference with its ``start``, which is ``own`` by default.
 
-    A node that starts from its own weights says so among its options, so its id differs from that of
-    a source with the same options. A component without the option `seed` draws nothing, and so has
-    no start.
+    A node that starts from its own weights says so among its options, so its id differs from that
+    of a source with the same options. A component without the option `seed` draws nothing, and so
+    has no start.
     """
     written = value.value.get("start") if isinstance(value.value, Mapping) else None
     if written is None or written.value is None:
@@ -78,10 +78,7 @@ def apply_start(
 
 
 def training_start(node: Node) -> str | None:
-    """Return where the training of a source or reference starts, or None where nothing of it is drawn.
-
-    It is one of `TRAINING_STARTS`.
-    """
+    """Return one of `TRAINING_STARTS` for a source or reference, or None where nothing is drawn."""
     return str(node.options.get("start", "source")) if "seed" in node.options else None
 
 
@@ -113,7 +110,8 @@ class GridEntries:
         self._builder = NodeBuilder(
             ContentFinder(problems), self._part_node, self.outlines, problems
         )
-        # The entry and options behind a node id, for problems that show only once the grid is known.
+        # The entry and options behind a node id, for problems that show only once the grid is
+        # known.
         self._origins: dict[str, tuple[SuiteEntry, Located]] = {}
         self._expanded_entries: dict[tuple[str, str], tuple[GridEntry, ...]] = {}
         # Compiled when all axes are known, since `only` may name cells of any section.
@@ -187,10 +185,10 @@ class GridEntries:
         self._builder.add_misfit(misfit, *self._origins[cell.node.id])
 
     def reference_entries(self, value: Located, *, key: str) -> tuple[GridEntry, ...]:
-        """Return the sources that a target's ``reference`` names or holds inline, replicates one by one.
+        """Return the sources that a target's ``reference`` names or holds inline, with replicates.
 
-        A reference given by name is that source itself. An inline one trains from its own weights unless it
-        says ``start: source``.
+        A reference given by name is that source itself. An inline one trains from its own weights
+        unless it says ``start: source``.
         """
         if isinstance(value.value, tuple):
             return tuple(

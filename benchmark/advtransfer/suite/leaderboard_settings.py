@@ -99,9 +99,10 @@ class LeaderboardReader:
             return {str(label) for label in names[text]}
         # A name that an entry with mistakes may have had is no further mistake.
         if not (isinstance(text, str) and self.grid.axes[axis].may_be_unresolved(text)):
+            choices = f"a {axis}: {join_names(names)}"
             validators.add_mismatch(
                 value,
-                expected=f"a {axis}: {join_names(names)}",
+                expected=choices if names else f"no {axis}, since the suite has none",
                 next_step=did_you_mean(text, map(str, names), otherwise="correct the name"),
                 problems=self.problems,
             )
@@ -146,13 +147,13 @@ class LeaderboardReader:
         others = [str(name) for name in names if name != owner]
         validators.add_mismatch(
             value,
-            expected=f"evaluation.metric[@eps][@epoch], where the evaluation is {join_names(names)}",
+            expected=f"evaluation.metric[@eps][@epoch], where evaluation is {join_names(names)}",
             next_step=did_you_mean(owner, others, otherwise="write for example clean.accuracy"),
             problems=self.problems,
         )
 
     def _check_metric(self, metric: str, label: str, value: Located) -> None:
-        """Add a problem for a metric that its evaluation does not give, or that may be one of several."""
+        """Add a problem for a metric that is unknown to its evaluation or ambiguous."""
         cell = next((cell for cell in self.evaluations if cell.label == label), None)
         given = self.outlines.metric_names(cell.node) if cell is not None else None
         if given is None:
@@ -211,7 +212,8 @@ class LeaderboardReader:
     def _read_given(self, value: Located) -> dict[str, Json]:
         """Return the labels that a selection means on each axis.
 
-        Globs are resolved here, since a page is made from a run's records and has no suite to match in.
+        Globs are resolved here, since a page is made from a run's records and has no suite to match
+        in.
         """
         selection = self.grid.compile_selection(
             value, allowed=QUESTION_AXES, problems=self.problems

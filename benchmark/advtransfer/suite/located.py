@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NoReturn, TypeAlias
 
@@ -14,9 +14,9 @@ from advtransfer.types import Json
 class Problems:
     """The mistakes found in a suite so far.
 
-    `file` is the suite itself, whose problems are reported before those of its parents. `noted_count`
-    counts every call, repetitions included, so a reader can compare it before and after a step to see
-    whether the step went wrong.
+    `file` is the suite itself, whose problems are reported before those of its parents.
+    `noted_count` counts every call, repetitions included, so a reader can compare it before and
+    after a step to see whether the step went wrong.
     """
 
     def __init__(self, file: str) -> None:
@@ -185,3 +185,13 @@ def merge_located(lower: Located, upper: Located) -> Located:
 def _uses_other_component(lower: Located, upper: Located) -> bool:
     lower_use, upper_use = lower.child("use"), upper.child("use")
     return lower_use is not None and upper_use is not None and lower_use.value != upper_use.value
+
+
+def set_at_path(mapping: Located, path: Sequence[str], value: Located) -> Located:
+    """Return a mapping with a value set at a path; mappings missing on the way are added."""
+    name, *rest = path
+    items = mapping.value if isinstance(mapping.value, Mapping) else {}
+    if rest:
+        inner = items.get(name, Located({}, value.location, value.key_location))
+        value = set_at_path(inner, rest, value)
+    return replace(mapping, value={**items, name: value})

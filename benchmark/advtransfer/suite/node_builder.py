@@ -19,11 +19,10 @@ from advtransfer.node import Node
 from advtransfer.options import ContentKind, Option, OptionFault
 from advtransfer.precheck import CellOutline, Misfit, Outline
 from advtransfer.suite import validators
-from advtransfer.suite.entry import DIGEST_OPTION, SuiteEntry, distinct_values
+from advtransfer.suite.entry import DIGEST_OPTION, SuiteEntry
 from advtransfer.suite.located import Located, Problems, did_you_mean, join_names
 from advtransfer.suite.outlines import Outlines
 from advtransfer.suite.sections import MAX_IMAGE_SIDE, VIEW_OPTIONS
-from advtransfer.suite.validators import boolean_step, number_step
 from advtransfer.toolkit import file_digests
 from advtransfer.types import Json
 
@@ -36,7 +35,7 @@ class DigestedContent(NamedTuple):
 
 
 class ContentFinder:
-    """Finder of files and folders, in ADVTRANSFER_DATA and then beside the suite; digests each once."""
+    """Finder of files and folders in ADVTRANSFER_DATA and beside the suite; digests each once."""
 
     def __init__(self, problems: Problems) -> None:
         self._problems = problems
@@ -156,7 +155,7 @@ def _check_classes(data: Outline, classes: Located, problems: Problems) -> None:
 def _read_classes(value: Located, problems: Problems) -> Json:
     expected = "a list of at least two class numbers; they become 0, 1, ... in this order"
     numbers = validators.require_list(value, expected=expected, problems=problems)
-    distinct = distinct_values(numbers, of="`classes`", problems=problems)
+    distinct = validators.require_distinct(numbers, of="`classes`", problems=problems)
     if len(numbers) == 1:
         validators.add_mismatch(
             value, expected=expected, next_step="add a class", problems=problems
@@ -184,12 +183,6 @@ def _read_size(value: Located, problems: Problems) -> Json:
     )
 
 
-# pydantic's messages name its own types; these are their words in a suite.
-_PYDANTIC_WORDS = {
-    r"a valid array": "a list",
-    r"a valid dictionary|an object": "a mapping",
-    r"Tuple should have (at (?:least|most) \d+ items?) after validation, not \d+": r"a list of \1",
-}
 ResolvePart: TypeAlias = Callable[[Option, Located], Node | None]
 """Resolver of an option that takes a component: its name or an inline entry to a node, or to None
 where that entry has mistakes, which are reported at that entry."""
@@ -275,7 +268,7 @@ class NodeBuilder:
         return values
 
     def _add_fault(self, fault: OptionFault, entry: SuiteEntry, options: Located) -> None:
-        """Add a fault of an option at its value, or, where it is missing, at what it is missing from."""
+        """Add a fault of an option at its value, or at the mapping that lacks it."""
         value = options.find_innermost(fault.path)
         found = fault.found
         expected = fault.expected
@@ -293,9 +286,9 @@ class NodeBuilder:
             next_step = f"add it; {show_step}"
         else:
             mark = value.location
-            next_step = _type_correction(value, expected) or show_step
+            next_step = validators.type_correction_step(value, expected) or show_step
             found = value.shown_text()
-            expected = _in_suite_words(expected)
+            expected = validators.in_suite_words(expected)
         self.problems.add(mark, found=found, expected=expected, next_step=next_step)
 
     def _part_nodes(
@@ -362,33 +355,6 @@ def _input_nodes(
         if nodes:
             inputs[name] = nodes if name in many else nodes[0]
     return inputs
-
-
-def _in_suite_words(expected: str) -> str:
-    """Return pydantic's expectation in the words of a suite."""
-    # One expectation may name several types.
-    for theirs, ours in _PYDANTIC_WORDS.items():
-        expected = re.sub(theirs, ours, expected)
-    return expected
-
-
-def _type_correction(value: Located, expected: str) -> str | None:
-    """Return the next step for a value that was meant as another type, else None.
-
-    A number may be in quotes, a text may look like a number, or true may be written as ``yes``.
-    """
-    written = value.value
-    if isinstance(written, float) and written.is_integer() and "integer" in expected:
-        return f"write {int(written)}"
-    if isinstance(written, str) and "boolean" in expected:
-        return boolean_step(written)
-    expects_number = re.search(r"number|integer|array|greater|less|multiple", expected)
-    if isinstance(written, str) and expects_number:
-        return number_step(written)
-    is_plain = written is not None and not isinstance(written, str | tuple | Mapping)
-    if is_plain and expected == "a valid string":
-        return f"put it in quotes: '{value.shown_text()}'"
-    return None
 
 
 def _option_items(options: Located) -> Mapping[str, Located]:

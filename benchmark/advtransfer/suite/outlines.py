@@ -1,4 +1,4 @@
-"""Outlines of a suite's nodes before any of them is built, and the misfits that components report."""
+"""Outlines of a suite's nodes before any of them is built, and misfits of their options."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Outlines:
         return self.outline_of(replace(node, options=options))
 
     def factory_options(self, node: Node) -> OptionValues:
-        """Return the options of a node as its factory gets them, with outlines in place of nodes."""
+        """Return the options of a node as its factory gets them, outlines in place of nodes."""
         if node.id not in self._factory_options:
             self._factory_options[node.id] = self._build_options(
                 node, self._host.component(node.use)
@@ -55,7 +55,7 @@ class Outlines:
             yield from check(self.factory_options(node), surroundings)
 
     def metric_names(self, node: Node) -> frozenset[str] | None:
-        """Return the metrics that an evaluation can give, or None where its component does not declare them."""
+        """Return the metrics that an evaluation can give, or None where it declares none."""
         metrics = precheck_of(self._host.component(node.use).factory).metrics
         return None if metrics is None else frozenset(metrics(self.factory_options(node)))
 

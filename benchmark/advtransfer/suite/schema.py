@@ -292,8 +292,9 @@ _REQUIRED_SECTIONS = ("targets", "transfers", "evaluations")
 def suite_schema(host: Host) -> JsonSchema:
     """Return the JSON Schema (draft 2020-12) of a suite.
 
-    It refuses unknown names and wrong values as the loader does. Only the loader checks what depends
-    on other parts of the file: names of entries, and options from ``defaults``, a sweep or a parent.
+    It refuses unknown names and wrong values as the loader does. Only the loader checks what
+    depends on other parts of the file: names of entries, and options from ``defaults``, a sweep or
+    a parent.
     """
     has_draws: JsonSchema = {"anyOf": [{"required": ["n"]}, {"required": ["subsets"]}]}
     target: JsonSchema = {

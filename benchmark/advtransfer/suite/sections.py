@@ -36,8 +36,8 @@ VIEW_OPTIONS = ("classes", "channels", "size")
 class Section:
     """A section of component entries.
 
-    Its components' kind and their nodes' kind, the reserved words of its entries, the axes that their
-    `only` may name, and the options that select a view of a data set.
+    Its components' kind and their nodes' kind, the reserved words of its entries, the axes that
+    their `only` may name, and the options that select a view of a data set.
     """
 
     name: str

@@ -20,14 +20,18 @@ AXES = ("source", "adapter", "target", "n", "seed", "transfer", "evaluation")
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """The cells that match on every axis named: the selected labels (values of n and seed) on each axis."""
+    """The cells that match on every axis named: the selected labels on each axis.
+
+    On the axes n and seed, the labels are their values.
+    """
 
     axes: Mapping[str, AxisLabels]
 
     def matches(self, position: Mapping[str, AxisName | None]) -> bool:
         """Return True where a cell is selected; `position` holds its label or value on each axis.
 
-        An axis that `position` lacks, or on which it has None (no source, no adapter), matches no pattern.
+        An axis that `position` lacks, or on which it has None (no source, no adapter), matches no
+        pattern.
         """
         return all(position.get(axis) in labels for axis, labels in self.axes.items())
 

@@ -17,8 +17,8 @@ from advtransfer.types import ComponentMetadata, Json
 class GridEntry:
     """One value on an axis: an entry, one point of its sweep, or one replicate of it.
 
-    `key` is the entry's name and `label` this cell's own. Replicates, which differ only in their seed,
-    share a `row`. `only` limits the cells of the grid that the value is used in.
+    `key` is the entry's name and `label` this cell's own. Replicates, which differ only in their
+    seed, share a `row`. `only` limits the cells of the grid that the value is used in.
     """
 
     key: str
@@ -36,8 +36,8 @@ LeakagePolicy: TypeAlias = Literal["count", "error", "off"]
 class Subset(NamedTuple):
     """A draw of the target's labelled images.
 
-    `n` counts the labels seen in all, `validation` is the share of them that is held out, and `rule` the
-    rule that draws them with `seed`.
+    `n` counts the labels seen in all, `validation` is the share of them that is held out, and
+    `rule` the rule that draws them with `seed`.
     """
 
     n: int | Literal["all"]
@@ -50,9 +50,10 @@ class Subset(NamedTuple):
 class Target:
     """A task to transfer to.
 
-    Its data, the subsets drawn from it in the order written, the number of its test images (None: all),
-    and its references f_T, which are trained on the target itself. `leakage` is the policy on training
-    images among the test images: count and show them, treat them as an error, or do not look for them.
+    Its data, the subsets drawn from it in the order written, the number of its test images (None:
+    all), and its references f_T, which are trained on the target itself. `leakage` is the policy on
+    training images among the test images: count and show them, treat them as an error, or do not
+    look for them.
     """
 
     key: str
@@ -82,8 +83,8 @@ class Leaderboard:
 class Suite:
     """A checked suite.
 
-    `text` is stored beside its results, with `extends` resolved. `section_locations` holds the position
-    of each section's name.
+    `text` is stored beside its results, with `extends` resolved. `section_locations` holds the
+    position of each section's name.
     """
 
     name: str

@@ -11,7 +11,6 @@ from typing import Literal, NamedTuple
 
 from advtransfer.precheck import Outline
 from advtransfer.suite import validators
-from advtransfer.suite.entry import distinct_values
 from advtransfer.suite.grid_entries import GridEntries
 from advtransfer.suite.located import Located, Problems, did_you_mean
 from advtransfer.suite.sections import MAX_TRIALS
@@ -129,7 +128,7 @@ def _read_sizes(item: Located, n: Located | None, problems: Problems) -> list[in
 
 
 def _read_seeds(seeds: Located, problems: Problems) -> tuple[Sequence[int], str]:
-    """Return the seeds of a count, a list, or ``{rule, count}``, and the rule that draws with them."""
+    """Return the seeds of a count, a list, or ``{rule, count}``, and the rule that draws."""
     if isinstance(seeds.value, Mapping):
         return _read_seed_rule(seeds, problems)
     if isinstance(seeds.value, tuple):
@@ -145,7 +144,7 @@ def _read_seed_list(seeds: Located, problems: Problems) -> tuple[int, ...]:
     items = validators.require_list(seeds, expected="seeds", problems=problems)
     numbers = [
         validators.require_integer(item, at_least=0, expected="a seed from 0", problems=problems)
-        for item in distinct_values(items, of="`seeds`", problems=problems)
+        for item in validators.require_distinct(items, of="`seeds`", problems=problems)
     ]
     return tuple(number for number in numbers if number is not None)
 

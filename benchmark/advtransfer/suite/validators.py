@@ -10,10 +10,13 @@ import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Literal
 
+from advtransfer.node import canonical_json
 from advtransfer.suite.located import Located, Problems, did_you_mean, join_names, quote_name
 from advtransfer.suite.yaml_core import LARGEST_INTEGER, NUMBER
 
+# The booleans of YAML 1.1, which are texts in YAML 1.2.
 _TRUE, _FALSE = ("yes", "y", "on", "true", "t"), ("no", "n", "off", "false", "f")
+# Minus signs, dashes and slashes as word processors and web pages write them.
 _DASHES = str.maketrans(
     {"\u2212": "-", "\u2013": "-", "\u2014": "-", "\u2044": "/", "\u00f7": "/", "\u2215": "/"}
 )
@@ -21,7 +24,7 @@ _DECIMAL = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 
 
 def number_step(text: str) -> str | None:
-    """Return the next step for a text that was meant as a number or a list of numbers, else None."""
+    """Return the next step for a text meant as a number or a list of numbers, else None."""
     # NFKC turns full-width digits, superscripts and the like into ASCII.
     normalized = unicodedata.normalize("NFKC", text).translate(_DASHES)
     compact = re.sub(r"\s+", "", normalized)
@@ -104,7 +107,10 @@ def require_mapping(value: Located, *, expected: str, problems: Problems) -> Map
 def require_known_names(
     entries: Mapping[str, Located], names: Iterable[str], *, of: str, problems: Problems
 ) -> dict[str, Located]:
-    """Return the values under known names, null values included; add a problem for any other name."""
+    """Return the values under known names, and add a problem for any other name.
+
+    Null values are returned as well; `require_closed_mapping` drops them.
+    """
     allowed = list(names)
     for name in entries.keys() - set(allowed):
         problems.add(
@@ -197,3 +203,52 @@ def require_count_or_all(
 def add_mismatch(value: Located, *, expected: str, next_step: str, problems: Problems) -> None:
     """Add a problem for a value that is not what was expected."""
     problems.add(value.location, found=value.shown_text(), expected=expected, next_step=next_step)
+
+
+def require_distinct(
+    values: Sequence[Located], *, of: str, problems: Problems
+) -> tuple[Located, ...]:
+    """Return the values without repetitions, and add a problem for each repetition."""
+    distinct: dict[str, Located] = {}
+    for value in values:
+        # Canonical JSON also compares lists and mappings, and keeps 1 and true apart.
+        first = distinct.setdefault(canonical_json(value.to_plain()), value)
+        if first is not value:
+            expected = f"each value once in {of} (first in line {first.location.line})"
+            add_mismatch(value, expected=expected, next_step="remove it", problems=problems)
+    return tuple(distinct.values())
+
+
+def type_correction_step(value: Located, expected: str) -> str | None:
+    """Return the next step for a value that was meant as another type, else None.
+
+    A number may be in quotes, a text may look like a number, or true may be written as ``yes``.
+    """
+    written = value.value
+    if isinstance(written, float) and written.is_integer() and "integer" in expected:
+        return f"write {int(written)}"
+    if isinstance(written, str) and "boolean" in expected:
+        return boolean_step(written)
+    expects_number = re.search(r"number|integer|array|greater|less|multiple", expected)
+    if isinstance(written, str) and expects_number:
+        return number_step(written)
+    is_plain = written is not None and not isinstance(written, str | tuple | Mapping)
+    if is_plain and expected == "a valid string":
+        return f"put it in quotes: '{value.shown_text()}'"
+    return None
+
+
+# pydantic's messages name its own types; these are their words in a suite.
+_PYDANTIC_WORDS = {
+    r"a valid array": "a list",
+    r"a valid dictionary|an object": "a mapping",
+    r"Tuple should have (at (?:least|most) \d+ items?) after validation, not \d+": r"a list of \1",
+}
+
+
+def in_suite_words(expected: str) -> str:
+    """Return pydantic's expectation in the words of a suite."""
+    # One expectation may name several types.
+    for theirs, ours in _PYDANTIC_WORDS.items():
+        expected = re.sub(theirs, ours, expected)
+    return expected

@@ -1,4 +1,4 @@
-"""The YAML 1.2 core schema with fractions (``8/255``) and merge keys: reading and dumping values."""
+"""The YAML 1.2 core schema with fractions (``8/255``) and merge keys: reading and dumping."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ STR, MERGE = "tag:yaml.org,2002:str", "tag:yaml.org,2002:merge"
 _NULL, _BOOL, _INT, _FLOAT = (
     f"tag:yaml.org,2002:{name}" for name in ("null", "bool", "int", "float")
 )
+# Tags of this module alone, for plain scalars that YAML 1.2 reads otherwise.
 _FRACTION, _LEADING_ZERO = "!fraction", "!leading-zero"
 FRACTION = r"\d+(\.\d+)?/\d+(\.\d+)?"
 NUMBER = (
@@ -45,7 +46,8 @@ class CoreResolver(BaseResolver):
     PyYAML itself reads YAML 1.1, in which it is the other way round.
     """
 
-    # PyYAML keeps rules by first character, under None those for any; only read, so sharing it is safe.
+    # PyYAML keeps rules by first character, under None those for any; only read, so sharing it is
+    # safe.
     yaml_implicit_resolvers = {  # noqa: RUF012
         None: [(tag, re.compile(rf"(?:{rule})\Z")) for tag, rule in _SCALAR_RULES.items()]
     }
@@ -57,7 +59,7 @@ def tag_of(text: str) -> str:
 
 
 def read_scalar(tag: str, text: str, *, mark: Location, problems: Problems) -> Located:
-    """Return the value of a scalar; for one that cannot be read, add a problem and return its text."""
+    """Return the value of a scalar, or add a problem and return its text."""
     try:
         return _typed_scalar(tag, text, mark)
     except ValueError as error:

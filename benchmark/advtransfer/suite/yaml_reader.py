@@ -37,7 +37,7 @@ _CONTROL_NAMES = {
 
 
 def join_surrogates(text: str) -> str:
-    """Return the text with each pair of surrogates, JSON's spelling of an emoji, as one character."""
+    """Return the text with each pair of surrogates (JSON's spelling of an emoji) joined."""
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
 
 
@@ -262,8 +262,8 @@ class _TooManyValues(Exception):
 class _NodeConverter:
     """Converter of YAML nodes to located values.
 
-    An alias is converted each time it is used. Its values count each time, so that a short file cannot
-    stand for billions of values ("billion laughs").
+    An alias is converted each time it is used. Its values count each time, so that a short file
+    cannot stand for billions of values ("billion laughs").
     """
 
     def __init__(self, file: str, problems: Problems) -> None:
@@ -295,12 +295,12 @@ class _NodeConverter:
         mark = self._location_of(node)
         self._value_count += 1
         if self._value_count > MAX_VALUES:
-            found = f"more than {MAX_VALUES:,} values, aliases counted as what they stand for"
+            found = f"more than {MAX_VALUES:,} values, each use of an alias counted"
             self._problems.add_and_raise(
                 mark, found=found, expected=f"at most {MAX_VALUES:,}", next_step="write fewer"
             )
         if any(node is ancestor for ancestor in self._ancestors):
-            found = "an alias inside what it stands for"
+            found = "an alias inside the value that it names"
             self._problems.add_and_raise(
                 mark,
                 found=found,
@@ -351,7 +351,10 @@ class _NodeConverter:
         return None
 
     def _merged_values(self, node: Node) -> dict[str, Located]:
-        """Return the values of the merge key ``<<``; of several mappings the first that has a key wins."""
+        """Return the values of the merge key ``<<``.
+
+        Of several mappings the first that has a key wins.
+        """
         value = self.to_located(node)
         parts = value.value if isinstance(value.value, tuple) else (value,)
         merged: dict[str, Located] = {}
@@ -369,7 +372,7 @@ class _NodeConverter:
         return merged
 
     def _printable_text(self, text: str, mark: Location) -> str:
-        """Return the text of a scalar, and add a problem where it contains a forbidden character."""
+        """Return a scalar's text, and add a problem for a forbidden character."""
         text = join_surrogates(text)
         forbidden = forbidden_character(text)
         if forbidden is not None:
