@@ -49,9 +49,9 @@ def test_ls_as_json_has_whole_ids_and_bytes(cache: Cache) -> None:
 
 @pytest.mark.usefixtures("cache")
 def test_verify_of_an_intact_cache_ends_with_0() -> None:
-    done = call("verify")
+    result = call("verify")
 
-    assert (done.exit_code, done.stdout, done.stderr) == (0, "2 intact, 0 corrupt\n", "")
+    assert (result.exit_code, result.stdout, result.stderr) == (0, "2 intact, 0 corrupt\n", "")
 
 
 def test_verify_names_what_is_corrupt_and_ends_with_1(cache: Cache) -> None:
@@ -59,33 +59,34 @@ def test_verify_names_what_is_corrupt_and_ends_with_1(cache: Cache) -> None:
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
-    done = call("verify")
+    result = call("verify")
 
-    assert (done.exit_code, done.stdout) == (1, "1 intact, 1 corrupt\n")
-    assert f"{OLD} (cpu-1-float32) is corrupt: " in done.stderr
+    assert (result.exit_code, result.stdout) == (1, "1 intact, 1 corrupt\n")
+    assert f"{OLD} (cpu-1-float32) is corrupt: " in result.stderr
 
 
-def test_prune_removes_until_the_asked_size_is_left(cache: Cache) -> None:
+def test_prune_removes_until_the_requested_size_is_left(cache: Cache) -> None:
     most = max(entry.bytes for entry in cache.list_entries())
-    done = call("prune", "--max-bytes", str(most))
+    result = call("prune", "--max-bytes", str(most))
 
-    assert done.exit_code == 0
-    assert done.stdout.startswith("removed 1 artifact, ")
+    assert result.exit_code == 0
+    assert result.stdout.startswith("removed 1 artifact, ")
     assert len(list(cache.list_entries())) == 1
 
 
 def test_prune_without_a_limit_removes_no_artifact(cache: Cache) -> None:
-    done = call("prune")
+    result = call("prune")
 
-    assert done.stdout.startswith("removed 0 artifacts, 0 B; ")
+    assert result.stdout.startswith("removed 0 artifacts, 0 B; ")
     assert len(list(cache.list_entries())) == 2
 
 
-def test_a_size_that_is_none_is_an_error_before_anything_is_removed(cache: Cache) -> None:
-    done = call("prune", "--max-bytes", "2XB")
+def test_invalid_size_is_an_error_before_anything_is_removed(cache: Cache) -> None:
+    result = call("prune", "--max-bytes", "2XB")
 
-    assert done.exit_code == 2
+    assert result.exit_code == 2
     assert (
-        "'2XB' is not a size; expected a number of bytes, such as 2GB, 500MB or 1GiB" in done.stderr
+        "'2XB' is not a size; expected a number of bytes, such as 2GB, 500MB or 1GiB"
+        in result.stderr
     )
     assert len(list(cache.list_entries())) == 2

@@ -50,7 +50,7 @@ def scored(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Result, Threa
     return call
 
 
-def test_all_is_well_where_every_canary_is_caught_and_no_honest_model_flagged(
+def test_exit_code_is_0_when_every_canary_is_caught_and_no_honest_model_flagged(
     scored: Callable[..., tuple[Result, ThreatModel]],
 ) -> None:
     result, threat = scored(CAUGHT, FINE, EXACT)
@@ -70,7 +70,7 @@ def test_all_is_well_where_every_canary_is_caught_and_no_honest_model_flagged(
 @pytest.mark.parametrize(
     ("row", "outcome"), [(MISSED, "missed"), (FLAGGED, "flagged"), (BELOW, "below exact")]
 )
-def test_one_that_is_not_well_is_exit_code_1(
+def test_failed_model_gives_exit_code_1(
     row: ScoredModel, outcome: str, scored: Callable[..., tuple[Result, ThreatModel]]
 ) -> None:
     result, _ = scored(CAUGHT, row)
@@ -79,7 +79,7 @@ def test_one_that_is_not_well_is_exit_code_1(
     assert outcome in result.stdout
 
 
-def test_a_doubt_is_told_with_its_checks() -> None:
+def test_suspicious_verdict_names_its_checks() -> None:
     check = Check("noise", "fail", 0.3, 0.05, 200, "what it means")
 
     assert Examination("invalid", "noise is 0.3", 0.9, (check,)).is_doubted
@@ -99,24 +99,24 @@ def test_options_are_those_of_the_evaluation(
     assert "expected OPTION=VALUE" in bare.stderr
 
 
-def test_as_json_each_model_has_its_checks(
+def test_scores_as_json_have_the_checks_of_each_model(
     scored: Callable[..., tuple[Result, ThreatModel]],
 ) -> None:
     result, _ = scored(CAUGHT, FINE, arguments=("--json",))
-    told = json.loads(result.stdout)
+    rows = json.loads(result.stdout)
 
-    assert [("caught", True), ("fine", True)] == [(row["outcome"], row["good"]) for row in told]
-    assert ["suspicious", "verified"] == [row["seen"]["judged"] for row in told]
+    assert [("caught", True), ("fine", True)] == [(row["outcome"], row["good"]) for row in rows]
+    assert ["suspicious", "verified"] == [row["seen"]["judged"] for row in rows]
 
 
-def test_what_is_no_evaluation_is_refused() -> None:
+def test_other_component_than_an_evaluation_is_refused() -> None:
     result = CliRunner().invoke(main, ["check", "--canaries", "vision/digits"])
 
     assert 2 == result.exit_code
     assert "evaluation" in result.stderr
 
 
-def test_an_evaluation_that_refuses_honest_models_too_has_caught_nothing() -> None:
+def test_evaluation_that_refuses_honest_models_too_has_caught_nothing() -> None:
     result = CliRunner().invoke(main, ["check", "--canaries", "foolbox/pgd", "eps=8"])
 
     assert 2 == result.exit_code

@@ -35,7 +35,7 @@ def raising(monkeypatch: pytest.MonkeyPatch) -> Callable[[BaseException], None]:
 
 
 @pytest.mark.parametrize("name", sorted(commands.COMMANDS))
-def test_the_table_says_of_each_command_what_the_command_says_itself(name: str) -> None:
+def test_command_table_repeats_each_commands_short_help(name: str) -> None:
     command = main.get_command(click.Context(main), name)
 
     assert command is not None
@@ -63,29 +63,29 @@ def _options(command: click.Command, path: str) -> list[tuple[str, str, str | No
     return found
 
 
-def test_the_version_is_that_of_the_installed_distribution() -> None:
-    done = CliRunner().invoke(main, ["--version"], prog_name="advtransfer")
+def test_version_is_that_of_the_installed_distribution() -> None:
+    result = CliRunner().invoke(main, ["--version"], prog_name="advtransfer")
 
-    assert f"advtransfer {advtransfer.__version__}\n" == done.stdout
+    assert f"advtransfer {advtransfer.__version__}\n" == result.stdout
 
 
-def test_an_attribute_that_the_package_lacks_is_an_attribute_error() -> None:
+def test_attribute_that_the_package_lacks_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         advtransfer.nothing  # noqa: B018
 
 
-def test_a_mistyped_command_is_answered_with_the_nearest() -> None:
-    done = CliRunner().invoke(main, ["lsit"])
+def test_mistyped_command_is_answered_with_the_nearest() -> None:
+    result = CliRunner().invoke(main, ["lsit"])
 
-    assert done.exit_code == 2
-    assert "no command 'lsit'; did you mean 'list'?" in done.stderr
+    assert result.exit_code == 2
+    assert "no command 'lsit'; did you mean 'list'?" in result.stderr
 
 
-def test_a_command_like_no_other_is_answered_with_all_of_them() -> None:
-    done = CliRunner().invoke(main, ["xyzzy"])
+def test_unknown_command_without_a_near_name_lists_all_commands() -> None:
+    result = CliRunner().invoke(main, ["xyzzy"])
 
-    assert done.exit_code == 2
-    assert f"no command 'xyzzy'; expected one of {', '.join(commands.COMMANDS)}" in done.stderr
+    assert result.exit_code == 2
+    assert f"no command 'xyzzy'; expected one of {', '.join(commands.COMMANDS)}" in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -96,16 +96,16 @@ def test_a_command_like_no_other_is_answered_with_all_of_them() -> None:
         (AdvTransferError("no disk"), 1),
     ],
 )
-def test_errors_raised_on_purpose_are_told_in_plain_words(
+def test_expected_errors_are_printed_without_traceback(
     raising: Callable[[BaseException], None], error: AdvTransferError, code: int
 ) -> None:
     raising(error)
-    done = CliRunner().invoke(main, ["list"])
+    result = CliRunner().invoke(main, ["list"])
 
-    assert (code, "", f"{error}\n") == (done.exit_code, done.stdout, done.stderr)
+    assert (code, "", f"{error}\n") == (result.exit_code, result.stdout, result.stderr)
 
 
-def test_every_problem_is_told_on_its_own_line_with_its_place_first(
+def test_every_problem_is_a_line_that_begins_with_its_position(
     raising: Callable[[BaseException], None],
 ) -> None:
     raising(
@@ -118,24 +118,24 @@ def test_every_problem_is_told_on_its_own_line_with_its_place_first(
             ]
         )
     )
-    done = CliRunner().invoke(main, ["list"])
+    result = CliRunner().invoke(main, ["list"])
 
-    assert done.exit_code == 2
-    assert done.stderr.splitlines() == [
+    assert result.exit_code == 2
+    assert result.stderr.splitlines() == [
         "suite.yaml:3:7: found 'pdg'; expected a component; did you mean 'pgd'?",
         "suite.yaml:9:3: found no option 'eps'; expected a number; write one",
     ]
 
 
-def test_an_unexpected_error_keeps_its_traceback(raising: Callable[[BaseException], None]) -> None:
+def test_unexpected_error_keeps_its_traceback(raising: Callable[[BaseException], None]) -> None:
     raising(ZeroDivisionError("division by zero"))
 
     with pytest.raises(ZeroDivisionError):
         CliRunner().invoke(main, ["list"], catch_exceptions=False)
 
 
-def test_an_interruption_ends_with_130(raising: Callable[[BaseException], None]) -> None:
+def test_interruption_ends_with_130(raising: Callable[[BaseException], None]) -> None:
     raising(KeyboardInterrupt())
-    done = CliRunner().invoke(main, ["list"])
+    result = CliRunner().invoke(main, ["list"])
 
-    assert (done.exit_code, done.stderr) == (130, "interrupted\n")
+    assert (result.exit_code, result.stderr) == (130, "interrupted\n")

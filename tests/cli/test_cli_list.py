@@ -50,17 +50,17 @@ def shapes() -> ModuleType:
 @pytest.fixture
 def plugins(monkeypatch: pytest.MonkeyPatch) -> list[Plugin]:
     """The plugins that the command line finds."""
-    found = [Plugin("shapes", shapes(), "advtransfer-shapes", "2.1")]
-    monkeypatch.setattr(Host, "discover", lambda: Host(found))
-    return found
+    plugins_found = [Plugin("shapes", shapes(), "advtransfer-shapes", "2.1")]
+    monkeypatch.setattr(Host, "discover", lambda: Host(plugins_found))
+    return plugins_found
 
 
 @pytest.mark.usefixtures("plugins")
 def test_components_are_listed_by_kind_with_the_distribution_that_brings_them() -> None:
-    done = CliRunner().invoke(main, ["list"])
+    result = CliRunner().invoke(main, ["list"])
 
-    assert done.exit_code == 0
-    assert done.stdout.splitlines() == [
+    assert result.exit_code == 0
+    assert result.stdout.splitlines() == [
         "NAME            KIND      PLUGIN                           SUMMARY",
         "shapes/squares  dataset   shapes (advtransfer-shapes 2.1)  Filled squares.",
         "shapes/engine   executor  shapes (advtransfer-shapes 2.1)  An engine.",
@@ -68,51 +68,51 @@ def test_components_are_listed_by_kind_with_the_distribution_that_brings_them() 
 
 
 @pytest.mark.usefixtures("plugins")
-def test_a_kind_narrows_the_list() -> None:
-    done = CliRunner().invoke(main, ["list", "executor", "--json"])
+def test_kind_narrows_the_list() -> None:
+    result = CliRunner().invoke(main, ["list", "executor", "--json"])
 
-    assert json.loads(done.stdout) == [
+    assert json.loads(result.stdout) == [
         {"name": "shapes/engine", "kind": "executor", "plugin": "shapes", "summary": "An engine."}
     ]
 
 
 @pytest.mark.usefixtures("plugins")
-def test_an_unknown_kind_is_answered_with_the_kinds() -> None:
-    done = CliRunner().invoke(main, ["list", "model"])
+def test_unknown_kind_is_answered_with_the_kinds() -> None:
+    result = CliRunner().invoke(main, ["list", "model"])
 
-    assert (done.exit_code, done.stdout) == (2, "")
+    assert (result.exit_code, result.stdout) == (2, "")
     kinds = "dataset, source, adapter, transfer, evaluation, executor"
-    assert f"'model' is no kind of component; expected one of {kinds}" in done.stderr
+    assert f"'model' is no kind of component; expected one of {kinds}" in result.stderr
 
 
-def test_a_broken_plugin_is_told_and_the_others_are_listed(plugins: list[Plugin]) -> None:
+def test_broken_plugin_is_reported_and_the_others_are_listed(plugins: list[Plugin]) -> None:
     plugins.append(Plugin("broken", "advtransfer_no_such_module", "advtransfer-broken", "0.1"))
-    done = CliRunner().invoke(main, ["list", "--json"])
+    result = CliRunner().invoke(main, ["list", "--json"])
 
-    assert done.exit_code == 1
-    assert [one["name"] for one in json.loads(done.stdout)] == ["shapes/squares", "shapes/engine"]
+    assert result.exit_code == 1
+    assert [one["name"] for one in json.loads(result.stdout)] == ["shapes/squares", "shapes/engine"]
     assert (
         "plugin 'broken': has the entry point 'advtransfer_no_such_module', but there is no module"
-        in done.stderr
+        in result.stderr
     )
 
 
-def test_two_distributions_with_one_plugin_name_are_told(plugins: list[Plugin]) -> None:
+def test_two_distributions_with_one_plugin_name_are_reported(plugins: list[Plugin]) -> None:
     plugins.append(Plugin("shapes", shapes(), "advtransfer-other", "1.0"))
-    done = CliRunner().invoke(main, ["list"])
+    result = CliRunner().invoke(main, ["list"])
 
-    assert done.exit_code == 1
-    assert "advtransfer-other 1.0, advtransfer-shapes 2.1" in done.stderr
+    assert result.exit_code == 1
+    assert "advtransfer-other 1.0, advtransfer-shapes 2.1" in result.stderr
 
 
 @pytest.mark.usefixtures("plugins")
 @pytest.mark.parametrize("kind", ["datasets", "dataset", "Datasets"])
-def test_a_kind_may_be_written_in_the_plural(kind: str) -> None:
-    done = CliRunner().invoke(main, ["list", kind, "--json"])
+def test_kind_may_be_written_in_the_plural(kind: str) -> None:
+    result = CliRunner().invoke(main, ["list", kind, "--json"])
 
-    assert ["shapes/squares"] == [one["name"] for one in json.loads(done.stdout)]
+    assert ["shapes/squares"] == [one["name"] for one in json.loads(result.stdout)]
 
 
 @pytest.mark.usefixtures("plugins")
-def test_a_misspelt_kind_is_answered_with_the_nearest() -> None:
+def test_misspelt_kind_is_answered_with_the_nearest() -> None:
     assert "did you mean 'executor'?" in CliRunner().invoke(main, ["list", "exekutors"]).stderr

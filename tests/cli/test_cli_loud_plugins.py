@@ -59,7 +59,13 @@ def trial_finished(trial, metrics):
     shout("trial_finished")
 '''
 LEAVING = "import sys\nsys.exit(3)\n"
-MISSPELT = "from advtransfer.hookspecs import hookimpl\n@hookimpl\ndef register_evaluationz():\n    return []\n"  # on purpose
+# The misspelt hook name is on purpose.
+MISSPELT = """\
+from advtransfer.hookspecs import hookimpl
+@hookimpl
+def register_evaluationz():
+    return []
+"""
 SUITE = """\
 version: 1
 datasets: {d: {use: vision/digits, classes: [0, 1]}}
@@ -92,7 +98,7 @@ def command(tmp_path: Path) -> Callable[..., Command]:
     return installed
 
 
-def test_what_plugins_print_is_never_part_of_the_product(command: Callable[..., Command]) -> None:
+def test_output_of_plugins_is_never_part_of_the_product(command: Callable[..., Command]) -> None:
     here = command(loud=LOUD)
     ways = [
         ["list", "--json"],
@@ -103,18 +109,18 @@ def test_what_plugins_print_is_never_part_of_the_product(command: Callable[..., 
         ["status", "runs/loud", "--json"],
     ]
     for arguments in ways:
-        done = here(*arguments)
-        product = json.loads(done.stdout)
+        result = here(*arguments)
+        product = json.loads(result.stdout)
 
-        assert arguments[0] == "status" or "LOUD import" in done.stderr
+        assert arguments[0] == "status" or "LOUD import" in result.stderr
         if arguments[0] == "run":
             assert 1 == product["done"]
             assert {"LOUD measure", "LOUD trial_finished", "LOUD in C", "LOUD child"} <= set(
-                done.stderr.splitlines()
+                result.stderr.splitlines()
             )
 
 
-def test_broken_plugins_are_told_by_name_and_the_others_are_there(
+def test_broken_plugins_are_named_and_the_others_are_listed(
     command: Callable[..., Command],
 ) -> None:
     here = command(leaving=LEAVING, loud=LOUD, misspelt=MISSPELT)
@@ -126,11 +132,11 @@ def test_broken_plugins_are_told_by_name_and_the_others_are_there(
     }
     assert "loud.loud" in json.loads(schema.stdout)["$defs"]
     for done in (listed, schema):
-        told = [line for line in done.stderr.splitlines() if line.startswith("plugin ")]
+        reports = [line for line in done.stderr.splitlines() if line.startswith("plugin ")]
         place = here.folder / "plugins" / "third_party_leaving.py"
         assert [
             f"plugin 'leaving': fails to import: SystemExit: 3 ({place}:2)",
             "plugin 'misspelt': implements the unknown hook 'register_evaluationz'; did you mean register_evaluations?",
-        ] == told
+        ] == reports
     assert "1 trial" in here("plan", "loud.yaml").stdout
     assert "SystemExit: 3" in here("show", "leaving/x", exit_code=1).stderr

@@ -72,11 +72,11 @@ def fail(run: Path, id: object, reason: str) -> None:
 
 
 @pytest.mark.usefixtures("folder")
-def test_a_small_plan_is_a_line_for_each_trial() -> None:
-    done = call("plan", "small.yaml")
+def test_small_plan_is_a_line_for_each_trial() -> None:
+    result = call("plan", "small.yaml")
 
-    assert (done.exit_code, done.stderr) == (0, "")
-    assert done.stdout.splitlines() == [
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout.splitlines() == [
         "small: 4 trials, 4 results",
         "Small",
         "to do    random -> digits n=20 seed=0 probe",
@@ -88,7 +88,7 @@ def test_a_small_plan_is_a_line_for_each_trial() -> None:
 
 
 @pytest.mark.usefixtures("folder")
-def test_a_plan_as_json_has_each_trials_place_and_state() -> None:
+def test_plan_as_json_has_each_trials_position_and_status() -> None:
     [first, *others] = planned("small.yaml")
 
     assert len(others) == 3
@@ -109,7 +109,7 @@ def test_a_plan_as_json_has_each_trials_place_and_state() -> None:
 
 
 @pytest.mark.usefixtures("folder")
-def test_a_plan_knows_what_is_recorded_and_what_failed() -> None:
+def test_plan_knows_what_is_recorded_and_what_failed() -> None:
     first, second, *_ = planned("small.yaml")
     finish(str(first["id"]))
     fail(Path("runs/small"), second["id"], "RuntimeError: no\nluck")
@@ -124,7 +124,7 @@ def test_a_plan_knows_what_is_recorded_and_what_failed() -> None:
 
 @pytest.mark.usefixtures("folder")
 @pytest.mark.parametrize("suite", ["small", "large"])
-def test_a_plan_tells_which_evaluations_were_skipped(suite: str) -> None:
+def test_plan_reports_skipped_evaluations(suite: str) -> None:
     run = Run(Path("runs") / suite)
     fits = [trial["id"] for trial in planned(f"{suite}.yaml")[:2]]
     results = [
@@ -148,7 +148,7 @@ def test_a_plan_tells_which_evaluations_were_skipped(suite: str) -> None:
 
 
 @pytest.mark.usefixtures("folder")
-def test_a_large_plan_is_its_axes_counts_and_reasons() -> None:
+def test_large_plan_is_its_axes_counts_and_reasons() -> None:
     trials = planned("large.yaml")
     for trial in trials[:3]:
         fail(Path("runs/large"), trial["id"], "no luck")
@@ -161,7 +161,7 @@ def test_a_large_plan_is_its_axes_counts_and_reasons() -> None:
     assert len(lines) < 15
 
 
-def test_the_runs_folder_can_be_another_one(folder: Path) -> None:
+def test_runs_folder_can_be_another_one(folder: Path) -> None:
     [first, *_] = planned("small.yaml")
     fail(folder / "elsewhere" / "small", first["id"], "no luck")
 
@@ -176,7 +176,7 @@ def test_the_runs_folder_can_be_another_one(folder: Path) -> None:
 
 
 @pytest.mark.usefixtures("folder")
-def test_a_suite_is_shown_as_its_axes() -> None:
+def test_suite_is_shown_as_its_axes() -> None:
     shown = json.loads(call("show", "small.yaml", "--json").stdout)
 
     assert (shown["trials"], shown["results"], shown["skipped"]) == (4, 4, 0)
@@ -185,7 +185,7 @@ def test_a_suite_is_shown_as_its_axes() -> None:
 
 
 @pytest.mark.usefixtures("folder")
-def test_a_suite_in_a_folder_is_not_taken_for_a_component() -> None:
+def test_suite_in_a_folder_is_not_taken_for_a_component() -> None:
     Path("suites").mkdir()
     Path("small.yaml").rename("suites/small.yaml")
 
@@ -194,7 +194,7 @@ def test_a_suite_in_a_folder_is_not_taken_for_a_component() -> None:
 
 @pytest.mark.usefixtures("folder")
 @pytest.mark.parametrize("command", ["plan", "show", "run"])
-def test_mistakes_in_a_suite_are_told_with_their_places_and_nothing_is_run(command: str) -> None:
+def test_mistakes_in_a_suite_are_reported_with_positions_and_nothing_is_run(command: str) -> None:
     text = (
         Path("small.yaml")
         .read_text()
@@ -202,18 +202,18 @@ def test_mistakes_in_a_suite_are_told_with_their_places_and_nothing_is_run(comma
         .replace("n: [20, 30]", "n: x")
     )
     Path("small.yaml").write_text(text)
-    done = call(command, "small.yaml")
+    result = call(command, "small.yaml")
 
-    assert (done.exit_code, done.stdout) == (2, "")
-    assert [line.partition(": ")[0].split(":")[:2] for line in done.stderr.splitlines()] == [
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert [line.partition(": ")[0].split(":")[:2] for line in result.stderr.splitlines()] == [
         ["small.yaml", "8"],
         ["small.yaml", "12"],
     ]
     assert not Path("runs").exists()
 
 
-def test_the_schema_is_json_on_stdout() -> None:
-    done = call("schema")
+def test_schema_is_json_on_stdout() -> None:
+    result = call("schema")
 
-    assert done.exit_code == 0
-    assert json.loads(done.stdout)["$schema"] == "https://json-schema.org/draft/2020-12/schema"
+    assert result.exit_code == 0
+    assert json.loads(result.stdout)["$schema"] == "https://json-schema.org/draft/2020-12/schema"

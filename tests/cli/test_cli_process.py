@@ -50,8 +50,10 @@ def test_list_loads_every_plugin_and_nothing_heavy(arguments: tuple[str, ...]) -
 @pytest.mark.parametrize("argument", ["--help", "list"])
 def test_pythons_own_account_of_imports_names_neither_torch_nor_numpy(argument: str) -> None:
     command = [sys.executable, "-X", "importtime", "-m", "advtransfer", argument]
-    told = subprocess.run(command, capture_output=True, text=True, check=True).stderr
-    modules = set(re.findall(r"^import time: +\d+ \| +\d+ \| +(\S+)$", told, flags=re.MULTILINE))
+    import_times = subprocess.run(command, capture_output=True, text=True, check=True).stderr
+    modules = set(
+        re.findall(r"^import time: +\d+ \| +\d+ \| +(\S+)$", import_times, flags=re.MULTILINE)
+    )
 
     assert "click" in modules
     assert set() == modules & {"torch", "numpy"}
@@ -59,24 +61,28 @@ def test_pythons_own_account_of_imports_names_neither_torch_nor_numpy(argument: 
 
 def test_importing_the_package_imports_nothing_else() -> None:
     code = "import sys; before = set(sys.modules); import advtransfer; print(sorted(set(sys.modules) - before))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    completed = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
 
-    assert done.stdout.strip() == "['advtransfer']"
+    assert completed.stdout.strip() == "['advtransfer']"
 
 
-def test_a_terminal_that_lacks_a_letter_gets_a_question_mark() -> None:
+def test_terminal_that_lacks_a_letter_gets_a_question_mark() -> None:
     command = [sys.executable, "-m", "advtransfer", "show", "quickstart"]
     environment = {**os.environ, "PYTHONIOENCODING": "latin-1"}
-    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    completed = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
 
-    assert "adapter     ?" in done.stdout.splitlines()
+    assert "adapter     ?" in completed.stdout.splitlines()
 
 
-def test_a_reader_that_has_seen_enough_causes_no_traceback() -> None:
+def test_closed_pipe_causes_no_traceback() -> None:
     reader, writer = os.pipe()
     os.close(reader)
     command = [sys.executable, "-m", "advtransfer", "schema"]
-    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
+    completed = subprocess.run(
+        command, stdout=writer, stderr=subprocess.PIPE, text=True, check=False
+    )
     os.close(writer)
 
-    assert done.stderr == ""
+    assert completed.stderr == ""

@@ -65,7 +65,7 @@ def call(*arguments: str) -> Result:
     return CliRunner().invoke(main, ["run", "quickstart", *arguments])
 
 
-def test_without_options_a_run_fills_the_processors_and_lies_in_runs(
+def test_run_without_options_uses_all_processors_and_the_folder_runs(
     runs: list[RunSettings],
 ) -> None:
     call()
@@ -96,11 +96,11 @@ def test_every_option_reaches_the_runner(runs: list[RunSettings]) -> None:
 
 
 @pytest.mark.usefixtures("runs")
-def test_news_is_on_stderr_and_the_last_lines_are_on_stdout() -> None:
-    done = call()
+def test_progress_is_on_stderr_and_the_last_lines_are_on_stdout() -> None:
+    result = call()
 
-    assert done.stderr.splitlines() == ["[1/1] natural  failed: no luck"]
-    assert done.stdout.splitlines() == [
+    assert result.stderr.splitlines() == ["[1/1] natural  failed: no luck"]
+    assert result.stdout.splitlines() == [
         "160 trials: 160 done, 0 failed, 0 skipped, 0 to do in 0.0 s",
         "page: runs/quickstart/leaderboard.md",
     ]
@@ -108,10 +108,10 @@ def test_news_is_on_stderr_and_the_last_lines_are_on_stdout() -> None:
 
 @pytest.mark.usefixtures("runs")
 def test_json_leaves_one_object_on_stdout_and_nothing_else() -> None:
-    done = call("--json")
+    result = call("--json")
 
-    assert "page: runs/quickstart/leaderboard.md" in done.stderr
-    assert json.loads(done.stdout) == {
+    assert "page: runs/quickstart/leaderboard.md" in result.stderr
+    assert json.loads(result.stdout) == {
         "suite": "quickstart",
         "run": "runs/quickstart",
         "done": 160,
@@ -136,7 +136,7 @@ def test_json_leaves_one_object_on_stdout_and_nothing_else() -> None:
         (replace(ENDED, failed=1, interrupted=True), 130),
     ],
 )
-def test_the_exit_code_says_how_it_ended(
+def test_exit_code_tells_how_a_run_ended(
     monkeypatch: pytest.MonkeyPatch, ended: RunSummary, code: int
 ) -> None:
     _stand_in(monkeypatch, ended, lambda settings: None)
@@ -157,10 +157,10 @@ def test_the_exit_code_says_how_it_ended(
         (["--plugin", "nothing"], "found 'nothing'; expected an installed plugin"),
     ],
 )
-def test_a_mistake_on_the_command_line_runs_nothing(
+def test_mistake_on_the_command_line_runs_nothing(
     runs: list[RunSettings], arguments: list[str], message: str
 ) -> None:
-    done = call(*arguments)
+    result = call(*arguments)
 
-    assert (done.exit_code, runs) == (2, [])
-    assert message in done.stderr
+    assert (result.exit_code, runs) == (2, [])
+    assert message in result.stderr

@@ -60,7 +60,7 @@ def show(*arguments: str) -> Result:
     return CliRunner().invoke(main, ["show", *arguments])
 
 
-def test_a_component_is_shown_with_its_help_options_and_presets() -> None:
+def test_component_is_shown_with_its_help_options_and_presets() -> None:
     eps = Options.from_factory(shake).fields["eps"].text
 
     assert [
@@ -83,7 +83,7 @@ def test_a_component_is_shown_with_its_help_options_and_presets() -> None:
     ] == show("mixer/shake").stdout.splitlines()
 
 
-def test_a_component_as_json_has_the_same_facts() -> None:
+def test_component_as_json_has_the_same_facts() -> None:
     shown = json.loads(show("mixer/shake", "--json").stdout)
 
     assert {one["name"]: one["required"] for one in shown["options"]} == {
@@ -100,7 +100,7 @@ def test_a_component_as_json_has_the_same_facts() -> None:
     )
 
 
-def test_a_component_without_options_says_so() -> None:
+def test_component_without_options_says_so() -> None:
     assert "It has no options." in show("mixer/nought").stdout
 
 
@@ -113,22 +113,20 @@ def test_a_component_without_options_says_so() -> None:
         ("nonsense", ": `advtransfer"),
     ],
 )
-def test_a_name_of_nothing_is_answered_with_how_components_are_written(
-    name: str, meant: str
-) -> None:
-    done = show(name)
+def test_unknown_name_is_answered_with_how_components_are_written(name: str, meant: str) -> None:
+    result = show(name)
 
-    assert (done.exit_code, done.stdout) == (2, "")
-    assert done.stderr.startswith(f"found no suite '{name}'")
-    assert f"; a component is written plugin/factory{meant}" in done.stderr
-    assert done.stderr.endswith(": `advtransfer list` shows each\n")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.startswith(f"found no suite '{name}'")
+    assert f"; a component is written plugin/factory{meant}" in result.stderr
+    assert result.stderr.endswith(": `advtransfer list` shows each\n")
 
 
-def test_an_unknown_component_is_answered_with_the_nearest() -> None:
-    done = show("mixer/shale")
+def test_unknown_component_is_answered_with_the_nearest() -> None:
+    result = show("mixer/shale")
 
-    assert (done.exit_code, done.stdout) == (2, "")
+    assert (result.exit_code, result.stdout) == (2, "")
     assert (
-        done.stderr
+        result.stderr
         == "found 'mixer/shale'; expected a component of plugin 'mixer'; did you mean 'mixer/shake'?\n"
     )

@@ -20,12 +20,12 @@ from advtransfer.cli.output import align_columns
         ("1.5 kB", 1500),
     ],
 )
-def test_a_size_is_read_with_its_unit(text: str, bytes: int) -> None:
+def test_size_is_read_with_its_unit(text: str, bytes: int) -> None:
     assert bytes == size(text)
 
 
 @pytest.mark.parametrize("text", ["", "GB", "-1", "2XB", "1e3", "two"])
-def test_what_is_no_size_is_refused(text: str) -> None:
+def test_invalid_size_is_refused(text: str) -> None:
     with pytest.raises(click.BadParameter, match="is not a size"):
         size(text)
 
@@ -34,7 +34,7 @@ def test_what_is_no_size_is_refused(text: str) -> None:
     ("bytes", "text"),
     [(0, "0 B"), (999, "999 B"), (1500, "1.5 KB"), (2 * 10**9, "2.0 GB"), (3 * 10**12, "3.0 TB")],
 )
-def test_a_size_is_written_in_its_largest_unit(bytes: int, text: str) -> None:
+def test_size_is_written_in_its_largest_unit(bytes: int, text: str) -> None:
     assert text == format_bytes(bytes)
 
 

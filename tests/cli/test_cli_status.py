@@ -43,10 +43,10 @@ def status(*arguments: str) -> Result:
 
 
 def test_counts_come_first_then_failures_and_skips_with_their_reasons(run: Run) -> None:
-    done = status(str(run.path))
+    result = status(str(run.path))
 
-    assert (done.exit_code, done.stderr) == (0, "")
-    assert done.stdout.splitlines() == [
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout.splitlines() == [
         "small: 4 trials: 1 done, 1 failed, 1 skipped, 1 to do",
         "failed  natural -> digits n=20 seed=1 probe: no luck",
         "skipped 1 x  shapes differ  (first: natural -> digits n=20 seed=2 probe)",
@@ -54,7 +54,7 @@ def test_counts_come_first_then_failures_and_skips_with_their_reasons(run: Run) 
     ]
 
 
-def test_as_json_every_failure_and_skip_has_its_trial(run: Run) -> None:
+def test_status_as_json_has_the_trial_of_every_failure_and_skip(run: Run) -> None:
     shown = json.loads(status(str(run.path), "--json").stdout)
 
     assert {key: shown[key] for key in IDS} == dict.fromkeys(IDS, 1)
@@ -70,7 +70,7 @@ def test_as_json_every_failure_and_skip_has_its_trial(run: Run) -> None:
     assert [one["reason"] for one in shown["skips"]] == ["shapes differ"]
 
 
-def test_evaluations_that_were_skipped_in_trials_that_are_done_are_told(tmp_path: Path) -> None:
+def test_skipped_evaluations_of_done_trials_are_reported(tmp_path: Path) -> None:
     run = Run(tmp_path / "runs" / "odd")
     evaluations = {"clean": (RESULT,), "leep": ("e" * 64,)}
     place = ("natural", "natural", None, None, "digits", 20, 0, "probe")
@@ -90,24 +90,24 @@ def test_evaluations_that_were_skipped_in_trials_that_are_done_are_told(tmp_path
     ]
 
 
-def test_a_folder_without_a_run_is_bad_input(tmp_path: Path) -> None:
-    done = status(str(tmp_path / "nothing"))
+def test_folder_without_a_run_is_bad_input(tmp_path: Path) -> None:
+    result = status(str(tmp_path / "nothing"))
 
-    assert (done.exit_code, done.stdout) == (2, "")
-    assert "no plan.json in" in done.stderr
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "no plan.json in" in result.stderr
 
 
 @pytest.mark.usefixtures("run")
-def test_a_leaderboard_of_no_run_is_bad_input_and_writes_nothing(tmp_path: Path) -> None:
-    done = CliRunner().invoke(
+def test_leaderboard_of_no_run_is_bad_input_and_writes_nothing(tmp_path: Path) -> None:
+    result = CliRunner().invoke(
         main, ["leaderboard", str(tmp_path / "nothing"), "--out", str(tmp_path / "out")]
     )
 
-    assert (done.exit_code, done.stdout) == (2, "")
+    assert (result.exit_code, result.stdout) == (2, "")
     assert not (tmp_path / "out").exists()
 
 
-def test_every_evaluation_that_failed_is_told_by_its_name(tmp_path: Path) -> None:
+def test_every_failed_evaluation_is_reported_by_name(tmp_path: Path) -> None:
     run = Run(tmp_path / "runs" / "odd")
     evaluations = {"clean": (RESULT,), "pgd": ("d" * 64,), "leep": ("e" * 64,)}
     place = ("natural", "natural", None, None, "digits", 20, 0, "probe")
@@ -129,12 +129,12 @@ def test_every_evaluation_that_failed_is_told_by_its_name(tmp_path: Path) -> Non
     assert json.loads(status(str(run.path), "--json").stdout)["failures"][0]["evaluation"] == "leep"
 
 
-def test_a_damaged_record_counts_as_missing_and_is_named(run: Run) -> None:
+def test_damaged_record_counts_as_missing_and_is_named(run: Run) -> None:
     run.write_record(RECORDS[0] | {"format": 2})
     path = f"records/{FIT[:2]}/{FIT}.json"
-    done = status(str(run.path))
+    result = status(str(run.path))
     shown = json.loads(status(str(run.path), "--json").stdout)
 
-    assert "small: 4 trials: 0 done, 1 failed, 1 skipped, 2 to do" == done.stdout.splitlines()[0]
-    assert f"damaged {run.path / path}: found format 2; expected 1" in done.stdout
+    assert "small: 4 trials: 0 done, 1 failed, 1 skipped, 2 to do" == result.stdout.splitlines()[0]
+    assert f"damaged {run.path / path}: found format 2; expected 1" in result.stdout
     assert [path] == list(shown["damaged"])

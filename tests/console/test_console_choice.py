@@ -23,11 +23,11 @@ def _capable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm")
 
 
-def test_a_terminal_gets_the_live_display() -> None:
+def test_terminal_gets_the_live_display() -> None:
     assert isinstance(console_for(Teletype()), LiveConsole)
 
 
-def test_a_pipe_gets_lines() -> None:
+def test_pipe_gets_lines() -> None:
     assert isinstance(console_for(io.StringIO()), PlainConsole)
 
 

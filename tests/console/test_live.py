@@ -101,7 +101,7 @@ def drawn(*events: Event) -> str:
     return screen.export_text()
 
 
-def test_a_moment_shows_the_bar_the_counts_and_each_running_job() -> None:
+def test_display_shows_the_bar_the_counts_and_each_running_job() -> None:
     bar, source, fit = drawn(START, *JOBS, *ENDS[:1]).splitlines()
 
     assert bar.split() == ["━" * 7 + "╸", "1/4", "trials,", "6.0", "s", "left"]
@@ -113,7 +113,7 @@ def test_failed_and_skipped_trials_are_counted_in_sight() -> None:
     assert "2/4 trials, 1 failed, 1 skipped" in drawn(START, *ENDS[3:])
 
 
-def test_the_end_is_a_table_of_means_with_n_in_order_then_the_counts_and_the_page() -> None:
+def test_end_is_a_table_of_means_with_n_in_order_then_the_counts_and_the_page() -> None:
     screen, product = terminal(), io.StringIO()
     with LiveConsole(screen, product=product) as console:
         for event in [START, *JOBS, *ENDS, FINISH]:
@@ -160,7 +160,7 @@ def test_trials_through_different_adapters_are_not_averaged_together() -> None:
     ]
 
 
-def test_of_many_metrics_the_table_has_the_suites_columns_or_a_handful() -> None:
+def test_table_has_the_suites_columns_or_the_first_metrics() -> None:
     many: Event = {f"alignment.number_{k}": 0.5 for k in range(40)}
     tables = []
     columns: Event = {**START, "columns": ["alignment.number_7"]}
@@ -188,7 +188,7 @@ def test_failures_stay_on_the_screen_and_brackets_are_text() -> None:
     )
 
 
-def test_a_table_too_long_for_a_screen_is_left_to_the_page() -> None:
+def test_long_table_of_means_is_left_to_the_page() -> None:
     screen = terminal()
     with LiveConsole(screen, product=io.StringIO()) as console:
         for n in range(41):
@@ -205,7 +205,7 @@ def test_a_table_too_long_for_a_screen_is_left_to_the_page() -> None:
     assert "Means" not in screen.export_text()
 
 
-def test_an_error_in_the_run_gives_the_terminal_back_and_passes_on() -> None:
+def test_error_in_the_run_restores_the_terminal_and_propagates() -> None:
     stream, product = io.StringIO(), io.StringIO()
 
     def broken() -> None:
@@ -221,7 +221,7 @@ def test_an_error_in_the_run_gives_the_terminal_back_and_passes_on() -> None:
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_no_order_of_events_and_no_missing_field_breaks_it(seed: int) -> None:
+def test_progress_survives_any_order_of_events_and_missing_fields(seed: int) -> None:
     ended: Event = {"event": "job_finished", "id": "f", "kind": "fit"}
     events = [START, *JOBS, *ENDS, FINISH, ended, {"event": "unheard of"}, {}]
     chance = random.Random(seed)

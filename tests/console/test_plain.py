@@ -66,7 +66,7 @@ def shown(*events: Event, quiet: bool = False) -> list[str]:
     return stream.getvalue().splitlines()
 
 
-def test_a_run_is_told_line_by_line() -> None:
+def test_run_is_printed_line_by_line() -> None:
     failed: Event = {
         "event": "trial_failed",
         "time": 103.0,
@@ -87,7 +87,7 @@ def test_a_run_is_told_line_by_line() -> None:
     ]
 
 
-def test_the_end_says_which_evaluations_were_skipped_and_where_to_find_the_rest() -> None:
+def test_end_names_skipped_evaluations_and_where_to_find_the_rest() -> None:
     skipped: list[Event] = [
         {"evaluation": "leep", "reason": f"no\nclasses in {k}", "trials": 7 - k} for k in range(7)
     ]
@@ -111,7 +111,7 @@ MANY: Event = {
 }
 
 
-def test_of_many_metrics_those_of_the_suites_columns_are_told() -> None:
+def test_metrics_of_the_suites_columns_are_shown() -> None:
     columns: Event = {
         **STARTED,
         "columns": ["pgd.robust", "alignment.number_7", "alignment.number", "clean.accuracy"],
@@ -122,7 +122,7 @@ def test_of_many_metrics_those_of_the_suites_columns_are_told() -> None:
     assert line.endswith(" seed=0 probe  pgd.robust@0.1 .250  alignment.number_7 .500  0.4 s")
 
 
-def test_without_columns_a_handful_of_many_metrics_is_told() -> None:
+def test_first_metrics_are_shown_without_columns() -> None:
     line = shown(STARTED, FIT, MANY)[-1]
 
     assert 5 == line.count("alignment.")
@@ -130,7 +130,7 @@ def test_without_columns_a_handful_of_many_metrics_is_told() -> None:
     assert shown({**STARTED, "columns": ["clean.accuracy"]}, FIT, MANY)[-1] == line
 
 
-def test_the_training_of_a_source_is_told_since_it_is_what_one_waits_for() -> None:
+def test_training_of_a_source_is_announced() -> None:
     job: Event = {"id": "s", "kind": "source", "name": "linf 0.1"}
 
     lines = shown(
@@ -141,7 +141,7 @@ def test_the_training_of_a_source_is_told_since_it_is_what_one_waits_for() -> No
     assert lines == ["building source linf 0.1", "source linf 0.1 done  42 s"]
 
 
-def test_the_seconds_of_a_trial_end_with_its_job() -> None:
+def test_seconds_of_a_trial_end_with_its_job() -> None:
     ended: Event = {"event": "job_finished", "time": 109.0, "id": "a" * 64, "kind": "fit"}
 
     lines = shown(STARTED, FIT, ended, {**FINISHED, "time": 110.0})
@@ -149,7 +149,7 @@ def test_the_seconds_of_a_trial_end_with_its_job() -> None:
     assert lines[-1].endswith("  8.0 s")
 
 
-def test_a_skipped_trial_says_why() -> None:
+def test_skipped_trial_says_why() -> None:
     lines = shown(
         STARTED, {"event": "trial_skipped", "time": 1.0, "trial": TRIAL, "reason": "shapes differ"}
     )
@@ -157,7 +157,7 @@ def test_a_skipped_trial_says_why() -> None:
     assert lines[-1] == "skipped: linf 0.1 -> digits_5_9 n=20 seed=0 probe: shapes differ"
 
 
-def test_a_reason_of_several_lines_is_told_on_one() -> None:
+def test_reason_of_several_lines_is_printed_on_one() -> None:
     lines = shown(
         STARTED, {"event": "trial_failed", "time": 1.0, "trial": TRIAL, "reason": "first\n  second"}
     )
@@ -165,7 +165,7 @@ def test_a_reason_of_several_lines_is_told_on_one() -> None:
     assert lines[-1] == "[11/12] linf 0.1 -> digits_5_9 n=20 seed=0 probe  failed: first second"
 
 
-def test_an_interrupted_run_says_how_to_continue() -> None:
+def test_interrupted_run_says_how_to_continue() -> None:
     lines = shown({**ENDED, "failed": 0, "todo": 5, "interrupted": True, "page": None})
 
     assert lines == [
@@ -174,7 +174,7 @@ def test_an_interrupted_run_says_how_to_continue() -> None:
     ]
 
 
-def test_quiet_tells_failures_and_the_end_only() -> None:
+def test_quiet_console_shows_failures_and_the_end_only() -> None:
     failed: Event = {"event": "trial_failed", "time": 103.0, "trial": TRIAL, "reason": "no memory"}
 
     lines = shown(STARTED, FIT, FINISHED, failed, {**ENDED, "page": None, "run": ""}, quiet=True)
@@ -185,7 +185,7 @@ def test_quiet_tells_failures_and_the_end_only() -> None:
     ]
 
 
-def test_the_last_lines_go_to_the_product_and_progress_does_not() -> None:
+def test_last_lines_go_to_the_product_and_progress_does_not() -> None:
     progress, product = io.StringIO(), io.StringIO()
     with console_for(progress, product=product) as console:
         for event in (STARTED, FIT, FINISHED, ENDED):
@@ -207,7 +207,7 @@ def test_lines_are_written_when_they_happen() -> None:
     assert stream.getvalue().startswith("quickstart: 12 trials")
 
 
-def test_a_built_source_is_shown_with_its_probe_and_one_off_its_card_with_a_warning() -> None:
+def test_built_source_is_shown_with_its_probe_and_a_warning_when_off_its_card() -> None:
     card: Event = {"architecture": "resnet18", "clean_accuracy": 0.95, "tolerance": 0.01}
     probe: Event = {"clean_accuracy": 0.702, "on": "the test part of its data", "agrees": False}
     event: Event = {

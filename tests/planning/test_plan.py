@@ -45,7 +45,7 @@ def planned(tmp_path: Path, **changes: Any) -> Plan:  # noqa: ANN401  # Any: sec
     return make_plan(suite(tmp_path, **changes), HOST)
 
 
-def test_the_grid_is_the_product_of_its_axes(tmp_path: Path) -> None:
+def test_grid_is_the_product_of_its_axes(tmp_path: Path) -> None:
     plan = planned(tmp_path)
 
     assert 3 * 1 * 4 * 3 == len(plan.trials)
@@ -63,7 +63,7 @@ def test_replicates_share_a_row(tmp_path: Path) -> None:
     } == rows
 
 
-def test_the_ids_written_in_bulk_are_those_of_the_nodes(tmp_path: Path) -> None:
+def test_plan_ids_are_those_of_the_nodes(tmp_path: Path) -> None:
     checked = suite(tmp_path)
     cells, plan = SuiteIndex(checked), make_plan(checked, HOST)
 
@@ -72,7 +72,7 @@ def test_the_ids_written_in_bulk_are_those_of_the_nodes(tmp_path: Path) -> None:
         assert set(trial.record_ids()[1:]) == {node.id for node in cells.trial_results(trial)}
 
 
-def test_the_order_of_entries_changes_neither_ids_nor_the_order_of_the_plan(tmp_path: Path) -> None:
+def test_order_of_entries_changes_neither_ids_nor_the_order_of_the_plan(tmp_path: Path) -> None:
     sections = yaml.safe_load(SUITE.replace(", pixels: 16", ", size: 16"))
     shuffled = {}
     for name in random.Random(0).sample(list(sections), len(sections)):
@@ -106,14 +106,14 @@ def test_exclude_drops_cells_or_single_evaluations(tmp_path: Path) -> None:
     plan = planned(
         tmp_path, exclude=[{"source": "natural", "n": "all"}, {"evaluation": "pgd", "seed": 1}]
     )
-    left = {(trial.row, trial.n) for trial in plan.trials}
+    remaining = {(trial.row, trial.n) for trial in plan.trials}
 
-    assert ("natural", "all") not in left
-    assert ("linf", "all") in left
+    assert ("natural", "all") not in remaining
+    assert ("linf", "all") in remaining
     assert {("pgd" in trial.evaluations) for trial in plan.trials if trial.seed == 1} == {False}
 
 
-def test_shapes_that_differ_without_an_adapter_are_skipped_with_the_reason(tmp_path: Path) -> None:
+def test_different_shapes_without_an_adapter_are_skipped_with_the_reason(tmp_path: Path) -> None:
     plan = planned(tmp_path, targets={"large": {"data": "large", "n": [20]}})
 
     assert {
@@ -121,7 +121,7 @@ def test_shapes_that_differ_without_an_adapter_are_skipped_with_the_reason(tmp_p
     } == {trial.skipped for trial in plan.trials}
 
 
-def test_the_explicit_identity_is_the_same_trial_as_no_adapter(tmp_path: Path) -> None:
+def test_explicit_identity_is_the_same_trial_as_no_adapter(tmp_path: Path) -> None:
     plain = planned(tmp_path)
     named = planned(tmp_path, adapters={"same": {"use": "adapters/identity"}})
 
@@ -139,13 +139,13 @@ def test_two_labels_for_one_fit_are_an_error(tmp_path: Path) -> None:
         planned(tmp_path, transfers=twins, evaluations={"clean": {"use": "foolbox/clean_accuracy"}})
 
 
-def test_a_plan_survives_its_json(tmp_path: Path) -> None:
+def test_plan_survives_its_json(tmp_path: Path) -> None:
     plan = planned(tmp_path)
 
     assert plan == Plan.from_json(plan.to_json())
 
 
-def test_the_job_of_a_trial_holds_what_is_missing_and_no_more(tmp_path: Path) -> None:
+def test_jobs_of_a_trial_hold_exactly_the_missing_records(tmp_path: Path) -> None:
     checked = suite(tmp_path)
     cells, plan = SuiteIndex(checked), make_plan(checked, HOST)
     trial = next(trial for trial in plan.trials if len(trial.evaluations) == 2)

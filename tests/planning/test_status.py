@@ -94,7 +94,7 @@ SENSELESS = Attempt("skipped", "no sense", deterministic=True)
         ({"s"}, {"s": FAILED}, TrialStatus("todo")),
     ],
 )
-def test_a_trial_stands_by_the_one_rule(
+def test_trial_status_follows_the_rule(
     done: set[str], attempts: dict[str, Attempt], state: TrialStatus
 ) -> None:
     assert state == trial_status(
@@ -102,7 +102,7 @@ def test_a_trial_stands_by_the_one_rule(
     )
 
 
-def test_only_the_plan_a_build_or_the_fit_makes_a_cell_senseless() -> None:
+def test_only_plan_build_or_fit_make_a_trial_not_applicable() -> None:
     assert TrialStatus("skipped", "no sense").not_applicable
     assert not TrialStatus("skipped", "no sense", "clean").not_applicable
     assert not TrialStatus("failed", "no luck").not_applicable
@@ -125,7 +125,7 @@ def test_only_the_plan_a_build_or_the_fit_makes_a_cell_senseless() -> None:
         ),
     ],
 )
-def test_a_state_in_words_names_the_evaluation_and_counts_the_others(
+def test_reason_text_names_the_evaluation_and_counts_the_others(
     state: TrialStatus, text: str | None
 ) -> None:
     assert text == state.reason_text

@@ -33,19 +33,19 @@ def document_of(**changed: object) -> dict[str, object]:
 
 
 @pytest.mark.parametrize("escape", [True, False])
-def test_an_emoji_in_json_is_one_character_whether_escaped_or_not(
+def test_emoji_in_json_is_one_character_whether_escaped_or_not(
     host: Host, write: Callable[[str, str], Path], escape: bool
 ) -> None:
     text = json.dumps(document_of(title=f"{CAT} results {FAMILY}"), ensure_ascii=escape)
     write("toy.yaml", text)
-    found = load("toy.yaml", host)
+    loaded = load("toy.yaml", host)
 
-    assert found.title == f"{CAT} results {FAMILY}"
-    Run(Path("runs/toy")).write_plan(make_plan(found, host).to_json())
-    assert json.loads(Path("runs/toy/plan.json").read_text("utf-8"))["title"] == found.title
+    assert loaded.title == f"{CAT} results {FAMILY}"
+    Run(Path("runs/toy")).write_plan(make_plan(loaded, host).to_json())
+    assert json.loads(Path("runs/toy/plan.json").read_text("utf-8"))["title"] == loaded.title
 
 
-def test_an_emoji_in_a_parent_reads_back_from_what_is_stored(
+def test_emoji_in_a_parent_reads_back_from_what_is_stored(
     host: Host, write: Callable[[str, str], Path]
 ) -> None:
     write("parent.yaml", json.dumps(document_of(title=f"{CAT} results")))
@@ -72,7 +72,7 @@ def test_an_emoji_in_a_parent_reads_back_from_what_is_stored(
 @pytest.mark.parametrize(
     "place", ['title: "T"', '"T": 1', 'evaluations: {clean: {use: toy/accuracy, label: "T"}}']
 )
-def test_a_character_that_shows_or_writes_something_else_is_refused_at_its_place(
+def test_invisible_or_misleading_character_is_refused_at_its_position(
     host: Host, write: Callable[[str, str], Path], escape: str, named: str, place: str
 ) -> None:
     write("toy.yaml", "# a comment\n" + place.replace("T", escape))
@@ -82,7 +82,7 @@ def test_a_character_that_shows_or_writes_something_else_is_refused_at_its_place
 
 
 @pytest.mark.parametrize("escape", [r"\U00110000", r"\UFFFFFFFF"])
-def test_an_escape_of_no_character_is_broken_yaml(
+def test_escape_of_no_character_is_broken_yaml(
     host: Host, write: Callable[[str, str], Path], escape: str
 ) -> None:
     write("toy.yaml", f'title: "{escape}"\n')
@@ -102,7 +102,7 @@ def test_an_escape_of_no_character_is_broken_yaml(
         ("latin-1", "toy.yaml:2:11: found the byte 0xe9; expected UTF-8"),
     ],
 )
-def test_a_file_in_another_encoding_is_told_as_such(
+def test_file_in_another_encoding_is_reported_with_the_encoding(
     tmp_path: Path, host: Host, encoding: str, problem: str
 ) -> None:
     path = tmp_path / "toy.yaml"
@@ -127,7 +127,7 @@ def test_other_ends_of_line_and_a_byte_order_mark_change_nothing(
     assert load("toy.yaml", host).sources == plain.sources
 
 
-def test_a_tab_before_a_key_is_told_with_what_to_write(
+def test_tab_before_a_key_is_reported_with_the_correction(
     host: Host, write: Callable[[str, str], Path]
 ) -> None:
     write("toy.yaml", "targets:\n\ttask: {}\n")
@@ -136,7 +136,7 @@ def test_a_tab_before_a_key_is_told_with_what_to_write(
         load("toy.yaml", host)
 
 
-def test_a_title_is_one_line_and_not_a_chapter(
+def test_title_is_one_line_of_limited_length(
     suite: Callable[..., Suite], mistakes: Callable[..., list[str]]
 ) -> None:
     assert suite(title="|\n  Two lines\n  of  it").title == "Two lines of it"
@@ -156,28 +156,28 @@ def test_a_title_is_one_line_and_not_a_chapter(
 def test_labels_that_a_page_would_show_like_others_are_refused(
     mistakes: Callable[..., list[str]], label: str, expected: str
 ) -> None:
-    (found,) = mistakes(evaluations=f"clean: {{use: toy/accuracy, label: '{label}'}}")
+    (problem,) = mistakes(evaluations=f"clean: {{use: toy/accuracy, label: '{label}'}}")
 
-    assert f"expected {expected}" in found
+    assert f"expected {expected}" in problem
 
 
 @pytest.mark.parametrize(
     "label", [f"{CAT} | `x` <b> $y$ [z](u)", f"family {FAMILY}", "\u0633\u0644\u0627\u0645"]
 )
 def test_labels_may_hold_what_a_page_can_show(suite: Callable[..., Suite], label: str) -> None:
-    found = suite(evaluations=f"clean: {{use: toy/accuracy, label: '{label}'}}")
+    loaded = suite(evaluations=f"clean: {{use: toy/accuracy, label: '{label}'}}")
 
-    assert [cell.label for cell in found.evaluations] == [label]
+    assert [cell.label for cell in loaded.evaluations] == [label]
 
 
-def test_a_label_of_swept_texts_is_held_to_the_same(mistakes: Callable[..., list[str]]) -> None:
-    (found,) = mistakes(evaluations=f"pgd: {{use: toy/pgd, sweep: {{eps: [{[0.125] * 30}]}}}}")
+def test_label_of_swept_texts_follows_the_label_rules(mistakes: Callable[..., list[str]]) -> None:
+    (problem,) = mistakes(evaluations=f"pgd: {{use: toy/pgd, sweep: {{eps: [{[0.125] * 30}]}}}}")
 
-    assert "expected at most 160 characters; give the entry a `label`" in found
+    assert "expected at most 160 characters; give the entry a `label`" in problem
 
 
 @pytest.mark.parametrize("name", ["...yaml", "a\nb.yaml", "-x.yaml", b"caf\xe9.yaml"])
-def test_a_file_name_that_no_folder_should_have_is_refused(
+def test_file_name_that_no_folder_should_have_is_refused(
     host: Host, write: Callable[[str, str], Path], name: str | bytes
 ) -> None:
     plain = write("toy.yaml", yaml.safe_dump(document_of()))

@@ -9,7 +9,7 @@ import pytest
 from advtransfer.suite import Suite
 
 
-def test_a_file_enters_the_id_by_its_content_and_never_by_its_path(
+def test_file_enters_the_id_by_content_not_by_path(
     suite: Callable[..., Suite], write: Callable[[str, str], Path]
 ) -> None:
     write("a.npz", "content")
@@ -27,7 +27,7 @@ def test_a_file_enters_the_id_by_its_content_and_never_by_its_path(
     assert a.node.id == b.node.id != c.node.id
 
 
-def test_a_file_is_looked_for_under_the_data_folder_first(
+def test_file_is_looked_for_under_the_data_folder_first(
     suite: Callable[..., Suite], write: Callable[[str, str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write("a.npz", "beside the suite")
@@ -39,7 +39,7 @@ def test_a_file_is_looked_for_under_the_data_folder_first(
     assert list(node.files.values()) == [str(folder / "a.npz")]
 
 
-def test_a_folder_is_its_manifest(
+def test_folder_digest_is_that_of_its_manifest(
     suite: Callable[..., Suite], write: Callable[[str, str], Path]
 ) -> None:
     for name in ("a/x.png", "a/deep/y.png", "b/x.png", "b/deep/y.png"):
@@ -55,7 +55,7 @@ def test_a_folder_is_its_manifest(
     assert a.node.id == b.node.id != c.node.id
 
 
-def test_a_written_digest_spares_reading_the_file(
+def test_declared_digest_spares_reading_the_file(
     suite: Callable[..., Suite], write: Callable[[str, str], Path]
 ) -> None:
     write("a.npz", "content")
@@ -69,7 +69,7 @@ def test_a_written_digest_spares_reading_the_file(
     assert node.options == {"file": {"sha256": "ab" * 32}}
 
 
-def test_an_option_of_a_kind_that_is_not_required_may_be_left_out(
+def test_option_of_a_kind_that_is_not_required_may_be_left_out(
     suite: Callable[..., Suite],
 ) -> None:
     node = suite(datasets="low: {use: toy/folders}").datasets[0].node

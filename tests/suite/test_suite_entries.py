@@ -35,19 +35,19 @@ def only(suite: Suite) -> Node:
     max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(sources=st.permutations(SOURCES), datasets=st.permutations(DATASETS), first=st.booleans())
-def test_the_order_of_entries_changes_no_id(
+def test_order_of_entries_changes_no_id(
     suite: Callable[..., Suite], sources: list[str], datasets: list[str], first: bool
 ) -> None:
     # The fixture only writes one file, anew for every example.
-    told = suite(sources="\n".join(SOURCES), datasets="\n".join(DATASETS))
+    loaded = suite(sources="\n".join(SOURCES), datasets="\n".join(DATASETS))
     sections = {"sources": "\n".join(sources), "datasets": "\n".join(datasets)}
     turned = suite(**(sections if first else dict(reversed(sections.items()))))
 
-    assert ids(turned.sources) == ids(told.sources)
-    assert ids(turned.datasets) == ids(told.datasets)
+    assert ids(turned.sources) == ids(loaded.sources)
+    assert ids(turned.datasets) == ids(loaded.datasets)
 
 
-def test_an_entry_is_a_node_with_its_defaults_filled_in(suite: Callable[..., Suite]) -> None:
+def test_entry_is_a_node_with_its_defaults_filled_in(suite: Callable[..., Suite]) -> None:
     node = only(suite(sources="s: {use: toy/trained, data: low, lr: 8/255, adversary: {steps: 3}}"))
 
     adversary: Json = {"norm": "linf", "eps": 0.1, "steps": 3}
@@ -70,7 +70,7 @@ def test_defaults_written_out_or_left_out_are_one_id(suite: Callable[..., Suite]
     assert left_out.id == written_out.id
 
 
-def test_a_preset_and_its_values_written_out_are_one_id(suite: Callable[..., Suite]) -> None:
+def test_preset_and_its_values_written_out_are_one_id(suite: Callable[..., Suite]) -> None:
     named = only(
         suite(sources="s: {use: toy/trained, data: low, preset: paper, adversary: {eps: 0.25}}")
     )
@@ -83,13 +83,13 @@ def test_a_preset_and_its_values_written_out_are_one_id(suite: Callable[..., Sui
     assert named.id == written.id
 
 
-def test_a_preset_may_hold_lists(suite: Callable[..., Suite]) -> None:
+def test_preset_may_hold_lists(suite: Callable[..., Suite]) -> None:
     (cell,) = suite(evaluations="e: {use: toy/pgd, preset: ladder}").evaluations
 
     assert cell.node.options["eps"] == [0.1, 0.2]
 
 
-def test_an_entry_wins_over_its_preset_and_that_over_the_suites_defaults(
+def test_entry_wins_over_its_preset_and_that_over_the_suites_defaults(
     suite: Callable[..., Suite],
 ) -> None:
     defaults = "toy/trained: {data: low, epochs: 5, lr: 0.5, adversary: {steps: 1}}"
@@ -111,46 +111,46 @@ def test_defaults_hold_for_inline_entries_too(suite: Callable[..., Suite]) -> No
     assert node.inputs["data"] == Node("data", "toy/images", 1, {"split": 7, "size": 4})
 
 
-def test_an_inline_entry_is_the_same_node_as_a_named_one(suite: Callable[..., Suite]) -> None:
-    found = suite(
+def test_inline_entry_is_the_same_node_as_a_named_one(suite: Callable[..., Suite]) -> None:
+    loaded = suite(
         sources="a: {use: toy/trained, data: low}\nb: {use: toy/trained, data: {use: toy/images}, lr: 0.2}"
     )
 
-    assert found.sources[0].node.inputs == found.sources[1].node.inputs
+    assert loaded.sources[0].node.inputs == loaded.sources[1].node.inputs
 
 
 def test_several_parts_are_inputs_in_their_order(suite: Callable[..., Suite]) -> None:
-    found = suite(datasets="\n".join(DATASETS))
-    low, high, together = (cell.node for cell in found.datasets)
+    loaded = suite(datasets="\n".join(DATASETS))
+    low, high, together = (cell.node for cell in loaded.datasets)
 
     assert together.inputs == {"parts": (high, low)}
     assert together.options == {}
 
 
-def test_adapters_may_be_chained_in_place(suite: Callable[..., Suite]) -> None:
-    found = suite(
+def test_adapters_may_be_chained_inline(suite: Callable[..., Suite]) -> None:
+    loaded = suite(
         adapters="a: {use: toy/chain, parts: [{use: toy/crop}, b]}\nb: {use: toy/crop, only: {target: task}}"
     )
 
     crop = Node("adapter", "toy/crop")
-    assert found.adapters[0].node.inputs == {"parts": (crop, crop)}
+    assert loaded.adapters[0].node.inputs == {"parts": (crop, crop)}
 
 
 def test_views_of_data_sets_enter_the_node_only_when_given(suite: Callable[..., Suite]) -> None:
-    found = suite(
+    loaded = suite(
         datasets="low: {use: toy/images}\nview: {use: toy/images, classes: [3, 1], channels: 1, size: 8}\n"
         "null_view: {use: toy/images, size: null}"
     )
 
     views = {"classes": [3, 1], "channels": 1, "size": 8}
-    assert [cell.node.options for cell in found.datasets] == [
+    assert [cell.node.options for cell in loaded.datasets] == [
         {"split": 0},
         {"split": 0, **views},
         {"split": 0},
     ]
 
 
-def test_an_entry_brings_what_its_factory_says_of_itself(suite: Callable[..., Suite]) -> None:
-    found = suite(transfers="a: {use: toy/probe}\nb: {use: toy/scratch, network: small}")
+def test_entry_has_the_metadata_of_its_factory(suite: Callable[..., Suite]) -> None:
+    loaded = suite(transfers="a: {use: toy/probe}\nb: {use: toy/scratch, network: small}")
 
-    assert [cell.facts.needs for cell in found.transfers] == [{"source"}, frozenset()]
+    assert [cell.facts.needs for cell in loaded.transfers] == [{"source"}, frozenset()]

@@ -20,7 +20,7 @@ import pytest
         ("[toy/trained]", "4:6: found ['toy/trained']; expected an entry of sources"),
         (
             "{use: toy/trained}",
-            "4:3: found no option 'data'; expected a dataset: the name of an entry, or an entry",
+            "4:3: found no option 'data'; expected a dataset: the name of an entry, or an inline entry",
         ),
         (
             "{use: toy/trained, data: lwo}",
@@ -28,7 +28,7 @@ import pytest
         ),
         (
             "{use: toy/trained, data: 3}",
-            "4:31: found 3; expected the name of an entry of datasets, or an entry in",
+            "4:31: found 3; expected the name of an entry of datasets, or an inline entry",
         ),
         (
             "{use: toy/trained, data: [low]}",
@@ -134,7 +134,7 @@ import pytest
         ),
     ],
 )
-def test_a_mistake_in_an_entry_is_told_once_at_its_place(
+def test_mistake_in_an_entry_is_reported_once_at_its_position(
     mistakes: Callable[..., list[str]], entry: str, problem: str
 ) -> None:
     (found,) = mistakes(datasets="low: {use: toy/images}", sources=f"s: {entry}")
@@ -153,7 +153,7 @@ def test_a_mistake_in_an_entry_is_told_once_at_its_place(
         ("{use: toy/probe}", "expected an evaluation of an installed plugin (toy)"),
     ],
 )
-def test_a_component_is_asked_for_with_its_article(
+def test_missing_component_is_expected_with_its_article(
     mistakes: Callable[..., list[str]], entry: str, problem: str
 ) -> None:
     assert problem in mistakes(evaluations=f"a: {entry}")[0]
@@ -171,7 +171,7 @@ def test_a_component_is_asked_for_with_its_article(
         ("size: 8.0", "found 8.0; expected the side of a square in pixels"),
     ],
 )
-def test_a_mistake_in_a_view_is_told(
+def test_mistake_in_a_view_is_reported(
     mistakes: Callable[..., list[str]], view: str, problem: str
 ) -> None:
     assert problem in mistakes(datasets=f"low: {{use: toy/images, {view}}}")[0]
@@ -187,7 +187,7 @@ def test_a_mistake_in_a_view_is_told(
         ("file: null", "2:3: found no option 'file'; expected the path of a file"),
     ],
 )
-def test_a_mistake_in_a_file_option_is_told(
+def test_mistake_in_a_file_option_is_reported(
     mistakes: Callable[..., list[str]],
     write: Callable[[str, str], Path],
     options: str,
@@ -199,70 +199,74 @@ def test_a_mistake_in_a_file_option_is_told(
     assert found.startswith(f"toy.yaml:{problem}")
 
 
-def test_a_missing_file_says_which_variable_to_set(mistakes: Callable[..., list[str]]) -> None:
+def test_missing_file_says_which_variable_to_set(mistakes: Callable[..., list[str]]) -> None:
     assert (
         "; set ADVTRANSFER_DATA to the folder"
         in mistakes(datasets="low: {use: toy/archive, file: a.npz}")[0]
     )
 
 
-def test_a_mistake_deep_inside_an_option_is_told_there(mistakes: Callable[..., list[str]]) -> None:
-    found = mistakes(
+def test_mistake_deep_inside_an_option_is_reported_there(
+    mistakes: Callable[..., list[str]],
+) -> None:
+    problems = mistakes(
         transfers="t: {use: toy/scratch, network: small, layers: [{width: 3}, {widht: 3}]}"
     )
 
-    assert [one.partition(";")[0] for one in found] == [
+    assert [one.partition(";")[0] for one in problems] == [
         "toy.yaml:2:62: found no option 'width'",
         "toy.yaml:2:63: found unknown option 'widht'",
     ]
-    assert found[1].endswith("expected one of width, bias; did you mean 'width'?")
+    assert problems[1].endswith("expected one of width, bias; did you mean 'width'?")
 
 
 @pytest.mark.parametrize(
     "entry", ["{use: toy/trained, data: 012}", "{use: toy/trained, data: low, epochs: .nan}"]
 )
-def test_what_follows_from_an_unreadable_value_is_not_told_as_well(
+def test_consequences_of_an_unreadable_value_are_not_reported(
     mistakes: Callable[..., list[str]], entry: str
 ) -> None:
     assert len(mistakes(sources=f"s: {entry}")) == 1
 
 
-def test_a_sweep_of_too_many_cells_is_refused_before_it_is_built(
+def test_sweep_of_too_many_cells_is_refused_before_it_is_built(
     mistakes: Callable[..., list[str]],
 ) -> None:
     values = list(range(1, 102))
     sweep = f"{{epochs: {values}, lr: {values}}}"
-    (found,) = mistakes(sources=f"s: {{use: toy/trained, data: low, sweep: {sweep}}}")
+    (problem,) = mistakes(sources=f"s: {{use: toy/trained, data: low, sweep: {sweep}}}")
 
-    assert "found a sweep of 10,201 cells; expected at most 10,000" in found
+    assert "found a sweep of 10,201 cells; expected at most 10,000" in problem
 
 
 def test_entries_made_from_themselves_are_a_problem(mistakes: Callable[..., list[str]]) -> None:
-    found = mistakes(
+    problems = mistakes(
         datasets="low: {use: toy/images}\na: {use: toy/mixed, parts: [b]}\nb: {use: toy/mixed, parts: [a]}"
     )
 
-    assert [one.partition(";")[0] for one in found] == [
+    assert [one.partition(";")[0] for one in problems] == [
         "toy.yaml:4:31: found 'a', which is made from itself or too long a chain (a -> b -> a)"
     ]
 
 
-def test_a_chain_of_entries_ends_before_python_does(mistakes: Callable[..., list[str]]) -> None:
+def test_long_chain_of_entries_is_refused_without_recursion_error(
+    mistakes: Callable[..., list[str]],
+) -> None:
     links = [f"a{level}: {{use: toy/mixed, parts: [a{level + 1}]}}" for level in range(300)]
-    found = mistakes(
+    problems = mistakes(
         datasets="\n".join(["low: {use: toy/images}", *links, "a300: {use: toy/images}"])
     )
 
-    assert "too long a chain" in found[0]
+    assert "too long a chain" in problems[0]
 
 
-def test_a_part_must_be_one_cell(mistakes: Callable[..., list[str]]) -> None:
-    (found,) = mistakes(
+def test_part_must_be_a_single_cell(mistakes: Callable[..., list[str]]) -> None:
+    (problem,) = mistakes(
         datasets="low: {use: toy/images}\nboth: {use: toy/images, sweep: {size: [4, 8]}}",
         sources="s: {use: toy/trained, data: both}",
     )
 
     assert (
         "expected the name of one dataset, not of 2; name one of 'both[size=4]', 'both[size=8]'"
-        in found
+        in problem
     )

@@ -218,20 +218,20 @@ def papers() -> Host:
 
 
 @pytest.fixture
-def found(papers: Host, write: Callable[[str, str], Path]) -> Suite:
+def igam_suite(papers: Host, write: Callable[[str, str], Path]) -> Suite:
     write("CIFAR10_subset/cifar10_10k_2k.npz", "pixels")
     write("igam.yaml", SUITE)
     return load("igam.yaml", papers)
 
 
-def test_replicates_are_cells_of_one_row(found: Suite) -> None:
-    assert [(cell.row, cell.replicate) for cell in found.sources] == [
+def test_replicates_are_cells_of_one_row(igam_suite: Suite) -> None:
+    assert [(cell.row, cell.replicate) for cell in igam_suite.sources] == [
         (row, seed) for row in ("robust", "natural") for seed in range(3)
     ]
 
 
-def test_the_subsets_and_references_of_both_targets_are_expanded(found: Suite) -> None:
-    mnist, cifar = found.targets
+def test_subsets_and_references_of_both_targets_are_expanded(igam_suite: Suite) -> None:
+    mnist, cifar = igam_suite.targets
 
     assert [(subset.n, subset.seed) for subset in mnist.subsets] == [
         *((n, seed) for n in (500, 2000) for seed in range(3)),
@@ -248,30 +248,28 @@ def test_the_subsets_and_references_of_both_targets_are_expanded(found: Suite) -
     )
 
 
-def test_a_preset_wins_over_the_suites_defaults(found: Suite) -> None:
-    ours, paper, *_ = found.transfers
+def test_preset_wins_over_the_suites_defaults(igam_suite: Suite) -> None:
+    ours, paper, *_ = igam_suite.transfers
 
     assert ours.node.options["epochs"] == 10
     assert (paper.node.options["epochs"], paper.node.options["reduction"]) == (100, "sample_mean")
 
 
-def test_chained_adapters_hold_their_parts_as_nodes(found: Suite) -> None:
-    parts = found.adapters[0].node.inputs["parts"]
+def test_chained_adapters_hold_their_parts_as_nodes(igam_suite: Suite) -> None:
+    parts = igam_suite.adapters[0].node.inputs["parts"]
 
     assert isinstance(parts, tuple)
     assert [part.use for part in parts] == ["adapters/channel_mean", "adapters/centre_crop"]
 
 
-def test_a_declared_digest_is_the_files_identity(found: Suite) -> None:
-    cifar = found.datasets[2].node
+def test_declared_digest_is_the_files_identity(igam_suite: Suite) -> None:
+    cifar = igam_suite.datasets[2].node
 
     assert cifar.options["file"] == {"sha256": hashlib.sha256(b"pixels").hexdigest()}
 
 
-def test_it_plans_as_many_trials_and_results_as_the_grammar_says(
-    found: Suite, papers: Host
-) -> None:
-    planned = planning.make_plan(found, papers)
+def test_igam_suite_plans_the_expected_trials_and_results(igam_suite: Suite, papers: Host) -> None:
+    planned = planning.make_plan(igam_suite, papers)
     results = {
         one for trial in planned.trials for several in trial.evaluations.values() for one in several
     }
@@ -280,7 +278,7 @@ def test_it_plans_as_many_trials_and_results_as_the_grammar_says(
     assert len(results) == 390
 
 
-def test_the_shipped_suite_plans_what_its_head_says_without_its_data(
+def test_shipped_suite_plans_what_its_head_says_without_its_data(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delenv("ADVTRANSFER_DATA", raising=False)
@@ -295,7 +293,7 @@ def test_the_shipped_suite_plans_what_its_head_says_without_its_data(
     assert {None} == {trial.skipped for trial in planned.trials}
 
 
-def test_in_the_shipped_suite_each_teacher_has_a_subset_of_its_own(
+def test_each_teacher_of_the_shipped_suite_has_its_own_subset(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delenv("ADVTRANSFER_DATA", raising=False)

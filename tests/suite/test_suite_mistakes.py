@@ -31,7 +31,7 @@ exclude:
 """
 
 
-def test_seven_mistakes_are_told_at_once_with_file_and_line(
+def test_seven_mistakes_are_reported_at_once_with_file_and_line(
     host: Host, write: Callable[[str, str], Path]
 ) -> None:
     write("suites/seven.yaml", SEVEN)
@@ -60,7 +60,7 @@ def test_seven_mistakes_are_told_at_once_with_file_and_line(
     ]
 
 
-def test_a_mistake_below_is_not_told_of_all_that_stands_on_it(
+def test_mistake_in_an_entry_is_not_repeated_for_its_users(
     mistakes: Callable[..., list[str]],
 ) -> None:
     datasets = "low: {use: toy/images, split: x}\nsizes: {use: toy/images, sweep: {size: [0, 4]}}"
@@ -72,7 +72,7 @@ def test_a_mistake_below_is_not_told_of_all_that_stands_on_it(
     assert len(mistakes(datasets=datasets, sources=sources, exclude=exclude)) == 2
 
 
-def test_labels_that_a_mistake_hides_are_not_called_unknown(
+def test_label_of_an_entry_with_mistakes_is_not_called_unknown(
     mistakes: Callable[..., list[str]],
 ) -> None:
     sources = (
@@ -80,23 +80,23 @@ def test_labels_that_a_mistake_hides_are_not_called_unknown(
     )
     exclude = "- {source: at 1}\n- {source: 'at*'}\n- {source: on 1}"
     board = "baseline: at 2"
-    found = mistakes(sources=sources, exclude=exclude, leaderboard=board)
+    problems = mistakes(sources=sources, exclude=exclude, leaderboard=board)
 
-    assert [one.partition("; ")[0].partition("found ")[2] for one in found] == [
+    assert [one.partition("; ")[0].partition("found ")[2] for one in problems] == [
         "-1",
         "'on 1', which matches no source",
     ]
 
 
-def test_a_mistake_in_the_defaults_is_told_there_and_once(
+def test_mistake_in_the_defaults_is_reported_there_once(
     mistakes: Callable[..., list[str]],
 ) -> None:
-    found = mistakes(
+    problems = mistakes(
         defaults="toy/trained: {data: low, lr: 0, epocs: 3}\ntoy/fixd: {}\ntoy/probe: 3\ntoy/fixed: {seeds: 2}",
         sources="a: {use: toy/trained}\nb: {use: toy/trained, epochs: 3}",
     )
 
-    assert [one.partition("; ")[0] for one in found] == [
+    assert [one.partition("; ")[0] for one in problems] == [
         "toy.yaml:2:32: found 0",
         "toy.yaml:2:35: found the unknown name 'epocs' in the defaults of toy/trained",
         "toy.yaml:3:3: found 'toy/fixd'",
@@ -125,13 +125,13 @@ def test_a_mistake_in_the_defaults_is_told_there_and_once(
         ({"adapters": "{a: null}"}, "found null for 'a', which no parent has"),
     ],
 )
-def test_a_mistake_in_the_whole_is_told(
+def test_mistake_at_the_top_level_is_reported(
     mistakes: Callable[..., list[str]], sections: dict[str, str], problem: str
 ) -> None:
     assert problem in "\n".join(mistakes(**sections))
 
 
-def test_a_plugin_that_does_not_load_is_told_where_it_is_named(
+def test_plugin_that_does_not_load_is_reported_where_it_is_named(
     write: Callable[[str, str], Path],
 ) -> None:
     modules: dict[str, str | ModuleType] = {
@@ -153,7 +153,7 @@ def test_a_plugin_that_does_not_load_is_told_where_it_is_named(
     ]
 
 
-def test_a_list_instead_of_a_suite_is_a_problem(
+def test_list_instead_of_a_suite_is_a_problem(
     host: Host, write: Callable[[str, str], Path]
 ) -> None:
     write("list.yaml", "- 1\n")
@@ -164,7 +164,7 @@ def test_a_list_instead_of_a_suite_is_a_problem(
         load("list.yaml", host)
 
 
-def test_a_missing_suite_says_where_it_was_looked_for_and_what_is_shipped(
+def test_missing_suite_says_where_it_was_looked_for_and_what_is_shipped(
     host: Host, write: Callable[[str, str], Path]
 ) -> None:
     folder = write("mine.yaml", "").parent

@@ -36,30 +36,30 @@ import pytest
         ("0b101", "write 5"),
     ],
 )
-def test_a_text_that_was_meant_as_a_number_is_told_with_what_to_write(
+def test_text_meant_as_a_number_is_reported_with_the_correction(
     mistakes: Callable[..., list[str]], written: str, step: str
 ) -> None:
-    (found,) = mistakes(evaluations=f"pgd: {{use: toy/pgd, eps: {written}}}")
+    (problem,) = mistakes(evaluations=f"pgd: {{use: toy/pgd, eps: {written}}}")
 
-    assert found.endswith(f"; expected a valid number or a list; {step}")
+    assert problem.endswith(f"; expected a valid number or a list; {step}")
 
 
 @pytest.mark.parametrize("written", [".inf", "-.inf", ".nan", "1e999", "8/0", "9007199254740993"])
 def test_numbers_that_no_record_could_hold_are_refused(
     mistakes: Callable[..., list[str]], written: str
 ) -> None:
-    (found,) = mistakes(evaluations=f"pgd: {{use: toy/pgd, eps: {written}}}")
+    (problem,) = mistakes(evaluations=f"pgd: {{use: toy/pgd, eps: {written}}}")
 
-    assert "expected a finite number" in found or "expected an integer between" in found
+    assert "expected a finite number" in problem or "expected an integer between" in problem
 
 
-def test_a_leading_zero_is_told_with_the_number_that_was_meant(
+def test_leading_zero_is_reported_with_the_meant_number(
     mistakes: Callable[..., list[str]],
 ) -> None:
-    (found,) = mistakes(evaluations="pgd: {use: toy/pgd, eps: 0.1, steps: 08}")
+    (problem,) = mistakes(evaluations="pgd: {use: toy/pgd, eps: 0.1, steps: 08}")
 
-    assert "found '08'" in found
-    assert "write 8, or put a text in quotes" in found
+    assert "found '08'" in problem
+    assert "write 8, or put a text in quotes" in problem
 
 
 @pytest.mark.parametrize(
@@ -71,26 +71,26 @@ def test_a_leading_zero_is_told_with_the_number_that_was_meant(
         ("steps: 1_000", "write 1000 without underscores"),
     ],
 )
-def test_an_integer_is_asked_for_in_the_same_way(
+def test_mistaken_integer_is_reported_with_the_correction(
     mistakes: Callable[..., list[str]], option: str, step: str
 ) -> None:
-    (found,) = mistakes(evaluations=f"pgd: {{use: toy/pgd, eps: 0.1, {option}}}")
+    (problem,) = mistakes(evaluations=f"pgd: {{use: toy/pgd, eps: 0.1, {option}}}")
 
-    assert found.endswith(f"; {step}")
+    assert problem.endswith(f"; {step}")
 
 
 @pytest.mark.parametrize(
     ("written", "step"),
     [("yes", "write true"), ("'true'", "write true"), ("Off", "write false"), ("n", "write false")],
 )
-def test_a_word_that_was_a_boolean_in_yaml_1_1_is_told_with_what_to_write(
+def test_yaml_1_1_boolean_is_reported_with_the_correction(
     mistakes: Callable[..., list[str]], written: str, step: str
 ) -> None:
-    (found,) = mistakes(
+    (problem,) = mistakes(
         transfers=f"t: {{use: toy/scratch, network: small, layers: [{{width: 3, bias: {written}}}]}}"
     )
 
-    assert found.endswith(f"; {step}")
+    assert problem.endswith(f"; {step}")
 
 
 @pytest.mark.parametrize(
@@ -108,20 +108,20 @@ def test_a_word_that_was_a_boolean_in_yaml_1_1_is_told_with_what_to_write(
         ("n: 20, test: 1_000", "write 1000 without underscores"),
     ],
 )
-def test_the_counts_of_a_target_are_told_in_the_same_way(
+def test_mistaken_count_of_a_target_is_reported_with_the_correction(
     mistakes: Callable[..., list[str]], keys: str, step: str
 ) -> None:
-    (found,) = mistakes(targets=f"task: {{data: low, {keys}}}")
+    (problem,) = mistakes(targets=f"task: {{data: low, {keys}}}")
 
-    assert found.endswith(f"; {step}")
+    assert problem.endswith(f"; {step}")
 
 
-def test_a_decimal_comma_in_braces_is_not_taken_for_a_key(
+def test_decimal_comma_in_braces_is_not_taken_for_a_key(
     mistakes: Callable[..., list[str]],
 ) -> None:
-    (found,) = mistakes(evaluations="pgd: {use: toy/pgd, eps: 0,031}")
+    (problem,) = mistakes(evaluations="pgd: {use: toy/pgd, eps: 0,031}")
 
     assert (
-        found
+        problem
         == "toy.yaml:2:30: found '031' as a key; expected a text; write a point in place of a decimal comma"
     )

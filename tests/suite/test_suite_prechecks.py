@@ -53,11 +53,11 @@ def network(*, data: Dataset, blocks: int = 5) -> Source:
 
 
 def check_tuning(chosen: OptionValues, around: CellOutline) -> Iterator[Misfit]:
-    there = around.source.blocks
-    if there is not None and chosen["blocks"] > there:
+    blocks = around.source.blocks
+    if blocks is not None and chosen["blocks"] > blocks:
         yield Misfit(
             ("blocks",),
-            f"at most {there}",
+            f"at most {blocks}",
             "train fewer",
             f"blocks is {chosen['blocks']}",
             skips=True,
@@ -126,10 +126,10 @@ def toy() -> Host:
 
 
 @pytest.fixture
-def told(toy: Host, write: Callable[[str, str], Path]) -> Callable[..., list[str]]:
+def problems_of(toy: Host, write: Callable[[str, str], Path]) -> Callable[..., list[str]]:
     """The problems of the suite with a text replaced by another one."""
 
-    def told(old: str, new: str) -> list[str]:
+    def problems_of(old: str, new: str) -> list[str]:
         assert old in SUITE
         write("toy.yaml", SUITE.replace(old, new))
         try:
@@ -138,11 +138,11 @@ def told(toy: Host, write: Callable[[str, str], Path]) -> Callable[..., list[str
             return [str(problem) for problem in error.problems]
         return []
 
-    return told
+    return problems_of
 
 
-def test_a_suite_that_fits_has_no_problem(told: Callable[..., list[str]]) -> None:
-    assert told("score", "score") == []
+def test_compatible_suite_has_no_problem(problems_of: Callable[..., list[str]]) -> None:
+    assert problems_of("score", "score") == []
 
 
 @pytest.mark.parametrize(
@@ -194,17 +194,17 @@ def test_a_suite_that_fits_has_no_problem(told: Callable[..., list[str]]) -> Non
         ),
     ],
 )
-def test_what_cannot_work_is_told_by_the_plan_at_its_place(
-    told: Callable[..., list[str]], old: str, new: str, problem: str
+def test_incompatible_option_is_reported_at_its_position(
+    problems_of: Callable[..., list[str]], old: str, new: str, problem: str
 ) -> None:
-    (found,) = told(old, new)
+    (found,) = problems_of(old, new)
 
     assert problem in found
     line = SUITE[: SUITE.index(old)].count("\n") + 1
     assert found.startswith(f"toy.yaml:{line}:")
 
 
-def test_what_some_cells_cannot_do_is_skipped_in_those(
+def test_misfit_in_some_cells_skips_only_those(
     toy: Host, write: Callable[[str, str], Path]
 ) -> None:
     write("toy.yaml", SUITE.replace("tuning, blocks: 2", "tuning, blocks: 3"))
@@ -216,15 +216,15 @@ def test_what_some_cells_cannot_do_is_skipped_in_those(
     }
 
 
-def test_an_evaluation_is_held_to_the_targets_that_it_is_made_for(
-    told: Callable[..., list[str]],
+def test_evaluation_is_checked_against_its_targets(
+    problems_of: Callable[..., list[str]],
 ) -> None:
     two = "  task: {data: low, n: [8, 20]}\n"
     evaluation = "  score: {use: toy/score, best: 3ONLY}\n"
 
     def of(only: str) -> list[str]:
         targets = f"{two}  pair: {{data: pair, n: 8}}\n"
-        return told(
+        return problems_of(
             SUITE[SUITE.index(two) :],
             targets
             + SUITE[SUITE.index("transfers") : SUITE.index("  score")]
@@ -252,10 +252,10 @@ def test_an_evaluation_is_held_to_the_targets_that_it_is_made_for(
         ),
     ],
 )
-def test_a_metric_that_its_evaluation_cannot_give_is_told_before_anything_is_built(
-    told: Callable[..., list[str]], board: str, problem: str
+def test_unknown_metric_of_an_evaluation_is_reported_before_anything_is_built(
+    problems_of: Callable[..., list[str]], board: str, problem: str
 ) -> None:
-    (found,) = told(
+    (found,) = problems_of(
         "  score: {use: toy/score}\n", f"  score: {{use: toy/score}}\nleaderboard: {{{board}}}\n"
     )
 
@@ -267,26 +267,28 @@ def test_a_metric_that_its_evaluation_cannot_give_is_told_before_anything_is_bui
     "metric",
     ["score.score", "score.score@1", "score.spread", "score.spread@30", "score.spread_median"],
 )
-def test_a_metric_may_leave_out_its_number_or_add_an_epoch(
-    told: Callable[..., list[str]], metric: str
+def test_metric_may_leave_out_its_number_or_add_an_epoch(
+    problems_of: Callable[..., list[str]], metric: str
 ) -> None:
     entry = "  score: {use: toy/score}\n"
 
-    assert told(entry, f"{entry}leaderboard: {{rank_by: {metric}}}\n") == []
+    assert problems_of(entry, f"{entry}leaderboard: {{rank_by: {metric}}}\n") == []
 
 
-def test_a_metric_that_may_be_one_of_several_is_told_with_all_of_them(
-    told: Callable[..., list[str]],
+def test_ambiguous_metric_is_reported_with_all_candidates(
+    problems_of: Callable[..., list[str]],
 ) -> None:
     entry = "  score: {use: toy/score, sweep: {best: [1, 2]}}\n"
-    (found,) = told(
+    (problem,) = problems_of(
         "  score: {use: toy/score}\n", f"{entry}leaderboard: {{rank_by: 'score.score'}}\n"
     )
 
-    assert "expected the name of one evaluation" in found
+    assert "expected the name of one evaluation" in problem
 
 
-def test_of_an_evaluation_that_says_nothing_nothing_is_claimed(
-    told: Callable[..., list[str]],
+def test_evaluation_without_declared_metrics_is_not_checked(
+    problems_of: Callable[..., list[str]],
 ) -> None:
-    assert told("toy/score}\n", "toy/secret}\nleaderboard: {rank_by: score.anything}\n") == []
+    assert (
+        problems_of("toy/score}\n", "toy/secret}\nleaderboard: {rank_by: score.anything}\n") == []
+    )

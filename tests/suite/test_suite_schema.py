@@ -29,7 +29,10 @@ CORRECT: list[dict[str, str]] = [
     {"sources": "s: {use: toy/fixed, label: x, only: {target: [task], n: 20}, sweep: null}"},
     {"defaults": "toy/trained: {data: low, lr: 0.5}", "sources": "s: {use: toy/trained}"},
     {
-        "datasets": "low: {use: toy/images, classes: [1, 0], channels: 3, size: null}\nb: {use: toy/mixed, parts: [low]}"
+        "datasets": (
+            "low: {use: toy/images, classes: [1, 0], channels: 3, size: null}\n"
+            "b: {use: toy/mixed, parts: [low]}"
+        )
     },
     {
         "adapters": "a: {use: toy/chain, parts: [{use: toy/crop}, b]}\nb: {use: toy/crop, only: {target: task}}"
@@ -142,13 +145,13 @@ def loads(suite: Callable[..., Suite]) -> Callable[..., bool]:
     return loads
 
 
-def test_the_schema_is_one(host: Host) -> None:
+def test_suite_schema_is_valid_json_schema(host: Host) -> None:
     Draft202012Validator.check_schema(suite_schema(host))
     Draft202012Validator.check_schema(suite_schema(Host([])))
 
 
 @pytest.mark.parametrize("sections", CORRECT, ids=str)
-def test_what_the_loader_accepts_the_schema_accepts(
+def test_schema_accepts_what_the_loader_accepts(
     suite: Callable[..., Suite], accepts: Callable[[Path], bool], sections: dict[str, str]
 ) -> None:
     path = suite(**{name: text.replace("'", "") for name, text in sections.items()}).path
@@ -157,14 +160,14 @@ def test_what_the_loader_accepts_the_schema_accepts(
 
 
 @pytest.mark.parametrize("sections", WRONG, ids=str)
-def test_what_a_schema_can_refuse_both_refuse(
+def test_schema_and_loader_refuse_the_same_mistakes(
     loads: Callable[..., bool], accepts: Callable[[Path], bool], sections: dict[str, str]
 ) -> None:
     assert not loads(**sections)
     assert not accepts(Path("toy.yaml"))
 
 
-def test_an_editor_sees_fractions_as_texts(validator: Draft202012Validator) -> None:
+def test_editor_sees_fractions_as_texts(validator: Draft202012Validator) -> None:
     entry = {"use": "toy/pgd", "eps": "8/255"}
     whole = {
         "sources": {"s": {"use": "toy/trained", "data": "low", "lr": "8/255"}},
@@ -177,7 +180,7 @@ def test_an_editor_sees_fractions_as_texts(validator: Draft202012Validator) -> N
     assert not validator.is_valid(whole | {"evaluations": {"e": entry | {"eps": "8:255"}}})
 
 
-def test_a_suite_over_a_parent_may_leave_the_rest_to_it(
+def test_suite_with_a_parent_may_omit_sections(
     write: Callable[[str, str], Path], accepts: Callable[[Path], bool]
 ) -> None:
     ok = "extends: base\nsources: {s: {lr: 0.1}, gone: null}\ntargets: {t: {n: 20}}\nevaluations: null"
@@ -187,7 +190,7 @@ def test_a_suite_over_a_parent_may_leave_the_rest_to_it(
     assert not accepts(write("c.yaml", "sources: {s: {lr: 0.1}}"))
 
 
-def test_options_bring_what_the_help_says_of_them_and_their_defaults(host: Host) -> None:
+def test_option_schemas_have_help_and_defaults(host: Host) -> None:
     definitions = cast(
         "dict[str, dict[str, dict[str, dict[str, Json]]]]", suite_schema(host)["$defs"]
     )
@@ -198,14 +201,14 @@ def test_options_bring_what_the_help_says_of_them_and_their_defaults(host: Host)
     assert (options["epochs"]["default"], options["epochs"]["minimum"]) == (10, 1)
 
 
-def test_the_args_of_a_docstring_end_with_their_section() -> None:
+def test_args_of_a_docstring_end_with_their_section() -> None:
     help = "Head.\n\nArgs:\n    one: First,\n        and more: so.\n    two: Second.\n\nRaises:\n    three: No."
 
     assert documented_arguments(help) == {"one": "First, and more: so.", "two": "Second."}
     assert documented_arguments("Head.") == {}
 
 
-def test_the_schema_of_the_installed_plugins_accepts_every_shipped_suite() -> None:
+def test_schema_of_the_installed_plugins_accepts_every_shipped_suite() -> None:
     validator = Draft202012Validator(suite_schema(Host.discover()))
 
     for path in shipped_suites().values():

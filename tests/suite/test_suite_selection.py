@@ -20,8 +20,8 @@ def selected(suite: Callable[..., Suite]) -> Callable[[str], dict[str, frozenset
     """What a selection means on each of its axes."""
 
     def selected(text: str) -> dict[str, frozenset[str | int]]:
-        (found,) = suite(**GRID, exclude=f"- {text}").exclude
-        return dict(found.axes)
+        (selection,) = suite(**GRID, exclude=f"- {text}").exclude
+        return dict(selection.axes)
 
     return selected
 
@@ -39,7 +39,7 @@ def selected(suite: Callable[..., Suite]) -> Callable[[str], dict[str, frozenset
         ("[l2, natural]", {"L2 0.3", "natural[seed=0]", "natural[seed=1]"}),
     ],
 )
-def test_a_pattern_is_a_key_a_row_a_label_or_a_glob(
+def test_pattern_is_a_key_a_row_a_label_or_a_glob(
     selected: Callable[[str], dict[str, frozenset[str | int]]], pattern: str, labels: set[str]
 ) -> None:
     assert selected(f"{{source: {pattern}}}") == {"source": labels}
@@ -55,7 +55,7 @@ def test_n_and_seed_compare_as_values(
     }
 
 
-def test_a_selection_means_the_cells_that_match_on_every_axis() -> None:
+def test_selection_means_the_cells_that_match_on_every_axis() -> None:
     selection = Selection({"source": frozenset({"a", "b"}), "n": frozenset({20})})
 
     assert selection.matches({"source": "a", "n": 20, "seed": 3})
@@ -64,19 +64,19 @@ def test_a_selection_means_the_cells_that_match_on_every_axis() -> None:
     assert not selection.matches({"source": "a"})
 
 
-def test_an_entrys_cells_share_its_only(suite: Callable[..., Suite]) -> None:
-    found = suite(
+def test_entrys_cells_share_its_only(suite: Callable[..., Suite]) -> None:
+    loaded = suite(
         **GRID,
         transfers="a: {use: toy/probe, only: {source: [natural, L2*], target: task}}\nb: {use: toy/probe, C: 2.0}",
     ).transfers
 
-    assert found[0].only == Selection(
+    assert loaded[0].only == Selection(
         {
             "source": frozenset({"natural[seed=0]", "natural[seed=1]", "L2 0.3"}),
             "target": frozenset({"task"}),
         }
     )
-    assert found[1].only is None
+    assert loaded[1].only is None
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_an_entrys_cells_share_its_only(suite: Callable[..., Suite]) -> None:
         ("natural", "found 'natural'; expected a selection of cells, a mapping"),
     ],
 )
-def test_a_pattern_that_matches_nothing_is_a_problem(
+def test_pattern_that_matches_nothing_is_a_problem(
     mistakes: Callable[..., list[str]], selection: str, found: str
 ) -> None:
     (problem,) = mistakes(**GRID, exclude=f"- {selection}")
@@ -106,7 +106,7 @@ def test_a_pattern_that_matches_nothing_is_a_problem(
     assert found in problem
 
 
-def test_an_adapter_applies_to_pairs_of_source_and_target_only(
+def test_adapter_applies_to_pairs_of_source_and_target_only(
     mistakes: Callable[..., list[str]],
 ) -> None:
     (problem,) = mistakes(adapters="crop: {use: toy/crop, only: {n: 20}}")
@@ -117,7 +117,7 @@ def test_an_adapter_applies_to_pairs_of_source_and_target_only(
     )
 
 
-def test_a_data_set_has_no_cells_to_select(mistakes: Callable[..., list[str]]) -> None:
+def test_data_set_has_no_cells_to_select(mistakes: Callable[..., list[str]]) -> None:
     (problem,) = mistakes(datasets="low: {use: toy/images, only: {target: task}}")
 
     assert "found the unknown name 'only' in toy/images" in problem

@@ -9,9 +9,9 @@ from advtransfer.suite import load, shipped_suites
 LIGHT = """\
 import sys
 from advtransfer.host import Host
-from advtransfer.suite import load, schema
+from advtransfer.suite import load, suite_schema
 suite = load("quickstart", Host.discover())
-schema(Host.discover())
+suite_schema(Host.discover())
 print([name for name in ("torch", "numpy", "sklearn", "foolbox", "matplotlib") if name in sys.modules])
 """
 
@@ -35,7 +35,9 @@ def test_quickstart_has_the_axes_that_its_head_promises() -> None:
     assert suite.text == shipped_suites()["quickstart"].read_text(encoding="utf-8")
 
 
-def test_a_suite_and_the_schema_need_no_heavy_library() -> None:
-    done = subprocess.run([sys.executable, "-c", LIGHT], capture_output=True, text=True, check=True)
+def test_suite_and_the_schema_need_no_heavy_library() -> None:
+    completed = subprocess.run(
+        [sys.executable, "-c", LIGHT], capture_output=True, text=True, check=True
+    )
 
-    assert done.stdout == "[]\n"
+    assert completed.stdout == "[]\n"

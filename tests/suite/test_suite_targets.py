@@ -13,22 +13,27 @@ def target(suite: Callable[..., Suite]) -> Callable[[str], Target]:
     """The target that these keys say."""
 
     def target(keys: str) -> Target:
-        (found,) = suite(targets=f"task: {{data: low, {keys}}}").targets
-        return found
+        (loaded,) = suite(targets=f"task: {{data: low, {keys}}}").targets
+        return loaded
 
     return target
 
 
-def test_a_target_asks_for_each_n_with_each_seed_in_order(target: Callable[[str], Target]) -> None:
-    found = target("n: [20, all], seeds: 2, validation: 0.25")
+def test_target_asks_for_each_n_with_each_seed_in_order(target: Callable[[str], Target]) -> None:
+    loaded = target("n: [20, all], seeds: 2, validation: 0.25")
 
-    assert found.subsets == (
+    assert loaded.subsets == (
         Subset(20, 0, 0.25, "uniform"),
         Subset(20, 1, 0.25, "uniform"),
         Subset("all", 0, 0.25, "uniform"),
         Subset("all", 1, 0.25, "uniform"),
     )
-    assert (found.key, found.data.label, found.test, found.references) == ("task", "low", None, ())
+    assert (loaded.key, loaded.data.label, loaded.test, loaded.references) == (
+        "task",
+        "low",
+        None,
+        (),
+    )
 
 
 def test_one_seed_and_no_validation_are_the_defaults(target: Callable[[str], Target]) -> None:
@@ -39,10 +44,10 @@ def test_seeds_may_be_listed(target: Callable[[str], Target]) -> None:
     assert [subset.seed for subset in target("n: 20, seeds: [7, 3]").subsets] == [7, 3]
 
 
-def test_the_papers_rule_has_seeds_and_a_draw_of_its_own(target: Callable[[str], Target]) -> None:
-    found = target("n: 20, seeds: {rule: utrera2021, count: 3}")
+def test_papers_rule_has_seeds_and_a_draw_of_its_own(target: Callable[[str], Target]) -> None:
+    loaded = target("n: 20, seeds: {rule: utrera2021, count: 3}")
 
-    assert [(subset.seed, subset.rule) for subset in found.subsets] == [
+    assert [(subset.seed, subset.rule) for subset in loaded.subsets] == [
         (20_000_000, "utrera2021"),
         (20_100_000, "utrera2021"),
         (20_200_000, "utrera2021"),
@@ -50,9 +55,9 @@ def test_the_papers_rule_has_seeds_and_a_draw_of_its_own(target: Callable[[str],
 
 
 def test_subsets_let_seeds_depend_on_n(target: Callable[[str], Target]) -> None:
-    found = target("subsets: [{n: [500, 2000], seeds: 2}, {n: all, validation: 0.1}]")
+    loaded = target("subsets: [{n: [500, 2000], seeds: 2}, {n: all, validation: 0.1}]")
 
-    assert [(subset.n, subset.seed, subset.validation) for subset in found.subsets] == [
+    assert [(subset.n, subset.seed, subset.validation) for subset in loaded.subsets] == [
         (500, 0, 0.0),
         (500, 1, 0.0),
         (2000, 0, 0.0),
@@ -61,28 +66,28 @@ def test_subsets_let_seeds_depend_on_n(target: Callable[[str], Target]) -> None:
     ]
 
 
-def test_a_test_part_may_be_a_draw(target: Callable[[str], Target]) -> None:
+def test_test_part_may_be_a_draw(target: Callable[[str], Target]) -> None:
     assert target("n: 20, test: 1000").test == 1000
 
 
-def test_a_target_may_hold_its_data_in_place(suite: Callable[..., Suite]) -> None:
-    (found,) = suite(targets="task: {data: {use: toy/images, size: 4}, n: 20}").targets
+def test_target_may_hold_inline_data(suite: Callable[..., Suite]) -> None:
+    (loaded,) = suite(targets="task: {data: {use: toy/images, size: 4}, n: 20}").targets
 
-    assert found.data.node.options == {"split": 0, "size": 4}
+    assert loaded.data.node.options == {"split": 0, "size": 4}
 
 
-def test_references_are_named_or_in_place_with_replicates(target: Callable[[str], Target]) -> None:
-    found = target("n: 20, reference: [natural, {use: toy/trained, data: low, lr: 0.2, seeds: 2}]")
+def test_references_are_named_or_inline_with_replicates(target: Callable[[str], Target]) -> None:
+    loaded = target("n: 20, reference: [natural, {use: toy/trained, data: low, lr: 0.2, seeds: 2}]")
 
-    assert [(cell.label, cell.node.options["seed"]) for cell in found.references] == [
+    assert [(cell.label, cell.node.options["seed"]) for cell in loaded.references] == [
         ("natural", 0),
         ("task.reference.1[seed=0]", 0),
         ("task.reference.1[seed=1]", 1),
     ]
-    assert target("n: 20, reference: natural").references == found.references[:1]
+    assert target("n: 20, reference: natural").references == loaded.references[:1]
 
 
-def test_a_reference_in_place_has_weights_of_its_own_unless_it_starts_as_a_source_does(
+def test_inline_reference_has_its_own_weights_unless_it_starts_as_a_source(
     target: Callable[[str], Target],
 ) -> None:
     trained = "use: toy/trained, data: low"
@@ -101,7 +106,7 @@ def test_a_reference_in_place_has_weights_of_its_own_unless_it_starts_as_a_sourc
     assert own.node.id != natural.node.id
 
 
-def test_a_reference_of_which_nothing_is_drawn_has_no_start(
+def test_reference_without_random_weights_has_no_start(
     target: Callable[[str], Target],
 ) -> None:
     (fixed,) = target("n: 20, reference: {use: toy/fixed}").references
@@ -163,7 +168,7 @@ def test_a_reference_of_which_nothing_is_drawn_has_no_start(
         ("subsets: [30]", "7:31: found 30; expected a subset, a mapping"),
     ],
 )
-def test_a_mistake_in_a_target_is_told_at_its_place(
+def test_mistake_in_a_target_is_reported_at_its_position(
     mistakes: Callable[..., list[str]], keys: str, problem: str
 ) -> None:
     sources = "natural: {use: toy/trained, data: low}"
@@ -174,26 +179,26 @@ def test_a_mistake_in_a_target_is_told_at_its_place(
     assert found.startswith(f"toy.yaml:{problem}")
 
 
-def test_a_missing_reference_is_told_at_the_target(mistakes: Callable[..., list[str]]) -> None:
+def test_missing_reference_is_reported_at_the_target(mistakes: Callable[..., list[str]]) -> None:
     targets = "a: {data: low, n: 20}\nb: {data: low, n: 20, reference: natural}"
     evaluations = "align: {use: toy/alignment}\nhere: {use: toy/alignment, only: {target: b}}"
-    found = mistakes(targets=targets, evaluations=evaluations)
+    problems = mistakes(targets=targets, evaluations=evaluations)
 
-    assert found == [
+    assert problems == [
         "toy.yaml:2:3: found no `reference` in target 'a'; expected one, since evaluation 'align' needs it; "
         "add `reference: {use: ...}` to the target, or `only:` to the evaluation"
     ]
 
 
-def test_a_target_needs_data_of_one_data_set(mistakes: Callable[..., list[str]]) -> None:
+def test_target_needs_data_of_one_data_set(mistakes: Callable[..., list[str]]) -> None:
     datasets = "low: {use: toy/images}\nsizes: {use: toy/images, sweep: {size: [4, 8]}}"
     targets = "a: {n: 20}\nb: {data: hihg, n: 20}\nc: {data: sizes, n: 20}\nd: {data: 3, n: 20}"
-    found = mistakes(datasets=datasets, targets=targets, sources="s: {use: toy/fixed}")
+    problems = mistakes(datasets=datasets, targets=targets, sources="s: {use: toy/fixed}")
 
-    assert [one.partition("; ")[0] for one in found] == [
+    assert [one.partition("; ")[0] for one in problems] == [
         "toy.yaml:5:3: found no `data`",
         "toy.yaml:6:13: found the unknown name 'hihg'",
         "toy.yaml:7:13: found 'sizes'",
         "toy.yaml:8:13: found 3",
     ]
-    assert found[2].endswith("name one of 'sizes[size=4]', 'sizes[size=8]'")
+    assert problems[2].endswith("name one of 'sizes[size=4]', 'sizes[size=8]'")

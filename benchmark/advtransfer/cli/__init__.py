@@ -1,6 +1,6 @@
 """The command line.
 
-One file a subcommand, imported when it is asked for, so that ``--help`` stays instant.
+One file for each subcommand, imported when it is used so that ``--help`` is fast.
 """
 
 from __future__ import annotations
@@ -22,28 +22,31 @@ __all__ = ["main"]
 def main() -> None:
     """Benchmark adversarial robustness and transfer learning.
 
-    A suite (a YAML file, or the name of a shipped one) says which source models are carried to which targets, how,
-    and what is measured. Try: advtransfer run quickstart
+    A suite (a YAML file, or the name of a shipped one) lists source models, the targets they are
+    transferred to, the transfer methods, and the evaluations. Try: advtransfer run quickstart
     """
     _check_system()
-    os.environ["MPLBACKEND"] = (
-        "agg"  # figures are files; a backend for windows would be imported, and may be absent
-    )
+    # Figures are written to files. A backend for windows needs a display, and may not be installed.
+    os.environ["MPLBACKEND"] = "agg"
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(
-                errors="replace"
-            )  # names and dashes must not end a run on a terminal that lacks them
+            # A terminal without some character, such as a dash, must not end a run of hours.
+            stream.reconfigure(errors="replace")
 
 
 def _check_system() -> None:
-    """Say at the start where nothing can work."""
+    """Raise on a system where nothing can work.
+
+    Raises:
+        UsageFailure: The system is Windows, or Python runs without docstrings.
+    """
     if sys.platform == "win32":
         problem = Problem("Windows", "Linux or macOS, since files are locked with flock", "use WSL")
         raise UsageFailure(str(problem))
     if sys.flags.optimize > 1:
-        found = "python -OO (or PYTHONOPTIMIZE=2), which drops docstrings"
         problem = Problem(
-            found, "them, since they are the help of components", "run without it, or with -O"
+            "python -OO (or PYTHONOPTIMIZE=2), which drops docstrings",
+            "docstrings, since they are the help of components",
+            "run without it, or with -O",
         )
         raise UsageFailure(str(problem))

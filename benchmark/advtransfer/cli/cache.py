@@ -1,11 +1,7 @@
-"""``advtransfer cache``.
-
-What the artifact cache holds, whether it is intact, and what makes room.
-"""
+"""``advtransfer cache``: list, verify and prune the artifact cache."""
 
 from __future__ import annotations
 
-import json
 import sys
 from datetime import datetime
 
@@ -13,16 +9,17 @@ import click
 
 from advtransfer.cache import Cache, CacheEntry
 from advtransfer.cli.arguments import format_bytes, size
-from advtransfer.cli.output import align_columns, print_note, print_product
+from advtransfer.cli.output import align_columns, print_json, print_note, print_product
 from advtransfer.console.formatting import pluralize
 from advtransfer.files import default_cache_root
 
 
-@click.group(short_help="The artifact cache: list, verify, prune.")
+@click.group(short_help="List, verify or prune the artifact cache.")
 def command() -> None:
-    """Look after the artifact cache: trained sources, frozen features, weights, shared by all runs.
+    """Look after the artifact cache, which all runs share.
 
-    It lies in ADVTRANSFER_CACHE, else in the user's cache folder; what is removed is built again when needed.
+    It holds trained sources, frozen features and weights, in ADVTRANSFER_CACHE or else in the
+    user's cache folder. Removed artifacts are built again when they are needed.
     """
 
 
@@ -31,29 +28,28 @@ def command() -> None:
     "--json", "as_json", is_flag=True, help="A list of {id, line, kind, use, bytes, used, path}."
 )
 def ls(as_json: bool) -> None:
-    """List what the cache holds, least recently used first."""
+    """List the artifacts in the cache, least recently used first."""
     entries = sorted(_open_cache().list_entries(), key=lambda entry: (entry.last_used, entry.id))
     if as_json:
-        print_product(
-            json.dumps([_entry_json(entry) for entry in entries], indent=2, ensure_ascii=False)
-        )
+        print_json([_entry_json(entry) for entry in entries])
         return
-    print_product(
-        align_columns(("id", "kind", "component", "line", "size", "used"), map(_entry_row, entries))
-    )
-    print_product(
-        f"{pluralize(len(entries), 'artifact')}, {format_bytes(sum(entry.bytes for entry in entries))} in {default_cache_root()}"
-    )
+    headers = ("id", "kind", "component", "line", "size", "used")
+    print_product(align_columns(headers, map(_entry_row, entries)))
+    total = format_bytes(sum(entry.bytes for entry in entries))
+    print_product(f"{pluralize(len(entries), 'artifact')}, {total} in {default_cache_root()}")
 
 
 @command.command()
 @click.pass_context
 def verify(ctx: click.Context) -> None:
-    """Hash everything; the exit code is 1 when something is corrupt (it is built again when needed)."""
+    """Hash every artifact.
+
+    The exit code is 1 if one is corrupt; it is built again when it is needed.
+    """
     checked = _open_cache().verify()
-    corrupt = [one for one in checked if one.reason is not None]
-    for one in corrupt:
-        print_note(f"{one.id} ({one.environment_key}) is corrupt: {one.reason}")
+    corrupt = [artifact for artifact in checked if artifact.reason is not None]
+    for artifact in corrupt:
+        print_note(f"{artifact.id} ({artifact.environment_key}) is corrupt: {artifact.reason}")
     print_product(f"{len(checked) - len(corrupt)} intact, {len(corrupt)} corrupt")
     ctx.exit(1 if corrupt else 0)
 
@@ -62,18 +58,18 @@ def verify(ctx: click.Context) -> None:
 @click.option(
     "--max-bytes",
     type=size,
-    help="Remove the least recently used until this much is left, such as 2GB; by default none is removed.",
+    help="Remove the least recently used down to this, such as 2GB; by default keep all.",
 )
 def prune(max_bytes: int | None) -> None:
-    """Make room: remove leftovers of killed runs and, above --max-bytes, what was not used for longest."""
+    """Remove leftovers of killed runs and, above --max-bytes, the least recently used artifacts."""
     pruned = _open_cache().prune(sys.maxsize if max_bytes is None else max_bytes)
-    print_product(
-        f"removed {pluralize(len(pruned.removed), 'artifact')}, {format_bytes(pruned.removed_bytes)}; {format_bytes(pruned.remaining_bytes)} left"
-    )
+    removed = f"{pluralize(len(pruned.removed), 'artifact')}, {format_bytes(pruned.removed_bytes)}"
+    print_product(f"removed {removed}; {format_bytes(pruned.remaining_bytes)} left")
 
 
 def _open_cache() -> Cache:
-    """The cache as a whole: listing, checking and pruning go over every line, so which one is named has no effect."""
+    # Listing, verifying and pruning cover the artifacts of every environment, so any `line` will
+    # do.
     return Cache(default_cache_root(), line="any")
 
 

@@ -1,8 +1,9 @@
-"""``advtransfer check``: whether an evaluation is fooled by models that are made to fool it."""
+"""``advtransfer check``: test an evaluation with models that are made to fool it."""
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -10,9 +11,10 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import click
 
 from advtransfer.cli.commands import Subcommand
-from advtransfer.cli.output import align_columns, print_note, print_product
+from advtransfer.cli.output import align_columns, print_json, print_note, print_product
 from advtransfer.errors import BadInput, Location, Problem
 from advtransfer.host import Component, Host
+from advtransfer.suite.yaml_core import parse_fraction
 from advtransfer.types import Evaluation, Json
 
 if TYPE_CHECKING:
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     from advtransfer.worker.verification import ThreatModel
 
 QUICKSTART_OPTIONS: dict[str, Json] = {"norm": "linf", "eps": 0.1, "steps": 20, "step_size": 0.0125}
-"""The attack of the quickstart, as far as an evaluation has options of these names and they are not given."""
+"""The attack of the quickstart: defaults for options of these names that an evaluation requires."""
 
 
 @click.command(cls=Subcommand, short_help="Score an evaluation by the canaries that it catches.")
@@ -52,11 +54,13 @@ def command(
     as_json: bool,
     options: tuple[str, ...],
 ) -> None:
-    """Run an evaluation, the host's battery behind it, on models that seem robust and are not, and on honest ones.
+    """Run an evaluation and the host's battery on models that only seem robust, and on honest ones.
 
-    Every canary must be doubted (suspicious, invalid, or refused with an error), no honest model may be, and no model
-    whose robust accuracy is known exactly may come out below it. OPTION=VALUE are the evaluation's, as in a suite; by
-    default the quickstart's PGD: norm=linf eps=0.1 steps=20 step_size=0.0125. The exit code is 1 when one fails.
+    Every canary must be caught: its result is suspicious, invalid, or refused with an error. No
+    honest model may be flagged, and no model whose robust accuracy is known exactly may be measured
+    below it. OPTION=VALUE are options of the evaluation, as in a suite; by default those of the
+    quickstart's PGD: norm=linf eps=0.1 steps=20 step_size=0.0125. The exit code is 1 when a model
+    fails.
     """
     from advtransfer.testing.canaries.score import score_evaluation
     from advtransfer.worker.verification.config import BATTERY_SIZES
@@ -65,23 +69,29 @@ def command(
     values = _evaluation_options(component, options)
     evaluation = cast(Evaluation, component.build(values, {}))
     rows = []
-    for row in score_evaluation(
+    scores = score_evaluation(
         evaluation, threat=_threat_model(values), battery=BATTERY_SIZES[battery], seed=seed
-    ):
+    )
+    for row in scores:
         rows.append(row)
         print_note(f"{row.outcome}: {row.name} {_strength_text(row)}")
-    print_product(_scores_json(rows) if as_json else _score_table(rows))
+    if as_json:
+        print_json(_scores_json(rows))
+    else:
+        print_product(_score_table(rows))
     ctx.exit(0 if all(row.passes for row in rows) else 1)
 
 
 def _evaluation_options(component: Component, written: Iterable[str]) -> dict[str, Json]:
-    """The evaluation's options: as written, over the usual ones where it has such and no default for them.
+    """Return the evaluation's options: those written, over the quickstart's where it requires one.
 
     Raises:
-        BadInput: A text that is no OPTION=VALUE, or options that the evaluation does not take.
+        BadInput: A text is not OPTION=VALUE, or the evaluation refuses the options.
     """
     fields = component.options.fields
-    given = {
+    show_step = f"see `show {component.name}`"
+    # An option with a default keeps it, so that the evaluation is tested as its users run it.
+    options = {
         name: value
         for name, value in QUICKSTART_OPTIONS.items()
         if name in fields and fields[name].required
@@ -89,40 +99,35 @@ def _evaluation_options(component: Component, written: Iterable[str]) -> dict[st
     for text in written:
         name, equals, value = text.partition("=")
         if not equals:
-            raise BadInput(
-                [
-                    Problem(
-                        repr(text), "OPTION=VALUE, such as eps=0.1", f"see `show {component.name}`"
-                    )
-                ]
-            )
-        given[name] = _parse_value(value)
-    values, faults = component.options.validate(given)
+            raise BadInput([Problem(repr(text), "OPTION=VALUE, such as eps=0.1", show_step)])
+        options[name] = _parse_value(value)
+    values, faults = component.options.validate(options)
     if faults:
-        where = Location("options", 1, 1)
         raise BadInput(
             Problem(
-                f"{'.'.join(map(str, one.path))}: {one.found}",
-                one.expected,
-                f"see `show {component.name}`",
-                where,
+                f"{'.'.join(map(str, fault.path))}: {fault.found}",
+                fault.expected,
+                show_step,
+                Location("options", 1, 1),
             )
-            for one in faults
+            for fault in faults
         )
     return values
 
 
 def _parse_value(text: str) -> Json:
-    """A value as in a suite: JSON, a fraction, or else a text."""
-    above, slash, below = text.partition("/")
+    """Return a value as in a suite: JSON, a fraction, or else the text."""
     try:
-        return float(above) / float(below) if slash else cast(Json, json.loads(text))
-    except (ValueError, ZeroDivisionError):
+        if "/" not in text:
+            return cast(Json, json.loads(text))
+        number = parse_fraction(text)
+    except ValueError:
         return text
+    return number if math.isfinite(number) else text
 
 
 def _threat_model(values: dict[str, Json]) -> ThreatModel:
-    """The ball that the exact models are fitted to; of several radii the largest, the usual one where none is named."""
+    """Return the ball for which the exact models are made: of several radii the largest."""
     from advtransfer.worker.verification import ThreatModel
 
     eps = values.get("eps", QUICKSTART_OPTIONS["eps"])
@@ -132,7 +137,7 @@ def _threat_model(values: dict[str, Json]) -> ThreatModel:
 
 
 def _score_table(rows: list[ScoredModel]) -> str:
-    """A line a model, and how many of each kind came out well."""
+    """Return a line for each model, and how many of each kind passed."""
     lines = [
         (
             row.kind,
@@ -145,20 +150,20 @@ def _score_table(rows: list[ScoredModel]) -> str:
         )
         for row in rows
     ]
-    head = ("kind", "model", "strength", "claimed", "exact", "outcome", "verdict")
-    counted = {
-        kind: [row.passes for row in rows if row.kind == kind]
-        for kind in ("canary", "honest", "exact")
-    }
-    return "\n".join(
+    headers = ("kind", "model", "strength", "claimed", "exact", "outcome", "verdict")
+    summary = "; ".join(
         [
-            align_columns(head, lines),
-            "",
-            f"{sum(counted['canary'])} of {len(counted['canary'])} canaries caught; "
-            f"{sum(counted['honest'])} of {len(counted['honest'])} honest models not flagged; "
-            f"{sum(counted['exact'])} of {len(counted['exact'])} exact values kept",
+            f"{_passed_text(rows, 'canary')} canaries caught",
+            f"{_passed_text(rows, 'honest')} honest models not flagged",
+            f"{_passed_text(rows, 'exact')} exact values kept",
         ]
     )
+    return f"{align_columns(headers, lines)}\n\n{summary}"
+
+
+def _passed_text(rows: list[ScoredModel], kind: str) -> str:
+    passes = [row.passes for row in rows if row.kind == kind]
+    return f"{sum(passes)} of {len(passes)}"
 
 
 def _strength_text(row: ScoredModel) -> str:
@@ -170,18 +175,16 @@ def _share_text(value: float | None) -> str:
 
 
 def _verdict_text(row: ScoredModel) -> str:
-    """The verdict, and the checks that it comes from."""
-    doubts = [
+    """Return the verdict, and the checks that it follows from."""
+    failed_checks = ", ".join(
         f"{check.name} {check.value:.3g}"
         for check in row.seen.checks
         if check.grade in ("suspicious", "fail")
-    ]
-    told = ", ".join(doubts) or (row.seen.reason if row.seen.judged != "verified" else "")
-    return f"{row.seen.judged}: {told[:100]}" if told else row.seen.judged
+    )
+    reason = row.seen.reason if row.seen.judged != "verified" else ""
+    details = failed_checks or reason
+    return f"{row.seen.judged}: {details[:100]}" if details else row.seen.judged
 
 
-def _scores_json(rows: list[ScoredModel]) -> str:
-    told: list[dict[str, Any]] = [
-        asdict(row) | {"good": row.passes, "outcome": row.outcome} for row in rows
-    ]  # Any: JSON
-    return json.dumps(told, indent=2, ensure_ascii=False)
+def _scores_json(rows: list[ScoredModel]) -> list[dict[str, Any]]:  # Any: JSON
+    return [asdict(row) | {"good": row.passes, "outcome": row.outcome} for row in rows]

@@ -1,4 +1,4 @@
-"""The group of subcommands: imports one when it is asked for, and says errors in plain words."""
+"""The group of subcommands, which imports each when it is used, and prints errors."""
 
 from __future__ import annotations
 
@@ -15,36 +15,40 @@ from advtransfer.text import printable_text
 
 EXIT_INTERRUPTED = 130
 
-# Name and short help, kept here so that the group's help imports no subcommand; a test holds both to be the same.
+# The short helps are repeated here so that the group's help imports no subcommand. A test compares
+# them with those of the subcommands.
 COMMANDS = {
-    "list": "Every component that is installed.",
-    "show": "A component's options, or a suite's grid.",
-    "plan": "What a suite asks for, and what of it is done.",
+    "list": "List the installed components.",
+    "show": "Show a component's options, or a suite's grid.",
+    "plan": "Show the trials of a suite, and which are done.",
     "run": "Run a suite, or continue it.",
-    "status": "How far a run is, and why trials failed.",
-    "leaderboard": "The pages of one or more runs, from their records.",
+    "status": "Show how far a run is, and why trials failed.",
+    "leaderboard": "Render the pages of runs from their records.",
     "check": "Score an evaluation by the canaries that it catches.",
-    "schema": "The JSON Schema of suites, for editors.",
-    "cache": "The artifact cache: list, verify, prune.",
+    "schema": "Print the JSON Schema of suites, for editors.",
+    "cache": "List, verify or prune the artifact cache.",
 }
 
 
 class CommandFailure(click.ClickException):
-    """An error that was raised on purpose: its message on stderr as it is, without a traceback."""
+    """An expected error: its message is written to stderr without a traceback."""
 
     def show(self, file: IO[Any] | None = None) -> None:  # Any: as click declares it
-        """Write the problems bare: editors look for ``file:line:column:`` at the start of a line."""
-        click.echo(printable_text(self.format_message()), file=file, err=True)  # as click calls it
+        """Write the message without a prefix.
+
+        Editors look for ``file:line:column:`` at the start of a line.
+        """
+        click.echo(printable_text(self.format_message()), file=file, err=True)
 
 
 class UsageFailure(CommandFailure):
-    """The user's words were wrong."""
+    """An error in the user's arguments or suite."""
 
     exit_code = 2
 
 
 class Subcommand(click.Command):
-    """A subcommand whose product is alone on stdout, whatever plugins print."""
+    """A subcommand that has stdout to itself, whatever plugins print."""
 
     def invoke(self, ctx: click.Context) -> object:
         with reserve_stdout():
@@ -52,7 +56,7 @@ class Subcommand(click.Command):
 
 
 class CommandGroup(click.Group):
-    """The subcommands: ``advtransfer.cli.<name>`` holds each as ``command``."""
+    """The group of subcommands; ``advtransfer.cli.<name>`` holds each as ``command``."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -60,6 +64,7 @@ class CommandGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
+        # Only this subcommand is imported, so that it need not wait for the others.
         command = importlib.import_module(f"advtransfer.cli.{cmd_name}").command
         return command if isinstance(command, click.Command) else None
 
@@ -72,9 +77,9 @@ class CommandGroup(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args[0] not in COMMANDS and not args[0].startswith("-"):
             near = difflib.get_close_matches(args[0], COMMANDS, n=1)
-            hint = (
-                f"did you mean {near[0]!r}?" if near else f"expected one of {', '.join(COMMANDS)}"
-            )
+            hint = f"expected one of {', '.join(COMMANDS)}"
+            if near:
+                hint = f"did you mean {near[0]!r}?"
             ctx.fail(f"no command {args[0]!r}; {hint}")
         return super().resolve_command(ctx, args)
 
@@ -82,15 +87,20 @@ class CommandGroup(click.Group):
         try:
             return super().invoke(ctx)
         except AdvTransferError as error:
-            wrong = isinstance(error, BadInput | UnknownName)
-            raise (UsageFailure if wrong else CommandFailure)(str(error)) from error
+            is_users_mistake = isinstance(error, BadInput | UnknownName)
+            failure = UsageFailure if is_users_mistake else CommandFailure
+            raise failure(str(error)) from error
         except OSError as error:
+            # Any other errno is a fault of the program, and its traceback says where.
             if error.errno not in WRITE_REFUSAL_ERRNOS:
                 raise
-            found = f"no way to use {str(error.filename2 or error.filename or 'a file')!r} ({error.strerror})"
-            raise UsageFailure(
-                str(Problem(found, "room and permission there", "make room, or choose another"))
-            ) from error
+            path = error.filename2 or error.filename or "a file"
+            problem = Problem(
+                f"no way to use {str(path)!r} ({error.strerror})",
+                "room and permission there",
+                "make room, or choose another",
+            )
+            raise UsageFailure(str(problem)) from error
         except KeyboardInterrupt as error:
             print_note("interrupted")
             raise click.exceptions.Exit(EXIT_INTERRUPTED) from error

@@ -1,4 +1,4 @@
-"""``advtransfer leaderboard``: the pages of runs, from their records."""
+"""``advtransfer leaderboard``: render the pages of runs from their records."""
 
 from __future__ import annotations
 
@@ -13,28 +13,27 @@ from advtransfer.result import Run
 from advtransfer.text import printable_text
 
 
-@click.command(cls=Subcommand, short_help="The pages of one or more runs, from their records.")
+@click.command(cls=Subcommand, short_help="Render the pages of runs from their records.")
 @click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Publish there: each run's records and page, and an index of all pages.",
+    help="Publish into this folder: each run's records and page, and an index of all pages.",
 )
 def command(runs: tuple[Path, ...], out: Path | None) -> None:
-    """Render the leaderboard of each RUN (a folder such as runs/quickstart) from its plan and records alone.
+    """Render the page of each RUN (a folder such as runs/quickstart) from its plan and records.
 
-    Without --out a page is written into its run's folder, figures beside it, and printed. The same records give the
-    same bytes on any machine.
+    Without --out, a page is written into its run's folder with its figures beside it, and printed.
+    The same records give the same bytes on any machine.
     """
     for run in [Run.open(path) for path in runs]:
-        for place, reason in run.damaged_records().items():
-            _print_warning(f"{run.path / place}: {reason}; left out")
+        for path, reason in run.damaged_records().items():
+            _print_warning(f"{run.path / path}: {reason}; left out")
         if out:
             print_product(str(publish_run(run, out, warn=_print_warning)))
         else:
-            print_product(
-                write_page(run, warn=_print_warning).read_text(encoding="utf-8"), newline=False
-            )
+            page = write_page(run, warn=_print_warning)
+            print_product(page.read_text(encoding="utf-8"), newline=False)
 
 
 def _print_warning(text: str) -> None:

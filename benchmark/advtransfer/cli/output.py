@@ -1,14 +1,15 @@
 """Output of a subcommand.
 
-Its product alone on stdout, everything else (also what plugins print) on stderr, and tables in
-aligned columns.
+Its product alone goes to stdout, everything else (also the output of plugins) to stderr. Tables
+have aligned columns.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TextIO
 
@@ -18,7 +19,7 @@ from advtransfer.text import printable_text
 
 
 def align_columns(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Rows under a head, each column as wide as its widest text, two spaces between."""
+    """Return rows under a head, with columns as wide as their widest texts."""
     lines = [[text.upper() for text in head], *map(list, rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     padded = (
@@ -30,49 +31,55 @@ def align_columns(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 STDOUT, STDERR = 1, 2
 _product_streams: list[TextIO] = []
-"""The stream of the product while a command runs; the last one counts."""
+"""The stream of the product while a command runs. With nested commands the last one is in use."""
 
 
 @contextmanager
 def reserve_stdout() -> Iterator[None]:
-    """Inside, what anybody but `print_product` writes to stdout goes to stderr: plugins, their C code, and worker processes.
+    """Reserve stdout for `print_product` while the context is open.
 
-    The stdout of a process stays so until it ends, since plugins may print on their way out as well.
+    What anything else writes to stdout goes to stderr: plugins, their C code, and worker processes.
+    The stdout of a process is not restored, since plugins may print while the process ends.
     """
-    if sys.stdout is None:  # closed by whoever started this process
+    if sys.stdout is None:  # Whoever started this process closed it.
         yield
         return
-    before, real = sys.stdout, _is_process_stdout(sys.stdout)
-    _product_streams.append(_redirect_stdout(before) if real else before)
-    if not real:
+    before = sys.stdout
+    is_process_stdout = _is_process_stdout(before)
+    _product_streams.append(_redirect_stdout(before) if is_process_stdout else before)
+    if not is_process_stdout:
         sys.stdout = sys.stderr
     try:
         yield
     finally:
         _product_streams.pop().flush()
-        if not real:
+        if not is_process_stdout:
             sys.stdout = before
 
 
 def product_stream() -> TextIO:
-    """The stream that a command's product goes to."""
+    """Return the stream that a command's product goes to."""
     return _product_streams[-1] if _product_streams else sys.stdout
 
 
 def print_product(text: str, *, newline: bool = True) -> None:
     """Write a command's product."""
-    click.echo(
-        printable_text(text), file=product_stream(), nl=newline
-    )  # this is what others call in its place
+    # Everything else calls this function, so that printable_text is applied once and everywhere.
+    click.echo(printable_text(text), file=product_stream(), nl=newline)
+
+
+def print_json(value: object, *, default: Callable[[object], str] | None = None) -> None:
+    """Write a command's product as JSON; `default` converts values that JSON lacks."""
+    print_product(json.dumps(value, indent=2, ensure_ascii=False, default=default))
 
 
 def print_note(text: object) -> None:
-    """Write what is not the product, such as warnings, to stderr."""
-    click.echo(printable_text(str(text)), err=True)  # as above
+    """Write a text that is not the product, such as a warning, to stderr."""
+    click.echo(printable_text(str(text)), err=True)
 
 
 def _is_process_stdout(stream: TextIO) -> bool:
-    """Whether a stream is this process's own stdout, not what a test or a notebook has put in its place."""
+    """Return True for this process's own stdout, False for a stream that a test or notebook set."""
     try:
         return stream.fileno() == STDOUT
     except (OSError, ValueError, AttributeError):
@@ -80,12 +87,16 @@ def _is_process_stdout(stream: TextIO) -> bool:
 
 
 def _redirect_stdout(stream: TextIO) -> TextIO:
-    """A stream to where stdout goes now; from here on what is written to stdout goes to stderr."""
+    """Return a stream to the present stdout; what is written to stdout from now on goes to stderr.
+
+    The file descriptor itself is redirected, since C code and worker processes do not use
+    sys.stdout.
+    """
     stream.flush()
-    kept = os.fdopen(os.dup(STDOUT), "w", encoding=stream.encoding, errors="replace")
+    product = os.fdopen(os.dup(STDOUT), "w", encoding=stream.encoding, errors="replace")
     try:
         os.dup2(STDERR, STDOUT)
     except OSError:  # stderr is closed
         with open(os.devnull, "w", encoding="utf-8") as nowhere:  # noqa: PTH123  # a device, not a path
             os.dup2(nowhere.fileno(), STDOUT)
-    return kept
+    return product

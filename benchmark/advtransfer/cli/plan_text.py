@@ -35,27 +35,32 @@ class SubsetDraws:
         return {"n": list(self.n), "seeds": list(self.seeds)}
 
     def __str__(self) -> str:
-        return f"n {', '.join(map(str, self.n))} with {'seeds' if len(self.seeds) > 1 else 'seed'} {_seeds_text(self.seeds)}"
+        sizes = ", ".join(map(str, self.n))
+        noun = "seeds" if len(self.seeds) > 1 else "seed"
+        return f"n {sizes} with {noun} {_seeds_text(self.seeds)}"
 
 
 def grid_text(plan: Plan, suite: Suite | None = None) -> str:
-    """The axes of a plan, one a line, under its counts; with its suite, also the references."""
+    """Return the axes of a plan, one per line, under its counts.
+
+    With its suite, the references are shown as well.
+    """
     axes = {
         name: (name, ", ".join(labels) or ABSENT) for name, labels in _axis_labels(plan).items()
     }
-    drawn = [
+    targets = [
         ("target", f"{name}: {'; '.join(map(str, draws))}")
         for name, draws in target_draws(plan).items()
     ]
-    compared = [
-        ("reference", f"{name}: {', '.join(map(_reference_text, found))}")
-        for name, found in _target_references(suite).items()
+    references = [
+        ("reference", f"{name}: {', '.join(map(_reference_text, cells))}")
+        for name, cells in _target_references(suite).items()
     ]
     rows = [
         axes["source"],
         axes["adapter"],
-        *drawn,
-        *compared,
+        *targets,
+        *references,
         axes["transfer"],
         axes["evaluation"],
     ]
@@ -63,18 +68,20 @@ def grid_text(plan: Plan, suite: Suite | None = None) -> str:
 
 
 def grid_json(plan: Plan, suite: Suite | None = None) -> dict[str, Json]:
-    """The same as plain data."""
+    """Return the axes and counts of a plan as plain data."""
+    targets: dict[str, Json] = {
+        name: [draw.to_json() for draw in draws] for name, draws in target_draws(plan).items()
+    }
+    references: dict[str, Json] = {
+        name: [{"label": cell.label, "start": training_start(cell.node)} for cell in cells]
+        for name, cells in _target_references(suite).items()
+    }
     return {
         "suite": plan.suite,
         "title": plan.title,
         **{f"{name}s": labels for name, labels in _axis_labels(plan).items()},
-        "targets": {
-            name: [one.to_json() for one in draws] for name, draws in target_draws(plan).items()
-        },
-        "references": {
-            name: [{"label": one.label, "start": training_start(one.node)} for one in found]
-            for name, found in _target_references(suite).items()
-        },
+        "targets": targets,
+        "references": references,
         "trials": len(plan.trials),
         "skipped": sum(trial.skipped is not None for trial in plan.trials),
         "results": plan.count_results(),
@@ -82,12 +89,10 @@ def grid_json(plan: Plan, suite: Suite | None = None) -> dict[str, Json]:
 
 
 def _target_references(suite: Suite | None) -> dict[str, tuple[GridEntry, ...]]:
-    """The references of each target that has some."""
-    return (
-        {target.key: target.references for target in suite.targets if target.references}
-        if suite
-        else {}
-    )
+    """Return the references of each target that has any."""
+    if suite is None:
+        return {}
+    return {target.key: target.references for target in suite.targets if target.references}
 
 
 def _reference_text(cell: GridEntry) -> str:
@@ -96,25 +101,27 @@ def _reference_text(cell: GridEntry) -> str:
 
 
 def plan_header(plan: Plan) -> str:
-    """The suite's name, its title, and how much it asks for."""
+    """Return the suite's name, its numbers of trials and results, and its title."""
     size = f"{pluralize(len(plan.trials), 'trial')}, {pluralize(plan.count_results(), 'result')}"
     return f"{plan.suite}: {size}\n{plan.title}".rstrip()
 
 
 def target_draws(plan: Plan) -> dict[str, list[SubsetDraws]]:
-    """The draws of each target: the n that have the same seeds stand together."""
+    """Return the draws of each target; the n that have the same seeds are grouped."""
     seeds: dict[str, dict[SubsetSize, set[int]]] = {}
     for trial in plan.trials:
         seeds.setdefault(trial.target, {}).setdefault(trial.n, set()).add(trial.seed)
     return {target: list(_group_by_seeds(by_n)) for target, by_n in seeds.items()}
 
 
-def _group_by_seeds(seeds: Mapping[SubsetSize, set[int]]) -> Iterator[SubsetDraws]:
-    groups: dict[tuple[int, ...], list[SubsetSize]] = {}
-    for n in sorted(seeds, key=lambda n: (n == "all", 0 if n == "all" else n)):
-        groups.setdefault(tuple(sorted(seeds[n])), []).append(n)
-    for key, ns in groups.items():
-        yield SubsetDraws(tuple(ns), key)
+def _group_by_seeds(seeds_by_n: Mapping[SubsetSize, set[int]]) -> Iterator[SubsetDraws]:
+    sizes_by_seeds: dict[tuple[int, ...], list[SubsetSize]] = {}
+    sizes = sorted(seeds_by_n, key=lambda n: (n == "all", 0 if n == "all" else n))
+    for n in sizes:
+        seeds = tuple(sorted(seeds_by_n[n]))
+        sizes_by_seeds.setdefault(seeds, []).append(n)
+    for seeds, group in sizes_by_seeds.items():
+        yield SubsetDraws(tuple(group), seeds)
 
 
 def _axis_labels(plan: Plan) -> dict[str, list[str]]:
@@ -133,23 +140,18 @@ def _distinct_labels(labels: Iterable[str | None]) -> list[str]:
 
 
 def _seeds_text(seeds: Sequence[int]) -> str:
-    """Seeds as a range where they are one: ``0..4``."""
+    """Return seeds as a range where they are one: ``0..4``."""
     if len(seeds) > 2 and list(seeds) == list(range(seeds[0], seeds[-1] + 1)):
         return f"{seeds[0]}..{seeds[-1]}"
     return ", ".join(map(str, seeds))
 
 
 def trial_json(trial: Trial) -> dict[str, Json]:
-    """A trial's place in the grid, as `plan --json` tells it."""
+    """Return a trial's position in the grid, as `plan --json` prints it."""
     return {
         "id": trial.id,
         "name": trial.name,
-        "source": trial.source,
-        "adapter": trial.adapter,
-        "target": trial.target,
-        "n": trial.n,
-        "seed": trial.seed,
-        "transfer": trial.transfer,
+        **trial.axes(),
         "evaluations": list(trial.evaluations),
     }
 
@@ -157,55 +159,60 @@ def trial_json(trial: Trial) -> dict[str, Json]:
 TrialStatuses: TypeAlias = Mapping[str, TrialStatus]
 
 
-def count_statuses(states: TrialStatuses) -> StatusCounts:
-    """How many trials are done, failed, skipped and to do."""
-    found = Counter(state.value for state in states.values())
-    return StatusCounts(found["done"], found["failed"], found["skipped"], found["todo"])
+def count_statuses(statuses: TrialStatuses) -> StatusCounts:
+    """Return how many trials are done, failed, skipped and to do."""
+    counts = Counter(status.value for status in statuses.values())
+    return StatusCounts(counts["done"], counts["failed"], counts["skipped"], counts["todo"])
 
 
-def trial_lines(plan: Plan, states: TrialStatuses) -> Iterator[str]:
-    """A line for each trial: its state, its name, and the reason when it failed or is skipped."""
+def trial_lines(plan: Plan, statuses: TrialStatuses) -> Iterator[str]:
+    """Yield a line for each trial: its status, its name, and the reason if there is one."""
     for trial in plan.trials:
-        state = states[trial.id]
-        yield f"{STATUS_WORDS[state.value]:7}  {trial.name}{_reason_suffix(state)}"
+        status = statuses[trial.id]
+        yield f"{STATUS_WORDS[status.value]:7}  {trial.name}{_reason_suffix(status)}"
 
 
-def reason_lines(plan: Plan, states: TrialStatuses, value: str) -> Iterator[str]:
-    """The reasons of one state, the commonest first, with how many trials have each and the first of them."""
-    names: dict[str, list[str]] = {}
+def reason_lines(plan: Plan, statuses: TrialStatuses, value: str) -> Iterator[str]:
+    """Yield the reasons of one status, the most frequent first, with counts and first trials."""
+    names_by_reason: dict[str, list[str]] = {}
     for trial in plan.trials:
-        state = states[trial.id]
-        if state.value == value:
-            names.setdefault(one_line(state.reason_text), []).append(trial.name)
-    for reason, trials in sorted(names.items(), key=lambda item: -len(item[1])):
-        yield f"{value} {len(trials)} x  {reason}  (first: {trials[0]})"
+        status = statuses[trial.id]
+        if status.value == value:
+            reason = one_line(status.reason_text)
+            names_by_reason.setdefault(reason, []).append(trial.name)
+    # sorted() is stable: equally frequent reasons keep the order of the plan.
+    by_count = sorted(names_by_reason.items(), key=lambda item: -len(item[1]))
+    for reason, names in by_count:
+        yield f"{value} {len(names)} x  {reason}  (first: {names[0]})"
 
 
-def trials_json(plan: Plan, states: TrialStatuses, value: str) -> list[dict[str, Json]]:
-    """The trials of one state with their reasons, as plain data."""
-    found = ((trial, states[trial.id]) for trial in plan.trials)
-    return [
-        {
-            "id": one.id,
-            "name": one.name,
-            "reason": state.reason,
-            "evaluation": state.evaluation,
-            "evaluations": dict(state.failures),
-        }
-        for one, state in found
-        if state.value == value
-    ]
+def trials_json(plan: Plan, statuses: TrialStatuses, value: str) -> list[dict[str, Json]]:
+    """Return the trials of one status with their reasons, as plain data."""
+    rows: list[dict[str, Json]] = []
+    for trial in plan.trials:
+        status = statuses[trial.id]
+        if status.value == value:
+            rows.append(
+                {
+                    "id": trial.id,
+                    "name": trial.name,
+                    "reason": status.reason,
+                    "evaluation": status.evaluation,
+                    "evaluations": dict(status.failures),
+                }
+            )
+    return rows
 
 
-def failure_lines(state: TrialStatus) -> list[str]:
-    """Why a trial failed: a line for each evaluation that did, or the one reason behind all."""
-    if state.evaluation is None:
-        return [one_line(state.reason)]
-    return [f"{evaluation}: {one_line(reason)}" for evaluation, reason in state.failures.items()]
+def failure_lines(status: TrialStatus) -> list[str]:
+    """Return why a trial failed: a line for each evaluation, or the one common reason."""
+    if status.evaluation is None:
+        return [one_line(status.reason)]
+    return [f"{evaluation}: {one_line(reason)}" for evaluation, reason in status.failures.items()]
 
 
 def stale_lines(stale: StaleRecords, run: Path) -> list[str]:
-    """What is told of records that were made with other code than is installed."""
+    """Return a note on records that were made with other code than is installed."""
     if not stale:
         return []
     changed = f"the code of {', '.join(stale.plugins)} has changed under the same version"
@@ -215,10 +222,10 @@ def stale_lines(stale: StaleRecords, run: Path) -> list[str]:
     ]
 
 
-def _reason_suffix(state: TrialStatus) -> str:
-    return f"  ({one_line(state.reason_text)})" if state.reason_text else ""
+def _reason_suffix(status: TrialStatus) -> str:
+    return f"  ({one_line(status.reason_text)})" if status.reason_text else ""
 
 
 def one_line(reason: str | None) -> str:
-    """A reason on one line."""
+    """Return a reason on one line."""
     return " ".join(printable_text(reason or "no reason recorded").split())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import sys
 from collections.abc import Iterable
@@ -15,7 +14,7 @@ from advtransfer import runner
 from advtransfer import suite as suites
 from advtransfer.cli.arguments import runs_option, size
 from advtransfer.cli.commands import EXIT_INTERRUPTED, Subcommand
-from advtransfer.cli.output import print_product, product_stream
+from advtransfer.cli.output import print_json, product_stream
 from advtransfer.console import console_for
 from advtransfer.host import Host
 from advtransfer.runner import RunSettings, RunSummary
@@ -23,7 +22,7 @@ from advtransfer.types import BatterySize, Precision
 
 
 def parse_jobs(value: str) -> int | None:
-    """A number of jobs, or ``auto``; a click type."""
+    """Return a number of jobs, or None for ``auto``. This is a click type."""
     if value == "auto":
         return None
     if not value.isdigit() or int(value) < 1:
@@ -49,7 +48,7 @@ def parse_jobs(value: str) -> int | None:
     type=click.IntRange(min=1),
     default=1,
     show_default=True,
-    help="CPU threads a worker.",
+    help="CPU threads for each worker.",
 )
 @click.option("--limit", type=click.IntRange(min=0), help="At most this many trials in this call.")
 @click.option(
@@ -64,7 +63,7 @@ def parse_jobs(value: str) -> int | None:
     type=click.Choice(["float32", "bfloat16"]),
     default="float32",
     show_default=True,
-    help="Of training; what is measured is measured in float32.",
+    help="Of training; evaluations always use float32.",
 )
 @click.option(
     "--executor", default="local/pool", show_default=True, help="The engine, as plugin/factory."
@@ -72,19 +71,22 @@ def parse_jobs(value: str) -> int | None:
 @click.option(
     "--retry-failed",
     is_flag=True,
-    help="Try again also what is known to fail, such as a diverged fit, and what a run (not the plan) skipped.",
+    help=(
+        "Also try again what is known to fail, such as a diverged fit, and what a run (not the "
+        "plan) skipped."
+    ),
 )
 @click.option(
     "--mixed",
     is_flag=True,
-    help="Go on in a folder with records of another device, thread count, precision or battery.",
+    help="Continue in a folder with records of another device, thread count, precision or battery.",
 )
 @click.option(
     "--battery",
     type=click.Choice(["small", "full", "none"]),
     default="small",
     show_default=True,
-    help="How much evidence is gathered of each robust accuracy.",
+    help="How thoroughly each robust accuracy is verified.",
 )
 @click.option(
     "--keep",
@@ -94,20 +96,20 @@ def parse_jobs(value: str) -> int | None:
 @click.option(
     "--trust-versions",
     is_flag=True,
-    help="Take records as they are that were made with other code of a plugin under the same versions.",
+    help="Accept records that were made with other code of a plugin under the same versions.",
 )
 @click.option(
     "--max-bytes",
     type=size,
     metavar="SIZE",
-    help="Evict the least used of the cache above this, as 20GB.",
+    help="Evict the least recently used artifacts of the cache above this, such as 20GB.",
 )
 @click.option(
     "--plugin",
     "listeners",
     multiple=True,
     metavar="NAME",
-    help="A plugin to tell the news of trials.",
+    help="A plugin that receives the events of trials.",
 )
 @click.option(
     "--json",
@@ -138,9 +140,12 @@ def command(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Run SUITE (a file, or the name of a shipped suite), or continue it: what is recorded is not done again.
+    """Run SUITE (a file, or the name of a shipped suite), or continue it.
 
-    The exit code is 0 when nothing failed, 1 when a trial did or the run could not go on, 130 when it was interrupted.
+    Recorded results are not computed again.
+
+    The exit code is 0 if nothing failed, 1 if a trial failed or the run stopped, and 130 if it was
+    interrupted.
     """
     settings = RunSettings(
         runs=runs,
@@ -159,26 +164,29 @@ def command(
         max_bytes=max_bytes,
     )
     summary = _run_suite(suite, settings, listeners=listeners, as_json=as_json, quiet=quiet)
-    ctx.exit(
-        EXIT_INTERRUPTED if summary.interrupted else 1 if summary.failed or summary.stopped else 0
-    )
+    ctx.exit(_exit_code(summary))
+
+
+def _exit_code(summary: RunSummary) -> int:
+    if summary.interrupted:
+        return EXIT_INTERRUPTED
+    return 1 if summary.failed or summary.stopped else 0
 
 
 def _run_suite(
     suite: str, settings: RunSettings, *, listeners: Iterable[str], as_json: bool, quiet: bool
 ) -> RunSummary:
-    """Run with a console on stderr; the product, on stdout, is the last lines or one JSON object."""
+    """Run with a console on stderr; the product on stdout is the last lines or one JSON object."""
     host = Host.discover()
+    # A wrong name ends the command here, before anything is run.
     for name in listeners:
         host.load_plugin(name)
     loaded = suites.load(suite, host)
-    signal.signal(
-        signal.SIGTERM, signal.default_int_handler
-    )  # what schedulers send ends a run as Ctrl-C does
-    with console_for(
-        sys.stderr, product=sys.stderr if as_json else product_stream(), quiet=quiet
-    ) as console:
+    # Schedulers end a job with SIGTERM, which then stops the run as Ctrl-C does: in order.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    last_lines = sys.stderr if as_json else product_stream()
+    with console_for(sys.stderr, product=last_lines, quiet=quiet) as console:
         summary = runner.run_suite(loaded, settings=settings, host=host, listeners=[console])
     if as_json:
-        print_product(json.dumps(asdict(summary), default=str, indent=2, ensure_ascii=False))
+        print_json(asdict(summary), default=str)
     return summary

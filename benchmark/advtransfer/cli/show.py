@@ -1,4 +1,4 @@
-"""``advtransfer show``: the options of a component, or the grid of a suite."""
+"""``advtransfer show``: show the options of a component, or the grid of a suite."""
 
 from __future__ import annotations
 
@@ -6,25 +6,30 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from advtransfer.cli.commands import Subcommand
-from advtransfer.cli.output import align_columns, print_product
+from advtransfer.cli.output import align_columns, print_json, print_product
 from advtransfer.errors import BadInput, UnknownName
 from advtransfer.hookspecs import COMPONENT_KINDS
 from advtransfer.host import Component, Host
 from advtransfer.options import Option
 from advtransfer.types import Json
 
+if TYPE_CHECKING:
+    from advtransfer.planning import Plan
+    from advtransfer.suite import Suite
+
 
 def component_text(component: Component) -> str:
-    """The component as a reader wants it, from its name down to its presets."""
+    """Return the description of a component, from its name down to its presets."""
     return "\n\n".join(_component_paragraphs(component))
 
 
 def component_json(component: Component) -> dict[str, Json]:
-    """The same as plain data."""
+    """Return the description of a component as plain data."""
     return {
         "name": component.name,
         "kind": component.kind,
@@ -36,26 +41,28 @@ def component_json(component: Component) -> dict[str, Json]:
         "help": component.help_text,
         "needs": sorted(component.metadata.needs),
         "tasks": sorted(component.metadata.tasks),
-        "options": [_option_json(one) for one in component.options.fields.values()],
+        "options": [_option_json(option) for option in component.options.fields.values()],
         "presets": {name: dict(values) for name, values in component.metadata.presets.items()},
     }
 
 
 def _component_paragraphs(component: Component) -> Iterator[str]:
-    facts = component.metadata
-    origin = f"{component.kind} of plugin {component.plugin} ({component.distribution} {component.version})"
-    needs = f"; needs {', '.join(sorted(facts.needs))}" if facts.needs else ""
-    yield f"{component.name}: {origin}, version {facts.version}{needs}; tasks: {', '.join(sorted(facts.tasks))}"
+    metadata = component.metadata
+    distribution = f"{component.distribution} {component.version}"
+    origin = f"{component.kind} of plugin {component.plugin} ({distribution})"
+    needs = f"; needs {', '.join(sorted(metadata.needs))}" if metadata.needs else ""
+    tasks = ", ".join(sorted(metadata.tasks))
+    yield f"{component.name}: {origin}, version {metadata.version}{needs}; tasks: {tasks}"
     yield component.help_text
-    options = component.options.fields.values()
-    yield (
-        align_columns(("option", "type", "default"), [_option_row(one) for one in options])
-        if options
-        else "It has no options."
-    )
-    if facts.presets:
+    options = [_option_row(option) for option in component.options.fields.values()]
+    if options:
+        yield align_columns(("option", "type", "default"), options)
+    else:
+        yield "It has no options."
+    if metadata.presets:
         presets = [
-            (name, json.dumps(values, ensure_ascii=False)) for name, values in facts.presets.items()
+            (name, json.dumps(values, ensure_ascii=False))
+            for name, values in metadata.presets.items()
         ]
         yield align_columns(("preset", "stands for"), presets)
 
@@ -79,50 +86,66 @@ def _option_json(option: Option) -> dict[str, Json]:
 SUITE_SUFFIXES = (".yaml", ".yml")
 
 
-@click.command(cls=Subcommand, short_help="A component's options, or a suite's grid.")
+@click.command(cls=Subcommand, short_help="Show a component's options, or a suite's grid.")
 @click.argument("name")
 @click.option(
     "--leakage", is_flag=True, help="Of a suite: count images that two of its data sets share."
 )
 @click.option("--json", "as_json", is_flag=True, help="The same as one JSON object.")
 def command(name: str, leakage: bool, as_json: bool) -> None:
-    """Show what NAME stands for.
+    """Show the component or the suite NAME.
 
-    NAME is a component, written plugin/factory: its help, options, types, defaults and presets; or a suite, by its
-    file or its name: the cells on each axis, and how many trials they make.
+    A component is written plugin/factory: its help, options, types, defaults and presets are shown.
+    A suite is given by its file or its name: the cells on each axis are shown, and how many trials
+    they make.
     """
     host = Host.discover()
     if _names_component(name):
-        found = host.component(name)
-        print_product(_json_text(component_json(found)) if as_json else component_text(found))
+        component = host.component(name)
+        if as_json:
+            print_json(component_json(component))
+        else:
+            print_product(component_text(component))
         return
+    # Components are shown without these imports, which take most of the time of a suite.
     from advtransfer import planning, suite
-    from advtransfer.cli import plan_text
 
     if not name.endswith(SUITE_SUFFIXES):
-        _expect_suite(name, host)
+        _require_suite(name, host)
     loaded = suite.load(name, host)
-    planned = planning.make_plan(loaded, host)
+    plan = planning.make_plan(loaded, host)
     if leakage:
-        from advtransfer.cli import leakage as leaks
+        _print_leakage(loaded, host, as_json=as_json)
+    else:
+        _print_grid(plan, loaded, as_json=as_json)
 
-        shared = leaks.leakage_rows(loaded, host)
-        print_product(_json_text(shared) if as_json else leaks.leakage_text(shared))
-        return
-    print_product(
-        _json_text(plan_text.grid_json(planned, loaded))
-        if as_json
-        else plan_text.grid_text(planned, loaded)
-    )
+
+def _print_leakage(suite: Suite, host: Host, *, as_json: bool) -> None:
+    from advtransfer.cli import leakage
+
+    rows = leakage.leakage_rows(suite, host)
+    if as_json:
+        print_json(rows)
+    else:
+        print_product(leakage.leakage_text(rows))
+
+
+def _print_grid(plan: Plan, suite: Suite, *, as_json: bool) -> None:
+    from advtransfer.cli import plan_text
+
+    if as_json:
+        print_json(plan_text.grid_json(plan, suite))
+    else:
+        print_product(plan_text.grid_text(plan, suite))
 
 
 def _names_component(name: str) -> bool:
-    """Whether a name is written plugin/factory, and is not the path of a suite."""
+    """Return True for a name written plugin/factory that is not the path of a suite."""
     return name.count("/") == 1 and not name.endswith(SUITE_SUFFIXES) and not Path(name).is_file()
 
 
-def _expect_suite(name: str, host: Host) -> None:
-    """Refuse a name of nothing; it may be a component's without its plugin, or a plugin's.
+def _require_suite(name: str, host: Host) -> None:
+    """Raise where no suite has a name, with a hint at components that may be meant.
 
     Raises:
         BadInput: There is no such suite.
@@ -132,13 +155,17 @@ def _expect_suite(name: str, host: Host) -> None:
     try:
         find_suite(name)
     except BadInput as error:
-        hint = f"{error.problems[0].next_step}; a component is written plugin/factory{_component_hint(name, host)}: "
-        problem = replace(error.problems[0], next_step=f"{hint}`advtransfer list` shows each")
-        raise BadInput([problem]) from error
+        problem = error.problems[0]
+        component_step = f"a component is written plugin/factory{_component_hint(name, host)}"
+        next_step = f"{problem.next_step}; {component_step}: `advtransfer list` shows each"
+        raise BadInput([replace(problem, next_step=next_step)]) from error
 
 
 def _component_hint(name: str, host: Host) -> str:
-    """The components that a name without a slash may mean: those of a kind, of a plugin, or of nearly this name."""
+    """Return the components that a name without a slash may mean.
+
+    They are those of a kind, of a plugin, or of a similar name.
+    """
     kind = name.lower().removesuffix("s")
     if kind in COMPONENT_KINDS:
         return f" (did you mean `advtransfer list {kind}`?)"
@@ -149,7 +176,3 @@ def _component_hint(name: str, host: Host) -> str:
     except UnknownName as error:
         return f" (did you mean {' or '.join(map(repr, error.near))}?)" if error.near else ""
     return ""
-
-
-def _json_text(value: object) -> str:
-    return json.dumps(value, indent=2, ensure_ascii=False)

@@ -1,15 +1,14 @@
-"""``advtransfer status``: how far a run is, and why trials failed."""
+"""``advtransfer status``: show how far a run is, and why trials failed."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
 
 from advtransfer.cli import plan_text
 from advtransfer.cli.commands import Subcommand
-from advtransfer.cli.output import print_product
+from advtransfer.cli.output import print_json, print_product
 from advtransfer.console.formatting import counts_text, skipped_line
 from advtransfer.host import Host
 from advtransfer.planning import Plan
@@ -18,7 +17,7 @@ from advtransfer.result import Run
 from advtransfer.runner.record_reuse import StaleRecords, find_stale_records
 
 
-@click.command(cls=Subcommand, short_help="How far a run is, and why trials failed.")
+@click.command(cls=Subcommand, short_help="Show how far a run is, and why trials failed.")
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option(
     "--json",
@@ -27,38 +26,34 @@ from advtransfer.runner.record_reuse import StaleRecords, find_stale_records
     help="{suite, run, done, failed, skipped, todo, stale, failures, skips, evaluations_skipped, damaged}.",
 )
 def command(run: Path, as_json: bool) -> None:
-    """Show how far RUN (a folder such as runs/quickstart) is: counts, and each failure and skip with its reason."""
+    """Show how far RUN (a folder such as runs/quickstart) is.
+
+    Its trials are counted by status, and each failure and skip is shown with its reason.
+    """
     opened = Run.open(run)
     plan = Plan.from_json(opened.read_plan())
     stale = find_stale_records(plan, opened, Host.discover())
-    standings = trial_statuses(plan, opened, stale=stale.records)
+    statuses = trial_statuses(plan, opened, stale=stale.records)
     if as_json:
-        found = _status_json(plan, standings, run, stale) | {"damaged": opened.damaged_records()}
-        print_product(json.dumps(found, indent=2, ensure_ascii=False))
-    else:
-        print_product(
-            "\n".join(
-                [
-                    *_status_lines(plan, standings, run),
-                    *plan_text.stale_lines(stale, run),
-                    *_damaged_lines(opened),
-                ]
-            )
-        )
+        damaged = opened.damaged_records()
+        print_json({**_status_json(plan, statuses, run, stale), "damaged": damaged})
+        return
+    lines = [
+        *_status_lines(plan, statuses, run),
+        *plan_text.stale_lines(stale, run),
+        *_damaged_lines(opened),
+    ]
+    print_product("\n".join(lines))
 
 
-def _status_lines(plan: Plan, standings: plan_text.TrialStatuses, run: Path) -> list[str]:
-    failed = [
-        (one, standings[one.id]) for one in plan.trials if standings[one.id].value == "failed"
-    ]
-    lines = [f"{plan.suite}: {counts_text(plan_text.count_statuses(standings))}"]
-    lines += [
-        f"failed  {one.name}: {reason}"
-        for one, state in failed
-        for reason in plan_text.failure_lines(state)
-    ]
-    lines += plan_text.reason_lines(plan, standings, "skipped")
-    lines += map(skipped_line, count_skipped_evaluations(standings.values()))
+def _status_lines(plan: Plan, statuses: plan_text.TrialStatuses, run: Path) -> list[str]:
+    lines = [f"{plan.suite}: {counts_text(plan_text.count_statuses(statuses))}"]
+    failed = [trial for trial in plan.trials if statuses[trial.id].value == "failed"]
+    for trial in failed:
+        for reason in plan_text.failure_lines(statuses[trial.id]):
+            lines.append(f"failed  {trial.name}: {reason}")
+    lines += plan_text.reason_lines(plan, statuses, "skipped")
+    lines += map(skipped_line, count_skipped_evaluations(statuses.values()))
     if failed:
         lines.append(f"tracebacks: {run / 'attempts'}; to try again: the same `advtransfer run`")
     return lines
@@ -66,24 +61,24 @@ def _status_lines(plan: Plan, standings: plan_text.TrialStatuses, run: Path) -> 
 
 def _damaged_lines(run: Run) -> list[str]:
     lines = [
-        f"damaged {run.path / place}: {reason}" for place, reason in run.damaged_records().items()
+        f"damaged {run.path / path}: {reason}" for path, reason in run.damaged_records().items()
     ]
-    return (
-        [*lines, "damaged records count as missing; the same `advtransfer run` measures them again"]
-        if lines
-        else []
-    )
+    if lines:
+        lines.append(
+            "damaged records count as missing; the same `advtransfer run` measures them again"
+        )
+    return lines
 
 
 def _status_json(
-    plan: Plan, standings: plan_text.TrialStatuses, run: Path, stale: StaleRecords
+    plan: Plan, statuses: plan_text.TrialStatuses, run: Path, stale: StaleRecords
 ) -> dict[str, object]:
     return {
         "suite": plan.suite,
         "run": str(run),
-        **plan_text.count_statuses(standings)._asdict(),
+        **plan_text.count_statuses(statuses)._asdict(),
         "stale": len(stale.records),
-        "failures": plan_text.trials_json(plan, standings, "failed"),
-        "skips": plan_text.trials_json(plan, standings, "skipped"),
-        "evaluations_skipped": count_skipped_evaluations(standings.values()),
+        "failures": plan_text.trials_json(plan, statuses, "failed"),
+        "skips": plan_text.trials_json(plan, statuses, "skipped"),
+        "evaluations_skipped": count_skipped_evaluations(statuses.values()),
     }

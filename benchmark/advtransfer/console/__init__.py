@@ -1,4 +1,4 @@
-"""The console: shows a run from the events that the runner tells, and from nothing else."""
+"""The console: shows a run from the events of the runner, and from nothing else."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["Console", "Event", "console_for"]
 
 
 class Console(AbstractContextManager["Console"], Protocol):
-    """A listener: called with each event of a run, inside a ``with`` that gives the terminal back at the end."""
+    """A listener for the events of a run; its ``with`` block restores the terminal at the end."""
 
     def __call__(self, event: Event) -> None: ...
     def __enter__(self) -> Self: ...
@@ -22,18 +22,20 @@ class Console(AbstractContextManager["Console"], Protocol):
 def console_for(
     stream: TextIO, *, product: TextIO | None = None, quiet: bool = False, plain: bool | None = None
 ) -> Console:
-    """The console that suits a stream: live on a terminal, else one line for each finished trial.
+    """Return the console for a stream: live on a terminal, else one line for each finished trial.
 
     Args:
-        stream: Where progress and failures go.
-        product: Where the last lines go, the counts and the page; by default `stream`.
-        quiet: Only failures and the last lines.
-        plain: True for lines even on a terminal, False for the live display anywhere; by default the stream decides.
+        stream: The stream of progress and failures.
+        product: The stream of the last lines, the counts and the page; by default `stream`.
+        quiet: Show only failures and the last lines.
+        plain: True for lines even on a terminal, False for the live display on any stream; by
+            default the stream decides.
     """
     if plain is None:
         plain = not stream.isatty() or os.environ.get("TERM") == "dumb"
     if plain or quiet:
         return PlainConsole(stream, product=product or stream, quiet=quiet)
+    # Logs and pipes need no rich, which is slow to import.
     from rich.console import Console as Terminal
 
     from advtransfer.console.live import LiveConsole

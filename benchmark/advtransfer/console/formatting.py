@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from advtransfer.console.event_fields import (
@@ -16,12 +16,13 @@ from advtransfer.console.event_fields import (
     text_field,
 )
 
-MAX_SHOWN = 5  # metrics that are shown where the suite names no columns, reasons that are shown where there are many
-ABSENT = "–"  # noqa: RUF001  # the en dash is what every page shows for what is absent
+MAX_SHOWN = 5
+"""Number of metrics that are shown where the suite names no columns, and of reasons and names."""
+ABSENT = "–"  # noqa: RUF001  # pages show an en dash for absent values, too
 
 
 class StatusCounts(NamedTuple):
-    """Trials by state."""
+    """Numbers of trials by status."""
 
     done: int = 0
     failed: int = 0
@@ -30,16 +31,23 @@ class StatusCounts(NamedTuple):
 
 
 def format_number(value: float) -> str:
-    """A metric in three decimals without the leading zero (``.704``); one too small or too large in 2 or 4 digits."""
+    """Return a metric in three decimals without the leading zero: ``.704``.
+
+    A number too small for that has two significant digits, a number too large has four.
+    """
     if not math.isfinite(value):
         return ABSENT
+    # The bounds are those at which rounding to three decimals gives .000 and 1.001.
     if 0 < value < 0.0005:
         return f"{value:.2g}"
-    return f"{value:.3f}".removeprefix("0") if 0 <= value < 1.0005 else f"{value:.4g}"
+    if 0 <= value < 1.0005:
+        return f"{value:.3f}".removeprefix("0")
+    return f"{value:.4g}"
 
 
 def format_duration(seconds: float) -> str:
-    """Seconds as people say them: ``0.4 s``, ``42 s``, ``3 min 12 s``, ``2 h 05 min``."""
+    """Return seconds as people say them: ``0.4 s``, ``42 s``, ``3 min 12 s``, ``2 h 05 min``."""
+    # From here on one decimal would be rounded to 10.0.
     if seconds < 9.95:
         return f"{seconds:.1f} s"
     whole = round(seconds)
@@ -51,37 +59,40 @@ def format_duration(seconds: float) -> str:
 
 
 def pluralize(number: int, noun: str) -> str:
-    """A count with its noun: ``1 trial``, ``2 trials``."""
+    """Return a count with its noun: ``1 trial``, ``2 trials``."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def trial_name(trial: Event) -> str:
-    """A trial as its plan names it, or its place in the grid, or the start of its id."""
+    """Return a trial's name in its plan, or its position in the grid, or the start of its id."""
     return (
         text_field(trial, "name") or _trial_position(trial) or text_field(trial, "id")[:12] or "?"
     )
 
 
 def _trial_position(trial: Event) -> str:
-    axes = [
-        text_field(trial, "source"),
-        "->" if text_field(trial, "source") else "",
-        text_field(trial, "target"),
-    ]
-    axes += [f"{key}={text_field(trial, key)}" for key in ("n", "seed") if text_field(trial, key)]
-    return " ".join(filter(None, [*axes, text_field(trial, "transfer")]))
+    source = text_field(trial, "source")
+    parts = [source, "->" if source else "", text_field(trial, "target")]
+    for key in ("n", "seed"):
+        value = text_field(trial, key)
+        if value:
+            parts.append(f"{key}={value}")
+    parts.append(text_field(trial, "transfer"))
+    return " ".join(filter(None, parts))
 
 
 def metrics_text(event: Event, *, columns: Sequence[str] = ()) -> str:
-    """The metrics of a finished trial on one line: those of the suite's columns, else the first few."""
-    found = number_mapping_field(event, "metrics")
-    shown, more = select_metrics(list(found), columns=columns)
-    told = [f"{name} {format_number(found[name])}" for name in shown]
-    return "  ".join([*told, f"and {more} more"] if more else told)
+    """Return the metrics of a finished trial: those of the suite's columns, else the first few."""
+    metrics = number_mapping_field(event, "metrics")
+    names, more = select_metrics(list(metrics), columns=columns)
+    texts = [f"{name} {format_number(metrics[name])}" for name in names]
+    if more:
+        texts.append(f"and {more} more")
+    return "  ".join(texts)
 
 
 def select_metrics(names: Sequence[str], *, columns: Sequence[str]) -> tuple[list[str], int]:
-    """The metrics that the suite's columns name, or the first few with the count of the others."""
+    """Return the metrics of the suite's columns, or the first few and the number of the others."""
     named = [name for column in columns for name in _metrics_of_column(column, names)]
     if named:
         return list(dict.fromkeys(named)), 0
@@ -89,124 +100,126 @@ def select_metrics(names: Sequence[str], *, columns: Sequence[str]) -> tuple[lis
 
 
 def _metrics_of_column(column: str, names: Sequence[str]) -> list[str]:
-    """What a column names: it may leave out the eps and the epoch that records write, ``robust_accuracy@0.1``."""
-    return (
-        [column] if column in names else [name for name in names if name.startswith(f"{column}@")]
-    )
+    """Return the metrics that a column names.
+
+    It may leave out the eps and the epoch that records write, as in ``robust_accuracy@0.1``.
+    """
+    if column in names:
+        return [column]
+    return [name for name in names if name.startswith(f"{column}@")]
 
 
 def opening_line(event: Event) -> str:
-    """One line that says what starts, from the event ``run_started``."""
-    workers = f"{pluralize(integer_field(event, 'jobs'), 'job')} of {pluralize(integer_field(event, 'threads'), 'thread')}"
-    where = f"{workers} on {text_field(event, 'device')}; {text_field(event, 'run')}"
-    return f"{text_field(event, 'suite')}: {counts_text(status_counts(event))}; {where}"
+    """Return the line that announces a run, from the event ``run_started``."""
+    jobs = pluralize(integer_field(event, "jobs"), "job")
+    threads = pluralize(integer_field(event, "threads"), "thread")
+    workers = f"{jobs} of {threads} on {text_field(event, 'device')}"
+    counts = counts_text(status_counts(event))
+    return f"{text_field(event, 'suite')}: {counts}; {workers}; {text_field(event, 'run')}"
 
 
 def status_counts(event: Event) -> StatusCounts:
-    """The trials of a run by state; those that failed before and are tried again are to do."""
+    """Return the trials of a run by status; failed ones that are tried again are to do."""
     return StatusCounts(*(integer_field(event, key) for key in StatusCounts._fields))
 
 
 def source_line(event: Event) -> str:
-    """What a built source is and what its probe measured, from the event ``source_finished``."""
-    card, probe = mapping_field(event, "card"), mapping_field(event, "probe")
-    measured = (
-        f"clean accuracy {format_number(number_field(probe, 'clean_accuracy'))} on {text_field(probe, 'on')}"
-        if probe
-        else ""
-    )
-    return f"source {text_field(event, 'name')}: " + ", ".join(
-        filter(None, [text_field(card, "architecture"), measured])
-    )
+    """Return a built source's architecture and probe, from the event ``source_finished``."""
+    card = mapping_field(event, "card")
+    probe = mapping_field(event, "probe")
+    parts = [text_field(card, "architecture")]
+    if probe:
+        accuracy = format_number(number_field(probe, "clean_accuracy"))
+        parts.append(f"clean accuracy {accuracy} on {text_field(probe, 'on')}")
+    return f"source {text_field(event, 'name')}: " + ", ".join(filter(None, parts))
 
 
 def card_warning(event: Event) -> str:
-    """What to do about a source whose probe is off its card; empty when it is not."""
-    card, probe = mapping_field(event, "card"), mapping_field(event, "probe")
-    if probe.get("agrees") is not False:
+    """Return a warning for a source whose probe disagrees with its card, else ``""``."""
+    card = mapping_field(event, "card")
+    # A source without a claim has no `agrees`, which is no disagreement.
+    if mapping_field(event, "probe").get("agrees") is not False:
         return ""
-    claimed, tolerance = (
-        format_number(number_field(card, "clean_accuracy")),
-        format_number(number_field(card, "tolerance")),
-    )
+    claimed = format_number(number_field(card, "clean_accuracy"))
+    tolerance = format_number(number_field(card, "tolerance"))
     return (
-        f"warning: source {text_field(event, 'name')} is off its card, which claims {claimed} with a tolerance of "
-        f"{tolerance}; check its normalisation, input size and class order"
+        f"warning: source {text_field(event, 'name')} is off its card, which claims {claimed} "
+        f"with a tolerance of {tolerance}; check its normalisation, input size and class order"
     )
 
 
 def superseded_line(event: Event) -> str:
-    """What is measured again since code has changed, from the event ``records_superseded``."""
+    """Return what a change of code makes stale, from the event ``records_superseded``."""
+    # A trial has several records under one name.
     names = list(dict.fromkeys(str(name) for name in mapping_field(event, "records").values()))
     more = f", and {len(names) - MAX_SHOWN} more" if names[MAX_SHOWN:] else ""
     plugins = event.get("plugins")
     changed = ", ".join(map(str, plugins)) if isinstance(plugins, list | tuple) else ""
     return (
         f"stale: the code of {changed} has changed under the same version; measured again: "
-        f"{', '.join(names[:MAX_SHOWN])}{more}; the old records are in {text_field(event, 'run')}/superseded "
-        "(to take them as they are: --trust-versions)"
+        f"{', '.join(names[:MAX_SHOWN])}{more}; the old records are in "
+        f"{text_field(event, 'run')}/superseded (to take them as they are: --trust-versions)"
     )
 
 
 def warning_line(event: Event) -> str:
-    """A warning of the run, its data, or a library during a job, from the event ``warning``."""
+    """Return a warning of the run, its data, or a library, from the event ``warning``."""
     name = text_field(event, "name")
+    subject = f"{name}: " if name else ""
+    return f"warning: {subject}{text_field(event, 'text')}"
+
+
+def counts_text(counts: StatusCounts) -> str:
+    """Return the trials by status: ``160 trials: 158 done, 2 failed, 0 skipped, 0 to do``."""
+    trials = pluralize(sum(counts), "trial")
     return (
-        f"warning: {name}: {text_field(event, 'text')}"
-        if name
-        else f"warning: {text_field(event, 'text')}"
+        f"{trials}: {counts.done} done, {counts.failed} failed, "
+        f"{counts.skipped} skipped, {counts.todo} to do"
     )
 
 
-def counts_text(standing: StatusCounts) -> str:
-    """The trials by state on one line: ``160 trials: 158 done, 2 failed, 0 skipped, 0 to do``."""
-    done, failed, skipped, todo = standing
-    return f"{pluralize(sum(standing), 'trial')}: {done} done, {failed} failed, {skipped} skipped, {todo} to do"
-
-
 def ending_lines(event: Event) -> list[str]:
-    """The last lines of a run, from the event ``run_finished``: the counts, the page, and what to do next."""
-    lines = [
-        f"{counts_text(status_counts(event))} in {format_duration(number_field(event, 'seconds'))}"
-    ]
-    if integer_field(event, "failed") and text_field(event, "run"):
-        lines.append(f"failures: advtransfer status {text_field(event, 'run')}")
+    """Return the last lines of a run: the counts, the page, and the next step.
+
+    `event` is ``run_finished``.
+    """
+    run = text_field(event, "run")
+    duration = format_duration(number_field(event, "seconds"))
+    lines = [f"{counts_text(status_counts(event))} in {duration}"]
+    if integer_field(event, "failed") and run:
+        lines.append(f"failures: advtransfer status {run}")
     skipped = mapping_list_field(event, "evaluations_skipped")
     lines += map(skipped_line, skipped[:MAX_SHOWN])
     if skipped[MAX_SHOWN:]:
-        lines.append(
-            f"and {len(skipped) - MAX_SHOWN} more reasons: advtransfer status {text_field(event, 'run')}"
-        )
+        more = len(skipped) - MAX_SHOWN
+        lines.append(f"and {more} more reasons: advtransfer status {run}")
     if text_field(event, "page"):
         lines.append(f"page: {text_field(event, 'page')}")
     if text_field(event, "stopped"):
-        again = "; run the same command again to continue" if number_field(event, "todo") else ""
-        lines.append(f"stopped: {text_field(event, 'stopped')}{again}")
+        next_step = "; run the same command again to continue"
+        has_more = number_field(event, "todo")
+        lines.append(f"stopped: {text_field(event, 'stopped')}{next_step if has_more else ''}")
     if event.get("interrupted"):
         lines.append("interrupted: run the same command again to continue")
     return lines
 
 
 def skipped_line(event: Event) -> str:
-    """One evaluation that made no sense in some trials, from `evaluations_skipped`."""
-    return f"{text_field(event, 'evaluation')} skipped in {pluralize(integer_field(event, 'trials'), 'trial')}: {text_field(event, 'reason')}"
+    """Return an evaluation that is not applicable in some trials, from `evaluations_skipped`."""
+    trials = pluralize(integer_field(event, "trials"), "trial")
+    return f"{text_field(event, 'evaluation')} skipped in {trials}: {text_field(event, 'reason')}"
 
 
 def job_progress_text(event: Event) -> str:
-    """Where a job is: ``3/30 loss .412``."""
-    figures: Mapping[str, float] = number_mapping_field(event, "news")
-    steps = (
-        f"{integer_field(event, 'done')}/{integer_field(event, 'total')}"
-        if integer_field(event, "total")
-        else ""
-    )
-    return " ".join(
-        filter(
-            None, [steps, *(f"{name} {format_number(value)}" for name, value in figures.items())]
-        )
-    )
+    """Return the progress of a job: ``3/30 loss .412``."""
+    parts: list[str] = []
+    if integer_field(event, "total"):
+        parts.append(f"{integer_field(event, 'done')}/{integer_field(event, 'total')}")
+    for name, value in number_mapping_field(event, "news").items():
+        parts.append(f"{name} {format_number(value)}")
+    return " ".join(parts)
 
 
 def event_trial(event: Event) -> Event:
-    """The trial that an event is about."""
+    """Return the trial that an event is about."""
     return mapping_field(event, "trial")

@@ -1,7 +1,4 @@
-"""Live console.
-
-Progress, running jobs and failures on a terminal, then a table of the means that were measured.
-"""
+"""The live console: progress, running jobs and failures on a terminal, then a table of means."""
 
 from __future__ import annotations
 
@@ -38,11 +35,12 @@ from advtransfer.console.progress import RunningJob, RunProgress
 
 MEAN_AXES = ("target", "n", "transfer", "source", "adapter")
 MAX_TABLE_ROWS = 40
+"""A longer table of means is left to the page."""
 
 
 @dataclass(slots=True)
 class MetricMeans:
-    """The values of each metric, for each target, n, transfer, source and adapter."""
+    """The values of each metric for each target, n, transfer, source and adapter."""
 
     rows: dict[tuple[str, ...], dict[str, list[float]]] = field(default_factory=dict)
     trial_count: int = 0
@@ -56,30 +54,34 @@ class MetricMeans:
         self.trial_count += 1
 
     def render_table(self, *, columns: Sequence[str] = ()) -> Table | None:
-        """The table of the suite's columns, else of the first few metrics; None when it is empty or too long."""
+        """Return the table of the suite's columns, else of the first few metrics.
+
+        None where the table would be empty or too long for a terminal.
+        """
         if not 0 < len(self.rows) <= MAX_TABLE_ROWS:
             return None
-        every = list(dict.fromkeys(name for row in self.rows.values() for name in row))
-        names, more = select_metrics(every, columns=columns)
-        axes = [
-            index
-            for index, axis in enumerate(MEAN_AXES)
-            if axis != "adapter" or any(cell[index] for cell in self.rows)
-        ]
-        title = f"Means over the {pluralize(self.trial_count, 'trial')} that finished in this run"
-        shown = Table(title=title, caption=f"and {more} more, on the page" if more else None)
-        for heading in [*(MEAN_AXES[index] for index in axes), "trials", *names]:
-            shown.add_column(
-                heading, justify="left" if heading in MEAN_AXES and heading != "n" else "right"
-            )
-        for cell, row in sorted(self.rows.items(), key=_row_order):
-            means = [str(_trial_count(row)), *(_mean_text(row.get(name)) for name in names)]
-            shown.add_row(*(cell[index] or ABSENT for index in axes), *means)
-        return shown
+        metrics = list(dict.fromkeys(name for row in self.rows.values() for name in row))
+        names, more = select_metrics(metrics, columns=columns)
+        # Most suites have no adapter, and a column of dashes would only take width.
+        has_adapters = any(position[MEAN_AXES.index("adapter")] for position in self.rows)
+        axes = [axis for axis in MEAN_AXES if axis != "adapter" or has_adapters]
+        trials = pluralize(self.trial_count, "trial")
+        table = Table(
+            title=f"Means over the {trials} that finished in this run",
+            caption=f"and {more} more, on the page" if more else None,
+        )
+        for heading in [*axes, "trials", *names]:
+            is_text = heading in MEAN_AXES and heading != "n"
+            table.add_column(heading, justify="left" if is_text else "right")
+        for position, row in sorted(self.rows.items(), key=_row_order):
+            labels = [position[MEAN_AXES.index(axis)] or ABSENT for axis in axes]
+            means = [_mean_text(row.get(name)) for name in names]
+            table.add_row(*labels, str(_trial_count(row)), *means)
+        return table
 
 
 def _row_order(item: tuple[tuple[str, ...], object]) -> tuple[str, bool, int, tuple[str, ...]]:
-    """By target, then n as a number with ``all`` last, then the other axes."""
+    """Return a row's sort key: target, then n as a number with ``all`` last, then the rest."""
     target, n, *others = item[0]
     return target, not n.isdigit(), int(n) if n.isdigit() else 0, tuple(others)
 
@@ -93,10 +95,11 @@ def _mean_text(values: list[float] | None) -> str:
 
 
 REDRAW_INTERVAL_SECONDS = 0.1
+"""Shortest time between two redraws for progress alone."""
 
 
 class LiveConsole:
-    """Draws on `terminal` while the run goes on; the last lines go to `product`."""
+    """A console that draws on `terminal` during the run; the last lines go to `product`."""
 
     def __init__(self, terminal: Terminal, *, product: TextIO) -> None:
         self._terminal = terminal
@@ -105,6 +108,7 @@ class LiveConsole:
         self._means = MetricMeans()
         self._final_event: Event = {}
         self._last_redraw = 0.0
+        # stdout belongs to the product, so rich must not redirect it to this terminal.
         self._display = Display(console=terminal, transient=True, redirect_stdout=False)
 
     def __enter__(self) -> Self:
@@ -117,18 +121,27 @@ class LiveConsole:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Give the terminal back, then say how the run ended."""
+        """Restore the terminal, then print the table of means and the last lines."""
         self._display.stop()
         if self._final_event:
-            found = self._means.render_table(columns=self._progress.columns)
-            if found is not None:
-                self._terminal.print(found)
+            table = self._means.render_table(columns=self._progress.columns)
+            if table is not None:
+                self._terminal.print(table)
             self._product.writelines(f"{line}\n" for line in ending_lines(self._final_event))
             self._product.flush()
 
     def __call__(self, event: Event) -> None:
-        """Take one event and draw; a burst of progress is drawn ten times a second."""
+        """Show one event."""
         self._progress.add_event(event)
+        self._print_event(event)
+        # A training may report progress far more often than a terminal can be drawn.
+        is_due = time.monotonic() >= self._last_redraw + REDRAW_INTERVAL_SECONDS
+        if event.get("event") != "progress" or is_due:
+            self._last_redraw = time.monotonic()
+            self._display.update(render_progress(self._progress))
+
+    def _print_event(self, event: Event) -> None:
+        reason = text_field(event, "reason")
         match event.get("event"):
             case "run_started":
                 self._print_line(opening_line(event))
@@ -141,55 +154,46 @@ class LiveConsole:
             case "trial_finished":
                 self._means.add_trial(event)
             case "trial_failed":
-                self._print_line(
-                    f"failed: {trial_name(event_trial(event))}: {text_field(event, 'reason')}",
-                    style="red",
-                )
+                name = trial_name(event_trial(event))
+                self._print_line(f"failed: {name}: {reason}", style="red")
             case "warning":
                 self._print_line(warning_line(event), style="yellow")
             case "worker_replaced":
-                self._print_line(
-                    f"a worker was replaced: {text_field(event, 'reason')}", style="yellow"
-                )
+                self._print_line(f"a worker was replaced: {reason}", style="yellow")
             case "run_finished":
                 self._final_event = event
-        if (
-            event.get("event") != "progress"
-            or time.monotonic() >= self._last_redraw + REDRAW_INTERVAL_SECONDS
-        ):
-            self._last_redraw = time.monotonic()
-            self._display.update(render_progress(self._progress))
 
     def _print_line(self, line: str, *, style: str = "") -> None:
+        # Text, unlike a string, is not searched for markup: a reason may contain brackets.
         self._terminal.print(Text(line, style=style))
 
 
-def render_progress(tally: RunProgress) -> RenderableType:
-    """The display of one moment: the bar over all trials, and a line for each running job."""
+def render_progress(progress: RunProgress) -> RenderableType:
+    """Return the display of one moment: a bar over all trials, a line for each running job."""
     bar = Table.grid(padding=(0, 1))
     bar.add_row(
-        ProgressBar(total=max(1, tally.trial_count), completed=tally.settled_count, width=30),
-        Text(_overall_text(tally)),
+        ProgressBar(total=max(1, progress.trial_count), completed=progress.settled_count, width=30),
+        Text(_overall_text(progress)),
     )
     jobs = Table.grid(padding=(0, 1))
-    for work in list(tally.running.values()):
-        jobs.add_row(" ", Text(work.name, overflow="ellipsis", no_wrap=True), *_job_cells(work))
+    for job in list(progress.running.values()):
+        jobs.add_row(" ", Text(job.name, overflow="ellipsis", no_wrap=True), *_job_cells(job))
     return Group(bar, jobs)
 
 
-def _overall_text(tally: RunProgress) -> str:
-    parts = [f"{tally.settled_count}/{pluralize(tally.trial_count, 'trial')}"]
-    parts += [f"{tally.failed} failed"] if tally.failed else []
-    parts += [f"{tally.skipped} skipped"] if tally.skipped else []
-    parts += (
-        [f"{format_duration(tally.seconds_left)} left"] if tally.seconds_left and tally.todo else []
-    )
+def _overall_text(progress: RunProgress) -> str:
+    parts = [f"{progress.settled_count}/{pluralize(progress.trial_count, 'trial')}"]
+    if progress.failed:
+        parts.append(f"{progress.failed} failed")
+    if progress.skipped:
+        parts.append(f"{progress.skipped} skipped")
+    if progress.seconds_left and progress.todo:
+        parts.append(f"{format_duration(progress.seconds_left)} left")
     return ", ".join(parts)
 
 
-def _job_cells(work: RunningJob) -> tuple[RenderableType, RenderableType]:
-    if work.share is None:
-        return Text(), Text(work.news)
-    return ProgressBar(total=1.0, completed=work.share, width=15), Text(
-        work.news, no_wrap=True, overflow="ellipsis"
-    )
+def _job_cells(job: RunningJob) -> tuple[RenderableType, RenderableType]:
+    if job.share is None:
+        return Text(), Text(job.news)
+    bar = ProgressBar(total=1.0, completed=job.share, width=15)
+    return bar, Text(job.news, no_wrap=True, overflow="ellipsis")

@@ -1,4 +1,4 @@
-"""The plain console: one line for each thing that happened, for logs and pipes."""
+"""The plain console: one line for each event, for logs and pipes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ from advtransfer.console.progress import RunProgress
 
 
 class PlainConsole:
-    """Writes a line to `stream` when a run or a training starts and a trial ends, and the last lines to `product`."""
+    """A console that writes lines to `stream`, and the last lines to `product`.
+
+    A line is written when the run or the training of a source starts, and when a trial ends.
+    """
 
     def __init__(self, stream: TextIO, *, product: TextIO, quiet: bool = False) -> None:
         self._stream = stream
@@ -42,12 +45,13 @@ class PlainConsole:
         self._stream.flush()
 
     def __call__(self, event: Event) -> None:
-        """Write what this event has to say."""
+        """Write the lines of one event."""
         trial = event_trial(event)
-        spent = self._progress.seconds_spent(
-            text_field(trial, "id") or text_field(event, "id"), at=number_field(event, "time")
-        )
+        id = text_field(trial, "id") or text_field(event, "id")
+        # Read before the event is counted, since the end of a job or trial drops its times.
+        seconds = self._progress.seconds_spent(id, at=number_field(event, "time"))
         self._progress.add_event(event)
+        reason = text_field(event, "reason")
         match event.get("event"):
             case "run_started":
                 self._write_progress(opening_line(event))
@@ -56,33 +60,25 @@ class PlainConsole:
             case "job_started" if event.get("kind") == "source":
                 self._write_progress(f"building source {text_field(event, 'name')}")
             case "job_finished" if event.get("kind") == "source":
-                self._write_progress(
-                    _join_parts(
-                        f"source {text_field(event, 'name')} {text_field(event, 'status')}",
-                        _duration_text(spent),
-                    )
-                )
+                status = f"source {text_field(event, 'name')} {text_field(event, 'status')}"
+                self._write_progress(_join_parts(status, _duration_text(seconds)))
             case "source_finished":
                 self._write_progress(source_line(event))
                 if warning := card_warning(event):
                     self._write_line(warning)
             case "trial_finished":
-                told = metrics_text(event, columns=self._progress.columns)
-                self._write_progress(
-                    _join_parts(
-                        f"{self._position_text()} {trial_name(trial)}", told, _duration_text(spent)
-                    )
-                )
+                name = f"{self._position_text()} {trial_name(trial)}"
+                metrics = metrics_text(event, columns=self._progress.columns)
+                self._write_progress(_join_parts(name, metrics, _duration_text(seconds)))
             case "trial_failed":
-                self._write_line(
-                    f"{self._position_text()} {trial_name(trial)}  failed: {text_field(event, 'reason')}"
-                )
+                name = f"{self._position_text()} {trial_name(trial)}"
+                self._write_line(f"{name}  failed: {reason}")
             case "warning":
                 self._write_line(warning_line(event))
             case "worker_replaced":
-                self._write_line(f"a worker was replaced: {text_field(event, 'reason')}")
+                self._write_line(f"a worker was replaced: {reason}")
             case "trial_skipped":
-                self._write_progress(f"skipped: {trial_name(trial)}: {text_field(event, 'reason')}")
+                self._write_progress(f"skipped: {trial_name(trial)}: {reason}")
             case "run_finished":
                 self._write_ending(event)
 
@@ -96,9 +92,11 @@ class PlainConsole:
 
     def _write_line(self, line: str) -> None:
         self._stream.write(f"{line}\n")
+        # A log file is read while the run goes on.
         self._stream.flush()
 
     def _write_ending(self, event: Event) -> None:
+        # Both streams may end in one file, where the last lines belong at the end.
         self._stream.flush()
         self._product.writelines(f"{line}\n" for line in ending_lines(event))
         self._product.flush()

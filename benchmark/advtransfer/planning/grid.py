@@ -30,7 +30,7 @@ from advtransfer.types import ComponentMetadata, Json
 
 
 class SkipReasons:
-    """Reasons to skip cells, each found once for all cells that share it."""
+    """Reasons to skip cells of the grid."""
 
     def __init__(self, host: Host) -> None:
         self._host = host
@@ -45,55 +45,69 @@ class SkipReasons:
         transfer: Node,
         facts: ComponentMetadata,
     ) -> str | None:
-        """The reason: another task, shapes that differ with no adapter between them, or options that do not fit."""
+        """Return the reason to skip a cell, or None.
+
+        The reasons are another task, shapes that differ without an adapter between them, and
+        options that do not fit. Their texts are stored in ``plan.json``.
+        """
         tasks = self._host.component(data.use).metadata.tasks
         if not tasks & facts.tasks:
             works_on, task = (", ".join(sorted(some)) for some in (facts.tasks, tasks))
             return f"the transfer works on {works_on}; the target's task is {task}"
-        around = CellOutline(
+        # A reason holds for a whole row of the grid, so it is found without n and seed.
+        outline = CellOutline(
             target=self._outlines.outline_of(data), source=self._outlines.outline_of(source)
         )
-        gives, takes = around.target.shape, around.source.shape
-        if source is not None and adapter is None and None not in (gives, takes) and gives != takes:
-            return f"the target gives inputs {gives}, the source takes {takes}; add an adapter for this pair"
+        target_shape, source_shape = outline.target.shape, outline.source.shape
+        has_no_adapter = source is not None and adapter is None
+        are_known = None not in (target_shape, source_shape)
+        if has_no_adapter and are_known and target_shape != source_shape:
+            return (
+                f"the target gives inputs {target_shape}, the source takes {source_shape}; "
+                "add an adapter for this pair"
+            )
         for node in (adapter, transfer):
-            reason = self._misfit_reason(node, around) if node is not None else None
+            reason = self._misfit_reason(node, outline) if node is not None else None
             if reason is not None:
                 return reason
         return None
 
-    def _misfit_reason(self, node: Node, around: CellOutline) -> str | None:
-        """The first reason for which a component is skipped there."""
-        found = (one for one in self._outlines.node_misfits(node, around) if one.skips)
-        misfit = next(found, None)
-        return None if misfit is None else f"{misfit.found}; {misfit.next_step}"
+    def _misfit_reason(self, node: Node, outline: CellOutline) -> str | None:
+        """Return the first reason for which a component is skipped in a cell, or None."""
+        for misfit in self._outlines.node_misfits(node, outline):
+            if misfit.skips:
+                return f"{misfit.found}; {misfit.next_step}"
+        return None
 
 
 GridPosition: TypeAlias = "dict[str, str | int | None]"
+"""Labels (of n and seed the values) on the axes known so far; None where an axis has no entry."""
 
 
 def make_plan(suite: Suite, host: Host) -> Plan:
-    """The plan of a suite; imports no torch.
+    """Return the plan of a suite. Imports no torch.
 
     Raises:
-        BadInput: Two cells ask for the same fit, or there is no trial, or there are too many.
+        BadInput: Two cells have the same fit, there is no trial, or there are too many.
     """
-    obstacles = SkipReasons(host)
-    grids = (_TargetGrid(suite, target, obstacles) for target in suite.targets)
+    reasons = SkipReasons(host)
+    grids = (_TargetGrid(suite, target, reasons) for target in suite.targets)
     trials = limit_trials(suite, (trial for grid in grids for trial in grid.iter_trials()))
     require_evaluations(suite, trials)
     problems = list(_duplicate_fits(suite, trials))
     if problems:
         raise BadInput(problems)
+    # The order of a suite's entries must change neither plan.json nor the page.
     trials.sort(key=_sort_key)
     references = [cell for target in suite.targets for cell in target.references]
+    # A source that is also a reference is shown under its label as a source.
     names = {cell.node.id: cell.label for cell in (*references, *suite.sources)}
     return Plan(suite.name, suite.title, _leaderboard_json(suite.leaderboard), names, tuple(trials))
 
 
 @dataclass(frozen=True, slots=True)
 class _GridRow:
-    """A source, an adapter and a transfer that meet at a target: what their fits and results share."""
+    """A (source, adapter, transfer) combination at a target, with what its subsets share."""
 
     source: GridEntry | None
     adapter: GridEntry | None
@@ -109,7 +123,7 @@ class _GridRow:
 
 @dataclass(frozen=True, slots=True)
 class _TargetEvaluation:
-    """An evaluation at one target: what its results have in common, and the ids of the references it is made with."""
+    """An evaluation at one target: the base of its results and the ids of their references."""
 
     cell: GridEntry
     result_base: Node
@@ -119,18 +133,20 @@ class _TargetEvaluation:
 class _TargetGrid:
     """The cells of one target."""
 
-    def __init__(self, suite: Suite, target: Target, obstacles: SkipReasons) -> None:
-        self.suite, self.target, self.skip_reasons = suite, target, obstacles
+    def __init__(self, suite: Suite, target: Target, skip_reasons: SkipReasons) -> None:
+        self.suite = suite
+        self.target = target
+        self.skip_reasons = skip_reasons
         self.subsets = [
             (subset, subset_node(target, index)) for index, subset in enumerate(target.subsets)
         ]
         self.evaluations = [self._target_evaluation(cell) for cell in suite.evaluations]
 
     def iter_trials(self) -> Iterator[Trial]:
-        """Every trial of this target."""
-        for carried in self._grid_rows():
+        """Yield every trial of this target."""
+        for row in self._grid_rows():
             for subset, node in self.subsets:
-                trial = self._build_trial(carried, subset, node)
+                trial = self._build_trial(row, subset, node)
                 if trial is not None:
                     yield trial
 
@@ -139,44 +155,47 @@ class _TargetGrid:
             sources = self.suite.sources if "source" in transfer.facts.needs else (None,)
             for source in sources:
                 for adapter in self._applying_adapters(source):
-                    place = _axis_values(source=source, adapter=adapter, transfer=transfer) | {
-                        "target": self.target.key
-                    }
-                    only = [cell.only for cell in (source, transfer) if cell and cell.only]
-                    if all(_may_match(one, place) for one in only):
-                        yield self._grid_row(source, adapter, transfer, place, only)
+                    row = self._grid_row(source, adapter, transfer)
+                    if row is not None:
+                        yield row
 
     def _applying_adapters(self, source: GridEntry | None) -> Sequence[GridEntry | None]:
-        """The adapters of this pair; none applying is the identity."""
+        """Return the adapters for a source at this target, or [None], which is the identity."""
         if source is None:
             return [None]
-        place: GridPosition = {"source": source.label, "target": self.target.key}
+        position: GridPosition = {"source": source.label, "target": self.target.key}
         applying = [
             cell
             for cell in self.suite.adapters
-            if cell.only is None or _may_match(cell.only, place)
+            if cell.only is None or _may_match(cell.only, position)
         ]
         return applying or [None]
 
     def _grid_row(
-        self,
-        source: GridEntry | None,
-        adapter: GridEntry | None,
-        transfer: GridEntry,
-        place: GridPosition,
-        only: Sequence[Selection],
-    ) -> _GridRow:
-        source_node, adapter_node = source.node if source else None, effective_adapter(adapter)
+        self, source: GridEntry | None, adapter: GridEntry | None, transfer: GridEntry
+    ) -> _GridRow | None:
+        """Return a row of the grid, or None where the `only` of an entry leaves it out."""
+        position = _axis_values(source=source, adapter=adapter, transfer=transfer)
+        position["target"] = self.target.key
+        # `only` and `exclude` may also name n, seed and evaluation, which are not known here. What
+        # may still match is kept in the row and decided for each trial.
+        only = [cell.only for cell in (source, transfer) if cell and cell.only]
+        if not all(_may_match(selection, position) for selection in only):
+            return None
+        source_node = source.node if source else None
+        adapter_node = effective_adapter(adapter)
         return _GridRow(
             source=source,
             adapter=adapter,
             transfer=transfer,
-            position=place,
+            position=position,
             source_node=source_node,
             adapter_node=adapter_node,
             fit_base=fit_base(transfer),
             only=only,
-            exclude=[one for one in self.suite.exclude if _may_match(one, place)],
+            exclude=[
+                selection for selection in self.suite.exclude if _may_match(selection, position)
+            ],
             skipped=self.skip_reasons.skip_reason(
                 source=source_node,
                 adapter=adapter_node,
@@ -186,20 +205,19 @@ class _TargetGrid:
             ),
         )
 
-    def _build_trial(self, carried: _GridRow, subset: Subset, images: Node) -> Trial | None:
-        place = carried.position | {"n": subset.n, "seed": subset.seed}
-        if carried.exclude and any(one.matches(place) for one in carried.exclude):
+    def _build_trial(self, row: _GridRow, subset: Subset, images: Node) -> Trial | None:
+        """Return the trial of a row on one subset, or None where it is excluded."""
+        position = row.position | {"n": subset.n, "seed": subset.seed}
+        if any(selection.matches(position) for selection in row.exclude):
             return None
-        if carried.only and not all(_may_match(one, place) for one in carried.only):
+        if not all(_may_match(selection, position) for selection in row.only):
             return None
         fit = fit_node(
-            carried.fit_base,
-            source=carried.source_node,
-            adapter=carried.adapter_node,
-            subset=images,
+            row.fit_base, source=row.source_node, adapter=row.adapter_node, subset=images
         )
-        evaluations = self._result_ids(carried, place, fit)
-        source, adapter = carried.source, carried.adapter
+        evaluations = self._result_ids(row, position, fit)
+        source = row.source
+        adapter = row.adapter
         return Trial(
             id=fit.id,
             source=source.label if source else None,
@@ -209,54 +227,63 @@ class _TargetGrid:
             target=self.target.key,
             n=subset.n,
             seed=subset.seed,
-            transfer=carried.transfer.label,
+            transfer=row.transfer.label,
             evaluations=evaluations,
             builds=self._source_ids(source, evaluations),
-            skipped=carried.skipped,
+            skipped=row.skipped,
         )
 
     def _result_ids(
-        self, carried: _GridRow, place: GridPosition, fit: Node
+        self, row: _GridRow, position: GridPosition, fit: Node
     ) -> dict[str, tuple[str, ...]]:
-        """The ids of each evaluation's results in one cell; one that needs a source is absent where there is none."""
-        found = {}
-        for measured in self.evaluations:
-            cell = measured.cell
+        """Return the ids of each evaluation's results in one cell.
+
+        An evaluation that needs a source is left out where the fit has none.
+        """
+        ids: dict[str, tuple[str, ...]] = {}
+        for evaluation in self.evaluations:
+            cell = evaluation.cell
             if "source" in cell.facts.needs and "source" not in fit.inputs:
                 continue
-            if carried.exclude or carried.only or cell.only:
-                here = place | {"evaluation": cell.label}
-                restrictions = [*carried.only, *([cell.only] if cell.only else [])]
-                if not all(_may_match(one, here) for one in restrictions):
-                    continue
-                if any(one.matches(here) for one in carried.exclude):
-                    continue
-            found[cell.label] = tuple(
-                node.id for node in result_nodes(measured.result_base, cell, self.target, fit)
-            )
-        return found
+            if not _is_evaluated(row, position, cell):
+                continue
+            nodes = result_nodes(evaluation.result_base, cell, self.target, fit)
+            ids[cell.label] = tuple(node.id for node in nodes)
+        return ids
 
     def _target_evaluation(self, cell: GridEntry) -> _TargetEvaluation:
-        references = tuple(
-            one.node.id for one in references_for(cell, self.target) if one is not None
-        )
-        return _TargetEvaluation(cell, result_base(cell, self.target), references)
+        references = references_for(cell, self.target)
+        ids = tuple(reference.node.id for reference in references if reference is not None)
+        return _TargetEvaluation(cell, result_base(cell, self.target), ids)
 
     def _source_ids(
         self, source: GridEntry | None, evaluations: Mapping[str, tuple[str, ...]]
     ) -> tuple[str, ...]:
-        references = {
-            one
-            for measured in self.evaluations
-            if measured.cell.label in evaluations
-            for one in measured.references
-        }
+        """Return the ids of the source and of the references that a trial needs."""
+        references: set[str] = set()
+        for evaluation in self.evaluations:
+            if evaluation.cell.label in evaluations:
+                references.update(evaluation.references)
         return (*([source.node.id] if source else []), *sorted(references))
 
 
-def _may_match(selection: Selection, place: GridPosition) -> bool:
-    """Whether a selection means this place, as far as the place is known."""
-    return all(place[axis] in meant for axis, meant in selection.axes.items() if axis in place)
+def _is_evaluated(row: _GridRow, position: GridPosition, cell: GridEntry) -> bool:
+    """Return True where the selections of a row and of an evaluation let it be measured."""
+    only = [*row.only, *([cell.only] if cell.only else [])]
+    # Most suites have no selections, and this runs once for each result.
+    if not only and not row.exclude:
+        return True
+    full_position = position | {"evaluation": cell.label}
+    if not all(_may_match(selection, full_position) for selection in only):
+        return False
+    return not any(selection.matches(full_position) for selection in row.exclude)
+
+
+def _may_match(selection: Selection, position: GridPosition) -> bool:
+    """Return True where a selection matches on every axis that the position has."""
+    return all(
+        position[axis] in labels for axis, labels in selection.axes.items() if axis in position
+    )
 
 
 def _axis_values(**cells: GridEntry | None) -> GridPosition:
@@ -264,11 +291,13 @@ def _axis_values(**cells: GridEntry | None) -> GridPosition:
 
 
 def _leaderboard_json(leaderboard: Leaderboard) -> dict[str, Json]:
-    baseline = leaderboard.baseline
+    baseline: Json
+    if isinstance(leaderboard.baseline, Mapping):
+        baseline = {"transfer": leaderboard.baseline["transfer"]}
+    else:
+        baseline = leaderboard.baseline
     return {
-        "baseline": {"transfer": baseline["transfer"]}
-        if isinstance(baseline, Mapping)
-        else baseline,
+        "baseline": baseline,
         "rank_by": leaderboard.rank_by,
         "columns": list(leaderboard.columns),
         "figures": [dict(figure) for figure in leaderboard.figures],
@@ -277,7 +306,7 @@ def _leaderboard_json(leaderboard: Leaderboard) -> dict[str, Json]:
 
 
 def _sort_key(trial: Trial) -> tuple[object, ...]:
-    """The order of a plan: by place, whatever the order of the suite's entries."""
+    """Return the sort key of a trial in a plan, which does not depend on the order in the suite."""
     n = (1, 0) if trial.n == "all" else (0, trial.n)
     return (
         trial.target,
@@ -291,16 +320,17 @@ def _sort_key(trial: Trial) -> tuple[object, ...]:
 
 
 def _duplicate_fits(suite: Suite, trials: Iterable[Trial]) -> Iterator[Problem]:
-    """Two labels for one fit would make one number look like two."""
+    """Yield a problem for two labels with one fit, whose one number would look like two."""
     seen: dict[str, Trial] = {}
-    told: set[frozenset[str | None]] = set()
+    reported: set[frozenset[str]] = set()
     for trial in trials:
         other = seen.setdefault(trial.id, trial)
+        # One problem for a pair of labels, not one for each of its n and seeds.
         names = frozenset(
-            {f"{one.source or ''} {one.transfer} {one.target}" for one in (trial, other)}
+            f"{twin.source or ''} {twin.transfer} {twin.target}" for twin in (trial, other)
         )
-        if other is not trial and names not in told:
-            told.add(names)
+        if other is not trial and names not in reported:
+            reported.add(names)
             yield Problem(
                 f"{suite.path}: {other.name!r} and {trial.name!r}, which ask for the same fit",
                 "cells that differ in what they ask",

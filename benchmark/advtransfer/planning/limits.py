@@ -13,38 +13,41 @@ from advtransfer.suite.sections import MAX_RESULTS, MAX_TRIALS
 
 
 def limit_trials(suite: Suite, trials: Iterable[Trial]) -> list[Trial]:
-    """The trials, which are counted before they are made where nothing restricts the grid, and as they are made else.
+    """Return the trials, unless they or their results are too many.
 
     Raises:
-        BadInput: There are too many of them, or of their results.
+        BadInput: There are too many trials or results.
     """
+    # A suite of ten lines can ask for millions of trials. Without restrictions their number is a
+    # product, so they need not be made to be refused; with restrictions they are counted as made.
     if not _has_restrictions(suite):
-        count, results = _unrestricted_counts(suite)
-        if count > MAX_TRIALS or results > MAX_RESULTS:
-            _raise_too_large(suite, f"{count:,} trials with {results:,} results")
-    kept: list[Trial] = []
-    results = 0
+        trial_count, result_count = _unrestricted_counts(suite)
+        if trial_count > MAX_TRIALS or result_count > MAX_RESULTS:
+            _raise_too_large(suite, f"{trial_count:,} trials with {result_count:,} results")
+    allowed: list[Trial] = []
+    result_count = 0
     for trial in trials:
-        kept.append(trial)
-        results += len(trial.record_ids()) - 1
-        if len(kept) > MAX_TRIALS or results > MAX_RESULTS:
-            _raise_too_large(suite, f"more than {len(kept) - 1:,} trials with {results:,} results")
-    return kept
+        allowed.append(trial)
+        result_count += len(trial.record_ids()) - 1
+        if len(allowed) > MAX_TRIALS or result_count > MAX_RESULTS:
+            found = f"more than {len(allowed) - 1:,} trials with {result_count:,} results"
+            _raise_too_large(suite, found)
+    return allowed
 
 
 def require_evaluations(suite: Suite, trials: Sequence[Trial]) -> None:
-    """Refuse a plan in which nothing is run, or nothing is measured.
+    """Raise where a plan runs nothing or measures nothing.
 
     Raises:
         BadInput: `exclude` and `only` leave no trial, or no evaluation.
     """
     if any(trial.evaluations for trial in trials):
         return
-    kept = f"no evaluation in any of {len(trials):,} trials" if trials else "no trial"
+    remaining = f"no evaluation in any of {len(trials):,} trials" if trials else "no trial"
     mark = suite.section_locations.get("exclude", suite.section_locations.get("targets"))
     next_step = "exclude less, or correct `only`"
     raise BadInput(
-        [Problem(f"{kept} that `exclude` and `only` leave", "at least one", next_step, mark)]
+        [Problem(f"{remaining} that `exclude` and `only` leave", "at least one", next_step, mark)]
     )
 
 
@@ -54,19 +57,22 @@ def _has_restrictions(suite: Suite) -> bool:
 
 
 def _unrestricted_counts(suite: Suite) -> tuple[int, int]:
-    """How many trials and results a suite without restrictions asks for."""
-    trials = results = 0
+    """Return the numbers of trials and of results of a suite without restrictions."""
+    trial_count = result_count = 0
     for target in suite.targets:
         for transfer in suite.transfers:
-            sourced = "source" in transfer.facts.needs
-            rows = len(suite.sources) * max(1, len(suite.adapters)) if sourced else 1
-            count = rows * len(target.subsets)
+            needs_source = "source" in transfer.facts.needs
+            rows = len(suite.sources) * max(1, len(suite.adapters)) if needs_source else 1
+            trials = rows * len(target.subsets)
             measured = [
-                one for one in suite.evaluations if sourced or "source" not in one.facts.needs
+                evaluation
+                for evaluation in suite.evaluations
+                if needs_source or "source" not in evaluation.facts.needs
             ]
-            trials += count
-            results += count * sum(len(references_for(one, target)) for one in measured)
-    return trials, results
+            results = sum(len(references_for(evaluation, target)) for evaluation in measured)
+            trial_count += trials
+            result_count += trials * results
+    return trial_count, result_count
 
 
 def _raise_too_large(suite: Suite, found: str) -> NoReturn:

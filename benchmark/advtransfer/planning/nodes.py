@@ -1,7 +1,4 @@
-"""The nodes behind the labels of a plan.
-
-Fits, results, sources, subsets, and the jobs that build them.
-"""
+"""The nodes behind the labels of a plan, and the jobs that build them."""
 
 from __future__ import annotations
 
@@ -16,15 +13,16 @@ from advtransfer.suite import GridEntry, Suite, Target
 
 @dataclass(frozen=True, slots=True)
 class JobRequest:
-    """What one job asks: the node to build, and the results that are measured on it."""
+    """One job: the node to build, and the results to measure on it."""
 
     node: Node
     results: tuple[Node, ...] = ()
 
     def nodes_without_record(self, has: Callable[[str], bool]) -> list[Node]:
-        """The nodes that have no record where making `node` failed: itself, or, where its record is there, results.
+        """Return the nodes that have failed where building `node` failed.
 
-        A fit is made again for the results that it lacks; where that fails, these have failed, and the fit has not.
+        These are the node itself or, where it has a record, its results without one. A fit is then
+        only made again for these results, and its own record stays valid.
         """
         if not has(self.node.id):
             return [self.node]
@@ -33,7 +31,7 @@ class JobRequest:
 
 @dataclass(frozen=True)
 class SuiteIndex:
-    """A suite's cells by the labels that trials carry."""
+    """A suite's cells by the labels that trials hold, and the nodes made from them."""
 
     suite: Suite
 
@@ -73,6 +71,7 @@ class SuiteIndex:
 
     @cached_property
     def _fit_bases(self) -> Mapping[str, Node]:
+        # A base spares hashing the options of its component again for each of up to 100,000 cells.
         return {label: fit_base(cell) for label, cell in self.transfers.items()}
 
     @cached_property
@@ -84,7 +83,7 @@ class SuiteIndex:
         }
 
     def trial_fit(self, trial: Trial) -> Node:
-        """The fit that is a trial."""
+        """Return the node of a trial's fit."""
         source = self.sources[trial.source].node if trial.source is not None else None
         adapter = (
             effective_adapter(self.adapters[trial.adapter]) if trial.adapter is not None else None
@@ -95,51 +94,57 @@ class SuiteIndex:
         )
 
     def trial_results(self, trial: Trial) -> list[Node]:
-        """The results shown with a trial, each once."""
-        fit, target = self.trial_fit(trial), self.targets[trial.target]
-        nodes = (
-            node
-            for label in trial.evaluations
-            for node in result_nodes(
-                self._result_bases[trial.target, label], self.evaluations[label], target, fit
-            )
-        )
-        return list({node.id: node for node in nodes}.values())
+        """Return the nodes of a trial's results, each once."""
+        fit = self.trial_fit(trial)
+        target = self.targets[trial.target]
+        nodes: dict[str, Node] = {}
+        for label in trial.evaluations:
+            base = self._result_bases[trial.target, label]
+            for node in result_nodes(base, self.evaluations[label], target, fit):
+                nodes[node.id] = node
+        return list(nodes.values())
 
 
 def job_requests(cells: SuiteIndex, trial: Trial, missing: Iterable[str]) -> list[JobRequest]:
-    """The jobs of a trial whose records are `missing`: its fit with its own results, and the results it shares."""
-    wanted = set(missing)
-    results = [node for node in cells.trial_results(trial) if node.id in wanted]
-    own = tuple(node for node in results if "model" in node.inputs)
-    shared = [JobRequest(node) for node in results if "model" not in node.inputs]
-    return ([JobRequest(cells.trial_fit(trial), own)] if own or trial.id in wanted else []) + shared
+    """Return the jobs that build a trial's `missing` records.
+
+    Results that use the fitted model are measured in the job of the fit. Each of the others is a
+    job of its own, since several trials may share it.
+    """
+    missing_ids = set(missing)
+    results = [node for node in cells.trial_results(trial) if node.id in missing_ids]
+    of_model = tuple(node for node in results if "model" in node.inputs)
+    requests = [JobRequest(node) for node in results if "model" not in node.inputs]
+    if of_model or trial.id in missing_ids:
+        requests.insert(0, JobRequest(cells.trial_fit(trial), of_model))
+    return requests
 
 
 def fit_base(transfer: GridEntry) -> Node:
-    """A fit by a transfer before it is known of what: `fit_node` adds that."""
+    """Return the part of a fit node that its transfer determines; `fit_node` adds the inputs."""
     return replace(transfer.node, kind="fit")
 
 
 def fit_node(base: Node, *, source: Node | None, adapter: Node | None, subset: Node) -> Node:
-    """The fit of a transfer on one training subset."""
+    """Return the node of a transfer's fit on one training subset."""
     inputs = {"subset": subset, "source": source, "adapter": adapter}
     return base.with_inputs({name: node for name, node in inputs.items() if node is not None})
 
 
 def result_base(evaluation: GridEntry, target: Target) -> Node:
-    """A result at one target before it is known of which fit: `result_nodes` adds that."""
+    """Return the part of a result node that its target determines; `result_nodes` adds the fit."""
     inputs = {**evaluation.node.inputs, "test": test_node(target)}
     return replace(evaluation.node, kind="result", inputs=inputs)
 
 
 def result_nodes(base: Node, evaluation: GridEntry, target: Target, fit: Node) -> list[Node]:
-    """The results of one evaluation of one fit: one for each reference, or one where it needs none."""
+    """Return the results of one evaluation of one fit: one for each reference, or one without."""
     needs: frozenset[str] = evaluation.facts.needs
     offered = {"model": fit, "source": fit.inputs.get("source"), "train": fit.inputs["subset"]}
     inputs: dict[str, Node] = {
         name: node for name, node in offered.items() if name in needs and isinstance(node, Node)
     }
+    # The adapter maps the target's inputs to those that the source takes.
     adapter = fit.inputs.get("adapter")
     if "source" in inputs and isinstance(adapter, Node):
         inputs["adapter"] = adapter
@@ -150,12 +155,15 @@ def result_nodes(base: Node, evaluation: GridEntry, target: Target, fit: Node) -
 
 
 def effective_adapter(adapter: GridEntry | None) -> Node | None:
-    """The node of an adapter; none where there is none, or where it is the identity."""
+    """Return the node of an adapter, or None where there is none or it is the identity.
+
+    The identity is left out of ids, so that writing it into a suite changes no id.
+    """
     return None if adapter is None or adapter.facts.is_identity else adapter.node
 
 
 def subset_node(target: Target, index: int) -> Node:
-    """One training subset of a target."""
+    """Return the node of one training subset of a target."""
     subset = target.subsets[index]
     options = {
         "n": subset.n,
@@ -174,12 +182,12 @@ def subset_node(target: Target, index: int) -> Node:
 
 
 def test_node(target: Target) -> Node:
-    """A target's test part, or the fixed draw of it that is measured."""
+    """Return the node of a target's test part, or of the fixed draw of it that is measured."""
     return Node("test", "host/test", 1, {"count": target.test or "all"}, {"data": target.data.node})
 
 
 def references_for(evaluation: GridEntry, target: Target) -> tuple[GridEntry | None, ...]:
-    """The references an evaluation is made with: each of the target's, or once without."""
+    """Return the references of an evaluation's results, or (None,) where it needs none."""
     return target.references if "reference" in evaluation.facts.needs else (None,)
 
 

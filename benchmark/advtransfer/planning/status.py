@@ -2,13 +2,14 @@
 
 One rule for `run`, `plan`, `status` and the page; the first line that holds decides:
 
-- skipped: the plan, a build or the fit reports that the trial is not applicable, or every evaluation does.
+- skipped: the plan, a build or the fit reports that the trial is not applicable, or every
+  evaluation does.
 - done: every record exists, except those of evaluations that are not applicable.
 - failed: a build, the fit or an evaluation failed.
 - to do: something has not been tried yet.
 
-A result that is not applicable does not hide the other results of its trial. It has no number, enters no mean and
-no rank, and is reported with its reason. The same command does not try it again.
+A result that is not applicable does not hide the other results of its trial. It has no number,
+enters no mean and no rank, and is reported with its reason. The same command does not try it again.
 """
 
 from __future__ import annotations
@@ -35,7 +36,10 @@ STATUS_NAMES = tuple(STATUS_WORDS)
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """A try that did not end in a record: failed, skipped or lost; a deterministic one would end so again."""
+    """An attempt that did not end in a record: failed, skipped or lost.
+
+    A deterministic one would end the same way if it was tried again.
+    """
 
     status: str
     reason: str
@@ -44,10 +48,11 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class TrialStatus:
-    """How one trial stands, and the reason where it is not done.
+    """The status of one trial, and the reason where it is not done.
 
-    `evaluation` is the one whose result the reason is of; `final` says that the same command would not try it again;
-    `skipped` are the evaluations that make no sense in this trial, with their reasons, `failures` those that failed.
+    `evaluation` is the one whose result the reason is about. `final` means that the same command
+    would not try the trial again. `skipped` holds the evaluations that are not applicable in this
+    trial, and `failures` those that failed, each with its reason.
     """
 
     value: StatusName
@@ -59,17 +64,17 @@ class TrialStatus:
 
     @property
     def reason_text(self) -> str | None:
-        """The reason with the evaluation that it is of, and how many others failed as well."""
+        """The reason with its evaluation, and the number of other evaluations that failed."""
+        if not self.reason:
+            return self.reason
+        evaluation = f"{self.evaluation}: " if self.evaluation else ""
         more = len(self.failures) - 1
         others = f" (and {more} more evaluation{'s' * (more > 1)} failed)" if more > 0 else ""
-        return (
-            self.reason
-            and f"{f'{self.evaluation}: ' if self.evaluation else ''}{self.reason}{others}"
-        )
+        return f"{evaluation}{self.reason}{others}"
 
     @property
     def not_applicable(self) -> bool:
-        """Whether the cell itself makes no sense, and not just what would be measured in it."""
+        """True where the trial itself is not applicable, not only its evaluations."""
         return self.value == "skipped" and self.evaluation is None
 
 
@@ -80,71 +85,74 @@ def trial_status(
     attempts: Mapping[str, Attempt],
     sources: Mapping[str, str],
 ) -> TrialStatus:
-    """How a trial stands, by the rule above.
+    """Return the status of a trial by the rule above.
 
     Args:
         trial: The trial.
-        done: Whether the record of an id is there.
-        attempts: The latest try of each id that has no record.
+        done: Returns True for the id of an existing record.
+        attempts: The latest attempt of each id without a record.
         sources: The names of sources and references, by id.
     """
     if trial.skipped:
         return TrialStatus("skipped", trial.skipped, final=True)
-    evaluations = sorted(
-        trial.evaluations.items()
-    )  # as plan.json holds them: all tell the same one first
-    measured = {id: label for label, ids in evaluations for id in ids}
+    # Sorted as in plan.json, so that every command reports the same evaluation first.
+    evaluations = sorted(trial.evaluations.items())
+    label_of = {id: label for label, ids in evaluations for id in ids}
     tried = {
         id: attempts[id]
         for id in (*trial.builds, *trial.record_ids())
         if id in attempts and not done(id)
     }
-    senseless = [id for id in measured if id in tried and tried[id].status == "skipped"]
+    # A skipped evaluation settles itself; a skipped build or fit settles the trial.
+    inapplicable = [id for id in label_of if id in tried and tried[id].status == "skipped"]
     skipped = {
-        label: tried[id].reason for label, ids in evaluations for id in ids if id in senseless
+        label: tried[id].reason for label, ids in evaluations for id in ids if id in inapplicable
     }
-    waiting = [id for id in (trial.id, *measured) if not done(id) and id not in senseless]
-    if not waiting and senseless and not any(map(done, measured)):
-        return TrialStatus(
-            "skipped",
-            tried[senseless[0]].reason,
-            measured[senseless[0]],
-            final=True,
-            skipped=skipped,
-        )
+    waiting = [id for id in (trial.id, *label_of) if not done(id) and id not in inapplicable]
     if not waiting:
+        if inapplicable and not any(map(done, label_of)):
+            first = inapplicable[0]
+            reason = tried[first].reason
+            return TrialStatus("skipped", reason, label_of[first], final=True, skipped=skipped)
         return TrialStatus("done", final=True, skipped=skipped)
+    # Of the results of one evaluation the first that failed is reported, so it is written last.
     failures = {
-        label: _attempt_reason(tried[id], "")
+        label: _attempt_reason(tried[id])
         for label, ids in evaluations
         for id in reversed(ids)
         if id in waiting and id in tried
     }
-    for id in (*trial.builds, *waiting):
-        if id in tried:
-            value: StatusName = "skipped" if tried[id].status == "skipped" else "failed"
-            reason = _attempt_reason(
-                tried[id], f"source {sources.get(id, id[:12])}: " if id in trial.builds else ""
-            )
-            needed = waiting if id in measured else [id]
-            final = all(one in tried and tried[one].deterministic for one in needed)
-            return TrialStatus(value, reason, measured.get(id), final, skipped, failures)
-    return TrialStatus("todo", skipped=skipped)
+    ended = next((id for id in (*trial.builds, *waiting) if id in tried), None)
+    if ended is None:
+        return TrialStatus("todo", skipped=skipped)
+    reason = _attempt_reason(tried[ended])
+    if ended in trial.builds:
+        reason = f"source {sources.get(ended, ended[:12])}: {reason}"
+    # A failed build or fit settles the trial; a failed evaluation leaves the others to be tried.
+    needed = waiting if ended in label_of else [ended]
+    return TrialStatus(
+        "skipped" if tried[ended].status == "skipped" else "failed",
+        reason,
+        evaluation=label_of.get(ended),
+        final=all(id in tried and tried[id].deterministic for id in needed),
+        skipped=skipped,
+        failures=failures,
+    )
 
 
-def _attempt_reason(attempt: Attempt, of: str) -> str:
-    return f"{of}{'lost: ' if attempt.status == 'lost' else ''}{attempt.reason}"
+def _attempt_reason(attempt: Attempt) -> str:
+    return f"lost: {attempt.reason}" if attempt.status == "lost" else attempt.reason
 
 
 def trial_statuses(plan: Plan, run: Run, *, stale: Collection[str] = ()) -> dict[str, TrialStatus]:
-    """The state of each trial, by its id; a folder that does not exist yet holds nothing.
+    """Return the status of each trial by its id; a folder that does not exist yet has no records.
 
-    Records that are `stale` count as not there: the next run measures them again.
+    Records that are `stale` count as missing, since the next run measures them again.
     """
     done = run.finished_ids().difference(stale)
     attempts = {
-        id: _attempt_from_record(one)
-        for id, one in run.latest_attempts().items()
+        id: _attempt_from_record(record)
+        for id, record in run.latest_attempts().items()
         if id not in stale
     }
     return {
@@ -156,9 +164,11 @@ def trial_statuses(plan: Plan, run: Run, *, stale: Collection[str] = ()) -> dict
 
 
 def status_in_run(run: Run, trial: Trial, plan: Plan) -> TrialStatus:
-    """The state of one trial at this moment, from its own files alone."""
+    """Return the status of one trial at this moment, read from its own files alone."""
     latest = {id: run.latest_attempt(id) for id in (*trial.builds, *trial.record_ids())}
-    attempts = {id: _attempt_from_record(one) for id, one in latest.items() if one is not None}
+    attempts = {
+        id: _attempt_from_record(record) for id, record in latest.items() if record is not None
+    }
     return trial_status(trial, done=run.has_record, attempts=attempts, sources=plan.sources)
 
 
@@ -168,29 +178,31 @@ def _attempt_from_record(record: Record) -> Attempt:
     )
 
 
-def count_skipped_evaluations(standings: Iterable[TrialStatus]) -> list[dict[str, Json]]:
-    """The evaluations that make no sense in some trials: each with a reason and how many have it, the most first."""
-    found = Counter(one for state in standings for one in state.skipped.items())
+def count_skipped_evaluations(statuses: Iterable[TrialStatus]) -> list[dict[str, Json]]:
+    """Return the evaluations that are not applicable in some trials, the most frequent first.
+
+    Each comes with a reason and the number of trials that have this reason.
+    """
+    counts = Counter(item for status in statuses for item in status.skipped.items())
+    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     return [
         {"evaluation": evaluation, "reason": reason, "trials": trials}
-        for (evaluation, reason), trials in sorted(
-            found.items(), key=lambda item: (-item[1], item[0])
-        )
+        for (evaluation, reason), trials in ordered
     ]
 
 
 def permanently_failed(run: Run) -> set[str]:
-    """The ids without a record that would end without one again."""
-    return {id for id, one in run.latest_attempts().items() if one.get("deterministic")}
+    """Return the ids without a record whose next attempt would end without one as well."""
+    return {id for id, record in run.latest_attempts().items() if record.get("deterministic")}
 
 
 def results_without_battery(plan: Plan, run: Run) -> set[str]:
-    """The results of a plan whose record is there, but not that of a battery which stands behind it."""
+    """Return the results of a plan that have a record, but whose battery has none."""
     done = run.finished_ids()
     results = {id for trial in plan.trials for ids in trial.evaluations.values() for id in ids}
     return {id for id in results & done if not done.issuperset(battery_ids(run.read_record(id)))}
 
 
 def missing_records(trial: Trial, done: set[str]) -> list[str]:
-    """The records of a trial that are not there."""
+    """Return the ids of a trial's records that do not exist."""
     return [id for id in trial.record_ids() if id not in done]

@@ -1,7 +1,4 @@
-"""A plan as plain data.
-
-The position of each trial in the grid, its id, and the ids of its results.
-"""
+"""A plan as plain data: the position of each trial, its id, and the ids of its results."""
 
 from __future__ import annotations
 
@@ -18,10 +15,11 @@ PLAN_FORMAT = 1
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One fit and the results it is shown with.
+    """One fit and the results that are shown with it.
 
-    `row` is the source's label without its replicate; `evaluations` maps an evaluation's label to the ids of its
-    results (one a reference where it needs one); `builds` are the ids of the sources and references it stands on.
+    `row` is the source's label without its replicate. `evaluations` maps an evaluation's label to
+    the ids of its results, one for each reference where it needs one. `builds` are the ids of the
+    source and the references that must be built before.
     """
 
     id: str
@@ -39,16 +37,28 @@ class Trial:
 
     @property
     def name(self) -> str:
-        """The trial in words: ``linf 0.1 -> digits_5_9 n=20 seed=0 probe``."""
+        """The trial as people read it: ``linf 0.1 -> digits_5_9 n=20 seed=0 probe``."""
+        source = self.source or "no source"
         adapter = f" via {self.adapter}" if self.adapter else ""
-        return f"{self.source or 'no source'}{adapter} -> {self.target} n={self.n} seed={self.seed} {self.transfer}"
+        return f"{source}{adapter} -> {self.target} n={self.n} seed={self.seed} {self.transfer}"
+
+    def axes(self) -> dict[str, Json]:
+        """Return the trial's label or value on each axis of the grid."""
+        return {
+            "source": self.source,
+            "adapter": self.adapter,
+            "target": self.target,
+            "n": self.n,
+            "seed": self.seed,
+            "transfer": self.transfer,
+        }
 
     def record_ids(self) -> tuple[str, ...]:
-        """The ids of every record of this trial: the fit's, then the results'."""
+        """Return the ids of every record of this trial: the fit's, then the results'."""
         return (self.id, *(id for ids in self.evaluations.values() for id in ids))
 
     def to_json(self) -> dict[str, Json]:
-        """The trial as `plan.json` holds it."""
+        """Return the trial as `plan.json` holds it."""
         return {
             "id": self.id,
             "source": self.source,
@@ -66,14 +76,18 @@ class Trial:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Trial:  # Any: JSON that `to_json` wrote
-        """The inverse of `to_json`."""
-        lists = {name: tuple(ids) for name, ids in data["evaluations"].items()}
-        return cls(**(dict(data) | {"evaluations": lists, "builds": tuple(data["builds"])}))
+        """Return the trial of `to_json`."""
+        evaluations = {name: tuple(ids) for name, ids in data["evaluations"].items()}
+        builds = tuple(data["builds"])
+        return cls(**(dict(data) | {"evaluations": evaluations, "builds": builds}))
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The trials of a suite, sorted by place; `sources` names each source and reference by id."""
+    """The trials of a suite, sorted by position.
+
+    `sources` names each source and reference by id.
+    """
 
     suite: str
     title: str
@@ -82,13 +96,15 @@ class Plan:
     trials: tuple[Trial, ...]
 
     def count_results(self) -> int:
-        """How many distinct results are asked for."""
-        return len(
-            {id for trial in self.trials if not trial.skipped for id in trial.record_ids()[1:]}
-        )
+        """Return the number of distinct results of trials that are not skipped."""
+        ids: set[str] = set()
+        for trial in self.trials:
+            if not trial.skipped:
+                ids.update(trial.record_ids()[1:])
+        return len(ids)
 
     def to_json(self) -> dict[str, Json]:
-        """The plan as `plan.json` holds it."""
+        """Return the plan as `plan.json` holds it."""
         return {
             "format": PLAN_FORMAT,
             "suite": self.suite,
@@ -100,10 +116,10 @@ class Plan:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Plan:  # Any: JSON that `to_json` wrote
-        """The inverse of `to_json`.
+        """Return the plan of `to_json`.
 
         Raises:
-            CacheError: It is not what `to_json` gives.
+            CacheError: The data is not what `to_json` returns.
         """
         try:
             trials = tuple(map(Trial.from_json, data["trials"]))
@@ -116,6 +132,6 @@ class Plan:
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise CacheError(
-                f"found a plan.json that is no plan ({type(error).__name__}: {error}); expected what a run writes; "
-                "run the suite again, which writes it anew"
+                f"found a plan.json that is no plan ({type(error).__name__}: {error}); "
+                "expected what a run writes; run the suite again, which writes it anew"
             ) from error

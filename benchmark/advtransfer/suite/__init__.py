@@ -1,4 +1,4 @@
-"""Suites: from the words of a YAML file to a checked `Suite`, or to every problem in it at once."""
+"""Suites: from a YAML file to a checked `Suite`, or to an error with every problem in it."""
 
 from advtransfer.suite.extends import shipped_suites
 from advtransfer.suite.loader import load

@@ -48,48 +48,56 @@ from advtransfer.suite.suite import GridEntry
 def apply_start(
     cells: tuple[GridEntry, ...], value: Located, *, problems: Problems
 ) -> tuple[GridEntry, ...]:
-    """The cells of a reference in place, each with the start that it says; by default weights of their own.
+    """Return the cells of an inline reference with its ``start``, which is ``own`` by default.
 
-    The node of one with a start of its own says so among its options: it is another than that of a source. A component
-    without the option `seed` draws nothing, so it has no start.
+    A node that starts from its own weights says so among its options, so its id differs from that
+    of a source with the same options. A component without the option `seed` draws nothing, and so
+    has no start.
     """
-    said = value.value.get("start") if isinstance(value.value, Mapping) else None
-    start = said.value if said and said.value is not None else "own"
-    if said and start not in TRAINING_STARTS:
-        next_step = did_you_mean(
-            start, TRAINING_STARTS, otherwise="correct the word, or leave `start` out"
-        )
+    written = value.value.get("start") if isinstance(value.value, Mapping) else None
+    if written is None or written.value is None:
+        return _with_own_starts(cells)
+    start = written.value
+    if start not in TRAINING_STARTS:
         validators.add_mismatch(
-            said, expected=" or ".join(TRAINING_STARTS), next_step=next_step, problems=problems
+            written,
+            expected=" or ".join(TRAINING_STARTS),
+            next_step=did_you_mean(
+                start, TRAINING_STARTS, otherwise="correct the word, or leave `start` out"
+            ),
+            problems=problems,
         )
-    elif said and said.value is not None and any("seed" not in cell.node.options for cell in cells):
-        expected = f"no `start`, since {cells[0].node.use} has no `seed`: nothing of it is drawn"
+    elif any("seed" not in cell.node.options for cell in cells):
         problems.add(
-            said.name_location, found="`start`", expected=expected, next_step="remove the line"
+            written.name_location,
+            found="`start`",
+            expected=f"no `start`, since {cells[0].node.use} has no `seed`: nothing of it is drawn",
+            next_step="remove the line",
         )
-    return (
-        tuple(replace(cell, node=_with_own_start(cell.node)) for cell in cells)
-        if start == "own"
-        else cells
-    )
+    return _with_own_starts(cells) if start == "own" else cells
 
 
 def training_start(node: Node) -> str | None:
-    """Where a source or reference starts, one of `TRAINING_STARTS`; None where nothing of it is drawn."""
+    """Return one of `TRAINING_STARTS` for a source or reference, or None where nothing is drawn."""
     return str(node.options.get("start", "source")) if "seed" in node.options else None
 
 
+def _with_own_starts(cells: tuple[GridEntry, ...]) -> tuple[GridEntry, ...]:
+    return tuple(replace(cell, node=_with_own_start(cell.node)) for cell in cells)
+
+
 def _with_own_start(node: Node) -> Node:
-    return (
-        replace(node, options={**node.options, "start": "own"}) if "seed" in node.options else node
-    )
+    if "seed" not in node.options:
+        return node
+    return replace(node, options={**node.options, "start": "own"})
 
 
 MAX_CHAIN_LENGTH = 50
+"""Limit on entries that are made from each other in a chain; each level is several Python calls."""
 
 
 class GridEntries:
-    """The component entries of one suite and the cells they stand for."""
+    """The component entries of one suite and the cells that they stand for."""
 
     def __init__(
         self, sections: Mapping[str, Mapping[str, Located]], *, host: Host, problems: Problems
@@ -102,41 +110,49 @@ class GridEntries:
         self._builder = NodeBuilder(
             ContentFinder(problems), self._part_node, self.outlines, problems
         )
+        # The entry and options behind a node id, for problems that show only once the grid is
+        # known.
         self._origins: dict[str, tuple[SuiteEntry, Located]] = {}
         self._expanded_entries: dict[tuple[str, str], tuple[GridEntry, ...]] = {}
+        # Compiled when all axes are known, since `only` may name cells of any section.
         self._only_values: dict[tuple[str, str], Located] = {}
+        # Patterns of labels that entries with mistakes would have had, by section.
         self._unresolved: dict[str, list[re.Pattern[str]]] = {name: [] for name in sections}
+        # The chain of entries that are being built, to find circles.
         self._in_progress: list[tuple[str, str]] = []
         self._entry_count = 0
 
     def section_entries(self, section: Section) -> tuple[GridEntry, ...]:
-        """Every cell of a section, in the order of the file."""
+        """Return every cell of a section, in the order of the file."""
         return tuple(
             cell for key in self._sections[section.name] for cell in self.expand_entry(section, key)
         )
 
     def expand_entry(self, section: Section, key: str) -> tuple[GridEntry, ...]:
-        """The cells of one entry; none where it has mistakes."""
-        place = (section.name, key)
-        if place not in self._expanded_entries:
-            self._in_progress.append(place)
+        """Return the cells of one entry; none where it has mistakes."""
+        entry_id = (section.name, key)
+        if entry_id not in self._expanded_entries:
+            self._in_progress.append(entry_id)
             value = self._sections[section.name][key]
-            self._expanded_entries[place] = self._expand_value(
+            self._expanded_entries[entry_id] = self._expand_value(
                 value, key=key, section=section, words=section.words
             )
             self._in_progress.pop()
-        return self._expanded_entries[place]
+        return self._expanded_entries[entry_id]
 
     def section_axis(self, section: Section) -> Axis:
-        """The names on a section's axis; two cells of one name are a problem."""
-        written = self._sections[section.name]
+        """Return the names on a section's axis; two cells with one name are a problem."""
+        entries = self._sections[section.name]
         cells = self.section_entries(section)
         return build_axis(
-            written, cells, hidden=self._unresolved[section.name], problems=self._problems
+            entries, cells, hidden=self._unresolved[section.name], problems=self._problems
         )
 
     def restricted_entries(self, section: Section, grid: Grid) -> tuple[GridEntry, ...]:
-        """The cells of a section with their `only`, which may name what any section holds."""
+        """Return the cells of a section with their compiled `only`.
+
+        This is a later step than `section_entries`, since `only` may name cells of any section.
+        """
         only = {
             key: grid.compile_selection(value, allowed=section.only, problems=self._problems)
             for (name, key), value in self._only_values.items()
@@ -147,7 +163,10 @@ class GridEntries:
         )
 
     def single_entry(self, kind: ComponentKind, value: Located, *, key: str) -> GridEntry | None:
-        """The one cell that a value names, or holds in place and `key` then names; None where it has mistakes."""
+        """Return the one cell that a value names or holds inline, or add a problem and return None.
+
+        `key` becomes the key of an inline entry.
+        """
         section = SECTIONS_BY_KIND[kind]
         if isinstance(value.value, Mapping):
             cells = self._expand_value(value, key=key, section=section, words=INLINE_WORDS)
@@ -162,19 +181,20 @@ class GridEntries:
         return cells[0] if len(cells) == 1 else None
 
     def add_misfit(self, misfit: Misfit, cell: GridEntry) -> None:
-        """An option of a cell that cannot work, at its value."""
+        """Add a problem for an option of a cell that cannot work, at its value."""
         self._builder.add_misfit(misfit, *self._origins[cell.node.id])
 
     def reference_entries(self, value: Located, *, key: str) -> tuple[GridEntry, ...]:
-        """The sources that a target's ``reference`` names or holds in place, replicates one by one.
+        """Return the sources that a target's ``reference`` names or holds inline, with replicates.
 
-        One that is named is that very source; one in place has weights of its own unless it says ``start: source``.
+        A reference given by name is that source itself. An inline one trains from its own weights
+        unless it says ``start: source``.
         """
         if isinstance(value.value, tuple):
             return tuple(
                 cell
-                for number, one in enumerate(value.value)
-                for cell in self.reference_entries(one, key=f"{key}.{number}")
+                for number, item in enumerate(value.value)
+                for cell in self.reference_entries(item, key=f"{key}.{number}")
             )
         if isinstance(value.value, Mapping):
             cells = self._expand_value(value, key=key, section=SOURCES, words=REFERENCE_WORDS)
@@ -186,49 +206,50 @@ class GridEntries:
         return cell.node if cell else None
 
     def _entries_named(self, value: Located, section: Section) -> tuple[GridEntry, ...]:
-        expected = f"the name of an entry of {section.name}, or an entry in place"
+        expected = f"the name of an entry of {section.name}, or an inline entry"
         name = validators.require_text(value, expected=expected, problems=self._problems)
         if name is None:
             return ()
-        written = self._sections[section.name]
-        if (section.name, name) in self._in_progress or len(self._in_progress) > MAX_CHAIN_LENGTH:
-            chain = " -> ".join([key for _, key in self._in_progress] + [name])
-            found = f"{name!r}, which is made from itself or too long a chain ({chain})"
+        is_circular = (section.name, name) in self._in_progress
+        if is_circular or len(self._in_progress) > MAX_CHAIN_LENGTH:
+            chain = " -> ".join([*(key for _, key in self._in_progress), name])
             self._problems.add(
-                value.location, found=found, expected="another entry", next_step="name another one"
+                value.location,
+                found=f"{name!r}, which is made from itself or too long a chain ({chain})",
+                expected="another entry",
+                next_step="name another one",
             )
             return ()
-        return (
-            self.expand_entry(section, name)
-            if name in written
-            else self._entries_labelled(name, value, section)
-        )
+        if name in self._sections[section.name]:
+            return self.expand_entry(section, name)
+        return self._entries_labelled(name, value, section)
 
     def _entries_labelled(
         self, name: str, value: Located, section: Section
     ) -> tuple[GridEntry, ...]:
-        """The cells of a label or row; of the entries that have such names, those that are not being built."""
-        written = self._sections[section.name]
-        others = (
+        """Return the cells with a label or row, or add a problem and return none."""
+        entries = self._sections[section.name]
+        # Labels are known only after expansion. An entry that is being built is left out, or naming
+        # any label from inside it would be a circle.
+        keys = [
             key
-            for key in written
-            if (section.name, key) not in self._in_progress and _has_labels(written[key])
-        )
-        cells = [cell for key in others for cell in self.expand_entry(section, key)]
-        found = tuple(cell for cell in cells if name in (cell.label, cell.row))
-        if not found and not any(
-            hidden.fullmatch(name) for hidden in self._unresolved[section.name]
-        ):
-            names = [*written, *(cell.label for cell in cells)]
+            for key, entry in entries.items()
+            if (section.name, key) not in self._in_progress and _has_labels(entry)
+        ]
+        cells = [cell for key in keys for cell in self.expand_entry(section, key)]
+        named = tuple(cell for cell in cells if name in (cell.label, cell.row))
+        # A name that an entry with mistakes may have had is no further mistake.
+        unresolved = self._unresolved[section.name]
+        if not named and not any(pattern.fullmatch(name) for pattern in unresolved):
+            names = [*entries, *(cell.label for cell in cells)]
+            choices = f" ({join_names(names)})" if names else ""
             self._problems.add(
                 value.location,
                 found=f"the unknown name {quote_name(name)}",
-                expected=f"an entry of {section.name} ({join_names(names)})"
-                if names
-                else f"an entry of {section.name}",
+                expected=f"an entry of {section.name}{choices}",
                 next_step=did_you_mean(name, names, otherwise=f"add it to {section.name}"),
             )
-        return found
+        return named
 
     def _expand_value(
         self, value: Located, *, key: str, section: Section, words: tuple[str, ...]
@@ -237,6 +258,7 @@ class GridEntries:
         cells = list(self._expand_points(entry)) if entry else [None]
         if entry and "only" in entry.words:
             self._only_values[section.name, key] = entry.words["only"]
+        # Inline entries have no label that could be named elsewhere.
         if None in cells and words == section.words:
             self._unresolved[section.name].append(unresolved_labels(key, value.child("label")))
         return tuple(cell for cell in cells if cell)
@@ -244,20 +266,20 @@ class GridEntries:
     def _expand_points(self, entry: SuiteEntry) -> Iterator[GridEntry | None]:
         check_label(entry, self._problems)
         seeds = replicate_seeds(entry, self._problems)
-        swept = list(sweep_points(entry, self._problems))
-        count = len(swept) * len(seeds)
-        self._entry_count += count
-        if self._entry_count > MAX_GRID_ENTRIES:
-            found = f"{count:,} cells of {quote_name(entry.key)}, with those before it {self._entry_count:,}"
-            expected, next_step = (
-                f"at most {MAX_GRID_ENTRIES:,} in all",
-                "shorten the lists of `sweep`, or ask for fewer seeds",
+        points = list(sweep_points(entry, self._problems))
+        count = len(points) * len(seeds)
+        total = self._entry_count + count
+        if total > MAX_GRID_ENTRIES:
+            self._problems.add(
+                entry.location,
+                found=f"{count:,} cells of {quote_name(entry.key)}, with those before it {total:,}",
+                expected=f"at most {MAX_GRID_ENTRIES:,} in all",
+                next_step="shorten the lists of `sweep`, or ask for fewer seeds",
             )
-            self._problems.add(entry.location, found=found, expected=expected, next_step=next_step)
-            self._entry_count -= count
             yield None
             return
-        for point in swept:
+        self._entry_count = total
+        for point in points:
             for seed in seeds:
                 yield self._grid_entry(entry, point, seed)
 
@@ -268,19 +290,19 @@ class GridEntries:
         if node is None:
             return None
         self._origins.setdefault(node.id, (entry, point.options))
+        # The replicates of a row share its label, so their seed must not be in it.
         options = {
             name: value for name, value in node.options.items() if seed is None or name != "seed"
         }
-        name = row_label(entry, point, options=options, problems=self._problems)
-        if name is None:
+        row = row_label(entry, point, options=options, problems=self._problems)
+        if row is None:
             return None
-        label = name if seed is None else bracketed_label(name, {"seed": seed})
+        label = row if seed is None else bracketed_label(row, {"seed": seed})
         replicate = seed.value if seed and isinstance(seed.value, int) else None
-        return GridEntry(entry.key, label, name, replicate, node, None, entry.component.metadata)
+        return GridEntry(entry.key, label, row, replicate, node, None, entry.component.metadata)
 
 
 def _has_labels(value: Located) -> bool:
-    """Whether an entry's cells are called otherwise than the entry."""
-    return isinstance(value.value, Mapping) and not {"sweep", "label", "seeds"}.isdisjoint(
-        value.value
-    )
+    """Return True where an entry's cells can have other names than the entry itself."""
+    labelling_words = {"sweep", "label", "seeds"}
+    return isinstance(value.value, Mapping) and not labelling_words.isdisjoint(value.value)

@@ -15,16 +15,17 @@ from advtransfer.suite.located import Located, Problems, did_you_mean, join_name
 from advtransfer.suite.outlines import Outlines
 from advtransfer.suite.selection import AXES, Grid
 from advtransfer.suite.suite import GridEntry, Leaderboard
+from advtransfer.suite.yaml_core import parse_fraction
 from advtransfer.types import Json
 
 LEADERBOARD_KEYS = ("baseline", "rank_by", "columns", "figures", "questions")
 RANK_BY_KEYS = ("lowest",)
 FIGURE_KINDS = ("accuracy_vs_n",)
 FIGURE_KEYS = ("kind", "metric")
-QUESTION_AXES = tuple(
-    axis for axis in AXES if axis != "evaluation"
-)  # which evaluation, a question's metrics say
+# The evaluation is not an axis of a question, since its metrics name their evaluations.
+QUESTION_AXES = tuple(axis for axis in AXES if axis != "evaluation")
 QUESTION_KEYS = ("predictor", "outcome", "across", "given")
+# The look-ahead after the slash refuses a denominator of 0.
 _METRIC_PATTERN = re.compile(
     r"(?P<name>[A-Za-z]\w*)(?P<at>(@\d+(\.\d+)?(e-?\d+|/(?=[0.]*[1-9])\d+(\.\d+)?)?){0,2})"
 )
@@ -32,7 +33,7 @@ _METRIC_PATTERN = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class LeaderboardReader:
-    """Reads one suite's ``leaderboard`` against its grid and its sources."""
+    """Reader of one suite's ``leaderboard``, with the suite's grid and entries."""
 
     grid: Grid
     sources: tuple[GridEntry, ...]
@@ -41,179 +42,193 @@ class LeaderboardReader:
     problems: Problems
 
     def read(self, value: Located) -> Leaderboard:
-        """The settings; a name that no part of the suite has is a problem."""
-        said = validators.require_closed_mapping(
+        """Return the settings; a name that no part of the suite has is a problem."""
+        items = validators.require_closed_mapping(
             value, LEADERBOARD_KEYS, of="`leaderboard`", problems=self.problems
         )
-        columns = [self._read_metric(one) for one in self._list_items(said, "columns")]
+        columns = [self._read_metric(column) for column in self._list_items(items, "columns")]
+        figures = self._list_items(items, "figures")
+        questions = self._list_items(items, "questions")
         return Leaderboard(
-            baseline=self._read_baseline(said["baseline"]) if "baseline" in said else None,
-            rank_by=self._read_ranking(said["rank_by"]) if "rank_by" in said else None,
-            columns=tuple(one for one in columns if one is not None),
-            figures=tuple(self._read_figure(one) for one in self._list_items(said, "figures")),
-            questions=tuple(
-                self._read_question(one) for one in self._list_items(said, "questions")
-            ),
+            baseline=self._read_baseline(items["baseline"]) if "baseline" in items else None,
+            rank_by=self._read_ranking(items["rank_by"]) if "rank_by" in items else None,
+            columns=tuple(column for column in columns if column is not None),
+            figures=tuple(self._read_figure(figure) for figure in figures),
+            questions=tuple(self._read_question(question) for question in questions),
         )
 
-    def _list_items(self, said: Mapping[str, Located], name: str) -> tuple[Located, ...]:
-        if name not in said or said[name].value == ():
+    def _list_items(self, items: Mapping[str, Located], name: str) -> tuple[Located, ...]:
+        if name not in items or items[name].value == ():
             return ()
         return validators.require_list(
-            said[name], expected=f"a list of {name}", problems=self.problems
+            items[name], expected=f"a list of {name}", problems=self.problems
         )
 
     def _read_baseline(self, value: Located) -> str | Mapping[Literal["transfer"], str] | None:
         if isinstance(value.value, Mapping):
-            said = validators.require_closed_mapping(
+            items = validators.require_closed_mapping(
                 value, ("transfer",), of="`baseline`", problems=self.problems
             )
-            label = self._single_label("transfer", said["transfer"]) if "transfer" in said else None
+            label = (
+                self._single_label("transfer", items["transfer"]) if "transfer" in items else None
+            )
             return None if label is None else {"transfer": label}
         labels = self._labels_named("source", value)
         rows = {cell.row for cell in self.sources if cell.label in labels}
         return self._only_one(rows, value, "row of sources")
 
     def _read_ranking(self, value: Located) -> str | Mapping[str, str] | None:
-        """A metric of which more is better, or ``{lowest: metric}``."""
+        """Return a metric of which more is better, or ``{lowest: metric}``."""
         if not isinstance(value.value, Mapping):
             return self._read_metric(value)
-        said = validators.require_closed_mapping(
+        items = validators.require_closed_mapping(
             value, RANK_BY_KEYS, of="`rank_by`", problems=self.problems
         )
-        self._require_keys(value, said, RANK_BY_KEYS)
-        metric = self._read_metric(said["lowest"]) if "lowest" in said else None
+        self._require_keys(value, items, RANK_BY_KEYS)
+        metric = self._read_metric(items["lowest"]) if "lowest" in items else None
         return None if metric is None else {"lowest": metric}
 
     def _single_label(self, axis: str, value: Located) -> str | None:
         return self._only_one(self._labels_named(axis, value), value, axis)
 
     def _labels_named(self, axis: str, value: Located) -> set[str]:
-        """What a name, which is no glob here, stands for."""
+        """Return the labels that a name stands for; a glob is no name here."""
         names = self.grid.axes[axis].names
-        labels = (
-            names.get(value.value, frozenset()) if isinstance(value.value, str) else frozenset()
-        )
-        if not (
-            isinstance(value.value, str)
-            and (value.value in names or self.grid.axes[axis].may_be_unresolved(value.value))
-        ):
-            next_step = did_you_mean(value.value, map(str, names), otherwise="correct the name")
-            expected = f"a {axis}: {join_names(names)}"
-            validators.add_mismatch(
-                value, expected=expected, next_step=next_step, problems=self.problems
-            )
-        return {str(label) for label in labels}
-
-    def _only_one(self, found: set[str], value: Located, what: str) -> str | None:
-        if len(found) > 1:
-            next_step = f"name one of {join_names(sorted(found))}"
+        text = value.value
+        if isinstance(text, str) and text in names:
+            return {str(label) for label in names[text]}
+        # A name that an entry with mistakes may have had is no further mistake.
+        if not (isinstance(text, str) and self.grid.axes[axis].may_be_unresolved(text)):
+            choices = f"a {axis}: {join_names(names)}"
             validators.add_mismatch(
                 value,
-                expected=f"the name of one {what}",
-                next_step=next_step,
+                expected=choices if names else f"no {axis}, since the suite has none",
+                next_step=did_you_mean(text, map(str, names), otherwise="correct the name"),
                 problems=self.problems,
             )
-        return next(iter(found)) if len(found) == 1 else None
+        return set()
+
+    def _only_one(self, labels: set[str], value: Located, noun: str) -> str | None:
+        if len(labels) > 1:
+            validators.add_mismatch(
+                value,
+                expected=f"the name of one {noun}",
+                next_step=f"name one of {join_names(sorted(labels))}",
+                problems=self.problems,
+            )
+        return next(iter(labels)) if len(labels) == 1 else None
 
     def _read_metric(self, value: Located) -> str | None:
-        """``evaluation.metric[@eps][@epoch]`` under the evaluation's label, numbers as records write them."""
+        """Return ``evaluation.metric[@eps][@epoch]``, or add a problem and return None.
+
+        The evaluation is replaced by its label, and numbers are written as records write them.
+        """
         axis = self.grid.axes["evaluation"]
         text = value.value if isinstance(value.value, str) else ""
         owners = [
             name for name in axis.names if isinstance(name, str) and text.startswith(f"{name}.")
         ]
+        # Names may have dots in them, so the longest name that fits is meant.
         owner = max(owners, key=len, default=text.partition(".")[0])
-        shape = _METRIC_PATTERN.fullmatch(text[len(owner) + 1 :])
-        if shape is None or not (owners or axis.may_be_unresolved(owner)):
-            others = [str(name) for name in axis.names if name != owner]
-            near = did_you_mean(owner, others, otherwise="write for example clean.accuracy")
-            expected = (
-                f"evaluation.metric[@eps][@epoch], where the evaluation is {join_names(axis.names)}"
-            )
-            validators.add_mismatch(
-                value, expected=expected, next_step=near, problems=self.problems
-            )
+        match = _METRIC_PATTERN.fullmatch(text[len(owner) + 1 :])
+        if match is None or not (owners or axis.may_be_unresolved(owner)):
+            self._add_unknown_metric(owner, value)
             return None
         label = self._single_label("evaluation", Located(owner, value.location)) if owners else None
         if label is None:
             return None
-        numbers = [f"{_parse_fraction(one):g}" for one in shape["at"].split("@")[1:]]
-        asked = "@".join([shape["name"], *numbers])
-        self._check_metric(asked, label, value)
-        return f"{label}.{asked}"
+        numbers = [f"{parse_fraction(number):g}" for number in match["at"].split("@")[1:]]
+        metric = "@".join([match["name"], *numbers])
+        self._check_metric(metric, label, value)
+        return f"{label}.{metric}"
 
-    def _check_metric(self, asked: str, label: str, value: Located) -> None:
-        """Note a metric that its evaluation cannot give, or that may be one of several."""
-        cell = next((one for one in self.evaluations if one.label == label), None)
+    def _add_unknown_metric(self, owner: str, value: Located) -> None:
+        names = self.grid.axes["evaluation"].names
+        others = [str(name) for name in names if name != owner]
+        validators.add_mismatch(
+            value,
+            expected=f"evaluation.metric[@eps][@epoch], where evaluation is {join_names(names)}",
+            next_step=did_you_mean(owner, others, otherwise="write for example clean.accuracy"),
+            problems=self.problems,
+        )
+
+    def _check_metric(self, metric: str, label: str, value: Located) -> None:
+        """Add a problem for a metric that is unknown to its evaluation or ambiguous."""
+        cell = next((cell for cell in self.evaluations if cell.label == label), None)
         given = self.outlines.metric_names(cell.node) if cell is not None else None
         if given is None:
             return
-        meant = matching_metrics(asked, given)
-        if len(meant) != 1:
-            names = [f"{label}.{one}" for one in sorted(meant or given)]
-            next_step = (
-                "name one of them"
-                if meant
-                else did_you_mean(value.value, names, otherwise="name one of them")
-            )
-            expected = f"one of {join_names(names)}"
-            validators.add_mismatch(
-                value, expected=expected, next_step=next_step, problems=self.problems
-            )
+        matching = matching_metrics(metric, given)
+        if len(matching) == 1:
+            return
+        names = [f"{label}.{name}" for name in sorted(matching or given)]
+        next_step = "name one of them"
+        if not matching:
+            next_step = did_you_mean(value.value, names, otherwise=next_step)
+        validators.add_mismatch(
+            value,
+            expected=f"one of {join_names(names)}",
+            next_step=next_step,
+            problems=self.problems,
+        )
 
     def _read_figure(self, value: Located) -> Mapping[str, Json]:
-        said = validators.require_closed_mapping(
+        items = validators.require_closed_mapping(
             value, FIGURE_KEYS, of="a figure", problems=self.problems
         )
-        self._require_keys(value, said, FIGURE_KEYS)
-        if "kind" in said:
-            self._require_choice(said["kind"], FIGURE_KINDS, "a kind of figure")
+        self._require_keys(value, items, FIGURE_KEYS)
+        if "kind" in items:
+            self._require_choice(items["kind"], FIGURE_KINDS, "a kind of figure")
         return {
-            "kind": said["kind"].to_plain() if "kind" in said else None,
-            "metric": self._read_metric(said["metric"]) if "metric" in said else None,
+            "kind": items["kind"].to_plain() if "kind" in items else None,
+            "metric": self._read_metric(items["metric"]) if "metric" in items else None,
         }
 
     def _read_question(self, value: Located) -> Mapping[str, Json]:
-        said = validators.require_closed_mapping(
+        items = validators.require_closed_mapping(
             value, QUESTION_KEYS, of="a question", problems=self.problems
         )
-        self._require_keys(value, said, QUESTION_KEYS[:3])
-        if "across" in said:
-            self._require_choice(said["across"], QUESTION_AXES, "an axis")
-        read: dict[str, Json] = {name: one.to_plain() for name, one in said.items()}
-        if "predictor" in said:
-            read["predictor"] = self._read_predictors(said["predictor"])
-        if "outcome" in said:
-            read["outcome"] = self._read_metric(said["outcome"])
-        if "given" in said:
-            read["given"] = self._read_given(said["given"])
-        return read
+        self._require_keys(value, items, QUESTION_KEYS[:3])
+        if "across" in items:
+            self._require_choice(items["across"], QUESTION_AXES, "an axis")
+        question: dict[str, Json] = {name: item.to_plain() for name, item in items.items()}
+        if "predictor" in items:
+            question["predictor"] = self._read_predictors(items["predictor"])
+        if "outcome" in items:
+            question["outcome"] = self._read_metric(items["outcome"])
+        if "given" in items:
+            question["given"] = self._read_given(items["given"])
+        return question
 
     def _read_predictors(self, value: Located) -> Json:
-        """One metric or several; those of one question are corrected for together."""
+        """Return one metric or several; the p-values of one question are corrected together."""
         if not isinstance(value.value, tuple):
             return self._read_metric(value)
-        return [
-            self._read_metric(one)
-            for one in validators.require_list(
-                value, expected="a list of metrics", problems=self.problems
-            )
-        ]
+        metrics = validators.require_list(
+            value, expected="a list of metrics", problems=self.problems
+        )
+        return [self._read_metric(metric) for metric in metrics]
 
     def _read_given(self, value: Located) -> dict[str, Json]:
-        """The labels that a selection means on each axis, since the records of a run know no globs."""
-        selected = self.grid.compile_selection(value, allowed=QUESTION_AXES, problems=self.problems)
+        """Return the labels that a selection means on each axis.
+
+        Globs are resolved here, since a page is made from a run's records and has no suite to match
+        in.
+        """
+        selection = self.grid.compile_selection(
+            value, allowed=QUESTION_AXES, problems=self.problems
+        )
+        # Counts come before the text "all"; Python does not compare the two types.
         return {
-            axis: sorted(meant, key=lambda one: (isinstance(one, str), one))
-            for axis, meant in selected.axes.items()
+            axis: sorted(labels, key=lambda label: (isinstance(label, str), label))
+            for axis, labels in selection.axes.items()
         }
 
     def _require_keys(
-        self, value: Located, said: Mapping[str, Located], names: tuple[str, ...]
+        self, value: Located, items: Mapping[str, Located], names: tuple[str, ...]
     ) -> None:
         for name in names:
-            if name not in said and isinstance(value.value, Mapping):
+            if name not in items and isinstance(value.value, Mapping):
                 self.problems.add(
                     value.location,
                     found=f"no {name!r}",
@@ -221,34 +236,35 @@ class LeaderboardReader:
                     next_step="add it",
                 )
 
-    def _require_choice(self, value: Located, known: tuple[str, ...], what: str) -> None:
-        if value.value not in known:
-            next_step = did_you_mean(value.value, known, otherwise="correct it")
+    def _require_choice(self, value: Located, choices: tuple[str, ...], noun: str) -> None:
+        if value.value not in choices:
             validators.add_mismatch(
                 value,
-                expected=f"{what}: {', '.join(known)}",
-                next_step=next_step,
+                expected=f"{noun}: {', '.join(choices)}",
+                next_step=did_you_mean(value.value, choices, otherwise="correct it"),
                 problems=self.problems,
             )
 
 
 def matching_metrics(asked: str, given: Iterable[str]) -> list[str]:
-    """The metrics that a name stands for: itself; or those that it begins, of which the shortest; or that it snapshots.
+    """Return the metrics among `given` that a name stands for.
 
-    ``robust_accuracy`` may stand for ``robust_accuracy@0.1``, and ``accuracy@30`` for ``accuracy`` after epoch 30.
+    The name itself wins. Else it stands for the shortest metrics that it begins, as
+    ``robust_accuracy`` does for ``robust_accuracy@0.1``; else for the metric of which it is the
+    value after some epoch, as ``accuracy@30`` is of ``accuracy``.
     """
     parts = asked.split("@")
-    split = {one: one.split("@") for one in given}
-    if asked in split:
+    split_names = {name: name.split("@") for name in given}
+    if asked in split_names:
         return [asked]
-    longer = {one: its for one, its in split.items() if its[: len(parts)] == parts}
-    least = min(map(len, longer.values()), default=0)
-    epoch = len(parts) > 1 and parts[-1].isdigit()
-    return [one for one, its in longer.items() if len(its) == least] or [
-        one for one, its in split.items() if epoch and its == parts[:-1]
-    ]
-
-
-def _parse_fraction(text: str) -> float:
-    above, _, below = text.partition("/")
-    return float(above) / float(below or 1)
+    longer = {
+        name: name_parts
+        for name, name_parts in split_names.items()
+        if name_parts[: len(parts)] == parts
+    }
+    if longer:
+        shortest = min(map(len, longer.values()))
+        return [name for name, name_parts in longer.items() if len(name_parts) == shortest]
+    if len(parts) > 1 and parts[-1].isdigit():
+        return [name for name, name_parts in split_names.items() if name_parts == parts[:-1]]
+    return []

@@ -37,51 +37,61 @@ from advtransfer.suite.yaml_core import dump_yaml
 
 
 def load(name: str, host: Host) -> Suite:
-    """The suite in a file, or a shipped one by its name; only the plugins that it names are imported.
+    """Return the suite in a file, or a shipped one by its name.
+
+    Only the plugins that the suite names are imported.
 
     Raises:
-        BadInput: There is no such suite, or it has mistakes; holds all of them, in the order of the file.
+        BadInput: There is no such suite, or it has mistakes. The error holds all of them, in the
+            order of the file.
     """
     path, file = find_suite(name)
     problems = Problems(file)
     _check_file_name(path, file, problems)
     top, text = read_with_parents(path, file=file, problems=problems)
+    # Every problem is collected before the first one is raised.
     suite = _build_suite(path, top, text, host=host, problems=problems)
     problems.raise_if_any()
     return suite
 
 
 def find_suite(name: str) -> tuple[Path, str]:
-    """The file of a suite, and what messages call it: the path as given, or where the shipped suite lies."""
-    known = shipped_suites()
+    """Return the file of a suite and its name in messages.
+
+    The name is the path as given, or the path of the shipped suite.
+
+    Raises:
+        BadInput: There is no such suite.
+    """
+    shipped = shipped_suites()
     if Path(name).is_file():
         return Path(name), name
-    if name in known:
-        return known[name], str(known[name])
-    place = Path(name).absolute()
-    next_step = did_you_mean(
-        name, [*known, *map(str, Path(name).parent.glob("*.yaml"))], otherwise="correct the path"
+    if name in shipped:
+        return shipped[name], str(shipped[name])
+    neighbours = map(str, Path(name).parent.glob("*.yaml"))
+    problem = Problem(
+        f"no suite {name!r} (neither the file {Path(name).absolute()} nor shipped)",
+        f"a suite file, or a shipped suite: {', '.join(shipped)}",
+        did_you_mean(name, [*shipped, *neighbours], otherwise="correct the path"),
     )
-    found = f"no suite {name!r} (neither the file {place} nor shipped)"
-    raise BadInput(
-        [Problem(found, f"a suite file, or a shipped suite: {', '.join(known)}", next_step)]
-    )
+    raise BadInput([problem])
 
 
 def _check_file_name(path: Path, file: str, problems: Problems) -> None:
-    """Note a file whose name cannot be that of a run's folder, in which a page and its links stand."""
+    """Add a problem for a file name that cannot be the name of a run's folder.
+
+    The page links to that folder, and users give it to commands as an argument.
+    """
     name = path.stem
-    if (
-        not name.strip(".")
-        or not name.isprintable()
-        or name != name.strip()
-        or name.startswith("-")
-    ):
-        expected = "a name of printable UTF-8, which is more than dots, and neither begins with a minus nor with a space"
+    is_printable = name.isprintable() and name == name.strip() and name.strip(".")
+    if not is_printable or name.startswith("-"):
         problems.add(
             Location(file, 1, 1),
             found=f"the file name {quote_name(path.name)}",
-            expected=expected,
+            expected=(
+                "a name of printable UTF-8, which is more than dots, and neither begins with a "
+                "minus nor with a space"
+            ),
             next_step="rename it",
         )
 
@@ -89,51 +99,55 @@ def _check_file_name(path: Path, file: str, problems: Problems) -> None:
 def _build_suite(
     path: Path, top: Located, text: str | None, *, host: Host, problems: Problems
 ) -> Suite:
-    """The suite, as far as it has no mistakes."""
-    said = validators.require_known_names(
+    """Return the suite, as far as it has no mistakes."""
+    values = validators.require_known_names(
         top.value if isinstance(top.value, Mapping) else {},
         TOP_LEVEL_KEYS,
         of="a suite",
         problems=problems,
     )
-    said = {name: one for name, one in said.items() if one.value is not None}
-    sections = {name: _read_section(said, name, problems) for name in NAMED_SECTIONS}
+    written = {name: value for name, value in values.items() if value.value is not None}
+    sections = {name: _read_section(written, name, problems) for name in NAMED_SECTIONS}
     entries = GridEntries(sections, host=host, problems=problems)
-    targets = _read_targets(sections["targets"], entries, problems)
-    grid = _build_grid(sections["targets"], [subsets for _, subsets in targets], entries)
+    targets_and_subsets = _read_targets(sections["targets"], entries, problems)
+    targets = [target for target, _ in targets_and_subsets if target]
+    # `only`, `exclude` and `leaderboard` name what is on the axes, so the grid comes before them.
+    # A target with mistakes still counts there, or each of its names would be a second mistake.
+    grid = _build_grid(
+        sections["targets"], [subsets for _, subsets in targets_and_subsets], entries
+    )
     cells = {section.name: entries.restricted_entries(section, grid) for section in SECTIONS}
-    found = [one for one, _ in targets if one]
-    check_required_sections(top, said, sections, cells["transfers"], problems)
-    check_references(found, sections["targets"], cells["evaluations"], problems)
+    check_required_sections(top, written, sections, cells["transfers"], problems)
+    check_references(targets, sections["targets"], cells["evaluations"], problems)
     check_compatibility(
         sources=cells["sources"],
-        targets=found,
+        targets=targets,
         transfers=cells["transfers"],
         evaluations=cells["evaluations"],
         entries=entries,
     )
+    if text is None:
+        text = f"# {path.name}, with what it extends filled in.\n{dump_yaml(top)}"
     return Suite(
         name=path.stem,
-        title=_read_title(said, path.stem, problems),
+        title=_read_title(written, path.stem, problems),
         path=path,
-        text=f"# {path.name}, with what it extends filled in.\n{dump_yaml(top)}"
-        if text is None
-        else text,
-        targets=tuple(found),
-        exclude=_read_exclusions(said, grid, problems),
-        leaderboard=_read_leaderboard(said, grid, cells, entries, problems),
-        section_locations={name: one.name_location for name, one in said.items()},
+        text=text,
+        targets=tuple(targets),
+        exclude=_read_exclusions(written, grid, problems),
+        leaderboard=_read_leaderboard(written, grid, cells, entries, problems),
+        section_locations={name: value.name_location for name, value in written.items()},
         **cells,
     )
 
 
 def _read_section(
-    said: Mapping[str, Located], name: str, problems: Problems
+    written: Mapping[str, Located], name: str, problems: Problems
 ) -> Mapping[str, Located]:
-    if name not in said:
+    if name not in written:
         return {}
     entries = validators.require_mapping(
-        said[name], expected=f"`{name}`: a mapping of names to entries", problems=problems
+        written[name], expected=f"`{name}`: a mapping of names to entries", problems=problems
     )
     if name != "defaults":
         check_names(entries, problems=problems)
@@ -143,34 +157,39 @@ def _read_section(
 def _read_targets(
     section: Mapping[str, Located], entries: GridEntries, problems: Problems
 ) -> list[tuple[Target | None, tuple[Subset, ...]]]:
-    """The targets; no further ones where those so far have more subsets than a suite may have trials."""
-    found: list[tuple[Target | None, tuple[Subset, ...]]] = []
+    """Return the targets with their subsets.
+
+    Reading stops where the targets so far have more subsets than a suite may have trials.
+    """
+    targets: list[tuple[Target | None, tuple[Subset, ...]]] = []
     for key, value in section.items():
-        found.append(read_target(key, value, entries=entries, problems=problems))
-        count = sum(len(subsets) for _, subsets in found)
+        targets.append(read_target(key, value, entries=entries, problems=problems))
+        count = sum(len(subsets) for _, subsets in targets)
         if count > MAX_TRIALS:
-            expected, next_step = f"at most {MAX_TRIALS:,} trials in all", "ask for fewer seeds"
             problems.add(
                 value.name_location,
                 found=f"{count:,} subsets",
-                expected=expected,
-                next_step=next_step,
+                expected=f"at most {MAX_TRIALS:,} trials in all",
+                next_step="ask for fewer seeds",
             )
             break
-    return found
+    return targets
 
 
 def _build_grid(
-    keys: Iterable[str], drawn: Sequence[Sequence[Subset]], entries: GridEntries
+    target_keys: Iterable[str], target_subsets: Sequence[Sequence[Subset]], entries: GridEntries
 ) -> Grid:
-    """The axes of the suite; the subsets of a target that has none for its mistakes are not known."""
-    subsets = [subset for some in drawn for subset in some]
-    complete = all(drawn)
+    """Return the axes of the suite.
+
+    A target without subsets has mistakes, so its n and seeds are not known.
+    """
+    subsets = [subset for of_target in target_subsets for subset in of_target]
+    complete = all(target_subsets)
     return Grid(
         {
             "source": entries.section_axis(SOURCES),
             "adapter": entries.section_axis(ADAPTERS),
-            "target": Axis.of_values(keys),
+            "target": Axis.of_values(target_keys),
             "n": Axis.of_values([subset.n for subset in subsets], complete=complete),
             "seed": Axis.of_values([subset.seed for subset in subsets], complete=complete),
             "transfer": entries.section_axis(TRANSFERS),
@@ -179,46 +198,56 @@ def _build_grid(
     )
 
 
-def _read_title(said: Mapping[str, Located], name: str, problems: Problems) -> str:
-    """The title; the version is checked on the way."""
-    version = said.get("version")
-    if version is not None and (version.value != SUITE_FORMAT or isinstance(version.value, bool)):
-        next_step = "write `version: 1`; a later version needs a later advtransfer"
-        validators.add_mismatch(
-            version, expected=str(SUITE_FORMAT), next_step=next_step, problems=problems
-        )
-    title = (
-        validators.require_text(said["title"], expected="a text", problems=problems)
-        if "title" in said
-        else None
-    )
+def _read_title(written: Mapping[str, Located], name: str, problems: Problems) -> str:
+    """Return the title, by default the suite's name; check the version as well."""
+    version = written.get("version")
+    if version is not None:
+        _check_version(version, problems)
+    if "title" not in written:
+        return " ".join(name.split())
+    title = validators.require_text(written["title"], expected="a text", problems=problems)
     if title is not None and len(title) > MAX_TITLE_LENGTH:
-        found, expected = f"a title of {len(title):,} characters", f"at most {MAX_TITLE_LENGTH}"
-        next_step = "shorten it; comments hold more"
-        problems.add(said["title"].location, found=found, expected=expected, next_step=next_step)
+        problems.add(
+            written["title"].location,
+            found=f"a title of {len(title):,} characters",
+            expected=f"at most {MAX_TITLE_LENGTH}",
+            next_step="shorten it; comments hold more",
+        )
+    # YAML may fold a title over several lines; the page shows it on one.
     return " ".join((title or name).split())
 
 
+def _check_version(version: Located, problems: Problems) -> None:
+    # In Python, `True == 1`.
+    if version.value != SUITE_FORMAT or isinstance(version.value, bool):
+        validators.add_mismatch(
+            version,
+            expected=str(SUITE_FORMAT),
+            next_step="write `version: 1`; a later version needs a later advtransfer",
+            problems=problems,
+        )
+
+
 def _read_exclusions(
-    said: Mapping[str, Located], grid: Grid, problems: Problems
+    written: Mapping[str, Located], grid: Grid, problems: Problems
 ) -> tuple[Selection, ...]:
-    listed = said.get("exclude")
+    listed = written.get("exclude")
     if listed is None or listed.value == ():
         return ()
     items = validators.require_list(listed, expected="a list of selections", problems=problems)
-    return tuple(grid.compile_selection(one, problems=problems) for one in items)
+    return tuple(grid.compile_selection(item, problems=problems) for item in items)
 
 
 def _read_leaderboard(
-    said: Mapping[str, Located],
+    written: Mapping[str, Located],
     grid: Grid,
     cells: Mapping[str, tuple[GridEntry, ...]],
     entries: GridEntries,
     problems: Problems,
 ) -> Leaderboard:
-    if "leaderboard" not in said:
+    if "leaderboard" not in written:
         return Leaderboard()
     reader = LeaderboardReader(
         grid, cells["sources"], cells["evaluations"], entries.outlines, problems
     )
-    return reader.read(said["leaderboard"])
+    return reader.read(written["leaderboard"])

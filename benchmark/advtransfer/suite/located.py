@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NoReturn, TypeAlias
 
@@ -12,32 +12,36 @@ from advtransfer.types import Json
 
 
 class Problems:
-    """The mistakes found so far; `file` is the suite itself, whose problems come before those of its parents.
+    """The mistakes found in a suite so far.
 
-    `noted` counts what was noted, repetitions included: who sees it grow knows that something is wrong.
+    `file` is the suite itself, whose problems are reported before those of its parents.
+    `noted_count` counts every call, repetitions included, so a reader can compare it before and
+    after a step to see whether the step went wrong.
     """
 
     def __init__(self, file: str) -> None:
         self._file = file
-        self._found: dict[Problem, None] = {}
+        self._collected: dict[Problem, None] = {}
         self._unreadable: set[Location] = set()
         self.noted_count = 0
 
     def add(self, mark: Location | None, *, found: str, expected: str, next_step: str) -> None:
-        """Note a mistake; one already noted, or at a place that could not be read at all, adds nothing."""
+        """Add a mistake, unless it is already there or its value could not be read at all."""
         self.noted_count += 1
+        # A value that could not be read was replaced by a stand-in, so any further complaint about
+        # it would be about the stand-in.
         if mark not in self._unreadable:
-            self._found[Problem(found, expected, next_step, mark)] = None
+            self._collected[Problem(found, expected, next_step, mark)] = None
 
     def add_unreadable(self, mark: Location, *, found: str, expected: str, next_step: str) -> None:
-        """Note a value that cannot be read: what follows from it is not told as well."""
+        """Add a value that cannot be read, and silence every later problem at its position."""
         self.add(mark, found=found, expected=expected, next_step=next_step)
         self._unreadable.add(mark)
 
     def add_and_raise(
         self, mark: Location | None, *, found: str, expected: str, next_step: str
     ) -> NoReturn:
-        """Note a mistake behind which nothing can be read.
+        """Add a mistake after which nothing more can be read.
 
         Raises:
             BadInput: Always, with all problems so far.
@@ -46,16 +50,16 @@ class Problems:
         raise self._bad_input()
 
     def raise_if_any(self) -> None:
-        """Raise what was collected.
+        """Raise all problems collected so far.
 
         Raises:
-            BadInput: There are problems; they are in the order of the file.
+            BadInput: There are problems; they are sorted by position, the suite before its parents.
         """
-        if self._found:
+        if self._collected:
             raise self._bad_input()
 
     def _bad_input(self) -> BadInput:
-        return BadInput(sorted(self._found, key=self._sort_key))
+        return BadInput(sorted(self._collected, key=self._sort_key))
 
     def _sort_key(self, problem: Problem) -> tuple[bool, Location]:
         mark = problem.location or Location(self._file, 0, 0)
@@ -63,36 +67,45 @@ class Problems:
 
 
 MAX_LISTED_NAMES = 30
-"""So many names a message lists; the rest is counted."""
+"""Number of names that a message lists; the others are counted."""
 MAX_QUOTED_LENGTH = 60
+"""Number of characters of a name or value that a message quotes."""
 
 
 def join_names(names: Iterable[object]) -> str:
-    """Names for a message: all of them, or the first and how many more there are."""
+    """Return names for a message: all of them, or the first ones and the number of the others."""
     texts = list(map(str, names))
-    more = [f"and {len(texts) - MAX_LISTED_NAMES:,} more"] if len(texts) > MAX_LISTED_NAMES else []
-    return ", ".join([*texts[:MAX_LISTED_NAMES], *more])
+    hidden_count = len(texts) - MAX_LISTED_NAMES
+    if hidden_count <= 0:
+        return ", ".join(texts)
+    return ", ".join([*texts[:MAX_LISTED_NAMES], f"and {hidden_count:,} more"])
 
 
 def quote_name(name: object) -> str:
-    """A name for a message, cut where it is long."""
-    text = repr(name)
+    """Return a name in quotes for a message, shortened where it is long."""
+    return _shorten(repr(name))
+
+
+def _shorten(text: str) -> str:
     return text if len(text) <= MAX_QUOTED_LENGTH else f"{text[: MAX_QUOTED_LENGTH - 3]}..."
 
 
 def did_you_mean(name: object, known: Iterable[str], *, otherwise: str) -> str:
-    """The next step for an unknown name: the nearest known one, or `otherwise`."""
+    """Return the next step for an unknown name: the nearest known name, or `otherwise`."""
     text = str(name)
     if len(text) > MAX_QUOTED_LENGTH:
         return otherwise
-    names = [one for one in known if len(one) <= MAX_QUOTED_LENGTH]
-    if (
-        len(names) > MAX_LISTED_NAMES
-    ):  # a ratio with every one of them, for each of many mistakes, would take minutes
-        names = [one for one in names if one[:1] == text[:1] or one[-1:] == text[-1:]][
-            : 10 * MAX_LISTED_NAMES
+    candidates = [candidate for candidate in known if len(candidate) <= MAX_QUOTED_LENGTH]
+    # difflib compares with every candidate. With thousands of candidates and as many mistakes this
+    # would take minutes, so only those that share the first or the last character are compared.
+    if len(candidates) > MAX_LISTED_NAMES:
+        similar = [
+            candidate
+            for candidate in candidates
+            if candidate[:1] == text[:1] or candidate[-1:] == text[-1:]
         ]
-    near = difflib.get_close_matches(text, names, n=1)
+        candidates = similar[: 10 * MAX_LISTED_NAMES]
+    near = difflib.get_close_matches(text, candidates, n=1)
     return f"did you mean {near[0]!r}?" if near else otherwise
 
 
@@ -103,7 +116,10 @@ LocatedValue: TypeAlias = (
 
 @dataclass(frozen=True, slots=True)
 class Located:
-    """A value, where it stands, where its name stands, and, of a number, how the file writes it (``8/255``)."""
+    """A value with its position in the file and the position of its key.
+
+    `text` is set for numbers: the file's own spelling of it, such as ``8/255``.
+    """
 
     value: LocatedValue
     location: Location
@@ -112,19 +128,19 @@ class Located:
 
     @property
     def name_location(self) -> Location:
-        """Where the value's name stands, or the value itself where it has none."""
+        """Position of the value's key, or of the value itself where it has no key."""
         return self.key_location or self.location
 
     def to_plain(self) -> Json:
-        """The value without places."""
+        """Return the value without positions."""
         if isinstance(self.value, Mapping):
-            return {name: one.to_plain() for name, one in self.value.items()}
+            return {name: item.to_plain() for name, item in self.value.items()}
         if isinstance(self.value, tuple):
-            return [one.to_plain() for one in self.value]
+            return [item.to_plain() for item in self.value]
         return self.value
 
     def child(self, step: str | int) -> Located | None:
-        """The value under a name or at a position, if there is one."""
+        """Return the value under a name or at an index, or None where there is none."""
         if isinstance(self.value, Mapping) and isinstance(step, str):
             return self.value.get(step)
         if isinstance(self.value, tuple) and isinstance(step, int) and 0 <= step < len(self.value):
@@ -132,37 +148,50 @@ class Located:
         return None
 
     def find_innermost(self, path: tuple[str | int, ...]) -> Located:
-        """The value at a path, or the innermost one on the way to it."""
+        """Return the value at a path, or the innermost existing value on the way to it."""
         child = self.child(path[0]) if path else None
         return child.find_innermost(path[1:]) if child else self
 
     def shown_text(self) -> str:
-        """The value for a message."""
-        text = self.text if self.text is not None else repr(self.to_plain())
-        return text if len(text) <= 60 else f"{text[:57]}..."
+        """Return the value for a message, shortened where it is long."""
+        return _shorten(self.text if self.text is not None else repr(self.to_plain()))
 
 
 def locate_plain(value: Json, mark: Location) -> Located:
-    """A plain value, all of it at one place: a preset stands where it is named."""
+    """Return a plain value with every part of it at one position, as a preset is at its name."""
     if isinstance(value, Mapping):
-        return Located({name: locate_plain(one, mark) for name, one in value.items()}, mark)
+        return Located({name: locate_plain(item, mark) for name, item in value.items()}, mark)
     if isinstance(value, str | bool | int | float) or value is None:
         return Located(value, mark)
-    return Located(tuple(locate_plain(one, mark) for one in value), mark)
+    return Located(tuple(locate_plain(item, mark) for item in value), mark)
 
 
 def merge_located(lower: Located, upper: Located) -> Located:
-    """`upper` over `lower`: mappings merge by name, all else is replaced; so is an entry of another component."""
-    if not (
-        isinstance(lower.value, Mapping) and isinstance(upper.value, Mapping)
-    ) or _uses_other_component(lower, upper):
+    """Return `upper` merged over `lower`.
+
+    Mappings are merged key by key. Any other value of `upper` replaces that of `lower`, and so does
+    an entry that uses another component, since the options of `lower` belong to the other one.
+    """
+    if not (isinstance(lower.value, Mapping) and isinstance(upper.value, Mapping)):
         return upper
-    together = dict(lower.value)
-    for name, one in upper.value.items():
-        together[name] = merge_located(together[name], one) if name in together else one
-    return replace(upper, value=together)
+    if _uses_other_component(lower, upper):
+        return upper
+    merged = dict(lower.value)
+    for name, value in upper.value.items():
+        merged[name] = merge_located(merged[name], value) if name in merged else value
+    return replace(upper, value=merged)
 
 
 def _uses_other_component(lower: Located, upper: Located) -> bool:
-    below, above = lower.child("use"), upper.child("use")
-    return below is not None and above is not None and below.value != above.value
+    lower_use, upper_use = lower.child("use"), upper.child("use")
+    return lower_use is not None and upper_use is not None and lower_use.value != upper_use.value
+
+
+def set_at_path(mapping: Located, path: Sequence[str], value: Located) -> Located:
+    """Return a mapping with a value set at a path; mappings missing on the way are added."""
+    name, *rest = path
+    items = mapping.value if isinstance(mapping.value, Mapping) else {}
+    if rest:
+        inner = items.get(name, Located({}, value.location, value.key_location))
+        value = set_at_path(inner, rest, value)
+    return replace(mapping, value={**items, name: value})

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -19,33 +19,36 @@ from advtransfer.node import Node
 from advtransfer.options import ContentKind, Option, OptionFault
 from advtransfer.precheck import CellOutline, Misfit, Outline
 from advtransfer.suite import validators
-from advtransfer.suite.entry import DIGEST_OPTION, SuiteEntry, distinct_values
+from advtransfer.suite.entry import DIGEST_OPTION, SuiteEntry
 from advtransfer.suite.located import Located, Problems, did_you_mean, join_names
 from advtransfer.suite.outlines import Outlines
 from advtransfer.suite.sections import MAX_IMAGE_SIDE, VIEW_OPTIONS
-from advtransfer.suite.validators import boolean_step, number_step
 from advtransfer.toolkit import file_digests
 from advtransfer.types import Json
 
 
 class DigestedContent(NamedTuple):
-    """What is in a file or folder, and where that was found."""
+    """The digest of a file or folder, and its path on this machine."""
 
     sha256: str
     path: str
 
 
 class ContentFinder:
-    """Finds content under ADVTRANSFER_DATA, then beside the suite, and digests each once."""
+    """Finder of files and folders in ADVTRANSFER_DATA and beside the suite; digests each once."""
 
     def __init__(self, problems: Problems) -> None:
         self._problems = problems
+        # Several entries, and every point of a sweep, may use one file of gigabytes.
         self._digest = cache(file_digests.content_sha256)
 
     def find_content(
         self, value: Located, *, what: ContentKind, declared: Located | None
     ) -> DigestedContent | None:
-        """The content that a path means; `declared` is a sha256 that spares the reading, and is checked by the run."""
+        """Return the content at a path, or add a problem and return None.
+
+        With a `declared` sha256 the content is not read here; the run verifies it.
+        """
         name = validators.require_text(
             value, expected=f"the path of a {what}", problems=self._problems
         )
@@ -66,24 +69,26 @@ class ContentFinder:
         try:
             return DigestedContent(self._digest(path), str(path))
         except BadInput as error:
-            for one in error.problems:
+            for problem in error.problems:
                 self._problems.add(
-                    value.location, found=one.found, expected=one.expected, next_step=one.next_step
+                    value.location,
+                    found=problem.found,
+                    expected=problem.expected,
+                    next_step=problem.next_step,
                 )
             return None
 
     def _find_path(self, name: str, value: Located, what: ContentKind) -> Path | None:
         data = os.environ.get("ADVTRANSFER_DATA")
         folders = [*([Path(data)] if data else []), Path(value.location.file).parent]
-        for path in (folder / name for folder in folders):
+        for folder in folders:
+            path = folder / name
             if _is_present(path, what):
                 return path.resolve()
         searched = " or ".join(str(folder.resolve()) for folder in folders)
-        next_step = (
-            "correct the path"
-            if data
-            else "set ADVTRANSFER_DATA to the folder that holds it, or correct the path"
-        )
+        next_step = "correct the path"
+        if not data:
+            next_step = f"set ADVTRANSFER_DATA to the folder that holds it, or {next_step}"
         validators.add_mismatch(
             value, expected=f"a {what} in {searched}", next_step=next_step, problems=self._problems
         )
@@ -93,85 +98,81 @@ class ContentFinder:
 def _is_present(path: Path, what: ContentKind) -> bool:
     try:
         return path.is_file() if what == "file" else path.is_dir()
-    except OSError:  # a name that is too long, or a folder above it that may not be searched
+    except OSError:  # The name is too long, or a folder above it may not be searched.
         return False
 
 
 def read_view(options: Mapping[str, Located], *, problems: Problems) -> dict[str, Json]:
-    """The view's part of a data set's options; nothing for what is not written."""
+    """Return the view's part of a data set's options; options not written are left out."""
     readers = {"classes": _read_classes, "channels": _read_channels, "size": _read_size}
-    said = {
-        name: options[name]
-        for name in VIEW_OPTIONS
-        if name in options and options[name].value is not None
-    }
-    return {name: readers[name](value, problems) for name, value in said.items()}
+    view: dict[str, Json] = {}
+    for name in VIEW_OPTIONS:
+        if name in options and options[name].value is not None:
+            view[name] = readers[name](options[name], problems)
+    return view
 
 
-def check_view(data: Outline, said: Mapping[str, Located], problems: Problems) -> None:
-    """Note what of a view the data set below cannot give, as far as that is known."""
-    classes, channels, shape = said.get("classes"), said.get("channels"), data.shape
-    if classes is not None and data.task not in (None, "classes"):
-        expected = f"no `classes`, since the labels are {data.task}"
-        problems.add(
-            classes.name_location, found="`classes`", expected=expected, next_step="leave them out"
-        )
-    elif classes is not None and data.outputs is not None and isinstance(classes.value, tuple):
-        for one in classes.value:
-            if isinstance(one.value, int) and one.value >= data.outputs:
-                expected = f"a class from 0 to {data.outputs - 1}"
-                validators.add_mismatch(
-                    one, expected=expected, next_step="correct it", problems=problems
-                )
+def check_view(data: Outline, view: Mapping[str, Located], problems: Problems) -> None:
+    """Add problems for a view that its data set cannot give, as far as the data set is known."""
+    if "classes" in view:
+        _check_classes(data, view["classes"], problems)
+    if data.shape is None:
+        return
     for name in ("channels", "size"):
-        if name in said and shape is not None and len(shape) != 3:
-            expected = f"none over inputs of shape {shape}, which are no images"
+        if name in view and len(data.shape) != 3:
             problems.add(
-                said[name].name_location,
+                view[name].name_location,
                 found=f"`{name}`",
-                expected=expected,
+                expected=f"none over inputs of shape {data.shape}, which are no images",
                 next_step="leave it out",
             )
-    if (
-        channels is not None
-        and shape is not None
-        and channels.value == 3
-        and len(shape) == 3
-        and shape[0] not in (1, 3)
-    ):
-        expected = f"1, or no `channels`, over images of {shape[0]} channels"
+    # Only gray images can be repeated to 3 channels.
+    is_repeated = "channels" in view and view["channels"].value == 3
+    if is_repeated and len(data.shape) == 3 and data.shape[0] not in (1, 3):
+        expected = f"1, or no `channels`, over images of {data.shape[0]} channels"
         validators.add_mismatch(
-            channels, expected=expected, next_step="correct it", problems=problems
+            view["channels"], expected=expected, next_step="correct it", problems=problems
         )
+
+
+def _check_classes(data: Outline, classes: Located, problems: Problems) -> None:
+    if data.task not in (None, "classes"):
+        problems.add(
+            classes.name_location,
+            found="`classes`",
+            expected=f"no `classes`, since the labels are {data.task}",
+            next_step="leave them out",
+        )
+    elif data.outputs is not None and isinstance(classes.value, tuple):
+        for number in classes.value:
+            if isinstance(number.value, int) and number.value >= data.outputs:
+                expected = f"a class from 0 to {data.outputs - 1}"
+                validators.add_mismatch(
+                    number, expected=expected, next_step="correct it", problems=problems
+                )
 
 
 def _read_classes(value: Located, problems: Problems) -> Json:
     expected = "a list of at least two class numbers; they become 0, 1, ... in this order"
     numbers = validators.require_list(value, expected=expected, problems=problems)
-    kept = distinct_values(numbers, of="`classes`", problems=problems)
+    distinct = validators.require_distinct(numbers, of="`classes`", problems=problems)
     if len(numbers) == 1:
         validators.add_mismatch(
             value, expected=expected, next_step="add a class", problems=problems
         )
     return [
         validators.require_integer(
-            one, at_least=0, expected="a class number from 0", problems=problems
+            number, at_least=0, expected="a class number from 0", problems=problems
         )
-        for one in kept
+        for number in distinct
     ]
 
 
 def _read_channels(value: Located, problems: Problems) -> Json:
-    channels = validators.require_integer(
-        value, at_least=1, expected="1 (their mean) or 3 (repeated)", problems=problems
-    )
+    expected = "1 (their mean) or 3 (repeated)"
+    channels = validators.require_integer(value, at_least=1, expected=expected, problems=problems)
     if channels not in (None, 1, 3):
-        validators.add_mismatch(
-            value,
-            expected="1 (their mean) or 3 (repeated)",
-            next_step="correct it",
-            problems=problems,
-        )
+        validators.add_mismatch(value, expected=expected, next_step="correct it", problems=problems)
     return channels
 
 
@@ -182,18 +183,14 @@ def _read_size(value: Located, problems: Problems) -> Json:
     )
 
 
-_PYDANTIC_WORDS = {
-    r"a valid array": "a list",
-    r"a valid dictionary|an object": "a mapping",
-    r"Tuple should have (at (?:least|most) \d+ items?) after validation, not \d+": r"a list of \1",
-}
 ResolvePart: TypeAlias = Callable[[Option, Located], Node | None]
-"""What an option of a kind names, or holds inline; None where that has mistakes of its own."""
+"""Resolver of an option that takes a component: its name or an inline entry to a node, or to None
+where that entry has mistakes, which are reported at that entry."""
 
 
 @dataclass(frozen=True, slots=True)
 class NodeBuilder:
-    """Builds the nodes of one suite."""
+    """Builder of the nodes of one suite."""
 
     contents: ContentFinder
     resolve_part: ResolvePart
@@ -201,116 +198,123 @@ class NodeBuilder:
     problems: Problems
 
     def build_node(self, entry: SuiteEntry, options: Located) -> Node | None:
-        """The node that an entry asks for with these options, or None and problems."""
-        before = self.problems.noted_count
-        said = {name: one for name, one in _option_items(options).items() if one.value is not None}
+        """Return the node of an entry with these options, or add problems and return None."""
+        noted_before = self.problems.noted_count
+        items = _option_items(options)
+        written = {name: item for name, item in items.items() if item.value is not None}
         fields = entry.component.options.fields.values()
         values = self._plain_options(entry, options)
-        how = {
-            one.name: values.pop(one.name) for one in fields if not one.in_id and one.name in values
+        not_in_id = {
+            field.name: values.pop(field.name)
+            for field in fields
+            if not field.in_id and field.name in values
         }
         parts = {
-            one.name: self._part_nodes(one, said.get(one.name), entry) for one in fields if one.kind
+            field.name: self._part_nodes(field, written.get(field.name), entry)
+            for field in fields
+            if field.kind
         }
-        contents = {one.name: self._file_contents(one, said, entry) for one in fields if one.file}
-        view = read_view(said, problems=self.problems) if entry.section.views else {}
-        inputs = {
-            name: tuple(node for node in nodes if node) for name, nodes in parts.items() if nodes
+        contents = {
+            field.name: self._file_contents(field, written, entry) for field in fields if field.file
         }
-        if self.problems.noted_count > before or any(None in nodes for nodes in parts.values()):
+        view = read_view(written, problems=self.problems) if entry.section.views else {}
+        # A part with mistakes is None and has been reported at its own entry.
+        has_broken_part = any(None in nodes for nodes in parts.values())
+        if self.problems.noted_count > noted_before or has_broken_part:
             return None
-        many = {one.name for one in fields if one.many}
-        digests = {
-            name: [{DIGEST_OPTION: one.sha256} for one in found]
-            for name, found in contents.items()
-            if found
-        }
+        many = {field.name for field in fields if field.many}
         node = Node(
             entry.section.node_kind,
             entry.component.name,
             entry.component.metadata.version,
-            {
-                **values,
-                **{name: found if name in many else found[0] for name, found in digests.items()},
-                **view,
-            },
-            {name: nodes if name in many else nodes[0] for name, nodes in inputs.items()},
-            {one.sha256: one.path for found in contents.values() for one in found},
-            how,
+            {**values, **_digest_options(contents, many), **view},
+            _input_nodes(parts, many),
+            {content.sha256: content.path for found in contents.values() for content in found},
+            not_in_id,
         )
+        self._check_node(node, entry, options, written)
+        return None if self.problems.noted_count > noted_before else node
+
+    def _check_node(
+        self, node: Node, entry: SuiteEntry, options: Located, written: Mapping[str, Located]
+    ) -> None:
         if node.kind == "data":
-            check_view(self.outlines.outline_below_view(node), said, self.problems)
+            check_view(self.outlines.outline_below_view(node), written, self.problems)
+        # Without a cell around it, only what cannot work in any cell is a mistake of the entry. A
+        # misfit that skips depends on the cell; `cross_checks` and the plan look at those.
         for misfit in self.outlines.node_misfits(node, CellOutline()):
             if not misfit.skips:
                 self.add_misfit(misfit, entry, options)
-        return None if self.problems.noted_count > before else node
 
     def add_misfit(self, misfit: Misfit, entry: SuiteEntry, options: Located) -> None:
-        """An option that cannot work, at its value."""
-        at = options.find_innermost(misfit.path)
-        mark = at.location if misfit.path and options.child(misfit.path[0]) else entry.location
-        found = at.shown_text() if misfit.found is None else misfit.found
+        """Add a problem for an option that cannot work, at its value or else at its entry."""
+        value = options.find_innermost(misfit.path)
+        is_written = misfit.path and options.child(misfit.path[0])
+        mark = value.location if is_written else entry.location
+        found = value.shown_text() if misfit.found is None else misfit.found
         self.problems.add(mark, found=found, expected=misfit.expected, next_step=misfit.next_step)
 
     def _plain_options(self, entry: SuiteEntry, options: Located) -> dict[str, Json]:
         fields = entry.component.options.fields
         plain = {
-            name: one.to_plain()
-            for name, one in _option_items(options).items()
+            name: item.to_plain()
+            for name, item in _option_items(options).items()
             if name in fields and fields[name].is_plain
         }
+        # Only plain values go to pydantic; parts, files and views are read by this module.
         values, faults = entry.component.options.validate(plain)
         for fault in faults:
             self._add_fault(fault, entry, options)
         return values
 
     def _add_fault(self, fault: OptionFault, entry: SuiteEntry, options: Located) -> None:
-        """A fault of an option, at the value that has it; a missing one at what it is missing from."""
-        at = options.find_innermost(fault.path)
-        found, expected = fault.found, fault.expected
-        show = f"`advtransfer show {entry.component.name}` explains the options"
+        """Add a fault of an option at its value, or at the mapping that lacks it."""
+        value = options.find_innermost(fault.path)
+        found = fault.found
+        expected = fault.expected
+        show_step = f"`advtransfer show {entry.component.name}` explains the options"
         if not fault.path:
-            mark, next_step = entry.location, f"add it; {show}"
+            mark = entry.location
+            next_step = f"add it; {show_step}"
         elif fault.found.startswith("unknown option"):
-            known = _schema_names(entry.component.options.json_schema(), fault.path[:-1])
-            mark, next_step = at.name_location, did_you_mean(fault.path[-1], known, otherwise=show)
-            expected = f"one of {join_names(known)}" if known else expected
+            names = _schema_names(entry.component.options.json_schema(), fault.path[:-1])
+            mark = value.name_location
+            next_step = did_you_mean(fault.path[-1], names, otherwise=show_step)
+            expected = f"one of {join_names(names)}" if names else expected
         elif fault.found.startswith("no option"):
-            mark, next_step = at.location, f"add it; {show}"
+            mark = value.location
+            next_step = f"add it; {show_step}"
         else:
-            mark, next_step, found = (
-                at.location,
-                _type_correction(at, expected) or show,
-                at.shown_text(),
-            )
-            expected = _in_suite_words(expected)
+            mark = value.location
+            next_step = validators.type_correction_step(value, expected) or show_step
+            found = value.shown_text()
+            expected = validators.in_suite_words(expected)
         self.problems.add(mark, found=found, expected=expected, next_step=next_step)
 
     def _part_nodes(
         self, option: Option, value: Located | None, entry: SuiteEntry
     ) -> list[Node | None]:
         if value is None:
-            self._check_required(
-                option, entry, f"a {option.kind}: the name of an entry, or an entry in place"
-            )
+            expected = f"a {option.kind}: the name of an entry, or an inline entry"
+            self._check_required(option, entry, expected)
             return []
-        return [self.resolve_part(option, one) for one in self._option_values(option, value)]
+        return [self.resolve_part(option, item) for item in self._option_values(option, value)]
 
     def _file_contents(
-        self, option: Option, said: Mapping[str, Located], entry: SuiteEntry
+        self, option: Option, written: Mapping[str, Located], entry: SuiteEntry
     ) -> list[DigestedContent]:
-        value = said.get(option.name)
+        value = written.get(option.name)
         if value is None or option.file is None:
             self._check_required(option, entry, f"the path of a {option.file}")
             return []
-        declared = (
-            None if DIGEST_OPTION in entry.component.options.fields else said.get(DIGEST_OPTION)
-        )
-        found = [
-            self.contents.find_content(one, what=option.file, declared=declared)
-            for one in self._option_values(option, value)
+        # A factory may have an option of its own with the name `sha256`.
+        has_own_digest = DIGEST_OPTION in entry.component.options.fields
+        declared = None if has_own_digest else written.get(DIGEST_OPTION)
+        contents = [
+            self.contents.find_content(path, what=option.file, declared=declared)
+            for path in self._option_values(option, value)
         ]
-        return [one for one in found if one]
+        return [content for content in contents if content]
 
     def _option_values(self, option: Option, value: Located) -> tuple[Located, ...]:
         if not option.many:
@@ -330,31 +334,27 @@ class NodeBuilder:
             )
 
 
-def _in_suite_words(expected: str) -> str:
-    """What pydantic expects in the words of a suite."""
-    for theirs, ours in _PYDANTIC_WORDS.items():
-        expected = re.sub(theirs, ours, expected)
-    return expected
+def _digest_options(
+    contents: Mapping[str, list[DigestedContent]], many: Collection[str]
+) -> dict[str, Json]:
+    """Return the file options as a node holds them: by digest, since paths differ by machine."""
+    options: dict[str, Json] = {}
+    for name, found in contents.items():
+        digests: list[Json] = [{DIGEST_OPTION: content.sha256} for content in found]
+        if digests:
+            options[name] = digests if name in many else digests[0]
+    return options
 
 
-def _type_correction(value: Located, expected: str) -> str | None:
-    """The next step where a value was meant as another one: a number in quotes, a text that looks like a number."""
-    written = value.value
-    if isinstance(written, float) and written.is_integer() and "integer" in expected:
-        return f"write {int(written)}"
-    if isinstance(written, str) and re.search(r"boolean", expected):
-        return boolean_step(written)
-    if isinstance(written, str) and re.search(
-        r"number|integer|array|greater|less|multiple", expected
-    ):
-        return number_step(written)
-    if (
-        written is not None
-        and not isinstance(written, str | tuple | Mapping)
-        and expected == "a valid string"
-    ):
-        return f"put it in quotes: '{value.shown_text()}'"
-    return None
+def _input_nodes(
+    parts: Mapping[str, list[Node | None]], many: Collection[str]
+) -> dict[str, Node | tuple[Node, ...]]:
+    inputs: dict[str, Node | tuple[Node, ...]] = {}
+    for name, found in parts.items():
+        nodes = tuple(node for node in found if node)
+        if nodes:
+            inputs[name] = nodes if name in many else nodes[0]
+    return inputs
 
 
 def _option_items(options: Located) -> Mapping[str, Located]:
@@ -362,17 +362,20 @@ def _option_items(options: Located) -> Mapping[str, Located]:
 
 
 def _schema_names(schema: Json, path: tuple[str | int, ...]) -> list[str]:
-    """The names that a JSON Schema allows at a path, in any branch of a union."""
+    """Return the names that a JSON Schema allows at a path, in any branch of a union."""
     if not isinstance(schema, Mapping):
         return []
+    names: list[str] = []
     branches = schema.get("anyOf")
-    inner = (
-        [name for branch in branches for name in _schema_names(branch, path)]
-        if isinstance(branches, list)
-        else []
-    )
-    below = schema.get("properties", {})
-    if not isinstance(below, Mapping) or not path:
-        return list(dict.fromkeys([*inner, *(below if isinstance(below, Mapping) else ())]))
-    step = schema.get("items") if isinstance(path[0], int) else below.get(path[0])
-    return list(dict.fromkeys([*inner, *_schema_names(step, path[1:])]))
+    for branch in branches if isinstance(branches, list) else ():
+        names += _schema_names(branch, path)
+    properties = schema.get("properties", {})
+    if not isinstance(properties, Mapping):
+        properties = None
+    if not path:
+        names += properties or ()
+    elif isinstance(path[0], int):
+        names += _schema_names(schema.get("items"), path[1:])
+    elif properties is not None:
+        names += _schema_names(properties.get(path[0]), path[1:])
+    return list(dict.fromkeys(names))

@@ -1,6 +1,12 @@
-"""JSON Schema of suite files, including the options of every installed plugin, for editors."""
+"""JSON Schema of suite files, including the options of every installed plugin, for editors.
+
+It is written by hand beside the readers, not derived from models: the readers report positions and
+next steps, which a model would lose. Tests hold the two against each other.
+"""
 
 from __future__ import annotations
+
+from typing import cast
 
 from advtransfer.host import Component, Host
 from advtransfer.suite import leaderboard_settings, targets
@@ -41,13 +47,13 @@ _METRIC = typed_value("string", pattern=r"^.+\.[A-Za-z]\w*(@[0-9./e-]+){0,2}$")
 
 
 def head_schemas() -> dict[str, JsonSchema]:
-    """The keys of a suite that are no sections."""
+    """Return the schemas of the top-level keys that are no sections."""
     return {
         "version": or_null(
             with_description({"const": SUITE_FORMAT}, "The version of this grammar.")
         ),
         "title": or_null(
-            with_description(_TITLE, "What the suite asks, for the head of its page.")
+            with_description(_TITLE, "The question of the suite, for the head of its page.")
         ),
         "extends": or_null(
             with_description(
@@ -64,7 +70,7 @@ def head_schemas() -> dict[str, JsonSchema]:
 
 
 def part_definitions() -> dict[str, JsonSchema]:
-    """What the head and the entries refer to."""
+    """Return the definitions that the head and the entries refer to."""
     return {
         "selection": _selection_schema(),
         "subset": closed_object(_draw_schemas()),
@@ -76,11 +82,11 @@ def part_definitions() -> dict[str, JsonSchema]:
 
 def _selection_schema() -> JsonSchema:
     names = one_or_more(typed_value("string"))
-    count, seed = (
-        one_or_more({"anyOf": [_COUNT, {"const": "all"}]}),
-        one_or_more(typed_value("integer", minimum=0)),
-    )
-    axes = {axis: or_null({"n": count, "seed": seed}.get(axis, names)) for axis in AXES}
+    special = {
+        "n": one_or_more({"anyOf": [_COUNT, {"const": "all"}]}),
+        "seed": one_or_more(typed_value("integer", minimum=0)),
+    }
+    axes = {axis: or_null(special.get(axis, names)) for axis in AXES}
     text = "Cells that match on every axis named; names may be globs, or lists of either."
     return with_description({**closed_object(axes), "minProperties": 1}, text)
 
@@ -97,25 +103,22 @@ def _draw_schemas() -> dict[str, JsonSchema]:
     share: JsonSchema = {
         "anyOf": [typed_value("number", minimum=0, exclusiveMaximum=1), definition_ref("fraction")]
     }
-    texts = (
-        "Labelled images a transfer may see, training and validation together: counts or all.",
-        "Subset draws: how many (0, 1, ...), which, or by which rule how many.",
-        "The share of n that is kept for choosing options.",
-    )
-    schemas: tuple[JsonSchema, ...] = (
-        one_or_more({"anyOf": [_COUNT, {"const": "all"}]}),
-        seeds,
-        share,
-    )
-    return {
-        name: or_null(with_description(one, text))
-        for name, one, text in zip(DRAW_KEYS, schemas, texts, strict=True)
+    described = {
+        "n": with_description(
+            one_or_more({"anyOf": [_COUNT, {"const": "all"}]}),
+            "Labelled images a transfer may see, training and validation together: counts or all.",
+        ),
+        "seeds": with_description(
+            seeds, "Subset draws: how many (0, 1, ...), which, or by which rule how many."
+        ),
+        "validation": with_description(share, "The share of n that is kept for choosing options."),
     }
+    return {name: or_null(described[name]) for name in DRAW_KEYS}
 
 
 def _target_schema() -> JsonSchema:
     own: dict[str, JsonSchema] = {
-        "data": with_description(definition_ref("dataset_value"), "The data set carried to."),
+        "data": with_description(definition_ref("dataset_value"), "The data set to transfer to."),
         **_draw_schemas(),
         "subsets": with_description(
             list_of(definition_ref("subset")), "In place of n, seeds and validation."
@@ -130,9 +133,11 @@ def _target_schema() -> JsonSchema:
             one_of(targets.LEAKAGE_POLICIES), "Shared images: counted, an error, or off."
         ),
     }
+    # In a suite with a parent, any key of a target may be missing or null.
     schema = or_null(closed_object({name: or_null(own[name]) for name in targets.TARGET_KEYS}))
     return {
         **schema,
+        # `subsets` replaces n, seeds and validation.
         "dependentSchemas": {
             "subsets": {"properties": {name: {"type": "null"} for name in DRAW_KEYS}}
         },
@@ -157,7 +162,7 @@ def _leaderboard_schema() -> JsonSchema:
         "baseline": {"anyOf": [_TEXT, closed_object({"transfer": _TEXT}, required=["transfer"])]},
         "rank_by": with_description(
             {"anyOf": [definition_ref("metric"), lowest]},
-            "What is best is highest, or {lowest: metric}.",
+            "The metric to rank by, highest first, or {lowest: metric}.",
         ),
         "columns": list_of(definition_ref("metric"), at_least=0),
         "figures": list_of(figure, at_least=0),
@@ -174,46 +179,61 @@ _USE_TEXT = "The component, written plugin/factory (`advtransfer list`)."
 
 
 def entry_definitions(host: Host) -> dict[str, JsonSchema]:
-    """Of every kind: an entry, an entry over its parent's, an entry in place, and a name or an entry in place."""
-    found: dict[str, JsonSchema] = {
+    """Return the definitions for every kind of component.
+
+    They are: an entry; an entry that its parent completes; an inline entry; and a name or an inline
+    entry. Sources have the last two for references as well.
+    """
+    definitions: dict[str, JsonSchema] = {
         "fraction": with_description(
             typed_value("string", pattern=f"^{FRACTION}$"), "A fraction: 8/255."
         )
     }
-    every: list[Component] = []
+    all_components: list[Component] = []
     for section in SECTIONS:
         components = host.components(section.kind)
-        every += components
-        found |= {
-            _definition_key(one): {"type": "object", "properties": option_schemas(one)}
-            for one in components
-        }
-        kind = section.kind
-        found[f"{kind}_entry"] = _entry_schema(section, components, words=section.words)
-        found[f"{kind}_part"] = {
+        all_components += components
+        for component in components:
+            options = {"type": "object", "properties": option_schemas(component)}
+            definitions[_definition_key(component)] = cast(JsonSchema, options)
+        definitions |= _kind_definitions(section, components)
+    definitions["defaults"] = or_null(
+        closed_object(
+            {
+                component.name: or_null(closed_object(option_schemas(component)))
+                for component in all_components
+            }
+        )
+    )
+    return definitions
+
+
+def _kind_definitions(section: Section, components: list[Component]) -> dict[str, JsonSchema]:
+    kind = section.kind
+    definitions: dict[str, JsonSchema] = {
+        f"{kind}_entry": _entry_schema(section, components, words=section.words),
+        # Without `use`, the entry changes one of the parent, whose component is not known here.
+        f"{kind}_part": {
             "if": {"type": "object", "required": ["use"]},
             "then": definition_ref(f"{kind}_entry"),
             "else": {"type": ["object", "null"]},
+        },
+        f"{kind}_inline": _entry_schema(section, components, words=INLINE_WORDS),
+        f"{kind}_value": {"anyOf": [typed_value("string"), definition_ref(f"{kind}_inline")]},
+    }
+    if kind == "source":
+        definitions["reference_inline"] = _entry_schema(section, components, words=REFERENCE_WORDS)
+        definitions["reference_value"] = {
+            "anyOf": [typed_value("string"), definition_ref("reference_inline")]
         }
-        found[f"{kind}_inline"] = _entry_schema(section, components, words=INLINE_WORDS)
-        found[f"{kind}_value"] = {
-            "anyOf": [typed_value("string"), definition_ref(f"{kind}_inline")]
-        }
-        if kind == "source":
-            found["reference_inline"] = _entry_schema(section, components, words=REFERENCE_WORDS)
-            found["reference_value"] = {
-                "anyOf": [typed_value("string"), definition_ref("reference_inline")]
-            }
-    found["defaults"] = or_null(
-        closed_object({one.name: or_null(closed_object(option_schemas(one))) for one in every})
-    )
-    return found
+    return definitions
 
 
 def _entry_schema(
     section: Section, components: list[Component], *, words: tuple[str, ...]
 ) -> JsonSchema:
-    common = {"use": with_description(one_of(one.name for one in components), _USE_TEXT)}
+    names = one_of(component.name for component in components)
+    common = {"use": with_description(names, _USE_TEXT)}
     if "label" in words:
         text = "The cell's label; {option} stands for an option's value."
         common["label"] = or_null(with_description(typed_value("string"), text))
@@ -225,16 +245,14 @@ def _entry_schema(
         "type": "object",
         "properties": common,
         "required": ["use"],
-        "allOf": [
-            True,
-            *(_component_schema(one, words) for one in components),
-        ],  # never empty, as its own schema asks
+        # JSON Schema requires at least one item, which `True` is without any plugin.
+        "allOf": [True, *(_component_schema(component, words) for component in components)],
         "unevaluatedProperties": False,
     }
 
 
 def _component_schema(component: Component, words: tuple[str, ...]) -> JsonSchema:
-    """What an entry may hold when it uses this component."""
+    """Return the schema of an entry that uses this component."""
     own = option_schemas(component)
     more: dict[str, JsonSchema] = {}
     if "preset" in words and component.metadata.presets:
@@ -247,15 +265,13 @@ def _component_schema(component: Component, words: tuple[str, ...]) -> JsonSchem
             with_description(closed_object(lists), "A cell for each combination of values.")
         )
     if "seeds" in words and "seed" in component.options.fields:
-        count, some = (
-            typed_value("integer", minimum=1, maximum=MAX_GRID_ENTRIES),
-            list_of(typed_value("integer", minimum=0)),
-        )
+        count = typed_value("integer", minimum=1, maximum=MAX_GRID_ENTRIES)
+        listed = list_of(typed_value("integer", minimum=0))
         more["seeds"] = or_null(
-            with_description({"anyOf": [count, some]}, "Replicates, shown as one row.")
+            with_description({"anyOf": [count, listed]}, "Replicates, shown as one row.")
         )
     if "start" in words and "seed" in component.options.fields:
-        text = "Where its training starts: from weights of its own, or from those of a source of its seed."
+        text = "Initial weights: its own draw, or those from which a source of its seed starts."
         more["start"] = or_null(with_description(one_of(TRAINING_STARTS), text))
     return {
         "if": {"properties": {"use": {"const": component.name}}, "required": ["use"]},
@@ -274,28 +290,33 @@ _REQUIRED_SECTIONS = ("targets", "transfers", "evaluations")
 
 
 def suite_schema(host: Host) -> JsonSchema:
-    """JSON Schema (draft 2020-12) of a suite.
+    """Return the JSON Schema (draft 2020-12) of a suite.
 
-    It refuses unknown names and wrong values as the loader does. What hangs on other parts of the file (names of
-    entries, options that ``defaults``, a sweep or a parent bring) only the loader knows.
+    It refuses unknown names and wrong values as the loader does. Only the loader checks what
+    depends on other parts of the file: names of entries, and options from ``defaults``, a sweep or
+    a parent.
     """
-    drawn: JsonSchema = {"anyOf": [{"required": ["n"]}, {"required": ["subsets"]}]}
+    has_draws: JsonSchema = {"anyOf": [{"required": ["n"]}, {"required": ["subsets"]}]}
     target: JsonSchema = {
         "type": "object",
         "required": ["data"],
-        "allOf": [definition_ref("target"), drawn],
+        "allOf": [definition_ref("target"), has_draws],
     }
-    whole = {
+    complete = {
         section.name: named_entries(definition_ref(f"{section.kind}_entry")) for section in SECTIONS
-    } | {"targets": named_entries(target)}
-    over = {
+    }
+    complete["targets"] = named_entries(target)
+    extending = {
         section.name: named_entries(definition_ref(f"{section.kind}_part")) for section in SECTIONS
     }
-    over["targets"] = named_entries(definition_ref("target"))
+    extending["targets"] = named_entries(definition_ref("target"))
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "advtransfer suite",
-        "description": "What to run: sources x targets x transfers x evaluations. The suite's name is the file's name.",
+        "description": (
+            "A study: sources x targets x transfers x evaluations. "
+            "The suite's name is the file's name."
+        ),
         "type": "object",
         "properties": {
             **dict.fromkeys(TOP_LEVEL_KEYS, True),
@@ -303,12 +324,15 @@ def suite_schema(host: Host) -> JsonSchema:
             "defaults": definition_ref("defaults"),
         },
         "additionalProperties": False,
+        # A suite with a parent may leave out whatever the parent has.
         "if": {"properties": {"extends": {"type": "string"}}, "required": ["extends"]},
-        "then": {"properties": {name: or_null(one) for name, one in over.items()}},
+        "then": {"properties": {name: or_null(schema) for name, schema in extending.items()}},
         "else": {
             "properties": {
-                name: {**one, "minProperties": 1} if name in _REQUIRED_SECTIONS else or_null(one)
-                for name, one in whole.items()
+                name: {**schema, "minProperties": 1}
+                if name in _REQUIRED_SECTIONS
+                else or_null(schema)
+                for name, schema in complete.items()
             },
             "required": list(_REQUIRED_SECTIONS),
         },

@@ -17,14 +17,15 @@ from advtransfer.suite.selection import AXES, Axis, AxisName
 from advtransfer.suite.suite import GridEntry
 
 MAX_GRID_ENTRIES = 10_000
-"""Sources, adapters, transfers, evaluations and data sets together, each point of a sweep and each replicate."""
+"""Limit on the entries of all sections, with each sweep point and each replicate counted."""
 MAX_TRIALS = 100_000
 MAX_RESULTS = 1_000_000
 MAX_TITLE_LENGTH = 300
 MAX_LABEL_LENGTH = 160
-"""Labels stand in tables, in the names of figures, and before every metric."""
+"""Limit on labels, which are printed in tables, in names of figures, and before every metric."""
 MAX_IMAGE_SIDE = 4096
-"""Of a side to which images are resized: one batch of larger ones takes tens of gigabytes."""
+"""Limit on the side in pixels to which images are resized. A batch of larger ones needs tens of
+gigabytes."""
 
 
 SUITE_FORMAT = 1
@@ -33,7 +34,11 @@ VIEW_OPTIONS = ("classes", "channels", "size")
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A section of component entries: what it holds, the words of its entries, the axes their `only` may name."""
+    """A section of component entries.
+
+    Its components' kind and their nodes' kind, the reserved words of its entries, the axes that
+    their `only` may name, and the options that select a view of a data set.
+    """
 
     name: str
     kind: ComponentKind
@@ -46,13 +51,15 @@ class Section:
 INLINE_WORDS = ("use", "preset")
 REFERENCE_WORDS = (*INLINE_WORDS, "seeds", "start")
 TRAINING_STARTS = ("own", "source")
-"""Where a reference's training starts: from weights of its own, or from those that a source of its seed starts from."""
+"""Initial weights of a reference: its own draw, or those from which a source of its seed starts."""
+# Data sets are on no axis of the grid, so their entries have no `only`.
 DATASETS = Section(
     "datasets", "dataset", "data", ("use", "preset", "sweep", "label"), views=VIEW_OPTIONS
 )
 SOURCES = Section(
     "sources", "source", "source", ("use", "preset", "sweep", "label", "only", "seeds")
 )
+# An adapter connects a source to a target, whatever is transferred and measured there.
 ADAPTERS = Section(
     "adapters",
     "adapter",
@@ -86,42 +93,50 @@ TOP_LEVEL_KEYS = (
 )
 
 
+# Globs, brackets, commas and @ are left out: they have a meaning in selections, labels and metrics.
 NAME_PATTERN = re.compile(r"\w([\w .+-]*[\w.+-])?")
 _NAME_RULE = "a name of letters, digits, and spaces, dots, plus, minus or underscores inside"
 
 
 def check_names(section: Mapping[str, Located], *, problems: Problems) -> None:
-    """Note names of entries that globs, labels or metrics would be confused by."""
+    """Add problems for names of entries that would confuse globs, labels or metrics."""
     for name, value in section.items():
-        fault = label_fault(name) or (None if NAME_PATTERN.fullmatch(name) else _NAME_RULE)
-        if fault:
+        expected = label_fault(name)
+        if expected is None and not NAME_PATTERN.fullmatch(name):
+            expected = _NAME_RULE
+        if expected is not None:
             problems.add(
                 value.name_location,
                 found=f"the name {quote_name(name)}",
-                expected=fault,
+                expected=expected,
                 next_step="rename it",
             )
 
 
 def label_fault(label: str) -> str | None:
-    """What is expected in place of a name or label that a page cannot show as it is, or would show like another one."""
+    """Return what is expected in place of a name or label, or None where it can be used.
+
+    A page must be able to print a label, and two labels must not look the same.
+    """
     if len(label) > MAX_LABEL_LENGTH:
         return f"at most {MAX_LABEL_LENGTH} characters"
     if not _is_one_line(label):
         return "one line of printable text"
     if " ".join(label.split()) != label:
         return "single spaces, none at the ends"
+    # Two texts that differ only in their composition look the same, and name two things.
     if unicodedata.normalize("NFC", label) != label:
         return "composed characters (Unicode's NFC), as keyboards type them"
     return None
 
 
 def _is_one_line(label: str) -> bool:
-    """Whether nothing in it breaks a line; joiners, which emoji and scripts are spelled with, do not."""
-    return (
-        all(one.isprintable() or unicodedata.category(one) == "Cf" for one in label)
-        and not label.isspace()
+    # isprintable() refuses every character of category Cf. Joiners are of it too, and emoji and
+    # several scripts are spelled with them.
+    printable = all(
+        character.isprintable() or unicodedata.category(character) == "Cf" for character in label
     )
+    return printable and not label.isspace()
 
 
 def build_axis(
@@ -131,30 +146,42 @@ def build_axis(
     hidden: Iterable[re.Pattern[str]],
     problems: Problems,
 ) -> Axis:
-    """The axis of a section: its keys, rows and labels; one name for two things is a problem."""
-    meant: dict[AxisName, set[AxisName]] = {key: set() for key in section}
+    """Return the axis of a section, and add a problem for each name that means two things.
+
+    A cell can be named by its entry's key, by its row (all replicates of it), or by its own label.
+
+    Args:
+        section: The section's entries by key.
+        cells: The cells of all entries.
+        hidden: Patterns of the labels that entries with mistakes would have had.
+        problems: Collects the problems.
+    """
+    labels: dict[AxisName, set[AxisName]] = {key: set() for key in section}
     owners = _key_owners(section, cells)
     seen: set[tuple[str, str, str]] = set()
     for cell in cells:
-        clash = (cell.key, cell.row, cell.label) in seen
+        owner = (cell.key, cell.row)
+        is_clash = (*owner, cell.label) in seen
         for name in (cell.row, cell.label):
-            clash |= owners.setdefault(name, (cell.key, cell.row)) != (cell.key, cell.row)
-        if clash:
+            is_clash |= owners.setdefault(name, owner) != owner
+        if is_clash:
             _add_label_clash(cell, section[cell.key], problems)
-        seen.add((cell.key, cell.row, cell.label))
+        seen.add((*owner, cell.label))
         for name in (cell.key, cell.row, cell.label):
-            meant.setdefault(name, set()).add(cell.label)
-    return Axis({name: frozenset(some) for name, some in meant.items()}, tuple(hidden))
+            labels.setdefault(name, set()).add(cell.label)
+    return Axis({name: frozenset(group) for name, group in labels.items()}, tuple(hidden))
 
 
 def _key_owners(
     section: Mapping[str, Located], cells: Sequence[GridEntry]
 ) -> dict[str, tuple[str, str | None]]:
-    """Every key with the row it may name: its only one, or none where it has several."""
+    """Return each key with the row that may have the same name: its only row, or None."""
     rows: dict[str, set[str]] = {key: set() for key in section}
     for cell in cells:
         rows[cell.key].add(cell.row)
-    return {key: (key, next(iter(some)) if len(some) == 1 else None) for key, some in rows.items()}
+    return {
+        key: (key, next(iter(names)) if len(names) == 1 else None) for key, names in rows.items()
+    }
 
 
 def _add_label_clash(cell: GridEntry, entry: Located, problems: Problems) -> None:
@@ -162,6 +189,6 @@ def _add_label_clash(cell: GridEntry, entry: Located, problems: Problems) -> Non
     problems.add(
         label.location if label else entry.name_location,
         found=f"the label {quote_name(cell.label)} for two things",
-        expected="a name of its own for each cell",
+        expected="a different name for each cell",
         next_step="put each swept option in braces into `label`, or rename one of the two",
     )

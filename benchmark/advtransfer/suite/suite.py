@@ -1,7 +1,4 @@
-"""What a suite file says, as plain frozen data.
-
-The cells on each axis, what is left out, how the page looks.
-"""
+"""A suite as plain frozen data: the cells on each axis, the exclusions, and the page's settings."""
 
 from __future__ import annotations
 
@@ -18,9 +15,10 @@ from advtransfer.types import ComponentMetadata, Json
 
 @dataclass(frozen=True, slots=True)
 class GridEntry:
-    """One value on an axis: an entry, or one point of its sweep, or one replicate of it.
+    """One value on an axis: an entry, one point of its sweep, or one replicate of it.
 
-    `key` is the entry's name, `label` this cell's own; replicates, which differ in their seed only, share a `row`.
+    `key` is the entry's name and `label` this cell's own. Replicates, which differ only in their
+    seed, share a `row`. `only` limits the cells of the grid that the value is used in.
     """
 
     key: str
@@ -36,7 +34,11 @@ LeakagePolicy: TypeAlias = Literal["count", "error", "off"]
 
 
 class Subset(NamedTuple):
-    """A draw of the target's labelled images: `n` labels seen in all, `validation` the share of them held back."""
+    """A draw of the target's labelled images.
+
+    `n` counts the labels seen in all, `validation` is the share of them that is held out, and
+    `rule` the rule that draws them with `seed`.
+    """
 
     n: int | Literal["all"]
     seed: int
@@ -46,10 +48,12 @@ class Subset(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A task carried to: its data, the subsets drawn from it in order, its test images (None: all), its f_T.
+    """A task to transfer to.
 
-    `leakage` says what becomes of training images among the test images: counted and shown, an error, or not looked
-    for.
+    Its data, the subsets drawn from it in the order written, the number of its test images (None:
+    all), and its references f_T, which are trained on the target itself. `leakage` is the policy on
+    training images among the test images: count and show them, treat them as an error, or do not
+    look for them.
     """
 
     key: str
@@ -62,10 +66,10 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Leaderboard:
-    """How results are shown.
+    """Settings of the page.
 
-    `baseline` is a source's row, or the label of a transfer; `rank_by` a metric of which more is better, or
-    ``{lowest: metric}``.
+    `baseline` is a source's row, or the label of a transfer. `rank_by` is a metric of which more is
+    better, or ``{lowest: metric}``.
     """
 
     baseline: str | Mapping[Literal["transfer"], str] | None = None
@@ -77,9 +81,10 @@ class Leaderboard:
 
 @dataclass(frozen=True, slots=True)
 class Suite:
-    """A suite, checked: `text` is what is stored beside its results, with `extends` resolved.
+    """A checked suite.
 
-    `marks` says where each of its sections stands.
+    `text` is stored beside its results, with `extends` resolved. `section_locations` holds the
+    position of each section's name.
     """
 
     name: str

@@ -11,51 +11,56 @@ from typing import Literal, NamedTuple
 
 from advtransfer.precheck import Outline
 from advtransfer.suite import validators
-from advtransfer.suite.entry import distinct_values
 from advtransfer.suite.grid_entries import GridEntries
 from advtransfer.suite.located import Located, Problems, did_you_mean
 from advtransfer.suite.sections import MAX_TRIALS
 from advtransfer.suite.suite import GridEntry, LeakagePolicy, Subset, Target
 
 UNIFORM = "uniform"
-UTRERA2021 = (
-    "utrera2021"  # Utrera et al., "Adversarially-Trained Deep Nets Transfer Better", ICLR 2021
-)
+# Utrera et al., "Adversarially-Trained Deep Nets Transfer Better: Illustration on Image
+# Classification", ICLR 2021.
+UTRERA2021 = "utrera2021"
 DRAW_RULES = (UNIFORM, UTRERA2021)
 DRAW_KEYS = ("n", "seeds", "validation")
 
 
 def read_subsets(
-    target: Located, said: Mapping[str, Located], data: Outline, problems: Problems
+    target: Located, entries: Mapping[str, Located], data: Outline, problems: Problems
 ) -> tuple[Subset, ...]:
-    """Every draw that a target asks for, in the order written; a pair of n and seed stands for one draw only."""
-    listed = said.get("subsets")
+    """Return every subset that a target asks for, in the order written.
+
+    A pair of n and seed is one subset, so its repetition is a problem.
+
+    Args:
+        target: The target's entry.
+        entries: The entry's values by key.
+        data: What is known of the target's data set.
+        problems: Collects the problems.
+    """
+    listed = entries.get("subsets")
     if listed is None:
-        return _distinct_subsets(
-            said.get("n", target), [_read_draws(target, said, data, problems)], problems
-        )
+        draws = [_read_draws(target, entries, data, problems)]
+        return _distinct_subsets(entries.get("n", target), draws, problems)
     for name in DRAW_KEYS:
-        if name in said:
-            expected = "`subsets`, or n, seeds and validation, not both"
+        if name in entries:
             problems.add(
-                said[name].name_location,
+                entries[name].name_location,
                 found=f"{name!r}",
-                expected=expected,
+                expected="`subsets`, or n, seeds and validation, not both",
                 next_step="remove one of the two",
             )
     items = validators.require_list(
         listed, expected="a list of {n, seeds, validation}", problems=problems
     )
-    known = [
-        (item, validators.require_closed_mapping(item, DRAW_KEYS, of="a subset", problems=problems))
-        for item in items
-    ]
-    draws = [_read_draws(item, own, data, problems) for item, own in known]
+    draws = []
+    for item in items:
+        own = validators.require_closed_mapping(item, DRAW_KEYS, of="a subset", problems=problems)
+        draws.append(_read_draws(item, own, data, problems))
     return _distinct_subsets(listed, draws, problems)
 
 
 class _Draws(NamedTuple):
-    """Each n with each seed: not drawn before it is known how many these are."""
+    """Each n with each seed. The product is not made before its size is known to be allowed."""
 
     sizes: Sequence[int | Literal["all"]]
     seeds: Sequence[int]
@@ -67,38 +72,37 @@ class _Draws(NamedTuple):
 
 
 def _read_draws(
-    item: Located, said: Mapping[str, Located], data: Outline, problems: Problems
+    item: Located, entries: Mapping[str, Located], data: Outline, problems: Problems
 ) -> _Draws:
-    sizes = _read_sizes(item, said.get("n"), problems)
-    seeds, rule = _read_seeds(said["seeds"], problems) if "seeds" in said else ((0,), UNIFORM)
-    share = _read_validation_share(said["validation"], problems) if "validation" in said else 0.0
-    if "n" in said:
-        _check_sizes(said["n"], share, data, problems)
+    sizes = _read_sizes(item, entries.get("n"), problems)
+    seeds, rule = _read_seeds(entries["seeds"], problems) if "seeds" in entries else ((0,), UNIFORM)
+    share = (
+        _read_validation_share(entries["validation"], problems) if "validation" in entries else 0.0
+    )
+    if "n" in entries:
+        _check_sizes(entries["n"], share, data, problems)
     return _Draws(sizes, seeds, share, rule)
 
 
 def _check_sizes(n: Located, share: float, data: Outline, problems: Problems) -> None:
-    """Note counts that are more than the train part has, or leave a class without an image."""
+    """Add problems for counts above the train part, or too small for an image of each class."""
     classes = None if data.train_counts is None else len(data.train_counts)
-    for one in n.value if isinstance(n.value, tuple) else (n,):
-        count = one.value
+    for item in n.value if isinstance(n.value, tuple) else (n,):
+        count = item.value
         if not isinstance(count, int) or isinstance(count, bool) or count < 1:
             continue
         trained = count - round(share * count)
         if data.train is not None and count > data.train:
             expected = f"at most the {data.train:,} images of the train part, or all"
             validators.add_mismatch(
-                one, expected=expected, next_step="lower it, or write all", problems=problems
+                item, expected=expected, next_step="lower it, or write all", problems=problems
             )
         elif classes is not None and trained < classes:
-            left = (
-                f", of which `validation` leaves {trained} to train on" if trained < count else ""
-            )
-            expected = f"at least one training image for each of {classes} classes"
+            held_out = f", of which `validation` leaves {trained} to train on"
             problems.add(
-                one.location,
-                found=f"{one.shown_text()}{left}",
-                expected=expected,
+                item.location,
+                found=item.shown_text() + (held_out if trained < count else ""),
+                expected=f"at least one training image for each of {classes} classes",
                 next_step="raise it",
             )
 
@@ -106,41 +110,29 @@ def _check_sizes(n: Located, share: float, data: Outline, problems: Problems) ->
 def _read_sizes(item: Located, n: Located | None, problems: Problems) -> list[int | Literal["all"]]:
     if n is None:
         if isinstance(item.value, Mapping):
-            next_step = "add for example `n: [20, 100, all]`"
             problems.add(
                 item.name_location,
                 found="no `n`",
                 expected="counts of labelled images",
-                next_step=next_step,
+                next_step="add for example `n: [20, 100, all]`",
             )
         return []
-    several = (
-        validators.require_list(n, expected="counts", problems=problems)
-        if isinstance(n.value, tuple)
-        else (n,)
-    )
+    items: tuple[Located, ...] = (n,)
+    if isinstance(n.value, tuple):
+        items = validators.require_list(n, expected="counts", problems=problems)
     counts = [
-        validators.require_count_or_all(one, of="labelled images", problems=problems)
-        for one in several
+        validators.require_count_or_all(count, of="labelled images", problems=problems)
+        for count in items
     ]
     return [count for count in counts if count is not None]
 
 
 def _read_seeds(seeds: Located, problems: Problems) -> tuple[Sequence[int], str]:
-    """The seeds that a count, a list, or ``{rule, count}`` says, and the rule that draws with them."""
+    """Return the seeds of a count, a list, or ``{rule, count}``, and the rule that draws."""
     if isinstance(seeds.value, Mapping):
         return _read_seed_rule(seeds, problems)
     if isinstance(seeds.value, tuple):
-        listed = distinct_values(
-            validators.require_list(seeds, expected="seeds", problems=problems),
-            of="`seeds`",
-            problems=problems,
-        )
-        numbers = [
-            validators.require_integer(one, at_least=0, expected="a seed from 0", problems=problems)
-            for one in listed
-        ]
-        return tuple(one for one in numbers if one is not None), UNIFORM
+        return _read_seed_list(seeds, problems), UNIFORM
     expected = f"a count from 1 to {MAX_TRIALS:,}, a list of seeds, or {{rule, count}}"
     count = validators.require_integer(
         seeds, at_least=1, at_most=MAX_TRIALS, expected=expected, problems=problems
@@ -148,29 +140,37 @@ def _read_seeds(seeds: Located, problems: Problems) -> tuple[Sequence[int], str]
     return range(count or 0), UNIFORM
 
 
+def _read_seed_list(seeds: Located, problems: Problems) -> tuple[int, ...]:
+    items = validators.require_list(seeds, expected="seeds", problems=problems)
+    numbers = [
+        validators.require_integer(item, at_least=0, expected="a seed from 0", problems=problems)
+        for item in validators.require_distinct(items, of="`seeds`", problems=problems)
+    ]
+    return tuple(number for number in numbers if number is not None)
+
+
 def _read_seed_rule(seeds: Located, problems: Problems) -> tuple[Sequence[int], str]:
-    said = validators.require_closed_mapping(
+    entries = validators.require_closed_mapping(
         seeds, ("rule", "count"), of="`seeds`", problems=problems
     )
-    rule, count = said.get("rule", seeds), said.get("count", seeds)
+    rule = entries.get("rule", seeds)
     if rule.value not in DRAW_RULES:
-        next_step = did_you_mean(rule.value, DRAW_RULES, otherwise="write one of them")
         validators.add_mismatch(
             rule,
             expected=f"`rule`: {' or '.join(DRAW_RULES)}",
-            next_step=next_step,
+            next_step=did_you_mean(rule.value, DRAW_RULES, otherwise="write one of them"),
             problems=problems,
         )
-    expected = f"`count`: a number from 1 to {MAX_TRIALS:,}"
-    number = (
-        validators.require_integer(
-            count, at_least=1, at_most=MAX_TRIALS, expected=expected, problems=problems
-        )
-        or 0
+    count = validators.require_integer(
+        entries.get("count", seeds),
+        at_least=1,
+        at_most=MAX_TRIALS,
+        expected=f"`count`: a number from 1 to {MAX_TRIALS:,}",
+        problems=problems,
     )
     # S_k = 20000000 + 100000 k are the seeds of the paper's released code.
     first, step = (20_000_000, 100_000) if rule.value == UTRERA2021 else (0, 1)
-    return range(first, first + step * number, step), str(rule.value)
+    return range(first, first + step * (count or 0), step), str(rule.value)
 
 
 def _read_validation_share(value: Located, problems: Problems) -> float:
@@ -183,28 +183,29 @@ def _read_validation_share(value: Located, problems: Problems) -> float:
 
 
 def _distinct_subsets(
-    where: Located, several: Sequence[_Draws], problems: Problems
+    where: Located, all_draws: Sequence[_Draws], problems: Problems
 ) -> tuple[Subset, ...]:
-    count = sum(map(len, several))
+    count = sum(map(len, all_draws))
     if count > MAX_TRIALS:
-        expected, next_step = f"at most {MAX_TRIALS:,}", "ask for fewer seeds"
         problems.add(
-            where.name_location, found=f"{count:,} subsets", expected=expected, next_step=next_step
+            where.name_location,
+            found=f"{count:,} subsets",
+            expected=f"at most {MAX_TRIALS:,}",
+            next_step="ask for fewer seeds",
         )
         return ()
-    kept: dict[tuple[int | str, int], Subset] = {}
-    for draws in several:
+    subsets: dict[tuple[int | str, int], Subset] = {}
+    for draws in all_draws:
         for n, seed in product(draws.sizes, draws.seeds):
-            if (n, seed) in kept:
-                found = f"n {n} with seed {seed} again"
+            if (n, seed) in subsets:
                 problems.add(
                     where.location,
-                    found=found,
+                    found=f"n {n} with seed {seed} again",
                     expected="each pair of n and seed once",
                     next_step="remove one",
                 )
-            kept.setdefault((n, seed), Subset(n, seed, draws.share, draws.rule))
-    return tuple(kept.values())
+            subsets.setdefault((n, seed), Subset(n, seed, draws.share, draws.rule))
+    return tuple(subsets.values())
 
 
 TARGET_KEYS = ("data", *DRAW_KEYS, "subsets", "test", "reference", "leakage")
@@ -214,74 +215,85 @@ LEAKAGE_POLICIES: tuple[LeakagePolicy, ...] = ("count", "error", "off")
 def read_target(
     key: str, value: Located, *, entries: GridEntries, problems: Problems
 ) -> tuple[Target | None, tuple[Subset, ...]]:
-    """The target that an entry of ``targets`` says, or None and problems; and its subsets, as far as they are known."""
-    before = problems.noted_count
-    said = validators.require_closed_mapping(value, TARGET_KEYS, of="a target", problems=problems)
-    if "data" not in said and value.value is not None:
-        expected, next_step = (
-            "a data set: the name of an entry, or an entry in place",
-            "add `data: NAME`",
-        )
-        problems.add(value.name_location, found="no `data`", expected=expected, next_step=next_step)
-    data = (
-        entries.single_entry("dataset", said["data"], key=f"{key}.data") if "data" in said else None
+    """Return the target of an entry of ``targets``, and its subsets as far as they are known.
+
+    Where there are mistakes, they are added as problems, and the target is None.
+    """
+    noted_before = problems.noted_count
+    written = validators.require_closed_mapping(
+        value, TARGET_KEYS, of="a target", problems=problems
     )
+    data = _read_data(key, value, written, entries, problems)
     outline = entries.outlines.outline_of(data.node if data else None)
-    draws = read_subsets(value, said, outline, problems)
-    test = (
-        validators.require_count_or_all(said["test"], of="test images", problems=problems)
-        if "test" in said
-        else "all"
-    )
-    if (
-        "test" in said
-        and isinstance(test, int)
-        and outline.test is not None
-        and test > outline.test
-    ):
-        expected = f"at most the {outline.test:,} images of the test part, or all"
-        validators.add_mismatch(
-            said["test"], expected=expected, next_step="lower it, or write all", problems=problems
+    subsets = read_subsets(value, written, outline, problems)
+    test = _read_test_count(written["test"], outline, problems) if "test" in written else None
+    references: tuple[GridEntry, ...] = ()
+    if "reference" in written:
+        references = entries.reference_entries(written["reference"], key=f"{key}.reference")
+    for reference in references:
+        _check_reference(reference, outline, written["reference"], entries, problems)
+    leakage: LeakagePolicy | None = "count"
+    if "leakage" in written:
+        leakage = _read_leakage_policy(written["leakage"], problems)
+    if data is None or leakage is None or problems.noted_count > noted_before:
+        return None, subsets
+    return Target(key, data, subsets, test, references, leakage), subsets
+
+
+def _read_data(
+    key: str,
+    value: Located,
+    written: Mapping[str, Located],
+    entries: GridEntries,
+    problems: Problems,
+) -> GridEntry | None:
+    if "data" in written:
+        return entries.single_entry("dataset", written["data"], key=f"{key}.data")
+    if value.value is not None:
+        problems.add(
+            value.name_location,
+            found="no `data`",
+            expected="a data set: the name of an entry, or an inline entry",
+            next_step="add `data: NAME`",
         )
-    references = (
-        entries.reference_entries(said["reference"], key=f"{key}.reference")
-        if "reference" in said
-        else ()
-    )
-    for one in references:
-        _check_reference(one, outline, said["reference"], entries, problems)
-    leakage = _read_leakage_policy(said["leakage"], problems) if "leakage" in said else "count"
-    if data is None or leakage is None or problems.noted_count > before:
-        return None, draws
-    return Target(key, data, draws, None if test == "all" else test, references, leakage), draws
+    return None
+
+
+def _read_test_count(value: Located, data: Outline, problems: Problems) -> int | None:
+    """Return the number of test images to measure; None stands for all."""
+    count = validators.require_count_or_all(value, of="test images", problems=problems)
+    if not isinstance(count, int):
+        return None
+    if data.test is not None and count > data.test:
+        expected = f"at most the {data.test:,} images of the test part, or all"
+        validators.add_mismatch(
+            value, expected=expected, next_step="lower it, or write all", problems=problems
+        )
+    return count
 
 
 def _check_reference(
     reference: GridEntry, data: Outline, written: Located, entries: GridEntries, problems: Problems
 ) -> None:
-    """Note a reference for other inputs or other classes than the target's."""
-    own = entries.outlines.outline_of(reference.node)
-    for what, there, wanted in (
-        ("inputs", own.shape, data.shape),
-        ("outputs", own.outputs, data.outputs),
-    ):
-        if None not in (there, wanted) and there != wanted:
-            found = (
-                f"the reference {reference.label!r} for {there} {what}"
-                if what == "outputs"
-                else (f"the reference {reference.label!r} for inputs {there}")
-            )
-            next_step = "build it for the target's own data entry"
-            problems.add(
-                written.location,
-                found=found,
-                expected=f"{wanted}, as the target has",
-                next_step=next_step,
-            )
+    """Add a problem for a reference with other inputs or outputs than the target's data."""
+    outline = entries.outlines.outline_of(reference.node)
+    name = f"the reference {reference.label!r}"
+    mismatches: list[tuple[str, object]] = []
+    if None not in (outline.shape, data.shape) and outline.shape != data.shape:
+        mismatches.append((f"{name} for inputs {outline.shape}", data.shape))
+    if None not in (outline.outputs, data.outputs) and outline.outputs != data.outputs:
+        mismatches.append((f"{name} for {outline.outputs} outputs", data.outputs))
+    for found, expected in mismatches:
+        problems.add(
+            written.location,
+            found=found,
+            expected=f"{expected}, as the target has",
+            next_step="build it for the target's own data entry",
+        )
 
 
 def _read_leakage_policy(value: Located, problems: Problems) -> LeakagePolicy | None:
-    """What a target says of leaked images."""
+    """Return a target's policy on leaked images, or add a problem and return None."""
     for policy in LEAKAGE_POLICIES:
         if value.value == policy:
             return policy

@@ -10,10 +10,13 @@ import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Literal
 
+from advtransfer.node import canonical_json
 from advtransfer.suite.located import Located, Problems, did_you_mean, join_names, quote_name
 from advtransfer.suite.yaml_core import LARGEST_INTEGER, NUMBER
 
+# The booleans of YAML 1.1, which are texts in YAML 1.2.
 _TRUE, _FALSE = ("yes", "y", "on", "true", "t"), ("no", "n", "off", "false", "f")
+# Minus signs, dashes and slashes as word processors and web pages write them.
 _DASHES = str.maketrans(
     {"\u2212": "-", "\u2013": "-", "\u2014": "-", "\u2044": "/", "\u00f7": "/", "\u2215": "/"}
 )
@@ -21,8 +24,11 @@ _DECIMAL = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 
 
 def number_step(text: str) -> str | None:
-    """The next step where a text stands for a number or a list of numbers; None where it is like neither."""
-    compact = re.sub(r"\s+", "", unicodedata.normalize("NFKC", text).translate(_DASHES))
+    """Return the next step for a text meant as a number or a list of numbers, else None."""
+    # NFKC turns full-width digits, superscripts and the like into ASCII.
+    normalized = unicodedata.normalize("NFKC", text).translate(_DASHES)
+    compact = re.sub(r"\s+", "", normalized)
+    # The rules' patterns backtrack; no number that somebody types is longer than this.
     if not compact or len(compact) > 60:
         return None
     for pattern, step in _NUMBER_RULES:
@@ -36,9 +42,11 @@ def number_step(text: str) -> str | None:
 
 
 def boolean_step(text: str) -> str | None:
-    """The next step where a text stands for true or false."""
+    """Return the next step for a text that was meant as true or false, else None."""
     word = text.strip().lower()
-    return "write true" if word in _TRUE else "write false" if word in _FALSE else None
+    if word in _TRUE:
+        return "write true"
+    return "write false" if word in _FALSE else None
 
 
 def _unquoted_step(match: re.Match[str]) -> str:
@@ -48,19 +56,22 @@ def _unquoted_step(match: re.Match[str]) -> str:
 
 
 def _decimal_comma_step(match: re.Match[str]) -> str:
-    whole, rest = match[1], match[2]
-    if len(rest) == 3 and whole.lstrip("+-") not in ("", "0"):
-        return f"write {whole}{rest} or {whole}.{rest}: a comma is not part of a number"
-    return f"write {whole or '0'}.{rest} with a point"
+    whole, decimals = match[1], match[2]
+    # `1,234` may be a thousand or a fraction, and only the author knows which.
+    if len(decimals) == 3 and whole.lstrip("+-") not in ("", "0"):
+        return f"write {whole}{decimals} or {whole}.{decimals}: a comma is not part of a number"
+    return f"write {whole or '0'}.{decimals} with a point"
 
 
 def _sexagesimal_step(match: re.Match[str]) -> str:
+    # YAML 1.1 reads `1:30` as a number in base 60.
     total = 0
     for part in match[0].lstrip("+-").split(":"):
         total = 60 * total + int(part)
     return f"write one number, such as {total} (which YAML 1.1 made of it)"
 
 
+# The first pattern that matches decides, so special spellings come before general ones.
 _NUMBER_RULES: Sequence[tuple[str, Callable[[re.Match[str]], str]]] = (
     (r"[-+]?0\d+", lambda match: f"write {int(match[0])}"),
     (NUMBER, _unquoted_step),
@@ -86,7 +97,7 @@ _NUMBER_RULES: Sequence[tuple[str, Callable[[re.Match[str]], str]]] = (
 
 
 def require_mapping(value: Located, *, expected: str, problems: Problems) -> Mapping[str, Located]:
-    """A mapping, or an empty one and a problem."""
+    """Return the mapping, or add a problem and return an empty one."""
     if isinstance(value.value, Mapping):
         return value.value
     add_mismatch(value, expected=expected, next_step="write `name: value` lines", problems=problems)
@@ -96,7 +107,10 @@ def require_mapping(value: Located, *, expected: str, problems: Problems) -> Map
 def require_known_names(
     entries: Mapping[str, Located], names: Iterable[str], *, of: str, problems: Problems
 ) -> dict[str, Located]:
-    """What is set under known names; any other name is a problem."""
+    """Return the values under known names, and add a problem for any other name.
+
+    Null values are returned as well; `require_closed_mapping` drops them.
+    """
     allowed = list(names)
     for name in entries.keys() - set(allowed):
         problems.add(
@@ -111,18 +125,18 @@ def require_known_names(
 def require_closed_mapping(
     value: Located, names: Iterable[str], *, of: str, problems: Problems
 ) -> dict[str, Located]:
-    """A mapping with known names only; a null is as good as not written."""
+    """Return a mapping whose keys are all in `names`; keys with a null value count as absent."""
     entries = require_known_names(
         require_mapping(value, expected=f"{of}, a mapping", problems=problems),
         names,
         of=of,
         problems=problems,
     )
-    return {name: one for name, one in entries.items() if one.value is not None}
+    return {name: entry for name, entry in entries.items() if entry.value is not None}
 
 
 def require_list(value: Located, *, expected: str, problems: Problems) -> tuple[Located, ...]:
-    """A list with something in it, or an empty one and a problem."""
+    """Return a list that is not empty, or add a problem and return an empty one."""
     if isinstance(value.value, tuple) and value.value:
         return value.value
     add_mismatch(value, expected=expected, next_step="write it as `[a, b]`", problems=problems)
@@ -130,7 +144,7 @@ def require_list(value: Located, *, expected: str, problems: Problems) -> tuple[
 
 
 def require_text(value: Located, *, expected: str, problems: Problems) -> str | None:
-    """A text with something in it, or None and a problem."""
+    """Return a text that is not blank, or add a problem and return None."""
     if isinstance(value.value, str) and value.value.strip():
         return value.value
     add_mismatch(
@@ -150,8 +164,9 @@ def require_integer(
     expected: str,
     problems: Problems,
 ) -> int | None:
-    """An integer of some range, or None and a problem."""
+    """Return an integer from `at_least` to `at_most`, or add a problem and return None."""
     number = value.value
+    # In Python, True is the integer 1; in a suite it is a mistake.
     if isinstance(number, int) and not isinstance(number, bool) and at_least <= number <= at_most:
         return number
     add_mismatch(value, expected=expected, next_step=correction_step(value), problems=problems)
@@ -159,7 +174,7 @@ def require_integer(
 
 
 def correction_step(value: Located) -> str:
-    """The next step for a value that should be a number."""
+    """Return the next step for a value that should be a number."""
     if isinstance(value.value, float) and value.value.is_integer():
         return f"write {int(value.value)}"
     step = number_step(value.value) if isinstance(value.value, str) else None
@@ -169,7 +184,7 @@ def correction_step(value: Located) -> str:
 def require_count_or_all(
     value: Located, *, of: str, problems: Problems
 ) -> int | Literal["all"] | None:
-    """A count above 0 or ``all``, or None and a problem."""
+    """Return a count above 0 or ``all``, or add a problem and return None."""
     if value.value == "all":
         return "all"
     if isinstance(value.value, str) and value.value.strip().lower() == "all":
@@ -186,5 +201,54 @@ def require_count_or_all(
 
 
 def add_mismatch(value: Located, *, expected: str, next_step: str, problems: Problems) -> None:
-    """Note that a value is not what was expected."""
+    """Add a problem for a value that is not what was expected."""
     problems.add(value.location, found=value.shown_text(), expected=expected, next_step=next_step)
+
+
+def require_distinct(
+    values: Sequence[Located], *, of: str, problems: Problems
+) -> tuple[Located, ...]:
+    """Return the values without repetitions, and add a problem for each repetition."""
+    distinct: dict[str, Located] = {}
+    for value in values:
+        # Canonical JSON also compares lists and mappings, and keeps 1 and true apart.
+        first = distinct.setdefault(canonical_json(value.to_plain()), value)
+        if first is not value:
+            expected = f"each value once in {of} (first in line {first.location.line})"
+            add_mismatch(value, expected=expected, next_step="remove it", problems=problems)
+    return tuple(distinct.values())
+
+
+def type_correction_step(value: Located, expected: str) -> str | None:
+    """Return the next step for a value that was meant as another type, else None.
+
+    A number may be in quotes, a text may look like a number, or true may be written as ``yes``.
+    """
+    written = value.value
+    if isinstance(written, float) and written.is_integer() and "integer" in expected:
+        return f"write {int(written)}"
+    if isinstance(written, str) and "boolean" in expected:
+        return boolean_step(written)
+    expects_number = re.search(r"number|integer|array|greater|less|multiple", expected)
+    if isinstance(written, str) and expects_number:
+        return number_step(written)
+    is_plain = written is not None and not isinstance(written, str | tuple | Mapping)
+    if is_plain and expected == "a valid string":
+        return f"put it in quotes: '{value.shown_text()}'"
+    return None
+
+
+# pydantic's messages name its own types; these are their words in a suite.
+_PYDANTIC_WORDS = {
+    r"a valid array": "a list",
+    r"a valid dictionary|an object": "a mapping",
+    r"Tuple should have (at (?:least|most) \d+ items?) after validation, not \d+": r"a list of \1",
+}
+
+
+def in_suite_words(expected: str) -> str:
+    """Return pydantic's expectation in the words of a suite."""
+    # One expectation may name several types.
+    for theirs, ours in _PYDANTIC_WORDS.items():
+        expected = re.sub(theirs, ours, expected)
+    return expected

@@ -1,7 +1,4 @@
-"""The YAML 1.2 core schema with fractions (``8/255``) and merge keys.
-
-Resolving scalars, and dumping values.
-"""
+"""The YAML 1.2 core schema with fractions (``8/255``) and merge keys: reading and dumping."""
 
 from __future__ import annotations
 
@@ -22,13 +19,15 @@ STR, MERGE = "tag:yaml.org,2002:str", "tag:yaml.org,2002:merge"
 _NULL, _BOOL, _INT, _FLOAT = (
     f"tag:yaml.org,2002:{name}" for name in ("null", "bool", "int", "float")
 )
+# Tags of this module alone, for plain scalars that YAML 1.2 reads otherwise.
 _FRACTION, _LEADING_ZERO = "!fraction", "!leading-zero"
 FRACTION = r"\d+(\.\d+)?/\d+(\.\d+)?"
 NUMBER = (
     rf"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?|0o[0-7]+|0x[0-9a-fA-F]+|{FRACTION}"
 )
-"""A text that is a number where it stands without quotes and spaces."""
-LARGEST_INTEGER = 2**53 - 1  # beyond it, JSON readers disagree on the number, and so would ids
+"""Pattern of a text that YAML reads as a number when it is written without quotes and spaces."""
+# Beyond 2**53 JSON readers disagree on the number, and then so would the ids made from it.
+LARGEST_INTEGER = 2**53 - 1
 
 _SCALAR_RULES = {
     _NULL: r"~|null|Null|NULL|",
@@ -42,21 +41,25 @@ _SCALAR_RULES = {
 
 
 class CoreResolver(BaseResolver):
-    """YAML 1.2 core: ``1e-3`` is a number; ``no``, ``on``, ``1_000`` are texts (PyYAML itself reads YAML 1.1)."""
+    """YAML 1.2 core rules: ``1e-3`` is a number; ``no``, ``on`` and ``1_000`` are texts.
 
-    # PyYAML keeps rules by first character, under None those for any; only read, so sharing it is safe.
+    PyYAML itself reads YAML 1.1, in which it is the other way round.
+    """
+
+    # PyYAML keeps rules by first character, under None those for any; only read, so sharing it is
+    # safe.
     yaml_implicit_resolvers = {  # noqa: RUF012
         None: [(tag, re.compile(rf"(?:{rule})\Z")) for tag, rule in _SCALAR_RULES.items()]
     }
 
 
 def tag_of(text: str) -> str:
-    """The tag that a plain scalar gets."""
+    """Return the tag that the rules give to a plain scalar."""
     return next((tag for tag, rule in _SCALAR_RULES.items() if re.fullmatch(rule, text)), STR)
 
 
 def read_scalar(tag: str, text: str, *, mark: Location, problems: Problems) -> Located:
-    """The value of a scalar; one that cannot be read is a problem, and its text."""
+    """Return the value of a scalar, or add a problem and return its text."""
     try:
         return _typed_scalar(tag, text, mark)
     except ValueError as error:
@@ -74,9 +77,8 @@ def read_scalar(tag: str, text: str, *, mark: Location, problems: Problems) -> L
 def _typed_scalar(tag: str, text: str, mark: Location) -> Located:
     if tag in (STR, MERGE):
         return Located(text, mark)
-    if not re.fullmatch(
-        _SCALAR_RULES.get(tag, r"(?!)"), text
-    ):  # an explicit tag that says something else
+    # An explicit tag, such as `!!int abc`, may contradict its text; `(?!)` matches nothing.
+    if not re.fullmatch(_SCALAR_RULES.get(tag, r"(?!)"), text):
         raise ValueError(f"a plain value without the tag {tag!r}")
     if tag == _NULL:
         return Located(None, mark)
@@ -91,18 +93,38 @@ def _parse_number(tag: str, text: str) -> int | float:
             "a number without a leading zero (it was octal in YAML 1.1, and is decimal in YAML 1.2)"
         )
     if tag == _INT:
-        number = int(text, {"0o": 8, "0x": 16}.get(text[:2], 10)) if len(text) <= 20 else math.inf
-        if abs(number) > LARGEST_INTEGER:
-            raise ValueError("an integer between -(2**53 - 1) and 2**53 - 1")
-        return number
-    if tag == _FRACTION:
-        above, below = map(float, text.split("/"))
-        number = above / below if below else math.inf
-    else:
-        number = math.inf if text[-1] in "fFnN" else float(text)
+        return _parse_integer(text)
+    number = parse_fraction(text) if tag == _FRACTION else _parse_decimal(text)
     if not math.isfinite(number):
         raise ValueError("a finite number")
     return number
+
+
+def _parse_decimal(text: str) -> float:
+    # `.inf` and `.nan` are YAML's spellings, which float() does not read.
+    return math.inf if text[-1] in "fFnN" else float(text)
+
+
+def _parse_integer(text: str) -> int:
+    # Python parses an integer of n digits in more than linear time; 20 characters exceed 2**53.
+    base = {"0o": 8, "0x": 16}.get(text[:2], 10)
+    number = int(text, base) if len(text) <= 20 else math.inf
+    if abs(number) > LARGEST_INTEGER:
+        raise ValueError("an integer between -(2**53 - 1) and 2**53 - 1")
+    return int(number)
+
+
+def parse_fraction(text: str) -> float:
+    """Return the value of ``8/255`` or of a plain number; infinity where the fraction divides by 0.
+
+    Raises:
+        ValueError: The text is neither a number nor two numbers with a slash between them.
+    """
+    numerator, slash, denominator = text.partition("/")
+    if not slash:
+        return float(text)
+    divisor = float(denominator)
+    return float(numerator) / divisor if divisor else math.inf
 
 
 _MAP, _SEQ = "tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"
@@ -110,11 +132,14 @@ _LINE_WIDTH = 120
 
 
 class _Dumper(CoreResolver, BaseDumper):
-    """A dumper that quotes what the YAML 1.2 rules would otherwise read as something else."""
+    """A dumper that quotes texts which the YAML 1.2 rules would read as another type."""
 
 
 def dump_yaml(value: Located) -> str:
-    """A suite as YAML: numbers as they were written, sections in lines, small entries in one."""
+    """Return a suite as YAML, with numbers as the file wrote them.
+
+    Sections are in block style, small entries on one line.
+    """
     return str(
         yaml.serialize(
             _yaml_node(value, level=0), Dumper=_Dumper, width=_LINE_WIDTH, allow_unicode=True
@@ -123,16 +148,17 @@ def dump_yaml(value: Located) -> str:
 
 
 def _yaml_node(value: Located, *, level: int) -> Node:
-    flow = _nesting_depth(value) <= (2 if level >= 2 else 1)
+    max_flow_depth = 2 if level >= 2 else 1
+    flow = _nesting_depth(value) <= max_flow_depth
     if isinstance(value.value, Mapping):
         pairs = [
-            (ScalarNode(STR, name), _yaml_node(one, level=level + 1))
-            for name, one in value.value.items()
+            (ScalarNode(STR, name), _yaml_node(item, level=level + 1))
+            for name, item in value.value.items()
         ]
         return MappingNode(_MAP, pairs, flow_style=flow)
     if isinstance(value.value, tuple):
         return SequenceNode(
-            _SEQ, [_yaml_node(one, level=level + 1) for one in value.value], flow_style=flow
+            _SEQ, [_yaml_node(item, level=level + 1) for item in value.value], flow_style=flow
         )
     if isinstance(value.value, str):
         return ScalarNode(STR, value.value)
@@ -141,11 +167,9 @@ def _yaml_node(value: Located, *, level: int) -> Node:
 
 
 def _nesting_depth(value: Located) -> int:
-    """How many levels of mappings and lists the value has."""
+    """Return the number of levels of mappings and lists in a value."""
     if isinstance(value.value, Mapping):
         return 1 + max(map(_nesting_depth, value.value.values()), default=0)
-    return (
-        1 + max(map(_nesting_depth, value.value), default=0)
-        if isinstance(value.value, tuple)
-        else 0
-    )
+    if isinstance(value.value, tuple):
+        return 1 + max(map(_nesting_depth, value.value), default=0)
+    return 0

@@ -71,7 +71,7 @@ def test_yaml_12_scalars_are_values(plain: Callable[[str], Json], text: str, val
 @pytest.mark.parametrize(
     "text", ["no", "on", "off", "yes", "y", "1_000", "1:30", "2020-01-01", "'8/255'", '"1"', "<"]
 )
-def test_what_only_yaml_11_reads_as_values_is_text(plain: Callable[[str], Json], text: str) -> None:
+def test_yaml_1_1_values_are_texts(plain: Callable[[str], Json], text: str) -> None:
     assert plain(f"a: {text}") == {"a": text.strip("'\"")}
 
 
@@ -91,16 +91,16 @@ def test_what_only_yaml_11_reads_as_values_is_text(plain: Callable[[str], Json],
         ("!!set {a}", "no tag"),
     ],
 )
-def test_a_scalar_that_is_no_json_value_is_a_problem(
+def test_scalar_that_is_no_json_value_is_a_problem(
     mistake: Callable[[str], str], text: str, expected: str
 ) -> None:
-    found = mistake(f"a: {text}")
+    problem = mistake(f"a: {text}")
 
-    assert found.startswith("x.yaml:1:4: found ")
-    assert f"expected {expected}" in found
+    assert problem.startswith("x.yaml:1:4: found ")
+    assert f"expected {expected}" in problem
 
 
-def test_an_explicit_tag_may_say_what_is_so_or_that_it_is_a_text(
+def test_explicit_tag_may_repeat_the_type_or_mark_a_text(
     plain: Callable[[str], Json],
 ) -> None:
     assert plain('{a: !!str 012, b: !!int "3", c: !!str no}') == {"a": "012", "b": 3, "c": "no"}
@@ -112,12 +112,12 @@ def test_duplicate_keys_are_problems_with_both_lines(mistake: Callable[[str], st
     )
 
 
-def test_a_key_must_be_a_text(mistake: Callable[[str], str]) -> None:
+def test_key_must_be_a_text(mistake: Callable[[str], str]) -> None:
     assert mistake("a:\n  1: x\n").startswith("x.yaml:2:3: found '1' as a key; expected a text")
     assert mistake("? [a]\n: x\n").startswith("x.yaml:1:3: found a list or mapping as a key")
 
 
-def test_merge_keys_bring_what_the_mapping_does_not_say(plain: Callable[[str], Json]) -> None:
+def test_merge_keys_add_missing_keys(plain: Callable[[str], Json]) -> None:
     text = "a: &a {x: 1, y: 2}\nb: &b {y: 3, z: 4}\nc: {<<: [*a, *b], x: 0}\nd: {<<: *b}\n"
 
     assert plain(text) == {
@@ -128,7 +128,7 @@ def test_merge_keys_bring_what_the_mapping_does_not_say(plain: Callable[[str], J
     }
 
 
-def test_a_quoted_merge_key_is_a_text(plain: Callable[[str], Json]) -> None:
+def test_quoted_merge_key_is_a_text(plain: Callable[[str], Json]) -> None:
     assert plain("{'<<': 1}") == {"<<": 1}
 
 
@@ -136,7 +136,7 @@ def test_a_quoted_merge_key_is_a_text(plain: Callable[[str], Json]) -> None:
     ("text", "found"),
     [
         ("a: &a {x: 1}\nb: {<<: *a, <<: *a}", "2:13: found the key '<<' again"),
-        ("b: &b {<<: *b}", "1:4: found an alias inside what it stands for"),
+        ("b: &b {<<: *b}", "1:4: found an alias inside the value that it names"),
         ("b: {<<: 3}", "1:9: found 3; expected a mapping to merge"),
         ("b: {<<: [3]}", "1:10: found 3; expected a mapping to merge"),
     ],
@@ -147,7 +147,7 @@ def test_merge_keys_are_allowed_once_and_not_onto_themselves(
     assert mistake(text).startswith(f"x.yaml:{found}")
 
 
-def test_an_alias_bomb_is_refused_before_it_is_built(mistake: Callable[[str], str]) -> None:
+def test_alias_bomb_is_refused_before_it_is_built(mistake: Callable[[str], str]) -> None:
     levels = [
         f"a{level}: &a{level} [{', '.join([f'*a{level - 1}'] * 10)}]" for level in range(1, 10)
     ]
@@ -170,18 +170,18 @@ def test_ten_thousand_values_are_allowed_and_one_more_is_not(
         ("a: *b", "1:4: found broken YAML (found undefined alias 'b')"),
         ("---\na: 1\n---\nb: 1", "3:1: found broken YAML (expected a single document"),
         ("[" * 100 + "]" * 100, "1:41: found broken YAML (nested deeper than 40 levels)"),
-        ("a: &a [*a]", "1:4: found an alias inside what it stands for"),
+        ("a: &a [*a]", "1:4: found an alias inside the value that it names"),
         ("a: 1\nb: \x01", "2:4: found the character U+0001"),
         ("", "1:1: found an empty file"),
     ],
 )
-def test_what_is_no_yaml_is_a_problem_at_its_place(
+def test_broken_yaml_is_a_problem_at_its_position(
     mistake: Callable[[str], str], text: str, found: str
 ) -> None:
     assert mistake(text).startswith(f"x.yaml:{found}")
 
 
-def test_a_file_that_is_not_utf8_is_a_problem(tmp_path: Path) -> None:
+def test_file_that_is_not_utf8_is_a_problem(tmp_path: Path) -> None:
     path = tmp_path / "x.yaml"
     path.write_bytes(b"a: \xff")
 
@@ -189,20 +189,20 @@ def test_a_file_that_is_not_utf8_is_a_problem(tmp_path: Path) -> None:
         read_yaml(path, file="x.yaml", problems=Problems("x.yaml"))
 
 
-def test_a_folder_is_no_suite(tmp_path: Path) -> None:
+def test_folder_is_no_suite(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"x\.yaml:1:1: found .*; expected a file that can be read"):
         read_yaml(tmp_path, file="x.yaml", problems=Problems("x.yaml"))
 
 
-def test_every_value_knows_its_place_and_that_of_its_name(tmp_path: Path) -> None:
+def test_every_value_has_its_position_and_that_of_its_key(tmp_path: Path) -> None:
     path = written(tmp_path, "\ufeffa:\n  - {b: 8/255}\n")
 
     value, _ = read_yaml(path, file="x.yaml", problems=Problems("x.yaml"))
 
-    found = value.find_innermost(("a", 0, "b"))
+    inner = value.find_innermost(("a", 0, "b"))
     assert (Location("x.yaml", 2, 9), Location("x.yaml", 2, 6), "8/255") == (
-        found.location,
-        found.key_location,
-        found.text,
+        inner.location,
+        inner.key_location,
+        inner.text,
     )
     assert Location("x.yaml", 2, 5) == value.find_innermost(("a", 0, "missing")).location

@@ -45,14 +45,16 @@ def labels(suite: Suite) -> list[str]:
     return [cell.label for cell in suite.sources]
 
 
-def test_a_child_is_its_parent_with_another_name(child: Callable[..., Suite]) -> None:
+def test_child_without_changes_equals_its_parent_but_for_the_name(
+    child: Callable[..., Suite],
+) -> None:
     suite = child("title: Child")
 
     assert (suite.name, suite.title, labels(suite)) == ("child", "Child", ["natural", "other"])
     assert suite.leaderboard.baseline == "natural"
 
 
-def test_entries_merge_by_name_and_options_by_theirs(child: Callable[..., Suite]) -> None:
+def test_entries_and_their_options_merge_by_name(child: Callable[..., Suite]) -> None:
     suite = child("sources:\n  natural: {adversary: {steps: 9}}\n  third: {use: toy/fixed}")
 
     assert labels(suite) == ["natural", "other", "third"]
@@ -77,7 +79,7 @@ def test_null_for_a_reserved_word_takes_it_back(child: Callable[..., Suite]) -> 
     assert child("sources: {other: {only: null}}").sources[1].only is None
 
 
-def test_an_entry_of_another_component_starts_anew(child: Callable[..., Suite]) -> None:
+def test_entry_of_another_component_starts_anew(child: Callable[..., Suite]) -> None:
     suite = child("sources: {other: {use: toy/fixed}}")
 
     assert (suite.sources[1].node.use, suite.sources[1].node.options) == (
@@ -94,14 +96,16 @@ def test_null_for_what_no_parent_has_is_a_problem(child: Callable[..., Suite]) -
 
 
 def test_ids_do_not_depend_on_the_file_that_a_value_comes_from(child: Callable[..., Suite]) -> None:
-    told = child("", parent=PARENT)
+    loaded = child("", parent=PARENT)
     parent = PARENT.replace("  natural: {use: toy/trained}\n", "")
     split = child("sources: {natural: {use: toy/trained}}", parent=parent)
 
-    assert {cell.node.id for cell in told.sources} == {cell.node.id for cell in split.sources}
+    assert {cell.node.id for cell in loaded.sources} == {cell.node.id for cell in split.sources}
 
 
-def test_a_mistake_in_the_parent_is_told_with_the_parents_file(child: Callable[..., Suite]) -> None:
+def test_mistake_in_the_parent_is_reported_with_the_parents_file(
+    child: Callable[..., Suite],
+) -> None:
     with pytest.raises(BadInput) as caught:
         child(
             "titel: x", parent=PARENT.replace("lr: 0.5", "lr: -1").replace("seeds: 3", "seeds: x")
@@ -114,7 +118,7 @@ def test_a_mistake_in_the_parent_is_told_with_the_parents_file(child: Callable[.
     ]
 
 
-def test_a_parents_value_under_a_childs_name_keeps_its_place(child: Callable[..., Suite]) -> None:
+def test_parents_value_keeps_its_position_in_a_child(child: Callable[..., Suite]) -> None:
     with pytest.raises(BadInput) as caught:
         child("sources: {natural: {epochs: 3}}", parent=PARENT.replace("steps: 3", "steps: three"))
 
@@ -123,7 +127,7 @@ def test_a_parents_value_under_a_childs_name_keeps_its_place(child: Callable[...
     }
 
 
-def test_a_parent_may_be_named_with_its_ending_or_be_a_shipped_suite(
+def test_parent_may_be_named_with_its_ending_or_be_a_shipped_suite(
     host: Host, write: Callable[[str, str], Path]
 ) -> None:
     write("parent.yaml", PARENT)
@@ -137,7 +141,7 @@ def test_a_parent_may_be_named_with_its_ending_or_be_a_shipped_suite(
         load("shipped.yaml", host)
 
 
-def test_a_parent_that_does_not_exist_is_a_problem(
+def test_parent_that_does_not_exist_is_a_problem(
     host: Host, write: Callable[[str, str], Path]
 ) -> None:
     write("parent.yaml", PARENT)
@@ -147,7 +151,7 @@ def test_a_parent_that_does_not_exist_is_a_problem(
         load("child.yaml", host)
 
 
-def test_a_circle_of_parents_is_a_problem(host: Host, write: Callable[[str, str], Path]) -> None:
+def test_circle_of_parents_is_a_problem(host: Host, write: Callable[[str, str], Path]) -> None:
     write("a.yaml", "extends: b")
     write("b.yaml", "extends: a")
 
@@ -157,7 +161,7 @@ def test_a_circle_of_parents_is_a_problem(host: Host, write: Callable[[str, str]
         load("a.yaml", host)
 
 
-def test_the_stored_text_has_the_parent_filled_in_and_reads_as_the_same_suite(
+def test_stored_text_has_the_parent_filled_in_and_reads_as_the_same_suite(
     child: Callable[..., Suite], host: Host, write: Callable[[str, str], Path]
 ) -> None:
     suite = child(
@@ -176,7 +180,7 @@ def test_the_stored_text_has_the_parent_filled_in_and_reads_as_the_same_suite(
     assert (suite.targets, suite.evaluations) == (again.targets, again.evaluations)
 
 
-def test_the_stored_text_of_a_suite_without_a_parent_is_its_own(
+def test_stored_text_of_a_suite_without_a_parent_is_its_own(
     host: Host, write: Callable[[str, str], Path]
 ) -> None:
     write("parent.yaml", f"# a comment\n{PARENT}")

@@ -28,7 +28,7 @@ DIGITS = [trial("digits", n, seed) for n in (20, 100, "all") for seed in range(3
 MNIST = [trial("mnist", 500, 0), trial("mnist", 500, 7, source="robust", skipped="shapes differ")]
 
 
-def test_axes_are_told_with_the_seeds_of_each_n() -> None:
+def test_axes_are_shown_with_the_seeds_of_each_n() -> None:
     assert plan_text.grid_text(plan(*DIGITS, *MNIST)).splitlines() == [
         "small: 11 trials, 20 results",
         "Does it transfer?",
@@ -43,7 +43,7 @@ def test_axes_are_told_with_the_seeds_of_each_n() -> None:
     ]
 
 
-def test_the_n_that_have_other_seeds_stand_apart() -> None:
+def test_sizes_with_other_seeds_are_separate_draws() -> None:
     mixed = plan(
         trial("mnist", "all", 0),
         trial("mnist", 2000, 0),
@@ -54,7 +54,7 @@ def test_the_n_that_have_other_seeds_stand_apart() -> None:
     assert "mnist: n 500, all with seed 0; n 2000 with seeds 0, 1" in plan_text.grid_text(mixed)
 
 
-def test_the_grid_as_data_has_the_same_numbers() -> None:
+def test_grid_as_data_has_the_same_numbers() -> None:
     assert plan_text.grid_json(plan(*DIGITS, *MNIST)) == {
         "suite": "small",
         "title": "Does it transfer?",
@@ -73,5 +73,5 @@ def test_the_grid_as_data_has_the_same_numbers() -> None:
     }
 
 
-def test_a_trial_without_a_source_adds_none_to_the_axis() -> None:
+def test_trial_without_a_source_adds_none_to_the_axis() -> None:
     assert plan_text.grid_json(plan(trial("mnist", 20, 0, source=None)))["sources"] == []

@@ -31,7 +31,7 @@ from advtransfer.console.formatting import (
         (math.inf, "–"),  # noqa: RUF001
     ],
 )
-def test_metrics_have_three_decimals_and_no_number_is_made_of_what_is_not_finite(
+def test_metrics_have_three_decimals_and_non_finite_ones_are_absent(
     value: float, written: str
 ) -> None:
     assert written == format_number(value)
@@ -53,7 +53,7 @@ def test_durations_read_as_people_say_them(seconds: float, written: str) -> None
     assert written == format_duration(seconds)
 
 
-def test_one_is_singular() -> None:
+def test_count_of_one_uses_singular() -> None:
     assert (pluralize(1, "trial"), pluralize(2, "trial"), pluralize(0, "trial")) == (
         "1 trial",
         "2 trials",
@@ -61,7 +61,7 @@ def test_one_is_singular() -> None:
     )
 
 
-def test_a_trial_without_a_name_is_named_by_its_place_or_its_id() -> None:
+def test_trial_without_a_name_is_named_by_position_or_id() -> None:
     assert (
         trial_name(
             {"source": "robust", "target": "mnist", "n": "all", "seed": 3, "transfer": "probe"}
@@ -76,7 +76,7 @@ def test_a_trial_without_a_name_is_named_by_its_place_or_its_id() -> None:
     assert trial_name({}) == "?"
 
 
-def test_news_is_where_a_job_is_with_its_figures() -> None:
+def test_job_progress_has_steps_and_figures() -> None:
     assert (
         job_progress_text(
             {"done": 3, "total": 30, "news": {"loss": 0.4123, "note": "text is no figure"}}

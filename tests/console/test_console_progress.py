@@ -43,14 +43,14 @@ def test_trials_move_from_to_do_to_done_failed_or_skipped() -> None:
     assert (tally.trial_count, tally.settled_count) == (10, 8)
 
 
-def test_what_was_skipped_before_is_announced_and_not_counted_twice() -> None:
+def test_trials_skipped_before_are_announced_and_not_counted_twice() -> None:
     skip: Event = {"event": "trial_skipped", "time": 1.0, "trial": {"id": "c"}}
 
     assert after(START, skip).skipped == 1
     assert after(START, skip, skip).skipped == 2
 
 
-def test_the_counts_at_the_start_are_the_runners() -> None:
+def test_counts_at_the_start_are_the_runners() -> None:
     tally = after(
         {"event": "run_started", "trials": 10, "done": 4, "failed": 1, "skipped": 1, "todo": 4}
     )
@@ -58,7 +58,7 @@ def test_the_counts_at_the_start_are_the_runners() -> None:
     assert (tally.done, tally.failed, tally.skipped, tally.todo) == (4, 1, 1, 4)
 
 
-def test_the_end_of_a_run_corrects_the_counts() -> None:
+def test_end_of_a_run_corrects_the_counts() -> None:
     tally = after(
         START,
         {"event": "run_finished", "time": 9.0, "done": 9, "failed": 1, "skipped": 0, "todo": 0},
@@ -67,11 +67,11 @@ def test_the_end_of_a_run_corrects_the_counts() -> None:
     assert (tally.done, tally.failed, tally.skipped, tally.todo) == (9, 1, 0, 0)
 
 
-def test_nothing_is_said_of_the_time_left_before_a_trial_has_finished() -> None:
+def test_time_left_is_not_shown_before_a_trial_has_finished() -> None:
     assert after(START, fit("a", 50.0)).seconds_left is None
 
 
-def test_the_time_left_is_the_rate_since_the_first_fit_so_that_training_sources_does_not_count() -> (
+def test_time_left_is_the_rate_since_the_first_fit_so_that_training_sources_does_not_count() -> (
     None
 ):
     tally = after(START, fit("a", 50.0), end("a", 52.0), fit("b", 52.0), end("b", 54.0))
@@ -95,7 +95,7 @@ def test_progress_is_a_share_and_figures() -> None:
     assert (tally.running["a"].share, tally.running["a"].news) == (0.25, "3/12 loss .500")
 
 
-def test_a_finished_job_runs_no_more() -> None:
+def test_finished_job_runs_no_more() -> None:
     tally = after(
         fit("a", 1.0),
         {"event": "job_finished", "time": 2.0, "id": "a", "kind": "fit", "seconds": 1.0},

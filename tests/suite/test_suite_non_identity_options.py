@@ -82,19 +82,19 @@ def _suite(folder: Path, *, data: str = "", transfer: str = "", evaluation: str 
     return load(str(path), HOST)
 
 
-def test_how_a_thing_is_got_changes_no_id(tmp_path: Path) -> None:
+def test_non_identity_option_changes_no_id(tmp_path: Path) -> None:
     plain = make_plan(_suite(tmp_path), HOST)
-    told = make_plan(
+    plan = make_plan(
         _suite(
             tmp_path, data=", download: true", transfer=", workers: 4", evaluation=", shown: true"
         ),
         HOST,
     )
 
-    assert plain.trials == told.trials
+    assert plain.trials == plan.trials
 
 
-def test_it_stands_beside_the_options_of_a_node(tmp_path: Path) -> None:
+def test_non_identity_option_is_beside_the_options_of_a_node(tmp_path: Path) -> None:
     node = _suite(tmp_path, data=", download: true").datasets[0].node
 
     assert ({"name": "a"}, {"download": True}) == (node.options, node.options_not_in_id)
@@ -102,7 +102,7 @@ def test_it_stands_beside_the_options_of_a_node(tmp_path: Path) -> None:
     assert node.options_not_in_id == Node.from_json(node.to_json()).options_not_in_id
 
 
-def test_fits_and_results_carry_it_to_the_worker(tmp_path: Path) -> None:
+def test_fits_and_results_carry_non_identity_options_to_the_worker(tmp_path: Path) -> None:
     suite = _suite(tmp_path, transfer=", workers: 4", evaluation=", shown: true")
     (trial,) = make_plan(suite, HOST).trials
     (result,) = SuiteIndex(suite).trial_results(trial)
@@ -112,7 +112,9 @@ def test_fits_and_results_carry_it_to_the_worker(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("written", "download"), [("", False), (", download: true", True)])
-def test_the_factory_is_called_with_it(tmp_path: Path, written: str, download: bool) -> None:
+def test_factory_is_called_with_the_non_identity_option(
+    tmp_path: Path, written: str, download: bool
+) -> None:
     node = _suite(tmp_path, data=written).datasets[0].node
 
     assert Fetched("a", download) == call_factory(HOST.component(node.use), node, lambda part: part)

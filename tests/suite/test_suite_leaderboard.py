@@ -26,19 +26,19 @@ def board(suite: Callable[..., Suite]) -> Callable[[str], Leaderboard]:
     return board
 
 
-def test_no_leaderboard_is_an_empty_one(suite: Callable[..., Suite]) -> None:
+def test_missing_leaderboard_is_an_empty_one(suite: Callable[..., Suite]) -> None:
     assert suite().leaderboard == Leaderboard(None, None, (), (), ())
 
 
 @pytest.mark.parametrize("name", ["natural", "Natural", "'Natural[seed=0]'"])
-def test_a_baseline_is_the_row_of_the_source_that_is_named(
+def test_baseline_is_the_row_of_the_named_source(
     board: Callable[[str], Leaderboard], name: str
 ) -> None:
     assert board(f"baseline: {name}").baseline == "Natural"
 
 
 @pytest.mark.parametrize("name", ["probe", "Linear probe"])
-def test_a_baseline_may_be_a_transfer(board: Callable[[str], Leaderboard], name: str) -> None:
+def test_baseline_may_be_a_transfer(board: Callable[[str], Leaderboard], name: str) -> None:
     assert board(f"baseline: {{transfer: {name}}}").baseline == {"transfer": "Linear probe"}
 
 
@@ -54,28 +54,28 @@ def test_a_baseline_may_be_a_transfer(board: Callable[[str], Leaderboard], name:
         ("swept[eps=0.5].robust_accuracy", "swept[eps=0.5].robust_accuracy"),
     ],
 )
-def test_a_column_is_brought_to_the_evaluations_label(
+def test_column_is_replaced_by_the_evaluations_label(
     board: Callable[[str], Leaderboard], column: str, shown: str
 ) -> None:
-    found = board(f"columns: ['{column}']\nrank_by: '{column}'")
+    settings = board(f"columns: ['{column}']\nrank_by: '{column}'")
 
-    assert (found.columns, found.rank_by) == ((shown,), shown)
+    assert (settings.columns, settings.rank_by) == ((shown,), shown)
 
 
-def test_what_is_better_when_it_is_less_is_ranked_by_its_lowest(
+def test_rank_by_lowest_metric_is_read(
     board: Callable[[str], Leaderboard],
 ) -> None:
     assert board("rank_by: {lowest: pgd.loss@8/255}").rank_by == {"lowest": "PGD.loss@0.0313725"}
 
 
-def test_figures_and_questions_are_kept_as_data(board: Callable[[str], Leaderboard]) -> None:
-    found = board(
+def test_figures_and_questions_are_plain_data(board: Callable[[str], Leaderboard]) -> None:
+    settings = board(
         "figures: [{kind: accuracy_vs_n, metric: clean.accuracy}]\n"
         "questions: [{predictor: pgd.alpha, outcome: clean.accuracy, across: source, given: {n: 20}}]"
     )
 
-    assert found.figures == ({"kind": "accuracy_vs_n", "metric": "clean.accuracy"},)
-    assert found.questions == (
+    assert settings.figures == ({"kind": "accuracy_vs_n", "metric": "clean.accuracy"},)
+    assert settings.questions == (
         {
             "predictor": "PGD.alpha",
             "outcome": "clean.accuracy",
@@ -85,7 +85,7 @@ def test_figures_and_questions_are_kept_as_data(board: Callable[[str], Leaderboa
     )
 
 
-def test_a_question_may_have_several_predictors(board: Callable[[str], Leaderboard]) -> None:
+def test_question_may_have_several_predictors(board: Callable[[str], Leaderboard]) -> None:
     (question,) = board(
         "questions: [{predictor: [pgd.alpha, clean.accuracy], outcome: clean.accuracy, across: source}]"
     ).questions
@@ -93,7 +93,7 @@ def test_a_question_may_have_several_predictors(board: Callable[[str], Leaderboa
     assert question["predictor"] == ["PGD.alpha", "clean.accuracy"]
 
 
-def test_what_a_question_is_given_is_brought_to_labels(board: Callable[[str], Leaderboard]) -> None:
+def test_given_of_a_question_is_resolved_to_labels(board: Callable[[str], Leaderboard]) -> None:
     (question,) = board(
         "questions: [{predictor: pgd.alpha, outcome: clean.accuracy, across: n,"
         " given: {source: [nat*, 'linf[adversary.eps=0.1]'], transfer: probe}}]"
@@ -173,7 +173,7 @@ def test_what_a_question_is_given_is_brought_to_labels(board: Callable[[str], Le
         ("rankby: clean.accuracy", "found the unknown name 'rankby' in `leaderboard`"),
     ],
 )
-def test_a_name_that_the_suite_has_not_is_a_problem(
+def test_unknown_name_in_the_leaderboard_is_a_problem(
     mistakes: Callable[..., list[str]], text: str, found: str
 ) -> None:
     (problem,) = mistakes(**GRID, leaderboard=text)
