@@ -55,7 +55,7 @@ def test_noise_is_held_in_blocks_that_change_no_outcome(
         held.extend([points.numel()] if what == "noise" else [])
         return points
 
-    monkeypatch.setattr(Ball, "surface", counted)
+    monkeypatch.setattr(Ball, "surface_points", counted)
     many = BatteryConfig(
         noise_draws=50, steps=1, restart_steps=1, unbounded_steps=1, derivative_samples=1
     )
