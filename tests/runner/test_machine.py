@@ -69,7 +69,10 @@ def test_the_instructions_are_those_that_torch_chose() -> None:
 
 
 def test_the_environment_is_read_without_torch() -> None:
-    code = "import sys; from advtransfer.runner.environment import environment; environment(device='cpu', threads=1); "
+    code = (
+        "import sys; from advtransfer.runner.environment import describe_environment; "
+        "describe_environment(device='cpu', threads=1); "
+    )
     subprocess.run([sys.executable, "-c", code + "sys.exit('torch' in sys.modules)"], check=True)
 
 

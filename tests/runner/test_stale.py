@@ -51,7 +51,7 @@ PLAN = Plan("small", "Small", {}, {IDS["source"]: "natural"}, (TRIAL,))
 def host(monkeypatch: pytest.MonkeyPatch) -> Host:
     """Two plugins whose installed code has the digests ``new`` and ``same``."""
     made = Host([Plugin(name, ModuleType(name), "odd", "1.0") for name in ("odd", "vision")])
-    monkeypatch.setattr(made, "_code", {"odd": "new", "vision": "same"})
+    monkeypatch.setattr(made, "_code_digests", {"odd": "new", "vision": "same"})
     return made
 
 

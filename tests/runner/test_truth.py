@@ -456,9 +456,11 @@ def test_a_cache_that_may_only_be_read_serves(
     }
     refusal = Cache.unwritable_reason
     monkeypatch.setattr(
-        Cache, "refusal", lambda self: "Read-only" if self.root == shared else refusal(self)
+        Cache,
+        "unwritable_reason",
+        lambda self: "Read-only" if self.root == shared else refusal(self),
     )
-    monkeypatch.setattr(Cache, "known_runs", lambda self: [])  # records would be copied
+    monkeypatch.setattr(Cache, "registered_runs", lambda self: [])  # records would be copied
     ended = bench(runs=bench.folder / "mine")
     source = next(
         path

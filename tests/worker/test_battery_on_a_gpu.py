@@ -67,12 +67,12 @@ def test_the_battery_finds_on_a_gpu_what_it_finds_on_the_cpu() -> None:
 def test_kept_examples_indexed_by_rows_of_the_device_are_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def transferred(self: BatteryAttacks, points: Tensor) -> None:
+    def attack_by_transfer(self: BatteryAttacks, points: Tensor) -> None:
         points[
             self.correct.nonzero().flatten()
         ]  # the fault that every robust evaluation on a GPU once died of
 
-    monkeypatch.setattr(BatteryAttacks, "transferred", transferred)
+    monkeypatch.setattr(BatteryAttacks, "attack_by_transfer", attack_by_transfer)
 
     with (
         pretend_cuda(),
