@@ -36,7 +36,7 @@ def test_nothing_is_wrong_with_a_good_one() -> None:
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        (torch.zeros(5, dtype=torch.uint8), "have shape (5,); expected one a test sample, (6,)"),
+        (torch.zeros(5, dtype=torch.uint8), "have shape (5,); expected one per test sample, (6,)"),
         (torch.full((6,), 4, dtype=torch.uint8), "hold [4]; expected 0 to 3"),
         (
             torch.ones(6, dtype=torch.bool),
@@ -67,9 +67,7 @@ def test_a_number_is_finite_and_takes_no_outcome_metrics_place() -> None:
 def test_a_plugins_check_is_not_taken_for_the_hosts_evidence() -> None:
     check = Check("noise@0.1", "pass", 0, 0, 6, "the plugin's own")
 
-    assert told(checks=[check]).startswith(
-        "check 'noise@0.1' has a name that the host's own evidence has"
-    )
+    assert told(checks=[check]).startswith("check 'noise@0.1' has a name of the host's own checks")
     assert "" == told(checks=[replace(check, name="overlap")])
 
 
@@ -97,11 +95,11 @@ def test_a_plugins_check_is_not_taken_for_the_hosts_evidence() -> None:
         ),
         (
             {"positions": torch.tensor([1])},
-            "have inputs of shape (2, 1, 2, 2); expected one image a position, (1, 1, 2, 2)",
+            "have inputs of shape (2, 1, 2, 2); expected one image per position, (1, 1, 2, 2)",
         ),
         (
             {"inputs": torch.zeros(2, 4)},
-            "have inputs of shape (2, 4); expected one image a position, (2, 1, 2, 2)",
+            "have inputs of shape (2, 4); expected one image per position, (2, 1, 2, 2)",
         ),
     ],
 )

@@ -242,7 +242,7 @@ def component_names(node: Node) -> str:
 
     The fit among the inputs of a result is left out: its components ran under its own guard.
     """
-    nodes = []
+    nodes: list[Node] = []
     for value in node.inputs.values():
         nodes += value if isinstance(value, tuple) else (value,)
     inputs = [input_node for input_node in nodes if input_node.kind != "fit"]
@@ -269,7 +269,7 @@ def _require_finite(state: Tensors) -> None:
 
 def _snapshot_tensors(fitted: Fitted) -> dict[str, Tensor]:
     """Return the tensors of all snapshots, under names that `_states_by_epoch` reads."""
-    tensors = {}
+    tensors: dict[str, Tensor] = {}
     for epoch, state in fitted.snapshots.items():
         tensors |= {f"snapshot {epoch}/{name}": tensor for name, tensor in state.items()}
     return tensors
