@@ -121,21 +121,33 @@ def run_suite(
             remove_stale_scratch()
         statuses = trial_statuses(plan, folder)
         page = write_page(folder, warn=events.warn) if _has_results(plan, folder) else None
-        counts = Counter(status.value for status in statuses.values())
-        summary = RunSummary(
-            suite=suite.name,
-            run=folder.path,
-            done=counts["done"],
-            failed=counts["failed"],
-            skipped=counts["skipped"],
-            todo=counts["todo"],
-            seconds=time.time() - began,
-            interrupted=scheduler.interrupted,
-            page=page,
-            stopped=scheduler.stop_reason,
-        )
+        summary = _summarize(plan, folder, statuses, scheduler, page, began=began)
         _announce_end(events, summary, statuses)
     return summary
+
+
+def _summarize(
+    plan: Plan,
+    folder: Run,
+    statuses: dict[str, TrialStatus],
+    scheduler: JobScheduler,
+    page: Path | None,
+    *,
+    began: float,
+) -> RunSummary:
+    counts = Counter(status.value for status in statuses.values())
+    return RunSummary(
+        suite=plan.suite,
+        run=folder.path,
+        done=counts["done"],
+        failed=counts["failed"],
+        skipped=counts["skipped"],
+        todo=counts["todo"],
+        seconds=time.time() - began,
+        interrupted=scheduler.interrupted,
+        page=page,
+        stopped=scheduler.stop_reason,
+    )
 
 
 def _run_trials(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from advtransfer.errors import Inapplicable, PluginError
 from advtransfer.files import write_atomic
+from advtransfer.host import Component
 from advtransfer.node import Node
 from advtransfer.result import result_record
 from advtransfer.result.record import Provenance
@@ -71,9 +72,7 @@ def measure_result(recorder: JobRecorder, node: Node, fit_job: FitJob | None) ->
                 returned = evaluation.measure(inputs, context=replace(context, scratch=scratch))
                 measurement = plugin_values.require_measurement(component, returned)
             with stopwatch.timing("checks"):
-                violation = contract_violation(measurement, inputs.test)
-                if violation is not None:
-                    raise PluginError(component.plugin, f"{component.name}: {violation}")
+                _require_contract(component, measurement, inputs)
                 result.add_measurement(
                     measurement, inputs, device=recorder.objects.device, epoch=epoch
                 )
@@ -90,6 +89,14 @@ def measure_result(recorder: JobRecorder, node: Node, fit_job: FitJob | None) ->
         data = {"test": samples_digest(inputs.test)}
         provenance = recorder.provenance_of(node, data=data, weights=weights)
         _write_record(recorder, node, result, provenance, stopwatch)
+
+
+def _require_contract(
+    component: Component, measurement: Measurement, inputs: EvaluationInputs
+) -> None:
+    violation = contract_violation(measurement, inputs.test)
+    if violation is not None:
+        raise PluginError(component.plugin, f"{component.name}: {violation}")
 
 
 def _write_record(

@@ -150,41 +150,51 @@ def _perform_steps(job: Job, cache: Cache, scratch: Path, tell: SendEvent) -> Re
     failures: list[StepFailure] = []
     with deterministic_algorithms():
         for step, make in job_steps(recorder, request.node, list(request.results)):
-            started = time.time()
-            tell(
-                {
-                    "event": "step_started",
-                    "id": job.id,
-                    "step": step.id,
-                    "use": step.use,
-                    "time": started,
-                }
-            )
-            try:
-                with warnings_as_events(tell, job):
-                    make()
+            step_failures = _perform_step(job, step, make, tell)
+            if step_failures is None:
                 recorded.append(step.id)
-            except (Busy, Cancelled, Interrupted):
-                raise
-            # SystemExit too: a plugin that exits must not end the worker.
-            except BaseException as error:
-                # Without its source or fit a job can record no result, so all its nodes failed.
-                failed_nodes = (
-                    [step]
-                    if step.kind == "result"
-                    else request.nodes_without_record(run.has_record)
-                )
-                failures += [
-                    record_failure(job, run, node, error, started) for node in failed_nodes
-                ]
-                if step.kind != "result":
-                    break
+                continue
+            failures += step_failures
+            if step.kind != "result":
+                break  # without its source or fit a job can record no result
     retire_worker = "; ".join(dict.fromkeys(recorder.lasting_effects)) or None
     if not failures:
         return Report(job.id, "done", tuple(recorded), None, retire_worker)
     # The first failure in alphabetical order of the status: "failed" comes before "skipped".
     status, reason = min(failures, key=lambda failure: failure[0])
     return Report(job.id, status, tuple(recorded), reason, retire_worker)
+
+
+def _perform_step(
+    job: Job, step: Node, make: Callable[[], None], tell: SendEvent
+) -> list[StepFailure] | None:
+    """Perform one step.
+
+    Returns:
+        None if it succeeded; otherwise the failures, one per node that has no record because of it.
+    """
+    started = time.time()
+    tell(
+        {
+            "event": "step_started",
+            "id": job.id,
+            "step": step.id,
+            "use": step.use,
+            "time": started,
+        }
+    )
+    try:
+        with warnings_as_events(tell, job):
+            make()
+        return None
+    except (Busy, Cancelled, Interrupted):
+        raise
+    # SystemExit too: a plugin that exits must not end the worker.
+    except BaseException as error:
+        run = Run(job.run)
+        unrecorded = job_request(job).nodes_without_record(run.has_record)
+        failed_nodes = [step] if step.kind == "result" else unrecorded
+        return [record_failure(job, run, node, error, started) for node in failed_nodes]
 
 
 def _report_outside_steps(job: Job, error: BaseException, started: float) -> Report:
