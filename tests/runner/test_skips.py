@@ -1,8 +1,7 @@
-"""Evaluations and fits that make no sense, found at run time: what stands beside them, and what is tried again."""
+"""Evaluations and fits that turn out not to be applicable at run time."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ import pytest
 
 from advtransfer.errors import Inapplicable
 from advtransfer.hookspecs import hookimpl
-from advtransfer.host import Host, Plugin
+from advtransfer.host import Host
 from advtransfer.planning import Plan
 from advtransfer.result import Run
 from advtransfer.runner import RunSettings, RunSummary, run_suite, trial_statuses
@@ -26,7 +25,6 @@ from advtransfer.types import (
     Transfer,
     component,
 )
-from advtransfer.worker.object_builder import installed_host
 
 SUITE = """\
 datasets:
@@ -47,7 +45,7 @@ REASON = "this model has no such number"
 
 
 class Picky:
-    """Measures a number where a file is there; without it, it makes no sense."""
+    """Measures a number if a file exists; otherwise it is not applicable."""
 
     def __init__(self, marker: str) -> None:
         self.marker = marker
@@ -90,19 +88,6 @@ def register_transfers() -> Iterable[Factory[Transfer]]:
     return [picky_probe]
 
 
-@pytest.fixture
-def host(monkeypatch: pytest.MonkeyPatch) -> Iterable[Host]:
-    """A host with the plugin of this file, which workers in this process see as well."""
-    names = ("vision", "finetune", "foolbox")
-    plugins = [Plugin(name, f"advtransfer_{name}", "advtransfer", "1.0") for name in names]
-    plugins += [Plugin("local", "advtransfer.executors", "advtransfer", "1.0")]
-    host = Host([*plugins, Plugin("odd", sys.modules[__name__], "odd", "1.0")])
-    monkeypatch.setattr(Host, "discover", lambda: host)
-    installed_host.cache_clear()
-    yield host
-    installed_host.cache_clear()
-
-
 class Bench:
     """A suite in a folder, run in this process."""
 
@@ -126,13 +111,13 @@ class Bench:
         suite = load(str(self.folder / "odd.yaml"), self.host)
         return run_suite(suite, settings=settings, host=self.host, listeners=[self.events.append])
 
-    def told(self, event: str) -> Mapping[str, Any]:  # Any: as above
-        """The one event of this kind in the last call."""
-        (found,) = (one for one in self.events if one["event"] == event)
-        return found
+    def emitted(self, event: str) -> Mapping[str, Any]:  # Any: as above
+        """Return the only event of this kind in the last call."""
+        (message,) = (message for message in self.events if message["event"] == event)
+        return message
 
     def attempts(self) -> int:
-        """How often anything ended without a record."""
+        """Return the number of steps that ended without a record."""
         return len(list(self.run.path.glob("attempts/*/*.json")))
 
     def page(self) -> str:
@@ -157,18 +142,18 @@ def counts(of: RunSummary | Mapping[str, Any]) -> tuple[int, ...]:  # Any: an ev
 SKIPPED: list[dict[str, Json]] = [{"evaluation": "picky", "reason": REASON, "trials": 2}]
 
 
-def test_an_evaluation_that_makes_no_sense_hides_no_other_result_and_is_not_tried_again(
+def test_inapplicable_evaluation_hides_no_other_result_and_is_final(
     bench: Callable[[str], Bench],
 ) -> None:
     odd = bench(PROBE)
     first = odd()
-    page, skipped = odd.page(), odd.told("run_finished")["evaluations_skipped"]
-    finished = [one["metrics"] for one in odd.events if one["event"] == "trial_finished"]
+    page, skipped = odd.page(), odd.emitted("run_finished")["evaluations_skipped"]
+    finished = [event["metrics"] for event in odd.events if event["event"] == "trial_finished"]
     second = odd()
 
     assert (2, 0, 0, 0) == counts(first) == counts(second)
     assert [["clean.accuracy"], ["clean.accuracy"]] == [list(metrics) for metrics in finished]
-    assert SKIPPED == skipped == odd.told("run_finished")["evaluations_skipped"]
+    assert SKIPPED == skipped == odd.emitted("run_finished")["evaluations_skipped"]
     assert 2 == odd.attempts()
     assert first.page == second.page == odd.run.path / "leaderboard.md"
     assert "### digits, n = 20" in page
@@ -176,7 +161,7 @@ def test_an_evaluation_that_makes_no_sense_hides_no_other_result_and_is_not_trie
     assert f"| picky      |      2 | {REASON} |" in page
 
 
-def test_an_evaluation_that_makes_no_sense_is_tried_again_when_asked(
+def test_inapplicable_evaluation_is_retried_on_request(
     bench: Callable[[str], Bench],
 ) -> None:
     odd = bench(PROBE)
@@ -185,14 +170,14 @@ def test_an_evaluation_that_makes_no_sense_is_tried_again_when_asked(
     kept, again = odd(), odd(retry_failed=True)
 
     assert (2, 0, 0, 0) == counts(kept) == counts(again)
-    assert (0, 0, 0, 2) == counts(odd.told("run_started"))
-    assert [] == odd.told("run_finished")["evaluations_skipped"]
+    assert (0, 0, 0, 2) == counts(odd.emitted("run_started"))
+    assert [] == odd.emitted("run_finished")["evaluations_skipped"]
     assert 2 == odd.attempts()
     assert " 30 |" in odd.page()
     assert "skipped |" not in odd.page()
 
 
-def test_a_fit_that_makes_no_sense_is_tried_again_when_asked(bench: Callable[[str], Bench]) -> None:
+def test_inapplicable_fit_is_retried_on_request(bench: Callable[[str], Bench]) -> None:
     odd = bench(PICKY_PROBE)
     first = odd()
     odd.marker.touch()
@@ -200,11 +185,11 @@ def test_a_fit_that_makes_no_sense_is_tried_again_when_asked(bench: Callable[[st
 
     assert (0, 0, 2, 0) == counts(first) == counts(second)
     assert first.page is None
-    assert (0, 0, 0, 2) == counts(odd.told("run_started"))
+    assert (0, 0, 0, 2) == counts(odd.emitted("run_started"))
     assert (2, 0, 0, 0) == counts(third)
 
 
-def test_what_the_plan_skips_is_not_tried_again_even_when_asked(
+def test_trials_skipped_by_the_plan_are_never_retried(
     bench: Callable[[str], Bench],
 ) -> None:
     odd = bench(PROBE)
@@ -215,11 +200,11 @@ def test_what_the_plan_skips_is_not_tried_again_even_when_asked(
     )
 
     assert (0, 0, 2, 0) == counts(odd(retry_failed=True))
-    assert 2 == sum(one["event"] == "trial_skipped" for one in odd.events)
+    assert 2 == sum(event["event"] == "trial_skipped" for event in odd.events)
     assert 0 == odd.attempts()
 
 
-def test_a_failure_is_told_before_a_skip_and_tried_again_without_it(
+def test_failure_is_reported_before_a_skip_and_retried_alone(
     bench: Callable[[str], Bench],
 ) -> None:
     odd = bench(PROBE)
@@ -229,13 +214,13 @@ def test_a_failure_is_told_before_a_skip_and_tried_again_without_it(
     first = odd()
 
     assert (0, 1, 0, 0) == counts(first)
-    assert "wrong: RuntimeError: no luck" == odd.told("trial_failed")["reason"]
+    assert "wrong: RuntimeError: no luck" == odd.emitted("trial_failed")["reason"]
     assert first.page is not None
     assert (0, 1, 0, 0) == counts(odd())
     assert 3 == odd.attempts()
 
 
-def test_a_run_cut_off_after_a_skip_still_measures_the_rest(bench: Callable[[str], Bench]) -> None:
+def test_run_interrupted_after_a_skip_measures_the_rest(bench: Callable[[str], Bench]) -> None:
     odd = bench(PROBE)
     odd()
     plan = Plan.from_json(odd.run.read_plan())
@@ -246,10 +231,10 @@ def test_a_run_cut_off_after_a_skip_still_measures_the_rest(bench: Callable[[str
     assert {"todo"} == {state.value for state in trial_statuses(plan, odd.run).values()}
     assert (2, 0, 0, 0) == counts(odd())
     assert 2 == odd.attempts()
-    assert 2 == sum(one["event"] == "trial_finished" for one in odd.events)
+    assert 2 == sum(event["event"] == "trial_finished" for event in odd.events)
 
 
-def test_a_trial_whose_every_evaluation_makes_no_sense_is_skipped(
+def test_trial_without_applicable_evaluation_is_skipped(
     bench: Callable[[str], Bench],
 ) -> None:
     odd = bench(PROBE)
@@ -260,4 +245,4 @@ def test_a_trial_whose_every_evaluation_makes_no_sense_is_skipped(
 
     assert (0, 0, 2, 0) == counts(ended)
     assert ended.page is None
-    assert 2 == sum(one["event"] == "trial_skipped" for one in odd.events)
+    assert 2 == sum(event["event"] == "trial_skipped" for event in odd.events)

@@ -1,122 +1,97 @@
-"""The battery's own attacks, against answers that are known without them."""
+"""Attacks of a battery on whole models: their use of memory, and saturated models."""
 
 from __future__ import annotations
 
-import math
+from collections.abc import Iterable
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from advtransfer.worker.verification.ascent import (
-    Ball,
-    cross_entropy_loss,
-    gradient_ascent,
-    logits_and_gradient,
-    margin_loss,
-    steepest_direction,
+from advtransfer.testing.data import toy
+from advtransfer.types import Check, Outcome, Shape
+from advtransfer.worker.verification import (
+    BatteryConfig,
+    BatteryResult,
+    ThreatModel,
+    battery_attacks,
+    run_battery,
 )
-from advtransfer.worker.verification.config import Norm, ThreatModel
+from advtransfer.worker.verification.ascent import Ball
+from advtransfer.worker.verification.config import BATTERY_SIZES, Norm
 
-INPUTS = torch.rand(70, 1, 4, 4, generator=torch.Generator().manual_seed(0))
-LABELS = torch.zeros(70, dtype=torch.int64)
-LENGTHS: dict[Norm, float] = {"linf": math.inf, "l2": 2, "l1": 1}
+TEST = toy(classes=2, train=4, test=70, shape=(1, 2, 2), noise=0.45).part("test")
+CPU = torch.device("cpu")
 
 
-class Scaled(nn.Module):
-    """A fixed linear classifier of two classes, its logits scaled."""
+class Plane(nn.Module):
+    """Tells the two patterns apart by the pixels that mark them."""
 
     def __init__(self, scale: float = 1.0) -> None:
         super().__init__()
-        self.register_buffer(
-            "weight", torch.linspace(-1, 1, 16).view(16, 1) * torch.tensor([[1.0, -1.0]])
-        )
         self.scale = scale
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """``(B, 2)`` logits, class 0 far ahead."""
-        assert isinstance(self.weight, Tensor)
-        return self.scale * (inputs.flatten(1) @ self.weight + torch.tensor([4.0, -4.0]))
+        """``(B, 2)`` logits."""
+        return self.scale * inputs.flatten(1)[:, :2]
 
 
-@pytest.mark.parametrize("norm", LENGTHS)
-def test_a_step_stays_in_the_ball_and_in_the_box(norm: Norm) -> None:
-    ball = Ball(ThreatModel(norm, 0.3), (0.0, 1.0))
-    gradient = torch.randn(INPUTS.shape, generator=torch.Generator().manual_seed(1))
-    moved = ball.take_step(INPUTS, gradient, step=9.0, inputs=INPUTS)
-    length = (moved - INPUTS).flatten(1).norm(p=LENGTHS[norm], dim=1)
-
-    assert length.max() <= 0.3 + 1e-6
-    assert 0 <= moved.min()
-    assert moved.max() <= 1
+def run(
+    model: nn.Module, battery: BatteryConfig, *, norm: Norm = "linf", eps: float = 0.1
+) -> BatteryResult:
+    return run_battery(model.eval(), TEST, ThreatModel(norm, eps), battery, device=CPU)
 
 
-def test_a_point_comes_back_to_the_nearest_one_of_the_l1_ball() -> None:
-    ball, centre = Ball(ThreatModel("l1", 1.0), None), torch.zeros(3, 1, 1, 3)
-    points = torch.tensor([[3.0, 0.0, 0.0], [1.0, -1.0, 0.2], [0.2, 0.3, -0.1]]).view(3, 1, 1, 3)
-    nearest = torch.tensor([[1.0, 0.0, 0.0], [0.5, -0.5, 0.0], [0.2, 0.3, -0.1]]).view(3, 1, 1, 3)
+@pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
+@pytest.mark.parametrize("block", [1, 4 * 50, 3 * 4 * 50])
+def test_noise_blocks_change_no_outcome(
+    norm: Norm, block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held: list[int] = []
+    surface = Ball.surface_points
 
-    assert torch.allclose(nearest, ball.project_back(points, centre), atol=1e-6)
+    def counted(self: Ball, keys: Iterable[int], shape: Shape, *, what: str, draws: int) -> Tensor:
+        points = surface(self, keys, shape, what=what, draws=draws)
+        held.extend([points.numel()] if what == "noise" else [])
+        return points
 
+    monkeypatch.setattr(Ball, "surface_points", counted)
+    many = BatteryConfig(
+        noise_draws=50, steps=1, restart_steps=1, unbounded_steps=1, derivative_samples=1
+    )
+    whole = run(Plane(), many, norm=norm, eps=0.5).outcomes["noise"]
+    monkeypatch.setattr(battery_attacks, "NOISE_BLOCK_VALUES", block)
+    held.clear()
+    found = run(Plane(), many, norm=norm, eps=0.5).outcomes["noise"]
 
-def test_the_direction_of_a_tiny_gradient_is_a_direction_and_that_of_none_is_none() -> None:
-    tiny = torch.full((1, 1, 2, 2), 1e-40)
-
-    assert torch.allclose(torch.full((1, 1, 2, 2), 0.5), steepest_direction(tiny, "l2"))
-    assert torch.equal(torch.zeros(1, 1, 2, 2), steepest_direction(torch.zeros(1, 1, 2, 2), "l2"))
-
-
-def test_noise_belongs_to_a_sample_and_lies_on_the_surface() -> None:
-    ball = Ball(ThreatModel("l2", 0.5), (0.0, 1.0))
-    both = ball.surface_points([3, 7], (1, 4, 4), what="noise", draws=2)
-    alone = ball.surface_points([7], (1, 4, 4), what="noise", draws=2)
-
-    assert torch.equal(both[1:], alone)
-    assert torch.allclose(torch.full((2, 2), 0.5), both.flatten(2).norm(dim=2))
-
-
-def test_gradients_do_not_depend_on_who_else_is_in_the_batch() -> None:
-    model = Scaled()
-    together = logits_and_gradient(model, INPUTS, LABELS, margin_loss)
-    apart = logits_and_gradient(model, INPUTS[5:9], LABELS[5:9], margin_loss)
-
-    assert torch.equal(together[0][5:9], apart[0])
-    assert torch.equal(together[1][5:9], apart[1])
+    assert whole.equal(found)
+    assert {int(Outcome.ROBUST), int(Outcome.BROKEN)} <= set(found.tolist())
+    assert max(held) <= max(block, 4 * 50)
+    assert len(held) > 1
 
 
-def test_the_margin_gets_through_where_cross_entropy_is_flat() -> None:
-    model, ball = Scaled(1e4), Ball(ThreatModel("linf", 1.0), (0.0, 1.0))
-    found = {
-        loss: gradient_ascent(
-            model, INPUTS, LABELS, ball=ball, start=INPUTS, steps=20, step=0.25, loss=loss
-        )
-        for loss in (margin_loss, cross_entropy_loss)
+def test_noise_breaks_the_samples_that_any_draw_breaks() -> None:
+    battery = BatteryConfig(
+        noise_draws=7, steps=1, restart_steps=1, unbounded_steps=1, derivative_samples=1
+    )
+    found = run(Plane(), battery, eps=0.4)
+    inputs, labels = TEST.inputs(found.positions), TEST.labels(found.positions)
+    keys = [TEST.keys[position] for position in found.positions.tolist()]
+    ball = Ball(ThreatModel("linf", 0.4), (0.0, 1.0))
+    draws = ball.surface_points(keys, TEST.card.shape, what="noise", draws=7).unbind(1)
+    fooled = torch.stack(
+        [Plane()(ball.project_back(inputs + draw, inputs)).argmax(1) != labels for draw in draws]
+    ).any(0)
+    right = Plane()(inputs).argmax(1) == labels
+
+    assert torch.equal(right & fooled, found.outcomes["noise"] == Outcome.BROKEN)
+
+
+@pytest.mark.parametrize(("scale", "grade"), [(1.0, "pass"), (1e4, "suspicious")])
+def test_saturated_model_is_suspicious_with_advice(scale: float, grade: str) -> None:
+    found: dict[str, Check] = {
+        check.name: check for check in run(Plane(scale), BATTERY_SIZES["small"]).checks
     }
 
-    assert [True, False] == [
-        bool(found[loss].broken.any()) for loss in (margin_loss, cross_entropy_loss)
-    ]
-    assert not found[margin_loss].zero_gradient.any()
-    assert found[cross_entropy_loss].zero_gradient.all()
-
-
-def test_a_model_that_answers_nan_is_never_broken_and_never_passes_as_finite() -> None:
-    class Nan(Scaled):
-        def forward(self, inputs: Tensor) -> Tensor:
-            return super().forward(inputs) * torch.nan
-
-    ball = Ball(ThreatModel("linf", 0.1), (0.0, 1.0))
-    found = gradient_ascent(
-        Nan(), INPUTS, LABELS, ball=ball, start=INPUTS, steps=3, step=0.1, loss=margin_loss
-    )
-
-    assert not found.broken.any()
-    assert found.non_finite.all()
-
-
-def test_an_output_that_no_gradient_leads_back_from_has_a_zero_one() -> None:
-    class Cut(Scaled):
-        def forward(self, inputs: Tensor) -> Tensor:
-            return super().forward(inputs.detach())
-
-    assert not logits_and_gradient(Cut(), INPUTS, LABELS, margin_loss)[1].any()
+    assert grade == found["saturation"].grade
+    assert "margin or the logits" in found["saturation"].text

@@ -1,4 +1,4 @@
-"""The battery on the pretend GPU: what it finds on the CPU."""
+"""The battery on a simulated GPU equals the battery on the CPU."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def found(device: str) -> BatteryResult:
         )
 
 
-def test_the_battery_finds_on_a_gpu_what_it_finds_on_the_cpu() -> None:
+def test_battery_on_a_gpu_equals_that_on_the_cpu() -> None:
     expected = found("cpu")
     with pretend_cuda():
         seen = found("cuda")
@@ -64,15 +64,15 @@ def test_the_battery_finds_on_a_gpu_what_it_finds_on_the_cpu() -> None:
     }
 
 
-def test_kept_examples_indexed_by_rows_of_the_device_are_refused(
+def test_cpu_examples_indexed_by_gpu_rows_raise(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def transferred(self: BatteryAttacks, points: Tensor) -> None:
+    def attack_by_transfer(self: BatteryAttacks, points: Tensor) -> None:
         points[
             self.correct.nonzero().flatten()
-        ]  # the fault that every robust evaluation on a GPU once died of
+        ]  # a fault that once made every robust evaluation on a GPU fail
 
-    monkeypatch.setattr(BatteryAttacks, "transferred", transferred)
+    monkeypatch.setattr(BatteryAttacks, "attack_by_transfer", attack_by_transfer)
 
     with (
         pretend_cuda(),

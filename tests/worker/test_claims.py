@@ -1,4 +1,4 @@
-"""A claim of robustness is held against a battery, or told why it cannot be; giving less never gets round it."""
+"""Claims of robustness: verified in a ball, or refused with a reason, however little is shown."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ def claimed(
 @pytest.mark.parametrize(
     "metric", ["robust_accuracy", "robust_accuracy@0.1", "robust_accuracy@1/10"]
 )
-def test_a_claim_is_held_in_the_ball_of_its_examples(metric: str) -> None:
+def test_claim_is_verified_in_the_ball_of_its_examples(metric: str) -> None:
     found = claimed("accuracy", metric, examples=[none(metric, "l2", 0.1), none(metric, "l2", 0.1)])
 
     assert [RobustnessClaim(metric, ThreatModel("l2", 0.1))] == found
     assert [] == unverifiable_checks(found)
 
 
-def test_a_name_states_its_radius_as_records_round_it() -> None:
+def test_radius_in_a_name_is_compared_as_rounded() -> None:
     metric = "robust_accuracy@0.0313725"
 
     assert [RobustnessClaim(metric, ThreatModel("linf", 8 / 255))] == claimed(
@@ -59,10 +59,10 @@ def test_a_name_states_its_radius_as_records_round_it() -> None:
         ("robust_accuracy", [("linf", 0.0)]),
     ],
 )
-def test_other_metrics_and_a_radius_of_0_claim_nothing(
+def test_other_metrics_and_radius_0_claim_nothing(
     metric: str, examples: list[tuple[str, float]]
 ) -> None:
-    assert [] == claimed(metric, examples=[none(metric, *one) for one in examples])
+    assert [] == claimed(metric, examples=[none(metric, *ball) for ball in examples])
 
 
 @pytest.mark.parametrize(
@@ -77,10 +77,10 @@ def test_other_metrics_and_a_radius_of_0_claim_nothing(
         ("robust_accuracy@most", [("linf", 0.3)], "claimed_radius", "within 0.3"),
     ],
 )
-def test_a_claim_that_cannot_be_held_is_never_ranked(
+def test_unverifiable_claim_is_never_ranked(
     metric: str, examples: list[tuple[str, float]], check: str, words: str
 ) -> None:
-    found = claimed(metric, examples=[none(metric, *one) for one in examples])
+    found = claimed(metric, examples=[none(metric, *ball) for ball in examples])
     (bad,) = unverifiable_checks(found)
     judged = verdict_from_checks([bad])
 
@@ -92,14 +92,14 @@ def test_a_claim_that_cannot_be_held_is_never_ranked(
     assert not judged.is_ranked
 
 
-def test_a_bare_number_claims_what_nobody_can_hold() -> None:
+def test_bare_number_is_an_unverifiable_claim() -> None:
     (bad,) = unverifiable_checks(claimed(robust_accuracy=0.9))
 
     assert ("claims", "suspicious") == (bad.name, bad.grade)
     assert "robust_accuracy is a bare number" in bad.text
 
 
-def test_one_claim_that_is_held_does_not_cover_another() -> None:
+def test_verified_claim_does_not_cover_another() -> None:
     held, other = "robust_accuracy@0.1", "robust_accuracy@0.3"
     found = claimed(held, other, examples=[none(held, "linf", 0.1)])
 

@@ -68,7 +68,7 @@ def test_fits_of_one_source_adapter_and_data_set_share_rows(of: Callable[[Node],
         {"subset": replace(SUBSET, inputs={"data": replace(DATA, options={"classes": [1, 2]})})},
     ],
 )
-def test_another_source_adapter_or_data_set_has_rows_of_its_own(
+def test_other_source_adapter_or_data_set_has_separate_rows(
     of: Callable[[Node], Context], changes: dict[str, Node]
 ) -> None:
     asked(of(FIT), 1.0)
@@ -83,7 +83,7 @@ def test_plugins_do_not_share_rows(of: Callable[[Node], Context]) -> None:
     assert 2.0 == asked(of(replace(FIT, use="third/probe")), 2.0)
 
 
-def test_another_key_or_content_has_rows_of_its_own(of: Callable[[Node], Context]) -> None:
+def test_other_key_or_content_has_separate_rows(of: Callable[[Node], Context]) -> None:
     for context in (of(FIT), InMemoryContext()):
         asked(context, 1.0)
 

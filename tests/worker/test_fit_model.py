@@ -1,8 +1,7 @@
-"""A model that a transfer makes without a context: its first weights are of the fit's own stream."""
+"""First weights of a model that a transfer makes without a context come from the fit's stream."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,12 +11,10 @@ import pytest
 import torch
 from torch import nn
 
-import advtransfer_foolbox
-import advtransfer_vision
-from advtransfer import executors, runner, suite
+from advtransfer import runner, suite
 from advtransfer.errors import Diverged
 from advtransfer.hookspecs import hookimpl
-from advtransfer.host import Host, Plugin
+from advtransfer.host import Host
 from advtransfer.result import Run
 from advtransfer.runner import RunSettings
 from advtransfer.types import (
@@ -30,7 +27,6 @@ from advtransfer.types import (
     Transfer,
     component,
 )
-from advtransfer.worker import object_builder
 
 SUITE = """\
 version: 1
@@ -86,12 +82,8 @@ def register_transfers() -> list[Factory[Transfer]]:
 
 
 @pytest.fixture
-def go(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Run]:
-    """Runs a transfer of this file after torch's global state was seeded, in a folder and a cache of their own."""
-    modules = {"vision": advtransfer_vision, "foolbox": advtransfer_foolbox, "local": executors}
-    plugins = [Plugin(name, module, "advtransfer", "1.0") for name, module in modules.items()]
-    host = Host([*plugins, Plugin("odd", sys.modules[__name__], "odd", "1.0")])
-    monkeypatch.setattr(object_builder, "installed_host", lambda: host)
+def go(host: Host, tmp_path: Path) -> Callable[..., Run]:
+    """Run a transfer of this file after seeding torch's global state, in a separate folder and cache."""
 
     def run(use: str, *, seed: int = 0) -> Run:
         (tmp_path / "one.yaml").write_text(SUITE.format(use=use))
@@ -115,20 +107,20 @@ def weights(run: Run) -> list[str]:
     records = cast(
         "list[dict[str, Any]]", list(run.read_records())
     )  # Any: records as they are on disk
-    return [one["weights"]["digest"] for one in records if one["kind"] == "fit"]
+    return [record["weights"]["digest"] for record in records if record["kind"] == "fit"]
 
 
-def test_layers_made_in_model_do_not_depend_on_the_global_state(go: Callable[..., Run]) -> None:
+def test_layers_made_in_model_are_independent_of_the_global_state(go: Callable[..., Run]) -> None:
     first = weights(go("odd/drawn", seed=1))
 
     assert first == weights(go("odd/drawn", seed=2))
     assert 2 == len(set(first))
 
 
-def test_a_failure_says_the_code_that_it_comes_from(go: Callable[..., Run]) -> None:
+def test_failure_records_the_code_of_the_plugins(go: Callable[..., Run]) -> None:
     attempts = cast(
         "list[dict[str, Any]]", list(go("odd/diverging").latest_attempts().values())
     )  # Any: as above
 
-    assert [True, True] == [one["deterministic"] for one in attempts]
+    assert [True, True] == [attempt["deterministic"] for attempt in attempts]
     assert {"odd", "vision"} == set(attempts[0]["observed"]["code"])

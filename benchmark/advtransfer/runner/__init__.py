@@ -1,6 +1,6 @@
 """Run loop.
 
-Reuse finished records, build what is missing, and report every event to the listeners.
+Reuse finished records, build missing ones, and report every event to the listeners.
 """
 
 from advtransfer.planning.status import TrialStatus, trial_statuses

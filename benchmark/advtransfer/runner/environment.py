@@ -1,8 +1,7 @@
 """Software and hardware environment of a run.
 
-Every record stores the digest of this description.
-
-It is read without importing torch, except where a GPU is requested.
+Every record stores the digest of this description. It is read without importing torch, except where
+a GPU is requested.
 """
 
 from __future__ import annotations
@@ -30,69 +29,13 @@ INSTRUCTION_LIMIT_VARIABLES = (
     "ONEDNN_MAX_CPU_ISA",
     "OPENBLAS_CORETYPE",
 )
-"""Variables by which libraries compute with fewer instructions than the processor has, and so give other bits."""
+"""Variables that limit the instructions that libraries use, and thereby change the bits of results."""
 
 VECTOR_INSTRUCTION_SETS = {
     "AVX512": {"avx512f", "avx512bw", "avx512dq", "avx512vl", "fma"},
     "AVX2": {"avx2", "fma"},
 }
-"""torch's sets of vector instructions, the largest first, by the flags of the processor that each needs."""
-
-
-def describe_processor() -> dict[str, Json]:
-    """The model of the CPU, the vector instructions that torch uses on it, and limits that are set for libraries."""
-    told = CPUINFO.read_text("utf-8", "replace") if CPUINFO.is_file() else ""
-    model = re.search(r"^model name\s*:\s*(.+)$", told, re.MULTILINE)
-    return {
-        "model": model[1].strip() if model else platform.processor() or None,
-        "instructions": _vector_instructions(told),
-        "limits": {
-            name: os.environ[name] for name in INSTRUCTION_LIMIT_VARIABLES if os.environ.get(name)
-        },
-    }
-
-
-def require_gpu(device: str) -> dict[str, Json] | None:
-    """What the GPU of ``--device`` is; None for the CPU.
-
-    Raises:
-        BadInput: There is no such device here, or no such word.
-    """
-    if device == "cpu":
-        return None
-    if not re.fullmatch(r"cuda(:\d+)?", device):
-        problem = Problem(
-            f"--device {device}", "cpu, cuda, or a GPU by its number as cuda:1", "name one of them"
-        )
-        raise BadInput([problem])
-    from advtransfer.worker.device import describe_gpu, gpu_problem
-
-    if reason := gpu_problem(device):
-        next_step = "install torch for CUDA and a driver, name another GPU, or leave --device out to use the CPU"
-        raise BadInput(
-            [
-                Problem(
-                    f"--device {device}: no usable GPU ({reason})",
-                    "one that torch can use",
-                    next_step,
-                )
-            ]
-        )
-    return describe_gpu(device)
-
-
-def _vector_instructions(told: str) -> str | None:
-    """As torch chooses them; None where neither a variable nor the system says."""
-    if limit := os.environ.get("ATEN_CPU_CAPABILITY"):
-        return limit.upper()
-    flags = re.search(r"^flags\s*:\s*(.+)$", told, re.MULTILINE)
-    if flags is None:
-        return None
-    has = set(flags[1].split())
-    return next(
-        (name for name, needs in VECTOR_INSTRUCTION_SETS.items() if needs <= has), "DEFAULT"
-    )
-
+"""Processor flags that each of torch's vector instruction sets needs; the largest set comes first."""
 
 LIBRARIES = (
     "advtransfer",
@@ -104,27 +47,87 @@ LIBRARIES = (
     "torch",
     "torchvision",
 )
+"""Distributions whose versions are part of the environment."""
+
 COMPUTE_SETTINGS = ("device", "threads", "precision")
+"""Parts of the environment that the user chooses; all records of a run folder agree in them."""
+
+
+def describe_processor() -> dict[str, Json]:
+    """Return the model of the CPU, torch's vector instructions on it, and the limits that are set."""
+    cpuinfo = CPUINFO.read_text("utf-8", "replace") if CPUINFO.is_file() else ""
+    model = re.search(r"^model name\s*:\s*(.+)$", cpuinfo, re.MULTILINE)
+    limits: dict[str, Json] = {
+        name: os.environ[name] for name in INSTRUCTION_LIMIT_VARIABLES if os.environ.get(name)
+    }
+    return {
+        "model": model[1].strip() if model else platform.processor() or None,
+        "instructions": _vector_instructions(cpuinfo),
+        "limits": limits,
+    }
+
+
+def _vector_instructions(cpuinfo: str) -> str | None:
+    """Return the instruction set that torch chooses; None where the system does not report flags."""
+    limit = os.environ.get("ATEN_CPU_CAPABILITY")
+    if limit:
+        return limit.upper()
+    match = re.search(r"^flags\s*:\s*(.+)$", cpuinfo, re.MULTILINE)
+    if match is None:
+        return None
+    flags = set(match[1].split())
+    for name, required_flags in VECTOR_INSTRUCTION_SETS.items():
+        if required_flags <= flags:
+            return name
+    return "DEFAULT"
+
+
+def require_gpu(device: str) -> dict[str, Json] | None:
+    """Return a description of the GPU named by ``--device``; None for the CPU.
+
+    Raises:
+        BadInput: The word names no device, or torch cannot use the device.
+    """
+    if device == "cpu":
+        return None
+    if not re.fullmatch(r"cuda(:\d+)?", device):
+        problem = Problem(
+            f"--device {device}", "cpu, cuda, or a GPU by its number as cuda:1", "name one of them"
+        )
+        raise BadInput([problem])
+    from advtransfer.worker.device import describe_gpu, gpu_problem
+
+    reason = gpu_problem(device)
+    if reason:
+        found = f"--device {device}: no usable GPU ({reason})"
+        next_step = (
+            "install torch for CUDA and a driver, name another GPU, "
+            "or leave --device out to use the CPU"
+        )
+        raise BadInput([Problem(found, "one that torch can use", next_step)])
+    return describe_gpu(device)
 
 
 def describe_environment(
     *, device: str, threads: int, precision: str = "float32", gpu: Mapping[str, Json] | None = None
 ) -> dict[str, Json]:
-    """The environment of this process's workers; read from what is installed, without importing it.
+    """Return the environment of this run's workers, read without importing the libraries.
 
     Args:
-        device: What jobs compute on.
+        device: Device of the jobs.
         threads: CPU threads of a worker.
-        precision: Of training.
-        gpu: What `machine.gpu` says of the device; None on the CPU.
+        precision: Precision of training.
+        gpu: The description that `require_gpu` returns; None on the CPU.
     """
-    return ({} if gpu is None else {"gpu": dict(gpu)}) | {
+    environment: dict[str, Json] = {} if gpu is None else {"gpu": dict(gpu)}
+    return environment | {
         "python": platform.python_version(),
         "machine": platform.machine(),
         "system": platform.system(),
         "processor": describe_processor(),
         "zlib": zlib.ZLIB_RUNTIME_VERSION,
         "libraries": {name: _installed_version(name) for name in LIBRARIES},
+        # Without the index: equal GPUs of one machine compute the same.
         "device": device.partition(":")[0],
         "threads": threads,
         "precision": precision,
@@ -132,53 +135,75 @@ def describe_environment(
 
 
 def require_same_environment(run: Run, wanted: Mapping[str, Json], *, battery: BatterySize) -> None:
-    """Refuse to mix numbers of two devices, thread counts, precisions or sizes of battery in one folder.
+    """Refuse to mix two devices, thread counts, precisions or battery sizes in one folder.
 
-    One record speaks for its folder; a folder without any agrees with everything.
+    All records of a folder agree, so the first one is compared. A folder without records agrees
+    with everything.
 
     Raises:
-        BadInput: The run's records come from another line than `wanted`, or its results have another size of battery.
+        BadInput: The records were made with other settings than `wanted` and `battery`.
     """
-    found = (record.get("provenance") for record in run.read_records())
-    provenance = next((one for one in found if isinstance(one, Mapping)), None)
+    provenances = (record.get("provenance") for record in run.read_records())
+    provenance = next((item for item in provenances if isinstance(item, Mapping)), None)
     if provenance is None:
         return
+    recorded = {
+        **provenance,
+        "device": str(provenance["device"]).partition(":")[0],
+        # A run without any claim of robustness agrees with every size.
+        "battery": battery_size_of(run) or battery,
+    }
+    current = {name: wanted[name] for name in COMPUTE_SETTINGS} | {"battery": battery}
     digest = str(provenance["environment"])
-    device = str(provenance["device"]).partition(":")[0]
-    recorded_battery = battery_size_of(run)
-    before = {**provenance, "device": device, "battery": recorded_battery or battery}
-    now = {name: wanted[name] for name in COMPUTE_SETTINGS} | {"battery": battery}
-    if differs := [name for name, value in now.items() if before[name] != value]:
-        problem = Problem(
-            ", ".join(f"{name} {now[name]}" for name in differs),
-            f"{', '.join(f'{name} {before[name]}' for name in differs)}, as in the records of {run.path} "
-            f"(environment {digest[:12]})",
-            "run with the same settings, choose another folder with --runs, or allow a mixture with --mixed",
+    origin = f"in the records of {run.path} (environment {digest[:12]})"
+    require_same_settings(current, recorded, origin=origin)
+
+
+def require_same_settings(
+    current: Mapping[str, Json], other: Mapping[str, Json], *, origin: str
+) -> None:
+    """Refuse settings that differ from those of other work in the same run folder.
+
+    Args:
+        current: The settings of this run.
+        other: The other settings.
+        origin: Where the other settings come from, as it continues "threads 1, as ...".
+
+    Raises:
+        BadInput: With the settings that differ.
+    """
+    different = [name for name, value in current.items() if other.get(name) != value]
+    if different:
+        found = ", ".join(f"{name} {current[name]}" for name in different)
+        expected = ", ".join(f"{name} {other.get(name)}" for name in different)
+        next_step = (
+            "run with the same settings, choose another folder with --runs, "
+            "or allow a mixture with --mixed"
         )
-        raise BadInput([problem])
+        raise BadInput([Problem(found, f"{expected}, as {origin}", next_step)])
 
 
 def battery_size_of(run: Run) -> str | None:
-    """The size of battery of a run's results: as its plan says, or else its records; None where neither does."""
+    """Return the battery size of a run, from its plan or else from its records; None if unknown."""
     if (run.path / "plan.json").is_file():
-        with suppress(CacheError):  # a damaged plan is written anew; the records say the same
+        # A damaged plan is written again later; the records hold the same size.
+        with suppress(CacheError):
             return cast("str | None", run.read_plan().get("battery"))
     for record in run.read_records():
-        asked = cast("Mapping[str, Mapping[str, Json]]", record.get("asked") or {})
         if record.get("kind") == "battery":
-            return cast("str | None", asked["options"].get("size"))
-        outcomes = cast("Mapping[str, Json]", record.get("outcomes") or {})
-        if (
-            record.get("kind") == "result"
-            and not record.get("battery")
-            and any(map(_is_robustness_claim, outcomes))
-        ):
+            node = cast("Mapping[str, Mapping[str, Json]]", record.get("asked") or {})
+            return cast("str | None", node["options"].get("size"))
+        if _claims_without_battery(record):
             return "none"
     return None
 
 
-def _is_robustness_claim(metric: str) -> bool:
-    return metric.startswith("robust_accuracy")
+def _claims_without_battery(record: Mapping[str, Json]) -> bool:
+    """Return whether a record is a result that claims robustness without a battery behind it."""
+    if record.get("kind") != "result" or record.get("battery"):
+        return False
+    outcomes = cast("Mapping[str, Json]", record.get("outcomes") or {})
+    return any(metric.startswith("robust_accuracy") for metric in outcomes)
 
 
 def _installed_version(name: str) -> str | None:

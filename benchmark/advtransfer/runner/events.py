@@ -17,7 +17,7 @@ from advtransfer.types import Json
 
 Listener: TypeAlias = Callable[[Mapping[str, Json]], None]
 TRANSIENT_EVENTS = frozenset({"progress", "step_started"})
-"""Events that are news for a moment and not kept."""
+"""Events that are sent to listeners and not logged."""
 
 PLUGIN_EVENTS = {
     "trial_finished": ("trial", "metrics"),
@@ -25,13 +25,13 @@ PLUGIN_EVENTS = {
     "trial_failed": ("trial", "reason"),
     "trial_started": ("trial",),
 }
-"""The events that plugins are told, with the facts that they get."""
+"""Events that plugins have hooks for, with the facts that the hooks may take."""
 
 
 class EventLog:
-    """Tells each event to the listeners, and appends it to ``events.jsonl``.
+    """Sends each event to the listeners, and appends it to ``events.jsonl``.
 
-    A listener that raises is told of, once for each kind of event and error, and the run goes on.
+    A listener that raises is reported, once per kind of event and error, and the run continues.
     """
 
     def __init__(self, log: Path, listeners: Iterable[Listener]) -> None:
@@ -40,7 +40,8 @@ class EventLog:
         self._log = log.open("a", encoding="utf-8", errors="backslashreplace")
         self._listeners = tuple(listeners)
         self._reported_errors: set[tuple[str, str, str]] = set()
-        if torn:  # a killed run left half a line; it stays, on a line of its own
+        if torn:
+            # A killed run left half a line. A newline keeps it from spoiling the next event.
             self._log.write("\n")
 
     def __enter__(self) -> Self:
@@ -50,42 +51,44 @@ class EventLog:
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
-        at: TracebackType | None,
+        traceback: TracebackType | None,
     ) -> None:
         self._log.close()
 
     def emit(self, event: str, **facts: Json) -> None:
-        """Tell one event, with the time unless the facts have it."""
-        told: dict[str, Json] = {"event": event, "time": time.time(), **facts}
+        """Send and log one event; its time is now unless the facts have one."""
+        message: dict[str, Json] = {"event": event, "time": time.time(), **facts}
         if event not in TRANSIENT_EVENTS:
-            self._log.write(json.dumps(told, ensure_ascii=False) + "\n")
+            self._log.write(json.dumps(message, ensure_ascii=False) + "\n")
             self._log.flush()
         for listener in self._listeners:
             try:
-                listener(told)
+                listener(message)
             except KeyboardInterrupt:
                 raise
-            except (
-                BaseException
-            ) as error:  # SystemExit too: an outage of a tracker ends no benchmark
+            # SystemExit too: the outage of a tracker must not end a benchmark.
+            except BaseException as error:
                 self._warn_of_listener(listener, event, error)
 
     def warn(self, text: str) -> None:
-        """Tell what a user should know, and what does not stop the run."""
+        """Emit a warning: something a user should know that does not stop the run."""
         self.emit("warning", text=text)
 
     def _warn_of_listener(self, listener: Listener, event: str, error: BaseException) -> None:
         name = getattr(listener, "plugin", type(listener).__name__)
         kind = (str(name), event, type(error).__name__)
-        if kind not in self._reported_errors:
-            self._reported_errors.add(kind)
-            self.warn(
-                f"the listener {name} raised {type(error).__name__} at {event}: {error}; the run goes on"
-            )
+        if kind in self._reported_errors:
+            return
+        # Added before warning: the warning is an event too, and the same listener may raise again.
+        self._reported_errors.add(kind)
+        self.warn(
+            f"the listener {name} raised {type(error).__name__} at {event}: {error}; "
+            "the run goes on"
+        )
 
 
 def trial_fields(trial: Trial) -> dict[str, Json]:
-    """A trial as events carry it."""
+    """Return the fields of a trial that events carry."""
     return {
         "id": trial.id,
         "name": trial.name,
@@ -100,28 +103,31 @@ def trial_fields(trial: Trial) -> dict[str, Json]:
 
 @dataclass(frozen=True, slots=True)
 class PluginListener:
-    """Passes the news of trials on to the hooks of one plugin."""
+    """A listener that passes trial events on to the hooks of one plugin."""
 
     plugin: str
     hooks: Mapping[str, Callable[..., object]]
 
     def __call__(self, event: Mapping[str, Json]) -> None:
-        """Call the plugin's hook of this event, if it has one."""
+        """Call the plugin's hook for this event, if it has one."""
         name = cast(str, event["event"])
         if name in self.hooks:
             self.hooks[name](event)
 
 
 def plugin_listeners(host: Host) -> list[Listener]:
-    """A listener for each loaded plugin that has a hook for the news of trials."""
-    found: dict[str, dict[str, Callable[..., object]]] = {}
+    """Return a listener for each loaded plugin that has a hook for trial events.
+
+    One per plugin rather than pluggy's call of all hooks, so that an error names its plugin and
+    keeps no other plugin from its event.
+    """
+    hooks_by_plugin: dict[str, dict[str, Callable[..., object]]] = {}
     for name, facts in PLUGIN_EVENTS.items():
         for hook in getattr(host.hook, name).get_hookimpls():
             wanted = tuple(fact for fact in hook.argnames if fact in facts)
-            found.setdefault(str(hook.plugin_name), {})[name] = partial(
-                _call_hook, hook.function, wanted
-            )
-    return [PluginListener(plugin, hooks) for plugin, hooks in sorted(found.items())]
+            hooks = hooks_by_plugin.setdefault(str(hook.plugin_name), {})
+            hooks[name] = partial(_call_hook, hook.function, wanted)
+    return [PluginListener(plugin, hooks) for plugin, hooks in sorted(hooks_by_plugin.items())]
 
 
 def _call_hook(

@@ -1,6 +1,7 @@
 """Reuse of existing records: copied from other runs on this machine, or superseded.
 
-A record is superseded when a plugin's code has changed under the same version since the record was made.
+A record is stale, and superseded, when a plugin's code has changed under the same version since the
+record was made.
 """
 
 from __future__ import annotations
@@ -22,10 +23,12 @@ from advtransfer.result.record import battery_ids
 from advtransfer.result.validation import battery_disagreement
 from advtransfer.types import Json
 
+logger = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True, slots=True)
 class StaleRecords:
-    """Stale records of a plan: by id what each is of, in words; and the plugins whose code has changed."""
+    """Stale records of a plan: a description of each by id, and the plugins whose code changed."""
 
     records: Mapping[str, str]
     plugins: tuple[str, ...]
@@ -35,38 +38,45 @@ class StaleRecords:
 
 
 def changed_plugins(record: Mapping[str, Json], host: Host) -> list[str]:
-    """The plugins of a record whose installed code is another than the one that it was made with."""
+    """Return the plugins of a record whose installed code differs from the code that made it."""
     observed = record.get("observed")
     return host.changed_plugins(observed.get("code")) if isinstance(observed, Mapping) else []
 
 
 def find_stale_records(plan: Plan, run: Run, host: Host) -> StaleRecords:
-    """The records behind a plan that are stale, and the failures that would not be tried again, such as a divergence.
+    """Return the stale records behind a plan.
 
-    What does not say its code is not stale.
+    They include stale failures that would not be attempted again, such as a divergence. Records
+    that do not state their code are not stale.
     """
-    found: dict[str, str] = {}
+    descriptions: dict[str, str] = {}
     plugins: set[str] = set()
-    failed = {id: one for id, one in run.latest_attempts().items() if one.get("deterministic")}
-    for id, name in _records_behind_page(plan, run):
-        record = _readable_record(run, id) or failed.get(id, {})
-        if id not in found and (changed := changed_plugins(record, host)):
-            found[id] = name
-            plugins |= set(changed)
-    return StaleRecords(found, tuple(sorted(plugins)))
+    permanent_failures = {
+        id: attempt for id, attempt in run.latest_attempts().items() if attempt.get("deterministic")
+    }
+    for id, description in _records_behind_page(plan, run):
+        if id in descriptions:
+            continue
+        record = _readable_record(run, id) or permanent_failures.get(id, {})
+        changed = changed_plugins(record, host)
+        if changed:
+            descriptions[id] = description
+            plugins.update(changed)
+    return StaleRecords(descriptions, tuple(sorted(plugins)))
 
 
 def supersede_records(run: Run, stale: StaleRecords, cells: SuiteIndex) -> None:
-    """Move stale records out of the way, so that they are measured again; and forget the content of stale data sets."""
+    """Set stale records aside, so that they are made again, and unpin stale data sets."""
     for id in stale.records:
         run.supersede_record(id)
     for node in _datasets_of(cells):
+        # Other code of a plugin may read another content, which the pin would refuse.
         if not plugins_of(node).isdisjoint(stale.plugins):
             run.unpin_data(node.id)
 
 
 def _records_behind_page(plan: Plan, run: Run) -> Iterator[tuple[str, str]]:
-    """Every record that a plan's page is made from, with what it is of."""
+    """Yield id and description of every record that a plan's page is made from."""
     for id, name in plan.sources.items():
         yield id, f"source {name}"
     for trial in plan.trials:
@@ -79,7 +89,7 @@ def _records_behind_page(plan: Plan, run: Run) -> Iterator[tuple[str, str]]:
 
 
 def _readable_record(run: Run, id: str) -> Record:
-    """A record; nothing where there is none, or one that cannot be read, which is told elsewhere."""
+    """Return a record; an empty one if it is missing or unreadable, which is reported elsewhere."""
     try:
         return run.read_record(id) if run.has_record(id) else {}
     except (CacheError, OSError):
@@ -87,21 +97,18 @@ def _readable_record(run: Run, id: str) -> Record:
 
 
 def _datasets_of(cells: SuiteIndex) -> Iterable[Node]:
-    """Every data set that a suite's sources, targets and the data sets themselves are made of."""
-    nodes = [cell.node for cell in (*cells.suite.datasets, *cells.suite.sources)]
+    """Return every data set of a suite, including those that other nodes are made from."""
+    waiting = [cell.node for cell in (*cells.suite.datasets, *cells.suite.sources)]
     for target in cells.suite.targets:
-        nodes += [cell.node for cell in (target.data, *target.references)]
-    found: dict[str, Node] = {}
-    while nodes:
-        node = nodes.pop()
+        waiting += [cell.node for cell in (target.data, *target.references)]
+    datasets: dict[str, Node] = {}
+    while waiting:
+        node = waiting.pop()
         if node.kind == "data":
-            found[node.id] = node
+            datasets[node.id] = node
         for value in node.inputs.values():
-            nodes += value if isinstance(value, tuple) else (value,)
-    return found.values()
-
-
-logger = logging.getLogger(__name__)
+            waiting += value if isinstance(value, tuple) else (value,)
+    return datasets.values()
 
 
 def copy_records(
@@ -113,54 +120,69 @@ def copy_records(
     host: Host | None = None,
     warn: Callable[[str], None] = logger.warning,
 ) -> int:
-    """Copy what other runs have recorded in this very environment; gives how many records were copied.
+    """Copy records that other runs made in the same environment; return how many were copied.
 
-    With a `host`, what was made with other code of a plugin than it has is left where it is. `warn` is told of records
-    that are not what they say: they are not copied, and measured here.
+    Args:
+        run: The run to copy to.
+        wanted: Ids of the records to copy, if another run has them.
+        known: Folders of the other runs.
+        environment: Digest of the environment.
+        host: With a host, records that other code of a plugin made are not copied.
+        warn: Receives a message for records that cannot be read or disagree with their batteries;
+            they are not copied.
     """
     others = [Run(path) for path in known if path.resolve() != run.path.resolve()]
     copied = 0
     for id in wanted:
-        found = (
-            _copyable_records(other, id, environment, host, warn)
-            for other in others
-            if other.has_record(id)
-        )
-        for place, records in next(filter(None, found), {}).items():
-            copied += sum(
-                _copy_record(record, place, run)
-                for record in records
-                if not run.has_record(str(record["id"]))
-            )
+        for other in others:
+            records = _copyable_records(other, id, environment, host, warn)
+            if records:
+                copied += _copy_missing(records, other.path, run)
+                break
     return copied
 
 
-def _copy_record(record: Record, place: Path, run: Run) -> int:
-    observed = cast("Mapping[str, Json]", record["observed"])
-    run.write_record(record | {"observed": {**observed, "copied_from": str(place)}})
-    return 1
+def _copy_missing(records: list[Record], origin: Path, run: Run) -> int:
+    """Copy the records that a run lacks, and return their number."""
+    copied = 0
+    for record in records:
+        # A battery may have come with another result already.
+        if not run.has_record(str(record["id"])):
+            observed = cast("Mapping[str, Json]", record["observed"])
+            run.write_record(record | {"observed": {**observed, "copied_from": str(origin)}})
+            copied += 1
+    return copied
 
 
 def _copyable_records(
     other: Run, id: str, environment: str, host: Host | None, warn: Callable[[str], None]
-) -> dict[Path, list[Record]]:
-    """The record and those of its batteries, if each is what it says and was made in this environment, by their run."""
+) -> list[Record]:
+    """Return a record with its batteries, if all are valid and were made in this environment."""
+    if not other.has_record(id):
+        return []
     try:
         record = other.read_record(id)
-        batteries = [other.read_record(one) for one in battery_ids(record) if other.has_record(one)]
+        batteries = [
+            other.read_record(battery)
+            for battery in battery_ids(record)
+            if other.has_record(battery)
+        ]
     except (CacheError, OSError) as error:
         warn(f"not copied, but measured: {error}")
-        return {}
-    if told := next(
-        filter(None, (battery_disagreement(record, battery) for battery in batteries)), None
-    ):
-        warn(f"not copied, but measured: the record {id} of {other.path}: {told}")
-        return {}
-    whole = record.get("samples") is None and not record.get("files")
-    if host is not None and any(changed_plugins(one, host) for one in (record, *batteries)):
-        return {}
-    made_here = all(_environment_digest(one) == environment for one in (record, *batteries))
-    return {other.path: [record, *batteries]} if whole and made_here else {}
+        return []
+    for battery in batteries:
+        disagreement = battery_disagreement(record, battery)
+        if disagreement:
+            warn(f"not copied, but measured: the record {id} of {other.path}: {disagreement}")
+            return []
+    # Arrays and figures beside a record are not copied, so a record with them stays.
+    if record.get("samples") is not None or record.get("files"):
+        return []
+    records = [record, *batteries]
+    if host is not None and any(changed_plugins(item, host) for item in records):
+        return []
+    same_environment = all(_environment_digest(item) == environment for item in records)
+    return records if same_environment else []
 
 
 def _environment_digest(record: Record) -> Json:

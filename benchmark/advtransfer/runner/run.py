@@ -36,7 +36,6 @@ from advtransfer.runner.environment import (
 )
 from advtransfer.runner.events import EventLog, Listener, plugin_listeners, trial_fields
 from advtransfer.runner.record_reuse import (
-    StaleRecords,
     copy_records,
     find_stale_records,
     supersede_records,
@@ -57,9 +56,10 @@ from advtransfer.worker.process import remove_stale_scratch
 
 @dataclass(frozen=True, slots=True)
 class RunSummary:
-    """How a run ended: trials by state, over the whole plan, and where the page is.
+    """Outcome of a run: number of trials by status, over the whole plan, and the page.
 
-    `stopped` says why it ended before everything was tried, where nobody interrupted it.
+    `stopped` is the reason why the run ended before all jobs were attempted, if nobody interrupted
+    it.
     """
 
     suite: str
@@ -77,104 +77,118 @@ class RunSummary:
 def run_suite(
     suite: Suite, *, settings: RunSettings, host: Host, listeners: Iterable[Listener] = ()
 ) -> RunSummary:
-    """Do what is missing of a suite. The same call again goes on where this one ended.
+    """Run what is missing of a suite; the same call again continues where this one ended.
 
     Raises:
-        BadInput: The plan, the settings, a run folder made with other settings or of another suite, or a disk that
-            cannot be written.
+        BadInput: The plan or the settings are wrong, the run folder was made with other settings or
+            for another suite, or the disk cannot be written.
     """
     began = time.time()
-    accelerator = require_gpu(settings.device)
+    gpu = require_gpu(settings.device)
     plan = make_plan(suite, host)
     folder = Run(settings.runs / suite.name)
-    engine = _build_executor(settings, host)
-    wanted = describe_environment(
-        device=settings.device,
-        threads=settings.threads,
-        precision=settings.precision,
-        gpu=accelerator,
+    executor = _build_executor(settings, host)
+    environment = describe_environment(
+        device=settings.device, threads=settings.threads, precision=settings.precision, gpu=gpu
     )
-    line = {name: wanted[name] for name in COMPUTE_SETTINGS} | {"battery": settings.battery}
-
-    refused: dict[str, str] = {}
+    compute_settings = {name: environment[name] for name in COMPUTE_SETTINGS}
+    damaged_records: dict[str, str] = {}
 
     def prepare() -> None:
+        # The claim comes first: a folder of another suite is left exactly as it is.
         claim_run_folder(folder, suite)
-        refused.update(folder.set_aside_damaged())
+        damaged_records.update(folder.set_aside_damaged())
         if not settings.mixed:
-            require_same_environment(folder, wanted, battery=settings.battery)
-        folder.write_environment(wanted)
+            require_same_environment(folder, environment, battery=settings.battery)
+        folder.write_environment(environment)
         folder.write_suite(suite.text)
         folder.write_plan(plan.to_json() | {"battery": settings.battery})
 
+    driver_settings = compute_settings | {"battery": settings.battery}
     with (
         explain_run_write_errors(folder.path),
-        register_driver(folder, line, mixed=settings.mixed, prepare=prepare),
+        register_driver(folder, driver_settings, mixed=settings.mixed, prepare=prepare),
         EventLog(folder.path / "events.jsonl", [*listeners, *plugin_listeners(host)]) as events,
     ):
-        for place, reason in refused.items():
+        for path, reason in damaged_records.items():
             events.warn(
-                f"{folder.path / place}: {reason}; kept as {place}.refused, and measured again"
+                f"{folder.path / path}: {reason}; kept as {path}.refused, and measured again"
             )
-        order = _make_job_template(plan, folder, wanted, settings, events)
+        template = _make_job_template(plan, folder, environment, settings, events)
         try:
-            schedule = _run_trials(suite, plan, folder, engine, order, events, host)
+            scheduler = _run_trials(suite, plan, folder, executor, template, events, host)
         finally:
             remove_stale_scratch()
-        after = trial_statuses(plan, folder)
+        statuses = trial_statuses(plan, folder)
         page = write_page(folder, warn=events.warn) if _has_results(plan, folder) else None
-        counts = Counter(state.value for state in after.values())
-        summary = RunSummary(
-            suite=suite.name,
-            run=folder.path,
-            done=counts["done"],
-            failed=counts["failed"],
-            skipped=counts["skipped"],
-            todo=counts["todo"],
-            seconds=time.time() - began,
-            interrupted=schedule.interrupted,
-            page=page,
-            stopped=schedule.stop_reason,
-        )
-        _announce_end(events, summary, after)
+        summary = _summarize(plan, folder, statuses, scheduler, page, began=began)
+        _announce_end(events, summary, statuses)
     return summary
+
+
+def _summarize(
+    plan: Plan,
+    folder: Run,
+    statuses: dict[str, TrialStatus],
+    scheduler: JobScheduler,
+    page: Path | None,
+    *,
+    began: float,
+) -> RunSummary:
+    counts = Counter(status.value for status in statuses.values())
+    return RunSummary(
+        suite=plan.suite,
+        run=folder.path,
+        done=counts["done"],
+        failed=counts["failed"],
+        skipped=counts["skipped"],
+        todo=counts["todo"],
+        seconds=time.time() - began,
+        interrupted=scheduler.interrupted,
+        page=page,
+        stopped=scheduler.stop_reason,
+    )
 
 
 def _run_trials(
     suite: Suite,
     plan: Plan,
     folder: Run,
-    engine: Executor,
-    order: JobTemplate,
+    executor: Executor,
+    template: JobTemplate,
     events: EventLog,
     host: Host,
 ) -> JobScheduler:
-    """Do what is to be done, as far as it can be."""
-    settings, cells = order.settings, SuiteIndex(suite)
+    """Run the unfinished trials, and return the scheduler with the reason why it ended."""
+    settings = template.settings
+    cells = SuiteIndex(suite)
     _supersede_stale_records(plan, folder, settings, cells, events, host)
-    torn = results_without_battery(plan, folder)
-    before = trial_statuses(plan, folder)
     todo = trials_to_run(
-        plan, before, settings, torn, built=folder.finished_ids() | permanently_failed(folder)
+        plan,
+        trial_statuses(plan, folder),
+        settings,
+        results_without_battery(plan, folder),
+        built=folder.finished_ids() | permanently_failed(folder),
     )
-    _copy_from_other_runs(folder, todo, order, events, host)
-    before = trial_statuses(plan, folder)
-    _announce_start(events, plan, before, todo, folder, engine, settings)
-    known = set() if settings.retry_failed else permanently_failed(folder)
+    _copy_from_other_runs(folder, todo, template, events, host)
+    # Computed again, since copied records can have finished trials.
+    statuses = trial_statuses(plan, folder)
+    _announce_start(events, plan, statuses, todo, folder, executor, settings)
     done = folder.finished_ids() - results_without_battery(plan, folder)
-    tasks = pending_jobs(todo, cells, done, plan.sources, hopeless=known)
-    schedule = JobScheduler(tasks, engine, order, events, folder, plan)
-    schedule.run_jobs(grace=settings.grace)
-    return schedule
+    hopeless = set() if settings.retry_failed else permanently_failed(folder)
+    jobs = pending_jobs(todo, cells, done, plan.sources, hopeless=hopeless)
+    scheduler = JobScheduler(jobs, executor, template, events, folder, plan)
+    scheduler.run_jobs(grace=settings.grace)
+    return scheduler
 
 
 def _supersede_stale_records(
     plan: Plan, folder: Run, settings: RunSettings, cells: SuiteIndex, events: EventLog, host: Host
 ) -> None:
-    """Move the records that other code of a plugin made out of the way, unless the versions are trusted."""
-    stale = (
-        StaleRecords({}, ()) if settings.trust_versions else find_stale_records(plan, folder, host)
-    )
+    """Set aside the records that other code of a plugin made, unless versions are trusted."""
+    if settings.trust_versions:
+        return
+    stale = find_stale_records(plan, folder, host)
     supersede_records(folder, stale, cells)
     if stale:
         events.emit(
@@ -186,32 +200,38 @@ def _supersede_stale_records(
 
 
 def _has_results(plan: Plan, folder: Run) -> bool:
-    """Whether any result of a plan is there."""
-    return not folder.finished_ids().isdisjoint(
-        id for trial in plan.trials for ids in trial.evaluations.values() for id in ids
-    )
+    """Return whether any result of a plan has a record."""
+    result_ids = (id for trial in plan.trials for ids in trial.evaluations.values() for id in ids)
+    return not folder.finished_ids().isdisjoint(result_ids)
 
 
 def _build_executor(settings: RunSettings, host: Host) -> Executor:
     component = host.component(settings.executor, "executor")
-    wanted = {"jobs": settings.worker_count(), "threads": settings.threads}
-    given = {name: value for name, value in wanted.items() if name in component.options.fields}
+    options = {"jobs": settings.worker_count(), "threads": settings.threads}
+    accepted = {name: value for name, value in options.items() if name in component.options.fields}
+    # The inline executor has one worker and refuses other numbers, so the default is left out.
     if settings.jobs is None and settings.executor == "local/inline":
-        del given["jobs"]
-    return cast(Executor, check_product(component, component.build(given, {})))
+        del accepted["jobs"]
+    return cast(Executor, check_product(component, component.build(accepted, {})))
 
 
 def _make_job_template(
-    plan: Plan, folder: Run, wanted: Mapping[str, Json], settings: RunSettings, events: EventLog
+    plan: Plan,
+    folder: Run,
+    environment: Mapping[str, Json],
+    settings: RunSettings,
+    events: EventLog,
 ) -> JobTemplate:
-    """What every job of this run is told; the cache is looked at on the way."""
-    line = f"{wanted['device']}-{settings.threads}-{settings.precision}"
-    cache, below, told = choose_cache(settings.cache, line=line, run=folder.path)
-    if told is not None:
-        events.warn(told)
-    if damaged := folder.damaged_attempts():
+    """Return the template of all jobs, after choosing and registering the cache."""
+    line = f"{environment['device']}-{settings.threads}-{settings.precision}"
+    cache, cache_below, warning = choose_cache(settings.cache, line=line, run=folder.path)
+    if warning is not None:
+        events.warn(warning)
+    damaged = folder.damaged_attempts()
+    if damaged:
         events.warn(
-            f"{len(damaged)} attempts that cannot be read are not counted (first: {damaged[0]}); delete them"
+            f"{len(damaged)} attempts that cannot be read are not counted (first: {damaged[0]}); "
+            "delete them"
         )
     remove_stale_scratch()
     Cache(cache, line="any").register_run(folder.path)
@@ -219,67 +239,75 @@ def _make_job_template(
         "suite": plan.suite,
         "plan": content_id(sorted(trial.id for trial in plan.trials)),
     }
-    return JobTemplate(folder.write_environment(wanted), asked_by, settings, cache, below)
+    return JobTemplate(
+        folder.write_environment(environment), asked_by, settings, cache, cache_below
+    )
 
 
 def _copy_from_other_runs(
-    folder: Run, todo: list[Trial], order: JobTemplate, events: EventLog, host: Host
+    folder: Run, todo: list[Trial], template: JobTemplate, events: EventLog, host: Host
 ) -> None:
-    """Copy what other runs have; one that cannot be read is told and left out."""
+    """Copy records that other runs have; a run that cannot be read is reported and left out."""
     done = folder.finished_ids()
-    wanted = dict.fromkeys(
-        id
-        for trial in todo
-        for id in (*trial.builds, *missing_records(trial, done))
-        if id not in done
-    )
-    known = []
-    for path in Cache(order.cache, line="any", below=order.cache_below).registered_runs():
+    wanted: dict[str, None] = {}
+    for trial in todo:
+        ids = (*trial.builds, *missing_records(trial, done))
+        wanted |= dict.fromkeys(id for id in ids if id not in done)
+    settings = template.settings
+    sources = []
+    cache = Cache(template.cache, line="any", below=template.cache_below)
+    for path in cache.registered_runs():
         try:
-            if battery_size_of(Run(path)) == order.settings.battery:
-                known.append(path)
+            # Results of a run with another battery size lack the batteries of this one.
+            if battery_size_of(Run(path)) == settings.battery:
+                sources.append(path)
         except (CacheError, OSError) as error:
             events.warn(f"nothing is copied from the run {path}: {error}")
-    believed = None if order.settings.trust_versions else host
     copy_records(
-        folder, wanted, known=known, environment=order.environment, host=believed, warn=events.warn
+        folder,
+        wanted,
+        known=sources,
+        environment=template.environment,
+        host=None if settings.trust_versions else host,
+        warn=events.warn,
     )
 
 
 def _announce_start(
     events: EventLog,
     plan: Plan,
-    before: dict[str, TrialStatus],
+    statuses: dict[str, TrialStatus],
     todo: list[Trial],
     folder: Run,
-    engine: Executor,
+    executor: Executor,
     settings: RunSettings,
 ) -> None:
-    tried = {trial.id for trial in todo if needs_attempt(trial, before[trial.id], settings)}
-    rest = Counter(state.value for id, state in before.items() if id not in tried)
+    attempted = {trial.id for trial in todo if needs_attempt(trial, statuses[trial.id], settings)}
+    # A trial that is attempted again counts as to do, whatever its status was.
+    others = Counter(status.value for id, status in statuses.items() if id not in attempted)
     events.emit(
         "run_started",
         suite=plan.suite,
         title=plan.title,
         run=str(folder.path),
         trials=len(plan.trials),
-        done=rest["done"],
-        failed=rest["failed"],
-        skipped=rest["skipped"],
-        todo=rest["todo"] + len(tried),
+        done=others["done"],
+        failed=others["failed"],
+        skipped=others["skipped"],
+        todo=others["todo"] + len(attempted),
         chosen=len(todo),
-        jobs=engine.slots,
+        jobs=executor.slots,
         threads=settings.threads,
         device=settings.device,
         columns=plan.leaderboard.get("columns"),
     )
     for trial in plan.trials:
-        state = before[trial.id]
-        if state.value == "skipped" and trial.id not in tried:
-            events.emit("trial_skipped", trial=trial_fields(trial), reason=state.reason)
+        status = statuses[trial.id]
+        if status.value == "skipped" and trial.id not in attempted:
+            events.emit("trial_skipped", trial=trial_fields(trial), reason=status.reason)
 
 
-def _announce_end(events: EventLog, summary: RunSummary, after: dict[str, TrialStatus]) -> None:
+def _announce_end(events: EventLog, summary: RunSummary, statuses: dict[str, TrialStatus]) -> None:
     events.emit(
         "run_finished",
         suite=summary.suite,
@@ -288,7 +316,7 @@ def _announce_end(events: EventLog, summary: RunSummary, after: dict[str, TrialS
         failed=summary.failed,
         skipped=summary.skipped,
         todo=summary.todo,
-        evaluations_skipped=count_skipped_evaluations(after.values()),
+        evaluations_skipped=count_skipped_evaluations(statuses.values()),
         seconds=summary.seconds,
         interrupted=summary.interrupted,
         page=str(summary.page) if summary.page else None,

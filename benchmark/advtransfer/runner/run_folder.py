@@ -1,8 +1,6 @@
-"""Claim of a run folder.
+"""Claim of a run folder, and choice of the cache folder that the run writes to.
 
-One suite a folder, drivers with the same settings, and a disk that can be written.
-
-Also the choice of the cache folder that the run writes to.
+One suite per folder, drivers with the same settings, and a disk that can be written.
 """
 
 from __future__ import annotations
@@ -20,6 +18,7 @@ from advtransfer.errors import BadInput, CacheError, Problem
 from advtransfer.files import WRITE_REFUSAL_ERRNOS, write_atomic
 from advtransfer.result import Run
 from advtransfer.result.run_folder import load_json_object
+from advtransfer.runner.environment import require_same_settings
 from advtransfer.suite import Suite
 from advtransfer.suite.extends import shipped_suites
 from advtransfer.types import Json
@@ -28,44 +27,55 @@ ORIGIN_FILE_NAME = "origin.json"
 
 
 def claim_run_folder(folder: Run, suite: Suite) -> None:
-    """Note which suite a folder belongs to, or refuse it for another one.
+    """Record which suite a folder belongs to, or refuse the folder.
 
-    A file that was edited, or moved, or copied together with the run folder, is the same suite.
+    A suite file that was edited, moved, or copied together with the run folder is the same suite.
 
     Raises:
-        BadInput: The folder belongs to another suite file that is still there.
+        BadInput: The folder belongs to another suite file that still exists.
     """
-    place = folder.path / ORIGIN_FILE_NAME
-    now = {"path": str(suite.path.resolve()), "relative": os.path.relpath(suite.path, folder.path)}
-    if suite.path.resolve() in {path.resolve() for path in shipped_suites().values()}:
-        now = {"path": "", "relative": f"shipped: {suite.name}"}
-    before = _recorded_origin(place)
-    if before and before != now and _is_other_suite(before, now, folder, suite):
+    path = folder.path / ORIGIN_FILE_NAME
+    origin = _origin_of(suite, folder)
+    before = _recorded_origin(path)
+    if before and before != origin and _is_other_suite(before, origin, folder, suite):
         other = before["path"] or f"the shipped suite {suite.name}"
         found = f"the suite {suite.path}, but {folder.path} holds the run of {other}"
         next_step = "choose another folder with --runs, or give the suite file another name"
-        raise BadInput([Problem(found, "one suite a run folder", next_step)])
-    write_atomic(
-        place, json.dumps(now, indent=1, sort_keys=True).encode("utf-8", "backslashreplace")
-    )
+        raise BadInput([Problem(found, "one suite per run folder", next_step)])
+    text = json.dumps(origin, indent=1, sort_keys=True)
+    write_atomic(path, text.encode("utf-8", "backslashreplace"))
 
 
-def _recorded_origin(place: Path) -> dict[str, str]:
-    """What was noted; nothing where that cannot be read."""
+def _origin_of(suite: Suite, folder: Run) -> dict[str, str]:
+    """Return the location of a suite file, absolute and relative to the run folder."""
+    path = suite.path.resolve()
+    # Shipped suites are in the installation, whose path changes with the Python environment.
+    if path in {shipped.resolve() for shipped in shipped_suites().values()}:
+        return {"path": "", "relative": f"shipped: {suite.name}"}
+    return {"path": str(path), "relative": os.path.relpath(suite.path, folder.path)}
+
+
+def _recorded_origin(path: Path) -> dict[str, str]:
+    """Return the recorded origin; an empty one if it cannot be read."""
     try:
-        found = load_json_object(place)
+        origin = load_json_object(path)
     except CacheError:
         return {}
-    return {name: str(found.get(name, "")) for name in ("path", "relative")}
+    return {name: str(origin.get(name, "")) for name in ("path", "relative")}
 
 
-def _is_other_suite(before: dict[str, str], now: dict[str, str], folder: Run, suite: Suite) -> bool:
-    if before["relative"] == now["relative"]:  # both were moved or copied together
+def _is_other_suite(
+    before: dict[str, str], origin: dict[str, str], folder: Run, suite: Suite
+) -> bool:
+    # Suite and run folder were moved or copied together.
+    if before["relative"] == origin["relative"]:
         return False
-    if before["path"] and not Path(before["path"]).is_file():  # the suite was moved
+    # The suite was moved.
+    if before["path"] and not Path(before["path"]).is_file():
         return False
-    kept = folder.path / "suite.yaml"
-    return not kept.is_file() or kept.read_bytes() != suite.text.encode("utf-8", "backslashreplace")
+    copy = folder.path / "suite.yaml"
+    text = suite.text.encode("utf-8", "backslashreplace")
+    return not copy.is_file() or copy.read_bytes() != text
 
 
 DRIVER_NOTE_NAME = "driver"
@@ -75,19 +85,25 @@ DRIVER_NOTE_NAME = "driver"
 def register_driver(
     run: Run, line: Mapping[str, Json], *, mixed: bool, prepare: Callable[[], None]
 ) -> Iterator[None]:
-    """Count as a driver of this folder inside; `prepare` is called while no other driver begins.
+    """Register this process as a driver of a run folder while the code inside runs.
 
-    The note is a temporary file, so that it goes with a driver that is killed.
+    Args:
+        run: The run folder.
+        line: Settings that all drivers of the folder share.
+        mixed: Whether drivers with other settings are allowed.
+        prepare: Called before, while no other driver can start.
 
     Raises:
-        BadInput: Another driver is at work with other settings, unless they may be `mixed`.
+        BadInput: Another driver is at work with other settings.
     """
     run.path.mkdir(parents=True, exist_ok=True)
+    # The guard covers check, preparation and note, so that of two drivers the second sees the first.
     with folder_guard(run.path):
         files.remove_stale_temporaries(run.path)
         if not mixed:
-            _require_same_settings(run, line)
+            _require_same_driver_settings(run, line)
         prepare()
+        # A temporary file is named after its process, so the note of a killed driver is removed.
         note = files.temporary_path(run.path / DRIVER_NOTE_NAME)
         note.write_text(json.dumps(dict(line)), encoding="utf-8")
     try:
@@ -96,34 +112,20 @@ def register_driver(
         note.unlink(missing_ok=True)
 
 
-def _require_same_settings(run: Run, line: Mapping[str, Json]) -> None:
+def _require_same_driver_settings(run: Run, line: Mapping[str, Json]) -> None:
     for path in run.path.glob(f".{DRIVER_NOTE_NAME}.*.tmp"):
         try:
             other = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):  # it has just ended
+        except (OSError, ValueError):  # that driver has just ended
             continue
-        differs = [
-            name
-            for name, value in line.items()
-            if isinstance(other, dict) and other.get(name) != value
-        ]
-        if differs:
-            raise BadInput(
-                [
-                    Problem(
-                        ", ".join(f"{name} {line[name]}" for name in differs),
-                        f"{', '.join(f'{name} {other[name]}' for name in differs)}, as another driver of {run.path} "
-                        "that is at work now",
-                        "run with the same settings, choose another folder with --runs, or allow a mixture with "
-                        "--mixed",
-                    )
-                ]
-            )
+        if isinstance(other, dict):
+            origin = f"another driver of {run.path} that is at work now"
+            require_same_settings(line, other, origin=origin)
 
 
 @contextmanager
 def explain_run_write_errors(folder: Path) -> Iterator[None]:
-    """Inside, a disk that refuses to be written becomes a message; what was recorded before it stays.
+    """Explain an error raised inside that is due to a disk that cannot be written.
 
     Raises:
         BadInput: The disk is full or read-only, or there is no permission.
@@ -133,36 +135,36 @@ def explain_run_write_errors(folder: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno not in WRITE_REFUSAL_ERRNOS:
             raise
-        found = f"no way to write {str(error.filename2 or error.filename or folder)!r} ({error.strerror})"
+        path = str(error.filename2 or error.filename or folder)
+        found = f"no way to write {path!r} ({error.strerror})"
         next_step = "make room there, or choose another folder with --runs; what is recorded stays"
-        raise BadInput(
-            [Problem(found, "room and permission in the run folder", next_step)]
-        ) from error
+        problem = Problem(found, "room and permission in the run folder", next_step)
+        raise BadInput([problem]) from error
 
 
 def choose_cache(root: Path, *, line: str, run: Path) -> tuple[Path, Path | None, str | None]:
-    """Where a run keeps what it builds, where else it looks, and what is to be said of that.
+    """Choose the cache of a run.
 
-    A cache that can be read only, such as another user's, still serves: what is built goes beside the records.
+    A cache that can only be read, such as another user's, still serves: new artifacts go to a cache
+    in the run folder.
+
+    Returns:
+        The folder to write to, a folder that is only read (or None), and a warning (or None).
 
     Raises:
-        BadInput: There is no such folder, and it cannot be made.
+        BadInput: The folder does not exist and cannot be made.
     """
-    refused = Cache(root, line=line).unwritable_reason()
-    if refused is None:
+    reason = Cache(root, line=line).unwritable_reason()
+    if reason is None:
         return root, None, None
     if not root.is_dir():
+        found = f"no cache at {str(root)!r} ({reason})"
         next_step = "set ADVTRANSFER_CACHE to a folder that can be"
-        raise BadInput(
-            [
-                Problem(
-                    f"no cache at {str(root)!r} ({refused})", "a folder that can be made", next_step
-                )
-            ]
-        )
+        raise BadInput([Problem(found, "a folder that can be made", next_step)])
     own = run / "cache"
-    told = (
-        f"the cache {root} cannot be written ({refused}): it is read, and what is built goes to {own}; "
+    warning = (
+        f"the cache {root} cannot be written ({reason}): "
+        f"it is only read, and new artifacts are written to {own}; "
         "set ADVTRANSFER_CACHE to a folder of your own"
     )
-    return own, root, told
+    return own, root, warning

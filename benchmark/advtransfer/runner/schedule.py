@@ -25,7 +25,14 @@ from advtransfer.types import Json
 
 @dataclass(slots=True)
 class PendingJob:
-    """One job to be: its node and results, the builds it waits for, the trials that show what it makes."""
+    """A job that is not finished.
+
+    Args:
+        request: Its node and results.
+        name: Its name on the console.
+        waits_for: Ids of the sources and references that must be built first.
+        trials: The trials that use what it makes.
+    """
 
     request: JobRequest
     name: str
@@ -49,21 +56,28 @@ def pending_jobs(
     *,
     hopeless: Collection[str] = (),
 ) -> list[PendingJob]:
-    """The tasks behind trials: sources and references first, then the fits on most images, which take longest.
+    """Return the jobs behind trials: sources and references first, then fits on most images first.
 
-    A result that several trials share, since it needs no fit, is one task of its own. Results that are `hopeless` are
-    not asked for again beside those that are only missing.
+    A result that several trials share, since it needs no fit, is a job of its own.
+
+    Args:
+        trials: The trials.
+        cells: Nodes of the suite.
+        done: Ids with a record.
+        names: Names of sources and references, by id.
+        hopeless: Ids that failed permanently; they are not requested again.
     """
-    found: dict[str, PendingJob] = {}
+    jobs: dict[str, PendingJob] = {}
+    # The longest fits first: a long one at the end would keep one worker busy and the others idle.
     for trial in sorted(trials, key=_training_size, reverse=True):
-        lacking = missing_records(trial, done.union(hopeless))
+        missing = missing_records(trial, done.union(hopeless))
         builds = [id for id in trial.builds if id not in done]
         for id in builds:
-            found.setdefault(id, PendingJob(JobRequest(cells.source_nodes[id]), names[id]))
-        for one in job_requests(cells, trial, lacking):
-            task = found.setdefault(one.node.id, PendingJob(one, trial.name, set(builds)))
-            task.trials.append(trial)
-    return sorted(found.values(), key=lambda task: task.kind != "source")
+            jobs.setdefault(id, PendingJob(JobRequest(cells.source_nodes[id]), names[id]))
+        for request in job_requests(cells, trial, missing):
+            new_job = PendingJob(request, trial.name, set(builds))
+            jobs.setdefault(request.node.id, new_job).trials.append(trial)
+    return sorted(jobs.values(), key=lambda job: job.kind != "source")
 
 
 def _training_size(trial: Trial) -> float:
@@ -71,15 +85,15 @@ def _training_size(trial: Trial) -> float:
 
 
 JOBS_PER_WORKER = 2
-"""Jobs in flight for each worker: one that runs, and one so that it need not wait for the driver."""
+"""Jobs in flight per worker: one that runs, and one that it starts without waiting for the driver."""
 
 BUSY_RETRY_SECONDS = 1.0
-"""Seconds before a job that found its node busy is tried again."""
+"""Seconds until a busy job is submitted again."""
 
 
 @dataclass(frozen=True, slots=True)
 class JobTemplate:
-    """What every job of a run is told."""
+    """Properties that all jobs of a run share."""
 
     environment: str
     asked_by: Mapping[str, Json]
@@ -87,20 +101,21 @@ class JobTemplate:
     cache: Path
     cache_below: Path | None = None
 
-    def job_for(self, task: PendingJob, folder: Run) -> Job:
-        """A task as plain data for a worker."""
+    def job_for(self, pending: PendingJob, folder: Run) -> Job:
+        """Return a pending job as plain data for a worker."""
         settings = self.settings
+        request = pending.request
         return Job(
-            id=task.id,
+            id=pending.id,
             asked={
-                "node": task.request.node.to_json(),
-                "results": [node.to_json() for node in task.request.results],
+                "node": request.node.to_json(),
+                "results": [node.to_json() for node in request.results],
             },
             run=folder.path.resolve(),
             cache=self.cache.resolve(),
             cache_below=self.cache_below.resolve() if self.cache_below else None,
             environment=self.environment,
-            asked_by={**self.asked_by, "name": task.name},
+            asked_by={**self.asked_by, "name": pending.name},
             device=settings.device,
             threads=settings.threads,
             precision=settings.precision,
@@ -114,136 +129,141 @@ class JobTemplate:
 
 
 class JobScheduler:
-    """The state of one walk over the tasks.
+    """Scheduler of a run's jobs.
 
-    `interrupted` says that the user stopped it, `ended` why it ended before everything was tried.
+    It submits jobs, retries busy ones, and emits an event for each trial that ends. `interrupted`
+    tells whether the user stopped it, `stop_reason` why it ended before all jobs were done.
     """
 
     def __init__(
         self,
-        tasks: Sequence[PendingJob],
-        engine: Executor,
-        order: JobTemplate,
+        jobs: Sequence[PendingJob],
+        executor: Executor,
+        template: JobTemplate,
         events: EventLog,
         folder: Run,
         plan: Plan,
     ) -> None:
-        self.executor, self.template, self.events, self.folder, self.plan = (
-            engine,
-            order,
-            events,
-            folder,
-            plan,
-        )
-        self.jobs = {task.id: task for task in tasks}
-        self.ready = deque(task for task in tasks if not task.waits_for)
-        self.blocked = [task for task in tasks if task.waits_for]
+        self.executor = executor
+        self.template = template
+        self.events = events
+        self.folder = folder
+        self.plan = plan
+        self.jobs = {job.id: job for job in jobs}
+        self.ready = deque(job for job in jobs if not job.waits_for)
+        self.blocked = [job for job in jobs if job.waits_for]
         self.requeued: list[tuple[float, PendingJob]] = []
         self.in_flight: dict[Future[Report], PendingJob] = {}
         self.start_events: dict[str, Mapping[str, Json]] = {}
         self.current_steps: dict[str, str] = {}
-        self.open_jobs = Counter(trial.id for task in tasks for trial in task.trials)
+        self.open_jobs = Counter(trial.id for job in jobs for trial in job.trials)
         self.interrupted = False
         self.stop_reason: str | None = None
         self.reported_warnings: set[str] = set()
 
     def run_jobs(self, *, grace: float) -> None:
-        """Carry out the tasks."""
+        """Run the jobs until all have ended, the user interrupts, or a worker cannot continue."""
         if not self.jobs:
             return
-        with self.executor.start() as engine:
+        with self.executor.start() as executor:
             try:
-                while self.in_flight or (
-                    (self.ready or self.requeued) and self.stop_reason is None
-                ):
-                    self._submit_ready(engine)
+                while self._has_work():
+                    self._submit_ready(executor)
                     self._collect_finished(timeout=0.2)
             except KeyboardInterrupt:
                 self.interrupted = True
-                engine.stop(grace=grace)
+                executor.stop(grace=grace)
                 self._collect_finished(timeout=0)
             self._relay_news()
 
-    def _submit_ready(self, engine: Executor) -> None:
+    def _has_work(self) -> bool:
+        if self.in_flight:
+            return True
+        # Blocked jobs do not count: with no source in flight, nothing would ever release them.
+        return self.stop_reason is None and bool(self.ready or self.requeued)
+
+    def _submit_ready(self, executor: Executor) -> None:
         now = time.monotonic()
-        self.ready.extend(task for due, task in self.requeued if due <= now)
-        self.requeued = [(due, task) for due, task in self.requeued if due > now]
-        while (
-            self.ready
-            and len(self.in_flight) < JOBS_PER_WORKER * engine.slots
-            and self.stop_reason is None
-        ):
-            task = self.ready.popleft()
-            self.in_flight[engine.submit(self.template.job_for(task, self.folder))] = task
+        self.ready.extend(job for due, job in self.requeued if due <= now)
+        self.requeued = [(due, job) for due, job in self.requeued if due > now]
+        if self.stop_reason is not None:
+            return
+        # A bounded number, so that an interrupt or a failed source leaves little to take back.
+        while self.ready and len(self.in_flight) < JOBS_PER_WORKER * executor.slots:
+            job = self.ready.popleft()
+            self.in_flight[executor.submit(self.template.job_for(job, self.folder))] = job
 
     def _collect_finished(self, *, timeout: float) -> None:
         if self.in_flight:
             wait(self.in_flight, timeout=timeout, return_when=FIRST_COMPLETED)
         else:
             time.sleep(timeout)
-        ended = [one for one in self.in_flight if one.done()]
-        self._relay_news()  # all that these jobs told before they ended
-        for future in ended:
+        finished = [future for future in self.in_flight if future.done()]
+        # After `finished` is fixed: all events of these jobs were sent before they ended.
+        self._relay_news()
+        for future in finished:
             self._finish_job(self.in_flight.pop(future), future.result())
 
     def _relay_news(self) -> None:
-        """Pass on what workers told."""
+        """Emit the events that workers have sent since the last call."""
         for news in self.executor.news():
             facts = dict(news)
-            event, task = str(facts.pop("event")), self.jobs.get(str(facts["id"]))
+            event = str(facts.pop("event"))
+            id = str(facts["id"])
             if event == "step_started":
-                self.current_steps[str(facts["id"])] = str(facts["step"])
+                self.current_steps[id] = str(facts["step"])
             if event == "warning" and self._warned_before(str(facts.get("text"))):
                 continue
-            if event == "job_started" and task is not None:
-                self.start_events[task.id] = facts
-                self.current_steps.pop(task.id, None)
-                facts |= {"kind": task.kind, "name": task.name}
-                for trial in task.trials:
+            job = self.jobs.get(id)
+            if event == "job_started" and job is not None:
+                self.start_events[id] = facts
+                self.current_steps.pop(id, None)
+                facts |= {"kind": job.kind, "name": job.name}
+                for trial in job.trials:
                     self.events.emit("trial_started", time=facts["time"], trial=trial_fields(trial))
             self.events.emit(event, **facts)
 
     def _warned_before(self, text: str) -> bool:
-        """Whether a worker has told this warning: each of them, and each of its jobs, meets the same data."""
-        before = text in self.reported_warnings
-        self.reported_warnings.add(text)
-        return before
+        """Return whether a worker has sent this warning before, and remember it.
 
-    def _finish_job(self, task: PendingJob, report: Report) -> None:
-        """What the end of one job means for its trials and for the tasks that waited for it."""
+        Every worker and every job meets the same data, and would repeat the same warnings.
+        """
+        known = text in self.reported_warnings
+        self.reported_warnings.add(text)
+        return known
+
+    def _finish_job(self, job: PendingJob, report: Report) -> None:
+        """Emit the end of a job, and update its trials and the jobs that waited for it."""
         if report.retire_worker is not None:
             self.stop_reason = report.retire_worker
         if report.status == "lost" and self.interrupted:
-            return  # we stopped it ourselves: nothing has failed, it is still to do
+            return  # the run itself stopped it, so nothing has failed
         if report.status == "busy":
-            self.requeued.append((time.monotonic() + BUSY_RETRY_SECONDS, task))
+            self.requeued.append((time.monotonic() + BUSY_RETRY_SECONDS, job))
             return
-        rest = self._record_lost(task, report) if report.status == "lost" else None
-        began = self.start_events.pop(task.id, {})
+        rest = self._record_lost(job, report) if report.status == "lost" else None
+        start_event = self.start_events.pop(job.id, {})
+        started = float(cast(float, start_event.get("time", time.time())))
         self.events.emit(
             "job_finished",
-            id=task.id,
-            kind=task.kind,
-            name=task.name,
+            id=job.id,
+            kind=job.kind,
+            name=job.name,
             status=report.status,
-            worker=began.get("worker"),
-            seconds=time.time() - float(cast(float, began.get("time", time.time()))),
+            worker=start_event.get("worker"),
+            seconds=time.time() - started,
         )
         if rest is not None:
             self.jobs[rest.id] = rest
             self.ready.append(rest)
             return
-        self._count_down(task)
-        if task.kind == "source":
-            self._report_source(task, report)
-            self._release_waiting(task, report)
+        self._count_down(job)
+        if job.kind == "source":
+            self._report_source(job, report)
+            self._release_waiting(job, report)
 
     def _report_source(self, source: PendingJob, report: Report) -> None:
-        """Tell what a built source claims to be, and what its probe measured."""
-        if report.status != "done" and not any(
-            source.id in task.waits_for for task in self.blocked
-        ):
-            self.events.warn(f"source {source.name}: {report.reason}")  # no trial would tell
+        """Emit the card and the measured accuracy of a built source, or a warning if it failed."""
         if report.status == "done":
             record = self.folder.read_record(source.id)
             self.events.emit(
@@ -253,50 +273,59 @@ class JobScheduler:
                 card=record["card"],
                 probe=record["probe"],
             )
+        elif not any(source.id in job.waits_for for job in self.blocked):
+            # Otherwise the trials that wait for it report the reason.
+            self.events.warn(f"source {source.name}: {report.reason}")
 
     def _release_waiting(self, source: PendingJob, report: Report) -> None:
-        """Let go what waited for a source, or give it up where there will be none."""
+        """Make the jobs that waited for a source ready, or drop them if it was not built."""
+        # Another driver of the folder may have built it meanwhile.
         built = report.status == "done" or self.folder.has_record(source.id)
-        for task in [task for task in self.blocked if source.id in task.waits_for]:
-            task.waits_for.discard(source.id)
+        waiting = [job for job in self.blocked if source.id in job.waits_for]
+        for job in waiting:
+            job.waits_for.discard(source.id)
             if not built:
-                self.blocked.remove(task)
-                self._count_down(task)
-            elif not task.waits_for:
-                self.blocked.remove(task)
-                self.ready.append(task)
+                self.blocked.remove(job)
+                self._count_down(job)
+            elif not job.waits_for:
+                self.blocked.remove(job)
+                self.ready.append(job)
 
-    def _count_down(self, task: PendingJob) -> None:
-        """One task less that may still change how its trials stand; those that have none left are told."""
-        for trial in task.trials:
+    def _count_down(self, job: PendingJob) -> None:
+        """Count a job as ended, and report the trials that have no open job left."""
+        for trial in job.trials:
             self.open_jobs[trial.id] -= 1
             if not self.open_jobs[trial.id]:
                 self._report_trial(trial)
 
     def _report_trial(self, trial: Trial) -> None:
-        """Tell how a trial stands now, by the rule of `advtransfer.planning.status`."""
-        state = status_in_run(self.folder, trial, self.plan)
-        match state.value:
+        """Emit the status of a trial, by the rule of `advtransfer.planning.status`."""
+        status = status_in_run(self.folder, trial, self.plan)
+        fields = trial_fields(trial)
+        match status.value:
             case "done":
-                self.events.emit(
-                    "trial_finished", trial=trial_fields(trial), metrics=self._trial_metrics(trial)
-                )
+                metrics = self._trial_metrics(trial)
+                self.events.emit("trial_finished", trial=fields, metrics=metrics)
             case "skipped":
-                self.events.emit("trial_skipped", trial=trial_fields(trial), reason=state.reason)
+                self.events.emit("trial_skipped", trial=fields, reason=status.reason)
             case "failed":
-                failures = dict(state.failures)
                 self.events.emit(
                     "trial_failed",
-                    trial=trial_fields(trial),
-                    reason=state.reason_text,
-                    evaluations=failures,
+                    trial=fields,
+                    reason=status.reason_text,
+                    evaluations=dict(status.failures),
                 )
 
-    def _record_lost(self, task: PendingJob, report: Report) -> PendingJob | None:
-        """Put it on disk that a worker died, under the step that it was at; what is left to do without that step."""
-        asked, at = task.request, self.current_steps.pop(task.id, None)
-        results = [one for one in asked.results if one.id == at]
-        for node in results or asked.nodes_without_record(self.folder.has_record):
+    def _record_lost(self, job: PendingJob, report: Report) -> PendingJob | None:
+        """Write an attempt for the step at which a worker died.
+
+        Returns:
+            The job without that step, if it died at a result and has other results to measure.
+        """
+        request = job.request
+        lost_id = self.current_steps.pop(job.id, None)
+        lost_results = [result for result in request.results if result.id == lost_id]
+        for node in lost_results or request.nodes_without_record(self.folder.has_record):
             self.folder.write_attempt(
                 attempt_record(
                     node,
@@ -309,18 +338,24 @@ class JobScheduler:
                     observed={"asked_by": dict(self.template.asked_by)},
                 )
             )
-        rest = tuple(
-            one for one in asked.results if one.id != at and not self.folder.has_record(one.id)
+        remaining = tuple(
+            result
+            for result in request.results
+            if result.id != lost_id and not self.folder.has_record(result.id)
         )
-        return replace(task, request=replace(asked, results=rest)) if results and rest else None
+        if not lost_results or not remaining:
+            return None
+        return replace(job, request=replace(request, results=remaining))
 
     def _trial_metrics(self, trial: Trial) -> dict[str, Json]:
-        """The numbers of a finished trial, as ``evaluation.metric``."""
-        found: dict[str, Json] = {}
+        """Return the metrics of a finished trial, as ``evaluation.metric``."""
+        values: dict[str, Json] = {}
         for label, ids in trial.evaluations.items():
-            for id in ids if all(map(self.folder.has_record, ids)) else ():
-                metrics = cast(
-                    "Mapping[str, Mapping[str, Json]]", self.folder.read_record(id)["metrics"]
-                )
-                found |= {f"{label}.{name}": metric["value"] for name, metric in metrics.items()}
-        return found
+            # An evaluation without all of its records was skipped.
+            if not all(map(self.folder.has_record, ids)):
+                continue
+            for id in ids:
+                record = self.folder.read_record(id)
+                metrics = cast("Mapping[str, Mapping[str, Json]]", record["metrics"])
+                values |= {f"{label}.{name}": metric["value"] for name, metric in metrics.items()}
+        return values

@@ -12,26 +12,29 @@ from advtransfer.types import BatterySize, Precision
 
 @dataclass(frozen=True, slots=True)
 class RunSettings:
-    """Where and how a run happens.
+    """Settings of one run.
 
     Args:
-        runs: The folder that holds one folder a suite.
-        jobs: Workers at once; None fills the processors this process may use.
-        threads: CPU threads a worker; recorded, since it changes floating-point sums.
-        limit: At most this many trials in this call.
-        only: Patterns of trials to run in this call, see `pick`.
+        runs: The folder that holds one folder per suite.
+        jobs: Number of workers; None fills the processors that this process may use.
+        threads: CPU threads of a worker; recorded, since it changes floating-point sums.
+        limit: Largest number of trials in this call.
+        only: Patterns of the trials to run in this call, see `matching_trials`.
         device: ``cpu``, ``cuda`` or ``cuda:1``.
-        precision: Of training: ``float32``, or ``bfloat16`` where that is safe (automatic mixed precision).
-        executor: The engine, as ``plugin/factory``.
-        retry_failed: Try again also what failed deterministically, such as a diverged fit, and what was found at
-            run time to make no sense; not what the plan skips.
-        mixed: Go on in a folder whose records were made on another device, with another thread count,
-            precision or size of battery.
-        battery: How much evidence the host gathers of each robust accuracy: ``small``, ``full`` or ``none``.
+        precision: Precision of training: ``float32``, or ``bfloat16`` where that is safe (automatic
+            mixed precision).
+        executor: The executor, as ``plugin/factory``.
+        retry_failed: Also attempt again what failed deterministically, such as a diverged fit, or
+            turned out not to be applicable at run time; not what the plan skips.
+        mixed: Continue in a folder whose records were made on another device, or with another
+            thread count, precision or battery size.
+        battery: Size of the battery that verifies each robust accuracy: ``small``, ``full`` or
+            ``none``.
         keep_models: Keep fitted weights in the cache after their results are recorded.
-        trust_versions: Take what was made with other code of a plugin under the same versions as it is.
-        cache: The artifact cache's folder.
-        max_bytes: The size above which the cache evicts what was used least recently.
+        trust_versions: Accept records and artifacts that other code of a plugin made under the same
+            version.
+        cache: Folder of the artifact cache.
+        max_bytes: Size above which the cache evicts its least recently used entries.
         grace: Seconds that running jobs get to end when the run is interrupted.
     """
 
@@ -53,9 +56,10 @@ class RunSettings:
     grace: float = 5.0
 
     def worker_count(self) -> int:
-        """How many workers run at once."""
+        """Return the number of workers that run at once."""
         if self.jobs is not None:
             return self.jobs
+        # The affinity respects limits of containers and batch systems; macOS and Windows lack it.
         usable = (
             len(os.sched_getaffinity(0))
             if hasattr(os, "sched_getaffinity")

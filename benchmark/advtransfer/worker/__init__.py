@@ -1,7 +1,6 @@
-"""Worker.
+"""Worker: performs one job.
 
-Performs one job (build what is missing, write the records) and reports only after the records are
-on disk.
+It builds what is missing, writes the records, and reports only after the records are on disk.
 """
 
 from advtransfer.worker.perform import perform_job

@@ -43,7 +43,7 @@ class BatteryEvidence:
 
 @dataclass(frozen=True, slots=True)
 class BatteryRunner:
-    """Where the batteries of one fitted model are run, for one of its results."""
+    """Runs the batteries of one fitted model for one of its results."""
 
     recorder: JobRecorder
     node: Node
@@ -54,124 +54,142 @@ class BatteryRunner:
     def verify_claims(
         self, outcomes: Mapping[str, Sequence[int]], claimed: Sequence[RobustnessClaim]
     ) -> BatteryEvidence:
-        """What the batteries say of an evaluation's claims, one battery for each ball.
+        """Compare an evaluation's claims with batteries, one battery per ball.
 
-        Where there are several, their checks are named ``<check>@<eps>``. A claim that cannot be held is a bad check.
+        With several balls the checks are named ``<check>@<eps>``. A claim that cannot be verified
+        is a bad check.
         """
-        held = {claim.metric: claim.threat for claim in claimed if claim.threat is not None}
+        threats = {claim.metric: claim.threat for claim in claimed if claim.threat is not None}
         checks = unverifiable_checks(claimed)
         batteries = {}
-        for metric, threat in held.items():
+        for metric, threat in threats.items():
             node = self.battery_node(threat)
-            found = self.load_or_run(node, threat)
-            missed = compare_outcomes(
-                outcomes[metric], found.positions, found.outcomes, battery=self.battery_config
+            battery = self.load_or_run(node, threat)
+            comparison = compare_outcomes(
+                outcomes[metric], battery.positions, battery.outcomes, battery=self.battery_config
             )
-            checks += [
-                _named_by_eps(threat, check) if len(held) > 1 else check
-                for check in (*missed, *found.checks)
-            ]
+            own_checks = [*comparison, *battery.checks]
+            if len(threats) > 1:
+                own_checks = [_named_by_eps(threat, check) for check in own_checks]
+            checks += own_checks
             batteries[metric] = node.id
         return BatteryEvidence(tuple(checks), batteries)
 
     def battery_node(self, threat: ThreatModel) -> Node:
-        """The node of the battery of this model in a ball: the same whichever evaluation asks."""
+        """Return the node of this model's battery in a ball; it is the same for all evaluations."""
         options = {"norm": threat.norm, "eps": threat.eps, "size": self.battery_config.size}
         inputs = {name: self.node.inputs[name] for name in ("model", "test")}
         return Node("battery", "host/battery", BATTERY_VERSION, options, inputs)
 
     def load_or_run(self, node: Node, threat: ThreatModel) -> BatteryResult:
-        """What its record says; without one the battery is run, and recorded."""
-        if self.recorder.run.has_record(node.id):
-            return _result_from_record(
-                self.recorder.run.read_record(node.id),
-                probed_positions(self.test, self.battery_config),
-            )
-        clock = Stopwatch()
-        with clock.timing("transferred"):
+        """Return the battery's result from its record; without a record, run and record it."""
+        run = self.recorder.run
+        if run.has_record(node.id):
+            positions = probed_positions(self.test, self.battery_config)
+            return _result_from_record(run.read_record(node.id), positions)
+        stopwatch = Stopwatch()
+        with stopwatch.timing("transferred"):
             transferred = self._cached_source_examples(threat)
-        with clock.timing("battery"):
-            model, device = cast("nn.Module", self.fit_job.model), self.recorder.objects.device
-            found = run_battery(
-                model,
+        with stopwatch.timing("battery"):
+            result = run_battery(
+                cast("nn.Module", self.fit_job.model),
                 self.test,
                 threat,
                 self.battery_config,
-                device=device,
+                device=self.recorder.objects.device,
                 transferred=transferred,
             )
+        self._write_record(node, result, stopwatch)
+        return result
+
+    def _write_record(self, node: Node, result: BatteryResult, stopwatch: Stopwatch) -> None:
+        # The battery is part of the host, so no plugin answers for the record.
         plugin = {"name": "host", "distribution": "advtransfer", "version": version("advtransfer")}
-        data, weights = {"test": samples_digest(self.test)}, {"model": self.fit_job.digest}
+        provenance = self.recorder.provenance_of(
+            node,
+            data={"test": samples_digest(self.test)},
+            weights={"model": self.fit_job.digest},
+            plugin=plugin,
+        )
         self.recorder.run.write_record(
             battery_record(
                 node,
-                outcomes={name: one.tolist() for name, one in found.outcomes.items()},
+                outcomes={name: values.tolist() for name, values in result.outcomes.items()},
                 of=len(self.test),
-                checks=found.checks,
-                provenance=self.recorder.provenance_of(
-                    node, data=data, weights=weights, plugin=plugin
-                ),
-                observed=self.recorder.observed_facts(node, clock),
+                checks=result.checks,
+                provenance=provenance,
+                observed=self.recorder.observed_facts(node, stopwatch),
             )
         )
-        return found
 
     def _cached_source_examples(self, threat: ThreatModel) -> Tensor | None:
-        """Examples against the source, made once for all its trials; None without a source that can be attacked."""
-        fit, shop = self.fit_job.node, self.recorder.objects
-        source, adapter = fit.inputs.get("source"), fit.inputs.get("adapter")
-        learned = isinstance(adapter, Node) and cast(Adapter, shop.build_object(adapter)).learned
-        if not isinstance(source, Node) or learned:
+        """Return examples against the source, made once for all its trials.
+
+        None without a source, or with an adapter that the fit learns: each fit would then need
+        examples of its own.
+        """
+        objects = self.recorder.objects
+        source = self.fit_job.node.inputs.get("source")
+        adapter = cast("Node | None", self.fit_job.node.inputs.get("adapter"))
+        if not isinstance(source, Node):
             return None
-        asked: Json = {
+        if adapter is not None and cast(Adapter, objects.build_object(adapter)).learned:
+            return None
+        key: Json = {
             "battery": BATTERY_VERSION,
             "source": source.id,
-            "adapter": adapter.id if isinstance(adapter, Node) else None,
+            "adapter": None if adapter is None else adapter.id,
             "test": cast(Node, self.node.inputs["test"]).id,
             "options": self.battery_node(threat).options,
-            "code": cast(Json, shop.host.node_code(source)),
+            "code": cast(Json, objects.host.node_code(source)),
         }
-        id = content_id(asked)
-        known = shop.cache.get(id)
-        if known is not None:
-            return known.tensors["examples"]
-        made = self._make_source_examples(source, cast("Node | None", adapter), threat)
+        id = content_id(key)
+        artifact = objects.cache.get(id)
+        if artifact is not None:
+            return artifact.tensors["examples"]
+        examples = self._make_source_examples(source, adapter, threat)
+        # Locked only to store them: making them takes seconds, and every worker gets the same.
         try:
-            with shop.cache.hold_lock(id):
-                if shop.cache.get(id) is None:
-                    shop.cache.put(id, {"examples": made}, {}, kind="battery", use="host/battery")
+            with objects.cache.hold_lock(id):
+                if objects.cache.get(id) is None:
+                    tensors = {"examples": examples}
+                    objects.cache.put(id, tensors, {}, kind="battery", use="host/battery")
         except Busy:
-            pass  # another worker keeps the same examples at this moment
-        return made
+            pass  # another worker is storing the same examples
+        return examples
 
     def _make_source_examples(
         self, source: Node, adapter: Node | None, threat: ThreatModel
     ) -> Tensor:
         from advtransfer.toolkit.model_modes import freeze_weights
 
-        shop = self.recorder.objects
-        built = shop.load_source(source)
-        module = shop.build_adapter(adapter, target=self.test.card.shape, source=built.card.shape)
+        objects = self.recorder.objects
+        built = objects.load_source(source)
+        module = objects.build_adapter(
+            adapter, target=self.test.card.shape, source=built.card.shape
+        )
         if module is not None:
             freeze_weights(module.eval())
 
-        def adapted(inputs: Tensor) -> Tensor:
+        def adapted_network(inputs: Tensor) -> Tensor:
             return built.network(inputs if module is None else module(inputs))
 
-        return examples_from_source(
-            adapted, self.test, threat, self.battery_config, device=shop.device
-        ).cpu()
+        examples = examples_from_source(
+            adapted_network, self.test, threat, self.battery_config, device=objects.device
+        )
+        return examples.cpu()
 
 
 def _result_from_record(record: Record, positions: Tensor) -> BatteryResult:
     import torch
 
     fields = cast("Mapping[str, Any]", record)  # Any: a record of this package's own
-    outcomes = {
-        name: torch.tensor([int(one) for one in unpack_outcomes(packed)], dtype=torch.uint8)
-        for name, packed in fields["outcomes"].items()
-    }
-    return BatteryResult(positions, outcomes, tuple(Check(**check) for check in fields["checks"]))
+    outcomes = {}
+    for name, packed in fields["outcomes"].items():
+        values = [int(value) for value in unpack_outcomes(packed)]
+        outcomes[name] = torch.tensor(values, dtype=torch.uint8)
+    checks = tuple(Check(**check) for check in fields["checks"])
+    return BatteryResult(positions, outcomes, checks)
 
 
 def _named_by_eps(threat: ThreatModel, check: Check) -> Check:

@@ -1,4 +1,4 @@
-"""Context that the host lends to a component: device, random streams, cache, progress.
+"""Context that the host gives to a component: device, random streams, cache, progress.
 
 Nothing in it is global.
 """
@@ -23,12 +23,15 @@ if TYPE_CHECKING:
 
 
 CODE_ENTRY = "advtransfer code"
-"""The name in a checkpoint of the digest of the code that it was saved by."""
+"""Name of the entry in a checkpoint that holds the digest of the code that saved it."""
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerContext:
-    """The `Context` of one node in one worker; `stream` names what its randomness depends on."""
+    """The `Context` of one node in one worker.
+
+    `stream` is the prefix of its random streams: two contexts with the same one draw the same.
+    """
 
     node: Node
     stream: tuple[str | int, ...]
@@ -42,15 +45,15 @@ class WorkerContext:
 
     @property
     def batch_size(self) -> int:
-        """Rows that one kernel sees; the same everywhere, so that no result depends on it."""
+        """Rows per kernel; the same for every component, so that no result depends on it."""
         return KERNEL_BATCH
 
     def generator(self, stream: str, *keys: int) -> torch.Generator:
-        """A CPU generator at the start of the stream."""
+        """Return a CPU generator at the start of a random stream."""
         return stream_generator(*self.stream, stream, *keys)
 
     def numpy(self, stream: str, *keys: int) -> np.random.Generator:
-        """The same for NumPy."""
+        """Return a NumPy generator at the start of a random stream."""
         import numpy as np
 
         return np.random.default_rng(stream_seed(*self.stream, stream, *keys))
@@ -63,15 +66,26 @@ class WorkerContext:
         *,
         of: Iterable[str] | None = None,
     ) -> Tensors:
-        """Tensors of a cache node below this one, or below inputs of it; `Busy` while another worker builds it."""
+        """Return tensors that depend on this node, or on inputs of it, from the cache or from `build`.
+
+        Args:
+            what: Name of the tensors.
+            key: Everything else that they depend on.
+            build: Builds them if they are not cached.
+            of: Names of the inputs that they depend on; None for the whole node.
+
+        Raises:
+            Busy: Another worker is building them.
+        """
         id = content_id({"below": self._dependencies(of), "what": what, "key": key})
-        found = self.cache.get(id)
-        if found is None:
+        artifact = self.cache.get(id)
+        if artifact is None:
             with self.cache.hold_lock(id):
-                found = self.cache.get(id) or self.cache.put(
+                # Another worker may have built them between the first look and the lock.
+                artifact = self.cache.get(id) or self.cache.put(
                     id, build(), {}, kind=what, use=self.node.use
                 )
-        return found.tensors
+        return artifact.tensors
 
     def rows(
         self,
@@ -82,78 +96,84 @@ class WorkerContext:
         *,
         of: Iterable[str],
     ) -> Tensor:
-        """What `compute` gives for each sample, found in the cache or kept there, however many ask at once."""
-        # the content too: a data set that is named may have another one in another run
-        asked: dict[str, Json] = {
+        """Return `compute` of each sample, ``(N, ...)``, from the cache where it has the row.
+
+        Several workers may ask for the same rows at once.
+        """
+        row_key: dict[str, Json] = {
             "below": self._dependencies(of),
             "what": what,
             "key": key,
+            # The content too: a data set that is named can have different content in another run.
             "content": samples.card.digest,
         }
-        store = self.cache.rows(content_id(asked), kind=what, use=self.node.use)
-        found = compute_rows(samples, compute, device=self.device, store=store)
+        store = self.cache.rows(content_id(row_key), kind=what, use=self.node.use)
+        rows = compute_rows(samples, compute, device=self.device, store=store)
         self.cache.make_room(keep=store.folder)
-        return found
+        return rows
 
     def _dependencies(self, of: Iterable[str] | None) -> Json:
-        """The ids that what is remembered depends on; an input that this node does not have counts as none."""
+        """Return what a cached value depends on: ids of nodes, and digests of their code.
+
+        An input that this node does not have counts as none.
+        """
         if of is None:
             return self._with_code(self.node.id, self.code_of(self.node))
         inputs = {name: self._input_nodes(name) for name in sorted(of)}
-        nodes = [
-            node
-            for found in inputs.values()
-            for node in (found if isinstance(found, tuple) else (found,))
-        ]
-        # the code of inputs that are not named is not what this depends on
+        # The code of the component itself, without that of inputs that are not named.
         code = dict(self.code_of(replace(self.node, inputs={})))
-        for node in nodes:
-            code |= self.code_of(node)
-        asked: Json = {
-            "plugin": self.node.use.partition("/")[0],
-            "inputs": {
-                name: [node.id for node in found] if isinstance(found, tuple) else found.id
-                for name, found in inputs.items()
-            },
-        }
-        return self._with_code(asked, code)
+        ids: dict[str, Json] = {}
+        for name, nodes in inputs.items():
+            several = nodes if isinstance(nodes, tuple) else (nodes,)
+            for node in several:
+                code |= self.code_of(node)
+            ids[name] = [node.id for node in several] if isinstance(nodes, tuple) else nodes.id
+        plugin = self.node.use.partition("/")[0]
+        return self._with_code({"plugin": plugin, "inputs": ids}, code)
 
     @staticmethod
-    def _with_code(asked: Json, code: Mapping[str, str]) -> Json:
-        return {"of": asked, "code": dict(sorted(code.items()))} if code else asked
+    def _with_code(ids: Json, code: Mapping[str, str]) -> Json:
+        return {"of": ids, "code": dict(sorted(code.items()))} if code else ids
 
     def _input_nodes(self, path: str) -> Node | tuple[Node, ...]:
-        name, _, below = path.partition(".")
-        found = self.node.inputs.get(name, ())
-        while below and isinstance(found, Node):
-            name, _, below = below.partition(".")
-            found = found.inputs.get(name, ())
-        return found
+        """Return the input at a path such as ``source`` or ``model.source``."""
+        name, _, rest = path.partition(".")
+        nodes = self.node.inputs.get(name, ())
+        while rest and isinstance(nodes, Node):
+            name, _, rest = rest.partition(".")
+            nodes = nodes.inputs.get(name, ())
+        return nodes
 
     def saved(self) -> Tensors | None:
-        """What an earlier, killed call saved; not what was saved by other code."""
-        found = self.cache.load_checkpoint(self.node.id)
-        if found is None:
+        """Return the checkpoint of an earlier, killed call.
+
+        None if there is none, or if other code saved it, unless versions are trusted.
+        """
+        checkpoint = self.cache.load_checkpoint(self.node.id)
+        if checkpoint is None:
             return None
-        kept = dict(found)
-        by = kept.pop(CODE_ENTRY, None)
-        told = None if by is None else bytes(by.tolist()).decode()
-        return kept if told is None or self.trust_versions or told == self._code_digest else None
+        state = dict(checkpoint)
+        entry = state.pop(CODE_ENTRY, None)
+        if entry is None or self.trust_versions:
+            return state
+        digest = bytes(entry.tolist()).decode()
+        return state if digest == self._code_digest else None
 
     def save(self, state: Tensors) -> None:
-        """Keep a state to continue from."""
+        """Save a checkpoint to continue from."""
         import torch
 
-        by = torch.tensor(list(self._code_digest.encode()), dtype=torch.uint8)
-        self.cache.save_checkpoint(self.node.id, {**state, CODE_ENTRY: by})
+        # A checkpoint holds tensors alone, so the digest is stored as its bytes.
+        digest = torch.tensor(list(self._code_digest.encode()), dtype=torch.uint8)
+        self.cache.save_checkpoint(self.node.id, {**state, CODE_ENTRY: digest})
 
     @property
     def _code_digest(self) -> str:
-        """The code that this node is made with, as one text."""
+        """Digest of the code that this node is made with."""
         return content_id(dict(self.code_of(self.node)))
 
     def progress(self, done: int, total: int, **news: float) -> None:
-        """Tell how far this node is."""
+        """Report how many of the node's units of work are done."""
         self.tell(
             {
                 "event": "progress",
@@ -167,21 +187,28 @@ class WorkerContext:
 
 
 @dataclass(frozen=True, slots=True)
-class UntrainedSource:
-    """An untrained source that each fit draws for itself: with the subset, the weights it starts from change too."""
+class SourceWrapper:
+    """A source whose weights come from elsewhere; subclasses have a method `weights`."""
 
     source: Source
-    seed: int
 
     def card(self) -> SourceCard:
-        """The source's own card."""
+        """Return the source's own card."""
         return self.source.card()
 
     def network(self) -> Network:
-        """The architecture."""
+        """Return the source's architecture with untrained weights."""
         return self.source.network()
 
+
+@dataclass(frozen=True, slots=True)
+class UntrainedSource(SourceWrapper):
+    """An untrained source that each fit draws for itself, so its weights vary with the subset."""
+
+    seed: int
+
     def weights(self, context: Context) -> Weights:
-        """Weights drawn from the fit's stream and the source's seed."""
-        fit = cast(WorkerContext, context)
-        return self.source.weights(replace(fit, stream=(*fit.stream, "source", self.seed)))
+        """Return weights drawn from the fit's random stream and the source's seed."""
+        fit_context = cast(WorkerContext, context)
+        stream = (*fit_context.stream, "source", self.seed)
+        return self.source.weights(replace(fit_context, stream=stream))

@@ -14,32 +14,37 @@ from advtransfer.types import Json, Precision
 
 
 def gpu_problem(device: str) -> str | None:
-    """Why torch cannot compute on a CUDA device, in a few words; None where it can."""
-    version, wanted = f"torch {torch.__version__}", torch.device(device)
+    """Return a short reason why torch cannot compute on a CUDA device; None where it can."""
+    version = f"torch {torch.__version__}"
+    requested = torch.device(device)
     if torch.version.cuda is None and torch.version.hip is None and not torch.cuda.is_available():
         return f"{version} was built for CPU only"
     if not torch.cuda.is_available():
         return f"{version} finds no driver, or no device"
     count = torch.cuda.device_count()
-    if (wanted.index or 0) >= count:
-        return f"device index {wanted.index} of {count}"
+    if (requested.index or 0) >= count:
+        return f"device index {requested.index} of {count}"
+    # torch can list a device that it has no kernels for, so one operation is tried.
     try:
-        torch.ones(1, device=wanted).add(1).item()
+        torch.ones(1, device=requested).add(1).item()
     except RuntimeError as error:
         return str(error).strip().partition("\n")[0]
     return None
 
 
 def describe_gpu(device: str) -> dict[str, Json]:
-    """What numbers may depend on: the model of the GPU, its libraries, and how precisely float32 is computed."""
-    wanted = torch.device(device)
-    major, minor = torch.cuda.get_device_capability(wanted)
+    """Return the properties of a GPU that numbers may depend on.
+
+    These are its model, its libraries, and the precision in which float32 is computed.
+    """
+    requested = torch.device(device)
+    major, minor = torch.cuda.get_device_capability(requested)
     return {
-        "model": torch.cuda.get_device_name(wanted),
+        "model": torch.cuda.get_device_name(requested),
         "capability": f"{major}.{minor}",
         "cuda": torch.version.cuda or torch.version.hip,
         "cudnn": torch.backends.cudnn.version(),  # type: ignore[no-untyped-call]  # torch leaves it bare
-        "tf32": False,  # a job computes with it off, see `trial.precision`
+        "tf32": False,  # jobs compute without it, see `full_float32`
         "reduced_bfloat16_sums": bool(
             torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction
         ),
@@ -48,29 +53,34 @@ def describe_gpu(device: str) -> dict[str, Json]:
 
 @contextmanager
 def full_float32() -> Iterator[None]:
-    """Inside, products of float32 numbers keep all their bits: TF32 (10 of 23 bits) and bfloat16 take no part.
+    """Compute products of float32 numbers with all their bits.
 
-    For training, too: a precision that a GPU chose by itself would differ from GPU to GPU, and be in no record.
+    TF32 keeps 10 of the 23 bits of a fraction, bfloat16 7. Training is included: a precision that a
+    GPU chose by itself would differ between GPUs without being recorded.
     """
     before = [(owner, name, getattr(owner, name)) for owner, name in _precision_switches()]
-    coarse = _legacy_switches()
+    legacy = _legacy_switches()
     try:
-        if coarse is not None:
+        # The legacy switches come first, since they overwrite the finer ones.
+        if legacy is not None:
             torch.backends.cudnn.allow_tf32 = False
             torch.set_float32_matmul_precision("highest")
         for owner, name, _ in before:
             setattr(owner, name, "ieee")
         yield
     finally:
-        if coarse is not None:
-            torch.backends.cudnn.allow_tf32, product = coarse
-            torch.set_float32_matmul_precision(product)
+        if legacy is not None:
+            torch.backends.cudnn.allow_tf32, matmul_precision = legacy
+            torch.set_float32_matmul_precision(matmul_precision)
         for owner, name, value in before:
             setattr(owner, name, value)
 
 
 def _legacy_switches() -> tuple[bool, str] | None:
-    """The switches that every torch has; None where finer ones were set, after which torch does not read these."""
+    """Return the values of the switches that every release of torch has.
+
+    None where finer switches were set: torch then refuses to read these.
+    """
     try:
         return torch.backends.cudnn.allow_tf32, torch.get_float32_matmul_precision()
     except RuntimeError:
@@ -78,19 +88,21 @@ def _legacy_switches() -> tuple[bool, str] | None:
 
 
 def _precision_switches() -> Iterator[tuple[object, str]]:
-    """The switches for each kind of operation, which torch has from 2.9 on."""
-    cudnn, mkldnn = torch.backends.cudnn, torch.backends.mkldnn
+    """Yield owner and name of the switches for each kind of operation; torch has them from 2.9 on."""
     owners: list[object] = [torch.backends.cuda.matmul]
-    owners += [
-        getattr(library, kind, None)
-        for library in (cudnn, mkldnn)
-        for kind in ("matmul", "conv", "rnn")
-    ]
-    yield from ((owner, "fp32_precision") for owner in owners if hasattr(owner, "fp32_precision"))
+    for library in (torch.backends.cudnn, torch.backends.mkldnn):
+        owners += [getattr(library, kind, None) for kind in ("matmul", "conv", "rnn")]
+    for owner in owners:
+        if hasattr(owner, "fp32_precision"):
+            yield owner, "fp32_precision"
 
 
 def training_precision(
     precision: Precision, device: torch.device
 ) -> AbstractContextManager[object]:
-    """Inside, ``bfloat16`` lets torch choose the operations that are safe in it; weights and losses stay float32."""
+    """Return a context in which training computes in this precision.
+
+    ``bfloat16`` lets torch choose the operations that are safe in it; weights and losses stay
+    float32.
+    """
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16")

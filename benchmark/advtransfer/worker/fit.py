@@ -1,7 +1,6 @@
 """One fit.
 
-Transfer a source to a target's training subset, or load the weights that a killed worker had
-fitted.
+Transfer a source to a target's training subset, or load the weights that a killed worker had fitted.
 """
 
 from __future__ import annotations
@@ -30,14 +29,19 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 FINAL_STATE = -1
-"""The key of the last weights among snapshots by epoch."""
+"""Key of the final weights among the snapshots by epoch."""
+
+SNAPSHOT_PREFIX = re.compile(r"snapshot (\d+)/")
+"""Prefix of the names of a snapshot's tensors in an artifact."""
 
 
 @dataclass(slots=True)
 class FitJob:
-    """A fit of one job; `make` leaves the fitted model, in eval mode and frozen, for the evaluations.
+    """The fit of one job.
 
-    `snapshots` are the model's states after earlier epochs, where its transfer kept some.
+    `fit_or_load` sets the fitted model (in eval mode and frozen) and the digest of its weights for
+    the evaluations. `snapshots` are the model's states after earlier epochs, where its transfer
+    returned some.
     """
 
     recorder: JobRecorder
@@ -48,115 +52,108 @@ class FitJob:
     stopwatch: Stopwatch = field(default_factory=Stopwatch)
 
     def fit_or_load(self) -> None:
-        """Fit, or load what a killed worker had fitted; write the record if there is none.
+        """Fit, or load a cached fit, and write the record if there is none.
 
         Raises:
             CacheError: The record exists, and fitting again gave other weights.
         """
+        objects = self.recorder.objects
         with (
             self.stopwatch.timing("load"),
-            self.recorder.objects.side_effects.guard_component(component_names(self.node)),
+            objects.side_effects.guard_component(component_names(self.node)),
         ):
             parts = _FitParts.from_node(self.recorder, self.node)
+        # Before the fit, so that a suite with `fit_leakage: error` fails without fitting.
         with self.stopwatch.timing("leakage"):
-            leaked = self._count_leaks()
-        artifact = self.recorder.objects.cached_artifact(self.node)
+            leakage = self._count_leaks()
+        artifact = objects.cached_artifact(self.node)
         if artifact is None:
-            self.recorder.objects.cache.drop_artifact(self.node.id)
+            objects.cache.drop_artifact(self.node.id)
             artifact = self._fit_model(parts)
-        self.recorder.objects.side_effects.add_from_artifact(artifact.facts)
+        objects.side_effects.add_from_artifact(artifact.facts)
         self._require_recorded_weights(artifact)
+        # From the artifact even after a fit, so that new and cached fits give the same bits.
         states = _states_by_epoch(artifact.tensors)
         parts.model.load_state_dict(dict(states.pop(FINAL_STATE)))
         freeze_weights(parts.model.eval())
-        check_outputs(parts.model, parts.train, device=self.recorder.objects.device)
+        check_outputs(parts.model, parts.train, device=objects.device)
         if not self.recorder.run.has_record(self.node.id):
-            self._write_record(parts, artifact, leaked)
-        self.model, self.digest, self.snapshots = parts.model, artifact.digest, states
+            self._write_record(parts, artifact, leakage)
+        self.model = parts.model
+        self.digest = artifact.digest
+        self.snapshots = states
 
     def _fit_model(self, parts: _FitParts) -> Artifact:
-        context = fit_context(self.recorder, self.node)
-        left = self.recorder.objects.side_effects
+        objects = self.recorder.objects
         with (
             self.stopwatch.timing("fit"),
-            training_precision(self.recorder.job.precision, self.recorder.objects.device),
-            left.guard_component(self.node.use, parts.model, fits=True) as found,
+            training_precision(self.recorder.job.precision, objects.device),
+            objects.side_effects.guard_component(
+                self.node.use, parts.model, fits=True
+            ) as side_effects,
         ):
-            given = parts.transfer.fit(
+            returned = parts.transfer.fit(
                 parts.model,
                 source=parts.source.network if parts.source else None,
                 adapter=parts.adapter,
                 train=parts.train,
                 validation=parts.validation,
-                context=context,
+                context=fit_context(self.recorder, self.node),
             )
-        fitted = plugin_values.require_fitted(self.recorder.objects.component(self.node), given)
+        fitted = plugin_values.require_fitted(objects.component(self.node), returned)
         state = parts.model.state_dict()
-        broken = [
-            name
-            for name, tensor in state.items()
-            if tensor.is_floating_point() and not tensor.isfinite().all()
-        ]
-        if broken:
-            raise AdvTransferError(
-                f"the fit left values that are not finite in {', '.join(broken)}"
-            )
-        kept = state | {
-            f"{_snapshot_prefix(epoch)}{name}": tensor
-            for epoch, one in fitted.snapshots.items()
-            for name, tensor in one.items()
+        _require_finite(state)
+        facts: dict[str, Json] = {
+            "curves": [dict(row) for row in fitted.curves],
+            "chosen": dict(fitted.chosen),
+            "facts": dict(fitted.facts),
+            "seconds": dict(self.stopwatch.seconds),
+            **objects.side_effects.artifact_facts(self.node.use, side_effects),
+            "code": cast(Json, objects.host.node_code(self.node)),
         }
-        code = cast(Json, self.recorder.objects.host.node_code(self.node))
-        facts = (
-            _artifact_facts(fitted, self.stopwatch)
-            | left.artifact_facts(self.node.use, found)
-            | {"code": code}
-        )
-        return self.recorder.objects.cache.put(
-            self.node.id, kept, facts, kind="fit", use=self.node.use
-        )
+        tensors = state | _snapshot_tensors(fitted)
+        return objects.cache.put(self.node.id, tensors, facts, kind="fit", use=self.node.use)
 
     def _require_recorded_weights(self, artifact: Artifact) -> None:
         if not self.recorder.run.has_record(self.node.id):
             return
-        recorded = cast("dict[str, Any]", self.recorder.run.read_record(self.node.id))["weights"][
-            "digest"
-        ]  # Any: a record
+        record = cast("dict[str, Any]", self.recorder.run.read_record(self.node.id))  # Any: JSON
+        recorded = record["weights"]["digest"]
         if recorded != artifact.digest:
             raise CacheError(
-                f"fitting again gave weights {artifact.digest[:12]}..., but the record has {str(recorded)[:12]}...; "
-                f"this machine does not reproduce it; to replace it, delete its record {self.node.id}"
+                f"fitting again gave weights {artifact.digest[:12]}..., "
+                f"but the record has {str(recorded)[:12]}...; "
+                "this machine does not reproduce it; "
+                f"to replace it, delete its record {self.node.id}"
             )
 
     def _count_leaks(self) -> Mapping[str, Mapping[str, Json]] | None:
-        subset, source = (self.node.inputs.get(name) for name in ("subset", "source"))
-        shop = self.recorder.objects
-        return fit_leakage(
-            cast(Node, subset), cast("Node | None", source), host=shop.host, cache=shop.cache
-        )
+        objects = self.recorder.objects
+        subset = cast(Node, self.node.inputs.get("subset"))
+        source = cast("Node | None", self.node.inputs.get("source"))
+        return fit_leakage(subset, source, host=objects.host, cache=objects.cache)
 
     def _write_record(
-        self, parts: _FitParts, artifact: Artifact, leaked: Mapping[str, Mapping[str, Json]] | None
+        self, parts: _FitParts, artifact: Artifact, leakage: Mapping[str, Mapping[str, Json]] | None
     ) -> None:
-        facts = cast("dict[str, Any]", artifact.facts)  # Any: JSON that `_artifact_facts` wrote
+        facts = cast("dict[str, Any]", artifact.facts)  # Any: JSON that `_fit_model` wrote
+        # A loaded fit keeps the seconds that fitting took; what was timed now takes precedence.
         self.stopwatch.seconds = facts["seconds"] | self.stopwatch.seconds
         weights = {"source": parts.source.artifact.digest} if parts.source else {}
         data = {"train": parts.train.card.digest, "subset": samples_digest(parts.train)}
         if parts.validation is not None:
             data["validation"] = samples_digest(parts.validation)
         resolved = {"adapter": self._resolved_adapter(parts.adapter)}
+        labels_used = len(parts.train) + len(parts.validation or ())
         self.recorder.run.write_record(
             fit_record(
                 self.node,
                 weights=artifact.digest,
                 kept=self.recorder.job.keep_weights,
-                leakage=leaked,
+                leakage=leakage,
                 curves=facts["curves"],
                 chosen=facts["chosen"],
-                facts={
-                    **facts["facts"],
-                    "labels_used": len(parts.train) + len(parts.validation or ()),
-                },
+                facts={**facts["facts"], "labels_used": labels_used},
                 provenance=self.recorder.provenance_of(
                     self.node, data=data, weights=weights, resolved=resolved
                 ),
@@ -166,19 +163,16 @@ class FitJob:
         )
 
     def _resolved_adapter(self, module: nn.Module | None) -> str:
-        asked = self.node.inputs.get("adapter")
-        if not isinstance(asked, Node) or module is None:
+        adapter = self.node.inputs.get("adapter")
+        if not isinstance(adapter, Node) or module is None:
             return "identity"
-        return describe_adapter(
-            asked.use,
-            module,
-            suits=self.recorder.objects.component(asked).metadata.adapts_to_shapes,
-        )
+        metadata = self.recorder.objects.component(adapter).metadata
+        return describe_adapter(adapter.use, module, suits=metadata.adapts_to_shapes)
 
 
 @dataclass(frozen=True, slots=True)
 class _FitParts:
-    """What a fit is made from."""
+    """Objects that a fit needs."""
 
     transfer: Transfer
     model: nn.Module
@@ -188,86 +182,106 @@ class _FitParts:
     validation: Samples | None
 
     @classmethod
-    def from_node(cls, work: JobRecorder, node: Node) -> _FitParts:
-        shop = work.objects
-        train, validation = shop.train_parts(cast(Node, node.inputs["subset"]))
-        require_task(shop.component(node).metadata, train.card, node.use)
-        transfer = cast(Transfer, shop.build_object(node))
-        asked = node.inputs.get("source")
-        source = shop.load_source(asked) if isinstance(asked, Node) else None
-        asked = node.inputs.get("adapter")
-        adapter = shop.build_adapter(
-            asked if isinstance(asked, Node) else None,
+    def from_node(cls, recorder: JobRecorder, node: Node) -> _FitParts:
+        objects = recorder.objects
+        train, validation = objects.train_parts(cast(Node, node.inputs["subset"]))
+        component = objects.component(node)
+        require_task(component.metadata, train.card, node.use)
+        transfer = cast(Transfer, objects.build_object(node))
+        source_node = node.inputs.get("source")
+        source = objects.load_source(source_node) if isinstance(source_node, Node) else None
+        adapter_node = node.inputs.get("adapter")
+        adapter = objects.build_adapter(
+            adapter_node if isinstance(adapter_node, Node) else None,
             target=train.card.shape,
             source=source.card.shape if source else train.card.shape,
         )
-        # a layer that is made here has no context to draw its weights from: the global state stands on the fit's stream
-        stream = fit_context(work, node).generator("model")
-        with fork_global_rng(stream, device=shop.device):
-            made = transfer.model(
+        # `Transfer.model` gets no context, so a new layer draws its weights from the global state.
+        # That state is set to the fit's own stream meanwhile.
+        stream = fit_context(recorder, node).generator("model")
+        with fork_global_rng(stream, device=objects.device):
+            returned = transfer.model(
                 source=source.network if source else None, adapter=adapter, target=train.card
             )
-        model = plugin_values.require_module(shop.component(node), "model", made)
-        return cls(transfer, model.to(shop.device), source, adapter, train, validation)
+        model = plugin_values.require_module(component, "model", returned)
+        return cls(transfer, model.to(objects.device), source, adapter, train, validation)
 
 
-def fit_context(work: JobRecorder, node: Node) -> WorkerContext:
-    """What a fit is lent; its randomness depends on its subset alone."""
+def fit_context(recorder: JobRecorder, node: Node) -> WorkerContext:
+    """Return the context of a fit.
+
+    Its random streams depend on the subset alone, so that methods are compared on the same draws.
+    """
     subset = cast(Node, node.inputs["subset"])
-    return work.objects.make_context(
-        node, "fit", subset.unversioned_id(), name=work.objects.job_name(node)
-    )
+    name = recorder.objects.job_name(node)
+    return recorder.objects.make_context(node, "fit", subset.unversioned_id(), name=name)
 
 
 def describe_adapter(use: str, module: nn.Module, *, suits: bool) -> str:
-    """The adapter that was used: its component, and what it became where it suits itself to the shapes."""
-    return f"{use}: {' -> '.join(map(str, list(module.children()) or [module]))}" if suits else use
+    """Return the component of an adapter and, if it suits itself to the shapes, its modules."""
+    if not suits:
+        return use
+    steps = list(module.children()) or [module]
+    return f"{use}: {' -> '.join(map(str, steps))}"
 
 
-def new_fit_job(work: JobRecorder, node: Node) -> FitJob:
-    """A fit that is still to be made."""
-    return FitJob(work, node)
-
-
-def require_task(facts: ComponentMetadata, card: DataCard, use: str) -> None:
-    """Refuse a component on a task that it does not state.
+def require_task(metadata: ComponentMetadata, card: DataCard, use: str) -> None:
+    """Refuse a component for a task that is not among those it states.
 
     Raises:
-        Inapplicable: With the task and what the component works on.
+        Inapplicable: With the task and the tasks of the component.
     """
-    if card.task not in facts.tasks:
+    if card.task not in metadata.tasks:
         raise Inapplicable(
-            f"{use} works on {', '.join(sorted(facts.tasks))}; the target's task is {card.task}"
+            f"{use} works on {', '.join(sorted(metadata.tasks))}; the target's task is {card.task}"
         )
 
 
 def component_names(node: Node) -> str:
-    """The components that make the parts of a node, in words."""
-    several = [value if isinstance(value, tuple) else (value,) for value in node.inputs.values()]
-    inputs = [one for values in several for one in values if one.kind != "fit"]
-    data = [one.inputs["data"] for one in inputs if one.kind in ("subset", "test")]
-    uses = [one.use for one in (*inputs, *data, node) if isinstance(one, Node) and "/" in one.use]
+    """Return the names of the components that a node and its inputs are made by, with commas.
+
+    The fit among the inputs of a result is left out: its components ran under its own guard.
+    """
+    nodes: list[Node] = []
+    for value in node.inputs.values():
+        nodes += value if isinstance(value, tuple) else (value,)
+    inputs = [input_node for input_node in nodes if input_node.kind != "fit"]
+    data = [part.inputs["data"] for part in inputs if part.kind in ("subset", "test")]
+    uses = [
+        component.use
+        for component in (*inputs, *data, node)
+        if isinstance(component, Node) and "/" in component.use
+    ]
     return ", ".join(dict.fromkeys(uses))
 
 
-def _snapshot_prefix(epoch: int) -> str:
-    return f"snapshot {epoch}/"
+def _require_finite(state: Tensors) -> None:
+    non_finite = [
+        name
+        for name, tensor in state.items()
+        if tensor.is_floating_point() and not tensor.isfinite().all()
+    ]
+    if non_finite:
+        raise AdvTransferError(
+            f"the fit left values that are not finite in {', '.join(non_finite)}"
+        )
+
+
+def _snapshot_tensors(fitted: Fitted) -> dict[str, Tensor]:
+    """Return the tensors of all snapshots, under names that `_states_by_epoch` reads."""
+    tensors: dict[str, Tensor] = {}
+    for epoch, state in fitted.snapshots.items():
+        tensors |= {f"snapshot {epoch}/{name}": tensor for name, tensor in state.items()}
+    return tensors
 
 
 def _states_by_epoch(tensors: Tensors) -> dict[int, Tensors]:
-    """An artifact's states by epoch; the last one under `FINAL_STATE`."""
-    found: dict[int, dict[str, Tensor]] = {FINAL_STATE: {}}
+    """Return the states in an artifact by epoch, the final one under `FINAL_STATE`."""
+    states: dict[int, dict[str, Tensor]] = {FINAL_STATE: {}}
     for name, tensor in tensors.items():
-        match = re.match(r"snapshot (\d+)/", name)
-        epoch, rest = (int(match[1]), name[match.end() :]) if match else (FINAL_STATE, name)
-        found.setdefault(epoch, {})[rest] = tensor
-    return {**found}
-
-
-def _artifact_facts(fitted: Fitted, clock: Stopwatch) -> dict[str, Json]:
-    return {
-        "curves": [dict(row) for row in fitted.curves],
-        "chosen": dict(fitted.chosen),
-        "facts": dict(fitted.facts),
-        "seconds": dict(clock.seconds),
-    }
+        match = SNAPSHOT_PREFIX.match(name)
+        if match is None:
+            states[FINAL_STATE][name] = tensor
+        else:
+            states.setdefault(int(match[1]), {})[name[match.end() :]] = tensor
+    return {**states}

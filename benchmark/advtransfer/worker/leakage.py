@@ -14,10 +14,10 @@ from advtransfer.types import Json, Part, Samples
 from advtransfer.worker.object_builder import dataset_of
 
 LEAKAGE_VERSION = 1
-"""Goes up when the same images are counted otherwise."""
+"""Raised whenever the same images would be counted differently."""
 
 MAX_PAIRS = 10**9
-"""Pairs of images above which `count_leaks` does not count by itself: minutes become hours."""
+"""Largest number of image pairs that `count_leaks` compares unasked; above it, minutes become hours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,54 +28,59 @@ class DataPart:
     part: Part
 
     def load_samples(self, host: Host) -> Samples:
-        """The part, read."""
+        """Return the samples of the part."""
         return dataset_of(host, self.data).part(self.part)
 
 
 def compared_parts(source: Node | None, target: Node) -> dict[str, tuple[DataPart, DataPart]]:
-    """What is looked for in what, by name; a source is known by the data set that it names as its `data`."""
-    train, test = DataPart(target, "train"), DataPart(target, "test")
-    found = {"target test in target train": (train, test)}
+    """Return the pairs of parts to compare, by name: training part first.
+
+    The training data of a source are the data set that it names as its `data`.
+    """
+    target_train = DataPart(target, "train")
+    target_test = DataPart(target, "test")
+    pairs = {"target test in target train": (target_train, target_test)}
     data = source.inputs.get("data") if source is not None else None
     if isinstance(data, Node):
-        seen = DataPart(data, "train")
-        found |= {
-            "target train in source train": (seen, train),
-            "target test in source train": (seen, test),
-        }
-    return found
+        source_train = DataPart(data, "train")
+        pairs["target train in source train"] = (source_train, target_train)
+        pairs["target test in source train"] = (source_train, target_test)
+    return pairs
 
 
 def count_leaks(
     a: DataPart, b: DataPart, *, host: Host, cache: Cache, always: bool
 ) -> dict[str, Json]:
-    """How many images of `b` are exactly, or nearly, in `a`; counted once for all trials that share the two.
+    """Return the number of images of `b` that are in `a`, exactly or nearly.
 
-    Above `MAX_PAIRS` pairs nothing is counted, and that is what it says, unless `always`.
+    Counts are cached, so all trials that share the two parts count once. Above `MAX_PAIRS` pairs
+    the counts are None, unless `always`.
     """
-    asked: dict[str, Json] = {
+    key: dict[str, Json] = {
         "leakage": LEAKAGE_VERSION,
         "a": [a.data.id, a.part],
         "b": [b.data.id, b.part],
+        "code": cast(Json, host.node_code(a.data) | host.node_code(b.data)),
     }
-    asked["code"] = cast(Json, host.node_code(a.data) | host.node_code(b.data))
-    id = content_id(asked)
-    known = cache.get(id)
-    if known is None:
-        here, there = a.load_samples(host), b.load_samples(host)
-        if len(here) * len(there) > MAX_PAIRS and not always:
-            return {"exact": None, "near": None, "of": len(there)}
+    id = content_id(key)
+    artifact = cache.get(id)
+    if artifact is None:
+        samples_a = a.load_samples(host)
+        samples_b = b.load_samples(host)
+        if len(samples_a) * len(samples_b) > MAX_PAIRS and not always:
+            return {"exact": None, "near": None, "of": len(samples_b)}
         with cache.hold_lock(id):
-            known = cache.get(id) or cache.put(
-                id, {}, _leak_counts(here, there), kind="leakage", use="host/leakage"
+            # Another worker may have counted between the first look and the lock.
+            artifact = cache.get(id) or cache.put(
+                id, {}, _leak_counts(samples_a, samples_b), kind="leakage", use="host/leakage"
             )
-    return dict(known.facts)
+    return dict(artifact.facts)
 
 
 def fit_leakage(
     subset: Node, source: Node | None, *, host: Host, cache: Cache
 ) -> Mapping[str, Mapping[str, Json]] | None:
-    """The counts for a fit, by pair; None where its suite says ``fit_leakage: off``.
+    """Return the counts for a fit, by pair; None where its suite says ``fit_leakage: off``.
 
     Raises:
         Leaked: There are such images and the suite says ``fit_leakage: error``.
@@ -83,23 +88,23 @@ def fit_leakage(
     policy = subset.options_not_in_id.get("leakage", "count")
     if policy == "off":
         return None
-    named = compared_parts(source, cast(Node, subset.inputs["data"]))
-    found = {
+    pairs = compared_parts(source, cast(Node, subset.inputs["data"]))
+    counts_by_pair = {
         name: count_leaks(a, b, host=host, cache=cache, always=policy == "error")
-        for name, (a, b) in sorted(named.items())
+        for name, (a, b) in sorted(pairs.items())
     }
-    leaked = {name: one for name, one in found.items() if one["exact"] or one["near"]}
-    if leaked and policy == "error":
-        raise Leaked(
-            "; ".join(
-                f"{name}: {one['exact']} exact, {one['near']} near" for name, one in leaked.items()
-            )
-        )
-    return found
+    leaks = [
+        f"{name}: {counts['exact']} exact, {counts['near']} near"
+        for name, counts in counts_by_pair.items()
+        if counts["exact"] or counts["near"]
+    ]
+    if leaks and policy == "error":
+        raise Leaked("; ".join(leaks))
+    return counts_by_pair
 
 
-def _leak_counts(here: Samples, there: Samples) -> dict[str, Json]:
+def _leak_counts(samples_a: Samples, samples_b: Samples) -> dict[str, Json]:
     from advtransfer.toolkit.leakage import find_leaks
 
-    found = find_leaks(here, there)
-    return {"exact": found.exact, "near": found.near, "of": len(there)}
+    leaks = find_leaks(samples_a, samples_b)
+    return {"exact": leaks.exact, "near": leaks.near, "of": len(samples_b)}

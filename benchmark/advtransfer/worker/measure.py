@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from advtransfer.errors import Inapplicable, PluginError
 from advtransfer.files import write_atomic
+from advtransfer.host import Component
 from advtransfer.node import Node
 from advtransfer.result import result_record
 from advtransfer.result.record import Provenance
@@ -39,78 +40,90 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
-def measure_result(work: JobRecorder, node: Node, carried: FitJob | None) -> None:
-    """Measure what `node` asks and write its record; nothing when it is there already with its batteries."""
-    if work.run.is_complete(node.id):
+def measure_result(recorder: JobRecorder, node: Node, fit_job: FitJob | None) -> None:
+    """Run an evaluation and write its record, unless the record and its batteries exist."""
+    if recorder.run.is_complete(node.id):
         return
-    clock, left = Stopwatch(), work.objects.side_effects
-    before = len(left.result_effects)
-    with clock.timing("load"), left.guard_component(component_names(node)):
-        component = work.objects.component(node)
-        evaluation = cast(Evaluation, work.objects.build_object(node))
-        given, weights = _evaluation_inputs(work, node, carried)
-        require_task(component.metadata, given.test.card, node.use)
+    stopwatch = Stopwatch()
+    log = recorder.objects.side_effects
+    earlier_effects = len(log.result_effects)
+    with stopwatch.timing("load"), log.guard_component(component_names(node)):
+        component = recorder.objects.component(node)
+        evaluation = cast(Evaluation, recorder.objects.build_object(node))
+        inputs, weights = _evaluation_inputs(recorder, node, fit_job)
+        require_task(component.metadata, inputs.test.card, node.use)
+    # Side effects of loading this result's own inputs mark this result, not those after it.
+    own_effects = log.result_effects[earlier_effects:]
+    del log.result_effects[earlier_effects:]
     seed = cast(int, node.options.get("seed", 0))
-    context = work.objects.make_context(node, "evaluation", seed, name=work.objects.job_name(node))
-    found, own = _ResultParts(), left.result_effects[before:]
-    del left.result_effects[before:]  # what its own parts left marks this result alone
-    with closing(
-        _each_model_state(given.model, carried)
-    ) as epochs:  # a measurement that raises leaves the last weights too
+    name = recorder.objects.job_name(node)
+    context = recorder.objects.make_context(node, "evaluation", seed, name=name)
+    result = _ResultParts()
+    # Closed explicitly, so that the final weights are restored also when a measurement raises.
+    with closing(_each_model_state(inputs.model, fit_job)) as epochs:
         for epoch in epochs:
             scratch = context.scratch / (f"epoch {epoch}" if epoch is not None else "fitted")
             scratch.mkdir(exist_ok=True)
             with (
-                clock.timing("measure"),
-                left.guard_component(node.use, given.model, own=True) as touched,
+                stopwatch.timing("measure"),
+                log.guard_component(node.use, inputs.model, own=True) as side_effects,
+                explain_missing_gradient(node.use, inputs, device=recorder.objects.device),
             ):
-                lent = replace(context, scratch=scratch)
-                with explain_missing_gradient(node.use, given, device=work.objects.device):
-                    measurement = plugin_values.require_measurement(
-                        component, evaluation.measure(given, context=lent)
-                    )
-            with clock.timing("checks"):
-                if fault := contract_violation(measurement, given.test):
-                    raise PluginError(component.plugin, f"{component.name}: {fault}")
-                found.add_measurement(measurement, given, device=work.objects.device, epoch=epoch)
+                returned = evaluation.measure(inputs, context=replace(context, scratch=scratch))
+                measurement = plugin_values.require_measurement(component, returned)
+            with stopwatch.timing("checks"):
+                _require_contract(component, measurement, inputs)
+                result.add_measurement(
+                    measurement, inputs, device=recorder.objects.device, epoch=epoch
+                )
             if epoch is None:
-                with clock.timing("battery"):
-                    changes = dict.fromkeys([*touched.changed, *own, *left.result_effects])
-                    found.add_battery(
-                        measurement,
-                        untouched_check([*changes]),
-                        _battery_runner(work, node, carried, given),
-                    )
-            elif touched.changed:
-                found.checks.append(untouched_check(touched.changed))
-    if not work.run.has_record(node.id):
-        data = {"test": samples_digest(given.test)}
-        _write_record(
-            work, node, found, work.provenance_of(node, data=data, weights=weights), clock
-        )
+                with stopwatch.timing("battery"):
+                    effects = [*side_effects.changed, *own_effects, *log.result_effects]
+                    untouched = untouched_check(list(dict.fromkeys(effects)))
+                    runner = _battery_runner(recorder, node, fit_job, inputs)
+                    result.add_battery(measurement, untouched, runner)
+            elif side_effects.changed:
+                result.checks.append(untouched_check(side_effects.changed))
+    # The record may exist although a battery of it was missing; it is not written twice.
+    if not recorder.run.has_record(node.id):
+        data = {"test": samples_digest(inputs.test)}
+        provenance = recorder.provenance_of(node, data=data, weights=weights)
+        _write_record(recorder, node, result, provenance, stopwatch)
+
+
+def _require_contract(
+    component: Component, measurement: Measurement, inputs: EvaluationInputs
+) -> None:
+    violation = contract_violation(measurement, inputs.test)
+    if violation is not None:
+        raise PluginError(component.plugin, f"{component.name}: {violation}")
 
 
 def _write_record(
-    work: JobRecorder, node: Node, found: _ResultParts, provenance: Provenance, clock: Stopwatch
+    recorder: JobRecorder,
+    node: Node,
+    result: _ResultParts,
+    provenance: Provenance,
+    stopwatch: Stopwatch,
 ) -> None:
-    work.run.write_record(
+    recorder.run.write_record(
         result_record(
             node,
-            outcomes=found.outcomes,
-            metrics=found.metrics,
-            checks=found.checks,
-            batteries=found.batteries,
-            samples=_write_samples(work, node, found.samples),
-            files=_copy_files(work, node, found.files),
+            outcomes=result.outcomes,
+            metrics=result.metrics,
+            checks=result.checks,
+            batteries=result.batteries,
+            samples=_write_samples(recorder, node, result.samples),
+            files=_copy_files(recorder, node, result.files),
             provenance=provenance,
-            observed=work.observed_facts(node, clock),
+            observed=recorder.observed_facts(node, stopwatch),
         )
     )
 
 
 @dataclass(slots=True)
 class _ResultParts:
-    """What an evaluation gave for the fitted model, and under ``metric@epoch`` for each snapshot of it."""
+    """Values of a record: those of the fitted model, and under ``metric@epoch`` those of snapshots."""
 
     outcomes: dict[str, list[int]] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
@@ -122,110 +135,119 @@ class _ResultParts:
     def add_measurement(
         self,
         measurement: Measurement,
-        given: EvaluationInputs,
+        inputs: EvaluationInputs,
         *,
         device: torch.device,
         epoch: int | None,
     ) -> None:
-        """Add one measurement, its examples re-checked by the host."""
-        at = "" if epoch is None else f"@{epoch}"
-        outcomes, checks = dict(measurement.outcomes), list(measurement.checks)
-        if given.model is not None:
-            outcomes, legal = verify_examples(
-                outcomes, measurement.examples, test=given.test, model=given.model, device=device
+        """Add a measurement after verifying its examples."""
+        suffix = "" if epoch is None else f"@{epoch}"
+        outcomes = dict(measurement.outcomes)
+        checks = list(measurement.checks)
+        if inputs.model is not None:
+            outcomes, example_checks = verify_examples(
+                outcomes, measurement.examples, test=inputs.test, model=inputs.model, device=device
             )
-            checks = [*legal, *checks]
-        self.outcomes |= {f"{name}{at}": values.tolist() for name, values in outcomes.items()}
-        self.metrics |= {f"{name}{at}": value for name, value in measurement.metrics.items()}
-        self.checks += [replace(check, name=f"{check.name}{at}") for check in checks]
-        self.samples |= {f"{name}{at}": values for name, values in measurement.samples.items()}
-        self.files |= {
-            f"{name}{at}": _rename_for_epoch(path, at) for name, path in measurement.files.items()
-        }
+            checks = [*example_checks, *checks]
+        self.checks += [replace(check, name=f"{check.name}{suffix}") for check in checks]
+        for name, values in outcomes.items():
+            self.outcomes[f"{name}{suffix}"] = values.tolist()
+        for name, number in measurement.metrics.items():
+            self.metrics[f"{name}{suffix}"] = number
+        for name, array in measurement.samples.items():
+            self.samples[f"{name}{suffix}"] = array
+        for name, path in measurement.files.items():
+            self.files[f"{name}{suffix}"] = _rename_for_epoch(path, suffix)
 
     def add_battery(
-        self, measurement: Measurement, untouched: Check, bench: BatteryRunner | None
+        self, measurement: Measurement, untouched: Check, runner: BatteryRunner | None
     ) -> None:
-        """Add what the batteries of the fitted model say of the outcomes, where robustness is claimed.
+        """Add the battery checks of the fitted model, where robustness is claimed.
 
-        Snapshots of earlier epochs are held against none: they are curves, not results to be ranked.
+        Snapshots of earlier epochs have none: they are curves, not results to be ranked.
         """
-        claimed = robustness_claims(measurement) if bench is not None else []
-        if claimed or untouched.grade != "pass":
+        claims = robustness_claims(measurement) if runner is not None else []
+        if claims or untouched.grade != "pass":
             self.checks.append(untouched)
-        if bench is not None and claimed:
-            evidence = bench.verify_claims(self.outcomes, claimed)
+        if runner is not None and claims:
+            evidence = runner.verify_claims(self.outcomes, claims)
             self.checks += evidence.checks
             self.batteries = evidence.batteries
 
 
 def _battery_runner(
-    work: JobRecorder, node: Node, carried: FitJob | None, given: EvaluationInputs
+    recorder: JobRecorder, node: Node, fit_job: FitJob | None, inputs: EvaluationInputs
 ) -> BatteryRunner | None:
-    """Where batteries are run; None where the run wants none, or there is no model of classes."""
-    if (
-        work.battery_config is None
-        or carried is None
-        or given.model is None
-        or given.test.card.task != "classes"
-    ):
+    """Return the runner of batteries; None if the run wants none or no classifier is evaluated."""
+    if recorder.battery_config is None or fit_job is None or inputs.model is None:
         return None
-    return BatteryRunner(work, node, carried, given.test, work.battery_config)
+    if inputs.test.card.task != "classes":
+        return None
+    return BatteryRunner(recorder, node, fit_job, inputs.test, recorder.battery_config)
 
 
-def _rename_for_epoch(path: Path, at: str) -> Path:
-    """The file under a name of its own for the snapshot that it is of."""
-    return path.rename(path.with_stem(f"{path.stem}{at}")) if at else path
+def _rename_for_epoch(path: Path, suffix: str) -> Path:
+    """Rename the file of a snapshot, since all files of a result are kept in one folder."""
+    return path.rename(path.with_stem(f"{path.stem}{suffix}")) if suffix else path
 
 
-def _each_model_state(model: nn.Module | None, carried: FitJob | None) -> Generator[int | None]:
-    """None for the fitted model, then the epoch of each snapshot while the model has its weights."""
+def _each_model_state(model: nn.Module | None, fit_job: FitJob | None) -> Generator[int | None]:
+    """Yield None for the fitted model, then each snapshot's epoch while the model has its weights."""
     yield None
-    if model is None or carried is None or not carried.snapshots:
+    if model is None or fit_job is None or not fit_job.snapshots:
         return
-    last = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    final_state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     try:
-        for epoch, state in sorted(carried.snapshots.items()):
+        for epoch, state in sorted(fit_job.snapshots.items()):
             model.load_state_dict(dict(state))
             yield epoch
     finally:
-        model.load_state_dict(last)
+        model.load_state_dict(final_state)
 
 
 def _evaluation_inputs(
-    work: JobRecorder, node: Node, carried: FitJob | None
+    recorder: JobRecorder, node: Node, fit_job: FitJob | None
 ) -> tuple[EvaluationInputs, dict[str, str]]:
-    """What the evaluation needs, and the digests of the weights among it."""
-    shop = work.objects
-    test = shop.test_part(cast(Node, node.inputs["test"]))
+    """Return the inputs of the evaluation, and the digests of the weights among them."""
+    objects = recorder.objects
+    test = objects.test_part(cast(Node, node.inputs["test"]))
     built: dict[str, BuiltSource] = {
-        name: shop.load_source(cast(Node, node.inputs[name]))
-        for name in ("source", "reference")
-        if name in node.inputs
+        role: objects.load_source(cast(Node, node.inputs[role]))
+        for role in ("source", "reference")
+        if role in node.inputs
     }
-    weights = {name: one.artifact.digest for name, one in built.items()}
-    parts: dict[str, Any] = {
-        name: one.network for name, one in built.items()
-    }  # Any: as varied as Given's fields
-    if "model" in node.inputs and carried is not None:
-        parts["model"], weights["model"] = carried.model, carried.digest
+    weights = {role: source.artifact.digest for role, source in built.items()}
+    # Any: as varied as the fields of EvaluationInputs
+    parts: dict[str, Any] = {role: source.network for role, source in built.items()}
+    if "model" in node.inputs and fit_job is not None:
+        parts["model"] = fit_job.model
+        weights["model"] = fit_job.digest
     if "train" in node.inputs:
-        parts["train"], _ = shop.train_parts(cast(Node, node.inputs["train"]))
+        parts["train"], _ = objects.train_parts(cast(Node, node.inputs["train"]))
     if "source" in built:
         adapter = cast("Node | None", node.inputs.get("adapter"))
-        if adapter is not None and cast(Adapter, shop.build_object(adapter)).learned:
-            found = f"{adapter.use} is learned by the transfer, and {node.use} looks at the source itself through it"
-            raise Inapplicable(
-                f"{found}; give these cells a fixed adapter, or leave them out by `only`"
-            )
-        parts["adapter"] = shop.build_adapter(
+        _refuse_learned_adapter(recorder, node, adapter)
+        parts["adapter"] = objects.build_adapter(
             adapter, target=test.card.shape, source=built["source"].card.shape
         )
     return EvaluationInputs(test=test, **parts), weights
 
 
-def _write_samples(work: JobRecorder, node: Node, samples: Tensors) -> Mapping[str, Json] | None:
-    """Keep arrays beside the record."""
+def _refuse_learned_adapter(recorder: JobRecorder, node: Node, adapter: Node | None) -> None:
+    if adapter is None:
+        return
+    if cast(Adapter, recorder.objects.build_object(adapter)).learned:
+        raise Inapplicable(
+            f"{adapter.use} is learned by the transfer, "
+            f"and {node.use} looks at the source itself through it; "
+            "give these cells a fixed adapter, or leave them out by `only`"
+        )
+
+
+def _write_samples(
+    recorder: JobRecorder, node: Node, samples: Tensors
+) -> Mapping[str, Json] | None:
+    """Write per-sample arrays beside the record; return the record's reference to them."""
     if not samples:
         return None
     from safetensors.torch import save
@@ -233,17 +255,18 @@ def _write_samples(work: JobRecorder, node: Node, samples: Tensors) -> Mapping[s
     from advtransfer.files import file_sha256
 
     relative = f"samples/{node.id[:2]}/{node.id}.safetensors"
-    path = work.run.path / relative
+    path = recorder.run.path / relative
     write_atomic(path, save({name: tensor.contiguous() for name, tensor in samples.items()}))
     return {"file": relative, "sha256": file_sha256(path), "fields": sorted(samples)}
 
 
-def _copy_files(work: JobRecorder, node: Node, files: Mapping[str, Path]) -> dict[str, str]:
-    """Keep figures beside the record, by name."""
-    kept = {}
+def _copy_files(recorder: JobRecorder, node: Node, files: Mapping[str, Path]) -> dict[str, str]:
+    """Copy figures beside the record; return their paths by name, relative to the run folder."""
+    copied = {}
     for name, source in sorted(files.items()):
         relative = f"files/{node.id}/{source.name}"
-        (work.run.path / relative).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source, work.run.path / relative)
-        kept[name] = relative
-    return kept
+        destination = recorder.run.path / relative
+        destination.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, destination)
+        copied[name] = relative
+    return copied

@@ -1,4 +1,7 @@
-"""Performance of one job, from its nodes to its records; a failure becomes an attempt on disk."""
+"""Performance of one job, from its nodes to its records; a failure becomes an attempt on disk.
+
+Importing this module does not import torch, so that a driver can name `perform_job` to its workers.
+"""
 
 from __future__ import annotations
 
@@ -32,19 +35,20 @@ from advtransfer.worker.process import (
     warnings_as_events,
 )
 
-StepEnding: TypeAlias = tuple[Literal["failed", "skipped"], str]
-"""What became of a step, and the reason."""
+FailureStatus: TypeAlias = Literal["failed", "skipped"]
+StepFailure: TypeAlias = tuple[FailureStatus, str]
+"""Status of a step that ended without a record, and the reason."""
+
+SendEvent: TypeAlias = Callable[[Mapping[str, Json]], None]
 
 
 def record_failure(
     job: Job, run: Run, node: Node, error: BaseException, started: float
-) -> StepEnding:
-    """Put a failure on disk; what the plugins say of themselves needs no traceback to be understood, but has one."""
+) -> StepFailure:
+    """Write a failed or skipped attempt, with reason and traceback."""
     from advtransfer.worker.object_builder import installed_host
 
-    status: Literal["failed", "skipped"] = (
-        "skipped" if isinstance(error, Inapplicable) else "failed"
-    )
+    status: FailureStatus = "skipped" if isinstance(error, Inapplicable) else "failed"
     reason = failure_reason(error)
     record = attempt_record(
         node,
@@ -52,6 +56,7 @@ def record_failure(
         reason=reason,
         exception=type(error).__name__,
         traceback="".join(traceback.format_exception(error)),
+        # These depend on the node alone, so the same job would end in the same way.
         deterministic=isinstance(error, Diverged | Inapplicable | Leaked),
         environment=job.environment,
         observed={
@@ -66,11 +71,14 @@ def record_failure(
 
 
 def failure_reason(error: BaseException) -> str:
-    """An error in words: its text, with its class unless it is one of ours; where it was raised, if it has no text."""
-    told = str(traceback.TracebackException.from_exception(error)).strip()
-    if isinstance(error, AdvTransferError) and told:
-        return told
-    return f"{type(error).__name__}: {told or _raised_at(error)}"
+    """Return the text of an error, with its class unless it is one of advtransfer's.
+
+    An error without a text is described by where it was raised.
+    """
+    text = str(traceback.TracebackException.from_exception(error)).strip()
+    if isinstance(error, AdvTransferError) and text:
+        return text
+    return f"{type(error).__name__}: {text or _raised_at(error)}"
 
 
 def _raised_at(error: BaseException) -> str:
@@ -78,17 +86,23 @@ def _raised_at(error: BaseException) -> str:
     if not frames:
         return "no reason given"
     last = frames[-1]
-    return f"raised without a word in {last.name} ({'/'.join(Path(last.filename).parts[-2:])}:{last.lineno})"
-
-
-SendEvent = Callable[[Mapping[str, Json]], None]
+    file = "/".join(Path(last.filename).parts[-2:])
+    return f"raised without a word in {last.name} ({file}:{last.lineno})"
 
 
 def perform_job(job: Job, tell: SendEvent) -> Report:
-    """Do what a job asks and report. Its records are on disk before this returns; a failure is an attempt on disk.
+    """Perform a job and report how it ended.
 
-    Holds a lease on the job meanwhile, so that several runs can share one folder; `busy` when another one has it.
-    Whatever a plugin raises, ``SystemExit`` too, is a failure of this job; only `Interrupted` passes.
+    Its records are on disk before this returns; a failure is an attempt on disk. The job is locked
+    meanwhile, so that several runs can share one folder; if another one holds the lock, the report
+    is `busy`. Whatever a plugin raises, including ``SystemExit``, is a failure of this job.
+
+    Args:
+        job: The job.
+        tell: Sends an event to the run loop.
+
+    Raises:
+        Interrupted: The worker is asked to stop.
     """
     started = time.time()
     try:
@@ -116,9 +130,11 @@ def perform_job(job: Job, tell: SendEvent) -> Report:
 
 
 def _perform_steps(job: Job, cache: Cache, scratch: Path, tell: SendEvent) -> Report:
-    run, asked = Run(job.run), job_request(job)
-    ids = [node.id for node in (asked.node, *asked.results)]
-    if all(run.is_complete(id) for id in ids):  # another driver of this folder has made it
+    run = Run(job.run)
+    request = job_request(job)
+    ids = [node.id for node in (request.node, *request.results)]
+    # Another driver of this folder may have finished the job while it waited.
+    if all(run.is_complete(id) for id in ids):
         return Report(job.id, "done", tuple(ids), None)
 
     import torch
@@ -127,66 +143,76 @@ def _perform_steps(job: Job, cache: Cache, scratch: Path, tell: SendEvent) -> Re
     from advtransfer.worker.recording import JobRecorder
     from advtransfer.worker.steps import job_steps
 
-    work = JobRecorder(
-        job,
-        run,
-        ObjectBuilder(job, run, cache, torch.device(job.device), scratch, tell, installed_host()),
-    )
-    written: list[str] = []
-    trouble: list[StepEnding] = []
+    device = torch.device(job.device)
+    objects = ObjectBuilder(job, run, cache, device, scratch, tell, installed_host())
+    recorder = JobRecorder(job, run, objects)
+    recorded: list[str] = []
+    failures: list[StepFailure] = []
     with deterministic_algorithms():
-        for step, make in job_steps(work, asked.node, list(asked.results)):
-            started = time.time()
-            tell(
-                {
-                    "event": "step_started",
-                    "id": job.id,
-                    "step": step.id,
-                    "use": step.use,
-                    "time": started,
-                }
-            )
-            try:
-                with warnings_as_events(tell, job):
-                    make()
-                written.append(step.id)
-            except (Busy, Cancelled, Interrupted):
-                raise
-            except (
-                BaseException
-            ) as error:  # SystemExit too: a plugin that exits fails, and ends no worker
-                nodes = (
-                    [step] if step.kind == "result" else asked.nodes_without_record(run.has_record)
-                )
-                trouble += [record_failure(job, run, node, error, started) for node in nodes]
-                if step.kind != "result":
-                    break
-    retire_worker = "; ".join(dict.fromkeys(work.lasting_effects)) or None
-    if not trouble:
-        return Report(job.id, "done", tuple(written), None, retire_worker)
-    status, reason = min(trouble, key=lambda one: one[0])  # "failed" is told before "skipped"
-    return Report(job.id, status, tuple(written), reason, retire_worker)
+        for step, make in job_steps(recorder, request.node, list(request.results)):
+            step_failures = _perform_step(job, step, make, tell)
+            if step_failures is None:
+                recorded.append(step.id)
+                continue
+            failures += step_failures
+            if step.kind != "result":
+                break  # without its source or fit a job can record no result
+    retire_worker = "; ".join(dict.fromkeys(recorder.lasting_effects)) or None
+    if not failures:
+        return Report(job.id, "done", tuple(recorded), None, retire_worker)
+    # The first failure in alphabetical order of the status: "failed" comes before "skipped".
+    status, reason = min(failures, key=lambda failure: failure[0])
+    return Report(job.id, status, tuple(recorded), reason, retire_worker)
+
+
+def _perform_step(
+    job: Job, step: Node, make: Callable[[], None], tell: SendEvent
+) -> list[StepFailure] | None:
+    """Perform one step.
+
+    Returns:
+        None if it succeeded; otherwise the failures, one per node that has no record because of it.
+    """
+    started = time.time()
+    tell(
+        {
+            "event": "step_started",
+            "id": job.id,
+            "step": step.id,
+            "use": step.use,
+            "time": started,
+        }
+    )
+    try:
+        with warnings_as_events(tell, job):
+            make()
+        return None
+    except (Busy, Cancelled, Interrupted):
+        raise
+    # SystemExit too: a plugin that exits must not end the worker.
+    except BaseException as error:
+        run = Run(job.run)
+        unrecorded = job_request(job).nodes_without_record(run.has_record)
+        failed_nodes = [step] if step.kind == "result" else unrecorded
+        return [record_failure(job, run, node, error, started) for node in failed_nodes]
 
 
 def _report_outside_steps(job: Job, error: BaseException, started: float) -> Report:
-    """The report of a job that failed outside its steps: an attempt on disk, where one can be written."""
+    """Report a job that failed outside its steps, after writing the attempt where possible."""
     try:
-        run, asked = Run(job.run), job_request(job)
-        for node in asked.nodes_without_record(run.has_record):
+        run = Run(job.run)
+        for node in job_request(job).nodes_without_record(run.has_record):
             record_failure(job, run, node, error, started)
-    except Exception as unwritten:  # the driver tells it, and tries to record it
-        return Report(
-            job.id,
-            "lost",
-            (),
-            f"{failure_reason(error)}; and this could not be recorded: {unwritten}",
-        )
+    except Exception as unwritten:
+        # Reported as lost, so that the driver tries to write the attempt instead.
+        reason = f"{failure_reason(error)}; and this could not be recorded: {unwritten}"
+        return Report(job.id, "lost", (), reason)
     return Report(job.id, "failed", (), failure_reason(error))
 
 
 def job_request(job: Job) -> JobRequest:
-    """The nodes that a job carries as plain data."""
-    asked = cast(
-        "Mapping[str, Any]", job.asked
-    )  # Any: nodes as JSON; their ids are checked against the job's
-    return JobRequest(Node.from_json(asked["node"]), tuple(map(Node.from_json, asked["results"])))
+    """Return the nodes that a job carries as plain data."""
+    # Any: nodes as JSON; their ids are checked against the job's
+    request = cast("Mapping[str, Any]", job.asked)
+    results = tuple(map(Node.from_json, request["results"]))
+    return JobRequest(Node.from_json(request["node"]), results)

@@ -1,8 +1,8 @@
 """Process-wide surroundings of a job.
 
-Thread limit, deterministic algorithms, scratch folder, warnings as events.
+Scratch folder, warnings as events, thread limit, deterministic algorithms.
 
-Does not import torch until one of them is entered.
+Does not import torch until one of the last two is entered.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ SCRATCH_NAME = "advtransfer-scratch"
 
 @contextmanager
 def scratch_folder() -> Iterator[Path]:
-    """A new folder among the system's temporary ones, named after this process; it is deleted at the end."""
+    """Create a temporary folder that is named after this process, and delete it at the end."""
     folder = files.temporary_path(Path(tempfile.gettempdir()) / SCRATCH_NAME)
     folder.mkdir(mode=0o700)
     try:
@@ -37,21 +37,26 @@ def scratch_folder() -> Iterator[Path]:
 
 
 def remove_stale_scratch() -> list[Path]:
-    """Delete the scratch folders of processes that are gone; returns what was deleted."""
+    """Delete the scratch folders of processes that have ended, and return their paths."""
     return files.remove_stale_temporaries(
         Path(tempfile.gettempdir()), pattern=f".{SCRATCH_NAME}.*.tmp"
     )
 
 
 MAX_WARNING_BYTES = select.PIPE_BUF - 1024
-"""Of a text as JSON: news must fit one write to the workers' pipe, with what else is in the event."""
+"""Largest size of a warning's text as JSON.
+
+An event must fit into one atomic write to the pipe that all workers share, with 1 KiB for the rest
+of the event.
+"""
 
 
 @contextmanager
 def warnings_as_events(tell: Callable[[Mapping[str, Json]], None], job: Job) -> Iterator[None]:
-    """Inside, a warning that Python would write to stderr is told as the event ``warning``.
+    """Send the warnings that Python would write to stderr as events ``warning``.
 
-    A library's is told with its category and the name of the job; an `AdvTransferWarning` speaks for itself.
+    A library's warning is sent with its category and the name of the job, an `AdvTransferWarning`
+    with its text alone.
     """
 
     def show(
@@ -62,9 +67,11 @@ def warnings_as_events(tell: Callable[[Mapping[str, Json]], None], job: Job) -> 
         file: TextIO | None = None,
         line: str | None = None,
     ) -> None:
-        own = issubclass(category, AdvTransferWarning)
-        text = str(message) if own else f"{category.__name__}: {message}"
-        name = "" if own else str(job.asked_by.get("name") or "")
+        if issubclass(category, AdvTransferWarning):
+            name, text = "", str(message)
+        else:
+            name = str(job.asked_by.get("name") or "")
+            text = f"{category.__name__}: {message}"
         tell({"event": "warning", "id": job.id, "name": name, "text": _fit_into_event(text)})
 
     before: Any = warnings.showwarning  # Any: typeshed has no name for its type
@@ -76,8 +83,9 @@ def warnings_as_events(tell: Callable[[Mapping[str, Json]], None], job: Job) -> 
 
 
 def _fit_into_event(text: str) -> str:
-    """As much of a text, on one line, as an event can carry."""
+    """Return a text on one line, cut to what an event can carry."""
     text = " ".join(text.split())
+    # By its JSON, where one character can take up to 12 bytes.
     while len(json.dumps(text)) > MAX_WARNING_BYTES:
         text = f"{text[: len(text) * 3 // 4]} …"
     return text
@@ -85,7 +93,7 @@ def _fit_into_event(text: str) -> str:
 
 @contextmanager
 def limited_threads(threads: int) -> Iterator[None]:
-    """Inside, torch and the BLAS libraries use this many CPU threads (each keeps its own count)."""
+    """Limit torch and the BLAS libraries to this number of CPU threads; each has its own count."""
     import threadpoolctl
     import torch
 
@@ -100,17 +108,16 @@ def limited_threads(threads: int) -> Iterator[None]:
 
 @contextmanager
 def deterministic_algorithms() -> Iterator[None]:
-    """Inside, torch picks algorithms that give the same bits again; an operation that has none fails by name.
+    """Make torch use deterministic algorithms, and compute float32 in full (see `full_float32`).
 
-    Float32 numbers are computed in full, see `full_float32`.
+    An operation without a deterministic algorithm raises an error that names it.
     """
     import torch
 
     from advtransfer.worker.device import full_float32
 
-    os.environ.setdefault(
-        "CUBLAS_WORKSPACE_CONFIG", ":4096:8"
-    )  # without it torch refuses cuBLAS here
+    # Without it torch refuses cuBLAS in deterministic mode.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     before = torch.are_deterministic_algorithms_enabled()
     torch.use_deterministic_algorithms(True)
     try:

@@ -21,8 +21,8 @@ from advtransfer.worker.verification.config import BATTERY_SIZES, BatteryConfig
 class JobRecorder:
     """One job in one worker.
 
-    Whoever finds that a plugin left state behind in the process adds it, in words, to `left_behind`: the worker is then
-    replaced before another job is done.
+    Every description in `lasting_effects` is a reason to replace the worker process before another
+    job, because a plugin left state behind in it.
     """
 
     job: Job
@@ -31,11 +31,12 @@ class JobRecorder:
     lasting_effects: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        # One list for both, so that every guard of the job adds to what the recorder reports.
         self.objects.side_effects.lasting_effects = self.lasting_effects
 
     @property
     def battery_config(self) -> BatteryConfig | None:
-        """How much evidence the run asks for; None for none."""
+        """Amount of work of the run's batteries; None if it runs none."""
         return None if self.job.battery == "none" else BATTERY_SIZES[self.job.battery]
 
     def provenance_of(
@@ -48,7 +49,17 @@ class JobRecorder:
         environment: str | None = None,
         plugin: Mapping[str, Json] | None = None,
     ) -> Provenance:
-        """Who answers for a record of this job; by default the plugin that the node's component comes from."""
+        """Return the provenance of a record of this job.
+
+        Args:
+            node: The node of the record.
+            data: Digests of the data, by role.
+            weights: Digests of the weights, by role.
+            resolved: Components that were chosen at run time, by role.
+            environment: Digest of the environment; by default the job's.
+            plugin: Name, distribution and version of the plugin; by default that of the node's
+                component.
+        """
         if plugin is None:
             component = self.objects.component(node)
             plugin = {
@@ -67,13 +78,13 @@ class JobRecorder:
             resolved=resolved or {},
         )
 
-    def observed_facts(self, node: Node, clock: Stopwatch) -> dict[str, Json]:
-        """What may differ between two runs of the same thing."""
+    def observed_facts(self, node: Node, stopwatch: Stopwatch) -> dict[str, Json]:
+        """Return the facts of a record that may differ between two runs of the same node."""
         return {
             "asked_by": dict(self.job.asked_by),
             "code": cast(Json, self.objects.host.node_code(node)),
-            "started": clock.started,
-            "seconds": dict(clock.seconds),
+            "started": stopwatch.started,
+            "seconds": dict(stopwatch.seconds),
             "attempt": self.run.attempt_count(self.job.id) + 1,
             "peak_bytes": peak_memory_bytes(),
             "copied_from": None,
@@ -82,25 +93,27 @@ class JobRecorder:
 
 @dataclass(slots=True)
 class Stopwatch:
-    """Seconds by what they were spent on."""
+    """Seconds by activity."""
 
     started: float = field(default_factory=time.time)
     seconds: dict[str, float] = field(default_factory=dict)
 
     @contextmanager
     def timing(self, what: str) -> Iterator[None]:
-        """Count the time inside as spent on `what`."""
+        """Add the time spent inside to the seconds of an activity."""
         began = time.perf_counter()
         try:
             yield
         finally:
-            self.seconds[what] = self.seconds.get(what, 0.0) + time.perf_counter() - began
+            elapsed = time.perf_counter() - began
+            self.seconds[what] = self.seconds.get(what, 0.0) + elapsed
 
 
 def peak_memory_bytes() -> int | None:
-    """The most memory this process has had, where the system says."""
+    """Return the peak memory of this process in bytes; None where the system does not report it."""
     try:
         import resource
     except ImportError:  # Windows
         return None
+    # Linux reports kibibytes.
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

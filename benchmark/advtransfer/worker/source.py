@@ -1,6 +1,6 @@
 """One source or reference.
 
-Its weights in the cache, and its record with the card and a check of its clean accuracy.
+Its weights in the cache, and its record with the card and a measurement of its clean accuracy.
 """
 
 from __future__ import annotations
@@ -19,64 +19,70 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-def record_source(work: JobRecorder, node: Node) -> None:
-    """Build a source unless the cache has it, and write its record in this run."""
-    clock = Stopwatch()
-    with clock.timing("build"), work.objects.side_effects.guard_component(node.use):
-        built = work.objects.load_source(node)
-    if work.run.has_record(node.id):
+def record_source(recorder: JobRecorder, node: Node) -> None:
+    """Build a source unless it is cached, and write its record in this run."""
+    objects = recorder.objects
+    stopwatch = Stopwatch()
+    with stopwatch.timing("build"), objects.side_effects.guard_component(node.use):
+        built = objects.load_source(node)
+    if recorder.run.has_record(node.id):
         return
-    with clock.timing("probe"):
-        probed = measure_clean_accuracy(work, node, built)
+    with stopwatch.timing("probe"):
+        probe = measure_clean_accuracy(recorder, node, built)
     facts = cast("dict[str, Any]", built.artifact.facts)  # Any: JSON that this package wrote
-    data = node.inputs.get("data")
-    digests = (
-        {"data": work.objects.load_dataset(data).card().digest} if isinstance(data, Node) else {}
-    )
-    provenance = work.provenance_of(
+    data_node = node.inputs.get("data")
+    data = {}
+    if isinstance(data_node, Node):
+        data["data"] = objects.load_dataset(data_node).card().digest
+    provenance = recorder.provenance_of(
         node,
-        data=digests,
+        data=data,
         weights={"source": built.artifact.digest},
-        environment=work.run.write_environment(facts["environment"]),
+        # A cached source may have been trained in another environment than this run's.
+        environment=recorder.run.write_environment(facts["environment"]),
     )
-    work.run.write_record(
+    recorder.run.write_record(
         source_record(
             node,
             card=built.card,
-            probe=probed,
+            probe=probe,
             weights=built.artifact.digest,
             curves=facts["curves"],
             facts=facts["facts"],
-            checks=work.objects.side_effects.checks,
+            checks=objects.side_effects.checks,
             provenance=provenance,
-            observed=work.observed_facts(node, clock),
+            observed=recorder.observed_facts(node, stopwatch),
         )
     )
 
 
 def measure_clean_accuracy(
-    work: JobRecorder, node: Node, built: BuiltSource
+    recorder: JobRecorder, node: Node, built: BuiltSource
 ) -> dict[str, Json] | None:
-    """Clean accuracy measured on the test part of the source's own `data`, against what its card claims."""
-    data = node.inputs.get("data")
-    if not isinstance(data, Node):
+    """Return a source's accuracy on the test part of its `data`, beside what its card claims.
+
+    None where the source names no data, or data of another task or shape.
+    """
+    data_node = node.inputs.get("data")
+    if not isinstance(data_node, Node):
         return None
-    dataset = work.objects.load_dataset(data)
+    dataset = recorder.objects.load_dataset(data_node)
     card = dataset.card()
     if card.task != "classes" or card.shape != built.card.shape:
         return None
-    logits, labels = predict(
-        cast("nn.Module", built.network), dataset.part("test"), device=work.objects.device
-    )
-    right, total = int((logits.argmax(1) == labels).sum()), len(labels)
-    claimed, measured = built.card.clean_accuracy, right / total
-    off = claimed is not None and abs(claimed - measured) > built.card.tolerance
+    network = cast("nn.Module", built.network)
+    logits, labels = predict(network, dataset.part("test"), device=recorder.objects.device)
+    correct = int((logits.argmax(1) == labels).sum())
+    total = len(labels)
+    measured = correct / total
+    claimed = built.card.clean_accuracy
+    deviates = claimed is not None and abs(claimed - measured) > built.card.tolerance
     return {
         "clean_accuracy": measured,
-        "interval": list(wilson_interval(right, total)),
+        "interval": list(wilson_interval(correct, total)),
         "of": total,
         "on": "the test part of its data",
         "claimed": claimed,
         "tolerance": built.card.tolerance,
-        "agrees": None if claimed is None else not off,
+        "agrees": None if claimed is None else not deviates,
     }

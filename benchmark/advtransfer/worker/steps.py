@@ -1,4 +1,4 @@
-"""Steps of a job in order, each of which ends in a record."""
+"""Steps of a job, in order; each ends in a record."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 from advtransfer.errors import Busy, Unfit
 from advtransfer.node import Node
-from advtransfer.worker.fit import new_fit_job
+from advtransfer.worker.fit import FitJob
 from advtransfer.worker.measure import measure_result
 from advtransfer.worker.recording import JobRecorder
 from advtransfer.worker.source import record_source
@@ -18,40 +18,47 @@ logger = logging.getLogger(__name__)
 Step: TypeAlias = "tuple[Node, Callable[[], None]]"
 
 
-def job_steps(work: JobRecorder, node: Node, results: list[Node]) -> Iterator[Step]:
-    """Yield what to make, in order; a later step is asked for only when the one before has ended."""
+def job_steps(recorder: JobRecorder, node: Node, results: list[Node]) -> Iterator[Step]:
+    """Yield each node to make, with the function that makes it, in order.
+
+    The caller runs a step before it asks for the next one, since later steps use earlier results.
+    """
     if node.kind == "source":
-        yield node, partial(record_source, work, node)
+        yield node, partial(record_source, recorder, node)
         return
     if node.kind == "result":
-        yield node, partial(measure_result, work, node, None)
+        yield node, partial(measure_result, recorder, node, None)
         return
-    carried = new_fit_job(work, node)
-    yield node, carried.fit_or_load
-    running = len(work.objects.side_effects.running_threads)
+    fit_job = FitJob(recorder, node)
+    yield node, fit_job.fit_or_load
+    running_threads = recorder.objects.side_effects.running_threads
+    before_results = len(running_threads)
     for number, result in enumerate(results):
-        if len(work.objects.side_effects.running_threads) > running:
-            _hand_over(work, results[number - 1], result)
-        yield result, partial(measure_result, work, result, carried)
-    if not work.job.keep_weights and all(work.run.has_record(result.id) for result in results):
-        _remove_weights(work, node)
+        if len(running_threads) > before_results:
+            _hand_over(recorder, results[number - 1], result)
+        yield result, partial(measure_result, recorder, result, fit_job)
+    all_recorded = all(recorder.run.has_record(result.id) for result in results)
+    if all_recorded and not recorder.job.keep_weights:
+        _remove_weights(recorder, node)
 
 
-def _remove_weights(work: JobRecorder, fit: Node) -> None:
-    """Remove a fit whose records are all there; one that cannot be removed takes room, and nothing else."""
+def _remove_weights(recorder: JobRecorder, fit: Node) -> None:
+    """Remove the cached weights of a fit; weights that cannot be removed only take up space."""
     try:
-        work.objects.cache.remove_node(fit.id)
+        recorder.objects.cache.remove_node(fit.id)
     except (Busy, OSError) as error:
         logger.warning("the weights of fit %s were not removed: %s", fit.id[:12], error)
 
 
-def _hand_over(work: JobRecorder, before: Node, result: Node) -> None:
-    """Leave a result to another process, where one evaluation left a thread running that nobody can stop.
+def _hand_over(recorder: JobRecorder, previous: Node, result: Node) -> None:
+    """Leave a result to another process, where the previous one left a thread running.
+
+    No thread can be stopped from outside. If the previous evaluation failed, it would do the same in
+    another process, so the result is measured here.
 
     Raises:
-        Unfit: Unless that evaluation failed, and would do the same there.
+        Unfit: The previous evaluation succeeded, and the result has no record yet.
     """
-    if work.run.has_record(before.id) and not work.run.has_record(result.id):
-        raise Unfit(
-            f"{'; '.join(work.objects.side_effects.running_threads)}; the rest is for another process"
-        )
+    if recorder.run.has_record(previous.id) and not recorder.run.has_record(result.id):
+        threads = "; ".join(recorder.objects.side_effects.running_threads)
+        raise Unfit(f"{threads}; the rest is for another process")

@@ -1,1 +1,1 @@
-"""Guards: what a plugin may change in a process while it works, noticed and put back."""
+"""Guards that notice what a plugin changes in the process while it works, and undo it."""

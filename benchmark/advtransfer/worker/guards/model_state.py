@@ -10,20 +10,23 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, nn
 
-Attributes: TypeAlias = dict[
-    str, Any
-]  # Any: a tensor, a module, a hook, or whatever a module keeps
+Attributes: TypeAlias = dict[str, Any]  # Any: tensors, modules, hooks, or any other attribute
+DictSnapshots: TypeAlias = Mapping[str, tuple[Attributes, Attributes]]
+"""Dictionaries of a module by name, each as the object itself and a copy of its items."""
 
 MODULE_DICTS = ("_parameters", "_buffers", "_modules")
-"""Where a module keeps what it is made of."""
+"""Dictionaries that hold the parts of a module."""
 
 PLAIN_TYPES = (bool, int, float, complex, str, tuple, torch.dtype, torch.device)
-"""Types of attributes that say how a module computes; others, such as a list or a tensor, may be kept by a forward."""
+"""Types of attributes that act as settings of a module.
+
+Attributes of other types, such as a list or a tensor, may be caches that a forward pass fills.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class _TensorState:
-    """One parameter or buffer, with copies of its values and of its gradient's."""
+    """One parameter or buffer, with copies of its values and of its gradient's values."""
 
     tensor: Tensor
     values: Tensor
@@ -34,14 +37,13 @@ class _TensorState:
 
     @classmethod
     def capture(cls, tensor: Tensor) -> _TensorState:
-        slopes = None if tensor.grad is None else tensor.grad.clone()
         return cls(
-            tensor,
-            tensor.detach().clone(),
-            tensor.grad,
-            slopes,
-            tensor.requires_grad,
-            _hooks_of(tensor),
+            tensor=tensor,
+            values=tensor.detach().clone(),
+            gradient=tensor.grad,
+            gradient_values=None if tensor.grad is None else tensor.grad.clone(),
+            requires_grad=tensor.requires_grad,
+            hooks=_hooks_of(tensor),
         )
 
     @property
@@ -52,6 +54,7 @@ class _TensorState:
     def same_gradient(self) -> bool:
         if self.gradient is None or self.gradient_values is None:
             return self.tensor.grad is None
+        # The object and its values: a gradient can be replaced, or added to in place.
         return self.tensor.grad is self.gradient and _same_tensor(
             self.gradient, self.gradient_values
         )
@@ -62,11 +65,10 @@ class _TensorState:
 
     def put_back(self) -> None:
         if not self.same_values:
+            # Through `.data`: dtype and device may have changed, which a copy in place would keep.
             self.tensor.data = self.values
         if not self.same_hooks:
-            for hooks in (self.tensor._backward_hooks, self.tensor._post_accumulate_grad_hooks):
-                for key in [key for key, hook in (hooks or {}).items() if hook not in self.hooks]:
-                    del hooks[key]  # type: ignore[union-attr]  # it has keys, so it is there
+            self._remove_new_hooks()
         if self.tensor.requires_grad != self.requires_grad:
             self.tensor.requires_grad_(self.requires_grad)
         if not self.same_gradient:
@@ -74,41 +76,41 @@ class _TensorState:
                 self.gradient.data = self.gradient_values
             self.tensor.grad = self.gradient
 
+    def _remove_new_hooks(self) -> None:
+        for hooks in (self.tensor._backward_hooks, self.tensor._post_accumulate_grad_hooks):
+            new_keys = [key for key, hook in (hooks or {}).items() if hook not in self.hooks]
+            for key in new_keys:
+                del hooks[key]  # type: ignore[union-attr]  # it has keys, so it is there
+
 
 @dataclass(frozen=True, slots=True)
 class _ModuleState:
-    """One module: its class, mode, hooks, what it is made of, and its other attributes."""
+    """One module: its class, mode, hooks, parts and other attributes."""
 
     module: nn.Module
     kind: type[nn.Module]
     training: bool
-    parts: Mapping[str, tuple[Attributes, Attributes]]
-    hooks: Mapping[str, tuple[Attributes, Attributes]]
+    parts: DictSnapshots
+    hooks: DictSnapshots
     attributes: Attributes
 
     @classmethod
     def capture(cls, module: nn.Module) -> _ModuleState:
-        own = vars(module)
-        hooks = [
+        attributes = vars(module)
+        hook_names = [
             name
-            for name, value in own.items()
+            for name, value in attributes.items()
             if name.endswith("_hooks") and isinstance(value, OrderedDict)
         ]
+        part_names = [name for name in MODULE_DICTS if isinstance(attributes.get(name), dict)]
+        separate = {*MODULE_DICTS, *hook_names, "training"}
         return cls(
-            module,
-            type(module),
-            module.training,
-            {
-                name: (own[name], dict(own[name]))
-                for name in MODULE_DICTS
-                if isinstance(own.get(name), dict)
-            },
-            {name: (own[name], dict(own[name])) for name in hooks},
-            {
-                name: value
-                for name, value in own.items()
-                if name not in (*MODULE_DICTS, *hooks, "training")
-            },
+            module=module,
+            kind=type(module),
+            training=module.training,
+            parts=_snapshot_dicts(attributes, part_names),
+            hooks=_snapshot_dicts(attributes, hook_names),
+            attributes={name: value for name, value in attributes.items() if name not in separate},
         )
 
     @property
@@ -119,27 +121,34 @@ class _ModuleState:
     def same_hooks(self) -> bool:
         return self._same_dicts(self.hooks)
 
-    def _same_dicts(self, before: Mapping[str, tuple[Attributes, Attributes]]) -> bool:
-        own = vars(self.module)
+    def _same_dicts(self, snapshots: DictSnapshots) -> bool:
+        attributes = vars(self.module)
         return all(
-            own.get(name) is kept and _same_items(kept, was) for name, (kept, was) in before.items()
+            attributes.get(name) is original and _same_items(original, items)
+            for name, (original, items) in snapshots.items()
         )
 
     def changed_attributes(self) -> list[str]:
-        """Attributes that make the module compute something else: methods that are hidden, settings that changed."""
-        own = vars(self.module)
-        known = {*self.attributes, *self.parts, *self.hooks, "training"}
-        found = [
+        """Return the attributes whose change alters what the module computes.
+
+        These are settings that changed, and methods that were hidden by an attribute.
+        """
+        attributes = vars(self.module)
+        changed = [
             name
-            for name, was in self.attributes.items()
-            if _computes_otherwise(own.get(name, _MISSING), was)
+            for name, before in self.attributes.items()
+            if _changes_computation(attributes.get(name, _MISSING), before)
         ]
-        return found + [
-            name for name in own if name not in known and callable(getattr(self.kind, name, None))
+        captured = {*self.attributes, *self.parts, *self.hooks, "training"}
+        hiding = [
+            name
+            for name in attributes
+            if name not in captured and callable(getattr(self.kind, name, None))
         ]
+        return changed + hiding
 
     def hidden_methods(self) -> list[str]:
-        """Those of the attributes that stand for a call."""
+        """Return the changed attributes that are called."""
         return [
             name
             for name in self.changed_attributes()
@@ -147,20 +156,21 @@ class _ModuleState:
         ]
 
     def remove_patches(self, names: Iterable[str]) -> None:
-        """Restore class, hooks, and the attributes of these names."""
-        own = vars(self.module)
+        """Restore the class, the hooks, and the attributes of these names."""
+        attributes = vars(self.module)
         if type(self.module) is not self.kind:
             self.module.__class__ = self.kind
         for name in names:
             if name in self.attributes:
-                own[name] = self.attributes[name]
+                attributes[name] = self.attributes[name]
             else:
-                del own[name]
-        _restore_dicts(own, self.hooks)
-        own["_is_full_backward_hook"] = self.attributes.get("_is_full_backward_hook")
+                del attributes[name]
+        _restore_dicts(attributes, self.hooks)
+        # torch sets this flag when the first backward hook is registered.
+        attributes["_is_full_backward_hook"] = self.attributes.get("_is_full_backward_hook")
 
     def put_back(self) -> None:
-        """Restore all of it."""
+        """Restore everything that was captured."""
         self.remove_patches(self.changed_attributes())
         _restore_dicts(vars(self.module), self.parts)
         self.module.training = self.training
@@ -168,54 +178,57 @@ class _ModuleState:
 
 @dataclass(frozen=True, slots=True)
 class ModelState:
-    """A model's modules and tensors, with copies of what the tensors hold."""
+    """Modules and tensors of a model, with copies of the tensors' values."""
 
     modules: tuple[_ModuleState, ...]
     tensors: tuple[_TensorState, ...]
 
     @classmethod
     def capture(cls, model: nn.Module, *, values: bool = True) -> ModelState:
-        """The model as it is; without `values`, all but what its tensors hold."""
+        """Return the current state of a model; without `values`, that of its modules only."""
         tensors = (*model.parameters(), *model.buffers()) if values else ()
         return cls(
-            tuple(map(_ModuleState.capture, model.modules())),
-            tuple(map(_TensorState.capture, tensors)),
+            modules=tuple(map(_ModuleState.capture, model.modules())),
+            tensors=tuple(map(_TensorState.capture, tensors)),
         )
 
     def list_changes(self) -> list[str]:
-        """Weights, modes and gradients that are no longer as they were, in words."""
-        same = {
-            "the model's state was changed": all(one.same_parts for one in self.modules)
-            and all(one.same_values for one in self.tensors),
-            "modules were left in another mode": all(
-                one.module.training == one.training for one in self.modules
-            ),
-            "gradients were left on the weights": all(one.same_gradient for one in self.tensors),
-            "requires_grad was changed": all(
-                one.tensor.requires_grad == one.requires_grad for one in self.tensors
-            ),
-        }
-        return [text for text, one in same.items() if not one]
+        """Return descriptions of the changes of weights, modes and gradients."""
+        same_parts = all(state.same_parts for state in self.modules)
+        same_values = all(state.same_values for state in self.tensors)
+        same_modes = all(state.module.training == state.training for state in self.modules)
+        same_gradients = all(state.same_gradient for state in self.tensors)
+        same_requires_grad = all(
+            state.tensor.requires_grad == state.requires_grad for state in self.tensors
+        )
+        changes = []
+        if not (same_parts and same_values):
+            changes.append("the model's state was changed")
+        if not same_modes:
+            changes.append("modules were left in another mode")
+        if not same_gradients:
+            changes.append("gradients were left on the weights")
+        if not same_requires_grad:
+            changes.append("requires_grad was changed")
+        return changes
 
     def list_patches(self, *, settings: bool) -> list[str]:
-        """Hooks, methods and, where `settings` count, other attributes that are no longer as they were, in words."""
-        same = all(one.same_hooks for one in self.modules) and all(
-            one.same_hooks for one in self.tensors
-        )
-        names = {
-            f"{one.kind.__name__}.{name}"
-            for one in self.modules
-            for name in (one.changed_attributes() if settings else one.hidden_methods())
-        }
-        names |= {
-            f"{one.kind.__name__}.__class__"
-            for one in self.modules
-            if type(one.module) is not one.kind
-        }
-        found = [] if same else ["hooks of the model were changed"]
-        return found + (
-            [f"attributes of the model were changed: {', '.join(sorted(names))}"] if names else []
-        )
+        """Return descriptions of changed hooks, methods and, with `settings`, other attributes."""
+        changed_names: set[str] = set()
+        for state in self.modules:
+            names = state.changed_attributes() if settings else state.hidden_methods()
+            if type(state.module) is not state.kind:
+                names.append("__class__")
+            changed_names |= {f"{state.kind.__name__}.{name}" for name in names}
+        same_module_hooks = all(state.same_hooks for state in self.modules)
+        same_tensor_hooks = all(state.same_hooks for state in self.tensors)
+        patches = []
+        if not (same_module_hooks and same_tensor_hooks):
+            patches.append("hooks of the model were changed")
+        if changed_names:
+            listed = ", ".join(sorted(changed_names))
+            patches.append(f"attributes of the model were changed: {listed}")
+        return patches
 
     def remove_patches(self) -> None:
         """Restore hooks and methods."""
@@ -223,7 +236,7 @@ class ModelState:
             module.remove_patches(module.hidden_methods())
 
     def put_back(self) -> None:
-        """Restore all of it."""
+        """Restore everything that was captured."""
         for module in self.modules:
             module.put_back()
         for tensor in self.tensors:
@@ -233,36 +246,42 @@ class ModelState:
 _MISSING = object()
 
 
-def _restore_dicts(own: Attributes, before: Mapping[str, tuple[Attributes, Attributes]]) -> None:
-    for name, (kept, was) in before.items():
-        kept.clear()
-        kept.update(was)
-        own[name] = kept
+def _snapshot_dicts(attributes: Attributes, names: Iterable[str]) -> DictSnapshots:
+    return {name: (attributes[name], dict(attributes[name])) for name in names}
 
 
-def _computes_otherwise(now: object, was: object) -> bool:
-    """Whether an attribute that was there makes the module compute something else."""
-    if now is was:
+def _restore_dicts(attributes: Attributes, snapshots: DictSnapshots) -> None:
+    # The original dictionaries are refilled, since the handles of hooks refer to them.
+    for name, (original, items) in snapshots.items():
+        original.clear()
+        original.update(items)
+        attributes[name] = original
+
+
+def _changes_computation(now: object, before: object) -> bool:
+    """Return whether replacing an attribute alters what the module computes."""
+    if now is before:
         return False
-    if isinstance(was, PLAIN_TYPES):
-        return type(now) is not type(was) or now != was
-    return callable(was)
+    if isinstance(before, PLAIN_TYPES):
+        return type(now) is not type(before) or now != before
+    return callable(before)
 
 
 def _hooks_of(tensor: Tensor) -> tuple[Any, ...]:  # Any: torch's own
-    return tuple(
-        hook
-        for hooks in (tensor._backward_hooks, tensor._post_accumulate_grad_hooks)
-        for hook in (hooks or {}).values()
-    )
+    backward_hooks = (tensor._backward_hooks or {}).values()
+    accumulation_hooks = (tensor._post_accumulate_grad_hooks or {}).values()
+    return (*backward_hooks, *accumulation_hooks)
 
 
-def _same_items(
-    now: Mapping[str, Any], before: Mapping[str, Any]
-) -> bool:  # Any: attributes of modules
-    return list(now) == list(before) and all(now[name] is one for name, one in before.items())
+def _same_items(now: Attributes, before: Attributes) -> bool:
+    return list(now) == list(before) and all(now[name] is item for name, item in before.items())
 
 
-def _same_tensor(one: Tensor, other: Tensor) -> bool:
-    """Whether they hold the same; tensors of other kinds do not, where torch would raise or convert."""
-    return (one.dtype, one.device) == (other.dtype, other.device) and torch.equal(one, other)
+def _same_tensor(first: Tensor, second: Tensor) -> bool:
+    """Return whether two tensors have the same values.
+
+    Dtype and device are compared first: torch would convert the one and raise for the other.
+    """
+    if first.dtype != second.dtype or first.device != second.device:
+        return False
+    return torch.equal(first, second)

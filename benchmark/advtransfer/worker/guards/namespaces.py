@@ -1,4 +1,4 @@
-"""Snapshot of shared functions, classes and hooks of torch and NumPy, to find and undo monkey patches."""
+"""Snapshot of shared functions, classes and hooks of torch and NumPy, to undo monkey patches."""
 
 from __future__ import annotations
 
@@ -32,78 +32,98 @@ SHARED_MODULES: tuple[ModuleType, ...] = (
     ),
     *(torch.autograd, torch.optim, torch.random, torch.cuda, np, np.linalg, np.random, random),
 )
-"""Modules whose functions plugins share."""
+"""Modules whose functions plugins share with the host."""
 
 GLOBAL_HOOKS = tuple(
     name for name in vars(all_modules) if name.startswith("_global_") and name.endswith("_hooks")
 )
-"""Where torch keeps the hooks of all modules."""
+"""Names of torch's dictionaries of hooks that run for all modules."""
 
 _TORCH_FOLDER = Path(torch.__file__).parent
 
 
 @dataclass(frozen=True, slots=True)
 class Namespaces:
-    """What these modules and classes, and torch's hooks of all modules, held at one moment."""
+    """Contents of shared modules and classes, and torch's hooks for all modules, at one moment."""
 
-    held: tuple[tuple[NamespaceOwner, Namespace], ...]
+    contents: tuple[tuple[NamespaceOwner, Namespace], ...]
     hooks: Mapping[str, Namespace]
 
     @classmethod
     def capture(cls) -> Namespaces:
-        """What they hold."""
-        hooks = {name: dict(getattr(all_modules, name)) for name in GLOBAL_HOOKS}
+        """Return the current contents."""
         owners: list[NamespaceOwner] = [*SHARED_MODULES, *_shared_classes()]
-        return cls(tuple((owner, dict(vars(owner))) for owner in owners), hooks)
+        return cls(
+            contents=tuple((owner, dict(vars(owner))) for owner in owners),
+            hooks={name: dict(getattr(all_modules, name)) for name in GLOBAL_HOOKS},
+        )
 
     def list_changes(self) -> list[str]:
-        """What was replaced, removed or hidden, in words; what a library adds when it is imported is no change."""
-        found = [
+        """Return descriptions of the functions that were replaced, removed or hidden.
+
+        Names that a library adds when it is imported are no change.
+        """
+        changes = [
             f"{_owner_name(owner)}.{name} was replaced" for owner, name, _ in self._patched_names()
         ]
-        hooked = not all(
-            _same_namespace(getattr(all_modules, name), was) for name, was in self.hooks.items()
+        same_hooks = all(
+            _same_namespace(getattr(all_modules, name), before)
+            for name, before in self.hooks.items()
         )
-        return found + (["hooks of all modules were changed"] if hooked else [])
+        if not same_hooks:
+            changes.append("hooks of all modules were changed")
+        return changes
 
     def put_back(self) -> None:
         """Restore the functions and hooks."""
-        for owner, name, was in list(self._patched_names()):
-            if was is _MISSING:
+        for owner, name, before in list(self._patched_names()):
+            if before is _MISSING:
                 delattr(owner, name)
             else:
-                setattr(owner, name, was)
+                setattr(owner, name, before)
         for name, hooks in self.hooks.items():
-            now = getattr(all_modules, name)
-            now.clear()
-            now.update(hooks)
+            current_hooks = getattr(all_modules, name)
+            current_hooks.clear()
+            current_hooks.update(hooks)
 
     def _patched_names(self) -> Iterator[tuple[NamespaceOwner, str, object]]:
-        """Each owner and name that gives something else than it did, and what it held itself."""
-        for owner, before in self.held:
+        """Yield each owner and name with another function now, and what the owner itself had."""
+        for owner, before in self.contents:
             now = vars(owner)
             if _same_namespace(now, before):
                 continue
-            for name, was in before.items():
-                if (
-                    now.get(name, _MISSING) is not was
-                    and _is_called(was)
-                    and not _wrapped_by_torch(now.get(name), was)
-                ):
-                    yield owner, name, was
+            for name, value in before.items():
+                if _is_patched(now.get(name, _MISSING), value):
+                    yield owner, name, value
             if isinstance(owner, type):
-                for name in [name for name in now if name not in before]:
-                    inherited = getattr(super(owner, owner), name, None)
-                    if _is_called(inherited) and not _wrapped_by_torch(now[name], inherited):
-                        yield owner, name, _MISSING
+                for name in _hiding_names(owner, before):
+                    yield owner, name, _MISSING
 
 
 _MISSING = object()
 
 
+def _is_patched(now: object, before: object) -> bool:
+    if now is before or not _is_called(before):
+        return False
+    return not _wrapped_by_torch(now, before)
+
+
+def _hiding_names(owner: type, before: Namespace) -> Iterator[str]:
+    """Yield the names that were added to a class and hide a method that it inherits."""
+    for name, value in list(vars(owner).items()):
+        if name not in before:
+            inherited = getattr(super(owner, owner), name, None)
+            if _is_called(inherited) and not _wrapped_by_torch(value, inherited):
+                yield name
+
+
 def _shared_classes() -> Iterable[type]:
-    """The tensor classes, and each class of module there is."""
-    found: dict[type, None] = {}
+    """Return torch's base classes and all their subclasses, each once.
+
+    Subclasses too, since a patch of `nn.Linear` changes every model that has one.
+    """
+    classes: dict[type, None] = {}
     waiting: list[type] = [
         torch.Tensor,
         nn.Module,
@@ -112,41 +132,47 @@ def _shared_classes() -> Iterable[type]:
         torch.Generator,
     ]
     while waiting:
-        one = waiting.pop()
-        if one not in found:
-            found[one] = None
-            waiting += type.__subclasses__(one)
-    return found
+        cls = waiting.pop()
+        if cls not in classes:
+            classes[cls] = None
+            # Through `type`: a metaclass may define `__subclasses__` otherwise.
+            waiting += type.__subclasses__(cls)
+    return classes
 
 
 def _is_called(value: object) -> bool:
-    """Whether something is called, or stands for a call: only that changes what others compute."""
+    """Return whether a value is called or stands for a call; others change no computation."""
     return callable(value) or hasattr(type(value), "__get__") or isinstance(value, ModuleType)
 
 
-def _wrapped_by_torch(now: object, was: object) -> bool:
-    """Whether torch itself wrapped a function of its own: an optimizer's at its first use, its compiler many."""
+def _wrapped_by_torch(now: object, before: object) -> bool:
+    """Return whether torch itself wrapped one of its functions.
+
+    torch wraps an optimizer's step at its first use, and its compiler wraps many functions.
+    """
     if not isinstance(now, FunctionType):
         return False
-    folders, inner = Path(now.__code__.co_filename).parents, inspect.unwrap(now)
-    same = callable(was) and inner is inspect.unwrap(was)
-    return (same and _TORCH_FOLDER in folders) or (
-        inner is now and _TORCH_FOLDER / "_dynamo" in folders
-    )
+    folders = Path(now.__code__.co_filename).parents
+    unwrapped = inspect.unwrap(now)
+    if _TORCH_FOLDER in folders and callable(before) and unwrapped is inspect.unwrap(before):
+        return True
+    # The compiler replaces functions by its own, which wrap nothing.
+    return unwrapped is now and _TORCH_FOLDER / "_dynamo" in folders
 
 
-def _same_namespace(now: Namespace, was: Namespace) -> bool:
-    """Whether two namespaces hold the very same things in the same order; quick, since there are many."""
+def _same_namespace(now: Namespace, before: Namespace) -> bool:
+    """Return whether two namespaces hold the same objects in the same order.
+
+    In C by `map`: there are hundreds of classes, and this runs before and after every component.
+    """
     return (
-        len(now) == len(was)
-        and all(map(is_, now.values(), was.values()))
-        and all(map(eq, now, was))
+        len(now) == len(before)
+        and all(map(is_, now.values(), before.values()))
+        and all(map(eq, now, before))
     )
 
 
 def _owner_name(owner: NamespaceOwner) -> str:
-    return (
-        owner.__name__
-        if isinstance(owner, ModuleType)
-        else f"{owner.__module__}.{owner.__qualname__}"
-    )
+    if isinstance(owner, ModuleType):
+        return owner.__name__
+    return f"{owner.__module__}.{owner.__qualname__}"

@@ -11,7 +11,7 @@ import random
 import sys
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from types import FrameType, ModuleType
 from typing import Any
@@ -22,12 +22,15 @@ from torch import Tensor
 from torch.backends import cuda, cudnn, mkldnn
 
 _EXITED_CONTEXTS: list[object] = []
-"""Contexts that put inference mode back; torch leaves one when its object is collected."""
+"""Contexts that restored inference mode.
+
+They are kept alive, because torch leaves inference mode when the context object is collected.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class LibrarySetting:
-    """One setting: its name in words, and how it is read and written."""
+    """One setting: its name in messages, and functions that read and write it."""
 
     name: str
     read: Callable[[], Any]  # Any: as varied as the settings
@@ -36,48 +39,54 @@ class LibrarySetting:
 
 @dataclass(frozen=True, slots=True)
 class LibrarySettings:
-    """The settings at one moment."""
+    """Values of the settings at one moment, by name."""
 
-    values: Mapping[str, Any] = field(
-        default_factory=lambda: {one.name: one.read() for one in LIBRARY_SETTINGS}
-    )
+    values: Mapping[str, Any]  # Any: as varied as the settings
+
+    @classmethod
+    def capture(cls) -> LibrarySettings:
+        """Return the current values."""
+        return cls({setting.name: setting.read() for setting in LIBRARY_SETTINGS})
 
     def list_changes(self) -> list[str]:
-        """Those that are no longer as they were, in words."""
-        now = LibrarySettings().values
+        """Return descriptions of the settings that changed since."""
+        now = LibrarySettings.capture().values
         return [
-            f"{name} was changed ({was} to {now[name]})"
-            for name, was in self.values.items()
-            if now[name] != was
+            f"{name} was changed ({before} to {now[name]})"
+            for name, before in self.values.items()
+            if now[name] != before
         ]
 
     def put_back(self) -> None:
         """Restore the settings."""
         for setting in LIBRARY_SETTINGS:
-            if setting.read() != (was := self.values[setting.name]):
-                setting.write(was)
+            before = self.values[setting.name]
+            # Read again: writing an earlier setting may have restored or changed this one.
+            if setting.read() != before:
+                setting.write(before)
 
 
-def _pop_function_modes(was: int) -> None:
+def _pop_function_modes(depth: int) -> None:
     """Leave function modes (``with torch.device(...)``) that were entered and not left."""
-    while torch._C._len_torch_function_stack() > was:
+    while torch._C._len_torch_function_stack() > depth:
         torch._C._pop_torch_function_stack()
 
 
-def _pop_dispatch_modes(was: int) -> None:
+def _pop_dispatch_modes(depth: int) -> None:
+    """Leave dispatch modes that were entered and not left."""
     from torch.utils._python_dispatch import _pop_mode
 
-    while torch._C._len_torch_dispatch_stack() > was:
+    while torch._C._len_torch_dispatch_stack() > depth:
         _pop_mode()
 
 
-def _set_default_device(was: torch.device) -> None:
-    # a default of the CPU is no default at all, and costs a mode on every call
-    torch.set_default_device(None if was.type == "cpu" else was)
+def _set_default_device(device: torch.device) -> None:
+    # None instead of the CPU: an explicit default device adds a function mode to every call.
+    torch.set_default_device(None if device.type == "cpu" else device)
 
 
-def _set_inference_mode(was: bool) -> None:
-    context = torch.inference_mode(mode=was)
+def _set_inference_mode(enabled: bool) -> None:
+    context = torch.inference_mode(mode=enabled)
     context.__enter__()
     _EXITED_CONTEXTS.append(context)
 
@@ -89,12 +98,13 @@ def _deterministic_flags() -> tuple[bool, bool]:
     )
 
 
-def _set_deterministic_flags(was: tuple[bool, bool]) -> None:
-    torch.use_deterministic_algorithms(was[0], warn_only=was[1])
+def _set_deterministic_flags(flags: tuple[bool, bool]) -> None:
+    enabled, warn_only = flags
+    torch.use_deterministic_algorithms(enabled, warn_only=warn_only)
 
 
 def _flushes_denormals() -> bool:
-    """Whether numbers too small for a normal float are taken for 0."""
+    """Return whether denormal numbers are treated as 0; torch can set this but not read it."""
     return bool(torch.tensor(1e-310, dtype=torch.float64, device="cpu") * 1 == 0)
 
 
@@ -105,7 +115,7 @@ def _attribute_setting(name: str, module: ModuleType, attribute: str) -> Library
 
 
 LIBRARY_SETTINGS: tuple[LibrarySetting, ...] = (
-    # modes first: what is read and written below them is theirs
+    # Modes come first: they intercept the calls that read and write the settings below.
     LibrarySetting(
         "the stack of torch's dispatch modes",
         torch._C._len_torch_dispatch_stack,
@@ -151,21 +161,21 @@ LIBRARY_SETTINGS: tuple[LibrarySetting, ...] = (
     _attribute_setting("cuDNN's deterministic mode", cudnn, "deterministic"),
     _attribute_setting("TF32 in cuDNN", cudnn, "allow_tf32"),
     _attribute_setting("oneDNN", mkldnn, "enabled"),
-    LibrarySetting("NumPy's handling of errors", np.geterr, lambda was: np.seterr(**was)),
+    LibrarySetting("NumPy's handling of errors", np.geterr, lambda modes: np.seterr(**modes)),
     LibrarySetting("the working folder", os.getcwd, os.chdir),
 )
 
 
 MAX_DRAW_BLOCKS = 1000
-"""How many draws are followed, in blocks of 624: some 10 ms."""
+"""Number of blocks of 624 draws to follow before a generator counts as seeded; about 10 ms."""
 
 
 @dataclass(frozen=True, slots=True)
 class RandomState:
-    """The states at one moment; CUDA's where it is in use."""
+    """States of the global random generators at one moment; CUDA's only if it is in use."""
 
-    python: tuple[Any, ...]  # Any: what random.getstate gives is its own business
-    numpy: dict[str, Any]  # Any: the same of numpy's
+    python: tuple[Any, ...]  # Any: opaque, as random.getstate returns it
+    numpy: dict[str, Any]  # Any: the same of NumPy
     torch: Tensor
     seed: int
     cuda: tuple[Tensor, ...]
@@ -173,44 +183,43 @@ class RandomState:
 
     @classmethod
     def capture(cls) -> RandomState:
-        """The states as they are."""
-        used = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]  # torch leaves it without annotations
-        cuda = torch.cuda.get_rng_state_all() if used else ()
-        numpy = dict(np.random.get_state(legacy=False))
-        modules = frozenset(sys.modules)
+        """Return the current states."""
+        # Reading the state of CUDA would initialise it, which takes seconds and memory.
+        cuda_in_use = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]  # torch leaves it without annotations
         return cls(
-            random.getstate(),
-            numpy,
-            torch.get_rng_state(),
-            torch.initial_seed(),
-            tuple(cuda),
-            modules,
+            python=random.getstate(),
+            numpy=dict(np.random.get_state(legacy=False)),
+            torch=torch.get_rng_state(),
+            seed=torch.initial_seed(),
+            cuda=tuple(torch.cuda.get_rng_state_all()) if cuda_in_use else (),
+            modules=frozenset(sys.modules),
         )
 
     @property
     def is_unchanged(self) -> bool:
-        """Whether all are as they were."""
+        """Whether all generators are in the captured states."""
         return not self._changed_generators()
 
     def used_generators(self) -> list[str]:
-        """Those that are no longer as they were; CUDA's only if it was in use before.
+        """Return the generators that changed; CUDA only if it was in use before.
 
-        A library that is imported for the first time may draw from Python's, as scikit-learn does.
+        Python's generator is left out if a module was imported meanwhile and it was not seeded:
+        some libraries, such as scikit-learn, draw from it when they are imported.
         """
-        moved = self._changed_generators()
-        imports = (
-            not self.modules.issuperset(sys.modules) and "random" not in self.seeded_generators()
-        )
-        return [name for name in moved if not (imports and name == "random")]
+        changed = self._changed_generators()
+        imported = not self.modules.issuperset(sys.modules)
+        if imported and "random" not in self.seeded_generators():
+            return [name for name in changed if name != "random"]
+        return changed
 
     def seeded_generators(self) -> list[str]:
-        """Those that no draws lead to from where they were."""
-        drawn = {
+        """Return the changed generators whose new state no draws explain."""
+        only_drawn = {
             "random": _reachable_by_draws(self.python[1][:-1], random.getstate()[1][:-1]),
             "numpy": _reachable_by_draws(self._numpy_key, RandomState.capture()._numpy_key),
             "torch": torch.initial_seed() == self.seed,
         }
-        return [name for name in self._changed_generators() if not drawn.get(name, True)]
+        return [name for name in self._changed_generators() if not only_drawn.get(name, True)]
 
     @property
     def _numpy_key(self) -> tuple[int, ...]:
@@ -218,13 +227,14 @@ class RandomState:
 
     def _changed_generators(self) -> list[str]:
         now = RandomState.capture()
-        same = {
+        unchanged = {
             "random": self.python == now.python,
+            # Pickled, since the state contains an array, which `==` compares entry by entry.
             "numpy": pickle.dumps(self.numpy) == pickle.dumps(now.numpy),
             "torch": torch.equal(self.torch, now.torch),
             "CUDA": all(map(torch.equal, self.cuda, now.cuda)),
         }
-        return [name for name, one in same.items() if not one]
+        return [name for name, same in unchanged.items() if not same]
 
     def put_back(self) -> None:
         """Restore the states."""
@@ -236,10 +246,14 @@ class RandomState:
 
 
 def _reachable_by_draws(before: tuple[int, ...], after: tuple[int, ...]) -> bool:
-    """Whether draws lead from one state of a Mersenne twister to another, within `MAX_DRAW_BLOCKS` times its 624 words."""
+    """Return whether draws lead from one state of a Mersenne twister to another.
+
+    At most `MAX_DRAW_BLOCKS` blocks are followed; the state changes once per 624 words drawn.
+    """
     if before == after:
         return True
     twister = random.Random()
+    # Position 624 means that all words of the state are used: the next draw makes a new block.
     twister.setstate((3, (*before, 624), None))
     for _ in range(MAX_DRAW_BLOCKS):
         twister.getrandbits(32 * 624)
@@ -249,41 +263,49 @@ def _reachable_by_draws(before: tuple[int, ...], after: tuple[int, ...]) -> bool
 
 
 THREAD_END_SECONDS = 0.2
-"""How long a thread that is about to end is waited for."""
+"""Seconds to wait for a thread that may be about to end."""
 
 POOL_LIBRARIES = frozenset(
     {"advtransfer", "concurrent", "joblib", "multiprocessing", "torch", "tqdm"}
 )
-"""Packages whose threads wait for work of their own, such as pools that are kept for the next call."""
+"""Packages that keep idle threads, such as pools for the next call."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunningThreads:
-    """The threads of the process at one moment."""
+    """Threads of the process at one moment."""
 
     threads: frozenset[threading.Thread]
 
     @classmethod
     def capture(cls) -> RunningThreads:
-        """Those that run."""
+        """Return the threads that run now."""
         return cls(frozenset(threading.enumerate()))
 
     def list_changes(self) -> list[str]:
-        """Those that were started since and still run, in words."""
+        """Return descriptions of the threads that were started since and still run."""
         started = [
-            one
-            for one in threading.enumerate()
-            if one not in self.threads and not _is_idle_pool_thread(one)
+            thread
+            for thread in threading.enumerate()
+            if thread not in self.threads and not _is_idle_pool_thread(thread)
         ]
-        for one in started:
-            one.join(THREAD_END_SECONDS)
-        return [f"the thread {one.name!r} was left running" for one in started if one.is_alive()]
+        for thread in started:
+            thread.join(THREAD_END_SECONDS)
+        return [
+            f"the thread {thread.name!r} was left running"
+            for thread in started
+            if thread.is_alive()
+        ]
 
 
 def _is_idle_pool_thread(thread: threading.Thread) -> bool:
-    """Whether a library's own thread waits for work, and runs nobody else's code."""
-    begins = getattr(thread, "_target", None) or type(thread).run
-    if _top_package(getattr(begins, "__module__", "")) not in POOL_LIBRARIES:
+    """Return whether a thread belongs to a library and only waits for work.
+
+    Every frame of its stack must belong to such a library or to Python: a pool thread that runs a
+    plugin's function is not idle.
+    """
+    target = getattr(thread, "_target", None) or type(thread).run
+    if _top_package(getattr(target, "__module__", "")) not in POOL_LIBRARIES:
         return False
     frame: FrameType | None = sys._current_frames().get(thread.ident or 0)
     while frame is not None:

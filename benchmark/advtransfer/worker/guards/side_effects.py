@@ -1,8 +1,7 @@
-"""Side effects of plugins on the model and on the process.
+"""Detection of side effects that plugins have on the model and on the process.
 
-Detected, undone, and marked on the results.
-
-After a lasting side effect the worker process is replaced before another job.
+Side effects are undone and marked on the results. After a lasting one the worker process is replaced
+before another job.
 """
 
 from __future__ import annotations
@@ -24,10 +23,13 @@ NOTHING_CHANGED = "weights, modes, .grad and global random state are as they wer
 
 @dataclass(slots=True)
 class SideEffects:
-    """What a watched piece of code changed, in words; empty when it changed nothing.
+    """Descriptions of what a guarded piece of code changed; empty when it changed nothing.
 
-    `lasting` are those of the changes for which another process should take over, though all but `running` threads
-    are put back.
+    Args:
+        changed: All changes.
+        lasting: The changes after which another process should take over, although all of them
+            except running threads are undone.
+        running_threads: Threads that were started and still run.
     """
 
     changed: list[str] = field(default_factory=list)
@@ -35,12 +37,12 @@ class SideEffects:
     running_threads: list[str] = field(default_factory=list)
 
     def to_check(self) -> Check:
-        """One check: how many kinds of things were changed."""
+        """Return the check that counts the changes."""
         return untouched_check(self.changed)
 
 
 def untouched_check(changes: Sequence[str]) -> Check:
-    """One check: how many kinds of things were changed."""
+    """Return the check that counts changes; it fails if there is any."""
     text = ", ".join(changes) or NOTHING_CHANGED
     return Check("untouched", "fail" if changes else "pass", len(changes), 0, 1, text)
 
@@ -49,58 +51,77 @@ def untouched_check(changes: Sequence[str]) -> Check:
 def guard_side_effects(
     model: nn.Module | None, *, draws: bool = False, fits: bool = False
 ) -> Iterator[SideEffects]:
-    """Watch the code inside; what it changed of the model or of the process is told, and put back.
+    """Detect and undo what the code inside changes of the model or of the process.
 
-    It is put back also when the code raises: what is measured next finds the model and the process as they were.
+    Changes are undone also when the code raises, so that the next measurement finds the model and
+    the process as they were.
 
     Args:
-        model: The model that it is handed.
-        draws: Whether it may draw from torch's global random state, as the first weights of a layer do. What makes no
-            fit may seed it before it draws as well: the state is put back.
-        fits: Whether it is there to change the model's weights, modes and layers; not its hooks or methods.
+        model: The model that the code receives.
+        draws: Whether the code may draw from torch's global random state, as the first weights of
+            a layer do. Code that fits nothing may also seed it first: the state is restored.
+        fits: Whether the code may change the model's weights, modes and layers; its hooks and
+            methods it may not.
     """
     found = SideEffects()
-    shared, threads, randoms = (
-        (LibrarySettings(), Namespaces.capture()),
-        RunningThreads.capture(),
-        RandomState.capture(),
-    )
-    before = None if model is None else ModelState.capture(model, values=not fits)
+    shared_states = (LibrarySettings.capture(), Namespaces.capture())
+    threads = RunningThreads.capture()
+    random_state = RandomState.capture()
+    model_state = None if model is None else ModelState.capture(model, values=not fits)
     try:
         yield found
     finally:
         lasting = []
-        for one in shared:  # first: everything after it is computed with it
-            if changes := one.list_changes():
+        # Shared state comes first: everything after it is computed with it.
+        for state in shared_states:
+            changes = state.list_changes()
+            if changes:
                 lasting += changes
-                one.put_back()
+                state.put_back()
         found.running_threads += threads.list_changes()
-        if before is not None:
-            found.changed += [] if fits else before.list_changes()
-            lasting += before.list_patches(settings=not fits)
-            before.put_back() if not fits else before.remove_patches()
-        used, seeded = (
-            randoms.used_generators(),
-            [] if draws and not fits else randoms.seeded_generators(),
-        )
-        if seeded or (used and not draws):
-            text = f"global random state was used: {', '.join(seeded if draws else used)}"
-            found.changed.append(text)
-            found.lasting += [text] if seeded else []
-        if not randoms.is_unchanged:
-            randoms.put_back()
+        if model_state is not None:
+            if not fits:
+                found.changed += model_state.list_changes()
+            lasting += model_state.list_patches(settings=not fits)
+            _undo_model_changes(model_state, fits=fits)
+        _add_random_use(found, random_state, draws=draws, fits=fits)
+        if not random_state.is_unchanged:
+            random_state.put_back()
         found.changed += [*lasting, *found.running_threads]
         found.lasting += [*lasting, *found.running_threads]
 
 
+def _undo_model_changes(model_state: ModelState, *, fits: bool) -> None:
+    if fits:
+        model_state.remove_patches()
+    else:
+        model_state.put_back()
+
+
+def _add_random_use(
+    found: SideEffects, random_state: RandomState, *, draws: bool, fits: bool
+) -> None:
+    """Add a forbidden use of global random generators to `found`."""
+    used = random_state.used_generators()
+    # Code that may draw and fits nothing may seed as well, so it is not examined.
+    seeded = [] if draws and not fits else random_state.seeded_generators()
+    if seeded or (used and not draws):
+        names = ", ".join(seeded if draws else used)
+        text = f"global random state was used: {names}"
+        found.changed.append(text)
+        if seeded:
+            found.lasting.append(text)
+
+
 @dataclass(slots=True)
 class SideEffectLog:
-    """One job's account of it.
+    """Side effects of one job.
 
     Args:
-        job: All of it, in words: why no other job may run in this process.
-        trial: What marks every result of the job; an evaluation's own marks its own result alone.
-        running: Threads that still run, which nobody can put back.
+        lasting_effects: Reasons why no other job may run in this process.
+        result_effects: Effects that mark every result of the job; those of an evaluation mark its
+            own result alone.
+        running_threads: Threads that still run and that nobody can stop.
     """
 
     lasting_effects: list[str] = field(default_factory=list)
@@ -109,35 +130,36 @@ class SideEffectLog:
 
     @property
     def checks(self) -> list[Check]:
-        """The check that marks what was made with something left behind; none where nothing was."""
+        """The failed check for side effects of this job; empty if there were none."""
         changes = list(dict.fromkeys(self.result_effects))
         return [untouched_check(changes)] if changes else []
 
     def artifact_facts(self, who: str, found: SideEffects) -> dict[str, Json]:
-        """What an artifact says of how it was made; nothing where all was left as it was."""
+        """Return the facts with which an artifact records the side effects of its making."""
         return {"left": [f"{who}: {text}" for text in found.changed]} if found.changed else {}
 
     def add_from_artifact(self, facts: Mapping[str, Json]) -> None:
-        """Let an artifact that was made with something left behind mark what is made from it."""
+        """Add the side effects that an artifact records: they mark everything made from it."""
         self.result_effects += cast("list[str]", facts.get("left", []))
 
     @contextmanager
     def guard_component(
         self, who: str, model: nn.Module | None = None, *, own: bool = False, fits: bool = False
     ) -> Iterator[SideEffects]:
-        """Watch what a plugin does inside, and put down what it leaves behind.
+        """Detect, undo and log the side effects of a component that runs inside.
 
         Args:
             who: The component.
-            model: The model that it is handed.
-            own: Whether it marks one result, which is made inside, and no other. Whoever does may not even draw from
-                global random state; others may, for the first weights of a layer.
-            fits: Whether it is there to change the model's weights.
+            model: The model that it receives.
+            own: Whether its effects mark only the result that is made inside. Such a component may
+                not draw from global random state; others may, for the first weights of a layer.
+            fits: Whether it may change the model's weights.
         """
         try:
             with guard_side_effects(model, draws=not own, fits=fits) as found:
                 yield found
         finally:
-            self.result_effects += [] if own else [f"{who}: {text}" for text in found.changed]
+            if not own:
+                self.result_effects += [f"{who}: {text}" for text in found.changed]
             self.lasting_effects += [f"{who}: {text}" for text in found.lasting]
             self.running_threads += [f"{who}: {text}" for text in found.running_threads]

@@ -1,8 +1,9 @@
 """Verification of robustness claims by the host's own attacks and checks: the battery.
 
-A battery belongs to (model, norm, eps) and uses no plugin, so that every evaluation of that model in that ball is
-compared with the same evidence. One run attacks a fixed sample of test images in several ways (`battery_attacks`)
-and checks the model itself (`model_checks`); `claims` then counts what an evaluation missed.
+A battery belongs to (model, norm, eps) and uses no plugin, so every evaluation of that model in that
+ball is compared with the same evidence. A battery attacks a fixed sample of test images in several
+ways (`battery_attacks`) and checks the model itself (`model_checks`); `claims` then counts what an
+evaluation missed.
 """
 
 from advtransfer.worker.verification.battery import BatteryResult, run_battery

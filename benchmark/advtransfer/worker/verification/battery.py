@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from advtransfer.toolkit.datasets import all_positions
 from advtransfer.toolkit.model_modes import weights_frozen
 from advtransfer.toolkit.subset import draw_test_positions
-from advtransfer.types import Check, Samples
+from advtransfer.types import Check, CheckStatus, Samples
 from advtransfer.worker.verification.ascent import (
     Ball,
     cross_entropy_loss,
@@ -42,7 +42,13 @@ SATURATION_TEXT = (
 
 @dataclass(frozen=True, slots=True)
 class BatteryResult:
-    """What a battery found: outcomes ``(B,)`` uint8 by probe on the drawn `positions`, and checks of the model."""
+    """Result of a battery.
+
+    Args:
+        positions: Positions in the test part that were attacked, ``(B,)``.
+        outcomes: Values of `Outcome` at these positions, ``(B,)`` uint8, by attack.
+        checks: Checks of the model.
+    """
 
     positions: Tensor
     outcomes: Mapping[str, Tensor]
@@ -50,10 +56,9 @@ class BatteryResult:
 
 
 def probed_positions(test: Samples, battery: BatteryConfig) -> Tensor:
-    """The positions in the test part that a battery probes: the same for every model."""
-    return draw_test_positions(
-        test.labels(all_positions(test)), count=min(battery.samples, len(test))
-    )
+    """Return the positions in the test part that a battery attacks: the same for every model."""
+    count = min(battery.samples, len(test))
+    return draw_test_positions(test.labels(all_positions(test)), count=count)
 
 
 def examples_from_source(
@@ -64,11 +69,10 @@ def examples_from_source(
     *,
     device: torch.device,
 ) -> Tensor:
-    """Examples ``(B, ...)`` made against another network at the positions that a battery probes."""
-    drawn = ProbeBatch.at_positions(test, probed_positions(test, battery), device)
-    return source_examples(
-        source, drawn, ball=Ball(threat, test.card.bounds), steps=battery.source_steps
-    )
+    """Return examples ``(B, ...)`` made against another network, at the positions of a battery."""
+    batch = ProbeBatch.at_positions(test, probed_positions(test, battery), device)
+    ball = Ball(threat, test.card.bounds)
+    return source_examples(source, batch, ball=ball, steps=battery.source_steps)
 
 
 def run_battery(
@@ -80,83 +84,91 @@ def run_battery(
     device: torch.device,
     transferred: Tensor | None = None,
 ) -> BatteryResult:
-    """Probe a model in a ball.
+    """Attack and check a model in a ball.
 
     Args:
         model: From inputs to logits, in eval mode.
         test: The test part that evaluations measure on.
         threat: The ball.
-        battery: How much is done.
-        device: Where the model is.
-        transferred: What `examples_from_source` gave for another network.
+        battery: Amount of work.
+        device: Device of the model.
+        transferred: Result of `examples_from_source` for another network.
     """
     positions = probed_positions(test, battery)
-    drawn, ball = ProbeBatch.at_positions(test, positions, device), Ball(threat, test.card.bounds)
+    batch = ProbeBatch.at_positions(test, positions, device)
+    ball = Ball(threat, test.card.bounds)
     with weights_frozen(model):
-        logits = logits_of(model, drawn.inputs)
+        logits = logits_of(model, batch.inputs)
         checks = [
-            box_check(drawn.inputs, test.card.bounds),
+            box_check(batch.inputs, test.card.bounds),
             eval_mode_check(model),
-            *output_checks(model, drawn.inputs, logits),
+            *output_checks(model, batch.inputs, logits),
         ]
-        right = logits.argmax(1) == drawn.labels
-        probes = BatteryAttacks(model, drawn, ball, battery, right)
-        if right.any():
-            checks += _run_attacks(probes, logits, transferred)
-    return BatteryResult(
-        positions, {name: one.cpu() for name, one in probes.outcomes.items()}, tuple(checks)
-    )
+        correct = logits.argmax(1) == batch.labels
+        attacks = BatteryAttacks(model, batch, ball, battery, correct)
+        if correct.any():
+            checks += _run_attacks(attacks, logits, transferred)
+    outcomes = {name: values.cpu() for name, values in attacks.outcomes.items()}
+    return BatteryResult(positions, outcomes, tuple(checks))
 
 
-def _run_attacks(probes: BatteryAttacks, logits: Tensor, transferred: Tensor | None) -> list[Check]:
-    """Run the probes; the checks of the model that come with them."""
-    probes.attack_by_noise()
-    saturated = probes.attack_in_single_step()
-    probes.attack_with_more_steps()
-    probes.attack_with_restarts()
+def _run_attacks(
+    attacks: BatteryAttacks, logits: Tensor, transferred: Tensor | None
+) -> list[Check]:
+    """Run all attacks; return the checks that rest on what they saw of the model."""
+    attacks.attack_by_noise()
+    saturated = attacks.attack_in_single_step()
+    attacks.attack_with_more_steps()
+    # After more_steps: the restarts attack only samples that it left unbroken.
+    attacks.attack_with_restarts()
     if transferred is not None:
-        probes.attack_by_transfer(transferred)
-    few = probes.correct.nonzero().flatten()[: probes.battery_config.derivative_samples]
-    drawn = probes.batch[few]
-    infinite = probes.non_finite | ~logits.isfinite().all(1)
+        attacks.attack_by_transfer(transferred)
+    # Finite differences in float64 are slow, so only the first correct samples are used.
+    rows = attacks.correct.nonzero().flatten()[: attacks.battery_config.derivative_samples]
+    batch = attacks.batch[rows]
+    non_finite = attacks.non_finite | ~logits.isfinite().all(1)
     return [
         zero_count_check(
-            "finite", infinite, "samples with NaN or infinite logits or gradients on the way"
+            "finite", non_finite, "samples with NaN or infinite logits or gradients on the way"
         ),
         share_check(
             "gradients",
-            probes.zero_gradient[probes.correct],
+            attacks.zero_gradient[attacks.correct],
             "samples whose gradient is exactly zero on the way",
         ),
+        # Only suspicious: saturation stops attacks on cross-entropy, not those on the margin.
         suspicious_share_check("saturation", saturated, SATURATION_TEXT),
         *smoothness_checks(
-            probes.model, drawn.inputs, bounds=probes.ball.bounds, keys=list(drawn.keys)
+            attacks.model, batch.inputs, bounds=attacks.ball.bounds, keys=list(batch.keys)
         ),
-        _unbounded_attack_check(probes),
+        _unbounded_attack_check(attacks),
     ]
 
 
-def _unbounded_attack_check(probes: BatteryAttacks) -> Check:
-    """Whether an ordinary attack that may go anywhere in the box brings the model down to guessing."""
-    rows = probes.correct.nonzero().flatten()
-    drawn, labels = probes.batch[rows], probes.batch.labels
-    low, high = probes.ball.bounds or (0.0, 1.0)
-    ball = Ball(
-        ThreatModel("linf", high - low), probes.ball.bounds
-    )  # the whole box, whatever the norm
-    found = gradient_ascent(
-        probes.model,
-        drawn.inputs,
-        drawn.labels,
+def _unbounded_attack_check(attacks: BatteryAttacks) -> Check:
+    """Check that an attack with the whole box at hand reduces the model to guessing.
+
+    Where it does not, gradients are masked: without a limit every image can be turned into another.
+    """
+    batch = attacks.batch[attacks.correct.nonzero().flatten()]
+    labels = attacks.batch.labels
+    low, high = attacks.ball.bounds or (0.0, 1.0)
+    # In l_inf, whatever the norm of the battery: this ball is the whole box.
+    ball = Ball(ThreatModel("linf", high - low), attacks.ball.bounds)
+    result = gradient_ascent(
+        attacks.model,
+        batch.inputs,
+        batch.labels,
         ball=ball,
-        start=drawn.inputs,
-        steps=probes.battery_config.unbounded_steps,
+        start=batch.inputs,
+        steps=attacks.battery_config.unbounded_steps,
         step=ball.threat.eps / 4,
         loss=cross_entropy_loss,
     )
+    # Guessing means naming the most frequent class of the sample.
     chance = float(labels.cpu().bincount().max()) / len(labels)
-    value, limit = float((~found.broken).sum()) / len(labels), chance + SUSPICIOUS_SHARE
+    accuracy = float((~result.broken).sum()) / len(labels)
+    limit = chance + SUSPICIOUS_SHARE
+    status: CheckStatus = "suspicious" if accuracy > limit else "pass"
     text = f"accuracy when all of the box is allowed; guessing gives {chance:.3g}"
-    return Check(
-        "huge_eps", "suspicious" if value > limit else "pass", value, limit, len(labels), text
-    )
+    return Check("huge_eps", status, accuracy, limit, len(labels), text)

@@ -1,4 +1,7 @@
-"""Attacks of a battery on its sample of test images; an evaluation in the same ball should not miss what they break."""
+"""Attacks of a battery on its sample of test images.
+
+An evaluation in the same ball should not miss samples that they break.
+"""
 
 from __future__ import annotations
 
@@ -24,12 +27,15 @@ from advtransfer.worker.verification.ascent import (
 from advtransfer.worker.verification.config import BatteryConfig
 
 NOISE_BLOCK_VALUES = 2**25
-"""How many pixel values of random points are held at a time, 128 MiB in float32; no outcome depends on it."""
+"""Pixel values of random points held in memory at a time, 128 MiB in float32.
+
+No outcome depends on it.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class ProbeBatch:
-    """The samples that are probed, on the device: inputs ``(B, ...)``, labels and keys."""
+    """Attacked samples, on the device: inputs ``(B, ...)``, labels ``(B,)`` and keys."""
 
     inputs: Tensor
     labels: Tensor
@@ -37,34 +43,34 @@ class ProbeBatch:
 
     @classmethod
     def at_positions(cls, test: Samples, positions: Tensor, device: torch.device) -> ProbeBatch:
-        """The samples at these positions of a test part."""
+        """Return the samples at these positions of a test part."""
         keys = tuple(test.keys[position] for position in positions.tolist())
         return cls(test.inputs(positions).to(device), test.labels(positions).to(device), keys)
 
     def __getitem__(self, rows: Tensor) -> ProbeBatch:
-        return ProbeBatch(
-            self.inputs[rows], self.labels[rows], tuple(self.keys[row] for row in rows.tolist())
-        )
+        keys = tuple(self.keys[row] for row in rows.tolist())
+        return ProbeBatch(self.inputs[rows], self.labels[rows], keys)
 
     def __len__(self) -> int:
         return len(self.labels)
 
     @property
     def input_shape(self) -> Shape:
-        """The shape of one input."""
+        """Shape of one input."""
         return tuple(self.inputs.shape[1:])
 
 
 @dataclass(slots=True)
 class BatteryAttacks:
-    """The probes of one model in one ball; `outcomes` holds what became of each drawn sample, by probe.
+    """Attacks on one model in one ball; `outcomes` holds the `Outcome` of each sample, by attack.
 
     Args:
-        model: In eval mode, its weights frozen.
-        drawn: The samples.
-        ball: Where they may be moved.
-        battery: How much is done.
-        right: Which samples are right without attack, ``(B,)`` bool; only these are attacked.
+        model: In eval mode, with frozen weights.
+        batch: The samples.
+        ball: Ball that the attacked images stay in.
+        battery_config: Amount of work.
+        correct: Samples that are classified correctly without attack, ``(B,)`` bool; only these
+            are attacked.
     """
 
     model: nn.Module
@@ -77,50 +83,45 @@ class BatteryAttacks:
     non_finite: Tensor = field(init=False)
 
     def __post_init__(self) -> None:
-        self.zero_gradient, self.non_finite = (
-            torch.zeros_like(self.correct),
-            torch.zeros_like(self.correct),
-        )
+        self.zero_gradient = torch.zeros_like(self.correct)
+        self.non_finite = torch.zeros_like(self.correct)
 
     def attack_by_noise(self) -> None:
-        """Random points of the ball's surface, `NOISE_BLOCK_VALUES` pixels at a time (and at least one sample's)."""
-        rows = self.correct.nonzero().flatten()
-        size = max(
-            1,
-            NOISE_BLOCK_VALUES
-            // (self.battery_config.noise_draws * math.prod(self.batch.input_shape)),
-        )
-        self._store_outcomes(
-            "noise",
-            rows,
-            torch.cat(
-                [self._broken_by_noise(self.batch[some]) for some in torch.split(rows, size)]
-            ),
-        )
+        """Try random points of the ball's surface, in blocks of about `NOISE_BLOCK_VALUES`."""
+        rows = self._correct_rows()
+        values_per_sample = self.battery_config.noise_draws * math.prod(self.batch.input_shape)
+        block_size = max(1, NOISE_BLOCK_VALUES // values_per_sample)
+        broken = [
+            self._broken_by_noise(self.batch[block]) for block in torch.split(rows, block_size)
+        ]
+        self._store_outcomes("noise", rows, torch.cat(broken))
 
     def _broken_by_noise(self, targets: ProbeBatch) -> Tensor:
-        """Which of some samples any draw breaks, ``(B,)`` bool; as many draws at once as fill a kernel."""
+        """Return the samples that any random point breaks, ``(B,)`` bool."""
         points = self.ball.surface_points(
             targets.keys, targets.input_shape, what="noise", draws=self.battery_config.noise_draws
         )
         broken = torch.zeros(len(targets), dtype=torch.bool, device=targets.inputs.device)
-        for draws in torch.split(
-            points.to(targets.inputs), max(1, KERNEL_BATCH // len(targets)), dim=1
-        ):
-            standing = (~broken).nonzero().flatten()
-            if not len(standing):
+        # As many draws at once as fill a kernel: a kernel costs the same when it is half empty.
+        draws_at_once = max(1, KERNEL_BATCH // len(targets))
+        for draws in torch.split(points.to(targets.inputs), draws_at_once, dim=1):
+            unbroken = (~broken).nonzero().flatten()
+            if not len(unbroken):
                 break
-            inputs, labels = (
-                one[standing].repeat_interleave(draws.shape[1], 0)
-                for one in (targets.inputs, targets.labels)
-            )
-            moved = self.ball.project_back(inputs + draws[standing].flatten(0, 1), inputs)
-            broken[standing] = self._misclassified(moved, labels).view(len(standing), -1).any(1)
+            inputs = targets.inputs[unbroken].repeat_interleave(draws.shape[1], 0)
+            labels = targets.labels[unbroken].repeat_interleave(draws.shape[1], 0)
+            moved = self.ball.project_back(inputs + draws[unbroken].flatten(0, 1), inputs)
+            misclassified = self._misclassified(moved, labels)
+            broken[unbroken] = misclassified.view(len(unbroken), -1).any(1)
         return broken
 
     def attack_in_single_step(self) -> Tensor:
-        """One step of the whole radius; gives where cross-entropy's gradient is zero, ``(right samples,)`` bool."""
-        rows = self.correct.nonzero().flatten()
+        """Take one step of length eps along the gradient of cross-entropy.
+
+        Returns:
+            Whether that gradient is exactly zero, ``(correct samples,)`` bool.
+        """
+        rows = self._correct_rows()
         targets = self.batch[rows]
         _, gradient = logits_and_gradient(
             self.model, targets.inputs, targets.labels, cross_entropy_loss
@@ -132,105 +133,109 @@ class BatteryAttacks:
         return (gradient.flatten(1) == 0).all(1)
 
     def attack_with_more_steps(self) -> None:
-        """Many steps up the margin, which a confident model cannot flatten as it does cross-entropy."""
-        rows = self.correct.nonzero().flatten()
-        found = self._ascend_from_random_start(
-            rows, margin_loss, self.battery_config.steps, what="start"
-        )
-        self._note_gradients(rows, found)
-        self._store_outcomes("more_steps", rows, found.broken)
+        """Ascend the margin in many steps.
+
+        The margin keeps a gradient where a confident model flattens that of cross-entropy.
+        """
+        rows = self._correct_rows()
+        steps = self.battery_config.steps
+        result = self._ascend_from_random_start(rows, margin_loss, steps, what="start")
+        self.zero_gradient[rows] |= result.zero_gradient
+        self.non_finite[rows] |= result.non_finite
+        self._store_outcomes("more_steps", rows, result.broken)
 
     def attack_with_restarts(self) -> None:
-        """From other starts, up the cross-entropy, whatever still stands; broken counts what `more_steps` broke."""
+        """Ascend cross-entropy from other starts, for samples that `more_steps` did not break.
+
+        The outcomes include what `more_steps` broke.
+        """
         broken = self.outcomes["more_steps"] == Outcome.BROKEN
+        steps = self.battery_config.restart_steps
         for number in range(self.battery_config.restarts):
-            rows = (self.correct & ~broken).nonzero().flatten()
-            if len(rows):
-                found = self._ascend_from_random_start(
-                    rows,
-                    cross_entropy_loss,
-                    self.battery_config.restart_steps,
-                    what=f"restart {number}",
+            unbroken = (self.correct & ~broken).nonzero().flatten()
+            if len(unbroken):
+                result = self._ascend_from_random_start(
+                    unbroken, cross_entropy_loss, steps, what=f"restart {number}"
                 )
-                broken[rows] = found.broken
-        rows = self.correct.nonzero().flatten()
+                broken[unbroken] = result.broken
+        rows = self._correct_rows()
         self._store_outcomes("restarts", rows, broken[rows])
 
     def attack_by_transfer(self, points: Tensor) -> None:
-        """Examples made against another network, ``(B, ...)``."""
-        rows = self.correct.nonzero().flatten()
+        """Try examples that were made against another network, ``(B, ...)``."""
+        rows = self._correct_rows()
         inputs = self.batch.inputs[rows]
         moved = self.ball.project_back(points.to(inputs)[rows], inputs)
-        self._store_outcomes(
-            "transferred", rows, self._misclassified(moved, self.batch.labels[rows])
-        )
+        misclassified = self._misclassified(moved, self.batch.labels[rows])
+        self._store_outcomes("transferred", rows, misclassified)
+
+    def _correct_rows(self) -> Tensor:
+        return self.correct.nonzero().flatten()
 
     def _ascend_from_random_start(
         self, rows: Tensor, loss: Loss, steps: int, *, what: str
     ) -> AscentResult:
-        targets, eps = self.batch[rows], self.ball.threat.eps
-        surface = self.ball.surface_points(
-            targets.keys, self.batch.input_shape, what=what, draws=1
-        )[:, 0].to(targets.inputs)
-        start = self.ball.project_back(targets.inputs + surface / 2, targets.inputs)
+        targets = self.batch[rows]
         return gradient_ascent(
             self.model,
             targets.inputs,
             targets.labels,
             ball=self.ball,
-            start=start,
+            start=_random_start(targets, self.ball, what=what),
             steps=steps,
-            step=eps / 4,
+            step=self.ball.threat.eps / 4,
             loss=loss,
         )
 
-    def _note_gradients(self, rows: Tensor, found: AscentResult) -> None:
-        self.zero_gradient[rows] |= found.zero_gradient
-        self.non_finite[rows] |= found.non_finite
-
     def _misclassified(self, points: Tensor, labels: Tensor) -> Tensor:
         logits = logits_of(self.model, points)
+        # Non-finite logits break nothing; they have a check of their own.
         return logits.isfinite().all(1) & (logits.argmax(1) != labels)
 
     def _store_outcomes(self, name: str, rows: Tensor, broken: Tensor) -> None:
+        # Samples outside `rows` are wrong without attack.
         outcomes = torch.full(
             (len(self.batch),), int(Outcome.WRONG), dtype=torch.uint8, device=rows.device
         )
-        outcomes[rows] = torch.where(broken, int(Outcome.BROKEN), int(Outcome.ROBUST)).to(
-            torch.uint8
-        )
+        attacked = torch.where(broken, int(Outcome.BROKEN), int(Outcome.ROBUST))
+        outcomes[rows] = attacked.to(torch.uint8)
         self.outcomes[name] = outcomes
 
 
 def source_examples(
-    source: Callable[[Tensor], Tensor], drawn: ProbeBatch, *, ball: Ball, steps: int
+    source: Callable[[Tensor], Tensor], batch: ProbeBatch, *, ball: Ball, steps: int
 ) -> Tensor:
-    """Examples against another network, which need no labels: each is moved away from what that network says.
+    """Return examples against another network, ``(B, ...)``.
+
+    They need no labels: each is moved away from the class that the network predicts.
 
     Args:
         source: From target inputs ``(B, ...)`` to that network's own logits; its weights frozen.
-        drawn: The samples.
-        ball: Where they may be moved.
-        steps: How many.
+        batch: The samples.
+        ball: Ball that the examples stay in.
+        steps: Number of steps.
     """
     module = _FunctionModule(source)
-    said = logits_of(module, drawn.inputs).argmax(1)
-    surface = ball.surface_points(drawn.keys, drawn.input_shape, what="source", draws=1)[:, 0].to(
-        drawn.inputs
-    )
-    start = ball.project_back(drawn.inputs + surface / 2, drawn.inputs)
-    step = ball.threat.eps / 2
+    predicted = logits_of(module, batch.inputs).argmax(1)
+    # Broken samples go on: an example that is far over the boundary transfers better.
     return gradient_ascent(
         module,
-        drawn.inputs,
-        said,
+        batch.inputs,
+        predicted,
         ball=ball,
-        start=start,
+        start=_random_start(batch, ball, what="source"),
         steps=steps,
-        step=step,
+        step=ball.threat.eps / 2,
         loss=cross_entropy_loss,
         on=True,
     ).points
+
+
+def _random_start(batch: ProbeBatch, ball: Ball, *, what: str) -> Tensor:
+    """Return random points at half the radius, ``(B, ...)``, drawn from the stream `what`."""
+    drawn = ball.surface_points(batch.keys, batch.input_shape, what=what, draws=1)
+    surface = drawn[:, 0].to(batch.inputs)
+    return ball.project_back(batch.inputs + surface / 2, batch.inputs)
 
 
 class _FunctionModule(nn.Module):
@@ -241,5 +246,5 @@ class _FunctionModule(nn.Module):
         self.function = function
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """What the function gives."""
+        """Return the function's outputs."""
         return self.function(inputs)

@@ -23,24 +23,25 @@ from advtransfer.worker.verification.config import (
 )
 
 CLAIM_PREFIX = "robust_accuracy"
-"""Metrics whose name begins so are held against a battery; others are shown as an attack, and never verified."""
+"""Prefix of the metrics that a battery verifies; other metrics are shown without verification."""
 
 UNVERIFIABLE_STATUSES: dict[str, CheckStatus] = {"claims": "suspicious", "claimed_radius": "fail"}
-"""What claims that are held against no battery are worth: one without proof is doubted, one of another radius refused.
+"""Status of the checks for claims that no battery can verify.
 
-A plugin must not get round the battery by giving less, and so be left unchecked, which is ranked.
+A claim without proof is suspicious; one whose examples have another radius fails. Otherwise a
+plugin could avoid the battery by returning less, and be ranked unchecked.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class RobustnessClaim:
-    """A robust accuracy; held in the ball of its examples, or in none.
+    """A robust accuracy, verified in the ball of its examples, or unverifiable.
 
     Args:
-        metric: Its name.
-        threat: The ball; None where it cannot be held.
-        check: Which of `UNVERIFIABLE_STATUSES` it then fails.
-        reason: Why, in words.
+        metric: Name of the metric.
+        threat: The ball; None where the claim cannot be verified.
+        check: The check of `UNVERIFIABLE_STATUSES` that the claim then fails.
+        reason: Why it cannot be verified.
     """
 
     metric: str
@@ -50,34 +51,40 @@ class RobustnessClaim:
 
 
 def robustness_claims(measurement: Measurement) -> list[RobustnessClaim]:
-    """The claims among an evaluation's metrics, in their order; those of a radius of 0 claim nothing."""
-    named = [
-        name
-        for name in (*measurement.outcomes, *measurement.metrics)
-        if name.startswith(CLAIM_PREFIX)
-    ]
-    return [claim for name in named if (claim := _claim_of_metric(name, measurement)) is not None]
+    """Return the claims among a measurement's metrics, in their order.
+
+    Metrics at radius 0 are left out: they claim no robustness.
+    """
+    claims = []
+    for name in (*measurement.outcomes, *measurement.metrics):
+        if name.startswith(CLAIM_PREFIX):
+            claim = _claim_of_metric(name, measurement)
+            if claim is not None:
+                claims.append(claim)
+    return claims
 
 
 def unverifiable_checks(claimed: Iterable[RobustnessClaim]) -> list[Check]:
-    """The checks of claims that no battery can be held against; none where there is no such claim."""
-    claimed = list(claimed)
-    reasons = {
-        name: [claim.reason for claim in claimed if claim.check == name]
-        for name in UNVERIFIABLE_STATUSES
-    }
-    return [
-        Check(name, UNVERIFIABLE_STATUSES[name], len(those), 0, len(claimed), "; ".join(those))
-        for name, those in reasons.items()
-        if those
-    ]
+    """Return the checks of the claims that no battery can verify."""
+    claims = list(claimed)
+    checks = []
+    for name, status in UNVERIFIABLE_STATUSES.items():
+        reasons = [claim.reason for claim in claims if claim.check == name]
+        if reasons:
+            checks.append(Check(name, status, len(reasons), 0, len(claims), "; ".join(reasons)))
+    return checks
 
 
 def _claim_of_metric(name: str, measurement: Measurement) -> RobustnessClaim | None:
     stated = name.partition("@")[2]
-    balls = sorted({(one.norm, one.eps) for one in measurement.examples if one.metric == name})
-    radii = {eps for _, eps in balls}
-    if radii <= {0} and (_stated_radius(stated) == 0 if stated else bool(radii)):
+    balls = sorted(
+        {
+            (examples.norm, examples.eps)
+            for examples in measurement.examples
+            if examples.metric == name
+        }
+    )
+    if _claims_nothing(stated, {eps for _, eps in balls}):
         return None
     if name not in measurement.outcomes:
         return RobustnessClaim(
@@ -90,6 +97,7 @@ def _claim_of_metric(name: str, measurement: Measurement) -> RobustnessClaim | N
             name, check="claims", reason=f"{name} has {found}, where expected are {expected}"
         )
     norm, eps = balls[0]
+    # Compared as printed, since names carry rounded numbers or fractions such as 8/255.
     if stated and f"{_stated_radius(stated):g}" != f"{eps:g}":
         return RobustnessClaim(
             name, check="claimed_radius", reason=f"{name} has examples within {eps:g}"
@@ -103,8 +111,15 @@ def _claim_of_metric(name: str, measurement: Measurement) -> RobustnessClaim | N
     return RobustnessClaim(name, ThreatModel(norm, eps))
 
 
+def _claims_nothing(stated: str, radii: set[float]) -> bool:
+    """Return whether a metric's radius is 0, in its name (if it has one there) and its examples."""
+    if not radii <= {0}:
+        return False
+    return _stated_radius(stated) == 0 if stated else bool(radii)
+
+
 def _stated_radius(stated: str) -> float:
-    """The radius that a name states after its @; not a number where it states none."""
+    """Return the radius after the @ of a metric's name; NaN where it is not a number."""
     try:
         return float(Fraction(stated))
     except (ValueError, ArithmeticError):
@@ -119,6 +134,7 @@ MISSED_TEXTS = {
     "single_step": "lower bound of the share that one step broke and this attack did not",
     "transferred": "lower bound of the share that the source's examples broke and this attack did not",
 }
+"""Text of the check that compares an evaluation with an attack, by the attack's name."""
 
 
 def compare_outcomes(
@@ -128,60 +144,50 @@ def compare_outcomes(
     *,
     battery: BatteryConfig,
 ) -> list[Check]:
-    """The checks of one outcome metric.
+    """Return the checks that compare one outcome metric with a battery's attacks.
 
-    `more_steps` has the battery's own number of steps, 40 in the small and 100 in the full one, not twice those of the
-    evaluation, which it knows nothing of: to PGD-50 and more it is another attack rather than a longer one.
+    `more_steps` uses the battery's own number of steps (40 in the small battery, 100 in the full
+    one), since the steps of the evaluation are unknown. To PGD-50 and above it is a different
+    attack rather than a longer one.
 
     Args:
-        outcomes: The evaluation's, one a test sample.
-        positions: Which test samples the battery probed, ``(B,)``.
-        probes: What became of these, ``(B,)`` by probe.
-        battery: How much was done to find out.
+        outcomes: The evaluation's, one per test sample.
+        positions: Positions of the samples that the battery attacked, ``(B,)``.
+        probes: Their outcomes, ``(B,)`` by attack; empty if no sample was classified correctly.
+        battery: Amount of work of the battery.
     """
     claimed = torch.tensor(outcomes)[positions]
-    missed = [
-        _missed_check(name, claimed, probes[name], text)
-        if name in probes
-        else _not_applicable_check(name, text)
-        for name, text in (
-            (name, text.format(steps=battery.steps)) for name, text in MISSED_TEXTS.items()
-        )
-    ]
-    return [
-        _finished_check(outcomes),
-        *([_eps_zero_check(claimed, next(iter(probes.values())))] if probes else []),
-        *missed,
-    ]
+    checks = [_finished_check(outcomes)]
+    if probes:
+        # Every attack leaves WRONG exactly the samples that are wrong without attack.
+        checks.append(_eps_zero_check(claimed, next(iter(probes.values()))))
+    for name, template in MISSED_TEXTS.items():
+        text = template.format(steps=battery.steps)
+        if name in probes:
+            checks.append(_missed_check(name, claimed, probes[name], text))
+        else:
+            checks.append(Check(name, "not applicable", 0, SUSPICIOUS_SHARE, 0, text))
+    return checks
 
 
-def _missed_check(name: str, claimed: Tensor, probe: Tensor, text: str) -> Check:
-    hits = (claimed == Outcome.ROBUST) & (probe == Outcome.BROKEN)
-    value = share_lower_bound(int(hits.sum()), len(hits))
-    return Check(name, status_of_share(value), value, SUSPICIOUS_SHARE, len(hits), text)
-
-
-def _not_applicable_check(name: str, text: str) -> Check:
-    return Check(name, "not applicable", 0, SUSPICIOUS_SHARE, 0, text)
+def _missed_check(name: str, claimed: Tensor, broken: Tensor, text: str) -> Check:
+    missed = (claimed == Outcome.ROBUST) & (broken == Outcome.BROKEN)
+    share = share_lower_bound(int(missed.sum()), len(missed))
+    return Check(name, status_of_share(share), share, SUSPICIOUS_SHARE, len(missed), text)
 
 
 def _eps_zero_check(claimed: Tensor, probe: Tensor) -> Check:
-    """With eps 0 an attack leaves exactly the clean accuracy: wrong is who is wrong without one."""
+    """Check that the evaluation finds the same samples wrong without attack as the host does."""
     wrong = probe == Outcome.WRONG
-    odd = ((claimed == Outcome.WRONG) & ~wrong) | ((claimed == Outcome.ROBUST) & wrong)
+    differs = ((claimed == Outcome.WRONG) & ~wrong) | ((claimed == Outcome.ROBUST) & wrong)
+    status: CheckStatus = "fail" if differs.any() else "pass"
     text = "samples whose prediction without attack the host finds otherwise"
-    return Check("eps_zero", "fail" if odd.any() else "pass", int(odd.sum()), 0, len(odd), text)
+    return Check("eps_zero", status, int(differs.sum()), 0, len(differs), text)
 
 
 def _finished_check(outcomes: Sequence[int]) -> Check:
-    unknown = sum(one == Outcome.UNKNOWN for one in outcomes)
-    value = share_lower_bound(unknown, len(outcomes))
+    unknown = sum(outcome == Outcome.UNKNOWN for outcome in outcomes)
+    share = share_lower_bound(unknown, len(outcomes))
+    status: CheckStatus = "suspicious" if share > SUSPICIOUS_SHARE else "pass"
     text = "lower bound of the share whose attack did not end, or gave an illegal example"
-    return Check(
-        "finished",
-        "suspicious" if value > SUSPICIOUS_SHARE else "pass",
-        value,
-        SUSPICIOUS_SHARE,
-        len(outcomes),
-        text,
-    )
+    return Check("finished", status, share, SUSPICIOUS_SHARE, len(outcomes), text)

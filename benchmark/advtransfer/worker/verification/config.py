@@ -12,20 +12,24 @@ from typing import Literal, TypeAlias, get_args
 from advtransfer.statistics import wilson_interval
 from advtransfer.types import CheckStatus
 
+# Without l0: the battery has no attack in it, so such a claim is left unverified (see `claims`).
 Norm: TypeAlias = Literal["linf", "l2", "l1"]
 NORMS: tuple[Norm, ...] = get_args(Norm)
 Size: TypeAlias = Literal["small", "full"]
 
 BATTERY_VERSION = 2
-"""Goes up when the same model gets other findings."""
+"""Raised whenever the same model would get other outcomes or checks."""
 
-SUSPICIOUS_SHARE, FAIL_SHARE = 0.05, 0.15
-"""Shares of the samples: what the lower bound of a share may reach before it is doubted, and before it is refused."""
+SUSPICIOUS_SHARE = 0.05
+"""Largest lower bound of a share of samples that still passes a check."""
+
+FAIL_SHARE = 0.15
+"""Largest lower bound of a share of samples that is only suspicious; above it a check fails."""
 
 
 @dataclass(frozen=True, slots=True)
 class ThreatModel:
-    """A ball around each image; `eps` in the unit of the inputs."""
+    """A ball around each image; `eps` is in the unit of the inputs."""
 
     norm: Norm
     eps: float
@@ -33,18 +37,19 @@ class ThreatModel:
 
 @dataclass(frozen=True, slots=True)
 class BatteryConfig:
-    """How much is done.
+    """Amount of work that a battery does.
 
     Args:
-        size: Its name, part of a battery's id.
-        samples: Test samples that are probed, a fixed draw; all when there are fewer.
-        steps: Steps of the attack that an evaluation is compared with, however many the evaluation takes.
-        restart_steps: Steps of each attack from another start, on what still stands.
-        restarts: How many of those.
-        huge_steps: Steps inside the whole box.
-        noise: Random points of the ball's surface.
-        source_steps: Steps of the attack on the source whose examples are carried over.
-        derivatives: Samples whose gradient is compared with finite differences.
+        size: Name of the configuration; it is part of a battery's id.
+        samples: Test samples that are attacked, a fixed draw; all of them when there are fewer.
+        steps: Steps of the attack that an evaluation is compared with, whatever number the
+            evaluation takes itself.
+        restart_steps: Steps of each attack from another random start, on samples not yet broken.
+        restarts: Number of those attacks.
+        unbounded_steps: Steps of the attack that may use the whole box.
+        noise_draws: Random points of the ball's surface for each sample.
+        source_steps: Steps of the attack on the source whose examples are transferred.
+        derivative_samples: Samples whose gradient is compared with finite differences.
     """
 
     size: Size = "small"
@@ -74,10 +79,15 @@ BATTERY_SIZES: Mapping[Size, BatteryConfig] = {
 
 
 def share_lower_bound(hits: int, of: int) -> float:
-    """The one-sided 95 % lower bound of a share (Wilson, 1927); 0 of no samples."""
-    return wilson_interval(hits, of, confidence=0.9)[0] if of else 0.0
+    """Return the one-sided 95 % lower bound of the share `hits / of` (Wilson, 1927); 0 if `of` is 0."""
+    if not of:
+        return 0.0
+    # The lower end of a two-sided 90 % interval leaves 5 % below it: a one-sided 95 % bound.
+    return wilson_interval(hits, of, confidence=0.9)[0]
 
 
 def status_of_share(share: float) -> CheckStatus:
-    """What the lower bound of a share of overlooked samples is worth."""
-    return "fail" if share > FAIL_SHARE else "suspicious" if share > SUSPICIOUS_SHARE else "pass"
+    """Return the status of a check from the lower bound of its share of bad samples."""
+    if share > FAIL_SHARE:
+        return "fail"
+    return "suspicious" if share > SUSPICIOUS_SHARE else "pass"

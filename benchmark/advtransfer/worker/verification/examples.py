@@ -1,7 +1,7 @@
 """Verification of adversarial examples: inside norm and box, and misclassified.
 
-It shares no code with any attack but for the chunking of batches. Norm and box are computed in float64. The label
-is the model's own, in the float32 that it was measured in.
+It shares no code with any attack except for the chunking of batches. Norm and box are computed in
+float64. The label is predicted by the model itself, in float32 as the evaluation measured it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from advtransfer.toolkit.prediction import apply_in_chunks
 from advtransfer.types import Check, Examples, Outcome, Samples
 
 NORM_TOLERANCE = 1e-6
-"""What float32 rounding may add to a norm, in pixel units; relative for budgets above 1."""
+"""Amount by which float32 rounding may enlarge a norm, in pixel units; relative for eps above 1."""
 
 NORM_ORDERS: Mapping[str, float] = {"linf": math.inf, "l2": 2.0, "l1": 1.0, "l0": 0.0}
 
@@ -29,45 +29,50 @@ def verify_examples(
     model: nn.Module,
     device: torch.device,
 ) -> tuple[dict[str, Tensor], list[Check]]:
-    """Outcomes as the examples prove them, and the checks that say how many were otherwise.
+    """Correct outcomes by the examples that should prove them.
 
-    An example is legal when it is finite, in the box, within its budget (`NORM_TOLERANCE` for rounding), and misclassified. A
-    sample with a legal one is broken, whatever was said of it, unless it is wrong without attack; one with none but
-    illegal ones is unknown.
+    An example is legal if it is finite, inside the box, within its eps (up to `NORM_TOLERANCE`) and
+    misclassified. A sample with a legal example is broken, whatever the evaluation says, unless it
+    is wrong without attack. A sample with only illegal examples is unknown.
+
+    Returns:
+        The corrected outcomes ``(N,)`` by metric, and the checks that count the corrections.
     """
-    found, seen, illegal, denied = (
-        {name: values.clone() for name, values in outcomes.items()},
-        0,
-        0,
-        0,
-    )
-    claimed = [
-        (one, legal_examples(one, test=test, model=model, device=device)) for one in examples
+    corrected = {name: values.clone() for name, values in outcomes.items()}
+    verified = [
+        (group, legal_examples(group, test=test, model=model, device=device)) for group in examples
     ]
-    for one, fine in claimed:
-        found[one.metric][one.positions[~fine]] = int(Outcome.UNKNOWN)
-        seen, illegal = seen + len(fine), illegal + int((~fine).sum())
-    for one, fine in claimed:
-        said, proven = outcomes[one.metric], one.positions[fine]
-        denied += len(set(proven[said[proven] == Outcome.ROBUST].tolist()))
-        found[one.metric][proven[said[proven] != Outcome.WRONG]] = int(Outcome.BROKEN)
-    return found, _example_checks(seen, illegal, denied) if claimed else []
+    example_count = 0
+    illegal_count = 0
+    for group, legal in verified:
+        corrected[group.metric][group.positions[~legal]] = int(Outcome.UNKNOWN)
+        example_count += len(legal)
+        illegal_count += int((~legal).sum())
+    # In a second pass, since one legal example outweighs a sample's illegal ones.
+    contradicted = 0
+    for group, legal in verified:
+        claimed = outcomes[group.metric]
+        proven = group.positions[legal]
+        contradicted += len(set(proven[claimed[proven] == Outcome.ROBUST].tolist()))
+        corrected[group.metric][proven[claimed[proven] != Outcome.WRONG]] = int(Outcome.BROKEN)
+    if not verified:
+        return corrected, []
+    return corrected, _example_checks(example_count, illegal_count, contradicted)
 
 
-def _example_checks(seen: int, illegal: int, denied: int) -> list[Check]:
-    """Both checks, of so many examples that were seen."""
+def _example_checks(example_count: int, illegal_count: int, contradicted: int) -> list[Check]:
     texts = {
         "legal_examples": (
-            illegal,
+            illegal_count,
             "examples outside norm or box, in float64, or that the model does not misclassify",
         ),
         "own_examples": (
-            denied,
+            contradicted,
             "samples called robust that an example of the evaluation's own breaks",
         ),
     }
     return [
-        Check(name, "fail" if count else "pass", count, 0, seen, text)
+        Check(name, "fail" if count else "pass", count, 0, example_count, text)
         for name, (count, text) in texts.items()
     ]
 
@@ -75,19 +80,20 @@ def _example_checks(seen: int, illegal: int, denied: int) -> list[Check]:
 def legal_examples(
     examples: Examples, *, test: Samples, model: nn.Module, device: torch.device
 ) -> Tensor:
-    """Which examples are legal, ``(M,)`` bool."""
+    """Return which examples are legal, ``(M,)`` bool."""
     if not len(examples.positions):
         return torch.zeros(0, dtype=torch.bool)
-    clean, bounds = test.inputs(examples.positions).double(), test.card.bounds
+    clean = test.inputs(examples.positions).double()
     inputs = examples.inputs.cpu().double()
     norms: Tensor = torch.linalg.vector_norm(
         (inputs - clean).flatten(1), ord=NORM_ORDERS[examples.norm], dim=1
     )
-    fine = inputs.flatten(1).isfinite().all(1) & (
-        norms <= examples.eps + NORM_TOLERANCE * max(1.0, examples.eps)
-    )
-    if bounds is not None:
-        fine &= (inputs.flatten(1) >= bounds[0]).all(1) & (inputs.flatten(1) <= bounds[1]).all(1)
+    within_norm = norms <= examples.eps + NORM_TOLERANCE * max(1.0, examples.eps)
+    legal = inputs.flatten(1).isfinite().all(1) & within_norm
+    if test.card.bounds is not None:
+        low, high = test.card.bounds
+        legal &= (inputs.flatten(1) >= low).all(1) & (inputs.flatten(1) <= high).all(1)
     with torch.inference_mode():
         logits = apply_in_chunks(model, examples.inputs.to(device)).cpu()
-    return fine & logits.isfinite().all(1) & (logits.argmax(1) != test.labels(examples.positions))
+    misclassified = logits.argmax(1) != test.labels(examples.positions)
+    return legal & logits.isfinite().all(1) & misclassified

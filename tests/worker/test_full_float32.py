@@ -1,4 +1,4 @@
-"""Float32 is computed in full inside a job, whatever is set outside, and what was set is there again afterwards."""
+"""Jobs compute float32 in full, whatever is set outside, and restore the settings afterwards."""
 
 from __future__ import annotations
 

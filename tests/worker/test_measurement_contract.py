@@ -1,4 +1,4 @@
-"""What breaks the contract of a measurement is told in words, before anything of it is used."""
+"""Violations of the contract of a measurement are reported before any value is used."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ GOOD = Measurement(
 )
 
 
-def told(**changed: object) -> str:
-    """What is wrong with the good measurement after a change of it."""
+def violation(**changed: object) -> str:
+    """Return the violation of the valid measurement after a change of its fields."""
     return contract_violation(replace(GOOD, **changed), TEST) or ""  # type: ignore[arg-type]  # fields by name
 
 
-def told_of_examples(**changed: object) -> str:
-    return told(examples=[replace(BROKEN, **changed)])  # type: ignore[arg-type]  # fields by name
+def example_violation(**changed: object) -> str:
+    return violation(examples=[replace(BROKEN, **changed)])  # type: ignore[arg-type]  # fields by name
 
 
-def test_nothing_is_wrong_with_a_good_one() -> None:
+def test_valid_measurement_has_no_violation() -> None:
     assert contract_violation(GOOD, TEST) is None
 
 
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        (torch.zeros(5, dtype=torch.uint8), "have shape (5,); expected one a test sample, (6,)"),
+        (torch.zeros(5, dtype=torch.uint8), "have shape (5,); expected one per test sample, (6,)"),
         (torch.full((6,), 4, dtype=torch.uint8), "hold [4]; expected 0 to 3"),
         (
             torch.ones(6, dtype=torch.bool),
@@ -52,25 +52,27 @@ def test_nothing_is_wrong_with_a_good_one() -> None:
         ),
     ],
 )
-def test_outcomes_are_one_a_sample_and_of_the_four_values(values: Tensor, words: str) -> None:
-    assert f"outcomes {NAME!r} {words}" == told(outcomes={NAME: values})
+def test_outcomes_must_be_one_per_sample_with_known_values(values: Tensor, words: str) -> None:
+    assert f"outcomes {NAME!r} {words}" == violation(outcomes={NAME: values})
 
 
-def test_a_number_is_finite_and_takes_no_outcome_metrics_place() -> None:
-    assert "metric 'loss' is nan; expected a number" == told(metrics={"loss": float("nan")})
-    assert told(metrics={NAME: 0.99}).startswith(f"{NAME!r} is both an outcome metric and a number")
-    assert "measured nothing; expected outcomes or metrics" == told(
+def test_numbers_must_be_finite_and_named_apart_from_outcomes() -> None:
+    assert "metric 'loss' is nan; expected a number" == violation(metrics={"loss": float("nan")})
+    assert violation(metrics={NAME: 0.99}).startswith(
+        f"{NAME!r} is both an outcome metric and a number"
+    )
+    assert "measured nothing; expected outcomes or metrics" == violation(
         outcomes={}, metrics={}, examples=[]
     )
 
 
-def test_a_plugins_check_is_not_taken_for_the_hosts_evidence() -> None:
+def test_checks_must_not_have_names_of_the_host() -> None:
     check = Check("noise@0.1", "pass", 0, 0, 6, "the plugin's own")
 
-    assert told(checks=[check]).startswith(
-        "check 'noise@0.1' has a name that the host's own evidence has"
+    assert violation(checks=[check]).startswith(
+        "check 'noise@0.1' has a name of the host's own checks"
     )
-    assert "" == told(checks=[replace(check, name="overlap")])
+    assert "" == violation(checks=[replace(check, name="overlap")])
 
 
 @pytest.mark.parametrize(
@@ -97,15 +99,17 @@ def test_a_plugins_check_is_not_taken_for_the_hosts_evidence() -> None:
         ),
         (
             {"positions": torch.tensor([1])},
-            "have inputs of shape (2, 1, 2, 2); expected one image a position, (1, 1, 2, 2)",
+            "have inputs of shape (2, 1, 2, 2); expected one image per position, (1, 1, 2, 2)",
         ),
         (
             {"inputs": torch.zeros(2, 4)},
-            "have inputs of shape (2, 4); expected one image a position, (2, 1, 2, 2)",
+            "have inputs of shape (2, 4); expected one image per position, (2, 1, 2, 2)",
         ),
     ],
 )
-def test_examples_are_images_of_a_metrics_samples(changed: dict[str, object], words: str) -> None:
+def test_examples_must_belong_to_samples_of_a_metric(
+    changed: dict[str, object], words: str
+) -> None:
     metric = changed.get("metric", NAME)
 
-    assert told_of_examples(**changed).startswith(f"examples of {metric!r} {words}")
+    assert example_violation(**changed).startswith(f"examples of {metric!r} {words}")

@@ -1,8 +1,7 @@
-"""Plugins that leave state behind in the process: they spoil their own trials alone."""
+"""Plugins with side effects on the process spoil their own trials alone."""
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -15,12 +14,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-import advtransfer_finetune
-import advtransfer_foolbox
-import advtransfer_vision
-from advtransfer import executors, suite
+from advtransfer import suite
 from advtransfer.hookspecs import hookimpl
-from advtransfer.host import Host, Plugin
+from advtransfer.host import Host
 from advtransfer.jobs import Report
 from advtransfer.planning import make_plan
 from advtransfer.planning.nodes import SuiteIndex
@@ -42,7 +38,7 @@ from advtransfer.types import (
     Transfer,
     component,
 )
-from advtransfer.worker import object_builder, perform_job
+from advtransfer.worker import perform_job
 
 SUITE = """\
 version: 1
@@ -154,34 +150,24 @@ Go = Callable[..., tuple[list[Report], dict[str, Read]]]
 
 
 @pytest.fixture
-def go(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Go:
-    modules = {
-        "vision": advtransfer_vision,
-        "finetune": advtransfer_finetune,
-        "foolbox": advtransfer_foolbox,
-        "local": executors,
-        "odd": sys.modules[__name__],
-    }
-    host = Host([Plugin(name, module, "advtransfer", "1.0") for name, module in modules.items()])
-    monkeypatch.setattr(object_builder, "installed_host", lambda: host)
-
+def go(host: Host, tmp_path: Path) -> Go:
     def perform_jobs(
         *, fit: str = "nothing", evaluation: str = "nothing", times: int = 1, folder: str = "run"
     ) -> tuple[list[Report], dict[str, Read]]:
-        """The reports of each job's tries, and the records by component."""
+        """Return the report of each attempt at the job, and the records by component."""
         (tmp_path / "one.yaml").write_text(SUITE.format(fit=fit, evaluation=evaluation))
         loaded = suite.load(str(tmp_path / "one.yaml"), host)
         plan, run = make_plan(loaded, host), Run(tmp_path / folder)
         settings = RunSettings(cache=tmp_path / f"cache {folder}", battery="none")
-        order = JobTemplate(
+        template = JobTemplate(
             run.write_environment(describe_environment(device="cpu", threads=1)),
             {"suite": "one"},
             settings,
             settings.cache,
         )
-        (task,) = pending_jobs(plan.trials, SuiteIndex(loaded), set(), plan.sources)
+        (job,) = pending_jobs(plan.trials, SuiteIndex(loaded), set(), plan.sources)
         news: list[Mapping[str, Any]] = []
-        reports = [perform_job(order.job_for(task, run), news.append) for _ in range(times)]
+        reports = [perform_job(template.job_for(job, run), news.append) for _ in range(times)]
         found = [cast(Read, record) for record in run.read_records()]
         return reports, {record["asked"]["use"]: record for record in found}
 
@@ -200,7 +186,7 @@ def same(one: Read, other: Read) -> bool:
         ("a dtype", "the default dtype was changed (torch.float32 to torch.float64)"),
     ],
 )
-def test_an_evaluation_that_leaves_something_behind_is_invalid_and_harms_no_other(
+def test_side_effects_of_an_evaluation_spoil_its_result_alone(
     go: Go, what: str, words: str
 ) -> None:
     _, honest = go(folder="honest")
@@ -215,9 +201,7 @@ def test_an_evaluation_that_leaves_something_behind_is_invalid_and_harms_no_othe
 
 
 @pytest.mark.parametrize("what", ["a hook", "a patch", "a dtype", "a thread"])
-def test_a_fit_that_leaves_something_behind_marks_all_that_is_measured_on_it(
-    go: Go, what: str
-) -> None:
+def test_side_effects_of_a_fit_mark_all_its_results(go: Go, what: str) -> None:
     (report,), records = go(fit=what)
     (check,) = records["odd/means"]["checks"]
 
@@ -231,9 +215,7 @@ def test_a_fit_that_leaves_something_behind_marks_all_that_is_measured_on_it(
     }
 
 
-def test_what_a_fit_left_behind_marks_results_that_another_process_measures(
-    go: Go, tmp_path: Path
-) -> None:
+def test_side_effects_of_a_fit_mark_results_of_another_process(go: Go, tmp_path: Path) -> None:
     _, records = go(fit="a patch")
     clean = records["foolbox/clean_accuracy"]
     Run(tmp_path / "run").path.joinpath("records", clean["id"][:2], f"{clean['id']}.json").unlink()
@@ -243,7 +225,7 @@ def test_what_a_fit_left_behind_marks_results_that_another_process_measures(
     assert "done" == report.status
 
 
-def test_after_a_thread_that_goes_on_another_process_measures_the_rest(go: Go) -> None:
+def test_another_process_continues_after_a_running_thread(go: Go) -> None:
     _, honest = go(folder="honest")
     (first, second), records = go(evaluation="a thread", times=2)
 
@@ -254,7 +236,7 @@ def test_after_a_thread_that_goes_on_another_process_measures_the_rest(go: Go) -
     assert same(honest["foolbox/clean_accuracy"], records["foolbox/clean_accuracy"])
 
 
-def test_an_evaluation_that_fails_and_leaves_a_thread_is_not_tried_for_ever(go: Go) -> None:
+def test_failing_evaluation_with_a_running_thread_ends(go: Go) -> None:
     (report,), records = go(evaluation="an error and a thread")
 
     assert "failed" == report.status
@@ -262,7 +244,7 @@ def test_an_evaluation_that_fails_and_leaves_a_thread_is_not_tried_for_ever(go: 
     assert "foolbox/clean_accuracy" in records
 
 
-def test_an_undisturbed_job_says_nothing_of_it(go: Go) -> None:
+def test_job_without_side_effects_has_no_check(go: Go) -> None:
     (report,), records = go()
 
     assert Report(report.id, "done", report.records, None, None) == report

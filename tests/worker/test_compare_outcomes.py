@@ -1,4 +1,4 @@
-"""An evaluation's outcomes against a battery's: what it missed is counted, and graded by a lower bound."""
+"""Comparison of an evaluation's outcomes with those of a battery's attacks."""
 
 from __future__ import annotations
 
@@ -31,9 +31,7 @@ def probe(*, broken: int, wrong: int = 0) -> Tensor:
 @pytest.mark.parametrize(
     ("missed", "grade"), [(0, "pass"), (10, "pass"), (20, "suspicious"), (60, "fail")]
 )
-def test_what_noise_breaks_and_the_attack_does_not_is_graded_by_its_lower_bound(
-    missed: int, grade: str
-) -> None:
+def test_samples_broken_by_noise_alone_are_graded_by_lower_bound(missed: int, grade: str) -> None:
     found = checks([ROBUST] * 200, noise=probe(broken=missed))["noise"]
 
     assert grade == found.grade
@@ -41,7 +39,7 @@ def test_what_noise_breaks_and_the_attack_does_not_is_graded_by_its_lower_bound(
     assert 200 == found.samples
 
 
-def test_the_lower_bound_is_the_one_sided_score_bound() -> None:
+def test_lower_bound_is_the_one_sided_score_bound() -> None:
     assert 0.0 == share_lower_bound(0, 0) == share_lower_bound(0, 200)
     assert share_lower_bound(20, 200) == pytest.approx(0.0700, abs=1e-3)
     assert ["pass", "suspicious", "fail"] == [
@@ -49,24 +47,24 @@ def test_the_lower_bound_is_the_one_sided_score_bound() -> None:
     ]
 
 
-def test_what_the_attack_broke_itself_is_not_missed() -> None:
+def test_samples_the_attack_broke_are_not_missed() -> None:
     claimed = [BROKEN] * 60 + [ROBUST] * 140
 
     assert "pass" == checks(claimed, more_steps=probe(broken=60))["more_steps"].grade
 
 
-def test_how_many_steps_the_host_took_is_said() -> None:
+def test_check_states_the_steps_of_the_host() -> None:
     assert (
         "that 40 steps of the host's own attack broke"
         in checks([ROBUST] * 200, noise=probe(broken=0))["more_steps"].text
     )
 
 
-def test_a_probe_that_was_not_run_does_not_apply() -> None:
+def test_missing_attack_is_not_applicable() -> None:
     assert "not applicable" == checks([ROBUST] * 200, noise=probe(broken=0))["transferred"].grade
 
 
-def test_with_eps_0_an_attack_leaves_just_the_clean_accuracy() -> None:
+def test_attack_with_eps_0_leaves_the_clean_accuracy() -> None:
     clean = probe(broken=0, wrong=10)
     right = [ROBUST] * 190 + [WRONG] * 10
 
@@ -75,7 +73,7 @@ def test_with_eps_0_an_attack_leaves_just_the_clean_accuracy() -> None:
     assert ("fail", 10) == _graded(checks([ROBUST] * 200, noise=clean)["eps_zero"])
 
 
-def test_an_attack_that_does_not_end_is_doubted() -> None:
+def test_unfinished_attack_is_suspicious() -> None:
     claimed = [UNKNOWN] * 40 + [ROBUST] * 160
 
     assert "suspicious" == checks(claimed, noise=probe(broken=0))["finished"].grade

@@ -46,7 +46,7 @@ def asked(tmp_path: Path) -> Callable[..., float]:
             tmp_path,
             lambda _: None,
             "a node",
-            lambda one: code_of(one, made_with),
+            lambda node: code_of(node, made_with),
         )
         found: Tensors = context.remember(
             "examples", {"eps": 0.1}, lambda: {"value": torch.tensor(built)}, of=of
@@ -56,7 +56,7 @@ def asked(tmp_path: Path) -> Callable[..., float]:
     return remember
 
 
-def test_nodes_that_share_the_named_inputs_share_what_is_remembered(
+def test_nodes_with_equal_named_inputs_share_cached_tensors(
     asked: Callable[..., float],
 ) -> None:
     other = replace(RESULT, version=2, inputs={**RESULT.inputs, "source": REFERENCE})
@@ -65,7 +65,7 @@ def test_nodes_that_share_the_named_inputs_share_what_is_remembered(
     assert 1.0 == asked(other, 2.0, of=("test", "reference"))
 
 
-def test_another_input_is_another_thing_to_remember(asked: Callable[..., float]) -> None:
+def test_other_inputs_have_separate_cached_tensors(asked: Callable[..., float]) -> None:
     other = replace(
         RESULT, inputs={"reference": replace(REFERENCE, options={"seed": 1}), "test": TEST}
     )
@@ -76,19 +76,19 @@ def test_another_input_is_another_thing_to_remember(asked: Callable[..., float])
     assert 3.0 == asked(without, 3.0, of=("reference", "test"))
 
 
-def test_plugins_do_not_share_what_they_remember(asked: Callable[..., float]) -> None:
+def test_plugins_do_not_share_cached_tensors(asked: Callable[..., float]) -> None:
     asked(RESULT, 1.0, of=("test",))
 
     assert 2.0 == asked(replace(RESULT, use="third/alignment"), 2.0, of=("test",))
 
 
-def test_what_is_remembered_without_inputs_is_the_nodes_own(asked: Callable[..., float]) -> None:
+def test_tensors_cached_without_inputs_belong_to_the_node(asked: Callable[..., float]) -> None:
     asked(RESULT, 1.0, of=None)
 
     assert 2.0 == asked(replace(RESULT, version=2), 2.0, of=None)
 
 
-def test_what_other_code_built_is_not_remembered(asked: Callable[..., float]) -> None:
+def test_tensors_of_other_code_are_built_again(asked: Callable[..., float]) -> None:
     of = ("reference", "test")
     before = {"vision": "old", "alignment": "old", "third": "old"}
     asked(RESULT, 1.0, of=of, code=before)
@@ -110,7 +110,7 @@ def test_what_other_code_built_is_not_remembered(asked: Callable[..., float]) ->
         ({"vision": "new"}, True, True),
     ],
 )
-def test_a_training_that_other_code_began_is_not_continued(
+def test_checkpoint_of_other_code_is_not_continued(
     tmp_path: Path, code: Mapping[str, str], trusted: bool, continued: bool
 ) -> None:
     cache = Cache(tmp_path, line="cpu-1-float32")
@@ -122,7 +122,7 @@ def test_a_training_that_other_code_began_is_not_continued(
             tmp_path,
             lambda _: None,
             "a node",
-            lambda one: code_of(one, code),
+            lambda node: code_of(node, code),
             trusted,
         )
         return WorkerContext(REFERENCE, (), *given)

@@ -1,4 +1,4 @@
-"""An evaluation must leave everything as it found it; what it changes is told, and put back."""
+"""Side effects of evaluations on a model and on random state are reported and undone."""
 
 from __future__ import annotations
 
@@ -17,37 +17,37 @@ def model() -> nn.Module:
     return nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2)).eval()
 
 
-def trains(one: nn.Module) -> None:
-    one.train()
-    one(torch.ones(3, 2))
-    one.eval()
+def trains(model: nn.Module) -> None:
+    model.train()
+    model(torch.ones(3, 2))
+    model.eval()
 
 
-def differentiates(one: nn.Module) -> None:
-    one(torch.ones(3, 2)).sum().backward()
+def differentiates(model: nn.Module) -> None:
+    model(torch.ones(3, 2)).sum().backward()
 
 
-def draws(one: nn.Module) -> None:
+def draws(model: nn.Module) -> None:
     random.random()
     np.random.rand()
     torch.rand(1)
 
 
 @pytest.mark.parametrize(
-    ("act", "told"),
+    ("act", "expected"),
     [
         (
-            lambda one: one(torch.ones(3, 2)),
+            lambda model: model(torch.ones(3, 2)),
             "weights, modes, .grad and global random state are as they were",
         ),
         (trains, "the model's state was changed"),
-        (lambda one: one.train(), "modules were left in another mode"),
+        (lambda model: model.train(), "modules were left in another mode"),
         (differentiates, "gradients were left on the weights"),
         (draws, "global random state was used: random, numpy, torch"),
     ],
 )
-def test_what_an_evaluation_changes_is_told_and_put_back(
-    act: Callable[[nn.Module], object], told: str
+def test_changes_of_an_evaluation_are_reported_and_undone(
+    act: Callable[[nn.Module], object], expected: str
 ) -> None:
     subject = model()
     before = {name: tensor.clone() for name, tensor in subject.state_dict().items()}
@@ -56,16 +56,16 @@ def test_what_an_evaluation_changes_is_told_and_put_back(
         act(subject)
     after = subject.state_dict()
 
-    assert told == found.to_check().text
-    assert ("pass" if told.startswith("weights") else "fail") == found.to_check().grade
+    assert expected == found.to_check().text
+    assert ("pass" if expected.startswith("weights") else "fail") == found.to_check().grade
     assert all(torch.equal(before[name], after[name]) for name in before)
     assert not any(module.training for module in subject.modules())
-    assert all(one.grad is None for one in subject.parameters())
+    assert all(parameter.grad is None for parameter in subject.parameters())
     assert randoms[0] == random.getstate()
     assert torch.equal(randoms[1], torch.get_rng_state())
 
 
-def test_a_gradient_added_to_in_place_is_told_and_put_back() -> None:
+def test_gradient_changed_in_place_is_reported_and_restored() -> None:
     subject = model()
     differentiates(subject)
     weight = next(subject.parameters())
@@ -80,38 +80,39 @@ def test_a_gradient_added_to_in_place_is_told_and_put_back() -> None:
     assert torch.equal(values, gradient)
 
 
-def test_weights_that_require_gradients_again_are_told_and_frozen_again() -> None:
+def test_unfrozen_weights_are_reported_and_frozen_again() -> None:
     subject = model().requires_grad_(False)
     with guard_side_effects(subject) as found:
         subject.requires_grad_(True)
 
     assert "requires_grad was changed" == found.to_check().text
-    assert not any(one.requires_grad for one in subject.parameters())
+    assert not any(parameter.requires_grad for parameter in subject.parameters())
 
 
-def exchanges(one: nn.Module) -> None:
-    one[0] = nn.Identity()  # type: ignore[operator]  # a Sequential
+def exchanges(model: nn.Module) -> None:
+    model[0] = nn.Identity()  # type: ignore[operator]  # a Sequential
 
 
 @pytest.mark.parametrize(
-    "act", [exchanges, lambda one: one.half(), lambda one: one.add_module("more", nn.ReLU())]
+    "act",
+    [exchanges, lambda model: model.half(), lambda model: model.add_module("more", nn.ReLU())],
 )
-def test_a_layer_that_is_exchanged_converted_or_added_is_told_and_put_back(
+def test_changed_layers_are_reported_and_restored(
     act: Callable[[nn.Module], object],
 ) -> None:
     subject = model()
     before = {name: tensor.clone() for name, tensor in subject.state_dict().items()}
-    said = subject(torch.ones(3, 2))
+    outputs = subject(torch.ones(3, 2))
     with guard_side_effects(subject) as found:
         act(subject)
 
     assert "the model's state was changed" == found.to_check().text
     assert before.keys() == subject.state_dict().keys()
     assert all(torch.equal(before[name], tensor) for name, tensor in subject.state_dict().items())
-    assert torch.equal(said, subject(torch.ones(3, 2)))
+    assert torch.equal(outputs, subject(torch.ones(3, 2)))
 
 
-def test_what_is_changed_before_an_error_is_put_back_too() -> None:
+def test_changes_before_an_error_are_undone() -> None:
     subject = model()
     before = {name: tensor.clone() for name, tensor in subject.state_dict().items()}
     randoms = torch.get_rng_state()
@@ -130,12 +131,14 @@ def test_what_is_changed_before_an_error_is_put_back_too() -> None:
     assert torch.equal(randoms, torch.get_rng_state())
 
 
-def test_the_random_state_of_cuda_is_watched_where_it_is_in_use(
+def test_random_state_of_cuda_is_guarded_if_in_use(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     devices = [torch.tensor([1, 2]), torch.tensor([3])]
     monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
-    monkeypatch.setattr(torch.cuda, "get_rng_state_all", lambda: [one.clone() for one in devices])
+    monkeypatch.setattr(
+        torch.cuda, "get_rng_state_all", lambda: [state.clone() for state in devices]
+    )
     monkeypatch.setattr(
         torch.cuda, "set_rng_state_all", lambda states: devices.__setitem__(slice(None), states)
     )
@@ -143,4 +146,4 @@ def test_the_random_state_of_cuda_is_watched_where_it_is_in_use(
         devices[1] += 1
 
     assert "global random state was used: CUDA" == found.to_check().text
-    assert [[1, 2], [3]] == [one.tolist() for one in devices]
+    assert [[1, 2], [3]] == [state.tolist() for state in devices]

@@ -5,7 +5,7 @@ from torch import nn
 from advtransfer.worker.fit import describe_adapter
 
 
-def test_the_record_says_what_an_automatic_adapter_became() -> None:
+def test_automatic_adapter_is_recorded_with_its_steps() -> None:
     became = nn.Sequential(nn.AvgPool2d(2), nn.Flatten())
     steps = "AvgPool2d(kernel_size=2, stride=2, padding=0) -> Flatten(start_dim=1, end_dim=-1)"
 
@@ -15,5 +15,5 @@ def test_the_record_says_what_an_automatic_adapter_became() -> None:
     )
 
 
-def test_other_adapters_are_told_by_their_component() -> None:
+def test_other_adapters_are_recorded_by_component() -> None:
     assert "adapters/resize" == describe_adapter("adapters/resize", nn.AvgPool2d(2), suits=False)

@@ -45,8 +45,8 @@ TRIALS = (
 PLAN = Plan("small", "Small", {}, {"s0": "natural"}, TRIALS)
 
 
-def test_states_are_told_from_files_alone(tmp_path: Path) -> None:
-    run, text = Run(tmp_path), json.dumps([one.to_json() for one in TRIALS])
+def test_trial_statuses_are_read_from_files_alone(tmp_path: Path) -> None:
+    run, text = Run(tmp_path), json.dumps([trial.to_json() for trial in TRIALS])
     records = {
         id: complete_record({"kind": "fit"}, options={"was": id}) for id in ("aa", "aa0", "bb")
     }
@@ -59,11 +59,11 @@ def test_states_are_told_from_files_alone(tmp_path: Path) -> None:
     trials = tuple(map(Trial.from_json, json.loads(text)))
     found = trial_statuses(Plan("small", "Small", {}, PLAN.sources, trials), run)
 
-    assert ["done", "failed", "todo", "skipped"] == [found[one.id].value for one in trials]
+    assert ["done", "failed", "todo", "skipped"] == [found[trial.id].value for trial in trials]
     assert ("no luck", False) == (found[trials[1].id].reason, found[trials[1].id].final)
 
 
-def test_a_failed_source_fails_what_stands_on_it(tmp_path: Path) -> None:
+def test_failed_source_fails_its_trials(tmp_path: Path) -> None:
     run = Run(tmp_path)
     run.write_attempt({"id": "s0", "status": "failed", "reason": "diverged", "deterministic": True})
 
@@ -82,18 +82,18 @@ def test_a_failed_source_fails_what_stands_on_it(tmp_path: Path) -> None:
         (["aa"], ["aa"]),
     ],
 )
-def test_patterns_pick_trials(patterns: list[str], ids: list[str]) -> None:
-    assert ids == [one.id for one in matching_trials(TRIALS, patterns)]
+def test_patterns_select_trials(patterns: list[str], ids: list[str]) -> None:
+    assert ids == [trial.id for trial in matching_trials(TRIALS, patterns)]
 
 
-def test_patterns_that_match_nothing_are_all_told() -> None:
+def test_all_unmatched_patterns_are_reported() -> None:
     with pytest.raises(BadInput) as error:
         matching_trials(TRIALS, ["source=lif*", "colour=red", "n=20"])
 
     assert 2 == len(error.value.problems)
 
 
-def test_half_a_line_of_a_killed_run_stays_on_a_line_of_its_own(tmp_path: Path) -> None:
+def test_torn_line_of_a_killed_run_spoils_no_event(tmp_path: Path) -> None:
     log = tmp_path / "events.jsonl"
     log.write_text('{"event": "run_started"}\n{"event": "tri')
     heard: list[Mapping[str, Json]] = []
@@ -102,7 +102,7 @@ def test_half_a_line_of_a_killed_run_stays_on_a_line_of_its_own(tmp_path: Path) 
         events.emit("run_finished", done=1)
     lines = log.read_text().splitlines()
 
-    assert ["progress", "run_finished"] == [one["event"] for one in heard]
+    assert ["progress", "run_finished"] == [event["event"] for event in heard]
     assert '{"event": "tri' == lines[1]
     assert "run_finished" == json.loads(lines[2])["event"]
     assert 3 == len(lines)
@@ -126,7 +126,7 @@ def recorded(path: Path, *, battery: BatterySize) -> Run:
     return run
 
 
-def test_a_run_keeps_to_the_line_it_began_with(tmp_path: Path) -> None:
+def test_other_threads_or_device_are_refused(tmp_path: Path) -> None:
     run = recorded(tmp_path, battery="full")
     require_same_environment(run, describe_environment(device="cpu", threads=1), battery="full")
 
@@ -138,7 +138,7 @@ def test_a_run_keeps_to_the_line_it_began_with(tmp_path: Path) -> None:
         )
 
 
-def test_a_run_keeps_to_the_size_of_battery_it_began_with(tmp_path: Path) -> None:
+def test_other_battery_size_is_refused(tmp_path: Path) -> None:
     run = recorded(tmp_path, battery="small")
 
     with pytest.raises(
@@ -147,7 +147,7 @@ def test_a_run_keeps_to_the_size_of_battery_it_began_with(tmp_path: Path) -> Non
         require_same_environment(run, describe_environment(device="cpu", threads=2), battery="full")
 
 
-def test_a_run_that_recorded_nothing_may_be_begun_again_otherwise(tmp_path: Path) -> None:
+def test_run_without_records_accepts_other_settings(tmp_path: Path) -> None:
     run = Run(tmp_path)
     run.write_plan({"battery": "small"})
     run.write_environment(describe_environment(device="cuda", threads=1))
@@ -164,7 +164,7 @@ def record(node: Node, *, environment: str = "e" * 64) -> dict[str, Json]:
     return complete_record(parts, **node.id_fields())
 
 
-def test_only_what_another_run_has_measured_in_this_environment_is_copied(tmp_path: Path) -> None:
+def test_only_records_of_this_environment_are_copied(tmp_path: Path) -> None:
     here, there = Run(tmp_path / "here"), Run(tmp_path / "there")
     good, other, forged = (Node("fit", "a/b", 1, {"k": k}) for k in range(3))
     there.write_record(record(good))
@@ -181,6 +181,6 @@ def test_only_what_another_run_has_measured_in_this_environment_is_copied(tmp_pa
     )["observed"]
 
 
-def test_jobs_fill_the_processors_with_workers_not_with_threads() -> None:
+def test_worker_count_fills_the_processors() -> None:
     assert 1 == RunSettings(jobs=1, threads=8).worker_count()
     assert RunSettings(threads=1).worker_count() >= RunSettings(threads=2).worker_count() >= 1

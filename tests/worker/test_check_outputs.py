@@ -1,4 +1,4 @@
-"""Models that give no logits, or no gradient of their inputs, are told so in words."""
+"""Models without logits or without input gradients raise an error with an explanation."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def quantised(body: nn.Module, inputs: Tensor) -> object:
         ),
     ],
 )
-def test_a_model_that_gives_no_logits_is_refused(
+def test_model_without_logits_is_refused(
     change: Callable[[nn.Module, Tensor], object], words: str
 ) -> None:
     with pytest.raises(ModelError) as caught:
@@ -97,7 +97,7 @@ def test_a_model_that_gives_no_logits_is_refused(
 @pytest.mark.parametrize(
     "change", [lambda body, inputs: (body(inputs), inputs), lambda body, inputs: body(inputs)[0]]
 )
-def test_predictions_of_such_a_model_are_refused_too(
+def test_predictions_of_a_model_without_logits_are_refused(
     change: Callable[[nn.Module, Tensor], object],
 ) -> None:
     with pytest.raises(ModelError, match="from the model; expected logits"):
@@ -108,7 +108,7 @@ def test_predictions_of_such_a_model_are_refused_too(
 @pytest.mark.parametrize(
     "error", [RuntimeError("element 0 of tensors does not require grad"), AssertionError()]
 )
-def test_an_evaluation_that_fails_for_want_of_a_gradient_says_so(
+def test_error_of_a_missing_gradient_is_explained(
     change: Callable[[nn.Module, Tensor], object], error: Exception
 ) -> None:
     given = EvaluationInputs(test=TEST, model=Odd(change).eval())
@@ -124,7 +124,7 @@ def test_an_evaluation_that_fails_for_want_of_a_gradient_says_so(
     assert "use an attack that needs none, such as foolbox/boundary" in str(caught.value)
 
 
-def test_other_errors_stay_what_they_are() -> None:
+def test_other_errors_are_unchanged() -> None:
     given = EvaluationInputs(test=TEST, model=Odd(lambda body, inputs: body(inputs)).eval())
     with (
         pytest.raises(RuntimeError, match="no luck"),
@@ -138,5 +138,5 @@ def test_other_errors_stay_what_they_are() -> None:
         raise RuntimeError("no luck")
 
 
-def test_a_good_model_passes() -> None:
+def test_valid_model_passes() -> None:
     check_outputs(Odd(lambda body, inputs: body(inputs)).eval(), TEST, device=CPU)

@@ -1,4 +1,4 @@
-"""What the battery sees of a model itself."""
+"""Checks of a battery on the model itself."""
 
 from __future__ import annotations
 
@@ -52,11 +52,11 @@ def seen(model: nn.Module) -> dict[str, Check]:
     }
 
 
-def test_an_honest_network_that_pools_is_not_doubted_on_images_with_a_flat_background() -> None:
+def test_honest_pooling_network_passes_on_flat_backgrounds() -> None:
     assert ["pass", "pass"] == [check.grade for check in seen(pooling()).values()]
 
 
-def test_one_that_hides_its_rounding_is() -> None:
+def test_hidden_rounding_is_suspicious() -> None:
     found = seen(pooling(Rounding()))
 
     assert "fail" == found["derivatives"].grade
@@ -80,7 +80,7 @@ class Casting(nn.Module):
 
 @pytest.mark.parametrize("first", [True, False])
 @pytest.mark.parametrize("scale", [1.0, 30.0])
-def test_an_honest_network_that_casts_to_float32_is_not_doubted(first: bool, scale: float) -> None:
+def test_honest_network_that_casts_to_float32_passes(first: bool, scale: float) -> None:
     class Scaled(nn.Module):
         def forward(self, inputs: Tensor) -> Tensor:
             return scale * inputs
@@ -90,11 +90,11 @@ def test_an_honest_network_that_casts_to_float32_is_not_doubted(first: bool, sca
     assert ["pass", "pass"] == [check.grade for check in found.values()]
 
 
-def test_one_that_casts_and_hides_its_rounding_is_doubted_all_the_same() -> None:
+def test_hidden_rounding_with_a_cast_is_suspicious() -> None:
     assert "fail" == seen(Casting(pooling(Rounding()), first=True))["derivatives"].grade
 
 
-def test_a_flat_line_that_float32_blurs_does_not_jump() -> None:
+def test_float32_noise_on_a_flat_line_is_no_jump() -> None:
     class Flat(nn.Module):
         def forward(self, inputs: Tensor) -> Tensor:
             height = 10 + 1e-4 * inputs.flatten(1).sum(1).float()
@@ -115,20 +115,20 @@ class Failing(nn.Module):
 
 
 @pytest.mark.parametrize("error", [RuntimeError("no copies"), TypeError("cannot pickle")])
-def test_a_model_that_cannot_be_copied_is_not_asked(error: Exception) -> None:
+def test_smoothness_of_an_uncopyable_model_is_not_applicable(error: Exception) -> None:
     found = seen(Failing(error)).values()
 
     assert ["not applicable", "not applicable"] == [check.grade for check in found]
     assert all(str(error) in check.text for check in found)
 
 
-def test_too_little_memory_is_an_error_and_says_nothing_of_the_model() -> None:
+def test_lack_of_memory_is_raised() -> None:
     with pytest.raises(torch.OutOfMemoryError):
         seen(Failing(torch.OutOfMemoryError("out of memory")))
 
 
 @pytest.mark.parametrize("model", [pooling(), pooling(Rounding())])
-def test_the_model_is_left_as_it_was(model: nn.Module) -> None:
+def test_smoothness_checks_leave_the_model_unchanged(model: nn.Module) -> None:
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     seen(model)
 

@@ -1,4 +1,4 @@
-"""Runs in this process that something goes wrong with: what is counted and told, and what the next run makes good."""
+"""Runs in this process with faults: their counts and events, and the recovery by the next run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from advtransfer.errors import BadInput, CacheError
 from advtransfer.executors import in_process
 from advtransfer.files import temporary_path
 from advtransfer.hookspecs import hookimpl
-from advtransfer.host import Host, Plugin
+from advtransfer.host import Host
 from advtransfer.jobs import Job, Report
 from advtransfer.planning import Plan
 from advtransfer.result import Run
@@ -33,7 +33,6 @@ from advtransfer.types import (
     component,
 )
 from advtransfer.worker import perform_job
-from advtransfer.worker.object_builder import installed_host
 
 SUITE = """\
 datasets:
@@ -52,12 +51,12 @@ Changes = dict[str, str]
 
 
 class Exit(BaseException):
-    """What no ``except Exception`` catches."""
+    """An error that no ``except Exception`` catches."""
 
 
 @dataclass
 class Raising:
-    """Raises what it is told, if a file of that name is there."""
+    """Raises an error of the given kind, if a file of that name exists."""
 
     what: str
     marker: str = ""
@@ -121,18 +120,6 @@ def trial_finished(trial: Mapping[str, Any]) -> None:  # Any: an event's trial
         sys.exit("no connection")
 
 
-@pytest.fixture
-def host(monkeypatch: pytest.MonkeyPatch) -> Iterable[Host]:
-    names = ("vision", "finetune", "foolbox")
-    plugins = [Plugin(name, f"advtransfer_{name}", "advtransfer", "1.0") for name in names]
-    plugins += [Plugin("local", "advtransfer.executors", "advtransfer", "1.0")]
-    host = Host([*plugins, Plugin("odd", sys.modules[__name__], "odd", "1.0")])
-    monkeypatch.setattr(Host, "discover", lambda: host)
-    installed_host.cache_clear()
-    yield host
-    installed_host.cache_clear()
-
-
 class Bench:
     """A suite in a folder, run in this process."""
 
@@ -162,14 +149,14 @@ class Bench:
             listeners=[self.events.append],
         )
 
-    def told(self, event: str) -> list[Mapping[str, Any]]:  # Any: as above
-        return [one for one in self.events if one["event"] == event]
+    def emitted(self, event: str) -> list[Mapping[str, Any]]:  # Any: as above
+        return [message for message in self.events if message["event"] == event]
 
     def records(self) -> dict[str, str]:
-        """The records without what was observed, as text."""
-        found = {str(one["id"]): one for one in self.run.read_records()}
+        """Return the records as text, by id, without their observed facts."""
         return {
-            id: json.dumps(one | {"observed": None}, sort_keys=True) for id, one in found.items()
+            str(record["id"]): json.dumps(record | {"observed": None}, sort_keys=True)
+            for record in self.run.read_records()
         }
 
     def of_kind(self, kind: str) -> list[Path]:
@@ -196,12 +183,12 @@ def counts(of: RunSummary) -> tuple[int, int, int, int]:
         ("codes", "RuntimeError: red caf\\udce9"),
     ],
 )
-def test_whatever_an_evaluation_raises_is_a_failure_of_its_own(
+def test_any_error_of_an_evaluation_fails_that_evaluation_alone(
     bench: Bench, what: str, reason: str
 ) -> None:
     bench.write({}, more=f"  bad: {{use: odd/measuring, what: {what}}}\n{PGD}")
     ended = bench()
-    (failed,) = bench.told("trial_failed")
+    (failed,) = bench.emitted("trial_failed")
     page = (bench.run.path / "leaderboard.md").read_text()
     plan = Plan.from_json(bench.run.read_plan())
     (state,) = trial_statuses(plan, bench.run).values()
@@ -215,14 +202,14 @@ def test_whatever_an_evaluation_raises_is_a_failure_of_its_own(
 
 
 @pytest.mark.parametrize("what", ["exit", "interrupt", "base"])
-def test_whatever_a_fit_raises_is_a_failure_of_its_trial(bench: Bench, what: str) -> None:
+def test_any_error_of_a_fit_fails_its_trial(bench: Bench, what: str) -> None:
     bench.write({"transfers:\n": f"transfers:\n  bad: {{use: odd/fitting, what: {what}}}\n"})
 
     assert (1, 1, 0, 0) == counts(bench())
     assert (1, 1, 0, 0) == counts(bench())
 
 
-def test_a_fit_that_fails_when_it_is_made_again_fails_the_results_it_was_made_for(
+def test_failed_refit_fails_the_missing_results(
     bench: Bench,
 ) -> None:
     marker = bench.folder / "now"
@@ -234,17 +221,17 @@ def test_a_fit_that_fails_when_it_is_made_again_fails_the_results_it_was_made_fo
     bench.write(transfer, more=PGD)
     marker.touch()
     failed, again = bench(), bench()
-    (told,) = bench.told("trial_failed")
+    (event,) = bench.emitted("trial_failed")
     marker.unlink()
     cleared = bench()
 
     assert (1, 0, 0, 0) == counts(first)
     assert (0, 1, 0, 0) == counts(failed) == counts(again)
-    assert "pgd: SystemExit: good bye" == told["reason"]
+    assert "pgd: SystemExit: good bye" == event["reason"]
     assert (1, 0, 0, 0) == counts(cleared)
 
 
-def test_a_listener_that_raises_is_a_warning(bench: Bench) -> None:
+def test_error_of_a_listener_is_a_warning(bench: Bench) -> None:
     bench.write({"digits:": "outage:"})
     bench.host.load_plugin("odd")
     ended = bench()
@@ -252,10 +239,10 @@ def test_a_listener_that_raises_is_a_warning(bench: Bench) -> None:
     assert (1, 0, 0, 0) == counts(ended)
     assert [
         "the listener odd raised SystemExit at trial_finished: no connection; the run goes on"
-    ] == [one["text"] for one in bench.told("warning")]
+    ] == [event["text"] for event in bench.emitted("warning")]
 
 
-def test_records_and_plan_that_were_deleted_come_back(bench: Bench) -> None:
+def test_deleted_records_and_plan_are_made_again(bench: Bench) -> None:
     bench.write({}, more=PGD)
     bench()
     before = bench.records()
@@ -274,7 +261,7 @@ def test_records_and_plan_that_were_deleted_come_back(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "null", '{"format": 1}', "\x00\xff"])
-def test_a_damaged_plan_is_written_anew(bench: Bench, content: str) -> None:
+def test_damaged_plan_is_written_again(bench: Bench, content: str) -> None:
     bench.write({})
     bench()
     (bench.run.path / "plan.json").write_text(content, encoding="latin-1")
@@ -285,7 +272,7 @@ def test_a_damaged_plan_is_written_anew(bench: Bench, content: str) -> None:
     assert 1 == len(Plan.from_json(bench.run.read_plan()).trials)
 
 
-def test_environments_that_were_deleted_are_written_again(bench: Bench) -> None:
+def test_deleted_environments_are_written_again(bench: Bench) -> None:
     bench.write({})
     bench()
     (path,) = (bench.run.path / "environments").glob("*.json")
@@ -296,7 +283,7 @@ def test_environments_that_were_deleted_are_written_again(bench: Bench) -> None:
     assert text == path.read_text()
 
 
-def test_drivers_of_other_settings_do_not_start_together(bench: Bench) -> None:
+def test_second_driver_with_other_settings_is_refused(bench: Bench) -> None:
     bench.write({})
     note = temporary_path(bench.run.path / "driver")
     note.write_text(
@@ -311,7 +298,7 @@ def test_drivers_of_other_settings_do_not_start_together(bench: Bench) -> None:
     assert [] == list(bench.run.path.glob(".driver*"))
 
 
-def test_a_job_that_another_driver_has_done_is_not_done_again(
+def test_job_of_another_driver_is_not_repeated(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     jobs: list[Job] = []
@@ -326,11 +313,11 @@ def test_a_job_that_another_driver_has_done_is_not_done_again(
     news: list[Mapping[str, Any]] = []  # Any: events
     reports = [perform_job(job, news.append) for job in jobs]
 
-    assert ["done", "done"] == [one.status for one in reports]
-    assert {"job_started"} == {one["event"] for one in news}
+    assert ["done", "done"] == [report.status for report in reports]
+    assert {"job_started"} == {event["event"] for event in news}
 
 
-def test_a_second_suite_of_one_name_is_refused_and_an_edited_one_goes_on(bench: Bench) -> None:
+def test_other_suite_of_the_same_name_is_refused_and_edited_one_accepted(bench: Bench) -> None:
     bench.write({}, name="a/my.yaml")
     bench.write({"n: [20]": "n: [30]"}, name="b/my.yaml")
     bench(name="a/my.yaml")
@@ -347,7 +334,7 @@ def test_a_second_suite_of_one_name_is_refused_and_an_edited_one_goes_on(bench: 
     assert 2 == bench(name="my.yaml").done
 
 
-def test_a_checkout_that_was_copied_with_its_runs_goes_on(bench: Bench, host: Host) -> None:
+def test_checkout_copied_with_its_runs_continues(bench: Bench, host: Host) -> None:
     import shutil
 
     bench.write({}, name="checkout/odd.yaml")
@@ -358,7 +345,7 @@ def test_a_checkout_that_was_copied_with_its_runs_goes_on(bench: Bench, host: Ho
     assert 2 == bench(name="copy/odd.yaml", runs=bench.folder / "copy" / "runs").done
 
 
-def test_a_suite_file_without_a_name_runs_nowhere(bench: Bench) -> None:
+def test_suite_file_without_a_name_is_refused(bench: Bench) -> None:
     bench.write({}, name="...yaml")
 
     with pytest.raises(BadInput, match="more than dots"):
@@ -366,14 +353,14 @@ def test_a_suite_file_without_a_name_runs_nowhere(bench: Bench) -> None:
     assert ["...yaml"] == [path.name for path in bench.folder.iterdir()]
 
 
-def test_a_grid_of_which_nothing_is_left_is_refused(bench: Bench) -> None:
+def test_empty_grid_is_refused(bench: Bench) -> None:
     bench.write({"datasets:": "exclude: [{transfer: probe}]\ndatasets:"})
 
     with pytest.raises(BadInput, match="no trial that `exclude` and `only` leave"):
         bench()
 
 
-def test_metrics_that_no_record_has_are_left_out_of_the_page_with_a_warning(bench: Bench) -> None:
+def test_unmeasured_metrics_are_left_out_of_the_page_with_a_warning(bench: Bench) -> None:
     board = (
         "leaderboard: {rank_by: clean.accuracy@3, columns: [clean.accuracy, clean.accuracy@7]}\n"
     )
@@ -385,13 +372,13 @@ def test_metrics_that_no_record_has_are_left_out_of_the_page_with_a_warning(benc
     assert "## Results" in page
     assert "clean.accuracy" in page
     assert ["clean.accuracy@7", "clean.accuracy@3"] == [
-        one["text"].split("'")[1] for one in bench.told("warning")
+        event["text"].split("'")[1] for event in bench.emitted("warning")
     ]
     assert "clean.accuracy@3" in page.partition("## What the suite asks for and no record has")[2]
 
 
 @pytest.mark.parametrize("name", ["notes", "another run", "attempts"])
-def test_damaged_files_beside_a_run_stop_nothing(bench: Bench, name: str) -> None:
+def test_damaged_files_beside_a_run_are_ignored(bench: Bench, name: str) -> None:
     bench.write({})
     bench.write({}, name="other.yaml")
     bench(name="other.yaml")
@@ -415,15 +402,15 @@ def test_damaged_files_beside_a_run_stop_nothing(bench: Bench, name: str) -> Non
                 (place / "1.json").write_text(content)
                 (place / "x.json").write_text(content)
     ended = bench()
-    warnings = [one["text"] for one in bench.told("warning")]
+    warnings = [event["text"] for event in bench.emitted("warning")]
 
     assert (1, 0, 0, 0) == counts(ended)
     assert (name == "attempts") == any(
-        "3 attempts that cannot be read are not counted" in one for one in warnings
+        "3 attempts that cannot be read are not counted" in event for event in warnings
     )
 
 
-def test_a_cache_that_cannot_be_made_is_told_with_the_next_step(bench: Bench) -> None:
+def test_error_for_an_unusable_cache_names_the_next_step(bench: Bench) -> None:
     bench.write({})
     (bench.folder / "file").touch()
 
@@ -431,7 +418,7 @@ def test_a_cache_that_cannot_be_made_is_told_with_the_next_step(bench: Bench) ->
         bench(cache=bench.folder / "file" / "cache")
 
 
-def test_a_run_folder_that_cannot_be_made_is_told_with_the_next_step(bench: Bench) -> None:
+def test_error_for_an_unusable_run_folder_names_the_next_step(bench: Bench) -> None:
     bench.write({})
     (bench.folder / "file").touch()
 
@@ -439,9 +426,7 @@ def test_a_run_folder_that_cannot_be_made_is_told_with_the_next_step(bench: Benc
         bench(runs=bench.folder / "file")
 
 
-def test_a_cache_that_may_only_be_read_serves(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_read_only_cache_is_read(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     bench.write(
         {
             "vision/random_init, data: high, network: small_cnn, width: 2": "vision/trained, data: high, epochs: 1"
@@ -456,9 +441,11 @@ def test_a_cache_that_may_only_be_read_serves(
     }
     refusal = Cache.unwritable_reason
     monkeypatch.setattr(
-        Cache, "refusal", lambda self: "Read-only" if self.root == shared else refusal(self)
+        Cache,
+        "unwritable_reason",
+        lambda self: "Read-only" if self.root == shared else refusal(self),
     )
-    monkeypatch.setattr(Cache, "known_runs", lambda self: [])  # records would be copied
+    monkeypatch.setattr(Cache, "registered_runs", lambda self: [])  # records would be copied
     ended = bench(runs=bench.folder / "mine")
     source = next(
         path
@@ -468,13 +455,15 @@ def test_a_cache_that_may_only_be_read_serves(
     facts = cast(Mapping[str, Any], json.loads(source.read_text()))  # Any: a record
 
     assert (1, 0, 0, 0) == counts(ended)
-    assert ["the cache"] == [one["text"][:9] for one in bench.told("warning")]
+    assert ["the cache"] == [event["text"][:9] for event in bench.emitted("warning")]
     assert facts["weights"] is not None
-    assert [] == [one for one in bench.told("progress") if one["name"] == "random"]  # its training
+    assert [] == [
+        event for event in bench.emitted("progress") if event["name"] == "random"
+    ]  # its training
     assert before == {path: path.stat().st_mtime_ns for path in before}
 
 
-def test_weights_may_be_read_by_whom_the_umask_lets(bench: Bench) -> None:
+def test_umask_decides_who_may_read_weights(bench: Bench) -> None:
     bench.write({})
     bench()
     modes = {
@@ -485,7 +474,7 @@ def test_weights_may_be_read_by_whom_the_umask_lets(bench: Bench) -> None:
     assert modes[".safetensors"] == modes[".json"]
 
 
-def test_a_disk_without_locks_is_told(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_disk_without_locks_is_reported(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     import errno
 
     def refuse(descriptor: int, how: int) -> None:

@@ -1,4 +1,4 @@
-"""Which records are stale, what becomes of them, and which of another run are copied."""
+"""Stale records, their supersession, and copies of records of other runs."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ PLAN = Plan("small", "Small", {}, {IDS["source"]: "natural"}, (TRIAL,))
 def host(monkeypatch: pytest.MonkeyPatch) -> Host:
     """Two plugins whose installed code has the digests ``new`` and ``same``."""
     made = Host([Plugin(name, ModuleType(name), "odd", "1.0") for name in ("odd", "vision")])
-    monkeypatch.setattr(made, "_code", {"odd": "new", "vision": "same"})
+    monkeypatch.setattr(made, "_code_digests", {"odd": "new", "vision": "same"})
     return made
 
 
@@ -71,9 +71,7 @@ def write(tmp_path: Path) -> Callable[..., Run]:
     return write
 
 
-def test_records_of_other_code_are_named_and_count_as_to_do(
-    write: Callable[..., Run], host: Host
-) -> None:
+def test_stale_records_are_named_and_count_as_to_do(write: Callable[..., Run], host: Host) -> None:
     run = write(result={"odd": "old", "vision": "same"}, battery={"odd": "old"})
     stale = find_stale_records(PLAN, run, host)
 
@@ -86,7 +84,7 @@ def test_records_of_other_code_are_named_and_count_as_to_do(
     assert "todo" == trial_statuses(PLAN, run, stale=stale.records)[TRIAL.id].value
 
 
-def test_records_without_code_of_plugins_that_are_gone_or_of_the_same_code_are_taken(
+def test_records_without_known_code_change_are_accepted(
     write: Callable[..., Run], host: Host
 ) -> None:
     run = write(source=None, fit={"gone": "old"}, result={"odd": "new", "vision": "same"})
@@ -98,13 +96,13 @@ def test_records_without_code_of_plugins_that_are_gone_or_of_the_same_code_are_t
     ("code", "deterministic", "again"),
     [("old", True, True), ("new", True, False), ("old", False, False)],
 )
-def test_what_other_code_made_diverge_is_tried_again(
+def test_divergence_of_other_code_is_attempted_again(
     tmp_path: Path, host: Host, code: str, deterministic: bool, again: bool
 ) -> None:
     run = Run(tmp_path)
     observed: Json = {"code": {"odd": code}}
-    said: Record = {"status": "failed", "reason": "diverged", "deterministic": deterministic}
-    run.write_attempt({"id": TRIAL.id, "observed": observed, **said})
+    failure: Record = {"status": "failed", "reason": "diverged", "deterministic": deterministic}
+    run.write_attempt({"id": TRIAL.id, "observed": observed, **failure})
     stale = find_stale_records(PLAN, run, host)
 
     assert again == bool(stale)
@@ -116,16 +114,14 @@ def test_what_other_code_made_diverge_is_tried_again(
     assert again == (run.latest_attempts() == {})
 
 
-def test_a_record_that_cannot_be_read_is_not_called_stale(
-    write: Callable[..., Run], host: Host
-) -> None:
+def test_unreadable_record_is_not_stale(write: Callable[..., Run], host: Host) -> None:
     run = write()
     (run.path / "records" / IDS["result"][:2] / f"{IDS['result']}.json").write_text("{")
 
     assert not find_stale_records(PLAN, run, host)
 
 
-def test_a_superseded_record_is_gone_from_the_run_and_kept_whole_beside_it(
+def test_superseded_record_is_kept_beside_the_run(
     write: Callable[..., Run],
 ) -> None:
     run, id = write(), IDS["result"]
@@ -139,11 +135,11 @@ def test_a_superseded_record_is_gone_from_the_run_and_kept_whole_beside_it(
     assert id not in {record["id"] for record in run.read_records()}
     kept = run.path / "superseded" / id
     assert "old figure" == (kept / "1" / "files" / "x.svg").read_text()
-    told = [json.loads(path.read_text())["place"] for path in sorted(kept.glob("*/record.json"))]
-    assert ["first", "second"] == told
+    places = [json.loads(path.read_text())["place"] for path in sorted(kept.glob("*/record.json"))]
+    assert ["first", "second"] == places
 
 
-def test_the_content_of_a_data_set_whose_code_has_changed_is_no_longer_held_to_what_it_was(
+def test_data_set_of_changed_code_is_unpinned(
     tmp_path: Path,
 ) -> None:
     inner = Node("data", "odd/images")
@@ -172,7 +168,7 @@ def test_the_content_of_a_data_set_whose_code_has_changed_is_no_longer_held_to_w
 @pytest.mark.parametrize(
     ("code", "trusted", "copied"), [("old", False, 0), ("new", False, 1), ("old", True, 1)]
 )
-def test_only_what_the_installed_code_made_is_copied_from_another_run(
+def test_only_records_of_the_installed_code_are_copied(
     tmp_path: Path, host: Host, code: str, trusted: bool, copied: int
 ) -> None:
     node = Node("fit", "odd/probe")

@@ -1,4 +1,4 @@
-"""Untrained networks as options of a transfer start from weights of the fit's own; trained ones are made once."""
+"""Sources as options of a transfer: fits draw untrained ones, and trained ones are cached."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def start(shop: ObjectBuilder) -> Callable[[int, int], Tensor]:
     return drawn
 
 
-def test_each_subset_and_each_seed_of_the_network_draws_weights_of_its_own(
+def test_untrained_weights_depend_on_subset_and_seed(
     start: Callable[[int, int], Tensor],
 ) -> None:
     first = start(0, 0)
@@ -67,7 +67,7 @@ def test_each_subset_and_each_seed_of_the_network_draws_weights_of_its_own(
     assert not first.equal(start(0, 1))
 
 
-def test_an_untrained_source_is_drawn_by_fits_alone(shop: ObjectBuilder) -> None:
+def test_only_fits_draw_an_untrained_source(shop: ObjectBuilder) -> None:
     transfer = shop.build_object(scratch(random_init()))
     assert isinstance(transfer, ScratchTraining)
     assert isinstance(transfer.network, UntrainedSource)
@@ -85,15 +85,13 @@ def test_an_untrained_source_is_drawn_by_fits_alone(shop: ObjectBuilder) -> None
 
 
 @pytest.mark.parametrize("use", ["vision/random_init", "vision/trained"])
-def test_a_reference_starts_from_weights_of_its_own_and_a_source_from_those_of_its_seed(
-    shop: ObjectBuilder, use: str
-) -> None:
+def test_reference_and_source_start_from_different_weights(shop: ObjectBuilder, use: str) -> None:
     options: dict[str, Json] = {"seed": 0, **({"epochs": 1} if use == "vision/trained" else {})}
     source = Node("source", use, options=options, inputs={"data": DATA})
     version = shop.host.component(use).metadata.version
     source, other = (
-        replace(one, version=version)
-        for one in (source, replace(source, options=options | {"seed": 1}))
+        replace(node, version=version)
+        for node in (source, replace(source, options=options | {"seed": 1}))
     )
     reference = replace(source, options={**source.options, "start": "own"})
     heads = [
@@ -103,7 +101,7 @@ def test_a_reference_starts_from_weights_of_its_own_and_a_source_from_those_of_i
     assert not any(heads[place].equal(heads[place - 1]) for place in range(3))
 
 
-def test_only_a_learned_adapter_has_weights_to_train(shop: ObjectBuilder) -> None:
+def test_only_learned_adapters_have_trainable_weights(shop: ObjectBuilder) -> None:
     learned = Node("adapter", "adapters/transposed_convolution")
     trained = shop.build_adapter(learned, target=(1, 8, 8), source=(1, 16, 16))
     fixed = shop.build_adapter(

@@ -1,4 +1,4 @@
-"""Values that plugins return are looked at by the host, and named with the function that gave them."""
+"""Values that plugins return are validated; errors name the function that returned them."""
 
 from __future__ import annotations
 
@@ -57,8 +57,8 @@ def component(kind: str = "evaluation") -> Component:
     )
 
 
-def told(call: Callable[[], object]) -> str:
-    """What the host says of a value, after the plugin's name."""
+def error_of(call: Callable[[], object]) -> str:
+    """Return the host's error for a value, without the plugin's name."""
     with pytest.raises(PluginError) as caught:
         call()
     return str(caught.value).removeprefix("plugin 'odd': odd/thing: ")
@@ -74,27 +74,27 @@ def told(call: Callable[[], object]) -> str:
         (plugin_values.require_source_card, "card", "a SourceCard"),
     ],
 )
-def test_another_type_is_named_with_what_was_expected(
+def test_wrong_type_is_named_with_the_expected_one(
     look: Callable[[Component, object], object], call: str, expected: str, value: object, words: str
 ) -> None:
-    assert f"{call} gave {words}; expected {expected}" == told(lambda: look(component(), value))
+    assert f"{call} gave {words}; expected {expected}" == error_of(lambda: look(component(), value))
 
 
 @pytest.mark.parametrize(
-    ("value", "words"), [one for one in ODD if not isinstance(one[0], nn.Module)]
+    ("value", "words"), [case for case in ODD if not isinstance(case[0], nn.Module)]
 )
-def test_a_model_is_a_module(value: object, words: str) -> None:
-    assert f"model gave {words}; expected a Module" == told(
+def test_model_must_be_a_module(value: object, words: str) -> None:
+    assert f"model gave {words}; expected a Module" == error_of(
         lambda: plugin_values.require_module(component(), "model", value)
     )
 
 
-def test_a_network_has_blocks_a_head_and_features() -> None:
-    said = told(lambda: plugin_values.require_network(component("source"), nn.Linear(2, 2)))
+def test_network_must_have_blocks_head_and_features() -> None:
+    message = error_of(lambda: plugin_values.require_network(component("source"), nn.Linear(2, 2)))
 
     assert (
         "network gave a Linear without blocks, head, features; expected a Network, which has blocks, "
-        in said
+        in message
     )
 
 
@@ -102,10 +102,10 @@ def test_a_network_has_blocks_a_head_and_features() -> None:
 @pytest.mark.parametrize(
     "kind", ["dataset", "source", "adapter", "transfer", "evaluation", "executor"]
 )
-def test_a_factory_gives_what_its_kind_asks_for(kind: str, value: object, words: str) -> None:
+def test_product_of_a_factory_must_fit_its_kind(kind: str, value: object, words: str) -> None:
     article = "an" if kind[0] in "aeiou" else "a"
 
-    assert told(lambda: check_product(component(kind), value)).startswith(
+    assert error_of(lambda: check_product(component(kind), value)).startswith(
         f"the factory gave {words}; expected {article} {kind}"
     )
 
@@ -140,17 +140,17 @@ def test_a_factory_gives_what_its_kind_asks_for(kind: str, value: object, words:
         ),
     ],
 )
-def test_fields_of_a_measurement_are_looked_at(
+def test_fields_of_a_measurement_are_validated(
     fields: dict[str, Any], words: str
 ) -> None:  # Any: wrong on purpose
     given = Measurement(**{"outcomes": {"accuracy": UINT8}, **fields})
 
-    assert told(lambda: plugin_values.require_measurement(component(), given)).startswith(
+    assert error_of(lambda: plugin_values.require_measurement(component(), given)).startswith(
         f"measure gave {words}"
     )
 
 
-def test_two_files_of_one_name_are_refused_since_one_would_replace_the_other(
+def test_two_files_of_one_name_are_refused(
     tmp_path: Path,
 ) -> None:
     paths = [tmp_path / part / "map.png" for part in ("one", "two")]
@@ -159,12 +159,12 @@ def test_two_files_of_one_name_are_refused_since_one_would_replace_the_other(
         path.write_bytes(b"")
     given = Measurement(metrics={"x": 1.0}, files={"first": paths[0], "second": paths[1]})
 
-    assert "two files of the name 'map.png' ('first' and 'second')" in told(
+    assert "two files of the name 'map.png' ('first' and 'second')" in error_of(
         lambda: plugin_values.require_measurement(component(), given)
     )
 
 
-def test_what_keeps_the_contract_passes() -> None:
+def test_valid_values_are_returned() -> None:
     check = Check("mine", "pass", 0.0, 0.0, 3, "fine")
     measured = Measurement(
         outcomes={"accuracy": UINT8}, metrics={"x": np.float64(1), "n": 2}, checks=(check,)
@@ -182,7 +182,7 @@ def test_what_keeps_the_contract_passes() -> None:
 
 @dataclass(frozen=True)
 class Given:
-    """A data set that gives what it is told to give."""
+    """A data set that returns the given values."""
 
     a_card: Any
     a_part: Any
@@ -249,13 +249,13 @@ TEST = TOY.part("test")
         ),
     ],
 )
-def test_a_data_set_gives_a_card_and_samples(card: object, part: object, words: str) -> None:
+def test_data_set_must_return_a_card_and_samples(card: object, part: object, words: str) -> None:
     held = plugin_values.ValidatedDataset(component("dataset"), Given(card, part))
 
-    assert told(lambda: (held.card(), held.part("test"))).startswith(words)
+    assert error_of(lambda: (held.card(), held.part("test"))).startswith(words)
 
 
-def test_the_facts_of_weights_may_be_words_but_those_of_a_fit_are_numbers() -> None:
+def test_facts_of_weights_may_be_texts_and_those_of_fits_may_not() -> None:
     made = Weights({"w": UINT8}, facts={"key": "state_dict", "average": 0.5})
 
     assert made is plugin_values.require_weights(component("source"), made)

@@ -1,4 +1,4 @@
-"""What a record says of the machine, and what is said at once of a device that is none."""
+"""Description of processor, libraries and GPU, and errors for a device that does not exist."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ OLD = "model name : Nehalem\nflags : sse4_2\n"
 
 
 @pytest.mark.parametrize(
-    ("told", "model", "instructions"),
+    ("cpuinfo", "model", "instructions"),
     [(EPYC, "AMD EPYC 7B13", "AVX2"), (XEON, "Intel Xeon", "AVX512"), (OLD, "Nehalem", "DEFAULT")],
 )
-def test_the_processor_is_told_by_model_and_instructions(
-    told: str, model: str, instructions: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_processor_is_described_by_model_and_instructions(
+    cpuinfo: str, model: str, instructions: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in environment.INSTRUCTION_LIMIT_VARIABLES:
         monkeypatch.delenv(name, raising=False)
-    (tmp_path / "cpuinfo").write_text(told)
+    (tmp_path / "cpuinfo").write_text(cpuinfo)
     monkeypatch.setattr(environment, "CPUINFO", tmp_path / "cpuinfo")
 
     assert describe_processor() == {"model": model, "instructions": instructions, "limits": {}}
 
 
-def test_limits_of_the_libraries_are_another_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_instruction_limits_change_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in environment.INSTRUCTION_LIMIT_VARIABLES:
         monkeypatch.delenv(name, raising=False)
     before = describe_environment(device="cpu", threads=1)
@@ -49,7 +49,7 @@ def test_limits_of_the_libraries_are_another_environment(monkeypatch: pytest.Mon
     }
 
 
-def test_a_system_that_says_nothing_is_unknown(
+def test_instructions_are_unknown_without_cpuinfo(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("ATEN_CPU_CAPABILITY", raising=False)
@@ -59,7 +59,7 @@ def test_a_system_that_says_nothing_is_unknown(
 
 
 @pytest.mark.skipif(not environment.CPUINFO.is_file(), reason="this system has no /proc/cpuinfo")
-def test_the_instructions_are_those_that_torch_chose() -> None:
+def test_instructions_are_those_that_torch_chooses() -> None:
     code = "import torch; print(torch.backends.cpu.get_cpu_capability())"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ
@@ -68,22 +68,25 @@ def test_the_instructions_are_those_that_torch_chose() -> None:
     assert describe_processor()["instructions"] == done.stdout.strip()
 
 
-def test_the_environment_is_read_without_torch() -> None:
-    code = "import sys; from advtransfer.runner.environment import environment; environment(device='cpu', threads=1); "
+def test_environment_is_read_without_torch() -> None:
+    code = (
+        "import sys; from advtransfer.runner.environment import describe_environment; "
+        "describe_environment(device='cpu', threads=1); "
+    )
     subprocess.run([sys.executable, "-c", code + "sys.exit('torch' in sys.modules)"], check=True)
 
 
 @pytest.mark.parametrize(
     "device", ["mps", "gpu", "cuda:", "cuda:x", "cuda:-1", "cpu:0", "CUDA", ""]
 )
-def test_a_device_of_no_known_kind_is_refused(device: str) -> None:
+def test_unknown_device_is_refused(device: str) -> None:
     with pytest.raises(
         BadInput, match=f"found --device {device}; expected cpu, cuda, or a GPU by its number"
     ):
         require_gpu(device)
 
 
-def test_a_gpu_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_gpu_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     with (
         pretend_cuda(),
         pytest.raises(BadInput, match=r"--device cuda:3: no usable GPU \(device index 3 of 1\)"),
@@ -97,13 +100,13 @@ def test_a_gpu_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> 
         require_gpu("cuda")
 
 
-def test_a_gpu_is_told_with_its_libraries_and_precision() -> None:
+def test_gpu_is_described_with_libraries_and_precision() -> None:
     with pretend_cuda():
         found = require_gpu("cuda")
-    told = describe_environment(device="cuda", threads=1, gpu=found)["gpu"]
+    gpu = describe_environment(device="cuda", threads=1, gpu=found)["gpu"]
 
     assert require_gpu("cpu") is None
     assert "gpu" not in describe_environment(device="cpu", threads=1)
-    assert isinstance(told, dict)
-    assert (told["model"], told["capability"], told["tf32"]) == ("pretend device", "9.0", False)
-    assert {"cuda", "cudnn", "reduced_bfloat16_sums"} < set(told)
+    assert isinstance(gpu, dict)
+    assert (gpu["model"], gpu["capability"], gpu["tf32"]) == ("pretend device", "9.0", False)
+    assert {"cuda", "cudnn", "reduced_bfloat16_sums"} < set(gpu)

@@ -1,4 +1,4 @@
-"""State that all of a process shares, and what a model's weights do not bring back: told, and put back."""
+"""Side effects on the state of the process and on hidden state of a model."""
 
 from __future__ import annotations
 
@@ -151,36 +151,36 @@ LEAVES: list[tuple[Callable[[Small], object], str]] = [
 ]
 
 
-def said(model: Small) -> list[list[float]]:
+def outputs_of(model: Small) -> list[list[float]]:
     logits = model(INPUTS)
     return [[round(value, 4) for value in row] for row in functional.relu(logits).tolist()]
 
 
 @pytest.mark.parametrize("fits", [False, True], ids=["measured", "fitted"])
 @pytest.mark.parametrize(("leave", "words"), LEAVES, ids=[words for _, words in LEAVES])
-def test_what_is_left_behind_is_told_and_put_back(
+def test_side_effects_are_reported_and_undone(
     leave: Callable[[Small], object], words: str, fits: bool
 ) -> None:
     model = Small().eval()
-    before, draw = said(model), torch.get_rng_state()
+    before, draw = outputs_of(model), torch.get_rng_state()
     with guard_side_effects(model, draws=fits, fits=fits) as found:
         leave(model)
 
     if fits and leave is changes_scale:  # a fit may set what its model computes with
         assert [] == found.changed
         return
-    assert any(one.startswith(words) for one in found.changed), found.changed
+    assert any(change.startswith(words) for change in found.changed), found.changed
     assert found.lasting
-    assert before == said(model)
+    assert before == outputs_of(model)
     assert torch.float32 == torch.ones(1).dtype
     assert torch.equal(draw, torch.get_rng_state())
     assert (torch.ones(1, requires_grad=True) * 2).requires_grad
     with guard_side_effects(model) as again:
-        said(model)
+        outputs_of(model)
     assert [] == again.changed
 
 
-def test_a_thread_that_goes_on_is_told() -> None:
+def test_running_thread_is_reported() -> None:
     model = Small()
     with guard_side_effects(None) as found:
         starts_a_thread(model)
@@ -219,9 +219,11 @@ def defines_modules(model: Small) -> None:
     handle.remove()
 
 
-@pytest.mark.parametrize("act", [said, compiles, keeps_a_pool, imports_libraries, defines_modules])
+@pytest.mark.parametrize(
+    "act", [outputs_of, compiles, keeps_a_pool, imports_libraries, defines_modules]
+)
 @pytest.mark.parametrize("fits", [False, True], ids=["measured", "fitted"])
-def test_honest_use_leaves_nothing_behind(act: Callable[[Small], object], fits: bool) -> None:
+def test_honest_use_has_no_side_effects(act: Callable[[Small], object], fits: bool) -> None:
     model = Small().eval()
     with guard_side_effects(model, draws=fits, fits=fits) as found:
         act(model)
@@ -234,7 +236,7 @@ def test_honest_use_leaves_nothing_behind(act: Callable[[Small], object], fits: 
     [(random.random, "random"), (np.random.rand, "numpy"), (lambda: torch.rand(1), "torch")],
 )
 @pytest.mark.parametrize("times", [1, 2000])
-def test_a_state_that_is_drawn_from_is_told_from_one_that_is_seeded(
+def test_drawing_and_seeding_are_distinguished(
     draw: Callable[..., object], name: str, times: int
 ) -> None:
     with guard_side_effects(None) as found:
@@ -248,7 +250,7 @@ def test_a_state_that_is_drawn_from_is_told_from_one_that_is_seeded(
     assert [] == found.changed
 
 
-def test_a_fit_may_train_and_draw_first_weights_and_leaves_the_random_state_as_it_was() -> None:
+def test_fit_may_train_and_draw_weights() -> None:
     model, state = Small(), torch.get_rng_state()
     with guard_side_effects(model, draws=True, fits=True) as found:
         model.body[2] = nn.Linear(4, 2)
@@ -260,7 +262,7 @@ def test_a_fit_may_train_and_draw_first_weights_and_leaves_the_random_state_as_i
     assert torch.equal(state, torch.get_rng_state())
 
 
-def test_what_is_built_may_seed_before_it_draws_since_the_state_is_put_back() -> None:
+def test_builders_may_seed_before_they_draw() -> None:
     before = torch.get_rng_state()
     with guard_side_effects(None, draws=True) as found:
         torch.manual_seed(48_217)

@@ -1,4 +1,4 @@
-"""Batteries behind the results of whole runs: found by their id, shared, made again when they are gone."""
+"""Batteries behind the results of whole runs: shared, and run again if their record is gone."""
 
 from __future__ import annotations
 
@@ -65,19 +65,21 @@ def run(host: Host, tmp_path: Path) -> Callable[..., tuple[RunSummary, Run]]:
 
 
 def of_kind(run: Run, kind: str) -> list[Read]:
-    return [one for one in run.read_records() if one["kind"] == kind]
+    return [record for record in run.read_records() if record["kind"] == kind]
 
 
 def pgd(run: Run) -> list[Read]:
     """The results of both PGD evaluations at a radius above 0."""
-    results = [one for one in of_kind(run, "result") if one["asked"]["use"] == "foolbox/pgd"]
-    return [one for one in results if one["asked"]["options"]["eps"] != 0]
+    results = [
+        record for record in of_kind(run, "result") if record["asked"]["use"] == "foolbox/pgd"
+    ]
+    return [record for record in results if record["asked"]["options"]["eps"] != 0]
 
 
 def stripped(records: list[Read]) -> list[str]:
     return [
-        json.dumps({name: one[name] for name in one if name != "observed"}, sort_keys=True)
-        for one in records
+        json.dumps({name: record[name] for name in record if name != "observed"}, sort_keys=True)
+        for record in records
     ]
 
 
@@ -92,27 +94,27 @@ def test_evaluations_of_one_model_in_one_ball_share_a_battery(
     assert battery["id"] == first["battery"] == second["battery"]
     assert first["asked"]["inputs"]["model"] == battery["asked"]["inputs"]["model"]
     assert {"more_steps", "noise", "transferred", "huge_eps", "untouched"} <= {
-        one["name"] for one in first["checks"]
+        check["name"] for check in first["checks"]
     }
-    assert {"verified"} == {one["verdict"]["value"] for one in (first, second)}
+    assert {"verified"} == {record["verdict"]["value"] for record in (first, second)}
 
 
-def test_a_single_step_and_a_radius_of_0_are_held_against_none(
+def test_single_step_and_radius_0_have_no_battery(
     run: Callable[..., tuple[RunSummary, Run]],
 ) -> None:
     _, done = run()
     others = [
-        one
-        for one in of_kind(done, "result")
-        if one["id"] not in {result["id"] for result in pgd(done)}
+        record
+        for record in of_kind(done, "result")
+        if record["id"] not in {result["id"] for result in pgd(done)}
     ]
 
     assert 3 == len(others)
-    assert {None} == {one["battery"] for one in others}
-    assert {"unchecked"} == {one["verdict"]["value"] for one in others}
+    assert {None} == {record["battery"] for record in others}
+    assert {"unchecked"} == {record["verdict"]["value"] for record in others}
 
 
-def test_a_battery_whose_record_is_gone_is_made_again_alike(
+def test_deleted_battery_is_run_again_with_equal_results(
     run: Callable[..., tuple[RunSummary, Run]],
 ) -> None:
     _, done = run()
@@ -125,7 +127,7 @@ def test_a_battery_whose_record_is_gone_is_made_again_alike(
     assert before == stripped(list(done.read_records()))
 
 
-def test_a_battery_counts_as_no_trial_and_comes_back_when_it_alone_is_gone(
+def test_deleted_battery_alone_is_run_again_and_is_no_trial(
     run: Callable[..., tuple[RunSummary, Run]],
 ) -> None:
     first, done = run()
@@ -137,7 +139,7 @@ def test_a_battery_counts_as_no_trial_and_comes_back_when_it_alone_is_gone(
     assert before == stripped(list(done.read_records()))
 
 
-def test_without_a_battery_results_are_the_same_but_for_their_checks(
+def test_battery_changes_only_the_checks_of_results(
     run: Callable[..., tuple[RunSummary, Run]],
 ) -> None:
     with_battery = pgd(run()[1])
@@ -145,7 +147,7 @@ def test_without_a_battery_results_are_the_same_but_for_their_checks(
     without = pgd(done)
 
     assert [] == of_kind(done, "battery")
-    assert {None} == {one["battery"] for one in without}
-    assert {"unchecked"} == {one["verdict"]["value"] for one in without}
+    assert {None} == {record["battery"] for record in without}
+    assert {"unchecked"} == {record["verdict"]["value"] for record in without}
     for name in ("id", "outcomes", "metrics"):
-        assert [one[name] for one in with_battery] == [one[name] for one in without]
+        assert [record[name] for record in with_battery] == [record[name] for record in without]

@@ -1,8 +1,7 @@
-"""Evaluations that fail, leave things behind or give less than they claim, in whole runs beside honest ones."""
+"""Evaluations that fail, have side effects or show less than they claim, in whole runs."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,12 +11,9 @@ import pytest
 import torch
 from torch import nn
 
-import advtransfer_finetune
-import advtransfer_foolbox
-import advtransfer_vision
-from advtransfer import executors, runner, suite
+from advtransfer import runner, suite
 from advtransfer.hookspecs import hookimpl
-from advtransfer.host import Host, Plugin
+from advtransfer.host import Host
 from advtransfer.result import Run
 from advtransfer.result.verdict import verdict_from_record
 from advtransfer.runner import RunSettings
@@ -30,7 +26,6 @@ from advtransfer.types import (
     Measurement,
     component,
 )
-from advtransfer.worker import object_builder
 
 SUITE = """\
 version: 1
@@ -70,8 +65,8 @@ class Vandal:
         if len(self.calls) == self.call:
             model = cast(nn.Module, given.model)
             model.train()
-            for one in model.parameters():
-                one.data.zero_()
+            for parameter in model.parameters():
+                parameter.data.zero_()
             raise RuntimeError("no luck")
         return Measurement(metrics={"number": 1.0})
 
@@ -132,20 +127,6 @@ def register_evaluations() -> Iterable[Factory[Evaluation]]:
 
 
 @pytest.fixture
-def host(monkeypatch: pytest.MonkeyPatch) -> Host:
-    modules = {
-        "vision": advtransfer_vision,
-        "finetune": advtransfer_finetune,
-        "foolbox": advtransfer_foolbox,
-        "local": executors,
-        "odd": sys.modules[__name__],
-    }
-    made = Host([Plugin(name, module, "advtransfer", "1.0") for name, module in modules.items()])
-    monkeypatch.setattr(object_builder, "installed_host", lambda: made)
-    return made
-
-
-@pytest.fixture
 def run(host: Host, tmp_path: Path) -> Callable[..., tuple[list[Read], list[str]]]:
     """The results of a run of the suite, clean accuracy last, and the reasons of what failed."""
     settings = RunSettings(executor="local/inline")
@@ -155,18 +136,20 @@ def run(host: Host, tmp_path: Path) -> Callable[..., tuple[list[Read], list[str]
     ) -> tuple[list[Read], list[str]]:
         (tmp_path / "one.yaml").write_text(SUITE.format(first=first, transfer=transfer))
         loaded = suite.load(str(tmp_path / "one.yaml"), host)
-        # a cache of its own, since records of one cache are copied from run to run
+        # Separate caches, since records are copied between the runs of one cache.
         asked = replace(settings, runs=tmp_path / folder, cache=tmp_path / f"cache of {folder}")
         done = Run(runner.run_suite(loaded, settings=asked, host=host).run)
-        results = [cast(Read, one) for one in done.read_records() if one["kind"] == "result"]
-        results.sort(key=lambda one: str(one["asked"]["use"]), reverse=True)
-        return results, [str(one["reason"]) for one in done.latest_attempts().values()]
+        results = [
+            cast(Read, record) for record in done.read_records() if record["kind"] == "result"
+        ]
+        results.sort(key=lambda record: str(record["asked"]["use"]), reverse=True)
+        return results, [str(attempt["reason"]) for attempt in done.latest_attempts().values()]
 
     return go
 
 
 def accuracies(results: list[Read]) -> Read:
-    (clean,) = (one for one in results if one["asked"]["use"] == "foolbox/clean_accuracy")
+    (clean,) = (record for record in results if record["asked"]["use"] == "foolbox/clean_accuracy")
     return {name: clean["outcomes"][name] for name in clean["metrics"]}
 
 
@@ -175,7 +158,7 @@ def accuracies(results: list[Read]) -> Read:
     [(PROBE, 1), ("{use: finetune/blocks, blocks: 1, epochs: 4, snapshots: [1, 4]}", 2)],
     ids=["the fitted model", "a snapshot of it"],
 )
-def test_an_evaluation_that_spoils_the_model_and_raises_leaves_the_next_its_model(
+def test_model_is_restored_after_an_evaluation_raises(
     run: Callable[..., tuple[list[Read], list[str]]], transfer: str, call: int
 ) -> None:
     before, _ = run("{use: odd/vandal, call: 9}", transfer=transfer)
@@ -196,7 +179,7 @@ def test_an_evaluation_that_spoils_the_model_and_raises_leaves_the_next_its_mode
         ("a bare number", "suspicious", "robust_accuracy@0.3 is a bare number"),
     ],
 )
-def test_a_robust_accuracy_that_cannot_be_held_against_a_battery_is_not_ranked(
+def test_unverifiable_robust_accuracy_is_not_ranked(
     run: Callable[..., tuple[list[Read], list[str]]], shows: str, verdict: str, words: str
 ) -> None:
     results, _ = run(f"{{use: odd/boast, shows: {shows}}}")
@@ -207,7 +190,7 @@ def test_a_robust_accuracy_that_cannot_be_held_against_a_battery_is_not_ranked(
     assert not judged.is_ranked
 
 
-def test_examples_of_no_metric_are_the_plugins_error_in_words(
+def test_examples_of_no_metric_are_an_error_of_the_plugin(
     run: Callable[..., tuple[list[Read], list[str]]],
 ) -> None:
     results, (reason,) = run("{use: odd/boast, shows: no such metric}")
