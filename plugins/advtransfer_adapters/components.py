@@ -115,7 +115,7 @@ def transposed_convolution(*, kernel: Annotated[int, Ge(1)] = 3, bias: bool = Tr
         kernel: Side of the kernel; 3 in the paper.
         bias: Give each output channel an offset; the paper does not say.
     """
-    from advtransfer_adapters.upsampling import TransposedConvolution
+    from advtransfer_adapters.learned import TransposedConvolution
 
     return TransposedConvolution(kernel=kernel, bias=bias)
 

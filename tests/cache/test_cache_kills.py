@@ -23,7 +23,7 @@ from advtransfer import files
 from advtransfer.cache import Cache
 from advtransfer.cache.lock import NodeLock, acquire
 from advtransfer.errors import Busy, CacheError
-from advtransfer.files import ProcessId, process_start
+from advtransfer.process_id import ProcessId, process_start
 
 ID = "ab" * 32
 LINE = "cpu-1-float32"

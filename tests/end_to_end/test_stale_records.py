@@ -131,7 +131,10 @@ def test_what_was_made_with_other_code_is_named_measured_again_and_kept(command:
 
     ended = command(*run)
     after = records(folder)
-    said = "stale: the code of odd has changed under the same version; measured again: source flat, fit of flat -> t n=20"
+    said = (
+        "stale: the code of odd has changed under the same version; measured again: "
+        "source flat, fit of flat -> t n=20"
+    )
 
     assert said in ended.stderr
     assert "1 done, 0 failed, 0 skipped, 0 to do" in ended.stdout

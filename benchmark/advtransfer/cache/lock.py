@@ -22,7 +22,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from advtransfer.errors import Busy, CacheError
-from advtransfer.files import ProcessId, delete_if_present
+from advtransfer.files import delete_if_present
+from advtransfer.process_id import ProcessId
 
 logger = logging.getLogger(__name__)
 

@@ -17,9 +17,8 @@ from advtransfer_adapters.components import (
     pad,
     transposed_convolution,
 )
-from advtransfer_adapters.learned import SpatialMap, learned_map
+from advtransfer_adapters.learned import SpatialMap, Upsampling, learned_map
 from advtransfer_adapters.options import Form, Full, LowRank, PerChannel, Spatial
-from advtransfer_adapters.upsampling import Upsampling
 
 COLOUR, GREY, LARGE = (3, 4, 4), (1, 4, 4), (3, 7, 6)
 
