@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from advtransfer.errors import Inapplicable
 from advtransfer.toolkit.augmentation import make_augmentation
 from advtransfer.toolkit.model_modes import freeze_weights
+from advtransfer.toolkit.network import require_source
 from advtransfer.toolkit.rng import build_initialized, reinitialize
 from advtransfer.toolkit.training import train as minimise
 from advtransfer.toolkit.training_config import Augment, OptimizerConfig, Schedule
@@ -124,10 +125,7 @@ class AffineTransfer:
         Raises:
             Inapplicable: The form or the labels do not suit the shapes.
         """
-        if source is None:
-            raise ValueError(
-                "found no source; expected a network; declare needs=('source',) on the factory"
-            )
+        source = require_source(source)
         # A copy, since a learned adapter is trained with the map.
         base = nn.Identity() if adapter is None else copy.deepcopy(adapter)
         learned_adapter = build_initialized(

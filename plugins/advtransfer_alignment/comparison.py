@@ -11,10 +11,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from advtransfer.errors import Inapplicable
-from advtransfer.toolkit.losses import task_loss
+from advtransfer.toolkit.losses import regression_targets, task_loss
 from advtransfer.types import DataCard, Measurement
 from advtransfer_alignment.deviations import Deviations, tau_2
 from advtransfer_alignment.jacobians import JacobianStatistics, gradient_distance
@@ -169,7 +168,7 @@ class Comparison:
             reference=self.reference.outputs[correct],
             source_features=self.features[0][correct].double(),
             reference_features=self.features[1][correct].double(),
-            labels=target_outputs(self.labels, self.card)[correct],
+            labels=regression_targets(self.labels, self.card)[correct],
         )
         if self.jacobians is not None:
             grams = self.jacobians.grams.at_samples(correct)
@@ -191,7 +190,7 @@ class Comparison:
         outputs = TheoremOutputs(
             source=self.source.outputs[rows],
             reference=self.reference.outputs[rows],
-            target=target_outputs(self.labels, self.card)[rows],
+            target=regression_targets(self.labels, self.card)[rows],
         )
         return theorem_metrics(self.jacobians.at_samples(rows), linear, deviation_map, outputs)
 
@@ -211,14 +210,3 @@ def _as_measurement(metrics: Mapping[str, MetricValue]) -> Measurement:
 
 def _label_columns(labels: Tensor) -> Tensor:
     return labels.reshape(len(labels), -1)
-
-
-def target_outputs(labels: Tensor, card: DataCard) -> Tensor:
-    """Return the desired outputs, ``(N, K)`` float64.
-
-    One-hot classes, -1/2 or 1/2 by attribute, or the values themselves.
-    """
-    if card.task == "classes":
-        return functional.one_hot(labels, card.outputs).double()
-    # An attribute is predicted where the output is above 0, so its two values lie around 0.
-    return labels.double() - (0.5 if card.task == "attributes" else 0.0)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from advtransfer.errors import Inapplicable
 from advtransfer.toolkit.model_modes import in_eval_mode, weights_frozen
+from advtransfer.toolkit.network import require_source
 from advtransfer.toolkit.prediction import apply_in_chunks, kernel_batches
 from advtransfer.types import Context, EvaluationInputs, Network, Samples
 from advtransfer_alignment.linear_algebra import ModelFunction
@@ -33,17 +34,14 @@ class AdaptedModel:
             Inapplicable: The adapter is learned. Each transfer trains its own, and an evaluation
                 gets none of them.
         """
-        if given.source is None:
-            raise ValueError(
-                "found no source; expected a network; declare needs=('source',) on the factory"
-            )
+        source = require_source(given.source)
         adapter = nn.Identity() if given.adapter is None else given.adapter
         # Its weights here are the untrained ones, which no transfer uses.
         if any(parameter.requires_grad for parameter in adapter.parameters()):
             raise Inapplicable(
                 "the adapter is learned by each transfer; what is measured here needs a fixed one"
             )
-        return cls(given.source, adapter)
+        return cls(source, adapter)
 
     @classmethod
     def of_reference(cls, given: EvaluationInputs) -> AdaptedModel:

@@ -7,9 +7,10 @@ from functools import partial
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from advtransfer.toolkit.datasets import all_positions
+from advtransfer.toolkit.losses import regression_targets
 from advtransfer.types import Context, DataCard, Fitted, Network, Samples
 from advtransfer_finetune.regression import FloatArray
 from advtransfer_finetune.target_model import (
@@ -63,7 +64,9 @@ class LogitAffine:
         """
         probed = as_target_model(model.to(context.device).eval())
         logits = probed.frozen_extractor(shared=self.cached)(train, context).double().numpy()
-        solution = least_squares_map(logits, target_outputs(train), cutoff=self.cutoff)
+        labels = train.labels(all_positions(train))
+        targets = regression_targets(labels, train.card).numpy()
+        solution = least_squares_map(logits, targets, cutoff=self.cutoff)
         probed.head.load_state_dict(
             {
                 "weight": torch.from_numpy(solution.weight),
@@ -104,21 +107,3 @@ def least_squares_map(inputs: FloatArray, outputs: FloatArray, *, cutoff: float)
     squared_errors = np.square(outputs - inputs @ solution - bias).sum(1)
     residual = float(np.sqrt(squared_errors.mean()))
     return AffineMap(weight, bias, int(rank), residual)
-
-
-def target_outputs(samples: Samples) -> FloatArray:
-    """Return the desired outputs, ``(N, K)``.
-
-    One-hot classes, -1/2 or 1/2 by attribute, or the values themselves.
-    """
-    labels = samples.labels(all_positions(samples))
-    card = samples.card
-    if card.task == "classes":
-        return _as_float64(nn.functional.one_hot(labels, card.outputs))
-    # An attribute is predicted where the output is above 0, so its two values lie around 0.
-    return _as_float64(labels) - (0.5 if card.task == "attributes" else 0.0)
-
-
-def _as_float64(tensor: Tensor) -> FloatArray:
-    array: FloatArray = tensor.double().numpy()
-    return array

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from advtransfer.errors import Inapplicable
 from advtransfer.toolkit.datasets import ArraySamples, all_positions
 from advtransfer.toolkit.model_modes import freeze_weights
-from advtransfer.toolkit.network import BlockNetwork
+from advtransfer.toolkit.network import BlockNetwork, require_source
 from advtransfer.toolkit.prediction import compute_rows
 from advtransfer.toolkit.rng import build_initialized, reinitialize
 from advtransfer.toolkit.wrapped_networks import ChainedNetwork
@@ -117,13 +117,9 @@ class TargetModel(nn.Module):
         reads: Literal["features", "logits"] = "features",
     ) -> None:
         super().__init__()
-        if source is None:
-            raise ValueError(
-                "found no source; expected a network; declare needs=('source',) on the factory"
-            )
         # Copies, since freezing and training must not change the caller's objects.
         self.adapter = nn.Identity() if adapter is None else copy.deepcopy(adapter)
-        self.network = copy.deepcopy(source)
+        self.network = copy.deepcopy(require_source(source))
         self.reads = reads
         freeze_weights(cast(nn.Module, self.network))
         self.eval()

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from advtransfer.toolkit.adversarial_training import training_objective
 from advtransfer.toolkit.adversary import Adversary, Fast, Free, Trades
 from advtransfer.toolkit.augmentation import make_augmentation
+from advtransfer.toolkit.checkpoint import strip_prefix
 from advtransfer.toolkit.option_checks import require_adversary_radius
 from advtransfer.toolkit.training import train as minimise
 from advtransfer.toolkit.training_config import Augment, OptimizerConfig, Schedule
@@ -50,7 +51,10 @@ class SnapshotRecorder:
         """Return the model's whole state by epoch, on the CPU."""
         # Frozen tensors are the same at every epoch, so the final state supplies them.
         final = {name: tensor.detach().cpu() for name, tensor in self.model.state_dict().items()}
-        return {epoch: final | self._saved_state(epoch) for epoch in sorted(self.epochs)}
+        return {
+            epoch: final | strip_prefix(self.state, _snapshot_prefix(epoch))
+            for epoch in sorted(self.epochs)
+        }
 
     def _copy_trained_state(self) -> dict[str, Tensor]:
         """Return copies of all tensors that training may change."""
@@ -60,14 +64,6 @@ class SnapshotRecorder:
             name: tensor.detach().cpu().clone()
             for name, tensor in self.model.state_dict().items()
             if name not in frozen
-        }
-
-    def _saved_state(self, epoch: int) -> dict[str, Tensor]:
-        prefix = _snapshot_prefix(epoch)
-        return {
-            name.removeprefix(prefix): tensor
-            for name, tensor in self.state.items()
-            if name.startswith(prefix)
         }
 
 

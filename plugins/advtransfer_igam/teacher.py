@@ -14,13 +14,14 @@ from torch import Tensor, nn
 
 from advtransfer.toolkit.adversary import Adversary
 from advtransfer.toolkit.augmentation import make_augmentation
+from advtransfer.toolkit.checkpoint import strip_prefix
 from advtransfer.toolkit.model_modes import freeze_weights
-from advtransfer.toolkit.pgd import pgd
-from advtransfer.toolkit.prediction import kernel_batches, measure_accuracy
+from advtransfer.toolkit.pgd import measure_robust_accuracy
+from advtransfer.toolkit.prediction import measure_accuracy
 from advtransfer.toolkit.rng import build_initialized, fork_global_rng, reinitialize
 from advtransfer.toolkit.training import train as minimise
 from advtransfer.toolkit.training_config import Augment, Schedule
-from advtransfer.types import Context, DataCard, Json, Network, Samples, Shape, Tensors
+from advtransfer.types import Context, DataCard, Json, Network, Samples, Shape
 from advtransfer_igam.options import TeacherConfig
 
 HEAD_PREFIX = "head/"
@@ -175,10 +176,10 @@ def tune_teacher(
     key: dict[str, Json] = {"recipe": TUNING_VERSION, "tuning": asdict(config), "augment": augment}
     # Keyed by the subset, not by the student, so that students share the teacher.
     state = context.remember("teacher", key, build, of=("source", "adapter", "subset"))
-    teacher.head.load_state_dict(_select_prefix(state, HEAD_PREFIX))
-    teacher.adapter.load_state_dict(_select_prefix(state, ADAPTER_PREFIX))
+    teacher.head.load_state_dict(strip_prefix(state, HEAD_PREFIX))
+    teacher.adapter.load_state_dict(strip_prefix(state, ADAPTER_PREFIX))
     freeze_weights(teacher.eval())
-    curves = _select_prefix(state, CURVES_PREFIX)
+    curves = strip_prefix(state, CURVES_PREFIX)
     columns = {name: tensor.tolist() for name, tensor in curves.items()}
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
@@ -195,14 +196,6 @@ def _random_states(device: torch.device) -> list[Tensor]:
     return states
 
 
-def _select_prefix(state: Tensors, prefix: str) -> dict[str, Tensor]:
-    return {
-        name.removeprefix(prefix): tensor
-        for name, tensor in state.items()
-        if name.startswith(prefix)
-    }
-
-
 def teacher_accuracies(
     teacher: Teacher, samples: Samples, *, attack: Adversary | None, context: Context
 ) -> dict[str, float]:
@@ -210,32 +203,11 @@ def teacher_accuracies(
     clean_accuracy = measure_accuracy(teacher, samples, device=context.device)
     facts = {"teacher_clean_accuracy": clean_accuracy}
     if attack is not None:
-        facts["teacher_robust_accuracy"] = _robust_accuracy(teacher, samples, attack, context)
-    return facts
-
-
-def _robust_accuracy(
-    teacher: Teacher, samples: Samples, attack: Adversary, context: Context
-) -> float:
-    """Return the share of samples still classified correctly after PGD."""
-    generator = context.generator("teacher attack")
-    correct = 0
-    for _, inputs, labels in kernel_batches(samples):
-        true_classes = labels.to(context.device)
-        adversarial = pgd(
+        facts["teacher_robust_accuracy"] = measure_robust_accuracy(
             teacher,
-            inputs.to(context.device),
-            true_classes,
-            norm=attack.norm,
-            eps=attack.eps,
-            steps=attack.steps,
-            step_size=attack.effective_step_size,
-            random_start=attack.random_start,
-            generator=generator,
-            best=attack.best,
-            bounds=samples.card.bounds,
+            samples,
+            attack,
+            generator=context.generator("teacher attack"),
+            device=context.device,
         )
-        with torch.no_grad():
-            predicted = teacher(adversarial).argmax(1)
-        correct += int((predicted == true_classes).sum())
-    return correct / len(samples)
+    return facts

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from advtransfer.toolkit.datasets import all_positions
+from advtransfer.toolkit.prediction import fill_batch
 from advtransfer.types import Samples, Shape
 from advtransfer_igam.input_gradients import input_gradients
 from advtransfer_igam.options import GradientTarget
@@ -42,8 +43,10 @@ def teacher_batch(
             to the bit, in every batch; None for a teacher that depends on the batch or draws.
     """
     count = len(images)
-    images = _fill_batch(images.detach(), rows).requires_grad_()
-    labels = _fill_batch(labels, rows)
+    # Another batch size uses other kernels, which round differently.
+    size = count if rows is None else rows
+    images = fill_batch(images.detach(), size).requires_grad_()
+    labels = fill_batch(labels, size)
     logits: Tensor = teacher(images)
     gradients = input_gradients(logits, labels, images, of=of)
     losses = functional.cross_entropy(logits.detach(), labels, reduction="none")
@@ -111,11 +114,3 @@ def split_taught_inputs(inputs: Tensor, shape: Shape) -> tuple[Tensor, TeacherBa
 def gradient_bytes(samples: Samples) -> int:
     """Return the size of all samples' input gradients in bytes."""
     return 4 * len(samples) * math.prod(samples.card.shape)
-
-
-def _fill_batch(rows: Tensor, count: int | None) -> Tensor:
-    # Another batch size uses other kernels, which round differently.
-    missing = 0 if count is None else count - len(rows)
-    if missing <= 0:
-        return rows
-    return torch.cat([rows, rows[:1].expand(missing, *rows.shape[1:])])

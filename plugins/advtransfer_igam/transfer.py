@@ -13,6 +13,7 @@ from torch import nn
 from advtransfer.errors import Inapplicable
 from advtransfer.toolkit.adversary import Adversary
 from advtransfer.toolkit.augmentation import make_augmentation
+from advtransfer.toolkit.network import require_source
 from advtransfer.toolkit.training import train as minimise
 from advtransfer.toolkit.training_config import Augment, OptimizerConfig, Schedule
 from advtransfer.types import Context, DataCard, Fitted, Network, Samples, Shape, Source
@@ -60,7 +61,7 @@ class IgamTransfer:
             )
         return build_student(
             self.student,
-            teacher=_require_source(source),
+            teacher=require_source(source),
             target=target,
             standardise=self.standardise,
         )
@@ -81,7 +82,7 @@ class IgamTransfer:
             Diverged: A loss is not finite.
         """
         teacher, teacher_curves, facts = self._tuned_teacher(
-            _require_source(source), adapter, train, validation, context
+            require_source(source), adapter, train, validation, context
         )
         initialize_student(model, self.student, context=context)
         matching = self._build_objective(teacher, adapter_window(adapter), train, context)
@@ -171,14 +172,6 @@ class IgamTransfer:
         return TaughtSamples(
             train, matching.teacher, of=self.terms.gradient_of, rows=matching.fixed_batch_size
         )
-
-
-def _require_source(source: Network | None) -> Network:
-    if source is None:
-        raise ValueError(
-            "found no source; expected a network; declare needs=('source',) on the factory"
-        )
-    return source
 
 
 def _teacher_row(row: Mapping[str, float]) -> dict[str, float]:

@@ -11,13 +11,12 @@ import torch
 from torch import nn
 
 from advtransfer.toolkit.adversarial_training import training_objective
-from advtransfer.toolkit.adversary import Adversary, Fast, Free, Trades, TrainingNorm
+from advtransfer.toolkit.adversary import Adversary, Fast, Free, Trades
 from advtransfer.toolkit.augmentation import make_augmentation
 from advtransfer.toolkit.datasets import SampleSubset, all_positions
 from advtransfer.toolkit.network import BlockNetwork
 from advtransfer.toolkit.option_checks import require_adversary_radius
-from advtransfer.toolkit.pgd import pgd
-from advtransfer.toolkit.prediction import kernel_batches
+from advtransfer.toolkit.pgd import measure_robust_accuracy
 from advtransfer.toolkit.rng import build_initialized, stream_generator
 from advtransfer.toolkit.subset import draw_subset
 from advtransfer.toolkit.training import train
@@ -33,50 +32,38 @@ from advtransfer_vision.networks import (
 )
 
 PGD_STEPS = 10
+"""Steps of eps / 4 that measure the robust accuracy on the validation part."""
+
 CARD_NAMES = 10
 """Number of class names that a source's card lists."""
 
 
 @dataclass(frozen=True, slots=True)
 class RobustValidationAccuracy:
-    """The column ``robust_validation_accuracy`` of the curves: accuracy under PGD with 10 steps of eps / 4.
+    """The column ``robust_validation_accuracy`` of the curves: accuracy under PGD.
 
     It monitors a training, with the same random starts after every epoch; results come from evaluations.
 
     Args:
         samples: The validation part, of the task ``classes``.
-        norm: Norm of the attack.
-        eps: Radius of the attack.
+        adversary: The attack.
         context: Context whose stream ``robust_validation`` gives the random starts.
     """
 
     samples: Samples
-    norm: TrainingNorm
-    eps: float
+    adversary: Adversary
     context: Context
 
     def __call__(self, model: nn.Module) -> Mapping[str, float]:
         """Attack a model in eval mode and return its accuracy under the attack."""
-        starts = self.context.generator("robust_validation")
-        correct = 0
-        for _, inputs, labels in kernel_batches(self.samples):
-            targets = labels.to(self.context.device)
-            adversarial = pgd(
-                model,
-                inputs.to(self.context.device),
-                targets,
-                norm=self.norm,
-                eps=self.eps,
-                steps=PGD_STEPS,
-                step_size=2.5 * self.eps / PGD_STEPS,
-                random_start=True,
-                generator=starts,
-                bounds=self.samples.card.bounds,
-            )
-            with torch.no_grad():
-                predictions = model(adversarial).argmax(1)
-            correct += int((predictions == targets).sum())
-        return {"robust_validation_accuracy": correct / len(self.samples)}
+        accuracy = measure_robust_accuracy(
+            model,
+            self.samples,
+            self.adversary,
+            generator=self.context.generator("robust_validation"),
+            device=self.context.device,
+        )
+        return {"robust_validation_accuracy": accuracy}
 
 
 SourceNetwork: TypeAlias = BlockNetwork | ChainedNetwork | HookedNetwork
@@ -221,9 +208,9 @@ class TrainedSource:
         # PGD here follows the loss of classes; other tasks have no robust accuracy.
         if self.adversary is None or validation is None or validation.card.task != "classes":
             return None
-        return RobustValidationAccuracy(
-            validation, self.adversary.norm, self.adversary.eps, context
-        )
+        # One attack for every method of training, so that their columns can be compared.
+        attack = Adversary(norm=self.adversary.norm, eps=self.adversary.eps, steps=PGD_STEPS)
+        return RobustValidationAccuracy(validation, attack, context)
 
 
 def _describe_data(data: DataCard) -> str:

@@ -11,7 +11,6 @@ from torch.nn import functional
 
 from advtransfer.errors import AdvTransferError
 from advtransfer.toolkit.network import Normalize
-from advtransfer.toolkit.pgd import clip_to_bounds
 from advtransfer.toolkit.rng import build_initialized
 from advtransfer.toolkit.wrapped_networks import ChainedNetwork, HookedNetwork
 from advtransfer.types import Dataset, Shape, Tensors
@@ -68,14 +67,6 @@ IMAGENET_CLASSES = 1000
 IMAGENET_PIXELS = 224
 CIFAR_CLASSES = 10
 CIFAR_PIXELS = 32
-
-
-class ClampedNormalize(Normalize):
-    """`Normalize` after a clamp to [0, 1], as in the robustness library's ``InputNormalize``."""
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        """Normalize ``(B, C, H, W)`` to the same shape."""
-        return super().forward(clip_to_bounds(inputs, (0, 1)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,8 +160,7 @@ class NetworkSpec:
     def build_network(self) -> CutNetwork:
         """Build the network with initial weights from torch's global random state."""
         model = replace_pooling(self._build_model())
-        normalization = ClampedNormalize if self.clamp else Normalize
-        normalise = normalization(self.mean, self.std)
+        normalise = Normalize(self.mean, self.std, clamp=self.clamp)
         # The forward pass is known step by step for torchvision's families alone: a
         # `ChainedNetwork` can compute frozen blocks once, a `HookedNetwork` cannot.
         if self.head is not None:

@@ -12,7 +12,6 @@ from advtransfer.testing.context import InMemoryContext
 from advtransfer.toolkit.datasets import ArraySamples
 from advtransfer.toolkit.rng import build_initialized, stream_generator
 from advtransfer.types import DataCard
-from advtransfer_alignment.comparison import target_outputs
 from advtransfer_alignment.deviations import DeviationMap, Deviations, tau_2
 from advtransfer_alignment.jacobians import (
     GramMatrices,
@@ -298,12 +297,3 @@ def test_affine_distance_is_undefined_for_as_many_numbers_as_samples() -> None:
         ).distance_to(torch.ones(5, 1).double())
         is None
     )
-
-
-def test_target_outputs_depend_on_the_task() -> None:
-    def card(task: str) -> DataCard:
-        return DataCard((1,), None, task, 2, ("a", "b"), "")  # type: ignore[arg-type]  # a task by its name
-
-    assert [[0.0, 1.0]] == target_outputs(torch.tensor([1]), card("classes")).tolist()
-    assert [[-0.5, 0.5]] == target_outputs(torch.tensor([[0, 1]]), card("attributes")).tolist()
-    assert [[2.5, -1.0]] == target_outputs(torch.tensor([[2.5, -1.0]]), card("values")).tolist()

@@ -9,11 +9,12 @@ import torch
 from advtransfer.testing.context import InMemoryContext
 from advtransfer.testing.data import toy
 from advtransfer.toolkit.datasets import ArraySamples, all_positions
+from advtransfer.toolkit.losses import regression_targets
 from advtransfer.toolkit.network import BlockNetwork
 from advtransfer.toolkit.prediction import measure_accuracy, predict
 from advtransfer.types import Fitted, Samples, Task
 from advtransfer_finetune.components import logit_affine
-from advtransfer_finetune.logit_probe import least_squares_map, target_outputs
+from advtransfer_finetune.logit_probe import least_squares_map
 
 CPU = torch.device("cpu")
 
@@ -107,7 +108,7 @@ def test_an_attribute_is_predicted_where_the_output_is_above_zero(source: BlockN
     right = ((predict(model, train, device=CPU)[0] > 0) == (labels == 1)).double().mean(0)
     share = labels.double().mean(0)
 
-    assert {-0.5, 0.5} == set(target_outputs(train).flatten().tolist())
+    assert {-0.5, 0.5} == set(regression_targets(labels, train.card).flatten().tolist())
     assert (right >= torch.maximum(share, 1 - share) - 0.05).all()
 
 
