@@ -10,7 +10,7 @@ NUMBERS := tests/toolkit tests/plugins tests/worker tests/statistics tests/leade
 OLD_CPU := ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 OPENBLAS_CORETYPE=Nehalem
 TWO := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
 
-.PHONY: help quickstart test test-old-cpu test-lowest test-slow test-nightly check format performance readme wheel clean
+.PHONY: help quickstart test coverage test-old-cpu test-lowest test-slow test-nightly check format performance readme wheel clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -18,7 +18,10 @@ help:  ## show this list
 quickstart: $(VENV)/.installed  ## run the main job on real data that needs no download
 	$(BIN)/advtransfer run quickstart
 
-test: $(VENV)/.developed  ## the default tests, with coverage
+test: $(VENV)/.developed  ## the default tests
+	$(TWO)
+
+coverage: $(VENV)/.developed  ## the default tests again, with the lines that they do not reach
 	$(TWO) --cov --cov-report=
 	$(BIN)/coverage report --skip-covered --sort=cover
 

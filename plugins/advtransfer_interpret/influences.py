@@ -1,11 +1,11 @@
 """Influence functions of a softmax layer, exactly and in closed form, with figures.
 
-Koh and Liang (2017), as Utrera et al. (2021) use them. The Hessian of the summed cross-entropy is the sum over training samples of
-``(diag(p) - p p') kron (phi phi')``, with a 1 for the bias in phi. No training sample has a
-gradient along two kinds of direction that are known in advance: the same shift of all classes, and
-weights outside the span of the training features. Without them, the Hessian has
-``(K - 1) * (rank + 1)`` rows instead of ``K * (D + 1)``, and gives the same scores, also if a ridge
-is added to the weights.
+Koh and Liang (2017), as Utrera et al. (2021) use them. The Hessian of the summed cross-entropy is
+the sum over training samples of ``(diag(p) - p p') kron (phi phi')``, with a 1 for the bias in phi.
+No training sample has a gradient along two kinds of direction that are known in advance: the same
+shift of all classes, and weights outside the span of the training features. Without them, the
+Hessian has ``(K - 1) * (rank + 1)`` rows instead of ``K * (D + 1)``, and gives the same scores, also
+if a ridge is added to the weights.
 """
 
 from __future__ import annotations

@@ -100,15 +100,16 @@ def write(command: Command, *, fit: str | None, evaluation: str | None) -> None:
     (command.folder / "dying.yaml").write_text(text)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("dying")
 @pytest.mark.parametrize(
     ("fit", "evaluation"),
     [
         (None, "killed"),
-        pytest.param("exit 0", "killed", marks=pytest.mark.slow),
-        pytest.param("killed", "exit 0", marks=pytest.mark.slow),
-        pytest.param("sys.exit", "exit 9", marks=pytest.mark.slow),
-        pytest.param("exit 9", "sys.exit", marks=pytest.mark.slow),
+        ("exit 0", "killed"),
+        ("killed", "exit 0"),
+        ("sys.exit", "exit 9"),
+        ("exit 9", "sys.exit"),
     ],
 )
 def test_a_worker_that_ends_fails_its_step_alone(

@@ -119,6 +119,7 @@ def killed(
     return found, torn
 
 
+@pytest.mark.slow
 def test_a_small_run_killed_within_a_write_ends_as_if_it_had_not_been(
     command_in: Callable[[str], Command], records_of: Records
 ) -> None:

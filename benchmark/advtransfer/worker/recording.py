@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -115,5 +116,6 @@ def peak_memory_bytes() -> int | None:
         import resource
     except ImportError:  # Windows
         return None
-    # Linux reports kibibytes.
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # Linux reports kibibytes, macOS bytes.
+    return peak if sys.platform == "darwin" else peak * 1024
