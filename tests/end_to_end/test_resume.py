@@ -89,7 +89,7 @@ def test_a_second_suite_copies_the_records_it_shares(command: Command, records_o
         == str(Path("runs/small").absolute()).replace(str(Path.cwd()), str(command.folder))
     ]
 
-    assert len(copied) == 6 + 12 + 6
+    assert len(copied) == 2 + 6 + 12 + 6  # sources, fits, results, batteries
     assert {id: records_of(shared)[id] for id in copied} == {
         id: records_of(small)[id] for id in copied
     }
