@@ -1,6 +1,6 @@
 """Outlines and option checks that a component offers before anything is built.
 
-`advtransfer plan` reports a mistake with them, hours before a trial would fail. They import no torch and
+``advtransfer plan`` reports a mistake with them, hours before a trial would fail. They import no torch and
 read no images. A component that states nothing is not checked.
 """
 

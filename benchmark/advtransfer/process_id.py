@@ -11,7 +11,7 @@ from pathlib import Path
 DEAD_STATES = {"Z", "X"}
 
 STAT_START_TIME = 18
-"""Index of `starttime` (field 22 of ``/proc/<pid>/stat``) among the fields after the state."""
+"""Index of ``starttime`` (field 22 of ``/proc/<pid>/stat``) among the fields after the state."""
 
 
 @dataclass(frozen=True, slots=True)

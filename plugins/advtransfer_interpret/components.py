@@ -47,7 +47,7 @@ def influence(
             paper's text, 1e-20 and 5e-2 in its code).
         damping: Added to H for each weight, not for biases: the strength of the l2 penalty that the
             layer was trained with, in units of the summed cross-entropy. It is 1 / C for
-            `finetune/linear_probe` (2 / C with two classes), and the number of training images times
+            ``finetune/linear_probe`` (2 / C with two classes), and the number of training images times
             `weight_decay` for training by mini-batches.
         targets: The images that rank the training images: the test images, or the training images,
             which then also rank themselves, often first.

@@ -19,7 +19,7 @@ from advtransfer.types import Json
 IntervalBasis: TypeAlias = Literal["seeds", "sources", "deterministic", "single", "none"]
 """The sample of an interval: subset seeds, source trainings, or test images.
 
-The last is `deterministic` if all trials agree, and `single` if there is only one.
+The last is ``deterministic`` if all trials agree, and ``single`` if there is only one.
 """
 
 

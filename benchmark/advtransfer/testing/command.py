@@ -12,7 +12,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Command:
-    """`advtransfer` as a user calls it, in a given folder and environment."""
+    """``advtransfer`` as a user calls it, in a given folder and environment."""
 
     folder: Path
     environment: Mapping[str, str]
