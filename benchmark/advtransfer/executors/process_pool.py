@@ -6,6 +6,7 @@ A worker that dies, at any moment, fails its own job only.
 from __future__ import annotations
 
 import ctypes
+import io
 import json
 import math
 import multiprocessing
@@ -35,6 +36,9 @@ def serve_jobs(wire: Connection, driver: int) -> None:
     # A terminal sends Ctrl-C to all processes of its group; only the runner decides what ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _end_with_driver(driver)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # The kernel kills this process with its runner: what a plugin prints must not wait in a buffer.
+        sys.stdout.reconfigure(line_buffering=True)
     guard = threading.Lock()
 
     def send(message: Mapping[str, object]) -> None:
