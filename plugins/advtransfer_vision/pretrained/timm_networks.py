@@ -90,7 +90,8 @@ def block_paths(model: nn.Module) -> tuple[list[str], str]:
     Raises:
         ValueError: The head is not a single module.
     """
-    classifier = cast(Any, model).get_classifier()  # Any: every model of timm has it
+    # Encoders without a head of their own have no `get_classifier`.
+    classifier = getattr(model, "get_classifier", lambda: None)()
     names = {id(module): name for name, module in model.named_modules()}
     head = names.get(id(classifier))
     if head is None or not isinstance(classifier, nn.Module):
