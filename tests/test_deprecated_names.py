@@ -45,3 +45,14 @@ def test_old_name_gives_the_new_object_and_warns(old: str) -> None:
 def test_unknown_name_still_raises_attribute_error() -> None:
     with pytest.raises(AttributeError, match=r"'advtransfer\.types' has no attribute 'Gven'"):
         resolve_name("advtransfer.types:Gven")
+
+
+def test_old_fields_of_renamed_classes_can_still_be_read() -> None:
+    from advtransfer.errors import Location, Problem
+    from advtransfer.types import ComponentMetadata
+
+    metadata = ComponentMetadata(is_identity=True, is_untrained=True, adapts_to_shapes=True)
+    problem = Problem("this", "that", "change it", Location("suite.yaml", 1, 2))
+
+    assert (True, True, True) == (metadata.identity, metadata.drawn, metadata.suits)
+    assert problem.location is problem.mark

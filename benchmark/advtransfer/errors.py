@@ -50,6 +50,11 @@ class Problem:
     next_step: str
     location: Location | None = None
 
+    @property
+    def mark(self) -> Location | None:
+        """Deprecated name of `location`."""
+        return self.location
+
     def __str__(self) -> str:
         where = f"{self.location}: " if self.location else ""
         return f"{where}found {self.found}; expected {self.expected}; {self.next_step}"

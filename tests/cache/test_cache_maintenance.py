@@ -107,7 +107,7 @@ def test_remove_gives_back_the_bytes_of_one_node(tmp_path: Path) -> None:
     cache = filled(tmp_path)
     one = size(cache)
     cache.save_checkpoint(IDS[0], {"x": torch.zeros(1)})
-    with cache.hold_lock(IDS[0]), pytest.raises(Busy, match="leased"):
+    with cache.hold_lock(IDS[0]), pytest.raises(Busy, match="locked"):
         cache.remove_node(IDS[0])
 
     assert one < cache.remove_node(IDS[0])

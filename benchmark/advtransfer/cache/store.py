@@ -180,7 +180,7 @@ class Cache:
         cache = Cache(self.root, line=line or self.environment_key)
         if lock.is_held(cache._lock_path(id)):
             raise Busy(
-                f"found node {id!r} leased; expected no process to build or use it; "
+                f"found node {id!r} locked; expected no process to build or use it; "
                 "stop the run that does, then retry"
             )
         paths = [cache._node_path(part, id) for part in ("artifacts", "saved")]

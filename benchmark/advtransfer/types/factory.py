@@ -74,6 +74,21 @@ class ComponentMetadata:
     is_untrained: bool = False
     adapts_to_shapes: bool = False
 
+    @property
+    def identity(self) -> bool:
+        """Deprecated name of `is_identity`."""
+        return self.is_identity
+
+    @property
+    def drawn(self) -> bool:
+        """Deprecated name of `is_untrained`."""
+        return self.is_untrained
+
+    @property
+    def suits(self) -> bool:
+        """Deprecated name of `adapts_to_shapes`."""
+        return self.adapts_to_shapes
+
 
 def component(
     *,

@@ -63,7 +63,7 @@ class FitJob:
             objects.side_effects.guard_component(component_names(self.node)),
         ):
             parts = _FitParts.from_node(self.recorder, self.node)
-        # Before the fit, so that a suite with `fit_leakage: error` fails without fitting.
+        # Before the fit, so that a suite with `leakage: error` fails without fitting.
         with self.stopwatch.timing("leakage"):
             leakage = self._count_leaks()
         artifact = objects.cached_artifact(self.node)

@@ -80,10 +80,10 @@ def count_leaks(
 def fit_leakage(
     subset: Node, source: Node | None, *, host: Host, cache: Cache
 ) -> Mapping[str, Mapping[str, Json]] | None:
-    """Return the counts for a fit, by pair; None where its suite says ``fit_leakage: off``.
+    """Return the counts for a fit, by pair; None where its suite says ``leakage: off``.
 
     Raises:
-        Leaked: There are such images and the suite says ``fit_leakage: error``.
+        Leaked: There are such images and the suite says ``leakage: error``.
     """
     policy = subset.options_not_in_id.get("leakage", "count")
     if policy == "off":

@@ -185,6 +185,9 @@ def read_weights(path: Path) -> object:
         return _read_guarded(path, _read_safetensors)
     if head.startswith((ZIP_MAGIC, PICKLE_MAGIC)):
         _read_guarded(path, _expect_intact)
+        # torch 2.4 runs a TorchScript program in spite of `weights_only`; the second reading refuses it.
+        if _is_torchscript(path):
+            return _read_guarded(path, _read_ignoring_names)
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # about formats that the second reading reports
@@ -196,6 +199,13 @@ def read_weights(path: Path) -> object:
     raise CheckpointError(
         f"{message}; save the weights with safetensors.torch.save_file or torch.save"
     )
+
+
+def _is_torchscript(path: Path) -> bool:
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return any(name.endswith("constants.pkl") for name in archive.namelist())
 
 
 def _expect_intact(path: Path) -> None:

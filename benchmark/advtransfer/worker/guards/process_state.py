@@ -80,6 +80,12 @@ def _pop_dispatch_modes(depth: int) -> None:
         _pop_mode()
 
 
+def _default_device() -> torch.device:
+    # `torch.get_default_device` of torch 2.4 fails after `set_default_device(None)`, and does not
+    # see a device that was entered as a context.
+    return torch.empty(0).device
+
+
 def _set_default_device(device: torch.device) -> None:
     # None instead of the CPU: an explicit default device adds a function mode to every call.
     torch.set_default_device(None if device.type == "cpu" else device)
@@ -121,7 +127,7 @@ LIBRARY_SETTINGS: tuple[LibrarySetting, ...] = (
         torch._C._len_torch_dispatch_stack,
         _pop_dispatch_modes,
     ),
-    LibrarySetting("the default device", torch.get_default_device, _set_default_device),
+    LibrarySetting("the default device", _default_device, _set_default_device),
     LibrarySetting(
         "the stack of torch's function modes",
         torch._C._len_torch_function_stack,
