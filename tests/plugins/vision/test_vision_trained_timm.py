@@ -16,7 +16,7 @@ from advtransfer_vision.networks import LibraryNetwork
 pytestmark = pytest.mark.slow
 
 HAS_TIMM = importlib.util.find_spec("timm") is not None
-SIZES = (32, 64, 224, 256)
+SIZES = (32, 64, 224, 240, 256)
 """Tried in this order: some architectures take no image as small as the first."""
 
 
