@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+ABSENT = "–"  # noqa: RUF001  # pages and the console show an en dash for absent values
+
 CONTROL_SEQUENCE = re.compile(
     r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]|(?:\x1b\]|\x9d)[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)?|\x1b[ -/]*[0-~]"
 )

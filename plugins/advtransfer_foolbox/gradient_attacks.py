@@ -35,10 +35,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from advtransfer.toolkit.option_checks import Norm
-from advtransfer.toolkit.prediction import KERNEL_BATCH
+from advtransfer.toolkit.prediction import KERNEL_BATCH, fill_batch
 from advtransfer_foolbox.norms import project_onto_ball, scale_into_ball
 from advtransfer_foolbox.options import BasicIterative, EpsMultiple, Fgsm, Loss, Pgd
-from advtransfer_foolbox.protocols import BatchResult, OnProgress, fill_kernel_batch
+from advtransfer_foolbox.protocols import BatchResult, OnProgress
 
 Objective: TypeAlias = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 """Map logits ``(B, K)``, labels and target classes ``(B,)`` to the value to increase, ``(B,)``."""
@@ -159,7 +159,7 @@ class TrackedGradientAttack(BaseGradientDescent):
             free_rows = KERNEL_BATCH - len(active)
             active = torch.cat([active, queue[:free_rows]])
             queue = queue[free_rows:]
-            rows = fill_kernel_batch(active)
+            rows = fill_batch(active)
 
             row_targets = None if targets is None else targets[rows]
             step = self._take_step(

@@ -34,8 +34,7 @@ from advtransfer_foolbox.protocols import (
     BatchResult,
     CountingModel,
     OnProgress,
-    fill_kernel_batch,
-    kernel_rows,
+    attack_in_chunks,
 )
 
 NOISE_GRIDS = (None, 1, 2, 4, 8)
@@ -150,12 +149,11 @@ class NearestExampleAttack:
         on_progress: OnProgress,
     ) -> BatchResult:
         """Attack every sample of the batch once."""
-        results = []
-        for rows in kernel_rows(batch):
-            result = self._attack_rows(model, batch, fill_kernel_batch(rows), run.attempt, context)
-            results.append(result.first_rows(len(rows)))
-            on_progress(int(rows[-1]) + 1)
-        return BatchResult.concatenate(results)
+
+        def attack_rows(rows: Tensor) -> BatchResult:
+            return self._attack_rows(model, batch, rows, run.attempt, context)
+
+        return attack_in_chunks(batch, attack_rows, on_progress)
 
     def _attack_rows(
         self, model: PyTorchModel, batch: AttackBatch, rows: Tensor, restart: int, context: Context

@@ -5,7 +5,7 @@ A batch, one run, its result, and a model that counts its queries.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
@@ -16,7 +16,7 @@ from foolbox.models.pytorch import PyTorchModel
 from foolbox.types import Bounds
 from torch import Tensor
 
-from advtransfer.toolkit.prediction import KERNEL_BATCH
+from advtransfer.toolkit.prediction import KERNEL_BATCH, fill_batch
 from advtransfer.types import Context
 
 OnProgress: TypeAlias = Callable[[int], None]
@@ -128,15 +128,23 @@ class Attack(Protocol):
         """Attack every sample of the batch once."""
 
 
-def fill_kernel_batch(rows: Tensor) -> Tensor:
-    """Return up to `KERNEL_BATCH` row numbers, filled up with copies of the first."""
-    return torch.cat([rows, rows[:1].expand(KERNEL_BATCH - len(rows))])
+def attack_in_chunks(
+    batch: AttackBatch, attack_rows: Callable[[Tensor], BatchResult], on_progress: OnProgress
+) -> BatchResult:
+    """Return the result of a whole batch, attacked `KERNEL_BATCH` rows at a time.
 
-
-def kernel_rows(batch: AttackBatch) -> Iterator[Tensor]:
-    """Yield the row numbers of a batch, `KERNEL_BATCH` at a time; the last ones may be fewer."""
-    rows = torch.arange(len(batch.labels), device=batch.labels.device)
-    yield from torch.split(rows, KERNEL_BATCH)
+    Args:
+        batch: The samples.
+        attack_rows: Attacks the rows of these numbers, always `KERNEL_BATCH` of them: the last ones are
+            filled up with copies, whose results are dropped.
+        on_progress: Called with the number of samples done.
+    """
+    results = []
+    numbers = torch.arange(len(batch.labels), device=batch.labels.device)
+    for rows in torch.split(numbers, KERNEL_BATCH):
+        results.append(attack_rows(fill_batch(rows)).first_rows(len(rows)))
+        on_progress(int(rows[-1]) + 1)
+    return BatchResult.concatenate(results)
 
 
 class CountingModel(Model):

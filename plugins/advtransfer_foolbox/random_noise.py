@@ -26,8 +26,7 @@ from advtransfer_foolbox.protocols import (
     BatchResult,
     CountingModel,
     OnProgress,
-    fill_kernel_batch,
-    kernel_rows,
+    attack_in_chunks,
 )
 
 
@@ -115,12 +114,11 @@ class NoiseAttack:
         on_progress: OnProgress,
     ) -> BatchResult:
         """Attack every sample of the batch once."""
-        results = []
-        for rows in kernel_rows(batch):
-            result = self._attack_rows(model, batch, fill_kernel_batch(rows), run.eps, context)
-            results.append(result.first_rows(len(rows)))
-            on_progress(int(rows[-1]) + 1)
-        return BatchResult.concatenate(results)
+
+        def attack_rows(rows: Tensor) -> BatchResult:
+            return self._attack_rows(model, batch, rows, run.eps, context)
+
+        return attack_in_chunks(batch, attack_rows, on_progress)
 
     def _attack_rows(
         self, model: PyTorchModel, batch: AttackBatch, rows: Tensor, eps: float, context: Context

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from advtransfer.leaderboard import make_page
-from advtransfer.leaderboard.markdown import ABSENT
+from advtransfer.text import ABSENT
 
 if TYPE_CHECKING:
     from tests.leaderboard.conftest import Bench

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from advtransfer.leaderboard import make_page
-from advtransfer.leaderboard.markdown import ABSENT
 from advtransfer.result.verdict import REQUIRED_CHECKS
+from advtransfer.text import ABSENT
 from advtransfer.types import Json
 
 if TYPE_CHECKING:

@@ -13,7 +13,6 @@ import pytest
 
 from advtransfer.errors import BadInput
 from advtransfer.leaderboard import make_page
-from advtransfer.leaderboard.markdown import ABSENT
 from advtransfer.leaderboard.questions_coefficients import (
     ImageBootstrap,
     PredictorResult,
@@ -22,6 +21,7 @@ from advtransfer.leaderboard.questions_coefficients import (
 from advtransfer.leaderboard.questions_config import read_questions
 from advtransfer.leaderboard.run_data import gather_run_data
 from advtransfer.result.record import pack_outcomes, robust_share
+from advtransfer.text import ABSENT
 from advtransfer.types import Json
 
 if TYPE_CHECKING:

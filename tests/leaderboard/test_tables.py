@@ -10,7 +10,7 @@ from scipy import stats
 
 from advtransfer.errors import BadInput
 from advtransfer.leaderboard import make_table
-from advtransfer.leaderboard.markdown import ABSENT
+from advtransfer.text import ABSENT
 
 if TYPE_CHECKING:
     from tests.leaderboard.conftest import Bench

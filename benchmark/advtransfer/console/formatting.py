@@ -15,10 +15,10 @@ from advtransfer.console.event_fields import (
     number_mapping_field,
     text_field,
 )
+from advtransfer.text import ABSENT
 
 MAX_SHOWN = 5
 """Number of metrics that are shown where the suite names no columns, and of reasons and names."""
-ABSENT = "–"  # noqa: RUF001  # pages show an en dash for absent values, too
 
 
 class StatusCounts(NamedTuple):

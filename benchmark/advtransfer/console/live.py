@@ -17,7 +17,6 @@ from rich.text import Text
 
 from advtransfer.console.event_fields import Event, mapping_field, number_mapping_field, text_field
 from advtransfer.console.formatting import (
-    ABSENT,
     card_warning,
     ending_lines,
     event_trial,
@@ -32,6 +31,7 @@ from advtransfer.console.formatting import (
     warning_line,
 )
 from advtransfer.console.progress import RunningJob, RunProgress
+from advtransfer.text import ABSENT
 
 MEAN_AXES = ("target", "n", "transfer", "source", "adapter")
 MAX_TABLE_ROWS = 40

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from advtransfer.errors import BadInput, Problem
 from advtransfer.leaderboard.figures import parse_figure
-from advtransfer.leaderboard.markdown import ABSENT, escape_markdown, markdown_table
+from advtransfer.leaderboard.markdown import escape_markdown, markdown_table
 from advtransfer.leaderboard.questions_config import read_questions
 from advtransfer.leaderboard.ranking import requested_ranking
 from advtransfer.leaderboard.run_data import RunData
@@ -16,6 +16,7 @@ from advtransfer.leaderboard.table_rows import find_column
 from advtransfer.planning import Trial
 from advtransfer.planning.status import STATUS_NAMES, STATUS_WORDS, TrialStatus
 from advtransfer.result.verdict import WORST_FIRST
+from advtransfer.text import ABSENT
 from advtransfer.types import Json
 
 MAX_PLACES = 3  # places written out for one reason; `advtransfer status` lists all

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 from advtransfer.text import printable_text
 
-ABSENT = "–"  # noqa: RUF001  # every page shows an en dash for an absent value
 SMALL_NUMBER = 0.01  # below it, three decimals show fewer than two digits
 # An underscore between two word characters is no emphasis in markdown, so it stays readable.
 MARKUP_CHARACTERS = re.compile(r"[\\`*<|\[~$]|(?<!\w)_|_(?!\w)")

@@ -21,7 +21,6 @@ from advtransfer.leaderboard.caveats import (
 )
 from advtransfer.leaderboard.figures import requested_figures
 from advtransfer.leaderboard.markdown import (
-    ABSENT,
     count_noun,
     escape_markdown,
     format_interval,
@@ -45,6 +44,7 @@ from advtransfer.leaderboard.table_rows import LeaderboardRow, columns_of, group
 from advtransfer.leaderboard.tables import EN_DASH, baseline_label, render_table
 from advtransfer.planning.status import STATUS_WORDS
 from advtransfer.result.verdict import WORST_FIRST
+from advtransfer.text import ABSENT
 from advtransfer.types import Json
 
 SHOWN_VERSIONS = (

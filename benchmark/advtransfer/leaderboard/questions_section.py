@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from advtransfer.leaderboard.figures import PageFigure
 from advtransfer.leaderboard.markdown import (
-    ABSENT,
     count_noun,
     escape_markdown,
     format_interval,
@@ -33,6 +32,7 @@ from advtransfer.statistics.correlation import (
     is_exact_test,
     order_count,
 )
+from advtransfer.text import ABSENT
 
 # With fewer points, a 95 % bootstrap interval covers the correlation of normal samples (r = .7) in
 # only 85 to 92 % of cases.

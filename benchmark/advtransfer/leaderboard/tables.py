@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeAlias
 
 from advtransfer.leaderboard.markdown import (
-    ABSENT,
     escape_markdown,
     format_interval,
     format_number,
@@ -15,6 +14,7 @@ from advtransfer.leaderboard.markdown import (
 )
 from advtransfer.leaderboard.ranking import Aggregate, Ranking, TableLine
 from advtransfer.leaderboard.table_rows import Column
+from advtransfer.text import ABSENT
 from advtransfer.types import Json
 
 TextColumn: TypeAlias = "tuple[str, bool, list[str]]"

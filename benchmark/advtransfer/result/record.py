@@ -232,8 +232,12 @@ def pack_outcomes(outcomes: Sequence[int]) -> dict[str, Json]:
 def unpack_outcomes(outcomes: Mapping[str, Json]) -> list[Outcome]:
     """Return the outcomes that `pack_outcomes` packed."""
     bits = zlib.decompress(base64.b64decode(str(outcomes["packed"])))
-    values = [Outcome(byte >> shift & 3) for byte in bits for shift in (0, 2, 4, 6)]
-    return values[: int(str(outcomes["of"]))]
+    return [Outcome(value) for value in unpack_bits(bits, int(str(outcomes["of"])))]
+
+
+def unpack_bits(bits: bytes, of: int) -> list[int]:
+    """Return the first `of` values of two bits, four a byte, the lowest bits first."""
+    return [byte >> shift & 3 for byte in bits for shift in (0, 2, 4, 6)][:of]
 
 
 def _checks_field(checks: Sequence[Check]) -> Record:

@@ -14,7 +14,7 @@ from typing import Any, cast, get_args
 
 from advtransfer.errors import CacheError
 from advtransfer.node import content_id
-from advtransfer.result.record import RECORD_FORMAT, arrays_path, robust_share
+from advtransfer.result.record import RECORD_FORMAT, arrays_path, robust_share, unpack_bits
 from advtransfer.result.verdict import RULES_VERSION, WORST_FIRST, verdict_from_checks
 from advtransfer.statistics import wilson_interval
 from advtransfer.types import Check, CheckStatus, Outcome
@@ -361,7 +361,8 @@ def _unpack_checked(name: str, packed: RecordJson) -> tuple[list[int], list[str]
         ]
     if len(bits) != size or not unpacker.eof:
         return [], [f"found outcomes of {name} of another length; expected those of {of} samples"]
-    values = [byte >> shift & 3 for byte in bits for shift in (0, 2, 4, 6)]
+    # The padding after the last outcome is compared as well: it must be 0.
+    values = unpack_bits(bits, 4 * size)
     counts = {outcome.name.lower(): values[:of].count(outcome) for outcome in Outcome}
     wrong = [
         key
