@@ -17,12 +17,9 @@ from advtransfer.leaderboard.questions_config import metric_stem, metric_stems, 
 from advtransfer.planning import Plan, Trial
 from advtransfer.planning.status import Attempt, TrialStatus, trial_status
 from advtransfer.result.evidence import (
-    CLAIM_PREFIX,
-    WORST_LABELS,
     BatteryIndex,
     FoldedResult,
     Probe,
-    attack_name,
     fold_result,
     unlearned_reason,
     worst_results,
@@ -30,6 +27,7 @@ from advtransfer.result.evidence import (
 from advtransfer.result.sample_values import values_by_metric
 from advtransfer.result.verdict import Verdict, verdict_from_record, worst_verdict
 from advtransfer.types import Json
+from advtransfer.types.metric_names import CLAIM_PREFIX, WORST_LABELS, attack_name, worst_norm
 
 if TYPE_CHECKING:
     from advtransfer.result.evidence import OutcomeArray
@@ -198,7 +196,7 @@ class RunData:
 
     def trial_results(self, trial: Trial, evaluation: str) -> list[ResultData | None]:
         """Return a trial's results of an evaluation, one per reference; None for a missing one."""
-        if evaluation in WORST_LABELS.values():
+        if worst_norm(evaluation):
             return [self.worst.get((trial.id, evaluation))]
         return [self.results.get(id) for id in trial.evaluations.get(evaluation, ())]
 

@@ -15,6 +15,7 @@ from advtransfer.errors import BadInput, Problem
 from advtransfer.leaderboard.run_data import Metric, ResultData, RunData
 from advtransfer.planning import Trial
 from advtransfer.result.evidence import Probe
+from advtransfer.types.metric_names import WORST_LABELS
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,16 +92,15 @@ def find_column(name: str, data: RunData) -> Column:
     Raises:
         BadInput: No evaluation has this name, or none or several of its metrics match.
     """
-    known = {label: {*metrics} for label, metrics in data.metrics.items()}
-    for label, derived in data.derived_metrics.items():
-        known.setdefault(label, set()).update(derived)
-    evaluations = [label for label in known if name.startswith(f"{label}.")]
+    labels = [*data.metrics, *WORST_LABELS.values()]
+    evaluations = [label for label in labels if name.startswith(f"{label}.")]
     if not evaluations:
-        labels = ", ".join(known) or "none"
-        raise _column_error(name, f"evaluation.metric, with an evaluation of {labels}")
+        choices = ", ".join(data.metrics) or "none"
+        raise _column_error(name, f"evaluation.metric, with an evaluation of {choices}")
     # Labels may hold dots, so `a.b` can be the start of another label: the longest is meant.
     evaluation = max(evaluations, key=len)
-    recorded = sorted(known[evaluation])
+    named = (data.metrics.get(evaluation, set()), data.derived_metrics.get(evaluation, set()))
+    recorded = sorted(set().union(*named))
     parts = _metric_parts(name.removeprefix(f"{evaluation}."))
     matches = [metric for metric in recorded if _metric_parts(metric) == parts]
     if not matches:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from advtransfer.statistics import wilson_interval
 from advtransfer.types import Outcome
+from advtransfer.types.metric_names import CLAIM_PREFIX, WORST_LABELS, attack_name
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,13 +31,6 @@ if TYPE_CHECKING:
 
 RecordJson: TypeAlias = Mapping[str, Any]
 """A record as parsed JSON. Any: fields differ by kind of record."""
-
-CLAIM_PREFIX = "robust_accuracy"
-ATTACK_PREFIX = "attack_accuracy"
-"""Prefix of the share that an evaluation's own attack left, beside the folded robust accuracy."""
-
-WORST_LABELS: Mapping[str, str] = {"linf": "worst_linf", "l2": "worst_l2", "l1": "worst_l1"}
-"""Evaluation labels of the worst over all attacks of a trial, by norm; no suite may use them."""
 
 CHECKED_EXAMPLES_VERSION = 3
 """First version of the battery whose records name the attacked positions, and whose breaks rest on
@@ -215,11 +209,6 @@ def outcome_share(outcomes: OutcomeArray) -> Share:
     robust = int((outcomes == Outcome.ROBUST).sum())
     unknown = int((outcomes == Outcome.UNKNOWN).sum())
     return Share(robust / of, (robust + unknown) / of, of)
-
-
-def attack_name(metric: str) -> str:
-    """Return ``attack_accuracy@0.1`` for ``robust_accuracy@0.1``."""
-    return f"{ATTACK_PREFIX}{metric.removeprefix(CLAIM_PREFIX)}"
 
 
 def fold_result(record: RecordJson, batteries: BatteryIndex) -> FoldedResult:
