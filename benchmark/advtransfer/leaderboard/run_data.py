@@ -305,7 +305,8 @@ def _folded_result(result: ResultData, folded: FoldedResult) -> ResultData:
     """Return a result whose shares are those after the fold."""
     metrics = dict(result.metrics)
     for name, metric in result.metrics.items():
-        if name.startswith(CLAIM_PREFIX):
+        # A claim without outcomes of samples cannot be folded, and is shown as it was recorded.
+        if name.startswith(CLAIM_PREFIX) and name not in folded.outcomes:
             metrics[attack_name(name)] = metric
             metrics[name] = replace(metric, probe=Probe("", 0, metric.sample_count or 0, 0))
     for name, share in folded.shares.items():

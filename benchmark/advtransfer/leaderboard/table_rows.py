@@ -6,15 +6,15 @@ seeds.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import TypeAlias
 
 from advtransfer.errors import BadInput, Problem
+from advtransfer.leaderboard.probes import combine_probes
 from advtransfer.leaderboard.run_data import Metric, ResultData, RunData
 from advtransfer.planning import Trial
-from advtransfer.result.evidence import Probe
 from advtransfer.types.metric_names import WORST_LABELS
 
 
@@ -50,22 +50,6 @@ class Column:
                 return []
             results.append(result)
         return results
-
-
-def combine_probes(probes: Iterable[Probe | None]) -> Probe | None:
-    """Return the probe of several numbers shown as one, None without any.
-
-    It covers no image if one of them has no battery.
-    """
-    present = [probe for probe in probes if probe is not None]
-    if not present:
-        return None
-    of = sum(probe.of for probe in present)
-    if not all(probe.count for probe in present):
-        return Probe("", 0, of, 0)
-    images = sorted({probe.images for probe in present})
-    count = sum(probe.count for probe in present)
-    return Probe(" ".join(images), count, of, sum(probe.missed for probe in present))
 
 
 def columns_of(data: RunData) -> list[Column]:

@@ -222,8 +222,10 @@ def fold_result(record: RecordJson, batteries: BatteryIndex) -> FoldedResult:
         if not name.startswith(CLAIM_PREFIX):
             continue
         outcomes[attack_name(name)] = values
-        probes[name] = Probe("", 0, len(values), 0)
         ball = None if _is_snapshot(name, recorded) else claimed_ball(record, name, batteries)
+        if ball is not None and ball.eps == 0:
+            continue  # no robustness is claimed at radius 0
+        probes[name] = Probe("", 0, len(values), 0)
         if ball is not None:
             balls[name] = ball
             outcomes[name] = fold_outcomes(values, batteries.within(record, ball))
@@ -370,17 +372,17 @@ def unlearned_reason(record: RecordJson) -> str | None:
     """Return why a result's model did not learn its task, None where it did or nothing is known.
 
     Its clean accuracy must lie above the share of the largest class, by the one-sided 95 % bound
-    of Wilson (1927). A model that predicts one class is named as such; it never lies above.
+    of Wilson (1927). A model that predicts a constant never lies above it, and is named as such.
     """
     labels = record.get("labels")
     outcomes = record.get("outcomes", {})
-    clean = next((name for name in outcomes if _tells_clean_accuracy(name)), None)
+    clean = next((name for name in outcomes if tells_clean_accuracy(name)), None)
     if not labels or clean is None:
         return None
     values = unpack_array(outcomes[clean])
     correct, of = int((values != Outcome.WRONG).sum()), len(values)
     if labels["one_class"]:
-        return "did not learn: it predicts one class"
+        return "did not learn: it is right on the images of one class only, all of them"
     # The lower end of a two-sided 90 % interval leaves 5 % below it: a one-sided 95 % bound.
     bound = wilson_interval(correct, of, confidence=0.9)[0]
     if bound > labels["largest_class"]:
@@ -391,6 +393,6 @@ def unlearned_reason(record: RecordJson) -> str | None:
     )
 
 
-def _tells_clean_accuracy(metric: str) -> bool:
+def tells_clean_accuracy(metric: str) -> bool:
     """Return whether the wrong outcomes of a metric are the fitted model's errors without attack."""
     return metric == "accuracy" or metric.startswith(CLAIM_PREFIX)
