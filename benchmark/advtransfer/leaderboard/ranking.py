@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import fsum, inf
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 from advtransfer.leaderboard.probes import (
     combine_probes,
@@ -174,6 +174,13 @@ def requested_ranking(data: RunData) -> Ranking | None:
     return Ranking(find_column(str(rank_by), data), lowest_is_best=False)
 
 
+class TrialSeconds(NamedTuple):
+    """Seconds of a trial: of its fit, and of its evaluations without the host's own checks."""
+
+    fit: float
+    evaluations: float
+
+
 @dataclass(frozen=True, slots=True)
 class TableCell:
     """One number of the table.
@@ -204,7 +211,7 @@ class TableLine:
         skipped: Columns whose evaluation is not applicable in this row.
         difference: Difference to the baseline, None if the row has no counterpart.
         done_count: Trials that are done.
-        seconds: Mean seconds per trial, None if not measured.
+        seconds: Mean seconds of a trial's phases, None if not measured.
         has_mixed_environments: Whether a record was made in an unusual environment.
         unlearned_count: Trials whose fit did not learn its task.
     """
@@ -215,7 +222,7 @@ class TableLine:
     skipped: frozenset[str]
     difference: Aggregate | Literal["baseline"] | None
     done_count: int
-    seconds: float | None
+    seconds: TrialSeconds | None
     has_mixed_environments: bool
     unlearned_count: int = 0
 
@@ -408,14 +415,19 @@ def _probed_images(metrics: Mapping[TrialKey, Metric]) -> str | None:
     return None if probe is None else probe.images
 
 
-def _mean_seconds(row: LeaderboardRow, data: RunData) -> float | None:
-    """Return the mean seconds of a finished trial with its results, None if not timed."""
-    totals: list[float] = []
+def _mean_seconds(row: LeaderboardRow, data: RunData) -> TrialSeconds | None:
+    """Return the mean seconds of a finished trial's phases, None if not timed."""
+    fits: list[float] = []
+    evaluations: list[float] = []
     for trial in row.trials:
         if data.trial_state(trial).value == "done":
-            recorded = [id for id in trial.record_ids() if data.has_record(id)]
-            totals.append(fsum(data.seconds[id] for id in recorded))
-    return fsum(totals) / len(totals) if any(totals) else None
+            results = [id for id in trial.record_ids()[1:] if data.has_record(id)]
+            fits.append(data.seconds[trial.id].get("fit", 0.0))
+            # fsum does not depend on the order of the results.
+            evaluations.append(fsum(data.seconds[id].get("measure", 0.0) for id in results))
+    if not any((*fits, *evaluations)):
+        return None
+    return TrialSeconds(fsum(fits) / len(fits), fsum(evaluations) / len(evaluations))
 
 
 def _has_mixed_environments(row: LeaderboardRow, data: RunData) -> bool:

@@ -179,10 +179,10 @@ def read_battery(record: RecordJson, ball: Ball) -> BatteryEvidence | None:
     import numpy as np
 
     version = int(record["asked"]["version"])
-    if version < CHECKED_EXAMPLES_VERSION:
+    if version < CHECKED_EXAMPLES_VERSION or "positions" not in record:
         return None
     of = int(record["of"])
-    positions = record.get("positions")
+    positions = record["positions"]
     attacked = np.arange(of) if positions is None else np.array(positions, dtype=np.int64)
     is_broken = np.zeros(len(attacked), dtype=np.bool_)
     for packed in record["outcomes"].values():
@@ -222,7 +222,7 @@ def fold_result(record: RecordJson, batteries: BatteryIndex) -> FoldedResult:
         if not name.startswith(CLAIM_PREFIX):
             continue
         outcomes[attack_name(name)] = values
-        ball = None if _is_snapshot(name, recorded) else claimed_ball(record, name, batteries)
+        ball = None if is_snapshot(name, recorded) else claimed_ball(record, name, batteries)
         if ball is not None and ball.eps == 0:
             continue  # no robustness is claimed at radius 0
         probes[name] = Probe("", 0, len(values), 0)
@@ -354,7 +354,7 @@ def _probe(record: RecordJson, alone: OutcomeArray, battery: BatteryEvidence | N
     return Probe(images, len(battery.positions), of, missed)
 
 
-def _is_snapshot(metric: str, metrics: Iterable[str]) -> bool:
+def is_snapshot(metric: str, metrics: Iterable[str]) -> bool:
     """Return whether a metric is that of an earlier epoch, which no battery attacks."""
     base, _, epoch = metric.rpartition("@")
     return epoch.isdigit() and base in metrics
@@ -382,15 +382,14 @@ def unlearned_reason(record: RecordJson) -> str | None:
     values = unpack_array(outcomes[clean])
     correct, of = int((values != Outcome.WRONG).sum()), len(values)
     if labels["one_class"]:
-        return "did not learn: it is right on the images of one class only, all of them"
+        return (
+            "its predictions are those of a constant: it is right on all images of one class only"
+        )
     # The lower end of a two-sided 90 % interval leaves 5 % below it: a one-sided 95 % bound.
-    bound = wilson_interval(correct, of, confidence=0.9)[0]
-    if bound > labels["largest_class"]:
+    if wilson_interval(correct, of, confidence=0.9)[0] > labels["largest_class"]:
         return None
-    return (
-        f"did not learn: clean accuracy {correct / of:.3f}, with a lower bound of {bound:.3f}; "
-        f"the largest class has {labels['largest_class']:.3f}"
-    )
+    share = labels["largest_class"]
+    return f"its clean accuracy is not surely above {share:.3f}, the share of the largest class"
 
 
 def tells_clean_accuracy(metric: str) -> bool:

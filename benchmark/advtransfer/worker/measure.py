@@ -109,9 +109,11 @@ def _label_facts(
         return None
     labels = inputs.test.labels(all_positions(inputs.test)).cpu()
     is_correct = torch.tensor(outcomes[clean]) != Outcome.WRONG
-    right_classes = labels[is_correct].unique()
-    one_class = len(right_classes) == 1 and bool(is_correct[labels == right_classes[0]].all())
-    return {"largest_class": float(labels.bincount().max()) / len(labels), "one_class": one_class}
+    counts = labels.bincount()
+    right_counts = labels[is_correct].bincount(minlength=len(counts))
+    is_whole_class = (right_counts == counts) & (counts > 0)
+    one_class = bool(is_whole_class.any()) and int((right_counts > 0).sum()) == 1
+    return {"largest_class": float(counts.max()) / len(labels), "one_class": one_class}
 
 
 def _require_contract(
