@@ -95,10 +95,12 @@ def result_record(
     files: Mapping[str, str],
     provenance: Provenance,
     observed: Mapping[str, Json],
+    labels: Mapping[str, Json] | None = None,
 ) -> Record:
     """Return the record of a result, with metrics computed from the outcomes of the samples.
 
-    `batteries` holds the ids of the battery records behind the checks, by metric.
+    `batteries` holds the ids of the battery records behind the checks, by metric. `labels` is what
+    a fitted model is held to (see `advtransfer.result.evidence.unlearned_reason`).
     """
     value, reason, rules = verdict_from_checks(checks)
     body: Record = {
@@ -111,6 +113,8 @@ def result_record(
         "verdict": {"value": value, "reason": reason, "rules": rules},
         "files": dict(files),
     }
+    if labels is not None:
+        body["labels"] = dict(labels)
     return _assemble_record(node, body, provenance, observed)
 
 
