@@ -17,8 +17,9 @@ from hashlib import sha256
 from math import isclose
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
+from advtransfer.node import content_id
 from advtransfer.statistics import wilson_interval
-from advtransfer.types import Outcome
+from advtransfer.types import Check, Outcome
 from advtransfer.types.metric_names import CLAIM_PREFIX, WORST_LABELS, attack_name
 
 if TYPE_CHECKING:
@@ -31,6 +32,11 @@ if TYPE_CHECKING:
 
 RecordJson: TypeAlias = Mapping[str, Any]
 """A record as parsed JSON. Any: fields differ by kind of record."""
+
+BATTERY_VERSION = 3
+"""Raised whenever the same model would get other outcomes or checks."""
+
+BATTERY_SIZE_NAMES = ("small", "full")
 
 CHECKED_EXAMPLES_VERSION = 3
 """First version of the battery whose records name the attacked positions, and whose breaks rest on
@@ -100,6 +106,8 @@ class BatteryEvidence:
         of: Number of test samples.
         positions: Attacked positions in the test part, ``(B,)``.
         is_broken: Whether any attack broke the sample at each position, ``(B,)``.
+        is_wrong: Whether the sample at each position is wrong without attack, ``(B,)``.
+        checks: Checks of the model.
     """
 
     ball: Ball
@@ -107,6 +115,8 @@ class BatteryEvidence:
     of: int
     positions: PositionArray
     is_broken: npt.NDArray[np.bool_]
+    is_wrong: npt.NDArray[np.bool_]
+    checks: tuple[Check, ...] = ()
 
     @property
     def broken_positions(self) -> PositionArray:
@@ -135,6 +145,19 @@ class FoldedResult:
         return {name: outcome_share(outcomes) for name, outcomes in self.outcomes.items()}
 
 
+def battery_ball(record: RecordJson) -> Ball:
+    """Return the ball of a battery record."""
+    options = record["asked"]["options"]
+    return Ball(str(options["norm"]), float(options["eps"]))
+
+
+def current_battery_id(record: RecordJson, size: str) -> str:
+    """Return the id that the battery of a record has today, in this size."""
+    asked = record["asked"]
+    options = {**asked["options"], "size": size}
+    return content_id({**asked, "version": BATTERY_VERSION, "options": options})
+
+
 class BatteryIndex:
     """The battery records of a run, found by model, test part and ball."""
 
@@ -149,7 +172,7 @@ class BatteryIndex:
         options, inputs = record["asked"]["options"], record["asked"]["inputs"]
         if "norm" not in options or "eps" not in options:
             return
-        ball = Ball(str(options["norm"]), float(options["eps"]))
+        ball = battery_ball(record)
         self._balls[str(record["id"])] = ball
         evidence = read_battery(record, ball)
         if evidence is not None:
@@ -185,12 +208,16 @@ def read_battery(record: RecordJson, ball: Ball) -> BatteryEvidence | None:
     positions = record["positions"]
     attacked = np.arange(of) if positions is None else np.array(positions, dtype=np.int64)
     is_broken = np.zeros(len(attacked), dtype=np.bool_)
+    # Without any outcomes nothing was attacked, since no sample is right without attack.
+    is_wrong = np.ones(len(attacked), dtype=np.bool_)
     for packed in record["outcomes"].values():
         outcomes = unpack_array(packed)
         if len(outcomes) != len(attacked):
             return None
         is_broken |= outcomes == Outcome.BROKEN
-    return BatteryEvidence(ball, version, of, attacked, is_broken)
+        is_wrong &= outcomes == Outcome.WRONG
+    checks = tuple(Check(**check) for check in record["checks"])
+    return BatteryEvidence(ball, version, of, attacked, is_broken, is_wrong, checks)
 
 
 def unpack_array(packed: RecordJson) -> OutcomeArray:

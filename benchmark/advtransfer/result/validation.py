@@ -16,7 +16,12 @@ from typing import Any, cast, get_args
 from advtransfer.errors import CacheError
 from advtransfer.node import content_id
 from advtransfer.result.record import RECORD_FORMAT, arrays_path, robust_share, unpack_bits
-from advtransfer.result.verdict import RULES_VERSION, WORST_FIRST, verdict_from_checks
+from advtransfer.result.verdict import (
+    FORMER_VALUES,
+    RULES_VERSION,
+    WORST_FIRST,
+    verdict_from_checks,
+)
 from advtransfer.statistics import wilson_interval
 from advtransfer.types import Check, CheckStatus, Outcome
 
@@ -70,7 +75,17 @@ FAILS_ABOVE_LIMIT = frozenset(
 """Checks of the host that fail if and only if their value is above their limit."""
 
 NEVER_PASSES_ABOVE_LIMIT = frozenset(
-    {"more_steps", "restarts", "noise", "single_step", "transferred", "finished", "huge_eps"}
+    {
+        "missed",
+        "noise",
+        "single_step",
+        "transferred",
+        "finished",
+        "huge_eps",
+        # Of batteries before version 3:
+        "more_steps",
+        "restarts",
+    }
 )
 """Checks of the host that do not pass if their value is above their limit."""
 
@@ -319,7 +334,9 @@ def _verdict_faults(record: RecordJson) -> Iterator[str]:
     expected = verdict_from_checks(Check(**check) for check in record["checks"])
     differs = (found["value"], found["reason"]) != (expected.value, expected.reason)
     # A verdict by earlier rules may differ: readers apply the rules of today to the checks.
-    if found["value"] not in WORST_FIRST or (found["rules"] == RULES_VERSION and differs):
+    is_current = found["rules"] == RULES_VERSION
+    known = found["value"] in WORST_FIRST or (found["value"] in FORMER_VALUES and not is_current)
+    if not known or (is_current and differs):
         yield f"found the verdict {found['value']!r}; expected {expected.value!r}, from its checks"
 
 
