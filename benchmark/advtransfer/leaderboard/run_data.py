@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 from advtransfer.leaderboard.questions_config import metric_stem, metric_stems, read_questions
 from advtransfer.planning import Plan, Trial
 from advtransfer.planning.status import Attempt, TrialStatus, trial_status
+from advtransfer.result.comparison import verdict_with_batteries
 from advtransfer.result.evidence import (
     BatteryIndex,
     FoldedResult,
@@ -33,8 +34,8 @@ if TYPE_CHECKING:
     from advtransfer.result.evidence import OutcomeArray
     from advtransfer.statistics.correlation import FloatArray
 
-FOLDED_FIELDS = ("id", "asked", "battery", "outcomes")
-"""Fields of a result record that its fold reads."""
+FOLDED_FIELDS = ("id", "asked", "battery", "checks", "outcomes")
+"""Fields of a result record that its fold and its verdict read."""
 
 JsonObject: TypeAlias = Mapping[str, Any]
 """A JSON object as `advtransfer.result` writes it. Any: fields differ by kind of record."""
@@ -279,7 +280,8 @@ def _fold_results(
     """Fold all results with the batteries, once every record is read."""
     folded = {id: fold_result(record, batteries) for id, record in evidence.items()}
     for id, result in data.results.items():
-        data.results[id] = _folded_result(result, folded[id])
+        verdict = verdict_with_batteries(evidence[id], batteries)
+        data.results[id] = _folded_result(replace(result, verdict=verdict), folded[id])
     for label, metrics in data.metrics.items():
         claims = {name for name in metrics if name.startswith(CLAIM_PREFIX)}
         if claims:
