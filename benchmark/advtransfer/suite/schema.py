@@ -97,7 +97,18 @@ def _draw_schemas() -> dict[str, JsonSchema]:
         "anyOf": [
             count,
             list_of(typed_value("integer", minimum=0)),
-            closed_object({"rule": one_of(DRAW_RULES), "count": count}),
+            closed_object(
+                {
+                    "count": count,
+                    "rule": or_null(one_of(DRAW_RULES)),
+                    "paired": or_null(
+                        with_description(
+                            typed_value("boolean"), "Training i of a source with subset seed i."
+                        )
+                    ),
+                },
+                required=["count"],
+            ),
         ]
     }
     share: JsonSchema = {
@@ -109,7 +120,9 @@ def _draw_schemas() -> dict[str, JsonSchema]:
             "Labelled images a transfer may see, training and validation together: counts or all.",
         ),
         "seeds": with_description(
-            seeds, "Subset draws: how many (0, 1, ...), which, or by which rule how many."
+            seeds,
+            "Subset draws: how many (0, 1, ...), which, or how many by which rule; `paired` takes "
+            "training i of a source with seed i.",
         ),
         "validation": with_description(share, "The share of n that is kept for choosing options."),
     }
