@@ -34,14 +34,14 @@ class TrainingPairs:
         if source is None or subset.pairing is None:
             return True
         # A wrong number of trainings is reported by `problems`, so all of its trials are kept here.
-        if self._counts[source.row] != subset.pairing.count:
+        if self._counts[source.row] != subset.pairing.seed_count:
             return True
         return self._positions[source.label] == subset.pairing.position
 
     def problems(self, trials: Iterable[Trial]) -> Iterator[Problem]:
         """Yield a problem for each source of a trial with too few or too many trainings."""
         seed_counts = {
-            (target.key, subset.n, subset.seed): subset.pairing.count
+            (target.key, subset.n, subset.seed): subset.pairing.seed_count
             for target in self._suite.targets
             for subset in target.subsets
             if subset.pairing is not None

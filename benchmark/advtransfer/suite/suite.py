@@ -34,10 +34,10 @@ LeakagePolicy: TypeAlias = Literal["count", "error", "off"]
 
 
 class SeedPairing(NamedTuple):
-    """The position of a subset seed, from 0 to below `count`, that is paired with trainings."""
+    """The position of a subset seed, from 0 to below `seed_count`, that is paired with trainings."""
 
     position: int
-    count: int
+    seed_count: int
 
 
 class Subset(NamedTuple):
@@ -45,7 +45,7 @@ class Subset(NamedTuple):
 
     `n` counts the labels seen in all, `validation` is the share of them that is held out, and
     `rule` the rule that draws them with `seed`. Where seeds are paired with trainings, `pairing` is
-    the position of `seed` among its `count` seeds, and thereby of its training among a source's.
+    the position of `seed` among the seeds, and thereby of its training among a source's.
     """
 
     n: int | Literal["all"]
