@@ -6,7 +6,7 @@ seeds.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import TypeAlias
@@ -14,6 +14,7 @@ from typing import TypeAlias
 from advtransfer.errors import BadInput, Problem
 from advtransfer.leaderboard.run_data import Metric, ResultData, RunData
 from advtransfer.planning import Trial
+from advtransfer.result.evidence import Probe
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,18 +38,33 @@ class Column:
             return metrics[0] if metrics else None
         low = _mean_value([metric.low for metric in metrics])
         high = _mean_value([metric.high for metric in metrics])
-        return Metric(low, high)
+        return Metric(low, high, probe=combine_probes(metric.probe for metric in metrics))
 
     def results_of(self, trial: Trial, data: RunData) -> list[ResultData]:
         """Return the results with the metric, one per reference; none while any is missing."""
         results: list[ResultData] = []
-        for id in trial.evaluations.get(self.evaluation, ()):
-            result = data.results.get(id)
+        for result in data.trial_results(trial, self.evaluation):
             if result is None or self.metric not in result.metrics:
                 # A mean over fewer references could not be compared with other trials.
                 return []
             results.append(result)
         return results
+
+
+def combine_probes(probes: Iterable[Probe | None]) -> Probe | None:
+    """Return the probe of several numbers shown as one, None without any.
+
+    It covers no image if one of them has no battery.
+    """
+    present = [probe for probe in probes if probe is not None]
+    if not present:
+        return None
+    of = sum(probe.of for probe in present)
+    if not all(probe.count for probe in present):
+        return Probe("", 0, of, 0)
+    images = sorted({probe.images for probe in present})
+    count = sum(probe.count for probe in present)
+    return Probe(" ".join(images), count, of, sum(probe.missed for probe in present))
 
 
 def columns_of(data: RunData) -> list[Column]:
@@ -75,13 +91,16 @@ def find_column(name: str, data: RunData) -> Column:
     Raises:
         BadInput: No evaluation has this name, or none or several of its metrics match.
     """
-    evaluations = [label for label in data.metrics if name.startswith(f"{label}.")]
+    known = {label: {*metrics} for label, metrics in data.metrics.items()}
+    for label, derived in data.derived_metrics.items():
+        known.setdefault(label, set()).update(derived)
+    evaluations = [label for label in known if name.startswith(f"{label}.")]
     if not evaluations:
-        labels = ", ".join(data.metrics) or "none"
+        labels = ", ".join(known) or "none"
         raise _column_error(name, f"evaluation.metric, with an evaluation of {labels}")
     # Labels may hold dots, so `a.b` can be the start of another label: the longest is meant.
     evaluation = max(evaluations, key=len)
-    recorded = sorted(data.metrics[evaluation])
+    recorded = sorted(known[evaluation])
     parts = _metric_parts(name.removeprefix(f"{evaluation}."))
     matches = [metric for metric in recorded if _metric_parts(metric) == parts]
     if not matches:
