@@ -12,6 +12,7 @@ from fractions import Fraction
 from typing import TypeAlias
 
 from advtransfer.errors import BadInput, Problem
+from advtransfer.leaderboard.questions_config import owning_evaluation
 from advtransfer.leaderboard.run_data import Metric, ResultData, RunData
 from advtransfer.planning import Trial
 from advtransfer.result.evidence import Probe
@@ -30,6 +31,11 @@ class Column:
     name: str
     evaluation: str
     metric: str | None
+
+    @property
+    def key(self) -> str:
+        """Name as the records write it, equal for all ways to write the column."""
+        return f"{self.evaluation}.{self.metric}" if self.metric else self.name
 
     def metric_of(self, trial: Trial, data: RunData) -> Metric | None:
         """Return the metric, averaged over references; None while results are missing."""
@@ -94,12 +100,10 @@ def find_column(name: str, data: RunData) -> Column:
     known = {label: {*metrics} for label, metrics in data.metrics.items()}
     for label, derived in data.derived_metrics.items():
         known.setdefault(label, set()).update(derived)
-    evaluations = [label for label in known if name.startswith(f"{label}.")]
-    if not evaluations:
+    evaluation = owning_evaluation(name, known)
+    if evaluation is None:
         labels = ", ".join(known) or "none"
         raise _column_error(name, f"evaluation.metric, with an evaluation of {labels}")
-    # Labels may hold dots, so `a.b` can be the start of another label: the longest is meant.
-    evaluation = max(evaluations, key=len)
     recorded = sorted(known[evaluation])
     parts = _metric_parts(name.removeprefix(f"{evaluation}."))
     matches = [metric for metric in recorded if _metric_parts(metric) == parts]

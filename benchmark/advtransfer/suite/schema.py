@@ -170,6 +170,12 @@ def _leaderboard_schema() -> JsonSchema:
         "outcome": definition_ref("metric"),
         "across": one_of(leaderboard_settings.QUESTION_AXES),
         "given": or_null(definition_ref("selection")),
+        "exploratory": or_null(
+            with_description(
+                typed_value("boolean"), "Asked after looking at results: no p is printed."
+            )
+        ),
+        "note": or_null(with_description(_TEXT, "A text for the page.")),
     }
     own: dict[str, JsonSchema] = {
         "baseline": {"anyOf": [_TEXT, closed_object({"transfer": _TEXT}, required=["transfer"])]},
@@ -180,7 +186,8 @@ def _leaderboard_schema() -> JsonSchema:
         "columns": list_of(definition_ref("metric"), at_least=0),
         "figures": list_of(figure, at_least=0),
         "questions": list_of(
-            closed_object(question, required=leaderboard_settings.QUESTION_KEYS[:3]), at_least=0
+            closed_object(question, required=leaderboard_settings.REQUIRED_QUESTION_KEYS),
+            at_least=0,
         ),
     }
     return or_null(
