@@ -46,7 +46,7 @@ def with_question(bench: Bench, predictors: int, *, points: int) -> Bench:
             "With 2 predictors the smallest possible corrected p is .033 for ranks, .017 for Pearson's",
         ),
         (3, 9, "With 3 predictors the smallest possible corrected p is .0003."),
-        (7, 3, "With 7 predictors the smallest possible corrected p is 1.000; exploratory"),
+        (7, 3, "With 7 predictors the smallest possible corrected p is 1.000; no rank coefficient"),
     ],
 )
 def test_smallest_possible_p_is_reported(
@@ -55,7 +55,7 @@ def test_smallest_possible_p_is_reported(
     page = make_page(with_question(bench, predictors, points=points).run()).markdown
 
     assert caveat in page
-    assert (predictors == 7) == ("; exploratory, since no rank coefficient can reach .05." in page)
+    assert (predictors == 7) == ("; no rank coefficient can reach .05." in page)
 
 
 def test_common_caveats_are_printed_once_and_others_by_predictor(bench: Bench) -> None:

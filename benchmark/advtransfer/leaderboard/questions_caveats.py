@@ -153,7 +153,7 @@ def _least_p_caveat(result: PredictorResult, *, own_count: int) -> str:
         least = f"{least_ranks} for ranks, {least_pearson} for Pearson's coefficient"
     hint = ""
     if size * ranks > SIGNIFICANCE_LEVEL:
-        hint = "; exploratory, since no rank coefficient can reach .05"
+        hint = "; no rank coefficient can reach .05"
     predictors = count_noun(size, "predictor")
     if size > own_count:
         predictors += f", {size - own_count} of them in other questions,"
