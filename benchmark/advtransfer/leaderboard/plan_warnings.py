@@ -191,7 +191,7 @@ def _scope_reasons(
     elif least > SIGNIFICANCE_LEVEL:
         yield (
             f"with {points} points and {family_size} predictors no rank coefficient can have a "
-            f"corrected p below {least:.3f}; ask fewer, or mark the question `exploratory: true`"
+            f"corrected p below {least:.3f}; add points, or mark the question `exploratory: true`"
         )
 
 
