@@ -27,7 +27,7 @@ from advtransfer.planning.trials import Plan, Trial
 from advtransfer.precheck import CellOutline
 from advtransfer.suite import GridEntry, Leaderboard, Selection, Subset, Suite, Target
 from advtransfer.suite.outlines import Outlines
-from advtransfer.types import ComponentMetadata, Json
+from advtransfer.types import ComponentMetadata, Json, Task
 
 
 class SkipReasons:
@@ -51,14 +51,17 @@ class SkipReasons:
         The reasons are another task, shapes that differ without an adapter between them, and
         options that do not fit. Their texts are stored in ``plan.json``.
         """
-        tasks = self._host.component(data.use).metadata.tasks
-        if not tasks & facts.tasks:
-            works_on, task = (", ".join(sorted(some)) for some in (facts.tasks, tasks))
-            return f"the transfer works on {works_on}; the target's task is {task}"
         # A reason holds for a whole row of the grid, so it is found without n and seed.
         outline = CellOutline(
             target=self._outlines.outline_of(data), source=self._outlines.outline_of(source)
         )
+        tasks: frozenset[Task] = self._host.component(data.use).metadata.tasks
+        # A view may change the task: one attribute is two classes.
+        if outline.target.task is not None:
+            tasks = frozenset((outline.target.task,))
+        if not tasks & facts.tasks:
+            works_on, task = (", ".join(sorted(some)) for some in (facts.tasks, tasks))
+            return f"the transfer works on {works_on}; the target's task is {task}"
         target_shape, source_shape = outline.target.shape, outline.source.shape
         has_no_adapter = source is not None and adapter is None
         are_known = None not in (target_shape, source_shape)
