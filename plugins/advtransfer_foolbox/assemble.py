@@ -81,8 +81,7 @@ def _build_gradient_attack(settings: GradientSettings, *, norm: Norm, seed: int)
     match settings:
         case options.Fgsm():
             step = gradient_attacks.fast_gradient(norm, settings)
-            # One step has no use for a warm start: from there it would be a second step.
-            return GradientAttack(attack=step, norm=norm, seed=seed, warm_starts=False)
+            return GradientAttack(attack=step, norm=norm, seed=seed)
         case options.BasicIterative():
             attack = gradient_attacks.basic_iterative(norm, settings)
             restarts = 1

@@ -93,10 +93,10 @@ def test_evaluations_of_one_model_in_one_ball_share_a_battery(
     assert {"norm": "linf", "eps": 0.05, "size": "small"} == battery["asked"]["options"]
     assert battery["id"] == first["battery"] == second["battery"]
     assert first["asked"]["inputs"]["model"] == battery["asked"]["inputs"]["model"]
-    assert {"more_steps", "noise", "transferred", "huge_eps", "untouched"} <= {
+    assert {"missed", "noise", "transferred", "huge_eps", "untouched"} <= {
         check["name"] for check in first["checks"]
     }
-    assert {"verified"} == {record["verdict"]["value"] for record in (first, second)}
+    assert {"checked"} == {record["verdict"]["value"] for record in (first, second)}
 
 
 def test_single_step_and_radius_0_have_no_battery(

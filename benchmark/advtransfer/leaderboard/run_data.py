@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from math import fsum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
@@ -17,19 +16,18 @@ from advtransfer.leaderboard.questions_config import metric_stem, metric_stems, 
 from advtransfer.planning import Plan, Trial
 from advtransfer.planning.status import Attempt, TrialStatus, trial_status
 from advtransfer.result.evidence import (
-    CLAIM_PREFIX,
-    WORST_LABELS,
     BatteryIndex,
     FoldedResult,
     Probe,
-    attack_name,
     fold_result,
+    is_snapshot,
     unlearned_reason,
     worst_results,
 )
 from advtransfer.result.sample_values import values_by_metric
 from advtransfer.result.verdict import Verdict, verdict_from_record, worst_verdict
 from advtransfer.types import Json
+from advtransfer.types.metric_names import CLAIM_PREFIX, WORST_LABELS, attack_name, worst_norm
 
 if TYPE_CHECKING:
     from advtransfer.result.evidence import OutcomeArray
@@ -116,6 +114,17 @@ class ResultData:
     files: Mapping[str, str] = field(default_factory=dict)
     unlearned_reason: str | None = None
 
+    @property
+    def claims(self) -> list[str]:
+        """The metrics that are robust accuracies of the fitted model, snapshots included."""
+        return [name for name, metric in self.metrics.items() if metric.probe is not None]
+
+    @property
+    def claims_verdict(self) -> Verdict:
+        """The worst verdict on its robust accuracies, without those of snapshots."""
+        claims = [name for name in self.claims if not is_snapshot(name, self.metrics)]
+        return worst_verdict([self.verdict, *map(self.metric_verdict, claims)])
+
     def metric_verdict(self, metric: str) -> Verdict:
         """Return the verdict on one metric: without a battery, a robust accuracy is unchecked."""
         probe = self.metrics[metric].probe if metric in self.metrics else None
@@ -162,7 +171,8 @@ class RecordEnvironment(NamedTuple):
 class RunData:
     """A run reduced to the values of its page.
 
-    All mappings are by record id, except `metrics` (recorded metric names by evaluation label),
+    All mappings are by record id (`seconds`: by phase within it; `battery_seconds`: all batteries
+    of the run, which are no records of a trial), except `metrics` (recorded metric names by evaluation label),
     `derived_metrics` (those that only reading gives), `worst` (by trial and label of
     `WORST_LABELS`), `evaluation_uses` (component and options by evaluation label) and `leakage`
     (by target and row).
@@ -175,7 +185,8 @@ class RunData:
     worst: dict[tuple[str, str], ResultData] = field(default_factory=dict)
     source_data: dict[str, SourceData] = field(default_factory=dict)
     labels_used: dict[str, int] = field(default_factory=dict)
-    seconds: dict[str, float] = field(default_factory=dict)
+    seconds: dict[str, Mapping[str, float]] = field(default_factory=dict)
+    battery_seconds: list[float] = field(default_factory=list)
     evaluation_uses: dict[str, tuple[str, JsonObject]] = field(default_factory=dict)
     leakage: dict[tuple[str, str], JsonObject] = field(default_factory=dict)
     attempts: dict[str, Attempt] = field(default_factory=dict)
@@ -202,7 +213,7 @@ class RunData:
 
     def trial_results(self, trial: Trial, evaluation: str) -> list[ResultData | None]:
         """Return a trial's results of an evaluation, one per reference; None for a missing one."""
-        if evaluation in WORST_LABELS.values():
+        if worst_norm(evaluation):
             return [self.worst.get((trial.id, evaluation))]
         return [self.results.get(id) for id in trial.evaluations.get(evaluation, ())]
 
@@ -246,6 +257,8 @@ def gather_run_data(run: RunRecords) -> RunData:
         id = str(record["id"])
         if record["kind"] == "battery":
             batteries.add(record)
+            observed = _as_mapping(record.get("observed"))
+            data.battery_seconds.extend(_as_mapping(observed.get("seconds")).values())
         if id in label_by_result:
             label = label_by_result[id]
             _add_record(data, id, record, label=label)
@@ -311,7 +324,8 @@ def _folded_result(result: ResultData, folded: FoldedResult) -> ResultData:
     """Return a result whose shares are those after the fold."""
     metrics = dict(result.metrics)
     for name, metric in result.metrics.items():
-        if name.startswith(CLAIM_PREFIX):
+        # A claim without outcomes of samples cannot be folded, and is shown as it was recorded.
+        if name.startswith(CLAIM_PREFIX) and name not in folded.outcomes:
             metrics[attack_name(name)] = metric
             metrics[name] = replace(metric, probe=Probe("", 0, metric.sample_count or 0, 0))
     for name, share in folded.shares.items():
@@ -347,8 +361,7 @@ def _add_record(data: RunData, id: str, record: JsonObject, *, label: str | None
         )
     elif labels_used := record.get("facts", {}).get("labels_used"):
         data.labels_used[id] = int(labels_used)
-    # fsum, since its result does not depend on the order of the keys in a record.
-    data.seconds[id] = fsum(record.get("observed", {}).get("seconds", {}).values())
+    data.seconds[id] = record.get("observed", {}).get("seconds", {})
     provenance = record.get("provenance", {})
     environment = RecordEnvironment(
         provenance.get("environment", ""),

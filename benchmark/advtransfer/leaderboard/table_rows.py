@@ -6,16 +6,17 @@ seeds.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import TypeAlias
 
 from advtransfer.errors import BadInput, Problem
+from advtransfer.leaderboard.probes import combine_probes
 from advtransfer.leaderboard.questions_config import owning_evaluation
 from advtransfer.leaderboard.run_data import Metric, ResultData, RunData
 from advtransfer.planning import Trial
-from advtransfer.result.evidence import Probe
+from advtransfer.types.metric_names import WORST_LABELS
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,22 +58,6 @@ class Column:
         return results
 
 
-def combine_probes(probes: Iterable[Probe | None]) -> Probe | None:
-    """Return the probe of several numbers shown as one, None without any.
-
-    It covers no image if one of them has no battery.
-    """
-    present = [probe for probe in probes if probe is not None]
-    if not present:
-        return None
-    of = sum(probe.of for probe in present)
-    if not all(probe.count for probe in present):
-        return Probe("", 0, of, 0)
-    images = sorted({probe.images for probe in present})
-    count = sum(probe.count for probe in present)
-    return Probe(" ".join(images), count, of, sum(probe.missed for probe in present))
-
-
 def columns_of(data: RunData) -> list[Column]:
     """Return the columns that the suite requests, or a column for every recorded metric.
 
@@ -97,14 +82,12 @@ def find_column(name: str, data: RunData) -> Column:
     Raises:
         BadInput: No evaluation has this name, or none or several of its metrics match.
     """
-    known = {label: {*metrics} for label, metrics in data.metrics.items()}
-    for label, derived in data.derived_metrics.items():
-        known.setdefault(label, set()).update(derived)
-    evaluation = owning_evaluation(name, known)
+    evaluation = owning_evaluation(name, [*data.metrics, *WORST_LABELS.values()])
     if evaluation is None:
-        labels = ", ".join(known) or "none"
-        raise _column_error(name, f"evaluation.metric, with an evaluation of {labels}")
-    recorded = sorted(known[evaluation])
+        choices = ", ".join(data.metrics) or "none"
+        raise _column_error(name, f"evaluation.metric, with an evaluation of {choices}")
+    named = (data.metrics.get(evaluation, set()), data.derived_metrics.get(evaluation, set()))
+    recorded = sorted(set().union(*named))
     parts = _metric_parts(name.removeprefix(f"{evaluation}."))
     matches = [metric for metric in recorded if _metric_parts(metric) == parts]
     if not matches:

@@ -17,8 +17,10 @@ from hashlib import sha256
 from math import isclose
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
+from advtransfer.node import content_id
 from advtransfer.statistics import wilson_interval
-from advtransfer.types import Outcome
+from advtransfer.types import Check, Outcome
+from advtransfer.types.metric_names import CLAIM_PREFIX, WORST_LABELS, attack_name
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,12 +33,10 @@ if TYPE_CHECKING:
 RecordJson: TypeAlias = Mapping[str, Any]
 """A record as parsed JSON. Any: fields differ by kind of record."""
 
-CLAIM_PREFIX = "robust_accuracy"
-ATTACK_PREFIX = "attack_accuracy"
-"""Prefix of the share that an evaluation's own attack left, beside the folded robust accuracy."""
+BATTERY_VERSION = 3
+"""Raised whenever the same model would get other outcomes or checks."""
 
-WORST_LABELS: Mapping[str, str] = {"linf": "worst_linf", "l2": "worst_l2", "l1": "worst_l1"}
-"""Evaluation labels of the worst over all attacks of a trial, by norm; no suite may use them."""
+BATTERY_SIZE_NAMES = ("small", "full")
 
 CHECKED_EXAMPLES_VERSION = 3
 """First version of the battery whose records name the attacked positions, and whose breaks rest on
@@ -106,6 +106,8 @@ class BatteryEvidence:
         of: Number of test samples.
         positions: Attacked positions in the test part, ``(B,)``.
         is_broken: Whether any attack broke the sample at each position, ``(B,)``.
+        is_wrong: Whether the sample at each position is wrong without attack, ``(B,)``.
+        checks: Checks of the model.
     """
 
     ball: Ball
@@ -113,6 +115,8 @@ class BatteryEvidence:
     of: int
     positions: PositionArray
     is_broken: npt.NDArray[np.bool_]
+    is_wrong: npt.NDArray[np.bool_]
+    checks: tuple[Check, ...] = ()
 
     @property
     def broken_positions(self) -> PositionArray:
@@ -141,6 +145,19 @@ class FoldedResult:
         return {name: outcome_share(outcomes) for name, outcomes in self.outcomes.items()}
 
 
+def battery_ball(record: RecordJson) -> Ball:
+    """Return the ball of a battery record."""
+    options = record["asked"]["options"]
+    return Ball(str(options["norm"]), float(options["eps"]))
+
+
+def current_battery_id(record: RecordJson, size: str) -> str:
+    """Return the id that the battery of a record has today, in this size."""
+    asked = record["asked"]
+    options = {**asked["options"], "size": size}
+    return content_id({**asked, "version": BATTERY_VERSION, "options": options})
+
+
 class BatteryIndex:
     """The battery records of a run, found by model, test part and ball."""
 
@@ -155,7 +172,7 @@ class BatteryIndex:
         options, inputs = record["asked"]["options"], record["asked"]["inputs"]
         if "norm" not in options or "eps" not in options:
             return
-        ball = Ball(str(options["norm"]), float(options["eps"]))
+        ball = battery_ball(record)
         self._balls[str(record["id"])] = ball
         evidence = read_battery(record, ball)
         if evidence is not None:
@@ -185,18 +202,22 @@ def read_battery(record: RecordJson, ball: Ball) -> BatteryEvidence | None:
     import numpy as np
 
     version = int(record["asked"]["version"])
-    if version < CHECKED_EXAMPLES_VERSION:
+    if version < CHECKED_EXAMPLES_VERSION or "positions" not in record:
         return None
     of = int(record["of"])
-    positions = record.get("positions")
+    positions = record["positions"]
     attacked = np.arange(of) if positions is None else np.array(positions, dtype=np.int64)
     is_broken = np.zeros(len(attacked), dtype=np.bool_)
+    # Without any outcomes nothing was attacked, since no sample is right without attack.
+    is_wrong = np.ones(len(attacked), dtype=np.bool_)
     for packed in record["outcomes"].values():
         outcomes = unpack_array(packed)
         if len(outcomes) != len(attacked):
             return None
         is_broken |= outcomes == Outcome.BROKEN
-    return BatteryEvidence(ball, version, of, attacked, is_broken)
+        is_wrong &= outcomes == Outcome.WRONG
+    checks = tuple(Check(**check) for check in record["checks"])
+    return BatteryEvidence(ball, version, of, attacked, is_broken, is_wrong, checks)
 
 
 def unpack_array(packed: RecordJson) -> OutcomeArray:
@@ -217,11 +238,6 @@ def outcome_share(outcomes: OutcomeArray) -> Share:
     return Share(robust / of, (robust + unknown) / of, of)
 
 
-def attack_name(metric: str) -> str:
-    """Return ``attack_accuracy@0.1`` for ``robust_accuracy@0.1``."""
-    return f"{ATTACK_PREFIX}{metric.removeprefix(CLAIM_PREFIX)}"
-
-
 def fold_result(record: RecordJson, batteries: BatteryIndex) -> FoldedResult:
     """Return the outcomes of a result record, with its robust accuracies folded."""
     recorded = {name: unpack_array(packed) for name, packed in record.get("outcomes", {}).items()}
@@ -233,8 +249,10 @@ def fold_result(record: RecordJson, batteries: BatteryIndex) -> FoldedResult:
         if not name.startswith(CLAIM_PREFIX):
             continue
         outcomes[attack_name(name)] = values
+        ball = None if is_snapshot(name, recorded) else claimed_ball(record, name, batteries)
+        if ball is not None and ball.eps == 0:
+            continue  # no robustness is claimed at radius 0
         probes[name] = Probe("", 0, len(values), 0)
-        ball = None if _is_snapshot(name, recorded) else claimed_ball(record, name, batteries)
         if ball is not None:
             balls[name] = ball
             outcomes[name] = fold_outcomes(values, batteries.within(record, ball))
@@ -363,7 +381,7 @@ def _probe(record: RecordJson, alone: OutcomeArray, battery: BatteryEvidence | N
     return Probe(images, len(battery.positions), of, missed)
 
 
-def _is_snapshot(metric: str, metrics: Iterable[str]) -> bool:
+def is_snapshot(metric: str, metrics: Iterable[str]) -> bool:
     """Return whether a metric is that of an earlier epoch, which no battery attacks."""
     base, _, epoch = metric.rpartition("@")
     return epoch.isdigit() and base in metrics
@@ -381,27 +399,26 @@ def unlearned_reason(record: RecordJson) -> str | None:
     """Return why a result's model did not learn its task, None where it did or nothing is known.
 
     Its clean accuracy must lie above the share of the largest class, by the one-sided 95 % bound
-    of Wilson (1927). A model that predicts one class is named as such; it never lies above.
+    of Wilson (1927). A model that predicts a constant never lies above it, and is named as such.
     """
     labels = record.get("labels")
     outcomes = record.get("outcomes", {})
-    clean = next((name for name in outcomes if _tells_clean_accuracy(name)), None)
+    clean = next((name for name in outcomes if tells_clean_accuracy(name)), None)
     if not labels or clean is None:
         return None
     values = unpack_array(outcomes[clean])
     correct, of = int((values != Outcome.WRONG).sum()), len(values)
     if labels["one_class"]:
-        return "did not learn: it predicts one class"
+        return (
+            "its predictions are those of a constant: it is right on all images of one class only"
+        )
     # The lower end of a two-sided 90 % interval leaves 5 % below it: a one-sided 95 % bound.
-    bound = wilson_interval(correct, of, confidence=0.9)[0]
-    if bound > labels["largest_class"]:
+    if wilson_interval(correct, of, confidence=0.9)[0] > labels["largest_class"]:
         return None
-    return (
-        f"did not learn: clean accuracy {correct / of:.3f}, with a lower bound of {bound:.3f}; "
-        f"the largest class has {labels['largest_class']:.3f}"
-    )
+    share = labels["largest_class"]
+    return f"its clean accuracy is not surely above {share:.3f}, the share of the largest class"
 
 
-def _tells_clean_accuracy(metric: str) -> bool:
+def tells_clean_accuracy(metric: str) -> bool:
     """Return whether the wrong outcomes of a metric are the fitted model's errors without attack."""
     return metric == "accuracy" or metric.startswith(CLAIM_PREFIX)
