@@ -143,11 +143,15 @@ class SourceData:
         probe: Measurements made when the source was built.
         start: ``own`` if the source has its own initial weights, ``source`` if sources with its
             seed share them, None if no weights are drawn.
+        parents: Ids of the sources that it is made from.
+        parameters: Number of parameters of its network, None where it was not recorded.
     """
 
     card: JsonObject
     probe: JsonObject | None
     start: str | None = None
+    parents: tuple[str, ...] = ()
+    parameters: int | None = None
 
 
 class RecordEnvironment(NamedTuple):
@@ -350,8 +354,13 @@ def _add_record(data: RunData, id: str, record: JsonObject, *, label: str | None
         data.metrics[label].update(record["metrics"])
         data.evaluation_uses[label] = (record["asked"]["use"], record["asked"]["options"])
     elif record["kind"] == "source":
-        start = _training_start(record["asked"]["options"])
-        data.source_data[id] = SourceData(record["card"], record.get("probe"), start)
+        data.source_data[id] = SourceData(
+            record["card"],
+            record.get("probe"),
+            _training_start(record["asked"]["options"]),
+            _source_parents(record["asked"]["inputs"]),
+            _integer(record.get("facts", {}).get("parameters")),
+        )
     elif labels_used := record.get("facts", {}).get("labels_used"):
         data.labels_used[id] = int(labels_used)
     data.seconds[id] = record.get("observed", {}).get("seconds", {})
@@ -371,6 +380,17 @@ def _training_start(options: JsonObject) -> str | None:
     if "seed" not in options:
         return None
     return str(options.get("start", "source"))
+
+
+def _integer(value: Json) -> int | None:
+    # Facts of a source may be texts, also in a folder from elsewhere.
+    return value if isinstance(value, int) else None
+
+
+def _source_parents(inputs: JsonObject) -> tuple[str, ...]:
+    # Inputs are ids without their kind; a source that is made from another has it as `source`.
+    parents = inputs.get("source", ())
+    return (parents,) if isinstance(parents, str) else tuple(parents)
 
 
 def _result_data(record: JsonObject, *, stems: set[str], root: Path | None) -> ResultData:

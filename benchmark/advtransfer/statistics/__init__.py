@@ -7,9 +7,11 @@ Sums of intervals are exact (`math.fsum`), so that no interval depends on the or
 from advtransfer.statistics.correlation import (
     COEFFICIENTS,
     Association,
+    ChanceLevel,
     Coefficient,
     Resampler,
     all_associations,
+    chance_levels,
     holm_correction,
     leave_one_out,
 )
@@ -23,10 +25,12 @@ from advtransfer.statistics.intervals import (
 __all__ = [
     "COEFFICIENTS",
     "Association",
+    "ChanceLevel",
     "Coefficient",
     "MeanEstimate",
     "Resampler",
     "all_associations",
+    "chance_levels",
     "clustered_interval",
     "holm_correction",
     "leave_one_out",
