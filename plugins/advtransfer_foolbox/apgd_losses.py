@@ -6,7 +6,7 @@ Every loss rises towards misclassification, and no gradient underflows for confi
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple, TypeAlias
 
 import torch
@@ -14,6 +14,7 @@ from foolbox.models.base import Model
 from torch import Tensor
 
 from advtransfer.toolkit.option_checks import Norm
+from advtransfer.types import Check
 from advtransfer_foolbox.options import ApgdLoss
 
 ApgdObjective: TypeAlias = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -21,6 +22,9 @@ ApgdObjective: TypeAlias = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 MALT_CANDIDATES = 100
 """Largest number of classes, by decreasing logit, whose distance is estimated (Melamed et al., 2024)."""
+
+LEAST_CLASSES: dict[ApgdLoss, int] = {"dlr": 3, "targeted_dlr": 4}
+"""Number of classes that DLR and its targeted form need."""
 
 _MIN_SPREAD = 1e-12
 """Lower bound on DLR's denominator; it is 0 where the largest logits are equal."""
@@ -31,14 +35,34 @@ _DUAL_ORDER: dict[Norm, float] = {"linf": 1.0, "l2": 2.0, "l1": math.inf}
 def defined_loss(loss: ApgdLoss, classes: int) -> ApgdLoss:
     """Return the loss, or the margin where the model has too few classes for DLR.
 
-    DLR divides by a difference between the first and the third logit; the targeted form needs
-    four logits.
+    DLR divides by the difference between the first and the third logit, its targeted form by that
+    between the first and the mean of the third and fourth.
     """
-    if loss == "dlr" and classes < 3:
-        return "margin"
-    if loss == "targeted_dlr" and classes < 4:
-        return "targeted_margin"
-    return loss
+    if classes >= LEAST_CLASSES.get(loss, 2):
+        return loss
+    return "margin" if loss == "dlr" else "targeted_margin"
+
+
+def replaced_loss_checks(losses: Iterable[ApgdLoss], *, classes: int, samples: int) -> list[Check]:
+    """Return a note for the record on each loss that the margin replaces, as a check.
+
+    Args:
+        losses: The losses that were asked for.
+        classes: Number of the model's classes.
+        samples: Number of test samples.
+    """
+    replaced = [loss for loss in dict.fromkeys(losses) if defined_loss(loss, classes) != loss]
+    return [
+        Check(
+            loss,
+            "not applicable",
+            classes,
+            LEAST_CLASSES[loss],
+            samples,
+            f"not defined for {classes} classes; {defined_loss(loss, classes)} takes its place",
+        )
+        for loss in replaced
+    ]
 
 
 def loss_objective(loss: ApgdLoss) -> ApgdObjective:

@@ -318,20 +318,23 @@ class SparseAscent:
     def _take_steps(self, gradients: Tensor, restarted: Tensor) -> None:
         points = _select(restarted, self.best_points, self.points)
         gradients = _select(restarted, self._best_gradients, gradients)
-        signs = self._sparse_signs(gradients.flatten(1))
+        signs = self._sparse_signs(gradients.flatten(1), points.flatten(1))
         lengths = signs.abs().sum(1).clamp_min(1)
         steps = signs * (self.step_sizes / lengths)[:, None]
         phases = self._phases.clamp_max(len(self._radii) - 1)
         moved = points + steps.reshape(points.shape)
         self.points = project_into_l1_box(moved, self._images, eps=self._radii[phases])
 
-    def _sparse_signs(self, gradients: Tensor) -> Tensor:
+    def _sparse_signs(self, gradients: Tensor, points: Tensor) -> Tensor:
         """Return the signs of the `_moved` largest entries of each row, ``(B, D)``; 0 elsewhere."""
-        sizes = gradients.abs()
+        signs = gradients.sign()
+        # An entry at the box cannot move on. Counted among the largest, it would keep others still.
+        can_move = torch.where(signs > 0, points < 1, points > 0)
+        sizes = torch.where(can_move, gradients.abs(), 0.0)
         ranks = self._moved.long().clamp(1, sizes.shape[1]) - 1
         decreasing = sizes.sort(dim=1, descending=True).values
         smallest = decreasing.gather(1, ranks[:, None])
-        return torch.where(sizes >= smallest, gradients.sign(), 0.0)
+        return torch.where(can_move & (sizes >= smallest), signs, 0.0)
 
 
 def l1_phases(eps: float, steps: int) -> list[tuple[float, int]]:

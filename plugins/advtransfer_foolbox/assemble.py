@@ -46,6 +46,7 @@ def build_evaluation(
         budget=Budget.from_option(norm, eps),
         report_queries=report_queries,
         report_distances=report_distances,
+        apgd_losses=[attack.loss for attack in attacks if isinstance(attack, options.Apgd)],
     )
 
 
