@@ -12,9 +12,11 @@ from itertools import pairwise
 from typing import Protocol
 
 import torch
+from foolbox.types import Bounds
 from torch import Tensor
 
 from advtransfer.toolkit.option_checks import Norm
+from advtransfer_foolbox.gradient_steps import step_direction
 from advtransfer_foolbox.norms import project_onto_ball
 
 MOMENTUM = 0.75
@@ -31,6 +33,9 @@ STEP_FACTOR, SMALLEST_STEP = 1.5, 0.1
 
 SPARSER = 0.95
 """The l_1 step starts again from eps if the changed entries fell below this share of the last ones."""
+
+
+UNIT_BOX = Bounds(0, 1)
 
 
 class Ascent(Protocol):
@@ -141,7 +146,8 @@ class MomentumAscent:
         gradients = _select(restarted, self._best_gradients, gradients)
         self._losses = torch.where(restarted, self.best_losses, losses)
 
-        moved = points + _column(self.step_sizes, points) * self._directions(gradients)
+        directions = step_direction(self.norm, gradients, points, UNIT_BOX)
+        moved = points + _column(self.step_sizes, points) * directions
         change = self._project_roughly(moved) - points
         is_first = self._evaluations == 0
         weight = _column(torch.where(is_first, 1.0, MOMENTUM).to(points), points)
@@ -181,15 +187,6 @@ class MomentumAscent:
         self._checked_losses = torch.where(at_checkpoint, self.best_losses, self._checked_losses)
         self._increases = torch.where(at_checkpoint, 0, self._increases)
         return halved
-
-    def _directions(self, gradients: Tensor) -> Tensor:
-        if self.norm == "linf":
-            return gradients.sign()
-        # Divided by the largest entry first: squares of small entries would underflow.
-        largest = gradients.flatten(1).abs().amax(1)
-        scaled = gradients / _column(torch.where(largest > 0, largest, 1.0), gradients)
-        lengths = torch.linalg.vector_norm(scaled.flatten(1), dim=1)
-        return scaled / _column(lengths.clamp_min(1.0), gradients)
 
     def _project_roughly(self, points: Tensor) -> Tensor:
         """Return the points moved into ball and box, up to rounding."""

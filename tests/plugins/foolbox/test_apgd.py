@@ -23,7 +23,7 @@ from advtransfer.toolkit.prediction import KERNEL_BATCH
 from advtransfer.toolkit.rng import build_initialized, stream_generator
 from advtransfer.types import DataCard, Evaluation, EvaluationInputs, Measurement, Outcome, Samples
 from advtransfer_foolbox.apgd import AutoPgd
-from advtransfer_foolbox.apgd_losses import loss_objective, rank_by_distance
+from advtransfer_foolbox.apgd_losses import apgd_objective, rank_by_distance
 from advtransfer_foolbox.apgd_steps import (
     MomentumAscent,
     checkpoints,
@@ -247,7 +247,7 @@ def test_losses_follow_their_formulas(loss: ApgdLoss) -> None:
     labels = np.arange(50) % 6
     targets = (labels + 1 + np.arange(50) % 5) % 6
 
-    found = loss_objective(loss)(*map(torch.tensor, (logits, labels, targets)))
+    found = apgd_objective(loss)(*map(torch.tensor, (logits, labels, targets)))
 
     expected = [formula(loss, *row) for row in zip(logits, labels, targets, strict=True)]
     assert expected == pytest.approx(found.tolist(), rel=1e-12)
@@ -263,7 +263,7 @@ def test_cross_entropy_ascends_in_its_own_direction_where_it_underflows() -> Non
 
     for scale in (1, 1000):
         scaled = (scale * shape).requires_grad_()
-        loss = loss_objective("cross_entropy")(scaled, labels, labels)
+        loss = apgd_objective("cross_entropy")(scaled, labels, labels)
         (gradient,) = torch.autograd.grad(loss.sum(), scaled)
         assert torch.equal(gradient[:, 0], torch.full((3,), -1.0))
         if scale == 1:
@@ -276,7 +276,7 @@ def test_a_loss_of_a_constant_model_has_finite_gradients(loss: ApgdLoss) -> None
     logits = torch.zeros((2, 5), requires_grad=True)
     labels = torch.tensor([0, 3])
 
-    value = loss_objective(loss)(logits, labels, (labels + 1) % 5)
+    value = apgd_objective(loss)(logits, labels, (labels + 1) % 5)
     (gradient,) = torch.autograd.grad(value.sum(), logits)
 
     assert gradient.isfinite().all()
