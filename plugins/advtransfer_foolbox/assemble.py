@@ -11,11 +11,13 @@ from advtransfer.toolkit.option_checks import Norm
 from advtransfer.types import Evaluation
 from advtransfer_foolbox import gradient_attacks, minimization_attacks, options
 from advtransfer_foolbox.attack_accuracy import AttackAccuracy
+from advtransfer_foolbox.fab import FastAdaptiveBoundary
 from advtransfer_foolbox.minimization_attacks import BlendedStartingPoints, NearestExampleAttack
 from advtransfer_foolbox.norms import Budget
 from advtransfer_foolbox.options import AttackSettings, accuracy_metric
 from advtransfer_foolbox.protocols import Attack
 from advtransfer_foolbox.random_noise import NoiseAttack, PerSampleNoise
+from advtransfer_foolbox.square import SquareAttack
 from advtransfer_foolbox.starts import GradientAttack
 
 GradientSettings: TypeAlias = options.Fgsm | options.Pgd | options.BasicIterative
@@ -73,6 +75,10 @@ def _build_attack(settings: AttackSettings, *, norm: Norm, seed: int) -> Attack:
         return _build_gradient_attack(settings, norm=norm, seed=seed)
     if isinstance(settings, MinimizationSettings):
         return _build_minimization_attack(settings, norm=norm, seed=seed)
+    if isinstance(settings, options.Fab):
+        return FastAdaptiveBoundary(settings, norm=norm)
+    if isinstance(settings, options.Square):
+        return SquareAttack(settings, norm=norm, seed=seed)
     noise = PerSampleNoise(norm=norm, noise=settings.noise, draws=settings.draws)
     return NoiseAttack(attack=noise, seed=seed)
 
