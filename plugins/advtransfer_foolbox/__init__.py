@@ -10,7 +10,13 @@ from collections.abc import Iterable
 
 from advtransfer.hookspecs import hookimpl
 from advtransfer.types import Evaluation, Factory
-from advtransfer_foolbox.components import ensembles, fab_square, gradient, minimization
+from advtransfer_foolbox.components import (
+    autoattack,
+    ensembles,
+    fab_square,
+    gradient,
+    minimization,
+)
 
 
 @hookimpl
@@ -19,6 +25,7 @@ def register_evaluations() -> Iterable[Factory[Evaluation]]:
     return (
         *gradient.EVALUATIONS,
         *minimization.EVALUATIONS,
-        *fab_square.EVALUATIONS,
         *ensembles.EVALUATIONS,
+        *autoattack.EVALUATIONS,
+        *fab_square.EVALUATIONS,
     )

@@ -10,6 +10,7 @@ from foolbox.attacks.blended_noise import LinearSearchBlendedUniformNoiseAttack
 from advtransfer.toolkit.option_checks import Norm
 from advtransfer.types import Evaluation
 from advtransfer_foolbox import gradient_attacks, minimization_attacks, options
+from advtransfer_foolbox.apgd import AutoPgd
 from advtransfer_foolbox.attack_accuracy import AttackAccuracy
 from advtransfer_foolbox.fab import FastAdaptiveBoundary
 from advtransfer_foolbox.minimization_attacks import BlendedStartingPoints, NearestExampleAttack
@@ -41,7 +42,7 @@ def build_evaluation(
         ValueError: An attack is not defined for the norm.
     """
     return AttackAccuracy(
-        attacks=build_attacks(attacks, norm=norm, seed=seed),
+        attacks=build_attacks(attacks, norm=norm, seed=seed, report_distances=report_distances),
         metric=accuracy_metric(attacks),
         clean_metric="clean_accuracy" if report_clean else None,
         budget=Budget.from_option(norm, eps),
@@ -50,8 +51,12 @@ def build_evaluation(
     )
 
 
-def build_attacks(settings: Sequence[AttackSettings], *, norm: Norm, seed: int) -> list[Attack]:
+def build_attacks(
+    settings: Sequence[AttackSettings], *, norm: Norm, seed: int, report_distances: bool = False
+) -> list[Attack]:
     """Return the attacks in the order of their settings.
+
+    Without `report_distances`, FAB stops at an example within the radius: a nearer one is not needed.
 
     Raises:
         ValueError: An attack is not defined for the norm.
@@ -59,7 +64,10 @@ def build_attacks(settings: Sequence[AttackSettings], *, norm: Norm, seed: int) 
     # All are checked before any is built: building one may need a library or take time.
     for attack in settings:
         _require_norm(attack, norm)
-    return [_build_attack(attack, norm=norm, seed=seed) for attack in settings]
+    return [
+        _build_attack(attack, norm=norm, seed=seed, report_distances=report_distances)
+        for attack in settings
+    ]
 
 
 def _require_norm(settings: AttackSettings, norm: Norm) -> None:
@@ -70,13 +78,17 @@ def _require_norm(settings: AttackSettings, norm: Norm) -> None:
         )
 
 
-def _build_attack(settings: AttackSettings, *, norm: Norm, seed: int) -> Attack:
+def _build_attack(
+    settings: AttackSettings, *, norm: Norm, seed: int, report_distances: bool
+) -> Attack:
     if isinstance(settings, GradientSettings):
         return _build_gradient_attack(settings, norm=norm, seed=seed)
     if isinstance(settings, MinimizationSettings):
         return _build_minimization_attack(settings, norm=norm, seed=seed)
+    if isinstance(settings, options.Apgd):
+        return AutoPgd(settings, norm=norm, seed=seed)
     if isinstance(settings, options.Fab):
-        return FastAdaptiveBoundary(settings, norm=norm)
+        return FastAdaptiveBoundary(settings, norm=norm, stops_inside=not report_distances)
     if isinstance(settings, options.Square):
         return SquareAttack(settings, norm=norm, seed=seed)
     noise = PerSampleNoise(norm=norm, noise=settings.noise, draws=settings.draws)

@@ -188,7 +188,7 @@ class _RandomSearch:
         self._completed = torch.ones_like(self._is_adversarial)
         self._queries_done = torch.zeros_like(self.labels)
         size = (len(self.labels), PROPOSALS_PER_DRAW, self.proposals.numbers)
-        self._drawn = torch.empty(size, device=self.images.device)
+        self._drawn = torch.zeros(size, device=self.images.device)
 
     def take_step(self, active: Tensor, rows: Tensor) -> Tensor:
         """Try one point for each sample, and keep it if it is better (a `RowStep`)."""
