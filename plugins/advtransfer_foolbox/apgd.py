@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from eagerpy.astensor import astensor, astensor_
 from foolbox.attacks.base import FixedEpsilonAttack, raise_if_kwargs, verify_input_bounds
-from foolbox.distances import Distance, l1, l2, linf
+from foolbox.distances import Distance
 from foolbox.models.base import Model
 from foolbox.models.pytorch import PyTorchModel
 from torch import Tensor
@@ -28,6 +28,7 @@ from advtransfer_foolbox.apgd_losses import (
     rank_by_distance,
 )
 from advtransfer_foolbox.apgd_steps import Ascent, MomentumAscent, SparseAscent
+from advtransfer_foolbox.foolbox_hooks import DISTANCES
 from advtransfer_foolbox.gradient_attacks import Objective, other_classes
 from advtransfer_foolbox.norms import bring_inside
 from advtransfer_foolbox.options import Apgd
@@ -40,8 +41,6 @@ from advtransfer_foolbox.protocols import (
     misclassified,
 )
 from advtransfer_foolbox.starts import normal_numbers, random_starts
-
-_DISTANCES: dict[Norm, Distance] = {"linf": linf, "l2": l2, "l1": l1}
 
 
 class AutoPgd(FixedEpsilonAttack):
@@ -66,7 +65,7 @@ class AutoPgd(FixedEpsilonAttack):
     @property
     def distance(self) -> Distance:
         """The distance of the attack's norm (Foolbox's hook)."""
-        return _DISTANCES[self.norm]
+        return DISTANCES[self.norm]
 
     def count_attempts(self, classes: int) -> int:
         """Return the number of restarts."""

@@ -16,6 +16,7 @@ from foolbox.types import Bounds
 from torch import Tensor
 
 from advtransfer.toolkit.option_checks import Norm
+from advtransfer_foolbox.foolbox_hooks import row_column
 from advtransfer_foolbox.gradient_steps import step_direction
 from advtransfer_foolbox.norms import project_onto_ball
 
@@ -147,10 +148,10 @@ class MomentumAscent:
         self._losses = torch.where(restarted, self.best_losses, losses)
 
         directions = step_direction(self.norm, gradients, points, UNIT_BOX)
-        moved = points + _column(self.step_sizes, points) * directions
+        moved = points + row_column(self.step_sizes, points) * directions
         change = self._project_roughly(moved) - points
         is_first = self._evaluations == 0
-        weight = _column(torch.where(is_first, 1.0, MOMENTUM).to(points), points)
+        weight = row_column(torch.where(is_first, 1.0, MOMENTUM).to(points), points)
         momentum = (1 - weight) * (points - self._previous_points)
         self._previous_points = self.points
         self.points = self._project(points + weight * change + momentum)
@@ -195,7 +196,7 @@ class MomentumAscent:
         offsets = points - self._images
         lengths = torch.linalg.vector_norm(offsets.flatten(1), dim=1)
         shares = (self.eps / lengths.clamp_min(self.eps)).to(offsets)
-        return (self._images + offsets * _column(shares, offsets)).clamp(0, 1)
+        return (self._images + offsets * row_column(shares, offsets)).clamp(0, 1)
 
     def _project(self, points: Tensor) -> Tensor:
         """Return the points moved into ball and box."""
@@ -397,9 +398,4 @@ def _count_changed(points: Tensor, images: Tensor) -> Tensor:
 
 def _select(rows: Tensor, chosen: Tensor, others: Tensor) -> Tensor:
     """Return `chosen` in the rows where the mask ``(B,)`` is true, and `others` elsewhere."""
-    return torch.where(_column(rows, chosen), chosen, others)
-
-
-def _column(values: Tensor, like: Tensor) -> Tensor:
-    """Return values ``(B,)`` as ``(B, 1, 1, 1)``, to be broadcast over the entries of rows."""
-    return values.reshape(-1, *[1] * (like.ndim - 1))
+    return torch.where(row_column(rows, chosen), chosen, others)

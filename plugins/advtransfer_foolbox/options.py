@@ -218,9 +218,55 @@ class Apgd:
         return self.loss in ("targeted_dlr", "targeted_margin")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fab:
+    """Steps to linearised boundaries, biased towards the image, as in `fab`."""
+
+    norms: ClassVar[Norms] = frozenset({"linf", "l2", "l1"})
+    kind: Literal["fab"]
+    steps: int = 100
+    targets: int = 9
+    alpha_max: float = 0.1
+    eta: float = 1.05
+    beta: float = 0.9
+
+    def __post_init__(self) -> None:
+        require_field(self.steps >= 1, "steps", self.steps, "at least 1")
+        require_field(self.targets >= 1, "targets", self.targets, "at least 1")
+        require_field(0 <= self.alpha_max <= 1, "alpha_max", self.alpha_max, "from 0 to 1")
+        require_field(self.eta >= 1, "eta", self.eta, "a number from 1")
+        require_field(0 <= self.beta < 1, "beta", self.beta, "from 0 to below 1")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Square:
+    """Random search with square windows by the logits alone, as in `square`."""
+
+    norms: ClassVar[Norms] = frozenset({"linf", "l2", "l1"})
+    kind: Literal["square"]
+    queries: int = 5000
+    p_init: float = 0.8
+    restarts: int = 1
+
+    def __post_init__(self) -> None:
+        require_field(self.queries >= 2, "queries", self.queries, "at least 2")
+        require_field(0 < self.p_init <= 1, "p_init", self.p_init, "a share above 0, up to 1")
+        require_field(self.restarts >= 1, "restarts", self.restarts, "at least 1")
+
+
 GradientSettings: TypeAlias = Fgsm | Pgd | BasicIterative
 AttackSettings: TypeAlias = (
-    Apgd | Fgsm | Pgd | BasicIterative | DeepFool | CarliniWagner | BrendelBethge | Boundary | Noise
+    Fgsm
+    | Pgd
+    | BasicIterative
+    | DeepFool
+    | CarliniWagner
+    | BrendelBethge
+    | Boundary
+    | Noise
+    | Apgd
+    | Fab
+    | Square
 )
 
 
@@ -252,6 +298,8 @@ def accuracy_metric(
 
 
 def _claims_robustness(attack: AttackSettings) -> bool:
+    if isinstance(attack, Square):
+        return True
     if isinstance(attack, Noise) or attack.steps == 1:
         return False
     return not isinstance(attack, Pgd) or attack.examples == "any"
@@ -450,6 +498,8 @@ def _standard_members(norm: Norm) -> tuple[AttackSettings, ...]:
     return (
         Apgd(kind="apgd", restarts=5 if is_l1 else 1),
         Apgd(kind="apgd", loss="targeted_dlr", targets=5 if is_l1 else 9),
+        Fab(kind="fab"),
+        Square(kind="square"),
     )
 
 

@@ -23,11 +23,13 @@ from advtransfer_foolbox.options import (
     DeepFool,
     Eps,
     EpsList,
+    Fab,
     Fgsm,
     Noise,
     NoiseKind,
     Pgd,
     Seed,
+    Square,
 )
 
 EnsembleMember: TypeAlias = Annotated[
@@ -39,7 +41,9 @@ EnsembleMember: TypeAlias = Annotated[
     | CarliniWagner
     | BrendelBethge
     | Boundary
-    | Noise,
+    | Noise
+    | Fab
+    | Square,
     TaggedUnion(),
 ]
 

@@ -11,7 +11,7 @@ import torch
 from advtransfer.errors import BadInput, Problem
 from advtransfer.result.verdict import VerdictValue, verdict_from_checks
 from advtransfer.testing.canaries.catalogue import CANARIES
-from advtransfer.testing.canaries.honest_models import Subject, digits_dataset, honest_network
+from advtransfer.testing.canaries.honest_models import Subject, honest_subject
 from advtransfer.testing.canaries.oracle import plane_subject
 from advtransfer.testing.context import InMemoryContext
 from advtransfer.types import Check, Evaluation, EvaluationInputs, Outcome
@@ -171,8 +171,8 @@ def score_evaluation(
             mean nothing.
     """
     subjects = {
-        "natural": _honest_subject(seed, robust=False),
-        "robust": _honest_subject(seed, robust=True),
+        "natural": honest_subject(seed, robust=False),
+        "robust": honest_subject(seed, robust=True),
     }
     fair_models: list[ScoredModel] = []
     for name, subject in subjects.items():
@@ -197,11 +197,3 @@ def _require_measurable(fair_models: Sequence[ScoredModel]) -> None:
     found = f"every model refused, the honest ones too, the first with {reason}"
     expected = "an evaluation that measures honest models"
     raise BadInput([Problem(found, expected, "correct its options")])
-
-
-def _honest_subject(seed: int, *, robust: bool) -> Subject:
-    return Subject(
-        honest_network(seed, robust=robust),
-        digits_dataset().part("test"),
-        honest_network(seed + 1000),  # another seed, as a source is another network
-    )
