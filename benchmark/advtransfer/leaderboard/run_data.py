@@ -23,10 +23,10 @@ from advtransfer.result.evidence import (
     fold_result,
     is_snapshot,
     unlearned_reason,
-    worst_results,
 )
 from advtransfer.result.sample_values import values_by_metric
 from advtransfer.result.verdict import Verdict, verdict_from_record, worst_verdict
+from advtransfer.result.worst_case import worst_results
 from advtransfer.types import Json
 from advtransfer.types.metric_names import CLAIM_PREFIX, WORST_LABELS, attack_name, worst_norm
 
@@ -41,7 +41,7 @@ JsonObject: TypeAlias = Mapping[str, Any]
 """A JSON object as `advtransfer.result` writes it. Any: fields differ by kind of record."""
 
 
-NO_BATTERY_REASON = "no battery whose records name the images that it attacked"
+NO_BATTERY_REASON = "no battery, or one of an old version, which does not name its images"
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +124,7 @@ class ResultData:
     def claims_verdict(self) -> Verdict:
         """The worst verdict on its robust accuracies, without those of snapshots."""
         claims = [name for name in self.claims if not is_snapshot(name, self.metrics)]
-        return worst_verdict([self.verdict, *map(self.metric_verdict, claims)])
+        return worst_verdict([*map(self.metric_verdict, claims), self.verdict])
 
     def metric_verdict(self, metric: str) -> Verdict:
         """Return the verdict on one metric: without a battery, a robust accuracy is unchecked."""
