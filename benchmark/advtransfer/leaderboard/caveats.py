@@ -14,12 +14,14 @@ from math import fsum
 from advtransfer.errors import BadInput, Problem
 from advtransfer.leaderboard.figures import parse_figure
 from advtransfer.leaderboard.markdown import escape_markdown, markdown_table
+from advtransfer.leaderboard.probes import combine_probes, rank_groups
 from advtransfer.leaderboard.questions_config import read_questions
 from advtransfer.leaderboard.ranking import requested_ranking
 from advtransfer.leaderboard.run_data import RunData
-from advtransfer.leaderboard.table_rows import find_column
+from advtransfer.leaderboard.table_rows import LeaderboardRow, find_column, group_rows
 from advtransfer.planning import Trial
 from advtransfer.planning.status import STATUS_NAMES, STATUS_WORDS, TrialStatus
+from advtransfer.result.evidence import Probe
 from advtransfer.result.verdict import WORST_FIRST
 from advtransfer.text import ABSENT
 from advtransfer.types import Json
@@ -59,6 +61,7 @@ MARK_LEGEND = (
     "did not learn."
 )
 
+OTHER_IMAGES_REASON = "its battery attacked other images than those of most rows of its table"
 MAX_PLACES = 3  # places written out for one reason; `advtransfer status` lists all
 
 
@@ -121,7 +124,25 @@ def unranked_section(data: RunData) -> str:
     rows += [
         _reason_row("did not learn", reason, unlearned[reason]) for reason in sorted(unlearned)
     ]
+    if others := _trials_with_other_images(data):
+        rows.append(_reason_row("other images", OTHER_IMAGES_REASON, others))
     return _reason_section("Results that are not ranked", ("verdict", "results"), rows)
+
+
+def _trials_with_other_images(data: RunData) -> list[Trial]:
+    """Return the trials of rows whose batteries attacked other images than those of most rows."""
+    ranking = requested_ranking(data)
+    trials: list[Trial] = []
+    if ranking is None:
+        return trials
+    for rows in group_rows(data).values():
+        probes: dict[LeaderboardRow, Probe | None] = {}
+        for row in rows:
+            metrics = row.metric_values(ranking.column, data)
+            probes[row] = combine_probes(metric.probe for metric in metrics.values())
+        groups = rank_groups(probes)
+        trials += [trial for row in rows if row not in groups for trial in row.trials]
+    return trials
 
 
 def unchecked_section(data: RunData) -> str:
