@@ -74,7 +74,27 @@ def unranked_section(data: RunData) -> str:
     for severity, label, reason in sorted(grouped):
         trials = grouped[severity, label, reason]
         rows.append(_reason_row(WORST_FIRST[severity], f"{label}: {reason}", trials))
+    unlearned: dict[str, list[Trial]] = defaultdict(list)
+    for trial in data.plan.trials:
+        if unlearned_reason := data.unlearned_reason(trial):
+            unlearned[unlearned_reason].append(trial)
+    rows += [
+        _reason_row("did not learn", reason, unlearned[reason]) for reason in sorted(unlearned)
+    ]
     return _reason_section("Results that are not ranked", ("verdict", "results"), rows)
+
+
+def unchecked_section(data: RunData) -> str:
+    """Return the section about robust accuracies that no battery of the run checked."""
+    grouped: dict[tuple[str, str], list[Trial]] = defaultdict(list)
+    for trial in data.plan.trials:
+        for label, ids in trial.evaluations.items():
+            for result in (data.results[id] for id in ids if id in data.results):
+                verdict = result.claims_verdict
+                if result.claims and verdict.value == "unchecked":
+                    grouped[label, verdict.reason].append(trial)
+    rows = [_reason_row(escape_markdown(key[0]), key[1], grouped[key]) for key in sorted(grouped)]
+    return _reason_section("Results without a battery", ("evaluation", "results"), rows)
 
 
 def _reason_row(subject: str, reason: str, trials: Sequence[Trial]) -> list[str]:

@@ -9,6 +9,7 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import fsum
 
 from advtransfer.errors import BadInput, Problem
 from advtransfer.leaderboard.caveats import (
@@ -17,6 +18,7 @@ from advtransfer.leaderboard.caveats import (
     leakage_section,
     skipped_section,
     unanswerable_section,
+    unchecked_section,
     unranked_section,
 )
 from advtransfer.leaderboard.figures import requested_figures
@@ -74,7 +76,34 @@ CELL_LEGEND = (
     f"a{EN_DASH}b: some outcomes are unknown (an attack that did not finish, an invalid example); "
     "a counts them as broken, b as robust. (4/5): four of five planned trials have this number."
 )
-SECONDS_LEGEND = "s / trial: mean seconds of a trial, its fit and its results together."
+SECONDS_LEGEND = (
+    "s fit, s evaluations: mean seconds of a trial's fit, and of all its evaluations together. "
+    "Neither includes the training of its source, the loading of data and models, or the host's "
+    "checks. A value that trials share (a teacher, features of a source) is in the seconds of the "
+    "trial that came first."
+)
+PHASE_NAMES = {
+    "build": "training or reading of sources",
+    "load": "loading",
+    "fit": "fits",
+    "measure": "evaluations",
+    "checks": "other checks",
+    "battery": "batteries",
+}
+"""What the phases of a record are called on the page."""
+FOLD_LEGEND = (
+    "A robust accuracy counts a test image as robust only if neither the evaluation's attack nor "
+    "the host's own attacks (the battery, in the same ball or a smaller one) broke it; "
+    "`attack_accuracy` is what the evaluation's attack alone left, and `worst_linf`, `worst_l2` "
+    "and `worst_l1` are the worst over all attacks of a trial."
+)
+MARK_LEGEND = (
+    "✓: checked. The checks of the model found no sign of masked gradients, and the number beside "
+    "it is the share of the images attacked by the host, in points, that only the host broke. At "
+    "most: not all test images were attacked by the host, so the number is an upper bound. Rows "
+    "without a battery are ranked after the checked ones, rows with other attacked images, "
+    "suspicious and invalid ones, and fits that did not learn never."
+)
 
 
 def header_section(data: RunData) -> str:
@@ -133,7 +162,10 @@ def legend_section(data: RunData, *, ranking: Ranking | None, baseline: Json) ->
         items.append(_ranking_text(ranking))
     if ranking and baseline is not None:
         items.append(_difference_legend(ranking, baseline))
-    items += [CELL_LEGEND, _verdict_counts_text(data), SECONDS_LEGEND]
+    items.append(CELL_LEGEND)
+    if any(result.claims for result in data.results.values()):
+        items += [FOLD_LEGEND, f"{_verdict_counts_text(data)} {MARK_LEGEND}"]
+    items += [SECONDS_LEGEND, _seconds_text(data)]
     return "## How to read the tables\n\n" + "\n".join(f"- {item}" for item in items)
 
 
@@ -241,14 +273,24 @@ def _evaluation_cells(use: tuple[str, JsonObject] | None) -> list[str]:
 
 
 def _verdict_counts_text(data: RunData) -> str:
-    counts = Counter(result.verdict.value for result in data.results.values())
+    """Return the verdicts of the results with a robust accuracy, counted."""
+    claiming = [result for result in data.results.values() if result.claims]
+    counts = Counter(result.claims_verdict.value for result in claiming)
     present = [verdict for verdict in reversed(WORST_FIRST) if counts[verdict]]
     texts = ", ".join(f"{counts[verdict]:,} {verdict}" for verdict in present)
-    return (
-        f"Verdicts of the results: {texts or 'none yet'}. ✓ verified: every check of the battery "
-        "passed. Unchecked: no battery of checks has been run on the attack, so an accuracy "
-        "under attack is an upper bound. Suspicious and invalid results are shown, never ranked."
-    )
+    return f"Results with a robust accuracy: {texts}."
+
+
+def _seconds_text(data: RunData) -> str:
+    """Return the seconds of the whole run by what they were spent on."""
+    totals: dict[str, list[float]] = {name: [] for name in PHASE_NAMES.values()}
+    for phases in data.seconds.values():
+        for phase, seconds in phases.items():
+            totals[PHASE_NAMES.get(phase, "other checks")].append(seconds)
+    # The batteries' own records: a result's phase of this name is the wait for them.
+    totals["batteries"] = data.battery_seconds
+    texts = [f"{name} {fsum(values):.0f}" for name, values in totals.items() if fsum(values) >= 0.5]
+    return f"Seconds of the whole run: {', '.join(texts) or 'less than one'}."
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,6 +333,7 @@ def make_page(run: RunRecords) -> Page:
         *_results_parts(data),
         answers,
         unranked_section(data),
+        unchecked_section(data),
         leakage_section(data),
         skipped_section(data),
         incomplete_section(data),

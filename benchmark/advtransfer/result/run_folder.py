@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
@@ -63,6 +63,12 @@ class Run:
     def is_complete(self, id: str) -> bool:
         """Return whether a record and the records of its batteries exist."""
         return self.has_record(id) and all(map(self.has_record, battery_ids(self.read_record(id))))
+
+    def find_batteries(self, results: Iterable[Record]) -> list[Record]:
+        """Return the valid battery records behind some results."""
+        ids = {id for result in results for id in battery_ids(result)}
+        paths = [self._record_path(id) for id in sorted(ids) if self.has_record(id)]
+        return [load_json_object(path) for path in paths if _file_fault(path, self.path) is None]
 
     def finished_ids(self) -> set[str]:
         """Return the ids of all valid records."""

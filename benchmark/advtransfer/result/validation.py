@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import math
+import operator
 import re
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -271,11 +272,27 @@ def _source_faults(record: RecordJson) -> Iterator[str]:
 
 
 def _battery_faults(record: RecordJson) -> Iterator[str]:
+    of, positions = record["of"], record.get("positions")
+    if positions is not None and not _are_positions(positions, of):
+        yield f"found the positions {str(positions)[:80]}; expected ascending ones below {of}"
     for name, packed in record["outcomes"].items():
         values, wrong = _unpack_checked(name, packed)
         yield from wrong
-        if len(values) > record["of"]:
-            yield f"found {len(values)} outcomes of {name}; expected at most {record['of']}"
+        if len(values) > of:
+            yield f"found {len(values)} outcomes of {name}; expected at most {of}"
+        # The records of batteries before version 3 do not say which samples were attacked.
+        if "positions" in record and not wrong:
+            count = of if positions is None else len(positions)
+            if len(values) != count:
+                yield f"found {len(values)} outcomes of {name}; expected {count}, one for each position"
+
+
+def _are_positions(positions: object, of: int) -> bool:
+    """Return whether these are ascending positions in a test part of `of` samples."""
+    if not isinstance(positions, list) or not all(type(each) is int for each in positions):
+        return False
+    ascending = all(map(operator.lt, positions, positions[1:]))
+    return ascending and (not positions or (positions[0] >= 0 and positions[-1] < of))
 
 
 def _result_faults(record: RecordJson) -> Iterator[str]:

@@ -114,6 +114,7 @@ class BatteryRunner:
         self.recorder.run.write_record(
             battery_record(
                 node,
+                positions=result.positions.tolist(),
                 outcomes={name: values.tolist() for name, values in result.outcomes.items()},
                 of=len(self.test),
                 checks=result.checks,

@@ -9,12 +9,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+import torch
+
 from advtransfer.errors import Inapplicable, PluginError
 from advtransfer.files import write_atomic
 from advtransfer.host import Component
 from advtransfer.node import Node
 from advtransfer.result import result_record
+from advtransfer.result.evidence import tells_clean_accuracy
 from advtransfer.result.record import Provenance
+from advtransfer.toolkit.datasets import all_positions
 from advtransfer.types import (
     Adapter,
     Check,
@@ -22,6 +26,7 @@ from advtransfer.types import (
     EvaluationInputs,
     Json,
     Measurement,
+    Outcome,
     Tensors,
 )
 from advtransfer.worker import plugin_values
@@ -36,7 +41,6 @@ from advtransfer.worker.verification.examples import verify_examples
 from advtransfer.worker.verification.model_checks import explain_missing_gradient
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor, nn
 
 
@@ -88,7 +92,28 @@ def measure_result(recorder: JobRecorder, node: Node, fit_job: FitJob | None) ->
     if not recorder.run.has_record(node.id):
         data = {"test": samples_digest(inputs.test)}
         provenance = recorder.provenance_of(node, data=data, weights=weights)
-        _write_record(recorder, node, result, provenance, stopwatch)
+        labels = _label_facts(inputs, result.outcomes)
+        _write_record(recorder, node, result, provenance, stopwatch, labels=labels)
+
+
+def _label_facts(
+    inputs: EvaluationInputs, outcomes: Mapping[str, list[int]]
+) -> Mapping[str, Json] | None:
+    """Return what a page needs to tell a classifier that did not learn; None for other models.
+
+    The share of the largest class among the test labels, and whether the model is right on all
+    images of one class and on no other, as one that predicts a constant is.
+    """
+    clean = next(filter(tells_clean_accuracy, outcomes), None)
+    if inputs.model is None or inputs.test.card.task != "classes" or clean is None:
+        return None
+    labels = inputs.test.labels(all_positions(inputs.test)).cpu()
+    is_correct = torch.tensor(outcomes[clean]) != Outcome.WRONG
+    counts = labels.bincount()
+    right_counts = labels[is_correct].bincount(minlength=len(counts))
+    is_whole_class = (right_counts == counts) & (counts > 0)
+    one_class = bool(is_whole_class.any()) and int((right_counts > 0).sum()) == 1
+    return {"largest_class": float(counts.max()) / len(labels), "one_class": one_class}
 
 
 def _require_contract(
@@ -105,6 +130,8 @@ def _write_record(
     result: _ResultParts,
     provenance: Provenance,
     stopwatch: Stopwatch,
+    *,
+    labels: Mapping[str, Json] | None,
 ) -> None:
     recorder.run.write_record(
         result_record(
@@ -117,6 +144,7 @@ def _write_record(
             files=_copy_files(recorder, node, result.files),
             provenance=provenance,
             observed=recorder.observed_facts(node, stopwatch),
+            labels=labels,
         )
     )
 

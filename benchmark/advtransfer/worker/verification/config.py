@@ -17,7 +17,7 @@ Norm: TypeAlias = Literal["linf", "l2", "l1"]
 NORMS: tuple[Norm, ...] = get_args(Norm)
 Size: TypeAlias = Literal["small", "full"]
 
-BATTERY_VERSION = 2
+BATTERY_VERSION = 3
 """Raised whenever the same model would get other outcomes or checks."""
 
 SUSPICIOUS_SHARE = 0.05
