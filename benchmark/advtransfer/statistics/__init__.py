@@ -19,6 +19,7 @@ from advtransfer.statistics.intervals import (
     MeanEstimate,
     clustered_interval,
     mean_interval,
+    t_p_value,
     wilson_interval,
 )
 from advtransfer.statistics.share_intervals import (
@@ -41,5 +42,6 @@ __all__ = [
     "leave_one_out",
     "mean_interval",
     "share_interval",
+    "t_p_value",
     "wilson_interval",
 ]
