@@ -54,7 +54,7 @@ class AttackAccuracy:
         # Frozen weights save their gradients: attacks need those of the inputs only.
         with weights_frozen(model), torch.enable_grad():
             search = self._start_search(model, test, clean, context)
-            for eps in search.radii:
+            for eps in sorted(self.budget.eps):
                 outcomes[self._metric_name(eps)] = search.attack_radius(eps)
                 examples[eps] = self._proving_examples(search, eps)
         samples, metrics = self._optional_measurements(search, clean)
@@ -73,8 +73,7 @@ class AttackAccuracy:
             model=PyTorchModel(model, bounds=(0, 1), device=context.device),
             test=test,
             clean=clean,
-            norm=self.budget.norm,
-            radii=sorted(self.budget.eps),
+            budget=self.budget,
             context=context,
         )
 
