@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 from advtransfer.leaderboard.image_bootstrap import ImageBootstrap
 from advtransfer.leaderboard.questions_config import Question
 from advtransfer.leaderboard.questions_points import QuestionPoints, collect_points
-from advtransfer.leaderboard.run_data import RunData, SourceData
+from advtransfer.leaderboard.run_data import RunData
+from advtransfer.leaderboard.source_data import SourceData
 from advtransfer.leaderboard.table_rows import Column
 from advtransfer.planning import Trial
 from advtransfer.statistics import (

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from advtransfer.leaderboard.questions_config import metric_stem, metric_stems, read_questions
+from advtransfer.leaderboard.source_data import SourceData, read_source
 from advtransfer.planning import Plan, Trial
 from advtransfer.planning.status import Attempt, TrialStatus, trial_status
 from advtransfer.result.comparison import verdict_with_batteries
@@ -148,26 +149,6 @@ class ResultData:
         if probe is not None and not probe.count and self.verdict.is_ranked:
             return Verdict("unchecked", NO_BATTERY_REASON)
         return self.verdict
-
-
-@dataclass(frozen=True, slots=True)
-class SourceData:
-    """The values of one source record.
-
-    Attributes:
-        card: The source's claims about itself.
-        probe: Measurements made when the source was built.
-        start: ``own`` if the source has its own initial weights, ``source`` if sources with its
-            seed share them, None if no weights are drawn.
-        parents: Ids of the sources that it is made from.
-        parameters: Number of parameters of its network, None where it was not recorded.
-    """
-
-    card: JsonObject
-    probe: JsonObject | None
-    start: str | None = None
-    parents: tuple[str, ...] = ()
-    parameters: int | None = None
 
 
 class RecordEnvironment(NamedTuple):
@@ -370,13 +351,7 @@ def _add_record(data: RunData, id: str, record: JsonObject, *, label: str | None
         data.metrics[label].update(record["metrics"])
         data.evaluation_uses[label] = (record["asked"]["use"], record["asked"]["options"])
     elif record["kind"] == "source":
-        data.source_data[id] = SourceData(
-            record["card"],
-            record.get("probe"),
-            _training_start(record["asked"]["options"]),
-            _source_parents(record["asked"]["inputs"]),
-            _integer(record.get("facts", {}).get("parameters")),
-        )
+        data.source_data[id] = read_source(record)
     elif labels_used := record.get("facts", {}).get("labels_used"):
         data.labels_used[id] = int(labels_used)
     data.seconds[id] = record.get("observed", {}).get("seconds", {})
@@ -389,24 +364,6 @@ def _add_record(data: RunData, id: str, record: JsonObject, *, label: str | None
     )
     data.environment_counts[environment] += 1
     data.environment_by_id[id] = environment
-
-
-def _training_start(options: JsonObject) -> str | None:
-    # Sources without a seed, such as models loaded from a file, draw no initial weights.
-    if "seed" not in options:
-        return None
-    return str(options.get("start", "source"))
-
-
-def _integer(value: Json) -> int | None:
-    # Facts of a source may be texts, also in a folder from elsewhere.
-    return value if isinstance(value, int) else None
-
-
-def _source_parents(inputs: JsonObject) -> tuple[str, ...]:
-    # Inputs are ids without their kind; a source that is made from another has it as `source`.
-    parents = inputs.get("source", ())
-    return (parents,) if isinstance(parents, str) else tuple(parents)
 
 
 def _result_data(record: JsonObject, *, stems: set[str], root: Path | None) -> ResultData:
