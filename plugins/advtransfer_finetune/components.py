@@ -5,9 +5,9 @@ They import torch only when a component is built.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Literal
 
-from annotated_types import Ge, Gt, Interval, MinLen
+from annotated_types import Ge, Gt, Interval
 
 from advtransfer.precheck import precheck
 from advtransfer.toolkit.adversary import AdversarialTraining, Adversary, TrainingNorm
@@ -29,7 +29,7 @@ _FULL_OPTIMIZER = Sgd(lr=0.01)
 _TUNING_SCHEDULE = Schedule()
 
 
-@precheck(check=options.blocks_misfits)
+@precheck(check=options.blocks_misfits, ball=options.adversary_ball)
 @component(
     needs=("source",),
     tasks=("classes", "attributes", "values"),
@@ -103,7 +103,7 @@ def blocks(
     )
 
 
-@precheck(check=options.full_misfits)
+@precheck(check=options.full_misfits, ball=options.adversary_ball)
 @component(
     needs=("source",),
     tasks=("classes", "attributes", "values"),
@@ -192,7 +192,7 @@ def scratch(
     return ScratchTraining(network=network, recipe=recipe)
 
 
-@precheck(check=options.adversarial_misfits)
+@precheck(check=options.adversarial_misfits, ball=options.own_ball)
 @component(version=2, tasks=("classes", "attributes", "values"))
 def adversarial(
     *,
@@ -244,9 +244,6 @@ def adversarial(
     return ScratchTraining(network=network, recipe=recipe)
 
 
-Strength: TypeAlias = Annotated[float, Gt(0)]
-Strengths: TypeAlias = Annotated[tuple[Strength, ...], MinLen(1)]
-
 _PROBE_OPTIMIZER = Sgd()
 
 
@@ -254,7 +251,7 @@ _PROBE_OPTIMIZER = Sgd()
 @component(needs=("source",), presets=utrera2021_presets({"solver": "sgd"}))
 def linear_probe(
     *,
-    C: Strength | Strengths = 1.0,
+    C: Annotated[float, Gt(0)] = 1.0,
     max_iterations: Annotated[int, Ge(1)] = 10_000,
     tolerance: Annotated[float, Gt(0)] = 1e-6,
     solver: Annotated[Literal["lbfgs", "sgd"], Since(2)] = "lbfgs",
@@ -264,13 +261,12 @@ def linear_probe(
     schedule: Annotated[Schedule, Since(2)] = STEP_AFTER_EACH_THIRD,
     head_init: Annotated[HeadInit, Since(2)] = "default",
     snapshots: Annotated[SnapshotEpochs, Since(2)] = (),
-    folds: Annotated[Annotated[int, Ge(2)] | None, Since(1)] = None,
     cached: CacheActivations = True,
 ) -> Transfer:
     """Fit multinomial logistic regression on the source's frozen, standardized features.
 
     The features are the inputs of the source's head. The problem is convex, so that the result
-    depends on no random number except for the folds; the fact ``converged`` is 0 where the solver
+    depends on no random number; the fact ``converged`` is 0 where the solver
     stopped before it met the tolerance. With ``solver: sgd`` the same model is trained for a fixed
     time instead, by the recipe of Utrera et al. (2021): its distance from the optimum is then part
     of the result, and so are the random numbers. They train on augmented images and on features
@@ -278,9 +274,9 @@ def linear_probe(
     ``sgd`` only.
 
     Args:
-        C: Inverse strength of the l2 penalty on the weights, as in scikit-learn. Of a list, the
-            strength with the best accuracy on the validation part is chosen (of equal ones the
-            smallest); it needs such a part, or `folds`.
+        C: Inverse strength of the l2 penalty on the weights, as in scikit-learn. To choose it for
+            each fit, write ``choose: {by: validation.accuracy, among: {C: [0.01, 0.1, 1, 10]},
+            folds: 5}`` beside it in the suite.
         max_iterations: Largest number of steps of the solver, L-BFGS.
         tolerance: Largest entry of the gradient at which the solver stops.
         solver: ``lbfgs``, which goes to the optimum, or ``sgd``. The options above are for lbfgs,
@@ -292,19 +288,15 @@ def linear_probe(
         head_init: Initial weights: torch's ``default``, or ``normal``, which is N(0, 1) and zero
             biases.
         snapshots: Epochs after which the weights are recorded.
-        folds: Where there is no validation part, C is chosen by cross-validation over this many
-            folds of the training part, each with its share of every class; the probe is then fitted
-            to all of it.
         cached: Share the features with the other fits of this source, adapter and data set.
     """
     if solver == "sgd":
         from advtransfer_finetune.linear_probes import SgdProbe
         from advtransfer_finetune.training import TrainingRecipe
 
-        if C != 1.0 or folds is not None:
-            found = f"C {C}" if folds is None else f"folds {folds}"
+        if C != 1.0:
             raise ValueError(
-                f"found {found} beside solver 'sgd'; expected none; "
+                f"found C {C} beside solver 'sgd'; expected none; "
                 "set weight_decay in optimiser instead"
             )
         recipe = TrainingRecipe(
@@ -317,14 +309,7 @@ def linear_probe(
         return SgdProbe(recipe=recipe, head_init=head_init, cached=cached)
     from advtransfer_finetune.linear_probes import LinearProbe
 
-    strengths = tuple(sorted(C)) if isinstance(C, tuple) else (C,)
-    return LinearProbe(
-        strengths=strengths,
-        max_iterations=max_iterations,
-        tolerance=tolerance,
-        folds=folds,
-        cached=cached,
-    )
+    return LinearProbe(C=C, max_iterations=max_iterations, tolerance=tolerance, cached=cached)
 
 
 @component(needs=("source",), tasks=("classes", "attributes", "values"))

@@ -25,6 +25,7 @@ from advtransfer.planning.nodes import (
 from advtransfer.planning.trials import Plan, Trial
 from advtransfer.precheck import CellOutline
 from advtransfer.suite import GridEntry, Leaderboard, Selection, Subset, Suite, Target
+from advtransfer.suite.choice import choice_misfits
 from advtransfer.suite.outlines import Outlines
 from advtransfer.types import ComponentMetadata, Json
 
@@ -74,7 +75,7 @@ class SkipReasons:
 
     def _misfit_reason(self, node: Node, outline: CellOutline) -> str | None:
         """Return the first reason for which a component is skipped in a cell, or None."""
-        for misfit in self._outlines.node_misfits(node, outline):
+        for misfit in choice_misfits(node, outline, self._outlines):
             if misfit.skips:
                 return f"{misfit.found}; {misfit.next_step}"
         return None

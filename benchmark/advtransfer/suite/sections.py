@@ -68,7 +68,7 @@ ADAPTERS = Section(
     ("source", "target"),
 )
 TRANSFERS = Section(
-    "transfers", "transfer", "transfer", ("use", "preset", "sweep", "label", "only")
+    "transfers", "transfer", "transfer", ("use", "preset", "sweep", "choose", "label", "only")
 )
 EVALUATIONS = Section(
     "evaluations", "evaluation", "evaluation", ("use", "preset", "sweep", "label", "only")

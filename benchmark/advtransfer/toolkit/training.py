@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from advtransfer.errors import Diverged, Inapplicable
 from advtransfer.toolkit.augmentation import Augmentation
 from advtransfer.toolkit.checkpoint import Checkpoint, CheckpointTimer, ProgressThrottle
-from advtransfer.toolkit.losses import MeanLoss, Objective, Perturb, count_correct, task_loss
-from advtransfer.toolkit.prediction import measure_accuracy, predict
+from advtransfer.toolkit.losses import MeanLoss, Objective, Perturb, count_correct
 from advtransfer.toolkit.rng import fork_global_rng
 from advtransfer.toolkit.training_config import Adam, OptimizerConfig, Schedule
+from advtransfer.toolkit.validation import measure_validation
 from advtransfer.types import Context, Samples, Tensors
 
 
@@ -329,14 +329,7 @@ def _measure_epoch(
     watched = {} if watch is None else dict(watch(model))
     if validation is None:
         return watched
-    task = validation.card.task
-    if task == "classes":
-        return {"validation_accuracy": measure_accuracy(model, validation, device=device)} | watched
-    outputs, labels = predict(model, validation, device=device)
-    correct_count = count_correct(task, outputs, labels)
-    if correct_count is None:
-        return {"validation_loss": task_loss(task, outputs, labels).item()} | watched
-    return {"validation_accuracy": correct_count / len(validation)} | watched
+    return measure_validation(model, validation, device=device) | watched
 
 
 def _require_finite(row: Mapping[str, float]) -> None:

@@ -113,7 +113,6 @@ def test_a_whole_network_learns_the_task_through_an_adapter(source: BlockNetwork
     ("transfer", "adapts", "trained"),
     [
         (linear_probe(), False, ()),
-        (linear_probe(C=(0.1, 1.0), folds=3), False, ()),
         (linear_probe(solver="sgd", epochs=2), False, ()),
         (logit_affine(), False, ()),
         (blocks(blocks=0, epochs=2), False, ()),
