@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -12,12 +12,19 @@ import torch
 from torch import Tensor, nn
 
 from advtransfer.errors import Diverged, Inapplicable
-from advtransfer.toolkit.augmentation import Augmentation
+from advtransfer.toolkit.augmentation import Augmentation, cut_and_mix
+from advtransfer.toolkit.averaging import WeightAverage
 from advtransfer.toolkit.checkpoint import Checkpoint, CheckpointTimer, ProgressThrottle
 from advtransfer.toolkit.losses import MeanLoss, Objective, Perturb, count_correct
 from advtransfer.toolkit.rng import fork_global_rng
-from advtransfer.toolkit.training_config import Adam, OptimizerConfig, Schedule
-from advtransfer.toolkit.validation import measure_validation
+from advtransfer.toolkit.training_config import (
+    Adam,
+    Averaging,
+    KeptEpoch,
+    OptimizerConfig,
+    Schedule,
+)
+from advtransfer.toolkit.validation import ACCURACY, LOSS, ROBUST_ACCURACY, measure_validation
 from advtransfer.types import Context, Samples, Tensors
 
 
@@ -111,6 +118,8 @@ class EpochLoop:
     augment: Augmentation | None
     checkpoint: Checkpoint
     checkpoint_timer: CheckpointTimer
+    average: WeightAverage | None
+    cutmix: float | None
     set_mode: Callable[[nn.Module], object]
     progress_throttle: ProgressThrottle = field(default_factory=ProgressThrottle)
 
@@ -138,7 +147,7 @@ class EpochLoop:
             for index in range(first, len(batches)):
                 batches_done = (epoch - 1) * len(batches) + index
                 self._set_learning_rate(batches_done / (self.epochs * len(batches)))
-                self._train_batch(batches[index], epoch, noise, totals)
+                self._train_batch(batches[index], (epoch, index), noise, totals)
                 self._report_progress(epoch, index + 1, len(batches), totals)
                 if self.checkpoint_timer.is_due():
                     begun = self._pack_partial_epoch(index + 1, noise, totals)
@@ -147,6 +156,17 @@ class EpochLoop:
         if self.samples.card.task != "values":
             row["train_accuracy"] = totals.correct_count / totals.sample_count
         return row
+
+    @contextmanager
+    def averaged_weights(self, epoch: int, *, is_measured: bool) -> Iterator[None]:
+        """Give the model its averaged weights in the block, if it has any and is measured there."""
+        if self.average is None or not is_measured:
+            yield
+            return
+        # Layers of batch normalisation that train get statistics of the averaged weights.
+        self.set_mode(self.model)
+        with self.average.applied(partial(self.training_inputs, epoch)):
+            yield
 
     def _report_progress(
         self, epoch: int, batches_done: int, batch_count: int, totals: EpochTotals
@@ -172,19 +192,39 @@ class EpochLoop:
             inputs = self.augment(inputs, keys, epoch)
         return inputs.to(self.context.device), labels
 
+    def training_inputs(self, epoch: int) -> Iterator[Tensor]:
+        """Yield the inputs ``(B, *shape)`` of all samples in order, augmented as in an epoch."""
+        for positions in torch.split(torch.arange(len(self.samples)), self.batch_size):
+            yield self._read_batch(positions, epoch)[0]
+
     def _train_batch(
-        self, positions: Tensor, epoch: int, noise: torch.Generator, totals: EpochTotals
+        self,
+        positions: Tensor,
+        epoch_and_batch: tuple[int, int],
+        noise: torch.Generator,
+        totals: EpochTotals,
     ) -> None:
         """Take the steps on one batch and add their losses and outputs before each step."""
+        epoch, batch = epoch_and_batch
         inputs, labels = self._read_batch(positions, epoch)
+        targets = labels
+        if self.cutmix is not None:
+            source = self.context.numpy(f"{self.checkpoint.stream}.cutmix", epoch, batch)
+            inputs, targets = cut_and_mix(
+                inputs, labels, classes=self.samples.card.outputs, alpha=self.cutmix, source=source
+            )
+            # The larger part of a mixed image gives the label of the training accuracy.
+            labels = targets.argmax(1)
         others = min(self.batch_size, len(self.samples)) > 1
         with skip_single_row_batches(
             self.model, self.objective, rows=len(positions), others=others
         ):
-            for loss, outputs in self.objective(self.model, inputs, labels, noise):
+            for loss, outputs in self.objective(self.model, inputs, targets, noise):
                 self.optimizer.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]  # torch does not annotate backward
                 self.optimizer.step()
+                if self.average is not None:
+                    self.average.after_step()
                 loss_value = loss.item()
                 if not math.isfinite(loss_value):
                     raise Diverged(epoch, loss_value)
@@ -242,6 +282,9 @@ def train(
     watch: Callable[[nn.Module], Mapping[str, float]] | None = None,
     mode: Callable[[nn.Module], object] = nn.Module.train,
     save_every: int = 1,
+    kept_epoch: KeptEpoch = "last",
+    averaging: Averaging | None = None,
+    cutmix: float | None = None,
 ) -> list[dict[str, float]]:
     """Train a model in place and return the curves; it ends in eval mode on the context's device.
 
@@ -267,6 +310,12 @@ def train(
         mode: Puts the model in the mode it is trained in; another one keeps batch normalisation
             fixed, for example.
         save_every: The smallest number of epochs between saved states.
+        kept_epoch: The epoch whose weights the model ends with. ``best``: that of the highest
+            ``robust_validation_accuracy``, or else ``validation_accuracy``, or else the lowest
+            ``validation_loss``; of equal ones the first. It is `best_epoch` of the curves.
+        averaging: The average of the weights that takes their place. It is what is measured after
+            each epoch, with statistics of batch normalisation of its own.
+        cutmix: The parameter of CutMix, see `augmentation.cut_and_mix`; None for none.
 
     Returns:
         One row for each epoch: ``epoch`` from 1, ``train_loss`` and ``train_accuracy`` on the
@@ -276,7 +325,8 @@ def train(
 
     Raises:
         Diverged: A loss is not finite.
-        ValueError: There are no samples, or both `perturb` and `objective` are given.
+        ValueError: There are no samples, both `perturb` and `objective` are given, or the best epoch
+            is to be kept without a validation part.
     """
     if not len(samples):
         raise ValueError(
@@ -286,9 +336,17 @@ def train(
         raise ValueError(
             "found both perturb and objective; expected one of them; let the objective perturb"
         )
+    if kept_epoch == "best" and validation is None:
+        raise ValueError(
+            "found no validation part to choose the best epoch by; expected one; "
+            "give validation a share, or keep the last epoch"
+        )
     minimised = objective or MeanLoss(samples.card.task, perturb)
     optimizer = make_optimizer(optimiser, model.to(context.device).parameters())
-    checkpoint = Checkpoint(model, optimizer, minimised.state, stream)
+    average = None if averaging is None else WeightAverage(model, averaging)
+    best_state: dict[str, Tensor] = {}
+    extras = {"best": best_state} | ({"average": average.state} if average else {})
+    checkpoint = Checkpoint(model, optimizer, minimised.state, stream, extras)
     checkpoint_timer = CheckpointTimer(context.save)
     loop = EpochLoop(
         model,
@@ -302,21 +360,46 @@ def train(
         augment,
         checkpoint,
         checkpoint_timer,
+        average,
+        cutmix,
         mode,
     )
     curves, begun = checkpoint.unpack(context.saved())
     for epoch in range(len(curves) + 1, epochs + 1):
         row = loop.train_epoch(epoch, begun, curves)
-        row |= _measure_epoch(model.eval(), validation, watch, context.device)
-        _require_finite(row)
+        if average is not None:
+            average.after_epoch(epoch / epochs)
+        with loop.averaged_weights(epoch, is_measured=bool(validation or watch)):
+            row |= _measure_epoch(model.eval(), validation, watch, context.device)
+            _require_finite(row)
+            curves.append(row)
+            if kept_epoch == "best" and best_epoch(curves) == epoch:
+                best_state.update(_copy_state(model))
         # Only the first epoch after a resumption can be unfinished.
         begun = {}
-        curves.append(row)
         if epoch % save_every == 0 and checkpoint_timer.is_affordable():
             checkpoint_timer.save(partial(checkpoint.pack, curves, {}))
         context.progress(epoch, epochs, loss=row["train_loss"])
+    if kept_epoch == "best":
+        model.load_state_dict(best_state)
+    elif average is not None:
+        mode(model)
+        average.apply(partial(loop.training_inputs, epochs))
     model.eval()
     return curves
+
+
+def best_epoch(curves: Sequence[Mapping[str, float]]) -> int:
+    """Return the epoch, from 1, of the best validation measurement; of equal ones the first."""
+    for column, sign in ((ROBUST_ACCURACY, 1), (ACCURACY, 1), (LOSS, -1)):
+        if column in curves[0]:
+            best = max(curves, key=lambda row: (sign * row[column], -row["epoch"]))
+            return int(best["epoch"])
+    raise ValueError("found curves without a validation measurement; expected one")
+
+
+def _copy_state(model: nn.Module) -> dict[str, Tensor]:
+    return {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
 
 
 def _measure_epoch(

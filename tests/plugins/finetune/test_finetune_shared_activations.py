@@ -107,7 +107,7 @@ def test_methods_that_read_the_same_layer_share(source: BlockNetwork, context: C
     seen: list[int] = []
     train = subset(count=100, seed=0)
     fit(METHODS["probe"](), source, context, train=train)
-    for name in ("chosen", "sgd", "head"):
+    for name in ("sgd", "head"):
         fit(METHODS[name](), source, context, train=train, seen=seen)
     assert [] == seen
 
