@@ -11,7 +11,15 @@ from annotated_types import Ge, Gt, Interval
 
 from advtransfer.precheck import precheck
 from advtransfer.toolkit.adversary import AdversarialTraining, Adversary, TrainingNorm
-from advtransfer.toolkit.training_config import Adam, Augment, OptimizerConfig, Schedule, Sgd
+from advtransfer.toolkit.training_config import (
+    Adam,
+    Augment,
+    Averaging,
+    KeptEpoch,
+    OptimizerConfig,
+    Schedule,
+    Sgd,
+)
 from advtransfer.types import Since, Source, Transfer, component
 from advtransfer_finetune import options
 from advtransfer_finetune.options import (
@@ -49,6 +57,9 @@ def blocks(
     snapshots: Annotated[SnapshotEpochs, Since(2)] = (),
     activations: Annotated[Literal["once", "every_epoch"], Since(1)] = "once",
     cached: CacheActivations = True,
+    checkpoint: Annotated[KeptEpoch, Since(1)] = "last",
+    averaging: Annotated[Averaging | None, Since(1)] = None,
+    cutmix: Annotated[float | None, Gt(0), Since(1)] = None,
 ) -> Transfer:
     """Fine-tune the source's last blocks together with a new head; earlier blocks stay.
 
@@ -80,6 +91,12 @@ def blocks(
             adapter) and fit in memory; or in ``every_epoch``. The results agree up to rounding.
         cached: Share activations that are computed once with the other fits of this source, adapter
             and data set.
+        checkpoint: ``last``, the weights after the last epoch, or ``best``: those after the epoch
+            with the highest accuracy on the validation part, under an `adversary` the highest
+            robust accuracy (Rice et al., 2020). It needs a validation part.
+        averaging: Weights that take the place of the last ones: ``{kind: ema, decay}`` or ``{kind:
+            swa, start}``, as in ``vision/trained``.
+        cutmix: Parameter of CutMix (1 in Yun et al., 2019), as in ``vision/trained``.
     """
     from advtransfer_finetune.training import TrainingRecipe
     from advtransfer_finetune.tuning import BlockTuning
@@ -92,6 +109,9 @@ def blocks(
         augment=augment,
         adversary=adversary,
         snapshots=snapshots,
+        kept_epoch=checkpoint,
+        averaging=averaging,
+        cutmix=cutmix,
     )
     return BlockTuning(
         blocks=blocks,
@@ -119,6 +139,9 @@ def full(
     augment: Augment = "none",
     adversary: AdversarialTraining | None = None,
     snapshots: SnapshotEpochs = (),
+    checkpoint: Annotated[KeptEpoch, Since(1)] = "last",
+    averaging: Annotated[Averaging | None, Since(1)] = None,
+    cutmix: Annotated[float | None, Gt(0), Since(1)] = None,
 ) -> Transfer:
     """Fine-tune the whole source, from its own weights on, with a new head.
 
@@ -134,6 +157,9 @@ def full(
         augment: Changes to each training image, as in `blocks`.
         adversary: Train on adversarial examples, as in `blocks`.
         snapshots: Epochs after which the weights are recorded.
+        checkpoint: Which epoch's weights are kept, as in `blocks`.
+        averaging: Average of the weights, as in `blocks`.
+        cutmix: Parameter of CutMix, as in `blocks`.
     """
     from advtransfer_finetune.training import TrainingRecipe
     from advtransfer_finetune.tuning import BlockTuning
@@ -146,6 +172,9 @@ def full(
         augment=augment,
         adversary=adversary,
         snapshots=snapshots,
+        kept_epoch=checkpoint,
+        averaging=averaging,
+        cutmix=cutmix,
     )
     return BlockTuning(blocks="all", batch_norm="adapt", head_init=head_init, recipe=recipe)
 
@@ -165,6 +194,9 @@ def scratch(
     schedule: Schedule = _BASELINE_SCHEDULE,
     augment: Augment = "none",
     snapshots: SnapshotEpochs = (),
+    checkpoint: Annotated[KeptEpoch, Since(2)] = "last",
+    averaging: Annotated[Averaging | None, Since(2)] = None,
+    cutmix: Annotated[float | None, Gt(0), Since(2)] = None,
 ) -> Transfer:
     """Train a network on the target's subset alone: the baseline that a transfer has to beat.
 
@@ -177,6 +209,9 @@ def scratch(
         schedule: The learning rate over the training.
         augment: Changes to each training image, as in `blocks`.
         snapshots: Epochs after which the weights are recorded.
+        checkpoint: Which epoch's weights are kept, as in `blocks`.
+        averaging: Average of the weights, as in `blocks`.
+        cutmix: Parameter of CutMix, as in `blocks`.
     """
     from advtransfer_finetune.training import TrainingRecipe
     from advtransfer_finetune.tuning import ScratchTraining
@@ -188,6 +223,9 @@ def scratch(
         schedule=schedule,
         augment=augment,
         snapshots=snapshots,
+        kept_epoch=checkpoint,
+        averaging=averaging,
+        cutmix=cutmix,
     )
     return ScratchTraining(network=network, recipe=recipe)
 
@@ -208,6 +246,9 @@ def adversarial(
     schedule: Schedule = _BASELINE_SCHEDULE,
     augment: Augment = "none",
     snapshots: SnapshotEpochs = (),
+    checkpoint: Annotated[KeptEpoch, Since(2)] = "last",
+    averaging: Annotated[Averaging | None, Since(2)] = None,
+    cutmix: Annotated[float | None, Gt(0), Since(2)] = None,
 ) -> Transfer:
     """Train a network on the target's subset alone, against PGD (Madry et al., 2018, equation 2.1).
 
@@ -226,6 +267,9 @@ def adversarial(
         schedule: The learning rate over the training.
         augment: Changes to each training image, as in `blocks`.
         snapshots: Epochs after which the weights are recorded.
+        checkpoint: Which epoch's weights are kept, as in `blocks`.
+        averaging: Average of the weights, as in `blocks`.
+        cutmix: Parameter of CutMix, as in `blocks`.
     """
     from advtransfer_finetune.training import TrainingRecipe
     from advtransfer_finetune.tuning import ScratchTraining
@@ -240,6 +284,9 @@ def adversarial(
             norm=norm, eps=eps, steps=steps, step_size=step_size, random_start=random_start
         ),
         snapshots=snapshots,
+        kept_epoch=checkpoint,
+        averaging=averaging,
+        cutmix=cutmix,
     )
     return ScratchTraining(network=network, recipe=recipe)
 

@@ -16,6 +16,7 @@ from advtransfer.toolkit.option_checks import (
     augment_misfits,
     network_misfits,
     radius_misfits,
+    recipe_misfits,
     snapshot_misfits,
 )
 from advtransfer.toolkit.training_config import Schedule
@@ -107,6 +108,9 @@ def full_misfits(chosen: OptionValues, around: CellOutline) -> Iterator[Misfit]:
     yield from adversary_misfits(chosen["adversary"], around.target)
     yield from augment_misfits(chosen["augment"], around.target)
     yield from snapshot_misfits(chosen["snapshots"], chosen["epochs"], chosen["adversary"])
+    yield from recipe_misfits(
+        chosen["checkpoint"], chosen["cutmix"], around.target, validation=around.validation
+    )
 
 
 def scratch_misfits(chosen: OptionValues, around: CellOutline) -> Iterator[Misfit]:
@@ -114,6 +118,9 @@ def scratch_misfits(chosen: OptionValues, around: CellOutline) -> Iterator[Misfi
     yield from network_misfits(chosen["network"], around.target)
     yield from augment_misfits(chosen["augment"], around.target)
     yield from snapshot_misfits(chosen["snapshots"], chosen["epochs"])
+    yield from recipe_misfits(
+        chosen["checkpoint"], chosen["cutmix"], around.target, validation=around.validation
+    )
 
 
 def adversarial_misfits(chosen: OptionValues, around: CellOutline) -> Iterator[Misfit]:

@@ -16,9 +16,15 @@ from advtransfer.toolkit.network import BlockNetwork
 from advtransfer.toolkit.option_checks import require_adversary_radius
 from advtransfer.toolkit.rng import build_initialized, stream_generator
 from advtransfer.toolkit.subset import draw_subset
-from advtransfer.toolkit.training import train
-from advtransfer.toolkit.training_config import Augment, OptimizerConfig, Schedule
-from advtransfer.toolkit.validation import MONITOR_STEPS, RobustValidationAccuracy
+from advtransfer.toolkit.training import best_epoch, train
+from advtransfer.toolkit.training_config import (
+    Augment,
+    Averaging,
+    KeptEpoch,
+    OptimizerConfig,
+    Schedule,
+)
+from advtransfer.toolkit.validation import monitor_robust_accuracy
 from advtransfer.toolkit.wrapped_networks import ChainedNetwork, HookedNetwork
 from advtransfer.types import Context, DataCard, Dataset, Samples, SourceCard, Weights
 from advtransfer_vision.data_changes import relabel_samples, subsample_images
@@ -103,6 +109,9 @@ class TrainedSource:
     label_noise: float = 0.0
     validation: float = 0.0
     images: int | None = None
+    kept_epoch: KeptEpoch = "last"
+    averaging: Averaging | None = None
+    cutmix: float | None = None
 
     def __post_init__(self) -> None:
         require_adversary_radius(self.adversary, self.architecture.data)
@@ -143,9 +152,13 @@ class TrainedSource:
             objective=training_objective(self.adversary, task=card.task, bounds=card.bounds),
             augment=make_augmentation(self.augment, shape=card.shape, context=context),
             validation=validation,
-            watch=self._validation_watch(validation, context),
+            watch=validation and monitor_robust_accuracy(self.adversary, validation, context),
+            kept_epoch=self.kept_epoch,
+            averaging=self.averaging,
+            cutmix=self.cutmix,
         )
-        return Weights(network.state_dict(), curves)
+        facts = {"epoch": float(best_epoch(curves))} if self.kept_epoch == "best" else {}
+        return Weights(network.state_dict(), curves, facts)
 
     @property
     def _data_passes(self) -> int:
@@ -168,16 +181,6 @@ class TrainedSource:
             labels, n=None, validation=self.validation, seed_parts=["validation of a source"]
         )
         return SampleSubset(samples, split.train), SampleSubset(samples, split.validation)
-
-    def _validation_watch(
-        self, validation: Samples | None, context: Context
-    ) -> RobustValidationAccuracy | None:
-        # PGD here follows the loss of classes; other tasks have no robust accuracy.
-        if self.adversary is None or validation is None or validation.card.task != "classes":
-            return None
-        # One attack for every method of training, so that their columns can be compared.
-        attack = Adversary(norm=self.adversary.norm, eps=self.adversary.eps, steps=MONITOR_STEPS)
-        return RobustValidationAccuracy(validation, attack, context)
 
 
 def _describe_data(data: DataCard) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from advtransfer.toolkit.adversary import Adversary
+from advtransfer.toolkit.adversary import Adversary, Fast, Free, Trades
 from advtransfer.toolkit.losses import count_correct, task_loss
 from advtransfer.toolkit.pgd import measure_robust_accuracy
 from advtransfer.toolkit.prediction import measure_accuracy, predict
@@ -67,3 +67,17 @@ class RobustValidationAccuracy:
             device=self.context.device,
         )
         return {ROBUST_ACCURACY: accuracy}
+
+
+def monitor_robust_accuracy(
+    adversary: Adversary | Trades | Fast | Free | None, validation: Samples, context: Context
+) -> RobustValidationAccuracy | None:
+    """Return the measurement that watches a training against an adversary; None for no such.
+
+    One attack in the ball of the training serves every method, so that their numbers compare.
+    """
+    # PGD here follows the loss of classes; other tasks have no robust accuracy.
+    if adversary is None or validation.card.task != "classes":
+        return None
+    attack = Adversary(norm=adversary.norm, eps=adversary.eps, steps=MONITOR_STEPS)
+    return RobustValidationAccuracy(validation, attack, context)
