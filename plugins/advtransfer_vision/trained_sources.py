@@ -14,7 +14,7 @@ from advtransfer.toolkit.augmentation import make_augmentation
 from advtransfer.toolkit.datasets import SampleSubset, all_positions
 from advtransfer.toolkit.network import BlockNetwork
 from advtransfer.toolkit.option_checks import require_adversary_radius
-from advtransfer.toolkit.rng import build_initialized, stream_generator
+from advtransfer.toolkit.rng import build_redrawable, stream_generator
 from advtransfer.toolkit.subset import draw_subset
 from advtransfer.toolkit.training import best_epoch, train
 from advtransfer.toolkit.training_config import (
@@ -51,7 +51,7 @@ class Architecture:
 
     def draw_network(self, source: torch.Generator) -> SourceNetwork:
         """Build the network with initial weights drawn from `source`."""
-        return build_initialized(self._build_network, source)
+        return build_redrawable(self._build_network, source)
 
     def _build_network(self) -> SourceNetwork:
         if isinstance(self.network, LibraryNetwork):
@@ -152,7 +152,9 @@ class TrainedSource:
             objective=training_objective(self.adversary, task=card.task, bounds=card.bounds),
             augment=make_augmentation(self.augment, shape=card.shape, context=context),
             validation=validation,
-            watch=validation and monitor_robust_accuracy(self.adversary, validation, context),
+            watch=None
+            if validation is None
+            else monitor_robust_accuracy(self.adversary, validation, context),
             kept_epoch=self.kept_epoch,
             averaging=self.averaging,
             cutmix=self.cutmix,
