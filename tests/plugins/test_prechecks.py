@@ -138,6 +138,9 @@ def test_a_view_is_held_to_its_data(tmp_path: Path, view: str, problem: str) -> 
         ),
         ("optimiser: {lr: 0}", "a number above 0"),
         ("optimiser: {momentum: 1}", "from 0 to below 1"),
+        ("checkpoint: best", "found `checkpoint: best`, which needs a validation part"),
+        ("averaging: {decay: 1}", "a share above 0 and below 1"),
+        ("cutmix: 0", "found 0; expected greater than 0"),
         ("epochs: 0", "found 0; expected greater than or equal to 1"),
     ],
 )
@@ -208,6 +211,15 @@ def test_a_network_is_held_to_the_size_of_its_images(tmp_path: Path) -> None:
             "finetune/full, choose: {by: validation.robust_accuracy, attack: {norm: l2, eps: 9}, "
             "among: {optimiser.lr: [0.1, 1]}, folds: 2}",
             "found 9; expected eps of at most 8 for l2",
+        ),
+        (
+            "finetune/full, checkpoint: best",
+            "found `checkpoint: best`, which needs a validation part to choose the epoch by",
+        ),
+        (
+            "finetune/full, checkpoint: best, choose: {by: validation.accuracy, "
+            "among: {epochs: [1, 2]}, folds: 2}",
+            "found `checkpoint: best`, which needs a validation part to choose the epoch by",
         ),
         (
             "finetune/linear_probe, solver: sgd, C: 2",
