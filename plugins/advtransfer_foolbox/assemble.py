@@ -10,6 +10,7 @@ from foolbox.attacks.blended_noise import LinearSearchBlendedUniformNoiseAttack
 from advtransfer.toolkit.option_checks import Norm
 from advtransfer.types import Evaluation
 from advtransfer_foolbox import gradient_attacks, minimization_attacks, options
+from advtransfer_foolbox.apgd import AutoPgd
 from advtransfer_foolbox.attack_accuracy import AttackAccuracy
 from advtransfer_foolbox.minimization_attacks import BlendedStartingPoints, NearestExampleAttack
 from advtransfer_foolbox.norms import Budget
@@ -73,6 +74,8 @@ def _build_attack(settings: AttackSettings, *, norm: Norm, seed: int) -> Attack:
         return _build_gradient_attack(settings, norm=norm, seed=seed)
     if isinstance(settings, MinimizationSettings):
         return _build_minimization_attack(settings, norm=norm, seed=seed)
+    if isinstance(settings, options.Apgd):
+        return AutoPgd(settings, norm=norm, seed=seed)
     noise = PerSampleNoise(norm=norm, noise=settings.noise, draws=settings.draws)
     return NoiseAttack(attack=noise, seed=seed)
 
@@ -81,8 +84,7 @@ def _build_gradient_attack(settings: GradientSettings, *, norm: Norm, seed: int)
     match settings:
         case options.Fgsm():
             step = gradient_attacks.fast_gradient(norm, settings)
-            # One step has no use for a warm start: from there it would be a second step.
-            return GradientAttack(attack=step, norm=norm, seed=seed, warm_starts=False)
+            return GradientAttack(attack=step, norm=norm, seed=seed)
         case options.BasicIterative():
             attack = gradient_attacks.basic_iterative(norm, settings)
             restarts = 1

@@ -125,7 +125,6 @@ class NearestExampleAttack:
         restarts: Number of runs with different draws; each attacks the samples that are not broken
             at the smallest radius.
         finds_nearest: True: one run serves all radii.
-        warm_starts: False, since there is no run at a second radius.
     """
 
     attack: MinimizationAttack
@@ -133,7 +132,6 @@ class NearestExampleAttack:
     starting_points: BlendedStartingPoints | None = None
     restarts: int = 1
     finds_nearest: bool = True
-    warm_starts: bool = False
 
     def count_attempts(self, classes: int) -> int:
         """Return the number of restarts."""

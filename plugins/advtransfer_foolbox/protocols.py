@@ -32,15 +32,12 @@ class AttackBatch:
         inputs: Images ``(B, C, H, W)``.
         labels: Classes ``(B,)``.
         clean_logits: The model's logits without attack, ``(B, K)``.
-        warm_start: Points ``(B, C, H, W)`` where this attempt ended at the previous radius; None
-            at the first radius.
     """
 
     keys: Sequence[int]
     inputs: Tensor
     labels: Tensor
     clean_logits: Tensor
-    warm_start: Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,14 +47,10 @@ class AttackRun:
     Args:
         eps: The radius.
         attempt: Number of the attempt, from 0 to `Attack.count_attempts` - 1.
-        previous_eps: The next smaller radius that was attacked; 0 at the first one.
-        largest_eps: The largest radius of the evaluation.
     """
 
     eps: float
     attempt: int
-    previous_eps: float
-    largest_eps: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,10 +101,6 @@ class Attack(Protocol):
     @property
     def finds_nearest(self) -> bool:
         """True if it searches for the nearest example at any radius; it is then run only once."""
-
-    @property
-    def warm_starts(self) -> bool:
-        """True if it can continue at a larger radius from the points where it ended."""
 
     def count_attempts(self, classes: int) -> int:
         """Return the number of runs on the samples that are not broken yet."""

@@ -34,8 +34,10 @@ class NearestExample:
 class RadiusSearch:
     """State of the search: the closest adversarial example of each sample over increasing radii.
 
-    A sample broken at one radius is broken at every larger one by the same example. It is not
-    attacked again.
+    At every radius the attacks run as at that radius alone, on the samples that still stand. A
+    sample broken at one radius is broken at every larger one by the same example, and is not
+    attacked again. So an accuracy is at most that of its radius alone, and depends on no larger
+    radius.
 
     Args:
         attacks: The attacks; each runs on the samples that those before it did not break.
@@ -63,10 +65,8 @@ class RadiusSearch:
     forward_counts: Tensor = field(init=False)
     gradient_counts: Tensor = field(init=False)
     _unfinished: Tensor = field(init=False)
-    _warm_starts: dict[tuple[int, int, int], Tensor] = field(default_factory=dict)
-    _previous_eps: float = 0.0
+    _was_attacked: bool = False
     _attempts_done: int = 0
-    _radii_done: int = 0
 
     def __post_init__(self) -> None:
         count = len(self.test)
@@ -81,21 +81,19 @@ class RadiusSearch:
         At radius 0 nothing is attacked.
         """
         outcomes = self.clean.outcomes.clone()
-        self._radii_done += 1
         if eps <= 0:
             return outcomes
         outcomes[self.positions_within(eps)] = int(Outcome.BROKEN)
-        for index, attack in enumerate(self.attacks):
-            if attack.finds_nearest and self._previous_eps > 0:
+        for attack in self.attacks:
+            if attack.finds_nearest and self._was_attacked:
                 # Its nearest examples were found at the first radius and hold for all of them.
                 continue
             for attempt in range(attack.count_attempts(self._class_count)):
-                run = AttackRun(eps, attempt, self._previous_eps, self.radii[-1])
-                self._run_attempt(index, run, outcomes)
+                self._run_attempt(attack, AttackRun(eps, attempt), outcomes)
         # A sample with an unfinished attempt stays unknown at this and at every larger radius,
         # unless it is broken: another attempt that ran to its end does not make up for it.
         outcomes[self._unfinished & (outcomes == Outcome.ROBUST)] = int(Outcome.UNKNOWN)
-        self._previous_eps = eps
+        self._was_attacked = True
         return outcomes
 
     def positions_within(self, eps: float) -> list[int]:
@@ -121,7 +119,7 @@ class RadiusSearch:
     def _class_count(self) -> int:
         return self.clean.logits.shape[1]
 
-    def _run_attempt(self, index: int, run: AttackRun, outcomes: Tensor) -> None:
+    def _run_attempt(self, attack: Attack, run: AttackRun, outcomes: Tensor) -> None:
         """Run one attack once on all samples that are not broken, and update `outcomes`."""
         is_robust = (self.clean.outcomes == Outcome.ROBUST) & (outcomes != Outcome.BROKEN)
         robust_positions = is_robust.nonzero().flatten()
@@ -129,14 +127,19 @@ class RadiusSearch:
         batch_size = max(KERNEL_BATCH, MAX_PIXELS_PER_BATCH // pixels)
         for start in range(0, len(robust_positions), batch_size):
             positions = robust_positions[start : start + batch_size]
-            self._attack_positions(index, run, positions, outcomes, done_before=start)
+            self._attack_positions(attack, run, positions, outcomes, done_before=start)
         self._attempts_done += 1
 
     def _attack_positions(
-        self, index: int, run: AttackRun, positions: Tensor, outcomes: Tensor, *, done_before: int
+        self,
+        attack: Attack,
+        run: AttackRun,
+        positions: Tensor,
+        outcomes: Tensor,
+        *,
+        done_before: int,
     ) -> None:
-        attack = self.attacks[index]
-        batch = self._make_batch(index, run, positions)
+        batch = self._make_batch(positions)
         result = attack.run_attempt(
             self.model,
             batch,
@@ -151,11 +154,6 @@ class RadiusSearch:
         self.forward_counts[positions] += result.forward_counts.cpu() + 1
         self.gradient_counts[positions] += result.gradient_counts.cpu()
         self._keep_nearest(positions, verdict)
-        if attack.warm_starts and self._radii_done < len(self.radii):
-            remaining = ~verdict.broken
-            ends = zip(positions[remaining].tolist(), verdict.points[remaining], strict=True)
-            for position, point in ends:
-                self._warm_starts[index, run.attempt, position] = point
 
     def _report_progress(self, done: int) -> None:
         """Report progress, with `done` of the samples of the current attempt finished."""
@@ -164,19 +162,13 @@ class RadiusSearch:
         total = len(self.radii) * attempts * count
         self.context.progress(self._attempts_done * count + done, total)
 
-    def _make_batch(self, index: int, run: AttackRun, positions: Tensor) -> AttackBatch:
+    def _make_batch(self, positions: Tensor) -> AttackBatch:
         device = self.context.device
-        position_list = positions.tolist()
-        warm_start = None
-        if self.attacks[index].warm_starts and self._previous_eps > 0:
-            ends = [self._warm_starts[index, run.attempt, position] for position in position_list]
-            warm_start = torch.stack(ends).to(device)
         return AttackBatch(
-            keys=[self.test.keys[position] for position in position_list],
+            keys=[self.test.keys[position] for position in positions.tolist()],
             inputs=self.test.inputs(positions).to(device),
             labels=self.test.labels(positions).to(device),
             clean_logits=self.clean.logits[positions].to(device),
-            warm_start=warm_start,
         )
 
     def _judge_result(

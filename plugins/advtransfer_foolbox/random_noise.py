@@ -92,13 +92,11 @@ class NoiseAttack:
         attack: The Foolbox attack.
         seed: Seed of the noise.
         finds_nearest: False, since the noise has the size of one radius.
-        warm_starts: False, since each radius draws anew.
     """
 
     attack: PerSampleNoise
     seed: int
     finds_nearest: bool = False
-    warm_starts: bool = False
 
     def count_attempts(self, classes: int) -> int:
         """Return 1: the attack itself repeats the draws."""

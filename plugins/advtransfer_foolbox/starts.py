@@ -1,6 +1,6 @@
 """Gradient attacks as an evaluation runs them.
 
-Random starts per sample, restarts, targets, and warm starts at larger radii.
+Random starts per sample, restarts and targets.
 """
 
 from __future__ import annotations
@@ -53,14 +53,6 @@ def _uniform_l1(size: int, generator: torch.Generator) -> Tensor:
     return signs * weights[:size] / weights.sum()
 
 
-WARM_START_EXPONENT = 3
-"""Warm-started attacks run ``steps * (eps / largest_eps) ** 3`` steps.
-
-In a small ball a warm start needs few steps. At large radii too few steps would leave samples
-unbroken, and little is saved because few samples remain.
-"""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GradientAttack:
     """A gradient attack with its restarts and targets.
@@ -72,7 +64,6 @@ class GradientAttack:
         restarts: Number of runs from different random starts.
         targeted: True if each run moves towards one target class.
         max_targets: Number of other classes to target, by decreasing logit; None for all.
-        warm_starts: True if a larger radius continues from where the smaller one ended.
         finds_nearest: False, since the attack stays inside the ball of one radius.
     """
 
@@ -82,7 +73,6 @@ class GradientAttack:
     restarts: int = 1
     targeted: bool = False
     max_targets: int | None = None
-    warm_starts: bool = True
     finds_nearest: bool = False
 
     def count_attempts(self, classes: int) -> int:
@@ -111,7 +101,6 @@ class GradientAttack:
             eps=run.eps,
             starts=self._starting_points(batch, run, restart, context),
             targets=targets,
-            steps=self._step_count(batch, run),
             on_progress=on_progress,
         )
 
@@ -125,14 +114,9 @@ class GradientAttack:
     def _starting_points(
         self, batch: AttackBatch, run: AttackRun, restart: int, context: Context
     ) -> Tensor | None:
-        if batch.warm_start is not None:
-            stretch = run.eps / run.previous_eps
-            starts = batch.inputs + (batch.warm_start - batch.inputs) * stretch
-        elif self.attack.random_start:
-            starts = self._random_points(batch, run, restart, context)
-        else:
+        if not self.attack.random_start:
             return None
-        # Stretching a point also stretches its rounding error, which may then leave the ball.
+        starts = self._random_points(batch, run, restart, context)
         return bring_inside(starts, batch.inputs, norm=self.norm, eps=run.eps)
 
     def _random_points(
@@ -143,11 +127,3 @@ class GradientAttack:
             batch.keys, shape, norm=self.norm, seed=self.seed, restart=restart, context=context
         )
         return batch.inputs + run.eps * noise.to(batch.inputs)
-
-    def _step_count(self, batch: AttackBatch, run: AttackRun) -> int | None:
-        """Return the number of steps from a warm start; None for all steps of the attack."""
-        if batch.warm_start is None:
-            return None
-        share = (run.eps / run.largest_eps) ** WARM_START_EXPONENT
-        # The tolerance makes 10 steps of 9.9999999999.
-        return max(1, int(self.attack.steps * share + 1e-6))

@@ -23,7 +23,6 @@ from advtransfer.leaderboard.questions_points import (
 )
 from advtransfer.leaderboard.run_data import RunData
 from advtransfer.leaderboard.table_rows import Column, find_column
-from advtransfer.result.record import unpack_outcomes
 from advtransfer.statistics import (
     COEFFICIENTS,
     Association,
@@ -150,8 +149,8 @@ def _mean_parts(group: ResultGroup, metric: str) -> list[tuple[str, FloatArray, 
     """
     import numpy as np
 
-    if all(metric in result.outcomes for result in group):
-        outcomes = np.array([unpack_outcomes(result.outcomes[metric]) for result in group])
+    if all(metric in result.sample_outcomes for result in group):
+        outcomes = np.array([result.sample_outcomes[metric] for result in group])
         robust_counts = (outcomes == int(Outcome.ROBUST)).sum(axis=0, dtype=np.float64)
         weights = np.full(len(robust_counts), float(len(group)))
         return [(group[0].test_id, robust_counts, weights)]

@@ -8,10 +8,23 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import fsum, inf
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
+from advtransfer.leaderboard.probes import (
+    combine_probes,
+    grouped_ranks,
+    is_comparable,
+    rank_groups,
+    usual_images,
+)
 from advtransfer.leaderboard.run_data import Metric, RunData
-from advtransfer.leaderboard.table_rows import Column, LeaderboardRow, TrialKey, find_column
+from advtransfer.leaderboard.table_rows import (
+    Column,
+    LeaderboardRow,
+    TrialKey,
+    find_column,
+)
+from advtransfer.result.evidence import Probe
 from advtransfer.result.verdict import Verdict, worst_verdict
 from advtransfer.statistics import MeanEstimate, clustered_interval, mean_interval, wilson_interval
 from advtransfer.types import Json
@@ -161,6 +174,13 @@ def requested_ranking(data: RunData) -> Ranking | None:
     return Ranking(find_column(str(rank_by), data), lowest_is_best=False)
 
 
+class TrialSeconds(NamedTuple):
+    """Seconds of a trial: of its fit, and of its evaluations without the host's own checks."""
+
+    fit: float
+    evaluations: float
+
+
 @dataclass(frozen=True, slots=True)
 class TableCell:
     """One number of the table.
@@ -169,12 +189,14 @@ class TableCell:
         aggregate: The mean over the row's trials.
         is_share: Whether it is a share of test samples.
         verdict: The worst verdict of its results.
+        probe: The host's own attacks behind a robust accuracy, None for other metrics.
         best: Whether it is better than all others of its column, and no interval overlaps.
     """
 
     aggregate: Aggregate
     is_share: bool
     verdict: Verdict
+    probe: Probe | None = None
     best: bool = False
 
 
@@ -189,8 +211,9 @@ class TableLine:
         skipped: Columns whose evaluation is not applicable in this row.
         difference: Difference to the baseline, None if the row has no counterpart.
         done_count: Trials that are done.
-        seconds: Mean seconds per trial, None if not measured.
+        seconds: Mean seconds of a trial's phases, None if not measured.
         has_mixed_environments: Whether a record was made in an unusual environment.
+        unlearned_count: Trials whose fit did not learn its task.
     """
 
     row: LeaderboardRow
@@ -199,8 +222,9 @@ class TableLine:
     skipped: frozenset[str]
     difference: Aggregate | Literal["baseline"] | None
     done_count: int
-    seconds: float | None
+    seconds: TrialSeconds | None
     has_mixed_environments: bool
+    unlearned_count: int = 0
 
 
 def rank_rows(
@@ -210,16 +234,19 @@ def rank_rows(
     ranking: Ranking | None,
     data: RunData,
 ) -> list[TableLine]:
-    """Return the rows of one table, best first, followed by the rows that are not ranked."""
+    """Return the rows of one table, best first, followed by the rows that are not ranked.
+
+    Robust accuracies without a battery are ranked after those that are checked.
+    """
     shown = {column.name: column for column in columns}
     if ranking:
         shown.setdefault(ranking.column.name, ranking.column)
     cells = {row: _row_cells(row, shown.values(), data) for row in rows}
     scores = _sort_scores(cells, ranking)
-    best = _best_cells(cells, shown, ranking)
-    ranks = _ranks_by_score(
-        {row: score for row, score in scores.items() if _is_ranked(cells[row], ranking)}
-    )
+    unlearned = {row: _unlearned_count(row, data) for row in rows}
+    learned = {row: row_cells for row, row_cells in cells.items() if not unlearned[row]}
+    best = _best_cells(learned, shown, ranking)
+    ranks = grouped_ranks(scores, _rank_groups(learned, ranking))
 
     def sort_key(row: LeaderboardRow) -> tuple[float, float, tuple[str, str, str]]:
         return ranks.get(row, inf), -scores.get(row, -inf), row.sort_key
@@ -236,6 +263,7 @@ def rank_rows(
             done_count=sum(data.trial_state(trial).value == "done" for trial in row.trials),
             seconds=_mean_seconds(row, data),
             has_mixed_environments=_has_mixed_environments(row, data),
+            unlearned_count=unlearned[row],
         )
         lines.append(line)
     return lines
@@ -277,10 +305,16 @@ def _table_cell(row: LeaderboardRow, column: Column, data: RunData) -> TableCell
     metrics = row.metric_values(column, data)
     if not metrics:
         return None
-    ids = [id for trial in row.trials for id in trial.evaluations.get(column.evaluation, ())]
-    verdicts = [data.results[id].verdict for id in ids if id in data.results]
+    results = [
+        result
+        for trial in row.trials
+        for result in data.trial_results(trial, column.evaluation)
+        if result is not None
+    ]
+    verdict = worst_verdict([result.metric_verdict(column.metric or "") for result in results])
     is_share = all(metric.sample_count for metric in metrics.values())
-    return TableCell(aggregate_metrics(metrics), is_share, worst_verdict(verdicts))
+    probe = combine_probes(metric.probe for metric in metrics.values())
+    return TableCell(aggregate_metrics(metrics), is_share, verdict, probe)
 
 
 def _sort_scores(
@@ -297,15 +331,23 @@ def _sort_scores(
     }
 
 
-def _is_ranked(cells: Mapping[str, TableCell], ranking: Ranking | None) -> bool:
-    return ranking is not None and cells[ranking.column.name].verdict.is_ranked
-
-
-def _ranks_by_score(scores: Mapping[LeaderboardRow, float]) -> dict[LeaderboardRow, int]:
-    """Return the rank of each row, highest score first; equal scores share a rank."""
-    return {
-        row: 1 + sum(other > score for other in scores.values()) for row, score in scores.items()
+def _rank_groups(
+    cells: Mapping[LeaderboardRow, Mapping[str, TableCell]], ranking: Ranking | None
+) -> dict[LeaderboardRow, int]:
+    """Return the group of each row that is ranked."""
+    if ranking is None:
+        return {}
+    name = ranking.column.name
+    ranked = {
+        row: row_cells[name].probe
+        for row, row_cells in cells.items()
+        if name in row_cells and row_cells[name].verdict.is_ranked
     }
+    return rank_groups(ranked)
+
+
+def _unlearned_count(row: LeaderboardRow, data: RunData) -> int:
+    return sum(data.unlearned_reason(trial) is not None for trial in row.trials)
 
 
 def _best_cells(
@@ -332,8 +374,10 @@ def _best_cell(cells: Sequence[TableCell], *, lowest: bool) -> TableCell | None:
 
     Metrics that are not shares have no known direction unless they rank the rows.
     """
-    # Suspicious numbers are often too good: they must not keep another from being the best.
-    ranked = [cell for cell in cells if cell.verdict.is_ranked]
+    usual = usual_images(cell.probe for cell in cells)
+    # Suspicious numbers are often too good, and so are accuracies under attack without a battery:
+    # they must not keep another from being the best.
+    ranked = [cell for cell in cells if cell.verdict.is_ranked and is_comparable(cell.probe, usual)]
     intervals: list[tuple[float, float]] = []
     for cell in ranked:
         if cell.aggregate.interval and (cell.is_share or lowest):
@@ -358,18 +402,32 @@ def _difference_to_baseline(
         return None
     if other is row:
         return "baseline"
-    column = ranking.column
-    return paired_difference(row.metric_values(column, data), other.metric_values(column, data))
+    ours = row.metric_values(ranking.column, data)
+    theirs = other.metric_values(ranking.column, data)
+    if _probed_images(ours) != _probed_images(theirs):
+        return None
+    return paired_difference(ours, theirs)
 
 
-def _mean_seconds(row: LeaderboardRow, data: RunData) -> float | None:
-    """Return the mean seconds of a finished trial with its results, None if not timed."""
-    totals: list[float] = []
+def _probed_images(metrics: Mapping[TrialKey, Metric]) -> str | None:
+    """Return which images the batteries behind some numbers attacked."""
+    probe = combine_probes(metric.probe for metric in metrics.values())
+    return None if probe is None else probe.images
+
+
+def _mean_seconds(row: LeaderboardRow, data: RunData) -> TrialSeconds | None:
+    """Return the mean seconds of a finished trial's phases, None if not timed."""
+    fits: list[float] = []
+    evaluations: list[float] = []
     for trial in row.trials:
         if data.trial_state(trial).value == "done":
-            recorded = [id for id in trial.record_ids() if data.has_record(id)]
-            totals.append(fsum(data.seconds[id] for id in recorded))
-    return fsum(totals) / len(totals) if any(totals) else None
+            results = [id for id in trial.record_ids()[1:] if data.has_record(id)]
+            fits.append(data.seconds[trial.id].get("fit", 0.0))
+            # fsum does not depend on the order of the results.
+            evaluations.append(fsum(data.seconds[id].get("measure", 0.0) for id in results))
+    if not any((*fits, *evaluations)):
+        return None
+    return TrialSeconds(fsum(fits) / len(fits), fsum(evaluations) / len(evaluations))
 
 
 def _has_mixed_environments(row: LeaderboardRow, data: RunData) -> bool:

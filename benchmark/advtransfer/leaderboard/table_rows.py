@@ -12,8 +12,10 @@ from fractions import Fraction
 from typing import TypeAlias
 
 from advtransfer.errors import BadInput, Problem
+from advtransfer.leaderboard.probes import combine_probes
 from advtransfer.leaderboard.run_data import Metric, ResultData, RunData
 from advtransfer.planning import Trial
+from advtransfer.types.metric_names import WORST_LABELS
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +39,12 @@ class Column:
             return metrics[0] if metrics else None
         low = _mean_value([metric.low for metric in metrics])
         high = _mean_value([metric.high for metric in metrics])
-        return Metric(low, high)
+        return Metric(low, high, probe=combine_probes(metric.probe for metric in metrics))
 
     def results_of(self, trial: Trial, data: RunData) -> list[ResultData]:
         """Return the results with the metric, one per reference; none while any is missing."""
         results: list[ResultData] = []
-        for id in trial.evaluations.get(self.evaluation, ()):
-            result = data.results.get(id)
+        for result in data.trial_results(trial, self.evaluation):
             if result is None or self.metric not in result.metrics:
                 # A mean over fewer references could not be compared with other trials.
                 return []
@@ -75,13 +76,15 @@ def find_column(name: str, data: RunData) -> Column:
     Raises:
         BadInput: No evaluation has this name, or none or several of its metrics match.
     """
-    evaluations = [label for label in data.metrics if name.startswith(f"{label}.")]
+    labels = [*data.metrics, *WORST_LABELS.values()]
+    evaluations = [label for label in labels if name.startswith(f"{label}.")]
     if not evaluations:
-        labels = ", ".join(data.metrics) or "none"
-        raise _column_error(name, f"evaluation.metric, with an evaluation of {labels}")
+        choices = ", ".join(data.metrics) or "none"
+        raise _column_error(name, f"evaluation.metric, with an evaluation of {choices}")
     # Labels may hold dots, so `a.b` can be the start of another label: the longest is meant.
     evaluation = max(evaluations, key=len)
-    recorded = sorted(data.metrics[evaluation])
+    named = (data.metrics.get(evaluation, set()), data.derived_metrics.get(evaluation, set()))
+    recorded = sorted(set().union(*named))
     parts = _metric_parts(name.removeprefix(f"{evaluation}."))
     matches = [metric for metric in recorded if _metric_parts(metric) == parts]
     if not matches:

@@ -12,7 +12,7 @@ from advtransfer.leaderboard.markdown import (
     format_range,
     markdown_table,
 )
-from advtransfer.leaderboard.ranking import Aggregate, Ranking, TableLine
+from advtransfer.leaderboard.ranking import Aggregate, Ranking, TableCell, TableLine
 from advtransfer.leaderboard.table_rows import Column
 from advtransfer.text import ABSENT
 from advtransfer.types import Json
@@ -34,12 +34,16 @@ UNIT_TEXTS = {
     "seeds": "t over {} subset seeds",
     "sources": "t over {} source trainings, each the mean of its subset seeds",
 }
-VERDICT_MARKS = {
-    "verified": " ✓",
-    "suspicious": " suspicious",
-    "invalid": " invalid",
-    "unchecked": "",
-}
+UNLEARNED_MARK = "¶"
+DOUBT_MARKS = {"suspicious": " suspicious", "invalid": " invalid"}
+CHECKED_NOTE = (
+    "✓ 1.5: checked; of the images that the host attacked itself, it broke 1.5 % that the "
+    "evaluation's attack had not broken; they count as broken here."
+)
+AT_MOST_NOTE = (
+    "At most: not every test image was attacked by the host (where there is no ✓, none), so the "
+    "accuracy is an upper bound."
+)
 
 
 def render_table(
@@ -57,7 +61,7 @@ def render_table(
         columns: Metrics to show.
         ranking: Ranking of the rows; without one, ranks and differences are not shown.
         baseline: Source or transfer that the rows are compared with, or None.
-        seconds: Show the mean seconds per trial.
+        seconds: Show the mean seconds of a trial's fit and of its evaluations.
     """
     text_columns: list[TextColumn] = []
     if ranking:
@@ -72,7 +76,10 @@ def render_table(
         text_columns.append((f"Δ {escape_markdown(name)}", True, differences))
     text_columns.append(("seeds", True, [_seeds_text(line) for line in lines]))
     if seconds:
-        text_columns.append(("s / trial", True, [_seconds_text(line) for line in lines]))
+        fit = [None if line.seconds is None else line.seconds.fit for line in lines]
+        measured = [None if line.seconds is None else line.seconds.evaluations for line in lines]
+        text_columns.append(("s fit", True, list(map(_seconds_text, fit))))
+        text_columns.append(("s evaluations", True, list(map(_seconds_text, measured))))
     headers, right, cells_by_column = zip(*text_columns, strict=True)
     rows = list(zip(*cells_by_column, strict=True))
     return f"{markdown_table(headers, rows, right=right)}\n\n{table_caption(lines)}"
@@ -102,6 +109,13 @@ def _caption_notes(lines: Sequence[TableLine]) -> Iterator[str]:
     if any(line.skipped for line in lines):
         mark = SKIPPED_TEXT.capitalize()
         yield f"{mark}: the evaluation is not applicable; the page gives the reason."
+    probes = [cell.probe for line in lines for cell in line.cells.values() if cell.probe]
+    if any(probe.count for probe in probes):
+        yield CHECKED_NOTE
+    if any(not probe.is_complete for probe in probes):
+        yield AT_MOST_NOTE
+    if any(line.unlearned_count for line in lines):
+        yield f"{UNLEARNED_MARK} A fit did not learn its task, so the row is not ranked."
     if any(line.has_mixed_environments for line in lines):
         yield (
             f"{MIXED_MARK} Measured, in part, on another device, thread count or precision than "
@@ -119,6 +133,8 @@ def _name_columns(lines: Sequence[TableLine]) -> list[TextColumn]:
     transfers = []
     for line in lines:
         mark = f" {MIXED_MARK}" if line.has_mixed_environments else ""
+        if line.unlearned_count:
+            mark += f" {UNLEARNED_MARK}{_trial_counts_text(line.unlearned_count, line)}"
         transfers.append(f"{line.row.transfer}{mark}")
     labels_by_axis: dict[str, Sequence[str | None]] = {
         "source": [line.row.source for line in lines],
@@ -145,7 +161,21 @@ def _cell_text(line: TableLine, name: str) -> str:
     interval = format_interval(aggregate.interval, fine=fine)
     basis = BASIS_MARKS.get(aggregate.basis, "")
     trials = _trial_counts_text(aggregate.trial_count, line)
-    return f"{value}{interval}{basis}{trials}{VERDICT_MARKS[cell.verdict.value]}"
+    at_most = "at most " if cell.probe is not None and not cell.probe.is_complete else ""
+    return f"{at_most}{value}{interval}{basis}{trials}{_verdict_mark(cell)}"
+
+
+def _verdict_mark(cell: TableCell) -> str:
+    """Return the doubt about a number, or the check mark of a checked robust accuracy.
+
+    Beside the check mark is the share, in points of the attacked images, that the attack missed.
+    """
+    if cell.verdict.value in DOUBT_MARKS:
+        return DOUBT_MARKS[cell.verdict.value]
+    missed = None if cell.probe is None else cell.probe.missed_share
+    if missed is None or cell.verdict.value == "unchecked":
+        return ""
+    return f" ✓ {100 * missed:.1f}"
 
 
 def _difference_text(line: TableLine, *, name: str) -> str:
@@ -168,8 +198,8 @@ def _trial_counts_text(count: int, line: TableLine) -> str:
     return f" ({count}/{planned})" if count < planned else ""
 
 
-def _seconds_text(line: TableLine) -> str:
-    return ABSENT if line.seconds is None else f"{line.seconds:.2f}"
+def _seconds_text(seconds: float | None) -> str:
+    return ABSENT if seconds is None else f"{seconds:.2f}"
 
 
 def _seeds_text(line: TableLine) -> str:

@@ -167,14 +167,14 @@ def _run_trials(
         plan,
         trial_statuses(plan, folder),
         settings,
-        results_without_battery(plan, folder),
+        results_without_battery(plan, folder, settings.battery),
         built=folder.finished_ids() | permanently_failed(folder),
     )
     _copy_from_other_runs(folder, todo, template, events, host)
     # Computed again, since copied records can have finished trials.
     statuses = trial_statuses(plan, folder)
     _announce_start(events, plan, statuses, todo, folder, executor, settings)
-    done = folder.finished_ids() - results_without_battery(plan, folder)
+    done = folder.finished_ids() - results_without_battery(plan, folder, settings.battery)
     hopeless = set() if settings.retry_failed else permanently_failed(folder)
     jobs = pending_jobs(todo, cells, done, plan.sources, hopeless=hopeless)
     scheduler = JobScheduler(jobs, executor, template, events, folder, plan)

@@ -330,11 +330,19 @@ def row_label(
         return None
     label = _PLACEHOLDER.sub(lambda match: texts[match[1]] or "", text)
     next_step = "correct `label`, or what its braces stand for"
-    return _checked_label(label, template.location, next_step, problems)
+    reserved = entry.section.reserved
+    return _checked_label(label, template.location, next_step, problems, reserved=reserved)
 
 
-def _checked_label(label: str, mark: Location, next_step: str, problems: Problems) -> str | None:
-    expected = label_fault(label)
+def _checked_label(
+    label: str,
+    mark: Location,
+    next_step: str,
+    problems: Problems,
+    *,
+    reserved: frozenset[str] = frozenset(),
+) -> str | None:
+    expected = label_fault(label, reserved=reserved)
     if expected is None:
         return label
     problems.add(

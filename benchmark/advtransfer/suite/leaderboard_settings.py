@@ -17,6 +17,7 @@ from advtransfer.suite.selection import AXES, Grid
 from advtransfer.suite.suite import GridEntry, Leaderboard
 from advtransfer.suite.yaml_core import parse_fraction
 from advtransfer.types import Json
+from advtransfer.types.metric_names import CLAIM_PREFIX, attack_name, worst_norm
 
 LEADERBOARD_KEYS = ("baseline", "rank_by", "columns", "figures", "questions")
 RANK_BY_KEYS = ("lowest",)
@@ -125,6 +126,8 @@ class LeaderboardReader:
         """
         axis = self.grid.axes["evaluation"]
         text = value.value if isinstance(value.value, str) else ""
+        if norm := worst_norm(text.partition(".")[0]):
+            return self._read_worst(norm, value)
         owners = [
             name for name in axis.names if isinstance(name, str) and text.startswith(f"{name}.")
         ]
@@ -137,9 +140,33 @@ class LeaderboardReader:
         label = self._single_label("evaluation", Located(owner, value.location)) if owners else None
         if label is None:
             return None
-        numbers = [f"{parse_fraction(number):g}" for number in match["at"].split("@")[1:]]
-        metric = "@".join([match["name"], *numbers])
+        metric = _as_recorded(match)
         self._check_metric(metric, label, value)
+        return f"{label}.{metric}"
+
+    def _read_worst(self, norm: str, value: Located) -> str | None:
+        """Return ``worst_linf.robust_accuracy[@eps]``, or add a problem and return None."""
+        label, _, name = str(value.value).partition(".")
+        match = _METRIC_PATTERN.fullmatch(name)
+        metric = None if match is None else _as_recorded(match)
+        names: set[str] = set()
+        for attack in self.evaluations:
+            given = self.outlines.metric_names(attack.node)
+            if attack.node.options.get("norm", norm) == norm:
+                # An attack that declares no metrics may give any.
+                names |= {metric or CLAIM_PREFIX} if given is None else given
+        claims = sorted(name for name in names if name.startswith(CLAIM_PREFIX))
+        if metric is None or not matching_metrics(metric, claims):
+            choices = join_names([f"{label}.{claim}" for claim in claims])
+            validators.add_mismatch(
+                value,
+                expected=f"one of {choices}"
+                if claims
+                else f"an attack in {norm} to be the worst of",
+                next_step="name one of them" if claims else "add one, or correct the name",
+                problems=self.problems,
+            )
+            return None
         return f"{label}.{metric}"
 
     def _add_unknown_metric(self, owner: str, value: Located) -> None:
@@ -158,6 +185,7 @@ class LeaderboardReader:
         given = self.outlines.metric_names(cell.node) if cell is not None else None
         if given is None:
             return
+        given |= {attack_name(name) for name in given if name.startswith(CLAIM_PREFIX)}
         matching = matching_metrics(metric, given)
         if len(matching) == 1:
             return
@@ -244,6 +272,12 @@ class LeaderboardReader:
                 next_step=did_you_mean(value.value, choices, otherwise="correct it"),
                 problems=self.problems,
             )
+
+
+def _as_recorded(metric: re.Match[str]) -> str:
+    """Return a metric with its numbers as records write them."""
+    numbers = [f"{parse_fraction(number):g}" for number in metric["at"].split("@")[1:]]
+    return "@".join([metric["name"], *numbers])
 
 
 def matching_metrics(asked: str, given: Iterable[str]) -> list[str]:

@@ -4,18 +4,31 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
+import numpy as np
 import torch
-from torch import nn
+from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from advtransfer.errors import Inapplicable
 from advtransfer.node import canonical_json
 
 T = TypeVar("T")
 M = TypeVar("M", bound=nn.Module)
+Words: TypeAlias = NDArray[np.uint64]
+"""Unsigned 32-bit integers, each in 64 bits so that a product of two fits."""
+
+PHILOX_MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
+PHILOX_KEY_STEPS = (0x9E3779B9, 0xBB67AE85)
+PHILOX_ROUNDS = 10
+"""Philox4x32-10 (Salmon et al. 2011, section 4.3): the constants of Random123."""
+
+COUNTERS_PER_CHUNK = 2**14
+"""Counters that are encrypted together: their words stay in the processor's cache."""
 
 
 def stream_seed(*parts: str | int) -> int:
@@ -28,6 +41,67 @@ def stream_seed(*parts: str | int) -> int:
 def stream_generator(*parts: str | int) -> torch.Generator:
     """Return a new CPU generator at the start of the stream that `parts` name."""
     return torch.Generator().manual_seed(stream_seed(*parts))
+
+
+def keyed_uniform(stream: int, keys: Sequence[int], shape: Sequence[int]) -> Tensor:
+    """Return uniform numbers in [0, 1) for each sample, ``(len(keys), *shape)`` float32, on the CPU.
+
+    They are multiples of 2**-24. The numbers of a sample depend on the stream and its key only, and
+    are the same for every batch, order, device and machine.
+
+    Args:
+        stream: Seed of the stream, as `stream_seed` returns it.
+        keys: Keys of the samples, 64-bit integers.
+        shape: Shape of the numbers of one sample.
+    """
+    count = math.prod(shape)
+    blocks = -(-count // 4)
+    samples = np.array([key & _MASK_64 for key in keys], dtype=np.uint64)
+    stream_key = stream & _MASK_32, stream >> 32
+    numbers = np.empty((len(samples) * blocks, 4), dtype=np.float32)
+    for start in range(0, len(numbers), COUNTERS_PER_CHUNK):
+        rows = np.arange(start, min(start + COUNTERS_PER_CHUNK, len(numbers)), dtype=np.uint64)
+        sample = samples[rows // np.uint64(blocks)]
+        block = rows % np.uint64(blocks)
+        counters = (block, np.zeros_like(block), sample & _WORD, sample >> _HALF)
+        for column, words in enumerate(philox(counters, stream_key)):
+            # A float32 holds 24 bits exactly: more would round up to 1.
+            numbers[start : start + len(rows), column] = words >> np.uint64(8)
+    numbers *= np.float32(2.0**-24)
+    drawn = torch.from_numpy(numbers.reshape(len(samples), blocks * 4)[:, :count])
+    return drawn.reshape(len(samples), *shape)
+
+
+def philox(counters: Sequence[Words], key: tuple[int, int]) -> tuple[Words, Words, Words, Words]:
+    """Return four random words ``(M,)`` for each of ``M`` counters: Philox4x32-10.
+
+    Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as 1, 2, 3" (SC 2011), section
+    4.3.
+
+    Args:
+        counters: The four words of the counters, each ``(M,)``.
+        key: The two words of the key.
+    """
+    first, second, third, fourth = counters
+    for round_number in range(PHILOX_ROUNDS):
+        # The key moves on by Weyl sequences, modulo 2**32.
+        round_key = [
+            np.uint64((word + round_number * step) & _MASK_32)
+            for word, step in zip(key, PHILOX_KEY_STEPS, strict=True)
+        ]
+        product = first * np.uint64(PHILOX_MULTIPLIERS[0])
+        other_product = third * np.uint64(PHILOX_MULTIPLIERS[1])
+        first = (other_product >> _HALF) ^ second ^ round_key[0]
+        third = (product >> _HALF) ^ fourth ^ round_key[1]
+        second = other_product & _WORD
+        fourth = product & _WORD
+    return first, second, third, fourth
+
+
+_MASK_32 = 2**32 - 1
+_MASK_64 = 2**64 - 1
+_WORD = np.uint64(_MASK_32)
+_HALF = np.uint64(32)
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from advtransfer.toolkit.tagged_union import TaggedUnion
 from advtransfer.types import Evaluation, Factory, component
 from advtransfer_foolbox import options
 from advtransfer_foolbox.options import (
+    Apgd,
     AtLeastOne,
     BasicIterative,
     Boundary,
@@ -30,7 +31,15 @@ from advtransfer_foolbox.options import (
 )
 
 EnsembleMember: TypeAlias = Annotated[
-    Pgd | Fgsm | BasicIterative | DeepFool | CarliniWagner | BrendelBethge | Boundary | Noise,
+    Apgd
+    | Pgd
+    | Fgsm
+    | BasicIterative
+    | DeepFool
+    | CarliniWagner
+    | BrendelBethge
+    | Boundary
+    | Noise,
     TaggedUnion(),
 ]
 
