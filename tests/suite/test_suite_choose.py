@@ -12,6 +12,7 @@ from jsonschema import Draft202012Validator
 from advtransfer.errors import BadInput
 from advtransfer.host import Host
 from advtransfer.node import Node
+from advtransfer.planning import make_plan
 from advtransfer.suite import load
 from advtransfer.suite.choice import Choice
 from advtransfer.suite.schema import suite_schema
@@ -159,3 +160,43 @@ def test_schema_takes_what_the_loader_takes() -> None:
     assert errors({"choose": good | {"by": "clean.accuracy"}})
     assert errors({"choose": good | {"among": {"network": [1]}}})
     assert errors({"choose": good | {"folds": 1}})
+
+
+def plan_of(path: Path, *changes: tuple[str, str]) -> dict[str, Any]:
+    text = SUITE.replace("TRANSFER", "linear_probe")
+    for old, new in changes:
+        text = text.replace(old, new)
+    (path / "s.yaml").write_text(text)
+    return cast("dict[str, Any]", make_plan(load(str(path / "s.yaml"), HOST), HOST).leaderboard)
+
+
+def test_plan_names_transfers_that_differ_in_swept_options(tmp_path: Path) -> None:
+    swept = ("linear_probe", "linear_probe, sweep: {C: [1, 2]}")
+
+    assert [["tr[C=1]", "tr[C=2]"]] == plan_of(tmp_path, swept)["swept"]
+    assert "swept" not in plan_of(tmp_path)
+
+
+def test_held_out_metrics_can_be_columns_and_rank(tmp_path: Path) -> None:
+    board = "leaderboard: {rank_by: validation.accuracy, columns: [validation.robust_accuracy]}\n"
+    plan = plan_of(tmp_path, ("evaluations:", f"{board}evaluations:"))
+
+    assert "validation.accuracy" == plan["rank_by"]
+    assert ["validation.robust_accuracy"] == plan["columns"]
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (("{e: ", "{validation: "), "another name, since validation is what the host itself"),
+        (
+            ("evaluations:", "leaderboard: {rank_by: validation.loss}\nevaluations:"),
+            "expected one of validation.accuracy, validation.robust_accuracy",
+        ),
+    ],
+)
+def test_validation_is_a_reserved_label(
+    tmp_path: Path, change: tuple[str, str], problem: str
+) -> None:
+    with pytest.raises(BadInput, match=problem):
+        plan_of(tmp_path, change)

@@ -15,7 +15,7 @@ from advtransfer.errors import BadInput, Problem
 from advtransfer.leaderboard.probes import combine_probes
 from advtransfer.leaderboard.run_data import Metric, ResultData, RunData
 from advtransfer.planning import Trial
-from advtransfer.types.metric_names import WORST_LABELS
+from advtransfer.types.metric_names import RESERVED_LABELS
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ def find_column(name: str, data: RunData) -> Column:
     Raises:
         BadInput: No evaluation has this name, or none or several of its metrics match.
     """
-    labels = [*data.metrics, *WORST_LABELS.values()]
+    labels = [*data.metrics, *RESERVED_LABELS]
     evaluations = [label for label in labels if name.startswith(f"{label}.")]
     if not evaluations:
         choices = ", ".join(data.metrics) or "none"

@@ -24,7 +24,7 @@ from advtransfer.planning.nodes import (
 )
 from advtransfer.planning.trials import Plan, Trial
 from advtransfer.precheck import CellOutline
-from advtransfer.suite import GridEntry, Leaderboard, Selection, Subset, Suite, Target
+from advtransfer.suite import GridEntry, Selection, Subset, Suite, Target
 from advtransfer.suite.choice import choice_misfits
 from advtransfer.suite.outlines import Outlines
 from advtransfer.types import ComponentMetadata, Json
@@ -103,7 +103,7 @@ def make_plan(suite: Suite, host: Host) -> Plan:
     references = [cell for target in suite.targets for cell in target.references]
     # A source that is also a reference is shown under its label as a source.
     names = {cell.node.id: cell.label for cell in (*references, *suite.sources)}
-    return Plan(suite.name, suite.title, _leaderboard_json(suite.leaderboard), names, tuple(trials))
+    return Plan(suite.name, suite.title, _leaderboard_json(suite), names, tuple(trials))
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,19 +291,30 @@ def _axis_values(**cells: GridEntry | None) -> GridPosition:
     return {axis: cell.label if cell else None for axis, cell in cells.items()}
 
 
-def _leaderboard_json(leaderboard: Leaderboard) -> dict[str, Json]:
+def _leaderboard_json(suite: Suite) -> dict[str, Json]:
+    leaderboard = suite.leaderboard
     baseline: Json
     if isinstance(leaderboard.baseline, Mapping):
         baseline = {"transfer": leaderboard.baseline["transfer"]}
     else:
         baseline = leaderboard.baseline
+    swept = _swept_transfers(suite)
     return {
+        **({"swept": swept} if swept else {}),
         "baseline": baseline,
         "rank_by": leaderboard.rank_by,
         "columns": list(leaderboard.columns),
         "figures": [dict(figure) for figure in leaderboard.figures],
         "questions": [dict(question) for question in leaderboard.questions],
     }
+
+
+def _swept_transfers(suite: Suite) -> list[Json]:
+    """Return the labels of transfers that differ only in swept options, a list for each entry."""
+    labels: dict[str, list[str]] = {}
+    for cell in suite.transfers:
+        labels.setdefault(cell.key, []).append(cell.label)
+    return [sorted(group) for _, group in sorted(labels.items()) if len(group) > 1]
 
 
 def _sort_key(trial: Trial) -> tuple[object, ...]:

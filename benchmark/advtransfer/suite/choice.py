@@ -23,10 +23,10 @@ from advtransfer.suite.outlines import Outlines
 from advtransfer.toolkit.adversary import Adversary
 from advtransfer.toolkit.option_checks import radius_misfits
 from advtransfer.types import Json
+from advtransfer.types.metric_names import VALIDATION_LABEL, VALIDATION_METRICS
 
 CRITERIA: Mapping[str, str] = {
-    "validation.accuracy": "validation_accuracy",
-    "validation.robust_accuracy": "robust_validation_accuracy",
+    f"{VALIDATION_LABEL}.{metric}": column for metric, column in VALIDATION_METRICS.items()
 }
 """The metrics to choose by, and their names among a fit's facts and curves."""
 

@@ -16,9 +16,10 @@ from advtransfer.toolkit.losses import count_correct, task_loss
 from advtransfer.toolkit.pgd import measure_robust_accuracy
 from advtransfer.toolkit.prediction import measure_accuracy, predict
 from advtransfer.types import Context, Samples
+from advtransfer.types.metric_names import VALIDATION_METRICS
 
-ACCURACY = "validation_accuracy"
-ROBUST_ACCURACY = "robust_validation_accuracy"
+ACCURACY = VALIDATION_METRICS["accuracy"]
+ROBUST_ACCURACY = VALIDATION_METRICS["robust_accuracy"]
 LOSS = "validation_loss"
 """Names of the measurements among a training's curves and a fit's facts."""
 
