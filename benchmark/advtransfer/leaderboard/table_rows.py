@@ -17,7 +17,6 @@ from advtransfer.leaderboard.questions_config import owning_evaluation
 from advtransfer.leaderboard.run_data import ImageShares, Metric, ResultData, RunData
 from advtransfer.planning import Trial
 from advtransfer.types import Outcome
-from advtransfer.types.metric_names import WORST_LABELS
 from advtransfer.types.metric_names import RESERVED_LABELS
 
 
