@@ -324,6 +324,7 @@ def _leaderboard_json(suite: Suite) -> dict[str, Json]:
         baseline = leaderboard.baseline
     swept = _swept_transfers(suite)
     return {
+        **({"note": leaderboard.note} if leaderboard.note else {}),
         **({"swept": swept} if swept else {}),
         "baseline": baseline,
         "rank_by": leaderboard.rank_by,

@@ -25,7 +25,7 @@ from advtransfer.types.metric_names import (
     worst_norm,
 )
 
-LEADERBOARD_KEYS = ("baseline", "rank_by", "columns", "figures", "questions")
+LEADERBOARD_KEYS = ("note", "baseline", "rank_by", "columns", "figures", "questions")
 RANK_BY_KEYS = ("lowest",)
 FIGURE_KINDS = ("accuracy_vs_n",)
 FIGURE_KEYS = ("kind", "metric")
@@ -65,7 +65,15 @@ class LeaderboardReader:
             columns=tuple(column for column in columns if column is not None),
             figures=tuple(self._read_figure(figure) for figure in figures),
             questions=tuple(self._read_question(question) for question in questions),
+            note=self._read_note(items["note"]) if "note" in items else "",
         )
+
+    def _read_note(self, value: Located) -> str:
+        """Return a text for the page, on one line."""
+        note = validators.require_text(
+            value, expected="a text for the page", problems=self.problems
+        )
+        return " ".join((note or "").split())
 
     def _list_items(self, items: Mapping[str, Located], name: str) -> tuple[Located, ...]:
         if name not in items or items[name].value == ():
@@ -256,10 +264,7 @@ class LeaderboardReader:
                 problems=self.problems,
             )
         if "note" in items:
-            note = validators.require_text(
-                items["note"], expected="a text for the page", problems=self.problems
-            )
-            question["note"] = " ".join((note or "").split())
+            question["note"] = self._read_note(items["note"])
         return question
 
     def _read_predictors(self, value: Located) -> Json:

@@ -182,6 +182,7 @@ def _leaderboard_schema() -> JsonSchema:
         "note": or_null(with_description(_TEXT, "A text for the page.")),
     }
     own: dict[str, JsonSchema] = {
+        "note": with_description(_TEXT, "A text for the top of the page."),
         "baseline": {"anyOf": [_TEXT, closed_object({"transfer": _TEXT}, required=["transfer"])]},
         "rank_by": with_description(
             {"anyOf": [definition_ref("metric"), lowest]},
