@@ -42,7 +42,9 @@ def warnings(tmp_path: Path, **changes: Any) -> list[tuple[str, str]]:  # noqa: 
     path = tmp_path / "warned.yaml"
     path.write_text(yaml.safe_dump(yaml.safe_load(SUITE) | changes))
     suite = load(str(path), HOST)
-    return [(warning.kind, warning.text) for warning in plan_warnings(make_plan(suite, HOST), suite)]
+    return [
+        (warning.kind, warning.text) for warning in plan_warnings(make_plan(suite, HOST), suite)
+    ]
 
 
 def asked(*questions: dict[str, Any]) -> dict[str, Any]:
