@@ -13,8 +13,10 @@ from advtransfer.errors import Inapplicable
 from advtransfer.toolkit.datasets import BoundedSamples, require_unit_bounds
 from advtransfer.toolkit.model_modes import weights_frozen
 from advtransfer.types import Context, EvaluationInputs, Examples, Measurement, Outcome, Task
+from advtransfer_foolbox.apgd_losses import replaced_loss_checks
 from advtransfer_foolbox.clean_accuracy import CleanPredictions, predict_clean, require_model
 from advtransfer_foolbox.norms import Budget
+from advtransfer_foolbox.options import ApgdLoss
 from advtransfer_foolbox.protocols import Attack
 from advtransfer_foolbox.radius_search import RadiusSearch
 
@@ -30,6 +32,8 @@ class AttackAccuracy:
         clean_metric: Name of the outcome metric without attack; None leaves it out.
         report_queries: Report the numbers of model and gradient evaluations.
         report_distances: Report the distances of the nearest examples.
+        apgd_losses: The losses of Auto-PGD among the attacks; the record says where a model has too
+            few classes for one.
     """
 
     attacks: Sequence[Attack]
@@ -38,6 +42,7 @@ class AttackAccuracy:
     clean_metric: str | None = None
     report_queries: bool = False
     report_distances: bool = False
+    apgd_losses: Sequence[ApgdLoss] = ()
 
     def measure(self, given: EvaluationInputs, *, context: Context) -> Measurement:
         """Return the outcomes at each radius, with the examples of the broken samples.
@@ -66,6 +71,9 @@ class AttackAccuracy:
             metrics=metrics,
             samples=samples,
             examples=[examples[eps] for eps in self.budget.eps],
+            checks=replaced_loss_checks(
+                self.apgd_losses, classes=clean.logits.shape[1], samples=len(test)
+            ),
         )
 
     def _require_task(self, task: Task) -> None:

@@ -189,9 +189,84 @@ class Noise:
         require_field(self.draws >= 1, "draws", self.draws, "at least 1")
 
 
+ApgdLoss: TypeAlias = Literal["cross_entropy", "dlr", "targeted_dlr", "margin", "targeted_margin"]
+TargetOrder: TypeAlias = Literal["logit", "distance"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Apgd:
+    """Projected gradient descent that adapts its step size, as in `apgd`."""
+
+    norms: ClassVar[Norms] = frozenset({"linf", "l2", "l1"})
+    kind: Literal["apgd"]
+    steps: int = 100
+    restarts: int = 1
+    loss: ApgdLoss = "cross_entropy"
+    targets: int = 9
+    target_order: TargetOrder = "logit"
+    rho: float = 0.75
+
+    def __post_init__(self) -> None:
+        require_field(self.steps >= 1, "steps", self.steps, "at least 1")
+        require_field(self.restarts >= 1, "restarts", self.restarts, "at least 1")
+        require_field(self.targets >= 1, "targets", self.targets, "at least 1")
+        require_field(0 < self.rho < 1, "rho", self.rho, "a share between 0 and 1")
+
+    @property
+    def is_targeted(self) -> bool:
+        """True if each ascent moves towards one target class."""
+        return self.loss in ("targeted_dlr", "targeted_margin")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fab:
+    """Steps to linearised boundaries, biased towards the image, as in `fab`."""
+
+    norms: ClassVar[Norms] = frozenset({"linf", "l2", "l1"})
+    kind: Literal["fab"]
+    steps: int = 100
+    targets: int = 9
+    alpha_max: float = 0.1
+    eta: float = 1.05
+    beta: float = 0.9
+
+    def __post_init__(self) -> None:
+        require_field(self.steps >= 1, "steps", self.steps, "at least 1")
+        require_field(self.targets >= 1, "targets", self.targets, "at least 1")
+        require_field(0 <= self.alpha_max <= 1, "alpha_max", self.alpha_max, "from 0 to 1")
+        require_field(self.eta >= 1, "eta", self.eta, "a number from 1")
+        require_field(0 <= self.beta < 1, "beta", self.beta, "from 0 to below 1")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Square:
+    """Random search with square windows by the logits alone, as in `square`."""
+
+    norms: ClassVar[Norms] = frozenset({"linf", "l2", "l1"})
+    kind: Literal["square"]
+    queries: int = 5000
+    p_init: float = 0.8
+    restarts: int = 1
+
+    def __post_init__(self) -> None:
+        require_field(self.queries >= 2, "queries", self.queries, "at least 2")
+        require_field(0 < self.p_init <= 1, "p_init", self.p_init, "a share above 0, up to 1")
+        require_field(self.restarts >= 1, "restarts", self.restarts, "at least 1")
+
+
 GradientSettings: TypeAlias = Fgsm | Pgd | BasicIterative
 AttackSettings: TypeAlias = (
-    Fgsm | Pgd | BasicIterative | DeepFool | CarliniWagner | BrendelBethge | Boundary | Noise
+    Fgsm
+    | Pgd
+    | BasicIterative
+    | DeepFool
+    | CarliniWagner
+    | BrendelBethge
+    | Boundary
+    | Noise
+    | Apgd
+    | Fab
+    | Square
 )
 
 
@@ -223,6 +298,8 @@ def accuracy_metric(
 
 
 def _claims_robustness(attack: AttackSettings) -> bool:
+    if isinstance(attack, Square):
+        return True
     if isinstance(attack, Noise) or attack.steps == 1:
         return False
     return not isinstance(attack, Pgd) or attack.examples == "any"
@@ -299,7 +376,8 @@ def attack_check(
 
     def check(chosen: OptionValues, around: CellOutline) -> Iterator[Misfit]:
         yield from eps_misfits(chosen, around, bounds=bounds)
-        yield from _step_misfits((), chosen["step_size"], chosen["norm"], around, bounds=bounds)
+        step_size = chosen.get("step_size")
+        yield from _step_misfits((), step_size, chosen["norm"], around, bounds=bounds)
         # The settings check themselves when they are built; their errors become misfits.
         try:
             build(**{name: chosen[name] for name in names})
@@ -391,3 +469,73 @@ def _misfit_of_error(message: str) -> Misfit:
     if match is None:
         return Misfit((), message, "correct the options")
     return Misfit((match[1],), match[2], f"correct `{match[1]}`, or what goes with it")
+
+
+AutoAttackVersion: TypeAlias = Literal["standard", "fast"]
+
+FAST_STEPS, FAST_TARGETS = 100, 3
+"""Defaults of the fast version: steps of each ascent, and target classes."""
+
+AUTOATTACK_PRESETS: Mapping[str, Mapping[str, Json]] = {
+    "robustbench-cifar10-linf": {**_CIFAR_BALL, "version": "standard"},
+    "robustbench-cifar10-l2": {"norm": "l2", "eps": 0.5, "version": "standard"},
+    "robustbench-cifar100-linf": {**_CIFAR_BALL, "version": "standard"},
+    "robustbench-imagenet-linf": {"norm": "linf", "eps": 4 / 255, "version": "standard"},
+    "croce2021-cifar10-l1": {"norm": "l1", "eps": 12.0, "version": "standard"},
+}
+"""The threat models of RobustBench (Croce et al., 2021), and that of "Mind the box"."""
+
+
+def autoattack_members(
+    norm: Norm, version: AutoAttackVersion, steps: int | None, targets: int | None
+) -> tuple[AttackSettings, ...]:
+    """Return the attacks of AutoAttack in their order.
+
+    Raises:
+        ValueError: The standard version is given steps or targets.
+    """
+    if version == "standard":
+        require_field(steps is None, "steps", steps, "none unless version is fast")
+        require_field(targets is None, "targets", targets, "none unless version is fast")
+        return _standard_members(norm)
+    ascent_steps = FAST_STEPS if steps is None else steps
+    return (
+        Apgd(kind="apgd", steps=ascent_steps),
+        Apgd(
+            kind="apgd",
+            steps=ascent_steps,
+            loss="targeted_dlr",
+            targets=FAST_TARGETS if targets is None else targets,
+            target_order="distance",
+        ),
+    )
+
+
+def _standard_members(norm: Norm) -> tuple[AttackSettings, ...]:
+    """Return the attacks of the standard version of Croce and Hein (2020; 2021 for l_1)."""
+    is_l1 = norm == "l1"
+    return (
+        Apgd(kind="apgd", restarts=5 if is_l1 else 1),
+        Apgd(kind="apgd", loss="targeted_dlr", targets=5 if is_l1 else 9),
+        Fab(kind="fab"),
+        Square(kind="square"),
+    )
+
+
+def autoattack_misfits(chosen: OptionValues, around: CellOutline) -> Iterator[Misfit]:
+    """Yield the radii that do not suit the images, and options that the version does not take."""
+    yield from eps_misfits(chosen, around)
+    try:
+        _chosen_members(chosen)
+    except ValueError as error:
+        yield _misfit_of_error(str(error))
+
+
+def autoattack_metrics(chosen: OptionValues) -> list[str]:
+    """Return the metrics of the attacks of AutoAttack together."""
+    return _metric_names(_chosen_members(chosen), chosen)
+
+
+def _chosen_members(chosen: OptionValues) -> tuple[AttackSettings, ...]:
+    names = ("norm", "version", "steps", "targets")
+    return autoattack_members(**{name: chosen[name] for name in names})

@@ -14,6 +14,7 @@ from advtransfer.toolkit.tagged_union import TaggedUnion
 from advtransfer.types import Evaluation, Factory, component
 from advtransfer_foolbox import options
 from advtransfer_foolbox.options import (
+    Apgd,
     AtLeastOne,
     BasicIterative,
     Boundary,
@@ -22,15 +23,27 @@ from advtransfer_foolbox.options import (
     DeepFool,
     Eps,
     EpsList,
+    Fab,
     Fgsm,
     Noise,
     NoiseKind,
     Pgd,
     Seed,
+    Square,
 )
 
 EnsembleMember: TypeAlias = Annotated[
-    Pgd | Fgsm | BasicIterative | DeepFool | CarliniWagner | BrendelBethge | Boundary | Noise,
+    Apgd
+    | Pgd
+    | Fgsm
+    | BasicIterative
+    | DeepFool
+    | CarliniWagner
+    | BrendelBethge
+    | Boundary
+    | Noise
+    | Fab
+    | Square,
     TaggedUnion(),
 ]
 
