@@ -16,6 +16,7 @@ from advtransfer.leaderboard.questions_config import metric_stem, metric_stems, 
 from advtransfer.leaderboard.source_data import SourceData, read_source
 from advtransfer.planning import Plan, Trial
 from advtransfer.planning.status import Attempt, TrialStatus, trial_status
+from advtransfer.result.comparison import verdict_with_batteries
 from advtransfer.result.evidence import (
     BatteryIndex,
     FoldedResult,
@@ -23,10 +24,10 @@ from advtransfer.result.evidence import (
     fold_result,
     is_snapshot,
     unlearned_reason,
-    worst_results,
 )
 from advtransfer.result.sample_values import values_by_metric
 from advtransfer.result.verdict import Verdict, verdict_from_record, worst_verdict
+from advtransfer.result.worst_case import worst_results
 from advtransfer.types import Json
 from advtransfer.types.metric_names import CLAIM_PREFIX, WORST_LABELS, attack_name, worst_norm
 
@@ -34,14 +35,14 @@ if TYPE_CHECKING:
     from advtransfer.result.evidence import OutcomeArray
     from advtransfer.statistics.correlation import FloatArray
 
-FOLDED_FIELDS = ("id", "asked", "battery", "outcomes")
-"""Fields of a result record that its fold reads."""
+FOLDED_FIELDS = ("id", "asked", "battery", "checks", "outcomes")
+"""Fields of a result record that its fold and its verdict read."""
 
 JsonObject: TypeAlias = Mapping[str, Any]
 """A JSON object as `advtransfer.result` writes it. Any: fields differ by kind of record."""
 
 
-NO_BATTERY_REASON = "no battery whose records name the images that it attacked"
+NO_BATTERY_REASON = "no battery, or one of an old version, which does not name its images"
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +125,7 @@ class ResultData:
     def claims_verdict(self) -> Verdict:
         """The worst verdict on its robust accuracies, without those of snapshots."""
         claims = [name for name in self.claims if not is_snapshot(name, self.metrics)]
-        return worst_verdict([self.verdict, *map(self.metric_verdict, claims)])
+        return worst_verdict([*map(self.metric_verdict, claims), self.verdict])
 
     def metric_verdict(self, metric: str) -> Verdict:
         """Return the verdict on one metric: without a battery, a robust accuracy is unchecked."""
@@ -264,7 +265,8 @@ def _fold_results(
     """Fold all results with the batteries, once every record is read."""
     folded = {id: fold_result(record, batteries) for id, record in evidence.items()}
     for id, result in data.results.items():
-        data.results[id] = _folded_result(result, folded[id])
+        verdict = verdict_with_batteries(evidence[id], batteries)
+        data.results[id] = _folded_result(replace(result, verdict=verdict), folded[id])
     for label, metrics in data.metrics.items():
         claims = {name for name in metrics if name.startswith(CLAIM_PREFIX)}
         if claims:

@@ -15,6 +15,7 @@ from typing import Any, cast, get_args
 
 from advtransfer.errors import CacheError
 from advtransfer.node import content_id
+from advtransfer.result.evidence import labels_fault
 from advtransfer.result.record import RECORD_FORMAT, arrays_path, robust_share, unpack_bits
 from advtransfer.result.verdict import (
     FORMER_VALUES,
@@ -323,6 +324,8 @@ def _result_faults(record: RecordJson) -> Iterator[str]:
                 yield f"found {name} {metric}; expected a value alone, or outcomes"
             yield from _number_faults(name, metric)
     yield from _verdict_faults(record)
+    if "labels" in record and (fault := labels_fault(record["labels"])):
+        yield fault
     for battery in _named_batteries(record["battery"]):
         if not ID_PATTERN.fullmatch(str(battery)):
             yield f"found battery {battery!r}; expected an id"

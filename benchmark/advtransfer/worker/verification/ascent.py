@@ -26,9 +26,6 @@ Loss: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 The classes are the labels, or for `targeted_margin_loss` the labels beside the targets, ``(B, 2)``.
 """
 
-LAST_STEP_SHARE = 0.03
-"""Length of the last step of an ascent, as a share of the first one."""
-
 
 @dataclass(frozen=True, slots=True)
 class AscentResult:
@@ -45,16 +42,6 @@ class AscentResult:
     broken: Tensor
     zero_gradient: Tensor
     non_finite: Tensor
-
-
-def margin_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return the largest other logit minus the label's logit, ``(B,)``.
-
-    Unlike that of cross-entropy, its gradient does not vanish for confident models.
-    """
-    is_label = nn.functional.one_hot(labels, logits.shape[1]).bool()
-    best_other = logits.masked_fill(is_label, -torch.inf).amax(1)
-    return best_other - logits.masked_fill(~is_label, 0).sum(1)
 
 
 def targeted_margin_loss(logits: Tensor, classes: Tensor) -> Tensor:
@@ -77,13 +64,11 @@ def gradient_ascent(
     start: Tensor,
     steps: int,
     loss: Loss,
-    first_step: float = 1.0,
+    scale: float = 1.0,
     targets: Tensor | None = None,
     on: bool = False,
 ) -> AscentResult:
     """Ascend `loss` from `start`; a sample stops at its first misclassified iterate.
-
-    Step lengths fall geometrically: the first steps cross the ball, the last ones settle.
 
     Args:
         model: In eval mode, with frozen weights.
@@ -93,7 +78,7 @@ def gradient_ascent(
         start: ``(B, ...)``, inside the balls.
         steps: Number of steps.
         loss: Loss to ascend.
-        first_step: Length of the first step, in radii.
+        scale: Factor of the step lengths.
         targets: Classes ``(B,)`` for `targeted_margin_loss`.
         on: Continue with broken samples until the last step.
     """
@@ -114,9 +99,12 @@ def gradient_ascent(
         active, gradient = active[unfinished], gradient[unfinished]
         if not len(active):
             break
-        length = first_step * ball.threat.eps * LAST_STEP_SHARE ** (k / max(1, steps - 1))
         points[active] = ball.take_step(
-            points[active], gradient, step=length, inputs=inputs[active]
+            points[active],
+            gradient,
+            progress=k / max(1, steps - 1),
+            inputs=inputs[active],
+            scale=scale,
         )
     if len(active):
         # The iterate after the last step has not been classified yet.

@@ -7,7 +7,7 @@ its properties.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -18,13 +18,27 @@ from advtransfer.toolkit.rng import keyed_uniform, stream_generator, stream_seed
 from advtransfer.types import Shape
 from advtransfer.worker.verification.config import Norm, ThreatModel
 
-L1_PIXEL_SHARE = 0.05
-"""Share of the pixels that a random l_1 offset moves."""
+STEP_LENGTHS: Mapping[Norm, tuple[float, float]] = {
+    "linf": (1.0, 0.03),
+    "l2": (1.0, 0.03),
+    "l1": (5.0, 0.05),
+}
+"""Lengths of the first and the last step of an ascent, in radii.
+
+They fall geometrically: the first steps cross the ball, the last ones settle.
+"""
+
+L1_PIXEL_SHARES = (0.05, 0.005)
+"""Shares of the pixels that the first and the last step of an l_1 ascent move.
+
+Most of an l_1 radius pays on few pixels: with steps of 10 % of them, 167 of 200 images of a robust
+MNIST network stood at a radius of 6, with these 101.
+"""
 
 L1_ROUNDING = 1e-5
 """Share of an l_1 radius that is left for the rounding of points, whose errors add up over pixels."""
 
-BISECTION_STEPS = 60
+BISECTION_STEPS = 40
 """Bisections of the l_1 projection's threshold; the interval left is below float32 resolution."""
 
 
@@ -35,35 +49,60 @@ class Ball:
     threat: ThreatModel
     bounds: tuple[float, float] | None
 
-    def take_step(self, points: Tensor, gradient: Tensor, *, step: float, inputs: Tensor) -> Tensor:
+    def take_step(
+        self,
+        points: Tensor,
+        gradient: Tensor,
+        *,
+        progress: float,
+        inputs: Tensor,
+        scale: float = 1.0,
+    ) -> Tensor:
         """Return the points after one ascent step, inside the balls around `inputs`.
-
-        In l_1 the step goes towards the vertex of the ball that is best for this gradient (Frank
-        and Wolfe, 1956). Projected steps would spread the radius over more pixels than pays.
 
         Args:
             points: ``(B, ...)``.
             gradient: ``(B, ...)``, of the loss at the points.
-            step: Length of the step in the norm of the ball.
+            progress: How far the ascent is, from 0 at its first step to 1 at its last.
             inputs: ``(B, ...)``, the centres of the balls.
+            scale: Factor of the lengths of `STEP_LENGTHS`.
+        """
+        norm, eps = self.threat.norm, self.threat.eps
+        first, last = STEP_LENGTHS[norm]
+        length = scale * eps * first * (last / first) ** progress
+        if norm == "l1":
+            most, fewest = L1_PIXEL_SHARES
+            direction = sparse_direction(gradient, most * (fewest / most) ** progress)
+        else:
+            direction = steepest_direction(gradient, norm)
+        return self.project_back(points + length * direction, inputs)
+
+    def steepest_point(self, gradient: Tensor, inputs: Tensor) -> Tensor:
+        """Return the points of the balls in which a linear loss of this gradient is largest.
+
+        In l_2 the box cuts the step, so that the best point may be another.
         """
         norm, eps = self.threat.norm, self.threat.eps
         if norm == "l1":
-            vertex = inputs + self._l1_vertex(gradient, inputs)
-            return points + min(1.0, step / eps) * (vertex - points)
-        return self.project_back(points + step * steepest_direction(gradient, norm), inputs)
+            return inputs + self._l1_vertex(gradient, inputs)
+        return self.project_back(inputs + eps * steepest_direction(gradient, norm), inputs)
 
     def project_back(self, points: Tensor, inputs: Tensor) -> Tensor:
-        """Return the points projected onto the balls around `inputs`, then clipped to the box."""
+        """Return the points projected onto the balls around `inputs` and into the box.
+
+        In l_1 they are the nearest points of both; else the box comes last and leaves the ball
+        intact, since it moves each pixel towards the input's.
+        """
         norm, eps = self.threat.norm, self.threat.eps
         delta = points - inputs
-        projected = (
-            _project_l1(delta, eps * (1 - L1_ROUNDING))
-            if norm == "l1"
-            else project_to_ball(delta, norm, eps)
-        )
-        # The box comes last and leaves the ball intact: it moves each pixel towards the input's.
-        return clip_to_bounds(inputs + projected, self.bounds)
+        if norm == "l1":
+            low, high = self.bounds or (-torch.inf, torch.inf)
+            delta = _project_l1(
+                delta, eps * (1 - L1_ROUNDING), low=low - inputs, high=high - inputs
+            )
+        else:
+            delta = project_to_ball(delta, norm, eps)
+        return clip_to_bounds(inputs + delta, self.bounds)
 
     def _l1_vertex(self, gradient: Tensor, inputs: Tensor) -> Tensor:
         """Return the offset in the l_1 ball and the box that maximises its product with `gradient`.
@@ -124,12 +163,17 @@ class Ball:
 
     def _unit_offsets(self, normal: Tensor) -> Tensor:
         """Return offsets of length 1 from normal numbers ``(B, ...)``; in l_1 few pixels share it."""
-        if self.threat.norm != "l1":
-            return steepest_direction(normal, self.threat.norm)
-        flat = normal.flatten(1)
-        count = max(1, round(L1_PIXEL_SHARE * flat.shape[1]))
-        threshold = flat.abs().topk(count, dim=1).values[:, -1:]
-        return (flat.sign() * (flat.abs() >= threshold) / count).view_as(normal)
+        if self.threat.norm == "l1":
+            return sparse_direction(normal, L1_PIXEL_SHARES[0])
+        return steepest_direction(normal, self.threat.norm)
+
+
+def sparse_direction(gradient: Tensor, share: float) -> Tensor:
+    """Return the step of l_1 length 1 along a share of the pixels, the steepest, ``(B, ...)``."""
+    slopes = gradient.flatten(1)
+    count = max(1, round(share * slopes.shape[1]))
+    threshold = slopes.abs().topk(count, dim=1).values[:, -1:]
+    return (slopes.sign() * (slopes.abs() >= threshold) / count).view_as(gradient)
 
 
 def steepest_direction(gradient: Tensor, norm: Norm) -> Tensor:
@@ -153,20 +197,24 @@ def dual_norm(gradient: Tensor, norm: Norm) -> Tensor:
     return lengths
 
 
-def _project_l1(delta: Tensor, eps: float) -> Tensor:
-    """Return the nearest point of the l_1 ball to each `delta`.
+def _project_l1(delta: Tensor, eps: float, *, low: Tensor, high: Tensor) -> Tensor:
+    """Return the nearest point to each `delta` in the l_1 ball and between `low` and `high`.
 
-    Every entry shrinks by one threshold, which is found by bisection.
+    Every entry shrinks by one threshold and is then clipped (Croce and Hein, 2021, "Mind the box",
+    proposition 2.1); the threshold is found by bisection. `low` is at most 0 and `high` at least.
     """
     size = delta.flatten(1).abs()
-    low = torch.zeros_like(size[:, :1])
-    high = size.amax(1, keepdim=True)
-    outside = size.sum(1, keepdim=True) > eps
+    room = torch.where(delta > 0, high, -low).flatten(1)
+    smallest = torch.zeros_like(size[:, :1])
+    largest = size.amax(1, keepdim=True)
+    outside = size.minimum(room).sum(1, keepdim=True) > eps
     for _ in range(BISECTION_STEPS):
-        middle = (low + high) / 2
-        too_small = (size - middle).clamp_min(0).sum(1, keepdim=True) > eps
-        low = torch.where(too_small, middle, low)
-        high = torch.where(too_small, high, middle)
+        middle = (smallest + largest) / 2
+        shrunk = (size - middle).clamp_min(0).minimum(room)
+        too_small = shrunk.sum(1, keepdim=True) > eps
+        smallest = torch.where(too_small, middle, smallest)
+        largest = torch.where(too_small, largest, middle)
     # The upper end of the interval, so that rounding leaves the point inside the ball.
-    shrunk = (size - torch.where(outside, high, 0.0)).clamp_min(0)
+    threshold = torch.where(outside, largest, 0.0)
+    shrunk = (size - threshold).clamp_min(0).minimum(room)
     return delta.sign() * shrunk.view_as(delta)

@@ -207,7 +207,7 @@ def _unbounded_attack_check(attacks: BatteryAttacks) -> Check:
         ball=ball,
         start=batch.inputs,
         steps=attacks.battery_config.unbounded_steps,
-        first_step=0.25,
+        scale=0.25,
         loss=cross_entropy_loss,
     )
     # Guessing means naming the most frequent class of the sample.

@@ -117,7 +117,7 @@ class BatteryAttacks:
             self._break_samples("noise", rows[repeated], moved, misclassified)
 
     def attack_in_single_step(self) -> Tensor:
-        """Take one step of length eps along the gradient of cross-entropy.
+        """Take one step to where the gradient of cross-entropy points, on the surface of the ball.
 
         Returns:
             Whether that gradient is exactly zero, ``(correct samples,)`` bool.
@@ -127,9 +127,7 @@ class BatteryAttacks:
         _, gradient = logits_and_gradient(
             self.model, targets.inputs, targets.labels, cross_entropy_loss
         )
-        moved = self.ball.take_step(
-            targets.inputs, gradient, step=self.ball.threat.eps, inputs=targets.inputs
-        )
+        moved = self.ball.steepest_point(gradient, targets.inputs)
         self._start_outcomes("single_step")
         self._break_samples("single_step", rows, moved, self._misclassified(moved, targets.labels))
         return (gradient.flatten(1) == 0).all(1)
