@@ -251,7 +251,11 @@ _PROBE_OPTIMIZER = Sgd()
 
 
 @precheck(check=options.probe_misfits)
-@component(needs=("source",), presets=utrera2021_presets({"solver": "sgd"}))
+@component(
+    needs=("source",),
+    presets=utrera2021_presets({"solver": "sgd"}),
+    deterministic={"solver": "lbfgs", "folds": None},
+)
 def linear_probe(
     *,
     C: Strength | Strengths = 1.0,
@@ -327,7 +331,7 @@ def linear_probe(
     )
 
 
-@component(needs=("source",), tasks=("classes", "attributes", "values"))
+@component(needs=("source",), tasks=("classes", "attributes", "values"), deterministic=True)
 def logit_affine(
     *, cutoff: Annotated[float, Interval(ge=0, lt=1)] = 1e-6, cached: CacheActivations = True
 ) -> Transfer:

@@ -59,6 +59,7 @@ def test_smallest_possible_p_is_reported(
 
 
 def test_common_caveats_are_printed_once_and_others_by_predictor(bench: Bench) -> None:
+    bench.has_outcomes = False
     with_question(bench, 1, points=6).leaderboard["questions"][0]["predictor"] = [
         "align.alpha_st",
         "align.alpha_ts",
@@ -79,6 +80,7 @@ def test_common_caveats_are_printed_once_and_others_by_predictor(bench: Bench) -
 
 
 def test_columns_that_are_not_resampled_are_named(bench: Bench) -> None:
+    bench.has_outcomes = False
     page = make_page(with_question(bench, 1, points=6).run()).markdown
 
     assert "Interval over sources only for `align.alpha_0`." in page

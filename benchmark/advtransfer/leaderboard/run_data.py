@@ -70,6 +70,13 @@ class RunRecords:
     damaged: Mapping[str, str] = field(default_factory=dict)
 
 
+class ImageShares(NamedTuple):
+    """The values ``(N,)`` of a share by test image, for unknown outcomes as broken and as robust."""
+
+    low: FloatArray
+    high: FloatArray
+
+
 @dataclass(frozen=True, slots=True)
 class Metric:
     """One number of one result.
@@ -79,12 +86,21 @@ class Metric:
         high: The value if they count as robust; equal to `low` without unknown outcomes.
         sample_count: Number of test samples if the metric is a share of them.
         probe: The host's own attacks behind a robust accuracy, None for other metrics.
+        is_plugin_share: Whether the evaluation says that it is a share of other things than samples.
+        images: Its values by test image, None where the record has none.
     """
 
     low: float
     high: float
     sample_count: int | None = None
     probe: Probe | None = None
+    is_plugin_share: bool = False
+    images: ImageShares | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def is_share(self) -> bool:
+        """Whether its values are from 0 to 1."""
+        return self.is_plugin_share or bool(self.sample_count)
 
 
 @dataclass(frozen=True, slots=True)
@@ -370,5 +386,7 @@ def _read_metrics(metrics: Mapping[str, JsonObject]) -> dict[str, Metric]:
     parsed: dict[str, Metric] = {}
     for name, metric in metrics.items():
         value = metric["value"]
-        parsed[name] = Metric(metric.get("low", value), metric.get("high", value), metric.get("of"))
+        low, high = metric.get("low", value), metric.get("high", value)
+        is_share = bool(metric.get("share"))
+        parsed[name] = Metric(low, high, metric.get("of"), is_plugin_share=is_share)
     return parsed

@@ -7,15 +7,16 @@ seeds.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import TypeAlias
 
 from advtransfer.errors import BadInput, Problem
 from advtransfer.leaderboard.probes import combine_probes
 from advtransfer.leaderboard.questions_config import owning_evaluation
-from advtransfer.leaderboard.run_data import Metric, ResultData, RunData
+from advtransfer.leaderboard.run_data import ImageShares, Metric, ResultData, RunData
 from advtransfer.planning import Trial
+from advtransfer.types import Outcome
 from advtransfer.types.metric_names import WORST_LABELS
 
 
@@ -45,7 +46,23 @@ class Column:
             return metrics[0] if metrics else None
         low = _mean_value([metric.low for metric in metrics])
         high = _mean_value([metric.high for metric in metrics])
-        return Metric(low, high, probe=combine_probes(metric.probe for metric in metrics))
+        return Metric(
+            low,
+            high,
+            probe=combine_probes(metric.probe for metric in metrics),
+            is_plugin_share=all(metric.is_share for metric in metrics),
+        )
+
+    def image_shares(self, trial: Trial, data: RunData) -> ImageShares | None:
+        """Return a share by test image, averaged over references; None without outcomes of samples."""
+        results = self.results_of(trial, data)
+        outcomes = [result.sample_outcomes.get(self.metric or "") for result in results]
+        known = [values for values in outcomes if values is not None]
+        if not known or len(known) < len(outcomes) or len({len(values) for values in known}) > 1:
+            return None
+        low = sum((values == Outcome.ROBUST).astype(float) for values in known) / len(known)
+        unknown = sum((values == Outcome.UNKNOWN).astype(float) for values in known) / len(known)
+        return ImageShares(low, low + unknown)
 
     def results_of(self, trial: Trial, data: RunData) -> list[ResultData]:
         """Return the results with the metric, one per reference; none while any is missing."""
@@ -162,13 +179,18 @@ class LeaderboardRow:
         source = self.source or "no source"
         return f"{source} via {self.adapter}" if self.adapter else source
 
+    def is_deterministic(self, data: RunData) -> bool:
+        """Return whether all seeds fit the same images with a transfer that draws no random number."""
+        return self.transfer in data.plan.deterministic and self.trials[0].n == "all"
+
     def metric_values(self, column: Column, data: RunData) -> dict[TrialKey, Metric]:
-        """Return the column's metric for each trial that has it."""
+        """Return the column's metric for each trial that has it, with its values by test image."""
         values: dict[TrialKey, Metric] = {}
         for trial in self.trials:
             metric = column.metric_of(trial, data)
             if metric is not None:
-                values[trial.replicate, trial.seed] = metric
+                images = column.image_shares(trial, data)
+                values[trial.replicate, trial.seed] = replace(metric, images=images)
         return values
 
     def is_skipped(self, column: Column, data: RunData) -> bool:

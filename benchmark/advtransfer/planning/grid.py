@@ -108,7 +108,20 @@ def make_plan(suite: Suite, host: Host) -> Plan:
     references = [cell for target in suite.targets for cell in target.references]
     # A source that is also a reference is shown under its label as a source.
     names = {cell.node.id: cell.label for cell in (*references, *suite.sources)}
-    return Plan(suite.name, suite.title, _leaderboard_json(suite.leaderboard), names, tuple(trials))
+    return Plan(
+        suite.name,
+        suite.title,
+        _leaderboard_json(suite.leaderboard),
+        names,
+        tuple(trials),
+        deterministic=tuple(
+            sorted(
+                cell.label
+                for cell in suite.transfers
+                if cell.facts.is_deterministic(cell.node.options)
+            )
+        ),
+    )
 
 
 @dataclass(frozen=True, slots=True)
