@@ -40,6 +40,7 @@ RESERVED_NAMES = frozenset(
         "use",
         "only",
         "sweep",
+        "choose",
         "label",
         "preset",
         "classes",

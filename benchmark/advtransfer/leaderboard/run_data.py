@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from advtransfer.leaderboard.questions_config import metric_stem, metric_stems, read_questions
 from advtransfer.leaderboard.source_data import SourceData, read_source
+from advtransfer.leaderboard.validation import validation_metrics
 from advtransfer.planning import Plan, Trial
 from advtransfer.planning.status import Attempt, TrialStatus, trial_status
 from advtransfer.result.comparison import verdict_with_batteries
@@ -29,7 +30,13 @@ from advtransfer.result.sample_values import values_by_metric
 from advtransfer.result.verdict import Verdict, verdict_from_record, worst_verdict
 from advtransfer.result.worst_case import worst_results
 from advtransfer.types import Json
-from advtransfer.types.metric_names import CLAIM_PREFIX, WORST_LABELS, attack_name, worst_norm
+from advtransfer.types.metric_names import (
+    CLAIM_PREFIX,
+    VALIDATION_LABEL,
+    WORST_LABELS,
+    attack_name,
+    worst_norm,
+)
 
 if TYPE_CHECKING:
     from advtransfer.result.evidence import OutcomeArray
@@ -170,10 +177,10 @@ class RunData:
     """A run reduced to the values of its page.
 
     All mappings are by record id (`seconds`: by phase within it; `battery_seconds`: all batteries
-    of the run, which are no records of a trial), except `metrics` (recorded metric names by evaluation label),
-    `derived_metrics` (those that only reading gives), `worst` (by trial and label of
-    `WORST_LABELS`), `evaluation_uses` (component and options by evaluation label) and `leakage`
-    (by target and row).
+    of the run, which are no records of a trial), except `metrics` (recorded metric names by
+    evaluation label), `derived_metrics` (those that only reading gives), `worst` (by trial and
+    label of `WORST_LABELS`), `evaluation_uses` (component and options by evaluation label) and
+    `leakage` (by target and row). `validation` has what fits measured on held-out images.
     """
 
     plan: Plan
@@ -182,6 +189,7 @@ class RunData:
     results: dict[str, ResultData] = field(default_factory=dict)
     worst: dict[tuple[str, str], ResultData] = field(default_factory=dict)
     source_data: dict[str, SourceData] = field(default_factory=dict)
+    validation: dict[str, ResultData] = field(default_factory=dict)
     labels_used: dict[str, int] = field(default_factory=dict)
     seconds: dict[str, Mapping[str, float]] = field(default_factory=dict)
     battery_seconds: list[float] = field(default_factory=list)
@@ -213,6 +221,8 @@ class RunData:
         """Return a trial's results of an evaluation, one per reference; None for a missing one."""
         if worst_norm(evaluation):
             return [self.worst.get((trial.id, evaluation))]
+        if evaluation == VALIDATION_LABEL:
+            return [self.validation.get(trial.id)]
         return [self.results.get(id) for id in trial.evaluations.get(evaluation, ())]
 
     def unlearned_reason(self, trial: Trial) -> str | None:
@@ -352,8 +362,8 @@ def _add_record(data: RunData, id: str, record: JsonObject, *, label: str | None
         data.evaluation_uses[label] = (record["asked"]["use"], record["asked"]["options"])
     elif record["kind"] == "source":
         data.source_data[id] = read_source(record)
-    elif labels_used := record.get("facts", {}).get("labels_used"):
-        data.labels_used[id] = int(labels_used)
+    else:
+        _add_fit(data, id, record)
     data.seconds[id] = record.get("observed", {}).get("seconds", {})
     provenance = record.get("provenance", {})
     environment = RecordEnvironment(
@@ -364,6 +374,16 @@ def _add_record(data: RunData, id: str, record: JsonObject, *, label: str | None
     )
     data.environment_counts[environment] += 1
     data.environment_by_id[id] = environment
+
+
+def _add_fit(data: RunData, id: str, record: JsonObject) -> None:
+    """Add what a fit's record says of its labels and of its held-out images."""
+    if labels_used := record.get("facts", {}).get("labels_used"):
+        data.labels_used[id] = int(labels_used)
+    if measured := validation_metrics(record):
+        metrics = {name: Metric(value, value) for name, value in measured.items()}
+        data.validation[id] = ResultData("", metrics, Verdict("unchecked", "to choose by"))
+        data.derived_metrics.setdefault(VALIDATION_LABEL, set()).update(metrics)
 
 
 def _result_data(record: JsonObject, *, stems: set[str], root: Path | None) -> ResultData:

@@ -17,7 +17,7 @@ from advtransfer.leaderboard.questions_config import owning_evaluation
 from advtransfer.leaderboard.run_data import ImageShares, Metric, ResultData, RunData
 from advtransfer.planning import Trial
 from advtransfer.types import Outcome
-from advtransfer.types.metric_names import WORST_LABELS
+from advtransfer.types.metric_names import RESERVED_LABELS
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +99,7 @@ def find_column(name: str, data: RunData) -> Column:
     Raises:
         BadInput: No evaluation has this name, or none or several of its metrics match.
     """
-    evaluation = owning_evaluation(name, [*data.metrics, *WORST_LABELS.values()])
+    evaluation = owning_evaluation(name, [*data.metrics, *RESERVED_LABELS])
     if evaluation is None:
         choices = ", ".join(data.metrics) or "none"
         raise _column_error(name, f"evaluation.metric, with an evaluation of {choices}")

@@ -25,7 +25,8 @@ from advtransfer.planning.nodes import (
 from advtransfer.planning.pairing import TrainingPairs
 from advtransfer.planning.trials import Plan, Trial
 from advtransfer.precheck import CellOutline
-from advtransfer.suite import GridEntry, Leaderboard, Selection, Subset, Suite, Target
+from advtransfer.suite import GridEntry, Selection, Subset, Suite, Target
+from advtransfer.suite.choice import choice_misfits
 from advtransfer.suite.outlines import Outlines
 from advtransfer.types import ComponentMetadata, Json, Task
 
@@ -78,7 +79,7 @@ class SkipReasons:
 
     def _misfit_reason(self, node: Node, outline: CellOutline) -> str | None:
         """Return the first reason for which a component is skipped in a cell, or None."""
-        for misfit in self._outlines.node_misfits(node, outline):
+        for misfit in choice_misfits(node, outline, self._outlines):
             if misfit.skips:
                 return f"{misfit.found}; {misfit.next_step}"
         return None
@@ -111,7 +112,7 @@ def make_plan(suite: Suite, host: Host) -> Plan:
     return Plan(
         suite.name,
         suite.title,
-        _leaderboard_json(suite.leaderboard),
+        _leaderboard_json(suite),
         names,
         tuple(trials),
         deterministic=tuple(
@@ -314,19 +315,30 @@ def _axis_values(**cells: GridEntry | None) -> GridPosition:
     return {axis: cell.label if cell else None for axis, cell in cells.items()}
 
 
-def _leaderboard_json(leaderboard: Leaderboard) -> dict[str, Json]:
+def _leaderboard_json(suite: Suite) -> dict[str, Json]:
+    leaderboard = suite.leaderboard
     baseline: Json
     if isinstance(leaderboard.baseline, Mapping):
         baseline = {"transfer": leaderboard.baseline["transfer"]}
     else:
         baseline = leaderboard.baseline
+    swept = _swept_transfers(suite)
     return {
+        **({"swept": swept} if swept else {}),
         "baseline": baseline,
         "rank_by": leaderboard.rank_by,
         "columns": list(leaderboard.columns),
         "figures": [dict(figure) for figure in leaderboard.figures],
         "questions": [dict(question) for question in leaderboard.questions],
     }
+
+
+def _swept_transfers(suite: Suite) -> list[Json]:
+    """Return the labels of transfers that differ only in swept options, a list for each entry."""
+    labels: dict[str, list[str]] = {}
+    for cell in suite.transfers:
+        labels.setdefault(cell.key, []).append(cell.label)
+    return [sorted(group) for _, group in sorted(labels.items()) if len(group) > 1]
 
 
 def _sort_key(trial: Trial) -> tuple[object, ...]:

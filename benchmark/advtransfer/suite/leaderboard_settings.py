@@ -17,7 +17,13 @@ from advtransfer.suite.selection import AXES, Grid
 from advtransfer.suite.suite import GridEntry, Leaderboard
 from advtransfer.suite.yaml_core import parse_fraction
 from advtransfer.types import Json
-from advtransfer.types.metric_names import CLAIM_PREFIX, attack_name, worst_norm
+from advtransfer.types.metric_names import (
+    CLAIM_PREFIX,
+    VALIDATION_LABEL,
+    VALIDATION_METRICS,
+    attack_name,
+    worst_norm,
+)
 
 LEADERBOARD_KEYS = ("baseline", "rank_by", "columns", "figures", "questions")
 RANK_BY_KEYS = ("lowest",)
@@ -27,6 +33,8 @@ FIGURE_KEYS = ("kind", "metric")
 QUESTION_AXES = tuple(axis for axis in AXES if axis != "evaluation")
 REQUIRED_QUESTION_KEYS = ("predictor", "outcome", "across")
 QUESTION_KEYS = (*REQUIRED_QUESTION_KEYS, "given", "exploratory", "note")
+VALIDATION_COLUMNS = tuple(f"{VALIDATION_LABEL}.{metric}" for metric in VALIDATION_METRICS)
+"""Metrics of what fits measured on held-out training images."""
 # The look-ahead after the slash refuses a denominator of 0.
 _METRIC_PATTERN = re.compile(
     r"(?P<name>[A-Za-z]\w*)(?P<at>(@\d+(\.\d+)?(e-?\d+|/(?=[0.]*[1-9])\d+(\.\d+)?)?){0,2})"
@@ -129,6 +137,8 @@ class LeaderboardReader:
         text = value.value if isinstance(value.value, str) else ""
         if norm := worst_norm(text.partition(".")[0]):
             return self._read_worst(norm, value)
+        if text.startswith(f"{VALIDATION_LABEL}."):
+            return self._read_validation(value)
         owners = [
             name for name in axis.names if isinstance(name, str) and text.startswith(f"{name}.")
         ]
@@ -144,6 +154,18 @@ class LeaderboardReader:
         metric = _as_recorded(match)
         self._check_metric(metric, label, value)
         return f"{label}.{metric}"
+
+    def _read_validation(self, value: Located) -> str | None:
+        """Return ``validation.accuracy`` or its robust twin, or add a problem and return None."""
+        if value.value in VALIDATION_COLUMNS:
+            return str(value.value)
+        validators.add_mismatch(
+            value,
+            expected=f"one of {join_names(VALIDATION_COLUMNS)}",
+            next_step="name one of them",
+            problems=self.problems,
+        )
+        return None
 
     def _read_worst(self, norm: str, value: Located) -> str | None:
         """Return ``worst_linf.robust_accuracy[@eps]``, or add a problem and return None."""

@@ -20,7 +20,7 @@ from advtransfer.options import ContentKind, Option, OptionFault
 from advtransfer.precheck import CellOutline, Misfit
 from advtransfer.suite import validators
 from advtransfer.suite.data_views import check_view, read_view
-from advtransfer.suite.entry import DIGEST_OPTION, SuiteEntry
+from advtransfer.suite.entry import CHOICE_STEP, CHOOSE, DIGEST_OPTION, SuiteEntry
 from advtransfer.suite.located import Located, Problems, did_you_mean, join_names
 from advtransfer.suite.outlines import Outlines
 from advtransfer.toolkit import file_digests
@@ -167,8 +167,10 @@ class NodeBuilder:
 
     def add_misfit(self, misfit: Misfit, entry: SuiteEntry, options: Located) -> None:
         """Add a problem for an option that cannot work, at its value or else at its entry."""
-        value = options.find_innermost(misfit.path)
-        is_written = misfit.path and options.child(misfit.path[0])
+        # `choose` is a word of the entry, beside its options.
+        written = Located({**_option_items(options), **entry.words}, entry.location)
+        value = written.find_innermost(misfit.path)
+        is_written = misfit.path and written.child(misfit.path[0])
         mark = value.location if is_written else entry.location
         found = value.shown_text() if misfit.found is None else misfit.found
         self.problems.add(mark, found=found, expected=misfit.expected, next_step=misfit.next_step)
@@ -206,6 +208,8 @@ class NodeBuilder:
         else:
             mark = value.location
             next_step = validators.type_correction_step(value, expected) or show_step
+            if CHOOSE in entry.section.words and isinstance(value.value, tuple):
+                next_step = f"to choose one of them, {CHOICE_STEP}; to compare them, `sweep`"
             found = value.shown_text()
             expected = validators.in_suite_words(expected)
         self.problems.add(mark, found=found, expected=expected, next_step=next_step)

@@ -6,15 +6,18 @@ next steps, which a model would lose. Tests hold the two against each other.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import cast
 
 from advtransfer.host import Component, Host
 from advtransfer.suite import leaderboard_settings, targets
+from advtransfer.suite.choice import ATTACK_OPTIONS, CRITERIA, MAX_FOLDS
 from advtransfer.suite.component_schema import (
     JsonSchema,
     closed_object,
     definition_ref,
     dotted_schemas,
+    lenient_options,
     list_of,
     named_entries,
     one_of,
@@ -24,6 +27,7 @@ from advtransfer.suite.component_schema import (
     typed_value,
     with_description,
 )
+from advtransfer.suite.entry import CHOOSE
 from advtransfer.suite.sections import (
     INLINE_WORDS,
     MAX_GRID_ENTRIES,
@@ -284,6 +288,8 @@ def _component_schema(component: Component, words: tuple[str, ...]) -> JsonSchem
         more["sweep"] = or_null(
             with_description(closed_object(lists), "A cell for each combination of values.")
         )
+    if CHOOSE in words:
+        more[CHOOSE] = or_null(_choose_schema(component, own))
     if "seeds" in words and "seed" in component.options.fields:
         count = typed_value("integer", minimum=1, maximum=MAX_GRID_ENTRIES)
         listed = list_of(typed_value("integer", minimum=0))
@@ -300,6 +306,30 @@ def _component_schema(component: Component, words: tuple[str, ...]) -> JsonSchem
             "properties": dict(more),
         },
     }
+
+
+def _choose_schema(component: Component, own: Mapping[str, JsonSchema]) -> JsonSchema:
+    """Return the schema of ``choose`` in a transfer's entry."""
+    fields = component.options.fields
+    plain = {name: own[name] for name in own if name in fields and fields[name].is_plain}
+    lists = {name: list_of(schema) for name, schema in dotted_schemas(plain).items()}
+    among = with_description(closed_object(lists), "A candidate for each combination of values.")
+    keys: dict[str, JsonSchema] = {
+        "by": with_description(one_of(CRITERIA), "The metric to choose by."),
+        "among": {**among, "minProperties": 1},
+        "folds": or_null(
+            with_description(
+                typed_value("integer", minimum=2, maximum=MAX_FOLDS),
+                "Folds of cross-validation, for targets without a validation part.",
+            )
+        ),
+        "attack": with_description(
+            lenient_options(ATTACK_OPTIONS)["attack"],
+            "PGD on the validation images; by default in the training's ball.",
+        ),
+    }
+    schema = closed_object(keys, required=("by", "among"))
+    return with_description(schema, "Options that labelled images choose; the test part does not.")
 
 
 def _definition_key(component: Component) -> str:

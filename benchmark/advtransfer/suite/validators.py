@@ -105,11 +105,17 @@ def require_mapping(value: Located, *, expected: str, problems: Problems) -> Map
 
 
 def require_known_names(
-    entries: Mapping[str, Located], names: Iterable[str], *, of: str, problems: Problems
+    entries: Mapping[str, Located],
+    names: Iterable[str],
+    *,
+    of: str,
+    problems: Problems,
+    moved: Mapping[str, str] | None = None,
 ) -> dict[str, Located]:
     """Return the values under known names, and add a problem for any other name.
 
-    Null values are returned as well; `require_closed_mapping` drops them.
+    Null values are returned as well; `require_closed_mapping` drops them. `moved` has the next step
+    for names that belong elsewhere.
     """
     allowed = list(names)
     for name in entries.keys() - set(allowed):
@@ -117,7 +123,7 @@ def require_known_names(
             entries[name].name_location,
             found=f"the unknown name {quote_name(name)} in {of}",
             expected=f"one of {join_names(allowed)}" if allowed else "nothing there",
-            next_step=did_you_mean(name, allowed, otherwise="remove it"),
+            next_step=(moved or {}).get(name) or did_you_mean(name, allowed, otherwise="remove it"),
         )
     return {name: value for name, value in entries.items() if name in allowed}
 
