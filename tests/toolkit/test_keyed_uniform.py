@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from advtransfer.testing import InMemoryContext
+from advtransfer.testing.context import InMemoryContext
 from advtransfer.toolkit.rng import keyed_uniform, philox, stream_seed
 
 ALL_ONES = 0xFFFFFFFF
