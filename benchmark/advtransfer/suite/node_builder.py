@@ -19,10 +19,10 @@ from advtransfer.node import Node
 from advtransfer.options import ContentKind, Option, OptionFault
 from advtransfer.precheck import CellOutline, Misfit, Outline
 from advtransfer.suite import validators
-from advtransfer.suite.entry import CHOICE_STEP, CHOOSE, DIGEST_OPTION, SuiteEntry
+from advtransfer.suite.entry import DIGEST_OPTION, SuiteEntry
 from advtransfer.suite.located import Located, Problems, did_you_mean, join_names
 from advtransfer.suite.outlines import Outlines
-from advtransfer.suite.sections import MAX_IMAGE_SIDE, VIEW_OPTIONS
+from advtransfer.suite.sections import CHOICE_STEP, CHOOSE, MAX_IMAGE_SIDE, VIEW_OPTIONS
 from advtransfer.toolkit import file_digests
 from advtransfer.types import Json
 
