@@ -193,6 +193,13 @@ def test_held_out_metrics_can_be_columns_and_rank(tmp_path: Path) -> None:
             ("evaluations:", "leaderboard: {rank_by: validation.loss}\nevaluations:"),
             "expected one of validation.accuracy, validation.robust_accuracy",
         ),
+        (
+            (
+                "validation: 0.2}}",
+                "validation: 0}}\nleaderboard: {rank_by: validation.accuracy}",
+            ),
+            "expected no metric of held-out images, since no fit has any",
+        ),
     ],
 )
 def test_validation_is_a_reserved_label(

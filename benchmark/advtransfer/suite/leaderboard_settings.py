@@ -43,13 +43,17 @@ _METRIC_PATTERN = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class LeaderboardReader:
-    """Reader of one suite's ``leaderboard``, with the suite's grid and entries."""
+    """Reader of one suite's ``leaderboard``, with the suite's grid and entries.
+
+    `holds_out` says whether any fit of the suite measures held-out images.
+    """
 
     grid: Grid
     sources: tuple[GridEntry, ...]
     evaluations: tuple[GridEntry, ...]
     outlines: Outlines
     problems: Problems
+    holds_out: bool = True
 
     def read(self, value: Located) -> Leaderboard:
         """Return the settings; a name that no part of the suite has is a problem."""
@@ -165,6 +169,14 @@ class LeaderboardReader:
 
     def _read_validation(self, value: Located) -> str | None:
         """Return ``validation.accuracy`` or its robust twin, or add a problem and return None."""
+        if value.value in VALIDATION_COLUMNS and not self.holds_out:
+            validators.add_mismatch(
+                value,
+                expected="no metric of held-out images, since no fit has any",
+                next_step="give a target a `validation` share, or `choose` in a transfer",
+                problems=self.problems,
+            )
+            return None
         if value.value in VALIDATION_COLUMNS:
             return str(value.value)
         validators.add_mismatch(

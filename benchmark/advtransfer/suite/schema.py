@@ -27,8 +27,8 @@ from advtransfer.suite.component_schema import (
     typed_value,
     with_description,
 )
-from advtransfer.suite.entry import CHOOSE
 from advtransfer.suite.sections import (
+    CHOOSE,
     INLINE_WORDS,
     MAX_GRID_ENTRIES,
     MAX_TITLE_LENGTH,
