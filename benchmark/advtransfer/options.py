@@ -46,6 +46,7 @@ RESERVED_NAMES = frozenset(
         "classes",
         "channels",
         "size",
+        "attribute",
         "seeds",
     }
 )

@@ -295,7 +295,11 @@ _PROBE_OPTIMIZER = Sgd()
 
 
 @precheck(check=options.probe_misfits)
-@component(needs=("source",), presets=utrera2021_presets({"solver": "sgd"}))
+@component(
+    needs=("source",),
+    presets=utrera2021_presets({"solver": "sgd"}),
+    deterministic={"solver": "lbfgs", "folds": None},
+)
 def linear_probe(
     *,
     C: Annotated[float, Gt(0)] = 1.0,
@@ -359,7 +363,7 @@ def linear_probe(
     return LinearProbe(C=C, max_iterations=max_iterations, tolerance=tolerance, cached=cached)
 
 
-@component(needs=("source",), tasks=("classes", "attributes", "values"))
+@component(needs=("source",), tasks=("classes", "attributes", "values"), deterministic=True)
 def logit_affine(
     *, cutoff: Annotated[float, Interval(ge=0, lt=1)] = 1e-6, cached: CacheActivations = True
 ) -> Transfer:

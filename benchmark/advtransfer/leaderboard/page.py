@@ -44,9 +44,9 @@ from advtransfer.leaderboard.run_data import (
     RecordEnvironment,
     RunData,
     RunRecords,
-    SourceData,
     gather_run_data,
 )
+from advtransfer.leaderboard.source_data import SourceData
 from advtransfer.leaderboard.table_rows import LeaderboardRow, columns_of, group_rows
 from advtransfer.leaderboard.tables import EN_DASH, baseline_label, render_table
 from advtransfer.planning.status import STATUS_WORDS

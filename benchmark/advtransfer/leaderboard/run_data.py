@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from advtransfer.leaderboard.questions_config import metric_stem, metric_stems, read_questions
+from advtransfer.leaderboard.source_data import SourceData, read_source
 from advtransfer.leaderboard.validation import validation_metrics
 from advtransfer.planning import Plan, Trial
 from advtransfer.planning.status import Attempt, TrialStatus, trial_status
@@ -76,6 +77,13 @@ class RunRecords:
     damaged: Mapping[str, str] = field(default_factory=dict)
 
 
+class ImageShares(NamedTuple):
+    """The values ``(N,)`` of a share by test image, for unknown outcomes as broken and as robust."""
+
+    low: FloatArray
+    high: FloatArray
+
+
 @dataclass(frozen=True, slots=True)
 class Metric:
     """One number of one result.
@@ -85,12 +93,21 @@ class Metric:
         high: The value if they count as robust; equal to `low` without unknown outcomes.
         sample_count: Number of test samples if the metric is a share of them.
         probe: The host's own attacks behind a robust accuracy, None for other metrics.
+        is_plugin_share: Whether the evaluation says that it is a share of other things than samples.
+        images: Its values by test image, None where the record has none.
     """
 
     low: float
     high: float
     sample_count: int | None = None
     probe: Probe | None = None
+    is_plugin_share: bool = False
+    images: ImageShares | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def is_share(self) -> bool:
+        """Whether its values are from 0 to 1."""
+        return self.is_plugin_share or bool(self.sample_count)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,22 +156,6 @@ class ResultData:
         if probe is not None and not probe.count and self.verdict.is_ranked:
             return Verdict("unchecked", NO_BATTERY_REASON)
         return self.verdict
-
-
-@dataclass(frozen=True, slots=True)
-class SourceData:
-    """The values of one source record.
-
-    Attributes:
-        card: The source's claims about itself.
-        probe: Measurements made when the source was built.
-        start: ``own`` if the source has its own initial weights, ``source`` if sources with its
-            seed share them, None if no weights are drawn.
-    """
-
-    card: JsonObject
-    probe: JsonObject | None
-    start: str | None = None
 
 
 class RecordEnvironment(NamedTuple):
@@ -360,8 +361,7 @@ def _add_record(data: RunData, id: str, record: JsonObject, *, label: str | None
         data.metrics[label].update(record["metrics"])
         data.evaluation_uses[label] = (record["asked"]["use"], record["asked"]["options"])
     elif record["kind"] == "source":
-        start = _training_start(record["asked"]["options"])
-        data.source_data[id] = SourceData(record["card"], record.get("probe"), start)
+        data.source_data[id] = read_source(record)
     else:
         _add_fit(data, id, record)
     data.seconds[id] = record.get("observed", {}).get("seconds", {})
@@ -386,13 +386,6 @@ def _add_fit(data: RunData, id: str, record: JsonObject) -> None:
         data.derived_metrics.setdefault(VALIDATION_LABEL, set()).update(metrics)
 
 
-def _training_start(options: JsonObject) -> str | None:
-    # Sources without a seed, such as models loaded from a file, draw no initial weights.
-    if "seed" not in options:
-        return None
-    return str(options.get("start", "source"))
-
-
 def _result_data(record: JsonObject, *, stems: set[str], root: Path | None) -> ResultData:
     """Return the values of a result record; `stems` are the metrics that questions ask about."""
     asked = {name for name in record["metrics"] if metric_stem(name) in stems}
@@ -413,5 +406,7 @@ def _read_metrics(metrics: Mapping[str, JsonObject]) -> dict[str, Metric]:
     parsed: dict[str, Metric] = {}
     for name, metric in metrics.items():
         value = metric["value"]
-        parsed[name] = Metric(metric.get("low", value), metric.get("high", value), metric.get("of"))
+        low, high = metric.get("low", value), metric.get("high", value)
+        is_share = bool(metric.get("share"))
+        parsed[name] = Metric(low, high, metric.get("of"), is_plugin_share=is_share)
     return parsed

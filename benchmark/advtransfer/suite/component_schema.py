@@ -83,6 +83,10 @@ _VIEW_SCHEMAS: dict[str, JsonSchema] = {
         typed_value("integer", minimum=1, maximum=MAX_IMAGE_SIDE),
         "Images are resized to this square.",
     ),
+    "attribute": with_description(
+        {"anyOf": [typed_value("integer", minimum=0), typed_value("string", pattern=r"\S")]},
+        "One attribute, by name or number: 2 classes, without and with it.",
+    ),
 }
 
 

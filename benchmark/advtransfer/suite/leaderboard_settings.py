@@ -31,7 +31,8 @@ FIGURE_KINDS = ("accuracy_vs_n",)
 FIGURE_KEYS = ("kind", "metric")
 # The evaluation is not an axis of a question, since its metrics name their evaluations.
 QUESTION_AXES = tuple(axis for axis in AXES if axis != "evaluation")
-QUESTION_KEYS = ("predictor", "outcome", "across", "given")
+REQUIRED_QUESTION_KEYS = ("predictor", "outcome", "across")
+QUESTION_KEYS = (*REQUIRED_QUESTION_KEYS, "given", "exploratory", "note")
 VALIDATION_COLUMNS = tuple(f"{VALIDATION_LABEL}.{metric}" for metric in VALIDATION_METRICS)
 """Metrics of what fits measured on held-out training images."""
 # The look-ahead after the slash refuses a denominator of 0.
@@ -250,7 +251,7 @@ class LeaderboardReader:
         items = validators.require_closed_mapping(
             value, QUESTION_KEYS, of="a question", problems=self.problems
         )
-        self._require_keys(value, items, QUESTION_KEYS[:3])
+        self._require_keys(value, items, REQUIRED_QUESTION_KEYS)
         if "across" in items:
             self._require_choice(items["across"], QUESTION_AXES, "an axis")
         question: dict[str, Json] = {name: item.to_plain() for name, item in items.items()}
@@ -260,6 +261,17 @@ class LeaderboardReader:
             question["outcome"] = self._read_metric(items["outcome"])
         if "given" in items:
             question["given"] = self._read_given(items["given"])
+        if "exploratory" in items:
+            question["exploratory"] = validators.require_boolean(
+                items["exploratory"],
+                expected="true (no p is printed) or false",
+                problems=self.problems,
+            )
+        if "note" in items:
+            note = validators.require_text(
+                items["note"], expected="a text for the page", problems=self.problems
+            )
+            question["note"] = " ".join((note or "").split())
         return question
 
     def _read_predictors(self, value: Located) -> Json:

@@ -101,7 +101,18 @@ def _draw_schemas() -> dict[str, JsonSchema]:
         "anyOf": [
             count,
             list_of(typed_value("integer", minimum=0)),
-            closed_object({"rule": one_of(DRAW_RULES), "count": count}),
+            closed_object(
+                {
+                    "count": count,
+                    "rule": or_null(one_of(DRAW_RULES)),
+                    "paired": or_null(
+                        with_description(
+                            typed_value("boolean"), "Training i of a source with subset seed i."
+                        )
+                    ),
+                },
+                required=["count"],
+            ),
         ]
     }
     share: JsonSchema = {
@@ -113,7 +124,9 @@ def _draw_schemas() -> dict[str, JsonSchema]:
             "Labelled images a transfer may see, training and validation together: counts or all.",
         ),
         "seeds": with_description(
-            seeds, "Subset draws: how many (0, 1, ...), which, or by which rule how many."
+            seeds,
+            "Subset draws: how many (0, 1, ...), which, or how many by which rule; `paired` takes "
+            "training i of a source with seed i.",
         ),
         "validation": with_description(share, "The share of n that is kept for choosing options."),
     }
@@ -161,6 +174,12 @@ def _leaderboard_schema() -> JsonSchema:
         "outcome": definition_ref("metric"),
         "across": one_of(leaderboard_settings.QUESTION_AXES),
         "given": or_null(definition_ref("selection")),
+        "exploratory": or_null(
+            with_description(
+                typed_value("boolean"), "Asked after looking at results: no p is printed."
+            )
+        ),
+        "note": or_null(with_description(_TEXT, "A text for the page.")),
     }
     own: dict[str, JsonSchema] = {
         "baseline": {"anyOf": [_TEXT, closed_object({"transfer": _TEXT}, required=["transfer"])]},
@@ -171,7 +190,8 @@ def _leaderboard_schema() -> JsonSchema:
         "columns": list_of(definition_ref("metric"), at_least=0),
         "figures": list_of(figure, at_least=0),
         "questions": list_of(
-            closed_object(question, required=leaderboard_settings.QUESTION_KEYS[:3]), at_least=0
+            closed_object(question, required=leaderboard_settings.REQUIRED_QUESTION_KEYS),
+            at_least=0,
         ),
     }
     return or_null(

@@ -30,7 +30,7 @@ gigabytes."""
 
 
 SUITE_FORMAT = 1
-VIEW_OPTIONS = ("classes", "channels", "size")
+VIEW_OPTIONS = ("classes", "channels", "size", "attribute")
 
 
 @dataclass(frozen=True, slots=True)

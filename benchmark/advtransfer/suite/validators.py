@@ -179,6 +179,17 @@ def require_integer(
     return None
 
 
+def require_boolean(value: Located, *, expected: str, problems: Problems) -> bool:
+    """Return true or false; add a problem and return False for anything else."""
+    if isinstance(value.value, bool):
+        return value.value
+    step = boolean_step(value.value) if isinstance(value.value, str) else None
+    add_mismatch(
+        value, expected=expected, next_step=step or "write one of the two", problems=problems
+    )
+    return False
+
+
 def correction_step(value: Located) -> str:
     """Return the next step for a value that should be a number."""
     if isinstance(value.value, float) and value.value.is_integer():
