@@ -10,10 +10,22 @@ from collections.abc import Iterable
 
 from advtransfer.hookspecs import hookimpl
 from advtransfer.types import Evaluation, Factory
-from advtransfer_foolbox.components import ensembles, gradient, minimization
+from advtransfer_foolbox.components import (
+    autoattack,
+    ensembles,
+    fab_square,
+    gradient,
+    minimization,
+)
 
 
 @hookimpl
 def register_evaluations() -> Iterable[Factory[Evaluation]]:
     """Return clean accuracy and one evaluation for each attack."""
-    return (*gradient.EVALUATIONS, *minimization.EVALUATIONS, *ensembles.EVALUATIONS)
+    return (
+        *gradient.EVALUATIONS,
+        *minimization.EVALUATIONS,
+        *ensembles.EVALUATIONS,
+        *autoattack.EVALUATIONS,
+        *fab_square.EVALUATIONS,
+    )

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
 import torch
-from eagerpy.astensor import astensor_
+from eagerpy.astensor import astensor, astensor_
+from foolbox.criteria import Criterion, Misclassification
 from foolbox.models.base import Model
 from foolbox.models.pytorch import PyTorchModel
 from foolbox.types import Bounds
@@ -32,15 +33,12 @@ class AttackBatch:
         inputs: Images ``(B, C, H, W)``.
         labels: Classes ``(B,)``.
         clean_logits: The model's logits without attack, ``(B, K)``.
-        warm_start: Points ``(B, C, H, W)`` where this attempt ended at the previous radius; None
-            at the first radius.
     """
 
     keys: Sequence[int]
     inputs: Tensor
     labels: Tensor
     clean_logits: Tensor
-    warm_start: Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,14 +48,10 @@ class AttackRun:
     Args:
         eps: The radius.
         attempt: Number of the attempt, from 0 to `Attack.count_attempts` - 1.
-        previous_eps: The next smaller radius that was attacked; 0 at the first one.
-        largest_eps: The largest radius of the evaluation.
     """
 
     eps: float
     attempt: int
-    previous_eps: float
-    largest_eps: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,10 +103,6 @@ class Attack(Protocol):
     def finds_nearest(self) -> bool:
         """True if it searches for the nearest example at any radius; it is then run only once."""
 
-    @property
-    def warm_starts(self) -> bool:
-        """True if it can continue at a larger radius from the points where it ended."""
-
     def count_attempts(self, classes: int) -> int:
         """Return the number of runs on the samples that are not broken yet."""
 
@@ -126,6 +116,29 @@ class Attack(Protocol):
         on_progress: OnProgress,
     ) -> BatchResult:
         """Attack every sample of the batch once."""
+
+
+def misclassified(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return which rows are examples by their logits ``(B, K)``: finite, and of another class, ``(B,)``."""
+    # argmax over NaN gives some class, which must not pass as a misclassification.
+    return logits.isfinite().all(1) & (logits.argmax(1) != labels)
+
+
+def criterion_labels(criterion: object) -> Tensor:
+    """Return the labels ``(B,)`` of a Foolbox criterion, which may be the labels themselves.
+
+    Raises:
+        TypeError: The criterion is not misclassification.
+    """
+    if isinstance(criterion, Misclassification):
+        criterion = criterion.labels
+    if isinstance(criterion, Criterion):
+        raise TypeError(
+            f"found the criterion {type(criterion).__name__}; expected Misclassification, "
+            "or labels (B,); use Foolbox's own attack for others"
+        )
+    labels: Tensor = astensor(criterion).raw
+    return labels
 
 
 def attack_in_chunks(

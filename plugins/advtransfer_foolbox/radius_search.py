@@ -11,12 +11,17 @@ from foolbox.models.pytorch import PyTorchModel
 from torch import Tensor
 
 from advtransfer.toolkit.datasets import BoundedSamples
-from advtransfer.toolkit.option_checks import Norm
 from advtransfer.toolkit.prediction import KERNEL_BATCH, apply_in_chunks
 from advtransfer.types import Context, Outcome
 from advtransfer_foolbox.clean_accuracy import CleanPredictions
-from advtransfer_foolbox.norms import distances_to_images, eps_with_slack, inside_box
-from advtransfer_foolbox.protocols import Attack, AttackBatch, AttackRun, BatchResult
+from advtransfer_foolbox.norms import Budget, distances_to_images, eps_with_slack, inside_box
+from advtransfer_foolbox.protocols import (
+    Attack,
+    AttackBatch,
+    AttackRun,
+    BatchResult,
+    misclassified,
+)
 
 MAX_PIXELS_PER_BATCH = 2**25
 """Upper bound on the pixel values of images attacked together; no outcome depends on it."""
@@ -34,16 +39,17 @@ class NearestExample:
 class RadiusSearch:
     """State of the search: the closest adversarial example of each sample over increasing radii.
 
-    A sample broken at one radius is broken at every larger one by the same example. It is not
-    attacked again.
+    At every radius the attacks run as at that radius alone, on the samples that still stand. A
+    sample broken at one radius is broken at every larger one by the same example, and is not
+    attacked again. So an accuracy is at most that of its radius alone, and depends on no larger
+    radius.
 
     Args:
         attacks: The attacks; each runs on the samples that those before it did not break.
         model: The Foolbox model.
         test: The samples.
         clean: Predictions without attack; only correctly classified samples are attacked.
-        norm: The norm of the ball.
-        radii: The radii to attack, increasing.
+        budget: The norm and the radii.
         context: The device, random streams and progress reports of the host.
 
     Attributes:
@@ -56,17 +62,14 @@ class RadiusSearch:
     model: PyTorchModel
     test: BoundedSamples
     clean: CleanPredictions
-    norm: Norm
-    radii: Sequence[float]
+    budget: Budget
     context: Context
     examples: dict[int, NearestExample] = field(default_factory=dict)
     forward_counts: Tensor = field(init=False)
     gradient_counts: Tensor = field(init=False)
     _unfinished: Tensor = field(init=False)
-    _warm_starts: dict[tuple[int, int, int], Tensor] = field(default_factory=dict)
-    _previous_eps: float = 0.0
+    _was_attacked: bool = False
     _attempts_done: int = 0
-    _radii_done: int = 0
 
     def __post_init__(self) -> None:
         count = len(self.test)
@@ -81,21 +84,19 @@ class RadiusSearch:
         At radius 0 nothing is attacked.
         """
         outcomes = self.clean.outcomes.clone()
-        self._radii_done += 1
         if eps <= 0:
             return outcomes
         outcomes[self.positions_within(eps)] = int(Outcome.BROKEN)
-        for index, attack in enumerate(self.attacks):
-            if attack.finds_nearest and self._previous_eps > 0:
+        for attack in self.attacks:
+            if attack.finds_nearest and self._was_attacked:
                 # Its nearest examples were found at the first radius and hold for all of them.
                 continue
             for attempt in range(attack.count_attempts(self._class_count)):
-                run = AttackRun(eps, attempt, self._previous_eps, self.radii[-1])
-                self._run_attempt(index, run, outcomes)
+                self._run_attempt(attack, AttackRun(eps, attempt), outcomes)
         # A sample with an unfinished attempt stays unknown at this and at every larger radius,
         # unless it is broken: another attempt that ran to its end does not make up for it.
         outcomes[self._unfinished & (outcomes == Outcome.ROBUST)] = int(Outcome.UNKNOWN)
-        self._previous_eps = eps
+        self._was_attacked = True
         return outcomes
 
     def positions_within(self, eps: float) -> list[int]:
@@ -121,7 +122,7 @@ class RadiusSearch:
     def _class_count(self) -> int:
         return self.clean.logits.shape[1]
 
-    def _run_attempt(self, index: int, run: AttackRun, outcomes: Tensor) -> None:
+    def _run_attempt(self, attack: Attack, run: AttackRun, outcomes: Tensor) -> None:
         """Run one attack once on all samples that are not broken, and update `outcomes`."""
         is_robust = (self.clean.outcomes == Outcome.ROBUST) & (outcomes != Outcome.BROKEN)
         robust_positions = is_robust.nonzero().flatten()
@@ -129,14 +130,19 @@ class RadiusSearch:
         batch_size = max(KERNEL_BATCH, MAX_PIXELS_PER_BATCH // pixels)
         for start in range(0, len(robust_positions), batch_size):
             positions = robust_positions[start : start + batch_size]
-            self._attack_positions(index, run, positions, outcomes, done_before=start)
+            self._attack_positions(attack, run, positions, outcomes, done_before=start)
         self._attempts_done += 1
 
     def _attack_positions(
-        self, index: int, run: AttackRun, positions: Tensor, outcomes: Tensor, *, done_before: int
+        self,
+        attack: Attack,
+        run: AttackRun,
+        positions: Tensor,
+        outcomes: Tensor,
+        *,
+        done_before: int,
     ) -> None:
-        attack = self.attacks[index]
-        batch = self._make_batch(index, run, positions)
+        batch = self._make_batch(positions)
         result = attack.run_attempt(
             self.model,
             batch,
@@ -151,32 +157,21 @@ class RadiusSearch:
         self.forward_counts[positions] += result.forward_counts.cpu() + 1
         self.gradient_counts[positions] += result.gradient_counts.cpu()
         self._keep_nearest(positions, verdict)
-        if attack.warm_starts and self._radii_done < len(self.radii):
-            remaining = ~verdict.broken
-            ends = zip(positions[remaining].tolist(), verdict.points[remaining], strict=True)
-            for position, point in ends:
-                self._warm_starts[index, run.attempt, position] = point
 
     def _report_progress(self, done: int) -> None:
         """Report progress, with `done` of the samples of the current attempt finished."""
         count = len(self.test)
         attempts = sum(attack.count_attempts(self._class_count) for attack in self.attacks)
-        total = len(self.radii) * attempts * count
+        total = len(self.budget.eps) * attempts * count
         self.context.progress(self._attempts_done * count + done, total)
 
-    def _make_batch(self, index: int, run: AttackRun, positions: Tensor) -> AttackBatch:
+    def _make_batch(self, positions: Tensor) -> AttackBatch:
         device = self.context.device
-        position_list = positions.tolist()
-        warm_start = None
-        if self.attacks[index].warm_starts and self._previous_eps > 0:
-            ends = [self._warm_starts[index, run.attempt, position] for position in position_list]
-            warm_start = torch.stack(ends).to(device)
         return AttackBatch(
-            keys=[self.test.keys[position] for position in position_list],
+            keys=[self.test.keys[position] for position in positions.tolist()],
             inputs=self.test.inputs(positions).to(device),
             labels=self.test.labels(positions).to(device),
             clean_logits=self.clean.logits[positions].to(device),
-            warm_start=warm_start,
         )
 
     def _judge_result(
@@ -185,20 +180,20 @@ class RadiusSearch:
         """Judge an attack's points by logits and distances computed here, not by the attack."""
         with torch.no_grad():
             logits = apply_in_chunks(self.model, result.points)
-        distances = distances_to_images(result.points, batch.inputs, norm=self.norm)
+        distances = distances_to_images(result.points, batch.inputs, norm=self.budget.norm)
         in_ball = distances <= eps_with_slack(eps)
         is_valid = inside_box(result.points) & logits.isfinite().all(1)
-        misclassified = is_valid & (logits.argmax(1) != batch.labels)
+        is_wrong = is_valid & misclassified(logits, batch.labels)
         # An attack that searches for the nearest example may end outside the ball of this radius.
         in_scope = in_ball | finds_nearest
         # The attack stopped at a point that is not misclassified here: nobody searched further.
-        stopped_early = result.is_adversarial & ~misclassified
+        stopped_early = result.is_adversarial & ~is_wrong
         finished = is_valid & result.completed & in_scope & ~stopped_early
-        broken = misclassified & in_ball
+        broken = is_wrong & in_ball
         return _BatchVerdict(
             broken=broken.cpu(),
             unfinished=(~finished & ~broken).cpu(),
-            is_example=(misclassified & in_scope).cpu(),
+            is_example=(is_wrong & in_scope).cpu(),
             points=result.points.cpu(),
             distances=distances.cpu(),
         )

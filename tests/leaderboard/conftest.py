@@ -13,7 +13,7 @@ import pytest
 from advtransfer.leaderboard import RunRecords, make_table
 from advtransfer.result import Run
 from advtransfer.result.record import pack_outcomes, robust_share
-from advtransfer.result.verdict import REQUIRED_CHECKS
+from advtransfer.result.verdict import BATTERY_CHECKS, REQUIRED_CHECKS
 from advtransfer.testing.records import complete_record, outcomes_of_share
 from advtransfer.types import Json, Outcome
 
@@ -160,12 +160,15 @@ class Bench:
         self.records[id]["asked"]["inputs"] = inputs
         positions = range(len(attack)) if probed is None else probed
         found = [Outcome.BROKEN if each in broken else Outcome.ROBUST for each in positions]
+        for place, each in enumerate(positions):
+            if attack[each] == Outcome.WRONG:
+                found[place] = Outcome.WRONG
         ball: Json_ = {"norm": "linf", "eps": 0.1, "size": "small"}
         record = self.record("battery", battery, "host/battery", ball, 0.5) | {
             "of": len(attack),
             "positions": None if probed is None else list(probed),
-            "outcomes": {"more_steps": pack_outcomes(found)},
-            "checks": [],
+            "outcomes": {"ascent": pack_outcomes(found)},
+            "checks": [check for check in passed if check["name"] in BATTERY_CHECKS],
         }
         record["asked"] |= {"inputs": inputs, "version": version}
         if version < 3:

@@ -16,9 +16,9 @@ from advtransfer.result.evidence import (
     outcome_share,
     unlearned_reason,
     unpack_array,
-    worst_results,
 )
 from advtransfer.result.record import pack_outcomes
+from advtransfer.result.worst_case import worst_results
 from advtransfer.testing.records import complete_record
 from advtransfer.types import Json, Outcome
 
@@ -60,7 +60,7 @@ def result(
         "kind": "result",
         "outcomes": {name: pack_outcomes(values) for name, values in outcomes.items()},
         "battery": batteries,
-        "labels": labels,
+        **({} if labels is None else {"labels": labels}),
     }
     chosen = {"norm": "linf", "eps": 0.1} if options is None else options
     return complete_record(parts, use=use, options=dict(chosen), inputs=dict(INPUTS))

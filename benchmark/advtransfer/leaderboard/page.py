@@ -9,13 +9,18 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import fsum
 
 from advtransfer.errors import BadInput, Problem
 from advtransfer.leaderboard.caveats import (
+    MISSED_NOTE,
+    SECONDS_LEGEND,
     drop_unanswerable,
+    evidence_legend,
     incomplete_section,
     leakage_section,
+    missed_text,
+    phase_seconds_text,
+    selection_warning,
     skipped_section,
     unanswerable_section,
     unchecked_section,
@@ -39,13 +44,12 @@ from advtransfer.leaderboard.run_data import (
     RecordEnvironment,
     RunData,
     RunRecords,
-    SourceData,
     gather_run_data,
 )
+from advtransfer.leaderboard.source_data import SourceData
 from advtransfer.leaderboard.table_rows import LeaderboardRow, columns_of, group_rows
 from advtransfer.leaderboard.tables import EN_DASH, baseline_label, render_table
 from advtransfer.planning.status import STATUS_WORDS
-from advtransfer.result.verdict import WORST_FIRST
 from advtransfer.text import ABSENT
 from advtransfer.types import Json
 
@@ -75,34 +79,6 @@ NUMBER_LEGEND = (
 CELL_LEGEND = (
     f"a{EN_DASH}b: some outcomes are unknown (an attack that did not finish, an invalid example); "
     "a counts them as broken, b as robust. (4/5): four of five planned trials have this number."
-)
-SECONDS_LEGEND = (
-    "s fit, s evaluations: mean seconds of a trial's fit, and of all its evaluations together. "
-    "Neither includes the training of its source, the loading of data and models, or the host's "
-    "checks. A value that trials share (a teacher, features of a source) is in the seconds of the "
-    "trial that came first."
-)
-PHASE_NAMES = {
-    "build": "training or reading of sources",
-    "load": "loading",
-    "fit": "fits",
-    "measure": "evaluations",
-    "checks": "other checks",
-    "battery": "batteries",
-}
-"""What the phases of a record are called on the page."""
-FOLD_LEGEND = (
-    "A robust accuracy counts a test image as robust only if neither the evaluation's attack nor "
-    "the host's own attacks (the battery, in the same ball or a smaller one) broke it; "
-    "`attack_accuracy` is what the evaluation's attack alone left, and `worst_linf`, `worst_l2` "
-    "and `worst_l1` are the worst over all attacks of a trial."
-)
-MARK_LEGEND = (
-    "✓: checked. The checks of the model found no sign of masked gradients, and the number beside "
-    "it is the share of the images attacked by the host, in points, that only the host broke. At "
-    "most: not all test images were attacked by the host, so the number is an upper bound. Rows "
-    "without a battery are ranked after the checked ones, rows with other attacked images, "
-    "suspicious and invalid ones, and fits that did not learn never."
 )
 
 
@@ -147,25 +123,27 @@ def evaluations_section(data: RunData) -> str:
     """Return the table of evaluations: component and options, as recorded."""
     if not data.metrics:
         return ""
-    header = ["evaluation", "component", "options"]
+    header = ["evaluation", "component", "options", "missed"]
+    right = [False] * 3 + [True]
     rows: list[list[str]] = []
     for label in data.metrics:
         cells = _evaluation_cells(data.evaluation_uses.get(label))
-        rows.append([escape_markdown(label), *cells])
-    return f"## Evaluations\n\n{markdown_table(header, rows, right=[False] * 3)}"
+        rows.append([escape_markdown(label), *cells, missed_text(label, data)])
+    note = MISSED_NOTE
+    if all(row[3] == ABSENT for row in rows):
+        header, right, rows, note = header[:3], right[:3], [row[:3] for row in rows], ""
+    return join_parts(["## Evaluations", markdown_table(header, rows, right=right), note])
 
 
 def legend_section(data: RunData, *, ranking: Ranking | None, baseline: Json) -> str:
     """Return the list that explains how to read the tables."""
     items = [NUMBER_LEGEND]
     if ranking:
-        items.append(_ranking_text(ranking))
+        items += filter(None, [_ranking_text(ranking), selection_warning(data)])
     if ranking and baseline is not None:
         items.append(_difference_legend(ranking, baseline))
     items.append(CELL_LEGEND)
-    if any(result.claims for result in data.results.values()):
-        items += [FOLD_LEGEND, f"{_verdict_counts_text(data)} {MARK_LEGEND}"]
-    items += [SECONDS_LEGEND, _seconds_text(data)]
+    items += [*evidence_legend(data), SECONDS_LEGEND, phase_seconds_text(data)]
     return "## How to read the tables\n\n" + "\n".join(f"- {item}" for item in items)
 
 
@@ -270,27 +248,6 @@ def _evaluation_cells(use: tuple[str, JsonObject] | None) -> list[str]:
     for name, value in sorted(options.items()):
         texts.append(f"{name} {value if isinstance(value, str) else json.dumps(value)}")
     return [inline_code(component), inline_code(", ".join(texts)) if texts else ABSENT]
-
-
-def _verdict_counts_text(data: RunData) -> str:
-    """Return the verdicts of the results with a robust accuracy, counted."""
-    claiming = [result for result in data.results.values() if result.claims]
-    counts = Counter(result.claims_verdict.value for result in claiming)
-    present = [verdict for verdict in reversed(WORST_FIRST) if counts[verdict]]
-    texts = ", ".join(f"{counts[verdict]:,} {verdict}" for verdict in present)
-    return f"Results with a robust accuracy: {texts}."
-
-
-def _seconds_text(data: RunData) -> str:
-    """Return the seconds of the whole run by what they were spent on."""
-    totals: dict[str, list[float]] = {name: [] for name in PHASE_NAMES.values()}
-    for phases in data.seconds.values():
-        for phase, seconds in phases.items():
-            totals[PHASE_NAMES.get(phase, "other checks")].append(seconds)
-    # The batteries' own records: a result's phase of this name is the wait for them.
-    totals["batteries"] = data.battery_seconds
-    texts = [f"{name} {fsum(values):.0f}" for name, values in totals.items() if fsum(values) >= 0.5]
-    return f"Seconds of the whole run: {', '.join(texts) or 'less than one'}."
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from advtransfer.leaderboard.questions_config import metric_stem, metric_stems, read_questions
+from advtransfer.leaderboard.source_data import SourceData, read_source
+from advtransfer.leaderboard.validation import validation_metrics
 from advtransfer.planning import Plan, Trial
 from advtransfer.planning.status import Attempt, TrialStatus, trial_status
+from advtransfer.result.comparison import verdict_with_batteries
 from advtransfer.result.evidence import (
     BatteryIndex,
     FoldedResult,
@@ -22,25 +25,31 @@ from advtransfer.result.evidence import (
     fold_result,
     is_snapshot,
     unlearned_reason,
-    worst_results,
 )
 from advtransfer.result.sample_values import values_by_metric
 from advtransfer.result.verdict import Verdict, verdict_from_record, worst_verdict
+from advtransfer.result.worst_case import worst_results
 from advtransfer.types import Json
-from advtransfer.types.metric_names import CLAIM_PREFIX, WORST_LABELS, attack_name, worst_norm
+from advtransfer.types.metric_names import (
+    CLAIM_PREFIX,
+    VALIDATION_LABEL,
+    WORST_LABELS,
+    attack_name,
+    worst_norm,
+)
 
 if TYPE_CHECKING:
     from advtransfer.result.evidence import OutcomeArray
     from advtransfer.statistics.correlation import FloatArray
 
-FOLDED_FIELDS = ("id", "asked", "battery", "outcomes")
-"""Fields of a result record that its fold reads."""
+FOLDED_FIELDS = ("id", "asked", "battery", "checks", "outcomes")
+"""Fields of a result record that its fold and its verdict read."""
 
 JsonObject: TypeAlias = Mapping[str, Any]
 """A JSON object as `advtransfer.result` writes it. Any: fields differ by kind of record."""
 
 
-NO_BATTERY_REASON = "no battery whose records name the images that it attacked"
+NO_BATTERY_REASON = "no battery, or one of an old version, which does not name its images"
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +148,7 @@ class ResultData:
     def claims_verdict(self) -> Verdict:
         """The worst verdict on its robust accuracies, without those of snapshots."""
         claims = [name for name in self.claims if not is_snapshot(name, self.metrics)]
-        return worst_verdict([self.verdict, *map(self.metric_verdict, claims)])
+        return worst_verdict([*map(self.metric_verdict, claims), self.verdict])
 
     def metric_verdict(self, metric: str) -> Verdict:
         """Return the verdict on one metric: without a battery, a robust accuracy is unchecked."""
@@ -147,22 +156,6 @@ class ResultData:
         if probe is not None and not probe.count and self.verdict.is_ranked:
             return Verdict("unchecked", NO_BATTERY_REASON)
         return self.verdict
-
-
-@dataclass(frozen=True, slots=True)
-class SourceData:
-    """The values of one source record.
-
-    Attributes:
-        card: The source's claims about itself.
-        probe: Measurements made when the source was built.
-        start: ``own`` if the source has its own initial weights, ``source`` if sources with its
-            seed share them, None if no weights are drawn.
-    """
-
-    card: JsonObject
-    probe: JsonObject | None
-    start: str | None = None
 
 
 class RecordEnvironment(NamedTuple):
@@ -184,10 +177,10 @@ class RunData:
     """A run reduced to the values of its page.
 
     All mappings are by record id (`seconds`: by phase within it; `battery_seconds`: all batteries
-    of the run, which are no records of a trial), except `metrics` (recorded metric names by evaluation label),
-    `derived_metrics` (those that only reading gives), `worst` (by trial and label of
-    `WORST_LABELS`), `evaluation_uses` (component and options by evaluation label) and `leakage`
-    (by target and row).
+    of the run, which are no records of a trial), except `metrics` (recorded metric names by
+    evaluation label), `derived_metrics` (those that only reading gives), `worst` (by trial and
+    label of `WORST_LABELS`), `evaluation_uses` (component and options by evaluation label) and
+    `leakage` (by target and row). `validation` has what fits measured on held-out images.
     """
 
     plan: Plan
@@ -196,6 +189,7 @@ class RunData:
     results: dict[str, ResultData] = field(default_factory=dict)
     worst: dict[tuple[str, str], ResultData] = field(default_factory=dict)
     source_data: dict[str, SourceData] = field(default_factory=dict)
+    validation: dict[str, ResultData] = field(default_factory=dict)
     labels_used: dict[str, int] = field(default_factory=dict)
     seconds: dict[str, Mapping[str, float]] = field(default_factory=dict)
     battery_seconds: list[float] = field(default_factory=list)
@@ -227,6 +221,8 @@ class RunData:
         """Return a trial's results of an evaluation, one per reference; None for a missing one."""
         if worst_norm(evaluation):
             return [self.worst.get((trial.id, evaluation))]
+        if evaluation == VALIDATION_LABEL:
+            return [self.validation.get(trial.id)]
         return [self.results.get(id) for id in trial.evaluations.get(evaluation, ())]
 
     def unlearned_reason(self, trial: Trial) -> str | None:
@@ -295,7 +291,8 @@ def _fold_results(
     """Fold all results with the batteries, once every record is read."""
     folded = {id: fold_result(record, batteries) for id, record in evidence.items()}
     for id, result in data.results.items():
-        data.results[id] = _folded_result(result, folded[id])
+        verdict = verdict_with_batteries(evidence[id], batteries)
+        data.results[id] = _folded_result(replace(result, verdict=verdict), folded[id])
     for label, metrics in data.metrics.items():
         claims = {name for name in metrics if name.startswith(CLAIM_PREFIX)}
         if claims:
@@ -364,10 +361,9 @@ def _add_record(data: RunData, id: str, record: JsonObject, *, label: str | None
         data.metrics[label].update(record["metrics"])
         data.evaluation_uses[label] = (record["asked"]["use"], record["asked"]["options"])
     elif record["kind"] == "source":
-        start = _training_start(record["asked"]["options"])
-        data.source_data[id] = SourceData(record["card"], record.get("probe"), start)
-    elif labels_used := record.get("facts", {}).get("labels_used"):
-        data.labels_used[id] = int(labels_used)
+        data.source_data[id] = read_source(record)
+    else:
+        _add_fit(data, id, record)
     data.seconds[id] = record.get("observed", {}).get("seconds", {})
     provenance = record.get("provenance", {})
     environment = RecordEnvironment(
@@ -380,11 +376,14 @@ def _add_record(data: RunData, id: str, record: JsonObject, *, label: str | None
     data.environment_by_id[id] = environment
 
 
-def _training_start(options: JsonObject) -> str | None:
-    # Sources without a seed, such as models loaded from a file, draw no initial weights.
-    if "seed" not in options:
-        return None
-    return str(options.get("start", "source"))
+def _add_fit(data: RunData, id: str, record: JsonObject) -> None:
+    """Add what a fit's record says of its labels and of its held-out images."""
+    if labels_used := record.get("facts", {}).get("labels_used"):
+        data.labels_used[id] = int(labels_used)
+    if measured := validation_metrics(record):
+        metrics = {name: Metric(value, value) for name, value in measured.items()}
+        data.validation[id] = ResultData("", metrics, Verdict("unchecked", "to choose by"))
+        data.derived_metrics.setdefault(VALIDATION_LABEL, set()).update(metrics)
 
 
 def _result_data(record: JsonObject, *, stems: set[str], root: Path | None) -> ResultData:

@@ -13,10 +13,11 @@ from typing import TypeAlias
 
 from advtransfer.errors import BadInput, Problem
 from advtransfer.leaderboard.probes import combine_probes
+from advtransfer.leaderboard.questions_config import owning_evaluation
 from advtransfer.leaderboard.run_data import ImageShares, Metric, ResultData, RunData
 from advtransfer.planning import Trial
 from advtransfer.types import Outcome
-from advtransfer.types.metric_names import WORST_LABELS
+from advtransfer.types.metric_names import RESERVED_LABELS
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,11 @@ class Column:
     name: str
     evaluation: str
     metric: str | None
+
+    @property
+    def key(self) -> str:
+        """Name as the records write it, equal for all ways to write the column."""
+        return f"{self.evaluation}.{self.metric}" if self.metric else self.name
 
     def metric_of(self, trial: Trial, data: RunData) -> Metric | None:
         """Return the metric, averaged over references; None while results are missing."""
@@ -93,13 +99,10 @@ def find_column(name: str, data: RunData) -> Column:
     Raises:
         BadInput: No evaluation has this name, or none or several of its metrics match.
     """
-    labels = [*data.metrics, *WORST_LABELS.values()]
-    evaluations = [label for label in labels if name.startswith(f"{label}.")]
-    if not evaluations:
+    evaluation = owning_evaluation(name, [*data.metrics, *RESERVED_LABELS])
+    if evaluation is None:
         choices = ", ".join(data.metrics) or "none"
         raise _column_error(name, f"evaluation.metric, with an evaluation of {choices}")
-    # Labels may hold dots, so `a.b` can be the start of another label: the longest is meant.
-    evaluation = max(evaluations, key=len)
     named = (data.metrics.get(evaluation, set()), data.derived_metrics.get(evaluation, set()))
     recorded = sorted(set().union(*named))
     parts = _metric_parts(name.removeprefix(f"{evaluation}."))

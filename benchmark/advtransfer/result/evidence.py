@@ -10,15 +10,15 @@ from __future__ import annotations
 
 import base64
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import reduce
 from hashlib import sha256
 from math import isclose
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
+from advtransfer.node import content_id
 from advtransfer.statistics import wilson_interval
-from advtransfer.types import Outcome
+from advtransfer.types import Check, Outcome
 from advtransfer.types.metric_names import CLAIM_PREFIX, WORST_LABELS, attack_name
 
 if TYPE_CHECKING:
@@ -31,6 +31,11 @@ if TYPE_CHECKING:
 
 RecordJson: TypeAlias = Mapping[str, Any]
 """A record as parsed JSON. Any: fields differ by kind of record."""
+
+BATTERY_VERSION = 3
+"""Raised whenever the same model would get other outcomes or checks."""
+
+BATTERY_SIZE_NAMES = ("small", "full")
 
 CHECKED_EXAMPLES_VERSION = 3
 """First version of the battery whose records name the attacked positions, and whose breaks rest on
@@ -100,6 +105,8 @@ class BatteryEvidence:
         of: Number of test samples.
         positions: Attacked positions in the test part, ``(B,)``.
         is_broken: Whether any attack broke the sample at each position, ``(B,)``.
+        is_wrong: Whether the sample at each position is wrong without attack, ``(B,)``.
+        checks: Checks of the model.
     """
 
     ball: Ball
@@ -107,6 +114,8 @@ class BatteryEvidence:
     of: int
     positions: PositionArray
     is_broken: npt.NDArray[np.bool_]
+    is_wrong: npt.NDArray[np.bool_]
+    checks: tuple[Check, ...] = ()
 
     @property
     def broken_positions(self) -> PositionArray:
@@ -135,6 +144,19 @@ class FoldedResult:
         return {name: outcome_share(outcomes) for name, outcomes in self.outcomes.items()}
 
 
+def battery_ball(record: RecordJson) -> Ball:
+    """Return the ball of a battery record."""
+    options = record["asked"]["options"]
+    return Ball(str(options["norm"]), float(options["eps"]))
+
+
+def current_battery_id(record: RecordJson, size: str) -> str:
+    """Return the id that the battery of a record has today, in this size."""
+    asked = record["asked"]
+    options = {**asked["options"], "size": size}
+    return content_id({**asked, "version": BATTERY_VERSION, "options": options})
+
+
 class BatteryIndex:
     """The battery records of a run, found by model, test part and ball."""
 
@@ -149,7 +171,7 @@ class BatteryIndex:
         options, inputs = record["asked"]["options"], record["asked"]["inputs"]
         if "norm" not in options or "eps" not in options:
             return
-        ball = Ball(str(options["norm"]), float(options["eps"]))
+        ball = battery_ball(record)
         self._balls[str(record["id"])] = ball
         evidence = read_battery(record, ball)
         if evidence is not None:
@@ -185,12 +207,16 @@ def read_battery(record: RecordJson, ball: Ball) -> BatteryEvidence | None:
     positions = record["positions"]
     attacked = np.arange(of) if positions is None else np.array(positions, dtype=np.int64)
     is_broken = np.zeros(len(attacked), dtype=np.bool_)
+    # Without any outcomes nothing was attacked, since no sample is right without attack.
+    is_wrong = np.ones(len(attacked), dtype=np.bool_)
     for packed in record["outcomes"].values():
         outcomes = unpack_array(packed)
         if len(outcomes) != len(attacked):
             return None
         is_broken |= outcomes == Outcome.BROKEN
-    return BatteryEvidence(ball, version, of, attacked, is_broken)
+        is_wrong &= outcomes == Outcome.WRONG
+    checks = tuple(Check(**check) for check in record["checks"])
+    return BatteryEvidence(ball, version, of, attacked, is_broken, is_wrong, checks)
 
 
 def unpack_array(packed: RecordJson) -> OutcomeArray:
@@ -229,7 +255,7 @@ def fold_result(record: RecordJson, batteries: BatteryIndex) -> FoldedResult:
         if ball is not None:
             balls[name] = ball
             outcomes[name] = fold_outcomes(values, batteries.within(record, ball))
-            probes[name] = _probe(record, values, batteries.at(record, ball))
+            probes[name] = probe_outcomes(record, values, batteries.at(record, ball))
     return FoldedResult(outcomes, probes, balls)
 
 
@@ -261,87 +287,9 @@ def claimed_ball(record: RecordJson, metric: str, batteries: BatteryIndex) -> Ba
     return None
 
 
-def worst_results(
-    results: Sequence[tuple[RecordJson, FoldedResult]], batteries: BatteryIndex
-) -> dict[str, FoldedResult]:
-    """Return the worst over all attacks of one trial, by the label of its norm.
-
-    At each radius that was attacked, a sample is broken if any attack or battery broke it within
-    this radius, and unknown if it is unknown to an attack of this radius.
-
-    Args:
-        results: The result records of the trial, with their outcomes after the fold.
-        batteries: The batteries of the run.
-    """
-    attacks = [
-        _Attack(record, ball, folded.outcomes[name], folded.outcomes[attack_name(name)])
-        for record, folded in results
-        for name, ball in folded.balls.items()
-    ]
-    # A trial has one fitted model; attacks on another network of it are not counted.
-    attacks = [attack for attack in attacks if _same_inputs(attack.record, attacks[0].record)]
-    worst: dict[str, FoldedResult] = {}
-    for norm, label in WORST_LABELS.items():
-        outcomes: dict[str, OutcomeArray] = {}
-        probes: dict[str, Probe] = {}
-        balls: dict[str, Ball] = {}
-        for ball in _distinct_balls(attack.ball for attack in attacks if attack.ball.norm == norm):
-            name = f"{CLAIM_PREFIX}@{ball.eps:g}"
-            at_radius = [attack for attack in attacks if ball.equals(attack.ball)]
-            record = at_radius[0].record
-            within = [attack.folded for attack in attacks if ball.contains(attack.ball)]
-            alone = reduce(_worse_outcomes, [attack.alone for attack in at_radius])
-            outcomes[name] = _broken_by_any(
-                reduce(_worse_outcomes, [attack.folded for attack in at_radius]), within
-            )
-            probes[name] = _probe(record, alone, batteries.at(record, ball))
-            balls[name] = ball
-        if outcomes:
-            worst[label] = FoldedResult(outcomes, probes, balls)
-    return worst
-
-
-class _Attack(NamedTuple):
-    """A robust accuracy of a trial: folded, and by its attack alone."""
-
-    record: RecordJson
-    ball: Ball
-    folded: OutcomeArray
-    alone: OutcomeArray
-
-
-def _worse_outcomes(first: OutcomeArray, second: OutcomeArray) -> OutcomeArray:
-    """Return the worse of two outcomes of each sample: wrong, broken, unknown, robust."""
-    import numpy as np
-
-    severity = np.zeros(4, dtype=np.uint8)
-    severity[[Outcome.UNKNOWN, Outcome.BROKEN, Outcome.WRONG]] = (1, 2, 3)
-    return np.where(severity[first] >= severity[second], first, second).astype(np.uint8)
-
-
-def _broken_by_any(outcomes: OutcomeArray, others: Iterable[OutcomeArray]) -> OutcomeArray:
-    """Return outcomes with the breaks of other attacks; what these left robust says nothing."""
-    worst = outcomes.copy()
-    for other in others:
-        worst[(other == Outcome.BROKEN) & (worst != Outcome.WRONG)] = Outcome.BROKEN
-    return worst
-
-
-def _distinct_balls(balls: Iterable[Ball]) -> Iterator[Ball]:
-    """Yield the balls with different radii, smallest first."""
-    latest: Ball | None = None
-    for ball in sorted(balls):
-        if latest is None or not latest.equals(ball):
-            yield ball
-            latest = ball
-
-
-def _same_inputs(first: RecordJson, second: RecordJson) -> bool:
-    ours, theirs = first["asked"]["inputs"], second["asked"]["inputs"]
-    return all(ours.get(name) == theirs.get(name) for name in ("model", "test"))
-
-
-def _probe(record: RecordJson, alone: OutcomeArray, battery: BatteryEvidence | None) -> Probe:
+def probe_outcomes(
+    record: RecordJson, alone: OutcomeArray, battery: BatteryEvidence | None
+) -> Probe:
     """Return the probe of outcomes of an attack alone by a battery in the same ball."""
     of = len(alone)
     if battery is None or battery.of != of:
@@ -390,6 +338,16 @@ def unlearned_reason(record: RecordJson) -> str | None:
         return None
     share = labels["largest_class"]
     return f"its clean accuracy is not surely above {share:.3f}, the share of the largest class"
+
+
+def labels_fault(labels: object) -> str | None:
+    """Return what is wrong with the field ``labels`` of a result from elsewhere, or None."""
+    if not isinstance(labels, Mapping) or type(labels.get("one_class")) is not bool:
+        return f"found labels {str(labels)[:80]}; expected largest_class and one_class"
+    share = labels.get("largest_class")
+    if type(share) not in (int, float) or not 0 < share <= 1:
+        return f"found largest_class {share!r}; expected a share"
+    return None
 
 
 def tells_clean_accuracy(metric: str) -> bool:

@@ -11,8 +11,8 @@ from advtransfer.result.evidence import (
     BatteryIndex,
     FoldedResult,
     fold_result,
-    worst_results,
 )
+from advtransfer.result.worst_case import worst_results
 
 
 class TrialMetrics(NamedTuple):

@@ -9,9 +9,11 @@ Sums of intervals are exact (`math.fsum`), so that no interval depends on the or
 from advtransfer.statistics.correlation import (
     COEFFICIENTS,
     Association,
+    ChanceLevel,
     Coefficient,
     Resampler,
     all_associations,
+    chance_levels,
     holm_correction,
     leave_one_out,
 )
@@ -31,10 +33,12 @@ from advtransfer.statistics.share_intervals import (
 __all__ = [
     "COEFFICIENTS",
     "Association",
+    "ChanceLevel",
     "Coefficient",
     "MeanEstimate",
     "Resampler",
     "all_associations",
+    "chance_levels",
     "clustered_interval",
     "difference_interval",
     "difference_p_value",

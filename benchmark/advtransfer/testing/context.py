@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import weakref
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from shutil import rmtree
 
@@ -15,8 +15,8 @@ from torch import Tensor
 from advtransfer.errors import Cancelled
 from advtransfer.node import canonical_json
 from advtransfer.toolkit.prediction import InMemoryRows, compute_rows
-from advtransfer.toolkit.rng import stream_generator, stream_seed
-from advtransfer.types import Json, Samples, Tensors
+from advtransfer.toolkit.rng import keyed_uniform, stream_generator, stream_seed
+from advtransfer.types import Json, Samples, Shape, Tensors
 
 
 class InMemoryContext:
@@ -67,6 +67,13 @@ class InMemoryContext:
     def generator(self, stream: str, *keys: int) -> torch.Generator:
         """Return a CPU generator that depends on the seed, the name of the stream and the keys."""
         return stream_generator("test context", self.seed, stream, *keys)
+
+    def uniform(
+        self, stream: str, keys: Sequence[int], shape: Shape, restart: int = 0, step: int = 0
+    ) -> Tensor:
+        """Return uniform numbers in [0, 1) of each sample, ``(len(keys), *shape)`` float32."""
+        seed = stream_seed("test context", self.seed, stream, restart, step)
+        return keyed_uniform(seed, keys, shape)
 
     def numpy(self, stream: str, *keys: int) -> np.random.Generator:
         """Return the same stream as a numpy generator."""

@@ -279,6 +279,25 @@ class Context(Protocol):
         It does not depend on the order of calls.
         """
 
+    def uniform(
+        self, stream: str, keys: Sequence[int], shape: Shape, restart: int = 0, step: int = 0
+    ) -> Tensor:
+        """Return uniform numbers in [0, 1) for each sample, ``(len(keys), *shape)`` float32, on the CPU.
+
+        A sample's numbers depend on the node's seed inputs, the stream's name, its key, the restart and
+        the step. They are the same to the bit for every batch, order of samples or calls, and machine,
+        and a block of samples costs one vectorised draw: use it instead of one `generator` per sample.
+        An attack that needs a few numbers at each of many steps draws those of several steps at once,
+        along the first dimension of `shape`.
+
+        Args:
+            stream: Name of the stream.
+            keys: Keys of the samples, as in `Samples.keys`.
+            shape: Shape of one sample's numbers.
+            restart: Number of the restart.
+            step: Number of the step.
+        """
+
     def numpy(self, stream: str, *keys: int) -> np.random.Generator:
         """Return a numpy generator with the same seed inputs as `generator`."""
 

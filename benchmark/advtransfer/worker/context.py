@@ -5,7 +5,7 @@ Nothing in it is global.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -13,8 +13,18 @@ from typing import TYPE_CHECKING, cast
 from advtransfer.cache import Cache
 from advtransfer.node import Node, content_id
 from advtransfer.toolkit.prediction import KERNEL_BATCH, compute_rows
-from advtransfer.toolkit.rng import stream_generator, stream_seed
-from advtransfer.types import Context, Json, Network, Samples, Source, SourceCard, Tensors, Weights
+from advtransfer.toolkit.rng import keyed_uniform, stream_generator, stream_seed
+from advtransfer.types import (
+    Context,
+    Json,
+    Network,
+    Samples,
+    Shape,
+    Source,
+    SourceCard,
+    Tensors,
+    Weights,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -51,6 +61,12 @@ class WorkerContext:
     def generator(self, stream: str, *keys: int) -> torch.Generator:
         """Return a CPU generator at the start of a random stream."""
         return stream_generator(*self.stream, stream, *keys)
+
+    def uniform(
+        self, stream: str, keys: Sequence[int], shape: Shape, restart: int = 0, step: int = 0
+    ) -> Tensor:
+        """Return uniform numbers of each sample, ``(len(keys), *shape)`` float32 in [0, 1)."""
+        return keyed_uniform(stream_seed(*self.stream, stream, restart, step), keys, shape)
 
     def numpy(self, stream: str, *keys: int) -> np.random.Generator:
         """Return a NumPy generator at the start of a random stream."""
