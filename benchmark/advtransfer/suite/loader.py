@@ -150,7 +150,8 @@ def _read_section(
         written[name], expected=f"`{name}`: a mapping of names to entries", problems=problems
     )
     if name != "defaults":
-        check_names(entries, problems=problems)
+        reserved = {section.name: section.reserved for section in SECTIONS}
+        check_names(entries, reserved=reserved.get(name, frozenset()), problems=problems)
     return entries
 
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from advtransfer.host import Component
 from advtransfer.host.component import check_return_value, return_error
-from advtransfer.result.verdict import REQUIRED_CHECKS
+from advtransfer.result.verdict import HOST_CHECKS
 from advtransfer.text import type_text, with_article
 from advtransfer.types import (
     Check,
@@ -312,7 +312,7 @@ def _metric_violations(measurement: Measurement) -> Iterator[str]:
 def _check_violations(measurement: Measurement) -> Iterator[str]:
     for check in measurement.checks:
         # Such a check would be counted as the host's own when the result is judged.
-        if check.name.partition("@")[0] in REQUIRED_CHECKS:
+        if check.name.partition("@")[0] in HOST_CHECKS:
             yield f"check {check.name!r} has a name of the host's own checks; expected another name"
 
 
