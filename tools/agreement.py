@@ -12,6 +12,7 @@ more than a quarter of pyautoattack's gradients or a sixth of its time. All netw
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from advtransfer.files import file_sha256
 from advtransfer.testing.agreement import (
     Agreement,
     AttackResult,
@@ -37,7 +39,7 @@ from advtransfer.toolkit.pgd import pgd_perturb
 from advtransfer.toolkit.rng import build_initialized, stream_generator
 from advtransfer.toolkit.training import train
 from advtransfer.toolkit.training_config import Adam, Schedule
-from advtransfer.types import Dataset
+from advtransfer.types import Dataset, File
 from advtransfer.worker.verification import ThreatModel
 from advtransfer_foolbox.components.autoattack import autoattack
 from advtransfer_vision.components.datasets import digits, npz, torchvision
@@ -113,7 +115,8 @@ def read_dataset(name: str) -> Dataset:
     if name == "mnist":
         return torchvision(name="MNIST")
     if name == "cifar":
-        return npz(file="CIFAR10_subset/cifar10_10k_2k.npz")
+        file = Path(os.environ["ADVTRANSFER_DATA"]) / "CIFAR10_subset/cifar10_10k_2k.npz"
+        return npz(file=File(file, file_sha256(file)))
     return digits()
 
 

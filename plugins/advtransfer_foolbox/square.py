@@ -244,7 +244,7 @@ class _RandomSearch:
         due = active[proposals_done % PROPOSALS_PER_DRAW == 0]
         draws_done = (self._queries_done[due] - 1) // PROPOSALS_PER_DRAW
         # Samples that began together are due together: there are few different numbers.
-        for number in draws_done.unique().tolist():
+        for number in sorted(set(draws_done.tolist())):
             samples = due[draws_done == number]
             shape = (PROPOSALS_PER_DRAW, self.proposals.numbers)
             drawn = self.draw(samples.tolist(), shape, FIRST_POINT + 1 + number)

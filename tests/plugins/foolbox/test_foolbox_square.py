@@ -94,7 +94,8 @@ def test_bump_is_equation_4_of_the_paper() -> None:
                 values[row - 1, column - 1] = sum(
                     1 / (rings + 1 - ring) ** 2 for ring in range(rings - away + 1)
                 )
-        return values / values.norm()
+        length: Tensor = values.norm()
+        return values / length
 
     expected = torch.cat([rectangle(3, 7), -rectangle(4, 7)])
     bump = double_bump(7, norm="l2")
@@ -119,7 +120,7 @@ def test_step_in_l2_uses_the_whole_budget_where_the_box_is_far() -> None:
 def measured_by(
     model: nn.Module, test: ArraySamples, norm: Norm, eps: float, **options: int
 ) -> Measurement:
-    evaluation = square(norm=norm, eps=eps, counts=True, **options)  # type: ignore[arg-type]
+    evaluation = square(norm=norm, eps=eps, counts=True, **options)
     return evaluation.measure(EvaluationInputs(test=test, model=model), context=InMemoryContext())
 
 
