@@ -192,7 +192,7 @@ def test_intervals_cover_on_a_few_boards(design: str, effects: str, share: float
 @pytest.mark.slow
 def test_intervals_cover_on_every_board_and_are_no_wider_than_they_must_be() -> None:
     tool = simulation()
-    repeats = 400
+    repeats = 300
     for seed, (name, situation) in enumerate(tool.situations((100, 1000))):
         few_broken = situation.images * (1 - situation.share) < 20
         for found in tool.simulate(situation, repeats=repeats, seed=seed):

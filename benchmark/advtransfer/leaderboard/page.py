@@ -73,8 +73,10 @@ TRAINING_STARTS = {
 }
 NUMBER_LEGEND = (
     "A number is a mean over trials, with its 95 % interval in brackets. The caption of each table "
-    "says what the intervals are over. Intervals over subset seeds do not include the variance "
-    "between training runs of a source. Intervals of shares are cut off at 0 and 1."
+    "says what the intervals are over: shares of test images have one over the images and, where "
+    "there are several, over source trainings or subset seeds; other numbers have a t-interval "
+    "over trainings or seeds alone. Intervals over subset seeds do not include the variance "
+    "between training runs of a source. Intervals of shares stay within 0 and 1."
 )
 CELL_LEGEND = (
     f"a{EN_DASH}b: some outcomes are unknown (an attack that did not finish, an invalid example); "

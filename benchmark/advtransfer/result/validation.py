@@ -325,7 +325,7 @@ def _result_faults(record: RecordJson) -> Iterator[str]:
                 metric.keys() == {"value", "share"} and is_share
             ):
                 yield f"found {name} {metric}; expected a value alone, a share, or outcomes"
-            yield from _number_faults(name, metric)
+            yield from _number_faults(name, {"value": metric["value"]})
     yield from _verdict_faults(record)
     if "labels" in record and (fault := labels_fault(record["labels"])):
         yield fault

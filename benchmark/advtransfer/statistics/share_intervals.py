@@ -271,11 +271,12 @@ def _residual_variance(residuals: FloatArray) -> float:
     if rows < 2 or columns < 2:
         return 0.0
     squares = float((residuals**2).sum())
-    return squares / ((rows - 1) * (columns - 1) * rows * columns)
+    degrees = int(rows - 1) * int(columns - 1)
+    return squares / (degrees * int(rows) * int(columns))
 
 
 def _normal_quantile(confidence: float) -> float:
-    return NormalDist().inv_cdf((1 + confidence) / 2)
+    return float(NormalDist().inv_cdf((1 + confidence) / 2))
 
 
 def _student_quantile(degrees: float, confidence: float) -> float:
