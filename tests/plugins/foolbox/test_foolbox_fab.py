@@ -16,6 +16,7 @@ from advtransfer.testing.context import InMemoryContext
 from advtransfer.toolkit.datasets import ArraySamples, all_positions
 from advtransfer.toolkit.option_checks import Norm
 from advtransfer.types import DataCard, EvaluationInputs, Measurement, Outcome
+from advtransfer_foolbox.components.ensembles import ensemble
 from advtransfer_foolbox.components.fab_square import fab
 from advtransfer_foolbox.fab import FastAdaptiveBoundary
 from advtransfer_foolbox.hyperplanes import project_onto_hyperplane
@@ -244,6 +245,21 @@ def test_one_run_serves_all_radii_and_counts_its_queries(linear_digits: Case) ->
     assert torch.equal(large == Outcome.BROKEN, (distance > 0) & (distance <= 0.05 + 1e-6))
     # 5 steps towards each of 9 classes for those that stand at the smallest radius.
     assert (measured.samples["gradients"][small == Outcome.ROBUST] == 45).all()
+
+
+def test_ladder_in_an_ensemble_breaks_what_its_radii_break_alone(linear_digits: Case) -> None:
+    model, test = first_rows(linear_digits, 64)
+
+    def outcomes(*radii: float) -> dict[str, Tensor]:
+        evaluation = ensemble(norm="l2", eps=radii, attacks=(Fab(kind="fab", steps=4, targets=3),))
+        inputs = EvaluationInputs(test=test, model=model)
+        return dict(evaluation.measure(inputs, context=InMemoryContext()).outcomes)
+
+    ladder = outcomes(0.3, 0.6)
+    for eps in (0.3, 0.6):
+        name = f"robust_accuracy@{eps:g}"
+        assert torch.equal(outcomes(eps)[name], ladder[name])
+    assert (ladder["robust_accuracy@0.3"] != ladder["robust_accuracy@0.6"]).any()
 
 
 def test_foolbox_calls_it_with_several_radii(linear_digits: Case) -> None:
