@@ -18,6 +18,7 @@ from torch import Tensor
 
 from advtransfer.toolkit.option_checks import Norm
 from advtransfer.types import Context
+from advtransfer_foolbox import attributes
 from advtransfer_foolbox.active_rows import step_until_finished
 from advtransfer_foolbox.gradient_steps import project_step, step_direction, step_rule
 from advtransfer_foolbox.norms import bring_inside
@@ -27,6 +28,7 @@ from advtransfer_foolbox.protocols import (
     AttackRun,
     BatchResult,
     OnProgress,
+    count_decisions,
     criterion_labels,
     misclassified,
 )
@@ -34,20 +36,33 @@ from advtransfer_foolbox.row_functions import logits_of, mask_classes, row_colum
 from advtransfer_foolbox.starts import numbers_per_point, random_starts, unit_ball_points
 
 Objective: TypeAlias = Callable[[Tensor, Tensor, Tensor | None], Tensor]
-"""Map logits ``(B, K)``, labels and target classes ``(B,)`` to the value to increase, ``(B,)``."""
+"""Map logits ``(B, K)``, labels and targets ``(B,)`` to the value to increase, ``(B,)``.
+
+Labels and targets are classes, or labels ``(B, K)`` attributes and targets one attribute each.
+"""
 
 
 def loss_objective(loss: Loss) -> Objective:
     """Return the objective whose gradient has the direction of that loss's."""
-    return {
-        "cross_entropy": _cross_entropy,
-        "margin": _logit_margin,
-        "targeted_margin": _targeted_margin,
+    of_classes, of_attributes = {
+        "cross_entropy": (_cross_entropy, attributes.log_binary_cross_entropy),
+        "margin": (_logit_margin, attributes.largest_margin),
+        "targeted_margin": (_targeted_margin, attributes.target_margin),
     }[loss]
+
+    def objective(logits: Tensor, labels: Tensor, targets: Tensor | None) -> Tensor:
+        return (of_attributes if labels.ndim == 2 else of_classes)(logits, labels, targets)
+
+    return objective
 
 
 def other_classes(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return the classes other than the label by decreasing logit, ``(B, K - 1)``."""
+    """Return the classes other than the label by decreasing logit, ``(B, K - 1)``.
+
+    Of attributes, all of them by decreasing margin, ``(B, K)``: each is another prediction.
+    """
+    if labels.ndim == 2:
+        return attributes.nearest_attributes(logits, labels)
     return mask_classes(logits, labels).sort(dim=1, descending=True, stable=True).indices[:, :-1]
 
 
@@ -90,6 +105,7 @@ class GradientAttack(BaseGradientDescent):
     """
 
     finds_nearest = False
+    attacks_attributes = True
 
     def __init__(self, settings: GradientSettings, *, norm: Norm, seed: int = 0) -> None:
         size = settings.step_size
@@ -131,7 +147,7 @@ class GradientAttack(BaseGradientDescent):
         on_progress: OnProgress,
     ) -> BatchResult:
         """Attack every sample of the batch once, from the start of this restart."""
-        target_count = self._count_targets(batch.clean_logits.shape[1])
+        target_count = self._count_targets(count_decisions(batch.clean_logits, batch.labels))
         restart, target_rank = divmod(run.attempt, target_count)
         targets = None
         if self.settings.loss == "targeted_margin":
@@ -211,10 +227,10 @@ class GradientAttack(BaseGradientDescent):
         Args:
             model: The Foolbox model; its weights must not require gradients.
             inputs: Images within the model's bounds.
-            labels: Classes ``(B,)``.
+            labels: Classes ``(B,)``, or attributes ``(B, K)``.
             eps: Radius of the ball.
             starts: Starting points inside ball and bounds; the images by default.
-            targets: Target classes ``(B,)`` of a targeted objective.
+            targets: Target classes or attributes ``(B,)`` of a targeted objective.
             on_progress: Called from time to time with the number of finished samples.
         """
         points = (inputs if starts is None else starts).clone()

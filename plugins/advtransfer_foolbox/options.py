@@ -343,13 +343,23 @@ def radii_of(chosen: OptionValues) -> tuple[float, ...]:
     return eps if isinstance(eps, tuple) else (eps,)
 
 
-def eps_misfits(chosen: OptionValues, around: CellOutline) -> Iterator[Misfit]:
-    """Yield the radii that reach beyond the box, and those that would have the same metric."""
+def names_at_radii(metric: str, chosen: OptionValues) -> list[str]:
+    """Return the names of a metric at each radius of the option `eps`."""
+    return [f"{metric}@{eps:g}" for eps in radii_of(chosen)]
+
+
+def eps_misfits(
+    chosen: OptionValues, around: CellOutline, *, bounds: tuple[float, float] | None = UNIT_BOUNDS
+) -> Iterator[Misfit]:
+    """Yield the radii that reach beyond the box, and those that would have the same metric.
+
+    `bounds` are those of the inputs that the evaluation accepts, None for any.
+    """
     is_list = isinstance(chosen["eps"], tuple)
     seen: set[str] = set()
     for position, eps in enumerate(radii_of(chosen)):
         path = ("eps", position) if is_list else ("eps",)
-        yield from radius_misfits(path, eps, chosen["norm"], around.target, bounds=UNIT_BOUNDS)
+        yield from radius_misfits(path, eps, chosen["norm"], around.target, bounds=bounds)
         # Metrics are named by six digits of the radius.
         if f"{eps:g}" in seen:
             yield Misfit(path, "radii that differ in six digits", "drop the repeated one")
@@ -357,7 +367,7 @@ def eps_misfits(chosen: OptionValues, around: CellOutline) -> Iterator[Misfit]:
 
 
 def attack_check(
-    build: SettingsBuilder, *names: str
+    build: SettingsBuilder, *names: str, bounds: tuple[float, float] | None = UNIT_BOUNDS
 ) -> Callable[[OptionValues, CellOutline], Iterator[Misfit]]:
     """Return the check of an evaluation by one attack.
 
@@ -365,8 +375,9 @@ def attack_check(
     """
 
     def check(chosen: OptionValues, around: CellOutline) -> Iterator[Misfit]:
-        yield from eps_misfits(chosen, around)
-        yield from _step_misfits((), chosen.get("step_size"), chosen["norm"], around)
+        yield from eps_misfits(chosen, around, bounds=bounds)
+        step_size = chosen.get("step_size")
+        yield from _step_misfits((), step_size, chosen["norm"], around, bounds=bounds)
         # The settings check themselves when they are built; their errors become misfits.
         try:
             build(**{name: chosen[name] for name in names})
@@ -386,6 +397,9 @@ def ensemble_misfits(chosen: OptionValues, around: CellOutline) -> Iterator[Misf
             defined = " or ".join(sorted(attack.norms))
             found = f"{attack.kind}, which is not defined for {chosen['norm']}"
             yield Misfit(path, defined, "leave the attack out, or change `norm`", found)
+        if around.target.task == "attributes" and not isinstance(attack, GradientSettings):
+            found = f"{attack.kind}, which knows classes only"
+            yield Misfit(path, "fgsm, pgd or basic_iterative for attributes", "remove it", found)
         if attack in seen:
             yield Misfit(
                 path,
@@ -427,7 +441,7 @@ def ensemble_metrics(chosen: OptionValues) -> list[str]:
 def _metric_names(
     attacks: Sequence[AttackSettings], chosen: OptionValues, *, clean: bool = True
 ) -> list[str]:
-    names = [f"{accuracy_metric(attacks)}@{eps:g}" for eps in radii_of(chosen)]
+    names = names_at_radii(accuracy_metric(attacks), chosen)
     if clean:
         names.append("clean_accuracy")
     if chosen["counts"]:
@@ -436,11 +450,16 @@ def _metric_names(
 
 
 def _step_misfits(
-    path: tuple[str | int, ...], step_size: object, norm: Norm, around: CellOutline
+    path: tuple[str | int, ...],
+    step_size: object,
+    norm: Norm,
+    around: CellOutline,
+    *,
+    bounds: tuple[float, float] | None = UNIT_BOUNDS,
 ) -> Iterator[Misfit]:
     if isinstance(step_size, int | float):
         yield from radius_misfits(
-            (*path, "step_size"), step_size, norm, around.target, bounds=UNIT_BOUNDS, what="a step"
+            (*path, "step_size"), step_size, norm, around.target, bounds=bounds, what="a step"
         )
 
 

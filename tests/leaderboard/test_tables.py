@@ -254,7 +254,7 @@ def test_skipped_evaluation_hides_no_other_number_of_its_row(bench: Bench) -> No
         "probe",
         "**.900** [.880, .917]",
         "skipped",
-        rf"+.300 [{written(down, sign=True)}, {written(up, sign=True)}]\*",
+        f"+.300 [{written(down, sign=True)}, {written(up, sign=True)}]",
         "3",
         "0.25",
         "0.12",

@@ -93,7 +93,8 @@ def header_section(data: RunData) -> str:
     summary = f"Suite {inline_code(plan.suite)}: {planned} planned, {counts}."
     origin = f"Generated from the run's records by {inline_code(command)}; the same records give "
     origin += "the same page."
-    return "\n\n".join([title, summary, origin, _environments_text(data)])
+    note = escape_markdown(str(plan.leaderboard.get("note", "")))
+    return join_parts([title, note, summary, origin, _environments_text(data)])
 
 
 def sources_section(data: RunData) -> str:

@@ -46,7 +46,7 @@ def own_classes(model: nn.Module) -> ArraySamples:
             "01000101010101111101",
             82.389,
         ),
-        (pgd(norm="l1", eps=2, steps=4, step_size=1), "01101101111101001111", 107.315),
+        (pgd(norm="l1", eps=2, steps=4, step_size=1), "01111101111101100110", 108.1904),
         (
             pgd(norm="linf", eps=0.1, steps=4, step_size=0.05, loss="margin"),
             "00000101010001110100",
