@@ -21,10 +21,10 @@ from advtransfer.toolkit.option_checks import Norm
 from advtransfer.toolkit.prediction import KERNEL_BATCH, apply_in_chunks, fill_batch
 from advtransfer.types import Context
 from advtransfer_foolbox.active_rows import step_until_finished
+from advtransfer_foolbox.attack_settings import Fab
 from advtransfer_foolbox.gradient_attacks import other_classes
 from advtransfer_foolbox.hyperplanes import project_onto_hyperplane
 from advtransfer_foolbox.norms import distances_to_images, eps_with_slack
-from advtransfer_foolbox.options import Fab
 from advtransfer_foolbox.protocols import (
     AttackBatch,
     AttackRun,

@@ -20,9 +20,9 @@ from advtransfer.toolkit.option_checks import Norm
 from advtransfer.types import Context
 from advtransfer_foolbox import attributes
 from advtransfer_foolbox.active_rows import step_until_finished
+from advtransfer_foolbox.attack_settings import EpsMultiple, GradientSettings, Loss
 from advtransfer_foolbox.gradient_steps import project_step, step_direction, step_rule
 from advtransfer_foolbox.norms import bring_inside
-from advtransfer_foolbox.options import EpsMultiple, GradientSettings, Loss
 from advtransfer_foolbox.protocols import (
     AttackBatch,
     AttackRun,

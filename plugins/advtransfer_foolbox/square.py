@@ -23,7 +23,7 @@ from advtransfer.toolkit.option_checks import Norm
 from advtransfer.toolkit.rng import keyed_uniform
 from advtransfer.types import Context, Shape
 from advtransfer_foolbox.active_rows import step_until_finished
-from advtransfer_foolbox.options import Square
+from advtransfer_foolbox.attack_settings import Square
 from advtransfer_foolbox.protocols import (
     AttackBatch,
     AttackRun,

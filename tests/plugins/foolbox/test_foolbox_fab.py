@@ -16,12 +16,12 @@ from advtransfer.testing.context import InMemoryContext
 from advtransfer.toolkit.datasets import ArraySamples, all_positions
 from advtransfer.toolkit.option_checks import Norm
 from advtransfer.types import DataCard, EvaluationInputs, Measurement, Outcome
+from advtransfer_foolbox.attack_settings import Fab
 from advtransfer_foolbox.components.ensembles import ensemble
 from advtransfer_foolbox.components.fab_square import fab
 from advtransfer_foolbox.fab import FastAdaptiveBoundary
 from advtransfer_foolbox.hyperplanes import project_onto_hyperplane
 from advtransfer_foolbox.norms import distances_to_images
-from advtransfer_foolbox.options import Fab
 
 Case: TypeAlias = tuple[nn.Sequential, ArraySamples]
 ORDERS: dict[Norm, float] = {"linf": math.inf, "l2": 2.0, "l1": 1.0}
