@@ -14,9 +14,9 @@ from advtransfer.toolkit.datasets import BoundedSamples, require_unit_bounds
 from advtransfer.toolkit.model_modes import weights_frozen
 from advtransfer.types import Context, EvaluationInputs, Examples, Measurement, Outcome, Task
 from advtransfer_foolbox.apgd_losses import replaced_loss_checks
+from advtransfer_foolbox.attack_settings import ApgdLoss
 from advtransfer_foolbox.clean_accuracy import CleanPredictions, predict_clean, require_model
 from advtransfer_foolbox.norms import Budget
-from advtransfer_foolbox.options import ApgdLoss
 from advtransfer_foolbox.protocols import Attack
 from advtransfer_foolbox.radius_search import RadiusSearch
 

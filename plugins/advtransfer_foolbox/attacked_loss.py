@@ -19,8 +19,8 @@ from advtransfer.toolkit.option_checks import require_radius
 from advtransfer.toolkit.pgd import projected_ascent
 from advtransfer.toolkit.prediction import apply_in_chunks, kernel_batches, predict
 from advtransfer.types import Context, DataCard, EvaluationInputs, Measurement
+from advtransfer_foolbox.attack_settings import EpsMultiple, Pgd
 from advtransfer_foolbox.clean_accuracy import require_model
-from advtransfer_foolbox.options import EpsMultiple, Pgd
 from advtransfer_foolbox.starts import random_starts
 
 

@@ -21,19 +21,24 @@ from advtransfer.toolkit.option_checks import Norm
 from advtransfer.toolkit.prediction import KERNEL_BATCH, apply_in_chunks, fill_batch
 from advtransfer.types import Context
 from advtransfer_foolbox.active_rows import step_until_finished
-from advtransfer_foolbox.foolbox_hooks import (
-    DISTANCES,
-    criterion_labels,
-    logit_margins,
-    logits_of,
-    misclassified,
-    row_column,
-)
+from advtransfer_foolbox.attack_settings import Fab
 from advtransfer_foolbox.gradient_attacks import other_classes
 from advtransfer_foolbox.hyperplanes import project_onto_hyperplane
 from advtransfer_foolbox.norms import distances_to_images, eps_with_slack
-from advtransfer_foolbox.options import Fab
-from advtransfer_foolbox.protocols import AttackBatch, AttackRun, BatchResult, OnProgress
+from advtransfer_foolbox.protocols import (
+    AttackBatch,
+    AttackRun,
+    BatchResult,
+    OnProgress,
+    criterion_labels,
+    misclassified,
+)
+from advtransfer_foolbox.row_functions import (
+    DISTANCES,
+    logit_margins,
+    logits_of,
+    row_column,
+)
 
 FINAL_SEARCH_STEPS = 3
 """Steps of the search between the image and its nearest example (their section 2.4)."""

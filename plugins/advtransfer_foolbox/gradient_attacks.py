@@ -20,9 +20,9 @@ from advtransfer.toolkit.option_checks import Norm
 from advtransfer.types import Context
 from advtransfer_foolbox import attributes
 from advtransfer_foolbox.active_rows import step_until_finished
+from advtransfer_foolbox.attack_settings import EpsMultiple, GradientSettings, Loss
 from advtransfer_foolbox.gradient_steps import project_step, step_direction, step_rule
 from advtransfer_foolbox.norms import bring_inside
-from advtransfer_foolbox.options import EpsMultiple, GradientSettings, Loss
 from advtransfer_foolbox.protocols import (
     AttackBatch,
     AttackRun,
@@ -32,6 +32,7 @@ from advtransfer_foolbox.protocols import (
     criterion_labels,
     misclassified,
 )
+from advtransfer_foolbox.row_functions import logits_of, mask_classes, row_column
 from advtransfer_foolbox.starts import numbers_per_point, random_starts, unit_ball_points
 
 Objective: TypeAlias = Callable[[Tensor, Tensor, Tensor | None], Tensor]
@@ -62,7 +63,7 @@ def other_classes(logits: Tensor, labels: Tensor) -> Tensor:
     """
     if labels.ndim == 2:
         return attributes.nearest_attributes(logits, labels)
-    return _mask_classes(logits, labels).sort(dim=1, descending=True, stable=True).indices[:, :-1]
+    return mask_classes(logits, labels).sort(dim=1, descending=True, stable=True).indices[:, :-1]
 
 
 def _cross_entropy(logits: Tensor, labels: Tensor, targets: Tensor | None) -> Tensor:
@@ -72,13 +73,13 @@ def _cross_entropy(logits: Tensor, labels: Tensor, targets: Tensor | None) -> Te
     number in (0, 1). On a confident model that number is below the smallest float32, and the
     gradient of cross-entropy itself is 0.
     """
-    return _mask_classes(logits, labels).logsumexp(dim=1) - _logits_of(logits, labels)
+    return mask_classes(logits, labels).logsumexp(dim=1) - logits_of(logits, labels)
 
 
 def _logit_margin(logits: Tensor, labels: Tensor, targets: Tensor | None) -> Tensor:
     """Return the largest other logit minus the label's logit, ``(B,)``."""
-    largest_other: Tensor = _mask_classes(logits, labels).max(dim=1).values
-    return largest_other - _logits_of(logits, labels)
+    largest_other: Tensor = mask_classes(logits, labels).max(dim=1).values
+    return largest_other - logits_of(logits, labels)
 
 
 def _targeted_margin(logits: Tensor, labels: Tensor, targets: Tensor | None) -> Tensor:
@@ -88,16 +89,7 @@ def _targeted_margin(logits: Tensor, labels: Tensor, targets: Tensor | None) -> 
             "found no target classes; expected one per sample, (B,); "
             "use the loss 'margin' without targets"
         )
-    return _logits_of(logits, targets) - _logits_of(logits, labels)
-
-
-def _logits_of(logits: Tensor, classes: Tensor) -> Tensor:
-    return logits.gather(1, classes[:, None])[:, 0]
-
-
-def _mask_classes(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return the logits with minus infinity at the labels."""
-    return logits.scatter(1, labels[:, None], float("-inf"))
+    return logits_of(logits, targets) - logits_of(logits, labels)
 
 
 class GradientAttack(BaseGradientDescent):
@@ -283,7 +275,7 @@ class GradientAttack(BaseGradientDescent):
             return _Step(moved_points, torch.zeros_like(is_finite), is_finite)
         # The logits are those of the point before the step: an adversarial point is kept.
         is_adversarial = misclassified(logits, labels)
-        mask = is_adversarial.reshape(-1, *[1] * (points.ndim - 1))
+        mask = row_column(is_adversarial, points)
         return _Step(torch.where(mask, points, moved_points), is_adversarial, is_finite)
 
     def _differentiate(

@@ -23,15 +23,20 @@ from advtransfer.toolkit.option_checks import Norm
 from advtransfer.toolkit.rng import keyed_uniform
 from advtransfer.types import Context, Shape
 from advtransfer_foolbox.active_rows import step_until_finished
-from advtransfer_foolbox.foolbox_hooks import (
-    DISTANCES,
+from advtransfer_foolbox.attack_settings import Square
+from advtransfer_foolbox.protocols import (
+    AttackBatch,
+    AttackRun,
+    BatchResult,
+    OnProgress,
     criterion_labels,
-    logit_margins,
     misclassified,
+)
+from advtransfer_foolbox.row_functions import (
+    DISTANCES,
+    logit_margins,
     row_column,
 )
-from advtransfer_foolbox.options import Square
-from advtransfer_foolbox.protocols import AttackBatch, AttackRun, BatchResult, OnProgress
 from advtransfer_foolbox.square_windows import Proposals
 
 Draws: TypeAlias = Callable[[Sequence[int], Shape, int], Tensor]

@@ -13,24 +13,21 @@ from advtransfer.toolkit.option_checks import Norm
 from advtransfer.toolkit.tagged_union import TaggedUnion
 from advtransfer.types import Evaluation, Factory, component
 from advtransfer_foolbox import options
-from advtransfer_foolbox.options import (
+from advtransfer_foolbox.attack_settings import (
     Apgd,
-    AtLeastOne,
     BasicIterative,
     Boundary,
     BrendelBethge,
     CarliniWagner,
     DeepFool,
-    Eps,
-    EpsList,
     Fab,
     Fgsm,
     Noise,
     NoiseKind,
     Pgd,
-    Seed,
     Square,
 )
+from advtransfer_foolbox.options import AtLeastOne, Eps, EpsList, Seed
 
 EnsembleMember: TypeAlias = Annotated[
     Apgd

@@ -11,19 +11,8 @@ from advtransfer.toolkit.adversary import TrainingNorm
 from advtransfer.toolkit.option_checks import Norm
 from advtransfer.types import Evaluation, Factory, Since, Task, component
 from advtransfer_foolbox import options
-from advtransfer_foolbox.options import (
-    AtLeastOne,
-    BasicIterative,
-    Eps,
-    EpsList,
-    Fgsm,
-    JudgedExamples,
-    Loss,
-    Pgd,
-    ReportCounts,
-    Seed,
-    StepSize,
-)
+from advtransfer_foolbox.attack_settings import BasicIterative, Fgsm, JudgedExamples, Loss, Pgd
+from advtransfer_foolbox.options import AtLeastOne, Eps, EpsList, ReportCounts, Seed, StepSize
 
 _PGD_OPTIONS = ("steps", "step_size", "restarts", "random_start", "loss", "targets", "examples")
 _LOSS_OPTIONS = ("steps", "step_size", "restarts", "random_start")

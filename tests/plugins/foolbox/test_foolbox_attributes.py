@@ -17,8 +17,8 @@ from advtransfer.toolkit.option_checks import Norm
 from advtransfer.types import DataCard, Evaluation, EvaluationInputs, Measurement, Outcome, Task
 from advtransfer.worker.verification.examples import verify_examples
 from advtransfer_foolbox import attributes
+from advtransfer_foolbox.attack_settings import DeepFool, Pgd
 from advtransfer_foolbox.components import ensembles, gradient
-from advtransfer_foolbox.options import DeepFool, Pgd
 
 COUNT = 120
 EPS = 0.02

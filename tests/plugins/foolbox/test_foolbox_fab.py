@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from typing import TypeAlias
 
@@ -13,14 +14,16 @@ from scipy.optimize import linprog, minimize
 from torch import Tensor, nn
 
 from advtransfer.testing.context import InMemoryContext
+from advtransfer.testing.pretend_cuda import pretend_cuda
 from advtransfer.toolkit.datasets import ArraySamples, all_positions
 from advtransfer.toolkit.option_checks import Norm
 from advtransfer.types import DataCard, EvaluationInputs, Measurement, Outcome
-from advtransfer_foolbox.components.fab_square import fab
+from advtransfer_foolbox.attack_settings import Fab
+from advtransfer_foolbox.components.ensembles import ensemble
+from advtransfer_foolbox.components.fab_square import fab, square
 from advtransfer_foolbox.fab import FastAdaptiveBoundary
 from advtransfer_foolbox.hyperplanes import project_onto_hyperplane
 from advtransfer_foolbox.norms import distances_to_images
-from advtransfer_foolbox.options import Fab
 
 Case: TypeAlias = tuple[nn.Sequential, ArraySamples]
 ORDERS: dict[Norm, float] = {"linf": math.inf, "l2": 2.0, "l1": 1.0}
@@ -244,6 +247,40 @@ def test_one_run_serves_all_radii_and_counts_its_queries(linear_digits: Case) ->
     assert torch.equal(large == Outcome.BROKEN, (distance > 0) & (distance <= 0.05 + 1e-6))
     # 5 steps towards each of 9 classes for those that stand at the smallest radius.
     assert (measured.samples["gradients"][small == Outcome.ROBUST] == 45).all()
+
+
+def test_ladder_in_an_ensemble_breaks_what_its_radii_break_alone(linear_digits: Case) -> None:
+    model, test = first_rows(linear_digits, 64)
+
+    def outcomes(*radii: float) -> dict[str, Tensor]:
+        evaluation = ensemble(norm="l2", eps=radii, attacks=(Fab(kind="fab", steps=4, targets=3),))
+        inputs = EvaluationInputs(test=test, model=model)
+        return dict(evaluation.measure(inputs, context=InMemoryContext()).outcomes)
+
+    ladder = outcomes(0.3, 0.6)
+    for eps in (0.3, 0.6):
+        name = f"robust_accuracy@{eps:g}"
+        assert torch.equal(outcomes(eps)[name], ladder[name])
+    assert (ladder["robust_accuracy@0.3"] != ladder["robust_accuracy@0.6"]).any()
+
+
+@pytest.mark.parametrize("norm", ORDERS)
+def test_outcomes_on_the_pretend_gpu_are_those_of_the_cpu(norm: Norm, linear_digits: Case) -> None:
+    model, test = first_rows(linear_digits, 16)
+    eps = {"linf": 0.35, "l2": 1.0, "l1": 4.0}[norm]
+    evaluations = (
+        fab(norm=norm, eps=eps, steps=2, targets=1),
+        square(norm=norm, eps=eps, queries=9),
+    )
+    for evaluation in evaluations:
+        inputs = EvaluationInputs(test=test, model=model)
+        expected = evaluation.measure(inputs, context=InMemoryContext())
+        with pretend_cuda():
+            moved = EvaluationInputs(test=test, model=copy.deepcopy(model).to("cuda"))
+            measured = evaluation.measure(moved, context=InMemoryContext(device="cuda"))
+        name = f"robust_accuracy@{eps:g}"
+        assert torch.equal(expected.outcomes[name], measured.outcomes[name])
+        assert (expected.outcomes[name] == Outcome.BROKEN).any()
 
 
 def test_foolbox_calls_it_with_several_radii(linear_digits: Case) -> None:

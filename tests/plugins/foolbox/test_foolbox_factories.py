@@ -12,9 +12,9 @@ from advtransfer.options import Options
 from advtransfer.suite import load
 from advtransfer.types import Evaluation, Factory, Json, metadata_of
 from advtransfer_foolbox import register_evaluations
+from advtransfer_foolbox.attack_settings import EpsMultiple
 from advtransfer_foolbox.components.ensembles import ensemble
 from advtransfer_foolbox.components.gradient import fgsm, pgd
-from advtransfer_foolbox.options import EpsMultiple
 
 PGD: dict[str, Any] = {
     "norm": "linf",

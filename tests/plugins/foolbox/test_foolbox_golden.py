@@ -10,10 +10,10 @@ from advtransfer.testing.context import InMemoryContext
 from advtransfer.toolkit.datasets import ArraySamples
 from advtransfer.toolkit.rng import build_initialized, stream_generator
 from advtransfer.types import DataCard, Evaluation, EvaluationInputs
+from advtransfer_foolbox.attack_settings import DeepFool, Noise
 from advtransfer_foolbox.components.ensembles import ensemble, noise
 from advtransfer_foolbox.components.gradient import basic_iterative, fgsm, pgd
 from advtransfer_foolbox.components.minimization import boundary, carlini_wagner, deepfool
-from advtransfer_foolbox.options import DeepFool, Noise
 
 
 def network() -> nn.Module:

@@ -16,9 +16,9 @@ from advtransfer.toolkit.datasets import ArraySamples
 from advtransfer.toolkit.option_checks import Norm
 from advtransfer.toolkit.rng import keyed_uniform
 from advtransfer.types import DataCard, EvaluationInputs, Measurement, Outcome, Shape
+from advtransfer_foolbox.attack_settings import Square
 from advtransfer_foolbox.components.fab_square import square
 from advtransfer_foolbox.norms import distances_to_images
-from advtransfer_foolbox.options import Square
 from advtransfer_foolbox.square import SquareAttack
 from advtransfer_foolbox.square_windows import HALVINGS, Proposals, double_bump
 
