@@ -7,7 +7,7 @@ annotated arguments are their options, whose docstring is their help, and whose 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, get_args
 
 import pluggy
@@ -63,8 +63,17 @@ class Hooks(Protocol):
         """Called when a worker begins a trial: its id and axes (source, target, n, seed, transfer)."""
 
     @hookspec
-    def trial_finished(self, trial: Mapping[str, Json], metrics: Mapping[str, float]) -> None:
-        """Called when every record of a trial is on disk; `metrics` by ``evaluation.metric``."""
+    def trial_finished(
+        self,
+        trial: Mapping[str, Json],
+        metrics: Mapping[str, float],
+        upper_bounds: Sequence[str],
+    ) -> None:
+        """Called when every record of a trial is on disk; `metrics` by ``evaluation.metric``.
+
+        Robust accuracies are folded with what the host's batteries broke, as on the page. Those in
+        `upper_bounds` are such only, since the host attacked a part of the images, or none.
+        """
 
     @hookspec
     def trial_skipped(self, trial: Mapping[str, Json], reason: str) -> None:

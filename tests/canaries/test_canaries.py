@@ -130,13 +130,13 @@ def test_a_canary_fools_the_careless_plugin_itself(natural: Subject) -> None:
 def test_honest_models_are_not_doubted(norm: Norm, natural: Subject, pgd: Pgd) -> None:
     seen = examine_model(pgd(norm), natural, battery=SMALL)
 
-    assert "verified" == seen.judged, seen
+    assert "checked" == seen.judged, seen
 
 
 def test_an_honest_model_is_not_doubted_for_a_careless_plugin(natural: Subject) -> None:
     seen = examine_model(Naive(), natural, battery=SMALL)
 
-    assert "verified" == seen.judged, seen
+    assert "checked" == seen.judged, seen
 
 
 def test_a_correct_number_for_an_overconfident_model_is_doubted_not_refused(
@@ -188,7 +188,7 @@ def test_no_model_of_a_hundred_honest_ones_is_doubted(norm: Norm, seed: int, pgd
                 pgd(norm), Subject(base, digits_dataset().part("test"), source), battery=SMALL
             )
 
-            assert "verified" == seen.judged, (depth, robust, seen.reason)
+            assert "checked" == seen.judged, (depth, robust, seen.reason)
 
 
 def test_a_plugin_that_shows_no_examples_is_doubted_on_honest_models_too(natural: Subject) -> None:

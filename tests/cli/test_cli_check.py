@@ -17,17 +17,17 @@ CAUGHT = ScoredModel(
     "canary", "saturated logits (natural)", 100, Examination("suspicious", "flat", 0.9)
 )
 MISSED = ScoredModel(
-    "canary", "random noise (natural)", 0.01, Examination("verified", "12 checks passed", 0.5)
+    "canary", "random noise (natural)", 0.01, Examination("checked", "12 checks passed", 0.5)
 )
 FINE = ScoredModel(
-    "honest", "natural network", None, Examination("verified", "12 checks passed", 0.47)
+    "honest", "natural network", None, Examination("checked", "12 checks passed", 0.47)
 )
 FLAGGED = ScoredModel("honest", "robust network", None, Examination("invalid", "wrong", 0.8))
 EXACT = ScoredModel(
-    "exact", "two classes, a plane", None, Examination("verified", "12 checks passed", 0.5), 0.5
+    "exact", "two classes, a plane", None, Examination("checked", "12 checks passed", 0.5), 0.5
 )
 BELOW = ScoredModel(
-    "exact", "two classes, a plane", None, Examination("verified", "12 checks passed", 0.4), 0.5
+    "exact", "two classes, a plane", None, Examination("checked", "12 checks passed", 0.4), 0.5
 )
 
 
@@ -44,7 +44,7 @@ def scored(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Result, Threa
             yield from rows
 
         monkeypatch.setattr("advtransfer.testing.canaries.score.score_evaluation", score)
-        result = CliRunner().invoke(main, ["check", "--canaries", "foolbox/pgd", *arguments])
+        result = CliRunner().invoke(main, ["check", "foolbox/pgd", "--canaries", *arguments])
         return result, threats[-1] if threats else ThreatModel("linf", 0)
 
     return call
@@ -106,7 +106,7 @@ def test_scores_as_json_have_the_checks_of_each_model(
     rows = json.loads(result.stdout)
 
     assert [("caught", True), ("fine", True)] == [(row["outcome"], row["good"]) for row in rows]
-    assert ["suspicious", "verified"] == [row["seen"]["judged"] for row in rows]
+    assert ["suspicious", "checked"] == [row["seen"]["judged"] for row in rows]
 
 
 def test_other_component_than_an_evaluation_is_refused() -> None:

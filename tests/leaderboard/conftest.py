@@ -12,11 +12,15 @@ import pytest
 
 from advtransfer.leaderboard import RunRecords, make_table
 from advtransfer.result import Run
-from advtransfer.testing.records import complete_record
-from advtransfer.types import Json
+from advtransfer.result.record import pack_outcomes, robust_share
+from advtransfer.result.verdict import BATTERY_CHECKS, REQUIRED_CHECKS
+from advtransfer.testing.records import complete_record, outcomes_of_share
+from advtransfer.types import Json, Outcome
 
 Json_: TypeAlias = "dict[str, Any]"  # Any: tests change the records
 SAMPLES = 1000
+PHASES = {"fit": "fit", "result": "measure", "source": "build", "battery": "battery"}
+PASSED: Json_ = {"grade": "pass", "value": 0, "limit": 0.05, "samples": 200, "text": "missed"}
 
 
 def name_of(*parts: object) -> str:
@@ -41,6 +45,8 @@ class Bench:
     records: dict[str, Json_] = field(default_factory=dict)
     attempts: list[Json_] = field(default_factory=list)
     sources: dict[str, str] = field(default_factory=dict)
+    deterministic: list[str] = field(default_factory=list)
+    has_outcomes: bool = True
     clean: dict[str, list[float]] = field(
         default_factory=lambda: {"natural": [0.5, 0.6, 0.7], "robust": [0.7, 0.7, 0.8]}
     )
@@ -125,6 +131,50 @@ class Bench:
             )
         return trial
 
+    def checked(
+        self,
+        trial: Json_,
+        attack: Sequence[int],
+        broken: Sequence[int] = (),
+        *,
+        probed: Sequence[int] | None = None,
+        version: int = 3,
+        checks: Sequence[str] = REQUIRED_CHECKS,
+        labels: Json = None,
+    ) -> None:
+        """Give a trial an attack's outcomes, and a battery that breaks the samples `broken`."""
+        (id,) = trial["evaluations"]["pgd"]
+        options: Json_ = {"norm": "linf", "eps": 0.1, "steps": 20}
+        inputs = {"model": trial["id"], "test": trial["target"]}
+        passed = [{**PASSED, "name": name} for name in checks]
+        battery = name_of("battery", trial["id"], version)
+        outcomes = {"robust_accuracy@0.1": pack_outcomes(attack)}
+        self.records[id] = self.record("result", id, "foolbox/pgd", options, 0.25) | {
+            "metrics": {"robust_accuracy@0.1": robust_share(attack)},
+            "outcomes": outcomes,
+            "checks": passed,
+            "battery": battery,
+        }
+        if labels is not None:
+            self.records[id]["labels"] = labels
+        self.records[id]["asked"]["inputs"] = inputs
+        positions = range(len(attack)) if probed is None else probed
+        found = [Outcome.BROKEN if each in broken else Outcome.ROBUST for each in positions]
+        for place, each in enumerate(positions):
+            if attack[each] == Outcome.WRONG:
+                found[place] = Outcome.WRONG
+        ball: Json_ = {"norm": "linf", "eps": 0.1, "size": "small"}
+        record = self.record("battery", battery, "host/battery", ball, 0.5) | {
+            "of": len(attack),
+            "positions": None if probed is None else list(probed),
+            "outcomes": {"ascent": pack_outcomes(found)},
+            "checks": [check for check in passed if check["name"] in BATTERY_CHECKS],
+        }
+        record["asked"] |= {"inputs": inputs, "version": version}
+        if version < 3:
+            del record["positions"]
+        self.records[battery] = record
+
     def aligned(
         self,
         source: str,
@@ -160,12 +210,17 @@ class Bench:
         checks: Sequence[Json] = (),
     ) -> None:
         """Add a result record of shares of 1,000 test samples."""
-        metrics = {
-            name: {"value": value, "low": value, "high": value + unknown, "of": SAMPLES}
-            for name, value in shares.items()
-        }
+        metrics: dict[str, Json] = {}
+        outcomes: dict[str, Json] = {}
+        for name, value in shares.items():
+            share = {"value": value, "low": value, "high": value + unknown, "of": SAMPLES}
+            metrics[name] = share
+            if self.has_outcomes:
+                metrics[name] = robust_share(outcomes_of_share(share))
+                outcomes[name] = pack_outcomes(outcomes_of_share(share))
         self.records[id] = self.record("result", id, use, options, 0.25) | {
             "metrics": metrics,
+            "outcomes": outcomes,
             "checks": list(checks),
         }
 
@@ -201,7 +256,7 @@ class Bench:
                 "threads": 1,
                 "precision": "float32",
             },
-            "observed": {"seconds": {"load": seconds / 2, "work": seconds / 2}},
+            "observed": {"seconds": {"load": seconds / 2, PHASES[kind]: seconds / 2}},
         }
 
     def attempt(self, id: str, reason: str, *, status: str = "failed") -> None:
@@ -217,6 +272,8 @@ class Bench:
             "leaderboard": self.leaderboard,
         }
         plan |= {"sources": self.sources, "trials": self.trials}
+        if self.deterministic:
+            plan["deterministic"] = self.deterministic
         versions: Json_ = {
             "python": "3.11.7",
             "packages": {"torch": "2.15.0", "foolbox": "3.3.4", "scikit-learn": "1.9.1"},

@@ -10,11 +10,10 @@ import pytest
 from numpy.random import RandomState
 from numpy.typing import NDArray
 
-from advtransfer.leaderboard.questions_coefficients import ImageBootstrap
+from advtransfer.leaderboard.image_bootstrap import ImageBootstrap
 from advtransfer.leaderboard.questions_points import QuestionPoint, QuestionPoints
 from advtransfer.leaderboard.run_data import Metric, ResultData
 from advtransfer.leaderboard.table_rows import Column
-from advtransfer.result.record import pack_outcomes
 from advtransfer.result.verdict import Verdict
 
 Values: TypeAlias = "NDArray[np.float64]"
@@ -33,9 +32,8 @@ PLAIN = ResultData("plain", {"accuracy": Metric(0.5, 0.5)}, UNCHECKED)
 def share(outcomes: Sequence[int]) -> ResultData:
     robust = outcomes.count(0) / len(outcomes)
     metrics = {"accuracy": Metric(robust, robust, len(outcomes))}
-    return ResultData(
-        "share", metrics, UNCHECKED, test_id="t", outcomes={"accuracy": pack_outcomes(outcomes)}
-    )
+    arrays = {"accuracy": np.array(outcomes, dtype=np.uint8)}
+    return ResultData("share", metrics, UNCHECKED, test_id="t", sample_outcomes=arrays)
 
 
 def mean(values: Values | None, value: float = 0.5, *, test: str = "t") -> ResultData:

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import pytest
+
 from advtransfer.node import Node
-from advtransfer.result import battery_record, result_record
+from advtransfer.result import Record, battery_record, result_record
 from advtransfer.result.record import Provenance, battery_ids, unpack_outcomes
+from advtransfer.result.validation import record_fault
 from advtransfer.types import Check, Json, Outcome
 
 PROVENANCE = Provenance("e" * 64, {"name": "host"}, "cpu", 1)
@@ -23,24 +26,57 @@ def result(batteries: dict[str, str]) -> dict[str, Json]:
     )
 
 
-def test_a_battery_record_keeps_what_became_of_each_probed_sample() -> None:
-    outcomes = [Outcome.ROBUST, Outcome.BROKEN, Outcome.WRONG]
-    node = Node("battery", "host/battery", 1, {"norm": "linf", "eps": 0.1, "size": "small"})
-    record = battery_record(
-        node,
-        outcomes={"noise": outcomes},
-        of=10,
+OUTCOMES = [Outcome.ROBUST, Outcome.BROKEN, Outcome.WRONG]
+BATTERY = Node("battery", "host/battery", 3, {"norm": "linf", "eps": 0.1, "size": "small"})
+
+
+def battery(positions: list[int], *, of: int) -> Record:
+    return battery_record(
+        BATTERY,
+        positions=positions,
+        outcomes={"noise": OUTCOMES},
+        of=of,
         checks=[CHECK],
         provenance=PROVENANCE,
         observed={},
     )
+
+
+def test_a_battery_record_keeps_what_became_of_each_probed_sample() -> None:
+    record = battery([1, 4, 7], of=10)
     packed = record["outcomes"]
 
     assert "battery" == record["kind"]
-    assert node.id == record["id"]
+    assert BATTERY.id == record["id"]
+    assert [1, 4, 7] == record["positions"]
     assert isinstance(packed, dict)
     assert isinstance(packed["noise"], dict)
-    assert outcomes == unpack_outcomes(packed["noise"])
+    assert OUTCOMES == unpack_outcomes(packed["noise"])
+    assert record_fault(record) is None
+
+
+def test_a_battery_of_all_samples_lists_no_positions() -> None:
+    record = battery([0, 1, 2], of=3)
+
+    assert record["positions"] is None
+    assert record_fault(record) is None
+
+
+@pytest.mark.parametrize(
+    "positions", [[1, 4], [1, 7, 4], [1, 4, 4], [-1, 4, 7], [1, 4, 10], [1, 4, True], "147", None]
+)
+def test_positions_that_no_battery_records_are_refused(positions: Json) -> None:
+    fault = record_fault(battery([1, 4, 7], of=10) | {"positions": positions})
+
+    assert fault is not None
+    assert "positions" in fault or "one for each position" in fault
+
+
+def test_a_battery_record_of_an_earlier_version_has_no_positions() -> None:
+    record = battery([1, 4, 7], of=10)
+    del record["positions"]
+
+    assert record_fault(record) is None
 
 
 def test_a_result_names_the_batteries_behind_its_checks() -> None:

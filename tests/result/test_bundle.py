@@ -81,6 +81,33 @@ def test_a_bundle_holds_the_batteries_behind_its_results_and_no_others(tmp_path:
     assert ["11", "22", "33"] == sorted(names(bundle, "battery"))
 
 
+def test_bundle_holds_the_newest_battery_of_a_model_whose_result_names_an_old_one(
+    tmp_path: Path,
+) -> None:
+    run = Run(tmp_path / "run")
+    run.write_plan(PLAN)
+    run.write_suite("version: 1\n")
+    asked: dict[str, Json] = {"inputs": {"model": "m", "test": "t"}}
+    old, new, other = (
+        complete_record(
+            {"kind": "battery", "asked": {"inputs": {"model": model, "test": "t"}}},
+            options={"name": name},
+            version=version,
+        )
+        for name, model, version in (("old", "m", 2), ("new", "m", 3), ("other", "n", 3))
+    )
+    parts = {"kind": "result", "battery": old["id"], "asked": asked}
+    result = complete_record(parts, options={"name": "bb"})
+    plan = cast("dict[str, Any]", {**PLAN})  # Any: JSON
+    plan["trials"] = [{**plan["trials"][0], "evaluations": {"pgd": [result["id"]]}}]
+    run.write_plan(plan)
+    for each in (old, new, other, result):
+        run.write_record(each)
+    bundle = Run(write_bundle(run, tmp_path / "bundle"))
+
+    assert ["new", "old"] == sorted(names(bundle, "battery"))
+
+
 def test_a_bundle_holds_the_arrays_that_it_is_asked_for_and_no_others(tmp_path: Path) -> None:
     run = Run(tmp_path / "run")
     run.write_plan(PLAN)

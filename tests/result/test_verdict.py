@@ -31,13 +31,13 @@ def test_without_checks_a_result_is_unchecked() -> None:
 def test_legal_examples_alone_verify_nothing() -> None:
     assert (
         "unchecked",
-        "no evidence from more_steps, noise, transferred, huge_eps",
+        "no evidence from missed, noise, transferred, huge_eps",
         RULES_VERSION,
     ) == verdict_from_checks([check("legal_examples")])
 
 
 def test_the_whole_battery_verifies() -> None:
-    assert ("verified", "6 checks passed", RULES_VERSION) == verdict_from_checks(
+    assert ("checked", "6 checks passed", RULES_VERSION) == verdict_from_checks(
         [*BATTERY, check("gradients")]
     )
 
@@ -48,7 +48,7 @@ def test_a_required_check_that_is_missing_leaves_it_unchecked_unless_it_may_not_
 ) -> None:
     others = [one for one in BATTERY if one.name != name]
 
-    excused = "verified" if name in MAY_NOT_APPLY else "unchecked"
+    excused = "checked" if name in MAY_NOT_APPLY else "unchecked"
 
     assert "unchecked" == verdict_from_checks(others).value
     assert excused == verdict_from_checks([*others, check(name, "not applicable")]).value
@@ -59,7 +59,7 @@ def test_checks_of_several_balls_count_for_what_they_are_without_their_radius() 
     named = [replace(one, name=f"{one.name}@{eps}") for one in BATTERY for eps in (0.1, 0.2)]
     overlooked = [replace(check("noise", "fail"), name="noise@0.2")]
 
-    assert "verified" == verdict_from_checks(named).value
+    assert "checked" == verdict_from_checks(named).value
     assert "invalid" == verdict_from_checks([*named, *overlooked]).value
 
 
@@ -78,7 +78,7 @@ def test_the_reason_names_the_check_its_number_and_its_limit() -> None:
     )
 
 
-def test_only_verified_and_unchecked_results_are_ranked() -> None:
+def test_only_checked_and_unchecked_results_are_ranked() -> None:
     ranked = [
         verdict_from_checks(checks).is_ranked
         for checks in (BATTERY, [], [check("x", "suspicious")], [check("x", "fail")])
@@ -90,7 +90,7 @@ def test_only_verified_and_unchecked_results_are_ranked() -> None:
 def test_a_record_is_judged_by_its_checks_and_not_by_what_it_says_of_itself() -> None:
     record: dict[str, Json] = {
         "checks": [asdict(check("noise", "fail"))],
-        "verdict": {"value": "verified", "reason": "", "rules": 1},
+        "verdict": {"value": "checked", "reason": "", "rules": 1},
     }
 
     assert "invalid" == verdict_from_record(record).value
@@ -98,12 +98,12 @@ def test_a_record_is_judged_by_its_checks_and_not_by_what_it_says_of_itself() ->
 
 
 def test_results_shown_as_one_number_share_the_worst_verdict() -> None:
-    verified, unchecked = verdict_from_checks(BATTERY), verdict_from_checks([])
+    checked, unchecked = verdict_from_checks(BATTERY), verdict_from_checks([])
     suspicious, invalid = (
         verdict_from_checks([check("x", "suspicious")]),
         verdict_from_checks([check("x", "fail")]),
     )
 
-    assert unchecked == worst_verdict([verified, unchecked])
-    assert suspicious == worst_verdict([suspicious, unchecked, verified])
-    assert invalid == worst_verdict([verified, suspicious, invalid])
+    assert unchecked == worst_verdict([checked, unchecked])
+    assert suspicious == worst_verdict([suspicious, unchecked, checked])
+    assert invalid == worst_verdict([checked, suspicious, invalid])

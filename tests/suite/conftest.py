@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import indent
@@ -15,6 +15,7 @@ from annotated_types import Ge, Gt
 from advtransfer.errors import BadInput
 from advtransfer.hookspecs import hookimpl
 from advtransfer.host import Host, Plugin
+from advtransfer.precheck import precheck
 from advtransfer.suite import Suite, load
 from advtransfer.types import (
     Adapter,
@@ -141,6 +142,26 @@ def pgd(*, eps: float | tuple[float, ...], steps: Annotated[int, Ge(1)] = 10) ->
     raise AssertionError(eps, steps)
 
 
+def claimed_metrics(chosen: Mapping[str, object]) -> list[str]:
+    eps = chosen["eps"]
+    radii = eps if isinstance(eps, tuple) else (eps,)
+    return [f"robust_accuracy@{each:g}" for each in radii]
+
+
+@precheck(metrics=claimed_metrics)
+@component()
+def normed(*, norm: Literal["linf", "l2"], eps: float | tuple[float, ...]) -> Evaluation:
+    """An attack that states its norm and its metrics."""
+    raise AssertionError(norm, eps)
+
+
+@precheck(metrics=lambda chosen: ["accuracy"])
+@component()
+def stated_accuracy() -> Evaluation:
+    """An accuracy that states its metric."""
+    raise AssertionError
+
+
 @hookimpl
 def register_datasets() -> Iterable[Factory[Dataset]]:
     return [images, archive, folders, mixed]
@@ -163,7 +184,7 @@ def register_transfers() -> Iterable[Factory[Transfer]]:
 
 @hookimpl
 def register_evaluations() -> Iterable[Factory[Evaluation]]:
-    return [accuracy, pgd, alignment]
+    return [accuracy, pgd, alignment, normed, stated_accuracy]
 
 
 def document(**sections: str) -> str:

@@ -30,6 +30,10 @@ def test_missing_leaderboard_is_an_empty_one(suite: Callable[..., Suite]) -> Non
     assert suite().leaderboard == Leaderboard(None, None, (), (), ())
 
 
+def test_note_is_one_line_of_text(board: Callable[[str], Leaderboard]) -> None:
+    assert board("note: |\n  Chosen by\n  another study.\n").note == "Chosen by another study."
+
+
 @pytest.mark.parametrize("name", ["natural", "Natural", "'Natural[seed=0]'"])
 def test_baseline_is_the_row_of_the_named_source(
     board: Callable[[str], Leaderboard], name: str
@@ -179,3 +183,59 @@ def test_unknown_name_in_the_leaderboard_is_a_problem(
     (problem,) = mistakes(**GRID, leaderboard=text)
 
     assert found in problem
+
+
+ATTACKS = """\
+clean: {use: toy/stated_accuracy}
+pgd: {use: toy/normed, norm: linf, eps: [0.1, 0.2]}
+l2: {use: toy/normed, norm: l2, eps: 0.5}"""
+
+
+def test_worst_of_all_attacks_and_what_an_attack_left_are_columns(
+    suite: Callable[..., Suite],
+) -> None:
+    names = [
+        "worst_linf.robust_accuracy@0.1",
+        "worst_l2.robust_accuracy@1/2",
+        "pgd.attack_accuracy@0.2",
+    ]
+    settings = suite(
+        evaluations=ATTACKS, leaderboard=f"columns: {names}\nrank_by: {names[0]}"
+    ).leaderboard
+
+    assert (names[0], "worst_l2.robust_accuracy@0.5", names[2]) == settings.columns
+    assert names[0] == settings.rank_by
+
+
+@pytest.mark.parametrize(
+    ("column", "expected"),
+    [
+        ("worst_linf.robust_accuracy@0.3", "worst_linf.robust_accuracy@0.1"),
+        ("worst_linf.accuracy", "worst_linf.robust_accuracy@0.1"),
+        ("worst_l1.robust_accuracy@1", "an attack in l1"),
+        ("pgd.attack_accuracy@0.3", "pgd.attack_accuracy@0.1"),
+        ("clean.attack_accuracy", "clean.accuracy"),
+    ],
+)
+def test_worst_of_attacks_that_the_suite_lacks_is_a_mistake(
+    mistakes: Callable[..., list[str]], column: str, expected: str
+) -> None:
+    (problem,) = mistakes(evaluations=ATTACKS, leaderboard=f"columns: ['{column}']")
+
+    assert expected in problem
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        "worst_linf: {use: toy/pgd, eps: 0.1}",
+        "worst_l2: {use: toy/pgd, eps: 0.1, label: another}",
+        "pgd: {use: toy/pgd, eps: 0.1, label: worst_l1}",
+    ],
+)
+def test_label_of_the_worst_of_all_attacks_is_reserved(
+    mistakes: Callable[..., list[str]], entry: str
+) -> None:
+    problems = mistakes(evaluations=f"clean: {{use: toy/accuracy}}\n{entry}")
+
+    assert any("what the host itself measures" in problem for problem in problems)

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from advtransfer.worker.verification.ascent import (
-    Ball,
     cross_entropy_loss,
     gradient_ascent,
     logits_and_gradient,
-    margin_loss,
-    steepest_direction,
+    nearest_targets,
+    targeted_margin_loss,
 )
+from advtransfer.worker.verification.ball import Ball, sparse_direction, steepest_direction
 from advtransfer.worker.verification.config import Norm, ThreatModel
 
 INPUTS = torch.rand(70, 1, 4, 4, generator=torch.Generator().manual_seed(0))
@@ -39,16 +39,38 @@ class Scaled(nn.Module):
         return self.scale * (inputs.flatten(1) @ self.weight + torch.tensor([4.0, -4.0]))
 
 
-@pytest.mark.parametrize("norm", LENGTHS)
-def test_step_stays_in_ball_and_box(norm: Norm) -> None:
-    ball = Ball(ThreatModel(norm, 0.3), (0.0, 1.0))
-    gradient = torch.randn(INPUTS.shape, generator=torch.Generator().manual_seed(1))
-    moved = ball.take_step(INPUTS, gradient, step=9.0, inputs=INPUTS)
-    length = (moved - INPUTS).flatten(1).norm(p=LENGTHS[norm], dim=1)
+BOX = (0.0, 1.0)
 
-    assert length.max() <= 0.3 + 1e-6
+
+def length(delta: Tensor, norm: Norm) -> Tensor:
+    return delta.flatten(1).double().norm(p=LENGTHS[norm], dim=1)
+
+
+@pytest.mark.parametrize("norm", LENGTHS)
+@pytest.mark.parametrize("progress", [0.0, 0.5, 1.0])
+def test_step_stays_in_ball_and_box(norm: Norm, progress: float) -> None:
+    ball = Ball(ThreatModel(norm, 0.3), BOX)
+    gradient = torch.randn(INPUTS.shape, generator=torch.Generator().manual_seed(1))
+    moved = ball.take_step(INPUTS, gradient, progress=progress, scale=9.0, inputs=INPUTS)
+
+    assert length(moved - INPUTS, norm).max() <= 0.3 + 1e-6
     assert 0 <= moved.min()
     assert moved.max() <= 1
+
+
+@pytest.mark.parametrize("norm", LENGTHS)
+def test_steepest_point_is_best_among_random_points_for_a_linear_loss(norm: Norm) -> None:
+    ball = Ball(ThreatModel(norm, 0.3), BOX)
+    # In l_2 the box would cut the step, so the inputs are kept away from it.
+    inputs = 0.4 + 0.2 * INPUTS if norm == "l2" else INPUTS
+    gradient = torch.randn(inputs.shape, generator=torch.Generator().manual_seed(1))
+    best = (ball.steepest_point(gradient, inputs) * gradient).flatten(1).sum(1)
+
+    for draw in range(50):
+        noise = torch.randn(inputs.shape, generator=torch.Generator().manual_seed(draw))
+        other = ball.project_back(inputs + noise, inputs)
+
+        assert ((other * gradient).flatten(1).sum(1) <= best + 1e-4).all()
 
 
 def test_l1_projection_is_the_nearest_point() -> None:
@@ -56,7 +78,51 @@ def test_l1_projection_is_the_nearest_point() -> None:
     points = torch.tensor([[3.0, 0.0, 0.0], [1.0, -1.0, 0.2], [0.2, 0.3, -0.1]]).view(3, 1, 1, 3)
     nearest = torch.tensor([[1.0, 0.0, 0.0], [0.5, -0.5, 0.0], [0.2, 0.3, -0.1]]).view(3, 1, 1, 3)
 
-    assert torch.allclose(nearest, ball.project_back(points, centre), atol=1e-6)
+    assert torch.allclose(nearest, ball.project_back(points, centre), atol=2e-5)
+
+
+def test_l1_projection_with_a_box_is_that_of_a_general_solver() -> None:
+    optimize = pytest.importorskip("scipy.optimize")
+    ball = Ball(ThreatModel("l1", 0.6), BOX)
+    inputs = torch.rand(6, 5, generator=torch.Generator().manual_seed(2))
+    points = inputs + torch.randn(6, 5, generator=torch.Generator().manual_seed(3))
+    found = ball.project_back(points, inputs)
+    for centre, point, projected in zip(inputs, points, found, strict=True):
+        # The offset is the difference of two vectors of at least 0, whose sum the ball limits.
+        aim = (point - centre).double().numpy()
+        room = [*(1 - centre).tolist(), *centre.tolist()]
+        solved = optimize.minimize(
+            lambda parts, aim=aim: ((parts[:5] - parts[5:] - aim) ** 2).sum(),
+            [0.0] * 10,
+            bounds=[(0, most) for most in room],
+            constraints={"type": "ineq", "fun": lambda parts: 0.6 - parts.sum()},
+            options={"ftol": 1e-12, "maxiter": 1000},
+        ).x
+        distance = ((projected - centre).double().numpy() - aim) ** 2
+
+        assert distance.sum() <= ((solved[:5] - solved[5:] - aim) ** 2).sum() + 1e-4
+
+
+def test_l1_step_moves_the_steepest_pixels_and_no_more() -> None:
+    gradient = torch.linspace(-1, 2, 20).view(1, 1, 4, 5)
+    direction = sparse_direction(gradient, 0.1).flatten()
+
+    assert [18, 19] == direction.nonzero().flatten().tolist()
+    assert torch.allclose(torch.tensor([0.5, 0.5]), direction[-2:])
+
+
+@pytest.mark.parametrize("norm", LENGTHS)
+def test_random_start_depends_on_the_sample_and_is_within_the_ball(norm: Norm) -> None:
+    ball = Ball(ThreatModel(norm, 0.5), BOX)
+    start = ball.random_start(INPUTS, range(70), what="start")
+    order = [5, 3, 69]
+    alone = ball.random_start(INPUTS[order], order, what="start")
+
+    assert torch.equal(start[order], alone)
+    assert length(start - INPUTS, norm).max() <= 0.25 + 1e-6
+    assert not start.equal(ball.random_start(INPUTS, range(70), what="other start"))
+    # In l_1 a start moves one of the 16 pixels, up or down.
+    assert len(torch.unique((start - INPUTS).flatten(1), dim=0)) > 30
 
 
 def test_tiny_gradient_has_a_direction_and_zero_gradient_none() -> None:
@@ -75,29 +141,51 @@ def test_noise_depends_on_the_sample_and_is_on_the_surface() -> None:
     assert torch.allclose(torch.full((2, 2), 0.5), both.flatten(2).norm(dim=2))
 
 
+def test_targets_are_nearest_by_margin_over_slope() -> None:
+    # Class 1 has the larger logit; class 2 is nearer, since its logit rises more steeply.
+    model = nn.Sequential(nn.Flatten(), nn.Linear(2, 4))
+    weight = torch.tensor([[0.0, 0.0], [0.1, 0.0], [0.0, 4.0], [0.0, 0.1]])
+    with torch.no_grad():
+        model[1].weight.copy_(weight)
+        model[1].bias.copy_(torch.tensor([3.0, 2.0, 0.0, -9.0]))
+    inputs = torch.zeros(2, 1, 1, 2)
+    labels = torch.zeros(2, dtype=torch.int64)
+    found = nearest_targets(model, inputs, labels, norm="l2", count=3)
+
+    # Distances 3 / 4, 1 / .1 and 12 / .1.
+    assert [[2, 1, 3]] * 2 == found.tolist()
+    assert (2, 1) == nearest_targets(model, inputs, labels, norm="l2", count=1).shape
+
+
 def test_gradients_are_independent_of_the_batch() -> None:
     model = Scaled()
-    together = logits_and_gradient(model, INPUTS, LABELS, margin_loss)
-    apart = logits_and_gradient(model, INPUTS[5:9], LABELS[5:9], margin_loss)
+    together = logits_and_gradient(model, INPUTS, LABELS, cross_entropy_loss)
+    apart = logits_and_gradient(model, INPUTS[5:9], LABELS[5:9], cross_entropy_loss)
 
     assert torch.equal(together[0][5:9], apart[0])
     assert torch.equal(together[1][5:9], apart[1])
 
 
 def test_margin_breaks_a_model_with_flat_cross_entropy() -> None:
-    model, ball = Scaled(1e4), Ball(ThreatModel("linf", 1.0), (0.0, 1.0))
-    found = {
-        loss: gradient_ascent(
-            model, INPUTS, LABELS, ball=ball, start=INPUTS, steps=20, step=0.25, loss=loss
-        )
-        for loss in (margin_loss, cross_entropy_loss)
-    }
+    model, ball = Scaled(1e4), Ball(ThreatModel("linf", 1.0), BOX)
+    targets = torch.ones_like(LABELS)
+    margin = gradient_ascent(
+        model,
+        INPUTS,
+        LABELS,
+        ball=ball,
+        start=INPUTS,
+        steps=20,
+        loss=targeted_margin_loss,
+        targets=targets,
+    )
+    entropy = gradient_ascent(
+        model, INPUTS, LABELS, ball=ball, start=INPUTS, steps=20, loss=cross_entropy_loss
+    )
 
-    assert [True, False] == [
-        bool(found[loss].broken.any()) for loss in (margin_loss, cross_entropy_loss)
-    ]
-    assert not found[margin_loss].zero_gradient.any()
-    assert found[cross_entropy_loss].zero_gradient.all()
+    assert [True, False] == [bool(found.broken.any()) for found in (margin, entropy)]
+    assert not margin.zero_gradient.any()
+    assert entropy.zero_gradient.all()
 
 
 def test_nan_logits_break_nothing_and_are_not_finite() -> None:
@@ -107,7 +195,7 @@ def test_nan_logits_break_nothing_and_are_not_finite() -> None:
 
     ball = Ball(ThreatModel("linf", 0.1), (0.0, 1.0))
     found = gradient_ascent(
-        Nan(), INPUTS, LABELS, ball=ball, start=INPUTS, steps=3, step=0.1, loss=margin_loss
+        Nan(), INPUTS, LABELS, ball=ball, start=INPUTS, steps=3, loss=cross_entropy_loss
     )
 
     assert not found.broken.any()
@@ -119,4 +207,4 @@ def test_output_without_gradient_counts_as_zero_gradient() -> None:
         def forward(self, inputs: Tensor) -> Tensor:
             return super().forward(inputs.detach())
 
-    assert not logits_and_gradient(Cut(), INPUTS, LABELS, margin_loss)[1].any()
+    assert not logits_and_gradient(Cut(), INPUTS, LABELS, cross_entropy_loss)[1].any()

@@ -17,7 +17,7 @@ from advtransfer.worker.verification import (
     battery_attacks,
     run_battery,
 )
-from advtransfer.worker.verification.ascent import Ball
+from advtransfer.worker.verification.ball import Ball
 from advtransfer.worker.verification.config import BATTERY_SIZES, Norm
 
 TEST = toy(classes=2, train=4, test=70, shape=(1, 2, 2), noise=0.45).part("test")
@@ -34,6 +34,9 @@ class Plane(nn.Module):
     def forward(self, inputs: Tensor) -> Tensor:
         """``(B, 2)`` logits."""
         return self.scale * inputs.flatten(1)[:, :2]
+
+
+QUICK = BatteryConfig(noise_draws=20, steps=5, unbounded_steps=1, derivative_samples=1)
 
 
 def run(
@@ -56,9 +59,7 @@ def test_noise_blocks_change_no_outcome(
         return points
 
     monkeypatch.setattr(Ball, "surface_points", counted)
-    many = BatteryConfig(
-        noise_draws=50, steps=1, restart_steps=1, unbounded_steps=1, derivative_samples=1
-    )
+    many = BatteryConfig(noise_draws=50, steps=1, unbounded_steps=1, derivative_samples=1)
     whole = run(Plane(), many, norm=norm, eps=0.5).outcomes["noise"]
     monkeypatch.setattr(battery_attacks, "NOISE_BLOCK_VALUES", block)
     held.clear()
@@ -71,9 +72,7 @@ def test_noise_blocks_change_no_outcome(
 
 
 def test_noise_breaks_the_samples_that_any_draw_breaks() -> None:
-    battery = BatteryConfig(
-        noise_draws=7, steps=1, restart_steps=1, unbounded_steps=1, derivative_samples=1
-    )
+    battery = BatteryConfig(noise_draws=7, steps=1, unbounded_steps=1, derivative_samples=1)
     found = run(Plane(), battery, eps=0.4)
     inputs, labels = TEST.inputs(found.positions), TEST.labels(found.positions)
     keys = [TEST.keys[position] for position in found.positions.tolist()]
@@ -85,6 +84,22 @@ def test_noise_breaks_the_samples_that_any_draw_breaks() -> None:
     right = Plane()(inputs).argmax(1) == labels
 
     assert torch.equal(right & fooled, found.outcomes["noise"] == Outcome.BROKEN)
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
+def test_examples_count_only_after_the_check_of_norm_box_and_label(
+    norm: Norm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest = run(Plane(), QUICK, norm=norm, eps=0.5).outcomes
+    project = Ball.project_back
+    monkeypatch.setattr(
+        Ball, "project_back", lambda self, points, inputs: project(self, points, inputs) + 1.1
+    )
+    monkeypatch.setattr(Ball, "steepest_point", lambda self, gradient, inputs: inputs + 1.1)
+    faulty = run(Plane(), QUICK, norm=norm, eps=0.5).outcomes
+
+    assert all((values == Outcome.BROKEN).any() for values in honest.values())
+    assert not any((values == Outcome.BROKEN).any() for values in faulty.values())
 
 
 @pytest.mark.parametrize(("scale", "grade"), [(1.0, "pass"), (1e4, "suspicious")])

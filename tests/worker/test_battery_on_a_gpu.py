@@ -18,9 +18,8 @@ from advtransfer.worker.verification.config import BATTERY_SIZES
 BATTERY = dataclasses.replace(
     BATTERY_SIZES["small"],
     samples=12,
+    targets=2,
     steps=3,
-    restarts=1,
-    restart_steps=2,
     noise_draws=5,
     unbounded_steps=3,
 )

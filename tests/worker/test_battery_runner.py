@@ -6,14 +6,19 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, NoReturn
 
 import pytest
 
 from advtransfer import runner, suite
+from advtransfer.errors import BadInput
 from advtransfer.host import Host
+from advtransfer.node import content_id
 from advtransfer.result import Run
+from advtransfer.result.comparison import verdict_with_batteries
+from advtransfer.result.evidence import BatteryIndex
 from advtransfer.runner import RunSettings, RunSummary
+from advtransfer.types import BatterySize
 
 SUITE = """\
 version: 1
@@ -52,9 +57,7 @@ def run(host: Host, tmp_path: Path) -> Callable[..., tuple[RunSummary, Run]]:
     loaded = suite.load(str(tmp_path / "one.yaml"), host)
     settings = RunSettings(executor="local/inline")
 
-    def go(
-        *, battery: Literal["small", "none"] = "small", folder: str = "runs"
-    ) -> tuple[RunSummary, Run]:
+    def go(*, battery: BatterySize = "small", folder: str = "runs") -> tuple[RunSummary, Run]:
         asked = replace(
             settings, battery=battery, runs=tmp_path / folder, cache=tmp_path / f"cache of {folder}"
         )
@@ -76,6 +79,14 @@ def pgd(run: Run) -> list[Read]:
     return [record for record in results if record["asked"]["options"]["eps"] != 0]
 
 
+def record_path(run: Run, id: str) -> Path:
+    return run.path / "records" / id[:2] / f"{id}.json"
+
+
+def _refuse(*given: object, **options: object) -> NoReturn:
+    raise AssertionError("an evaluation is measured again")
+
+
 def stripped(records: list[Read]) -> list[str]:
     return [
         json.dumps({name: record[name] for name in record if name != "observed"}, sort_keys=True)
@@ -93,10 +104,10 @@ def test_evaluations_of_one_model_in_one_ball_share_a_battery(
     assert {"norm": "linf", "eps": 0.05, "size": "small"} == battery["asked"]["options"]
     assert battery["id"] == first["battery"] == second["battery"]
     assert first["asked"]["inputs"]["model"] == battery["asked"]["inputs"]["model"]
-    assert {"more_steps", "noise", "transferred", "huge_eps", "untouched"} <= {
+    assert {"missed", "noise", "transferred", "huge_eps", "untouched"} <= {
         check["name"] for check in first["checks"]
     }
-    assert {"verified"} == {record["verdict"]["value"] for record in (first, second)}
+    assert {"checked"} == {record["verdict"]["value"] for record in (first, second)}
 
 
 def test_single_step_and_radius_0_have_no_battery(
@@ -137,6 +148,53 @@ def test_deleted_battery_alone_is_run_again_and_is_no_trial(
 
     assert (1, 0) == (first.done, first.todo) == (again.done, again.todo)
     assert before == stripped(list(done.read_records()))
+
+
+def age_battery(run: Run) -> str:
+    """Give a run the battery record of an earlier release instead of its own; return its id."""
+    (battery,) = of_kind(run, "battery")
+    old = {name: battery[name] for name in battery if name != "positions"}
+    old["asked"] = {**battery["asked"], "version": 2}
+    old["id"] = content_id(old["asked"])
+    run.write_record(old)
+    for result in pgd(run):
+        path = record_path(run, result["id"])
+        path.unlink()
+        run.write_record({**result, "battery": old["id"]})
+    record_path(run, battery["id"]).unlink()
+    return str(old["id"])
+
+
+def test_battery_of_an_earlier_version_is_run_again_beside_it_and_its_result_stays(
+    run: Callable[..., tuple[RunSummary, Run]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, done = run()
+    (battery,) = stripped(of_kind(done, "battery"))
+    old = age_battery(done)
+    results = pgd(done)
+    monkeypatch.setattr("advtransfer_foolbox.attack_accuracy.AttackAccuracy.measure", _refuse)
+    again, _ = run()
+
+    assert (1, 0) == (again.done, again.todo)
+    assert {old} < {record["id"] for record in of_kind(done, "battery")}
+    assert battery in stripped(of_kind(done, "battery"))
+    assert results == pgd(done)
+    index = BatteryIndex(of_kind(done, "battery"))
+    assert {"checked"} == {verdict_with_batteries(result, index).value for result in results}
+
+
+def test_battery_of_another_size_is_run_beside_the_recorded_one(
+    run: Callable[..., tuple[RunSummary, Run]],
+) -> None:
+    _, done = run()
+    results = pgd(done)
+    run(battery="full")
+    sizes = {record["asked"]["options"]["size"] for record in of_kind(done, "battery")}
+
+    assert {"small", "full"} == sizes
+    assert results == pgd(done)
+    with pytest.raises(BadInput, match="battery none"):
+        run(battery="none")
 
 
 def test_battery_changes_only_the_checks_of_results(

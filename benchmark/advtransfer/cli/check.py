@@ -230,7 +230,7 @@ def _verdict_text(row: ScoredModel) -> str:
         for check in row.seen.checks
         if check.grade in ("suspicious", "fail")
     )
-    reason = row.seen.reason if row.seen.judged != "verified" else ""
+    reason = row.seen.reason if row.seen.judged != "checked" else ""
     details = failed_checks or reason
     return f"{row.seen.judged}: {details[:100]}" if details else row.seen.judged
 

@@ -14,6 +14,7 @@ from advtransfer.console.event_fields import (
     number_field,
     number_mapping_field,
     text_field,
+    text_list_field,
 )
 from advtransfer.text import ABSENT
 
@@ -85,10 +86,16 @@ def metrics_text(event: Event, *, columns: Sequence[str] = ()) -> str:
     """Return the metrics of a finished trial: those of the suite's columns, else the first few."""
     metrics = number_mapping_field(event, "metrics")
     names, more = select_metrics(list(metrics), columns=columns)
-    texts = [f"{name} {format_number(metrics[name])}" for name in names]
+    bounds = text_list_field(event, "upper_bounds")
+    texts = [f"{name} {bounded_number(metrics[name], name in bounds)}" for name in names]
     if more:
         texts.append(f"and {more} more")
     return "  ".join(texts)
+
+
+def bounded_number(value: float, is_upper_bound: bool) -> str:
+    """Return a metric, marked where it is an upper bound: ``at most .704``."""
+    return f"{'at most ' if is_upper_bound else ''}{format_number(value)}"
 
 
 def select_metrics(names: Sequence[str], *, columns: Sequence[str]) -> tuple[list[str], int]:

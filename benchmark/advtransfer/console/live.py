@@ -15,13 +15,19 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from advtransfer.console.event_fields import Event, mapping_field, number_mapping_field, text_field
+from advtransfer.console.event_fields import (
+    Event,
+    mapping_field,
+    number_mapping_field,
+    text_field,
+    text_list_field,
+)
 from advtransfer.console.formatting import (
+    bounded_number,
     card_warning,
     ending_lines,
     event_trial,
     format_duration,
-    format_number,
     opening_line,
     pluralize,
     select_metrics,
@@ -40,15 +46,21 @@ MAX_TABLE_ROWS = 40
 
 @dataclass(slots=True)
 class MetricMeans:
-    """The values of each metric for each target, n, transfer, source and adapter."""
+    """The values of each metric for each target, n, transfer, source and adapter.
+
+    `upper_bounds` are the positions and metrics of which some value is an upper bound only.
+    """
 
     rows: dict[tuple[str, ...], dict[str, list[float]]] = field(default_factory=dict)
+    upper_bounds: set[tuple[tuple[str, ...], str]] = field(default_factory=set)
     trial_count: int = 0
 
     def add_trial(self, event: Event) -> None:
         """Add the event ``trial_finished``."""
         trial = mapping_field(event, "trial")
-        row = self.rows.setdefault(tuple(text_field(trial, axis) for axis in MEAN_AXES), {})
+        position = tuple(text_field(trial, axis) for axis in MEAN_AXES)
+        row = self.rows.setdefault(position, {})
+        self.upper_bounds |= {(position, name) for name in text_list_field(event, "upper_bounds")}
         for name, value in number_mapping_field(event, "metrics").items():
             row.setdefault(name, []).append(value)
         self.trial_count += 1
@@ -75,7 +87,9 @@ class MetricMeans:
             table.add_column(heading, justify="left" if is_text else "right")
         for position, row in sorted(self.rows.items(), key=_row_order):
             labels = [position[MEAN_AXES.index(axis)] or ABSENT for axis in axes]
-            means = [_mean_text(row.get(name)) for name in names]
+            means = [
+                _mean_text(row.get(name), (position, name) in self.upper_bounds) for name in names
+            ]
             table.add_row(*labels, str(_trial_count(row)), *means)
         return table
 
@@ -90,8 +104,8 @@ def _trial_count(row: Mapping[str, list[float]]) -> int:
     return max(map(len, row.values()), default=0)
 
 
-def _mean_text(values: list[float] | None) -> str:
-    return format_number(sum(values) / len(values)) if values else ABSENT
+def _mean_text(values: list[float] | None, is_upper_bound: bool) -> str:
+    return bounded_number(sum(values) / len(values), is_upper_bound) if values else ABSENT
 
 
 REDRAW_INTERVAL_SECONDS = 0.1

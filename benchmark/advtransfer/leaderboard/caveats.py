@@ -1,24 +1,69 @@
-"""Page sections about incomplete, skipped and unranked results, leakage and unmet settings."""
+"""What a page says of its evidence.
+
+Legends of checks, missed samples and seconds; sections about incomplete, skipped, unranked and
+unchecked results, leakage and unmet settings.
+"""
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from math import fsum
 
 from advtransfer.errors import BadInput, Problem
 from advtransfer.leaderboard.figures import parse_figure
-from advtransfer.leaderboard.markdown import escape_markdown, markdown_table
+from advtransfer.leaderboard.markdown import escape_markdown, inline_code, markdown_table
+from advtransfer.leaderboard.probes import combine_probes, rank_groups
 from advtransfer.leaderboard.questions_config import read_questions
 from advtransfer.leaderboard.ranking import requested_ranking
 from advtransfer.leaderboard.run_data import RunData
-from advtransfer.leaderboard.table_rows import find_column
+from advtransfer.leaderboard.table_rows import LeaderboardRow, find_column, group_rows
 from advtransfer.planning import Trial
 from advtransfer.planning.status import STATUS_NAMES, STATUS_WORDS, TrialStatus
+from advtransfer.result.evidence import Probe
 from advtransfer.result.verdict import WORST_FIRST
 from advtransfer.text import ABSENT
 from advtransfer.types import Json
+from advtransfer.types.metric_names import VALIDATION_LABEL
 
+PHASE_NAMES = {
+    "build": "training or reading of sources",
+    "load": "loading",
+    "choose": "choices of options",
+    "fit": "fits",
+    "measure": "evaluations",
+    "checks": "other checks",
+    "battery": "batteries",
+}
+"""What the phases of a record are called on the page."""
+SECONDS_LEGEND = (
+    "s fit, s evaluations: mean seconds of a trial's fit, and of all its evaluations together. "
+    "Neither includes the training of its source, the choice of its options, the loading of data "
+    "and models, or the host's checks. A value that trials share (a teacher, features of a source) "
+    "is in the seconds of the trial that came first."
+)
+MISSED_NOTE = (
+    "Missed: the share of the images attacked by the host, in points, that its own attacks broke "
+    "and the evaluation did not: the mean over results, and the largest. It tells how weak the "
+    "evaluation's attack is."
+)
+FOLD_LEGEND = (
+    "A robust accuracy counts a test image as robust only if neither the evaluation's attack nor "
+    "the host's own attacks (the battery, in the same ball or a smaller one) broke it; "
+    "`attack_accuracy` is what the evaluation's attack alone left, and `worst_linf`, `worst_l2` "
+    "and `worst_l1` are the worst over all attacks of a trial."
+)
+MARK_LEGEND = (
+    "✓: checked. The checks of the model found no sign of masked gradients; the number beside the "
+    "mark is the share of the images attacked by the host, in points, that only the host broke. At "
+    "most: the host attacked a part of the test images, or none, so the number is an upper bound. "
+    "Rows without a battery are ranked after the checked ones. Never ranked: rows whose batteries "
+    "attacked other images than those of most rows, suspicious and invalid results, and fits that "
+    "did not learn."
+)
+
+OTHER_IMAGES_REASON = "its battery attacked other images than those of most rows of its table"
 MAX_PLACES = 3  # places written out for one reason; `advtransfer status` lists all
 
 
@@ -74,7 +119,45 @@ def unranked_section(data: RunData) -> str:
     for severity, label, reason in sorted(grouped):
         trials = grouped[severity, label, reason]
         rows.append(_reason_row(WORST_FIRST[severity], f"{label}: {reason}", trials))
+    unlearned: dict[str, list[Trial]] = defaultdict(list)
+    for trial in data.plan.trials:
+        if unlearned_reason := data.unlearned_reason(trial):
+            unlearned[unlearned_reason].append(trial)
+    rows += [
+        _reason_row("did not learn", reason, unlearned[reason]) for reason in sorted(unlearned)
+    ]
+    if others := _trials_with_other_images(data):
+        rows.append(_reason_row("other images", OTHER_IMAGES_REASON, others))
     return _reason_section("Results that are not ranked", ("verdict", "results"), rows)
+
+
+def _trials_with_other_images(data: RunData) -> list[Trial]:
+    """Return the trials of rows whose batteries attacked other images than those of most rows."""
+    ranking = requested_ranking(data)
+    trials: list[Trial] = []
+    if ranking is None:
+        return trials
+    for rows in group_rows(data).values():
+        probes: dict[LeaderboardRow, Probe | None] = {}
+        for row in rows:
+            metrics = row.metric_values(ranking.column, data)
+            probes[row] = combine_probes(metric.probe for metric in metrics.values())
+        groups = rank_groups(probes)
+        trials += [trial for row in rows if row not in groups for trial in row.trials]
+    return trials
+
+
+def unchecked_section(data: RunData) -> str:
+    """Return the section about robust accuracies that no battery of the run checked."""
+    grouped: dict[tuple[str, str], list[Trial]] = defaultdict(list)
+    for trial in data.plan.trials:
+        for label, ids in trial.evaluations.items():
+            for result in (data.results[id] for id in ids if id in data.results):
+                verdict = result.claims_verdict
+                if result.claims and verdict.value == "unchecked":
+                    grouped[label, verdict.reason].append(trial)
+    rows = [_reason_row(escape_markdown(key[0]), key[1], grouped[key]) for key in sorted(grouped)]
+    return _reason_section("Results without a battery", ("evaluation", "results"), rows)
 
 
 def _reason_row(subject: str, reason: str, trials: Sequence[Trial]) -> list[str]:
@@ -220,5 +303,74 @@ def _check_question(entry: Json, data: RunData) -> None:
             find_column(name, data)
 
 
+def _as_lists(value: Json) -> list[list[str]]:
+    return [list(map(str, _as_list(item))) for item in _as_list(value)]
+
+
 def _as_list(value: Json) -> list[Json]:
     return list(value) if isinstance(value, list | tuple) else []
+
+
+def evidence_legend(data: RunData) -> list[str]:
+    """Return how to read robust accuracies and their check marks, empty without any."""
+    if not any(result.claims for result in data.results.values()):
+        return []
+    return [FOLD_LEGEND, f"{_verdict_counts_text(data)} {MARK_LEGEND}"]
+
+
+def selection_warning(data: RunData) -> str:
+    """Return a warning where a ranking by a test metric would choose a swept option, else nothing."""
+    ranking = requested_ranking(data)
+    groups = [set(group) for group in _as_lists(data.plan.leaderboard.get("swept"))]
+    if ranking is None or ranking.column.evaluation == VALIDATION_LABEL or not groups:
+        return ""
+    ranked: set[str] = set()
+    for rows in group_rows(data).values():
+        for group in groups:
+            peers: dict[tuple[str | None, str | None], set[str]] = defaultdict(set)
+            for row in rows:
+                if row.transfer in group:
+                    peers[row.source, row.adapter].add(row.transfer)
+            ranked |= {label for labels in peers.values() if len(labels) > 1 for label in labels}
+    if not ranked:
+        return ""
+    names = _shorten_list([inline_code(label) for label in sorted(ranked)], MAX_PLACES)
+    return (
+        f"Warning: rows that differ only in swept options ({names}) are ranked by a test metric. "
+        "To take the best of them is to choose options on the test part, and its number is then "
+        "too high: let validation choose (`choose` in the suite), or rank by `validation.accuracy`."
+    )
+
+
+def missed_text(label: str, data: RunData) -> str:
+    """Return the mean missed share of an evaluation's robust accuracies in points, and the largest."""
+    shares: list[float] = []
+    for trial in data.plan.trials:
+        for result in data.trial_results(trial, label):
+            probes = [metric.probe for metric in result.metrics.values()] if result else []
+            missed = [probe.missed_share for probe in probes if probe]
+            shares += [100 * share for share in missed if share is not None]
+    if not shares:
+        return ABSENT
+    return f"{fsum(shares) / len(shares):.1f} (max {max(shares):.1f})"
+
+
+def _verdict_counts_text(data: RunData) -> str:
+    """Return the verdicts of the results with a robust accuracy, counted."""
+    claiming = [result for result in data.results.values() if result.claims]
+    counts = Counter(result.claims_verdict.value for result in claiming)
+    present = [verdict for verdict in reversed(WORST_FIRST) if counts[verdict]]
+    texts = ", ".join(f"{counts[verdict]:,} {verdict}" for verdict in present)
+    return f"Results with a robust accuracy: {texts}."
+
+
+def phase_seconds_text(data: RunData) -> str:
+    """Return the seconds of the whole run by what they were spent on."""
+    totals: dict[str, list[float]] = {name: [] for name in PHASE_NAMES.values()}
+    for phases in data.seconds.values():
+        for phase, seconds in phases.items():
+            totals[PHASE_NAMES.get(phase, "other checks")].append(seconds)
+    # The batteries' own records: a result's phase of this name is the wait for them.
+    totals["batteries"] = data.battery_seconds
+    texts = [f"{name} {fsum(values):.0f}" for name, values in totals.items() if fsum(values) >= 0.5]
+    return f"Seconds of the whole run: {', '.join(texts) or 'less than one'}."

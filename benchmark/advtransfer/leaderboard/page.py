@@ -12,11 +12,18 @@ from dataclasses import dataclass
 
 from advtransfer.errors import BadInput, Problem
 from advtransfer.leaderboard.caveats import (
+    MISSED_NOTE,
+    SECONDS_LEGEND,
     drop_unanswerable,
+    evidence_legend,
     incomplete_section,
     leakage_section,
+    missed_text,
+    phase_seconds_text,
+    selection_warning,
     skipped_section,
     unanswerable_section,
+    unchecked_section,
     unranked_section,
 )
 from advtransfer.leaderboard.figures import requested_figures
@@ -37,13 +44,12 @@ from advtransfer.leaderboard.run_data import (
     RecordEnvironment,
     RunData,
     RunRecords,
-    SourceData,
     gather_run_data,
 )
+from advtransfer.leaderboard.source_data import SourceData
 from advtransfer.leaderboard.table_rows import LeaderboardRow, columns_of, group_rows
 from advtransfer.leaderboard.tables import EN_DASH, baseline_label, render_table
 from advtransfer.planning.status import STATUS_WORDS
-from advtransfer.result.verdict import WORST_FIRST
 from advtransfer.text import ABSENT
 from advtransfer.types import Json
 
@@ -74,7 +80,6 @@ CELL_LEGEND = (
     f"a{EN_DASH}b: some outcomes are unknown (an attack that did not finish, an invalid example); "
     "a counts them as broken, b as robust. (4/5): four of five planned trials have this number."
 )
-SECONDS_LEGEND = "s / trial: mean seconds of a trial, its fit and its results together."
 
 
 def header_section(data: RunData) -> str:
@@ -88,7 +93,8 @@ def header_section(data: RunData) -> str:
     summary = f"Suite {inline_code(plan.suite)}: {planned} planned, {counts}."
     origin = f"Generated from the run's records by {inline_code(command)}; the same records give "
     origin += "the same page."
-    return "\n\n".join([title, summary, origin, _environments_text(data)])
+    note = escape_markdown(str(plan.leaderboard.get("note", "")))
+    return join_parts([title, note, summary, origin, _environments_text(data)])
 
 
 def sources_section(data: RunData) -> str:
@@ -118,22 +124,27 @@ def evaluations_section(data: RunData) -> str:
     """Return the table of evaluations: component and options, as recorded."""
     if not data.metrics:
         return ""
-    header = ["evaluation", "component", "options"]
+    header = ["evaluation", "component", "options", "missed"]
+    right = [False] * 3 + [True]
     rows: list[list[str]] = []
     for label in data.metrics:
         cells = _evaluation_cells(data.evaluation_uses.get(label))
-        rows.append([escape_markdown(label), *cells])
-    return f"## Evaluations\n\n{markdown_table(header, rows, right=[False] * 3)}"
+        rows.append([escape_markdown(label), *cells, missed_text(label, data)])
+    note = MISSED_NOTE
+    if all(row[3] == ABSENT for row in rows):
+        header, right, rows, note = header[:3], right[:3], [row[:3] for row in rows], ""
+    return join_parts(["## Evaluations", markdown_table(header, rows, right=right), note])
 
 
 def legend_section(data: RunData, *, ranking: Ranking | None, baseline: Json) -> str:
     """Return the list that explains how to read the tables."""
     items = [NUMBER_LEGEND]
     if ranking:
-        items.append(_ranking_text(ranking))
+        items += filter(None, [_ranking_text(ranking), selection_warning(data)])
     if ranking and baseline is not None:
         items.append(_difference_legend(ranking, baseline))
-    items += [CELL_LEGEND, _verdict_counts_text(data), SECONDS_LEGEND]
+    items.append(CELL_LEGEND)
+    items += [*evidence_legend(data), SECONDS_LEGEND, phase_seconds_text(data)]
     return "## How to read the tables\n\n" + "\n".join(f"- {item}" for item in items)
 
 
@@ -240,17 +251,6 @@ def _evaluation_cells(use: tuple[str, JsonObject] | None) -> list[str]:
     return [inline_code(component), inline_code(", ".join(texts)) if texts else ABSENT]
 
 
-def _verdict_counts_text(data: RunData) -> str:
-    counts = Counter(result.verdict.value for result in data.results.values())
-    present = [verdict for verdict in reversed(WORST_FIRST) if counts[verdict]]
-    texts = ", ".join(f"{counts[verdict]:,} {verdict}" for verdict in present)
-    return (
-        f"Verdicts of the results: {texts or 'none yet'}. ✓ verified: every check of the battery "
-        "passed. Unchecked: no battery of checks has been run on the attack, so an accuracy "
-        "under attack is an upper bound. Suspicious and invalid results are shown, never ranked."
-    )
-
-
 @dataclass(frozen=True, slots=True)
 class Page:
     """A leaderboard.
@@ -291,6 +291,7 @@ def make_page(run: RunRecords) -> Page:
         *_results_parts(data),
         answers,
         unranked_section(data),
+        unchecked_section(data),
         leakage_section(data),
         skipped_section(data),
         incomplete_section(data),

@@ -1,4 +1,4 @@
-"""Aggregates of the trials of a row, differences to the baseline, and the order of rows.
+"""The order of the rows of a table, their differences to the baseline, and the best number of each column.
 
 Suspicious results are never ranked.
 """
@@ -8,131 +8,30 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import fsum, inf
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple
 
+from advtransfer.leaderboard.aggregates import Aggregate, aggregate_metrics, paired_difference
+from advtransfer.leaderboard.probes import (
+    combine_probes,
+    grouped_ranks,
+    is_comparable,
+    rank_groups,
+    usual_images,
+)
 from advtransfer.leaderboard.run_data import Metric, RunData
-from advtransfer.leaderboard.table_rows import Column, LeaderboardRow, TrialKey, find_column
+from advtransfer.leaderboard.table_rows import (
+    Column,
+    LeaderboardRow,
+    TrialKey,
+    find_column,
+)
+from advtransfer.result.evidence import Probe
 from advtransfer.result.verdict import Verdict, worst_verdict
-from advtransfer.statistics import MeanEstimate, clustered_interval, mean_interval, wilson_interval
+from advtransfer.statistics import holm_correction
 from advtransfer.types import Json
 
-IntervalBasis: TypeAlias = Literal["seeds", "sources", "deterministic", "single", "none"]
-"""The sample of an interval: subset seeds, source trainings, or test images.
-
-The last is ``deterministic`` if all trials agree, and ``single`` if there is only one.
-"""
-
-
-@dataclass(frozen=True, slots=True)
-class Aggregate:
-    """A mean over trials with its 95 % interval.
-
-    Attributes:
-        low: Mean if unknown outcomes count as broken.
-        high: Mean if they count as robust.
-        interval: Interval around both ends, None without spread.
-        basis: The sample of the interval.
-        unit_count: Independent units (seeds or source trainings).
-        trial_count: Trials that have the metric.
-    """
-
-    low: float
-    high: float
-    interval: tuple[float, float] | None
-    basis: IntervalBasis
-    unit_count: int
-    trial_count: int
-
-
-def aggregate_metrics(metrics: Mapping[TrialKey, Metric]) -> Aggregate:
-    """Return the mean over a row's trials.
-
-    The interval is a t-interval over subset seeds, or over source trainings if the source has
-    replicates. Without spread, and for a single trial, it is the Wilson interval over test images.
-    """
-    aggregate = _aggregate(metrics)
-    samples = min((metric.sample_count or 0 for metric in metrics.values()), default=0)
-    if not samples:
-        return aggregate
-    if aggregate.interval is not None:
-        # A t-interval knows nothing of the range of a share.
-        low, high = aggregate.interval
-        return replace(aggregate, interval=(max(0.0, low), min(1.0, high)))
-    low, _ = wilson_interval(round(aggregate.low * samples), samples)
-    _, high = wilson_interval(round(aggregate.high * samples), samples)
-    basis: IntervalBasis = "single" if aggregate.trial_count == 1 else "deterministic"
-    return replace(aggregate, interval=(low, high), basis=basis)
-
-
-def paired_difference(
-    ours: Mapping[TrialKey, Metric], theirs: Mapping[TrialKey, Metric]
-) -> Aggregate | None:
-    """Return the mean of ``ours - theirs``, paired by replicate and seed; None without a pair.
-
-    A source with a single training is paired with every replicate of the other.
-    """
-    first = _repeat_per_replicate(ours, over=theirs)
-    second = _repeat_per_replicate(theirs, over=ours)
-    differences: dict[TrialKey, Metric] = {}
-    for key in first:
-        if key in second:
-            # Interval arithmetic: the smallest difference pairs our lowest with their highest
-            # value.
-            low = first[key].low - second[key].high
-            high = first[key].high - second[key].low
-            differences[key] = Metric(low, high)
-    return _aggregate(differences) if differences else None
-
-
-def _aggregate(metrics: Mapping[TrialKey, Metric]) -> Aggregate:
-    low = _estimate_mean({key: metric.low for key, metric in metrics.items()})
-    high = _estimate_mean({key: metric.high for key, metric in metrics.items()})
-    basis: IntervalBasis = "none"
-    interval = None
-    if low.interval or high.interval:
-        basis = "sources" if len(_replicates_of(metrics)) > 1 else "seeds"
-        # One end may have no spread while the other has: it is then its own interval.
-        lower = low.interval[0] if low.interval else low.mean
-        upper = high.interval[1] if high.interval else high.mean
-        interval = (lower, upper)
-    return Aggregate(
-        low.mean,
-        high.mean,
-        interval,
-        basis,
-        unit_count=low.units,
-        trial_count=len(metrics),
-    )
-
-
-def _estimate_mean(values: Mapping[TrialKey, float]) -> MeanEstimate:
-    """Return the mean of trials, clustered by replicate: its trials share one training."""
-    replicates = _replicates_of(values)
-    if len(replicates) == 1:
-        return mean_interval(values.values())
-    clusters = {
-        cluster: [value for (replicate, _), value in values.items() if replicate == cluster]
-        for cluster in replicates
-    }
-    return clustered_interval(clusters)
-
-
-def _repeat_per_replicate(
-    metrics: Mapping[TrialKey, Metric], *, over: Iterable[TrialKey]
-) -> dict[TrialKey, Metric]:
-    """Return the values of a single training under each replicate of the other side."""
-    if len(_replicates_of(metrics)) > 1:
-        return dict(metrics)
-    replicates = _replicates_of(over)
-    repeated: dict[TrialKey, Metric] = {}
-    for (_, seed), metric in metrics.items():
-        for replicate in replicates:
-            repeated[replicate, seed] = metric
-    return repeated
-
-
-def _replicates_of(keys: Iterable[TrialKey]) -> set[int | None]:
-    return {replicate for replicate, _ in keys}
+SIGNIFICANCE_LEVEL = 0.05
+"""Largest p value, after Holm's correction, of a difference that is marked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +60,13 @@ def requested_ranking(data: RunData) -> Ranking | None:
     return Ranking(find_column(str(rank_by), data), lowest_is_best=False)
 
 
+class TrialSeconds(NamedTuple):
+    """Seconds of a trial: of its fit, and of its evaluations without the host's own checks."""
+
+    fit: float
+    evaluations: float
+
+
 @dataclass(frozen=True, slots=True)
 class TableCell:
     """One number of the table.
@@ -169,12 +75,14 @@ class TableCell:
         aggregate: The mean over the row's trials.
         is_share: Whether it is a share of test samples.
         verdict: The worst verdict of its results.
+        probe: The host's own attacks behind a robust accuracy, None for other metrics.
         best: Whether it is better than all others of its column, and no interval overlaps.
     """
 
     aggregate: Aggregate
     is_share: bool
     verdict: Verdict
+    probe: Probe | None = None
     best: bool = False
 
 
@@ -188,9 +96,11 @@ class TableLine:
         cells: Numbers by column name.
         skipped: Columns whose evaluation is not applicable in this row.
         difference: Difference to the baseline, None if the row has no counterpart.
+        is_difference_clear: Whether Holm's p over the differences of the table is below .05.
         done_count: Trials that are done.
-        seconds: Mean seconds per trial, None if not measured.
+        seconds: Mean seconds of a trial's phases, None if not measured.
         has_mixed_environments: Whether a record was made in an unusual environment.
+        unlearned_count: Trials whose fit did not learn its task.
     """
 
     row: LeaderboardRow
@@ -199,8 +109,10 @@ class TableLine:
     skipped: frozenset[str]
     difference: Aggregate | Literal["baseline"] | None
     done_count: int
-    seconds: float | None
+    seconds: TrialSeconds | None
     has_mixed_environments: bool
+    unlearned_count: int = 0
+    is_difference_clear: bool = False
 
 
 def rank_rows(
@@ -210,16 +122,19 @@ def rank_rows(
     ranking: Ranking | None,
     data: RunData,
 ) -> list[TableLine]:
-    """Return the rows of one table, best first, followed by the rows that are not ranked."""
+    """Return the rows of one table, best first, followed by the rows that are not ranked.
+
+    Robust accuracies without a battery are ranked after those that are checked.
+    """
     shown = {column.name: column for column in columns}
     if ranking:
         shown.setdefault(ranking.column.name, ranking.column)
     cells = {row: _row_cells(row, shown.values(), data) for row in rows}
     scores = _sort_scores(cells, ranking)
-    best = _best_cells(cells, shown, ranking)
-    ranks = _ranks_by_score(
-        {row: score for row, score in scores.items() if _is_ranked(cells[row], ranking)}
-    )
+    unlearned = {row: _unlearned_count(row, data) for row in rows}
+    learned = {row: row_cells for row, row_cells in cells.items() if not unlearned[row]}
+    best = _best_cells(learned, shown, ranking)
+    ranks = grouped_ranks(scores, _rank_groups(learned, ranking))
 
     def sort_key(row: LeaderboardRow) -> tuple[float, float, tuple[str, str, str]]:
         return ranks.get(row, inf), -scores.get(row, -inf), row.sort_key
@@ -236,9 +151,28 @@ def rank_rows(
             done_count=sum(data.trial_state(trial).value == "done" for trial in row.trials),
             seconds=_mean_seconds(row, data),
             has_mixed_environments=_has_mixed_environments(row, data),
+            unlearned_count=unlearned[row],
         )
         lines.append(line)
-    return lines
+    return _mark_clear_differences(lines)
+
+
+def _mark_clear_differences(lines: Sequence[TableLine]) -> list[TableLine]:
+    """Mark the differences that hold after Holm's correction for their number in the table."""
+    differences = [line.difference for line in lines]
+    tested = [
+        each for each in differences if isinstance(each, Aggregate) and each.p_value is not None
+    ]
+    corrected = holm_correction([each.p_value for each in tested])
+    clear = [
+        each
+        for each, p_value in zip(tested, corrected, strict=True)
+        if p_value is not None and p_value < SIGNIFICANCE_LEVEL
+    ]
+    return [
+        replace(line, is_difference_clear=any(line.difference is each for each in clear))
+        for line in lines
+    ]
 
 
 def baseline_row(
@@ -277,10 +211,17 @@ def _table_cell(row: LeaderboardRow, column: Column, data: RunData) -> TableCell
     metrics = row.metric_values(column, data)
     if not metrics:
         return None
-    ids = [id for trial in row.trials for id in trial.evaluations.get(column.evaluation, ())]
-    verdicts = [data.results[id].verdict for id in ids if id in data.results]
-    is_share = all(metric.sample_count for metric in metrics.values())
-    return TableCell(aggregate_metrics(metrics), is_share, worst_verdict(verdicts))
+    results = [
+        result
+        for trial in row.trials
+        for result in data.trial_results(trial, column.evaluation)
+        if result is not None
+    ]
+    verdict = worst_verdict([result.metric_verdict(column.metric or "") for result in results])
+    is_share = all(metric.is_share for metric in metrics.values())
+    probe = combine_probes(metric.probe for metric in metrics.values())
+    aggregate = aggregate_metrics(metrics, deterministic=row.is_deterministic(data))
+    return TableCell(aggregate, is_share, verdict, probe)
 
 
 def _sort_scores(
@@ -297,15 +238,23 @@ def _sort_scores(
     }
 
 
-def _is_ranked(cells: Mapping[str, TableCell], ranking: Ranking | None) -> bool:
-    return ranking is not None and cells[ranking.column.name].verdict.is_ranked
-
-
-def _ranks_by_score(scores: Mapping[LeaderboardRow, float]) -> dict[LeaderboardRow, int]:
-    """Return the rank of each row, highest score first; equal scores share a rank."""
-    return {
-        row: 1 + sum(other > score for other in scores.values()) for row, score in scores.items()
+def _rank_groups(
+    cells: Mapping[LeaderboardRow, Mapping[str, TableCell]], ranking: Ranking | None
+) -> dict[LeaderboardRow, int]:
+    """Return the group of each row that is ranked."""
+    if ranking is None:
+        return {}
+    name = ranking.column.name
+    ranked = {
+        row: row_cells[name].probe
+        for row, row_cells in cells.items()
+        if name in row_cells and row_cells[name].verdict.is_ranked
     }
+    return rank_groups(ranked)
+
+
+def _unlearned_count(row: LeaderboardRow, data: RunData) -> int:
+    return sum(data.unlearned_reason(trial) is not None for trial in row.trials)
 
 
 def _best_cells(
@@ -332,8 +281,10 @@ def _best_cell(cells: Sequence[TableCell], *, lowest: bool) -> TableCell | None:
 
     Metrics that are not shares have no known direction unless they rank the rows.
     """
-    # Suspicious numbers are often too good: they must not keep another from being the best.
-    ranked = [cell for cell in cells if cell.verdict.is_ranked]
+    usual = usual_images(cell.probe for cell in cells)
+    # Suspicious numbers are often too good, and so are accuracies under attack without a battery:
+    # they must not keep another from being the best.
+    ranked = [cell for cell in cells if cell.verdict.is_ranked and is_comparable(cell.probe, usual)]
     intervals: list[tuple[float, float]] = []
     for cell in ranked:
         if cell.aggregate.interval and (cell.is_share or lowest):
@@ -358,18 +309,37 @@ def _difference_to_baseline(
         return None
     if other is row:
         return "baseline"
-    column = ranking.column
-    return paired_difference(row.metric_values(column, data), other.metric_values(column, data))
+    ours = row.metric_values(ranking.column, data)
+    theirs = other.metric_values(ranking.column, data)
+    if _probed_images(ours) != _probed_images(theirs):
+        return None
+    return paired_difference(
+        ours,
+        theirs,
+        deterministic=row.is_deterministic(data) and other.is_deterministic(data),
+        has_trainings=row.source is not None and other.source is not None,
+    )
 
 
-def _mean_seconds(row: LeaderboardRow, data: RunData) -> float | None:
-    """Return the mean seconds of a finished trial with its results, None if not timed."""
-    totals: list[float] = []
+def _probed_images(metrics: Mapping[TrialKey, Metric]) -> str | None:
+    """Return which images the batteries behind some numbers attacked."""
+    probe = combine_probes(metric.probe for metric in metrics.values())
+    return None if probe is None else probe.images
+
+
+def _mean_seconds(row: LeaderboardRow, data: RunData) -> TrialSeconds | None:
+    """Return the mean seconds of a finished trial's phases, None if not timed."""
+    fits: list[float] = []
+    evaluations: list[float] = []
     for trial in row.trials:
         if data.trial_state(trial).value == "done":
-            recorded = [id for id in trial.record_ids() if data.has_record(id)]
-            totals.append(fsum(data.seconds[id] for id in recorded))
-    return fsum(totals) / len(totals) if any(totals) else None
+            results = [id for id in trial.record_ids()[1:] if data.has_record(id)]
+            fits.append(data.seconds[trial.id].get("fit", 0.0))
+            # fsum does not depend on the order of the results.
+            evaluations.append(fsum(data.seconds[id].get("measure", 0.0) for id in results))
+    if not any((*fits, *evaluations)):
+        return None
+    return TrialSeconds(fsum(fits) / len(fits), fsum(evaluations) / len(evaluations))
 
 
 def _has_mixed_environments(row: LeaderboardRow, data: RunData) -> bool:

@@ -8,23 +8,48 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from math import fsum
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from advtransfer.leaderboard.questions_config import metric_stem, metric_stems, read_questions
+from advtransfer.leaderboard.source_data import SourceData, read_source
+from advtransfer.leaderboard.validation import validation_metrics
 from advtransfer.planning import Plan, Trial
 from advtransfer.planning.status import Attempt, TrialStatus, trial_status
+from advtransfer.result.comparison import verdict_with_batteries
+from advtransfer.result.evidence import (
+    BatteryIndex,
+    FoldedResult,
+    Probe,
+    fold_result,
+    is_snapshot,
+    unlearned_reason,
+)
 from advtransfer.result.sample_values import values_by_metric
-from advtransfer.result.verdict import Verdict, verdict_from_record
+from advtransfer.result.verdict import Verdict, verdict_from_record, worst_verdict
+from advtransfer.result.worst_case import worst_results
 from advtransfer.types import Json
+from advtransfer.types.metric_names import (
+    CLAIM_PREFIX,
+    VALIDATION_LABEL,
+    WORST_LABELS,
+    attack_name,
+    worst_norm,
+)
 
 if TYPE_CHECKING:
+    from advtransfer.result.evidence import OutcomeArray
     from advtransfer.statistics.correlation import FloatArray
+
+FOLDED_FIELDS = ("id", "asked", "battery", "checks", "outcomes")
+"""Fields of a result record that its fold and its verdict read."""
 
 JsonObject: TypeAlias = Mapping[str, Any]
 """A JSON object as `advtransfer.result` writes it. Any: fields differ by kind of record."""
+
+
+NO_BATTERY_REASON = "no battery, or one of an old version, which does not name its images"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +77,13 @@ class RunRecords:
     damaged: Mapping[str, str] = field(default_factory=dict)
 
 
+class ImageShares(NamedTuple):
+    """The values ``(N,)`` of a share by test image, for unknown outcomes as broken and as robust."""
+
+    low: FloatArray
+    high: FloatArray
+
+
 @dataclass(frozen=True, slots=True)
 class Metric:
     """One number of one result.
@@ -60,26 +92,41 @@ class Metric:
         low: The value if samples with an unknown outcome count as broken.
         high: The value if they count as robust; equal to `low` without unknown outcomes.
         sample_count: Number of test samples if the metric is a share of them.
+        probe: The host's own attacks behind a robust accuracy, None for other metrics.
+        is_plugin_share: Whether the evaluation says that it is a share of other things than samples.
+        images: Its values by test image, None where the record has none.
     """
 
     low: float
     high: float
     sample_count: int | None = None
+    probe: Probe | None = None
+    is_plugin_share: bool = False
+    images: ImageShares | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def is_share(self) -> bool:
+        """Whether its values are from 0 to 1."""
+        return self.is_plugin_share or bool(self.sample_count)
 
 
 @dataclass(frozen=True, slots=True)
 class ResultData:
-    """The values of one result record.
+    """The values of one result record, or of the worst over all attacks of a trial.
+
+    Robust accuracies are folded with the batteries of the run (see `advtransfer.result.evidence`);
+    ``attack_accuracy*`` is what the evaluation's own attack left.
 
     Attributes:
-        id: Record id.
+        id: Record id, empty for the worst over several records.
         metrics: Metrics by name.
         verdict: Verdict of the battery.
         test_id: Id of the test samples.
         reference_id: Id of the reference model, empty without one.
-        outcomes: Packed outcomes, by metric that a question asks about.
+        sample_outcomes: Outcomes in test order ``(N,)``, by metric that is a share of samples.
         image_values: Arrays ``(N,)`` with the metric as mean, by metric that a question asks about.
         files: Paths in the run folder, by the names that the evaluation gave.
+        unlearned_reason: Why the fitted model did not learn its task, None where it did.
     """
 
     id: str
@@ -87,25 +134,28 @@ class ResultData:
     verdict: Verdict
     test_id: str = ""
     reference_id: str = ""
-    outcomes: Mapping[str, JsonObject] = field(default_factory=dict)
+    sample_outcomes: Mapping[str, OutcomeArray] = field(default_factory=dict)
     image_values: Mapping[str, FloatArray] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
+    unlearned_reason: str | None = None
 
+    @property
+    def claims(self) -> list[str]:
+        """The metrics that are robust accuracies of the fitted model, snapshots included."""
+        return [name for name, metric in self.metrics.items() if metric.probe is not None]
 
-@dataclass(frozen=True, slots=True)
-class SourceData:
-    """The values of one source record.
+    @property
+    def claims_verdict(self) -> Verdict:
+        """The worst verdict on its robust accuracies, without those of snapshots."""
+        claims = [name for name in self.claims if not is_snapshot(name, self.metrics)]
+        return worst_verdict([*map(self.metric_verdict, claims), self.verdict])
 
-    Attributes:
-        card: The source's claims about itself.
-        probe: Measurements made when the source was built.
-        start: ``own`` if the source has its own initial weights, ``source`` if sources with its
-            seed share them, None if no weights are drawn.
-    """
-
-    card: JsonObject
-    probe: JsonObject | None
-    start: str | None = None
+    def metric_verdict(self, metric: str) -> Verdict:
+        """Return the verdict on one metric: without a battery, a robust accuracy is unchecked."""
+        probe = self.metrics[metric].probe if metric in self.metrics else None
+        if probe is not None and not probe.count and self.verdict.is_ranked:
+            return Verdict("unchecked", NO_BATTERY_REASON)
+        return self.verdict
 
 
 class RecordEnvironment(NamedTuple):
@@ -126,16 +176,23 @@ class RecordEnvironment(NamedTuple):
 class RunData:
     """A run reduced to the values of its page.
 
-    All mappings are by record id, except `metrics` (metric names by evaluation label),
-    `evaluation_uses` (component and options by evaluation label) and `leakage` (by target and row).
+    All mappings are by record id (`seconds`: by phase within it; `battery_seconds`: all batteries
+    of the run, which are no records of a trial), except `metrics` (recorded metric names by
+    evaluation label), `derived_metrics` (those that only reading gives), `worst` (by trial and
+    label of `WORST_LABELS`), `evaluation_uses` (component and options by evaluation label) and
+    `leakage` (by target and row). `validation` has what fits measured on held-out images.
     """
 
     plan: Plan
     metrics: dict[str, set[str]]
+    derived_metrics: dict[str, set[str]] = field(default_factory=dict)
     results: dict[str, ResultData] = field(default_factory=dict)
+    worst: dict[tuple[str, str], ResultData] = field(default_factory=dict)
     source_data: dict[str, SourceData] = field(default_factory=dict)
+    validation: dict[str, ResultData] = field(default_factory=dict)
     labels_used: dict[str, int] = field(default_factory=dict)
-    seconds: dict[str, float] = field(default_factory=dict)
+    seconds: dict[str, Mapping[str, float]] = field(default_factory=dict)
+    battery_seconds: list[float] = field(default_factory=list)
     evaluation_uses: dict[str, tuple[str, JsonObject]] = field(default_factory=dict)
     leakage: dict[tuple[str, str], JsonObject] = field(default_factory=dict)
     attempts: dict[str, Attempt] = field(default_factory=dict)
@@ -159,6 +216,20 @@ class RunData:
     def has_record(self, id: str) -> bool:
         """Return whether the run has a record with this id."""
         return id in self.seconds
+
+    def trial_results(self, trial: Trial, evaluation: str) -> list[ResultData | None]:
+        """Return a trial's results of an evaluation, one per reference; None for a missing one."""
+        if worst_norm(evaluation):
+            return [self.worst.get((trial.id, evaluation))]
+        if evaluation == VALIDATION_LABEL:
+            return [self.validation.get(trial.id)]
+        return [self.results.get(id) for id in trial.evaluations.get(evaluation, ())]
+
+    def unlearned_reason(self, trial: Trial) -> str | None:
+        """Return why a trial's fit did not learn its task, None where it did."""
+        ids = [id for ids in trial.evaluations.values() for id in ids]
+        reasons = [self.results[id].unlearned_reason for id in ids if id in self.results]
+        return next((reason for reason in reasons if reason), None)
 
     def trial_state(self, trial: Trial) -> TrialStatus:
         """Return the status of a trial."""
@@ -188,12 +259,19 @@ def gather_run_data(run: RunRecords) -> RunData:
         files=run.files,
         folder=run.folder,
     )
+    batteries = BatteryIndex(())
+    evidence: dict[str, JsonObject] = {}
     for record in run.records:
         id = str(record["id"])
+        if record["kind"] == "battery":
+            batteries.add(record)
+            observed = _as_mapping(record.get("observed"))
+            data.battery_seconds.extend(_as_mapping(observed.get("seconds")).values())
         if id in label_by_result:
             label = label_by_result[id]
             _add_record(data, id, record, label=label)
             data.results[id] = _result_data(record, stems=asked_stems[label], root=run.root)
+            evidence[id] = {name: record[name] for name in FOLDED_FIELDS if name in record}
         elif id in trial_by_fit or id in plan.sources:
             _add_record(data, id, record, label=None)
         if id in trial_by_fit and record.get("leakage"):
@@ -203,7 +281,65 @@ def gather_run_data(run: RunRecords) -> RunData:
         id = str(attempt["id"])
         if not data.has_record(id):
             data.attempts[id] = Attempt(str(attempt.get("status")), str(attempt["reason"]))
+    _fold_results(data, evidence, batteries)
     return data
+
+
+def _fold_results(
+    data: RunData, evidence: Mapping[str, JsonObject], batteries: BatteryIndex
+) -> None:
+    """Fold all results with the batteries, once every record is read."""
+    folded = {id: fold_result(record, batteries) for id, record in evidence.items()}
+    for id, result in data.results.items():
+        verdict = verdict_with_batteries(evidence[id], batteries)
+        data.results[id] = _folded_result(replace(result, verdict=verdict), folded[id])
+    for label, metrics in data.metrics.items():
+        claims = {name for name in metrics if name.startswith(CLAIM_PREFIX)}
+        if claims:
+            data.derived_metrics[label] = set(map(attack_name, claims))
+    attacked = _attacked_labels(data, folded)
+    for trial in data.plan.trials:
+        present = {
+            label: [id for id in ids if id in folded] for label, ids in trial.evaluations.items()
+        }
+        results = [(evidence[id], folded[id]) for ids in present.values() for id in ids]
+        for worst_label, worst in worst_results(results, batteries).items():
+            # The worst over fewer attacks could not be compared with other trials.
+            labels = attacked[worst_label] & trial.evaluations.keys()
+            if any(len(present[label]) < len(trial.evaluations[label]) for label in labels):
+                continue
+            behind = [data.results[id] for label in labels for id in present[label]]
+            result = ResultData(
+                "",
+                {},
+                worst_verdict([each.verdict for each in behind]),
+                test_id=behind[0].test_id,
+            )
+            data.worst[trial.id, worst_label] = _folded_result(result, worst)
+            data.derived_metrics.setdefault(worst_label, set()).update(worst.outcomes)
+
+
+def _attacked_labels(data: RunData, folded: Mapping[str, FoldedResult]) -> dict[str, set[str]]:
+    """Return the evaluations with an attack in each norm, by the label of its worst."""
+    labels: dict[str, set[str]] = {label: set() for label in WORST_LABELS.values()}
+    for id, label in _label_by_result(data.plan).items():
+        for ball in folded[id].balls.values() if id in folded else ():
+            if ball.norm in WORST_LABELS:
+                labels[WORST_LABELS[ball.norm]].add(label)
+    return labels
+
+
+def _folded_result(result: ResultData, folded: FoldedResult) -> ResultData:
+    """Return a result whose shares are those after the fold."""
+    metrics = dict(result.metrics)
+    for name, metric in result.metrics.items():
+        # A claim without outcomes of samples cannot be folded, and is shown as it was recorded.
+        if name.startswith(CLAIM_PREFIX) and name not in folded.outcomes:
+            metrics[attack_name(name)] = metric
+            metrics[name] = replace(metric, probe=Probe("", 0, metric.sample_count or 0, 0))
+    for name, share in folded.shares.items():
+        metrics[name] = Metric(*share, probe=folded.probes.get(name))
+    return replace(result, metrics=metrics, sample_outcomes=folded.outcomes)
 
 
 def _label_by_result(plan: Plan) -> dict[str, str]:
@@ -225,12 +361,10 @@ def _add_record(data: RunData, id: str, record: JsonObject, *, label: str | None
         data.metrics[label].update(record["metrics"])
         data.evaluation_uses[label] = (record["asked"]["use"], record["asked"]["options"])
     elif record["kind"] == "source":
-        start = _training_start(record["asked"]["options"])
-        data.source_data[id] = SourceData(record["card"], record.get("probe"), start)
-    elif labels_used := record.get("facts", {}).get("labels_used"):
-        data.labels_used[id] = int(labels_used)
-    # fsum, since its result does not depend on the order of the keys in a record.
-    data.seconds[id] = fsum(record.get("observed", {}).get("seconds", {}).values())
+        data.source_data[id] = read_source(record)
+    else:
+        _add_fit(data, id, record)
+    data.seconds[id] = record.get("observed", {}).get("seconds", {})
     provenance = record.get("provenance", {})
     environment = RecordEnvironment(
         provenance.get("environment", ""),
@@ -242,17 +376,19 @@ def _add_record(data: RunData, id: str, record: JsonObject, *, label: str | None
     data.environment_by_id[id] = environment
 
 
-def _training_start(options: JsonObject) -> str | None:
-    # Sources without a seed, such as models loaded from a file, draw no initial weights.
-    if "seed" not in options:
-        return None
-    return str(options.get("start", "source"))
+def _add_fit(data: RunData, id: str, record: JsonObject) -> None:
+    """Add what a fit's record says of its labels and of its held-out images."""
+    if labels_used := record.get("facts", {}).get("labels_used"):
+        data.labels_used[id] = int(labels_used)
+    if measured := validation_metrics(record):
+        metrics = {name: Metric(value, value) for name, value in measured.items()}
+        data.validation[id] = ResultData("", metrics, Verdict("unchecked", "to choose by"))
+        data.derived_metrics.setdefault(VALIDATION_LABEL, set()).update(metrics)
 
 
 def _result_data(record: JsonObject, *, stems: set[str], root: Path | None) -> ResultData:
     """Return the values of a result record; `stems` are the metrics that questions ask about."""
     asked = {name for name in record["metrics"] if metric_stem(name) in stems}
-    outcomes = record.get("outcomes", {})
     inputs = record["asked"]["inputs"]
     return ResultData(
         str(record["id"]),
@@ -260,9 +396,9 @@ def _result_data(record: JsonObject, *, stems: set[str], root: Path | None) -> R
         verdict_from_record(record),
         test_id=str(inputs.get("test", "")),
         reference_id=str(inputs.get("reference", "")),
-        outcomes={name: packed for name, packed in outcomes.items() if name in asked},
         image_values=values_by_metric(root, record, asked) if root else {},
         files=record.get("files", {}),
+        unlearned_reason=unlearned_reason(record),
     )
 
 
@@ -270,5 +406,7 @@ def _read_metrics(metrics: Mapping[str, JsonObject]) -> dict[str, Metric]:
     parsed: dict[str, Metric] = {}
     for name, metric in metrics.items():
         value = metric["value"]
-        parsed[name] = Metric(metric.get("low", value), metric.get("high", value), metric.get("of"))
+        low, high = metric.get("low", value), metric.get("high", value)
+        is_share = bool(metric.get("share"))
+        parsed[name] = Metric(low, high, metric.get("of"), is_plugin_share=is_share)
     return parsed

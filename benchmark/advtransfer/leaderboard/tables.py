@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeAlias
 
+from advtransfer.leaderboard.aggregates import Aggregate
 from advtransfer.leaderboard.markdown import (
+    count_noun,
     escape_markdown,
     format_interval,
     format_number,
     format_range,
     markdown_table,
 )
-from advtransfer.leaderboard.ranking import Aggregate, Ranking, TableLine
+from advtransfer.leaderboard.ranking import Ranking, TableCell, TableLine
 from advtransfer.leaderboard.table_rows import Column
 from advtransfer.text import ABSENT
 from advtransfer.types import Json
@@ -31,15 +33,25 @@ MIXED_MARK = "§"
 EN_DASH = "–"  # noqa: RUF001  # as between any two numbers
 BASIS_MARKS = {"deterministic": DETERMINISTIC_MARK, "single": SINGLE_MARK}
 UNIT_TEXTS = {
-    "seeds": "t over {} subset seeds",
-    "sources": "t over {} source trainings, each the mean of its subset seeds",
+    "seeds": "{} subset seeds of one training of each source",
+    "sources": "{} source trainings, each the mean of its subset seeds",
 }
-VERDICT_MARKS = {
-    "verified": " ✓",
-    "suspicious": " suspicious",
-    "invalid": " invalid",
-    "unchecked": "",
+ONE_TRIAL_TEXTS = {
+    "deterministic": "the transfer draws no random number, so that all seeds are one trial",
+    "single": "there is one trial",
 }
+CLEAR_MARK = r"\*"
+ONE_SIDED_MARK = "◊"
+UNLEARNED_MARK = "¶"
+DOUBT_MARKS = {"suspicious": " suspicious", "invalid": " invalid"}
+CHECKED_NOTE = (
+    "✓ 1.5: checked; of the images that the host attacked itself, it broke 1.5 % that the "
+    "evaluation's attack had not broken; they count as broken here."
+)
+AT_MOST_NOTE = (
+    "At most: not every test image was attacked by the host (where there is no ✓, none), so the "
+    "accuracy is an upper bound."
+)
 
 
 def render_table(
@@ -57,7 +69,7 @@ def render_table(
         columns: Metrics to show.
         ranking: Ranking of the rows; without one, ranks and differences are not shown.
         baseline: Source or transfer that the rows are compared with, or None.
-        seconds: Show the mean seconds per trial.
+        seconds: Show the mean seconds of a trial's fit and of its evaluations.
     """
     text_columns: list[TextColumn] = []
     if ranking:
@@ -72,7 +84,10 @@ def render_table(
         text_columns.append((f"Δ {escape_markdown(name)}", True, differences))
     text_columns.append(("seeds", True, [_seeds_text(line) for line in lines]))
     if seconds:
-        text_columns.append(("s / trial", True, [_seconds_text(line) for line in lines]))
+        fit = [None if line.seconds is None else line.seconds.fit for line in lines]
+        measured = [None if line.seconds is None else line.seconds.evaluations for line in lines]
+        text_columns.append(("s fit", True, list(map(_seconds_text, fit))))
+        text_columns.append(("s evaluations", True, list(map(_seconds_text, measured))))
     headers, right, cells_by_column = zip(*text_columns, strict=True)
     rows = list(zip(*cells_by_column, strict=True))
     return f"{markdown_table(headers, rows, right=right)}\n\n{table_caption(lines)}"
@@ -81,20 +96,51 @@ def render_table(
 def table_caption(lines: Sequence[TableLine]) -> str:
     """Return the caption, which names the sample of every kind of interval in the table."""
     aggregates = [cell.aggregate for line in lines for cell in line.cells.values()]
-    parts: list[str] = []
-    for basis, text in UNIT_TEXTS.items():
-        counts = [aggregate.unit_count for aggregate in aggregates if aggregate.basis == basis]
-        if counts:
-            parts.append(text.format(format_range(counts)))
-    bases = {aggregate.basis for aggregate in aggregates}
-    if "deterministic" in bases:
-        parts.append(
-            f"{DETERMINISTIC_MARK} Wilson over test images, since all seeds agree (deterministic)"
-        )
-    if "single" in bases:
-        parts.append(f"{SINGLE_MARK} Wilson over test images, since there is one trial")
+    sampled = [aggregate for aggregate in aggregates if aggregate.interval]
+    parts = list(_interval_texts(sampled))
     sentence = f"95 % intervals: {'; '.join(parts)}." if parts else NO_INTERVAL
-    return " ".join([sentence, *_caption_notes(lines)])
+    return " ".join([sentence, *_difference_notes(lines), *_caption_notes(lines)])
+
+
+def _interval_texts(aggregates: Sequence[Aggregate]) -> Iterator[str]:
+    """Yield the sample of each kind of interval: trials and images, images alone, trials alone."""
+    images = [aggregate.image_count for aggregate in aggregates if aggregate.image_count]
+    image_text = f"{format_range(images)} test images" if images else ""
+    for basis, text in UNIT_TEXTS.items():
+        found = [aggregate for aggregate in aggregates if aggregate.basis == basis]
+        both = [aggregate.unit_count for aggregate in found if aggregate.image_count]
+        alone = [aggregate.unit_count for aggregate in found if not aggregate.image_count]
+        if both:
+            yield f"over {text.format(format_range(both))}, and {image_text}"
+        if alone:
+            yield f"without outcomes of images, t over {text.format(format_range(alone))}"
+    for basis, reason in ONE_TRIAL_TEXTS.items():
+        if any(aggregate.basis == basis for aggregate in aggregates):
+            yield f"{BASIS_MARKS[basis]} over {image_text} alone, since {reason}"
+
+
+def _difference_notes(lines: Sequence[TableLine]) -> Iterator[str]:
+    """Yield explanations of the differences' intervals and marks."""
+    differences = [line.difference for line in lines if isinstance(line.difference, Aggregate)]
+    tested = [each for each in differences if each.p_value is not None]
+    if any(each.interval for each in differences):
+        paired = (
+            "training, seed and image"
+            if any(each.image_count for each in differences)
+            else "training and seed"
+        )
+        yield f"Δ: paired by {paired}; each interval is 95 % for itself."
+    if any(line.is_difference_clear for line in lines):
+        yield (
+            f"{CLEAR_MARK}: p < .05 after Holm's correction for {count_noun(len(tested), 'difference')}."
+        )
+    elif tested:
+        yield f"No p is below .05 after Holm's correction for {count_noun(len(tested), 'difference')}."
+    if any(each.is_one_sided for each in differences):
+        yield (
+            f"{ONE_SIDED_MARK}: one training on one side, which is taken to vary between trainings "
+            "as the other side does."
+        )
 
 
 def _caption_notes(lines: Sequence[TableLine]) -> Iterator[str]:
@@ -102,6 +148,13 @@ def _caption_notes(lines: Sequence[TableLine]) -> Iterator[str]:
     if any(line.skipped for line in lines):
         mark = SKIPPED_TEXT.capitalize()
         yield f"{mark}: the evaluation is not applicable; the page gives the reason."
+    probes = [cell.probe for line in lines for cell in line.cells.values() if cell.probe]
+    if any(probe.count for probe in probes):
+        yield CHECKED_NOTE
+    if any(not probe.is_complete for probe in probes):
+        yield AT_MOST_NOTE
+    if any(line.unlearned_count for line in lines):
+        yield f"{UNLEARNED_MARK} A fit did not learn its task, so the row is not ranked."
     if any(line.has_mixed_environments for line in lines):
         yield (
             f"{MIXED_MARK} Measured, in part, on another device, thread count or precision than "
@@ -119,6 +172,8 @@ def _name_columns(lines: Sequence[TableLine]) -> list[TextColumn]:
     transfers = []
     for line in lines:
         mark = f" {MIXED_MARK}" if line.has_mixed_environments else ""
+        if line.unlearned_count:
+            mark += f" {UNLEARNED_MARK}{_trial_counts_text(line.unlearned_count, line)}"
         transfers.append(f"{line.row.transfer}{mark}")
     labels_by_axis: dict[str, Sequence[str | None]] = {
         "source": [line.row.source for line in lines],
@@ -145,7 +200,21 @@ def _cell_text(line: TableLine, name: str) -> str:
     interval = format_interval(aggregate.interval, fine=fine)
     basis = BASIS_MARKS.get(aggregate.basis, "")
     trials = _trial_counts_text(aggregate.trial_count, line)
-    return f"{value}{interval}{basis}{trials}{VERDICT_MARKS[cell.verdict.value]}"
+    at_most = "at most " if cell.probe is not None and not cell.probe.is_complete else ""
+    return f"{at_most}{value}{interval}{basis}{trials}{_verdict_mark(cell)}"
+
+
+def _verdict_mark(cell: TableCell) -> str:
+    """Return the doubt about a number, or the check mark of a checked robust accuracy.
+
+    Beside the check mark is the share, in points of the attacked images, that the attack missed.
+    """
+    if cell.verdict.value in DOUBT_MARKS:
+        return DOUBT_MARKS[cell.verdict.value]
+    missed = None if cell.probe is None else cell.probe.missed_share
+    if missed is None or cell.verdict.value == "unchecked":
+        return ""
+    return f" ✓ {100 * missed:.1f}"
 
 
 def _difference_text(line: TableLine, *, name: str) -> str:
@@ -159,7 +228,9 @@ def _difference_text(line: TableLine, *, name: str) -> str:
     ends = dict.fromkeys((difference.low, difference.high))
     value = " to ".join(format_number(end, sign=True, fine=fine) for end in ends)
     interval = format_interval(difference.interval, sign=True, fine=fine)
-    return f"{value}{interval}{_trial_counts_text(difference.trial_count, line)}"
+    marks = CLEAR_MARK if line.is_difference_clear else ""
+    marks += ONE_SIDED_MARK if difference.is_one_sided else ""
+    return f"{value}{interval}{marks}{_trial_counts_text(difference.trial_count, line)}"
 
 
 def _trial_counts_text(count: int, line: TableLine) -> str:
@@ -168,8 +239,8 @@ def _trial_counts_text(count: int, line: TableLine) -> str:
     return f" ({count}/{planned})" if count < planned else ""
 
 
-def _seconds_text(line: TableLine) -> str:
-    return ABSENT if line.seconds is None else f"{line.seconds:.2f}"
+def _seconds_text(seconds: float | None) -> str:
+    return ABSENT if seconds is None else f"{seconds:.2f}"
 
 
 def _seeds_text(line: TableLine) -> str:

@@ -21,8 +21,7 @@ from typing import Literal, TypeAlias
 
 from advtransfer.planning.trials import Plan, Trial
 from advtransfer.result import Record, Run
-from advtransfer.result.record import battery_ids
-from advtransfer.types import Json
+from advtransfer.types import BatterySize, Json
 
 StatusName: TypeAlias = Literal["done", "failed", "skipped", "todo"]
 STATUS_WORDS: Mapping[StatusName, str] = {
@@ -196,11 +195,15 @@ def permanently_failed(run: Run) -> set[str]:
     return {id for id, record in run.latest_attempts().items() if record.get("deterministic")}
 
 
-def results_without_battery(plan: Plan, run: Run) -> set[str]:
-    """Return the results of a plan that have a record, but whose battery has none."""
+def results_without_battery(plan: Plan, run: Run, size: BatterySize) -> set[str]:
+    """Return the results of a plan that have a record, but lack a battery.
+
+    A battery of an earlier version or of another size than the run's is measured again; the result
+    stays as it is.
+    """
     done = run.finished_ids()
     results = {id for trial in plan.trials for ids in trial.evaluations.values() for id in ids}
-    return {id for id in results & done if not done.issuperset(battery_ids(run.read_record(id)))}
+    return {id for id in results & done if run.lacks_battery(run.read_record(id), size)}
 
 
 def missing_records(trial: Trial, done: set[str]) -> list[str]:

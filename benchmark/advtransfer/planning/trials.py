@@ -86,7 +86,7 @@ class Trial:
 class Plan:
     """The trials of a suite, sorted by position.
 
-    `sources` names each source and reference by id.
+    `sources` names each source and reference by id, `deterministic` the transfers that draw no random number.
     """
 
     suite: str
@@ -94,6 +94,7 @@ class Plan:
     leaderboard: Mapping[str, Json]
     sources: Mapping[str, str]
     trials: tuple[Trial, ...]
+    deterministic: tuple[str, ...] = ()
 
     def count_results(self) -> int:
         """Return the number of distinct results of trials that are not skipped."""
@@ -105,7 +106,7 @@ class Plan:
 
     def to_json(self) -> dict[str, Json]:
         """Return the plan as `plan.json` holds it."""
-        return {
+        plan: dict[str, Json] = {
             "format": PLAN_FORMAT,
             "suite": self.suite,
             "title": self.title,
@@ -113,6 +114,8 @@ class Plan:
             "sources": dict(self.sources),
             "trials": [trial.to_json() for trial in self.trials],
         }
+        # Left out where there is none, so that plans of earlier releases stay as they are.
+        return plan | ({"deterministic": list(self.deterministic)} if self.deterministic else {})
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Plan:  # Any: JSON that `to_json` wrote
@@ -129,6 +132,7 @@ class Plan:
                 dict(data["leaderboard"]),
                 dict(data["sources"]),
                 trials,
+                tuple(data.get("deterministic", ())),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise CacheError(

@@ -83,10 +83,22 @@ def _shown_ids(run: Run) -> set[str]:
         planned |= {str(trial["id"]), *cast("list[str]", trial["builds"])}
         planned.update(*results.values())
     batteries: set[str] = set()
+    attacked: set[tuple[Json, Json]] = set()
     for record in run.read_records():
         if record["id"] in planned:
             batteries.update(battery_ids(record))
+            attacked.add(_model_and_test(record))
+    attacked.discard((None, None))
+    # A result may name a battery of an old version, after which a new one has attacked its model.
+    for record in run.read_records():
+        if record["kind"] == "battery" and _model_and_test(record) in attacked:
+            batteries.add(str(record["id"]))
     return planned | batteries
+
+
+def _model_and_test(record: Record) -> tuple[Json, Json]:
+    inputs = cast("Mapping[str, Mapping[str, Json]]", record["asked"])["inputs"]
+    return inputs.get("model"), inputs.get("test")
 
 
 def _spread_over_files(kind: str, lines: RecordLines) -> dict[str, RecordLines]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import zlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TypeAlias
 
@@ -95,15 +95,22 @@ def result_record(
     files: Mapping[str, str],
     provenance: Provenance,
     observed: Mapping[str, Json],
+    labels: Mapping[str, Json] | None = None,
+    shares: Collection[str] = (),
 ) -> Record:
     """Return the record of a result, with metrics computed from the outcomes of the samples.
 
-    `batteries` holds the ids of the battery records behind the checks, by metric.
+    `shares` names the metrics that an evaluation states to be shares. `batteries` holds the ids of
+    the battery records behind the checks, by metric. `labels` is what a fitted model is held to
+    (see `advtransfer.result.evidence.unlearned_reason`).
     """
     value, reason, rules = verdict_from_checks(checks)
     body: Record = {
         "metrics": {name: robust_share(values) for name, values in sorted(outcomes.items())}
-        | {name: {"value": number} for name, number in sorted(metrics.items())},
+        | {
+            name: {"value": number, "share": True} if name in shares else {"value": number}
+            for name, number in sorted(metrics.items())
+        },
         "outcomes": {name: pack_outcomes(values) for name, values in sorted(outcomes.items())},
         "samples": dict(samples) if samples is not None else None,
         "checks": [asdict(check) for check in checks],
@@ -111,30 +118,37 @@ def result_record(
         "verdict": {"value": value, "reason": reason, "rules": rules},
         "files": dict(files),
     }
+    if labels is not None:
+        body["labels"] = dict(labels)
     return _assemble_record(node, body, provenance, observed)
 
 
 def battery_record(
     node: Node,
     *,
+    positions: Sequence[int],
     outcomes: Mapping[str, Sequence[int]],
     of: int,
     checks: Sequence[Check],
     provenance: Provenance,
     observed: Mapping[str, Json],
 ) -> Record:
-    """Return the record of a battery: the host's probes of one model in one ball, on a fixed draw of samples.
+    """Return the record of a battery: the host's attacks on one model in one ball.
 
     Args:
         node: The battery.
-        outcomes: The outcome of each drawn sample, by probe.
-        of: The number of test samples that they were drawn from.
+        positions: The attacked positions in the test part, ascending; recorded as None if these are
+            all of them.
+        outcomes: The outcome of each attacked sample, by attack. Broken means: by an example that
+            the host found in the ball and the box, in float64, and misclassified.
+        of: The number of test samples.
         checks: Checks of the model itself. The record of an evaluation has the checks of the evaluation.
         provenance: The origin of the record.
         observed: Fields that may differ between runs.
     """
     body: Record = {
         "of": of,
+        "positions": list(positions) if len(positions) < of else None,
         "outcomes": {name: pack_outcomes(values) for name, values in sorted(outcomes.items())},
         "checks": [asdict(check) for check in checks],
     }

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
@@ -20,6 +20,7 @@ from typing import Any, cast
 from advtransfer.errors import BadInput, CacheError, Problem
 from advtransfer.files import write_atomic
 from advtransfer.node import content_id
+from advtransfer.result.evidence import BATTERY_SIZE_NAMES, current_battery_id
 from advtransfer.result.plan_validation import plan_fault
 from advtransfer.result.record import Record, arrays_path, battery_ids
 from advtransfer.result.validation import (
@@ -28,7 +29,7 @@ from advtransfer.result.validation import (
     path_without_links,
     record_fault,
 )
-from advtransfer.types import Json
+from advtransfer.types import BatterySize, Json
 
 
 class Run:
@@ -60,9 +61,42 @@ class Run:
         """Return whether the record of a node exists."""
         return self._record_path(id).is_file()
 
-    def is_complete(self, id: str) -> bool:
-        """Return whether a record and the records of its batteries exist."""
-        return self.has_record(id) and all(map(self.has_record, battery_ids(self.read_record(id))))
+    def is_complete(self, id: str, battery: BatterySize) -> bool:
+        """Return whether a record exists, and its batteries of today's version and this size."""
+        return self.has_record(id) and not self.lacks_battery(self.read_record(id), battery)
+
+    def lacks_battery(self, record: Record, size: BatterySize) -> bool:
+        """Return whether a battery behind a result has no record of today's version and this size.
+
+        Without batteries in this run, those that the result names are enough.
+        """
+        ids = battery_ids(record)
+        if not all(map(self.has_record, ids)):
+            return True
+        if size == "none":
+            return False
+        return not all(
+            self.has_record(current_battery_id(self.read_record(id), size)) for id in ids
+        )
+
+    def batteries_behind(self, record: Record) -> list[str]:
+        """Return the ids of the battery records behind a result.
+
+        These are the ones that it names, and those of today's version in the same balls.
+        """
+        named = [id for id in battery_ids(record) if self.has_record(id)]
+        todays = [
+            current_battery_id(self.read_record(id), size)
+            for id in named
+            for size in BATTERY_SIZE_NAMES
+        ]
+        return list(dict.fromkeys([*named, *filter(self.has_record, todays)]))
+
+    def find_batteries(self, results: Iterable[Record]) -> list[Record]:
+        """Return the valid battery records behind some results."""
+        ids = {id for result in results for id in self.batteries_behind(result)}
+        paths = [self._record_path(id) for id in sorted(ids) if self.has_record(id)]
+        return [load_json_object(path) for path in paths if _file_fault(path, self.path) is None]
 
     def finished_ids(self) -> set[str]:
         """Return the ids of all valid records."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import math
+import operator
 import re
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,8 +15,14 @@ from typing import Any, cast, get_args
 
 from advtransfer.errors import CacheError
 from advtransfer.node import content_id
+from advtransfer.result.evidence import labels_fault
 from advtransfer.result.record import RECORD_FORMAT, arrays_path, robust_share, unpack_bits
-from advtransfer.result.verdict import RULES_VERSION, WORST_FIRST, verdict_from_checks
+from advtransfer.result.verdict import (
+    FORMER_VALUES,
+    RULES_VERSION,
+    WORST_FIRST,
+    verdict_from_checks,
+)
 from advtransfer.statistics import wilson_interval
 from advtransfer.types import Check, CheckStatus, Outcome
 
@@ -69,7 +76,17 @@ FAILS_ABOVE_LIMIT = frozenset(
 """Checks of the host that fail if and only if their value is above their limit."""
 
 NEVER_PASSES_ABOVE_LIMIT = frozenset(
-    {"more_steps", "restarts", "noise", "single_step", "transferred", "finished", "huge_eps"}
+    {
+        "missed",
+        "noise",
+        "single_step",
+        "transferred",
+        "finished",
+        "huge_eps",
+        # Of batteries before version 3:
+        "more_steps",
+        "restarts",
+    }
 )
 """Checks of the host that do not pass if their value is above their limit."""
 
@@ -271,11 +288,27 @@ def _source_faults(record: RecordJson) -> Iterator[str]:
 
 
 def _battery_faults(record: RecordJson) -> Iterator[str]:
+    of, positions = record["of"], record.get("positions")
+    if positions is not None and not _are_positions(positions, of):
+        yield f"found the positions {str(positions)[:80]}; expected ascending ones below {of}"
     for name, packed in record["outcomes"].items():
         values, wrong = _unpack_checked(name, packed)
         yield from wrong
-        if len(values) > record["of"]:
-            yield f"found {len(values)} outcomes of {name}; expected at most {record['of']}"
+        if len(values) > of:
+            yield f"found {len(values)} outcomes of {name}; expected at most {of}"
+        # The records of batteries before version 3 do not say which samples were attacked.
+        if "positions" in record and not wrong:
+            count = of if positions is None else len(positions)
+            if len(values) != count:
+                yield f"found {len(values)} outcomes of {name}; expected {count}, one for each position"
+
+
+def _are_positions(positions: object, of: int) -> bool:
+    """Return whether these are ascending positions in a test part of `of` samples."""
+    if not isinstance(positions, list) or not all(type(each) is int for each in positions):
+        return False
+    ascending = all(map(operator.lt, positions, positions[1:]))
+    return ascending and (not positions or (positions[0] >= 0 and positions[-1] < of))
 
 
 def _result_faults(record: RecordJson) -> Iterator[str]:
@@ -287,10 +320,15 @@ def _result_faults(record: RecordJson) -> Iterator[str]:
             yield from _share_faults(name, metrics, values)
     for name, metric in metrics.items():
         if name not in outcomes:
-            if metric.keys() != {"value"}:
-                yield f"found {name} {metric}; expected a value alone, or outcomes"
+            is_share = metric.get("share") is True and 0 <= metric["value"] <= 1
+            if metric.keys() != {"value"} and not (
+                metric.keys() == {"value", "share"} and is_share
+            ):
+                yield f"found {name} {metric}; expected a value alone, a share, or outcomes"
             yield from _number_faults(name, metric)
     yield from _verdict_faults(record)
+    if "labels" in record and (fault := labels_fault(record["labels"])):
+        yield fault
     for battery in _named_batteries(record["battery"]):
         if not ID_PATTERN.fullmatch(str(battery)):
             yield f"found battery {battery!r}; expected an id"
@@ -302,7 +340,9 @@ def _verdict_faults(record: RecordJson) -> Iterator[str]:
     expected = verdict_from_checks(Check(**check) for check in record["checks"])
     differs = (found["value"], found["reason"]) != (expected.value, expected.reason)
     # A verdict by earlier rules may differ: readers apply the rules of today to the checks.
-    if found["value"] not in WORST_FIRST or (found["rules"] == RULES_VERSION and differs):
+    is_current = found["rules"] == RULES_VERSION
+    known = found["value"] in WORST_FIRST or (found["value"] in FORMER_VALUES and not is_current)
+    if not known or (is_current and differs):
         yield f"found the verdict {found['value']!r}; expected {expected.value!r}, from its checks"
 
 

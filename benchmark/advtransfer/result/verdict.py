@@ -11,18 +11,40 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 from advtransfer.types import Check, CheckStatus, Json
 
-VerdictValue: TypeAlias = Literal["verified", "suspicious", "invalid", "unchecked"]
+VerdictValue: TypeAlias = Literal["checked", "suspicious", "invalid", "unchecked"]
 
-RULES_VERSION = 2
+RULES_VERSION = 3
 """Version of the rules below; raised when the same checks get another verdict."""
 
-REQUIRED_CHECKS = ("legal_examples", "more_steps", "noise", "transferred", "huge_eps")
-"""Checks of the battery that must all pass, since each one misses attacks that the others find."""
+REQUIRED_CHECKS = ("legal_examples", "missed", "noise", "transferred", "huge_eps")
+"""Checks that must all pass, since each one misses faults that the others find.
+
+Results whose battery is older than version 3 have no check `missed`, so they are unchecked.
+"""
+
+BATTERY_CHECKS = frozenset(
+    {
+        *("finished", "eps_zero", "missed", "noise", "single_step", "transferred"),
+        *("box", "eval_mode", "stochastic", "batch", "logits", "finite", "gradients", "saturation"),
+        *("derivatives", "continuity", "huge_eps"),
+        # Of batteries before version 3:
+        *("more_steps", "restarts"),
+    }
+)
+"""Checks of a battery and with it: a newer battery of the same model and ball replaces them."""
+
+HOST_CHECKS = BATTERY_CHECKS | {
+    *("legal_examples", "own_examples", "untouched", "claims", "claimed_radius"),
+}
+"""Names of all checks of a result that are the host's; a plugin may use none of them."""
 
 MAY_NOT_APPLY = frozenset({"transferred"})
 """Required checks that may be "not applicable": a model without a source has no source examples."""
 
-WORST_FIRST: tuple[VerdictValue, ...] = ("invalid", "suspicious", "unchecked", "verified")
+WORST_FIRST: tuple[VerdictValue, ...] = ("invalid", "suspicious", "unchecked", "checked")
+
+FORMER_VALUES = frozenset({"verified"})
+"""Values in records by earlier rules: "checked" was "verified" before version 3."""
 
 
 class Verdict(NamedTuple):
@@ -35,7 +57,7 @@ class Verdict(NamedTuple):
     @property
     def is_ranked(self) -> bool:
         """Whether a result with this verdict takes part in a ranking."""
-        return self.value in ("verified", "unchecked")
+        return self.value in ("checked", "unchecked")
 
 
 def verdict_from_checks(checks: Iterable[Check]) -> Verdict:
@@ -55,7 +77,7 @@ def verdict_from_checks(checks: Iterable[Check]) -> Verdict:
         has_checks = any(by_grade.values())
         reason = f"no evidence from {', '.join(missing)}"
         return Verdict("unchecked", reason if has_checks else "no evidence was asked for")
-    return Verdict("verified", f"{len(passed)} checks passed")
+    return Verdict("checked", f"{len(passed)} checks passed")
 
 
 def verdict_from_record(record: Mapping[str, Json]) -> Verdict:

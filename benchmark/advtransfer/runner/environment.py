@@ -135,7 +135,9 @@ def describe_environment(
 
 
 def require_same_environment(run: Run, wanted: Mapping[str, Json], *, battery: BatterySize) -> None:
-    """Refuse to mix two devices, thread counts, precisions or battery sizes in one folder.
+    """Refuse to mix two devices, thread counts or precisions in one folder.
+
+    Runs with and without batteries are not mixed either.
 
     All records of a folder agree, so the first one is compared. A folder without records agrees
     with everything.
@@ -147,11 +149,15 @@ def require_same_environment(run: Run, wanted: Mapping[str, Json], *, battery: B
     provenance = next((item for item in provenances if isinstance(item, Mapping)), None)
     if provenance is None:
         return
+    size = battery_size_of(run) or battery
+    if "none" not in (size, battery):
+        # Batteries of the other size are run beside the recorded ones, so both sizes mix.
+        size = battery
     recorded = {
         **provenance,
         "device": str(provenance["device"]).partition(":")[0],
         # A run without any claim of robustness agrees with every size.
-        "battery": battery_size_of(run) or battery,
+        "battery": size,
     }
     current = {name: wanted[name] for name in COMPUTE_SETTINGS} | {"battery": battery}
     digest = str(provenance["environment"])

@@ -20,7 +20,7 @@ TRANSIENT_EVENTS = frozenset({"progress", "step_started"})
 """Events that are sent to listeners and not logged."""
 
 PLUGIN_EVENTS = {
-    "trial_finished": ("trial", "metrics"),
+    "trial_finished": ("trial", "metrics", "upper_bounds"),
     "trial_skipped": ("trial", "reason"),
     "trial_failed": ("trial", "reason"),
     "trial_started": ("trial",),

@@ -84,8 +84,16 @@ def _records_behind_page(plan: Plan, run: Run) -> Iterator[tuple[str, str]]:
         for label, ids in trial.evaluations.items():
             for id in ids:
                 yield id, f"{label} of {trial.name}"
-                for battery in battery_ids(_readable_record(run, id)):
+                for battery in _readable_batteries(run, id):
                     yield battery, f"battery of {label} of {trial.name}"
+
+
+def _readable_batteries(run: Run, id: str) -> list[str]:
+    """Return the ids of the batteries behind a result; none if a record of them is unreadable."""
+    try:
+        return run.batteries_behind(_readable_record(run, id))
+    except (CacheError, OSError):
+        return []
 
 
 def _readable_record(run: Run, id: str) -> Record:
@@ -162,15 +170,14 @@ def _copyable_records(
         return []
     try:
         record = other.read_record(id)
-        batteries = [
-            other.read_record(battery)
-            for battery in battery_ids(record)
-            if other.has_record(battery)
-        ]
+        batteries = [other.read_record(battery) for battery in other.batteries_behind(record)]
     except (CacheError, OSError) as error:
         warn(f"not copied, but measured: {error}")
         return []
     for battery in batteries:
+        # Newer batteries than the one that a result names have checks of their own.
+        if battery["id"] not in battery_ids(record):
+            continue
         disagreement = battery_disagreement(record, battery)
         if disagreement:
             warn(f"not copied, but measured: the record {id} of {other.path}: {disagreement}")

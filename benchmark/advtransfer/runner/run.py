@@ -15,6 +15,7 @@ from advtransfer.host import Host
 from advtransfer.host.component import check_product
 from advtransfer.jobs import Executor
 from advtransfer.leaderboard import write_page
+from advtransfer.leaderboard.plan_warnings import plan_warnings
 from advtransfer.node import content_id
 from advtransfer.planning import Plan, Trial, make_plan
 from advtransfer.planning.nodes import SuiteIndex
@@ -110,6 +111,8 @@ def run_suite(
         register_driver(folder, driver_settings, mixed=settings.mixed, prepare=prepare),
         EventLog(folder.path / "events.jsonl", [*listeners, *plugin_listeners(host)]) as events,
     ):
+        for warning in plan_warnings(plan, suite):
+            events.warn(warning.text)
         for path, reason in damaged_records.items():
             events.warn(
                 f"{folder.path / path}: {reason}; kept as {path}.refused, and measured again"
@@ -167,14 +170,14 @@ def _run_trials(
         plan,
         trial_statuses(plan, folder),
         settings,
-        results_without_battery(plan, folder),
+        results_without_battery(plan, folder, settings.battery),
         built=folder.finished_ids() | permanently_failed(folder),
     )
     _copy_from_other_runs(folder, todo, template, events, host)
     # Computed again, since copied records can have finished trials.
     statuses = trial_statuses(plan, folder)
     _announce_start(events, plan, statuses, todo, folder, executor, settings)
-    done = folder.finished_ids() - results_without_battery(plan, folder)
+    done = folder.finished_ids() - results_without_battery(plan, folder, settings.battery)
     hopeless = set() if settings.retry_failed else permanently_failed(folder)
     jobs = pending_jobs(todo, cells, done, plan.sources, hopeless=hopeless)
     scheduler = JobScheduler(jobs, executor, template, events, folder, plan)

@@ -20,6 +20,7 @@ from advtransfer.planning.status import missing_records, status_in_run
 from advtransfer.result import Run, attempt_record
 from advtransfer.runner.events import EventLog, trial_fields
 from advtransfer.runner.settings import RunSettings
+from advtransfer.runner.trial_metrics import read_trial_metrics
 from advtransfer.types import Json
 
 
@@ -304,8 +305,13 @@ class JobScheduler:
         fields = trial_fields(trial)
         match status.value:
             case "done":
-                metrics = self._trial_metrics(trial)
-                self.events.emit("trial_finished", trial=fields, metrics=metrics)
+                metrics = read_trial_metrics(self.folder, trial)
+                self.events.emit(
+                    "trial_finished",
+                    trial=fields,
+                    metrics=metrics.values,
+                    upper_bounds=metrics.upper_bounds,
+                )
             case "skipped":
                 self.events.emit("trial_skipped", trial=fields, reason=status.reason)
             case "failed":
@@ -346,16 +352,3 @@ class JobScheduler:
         if not lost_results or not remaining:
             return None
         return replace(job, request=replace(request, results=remaining))
-
-    def _trial_metrics(self, trial: Trial) -> dict[str, Json]:
-        """Return the metrics of a finished trial, as ``evaluation.metric``."""
-        values: dict[str, Json] = {}
-        for label, ids in trial.evaluations.items():
-            # An evaluation without all of its records was skipped.
-            if not all(map(self.folder.has_record, ids)):
-                continue
-            for id in ids:
-                record = self.folder.read_record(id)
-                metrics = cast("Mapping[str, Mapping[str, Json]]", record["metrics"])
-                values |= {f"{label}.{name}": metric["value"] for name, metric in metrics.items()}
-        return values

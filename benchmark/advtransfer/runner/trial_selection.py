@@ -70,13 +70,13 @@ def trials_to_run(
 ) -> list[Trial]:
     """Return the trials of this call: selected by ``--only`` and unfinished, at most ``--limit``.
 
-    Trials that are done are included if a record behind them was deleted, of a battery or a source.
+    Trials that are done are included if a record behind them is missing, of a battery or a source.
 
     Args:
         plan: The plan.
         before: Status of each trial, by id.
         settings: Settings of the run.
-        incomplete_results: Ids of results whose battery has no record.
+        incomplete_results: Ids of results that lack a battery of this version and size.
         built: Ids with a record, or whose failure is permanent.
     """
     chosen = []

@@ -17,14 +17,24 @@ from advtransfer.suite.selection import AXES, Grid
 from advtransfer.suite.suite import GridEntry, Leaderboard
 from advtransfer.suite.yaml_core import parse_fraction
 from advtransfer.types import Json
+from advtransfer.types.metric_names import (
+    CLAIM_PREFIX,
+    VALIDATION_LABEL,
+    VALIDATION_METRICS,
+    attack_name,
+    worst_norm,
+)
 
-LEADERBOARD_KEYS = ("baseline", "rank_by", "columns", "figures", "questions")
+LEADERBOARD_KEYS = ("note", "baseline", "rank_by", "columns", "figures", "questions")
 RANK_BY_KEYS = ("lowest",)
 FIGURE_KINDS = ("accuracy_vs_n",)
 FIGURE_KEYS = ("kind", "metric")
 # The evaluation is not an axis of a question, since its metrics name their evaluations.
 QUESTION_AXES = tuple(axis for axis in AXES if axis != "evaluation")
-QUESTION_KEYS = ("predictor", "outcome", "across", "given")
+REQUIRED_QUESTION_KEYS = ("predictor", "outcome", "across")
+QUESTION_KEYS = (*REQUIRED_QUESTION_KEYS, "given", "exploratory", "note")
+VALIDATION_COLUMNS = tuple(f"{VALIDATION_LABEL}.{metric}" for metric in VALIDATION_METRICS)
+"""Metrics of what fits measured on held-out training images."""
 # The look-ahead after the slash refuses a denominator of 0.
 _METRIC_PATTERN = re.compile(
     r"(?P<name>[A-Za-z]\w*)(?P<at>(@\d+(\.\d+)?(e-?\d+|/(?=[0.]*[1-9])\d+(\.\d+)?)?){0,2})"
@@ -33,13 +43,17 @@ _METRIC_PATTERN = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class LeaderboardReader:
-    """Reader of one suite's ``leaderboard``, with the suite's grid and entries."""
+    """Reader of one suite's ``leaderboard``, with the suite's grid and entries.
+
+    `holds_out` says whether any fit of the suite measures held-out images.
+    """
 
     grid: Grid
     sources: tuple[GridEntry, ...]
     evaluations: tuple[GridEntry, ...]
     outlines: Outlines
     problems: Problems
+    holds_out: bool = True
 
     def read(self, value: Located) -> Leaderboard:
         """Return the settings; a name that no part of the suite has is a problem."""
@@ -55,7 +69,15 @@ class LeaderboardReader:
             columns=tuple(column for column in columns if column is not None),
             figures=tuple(self._read_figure(figure) for figure in figures),
             questions=tuple(self._read_question(question) for question in questions),
+            note=self._read_note(items["note"]) if "note" in items else "",
         )
+
+    def _read_note(self, value: Located) -> str:
+        """Return a text for the page, on one line."""
+        note = validators.require_text(
+            value, expected="a text for the page", problems=self.problems
+        )
+        return " ".join((note or "").split())
 
     def _list_items(self, items: Mapping[str, Located], name: str) -> tuple[Located, ...]:
         if name not in items or items[name].value == ():
@@ -125,6 +147,10 @@ class LeaderboardReader:
         """
         axis = self.grid.axes["evaluation"]
         text = value.value if isinstance(value.value, str) else ""
+        if norm := worst_norm(text.partition(".")[0]):
+            return self._read_worst(norm, value)
+        if text.startswith(f"{VALIDATION_LABEL}."):
+            return self._read_validation(value)
         owners = [
             name for name in axis.names if isinstance(name, str) and text.startswith(f"{name}.")
         ]
@@ -137,9 +163,53 @@ class LeaderboardReader:
         label = self._single_label("evaluation", Located(owner, value.location)) if owners else None
         if label is None:
             return None
-        numbers = [f"{parse_fraction(number):g}" for number in match["at"].split("@")[1:]]
-        metric = "@".join([match["name"], *numbers])
+        metric = _as_recorded(match)
         self._check_metric(metric, label, value)
+        return f"{label}.{metric}"
+
+    def _read_validation(self, value: Located) -> str | None:
+        """Return ``validation.accuracy`` or its robust twin, or add a problem and return None."""
+        if value.value in VALIDATION_COLUMNS and not self.holds_out:
+            validators.add_mismatch(
+                value,
+                expected="no metric of held-out images, since no fit has any",
+                next_step="give a target a `validation` share, or `choose` in a transfer",
+                problems=self.problems,
+            )
+            return None
+        if value.value in VALIDATION_COLUMNS:
+            return str(value.value)
+        validators.add_mismatch(
+            value,
+            expected=f"one of {join_names(VALIDATION_COLUMNS)}",
+            next_step="name one of them",
+            problems=self.problems,
+        )
+        return None
+
+    def _read_worst(self, norm: str, value: Located) -> str | None:
+        """Return ``worst_linf.robust_accuracy[@eps]``, or add a problem and return None."""
+        label, _, name = str(value.value).partition(".")
+        match = _METRIC_PATTERN.fullmatch(name)
+        metric = None if match is None else _as_recorded(match)
+        names: set[str] = set()
+        for attack in self.evaluations:
+            given = self.outlines.metric_names(attack.node)
+            if attack.node.options.get("norm", norm) == norm:
+                # An attack that declares no metrics may give any.
+                names |= {metric or CLAIM_PREFIX} if given is None else given
+        claims = sorted(name for name in names if name.startswith(CLAIM_PREFIX))
+        if metric is None or not matching_metrics(metric, claims):
+            choices = join_names([f"{label}.{claim}" for claim in claims])
+            validators.add_mismatch(
+                value,
+                expected=f"one of {choices}"
+                if claims
+                else f"an attack in {norm} to be the worst of",
+                next_step="name one of them" if claims else "add one, or correct the name",
+                problems=self.problems,
+            )
+            return None
         return f"{label}.{metric}"
 
     def _add_unknown_metric(self, owner: str, value: Located) -> None:
@@ -158,6 +228,7 @@ class LeaderboardReader:
         given = self.outlines.metric_names(cell.node) if cell is not None else None
         if given is None:
             return
+        given |= {attack_name(name) for name in given if name.startswith(CLAIM_PREFIX)}
         matching = matching_metrics(metric, given)
         if len(matching) == 1:
             return
@@ -188,7 +259,7 @@ class LeaderboardReader:
         items = validators.require_closed_mapping(
             value, QUESTION_KEYS, of="a question", problems=self.problems
         )
-        self._require_keys(value, items, QUESTION_KEYS[:3])
+        self._require_keys(value, items, REQUIRED_QUESTION_KEYS)
         if "across" in items:
             self._require_choice(items["across"], QUESTION_AXES, "an axis")
         question: dict[str, Json] = {name: item.to_plain() for name, item in items.items()}
@@ -198,6 +269,14 @@ class LeaderboardReader:
             question["outcome"] = self._read_metric(items["outcome"])
         if "given" in items:
             question["given"] = self._read_given(items["given"])
+        if "exploratory" in items:
+            question["exploratory"] = validators.require_boolean(
+                items["exploratory"],
+                expected="true (no p is printed) or false",
+                problems=self.problems,
+            )
+        if "note" in items:
+            question["note"] = self._read_note(items["note"])
         return question
 
     def _read_predictors(self, value: Located) -> Json:
@@ -244,6 +323,12 @@ class LeaderboardReader:
                 next_step=did_you_mean(value.value, choices, otherwise="correct it"),
                 problems=self.problems,
             )
+
+
+def _as_recorded(metric: re.Match[str]) -> str:
+    """Return a metric with its numbers as records write them."""
+    numbers = [f"{parse_fraction(number):g}" for number in metric["at"].split("@")[1:]]
+    return "@".join([metric["name"], *numbers])
 
 
 def matching_metrics(asked: str, given: Iterable[str]) -> list[str]:

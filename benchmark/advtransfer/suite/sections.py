@@ -15,6 +15,7 @@ from advtransfer.node import NodeKind
 from advtransfer.suite.located import Located, Problems, quote_name
 from advtransfer.suite.selection import AXES, Axis, AxisName
 from advtransfer.suite.suite import GridEntry
+from advtransfer.types.metric_names import RESERVED_LABELS
 
 MAX_GRID_ENTRIES = 10_000
 """Limit on the entries of all sections, with each sweep point and each replicate counted."""
@@ -29,7 +30,7 @@ gigabytes."""
 
 
 SUITE_FORMAT = 1
-VIEW_OPTIONS = ("classes", "channels", "size")
+VIEW_OPTIONS = ("classes", "channels", "size", "attribute")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,8 @@ class Section:
     """A section of component entries.
 
     Its components' kind and their nodes' kind, the reserved words of its entries, the axes that
-    their `only` may name, and the options that select a view of a data set.
+    their `only` may name, the options that select a view of a data set, and the labels that the
+    host gives itself.
     """
 
     name: str
@@ -46,12 +48,17 @@ class Section:
     words: tuple[str, ...]
     only: tuple[str, ...] = AXES
     views: tuple[str, ...] = ()
+    reserved: frozenset[str] = frozenset()
 
 
 INLINE_WORDS = ("use", "preset")
 REFERENCE_WORDS = (*INLINE_WORDS, "seeds", "start")
 TRAINING_STARTS = ("own", "source")
 """Initial weights of a reference: its own draw, or those from which a source of its seed starts."""
+CHOOSE = "choose"
+CHOOSE_KEYS = ("by", "among", "folds", "attack")
+CHOICE_STEP = "write `choose: {by: validation.accuracy, among: {OPTION: [...]}, folds: 5}`"
+"""Next step where options are written as if a component chose among them itself."""
 # Data sets are on no axis of the grid, so their entries have no `only`.
 DATASETS = Section(
     "datasets", "dataset", "data", ("use", "preset", "sweep", "label"), views=VIEW_OPTIONS
@@ -68,10 +75,14 @@ ADAPTERS = Section(
     ("source", "target"),
 )
 TRANSFERS = Section(
-    "transfers", "transfer", "transfer", ("use", "preset", "sweep", "label", "only")
+    "transfers", "transfer", "transfer", ("use", "preset", "sweep", CHOOSE, "label", "only")
 )
 EVALUATIONS = Section(
-    "evaluations", "evaluation", "evaluation", ("use", "preset", "sweep", "label", "only")
+    "evaluations",
+    "evaluation",
+    "evaluation",
+    ("use", "preset", "sweep", "label", "only"),
+    reserved=RESERVED_LABELS,
 )
 SECTIONS = (DATASETS, SOURCES, ADAPTERS, TRANSFERS, EVALUATIONS)
 SECTIONS_BY_KIND = {section.kind: section for section in SECTIONS}
@@ -98,10 +109,12 @@ NAME_PATTERN = re.compile(r"\w([\w .+-]*[\w.+-])?")
 _NAME_RULE = "a name of letters, digits, and spaces, dots, plus, minus or underscores inside"
 
 
-def check_names(section: Mapping[str, Located], *, problems: Problems) -> None:
+def check_names(
+    section: Mapping[str, Located], *, reserved: frozenset[str] = frozenset(), problems: Problems
+) -> None:
     """Add problems for names of entries that would confuse globs, labels or metrics."""
     for name, value in section.items():
-        expected = label_fault(name)
+        expected = label_fault(name, reserved=reserved)
         if expected is None and not NAME_PATTERN.fullmatch(name):
             expected = _NAME_RULE
         if expected is not None:
@@ -113,11 +126,13 @@ def check_names(section: Mapping[str, Located], *, problems: Problems) -> None:
             )
 
 
-def label_fault(label: str) -> str | None:
+def label_fault(label: str, *, reserved: frozenset[str] = frozenset()) -> str | None:
     """Return what is expected in place of a name or label, or None where it can be used.
 
     A page must be able to print a label, and two labels must not look the same.
     """
+    if label in reserved:
+        return f"another name, since {label} is what the host itself measures"
     if len(label) > MAX_LABEL_LENGTH:
         return f"at most {MAX_LABEL_LENGTH} characters"
     if not _is_one_line(label):

@@ -73,6 +73,15 @@ class ComponentMetadata:
     is_identity: bool = False
     is_untrained: bool = False
     adapts_to_shapes: bool = False
+    is_strong: bool = False
+    deterministic: bool | Mapping[str, Json] = False
+
+    def is_deterministic(self, options: Mapping[str, Json]) -> bool:
+        """Return whether a transfer with these options draws no random number."""
+        if isinstance(self.deterministic, bool):
+            return self.deterministic
+        # Options at their defaults may be left out of `options`.
+        return all(options.get(name, value) == value for name, value in self.deterministic.items())
 
     @property
     def identity(self) -> bool:
@@ -100,6 +109,8 @@ def component(
     identity: bool = False,
     drawn: bool = False,
     suits: bool = False,
+    strong: bool = False,
+    deterministic: bool | Mapping[str, Json] = False,
 ) -> Callable[[Callable[P, T]], Callable[P, T]]:
     """Attach metadata to a factory that the plan can read without importing torch.
 
@@ -114,6 +125,11 @@ def component(
         drawn: The source is untrained: as an option of a transfer, each fit draws its weights from its own
             random stream.
         suits: The adapter is chosen from the shapes that it connects; records store the chosen one.
+        strong: The evaluation claims that its attack is as strong as AutoAttack. Its robust accuracy
+            is suspicious if the host breaks more than 2 % of the samples that it left, instead of
+            5 %; it gains nothing else.
+        deterministic: The transfer draws no random number, so that fits to the same images are equal: with
+            ``n: all``, all seeds are one trial. Or the options whose defaults make it so.
 
     Raises:
         TypeError: `needs` or `tasks` is not a collection of known words.
@@ -127,6 +143,8 @@ def component(
         is_identity=identity,
         is_untrained=drawn,
         adapts_to_shapes=suits,
+        is_strong=strong,
+        deterministic=deterministic if isinstance(deterministic, bool) else dict(deterministic),
     )
 
     def attach_metadata(factory: Callable[P, T]) -> Callable[P, T]:

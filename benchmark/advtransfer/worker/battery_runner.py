@@ -5,15 +5,16 @@ Read from their records or run now, and compared with the evaluation's outcomes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 from advtransfer.errors import Busy
 from advtransfer.node import Node, content_id
-from advtransfer.result import Record, battery_record
-from advtransfer.result.record import unpack_outcomes
+from advtransfer.result import battery_record
+from advtransfer.result.comparison import SUSPICIOUS_SHARE, compare_outcomes, named_by_eps
+from advtransfer.result.evidence import BATTERY_VERSION, Ball, BatteryEvidence, read_battery
 from advtransfer.types import Adapter, Check, Json, Samples
 from advtransfer.worker.fit import FitJob
 from advtransfer.worker.object_builder import samples_digest
@@ -22,19 +23,17 @@ from advtransfer.worker.verification import (
     BatteryConfig,
     BatteryResult,
     ThreatModel,
-    compare_outcomes,
     run_battery,
 )
-from advtransfer.worker.verification.battery import examples_from_source, probed_positions
+from advtransfer.worker.verification.battery import examples_from_source
 from advtransfer.worker.verification.claims import RobustnessClaim, unverifiable_checks
-from advtransfer.worker.verification.config import BATTERY_VERSION
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
 @dataclass(frozen=True, slots=True)
-class BatteryEvidence:
+class ClaimChecks:
     """Checks for a result, and the ids of the batteries behind them, by metric."""
 
     checks: tuple[Check, ...]
@@ -43,17 +42,27 @@ class BatteryEvidence:
 
 @dataclass(frozen=True, slots=True)
 class BatteryRunner:
-    """Runs the batteries of one fitted model for one of its results."""
+    """Runs the batteries of one fitted model for one of its results.
+
+    Args:
+        recorder: The recorder of the job.
+        node: The result.
+        fit_job: The fitted model.
+        test: The test part.
+        battery_config: Amount of work.
+        missed_limit: Largest lower bound of the share of samples that the evaluation may miss.
+    """
 
     recorder: JobRecorder
     node: Node
     fit_job: FitJob
     test: Samples
     battery_config: BatteryConfig
+    missed_limit: float = SUSPICIOUS_SHARE
 
     def verify_claims(
         self, outcomes: Mapping[str, Sequence[int]], claimed: Sequence[RobustnessClaim]
-    ) -> BatteryEvidence:
+    ) -> ClaimChecks:
         """Compare an evaluation's claims with batteries, one battery per ball.
 
         With several balls the checks are named ``<check>@<eps>``. A claim that cannot be verified
@@ -65,15 +74,16 @@ class BatteryRunner:
         for metric, threat in threats.items():
             node = self.battery_node(threat)
             battery = self.load_or_run(node, threat)
-            comparison = compare_outcomes(
-                outcomes[metric], battery.positions, battery.outcomes, battery=self.battery_config
-            )
+            comparison = compare_outcomes(outcomes[metric], battery, limit=self.missed_limit)
             own_checks = [*comparison, *battery.checks]
-            if len(threats) > 1:
-                own_checks = [_named_by_eps(threat, check) for check in own_checks]
-            checks += own_checks
+            checks += own_checks if len(threats) == 1 else named_by_eps(own_checks, threat.eps)
             batteries[metric] = node.id
-        return BatteryEvidence(tuple(checks), batteries)
+        return ClaimChecks(tuple(checks), batteries)
+
+    def renew_batteries(self, threats: Iterable[ThreatModel]) -> None:
+        """Run the batteries of a recorded result that lack a record of this version and size."""
+        for threat in threats:
+            self.load_or_run(self.battery_node(threat), threat)
 
     def battery_node(self, threat: ThreatModel) -> Node:
         """Return the node of this model's battery in a ball; it is the same for all evaluations."""
@@ -81,12 +91,13 @@ class BatteryRunner:
         inputs = {name: self.node.inputs[name] for name in ("model", "test")}
         return Node("battery", "host/battery", BATTERY_VERSION, options, inputs)
 
-    def load_or_run(self, node: Node, threat: ThreatModel) -> BatteryResult:
-        """Return the battery's result from its record; without a record, run and record it."""
+    def load_or_run(self, node: Node, threat: ThreatModel) -> BatteryEvidence:
+        """Return what the battery found, from its record; without a record, run and record it."""
         run = self.recorder.run
         if run.has_record(node.id):
-            positions = probed_positions(self.test, self.battery_config)
-            return _result_from_record(run.read_record(node.id), positions)
+            evidence = read_battery(run.read_record(node.id), Ball(threat.norm, threat.eps))
+            if evidence is not None:
+                return evidence
         stopwatch = Stopwatch()
         with stopwatch.timing("transferred"):
             transferred = self._cached_source_examples(threat)
@@ -100,7 +111,7 @@ class BatteryRunner:
                 transferred=transferred,
             )
         self._write_record(node, result, stopwatch)
-        return result
+        return result.evidence(threat, of=len(self.test))
 
     def _write_record(self, node: Node, result: BatteryResult, stopwatch: Stopwatch) -> None:
         # The battery is part of the host, so no plugin answers for the record.
@@ -114,6 +125,7 @@ class BatteryRunner:
         self.recorder.run.write_record(
             battery_record(
                 node,
+                positions=result.positions.tolist(),
                 outcomes={name: values.tolist() for name, values in result.outcomes.items()},
                 of=len(self.test),
                 checks=result.checks,
@@ -178,19 +190,3 @@ class BatteryRunner:
             adapted_network, self.test, threat, self.battery_config, device=objects.device
         )
         return examples.cpu()
-
-
-def _result_from_record(record: Record, positions: Tensor) -> BatteryResult:
-    import torch
-
-    fields = cast("Mapping[str, Any]", record)  # Any: a record of this package's own
-    outcomes = {}
-    for name, packed in fields["outcomes"].items():
-        values = [int(value) for value in unpack_outcomes(packed)]
-        outcomes[name] = torch.tensor(values, dtype=torch.uint8)
-    checks = tuple(Check(**check) for check in fields["checks"])
-    return BatteryResult(positions, outcomes, checks)
-
-
-def _named_by_eps(threat: ThreatModel, check: Check) -> Check:
-    return replace(check, name=f"{check.name}@{threat.eps:g}")

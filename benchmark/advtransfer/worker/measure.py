@@ -9,12 +9,17 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+import torch
+
 from advtransfer.errors import Inapplicable, PluginError
 from advtransfer.files import write_atomic
 from advtransfer.host import Component
 from advtransfer.node import Node
 from advtransfer.result import result_record
-from advtransfer.result.record import Provenance
+from advtransfer.result.comparison import STRONG_SHARE, SUSPICIOUS_SHARE
+from advtransfer.result.evidence import battery_ball, tells_clean_accuracy
+from advtransfer.result.record import Provenance, battery_ids
+from advtransfer.toolkit.datasets import all_positions
 from advtransfer.types import (
     Adapter,
     Check,
@@ -22,27 +27,35 @@ from advtransfer.types import (
     EvaluationInputs,
     Json,
     Measurement,
+    Outcome,
     Tensors,
 )
 from advtransfer.worker import plugin_values
 from advtransfer.worker.battery_runner import BatteryRunner
-from advtransfer.worker.fit import FitJob, component_names, require_task
+from advtransfer.worker.fit import FitJob, component_names
+from advtransfer.worker.fit_parts import require_task
 from advtransfer.worker.guards.side_effects import untouched_check
 from advtransfer.worker.object_builder import BuiltSource, samples_digest
 from advtransfer.worker.plugin_values import contract_violation
 from advtransfer.worker.recording import JobRecorder, Stopwatch
+from advtransfer.worker.verification import ThreatModel
 from advtransfer.worker.verification.claims import robustness_claims
+from advtransfer.worker.verification.config import Norm
 from advtransfer.worker.verification.examples import verify_examples
 from advtransfer.worker.verification.model_checks import explain_missing_gradient
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor, nn
 
 
 def measure_result(recorder: JobRecorder, node: Node, fit_job: FitJob | None) -> None:
-    """Run an evaluation and write its record, unless the record and its batteries exist."""
-    if recorder.run.is_complete(node.id):
+    """Run an evaluation and write its record, unless the record and its batteries exist.
+
+    Where only batteries of the version and size of this run lack, they alone are run.
+    """
+    if recorder.run.is_complete(node.id, recorder.job.battery):
+        return
+    if _renew_batteries(recorder, node, fit_job):
         return
     stopwatch = Stopwatch()
     log = recorder.objects.side_effects
@@ -88,7 +101,48 @@ def measure_result(recorder: JobRecorder, node: Node, fit_job: FitJob | None) ->
     if not recorder.run.has_record(node.id):
         data = {"test": samples_digest(inputs.test)}
         provenance = recorder.provenance_of(node, data=data, weights=weights)
-        _write_record(recorder, node, result, provenance, stopwatch)
+        labels = _label_facts(inputs, result.outcomes)
+        _write_record(recorder, node, result, provenance, stopwatch, labels=labels)
+
+
+def _renew_batteries(recorder: JobRecorder, node: Node, fit_job: FitJob | None) -> bool:
+    """Run the batteries that a recorded result lacks.
+
+    Returns:
+        False if the evaluation itself has to be run: it has no record, or the record of a battery
+        that it names, and with it the ball of its claim, is gone.
+    """
+    run, config = recorder.run, recorder.battery_config
+    if config is None or fit_job is None or not run.has_record(node.id):
+        return False
+    ids = battery_ids(run.read_record(node.id))
+    if not all(map(run.has_record, ids)):
+        return False
+    test = recorder.objects.test_part(cast(Node, node.inputs["test"]))
+    runner = BatteryRunner(recorder, node, fit_job, test, config)
+    balls = [battery_ball(run.read_record(id)) for id in ids]
+    runner.renew_batteries(ThreatModel(cast(Norm, ball.norm), ball.eps) for ball in balls)
+    return True
+
+
+def _label_facts(
+    inputs: EvaluationInputs, outcomes: Mapping[str, list[int]]
+) -> Mapping[str, Json] | None:
+    """Return what a page needs to tell a classifier that did not learn; None for other models.
+
+    The share of the largest class among the test labels, and whether the model is right on all
+    images of one class and on no other, as one that predicts a constant is.
+    """
+    clean = next(filter(tells_clean_accuracy, outcomes), None)
+    if inputs.model is None or inputs.test.card.task != "classes" or clean is None:
+        return None
+    labels = inputs.test.labels(all_positions(inputs.test)).cpu()
+    is_correct = torch.tensor(outcomes[clean]) != Outcome.WRONG
+    counts = labels.bincount()
+    right_counts = labels[is_correct].bincount(minlength=len(counts))
+    is_whole_class = (right_counts == counts) & (counts > 0)
+    one_class = bool(is_whole_class.any()) and int((right_counts > 0).sum()) == 1
+    return {"largest_class": float(counts.max()) / len(labels), "one_class": one_class}
 
 
 def _require_contract(
@@ -105,18 +159,22 @@ def _write_record(
     result: _ResultParts,
     provenance: Provenance,
     stopwatch: Stopwatch,
+    *,
+    labels: Mapping[str, Json] | None,
 ) -> None:
     recorder.run.write_record(
         result_record(
             node,
             outcomes=result.outcomes,
             metrics=result.metrics,
+            shares=result.shares,
             checks=result.checks,
             batteries=result.batteries,
             samples=_write_samples(recorder, node, result.samples),
             files=_copy_files(recorder, node, result.files),
             provenance=provenance,
             observed=recorder.observed_facts(node, stopwatch),
+            labels=labels,
         )
     )
 
@@ -127,6 +185,7 @@ class _ResultParts:
 
     outcomes: dict[str, list[int]] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
+    shares: set[str] = field(default_factory=set)
     checks: list[Check] = field(default_factory=list)
     samples: dict[str, Tensor] = field(default_factory=dict)
     files: dict[str, Path] = field(default_factory=dict)
@@ -154,6 +213,7 @@ class _ResultParts:
             self.outcomes[f"{name}{suffix}"] = values.tolist()
         for name, number in measurement.metrics.items():
             self.metrics[f"{name}{suffix}"] = number
+        self.shares.update(f"{name}{suffix}" for name in measurement.shares)
         for name, array in measurement.samples.items():
             self.samples[f"{name}{suffix}"] = array
         for name, path in measurement.files.items():
@@ -183,7 +243,15 @@ def _battery_runner(
         return None
     if inputs.test.card.task != "classes":
         return None
-    return BatteryRunner(recorder, node, fit_job, inputs.test, recorder.battery_config)
+    is_strong = recorder.objects.component(node).metadata.is_strong
+    return BatteryRunner(
+        recorder,
+        node,
+        fit_job,
+        inputs.test,
+        recorder.battery_config,
+        missed_limit=STRONG_SHARE if is_strong else SUSPICIOUS_SHARE,
+    )
 
 
 def _rename_for_epoch(path: Path, suffix: str) -> Path:

@@ -134,7 +134,7 @@ def _perform_steps(job: Job, cache: Cache, scratch: Path, tell: SendEvent) -> Re
     request = job_request(job)
     ids = [node.id for node in (request.node, *request.results)]
     # Another driver of this folder may have finished the job while it waited.
-    if all(run.is_complete(id) for id in ids):
+    if all(run.is_complete(id, job.battery) for id in ids):
         return Report(job.id, "done", tuple(ids), None)
 
     import torch

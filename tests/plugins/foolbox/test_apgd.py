@@ -30,9 +30,9 @@ from advtransfer_foolbox.apgd_steps import (
     l1_phases,
     project_into_l1_box,
 )
+from advtransfer_foolbox.attack_settings import Apgd, ApgdLoss
 from advtransfer_foolbox.components.autoattack import apgd
 from advtransfer_foolbox.norms import distances_to_images
-from advtransfer_foolbox.options import Apgd, ApgdLoss
 
 NORMS: list[Norm] = ["linf", "l2", "l1"]
 LOSSES: list[ApgdLoss] = ["cross_entropy", "dlr", "targeted_dlr", "margin", "targeted_margin"]

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from advtransfer.toolkit.option_checks import Norm
 from advtransfer.toolkit.pgd import pgd
 from advtransfer.toolkit.rng import build_initialized, fork_global_rng, stream_generator
+from advtransfer_foolbox.attack_settings import EpsMultiple, Fgsm, Loss, Pgd
 from advtransfer_foolbox.gradient_attacks import GradientAttack, loss_objective, other_classes
-from advtransfer_foolbox.options import EpsMultiple, Fgsm, Loss, Pgd
 
 
 def network() -> nn.Module:
@@ -122,6 +122,45 @@ def test_first_adversarial_iterate_is_kept_although_the_last_one_is_correct() ->
     assert first.points.item() == pytest.approx(0.58)
     assert first.points.equal(result.points)
     assert 1 == model(result.points).argmax(1).item()
+
+
+def test_the_last_iterate_alone_is_judged_where_that_is_asked_for() -> None:
+    model = Valley().eval()
+    settings = Pgd(kind="pgd", steps=2, step_size=0.08, random_start=False, examples="last")
+    start, labels = torch.full((1, 1, 1, 1), 0.5), torch.tensor([0])
+    attack = GradientAttack(settings, norm="linf")
+
+    result = attack.attack_batch(PyTorchModel(model, bounds=(0, 1)), start, labels, eps=0.3)
+
+    # One step ends at .58 in the valley, the next one beyond it.
+    assert result.points.item() == pytest.approx(0.66)
+    assert [2] == result.gradient_counts.tolist()
+    assert not result.is_adversarial.any()
+    assert 0 == model(result.points).argmax(1).item()
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_last_iterates_equal_the_pgd_of_the_toolkit_on_every_sample(
+    norm: Literal["linf", "l2"],
+) -> None:
+    model = network()
+    images, labels = batch(model)
+    expected = pgd(
+        model,
+        images,
+        labels,
+        norm=norm,
+        eps=0.3,
+        steps=10,
+        step_size=0.06,
+        random_start=False,
+        generator=torch.Generator(),
+    )
+    settings = Pgd(kind="pgd", steps=10, step_size=0.06, random_start=False, examples="last")
+    points = attacked_points(GradientAttack(settings, norm=norm), model, 0.3)
+
+    assert (model(expected).argmax(1) != labels).sum() > 5
+    torch.testing.assert_close(points, expected, atol=1e-5, rtol=0)
 
 
 class Cliff(nn.Module):

@@ -9,6 +9,8 @@ from typing import Literal, TypeAlias
 import torch
 
 from advtransfer.errors import BadInput, Problem
+from advtransfer.result.comparison import SUSPICIOUS_SHARE, compare_outcomes
+from advtransfer.result.evidence import BatteryEvidence
 from advtransfer.result.verdict import VerdictValue, verdict_from_checks
 from advtransfer.testing.canaries.catalogue import CANARIES
 from advtransfer.testing.canaries.honest_models import Subject, honest_subject
@@ -21,7 +23,6 @@ from advtransfer.worker.process import deterministic_algorithms
 from advtransfer.worker.verification import (
     BatteryConfig,
     ThreatModel,
-    compare_outcomes,
     run_battery,
 )
 from advtransfer.worker.verification.battery import examples_from_source
@@ -56,17 +57,30 @@ class Examination:
 
 
 def examine_model(
-    evaluation: Evaluation, subject: Subject, *, battery: BatteryConfig
+    evaluation: Evaluation,
+    subject: Subject,
+    *,
+    battery: BatteryConfig,
+    limit: float = SUSPICIOUS_SHARE,
 ) -> Examination:
-    """Evaluate a model and judge the measurement by the host's checks and the battery."""
+    """Evaluate a model and judge the measurement by the host's checks and the battery.
+
+    Args:
+        evaluation: The evaluation.
+        subject: The model.
+        battery: The size of the battery.
+        limit: Largest lower bound of the share of samples that the evaluation may miss.
+    """
     try:
         with deterministic_algorithms():
-            return _examine(evaluation, subject, battery)
+            return _examine(evaluation, subject, battery, limit)
     except Exception as error:  # any error of a model or a plugin ends a trial and is shown
         return Examination("refused", f"{type(error).__name__}: {error}")
 
 
-def _examine(evaluation: Evaluation, subject: Subject, battery: BatteryConfig) -> Examination:
+def _examine(
+    evaluation: Evaluation, subject: Subject, battery: BatteryConfig, limit: float
+) -> Examination:
     """Evaluate and judge a model as the host judges a trial."""
     model = subject.model
     test = subject.test
@@ -90,22 +104,20 @@ def _examine(evaluation: Evaluation, subject: Subject, battery: BatteryConfig) -
         verdict = verdict_from_checks(checks)
         return Examination(verdict.value, verdict.reason, checks=tuple(checks))
     metric, threat = max(threats.items(), key=lambda item: item[1].eps)
-    checks += _battery_checks(subject, outcomes[metric].tolist(), threat, battery)
+    found = _run_battery(subject, threat, battery)
+    checks += [*compare_outcomes(outcomes[metric].tolist(), found, limit=limit), *found.checks]
     verdict = verdict_from_checks(checks)
     robust_accuracy = float((outcomes[metric] == Outcome.ROBUST).double().mean())
     return Examination(verdict.value, verdict.reason, robust_accuracy, tuple(checks))
 
 
-def _battery_checks(
-    subject: Subject, outcomes: list[int], threat: ThreatModel, battery: BatteryConfig
-) -> list[Check]:
-    """Return the checks of the battery, with transfer attacks from the subject's source."""
+def _run_battery(subject: Subject, threat: ThreatModel, battery: BatteryConfig) -> BatteryEvidence:
+    """Return what a battery finds, with transfer attacks from the subject's source."""
     transferred = examples_from_source(subject.source, subject.test, threat, battery, device=CPU)
     result = run_battery(
         subject.model, subject.test, threat, battery, device=CPU, transferred=transferred
     )
-    comparison = compare_outcomes(outcomes, result.positions, result.outcomes, battery=battery)
-    return [*comparison, *result.checks]
+    return result.evidence(threat, of=len(subject.test))
 
 
 ModelKind: TypeAlias = Literal["canary", "honest", "exact"]

@@ -8,22 +8,25 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from advtransfer.result.comparison import STRONG_SHARE, SUSPICIOUS_SHARE, share_lower_bound
+from advtransfer.result.evidence import BATTERY_VERSION, BatteryEvidence
+from advtransfer.result.evidence import Ball as ResultBall
 from advtransfer.toolkit.datasets import all_positions
 from advtransfer.toolkit.model_modes import weights_frozen
 from advtransfer.toolkit.subset import draw_test_positions
-from advtransfer.types import Check, CheckStatus, Samples
+from advtransfer.types import Check, CheckStatus, Outcome, Samples
 from advtransfer.worker.verification.ascent import (
-    Ball,
     cross_entropy_loss,
     gradient_ascent,
     logits_of,
 )
+from advtransfer.worker.verification.ball import Ball
 from advtransfer.worker.verification.battery_attacks import (
     BatteryAttacks,
     ProbeBatch,
     source_examples,
 )
-from advtransfer.worker.verification.config import SUSPICIOUS_SHARE, BatteryConfig, ThreatModel
+from advtransfer.worker.verification.config import BatteryConfig, ThreatModel
 from advtransfer.worker.verification.model_checks import (
     box_check,
     eval_mode_check,
@@ -40,6 +43,14 @@ SATURATION_TEXT = (
 )
 
 
+MASKING_TEXTS = {
+    "noise": "lower bound of the share that random noise broke and the host's gradient ascent did not",
+    "single_step": "the same of one step along the gradient of cross-entropy",
+    "transferred": "the same of examples made against the source",
+}
+"""Texts of the checks that compare a simple attack with the battery's strongest one, by its name."""
+
+
 @dataclass(frozen=True, slots=True)
 class BatteryResult:
     """Result of a battery.
@@ -53,6 +64,27 @@ class BatteryResult:
     positions: Tensor
     outcomes: Mapping[str, Tensor]
     checks: tuple[Check, ...]
+
+    def evidence(self, threat: ThreatModel, *, of: int) -> BatteryEvidence:
+        """Return what evaluations of this model are compared with.
+
+        Args:
+            threat: The ball.
+            of: Number of test samples.
+        """
+        # Without attacks no sample is right without attack.
+        outcomes = torch.full((1, len(self.positions)), int(Outcome.WRONG), dtype=torch.uint8)
+        if self.outcomes:
+            outcomes = torch.stack(list(self.outcomes.values()))
+        return BatteryEvidence(
+            ResultBall(threat.norm, threat.eps),
+            BATTERY_VERSION,
+            of,
+            self.positions.numpy(),
+            (outcomes == Outcome.BROKEN).any(0).numpy(),
+            (outcomes == Outcome.WRONG).all(0).numpy(),
+            self.checks,
+        )
 
 
 def probed_positions(test: Samples, battery: BatteryConfig) -> Tensor:
@@ -105,7 +137,7 @@ def run_battery(
             *output_checks(model, batch.inputs, logits),
         ]
         correct = logits.argmax(1) == batch.labels
-        attacks = BatteryAttacks(model, batch, ball, battery, correct)
+        attacks = BatteryAttacks(model, test, positions, batch, ball, battery, correct)
         if correct.any():
             checks += _run_attacks(attacks, logits, transferred)
     outcomes = {name: values.cpu() for name, values in attacks.outcomes.items()}
@@ -118,9 +150,7 @@ def _run_attacks(
     """Run all attacks; return the checks that rest on what they saw of the model."""
     attacks.attack_by_noise()
     saturated = attacks.attack_in_single_step()
-    attacks.attack_with_more_steps()
-    # After more_steps: the restarts attack only samples that it left unbroken.
-    attacks.attack_with_restarts()
+    attacks.attack_by_targeted_ascent()
     if transferred is not None:
         attacks.attack_by_transfer(transferred)
     # Finite differences in float64 are slow, so only the first correct samples are used.
@@ -142,7 +172,22 @@ def _run_attacks(
             attacks.model, batch.inputs, bounds=attacks.ball.bounds, keys=list(batch.keys)
         ),
         _unbounded_attack_check(attacks),
+        *(_masking_check(attacks, name, text) for name, text in MASKING_TEXTS.items()),
     ]
+
+
+def _masking_check(attacks: BatteryAttacks, name: str, text: str) -> Check:
+    """Check that an attack that needs no gradient, or one, breaks no more than the ascent does.
+
+    Where it does, gradients lead astray (Athalye et al., 2018, section 3.1). It is suspicious at
+    worst: the samples are counted as broken.
+    """
+    if name not in attacks.outcomes:
+        return Check(name, "not applicable", 0, STRONG_SHARE, 0, text)
+    missed = attacks.missed_by_ascent(name)
+    share = share_lower_bound(int(missed.sum()), len(missed))
+    status: CheckStatus = "suspicious" if share > STRONG_SHARE else "pass"
+    return Check(name, status, share, STRONG_SHARE, len(missed), text)
 
 
 def _unbounded_attack_check(attacks: BatteryAttacks) -> Check:
@@ -162,7 +207,7 @@ def _unbounded_attack_check(attacks: BatteryAttacks) -> Check:
         ball=ball,
         start=batch.inputs,
         steps=attacks.battery_config.unbounded_steps,
-        step=ball.threat.eps / 4,
+        scale=0.25,
         loss=cross_entropy_loss,
     )
     # Guessing means naming the most frequent class of the sample.

@@ -1,6 +1,6 @@
 """Attacks of a battery on its sample of test images.
 
-An evaluation in the same ball should not miss samples that they break.
+A sample counts as broken only by an example that was checked again in float64 (see `examples`).
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ import torch
 from torch import Tensor, nn
 
 from advtransfer.toolkit.prediction import KERNEL_BATCH
-from advtransfer.types import Outcome, Samples, Shape
+from advtransfer.types import Examples, Outcome, Samples, Shape
 from advtransfer.worker.verification.ascent import (
-    AscentResult,
-    Ball,
-    Loss,
     cross_entropy_loss,
     gradient_ascent,
     logits_and_gradient,
     logits_of,
-    margin_loss,
+    nearest_targets,
+    targeted_margin_loss,
 )
+from advtransfer.worker.verification.ball import Ball
 from advtransfer.worker.verification.config import BatteryConfig
+from advtransfer.worker.verification.examples import legal_examples
 
 NOISE_BLOCK_VALUES = 2**25
 """Pixel values of random points held in memory at a time, 128 MiB in float32.
@@ -66,6 +66,8 @@ class BatteryAttacks:
 
     Args:
         model: In eval mode, with frozen weights.
+        test: The test part.
+        positions: Positions of the samples in it, ``(B,)``.
         batch: The samples.
         ball: Ball that the attacked images stay in.
         battery_config: Amount of work.
@@ -74,6 +76,8 @@ class BatteryAttacks:
     """
 
     model: nn.Module
+    test: Samples
+    positions: Tensor
     batch: ProbeBatch
     ball: Ball
     battery_config: BatteryConfig
@@ -88,35 +92,32 @@ class BatteryAttacks:
 
     def attack_by_noise(self) -> None:
         """Try random points of the ball's surface, in blocks of about `NOISE_BLOCK_VALUES`."""
-        rows = self._correct_rows()
         values_per_sample = self.battery_config.noise_draws * math.prod(self.batch.input_shape)
         block_size = max(1, NOISE_BLOCK_VALUES // values_per_sample)
-        broken = [
-            self._broken_by_noise(self.batch[block]) for block in torch.split(rows, block_size)
-        ]
-        self._store_outcomes("noise", rows, torch.cat(broken))
+        self._start_outcomes("noise")
+        for rows in torch.split(self._correct_rows(), block_size):
+            self._try_noise(rows)
 
-    def _broken_by_noise(self, targets: ProbeBatch) -> Tensor:
-        """Return the samples that any random point breaks, ``(B,)`` bool."""
+    def _try_noise(self, rows: Tensor) -> None:
+        """Try the random points of some samples, each until one breaks it."""
+        targets = self.batch[rows]
         points = self.ball.surface_points(
             targets.keys, targets.input_shape, what="noise", draws=self.battery_config.noise_draws
         )
-        broken = torch.zeros(len(targets), dtype=torch.bool, device=targets.inputs.device)
         # As many draws at once as fill a kernel: a kernel costs the same when it is half empty.
         draws_at_once = max(1, KERNEL_BATCH // len(targets))
         for draws in torch.split(points.to(targets.inputs), draws_at_once, dim=1):
-            unbroken = (~broken).nonzero().flatten()
+            unbroken = self._unbroken("noise", rows).nonzero().flatten()
             if not len(unbroken):
                 break
-            inputs = targets.inputs[unbroken].repeat_interleave(draws.shape[1], 0)
-            labels = targets.labels[unbroken].repeat_interleave(draws.shape[1], 0)
+            repeated = unbroken.repeat_interleave(draws.shape[1])
+            inputs = targets.inputs[repeated]
             moved = self.ball.project_back(inputs + draws[unbroken].flatten(0, 1), inputs)
-            misclassified = self._misclassified(moved, labels)
-            broken[unbroken] = misclassified.view(len(unbroken), -1).any(1)
-        return broken
+            misclassified = self._misclassified(moved, targets.labels[repeated])
+            self._break_samples("noise", rows[repeated], moved, misclassified)
 
     def attack_in_single_step(self) -> Tensor:
-        """Take one step of length eps along the gradient of cross-entropy.
+        """Take one step to where the gradient of cross-entropy points, on the surface of the ball.
 
         Returns:
             Whether that gradient is exactly zero, ``(correct samples,)`` bool.
@@ -126,40 +127,52 @@ class BatteryAttacks:
         _, gradient = logits_and_gradient(
             self.model, targets.inputs, targets.labels, cross_entropy_loss
         )
-        moved = self.ball.take_step(
-            targets.inputs, gradient, step=self.ball.threat.eps, inputs=targets.inputs
-        )
-        self._store_outcomes("single_step", rows, self._misclassified(moved, targets.labels))
+        moved = self.ball.steepest_point(gradient, targets.inputs)
+        self._start_outcomes("single_step")
+        self._break_samples("single_step", rows, moved, self._misclassified(moved, targets.labels))
         return (gradient.flatten(1) == 0).all(1)
 
-    def attack_with_more_steps(self) -> None:
-        """Ascend the margin in many steps.
+    def attack_by_targeted_ascent(self) -> None:
+        """Ascend the margin of each nearest class from random starts, each sample until it breaks.
 
-        The margin keeps a gradient where a confident model flattens that of cross-entropy.
+        The margin keeps a gradient where a confident model flattens that of cross-entropy, and
+        aiming at several classes finds what the steepest way alone misses. This is the strongest
+        attack of a battery.
         """
+        config = self.battery_config
         rows = self._correct_rows()
-        steps = self.battery_config.steps
-        result = self._ascend_from_random_start(rows, margin_loss, steps, what="start")
+        correct = self.batch[rows]
+        classes = nearest_targets(
+            self.model,
+            correct.inputs,
+            correct.labels,
+            norm=self.ball.threat.norm,
+            count=config.targets,
+        )
+        self._start_outcomes("targeted")
+        for start in range(config.starts):
+            for rank in range(classes.shape[1]):
+                unbroken = self._unbroken("targeted", rows)
+                if not unbroken.any():
+                    return
+                what = f"start {start} of target {rank}"
+                self._ascend_to_targets(rows[unbroken], classes[unbroken, rank], what=what)
+
+    def _ascend_to_targets(self, rows: Tensor, targets: Tensor, *, what: str) -> None:
+        samples = self.batch[rows]
+        result = gradient_ascent(
+            self.model,
+            samples.inputs,
+            samples.labels,
+            ball=self.ball,
+            start=self.ball.random_start(samples.inputs, samples.keys, what=what),
+            steps=self.battery_config.steps,
+            loss=targeted_margin_loss,
+            targets=targets,
+        )
         self.zero_gradient[rows] |= result.zero_gradient
         self.non_finite[rows] |= result.non_finite
-        self._store_outcomes("more_steps", rows, result.broken)
-
-    def attack_with_restarts(self) -> None:
-        """Ascend cross-entropy from other starts, for samples that `more_steps` did not break.
-
-        The outcomes include what `more_steps` broke.
-        """
-        broken = self.outcomes["more_steps"] == Outcome.BROKEN
-        steps = self.battery_config.restart_steps
-        for number in range(self.battery_config.restarts):
-            unbroken = (self.correct & ~broken).nonzero().flatten()
-            if len(unbroken):
-                result = self._ascend_from_random_start(
-                    unbroken, cross_entropy_loss, steps, what=f"restart {number}"
-                )
-                broken[unbroken] = result.broken
-        rows = self._correct_rows()
-        self._store_outcomes("restarts", rows, broken[rows])
+        self._break_samples("targeted", rows, result.points, result.broken)
 
     def attack_by_transfer(self, points: Tensor) -> None:
         """Try examples that were made against another network, ``(B, ...)``."""
@@ -167,39 +180,41 @@ class BatteryAttacks:
         inputs = self.batch.inputs[rows]
         moved = self.ball.project_back(points.to(inputs)[rows], inputs)
         misclassified = self._misclassified(moved, self.batch.labels[rows])
-        self._store_outcomes("transferred", rows, misclassified)
+        self._start_outcomes("transferred")
+        self._break_samples("transferred", rows, moved, misclassified)
+
+    def missed_by_ascent(self, name: str) -> Tensor:
+        """Return the samples that this attack broke and the targeted ascent did not, ``(B,)`` bool."""
+        broken = self.outcomes[name] == Outcome.BROKEN
+        return broken & (self.outcomes["targeted"] == Outcome.ROBUST)
 
     def _correct_rows(self) -> Tensor:
         return self.correct.nonzero().flatten()
-
-    def _ascend_from_random_start(
-        self, rows: Tensor, loss: Loss, steps: int, *, what: str
-    ) -> AscentResult:
-        targets = self.batch[rows]
-        return gradient_ascent(
-            self.model,
-            targets.inputs,
-            targets.labels,
-            ball=self.ball,
-            start=_random_start(targets, self.ball, what=what),
-            steps=steps,
-            step=self.ball.threat.eps / 4,
-            loss=loss,
-        )
 
     def _misclassified(self, points: Tensor, labels: Tensor) -> Tensor:
         logits = logits_of(self.model, points)
         # Non-finite logits break nothing; they have a check of their own.
         return logits.isfinite().all(1) & (logits.argmax(1) != labels)
 
-    def _store_outcomes(self, name: str, rows: Tensor, broken: Tensor) -> None:
-        # Samples outside `rows` are wrong without attack.
-        outcomes = torch.full(
-            (len(self.batch),), int(Outcome.WRONG), dtype=torch.uint8, device=rows.device
+    def _start_outcomes(self, name: str) -> None:
+        self.outcomes[name] = torch.where(self.correct, int(Outcome.ROBUST), int(Outcome.WRONG)).to(
+            torch.uint8
         )
-        attacked = torch.where(broken, int(Outcome.BROKEN), int(Outcome.ROBUST))
-        outcomes[rows] = attacked.to(torch.uint8)
-        self.outcomes[name] = outcomes
+
+    def _unbroken(self, name: str, rows: Tensor) -> Tensor:
+        return self.outcomes[name][rows] == Outcome.ROBUST
+
+    def _break_samples(self, name: str, rows: Tensor, points: Tensor, broken: Tensor) -> None:
+        """Count the samples as broken whose points pass the host's check of norm, box and label."""
+        rows, points = rows[broken], points[broken]
+        norm, eps = self.ball.threat.norm, self.ball.threat.eps
+        legal = legal_examples(
+            Examples(name, norm, eps, self.positions[rows.cpu()], points),
+            test=self.test,
+            model=self.model,
+            device=points.device,
+        )
+        self.outcomes[name][rows[legal.to(rows.device)]] = int(Outcome.BROKEN)
 
 
 def source_examples(
@@ -223,19 +238,11 @@ def source_examples(
         batch.inputs,
         predicted,
         ball=ball,
-        start=_random_start(batch, ball, what="source"),
+        start=ball.random_start(batch.inputs, batch.keys, what="source"),
         steps=steps,
-        step=ball.threat.eps / 2,
         loss=cross_entropy_loss,
         on=True,
     ).points
-
-
-def _random_start(batch: ProbeBatch, ball: Ball, *, what: str) -> Tensor:
-    """Return random points at half the radius, ``(B, ...)``, drawn from the stream `what`."""
-    drawn = ball.surface_points(batch.keys, batch.input_shape, what=what, draws=1)
-    surface = drawn[:, 0].to(batch.inputs)
-    return ball.project_back(batch.inputs + surface / 2, batch.inputs)
 
 
 class _FunctionModule(nn.Module):

@@ -1,0 +1,152 @@
+"""Comparison of an evaluation with the host's batteries: its checks, and the verdict on reading.
+
+A result record stores the checks of the day it was measured. A battery that was run later, of
+another version or size, stands in for the recorded one: its checks are taken, and the comparison
+is made again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from advtransfer.result.evidence import (
+    BatteryEvidence,
+    BatteryIndex,
+    RecordJson,
+    claimed_ball,
+    is_snapshot,
+    unpack_array,
+)
+from advtransfer.result.verdict import BATTERY_CHECKS, Verdict, verdict_from_checks
+from advtransfer.statistics import wilson_interval
+from advtransfer.types import Check, CheckStatus, Outcome
+from advtransfer.types.metric_names import CLAIM_PREFIX
+
+if TYPE_CHECKING:
+    from advtransfer.result.evidence import OutcomeArray
+
+SUSPICIOUS_SHARE = 0.05
+"""Largest lower bound of a share of bad or missed samples that still passes a check."""
+
+STRONG_SHARE = 0.02
+"""The same for samples missed by an evaluation that claims to be strong, and for signs of masking.
+
+The host's own ascent is as strong as the strongest attacks to half a point.
+"""
+
+MISSED_TEXT = (
+    "lower bound of the share that the host's own attacks broke and this evaluation left robust or "
+    "unknown; the robust accuracy on pages counts these samples as broken"
+)
+
+
+def share_lower_bound(hits: int, of: int) -> float:
+    """Return the one-sided 95 % lower bound of the share `hits / of` (Wilson, 1927); 0 if `of` is 0."""
+    if not of:
+        return 0.0
+    # The lower end of a two-sided 90 % interval leaves 5 % below it: a one-sided 95 % bound.
+    return wilson_interval(hits, of, confidence=0.9)[0]
+
+
+def compare_outcomes(
+    outcomes: OutcomeArray | Sequence[int],
+    battery: BatteryEvidence,
+    *,
+    limit: float = SUSPICIOUS_SHARE,
+) -> list[Check]:
+    """Return the checks that compare the outcomes of one metric with those of a battery.
+
+    Missed samples are never more than suspicious: they are counted as broken wherever the robust
+    accuracy is shown, so a weak attack alone makes no number wrong.
+
+    Args:
+        outcomes: The evaluation's, one per test sample.
+        battery: What the battery found at the positions it attacked.
+        limit: Largest lower bound of the missed share that passes.
+    """
+    import numpy as np
+
+    claimed = np.asarray(outcomes, dtype=np.uint8)[battery.positions]
+    standing = (claimed == Outcome.ROBUST) | (claimed == Outcome.UNKNOWN)
+    missed = int((standing & battery.is_broken).sum())
+    share = share_lower_bound(missed, len(claimed))
+    status: CheckStatus = "suspicious" if share > limit else "pass"
+    return [
+        _finished_check(outcomes),
+        _eps_zero_check(claimed, battery),
+        Check("missed", status, share, limit, len(claimed), MISSED_TEXT),
+    ]
+
+
+def _eps_zero_check(claimed: OutcomeArray, battery: BatteryEvidence) -> Check:
+    """Check that the evaluation finds the same samples wrong without attack as the host does."""
+    wrong = battery.is_wrong
+    found_wrong = claimed == Outcome.WRONG
+    differs = (found_wrong & ~wrong) | ((claimed == Outcome.ROBUST) & wrong)
+    count = int(differs.sum())
+    text = "samples whose prediction without attack the host finds otherwise"
+    return Check("eps_zero", "fail" if count else "pass", count, 0, len(claimed), text)
+
+
+def _finished_check(outcomes: OutcomeArray | Sequence[int]) -> Check:
+    unknown = sum(int(outcome) == Outcome.UNKNOWN for outcome in outcomes)
+    share = share_lower_bound(unknown, len(outcomes))
+    status: CheckStatus = "suspicious" if share > SUSPICIOUS_SHARE else "pass"
+    text = "lower bound of the share whose attack did not end, or gave an illegal example"
+    return Check("finished", status, share, SUSPICIOUS_SHARE, len(outcomes), text)
+
+
+def verdict_with_batteries(record: RecordJson, batteries: BatteryIndex) -> Verdict:
+    """Return the verdict on a result record by the rules and the batteries of today."""
+    return verdict_from_checks(checks_with_batteries(record, batteries))
+
+
+def checks_with_batteries(record: RecordJson, batteries: BatteryIndex) -> list[Check]:
+    """Return a result's checks, those of and with its batteries by the newest ones of the run.
+
+    Stored checks stay where no battery of today is at hand.
+    """
+    # Any: JSON; `Check(**check)` raises for a missing or an unknown field.
+    stored: list[Check] = [Check(**check) for check in record.get("checks") or ()]
+    found = dict(_newest_batteries(record, batteries))
+    if not found or None in found.values():
+        return stored
+    limit = min([SUSPICIOUS_SHARE, *(one.limit for one in stored if _base_name(one) == "missed")])
+    packed: Mapping[str, Any] = record["outcomes"]
+    checks = [check for check in stored if _base_name(check) not in BATTERY_CHECKS]
+    for metric, battery in found.items():
+        if battery is None:
+            continue
+        own = [
+            *compare_outcomes(unpack_array(packed[metric]), battery, limit=limit),
+            *battery.checks,
+        ]
+        checks += own if len(found) == 1 else named_by_eps(own, battery.ball.eps)
+    return checks
+
+
+def named_by_eps(checks: Sequence[Check], eps: float) -> list[Check]:
+    """Return the checks of one of several balls, named as in ``noise@0.1``."""
+    return [replace(check, name=f"{check.name}@{eps:g}") for check in checks]
+
+
+def _newest_batteries(
+    record: RecordJson, batteries: BatteryIndex
+) -> Iterator[tuple[str, BatteryEvidence | None]]:
+    """Yield the robust accuracies whose ball is recorded, each with the newest battery in it."""
+    if not record.get("battery"):
+        return
+    outcomes: Mapping[str, Any] = record.get("outcomes") or {}
+    for metric in outcomes:
+        if not metric.startswith(CLAIM_PREFIX) or is_snapshot(metric, outcomes):
+            continue
+        ball = claimed_ball(record, metric, batteries)
+        # A radius of 0 claims no robustness, and has no battery.
+        if ball is not None and ball.eps > 0:
+            yield metric, batteries.at(record, ball)
+
+
+def _base_name(check: Check) -> str:
+    return check.name.partition("@")[0]

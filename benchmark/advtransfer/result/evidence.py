@@ -1,0 +1,356 @@
+"""Robust accuracies as they are read: the outcomes of an attack, folded with what batteries broke.
+
+An adversarial example that the host has checked breaks its sample, whoever found it, so a robust
+accuracy counts a sample only if neither its own evaluation nor a battery of the same model broke
+it in the ball. A smaller ball of the same norm lies in the larger one, and its batteries count too.
+Records stay as they were measured: every page, question, event and line reads through this module.
+"""
+
+from __future__ import annotations
+
+import base64
+import zlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from hashlib import sha256
+from math import isclose
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+
+from advtransfer.node import content_id
+from advtransfer.statistics import wilson_interval
+from advtransfer.types import Check, Outcome
+from advtransfer.types.metric_names import CLAIM_PREFIX, WORST_LABELS, attack_name
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    OutcomeArray: TypeAlias = npt.NDArray[np.uint8]
+    """Values of `Outcome` in test order, ``(N,)``."""
+    PositionArray: TypeAlias = npt.NDArray[np.int64]
+
+RecordJson: TypeAlias = Mapping[str, Any]
+"""A record as parsed JSON. Any: fields differ by kind of record."""
+
+BATTERY_VERSION = 3
+"""Raised whenever the same model would get other outcomes or checks."""
+
+BATTERY_SIZE_NAMES = ("small", "full")
+
+CHECKED_EXAMPLES_VERSION = 3
+"""First version of the battery whose records name the attacked positions, and whose breaks rest on
+examples that were checked in float64."""
+
+RADIUS_TOLERANCE = 1e-5
+"""Relative difference of radii that are equal: metric names hold them with six digits."""
+
+
+class Ball(NamedTuple):
+    """A norm ball around each image; `eps` is in the unit of the inputs."""
+
+    norm: str
+    eps: float
+
+    def contains(self, other: Ball) -> bool:
+        """Return whether the other ball has the same norm and no larger radius."""
+        return self.norm == other.norm and other.eps <= self.eps * (1 + RADIUS_TOLERANCE)
+
+    def equals(self, other: Ball) -> bool:
+        """Return whether norm and radius agree."""
+        return self.norm == other.norm and isclose(self.eps, other.eps, rel_tol=RADIUS_TOLERANCE)
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """Extent and result of the host's own attacks behind one robust accuracy.
+
+    Attributes:
+        images: Digest of the test part and the attacked positions, empty without a battery.
+        count: Number of images that a battery attacked.
+        of: Number of test images.
+        missed: Images among them that a battery broke and the evaluation did not.
+    """
+
+    images: str
+    count: int
+    of: int
+    missed: int
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every test image was attacked: else the accuracy is an upper bound."""
+        return 0 < self.count == self.of
+
+    @property
+    def missed_share(self) -> float | None:
+        """Share of the attacked images that the evaluation missed, None without a battery."""
+        return self.missed / self.count if self.count else None
+
+
+class Share(NamedTuple):
+    """A share of test images: unknown outcomes count as broken in `low`, as robust in `high`."""
+
+    low: float
+    high: float
+    of: int
+
+
+@dataclass(frozen=True, slots=True)
+class BatteryEvidence:
+    """The samples of one model that a battery attacked and broke.
+
+    Attributes:
+        ball: The ball of the battery.
+        version: Version of the battery.
+        of: Number of test samples.
+        positions: Attacked positions in the test part, ``(B,)``.
+        is_broken: Whether any attack broke the sample at each position, ``(B,)``.
+        is_wrong: Whether the sample at each position is wrong without attack, ``(B,)``.
+        checks: Checks of the model.
+    """
+
+    ball: Ball
+    version: int
+    of: int
+    positions: PositionArray
+    is_broken: npt.NDArray[np.bool_]
+    is_wrong: npt.NDArray[np.bool_]
+    checks: tuple[Check, ...] = ()
+
+    @property
+    def broken_positions(self) -> PositionArray:
+        """Positions in the test part of the broken samples."""
+        return self.positions[self.is_broken]
+
+
+@dataclass(frozen=True, slots=True)
+class FoldedResult:
+    """The outcomes of one result record after the fold.
+
+    Attributes:
+        outcomes: Outcomes of each share, by metric, ``(N,)``: folded ones of robust accuracies,
+            those of the attack alone as ``attack_accuracy*``, and others as recorded.
+        probes: Probes of the robust accuracies, by metric; without images where no battery ran.
+        balls: Balls of the robust accuracies, by metric, where they are known.
+    """
+
+    outcomes: Mapping[str, OutcomeArray]
+    probes: Mapping[str, Probe] = field(default_factory=dict)
+    balls: Mapping[str, Ball] = field(default_factory=dict)
+
+    @property
+    def shares(self) -> dict[str, Share]:
+        """The share of robust samples of each metric."""
+        return {name: outcome_share(outcomes) for name, outcomes in self.outcomes.items()}
+
+
+def battery_ball(record: RecordJson) -> Ball:
+    """Return the ball of a battery record."""
+    options = record["asked"]["options"]
+    return Ball(str(options["norm"]), float(options["eps"]))
+
+
+def current_battery_id(record: RecordJson, size: str) -> str:
+    """Return the id that the battery of a record has today, in this size."""
+    asked = record["asked"]
+    options = {**asked["options"], "size": size}
+    return content_id({**asked, "version": BATTERY_VERSION, "options": options})
+
+
+class BatteryIndex:
+    """The battery records of a run, found by model, test part and ball."""
+
+    def __init__(self, batteries: Iterable[RecordJson]) -> None:
+        self._balls: dict[str, Ball] = {}
+        self._evidence: dict[tuple[str, str], list[BatteryEvidence]] = {}
+        for record in batteries:
+            self.add(record)
+
+    def add(self, record: RecordJson) -> None:
+        """Add the record of a battery."""
+        options, inputs = record["asked"]["options"], record["asked"]["inputs"]
+        if "norm" not in options or "eps" not in options:
+            return
+        ball = battery_ball(record)
+        self._balls[str(record["id"])] = ball
+        evidence = read_battery(record, ball)
+        if evidence is not None:
+            key = (str(inputs.get("model")), str(inputs.get("test")))
+            self._evidence.setdefault(key, []).append(evidence)
+
+    def named_ball(self, id: str) -> Ball | None:
+        """Return the ball of the battery record with this id, also of an old version."""
+        return self._balls.get(id)
+
+    def within(self, result: RecordJson, ball: Ball) -> list[BatteryEvidence]:
+        """Return the evidence on a result's model in balls that lie in `ball`."""
+        return [each for each in self._of_model(result) if ball.contains(each.ball)]
+
+    def at(self, result: RecordJson, ball: Ball) -> BatteryEvidence | None:
+        """Return the newest evidence on a result's model in this ball, of that the largest."""
+        same_ball = [each for each in self._of_model(result) if ball.equals(each.ball)]
+        return max(same_ball, key=lambda each: (each.version, len(each.positions)), default=None)
+
+    def _of_model(self, result: RecordJson) -> list[BatteryEvidence]:
+        inputs = result["asked"]["inputs"]
+        return self._evidence.get((str(inputs.get("model")), str(inputs.get("test"))), [])
+
+
+def read_battery(record: RecordJson, ball: Ball) -> BatteryEvidence | None:
+    """Return what a battery broke; None for a record that does not say at which positions."""
+    import numpy as np
+
+    version = int(record["asked"]["version"])
+    if version < CHECKED_EXAMPLES_VERSION or "positions" not in record:
+        return None
+    of = int(record["of"])
+    positions = record["positions"]
+    attacked = np.arange(of) if positions is None else np.array(positions, dtype=np.int64)
+    is_broken = np.zeros(len(attacked), dtype=np.bool_)
+    # Without any outcomes nothing was attacked, since no sample is right without attack.
+    is_wrong = np.ones(len(attacked), dtype=np.bool_)
+    for packed in record["outcomes"].values():
+        outcomes = unpack_array(packed)
+        if len(outcomes) != len(attacked):
+            return None
+        is_broken |= outcomes == Outcome.BROKEN
+        is_wrong &= outcomes == Outcome.WRONG
+    checks = tuple(Check(**check) for check in record["checks"])
+    return BatteryEvidence(ball, version, of, attacked, is_broken, is_wrong, checks)
+
+
+def unpack_array(packed: RecordJson) -> OutcomeArray:
+    """Return packed outcomes as an array, ``(N,)``."""
+    import numpy as np
+
+    bits = np.frombuffer(zlib.decompress(base64.b64decode(str(packed["packed"]))), dtype=np.uint8)
+    # Four outcomes of two bits in a byte, the lowest bits first.
+    values = (bits[:, None] >> np.array([0, 2, 4, 6], dtype=np.uint8)) & 3
+    return values.reshape(-1)[: int(packed["of"])].astype(np.uint8)
+
+
+def outcome_share(outcomes: OutcomeArray) -> Share:
+    """Return the share of robust samples."""
+    of = len(outcomes)
+    robust = int((outcomes == Outcome.ROBUST).sum())
+    unknown = int((outcomes == Outcome.UNKNOWN).sum())
+    return Share(robust / of, (robust + unknown) / of, of)
+
+
+def fold_result(record: RecordJson, batteries: BatteryIndex) -> FoldedResult:
+    """Return the outcomes of a result record, with its robust accuracies folded."""
+    recorded = {name: unpack_array(packed) for name, packed in record.get("outcomes", {}).items()}
+    outcomes: dict[str, OutcomeArray] = {}
+    probes: dict[str, Probe] = {}
+    balls: dict[str, Ball] = {}
+    for name, values in recorded.items():
+        outcomes[name] = values
+        if not name.startswith(CLAIM_PREFIX):
+            continue
+        outcomes[attack_name(name)] = values
+        ball = None if is_snapshot(name, recorded) else claimed_ball(record, name, batteries)
+        if ball is not None and ball.eps == 0:
+            continue  # no robustness is claimed at radius 0
+        probes[name] = Probe("", 0, len(values), 0)
+        if ball is not None:
+            balls[name] = ball
+            outcomes[name] = fold_outcomes(values, batteries.within(record, ball))
+            probes[name] = probe_outcomes(record, values, batteries.at(record, ball))
+    return FoldedResult(outcomes, probes, balls)
+
+
+def fold_outcomes(outcomes: OutcomeArray, evidence: Iterable[BatteryEvidence]) -> OutcomeArray:
+    """Return outcomes in which every robust or unknown sample that a battery broke is broken."""
+    folded = outcomes.copy()
+    for battery in evidence:
+        if battery.of == len(folded):
+            broken = battery.broken_positions
+            # A sample that is wrong without attack stays wrong: clean accuracy is not folded.
+            broken = broken[folded[broken] != Outcome.WRONG]
+            folded[broken] = Outcome.BROKEN
+    return folded
+
+
+def claimed_ball(record: RecordJson, metric: str, batteries: BatteryIndex) -> Ball | None:
+    """Return the ball of a robust accuracy: that of its battery, else the one its options name."""
+    named = record.get("battery")
+    id = named.get(metric) if isinstance(named, Mapping) else named
+    ball = batteries.named_ball(str(id)) if id else None
+    stated = _stated_eps(metric)
+    if ball is not None and (stated is None or ball.equals(Ball(ball.norm, stated))):
+        return ball
+    # A run without batteries: attacks name their threat model by the options `norm` and `eps`.
+    options = record["asked"]["options"]
+    eps = options.get("eps") if stated is None else stated
+    if options.get("norm") in WORST_LABELS and type(eps) in (int, float):
+        return Ball(options["norm"], float(eps))
+    return None
+
+
+def probe_outcomes(
+    record: RecordJson, alone: OutcomeArray, battery: BatteryEvidence | None
+) -> Probe:
+    """Return the probe of outcomes of an attack alone by a battery in the same ball."""
+    of = len(alone)
+    if battery is None or battery.of != of:
+        return Probe("", 0, of, 0)
+    before = alone[battery.broken_positions]
+    missed = int(((before == Outcome.ROBUST) | (before == Outcome.UNKNOWN)).sum())
+    positions = battery.positions.astype("<i8").tobytes()
+    test = str(record["asked"]["inputs"].get("test"))
+    images = sha256(test.encode() + positions).hexdigest()
+    return Probe(images, len(battery.positions), of, missed)
+
+
+def is_snapshot(metric: str, metrics: Iterable[str]) -> bool:
+    """Return whether a metric is that of an earlier epoch, which no battery attacks."""
+    base, _, epoch = metric.rpartition("@")
+    return epoch.isdigit() and base in metrics
+
+
+def _stated_eps(metric: str) -> float | None:
+    """Return the radius in a metric's name, None where it states none."""
+    try:
+        return float(metric.partition("@")[2])
+    except ValueError:
+        return None
+
+
+def unlearned_reason(record: RecordJson) -> str | None:
+    """Return why a result's model did not learn its task, None where it did or nothing is known.
+
+    Its clean accuracy must lie above the share of the largest class, by the one-sided 95 % bound
+    of Wilson (1927). A model that predicts a constant never lies above it, and is named as such.
+    """
+    labels = record.get("labels")
+    outcomes = record.get("outcomes", {})
+    clean = next((name for name in outcomes if tells_clean_accuracy(name)), None)
+    if not labels or clean is None:
+        return None
+    values = unpack_array(outcomes[clean])
+    correct, of = int((values != Outcome.WRONG).sum()), len(values)
+    if labels["one_class"]:
+        return (
+            "its predictions are those of a constant: it is right on all images of one class only"
+        )
+    # The lower end of a two-sided 90 % interval leaves 5 % below it: a one-sided 95 % bound.
+    if wilson_interval(correct, of, confidence=0.9)[0] > labels["largest_class"]:
+        return None
+    share = labels["largest_class"]
+    return f"its clean accuracy is not surely above {share:.3f}, the share of the largest class"
+
+
+def labels_fault(labels: object) -> str | None:
+    """Return what is wrong with the field ``labels`` of a result from elsewhere, or None."""
+    if not isinstance(labels, Mapping) or type(labels.get("one_class")) is not bool:
+        return f"found labels {str(labels)[:80]}; expected largest_class and one_class"
+    share = labels.get("largest_class")
+    # A bool is an int, and no share.
+    if isinstance(share, bool) or not isinstance(share, int | float) or not 0 < share <= 1:
+        return f"found largest_class {share!r}; expected a share"
+    return None
+
+
+def tells_clean_accuracy(metric: str) -> bool:
+    """Return whether the wrong outcomes of a metric are the fitted model's errors without attack."""
+    return metric == "accuracy" or metric.startswith(CLAIM_PREFIX)

@@ -1,0 +1,101 @@
+"""The worst over all attacks of one trial in a ball: those of its evaluations and of the host."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from functools import reduce
+from typing import TYPE_CHECKING, NamedTuple
+
+from advtransfer.result.evidence import (
+    Ball,
+    BatteryIndex,
+    FoldedResult,
+    Probe,
+    RecordJson,
+    probe_outcomes,
+)
+from advtransfer.types import Outcome
+from advtransfer.types.metric_names import CLAIM_PREFIX, WORST_LABELS, attack_name
+
+if TYPE_CHECKING:
+    from advtransfer.result.evidence import OutcomeArray
+
+
+def worst_results(
+    results: Sequence[tuple[RecordJson, FoldedResult]], batteries: BatteryIndex
+) -> dict[str, FoldedResult]:
+    """Return the worst over all attacks of one trial, by the label of its norm.
+
+    At each radius that was attacked, a sample is broken if any attack or battery broke it within
+    this radius, and unknown if it is unknown to an attack of this radius.
+
+    Args:
+        results: The result records of the trial, with their outcomes after the fold.
+        batteries: The batteries of the run.
+    """
+    attacks = [
+        _Attack(record, ball, folded.outcomes[name], folded.outcomes[attack_name(name)])
+        for record, folded in results
+        for name, ball in folded.balls.items()
+    ]
+    # A trial has one fitted model; attacks on another network of it are not counted.
+    attacks = [attack for attack in attacks if _same_inputs(attack.record, attacks[0].record)]
+    worst: dict[str, FoldedResult] = {}
+    for norm, label in WORST_LABELS.items():
+        outcomes: dict[str, OutcomeArray] = {}
+        probes: dict[str, Probe] = {}
+        balls: dict[str, Ball] = {}
+        for ball in _distinct_balls(attack.ball for attack in attacks if attack.ball.norm == norm):
+            name = f"{CLAIM_PREFIX}@{ball.eps:g}"
+            at_radius = [attack for attack in attacks if ball.equals(attack.ball)]
+            record = at_radius[0].record
+            within = [attack.folded for attack in attacks if ball.contains(attack.ball)]
+            alone = reduce(_worse_outcomes, [attack.alone for attack in at_radius])
+            outcomes[name] = _broken_by_any(
+                reduce(_worse_outcomes, [attack.folded for attack in at_radius]), within
+            )
+            probes[name] = probe_outcomes(record, alone, batteries.at(record, ball))
+            balls[name] = ball
+        if outcomes:
+            worst[label] = FoldedResult(outcomes, probes, balls)
+    return worst
+
+
+class _Attack(NamedTuple):
+    """A robust accuracy of a trial: folded, and by its attack alone."""
+
+    record: RecordJson
+    ball: Ball
+    folded: OutcomeArray
+    alone: OutcomeArray
+
+
+def _worse_outcomes(first: OutcomeArray, second: OutcomeArray) -> OutcomeArray:
+    """Return the worse of two outcomes of each sample: wrong, broken, unknown, robust."""
+    import numpy as np
+
+    severity = np.zeros(4, dtype=np.uint8)
+    severity[[Outcome.UNKNOWN, Outcome.BROKEN, Outcome.WRONG]] = (1, 2, 3)
+    return np.where(severity[first] >= severity[second], first, second).astype(np.uint8)
+
+
+def _broken_by_any(outcomes: OutcomeArray, others: Iterable[OutcomeArray]) -> OutcomeArray:
+    """Return outcomes with the breaks of other attacks; what these left robust says nothing."""
+    worst = outcomes.copy()
+    for other in others:
+        worst[(other == Outcome.BROKEN) & (worst != Outcome.WRONG)] = Outcome.BROKEN
+    return worst
+
+
+def _distinct_balls(balls: Iterable[Ball]) -> Iterator[Ball]:
+    """Yield the balls with different radii, smallest first."""
+    latest: Ball | None = None
+    for ball in sorted(balls):
+        if latest is None or not latest.equals(ball):
+            yield ball
+            latest = ball
+
+
+def _same_inputs(first: RecordJson, second: RecordJson) -> bool:
+    ours, theirs = first["asked"]["inputs"], second["asked"]["inputs"]
+    return all(ours.get(name) == theirs.get(name) for name in ("model", "test"))

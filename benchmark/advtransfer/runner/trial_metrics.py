@@ -1,0 +1,71 @@
+"""The numbers of a finished trial, for the console and the hooks of plugins: as a page shows them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple, cast
+
+from advtransfer.planning import Trial
+from advtransfer.result import Record, Run
+from advtransfer.result.evidence import (
+    BatteryIndex,
+    FoldedResult,
+    fold_result,
+)
+from advtransfer.result.worst_case import worst_results
+
+
+class TrialMetrics(NamedTuple):
+    """Metrics as ``evaluation.metric``, and those of them that are upper bounds only."""
+
+    values: dict[str, float]
+    upper_bounds: list[str]
+
+
+def read_trial_metrics(folder: Run, trial: Trial) -> TrialMetrics:
+    """Return the metrics of a finished trial, with robust accuracies folded.
+
+    The recorded metrics come first, then what only reading gives: ``attack_accuracy*``, and the
+    worst over all attacks.
+    """
+    records = _trial_records(folder, trial)
+    batteries = BatteryIndex(
+        folder.find_batteries([record for each in records.values() for record in each])
+    )
+    results: list[tuple[Record, FoldedResult]] = []
+    values: dict[str, float] = {}
+    folded_values: dict[str, float] = {}
+    upper_bounds: list[str] = []
+    for label, label_records in records.items():
+        for record in label_records:
+            recorded = cast("Mapping[str, Mapping[str, float]]", record["metrics"])
+            values |= {f"{label}.{name}": metric["value"] for name, metric in recorded.items()}
+            folded = fold_result(record, batteries)
+            results.append((record, folded))
+            folded_values |= _shares(folded, label)
+            upper_bounds += _upper_bounds(folded, label)
+    # The worst over fewer attacks could not be compared with that of other trials.
+    all_measured = len(records) == len(trial.evaluations)
+    for label, worst in worst_results(results if all_measured else [], batteries).items():
+        folded_values |= _shares(worst, label)
+        upper_bounds += _upper_bounds(worst, label)
+    return TrialMetrics(values | folded_values, upper_bounds)
+
+
+def _trial_records(folder: Run, trial: Trial) -> dict[str, list[Record]]:
+    """Return the result records of a trial, by evaluation."""
+    records: dict[str, list[Record]] = {}
+    for label, ids in trial.evaluations.items():
+        # An evaluation without all of its records was skipped.
+        if all(map(folder.has_record, ids)):
+            records[label] = [folder.read_record(id) for id in ids]
+    return records
+
+
+def _shares(folded: FoldedResult, label: str) -> dict[str, float]:
+    return {f"{label}.{name}": share.low for name, share in folded.shares.items()}
+
+
+def _upper_bounds(folded: FoldedResult, label: str) -> list[str]:
+    """Return the robust accuracies of which not every image was attacked by the host."""
+    return [f"{label}.{name}" for name, probe in folded.probes.items() if not probe.is_complete]

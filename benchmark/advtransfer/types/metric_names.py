@@ -1,0 +1,35 @@
+"""Names of robust accuracies, and of the evaluations that no suite has among its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+CLAIM_PREFIX = "robust_accuracy"
+"""Prefix of the metrics that the host verifies, and folds with what its batteries broke."""
+
+ATTACK_PREFIX = "attack_accuracy"
+"""Prefix of the share that an evaluation's own attack left, beside the folded robust accuracy."""
+
+WORST_LABELS: Mapping[str, str] = {"linf": "worst_linf", "l2": "worst_l2", "l1": "worst_l1"}
+"""Evaluation labels of the worst over all attacks of a trial, by norm; no suite may use them."""
+
+VALIDATION_LABEL = "validation"
+"""Evaluation label of what a fit measured on held-out training images; no suite may use it."""
+
+VALIDATION_METRICS: Mapping[str, str] = {
+    "accuracy": "validation_accuracy",
+    "robust_accuracy": "robust_validation_accuracy",
+}
+"""Metrics of `VALIDATION_LABEL`, and their names among a fit's facts and curves."""
+
+RESERVED_LABELS = frozenset({*WORST_LABELS.values(), VALIDATION_LABEL})
+
+
+def attack_name(metric: str) -> str:
+    """Return ``attack_accuracy@0.1`` for ``robust_accuracy@0.1``."""
+    return f"{ATTACK_PREFIX}{metric.removeprefix(CLAIM_PREFIX)}"
+
+
+def worst_norm(evaluation: str) -> str | None:
+    """Return the norm of a label of `WORST_LABELS`, None for other labels."""
+    return next((norm for norm, label in WORST_LABELS.items() if label == evaluation), None)

@@ -1,0 +1,225 @@
+"""A sample that a battery broke is broken in every number that is read, and never the reverse."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+import pytest
+
+from advtransfer.result.evidence import (
+    Ball,
+    BatteryIndex,
+    FoldedResult,
+    fold_result,
+    outcome_share,
+    unlearned_reason,
+    unpack_array,
+)
+from advtransfer.result.record import pack_outcomes
+from advtransfer.result.worst_case import worst_results
+from advtransfer.testing.records import complete_record
+from advtransfer.types import Json, Outcome
+
+Record: TypeAlias = "dict[str, Any]"  # Any: JSON
+
+R, B, W, U = Outcome.ROBUST, Outcome.BROKEN, Outcome.WRONG, Outcome.UNKNOWN
+INPUTS: Mapping[str, Json] = {"model": "m" * 64, "test": "t" * 64}
+
+
+def battery(
+    outcomes: Sequence[Sequence[int]],
+    *,
+    eps: float = 0.1,
+    positions: Sequence[int] | None = None,
+    of: int | None = None,
+    version: int = 3,
+    norm: str = "linf",
+    inputs: Mapping[str, Json] = INPUTS,
+) -> Record:
+    parts: Record = {
+        "kind": "battery",
+        "of": of or len(outcomes[0]),
+        "outcomes": {str(each): pack_outcomes(values) for each, values in enumerate(outcomes)},
+        "positions": positions,
+    }
+    asked: Record = {"options": {"norm": norm, "eps": eps, "size": "small"}, "version": version}
+    return complete_record(parts, **asked, inputs=dict(inputs))
+
+
+def result(
+    outcomes: Mapping[str, Sequence[int]],
+    *,
+    batteries: Json = None,
+    use: str = "foolbox/pgd",
+    options: Mapping[str, Json] | None = None,
+    labels: Json = None,
+) -> Record:
+    parts: Record = {
+        "kind": "result",
+        "outcomes": {name: pack_outcomes(values) for name, values in outcomes.items()},
+        "battery": batteries,
+        **({} if labels is None else {"labels": labels}),
+    }
+    chosen = {"norm": "linf", "eps": 0.1} if options is None else options
+    return complete_record(parts, use=use, options=dict(chosen), inputs=dict(INPUTS))
+
+
+def folded(record: Record, *batteries: Record) -> FoldedResult:
+    return fold_result(record, BatteryIndex(batteries))
+
+
+def test_packed_outcomes_are_read_as_they_were_written() -> None:
+    for count in range(1, 10):
+        outcomes = [(3 * each + count) % 4 for each in range(count)]
+
+        assert outcomes == unpack_array(pack_outcomes(outcomes)).tolist()
+
+
+def test_sample_is_robust_only_if_neither_evaluation_nor_battery_broke_it() -> None:
+    found = folded(
+        result({"robust_accuracy@0.1": [R, R, B, W, U, U, R]}),
+        battery([[R, B, R, W, B, R, R], [R, R, R, W, R, R, B]]),
+    )
+
+    assert [R, B, B, W, B, U, B] == found.outcomes["robust_accuracy@0.1"].tolist()
+    assert [R, R, B, W, U, U, R] == found.outcomes["attack_accuracy@0.1"].tolist()
+    assert (1 / 7, 2 / 7, 7) == found.shares["robust_accuracy@0.1"]
+    assert (3 / 7, 5 / 7, 7) == found.shares["attack_accuracy@0.1"]
+    probe = found.probes["robust_accuracy@0.1"]
+    assert (7, 7, 3, True) == (probe.count, probe.of, probe.missed, probe.is_complete)
+
+
+def test_fold_is_never_above_the_attack_alone_and_changes_no_wrong_sample() -> None:
+    random = np.random.RandomState(0)
+    for _ in range(50):
+        attack, probes = random.randint(0, 4, 30), random.randint(0, 4, 12)
+        positions = sorted(random.choice(30, 12, replace=False).tolist())
+        found = folded(
+            result({"robust_accuracy@0.1": attack.tolist()}),
+            battery([probes.tolist()], positions=positions, of=30),
+        )
+        after, alone = found.shares["robust_accuracy@0.1"], found.shares["attack_accuracy@0.1"]
+
+        assert after.low <= alone.low
+        assert after.high <= alone.high
+        outcomes = found.outcomes["robust_accuracy@0.1"]
+        assert ((outcomes == W) == (attack == W)).all()
+        changed = outcomes != attack
+        assert (outcomes[changed] == B).all()
+        assert set(np.flatnonzero(changed)) <= set(positions)
+
+
+def test_partly_probed_accuracy_says_which_images_were_attacked() -> None:
+    attack = result({"robust_accuracy@0.1": [R] * 6})
+    found = folded(attack, battery([[R, B, R]], positions=[1, 3, 5], of=6))
+    probe = found.probes["robust_accuracy@0.1"]
+
+    assert [R, R, R, B, R, R] == found.outcomes["robust_accuracy@0.1"].tolist()
+    assert (3, 6, 1, False) == (probe.count, probe.of, probe.missed, probe.is_complete)
+    assert pytest.approx(1 / 3) == probe.missed_share
+    other = folded(attack, battery([[R, R, R]], positions=[0, 3, 5], of=6))
+    same = folded(attack, battery([[B, B, B]], positions=[1, 3, 5], of=6))
+    assert probe.images == same.probes["robust_accuracy@0.1"].images
+    assert probe.images != other.probes["robust_accuracy@0.1"].images
+
+
+def test_battery_of_another_model_ball_or_old_version_breaks_nothing() -> None:
+    attack = result({"robust_accuracy@0.1": [R, R]})
+    others = [
+        battery([[B, B]], eps=0.2),
+        battery([[B, B]], norm="l2"),
+        battery([[B, B]], version=2),
+        battery([[B, B]], inputs={**INPUTS, "model": "n" * 64}),
+        battery([[B, B]], inputs={**INPUTS, "test": "u" * 64}),
+        battery([[B, B, B]], positions=None),
+    ]
+
+    found = folded(attack, *others)
+
+    assert [R, R] == found.outcomes["robust_accuracy@0.1"].tolist()
+    assert 0 == found.probes["robust_accuracy@0.1"].count
+
+
+def test_new_battery_counts_for_a_result_that_names_an_old_one() -> None:
+    old, new = battery([[R, R]], version=2), battery([[B, R]])
+    found = folded(result({"robust_accuracy": [R, R]}, batteries=old["id"], options={}), old, new)
+
+    assert [B, R] == found.outcomes["robust_accuracy"].tolist()
+    assert {"robust_accuracy": Ball("linf", 0.1)} == found.balls
+
+
+def test_smaller_ball_breaks_larger_radii_and_larger_ones_break_nothing() -> None:
+    names = ["robust_accuracy@0.05", "robust_accuracy@0.1", "robust_accuracy@0.2"]
+    small, middle, large = (
+        battery([outcomes], eps=eps)
+        for outcomes, eps in (([B, R, R, R], 0.05), ([R, B, R, R], 0.1), ([R, R, B, R], 0.2))
+    )
+    named = dict(zip(names, (small["id"], middle["id"], large["id"]), strict=True))
+    found = folded(result(dict.fromkeys(names, [R] * 4), batteries=named), small, middle, large)
+
+    assert [[B, R, R, R], [B, B, R, R], [B, B, B, R]] == [
+        found.outcomes[name].tolist() for name in names
+    ]
+
+
+def test_snapshot_of_an_earlier_epoch_is_not_folded() -> None:
+    found = folded(
+        result({"robust_accuracy@0.1": [R], "robust_accuracy@0.1@3": [R], "accuracy": [R]}),
+        battery([[B]]),
+    )
+
+    assert [B] == found.outcomes["robust_accuracy@0.1"].tolist()
+    assert [R] == found.outcomes["robust_accuracy@0.1@3"].tolist()
+    assert 0 == found.probes["robust_accuracy@0.1@3"].count
+    assert [R] == found.outcomes["accuracy"].tolist()
+    assert "accuracy" not in found.probes
+
+
+def test_worst_is_over_all_attacks_within_the_radius() -> None:
+    first = result({"robust_accuracy@0.1": [B, R, R, R, U, W]}, options={"norm": "linf"})
+    second = result({"robust_accuracy@0.1": [R, B, R, U, R, W]}, options={"norm": "linf"})
+    small = result({"robust_accuracy": [R, R, B, R, R, W]}, options={"norm": "linf", "eps": 0.05})
+    large = result({"robust_accuracy@0.2": [B] * 5 + [W]}, options={"norm": "linf"})
+    other = result({"robust_accuracy@0.1": [B] * 5 + [W]}, options={"norm": "l2"})
+    batteries = BatteryIndex([battery([[R, R, R, R, R, W]])])
+    records = [first, second, small, large, other]
+
+    worst = worst_results([(each, fold_result(each, batteries)) for each in records], batteries)
+
+    assert {"worst_linf", "worst_l2"} == worst.keys()
+    outcomes = {name: values.tolist() for name, values in worst["worst_linf"].outcomes.items()}
+    assert outcomes == {
+        "robust_accuracy@0.05": [R, R, B, R, R, W],
+        "robust_accuracy@0.1": [B, B, B, U, U, W],
+        "robust_accuracy@0.2": [B, B, B, B, B, W],
+    }
+    for name, values in outcomes.items():
+        for each in (first, second):
+            if name in each["outcomes"]:
+                alone = outcome_share(unpack_array(each["outcomes"][name]))
+                assert outcome_share(np.array(values, dtype=np.uint8)).low <= alone.low
+    probe = worst["worst_linf"].probes["robust_accuracy@0.1"]
+    assert (6, 0) == (probe.count, probe.missed)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "labels", "expected"),
+    [
+        (900, {"largest_class": 0.1, "one_class": True}, "those of a constant"),
+        (890, {"largest_class": 0.1, "one_class": False}, "surely above 0.100"),
+        (800, {"largest_class": 0.1, "one_class": False}, None),
+        (800, {"largest_class": 0.19, "one_class": False}, "surely above 0.190"),
+        (890, None, None),
+    ],
+)
+def test_model_learned_if_its_accuracy_is_surely_above_the_largest_class(
+    wrong: int, labels: Json, expected: str | None
+) -> None:
+    outcomes = [W] * wrong + [B] * (1000 - wrong)
+
+    reason = unlearned_reason(result({"robust_accuracy@0.1": outcomes}, labels=labels))
+
+    assert (expected is None) == (reason is None)
+    assert (expected or "") in (reason or "")
