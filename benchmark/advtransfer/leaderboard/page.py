@@ -169,8 +169,7 @@ def _difference_legend(ranking: Ranking, baseline: Json) -> str:
     return (
         f"Δ: mean difference in {inline_code(ranking.column.name)} to "
         f"{escape_markdown(baseline_label(baseline))}, paired by target, n, seed and "
-        f"{paired_axis}, with the 95 % t-interval over the pairs (over source trainings where the "
-        "source has replicates). Without brackets there is one pair or no spread."
+        f"{paired_axis}, with its 95 % interval, over what the caption of the table says."
     )
 
 
