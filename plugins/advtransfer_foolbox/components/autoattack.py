@@ -90,7 +90,7 @@ def apgd(
 
 
 @precheck(check=options.autoattack_misfits, metrics=options.autoattack_metrics)
-@component(needs=("model",), presets=options.AUTOATTACK_PRESETS)
+@component(needs=("model",), presets=options.AUTOATTACK_PRESETS, strong=True)
 def autoattack(
     *,
     norm: Norm,
