@@ -36,7 +36,19 @@ NO_DEFAULT = inspect.Parameter.empty
 """Placeholder for the default of an option without one."""
 
 RESERVED_NAMES = frozenset(
-    {"use", "only", "sweep", "label", "preset", "classes", "channels", "size", "seeds"}
+    {
+        "use",
+        "only",
+        "sweep",
+        "choose",
+        "label",
+        "preset",
+        "classes",
+        "channels",
+        "size",
+        "attribute",
+        "seeds",
+    }
 )
 _ENTRY_KINDS: dict[object, EntryKind] = {Dataset: "dataset", Source: "source", Adapter: "adapter"}
 _CONTENT_KINDS: dict[object, ContentKind] = {File: "file", Folder: "folder"}

@@ -86,11 +86,12 @@ OptionCheck: TypeAlias = Callable[[OptionValues, CellOutline], Iterable[Misfit]]
 
 @dataclass(frozen=True, slots=True)
 class Precheck:
-    """The outline, check and metrics that a factory states with `precheck`."""
+    """The outline, check, metrics and ball that a factory states with `precheck`."""
 
     outline: Callable[[OptionValues], Outline] | None = None
     check: OptionCheck | None = None
     metrics: Callable[[OptionValues], Iterable[str]] | None = None
+    ball: Callable[[OptionValues], tuple[str, float] | None] | None = None
 
 
 def precheck(
@@ -98,6 +99,7 @@ def precheck(
     outline: Callable[[OptionValues], Outline] | None = None,
     check: OptionCheck | None = None,
     metrics: Callable[[OptionValues], Iterable[str]] | None = None,
+    ball: Callable[[OptionValues], tuple[str, float] | None] | None = None,
 ) -> Callable[[Callable[P, T]], Callable[P, T]]:
     """Attach functions that outline a factory's product and check its options, from the options alone.
 
@@ -107,10 +109,12 @@ def precheck(
             itself, with nothing known about the cell, and once for each cell of the grid. Limits that a type
             can express belong in the annotations.
         metrics: For an evaluation: returns all metrics that it can give; those of snapshots without the epoch.
+        ball: For a transfer: returns the norm and radius that it trains against, or None. It is the ball of
+            ``choose: {by: validation.robust_accuracy}`` where the suite names no attack.
     """
 
     def state(factory: Callable[P, T]) -> Callable[P, T]:
-        factory.__precheck__ = Precheck(outline, check, metrics)  # type: ignore[attr-defined]  # as in `component`
+        factory.__precheck__ = Precheck(outline, check, metrics, ball)  # type: ignore[attr-defined]  # as in `component`
         return factory
 
     return state

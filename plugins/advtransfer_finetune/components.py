@@ -5,13 +5,21 @@ They import torch only when a component is built.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Literal
 
-from annotated_types import Ge, Gt, Interval, MinLen
+from annotated_types import Ge, Gt, Interval
 
 from advtransfer.precheck import precheck
 from advtransfer.toolkit.adversary import AdversarialTraining, Adversary, TrainingNorm
-from advtransfer.toolkit.training_config import Adam, Augment, OptimizerConfig, Schedule, Sgd
+from advtransfer.toolkit.training_config import (
+    Adam,
+    Augment,
+    Averaging,
+    KeptEpoch,
+    OptimizerConfig,
+    Schedule,
+    Sgd,
+)
 from advtransfer.types import Since, Source, Transfer, component
 from advtransfer_finetune import options
 from advtransfer_finetune.options import (
@@ -29,7 +37,7 @@ _FULL_OPTIMIZER = Sgd(lr=0.01)
 _TUNING_SCHEDULE = Schedule()
 
 
-@precheck(check=options.blocks_misfits)
+@precheck(check=options.blocks_misfits, ball=options.adversary_ball)
 @component(
     needs=("source",),
     tasks=("classes", "attributes", "values"),
@@ -49,6 +57,9 @@ def blocks(
     snapshots: Annotated[SnapshotEpochs, Since(2)] = (),
     activations: Annotated[Literal["once", "every_epoch"], Since(1)] = "once",
     cached: CacheActivations = True,
+    checkpoint: Annotated[KeptEpoch, Since(1)] = "last",
+    averaging: Annotated[Averaging | None, Since(1)] = None,
+    cutmix: Annotated[float | None, Gt(0), Since(1)] = None,
 ) -> Transfer:
     """Fine-tune the source's last blocks together with a new head; earlier blocks stay.
 
@@ -80,6 +91,12 @@ def blocks(
             adapter) and fit in memory; or in ``every_epoch``. The results agree up to rounding.
         cached: Share activations that are computed once with the other fits of this source, adapter
             and data set.
+        checkpoint: ``last``, the weights after the last epoch, or ``best``: those after the epoch
+            with the highest accuracy on the validation part, under an `adversary` the highest
+            robust accuracy (Rice et al., 2020). It needs a validation part.
+        averaging: Weights that take the place of the last ones: ``{kind: ema, decay}`` or ``{kind:
+            swa, start}``, as in ``vision/trained``.
+        cutmix: Parameter of CutMix (1 in Yun et al., 2019), as in ``vision/trained``.
     """
     from advtransfer_finetune.training import TrainingRecipe
     from advtransfer_finetune.tuning import BlockTuning
@@ -92,6 +109,9 @@ def blocks(
         augment=augment,
         adversary=adversary,
         snapshots=snapshots,
+        kept_epoch=checkpoint,
+        averaging=averaging,
+        cutmix=cutmix,
     )
     return BlockTuning(
         blocks=blocks,
@@ -103,7 +123,7 @@ def blocks(
     )
 
 
-@precheck(check=options.full_misfits)
+@precheck(check=options.full_misfits, ball=options.adversary_ball)
 @component(
     needs=("source",),
     tasks=("classes", "attributes", "values"),
@@ -119,6 +139,9 @@ def full(
     augment: Augment = "none",
     adversary: AdversarialTraining | None = None,
     snapshots: SnapshotEpochs = (),
+    checkpoint: Annotated[KeptEpoch, Since(1)] = "last",
+    averaging: Annotated[Averaging | None, Since(1)] = None,
+    cutmix: Annotated[float | None, Gt(0), Since(1)] = None,
 ) -> Transfer:
     """Fine-tune the whole source, from its own weights on, with a new head.
 
@@ -134,6 +157,9 @@ def full(
         augment: Changes to each training image, as in `blocks`.
         adversary: Train on adversarial examples, as in `blocks`.
         snapshots: Epochs after which the weights are recorded.
+        checkpoint: Which epoch's weights are kept, as in `blocks`.
+        averaging: Average of the weights, as in `blocks`.
+        cutmix: Parameter of CutMix, as in `blocks`.
     """
     from advtransfer_finetune.training import TrainingRecipe
     from advtransfer_finetune.tuning import BlockTuning
@@ -146,6 +172,9 @@ def full(
         augment=augment,
         adversary=adversary,
         snapshots=snapshots,
+        kept_epoch=checkpoint,
+        averaging=averaging,
+        cutmix=cutmix,
     )
     return BlockTuning(blocks="all", batch_norm="adapt", head_init=head_init, recipe=recipe)
 
@@ -165,6 +194,9 @@ def scratch(
     schedule: Schedule = _BASELINE_SCHEDULE,
     augment: Augment = "none",
     snapshots: SnapshotEpochs = (),
+    checkpoint: Annotated[KeptEpoch, Since(2)] = "last",
+    averaging: Annotated[Averaging | None, Since(2)] = None,
+    cutmix: Annotated[float | None, Gt(0), Since(2)] = None,
 ) -> Transfer:
     """Train a network on the target's subset alone: the baseline that a transfer has to beat.
 
@@ -177,6 +209,9 @@ def scratch(
         schedule: The learning rate over the training.
         augment: Changes to each training image, as in `blocks`.
         snapshots: Epochs after which the weights are recorded.
+        checkpoint: Which epoch's weights are kept, as in `blocks`.
+        averaging: Average of the weights, as in `blocks`.
+        cutmix: Parameter of CutMix, as in `blocks`.
     """
     from advtransfer_finetune.training import TrainingRecipe
     from advtransfer_finetune.tuning import ScratchTraining
@@ -188,11 +223,14 @@ def scratch(
         schedule=schedule,
         augment=augment,
         snapshots=snapshots,
+        kept_epoch=checkpoint,
+        averaging=averaging,
+        cutmix=cutmix,
     )
     return ScratchTraining(network=network, recipe=recipe)
 
 
-@precheck(check=options.adversarial_misfits)
+@precheck(check=options.adversarial_misfits, ball=options.own_ball)
 @component(version=2, tasks=("classes", "attributes", "values"))
 def adversarial(
     *,
@@ -208,6 +246,9 @@ def adversarial(
     schedule: Schedule = _BASELINE_SCHEDULE,
     augment: Augment = "none",
     snapshots: SnapshotEpochs = (),
+    checkpoint: Annotated[KeptEpoch, Since(2)] = "last",
+    averaging: Annotated[Averaging | None, Since(2)] = None,
+    cutmix: Annotated[float | None, Gt(0), Since(2)] = None,
 ) -> Transfer:
     """Train a network on the target's subset alone, against PGD (Madry et al., 2018, equation 2.1).
 
@@ -226,6 +267,9 @@ def adversarial(
         schedule: The learning rate over the training.
         augment: Changes to each training image, as in `blocks`.
         snapshots: Epochs after which the weights are recorded.
+        checkpoint: Which epoch's weights are kept, as in `blocks`.
+        averaging: Average of the weights, as in `blocks`.
+        cutmix: Parameter of CutMix, as in `blocks`.
     """
     from advtransfer_finetune.training import TrainingRecipe
     from advtransfer_finetune.tuning import ScratchTraining
@@ -240,21 +284,25 @@ def adversarial(
             norm=norm, eps=eps, steps=steps, step_size=step_size, random_start=random_start
         ),
         snapshots=snapshots,
+        kept_epoch=checkpoint,
+        averaging=averaging,
+        cutmix=cutmix,
     )
     return ScratchTraining(network=network, recipe=recipe)
 
-
-Strength: TypeAlias = Annotated[float, Gt(0)]
-Strengths: TypeAlias = Annotated[tuple[Strength, ...], MinLen(1)]
 
 _PROBE_OPTIMIZER = Sgd()
 
 
 @precheck(check=options.probe_misfits)
-@component(needs=("source",), presets=utrera2021_presets({"solver": "sgd"}))
+@component(
+    needs=("source",),
+    presets=utrera2021_presets({"solver": "sgd"}),
+    deterministic={"solver": "lbfgs", "folds": None},
+)
 def linear_probe(
     *,
-    C: Strength | Strengths = 1.0,
+    C: Annotated[float, Gt(0)] = 1.0,
     max_iterations: Annotated[int, Ge(1)] = 10_000,
     tolerance: Annotated[float, Gt(0)] = 1e-6,
     solver: Annotated[Literal["lbfgs", "sgd"], Since(2)] = "lbfgs",
@@ -264,13 +312,12 @@ def linear_probe(
     schedule: Annotated[Schedule, Since(2)] = STEP_AFTER_EACH_THIRD,
     head_init: Annotated[HeadInit, Since(2)] = "default",
     snapshots: Annotated[SnapshotEpochs, Since(2)] = (),
-    folds: Annotated[Annotated[int, Ge(2)] | None, Since(1)] = None,
     cached: CacheActivations = True,
 ) -> Transfer:
     """Fit multinomial logistic regression on the source's frozen, standardized features.
 
     The features are the inputs of the source's head. The problem is convex, so that the result
-    depends on no random number except for the folds; the fact ``converged`` is 0 where the solver
+    depends on no random number; the fact ``converged`` is 0 where the solver
     stopped before it met the tolerance. With ``solver: sgd`` the same model is trained for a fixed
     time instead, by the recipe of Utrera et al. (2021): its distance from the optimum is then part
     of the result, and so are the random numbers. They train on augmented images and on features
@@ -278,9 +325,9 @@ def linear_probe(
     ``sgd`` only.
 
     Args:
-        C: Inverse strength of the l2 penalty on the weights, as in scikit-learn. Of a list, the
-            strength with the best accuracy on the validation part is chosen (of equal ones the
-            smallest); it needs such a part, or `folds`.
+        C: Inverse strength of the l2 penalty on the weights, as in scikit-learn. To choose it for
+            each fit, write ``choose: {by: validation.accuracy, among: {C: [0.01, 0.1, 1, 10]},
+            folds: 5}`` beside it in the suite.
         max_iterations: Largest number of steps of the solver, L-BFGS.
         tolerance: Largest entry of the gradient at which the solver stops.
         solver: ``lbfgs``, which goes to the optimum, or ``sgd``. The options above are for lbfgs,
@@ -292,19 +339,15 @@ def linear_probe(
         head_init: Initial weights: torch's ``default``, or ``normal``, which is N(0, 1) and zero
             biases.
         snapshots: Epochs after which the weights are recorded.
-        folds: Where there is no validation part, C is chosen by cross-validation over this many
-            folds of the training part, each with its share of every class; the probe is then fitted
-            to all of it.
         cached: Share the features with the other fits of this source, adapter and data set.
     """
     if solver == "sgd":
         from advtransfer_finetune.linear_probes import SgdProbe
         from advtransfer_finetune.training import TrainingRecipe
 
-        if C != 1.0 or folds is not None:
-            found = f"C {C}" if folds is None else f"folds {folds}"
+        if C != 1.0:
             raise ValueError(
-                f"found {found} beside solver 'sgd'; expected none; "
+                f"found C {C} beside solver 'sgd'; expected none; "
                 "set weight_decay in optimiser instead"
             )
         recipe = TrainingRecipe(
@@ -317,17 +360,10 @@ def linear_probe(
         return SgdProbe(recipe=recipe, head_init=head_init, cached=cached)
     from advtransfer_finetune.linear_probes import LinearProbe
 
-    strengths = tuple(sorted(C)) if isinstance(C, tuple) else (C,)
-    return LinearProbe(
-        strengths=strengths,
-        max_iterations=max_iterations,
-        tolerance=tolerance,
-        folds=folds,
-        cached=cached,
-    )
+    return LinearProbe(C=C, max_iterations=max_iterations, tolerance=tolerance, cached=cached)
 
 
-@component(needs=("source",), tasks=("classes", "attributes", "values"))
+@component(needs=("source",), tasks=("classes", "attributes", "values"), deterministic=True)
 def logit_affine(
     *, cutoff: Annotated[float, Interval(ge=0, lt=1)] = 1e-6, cached: CacheActivations = True
 ) -> Transfer:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeAlias, cast
+from typing import TypeAlias
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from advtransfer.errors import Inapplicable
 from advtransfer.toolkit.datasets import all_positions
 from advtransfer.types import Context, DataCard, Fitted, Network, Samples
 from advtransfer_finetune.options import HeadInit
@@ -19,12 +17,6 @@ from advtransfer_finetune.regression import (
     LabelArray,
     RegressionSolution,
     fit_regression,
-)
-from advtransfer_finetune.regularization_path import (
-    FoldSplit,
-    RegularizationPath,
-    fit_path,
-    stratified_folds,
 )
 from advtransfer_finetune.target_model import (
     TargetModel,
@@ -67,17 +59,15 @@ class LinearProbe:
     """Transfer that fits a linear classifier on the source's frozen features.
 
     Args:
-        strengths: Values of C, ascending; more than one needs a validation part, or folds.
+        C: Inverse strength of the l2 penalty.
         max_iterations: Largest number of solver steps.
         tolerance: Largest entry of the gradient at the end.
-        folds: Number of folds by which C is chosen where there is no validation part.
         cached: Share the features with other fits.
     """
 
-    strengths: tuple[float, ...]
+    C: float
     max_iterations: int
     tolerance: float
-    folds: int | None = None
     cached: bool = True
 
     def model(
@@ -101,78 +91,28 @@ class LinearProbe:
         validation: Samples | None,
         context: Context,
     ) -> Fitted:
-        """Choose C where there are several, and solve for the head.
+        """Solve for the head.
 
         Raises:
-            Inapplicable: There are several C and no data to choose by, too few images for the
-                folds, or images of one class only.
+            Inapplicable: There are images of one class only.
         """
-        has_several = len(self.strengths) > 1
-        if has_several and not validation and self.folds is None:
-            needed = "needs a validation part; give it a share of n, or give the probe folds"
-            raise Inapplicable(f"choosing C among {list(self.strengths)} {needed}")
         probed = as_target_model(model.to(context.device).eval())
         features, labels = self._labeled_features(probed, train, context)
-        C = self.strengths[0]
-        facts: dict[str, float] = {}
-        if has_several:
-            held_out = self._labeled_features(probed, validation, context) if validation else None
-            path = self._score_strengths(
-                (features, labels), held_out, classes=train.card.outputs, context=context
-            )
-            C = self.strengths[path.best_index]
-            # The fact's name tells which data the choice rests on.
-            name = "validation_accuracy" if validation else "cross_validation_accuracy"
-            facts[name] = path.accuracies[path.best_index]
-            facts["path_converged"] = float(path.converged)
         scaling = FeatureScaling.from_features(features)
-        solution = self._solve_regression(
-            scaling(features), labels, C=C, classes=train.card.outputs
-        )
+        solution = self._solve_regression(scaling(features), labels, classes=train.card.outputs)
         context.progress(1, 1)
         probed.head.load_state_dict(_head_state(scaling, solution))
-        facts |= {"iterations": solution.iterations, "converged": float(solution.converged)}
-        return Fitted(chosen={"C": C}, facts=facts)
-
-    def _score_strengths(
-        self,
-        train: LabeledFeatures,
-        held_out: LabeledFeatures | None,
-        *,
-        classes: int,
-        context: Context,
-    ) -> RegularizationPath:
-        """Measure every strength on held-out rows: the validation part, or each fold in turn."""
-        features, labels = train
-        if held_out is None:
-            folds = cast(int, self.folds)
-            splits = stratified_folds(labels, folds, source=context.numpy("folds"))
-        else:
-            # Both parts in one array, so that one split covers this case too.
-            held_out_features, held_out_labels = held_out
-            count = len(labels)
-            features = np.concatenate([features, held_out_features])
-            labels = np.concatenate([labels, held_out_labels])
-            rows = np.arange(len(labels))
-            splits = [FoldSplit(fitted=rows[:count], held_out=rows[count:])]
-        return fit_path(
-            features,
-            labels,
-            splits,
-            classes=classes,
-            strengths=self.strengths,
-            tolerance=self.tolerance,
-            max_iterations=self.max_iterations,
-        )
+        facts = {"iterations": solution.iterations, "converged": float(solution.converged)}
+        return Fitted(chosen={"C": self.C}, facts=facts)
 
     def _solve_regression(
-        self, features: FloatArray, labels: LabelArray, *, C: float, classes: int
+        self, features: FloatArray, labels: LabelArray, *, classes: int
     ) -> RegressionSolution:
         return fit_regression(
             features,
             labels,
             classes=classes,
-            C=C,
+            C=self.C,
             max_iterations=self.max_iterations,
             tolerance=self.tolerance,
         )

@@ -16,7 +16,7 @@ from advtransfer.toolkit.option_checks import (
     augment_misfits,
     network_misfits,
     radius_misfits,
-    repeated_value_misfits,
+    recipe_misfits,
     snapshot_misfits,
 )
 from advtransfer.toolkit.training_config import Schedule
@@ -73,31 +73,23 @@ def utrera2021_presets(more: Mapping[str, Json]) -> Mapping[str, Mapping[str, Js
     return {"utrera2021": {**UTRERA2021, **more}, "utrera2021_few": {**UTRERA2021_FEW, **more}}
 
 
+def adversary_ball(chosen: OptionValues) -> tuple[str, float] | None:
+    """Return the norm and radius of the option `adversary`; None for natural training."""
+    adversary = chosen["adversary"]
+    return None if adversary is None else (adversary.norm, adversary.eps)
+
+
+def own_ball(chosen: OptionValues) -> tuple[str, float]:
+    """Return the norm and radius of a factory that has them among its own options."""
+    return chosen["norm"], chosen["eps"]
+
+
 def probe_misfits(chosen: OptionValues, around: CellOutline) -> Iterator[Misfit]:
-    """Yield misfits of the solver's options, the choice of C, the folds and the snapshots."""
-    strengths = chosen["C"]
-    folds = chosen["folds"]
+    """Yield misfits of the snapshots, and of an option that the solver does not have."""
     yield from snapshot_misfits(chosen["snapshots"], chosen["epochs"])
-    if chosen["solver"] == "sgd":
-        defaults = {"C": 1.0, "folds": None}
-        for name, default in defaults.items():
-            if chosen[name] != default:
-                next_step = "remove it, and set `weight_decay` in `optimiser` instead"
-                yield Misfit((name,), f"no `{name}` beside `solver: sgd`", next_step)
-        return
-    if not isinstance(strengths, tuple):
-        return
-    yield from repeated_value_misfits("C", strengths)
-    if len(strengths) <= 1 or around.validation != 0:
-        return
-    if folds is None:
-        found = f"several C with `validation: 0` (n = {around.n})"
-        next_step = "give the target a `validation` share, or the probe `folds`"
-        yield Misfit(("C",), "something to choose among them by", next_step, found, skips=True)
-    elif isinstance(around.n, int) and folds > around.n:
-        # Only this cell is skipped: larger subsets of the suite have enough images.
-        found = f"cross-validation over {folds} folds of {around.n} images"
-        yield Misfit(("folds",), f"at most {around.n} folds", "take fewer folds", found, skips=True)
+    if chosen["solver"] == "sgd" and chosen["C"] != 1.0:
+        next_step = "remove it, and set `weight_decay` in `optimiser` instead"
+        yield Misfit(("C",), "no `C` beside `solver: sgd`", next_step)
 
 
 def blocks_misfits(chosen: OptionValues, around: CellOutline) -> Iterator[Misfit]:
@@ -116,6 +108,9 @@ def full_misfits(chosen: OptionValues, around: CellOutline) -> Iterator[Misfit]:
     yield from adversary_misfits(chosen["adversary"], around.target)
     yield from augment_misfits(chosen["augment"], around.target)
     yield from snapshot_misfits(chosen["snapshots"], chosen["epochs"], chosen["adversary"])
+    yield from recipe_misfits(
+        chosen["checkpoint"], chosen["cutmix"], around.target, validation=around.validation
+    )
 
 
 def scratch_misfits(chosen: OptionValues, around: CellOutline) -> Iterator[Misfit]:
@@ -123,6 +118,9 @@ def scratch_misfits(chosen: OptionValues, around: CellOutline) -> Iterator[Misfi
     yield from network_misfits(chosen["network"], around.target)
     yield from augment_misfits(chosen["augment"], around.target)
     yield from snapshot_misfits(chosen["snapshots"], chosen["epochs"])
+    yield from recipe_misfits(
+        chosen["checkpoint"], chosen["cutmix"], around.target, validation=around.validation
+    )
 
 
 def adversarial_misfits(chosen: OptionValues, around: CellOutline) -> Iterator[Misfit]:

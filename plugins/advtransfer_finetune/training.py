@@ -9,14 +9,23 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from advtransfer.errors import Inapplicable
 from advtransfer.toolkit.adversarial_training import training_objective
 from advtransfer.toolkit.adversary import Adversary, Fast, Free, Trades
 from advtransfer.toolkit.augmentation import make_augmentation
 from advtransfer.toolkit.checkpoint import strip_prefix
-from advtransfer.toolkit.option_checks import require_adversary_radius
+from advtransfer.toolkit.option_checks import NEEDS_VALIDATION, require_adversary_radius
+from advtransfer.toolkit.training import best_epoch
 from advtransfer.toolkit.training import train as minimise
-from advtransfer.toolkit.training_config import Augment, OptimizerConfig, Schedule
-from advtransfer.types import Context, Fitted, Samples, Tensors
+from advtransfer.toolkit.training_config import (
+    Augment,
+    Averaging,
+    KeptEpoch,
+    OptimizerConfig,
+    Schedule,
+)
+from advtransfer.toolkit.validation import monitor_robust_accuracy
+from advtransfer.types import Context, Fitted, Json, Samples, Tensors
 
 EPOCHS_SEEN = "epochs seen"
 """Key of the number of ended epochs in the training's state."""
@@ -84,6 +93,9 @@ class TrainingRecipe:
         augment: Changes to each image.
         adversary: Adversary of adversarial training; None for natural training.
         snapshots: Epochs after which the weights are recorded.
+        kept_epoch: Epoch whose weights are returned: the last, or the best on the validation part.
+        averaging: Average of the weights that takes their place.
+        cutmix: Parameter of CutMix; None for none.
 
     Raises:
         ValueError: A snapshot is beyond the last epoch.
@@ -96,6 +108,9 @@ class TrainingRecipe:
     augment: Augment = "none"
     adversary: Adversary | Trades | Fast | Free | None = None
     snapshots: tuple[int, ...] = ()
+    kept_epoch: KeptEpoch = "last"
+    averaging: Averaging | None = None
+    cutmix: float | None = None
 
     def __post_init__(self) -> None:
         beyond = [epoch for epoch in self.snapshots if epoch > self.data_passes]
@@ -116,7 +131,7 @@ class TrainingRecipe:
     @property
     def has_fixed_inputs(self) -> bool:
         """True if the model gets the same images in every epoch."""
-        return self.augment == "none" and self.adversary is None
+        return self.augment == "none" and self.adversary is None and self.cutmix is None
 
     def fit(
         self,
@@ -128,7 +143,7 @@ class TrainingRecipe:
         mode: Callable[[nn.Module], object] = nn.Module.train,
         whole: nn.Module | None = None,
     ) -> Fitted:
-        """Train the model in place; the validation part is only measured.
+        """Train the model in place; the validation part is measured, and may choose the epoch.
 
         Args:
             model: The trained model; it ends in eval mode.
@@ -140,12 +155,15 @@ class TrainingRecipe:
 
         Raises:
             Diverged: A loss is not finite.
+            Inapplicable: The best epoch is to be kept, and there is no validation part.
             ValueError: The adversary's radius exceeds the largest distance of two inputs.
         """
         card = train.card
         require_adversary_radius(self.adversary, card)
         objective = training_objective(self.adversary, task=card.task, bounds=card.bounds)
         snapshots = SnapshotRecorder(whole or model, self.snapshots, objective.state)
+        if self.kept_epoch == "best" and validation is None:
+            raise Inapplicable(f"`checkpoint: best` {NEEDS_VALIDATION}")
         curves = minimise(
             model,
             train,
@@ -157,8 +175,29 @@ class TrainingRecipe:
             objective=objective,
             augment=make_augmentation(self.augment, shape=card.shape, context=context),
             validation=validation,
-            watch=snapshots.after_epoch if self.snapshots else None,
+            watch=self._epoch_watch(snapshots, validation, context),
             mode=mode,
             save_every=max(1, self.data_passes // 10),
+            kept_epoch=self.kept_epoch,
+            averaging=self.averaging,
+            cutmix=self.cutmix,
         )
-        return Fitted(curves=curves, snapshots=snapshots.recorded_states())
+        chosen: dict[str, Json] = {}
+        if self.kept_epoch == "best":
+            chosen["epoch"] = best_epoch(curves)
+        return Fitted(curves=curves, chosen=chosen, snapshots=snapshots.recorded_states())
+
+    def _epoch_watch(
+        self, snapshots: SnapshotRecorder, validation: Samples | None, context: Context
+    ) -> Callable[[nn.Module], Mapping[str, float]] | None:
+        """Return what is done after each epoch besides the measurement of the validation part."""
+        robust = None
+        if self.kept_epoch == "best" and validation is not None:
+            robust = monitor_robust_accuracy(self.adversary, validation, context)
+        if not self.snapshots:
+            return robust
+
+        def watch(model: nn.Module) -> Mapping[str, float]:
+            return {**snapshots.after_epoch(model), **(robust(model) if robust else {})}
+
+        return watch

@@ -10,7 +10,13 @@ from collections.abc import Iterable
 
 from advtransfer.hookspecs import hookimpl
 from advtransfer.types import Evaluation, Factory
-from advtransfer_foolbox.components import autoattack, ensembles, gradient, minimization
+from advtransfer_foolbox.components import (
+    autoattack,
+    ensembles,
+    fab_square,
+    gradient,
+    minimization,
+)
 
 
 @hookimpl
@@ -21,4 +27,5 @@ def register_evaluations() -> Iterable[Factory[Evaluation]]:
         *minimization.EVALUATIONS,
         *ensembles.EVALUATIONS,
         *autoattack.EVALUATIONS,
+        *fab_square.EVALUATIONS,
     )

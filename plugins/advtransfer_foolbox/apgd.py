@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from eagerpy.astensor import astensor, astensor_
 from foolbox.attacks.base import FixedEpsilonAttack, raise_if_kwargs, verify_input_bounds
-from foolbox.distances import Distance, l1, l2, linf
+from foolbox.distances import Distance
 from foolbox.models.base import Model
 from foolbox.models.pytorch import PyTorchModel
 from torch import Tensor
@@ -22,21 +22,25 @@ from advtransfer.toolkit.option_checks import Norm
 from advtransfer.toolkit.prediction import KERNEL_BATCH, apply_in_chunks, fill_batch
 from advtransfer.types import Context
 from advtransfer_foolbox.apgd_losses import (
-    ApgdObjective,
     TargetRanking,
+    apgd_objective,
     defined_loss,
-    loss_objective,
     rank_by_distance,
-    rank_by_logit,
 )
 from advtransfer_foolbox.apgd_steps import Ascent, MomentumAscent, SparseAscent
-from advtransfer_foolbox.gradient_attacks import _criterion_labels
+from advtransfer_foolbox.foolbox_hooks import DISTANCES
+from advtransfer_foolbox.gradient_attacks import Objective, other_classes
 from advtransfer_foolbox.norms import bring_inside
 from advtransfer_foolbox.options import Apgd
-from advtransfer_foolbox.protocols import AttackBatch, AttackRun, BatchResult, OnProgress
-from advtransfer_foolbox.starts import random_starts
-
-_DISTANCES: dict[Norm, Distance] = {"linf": linf, "l2": l2, "l1": l1}
+from advtransfer_foolbox.protocols import (
+    AttackBatch,
+    AttackRun,
+    BatchResult,
+    OnProgress,
+    criterion_labels,
+    misclassified,
+)
+from advtransfer_foolbox.starts import normal_numbers, random_starts
 
 
 class AutoPgd(FixedEpsilonAttack):
@@ -61,7 +65,7 @@ class AutoPgd(FixedEpsilonAttack):
     @property
     def distance(self) -> Distance:
         """The distance of the attack's norm (Foolbox's hook)."""
-        return _DISTANCES[self.norm]
+        return DISTANCES[self.norm]
 
     def count_attempts(self, classes: int) -> int:
         """Return the number of restarts."""
@@ -84,7 +88,7 @@ class AutoPgd(FixedEpsilonAttack):
         raise_if_kwargs(kwargs)
         images, restore_type = astensor_(inputs)
         verify_input_bounds(images, model)
-        labels = _criterion_labels(criterion).raw
+        labels = criterion_labels(criterion)
         with torch.no_grad():
             clean_logits = apply_in_chunks(model, images.raw)
         result = self.attack_batch(
@@ -143,7 +147,7 @@ class AutoPgd(FixedEpsilonAttack):
         loss = defined_loss(self.settings.loss, clean_logits.shape[1])
         queue = _AscentQueue(
             model=model,
-            objective=loss_objective(loss),
+            objective=apgd_objective(loss),
             images=images,
             labels=labels,
             starts=starts,
@@ -158,10 +162,11 @@ class AutoPgd(FixedEpsilonAttack):
         if self.norm == "l1":
             # Normal offsets, which the ascent projects: that leaves a sparse start, from which its
             # sparse steps go on (Croce and Hein, 2021).
+            size = math.prod(shape)
+            count = size + size % 2
             stream = f"apgd {self.seed}"
-            uniform = context.uniform(stream, batch.keys, (2, *shape), restart=run.attempt)
-            lengths = (-2 * torch.log1p(-uniform[:, 0])).sqrt()
-            offsets = lengths * torch.cos(2 * math.pi * uniform[:, 1])
+            numbers = context.uniform(stream, batch.keys, (count,), restart=run.attempt)
+            offsets = normal_numbers(numbers)[:, :size].reshape(-1, *shape)
             return batch.inputs + offsets.to(batch.inputs)
         points = random_starts(
             batch.keys,
@@ -191,7 +196,7 @@ class AutoPgd(FixedEpsilonAttack):
             if self.settings.target_order == "distance":
                 ranking = self._rank_in_chunks(model, images, labels)
                 return ranking.first_targets(self.settings.targets)
-            classes = rank_by_logit(clean_logits, labels)[:, : self.settings.targets]
+            classes = other_classes(clean_logits, labels)[:, : self.settings.targets]
         is_finite = torch.ones_like(labels, dtype=torch.bool)
         return TargetRanking(classes, 0, 0, is_finite)
 
@@ -234,7 +239,7 @@ class _AscentQueue:
     """
 
     model: Model
-    objective: ApgdObjective
+    objective: Objective
     images: Tensor
     labels: Tensor
     starts: Tensor
@@ -303,13 +308,12 @@ class _AscentQueue:
         losses = self.objective(logits, labels, targets)
         # A sum, not a mean: the gradient of a sample must not depend on the number of rows.
         (gradients,) = torch.autograd.grad(losses.sum(), points)
-        logits = logits.detach()
         entries = gradients.isfinite()
         return _Evaluation(
             losses=losses.detach(),
             # torch's sign of NaN is 0 too; `completed` tells such a step from a robust sample.
             gradients=torch.where(entries, gradients, 0.0),
-            misclassified=logits.isfinite().all(1) & (logits.argmax(1) != labels),
+            misclassified=misclassified(logits.detach(), labels),
             is_finite=entries.flatten(1).all(1),
         )
 

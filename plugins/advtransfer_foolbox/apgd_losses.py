@@ -6,21 +6,23 @@ Every loss rises towards misclassification, and no gradient underflows for confi
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from typing import NamedTuple, TypeAlias
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import torch
 from foolbox.models.base import Model
 from torch import Tensor
 
 from advtransfer.toolkit.option_checks import Norm
+from advtransfer.types import Check
+from advtransfer_foolbox.gradient_attacks import Objective, loss_objective, other_classes
 from advtransfer_foolbox.options import ApgdLoss
-
-ApgdObjective: TypeAlias = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""Map logits ``(B, K)``, labels and target classes ``(B,)`` to the loss to increase, ``(B,)``."""
 
 MALT_CANDIDATES = 100
 """Largest number of classes, by decreasing logit, whose distance is estimated (Melamed et al., 2024)."""
+
+LEAST_CLASSES: dict[ApgdLoss, int] = {"dlr": 3, "targeted_dlr": 4}
+"""Number of classes that DLR and its targeted form need."""
 
 _MIN_SPREAD = 1e-12
 """Lower bound on DLR's denominator; it is 0 where the largest logits are equal."""
@@ -31,67 +33,58 @@ _DUAL_ORDER: dict[Norm, float] = {"linf": 1.0, "l2": 2.0, "l1": math.inf}
 def defined_loss(loss: ApgdLoss, classes: int) -> ApgdLoss:
     """Return the loss, or the margin where the model has too few classes for DLR.
 
-    DLR divides by a difference between the first and the third logit; the targeted form needs
-    four logits.
+    DLR divides by the difference between the first and the third logit, its targeted form by that
+    between the first and the mean of the third and fourth.
     """
-    if loss == "dlr" and classes < 3:
-        return "margin"
-    if loss == "targeted_dlr" and classes < 4:
-        return "targeted_margin"
-    return loss
+    if classes >= LEAST_CLASSES.get(loss, 2):
+        return loss
+    return "margin" if loss == "dlr" else "targeted_margin"
 
 
-def loss_objective(loss: ApgdLoss) -> ApgdObjective:
+def replaced_loss_checks(losses: Iterable[ApgdLoss], *, classes: int, samples: int) -> list[Check]:
+    """Return a note for the record on each loss that the margin replaces, as a check.
+
+    Args:
+        losses: The losses that were asked for.
+        classes: Number of the model's classes.
+        samples: Number of test samples.
+    """
+    replaced = [loss for loss in dict.fromkeys(losses) if defined_loss(loss, classes) != loss]
+    return [
+        Check(
+            loss,
+            "not applicable",
+            classes,
+            LEAST_CLASSES[loss],
+            samples,
+            f"not defined for {classes} classes; {defined_loss(loss, classes)} takes its place",
+        )
+        for loss in replaced
+    ]
+
+
+def apgd_objective(loss: ApgdLoss) -> Objective:
     """Return the objective that increases the loss of that name."""
-    return {
-        "cross_entropy": _log_odds,
-        "dlr": _dlr,
-        "targeted_dlr": _targeted_dlr,
-        "margin": _margin,
-        "targeted_margin": _targeted_margin,
-    }[loss]
+    if loss == "dlr":
+        return _dlr
+    if loss == "targeted_dlr":
+        return _targeted_dlr
+    return loss_objective(loss)
 
 
-def _log_odds(logits: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
-    """Return log((1 - p) / p) of the label's probability p, ``(B,)``.
-
-    It rises with cross-entropy, -log p, and its gradient has the same direction; but the factor
-    1 - p, which underflows for confident models, is divided out.
-    """
-    return _others(logits, labels).logsumexp(1) - _logits_of(logits, labels)
-
-
-def _margin(logits: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
-    """Return the largest other logit minus the label's logit, ``(B,)``."""
-    return _others(logits, labels).amax(1) - _logits_of(logits, labels)
-
-
-def _targeted_margin(logits: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
-    """Return the target's logit minus the label's logit, ``(B,)``."""
-    return _logits_of(logits, targets) - _logits_of(logits, labels)
-
-
-def _dlr(logits: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
+def _dlr(logits: Tensor, labels: Tensor, targets: Tensor | None) -> Tensor:
     """Return the difference of logits ratio, ``(B,)`` (Croce and Hein, 2020, equation 6)."""
     largest = logits.topk(3, dim=1).values
     spread = largest[:, 0] - largest[:, 2]
-    return _margin(logits, labels, targets) / spread.clamp_min(_MIN_SPREAD)
+    return loss_objective("margin")(logits, labels, None) / spread.clamp_min(_MIN_SPREAD)
 
 
-def _targeted_dlr(logits: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
+def _targeted_dlr(logits: Tensor, labels: Tensor, targets: Tensor | None) -> Tensor:
     """Return the targeted difference of logits ratio, ``(B,)`` (equation 7)."""
     largest = logits.topk(4, dim=1).values
     spread = largest[:, 0] - (largest[:, 2] + largest[:, 3]) / 2
-    return _targeted_margin(logits, labels, targets) / spread.clamp_min(_MIN_SPREAD)
-
-
-def _logits_of(logits: Tensor, classes: Tensor) -> Tensor:
-    return logits.gather(1, classes[:, None])[:, 0]
-
-
-def _others(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return the logits with minus infinity at the labels."""
-    return logits.scatter(1, labels[:, None], float("-inf"))
+    margins = loss_objective("targeted_margin")(logits, labels, targets)
+    return margins / spread.clamp_min(_MIN_SPREAD)
 
 
 class TargetRanking(NamedTuple):
@@ -125,11 +118,6 @@ class TargetRanking(NamedTuple):
         return self._replace(classes=self.classes[:, :count])
 
 
-def rank_by_logit(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return the classes other than the label by decreasing logit, ``(B, K - 1)``."""
-    return _others(logits, labels).sort(dim=1, descending=True, stable=True).indices[:, :-1]
-
-
 def rank_by_distance(model: Model, images: Tensor, labels: Tensor, *, norm: Norm) -> TargetRanking:
     """Return the other classes by the distance to their linearised boundary (MALT's order).
 
@@ -144,11 +132,11 @@ def rank_by_distance(model: Model, images: Tensor, labels: Tensor, *, norm: Norm
     """
     points = images.detach().requires_grad_()
     logits: Tensor = model(points)
-    candidates = rank_by_logit(logits.detach(), labels)[:, :MALT_CANDIDATES]
+    candidates = other_classes(logits.detach(), labels)[:, :MALT_CANDIDATES]
     is_finite = torch.ones_like(labels, dtype=torch.bool)
     distances = []
     for rank in range(candidates.shape[1]):
-        gaps = _logits_of(logits, labels) - _logits_of(logits, candidates[:, rank])
+        gaps = -loss_objective("targeted_margin")(logits, labels, candidates[:, rank])
         (gradients,) = torch.autograd.grad(gaps.sum(), points, retain_graph=True)
         slopes: Tensor = torch.linalg.vector_norm(
             gradients.flatten(1).double(), ord=_DUAL_ORDER[norm], dim=1

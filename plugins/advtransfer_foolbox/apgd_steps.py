@@ -12,9 +12,12 @@ from itertools import pairwise
 from typing import Protocol
 
 import torch
+from foolbox.types import Bounds
 from torch import Tensor
 
 from advtransfer.toolkit.option_checks import Norm
+from advtransfer_foolbox.foolbox_hooks import row_column
+from advtransfer_foolbox.gradient_steps import step_direction
 from advtransfer_foolbox.norms import project_onto_ball
 
 MOMENTUM = 0.75
@@ -31,6 +34,9 @@ STEP_FACTOR, SMALLEST_STEP = 1.5, 0.1
 
 SPARSER = 0.95
 """The l_1 step starts again from eps if the changed entries fell below this share of the last ones."""
+
+
+UNIT_BOX = Bounds(0, 1)
 
 
 class Ascent(Protocol):
@@ -141,10 +147,11 @@ class MomentumAscent:
         gradients = _select(restarted, self._best_gradients, gradients)
         self._losses = torch.where(restarted, self.best_losses, losses)
 
-        moved = points + _column(self.step_sizes, points) * self._directions(gradients)
+        directions = step_direction(self.norm, gradients, points, UNIT_BOX)
+        moved = points + row_column(self.step_sizes, points) * directions
         change = self._project_roughly(moved) - points
         is_first = self._evaluations == 0
-        weight = _column(torch.where(is_first, 1.0, MOMENTUM).to(points), points)
+        weight = row_column(torch.where(is_first, 1.0, MOMENTUM).to(points), points)
         momentum = (1 - weight) * (points - self._previous_points)
         self._previous_points = self.points
         self.points = self._project(points + weight * change + momentum)
@@ -182,15 +189,6 @@ class MomentumAscent:
         self._increases = torch.where(at_checkpoint, 0, self._increases)
         return halved
 
-    def _directions(self, gradients: Tensor) -> Tensor:
-        if self.norm == "linf":
-            return gradients.sign()
-        # Divided by the largest entry first: squares of small entries would underflow.
-        largest = gradients.flatten(1).abs().amax(1)
-        scaled = gradients / _column(torch.where(largest > 0, largest, 1.0), gradients)
-        lengths = torch.linalg.vector_norm(scaled.flatten(1), dim=1)
-        return scaled / _column(lengths.clamp_min(1.0), gradients)
-
     def _project_roughly(self, points: Tensor) -> Tensor:
         """Return the points moved into ball and box, up to rounding."""
         if self.norm == "linf":
@@ -198,7 +196,7 @@ class MomentumAscent:
         offsets = points - self._images
         lengths = torch.linalg.vector_norm(offsets.flatten(1), dim=1)
         shares = (self.eps / lengths.clamp_min(self.eps)).to(offsets)
-        return (self._images + offsets * _column(shares, offsets)).clamp(0, 1)
+        return (self._images + offsets * row_column(shares, offsets)).clamp(0, 1)
 
     def _project(self, points: Tensor) -> Tensor:
         """Return the points moved into ball and box."""
@@ -318,20 +316,23 @@ class SparseAscent:
     def _take_steps(self, gradients: Tensor, restarted: Tensor) -> None:
         points = _select(restarted, self.best_points, self.points)
         gradients = _select(restarted, self._best_gradients, gradients)
-        signs = self._sparse_signs(gradients.flatten(1))
+        signs = self._sparse_signs(gradients.flatten(1), points.flatten(1))
         lengths = signs.abs().sum(1).clamp_min(1)
         steps = signs * (self.step_sizes / lengths)[:, None]
         phases = self._phases.clamp_max(len(self._radii) - 1)
         moved = points + steps.reshape(points.shape)
         self.points = project_into_l1_box(moved, self._images, eps=self._radii[phases])
 
-    def _sparse_signs(self, gradients: Tensor) -> Tensor:
+    def _sparse_signs(self, gradients: Tensor, points: Tensor) -> Tensor:
         """Return the signs of the `_moved` largest entries of each row, ``(B, D)``; 0 elsewhere."""
-        sizes = gradients.abs()
+        signs = gradients.sign()
+        # An entry at the box cannot move on. Counted among the largest, it would keep others still.
+        can_move = torch.where(signs > 0, points < 1, points > 0)
+        sizes = torch.where(can_move, gradients.abs(), 0.0)
         ranks = self._moved.long().clamp(1, sizes.shape[1]) - 1
         decreasing = sizes.sort(dim=1, descending=True).values
         smallest = decreasing.gather(1, ranks[:, None])
-        return torch.where(sizes >= smallest, gradients.sign(), 0.0)
+        return torch.where(can_move & (sizes >= smallest), signs, 0.0)
 
 
 def l1_phases(eps: float, steps: int) -> list[tuple[float, int]]:
@@ -397,9 +398,4 @@ def _count_changed(points: Tensor, images: Tensor) -> Tensor:
 
 def _select(rows: Tensor, chosen: Tensor, others: Tensor) -> Tensor:
     """Return `chosen` in the rows where the mask ``(B,)`` is true, and `others` elsewhere."""
-    return torch.where(_column(rows, chosen), chosen, others)
-
-
-def _column(values: Tensor, like: Tensor) -> Tensor:
-    """Return values ``(B,)`` as ``(B, 1, 1, 1)``, to be broadcast over the entries of rows."""
-    return values.reshape(-1, *[1] * (like.ndim - 1))
+    return torch.where(row_column(rows, chosen), chosen, others)

@@ -9,17 +9,18 @@ from foolbox.attacks.blended_noise import LinearSearchBlendedUniformNoiseAttack
 
 from advtransfer.toolkit.option_checks import Norm
 from advtransfer.types import Evaluation
-from advtransfer_foolbox import gradient_attacks, minimization_attacks, options
+from advtransfer_foolbox import minimization_attacks, options
 from advtransfer_foolbox.apgd import AutoPgd
 from advtransfer_foolbox.attack_accuracy import AttackAccuracy
+from advtransfer_foolbox.fab import FastAdaptiveBoundary
+from advtransfer_foolbox.gradient_attacks import GradientAttack
 from advtransfer_foolbox.minimization_attacks import BlendedStartingPoints, NearestExampleAttack
 from advtransfer_foolbox.norms import Budget
 from advtransfer_foolbox.options import AttackSettings, accuracy_metric
 from advtransfer_foolbox.protocols import Attack
-from advtransfer_foolbox.random_noise import NoiseAttack, PerSampleNoise
-from advtransfer_foolbox.starts import GradientAttack
+from advtransfer_foolbox.random_noise import NoiseAttack
+from advtransfer_foolbox.square import SquareAttack
 
-GradientSettings: TypeAlias = options.Fgsm | options.Pgd | options.BasicIterative
 MinimizationSettings: TypeAlias = (
     options.DeepFool | options.CarliniWagner | options.Boundary | options.BrendelBethge
 )
@@ -40,17 +41,22 @@ def build_evaluation(
         ValueError: An attack is not defined for the norm.
     """
     return AttackAccuracy(
-        attacks=build_attacks(attacks, norm=norm, seed=seed),
+        attacks=build_attacks(attacks, norm=norm, seed=seed, report_distances=report_distances),
         metric=accuracy_metric(attacks),
         clean_metric="clean_accuracy" if report_clean else None,
         budget=Budget.from_option(norm, eps),
         report_queries=report_queries,
         report_distances=report_distances,
+        apgd_losses=[attack.loss for attack in attacks if isinstance(attack, options.Apgd)],
     )
 
 
-def build_attacks(settings: Sequence[AttackSettings], *, norm: Norm, seed: int) -> list[Attack]:
+def build_attacks(
+    settings: Sequence[AttackSettings], *, norm: Norm, seed: int, report_distances: bool = False
+) -> list[Attack]:
     """Return the attacks in the order of their settings.
+
+    Without `report_distances`, FAB stops at an example within the radius: a nearer one is not needed.
 
     Raises:
         ValueError: An attack is not defined for the norm.
@@ -58,7 +64,10 @@ def build_attacks(settings: Sequence[AttackSettings], *, norm: Norm, seed: int) 
     # All are checked before any is built: building one may need a library or take time.
     for attack in settings:
         _require_norm(attack, norm)
-    return [_build_attack(attack, norm=norm, seed=seed) for attack in settings]
+    return [
+        _build_attack(attack, norm=norm, seed=seed, report_distances=report_distances)
+        for attack in settings
+    ]
 
 
 def _require_norm(settings: AttackSettings, norm: Norm) -> None:
@@ -69,36 +78,22 @@ def _require_norm(settings: AttackSettings, norm: Norm) -> None:
         )
 
 
-def _build_attack(settings: AttackSettings, *, norm: Norm, seed: int) -> Attack:
-    if isinstance(settings, GradientSettings):
-        return _build_gradient_attack(settings, norm=norm, seed=seed)
-    if isinstance(settings, MinimizationSettings):
-        return _build_minimization_attack(settings, norm=norm, seed=seed)
-    if isinstance(settings, options.Apgd):
-        return AutoPgd(settings, norm=norm, seed=seed)
-    noise = PerSampleNoise(norm=norm, noise=settings.noise, draws=settings.draws)
-    return NoiseAttack(attack=noise, seed=seed)
-
-
-def _build_gradient_attack(settings: GradientSettings, *, norm: Norm, seed: int) -> Attack:
+def _build_attack(
+    settings: AttackSettings, *, norm: Norm, seed: int, report_distances: bool
+) -> Attack:
     match settings:
-        case options.Fgsm():
-            step = gradient_attacks.fast_gradient(norm, settings)
-            return GradientAttack(attack=step, norm=norm, seed=seed)
-        case options.BasicIterative():
-            attack = gradient_attacks.basic_iterative(norm, settings)
-            restarts = 1
-        case options.Pgd():
-            attack = gradient_attacks.projected_gradient(norm, settings)
-            restarts = settings.restarts
-    return GradientAttack(
-        attack=attack,
-        norm=norm,
-        seed=seed,
-        restarts=restarts,
-        targeted=settings.loss == "targeted_margin",
-        max_targets=settings.targets,
-    )
+        case options.Apgd():
+            return AutoPgd(settings, norm=norm, seed=seed)
+        case options.Fgsm() | options.Pgd() | options.BasicIterative():
+            return GradientAttack(settings, norm=norm, seed=seed)
+        case options.Fab():
+            return FastAdaptiveBoundary(settings, norm=norm, stops_inside=not report_distances)
+        case options.Square():
+            return SquareAttack(settings, norm=norm, seed=seed)
+        case options.Noise():
+            return NoiseAttack(settings=settings, norm=norm, seed=seed)
+        case _:
+            return _build_minimization_attack(settings, norm=norm, seed=seed)
 
 
 def _build_minimization_attack(settings: MinimizationSettings, *, norm: Norm, seed: int) -> Attack:

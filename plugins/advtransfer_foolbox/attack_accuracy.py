@@ -12,8 +12,10 @@ from torch import Tensor, nn
 from advtransfer.toolkit.datasets import BoundedSamples, require_unit_bounds
 from advtransfer.toolkit.model_modes import weights_frozen
 from advtransfer.types import Context, EvaluationInputs, Examples, Measurement, Outcome
+from advtransfer_foolbox.apgd_losses import replaced_loss_checks
 from advtransfer_foolbox.clean_accuracy import CleanPredictions, predict_clean, require_model
 from advtransfer_foolbox.norms import Budget
+from advtransfer_foolbox.options import ApgdLoss
 from advtransfer_foolbox.protocols import Attack
 from advtransfer_foolbox.radius_search import RadiusSearch
 
@@ -29,6 +31,8 @@ class AttackAccuracy:
         clean_metric: Name of the outcome metric without attack; None leaves it out.
         report_queries: Report the numbers of model and gradient evaluations.
         report_distances: Report the distances of the nearest examples.
+        apgd_losses: The losses of Auto-PGD among the attacks; the record says where a model has too
+            few classes for one.
     """
 
     attacks: Sequence[Attack]
@@ -37,6 +41,7 @@ class AttackAccuracy:
     clean_metric: str | None = None
     report_queries: bool = False
     report_distances: bool = False
+    apgd_losses: Sequence[ApgdLoss] = ()
 
     def measure(self, given: EvaluationInputs, *, context: Context) -> Measurement:
         """Return the outcomes at each radius, with the examples of the broken samples.
@@ -54,7 +59,7 @@ class AttackAccuracy:
         # Frozen weights save their gradients: attacks need those of the inputs only.
         with weights_frozen(model), torch.enable_grad():
             search = self._start_search(model, test, clean, context)
-            for eps in search.radii:
+            for eps in sorted(self.budget.eps):
                 outcomes[self._metric_name(eps)] = search.attack_radius(eps)
                 examples[eps] = self._proving_examples(search, eps)
         samples, metrics = self._optional_measurements(search, clean)
@@ -63,6 +68,9 @@ class AttackAccuracy:
             metrics=metrics,
             samples=samples,
             examples=[examples[eps] for eps in self.budget.eps],
+            checks=replaced_loss_checks(
+                self.apgd_losses, classes=clean.logits.shape[1], samples=len(test)
+            ),
         )
 
     def _start_search(
@@ -73,8 +81,7 @@ class AttackAccuracy:
             model=PyTorchModel(model, bounds=(0, 1), device=context.device),
             test=test,
             clean=clean,
-            norm=self.budget.norm,
-            radii=sorted(self.budget.eps),
+            budget=self.budget,
             context=context,
         )
 

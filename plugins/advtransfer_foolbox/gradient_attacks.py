@@ -1,7 +1,4 @@
-"""Foolbox's gradient attacks by norm, stopped for each sample at its first misclassified iterate.
-
-The attacks subclass Foolbox's public classes: their steps and projections are Foolbox's own hooks.
-"""
+"""Foolbox's gradient attacks in all norms, stopped for each sample at its first misclassified iterate."""
 
 from __future__ import annotations
 
@@ -10,42 +7,37 @@ from typing import Any, NamedTuple, TypeAlias
 
 import torch
 from eagerpy.astensor import astensor, astensor_
-from eagerpy.framework import clip
 from eagerpy.tensor.tensor import Tensor as EagerTensor
 from foolbox.attacks.base import raise_if_kwargs, verify_input_bounds
-from foolbox.attacks.basic_iterative_method import (
-    L1BasicIterativeAttack,
-    L2BasicIterativeAttack,
-    LinfBasicIterativeAttack,
-)
-from foolbox.attacks.fast_gradient_method import (
-    L1FastGradientAttack,
-    L2FastGradientAttack,
-    LinfFastGradientAttack,
-)
 from foolbox.attacks.gradient_descent_base import BaseGradientDescent
-from foolbox.attacks.projected_gradient_descent import (
-    L2ProjectedGradientDescentAttack,
-    LinfProjectedGradientDescentAttack,
-)
-from foolbox.attacks.sparse_l1_descent_attack import SparseL1DescentAttack
-from foolbox.criteria import Criterion, Misclassification
+from foolbox.distances import Distance, l1, l2, linf
 from foolbox.models.base import Model
+from foolbox.models.pytorch import PyTorchModel
+from foolbox.types import Bounds
 from torch import Tensor
-from torch.nn import functional
 
 from advtransfer.toolkit.option_checks import Norm
-from advtransfer.toolkit.prediction import KERNEL_BATCH, fill_batch
-from advtransfer_foolbox.norms import project_onto_ball, scale_into_ball
-from advtransfer_foolbox.options import BasicIterative, EpsMultiple, Fgsm, Loss, Pgd
-from advtransfer_foolbox.protocols import BatchResult, OnProgress
+from advtransfer.types import Context
+from advtransfer_foolbox.active_rows import step_until_finished
+from advtransfer_foolbox.gradient_steps import project_step, step_direction, step_rule
+from advtransfer_foolbox.norms import bring_inside
+from advtransfer_foolbox.options import EpsMultiple, GradientSettings, Loss
+from advtransfer_foolbox.protocols import (
+    AttackBatch,
+    AttackRun,
+    BatchResult,
+    OnProgress,
+    criterion_labels,
+    misclassified,
+)
+from advtransfer_foolbox.starts import numbers_per_point, random_starts, unit_ball_points
 
 Objective: TypeAlias = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 """Map logits ``(B, K)``, labels and target classes ``(B,)`` to the value to increase, ``(B,)``."""
 
 
 def loss_objective(loss: Loss) -> Objective:
-    """Return the objective that increases the loss of that name."""
+    """Return the objective whose gradient has the direction of that loss's."""
     return {
         "cross_entropy": _cross_entropy,
         "margin": _logit_margin,
@@ -59,7 +51,13 @@ def other_classes(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def _cross_entropy(logits: Tensor, labels: Tensor, targets: Tensor | None) -> Tensor:
-    return functional.cross_entropy(logits, labels, reduction="none")
+    """Return log-sum-exp of the other logits minus the label's logit, ``(B,)``.
+
+    Cross-entropy is ``log(1 + exp(f))`` of this value ``f``, so its gradient is that of ``f`` times a
+    number in (0, 1). On a confident model that number is below the smallest float32, and the
+    gradient of cross-entropy itself is 0.
+    """
+    return _mask_classes(logits, labels).logsumexp(dim=1) - _logits_of(logits, labels)
 
 
 def _logit_margin(logits: Tensor, labels: Tensor, targets: Tensor | None) -> Tensor:
@@ -87,13 +85,81 @@ def _mask_classes(logits: Tensor, labels: Tensor) -> Tensor:
     return logits.scatter(1, labels[:, None], float("-inf"))
 
 
-class TrackedGradientAttack(BaseGradientDescent):
-    """A gradient attack that stops for each sample at its first misclassified iterate.
+class GradientAttack(BaseGradientDescent):
+    """FGSM, PGD or the basic iterative method as a Foolbox attack, and as an evaluation runs it.
 
+    It stops for each sample at its first misclassified iterate, unless only the last one is judged.
     The model always sees `KERNEL_BATCH` rows. The row of a finished sample goes to a waiting one.
+
+    Args:
+        settings: Steps, step size, starts, loss, targets, and the iterates that are judged.
+        norm: The norm of the ball.
+        seed: Seed of the random starts.
     """
 
-    objective: Objective = staticmethod(loss_objective("cross_entropy"))
+    finds_nearest = False
+
+    def __init__(self, settings: GradientSettings, *, norm: Norm, seed: int = 0) -> None:
+        size = settings.step_size
+        super().__init__(
+            rel_stepsize=size.times_eps if isinstance(size, EpsMultiple) else 1.0,
+            abs_stepsize=None if isinstance(size, EpsMultiple) else size,
+            steps=settings.steps,
+            random_start=settings.random_start,
+        )
+        self.settings = settings
+        self.norm = norm
+        self.seed = seed
+        self._rule = step_rule(norm, sparse_l1=settings.sparse_l1)
+        self._objective = loss_objective(settings.loss)
+
+    @property
+    def distance(self) -> Distance:
+        """The distance of the attack's norm (Foolbox's hook)."""
+        return {"linf": linf, "l2": l2, "l1": l1}[self.norm]
+
+    def count_attempts(self, classes: int) -> int:
+        """Return the number of (restart, target) pairs."""
+        return self.settings.restarts * self._count_targets(classes)
+
+    def _count_targets(self, classes: int) -> int:
+        if self.settings.loss != "targeted_margin":
+            return 1
+        if self.settings.targets is None:
+            return classes - 1
+        return min(self.settings.targets, classes - 1)
+
+    def run_attempt(
+        self,
+        model: PyTorchModel,
+        batch: AttackBatch,
+        run: AttackRun,
+        *,
+        context: Context,
+        on_progress: OnProgress,
+    ) -> BatchResult:
+        """Attack every sample of the batch once, from the start of this restart."""
+        target_count = self._count_targets(batch.clean_logits.shape[1])
+        restart, target_rank = divmod(run.attempt, target_count)
+        targets = None
+        if self.settings.loss == "targeted_margin":
+            targets = other_classes(batch.clean_logits, batch.labels)[:, target_rank]
+        starts = None
+        if self.settings.random_start:
+            shape = tuple(batch.inputs.shape[1:])
+            points = random_starts(
+                batch.keys, shape, norm=self.norm, seed=self.seed, restart=restart, context=context
+            )
+            starts = self._place_starts(points, batch.inputs, run.eps)
+        return self.attack_batch(
+            model,
+            batch.inputs,
+            batch.labels,
+            eps=run.eps,
+            starts=starts,
+            targets=targets,
+            on_progress=on_progress,
+        )
 
     def run(
         self,
@@ -104,7 +170,7 @@ class TrackedGradientAttack(BaseGradientDescent):
         epsilon: float,
         **kwargs: Any,  # noqa: ANN401  # Any: as in Foolbox
     ) -> Any:  # noqa: ANN401  # Any: the type of `inputs`
-        """Run `attack_batch` from Foolbox's own starting points (Foolbox's hook).
+        """Attack once, from starts that are drawn from the global random state (Foolbox's hook).
 
         Raises:
             TypeError: The criterion is not misclassification.
@@ -112,12 +178,30 @@ class TrackedGradientAttack(BaseGradientDescent):
         raise_if_kwargs(kwargs)
         x0, restore_type = astensor_(inputs)
         verify_input_bounds(x0, model)
-        labels = _criterion_labels(criterion)
-        starts = None
-        if self.random_start:
-            starts = clip(self.get_random_start(x0, epsilon), *model.bounds).raw
-        result = self.attack_batch(model, x0.raw, labels.raw, eps=epsilon, starts=starts)
+        labels = criterion_labels(criterion)
+        starts = self.get_random_start(x0, epsilon).raw if self.settings.random_start else None
+        result = self.attack_batch(model, x0.raw, labels, eps=epsilon, starts=starts)
         return restore_type(astensor(result.points))
+
+    def get_random_start(self, x0: EagerTensor, epsilon: float) -> EagerTensor:
+        """Return a random point of each ball and the box (Foolbox's hook)."""
+        images: Tensor = x0.raw
+        shape = tuple(images.shape[1:])
+        numbers = torch.rand(len(images), numbers_per_point(self.norm, images[0].numel()))
+        points = unit_ball_points(self.norm, numbers, shape)
+        return astensor(self._place_starts(points, images, epsilon))
+
+    def normalize(self, gradients: EagerTensor, *, x: EagerTensor, bounds: Bounds) -> EagerTensor:
+        """Return the step of length 1 along each gradient (Foolbox's hook)."""
+        return astensor(step_direction(self._rule, gradients.raw, x.raw, bounds))
+
+    def project(self, x: EagerTensor, x0: EagerTensor, epsilon: float) -> EagerTensor:
+        """Return ``x`` moved into the balls around ``x0`` (Foolbox's hook)."""
+        return astensor(project_step(self._rule, x.raw, x0.raw, epsilon))
+
+    def _place_starts(self, unit_points: Tensor, images: Tensor, eps: float) -> Tensor:
+        starts = images + eps * unit_points.to(images)
+        return bring_inside(starts, images, norm=self.norm, eps=eps)
 
     def attack_batch(
         self,
@@ -128,7 +212,6 @@ class TrackedGradientAttack(BaseGradientDescent):
         eps: float,
         starts: Tensor | None = None,
         targets: Tensor | None = None,
-        steps: int | None = None,
         on_progress: OnProgress = lambda done: None,
     ) -> BatchResult:
         """Attack ``(B, C, H, W)`` images.
@@ -140,27 +223,14 @@ class TrackedGradientAttack(BaseGradientDescent):
             eps: Radius of the ball.
             starts: Starting points inside ball and bounds; the images by default.
             targets: Target classes ``(B,)`` of a targeted objective.
-            steps: Number of steps; the attack's own by default.
             on_progress: Called from time to time with the number of finished samples.
         """
-        step_limit = self.steps if steps is None else steps
         points = (inputs if starts is None else starts).clone()
         steps_done = torch.zeros(len(points), dtype=torch.int64, device=points.device)
         is_adversarial = torch.zeros_like(steps_done, dtype=torch.bool)
         all_finite = torch.ones_like(is_adversarial)
-        queue = torch.arange(len(points), device=points.device)
-        active = queue[:0]
-        done_count = 0
-        reported_count = 0
-        while len(active) or len(queue):
-            # Kernels of another batch size round differently, so the batch must not shrink when
-            # samples finish. Their rows are refilled from the queue up to KERNEL_BATCH, and with
-            # copies only once the queue is empty: no result then depends on the other samples.
-            free_rows = KERNEL_BATCH - len(active)
-            active = torch.cat([active, queue[:free_rows]])
-            queue = queue[free_rows:]
-            rows = fill_batch(active)
 
+        def take_step(active: Tensor, rows: Tensor) -> Tensor:
             row_targets = None if targets is None else targets[rows]
             step = self._take_step(
                 model, points[rows], inputs[rows], labels[rows], row_targets, eps
@@ -169,14 +239,9 @@ class TrackedGradientAttack(BaseGradientDescent):
             is_adversarial[active] = step.is_adversarial
             all_finite[active] &= step.is_finite
             steps_done[active] += 1
+            return step.is_adversarial | (steps_done[active] >= self.settings.steps)
 
-            finished = step.is_adversarial | (steps_done[active] >= step_limit)
-            active = active[~finished]
-            done_count += int(finished.sum())
-            all_done = done_count == len(points)
-            if all_done or done_count - reported_count >= KERNEL_BATCH:
-                on_progress(done_count)
-                reported_count = done_count
+        step_until_finished(len(points), take_step, device=points.device, on_progress=on_progress)
         return BatchResult(points, is_adversarial, all_finite, steps_done, steps_done)
 
     def _take_step(
@@ -188,40 +253,33 @@ class TrackedGradientAttack(BaseGradientDescent):
         targets: Tensor | None,
         eps: float,
     ) -> _Step:
-        """Take a step of Foolbox's `BaseGradientDescent.run` from each point that is not adversarial."""
+        """Take a step of Foolbox's `BaseGradientDescent.run` from each point that is not kept."""
         x = astensor(points)
-        x0 = astensor(inputs)
-        recorded_logits: list[Tensor] = []
-        loss_fn = self._loss_function(model, labels, targets, recorded_logits)
-        step_size = self.rel_stepsize * eps if self.abs_stepsize is None else self.abs_stepsize
-        optimizer = self.get_optimizer(x, step_size)
-
-        _, gradients = self.value_and_grad(loss_fn, x)
+        logits, gradients = self._differentiate(model, points, labels, targets)
         # torch's sign of NaN is 0, so steps along NaN gradients would pass as a robust model.
-        is_finite = gradients.raw.isfinite().flatten(1).all(1)
-        gradients = self.normalize(gradients, x=x, bounds=model.bounds)
-        x = x + optimizer(gradients)
-        x = self.project(x, x0, eps)
-        x = clip(x, *model.bounds)
+        is_finite = gradients.isfinite().flatten(1).all(1)
+        direction = self.normalize(astensor(gradients), x=x, bounds=model.bounds)
+        step_size = self.rel_stepsize * eps if self.abs_stepsize is None else self.abs_stepsize
+        moved = self.project(x + step_size * direction, astensor(inputs), eps)
+        moved_points = moved.raw.clamp(*model.bounds)
 
-        (logits,) = recorded_logits
-        is_adversarial = logits.isfinite().all(1) & (logits.argmax(1) != labels)
+        if self.settings.examples == "last":
+            return _Step(moved_points, torch.zeros_like(is_finite), is_finite)
         # The logits are those of the point before the step: an adversarial point is kept.
-        kept_points = torch.where(_broadcast_mask(is_adversarial, x.raw), points, x.raw)
-        return _Step(kept_points, is_adversarial, is_finite)
+        is_adversarial = misclassified(logits, labels)
+        mask = is_adversarial.reshape(-1, *[1] * (points.ndim - 1))
+        return _Step(torch.where(mask, points, moved_points), is_adversarial, is_finite)
 
-    def _loss_function(
-        self, model: Model, labels: Tensor, targets: Tensor | None, recorded_logits: list[Tensor]
-    ) -> Callable[[EagerTensor], EagerTensor]:
-        """Return the objective as a Foolbox loss function that appends its logits to the list."""
-
-        def loss_fn(points: EagerTensor) -> EagerTensor:
-            logits = model(points).raw
-            recorded_logits.append(logits.detach())
-            # A sum, not a mean: the gradient of a sample must not depend on the number of rows.
-            return astensor(self.objective(logits, labels, targets).sum())
-
-        return loss_fn
+    def _differentiate(
+        self, model: Model, points: Tensor, labels: Tensor, targets: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Return the logits ``(B, K)`` and the gradients of the objective, as the points."""
+        points = points.detach().requires_grad_()
+        logits: Tensor = model(points)
+        # A sum, not a mean: the gradient of a sample must not depend on the number of rows.
+        total = self._objective(logits, labels, targets).sum()
+        (gradients,) = torch.autograd.grad(total, points)
+        return logits.detach(), gradients
 
 
 class _Step(NamedTuple):
@@ -234,127 +292,3 @@ class _Step(NamedTuple):
     def first_rows(self, count: int) -> _Step:
         """Return the first rows; the others are copies that fill the kernel batch."""
         return _Step(*(column[:count] for column in self))
-
-
-def _criterion_labels(criterion: object) -> EagerTensor:
-    if isinstance(criterion, Misclassification):
-        labels: EagerTensor = criterion.labels
-        return labels
-    if isinstance(criterion, Criterion):
-        raise TypeError(
-            f"found the criterion {type(criterion).__name__}; expected Misclassification, "
-            "or labels (B,); use Foolbox's own attack for others"
-        )
-    return astensor(criterion)
-
-
-def _broadcast_mask(mask: Tensor, like: Tensor) -> Tensor:
-    return mask.reshape(-1, *[1] * (like.ndim - 1))
-
-
-class ScaledL1Projection:
-    """Foolbox's projection onto the l_1 ball (scaling towards the image), computed in float64.
-
-    In float32, Foolbox's own leaves points outside the ball.
-    """
-
-    def project(self, x: EagerTensor, x0: EagerTensor, epsilon: float) -> EagerTensor:
-        """Return ``x`` moved into the balls around ``x0`` (Foolbox's hook)."""
-        return astensor(scale_into_ball(x.raw, x0.raw, order=1, eps=epsilon))
-
-
-class TrackedLinfFastGradient(TrackedGradientAttack, LinfFastGradientAttack):
-    """One gradient step in the l_inf ball."""
-
-
-class TrackedL2FastGradient(TrackedGradientAttack, L2FastGradientAttack):
-    """One gradient step in the l_2 ball."""
-
-
-# `ScaledL1Projection` comes first in the bases, so that its `project` replaces Foolbox's.
-class TrackedL1FastGradient(ScaledL1Projection, TrackedGradientAttack, L1FastGradientAttack):
-    """One gradient step in the l_1 ball."""
-
-
-class TrackedLinfProjectedGradient(TrackedGradientAttack, LinfProjectedGradientDescentAttack):
-    """Projected gradient descent in the l_inf ball."""
-
-
-class TrackedL2ProjectedGradient(TrackedGradientAttack, L2ProjectedGradientDescentAttack):
-    """Projected gradient descent in the l_2 ball."""
-
-
-class TrackedSparseL1Descent(TrackedGradientAttack, SparseL1DescentAttack):
-    """Sparse descent in the l_1 ball (Tramer and Boneh, 2019), with a projection of our own.
-
-    The projection of Foolbox 3.3.4 leaves points slightly outside the ball, and moves points that
-    are inside as soon as another point of the batch is outside.
-    """
-
-    def project(self, x: EagerTensor, x0: EagerTensor, epsilon: float) -> EagerTensor:
-        """Return ``x`` moved into the balls around ``x0`` (Foolbox's hook)."""
-        return astensor(project_onto_ball(x.raw, x0.raw, norm="l1", eps=epsilon))
-
-
-class TrackedLinfBasicIterative(TrackedGradientAttack, LinfBasicIterativeAttack):
-    """Gradient steps from the image in the l_inf ball."""
-
-
-class TrackedL2BasicIterative(TrackedGradientAttack, L2BasicIterativeAttack):
-    """Gradient steps from the image in the l_2 ball."""
-
-
-class TrackedL1BasicIterative(ScaledL1Projection, TrackedGradientAttack, L1BasicIterativeAttack):
-    """Gradient steps from the image in the l_1 ball."""
-
-
-_FAST_GRADIENT: dict[Norm, Callable[..., TrackedGradientAttack]] = {
-    "linf": TrackedLinfFastGradient,
-    "l2": TrackedL2FastGradient,
-    "l1": TrackedL1FastGradient,
-}
-_PROJECTED_GRADIENT: dict[Norm, Callable[..., TrackedGradientAttack]] = {
-    "linf": TrackedLinfProjectedGradient,
-    "l2": TrackedL2ProjectedGradient,
-    "l1": TrackedSparseL1Descent,
-}
-_BASIC_ITERATIVE: dict[Norm, Callable[..., TrackedGradientAttack]] = {
-    "linf": TrackedLinfBasicIterative,
-    "l2": TrackedL2BasicIterative,
-    "l1": TrackedL1BasicIterative,
-}
-
-
-def fast_gradient(norm: Norm, settings: Fgsm) -> TrackedGradientAttack:
-    """Return the attack of one gradient step of size eps."""
-    # Foolbox's class sets one step of size eps itself.
-    attack = _FAST_GRADIENT[norm](random_start=settings.random_start)
-    attack.objective = loss_objective(settings.loss)
-    return attack
-
-
-def projected_gradient(norm: Norm, settings: Pgd) -> TrackedGradientAttack:
-    """Return projected gradient descent; each step ends inside the ball and the box."""
-    attack = _PROJECTED_GRADIENT[norm](
-        **_step_size_argument(settings.step_size),
-        steps=settings.steps,
-        random_start=settings.random_start,
-    )
-    attack.objective = loss_objective(settings.loss)
-    return attack
-
-
-def basic_iterative(norm: Norm, settings: BasicIterative) -> TrackedGradientAttack:
-    """Return Foolbox's basic iterative method, which starts at the image."""
-    attack = _BASIC_ITERATIVE[norm](
-        **_step_size_argument(settings.step_size), steps=settings.steps, random_start=False
-    )
-    attack.objective = loss_objective(settings.loss)
-    return attack
-
-
-def _step_size_argument(step_size: float | EpsMultiple) -> dict[str, float]:
-    """Return the step size as the keyword argument of Foolbox's constructors."""
-    if isinstance(step_size, EpsMultiple):
-        return {"rel_stepsize": step_size.times_eps}
-    return {"abs_stepsize": step_size}

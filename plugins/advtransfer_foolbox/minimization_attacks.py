@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -35,6 +36,7 @@ from advtransfer_foolbox.protocols import (
     CountingModel,
     OnProgress,
     attack_in_chunks,
+    misclassified,
 )
 
 NOISE_GRIDS = (None, 1, 2, 4, 8)
@@ -60,27 +62,32 @@ class BlendedStartingPoints:
     seed: int
 
     def find_starts(
-        self, model: Model, images: Tensor, labels: Tensor, *, generators: list[torch.Generator]
+        self,
+        model: Model,
+        images: Tensor,
+        labels: Tensor,
+        *,
+        keys: Sequence[int],
+        restart: int,
+        context: Context,
     ) -> tuple[Tensor, Tensor]:
         """Return misclassified points ``(B, C, H, W)``, and which images have one, ``(B,)`` bool."""
+        stream = f"first example {self.seed}"
+        shape = tuple(images.shape[1:])
         noise = torch.zeros_like(images)
         has_start = torch.zeros(len(images), dtype=torch.bool, device=images.device)
         for draw in range(self.attack.directions):
-            candidates = torch.stack(
-                [_noise_image(images.shape[1:], draw, generator) for generator in generators]
-            ).to(images)
-            is_new = _misclassified(model, candidates, labels) & ~has_start
+            grid = NOISE_GRIDS[draw % len(NOISE_GRIDS)]
+            cells = shape if grid is None else (shape[0], grid, grid)
+            noise_cells = context.uniform(stream, keys, cells, restart=restart, step=draw)
+            candidates = functional.interpolate(noise_cells, size=shape[1:], mode="nearest")
+            candidates = candidates.to(images)
+            is_new = misclassified(model(candidates), labels) & ~has_start
             noise[is_new] = candidates[is_new]
             has_start |= is_new
             if has_start.all():
                 break
         return self._first_blends(model, images, noise, labels), has_start
-
-    def sample_generators(
-        self, keys: list[int], *, restart: int, context: Context
-    ) -> list[torch.Generator]:
-        """Return the generator of each sample's noise."""
-        return [context.generator("first example", self.seed, key, restart) for key in keys]
 
     def _first_blends(self, model: Model, images: Tensor, noise: Tensor, labels: Tensor) -> Tensor:
         """Return the first misclassified blend of each image on the line to its noise."""
@@ -89,26 +96,12 @@ class BlendedStartingPoints:
         for step in range(1, self.attack.steps):
             noise_share = step / self.attack.steps
             blends = (1 - noise_share) * images + noise_share * noise
-            is_first = _misclassified(model, blends, labels) & is_open
+            is_first = misclassified(model(blends), labels) & is_open
             starts[is_first] = blends[is_first]
             is_open &= ~is_first
             if not is_open.any():
                 break
         return starts
-
-
-def _noise_image(shape: torch.Size, draw: int, generator: torch.Generator) -> Tensor:
-    grid = NOISE_GRIDS[draw % len(NOISE_GRIDS)]
-    if grid is None:
-        return torch.rand(shape, generator=generator)
-    cells = torch.rand((1, shape[0], grid, grid), generator=generator)
-    return functional.interpolate(cells, size=shape[1:], mode="nearest")[0]
-
-
-def _misclassified(model: Model, points: Tensor, labels: Tensor) -> Tensor:
-    logits: Tensor = model(points)
-    # argmax over NaN gives some class, which must not pass as a misclassification.
-    return logits.isfinite().all(1) & (logits.argmax(1) != labels)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,11 +161,8 @@ class NearestExampleAttack:
                 # The attack may end at a point that is not adversarial: `RadiusSearch` judges it.
                 is_adversarial = torch.zeros_like(counting.finite_gradients)
                 return counting.batch_result(points, is_adversarial=is_adversarial)
-            generators = self.starting_points.sample_generators(
-                keys, restart=restart, context=context
-            )
             starts, has_start = self.starting_points.find_starts(
-                counting, images, labels, generators=generators
+                counting, images, labels, keys=keys, restart=restart, context=context
             )
             return self._walk_from_starts(counting, images, labels, starts, has_start)
 

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
 import torch
-from eagerpy.astensor import astensor_
+from eagerpy.astensor import astensor, astensor_
+from foolbox.criteria import Criterion, Misclassification
 from foolbox.models.base import Model
 from foolbox.models.pytorch import PyTorchModel
 from foolbox.types import Bounds
@@ -115,6 +116,29 @@ class Attack(Protocol):
         on_progress: OnProgress,
     ) -> BatchResult:
         """Attack every sample of the batch once."""
+
+
+def misclassified(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return which rows are examples by their logits ``(B, K)``: finite, and of another class, ``(B,)``."""
+    # argmax over NaN gives some class, which must not pass as a misclassification.
+    return logits.isfinite().all(1) & (logits.argmax(1) != labels)
+
+
+def criterion_labels(criterion: object) -> Tensor:
+    """Return the labels ``(B,)`` of a Foolbox criterion, which may be the labels themselves.
+
+    Raises:
+        TypeError: The criterion is not misclassification.
+    """
+    if isinstance(criterion, Misclassification):
+        criterion = criterion.labels
+    if isinstance(criterion, Criterion):
+        raise TypeError(
+            f"found the criterion {type(criterion).__name__}; expected Misclassification, "
+            "or labels (B,); use Foolbox's own attack for others"
+        )
+    labels: Tensor = astensor(criterion).raw
+    return labels
 
 
 def attack_in_chunks(

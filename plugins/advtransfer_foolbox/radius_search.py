@@ -11,12 +11,17 @@ from foolbox.models.pytorch import PyTorchModel
 from torch import Tensor
 
 from advtransfer.toolkit.datasets import BoundedSamples
-from advtransfer.toolkit.option_checks import Norm
 from advtransfer.toolkit.prediction import KERNEL_BATCH, apply_in_chunks
 from advtransfer.types import Context, Outcome
 from advtransfer_foolbox.clean_accuracy import CleanPredictions
-from advtransfer_foolbox.norms import distances_to_images, eps_with_slack, inside_box
-from advtransfer_foolbox.protocols import Attack, AttackBatch, AttackRun, BatchResult
+from advtransfer_foolbox.norms import Budget, distances_to_images, eps_with_slack, inside_box
+from advtransfer_foolbox.protocols import (
+    Attack,
+    AttackBatch,
+    AttackRun,
+    BatchResult,
+    misclassified,
+)
 
 MAX_PIXELS_PER_BATCH = 2**25
 """Upper bound on the pixel values of images attacked together; no outcome depends on it."""
@@ -44,8 +49,7 @@ class RadiusSearch:
         model: The Foolbox model.
         test: The samples.
         clean: Predictions without attack; only correctly classified samples are attacked.
-        norm: The norm of the ball.
-        radii: The radii to attack, increasing.
+        budget: The norm and the radii.
         context: The device, random streams and progress reports of the host.
 
     Attributes:
@@ -58,8 +62,7 @@ class RadiusSearch:
     model: PyTorchModel
     test: BoundedSamples
     clean: CleanPredictions
-    norm: Norm
-    radii: Sequence[float]
+    budget: Budget
     context: Context
     examples: dict[int, NearestExample] = field(default_factory=dict)
     forward_counts: Tensor = field(init=False)
@@ -159,7 +162,7 @@ class RadiusSearch:
         """Report progress, with `done` of the samples of the current attempt finished."""
         count = len(self.test)
         attempts = sum(attack.count_attempts(self._class_count) for attack in self.attacks)
-        total = len(self.radii) * attempts * count
+        total = len(self.budget.eps) * attempts * count
         self.context.progress(self._attempts_done * count + done, total)
 
     def _make_batch(self, positions: Tensor) -> AttackBatch:
@@ -177,20 +180,20 @@ class RadiusSearch:
         """Judge an attack's points by logits and distances computed here, not by the attack."""
         with torch.no_grad():
             logits = apply_in_chunks(self.model, result.points)
-        distances = distances_to_images(result.points, batch.inputs, norm=self.norm)
+        distances = distances_to_images(result.points, batch.inputs, norm=self.budget.norm)
         in_ball = distances <= eps_with_slack(eps)
         is_valid = inside_box(result.points) & logits.isfinite().all(1)
-        misclassified = is_valid & (logits.argmax(1) != batch.labels)
+        is_wrong = is_valid & misclassified(logits, batch.labels)
         # An attack that searches for the nearest example may end outside the ball of this radius.
         in_scope = in_ball | finds_nearest
         # The attack stopped at a point that is not misclassified here: nobody searched further.
-        stopped_early = result.is_adversarial & ~misclassified
+        stopped_early = result.is_adversarial & ~is_wrong
         finished = is_valid & result.completed & in_scope & ~stopped_early
-        broken = misclassified & in_ball
+        broken = is_wrong & in_ball
         return _BatchVerdict(
             broken=broken.cpu(),
             unfinished=(~finished & ~broken).cpu(),
-            is_example=(misclassified & in_scope).cpu(),
+            is_example=(is_wrong & in_scope).cpu(),
             points=result.points.cpu(),
             distances=distances.cpu(),
         )

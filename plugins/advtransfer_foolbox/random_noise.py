@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import torch
 from eagerpy.astensor import astensor
@@ -19,7 +20,7 @@ from torch import Tensor
 from advtransfer.toolkit.option_checks import Norm
 from advtransfer.types import Context
 from advtransfer_foolbox.norms import bring_inside
-from advtransfer_foolbox.options import NoiseKind
+from advtransfer_foolbox.options import Noise, NoiseKind
 from advtransfer_foolbox.protocols import (
     AttackBatch,
     AttackRun,
@@ -28,49 +29,49 @@ from advtransfer_foolbox.protocols import (
     OnProgress,
     attack_in_chunks,
 )
+from advtransfer_foolbox.starts import normal_numbers
+
+DrawUniform: TypeAlias = Callable[[int, int], Tensor]
+"""Map the number of a draw and of values a row to uniform numbers in [0, 1), ``(B, values)``."""
 
 
 class PerSampleNoise(BaseRepeatedAdditiveNoiseAttack):
     """Noise of a fixed size in any norm, drawn repeatedly until the sample is misclassified.
 
-    Each row is drawn from its own generator. The l_inf noise of Foolbox 3.3.4 divides by the
-    largest value instead of the largest magnitude, and so leaves the ball.
+    The l_inf noise of Foolbox 3.3.4 divides by the largest value instead of the largest magnitude,
+    and so leaves the ball.
+
+    Args:
+        settings: The kind of noise and the number of draws.
+        norm: The norm of its size.
+        draw_uniform: Draws the numbers of which the noise is made.
     """
 
-    def __init__(self, *, norm: Norm, noise: NoiseKind, draws: int) -> None:
-        super().__init__(repeats=draws, check_trivial=False)
+    def __init__(self, settings: Noise, *, norm: Norm, draw_uniform: DrawUniform) -> None:
+        super().__init__(repeats=settings.draws, check_trivial=False)
+        self.settings = settings
         self.norm = norm
-        self.noise = noise
-        self._generators: Sequence[torch.Generator] = ()
+        self._draw_uniform = draw_uniform
+        self._draws_done = 0
 
     @property
     def distance(self) -> Distance:
         """The distance of the norm (Foolbox's hook)."""
         return {"linf": linf, "l2": l2, "l1": l1}[self.norm]
 
-    def attack_batch(
-        self,
-        model: Model,
-        inputs: Tensor,
-        labels: Tensor,
-        *,
-        eps: float,
-        generators: Sequence[torch.Generator],
-    ) -> Tensor:
-        """Return a point for each image ``(B, C, H, W)``: the image itself where no draw broke it.
-
-        The noise of a row is drawn from the generator of that row.
-        """
-        self._generators = generators
+    def attack_batch(self, model: Model, inputs: Tensor, labels: Tensor, *, eps: float) -> Tensor:
+        """Return a point for each image ``(B, C, H, W)``: the image itself where no draw broke it."""
         points: Tensor = self.run(model, inputs, Misclassification(labels), epsilon=eps)
         return bring_inside(points, inputs, norm=self.norm, eps=eps)
 
     def sample_noise(self, x: EagerTensor) -> EagerTensor:
         """Return noise of the shape of ``x`` (Foolbox's hook)."""
         # Foolbox's own noise is drawn from global state, and a row's noise depends on the batch.
-        shape = x.shape[1:]
-        images = [_noise_image(self.noise, shape, generator) for generator in self._generators]
-        return astensor(torch.stack(images).to(x.raw))
+        size = math.prod(x.shape[1:])
+        numbers = self._draw_uniform(self._draws_done, numbers_per_image(self.settings.noise, size))
+        self._draws_done += 1
+        noise = noise_images(self.settings.noise, numbers, size)
+        return astensor(noise.reshape(x.shape).to(x.raw))
 
     def get_epsilons(
         self, x: EagerTensor, p: EagerTensor, epsilon: float, min_: float, max_: float
@@ -89,12 +90,14 @@ class NoiseAttack:
     """Additive noise as an evaluation uses it.
 
     Args:
-        attack: The Foolbox attack.
+        settings: The kind of noise and the number of draws.
+        norm: The norm of its size.
         seed: Seed of the noise.
         finds_nearest: False, since the noise has the size of one radius.
     """
 
-    attack: PerSampleNoise
+    settings: Noise
+    norm: Norm
     seed: int
     finds_nearest: bool = False
 
@@ -123,25 +126,43 @@ class NoiseAttack:
     ) -> BatchResult:
         images = batch.inputs[rows]
         keys = [batch.keys[row] for row in rows.tolist()]
-        generators = [context.generator("noise", self.seed, key) for key in keys]
+
+        def draw_uniform(draw: int, count: int) -> Tensor:
+            return context.uniform(f"noise {self.seed}", keys, (count,), step=draw)
+
+        attack = PerSampleNoise(self.settings, norm=self.norm, draw_uniform=draw_uniform)
         counting = CountingModel(model, rows=len(rows), device=rows.device)
-        points = self.attack.attack_batch(
-            counting, images, batch.labels[rows], eps=eps, generators=generators
-        )
+        points = attack.attack_batch(counting, images, batch.labels[rows], eps=eps)
         # Foolbox moves a point only to an adversarial one.
         moved = (points != images).flatten(1).any(1)
         return counting.batch_result(points, is_adversarial=moved)
 
 
-def _noise_image(noise: NoiseKind, shape: Sequence[int], generator: torch.Generator) -> Tensor:
-    """Return the noise of one image.
+def numbers_per_image(noise: NoiseKind, size: int) -> int:
+    """Return how many uniform numbers the noise of an image of `size` values is made of."""
+    match noise:
+        case "uniform":
+            return size
+        case "gaussian":
+            return size + size % 2
+        case "salt_and_pepper":
+            return size + 1
 
-    For salt and pepper, a random share of the pixels takes the lowest or the highest value.
+
+def noise_images(noise: NoiseKind, numbers: Tensor, size: int) -> Tensor:
+    """Return the noise of images, ``(B, size)``.
+
+    For salt and pepper, a random share of the pixels moves up or down by the same amount.
+
+    Args:
+        noise: The kind of noise.
+        numbers: Uniform numbers in [0, 1), ``(B, numbers_per_image)``.
+        size: The number of values of an image.
     """
     if noise == "gaussian":
-        return torch.randn(tuple(shape), generator=generator)
-    uniform = 2 * torch.rand(tuple(shape), generator=generator) - 1
+        return normal_numbers(numbers)[:, :size]
+    uniform = 2 * numbers[:, :size] - 1
     if noise == "uniform":
         return uniform
-    share = torch.rand((), generator=generator)
+    share = numbers[:, size:]
     return uniform.sign() * (uniform.abs() <= share)

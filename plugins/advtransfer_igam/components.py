@@ -26,7 +26,7 @@ _DEFAULT_DISCRIMINATOR = DiscriminatorConfig()
 
 
 @precheck(check=options.igam_misfits)
-@component(version=2, needs=("source",), presets=PRESETS)
+@component(version=3, needs=("source",), presets=PRESETS)
 def igam(
     *,
     student: Source | None = None,
@@ -59,7 +59,10 @@ def igam(
 
     Differs from the released code in two ways: the discriminator learns from the gradients of the
     student's step before it, not from gradients computed again; and the student is evaluated in
-    eval mode, not with the statistics of each test batch. The facts ``teacher_clean_accuracy`` and
+    eval mode, not with the statistics of each test batch. Two more are choices of options: the
+    released code decays kernels alone (`kernel_decay`, also of the discriminator, as the presets
+    do) and initialises the student as its architecture does, which holds here for networks of
+    ``vision`` (others draw each layer as torch does). The facts ``teacher_clean_accuracy`` and
     ``teacher_robust_accuracy`` measure the tuned teacher on the validation part or, where there is
     none, on the images it was tuned on: gradients of a teacher that has learned little are worth
     little. On the test part the tuned teacher is ``finetune/blocks`` with 0 blocks.
@@ -67,7 +70,7 @@ def igam(
     Args:
         student: The trained network and its initial weights, such as ``{use: vision/random_init,
             data: TARGET, network: small_cnn}``; by default the teacher's own architecture with new
-            weights.
+            initial weights of its own, and a new logit layer.
         lambda_adv: Weight of the discriminator's cross-entropy, averaged over both kinds of
             gradients: the number of the paper's appendix A, which is twice that of its equation 10.
         lambda_diff: Weight of the squared distance, for images in [0, 1]. For gradients of the loss
@@ -96,9 +99,9 @@ def igam(
         teacher: ``{epochs, batch_size, optimiser, batch_norm}`` of the teacher's new logit layer;
             `batch_norm` is ``running``, the statistics that came with the teacher, or ``batch``,
             those of each batch (released code).
-        discriminator: ``{channels, every, optimiser, schedule}``: one convolution for each of
-            `channels`, and one step per `every` steps of the student; optimizer and schedule are by
-            default the student's.
+        discriminator: ``{channels, every, optimiser, schedule, kernel_decay}``: one convolution for
+            each of `channels`, and one step per `every` steps of the student; optimizer and
+            schedule are by default the student's; `kernel_decay` is that of the discriminator.
         teacher_attack: ``{norm, eps, steps, ...}``, with eps for inputs in [0, 1]: the PGD that
             measures ``teacher_robust_accuracy``; None measures none.
         cache_gradients: Compute the teacher's gradients once for all epochs, where they stay the

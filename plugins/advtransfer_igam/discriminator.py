@@ -122,6 +122,7 @@ class DiscriminatorTraining:
         optimizer_config: Options of the optimizer.
         schedule: The learning rate over the whole training.
         every: Steps of the student per step of the discriminator.
+        kernel_decay: Weight of half the squared l2 norm of its kernels.
     """
 
     discriminator: Discriminator
@@ -129,6 +130,7 @@ class DiscriminatorTraining:
     optimizer_config: OptimizerConfig
     schedule: Schedule
     every: int
+    kernel_decay: float = 0.0
 
     @classmethod
     def from_config(
@@ -154,6 +156,7 @@ class DiscriminatorTraining:
             optimizer_config=optimizer_config,
             schedule=config.schedule or schedule,
             every=config.every,
+            kernel_decay=config.kernel_decay,
         )
 
     def loss_for_student(self, student: Tensor, teacher: Tensor) -> Tensor:
@@ -176,7 +179,10 @@ class DiscriminatorTraining:
         for group in self.optimizer.param_groups:
             group["lr"] = self.optimizer_config.lr * self.schedule.rate_factor(done)
         self.optimizer.zero_grad()
-        self.discriminator.classification_loss(student, teacher).backward()  # type: ignore[no-untyped-call]  # torch does not annotate backward
+        loss = self.discriminator.classification_loss(student, teacher)
+        if self.kernel_decay:
+            loss = loss + self.kernel_decay * half_squared_norm(self.discriminator)
+        loss.backward()  # type: ignore[no-untyped-call]  # torch does not annotate backward
         self.optimizer.step()
 
     def pack_state(self) -> dict[str, Tensor]:
@@ -189,3 +195,14 @@ class DiscriminatorTraining:
 
     def _make_checkpoint(self) -> Checkpoint:
         return Checkpoint(self.discriminator, self.optimizer, {}, "discriminator")
+
+
+def half_squared_norm(model: nn.Module) -> Tensor:
+    """Return half the squared l2 norm of all trained kernels of convolutions and linear layers.
+
+    The released code of Chan et al. (2020) decays these only, neither biases nor batch
+    normalisation, of the student and of the discriminator.
+    """
+    layers = [module for module in model.modules() if isinstance(module, nn.Conv2d | nn.Linear)]
+    squares = [layer.weight.square().sum() for layer in layers if layer.weight.requires_grad]
+    return 0.5 * torch.stack(squares).sum()

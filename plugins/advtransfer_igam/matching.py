@@ -19,7 +19,7 @@ from advtransfer.toolkit.model_modes import allow_double_backward
 from advtransfer.toolkit.pgd import Bounds, clip_to_bounds
 from advtransfer.toolkit.rng import fork_global_rng
 from advtransfer.types import Shape
-from advtransfer_igam.discriminator import DiscriminatorTraining
+from advtransfer_igam.discriminator import DiscriminatorTraining, half_squared_norm
 from advtransfer_igam.input_gradients import gradient_distance, input_gradients
 from advtransfer_igam.options import LossTerms
 from advtransfer_igam.teacher import Teacher
@@ -283,11 +283,3 @@ class GradientMatching:
             return teacher_batch(
                 self.teacher, images, labels, of=self.terms.gradient_of, rows=self.fixed_batch_size
             )
-
-
-def half_squared_norm(model: nn.Module) -> Tensor:
-    """Return half the squared l2 norm of all trained kernels of convolutions and linear layers."""
-    # The released code decays the kernels only, neither biases nor batch normalisation.
-    layers = [module for module in model.modules() if isinstance(module, nn.Conv2d | nn.Linear)]
-    squares = [layer.weight.square().sum() for layer in layers if layer.weight.requires_grad]
-    return 0.5 * torch.stack(squares).sum()

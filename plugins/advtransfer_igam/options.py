@@ -55,12 +55,15 @@ class DiscriminatorConfig:
         every: Steps of the student per step of the discriminator.
         optimiser: The optimizer and its largest learning rate; by default the student's.
         schedule: The learning rate over the training; by default the student's.
+        kernel_decay: Weight of half the squared l2 norm of its convolution and linear kernels; the
+            optimizer's `weight_decay` applies to all of its weights.
     """
 
     channels: tuple[int, ...] = (8, 16, 32, 64)
     every: int = 5
     optimiser: OptimizerConfig | None = None
     schedule: Schedule | None = None
+    kernel_decay: float = 0.0
 
     def __post_init__(self) -> None:
         has_channels = bool(self.channels) and min(self.channels) >= 1
@@ -68,6 +71,7 @@ class DiscriminatorConfig:
             has_channels, "channels", self.channels, "one number from 1 for each convolution"
         )
         require_field(self.every >= 1, "every", self.every, "at least 1")
+        require_field(self.kernel_decay >= 0, "kernel_decay", self.kernel_decay, "a number from 0")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,7 +139,10 @@ def _paper_preset(
         "discriminator": {
             "channels": list(channels),
             "every": every,
-            "optimiser": {**sgd, "weight_decay": 2e-4},
+            "optimiser": {**sgd, "weight_decay": 0.0},
+            # The released code decays the variables named `DW`: kernels, neither biases nor
+            # batch normalisation.
+            "kernel_decay": 2e-4,
         },
     }
 

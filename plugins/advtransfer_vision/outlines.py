@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from advtransfer.precheck import CellOutline, Misfit, OptionValues, Outline
-from advtransfer.toolkit.option_checks import adversary_misfits, augment_misfits
+from advtransfer.toolkit.option_checks import adversary_misfits, augment_misfits, recipe_misfits
 from advtransfer.types import Shape
 from advtransfer_vision.networks import PAPER_DEPTH, PAPER_WIDTHS, LibraryNetwork, SizedNetwork
 
@@ -300,6 +300,9 @@ def check_trained(chosen: OptionValues, around: CellOutline) -> Iterator[Misfit]
     yield from adversary_misfits(chosen["adversary"], data)
     yield from augment_misfits(chosen["augment"], data)
     yield from _image_count_misfits(chosen, data)
+    yield from recipe_misfits(
+        chosen["checkpoint"], chosen["cutmix"], data, validation=chosen["validation"]
+    )
     if chosen["label_noise"] > 0 and (data.task not in (None, "classes") or data.outputs == 1):
         expected = "0, since labels are replaced by other classes, and the data has none"
         yield Misfit(("label_noise",), expected, "leave it out")

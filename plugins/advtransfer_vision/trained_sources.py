@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
 import torch
-from torch import nn
 
 from advtransfer.toolkit.adversarial_training import training_objective
 from advtransfer.toolkit.adversary import Adversary, Fast, Free, Trades
@@ -16,11 +14,17 @@ from advtransfer.toolkit.augmentation import make_augmentation
 from advtransfer.toolkit.datasets import SampleSubset, all_positions
 from advtransfer.toolkit.network import BlockNetwork
 from advtransfer.toolkit.option_checks import require_adversary_radius
-from advtransfer.toolkit.pgd import measure_robust_accuracy
-from advtransfer.toolkit.rng import build_initialized, stream_generator
+from advtransfer.toolkit.rng import build_redrawable, stream_generator
 from advtransfer.toolkit.subset import draw_subset
-from advtransfer.toolkit.training import train
-from advtransfer.toolkit.training_config import Augment, OptimizerConfig, Schedule
+from advtransfer.toolkit.training import best_epoch, train
+from advtransfer.toolkit.training_config import (
+    Augment,
+    Averaging,
+    KeptEpoch,
+    OptimizerConfig,
+    Schedule,
+)
+from advtransfer.toolkit.validation import monitor_robust_accuracy
 from advtransfer.toolkit.wrapped_networks import ChainedNetwork, HookedNetwork
 from advtransfer.types import Context, DataCard, Dataset, Samples, SourceCard, Weights
 from advtransfer_vision.data_changes import relabel_samples, subsample_images
@@ -31,39 +35,8 @@ from advtransfer_vision.networks import (
     build_network,
 )
 
-PGD_STEPS = 10
-"""Steps of eps / 4 that measure the robust accuracy on the validation part."""
-
 CARD_NAMES = 10
 """Number of class names that a source's card lists."""
-
-
-@dataclass(frozen=True, slots=True)
-class RobustValidationAccuracy:
-    """The column ``robust_validation_accuracy`` of the curves: accuracy under PGD.
-
-    It monitors a training, with the same random starts after every epoch; results come from evaluations.
-
-    Args:
-        samples: The validation part, of the task ``classes``.
-        adversary: The attack.
-        context: Context whose stream ``robust_validation`` gives the random starts.
-    """
-
-    samples: Samples
-    adversary: Adversary
-    context: Context
-
-    def __call__(self, model: nn.Module) -> Mapping[str, float]:
-        """Attack a model in eval mode and return its accuracy under the attack."""
-        accuracy = measure_robust_accuracy(
-            model,
-            self.samples,
-            self.adversary,
-            generator=self.context.generator("robust_validation"),
-            device=self.context.device,
-        )
-        return {"robust_validation_accuracy": accuracy}
 
 
 SourceNetwork: TypeAlias = BlockNetwork | ChainedNetwork | HookedNetwork
@@ -78,7 +51,7 @@ class Architecture:
 
     def draw_network(self, source: torch.Generator) -> SourceNetwork:
         """Build the network with initial weights drawn from `source`."""
-        return build_initialized(self._build_network, source)
+        return build_redrawable(self._build_network, source)
 
     def _build_network(self) -> SourceNetwork:
         if isinstance(self.network, LibraryNetwork):
@@ -136,6 +109,9 @@ class TrainedSource:
     label_noise: float = 0.0
     validation: float = 0.0
     images: int | None = None
+    kept_epoch: KeptEpoch = "last"
+    averaging: Averaging | None = None
+    cutmix: float | None = None
 
     def __post_init__(self) -> None:
         require_adversary_radius(self.adversary, self.architecture.data)
@@ -176,9 +152,15 @@ class TrainedSource:
             objective=training_objective(self.adversary, task=card.task, bounds=card.bounds),
             augment=make_augmentation(self.augment, shape=card.shape, context=context),
             validation=validation,
-            watch=self._validation_watch(validation, context),
+            watch=None
+            if validation is None
+            else monitor_robust_accuracy(self.adversary, validation, context),
+            kept_epoch=self.kept_epoch,
+            averaging=self.averaging,
+            cutmix=self.cutmix,
         )
-        return Weights(network.state_dict(), curves)
+        facts = {"epoch": float(best_epoch(curves))} if self.kept_epoch == "best" else {}
+        return Weights(network.state_dict(), curves, facts)
 
     @property
     def _data_passes(self) -> int:
@@ -201,16 +183,6 @@ class TrainedSource:
             labels, n=None, validation=self.validation, seed_parts=["validation of a source"]
         )
         return SampleSubset(samples, split.train), SampleSubset(samples, split.validation)
-
-    def _validation_watch(
-        self, validation: Samples | None, context: Context
-    ) -> RobustValidationAccuracy | None:
-        # PGD here follows the loss of classes; other tasks have no robust accuracy.
-        if self.adversary is None or validation is None or validation.card.task != "classes":
-            return None
-        # One attack for every method of training, so that their columns can be compared.
-        attack = Adversary(norm=self.adversary.norm, eps=self.adversary.eps, steps=PGD_STEPS)
-        return RobustValidationAccuracy(validation, attack, context)
 
 
 def _describe_data(data: DataCard) -> str:

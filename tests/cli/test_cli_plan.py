@@ -71,6 +71,19 @@ def fail(run: Path, id: object, reason: str) -> None:
     )
 
 
+TWO_SEEDS = (
+    "2 subset seeds of digits n=20, digits n=30: their intervals have 1 degree of freedom, and say "
+    "next to nothing; 3 or more are needed"
+)
+
+
+@pytest.mark.usefixtures("folder")
+def test_warnings_are_in_the_json_too() -> None:
+    shown = json.loads(call("plan", "small.yaml", "--json").stdout)
+
+    assert [{"kind": "replicates", "text": TWO_SEEDS}] == shown["warnings"]
+
+
 @pytest.mark.usefixtures("folder")
 def test_small_plan_is_a_line_for_each_trial() -> None:
     result = call("plan", "small.yaml")
@@ -83,6 +96,7 @@ def test_small_plan_is_a_line_for_each_trial() -> None:
         "to do    random -> digits n=20 seed=1 probe",
         "to do    random -> digits n=30 seed=0 probe",
         "to do    random -> digits n=30 seed=1 probe",
+        f"warning: {TWO_SEEDS}",
         "4 trials: 0 done, 0 failed, 0 skipped, 4 to do",
     ]
 

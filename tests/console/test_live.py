@@ -160,6 +160,20 @@ def test_trials_through_different_adapters_are_not_averaged_together() -> None:
     ]
 
 
+def test_mean_over_an_upper_bound_is_one() -> None:
+    screen = terminal()
+    with LiveConsole(screen, product=io.StringIO()) as console:
+        for seed, bounds in enumerate([[], ["pgd.robust_accuracy@0.1"]]):
+            metrics: Event = {"pgd.robust_accuracy@0.1": 0.25, "clean.accuracy": 0.5}
+            ended: Event = {"event": "trial_finished", "time": 1.0, "trial": trial(20, seed)}
+            console({**ended, "metrics": metrics, "upper_bounds": bounds})
+        console(FINISH)
+
+    row = next(line for line in screen.export_text().splitlines() if line.startswith("│"))
+    cells = [cell.strip() for cell in row.strip("│").split("│")]
+    assert ["2", "at most .250", ".500"] == cells[4:]
+
+
 def test_table_has_the_suites_columns_or_the_first_metrics() -> None:
     many: Event = {f"alignment.number_{k}": 0.5 for k in range(40)}
     tables = []

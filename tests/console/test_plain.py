@@ -239,3 +239,11 @@ def test_warnings_from_jobs_are_lines_also_in_a_quiet_run() -> None:
     assert ["warning: probe: RuntimeWarning: overflow", "warning: 3 files are left out"] == shown(
         library, data, quiet=True
     )
+
+
+def test_number_that_is_an_upper_bound_says_so() -> None:
+    bounded: Event = {**FINISHED, "upper_bounds": ["fgsm.accuracy"]}
+
+    line = next(line for line in shown(STARTED, FIT, bounded) if "clean.accuracy" in line)
+
+    assert "clean.accuracy .704  fgsm.accuracy at most .300" in line

@@ -14,7 +14,7 @@ from advtransfer.leaderboard import RunRecords, make_table
 from advtransfer.result import Run
 from advtransfer.result.record import pack_outcomes, robust_share
 from advtransfer.result.verdict import BATTERY_CHECKS, REQUIRED_CHECKS
-from advtransfer.testing.records import complete_record
+from advtransfer.testing.records import complete_record, outcomes_of_share
 from advtransfer.types import Json, Outcome
 
 Json_: TypeAlias = "dict[str, Any]"  # Any: tests change the records
@@ -45,6 +45,8 @@ class Bench:
     records: dict[str, Json_] = field(default_factory=dict)
     attempts: list[Json_] = field(default_factory=list)
     sources: dict[str, str] = field(default_factory=dict)
+    deterministic: list[str] = field(default_factory=list)
+    has_outcomes: bool = True
     clean: dict[str, list[float]] = field(
         default_factory=lambda: {"natural": [0.5, 0.6, 0.7], "robust": [0.7, 0.7, 0.8]}
     )
@@ -208,12 +210,17 @@ class Bench:
         checks: Sequence[Json] = (),
     ) -> None:
         """Add a result record of shares of 1,000 test samples."""
-        metrics = {
-            name: {"value": value, "low": value, "high": value + unknown, "of": SAMPLES}
-            for name, value in shares.items()
-        }
+        metrics: dict[str, Json] = {}
+        outcomes: dict[str, Json] = {}
+        for name, value in shares.items():
+            share = {"value": value, "low": value, "high": value + unknown, "of": SAMPLES}
+            metrics[name] = share
+            if self.has_outcomes:
+                metrics[name] = robust_share(outcomes_of_share(share))
+                outcomes[name] = pack_outcomes(outcomes_of_share(share))
         self.records[id] = self.record("result", id, use, options, 0.25) | {
             "metrics": metrics,
+            "outcomes": outcomes,
             "checks": list(checks),
         }
 
@@ -265,6 +272,8 @@ class Bench:
             "leaderboard": self.leaderboard,
         }
         plan |= {"sources": self.sources, "trials": self.trials}
+        if self.deterministic:
+            plan["deterministic"] = self.deterministic
         versions: Json_ = {
             "python": "3.11.7",
             "packages": {"torch": "2.15.0", "foolbox": "3.3.4", "scikit-learn": "1.9.1"},

@@ -45,6 +45,7 @@ def test_figure_is_a_small_svg_shown_on_the_page(grid: Bench) -> None:
 
 
 def test_curves_show_means_and_intervals_of_the_tables(grid: Bench) -> None:
+    grid.deterministic = ["probe"]
     evidence = gather_run_data(grid.run())
 
     [[panel]] = curve_panels(evidence, find_column("clean.accuracy", evidence))
@@ -54,6 +55,9 @@ def test_curves_show_means_and_intervals_of_the_tables(grid: Bench) -> None:
     assert ["_random $x$", "linf 0.1", "natural"] == [curve.label for curve in panel.curves]
     assert [0.41, 0.46, 0.51, 0.55] == pytest.approx([point.y for point in panel.curves[2].points])
     assert [False, False, False, True] == [point.is_hollow for point in panel.curves[2].points]
+    row = grid.row(grid.table(n="all"), "natural")[3]
+    interval = panel.curves[2].points[3].interval
+    assert f".550 [.{interval[0] * 1000:.0f}, .{interval[1] * 1000:.0f}]†" == row
 
 
 def test_all_is_the_last_tick_if_its_count_is_unknown(grid: Bench) -> None:

@@ -97,13 +97,16 @@ def test_rows_whose_batteries_attacked_other_images_are_not_compared(bench: Benc
         bench.checked(bench.trial(source, 0, 0.9, 0.6), ATTACK, probed=range(50))
     bench.checked(bench.trial("other", 0, 0.9, 0.6), ATTACK, probed=range(1, 51))
 
-    text = results(bench)
+    page = make_page(bench.run()).markdown
+    text = page.partition("## Results\n")[2]
 
     assert ["1", "1", ABSENT] == [
         bench.row(text, name)[0] for name in ("natural", "robust", "other")
     ]
     assert ABSENT not in bench.row(text, "robust")[5]
     assert ABSENT == bench.row(text, "other")[5]
+    section = page.partition("## Results that are not ranked\n")[2]
+    assert bench.row(section, "other images")[3].startswith("other -> digits")
 
 
 def test_figures_and_questions_use_folded_numbers(bench: Bench) -> None:

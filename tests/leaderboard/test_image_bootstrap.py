@@ -10,7 +10,7 @@ import pytest
 from numpy.random import RandomState
 from numpy.typing import NDArray
 
-from advtransfer.leaderboard.questions_coefficients import ImageBootstrap
+from advtransfer.leaderboard.image_bootstrap import ImageBootstrap
 from advtransfer.leaderboard.questions_points import QuestionPoint, QuestionPoints
 from advtransfer.leaderboard.run_data import Metric, ResultData
 from advtransfer.leaderboard.table_rows import Column

@@ -33,7 +33,7 @@ def test_baseline_transfer_is_paired_with_its_row_of_the_same_source_or_of_none(
 
     table = bench.table()
 
-    assert "+.100" == bench.row(table, "natural")[5]
+    assert bench.row(table, "natural")[5].startswith("+.100 [")
     assert ["2", ABSENT, "scratch"] == bench.row(table, "scratch")[:3]
     assert "baseline" == bench.row(table, "scratch")[5]
     assert (
@@ -57,7 +57,7 @@ def test_suspicious_or_invalid_row_is_shown_and_never_ranked(
     row = bench.row(page.partition("## Results\n")[2], "too good")
 
     assert ABSENT == row[0]
-    assert f"at most .990 [.982, .995]† {verdict}" == row[4]
+    assert f"at most .990 [.981, .995] {verdict}" == row[4]
     assert "1" == bench.row(page.partition("## Results\n")[2], "natural")[0]
     assert "## Results that are not ranked" in page
     assert "pgd: noise is 0.2 against a limit of 0.05 (noise is stronger)" in page

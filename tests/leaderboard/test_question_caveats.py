@@ -15,19 +15,18 @@ SPREAD = [0.1, 0.2, 0.4, 0.3, 0.5, 0.7, 0.6, 0.8, 0.9]
 
 
 def with_question(bench: Bench, predictors: int, *, points: int) -> Bench:
-    names = [
-        "align.alpha",
-        "align.beta",
-        "align.alpha",
-        "align.beta",
-        "align.alpha",
-        "align.beta",
-        "align.alpha",
+    names = [f"alpha_{number}" for number in range(predictors)]
+    bench.leaderboard["questions"] = [
+        {
+            "predictor": [f"align.{name}" for name in names],
+            "outcome": "clean.accuracy",
+            "across": "source",
+        }
     ]
-    question = {"predictor": names[:predictors], "outcome": "clean.accuracy", "across": "source"}
-    bench.leaderboard["questions"] = [question]
     for place in range(points):
         bench.aligned(f"source {place}", [SPREAD[place]], 0.1 * (place + 1) ** 0.5)
+        align = bench.records[bench.trials[-1]["evaluations"]["align"][0]]
+        align["metrics"] = {name: {"value": SPREAD[place]} for name in names}
     return bench
 
 
@@ -47,7 +46,7 @@ def with_question(bench: Bench, predictors: int, *, points: int) -> Bench:
             "With 2 predictors the smallest possible corrected p is .033 for ranks, .017 for Pearson's",
         ),
         (3, 9, "With 3 predictors the smallest possible corrected p is .0003."),
-        (7, 3, "With 7 predictors the smallest possible corrected p is 1.000; exploratory"),
+        (7, 3, "With 7 predictors the smallest possible corrected p is 1.000; no rank coefficient"),
     ],
 )
 def test_smallest_possible_p_is_reported(
@@ -56,11 +55,12 @@ def test_smallest_possible_p_is_reported(
     page = make_page(with_question(bench, predictors, points=points).run()).markdown
 
     assert caveat in page
-    assert (predictors == 7) == ("; exploratory, since no rank coefficient can reach .05." in page)
+    assert (predictors == 7) == ("; no rank coefficient can reach .05." in page)
 
 
 def test_common_caveats_are_printed_once_and_others_by_predictor(bench: Bench) -> None:
-    with_question(bench, 1, points=5).leaderboard["questions"][0]["predictor"] = [
+    bench.has_outcomes = False
+    with_question(bench, 1, points=6).leaderboard["questions"][0]["predictor"] = [
         "align.alpha_st",
         "align.alpha_ts",
     ]
@@ -70,17 +70,27 @@ def test_common_caveats_are_printed_once_and_others_by_predictor(bench: Bench) -
         bench.records[trial["evaluations"]["align"][0]]["metrics"] = {
             name: {"value": value} for name, value in metrics.items()
         }
-    caveats = make_page(bench.run()).markdown.partition("5 points; p from all 120 orders. ")[2]
+    caveats = make_page(bench.run()).markdown.partition("6 points; p from all 720 orders. ")[2]
 
     common, first, second, _ = caveats.split("\n\n", 1)[0], *caveats.split("\n")[2:5]
     assert "for `clean.accuracy`." in common
     assert "- `align.alpha_st`: Interval over sources only for `align.alpha_st`. " in first
-    assert first.endswith("Computed over 90 to 94 samples.")
+    assert first.endswith("Computed over 90 to 95 samples.")
     assert second.endswith("for `align.alpha_ts`. Computed over 80 samples.")
 
 
 def test_columns_that_are_not_resampled_are_named(bench: Bench) -> None:
-    page = make_page(with_question(bench, 1, points=5).run()).markdown
+    bench.has_outcomes = False
+    page = make_page(with_question(bench, 1, points=6).run()).markdown
 
-    assert "Interval over sources only for `align.alpha`." in page
+    assert "Interval over sources only for `align.alpha_0`." in page
     assert "Interval over sources only for `clean.accuracy`." in page
+
+
+def test_five_points_have_no_interval(bench: Bench) -> None:
+    five = make_page(with_question(bench, 1, points=5).run()).markdown
+
+    assert "an interval needs 6." in five
+    assert "Interval over sources" not in five
+    (line,) = (line for line in five.splitlines() if line.startswith("| align.alpha_0"))
+    assert "[" not in line

@@ -13,11 +13,8 @@ import pytest
 
 from advtransfer.errors import BadInput
 from advtransfer.leaderboard import make_page
-from advtransfer.leaderboard.questions_coefficients import (
-    ImageBootstrap,
-    PredictorResult,
-    answer_questions,
-)
+from advtransfer.leaderboard.image_bootstrap import ImageBootstrap
+from advtransfer.leaderboard.questions_coefficients import PredictorResult, answer_questions
 from advtransfer.leaderboard.questions_config import read_questions
 from advtransfer.leaderboard.run_data import gather_run_data
 from advtransfer.result.record import pack_outcomes, robust_share
@@ -218,9 +215,12 @@ def test_all_points_share_the_resample_of_test_images_and_other_values_stay(
 
 def test_the_interval_of_the_page_is_over_images_too(four_sources: Bench) -> None:
     """The order of these sources changes only if their few test images are resampled."""
+    shares = {**ALPHA, "e": 0.5, "f": 0.6}
+    for source in "ef":
+        four_sources.aligned(source, [shares[source]], 0.5)
     for trial in four_sources.trials:
         record = four_sources.records[trial["evaluations"]["clean"][0]]
-        right = round(20 * ALPHA[trial["source"]]) + 4
+        right = round(20 * shares[trial["source"]]) + 4
         outcomes = [0] * right + [1] * (20 - right)
         draws = random.Random(trial["source"])
         draws.shuffle(outcomes)

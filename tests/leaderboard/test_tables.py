@@ -5,21 +5,31 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 from scipy import stats
 
 from advtransfer.errors import BadInput
 from advtransfer.leaderboard import make_table
+from advtransfer.statistics import difference_interval, share_interval
 from advtransfer.text import ABSENT
 
 if TYPE_CHECKING:
     from tests.leaderboard.conftest import Bench
+
+    from advtransfer.statistics.correlation import FloatArray
 
 
 def t_interval(values: list[float]) -> tuple[float, float]:
     mean = sum(values) / len(values)
     low, high = stats.t.interval(0.95, len(values) - 1, mean, stats.sem(values))
     return float(low), float(high)
+
+
+def board(values: list[list[float]]) -> FloatArray:
+    """Return ``(trainings, seeds, 1000)``: the first images are right, in each trial its share of them."""
+    counts = np.round(np.array(values) * 1000)
+    return (np.arange(1000) < counts[..., None]).astype(float)
 
 
 def written(value: float, *, sign: bool = False) -> str:
@@ -29,14 +39,16 @@ def written(value: float, *, sign: bool = False) -> str:
 def test_means_intervals_and_differences_have_known_values(bench: Bench) -> None:
     row = bench.row(bench.filled().table(), "robust")
 
-    low, high = t_interval(bench.clean["robust"])
-    down, up = t_interval([0.2, 0.1, 0.1])
+    clean = board([bench.clean["robust"]])
+    low, high = share_interval(clean)
+    down, up = difference_interval(clean - board([bench.clean["natural"]]))
+    start, end = share_interval(board([[0.1, 0.2, 0.3]]))
     assert [
         "1",
         "robust",
         "probe",
         f".733 [{written(low)}, {written(high)}]",
-        "at most .200 [.000, .448]",
+        f"at most .200 [{written(start)}, {written(end)}]",
         f"+.133 [{written(down, sign=True)}, {written(up, sign=True)}]",
         "3",
         "0.25",
@@ -44,8 +56,24 @@ def test_means_intervals_and_differences_have_known_values(bench: Bench) -> None
     ] == row
 
 
+def test_metrics_without_outcomes_of_images_have_a_t_interval(bench: Bench) -> None:
+    bench.has_outcomes = False
+    table = bench.filled().table()
+
+    low, high = t_interval(bench.clean["robust"])
+    down, up = t_interval([0.2, 0.1, 0.1])
+    row = bench.row(table, "robust")
+    assert f".733 [{written(low)}, {written(high)}]" == row[3]
+    assert f"+.133 [{written(down, sign=True)}, {written(up, sign=True)}]" == row[5]
+    assert "without outcomes of images, t over 3 subset seeds" in table
+
+
 def test_caption_names_the_sample_of_the_intervals(bench: Bench) -> None:
-    assert "\n\n95 % intervals: t over 3 subset seeds." in bench.filled().table()
+    table = bench.filled().table()
+
+    sample = "over 3 subset seeds of one training of each source, and 1000 test images."
+    assert f"\n\n95 % intervals: {sample}" in table
+    assert "Δ: paired by training, seed and image; each interval is 95 % for itself." in table
 
 
 def test_the_baseline_is_named_as_such_and_has_no_delta(bench: Bench) -> None:
@@ -66,47 +94,105 @@ def test_row_with_fewer_seeds_than_planned_shows_both_counts(bench: Bench) -> No
     assert "3/5" == row[6]
 
 
-def test_equal_values_have_the_interval_over_test_images(bench: Bench) -> None:
+def test_seeds_are_one_trial_only_if_the_transfer_says_so(bench: Bench) -> None:
     for seed in range(3):
         bench.trial("natural", seed, 0.5, 0.1, n="all")
 
-    table = bench.table(n="all")
+    undeclared = bench.table(n="all")
+    bench.deterministic = ["probe"]
+    declared = bench.table(n="all")
 
     low, high = stats.binomtest(500, 1000).proportion_ci(method="wilson")
-    assert f".500 [{written(low)}, {written(high)}]†" == bench.row(table, "natural")[3]
-    assert "† Wilson over test images, since all seeds agree (deterministic)" in table
+    assert f".500 [{written(low)}, {written(high)}]" == bench.row(undeclared, "natural")[3]
+    assert f".500 [{written(low)}, {written(high)}]†" == bench.row(declared, "natural")[3]
+    assert "† over 1000 test images alone, since the transfer draws no random number" in declared
+    assert "†" not in undeclared
 
 
-def test_a_single_trial_shows_the_interval_over_test_images_and_a_delta_without_one(
-    bench: Bench,
-) -> None:
+def test_one_image_does_not_change_the_interval_by_more_than_itself(bench: Bench) -> None:
+    for seed, odd in enumerate([0.0, 0.0, 0.001]):
+        bench.trial("agreeing", seed, 0.9, 0.1, n="all")
+        bench.trial("odd", seed, 0.9 + odd, 0.1, n="all")
+
+    table = bench.table(n="all")
+
+    assert ".900 [.880, .917]" == bench.row(table, "agreeing")[3]
+    assert ".900 [.880, .917]" == bench.row(table, "odd")[3]
+
+
+def test_a_deterministic_transfer_on_a_drawn_subset_is_none(bench: Bench) -> None:
+    bench.deterministic = ["probe"]
+
+    assert "†" not in bench.filled().table()
+
+
+def test_a_single_trial_has_intervals_over_test_images(bench: Bench) -> None:
     bench.trial("natural", 0, 0.5, 0.1)
     bench.trial("robust", 0, 0.6, 0.1)
 
     table = bench.table()
 
+    low, high = difference_interval(board([[0.6]]) - board([[0.5]]))
+    delta = f"+.100 [{written(low, sign=True)}, {written(high, sign=True)}]"
     assert bench.row(table, "robust")[3].endswith("]‡")
-    assert "+.100" == bench.row(table, "robust")[5]
-    assert "‡ Wilson over test images, since there is one trial" in table
+    assert rf"{delta}\*" == bench.row(table, "robust")[5]
+    assert "‡ over 1000 test images alone, since there is one trial" in table
 
 
 def test_replicates_of_a_source_are_one_row_whose_unit_is_the_training(bench: Bench) -> None:
     means = [0.50, 0.52, 0.55]
-    for replicate, mean in enumerate(means):
-        for seed in range(4):
-            bench.trial("robust", seed, mean + 0.01 * (seed - 1.5), 0.1, replicate=replicate)
+    shares = [[mean + 0.01 * (seed - 1.5) for seed in range(4)] for mean in means]
+    for replicate, values in enumerate(shares):
+        for seed, value in enumerate(values):
+            bench.trial("robust", seed, value, 0.1, replicate=replicate)
     for seed in range(4):
         bench.trial("natural", seed, 0.4 + 0.01 * (seed - 1.5), 0.1)
 
     table = bench.table()
     robust = bench.row(table, "robust")
 
-    low, high = t_interval(means)
+    low, high = share_interval(board(shares))
     assert f"**.523** [{written(low)}, {written(high)}]" == robust[3]
-    down, up = t_interval([mean - 0.4 for mean in means])
-    assert f"+.123 [{written(down, sign=True)}, {written(up, sign=True)}]" == robust[5]
+    down, up = difference_interval(
+        board(shares) - board([[0.385, 0.395, 0.405, 0.415]]), unreplicated=True
+    )
+    assert f"+.123 [{written(down, sign=True)}, {written(up, sign=True)}]◊" == robust[5]
     assert "3 × 4" == robust[6]  # noqa: RUF001  # a product
-    assert "t over 3 source trainings, each the mean of its subset seeds" in table
+    assert "over 3 source trainings, each the mean of its subset seeds" in table
+    assert "◊: one training on one side" in table
+
+
+def test_one_training_without_outcomes_of_images_is_taken_to_vary_as_the_other_side(
+    bench: Bench,
+) -> None:
+    bench.has_outcomes = False
+    for replicate, mean in enumerate([0.50, 0.52, 0.55]):
+        bench.trial("robust", 0, mean, 0.1, replicate=replicate)
+    bench.trial("natural", 0, 0.4, 0.1)
+
+    low, high = t_interval([0.10, 0.12, 0.15])
+    mean = (low + high) / 2
+    down, up = (mean + 2 * (end - mean) for end in (low, high))  # s^2 / 3 + s^2 for s^2 / 3
+    delta = f"+.123 [{written(down, sign=True)}, {written(up, sign=True)}]◊"
+    assert delta == bench.row(bench.table(), "robust")[5]
+
+
+def test_differences_are_marked_where_they_hold_after_holms_correction(bench: Bench) -> None:
+    for seed in range(3):
+        bench.trial("natural", seed, 0.500, 0.1)
+        bench.trial("far", seed, 0.550, 0.1)
+        bench.trial("near", seed, 0.506, 0.1)  # p .014 for 6 images of 1,000 gained and none lost
+
+    alone = bench.table()
+    for place in range(5):
+        for seed in range(3):
+            bench.trial(f"same {place}", seed, 0.500, 0.1)
+    table = bench.table()
+
+    assert [True, True] == [bench.row(alone, name)[5].endswith(r"\*") for name in ("far", "near")]
+    assert [True, False] == [bench.row(table, name)[5].endswith(r"\*") for name in ("far", "near")]
+    assert bench.row(table, "near")[5] == bench.row(alone, "near")[5].removesuffix(r"\*")
+    assert r"\*: p < .05 after Holm's correction for 7 differences." in table
 
 
 def test_row_without_counterpart_in_the_baseline_has_no_difference(bench: Bench) -> None:
@@ -159,18 +245,22 @@ def test_skipped_evaluation_hides_no_other_number_of_its_row(bench: Bench) -> No
 
     table = bench.table()
 
+    clean = board([bench.clean["robust"]])
+    low, high = share_interval(clean)
+    down, up = difference_interval(board([[0.9] * 3]) - board([bench.clean["natural"]]))
     assert [
         "1",
         "odd",
         "probe",
-        "**.900** [.880, .917]†",
+        "**.900** [.880, .917]",
         "skipped",
-        "+.300 [+.052, +.548]",
+        rf"+.300 [{written(down, sign=True)}, {written(up, sign=True)}]\*",
         "3",
         "0.25",
         "0.12",
     ] == bench.row(table, "odd")
-    assert ["2", "robust", "probe", ".733 [.590, .877]"] == bench.row(table, "robust")[:4]
+    robust = f".733 [{written(low)}, {written(high)}]"
+    assert ["2", "robust", "probe", robust] == bench.row(table, "robust")[:4]
     assert "Skipped: the evaluation is not applicable; the page gives the reason." in table
 
 
@@ -225,7 +315,7 @@ def test_an_adapter_has_a_column_when_there_is_one(bench: Bench) -> None:
 
     bench.trial("robust", 0, 0.6, 0.1, adapter="crop")
     assert ["1", "robust", "crop", "probe"] == bench.row(bench.table(), "robust")[:4]
-    assert "+.100" == bench.row(bench.table(), "robust")[6]
+    assert bench.row(bench.table(), "robust")[6].startswith("+.100 [")
 
 
 def test_no_label_breaks_a_table(bench: Bench) -> None:
@@ -350,4 +440,6 @@ def test_references_are_averaged_and_a_missing_one_leaves_no_number(bench: Bench
     assert ABSENT == bench.row(bench.table(), "natural")[3]
 
     bench.result(second, "foolbox/clean_accuracy", {}, {"accuracy": 0.7})
-    assert ".600" == bench.row(bench.table(), "natural")[3]
+    images = (board([[0.5]]) + board([[0.7]])) / 2
+    low, high = share_interval(images)
+    assert f".600 [{written(low)}, {written(high)}]‡" == bench.row(bench.table(), "natural")[3]

@@ -4,6 +4,7 @@ import random
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 
@@ -160,3 +161,27 @@ def test_jobs_of_a_trial_hold_exactly_the_missing_records(tmp_path: Path) -> Non
     assert [(trial.id, {pgd})] == [
         (one.node.id, {node.id for node in one.results}) for one in again
     ]
+
+
+def test_one_attribute_is_a_task_of_classes(tmp_path: Path) -> None:
+    """Attributes together suit no linear probe; a view of one of them does."""
+    labels = np.array([[0, 1], [1, 0], [1, 1], [0, 0]] * 10)
+    images = np.zeros((40, 3, 3, 1), dtype=np.uint8)
+    np.savez(tmp_path / "faces.npz", x_train=images, y_train=labels, x_test=images, y_test=labels)
+    file = {"use": "vision/npz", "file": str(tmp_path / "faces.npz")}
+    plan = planned(
+        tmp_path,
+        datasets={"all": file, "one": file | {"attribute": 1}},
+        sources={"random": {"use": "vision/random_init", "data": "one", "network": "fcnet"}},
+        targets={
+            "all": {"data": "all", "n": [20]},
+            "one": {"data": "one", "n": [20]},
+        },
+        transfers={"probe": {"use": "finetune/linear_probe"}},
+        evaluations={"clean": {"use": "foolbox/clean_accuracy", "only": {"target": "one"}}},
+    )
+
+    assert {
+        "all": "the transfer works on classes; the target's task is attributes",
+        "one": None,
+    } == {trial.target: trial.skipped for trial in plan.trials}

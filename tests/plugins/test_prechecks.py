@@ -138,6 +138,9 @@ def test_a_view_is_held_to_its_data(tmp_path: Path, view: str, problem: str) -> 
         ),
         ("optimiser: {lr: 0}", "a number above 0"),
         ("optimiser: {momentum: 1}", "from 0 to below 1"),
+        ("checkpoint: best", "found `checkpoint: best`, which needs a validation part"),
+        ("averaging: {decay: 1}", "a share above 0 and below 1"),
+        ("cutmix: 0", "found 0; expected greater than 0"),
         ("epochs: 0", "found 0; expected greater than or equal to 1"),
     ],
 )
@@ -169,12 +172,55 @@ def test_a_network_is_held_to_the_size_of_its_images(tmp_path: Path) -> None:
             "finetune/blocks, blocks: 1, snapshots: [5, 5]",
             "found 5; expected each value once in `snapshots`",
         ),
-        ("finetune/linear_probe, C: [1, 2]", "found several C with `validation: 0` (n = 20)"),
         (
-            "finetune/linear_probe, C: [1, 2], folds: 30",
+            "finetune/linear_probe, C: [1, 2]",
+            "to choose one of them, write `choose: {by: validation.accuracy",
+        ),
+        (
+            "finetune/linear_probe, C: 1, folds: 5",
+            "found the unknown name 'folds' in finetune/linear_probe",
+        ),
+        (
+            "finetune/linear_probe, choose: {by: validation.accuracy, among: {C: [1, 2]}}",
+            "found `choose` with `validation: 0` (n = 20); expected labelled images to choose by",
+        ),
+        (
+            "finetune/linear_probe, choose: {by: validation.accuracy, among: {C: [1, 2]}, folds: 30}",
             "found cross-validation over 30 folds of 20 images",
         ),
-        ("finetune/linear_probe, C: [1, 1], folds: 2", "found 1; expected each value once in `C`"),
+        (
+            "finetune/linear_probe, choose: {by: validation.accuracy, among: {C: [1, 1, 2]}, folds: 2}",
+            "found 1; expected each value once in `choose`",
+        ),
+        (
+            "finetune/blocks, blocks: 1, choose: {by: validation.accuracy, "
+            "among: {blocks: [1, 4]}, folds: 2}",
+            "found blocks is 4; the source has 3; expected at most 3",
+        ),
+        (
+            "finetune/blocks, blocks: 1, choose: {by: validation.robust_accuracy, "
+            "among: {optimiser.lr: [0.1, 1]}, folds: 2}",
+            "found no `attack` in `choose`; expected an attack for validation.robust_accuracy",
+        ),
+        (
+            "finetune/full, adversary: {eps: 0.1}, choose: {by: validation.robust_accuracy, "
+            "among: {adversary.eps: [0.1, 0.2]}, folds: 2}",
+            "found no `attack` in `choose`; expected an attack for validation.robust_accuracy",
+        ),
+        (
+            "finetune/full, choose: {by: validation.robust_accuracy, attack: {norm: l2, eps: 9}, "
+            "among: {optimiser.lr: [0.1, 1]}, folds: 2}",
+            "found 9; expected eps of at most 8 for l2",
+        ),
+        (
+            "finetune/full, checkpoint: best",
+            "found `checkpoint: best`, which needs a validation part to choose the epoch by",
+        ),
+        (
+            "finetune/full, checkpoint: best, choose: {by: validation.accuracy, "
+            "among: {epochs: [1, 2]}, folds: 2}",
+            "found `checkpoint: best`, which needs a validation part to choose the epoch by",
+        ),
         (
             "finetune/linear_probe, solver: sgd, C: 2",
             "found 2; expected no `C` beside `solver: sgd`",

@@ -487,3 +487,11 @@ def test_disk_without_locks_is_reported(bench: Bench, monkeypatch: pytest.Monkey
         CacheError, match=r"a disk without file locks .*expected flock to work there"
     ):
         bench()
+
+
+def test_warnings_of_the_plan_are_warned_of_by_the_run(bench: Bench) -> None:
+    bench.write({"seeds: 1": "seeds: 2"})
+    bench(limit=0)
+
+    (warning,) = bench.emitted("warning")
+    assert "2 subset seeds of digits n=20" in warning["text"]

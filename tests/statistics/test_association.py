@@ -7,8 +7,14 @@ import pytest
 from numpy.random import RandomState
 from numpy.typing import NDArray
 
-from advtransfer.statistics import COEFFICIENTS, Coefficient, all_associations, leave_one_out
-from advtransfer.statistics.correlation import Association
+from advtransfer.statistics import (
+    COEFFICIENTS,
+    Coefficient,
+    all_associations,
+    chance_levels,
+    leave_one_out,
+)
+from advtransfer.statistics.correlation import Association, least_rank_p
 
 Values: TypeAlias = "NDArray[np.float64]"
 
@@ -132,3 +138,44 @@ def test_resamples_without_a_value_are_left_out_of_the_interval() -> None:
         assert (1.0, 1.0) == pytest.approx(
             all_associations(points, points, seed=0, resampled=partly)[coefficient].interval
         )
+
+
+def test_chance_levels_are_those_of_all_orders() -> None:
+    """Three points: Spearman's coefficients of the six orders are 1, .5, .5, -.5, -.5 and -1."""
+    levels = chance_levels(np.array([[5.0, 1.0, 2.0]]), seed=0)
+
+    assert 4 / 6 == pytest.approx(levels["Spearman"].mean)
+    assert 1.0 == pytest.approx(levels["Spearman"].bound)
+    # Kendall's are 1, 1/3, 1/3, -1/3, -1/3 and -1.
+    assert 10 / 18 == pytest.approx(levels["Kendall"].mean)
+    # The same in two equal rows, and none for two points or without spread.
+    assert chance_levels(np.array([[5.0, 1.0, 2.0]] * 2), seed=0) == pytest.approx(levels)
+    assert {} == chance_levels(np.array([[5.0, 1.0]]), seed=0)
+    assert {} == chance_levels(np.ones((1, 5)), seed=0)
+
+
+def test_random_rankings_stay_within_their_bound_in_95_of_100_orders() -> None:
+    outcome = np.sqrt(np.arange(12.0))[None]
+    level = chance_levels(outcome, seed=0)["Pearson"]
+    draws = np.random.RandomState(1)
+    sizes = np.array(
+        [abs(np.corrcoef(draws.permutation(12), outcome[0])[0, 1]) for _ in range(4000)]
+    )
+
+    assert 0.95 == pytest.approx((sizes <= level.bound).mean(), abs=0.015)
+    assert level.mean == pytest.approx(sizes.mean(), rel=0.05)
+
+
+def test_interval_needs_six_points() -> None:
+    points = np.arange(6.0)[None]
+
+    assert all_associations(points[:, :5], points[:, :5], seed=0)["Pearson"].interval is None
+    assert all_associations(points, points, seed=0)["Pearson"].interval is not None
+
+
+@pytest.mark.parametrize(("points", "least"), [(3, 2 / 6), (5, 2 / 120), (9, 1e-4)])
+def test_least_rank_p_is_that_of_a_perfect_order(points: int, least: float) -> None:
+    perfect = np.arange(float(points))[None]
+
+    assert least == pytest.approx(least_rank_p(points))
+    assert least == pytest.approx(all_associations(perfect, perfect, seed=0)["Spearman"].smallest_p)

@@ -169,6 +169,12 @@ def test_missing_component_is_expected_with_its_article(
         ("channels: 2", "found 2; expected 1 (their mean) or 3 (repeated)"),
         ("size: 0", "found 0; expected the side of a square in pixels"),
         ("size: 8.0", "found 8.0; expected the side of a square in pixels"),
+        ("attribute: -1", "found -1; expected the name of an attribute, or its number from 0"),
+        ("attribute: [1]", "found [1]; expected the name of an attribute, or its number from 0"),
+        (
+            "attribute: smiling",
+            "found `attribute`; expected no `attribute`, since the labels are classes",
+        ),
     ],
 )
 def test_mistake_in_a_view_is_reported(

@@ -6,6 +6,7 @@ import pytest
 
 from advtransfer.suite import Subset, Suite, Target
 from advtransfer.suite.grid_entries import training_start
+from advtransfer.suite.suite import SeedPairing
 
 
 @pytest.fixture
@@ -52,6 +53,19 @@ def test_papers_rule_has_seeds_and_a_draw_of_its_own(target: Callable[[str], Tar
         (20_100_000, "utrera2021"),
         (20_200_000, "utrera2021"),
     ]
+
+
+def test_paired_seeds_know_their_position(target: Callable[[str], Target]) -> None:
+    paired = target("n: 20, seeds: {count: 2, paired: true}").subsets
+
+    assert paired == (
+        Subset(20, 0, 0.0, "uniform", SeedPairing(0, 2)),
+        Subset(20, 1, 0.0, "uniform", SeedPairing(1, 2)),
+    )
+    assert (
+        target("n: 20, seeds: {count: 2, paired: false}").subsets
+        == target("n: 20, seeds: 2").subsets
+    )
 
 
 def test_subsets_let_seeds_depend_on_n(target: Callable[[str], Target]) -> None:
@@ -142,7 +156,7 @@ def test_reference_without_random_weights_has_no_start(
         ("n: 20, validation: -0.1", "7:40: found -0.1; expected a share of n from 0 to below 1"),
         (
             "n: 20, seeds: 0",
-            "7:35: found 0; expected a count from 1 to 100,000, a list of seeds, or {rule, count}",
+            "7:35: found 0; expected a count from 1 to 100,000, a list of seeds, or {count, rule, paired}",
         ),
         ("n: 20, seeds: [1, 1]", "7:39: found 1; expected each value once in `seeds`"),
         (
@@ -152,6 +166,14 @@ def test_reference_without_random_weights_has_no_start(
         (
             "n: 20, seeds: {rule: utrera2021}",
             "7:35: found {'rule': 'utrera2021'}; expected `count`: a number from 1 to 100,000",
+        ),
+        (
+            "n: 20, seeds: {paired: true}",
+            "7:35: found {'paired': True}; expected `count`: a number from 1 to 100,000",
+        ),
+        (
+            "n: 20, seeds: {count: 2, paired: 'yes'}",
+            "7:54: found 'yes'; expected true (training i of a source with subset seed i) or false; write true",
         ),
         (
             "n: [20, 20]",

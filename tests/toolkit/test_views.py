@@ -142,3 +142,69 @@ def test_a_view_that_does_not_fit_is_refused(
 ) -> None:  # Any: wrong on purpose
     with pytest.raises(ValueError, match=message):
         view_dataset(toy(), **asked)
+
+
+def _attributes() -> Dataset:
+    """Three samples with two attributes."""
+    labels = torch.tensor([[0, 1], [1, 1], [1, 0]])
+    inputs = torch.arange(3.0).reshape(3, 1, 1, 1).expand(3, 1, 2, 2) / 3
+    return ArrayDataset({"test": (inputs, labels)}, names=["smiling", "young"], task="attributes")
+
+
+@pytest.mark.parametrize(
+    ("attribute", "labels", "names"),
+    [
+        ("smiling", [0, 1, 1], ("no smiling", "smiling")),
+        (1, [1, 1, 0], ("no young", "young")),
+        ("young", [1, 1, 0], ("no young", "young")),
+    ],
+)
+def test_one_attribute_is_two_classes(
+    attribute: str | int, labels: list[int], names: tuple[str, str]
+) -> None:
+    view = view_dataset(_attributes(), attribute=attribute, size=4)
+    part = view.part("test")
+
+    assert labels == _labels(part)
+    assert part.labels(torch.tensor([0])).dtype == torch.int64
+    assert ("classes", 2, names, (1, 4, 4)) == (
+        view.card().task,
+        view.card().outputs,
+        view.card().names,
+        view.card().shape,
+    )
+    assert [0, 1, 2] == list(part.keys)
+
+
+def test_attribute_is_part_of_the_digest_by_its_number() -> None:
+    first, same, other = (
+        view_dataset(_attributes(), attribute=attribute).card().digest
+        for attribute in (0, "smiling", 1)
+    )
+
+    assert first == same
+    assert 3 == len({first, other, _attributes().card().digest})
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        (
+            {"attribute": 2},
+            "found attribute 2; expected one of smiling, young, or a number from 0 to 1",
+        ),
+        ({"attribute": "old"}, "found attribute 'old'; expected one of smiling, young"),
+        ({"attribute": -1}, "found attribute -1; expected one of"),
+        ({"attribute": 0, "classes": [1, 0]}, r"found classes \[1, 0\] for the task 'attributes'"),
+    ],
+)
+def test_an_unknown_attribute_is_refused(
+    asked: dict[str, Any], message: str
+) -> None:  # Any: wrong on purpose
+    with pytest.raises(ValueError, match=message):
+        view_dataset(_attributes(), **asked)
+
+
+def test_classes_have_no_attribute() -> None:
+    with pytest.raises(ValueError, match="found attribute 0 for the task 'classes'"):
+        view_dataset(toy(), attribute=0)

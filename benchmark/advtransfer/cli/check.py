@@ -1,4 +1,4 @@
-"""``advtransfer check``: test an evaluation with models that are made to fool it."""
+"""``advtransfer check``: hold an evaluation against models made to fool it, or against another attack."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from advtransfer.suite.yaml_core import parse_fraction
 from advtransfer.types import Evaluation, Json
 
 if TYPE_CHECKING:
+    from advtransfer.testing.agreement import Agreement
     from advtransfer.testing.canaries.score import ScoredModel
     from advtransfer.worker.verification import ThreatModel
 
@@ -25,13 +26,14 @@ QUICKSTART_OPTIONS: dict[str, Json] = {"norm": "linf", "eps": 0.1, "steps": 20, 
 """The attack of the quickstart: defaults for options of these names that an evaluation requires."""
 
 
-@click.command(cls=Subcommand, short_help="Score an evaluation by the canaries that it catches.")
+@click.command(cls=Subcommand, short_help="Hold an evaluation against canaries or another attack.")
+@click.argument("name", metavar="PLUGIN/EVALUATION")
+@click.argument("options", nargs=-1, metavar="[OPTION=VALUE]...")
+@click.option("--canaries", is_flag=True, help="Score it by canaries; the default.")
 @click.option(
-    "--canaries",
-    "name",
-    metavar="PLUGIN/EVALUATION",
-    required=True,
-    help="The evaluation to score.",
+    "--against",
+    type=click.Choice(["pyautoattack"]),
+    help="Compare it with this library's attack on the honest models.",
 )
 @click.option(
     "--battery",
@@ -44,46 +46,91 @@ QUICKSTART_OPTIONS: dict[str, Json] = {"norm": "linf", "eps": 0.1, "steps": 20, 
     "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Draws the networks."
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a model, with every check.")
-@click.argument("options", nargs=-1, metavar="[OPTION=VALUE]...")
 @click.pass_context
 def command(
     ctx: click.Context,
     name: str,
+    options: tuple[str, ...],
+    canaries: bool,
+    against: str | None,
     battery: Literal["small", "full"],
     seed: int,
     as_json: bool,
-    options: tuple[str, ...],
 ) -> None:
     """Run an evaluation and the host's battery on models that only seem robust, and on honest ones.
 
     Every canary must be caught: its result is suspicious, invalid, or refused with an error. No
     honest model may be flagged, and no model whose robust accuracy is known exactly may be measured
-    below it. OPTION=VALUE are options of the evaluation, as in a suite; by default those of the
-    quickstart's PGD: norm=linf eps=0.1 steps=20 step_size=0.0125. The exit code is 1 when a model
-    fails.
+    below it.
+
+    With --against, run the evaluation and another attack on the honest models instead (or as well,
+    with --canaries). On none may the evaluation leave more than .5 points more robust than the other
+    attack; the samples that only one of them breaks are listed.
+
+    OPTION=VALUE are options of the evaluation, as in a suite; by default those of the quickstart's
+    PGD: norm=linf eps=0.1 steps=20 step_size=0.0125. The exit code is 1 when a model fails.
     """
+    component = Host.discover().component(name, "evaluation")
+    values = _evaluation_options(component, options, report_counts=against is not None)
+    evaluation = cast(Evaluation, component.build(values, {}))
+    threat = _threat_model(values)
+    passes = []
+    if against is not None:
+        passes.append(_compare(evaluation, against, threat, seed=seed, as_json=as_json))
+    if canaries or against is None:
+        passes.append(_score(evaluation, threat, battery=battery, seed=seed, as_json=as_json))
+    ctx.exit(0 if all(passes) else 1)
+
+
+def _score(
+    evaluation: Evaluation,
+    threat: ThreatModel,
+    *,
+    battery: Literal["small", "full"],
+    seed: int,
+    as_json: bool,
+) -> bool:
+    """Print the score of an evaluation by canaries; return whether every model passes."""
     from advtransfer.testing.canaries.score import score_evaluation
     from advtransfer.worker.verification.config import BATTERY_SIZES
 
-    component = Host.discover().component(name, "evaluation")
-    values = _evaluation_options(component, options)
-    evaluation = cast(Evaluation, component.build(values, {}))
     rows = []
-    scores = score_evaluation(
-        evaluation, threat=_threat_model(values), battery=BATTERY_SIZES[battery], seed=seed
-    )
-    for row in scores:
+    for row in score_evaluation(
+        evaluation, threat=threat, battery=BATTERY_SIZES[battery], seed=seed
+    ):
         rows.append(row)
         print_note(f"{row.outcome}: {row.name} {_strength_text(row)}")
     if as_json:
         print_json(_scores_json(rows))
     else:
         print_product(_score_table(rows))
-    ctx.exit(0 if all(row.passes for row in rows) else 1)
+    return all(row.passes for row in rows)
 
 
-def _evaluation_options(component: Component, written: Iterable[str]) -> dict[str, Json]:
+def _compare(
+    evaluation: Evaluation, against: str, threat: ThreatModel, *, seed: int, as_json: bool
+) -> bool:
+    """Print an evaluation beside another attack; return whether it is as strong on every model."""
+    from advtransfer.testing.agreement import OTHER_ATTACKS, compare_attacks
+
+    other = OTHER_ATTACKS[against]()
+    rows = []
+    for row in compare_attacks(evaluation, other, threat=threat, seed=seed):
+        rows.append(row)
+        print_note(f"{_agreement_text(row)}: {row.network}")
+    if as_json:
+        print_json([_agreement_json(row) for row in rows])
+    else:
+        print_product(_agreement_table(rows, against))
+    return all(row.passes for row in rows)
+
+
+def _evaluation_options(
+    component: Component, written: Iterable[str], *, report_counts: bool
+) -> dict[str, Json]:
     """Return the evaluation's options: those written, over the quickstart's where it requires one.
+
+    With `report_counts`, an evaluation that can count its queries does so.
 
     Raises:
         BadInput: A text is not OPTION=VALUE, or the evaluation refuses the options.
@@ -96,6 +143,8 @@ def _evaluation_options(component: Component, written: Iterable[str]) -> dict[st
         for name, value in QUICKSTART_OPTIONS.items()
         if name in fields and fields[name].required
     }
+    if report_counts and "counts" in fields:
+        options["counts"] = True
     for text in written:
         name, equals, value = text.partition("=")
         if not equals:
@@ -188,3 +237,55 @@ def _verdict_text(row: ScoredModel) -> str:
 
 def _scores_json(rows: list[ScoredModel]) -> list[dict[str, Any]]:  # Any: JSON
     return [asdict(row) | {"good": row.passes, "outcome": row.outcome} for row in rows]
+
+
+def _agreement_table(rows: list[Agreement], against: str) -> str:
+    """Return two lines for each network, and the samples that only one of the attacks breaks."""
+    lines = []
+    for row in rows:
+        results = {"evaluation": row.own, against: row.other}
+        for attack, result in results.items():
+            lines.append(
+                (
+                    row.network,
+                    attack,
+                    f"{result.share:.4f}",
+                    _count_text(result.gradients),
+                    _count_text(result.forwards),
+                    f"{result.seconds:.1f}",
+                    _agreement_text(row) if attack == "evaluation" else "",
+                )
+            )
+    headers = ("model", "attack", "robust", "gradients", "forwards", "seconds", "outcome")
+    only_one = []
+    for row in rows:
+        only_one.append(f"{row.network}: only the evaluation breaks {_list_text(row.only_own)}")
+        only_one.append(f"{row.network}: only {against} breaks {_list_text(row.only_other)}")
+    return "\n".join([align_columns(headers, lines), "", *only_one])
+
+
+def _agreement_text(row: Agreement) -> str:
+    return "as strong" if row.passes else "weaker"
+
+
+def _count_text(count: float | None) -> str:
+    return "" if count is None else f"{count:.0f}"
+
+
+def _list_text(positions: list[int]) -> str:
+    return f"the samples {', '.join(map(str, positions))}" if positions else "none"
+
+
+def _agreement_json(row: Agreement) -> dict[str, Any]:  # Any: JSON
+    sides = {"evaluation": row.own, "other": row.other}
+    results = {
+        name: {
+            "robust": result.share,
+            "gradients": result.gradients,
+            "forwards": result.forwards,
+            "seconds": result.seconds,
+        }
+        for name, result in sides.items()
+    }
+    only = {"only_evaluation": row.only_own, "only_other": row.only_other}
+    return {"model": row.network, "good": row.passes, **results, **only}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -14,6 +15,7 @@ from advtransfer.cli.commands import Subcommand
 from advtransfer.cli.output import print_json, print_product
 from advtransfer.console.formatting import counts_text, skipped_line
 from advtransfer.host import Host
+from advtransfer.leaderboard.plan_warnings import PlanWarning, plan_warnings
 from advtransfer.planning.status import count_skipped_evaluations, trial_statuses
 from advtransfer.result import Run
 from advtransfer.runner.record_reuse import StaleRecords, find_stale_records
@@ -29,28 +31,37 @@ MAX_LISTED_TRIALS = 200
     "--json",
     "as_json",
     is_flag=True,
-    help="{suite, trials: [{id, source, ..., state, reason}], stale}.",
+    help="{suite, trials: [{id, source, ..., state, reason}], stale, warnings: [{kind, text}]}.",
 )
 def command(suite: str, runs: Path, as_json: bool) -> None:
     """Show the trials of SUITE (a file, or the name of a shipped suite) by status.
 
-    A trial is done, failed, skipped or to do. Nothing is run. A grid of more than 200 trials is
+    A trial is done, failed, skipped or to do. What the page will not be able to show is warned of.
+    Nothing is run. A grid of more than 200 trials is
     shown as its axes, counts and reasons.
     """
     host = Host.discover()
-    plan = planning.make_plan(suites.load(suite, host), host)
+    loaded = suites.load(suite, host)
+    plan = planning.make_plan(loaded, host)
+    warnings = plan_warnings(plan, loaded)
     run = Run(runs / plan.suite)
     stale = find_stale_records(plan, run, host)
     statuses = trial_statuses(plan, run, stale=stale.records)
     if as_json:
-        print_json(_plan_json(plan, statuses, stale))
+        print_json(_plan_json(plan, statuses, stale, warnings))
         return
-    lines = [*_plan_lines(plan, statuses), *plan_text.stale_lines(stale, run.path)]
+    lines = [
+        *_plan_lines(plan, statuses, warnings),
+        *plan_text.stale_lines(stale, run.path),
+    ]
     print_product("\n".join(lines))
 
 
-def _plan_lines(plan: planning.Plan, statuses: plan_text.TrialStatuses) -> list[str]:
+def _plan_lines(
+    plan: planning.Plan, statuses: plan_text.TrialStatuses, warnings: Sequence[PlanWarning]
+) -> list[str]:
     last_lines = [
+        *(f"warning: {warning.text}" for warning in warnings),
         *map(skipped_line, count_skipped_evaluations(statuses.values())),
         counts_text(plan_text.count_statuses(statuses)),
     ]
@@ -67,7 +78,10 @@ def _plan_lines(plan: planning.Plan, statuses: plan_text.TrialStatuses) -> list[
 
 
 def _plan_json(
-    plan: planning.Plan, statuses: plan_text.TrialStatuses, stale: StaleRecords
+    plan: planning.Plan,
+    statuses: plan_text.TrialStatuses,
+    stale: StaleRecords,
+    warnings: Sequence[PlanWarning],
 ) -> dict[str, object]:
     trials = [
         {
@@ -78,4 +92,9 @@ def _plan_json(
         }
         for trial in plan.trials
     ]
-    return {"suite": plan.suite, "trials": trials, "stale": len(stale.records)}
+    return {
+        "suite": plan.suite,
+        "trials": trials,
+        "stale": len(stale.records),
+        "warnings": [warning._asdict() for warning in warnings],
+    }

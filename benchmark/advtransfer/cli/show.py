@@ -59,6 +59,11 @@ def _component_paragraphs(component: Component) -> Iterator[str]:
         yield align_columns(("option", "type", "default"), options)
     else:
         yield "It has no options."
+    if component.kind == "transfer" and options:
+        yield (
+            "Any of these options can be chosen by validation, beside them in the entry: "
+            "choose: {by: validation.accuracy, among: {OPTION: [...]}, folds: 5}."
+        )
     if metadata.presets:
         presets = [
             (name, json.dumps(values, ensure_ascii=False))

@@ -13,20 +13,24 @@ from math import fsum
 
 from advtransfer.errors import BadInput, Problem
 from advtransfer.leaderboard.figures import parse_figure
-from advtransfer.leaderboard.markdown import escape_markdown, markdown_table
+from advtransfer.leaderboard.markdown import escape_markdown, inline_code, markdown_table
+from advtransfer.leaderboard.probes import combine_probes, rank_groups
 from advtransfer.leaderboard.questions_config import read_questions
 from advtransfer.leaderboard.ranking import requested_ranking
 from advtransfer.leaderboard.run_data import RunData
-from advtransfer.leaderboard.table_rows import find_column
+from advtransfer.leaderboard.table_rows import LeaderboardRow, find_column, group_rows
 from advtransfer.planning import Trial
 from advtransfer.planning.status import STATUS_NAMES, STATUS_WORDS, TrialStatus
+from advtransfer.result.evidence import Probe
 from advtransfer.result.verdict import WORST_FIRST
 from advtransfer.text import ABSENT
 from advtransfer.types import Json
+from advtransfer.types.metric_names import VALIDATION_LABEL
 
 PHASE_NAMES = {
     "build": "training or reading of sources",
     "load": "loading",
+    "choose": "choices of options",
     "fit": "fits",
     "measure": "evaluations",
     "checks": "other checks",
@@ -59,6 +63,7 @@ MARK_LEGEND = (
     "did not learn."
 )
 
+OTHER_IMAGES_REASON = "its battery attacked other images than those of most rows of its table"
 MAX_PLACES = 3  # places written out for one reason; `advtransfer status` lists all
 
 
@@ -121,7 +126,25 @@ def unranked_section(data: RunData) -> str:
     rows += [
         _reason_row("did not learn", reason, unlearned[reason]) for reason in sorted(unlearned)
     ]
+    if others := _trials_with_other_images(data):
+        rows.append(_reason_row("other images", OTHER_IMAGES_REASON, others))
     return _reason_section("Results that are not ranked", ("verdict", "results"), rows)
+
+
+def _trials_with_other_images(data: RunData) -> list[Trial]:
+    """Return the trials of rows whose batteries attacked other images than those of most rows."""
+    ranking = requested_ranking(data)
+    trials: list[Trial] = []
+    if ranking is None:
+        return trials
+    for rows in group_rows(data).values():
+        probes: dict[LeaderboardRow, Probe | None] = {}
+        for row in rows:
+            metrics = row.metric_values(ranking.column, data)
+            probes[row] = combine_probes(metric.probe for metric in metrics.values())
+        groups = rank_groups(probes)
+        trials += [trial for row in rows if row not in groups for trial in row.trials]
+    return trials
 
 
 def unchecked_section(data: RunData) -> str:
@@ -280,6 +303,10 @@ def _check_question(entry: Json, data: RunData) -> None:
             find_column(name, data)
 
 
+def _as_lists(value: Json) -> list[list[str]]:
+    return [list(map(str, _as_list(item))) for item in _as_list(value)]
+
+
 def _as_list(value: Json) -> list[Json]:
     return list(value) if isinstance(value, list | tuple) else []
 
@@ -289,6 +316,30 @@ def evidence_legend(data: RunData) -> list[str]:
     if not any(result.claims for result in data.results.values()):
         return []
     return [FOLD_LEGEND, f"{_verdict_counts_text(data)} {MARK_LEGEND}"]
+
+
+def selection_warning(data: RunData) -> str:
+    """Return a warning where a ranking by a test metric would choose a swept option, else nothing."""
+    ranking = requested_ranking(data)
+    groups = [set(group) for group in _as_lists(data.plan.leaderboard.get("swept"))]
+    if ranking is None or ranking.column.evaluation == VALIDATION_LABEL or not groups:
+        return ""
+    ranked: set[str] = set()
+    for rows in group_rows(data).values():
+        for group in groups:
+            peers: dict[tuple[str | None, str | None], set[str]] = defaultdict(set)
+            for row in rows:
+                if row.transfer in group:
+                    peers[row.source, row.adapter].add(row.transfer)
+            ranked |= {label for labels in peers.values() if len(labels) > 1 for label in labels}
+    if not ranked:
+        return ""
+    names = _shorten_list([inline_code(label) for label in sorted(ranked)], MAX_PLACES)
+    return (
+        f"Warning: rows that differ only in swept options ({names}) are ranked by a test metric. "
+        "To take the best of them is to choose options on the test part, and its number is then "
+        "too high: let validation choose (`choose` in the suite), or rank by `validation.accuracy`."
+    )
 
 
 def missed_text(label: str, data: RunData) -> str:

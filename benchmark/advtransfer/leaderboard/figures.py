@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from advtransfer.errors import BadInput, Problem
+from advtransfer.leaderboard.aggregates import aggregate_metrics
 from advtransfer.leaderboard.markdown import inline_code
 from advtransfer.leaderboard.plots import Curve, CurvePanel, CurvePoint, draw_curves
-from advtransfer.leaderboard.ranking import aggregate_metrics
 from advtransfer.leaderboard.run_data import RunData
 from advtransfer.leaderboard.table_rows import (
     Column,
@@ -80,7 +80,7 @@ def _make_figure(entry: object, data: RunData) -> PageFigure | None:
     caption = (
         f"{inline_code(column.name)} against the number of labelled target images: mean and 95 % "
         "interval. Filled markers: the interval is over subset seeds (over source trainings "
-        "where a source has replicates); hollow: over test images."
+        "where a source has replicates) and test images; hollow: over test images alone."
     )
     return PageFigure(
         name=f"{stem}.svg",
@@ -110,7 +110,7 @@ def _axis_label(column: Column, data: RunData) -> str:
     """Return the label of the y axis with its unit."""
     for trial in data.plan.trials:
         metric = column.metric_of(trial, data)
-        if metric is not None and not metric.sample_count:
+        if metric is not None and not metric.is_share:
             return column.name
     return f"{column.name}\n(share of test images)"
 
@@ -124,7 +124,7 @@ def _curve_panel(
         for row in tables[target, n]:
             metrics = row.metric_values(column, data)
             if row.transfer == transfer and metrics:
-                aggregate = aggregate_metrics(metrics)
+                aggregate = aggregate_metrics(metrics, deterministic=row.is_deterministic(data))
                 # Unknown outcomes leave a range, of which the curve shows the middle.
                 point = CurvePoint(
                     x,

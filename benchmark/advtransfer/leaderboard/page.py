@@ -20,6 +20,7 @@ from advtransfer.leaderboard.caveats import (
     leakage_section,
     missed_text,
     phase_seconds_text,
+    selection_warning,
     skipped_section,
     unanswerable_section,
     unchecked_section,
@@ -43,9 +44,9 @@ from advtransfer.leaderboard.run_data import (
     RecordEnvironment,
     RunData,
     RunRecords,
-    SourceData,
     gather_run_data,
 )
+from advtransfer.leaderboard.source_data import SourceData
 from advtransfer.leaderboard.table_rows import LeaderboardRow, columns_of, group_rows
 from advtransfer.leaderboard.tables import EN_DASH, baseline_label, render_table
 from advtransfer.planning.status import STATUS_WORDS
@@ -138,7 +139,7 @@ def legend_section(data: RunData, *, ranking: Ranking | None, baseline: Json) ->
     """Return the list that explains how to read the tables."""
     items = [NUMBER_LEGEND]
     if ranking:
-        items.append(_ranking_text(ranking))
+        items += filter(None, [_ranking_text(ranking), selection_warning(data)])
     if ranking and baseline is not None:
         items.append(_difference_legend(ranking, baseline))
     items.append(CELL_LEGEND)

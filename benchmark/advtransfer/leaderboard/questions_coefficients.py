@@ -1,28 +1,28 @@
-"""Answers to a suite's questions: coefficients with bootstrap intervals and corrected p values.
-
-The bootstrap also resamples test images. All points measured on one test part see the same resample
-of it, since they share its easy and hard images. Outcomes are counted in whole numbers, and other
-values are rounded so that their sums over a resample are exact: equal points stay equal on every
-machine.
-"""
+"""Answers to a suite's questions: coefficients with bootstrap intervals and corrected p values."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
 
+from advtransfer.leaderboard.image_bootstrap import ImageBootstrap
 from advtransfer.leaderboard.questions_config import Question, read_questions
+from advtransfer.leaderboard.questions_controls import ScopeControls, scope_controls
+from advtransfer.leaderboard.questions_families import (
+    Hypothesis,
+    count_origins,
+    hypothesis_families,
+)
 from advtransfer.leaderboard.questions_points import (
     QuestionPoints,
     QuestionScope,
-    ResultGroup,
     collect_points,
     trials_by_scope,
 )
 from advtransfer.leaderboard.run_data import RunData
 from advtransfer.leaderboard.table_rows import Column, find_column
+from advtransfer.planning import Trial
 from advtransfer.statistics import (
     COEFFICIENTS,
     Association,
@@ -31,162 +31,7 @@ from advtransfer.statistics import (
     holm_correction,
     leave_one_out,
 )
-from advtransfer.types import Outcome
-
-if TYPE_CHECKING:
-    from numpy.random import RandomState
-
-    from advtransfer.statistics.correlation import FloatArray
-
-
-DRAWS_PER_CHUNK = 100
-MANTISSA_BITS = 53  # bits of a float64's significand
-
-
-@dataclass(frozen=True, slots=True)
-class ImageMean:
-    """A mean ``sum(values) / sum(weights)`` over the images of a test part.
-
-    Attributes:
-        index: Position ``(reference, point)`` in the arrays of a side.
-        mean_count: Number of such means whose average is the value at `index`.
-        test_id: Id of the test samples.
-        values: ``(N,)``; 0 for an image without a value.
-        weights: ``(N,)``; 0 for an image without a value.
-    """
-
-    index: tuple[int, int]
-    mean_count: int
-    test_id: str
-    values: FloatArray
-    weights: FloatArray
-
-    @property
-    def test_part(self) -> tuple[str, int]:
-        """Id and size of the test samples, which are resampled together."""
-        return self.test_id, len(self.values)
-
-
-class ImageBootstrap:
-    """Resamples the test images of predictor and outcome.
-
-    A side that is not a mean over images keeps its values, and its column is in `fixed_columns`.
-    """
-
-    def __init__(self, points: QuestionPoints) -> None:
-        predictors = [point.predictor for point in points.points]
-        outcomes = [point.outcome for point in points.points]
-        self._values = points.value_arrays
-        self._means = (
-            _image_means(points.predictor, predictors),
-            _image_means(points.outcome, outcomes),
-        )
-        columns = (points.predictor, points.outcome)
-        self.fixed_columns = tuple(
-            column.name for column, means in zip(columns, self._means, strict=True) if not means
-        )
-
-    def __call__(self, stream: RandomState, count: int) -> tuple[FloatArray, FloatArray]:
-        """Return predictor and outcome in `count` resamples, each ``(count, R, S)``."""
-        predictor, outcome = (self._initial_values(side, count) for side in (0, 1))
-        targets = [(predictor, mean) for mean in self._means[0]]
-        targets += [(outcome, mean) for mean in self._means[1]]
-        # Sorted, since every test part takes its draws from the same stream.
-        for test_part in sorted({mean.test_part for _, mean in targets}):
-            same_part = [(side, mean) for side, mean in targets if mean.test_part == test_part]
-            _add_resampled_means(same_part, stream, count)
-        return predictor, outcome
-
-    def _initial_values(self, side: int, count: int) -> FloatArray:
-        """Return zeros for a side that is resampled, else the side's values `count` times."""
-        import numpy as np
-
-        values = self._values[side]
-        if self._means[side]:
-            return np.zeros((count, *values.shape))
-        return np.repeat(values[None], count, axis=0)
-
-
-def _add_resampled_means(
-    targets: Sequence[tuple[FloatArray, ImageMean]], stream: RandomState, count: int
-) -> None:
-    """Add the means over one test part, in `count` resamples, to their arrays ``(count, R, S)``."""
-    import numpy as np
-
-    # All means in one product, so that every point sees the same draws.
-    values = np.stack([mean.values for _, mean in targets], axis=-1)
-    weights = np.stack([mean.weights for _, mean in targets], axis=-1)
-    size = len(values)
-    for resamples, counts in _draw_counts(stream, size, count):
-        # A resample that holds only samples without a value has no mean: 0 / 0 is NaN there.
-        with np.errstate(invalid="ignore"):
-            means = (counts @ values) / (counts @ weights)
-        for (side, mean), resampled in zip(targets, means.T, strict=True):
-            side[resamples, *mean.index] += resampled / mean.mean_count
-
-
-def _image_means(column: Column, groups: Sequence[Sequence[ResultGroup]]) -> list[ImageMean]:
-    """Return the image means of a side, given its groups by point and reference.
-
-    The list is empty if a value of the side is not a mean over images.
-    """
-    means: list[ImageMean] = []
-    for point, by_reference in enumerate(groups):
-        for reference, group in enumerate(by_reference):
-            parts = _mean_parts(group, column.metric or "")
-            if not parts:
-                return []
-            for part in parts:
-                means.append(ImageMean((reference, point), len(parts), *part))
-    return means
-
-
-def _mean_parts(group: ResultGroup, metric: str) -> list[tuple[str, FloatArray, FloatArray]]:
-    """Return test id, values and weights of each result's mean over images.
-
-    Shares are counted together, as one part for all results. The list is empty without values per
-    image.
-    """
-    import numpy as np
-
-    if all(metric in result.sample_outcomes for result in group):
-        outcomes = np.array([result.sample_outcomes[metric] for result in group])
-        robust_counts = (outcomes == int(Outcome.ROBUST)).sum(axis=0, dtype=np.float64)
-        weights = np.full(len(robust_counts), float(len(group)))
-        return [(group[0].test_id, robust_counts, weights)]
-    if all(metric in result.image_values for result in group):
-        return [
-            (result.test_id, *_weighted_values(result.image_values[metric])) for result in group
-        ]
-    return []
-
-
-def _weighted_values(values: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Return values (rounded to multiples of a step) and weights, both 0 where a value is NaN."""
-    import numpy as np
-
-    has_value = ~np.isnan(values)
-    filled = np.where(has_value, values, 0.0)
-    # N values below 2 ** exponent sum to less than 2 ** (exponent + bits of N). In steps of this
-    # bound divided by 2 ** MANTISSA_BITS every partial sum is exact, so its order (and the
-    # machine's BLAS) cannot change it.
-    exponent = np.frexp(np.abs(filled).max())[1]
-    step = np.ldexp(1.0, exponent + len(filled).bit_length() - MANTISSA_BITS)
-    return np.round(filled / step) * step, has_value.astype(np.float64)
-
-
-def _draw_counts(stream: RandomState, size: int, count: int) -> Iterator[tuple[slice, FloatArray]]:
-    """Yield a slice of the resamples and the count of each image in them, ``(resamples, size)``.
-
-    All `count` resamples at once would need `count * size` floats.
-    """
-    import numpy as np
-
-    for start in range(0, count, DRAWS_PER_CHUNK):
-        stop = min(count, start + DRAWS_PER_CHUNK)
-        draws = stream.randint(0, size, size=(stop - start, size))
-        counts = [np.bincount(draw, minlength=size) for draw in draws]
-        yield slice(start, stop), np.array(counts, dtype=np.float64)
+from advtransfer.statistics.correlation import MIN_POINTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,27 +40,39 @@ class PredictorResult:
 
     Attributes:
         points: The points.
+        hypothesis: What is tested, for the correction of p values.
         coefficients: Coefficients with interval and p value.
         leave_one_out: Pearson's coefficient without each point, empty if there are too few points.
         fixed_columns: Columns that are not resampled over test images.
-        corrected: p values corrected for the number of predictors.
+        corrected: p values corrected for the number of hypotheses in the family.
+        family_size: Number of hypotheses that are corrected together with this one.
+        origin_count: Number of groups of points that share no source from which theirs descend.
     """
 
     points: QuestionPoints
+    hypothesis: Hypothesis
     coefficients: Mapping[Coefficient, Association]
     leave_one_out: tuple[float | None, ...] = ()
     fixed_columns: tuple[str, ...] = ()
     corrected: Mapping[Coefficient, float | None] = field(default_factory=dict)
+    family_size: int = 1
+    origin_count: int = 0
+
+    @property
+    def is_testable(self) -> bool:
+        """Whether enough points are independent of each other for a p value."""
+        return self.origin_count >= min(MIN_POINTS, len(self.points.points))
 
 
 @dataclass(frozen=True, slots=True)
 class QuestionAnswer:
-    """The answer to one question: the results of its predictors, by scope."""
+    """The answer to one question: the results of its predictors and its controls, by scope."""
 
     question: Question
     predictors: tuple[Column, ...]
     outcome: Column
     results: Mapping[QuestionScope, tuple[PredictorResult, ...]]
+    controls: Mapping[QuestionScope, ScopeControls]
 
 
 def answer_questions(data: RunData) -> list[QuestionAnswer]:
@@ -224,46 +81,98 @@ def answer_questions(data: RunData) -> list[QuestionAnswer]:
     Raises:
         BadInput: A metric is not in the records, or several match.
     """
-    return [_answer_question(question, data) for question in read_questions(data.plan.leaderboard)]
+    answers = [
+        _uncorrected_answer(question, data) for question in read_questions(data.plan.leaderboard)
+    ]
+    corrected = _corrected_p_values(answers)
+    return [_corrected_answer(answer, corrected) for answer in answers]
 
 
-def _answer_question(question: Question, data: RunData) -> QuestionAnswer:
+def _uncorrected_answer(question: Question, data: RunData) -> QuestionAnswer:
     predictors = tuple(find_column(name, data) for name in question.predictors)
     outcome = find_column(question.outcome, data)
     results: dict[QuestionScope, tuple[PredictorResult, ...]] = {}
-    for scope, labelled in trials_by_scope(question, data).items():
-        points = [
-            collect_points(question, labelled, predictor=predictor, outcome=outcome, data=data)
-            for predictor in predictors
-        ]
-        results[scope] = _corrected_results(points)
-    return QuestionAnswer(question, predictors, outcome, results)
+    controls: dict[QuestionScope, ScopeControls] = {}
+    for scope, labelled in trials_by_scope(question, data.plan).items():
+        scope_results: list[PredictorResult] = []
+        for predictor in predictors:
+            points = collect_points(
+                question, labelled, predictor=predictor, outcome=outcome, data=data
+            )
+            scope_results.append(_uncorrected_result(question, points, labelled, data))
+        results[scope] = tuple(scope_results)
+        controls[scope] = scope_controls(question, labelled, outcome=outcome, data=data)
+    return QuestionAnswer(question, predictors, outcome, results, controls)
 
 
-def _corrected_results(points: Sequence[QuestionPoints]) -> tuple[PredictorResult, ...]:
-    """Return the results of all predictors in one scope, with p values corrected by Holm (1979)."""
-    results = [_uncorrected_result(predictor_points) for predictor_points in points]
-    corrected: list[dict[Coefficient, float | None]] = [{} for _ in results]
-    for name in COEFFICIENTS:
-        p_values = holm_correction([result.coefficients[name].p for result in results])
-        for by_coefficient, p in zip(corrected, p_values, strict=True):
-            by_coefficient[name] = p
-    return tuple(
-        replace(result, corrected=by_coefficient)
-        for result, by_coefficient in zip(results, corrected, strict=True)
-    )
-
-
-def _uncorrected_result(points: QuestionPoints) -> PredictorResult:
+def _uncorrected_result(
+    question: Question,
+    points: QuestionPoints,
+    labelled: Mapping[str, Sequence[Trial]],
+    data: RunData,
+) -> PredictorResult:
+    trials = frozenset(trial.id for trials in labelled.values() for trial in trials)
+    hypothesis = Hypothesis(points.predictor.key, points.outcome.key, question.across, trials)
     if not points.points:
-        return PredictorResult(points, {name: Association(None) for name in COEFFICIENTS})
+        return PredictorResult(points, hypothesis, dict.fromkeys(COEFFICIENTS, Association(None)))
     predictor, outcome = points.value_arrays
     bootstrap = ImageBootstrap(points)
     associations = all_associations(
         predictor, outcome, seed=_resampling_seed(points), resampled=bootstrap
     )
-    without = leave_one_out(predictor, outcome)
-    return PredictorResult(points, associations, without, bootstrap.fixed_columns)
+    with_points = {point.label: labelled[point.label] for point in points.points}
+    parents = {id: source.parents for id, source in data.source_data.items()}
+    result = PredictorResult(
+        points,
+        hypothesis,
+        associations,
+        leave_one_out(predictor, outcome),
+        bootstrap.fixed_columns,
+        origin_count=count_origins(question.across, with_points, parents),
+    )
+    return result if result.is_testable else _without_p(result)
+
+
+def _corrected_p_values(
+    answers: Sequence[QuestionAnswer],
+) -> dict[Hypothesis, tuple[int, dict[Coefficient, float | None]]]:
+    """Return the size of each hypothesis's family and its p values corrected for it (Holm, 1979)."""
+    results: dict[Hypothesis, PredictorResult] = {}
+    for answer in answers:
+        for scope_results in answer.results.values():
+            results |= {result.hypothesis: result for result in scope_results}
+    corrected: dict[Hypothesis, tuple[int, dict[Coefficient, float | None]]] = {}
+    for family in hypothesis_families(results):
+        corrected |= {hypothesis: (len(family), {}) for hypothesis in family}
+        for name in COEFFICIENTS:
+            p_values = [results[hypothesis].coefficients[name].p for hypothesis in family]
+            for hypothesis, p in zip(family, holm_correction(p_values), strict=True):
+                corrected[hypothesis][1][name] = p
+    return corrected
+
+
+def _corrected_answer(
+    answer: QuestionAnswer,
+    corrected: Mapping[Hypothesis, tuple[int, dict[Coefficient, float | None]]],
+) -> QuestionAnswer:
+    results: dict[QuestionScope, tuple[PredictorResult, ...]] = {}
+    for scope, scope_results in answer.results.items():
+        completed: list[PredictorResult] = []
+        for result in scope_results:
+            size, p_values = corrected[result.hypothesis]
+            complete = replace(result, family_size=size, corrected=p_values)
+            # Exploratory predictors were looked at, so they count in their family all the same.
+            completed.append(_without_p(complete) if answer.question.exploratory else complete)
+        results[scope] = tuple(completed)
+    return replace(answer, results=results)
+
+
+def _without_p(result: PredictorResult) -> PredictorResult:
+    coefficients = {
+        name: replace(association, p=None, smallest_p=None)
+        for name, association in result.coefficients.items()
+    }
+    return replace(result, coefficients=coefficients, corrected=dict.fromkeys(COEFFICIENTS))
 
 
 def _resampling_seed(points: QuestionPoints) -> int:

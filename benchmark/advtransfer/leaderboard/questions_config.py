@@ -20,12 +20,16 @@ class Question:
         outcome: Column name of the outcome.
         across: Axis whose labels are the points.
         given: Labels to which other axes are restricted.
+        exploratory: Whether it was asked after looking at results, so that no p is printed.
+        note: A text for the page, empty without one.
     """
 
     predictors: tuple[str, ...]
     outcome: str
     across: str
     given: Mapping[str, tuple[str | int, ...]]
+    exploratory: bool = False
+    note: str = ""
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -68,6 +72,13 @@ def metric_stems(questions: Iterable[Question], evaluation: str) -> set[str]:
     return stems
 
 
+def owning_evaluation(column: str, labels: Iterable[str]) -> str | None:
+    """Return the evaluation that a column such as ``pgd.robust_accuracy@0.1`` is of, or None."""
+    owners = [label for label in labels if column.startswith(f"{label}.")]
+    # Labels may hold dots, so `a.b` can be the start of another label: the longest is meant.
+    return max(owners, key=len, default=None)
+
+
 def metric_stem(metric: str) -> str:
     """Return ``robust_accuracy`` for ``robust_accuracy@0.1@5``."""
     return metric.partition("@")[0]
@@ -84,8 +95,12 @@ def _read_question(entry: Json) -> Question:
         raise _question_error(entry)
     if not isinstance(given, Mapping) or not given.keys() <= set(QUESTION_AXES):
         raise _question_error(entry)
+    exploratory = entry.get("exploratory") or False
+    note = entry.get("note") or ""
+    if not isinstance(exploratory, bool) or not isinstance(note, str):
+        raise _question_error(entry)
     restrictions = {axis: _as_labels(labels) for axis, labels in given.items()}
-    return Question(predictors, outcomes[0], str(across), restrictions)
+    return Question(predictors, outcomes[0], str(across), restrictions, exploratory, note)
 
 
 def _text_labels(value: Json) -> tuple[str, ...]:
@@ -100,5 +115,8 @@ def _as_labels(value: Json) -> tuple[str | int, ...]:
 
 def _question_error(entry: object) -> BadInput:
     found = f"leaderboard question {entry!r}"
-    expected = f"predictor, outcome, across ({', '.join(QUESTION_AXES)}), and perhaps given"
+    expected = (
+        f"predictor, outcome, across ({', '.join(QUESTION_AXES)}), and perhaps given, exploratory "
+        "(true or false) and note (a text)"
+    )
     return BadInput([Problem(found, expected, "correct it in the suite and run it again")])

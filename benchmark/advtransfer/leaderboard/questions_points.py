@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import fsum
 from typing import TYPE_CHECKING, TypeAlias
 
 from advtransfer.leaderboard.questions_config import Question, axis_labels
 from advtransfer.leaderboard.run_data import ResultData, RunData
 from advtransfer.leaderboard.table_rows import Column, trial_order
-from advtransfer.planning import Trial
+from advtransfer.planning import Plan, Trial
 from advtransfer.planning.status import STATUS_WORDS, StatusName
 from advtransfer.suite.leaderboard_settings import QUESTION_AXES
 
@@ -35,6 +35,7 @@ class QuestionPoint:
         outcome: Results behind the outcome, by reference.
         trial_count: Trials that have both sides.
         planned_count: Trials that are planned.
+        unlearned_count: Trials whose fit did not learn its task.
     """
 
     label: str
@@ -42,6 +43,7 @@ class QuestionPoint:
     outcome: tuple[ResultGroup, ...]
     trial_count: int
     planned_count: int
+    unlearned_count: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,14 +92,12 @@ def _mixes_references(side: Sequence[Sequence[ResultGroup]]) -> bool:
     return False
 
 
-def trials_by_scope(
-    question: Question, data: RunData
-) -> dict[QuestionScope, dict[str, list[Trial]]]:
+def trials_by_scope(question: Question, plan: Plan) -> dict[QuestionScope, dict[str, list[Trial]]]:
     """Return the selected trials by scope and by label on the question's axis.
 
     Trials without a label on this axis (such as those without a source) are left out.
     """
-    ordered = sorted(data.plan.trials, key=trial_order)
+    ordered = sorted(plan.trials, key=trial_order)
     selected = [trial for trial in ordered if question.selects_trial(trial)]
     free_axes = {question.across, "seed"}
     if _adapter_follows_source(selected):
@@ -151,7 +151,8 @@ def collect_points(
         ranked = [pair for pair in pairs if _is_ranked(pair)]
         if ranked:
             point = _make_point(label, ranked, planned=len(trials), by_reference=by_reference)
-            points.append(point)
+            unlearned = [trial for trial in trials if data.unlearned_reason(trial)]
+            points.append(replace(point, unlearned_count=len(unlearned)))
         elif pairs:
             missing[label] = "suspicious or invalid"
         else:

@@ -1,4 +1,4 @@
-"""Aggregates of the trials of a row, differences to the baseline, and the order of rows.
+"""The order of the rows of a table, their differences to the baseline, and the best number of each column.
 
 Suspicious results are never ranked.
 """
@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import fsum, inf
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Literal, NamedTuple
 
+from advtransfer.leaderboard.aggregates import Aggregate, aggregate_metrics, paired_difference
 from advtransfer.leaderboard.probes import (
     combine_probes,
     grouped_ranks,
@@ -26,126 +27,11 @@ from advtransfer.leaderboard.table_rows import (
 )
 from advtransfer.result.evidence import Probe
 from advtransfer.result.verdict import Verdict, worst_verdict
-from advtransfer.statistics import MeanEstimate, clustered_interval, mean_interval, wilson_interval
+from advtransfer.statistics import holm_correction
 from advtransfer.types import Json
 
-IntervalBasis: TypeAlias = Literal["seeds", "sources", "deterministic", "single", "none"]
-"""The sample of an interval: subset seeds, source trainings, or test images.
-
-The last is ``deterministic`` if all trials agree, and ``single`` if there is only one.
-"""
-
-
-@dataclass(frozen=True, slots=True)
-class Aggregate:
-    """A mean over trials with its 95 % interval.
-
-    Attributes:
-        low: Mean if unknown outcomes count as broken.
-        high: Mean if they count as robust.
-        interval: Interval around both ends, None without spread.
-        basis: The sample of the interval.
-        unit_count: Independent units (seeds or source trainings).
-        trial_count: Trials that have the metric.
-    """
-
-    low: float
-    high: float
-    interval: tuple[float, float] | None
-    basis: IntervalBasis
-    unit_count: int
-    trial_count: int
-
-
-def aggregate_metrics(metrics: Mapping[TrialKey, Metric]) -> Aggregate:
-    """Return the mean over a row's trials.
-
-    The interval is a t-interval over subset seeds, or over source trainings if the source has
-    replicates. Without spread, and for a single trial, it is the Wilson interval over test images.
-    """
-    aggregate = _aggregate(metrics)
-    samples = min((metric.sample_count or 0 for metric in metrics.values()), default=0)
-    if not samples:
-        return aggregate
-    if aggregate.interval is not None:
-        # A t-interval knows nothing of the range of a share.
-        low, high = aggregate.interval
-        return replace(aggregate, interval=(max(0.0, low), min(1.0, high)))
-    low, _ = wilson_interval(round(aggregate.low * samples), samples)
-    _, high = wilson_interval(round(aggregate.high * samples), samples)
-    basis: IntervalBasis = "single" if aggregate.trial_count == 1 else "deterministic"
-    return replace(aggregate, interval=(low, high), basis=basis)
-
-
-def paired_difference(
-    ours: Mapping[TrialKey, Metric], theirs: Mapping[TrialKey, Metric]
-) -> Aggregate | None:
-    """Return the mean of ``ours - theirs``, paired by replicate and seed; None without a pair.
-
-    A source with a single training is paired with every replicate of the other.
-    """
-    first = _repeat_per_replicate(ours, over=theirs)
-    second = _repeat_per_replicate(theirs, over=ours)
-    differences: dict[TrialKey, Metric] = {}
-    for key in first:
-        if key in second:
-            # Interval arithmetic: the smallest difference pairs our lowest with their highest
-            # value.
-            low = first[key].low - second[key].high
-            high = first[key].high - second[key].low
-            differences[key] = Metric(low, high)
-    return _aggregate(differences) if differences else None
-
-
-def _aggregate(metrics: Mapping[TrialKey, Metric]) -> Aggregate:
-    low = _estimate_mean({key: metric.low for key, metric in metrics.items()})
-    high = _estimate_mean({key: metric.high for key, metric in metrics.items()})
-    basis: IntervalBasis = "none"
-    interval = None
-    if low.interval or high.interval:
-        basis = "sources" if len(_replicates_of(metrics)) > 1 else "seeds"
-        # One end may have no spread while the other has: it is then its own interval.
-        lower = low.interval[0] if low.interval else low.mean
-        upper = high.interval[1] if high.interval else high.mean
-        interval = (lower, upper)
-    return Aggregate(
-        low.mean,
-        high.mean,
-        interval,
-        basis,
-        unit_count=low.units,
-        trial_count=len(metrics),
-    )
-
-
-def _estimate_mean(values: Mapping[TrialKey, float]) -> MeanEstimate:
-    """Return the mean of trials, clustered by replicate: its trials share one training."""
-    replicates = _replicates_of(values)
-    if len(replicates) == 1:
-        return mean_interval(values.values())
-    clusters = {
-        cluster: [value for (replicate, _), value in values.items() if replicate == cluster]
-        for cluster in replicates
-    }
-    return clustered_interval(clusters)
-
-
-def _repeat_per_replicate(
-    metrics: Mapping[TrialKey, Metric], *, over: Iterable[TrialKey]
-) -> dict[TrialKey, Metric]:
-    """Return the values of a single training under each replicate of the other side."""
-    if len(_replicates_of(metrics)) > 1:
-        return dict(metrics)
-    replicates = _replicates_of(over)
-    repeated: dict[TrialKey, Metric] = {}
-    for (_, seed), metric in metrics.items():
-        for replicate in replicates:
-            repeated[replicate, seed] = metric
-    return repeated
-
-
-def _replicates_of(keys: Iterable[TrialKey]) -> set[int | None]:
-    return {replicate for replicate, _ in keys}
+SIGNIFICANCE_LEVEL = 0.05
+"""Largest p value, after Holm's correction, of a difference that is marked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,6 +96,7 @@ class TableLine:
         cells: Numbers by column name.
         skipped: Columns whose evaluation is not applicable in this row.
         difference: Difference to the baseline, None if the row has no counterpart.
+        is_difference_clear: Whether Holm's p over the differences of the table is below .05.
         done_count: Trials that are done.
         seconds: Mean seconds of a trial's phases, None if not measured.
         has_mixed_environments: Whether a record was made in an unusual environment.
@@ -225,6 +112,7 @@ class TableLine:
     seconds: TrialSeconds | None
     has_mixed_environments: bool
     unlearned_count: int = 0
+    is_difference_clear: bool = False
 
 
 def rank_rows(
@@ -266,7 +154,25 @@ def rank_rows(
             unlearned_count=unlearned[row],
         )
         lines.append(line)
-    return lines
+    return _mark_clear_differences(lines)
+
+
+def _mark_clear_differences(lines: Sequence[TableLine]) -> list[TableLine]:
+    """Mark the differences that hold after Holm's correction for their number in the table."""
+    differences = [line.difference for line in lines]
+    tested = [
+        each for each in differences if isinstance(each, Aggregate) and each.p_value is not None
+    ]
+    corrected = holm_correction([each.p_value for each in tested])
+    clear = [
+        each
+        for each, p_value in zip(tested, corrected, strict=True)
+        if p_value is not None and p_value < SIGNIFICANCE_LEVEL
+    ]
+    return [
+        replace(line, is_difference_clear=any(line.difference is each for each in clear))
+        for line in lines
+    ]
 
 
 def baseline_row(
@@ -312,9 +218,10 @@ def _table_cell(row: LeaderboardRow, column: Column, data: RunData) -> TableCell
         if result is not None
     ]
     verdict = worst_verdict([result.metric_verdict(column.metric or "") for result in results])
-    is_share = all(metric.sample_count for metric in metrics.values())
+    is_share = all(metric.is_share for metric in metrics.values())
     probe = combine_probes(metric.probe for metric in metrics.values())
-    return TableCell(aggregate_metrics(metrics), is_share, verdict, probe)
+    aggregate = aggregate_metrics(metrics, deterministic=row.is_deterministic(data))
+    return TableCell(aggregate, is_share, verdict, probe)
 
 
 def _sort_scores(
@@ -406,7 +313,12 @@ def _difference_to_baseline(
     theirs = other.metric_values(ranking.column, data)
     if _probed_images(ours) != _probed_images(theirs):
         return None
-    return paired_difference(ours, theirs)
+    return paired_difference(
+        ours,
+        theirs,
+        deterministic=row.is_deterministic(data) and other.is_deterministic(data),
+        has_trainings=row.source is not None and other.source is not None,
+    )
 
 
 def _probed_images(metrics: Mapping[TrialKey, Metric]) -> str | None:

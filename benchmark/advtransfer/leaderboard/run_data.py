@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from advtransfer.leaderboard.questions_config import metric_stem, metric_stems, read_questions
+from advtransfer.leaderboard.source_data import SourceData, read_source
+from advtransfer.leaderboard.validation import validation_metrics
 from advtransfer.planning import Plan, Trial
 from advtransfer.planning.status import Attempt, TrialStatus, trial_status
 from advtransfer.result.comparison import verdict_with_batteries
@@ -28,7 +30,13 @@ from advtransfer.result.sample_values import values_by_metric
 from advtransfer.result.verdict import Verdict, verdict_from_record, worst_verdict
 from advtransfer.result.worst_case import worst_results
 from advtransfer.types import Json
-from advtransfer.types.metric_names import CLAIM_PREFIX, WORST_LABELS, attack_name, worst_norm
+from advtransfer.types.metric_names import (
+    CLAIM_PREFIX,
+    VALIDATION_LABEL,
+    WORST_LABELS,
+    attack_name,
+    worst_norm,
+)
 
 if TYPE_CHECKING:
     from advtransfer.result.evidence import OutcomeArray
@@ -69,6 +77,13 @@ class RunRecords:
     damaged: Mapping[str, str] = field(default_factory=dict)
 
 
+class ImageShares(NamedTuple):
+    """The values ``(N,)`` of a share by test image, for unknown outcomes as broken and as robust."""
+
+    low: FloatArray
+    high: FloatArray
+
+
 @dataclass(frozen=True, slots=True)
 class Metric:
     """One number of one result.
@@ -78,12 +93,21 @@ class Metric:
         high: The value if they count as robust; equal to `low` without unknown outcomes.
         sample_count: Number of test samples if the metric is a share of them.
         probe: The host's own attacks behind a robust accuracy, None for other metrics.
+        is_plugin_share: Whether the evaluation says that it is a share of other things than samples.
+        images: Its values by test image, None where the record has none.
     """
 
     low: float
     high: float
     sample_count: int | None = None
     probe: Probe | None = None
+    is_plugin_share: bool = False
+    images: ImageShares | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def is_share(self) -> bool:
+        """Whether its values are from 0 to 1."""
+        return self.is_plugin_share or bool(self.sample_count)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,22 +158,6 @@ class ResultData:
         return self.verdict
 
 
-@dataclass(frozen=True, slots=True)
-class SourceData:
-    """The values of one source record.
-
-    Attributes:
-        card: The source's claims about itself.
-        probe: Measurements made when the source was built.
-        start: ``own`` if the source has its own initial weights, ``source`` if sources with its
-            seed share them, None if no weights are drawn.
-    """
-
-    card: JsonObject
-    probe: JsonObject | None
-    start: str | None = None
-
-
 class RecordEnvironment(NamedTuple):
     """The environment of a record: its digest, and the settings that change numbers."""
 
@@ -169,10 +177,10 @@ class RunData:
     """A run reduced to the values of its page.
 
     All mappings are by record id (`seconds`: by phase within it; `battery_seconds`: all batteries
-    of the run, which are no records of a trial), except `metrics` (recorded metric names by evaluation label),
-    `derived_metrics` (those that only reading gives), `worst` (by trial and label of
-    `WORST_LABELS`), `evaluation_uses` (component and options by evaluation label) and `leakage`
-    (by target and row).
+    of the run, which are no records of a trial), except `metrics` (recorded metric names by
+    evaluation label), `derived_metrics` (those that only reading gives), `worst` (by trial and
+    label of `WORST_LABELS`), `evaluation_uses` (component and options by evaluation label) and
+    `leakage` (by target and row). `validation` has what fits measured on held-out images.
     """
 
     plan: Plan
@@ -181,6 +189,7 @@ class RunData:
     results: dict[str, ResultData] = field(default_factory=dict)
     worst: dict[tuple[str, str], ResultData] = field(default_factory=dict)
     source_data: dict[str, SourceData] = field(default_factory=dict)
+    validation: dict[str, ResultData] = field(default_factory=dict)
     labels_used: dict[str, int] = field(default_factory=dict)
     seconds: dict[str, Mapping[str, float]] = field(default_factory=dict)
     battery_seconds: list[float] = field(default_factory=list)
@@ -212,6 +221,8 @@ class RunData:
         """Return a trial's results of an evaluation, one per reference; None for a missing one."""
         if worst_norm(evaluation):
             return [self.worst.get((trial.id, evaluation))]
+        if evaluation == VALIDATION_LABEL:
+            return [self.validation.get(trial.id)]
         return [self.results.get(id) for id in trial.evaluations.get(evaluation, ())]
 
     def unlearned_reason(self, trial: Trial) -> str | None:
@@ -350,10 +361,9 @@ def _add_record(data: RunData, id: str, record: JsonObject, *, label: str | None
         data.metrics[label].update(record["metrics"])
         data.evaluation_uses[label] = (record["asked"]["use"], record["asked"]["options"])
     elif record["kind"] == "source":
-        start = _training_start(record["asked"]["options"])
-        data.source_data[id] = SourceData(record["card"], record.get("probe"), start)
-    elif labels_used := record.get("facts", {}).get("labels_used"):
-        data.labels_used[id] = int(labels_used)
+        data.source_data[id] = read_source(record)
+    else:
+        _add_fit(data, id, record)
     data.seconds[id] = record.get("observed", {}).get("seconds", {})
     provenance = record.get("provenance", {})
     environment = RecordEnvironment(
@@ -366,11 +376,14 @@ def _add_record(data: RunData, id: str, record: JsonObject, *, label: str | None
     data.environment_by_id[id] = environment
 
 
-def _training_start(options: JsonObject) -> str | None:
-    # Sources without a seed, such as models loaded from a file, draw no initial weights.
-    if "seed" not in options:
-        return None
-    return str(options.get("start", "source"))
+def _add_fit(data: RunData, id: str, record: JsonObject) -> None:
+    """Add what a fit's record says of its labels and of its held-out images."""
+    if labels_used := record.get("facts", {}).get("labels_used"):
+        data.labels_used[id] = int(labels_used)
+    if measured := validation_metrics(record):
+        metrics = {name: Metric(value, value) for name, value in measured.items()}
+        data.validation[id] = ResultData("", metrics, Verdict("unchecked", "to choose by"))
+        data.derived_metrics.setdefault(VALIDATION_LABEL, set()).update(metrics)
 
 
 def _result_data(record: JsonObject, *, stems: set[str], root: Path | None) -> ResultData:
@@ -393,5 +406,7 @@ def _read_metrics(metrics: Mapping[str, JsonObject]) -> dict[str, Metric]:
     parsed: dict[str, Metric] = {}
     for name, metric in metrics.items():
         value = metric["value"]
-        parsed[name] = Metric(metric.get("low", value), metric.get("high", value), metric.get("of"))
+        low, high = metric.get("low", value), metric.get("high", value)
+        is_share = bool(metric.get("share"))
+        parsed[name] = Metric(low, high, metric.get("of"), is_plugin_share=is_share)
     return parsed

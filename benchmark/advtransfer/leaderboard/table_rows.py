@@ -7,15 +7,17 @@ seeds.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import TypeAlias
 
 from advtransfer.errors import BadInput, Problem
 from advtransfer.leaderboard.probes import combine_probes
-from advtransfer.leaderboard.run_data import Metric, ResultData, RunData
+from advtransfer.leaderboard.questions_config import owning_evaluation
+from advtransfer.leaderboard.run_data import ImageShares, Metric, ResultData, RunData
 from advtransfer.planning import Trial
-from advtransfer.types.metric_names import WORST_LABELS
+from advtransfer.types import Outcome
+from advtransfer.types.metric_names import RESERVED_LABELS
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,11 @@ class Column:
     evaluation: str
     metric: str | None
 
+    @property
+    def key(self) -> str:
+        """Name as the records write it, equal for all ways to write the column."""
+        return f"{self.evaluation}.{self.metric}" if self.metric else self.name
+
     def metric_of(self, trial: Trial, data: RunData) -> Metric | None:
         """Return the metric, averaged over references; None while results are missing."""
         metrics = [result.metrics[self.metric or ""] for result in self.results_of(trial, data)]
@@ -39,7 +46,23 @@ class Column:
             return metrics[0] if metrics else None
         low = _mean_value([metric.low for metric in metrics])
         high = _mean_value([metric.high for metric in metrics])
-        return Metric(low, high, probe=combine_probes(metric.probe for metric in metrics))
+        return Metric(
+            low,
+            high,
+            probe=combine_probes(metric.probe for metric in metrics),
+            is_plugin_share=all(metric.is_share for metric in metrics),
+        )
+
+    def image_shares(self, trial: Trial, data: RunData) -> ImageShares | None:
+        """Return a share by test image, averaged over references; None without outcomes of samples."""
+        results = self.results_of(trial, data)
+        outcomes = [result.sample_outcomes.get(self.metric or "") for result in results]
+        known = [values for values in outcomes if values is not None]
+        if not known or len(known) < len(outcomes) or len({len(values) for values in known}) > 1:
+            return None
+        low = sum((values == Outcome.ROBUST).astype(float) for values in known) / len(known)
+        unknown = sum((values == Outcome.UNKNOWN).astype(float) for values in known) / len(known)
+        return ImageShares(low, low + unknown)
 
     def results_of(self, trial: Trial, data: RunData) -> list[ResultData]:
         """Return the results with the metric, one per reference; none while any is missing."""
@@ -76,13 +99,10 @@ def find_column(name: str, data: RunData) -> Column:
     Raises:
         BadInput: No evaluation has this name, or none or several of its metrics match.
     """
-    labels = [*data.metrics, *WORST_LABELS.values()]
-    evaluations = [label for label in labels if name.startswith(f"{label}.")]
-    if not evaluations:
+    evaluation = owning_evaluation(name, [*data.metrics, *RESERVED_LABELS])
+    if evaluation is None:
         choices = ", ".join(data.metrics) or "none"
         raise _column_error(name, f"evaluation.metric, with an evaluation of {choices}")
-    # Labels may hold dots, so `a.b` can be the start of another label: the longest is meant.
-    evaluation = max(evaluations, key=len)
     named = (data.metrics.get(evaluation, set()), data.derived_metrics.get(evaluation, set()))
     recorded = sorted(set().union(*named))
     parts = _metric_parts(name.removeprefix(f"{evaluation}."))
@@ -159,13 +179,18 @@ class LeaderboardRow:
         source = self.source or "no source"
         return f"{source} via {self.adapter}" if self.adapter else source
 
+    def is_deterministic(self, data: RunData) -> bool:
+        """Return whether all seeds fit the same images with a transfer that draws no random number."""
+        return self.transfer in data.plan.deterministic and self.trials[0].n == "all"
+
     def metric_values(self, column: Column, data: RunData) -> dict[TrialKey, Metric]:
-        """Return the column's metric for each trial that has it."""
+        """Return the column's metric for each trial that has it, with its values by test image."""
         values: dict[TrialKey, Metric] = {}
         for trial in self.trials:
             metric = column.metric_of(trial, data)
             if metric is not None:
-                values[trial.replicate, trial.seed] = metric
+                images = column.image_shares(trial, data)
+                values[trial.replicate, trial.seed] = replace(metric, images=images)
         return values
 
     def is_skipped(self, column: Column, data: RunData) -> bool:

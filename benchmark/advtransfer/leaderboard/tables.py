@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeAlias
 
+from advtransfer.leaderboard.aggregates import Aggregate
 from advtransfer.leaderboard.markdown import (
+    count_noun,
     escape_markdown,
     format_interval,
     format_number,
     format_range,
     markdown_table,
 )
-from advtransfer.leaderboard.ranking import Aggregate, Ranking, TableCell, TableLine
+from advtransfer.leaderboard.ranking import Ranking, TableCell, TableLine
 from advtransfer.leaderboard.table_rows import Column
 from advtransfer.text import ABSENT
 from advtransfer.types import Json
@@ -31,9 +33,15 @@ MIXED_MARK = "§"
 EN_DASH = "–"  # noqa: RUF001  # as between any two numbers
 BASIS_MARKS = {"deterministic": DETERMINISTIC_MARK, "single": SINGLE_MARK}
 UNIT_TEXTS = {
-    "seeds": "t over {} subset seeds",
-    "sources": "t over {} source trainings, each the mean of its subset seeds",
+    "seeds": "{} subset seeds of one training of each source",
+    "sources": "{} source trainings, each the mean of its subset seeds",
 }
+ONE_TRIAL_TEXTS = {
+    "deterministic": "the transfer draws no random number, so that all seeds are one trial",
+    "single": "there is one trial",
+}
+CLEAR_MARK = r"\*"
+ONE_SIDED_MARK = "◊"
 UNLEARNED_MARK = "¶"
 DOUBT_MARKS = {"suspicious": " suspicious", "invalid": " invalid"}
 CHECKED_NOTE = (
@@ -88,20 +96,51 @@ def render_table(
 def table_caption(lines: Sequence[TableLine]) -> str:
     """Return the caption, which names the sample of every kind of interval in the table."""
     aggregates = [cell.aggregate for line in lines for cell in line.cells.values()]
-    parts: list[str] = []
-    for basis, text in UNIT_TEXTS.items():
-        counts = [aggregate.unit_count for aggregate in aggregates if aggregate.basis == basis]
-        if counts:
-            parts.append(text.format(format_range(counts)))
-    bases = {aggregate.basis for aggregate in aggregates}
-    if "deterministic" in bases:
-        parts.append(
-            f"{DETERMINISTIC_MARK} Wilson over test images, since all seeds agree (deterministic)"
-        )
-    if "single" in bases:
-        parts.append(f"{SINGLE_MARK} Wilson over test images, since there is one trial")
+    sampled = [aggregate for aggregate in aggregates if aggregate.interval]
+    parts = list(_interval_texts(sampled))
     sentence = f"95 % intervals: {'; '.join(parts)}." if parts else NO_INTERVAL
-    return " ".join([sentence, *_caption_notes(lines)])
+    return " ".join([sentence, *_difference_notes(lines), *_caption_notes(lines)])
+
+
+def _interval_texts(aggregates: Sequence[Aggregate]) -> Iterator[str]:
+    """Yield the sample of each kind of interval: trials and images, images alone, trials alone."""
+    images = [aggregate.image_count for aggregate in aggregates if aggregate.image_count]
+    image_text = f"{format_range(images)} test images" if images else ""
+    for basis, text in UNIT_TEXTS.items():
+        found = [aggregate for aggregate in aggregates if aggregate.basis == basis]
+        both = [aggregate.unit_count for aggregate in found if aggregate.image_count]
+        alone = [aggregate.unit_count for aggregate in found if not aggregate.image_count]
+        if both:
+            yield f"over {text.format(format_range(both))}, and {image_text}"
+        if alone:
+            yield f"without outcomes of images, t over {text.format(format_range(alone))}"
+    for basis, reason in ONE_TRIAL_TEXTS.items():
+        if any(aggregate.basis == basis for aggregate in aggregates):
+            yield f"{BASIS_MARKS[basis]} over {image_text} alone, since {reason}"
+
+
+def _difference_notes(lines: Sequence[TableLine]) -> Iterator[str]:
+    """Yield explanations of the differences' intervals and marks."""
+    differences = [line.difference for line in lines if isinstance(line.difference, Aggregate)]
+    tested = [each for each in differences if each.p_value is not None]
+    if any(each.interval for each in differences):
+        paired = (
+            "training, seed and image"
+            if any(each.image_count for each in differences)
+            else "training and seed"
+        )
+        yield f"Δ: paired by {paired}; each interval is 95 % for itself."
+    if any(line.is_difference_clear for line in lines):
+        yield (
+            f"{CLEAR_MARK}: p < .05 after Holm's correction for {count_noun(len(tested), 'difference')}."
+        )
+    elif tested:
+        yield f"No p is below .05 after Holm's correction for {count_noun(len(tested), 'difference')}."
+    if any(each.is_one_sided for each in differences):
+        yield (
+            f"{ONE_SIDED_MARK}: one training on one side, which is taken to vary between trainings "
+            "as the other side does."
+        )
 
 
 def _caption_notes(lines: Sequence[TableLine]) -> Iterator[str]:
@@ -189,7 +228,9 @@ def _difference_text(line: TableLine, *, name: str) -> str:
     ends = dict.fromkeys((difference.low, difference.high))
     value = " to ".join(format_number(end, sign=True, fine=fine) for end in ends)
     interval = format_interval(difference.interval, sign=True, fine=fine)
-    return f"{value}{interval}{_trial_counts_text(difference.trial_count, line)}"
+    marks = CLEAR_MARK if line.is_difference_clear else ""
+    marks += ONE_SIDED_MARK if difference.is_one_sided else ""
+    return f"{value}{interval}{marks}{_trial_counts_text(difference.trial_count, line)}"
 
 
 def _trial_counts_text(count: int, line: TableLine) -> str:

@@ -22,11 +22,13 @@ from advtransfer.planning.nodes import (
     result_nodes,
     subset_node,
 )
+from advtransfer.planning.pairing import TrainingPairs
 from advtransfer.planning.trials import Plan, Trial
 from advtransfer.precheck import CellOutline
-from advtransfer.suite import GridEntry, Leaderboard, Selection, Subset, Suite, Target
+from advtransfer.suite import GridEntry, Selection, Subset, Suite, Target
+from advtransfer.suite.choice import choice_misfits
 from advtransfer.suite.outlines import Outlines
-from advtransfer.types import ComponentMetadata, Json
+from advtransfer.types import ComponentMetadata, Json, Task
 
 
 class SkipReasons:
@@ -50,14 +52,17 @@ class SkipReasons:
         The reasons are another task, shapes that differ without an adapter between them, and
         options that do not fit. Their texts are stored in ``plan.json``.
         """
-        tasks = self._host.component(data.use).metadata.tasks
-        if not tasks & facts.tasks:
-            works_on, task = (", ".join(sorted(some)) for some in (facts.tasks, tasks))
-            return f"the transfer works on {works_on}; the target's task is {task}"
         # A reason holds for a whole row of the grid, so it is found without n and seed.
         outline = CellOutline(
             target=self._outlines.outline_of(data), source=self._outlines.outline_of(source)
         )
+        tasks: frozenset[Task] = self._host.component(data.use).metadata.tasks
+        # A view may change the task: one attribute is two classes.
+        if outline.target.task is not None:
+            tasks = frozenset((outline.target.task,))
+        if not tasks & facts.tasks:
+            works_on, task = (", ".join(sorted(some)) for some in (facts.tasks, tasks))
+            return f"the transfer works on {works_on}; the target's task is {task}"
         target_shape, source_shape = outline.target.shape, outline.source.shape
         has_no_adapter = source is not None and adapter is None
         are_known = None not in (target_shape, source_shape)
@@ -74,7 +79,7 @@ class SkipReasons:
 
     def _misfit_reason(self, node: Node, outline: CellOutline) -> str | None:
         """Return the first reason for which a component is skipped in a cell, or None."""
-        for misfit in self._outlines.node_misfits(node, outline):
+        for misfit in choice_misfits(node, outline, self._outlines):
             if misfit.skips:
                 return f"{misfit.found}; {misfit.next_step}"
         return None
@@ -88,13 +93,15 @@ def make_plan(suite: Suite, host: Host) -> Plan:
     """Return the plan of a suite. Imports no torch.
 
     Raises:
-        BadInput: Two cells have the same fit, there is no trial, or there are too many.
+        BadInput: Two cells have the same fit, trainings and seeds cannot be paired, there is no
+            trial, or there are too many.
     """
     reasons = SkipReasons(host)
-    grids = (_TargetGrid(suite, target, reasons) for target in suite.targets)
+    pairs = TrainingPairs(suite)
+    grids = (_TargetGrid(suite, target, reasons, pairs) for target in suite.targets)
     trials = limit_trials(suite, (trial for grid in grids for trial in grid.iter_trials()))
     require_evaluations(suite, trials)
-    problems = list(_duplicate_fits(suite, trials))
+    problems = [*pairs.problems(trials), *_duplicate_fits(suite, trials)]
     if problems:
         raise BadInput(problems)
     # The order of a suite's entries must change neither plan.json nor the page.
@@ -102,7 +109,20 @@ def make_plan(suite: Suite, host: Host) -> Plan:
     references = [cell for target in suite.targets for cell in target.references]
     # A source that is also a reference is shown under its label as a source.
     names = {cell.node.id: cell.label for cell in (*references, *suite.sources)}
-    return Plan(suite.name, suite.title, _leaderboard_json(suite.leaderboard), names, tuple(trials))
+    return Plan(
+        suite.name,
+        suite.title,
+        _leaderboard_json(suite),
+        names,
+        tuple(trials),
+        deterministic=tuple(
+            sorted(
+                cell.label
+                for cell in suite.transfers
+                if cell.facts.is_deterministic(cell.node.options)
+            )
+        ),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,10 +153,13 @@ class _TargetEvaluation:
 class _TargetGrid:
     """The cells of one target."""
 
-    def __init__(self, suite: Suite, target: Target, skip_reasons: SkipReasons) -> None:
+    def __init__(
+        self, suite: Suite, target: Target, skip_reasons: SkipReasons, pairs: TrainingPairs
+    ) -> None:
         self.suite = suite
         self.target = target
         self.skip_reasons = skip_reasons
+        self.pairs = pairs
         self.subsets = [
             (subset, subset_node(target, index)) for index, subset in enumerate(target.subsets)
         ]
@@ -206,7 +229,9 @@ class _TargetGrid:
         )
 
     def _build_trial(self, row: _GridRow, subset: Subset, images: Node) -> Trial | None:
-        """Return the trial of a row on one subset, or None where it is excluded."""
+        """Return the trial of a row on one subset, or None where it is excluded or not paired."""
+        if not self.pairs.are_paired(row.source, subset):
+            return None
         position = row.position | {"n": subset.n, "seed": subset.seed}
         if any(selection.matches(position) for selection in row.exclude):
             return None
@@ -290,19 +315,30 @@ def _axis_values(**cells: GridEntry | None) -> GridPosition:
     return {axis: cell.label if cell else None for axis, cell in cells.items()}
 
 
-def _leaderboard_json(leaderboard: Leaderboard) -> dict[str, Json]:
+def _leaderboard_json(suite: Suite) -> dict[str, Json]:
+    leaderboard = suite.leaderboard
     baseline: Json
     if isinstance(leaderboard.baseline, Mapping):
         baseline = {"transfer": leaderboard.baseline["transfer"]}
     else:
         baseline = leaderboard.baseline
+    swept = _swept_transfers(suite)
     return {
+        **({"swept": swept} if swept else {}),
         "baseline": baseline,
         "rank_by": leaderboard.rank_by,
         "columns": list(leaderboard.columns),
         "figures": [dict(figure) for figure in leaderboard.figures],
         "questions": [dict(question) for question in leaderboard.questions],
     }
+
+
+def _swept_transfers(suite: Suite) -> list[Json]:
+    """Return the labels of transfers that differ only in swept options, a list for each entry."""
+    labels: dict[str, list[str]] = {}
+    for cell in suite.transfers:
+        labels.setdefault(cell.key, []).append(cell.label)
+    return [sorted(group) for _, group in sorted(labels.items()) if len(group) > 1]
 
 
 def _sort_key(trial: Trial) -> tuple[object, ...]:

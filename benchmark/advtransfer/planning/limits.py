@@ -53,7 +53,9 @@ def require_evaluations(suite: Suite, trials: Sequence[Trial]) -> None:
 
 def _has_restrictions(suite: Suite) -> bool:
     cells = (*suite.sources, *suite.adapters, *suite.transfers, *suite.evaluations)
-    return bool(suite.exclude) or any(cell.only for cell in cells)
+    subsets = (subset for target in suite.targets for subset in target.subsets)
+    is_paired = any(subset.pairing is not None for subset in subsets)
+    return is_paired or bool(suite.exclude) or any(cell.only for cell in cells)
 
 
 def _unrestricted_counts(suite: Suite) -> tuple[int, int]:

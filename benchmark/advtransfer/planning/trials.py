@@ -86,7 +86,7 @@ class Trial:
 class Plan:
     """The trials of a suite, sorted by position.
 
-    `sources` names each source and reference by id.
+    `sources` names each source and reference by id, `deterministic` the transfers that draw no random number.
     """
 
     suite: str
@@ -94,6 +94,7 @@ class Plan:
     leaderboard: Mapping[str, Json]
     sources: Mapping[str, str]
     trials: tuple[Trial, ...]
+    deterministic: tuple[str, ...] = ()
 
     def count_results(self) -> int:
         """Return the number of distinct results of trials that are not skipped."""
@@ -112,7 +113,7 @@ class Plan:
             "leaderboard": dict(self.leaderboard),
             "sources": dict(self.sources),
             "trials": [trial.to_json() for trial in self.trials],
-        }
+        } | ({"deterministic": list(self.deterministic)} if self.deterministic else {})
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Plan:  # Any: JSON that `to_json` wrote
@@ -129,6 +130,7 @@ class Plan:
                 dict(data["leaderboard"]),
                 dict(data["sources"]),
                 trials,
+                tuple(data.get("deterministic", ())),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise CacheError(

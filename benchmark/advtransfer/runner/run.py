@@ -15,6 +15,7 @@ from advtransfer.host import Host
 from advtransfer.host.component import check_product
 from advtransfer.jobs import Executor
 from advtransfer.leaderboard import write_page
+from advtransfer.leaderboard.plan_warnings import plan_warnings
 from advtransfer.node import content_id
 from advtransfer.planning import Plan, Trial, make_plan
 from advtransfer.planning.nodes import SuiteIndex
@@ -110,6 +111,8 @@ def run_suite(
         register_driver(folder, driver_settings, mixed=settings.mixed, prepare=prepare),
         EventLog(folder.path / "events.jsonl", [*listeners, *plugin_listeners(host)]) as events,
     ):
+        for warning in plan_warnings(plan, suite):
+            events.warn(warning.text)
         for path, reason in damaged_records.items():
             events.warn(
                 f"{folder.path / path}: {reason}; kept as {path}.refused, and measured again"

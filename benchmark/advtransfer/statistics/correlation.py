@@ -100,7 +100,9 @@ Resampler: TypeAlias = "Callable[[RandomState, int], tuple[FloatArray, FloatArra
 """Maps a random stream and a count B to both sides ``(B, R, S)``, each with the images resampled."""
 
 MIN_POINTS = 3  # Two points always lie on a line.
-MIN_POINTS_TO_RESAMPLE = 4
+# Of five points, 58 % of the bootstrap's resamples hold three different points or fewer: their coefficients are
+# close to 1 or -1 for any points.
+MIN_POINTS_TO_RESAMPLE = 6
 BOOTSTRAP_RESAMPLES = 2000
 MAX_EXACT_POINTS = 8  # All orders of up to 8 points are tried (8! = 40,320), random ones of more.
 RANDOM_ORDERS = 9999  # With the observed order, p is a multiple of 1 / 10,000.
@@ -145,6 +147,41 @@ def all_associations(
     # All coefficients use the same resamples and orders, so that they can be compared.
     orders = _permutation_orders(points, seed=seed)
     return {name: _estimate_association(name, x, y, resamples, orders) for name in COEFFICIENTS}
+
+
+@dataclass(frozen=True, slots=True)
+class ChanceLevel:
+    """How far from 0 a coefficient gets by chance: the mean size, and the size that 95 % of orders stay within."""
+
+    mean: float
+    bound: float
+
+
+def chance_levels(y: FloatArray, *, seed: int) -> dict[Coefficient, ChanceLevel]:
+    """Return the chance levels of a predictor that ranks the S points of the outcome ``(R, S)`` at random.
+
+    The ranking has equal steps and is the same in all rows. There is no level for fewer than `MIN_POINTS` points and
+    for an outcome without spread.
+    """
+    import numpy as np
+
+    points = y.shape[-1]
+    if points < MIN_POINTS:
+        return {}
+    ranking = np.tile(np.arange(points, dtype=np.float64), (len(y), 1))
+    orders = _permutation_orders(points, seed=seed)
+    levels: dict[Coefficient, ChanceLevel] = {}
+    for name in COEFFICIENTS:
+        sizes = np.abs(_permuted_coefficients(name, ranking, y, orders))
+        if np.isfinite(sizes).all():
+            bound = np.quantile(sizes, 0.95, method="inverted_cdf")
+            levels[name] = ChanceLevel(float(sizes.mean()), float(bound))
+    return levels
+
+
+def least_rank_p(points: int) -> float:
+    """Return the smallest p that a rank coefficient of untied points can have: that of an order and its reverse."""
+    return 2 / factorial(points) if is_exact_test(points) else 1 / (1 + RANDOM_ORDERS)
 
 
 def leave_one_out(x: FloatArray, y: FloatArray) -> tuple[float | None, ...]:
@@ -243,17 +280,27 @@ def _permutation_p(
     """Return the share of orders of the outcome with a coefficient at least as far from 0."""
     import numpy as np
 
-    chunks = [
-        reordered_coefficients(name, x, y, orders[start : start + CHUNK_SIZE]).mean(-1)
-        for start in range(0, len(orders), CHUNK_SIZE)
-    ]
+    coefficients = _permuted_coefficients(name, x, y, orders)
     # The observed order gives `value` only up to rounding, and must count as extreme.
-    is_extreme = np.abs(np.concatenate(chunks)) >= abs(value) - ROUNDING_TOLERANCE
+    is_extreme = np.abs(coefficients) >= abs(value) - ROUNDING_TOLERANCE
     extreme = int(is_extreme.sum())
     if is_exact_test(x.shape[-1]):
         return extreme / len(orders)
     # Random orders need not include the observed one, which is counted here; p is never 0.
     return (1 + extreme) / (1 + len(orders))
+
+
+def _permuted_coefficients(
+    name: Coefficient, x: FloatArray, y: FloatArray, orders: IndexArray
+) -> FloatArray:
+    """Return the mean coefficient of the rows of ``(R, S)`` for each order of the outcome, ``(P,)``."""
+    import numpy as np
+
+    chunks = [
+        reordered_coefficients(name, x, y, orders[start : start + CHUNK_SIZE]).mean(-1)
+        for start in range(0, len(orders), CHUNK_SIZE)
+    ]
+    return np.concatenate(chunks)
 
 
 def _smallest_p(name: Coefficient, x: FloatArray, y: FloatArray) -> float:

@@ -72,3 +72,20 @@ def clustered_interval(
     """
     means = [mean_interval(values).mean for values in groups.values()]
     return mean_interval(means, confidence=confidence)
+
+
+def t_p_value(estimate: MeanEstimate, *, scale: float = 1.0) -> float:
+    """Return the p value of a mean of 0 by the t-interval; 1 without an interval.
+
+    Args:
+        estimate: Result of `mean_interval` or `clustered_interval` with the default confidence.
+        scale: Factor on the standard error.
+    """
+    if estimate.interval is None:
+        return 1.0
+    from scipy.special import stdtr, stdtrit
+
+    degrees = estimate.units - 1
+    half = scale * (estimate.interval[1] - estimate.mean)
+    statistic = abs(estimate.mean) * float(stdtrit(degrees, 0.975)) / half
+    return 2 * float(stdtr(degrees, -statistic))

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import TypeAlias, cast
 
 from advtransfer.host import Component
-from advtransfer.options import Option
+from advtransfer.options import Option, Options
 from advtransfer.suite.entry import DIGEST_OPTION, option_names
 from advtransfer.suite.sections import MAX_IMAGE_SIDE, MAX_LABEL_LENGTH, NAME_PATTERN, VIEW_OPTIONS
 from advtransfer.types import Json
@@ -83,12 +83,22 @@ _VIEW_SCHEMAS: dict[str, JsonSchema] = {
         typed_value("integer", minimum=1, maximum=MAX_IMAGE_SIDE),
         "Images are resized to this square.",
     ),
+    "attribute": with_description(
+        {"anyOf": [typed_value("integer", minimum=0), typed_value("string", pattern=r"\S")]},
+        "One attribute, by name or number: 2 classes, without and with it.",
+    ),
 }
+
+
+def lenient_options(options: Options) -> dict[str, JsonSchema]:
+    """Return the schema of each plain option as an entry may be written."""
+    plain = cast("Mapping[str, JsonSchema]", options.json_schema().get("properties", {}))
+    return {name: cast(JsonSchema, _lenient_schema(schema)) for name, schema in plain.items()}
 
 
 def option_schemas(component: Component) -> dict[str, JsonSchema]:
     """Return the schema of each option that an entry of a component may set."""
-    plain = cast("Mapping[str, JsonSchema]", component.options.json_schema().get("properties", {}))
+    plain = lenient_options(component.options)
     texts = documented_arguments(component.help_text)
     schemas: dict[str, JsonSchema] = {}
     for name in option_names(component):
@@ -98,7 +108,7 @@ def option_schemas(component: Component) -> dict[str, JsonSchema]:
             continue
         schema = _named_option(option)
         if option.is_plain:
-            schema = cast(JsonSchema, _lenient_schema(plain[name]))
+            schema = plain[name]
         schemas[name] = with_description(schema, texts[name]) if name in texts else schema
     return schemas
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Literal
 
 from advtransfer.precheck import CellOutline, Misfit
+from advtransfer.suite.choice import choice_misfits
 from advtransfer.suite.grid_entries import GridEntries
 from advtransfer.suite.located import Located, Problems
 from advtransfer.suite.suite import GridEntry, Target
@@ -81,7 +82,7 @@ def _checked_sizes(target: Target) -> list[tuple[int | Literal["all"], float]]:
 
 
 def _entry_misfits(cell: GridEntry, outline: CellOutline, entries: GridEntries) -> list[Misfit]:
-    return list(entries.outlines.node_misfits(cell.node, outline))
+    return list(choice_misfits(cell.node, outline, entries.outlines))
 
 
 def _add_misfits(

@@ -30,6 +30,10 @@ from advtransfer.text import with_article
 from advtransfer.types import Json
 
 DIGEST_OPTION = "sha256"
+CHOOSE = "choose"
+CHOOSE_KEYS = ("by", "among", "folds", "attack")
+CHOICE_STEP = "write `choose: {by: validation.accuracy, among: {OPTION: [...]}, folds: 5}`"
+"""Next step where options are written as if a component chose among them itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +78,11 @@ class EntryReader:
             return None
         names = option_names(component)
         values = validators.require_known_names(
-            own, (*names, *words), of=component.name, problems=self.problems
+            own,
+            (*names, *words),
+            of=component.name,
+            problems=self.problems,
+            moved=dict.fromkeys(CHOOSE_KEYS, CHOICE_STEP) if CHOOSE in words else None,
         )
         used_words = {
             name: item for name, item in values.items() if name in words and item.value is not None
@@ -194,7 +202,8 @@ def sweep_points(entry: SuiteEntry, problems: Problems) -> Iterator[SweepPoint]:
         sweep, expected="a mapping of options to lists", problems=problems
     )
     values_by_name = {
-        name: _swept_values(name, value, entry, problems) for name, value in listed.items()
+        name: listed_values(name, value, entry, problems, of="a sweep")
+        for name, value in listed.items()
     }
     swept = {name: values for name, values in values_by_name.items() if values}
     # The product is counted before it is made: a few lists can have billions of combinations.
@@ -244,16 +253,16 @@ def with_seed(options: Located, seed: Located | None) -> Located:
     return options if seed is None else set_at_path(options, ("seed",), seed)
 
 
-def _swept_values(
-    name: str, value: Located, entry: SuiteEntry, problems: Problems
+def listed_values(
+    name: str, value: Located, entry: SuiteEntry, problems: Problems, *, of: str
 ) -> tuple[Located, ...]:
-    """Return the values to sweep an option over; add a problem where it cannot be swept."""
+    """Return the values that ``sweep`` or ``choose`` (`of`) lists for an option, or add a problem."""
     names = option_names(entry.component)
     head, *rest = name.split(".")
     if head not in names:
         problems.add(
             value.name_location,
-            found=f"the unknown option {name!r} in a sweep",
+            found=f"the unknown option {name!r} in {of}",
             expected=f"an option of {entry.component.name}, or option.part",
             next_step=did_you_mean(
                 head, names, otherwise=f"`advtransfer show {entry.component.name}` lists them"
@@ -262,7 +271,7 @@ def _swept_values(
         return ()
     inner = entry.options.find_innermost((head, *rest[:-1]))
     if rest and not isinstance(inner.value, Mapping | None):
-        expected = f"a mapping, since the sweep sets {name!r} in it"
+        expected = f"a mapping, since {of} sets {name!r} in it"
         validators.add_mismatch(
             inner, expected=expected, next_step="change one of the two", problems=problems
         )
@@ -270,7 +279,7 @@ def _swept_values(
     values = validators.require_list(
         value, expected="a list of values to sweep over", problems=problems
     )
-    return validators.require_distinct(values, of="a sweep", problems=problems)
+    return validators.require_distinct(values, of=of, problems=problems)
 
 
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
@@ -354,12 +363,14 @@ def bracketed_label(name: str, settings: Mapping[str, Located]) -> str:
 
 
 def _template_names(entry: SuiteEntry) -> list[str]:
-    # Replicates share a row, so their seed cannot be a part of its label.
-    return [
-        name
-        for name in option_names(entry.component)
-        if name != "seed" or "seeds" not in entry.words
-    ]
+    # Replicates share a row, so their seed cannot be a part of its label; nor can an option that
+    # each fit chooses for itself.
+    hidden = {"seed"} if "seeds" in entry.words else set()
+    choice = entry.words.get(CHOOSE)
+    among = choice.child("among") if choice else None
+    if among and isinstance(among.value, Mapping):
+        hidden |= {name.partition(".")[0] for name in among.value}
+    return [name for name in option_names(entry.component) if name not in hidden]
 
 
 def _add_unknown_placeholder(

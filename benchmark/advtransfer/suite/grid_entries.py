@@ -16,7 +16,9 @@ from advtransfer.node import Node
 from advtransfer.options import Option
 from advtransfer.precheck import Misfit
 from advtransfer.suite import validators
+from advtransfer.suite.choice import ChoiceReader
 from advtransfer.suite.entry import (
+    CHOOSE,
     EntryReader,
     SuiteEntry,
     SweepPoint,
@@ -283,10 +285,22 @@ class GridEntries:
             for seed in seeds:
                 yield self._grid_entry(entry, point, seed)
 
+    def _point_node(self, entry: SuiteEntry, point: SweepPoint, options: Located) -> Node | None:
+        """Return the node of a point, or of the choice that it asks for; None after a problem."""
+        if CHOOSE not in entry.words:
+            return self._builder.build_node(entry, options)
+        reader = ChoiceReader(entry, tuple(point.settings), self._problems)
+        candidates = reader.candidate_options(options)
+        nodes = [self._builder.build_node(entry, candidate) for candidate in candidates]
+        built = [node for node in nodes if node]
+        if not nodes or len(built) < len(nodes):
+            return None
+        return reader.choose_node(built, self.outlines)
+
     def _grid_entry(
         self, entry: SuiteEntry, point: SweepPoint, seed: Located | None
     ) -> GridEntry | None:
-        node = self._builder.build_node(entry, with_seed(point.options, seed))
+        node = self._point_node(entry, point, with_seed(point.options, seed))
         if node is None:
             return None
         self._origins.setdefault(node.id, (entry, point.options))

@@ -17,7 +17,13 @@ from advtransfer.suite.selection import AXES, Grid
 from advtransfer.suite.suite import GridEntry, Leaderboard
 from advtransfer.suite.yaml_core import parse_fraction
 from advtransfer.types import Json
-from advtransfer.types.metric_names import CLAIM_PREFIX, attack_name, worst_norm
+from advtransfer.types.metric_names import (
+    CLAIM_PREFIX,
+    VALIDATION_LABEL,
+    VALIDATION_METRICS,
+    attack_name,
+    worst_norm,
+)
 
 LEADERBOARD_KEYS = ("baseline", "rank_by", "columns", "figures", "questions")
 RANK_BY_KEYS = ("lowest",)
@@ -25,7 +31,10 @@ FIGURE_KINDS = ("accuracy_vs_n",)
 FIGURE_KEYS = ("kind", "metric")
 # The evaluation is not an axis of a question, since its metrics name their evaluations.
 QUESTION_AXES = tuple(axis for axis in AXES if axis != "evaluation")
-QUESTION_KEYS = ("predictor", "outcome", "across", "given")
+REQUIRED_QUESTION_KEYS = ("predictor", "outcome", "across")
+QUESTION_KEYS = (*REQUIRED_QUESTION_KEYS, "given", "exploratory", "note")
+VALIDATION_COLUMNS = tuple(f"{VALIDATION_LABEL}.{metric}" for metric in VALIDATION_METRICS)
+"""Metrics of what fits measured on held-out training images."""
 # The look-ahead after the slash refuses a denominator of 0.
 _METRIC_PATTERN = re.compile(
     r"(?P<name>[A-Za-z]\w*)(?P<at>(@\d+(\.\d+)?(e-?\d+|/(?=[0.]*[1-9])\d+(\.\d+)?)?){0,2})"
@@ -128,6 +137,8 @@ class LeaderboardReader:
         text = value.value if isinstance(value.value, str) else ""
         if norm := worst_norm(text.partition(".")[0]):
             return self._read_worst(norm, value)
+        if text.startswith(f"{VALIDATION_LABEL}."):
+            return self._read_validation(value)
         owners = [
             name for name in axis.names if isinstance(name, str) and text.startswith(f"{name}.")
         ]
@@ -143,6 +154,18 @@ class LeaderboardReader:
         metric = _as_recorded(match)
         self._check_metric(metric, label, value)
         return f"{label}.{metric}"
+
+    def _read_validation(self, value: Located) -> str | None:
+        """Return ``validation.accuracy`` or its robust twin, or add a problem and return None."""
+        if value.value in VALIDATION_COLUMNS:
+            return str(value.value)
+        validators.add_mismatch(
+            value,
+            expected=f"one of {join_names(VALIDATION_COLUMNS)}",
+            next_step="name one of them",
+            problems=self.problems,
+        )
+        return None
 
     def _read_worst(self, norm: str, value: Located) -> str | None:
         """Return ``worst_linf.robust_accuracy[@eps]``, or add a problem and return None."""
@@ -216,7 +239,7 @@ class LeaderboardReader:
         items = validators.require_closed_mapping(
             value, QUESTION_KEYS, of="a question", problems=self.problems
         )
-        self._require_keys(value, items, QUESTION_KEYS[:3])
+        self._require_keys(value, items, REQUIRED_QUESTION_KEYS)
         if "across" in items:
             self._require_choice(items["across"], QUESTION_AXES, "an axis")
         question: dict[str, Json] = {name: item.to_plain() for name, item in items.items()}
@@ -226,6 +249,17 @@ class LeaderboardReader:
             question["outcome"] = self._read_metric(items["outcome"])
         if "given" in items:
             question["given"] = self._read_given(items["given"])
+        if "exploratory" in items:
+            question["exploratory"] = validators.require_boolean(
+                items["exploratory"],
+                expected="true (no p is printed) or false",
+                problems=self.problems,
+            )
+        if "note" in items:
+            note = validators.require_text(
+                items["note"], expected="a text for the page", problems=self.problems
+            )
+            question["note"] = " ".join((note or "").split())
         return question
 
     def _read_predictors(self, value: Located) -> Json:

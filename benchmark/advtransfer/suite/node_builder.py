@@ -17,12 +17,12 @@ from typing import NamedTuple, TypeAlias
 from advtransfer.errors import BadInput
 from advtransfer.node import Node
 from advtransfer.options import ContentKind, Option, OptionFault
-from advtransfer.precheck import CellOutline, Misfit, Outline
+from advtransfer.precheck import CellOutline, Misfit
 from advtransfer.suite import validators
-from advtransfer.suite.entry import DIGEST_OPTION, SuiteEntry
+from advtransfer.suite.data_views import check_view, read_view
+from advtransfer.suite.entry import CHOICE_STEP, CHOOSE, DIGEST_OPTION, SuiteEntry
 from advtransfer.suite.located import Located, Problems, did_you_mean, join_names
 from advtransfer.suite.outlines import Outlines
-from advtransfer.suite.sections import MAX_IMAGE_SIDE, VIEW_OPTIONS
 from advtransfer.toolkit import file_digests
 from advtransfer.types import Json
 
@@ -102,87 +102,6 @@ def _is_present(path: Path, what: ContentKind) -> bool:
         return False
 
 
-def read_view(options: Mapping[str, Located], *, problems: Problems) -> dict[str, Json]:
-    """Return the view's part of a data set's options; options not written are left out."""
-    readers = {"classes": _read_classes, "channels": _read_channels, "size": _read_size}
-    view: dict[str, Json] = {}
-    for name in VIEW_OPTIONS:
-        if name in options and options[name].value is not None:
-            view[name] = readers[name](options[name], problems)
-    return view
-
-
-def check_view(data: Outline, view: Mapping[str, Located], problems: Problems) -> None:
-    """Add problems for a view that its data set cannot give, as far as the data set is known."""
-    if "classes" in view:
-        _check_classes(data, view["classes"], problems)
-    if data.shape is None:
-        return
-    for name in ("channels", "size"):
-        if name in view and len(data.shape) != 3:
-            problems.add(
-                view[name].name_location,
-                found=f"`{name}`",
-                expected=f"none over inputs of shape {data.shape}, which are no images",
-                next_step="leave it out",
-            )
-    # Only gray images can be repeated to 3 channels.
-    is_repeated = "channels" in view and view["channels"].value == 3
-    if is_repeated and len(data.shape) == 3 and data.shape[0] not in (1, 3):
-        expected = f"1, or no `channels`, over images of {data.shape[0]} channels"
-        validators.add_mismatch(
-            view["channels"], expected=expected, next_step="correct it", problems=problems
-        )
-
-
-def _check_classes(data: Outline, classes: Located, problems: Problems) -> None:
-    if data.task not in (None, "classes"):
-        problems.add(
-            classes.name_location,
-            found="`classes`",
-            expected=f"no `classes`, since the labels are {data.task}",
-            next_step="leave them out",
-        )
-    elif data.outputs is not None and isinstance(classes.value, tuple):
-        for number in classes.value:
-            if isinstance(number.value, int) and number.value >= data.outputs:
-                expected = f"a class from 0 to {data.outputs - 1}"
-                validators.add_mismatch(
-                    number, expected=expected, next_step="correct it", problems=problems
-                )
-
-
-def _read_classes(value: Located, problems: Problems) -> Json:
-    expected = "a list of at least two class numbers; they become 0, 1, ... in this order"
-    numbers = validators.require_list(value, expected=expected, problems=problems)
-    distinct = validators.require_distinct(numbers, of="`classes`", problems=problems)
-    if len(numbers) == 1:
-        validators.add_mismatch(
-            value, expected=expected, next_step="add a class", problems=problems
-        )
-    return [
-        validators.require_integer(
-            number, at_least=0, expected="a class number from 0", problems=problems
-        )
-        for number in distinct
-    ]
-
-
-def _read_channels(value: Located, problems: Problems) -> Json:
-    expected = "1 (their mean) or 3 (repeated)"
-    channels = validators.require_integer(value, at_least=1, expected=expected, problems=problems)
-    if channels not in (None, 1, 3):
-        validators.add_mismatch(value, expected=expected, next_step="correct it", problems=problems)
-    return channels
-
-
-def _read_size(value: Located, problems: Problems) -> Json:
-    expected = f"the side of a square in pixels, from 1 to {MAX_IMAGE_SIDE:,}"
-    return validators.require_integer(
-        value, at_least=1, at_most=MAX_IMAGE_SIDE, expected=expected, problems=problems
-    )
-
-
 ResolvePart: TypeAlias = Callable[[Option, Located], Node | None]
 """Resolver of an option that takes a component: its name or an inline entry to a node, or to None
 where that entry has mistakes, which are reported at that entry."""
@@ -248,8 +167,10 @@ class NodeBuilder:
 
     def add_misfit(self, misfit: Misfit, entry: SuiteEntry, options: Located) -> None:
         """Add a problem for an option that cannot work, at its value or else at its entry."""
-        value = options.find_innermost(misfit.path)
-        is_written = misfit.path and options.child(misfit.path[0])
+        # `choose` is a word of the entry, beside its options.
+        written = Located({**_option_items(options), **entry.words}, entry.location)
+        value = written.find_innermost(misfit.path)
+        is_written = misfit.path and written.child(misfit.path[0])
         mark = value.location if is_written else entry.location
         found = value.shown_text() if misfit.found is None else misfit.found
         self.problems.add(mark, found=found, expected=misfit.expected, next_step=misfit.next_step)
@@ -287,6 +208,8 @@ class NodeBuilder:
         else:
             mark = value.location
             next_step = validators.type_correction_step(value, expected) or show_step
+            if CHOOSE in entry.section.words and isinstance(value.value, tuple):
+                next_step = f"to choose one of them, {CHOICE_STEP}; to compare them, `sweep`"
             found = value.shown_text()
             expected = validators.in_suite_words(expected)
         self.problems.add(mark, found=found, expected=expected, next_step=next_step)

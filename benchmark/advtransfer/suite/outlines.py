@@ -120,7 +120,9 @@ def _selected_counts(
 
 def _outline_through_view(outline: Outline, view: Mapping[str, Json]) -> Outline:
     """Return the outline of a data set through a view."""
-    classes, channels, size = (view.get(name) for name in VIEW_OPTIONS)
+    classes, channels, size, attribute = (view.get(name) for name in VIEW_OPTIONS)
+    if attribute is not None:
+        outline = replace(outline, task="classes", outputs=2, train_counts=None, test_counts=None)
     if isinstance(classes, list):
         train = _selected_counts(outline.train_counts, classes)
         test = _selected_counts(outline.test_counts, classes)

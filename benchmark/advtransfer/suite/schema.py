@@ -6,15 +6,18 @@ next steps, which a model would lose. Tests hold the two against each other.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import cast
 
 from advtransfer.host import Component, Host
 from advtransfer.suite import leaderboard_settings, targets
+from advtransfer.suite.choice import ATTACK_OPTIONS, CRITERIA, MAX_FOLDS
 from advtransfer.suite.component_schema import (
     JsonSchema,
     closed_object,
     definition_ref,
     dotted_schemas,
+    lenient_options,
     list_of,
     named_entries,
     one_of,
@@ -24,6 +27,7 @@ from advtransfer.suite.component_schema import (
     typed_value,
     with_description,
 )
+from advtransfer.suite.entry import CHOOSE
 from advtransfer.suite.sections import (
     INLINE_WORDS,
     MAX_GRID_ENTRIES,
@@ -97,7 +101,18 @@ def _draw_schemas() -> dict[str, JsonSchema]:
         "anyOf": [
             count,
             list_of(typed_value("integer", minimum=0)),
-            closed_object({"rule": one_of(DRAW_RULES), "count": count}),
+            closed_object(
+                {
+                    "count": count,
+                    "rule": or_null(one_of(DRAW_RULES)),
+                    "paired": or_null(
+                        with_description(
+                            typed_value("boolean"), "Training i of a source with subset seed i."
+                        )
+                    ),
+                },
+                required=["count"],
+            ),
         ]
     }
     share: JsonSchema = {
@@ -109,7 +124,9 @@ def _draw_schemas() -> dict[str, JsonSchema]:
             "Labelled images a transfer may see, training and validation together: counts or all.",
         ),
         "seeds": with_description(
-            seeds, "Subset draws: how many (0, 1, ...), which, or by which rule how many."
+            seeds,
+            "Subset draws: how many (0, 1, ...), which, or how many by which rule; `paired` takes "
+            "training i of a source with seed i.",
         ),
         "validation": with_description(share, "The share of n that is kept for choosing options."),
     }
@@ -157,6 +174,12 @@ def _leaderboard_schema() -> JsonSchema:
         "outcome": definition_ref("metric"),
         "across": one_of(leaderboard_settings.QUESTION_AXES),
         "given": or_null(definition_ref("selection")),
+        "exploratory": or_null(
+            with_description(
+                typed_value("boolean"), "Asked after looking at results: no p is printed."
+            )
+        ),
+        "note": or_null(with_description(_TEXT, "A text for the page.")),
     }
     own: dict[str, JsonSchema] = {
         "baseline": {"anyOf": [_TEXT, closed_object({"transfer": _TEXT}, required=["transfer"])]},
@@ -167,7 +190,8 @@ def _leaderboard_schema() -> JsonSchema:
         "columns": list_of(definition_ref("metric"), at_least=0),
         "figures": list_of(figure, at_least=0),
         "questions": list_of(
-            closed_object(question, required=leaderboard_settings.QUESTION_KEYS[:3]), at_least=0
+            closed_object(question, required=leaderboard_settings.REQUIRED_QUESTION_KEYS),
+            at_least=0,
         ),
     }
     return or_null(
@@ -264,6 +288,8 @@ def _component_schema(component: Component, words: tuple[str, ...]) -> JsonSchem
         more["sweep"] = or_null(
             with_description(closed_object(lists), "A cell for each combination of values.")
         )
+    if CHOOSE in words:
+        more[CHOOSE] = or_null(_choose_schema(component, own))
     if "seeds" in words and "seed" in component.options.fields:
         count = typed_value("integer", minimum=1, maximum=MAX_GRID_ENTRIES)
         listed = list_of(typed_value("integer", minimum=0))
@@ -280,6 +306,30 @@ def _component_schema(component: Component, words: tuple[str, ...]) -> JsonSchem
             "properties": dict(more),
         },
     }
+
+
+def _choose_schema(component: Component, own: Mapping[str, JsonSchema]) -> JsonSchema:
+    """Return the schema of ``choose`` in a transfer's entry."""
+    fields = component.options.fields
+    plain = {name: own[name] for name in own if name in fields and fields[name].is_plain}
+    lists = {name: list_of(schema) for name, schema in dotted_schemas(plain).items()}
+    among = with_description(closed_object(lists), "A candidate for each combination of values.")
+    keys: dict[str, JsonSchema] = {
+        "by": with_description(one_of(CRITERIA), "The metric to choose by."),
+        "among": {**among, "minProperties": 1},
+        "folds": or_null(
+            with_description(
+                typed_value("integer", minimum=2, maximum=MAX_FOLDS),
+                "Folds of cross-validation, for targets without a validation part.",
+            )
+        ),
+        "attack": with_description(
+            lenient_options(ATTACK_OPTIONS)["attack"],
+            "PGD on the validation images; by default in the training's ball.",
+        ),
+    }
+    schema = closed_object(keys, required=("by", "among"))
+    return with_description(schema, "Options that labelled images choose; the test part does not.")
 
 
 def _definition_key(component: Component) -> str:

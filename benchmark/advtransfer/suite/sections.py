@@ -15,7 +15,7 @@ from advtransfer.node import NodeKind
 from advtransfer.suite.located import Located, Problems, quote_name
 from advtransfer.suite.selection import AXES, Axis, AxisName
 from advtransfer.suite.suite import GridEntry
-from advtransfer.types.metric_names import WORST_LABELS
+from advtransfer.types.metric_names import RESERVED_LABELS
 
 MAX_GRID_ENTRIES = 10_000
 """Limit on the entries of all sections, with each sweep point and each replicate counted."""
@@ -30,7 +30,7 @@ gigabytes."""
 
 
 SUITE_FORMAT = 1
-VIEW_OPTIONS = ("classes", "channels", "size")
+VIEW_OPTIONS = ("classes", "channels", "size", "attribute")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,14 +71,14 @@ ADAPTERS = Section(
     ("source", "target"),
 )
 TRANSFERS = Section(
-    "transfers", "transfer", "transfer", ("use", "preset", "sweep", "label", "only")
+    "transfers", "transfer", "transfer", ("use", "preset", "sweep", "choose", "label", "only")
 )
 EVALUATIONS = Section(
     "evaluations",
     "evaluation",
     "evaluation",
     ("use", "preset", "sweep", "label", "only"),
-    reserved=frozenset(WORST_LABELS.values()),
+    reserved=RESERVED_LABELS,
 )
 SECTIONS = (DATASETS, SOURCES, ADAPTERS, TRANSFERS, EVALUATIONS)
 SECTIONS_BY_KIND = {section.kind: section for section in SECTIONS}

@@ -33,17 +33,26 @@ class GridEntry:
 LeakagePolicy: TypeAlias = Literal["count", "error", "off"]
 
 
+class SeedPairing(NamedTuple):
+    """The position of a subset seed, from 0 to below `seed_count`, that is paired with trainings."""
+
+    position: int
+    seed_count: int
+
+
 class Subset(NamedTuple):
     """A draw of the target's labelled images.
 
     `n` counts the labels seen in all, `validation` is the share of them that is held out, and
-    `rule` the rule that draws them with `seed`.
+    `rule` the rule that draws them with `seed`. Where seeds are paired with trainings, `pairing` is
+    the position of `seed` among the seeds, and thereby of its training among a source's.
     """
 
     n: int | Literal["all"]
     seed: int
     validation: float
     rule: str
+    pairing: SeedPairing | None = None
 
 
 @dataclass(frozen=True, slots=True)

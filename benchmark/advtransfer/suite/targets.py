@@ -5,7 +5,7 @@ Data, training subsets, test images, references, and the policy on leaked images
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 from typing import Literal, NamedTuple
 
@@ -14,7 +14,7 @@ from advtransfer.suite import validators
 from advtransfer.suite.grid_entries import GridEntries
 from advtransfer.suite.located import Located, Problems, did_you_mean
 from advtransfer.suite.sections import MAX_TRIALS
-from advtransfer.suite.suite import GridEntry, LeakagePolicy, Subset, Target
+from advtransfer.suite.suite import GridEntry, LeakagePolicy, SeedPairing, Subset, Target
 
 UNIFORM = "uniform"
 # Utrera et al., "Adversarially-Trained Deep Nets Transfer Better: Illustration on Image
@@ -22,6 +22,7 @@ UNIFORM = "uniform"
 UTRERA2021 = "utrera2021"
 DRAW_RULES = (UNIFORM, UTRERA2021)
 DRAW_KEYS = ("n", "seeds", "validation")
+SEED_KEYS = ("count", "rule", "paired")
 
 
 def read_subsets(
@@ -59,29 +60,44 @@ def read_subsets(
     return _distinct_subsets(listed, draws, problems)
 
 
+class _SubsetSeeds(NamedTuple):
+    """Seeds of subsets, the rule that draws with them, and whether they pair with trainings."""
+
+    values: Sequence[int]
+    rule: str = UNIFORM
+    paired: bool = False
+
+
 class _Draws(NamedTuple):
     """Each n with each seed. The product is not made before its size is known to be allowed."""
 
     sizes: Sequence[int | Literal["all"]]
-    seeds: Sequence[int]
+    seeds: _SubsetSeeds
     share: float
-    rule: str
 
     def __len__(self) -> int:
-        return len(self.sizes) * len(self.seeds)
+        return len(self.sizes) * len(self.seeds.values)
+
+    def iter_subsets(self) -> Iterator[Subset]:
+        """Yield every subset, in the order written."""
+        seeds = self.seeds
+        count = len(seeds.values)
+        for n, (position, seed) in product(self.sizes, enumerate(seeds.values)):
+            pairing = SeedPairing(position, count) if seeds.paired else None
+            yield Subset(n, seed, self.share, seeds.rule, pairing)
 
 
 def _read_draws(
     item: Located, entries: Mapping[str, Located], data: Outline, problems: Problems
 ) -> _Draws:
     sizes = _read_sizes(item, entries.get("n"), problems)
-    seeds, rule = _read_seeds(entries["seeds"], problems) if "seeds" in entries else ((0,), UNIFORM)
+    seeds = _read_seeds(entries["seeds"], problems) if "seeds" in entries else _SubsetSeeds((0,))
     share = (
         _read_validation_share(entries["validation"], problems) if "validation" in entries else 0.0
     )
     if "n" in entries:
         _check_sizes(entries["n"], share, data, problems)
-    return _Draws(sizes, seeds, share, rule)
+    return _Draws(sizes, seeds, share)
 
 
 def _check_sizes(n: Located, share: float, data: Outline, problems: Problems) -> None:
@@ -127,17 +143,17 @@ def _read_sizes(item: Located, n: Located | None, problems: Problems) -> list[in
     return [count for count in counts if count is not None]
 
 
-def _read_seeds(seeds: Located, problems: Problems) -> tuple[Sequence[int], str]:
-    """Return the seeds of a count, a list, or ``{rule, count}``, and the rule that draws."""
+def _read_seeds(seeds: Located, problems: Problems) -> _SubsetSeeds:
+    """Return the seeds of a count, a list, or ``{count, rule, paired}``."""
     if isinstance(seeds.value, Mapping):
-        return _read_seed_rule(seeds, problems)
+        return _read_seed_mapping(seeds, problems)
     if isinstance(seeds.value, tuple):
-        return _read_seed_list(seeds, problems), UNIFORM
-    expected = f"a count from 1 to {MAX_TRIALS:,}, a list of seeds, or {{rule, count}}"
+        return _SubsetSeeds(_read_seed_list(seeds, problems))
+    expected = f"a count from 1 to {MAX_TRIALS:,}, a list of seeds, or {{{', '.join(SEED_KEYS)}}}"
     count = validators.require_integer(
         seeds, at_least=1, at_most=MAX_TRIALS, expected=expected, problems=problems
     )
-    return range(count or 0), UNIFORM
+    return _SubsetSeeds(range(count or 0))
 
 
 def _read_seed_list(seeds: Located, problems: Problems) -> tuple[int, ...]:
@@ -149,18 +165,14 @@ def _read_seed_list(seeds: Located, problems: Problems) -> tuple[int, ...]:
     return tuple(number for number in numbers if number is not None)
 
 
-def _read_seed_rule(seeds: Located, problems: Problems) -> tuple[Sequence[int], str]:
-    entries = validators.require_closed_mapping(
-        seeds, ("rule", "count"), of="`seeds`", problems=problems
+def _read_seed_mapping(seeds: Located, problems: Problems) -> _SubsetSeeds:
+    entries = validators.require_closed_mapping(seeds, SEED_KEYS, of="`seeds`", problems=problems)
+    rule = _read_rule(entries["rule"], problems) if "rule" in entries else UNIFORM
+    paired = "paired" in entries and validators.require_boolean(
+        entries["paired"],
+        expected="true (training i of a source with subset seed i) or false",
+        problems=problems,
     )
-    rule = entries.get("rule", seeds)
-    if rule.value not in DRAW_RULES:
-        validators.add_mismatch(
-            rule,
-            expected=f"`rule`: {' or '.join(DRAW_RULES)}",
-            next_step=did_you_mean(rule.value, DRAW_RULES, otherwise="write one of them"),
-            problems=problems,
-        )
     count = validators.require_integer(
         entries.get("count", seeds),
         at_least=1,
@@ -169,8 +181,19 @@ def _read_seed_rule(seeds: Located, problems: Problems) -> tuple[Sequence[int], 
         problems=problems,
     )
     # S_k = 20000000 + 100000 k are the seeds of the paper's released code.
-    first, step = (20_000_000, 100_000) if rule.value == UTRERA2021 else (0, 1)
-    return range(first, first + step * (count or 0), step), str(rule.value)
+    first, step = (20_000_000, 100_000) if rule == UTRERA2021 else (0, 1)
+    return _SubsetSeeds(range(first, first + step * (count or 0), step), rule, paired)
+
+
+def _read_rule(rule: Located, problems: Problems) -> str:
+    if rule.value not in DRAW_RULES:
+        validators.add_mismatch(
+            rule,
+            expected=f"`rule`: {' or '.join(DRAW_RULES)}",
+            next_step=did_you_mean(rule.value, DRAW_RULES, otherwise="write one of them"),
+            problems=problems,
+        )
+    return str(rule.value)
 
 
 def _read_validation_share(value: Located, problems: Problems) -> float:
@@ -196,15 +219,15 @@ def _distinct_subsets(
         return ()
     subsets: dict[tuple[int | str, int], Subset] = {}
     for draws in all_draws:
-        for n, seed in product(draws.sizes, draws.seeds):
-            if (n, seed) in subsets:
+        for subset in draws.iter_subsets():
+            if (subset.n, subset.seed) in subsets:
                 problems.add(
                     where.location,
-                    found=f"n {n} with seed {seed} again",
+                    found=f"n {subset.n} with seed {subset.seed} again",
                     expected="each pair of n and seed once",
                     next_step="remove one",
                 )
-            subsets.setdefault((n, seed), Subset(n, seed, draws.share, draws.rule))
+            subsets.setdefault((subset.n, subset.seed), subset)
     return tuple(subsets.values())
 
 

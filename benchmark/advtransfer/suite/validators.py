@@ -105,11 +105,17 @@ def require_mapping(value: Located, *, expected: str, problems: Problems) -> Map
 
 
 def require_known_names(
-    entries: Mapping[str, Located], names: Iterable[str], *, of: str, problems: Problems
+    entries: Mapping[str, Located],
+    names: Iterable[str],
+    *,
+    of: str,
+    problems: Problems,
+    moved: Mapping[str, str] | None = None,
 ) -> dict[str, Located]:
     """Return the values under known names, and add a problem for any other name.
 
-    Null values are returned as well; `require_closed_mapping` drops them.
+    Null values are returned as well; `require_closed_mapping` drops them. `moved` has the next step
+    for names that belong elsewhere.
     """
     allowed = list(names)
     for name in entries.keys() - set(allowed):
@@ -117,7 +123,7 @@ def require_known_names(
             entries[name].name_location,
             found=f"the unknown name {quote_name(name)} in {of}",
             expected=f"one of {join_names(allowed)}" if allowed else "nothing there",
-            next_step=did_you_mean(name, allowed, otherwise="remove it"),
+            next_step=(moved or {}).get(name) or did_you_mean(name, allowed, otherwise="remove it"),
         )
     return {name: value for name, value in entries.items() if name in allowed}
 
@@ -171,6 +177,17 @@ def require_integer(
         return number
     add_mismatch(value, expected=expected, next_step=correction_step(value), problems=problems)
     return None
+
+
+def require_boolean(value: Located, *, expected: str, problems: Problems) -> bool:
+    """Return true or false; add a problem and return False for anything else."""
+    if isinstance(value.value, bool):
+        return value.value
+    step = boolean_step(value.value) if isinstance(value.value, str) else None
+    add_mismatch(
+        value, expected=expected, next_step=step or "write one of the two", problems=problems
+    )
+    return False
 
 
 def correction_step(value: Located) -> str:

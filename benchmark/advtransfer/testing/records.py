@@ -96,7 +96,7 @@ def _complete_shares(record: dict[str, Any]) -> None:  # Any: JSON
     outcomes = dict(record["outcomes"])
     for name, metric in record["metrics"].items():
         if "of" in metric and name not in outcomes:
-            share_outcomes = _make_outcomes(metric)
+            share_outcomes = outcomes_of_share(metric)
             outcomes[name] = pack_outcomes(share_outcomes)
             metrics[name] = robust_share(share_outcomes)
     # Replaced, not changed in place: both may be objects of the caller.
@@ -104,7 +104,7 @@ def _complete_shares(record: dict[str, Any]) -> None:  # Any: JSON
     record["outcomes"] = outcomes
 
 
-def _make_outcomes(share: Mapping[str, float]) -> list[Outcome]:
+def outcomes_of_share(share: Mapping[str, float]) -> list[Outcome]:
     """Return outcomes with the share's lower and upper bound, over ``of`` samples."""
     sample_count = int(share["of"])
     robust_count = round(share["low"] * sample_count)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeAlias
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -130,6 +131,45 @@ def jitter_colors(images: Tensor, drawn: Tensor) -> Tensor:
         is_next = orders[:, step] == change
         images[is_next] = _apply_jitter(images[is_next], factors[is_next, change], change)
     return images
+
+
+def cut_and_mix(
+    images: Tensor, labels: Tensor, *, classes: int, alpha: float, source: np.random.Generator
+) -> tuple[Tensor, Tensor]:
+    """Paste a box of another image of the batch into each image, and mix their labels by area.
+
+    CutMix (Yun et al., 2019), section 3.1: x = M * x_A + (1 - M) * x_B and y = r y_A + (1 - r) y_B
+    (equation 1), with r from Beta(alpha, alpha) and a box of sides W sqrt(1 - r) and H sqrt(1 - r)
+    around a uniform centre (equation 2), the same for the whole batch. The box is cut off at the
+    border, and r is then the share of the image outside of it.
+
+    Args:
+        images: ``(B, C, H, W)``.
+        labels: ``(B,)`` classes.
+        classes: K.
+        alpha: The parameter of the Beta distribution; 1, which is uniform, in the paper.
+        source: Random numbers of this batch.
+
+    Returns:
+        The images ``(B, C, H, W)`` and the shares of the classes ``(B, K)``.
+    """
+    height, width = images.shape[-2:]
+    side = math.sqrt(1 - source.beta(alpha, alpha))
+    rows = _box_range(source.uniform(0, height), side * height, height)
+    columns = _box_range(source.uniform(0, width), side * width, width)
+    partner = torch.from_numpy(source.permutation(len(images)))
+    mixed = images.clone()
+    mixed[..., rows, columns] = images[partner.to(images.device)][..., rows, columns]
+    area = (rows.stop - rows.start) * (columns.stop - columns.start)
+    ratio = 1 - area / (height * width)
+    shares = functional.one_hot(labels, classes).to(images.dtype)
+    return mixed, ratio * shares + (1 - ratio) * shares[partner.to(labels.device)]
+
+
+def _box_range(centre: float, side: float, size: int) -> slice:
+    """Return the pixels of a side of a box around a centre, inside an image of that size."""
+    start = max(0, round(centre - side / 2))
+    return slice(min(start, size), min(size, max(start, round(centre + side / 2))))
 
 
 def _apply_jitter(images: Tensor, factor: Tensor, change: int) -> Tensor:

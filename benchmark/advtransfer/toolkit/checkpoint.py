@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -24,12 +24,14 @@ class Checkpoint:
         optimizer: The optimizer, whose momenta are saved.
         objective_state: The objective's state from batch to batch; restored in place.
         stream: Distinguishes the trainings in one context.
+        extras: Further states by name, such as averaged weights; restored in place.
     """
 
     model: nn.Module
     optimizer: torch.optim.Optimizer
     objective_state: dict[str, Tensor]
     stream: str
+    extras: Mapping[str, dict[str, Tensor]] = field(default_factory=dict)
 
     def pack(self, curves: Sequence[Mapping[str, float]], begun: Tensors) -> dict[str, Tensor]:
         """Return the state on the CPU.
@@ -48,6 +50,8 @@ class Checkpoint:
             state[f"curves/{column}"] = torch.tensor(numbers, dtype=torch.float64)
         state |= _add_prefix("lasting", self.objective_state)
         state |= _add_prefix("begun", begun)
+        for name, tensors in self.extras.items():
+            state |= _add_prefix(name, tensors)
         return {f"{self.stream}/{name}": tensor.detach().cpu() for name, tensor in state.items()}
 
     def unpack(self, state: Tensors | None) -> tuple[list[dict[str, float]], dict[str, Tensor]]:
@@ -64,6 +68,9 @@ class Checkpoint:
         # Cloned, since objectives change their state in place and the saved one must stay.
         for name, tensor in strip_prefix(own_state, "lasting/").items():
             self.objective_state[name] = tensor.clone()
+        for extra, values in self.extras.items():
+            for name, tensor in strip_prefix(own_state, f"{extra}/").items():
+                values[name] = tensor.clone()
         columns = {
             name: tensor.tolist() for name, tensor in strip_prefix(own_state, "curves/").items()
         }

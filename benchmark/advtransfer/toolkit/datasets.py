@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from advtransfer.node import canonical_json, content_id
-from advtransfer.types import DataCard, Json, Part, Samples
+from advtransfer.types import DataCard, Json, Part, Samples, Task
 
 INPUT_DTYPES = (torch.uint8, torch.float32)
 """The types in which inputs may be stored. A test of exact values may add float64."""
@@ -86,12 +86,14 @@ class SampleSubset:
 
 
 class ArrayDataset:
-    """A `Dataset` of images with class labels whose parts are in memory.
+    """A `Dataset` of images whose parts are in memory.
 
     Args:
-        parts: The inputs ``(N, C, H, W)`` and labels ``(N,)`` of each part; all of one shape.
-        names: The names of the classes; label ``k`` is class ``names[k]``.
+        parts: The inputs ``(N, C, H, W)`` and labels ``(N,)`` (``(N, K)`` of another task than
+            classes) of each part; all of one shape.
+        names: The names of the classes, attributes or values; label ``k`` is class ``names[k]``.
         bounds: The smallest and the largest value of an input.
+        task: The kind of labels.
     """
 
     def __init__(
@@ -100,6 +102,7 @@ class ArrayDataset:
         *,
         names: Sequence[str],
         bounds: tuple[float, float] = (0.0, 1.0),
+        task: Task = "classes",
     ) -> None:
         first_inputs, _ = next(iter(parts.values()))
         contents: dict[str, Json] = {
@@ -108,7 +111,7 @@ class ArrayDataset:
         self._card = DataCard(
             tuple(first_inputs.shape[1:]),
             bounds,
-            "classes",
+            task,
             len(names),
             tuple(names),
             content_id(contents),

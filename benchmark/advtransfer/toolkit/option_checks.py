@@ -11,11 +11,13 @@ from typing import Literal, TypeAlias
 
 from advtransfer.precheck import Misfit, Outline
 from advtransfer.toolkit.adversary import Adversary, Fast, Free, Trades
-from advtransfer.toolkit.training_config import Augment
+from advtransfer.toolkit.training_config import Augment, KeptEpoch
 from advtransfer.types import DataCard, Shape
 
 Norm: TypeAlias = Literal["linf", "l2", "l1"]
 UNIT_BOUNDS = (0.0, 1.0)
+NEEDS_VALIDATION = "needs a validation part to choose the epoch by"
+"""The end of the reason why `checkpoint: best` cannot be used."""
 
 
 def largest_radius(norm: Norm, *, shape: Shape | None, bounds: tuple[float, float] | None) -> float:
@@ -119,6 +121,30 @@ def augment_misfits(augment: Augment, data: Outline) -> Iterator[Misfit]:
             ("augment",), "images (C, H, W) of 1 or 3 channels", "leave `augment` out", found
         )
     yield from repeated_value_misfits("augment", augment)
+
+
+def recipe_misfits(
+    kept_epoch: KeptEpoch,
+    cutmix: float | None,
+    data: Outline,
+    *,
+    validation: float | None,
+) -> Iterator[Misfit]:
+    """Yield misfits of a training's kept epoch and of CutMix.
+
+    Args:
+        kept_epoch: The option `checkpoint`.
+        cutmix: The option `cutmix`.
+        data: The outline of the training data.
+        validation: The share held back for validation; None where it is not known.
+    """
+    if kept_epoch == "best" and validation == 0:
+        found = f"`checkpoint: best`, which {NEEDS_VALIDATION}"
+        next_step = "give `validation` a share, or take the last epoch, as beside `choose`"
+        yield Misfit(("checkpoint",), "`last` without a validation part", next_step, found)
+    is_image = data.shape is None or len(data.shape) == 3
+    if cutmix is not None and not (is_image and data.task in (None, "classes")):
+        yield Misfit(("cutmix",), "none, since it mixes images of classes", "leave it out")
 
 
 def repeated_value_misfits(name: str, values: Sequence[object]) -> Iterator[Misfit]:

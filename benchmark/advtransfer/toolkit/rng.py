@@ -18,6 +18,7 @@ from advtransfer.errors import Inapplicable
 from advtransfer.node import canonical_json
 
 T = TypeVar("T")
+M = TypeVar("M", bound=nn.Module)
 Words: TypeAlias = NDArray[np.uint64]
 """Unsigned 32-bit integers, each in 64 bits so that a product of two fits."""
 
@@ -133,12 +134,22 @@ def build_initialized(build: Callable[[], T], generator: torch.Generator) -> T:
         return build()
 
 
+def build_redrawable(build: Callable[[], M], generator: torch.Generator) -> M:
+    """Return the network that `build` initialises, which `reinitialize` can draw again by it."""
+    network = build_initialized(build, generator)
+    # Not by setattr: torch's modules take only tensors and modules without a complaint of mypy.
+    network.__dict__["rebuild"] = build
+    return network
+
+
 def reinitialize(
     module: nn.Module, source: torch.Generator, *, whose: str, trained_only: bool = False
 ) -> None:
     """Draw new initial weights for a module, in place, from `source` alone.
 
-    Each layer that holds weights draws them by its `reset_parameters`, as torch's layers do.
+    A network of `build_redrawable` gets the weights of a new one, since the initialisation of an
+    architecture may differ from that of its layers. Each other layer that holds weights draws them by its
+    `reset_parameters`, as torch's layers do.
 
     Args:
         module: The module.
@@ -152,7 +163,13 @@ def reinitialize(
     # Drawn on the CPU, so that every device starts from the same weights.
     drawn = copy.deepcopy(module).cpu()
     with fork_global_rng(source):
+        rebuilt: set[nn.Module] = set()
         for name, layer in drawn.named_modules():
+            if layer in rebuilt:
+                continue
+            if not trained_only and _rebuild_network(layer):
+                rebuilt.update(layer.modules())
+                continue
             weights = list(layer.parameters(recurse=False))
             if trained_only and not any(weight.requires_grad for weight in weights):
                 continue
@@ -168,3 +185,17 @@ def reinitialize(
                     "give it a method reset_parameters"
                 )
     module.load_state_dict(drawn.state_dict())
+
+
+def _rebuild_network(network: nn.Module) -> bool:
+    """Give a network the weights of a new one; return False where it cannot be built again."""
+    rebuild = getattr(network, "rebuild", None)
+    if not callable(rebuild):
+        return False
+    new = rebuild().state_dict()
+    own = network.state_dict()
+    # A copy may have another head or normalisation than the architecture was built with.
+    if any(name not in new or new[name].shape != tensor.shape for name, tensor in own.items()):
+        return False
+    network.load_state_dict({name: new[name] for name in own})
+    return True

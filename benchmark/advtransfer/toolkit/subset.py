@@ -13,6 +13,7 @@ from typing import Literal, TypeAlias, get_args
 import torch
 from torch import Tensor
 
+from advtransfer.errors import Inapplicable
 from advtransfer.toolkit.rng import stream_generator
 
 SubsetRule: TypeAlias = Literal["uniform", "utrera2021"]
@@ -107,6 +108,47 @@ def _classes_first(order: Tensor, labels: Tensor) -> Tensor:
         is_first[index] = label not in seen
         seen.add(label)
     return torch.cat([order[is_first], order[~is_first]])
+
+
+@dataclass(frozen=True, slots=True)
+class FoldSplit:
+    """The positions of the rows to fit ``(n - h,)`` and of the rows held out ``(h,)``, ascending."""
+
+    fitted: Tensor
+    held_out: Tensor
+
+
+def stratified_folds(labels: Tensor, count: int, *, generator: torch.Generator) -> list[FoldSplit]:
+    """Return splits that hold out each row once, with equal shares of every class up to one row.
+
+    Args:
+        labels: ``(N,)`` classes; labels of another shape are split as if of one class.
+        count: The number of folds, at least 2.
+        generator: The random order of the rows of a class.
+
+    Raises:
+        Inapplicable: There are more folds than rows, or the rest without a fold has one class only.
+    """
+    if count > len(labels):
+        raise Inapplicable(
+            f"cross-validation over {count} folds needs as many images; there are {len(labels)}"
+        )
+    groups = labels if labels.ndim == 1 else torch.zeros(len(labels))
+    order = torch.randperm(len(labels), generator=generator)
+    # A stable sort keeps the random order within each class, and neighbours get different folds.
+    order = order[torch.argsort(groups[order], stable=True)]
+    fold = torch.empty(len(labels), dtype=torch.long)
+    fold[order] = torch.arange(len(labels)) % count
+    splits = [
+        FoldSplit(torch.nonzero(fold != number)[:, 0], torch.nonzero(fold == number)[:, 0])
+        for number in range(count)
+    ]
+    if labels.ndim == 1 and any(len(torch.unique(labels[split.fitted])) < 2 for split in splits):
+        raise Inapplicable(
+            f"without one of its {count} folds, the training part has one class only; "
+            "take fewer folds"
+        )
+    return splits
 
 
 def draw_test_positions(labels: Tensor, *, count: int | None) -> Tensor:

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 
-from advtransfer.errors import Diverged, Inapplicable
+from advtransfer.errors import Diverged
 from advtransfer.toolkit.augmentation import Augmentation
-from advtransfer.toolkit.checkpoint import Checkpoint, CheckpointTimer, ProgressThrottle
-from advtransfer.toolkit.losses import MeanLoss, Objective, Perturb, count_correct, task_loss
-from advtransfer.toolkit.prediction import measure_accuracy, predict
-from advtransfer.toolkit.rng import fork_global_rng
-from advtransfer.toolkit.training_config import Adam, OptimizerConfig, Schedule
-from advtransfer.types import Context, Samples, Tensors
+from advtransfer.toolkit.averaging import WeightAverage
+from advtransfer.toolkit.checkpoint import Checkpoint, CheckpointTimer
+from advtransfer.toolkit.epoch_loop import EpochLoop
+from advtransfer.toolkit.losses import MeanLoss, Objective, Perturb
+from advtransfer.toolkit.training_config import (
+    Adam,
+    Averaging,
+    KeptEpoch,
+    OptimizerConfig,
+    Schedule,
+)
+from advtransfer.toolkit.validation import ACCURACY, LOSS, ROBUST_ACCURACY, measure_validation
+from advtransfer.types import Context, Samples
 
 
 def make_optimizer(
@@ -38,193 +43,6 @@ def make_optimizer(
     )
 
 
-BATCH_NORM_ERROR = "Expected more than 1 value per channel when training"
-"""The beginning of torch's error for batch normalisation of one row, which has no variance."""
-
-
-@contextmanager
-def skip_single_row_batches(
-    model: nn.Module, objective: Objective, *, rows: int, others: bool
-) -> Iterator[None]:
-    """Leave out a batch of one row that batch normalisation refuses; the block is a training step.
-
-    Each epoch has its own order, so the next one most likely leaves out another row. The changes of
-    a refused step to the buffers of earlier layers and to the objective's state are undone. A
-    single row that can be trained on is trained on.
-
-    Args:
-        model: The model that is trained.
-        objective: The objective that is minimised.
-        rows: The number of rows in the batch.
-        others: True if the epoch has larger batches.
-
-    Raises:
-        Inapplicable: All batches have one row, so nothing could be trained.
-    """
-    if rows > 1:
-        yield
-        return
-    buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
-    state = dict(objective.state)
-    try:
-        yield
-    except ValueError as error:
-        if not str(error).startswith(BATCH_NORM_ERROR):
-            raise
-        if not others:
-            reason = "batch normalisation cannot be trained on batches of a single image"
-            raise Inapplicable(
-                f"{reason}; raise batch_size, and n where there is one image only"
-            ) from error
-        _restore_buffers(model, buffers)
-        objective.state.clear()
-        objective.state.update(state)
-
-
-def _restore_buffers(model: nn.Module, buffers: Mapping[str, Tensor]) -> None:
-    with torch.no_grad():
-        for name, buffer in model.named_buffers():
-            buffer.copy_(buffers[name])
-
-
-@dataclass(slots=True)
-class EpochTotals:
-    """Losses and correct predictions of an epoch so far, summed over the samples of its steps."""
-
-    loss_sum: float = 0.0
-    correct_count: float = 0.0
-    sample_count: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class EpochLoop:
-    """The training of one epoch, with everything that stays the same from epoch to epoch."""
-
-    model: nn.Module
-    samples: Samples
-    batch_size: int
-    epochs: int
-    optimizer: torch.optim.Optimizer
-    learning_rate: Callable[[float], float]
-    context: Context
-    objective: Objective
-    augment: Augmentation | None
-    checkpoint: Checkpoint
-    checkpoint_timer: CheckpointTimer
-    set_mode: Callable[[nn.Module], object]
-    progress_throttle: ProgressThrottle = field(default_factory=ProgressThrottle)
-
-    def train_epoch(
-        self, epoch: int, begun: Tensors, curves: list[dict[str, float]]
-    ) -> dict[str, float]:
-        """Train for one epoch, or for the rest of it, and return its row of the curves.
-
-        Args:
-            epoch: The number of the epoch, from 1.
-            begun: The saved state of this epoch if an earlier call was killed in it, else empty.
-            curves: The rows of the epochs before, saved with each checkpoint.
-        """
-        self.set_mode(self.model)
-        stream = self.checkpoint.stream
-        totals = EpochTotals()
-        # Streams are named by the epoch: a resumed training needs no random state of earlier
-        # epochs.
-        order = torch.randperm(len(self.samples), generator=self.context.generator(stream, epoch))
-        noise = self.context.generator(f"{stream}.perturb", epoch)
-        layer_noise = self.context.generator(f"{stream}.layers", epoch)
-        batches = torch.split(order, self.batch_size)
-        with fork_global_rng(layer_noise, device=self.context.device):
-            first = self._resume_partial_epoch(begun, noise, totals) if begun else 0
-            for index in range(first, len(batches)):
-                batches_done = (epoch - 1) * len(batches) + index
-                self._set_learning_rate(batches_done / (self.epochs * len(batches)))
-                self._train_batch(batches[index], epoch, noise, totals)
-                self._report_progress(epoch, index + 1, len(batches), totals)
-                if self.checkpoint_timer.is_due():
-                    begun = self._pack_partial_epoch(index + 1, noise, totals)
-                    self.checkpoint_timer.save(partial(self.checkpoint.pack, curves, begun))
-        row = {"epoch": epoch, "train_loss": totals.loss_sum / totals.sample_count}
-        if self.samples.card.task != "values":
-            row["train_accuracy"] = totals.correct_count / totals.sample_count
-        return row
-
-    def _report_progress(
-        self, epoch: int, batches_done: int, batch_count: int, totals: EpochTotals
-    ) -> None:
-        if self.progress_throttle.is_due():
-            self.context.progress(
-                epoch - 1,
-                self.epochs,
-                loss=totals.loss_sum / totals.sample_count,
-                of_epoch=batches_done / batch_count,
-            )
-
-    def _set_learning_rate(self, done: float) -> None:
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.learning_rate(done)
-
-    def _read_batch(self, positions: Tensor, epoch: int) -> tuple[Tensor, Tensor]:
-        """Return the augmented inputs ``(B, *shape)`` and the labels of a batch on the device."""
-        inputs = self.samples.inputs(positions)
-        labels = self.samples.labels(positions).to(self.context.device)
-        if self.augment is not None:
-            keys = [self.samples.keys[position] for position in positions.tolist()]
-            inputs = self.augment(inputs, keys, epoch)
-        return inputs.to(self.context.device), labels
-
-    def _train_batch(
-        self, positions: Tensor, epoch: int, noise: torch.Generator, totals: EpochTotals
-    ) -> None:
-        """Take the steps on one batch and add their losses and outputs before each step."""
-        inputs, labels = self._read_batch(positions, epoch)
-        others = min(self.batch_size, len(self.samples)) > 1
-        with skip_single_row_batches(
-            self.model, self.objective, rows=len(positions), others=others
-        ):
-            for loss, outputs in self.objective(self.model, inputs, labels, noise):
-                self.optimizer.zero_grad()
-                loss.backward()  # type: ignore[no-untyped-call]  # torch does not annotate backward
-                self.optimizer.step()
-                loss_value = loss.item()
-                if not math.isfinite(loss_value):
-                    raise Diverged(epoch, loss_value)
-                totals.loss_sum += loss_value * len(positions)
-                totals.correct_count += count_correct(self.samples.card.task, outputs, labels) or 0
-                totals.sample_count += len(positions)
-
-    def _pack_partial_epoch(
-        self, batches_done: int, noise: torch.Generator, totals: EpochTotals
-    ) -> dict[str, Tensor]:
-        """Return the state of an unfinished epoch: batches done, totals, random states."""
-        numbers = torch.tensor(
-            [batches_done, totals.loss_sum, totals.correct_count, totals.sample_count],
-            dtype=torch.float64,
-        )
-        state = {
-            "numbers": numbers,
-            "noise": noise.get_state(),
-            "layers": torch.get_rng_state(),
-        }
-        # Dropout on a GPU draws from the device's own generator.
-        if self.context.device.type == "cuda":
-            state["layers_cuda"] = torch.cuda.get_rng_state(self.context.device)
-        return state
-
-    def _resume_partial_epoch(
-        self, begun: Tensors, noise: torch.Generator, totals: EpochTotals
-    ) -> int:
-        """Restore the state of `_pack_partial_epoch` and return the number of batches done."""
-        batches_done, loss_sum, correct_count, sample_count = begun["numbers"].tolist()
-        totals.loss_sum = loss_sum
-        totals.correct_count = correct_count
-        totals.sample_count = int(sample_count)
-        noise.set_state(begun["noise"])
-        torch.set_rng_state(begun["layers"])
-        if "layers_cuda" in begun:
-            torch.cuda.set_rng_state(begun["layers_cuda"], self.context.device)
-        return int(batches_done)
-
-
 def train(
     model: nn.Module,
     samples: Samples,
@@ -242,6 +60,9 @@ def train(
     watch: Callable[[nn.Module], Mapping[str, float]] | None = None,
     mode: Callable[[nn.Module], object] = nn.Module.train,
     save_every: int = 1,
+    kept_epoch: KeptEpoch = "last",
+    averaging: Averaging | None = None,
+    cutmix: float | None = None,
 ) -> list[dict[str, float]]:
     """Train a model in place and return the curves; it ends in eval mode on the context's device.
 
@@ -267,6 +88,12 @@ def train(
         mode: Puts the model in the mode it is trained in; another one keeps batch normalisation
             fixed, for example.
         save_every: The smallest number of epochs between saved states.
+        kept_epoch: The epoch whose weights the model ends with. ``best``: that of the highest
+            ``robust_validation_accuracy``, or else ``validation_accuracy``, or else the lowest
+            ``validation_loss``; of equal ones the first. It is `best_epoch` of the curves.
+        averaging: The average of the weights that takes their place. It is what is measured after
+            each epoch, with statistics of batch normalisation of its own.
+        cutmix: The parameter of CutMix, see `augmentation.cut_and_mix`; None for none.
 
     Returns:
         One row for each epoch: ``epoch`` from 1, ``train_loss`` and ``train_accuracy`` on the
@@ -276,7 +103,8 @@ def train(
 
     Raises:
         Diverged: A loss is not finite.
-        ValueError: There are no samples, or both `perturb` and `objective` are given.
+        ValueError: There are no samples, both `perturb` and `objective` are given, or the best epoch
+            is to be kept without a validation part.
     """
     if not len(samples):
         raise ValueError(
@@ -286,9 +114,17 @@ def train(
         raise ValueError(
             "found both perturb and objective; expected one of them; let the objective perturb"
         )
+    if kept_epoch == "best" and validation is None:
+        raise ValueError(
+            "found no validation part to choose the best epoch by; expected one; "
+            "give validation a share, or keep the last epoch"
+        )
     minimised = objective or MeanLoss(samples.card.task, perturb)
     optimizer = make_optimizer(optimiser, model.to(context.device).parameters())
-    checkpoint = Checkpoint(model, optimizer, minimised.state, stream)
+    average = None if averaging is None else WeightAverage(model, averaging)
+    best_state: dict[str, Tensor] = {}
+    extras = {"best": best_state} | ({"average": average.state} if average else {})
+    checkpoint = Checkpoint(model, optimizer, minimised.state, stream, extras)
     checkpoint_timer = CheckpointTimer(context.save)
     loop = EpochLoop(
         model,
@@ -302,21 +138,46 @@ def train(
         augment,
         checkpoint,
         checkpoint_timer,
+        average,
+        cutmix,
         mode,
     )
     curves, begun = checkpoint.unpack(context.saved())
     for epoch in range(len(curves) + 1, epochs + 1):
         row = loop.train_epoch(epoch, begun, curves)
-        row |= _measure_epoch(model.eval(), validation, watch, context.device)
-        _require_finite(row)
+        if average is not None:
+            average.after_epoch(epoch / epochs)
+        with loop.averaged_weights(epoch, is_measured=bool(validation or watch)):
+            row |= _measure_epoch(model.eval(), validation, watch, context.device)
+            _require_finite(row)
+            curves.append(row)
+            if kept_epoch == "best" and best_epoch(curves) == epoch:
+                best_state.update(_copy_state(model))
         # Only the first epoch after a resumption can be unfinished.
         begun = {}
-        curves.append(row)
         if epoch % save_every == 0 and checkpoint_timer.is_affordable():
             checkpoint_timer.save(partial(checkpoint.pack, curves, {}))
         context.progress(epoch, epochs, loss=row["train_loss"])
+    if kept_epoch == "best":
+        model.load_state_dict(best_state)
+    elif average is not None:
+        mode(model)
+        average.apply(partial(loop.training_inputs, epochs))
     model.eval()
     return curves
+
+
+def best_epoch(curves: Sequence[Mapping[str, float]]) -> int:
+    """Return the epoch, from 1, of the best validation measurement; of equal ones the first."""
+    for column, sign in ((ROBUST_ACCURACY, 1), (ACCURACY, 1), (LOSS, -1)):
+        if column in curves[0]:
+            best = max(curves, key=lambda row: (sign * row[column], -row["epoch"]))
+            return int(best["epoch"])
+    raise ValueError("found curves without a validation measurement; expected one")
+
+
+def _copy_state(model: nn.Module) -> dict[str, Tensor]:
+    return {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
 
 
 def _measure_epoch(
@@ -329,14 +190,7 @@ def _measure_epoch(
     watched = {} if watch is None else dict(watch(model))
     if validation is None:
         return watched
-    task = validation.card.task
-    if task == "classes":
-        return {"validation_accuracy": measure_accuracy(model, validation, device=device)} | watched
-    outputs, labels = predict(model, validation, device=device)
-    correct_count = count_correct(task, outputs, labels)
-    if correct_count is None:
-        return {"validation_loss": task_loss(task, outputs, labels).item()} | watched
-    return {"validation_accuracy": correct_count / len(validation)} | watched
+    return measure_validation(model, validation, device=device) | watched
 
 
 def _require_finite(row: Mapping[str, float]) -> None:

@@ -107,6 +107,46 @@ class Schedule:
                 return rise * (1 - decayed)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ema:
+    """Exponential moving average of the weights over the steps (Rebuffi et al., 2021).
+
+    Args:
+        kind: ``ema``.
+        decay: The share of the average that a step keeps; over the first steps it rises to this
+            value as (1 + t) / (10 + t).
+    """
+
+    kind: Literal["ema"] = "ema"
+    decay: float = 0.999
+
+    def __post_init__(self) -> None:
+        require_field(0 < self.decay < 1, "decay", self.decay, "a share above 0 and below 1")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Swa:
+    """Stochastic weight averaging: the mean of the weights after epochs (Izmailov et al., 2018).
+
+    Args:
+        kind: ``swa``.
+        start: The share of the training after which epochs are averaged.
+    """
+
+    kind: Literal["swa"]
+    start: float = 0.75
+
+    def __post_init__(self) -> None:
+        require_field(0 <= self.start < 1, "start", self.start, "a share from 0 to below 1")
+
+
+Averaging: TypeAlias = Annotated[Ema | Swa, TaggedUnion()]
+"""The average of a training's weights that takes the place of its last weights."""
+
+KeptEpoch: TypeAlias = Literal["last", "best"]
+"""The epoch whose weights a training returns: the last, or the best on its validation part."""
+
+
 def require_field(holds: bool, field: str, found: object, expected: str) -> None:
     """Check a field of an option.
 

@@ -1,8 +1,11 @@
-"""Views of a data set without copying it: some of its classes, other channels, another size."""
+"""Views of a data set without copying it.
+
+Some of its classes, one of its attributes, other channels, another size.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -20,6 +23,7 @@ def view_dataset(
     classes: Sequence[int] | None = None,
     channels: int | None = None,
     size: int | None = None,
+    attribute: str | int | None = None,
 ) -> Dataset:
     """Return a view of the data set; the data set itself if no change is requested.
 
@@ -29,16 +33,32 @@ def view_dataset(
         channels: 1 (the mean over channels) or 3 (one channel, repeated).
         size: Height and width in pixels. Images are resized bilinearly with antialiasing and
             clipped to the card's bounds.
+        attribute: Name or number of one attribute; samples without it become class 0, those with it
+            class 1.
 
     Raises:
         ValueError: The view does not fit the data set.
     """
-    if classes is None and channels is None and size is None:
+    if classes is None and channels is None and size is None and attribute is None:
         return dataset
     base = dataset.card()
+    number = None if attribute is None else _attribute_number(base, attribute)
     _require_view(base, classes=classes, channels=channels, size=size)
-    card = _view_card(base, classes=classes, channels=channels, size=size)
-    return _ViewedDataset(dataset, card, classes)
+    card = _view_card(base, classes=classes, channels=channels, size=size, attribute=number)
+    return _ViewedDataset(dataset, card, classes, number)
+
+
+def _attribute_number(base: DataCard, attribute: str | int) -> int:
+    """Return the position of an attribute that is given by its name or its position."""
+    if base.task != "attributes":
+        found = f"attribute {attribute!r} for the task {base.task!r}"
+        raise ValueError(f"found {found}; expected none; leave it out")
+    if isinstance(attribute, int) and 0 <= attribute < base.outputs:
+        return attribute
+    if isinstance(attribute, str) and base.names.count(attribute) == 1:
+        return base.names.index(attribute)
+    expected = f"one of {', '.join(base.names)}, or a number from 0 to {base.outputs - 1}"
+    raise ValueError(f"found attribute {attribute!r}; expected {expected}; correct it")
 
 
 def _require_view(
@@ -78,13 +98,23 @@ def _require_channels(base: DataCard, channels: int) -> None:
 
 
 def _view_card(
-    base: DataCard, *, classes: Sequence[int] | None, channels: int | None, size: int | None
+    base: DataCard,
+    *,
+    classes: Sequence[int] | None,
+    channels: int | None,
+    size: int | None,
+    attribute: int | None,
 ) -> DataCard:
     shape = base.shape
     if len(shape) == 3:
         shape = (channels or shape[0], size or shape[1], size or shape[2])
-    view: Mapping[str, Json] = {"classes": classes, "channels": channels, "size": size}
+    view: dict[str, Json] = {"classes": classes, "channels": channels, "size": size}
+    if attribute is not None:
+        view["attribute"] = attribute
     digest = content_id({"base": base.digest, "view": view})
+    if attribute is not None:
+        name = base.names[attribute]
+        base = replace(base, task="classes", outputs=2, names=(f"no {name}", name))
     if classes is None:
         return replace(base, shape=shape, digest=digest)
     names = tuple(base.names[label] for label in classes)
@@ -98,6 +128,7 @@ class _ViewedDataset:
     base: Dataset
     _card: DataCard
     classes: Sequence[int] | None
+    attribute: int | None
 
     def card(self) -> DataCard:
         return self._card
@@ -105,7 +136,7 @@ class _ViewedDataset:
     def part(self, name: Part) -> Samples:
         samples = self.base.part(name)
         if self.classes is None:
-            return _ViewedSamples(samples, self._card, None)
+            return _ViewedSamples(samples, self._card, None, self.attribute)
         labels = samples.labels(all_positions(samples))
         is_kept = torch.isin(labels, torch.tensor(self.classes))
         new_labels = torch.full((samples.card.outputs,), -1)
@@ -123,11 +154,13 @@ class _ViewedSamples:
         card: The card of the view.
         new_labels: For each label of the underlying data set the label in the view; None if labels
             stay as they are.
+        attribute: Position of the attribute that is the class; None for the labels themselves.
     """
 
     samples: Samples
     card: DataCard
     new_labels: Tensor | None
+    attribute: int | None = None
 
     @property
     def keys(self) -> Sequence[int]:
@@ -149,6 +182,8 @@ class _ViewedSamples:
 
     def labels(self, positions: Tensor) -> Tensor:
         labels = self.samples.labels(positions)
+        if self.attribute is not None:
+            return (labels[:, self.attribute] > 0).to(torch.int64)
         return labels if self.new_labels is None else self.new_labels[labels]
 
 

@@ -74,6 +74,14 @@ class ComponentMetadata:
     is_untrained: bool = False
     adapts_to_shapes: bool = False
     is_strong: bool = False
+    deterministic: bool | Mapping[str, Json] = False
+
+    def is_deterministic(self, options: Mapping[str, Json]) -> bool:
+        """Return whether a transfer with these options draws no random number."""
+        if isinstance(self.deterministic, bool):
+            return self.deterministic
+        # Options at their defaults may be left out of `options`.
+        return all(options.get(name, value) == value for name, value in self.deterministic.items())
 
     @property
     def identity(self) -> bool:
@@ -102,6 +110,7 @@ def component(
     drawn: bool = False,
     suits: bool = False,
     strong: bool = False,
+    deterministic: bool | Mapping[str, Json] = False,
 ) -> Callable[[Callable[P, T]], Callable[P, T]]:
     """Attach metadata to a factory that the plan can read without importing torch.
 
@@ -119,6 +128,8 @@ def component(
         strong: The evaluation claims that its attack is as strong as AutoAttack. Its robust accuracy
             is suspicious if the host breaks more than 2 % of the samples that it left, instead of
             5 %; it gains nothing else.
+        deterministic: The transfer draws no random number, so that fits to the same images are equal: with
+            ``n: all``, all seeds are one trial. Or the options whose defaults make it so.
 
     Raises:
         TypeError: `needs` or `tasks` is not a collection of known words.
@@ -133,6 +144,7 @@ def component(
         is_untrained=drawn,
         adapts_to_shapes=suits,
         is_strong=strong,
+        deterministic=deterministic if isinstance(deterministic, bool) else dict(deterministic),
     )
 
     def attach_metadata(factory: Callable[P, T]) -> Callable[P, T]:

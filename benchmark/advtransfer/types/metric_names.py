@@ -1,4 +1,4 @@
-"""Names of robust accuracies and of the evaluations that only reading gives."""
+"""Names of robust accuracies, and of the evaluations that no suite has among its own."""
 
 from __future__ import annotations
 
@@ -12,6 +12,17 @@ ATTACK_PREFIX = "attack_accuracy"
 
 WORST_LABELS: Mapping[str, str] = {"linf": "worst_linf", "l2": "worst_l2", "l1": "worst_l1"}
 """Evaluation labels of the worst over all attacks of a trial, by norm; no suite may use them."""
+
+VALIDATION_LABEL = "validation"
+"""Evaluation label of what a fit measured on held-out training images; no suite may use it."""
+
+VALIDATION_METRICS: Mapping[str, str] = {
+    "accuracy": "validation_accuracy",
+    "robust_accuracy": "robust_validation_accuracy",
+}
+"""Metrics of `VALIDATION_LABEL`, and their names among a fit's facts and curves."""
+
+RESERVED_LABELS = frozenset({*WORST_LABELS.values(), VALIDATION_LABEL})
 
 
 def attack_name(metric: str) -> str:

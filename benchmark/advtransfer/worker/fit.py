@@ -11,17 +11,16 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
 from advtransfer.cache import Artifact
-from advtransfer.errors import AdvTransferError, CacheError, Inapplicable
+from advtransfer.errors import AdvTransferError, CacheError
 from advtransfer.node import Node
 from advtransfer.result import fit_record
+from advtransfer.suite.choice import Choice
 from advtransfer.toolkit.model_modes import freeze_weights
-from advtransfer.toolkit.rng import fork_global_rng
-from advtransfer.types import ComponentMetadata, DataCard, Fitted, Json, Samples, Tensors, Transfer
-from advtransfer.worker import plugin_values
-from advtransfer.worker.context import WorkerContext
-from advtransfer.worker.device import training_precision
+from advtransfer.types import Fitted, Json, Tensors
+from advtransfer.worker.choice import ChoiceResult, choose_options, refit_node
+from advtransfer.worker.fit_parts import FitParts, fit_context
 from advtransfer.worker.leakage import fit_leakage
-from advtransfer.worker.object_builder import BuiltSource, samples_digest
+from advtransfer.worker.object_builder import samples_digest
 from advtransfer.worker.recording import JobRecorder, Stopwatch
 from advtransfer.worker.verification.model_checks import check_outputs
 
@@ -58,18 +57,26 @@ class FitJob:
             CacheError: The record exists, and fitting again gave other weights.
         """
         objects = self.recorder.objects
+        choice = Choice.of_node(self.node)
         with (
             self.stopwatch.timing("load"),
             objects.side_effects.guard_component(component_names(self.node)),
         ):
-            parts = _FitParts.from_node(self.recorder, self.node)
+            # A choice returns a fit on all labelled images, of the candidate that it chose.
+            fitted_node = self.node if choice is None else refit_node(self.node, choice, 0)
+            parts = FitParts.from_node(self.recorder, fitted_node)
         # Before the fit, so that a suite with `leakage: error` fails without fitting.
         with self.stopwatch.timing("leakage"):
             leakage = self._count_leaks()
         artifact = objects.cached_artifact(self.node)
         if artifact is None:
             objects.cache.drop_artifact(self.node.id)
-            artifact = self._fit_model(parts)
+            chosen = None if choice is None else self._choose(choice, parts)
+            if choice is not None and chosen is not None:
+                parts = self._chosen_parts(choice, chosen.index, parts)
+            artifact = self._fit_model(parts, chosen)
+        elif choice is not None:
+            parts = self._chosen_parts(choice, cast(int, artifact.facts["candidate"]), parts)
         objects.side_effects.add_from_artifact(artifact.facts)
         self._require_recorded_weights(artifact)
         # From the artifact even after a fit, so that new and cached fits give the same bits.
@@ -83,36 +90,39 @@ class FitJob:
         self.digest = artifact.digest
         self.snapshots = states
 
-    def _fit_model(self, parts: _FitParts) -> Artifact:
+    def _choose(self, choice: Choice, parts: FitParts) -> ChoiceResult:
+        with self.stopwatch.timing("choose"):
+            return choose_options(self.recorder, self.node, choice, parts)
+
+    def _chosen_parts(self, choice: Choice, index: int, parts: FitParts) -> FitParts:
+        node = refit_node(self.node, choice, index)
+        return parts.for_node(self.recorder, node, train=parts.train)
+
+    def _fit_model(self, parts: FitParts, choice: ChoiceResult | None) -> Artifact:
         objects = self.recorder.objects
-        with (
-            self.stopwatch.timing("fit"),
-            training_precision(self.recorder.job.precision, objects.device),
-            objects.side_effects.guard_component(
-                self.node.use, parts.model, fits=True
-            ) as side_effects,
-        ):
-            returned = parts.transfer.fit(
-                parts.model,
-                source=parts.source.network if parts.source else None,
-                adapter=parts.adapter,
-                train=parts.train,
-                validation=parts.validation,
-                context=fit_context(self.recorder, self.node),
-            )
-        fitted = plugin_values.require_fitted(objects.component(self.node), returned)
+        with self.stopwatch.timing("fit"):
+            if choice is None:
+                context = fit_context(self.recorder, parts.node)
+            else:
+                units = len(choice.curves) + 1
+                context = fit_context(
+                    self.recorder, parts.node, shown_as=self.node, unit=(units - 1, units)
+                )
+            fitted, side_effects = parts.fit(self.recorder, context)
         state = parts.model.state_dict()
         _require_finite(state)
         facts: dict[str, Json] = {
-            "curves": [dict(row) for row in fitted.curves],
-            "chosen": dict(fitted.chosen),
-            "facts": dict(fitted.facts),
+            **_fitted_facts(fitted, choice),
             "seconds": dict(self.stopwatch.seconds),
             **objects.side_effects.artifact_facts(self.node.use, side_effects),
             "code": cast(Json, objects.host.node_code(self.node)),
         }
         tensors = state | _snapshot_tensors(fitted)
-        return objects.cache.put(self.node.id, tensors, facts, kind="fit", use=self.node.use)
+        artifact = objects.cache.put(self.node.id, tensors, facts, kind="fit", use=self.node.use)
+        if choice is not None:
+            # The training states are saved under the id of the fit that was chosen.
+            objects.cache.delete_checkpoint(parts.node.id)
+        return artifact
 
     def _require_recorded_weights(self, artifact: Artifact) -> None:
         if not self.recorder.run.has_record(self.node.id):
@@ -134,7 +144,7 @@ class FitJob:
         return fit_leakage(subset, source, host=objects.host, cache=objects.cache)
 
     def _write_record(
-        self, parts: _FitParts, artifact: Artifact, leakage: Mapping[str, Mapping[str, Json]] | None
+        self, parts: FitParts, artifact: Artifact, leakage: Mapping[str, Mapping[str, Json]] | None
     ) -> None:
         facts = cast("dict[str, Any]", artifact.facts)  # Any: JSON that `_fit_model` wrote
         # A loaded fit keeps the seconds that fitting took; what was timed now takes precedence.
@@ -170,71 +180,12 @@ class FitJob:
         return describe_adapter(adapter.use, module, suits=metadata.adapts_to_shapes)
 
 
-@dataclass(frozen=True, slots=True)
-class _FitParts:
-    """Objects that a fit needs."""
-
-    transfer: Transfer
-    model: nn.Module
-    source: BuiltSource | None
-    adapter: nn.Module | None
-    train: Samples
-    validation: Samples | None
-
-    @classmethod
-    def from_node(cls, recorder: JobRecorder, node: Node) -> _FitParts:
-        objects = recorder.objects
-        train, validation = objects.train_parts(cast(Node, node.inputs["subset"]))
-        component = objects.component(node)
-        require_task(component.metadata, train.card, node.use)
-        transfer = cast(Transfer, objects.build_object(node))
-        source_node = node.inputs.get("source")
-        source = objects.load_source(source_node) if isinstance(source_node, Node) else None
-        adapter_node = node.inputs.get("adapter")
-        adapter = objects.build_adapter(
-            adapter_node if isinstance(adapter_node, Node) else None,
-            target=train.card.shape,
-            source=source.card.shape if source else train.card.shape,
-        )
-        # `Transfer.model` gets no context, so a new layer draws its weights from the global state.
-        # That state is set to the fit's own stream meanwhile.
-        stream = fit_context(recorder, node).generator("model")
-        with fork_global_rng(stream, device=objects.device):
-            returned = transfer.model(
-                source=source.network if source else None, adapter=adapter, target=train.card
-            )
-        model = plugin_values.require_module(component, "model", returned)
-        return cls(transfer, model.to(objects.device), source, adapter, train, validation)
-
-
-def fit_context(recorder: JobRecorder, node: Node) -> WorkerContext:
-    """Return the context of a fit.
-
-    Its random streams depend on the subset alone, so that methods are compared on the same draws.
-    """
-    subset = cast(Node, node.inputs["subset"])
-    name = recorder.objects.job_name(node)
-    return recorder.objects.make_context(node, "fit", subset.unversioned_id(), name=name)
-
-
 def describe_adapter(use: str, module: nn.Module, *, suits: bool) -> str:
     """Return the component of an adapter and, if it suits itself to the shapes, its modules."""
     if not suits:
         return use
     steps = list(module.children()) or [module]
     return f"{use}: {' -> '.join(map(str, steps))}"
-
-
-def require_task(metadata: ComponentMetadata, card: DataCard, use: str) -> None:
-    """Refuse a component for a task that is not among those it states.
-
-    Raises:
-        Inapplicable: With the task and the tasks of the component.
-    """
-    if card.task not in metadata.tasks:
-        raise Inapplicable(
-            f"{use} works on {', '.join(sorted(metadata.tasks))}; the target's task is {card.task}"
-        )
 
 
 def component_names(node: Node) -> str:
@@ -253,6 +204,22 @@ def component_names(node: Node) -> str:
         if isinstance(component, Node) and "/" in component.use
     ]
     return ", ".join(dict.fromkeys(uses))
+
+
+def _fitted_facts(fitted: Fitted, choice: ChoiceResult | None) -> dict[str, Json]:
+    """Return curves, chosen options and facts for the artifact, those of a choice included."""
+    if choice is None:
+        return {
+            "curves": [dict(row) for row in fitted.curves],
+            "chosen": dict(fitted.chosen),
+            "facts": dict(fitted.facts),
+        }
+    return {
+        "curves": [dict(row) for row in (*choice.curves, *fitted.curves)],
+        "chosen": {**fitted.chosen, **choice.chosen},
+        "facts": {**fitted.facts, **choice.facts},
+        "candidate": choice.index,
+    }
 
 
 def _require_finite(state: Tensors) -> None:

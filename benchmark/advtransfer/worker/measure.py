@@ -32,7 +32,8 @@ from advtransfer.types import (
 )
 from advtransfer.worker import plugin_values
 from advtransfer.worker.battery_runner import BatteryRunner
-from advtransfer.worker.fit import FitJob, component_names, require_task
+from advtransfer.worker.fit import FitJob, component_names
+from advtransfer.worker.fit_parts import require_task
 from advtransfer.worker.guards.side_effects import untouched_check
 from advtransfer.worker.object_builder import BuiltSource, samples_digest
 from advtransfer.worker.plugin_values import contract_violation

@@ -48,12 +48,18 @@ def record_source(recorder: JobRecorder, node: Node) -> None:
             probe=probe,
             weights=built.artifact.digest,
             curves=facts["curves"],
-            facts=facts["facts"],
+            facts={**facts["facts"], "parameters": parameter_count(built)},
             checks=objects.side_effects.checks,
             provenance=provenance,
             observed=recorder.observed_facts(node, stopwatch),
         )
     )
+
+
+def parameter_count(built: BuiltSource) -> int:
+    """Return the number of parameters of a source's network, the static control of questions."""
+    network = cast("nn.Module", built.network)
+    return sum(parameter.numel() for parameter in network.parameters())
 
 
 def measure_clean_accuracy(

@@ -53,7 +53,7 @@ def apgd(
     Hein, 2021).
 
     The losses ``dlr`` and ``targeted_dlr`` are not defined for fewer than 3 or 4 classes. The margin
-    of the same form takes their place there, and the check ``dlr`` of the record says so.
+    of the same form takes their place there, and a check of the record names the loss.
 
     Args:
         norm: Norm of the ball around the image.

@@ -23,11 +23,13 @@ from advtransfer_foolbox.options import (
     DeepFool,
     Eps,
     EpsList,
+    Fab,
     Fgsm,
     Noise,
     NoiseKind,
     Pgd,
     Seed,
+    Square,
 )
 
 EnsembleMember: TypeAlias = Annotated[
@@ -39,13 +41,15 @@ EnsembleMember: TypeAlias = Annotated[
     | CarliniWagner
     | BrendelBethge
     | Boundary
-    | Noise,
+    | Noise
+    | Fab
+    | Square,
     TaggedUnion(),
 ]
 
 
 @precheck(check=options.eps_misfits, metrics=options.attack_metrics(partial(Noise, kind="noise")))
-@component(version=2, needs=("model",))
+@component(version=3, needs=("model",))
 def noise(
     *,
     norm: Norm,
@@ -78,7 +82,7 @@ def noise(
 
 
 @precheck(check=options.ensemble_misfits, metrics=options.ensemble_metrics)
-@component(version=2, needs=("model",))
+@component(version=3, needs=("model",))
 def ensemble(
     *,
     norm: Norm,
@@ -89,9 +93,10 @@ def ensemble(
 ) -> Evaluation:
     """Accuracy under several attacks: a sample is broken when any of them breaks it.
 
-    Outcome metrics ``robust_accuracy@<eps>`` (``accuracy@<eps>`` if all attacks are noise or a single
-    step, as in `fgsm`) and ``clean_accuracy``. Each attack runs on the samples that those before it
-    did not break, so listing cheap attacks first saves time without changing any outcome.
+    Outcome metrics ``robust_accuracy@<eps>`` (``accuracy@<eps>`` if all attacks are noise, a single
+    step or judged by their last iterate, as in `fgsm`) and ``clean_accuracy``. Each attack runs on
+    the samples that those before it did not break, so listing cheap attacks first saves time without
+    changing any outcome.
 
     Args:
         norm: Norm of the ball around the image.

@@ -16,6 +16,7 @@ from advtransfer_foolbox.options import (
     Eps,
     EpsList,
     Fgsm,
+    JudgedExamples,
     Loss,
     Pgd,
     ReportCounts,
@@ -23,7 +24,7 @@ from advtransfer_foolbox.options import (
     StepSize,
 )
 
-_PGD_OPTIONS = ("steps", "step_size", "restarts", "random_start", "loss", "targets")
+_PGD_OPTIONS = ("steps", "step_size", "restarts", "random_start", "loss", "targets", "examples")
 _ITERATIVE_OPTIONS = ("steps", "step_size", "loss", "targets")
 _pgd_settings = partial(Pgd, kind="pgd")
 _iterative_settings = partial(BasicIterative, kind="basic_iterative")
@@ -46,7 +47,7 @@ def clean_accuracy() -> Evaluation:
     check=options.eps_misfits,
     metrics=options.attack_metrics(lambda: Fgsm(kind="fgsm"), clean=False),
 )
-@component(needs=("model",), presets=options.FGSM_PRESETS)
+@component(version=2, needs=("model",), presets=options.FGSM_PRESETS)
 def fgsm(
     *,
     norm: Norm,
@@ -86,7 +87,7 @@ def fgsm(
     check=options.attack_check(_pgd_settings, *_PGD_OPTIONS),
     metrics=options.attack_metrics(_pgd_settings, *_PGD_OPTIONS),
 )
-@component(version=2, needs=("model",), presets=options.PGD_PRESETS)
+@component(version=3, needs=("model",), presets=options.PGD_PRESETS)
 def pgd(
     *,
     norm: Norm,
@@ -98,20 +99,24 @@ def pgd(
     loss: Loss = "cross_entropy",
     seed: Seed = 0,
     targets: Annotated[AtLeastOne | None, Since(1)] = None,
+    examples: Annotated[JudgedExamples, Since(3)] = "any",
     counts: ReportCounts = False,
 ) -> Evaluation:
     """Accuracy under projected gradient descent (Madry et al., 2018), worst case over steps and restarts.
 
     Outcome metrics ``robust_accuracy@<eps>`` (``accuracy@<eps>`` with a single step, as in `fgsm`)
     and ``clean_accuracy``. Unlike in the paper, a sample is broken when any iterate is
-    misclassified, not only the last one.
+    misclassified, not only the last one (see `examples`).
 
-    A list of radii is attacked from the smallest to the largest. A sample broken at one radius is
-    broken at all larger ones. A sample on which an attempt failed (gradients that are not finite)
-    stays unknown unless it is broken. All others continue from where they ended at the smaller
-    radius, stretched to the larger ball, for ``(eps / largest eps) ** 3`` of the steps. A value
-    therefore depends on the list; it may be one or two percentage points above that of its radius
-    alone.
+    A list of radii is attacked from the smallest to the largest, at each radius with all steps from
+    the start that this radius alone would have. A sample broken at one radius is broken at all larger
+    ones and not attacked again. So a value is at most that of its radius alone, and depends on no
+    larger radius. A sample on which an attempt failed (gradients that are not finite) stays unknown
+    unless it is broken.
+
+    Cross-entropy is increased along the gradient of the log-sum-exp of the other logits minus the
+    logit of the sample's class: the same direction, which does not vanish where the model is
+    confident.
 
     Args:
         norm: Norm of the ball around the image; in ``l1`` a step moves only the 1 % of the pixels
@@ -132,6 +137,9 @@ def pgd(
         seed: Seed of the random starts; a sample's starts are the same for every model.
         targets: Number of other classes that ``targeted_margin`` tries, by decreasing logit; all by
             default.
+        examples: The iterates that are judged: ``any``, at the first of which that is misclassified
+            the attack stops, or the ``last`` one of each restart, as in the paper. With ``last`` the
+            metrics are ``accuracy@<eps>``, as in `fgsm`.
         counts: Also report ``forwards`` and ``gradients``, the numbers of evaluations of the model
             and of its gradient per sample, and their means.
     """
@@ -143,6 +151,7 @@ def pgd(
         random_start=random_start,
         loss=loss,
         targets=targets,
+        examples=examples,
     )
     from advtransfer_foolbox.assemble import build_evaluation
 
@@ -153,7 +162,7 @@ def pgd(
     check=options.attack_check(_iterative_settings, *_ITERATIVE_OPTIONS),
     metrics=options.attack_metrics(_iterative_settings, *_ITERATIVE_OPTIONS),
 )
-@component(version=2, needs=("model",))
+@component(version=3, needs=("model",))
 def basic_iterative(
     *,
     norm: Norm,

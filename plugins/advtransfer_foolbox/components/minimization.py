@@ -108,7 +108,7 @@ def carlini_wagner(
 @precheck(
     check=options.eps_misfits, metrics=options.minimization_metrics(BrendelBethge, "brendel_bethge")
 )
-@component(version=2, needs=("model",))
+@component(version=3, needs=("model",))
 def brendel_bethge(
     *,
     norm: Norm,
@@ -144,7 +144,7 @@ def brendel_bethge(
 
 
 @precheck(check=options.eps_misfits, metrics=options.minimization_metrics(Boundary, "boundary"))
-@component(version=2, needs=("model",))
+@component(version=3, needs=("model",))
 def boundary(
     *,
     norm: Literal["l2"] = "l2",

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from annotated_types import Ge, Interval
+from annotated_types import Ge, Gt, Interval
 
 from advtransfer.precheck import precheck
 from advtransfer.toolkit.adversary import AdversarialTraining
-from advtransfer.toolkit.training_config import Augment, OptimizerConfig, Schedule, Sgd
+from advtransfer.toolkit.training_config import (
+    Augment,
+    Averaging,
+    KeptEpoch,
+    OptimizerConfig,
+    Schedule,
+    Sgd,
+)
 from advtransfer.types import Dataset, Factory, Since, Source, component
 from advtransfer_vision import outlines
 from advtransfer_vision.networks import NetworkName, NetworkOption, chosen_network
@@ -35,6 +42,9 @@ def trained(
     label_noise: Annotated[float, Interval(ge=0, le=1), Since(1)] = 0.0,
     validation: Annotated[float, Interval(ge=0, lt=1), Since(1)] = 0.0,
     images: Annotated[int | None, Ge(1), Since(1)] = None,
+    checkpoint: Annotated[KeptEpoch, Since(1)] = "last",
+    averaging: Annotated[Averaging | None, Since(1)] = None,
+    cutmix: Annotated[float | None, Gt(0), Since(1)] = None,
 ) -> Source:
     """A network trained on the train part of a data set, naturally or against an adversary.
 
@@ -69,6 +79,14 @@ def trained(
             ``validation_accuracy`` and, with an adversary, ``robust_validation_accuracy`` under PGD of 10 steps.
         images: Number of images of the train part that are used, including those for `validation`; None for all. Every
             class has its share. The images are the same for every seed, and a larger number contains a smaller one's.
+        checkpoint: ``last``, the weights after the last epoch, or ``best``: those after the epoch with the highest
+            accuracy on the `validation` share, robust accuracy where there is an adversary. Adversarial training
+            overfits in its later epochs (Rice et al., 2020).
+        averaging: Weights that take the place of the last ones: ``{kind: ema, decay}``, their exponential average
+            (Rebuffi et al., 2021), or ``{kind: swa, start}``, the mean of those after epochs (Izmailov et al., 2018).
+            Batch normalisation measures its statistics again for them, on the training images without any attack.
+        cutmix: Parameter of CutMix (Yun et al., 2019; 1 in the paper): a box of another image of the batch is pasted
+            into each image, before any attack, and the labels are mixed by area; None for none.
     """
     from advtransfer_vision.trained_sources import Architecture, TrainedSource
 
@@ -84,6 +102,9 @@ def trained(
         label_noise=label_noise,
         validation=validation,
         images=images,
+        kept_epoch=checkpoint,
+        averaging=averaging,
+        cutmix=cutmix,
     )
 
 

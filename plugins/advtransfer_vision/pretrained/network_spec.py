@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from advtransfer.errors import AdvTransferError
 from advtransfer.toolkit.network import Normalize
-from advtransfer.toolkit.rng import build_initialized
+from advtransfer.toolkit.rng import build_redrawable
 from advtransfer.toolkit.wrapped_networks import ChainedNetwork, HookedNetwork
 from advtransfer.types import Dataset, Shape, Tensors
 from advtransfer_vision.pretrained import torchvision_networks
@@ -155,7 +155,7 @@ class NetworkSpec:
 
     def draw_network(self, source: torch.Generator) -> CutNetwork:
         """Build the network with initial weights drawn from `source`."""
-        return build_initialized(self.build_network, source)
+        return build_redrawable(self.build_network, source)
 
     def build_network(self) -> CutNetwork:
         """Build the network with initial weights from torch's global random state."""

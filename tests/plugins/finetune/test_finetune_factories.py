@@ -46,25 +46,23 @@ def test_the_network_of_a_baseline_is_an_entry_of_the_suite(
     assert "source" == Options.from_factory(factory).fields["network"].kind
 
 
-@pytest.mark.parametrize("C", [0.5, [0.1, 1.0]])
-def test_penalty_strength_is_a_number_or_a_list(C: float | list[float]) -> None:
-    values, faults = Options.from_factory(linear_probe).validate({"C": C})
+def test_penalty_strength_is_a_number() -> None:
+    values, faults = Options.from_factory(linear_probe).validate({"C": 0.5})
 
     assert [] == faults
-    assert {"C": C, "max_iterations": 10_000, "tolerance": 1e-6, "cached": True} == values
+    assert {"C": 0.5, "max_iterations": 10_000, "tolerance": 1e-6, "cached": True} == values
 
 
 @pytest.mark.parametrize(
     ("options", "path"),
     [
         ({"C": 0}, ("C",)),
-        ({"C": []}, ("C",)),
-        ({"C": [1.0, -1.0]}, ("C", 1)),
+        ({"C": [0.1, 1.0]}, ("C",)),
         ({"max_iterations": 0}, ("max_iterations",)),
         ({"tolerance": 0}, ("tolerance",)),
         ({"solver": "newton"}, ("solver",)),
         ({"solver": "sgd", "snapshots": [5, 0]}, ("snapshots", 1)),
-        ({"C": [0.1, 1.0], "folds": 1}, ("folds",)),
+        ({"folds": 5}, ("folds",)),
     ],
 )
 def test_invalid_probe_is_rejected(options: dict[str, Json], path: tuple[str | int, ...]) -> None:
@@ -122,7 +120,6 @@ def test_tuning_record_has_optimiser_and_schedule() -> None:
                 "schedule": {"kind": "step", "milestones": [1 / 3, 2 / 3]},
                 "head_init": "default",
                 "snapshots": [],
-                "folds": None,
             },
         ),
         (
@@ -186,12 +183,8 @@ def test_sharing_activations_does_not_change_the_id(factory: Callable[..., Trans
 
 
 def test_penalty_beside_sgd_raises_an_error() -> None:
-    with pytest.raises(
-        ValueError, match=r"found C \(0.1, 1.0\) beside solver 'sgd'.*set weight_decay"
-    ):
-        linear_probe(solver="sgd", C=(0.1, 1.0))
-    with pytest.raises(ValueError, match="found folds 5 beside solver 'sgd'"):
-        linear_probe(solver="sgd", folds=5)
+    with pytest.raises(ValueError, match=r"found C 0.1 beside solver 'sgd'.*set weight_decay"):
+        linear_probe(solver="sgd", C=0.1)
 
 
 def test_snapshots_beyond_the_last_epoch_are_an_error() -> None:

@@ -2,20 +2,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Literal
+from typing import Literal, cast
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from advtransfer.errors import Diverged
+from advtransfer.errors import Diverged, Inapplicable
 from advtransfer.testing.context import InMemoryContext
 from advtransfer.testing.data import toy
 from advtransfer.toolkit.adversary import Adversary, Free
-from advtransfer.toolkit.datasets import ArraySamples, all_positions
+from advtransfer.toolkit.datasets import ArraySamples, SampleSubset, all_positions
 from advtransfer.toolkit.network import BlockNetwork
 from advtransfer.toolkit.prediction import measure_accuracy, predict
-from advtransfer.toolkit.training_config import Adam, Sgd
+from advtransfer.toolkit.training_config import Adam, Ema, Sgd
 from advtransfer.types import Fitted, Network, Samples, Task, Transfer
 from advtransfer_finetune.components import blocks, full, linear_probe, logit_affine
 
@@ -113,7 +113,6 @@ def test_a_whole_network_learns_the_task_through_an_adapter(source: BlockNetwork
     ("transfer", "adapts", "trained"),
     [
         (linear_probe(), False, ()),
-        (linear_probe(C=(0.1, 1.0), folds=3), False, ()),
         (linear_probe(solver="sgd", epochs=2), False, ()),
         (logit_affine(), False, ()),
         (blocks(blocks=0, epochs=2), False, ()),
@@ -289,3 +288,45 @@ def test_source_with_nonfinite_outputs_raises_an_error(
         ValueError, match="found activations that are not finite for 60 of 60 images"
     ):
         fit(transfer, source)
+
+
+@pytest.mark.parametrize(
+    "transfer",
+    [
+        blocks(blocks=1, epochs=6, checkpoint="best"),
+        blocks(blocks=0, epochs=6, checkpoint="best", adversary=PGD),
+        full(epochs=6, checkpoint="best", snapshots=(1, 2, 3, 4, 5, 6)),
+        full(epochs=6, checkpoint="best", adversary=PGD, averaging=Ema(decay=0.9)),
+    ],
+)
+def test_best_epoch_on_the_validation_part_is_kept_and_recorded(
+    source: BlockNetwork, transfer: Transfer
+) -> None:
+    noisy = toy(noise=0.9, train=90).part("train")
+    train = SampleSubset(noisy, torch.arange(60))
+    # Of the same part: activations are shared by the images' positions in it.
+    validation = SampleSubset(noisy, torch.arange(60, 90))
+    model, fitted = fit(transfer, source, train=train, validation=validation)
+    rows = {row["epoch"]: row for row in fitted.curves}
+    robust = "robust_validation_accuracy" in fitted.curves[0]
+    column = "robust_validation_accuracy" if robust else "validation_accuracy"
+    best = rows[cast(int, fitted.chosen["epoch"])]
+
+    assert max(row[column] for row in fitted.curves) == best[column]
+    accuracy = measure_accuracy(model, validation, device=CPU)
+    assert accuracy == pytest.approx(best["validation_accuracy"])
+    if fitted.snapshots:
+        kept = fitted.snapshots[int(best["epoch"])]
+        assert all(tensor.equal(kept[name]) for name, tensor in model.state_dict().items())
+
+
+def test_best_epoch_without_a_validation_part_is_inapplicable(source: BlockNetwork) -> None:
+    with pytest.raises(Inapplicable, match="`checkpoint: best` needs a validation part"):
+        fit(full(epochs=2, checkpoint="best"), source)
+
+
+def test_images_that_are_mixed_are_not_extracted_once(source: BlockNetwork) -> None:
+    mixed, _ = fit(blocks(blocks=0, epochs=2, cutmix=1.0), source)
+    plain, _ = fit(blocks(blocks=0, epochs=2), source)
+
+    assert not mixed.get_parameter("head.weight").equal(plain.get_parameter("head.weight"))

@@ -18,7 +18,6 @@ from advtransfer.toolkit.network import BlockNetwork
 from advtransfer.toolkit.prediction import predict
 from advtransfer.types import Dataset, Fitted, Network, Samples, Transfer
 from advtransfer_finetune.components import linear_probe
-from advtransfer_finetune.regularization_path import fit_path, stratified_folds
 
 CPU = torch.device("cpu")
 
@@ -35,7 +34,6 @@ def fit(
     *,
     adapter: nn.Module | None = None,
     train: Samples | None = None,
-    validation: Samples | None = None,
 ) -> tuple[nn.Module, Fitted]:
     model = transfer.model(source=source, adapter=adapter, target=data.card())
     fitted = transfer.fit(
@@ -43,7 +41,7 @@ def fit(
         source=source,
         adapter=adapter,
         train=train or data.part("train"),
-        validation=validation,
+        validation=None,
         context=InMemoryContext(),
     )
     return model, fitted
@@ -71,82 +69,6 @@ def test_the_probe_predicts_what_scikit_learn_predicts_on_the_same_features(
     assert oracle.predict(unseen).tolist() == logits.argmax(1).tolist()
     assert {"C": C} == fitted.chosen
     assert {"iterations": oracle[1].n_iter_[0], "converged": 1.0} == fitted.facts
-
-
-def test_best_strength_on_the_validation_part_is_chosen(source: BlockNetwork) -> None:
-    data = noisy()
-    train, validation = (
-        SampleSubset(data.part("train"), torch.arange(45)),
-        SampleSubset(data.part("train"), torch.arange(45, 90)),
-    )
-    strengths = (1e-4, 1e-2, 1.0, 100.0)
-    accuracies = {}
-    for C in strengths:
-        model, _ = fit(linear_probe(C=C), source, data, train=train)
-        logits, labels = predict(model, validation, device=CPU)
-        accuracies[C] = (logits.argmax(1) == labels).double().mean().item()
-    expected = max(strengths, key=lambda C: (accuracies[C], -C))
-    model, fitted = fit(
-        linear_probe(C=strengths[::-1]), source, data, train=train, validation=validation
-    )
-    alone, _ = fit(linear_probe(C=expected), source, data, train=train)
-
-    assert len(set(accuracies.values())) > 1
-    assert {"C": expected} == fitted.chosen
-    assert accuracies[expected] == pytest.approx(fitted.facts["validation_accuracy"])
-    assert all(
-        tensor.equal(model.state_dict()[name]) for name, tensor in alone.state_dict().items()
-    )
-
-
-def test_cross_validation_chooses_c_where_there_is_no_validation_part(source: BlockNetwork) -> None:
-    data, strengths = noisy(), (1e-3, 1e-1, 10.0)
-    model, fitted = fit(linear_probe(C=strengths, folds=5), source, data)
-    features = (
-        source.features(data.part("train").inputs(torch.arange(90))).detach().double().numpy()
-    )
-    labels = data.part("train").labels(torch.arange(90)).numpy()
-    shares = fit_path(
-        features,
-        labels,
-        stratified_folds(labels, 5, source=InMemoryContext().numpy("folds")),
-        classes=3,
-        strengths=strengths,
-        tolerance=1e-6,
-        max_iterations=1000,
-    )
-    best = strengths[shares.best_index]
-    alone, _ = fit(linear_probe(C=best), source, data)
-
-    assert {"C": best} == fitted.chosen
-    assert shares.accuracies[shares.best_index] == fitted.facts["cross_validation_accuracy"]
-    assert {"cross_validation_accuracy", "path_converged", "iterations", "converged"} == set(
-        fitted.facts
-    )
-    assert all(
-        tensor.equal(model.state_dict()[name]) for name, tensor in alone.state_dict().items()
-    )
-
-
-def test_validation_part_takes_precedence_over_folds(source: BlockNetwork) -> None:
-    data = noisy()
-    train, validation = (
-        SampleSubset(data.part("train"), torch.arange(45)),
-        SampleSubset(data.part("train"), torch.arange(45, 90)),
-    )
-    with_folds = fit(
-        linear_probe(C=(0.01, 1.0), folds=3), source, data, train=train, validation=validation
-    )[1]
-    without = fit(linear_probe(C=(0.01, 1.0)), source, data, train=train, validation=validation)[1]
-
-    assert without == with_folds
-
-
-def test_several_strengths_without_a_validation_part_are_inapplicable(source: BlockNetwork) -> None:
-    with pytest.raises(
-        Inapplicable, match=r"choosing C among \[0.1, 1.0\] needs a validation part"
-    ):
-        fit(linear_probe(C=(1.0, 0.1)), source, noisy())
 
 
 def test_a_solver_that_stops_early_is_a_fact_and_not_a_warning(source: BlockNetwork) -> None:

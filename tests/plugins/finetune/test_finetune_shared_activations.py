@@ -23,7 +23,6 @@ from advtransfer_finetune.components import blocks, linear_probe, logit_affine
 DATA = toy(noise=0.9, train=200, test=60)
 METHODS: dict[str, Callable[..., Transfer]] = {
     "probe": linear_probe,
-    "chosen": lambda **how: linear_probe(C=(0.01, 1.0), folds=3, **how),
     "sgd": lambda **how: linear_probe(solver="sgd", epochs=2, **how),
     "affine": logit_affine,
     "head": lambda **how: blocks(blocks=0, epochs=2, **how),
@@ -108,7 +107,7 @@ def test_methods_that_read_the_same_layer_share(source: BlockNetwork, context: C
     seen: list[int] = []
     train = subset(count=100, seed=0)
     fit(METHODS["probe"](), source, context, train=train)
-    for name in ("chosen", "sgd", "head"):
+    for name in ("sgd", "head"):
         fit(METHODS[name](), source, context, train=train, seen=seen)
     assert [] == seen
 

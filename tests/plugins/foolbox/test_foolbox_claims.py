@@ -16,6 +16,7 @@ from advtransfer_foolbox.options import DeepFool, Fgsm, Noise, Pgd, accuracy_met
 
 FGSM, NOISE = Fgsm(kind="fgsm"), Noise(kind="noise")
 ONE, TWO = (Pgd(kind="pgd", steps=steps, step_size=0.1) for steps in (1, 2))
+LAST = Pgd(kind="pgd", steps=20, step_size=0.1, examples="last")
 
 
 def named(evaluation: Evaluation) -> list[str]:
@@ -38,12 +39,13 @@ def named(evaluation: Evaluation) -> list[str]:
         noise(norm="linf", eps=0.1, draws=3),
         pgd(norm="linf", eps=0.1, steps=1, step_size=0.1),
         pgd(norm="linf", eps=0.1, steps=1, step_size=0.1, restarts=3),
+        pgd(norm="linf", eps=0.1, steps=3, step_size=0.1, examples="last"),
         basic_iterative(norm="linf", eps=0.1, steps=1, step_size=0.1),
         deepfool(norm="l2", eps=0.1, steps=1),
         ensemble(norm="l2", eps=0.1, attacks=(FGSM, NOISE, ONE)),
     ],
 )
-def test_a_single_step_and_noise_claim_no_robustness(evaluation: Evaluation) -> None:
+def test_a_single_step_noise_and_last_iterates_claim_no_robustness(evaluation: Evaluation) -> None:
     assert ["accuracy@0.1"] == named(evaluation)
 
 
@@ -67,4 +69,6 @@ def test_one_iterative_attack_of_several_claims_robustness() -> None:
         "robust_accuracy"
         == accuracy_metric([FGSM, DeepFool(kind="deepfool")])
         == accuracy_metric([TWO])
+        == accuracy_metric([TWO, LAST])
     )
+    assert "accuracy" == accuracy_metric([LAST, FGSM])

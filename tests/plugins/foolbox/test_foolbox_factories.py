@@ -45,6 +45,8 @@ def test_the_plugin_brings_clean_accuracy_and_one_evaluation_for_each_attack() -
         "ensemble",
         "apgd",
         "autoattack",
+        "fab",
+        "square",
     ] == names[4:]
     for factory in register_evaluations():
         assert {"model"} == metadata_of(factory).needs

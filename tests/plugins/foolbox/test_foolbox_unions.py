@@ -16,7 +16,7 @@ from advtransfer.options import Options
 from advtransfer.testing.context import InMemoryContext
 from advtransfer.toolkit.datasets import ArraySamples
 from advtransfer.toolkit.option_checks import Norm
-from advtransfer.toolkit.rng import build_initialized, stream_generator
+from advtransfer.toolkit.rng import build_initialized, keyed_uniform, stream_generator
 from advtransfer.types import DataCard, Evaluation, EvaluationInputs, Json, Measurement, Outcome
 from advtransfer_foolbox.components import ensembles, gradient, minimization
 from advtransfer_foolbox.options import AttackSettings, DeepFool, Noise, NoiseKind, Pgd
@@ -45,7 +45,7 @@ def broken(measured: Measurement, eps: float) -> set[int]:
 
 
 def test_an_ensemble_breaks_what_any_of_its_attacks_breaks_at_every_radius() -> None:
-    noisy = Noise(kind="noise", draws=30)
+    noisy = Noise(kind="noise", draws=60)
     step = Pgd(kind="pgd", steps=1, step_size=0.05, restarts=2)
     near = DeepFool(kind="deepfool", steps=2)
     rungs = (0.1, 0.2, 0.3)
@@ -123,7 +123,11 @@ def test_an_attack_of_another_norm_is_an_error() -> None:
 @pytest.mark.parametrize("noise", get_args(NoiseKind))
 @pytest.mark.parametrize("norm", get_args(Norm))
 def test_noise_has_the_size_of_the_ball_before_it_is_clipped(norm: Norm, noise: NoiseKind) -> None:
-    attack = PerSampleNoise(norm=norm, noise=noise, draws=1)
+    attack = PerSampleNoise(
+        Noise(kind="noise", noise=noise, draws=1),
+        norm=norm,
+        draw_uniform=lambda draw, count: keyed_uniform(draw, range(20), (count,)),
+    )
     images = torch.full((20, 1, 8, 8), 0.5)
     drawn: list[Tensor] = []
 
@@ -137,7 +141,6 @@ def test_noise_has_the_size_of_the_ball_before_it_is_clipped(norm: Norm, noise: 
         images,
         torch.zeros(20, dtype=torch.int64),
         eps=0.1,
-        generators=[stream_generator("noise", key) for key in range(20)],
     )
     sizes = (
         (drawn[-1] - images).flatten(1).norm(p={"linf": math.inf, "l2": 2, "l1": 1}[norm], dim=1)

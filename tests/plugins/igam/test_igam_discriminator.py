@@ -180,3 +180,20 @@ def test_discriminator_is_restored_to_the_same_bits() -> None:
     assert all(
         tensor.equal(resumed.pack_state()[name]) for name, tensor in whole.pack_state().items()
     )
+
+
+def test_kernel_decay_shrinks_the_kernels_alone() -> None:
+    # Equal gradients of both models teach a discriminator without a preference nothing.
+    gradients = torch.zeros(4, 1, 8, 8)
+    sgd = Sgd(lr=0.1, momentum=0.0, weight_decay=0.0)
+    training = build_training(DiscriminatorConfig(optimiser=sgd, kernel_decay=0.5))
+    plain = build_training(DiscriminatorConfig(optimiser=sgd))
+    before = {name: tensor.clone() for name, tensor in plain.discriminator.named_parameters()}
+    for each in (training, plain):
+        each.train_step(gradients, gradients, done=0.0)
+    decayed = dict(training.discriminator.named_parameters())
+
+    for name, undecayed in plain.discriminator.named_parameters():
+        kernel = undecayed.ndim > 1
+        shrunk = undecayed - 0.1 * 0.5 * before[name] if kernel else undecayed
+        torch.testing.assert_close(decayed[name], shrunk)

@@ -51,6 +51,7 @@ def test_each_preset_is_a_row_of_the_papers_appendix(component: Component, name:
     values, faults = component.options.validate(component.metadata.presets[name])
     written: dict[str, Any] = dict(values)  # Any: options of every type
     judging = written["discriminator"]
+    assert (0.0, 2e-4) == (judging["optimiser"]["weight_decay"], judging["kernel_decay"])
     lambda_adv, lambda_diff, channels, every = APPENDIX[name]
 
     assert [] == faults

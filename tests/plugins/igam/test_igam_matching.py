@@ -17,13 +17,12 @@ from advtransfer.toolkit.rng import stream_generator
 from advtransfer.toolkit.training import train
 from advtransfer.toolkit.training_config import Schedule, Sgd
 from advtransfer_adapters.components import centre_crop, chain, channel_mean, resize
-from advtransfer_igam.discriminator import DiscriminatorTraining
+from advtransfer_igam.discriminator import DiscriminatorTraining, half_squared_norm
 from advtransfer_igam.matching import (
     FULL_WINDOW,
     GradientMatching,
     Window,
     adapter_window,
-    half_squared_norm,
 )
 from advtransfer_igam.options import DiscriminatorConfig, LossTerms
 from advtransfer_igam.teacher import Teacher

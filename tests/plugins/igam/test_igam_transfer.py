@@ -4,7 +4,7 @@ import copy
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Literal
+from typing import Literal, cast
 
 import pytest
 import torch
@@ -25,6 +25,8 @@ from advtransfer_igam.components import igam
 from advtransfer_igam.input_gradients import L2Standardize
 from advtransfer_igam.options import DiscriminatorConfig, TeacherConfig
 from advtransfer_igam.student import build_student, initialize_student
+from advtransfer_vision.components import training
+from advtransfer_vision.networks import SizedNetwork
 
 CPU = torch.device("cpu")
 JUDGING, TUNING = (
@@ -393,3 +395,26 @@ def test_last_batch_of_one_image_does_not_end_the_training(
     _, fitted = fit(transfer, flat.eval(), data)  # 48 images
 
     assert 2 == len(column(fitted.curves, "gradient_distance"))
+
+
+def test_student_of_the_teachers_architecture_starts_as_a_source_of_it_does() -> None:
+    # 3 x 3 kernels of 16 channels have standard deviation sqrt(2 / (9 * 16)) there, and half of
+    # it by torch's own initialisation.
+    data = toy(shape=(3, 8, 8))
+    random = training.random_init(data=data, network=SizedNetwork(name="wide_resnet", depth=8))
+    teacher = random.network()
+    before = [tensor.clone() for tensor in cast(nn.Module, teacher).state_dict().values()]
+    model = build_student(None, teacher=teacher, target=data.card(), standardise="l2")
+    initialize_student(model, None, context=InMemoryContext())
+    kernels = [
+        weight
+        for weight in model.parameters()
+        if weight.ndim == 4 and weight.shape[-1] == 3 and weight.shape[0] >= 160
+    ]
+
+    assert len(kernels) > 3
+    for kernel in kernels:
+        expected = math.sqrt(2 / (9 * kernel.shape[0]))
+        assert kernel.std().item() == pytest.approx(expected, rel=0.05)
+    after = list(cast(nn.Module, teacher).state_dict().values())
+    assert all(map(torch.equal, before, after))

@@ -108,6 +108,14 @@ def test_attributes_can_be_resized_and_have_no_classes(tmp_path: Path) -> None:
         view_dataset(data, classes=[0, 1])
 
 
+def test_one_attribute_is_two_classes(tmp_path: Path) -> None:
+    data = view_dataset(_npz(tmp_path, attributes=True), attribute=1)
+
+    assert ("classes", 2) == (data.card().task, data.card().outputs)
+    part = data.part("test")
+    assert [1, 1, 0] == part.labels(all_positions(part)).tolist()
+
+
 @pytest.mark.parametrize("asked", [{"channels": 1}, {"size": 8}])
 def test_views_of_channels_or_size_are_refused_for_other_inputs(asked: dict[str, int]) -> None:
     data = vision_data.synthetic(n_train=5, n_test=5)

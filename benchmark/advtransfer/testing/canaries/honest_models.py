@@ -76,6 +76,15 @@ def honest_network(
     return model
 
 
+def honest_subject(seed: int, *, robust: bool) -> Subject:
+    """Return an honest network on the test digits, with a natural network of another seed as source."""
+    return Subject(
+        honest_network(seed, robust=robust),
+        digits_dataset().part("test"),
+        honest_network(seed + 1000),
+    )
+
+
 def fine_tuned_network(model: nn.Module, *, epochs: int = 3) -> nn.Module:
     """Train the network naturally for some more epochs; return it in eval mode and frozen."""
     model.requires_grad_(True)

@@ -13,7 +13,7 @@ from advtransfer.result.comparison import SUSPICIOUS_SHARE, compare_outcomes
 from advtransfer.result.evidence import BatteryEvidence
 from advtransfer.result.verdict import VerdictValue, verdict_from_checks
 from advtransfer.testing.canaries.catalogue import CANARIES
-from advtransfer.testing.canaries.honest_models import Subject, digits_dataset, honest_network
+from advtransfer.testing.canaries.honest_models import Subject, honest_subject
 from advtransfer.testing.canaries.oracle import plane_subject
 from advtransfer.testing.context import InMemoryContext
 from advtransfer.types import Check, Evaluation, EvaluationInputs, Outcome
@@ -183,8 +183,8 @@ def score_evaluation(
             mean nothing.
     """
     subjects = {
-        "natural": _honest_subject(seed, robust=False),
-        "robust": _honest_subject(seed, robust=True),
+        "natural": honest_subject(seed, robust=False),
+        "robust": honest_subject(seed, robust=True),
     }
     fair_models: list[ScoredModel] = []
     for name, subject in subjects.items():
@@ -209,11 +209,3 @@ def _require_measurable(fair_models: Sequence[ScoredModel]) -> None:
     found = f"every model refused, the honest ones too, the first with {reason}"
     expected = "an evaluation that measures honest models"
     raise BadInput([Problem(found, expected, "correct its options")])
-
-
-def _honest_subject(seed: int, *, robust: bool) -> Subject:
-    return Subject(
-        honest_network(seed, robust=robust),
-        digits_dataset().part("test"),
-        honest_network(seed + 1000),  # another seed, as a source is another network
-    )

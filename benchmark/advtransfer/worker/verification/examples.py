@@ -95,5 +95,13 @@ def legal_examples(
         legal &= (inputs.flatten(1) >= low).all(1) & (inputs.flatten(1) <= high).all(1)
     with torch.inference_mode():
         logits = apply_in_chunks(model, examples.inputs.to(device)).cpu()
-    misclassified = logits.argmax(1) != test.labels(examples.positions)
-    return legal & logits.isfinite().all(1) & misclassified
+    labels = test.labels(examples.positions)
+    return legal & logits.isfinite().all(1) & _is_misclassified(logits, labels)
+
+
+def _is_misclassified(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return which predictions are wrong, ``(M,)``: another class, or any other attribute."""
+    if labels.ndim == 2:
+        # An attribute is predicted where its logit is above 0.
+        return ((logits > 0) != (labels > 0)).any(1)
+    return logits.argmax(1) != labels

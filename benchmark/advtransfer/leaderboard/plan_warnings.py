@@ -1,0 +1,208 @@
+"""Warnings about a plan: what its page will not be able to show, known before anything is run.
+
+They are no errors, since a first look may be all that a suite is for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Literal, NamedTuple, TypeAlias
+
+from advtransfer.leaderboard.questions_config import Question, owning_evaluation, read_questions
+from advtransfer.leaderboard.questions_families import (
+    Hypothesis,
+    SourceParents,
+    count_origins,
+    family_sizes,
+)
+from advtransfer.leaderboard.questions_points import QuestionScope, trials_by_scope
+from advtransfer.node import Node
+from advtransfer.planning import Plan, Trial
+from advtransfer.planning.nodes import SuiteIndex
+from advtransfer.statistics.correlation import (
+    MIN_POINTS,
+    MIN_POINTS_TO_RESAMPLE,
+    least_rank_p,
+)
+from advtransfer.suite import Suite
+
+WarningKind: TypeAlias = Literal["replicates", "baseline", "question"]
+MAX_NAMES = 3
+"""Names written out in one warning."""
+SIGNIFICANCE_LEVEL = 0.05
+
+
+class PlanWarning(NamedTuple):
+    """One warning: its kind for programs, and its text for people."""
+
+    kind: WarningKind
+    text: str
+
+
+def plan_warnings(plan: Plan, suite: Suite) -> list[PlanWarning]:
+    """Return what the page of a plan cannot show, or shows with little weight."""
+    trials = [trial for trial in plan.trials if not trial.skipped]
+    texts: dict[WarningKind, Iterable[str]] = {
+        "replicates": _replicate_warnings(trials),
+        "baseline": _baseline_warnings(plan, trials),
+        "question": _question_warnings(plan, suite),
+    }
+    return [PlanWarning(kind, text) for kind, of_kind in texts.items() for text in of_kind]
+
+
+RowKey: TypeAlias = "tuple[str | None, str | None, str, int | str, str]"
+
+
+def _trials_by_row(trials: Iterable[Trial]) -> dict[RowKey, list[Trial]]:
+    rows: dict[RowKey, list[Trial]] = {}
+    for trial in trials:
+        key = (trial.row, trial.adapter, trial.target, trial.n, trial.transfer)
+        rows.setdefault(key, []).append(trial)
+    return rows
+
+
+def _replicate_warnings(trials: Iterable[Trial]) -> Iterator[str]:
+    """Yield the rows whose intervals rest on two replicates: t with 1 degree of freedom is 12.7."""
+    by_trainings: dict[str, None] = {}
+    by_seeds: dict[str, None] = {}
+    for (row, _, target, n, _), of_row in _trials_by_row(trials).items():
+        training_count = len({trial.replicate for trial in of_row})
+        seed_count = len({trial.seed for trial in of_row})
+        # Trainings are the units where a source has several, else its subset seeds are.
+        if training_count == 2:
+            by_trainings[str(row)] = None
+        elif training_count == 1 and seed_count == 2:
+            by_seeds[f"{target} n={n}"] = None
+    for names, unit in ((by_trainings, "trainings"), (by_seeds, "subset seeds")):
+        if names:
+            yield (
+                f"2 {unit} of {_names_text(names)}: their intervals have 1 degree of freedom, and "
+                "say next to nothing; 3 or more are needed"
+            )
+
+
+def _baseline_warnings(plan: Plan, trials: Iterable[Trial]) -> Iterator[str]:
+    """Yield a baseline with one training beside rows with several."""
+    baseline = plan.leaderboard.get("baseline")
+    trainings: dict[str, set[int | None]] = {}
+    for trial in trials:
+        if trial.row is not None:
+            trainings.setdefault(trial.row, set()).add(trial.replicate)
+    if not isinstance(baseline, str) or len(trainings.get(baseline, ())) != 1:
+        return
+    replicated = [row for row, replicates in trainings.items() if len(replicates) > 1]
+    if replicated:
+        yield (
+            f"the baseline {baseline!r} has one training and {_names_text(replicated)} several: "
+            "the variation between trainings of the baseline is not measured"
+        )
+
+
+def _question_warnings(plan: Plan, suite: Suite) -> Iterator[str]:
+    """Yield what the questions of a plan cannot answer, in the order of the suite."""
+    questions = read_questions(plan.leaderboard)
+    places = [trials_by_scope(question, plan) for question in questions]
+    parents = source_parents(suite)
+    sizes = family_sizes(
+        hypothesis
+        for question, scopes in zip(questions, places, strict=True)
+        for labelled in scopes.values()
+        for hypothesis in _hypotheses(question, labelled)
+    )
+    labels = {label for trial in plan.trials for label in trial.evaluations}
+    for number, (question, scopes) in enumerate(zip(questions, places, strict=True), start=1):
+        name = f"question {number} ({question.outcome} across {question.across}s)"
+        if not scopes:
+            yield f"{name} selects no trial"
+        reasons: dict[str, list[QuestionScope]] = {}
+        for scope, labelled in scopes.items():
+            family_size = max(sizes[each] for each in _hypotheses(question, labelled))
+            measured = _measured_points(question, labelled, labels)
+            for reason in _scope_reasons(question, measured, parents, family_size):
+                reasons.setdefault(reason, []).append(scope)
+        for reason, at in reasons.items():
+            where = "" if len(at) == len(scopes) else f" at {_scopes_text(at)}"
+            yield f"{name}{where}: {reason}"
+
+
+def source_parents(suite: Suite) -> SourceParents:
+    """Return the sources that each source of a suite is made from, by id."""
+    parents: dict[str, tuple[str, ...]] = {}
+    pending = list(SuiteIndex(suite).source_nodes.values())
+    while pending:
+        node = pending.pop()
+        if node.id in parents:
+            continue
+        above: list[Node] = []
+        for value in node.inputs.values():
+            inputs = value if isinstance(value, tuple) else (value,)
+            above += [each for each in inputs if each.kind == "source"]
+        parents[node.id] = tuple(each.id for each in above)
+        pending += above
+    return parents
+
+
+def _hypotheses(question: Question, labelled: Mapping[str, Sequence[Trial]]) -> list[Hypothesis]:
+    trials = frozenset(trial.id for trials in labelled.values() for trial in trials)
+    return [
+        Hypothesis(predictor, question.outcome, question.across, trials)
+        for predictor in question.predictors
+    ]
+
+
+def _measured_points(
+    question: Question, labelled: Mapping[str, Sequence[Trial]], labels: Iterable[str]
+) -> dict[str, Sequence[Trial]]:
+    """Return the trials of each label in which all metrics of a question are planned."""
+    owners = {owning_evaluation(metric, labels) for metric in question.metrics}
+    # A metric that is derived when records are read, such as the worst over attacks, has no owner.
+    needed = {owner for owner in owners if owner is not None}
+    measured: dict[str, Sequence[Trial]] = {}
+    for label, trials in labelled.items():
+        complete = [
+            trial for trial in trials if not trial.skipped and needed <= trial.evaluations.keys()
+        ]
+        if complete:
+            measured[label] = complete
+    return measured
+
+
+def _scope_reasons(
+    question: Question,
+    measured: Mapping[str, Sequence[Trial]],
+    parents: SourceParents,
+    family_size: int,
+) -> Iterator[str]:
+    """Yield what the points of one scope cannot show."""
+    points = len(measured)
+    if points < MIN_POINTS:
+        noun = "point" if points == 1 else "points"
+        yield f"{points} {noun} with all metrics, and a coefficient needs {MIN_POINTS}"
+        return
+    if points < MIN_POINTS_TO_RESAMPLE:
+        yield f"{points} points, and an interval needs {MIN_POINTS_TO_RESAMPLE}"
+    if question.exploratory:
+        return
+    origins = count_origins(question.across, measured, parents)
+    least = min(1.0, family_size * least_rank_p(points))
+    if origins < MIN_POINTS:
+        sources = "one source" if origins == 1 else f"{origins} sources"
+        yield f"no p, since all {points} points descend from {sources}"
+    elif least > SIGNIFICANCE_LEVEL:
+        yield (
+            f"with {points} points and {family_size} predictors no rank coefficient can have a "
+            f"corrected p below {least:.3f}; add points, or mark the question `exploratory: true`"
+        )
+
+
+def _names_text(names: Iterable[str]) -> str:
+    listed = list(names)
+    text = ", ".join(listed[:MAX_NAMES])
+    return f"{text} and {len(listed) - MAX_NAMES} more" if len(listed) > MAX_NAMES else text
+
+
+def _scopes_text(scopes: Sequence[QuestionScope]) -> str:
+    texts: list[str] = []
+    for scope in scopes:
+        texts.append(" ".join(str(label) for _, label in scope if label is not None))
+    return _names_text(texts)

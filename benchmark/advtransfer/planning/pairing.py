@@ -1,0 +1,64 @@
+"""Pairs of source trainings and subset seeds (`seeds: {count: 5, paired: true}` of a target).
+
+Training i of a source meets subset seed i alone. Both kinds of variance are then seen with as many
+trials as there are seeds, where the full grid would have their product. The fits, and so their ids,
+are those of the full grid.
+
+A source with one training, such as a downloaded checkpoint, has nothing to pair: it is used with
+every subset seed, and so is a transfer without a source. References are not paired.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+
+from advtransfer.errors import Problem
+from advtransfer.planning.trials import Trial
+from advtransfer.suite import GridEntry, Subset, Suite
+
+
+class TrainingPairs:
+    """The trainings of a suite's sources, and which of them meet which subset."""
+
+    def __init__(self, suite: Suite) -> None:
+        self._suite = suite
+        self._counts: Counter[str] = Counter()
+        self._positions: dict[str, int] = {}
+        for source in suite.sources:
+            self._positions[source.label] = self._counts[source.row]
+            self._counts[source.row] += 1
+
+    def are_paired(self, source: GridEntry | None, subset: Subset) -> bool:
+        """Return whether a trial of this source on this subset is in the plan."""
+        if source is None or subset.pairing is None:
+            return True
+        # A wrong number of trainings is reported by `problems`, so all of its trials are kept here.
+        if self._counts[source.row] != subset.pairing.seed_count:
+            return True
+        return self._positions[source.label] == subset.pairing.position
+
+    def problems(self, trials: Iterable[Trial]) -> Iterator[Problem]:
+        """Yield a problem for each source of a trial with too few or too many trainings."""
+        seed_counts = {
+            (target.key, subset.n, subset.seed): subset.pairing.seed_count
+            for target in self._suite.targets
+            for subset in target.subsets
+            if subset.pairing is not None
+        }
+        reported: set[tuple[str, str, int]] = set()
+        for trial in trials:
+            seeds = seed_counts.get((trial.target, trial.n, trial.seed))
+            trainings = self._counts[trial.row or ""]
+            if seeds is None or trainings in (0, 1, seeds):
+                continue
+            where = (trial.target, trial.row or "", seeds)
+            if where not in reported:
+                reported.add(where)
+                yield Problem(
+                    f"{self._suite.path}: {trainings} trainings of the source {trial.row!r}, and "
+                    f"{seeds} subset seeds paired with them in the target {trial.target!r}",
+                    "one training, or one for each seed",
+                    f"write `seeds: {seeds}` at the source, or another count at the target",
+                    self._suite.section_locations.get("targets"),
+                )

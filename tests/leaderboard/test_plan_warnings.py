@@ -1,0 +1,161 @@
+"""Warnings about a plan, which is planned from YAML here and never run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from advtransfer.host import Host
+from advtransfer.leaderboard.plan_warnings import plan_warnings
+from advtransfer.planning import make_plan
+from advtransfer.suite import load
+
+HOST = Host.discover()
+SUITE = """
+datasets:
+  low: {use: vision/digits, classes: [0, 1, 2]}
+  high: {use: vision/digits, classes: [5, 6, 7]}
+sources:
+  fresh: {use: vision/trained, data: low, sweep: {epochs: [1, 2, 3, 4, 5, 6]}, label: 'fresh {epochs}'}
+targets:
+  digits: {data: high, n: [20], seeds: 3, reference: {use: vision/trained, data: high}}
+transfers:
+  logits: {use: finetune/logit_affine}
+evaluations:
+  clean: {use: foolbox/clean_accuracy}
+  alignment: {use: alignment/alignment, attack: {kind: fgsm, norm: linf, eps: 0.1}}
+"""
+COPIES = {
+    "use": "vision/perturbed",
+    "source": {"use": "vision/trained", "data": "low"},
+    "data": "low",
+    "sweep": {"scale": [0.1, 0.2, 0.3, 0.4, 0.5, 0.6]},
+    "label": "copy {scale}",
+}
+QUESTION = {"predictor": "alignment.alpha_1_ts", "outcome": "clean.accuracy", "across": "source"}
+
+
+def warnings(tmp_path: Path, **changes: Any) -> list[tuple[str, str]]:  # noqa: ANN401  # Any: sections as YAML has them
+    path = tmp_path / "warned.yaml"
+    path.write_text(yaml.safe_dump(yaml.safe_load(SUITE) | changes))
+    suite = load(str(path), HOST)
+    return [
+        (warning.kind, warning.text) for warning in plan_warnings(make_plan(suite, HOST), suite)
+    ]
+
+
+def asked(*questions: dict[str, Any]) -> dict[str, Any]:
+    return {"questions": list(questions)}
+
+
+def test_answerable_suite_has_no_warning(tmp_path: Path) -> None:
+    assert [] == warnings(tmp_path, leaderboard=asked(QUESTION))
+
+
+@pytest.mark.parametrize(
+    ("trainings", "seeds", "text"),
+    [
+        (1, 2, "2 subset seeds of digits n=20: their intervals have 1 degree of freedom"),
+        (2, 5, "2 trainings of natural: their intervals have 1 degree of freedom"),
+        (2, 2, "2 trainings of natural: their intervals have 1 degree of freedom"),
+        (1, 1, None),
+        (1, 3, None),
+        (3, 1, None),
+        (3, 2, None),
+    ],
+)
+def test_two_replicates_are_warned_of(
+    tmp_path: Path, trainings: int, seeds: int, text: str | None
+) -> None:
+    found = warnings(
+        tmp_path,
+        sources={"natural": {"use": "vision/trained", "data": "low", "seeds": trainings}},
+        targets={"digits": {"data": "high", "n": [20], "seeds": seeds}},
+        evaluations={"clean": {"use": "foolbox/clean_accuracy"}},
+    )
+
+    assert (text is None) == (found == [])
+    assert text is None or [("replicates", text)] == [
+        (kind, found_text.partition(", and say")[0]) for kind, found_text in found
+    ]
+
+
+def test_baseline_with_one_training_beside_several_is_warned_of(tmp_path: Path) -> None:
+    sources = {
+        "natural": {"use": "vision/trained", "data": "low"},
+        "linf": {"use": "vision/trained", "data": "low", "epochs": 2, "seeds": 3},
+    }
+    one = warnings(tmp_path, sources=sources, leaderboard={"baseline": "natural"})
+    other = warnings(tmp_path, sources=sources, leaderboard={"baseline": "linf"})
+
+    assert [kind for kind, _ in one] == ["baseline"]
+    assert "the baseline 'natural' has one training and linf several" in one[0][1]
+    assert [] == other
+
+
+@pytest.mark.parametrize(
+    ("question", "text"),
+    [
+        (
+            {"given": {"source": ["fresh 1", "fresh 2"]}},
+            "2 points with all metrics, and a coefficient needs 3",
+        ),
+        ({"across": "target"}, "1 point with all metrics, and a coefficient needs 3"),
+        (
+            {"exploratory": True, "given": {"source": [f"fresh {n}" for n in range(1, 6)]}},
+            "5 points, and an interval needs 6",
+        ),
+    ],
+)
+def test_question_with_too_few_points_is_told(
+    tmp_path: Path, question: dict[str, Any], text: str
+) -> None:
+    found = warnings(tmp_path, leaderboard=asked(QUESTION | question))
+
+    assert [("question", text)] == [
+        (kind, found_text.rpartition(": ")[2]) for kind, found_text in found
+    ]
+
+
+def test_metric_that_is_not_measured_where_it_is_asked_for_is_told(tmp_path: Path) -> None:
+    evaluations = yaml.safe_load(SUITE)["evaluations"]
+    evaluations["alignment"]["only"] = {"source": "fresh 1"}
+    found = warnings(tmp_path, evaluations=evaluations, leaderboard=asked(QUESTION))
+
+    assert "1 point with all metrics" in found[0][1]
+
+
+def test_question_that_selects_no_trial_is_told(tmp_path: Path) -> None:
+    found = warnings(
+        tmp_path,
+        exclude=[{"source": "fresh 1"}],
+        leaderboard=asked(QUESTION | {"given": {"source": "fresh 1"}}),
+    )
+
+    assert [("question", "question 1 (clean.accuracy across sources) selects no trial")] == found
+
+
+def test_copies_of_one_source_are_told(tmp_path: Path) -> None:
+    found = warnings(tmp_path, sources={"copy": COPIES}, leaderboard=asked(QUESTION))
+
+    assert ["no p, since all 6 points descend from one source"] == [
+        text.rpartition(": ")[2] for _, text in found
+    ]
+
+
+def test_more_predictors_than_the_points_can_bear_are_told_over_all_questions(
+    tmp_path: Path,
+) -> None:
+    few = {"given": {"source": ["fresh 1", "fresh 2", "fresh 3", "fresh 4"]}}
+    names = ["alpha_1_ts", "alpha_1_st", "alpha_2_ts", "alpha_2_st", "joint_ts", "joint_st"]
+    questions = [QUESTION | few | {"predictor": f"alignment.{name}"} for name in names]
+    found = warnings(tmp_path, leaderboard=asked(*questions))
+
+    # 6 x 2 of 24 orders.
+    expected = (
+        "with 4 points and 6 predictors no rank coefficient can have a corrected p below 0.500"
+    )
+    assert 6 == sum(expected in text for _, text in found)

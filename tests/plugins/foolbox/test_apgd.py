@@ -1,0 +1,607 @@
+"""Auto-PGD against the formulas of its papers, and on models whose exact robustness is known."""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+from itertools import pairwise, permutations
+
+import numpy as np
+import pytest
+import torch
+from foolbox.models.pytorch import PyTorchModel
+from scipy.optimize import brentq
+from scipy.special import logsumexp
+from torch import Tensor, nn
+from torch.nn import functional
+
+from advtransfer.testing.canaries.oracle import LinearClassifier, exact_robustness
+from advtransfer.testing.context import InMemoryContext
+from advtransfer.toolkit.datasets import ArraySamples, SampleSubset, all_positions
+from advtransfer.toolkit.option_checks import Norm
+from advtransfer.toolkit.prediction import KERNEL_BATCH
+from advtransfer.toolkit.rng import build_initialized, stream_generator
+from advtransfer.types import DataCard, Evaluation, EvaluationInputs, Measurement, Outcome, Samples
+from advtransfer_foolbox.apgd import AutoPgd
+from advtransfer_foolbox.apgd_losses import apgd_objective, rank_by_distance
+from advtransfer_foolbox.apgd_steps import (
+    MomentumAscent,
+    checkpoints,
+    l1_phases,
+    project_into_l1_box,
+)
+from advtransfer_foolbox.components.autoattack import apgd
+from advtransfer_foolbox.norms import distances_to_images
+from advtransfer_foolbox.options import Apgd, ApgdLoss
+
+NORMS: list[Norm] = ["linf", "l2", "l1"]
+LOSSES: list[ApgdLoss] = ["cross_entropy", "dlr", "targeted_dlr", "margin", "targeted_margin"]
+EPS: dict[Norm, float] = {"linf": 0.08, "l2": 0.4, "l1": 1.7}
+STEPS: dict[Norm, int] = {"linf": 15, "l2": 15, "l1": 40}
+MISSED: dict[Norm, int] = {"linf": 0, "l2": 0, "l1": 24}
+"""How many of 200 samples may be left beyond the oracle's: 100 sparse steps fill few pixels.
+
+The original's own ascent leaves 23 of them with 5 restarts.
+"""
+TWO_EPS: dict[Norm, float] = {"linf": 0.05, "l2": 0.25, "l1": 1.0}
+
+
+def measure(
+    evaluation: Evaluation, model: nn.Module, test: Samples, *, seed: int = 0
+) -> Measurement:
+    return evaluation.measure(
+        EvaluationInputs(test=test, model=model), context=InMemoryContext(seed)
+    )
+
+
+def oracle(model: nn.Sequential, test: ArraySamples, *, norm: Norm, eps: float) -> Tensor:
+    """Which samples no point of ball and box takes to any other class, ``(N,)`` bool."""
+    layer = model[1]
+    assert isinstance(layer, nn.Linear)
+    weight, bias = layer.weight.detach().double(), layer.bias.detach().double()
+    inputs, labels = test.inputs(all_positions(test)), test.labels(all_positions(test))
+    robust = torch.ones(len(test), dtype=torch.bool)
+    for own, other in permutations(range(layer.out_features), 2):
+        rows = (labels == own).nonzero().flatten()
+        plane = LinearClassifier(weight[other] - weight[own], bias[other] - bias[own])
+        zeros = torch.zeros_like(rows)
+        robust[rows] &= exact_robustness(plane, inputs[rows], zeros, norm=norm, eps=eps)[0]
+    return robust
+
+
+@pytest.fixture(scope="module")
+def network() -> nn.Sequential:
+    """A small network of random weights."""
+
+    def build() -> nn.Sequential:
+        return nn.Sequential(
+            nn.Conv2d(1, 6, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(216, 4)
+        )
+
+    return build_initialized(build, stream_generator("network", 0)).eval()
+
+
+def samples(model: nn.Module, count: int = 150, classes: int = 4) -> ArraySamples:
+    """Random images with the model's own classes."""
+    inputs = torch.rand((count, 1, 6, 6), generator=stream_generator("images", 0))
+    labels = model(inputs).argmax(1)
+    names = tuple(map(str, range(classes)))
+    card = DataCard((1, 6, 6), (0.0, 1.0), "classes", classes, names, "")
+    return ArraySamples(card=card, inputs=inputs, labels=labels, keys=range(1000, 1000 + count))
+
+
+# Linear models: the attack finds exactly what the oracle knows to exist.
+
+
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("loss", ["cross_entropy", "margin", "dlr"])
+def test_two_linear_classes_are_broken_where_the_oracle_says(
+    two_linear_classes: tuple[nn.Sequential, ArraySamples], norm: Norm, loss: ApgdLoss
+) -> None:
+    model, test = two_linear_classes
+    eps = TWO_EPS[norm]
+
+    found = measure(apgd(norm=norm, eps=eps, loss=loss), model, test)
+
+    expected = oracle(model, test, norm=norm, eps=eps)
+    correct = found.outcomes["clean_accuracy"] == Outcome.ROBUST
+    assert 20 < int((correct & expected).sum()) < int(correct.sum()) - 20
+    robust = found.outcomes[f"robust_accuracy@{eps:g}"] == Outcome.ROBUST
+    assert not (correct & expected & ~robust).any()
+    assert int((robust & ~expected).sum()) <= MISSED[norm]
+
+
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize(
+    "loss", ["targeted_dlr", pytest.param("targeted_margin", marks=pytest.mark.slow)]
+)
+def test_ten_linear_classes_are_broken_where_the_oracle_says(
+    linear_digits: tuple[nn.Sequential, ArraySamples], norm: Norm, loss: ApgdLoss
+) -> None:
+    model, test = linear_digits
+    eps = EPS[norm]
+
+    found = measure(apgd(norm=norm, eps=eps, loss=loss, steps=40), model, test)
+
+    expected = oracle(model, test, norm=norm, eps=eps)
+    correct = found.outcomes["clean_accuracy"] == Outcome.ROBUST
+    assert 10 < int((correct & expected).sum()) < int(correct.sum()) - 10
+    robust = found.outcomes[f"robust_accuracy@{eps:g}"] == Outcome.ROBUST
+    assert not (correct & expected & ~robust).any()
+    assert int((robust & ~expected).sum()) <= (2 if norm == "l1" else 0)
+
+
+# Formulas.
+
+
+@pytest.mark.parametrize("steps", [1, 2, 5, 10, 20, 50, 77, 100, 1000])
+def test_checkpoints_follow_the_formula(steps: int) -> None:
+    shares = [Fraction(0), Fraction(22, 100)]
+    while True:
+        last = shares[-1] - shares[-2] - Fraction(3, 100)
+        shares.append(shares[-1] + max(last, Fraction(6, 100)))
+        if shares[-1] > 1:
+            break
+    expected = sorted({math.ceil(share * steps) for share in shares if share <= 1})
+
+    assert expected == checkpoints(steps)
+
+
+def test_checkpoints_of_a_hundred_steps_are_those_of_the_paper() -> None:
+    assert [0, 22, 41, 57, 70, 80, 87, 93, 99] == checkpoints(100)
+
+
+def reference_step_sizes(losses: np.ndarray, eps: float, rho: float) -> list[float]:
+    """Step sizes by conditions 1 and 2 of algorithm 1, from the losses of one ascent.
+
+    An ascent that goes back to its best point has that point's loss at this step.
+    """
+    size, sizes, was_halved, checked = 2 * eps, [], False, -math.inf
+    current = list(losses)
+    for earlier, later in pairwise(checkpoints(len(losses) - 1)):
+        sizes += [size] * (later - earlier)
+        window = range(earlier, later)
+        best = max(losses[: later + 1])
+        increases = sum(losses[i + 1] > current[i] for i in window)
+        too_few = increases < rho * (later - earlier)
+        stalled = not was_halved and checked == best
+        was_halved = too_few or stalled
+        if was_halved:
+            size /= 2
+            current[later] = best
+        checked = best
+    return sizes + [size] * (len(losses) - len(sizes))
+
+
+def test_step_sizes_follow_conditions_one_and_two_on_scripted_losses() -> None:
+    steps, eps, rho = 100, 0.25, 0.75
+    numbers = np.arange(steps + 1)
+    source = np.random.default_rng(0)
+    scripts = [
+        numbers,  # always rising: never halved
+        -numbers,  # always falling: halved at every checkpoint
+        numbers % 2,  # every other step rises: condition 1
+        np.where(numbers <= 20, numbers, numbers - 1000),  # one fall: condition 2 alone
+        numbers % 10,  # nine of ten steps rise, the best does not: condition 2
+        *(np.cumsum(source.normal(shift, 1, steps + 1)) for shift in np.linspace(-1, 2, 40)),
+    ]
+    scripts += [numbers] * (KERNEL_BATCH - len(scripts))
+    losses = torch.tensor(np.stack(scripts), dtype=torch.float64)
+    images = torch.full((KERNEL_BATCH, 1, 1, 1), 0.5, dtype=torch.float64)
+    ascent = MomentumAscent(like=images, norm="linf", eps=eps, steps=steps, rho=rho)
+    ascent.begin(torch.arange(KERNEL_BATCH), images, images)
+
+    found = []
+    for step in range(steps + 1):
+        assert not ascent.is_over().any()
+        ascent.advance(losses[:, step], torch.ones_like(images))
+        found.append(ascent.step_sizes)
+
+    assert ascent.is_over().all()
+    expected = [reference_step_sizes(np.asarray(script), eps, rho) for script in scripts]
+    assert torch.equal(torch.tensor(expected, dtype=torch.float64), torch.stack(found, dim=1))
+    assert [0.5, 0.5 / 2**8, 0.5 / 2**8] == [sizes[-1] for sizes in expected[:3]]
+    assert torch.equal(losses.amax(1), ascent.best_losses)
+
+
+def test_a_step_has_momentum_and_goes_on_from_the_best_point_when_it_is_halved() -> None:
+    """The iterates of equation 2, of one pixel in a wide ball, computed by hand."""
+    images = torch.full((KERNEL_BATCH, 1, 1, 1), 0.5, dtype=torch.float64)
+    ascent = MomentumAscent(like=images, norm="linf", eps=0.01, steps=10, rho=0.75)
+    ascent.begin(torch.arange(KERNEL_BATCH), images, images)
+    points = []
+    # Checkpoints at 3, 5, 6, ...: the loss of point 1 stays the best.
+    for loss, sign in [(0, 1), (5, -1), (4, -1), (3, -1)]:
+        points.append(float(ascent.points[0]))
+        ascent.advance(torch.full((KERNEL_BATCH,), float(loss)), sign * torch.ones_like(images))
+    points.append(float(ascent.points[0]))
+
+    second = 0.51 + 0.75 * (0.49 - 0.51) + 0.25 * (0.51 - 0.5)
+    third = max(0.49, second + 0.75 * (0.49 - second) + 0.25 * (second - 0.51))
+    # From the best point, with half the step and the gradient there; momentum from point 2.
+    fourth = 0.51 + 0.75 * (0.5 - 0.51) + 0.25 * (0.51 - second)
+    assert [0.5, 0.51, second, third, fourth] == pytest.approx(points, abs=1e-12)
+
+
+def formula(loss: ApgdLoss, logits: np.ndarray, label: int, target: int) -> float:
+    """A loss as its paper writes it."""
+    others = np.delete(logits, label)
+    decreasing = np.sort(logits)[::-1]
+    match loss:
+        case "cross_entropy":
+            return float(logsumexp(others) - logits[label])
+        case "margin":
+            return float(others.max() - logits[label])
+        case "targeted_margin":
+            return float(logits[target] - logits[label])
+        case "dlr":
+            return float(-(logits[label] - others.max()) / (decreasing[0] - decreasing[2]))
+        case "targeted_dlr":
+            spread = decreasing[0] - (decreasing[2] + decreasing[3]) / 2
+            return float(-(logits[label] - logits[target]) / spread)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_losses_follow_their_formulas(loss: ApgdLoss) -> None:
+    logits = np.random.default_rng(1).normal(0, 3, (50, 6))
+    labels = np.arange(50) % 6
+    targets = (labels + 1 + np.arange(50) % 5) % 6
+
+    found = apgd_objective(loss)(*map(torch.tensor, (logits, labels, targets)))
+
+    expected = [formula(loss, *row) for row in zip(logits, labels, targets, strict=True)]
+    assert expected == pytest.approx(found.tolist(), rel=1e-12)
+
+
+def test_cross_entropy_ascends_in_its_own_direction_where_it_underflows() -> None:
+    labels = torch.zeros(3, dtype=torch.int64)
+    shape = torch.tensor([[4.0, 1.0, 0.0], [2.0, 1.9, -1.0], [1.0, 0.5, 0.4]])
+    logits = shape.double().requires_grad_()
+    (expected,) = torch.autograd.grad(
+        functional.cross_entropy(logits, labels, reduction="sum"), logits
+    )
+
+    for scale in (1, 1000):
+        scaled = (scale * shape).requires_grad_()
+        loss = apgd_objective("cross_entropy")(scaled, labels, labels)
+        (gradient,) = torch.autograd.grad(loss.sum(), scaled)
+        assert torch.equal(gradient[:, 0], torch.full((3,), -1.0))
+        if scale == 1:
+            direction = expected / -expected[:, :1]
+            torch.testing.assert_close(gradient.double(), direction, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_a_loss_of_a_constant_model_has_finite_gradients(loss: ApgdLoss) -> None:
+    logits = torch.zeros((2, 5), requires_grad=True)
+    labels = torch.tensor([0, 3])
+
+    value = apgd_objective(loss)(logits, labels, (labels + 1) % 5)
+    (gradient,) = torch.autograd.grad(value.sum(), logits)
+
+    assert gradient.isfinite().all()
+
+
+# The l_1 ball within the box.
+
+
+def judged_projection(point: np.ndarray, image: np.ndarray, eps: float) -> np.ndarray:
+    """The nearest point of ball and box, by its dual variable, which scipy finds."""
+
+    def moved(shift: float) -> np.ndarray:
+        offset = point - image
+        room = np.where(offset > 0, 1 - image, image)
+        return np.sign(offset) * np.clip(np.abs(offset) - shift, 0, room)
+
+    def excess(shift: float) -> float:
+        return float(np.abs(moved(shift)).sum() - eps)
+
+    shift = 0.0 if excess(0) <= 0 else brentq(excess, 0, np.abs(point - image).max(), xtol=1e-15)
+    nearest: np.ndarray = image + moved(shift)
+    return nearest
+
+
+@pytest.mark.parametrize("eps", [0.05, 1.0, 3.0, 100.0])
+def test_the_l1_projection_is_the_nearest_point_of_ball_and_box(eps: float) -> None:
+    source = np.random.default_rng(2)
+    images = np.clip(source.normal(0.5, 0.5, (40, 25)), 0, 1)
+    points = images + source.normal(0, 0.7, (40, 25))
+    points[:5] = images[:5]
+    points[5:10] = np.round(points[5:10], 1)  # ties
+    found = project_into_l1_box(
+        torch.tensor(points).reshape(40, 1, 5, 5),
+        torch.tensor(images).reshape(40, 1, 5, 5),
+        eps=torch.full((40,), eps, dtype=torch.float64),
+    ).reshape(40, 25)
+
+    expected = [judged_projection(*row, eps) for row in zip(points, images, strict=True)]
+    np.testing.assert_allclose(found, np.stack(expected), atol=1e-9)
+    assert np.abs(found.numpy() - images).sum(1).max() <= eps + 1e-9
+
+
+def test_l1_projections_in_float32_end_in_the_ball() -> None:
+    source = torch.Generator().manual_seed(3)
+    images = torch.rand((20, 3, 32, 32), generator=source)
+    points = images + torch.randn(images.shape, generator=source)
+
+    found = project_into_l1_box(points, images, eps=torch.full((20,), 12.0, dtype=torch.float64))
+
+    distances = distances_to_images(found, images, norm="l1")
+    assert distances.max() <= 12 + 1e-9
+    assert distances.min() > 12 - 1e-3
+    assert 0 <= found.min()
+    assert found.max() <= 1
+
+
+def test_l1_radii_shrink_to_eps_over_all_steps() -> None:
+    assert [(36.0, 30), (24.0, 30), (12.0, 40)] == l1_phases(12.0, 100)
+    assert [(3.0, 1)] == l1_phases(3.0, 1)
+    for steps in range(1, 40):
+        phases = l1_phases(1.0, steps)
+        assert steps == sum(count for _, count in phases)
+        assert 1.0 == phases[-1][0]
+
+
+# The order of targets.
+
+
+@pytest.mark.parametrize(("norm", "dual"), [("linf", 1), ("l2", 2), ("l1", np.inf)])
+def test_targets_are_ordered_by_the_distance_to_their_planes(
+    linear_digits: tuple[nn.Sequential, ArraySamples], norm: Norm, dual: float
+) -> None:
+    model, test = linear_digits
+    images = test.inputs(all_positions(test))[:KERNEL_BATCH]
+    labels = test.labels(all_positions(test))[:KERNEL_BATCH]
+
+    found = rank_by_distance(PyTorchModel(model, bounds=(0, 1)), images, labels, norm=norm)
+
+    weight = model[1].weight.detach().double().numpy()
+    logits = model(images).detach().double().numpy()
+    for row, label in enumerate(labels.tolist()):
+        others = [name for name in range(10) if name != label]
+        slopes = [np.linalg.norm(weight[label] - weight[name], dual) for name in others]
+        gaps = [logits[row, label] - logits[row, name] for name in others]
+        order = np.argsort(np.array(gaps) / np.array(slopes))
+        assert [others[place] for place in order] == found.classes[row].tolist()
+    assert (1, 9) == (found.forwards, found.gradients)
+
+
+# What no outcome may depend on.
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_points_do_not_depend_on_batch_or_order(network: nn.Sequential, norm: Norm) -> None:
+    test = samples(network)
+    evaluation = apgd(
+        norm=norm, eps=EPS[norm], steps=12, loss="targeted_dlr", target_order="distance", targets=2
+    )
+    chosen = torch.tensor([140, 3, 77, 50, 9])
+    subset = SampleSubset(test, chosen)
+
+    whole, part = (measure(evaluation, network, given) for given in (test, subset))
+
+    name = f"robust_accuracy@{EPS[norm]:g}"
+    assert 20 < int((whole.outcomes[name] == Outcome.BROKEN).sum()) < 148
+    assert torch.equal(whole.outcomes[name][chosen], part.outcomes[name])
+    of_whole = dict(
+        zip(whole.examples[0].positions.tolist(), whole.examples[0].inputs, strict=True)
+    )
+    for position, point in zip(
+        part.examples[0].positions.tolist(), part.examples[0].inputs, strict=True
+    ):
+        assert torch.equal(of_whole[int(chosen[position])], point)
+
+
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("loss", LOSSES)
+def test_examples_are_in_ball_and_box_and_misclassified(
+    network: nn.Sequential, norm: Norm, loss: ApgdLoss
+) -> None:
+    test = samples(network, 70)
+
+    found = measure(apgd(norm=norm, eps=EPS[norm], steps=8, loss=loss), network, test)
+
+    (examples,) = found.examples
+    images = test.inputs(examples.positions)
+    assert len(examples.positions) > 10
+    assert distances_to_images(examples.inputs, images, norm=norm).max() <= EPS[norm] + 1e-6
+    assert 0 <= examples.inputs.min()
+    assert examples.inputs.max() <= 1
+    labels = test.labels(examples.positions)
+    assert (network(examples.inputs).argmax(1) != labels).all()
+    assert Outcome.UNKNOWN not in found.outcomes[f"robust_accuracy@{EPS[norm]:g}"]
+
+
+@pytest.mark.parametrize(
+    ("norm", "loss", "expected"),
+    [("linf", "dlr", 11), ("l2", "targeted_margin", 33), ("l1", "margin", 13)],
+)
+def test_every_evaluation_of_a_robust_sample_is_counted(
+    network: nn.Sequential, norm: Norm, loss: ApgdLoss, expected: int
+) -> None:
+    """One for the start and each step; in l_1 one for the start of each of the three phases."""
+    test = samples(network, 5)
+    evaluation = apgd(norm=norm, eps=1e-4, steps=10, loss=loss, restarts=2, counts=True)
+    calls = []
+    network.register_forward_hook(
+        hook := lambda module, inputs, output: calls.append(output.requires_grad)
+    )
+    try:
+        found = measure(evaluation, network, test)
+    finally:
+        network._forward_hooks.clear()
+    assert callable(hook)
+
+    assert [2 * expected] * 5 == found.samples["gradients"].tolist()
+    assert 2 * expected == sum(calls)
+    # Besides: the clean prediction, and the judgement of each attempt's points.
+    assert [2 * expected + 3] * 5 == found.samples["forwards"].tolist()
+
+
+def test_ranking_by_distance_costs_a_gradient_for_each_class(network: nn.Sequential) -> None:
+    evaluation = apgd(
+        norm="linf",
+        eps=1e-4,
+        steps=10,
+        loss="targeted_dlr",
+        targets=2,
+        target_order="distance",
+        counts=True,
+    )
+
+    found = measure(evaluation, network, samples(network, 5))
+
+    assert [2 * 11 + 3] * 5 == found.samples["gradients"].tolist()
+    assert [2 * 11 + 1 + 2] * 5 == found.samples["forwards"].tolist()
+
+
+class Scaled(nn.Module):
+    """A model whose logits are multiplied."""
+
+    def __init__(self, model: nn.Module, scale: float) -> None:
+        super().__init__()
+        self.model, self.scale = model, scale
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        logits: Tensor = self.model(inputs)
+        return logits * self.scale
+
+
+@pytest.fixture(scope="module")
+def trained(linear_digits: tuple[nn.Sequential, ArraySamples]) -> nn.Sequential:
+    """A confident network on the digits that the linear model was not trained on."""
+    _, test = linear_digits
+    inputs, labels = test.inputs(all_positions(test)), test.labels(all_positions(test))
+
+    def build() -> nn.Sequential:
+        return nn.Sequential(nn.Flatten(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10))
+
+    model = build_initialized(build, stream_generator("trained", 0))
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    for _ in range(150):
+        optimizer.zero_grad()
+        functional.cross_entropy(model(inputs), labels).backward()
+        optimizer.step()
+    return model.eval()
+
+
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("loss", LOSSES)
+def test_outcomes_do_not_move_when_logits_are_multiplied(
+    trained: nn.Sequential,
+    linear_digits: tuple[nn.Sequential, ArraySamples],
+    norm: Norm,
+    loss: ApgdLoss,
+) -> None:
+    _, test = linear_digits
+    evaluation = apgd(norm=norm, eps=EPS[norm], steps=STEPS[norm], loss=loss, targets=2)
+    robust = [
+        measure(evaluation, Scaled(trained, scale).eval(), test).outcomes[
+            f"robust_accuracy@{EPS[norm]:g}"
+        ]
+        == Outcome.ROBUST
+        for scale in (1, 4, 12, 100)
+    ]
+
+    assert 10 < int(robust[0].sum()) < 190
+    allowed = 0.02 * len(test)
+    for scaled in robust[1:]:
+        if loss == "cross_entropy":
+            assert abs(int(scaled.sum()) - int(robust[0].sum())) <= allowed
+        else:
+            assert torch.equal(robust[0], scaled)
+
+
+# Few classes, broken models, and Foolbox itself.
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+@pytest.mark.parametrize("loss", ["dlr", "targeted_dlr"])
+def test_the_margin_takes_the_place_of_dlr_and_the_record_says_so(
+    linear_digits: tuple[nn.Sequential, ArraySamples], classes: int, loss: ApgdLoss
+) -> None:
+    (_, layer), digits = linear_digits
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, classes)).eval()
+    model[1].weight.data = layer.weight.data[:classes].clone()
+    model[1].bias.data = layer.bias.data[:classes].clone()
+    names = tuple(map(str, range(classes)))
+    card = DataCard((1, 8, 8), (0.0, 1.0), "classes", classes, names, "")
+    labels = digits.labels(all_positions(digits))
+    rows = (labels < classes).nonzero().flatten()
+    test = ArraySamples(card=card, inputs=digits.inputs(rows), labels=labels[rows])
+    margin: ApgdLoss = "margin" if loss == "dlr" else "targeted_margin"
+
+    found, by_margin = (
+        measure(apgd(norm="linf", eps=0.2, steps=10, loss=name), model, test)
+        for name in (loss, margin)
+    )
+
+    is_defined = classes == 3 and loss == "dlr"
+    names = [] if is_defined else [loss]
+    assert names == [check.name for check in found.checks]
+    assert all(check.grade == "not applicable" and margin in check.text for check in found.checks)
+    assert () == tuple(by_margin.checks)
+    if not is_defined:
+        outcomes = found.outcomes["robust_accuracy@0.2"]
+        assert torch.equal(by_margin.outcomes["robust_accuracy@0.2"], outcomes)
+        assert 5 < int((outcomes == Outcome.BROKEN).sum()) < len(test) - 5
+
+
+class NanGradient(nn.Module):
+    """A model whose gradient is NaN at images that are bright in the first pixel."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        # The root of 0 has the slope infinity, and 0 times infinity is NaN.
+        bright = (inputs[:, 0, 0, 0] > 0.5).to(inputs)
+        logits: Tensor = self.model(inputs)
+        spoilt = (inputs.flatten(1).sum(1) * 0).sqrt() * bright
+        return logits + spoilt[:, None]
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_a_gradient_that_is_not_finite_leaves_a_sample_unknown(
+    network: nn.Sequential, norm: Norm
+) -> None:
+    test = samples(network, 70)
+    model = NanGradient(network).eval()
+
+    found = measure(apgd(norm=norm, eps=1e-3, steps=5), model, test)
+
+    outcomes = found.outcomes["robust_accuracy@0.001"]
+    assert Outcome.UNKNOWN in outcomes
+    assert Outcome.ROBUST not in outcomes
+
+
+def test_a_ladder_is_never_above_its_radii_alone(network: nn.Sequential) -> None:
+    test = samples(network)
+    radii = (0.02, 0.05, 0.08)
+
+    ladder = measure(apgd(norm="linf", eps=radii, steps=10), network, test)
+
+    broken = torch.zeros(len(test), dtype=torch.bool)
+    for eps in radii:
+        name = f"robust_accuracy@{eps:g}"
+        alone = measure(apgd(norm="linf", eps=eps, steps=10), network, test)
+        broken |= alone.outcomes[name] == Outcome.BROKEN
+        assert torch.equal(broken, ladder.outcomes[name] == Outcome.BROKEN)
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_foolbox_runs_the_attack(network: nn.Sequential, norm: Norm) -> None:
+    network.requires_grad_(False)
+    test = samples(network, 30)
+    images, labels = test.inputs(all_positions(test)), test.labels(all_positions(test))
+    model = PyTorchModel(network, bounds=(0, 1))
+    attack = AutoPgd(Apgd(kind="apgd", steps=15), norm=norm)
+
+    points, clipped, success = attack(model, images, labels, epsilons=[1e-4, EPS[norm]])
+
+    network.requires_grad_(True)
+    assert 2 == len(points) == len(clipped)
+    assert not success[0].any()
+    assert 5 < int(success[1].sum())
+    assert distances_to_images(points[1], images, norm=norm).max() <= EPS[norm] + 1e-6
