@@ -186,7 +186,7 @@ def situations(
                     situation = Situation(share, share - gap, images, **design)  # type: ignore[arg-type]  # mixed values
                     yield (
                         f"{design_name}; {images} images; {share}; {name}",
-                        replace(situation, **effects),
+                        replace(situation, **effects),  # type: ignore[arg-type]  # mixed values,
                     )
 
 

@@ -298,7 +298,7 @@ _PROBE_OPTIMIZER = Sgd()
 @component(
     needs=("source",),
     presets=utrera2021_presets({"solver": "sgd"}),
-    deterministic={"solver": "lbfgs", "folds": None},
+    deterministic={"solver": "lbfgs"},
 )
 def linear_probe(
     *,

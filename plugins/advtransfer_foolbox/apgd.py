@@ -28,10 +28,9 @@ from advtransfer_foolbox.apgd_losses import (
     rank_by_distance,
 )
 from advtransfer_foolbox.apgd_steps import Ascent, MomentumAscent, SparseAscent
-from advtransfer_foolbox.foolbox_hooks import DISTANCES
+from advtransfer_foolbox.attack_settings import Apgd
 from advtransfer_foolbox.gradient_attacks import Objective, other_classes
 from advtransfer_foolbox.norms import bring_inside
-from advtransfer_foolbox.options import Apgd
 from advtransfer_foolbox.protocols import (
     AttackBatch,
     AttackRun,
@@ -40,6 +39,7 @@ from advtransfer_foolbox.protocols import (
     criterion_labels,
     misclassified,
 )
+from advtransfer_foolbox.row_functions import DISTANCES
 from advtransfer_foolbox.starts import normal_numbers, random_starts
 
 

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from advtransfer.toolkit.option_checks import Norm
 from advtransfer.types import Check
+from advtransfer_foolbox.attack_settings import ApgdLoss
 from advtransfer_foolbox.gradient_attacks import Objective, loss_objective, other_classes
-from advtransfer_foolbox.options import ApgdLoss
 
 MALT_CANDIDATES = 100
 """Largest number of classes, by decreasing logit, whose distance is estimated (Melamed et al., 2024)."""

@@ -16,9 +16,9 @@ from foolbox.types import Bounds
 from torch import Tensor
 
 from advtransfer.toolkit.option_checks import Norm
-from advtransfer_foolbox.foolbox_hooks import row_column
 from advtransfer_foolbox.gradient_steps import step_direction
 from advtransfer_foolbox.norms import project_onto_ball
+from advtransfer_foolbox.row_functions import row_column
 
 MOMENTUM = 0.75
 """Weight alpha of the new step; 1 - alpha is that of the last one (Croce and Hein, 2020, equation 2)."""

@@ -9,20 +9,23 @@ from foolbox.attacks.blended_noise import LinearSearchBlendedUniformNoiseAttack
 
 from advtransfer.toolkit.option_checks import Norm
 from advtransfer.types import Evaluation
-from advtransfer_foolbox import minimization_attacks, options
+from advtransfer_foolbox import attack_settings, minimization_attacks
 from advtransfer_foolbox.apgd import AutoPgd
 from advtransfer_foolbox.attack_accuracy import AttackAccuracy
+from advtransfer_foolbox.attack_settings import AttackSettings, accuracy_metric
 from advtransfer_foolbox.fab import FastAdaptiveBoundary
 from advtransfer_foolbox.gradient_attacks import GradientAttack
 from advtransfer_foolbox.minimization_attacks import BlendedStartingPoints, NearestExampleAttack
 from advtransfer_foolbox.norms import Budget
-from advtransfer_foolbox.options import AttackSettings, accuracy_metric
 from advtransfer_foolbox.protocols import Attack
 from advtransfer_foolbox.random_noise import NoiseAttack
 from advtransfer_foolbox.square import SquareAttack
 
 MinimizationSettings: TypeAlias = (
-    options.DeepFool | options.CarliniWagner | options.Boundary | options.BrendelBethge
+    attack_settings.DeepFool
+    | attack_settings.CarliniWagner
+    | attack_settings.Boundary
+    | attack_settings.BrendelBethge
 )
 
 
@@ -47,7 +50,7 @@ def build_evaluation(
         budget=Budget.from_option(norm, eps),
         report_queries=report_queries,
         report_distances=report_distances,
-        apgd_losses=[attack.loss for attack in attacks if isinstance(attack, options.Apgd)],
+        apgd_losses=[attack.loss for attack in attacks if isinstance(attack, attack_settings.Apgd)],
     )
 
 
@@ -82,15 +85,15 @@ def _build_attack(
     settings: AttackSettings, *, norm: Norm, seed: int, report_distances: bool
 ) -> Attack:
     match settings:
-        case options.Apgd():
+        case attack_settings.Apgd():
             return AutoPgd(settings, norm=norm, seed=seed)
-        case options.Fgsm() | options.Pgd() | options.BasicIterative():
+        case attack_settings.Fgsm() | attack_settings.Pgd() | attack_settings.BasicIterative():
             return GradientAttack(settings, norm=norm, seed=seed)
-        case options.Fab():
+        case attack_settings.Fab():
             return FastAdaptiveBoundary(settings, norm=norm, stops_inside=not report_distances)
-        case options.Square():
+        case attack_settings.Square():
             return SquareAttack(settings, norm=norm, seed=seed)
-        case options.Noise():
+        case attack_settings.Noise():
             return NoiseAttack(settings=settings, norm=norm, seed=seed)
         case _:
             return _build_minimization_attack(settings, norm=norm, seed=seed)
@@ -98,15 +101,15 @@ def _build_attack(
 
 def _build_minimization_attack(settings: MinimizationSettings, *, norm: Norm, seed: int) -> Attack:
     match settings:
-        case options.DeepFool():
+        case attack_settings.DeepFool():
             attack = minimization_attacks.deepfool_attack(norm, settings)
             return NearestExampleAttack(attack=attack, seed=seed)
-        case options.CarliniWagner():
+        case attack_settings.CarliniWagner():
             attack = minimization_attacks.carlini_wagner_attack(settings)
             return NearestExampleAttack(attack=attack, seed=seed)
-        case options.Boundary():
+        case attack_settings.Boundary():
             attack = minimization_attacks.boundary_attack(settings)
-        case options.BrendelBethge():
+        case attack_settings.BrendelBethge():
             attack = minimization_attacks.brendel_bethge_attack(norm, settings)
     # A walk along the decision boundary needs a misclassified point to start from.
     blends = LinearSearchBlendedUniformNoiseAttack(directions=1000, steps=50)

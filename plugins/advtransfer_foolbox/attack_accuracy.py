@@ -9,13 +9,14 @@ import torch
 from foolbox.models.pytorch import PyTorchModel
 from torch import Tensor, nn
 
+from advtransfer.errors import Inapplicable
 from advtransfer.toolkit.datasets import BoundedSamples, require_unit_bounds
 from advtransfer.toolkit.model_modes import weights_frozen
-from advtransfer.types import Context, EvaluationInputs, Examples, Measurement, Outcome
+from advtransfer.types import Context, EvaluationInputs, Examples, Measurement, Outcome, Task
 from advtransfer_foolbox.apgd_losses import replaced_loss_checks
+from advtransfer_foolbox.attack_settings import ApgdLoss
 from advtransfer_foolbox.clean_accuracy import CleanPredictions, predict_clean, require_model
 from advtransfer_foolbox.norms import Budget
-from advtransfer_foolbox.options import ApgdLoss
 from advtransfer_foolbox.protocols import Attack
 from advtransfer_foolbox.radius_search import RadiusSearch
 
@@ -47,11 +48,13 @@ class AttackAccuracy:
         """Return the outcomes at each radius, with the examples of the broken samples.
 
         Raises:
-            ValueError: A radius is beyond the box, images are outside [0, 1], a label is not one of
-                the model's classes, or the model is in training mode.
+            Inapplicable: The labels are attributes, and an attack knows classes only.
+            ValueError: A radius is beyond the box, images are outside [0, 1], a label is not one
+                that the model can predict, or the model is in training mode.
         """
         model = require_model(given)
         test = require_unit_bounds(given.test)
+        self._require_task(test.card.task)
         self.budget.check_radii(test.card.shape)
         clean = predict_clean(model, test, context=context)
         outcomes: dict[str, Tensor] = {}
@@ -72,6 +75,15 @@ class AttackAccuracy:
                 self.apgd_losses, classes=clean.logits.shape[1], samples=len(test)
             ),
         )
+
+    def _require_task(self, task: Task) -> None:
+        if task == "attributes" and not all(
+            getattr(attack, "attacks_attributes", False) for attack in self.attacks
+        ):
+            raise Inapplicable(
+                "attributes are attacked by fgsm, pgd and basic_iterative; another attack of this "
+                "evaluation knows classes only"
+            )
 
     def _start_search(
         self, model: nn.Module, test: BoundedSamples, clean: CleanPredictions, context: Context

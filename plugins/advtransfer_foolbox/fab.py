@@ -21,22 +21,33 @@ from advtransfer.toolkit.option_checks import Norm
 from advtransfer.toolkit.prediction import KERNEL_BATCH, apply_in_chunks, fill_batch
 from advtransfer.types import Context
 from advtransfer_foolbox.active_rows import step_until_finished
-from advtransfer_foolbox.foolbox_hooks import (
-    DISTANCES,
-    criterion_labels,
-    logit_margins,
-    logits_of,
-    misclassified,
-    row_column,
-)
+from advtransfer_foolbox.attack_settings import Fab
 from advtransfer_foolbox.gradient_attacks import other_classes
 from advtransfer_foolbox.hyperplanes import project_onto_hyperplane
 from advtransfer_foolbox.norms import distances_to_images, eps_with_slack
-from advtransfer_foolbox.options import Fab
-from advtransfer_foolbox.protocols import AttackBatch, AttackRun, BatchResult, OnProgress
+from advtransfer_foolbox.protocols import (
+    AttackBatch,
+    AttackRun,
+    BatchResult,
+    OnProgress,
+    criterion_labels,
+    misclassified,
+)
+from advtransfer_foolbox.row_functions import (
+    DISTANCES,
+    logit_margins,
+    logits_of,
+    row_column,
+)
 
 FINAL_SEARCH_STEPS = 3
 """Steps of the search between the image and its nearest example (their section 2.4)."""
+
+ROUNDING_RESERVE = 1e-5
+"""Margin that the last search leaves, relative to the largest logit.
+
+On the boundary itself, kernels of another batch size would round an example to the image's class.
+"""
 
 
 class FastAdaptiveBoundary(MinimizationAttack):
@@ -89,7 +100,9 @@ class FastAdaptiveBoundary(MinimizationAttack):
             clean_logits = apply_in_chunks(model, images.raw)
         ranking = other_classes(clean_logits, labels)
         points = images.raw.clone()
-        nearest = torch.full_like(labels, torch.inf, dtype=torch.float64)
+        # An image that is misclassified as it is has the distance 0.
+        is_wrong = misclassified(clean_logits, labels)
+        nearest = torch.where(is_wrong, 0.0, torch.inf).double()
         for rank in range(self.count_attempts(clean_logits.shape[1])):
             result = self.attack_batch(model, images.raw, labels, targets=ranking[:, rank])
             lengths = distances_to_images(result.points, images.raw, norm=self.norm)
@@ -288,8 +301,10 @@ class _BoundarySearch:
         self._forward_counts[active] += 2 + FINAL_SEARCH_STEPS
 
     def _margins(self, points: Tensor, labels: Tensor) -> Tensor:
+        """Return the largest other logit minus the label's and the reserve for rounding, ``(B,)``."""
         with torch.no_grad():
-            return logit_margins(self.model(points), labels)
+            logits: Tensor = self.model(points)
+        return logit_margins(logits, labels) - ROUNDING_RESERVE * logits.abs().amax(1)
 
 
 def _row_norms(rows: Tensor, norm: Norm) -> Tensor:

@@ -18,36 +18,52 @@ from torch import Tensor
 
 from advtransfer.toolkit.option_checks import Norm
 from advtransfer.types import Context
+from advtransfer_foolbox import attributes
 from advtransfer_foolbox.active_rows import step_until_finished
+from advtransfer_foolbox.attack_settings import EpsMultiple, GradientSettings, Loss
 from advtransfer_foolbox.gradient_steps import project_step, step_direction, step_rule
 from advtransfer_foolbox.norms import bring_inside
-from advtransfer_foolbox.options import EpsMultiple, GradientSettings, Loss
 from advtransfer_foolbox.protocols import (
     AttackBatch,
     AttackRun,
     BatchResult,
     OnProgress,
+    count_decisions,
     criterion_labels,
     misclassified,
 )
+from advtransfer_foolbox.row_functions import logits_of, mask_classes, row_column
 from advtransfer_foolbox.starts import numbers_per_point, random_starts, unit_ball_points
 
 Objective: TypeAlias = Callable[[Tensor, Tensor, Tensor | None], Tensor]
-"""Map logits ``(B, K)``, labels and target classes ``(B,)`` to the value to increase, ``(B,)``."""
+"""Map logits ``(B, K)``, labels and targets ``(B,)`` to the value to increase, ``(B,)``.
+
+Labels and targets are classes, or labels ``(B, K)`` attributes and targets one attribute each.
+"""
 
 
 def loss_objective(loss: Loss) -> Objective:
     """Return the objective whose gradient has the direction of that loss's."""
-    return {
-        "cross_entropy": _cross_entropy,
-        "margin": _logit_margin,
-        "targeted_margin": _targeted_margin,
+    of_classes, of_attributes = {
+        "cross_entropy": (_cross_entropy, attributes.log_binary_cross_entropy),
+        "margin": (_logit_margin, attributes.largest_margin),
+        "targeted_margin": (_targeted_margin, attributes.target_margin),
     }[loss]
+
+    def objective(logits: Tensor, labels: Tensor, targets: Tensor | None) -> Tensor:
+        return (of_attributes if labels.ndim == 2 else of_classes)(logits, labels, targets)
+
+    return objective
 
 
 def other_classes(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return the classes other than the label by decreasing logit, ``(B, K - 1)``."""
-    return _mask_classes(logits, labels).sort(dim=1, descending=True, stable=True).indices[:, :-1]
+    """Return the classes other than the label by decreasing logit, ``(B, K - 1)``.
+
+    Of attributes, all of them by decreasing margin, ``(B, K)``: each is another prediction.
+    """
+    if labels.ndim == 2:
+        return attributes.nearest_attributes(logits, labels)
+    return mask_classes(logits, labels).sort(dim=1, descending=True, stable=True).indices[:, :-1]
 
 
 def _cross_entropy(logits: Tensor, labels: Tensor, targets: Tensor | None) -> Tensor:
@@ -57,13 +73,13 @@ def _cross_entropy(logits: Tensor, labels: Tensor, targets: Tensor | None) -> Te
     number in (0, 1). On a confident model that number is below the smallest float32, and the
     gradient of cross-entropy itself is 0.
     """
-    return _mask_classes(logits, labels).logsumexp(dim=1) - _logits_of(logits, labels)
+    return mask_classes(logits, labels).logsumexp(dim=1) - logits_of(logits, labels)
 
 
 def _logit_margin(logits: Tensor, labels: Tensor, targets: Tensor | None) -> Tensor:
     """Return the largest other logit minus the label's logit, ``(B,)``."""
-    largest_other: Tensor = _mask_classes(logits, labels).max(dim=1).values
-    return largest_other - _logits_of(logits, labels)
+    largest_other: Tensor = mask_classes(logits, labels).max(dim=1).values
+    return largest_other - logits_of(logits, labels)
 
 
 def _targeted_margin(logits: Tensor, labels: Tensor, targets: Tensor | None) -> Tensor:
@@ -73,16 +89,7 @@ def _targeted_margin(logits: Tensor, labels: Tensor, targets: Tensor | None) -> 
             "found no target classes; expected one per sample, (B,); "
             "use the loss 'margin' without targets"
         )
-    return _logits_of(logits, targets) - _logits_of(logits, labels)
-
-
-def _logits_of(logits: Tensor, classes: Tensor) -> Tensor:
-    return logits.gather(1, classes[:, None])[:, 0]
-
-
-def _mask_classes(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return the logits with minus infinity at the labels."""
-    return logits.scatter(1, labels[:, None], float("-inf"))
+    return logits_of(logits, targets) - logits_of(logits, labels)
 
 
 class GradientAttack(BaseGradientDescent):
@@ -98,6 +105,7 @@ class GradientAttack(BaseGradientDescent):
     """
 
     finds_nearest = False
+    attacks_attributes = True
 
     def __init__(self, settings: GradientSettings, *, norm: Norm, seed: int = 0) -> None:
         size = settings.step_size
@@ -139,7 +147,7 @@ class GradientAttack(BaseGradientDescent):
         on_progress: OnProgress,
     ) -> BatchResult:
         """Attack every sample of the batch once, from the start of this restart."""
-        target_count = self._count_targets(batch.clean_logits.shape[1])
+        target_count = self._count_targets(count_decisions(batch.clean_logits, batch.labels))
         restart, target_rank = divmod(run.attempt, target_count)
         targets = None
         if self.settings.loss == "targeted_margin":
@@ -219,10 +227,10 @@ class GradientAttack(BaseGradientDescent):
         Args:
             model: The Foolbox model; its weights must not require gradients.
             inputs: Images within the model's bounds.
-            labels: Classes ``(B,)``.
+            labels: Classes ``(B,)``, or attributes ``(B, K)``.
             eps: Radius of the ball.
             starts: Starting points inside ball and bounds; the images by default.
-            targets: Target classes ``(B,)`` of a targeted objective.
+            targets: Target classes or attributes ``(B,)`` of a targeted objective.
             on_progress: Called from time to time with the number of finished samples.
         """
         points = (inputs if starts is None else starts).clone()
@@ -267,7 +275,7 @@ class GradientAttack(BaseGradientDescent):
             return _Step(moved_points, torch.zeros_like(is_finite), is_finite)
         # The logits are those of the point before the step: an adversarial point is kept.
         is_adversarial = misclassified(logits, labels)
-        mask = is_adversarial.reshape(-1, *[1] * (points.ndim - 1))
+        mask = row_column(is_adversarial, points)
         return _Step(torch.where(mask, points, moved_points), is_adversarial, is_finite)
 
     def _differentiate(

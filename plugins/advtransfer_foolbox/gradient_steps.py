@@ -47,8 +47,10 @@ def step_direction(rule: StepRule, gradients: Tensor, points: Tensor, bounds: Bo
 def project_step(rule: StepRule, points: Tensor, images: Tensor, eps: float) -> Tensor:
     """Return the points ``(B, C, H, W)`` moved into the balls of radius eps around the images."""
     match rule:
-        case "linf" | "l2":
-            return project_onto_ball(points, images, norm=rule, eps=eps)
+        case "linf":
+            return images + (points - images).clamp(-eps, eps)
+        case "l2":
+            return project_onto_ball(points, images, norm="l2", eps=eps)
         case "l1":
             # As in Foolbox: a dense step is shortened, it does not lose its small entries.
             return scale_into_ball(points, images, order=1, eps=eps)

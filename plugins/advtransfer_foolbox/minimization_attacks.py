@@ -28,7 +28,7 @@ from advtransfer.toolkit.option_checks import Norm
 from advtransfer.toolkit.prediction import KERNEL_BATCH
 from advtransfer.toolkit.rng import fork_global_rng
 from advtransfer.types import Context
-from advtransfer_foolbox import options
+from advtransfer_foolbox import attack_settings
 from advtransfer_foolbox.protocols import (
     AttackBatch,
     AttackRun,
@@ -199,14 +199,14 @@ _BRENDEL_BETHGE: dict[Norm, type[BrendelBethgeAttack]] = {
 }
 
 
-def deepfool_attack(norm: Norm, settings: options.DeepFool) -> MinimizationAttack:
+def deepfool_attack(norm: Norm, settings: attack_settings.DeepFool) -> MinimizationAttack:
     """Return DeepFool, which steps to the nearest linearised boundary of its candidate classes."""
     return _DEEPFOOL[norm](
         steps=settings.steps, candidates=settings.candidates, overshoot=settings.overshoot
     )
 
 
-def carlini_wagner_attack(settings: options.CarliniWagner) -> MinimizationAttack:
+def carlini_wagner_attack(settings: attack_settings.CarliniWagner) -> MinimizationAttack:
     """Return the l_2 attack of Carlini and Wagner."""
     return L2CarliniWagnerAttack(
         binary_search_steps=settings.binary_search_steps,
@@ -219,7 +219,7 @@ def carlini_wagner_attack(settings: options.CarliniWagner) -> MinimizationAttack
     )
 
 
-def boundary_attack(settings: options.Boundary) -> MinimizationAttack:
+def boundary_attack(settings: attack_settings.Boundary) -> MinimizationAttack:
     """Return the boundary attack."""
     return BoundaryAttack(
         steps=settings.steps,
@@ -228,7 +228,9 @@ def boundary_attack(settings: options.Boundary) -> MinimizationAttack:
     )
 
 
-def brendel_bethge_attack(norm: Norm, settings: options.BrendelBethge) -> MinimizationAttack:
+def brendel_bethge_attack(
+    norm: Norm, settings: attack_settings.BrendelBethge
+) -> MinimizationAttack:
     """Return the attack of Brendel and Bethge.
 
     Raises:

@@ -31,7 +31,7 @@ class AttackBatch:
     Args:
         keys: Keys of the ``B`` samples; they name the samples' random streams.
         inputs: Images ``(B, C, H, W)``.
-        labels: Classes ``(B,)``.
+        labels: Classes ``(B,)``, or attributes ``(B, K)``.
         clean_logits: The model's logits without attack, ``(B, K)``.
     """
 
@@ -104,7 +104,10 @@ class Attack(Protocol):
         """True if it searches for the nearest example at any radius; it is then run only once."""
 
     def count_attempts(self, classes: int) -> int:
-        """Return the number of runs on the samples that are not broken yet."""
+        """Return the number of runs on the samples that are not broken yet.
+
+        Of attributes, `classes` is what `count_decisions` returns.
+        """
 
     def run_attempt(
         self,
@@ -119,9 +122,24 @@ class Attack(Protocol):
 
 
 def misclassified(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return which rows are examples by their logits ``(B, K)``: finite, and of another class, ``(B,)``."""
+    """Return which rows are wrong by their logits ``(B, K)``, all of them finite, ``(B,)`` bool.
+
+    A row of a class is wrong if it is predicted as another one; a row of attributes ``(B, K)``, if
+    any attribute is, which is predicted where its logit is above 0.
+    """
     # argmax over NaN gives some class, which must not pass as a misclassification.
-    return logits.isfinite().all(1) & (logits.argmax(1) != labels)
+    is_finite = logits.isfinite().all(1)
+    if labels.ndim == 2:
+        return is_finite & ((logits > 0) != (labels > 0)).any(1)
+    return is_finite & (logits.argmax(1) != labels)
+
+
+def count_decisions(logits: Tensor, labels: Tensor) -> int:
+    """Return the number of predictions of which one is right, and each other one an attack's target.
+
+    These are the ``K`` classes. Of ``K`` attributes, each can flip by itself, which makes ``K + 1``.
+    """
+    return logits.shape[1] + (1 if labels.ndim == 2 else 0)
 
 
 def criterion_labels(criterion: object) -> Tensor:

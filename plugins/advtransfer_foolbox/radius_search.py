@@ -20,6 +20,7 @@ from advtransfer_foolbox.protocols import (
     AttackBatch,
     AttackRun,
     BatchResult,
+    count_decisions,
     misclassified,
 )
 
@@ -120,7 +121,8 @@ class RadiusSearch:
 
     @property
     def _class_count(self) -> int:
-        return self.clean.logits.shape[1]
+        first_label = self.test.labels(torch.tensor([0]))
+        return count_decisions(self.clean.logits, first_label)
 
     def _run_attempt(self, attack: Attack, run: AttackRun, outcomes: Tensor) -> None:
         """Run one attack once on all samples that are not broken, and update `outcomes`."""

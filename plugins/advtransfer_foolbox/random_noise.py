@@ -19,8 +19,8 @@ from torch import Tensor
 
 from advtransfer.toolkit.option_checks import Norm
 from advtransfer.types import Context
+from advtransfer_foolbox.attack_settings import Noise, NoiseKind
 from advtransfer_foolbox.norms import bring_inside
-from advtransfer_foolbox.options import Noise, NoiseKind
 from advtransfer_foolbox.protocols import (
     AttackBatch,
     AttackRun,

@@ -23,15 +23,20 @@ from advtransfer.toolkit.option_checks import Norm
 from advtransfer.toolkit.rng import keyed_uniform
 from advtransfer.types import Context, Shape
 from advtransfer_foolbox.active_rows import step_until_finished
-from advtransfer_foolbox.foolbox_hooks import (
-    DISTANCES,
+from advtransfer_foolbox.attack_settings import Square
+from advtransfer_foolbox.protocols import (
+    AttackBatch,
+    AttackRun,
+    BatchResult,
+    OnProgress,
     criterion_labels,
-    logit_margins,
     misclassified,
+)
+from advtransfer_foolbox.row_functions import (
+    DISTANCES,
+    logit_margins,
     row_column,
 )
-from advtransfer_foolbox.options import Square
-from advtransfer_foolbox.protocols import AttackBatch, AttackRun, BatchResult, OnProgress
 from advtransfer_foolbox.square_windows import Proposals
 
 Draws: TypeAlias = Callable[[Sequence[int], Shape, int], Tensor]
@@ -244,7 +249,7 @@ class _RandomSearch:
         due = active[proposals_done % PROPOSALS_PER_DRAW == 0]
         draws_done = (self._queries_done[due] - 1) // PROPOSALS_PER_DRAW
         # Samples that began together are due together: there are few different numbers.
-        for number in draws_done.unique().tolist():
+        for number in sorted(set(draws_done.tolist())):
             samples = due[draws_done == number]
             shape = (PROPOSALS_PER_DRAW, self.proposals.numbers)
             drawn = self.draw(samples.tolist(), shape, FIRST_POINT + 1 + number)

@@ -116,8 +116,11 @@ class Proposals:
             edges = (images + self.eps * windows.signs.to(images)).clamp(0, 1)
             return torch.where(windows.own, edges, points)
         offsets = points.double() - images.double()
-        moved = self._move_budget(offsets, windows)
-        return self._bring_inside(images.double() + moved, images)
+        moved = self._bring_inside(images.double() + self._move_budget(offsets, windows), images)
+        if self.norm == "l1":
+            return moved
+        # Outside the windows a pixel keeps its bits: projecting it again would change its rounding.
+        return torch.where(windows.own | windows.other, moved, points)
 
     def _move_budget(self, offsets: Tensor, windows: WindowDraw) -> Tensor:
         """Return offsets with the budget of both windows in the first one (their algorithm 3)."""

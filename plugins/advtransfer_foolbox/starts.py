@@ -38,7 +38,7 @@ def numbers_per_point(norm: Norm, size: int) -> int:
         case "l2":
             return size + 2 + size % 2
         case "l1":
-            return 2 * size + 1
+            return size + 1
 
 
 def unit_ball_points(norm: Norm, numbers: Tensor, shape: Shape) -> Tensor:
@@ -68,24 +68,35 @@ def normal_numbers(numbers: Tensor) -> Tensor:
 def _box_muller(numbers: Tensor) -> NDArray[np.float64]:
     """Return two normal numbers for each two uniform ones, ``(B, D)`` (Box and Muller, 1958)."""
     first, second = np.split(numbers.double().numpy(), 2, axis=1)
-    # 1 - u is above 0, so that its logarithm is finite.
-    lengths = np.sqrt(-2 * np.log1p(-first))
+    normal = np.empty(numbers.shape)
+    lengths = np.sqrt(2 * _exponential(first))
     angles = 2 * np.pi * second
-    return np.concatenate([lengths * np.cos(angles), lengths * np.sin(angles)], axis=1)
+    np.multiply(lengths, np.cos(angles), out=normal[:, : lengths.shape[1]])
+    np.multiply(lengths, np.sin(angles), out=normal[:, lengths.shape[1] :])
+    return normal
+
+
+def _exponential(numbers: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return an exponential number for each uniform one in [0, 1)."""
+    # 1 - u is exact, and above 0, so that its logarithm is finite.
+    return np.negative(np.log(1 - numbers))
 
 
 def _points_of_l2_ball(numbers: Tensor, size: int) -> Tensor:
     # Without two of its coordinates, a uniform point of the sphere in size + 2 dimensions is
     # uniform in the ball (Voelker, Gosmann and Stewart, 2017).
     normal = _box_muller(numbers)[:, : size + 2]
-    lengths = np.sqrt((normal**2).sum(axis=1, keepdims=True))
+    lengths = np.sqrt(np.square(normal).sum(axis=1, keepdims=True))
     return torch.from_numpy((normal[:, :size] / lengths).astype(np.float32))
 
 
 def _points_of_l1_ball(numbers: Tensor, size: int) -> Tensor:
     # Normalised exponential variables are uniform on the simplex. Without one coordinate and with
     # random signs, such a point is uniform in the l_1 ball.
-    weights = -np.log1p(-numbers[:, : size + 1].double().numpy())
-    signs = np.where(numbers[:, size + 1 :].numpy() < 0.5, -1.0, 1.0)
-    points = signs * weights[:, :size] / weights.sum(axis=1, keepdims=True)
+    doubled = numbers.double().numpy() * 2
+    # Two independent draws from one number: the half that it lies in, and the place in that half.
+    halves = np.floor(doubled)
+    weights = _exponential(doubled - halves)
+    totals = weights.sum(axis=1, keepdims=True)
+    points = (2 * halves[:, :size] - 1) * weights[:, :size] / totals
     return torch.from_numpy(points.astype(np.float32))

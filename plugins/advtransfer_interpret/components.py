@@ -16,7 +16,7 @@ from advtransfer_interpret.options import Count, NonNegative, Positive
 
 
 @precheck(check=options.rank_misfits, metrics=options.influence_metrics)
-@component(version=2, needs=("model", "train"))
+@component(version=3, needs=("model", "train"))
 def influence(
     *,
     rcond: Annotated[float, Interval(ge=0, lt=1)],

@@ -320,14 +320,16 @@ class InfluenceFunctions:
         samples: dict[str, Tensor] = {}
         if self.targets == "test":
             samples["class_match"] = top_matches.to(torch.uint8).cpu()
+        match_metrics = self._match_metrics(matches_by_rank)
         return Measurement(
             metrics={
-                **self._match_metrics(matches_by_rank),
+                **match_metrics,
                 "three_of_five": three_of_five(matches),
                 "chance_match": chance,
                 "hessian_size": float(influences.hessian_size),
                 "hessian_rank": float(influences.hessian_rank),
             },
+            shares=[*match_metrics, "three_of_five", "chance_match"],
             samples=samples,
             files={
                 "class_match": draw_match_curve(

@@ -44,7 +44,7 @@ def scored(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Result, Threa
             yield from rows
 
         monkeypatch.setattr("advtransfer.testing.canaries.score.score_evaluation", score)
-        result = CliRunner().invoke(main, ["check", "--canaries", "foolbox/pgd", *arguments])
+        result = CliRunner().invoke(main, ["check", "foolbox/pgd", "--canaries", *arguments])
         return result, threats[-1] if threats else ThreatModel("linf", 0)
 
     return call

@@ -23,6 +23,16 @@ CHECK: dict[str, Json] = {
 }
 
 
+def test_note_of_the_suite_comes_first_and_is_no_markup(bench: Bench) -> None:
+    bench.leaderboard["note"] = "Not *reproduced* here."
+    bench.trial("natural", 0, 0.5, 0.1)
+
+    title, note, *_ = make_page(bench.run()).markdown.split("\n\n")
+
+    assert title.startswith("# ")
+    assert note == r"Not \*reproduced\* here."
+
+
 def test_baseline_transfer_is_paired_with_its_row_of_the_same_source_or_of_none(
     bench: Bench,
 ) -> None:

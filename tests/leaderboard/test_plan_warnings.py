@@ -83,6 +83,19 @@ def test_two_replicates_are_warned_of(
     ]
 
 
+@pytest.mark.parametrize(("n", "count"), [("all", 0), (20, 1)])
+def test_seeds_of_a_deterministic_transfer_are_one_trial(
+    tmp_path: Path, n: int | str, count: int
+) -> None:
+    found = warnings(
+        tmp_path,
+        targets={"digits": {"data": "high", "n": [n], "seeds": 2}},
+        evaluations={"clean": {"use": "foolbox/clean_accuracy"}},
+    )
+
+    assert count == len(found)
+
+
 def test_baseline_with_one_training_beside_several_is_warned_of(tmp_path: Path) -> None:
     sources = {
         "natural": {"use": "vision/trained", "data": "low"},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -94,3 +94,27 @@ def test_five_points_have_no_interval(bench: Bench) -> None:
     assert "Interval over sources" not in five
     (line,) = (line for line in five.splitlines() if line.startswith("| align.alpha_0"))
     assert "[" not in line
+
+
+@pytest.mark.parametrize(
+    ("probed", "caveat"),
+    [
+        ([None, None, None, None], None),
+        ([range(10)] * 4, "the host attacked only some of the test images."),
+        ([range(10)] * 3 + [range(5, 15)], "and not the same ones for all points, which are"),
+        ("none", "`pgd.robust_accuracy` is an upper bound: the host attacked no test image."),
+    ],
+)
+def test_upper_bounds_are_named(bench: Bench, probed: Any, caveat: str | None) -> None:  # noqa: ANN401  # Any: attacked positions of each point, or "none"
+    bench.leaderboard["questions"] = [
+        {"predictor": "align.alpha", "outcome": "pgd.robust_accuracy", "across": "source"}
+    ]
+    for place in range(4):
+        bench.aligned(f"source {place}", [SPREAD[place]], 0.9)
+        if probed != "none":
+            attack = [0] * (3 + place) + [1] * (17 - place)
+            bench.checked(bench.trials[-1], attack, probed=probed[place])
+    section = make_page(bench.run()).markdown.partition("## Questions")[2]
+
+    assert (caveat is None) == ("is an upper bound" not in section)
+    assert caveat is None or caveat in section

@@ -195,6 +195,19 @@ def test_differences_are_marked_where_they_hold_after_holms_correction(bench: Be
     assert r"\*: p < .05 after Holm's correction for 7 differences." in table
 
 
+def test_a_share_of_other_things_than_images_stays_within_0_and_1(bench: Bench) -> None:
+    bench.leaderboard |= {"columns": ["clean.match"], "rank_by": "clean.match"}
+    for seed, value in enumerate([0.9, 1.0, 1.0]):
+        trial = bench.trial("natural", seed, 0.5, 0.1)
+        metric = {"value": value, "share": True}
+        bench.records[trial["evaluations"]["clean"][0]] |= {
+            "metrics": {"match": metric},
+            "outcomes": {},
+        }
+
+    assert bench.row(bench.table(), "natural")[3].endswith(", 1.000]")
+
+
 def test_row_without_counterpart_in_the_baseline_has_no_difference(bench: Bench) -> None:
     bench.filled()
     bench.trial(None, 0, 0.4, 0.1, transfer="scratch")
@@ -254,7 +267,7 @@ def test_skipped_evaluation_hides_no_other_number_of_its_row(bench: Bench) -> No
         "probe",
         "**.900** [.880, .917]",
         "skipped",
-        rf"+.300 [{written(down, sign=True)}, {written(up, sign=True)}]\*",
+        f"+.300 [{written(down, sign=True)}, {written(up, sign=True)}]",
         "3",
         "0.25",
         "0.12",

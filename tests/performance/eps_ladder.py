@@ -1,8 +1,8 @@
-"""A ladder of eight radii beside eight runs of one radius each: its time, and how much less it finds.
+"""A ladder of eight radii beside eight runs of one radius each: its time, and that it finds no less.
 
     python tests/performance/eps_ladder.py
 
-At most 0.35 of their time, and at no radius a robust accuracy that is more than 2 points higher. The images are MNIST's
+At most their time, and at no radius a higher robust accuracy. The images are MNIST's
 where ADVTRANSFER_DATA has them, otherwise scikit-learn's digits; the network is trained first, against an adversary, so
 that something stands on every rung.
 """
@@ -29,8 +29,7 @@ from advtransfer_foolbox.components.gradient import pgd
 from advtransfer_vision.components.datasets import digits, torchvision
 from advtransfer_vision.components.training import trained
 
-IMAGES, STEPS, RUNGS, REPEATS, MOST = 512, 20, 8, 5, 0.35
-WEAKER = 0.02
+IMAGES, STEPS, RUNGS, REPEATS, MOST = 512, 20, 8, 5, 1.0
 
 
 def case() -> tuple[nn.Module, Samples, tuple[float, ...]]:
@@ -97,13 +96,13 @@ def main() -> None:
         sys.stdout.write(
             f"robust accuracy, {name}: {' '.join(f'{value:.3f}' for value in found)}\n"
         )
-    sys.stdout.write(f"at most {max(over):.3f} higher on the ladder, claimed at most {WEAKER}\n")
+    sys.stdout.write(f"at most {max(over):.3f} higher on the ladder, claimed at most 0\n")
     sys.stdout.write(
         f"{RUNGS} radii, PGD-{STEPS} on {len(test)} images of shape {test.card.shape}: ladder {fast:.2f} s, "
     )
     sys.stdout.write(f"{RUNGS} runs {slow:.2f} s, ratio {fast / slow:.2f}, at most {MOST} ")
     sys.stdout.write(f"(median of {REPEATS}, alternating)\n")
-    if max(over) > WEAKER:
+    if max(over) > 0:
         raise SystemExit("a ladder finds less than claimed")
     if fast > MOST * slow:
         raise SystemExit("a ladder takes longer than claimed")

@@ -54,6 +54,18 @@ def test_grid_is_the_product_of_its_axes(tmp_path: Path) -> None:
     assert {"natural[seed=0]", "natural[seed=1]", "linf"} == set(plan.sources.values())
 
 
+def test_plan_names_the_transfers_that_draw_no_random_number(tmp_path: Path) -> None:
+    transfers = {
+        "probe": {"use": "finetune/linear_probe"},
+        "sgd": {"use": "finetune/linear_probe", "solver": "sgd", "epochs": 1},
+        "affine": {"use": "finetune/logit_affine"},
+        "blocks": {"use": "finetune/blocks", "blocks": 1},
+    }
+    plan = planned(tmp_path, transfers=transfers)
+
+    assert ("affine", "probe") == plan.deterministic == Plan.from_json(plan.to_json()).deterministic
+
+
 def test_replicates_share_a_row(tmp_path: Path) -> None:
     rows = {(trial.source, trial.row, trial.replicate) for trial in planned(tmp_path).trials}
 

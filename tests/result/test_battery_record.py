@@ -26,6 +26,28 @@ def result(batteries: dict[str, str]) -> dict[str, Json]:
     )
 
 
+def test_a_metric_that_is_a_share_is_recorded_as_such() -> None:
+    record = result_record(
+        Node("result", "interpret/influence"),
+        outcomes={},
+        metrics={"match": 0.5, "size": 7.0},
+        shares=["match"],
+        checks=[],
+        batteries={},
+        samples=None,
+        files={},
+        provenance=PROVENANCE,
+        observed={},
+    )
+    metrics = record["metrics"]
+
+    assert {"match": {"value": 0.5, "share": True}, "size": {"value": 7.0}} == metrics
+    assert record_fault(record) is None
+    assert "expected a value alone, a share, or outcomes" in str(
+        record_fault(record | {"metrics": {"match": {"value": 1.5, "share": True}}})
+    )
+
+
 OUTCOMES = [Outcome.ROBUST, Outcome.BROKEN, Outcome.WRONG]
 BATTERY = Node("battery", "host/battery", 3, {"norm": "linf", "eps": 0.1, "size": "small"})
 

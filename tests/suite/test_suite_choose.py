@@ -177,6 +177,17 @@ def test_plan_names_transfers_that_differ_in_swept_options(tmp_path: Path) -> No
     assert "swept" not in plan_of(tmp_path)
 
 
+def test_transfer_that_chooses_is_not_deterministic(tmp_path: Path) -> None:
+    """Which images are held out depends on the subset's seed."""
+    for transfer, labels in (
+        ("linear_probe", ("tr",)),
+        (f"linear_probe, {choose('C: [1, 2]')}", ()),
+    ):
+        (tmp_path / "s.yaml").write_text(SUITE.replace("TRANSFER", transfer))
+        plan = make_plan(load(str(tmp_path / "s.yaml"), HOST), HOST)
+        assert labels == plan.deterministic
+
+
 def test_held_out_metrics_can_be_columns_and_rank(tmp_path: Path) -> None:
     board = "leaderboard: {rank_by: validation.accuracy, columns: [validation.robust_accuracy]}\n"
     plan = plan_of(tmp_path, ("evaluations:", f"{board}evaluations:"))
@@ -192,6 +203,13 @@ def test_held_out_metrics_can_be_columns_and_rank(tmp_path: Path) -> None:
         (
             ("evaluations:", "leaderboard: {rank_by: validation.loss}\nevaluations:"),
             "expected one of validation.accuracy, validation.robust_accuracy",
+        ),
+        (
+            (
+                "validation: 0.2}}",
+                "validation: 0}}\nleaderboard: {rank_by: validation.accuracy}",
+            ),
+            "expected no metric of held-out images, since no fit has any",
         ),
     ],
 )

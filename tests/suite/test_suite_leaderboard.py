@@ -30,6 +30,10 @@ def test_missing_leaderboard_is_an_empty_one(suite: Callable[..., Suite]) -> Non
     assert suite().leaderboard == Leaderboard(None, None, (), (), ())
 
 
+def test_note_is_one_line_of_text(board: Callable[[str], Leaderboard]) -> None:
+    assert board("note: |\n  Chosen by\n  another study.\n").note == "Chosen by another study."
+
+
 @pytest.mark.parametrize("name", ["natural", "Natural", "'Natural[seed=0]'"])
 def test_baseline_is_the_row_of_the_named_source(
     board: Callable[[str], Leaderboard], name: str

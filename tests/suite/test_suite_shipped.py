@@ -16,6 +16,9 @@ print([name for name in ("torch", "numpy", "sklearn", "foolbox", "matplotlib") i
 """
 
 
+SOURCES = ("natural", "linf 0.1", "linf 0.2", "random")
+
+
 def test_quickstart_is_shipped() -> None:
     assert shipped_suites()["quickstart"].is_file()
 
@@ -27,11 +30,12 @@ def test_quickstart_has_the_axes_that_its_head_promises() -> None:
         "quickstart",
         "Do robust source models transfer better from few labels?",
     )
-    assert [cell.label for cell in suite.sources] == ["natural", "linf 0.1", "linf 0.2", "random"]
-    assert [len(target.subsets) for target in suite.targets] == [20]
+    trainings = [f"{name}[seed={seed}]" for name in SOURCES for seed in range(3)]
+    assert [cell.label for cell in suite.sources] == trainings
+    assert [len(target.subsets) for target in suite.targets] == [6]
     assert [cell.label for cell in suite.transfers] == ["probe", "block1"]
-    assert [cell.label for cell in suite.evaluations] == ["clean", "fgsm", "pgd20"]
-    assert suite.leaderboard.columns == ("clean.accuracy", "fgsm.accuracy", "pgd20.robust_accuracy")
+    assert [cell.label for cell in suite.evaluations] == ["clean", "fgsm", "auto"]
+    assert suite.leaderboard.columns == ("clean.accuracy", "fgsm.accuracy", "auto.robust_accuracy")
     assert suite.text == shipped_suites()["quickstart"].read_text(encoding="utf-8")
 
 

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from torch import nn
 
 from advtransfer.errors import Inapplicable
-from advtransfer.toolkit.rng import reinitialize, stream_generator
+from advtransfer.toolkit.rng import build_redrawable, reinitialize, stream_generator
 
 
 def network() -> nn.Sequential:
@@ -72,3 +74,26 @@ def test_untrained_layers_can_keep_their_weights() -> None:
 
     assert before["0.weight"].equal(after["0.weight"])
     assert not before["2.weight"].equal(after["2.weight"])
+
+
+def test_network_that_can_be_built_again_gets_its_own_initialisation() -> None:
+    def build() -> nn.Sequential:
+        layers = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2))
+        nn.init.constant_(layers.get_parameter("0.weight"), 0.25)
+        return layers
+
+    network = build_redrawable(build, stream_generator("one"))
+    whole = nn.Sequential(network, nn.Linear(2, 3))
+    with torch.no_grad():
+        for parameter in whole.parameters():
+            parameter.fill_(7.0)
+    reinitialize(whole, stream_generator("new"), whose="a network")
+    # A copy with another layer is no longer what was built, so each layer draws for itself.
+    changed = copy.deepcopy(network)
+    changed[0] = nn.Conv2d(1, 4, 3)
+    reinitialize(changed, stream_generator("new"), whose="a network")
+
+    assert (network.get_parameter("0.weight") == 0.25).all()
+    assert not (network.get_parameter("0.bias") == 7.0).any()
+    assert not (whole.get_parameter("1.weight") == 7.0).any()
+    assert not (changed.get_parameter("0.weight") == 0.25).any()

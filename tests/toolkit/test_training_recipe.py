@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 
 import numpy as np
@@ -98,17 +99,19 @@ def test_exponential_average_is_the_sum_over_all_steps() -> None:
     decays = [min(0.8, (1 + step) / (10 + step)) for step in range(count)]
     # The closed form: each state times its own share and all later decays.
     shares = [
-        (1 - decays[step] if step else 1.0) * np.prod(decays[step + 1 :]) for step in range(count)
+        (1 - decays[step] if step else 1.0) * math.prod(decays[step + 1 :]) for step in range(count)
     ]
 
     assert sum(shares) == pytest.approx(1)
     assert_weights(
         model,
         {
-            name: sum(
-                share * weights[name]
-                for share, weights in zip(shares, recorded.weights, strict=True)
-            )
+            name: torch.stack(
+                [
+                    share * weights[name]
+                    for share, weights in zip(shares, recorded.weights, strict=True)
+                ]
+            ).sum(0)
             for name in recorded.weights[0]
         },
     )

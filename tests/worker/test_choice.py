@@ -44,6 +44,8 @@ evaluations: {{clean: {{use: foolbox/clean_accuracy}}}}
 POISON: list[bool] = []
 FITS: list[tuple[float, int, float]] = []
 """Sign, number of training images and first draw of each fit of this process."""
+SAVED: list[float | None] = []
+"""Sign in the training state that each fit found."""
 FAILURES: list[int] = []
 """Numbers of fits, from 1, that fail once."""
 
@@ -119,6 +121,9 @@ class Means:
         assert validation is None
         draw = torch.rand((), generator=context.generator("draw")).item()
         FITS.append((self.sign, len(train), draw))
+        saved = context.saved()
+        SAVED.append(None if saved is None else saved["sign"].item())
+        context.save({"sign": torch.tensor(self.sign)})
         if len(FITS) in FAILURES:
             raise RuntimeError("killed by the test")
         images = train.inputs(all_positions(train)).flatten(1)
@@ -152,7 +157,7 @@ def register_transfers() -> list[Factory[Transfer]]:
 
 @pytest.fixture(autouse=True)
 def empty_lists() -> Iterator[None]:
-    for values in (POISON, FITS, FAILURES):
+    for values in (POISON, FITS, SAVED, FAILURES):
         values.clear()
     yield
     object_builder._cached_dataset.cache_clear()
@@ -285,6 +290,25 @@ def test_killed_choice_goes_on_with_the_candidates_that_are_left(
     for record in (whole, resumed):
         del record["observed"]
     assert whole == resumed
+
+
+def test_candidate_goes_on_from_its_own_training_state_alone(
+    go: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    def saved_files() -> list[Path]:
+        return [path for path in (tmp_path / "cache a" / "saved").rglob("*") if path.is_file()]
+
+    FAILURES.extend([2, 5])
+    go(choose("[-1.0, 1.0, 2.0]"))
+    assert 1 == len(saved_files())
+    for _ in range(2):
+        record = go(choose("[-1.0, 1.0, 2.0]"))
+
+    # The second fit failed and found its state again, and so did the last, on all images.
+    assert [-1.0, 1.0, 1.0, 2.0, 1.0, 1.0] == [sign for sign, *_ in FITS]
+    assert [None, None, 1.0, None, None, 1.0] == SAVED
+    assert {"sign": 1.0} == record["chosen"]
+    assert [] == saved_files()
 
 
 def test_candidate_that_diverges_is_not_chosen(go: Callable[..., dict[str, Any]]) -> None:

@@ -66,6 +66,14 @@ def test_numbers_must_be_finite_and_named_apart_from_outcomes() -> None:
     )
 
 
+def test_shares_are_metrics_from_0_to_1() -> None:
+    assert "" == violation(shares=["loss"])
+    assert "share 'loss' is 1.5; expected 0 to 1" == violation(
+        metrics={"loss": 1.5}, shares=["loss"]
+    )
+    assert "share 'match' has no value; expected it in metrics" == violation(shares=["match"])
+
+
 def test_checks_must_not_have_names_of_the_host() -> None:
     check = Check("noise@0.1", "pass", 0, 0, 6, "the plugin's own")
 

@@ -39,9 +39,9 @@ PHASE_NAMES = {
 """What the phases of a record are called on the page."""
 SECONDS_LEGEND = (
     "s fit, s evaluations: mean seconds of a trial's fit, and of all its evaluations together. "
-    "Neither includes the training of its source, the loading of data and models, or the host's "
-    "checks. A value that trials share (a teacher, features of a source) is in the seconds of the "
-    "trial that came first."
+    "Neither includes the training of its source, the choice of its options, the loading of data "
+    "and models, or the host's checks. A value that trials share (a teacher, features of a source) "
+    "is in the seconds of the trial that came first."
 )
 MISSED_NOTE = (
     "Missed: the share of the images attacked by the host, in points, that its own attacks broke "

@@ -73,8 +73,10 @@ TRAINING_STARTS = {
 }
 NUMBER_LEGEND = (
     "A number is a mean over trials, with its 95 % interval in brackets. The caption of each table "
-    "says what the intervals are over. Intervals over subset seeds do not include the variance "
-    "between training runs of a source. Intervals of shares are cut off at 0 and 1."
+    "says what the intervals are over: shares of test images have one over the images and, where "
+    "there are several, over source trainings or subset seeds; other numbers have a t-interval "
+    "over trainings or seeds alone. Intervals over subset seeds do not include the variance "
+    "between training runs of a source. Intervals of shares stay within 0 and 1."
 )
 CELL_LEGEND = (
     f"a{EN_DASH}b: some outcomes are unknown (an attack that did not finish, an invalid example); "
@@ -93,7 +95,8 @@ def header_section(data: RunData) -> str:
     summary = f"Suite {inline_code(plan.suite)}: {planned} planned, {counts}."
     origin = f"Generated from the run's records by {inline_code(command)}; the same records give "
     origin += "the same page."
-    return "\n\n".join([title, summary, origin, _environments_text(data)])
+    note = escape_markdown(str(plan.leaderboard.get("note", "")))
+    return join_parts([title, note, summary, origin, _environments_text(data)])
 
 
 def sources_section(data: RunData) -> str:

@@ -43,7 +43,7 @@ def plan_warnings(plan: Plan, suite: Suite) -> list[PlanWarning]:
     """Return what the page of a plan cannot show, or shows with little weight."""
     trials = [trial for trial in plan.trials if not trial.skipped]
     texts: dict[WarningKind, Iterable[str]] = {
-        "replicates": _replicate_warnings(trials),
+        "replicates": _replicate_warnings(plan, trials),
         "baseline": _baseline_warnings(plan, trials),
         "question": _question_warnings(plan, suite),
     }
@@ -61,13 +61,15 @@ def _trials_by_row(trials: Iterable[Trial]) -> dict[RowKey, list[Trial]]:
     return rows
 
 
-def _replicate_warnings(trials: Iterable[Trial]) -> Iterator[str]:
+def _replicate_warnings(plan: Plan, trials: Iterable[Trial]) -> Iterator[str]:
     """Yield the rows whose intervals rest on two replicates: t with 1 degree of freedom is 12.7."""
     by_trainings: dict[str, None] = {}
     by_seeds: dict[str, None] = {}
-    for (row, _, target, n, _), of_row in _trials_by_row(trials).items():
+    for (row, _, target, n, transfer), of_row in _trials_by_row(trials).items():
         training_count = len({trial.replicate for trial in of_row})
-        seed_count = len({trial.seed for trial in of_row})
+        # All seeds of a deterministic transfer to all images are one trial.
+        is_one_trial = n == "all" and transfer in plan.deterministic
+        seed_count = 1 if is_one_trial else len({trial.seed for trial in of_row})
         # Trainings are the units where a source has several, else its subset seeds are.
         if training_count == 2:
             by_trainings[str(row)] = None

@@ -52,6 +52,7 @@ def _result_caveats(result: PredictorResult, *, across: str, own_count: int) -> 
     yield _missing_points_caveat(result.points)
     yield _incomplete_points_caveat(result.points)
     yield _unlearned_points_caveat(result.points)
+    yield from _upper_bound_caveats(result.points)
     yield _shared_origin_caveat(result)
     yield _least_p_caveat(result, own_count=own_count)
     if len(points) < MIN_POINTS:
@@ -101,6 +102,26 @@ def _unlearned_points_caveat(points: QuestionPoints) -> str:
         if point.unlearned_count
     ]
     return f"Did not learn, and are points all the same: {', '.join(items)}." if items else ""
+
+
+def _upper_bound_caveats(points: QuestionPoints) -> Iterator[str]:
+    """Yield the robust accuracies that are upper bounds, since the host did not attack all images."""
+    sides = (
+        (points.predictor, [point.predictor for point in points.points]),
+        (points.outcome, [point.outcome for point in points.points]),
+    )
+    for column, groups in sides:
+        results = [result for point in groups for group in point for result in group]
+        probes = [result.metrics[column.metric or ""].probe for result in results]
+        partial = [probe for probe in probes if probe is not None and not probe.is_complete]
+        if not partial:
+            continue
+        images = {probe.images for probe in probes if probe is not None}
+        attacked = "only some of the test images" if any(images) else "no test image"
+        caveat = f"{inline_code(column.name)} is an upper bound: the host attacked {attacked}"
+        if len(images) > 1:
+            caveat += ", and not the same ones for all points, which are hardly comparable"
+        yield f"{caveat}."
 
 
 def _shared_origin_caveat(result: PredictorResult) -> str:

@@ -28,6 +28,7 @@ from advtransfer.precheck import CellOutline
 from advtransfer.suite import GridEntry, Selection, Subset, Suite, Target
 from advtransfer.suite.choice import choice_misfits
 from advtransfer.suite.outlines import Outlines
+from advtransfer.suite.sections import CHOOSE
 from advtransfer.types import ComponentMetadata, Json, Task
 
 
@@ -115,14 +116,14 @@ def make_plan(suite: Suite, host: Host) -> Plan:
         _leaderboard_json(suite),
         names,
         tuple(trials),
-        deterministic=tuple(
-            sorted(
-                cell.label
-                for cell in suite.transfers
-                if cell.facts.is_deterministic(cell.node.options)
-            )
-        ),
+        deterministic=tuple(sorted(cell.label for cell in suite.transfers if _draws_nothing(cell))),
     )
+
+
+def _draws_nothing(transfer: GridEntry) -> bool:
+    """Return whether fits to the same images are equal; a choice draws what it holds out."""
+    options = transfer.node.options
+    return CHOOSE not in options and transfer.facts.is_deterministic(options)
 
 
 @dataclass(frozen=True, slots=True)
@@ -324,6 +325,7 @@ def _leaderboard_json(suite: Suite) -> dict[str, Json]:
         baseline = leaderboard.baseline
     swept = _swept_transfers(suite)
     return {
+        **({"note": leaderboard.note} if leaderboard.note else {}),
         **({"swept": swept} if swept else {}),
         "baseline": baseline,
         "rank_by": leaderboard.rank_by,

@@ -106,14 +106,16 @@ class Plan:
 
     def to_json(self) -> dict[str, Json]:
         """Return the plan as `plan.json` holds it."""
-        return {
+        plan: dict[str, Json] = {
             "format": PLAN_FORMAT,
             "suite": self.suite,
             "title": self.title,
             "leaderboard": dict(self.leaderboard),
             "sources": dict(self.sources),
             "trials": [trial.to_json() for trial in self.trials],
-        } | ({"deterministic": list(self.deterministic)} if self.deterministic else {})
+        }
+        # Left out where there is none, so that plans of earlier releases stay as they are.
+        return plan | ({"deterministic": list(self.deterministic)} if self.deterministic else {})
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Plan:  # Any: JSON that `to_json` wrote

@@ -345,7 +345,8 @@ def labels_fault(labels: object) -> str | None:
     if not isinstance(labels, Mapping) or type(labels.get("one_class")) is not bool:
         return f"found labels {str(labels)[:80]}; expected largest_class and one_class"
     share = labels.get("largest_class")
-    if type(share) not in (int, float) or not 0 < share <= 1:
+    # A bool is an int, and no share.
+    if isinstance(share, bool) or not isinstance(share, int | float) or not 0 < share <= 1:
         return f"found largest_class {share!r}; expected a share"
     return None
 

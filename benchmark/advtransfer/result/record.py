@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import zlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TypeAlias
 
@@ -96,16 +96,21 @@ def result_record(
     provenance: Provenance,
     observed: Mapping[str, Json],
     labels: Mapping[str, Json] | None = None,
+    shares: Collection[str] = (),
 ) -> Record:
     """Return the record of a result, with metrics computed from the outcomes of the samples.
 
-    `batteries` holds the ids of the battery records behind the checks, by metric. `labels` is what
-    a fitted model is held to (see `advtransfer.result.evidence.unlearned_reason`).
+    `shares` names the metrics that an evaluation states to be shares. `batteries` holds the ids of
+    the battery records behind the checks, by metric. `labels` is what a fitted model is held to
+    (see `advtransfer.result.evidence.unlearned_reason`).
     """
     value, reason, rules = verdict_from_checks(checks)
     body: Record = {
         "metrics": {name: robust_share(values) for name, values in sorted(outcomes.items())}
-        | {name: {"value": number} for name, number in sorted(metrics.items())},
+        | {
+            name: {"value": number, "share": True} if name in shares else {"value": number}
+            for name, number in sorted(metrics.items())
+        },
         "outcomes": {name: pack_outcomes(values) for name, values in sorted(outcomes.items())},
         "samples": dict(samples) if samples is not None else None,
         "checks": [asdict(check) for check in checks],

@@ -320,9 +320,12 @@ def _result_faults(record: RecordJson) -> Iterator[str]:
             yield from _share_faults(name, metrics, values)
     for name, metric in metrics.items():
         if name not in outcomes:
-            if metric.keys() != {"value"}:
-                yield f"found {name} {metric}; expected a value alone, or outcomes"
-            yield from _number_faults(name, metric)
+            is_share = metric.get("share") is True and 0 <= metric["value"] <= 1
+            if metric.keys() != {"value"} and not (
+                metric.keys() == {"value", "share"} and is_share
+            ):
+                yield f"found {name} {metric}; expected a value alone, a share, or outcomes"
+            yield from _number_faults(name, {"value": metric["value"]})
     yield from _verdict_faults(record)
     if "labels" in record and (fault := labels_fault(record["labels"])):
         yield fault

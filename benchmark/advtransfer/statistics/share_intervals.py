@@ -93,8 +93,8 @@ def board_variances(board: FloatArray) -> BoardVariances:
     """Return the variances of a board ``(trainings, seeds, images)``; NaN for missing trials."""
     import numpy as np
 
-    present = ~np.isnan(board).any(axis=2)
-    trainings = present.any(axis=1)
+    present: NDArray[np.bool_] = np.asarray(~np.isnan(board).any(axis=2))
+    trainings = np.asarray(present.any(axis=1))
     board, present = board[trainings], present[trainings]
     if len(board) > 1:
         units = np.stack(
@@ -218,7 +218,7 @@ def _effective_images(variances: BoardVariances, outcome_variance: float) -> flo
     """
     count = variances.image_count
     events = count * outcome_variance
-    image_events = count * count * variances.images
+    image_events = count * (count - 1) * variances.images
     return count * (events + PRIOR_EVENTS) / (image_events + PRIOR_EVENTS)
 
 
@@ -270,11 +270,13 @@ def _residual_variance(residuals: FloatArray) -> float:
     rows, columns = residuals.shape
     if rows < 2 or columns < 2:
         return 0.0
-    return float((residuals**2).sum()) / ((rows - 1) * (columns - 1)) / residuals.size
+    squares = float((residuals**2).sum())
+    degrees = int(rows - 1) * int(columns - 1)
+    return squares / (degrees * int(rows) * int(columns))
 
 
 def _normal_quantile(confidence: float) -> float:
-    return NormalDist().inv_cdf((1 + confidence) / 2)
+    return float(NormalDist().inv_cdf((1 + confidence) / 2))
 
 
 def _student_quantile(degrees: float, confidence: float) -> float:

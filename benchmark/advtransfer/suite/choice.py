@@ -17,9 +17,10 @@ from advtransfer.node import Node
 from advtransfer.options import Options
 from advtransfer.precheck import CellOutline, Misfit, precheck_of
 from advtransfer.suite import validators
-from advtransfer.suite.entry import CHOOSE, CHOOSE_KEYS, SuiteEntry, listed_values
+from advtransfer.suite.entry import SuiteEntry, listed_values
 from advtransfer.suite.located import Located, Problems, join_names, set_at_path
 from advtransfer.suite.outlines import Outlines
+from advtransfer.suite.sections import CHOOSE, CHOOSE_KEYS
 from advtransfer.toolkit.adversary import Adversary
 from advtransfer.toolkit.option_checks import radius_misfits
 from advtransfer.types import Json

@@ -25,15 +25,19 @@ from advtransfer.suite.located import (
     quote_name,
     set_at_path,
 )
-from advtransfer.suite.sections import MAX_GRID_ENTRIES, SECTIONS_BY_KIND, Section, label_fault
+from advtransfer.suite.sections import (
+    CHOICE_STEP,
+    CHOOSE,
+    CHOOSE_KEYS,
+    MAX_GRID_ENTRIES,
+    SECTIONS_BY_KIND,
+    Section,
+    label_fault,
+)
 from advtransfer.text import with_article
 from advtransfer.types import Json
 
 DIGEST_OPTION = "sha256"
-CHOOSE = "choose"
-CHOOSE_KEYS = ("by", "among", "folds", "attack")
-CHOICE_STEP = "write `choose: {by: validation.accuracy, among: {OPTION: [...]}, folds: 5}`"
-"""Next step where options are written as if a component chose among them itself."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,6 @@ from advtransfer.precheck import Misfit
 from advtransfer.suite import validators
 from advtransfer.suite.choice import ChoiceReader
 from advtransfer.suite.entry import (
-    CHOOSE,
     EntryReader,
     SuiteEntry,
     SweepPoint,
@@ -34,6 +33,7 @@ from advtransfer.suite.located import Located, Problems, did_you_mean, join_name
 from advtransfer.suite.node_builder import ContentFinder, NodeBuilder
 from advtransfer.suite.outlines import Outlines
 from advtransfer.suite.sections import (
+    CHOOSE,
     INLINE_WORDS,
     MAX_GRID_ENTRIES,
     REFERENCE_WORDS,

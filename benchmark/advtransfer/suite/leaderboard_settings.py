@@ -25,7 +25,7 @@ from advtransfer.types.metric_names import (
     worst_norm,
 )
 
-LEADERBOARD_KEYS = ("baseline", "rank_by", "columns", "figures", "questions")
+LEADERBOARD_KEYS = ("note", "baseline", "rank_by", "columns", "figures", "questions")
 RANK_BY_KEYS = ("lowest",)
 FIGURE_KINDS = ("accuracy_vs_n",)
 FIGURE_KEYS = ("kind", "metric")
@@ -43,13 +43,17 @@ _METRIC_PATTERN = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class LeaderboardReader:
-    """Reader of one suite's ``leaderboard``, with the suite's grid and entries."""
+    """Reader of one suite's ``leaderboard``, with the suite's grid and entries.
+
+    `holds_out` says whether any fit of the suite measures held-out images.
+    """
 
     grid: Grid
     sources: tuple[GridEntry, ...]
     evaluations: tuple[GridEntry, ...]
     outlines: Outlines
     problems: Problems
+    holds_out: bool = True
 
     def read(self, value: Located) -> Leaderboard:
         """Return the settings; a name that no part of the suite has is a problem."""
@@ -65,7 +69,15 @@ class LeaderboardReader:
             columns=tuple(column for column in columns if column is not None),
             figures=tuple(self._read_figure(figure) for figure in figures),
             questions=tuple(self._read_question(question) for question in questions),
+            note=self._read_note(items["note"]) if "note" in items else "",
         )
+
+    def _read_note(self, value: Located) -> str:
+        """Return a text for the page, on one line."""
+        note = validators.require_text(
+            value, expected="a text for the page", problems=self.problems
+        )
+        return " ".join((note or "").split())
 
     def _list_items(self, items: Mapping[str, Located], name: str) -> tuple[Located, ...]:
         if name not in items or items[name].value == ():
@@ -157,6 +169,14 @@ class LeaderboardReader:
 
     def _read_validation(self, value: Located) -> str | None:
         """Return ``validation.accuracy`` or its robust twin, or add a problem and return None."""
+        if value.value in VALIDATION_COLUMNS and not self.holds_out:
+            validators.add_mismatch(
+                value,
+                expected="no metric of held-out images, since no fit has any",
+                next_step="give a target a `validation` share, or `choose` in a transfer",
+                problems=self.problems,
+            )
+            return None
         if value.value in VALIDATION_COLUMNS:
             return str(value.value)
         validators.add_mismatch(
@@ -256,10 +276,7 @@ class LeaderboardReader:
                 problems=self.problems,
             )
         if "note" in items:
-            note = validators.require_text(
-                items["note"], expected="a text for the page", problems=self.problems
-            )
-            question["note"] = " ".join((note or "").split())
+            question["note"] = self._read_note(items["note"])
         return question
 
     def _read_predictors(self, value: Located) -> Json:

@@ -19,6 +19,7 @@ from advtransfer.suite.leaderboard_settings import LeaderboardReader
 from advtransfer.suite.located import Located, Problems, did_you_mean, quote_name
 from advtransfer.suite.sections import (
     ADAPTERS,
+    CHOOSE,
     EVALUATIONS,
     MAX_TITLE_LENGTH,
     MAX_TRIALS,
@@ -135,7 +136,7 @@ def _build_suite(
         text=text,
         targets=tuple(targets),
         exclude=_read_exclusions(written, grid, problems),
-        leaderboard=_read_leaderboard(written, grid, cells, entries, problems),
+        leaderboard=_read_leaderboard(written, grid, cells, targets, entries, problems),
         section_locations={name: value.name_location for name, value in written.items()},
         **cells,
     )
@@ -243,12 +244,20 @@ def _read_leaderboard(
     written: Mapping[str, Located],
     grid: Grid,
     cells: Mapping[str, tuple[GridEntry, ...]],
+    targets: Sequence[Target],
     entries: GridEntries,
     problems: Problems,
 ) -> Leaderboard:
     if "leaderboard" not in written:
         return Leaderboard()
+    has_choice = any(CHOOSE in cell.node.options for cell in cells["transfers"])
+    has_validation = any(subset.validation for target in targets for subset in target.subsets)
     reader = LeaderboardReader(
-        grid, cells["sources"], cells["evaluations"], entries.outlines, problems
+        grid,
+        cells["sources"],
+        cells["evaluations"],
+        entries.outlines,
+        problems,
+        holds_out=has_choice or has_validation,
     )
     return reader.read(written["leaderboard"])

@@ -20,9 +20,10 @@ from advtransfer.options import ContentKind, Option, OptionFault
 from advtransfer.precheck import CellOutline, Misfit
 from advtransfer.suite import validators
 from advtransfer.suite.data_views import check_view, read_view
-from advtransfer.suite.entry import CHOICE_STEP, CHOOSE, DIGEST_OPTION, SuiteEntry
+from advtransfer.suite.entry import DIGEST_OPTION, SuiteEntry
 from advtransfer.suite.located import Located, Problems, did_you_mean, join_names
 from advtransfer.suite.outlines import Outlines
+from advtransfer.suite.sections import CHOICE_STEP, CHOOSE
 from advtransfer.toolkit import file_digests
 from advtransfer.types import Json
 

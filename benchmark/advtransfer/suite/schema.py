@@ -27,8 +27,8 @@ from advtransfer.suite.component_schema import (
     typed_value,
     with_description,
 )
-from advtransfer.suite.entry import CHOOSE
 from advtransfer.suite.sections import (
+    CHOOSE,
     INLINE_WORDS,
     MAX_GRID_ENTRIES,
     MAX_TITLE_LENGTH,
@@ -182,6 +182,7 @@ def _leaderboard_schema() -> JsonSchema:
         "note": or_null(with_description(_TEXT, "A text for the page.")),
     }
     own: dict[str, JsonSchema] = {
+        "note": with_description(_TEXT, "A text for the top of the page."),
         "baseline": {"anyOf": [_TEXT, closed_object({"transfer": _TEXT}, required=["transfer"])]},
         "rank_by": with_description(
             {"anyOf": [definition_ref("metric"), lowest]},

@@ -55,6 +55,10 @@ INLINE_WORDS = ("use", "preset")
 REFERENCE_WORDS = (*INLINE_WORDS, "seeds", "start")
 TRAINING_STARTS = ("own", "source")
 """Initial weights of a reference: its own draw, or those from which a source of its seed starts."""
+CHOOSE = "choose"
+CHOOSE_KEYS = ("by", "among", "folds", "attack")
+CHOICE_STEP = "write `choose: {by: validation.accuracy, among: {OPTION: [...]}, folds: 5}`"
+"""Next step where options are written as if a component chose among them itself."""
 # Data sets are on no axis of the grid, so their entries have no `only`.
 DATASETS = Section(
     "datasets", "dataset", "data", ("use", "preset", "sweep", "label"), views=VIEW_OPTIONS
@@ -71,7 +75,7 @@ ADAPTERS = Section(
     ("source", "target"),
 )
 TRANSFERS = Section(
-    "transfers", "transfer", "transfer", ("use", "preset", "sweep", "choose", "label", "only")
+    "transfers", "transfer", "transfer", ("use", "preset", "sweep", CHOOSE, "label", "only")
 )
 EVALUATIONS = Section(
     "evaluations",

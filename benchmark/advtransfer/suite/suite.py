@@ -78,7 +78,7 @@ class Leaderboard:
     """Settings of the page.
 
     `baseline` is a source's row, or the label of a transfer. `rank_by` is a metric of which more is
-    better, or ``{lowest: metric}``.
+    better, or ``{lowest: metric}``. `note` is the suite's own text for the page.
     """
 
     baseline: str | Mapping[Literal["transfer"], str] | None = None
@@ -86,6 +86,7 @@ class Leaderboard:
     columns: tuple[str, ...] = ()
     figures: tuple[Mapping[str, Json], ...] = ()
     questions: tuple[Mapping[str, Json], ...] = ()
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)

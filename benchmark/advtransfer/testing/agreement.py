@@ -186,7 +186,7 @@ class CountingNetwork(nn.Module):
         self.forwards += len(inputs)
         logits: Tensor = self._network[0](inputs)
         if logits.requires_grad:
-            logits.register_hook(self._count_gradient)
+            logits.register_hook(self._count_gradient)  # type: ignore[no-untyped-call]  # torch
         return logits
 
     def _count_gradient(self, gradient: Tensor) -> None:

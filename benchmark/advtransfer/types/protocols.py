@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
@@ -234,7 +234,9 @@ class Measurement:
     Args:
         outcomes: By metric (``accuracy``, ``robust_accuracy@0.1``), ``(N,)`` uint8 values of `Outcome`. The
             host computes the metric's value, bounds and interval from them.
-        metrics: Metrics that are not shares of samples.
+        metrics: Metrics without an outcome for each sample.
+        shares: The names of those metrics that are shares, such as of training images, from 0 to 1: their
+            intervals end there.
         samples: The per-sample values ``(N,)`` of a metric that is a mean over samples, under the metric's
             name, with NaN for samples that are left out; and other arrays ``(N, ...)``.
         examples: One for each ``robust_accuracy*``, with its ball, also where no sample was broken: the host
@@ -249,6 +251,7 @@ class Measurement:
     examples: Sequence[Examples] = ()
     checks: Sequence[Check] = ()
     files: Mapping[str, Path] = field(default_factory=dict)
+    shares: Collection[str] = ()
 
 
 class Evaluation(Protocol):

@@ -170,11 +170,14 @@ def _pooled_scores(measured: list[dict[str, float]], sizes: list[int]) -> dict[s
     """Return the mean over all held-out images; a candidate that diverged in a fold has none."""
     if any("diverged" in scores for scores in measured):
         return {"diverged": 1.0}
-    return {
-        name: sum(scores[name] * size for scores, size in zip(measured, sizes, strict=True))
-        / sum(sizes)
-        for name in measured[0]
-    }
+    pooled = {}
+    for name in measured[0]:
+        # Rounded counts: equal candidates are equal whatever their folds rounded to.
+        counts = [
+            round(scores[name] * size, 2) for scores, size in zip(measured, sizes, strict=True)
+        ]
+        pooled[name] = sum(counts) / sum(sizes)
+    return pooled
 
 
 def _best_row(rows: list[dict[str, float]], metric: str) -> int:

@@ -167,6 +167,7 @@ def _write_record(
             node,
             outcomes=result.outcomes,
             metrics=result.metrics,
+            shares=result.shares,
             checks=result.checks,
             batteries=result.batteries,
             samples=_write_samples(recorder, node, result.samples),
@@ -184,6 +185,7 @@ class _ResultParts:
 
     outcomes: dict[str, list[int]] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
+    shares: set[str] = field(default_factory=set)
     checks: list[Check] = field(default_factory=list)
     samples: dict[str, Tensor] = field(default_factory=dict)
     files: dict[str, Path] = field(default_factory=dict)
@@ -211,6 +213,7 @@ class _ResultParts:
             self.outcomes[f"{name}{suffix}"] = values.tolist()
         for name, number in measurement.metrics.items():
             self.metrics[f"{name}{suffix}"] = number
+        self.shares.update(f"{name}{suffix}" for name in measurement.shares)
         for name, array in measurement.samples.items():
             self.samples[f"{name}{suffix}"] = array
         for name, path in measurement.files.items():

@@ -7,7 +7,7 @@ names the plugin, the component and the function.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -156,6 +156,10 @@ def require_measurement(component: Component, value: object) -> Measurement:
     _require_tensors(component, "measure", "outcomes", measurement.outcomes)
     _require_tensors(component, "measure", "samples", measurement.samples)
     _require_numbers(component, "measure", "metrics", measurement.metrics)
+    if isinstance(measurement.shares, str) or not isinstance(measurement.shares, Collection):
+        raise return_error(
+            component, "measure", f"shares {measurement.shares!r}", "a list of names"
+        )
     _require_items(component, "examples", measurement.examples, Examples)
     _require_items(component, "checks", measurement.checks, Check)
     for examples in measurement.examples:
@@ -300,11 +304,15 @@ def _metric_violations(measurement: Measurement) -> Iterator[str]:
     for name, number in measurement.metrics.items():
         if not math.isfinite(number):
             yield f"metric {name!r} is {number}; expected a number"
+        if name in measurement.shares and not 0 <= number <= 1:
+            yield f"share {name!r} is {number}; expected 0 to 1"
         if name in measurement.outcomes:
             yield (
                 f"{name!r} is both an outcome metric and a number; "
                 "expected one of them; give the other another name"
             )
+    for name in sorted(set(measurement.shares) - set(measurement.metrics)):
+        yield f"share {name!r} has no value; expected it in metrics"
     if not measurement.outcomes and not measurement.metrics:
         yield "measured nothing; expected outcomes or metrics"
 

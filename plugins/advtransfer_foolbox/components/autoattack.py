@@ -11,17 +11,9 @@ from annotated_types import Gt, Lt
 from advtransfer.precheck import precheck
 from advtransfer.toolkit.option_checks import Norm
 from advtransfer.types import Evaluation, Factory, component
-from advtransfer_foolbox import options
-from advtransfer_foolbox.options import (
-    Apgd,
-    ApgdLoss,
-    AtLeastOne,
-    AutoAttackVersion,
-    Eps,
-    EpsList,
-    Seed,
-    TargetOrder,
-)
+from advtransfer_foolbox import attack_settings, options
+from advtransfer_foolbox.attack_settings import Apgd, ApgdLoss, AutoAttackVersion, TargetOrder
+from advtransfer_foolbox.options import AtLeastOne, Eps, EpsList, Seed
 
 _APGD_OPTIONS = ("steps", "restarts", "loss", "targets", "target_order", "rho")
 _apgd_settings = partial(Apgd, kind="apgd")
@@ -120,7 +112,7 @@ def autoattack(
         counts: Also report ``forwards`` and ``gradients``, the numbers of evaluations of the model
             and of its gradient per sample, and their means.
     """
-    members = options.autoattack_members(norm, version, steps, targets)
+    members = attack_settings.autoattack_members(norm, version, steps, targets)
     from advtransfer_foolbox.assemble import build_evaluation
 
     return build_evaluation(*members, norm=norm, eps=eps, seed=seed, report_queries=counts)

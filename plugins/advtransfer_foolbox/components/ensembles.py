@@ -13,24 +13,21 @@ from advtransfer.toolkit.option_checks import Norm
 from advtransfer.toolkit.tagged_union import TaggedUnion
 from advtransfer.types import Evaluation, Factory, component
 from advtransfer_foolbox import options
-from advtransfer_foolbox.options import (
+from advtransfer_foolbox.attack_settings import (
     Apgd,
-    AtLeastOne,
     BasicIterative,
     Boundary,
     BrendelBethge,
     CarliniWagner,
     DeepFool,
-    Eps,
-    EpsList,
     Fab,
     Fgsm,
     Noise,
     NoiseKind,
     Pgd,
-    Seed,
     Square,
 )
+from advtransfer_foolbox.options import AtLeastOne, Eps, EpsList, Seed
 
 EnsembleMember: TypeAlias = Annotated[
     Apgd
@@ -82,7 +79,7 @@ def noise(
 
 
 @precheck(check=options.ensemble_misfits, metrics=options.ensemble_metrics)
-@component(version=3, needs=("model",))
+@component(version=3, needs=("model",), tasks=("classes", "attributes"))
 def ensemble(
     *,
     norm: Norm,
@@ -96,7 +93,8 @@ def ensemble(
     Outcome metrics ``robust_accuracy@<eps>`` (``accuracy@<eps>`` if all attacks are noise, a single
     step or judged by their last iterate, as in `fgsm`) and ``clean_accuracy``. Each attack runs on
     the samples that those before it did not break, so listing cheap attacks first saves time without
-    changing any outcome.
+    changing any outcome. Attributes are attacked as in `pgd`, by ``fgsm``, ``pgd`` and
+    ``basic_iterative`` only.
 
     Args:
         norm: Norm of the ball around the image.

@@ -12,7 +12,8 @@ from advtransfer.precheck import precheck
 from advtransfer.toolkit.option_checks import Norm
 from advtransfer.types import Evaluation, Factory, component
 from advtransfer_foolbox import options
-from advtransfer_foolbox.options import AtLeastOne, Eps, EpsList, Fab, Seed, Square
+from advtransfer_foolbox.attack_settings import Fab, Square
+from advtransfer_foolbox.options import AtLeastOne, Eps, EpsList, Seed
 
 _SQUARE_OPTIONS = ("queries", "p_init", "restarts")
 _square_settings = partial(Square, kind="square")

@@ -7,36 +7,31 @@ from functools import partial
 from typing import Annotated, Literal
 
 from advtransfer.precheck import precheck
+from advtransfer.toolkit.adversary import TrainingNorm
 from advtransfer.toolkit.option_checks import Norm
-from advtransfer.types import Evaluation, Factory, Since, component
+from advtransfer.types import Evaluation, Factory, Since, Task, component
 from advtransfer_foolbox import options
-from advtransfer_foolbox.options import (
-    AtLeastOne,
-    BasicIterative,
-    Eps,
-    EpsList,
-    Fgsm,
-    JudgedExamples,
-    Loss,
-    Pgd,
-    ReportCounts,
-    Seed,
-    StepSize,
-)
+from advtransfer_foolbox.attack_settings import BasicIterative, Fgsm, JudgedExamples, Loss, Pgd
+from advtransfer_foolbox.options import AtLeastOne, Eps, EpsList, ReportCounts, Seed, StepSize
 
 _PGD_OPTIONS = ("steps", "step_size", "restarts", "random_start", "loss", "targets", "examples")
+_LOSS_OPTIONS = ("steps", "step_size", "restarts", "random_start")
 _ITERATIVE_OPTIONS = ("steps", "step_size", "loss", "targets")
 _pgd_settings = partial(Pgd, kind="pgd")
 _iterative_settings = partial(BasicIterative, kind="basic_iterative")
 
 
-@precheck(metrics=lambda _: ("accuracy",))
-@component(needs=("model",))
+_CLASSIFICATION: tuple[Task, ...] = ("classes", "attributes")
+
+
+@precheck(metrics=lambda _: ("accuracy", "attribute_accuracy"))
+@component(needs=("model",), tasks=_CLASSIFICATION)
 def clean_accuracy() -> Evaluation:
     """Share of the test images that the model classifies correctly without an attack.
 
     Outcome metric ``accuracy``. A sample with a logit that is not finite is unknown, that is,
-    neither correct nor wrong.
+    neither correct nor wrong. A sample with attributes is correct if all of them are;
+    ``attribute_accuracy`` is the mean share of correct attributes, with its array by sample.
     """
     from advtransfer_foolbox.clean_accuracy import CleanAccuracy
 
@@ -47,7 +42,7 @@ def clean_accuracy() -> Evaluation:
     check=options.eps_misfits,
     metrics=options.attack_metrics(lambda: Fgsm(kind="fgsm"), clean=False),
 )
-@component(version=2, needs=("model",), presets=options.FGSM_PRESETS)
+@component(version=2, needs=("model",), tasks=_CLASSIFICATION, presets=options.FGSM_PRESETS)
 def fgsm(
     *,
     norm: Norm,
@@ -87,7 +82,7 @@ def fgsm(
     check=options.attack_check(_pgd_settings, *_PGD_OPTIONS),
     metrics=options.attack_metrics(_pgd_settings, *_PGD_OPTIONS),
 )
-@component(version=3, needs=("model",), presets=options.PGD_PRESETS)
+@component(version=3, needs=("model",), tasks=_CLASSIFICATION, presets=options.PGD_PRESETS)
 def pgd(
     *,
     norm: Norm,
@@ -113,6 +108,10 @@ def pgd(
     ones and not attacked again. So a value is at most that of its radius alone, and depends on no
     larger radius. A sample on which an attempt failed (gradients that are not finite) stays unknown
     unless it is broken.
+
+    A sample with attributes is broken when any of them flips: cross-entropy is then the sum of their
+    binary ones, ``margin`` belongs to the attribute that is nearest to flipping, and
+    ``targeted_margin`` targets the attributes one after the other. The host has no battery for them.
 
     Cross-entropy is increased along the gradient of the log-sum-exp of the other logits minus the
     logit of the sample's class: the same direction, which does not vanish where the model is
@@ -162,7 +161,7 @@ def pgd(
     check=options.attack_check(_iterative_settings, *_ITERATIVE_OPTIONS),
     metrics=options.attack_metrics(_iterative_settings, *_ITERATIVE_OPTIONS),
 )
-@component(version=3, needs=("model",))
+@component(version=3, needs=("model",), tasks=_CLASSIFICATION)
 def basic_iterative(
     *,
     norm: Norm,
@@ -196,4 +195,50 @@ def basic_iterative(
     return build_evaluation(settings, norm=norm, eps=eps, seed=0, report_queries=counts)
 
 
-EVALUATIONS: Sequence[Factory[Evaluation]] = (clean_accuracy, fgsm, pgd, basic_iterative)
+@precheck(
+    check=options.attack_check(_pgd_settings, *_LOSS_OPTIONS, bounds=None),
+    metrics=lambda chosen: ["loss", *options.names_at_radii("attacked_loss", chosen)],
+)
+@component(needs=("model",), tasks=("classes", "attributes", "values"))
+def attacked_loss(
+    *,
+    norm: TrainingNorm,
+    eps: Eps | EpsList,
+    steps: AtLeastOne,
+    step_size: StepSize,
+    restarts: AtLeastOne = 1,
+    random_start: bool = True,
+    seed: Seed = 0,
+) -> Evaluation:
+    """Loss under projected gradient ascent, for tasks without a right and a wrong, such as values.
+
+    Metrics ``loss`` and ``attacked_loss@<eps>``, means over the test samples, with the samples'
+    losses as arrays of these names: cross-entropy of classes, mean binary cross-entropy of
+    attributes, squared distance of values. Each sample counts with the largest loss of all steps and
+    restarts, also those in smaller balls of the list. It is no robust accuracy, and never checked.
+
+    Args:
+        norm: Norm of the ball around the input.
+        eps: Radius of the ball in the unit of the inputs, or a list of radii.
+        steps: Number of gradient steps of each restart.
+        step_size: Length of one step, as in `pgd`.
+        restarts: Number of runs from different random starts.
+        random_start: Start at a random point of the ball instead of at the input.
+        seed: Seed of the random starts; a sample's starts are the same for every model.
+    """
+    settings = _pgd_settings(
+        steps=steps, step_size=step_size, restarts=restarts, random_start=random_start
+    )
+    from advtransfer_foolbox.attacked_loss import AttackedLoss
+
+    radii = eps if isinstance(eps, tuple) else (eps,)
+    return AttackedLoss(settings=settings, norm=norm, radii=radii, seed=seed)
+
+
+EVALUATIONS: Sequence[Factory[Evaluation]] = (
+    clean_accuracy,
+    fgsm,
+    pgd,
+    basic_iterative,
+    attacked_loss,
+)

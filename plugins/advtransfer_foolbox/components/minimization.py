@@ -11,17 +11,8 @@ from advtransfer.precheck import precheck
 from advtransfer.toolkit.option_checks import Norm
 from advtransfer.types import Evaluation, Factory, component
 from advtransfer_foolbox import options
-from advtransfer_foolbox.options import (
-    AtLeastOne,
-    Boundary,
-    BrendelBethge,
-    CarliniWagner,
-    DeepFool,
-    Eps,
-    EpsList,
-    Positive,
-    Seed,
-)
+from advtransfer_foolbox.attack_settings import Boundary, BrendelBethge, CarliniWagner, DeepFool
+from advtransfer_foolbox.options import AtLeastOne, Eps, EpsList, Positive, Seed
 
 
 @precheck(check=options.eps_misfits, metrics=options.minimization_metrics(DeepFool, "deepfool"))

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from advtransfer.toolkit.option_checks import Norm
 from advtransfer.toolkit.pgd import pgd
 from advtransfer.toolkit.rng import build_initialized, fork_global_rng, stream_generator
+from advtransfer_foolbox.attack_settings import EpsMultiple, Fgsm, Loss, Pgd
 from advtransfer_foolbox.gradient_attacks import GradientAttack, loss_objective, other_classes
-from advtransfer_foolbox.options import EpsMultiple, Fgsm, Loss, Pgd
 
 
 def network() -> nn.Module:

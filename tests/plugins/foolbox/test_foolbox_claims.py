@@ -9,10 +9,10 @@ from torch import nn
 from advtransfer.testing.context import InMemoryContext
 from advtransfer.toolkit.datasets import ArraySamples
 from advtransfer.types import DataCard, Evaluation, EvaluationInputs
+from advtransfer_foolbox.attack_settings import DeepFool, Fgsm, Noise, Pgd, accuracy_metric
 from advtransfer_foolbox.components.ensembles import ensemble, noise
 from advtransfer_foolbox.components.gradient import basic_iterative, fgsm, pgd
 from advtransfer_foolbox.components.minimization import carlini_wagner, deepfool
-from advtransfer_foolbox.options import DeepFool, Fgsm, Noise, Pgd, accuracy_metric
 
 FGSM, NOISE = Fgsm(kind="fgsm"), Noise(kind="noise")
 ONE, TWO = (Pgd(kind="pgd", steps=steps, step_size=0.1) for steps in (1, 2))

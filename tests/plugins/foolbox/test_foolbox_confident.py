@@ -15,10 +15,10 @@ from advtransfer.toolkit.datasets import ArraySamples
 from advtransfer.toolkit.option_checks import Norm
 from advtransfer.toolkit.rng import build_initialized, stream_generator
 from advtransfer.types import DataCard, Evaluation, EvaluationInputs, Outcome
+from advtransfer_foolbox.attack_settings import Loss
 from advtransfer_foolbox.components.gradient import basic_iterative, fgsm, pgd
 from advtransfer_foolbox.gradient_attacks import loss_objective
 from advtransfer_foolbox.gradient_steps import StepRule, step_direction
-from advtransfer_foolbox.options import Loss
 
 COUNT = 200
 EPS: dict[Norm, float] = {"linf": 0.08, "l2": 0.45, "l1": 2.0}

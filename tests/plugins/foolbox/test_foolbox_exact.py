@@ -14,8 +14,8 @@ from advtransfer.testing.context import InMemoryContext
 from advtransfer.toolkit.datasets import ArraySamples, all_positions
 from advtransfer.toolkit.option_checks import Norm
 from advtransfer.types import DataCard, Evaluation, EvaluationInputs, Measurement, Outcome
+from advtransfer_foolbox.attack_settings import Loss
 from advtransfer_foolbox.components.gradient import basic_iterative, clean_accuracy, fgsm, pgd
-from advtransfer_foolbox.options import Loss
 
 Case: TypeAlias = tuple[nn.Sequential, ArraySamples]
 

@@ -12,9 +12,9 @@ from advtransfer.options import Options
 from advtransfer.suite import load
 from advtransfer.types import Evaluation, Factory, Json, metadata_of
 from advtransfer_foolbox import register_evaluations
+from advtransfer_foolbox.attack_settings import EpsMultiple
 from advtransfer_foolbox.components.ensembles import ensemble
 from advtransfer_foolbox.components.gradient import fgsm, pgd
-from advtransfer_foolbox.options import EpsMultiple
 
 PGD: dict[str, Any] = {
     "norm": "linf",
@@ -35,7 +35,8 @@ def test_the_plugin_imports_no_heavy_library() -> None:
 def test_the_plugin_brings_clean_accuracy_and_one_evaluation_for_each_attack() -> None:
     names = [factory.__name__ for factory in register_evaluations()]
 
-    assert ["clean_accuracy", "fgsm", "pgd", "basic_iterative"] == names[:4]
+    gradient_names = ["clean_accuracy", "fgsm", "pgd", "basic_iterative", "attacked_loss"]
+    assert gradient_names == names[:5]
     assert [
         "deepfool",
         "carlini_wagner",
@@ -47,7 +48,7 @@ def test_the_plugin_brings_clean_accuracy_and_one_evaluation_for_each_attack() -
         "autoattack",
         "fab",
         "square",
-    ] == names[4:]
+    ] == names[5:]
     for factory in register_evaluations():
         assert {"model"} == metadata_of(factory).needs
 

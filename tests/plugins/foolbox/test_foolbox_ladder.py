@@ -14,9 +14,9 @@ from advtransfer.toolkit.datasets import ArraySamples
 from advtransfer.toolkit.option_checks import Norm
 from advtransfer.toolkit.rng import build_initialized, stream_generator
 from advtransfer.types import DataCard, Evaluation, EvaluationInputs, Measurement, Outcome
+from advtransfer_foolbox.attack_settings import EpsMultiple
 from advtransfer_foolbox.components.gradient import basic_iterative, pgd
 from advtransfer_foolbox.components.minimization import deepfool
-from advtransfer_foolbox.options import EpsMultiple
 
 RUNGS: dict[Norm, tuple[float, ...]] = {
     "linf": (0.02, 0.04, 0.06, 0.08),

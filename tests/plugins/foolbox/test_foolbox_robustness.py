@@ -16,7 +16,7 @@ from advtransfer.toolkit.option_checks import Norm
 from advtransfer.toolkit.prediction import predict
 from advtransfer.toolkit.rng import build_initialized, stream_generator
 from advtransfer.types import DataCard, Evaluation, EvaluationInputs, Measurement, Outcome, Samples
-from advtransfer_foolbox import options
+from advtransfer_foolbox import attack_settings
 from advtransfer_foolbox.components.ensembles import ensemble, noise
 from advtransfer_foolbox.components.gradient import basic_iterative, clean_accuracy, fgsm, pgd
 from advtransfer_foolbox.components.minimization import (
@@ -27,8 +27,8 @@ from advtransfer_foolbox.components.minimization import (
 )
 
 SHAPE = (1, 6, 6)
-DEEPFOOL = options.DeepFool(kind="deepfool", steps=3)
-PGD = options.Pgd(kind="pgd", steps=3, step_size=0.1)
+DEEPFOOL = attack_settings.DeepFool(kind="deepfool", steps=3)
+PGD = attack_settings.Pgd(kind="pgd", steps=3, step_size=0.1)
 NUMBA = [
     pytest.mark.slow,
     pytest.mark.skipif(find_spec("numba") is None, reason="numba is not installed"),

@@ -18,8 +18,9 @@ from advtransfer.toolkit.datasets import ArraySamples
 from advtransfer.toolkit.option_checks import Norm
 from advtransfer.toolkit.rng import build_initialized, keyed_uniform, stream_generator
 from advtransfer.types import DataCard, Evaluation, EvaluationInputs, Json, Measurement, Outcome
-from advtransfer_foolbox.components import ensembles, gradient, minimization
-from advtransfer_foolbox.options import AttackSettings, DeepFool, Noise, NoiseKind, Pgd
+from advtransfer_foolbox import register_evaluations
+from advtransfer_foolbox.attack_settings import AttackSettings, DeepFool, Noise, NoiseKind, Pgd
+from advtransfer_foolbox.components import ensembles, gradient
 from advtransfer_foolbox.random_noise import PerSampleNoise
 
 
@@ -78,10 +79,7 @@ def test_an_ensemble_of_one_is_the_evaluation_of_that_name() -> None:
 def test_every_kind_of_attack_is_named_as_its_evaluation_and_has_its_options_and_defaults(
     kind: type,
 ) -> None:
-    factories = {
-        one.__name__: one
-        for one in (*gradient.EVALUATIONS, *minimization.EVALUATIONS, *ensembles.EVALUATIONS)
-    }
+    factories = {one.__name__: one for one in register_evaluations()}
     (name,) = get_args(get_type_hints(kind)["kind"])
     options = Options.from_factory(factories[name]).fields
     own = {one.name: one.default for one in fields(kind) if one.name != "kind"}
