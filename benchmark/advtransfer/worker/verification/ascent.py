@@ -68,13 +68,13 @@ def gradient_ascent(
     targets: Tensor | None = None,
     on: bool = False,
 ) -> AscentResult:
-    """Ascend `loss` from `start`; a sample stops at its first misclassified iterate.
+    """Ascend `loss` from `start`; a sample stops at its first misclassified iterate in the ball.
 
     Args:
         model: In eval mode, with frozen weights.
         inputs: ``(B, ...)``, the centres of the balls.
         labels: ``(B,)``.
-        ball: Ball that the iterates stay in.
+        ball: Ball that the last iterates stay in (see `Ball.at_progress`).
         start: ``(B, ...)``, inside the balls.
         steps: Number of steps.
         loss: Loss to ascend.
@@ -88,21 +88,26 @@ def gradient_ascent(
     zero_gradient = torch.zeros_like(broken)
     non_finite = torch.zeros_like(broken)
     active = torch.arange(len(inputs), device=inputs.device)
+    # The ball that the iterates are in.
+    current = ball
     for k in range(steps):
         logits, gradient = logits_and_gradient(model, points[active], classes[active], loss)
         finite = logits.isfinite().all(1) & gradient.flatten(1).isfinite().all(1)
         non_finite[active] |= ~finite
         zero_gradient[active] |= (gradient.flatten(1) == 0).all(1)
         # A NaN logit can win the argmax, so a misclassification counts only where all is finite.
-        broken[active] |= finite & (logits.argmax(1) != labels[active])
+        if current is ball:
+            broken[active] |= finite & (logits.argmax(1) != labels[active])
         unfinished = torch.ones_like(finite) if on else ~broken[active]
         active, gradient = active[unfinished], gradient[unfinished]
         if not len(active):
             break
-        points[active] = ball.take_step(
+        progress = k / (steps - 1) if steps > 1 else 1.0
+        current = ball.at_progress(progress)
+        points[active] = current.take_step(
             points[active],
             gradient,
-            progress=k / max(1, steps - 1),
+            progress=progress,
             inputs=inputs[active],
             scale=scale,
         )

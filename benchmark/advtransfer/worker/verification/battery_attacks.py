@@ -140,6 +140,8 @@ class BatteryAttacks:
         attack of a battery.
         """
         config = self.battery_config
+        is_l1 = self.ball.threat.norm == "l1"
+        steps = config.l1_steps if is_l1 else config.steps
         rows = self._correct_rows()
         correct = self.batch[rows]
         classes = nearest_targets(
@@ -147,7 +149,7 @@ class BatteryAttacks:
             correct.inputs,
             correct.labels,
             norm=self.ball.threat.norm,
-            count=config.targets,
+            count=config.l1_targets if is_l1 else config.targets,
         )
         self._start_outcomes("targeted")
         for start in range(config.starts):
@@ -156,9 +158,9 @@ class BatteryAttacks:
                 if not unbroken.any():
                     return
                 what = f"start {start} of target {rank}"
-                self._ascend_to_targets(rows[unbroken], classes[unbroken, rank], what=what)
+                self._ascend_to_targets(rows[unbroken], classes[unbroken, rank], steps, what=what)
 
-    def _ascend_to_targets(self, rows: Tensor, targets: Tensor, *, what: str) -> None:
+    def _ascend_to_targets(self, rows: Tensor, targets: Tensor, steps: int, *, what: str) -> None:
         samples = self.batch[rows]
         result = gradient_ascent(
             self.model,
@@ -166,7 +168,7 @@ class BatteryAttacks:
             samples.labels,
             ball=self.ball,
             start=self.ball.random_start(samples.inputs, samples.keys, what=what),
-            steps=self.battery_config.steps,
+            steps=steps,
             loss=targeted_margin_loss,
             targets=targets,
         )

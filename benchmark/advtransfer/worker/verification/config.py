@@ -39,6 +39,8 @@ class BatteryConfig:
         targets: Classes that the targeted ascent aims at, the nearest of each image.
         starts: Random starts of the targeted ascent, for each target.
         steps: Steps of each targeted ascent.
+        l1_targets: Number of classes in l_1, where an ascent takes more steps.
+        l1_steps: Number of steps in l_1.
         unbounded_steps: Steps of the attack that may use the whole box.
         noise_draws: Random points of the ball's surface for each sample.
         source_steps: Steps of the attack on the source whose examples are transferred.
@@ -50,6 +52,8 @@ class BatteryConfig:
     targets: int = 9
     starts: int = 1
     steps: int = 20
+    l1_targets: int = 5
+    l1_steps: int = 50
     unbounded_steps: int = 20
     noise_draws: int = 10
     source_steps: int = 10
@@ -59,7 +63,14 @@ class BatteryConfig:
 BATTERY_SIZES: Mapping[Size, BatteryConfig] = {
     "small": BatteryConfig(),
     "full": BatteryConfig(
-        "full", starts=2, steps=100, unbounded_steps=50, noise_draws=1000, source_steps=40
+        "full",
+        starts=2,
+        steps=100,
+        l1_targets=9,
+        l1_steps=100,
+        unbounded_steps=50,
+        noise_draws=1000,
+        source_steps=40,
     ),
 }
 """Both attack the same samples.
