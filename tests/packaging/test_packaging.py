@@ -92,7 +92,7 @@ def test_the_installed_wheel_is_what_runs_from_anywhere(
 ) -> None:
     where = installed("python", "-c", "import advtransfer; print(advtransfer.__file__)")
     plan = json.loads(installed("advtransfer", "plan", "quickstart", "--json"))
-    two = ["--only", "source=random,n=20,seed=0"]
+    two = ["--only", "source=random*,n=20,seed=0"]
     ended = json.loads(
         installed("advtransfer", "run", "quickstart", "--runs", str(tmp_path), *two, "--json")
     )
