@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,7 @@ def warnings(tmp_path: Path, **changes: Any) -> list[tuple[str, str]]:  # noqa: 
     ]
 
 
-def asked(*questions: dict[str, Any]) -> dict[str, Any]:
+def asked(*questions: Mapping[str, object]) -> dict[str, object]:
     return {"questions": list(questions)}
 
 
@@ -124,7 +125,7 @@ def test_baseline_with_one_training_beside_several_is_warned_of(tmp_path: Path) 
     ],
 )
 def test_question_with_too_few_points_is_told(
-    tmp_path: Path, question: dict[str, Any], text: str
+    tmp_path: Path, question: dict[str, object], text: str
 ) -> None:
     found = warnings(tmp_path, leaderboard=asked(QUESTION | question))
 

@@ -225,7 +225,7 @@ def test_sources_that_did_not_learn_stay_points_and_are_named(asked: Bench) -> N
     assert "Did not learn, and are points all the same: s0 1 of 1 trials." in page
 
 
-def outcomes_of(right: int, count: int) -> dict[str, Any]:
+def outcomes_of(right: int, count: int) -> dict[str, object]:
     from advtransfer.result.record import pack_outcomes
 
     return dict(pack_outcomes([0] * right + [2] * (count - right)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -51,7 +51,7 @@ def epochs(*accuracies: float, robust: tuple[float, ...] = ()) -> list[dict[str,
     ],
 )
 def test_held_out_numbers_are_those_of_the_model_that_was_kept(
-    fit: dict[str, Any], expected: dict[str, float]
+    fit: dict[str, object], expected: dict[str, float]
 ) -> None:
     assert expected == validation_metrics(fit)
 

@@ -138,13 +138,14 @@ def test_other_threads_or_device_are_refused(tmp_path: Path) -> None:
         )
 
 
-def test_other_battery_size_is_refused(tmp_path: Path) -> None:
+def test_battery_of_another_size_is_accepted_and_none_beside_one_refused(tmp_path: Path) -> None:
     run = recorded(tmp_path, battery="small")
 
+    require_same_environment(run, describe_environment(device="cpu", threads=1), battery="full")
     with pytest.raises(
-        BadInput, match="found threads 2, battery full; expected threads 1, battery small"
+        BadInput, match="found threads 2, battery none; expected threads 1, battery small"
     ):
-        require_same_environment(run, describe_environment(device="cpu", threads=2), battery="full")
+        require_same_environment(run, describe_environment(device="cpu", threads=2), battery="none")
 
 
 def test_run_without_records_accepts_other_settings(tmp_path: Path) -> None:

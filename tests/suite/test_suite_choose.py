@@ -141,7 +141,7 @@ def test_mistakes_are_told_together_with_their_line(
 def test_schema_takes_what_the_loader_takes() -> None:
     validator = Draft202012Validator(cast("dict[str, Any]", suite_schema(HOST)))
 
-    def errors(transfer: dict[str, Any]) -> list[str]:
+    def errors(transfer: dict[str, object]) -> list[str]:
         top = {
             "datasets": {"d": {"use": "vision/digits"}},
             "targets": {"t": {"data": "d", "n": 50}},
@@ -162,7 +162,7 @@ def test_schema_takes_what_the_loader_takes() -> None:
     assert errors({"choose": good | {"folds": 1}})
 
 
-def plan_of(path: Path, *changes: tuple[str, str]) -> dict[str, Any]:
+def plan_of(path: Path, *changes: tuple[str, str]) -> dict[str, Any]:  # Any: JSON of plans
     text = SUITE.replace("TRANSFER", "linear_probe")
     for old, new in changes:
         text = text.replace(old, new)

@@ -286,10 +286,10 @@ def test_shipped_suite_plans_what_its_head_says_without_its_data(
     planned = planning.make_plan(load("igam_mnist", host), host)
 
     assert (
-        "27 trials, 54 results"
+        "27 trials, 81 results"
         in shipped_suites()["igam_mnist"].read_text(encoding="utf-8").splitlines()[0]
     )
-    assert (27, 54) == (len(planned.trials), planned.count_results())
+    assert (27, 81) == (len(planned.trials), planned.count_results())
     assert {None} == {trial.skipped for trial in planned.trials}
 
 

@@ -43,7 +43,8 @@ BOX = (0.0, 1.0)
 
 
 def length(delta: Tensor, norm: Norm) -> Tensor:
-    return delta.flatten(1).double().norm(p=LENGTHS[norm], dim=1)
+    lengths: Tensor = delta.flatten(1).double().norm(p=LENGTHS[norm], dim=1)
+    return lengths
 
 
 @pytest.mark.parametrize("norm", LENGTHS)
@@ -143,11 +144,12 @@ def test_noise_depends_on_the_sample_and_is_on_the_surface() -> None:
 
 def test_targets_are_nearest_by_margin_over_slope() -> None:
     # Class 1 has the larger logit; class 2 is nearer, since its logit rises more steeply.
-    model = nn.Sequential(nn.Flatten(), nn.Linear(2, 4))
+    layer = nn.Linear(2, 4)
+    model = nn.Sequential(nn.Flatten(), layer)
     weight = torch.tensor([[0.0, 0.0], [0.1, 0.0], [0.0, 4.0], [0.0, 0.1]])
     with torch.no_grad():
-        model[1].weight.copy_(weight)
-        model[1].bias.copy_(torch.tensor([3.0, 2.0, 0.0, -9.0]))
+        layer.weight.copy_(weight)
+        layer.bias.copy_(torch.tensor([3.0, 2.0, 0.0, -9.0]))
     inputs = torch.zeros(2, 1, 1, 2)
     labels = torch.zeros(2, dtype=torch.int64)
     found = nearest_targets(model, inputs, labels, norm="l2", count=3)

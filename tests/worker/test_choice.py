@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import pytest
 import torch
@@ -163,11 +163,23 @@ def empty_lists() -> Iterator[None]:
     object_builder._cached_dataset.cache_clear()
 
 
-@pytest.fixture
-def go(host: Host, tmp_path: Path) -> Callable[..., dict[str, Any]]:
+class RunFit(Protocol):
     """Run the suite with these options of its transfer and return the record of its fit."""
 
-    def run(options: str, *, share: float = 0.25, folder: str = "a") -> dict[str, Any]:
+    def __call__(
+        self, options: str, *, share: float = 0.25, folder: str = "a"
+    ) -> dict[str, Any]:  # Any: JSON of records
+        """Return the record, empty where the fit failed."""
+        ...
+
+
+@pytest.fixture
+def go(host: Host, tmp_path: Path) -> RunFit:
+    """Run the suite with these options of its transfer and return the record of its fit."""
+
+    def run(
+        options: str, *, share: float = 0.25, folder: str = "a"
+    ) -> dict[str, Any]:  # Any: as above
         path = tmp_path / "one.yaml"
         path.write_text(SUITE.format(options=options, share=share))
         settings = RunSettings(
@@ -190,7 +202,7 @@ def choose(signs: str, *, by: str = "accuracy", more: str = "") -> str:
 
 
 def test_the_planted_best_candidate_is_chosen_and_fitted_again_on_all_images(
-    go: Callable[..., dict[str, Any]],
+    go: RunFit,
 ) -> None:
     record = go(choose("[-1.0, 1.0, 0.0]"))
 
@@ -205,7 +217,7 @@ def test_the_planted_best_candidate_is_chosen_and_fitted_again_on_all_images(
 
 @pytest.mark.parametrize("share", [0, 0.25])
 def test_the_chosen_model_is_that_of_an_entry_with_the_chosen_option(
-    go: Callable[..., dict[str, Any]], share: float
+    go: RunFit, share: float
 ) -> None:
     chosen = go(choose("[-1.0, 1.0]", more=", folds: 4"), share=share)
     alone = go("sign: 1.0", share=0, folder="b")
@@ -215,7 +227,7 @@ def test_the_chosen_model_is_that_of_an_entry_with_the_chosen_option(
 
 
 def test_folds_hold_out_every_image_once_with_its_share_of_the_classes(
-    go: Callable[..., dict[str, Any]],
+    go: RunFit,
 ) -> None:
     record = go(choose("[-1.0, 1.0]", more=", folds: 4"), share=0)
 
@@ -232,7 +244,7 @@ def test_folds_hold_out_every_image_once_with_its_share_of_the_classes(
 
 
 def test_draws_of_a_candidate_do_not_depend_on_the_others_or_on_their_order(
-    go: Callable[..., dict[str, Any]],
+    go: RunFit,
 ) -> None:
     go(choose("[1.0, -1.0]", more=", folds: 2"), share=0)
     first = {fit for fit in FITS if fit[1] == 20}
@@ -245,7 +257,7 @@ def test_draws_of_a_candidate_do_not_depend_on_the_others_or_on_their_order(
 
 
 def test_robust_accuracy_chooses_another_candidate_than_accuracy(
-    go: Callable[..., dict[str, Any]],
+    go: RunFit,
 ) -> None:
     # The first class alone cannot be attacked; class means are right, and far from robust.
     attack = ", attack: {norm: linf, eps: 0.6, steps: 5}"
@@ -262,7 +274,7 @@ def test_robust_accuracy_chooses_another_candidate_than_accuracy(
     )
 
 
-def test_the_test_part_is_never_read(go: Callable[..., dict[str, Any]]) -> None:
+def test_the_test_part_is_never_read(go: RunFit) -> None:
     clean = go(choose("[-1.0, 1.0]"))
     POISON.append(True)
     poisoned = go(choose("[-1.0, 1.0]"), folder="b")
@@ -274,7 +286,7 @@ def test_the_test_part_is_never_read(go: Callable[..., dict[str, Any]]) -> None:
 
 
 def test_killed_choice_goes_on_with_the_candidates_that_are_left(
-    go: Callable[..., dict[str, Any]],
+    go: RunFit,
 ) -> None:
     options = choose("[-1.0, 1.0, 0.0]", more=", folds: 3")
     whole = go(options, share=0, folder="whole")
@@ -292,9 +304,7 @@ def test_killed_choice_goes_on_with_the_candidates_that_are_left(
     assert whole == resumed
 
 
-def test_candidate_goes_on_from_its_own_training_state_alone(
-    go: Callable[..., dict[str, Any]], tmp_path: Path
-) -> None:
+def test_candidate_goes_on_from_its_own_training_state_alone(go: RunFit, tmp_path: Path) -> None:
     def saved_files() -> list[Path]:
         return [path for path in (tmp_path / "cache a" / "saved").rglob("*") if path.is_file()]
 
@@ -311,16 +321,16 @@ def test_candidate_goes_on_from_its_own_training_state_alone(
     assert [] == saved_files()
 
 
-def test_candidate_that_diverges_is_not_chosen(go: Callable[..., dict[str, Any]]) -> None:
+def test_candidate_that_diverges_is_not_chosen(go: RunFit) -> None:
     record = go(choose("[1000.0, 0.0]"))
 
     assert {"sign": 0.0} == record["chosen"]
     assert {"candidate": 1, "diverged": 1.0} == record["curves"][0]
 
 
-def test_all_candidates_that_diverge_make_no_fit(go: Callable[..., dict[str, Any]]) -> None:
+def test_all_candidates_that_diverge_make_no_fit(go: RunFit) -> None:
     assert {} == go(choose("[1000.0, 2000.0]"))
 
 
-def test_first_of_equal_candidates_is_chosen(go: Callable[..., dict[str, Any]]) -> None:
+def test_first_of_equal_candidates_is_chosen(go: RunFit) -> None:
     assert {"sign": 2.0} == go(choose("[2.0, 1.0, 3.0]"))["chosen"]

@@ -255,7 +255,8 @@ def test_losses_follow_their_formulas(loss: ApgdLoss) -> None:
 
     found = apgd_objective(loss)(*map(torch.tensor, (logits, labels, targets)))
 
-    expected = [formula(loss, *row) for row in zip(logits, labels, targets, strict=True)]
+    rows = zip(logits, labels.tolist(), targets.tolist(), strict=True)
+    expected = [formula(loss, *row) for row in rows]
     assert expected == pytest.approx(found.tolist(), rel=1e-12)
 
 
@@ -297,7 +298,8 @@ def judged_projection(point: np.ndarray, image: np.ndarray, eps: float) -> np.nd
     def moved(shift: float) -> np.ndarray:
         offset = point - image
         room = np.where(offset > 0, 1 - image, image)
-        return np.sign(offset) * np.clip(np.abs(offset) - shift, 0, room)
+        offsets: np.ndarray = np.sign(offset) * np.clip(np.abs(offset) - shift, 0, room)
+        return offsets
 
     def excess(shift: float) -> float:
         return float(np.abs(moved(shift)).sum() - eps)
@@ -361,7 +363,9 @@ def test_targets_are_ordered_by_the_distance_to_their_planes(
 
     found = rank_by_distance(PyTorchModel(model, bounds=(0, 1)), images, labels, norm=norm)
 
-    weight = model[1].weight.detach().double().numpy()
+    layer = model[1]
+    assert isinstance(layer, nn.Linear)
+    weight = layer.weight.detach().double().numpy()
     logits = model(images).detach().double().numpy()
     for row, label in enumerate(labels.tolist()):
         others = [name for name in range(10) if name != label]
@@ -486,7 +490,8 @@ def trained(linear_digits: tuple[nn.Sequential, ArraySamples]) -> nn.Sequential:
     optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
     for _ in range(150):
         optimizer.zero_grad()
-        functional.cross_entropy(model(inputs), labels).backward()
+        loss = functional.cross_entropy(model(inputs), labels)
+        loss.backward()  # type: ignore[no-untyped-call]  # torch does not annotate backward
         optimizer.step()
     return model.eval()
 
@@ -527,9 +532,11 @@ def test_the_margin_takes_the_place_of_dlr_and_the_record_says_so(
     linear_digits: tuple[nn.Sequential, ArraySamples], classes: int, loss: ApgdLoss
 ) -> None:
     (_, layer), digits = linear_digits
-    model = nn.Sequential(nn.Flatten(), nn.Linear(64, classes)).eval()
-    model[1].weight.data = layer.weight.data[:classes].clone()
-    model[1].bias.data = layer.bias.data[:classes].clone()
+    assert isinstance(layer, nn.Linear)
+    head = nn.Linear(64, classes)
+    head.weight.data = layer.weight.data[:classes].clone()
+    head.bias.data = layer.bias.data[:classes].clone()
+    model = nn.Sequential(nn.Flatten(), head).eval()
     names = tuple(map(str, range(classes)))
     card = DataCard((1, 8, 8), (0.0, 1.0), "classes", classes, names, "")
     labels = digits.labels(all_positions(digits))
@@ -543,8 +550,8 @@ def test_the_margin_takes_the_place_of_dlr_and_the_record_says_so(
     )
 
     is_defined = classes == 3 and loss == "dlr"
-    names = [] if is_defined else [loss]
-    assert names == [check.name for check in found.checks]
+    replaced = [] if is_defined else [loss]
+    assert replaced == [check.name for check in found.checks]
     assert all(check.grade == "not applicable" and margin in check.text for check in found.checks)
     assert () == tuple(by_margin.checks)
     if not is_defined:

@@ -54,7 +54,8 @@ def natural_digits() -> tuple[nn.Module, ArraySamples]:
     for step in range(360):
         rows = torch.arange(step * 100, step * 100 + 100) % len(train_classes)
         optimizer.zero_grad()
-        nn.functional.cross_entropy(network(train_inputs[rows]), train_classes[rows]).backward()
+        loss = nn.functional.cross_entropy(network(train_inputs[rows]), train_classes[rows])
+        loss.backward()  # type: ignore[no-untyped-call]  # torch does not annotate backward
         optimizer.step()
     card = DataCard((1, 8, 8), (0.0, 1.0), "classes", 10, tuple(map(str, range(10))), "")
     return network.eval(), ArraySamples(card=card, inputs=inputs[:COUNT], labels=classes[:COUNT])
