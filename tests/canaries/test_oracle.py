@@ -83,7 +83,7 @@ def test_the_battery_breaks_exactly_the_samples_that_are_not_robust(norm: Norm) 
     inputs, labels = subject.test.inputs(found.positions), subject.test.labels(found.positions)
     assert isinstance(subject.model, LinearClassifier)
     robust, worst = exact_robustness(subject.model, inputs, labels, norm=norm, eps=eps)
-    stands = found.outcomes["restarts"] == Outcome.ROBUST
+    stands = found.outcomes["targeted"] == Outcome.ROBUST
     near = worst.abs() < 1e-2 * worst.abs().median()
 
     assert bool((stands | ~robust).all())
