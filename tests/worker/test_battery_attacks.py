@@ -130,9 +130,10 @@ def test_saturated_model_is_suspicious_with_advice(scale: float, grade: str) -> 
 @pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
 def test_larger_logits_move_no_outcome_of_the_targeted_ascent(norm: Norm) -> None:
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Flatten(), nn.Linear(4, 16), nn.ReLU(), nn.Linear(16, 2))
+    head = nn.Linear(16, 2)
     with torch.no_grad():
-        model[3].weight.copy_(8 * model[3].weight)
+        head.weight.mul_(8)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(4, 16), nn.ReLU(), head)
     data = toy(classes=2, train=4, test=70, shape=(1, 2, 2), noise=0.45).part("test")
     # The network's own predictions as labels: most samples are right, at all distances.
     labels = model(data.inputs(torch.arange(70))).argmax(1)
