@@ -20,6 +20,20 @@ def natural() -> Subject:
 
 
 @pytest.fixture(scope="session")
+def fast() -> Callable[[Norm], Evaluation]:
+    """The fast version of AutoAttack in each norm, as shipped suites have it."""
+    component = Host.discover().component("foolbox/autoattack", "evaluation")
+    radii: dict[Norm, float] = {"linf": 0.1, "l2": 0.5, "l1": 2.0}
+
+    def build(norm: Norm) -> Evaluation:
+        built = component.build({"norm": norm, "eps": radii[norm], "version": "fast"}, {})
+        assert hasattr(built, "measure")
+        return built
+
+    return build
+
+
+@pytest.fixture(scope="session")
 def pgd() -> Callable[[Norm], Evaluation]:
     """PGD in each norm; in l_inf the quickstart's. In l_1 it needs many steps, and with 20 it is rightly doubted."""
     component = Host.discover().component("foolbox/pgd", "evaluation")

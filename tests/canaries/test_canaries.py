@@ -1,15 +1,13 @@
 """No canary passes for robust, whoever evaluates it, and no honest model is doubted.
 
-Measured with the slow and the nightly tests, on small networks for the digits, natural and robust to l_inf: in l_inf
-(eps 0.1, PGD-20), l_2 (eps 0.5, PGD-20) and l_1 (eps 2, PGD-100), none of 100, 20 and 20 honest models of depths 2 and
-3 was doubted, and every canary was caught down to the weakest strength of the catalogue (in l_inf over 5 seeds at depth
-2, in l_2 and l_1 over one seed at depths 1, 2 and 4). With PGD-20 in l_1 at eps 2, where it is weak, 3 of 6 honest
-models were suspicious by `more_steps`; with PGD-50 none was. Other radii, larger images and larger networks were not
-measured.
+Honest models are small networks for the digits, natural and robust to l_inf, of depths 2 and 3: 100 in each norm, l_inf
+at eps 0.1, l_2 at 0.5 and l_1 at 2. None may be doubted behind `foolbox/autoattack: fast`, which is held to 2 % of
+missed samples. PGD-20 may be: it is weak in l_1, and its flags are warnings.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TypeAlias
@@ -18,6 +16,7 @@ import pytest
 import torch
 
 from advtransfer.host import Host
+from advtransfer.result.comparison import STRONG_SHARE
 from advtransfer.testing.canaries import CANARIES, Subject, honest_network
 from advtransfer.testing.canaries.honest_models import digits_dataset
 from advtransfer.testing.canaries.score import examine_model
@@ -50,8 +49,8 @@ STRENGTHS = [
 ]
 HONEST = [
     pytest.param(norm, seed, marks=pytest.mark.slow if seed < few else pytest.mark.nightly)
-    for norm, count, few in (("linf", 25, 5), ("l2", 5, 1), ("l1", 5, 1))
-    for seed in range(count)
+    for norm, few in (("linf", 2), ("l2", 1), ("l1", 1))
+    for seed in range(25)
 ]
 Pgd: TypeAlias = Callable[[Norm], Evaluation]
 
@@ -179,16 +178,20 @@ def test_every_canary_is_caught_over_seeds_strengths_and_depths(
 
 
 @pytest.mark.parametrize(("norm", "seed"), HONEST)
-def test_no_model_of_a_hundred_honest_ones_is_doubted(norm: Norm, seed: int, pgd: Pgd) -> None:
+def test_no_model_of_a_hundred_honest_ones_is_doubted(
+    norm: Norm, seed: int, fast: Pgd, pgd: Pgd
+) -> None:
     source = honest_network(500 + seed, depth=2)
     for depth in (2, 3):
         for robust in (False, True):
             base = honest_network(1000 + seed, depth=depth, robust=robust)
-            seen = examine_model(
-                pgd(norm), Subject(base, digits_dataset().part("test"), source), battery=SMALL
-            )
+            subject = Subject(base, digits_dataset().part("test"), source)
+            seen = examine_model(fast(norm), subject, battery=SMALL, limit=STRONG_SHARE)
 
             assert "checked" == seen.judged, (depth, robust, seen.reason)
+            weak = examine_model(pgd(norm), subject, battery=SMALL)
+            if weak.is_doubted:
+                warnings.warn(f"PGD-20 in {norm}, {depth}, {robust}: {weak.reason}", stacklevel=1)
 
 
 def test_a_plugin_that_shows_no_examples_is_doubted_on_honest_models_too(natural: Subject) -> None:

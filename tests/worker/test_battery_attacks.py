@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from advtransfer.testing.data import toy
+from advtransfer.toolkit.datasets import ArrayDataset
 from advtransfer.types import Check, Outcome, Shape
 from advtransfer.worker.verification import (
     BatteryConfig,
@@ -34,6 +35,20 @@ class Plane(nn.Module):
     def forward(self, inputs: Tensor) -> Tensor:
         """``(B, 2)`` logits."""
         return self.scale * inputs.flatten(1)[:, :2]
+
+
+class Scaled(nn.Module):
+    """A network with its logits scaled."""
+
+    def __init__(self, network: nn.Module, scale: float) -> None:
+        super().__init__()
+        self.network = network
+        self.scale = scale
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """``(B, 2)`` logits."""
+        logits: Tensor = self.scale * self.network(inputs)
+        return logits
 
 
 QUICK = BatteryConfig(noise_draws=20, steps=5, unbounded_steps=1, derivative_samples=1)
@@ -110,3 +125,33 @@ def test_saturated_model_is_suspicious_with_advice(scale: float, grade: str) -> 
 
     assert grade == found["saturation"].grade
     assert "margin or the logits" in found["saturation"].text
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
+def test_larger_logits_move_no_outcome_of_the_targeted_ascent(norm: Norm) -> None:
+    torch.manual_seed(0)
+    head = nn.Linear(16, 2)
+    with torch.no_grad():
+        head.weight.mul_(8)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(4, 16), nn.ReLU(), head)
+    data = toy(classes=2, train=4, test=70, shape=(1, 2, 2), noise=0.45).part("test")
+    # The network's own predictions as labels: most samples are right, at all distances.
+    labels = model(data.inputs(torch.arange(70))).argmax(1)
+    test = ArrayDataset(
+        {
+            "train": (data.inputs(torch.arange(70)), labels),
+            "test": (data.inputs(torch.arange(70)), labels),
+        },
+        names=["a", "b"],
+    ).part("test")
+
+    def broken(scale: float) -> Tensor:
+        scaled = Scaled(model, scale).eval().requires_grad_(False)
+        found = run_battery(scaled, test, ThreatModel(norm, 0.15), QUICK, device=CPU)
+        return found.outcomes["targeted"] == Outcome.BROKEN
+
+    plain = broken(1.0)
+
+    assert 0 < int(plain.sum()) < 70
+    for scale in (4.0, 12.0, 100.0):
+        assert int((plain != broken(scale)).sum()) <= 1
