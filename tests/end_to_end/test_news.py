@@ -68,7 +68,13 @@ def test_a_plugin_named_on_the_command_line_is_told_the_news_of_trials(command: 
     options = ["--only", "source=random,n=20", "--plugin", "listener", "--quiet", "--jobs", "1"]
     command("run", "small.yaml", *options, exit_code=1, NEWS=str(news))
     told = [json.loads(line) for line in news.read_text().splitlines()]
-    metrics = ["clean.accuracy", "pgd.attack_accuracy@0.1", "pgd.clean_accuracy", "pgd.robust_accuracy@0.1"]
+    metrics = [
+        "clean.accuracy",
+        "pgd.attack_accuracy@0.1",
+        "pgd.clean_accuracy",
+        "pgd.robust_accuracy@0.1",
+        "worst_linf.robust_accuracy@0.1",
+    ]
 
     assert 3 == sum(one[0] == "started" for one in told)
     assert ["finished", 0, metrics] in told

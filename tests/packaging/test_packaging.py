@@ -98,8 +98,8 @@ def test_the_installed_wheel_is_what_runs_from_anywhere(
     )
 
     assert Path(where.strip()).is_relative_to(installed.folder)
-    assert len(plan["trials"]) == 160
-    assert (ended["done"], ended["failed"], ended["todo"]) == (2, 0, 158)
+    assert len(plan["trials"]) == 48
+    assert (ended["done"], ended["failed"], ended["todo"]) == (2, 0, 46)
 
 
 @pytest.mark.slow
@@ -110,7 +110,7 @@ def test_the_installed_wheel_runs_the_whole_quickstart(
         installed("advtransfer", "run", "quickstart", "--runs", str(tmp_path), "--json")
     )
 
-    assert (ended["done"], ended["failed"], ended["skipped"], ended["todo"]) == (160, 0, 0, 0)
+    assert (ended["done"], ended["failed"], ended["skipped"], ended["todo"]) == (48, 0, 0, 0)
 
 
 def test_a_third_partys_plugin_is_listed_shown_and_run_beside_the_built_ins(
