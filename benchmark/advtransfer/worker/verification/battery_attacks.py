@@ -154,11 +154,29 @@ class BatteryAttacks:
         self._start_outcomes("targeted")
         for start in range(config.starts):
             for rank in range(classes.shape[1]):
+                if is_l1 and start == 0:
+                    self._try_vertices(rows, classes[:, rank])
                 unbroken = self._unbroken("targeted", rows)
                 if not unbroken.any():
                     return
                 what = f"start {start} of target {rank}"
                 self._ascend_to_targets(rows[unbroken], classes[unbroken, rank], steps, what=what)
+
+    def _try_vertices(self, rows: Tensor, targets: Tensor) -> None:
+        """Try the vertex of the l_1 ball that a linear model would fall to.
+
+        The ascent, whose steps share the radius among pixels, comes near such a vertex only.
+        """
+        unbroken = self._unbroken("targeted", rows)
+        if not unbroken.any():
+            return
+        rows, targets = rows[unbroken], targets[unbroken]
+        samples = self.batch[rows]
+        classes = torch.stack([samples.labels, targets], dim=1)
+        _, gradient = logits_and_gradient(self.model, samples.inputs, classes, targeted_margin_loss)
+        moved = self.ball.steepest_point(gradient, samples.inputs)
+        misclassified = self._misclassified(moved, samples.labels)
+        self._break_samples("targeted", rows, moved, misclassified)
 
     def _ascend_to_targets(self, rows: Tensor, targets: Tensor, steps: int, *, what: str) -> None:
         samples = self.batch[rows]
