@@ -131,19 +131,16 @@ def test_saturated_model_is_suspicious_with_advice(scale: float, grade: str) -> 
 def test_larger_logits_move_no_outcome_of_the_targeted_ascent(norm: Norm) -> None:
     torch.manual_seed(0)
     head = nn.Linear(16, 2)
-    with torch.no_grad():
-        head.weight.mul_(8)
     model = nn.Sequential(nn.Flatten(), nn.Linear(4, 16), nn.ReLU(), head)
-    data = toy(classes=2, train=4, test=70, shape=(1, 2, 2), noise=0.45).part("test")
-    # The network's own predictions as labels: most samples are right, at all distances.
-    labels = model(data.inputs(torch.arange(70))).argmax(1)
-    test = ArrayDataset(
-        {
-            "train": (data.inputs(torch.arange(70)), labels),
-            "test": (data.inputs(torch.arange(70)), labels),
-        },
-        names=["a", "b"],
-    ).part("test")
+    inputs = TEST.inputs(torch.arange(70))
+    with torch.no_grad():
+        # The decision boundary goes through the middle of the samples.
+        gap = (model(inputs) @ torch.tensor([1.0, -1.0])).median()
+        head.bias.add_(gap * torch.tensor([-0.5, 0.5]))
+        # Its own predictions as labels, so that samples are right at all distances.
+        labels = model(inputs).argmax(1)
+    parts = {"train": (inputs, labels), "test": (inputs, labels)}
+    test = ArrayDataset(parts, names=["a", "b"]).part("test")
 
     def broken(scale: float) -> Tensor:
         scaled = Scaled(model, scale).eval().requires_grad_(False)

@@ -152,30 +152,31 @@ class BatteryAttacks:
             count=config.l1_targets if is_l1 else config.targets,
         )
         self._start_outcomes("targeted")
-        if self.ball.threat.norm == "l1":
-            self._try_vertices(rows, classes)
         for start in range(config.starts):
             for rank in range(classes.shape[1]):
+                if is_l1 and start == 0:
+                    self._try_vertices(rows, classes[:, rank])
                 unbroken = self._unbroken("targeted", rows)
                 if not unbroken.any():
                     return
                 what = f"start {start} of target {rank}"
                 self._ascend_to_targets(rows[unbroken], classes[unbroken, rank], steps, what=what)
 
-    def _try_vertices(self, rows: Tensor, classes: Tensor) -> None:
-        """Try the point of the l_1 ball in which each margin is largest if it is linear.
+    def _try_vertices(self, rows: Tensor, targets: Tensor) -> None:
+        """Try the vertex of the l_1 ball that a linear model would fall to.
 
-        Sparse steps come near that point, and do not end in it.
+        The ascent, whose steps share the radius among pixels, comes near such a vertex only.
         """
-        for targets in classes.unbind(1):
-            samples = self.batch[rows]
-            pairs = torch.stack([samples.labels, targets], dim=1)
-            _, gradient = logits_and_gradient(
-                self.model, samples.inputs, pairs, targeted_margin_loss
-            )
-            moved = self.ball.steepest_point(gradient, samples.inputs)
-            misclassified = self._misclassified(moved, samples.labels)
-            self._break_samples("targeted", rows, moved, misclassified)
+        unbroken = self._unbroken("targeted", rows)
+        if not unbroken.any():
+            return
+        rows, targets = rows[unbroken], targets[unbroken]
+        samples = self.batch[rows]
+        classes = torch.stack([samples.labels, targets], dim=1)
+        _, gradient = logits_and_gradient(self.model, samples.inputs, classes, targeted_margin_loss)
+        moved = self.ball.steepest_point(gradient, samples.inputs)
+        misclassified = self._misclassified(moved, samples.labels)
+        self._break_samples("targeted", rows, moved, misclassified)
 
     def _ascend_to_targets(self, rows: Tensor, targets: Tensor, steps: int, *, what: str) -> None:
         samples = self.batch[rows]
