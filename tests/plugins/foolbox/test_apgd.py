@@ -534,6 +534,7 @@ def test_the_margin_takes_the_place_of_dlr_and_the_record_says_so(
     linear_digits: tuple[nn.Sequential, ArraySamples], classes: int, loss: ApgdLoss
 ) -> None:
     (_, layer), digits = linear_digits
+    assert isinstance(layer, nn.Linear)
     model = nn.Sequential(nn.Flatten(), nn.Linear(64, classes)).eval()
     model.load_state_dict(
         {"1.weight": layer.weight[:classes].detach(), "1.bias": layer.bias[:classes].detach()}

@@ -16,11 +16,11 @@ from advtransfer.toolkit.datasets import ArraySamples, all_positions
 from advtransfer.toolkit.option_checks import Norm
 from advtransfer.toolkit.rng import build_initialized, stream_generator
 from advtransfer.types import DataCard, Evaluation, EvaluationInputs, Json, Measurement, Outcome
-from advtransfer_foolbox.attack_settings import Apgd, Fab, Square, autoattack_members
+from advtransfer_foolbox.attack_settings import Apgd, ApgdLoss, Fab, Square, autoattack_members
 from advtransfer_foolbox.components.autoattack import autoattack
 from advtransfer_foolbox.components.ensembles import ensemble
 
-TARGETED = "targeted_dlr"
+TARGETED: ApgdLoss = "targeted_dlr"
 
 
 def measure(evaluation: Evaluation, model: nn.Module, test: ArraySamples) -> Measurement:
@@ -32,6 +32,7 @@ def first_classes(
 ) -> tuple[nn.Sequential, ArraySamples]:
     """The linear model and the digits of the first classes."""
     (_, layer), digits = linear_digits
+    assert isinstance(layer, nn.Linear)
     model = nn.Sequential(nn.Flatten(), nn.Linear(64, classes)).eval()
     model.load_state_dict(
         {"1.weight": layer.weight[:classes].detach(), "1.bias": layer.bias[:classes].detach()}
@@ -114,7 +115,12 @@ def test_the_standard_version_takes_no_steps_and_no_targets(name: str) -> None:
     assert (name,) == misfit.path
     assert "none unless version is fast" == misfit.expected
     with pytest.raises(ValueError, match=f"{name}: none unless version is fast, not 3"):
-        autoattack(norm="linf", eps=0.1, **{name: 3})
+        autoattack_members(
+            "linf",
+            "standard",
+            steps=3 if name == "steps" else None,
+            targets=3 if name == "targets" else None,
+        )
 
 
 @pytest.mark.parametrize("eps", [0.05, (0.1, 0.02)])
