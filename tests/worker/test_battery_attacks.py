@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from advtransfer.testing.data import toy
 from advtransfer.toolkit.datasets import ArrayDataset
-from advtransfer.types import Check, Outcome, Shape
+from advtransfer.types import Check, Outcome, Part, Shape
 from advtransfer.worker.verification import (
     BatteryConfig,
     BatteryResult,
@@ -138,8 +138,8 @@ def test_larger_logits_move_no_outcome_of_the_targeted_ascent(norm: Norm) -> Non
         gap = (model(inputs) @ torch.tensor([1.0, -1.0])).median()
         head.bias.add_(gap * torch.tensor([-0.5, 0.5]))
         # Its own predictions as labels, so that samples are right at all distances.
-        labels = model(inputs).argmax(1)
-    parts = {"train": (inputs, labels), "test": (inputs, labels)}
+        labels: Tensor = model(inputs).argmax(1)
+    parts: dict[Part, tuple[Tensor, Tensor]] = {"train": (inputs, labels), "test": (inputs, labels)}
     test = ArrayDataset(parts, names=["a", "b"]).part("test")
 
     def broken(scale: float) -> Tensor:
