@@ -10,7 +10,7 @@ from eagerpy.astensor import astensor, astensor_
 from eagerpy.tensor.tensor import Tensor as EagerTensor
 from foolbox.attacks.base import raise_if_kwargs, verify_input_bounds
 from foolbox.attacks.gradient_descent_base import BaseGradientDescent
-from foolbox.distances import Distance, l1, l2, linf
+from foolbox.distances import Distance
 from foolbox.models.base import Model
 from foolbox.models.pytorch import PyTorchModel
 from foolbox.types import Bounds
@@ -32,7 +32,7 @@ from advtransfer_foolbox.protocols import (
     criterion_labels,
     misclassified,
 )
-from advtransfer_foolbox.row_functions import logits_of, mask_classes, row_column
+from advtransfer_foolbox.row_functions import DISTANCES, logits_of, mask_classes, row_column
 from advtransfer_foolbox.starts import numbers_per_point, random_starts, unit_ball_points
 
 Objective: TypeAlias = Callable[[Tensor, Tensor, Tensor | None], Tensor]
@@ -124,7 +124,7 @@ class GradientAttack(BaseGradientDescent):
     @property
     def distance(self) -> Distance:
         """The distance of the attack's norm (Foolbox's hook)."""
-        return {"linf": linf, "l2": l2, "l1": l1}[self.norm]
+        return DISTANCES[self.norm]
 
     def count_attempts(self, classes: int) -> int:
         """Return the number of (restart, target) pairs."""

@@ -12,7 +12,7 @@ from eagerpy.astensor import astensor
 from eagerpy.tensor.tensor import Tensor as EagerTensor
 from foolbox.attacks.additive_noise import BaseRepeatedAdditiveNoiseAttack
 from foolbox.criteria import Misclassification
-from foolbox.distances import Distance, l1, l2, linf
+from foolbox.distances import Distance
 from foolbox.models.base import Model
 from foolbox.models.pytorch import PyTorchModel
 from torch import Tensor
@@ -29,6 +29,7 @@ from advtransfer_foolbox.protocols import (
     OnProgress,
     attack_in_chunks,
 )
+from advtransfer_foolbox.row_functions import DISTANCES
 from advtransfer_foolbox.starts import normal_numbers
 
 DrawUniform: TypeAlias = Callable[[int, int], Tensor]
@@ -57,7 +58,7 @@ class PerSampleNoise(BaseRepeatedAdditiveNoiseAttack):
     @property
     def distance(self) -> Distance:
         """The distance of the norm (Foolbox's hook)."""
-        return {"linf": linf, "l2": l2, "l1": l1}[self.norm]
+        return DISTANCES[self.norm]
 
     def attack_batch(self, model: Model, inputs: Tensor, labels: Tensor, *, eps: float) -> Tensor:
         """Return a point for each image ``(B, C, H, W)``: the image itself where no draw broke it."""

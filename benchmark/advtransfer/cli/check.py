@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from advtransfer.testing.canaries.score import ScoredModel
     from advtransfer.worker.verification import ThreatModel
 
-QUICKSTART_OPTIONS: dict[str, Json] = {"norm": "linf", "eps": 0.1, "steps": 20, "step_size": 0.0125}
-"""The attack of the quickstart: defaults for options of these names that an evaluation requires."""
+DEFAULT_OPTIONS: dict[str, Json] = {"norm": "linf", "eps": 0.1, "steps": 20, "step_size": 0.0125}
+"""Values of options of these names that an evaluation requires."""
 
 
 @click.command(cls=Subcommand, short_help="Hold an evaluation against canaries or another attack.")
@@ -67,8 +67,8 @@ def command(
     with --canaries). On none may the evaluation leave more than .5 points more robust than the other
     attack; the samples that only one of them breaks are listed.
 
-    OPTION=VALUE are options of the evaluation, as in a suite; by default those of the quickstart's
-    PGD: norm=linf eps=0.1 steps=20 step_size=0.0125. The exit code is 1 when a model fails.
+    OPTION=VALUE are options of the evaluation, as in a suite. Those that it requires are
+    norm=linf eps=0.1 steps=20 step_size=0.0125 by default. The exit code is 1 when a model fails.
     """
     component = Host.discover().component(name, "evaluation")
     values = _evaluation_options(component, options, report_counts=against is not None)
@@ -128,7 +128,7 @@ def _compare(
 def _evaluation_options(
     component: Component, written: Iterable[str], *, report_counts: bool
 ) -> dict[str, Json]:
-    """Return the evaluation's options: those written, over the quickstart's where it requires one.
+    """Return the evaluation's options: those written, over `DEFAULT_OPTIONS` where it requires one.
 
     With `report_counts`, an evaluation that can count its queries does so.
 
@@ -140,7 +140,7 @@ def _evaluation_options(
     # An option with a default keeps it, so that the evaluation is tested as its users run it.
     options = {
         name: value
-        for name, value in QUICKSTART_OPTIONS.items()
+        for name, value in DEFAULT_OPTIONS.items()
         if name in fields and fields[name].required
     }
     if report_counts and "counts" in fields:
@@ -179,7 +179,7 @@ def _threat_model(values: dict[str, Json]) -> ThreatModel:
     """Return the ball for which the exact models are made: of several radii the largest."""
     from advtransfer.worker.verification import ThreatModel
 
-    eps = values.get("eps", QUICKSTART_OPTIONS["eps"])
+    eps = values.get("eps", DEFAULT_OPTIONS["eps"])
     radius = max(cast("list[float]", eps)) if isinstance(eps, list) else cast(float, eps)
     norm = values.get("norm")
     return ThreatModel(norm if norm in ("l2", "l1") else "linf", radius)

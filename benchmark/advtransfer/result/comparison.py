@@ -33,7 +33,7 @@ SUSPICIOUS_SHARE = 0.05
 STRONG_SHARE = 0.02
 """The same for samples missed by an evaluation that claims to be strong, and for signs of masking.
 
-The host's own ascent is as strong as the strongest attacks to half a point.
+Stricter, since such an attack should find what the host's own ascent finds.
 """
 
 MISSED_TEXT = (
