@@ -68,7 +68,7 @@ def test_suspicious_or_invalid_row_is_shown_and_never_ranked(
 
     assert ABSENT == row[0]
     assert f"at most .990 [.981, .995] {verdict}" == row[4]
-    assert "1" == bench.row(page.partition("## Results\n")[2], "natural")[0]
+    assert "1-2" == bench.row(page.partition("## Results\n")[2], "natural")[0]
     assert "## Results that are not ranked" in page
     assert "pgd: noise is 0.2 against a limit of 0.05 (noise is stronger)" in page
     assert f"Results with a robust accuracy: 8 unchecked, 1 {verdict}." in page

@@ -44,7 +44,7 @@ def test_means_intervals_and_differences_have_known_values(bench: Bench) -> None
     down, up = difference_interval(clean - board([bench.clean["natural"]]))
     start, end = share_interval(board([[0.1, 0.2, 0.3]]))
     assert [
-        "1",
+        "1-2",
         "robust",
         "probe",
         f".733 [{written(low)}, {written(high)}]",
@@ -77,7 +77,7 @@ def test_caption_names_the_sample_of_the_intervals(bench: Bench) -> None:
 
 
 def test_the_baseline_is_named_as_such_and_has_no_delta(bench: Bench) -> None:
-    assert ["2", "natural", "probe"] == bench.row(bench.filled().table(), "natural")[:3]
+    assert ["1-2", "natural", "probe"] == bench.row(bench.filled().table(), "natural")[:3]
     assert "baseline" == bench.row(bench.filled().table(), "natural")[5]
 
 
@@ -234,7 +234,7 @@ def test_unknown_outcomes_are_a_range_and_count_as_broken_in_the_ranking(bench: 
 
     table = bench.table()
 
-    assert "1" == bench.row(table, "natural")[0]
+    assert "1-2" == bench.row(table, "natural")[0]
     assert bench.row(table, "robust")[4].startswith("at most .210–.610 [")  # noqa: RUF001  # a range
     assert bench.row(table, "robust")[5].startswith("-.100 to +.300")
 
@@ -262,7 +262,7 @@ def test_skipped_evaluation_hides_no_other_number_of_its_row(bench: Bench) -> No
     low, high = share_interval(clean)
     down, up = difference_interval(board([[0.9] * 3]) - board([bench.clean["natural"]]))
     assert [
-        "1",
+        "1-3",
         "odd",
         "probe",
         "**.900** [.880, .917]",
@@ -273,7 +273,7 @@ def test_skipped_evaluation_hides_no_other_number_of_its_row(bench: Bench) -> No
         "0.12",
     ] == bench.row(table, "odd")
     robust = f".733 [{written(low)}, {written(high)}]"
-    assert ["2", "robust", "probe", robust] == bench.row(table, "robust")[:4]
+    assert ["1-3", "robust", "probe", robust] == bench.row(table, "robust")[:4]
     assert "Skipped: the evaluation is not applicable; the page gives the reason." in table
 
 
@@ -427,7 +427,7 @@ def test_lowest_is_not_bold_if_intervals_overlap_or_are_absent(bench: Bench) -> 
     bench.trials.clear()
     add_losses(bench, {"natural": [0.4], "robust": [0.1]})
     assert "**" not in bench.table()
-    assert "1" == bench.row(bench.table(), "robust")[0]
+    assert "1-2" == bench.row(bench.table(), "robust")[0]
 
 
 def test_unknown_outcomes_count_against_a_row_where_lower_is_better(bench: Bench) -> None:
@@ -435,7 +435,7 @@ def test_unknown_outcomes_count_against_a_row_where_lower_is_better(bench: Bench
     bench.trial("natural", 0, 0.5, 0.4)
     bench.trial("robust", 0, 0.5, 0.3, unknown=0.2)
 
-    assert "1" == bench.row(bench.table(), "natural")[0]
+    assert "1-2" == bench.row(bench.table(), "natural")[0]
 
 
 def test_a_small_loss_is_not_0(bench: Bench) -> None:
