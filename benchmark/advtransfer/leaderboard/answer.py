@@ -7,16 +7,14 @@ coefficient of its first question.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from advtransfer.leaderboard.aggregates import Aggregate
 from advtransfer.leaderboard.contrasts import (
     AnswerVerdict,
-    Comparison,
     Contrast,
     NamedRow,
     RowLabels,
-    compare_rows,
     read_contrast,
     requested_contrast,
 )
@@ -30,6 +28,7 @@ from advtransfer.leaderboard.markdown import (
 )
 from advtransfer.leaderboard.questions_coefficients import PredictorResult, QuestionAnswer
 from advtransfer.leaderboard.ranking import SIGNIFICANCE_LEVEL, TableCell
+from advtransfer.leaderboard.row_comparison import Comparison, RankedTables, compare_rows
 from advtransfer.leaderboard.run_data import RunData
 from advtransfer.leaderboard.table_rows import TablePlace
 from advtransfer.leaderboard.tables import EN_DASH
@@ -37,7 +36,7 @@ from advtransfer.statistics import COEFFICIENTS
 from advtransfer.statistics.correlation import MIN_POINTS
 
 MAX_PLACES = 3  # labels written out in one sentence
-UNITS = {"seeds": "{} subset seeds of one training", "sources": "{} source trainings"}
+UNITS = {"seeds": "{} subset seeds", "sources": "{} source trainings"}
 COMPARED = {"yes": "does better than", "no": "does worse than"}
 
 
@@ -66,7 +65,9 @@ class Answer:
         return f"{word if is_stated and self.verdict != 'cannot tell' else ''}{self.sentence}"
 
 
-def suite_answer(data: RunData, questions: Sequence[QuestionAnswer]) -> Answer | None:
+def suite_answer(
+    data: RunData, tables: RankedTables, questions: Sequence[QuestionAnswer]
+) -> Answer | None:
     """Return the answer to a suite's question; None where nothing is ranked and nothing asked.
 
     Raises:
@@ -74,17 +75,17 @@ def suite_answer(data: RunData, questions: Sequence[QuestionAnswer]) -> Answer |
     """
     contrast = requested_contrast(data)
     if contrast is not None:
-        return answer_contrast(contrast, data)
+        return answer_contrast(contrast, data, tables)
     return answer_question(questions[0]) if questions else None
 
 
-def answer_contrast(contrast: Contrast, data: RunData) -> Answer:
-    """Return the answer of a contrast.
+def answer_contrast(contrast: Contrast, data: RunData, tables: RankedTables) -> Answer:
+    """Return the answer of a contrast, of a suite or of a claim.
 
     Raises:
         BadInput: Its metric is not in the records.
     """
-    comparison = compare_rows(contrast, data)
+    comparison = compare_rows(contrast, data, tables)
     difference = comparison.measured_difference(data) if comparison.pairs else None
     if difference is None:
         return Answer("cannot tell", _absent_sentence(comparison), comparison)
@@ -93,13 +94,13 @@ def answer_contrast(contrast: Contrast, data: RunData) -> Answer:
     return Answer(verdict, sentence, comparison, difference)
 
 
-def best_row_text(data: RunData) -> str:
+def best_row_text(data: RunData, tables: RankedTables) -> str:
     """Return the best row at the largest n with its number, empty without a ranked one."""
     settings = {key: data.plan.leaderboard.get(key) for key in ("rank_by", "baseline")}
     contrast = read_contrast(settings)
     if contrast is None:
         return ""
-    comparison = compare_rows(replace(contrast, of=None), data)
+    comparison = compare_rows(contrast, data, tables)
     if comparison.best is None:
         return ""
     return f"{_row_text(comparison.best)}, {_places_text(comparison.places)}"
@@ -330,4 +331,4 @@ def _others_text(first: PredictorResult, results: Sequence[PredictorResult]) -> 
     if not tested:
         return ""
     clear = sum(p_value < SIGNIFICANCE_LEVEL for p_value in tested)
-    return f"; of {len(tested)} other coefficients of this question {clear} have a p below .05"
+    return f"; of the question's {len(tested)} others, {clear or 'none'} reach p < .05"
