@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from advtransfer.result.evidence import OutcomeArray
     from advtransfer.statistics.correlation import FloatArray
 
-FOLDED_FIELDS = ("id", "asked", "battery", "checks", "outcomes")
+FOLDED_FIELDS = ("id", "asked", "battery", "checks", "outcomes", "labels")
 """Fields of a result record that its fold and its verdict read."""
 
 LATEST_TIME = 4e9
@@ -305,9 +305,13 @@ def _fold_results(
     folded: dict[str, FoldedResult] = {}
     for id, record in evidence.items():
         folded[id] = fold_result(record, batteries)
-        verdict = verdict_with_batteries(record, batteries)
-        result = replace(data.results[id], verdict=verdict)
-        data.results[id] = _folded_result(result, folded[id])
+        data.results[id] = replace(
+            data.results[id],
+            metrics=_folded_metrics(data.results[id].metrics, folded[id]),
+            verdict=verdict_with_batteries(record, batteries),
+            sample_outcomes=folded[id].outcomes,
+            unlearned_reason=unlearned_reason(record),
+        )
     for label, metrics in data.metrics.items():
         claims = {name for name in metrics if name.startswith(CLAIM_PREFIX)}
         if claims:
@@ -324,13 +328,13 @@ def _fold_results(
             if any(len(present[label]) < len(trial.evaluations[label]) for label in labels):
                 continue
             behind = [data.results[id] for label in labels for id in present[label]]
-            result = ResultData(
+            data.worst[trial.id, worst_label] = ResultData(
                 "",
-                {},
+                _folded_metrics({}, worst),
                 worst_verdict([each.verdict for each in behind]),
                 test_id=behind[0].test_id,
+                sample_outcomes=worst.outcomes,
             )
-            data.worst[trial.id, worst_label] = _folded_result(result, worst)
             data.derived_metrics.setdefault(worst_label, set()).update(worst.outcomes)
 
 
@@ -344,17 +348,17 @@ def _attacked_labels(data: RunData, folded: Mapping[str, FoldedResult]) -> dict[
     return labels
 
 
-def _folded_result(result: ResultData, folded: FoldedResult) -> ResultData:
-    """Return a result whose shares are those after the fold."""
-    metrics = dict(result.metrics)
-    for name, metric in result.metrics.items():
+def _folded_metrics(recorded: Mapping[str, Metric], folded: FoldedResult) -> dict[str, Metric]:
+    """Return the metrics of a result, whose shares are those after the fold."""
+    metrics = dict(recorded)
+    for name, metric in recorded.items():
         # A claim without outcomes of samples cannot be folded, and is shown as it was recorded.
         if name.startswith(CLAIM_PREFIX) and name not in folded.outcomes:
             metrics[attack_name(name)] = metric
             metrics[name] = replace(metric, probe=Probe("", 0, metric.sample_count or 0, 0))
     for name, share in folded.shares.items():
         metrics[name] = Metric(*share, probe=folded.probes.get(name))
-    return replace(result, metrics=metrics, sample_outcomes=folded.outcomes)
+    return metrics
 
 
 def _label_by_result(plan: Plan) -> dict[str, str]:
@@ -417,7 +421,6 @@ def _result_data(record: JsonObject, *, stems: set[str], root: Path | None) -> R
         reference_id=str(inputs.get("reference", "")),
         image_values=values_by_metric(root, record, asked) if root else {},
         files=record.get("files", {}),
-        unlearned_reason=unlearned_reason(record),
     )
 
 

@@ -16,7 +16,7 @@ from advtransfer.leaderboard.probes import combine_probes
 from advtransfer.leaderboard.questions_config import owning_evaluation
 from advtransfer.leaderboard.run_data import ImageShares, Metric, ResultData, RunData
 from advtransfer.planning import Trial
-from advtransfer.types import Outcome
+from advtransfer.result.evidence import ROBUST, UNKNOWN
 from advtransfer.types.metric_names import RESERVED_LABELS
 
 
@@ -60,8 +60,8 @@ class Column:
         known = [values for values in outcomes if values is not None]
         if not known or len(known) < len(outcomes) or len({len(values) for values in known}) > 1:
             return None
-        robust = [values == int(Outcome.ROBUST) for values in known]
-        unknown = [values == int(Outcome.UNKNOWN) for values in known]
+        robust = [values == ROBUST for values in known]
+        unknown = [values == UNKNOWN for values in known]
         low = sum(each.astype(float) for each in robust) / len(known)
         if not any(each.any() for each in unknown):
             return ImageShares(low, low)
