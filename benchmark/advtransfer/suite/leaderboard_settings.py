@@ -79,7 +79,7 @@ class LeaderboardReader(RowReader):
         items = validators.require_closed_mapping(
             value, ANSWER_KEYS, of="`answer`", problems=self.problems
         )
-        if not items and isinstance(value.value, Mapping):
+        if value.value == {}:
             validators.add_mismatch(
                 value,
                 expected=f"at least one of {', '.join(ANSWER_KEYS)}",

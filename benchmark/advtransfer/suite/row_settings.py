@@ -34,7 +34,7 @@ class RowReader:
             items = validators.require_closed_mapping(
                 value, ROW_AXES, of=f"`{side}`", problems=self.problems
             )
-            if not items and isinstance(value.value, Mapping):
+            if not value.value:
                 self._add_unknown_row(value)
             labels = {
                 axis: self._row_label(axis, items[axis]) for axis in ROW_AXES if axis in items
