@@ -73,7 +73,9 @@ def aggregate_metrics(
     aggregate = replace(aggregate, trial_count=len(metrics))
     low, high = _image_boards(_merge_equal_seeds(metrics, deterministic=deterministic))
     if low is not None and high is not None:
-        interval = (share_interval(low)[0], share_interval(high)[1])
+        ends = share_interval(low)
+        # Without unknown outcomes both ends are of one board.
+        interval = (ends[0], ends[1] if high is low else share_interval(high)[1])
         aggregate = replace(aggregate, interval=interval, image_count=low.shape[2])
     elif aggregate.interval is not None and all(metric.is_share for metric in metrics.values()):
         # A t-interval knows nothing of the range of a share.
@@ -225,10 +227,9 @@ def _aggregate_differences(
     aggregate = _trial_aggregate(differences, is_one_sided=is_one_sided)
     low, high = _image_boards(differences)
     if low is not None and high is not None:
-        interval = (
-            difference_interval(low, unreplicated=is_one_sided)[0],
-            difference_interval(high, unreplicated=is_one_sided)[1],
-        )
+        ends = difference_interval(low, unreplicated=is_one_sided)
+        upper = ends if high is low else difference_interval(high, unreplicated=is_one_sided)
+        interval = (ends[0], upper[1])
         p_value = _larger_p_value(aggregate, low, high)
         aggregate = replace(aggregate, interval=interval, image_count=low.shape[2], p_value=p_value)
     return aggregate
@@ -248,7 +249,10 @@ def _subtract(ours: Metric, theirs: Metric) -> Metric:
     images = None
     pair = (ours.images, theirs.images)
     if pair[0] is not None and pair[1] is not None and len(pair[0].low) == len(pair[1].low):
-        images = ImageShares(pair[0].low - pair[1].high, pair[0].high - pair[1].low)
+        low = pair[0].low - pair[1].high
+        images = ImageShares(low, low)
+        if not all(each.is_known for each in pair if each is not None):
+            images = ImageShares(low, pair[0].high - pair[1].low)
     return Metric(ours.low - theirs.high, ours.high - theirs.low, images=images)
 
 
@@ -270,7 +274,10 @@ def _merge_equal_seeds(
 def _image_boards(
     metrics: Mapping[TrialKey, Metric],
 ) -> tuple[FloatArray | None, FloatArray | None]:
-    """Return boards ``(trainings, seeds, images)`` of the low and high values, None without images."""
+    """Return boards ``(trainings, seeds, images)`` of the low and high values, None without images.
+
+    Both are one board where no outcome is unknown.
+    """
     import numpy as np
 
     shares = {key: metric.images for key, metric in metrics.items() if metric.images is not None}
@@ -279,12 +286,13 @@ def _image_boards(
         return None, None
     replicates = sorted(_replicates_of(shares), key=lambda replicate: replicate or 0)
     seeds = sorted({seed for _, seed in shares})
-    shape = (2, len(replicates), len(seeds), image_counts.pop())
-    boards = np.full(shape, np.nan)
+    low = np.full((len(replicates), len(seeds), image_counts.pop()), np.nan)
+    is_known = all(images.is_known for images in shares.values())
+    high = low if is_known else low.copy()
     for (replicate, seed), images in shares.items():
         place = (replicates.index(replicate), seeds.index(seed))
-        boards[0][place], boards[1][place] = images.low, images.high
-    return boards[0], boards[1]
+        low[place], high[place] = images.low, images.high
+    return low, high
 
 
 def _larger_p_value(aggregate: Aggregate, low: FloatArray, high: FloatArray) -> float:

@@ -88,6 +88,11 @@ class ImageShares(NamedTuple):
     low: FloatArray
     high: FloatArray
 
+    @property
+    def is_known(self) -> bool:
+        """Whether no outcome is unknown: both are then one array."""
+        return self.low is self.high
+
 
 @dataclass(frozen=True, slots=True)
 class Metric:
