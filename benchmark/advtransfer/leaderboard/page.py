@@ -26,6 +26,7 @@ from advtransfer.leaderboard.caveats import (
     unchecked_section,
     unranked_section,
 )
+from advtransfer.leaderboard.curve_area import area_section
 from advtransfer.leaderboard.figures import requested_figures
 from advtransfer.leaderboard.markdown import (
     count_noun,
@@ -36,6 +37,7 @@ from advtransfer.leaderboard.markdown import (
     join_parts,
     markdown_table,
 )
+from advtransfer.leaderboard.pareto_section import pareto_section
 from advtransfer.leaderboard.plugin_figures import plugin_figures_section
 from advtransfer.leaderboard.questions_section import questions_section
 from advtransfer.leaderboard.ranking import Ranking, rank_rows, requested_ranking
@@ -290,6 +292,8 @@ def make_page(run: RunRecords) -> Page:
         legend_section(data, ranking=ranking, baseline=baseline),
         *figure_texts,
         *_results_parts(data),
+        area_section(data),
+        pareto_section(data),
         answers,
         unranked_section(data),
         unchecked_section(data),

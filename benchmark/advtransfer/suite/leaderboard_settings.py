@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from advtransfer.suite import validators
+from advtransfer.suite.figure_settings import FigureReader
 from advtransfer.suite.located import Located, Problems, did_you_mean, join_names
 from advtransfer.suite.outlines import Outlines
 from advtransfer.suite.selection import AXES, Grid
@@ -27,8 +28,6 @@ from advtransfer.types.metric_names import (
 
 LEADERBOARD_KEYS = ("note", "baseline", "rank_by", "columns", "figures", "questions")
 RANK_BY_KEYS = ("lowest",)
-FIGURE_KINDS = ("accuracy_vs_n",)
-FIGURE_KEYS = ("kind", "metric")
 # The evaluation is not an axis of a question, since its metrics name their evaluations.
 QUESTION_AXES = tuple(axis for axis in AXES if axis != "evaluation")
 REQUIRED_QUESTION_KEYS = ("predictor", "outcome", "across")
@@ -140,10 +139,11 @@ class LeaderboardReader:
             )
         return next(iter(labels)) if len(labels) == 1 else None
 
-    def _read_metric(self, value: Located) -> str | None:
+    def _read_metric(self, value: Located, is_family: bool = False) -> str | None:
         """Return ``evaluation.metric[@eps][@epoch]``, or add a problem and return None.
 
         The evaluation is replaced by its label, and numbers are written as records write them.
+        `is_family` says that a name may stand for several metrics, such as those of all eps.
         """
         axis = self.grid.axes["evaluation"]
         text = value.value if isinstance(value.value, str) else ""
@@ -164,7 +164,7 @@ class LeaderboardReader:
         if label is None:
             return None
         metric = _as_recorded(match)
-        self._check_metric(metric, label, value)
+        self._check_metric(metric, label, value, is_family=is_family)
         return f"{label}.{metric}"
 
     def _read_validation(self, value: Located) -> str | None:
@@ -222,15 +222,13 @@ class LeaderboardReader:
             problems=self.problems,
         )
 
-    def _check_metric(self, metric: str, label: str, value: Located) -> None:
+    def _check_metric(self, metric: str, label: str, value: Located, *, is_family: bool) -> None:
         """Add a problem for a metric that is unknown to its evaluation or ambiguous."""
-        cell = next((cell for cell in self.evaluations if cell.label == label), None)
-        given = self.outlines.metric_names(cell.node) if cell is not None else None
+        given = self._metric_names(f"{label}.{metric}")
         if given is None:
             return
-        given |= {attack_name(name) for name in given if name.startswith(CLAIM_PREFIX)}
         matching = matching_metrics(metric, given)
-        if len(matching) == 1:
+        if len(matching) == 1 or (matching and is_family):
             return
         names = [f"{label}.{name}" for name in sorted(matching or given)]
         next_step = "name one of them"
@@ -244,16 +242,26 @@ class LeaderboardReader:
         )
 
     def _read_figure(self, value: Located) -> Mapping[str, Json]:
-        items = validators.require_closed_mapping(
-            value, FIGURE_KEYS, of="a figure", problems=self.problems
-        )
-        self._require_keys(value, items, FIGURE_KEYS)
-        if "kind" in items:
-            self._require_choice(items["kind"], FIGURE_KINDS, "a kind of figure")
-        return {
-            "kind": items["kind"].to_plain() if "kind" in items else None,
-            "metric": self._read_metric(items["metric"]) if "metric" in items else None,
-        }
+        def read_key(name: str, item: Located) -> Json:
+            return self._read_given(item) if name == "given" else self._read_across(item)
+
+        reader = FigureReader(self._read_metric, read_key, self._metric_names, self.problems)
+        return reader.read(value)
+
+    def _metric_names(self, column: str) -> frozenset[str] | None:
+        """Return the metrics of a column's evaluation, None where they are unknown."""
+        labels = {cell.label: cell for cell in self.evaluations}
+        owners = [label for label in labels if column.startswith(f"{label}.")]
+        if not owners:
+            return None
+        names = self.outlines.metric_names(labels[max(owners, key=len)].node)
+        if names is None:
+            return None
+        return names | {attack_name(name) for name in names if name.startswith(CLAIM_PREFIX)}
+
+    def _read_across(self, value: Located) -> str | None:
+        self._require_choice(value, QUESTION_AXES, "an axis")
+        return value.value if isinstance(value.value, str) else None
 
     def _read_question(self, value: Located) -> Mapping[str, Json]:
         items = validators.require_closed_mapping(
@@ -261,7 +269,7 @@ class LeaderboardReader:
         )
         self._require_keys(value, items, REQUIRED_QUESTION_KEYS)
         if "across" in items:
-            self._require_choice(items["across"], QUESTION_AXES, "an axis")
+            self._read_across(items["across"])
         question: dict[str, Json] = {name: item.to_plain() for name, item in items.items()}
         if "predictor" in items:
             question["predictor"] = self._read_predictors(items["predictor"])
