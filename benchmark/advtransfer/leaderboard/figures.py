@@ -32,7 +32,7 @@ from advtransfer.leaderboard.plots import (
 from advtransfer.leaderboard.questions_config import Question, read_questions
 from advtransfer.leaderboard.questions_points import collect_points, trials_by_scope
 from advtransfer.leaderboard.run_data import RunData
-from advtransfer.leaderboard.scatter import panel_rows, scatter_panel
+from advtransfer.leaderboard.scatter import PANELS_PER_ROW, panel_rows, scatter_panel
 from advtransfer.leaderboard.table_rows import Column, find_column
 from advtransfer.suite.figure_settings import FIGURE_KINDS, MIN_RADII
 
@@ -45,6 +45,10 @@ CURVE_AXES = {
 INTERVAL_NOTE = (
     "mean and 95 % interval. Filled markers: the interval is over subset seeds (over source "
     "trainings where a source has replicates) and test images; hollow: over test images alone."
+)
+TRAINING_NOTE = (
+    "mean and 95 % t-interval over source trainings, or over subset seeds of one training; as the training "
+    "itself recorded it, on training or held-out images."
 )
 LINE_NOTE = (
     "the least-squares line of the points and the 95 % band of its mean, where there are three or more. "
@@ -146,7 +150,7 @@ def parse_figure(entry: object, data: RunData) -> FigureRequest:
     if kind == "robust_vs_clean":
         name = " against ".join(column.name for column in columns)
     if kind == "metric_vs_epoch":
-        return FigureRequest(kind, name, tuple(epoch_columns(columns[0], data)))
+        return _epoch_request(columns[0], entry, data)
     if kind == "scatter":
         asked = {"across": "source", **{key: value for key, value in settings.items() if value}}
         (question,) = read_questions({"questions": [asked]})
@@ -164,6 +168,14 @@ def _eps_request(name: str, entry: object, data: RunData) -> FigureRequest:
             entry, f"a metric recorded at {MIN_RADII} radii or more, without its eps"
         )
     return FigureRequest("metric_vs_eps", name)
+
+
+def _epoch_request(column: Column, entry: object, data: RunData) -> FigureRequest:
+    columns = epoch_columns(column, data)
+    if column.metric is not None and len(columns) == 1:
+        expected = "a metric with snapshots (`snapshots: [10, 20]` of a transfer), or `curve`"
+        raise _figure_error(entry, expected)
+    return FigureRequest("metric_vs_epoch", column.name, tuple(columns))
 
 
 def _require_curve(curve: str, entry: object, data: RunData) -> None:
@@ -195,7 +207,7 @@ def _make_figure(request: FigureRequest, data: RunData) -> PageFigure | None:
     y = request.columns[0 if request.kind == "robust_vs_clean" else 1]
     text = f"{request.name}: {panels_text(panels)}"
     svg = draw_scatter(panel_rows(panels), FigureText(request.name, "", _axis_label(y, data), text))
-    caption = f"{inline_code(request.name)}: {note}"
+    caption = f"{' against '.join(map(inline_code, request.name.split(' against ')))}: {note}"
     return PageFigure(_file_name(request), svg, text, caption)
 
 
@@ -222,7 +234,8 @@ def _curve_figure(request: FigureRequest, data: RunData) -> PageFigure | None:
     title = f"{request.name} against {axis}"
     text = f"{title}: {curves_text(panels, axis=axis)}"
     y = request.curve or _axis_label(request.columns[-1], data, name=request.name)
-    caption = f"{inline_code(request.name)} against {axis_words}: {INTERVAL_NOTE}"
+    note = TRAINING_NOTE if request.curve else INTERVAL_NOTE
+    caption = f"{inline_code(request.name)} against {axis_words}: {note}"
     svg = draw_curves(rows, FigureText(title, axis_label, y, text))
     return PageFigure(_file_name(request), svg, text, caption)
 
@@ -237,8 +250,13 @@ def request_series(request: FigureRequest, data: RunData) -> list[SeriesGroup]:
 
 
 def curve_panels(groups: Sequence[SeriesGroup]) -> list[list[CurvePanel]]:
-    """Return panels of series: one row per group, one panel per transfer, and one curve per source."""
+    """Return panels of series: one row per group, one panel per transfer, and one curve per source.
+
+    The groups of a single transfer stand in one row where they are few.
+    """
     transfers = sorted({series.row.transfer for group in groups for series in group.series})
+    if len(transfers) == 1 and len(groups) <= PANELS_PER_ROW:
+        return [[_curve_panel(group, transfers[0]) for group in groups]]
     return [[_curve_panel(group, transfer) for transfer in transfers] for group in groups]
 
 

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 LEGEND_COLUMNS = 5
 CURVE_SPACING = 1.035  # factor in x between curves at one n, so that no interval hides another
 MAX_CURVE_SPREAD = 1.25  # factor in x between the first and the last curve at one n
+LINEAR_SPACING = 0.01  # the same on a linear axis, as shares of a curve's length
+MAX_LINEAR_SPREAD = 0.06
 MAX_BARS = 12  # points of a curve with a bar and a marker each; above, it has a band
 BAND_OPACITY = 0.15
 
@@ -174,10 +176,7 @@ def _draw_curve(axes: Axes, curve: Curve, *, scale: str, labels: Sequence[str]) 
             xs, [point.y for point in curve.points], **line, markevery=ceil(len(xs) / MAX_BARS)
         )
         return _legend_line(line)
-    if scale == "log":
-        # Curves are spread around their n by equal factors, since the axis is logarithmic.
-        spacing = min(CURVE_SPACING, MAX_CURVE_SPREAD ** (1 / max(1, len(labels) - 1)))
-        xs = [x * spacing ** (index - (len(labels) - 1) / 2) for x in xs]
+    xs = _spread_positions(xs, index, of=len(labels), scale=scale)
     axes.plot(xs, [point.y for point in curve.points], **{**line, "marker": "none"})
     axes.vlines(xs, lows, highs, color=color, linewidth=1.2)
     for is_hollow in (False, True):
@@ -194,6 +193,17 @@ def _draw_curve(axes: Axes, curve: Curve, *, scale: str, labels: Sequence[str]) 
         )
     # Line and markers are separate artists, so the legend gets a line that has both.
     return _legend_line(line)
+
+
+def _spread_positions(xs: Sequence[float], index: int, *, of: int, scale: str) -> list[float]:
+    """Return the positions of the curve at a place, moved so that no interval hides another."""
+    steps = index - (of - 1) / 2
+    if scale == "log":
+        # By equal factors, since the axis is logarithmic.
+        spacing = min(CURVE_SPACING, MAX_CURVE_SPREAD ** (1 / max(1, of - 1)))
+        return [x * spacing**steps for x in xs]
+    spread = (max(xs) - min(xs)) * min(LINEAR_SPACING, MAX_LINEAR_SPREAD / max(1, of - 1))
+    return [x + spread * steps for x in xs]
 
 
 def _label_line(index: int) -> dict[str, Any]:
