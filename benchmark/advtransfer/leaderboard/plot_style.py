@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#B37D00", "#3A92C6", "#636363")
-"""Colors of labels. The last three are darker than Okabe and Ito's orange, sky blue, and lighter than black."""
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#99763D", "#0096F2", "#636363")
+"""Colors of labels. The last three stand for Okabe and Ito's orange and sky blue, too light for a white page, and black."""
 INK_COLOR = "#636363"
 """Color of texts and axes."""
-DARK_COLORS: Mapping[str, str] = {"#B37D00": "#E69F00", "#3A92C6": "#56B4E9", INK_COLOR: "#D0D0D0"}
+DARK_COLORS: Mapping[str, str] = {"#99763D": "#E69F00", "#0096F2": "#56B4E9", INK_COLOR: "#D0D0D0"}
 """The colors that another one replaces on a dark page."""
 PAGE_COLORS = ("#FFFFFF", "#0D1117")
 """A light and a dark page, for the contrast of inks."""
