@@ -194,7 +194,7 @@ def epoch_columns(column: Column, data: RunData) -> list[Column]:
 def _snapshot_values(
     row: LeaderboardRow, column: Column, data: RunData
 ) -> Iterator[tuple[float, TrialKey, Metric]]:
-    """Yield epoch, trial and metric; the fitted model is that of the epoch that its training kept."""
+    """Yield epoch, trial and metric; the fitted model is that of its training's last epoch."""
     recorded = data.metrics.get(column.evaluation, set())
     epoch = None
     if is_snapshot(column.metric or "", recorded):
@@ -205,7 +205,7 @@ def _snapshot_values(
         if epoch is not None:
             yield float(epoch), key, metric
         elif curves is not None:
-            yield float(curves.kept_epoch), key, metric
+            yield float(curves.last_epoch), key, metric
 
 
 def _curve_values(

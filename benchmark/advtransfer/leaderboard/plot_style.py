@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#99763D", "#0096F2", "#636363")
-"""Colors of labels. The last three stand for Okabe and Ito's orange and sky blue, too light for a white page, and black."""
+"""Colors of labels. The last three stand for orange and sky blue, too light for a white page, and black."""
 INK_COLOR = "#636363"
 """Color of texts and axes."""
 DARK_COLORS: Mapping[str, str] = {"#99763D": "#E69F00", "#0096F2": "#56B4E9", INK_COLOR: "#D0D0D0"}

@@ -35,11 +35,11 @@ class FitCurves(NamedTuple):
     """What a fit recorded after each epoch of its training.
 
     Attributes:
-        kept_epoch: The epoch whose weights are the fitted model.
+        last_epoch: The epoch at whose end the training gave the fitted model.
         columns: Epoch and value of each row, by the names that were requested.
     """
 
-    kept_epoch: int
+    last_epoch: int
     columns: Mapping[str, tuple[tuple[int, float], ...]]
 
 
@@ -49,12 +49,9 @@ def training_curves(fit: Mapping[str, Any], names: Collection[str]) -> FitCurves
     rows = [row for row in fit.get("curves", ()) if "epoch" in row]
     if not rows:
         return None
-    kept_epoch = fit.get("chosen", {}).get("epoch")
-    if type(kept_epoch) not in (int, float):
-        kept_epoch = rows[-1]["epoch"]
     columns: dict[str, tuple[tuple[int, float], ...]] = {}
     for name in names:
         values = tuple((int(row["epoch"]), float(row[name])) for row in rows if name in row)
         if values:
             columns[name] = values
-    return FitCurves(int(kept_epoch), columns)
+    return FitCurves(int(rows[-1]["epoch"]), columns)
