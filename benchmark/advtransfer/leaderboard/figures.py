@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 
 from advtransfer.errors import BadInput, Problem
 from advtransfer.leaderboard.curve_series import (
@@ -17,9 +18,9 @@ from advtransfer.leaderboard.curve_series import (
     series_over_n,
 )
 from advtransfer.leaderboard.figure_texts import curves_text, panels_text
-from advtransfer.leaderboard.markdown import inline_code
+from advtransfer.leaderboard.markdown import count_noun, inline_code
 from advtransfer.leaderboard.pareto import AccuracyPair
-from advtransfer.leaderboard.pareto_figure import front_panels
+from advtransfer.leaderboard.pareto_figure import front_panels, omission_note
 from advtransfer.leaderboard.plots import (
     Curve,
     CurvePanel,
@@ -36,6 +37,10 @@ from advtransfer.leaderboard.scatter import PANELS_PER_ROW, panel_rows, scatter_
 from advtransfer.leaderboard.table_rows import Column, find_column
 from advtransfer.suite.figure_settings import FIGURE_KINDS, MIN_RADII
 
+MAX_CURVES = 12
+"""Labels of a figure of curves; a legend of more is not read."""
+MAX_PANELS = 16
+"""Panels of a figure of curves."""
 CURVE_AXES = {
     "accuracy_vs_n": ("labelled target images n", "n", "the number of labelled target images"),
     "metric_vs_eps": ("radius eps", "eps", "the radius eps of the attack"),
@@ -197,7 +202,8 @@ def _make_figure(request: FigureRequest, data: RunData) -> PageFigure | None:
     panels: list[ScatterPanel]
     if request.kind == "robust_vs_clean":
         pair = AccuracyPair(clean=request.columns[1], robust=request.columns[0])
-        panels, note = front_panels(data, pair), FRONT_NOTE
+        panels = front_panels(data, pair)
+        note = FRONT_NOTE + omission_note(panels)
     else:
         panels = _scatter_panels(request, data)
         across = "source" if request.question is None else request.question.across
@@ -226,7 +232,9 @@ def _scatter_panels(request: FigureRequest, data: RunData) -> list[ScatterPanel]
 
 
 def _curve_figure(request: FigureRequest, data: RunData) -> PageFigure | None:
-    rows = curve_panels(request_series(request, data))
+    groups = request_series(request, data)
+    baseline = data.plan.leaderboard.get("baseline")
+    rows = curve_panels(groups, baseline=baseline if isinstance(baseline, str) else None)
     panels = [panel for row in rows for panel in row]
     if not any(panel.curves for panel in panels):
         return None
@@ -235,7 +243,9 @@ def _curve_figure(request: FigureRequest, data: RunData) -> PageFigure | None:
     text = f"{title}: {curves_text(panels, axis=axis)}"
     y = request.curve or _axis_label(request.columns[-1], data, name=request.name)
     note = TRAINING_NOTE if request.curve else INTERVAL_NOTE
-    caption = f"{inline_code(request.name)} against {axis_words}: {note}"
+    caption = (
+        f"{inline_code(request.name)} against {axis_words}: {note}{_omission_note(groups, panels)}"
+    )
     svg = draw_curves(rows, FigureText(title, axis_label, y, text))
     return PageFigure(_file_name(request), svg, text, caption)
 
@@ -249,25 +259,55 @@ def request_series(request: FigureRequest, data: RunData) -> list[SeriesGroup]:
     return series_over_epochs(request.columns, request.curve, data)
 
 
-def curve_panels(groups: Sequence[SeriesGroup]) -> list[list[CurvePanel]]:
+def curve_panels(
+    groups: Sequence[SeriesGroup], *, baseline: str | None = None
+) -> list[list[CurvePanel]]:
     """Return panels of series: one row per group, one panel per transfer, and one curve per source.
 
-    The groups of a single transfer stand in one row where they are few.
+    The groups of a single transfer stand in one row where they are few. Of many sources those with the highest
+    values at the end are drawn, and the baseline.
     """
     transfers = sorted({series.row.transfer for group in groups for series in group.series})
+    labels = drawn_labels(groups, baseline=baseline)
+    rows = [
+        [_curve_panel(group, transfer, labels) for transfer in transfers[:MAX_PANELS]]
+        for group in groups[: max(1, MAX_PANELS // max(1, len(transfers)))]
+    ]
     if len(transfers) == 1 and len(groups) <= PANELS_PER_ROW:
-        return [[_curve_panel(group, transfers[0]) for group in groups]]
-    return [[_curve_panel(group, transfer) for transfer in transfers] for group in groups]
+        return [[panel for row in rows for panel in row]]
+    return rows
 
 
-def _curve_panel(group: SeriesGroup, transfer: str) -> CurvePanel:
+def drawn_labels(groups: Sequence[SeriesGroup], *, baseline: str | None) -> set[str]:
+    """Return the labels of the curves that are drawn."""
+    highest: dict[str, float] = {}
+    for group in groups:
+        for series in group.series:
+            values = [metric.low for metric in series.points[-1].metrics.values()]
+            label = series.row.label
+            highest[label] = max(highest.get(label, -inf), sum(values) / len(values))
+            if series.row.source is not None and series.row.source == baseline:
+                highest[label] = inf
+    return set(sorted(highest, key=lambda label: (-highest[label], label))[:MAX_CURVES])
+
+
+def _curve_panel(group: SeriesGroup, transfer: str, labels: Collection[str]) -> CurvePanel:
     curves: dict[str, Curve] = {}
     for series in group.series:
-        if series.row.transfer == transfer:
+        if series.row.transfer == transfer and series.row.label in labels:
             points = tuple(map(_curve_point, series.points))
             curves[series.row.label] = Curve(series.row.label, points)
     ordered = tuple(curves[label] for label in sorted(curves))
     return CurvePanel(f"{group.title}, {transfer}", ordered, group.ticks, group.scale)
+
+
+def _omission_note(groups: Sequence[SeriesGroup], panels: Sequence[CurvePanel]) -> str:
+    """Return a sentence on the curves that a figure leaves out, empty if it draws all."""
+    total = sum(len(group.series) for group in groups)
+    drawn = sum(len(panel.curves) for panel in panels)
+    if drawn == total:
+        return ""
+    return f" Drawn: {drawn} of {count_noun(total, 'curve')}, those that end highest and the baseline's."
 
 
 def _curve_point(point: SeriesPoint) -> CurvePoint:

@@ -74,7 +74,7 @@ def _target_text(
 
 def _area_table(fronts: Sequence[ParetoFront]) -> str:
     rows: list[list[str]] = []
-    for front in fronts:
+    for front in fronts[-MAX_ROWS:]:
         count = sum(point.is_on_front for point in front.points)
         area = f"{format_number(front.area)}{format_interval(front.interval)}"
         rows.append([_scope_name(front), f"{count}/{len(front.points)}", area])

@@ -274,6 +274,7 @@ class ScatterPanel:
         line: A line through them, None without one.
         front: Corners ``(x, y)`` of a Pareto front, by x.
         start: Where the area under the front begins.
+        omitted: Number of points that are not drawn.
     """
 
     title: str
@@ -282,6 +283,7 @@ class ScatterPanel:
     line: LineBand | None = None
     front: tuple[tuple[float, float], ...] = ()
     start: tuple[float, float] = (0.0, 0.0)
+    omitted: int = 0
 
 
 def draw_scatter(panels: Sequence[Sequence[ScatterPanel]], text: FigureText) -> bytes:
