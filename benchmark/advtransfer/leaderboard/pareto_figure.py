@@ -18,7 +18,7 @@ MAX_SOURCES = 8
 
 
 def front_panels(data: RunData, pair: AccuracyPair) -> list[ScatterPanel]:
-    """Return a panel for each target and source, or one for all sources where each has a single row or they are many."""
+    """Return a panel for each target and source; one for all sources where they are many or have single rows."""
     rows_by_target: dict[str, list[LeaderboardRow]] = {}
     for (target, _), rows in group_rows(data).items():
         rows_by_target.setdefault(target, []).extend(rows)
@@ -29,7 +29,7 @@ def front_panels(data: RunData, pair: AccuracyPair) -> list[ScatterPanel]:
     panels: list[ScatterPanel] = []
     for target, rows in rows_by_target.items():
         sources = sorted({row.source for row in rows}, key=lambda source: source or "")
-        if 1 < len(sources) and (len(sources) == len(rows) or len(sources) > MAX_SOURCES):
+        if len(sources) > 1 and (len(sources) == len(rows) or len(sources) > MAX_SOURCES):
             panels.append(_panel(target, rows, pair, fronts.get((target, None, True)), data))
             continue
         for source in sources:

@@ -73,13 +73,19 @@ def _target_text(
 
 
 def _area_table(fronts: Sequence[ParetoFront]) -> str:
+    """Return the fronts, largest first and that of all sources last."""
+    ordered = sorted(fronts, key=lambda front: (-front.area, front.source or ""))
+    own = [front for front in ordered if not front.is_overall]
+    shown = [*own[:MAX_ROWS], *(front for front in ordered if front.is_overall)]
     rows: list[list[str]] = []
-    for front in fronts[-MAX_ROWS:]:
+    for front in shown:
         count = sum(point.is_on_front for point in front.points)
         area = f"{format_number(front.area)}{format_interval(front.interval)}"
         rows.append([_scope_name(front), f"{count}/{len(front.points)}", area])
     header = ["rows of", "on the front", "hypervolume"]
-    return markdown_table(header, rows, right=[False, True, True])
+    more = len(own) - MAX_ROWS
+    note = f"{count_noun(more, 'more source')} with smaller fronts." if more > 0 else ""
+    return join_parts([markdown_table(header, rows, right=[False, True, True]), note])
 
 
 def _scope_name(front: ParetoFront) -> str:

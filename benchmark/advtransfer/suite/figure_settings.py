@@ -103,13 +103,13 @@ class FigureReader:
     Attributes:
         read_metric: Reads a metric; the second argument says whether the name may stand for several.
         read_question: Reads the keys ``across`` and ``given`` of a question.
-        metric_names: The metrics of a column's evaluation, None where they are unknown.
+        column_metrics: Gives the metric of a column and all of its evaluation, None where they are unknown.
         problems: Collects the problems.
     """
 
     read_metric: Callable[[Located, bool], str | None]
     read_question: Callable[[str, Located], Json]
-    metric_names: Callable[[str], frozenset[str] | None]
+    column_metrics: Callable[[str], tuple[str, frozenset[str] | None]]
     problems: Problems
 
     def read(self, value: Located) -> dict[str, Json]:
@@ -192,9 +192,10 @@ class FigureReader:
         column = settings.get("metric")
         if kind != "metric_vs_eps" or column is None:
             return
-        names = self.metric_names(str(column))
-        stem = str(column).rpartition(".")[2]
-        if names is not None and len(metrics_by_eps(stem, names)) < MIN_RADII:
+        metric, names = self.column_metrics(str(column))
+        # An unknown metric is reported by its own reader.
+        is_known = any(name == metric or name.startswith(f"{metric}@") for name in names or ())
+        if names is not None and is_known and len(metrics_by_eps(metric, names)) < MIN_RADII:
             validators.add_mismatch(
                 items["metric"],
                 expected=f"a metric at {MIN_RADII} radii or more, without its eps",

@@ -224,7 +224,7 @@ class LeaderboardReader:
 
     def _check_metric(self, metric: str, label: str, value: Located, *, is_family: bool) -> None:
         """Add a problem for a metric that is unknown to its evaluation or ambiguous."""
-        given = self._metric_names(f"{label}.{metric}")
+        _, given = self._column_metrics(f"{label}.{metric}")
         if given is None:
             return
         matching = matching_metrics(metric, given)
@@ -245,19 +245,22 @@ class LeaderboardReader:
         def read_key(name: str, item: Located) -> Json:
             return self._read_given(item) if name == "given" else self._read_across(item)
 
-        reader = FigureReader(self._read_metric, read_key, self._metric_names, self.problems)
+        reader = FigureReader(self._read_metric, read_key, self._column_metrics, self.problems)
         return reader.read(value)
 
-    def _metric_names(self, column: str) -> frozenset[str] | None:
-        """Return the metrics of a column's evaluation, None where they are unknown."""
-        labels = {cell.label: cell for cell in self.evaluations}
-        owners = [label for label in labels if column.startswith(f"{label}.")]
+    def _column_metrics(self, column: str) -> tuple[str, frozenset[str] | None]:
+        """Return the metric of a column, and all of its evaluation; None where they are unknown."""
+        cells = {cell.label: cell for cell in self.evaluations}
+        owners = [label for label in cells if column.startswith(f"{label}.")]
         if not owners:
-            return None
-        names = self.outlines.metric_names(labels[max(owners, key=len)].node)
+            return column, None
+        owner = max(owners, key=len)
+        metric = column.removeprefix(f"{owner}.")
+        names = self.outlines.metric_names(cells[owner].node)
         if names is None:
-            return None
-        return names | {attack_name(name) for name in names if name.startswith(CLAIM_PREFIX)}
+            return metric, None
+        attacks = {attack_name(name) for name in names if name.startswith(CLAIM_PREFIX)}
+        return metric, frozenset(names | attacks)
 
     def _read_across(self, value: Located) -> str | None:
         self._require_choice(value, QUESTION_AXES, "an axis")
