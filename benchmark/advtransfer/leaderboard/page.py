@@ -35,6 +35,7 @@ from advtransfer.leaderboard.markdown import (
     format_number,
     inline_code,
     join_parts,
+    link_text,
     markdown_table,
 )
 from advtransfer.leaderboard.pareto_section import pareto_section
@@ -281,8 +282,7 @@ def make_page(run: RunRecords) -> Page:
     figures = requested_figures(data)
     answers, question_figures = questions_section(data)
     figure_texts = [
-        f"![{escape_markdown(figure.text)}]({figure.name})\n\n{figure.caption}"
-        for figure in figures
+        f"![{link_text(figure.text)}]({figure.name})\n\n{figure.caption}" for figure in figures
     ]
     parts = [
         header_section(data),

@@ -11,6 +11,7 @@ from advtransfer.leaderboard.markdown import (
     format_interval,
     format_number,
     inline_code,
+    link_text,
     markdown_table,
 )
 from advtransfer.leaderboard.plots import FigureText, ScatterPanel, draw_scatter
@@ -78,7 +79,7 @@ def _answer_section(answer: QuestionAnswer, figure: PageFigure | None, *, prefix
     if question.exploratory:
         parts.append(EXPLORATORY_NOTE)
     if figure is not None:
-        parts.append(f"![{escape_markdown(figure.text)}]({figure.name})\n\n{figure.caption}")
+        parts.append(f"![{link_text(figure.text)}]({figure.name})\n\n{figure.caption}")
     for scope, results in answer.results.items():
         caveats = coefficient_caveats(results, across=question.across)
         title = escape_markdown(scope_title(scope))
