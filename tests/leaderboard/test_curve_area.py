@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from scipy.integrate import trapezoid
 
 from advtransfer.leaderboard import make_page
 from advtransfer.leaderboard.curve_area import area_metrics, area_tables, trapezoid_weights
@@ -14,6 +15,8 @@ from advtransfer.leaderboard.run_data import ImageShares, Metric, gather_run_dat
 
 if TYPE_CHECKING:
     from tests.leaderboard.conftest import Bench
+
+    from advtransfer.leaderboard.table_rows import TrialKey
 
 COUNTS = (10, 40, 90, 500)
 
@@ -53,7 +56,7 @@ def test_weights_are_those_of_the_trapezoid_rule(power: int) -> None:
     y = np.array([0.3, -1.0, 2.0, 0.5])
 
     assert sum(trapezoid_weights(x.tolist())) == pytest.approx(1)
-    expected = np.trapezoid(y, x) if hasattr(np, "trapezoid") else np.trapz(y, x)
+    expected = trapezoid(y, x)
     assert np.dot(trapezoid_weights(x.tolist()), y) == pytest.approx(expected / (x[-1] - x[0]))
 
 
@@ -68,7 +71,7 @@ def test_an_area_keeps_the_outcomes_of_images_and_the_range_of_unknown_ones() ->
         ImageShares(np.array([1.0, 0.0]), np.array([1.0, 1.0])),
         ImageShares(np.array([1.0, 1.0]), np.array([1.0, 1.0])),
     ]
-    metrics = [
+    metrics: list[dict[TrialKey, Metric]] = [
         {(None, 0): Metric(0.5, 1.0, 2, images=images[0]), (None, 1): Metric(0.1, 0.1, 2)},
         {(None, 0): Metric(1.0, 1.0, 2, images=images[1])},
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
@@ -23,6 +24,7 @@ from advtransfer.leaderboard.figures import (
 from advtransfer.leaderboard.run_data import gather_run_data
 from advtransfer.leaderboard.scatter import regression_line
 from advtransfer.leaderboard.table_rows import find_column
+from advtransfer.suite.figure_settings import FIGURE_KINDS, figure_keys
 
 if TYPE_CHECKING:
     from tests.leaderboard.conftest import Bench
@@ -183,7 +185,8 @@ def test_a_scatter_has_the_least_squares_line_and_the_band_of_its_mean() -> None
     assert line.ys == pytest.approx(fit.intercept + fit.slope * np.array(line.xs))
     # The band at x = 0 is the interval of the intercept.
     half = student.ppf(0.975, 2) * fit.intercept_stderr
-    assert (line.xs[0], line.lows[0]) == (0.0, pytest.approx(fit.intercept - half))
+    assert line.xs[0] == 0.0
+    assert line.lows[0] == pytest.approx(fit.intercept - half)
     assert line.highs[0] == pytest.approx(fit.intercept + half)
     assert regression_line(x[:2], y[:2]) is None
     assert regression_line(np.ones(4), y) is None
@@ -234,3 +237,12 @@ def test_alternative_texts_cannot_leave_their_place(bench: Bench) -> None:
     (text, link) = re.split(r"(?<!\\)\]", line, maxsplit=1)
     assert link == f"({NAME})"
     assert r"a\](javascript:x) \<img> | b" in text.replace(r"\|", "|")
+
+
+def test_the_document_of_figures_names_every_kind_and_key() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "figures.md").read_text()
+    rows = dict(re.findall(r"^\| `(\w+)` \| ([^|]*) \|", text, re.MULTILINE))
+
+    assert rows.keys() == FIGURE_KINDS.keys()
+    for kind, keys in rows.items():
+        assert {"kind", *re.findall(r"`(\w+)`", keys)} == set(figure_keys(kind))

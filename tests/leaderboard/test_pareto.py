@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from tests.leaderboard.conftest import Bench
 
     from advtransfer.leaderboard.pareto import ParetoFront
+    from advtransfer.leaderboard.table_rows import TrialKey
 
 STAIRS = np.array([[0.9, 0.2], [0.8, 0.5], [0.6, 0.7], [0.7, 0.4], [0.9, 0.1]])
 ROBUST, BROKEN, WRONG = int(Outcome.ROBUST), int(Outcome.BROKEN), int(Outcome.WRONG)
@@ -83,9 +84,9 @@ def test_fronts_and_hypervolumes_agree_with_moocore(levels: int) -> None:
 
 def sides(clean: np.ndarray, robust: np.ndarray) -> RowSides:
     """Return the accuracies of a row from outcomes ``(seeds, N)``."""
-    both = []
+    both: list[dict[TrialKey, Metric]] = []
     for outcomes in (clean, robust):
-        metrics = {}
+        metrics: dict[TrialKey, Metric] = {}
         for seed, images in enumerate(outcomes):
             shares = ImageShares(images.astype(float), images.astype(float))
             metrics[None, seed] = Metric(images.mean(), images.mean(), len(images), images=shares)
