@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import pytest
@@ -304,6 +305,90 @@ def test_worst_of_all_attacks_and_what_an_attack_left_are_columns(
 
     assert (names[0], "worst_l2.robust_accuracy@0.5", names[2]) == settings.columns
     assert names[0] == settings.rank_by
+
+
+def test_every_kind_of_figure_is_read(suite: Callable[..., Suite]) -> None:
+    figures = """\
+figures:
+- {kind: metric_vs_eps, metric: pgd.robust_accuracy}
+- {kind: metric_vs_epoch, metric: clean.accuracy}
+- {kind: metric_vs_epoch, curve: train_loss}
+- {kind: robust_vs_clean, robust: worst_linf.robust_accuracy@1/10, clean: clean.accuracy}
+- {kind: scatter, predictor: clean.accuracy, outcome: l2.robust_accuracy, across: transfer, given: {n: 20}}
+"""
+    settings = suite(evaluations=ATTACKS, leaderboard=figures).leaderboard
+
+    assert settings.figures == (
+        {"kind": "metric_vs_eps", "metric": "pgd.robust_accuracy"},
+        {"kind": "metric_vs_epoch", "metric": "clean.accuracy"},
+        {"kind": "metric_vs_epoch", "curve": "train_loss"},
+        {
+            "kind": "robust_vs_clean",
+            "robust": "worst_linf.robust_accuracy@0.1",
+            "clean": "clean.accuracy",
+        },
+        {
+            "kind": "scatter",
+            "predictor": "clean.accuracy",
+            "outcome": "l2.robust_accuracy",
+            "across": "transfer",
+            "given": {"n": [20]},
+        },
+    )
+
+
+@pytest.mark.parametrize(
+    ("figure", "found"),
+    [
+        ("{metric: clean.accuracy}", "found no 'kind'; expected kind: accuracy_vs_n, robust_vs_"),
+        ("accuracy_vs_n", "found 'accuracy_vs_n'; expected a figure, a mapping"),
+        ("{kind: metric_vs_esp, metric: pgd.robust_accuracy}", "did you mean 'metric_vs_eps'?"),
+        ("{kind: [scatter]}", "expected a kind of figure: accuracy_vs_n"),
+        (
+            "{kind: metric_vs_eps, metric: l2.robust_accuracy}",
+            "found 'l2.robust_accuracy'; expected a metric at 2 radii or more, without its eps",
+        ),
+        (
+            "{kind: metric_vs_eps, metric: pgd.robust_accuracy@0.1}",
+            "expected a metric at 2 radii or more, without its eps",
+        ),
+        ("{kind: metric_vs_eps, metric: pgd.robust_acuracy}", "found 'pgd.robust_acuracy'"),
+        ("{kind: metric_vs_epoch}", "found no 'metric'; expected metric, or curve"),
+        (
+            "{kind: metric_vs_epoch, metric: clean.accuracy, curve: train_loss}",
+            "found 'metric' and 'curve'; expected metric, or curve",
+        ),
+        ("{kind: metric_vs_epoch, curve: 3}", "found 3; expected a column of the fits' curves"),
+        (
+            "{kind: accuracy_vs_n, metric: clean.accuracy, curve: x}",
+            "found the unknown name 'curve' in a figure accuracy_vs_n",
+        ),
+        (
+            "{kind: robust_vs_clean, robust: clean.accuracy, clean: clean.accuracy}",
+            "found 'clean.accuracy'; expected a robust_accuracy",
+        ),
+        (
+            "{kind: robust_vs_clean, robust: l2.robust_accuracy, clean: l2.robust_accuracy}",
+            "found 'l2.robust_accuracy'; expected no robust_accuracy",
+        ),
+        (
+            "{kind: robust_vs_clean, clean: clean.accuracy}",
+            "found no 'robust'; expected kind, robust, clean",
+        ),
+        (
+            "{kind: scatter, predictor: clean.accuracy, outcome: clean.accuracy, across: sources}",
+            "found 'sources'; expected an axis: source, adapter, target",
+        ),
+    ],
+)
+def test_a_mistake_in_a_figure_is_reported_where_it_stands(
+    mistakes: Callable[..., list[str]], figure: str, found: str
+) -> None:
+    problem, *others = mistakes(evaluations=ATTACKS, leaderboard=f"figures:\n- {figure}")
+
+    assert found in problem
+    assert len(others) <= ("clean: l2" in figure)
+    assert re.search(r"toy\.yaml:\d+:\d+: ", problem)
 
 
 @pytest.mark.parametrize(

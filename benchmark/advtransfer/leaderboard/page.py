@@ -20,13 +20,16 @@ from advtransfer.leaderboard.caveats import (
     unchecked_section,
     unranked_section,
 )
+from advtransfer.leaderboard.curve_area import area_section
 from advtransfer.leaderboard.figures import PageFigure, requested_figures
 from advtransfer.leaderboard.markdown import (
     count_noun,
     escape_markdown,
     inline_code,
     join_parts,
+    link_text,
 )
+from advtransfer.leaderboard.pareto_section import pareto_section
 from advtransfer.leaderboard.plugin_figures import plugin_figures_section
 from advtransfer.leaderboard.questions_coefficients import answer_questions
 from advtransfer.leaderboard.questions_section import questions_section
@@ -106,7 +109,7 @@ def _best_rows(comparison: Comparison, data: RunData, tables: RankedTables) -> s
 
 
 def _figure_text(figure: PageFigure) -> str:
-    return f"![{escape_markdown(figure.text)}]({figure.name})\n\n{figure.caption}"
+    return f"![{link_text(figure.text)}]({figure.name})\n\n{figure.caption}"
 
 
 def folded_section(summary: str, parts: Sequence[str]) -> str:
@@ -160,6 +163,8 @@ def make_page(run: RunRecords) -> Page:
         _damaged_section(run.damaged),
         *map(_figure_text, figures[1:]),
         *_results_parts(tables, baseline),
+        area_section(data),
+        pareto_section(data),
         answers,
         unranked_section(data),
         unchecked_section(data),

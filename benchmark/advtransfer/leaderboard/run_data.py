@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from advtransfer.leaderboard.questions_config import metric_stem, metric_stems, read_questions
 from advtransfer.leaderboard.source_data import SourceData, read_source
-from advtransfer.leaderboard.validation import validation_metrics
+from advtransfer.leaderboard.validation import FitCurves, training_curves, validation_metrics
 from advtransfer.planning import Plan, Trial
 from advtransfer.planning.status import Attempt, TrialStatus, trial_status
 from advtransfer.result.comparison import verdict_with_batteries
@@ -30,6 +30,7 @@ from advtransfer.result.evidence import (
 from advtransfer.result.sample_values import values_by_metric
 from advtransfer.result.verdict import Verdict, worst_verdict
 from advtransfer.result.worst_case import worst_results
+from advtransfer.suite.figure_settings import requested_curves
 from advtransfer.types import Json
 from advtransfer.types.metric_names import (
     CLAIM_PREFIX,
@@ -137,6 +138,7 @@ class ResultData:
         image_values: Arrays ``(N,)`` with the metric as mean, by metric that a question asks about.
         files: Paths in the run folder, by the names that the evaluation gave.
         unlearned_reason: Why the fitted model did not learn its task, None where it did.
+        largest_class: Share of the largest class among the test labels, None where not recorded.
     """
 
     id: str
@@ -148,6 +150,7 @@ class ResultData:
     image_values: Mapping[str, FloatArray] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
     unlearned_reason: str | None = None
+    largest_class: float | None = None
 
     @property
     def claims(self) -> list[str]:
@@ -191,7 +194,8 @@ class RunData:
     1970), except `metrics` (recorded metric names by
     evaluation label), `derived_metrics` (those that only reading gives), `worst` (by trial and
     label of `WORST_LABELS`), `evaluation_uses` (component and options by evaluation label) and
-    `leakage` (by target and row). `validation` has what fits measured on held-out images.
+    `leakage` (by target and row). `validation` has what fits measured on held-out images, `curves`
+    those columns of their training curves that the suite's figures show.
     """
 
     plan: Plan
@@ -201,6 +205,7 @@ class RunData:
     worst: dict[tuple[str, str], ResultData] = field(default_factory=dict)
     source_data: dict[str, SourceData] = field(default_factory=dict)
     validation: dict[str, ResultData] = field(default_factory=dict)
+    curves: dict[str, FitCurves] = field(default_factory=dict)
     labels_used: dict[str, int] = field(default_factory=dict)
     seconds: dict[str, Mapping[str, float]] = field(default_factory=dict)
     battery_seconds: list[float] = field(default_factory=list)
@@ -405,9 +410,12 @@ def _add_record(data: RunData, id: str, record: JsonObject, *, label: str | None
 
 
 def _add_fit(data: RunData, id: str, record: JsonObject) -> None:
-    """Add what a fit's record says of its labels and of its held-out images."""
+    """Add what a fit's record says of its labels, its training and its held-out images."""
     if labels_used := record.get("facts", {}).get("labels_used"):
         data.labels_used[id] = int(labels_used)
+    curves = training_curves(record, requested_curves(data.plan.leaderboard))
+    if curves is not None:
+        data.curves[id] = curves
     if measured := validation_metrics(record):
         metrics = {name: Metric(value, value) for name, value in measured.items()}
         data.validation[id] = ResultData("", metrics, Verdict("unchecked", "to choose by"))
@@ -426,6 +434,7 @@ def _result_data(record: JsonObject, *, stems: set[str], root: Path | None) -> R
         reference_id=str(inputs.get("reference", "")),
         image_values=values_by_metric(root, record, asked) if root else {},
         files=record.get("files", {}),
+        largest_class=(record.get("labels") or {}).get("largest_class"),
     )
 
 

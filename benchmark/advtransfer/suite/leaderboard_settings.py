@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from advtransfer.suite import validators
+from advtransfer.suite.figure_settings import FigureReader
 from advtransfer.suite.located import Located, did_you_mean, join_names
 from advtransfer.suite.outlines import Outlines
 from advtransfer.suite.row_settings import RowReader, sorted_labels
@@ -29,8 +30,6 @@ from advtransfer.types.metric_names import (
 LEADERBOARD_KEYS = ("note", "answer", "baseline", "rank_by", "columns", "figures", "questions")
 ANSWER_KEYS = ("metric", "of", "against", "at")
 RANK_BY_KEYS = ("lowest",)
-FIGURE_KINDS = ("accuracy_vs_n",)
-FIGURE_KEYS = ("kind", "metric")
 # The evaluation is not an axis of a question, since its metrics name their evaluations.
 QUESTION_AXES = tuple(axis for axis in AXES if axis != "evaluation")
 REQUIRED_QUESTION_KEYS = ("predictor", "outcome", "across")
@@ -146,10 +145,11 @@ class LeaderboardReader(RowReader):
         metric = self._read_metric(items["lowest"]) if "lowest" in items else None
         return None if metric is None else {"lowest": metric}
 
-    def _read_metric(self, value: Located) -> str | None:
+    def _read_metric(self, value: Located, is_family: bool = False) -> str | None:
         """Return ``evaluation.metric[@eps][@epoch]``, or add a problem and return None.
 
         The evaluation is replaced by its label, and numbers are written as records write them.
+        `is_family` says that a name may stand for several metrics, such as those of all eps.
         """
         axis = self.grid.axes["evaluation"]
         text = value.value if isinstance(value.value, str) else ""
@@ -170,7 +170,7 @@ class LeaderboardReader(RowReader):
         if label is None:
             return None
         metric = _as_recorded(match)
-        self._check_metric(metric, label, value)
+        self._check_metric(metric, label, value, is_family=is_family)
         return f"{label}.{metric}"
 
     def _read_validation(self, value: Located) -> str | None:
@@ -228,15 +228,13 @@ class LeaderboardReader(RowReader):
             problems=self.problems,
         )
 
-    def _check_metric(self, metric: str, label: str, value: Located) -> None:
+    def _check_metric(self, metric: str, label: str, value: Located, *, is_family: bool) -> None:
         """Add a problem for a metric that is unknown to its evaluation or ambiguous."""
-        cell = next((cell for cell in self.evaluations if cell.label == label), None)
-        given = self.outlines.metric_names(cell.node) if cell is not None else None
+        _, given = self._column_metrics(f"{label}.{metric}")
         if given is None:
             return
-        given |= {attack_name(name) for name in given if name.startswith(CLAIM_PREFIX)}
         matching = matching_metrics(metric, given)
-        if len(matching) == 1:
+        if len(matching) == 1 or (matching and is_family):
             return
         names = [f"{label}.{name}" for name in sorted(matching or given)]
         next_step = "name one of them"
@@ -250,16 +248,29 @@ class LeaderboardReader(RowReader):
         )
 
     def _read_figure(self, value: Located) -> Mapping[str, Json]:
-        items = validators.require_closed_mapping(
-            value, FIGURE_KEYS, of="a figure", problems=self.problems
-        )
-        self._require_keys(value, items, FIGURE_KEYS)
-        if "kind" in items:
-            self._require_choice(items["kind"], FIGURE_KINDS, "a kind of figure")
-        return {
-            "kind": items["kind"].to_plain() if "kind" in items else None,
-            "metric": self._read_metric(items["metric"]) if "metric" in items else None,
-        }
+        def read_key(name: str, item: Located) -> Json:
+            return self._read_given(item) if name == "given" else self._read_across(item)
+
+        reader = FigureReader(self._read_metric, read_key, self._column_metrics, self.problems)
+        return reader.read(value)
+
+    def _column_metrics(self, column: str) -> tuple[str, frozenset[str] | None]:
+        """Return the metric of a column, and all of its evaluation; None where they are unknown."""
+        cells = {cell.label: cell for cell in self.evaluations}
+        owners = [label for label in cells if column.startswith(f"{label}.")]
+        if not owners:
+            return column, None
+        owner = max(owners, key=len)
+        metric = column.removeprefix(f"{owner}.")
+        names = self.outlines.metric_names(cells[owner].node)
+        if names is None:
+            return metric, None
+        attacks = {attack_name(name) for name in names if name.startswith(CLAIM_PREFIX)}
+        return metric, frozenset(names | attacks)
+
+    def _read_across(self, value: Located) -> str | None:
+        self._require_choice(value, QUESTION_AXES, "an axis")
+        return value.value if isinstance(value.value, str) else None
 
     def _read_question(self, value: Located) -> Mapping[str, Json]:
         items = validators.require_closed_mapping(
@@ -267,7 +278,7 @@ class LeaderboardReader(RowReader):
         )
         self._require_keys(value, items, REQUIRED_QUESTION_KEYS)
         if "across" in items:
-            self._require_choice(items["across"], QUESTION_AXES, "an axis")
+            self._read_across(items["across"])
         question: dict[str, Json] = {name: item.to_plain() for name, item in items.items()}
         if "predictor" in items:
             question["predictor"] = self._read_predictors(items["predictor"])

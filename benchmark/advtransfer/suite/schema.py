@@ -27,6 +27,7 @@ from advtransfer.suite.component_schema import (
     typed_value,
     with_description,
 )
+from advtransfer.suite.figure_settings import FIGURE_KINDS, figure_schema
 from advtransfer.suite.sections import (
     CHOOSE,
     INLINE_WORDS,
@@ -162,10 +163,9 @@ def _target_schema() -> JsonSchema:
 
 
 def _leaderboard_schema() -> JsonSchema:
-    figure = closed_object(
-        {"kind": one_of(leaderboard_settings.FIGURE_KINDS), "metric": definition_ref("metric")},
-        required=leaderboard_settings.FIGURE_KEYS,
-    )
+    figures = [
+        figure_schema(kind, axes=leaderboard_settings.QUESTION_AXES) for kind in FIGURE_KINDS
+    ]
     lowest = closed_object(
         {"lowest": definition_ref("metric")}, required=leaderboard_settings.RANK_BY_KEYS
     )
@@ -192,7 +192,7 @@ def _leaderboard_schema() -> JsonSchema:
             "The metric to rank by, highest first, or {lowest: metric}.",
         ),
         "columns": list_of(definition_ref("metric"), at_least=0),
-        "figures": list_of(figure, at_least=0),
+        "figures": list_of({"anyOf": figures}, at_least=0),
         "questions": list_of(
             closed_object(question, required=leaderboard_settings.REQUIRED_QUESTION_KEYS),
             at_least=0,
