@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import sqrt
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
 
 from advtransfer.leaderboard.run_data import ImageShares, Metric
 from advtransfer.leaderboard.table_rows import TrialKey
@@ -21,6 +21,8 @@ from advtransfer.statistics import (
 
 if TYPE_CHECKING:
     from advtransfer.statistics.correlation import FloatArray
+
+Value = TypeVar("Value")
 
 IntervalBasis: TypeAlias = Literal["seeds", "sources", "deterministic", "single", "none"]
 """The trials behind an interval: subset seeds, source trainings, or one.
@@ -214,7 +216,7 @@ def _joined_strata(
 
 def _is_one_sided(ours: Mapping[TrialKey, Metric], theirs: Mapping[TrialKey, Metric]) -> bool:
     """Return whether one side has one training and the other several."""
-    counts = {len(_replicates_of(ours)), len(_replicates_of(theirs))}
+    counts = {len(replicates_of(ours)), len(replicates_of(theirs))}
     return len(counts) > 1 and 1 in counts
 
 
@@ -239,8 +241,8 @@ def _differences(
     ours: Mapping[TrialKey, Metric], theirs: Mapping[TrialKey, Metric]
 ) -> dict[TrialKey, Metric]:
     """Return the differences of the trials that both sides have."""
-    first = _repeat_per_replicate(ours, over=theirs)
-    second = _repeat_per_replicate(theirs, over=ours)
+    first = repeat_per_replicate(ours, over=theirs)
+    second = repeat_per_replicate(theirs, over=ours)
     return {key: _subtract(first[key], second[key]) for key in first if key in second}
 
 
@@ -284,7 +286,7 @@ def _image_boards(
     image_counts = {len(images.low) for images in shares.values()}
     if len(shares) < len(metrics) or len(image_counts) != 1:
         return None, None
-    replicates = sorted(_replicates_of(shares), key=lambda replicate: replicate or 0)
+    replicates = sorted(replicates_of(shares), key=lambda replicate: replicate or 0)
     seeds = sorted({seed for _, seed in shares})
     low = np.full((len(replicates), len(seeds), image_counts.pop()), np.nan)
     is_known = all(images.is_known for images in shares.values())
@@ -321,7 +323,7 @@ def _trial_aggregate(
         p_value = max(t_p_value(low, scale=wider), t_p_value(high, scale=wider))
         if low.mean <= 0 <= high.mean:
             p_value = 1.0
-    basis: IntervalBasis = "sources" if len(_replicates_of(metrics)) > 1 else "seeds"
+    basis: IntervalBasis = "sources" if len(replicates_of(metrics)) > 1 else "seeds"
     if len(metrics) == 1:
         basis = "single"
     return Aggregate(
@@ -338,7 +340,7 @@ def _trial_aggregate(
 
 def _estimate_mean(values: Sequence[tuple[TrialKey, float]]) -> MeanEstimate:
     """Return the mean of trials, clustered by replicate: its trials share one training."""
-    replicates = _replicates_of(key for key, _ in values)
+    replicates = replicates_of(key for key, _ in values)
     if len(replicates) == 1:
         return mean_interval(value for _, value in values)
     clusters = {
@@ -348,19 +350,20 @@ def _estimate_mean(values: Sequence[tuple[TrialKey, float]]) -> MeanEstimate:
     return clustered_interval(clusters)
 
 
-def _repeat_per_replicate(
-    metrics: Mapping[TrialKey, Metric], *, over: Iterable[TrialKey]
-) -> dict[TrialKey, Metric]:
+def repeat_per_replicate(
+    values: Mapping[TrialKey, Value], *, over: Iterable[TrialKey]
+) -> dict[TrialKey, Value]:
     """Return the values of a single training under each replicate of the other side."""
-    if len(_replicates_of(metrics)) > 1:
-        return dict(metrics)
-    replicates = _replicates_of(over)
-    repeated: dict[TrialKey, Metric] = {}
-    for (_, seed), metric in metrics.items():
+    if len(replicates_of(values)) > 1:
+        return dict(values)
+    replicates = replicates_of(over)
+    repeated: dict[TrialKey, Value] = {}
+    for (_, seed), value in values.items():
         for replicate in replicates:
-            repeated[replicate, seed] = metric
+            repeated[replicate, seed] = value
     return repeated
 
 
-def _replicates_of(keys: Iterable[TrialKey]) -> set[int | None]:
+def replicates_of(keys: Iterable[TrialKey]) -> set[int | None]:
+    """Return the replicates of some trials; None alone for a source with one training."""
     return {replicate for replicate, _ in keys}

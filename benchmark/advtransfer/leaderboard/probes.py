@@ -55,9 +55,3 @@ def rank_groups(probes: Mapping[Row, Probe | None]) -> dict[Row, int]:
         if probe is not None and not probe.count:
             groups[row] = UNCHECKED_GROUP
     return groups
-
-
-def grouped_ranks(scores: Mapping[Row, float], groups: Mapping[Row, int]) -> dict[Row, int]:
-    """Return the rank of each row, highest score first; equal scores of a group share a rank."""
-    keys = {row: (group, -scores[row]) for row, group in groups.items()}
-    return {row: 1 + sum(other < key for other in keys.values()) for row, key in keys.items()}

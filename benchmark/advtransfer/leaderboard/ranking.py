@@ -1,33 +1,36 @@
-"""The order of the rows of a table, their differences to the baseline, and the best number of each column.
+"""The order and ranks of the rows of a table, their differences to the baseline, and the best number of each column.
 
-Suspicious results are never ranked.
+Rows are shown and never ranked that are suspicious, invalid or incomplete, or did not learn.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import fsum, inf
-from typing import Literal, NamedTuple
+from math import inf
+from typing import Literal
 
 from advtransfer.leaderboard.aggregates import Aggregate, aggregate_metrics, paired_difference
+from advtransfer.leaderboard.pair_tests import row_values
 from advtransfer.leaderboard.probes import (
     combine_probes,
-    grouped_ranks,
     is_comparable,
     rank_groups,
     usual_images,
 )
+from advtransfer.leaderboard.rank_groups import RankGroup, rank_group
 from advtransfer.leaderboard.run_data import Metric, RunData
 from advtransfer.leaderboard.table_rows import (
     Column,
     LeaderboardRow,
     TrialKey,
+    TrialSeconds,
     find_column,
+    mean_seconds,
 )
 from advtransfer.result.evidence import Probe
 from advtransfer.result.verdict import Verdict, worst_verdict
-from advtransfer.statistics import holm_correction
+from advtransfer.statistics import RankRange, holm_correction
 from advtransfer.types import Json
 
 SIGNIFICANCE_LEVEL = 0.05
@@ -60,13 +63,6 @@ def requested_ranking(data: RunData) -> Ranking | None:
     return Ranking(find_column(str(rank_by), data), lowest_is_best=False)
 
 
-class TrialSeconds(NamedTuple):
-    """Seconds of a trial: of its fit, and of its evaluations without the host's own checks."""
-
-    fit: float
-    evaluations: float
-
-
 @dataclass(frozen=True, slots=True)
 class TableCell:
     """One number of the table.
@@ -92,7 +88,8 @@ class TableLine:
 
     Attributes:
         row: The row's names and trials.
-        rank: Position by the ranking, None if the row is not ranked.
+        rank_range: Range of ranks that the differences to all others of its group allow, None if the row is not
+            ranked.
         cells: Numbers by column name.
         skipped: Columns whose evaluation is not applicable in this row.
         difference: Difference to the baseline, None if the row has no counterpart.
@@ -101,10 +98,12 @@ class TableLine:
         seconds: Mean seconds of a trial's phases, None if not measured.
         has_mixed_environments: Whether a record was made in an unusual environment.
         unlearned_count: Trials whose fit did not learn its task.
+        is_incomplete: Whether trials lack the number that ranks rows, so that the row is not ranked.
+        group: The rows that it is ranked among, None if it is not ranked.
     """
 
     row: LeaderboardRow
-    rank: int | None
+    rank_range: RankRange | None
     cells: Mapping[str, TableCell]
     skipped: frozenset[str]
     difference: Aggregate | Literal["baseline"] | None
@@ -113,6 +112,8 @@ class TableLine:
     has_mixed_environments: bool
     unlearned_count: int = 0
     is_difference_clear: bool = False
+    is_incomplete: bool = False
+    group: RankGroup | None = None
 
 
 def rank_rows(
@@ -124,7 +125,7 @@ def rank_rows(
 ) -> list[TableLine]:
     """Return the rows of one table, best first, followed by the rows that are not ranked.
 
-    Robust accuracies without a battery are ranked after those that are checked.
+    Robust accuracies without a battery are ranked after those that are checked, as a group of their own.
     """
     shown = {column.name: column for column in columns}
     if ranking:
@@ -134,27 +135,79 @@ def rank_rows(
     unlearned = {row: _unlearned_count(row, data) for row in rows}
     learned = {row: row_cells for row, row_cells in cells.items() if not unlearned[row]}
     best = _best_cells(learned, shown, ranking)
-    ranks = grouped_ranks(scores, _rank_groups(learned, ranking))
+    complete = {row: learned[row] for row in learned if _is_complete(row, cells, ranking)}
+    groups = _rank_groups(complete, ranking)
 
     def sort_key(row: LeaderboardRow) -> tuple[float, float, tuple[str, str, str]]:
-        return ranks.get(row, inf), -scores.get(row, -inf), row.sort_key
+        return groups.get(row, inf), -scores.get(row, -inf), row.sort_key
 
+    ordered = sorted(rows, key=sort_key)
+    ranks = _ranks_of(ordered, groups, cells, ranking, data)
     lines: list[TableLine] = []
-    for row in sorted(rows, key=sort_key):
+    for row in ordered:
         marked = {name: replace(cell, best=cell is best[name]) for name, cell in cells[row].items()}
+        group, rank_range = ranks.get(row, (None, None))
         line = TableLine(
             row,
-            ranks.get(row),
+            rank_range,
             marked,
             skipped=frozenset(column.name for column in columns if row.is_skipped(column, data)),
             difference=_difference_to_baseline(row, rows, ranking, data),
             done_count=sum(data.trial_state(trial).value == "done" for trial in row.trials),
-            seconds=_mean_seconds(row, data),
+            seconds=mean_seconds(row, data),
             has_mixed_environments=_has_mixed_environments(row, data),
             unlearned_count=unlearned[row],
+            is_incomplete=ranking is not None and not _is_complete(row, cells, ranking),
+            group=group,
         )
         lines.append(line)
     return _mark_clear_differences(lines)
+
+
+def _ranks_of(
+    ordered: Sequence[LeaderboardRow],
+    groups: Mapping[LeaderboardRow, int],
+    cells: Mapping[LeaderboardRow, Mapping[str, TableCell]],
+    ranking: Ranking | None,
+    data: RunData,
+) -> dict[LeaderboardRow, tuple[RankGroup, RankRange]]:
+    """Return the group and the range of ranks of each row that is ranked."""
+    ranks: dict[LeaderboardRow, tuple[RankGroup, RankRange]] = {}
+    if ranking is None:
+        return ranks
+    for number in sorted(set(groups.values())):
+        members = [row for row in ordered if groups.get(row) == number]
+        values = [
+            row_values(
+                row.metric_values(ranking.column, data),
+                deterministic=row.is_deterministic(data),
+                has_source=row.source is not None,
+            )
+            for row in members
+        ]
+        group = rank_group(
+            values,
+            lowest_is_best=ranking.lowest_is_best,
+            is_share=all(cells[row][ranking.column.name].is_share for row in members),
+            offset=len(ranks),
+        )
+        ranks |= {row: (group, each) for row, each in zip(members, group.ranges, strict=True)}
+    return ranks
+
+
+def _is_complete(
+    row: LeaderboardRow,
+    cells: Mapping[LeaderboardRow, Mapping[str, TableCell]],
+    ranking: Ranking | None,
+) -> bool:
+    """Return whether every planned trial of a row has the number that ranks rows.
+
+    Rows without some are not ranked: trials that fail are seldom the good ones.
+    """
+    if ranking is None:
+        return True
+    cell = cells[row].get(ranking.column.name)
+    return cell is not None and cell.aggregate.trial_count == len(row.trials)
 
 
 def _mark_clear_differences(lines: Sequence[TableLine]) -> list[TableLine]:
@@ -325,21 +378,6 @@ def _probed_images(metrics: Mapping[TrialKey, Metric]) -> str | None:
     """Return which images the batteries behind some numbers attacked."""
     probe = combine_probes(metric.probe for metric in metrics.values())
     return None if probe is None else probe.images
-
-
-def _mean_seconds(row: LeaderboardRow, data: RunData) -> TrialSeconds | None:
-    """Return the mean seconds of a finished trial's phases, None if not timed."""
-    fits: list[float] = []
-    evaluations: list[float] = []
-    for trial in row.trials:
-        if data.trial_state(trial).value == "done":
-            results = [id for id in trial.record_ids()[1:] if data.has_record(id)]
-            fits.append(data.seconds[trial.id].get("fit", 0.0))
-            # fsum does not depend on the order of the results.
-            evaluations.append(fsum(data.seconds[id].get("measure", 0.0) for id in results))
-    if not any((*fits, *evaluations)):
-        return None
-    return TrialSeconds(fsum(fits) / len(fits), fsum(evaluations) / len(evaluations))
 
 
 def _has_mixed_environments(row: LeaderboardRow, data: RunData) -> bool:

@@ -218,7 +218,7 @@ def _paired_lines(
 def is_ranked(line: TableLine, ranking: Ranking) -> bool:
     """Return whether a row is ranked and, for a robust accuracy, attacked by the host itself."""
     cell = line.cells.get(ranking.column.name)
-    if line.rank is None or cell is None:
+    if line.rank_range is None or cell is None:
         return False
     return cell.probe is None or cell.probe.count > 0
 

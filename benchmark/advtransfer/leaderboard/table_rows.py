@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import TYPE_CHECKING, TypeAlias
+from math import fsum
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from advtransfer.errors import BadInput, Problem
 from advtransfer.leaderboard.probes import combine_probes
@@ -238,3 +239,25 @@ def trial_order(trial: Trial) -> tuple[str, bool, int, str, str, str, int, int]:
     adapter = trial.adapter or ""
     replicate = trial.replicate or 0
     return (trial.target, is_all, n, source, adapter, trial.transfer, replicate, trial.seed)
+
+
+class TrialSeconds(NamedTuple):
+    """Seconds of a trial: of its fit, and of its evaluations without the host's own checks."""
+
+    fit: float
+    evaluations: float
+
+
+def mean_seconds(row: LeaderboardRow, data: RunData) -> TrialSeconds | None:
+    """Return the mean seconds of a finished trial's phases, None if not timed."""
+    fits: list[float] = []
+    evaluations: list[float] = []
+    for trial in row.trials:
+        if data.trial_state(trial).value == "done":
+            results = [id for id in trial.record_ids()[1:] if data.has_record(id)]
+            fits.append(data.seconds[trial.id].get("fit", 0.0))
+            # fsum does not depend on the order of the results.
+            evaluations.append(fsum(data.seconds[id].get("measure", 0.0) for id in results))
+    if not any((*fits, *evaluations)):
+        return None
+    return TrialSeconds(fsum(fits) / len(fits), fsum(evaluations) / len(evaluations))

@@ -14,6 +14,7 @@ from advtransfer.leaderboard.markdown import (
     format_range,
     markdown_table,
 )
+from advtransfer.leaderboard.rank_notes import rank_notes
 from advtransfer.leaderboard.ranking import Ranking, TableCell, TableLine
 from advtransfer.leaderboard.table_rows import Column
 from advtransfer.text import ABSENT
@@ -75,7 +76,7 @@ def render_table(
     """
     text_columns: list[TextColumn] = []
     if ranking:
-        text_columns.append(("rank", True, [str(line.rank or ABSENT) for line in lines]))
+        text_columns.append(("rank", True, [_rank_text(line) for line in lines]))
     text_columns += _name_columns(lines)
     for column in columns:
         cells = [_cell_text(line, column.name) for line in lines]
@@ -102,7 +103,12 @@ def table_caption(lines: Sequence[TableLine]) -> str:
     sampled = [aggregate for aggregate in aggregates if aggregate.interval]
     parts = list(_interval_texts(sampled))
     sentence = f"95 % intervals: {'; '.join(parts)}." if parts else NO_INTERVAL
-    return " ".join([sentence, *_difference_notes(lines), *_caption_notes(lines)])
+    notes = [
+        *rank_notes([line.group for line in lines]),
+        *_difference_notes(lines),
+        *_caption_notes(lines),
+    ]
+    return " ".join([sentence, *notes])
 
 
 def _interval_texts(aggregates: Sequence[Aggregate]) -> Iterator[str]:
@@ -139,11 +145,26 @@ def _difference_notes(lines: Sequence[TableLine]) -> Iterator[str]:
         )
     elif tested:
         yield f"No p is below .05 after Holm's correction for {count_noun(len(tested), 'difference')}."
+    if any(_shares_ranks(line, lines) for line in lines):
+        yield "Marked differences of rows that share ranks: Δ is corrected for fewer differences."
     if any(each.is_one_sided for each in differences):
         yield (
             f"{ONE_SIDED_MARK}: one training on one side, which is taken to vary between trainings "
             "as the other side does."
         )
+
+
+def _shares_ranks(line: TableLine, lines: Sequence[TableLine]) -> bool:
+    """Return whether a row with a clear difference shares ranks with a baseline of its group."""
+    if not line.is_difference_clear or line.rank_range is None:
+        return False
+    low, high = line.rank_range
+    baselines = [
+        other.rank_range
+        for other in lines
+        if other.difference == "baseline" and other.group is line.group
+    ]
+    return any(each and each.best <= high and low <= each.worst for each in baselines)
 
 
 def _caption_notes(lines: Sequence[TableLine]) -> Iterator[str]:
@@ -158,6 +179,8 @@ def _caption_notes(lines: Sequence[TableLine]) -> Iterator[str]:
         yield AT_MOST_NOTE
     if any(line.unlearned_count for line in lines):
         yield f"{UNLEARNED_MARK} A fit did not learn its task, so the row is not ranked."
+    if any(line.is_incomplete and line.cells for line in lines):
+        yield "Rows without the ranking number of a planned trial are not ranked."
     if any(line.has_mixed_environments for line in lines):
         yield (
             f"{MIXED_MARK} Measured, in part, on another device, thread count or precision than "
@@ -188,6 +211,13 @@ def _name_columns(lines: Sequence[TableLine]) -> list[TextColumn]:
         for axis, labels in labels_by_axis.items()
         if any(labels)
     ]
+
+
+def _rank_text(line: TableLine) -> str:
+    """Return the range of ranks, ``2-4``, or one rank where the range has no other."""
+    if line.rank_range is None:
+        return ABSENT
+    return "-".join(map(str, dict.fromkeys(line.rank_range)))
 
 
 def _cell_text(line: TableLine, name: str) -> str:

@@ -35,8 +35,6 @@ if TYPE_CHECKING:
 PRIOR_EVENTS = 1.0
 """Events by which `_effective_images` is drawn to the number of images: few tell little of a variance."""
 BISECTIONS = 60
-SMALLEST_P_VALUE = 1e-12
-"""Below it, the confidence 1 - p has too few digits for its quantile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,23 +165,6 @@ def difference_interval(
     replicate_ends = (variances.mean - half, variances.mean + half)
     low, high = _joined_ends(variances.mean, replicate_ends, image_ends)
     return max(low, -1.0), min(high, 1.0)
-
-
-def difference_p_value(board: FloatArray, *, unreplicated: bool = False) -> float:
-    """Return the p value of a difference of 0: 1 - the confidence at which the interval touches 0."""
-    if board_variances(board).mean == 0:
-        return 1.0
-    low, high = SMALLEST_P_VALUE, 1.0
-    for _ in range(BISECTIONS):
-        p_value = (low + high) / 2
-        ends = difference_interval(board, confidence=1 - p_value, unreplicated=unreplicated)
-        if ends[0] <= 0 <= ends[1]:
-            low = p_value
-        else:
-            high = p_value
-        if high - low < 1e-4 * high:
-            break
-    return high
 
 
 def _joined_ends(
