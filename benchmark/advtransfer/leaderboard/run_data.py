@@ -17,7 +17,7 @@ from advtransfer.leaderboard.source_data import SourceData, read_source
 from advtransfer.leaderboard.validation import validation_metrics
 from advtransfer.planning import Plan, Trial
 from advtransfer.planning.status import Attempt, TrialStatus, trial_status
-from advtransfer.result.comparison import verdict_with_batteries
+from advtransfer.result.comparison import checks_with_batteries, verdict_with_batteries
 from advtransfer.result.evidence import (
     BatteryIndex,
     FoldedResult,
@@ -29,7 +29,7 @@ from advtransfer.result.evidence import (
 from advtransfer.result.sample_values import values_by_metric
 from advtransfer.result.verdict import Verdict, verdict_from_record, worst_verdict
 from advtransfer.result.worst_case import worst_results
-from advtransfer.types import Json
+from advtransfer.types import Check, Json
 from advtransfer.types.metric_names import (
     CLAIM_PREFIX,
     VALIDATION_LABEL,
@@ -95,6 +95,7 @@ class Metric:
         probe: The host's own attacks behind a robust accuracy, None for other metrics.
         is_plugin_share: Whether the evaluation says that it is a share of other things than samples.
         images: Its values by test image, None where the record has none.
+        batteries: Ids of the batteries whose breaks a robust accuracy counts.
     """
 
     low: float
@@ -103,6 +104,7 @@ class Metric:
     probe: Probe | None = None
     is_plugin_share: bool = False
     images: ImageShares | None = field(default=None, compare=False, repr=False)
+    batteries: tuple[str, ...] = ()
 
     @property
     def is_share(self) -> bool:
@@ -127,6 +129,7 @@ class ResultData:
         image_values: Arrays ``(N,)`` with the metric as mean, by metric that a question asks about.
         files: Paths in the run folder, by the names that the evaluation gave.
         unlearned_reason: Why the fitted model did not learn its task, None where it did.
+        checks: The checks that the verdict rests on; kept only where they are asked for.
     """
 
     id: str
@@ -138,6 +141,7 @@ class ResultData:
     image_values: Mapping[str, FloatArray] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
     unlearned_reason: str | None = None
+    checks: tuple[Check, ...] = ()
 
     @property
     def claims(self) -> list[str]:
@@ -238,8 +242,12 @@ class RunData:
         )
 
 
-def gather_run_data(run: RunRecords) -> RunData:
+def gather_run_data(run: RunRecords, *, keep_checks: bool = False) -> RunData:
     """Read the records of a run, without those that its plan does not name (from an earlier plan).
+
+    Args:
+        run: The run.
+        keep_checks: Keep the checks of each result, which need more memory than its numbers.
 
     Raises:
         BadInput: A question of the suite is malformed.
@@ -281,18 +289,24 @@ def gather_run_data(run: RunRecords) -> RunData:
         id = str(attempt["id"])
         if not data.has_record(id):
             data.attempts[id] = Attempt(str(attempt.get("status")), str(attempt["reason"]))
-    _fold_results(data, evidence, batteries)
+    _fold_results(data, evidence, batteries, keep_checks=keep_checks)
     return data
 
 
 def _fold_results(
-    data: RunData, evidence: Mapping[str, JsonObject], batteries: BatteryIndex
+    data: RunData,
+    evidence: Mapping[str, JsonObject],
+    batteries: BatteryIndex,
+    *,
+    keep_checks: bool,
 ) -> None:
     """Fold all results with the batteries, once every record is read."""
     folded = {id: fold_result(record, batteries) for id, record in evidence.items()}
     for id, result in data.results.items():
-        verdict = verdict_with_batteries(evidence[id], batteries)
-        data.results[id] = _folded_result(replace(result, verdict=verdict), folded[id])
+        judged = replace(result, verdict=verdict_with_batteries(evidence[id], batteries))
+        if keep_checks:
+            judged = replace(judged, checks=tuple(checks_with_batteries(evidence[id], batteries)))
+        data.results[id] = _folded_result(judged, folded[id])
     for label, metrics in data.metrics.items():
         claims = {name for name in metrics if name.startswith(CLAIM_PREFIX)}
         if claims:
@@ -338,7 +352,8 @@ def _folded_result(result: ResultData, folded: FoldedResult) -> ResultData:
             metrics[attack_name(name)] = metric
             metrics[name] = replace(metric, probe=Probe("", 0, metric.sample_count or 0, 0))
     for name, share in folded.shares.items():
-        metrics[name] = Metric(*share, probe=folded.probes.get(name))
+        batteries = folded.batteries.get(name, ())
+        metrics[name] = Metric(*share, probe=folded.probes.get(name), batteries=batteries)
     return replace(result, metrics=metrics, sample_outcomes=folded.outcomes)
 
 
