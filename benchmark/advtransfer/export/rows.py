@@ -69,7 +69,9 @@ METRIC_COLUMNS = (
         "metric", "text", "name of the metric; `robust_accuracy*` counts the batteries' breaks"
     ),
     ExportColumn("norm", "text", "norm of the ball that `eps` is the radius of"),
-    ExportColumn("eps", "number", "radius of the ball, in [0, 1] pixel space; empty without attack"),
+    ExportColumn(
+        "eps", "number", "radius of the ball, in [0, 1] pixel space; empty without attack"
+    ),
     ExportColumn("epoch", "integer", "epoch of a snapshot; empty for the fitted model"),
     ExportColumn("value", "number", "the metric; outcomes that are unknown count as broken"),
     ExportColumn("low", "number", "equal to `value`: unknown outcomes count as broken"),
@@ -85,9 +87,7 @@ METRIC_COLUMNS = (
     ExportColumn(
         "verdict", "text", "`checked`, `suspicious`, `invalid` or `unchecked`; empty without value"
     ),
-    ExportColumn(
-        "reason", "text", "reason of the verdict; without a value, reason of the status"
-    ),
+    ExportColumn("reason", "text", "reason of the verdict; without a value, reason of the status"),
     ExportColumn(
         "unlearned", "text", "why the fit did not learn its task (never ranked); empty where it did"
     ),
