@@ -96,10 +96,11 @@ def _tables_under(headings: Collection[str], blocks: list[Block]) -> Iterator[st
             title = block.text if block.source in headings else None
         if isinstance(block, PageTable) and title is not None:
             note = following.text if isinstance(following, Paragraph) else ()
-            yield _table_latex(block, title, note)
+            yield table_latex(block, title, note)
 
 
-def _table_latex(table: PageTable, title: Text, note: Text) -> str:
+def table_latex(table: PageTable, title: Text, note: Text) -> str:
+    """Return one table, with its title and note as caption."""
     columns = "".join("r" if is_right else "l" for is_right in table.right)
     caption = f"{text_latex(title)}. {text_latex(note)}".strip()
     lines = [

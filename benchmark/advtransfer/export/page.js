@@ -27,6 +27,11 @@
     return Math.abs(value) < 10 ? value.toFixed(3) : value.toPrecision(4);
   }
 
+  /* A count as it is, any other number with three digits. */
+  function formatPlain(value) {
+    return Number.isInteger(value) ? String(value) : Number(value).toPrecision(3);
+  }
+
   function formatRange(low, high) {
     return low === null ? "\u2013" : `[${formatNumber(low)}, ${formatNumber(high)}]`;
   }
@@ -36,7 +41,10 @@
     scroll.tabIndex = 0;
     const table = scroll.appendChild(make("table"));
     const head = table.appendChild(make("thead")).appendChild(make("tr"));
-    for (const name of header) head.appendChild(make("th", name)).scope = "col";
+    header.forEach((name, at) => {
+      const isNumber = rows.length > 0 && rows[0][at][1] === "number";
+      head.appendChild(make("th", name, isNumber ? "number" : "text")).scope = "col";
+    });
     const body = table.appendChild(make("tbody"));
     for (const cells of rows) {
       const row = body.appendChild(make("tr"));
@@ -98,8 +106,8 @@
       parts.push(makeTable(
         ["check", "status", "value", "limit", "samples", "of what"],
         checks.map((check) => [
-          [check.name, "text"], [check.grade, check.grade], [formatNumber(check.value), "number"],
-          [formatNumber(check.limit), "number"], [String(check.samples), "number"], [check.text, "text"],
+          [check.name, "text"], [check.grade, check.grade], [formatPlain(check.value), "number"],
+          [formatPlain(check.limit), "number"], [String(check.samples), "number"], [check.text, "text"],
         ]),
       ));
     }

@@ -249,7 +249,7 @@ def _missing_status(
         return "failed", state.failures[label]
     if state.value in ("failed", "skipped") and state.evaluation is None:
         return state.value, state.reason
-    return ("done" if label is None else "todo"), None
+    return (state.value if label is None else "todo"), None
 
 
 def _trial_cells(trial: Trial, data: RunData) -> ExportRow:
