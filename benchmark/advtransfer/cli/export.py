@@ -28,7 +28,12 @@ from advtransfer.text import printable_text
     show_default=True,
     help="metrics: a line a trial and metric; outcomes: a line an image.",
 )
-@click.option("--format", "format", type=click.Choice(list(EXPORT_FORMATS)), required=True)
+@click.option(
+    "--format",
+    type=click.Choice(list(EXPORT_FORMATS)),
+    required=True,
+    help="What to write; parquet needs pyarrow, outcomes are csv, parquet or json.",
+)
 @click.option(
     "--out",
     type=click.Path(path_type=Path, allow_dash=True),

@@ -27,9 +27,9 @@
     return Math.abs(value) < 10 ? value.toFixed(3) : value.toPrecision(4);
   }
 
-  /* A count as it is, any other number with three digits. */
+  /* At most three digits, and no trailing zeros; a text such as "inf" as it is. */
   function formatPlain(value) {
-    return Number.isInteger(value) ? String(value) : Number(value).toPrecision(3);
+    return typeof value === "number" ? String(Number(value.toPrecision(3))) : String(value);
   }
 
   function formatRange(low, high) {
