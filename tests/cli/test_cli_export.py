@@ -16,7 +16,7 @@ from click.testing import CliRunner, Result
 
 from advtransfer.cli import main
 from advtransfer.export import EXPORT_FORMATS, EXPORT_TABLES
-from advtransfer.result.record import pack_outcomes, robust_share
+from advtransfer.result.record import Record, pack_outcomes, robust_share
 from advtransfer.result.run_folder import Run
 from advtransfer.testing.records import complete_record
 
@@ -40,12 +40,12 @@ def run(tmp_path: Path) -> Run:
     )
     for record in (source, fit, result):
         run.write_record(record)
-    trial = {
+    trial: Record = {
         **{"id": fit["id"], "source": "=natural", "row": "=natural", "replicate": None},
         **{"adapter": None, "target": "digits", "n": 20, "seed": 0, "transfer": "probe"},
         **{"evaluations": {"clean": [result["id"]]}, "builds": [source["id"]], "skipped": None},
     }
-    plan = {
+    plan: Record = {
         **{"format": 1, "suite": "small", "title": "Small", "leaderboard": {}},
         **{"sources": {source["id"]: "=natural"}, "trials": [trial]},
     }

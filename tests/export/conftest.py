@@ -61,7 +61,7 @@ def hostile(bench: Bench) -> Bench:
     return bench
 
 
-@pytest.fixture(params=CANARIES.values(), ids=CANARIES.keys())
+@pytest.fixture(params=list(CANARIES.values()), ids=list(CANARIES))
 def canary(request: pytest.FixtureRequest) -> str:
     """Each of the labels that try to break out."""
     return str(request.param)

@@ -243,13 +243,15 @@ def _missing_status(
     """
     if has_record:  # an evaluation that measures no metric
         return "done", None
+    if label is None:
+        return state.value, state.reason
     if label in state.skipped:
         return "skipped", state.skipped[label]
     if label in state.failures and state.evaluation is not None:
         return "failed", state.failures[label]
     if state.value in ("failed", "skipped") and state.evaluation is None:
         return state.value, state.reason
-    return (state.value if label is None else "todo"), None
+    return "todo", None
 
 
 def _trial_cells(trial: Trial, data: RunData) -> ExportRow:
