@@ -47,6 +47,105 @@ def test_baseline_may_be_a_transfer(board: Callable[[str], Leaderboard], name: s
 
 
 @pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        (
+            "answer: {metric: clean.accuracy, of: natural, against: probe, at: {n: 20}}",
+            {
+                "metric": "clean.accuracy",
+                "of": {"source": "Natural"},
+                "against": {"transfer": "Linear probe"},
+                "at": {"n": [20]},
+            },
+        ),
+        (
+            "rank_by: clean.accuracy\nanswer: {of: {source: natural, transfer: probe}}",
+            {"of": {"source": "Natural", "transfer": "Linear probe"}},
+        ),
+        (
+            "answer: {metric: {lowest: clean.loss}, at: {source: 'linf*', transfer: probe}}",
+            {
+                "metric": {"lowest": "clean.loss"},
+                "at": {
+                    "source": ["linf[adversary.eps=0.1]", "linf[adversary.eps=0.2]"],
+                    "transfer": ["Linear probe"],
+                },
+            },
+        ),
+        (
+            "answer: {metric: clean.accuracy, at: {source: 'Natural[seed=1]'}}",
+            {"metric": "clean.accuracy", "at": {"source": ["Natural"]}},
+        ),
+    ],
+)
+def test_answer_names_rows_by_their_labels(
+    board: Callable[[str], Leaderboard], text: str, answer: object
+) -> None:
+    assert board(text).answer == answer
+
+
+def test_plan_holds_the_answer_only_where_there_is_one(
+    suite: Callable[..., Suite],
+) -> None:
+    from advtransfer.planning.grid import _leaderboard_json
+
+    stated = suite(**GRID, leaderboard="answer: {metric: clean.accuracy, of: natural}")
+
+    assert _leaderboard_json(stated)["answer"] == {
+        "metric": "clean.accuracy",
+        "of": {"source": "Natural"},
+    }
+    assert "answer" not in _leaderboard_json(suite(**GRID, leaderboard="baseline: natural"))
+
+
+@pytest.mark.parametrize(
+    ("answer", "found"),
+    [
+        ("{}", "found {}; expected at least one of metric, of, against, at; write for example"),
+        ("linf", "found 'linf'; expected `answer`, a mapping"),
+        ("{of: natural}", "found no 'metric', and no `rank_by` in its place; expected a metric"),
+        ("{metric: clear.accuracy}", "found 'clear.accuracy'; expected evaluation.metric"),
+        ("{metric: 3}", "found 3; expected evaluation.metric"),
+        ("{metric: clean.accuracy, of: natrual}", "expected a source: natural, linf, Natural,"),
+        ("{metric: clean.accuracy, of: linf}", "found 'linf'; expected the name of one row"),
+        (
+            "{metric: clean.accuracy, of: [natural]}",
+            "found ['natural']; expected a source: natural",
+        ),
+        ("{metric: clean.accuracy, of: {}}", "found {}; expected a source: natural"),
+        ("{metric: clean.accuracy, of: {n: 20}}", "found the unknown name 'n' in `of`"),
+        ("{metric: clean.accuracy, of: {transfer: x}}", "found 'x'; expected a transfer: probe"),
+        (
+            "{metric: clean.accuracy, of: natural, against: Natural}",
+            "found 'Natural'; expected another row than `of`",
+        ),
+        ("{metric: clean.accuracy, at: {n: 7}}", "found 7, which matches no n; expected"),
+        ("{metric: clean.accuracy, at: {seed: 0}}", "found the unknown name 'seed' in a selection"),
+        ("{metric: clean.accuracy, at: {}}", "found {}; expected at least one axis"),
+        ("{metric: clean.accuracy, whom: natural}", "found the unknown name 'whom' in `answer`"),
+    ],
+)
+def test_mistake_in_the_answer_is_one_problem(
+    mistakes: Callable[..., list[str]], answer: str, found: str
+) -> None:
+    (problem,) = mistakes(**GRID, leaderboard=f"answer: {answer}")
+
+    assert found in problem
+    assert ".yaml:" in problem
+
+
+def test_name_of_a_source_and_a_transfer_is_ambiguous(mistakes: Callable[..., list[str]]) -> None:
+    transfers = "natural: {use: toy/probe}"
+
+    (problem,) = mistakes(
+        **{**GRID, "transfers": transfers},
+        leaderboard="answer: {metric: clean.accuracy, of: natural}",
+    )
+
+    assert "expected a source or a transfer, not a name of both; write {source: NAME}" in problem
+
+
+@pytest.mark.parametrize(
     ("column", "shown"),
     [
         ("clean.accuracy", "clean.accuracy"),

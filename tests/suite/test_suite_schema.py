@@ -53,6 +53,7 @@ CORRECT: list[dict[str, str]] = [
     {"exclude": "- {source: nat*, n: [20]}", "title": "a title", "adapters": ""},
     {"leaderboard": "baseline: {transfer: probe}\nrank_by: clean.accuracy@0.1@3\nquestions: []"},
     {"leaderboard": "rank_by: {lowest: clean.loss@0.1}"},
+    {"leaderboard": "answer: {metric: clean.accuracy, of: probe, against: null, at: {n: 20}}"},
     {
         "leaderboard": "figures: [{kind: accuracy_vs_n, metric: clean.accuracy}]\ncolumns: ['clean.accuracy@8/255']"
     },
@@ -109,6 +110,9 @@ WRONG: list[dict[str, str]] = [
     {"exclude": "- {sorce: natural}"},
     {"leaderboard": "rank_by: clean"},
     {"leaderboard": "rank_by: {}"},
+    {"leaderboard": "answer: {}"},
+    {"leaderboard": "answer: {metric: clean.accuracy, of: {n: 20}}"},
+    {"leaderboard": "answer: {metric: clean.accuracy, at: {seed: 0}}"},
     {"leaderboard": "rank_by: {highest: clean.accuracy}"},
     {"leaderboard": "rank_by: {lowest: [clean.loss]}"},
     {"leaderboard": "rankby: clean.accuracy"},

@@ -12,6 +12,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from advtransfer.result.evidence import (
+    ROBUST,
+    UNKNOWN,
+    WRONG,
     BatteryEvidence,
     BatteryIndex,
     RecordJson,
@@ -21,7 +24,7 @@ from advtransfer.result.evidence import (
 )
 from advtransfer.result.verdict import BATTERY_CHECKS, Verdict, verdict_from_checks
 from advtransfer.statistics import wilson_interval
-from advtransfer.types import Check, CheckStatus, Outcome
+from advtransfer.types import Check, CheckStatus
 from advtransfer.types.metric_names import CLAIM_PREFIX
 
 if TYPE_CHECKING:
@@ -69,8 +72,8 @@ def compare_outcomes(
     import numpy as np
 
     claimed = np.asarray(outcomes, dtype=np.uint8)[battery.positions]
-    standing = (claimed == Outcome.ROBUST) | (claimed == Outcome.UNKNOWN)
-    missed = int((standing & battery.is_broken).sum())
+    standing = (claimed == ROBUST) | (claimed == UNKNOWN)
+    missed = int(np.count_nonzero(standing & battery.is_broken))
     share = share_lower_bound(missed, len(claimed))
     status: CheckStatus = "suspicious" if share > limit else "pass"
     return [
@@ -82,16 +85,20 @@ def compare_outcomes(
 
 def _eps_zero_check(claimed: OutcomeArray, battery: BatteryEvidence) -> Check:
     """Check that the evaluation finds the same samples wrong without attack as the host does."""
+    import numpy as np
+
     wrong = battery.is_wrong
-    found_wrong = claimed == Outcome.WRONG
-    differs = (found_wrong & ~wrong) | ((claimed == Outcome.ROBUST) & wrong)
-    count = int(differs.sum())
+    found_wrong = claimed == WRONG
+    differs = (found_wrong & ~wrong) | ((claimed == ROBUST) & wrong)
+    count = int(np.count_nonzero(differs))
     text = "samples whose prediction without attack the host finds otherwise"
     return Check("eps_zero", "fail" if count else "pass", count, 0, len(claimed), text)
 
 
 def _finished_check(outcomes: OutcomeArray | Sequence[int]) -> Check:
-    unknown = sum(int(outcome) == Outcome.UNKNOWN for outcome in outcomes)
+    import numpy as np
+
+    unknown = int(np.count_nonzero(np.asarray(outcomes) == UNKNOWN))
     share = share_lower_bound(unknown, len(outcomes))
     status: CheckStatus = "suspicious" if share > SUSPICIOUS_SHARE else "pass"
     text = "lower bound of the share whose attack did not end, or gave an illegal example"

@@ -12,6 +12,7 @@ import base64
 import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cache, lru_cache
 from hashlib import sha256
 from math import isclose
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
@@ -31,6 +32,11 @@ if TYPE_CHECKING:
 
 RecordJson: TypeAlias = Mapping[str, Any]
 """A record as parsed JSON. Any: fields differ by kind of record."""
+
+ROBUST, BROKEN, UNKNOWN, WRONG = (
+    int(outcome) for outcome in (Outcome.ROBUST, Outcome.BROKEN, Outcome.UNKNOWN, Outcome.WRONG)
+)
+"""The outcomes as numbers: numpy compares an array with a member of an enum many times slower."""
 
 BATTERY_VERSION = 3
 """Raised whenever the same model would get other outcomes or checks."""
@@ -107,7 +113,9 @@ class BatteryEvidence:
         is_broken: Whether any attack broke the sample at each position, ``(B,)``.
         is_wrong: Whether the sample at each position is wrong without attack, ``(B,)``.
         checks: Checks of the model.
+        images: Digest of the test part and the attacked positions.
         id: Id of the battery's record.
+        broken_positions: Positions in the test part of the broken samples.
     """
 
     ball: Ball
@@ -117,12 +125,13 @@ class BatteryEvidence:
     is_broken: npt.NDArray[np.bool_]
     is_wrong: npt.NDArray[np.bool_]
     checks: tuple[Check, ...] = ()
+    images: str = ""
     id: str = ""
+    broken_positions: PositionArray = field(init=False)
 
-    @property
-    def broken_positions(self) -> PositionArray:
-        """Positions in the test part of the broken samples."""
-        return self.positions[self.is_broken]
+    def __post_init__(self) -> None:
+        """Find the broken positions once: every result on the model reads them."""
+        object.__setattr__(self, "broken_positions", self.positions[self.is_broken])
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +218,7 @@ def read_battery(record: RecordJson, ball: Ball) -> BatteryEvidence | None:
         return None
     of = int(record["of"])
     positions = record["positions"]
-    attacked = np.arange(of) if positions is None else np.array(positions, dtype=np.int64)
+    attacked = _all_positions(of) if positions is None else np.array(positions, dtype=np.int64)
     is_broken = np.zeros(len(attacked), dtype=np.bool_)
     # Without any outcomes nothing was attacked, since no sample is right without attack.
     is_wrong = np.ones(len(attacked), dtype=np.bool_)
@@ -217,28 +226,63 @@ def read_battery(record: RecordJson, ball: Ball) -> BatteryEvidence | None:
         outcomes = unpack_array(packed)
         if len(outcomes) != len(attacked):
             return None
-        is_broken |= outcomes == Outcome.BROKEN
-        is_wrong &= outcomes == Outcome.WRONG
+        is_broken |= outcomes == BROKEN
+        is_wrong &= outcomes == WRONG
     checks = tuple(Check(**check) for check in record["checks"])
+    test = str(record["asked"]["inputs"].get("test"))
+    images = _images_digest(test, attacked.astype("<i8").tobytes())
     id = str(record["id"])
-    return BatteryEvidence(ball, version, of, attacked, is_broken, is_wrong, checks, id)
+    return BatteryEvidence(ball, version, of, attacked, is_broken, is_wrong, checks, images, id)
+
+
+@lru_cache(maxsize=8)
+def _all_positions(of: int) -> PositionArray:
+    """Return the positions of all of a test part's samples, one array for all of its batteries."""
+    import numpy as np
+
+    positions = np.arange(of)
+    positions.setflags(write=False)
+    return positions
+
+
+@lru_cache(maxsize=64)
+def _images_digest(test: str, positions: bytes) -> str:
+    """Return the digest of a test part and positions in it, which many batteries share."""
+    return sha256(test.encode() + positions).hexdigest()
 
 
 def unpack_array(packed: RecordJson) -> OutcomeArray:
-    """Return packed outcomes as an array, ``(N,)``."""
+    """Return packed outcomes as an array, ``(N,)``, which is not to be changed."""
+    return _unpacked(str(packed["packed"]), int(packed["of"]))
+
+
+@lru_cache(maxsize=32)
+def _unpacked(packed: str, of: int) -> OutcomeArray:
+    """Unpack outcomes: the fold and the checks of one result read the same ones in turn."""
     import numpy as np
 
-    bits = np.frombuffer(zlib.decompress(base64.b64decode(str(packed["packed"]))), dtype=np.uint8)
-    # Four outcomes of two bits in a byte, the lowest bits first.
-    values = (bits[:, None] >> np.array([0, 2, 4, 6], dtype=np.uint8)) & 3
-    return values.reshape(-1)[: int(packed["of"])].astype(np.uint8)
+    bits = np.frombuffer(zlib.decompress(base64.b64decode(packed)), dtype=np.uint8)
+    values = _outcomes_of_bytes()[bits].reshape(-1)[:of]
+    values.setflags(write=False)
+    return values
+
+
+@cache
+def _outcomes_of_bytes() -> OutcomeArray:
+    """Return the four outcomes in each byte ``(256, 4)``, two bits each, the lowest bits first."""
+    import numpy as np
+
+    return (np.arange(256, dtype=np.uint8)[:, None] >> np.array([0, 2, 4, 6], dtype=np.uint8)) & 3
 
 
 def outcome_share(outcomes: OutcomeArray) -> Share:
     """Return the share of robust samples."""
+    import numpy as np
+
     of = len(outcomes)
-    robust = int((outcomes == Outcome.ROBUST).sum())
-    unknown = int((outcomes == Outcome.UNKNOWN).sum())
+    counts = np.bincount(outcomes, minlength=len(Outcome))
+    robust = int(counts[ROBUST])
+    unknown = int(counts[UNKNOWN])
     return Share(robust / of, (robust + unknown) / of, of)
 
 
@@ -274,8 +318,8 @@ def fold_outcomes(outcomes: OutcomeArray, evidence: Iterable[BatteryEvidence]) -
         if battery.of == len(folded):
             broken = battery.broken_positions
             # A sample that is wrong without attack stays wrong: clean accuracy is not folded.
-            broken = broken[folded[broken] != Outcome.WRONG]
-            folded[broken] = Outcome.BROKEN
+            broken = broken[folded[broken] != WRONG]
+            folded[broken] = BROKEN
     return folded
 
 
@@ -299,14 +343,15 @@ def probe_outcomes(
     record: RecordJson, alone: OutcomeArray, battery: BatteryEvidence | None
 ) -> Probe:
     """Return the probe of outcomes of an attack alone by a battery in the same ball."""
+    import numpy as np
+
     of = len(alone)
     if battery is None or battery.of != of:
         return Probe("", 0, of, 0)
     before = alone[battery.broken_positions]
-    missed = int(((before == Outcome.ROBUST) | (before == Outcome.UNKNOWN)).sum())
-    positions = battery.positions.astype("<i8").tobytes()
+    missed = int(np.count_nonzero((before == ROBUST) | (before == UNKNOWN)))
     test = str(record["asked"]["inputs"].get("test"))
-    images = sha256(test.encode() + positions).hexdigest()
+    images = battery.images or _images_digest(test, battery.positions.astype("<i8").tobytes())
     return Probe(images, len(battery.positions), of, missed)
 
 
@@ -330,13 +375,15 @@ def unlearned_reason(record: RecordJson) -> str | None:
     Its clean accuracy must lie above the share of the largest class, by the one-sided 95 % bound
     of Wilson (1927). A model that predicts a constant never lies above it, and is named as such.
     """
+    import numpy as np
+
     labels = record.get("labels")
     outcomes = record.get("outcomes", {})
     clean = next((name for name in outcomes if tells_clean_accuracy(name)), None)
     if not labels or clean is None:
         return None
     values = unpack_array(outcomes[clean])
-    correct, of = int((values != Outcome.WRONG).sum()), len(values)
+    correct, of = int(np.count_nonzero(values != WRONG)), len(values)
     if labels["one_class"]:
         return (
             "its predictions are those of a constant: it is right on all images of one class only"
