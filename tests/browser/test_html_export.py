@@ -51,6 +51,7 @@ def sorted_values(values: Sequence[str], *, is_number: bool, descending: bool) -
 
 def test_every_table_is_sorted_by_every_column(exported: Path, visit: Visit) -> None:
     page = visit(exported)
+    page.evaluate("document.querySelectorAll('details').forEach(part => { part.open = true; })")
     sorted_columns = 0
     for table in page.locator("main table").all():
         for head in table.locator("th[aria-sort]").all():
@@ -74,7 +75,7 @@ def test_every_table_is_sorted_by_every_column(exported: Path, visit: Visit) -> 
 
 def test_filter_shows_the_rows_with_all_words(exported: Path, visit: Visit) -> None:
     page = visit(exported)
-    table = page.locator("table:has(button.open)").first
+    table = page.locator("table:has(button.open)").last
     name = table.get_attribute("id")
     field = page.locator(f"input[aria-controls={name}]")
     count = page.locator(f".tools:has(input[aria-controls={name}]) output")
@@ -99,7 +100,8 @@ def test_evidence_of_every_row_is_that_of_its_trials(exported: Path, visit: Visi
     lines = list(metric_rows(data))
     page = visit(exported)
     buttons = page.locator("button.open")
-    assert buttons.count() == len({(each["n"], each["source"], each["transfer"]) for each in lines})
+    keys = {button.get_attribute("data-row") for button in buttons.all()}
+    assert len(keys) == len({(each["n"], each["source"], each["transfer"]) for each in lines})
     for button in buttons.all():
         button.click()
     text = page.locator(".panel").all_text_contents()
@@ -123,7 +125,7 @@ def test_evidence_of_every_row_is_that_of_its_trials(exported: Path, visit: Visi
 
 def test_evidence_opens_by_keyboard_and_follows_its_row(exported: Path, visit: Visit) -> None:
     page = visit(exported)
-    table = page.locator("table:has(button.open)").first
+    table = page.locator("table:has(button.open)").last
     button = table.locator("button.open").first
     label = button.get_attribute("aria-label")
     button.focus()

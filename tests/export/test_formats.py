@@ -315,11 +315,13 @@ def test_every_row_of_a_results_table_opens_the_lines_of_its_trials(hostile: Ben
     keys = [attributes["data-row"] for _, attributes in reader.elements if "data-row" in attributes]
     evidence = json.loads(reader.content["script"][0])
     trial_column = evidence["columns"].index("trial")
+    # The best rows stand on top of the page too.
     found = [
-        {evidence["texts"][line[trial_column]] for line in evidence["rows"][key]} for key in keys
+        {evidence["texts"][line[trial_column]] for line in evidence["rows"][key]}
+        for key in sorted(set(keys))
     ]
 
-    assert len(keys) == len(set(keys)) == len(evidence["rows"])
+    assert set(keys) == set(evidence["rows"])
     assert {trial["id"] for trial in bench.trials} == set().union(*found)
     assert len(bench.trials) == sum(map(len, found))
     checks = evidence["checks"]

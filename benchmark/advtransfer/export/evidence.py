@@ -30,9 +30,11 @@ class EvidenceIndex:
     def __init__(self, data: RunData) -> None:
         self._data = data
         self._rows: dict[str, list[LeaderboardRow]] = {}
+        self._titles: dict[str, list[LeaderboardRow]] = {}
         self._keys: dict[LeaderboardRow, str] = {}
         for (target, n), rows in group_rows(data).items():
             self._rows[f"### {escape_markdown(target)}, n = {n}"] = rows
+            self._titles[f"{_page_text(target)}, n = {n}"] = rows
             for row in rows:
                 self._keys[row] = f"r{len(self._keys)}"
 
@@ -44,6 +46,13 @@ class EvidenceIndex:
     def rows_under(self, heading: str) -> Sequence[LeaderboardRow]:
         """Return the rows of the tables under a heading (in markdown); none under another one."""
         return self._rows.get(heading, ())
+
+    def rows_announced(self, sentence: str) -> Sequence[LeaderboardRow]:
+        """Return the rows of the table that a sentence announces: ``Best rows on t, n = 100:``."""
+        for title, rows in self._titles.items():
+            if sentence.endswith(f" {title}:"):
+                return rows
+        return ()
 
     def row_key(self, rows: Sequence[LeaderboardRow], cells: Mapping[str, str]) -> str | None:
         """Return the key of the row whose names are in these cells, None where there is none.

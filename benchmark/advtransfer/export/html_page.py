@@ -12,12 +12,12 @@ import hashlib
 import html
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import TypeAlias
 
-from advtransfer.export.evidence import EvidenceIndex
+from advtransfer.export.evidence import NAME_AXES, EvidenceIndex
 from advtransfer.export.figure_uri import figure_uri
 from advtransfer.export.page_blocks import (
     Block,
@@ -114,6 +114,7 @@ class _PageWriter:
         self._evidence = evidence
         self._figures = figures
         self._rows: Sequence[LeaderboardRow] = ()
+        self._announced: Sequence[LeaderboardRow] = ()
         self._heading = ""
         self._tables = 0
 
@@ -124,15 +125,19 @@ class _PageWriter:
                 case Heading():
                     # Any other heading ends the rows of a results table.
                     self._rows = self._evidence.rows_under(block.source)
+                    self._announced = ()
                     self._heading = plain_text(block.text)
                     yield f"<h{block.level}>{text_html(block.text)}</h{block.level}>"
                 case Paragraph():
+                    announced = self._evidence.rows_announced(plain_text(block.text))
+                    self._announced = announced or self._announced
                     yield f"<p>{text_html(block.text)}</p>"
                 case BulletList():
                     items = "".join(f"<li>{text_html(item)}</li>" for item in block.items)
                     yield f"<ul>{items}</ul>"
                 case PageTable():
-                    yield self._table(block)
+                    yield self._table(block, self._announced or self._rows)
+                    self._announced = ()
                 case FigureLink():
                     yield self._figure(block)
                 case Folded(None):
@@ -151,12 +156,13 @@ class _PageWriter:
             return f'<p class="note">{alternative}: {note}.</p>'
         return f'<figure><img src="{uri}" alt="{alternative}"></figure>'
 
-    def _table(self, table: PageTable) -> str:
+    def _table(self, table: PageTable, results: Sequence[LeaderboardRow]) -> str:
+        """Return a table; `results` are the rows that its lines may be, none for other tables."""
         self._tables += 1
         name = f"table{self._tables}"
         label = escape_html(self._heading or "table")
         heads: list[str] = []
-        if self._rows:
+        if results:
             heads.append('<th scope="col"><span class="hidden">Evidence</span></th>')
         for text, is_number in zip(table.header, table.right, strict=True):
             kind = "number" if is_number else "text"
@@ -165,7 +171,11 @@ class _PageWriter:
                 f'class="sort">{text_html(text)}</button></th>'
             )
         names = [plain_text(text) for text in table.header]
-        rows = "\n".join(self._row(names, table.right, cells) for cells in table.rows)
+        keys = [self._evidence_cell(results, names, cells) for cells in table.rows]
+        rows = "\n".join(
+            f"<tr>{key}{_row_cells(table.right, cells)}</tr>"
+            for key, cells in zip(keys, table.rows, strict=True)
+        )
         return (
             f'<div class="tools"><label>Filter <input type="search" aria-controls="{name}" '
             f'aria-label="Filter the rows of: {label}"></label> '
@@ -175,26 +185,30 @@ class _PageWriter:
             f"<tbody>\n{rows}\n</tbody></table></div>"
         )
 
-    def _row(self, names: Sequence[str], right: Sequence[bool], cells: Sequence[Text]) -> str:
-        parts: list[str] = []
-        if self._rows:
-            parts.append(self._evidence_cell(dict(zip(names, map(plain_text, cells), strict=True))))
-        for cell, is_number in zip(cells, right, strict=True):
-            kind = "number" if is_number else "text"
-            value = escape_html(sort_value(cell, is_number=is_number))
-            parts.append(f'<td class="{kind}" data-value="{value}">{text_html(cell)}</td>')
-        return f"<tr>{''.join(parts)}</tr>"
-
-    def _evidence_cell(self, cells: Mapping[str, str]) -> str:
-        key = self._evidence.row_key(self._rows, cells)
+    def _evidence_cell(
+        self, results: Sequence[LeaderboardRow], names: Sequence[str], cells: Sequence[Text]
+    ) -> str:
+        """Return the cell that opens the evidence of a row; nothing in other tables."""
+        if not results:
+            return ""
+        texts = dict(zip(names, map(plain_text, cells), strict=True))
+        key = self._evidence.row_key(results, texts)
         if key is None:
             return "<td></td>"
-        names = [cells[axis] for axis in ("source", "adapter", "transfer") if axis in cells]
-        label = escape_html(f"Evidence of {', '.join(names)}")
+        label = ", ".join(texts[axis] for axis in NAME_AXES if axis in texts)
         return (
             f'<td><button type="button" class="open" data-row="{key}" aria-expanded="false" '
-            f'aria-label="{label}">+</button></td>'
+            f'aria-label="{escape_html(f"Evidence of {label}")}">+</button></td>'
         )
+
+
+def _row_cells(right: Sequence[bool], cells: Sequence[Text]) -> str:
+    parts: list[str] = []
+    for cell, is_number in zip(cells, right, strict=True):
+        kind = "number" if is_number else "text"
+        value = escape_html(sort_value(cell, is_number=is_number))
+        parts.append(f'<td class="{kind}" data-value="{value}">{text_html(cell)}</td>')
+    return "".join(parts)
 
 
 @lru_cache
