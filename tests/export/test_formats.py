@@ -22,7 +22,7 @@ from advtransfer.export import EXPORT_TABLES, metric_rows, outcome_rows
 from advtransfer.export.evidence import EvidenceIndex
 from advtransfer.export.figure_uri import figure_uri
 from advtransfer.export.html_page import html_page, script_json, sort_value
-from advtransfer.export.latex import escape_latex, latex_tables, table_latex
+from advtransfer.export.latex import FIT_TO_LINE, escape_latex, latex_tables, table_latex
 from advtransfer.export.page_blocks import PageTable, parse_text, plain_text
 from advtransfer.export.writers import csv_cell, write_csv, write_json, write_parquet
 from advtransfer.leaderboard import make_page
@@ -161,6 +161,8 @@ def latex_of(bench: Bench) -> str:
 def assert_strict_latex(text: str) -> None:
     """Hold LaTeX to what is known: commands on the list, braces closed, as many & as columns."""
     body = re.sub(r"(?m)^%.*\n", "", text)
+    assert body.count(FIT_TO_LINE) == body.count(r"\begin{table}")
+    body = body.replace(FIT_TO_LINE, "{")
     tokens = re.findall(r"\\(?:[A-Za-z]+|.|\n)|[^\\]", body)
     commands = {token[1:] for token in tokens if token.startswith("\\")}
     assert commands <= LATEX_COMMANDS
@@ -210,12 +212,13 @@ def test_latex_writes_minus_signs_and_no_ligatures() -> None:
 def test_latex_compiles(hostile: Bench, tmp_path: Path) -> None:
     (tmp_path / "tables.tex").write_text(latex_of(hostile), "utf-8")
     document = (
-        "\\documentclass{article}\\usepackage{booktabs,amssymb}\n"
+        "\\documentclass{article}\\usepackage{booktabs,amssymb,graphicx}\n"
         "\\begin{document}\\input{tables}\\end{document}\n"
     )
     (tmp_path / "paper.tex").write_text(document)
     command = [
         "pdflatex",
+        "-draftmode",
         "-interaction=nonstopmode",
         "-halt-on-error",
         "-no-shell-escape",

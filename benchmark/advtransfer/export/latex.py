@@ -16,9 +16,11 @@ from advtransfer.export.page_blocks import (
 from advtransfer.text import printable_text
 
 LATEX_HEADER = (
-    "% Tables of an advtransfer run. In the preamble: \\usepackage{booktabs,amssymb}\n"
+    "% Tables of an advtransfer run. In the preamble: \\usepackage{booktabs,amssymb,graphicx}\n"
     "% Then \\input this file, or copy a table out of it.\n"
 )
+FIT_TO_LINE = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"
+"""Begin of a box that is made as wide as the line where it is wider."""
 MINUS_SIGN = re.compile(r"(?<![\w-])-(?=\.?\d)")
 """A hyphen in front of a number."""
 LATEX_CHARACTERS = {
@@ -109,13 +111,14 @@ def table_latex(table: PageTable, title: Text, note: Text) -> str:
         r"\small",
         r"\setlength{\tabcolsep}{4pt}",
         rf"\caption{{{caption}}}",
+        FIT_TO_LINE,
         rf"\begin{{tabular}}{{@{{}}{columns}@{{}}}}",
         r"\toprule",
         _row_latex(table.header),
         r"\midrule",
         *map(_row_latex, table.rows),
         r"\bottomrule",
-        r"\end{tabular}",
+        r"\end{tabular}}",
         r"\end{table}",
         "",
     ]
