@@ -47,7 +47,7 @@ def run(tmp_path: Path) -> Run:
     }
     plan: Record = {
         **{"format": 1, "suite": "small", "title": "Small", "leaderboard": {}},
-        **{"sources": {source["id"]: "=natural"}, "trials": [trial]},
+        **{"sources": {str(source["id"]): "=natural"}, "trials": [trial]},
     }
     run.write_plan(plan)
     run.write_suite("version: 1\n")

@@ -315,7 +315,9 @@ def test_every_row_of_a_results_table_opens_the_lines_of_its_trials(hostile: Ben
     bench = hostile
     bench.checked(bench.trial("natural", 0, 0.5), [0] * 60 + [1] * 40, broken=[0, 1])
     reader = read_html(html_of(bench))
-    keys = [attributes["data-row"] for _, attributes in reader.elements if "data-row" in attributes]
+    keys = [
+        str(attributes["data-row"]) for _, attributes in reader.elements if "data-row" in attributes
+    ]
     evidence = json.loads(reader.content["script"][0])
     trial_column = evidence["columns"].index("trial")
     # The best rows stand on top of the page too.

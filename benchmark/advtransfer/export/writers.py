@@ -6,6 +6,7 @@ import codecs
 import csv
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from itertools import islice
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -41,8 +42,11 @@ def csv_cell(value: ExportCell) -> ExportCell:
     Texts get an apostrophe in front where they begin like a formula, or with an apostrophe, so
     that a reader finds the text again by removing one.
     """
-    if not isinstance(value, str):
-        return value
+    return _csv_text(value) if isinstance(value, str) else value
+
+
+@lru_cache(maxsize=4096)  # labels and ids occur in many lines
+def _csv_text(value: str) -> str:
     text = printable_text(value)
     # The raw text is asked too: a control sequence before a formula is removed from the text.
     is_formula = text.startswith(FORMULA_STARTS) or value.startswith(FORMULA_STARTS)
@@ -108,7 +112,7 @@ def _arrow_schema(columns: Sequence[ExportColumn]) -> pyarrow.Schema:
 
 def _arrow_value(value: ExportCell) -> ExportCell:
     # Lone surrogates, which foreign labels may hold, have no UTF-8.
-    if isinstance(value, str):
+    if isinstance(value, str) and not value.isascii():
         return value.encode("utf-8", "backslashreplace").decode("utf-8")
     return value
 
