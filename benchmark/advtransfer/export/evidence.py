@@ -7,7 +7,6 @@ their results, and the environments that they were measured in.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict
 from math import isfinite
 
 from advtransfer.export.rows import METRIC_COLUMNS, metric_rows
@@ -87,26 +86,32 @@ class EvidenceIndex:
         return {
             "columns": names,
             "is_text": is_text,
-            "texts": list(texts),
             "rows": rows,
-            "checks": self._checks_json(),
+            "checks": self._checks_json(texts),
+            "texts": list(texts),
             "environments": {
                 digest: dict(environment)
                 for digest, environment in sorted(self._data.environments.items())
             },
         }
 
-    def _checks_json(self) -> Json:
+    def _checks_json(self, texts: dict[str, int]) -> Json:
+        """Return the checks of each result: name, grade, value, limit, samples and text of each."""
         checks: dict[str, Json] = {}
         for id, result in sorted(self._data.results.items()):
-            found: list[Json] = []
+            lists: list[Json] = []
             for check in result.checks:
-                fields = asdict(check)
-                for name in ("value", "limit"):
-                    fields[name] = fields[name] if isfinite(fields[name]) else str(fields[name])
-                found.append(fields)
-            if found:
-                checks[id] = found
+                name, grade, text = (
+                    texts.setdefault(each, len(texts))
+                    for each in (check.name, check.grade, check.text)
+                )
+                # JSON has no infinity, which is then a text.
+                value, limit = (
+                    each if isfinite(each) else str(each) for each in (check.value, check.limit)
+                )
+                lists.append([name, grade, value, limit, check.samples, text])
+            if lists:
+                checks[id] = lists
         return checks
 
 

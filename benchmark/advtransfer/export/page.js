@@ -105,9 +105,10 @@
       parts.push(make("p", `${line.evaluation}:`));
       parts.push(makeTable(
         ["check", "status", "value", "limit", "samples", "of what"],
-        checks.map((check) => [
-          [check.name, "text"], [check.grade, check.grade], [formatPlain(check.value), "number"],
-          [formatPlain(check.limit), "number"], [String(check.samples), "number"], [check.text, "text"],
+        checks.map(([name, grade, value, limit, samples, text]) => [
+          [evidence.texts[name], "text"], [evidence.texts[grade], evidence.texts[grade]],
+          [formatPlain(value), "number"], [formatPlain(limit), "number"],
+          [String(samples), "number"], [evidence.texts[text], "text"],
         ]),
       ));
     }

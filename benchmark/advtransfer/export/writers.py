@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import codecs
 import csv
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
+from io import TextIOWrapper
 from itertools import islice
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -27,13 +27,15 @@ PARQUET_BATCH = 50_000
 
 def write_csv(rows: Iterable[ExportRow], columns: Sequence[ExportColumn], file: BinaryIO) -> None:
     """Write lines as CSV (RFC 4180) in UTF-8, with a header; absent values are empty cells."""
-    # A writer of its own around the file, which stays open: the caller closes it.
-    text = codecs.getwriter("utf-8")(file, "backslashreplace")
-    writer = csv.writer(text)
-    names = [column.name for column in columns]
-    writer.writerow(names)
-    for row in rows:
-        writer.writerow([csv_cell(row[name]) for name in names])
+    text = TextIOWrapper(file, "utf-8", "backslashreplace", newline="")
+    try:
+        writer = csv.writer(text)
+        names = [column.name for column in columns]
+        writer.writerow(names)
+        for row in rows:
+            writer.writerow([csv_cell(row[name]) for name in names])
+    finally:
+        text.detach()  # the file is the caller's to close
 
 
 def csv_cell(value: ExportCell) -> ExportCell:
