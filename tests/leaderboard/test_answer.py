@@ -245,6 +245,7 @@ def test_question_gives_the_answer_where_no_contrast_is_stated(bench: Bench) -> 
     )
     bench.leaderboard["questions"][0]["exploratory"] = True
     assert answered(bench).verdict == "cannot tell"
+    assert "(no p, since it was asked after looking at results)" in answered(bench).text
     bench.leaderboard["answer"] = {"of": {"source": "source 1"}, "against": {"source": "source 0"}}
     assert "source 1 with probe" in answered(bench).text
 

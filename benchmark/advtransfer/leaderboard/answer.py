@@ -7,7 +7,7 @@ coefficient of its first question.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from advtransfer.leaderboard.aggregates import Aggregate
 from advtransfer.leaderboard.contrasts import (
@@ -35,7 +35,7 @@ from advtransfer.leaderboard.tables import EN_DASH
 from advtransfer.statistics import COEFFICIENTS
 from advtransfer.statistics.correlation import MIN_POINTS
 
-MAX_PLACES = 3  # labels written out in one sentence
+MAX_LISTED = 5  # labels written out in one sentence
 UNITS = {"seeds": "{} subset seeds", "sources": "{} source trainings"}
 COMPARED = {"yes": "does better than", "no": "does worse than"}
 
@@ -54,7 +54,8 @@ class Answer:
 
     verdict: AnswerVerdict
     sentence: str
-    comparison: Comparison | None = None
+    # Rows are compared by identity, and two pages of the same records are equal.
+    comparison: Comparison | None = field(default=None, compare=False, repr=False)
     difference: Aggregate | None = None
 
     @property
@@ -206,16 +207,17 @@ def _places_text(places: Sequence[TablePlace]) -> str:
     """Return tables as text: ``on digits, n = 20 and 100``."""
     targets = dict.fromkeys(target for target, _ in places)
     counts = dict.fromkeys(n for _, n in places)
-    return (
-        f"on {_listed([escape_markdown(target) for target in targets], 'targets')}, "
-        f"n = {_listed([str(n) for n in counts], 'sizes')}"
-    )
+    sizes = f"{len(counts)} sizes n"
+    if len(counts) <= MAX_LISTED:
+        sizes = f"n = {_listed([str(n) for n in counts])}"
+    where = f"{len(targets)} targets"
+    if len(targets) <= MAX_LISTED:
+        where = _listed([escape_markdown(target) for target in targets])
+    return f"on {where}, {sizes}"
 
 
-def _listed(texts: Sequence[str], noun: str) -> str:
-    """Join a few texts; of many only their number is told."""
-    if len(texts) > MAX_PLACES:
-        return f"{len(texts)} {noun}"
+def _listed(texts: Sequence[str]) -> str:
+    """Join texts: ``a``, ``a and b``, ``a, b and c``."""
     return " and ".join([*filter(None, [", ".join(texts[:-1])]), *texts[-1:]])
 
 
@@ -259,7 +261,7 @@ def _doubt_texts(comparison: Comparison, difference: Aggregate) -> list[str]:
     """Return what weakens the answer: the choice of the row, and upper bounds."""
     texts: list[str] = []
     name = comparison.ranking.column.name
-    if comparison.chosen is not None:
+    if comparison.chosen is not None and comparison.candidates > 1:
         texts.append(
             f"chosen as the best of {count_noun(comparison.candidates, 'row')}, which makes its mean "
             "too good on average"
@@ -289,7 +291,7 @@ def answer_question(question: QuestionAnswer) -> Answer:
     outcome = inline_code(question.outcome.name)
     axis = question.question.across
     if not with_points:
-        predictors = ", ".join(inline_code(each.name) for each in question.predictors[:MAX_PLACES])
+        predictors = ", ".join(inline_code(each.name) for each in question.predictors[:MAX_LISTED])
         return Answer(
             "cannot tell",
             f"**Cannot tell** whether {predictors} predicts {outcome} across {axis}s: fewer than "
@@ -303,20 +305,26 @@ def answer_question(question: QuestionAnswer) -> Answer:
     if not is_clear:
         claim = f"**Cannot tell** whether {claim}"
     verdict: AnswerVerdict = "yes" if is_clear else "cannot tell"
-    return Answer(verdict, f"{claim}: {_coefficient_text(first)}{_others_text(first, results)}.")
+    text = _coefficient_text(first, is_exploratory=question.question.exploratory)
+    return Answer(verdict, f"{claim}: {text}{_others_text(first, results)}.")
 
 
 RANK_COEFFICIENT = COEFFICIENTS[1]
 """Spearman's: a predictor that orders is enough, and no scale is assumed."""
 
 
-def _coefficient_text(result: PredictorResult) -> str:
+def _coefficient_text(result: PredictorResult, *, is_exploratory: bool) -> str:
+    """Return a coefficient with its interval, points and p, or why it has no p."""
     association = result.coefficients[RANK_COEFFICIENT]
     if association.value is None:
         return "no coefficient, since one side has no spread"
     p_value = result.corrected.get(RANK_COEFFICIENT)
     points = count_noun(len(result.points.points), "point")
     tested = "no p" if p_value is None else f"p {_p_text(p_value)}"
+    if is_exploratory:
+        tested = "no p, since it was asked after looking at results"
+    elif not result.is_testable:
+        tested = f"no p, since the points descend from {count_noun(result.origin_count, 'source')}"
     if p_value is not None and result.family_size > 1:
         tested += f" after Holm's correction for {result.family_size} predictors"
     value = f"{format_number(association.value, sign=True)}{format_interval(association.interval, sign=True)}"
