@@ -14,7 +14,13 @@ from advtransfer.types import Check
 
 ROOT = Path(__file__).parents[1]
 ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text()
-DOCUMENTS = ["CONTRIBUTING.md", "docs/architecture.md", "docs/glossary.md", "docs/pages.md"]
+DOCUMENTS = [
+    "CONTRIBUTING.md",
+    "docs/architecture.md",
+    "docs/glossary.md",
+    "docs/pages.md",
+    "docs/export.md",
+]
 PLUGINS = ROOT / "plugins"
 PLACES = (ROOT, ROOT / "benchmark" / "advtransfer", PLUGINS, *sorted(PLUGINS.glob("advtransfer_*")))
 

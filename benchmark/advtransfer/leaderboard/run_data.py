@@ -18,7 +18,7 @@ from advtransfer.leaderboard.source_data import SourceData, read_source
 from advtransfer.leaderboard.validation import FitCurves, training_curves, validation_metrics
 from advtransfer.planning import Plan, Trial
 from advtransfer.planning.status import Attempt, TrialStatus, trial_status
-from advtransfer.result.comparison import verdict_with_batteries
+from advtransfer.result.comparison import checks_with_batteries, verdict_with_batteries
 from advtransfer.result.evidence import (
     BatteryIndex,
     FoldedResult,
@@ -31,7 +31,7 @@ from advtransfer.result.sample_values import values_by_metric
 from advtransfer.result.verdict import Verdict, worst_verdict
 from advtransfer.result.worst_case import worst_results
 from advtransfer.suite.figure_settings import requested_curves
-from advtransfer.types import Json
+from advtransfer.types import Check, Json
 from advtransfer.types.metric_names import (
     CLAIM_PREFIX,
     VALIDATION_LABEL,
@@ -106,6 +106,7 @@ class Metric:
         probe: The host's own attacks behind a robust accuracy, None for other metrics.
         is_plugin_share: Whether the evaluation says that it is a share of other things than samples.
         images: Its values by test image, None where the record has none.
+        batteries: Ids of the batteries whose breaks a robust accuracy counts.
     """
 
     low: float
@@ -114,6 +115,7 @@ class Metric:
     probe: Probe | None = None
     is_plugin_share: bool = False
     images: ImageShares | None = field(default=None, compare=False, repr=False)
+    batteries: tuple[str, ...] = ()
 
     @property
     def is_share(self) -> bool:
@@ -139,6 +141,7 @@ class ResultData:
         files: Paths in the run folder, by the names that the evaluation gave.
         unlearned_reason: Why the fitted model did not learn its task, None where it did.
         largest_class: Share of the largest class among the test labels, None where not recorded.
+        checks: The checks that the verdict rests on; kept only where they are asked for.
     """
 
     id: str
@@ -151,6 +154,7 @@ class ResultData:
     files: Mapping[str, str] = field(default_factory=dict)
     unlearned_reason: str | None = None
     largest_class: float | None = None
+    checks: tuple[Check, ...] = ()
 
     @property
     def claims(self) -> list[str]:
@@ -261,8 +265,12 @@ class RunData:
         )
 
 
-def gather_run_data(run: RunRecords) -> RunData:
+def gather_run_data(run: RunRecords, *, keep_checks: bool = False) -> RunData:
     """Read the records of a run, without those that its plan does not name (from an earlier plan).
+
+    Args:
+        run: The run.
+        keep_checks: Keep the checks of each result, which need more memory than its numbers.
 
     Raises:
         BadInput: A question of the suite is malformed.
@@ -304,12 +312,16 @@ def gather_run_data(run: RunRecords) -> RunData:
         id = str(attempt["id"])
         if not data.has_record(id):
             data.attempts[id] = Attempt(str(attempt.get("status")), str(attempt["reason"]))
-    _fold_results(data, evidence, batteries)
+    _fold_results(data, evidence, batteries, keep_checks=keep_checks)
     return data
 
 
 def _fold_results(
-    data: RunData, evidence: Mapping[str, JsonObject], batteries: BatteryIndex
+    data: RunData,
+    evidence: Mapping[str, JsonObject],
+    batteries: BatteryIndex,
+    *,
+    keep_checks: bool,
 ) -> None:
     """Fold all results with the batteries, once every record is read."""
     folded: dict[str, FoldedResult] = {}
@@ -321,6 +333,7 @@ def _fold_results(
             verdict=verdict_with_batteries(record, batteries),
             sample_outcomes=folded[id].outcomes,
             unlearned_reason=unlearned_reason(record),
+            checks=tuple(checks_with_batteries(record, batteries)) if keep_checks else (),
         )
     for label, metrics in data.metrics.items():
         claims = {name for name in metrics if name.startswith(CLAIM_PREFIX)}
@@ -367,7 +380,8 @@ def _folded_metrics(recorded: Mapping[str, Metric], folded: FoldedResult) -> dic
             metrics[attack_name(name)] = metric
             metrics[name] = replace(metric, probe=Probe("", 0, metric.sample_count or 0, 0))
     for name, share in folded.shares.items():
-        metrics[name] = Metric(*share, probe=folded.probes.get(name))
+        batteries = folded.batteries.get(name, ())
+        metrics[name] = Metric(*share, probe=folded.probes.get(name), batteries=batteries)
     return metrics
 
 

@@ -114,6 +114,7 @@ class BatteryEvidence:
         is_wrong: Whether the sample at each position is wrong without attack, ``(B,)``.
         checks: Checks of the model.
         images: Digest of the test part and the attacked positions.
+        id: Id of the battery's record.
         broken_positions: Positions in the test part of the broken samples.
     """
 
@@ -125,6 +126,7 @@ class BatteryEvidence:
     is_wrong: npt.NDArray[np.bool_]
     checks: tuple[Check, ...] = ()
     images: str = ""
+    id: str = ""
     broken_positions: PositionArray = field(init=False)
 
     def __post_init__(self) -> None:
@@ -141,11 +143,13 @@ class FoldedResult:
             those of the attack alone as ``attack_accuracy*``, and others as recorded.
         probes: Probes of the robust accuracies, by metric; without images where no battery ran.
         balls: Balls of the robust accuracies, by metric, where they are known.
+        batteries: Ids of the batteries whose breaks are folded in, by metric, sorted.
     """
 
     outcomes: Mapping[str, OutcomeArray]
     probes: Mapping[str, Probe] = field(default_factory=dict)
     balls: Mapping[str, Ball] = field(default_factory=dict)
+    batteries: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def shares(self) -> dict[str, Share]:
@@ -227,7 +231,8 @@ def read_battery(record: RecordJson, ball: Ball) -> BatteryEvidence | None:
     checks = tuple(Check(**check) for check in record["checks"])
     test = str(record["asked"]["inputs"].get("test"))
     images = _images_digest(test, attacked.astype("<i8").tobytes())
-    return BatteryEvidence(ball, version, of, attacked, is_broken, is_wrong, checks, images)
+    id = str(record["id"])
+    return BatteryEvidence(ball, version, of, attacked, is_broken, is_wrong, checks, images, id)
 
 
 @lru_cache(maxsize=8)
@@ -287,6 +292,7 @@ def fold_result(record: RecordJson, batteries: BatteryIndex) -> FoldedResult:
     outcomes: dict[str, OutcomeArray] = {}
     probes: dict[str, Probe] = {}
     balls: dict[str, Ball] = {}
+    ids: dict[str, tuple[str, ...]] = {}
     for name, values in recorded.items():
         outcomes[name] = values
         if not name.startswith(CLAIM_PREFIX):
@@ -298,9 +304,11 @@ def fold_result(record: RecordJson, batteries: BatteryIndex) -> FoldedResult:
         probes[name] = Probe("", 0, len(values), 0)
         if ball is not None:
             balls[name] = ball
-            outcomes[name] = fold_outcomes(values, batteries.within(record, ball))
+            within = batteries.within(record, ball)
+            outcomes[name] = fold_outcomes(values, within)
+            ids[name] = tuple(sorted(each.id for each in within))
             probes[name] = probe_outcomes(record, values, batteries.at(record, ball))
-    return FoldedResult(outcomes, probes, balls)
+    return FoldedResult(outcomes, probes, balls, ids)
 
 
 def fold_outcomes(outcomes: OutcomeArray, evidence: Iterable[BatteryEvidence]) -> OutcomeArray:

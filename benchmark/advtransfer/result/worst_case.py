@@ -47,6 +47,7 @@ def worst_results(
         outcomes: dict[str, OutcomeArray] = {}
         probes: dict[str, Probe] = {}
         balls: dict[str, Ball] = {}
+        ids: dict[str, tuple[str, ...]] = {}
         for ball in _distinct_balls(attack.ball for attack in attacks if attack.ball.norm == norm):
             name = f"{CLAIM_PREFIX}@{ball.eps:g}"
             at_radius = [attack for attack in attacks if ball.equals(attack.ball)]
@@ -58,8 +59,9 @@ def worst_results(
             )
             probes[name] = probe_outcomes(record, alone, batteries.at(record, ball))
             balls[name] = ball
+            ids[name] = tuple(sorted(each.id for each in batteries.within(record, ball)))
         if outcomes:
-            worst[label] = FoldedResult(outcomes, probes, balls)
+            worst[label] = FoldedResult(outcomes, probes, balls, ids)
     return worst
 
 
