@@ -154,10 +154,15 @@ class Run:
         for path in self._record_files():
             fault = _file_fault(path, self.path)
             yield self._relative_path(path), None if fault else load_json_object(path), fault
+        for location, record in self.bundled_records():
+            fault = record_fault(record)
+            yield location, None if fault else record, fault
+
+    def bundled_records(self) -> Iterator[tuple[str, Record]]:
+        """Yield location and content of each record of a bundle, as it is, without validation."""
         for path in sorted((self.path / "records").glob("*.jsonl")):
             for number, record in iter_json_lines(path_without_links(self.path, path)):
-                fault = record_fault(record)
-                yield f"{self._relative_path(path)}:{number}", None if fault else record, fault
+                yield f"{self._relative_path(path)}:{number}", record
 
     def set_aside_damaged(self) -> dict[str, str]:
         """Rename damaged records, so that they count as missing; return `damaged_records`."""

@@ -121,8 +121,13 @@ def record_fault(record: object, *, id: str | None = None) -> str | None:
         record: The parsed JSON of the record.
         id: The id in the name of its file.
     """
+    return next(record_faults(record, id=id), None)
+
+
+def record_faults(record: object, *, id: str | None = None) -> Iterator[str]:
+    """Yield every fault of a record, as `record_fault`; none after fields of other kinds."""
     try:
-        return next(_record_faults(record, id), None)
+        yield from _record_faults(record, id)
     except (
         TypeError,
         ValueError,
@@ -131,7 +136,7 @@ def record_fault(record: object, *, id: str | None = None) -> str | None:
         ArithmeticError,
         RecursionError,
     ) as error:
-        return f"found fields of other kinds ({type(error).__name__}: {error}); expected those of a record"
+        yield f"found fields of other kinds ({type(error).__name__}: {error}); expected those of a record"
 
 
 def battery_disagreement(result: RecordJson, battery: RecordJson) -> str | None:
