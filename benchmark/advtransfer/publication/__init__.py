@@ -1,0 +1,1 @@
+"""Boards, and the publication and verification of bundles."""
