@@ -23,6 +23,7 @@ from advtransfer.node import content_id
 from advtransfer.result.evidence import BATTERY_SIZE_NAMES, current_battery_id
 from advtransfer.result.plan_validation import plan_fault
 from advtransfer.result.record import Record, arrays_path, battery_ids
+from advtransfer.result.record_lines import read_lines, record_files
 from advtransfer.result.validation import (
     ID_PATTERN,
     battery_disagreement,
@@ -148,7 +149,7 @@ class Run:
         for path in self._record_files():
             fault = _file_fault(path, self.path)
             yield self._relative_path(path), None if fault else load_json_object(path), fault
-        for path in sorted((self.path / "records").glob("*.jsonl")):
+        for path in record_files(self.path):
             for number, record in _numbered_lines(path_without_links(self.path, path)):
                 fault = record_fault(record)
                 yield f"{self._relative_path(path)}:{number}", None if fault else record, fault
@@ -308,12 +309,11 @@ class Run:
 
 def _numbered_lines(path: Path) -> Iterator[tuple[int, Record]]:
     """Yield the number and the JSON value of each line of a file; None where it is not JSON."""
-    with path.open(encoding="utf-8", errors="replace") as lines:
-        for number, line in enumerate(lines, start=1):
-            try:
-                yield number, json.loads(line)
-            except (ValueError, RecursionError):
-                yield number, cast(Record, None)
+    for number, line in enumerate(read_lines(path), start=1):
+        try:
+            yield number, json.loads(line)
+        except (ValueError, RecursionError):
+            yield number, cast(Record, None)
 
 
 def _file_fault(path: Path, run: Path) -> str | None:
