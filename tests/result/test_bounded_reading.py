@@ -22,12 +22,12 @@ from advtransfer.result.bounded_reading import (
     MAX_JSON_DEPTH,
     MAX_RECORD_BYTES,
     check_safetensors,
-    iter_json_lines,
     parse_json,
     read_bytes,
     read_json,
     read_npz,
 )
+from advtransfer.result.record_lines import PACKED_SUFFIX, pack_lines, read_json_lines
 from advtransfer.result.validation import MAX_SAMPLES, record_fault
 from advtransfer.testing.records import complete_record
 
@@ -70,13 +70,11 @@ def test_brackets_in_texts_are_no_levels() -> None:
     assert value == parse_json(json.dumps(value).encode())
 
 
-def test_a_line_too_long_is_named_by_its_number_and_the_next_is_read(tmp_path: Path) -> None:
+def test_lines_that_are_not_json_are_named_by_their_number(tmp_path: Path) -> None:
     path = tmp_path / "records.jsonl"
-    path.write_bytes(b'{"a": 1}\n' + b" " * 250 + b'{"b": 2}\n[\n{"c": 3}')
+    path.write_bytes(b'{"a": 1}\n[\n\n{"c": 3}')
 
-    assert [(1, {"a": 1}), (2, None), (3, None), (4, {"c": 3})] == list(
-        iter_json_lines(path, line_limit=100)
-    )
+    assert [(1, {"a": 1}), (2, None), (3, None), (4, {"c": 3})] == list(read_json_lines(path))
 
 
 def test_links_folders_pipes_and_large_files_are_not_opened(tmp_path: Path) -> None:
@@ -202,6 +200,9 @@ def hostile_files() -> dict[str, Callable[[Path], object]]:
         "zlib": lambda path: path.write_bytes(bomb_record(400, 1 << 30)),
         "large": lambda path: os.truncate(path.touch() or path, 2**33),
         "line": lambda path: path.write_bytes(b"[" + b"1," * MAX_RECORD_BYTES + b"1]"),
+        "lines": lambda path: (
+            path.with_suffix("").with_suffix(PACKED_SUFFIX).write_bytes(pack_lines([""] * 10**7))
+        ),
         "link": lambda path: path.symlink_to("/etc/passwd"),
     }
 
@@ -223,7 +224,7 @@ print(after << 10, time.process_time() - began)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss is in KiB on Linux alone")
-@pytest.mark.parametrize("name", ["deep", "count", "zlib", "large", "line", "link"])
+@pytest.mark.parametrize("name", ["deep", "count", "zlib", "large", "line", "lines", "link"])
 def test_a_hostile_file_costs_little(name: str, tmp_path: Path) -> None:
     (tmp_path / "records").mkdir()
     hostile_files()[name](tmp_path / "records" / "result.jsonl")

@@ -1,1 +1,4 @@
-"""Boards, and the publication and verification of bundles."""
+"""Published results: submissions with a manifest and a Merkle root, boards, and their pages.
+
+``docs/publishing.md`` describes the files.
+"""
