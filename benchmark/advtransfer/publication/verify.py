@@ -125,6 +125,17 @@ def verify_bundle(folder: Path, *, board: PlannedSuite | None, host: Host) -> Ve
     return found
 
 
+def board_name(folder: Path, boards: Path) -> str:
+    """Return the suite of the board that a bundle belongs to: ``results/<suite>/<name>``, or its plan's."""
+    parent = folder.resolve().parent.name
+    if parent in shipped_suites() or (boards / parent).is_dir():
+        return parent
+    try:
+        return str(Run(folder).read_plan()["suite"])
+    except (AdvTransferError, OSError):
+        return parent
+
+
 def load_board(name: str, host: Host) -> PlannedSuite | None:
     """Return the board of a shipped suite, planned by the installed release; None where there is none."""
     return plan_suite(str(shipped_suites()[name]), host) if name in shipped_suites() else None
