@@ -110,7 +110,8 @@ def test_a_seed_repeats_the_draw_in_any_order_of_trials(plan: Plan) -> None:
 
 
 def test_the_best_rows_are_those_of_the_page(run: Run, plan: Plan) -> None:
-    best = [trial for trial in plan.trials if trial.id in best_trials(run)]
+    ids = best_trials(run)
+    best = [trial for trial in plan.trials if trial.id in ids]
 
     assert {"n=20", "n=100"} == {f"n={trial.n}" for trial in best}
     # One row a table, each with its three seeds.
