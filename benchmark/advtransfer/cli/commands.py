@@ -24,6 +24,7 @@ COMMANDS = {
     "run": "Run a suite, or continue it.",
     "status": "Show how far a run is, and why trials failed.",
     "leaderboard": "Render the pages of runs from their records.",
+    "verify": "Check a published bundle without trusting it.",
     "check": "Hold an evaluation against canaries or another attack.",
     "schema": "Print the JSON Schema of suites, for editors.",
     "cache": "List, verify or prune the artifact cache.",
