@@ -26,8 +26,19 @@ from advtransfer.types.metric_names import (
     worst_norm,
 )
 
-LEADERBOARD_KEYS = ("note", "answer", "baseline", "rank_by", "columns", "figures", "questions")
+LEADERBOARD_KEYS = (
+    "note",
+    "answer",
+    "baseline",
+    "rank_by",
+    "columns",
+    "figures",
+    "questions",
+    "open",
+)
 ANSWER_KEYS = ("metric", "of", "against", "at")
+OPEN_AXES = ("sources", "adapters", "transfers")
+"""Axes that submissions to the suite's board may add to."""
 RANK_BY_KEYS = ("lowest",)
 FIGURE_KINDS = ("accuracy_vs_n",)
 FIGURE_KEYS = ("kind", "metric")
@@ -70,6 +81,7 @@ class LeaderboardReader(RowReader):
             questions=tuple(self._read_question(question) for question in questions),
             note=self._read_note(items["note"]) if "note" in items else "",
             answer=self._read_answer(items["answer"], items) if "answer" in items else None,
+            open=self._read_open(items),
         )
 
     def _read_answer(
@@ -109,6 +121,13 @@ class LeaderboardReader(RowReader):
         if "at" in items:
             answer["at"] = self._read_place(items["at"])
         return answer
+
+    def _read_open(self, items: Mapping[str, Located]) -> tuple[str, ...]:
+        """Return the axes that submissions may add to, in the order of `OPEN_AXES`."""
+        axes = self._list_items(items, "open")
+        for axis in axes:
+            self._require_choice(axis, OPEN_AXES, "an axis that submissions may add to")
+        return tuple(axis for axis in OPEN_AXES if any(each.value == axis for each in axes))
 
     def _read_note(self, value: Located) -> str:
         """Return a text for the page, on one line."""
