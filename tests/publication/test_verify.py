@@ -14,10 +14,12 @@ import pytest
 
 from advtransfer.host import Host
 from advtransfer.node import content_id
-from advtransfer.publication.cells import PlannedSuite
+from advtransfer.publication.board import planned_axes, version_digest
+from advtransfer.publication.board_check import LocalBoards, load_boards
+from advtransfer.publication.cells import plan_suite
 from advtransfer.publication.manifest import MANIFEST_FILE, make_manifest
 from advtransfer.publication.report import verification_lines
-from advtransfer.publication.verify import Verification, load_board, verify_bundle
+from advtransfer.publication.verify import Verification, verify_bundle
 from advtransfer.result import Run
 from advtransfer.result.record import pack_outcomes, robust_share, unpack_outcomes
 from advtransfer.result.run_folder import record_bytes
@@ -38,16 +40,16 @@ def host() -> Host:
 
 
 @pytest.fixture(scope="module")
-def board(host: Host) -> PlannedSuite:
-    found = load_board("quickstart", host)
-    assert found is not None
-    return found
+def boards(host: Host) -> LocalBoards:
+    """What a checkout knows without any file of a board: the shipped suite."""
+    return load_boards(Path("quickstart/honest"), Path("boards"), host)
 
 
 @pytest.fixture(scope="module")
-def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def published(tmp_path_factory: pytest.TempPathFactory, host: Host) -> Path:
     """The committed quickstart as a submission, its records plain, one a line."""
-    folder = tmp_path_factory.mktemp("results") / "honest"
+    folder = tmp_path_factory.mktemp("results") / "quickstart" / "honest"
+    Bundle.board = version_digest(planned_axes(plan_suite("quickstart", host).suite))
     origin = next(path.parent for path in sorted(RESULTS.rglob("plan.json")))
     run = Run(origin)
     bundle = Bundle(folder)
@@ -65,6 +67,8 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 class Bundle:
     """A bundle whose records can be edited, as its author could."""
+
+    board = ""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -93,7 +97,7 @@ class Bundle:
 
     def seal(self) -> None:
         """Write the manifest anew: every digest and the root agree with the files."""
-        manifest = make_manifest(Run(self.path), name=self.path.name, board="b" * 64, **MANIFEST)
+        manifest = make_manifest(Run(self.path), name=self.path.name, board=self.board, **MANIFEST)
         (self.path / MANIFEST_FILE).write_bytes(record_bytes(manifest))
 
     # --- what a record says ---
@@ -224,13 +228,13 @@ NAIVE: Mapping[str, tuple[Callable[[Bundle], None], str, str]] = {
 
 @pytest.mark.parametrize("name", NAIVE)
 def test_naive_cheats_are_found_by_file_and_cell(
-    name: str, published: Path, board: PlannedSuite, host: Host, tmp_path: Path
+    name: str, published: Path, boards: LocalBoards, host: Host, tmp_path: Path
 ) -> None:
     cheat, where, cell = NAIVE[name]
-    bundle = Bundle.copy_of(published, tmp_path / "honest")
+    bundle = Bundle.copy_of(published, tmp_path / "quickstart" / "honest")
     cheat(bundle)
     bundle.write()
-    found = verify_bundle(bundle.path, board=board, host=host)
+    found = verify_bundle(bundle.path, boards=boards, host=host)
 
     assert _names(found, where, cell)
     assert _names(found, "", ""), "a file without its digest"
@@ -251,9 +255,11 @@ def test_the_honest_bundle_is_verified_without_torch(published: Path) -> None:
         "import sys, time\n"
         "from pathlib import Path\n"
         "from advtransfer.host import Host\n"
-        "from advtransfer.publication.verify import load_board, verify_bundle\n"
-        "host = Host.discover()\n"
-        "found = verify_bundle(Path(sys.argv[1]), board=load_board('quickstart', host), host=host)\n"
+        "from advtransfer.publication.board_check import load_boards\n"
+        "from advtransfer.publication.verify import verify_bundle\n"
+        "host, bundle = Host.discover(), Path(sys.argv[1])\n"
+        "boards = load_boards(bundle, Path('boards'), host)\n"
+        "found = verify_bundle(bundle, boards=boards, host=host)\n"
         "print([str(fault) for fault in found.faults], 'torch' in sys.modules, time.process_time())\n"
     )
     child = subprocess.run(
@@ -266,9 +272,9 @@ def test_the_honest_bundle_is_verified_without_torch(published: Path) -> None:
 
 
 def test_the_report_says_what_was_recomputed_and_what_nothing_here_sees(
-    published: Path, board: PlannedSuite, host: Host
+    published: Path, boards: LocalBoards, host: Host
 ) -> None:
-    found = verify_bundle(published, board=board, host=host)
+    found = verify_bundle(published, boards=boards, host=host)
     report = "\n".join(verification_lines(found))
 
     assert 252 == found.records.total()
@@ -340,17 +346,17 @@ THOROUGH: Mapping[str, tuple[Callable[[Bundle], None], str]] = {
 
 @pytest.mark.parametrize("name", THOROUGH)
 def test_thorough_cheats_that_ids_or_outcomes_show_are_found(
-    name: str, published: Path, board: PlannedSuite, host: Host, tmp_path: Path
+    name: str, published: Path, boards: LocalBoards, host: Host, tmp_path: Path
 ) -> None:
     cheat, cell = THOROUGH[name]
-    bundle = Bundle.copy_of(published, tmp_path / "honest")
+    bundle = Bundle.copy_of(published, tmp_path / "quickstart" / "honest")
     cheat(bundle)
     for record in bundle.records.values():
         if record["kind"] == "result":
             bundle.derive(record)
     bundle.write()
     bundle.seal()
-    found = verify_bundle(bundle.path, board=board, host=host)
+    found = verify_bundle(bundle.path, boards=boards, host=host)
 
     assert _names(found, "", cell), [str(fault) for fault in found.faults]
     assert not any(fault.where == MANIFEST_FILE for fault in found.faults)
@@ -358,35 +364,35 @@ def test_thorough_cheats_that_ids_or_outcomes_show_are_found(
 
 @pytest.mark.parametrize("sealed", [False, True])
 def test_reordered_records_are_found(
-    sealed: bool, published: Path, board: PlannedSuite, host: Host, tmp_path: Path
+    sealed: bool, published: Path, boards: LocalBoards, host: Host, tmp_path: Path
 ) -> None:
-    bundle = Bundle.copy_of(published, tmp_path / "honest")
+    bundle = Bundle.copy_of(published, tmp_path / "quickstart" / "honest")
     bundle.write(order=lambda ids: sorted(ids, reverse=True))
     if sealed:
         bundle.seal()
-    found = verify_bundle(bundle.path, board=board, host=host)
+    found = verify_bundle(bundle.path, boards=boards, host=host)
 
     assert any("expected the order of ids" in fault.text for fault in found.faults)
     assert sealed != any("sha256" in fault.text for fault in found.faults)
 
 
 def test_a_thorough_change_of_outcomes_is_what_offline_checks_cannot_see(
-    published: Path, board: PlannedSuite, host: Host, tmp_path: Path
+    published: Path, boards: LocalBoards, host: Host, tmp_path: Path
 ) -> None:
     """The gap that the report states; if this fails, the report says too little."""
-    bundle = Bundle.copy_of(published, tmp_path / "honest")
+    bundle = Bundle.copy_of(published, tmp_path / "quickstart" / "honest")
     change_outcomes(bundle)
     bundle.write()
     bundle.seal()
 
-    assert [] == verify_bundle(bundle.path, board=board, host=host).faults
+    assert [] == verify_bundle(bundle.path, boards=boards, host=host).faults
 
 
 @pytest.mark.parametrize("name", ["link", "../", "large", "many", "device"])
 def test_files_that_may_not_be_opened_end_the_reading(
-    name: str, published: Path, board: PlannedSuite, host: Host, tmp_path: Path
+    name: str, published: Path, boards: LocalBoards, host: Host, tmp_path: Path
 ) -> None:
-    bundle = Bundle.copy_of(published, tmp_path / "honest")
+    bundle = Bundle.copy_of(published, tmp_path / "quickstart" / "honest")
     match name:
         case "link":
             (bundle.path / "files").symlink_to("/etc")
@@ -403,7 +409,7 @@ def test_files_that_may_not_be_opened_end_the_reading(
             import os
 
             os.mkfifo(bundle.path / "pipe")
-    found = verify_bundle(bundle.path, board=board, host=host)
+    found = verify_bundle(bundle.path, boards=boards, host=host)
 
     assert found.faults
     assert any("not read further" in note for note in found.notes)

@@ -23,12 +23,13 @@ from advtransfer.result.bounded_reading import (
     MAX_JSON_DEPTH,
     MAX_RECORD_BYTES,
     check_safetensors,
+    iter_json_lines,
     parse_json,
     read_bytes,
     read_json,
     read_npz,
 )
-from advtransfer.result.record_lines import PACKED_SUFFIX, read_json_lines
+from advtransfer.result.record_lines import PACKED_SUFFIX
 from advtransfer.result.validation import MAX_SAMPLES, record_fault
 from advtransfer.testing.records import complete_record
 
@@ -71,11 +72,13 @@ def test_brackets_in_texts_are_no_levels() -> None:
     assert value == parse_json(json.dumps(value).encode())
 
 
-def test_lines_that_are_not_json_are_named_by_their_number(tmp_path: Path) -> None:
+def test_a_line_too_long_is_named_by_its_number_and_the_next_is_read(tmp_path: Path) -> None:
     path = tmp_path / "records.jsonl"
-    path.write_bytes(b'{"a": 1}\n[\n\n{"c": 3}')
+    path.write_bytes(b'{"a": 1}\n' + b" " * 250 + b'{"b": 2}\n[\n{"c": 3}')
 
-    assert [(1, {"a": 1}), (2, None), (3, None), (4, {"c": 3})] == list(read_json_lines(path))
+    assert [(1, {"a": 1}), (2, None), (3, None), (4, {"c": 3})] == list(
+        iter_json_lines(path, line_limit=100)
+    )
 
 
 def test_links_folders_pipes_and_large_files_are_not_opened(tmp_path: Path) -> None:

@@ -9,8 +9,9 @@ import click
 from advtransfer.cli.commands import Subcommand
 from advtransfer.cli.output import print_note, print_product
 from advtransfer.host import Host
+from advtransfer.publication.board_check import load_boards
 from advtransfer.publication.report import verification_lines
-from advtransfer.publication.verify import board_name, load_board, verify_bundle
+from advtransfer.publication.verify import verify_bundle
 
 
 @click.command(cls=Subcommand, short_help="Check a published bundle without trusting it.")
@@ -57,8 +58,8 @@ def command(
     The exit code is 0 if nothing is wrong, and 1 otherwise.
     """
     host = Host.discover()
-    board = load_board(board_name(bundle, boards), host)
-    verification = verify_bundle(bundle, board=board, host=host)
+    local_boards = load_boards(bundle, boards, host)
+    verification = verify_bundle(bundle, boards=local_boards, host=host)
     failed = bool(verification.faults)
     for fault in verification.faults:
         print_note(str(fault))

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from advtransfer.errors import BadInput, Problem
+from advtransfer.leaderboard.answer import Answer, best_row_text, suite_answer
 from advtransfer.leaderboard.caveats import (
     MISSED_NOTE,
     SECONDS_LEGEND,
@@ -26,7 +27,8 @@ from advtransfer.leaderboard.caveats import (
     unchecked_section,
     unranked_section,
 )
-from advtransfer.leaderboard.figures import requested_figures
+from advtransfer.leaderboard.contrasts import Comparison
+from advtransfer.leaderboard.figures import PageFigure, requested_figures
 from advtransfer.leaderboard.markdown import (
     count_noun,
     escape_markdown,
@@ -37,6 +39,7 @@ from advtransfer.leaderboard.markdown import (
     markdown_table,
 )
 from advtransfer.leaderboard.plugin_figures import plugin_figures_section
+from advtransfer.leaderboard.questions_coefficients import answer_questions
 from advtransfer.leaderboard.questions_section import questions_section
 from advtransfer.leaderboard.ranking import Ranking, rank_rows, requested_ranking
 from advtransfer.leaderboard.run_data import (
@@ -47,8 +50,14 @@ from advtransfer.leaderboard.run_data import (
     gather_run_data,
 )
 from advtransfer.leaderboard.source_data import SourceData
-from advtransfer.leaderboard.table_rows import LeaderboardRow, columns_of, group_rows
+from advtransfer.leaderboard.table_rows import (
+    LeaderboardRow,
+    columns_of,
+    group_rows,
+    trial_order,
+)
 from advtransfer.leaderboard.tables import EN_DASH, baseline_label, render_table
+from advtransfer.planning import Trial
 from advtransfer.planning.status import STATUS_WORDS
 from advtransfer.text import ABSENT
 from advtransfer.types import Json
@@ -71,6 +80,14 @@ TRAINING_STARTS = {
         "architecture, which makes their gradients and adversarial examples more alike: {}."
     ),
 }
+MAX_BEST_ROWS = 3
+FOLDED_SUMMARY = (
+    "Sources, data sets, evaluations, how to read the tables, and how this page was made"
+)
+DATASETS_NOTE = (
+    "Labelled images: those that a transfer may see, drawn anew for each subset seed. Test part: the "
+    "start of its id, equal where the same images were tested."
+)
 NUMBER_LEGEND = (
     "A number is a mean over trials, with its 95 % interval in brackets. The caption of each table "
     "says what the intervals are over: shares of test images have one over the images and, where "
@@ -84,19 +101,101 @@ CELL_LEGEND = (
 )
 
 
-def header_section(data: RunData) -> str:
-    """Return title, counts, the command that makes the page again, and the environment."""
+def header_parts(data: RunData) -> tuple[str, str, str]:
+    """Return title, note and counts of a page."""
     plan = data.plan
     states = Counter(data.trial_state(trial).value for trial in plan.trials)
     counts = ", ".join(f"{states[value]:,} {word}" for value, word in STATUS_WORDS.items())
-    command = f"advtransfer leaderboard runs/{plan.suite}"
     title = f"# {escape_markdown(plan.title or plan.suite)}"
     planned = count_noun(len(plan.trials), "trial")
     summary = f"Suite {inline_code(plan.suite)}: {planned} planned, {counts}."
+    if data.date:
+        summary += f" Newest record: {data.date}."
+    note = escape_markdown(str(plan.leaderboard.get("note", "")))
+    return title, note, summary
+
+
+def answer_section(answer: Answer | None, figure: PageFigure | None, data: RunData) -> str:
+    """Return the answer, the best rows of the last table that it is about, and the figure."""
+    parts = [answer.text] if answer is not None else []
+    if answer is not None and answer.comparison is not None:
+        parts.append(_best_rows(answer.comparison, data))
+    if figure is not None:
+        parts.append(_figure_text(figure))
+    return join_parts(parts)
+
+
+def _best_rows(comparison: Comparison, data: RunData) -> str:
+    """Return the first rows of the last table of an answer, empty without a ranked one."""
+    if not comparison.places:
+        return ""
+    place = comparison.places[-1]
+    columns = columns_of(data)
+    if comparison.ranking.column.key not in {column.key for column in columns}:
+        columns = [comparison.ranking.column, *columns]
+    lines = rank_rows(
+        group_rows(data)[place], columns=columns, ranking=comparison.ranking, data=data
+    )
+    best = [line for line in lines if line.rank is not None][:MAX_BEST_ROWS]
+    if not best:
+        return ""
+    table = render_table(
+        best,
+        columns=columns,
+        ranking=comparison.ranking,
+        baseline=data.plan.leaderboard.get("baseline"),
+        seconds=False,
+        captioned=False,
+    )
+    target, n = place
+    return f"Best rows on {escape_markdown(target)}, n = {n}:\n\n{table}"
+
+
+def _figure_text(figure: PageFigure) -> str:
+    return f"![{escape_markdown(figure.text)}]({figure.name})\n\n{figure.caption}"
+
+
+def origin_section(data: RunData) -> str:
+    """Return the command that makes the page again, and the environment of its records."""
+    command = f"advtransfer leaderboard runs/{data.plan.suite}"
     origin = f"Generated from the run's records by {inline_code(command)}; the same records give "
     origin += "the same page."
-    note = escape_markdown(str(plan.leaderboard.get("note", "")))
-    return join_parts([title, note, summary, origin, _environments_text(data)])
+    return join_parts(["## How this page was made", origin, _environments_text(data)])
+
+
+def datasets_section(data: RunData) -> str:
+    """Return the table of targets: labelled images, subset seeds, and test part."""
+    trials_by_target: dict[str, list[Trial]] = {}
+    for trial in sorted(data.plan.trials, key=trial_order):
+        trials_by_target.setdefault(trial.target, []).append(trial)
+    rows: list[list[str]] = []
+    for target, trials in trials_by_target.items():
+        sizes = ", ".join(str(n) for n in dict.fromkeys(trial.n for trial in trials))
+        seeds = str(len({trial.seed for trial in trials}))
+        rows.append([escape_markdown(target), sizes, seeds, *_test_cells(trials, data)])
+    if not rows:
+        return ""
+    header = ["target", "labelled images n", "subset seeds", "test images", "test part"]
+    table = markdown_table(header, rows, right=[False, False, True, True, False])
+    return join_parts(["## Data sets", table, DATASETS_NOTE])
+
+
+def _test_cells(trials: Sequence[Trial], data: RunData) -> list[str]:
+    """Return the number of test images of a target, and the start of the test part's id."""
+    ids = (id for trial in trials for of_label in trial.evaluations.values() for id in of_label)
+    results = [data.results[id] for id in ids if id in data.results]
+    counts = {len(values) for each in results for values in each.sample_outcomes.values()}
+    tests = {each.test_id for each in results if each.test_id}
+    texts = [", ".join(f"{count:,}" for count in sorted(counts))]
+    texts.append(", ".join(inline_code(test[:12]) for test in sorted(tests)))
+    return [text or ABSENT for text in texts]
+
+
+def folded_section(summary: str, parts: Sequence[str]) -> str:
+    """Return sections that a reader opens, empty without any."""
+    text = join_parts(parts)
+    # The blank lines make what is inside markdown again.
+    return f"<details>\n<summary>{summary}</summary>\n\n{text}\n\n</details>" if text else ""
 
 
 def sources_section(data: RunData) -> str:
@@ -260,11 +359,17 @@ class Page:
         markdown: Text of the page.
         figures: Content of the SVG files that the page shows, by file name.
         problems: Settings of the suite's page that the records cannot meet.
+        answer: The answer to the suite's question, None where nothing is ranked and nothing asked.
+        best_row: Name of the best row at the largest n in markdown, empty without one.
+        date: Day of the newest record, empty where no record tells.
     """
 
     markdown: str
     figures: Mapping[str, bytes]
     problems: tuple[Problem, ...] = ()
+    answer: Answer | None = None
+    best_row: str = ""
+    date: str = ""
 
 
 def make_page(run: RunRecords) -> Page:
@@ -277,18 +382,17 @@ def make_page(run: RunRecords) -> Page:
     ranking = requested_ranking(data)
     baseline = data.plan.leaderboard.get("baseline")
     figures = requested_figures(data)
-    answers, question_figures = questions_section(data)
-    figure_texts = [
-        f"![{escape_markdown(figure.text)}]({figure.name})\n\n{figure.caption}"
-        for figure in figures
-    ]
+    question_answers = answer_questions(data)
+    answers, question_figures = questions_section(question_answers)
+    answer = suite_answer(data, question_answers)
+    title, note, summary = header_parts(data)
     parts = [
-        header_section(data),
+        title,
+        note,
+        answer_section(answer, next(iter(figures), None), data),
+        summary,
         _damaged_section(run.damaged),
-        sources_section(data),
-        evaluations_section(data),
-        legend_section(data, ranking=ranking, baseline=baseline),
-        *figure_texts,
+        *map(_figure_text, figures[1:]),
         *_results_parts(data),
         answers,
         unranked_section(data),
@@ -298,9 +402,26 @@ def make_page(run: RunRecords) -> Page:
         incomplete_section(data),
         unanswerable_section(problems),
         plugin_figures_section(data),
+        folded_section(
+            FOLDED_SUMMARY,
+            [
+                sources_section(data),
+                datasets_section(data),
+                evaluations_section(data),
+                legend_section(data, ranking=ranking, baseline=baseline),
+                origin_section(data),
+            ],
+        ),
     ]
     svgs = {figure.name: figure.svg for figure in (*figures, *question_figures)}
-    return Page(f"{join_parts(parts)}\n", svgs, problems)
+    return Page(
+        f"{join_parts(parts)}\n",
+        svgs,
+        problems,
+        answer=answer,
+        best_row=best_row_text(data),
+        date=data.date,
+    )
 
 
 def _damaged_section(damaged: Mapping[str, str]) -> str:

@@ -17,12 +17,10 @@ from advtransfer.leaderboard.questions_caveats import coefficient_caveats
 from advtransfer.leaderboard.questions_coefficients import (
     PredictorResult,
     QuestionAnswer,
-    answer_questions,
 )
 from advtransfer.leaderboard.questions_config import Question
 from advtransfer.leaderboard.questions_controls import ScopeControls
 from advtransfer.leaderboard.questions_points import QuestionScope
-from advtransfer.leaderboard.run_data import RunData
 from advtransfer.statistics import COEFFICIENTS, Association
 from advtransfer.statistics.correlation import (
     BOOTSTRAP_RESAMPLES,
@@ -49,13 +47,8 @@ MAX_LABELS = 6  # given labels written out in one question
 MAX_HEADING_PREDICTORS = 3  # predictors written out in a heading
 
 
-def questions_section(data: RunData) -> tuple[str, list[PageFigure]]:
-    """Return the section and its figures; an empty string if the suite has no question.
-
-    Raises:
-        BadInput: A question is malformed, or its metric is not in the records.
-    """
-    answers = answer_questions(data)
+def questions_section(answers: Sequence[QuestionAnswer]) -> tuple[str, list[PageFigure]]:
+    """Return the section and its figures; an empty string if the suite has no question."""
     if not answers:
         return "", []
     figures: list[PageFigure] = []

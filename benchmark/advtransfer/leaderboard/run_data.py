@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
@@ -27,7 +28,7 @@ from advtransfer.result.evidence import (
     unlearned_reason,
 )
 from advtransfer.result.sample_values import values_by_metric
-from advtransfer.result.verdict import Verdict, verdict_from_record, worst_verdict
+from advtransfer.result.verdict import Verdict, worst_verdict
 from advtransfer.result.worst_case import worst_results
 from advtransfer.types import Json
 from advtransfer.types.metric_names import (
@@ -45,10 +46,14 @@ if TYPE_CHECKING:
 FOLDED_FIELDS = ("id", "asked", "battery", "checks", "outcomes")
 """Fields of a result record that its fold and its verdict read."""
 
+LATEST_TIME = 4e9
+"""Seconds since 1970 after which no record was started; records from elsewhere may say anything."""
+
 JsonObject: TypeAlias = Mapping[str, Any]
 """A JSON object as `advtransfer.result` writes it. Any: fields differ by kind of record."""
 
 
+UNREAD_VERDICT = Verdict("unchecked", "the batteries of the run are not read yet")
 NO_BATTERY_REASON = "no battery, or one of an old version, which does not name its images"
 
 
@@ -177,7 +182,8 @@ class RunData:
     """A run reduced to the values of its page.
 
     All mappings are by record id (`seconds`: by phase within it; `battery_seconds`: all batteries
-    of the run, which are no records of a trial), except `metrics` (recorded metric names by
+    of the run, which are no records of a trial; `started`: when each record was, in seconds since
+    1970), except `metrics` (recorded metric names by
     evaluation label), `derived_metrics` (those that only reading gives), `worst` (by trial and
     label of `WORST_LABELS`), `evaluation_uses` (component and options by evaluation label) and
     `leakage` (by target and row). `validation` has what fits measured on held-out images.
@@ -193,6 +199,7 @@ class RunData:
     labels_used: dict[str, int] = field(default_factory=dict)
     seconds: dict[str, Mapping[str, float]] = field(default_factory=dict)
     battery_seconds: list[float] = field(default_factory=list)
+    started: list[float] = field(default_factory=list)
     evaluation_uses: dict[str, tuple[str, JsonObject]] = field(default_factory=dict)
     leakage: dict[tuple[str, str], JsonObject] = field(default_factory=dict)
     attempts: dict[str, Attempt] = field(default_factory=dict)
@@ -212,6 +219,12 @@ class RunData:
             counts[environment.settings] += record_count
         usual = max(counts, key=lambda settings: counts[settings], default=None)
         return self.environment_by_id[id].settings != usual
+
+    @property
+    def date(self) -> str:
+        """The day of the newest record in UTC, ``2026-11-28``; empty where no record tells."""
+        newest = max(self.started, default=None)
+        return "" if newest is None else f"{datetime.fromtimestamp(newest, UTC):%Y-%m-%d}"
 
     def has_record(self, id: str) -> bool:
         """Return whether the run has a record with this id."""
@@ -289,10 +302,12 @@ def _fold_results(
     data: RunData, evidence: Mapping[str, JsonObject], batteries: BatteryIndex
 ) -> None:
     """Fold all results with the batteries, once every record is read."""
-    folded = {id: fold_result(record, batteries) for id, record in evidence.items()}
-    for id, result in data.results.items():
-        verdict = verdict_with_batteries(evidence[id], batteries)
-        data.results[id] = _folded_result(replace(result, verdict=verdict), folded[id])
+    folded: dict[str, FoldedResult] = {}
+    for id, record in evidence.items():
+        folded[id] = fold_result(record, batteries)
+        verdict = verdict_with_batteries(record, batteries)
+        result = replace(data.results[id], verdict=verdict)
+        data.results[id] = _folded_result(result, folded[id])
     for label, metrics in data.metrics.items():
         claims = {name for name in metrics if name.startswith(CLAIM_PREFIX)}
         if claims:
@@ -364,7 +379,11 @@ def _add_record(data: RunData, id: str, record: JsonObject, *, label: str | None
         data.source_data[id] = read_source(record)
     else:
         _add_fit(data, id, record)
-    data.seconds[id] = record.get("observed", {}).get("seconds", {})
+    observed = record.get("observed", {})
+    data.seconds[id] = observed.get("seconds", {})
+    started = observed.get("started")
+    if isinstance(started, int | float) and 0 < started < LATEST_TIME:
+        data.started.append(started)
     provenance = record.get("provenance", {})
     environment = RecordEnvironment(
         provenance.get("environment", ""),
@@ -393,7 +412,7 @@ def _result_data(record: JsonObject, *, stems: set[str], root: Path | None) -> R
     return ResultData(
         str(record["id"]),
         _read_metrics(record["metrics"]),
-        verdict_from_record(record),
+        UNREAD_VERDICT,
         test_id=str(inputs.get("test", "")),
         reference_id=str(inputs.get("reference", "")),
         image_values=values_by_metric(root, record, asked) if root else {},

@@ -60,9 +60,12 @@ class Column:
         known = [values for values in outcomes if values is not None]
         if not known or len(known) < len(outcomes) or len({len(values) for values in known}) > 1:
             return None
-        low = sum((values == Outcome.ROBUST).astype(float) for values in known) / len(known)
-        unknown = sum((values == Outcome.UNKNOWN).astype(float) for values in known) / len(known)
-        return ImageShares(low, low + unknown)
+        robust = [values == int(Outcome.ROBUST) for values in known]
+        unknown = [values == int(Outcome.UNKNOWN) for values in known]
+        low = sum(each.astype(float) for each in robust) / len(known)
+        if not any(each.any() for each in unknown):
+            return ImageShares(low, low)
+        return ImageShares(low, low + sum(each.astype(float) for each in unknown) / len(known))
 
     def results_of(self, trial: Trial, data: RunData) -> list[ResultData]:
         """Return the results with the metric, one per reference; none while any is missing."""

@@ -61,6 +61,7 @@ def render_table(
     ranking: Ranking | None,
     baseline: Json,
     seconds: bool,
+    captioned: bool = True,
 ) -> str:
     """Return the table and its caption in markdown.
 
@@ -70,6 +71,7 @@ def render_table(
         ranking: Ranking of the rows; without one, ranks and differences are not shown.
         baseline: Source or transfer that the rows are compared with, or None.
         seconds: Show the mean seconds of a trial's fit and of its evaluations.
+        captioned: Write the caption; a part of a table has none.
     """
     text_columns: list[TextColumn] = []
     if ranking:
@@ -90,7 +92,8 @@ def render_table(
         text_columns.append(("s evaluations", True, list(map(_seconds_text, measured))))
     headers, right, cells_by_column = zip(*text_columns, strict=True)
     rows = list(zip(*cells_by_column, strict=True))
-    return f"{markdown_table(headers, rows, right=right)}\n\n{table_caption(lines)}"
+    table = markdown_table(headers, rows, right=right)
+    return f"{table}\n\n{table_caption(lines)}" if captioned else table
 
 
 def table_caption(lines: Sequence[TableLine]) -> str:

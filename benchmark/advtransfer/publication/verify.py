@@ -8,29 +8,24 @@ follows from them; `advtransfer.publication.replay` measures trials again.
 
 from __future__ import annotations
 
-import json
-import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias
 
 from advtransfer.errors import AdvTransferError, CacheError
 from advtransfer.host import Host
-from advtransfer.host.plugin import HOST_NAME
 from advtransfer.node import content_id
 from advtransfer.planning import Plan, Trial
-from advtransfer.publication.cells import (
-    Fault,
-    PlannedSuite,
-    board_faults,
-    cell_names,
-    plan_bundle,
-    plan_differences,
-    plan_suite,
+from advtransfer.publication.board_check import LocalBoards, check_board, credit_notes
+from advtransfer.publication.bundle_files import (
+    MAX_BUNDLE_FILE_BYTES,
+    file_faults,
+    manifest_differences,
+    without_folder,
 )
-from advtransfer.publication.manifest import MANIFEST_FILE, make_manifest, read_manifest
+from advtransfer.publication.cells import Fault, cell_names
 from advtransfer.publication.recompute import (
     Recomputed,
     recompute_battery,
@@ -43,15 +38,11 @@ from advtransfer.result.evidence import BatteryIndex
 from advtransfer.result.record import battery_ids
 from advtransfer.result.sample_values import values_by_metric
 from advtransfer.result.validation import ID_PATTERN, battery_disagreement, record_faults
-from advtransfer.suite.extends import shipped_suites
 
 RecordJson: TypeAlias = Mapping[str, Any]  # Any: JSON
 
-MAX_BUNDLE_FILE_BYTES = 2**20
-MAX_BUNDLE_BYTES = 10 * 2**20
-MAX_FILES = 10_000
-RESERVED_NAMES = frozenset({"con", "prn", "aux", "nul"})
-"""File names that Windows cannot check out."""
+MAX_FAULTS = 1000
+"""Number of faults after which reading ends: nobody reads more of them."""
 
 
 @dataclass(slots=True)
@@ -94,193 +85,36 @@ class _BundleRecords:
         return [record for record in self.by_id.values() if record["kind"] == kind]
 
 
-def verify_bundle(folder: Path, *, board: PlannedSuite | None, host: Host) -> Verification:
+def verify_bundle(folder: Path, *, boards: LocalBoards, host: Host) -> Verification:
     """Return everything that is wrong in a bundle, by file, line and cell.
 
     Args:
         folder: The bundle.
-        board: The suite of the board in this checkout; None where there is none.
+        boards: The boards of its suite in this checkout.
         host: The installed plugins.
     """
     found = Verification(folder)
-    found.faults += _file_faults(folder)
+    found.faults += file_faults(folder)
     if found.faults:
         # A link or a file too large may not even be opened.
         found.notes.append("not read further, since files above may not be opened")
         return found
     run = Run(folder)
-    found.faults += _manifest_faults(run, found)
+    found.faults += manifest_differences(run)
     try:
         plan = Plan.from_json(run.read_plan())
+        found.faults += check_board(run, plan, boards, host, found.notes)
     except (AdvTransferError, OSError) as error:
-        found.faults.append(Fault("plan.json", "", _without_folder(error, folder)))
+        found.faults.append(Fault("plan.json", "", without_folder(error, folder)))
         return found
     found.plan = plan
     names = cell_names(plan)
-    found.faults += _plan_faults(found, plan, board, host)
     records = _read_records(run, names, found)
     found.faults += _environment_faults(run, records)
     found.faults += _completeness_faults(run, plan, records, names, found)
     _recompute(run, records, names, found, host)
+    found.notes += credit_notes(run, records.by_id, boards)
     return found
-
-
-def board_name(folder: Path, boards: Path) -> str:
-    """Return the suite of the board that a bundle belongs to: ``results/<suite>/<name>``, or its plan's."""
-    parent = folder.resolve().parent.name
-    if parent in shipped_suites() or (boards / parent).is_dir():
-        return parent
-    try:
-        return str(Run(folder).read_plan()["suite"])
-    except (AdvTransferError, OSError):
-        return parent
-
-
-def load_board(name: str, host: Host) -> PlannedSuite | None:
-    """Return the board of a shipped suite, planned by the installed release; None where there is none."""
-    return plan_suite(str(shipped_suites()[name]), host) if name in shipped_suites() else None
-
-
-# --- files ---
-
-
-def _file_faults(folder: Path) -> list[Fault]:
-    """Return the files of a bundle that may not be opened: links, names, sizes."""
-    faults: list[Fault] = []
-    count, total = 0, 0
-    if folder.is_symlink() or not folder.is_dir():
-        return [Fault(str(folder), "", "found no folder; expected that of a published bundle")]
-    for parent, folders, files in os.walk(folder):
-        for name in sorted([*folders, *files]):
-            path = Path(parent) / name
-            where = path.relative_to(folder).as_posix()
-            status = path.lstat()
-            if path.is_symlink() or not (path.is_file() or path.is_dir()):
-                faults.append(Fault(where, "", "found a link or a device; expected a file"))
-            elif fault := _name_fault(name):
-                faults.append(Fault(where.encode(errors="replace").decode(), "", fault))
-            elif path.is_file():
-                count, total = count + 1, total + status.st_size
-                if status.st_size > MAX_BUNDLE_FILE_BYTES:
-                    text = f"found {status.st_size:,} bytes; expected at most {MAX_BUNDLE_FILE_BYTES:,}"
-                    faults.append(Fault(where, "", text))
-        if count > MAX_FILES or total > MAX_BUNDLE_BYTES:
-            limits = f"{MAX_FILES:,} files and {MAX_BUNDLE_BYTES:,} bytes"
-            faults.append(Fault(".", "", f"found more than {limits}; expected at most these"))
-            break
-    return faults
-
-
-def _name_fault(name: str) -> str | None:
-    """Return why a file name may not be published, or None."""
-    stem = name.partition(".")[0].lower()
-    is_safe = name.isprintable() and not set(name) & set('\\/:*?"<>|') and len(name) <= 200
-    if not is_safe or name[0] in ".-" or name[-1] in ". " or stem in RESERVED_NAMES:
-        return "found this name; expected letters, digits and -_. in it, for every system"
-    return None
-
-
-def _without_folder(error: BaseException, folder: Path) -> str:
-    return str(error).replace(f"{folder}/", "")
-
-
-def _manifest_faults(run: Run, found: Verification) -> Iterator[Fault]:
-    """Yield where a manifest differs from what the files of its bundle give."""
-    where = MANIFEST_FILE
-    try:
-        manifest = read_manifest(run.path)
-        stated = {name: manifest[name] for name in ("name", "who", "licence", "citation", "board")}
-        expected = make_manifest(
-            run,
-            **cast("dict[str, str]", stated),
-            external=cast("list[RecordJson]", manifest["external"]),
-        )
-    except (AdvTransferError, OSError) as error:
-        yield Fault(where, "", _without_folder(error, run.path))
-        return
-    if manifest["name"] != run.path.resolve().name:
-        text = (
-            f"found the name {manifest['name']!r}; expected {run.path.resolve().name!r}, its folder"
-        )
-        yield Fault(where, "", text)
-    yield from _listed_file_faults(
-        cast("Mapping[str, RecordJson]", manifest["files"]),
-        cast("Mapping[str, RecordJson]", expected["files"]),
-    )
-    for name in expected.keys() - {"files"}:
-        if manifest.get(name) != expected[name]:
-            texts = [
-                json.dumps(each, ensure_ascii=False)
-                for each in (manifest.get(name), expected[name])
-            ]
-            yield Fault(
-                where,
-                "",
-                f"found {name} {texts[0][:100]}; expected {texts[1][:100]}, from the files",
-            )
-    if manifest["external"]:
-        found.notes.append(
-            "archives elsewhere, which are not fetched: their content is as recorded"
-        )
-
-
-def _listed_file_faults(
-    listed: Mapping[str, RecordJson], present: Mapping[str, RecordJson]
-) -> Iterator[Fault]:
-    """Yield the files that a manifest does not list, or lists with another digest."""
-    for path in sorted(listed.keys() | present.keys()):
-        if path not in present:
-            yield Fault(path[:200], "", "found no such file; expected that of the manifest")
-        elif path not in listed:
-            yield Fault(path, "", "found a file that the manifest does not list; expected none")
-        elif dict(listed[path]) != dict(present[path]):
-            digest, expected = (str(each[path]["sha256"])[:12] for each in (present, listed))
-            yield Fault(
-                path, "", f"found the sha256 {digest}; expected {expected}, as the manifest says"
-            )
-
-
-# --- the plan and the board ---
-
-
-def _plan_faults(
-    found: Verification, plan: Plan, board: PlannedSuite | None, host: Host
-) -> Iterator[Fault]:
-    planned = plan_bundle(found.bundle, host)
-    if isinstance(planned, str):
-        missing = sorted(_plugins_named(found.bundle) - set(host.plugin_names))
-        if not missing:
-            yield Fault("suite.yaml", "", f"found a suite that gives no plan: {planned}")
-        found.notes.append(
-            f"without the plugins {', '.join(missing)} the suite cannot be planned here: "
-            "its ids are as recorded, and cells that it lacks are not seen"
-            if missing
-            else "cells that the suite should have are not seen"
-        )
-        return
-    yield from plan_differences(plan, planned.plan)
-    if board is None:
-        found.notes.append(
-            f"no board of {plan.suite!r} in this checkout: held against its own suite alone"
-        )
-        return
-    yield from board_faults(planned, board, open_axes(board))
-
-
-def _plugins_named(folder: Path) -> set[str]:
-    """Return the plugins of the components behind the records, without the host's own."""
-    uses = {
-        record["asked"]["use"]
-        for _, record in Run(folder).bundled_records()
-        if isinstance(record, dict) and not next(record_faults(record), None)
-    }
-    return {use.partition("/")[0] for use in uses} - {HOST_NAME}
-
-
-def open_axes(board: PlannedSuite) -> frozenset[str]:
-    """Return the axes on which a submission may add to a board."""
-    # `leaderboard.open` of the suite; suites of earlier releases have no such key.
-    return frozenset(getattr(board.suite.leaderboard, "open", ()))
 
 
 # --- records ---
@@ -292,6 +126,9 @@ def _read_records(run: Run, names: Mapping[str, str], found: Verification) -> _B
     last_by_file: dict[str, str] = {}
     try:
         for where, record in run.bundled_records():
+            if len(found.faults) > MAX_FAULTS:
+                found.notes.append(f"not read further after {MAX_FAULTS:,} faults")
+                break
             if not isinstance(record, dict):
                 found.faults.append(Fault(where, "", "found no JSON object; expected a record"))
                 continue
@@ -312,7 +149,7 @@ def _read_records(run: Run, names: Mapping[str, str], found: Verification) -> _B
                 records.by_id[id] = record
                 found.records[str(record["kind"])] += 1
     except (CacheError, OSError) as error:
-        found.faults.append(Fault("records", "", _without_folder(error, run.path)))
+        found.faults.append(Fault("records", "", without_folder(error, run.path)))
     return records
 
 
@@ -340,7 +177,7 @@ def _environment_faults(run: Run, records: _BundleRecords) -> Iterator[Fault]:
             content = read_json(path, limit=MAX_BUNDLE_FILE_BYTES)
             digest = content_id(content)
         except (CacheError, ValueError, TypeError) as error:
-            yield Fault(where, "", _without_folder(error, run.path))
+            yield Fault(where, "", without_folder(error, run.path))
             continue
         present.add(path.stem)
         if digest != path.stem or path.suffix != ".json":
@@ -470,7 +307,7 @@ def _count_numbers(
             check_safetensors(path, limit=MAX_BUNDLE_FILE_BYTES)
             means = set(values_by_metric(run.path, record, published))
         except CacheError as error:
-            found.faults.append(Fault(where, cell, _without_folder(error, run.path)))
+            found.faults.append(Fault(where, cell, without_folder(error, run.path)))
         else:
             found.faults += [
                 Fault(where, f"{cell}, {name}", "found another value than the mean of its array")

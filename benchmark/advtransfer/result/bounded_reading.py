@@ -15,11 +15,12 @@ import stat
 import zipfile
 import zlib
 from base64 import b64decode
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from advtransfer.errors import CacheError
+from advtransfer.result.record_lines import unpacked_file
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -29,6 +30,9 @@ MAX_RECORD_BYTES = 8 * 2**20
 
 MAX_FILE_BYTES = 256 * 2**20
 """Size of a plan or of a file of many records."""
+
+MAX_LINES = 500_000
+"""Number of records in one file."""
 
 MAX_JSON_DEPTH = 64
 
@@ -49,7 +53,7 @@ def read_bytes(path: Path, *, limit: int = MAX_FILE_BYTES) -> bytes:
     Raises:
         CacheError: It is a link, no regular file, larger than `limit` bytes, or cannot be read.
     """
-    with open_file(path, limit) as file:
+    with _open_file(path, limit) as file:
         # One byte more, since the file may have grown meanwhile.
         content = file.read(limit + 1)
     _require_size(path, len(content), limit)
@@ -67,6 +71,29 @@ def read_json(path: Path, *, limit: int = MAX_FILE_BYTES) -> Any:  # noqa: ANN40
         return parse_json(content)
     except (ValueError, RecursionError) as error:
         raise CacheError(f"{path} is not JSON ({error}); delete it and run again") from error
+
+
+def iter_json_lines(
+    path: Path, *, limit: int = MAX_FILE_BYTES, line_limit: int = MAX_RECORD_BYTES
+) -> Iterator[tuple[int, Any]]:  # Any: JSON
+    """Yield the number and the JSON value of each line; None where it is not JSON or too long.
+
+    Raises:
+        CacheError: As `read_bytes`.
+    """
+    with _open_file(path, limit) as packed:
+        file = unpacked_file(packed, path, limit=limit)
+        number = 0
+        while line := file.readline(line_limit + 1):
+            number += 1
+            if number > MAX_LINES:
+                raise CacheError(
+                    f"{path} has more than {MAX_LINES:,} lines; expected records of a run"
+                )
+            is_whole = len(line) <= line_limit
+            while not is_whole and not line.endswith(b"\n") and line:
+                line = file.readline(line_limit + 1)  # The rest is read past, not kept.
+            yield number, _json_or_none(line) if is_whole else None
 
 
 def parse_json(content: bytes) -> Any:  # noqa: ANN401  # Any: JSON
@@ -91,6 +118,13 @@ def _is_deeper(content: bytes, depth: int) -> bool:
         # Each round removes the innermost level, or two where lists and mappings alternate.
         brackets = brackets.replace(b"[]", b"").replace(b"{}", b"")
     return bool(brackets)
+
+
+def _json_or_none(line: bytes) -> Any:  # noqa: ANN401  # Any: JSON
+    try:
+        return parse_json(line)
+    except (ValueError, RecursionError):
+        return None
 
 
 def unpack_zlib(text: str, *, size: int) -> bytes:
@@ -194,7 +228,7 @@ def check_safetensors(path: Path, *, limit: int = MAX_FILE_BYTES) -> None:
         CacheError: The file is refused.
     """
     try:
-        with open_file(path, limit) as file:
+        with _open_file(path, limit) as file:
             size = os.fstat(file.fileno()).st_size
             length = int.from_bytes(file.read(8), "little")
             if length > min(MAX_HEADER_BYTES, size - 8):
@@ -214,7 +248,7 @@ def _check_tensors(header: Mapping[str, Any], data_bytes: int) -> None:  # Any: 
         raise ValueError("its tensors end elsewhere than the file")
 
 
-def open_file(path: Path, limit: int) -> IO[bytes]:
+def _open_file(path: Path, limit: int) -> IO[bytes]:
     """Open a regular file of at most `limit` bytes; a link as the last part is not followed."""
     # O_NONBLOCK: opening a named pipe would wait for a writer.
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK

@@ -101,7 +101,9 @@ def _eps_zero_check(claimed: OutcomeArray, battery: BatteryEvidence) -> Check:
 
 
 def _finished_check(outcomes: OutcomeArray | Sequence[int]) -> Check:
-    unknown = sum(int(outcome) == Outcome.UNKNOWN for outcome in outcomes)
+    import numpy as np
+
+    unknown = int((np.asarray(outcomes) == Outcome.UNKNOWN).sum())
     share = share_lower_bound(unknown, len(outcomes))
     status: CheckStatus = "suspicious" if share > SUSPICIOUS_SHARE else "pass"
     text = "lower bound of the share whose attack did not end, or gave an illegal example"

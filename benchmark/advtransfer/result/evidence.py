@@ -12,6 +12,7 @@ import base64
 import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from hashlib import sha256
 from math import isclose
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
@@ -224,16 +225,25 @@ def unpack_array(packed: RecordJson) -> OutcomeArray:
     import numpy as np
 
     bits = np.frombuffer(zlib.decompress(base64.b64decode(str(packed["packed"]))), dtype=np.uint8)
-    # Four outcomes of two bits in a byte, the lowest bits first.
-    values = (bits[:, None] >> np.array([0, 2, 4, 6], dtype=np.uint8)) & 3
-    return values.reshape(-1)[: int(packed["of"])].astype(np.uint8)
+    return _outcomes_of_bytes()[bits].reshape(-1)[: int(packed["of"])]
+
+
+@cache
+def _outcomes_of_bytes() -> OutcomeArray:
+    """Return the four outcomes in each byte ``(256, 4)``, two bits each, the lowest bits first."""
+    import numpy as np
+
+    return (np.arange(256, dtype=np.uint8)[:, None] >> np.array([0, 2, 4, 6], dtype=np.uint8)) & 3
 
 
 def outcome_share(outcomes: OutcomeArray) -> Share:
     """Return the share of robust samples."""
+    import numpy as np
+
     of = len(outcomes)
-    robust = int((outcomes == Outcome.ROBUST).sum())
-    unknown = int((outcomes == Outcome.UNKNOWN).sum())
+    counts = np.bincount(outcomes, minlength=len(Outcome))
+    robust = int(counts[Outcome.ROBUST])
+    unknown = int(counts[Outcome.UNKNOWN])
     return Share(robust / of, (robust + unknown) / of, of)
 
 

@@ -23,12 +23,13 @@ from advtransfer.node import content_id
 from advtransfer.result.bounded_reading import (
     MAX_FILE_BYTES,
     MAX_RECORD_BYTES,
+    iter_json_lines,
     read_json,
 )
 from advtransfer.result.evidence import BATTERY_SIZE_NAMES, current_battery_id
 from advtransfer.result.plan_validation import plan_fault
 from advtransfer.result.record import Record, arrays_path, battery_ids
-from advtransfer.result.record_lines import read_json_lines, record_files
+from advtransfer.result.record_lines import record_files
 from advtransfer.result.validation import (
     ID_PATTERN,
     battery_disagreement,
@@ -161,7 +162,7 @@ class Run:
     def bundled_records(self) -> Iterator[tuple[str, Record]]:
         """Yield location and content of each record of a bundle, as it is, without validation."""
         for path in record_files(self.path):
-            for number, record in read_json_lines(path_without_links(self.path, path)):
+            for number, record in iter_json_lines(path_without_links(self.path, path)):
                 yield f"{self._relative_path(path)}:{number}", record
 
     def set_aside_damaged(self) -> dict[str, str]:
@@ -307,7 +308,7 @@ class Run:
     def _bundled_attempts(self) -> Iterator[Record]:
         path = path_without_links(self.path, self.path / "attempts.jsonl")
         if path.exists():
-            for _, attempt in read_json_lines(path):
+            for _, attempt in iter_json_lines(path):
                 yield attempt
 
     def _record_path(self, id: str) -> Path:

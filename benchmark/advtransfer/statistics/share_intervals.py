@@ -149,12 +149,24 @@ def difference_interval(
         confidence: Such as .95.
         unreplicated: One side has one training and the other several.
     """
+    variances = board_variances(board)
+    changed = _changed_share(board, variances)
+    return _difference_ends(variances, changed, confidence, unreplicated=unreplicated)
+
+
+def _changed_share(board: FloatArray, variances: BoardVariances) -> float:
+    """Return the mean size of a board's differences."""
     import numpy as np
 
-    variances = board_variances(board)
     seen = board[~np.isnan(board).any(axis=2)]
     # Of the mean itself: a board of unequally many seeds weighs its trials otherwise than its units.
-    changed = max(float(np.abs(seen).mean()), abs(variances.mean))
+    return max(float(np.abs(seen).mean()), abs(variances.mean))
+
+
+def _difference_ends(
+    variances: BoardVariances, changed: float, confidence: float, *, unreplicated: bool
+) -> tuple[float, float]:
+    """Return the interval of a difference, from what does not depend on the confidence."""
     images = _effective_images(variances, changed - variances.mean**2)
     gained = (changed + variances.mean) / 2 * images
     lost = (changed - variances.mean) / 2 * images
@@ -171,12 +183,14 @@ def difference_interval(
 
 def difference_p_value(board: FloatArray, *, unreplicated: bool = False) -> float:
     """Return the p value of a difference of 0: 1 - the confidence at which the interval touches 0."""
-    if board_variances(board).mean == 0:
+    variances = board_variances(board)
+    if variances.mean == 0:
         return 1.0
+    changed = _changed_share(board, variances)
     low, high = SMALLEST_P_VALUE, 1.0
     for _ in range(BISECTIONS):
         p_value = (low + high) / 2
-        ends = difference_interval(board, confidence=1 - p_value, unreplicated=unreplicated)
+        ends = _difference_ends(variances, changed, 1 - p_value, unreplicated=unreplicated)
         if ends[0] <= 0 <= ends[1]:
             low = p_value
         else:

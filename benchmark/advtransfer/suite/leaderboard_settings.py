@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from advtransfer.suite import validators
-from advtransfer.suite.located import Located, Problems, did_you_mean, join_names
+from advtransfer.suite.located import Located, did_you_mean, join_names
 from advtransfer.suite.outlines import Outlines
-from advtransfer.suite.selection import AXES, Grid
+from advtransfer.suite.row_settings import RowReader, sorted_labels
+from advtransfer.suite.selection import AXES
 from advtransfer.suite.suite import GridEntry, Leaderboard
 from advtransfer.suite.yaml_core import parse_fraction
 from advtransfer.types import Json
@@ -25,7 +26,19 @@ from advtransfer.types.metric_names import (
     worst_norm,
 )
 
-LEADERBOARD_KEYS = ("note", "baseline", "rank_by", "columns", "figures", "questions")
+LEADERBOARD_KEYS = (
+    "note",
+    "answer",
+    "baseline",
+    "rank_by",
+    "columns",
+    "figures",
+    "questions",
+    "open",
+)
+ANSWER_KEYS = ("metric", "of", "against", "at")
+OPEN_AXES = ("sources", "adapters", "transfers")
+"""Axes that submissions to the suite's board may add to."""
 RANK_BY_KEYS = ("lowest",)
 FIGURE_KINDS = ("accuracy_vs_n",)
 FIGURE_KEYS = ("kind", "metric")
@@ -42,17 +55,14 @@ _METRIC_PATTERN = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
-class LeaderboardReader:
+class LeaderboardReader(RowReader):
     """Reader of one suite's ``leaderboard``, with the suite's grid and entries.
 
     `holds_out` says whether any fit of the suite measures held-out images.
     """
 
-    grid: Grid
-    sources: tuple[GridEntry, ...]
     evaluations: tuple[GridEntry, ...]
     outlines: Outlines
-    problems: Problems
     holds_out: bool = True
 
     def read(self, value: Located) -> Leaderboard:
@@ -70,7 +80,54 @@ class LeaderboardReader:
             figures=tuple(self._read_figure(figure) for figure in figures),
             questions=tuple(self._read_question(question) for question in questions),
             note=self._read_note(items["note"]) if "note" in items else "",
+            answer=self._read_answer(items["answer"], items) if "answer" in items else None,
+            open=self._read_open(items),
         )
+
+    def _read_answer(
+        self, value: Located, settings: Mapping[str, Located]
+    ) -> Mapping[str, Json] | None:
+        """Return the contrast that answers the suite's question, with labels in place of names."""
+        items = validators.require_closed_mapping(
+            value, ANSWER_KEYS, of="`answer`", problems=self.problems
+        )
+        if not items and isinstance(value.value, Mapping):
+            validators.add_mismatch(
+                value,
+                expected=f"at least one of {', '.join(ANSWER_KEYS)}",
+                next_step="write for example {of: NAME, against: NAME}, or remove it",
+                problems=self.problems,
+            )
+        if items and not ("metric" in items or "rank_by" in settings):
+            self.problems.add(
+                value.location,
+                found="no 'metric', and no `rank_by` in its place",
+                expected="a metric as in `columns`",
+                next_step="add it",
+            )
+        answer: dict[str, Json] = {}
+        if "metric" in items:
+            answer["metric"] = _as_json(self._read_ranking(items["metric"]))
+        for side in ("of", "against"):
+            if side in items:
+                answer[side] = _as_json(self._read_row(side, items[side]))
+        if "of" in answer and answer["of"] == answer.get("against") and answer["of"]:
+            validators.add_mismatch(
+                items["against"],
+                expected="another row than `of`",
+                next_step="name what it is compared with",
+                problems=self.problems,
+            )
+        if "at" in items:
+            answer["at"] = self._read_place(items["at"])
+        return answer
+
+    def _read_open(self, items: Mapping[str, Located]) -> tuple[str, ...]:
+        """Return the axes that submissions may add to, in the order of `OPEN_AXES`."""
+        axes = self._list_items(items, "open")
+        for axis in axes:
+            self._require_choice(axis, OPEN_AXES, "an axis that submissions may add to")
+        return tuple(axis for axis in OPEN_AXES if any(each.value == axis for each in axes))
 
     def _read_note(self, value: Located) -> str:
         """Return a text for the page, on one line."""
@@ -95,9 +152,7 @@ class LeaderboardReader:
                 self._single_label("transfer", items["transfer"]) if "transfer" in items else None
             )
             return None if label is None else {"transfer": label}
-        labels = self._labels_named("source", value)
-        rows = {cell.row for cell in self.sources if cell.label in labels}
-        return self._only_one(rows, value, "row of sources")
+        return self._row_label("source", value)
 
     def _read_ranking(self, value: Located) -> str | Mapping[str, str] | None:
         """Return a metric of which more is better, or ``{lowest: metric}``."""
@@ -109,36 +164,6 @@ class LeaderboardReader:
         self._require_keys(value, items, RANK_BY_KEYS)
         metric = self._read_metric(items["lowest"]) if "lowest" in items else None
         return None if metric is None else {"lowest": metric}
-
-    def _single_label(self, axis: str, value: Located) -> str | None:
-        return self._only_one(self._labels_named(axis, value), value, axis)
-
-    def _labels_named(self, axis: str, value: Located) -> set[str]:
-        """Return the labels that a name stands for; a glob is no name here."""
-        names = self.grid.axes[axis].names
-        text = value.value
-        if isinstance(text, str) and text in names:
-            return {str(label) for label in names[text]}
-        # A name that an entry with mistakes may have had is no further mistake.
-        if not (isinstance(text, str) and self.grid.axes[axis].may_be_unresolved(text)):
-            choices = f"a {axis}: {join_names(names)}"
-            validators.add_mismatch(
-                value,
-                expected=choices if names else f"no {axis}, since the suite has none",
-                next_step=did_you_mean(text, map(str, names), otherwise="correct the name"),
-                problems=self.problems,
-            )
-        return set()
-
-    def _only_one(self, labels: set[str], value: Located, noun: str) -> str | None:
-        if len(labels) > 1:
-            validators.add_mismatch(
-                value,
-                expected=f"the name of one {noun}",
-                next_step=f"name one of {join_names(sorted(labels))}",
-                problems=self.problems,
-            )
-        return next(iter(labels)) if len(labels) == 1 else None
 
     def _read_metric(self, value: Located) -> str | None:
         """Return ``evaluation.metric[@eps][@epoch]``, or add a problem and return None.
@@ -297,11 +322,7 @@ class LeaderboardReader:
         selection = self.grid.compile_selection(
             value, allowed=QUESTION_AXES, problems=self.problems
         )
-        # Counts come before the text "all"; Python does not compare the two types.
-        return {
-            axis: sorted(labels, key=lambda label: (isinstance(label, str), label))
-            for axis, labels in selection.axes.items()
-        }
+        return {axis: sorted_labels(labels) for axis, labels in selection.axes.items()}
 
     def _require_keys(
         self, value: Located, items: Mapping[str, Located], names: tuple[str, ...]
@@ -323,6 +344,10 @@ class LeaderboardReader:
                 next_step=did_you_mean(value.value, choices, otherwise="correct it"),
                 problems=self.problems,
             )
+
+
+def _as_json(value: str | Mapping[str, str] | None) -> Json:
+    return dict(value) if isinstance(value, Mapping) else value
 
 
 def _as_recorded(metric: re.Match[str]) -> str:

@@ -6,11 +6,11 @@ next steps, which a model would lose. Tests hold the two against each other.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import cast
 
 from advtransfer.host import Component, Host
-from advtransfer.suite import leaderboard_settings, targets
+from advtransfer.suite import leaderboard_settings, row_settings, targets
 from advtransfer.suite.choice import ATTACK_OPTIONS, CRITERIA, MAX_FOLDS
 from advtransfer.suite.component_schema import (
     JsonSchema,
@@ -84,13 +84,13 @@ def part_definitions() -> dict[str, JsonSchema]:
     }
 
 
-def _selection_schema() -> JsonSchema:
+def _selection_schema(allowed: Iterable[str] = AXES) -> JsonSchema:
     names = one_or_more(typed_value("string"))
     special = {
         "n": one_or_more({"anyOf": [_COUNT, {"const": "all"}]}),
         "seed": one_or_more(typed_value("integer", minimum=0)),
     }
-    axes = {axis: or_null(special.get(axis, names)) for axis in AXES}
+    axes = {axis: or_null(special.get(axis, names)) for axis in allowed}
     text = "Cells that match on every axis named; names may be globs, or lists of either."
     return with_description({**closed_object(axes), "minProperties": 1}, text)
 
@@ -183,6 +183,9 @@ def _leaderboard_schema() -> JsonSchema:
     }
     own: dict[str, JsonSchema] = {
         "note": with_description(_TEXT, "A text for the top of the page."),
+        "answer": with_description(
+            _answer_schema(lowest), "The contrast that answers the suite's question."
+        ),
         "baseline": {"anyOf": [_TEXT, closed_object({"transfer": _TEXT}, required=["transfer"])]},
         "rank_by": with_description(
             {"anyOf": [definition_ref("metric"), lowest]},
@@ -194,10 +197,34 @@ def _leaderboard_schema() -> JsonSchema:
             closed_object(question, required=leaderboard_settings.REQUIRED_QUESTION_KEYS),
             at_least=0,
         ),
+        "open": with_description(
+            list_of(one_of(leaderboard_settings.OPEN_AXES), at_least=0),
+            "What submissions to the suite's board may add.",
+        ),
     }
     return or_null(
         closed_object({name: or_null(own[name]) for name in leaderboard_settings.LEADERBOARD_KEYS})
     )
+
+
+def _answer_schema(lowest: JsonSchema) -> JsonSchema:
+    row = {axis: or_null(_TEXT) for axis in row_settings.ROW_AXES}
+    side: JsonSchema = {"anyOf": [_TEXT, {**closed_object(row), "minProperties": 1}]}
+    keys: dict[str, JsonSchema] = {
+        "metric": with_description(
+            {"anyOf": [definition_ref("metric"), lowest]}, "By default that of rank_by."
+        ),
+        "of": with_description(side, "A source, a transfer or a row; by default the best row."),
+        "against": with_description(side, "What it is compared with; by default the baseline."),
+        "at": with_description(
+            _selection_schema(row_settings.ANSWER_AXES),
+            "Targets, n, sources or transfers; by default the largest n.",
+        ),
+    }
+    return {
+        **closed_object({name: or_null(keys[name]) for name in leaderboard_settings.ANSWER_KEYS}),
+        "minProperties": 1,
+    }
 
 
 _USE_TEXT = "The component, written plugin/factory (`advtransfer list`)."
