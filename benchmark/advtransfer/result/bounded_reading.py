@@ -31,8 +31,11 @@ MAX_RECORD_BYTES = 8 * 2**20
 MAX_FILE_BYTES = 256 * 2**20
 """Size of a plan or of a file of many records."""
 
-MAX_LINES = 500_000
+MAX_LINES = 200_000
 """Number of records in one file."""
+
+MAX_REFUSED_LINES = 1000
+"""Number of lines that are no JSON, after which a file is no file of records."""
 
 MAX_JSON_DEPTH = 64
 
@@ -83,17 +86,20 @@ def iter_json_lines(
     """
     with _open_file(path, limit) as packed:
         file = unpacked_file(packed, path, limit=limit)
-        number = 0
+        number, refused = 0, 0
         while line := file.readline(line_limit + 1):
             number += 1
-            if number > MAX_LINES:
-                raise CacheError(
-                    f"{path} has more than {MAX_LINES:,} lines; expected records of a run"
-                )
             is_whole = len(line) <= line_limit
             while not is_whole and not line.endswith(b"\n") and line:
                 line = file.readline(line_limit + 1)  # The rest is read past, not kept.
-            yield number, _json_or_none(line) if is_whole else None
+            value = _json_or_none(line) if is_whole else None
+            refused += value is None
+            if number > MAX_LINES or refused > MAX_REFUSED_LINES:
+                raise CacheError(
+                    f"{path} has more than {MAX_LINES:,} lines, or {MAX_REFUSED_LINES:,} that are no "
+                    "JSON; expected records, one a line"
+                )
+            yield number, value
 
 
 def parse_json(content: bytes) -> Any:  # noqa: ANN401  # Any: JSON
