@@ -89,8 +89,10 @@ def check_board(
     try:
         manifest = read_manifest(run.path)
     except AdvTransferError:
-        manifest = {}  # Its fault is reported with the files.
-    digest = str(manifest.get("board"))
+        # Its fault is reported with the files; the plan can be held against the suite without it.
+        yield from _plan_faults(run, plan, boards.planned, host, notes)
+        return
+    digest = str(manifest["board"])
     version = boards.version(digest)
     is_planned = digest == boards.planned_digest
     if version is None and not is_planned:

@@ -66,6 +66,9 @@ def without_folder(error: BaseException, folder: Path) -> str:
 def manifest_differences(run: Run) -> Iterator[Fault]:
     """Yield where a manifest differs from what the files of its bundle give."""
     where = MANIFEST_FILE
+    if not (run.path / where).is_file():
+        yield Fault(where, "", "found no such file; expected that of a submission")
+        return
     try:
         manifest = read_manifest(run.path)
         stated = {name: manifest[name] for name in ("name", "who", "licence", "citation", "board")}
