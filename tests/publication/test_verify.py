@@ -11,10 +11,18 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import pytest
+from click.testing import CliRunner
 
+from advtransfer.cli import main
 from advtransfer.host import Host
 from advtransfer.node import content_id
-from advtransfer.publication.board import planned_axes, version_digest
+from advtransfer.publication.board import (
+    Board,
+    Submission,
+    planned_axes,
+    version_digest,
+    write_board,
+)
 from advtransfer.publication.board_check import LocalBoards, load_boards
 from advtransfer.publication.cells import plan_suite
 from advtransfer.publication.manifest import MANIFEST_FILE, make_manifest
@@ -187,8 +195,16 @@ def mix_versions(bundle: Bundle) -> None:
     record["asked"] = {**record["asked"], "version": 1}
 
 
-def call_unknown_robust(bundle: Bundle) -> None:
-    """Of a result with many unknown outcomes, its checks are left as they were."""
+def relabel_outcomes(bundle: Bundle) -> None:
+    """Outcomes that were unknown are packed as robust; what was computed of them stays."""
+    record = bundle.result(CELL, "auto")
+    name = next(iter(record["outcomes"]))
+    values = unpack_outcomes(record["outcomes"][name])
+    record["outcomes"][name] = pack_outcomes([Outcome.ROBUST, *values[1:]])
+
+
+def hide_unfinished_attacks(bundle: Bundle) -> None:
+    """Of a result with many unknown outcomes, the checks say that every attack ended."""
     record = bundle.result(CELL, "auto")
     name = next(iter(record["outcomes"]))
     values = unpack_outcomes(record["outcomes"][name])
@@ -211,6 +227,17 @@ def lengthen_a_file(bundle: Bundle) -> None:
     (bundle.path / "CITATION.cff").write_text("title: another\n")
 
 
+def edit_a_checksum(bundle: Bundle) -> None:
+    manifest = json.loads((bundle.path / MANIFEST_FILE).read_text())
+    manifest["files"]["CITATION.cff"]["sha256"] = "0" * 64
+    (bundle.path / MANIFEST_FILE).write_text(json.dumps(manifest))
+
+
+def edit_the_root(bundle: Bundle) -> None:
+    manifest = json.loads((bundle.path / MANIFEST_FILE).read_text())
+    (bundle.path / MANIFEST_FILE).write_text(json.dumps(manifest | {"root": "0" * 64}))
+
+
 NAIVE: Mapping[str, tuple[Callable[[Bundle], None], str, str]] = {
     "drop a seed": (drop_a_seed, "plan.json", CELL),
     "drop a record": (drop_records, "records", f"{CELL}, auto"),
@@ -219,10 +246,13 @@ NAIVE: Mapping[str, tuple[Callable[[Bundle], None], str, str]] = {
     "weaken eps": (weaken_eps, "records/result.jsonl", f"{CELL}, fgsm"),
     "shorten the attack": (shorten_the_attack, "records/result.jsonl", f"{CELL}, auto"),
     "mix versions": (mix_versions, "records/result.jsonl", f"{CELL}, fgsm"),
-    "unknown as robust": (call_unknown_robust, "records/result.jsonl", f"{CELL}, auto"),
+    "unknown as robust": (relabel_outcomes, "records/result.jsonl", f"{CELL}, auto"),
+    "unknown as finished": (hide_unfinished_attacks, "records/result.jsonl", f"{CELL}, auto"),
     "raise a limit": (raise_a_limit, "records/result.jsonl", f"{CELL}, auto"),
     "change outcomes": (change_outcomes, "records/result.jsonl", ""),
-    "edit a checksum": (lengthen_a_file, "CITATION.cff", ""),
+    "edit a file": (lengthen_a_file, "CITATION.cff", ""),
+    "edit a checksum": (edit_a_checksum, "CITATION.cff", ""),
+    "edit the root": (edit_the_root, MANIFEST_FILE, ""),
 }
 
 
@@ -338,7 +368,7 @@ THOROUGH: Mapping[str, tuple[Callable[[Bundle], None], str]] = {
     "weaken eps, in the suite": (weaken_eps_everywhere, "evaluation fgsm"),
     "shorten the attack": (thorough_rename(shorten_the_attack), CELL),
     "mix versions": (thorough_rename(mix_versions), CELL),
-    "unknown as robust": (call_unknown_robust, f"{CELL}, auto"),
+    "unknown as finished": (hide_unfinished_attacks, f"{CELL}, auto"),
     "outcomes a second time": (swap_records, f"{CELL}, clean, accuracy"),
     "raise a limit": (raise_a_limit, f"{CELL}, auto"),
 }
@@ -414,3 +444,76 @@ def test_files_that_may_not_be_opened_end_the_reading(
     assert found.faults
     assert any("not read further" in note for note in found.notes)
     assert found.plan is None
+
+
+@pytest.fixture(scope="module")
+def board_folder(published: Path, tmp_path_factory: pytest.TempPathFactory, host: Host) -> Path:
+    """A folder of boards in which the honest submission is listed with its root."""
+    folder = tmp_path_factory.mktemp("checkout")
+    suite = plan_suite("quickstart", host).suite
+    manifest = json.loads((published / MANIFEST_FILE).read_text())
+    listed = Submission("honest", "a group", "MIT", manifest["root"], "accepted", manifest["date"])
+    board = Board("quickstart", suite.title, {}, (), planned_axes(suite), (listed,))
+    write_board(folder, board)
+    return folder / "boards"
+
+
+def test_a_root_that_is_not_the_one_in_the_board_was_changed_later(
+    published: Path, board_folder: Path, host: Host, tmp_path: Path
+) -> None:
+    bundle = Bundle.copy_of(published, tmp_path / "quickstart" / "honest")
+    boards = load_boards(bundle.path, board_folder, host)
+    assert [] == verify_bundle(bundle.path, boards=boards, host=host).faults
+    # Consistent in itself, and seen all the same: the board's index has the root of before.
+    change_outcomes(bundle)
+    bundle.write()
+    bundle.seal()
+    found = verify_bundle(bundle.path, boards=boards, host=host)
+
+    assert ["manifest.json"] == [fault.where for fault in found.faults]
+    assert "which the board's index has: it was changed later" in found.faults[0].text
+
+
+def test_records_of_an_earlier_submission_are_credited_to_it(
+    published: Path, board_folder: Path, host: Host, tmp_path: Path
+) -> None:
+    folder = tmp_path / "quickstart"
+    shutil.copytree(published, folder / "honest")
+    copy = Bundle.copy_of(published, folder / "copied")
+    boards = load_boards(copy.path, board_folder, host)
+    naive = verify_bundle(copy.path, boards=boards, host=host)
+    assert "found the name 'honest'; expected 'copied', its folder" in naive.faults[0].text
+    copy.seal()
+    notes = {
+        name: " ".join(verify_bundle(folder / name, boards=boards, host=host).notes)
+        for name in ("honest", "copied")
+    }
+
+    assert "252 records are those of 'honest', and are credited to it" in notes["copied"]
+    assert "credited" not in notes["honest"]
+
+
+def test_another_board_than_that_of_the_checkout_is_a_fault(
+    published: Path, boards: LocalBoards, host: Host, tmp_path: Path
+) -> None:
+    bundle = Bundle.copy_of(published, tmp_path / "quickstart" / "honest")
+    bundle.board = "b" * 64
+    bundle.seal()
+    found = verify_bundle(bundle.path, boards=boards, host=host)
+
+    assert [MANIFEST_FILE] == [fault.where for fault in found.faults]
+    assert "found the board bbbbbbbbbbbb; expected one of this checkout" in found.faults[0].text
+
+
+def test_the_command_prints_every_fault_and_ends_with_1(published: Path, tmp_path: Path) -> None:
+    bundle = Bundle.copy_of(published, tmp_path / "quickstart" / "honest")
+    honest = CliRunner().invoke(main, ["verify", str(bundle.path)])
+    change_a_number(bundle)
+    weaken_eps(bundle)
+    bundle.write()
+    cheated = CliRunner().invoke(main, ["verify", str(bundle.path)])
+
+    assert (0, 1) == (honest.exit_code, cheated.exit_code)
+    assert "verified: nothing is wrong" in honest.output
+    assert f"{CELL}, clean: found accuracy value 0.999; expected" in cheated.output
+    assert f"{CELL}, fgsm: found the id" in cheated.output
