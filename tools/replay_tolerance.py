@@ -81,7 +81,7 @@ def _environments(run: Path) -> list[dict[str, Any]]:  # Any: JSON
     """Return processor, instructions and torch of a run's environments."""
     return [
         {
-            "processor": environment["processor"],  # type: ignore[dict-item]  # JSON
+            "processor": environment["processor"],
             "torch": environment["libraries"]["torch"],  # type: ignore[index, call-overload]  # JSON
         }
         for environment in Run(run).read_environments().values()

@@ -37,7 +37,6 @@ from advtransfer.types import Check, Outcome
 Record: TypeAlias = dict[str, Any]  # Any: JSON
 
 RESULTS = Path(__file__).parents[2] / "leaderboard" / "results" / "quickstart"
-MANIFEST = {"who": "a group", "licence": "MIT", "citation": "CITATION.cff"}
 CELL = "linf 0.1[seed=0] -> digits_5_9 n=20 seed=0 probe"
 OTHER_CELL = "natural[seed=1] -> digits_5_9 n=20 seed=1 probe"
 
@@ -105,7 +104,14 @@ class Bundle:
 
     def seal(self) -> None:
         """Write the manifest anew: every digest and the root agree with the files."""
-        manifest = make_manifest(Run(self.path), name=self.path.name, board=self.board, **MANIFEST)
+        manifest = make_manifest(
+            Run(self.path),
+            name=self.path.name,
+            board=self.board,
+            who="a group",
+            licence="MIT",
+            citation="CITATION.cff",
+        )
         (self.path / MANIFEST_FILE).write_bytes(record_bytes(manifest))
 
     # --- what a record says ---
@@ -200,7 +206,8 @@ def relabel_outcomes(bundle: Bundle) -> None:
     record = bundle.result(CELL, "auto")
     name = next(iter(record["outcomes"]))
     values = unpack_outcomes(record["outcomes"][name])
-    record["outcomes"][name] = pack_outcomes([Outcome.ROBUST, *values[1:]])
+    values[values.index(Outcome.BROKEN)] = Outcome.ROBUST
+    record["outcomes"][name] = pack_outcomes(values)
 
 
 def hide_unfinished_attacks(bundle: Bundle) -> None:
@@ -340,7 +347,7 @@ def drop_a_seed_everywhere(bundle: Bundle, *, of_sources: bool = True) -> None:
         bundle.plan["trials"].remove(trial)
         for id in _record_ids(trial):
             battery = bundle.records.pop(id).get("battery")
-            bundle.records.pop(battery, None)
+            bundle.records.pop(str(battery), None)
 
 
 def spoil_the_suite(bundle: Bundle) -> None:

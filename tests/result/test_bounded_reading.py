@@ -102,7 +102,7 @@ def test_links_folders_pipes_and_large_files_are_not_opened(tmp_path: Path) -> N
 def test_arrays_of_the_named_types_are_read(tmp_path: Path) -> None:
     keys, inputs = np.arange(3), np.ones((3, 1, 2, 2), dtype=np.float32)
     for save in (np.savez, np.savez_compressed):
-        save(tmp_path / "a.npz", keys=keys, inputs=inputs)  # type: ignore[arg-type]  # numpy's overloads
+        save(tmp_path / "a.npz", keys=keys, inputs=inputs)
         arrays = read_npz(tmp_path / "a.npz", KINDS)
 
         assert (keys == arrays["keys"]).all()

@@ -29,7 +29,7 @@ from advtransfer.publication.cells import (
 )
 from advtransfer.publication.manifest import MANIFEST_FILE, read_manifest
 from advtransfer.result import Run
-from advtransfer.result.validation import record_faults
+from advtransfer.result.validation import record_fault
 from advtransfer.suite.extends import shipped_suites
 
 RecordJson: TypeAlias = Mapping[str, Any]  # Any: JSON
@@ -161,11 +161,11 @@ def _plan_faults(
 
 def _plugins_named(run: Run) -> set[str]:
     """Return the plugins of the components behind the records, without the host's own."""
-    uses = {
-        record["asked"]["use"]
-        for _, record in run.bundled_records()
-        if isinstance(record, dict) and not next(record_faults(record), None)
-    }
+    uses: set[str] = set()
+    for _, parsed in run.bundled_records():
+        record: Any = parsed  # Any: JSON
+        if record_fault(record) is None:
+            uses.add(str(record["asked"]["use"]))
     return {use.partition("/")[0] for use in uses} - {HOST_NAME}
 
 

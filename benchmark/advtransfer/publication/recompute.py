@@ -147,7 +147,7 @@ def recompute_battery(record: RecordJson) -> list[RecordFault]:
 
 
 def _is_current(battery: RecordJson) -> bool:
-    return battery["asked"]["version"] == BATTERY_VERSION
+    return bool(battery["asked"]["version"] == BATTERY_VERSION)
 
 
 def _battery_comparisons(
@@ -178,7 +178,9 @@ def _missed_limit(record: RecordJson, strong: bool | None) -> float:
     """Return the host's limit of `missed`, which is stricter for an evaluation that is strong."""
     if strong is not None:
         return STRONG_SHARE if strong else SUSPICIOUS_SHARE
-    stated = [check["limit"] for check in record["checks"] if _base_name(check["name"]) == "missed"]
+    stated: list[float] = [
+        check["limit"] for check in record["checks"] if _base_name(check["name"]) == "missed"
+    ]
     # Of an evaluation that is not installed, one of the two is accepted as it is recorded.
     return min([SUSPICIOUS_SHARE, *(limit for limit in stated if limit in MISSED_LIMITS)])
 

@@ -244,7 +244,7 @@ def _measure_again(
 
 def _battery_size(bundle: Path) -> BatterySize:
     size = Run(bundle).read_plan().get("battery", "small")
-    return size if size in ("small", "full", "none") else "small"  # type: ignore[return-value]
+    return size if size in ("small", "full", "none") else "small"
 
 
 def _require_trusted(

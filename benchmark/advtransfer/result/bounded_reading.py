@@ -205,11 +205,11 @@ def _read_array(file: IO[bytes], kind: str, limit: int) -> npt.NDArray[Any]:  # 
     import numpy as np
     from numpy.lib import format as npy
 
-    version = npy.read_magic(file)  # type: ignore[no-untyped-call]  # numpy's stubs lack it
+    version = npy.read_magic(file)
     if version == (1, 0):
-        shape, is_fortran, dtype = npy.read_array_header_1_0(file)  # type: ignore[no-untyped-call]
+        shape, is_fortran, dtype = npy.read_array_header_1_0(file)
     elif version == (2, 0):
-        shape, is_fortran, dtype = npy.read_array_header_2_0(file)  # type: ignore[no-untyped-call]
+        shape, is_fortran, dtype = npy.read_array_header_2_0(file)
     else:
         raise ValueError(f"an array is of the format {version}")
     if dtype != np.dtype(kind) or is_fortran:
