@@ -114,8 +114,8 @@ def test_the_best_rows_are_those_of_the_page(run: Run, plan: Plan) -> None:
     best = [trial for trial in plan.trials if trial.id in ids]
 
     assert {"n=20", "n=100"} == {f"n={trial.n}" for trial in best}
-    # One row a table, each with its three seeds.
-    assert 6 == len(best)
+    # At least one row a table, each with its three seeds.
+    assert len(best) in range(6, 48, 3)
 
 
 def recorded(run: Run) -> dict[str, Mapping[str, Any]]:  # Any: JSON
