@@ -86,8 +86,9 @@ class Bundle:
     def copy_of(cls, honest: Path, folder: Path) -> Bundle:
         shutil.copytree(honest, folder)
         bundle = cls(folder)
-        bundle.records = {str(each["id"]): dict(each) for each in Run(folder).read_records()}
-        bundle.plan = dict(Run(folder).read_plan())
+        lines = (line for path in folder.glob("records/*") for line in path.open())
+        bundle.records = {record["id"]: record for record in map(json.loads, lines)}
+        bundle.plan = json.loads((folder / "plan.json").read_text())
         return bundle
 
     def write(self, order: Callable[[Iterable[str]], Iterable[str]] = sorted) -> None:
@@ -524,3 +525,44 @@ def test_the_command_prints_every_fault_and_ends_with_1(published: Path, tmp_pat
     assert "verified: nothing is wrong" in honest.output
     assert f"{CELL}, clean: found accuracy value 0.999; expected" in cheated.output
     assert f"{CELL}, fgsm: found the id" in cheated.output
+
+
+@pytest.mark.parametrize(
+    ("kind", "field", "name", "value"),
+    [
+        ("battery", "options", "eps", "wide"),
+        ("battery", "options", "norm", []),
+        ("battery", "inputs", "model", []),
+        ("fit", "inputs", "subset", {}),
+        ("result", "inputs", "test", [1]),
+        ("result", "options", "eps", "x"),
+    ],
+)
+def test_anything_may_be_asked_and_ends_in_faults(
+    kind: str,
+    field: str,
+    name: str,
+    value: object,
+    published: Path,
+    board_folder: Path,
+    host: Host,
+    tmp_path: Path,
+) -> None:
+    bundle = Bundle.copy_of(published, tmp_path / "quickstart" / "honest")
+    id, record = next(item for item in bundle.records.items() if item[1]["kind"] == kind)
+    asked = record["asked"]
+    bundle.rename(id, {**asked, field: {**asked[field], name: value}})
+    bundle.write()
+    boards = load_boards(bundle.path, board_folder, host)
+
+    assert verify_bundle(bundle.path, boards=boards, host=host).faults
+
+
+def test_a_plan_of_other_kinds_is_a_fault(
+    published: Path, boards: LocalBoards, host: Host, tmp_path: Path
+) -> None:
+    for number, plan in enumerate(("[]", "{}", '{"suite": "../x"}', "[" * 10**5)):
+        bundle = Bundle.copy_of(published, tmp_path / str(number) / "quickstart" / "honest")
+        (bundle.path / "plan.json").write_text(plan)
+
+        assert verify_bundle(bundle.path, boards=boards, host=host).faults

@@ -99,22 +99,28 @@ def verify_bundle(folder: Path, *, boards: LocalBoards, host: Host) -> Verificat
         # A link or a file too large may not even be opened.
         found.notes.append("not read further, since files above may not be opened")
         return found
-    run = Run(folder)
-    found.faults += manifest_differences(run)
     try:
-        plan = Plan.from_json(run.read_plan())
-        found.faults += check_board(run, plan, boards, host, found.notes)
+        _verify_content(Run(folder), boards, found, host)
     except (AdvTransferError, OSError) as error:
-        found.faults.append(Fault("plan.json", "", without_folder(error, folder)))
-        return found
-    found.plan = plan
+        found.faults.append(Fault(".", "", without_folder(error, folder)))
+    except (TypeError, ValueError, KeyError, AttributeError, ArithmeticError) as error:
+        # What a record was asked is any JSON, and need not be what its component takes.
+        text = f"found fields of other kinds ({type(error).__name__}: {error}); expected those of a run"
+        found.faults.append(Fault("records", "", text))
+    return found
+
+
+def _verify_content(run: Run, boards: LocalBoards, found: Verification, host: Host) -> None:
+    """Add what is wrong in the content of a bundle whose files may be opened."""
+    found.faults += manifest_differences(run)
+    plan = found.plan = Plan.from_json(run.read_plan())
     names = cell_names(plan)
     records = _read_records(run, names, found)
+    found.faults += check_board(run, plan, boards, host, found.notes)
     found.faults += _environment_faults(run, records)
     found.faults += _completeness_faults(run, plan, records, names, found)
     _recompute(run, records, names, found, host)
     found.notes += credit_notes(run, records.by_id, boards)
-    return found
 
 
 # --- records ---
