@@ -328,6 +328,7 @@ def _leaderboard_json(suite: Suite) -> dict[str, Json]:
         **({"note": leaderboard.note} if leaderboard.note else {}),
         **({"answer": dict(leaderboard.answer)} if leaderboard.answer else {}),
         **({"swept": swept} if swept else {}),
+        **({"open": list(leaderboard.open)} if leaderboard.open else {}),
         "baseline": baseline,
         "rank_by": leaderboard.rank_by,
         "columns": list(leaderboard.columns),

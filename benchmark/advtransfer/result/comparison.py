@@ -39,6 +39,9 @@ STRONG_SHARE = 0.02
 Stricter, since such an attack should find what the host's own ascent finds.
 """
 
+FAIL_SHARE = 0.15
+"""Largest lower bound of a share of samples that is only suspicious; above it a check of a model fails."""
+
 MISSED_TEXT = (
     "lower bound of the share that the host's own attacks broke and this evaluation left robust or "
     "unknown; the robust accuracy on pages counts these samples as broken"
@@ -51,6 +54,13 @@ def share_lower_bound(hits: int, of: int) -> float:
         return 0.0
     # The lower end of a two-sided 90 % interval leaves 5 % below it: a one-sided 95 % bound.
     return wilson_interval(hits, of, confidence=0.9)[0]
+
+
+def status_of_share(share: float) -> CheckStatus:
+    """Return the status of a check of a model from the lower bound of its share of bad samples."""
+    if share > FAIL_SHARE:
+        return "fail"
+    return "suspicious" if share > SUSPICIOUS_SHARE else "pass"
 
 
 def compare_outcomes(

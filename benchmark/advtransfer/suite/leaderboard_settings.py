@@ -27,8 +27,19 @@ from advtransfer.types.metric_names import (
     worst_norm,
 )
 
-LEADERBOARD_KEYS = ("note", "answer", "baseline", "rank_by", "columns", "figures", "questions")
+LEADERBOARD_KEYS = (
+    "note",
+    "answer",
+    "baseline",
+    "rank_by",
+    "columns",
+    "figures",
+    "questions",
+    "open",
+)
 ANSWER_KEYS = ("metric", "of", "against", "at")
+OPEN_AXES = ("sources", "adapters", "transfers")
+"""Axes that submissions to the suite's board may add to."""
 RANK_BY_KEYS = ("lowest",)
 # The evaluation is not an axis of a question, since its metrics name their evaluations.
 QUESTION_AXES = tuple(axis for axis in AXES if axis != "evaluation")
@@ -69,6 +80,7 @@ class LeaderboardReader(RowReader):
             questions=tuple(self._read_question(question) for question in questions),
             note=self._read_note(items["note"]) if "note" in items else "",
             answer=self._read_answer(items["answer"], items) if "answer" in items else None,
+            open=self._read_open(items),
         )
 
     def _read_answer(
@@ -108,6 +120,13 @@ class LeaderboardReader(RowReader):
         if "at" in items:
             answer["at"] = self._read_place(items["at"])
         return answer
+
+    def _read_open(self, items: Mapping[str, Located]) -> tuple[str, ...]:
+        """Return the axes that submissions may add to, in the order of `OPEN_AXES`."""
+        axes = self._list_items(items, "open")
+        for axis in axes:
+            self._require_choice(axis, OPEN_AXES, "an axis that submissions may add to")
+        return tuple(axis for axis in OPEN_AXES if any(each.value == axis for each in axes))
 
     def _read_note(self, value: Located) -> str:
         """Return a text for the page, on one line."""

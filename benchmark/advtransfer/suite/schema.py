@@ -197,6 +197,10 @@ def _leaderboard_schema() -> JsonSchema:
             closed_object(question, required=leaderboard_settings.REQUIRED_QUESTION_KEYS),
             at_least=0,
         ),
+        "open": with_description(
+            list_of(one_of(leaderboard_settings.OPEN_AXES), at_least=0),
+            "What submissions to the suite's board may add.",
+        ),
     }
     return or_null(
         closed_object({name: or_null(own[name]) for name in leaderboard_settings.LEADERBOARD_KEYS})
