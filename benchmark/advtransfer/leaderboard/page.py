@@ -42,6 +42,7 @@ from advtransfer.leaderboard.plugin_figures import plugin_figures_section
 from advtransfer.leaderboard.questions_coefficients import answer_questions
 from advtransfer.leaderboard.questions_section import questions_section
 from advtransfer.leaderboard.ranking import Ranking, rank_rows, requested_ranking
+from advtransfer.leaderboard.reported import reported_section
 from advtransfer.leaderboard.run_data import (
     JsonObject,
     RecordEnvironment,
@@ -395,6 +396,7 @@ def make_page(run: RunRecords) -> Page:
         *map(_figure_text, figures[1:]),
         *_results_parts(data),
         answers,
+        reported_section(data),
         unranked_section(data),
         unchecked_section(data),
         leakage_section(data),
