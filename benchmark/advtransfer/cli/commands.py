@@ -26,6 +26,7 @@ COMMANDS = {
     "leaderboard": "Render the pages of runs from their records.",
     "export": "Export a run as CSV, Parquet, JSON, LaTeX or HTML.",
     "verify": "Check a published bundle without trusting it.",
+    "compare": "Show what differs between two runs or rows.",
     "check": "Hold an evaluation against canaries or another attack.",
     "schema": "Print the JSON Schema of suites, for editors.",
     "cache": "List, verify or prune the artifact cache.",

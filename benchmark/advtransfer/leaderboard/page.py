@@ -34,6 +34,7 @@ from advtransfer.leaderboard.plugin_figures import plugin_figures_section
 from advtransfer.leaderboard.questions_coefficients import answer_questions
 from advtransfer.leaderboard.questions_section import questions_section
 from advtransfer.leaderboard.ranking import rank_rows, requested_ranking
+from advtransfer.leaderboard.reported import reported_section
 from advtransfer.leaderboard.row_comparison import Comparison, RankedTables, is_ranked, rank_tables
 from advtransfer.leaderboard.run_data import (
     RunData,
@@ -166,6 +167,7 @@ def make_page(run: RunRecords) -> Page:
         area_section(data),
         pareto_section(data),
         answers,
+        reported_section(data),
         unranked_section(data),
         unchecked_section(data),
         leakage_section(data),

@@ -6,7 +6,7 @@ Names are checked against the grid and replaced by the labels that results are s
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,6 +14,7 @@ from advtransfer.suite import validators
 from advtransfer.suite.figure_settings import FigureReader
 from advtransfer.suite.located import Located, did_you_mean, join_names
 from advtransfer.suite.outlines import Outlines
+from advtransfer.suite.reported_tables import reported_names
 from advtransfer.suite.row_settings import RowReader, sorted_labels
 from advtransfer.suite.selection import AXES
 from advtransfer.suite.suite import GridEntry, Leaderboard
@@ -36,6 +37,7 @@ LEADERBOARD_KEYS = (
     "figures",
     "questions",
     "open",
+    "reported",
 )
 ANSWER_KEYS = ("metric", "of", "against", "at")
 OPEN_AXES = ("sources", "adapters", "transfers")
@@ -81,6 +83,7 @@ class LeaderboardReader(RowReader):
             note=self._read_note(items["note"]) if "note" in items else "",
             answer=self._read_answer(items["answer"], items) if "answer" in items else None,
             open=self._read_open(items),
+            reported=self._read_reported(items),
         )
 
     def _read_answer(
@@ -127,6 +130,13 @@ class LeaderboardReader(RowReader):
         for axis in axes:
             self._require_choice(axis, OPEN_AXES, "an axis that submissions may add to")
         return tuple(axis for axis in OPEN_AXES if any(each.value == axis for each in axes))
+
+    def _read_reported(self, items: Mapping[str, Located]) -> tuple[str, ...]:
+        """Return the publications whose tables the page shows."""
+        names = self._list_items(items, "reported")
+        for name in names:
+            self._require_choice(name, reported_names(), "a publication of suites/reported")
+        return tuple(dict.fromkeys(str(name.value) for name in names))
 
     def _read_note(self, value: Located) -> str:
         """Return a text for the page, on one line."""
@@ -347,7 +357,7 @@ class LeaderboardReader(RowReader):
                     next_step="add it",
                 )
 
-    def _require_choice(self, value: Located, choices: tuple[str, ...], noun: str) -> None:
+    def _require_choice(self, value: Located, choices: Sequence[str], noun: str) -> None:
         if value.value not in choices:
             validators.add_mismatch(
                 value,

@@ -28,6 +28,7 @@ from advtransfer.suite.component_schema import (
     with_description,
 )
 from advtransfer.suite.figure_settings import FIGURE_KINDS, figure_schema
+from advtransfer.suite.reported_tables import reported_names
 from advtransfer.suite.sections import (
     CHOOSE,
     INLINE_WORDS,
@@ -200,6 +201,10 @@ def _leaderboard_schema() -> JsonSchema:
         "open": with_description(
             list_of(one_of(leaderboard_settings.OPEN_AXES), at_least=0),
             "What submissions to the suite's board may add.",
+        ),
+        "reported": with_description(
+            list_of(one_of(reported_names()), at_least=0),
+            "Publications whose tables the page shows, as reported.",
         ),
     }
     return or_null(
