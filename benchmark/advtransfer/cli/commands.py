@@ -25,6 +25,7 @@ COMMANDS = {
     "status": "Show how far a run is, and why trials failed.",
     "leaderboard": "Render the pages of runs from their records.",
     "verify": "Check a published bundle without trusting it.",
+    "challenge": "Lower a published number by examples that break it.",
     "check": "Hold an evaluation against canaries or another attack.",
     "schema": "Print the JSON Schema of suites, for editors.",
     "cache": "List, verify or prune the artifact cache.",

@@ -27,6 +27,7 @@ from advtransfer.leaderboard.caveats import (
     unchecked_section,
     unranked_section,
 )
+from advtransfer.leaderboard.challenges import challenges_section
 from advtransfer.leaderboard.contrasts import Comparison
 from advtransfer.leaderboard.figures import PageFigure, requested_figures
 from advtransfer.leaderboard.markdown import (
@@ -395,6 +396,7 @@ def make_page(run: RunRecords) -> Page:
         *map(_figure_text, figures[1:]),
         *_results_parts(data),
         answers,
+        challenges_section(data),
         unranked_section(data),
         unchecked_section(data),
         leakage_section(data),
