@@ -27,6 +27,7 @@ COMMANDS = {
     "export": "Export a run as CSV, Parquet, JSON, LaTeX or HTML.",
     "verify": "Check a published bundle without trusting it.",
     "compare": "Show what differs between two runs or rows.",
+    "challenge": "Lower a published number by examples that break it.",
     "check": "Hold an evaluation against canaries or another attack.",
     "schema": "Print the JSON Schema of suites, for editors.",
     "cache": "List, verify or prune the artifact cache.",

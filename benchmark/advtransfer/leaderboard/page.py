@@ -20,6 +20,7 @@ from advtransfer.leaderboard.caveats import (
     unchecked_section,
     unranked_section,
 )
+from advtransfer.leaderboard.challenges import challenges_section
 from advtransfer.leaderboard.curve_area import area_section
 from advtransfer.leaderboard.figures import PageFigure, requested_figures
 from advtransfer.leaderboard.markdown import (
@@ -167,6 +168,7 @@ def make_page(run: RunRecords) -> Page:
         area_section(data),
         pareto_section(data),
         answers,
+        challenges_section(data),
         reported_section(data),
         unranked_section(data),
         unchecked_section(data),

@@ -16,6 +16,7 @@ from advtransfer.leaderboard.plugin_figures import MAX_PUBLISHED_BYTES, shown_pl
 from advtransfer.leaderboard.run_data import RunData, RunRecords, gather_run_data
 from advtransfer.result import Run
 from advtransfer.result.bundle import write_bundle
+from advtransfer.result.challenges import read_challenges
 from advtransfer.result.validation import path_without_links
 
 
@@ -25,6 +26,7 @@ def load_run_records(run: Run) -> RunRecords:
     for path in (run.path / "files").glob("*/*"):
         if path_without_links(run.path, path).is_file():
             file_sizes[path.relative_to(run.path).as_posix()] = path.stat().st_size
+    challenges, challenge_faults = read_challenges(run.path)
     return RunRecords(
         run.read_plan(),
         run.read_records(),
@@ -32,7 +34,8 @@ def load_run_records(run: Run) -> RunRecords:
         run.read_environments(),
         file_sizes,
         root=run.path,
-        damaged=run.damaged_records(),
+        damaged={**run.damaged_records(), **challenge_faults},
+        challenges=challenges,
     )
 
 

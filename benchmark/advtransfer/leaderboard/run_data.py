@@ -7,7 +7,7 @@ memory.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +18,7 @@ from advtransfer.leaderboard.source_data import SourceData, read_source
 from advtransfer.leaderboard.validation import FitCurves, training_curves, validation_metrics
 from advtransfer.planning import Plan, Trial
 from advtransfer.planning.status import Attempt, TrialStatus, trial_status
+from advtransfer.result.challenges import Challenge, fold_challenges
 from advtransfer.result.comparison import checks_with_batteries, verdict_with_batteries
 from advtransfer.result.evidence import (
     BatteryIndex,
@@ -71,6 +72,7 @@ class RunRecords:
         folder: Path from the page to the run folder, for links.
         root: The run folder, for the arrays stored beside the records; None without arrays.
         damaged: Reasons why records are damaged, by their path.
+        challenges: Examples of others that broke samples of the run's models.
     """
 
     plan: Mapping[str, Json]
@@ -81,6 +83,7 @@ class RunRecords:
     folder: str = ""
     root: Path | None = None
     damaged: Mapping[str, str] = field(default_factory=dict)
+    challenges: Sequence[Challenge] = ()
 
 
 class ImageShares(NamedTuple):
@@ -199,7 +202,8 @@ class RunData:
     evaluation label), `derived_metrics` (those that only reading gives), `worst` (by trial and
     label of `WORST_LABELS`), `evaluation_uses` (component and options by evaluation label) and
     `leakage` (by target and row). `validation` has what fits measured on held-out images, `curves`
-    those columns of their training curves that the suite's figures show.
+    those columns of their training curves that the suite's figures show, `challenges` those that
+    are folded in.
     """
 
     plan: Plan
@@ -217,6 +221,7 @@ class RunData:
     evaluation_uses: dict[str, tuple[str, JsonObject]] = field(default_factory=dict)
     leakage: dict[tuple[str, str], JsonObject] = field(default_factory=dict)
     attempts: dict[str, Attempt] = field(default_factory=dict)
+    challenges: list[Challenge] = field(default_factory=list)
     environments: Mapping[str, JsonObject] = field(default_factory=dict)
     files: Mapping[str, int] = field(default_factory=dict)
     folder: str = ""
@@ -292,6 +297,7 @@ def gather_run_data(run: RunRecords, *, keep_checks: bool = False) -> RunData:
     )
     batteries = BatteryIndex(())
     evidence: dict[str, JsonObject] = {}
+    weights: dict[str, str] = {}
     for record in run.records:
         id = str(record["id"])
         if record["kind"] == "battery":
@@ -305,6 +311,7 @@ def gather_run_data(run: RunRecords, *, keep_checks: bool = False) -> RunData:
             evidence[id] = {name: record[name] for name in FOLDED_FIELDS if name in record}
         elif id in trial_by_fit or id in plan.sources:
             _add_record(data, id, record, label=None)
+            weights[id] = str(_as_mapping(record.get("weights")).get("digest"))
         if id in trial_by_fit and record.get("leakage"):
             trial = trial_by_fit[id]
             data.leakage[trial.target, trial.row or ""] = _as_mapping(record["leakage"])
@@ -312,6 +319,7 @@ def gather_run_data(run: RunRecords, *, keep_checks: bool = False) -> RunData:
         id = str(attempt["id"])
         if not data.has_record(id):
             data.attempts[id] = Attempt(str(attempt.get("status")), str(attempt["reason"]))
+    data.challenges.extend(fold_challenges(run.challenges, batteries, weights=weights))
     _fold_results(data, evidence, batteries, keep_checks=keep_checks)
     return data
 

@@ -12,6 +12,7 @@ from advtransfer.files import file_sha256
 from advtransfer.node import canonical_json
 from advtransfer.publication.merkle import merkle_root
 from advtransfer.result import Record, Run
+from advtransfer.result.challenges import CHALLENGE_FOLDER
 from advtransfer.result.run_folder import load_json_object
 from advtransfer.result.validation import ID_PATTERN, field_type_faults, path_without_links
 from advtransfer.types import Json
@@ -125,7 +126,9 @@ def make_manifest(
 
 
 def file_entries(folder: Path) -> dict[str, Json]:
-    """Return ``{path: {bytes, sha256}}`` of all files of a bundle, except its manifest.
+    """Return ``{path: {bytes, sha256}}`` of all files of a bundle, except its manifest and challenges.
+
+    Challenges come later, from others, and are no part of what was submitted.
 
     Raises:
         CacheError: A file or folder is a link; names it.
@@ -133,7 +136,8 @@ def file_entries(folder: Path) -> dict[str, Json]:
     entries: dict[str, Json] = {}
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
-        if path_without_links(folder, path).is_file() and name != MANIFEST_FILE:
+        is_later = name == MANIFEST_FILE or path.parent == folder / CHALLENGE_FOLDER
+        if path_without_links(folder, path).is_file() and not is_later:
             entries[name] = {"bytes": path.stat().st_size, "sha256": file_sha256(path)}
     return entries
 

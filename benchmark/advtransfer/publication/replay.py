@@ -239,7 +239,7 @@ def _measure_again(
     path = folder / f"{plan.suite}.yaml"
     path.write_bytes(read_bytes(bundle / "suite.yaml"))
     suite = load(str(path), host)
-    _require_trusted(SuiteIndex(suite), drawn, trusted, host)
+    require_trusted(SuiteIndex(suite), drawn, trusted, host)
     settings = RunSettings(
         runs=folder / "runs",
         cache=folder / "cache",
@@ -255,7 +255,7 @@ def _battery_size(bundle: Path) -> BatterySize:
     return size if size in ("small", "full", "none") else "small"
 
 
-def _require_trusted(
+def require_trusted(
     cells: SuiteIndex, drawn: Sequence[Trial], trusted: Collection[str], host: Host
 ) -> None:
     """Refuse to run plugins of others that the verifier does not name with their version.

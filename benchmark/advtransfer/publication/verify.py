@@ -34,6 +34,7 @@ from advtransfer.publication.recompute import (
 )
 from advtransfer.result import Run
 from advtransfer.result.bounded_reading import check_safetensors, read_json
+from advtransfer.result.challenges import CHALLENGE_FOLDER, read_challenges
 from advtransfer.result.evidence import BatteryIndex
 from advtransfer.result.record import battery_ids
 from advtransfer.result.sample_values import values_by_metric
@@ -120,6 +121,7 @@ def _verify_content(run: Run, boards: LocalBoards, found: Verification, host: Ho
     found.faults += _environment_faults(run, records)
     found.faults += _completeness_faults(run, plan, records, names, found)
     _recompute(run, records, names, found, host)
+    _check_challenges(run, records, found)
     found.notes += credit_notes(run, records.by_id, boards)
 
 
@@ -281,6 +283,24 @@ def _recompute(
                 found.faults.append(Fault(where, cell, text))
         _count_numbers(run, record, recomputed, found, where, cell)
     found.faults += _repetition_faults(results, records, names, found)
+
+
+def _check_challenges(run: Run, records: _BundleRecords, found: Verification) -> None:
+    """Add challenges that are malformed or about other records, and note how many are folded in."""
+    challenges, faults = read_challenges(run.path)
+    found.faults += [Fault(path, "", text) for path, text in faults.items()]
+    for each in challenges:
+        fit = records.by_id.get(each.model, {})
+        if fit.get("weights", {}).get("digest") != each.weights:
+            path = f"{CHALLENGE_FOLDER}/{each.id}.json"
+            text = f"found a challenge of the weights {each.weights[:12]}; expected those of a fit here"
+            found.faults.append(Fault(path, "", text))
+    if challenges:
+        names = ", ".join(sorted({each.who for each in challenges}))
+        found.notes.append(
+            f"{len(challenges)} challenges ({names}) are folded in when the records are read; the "
+            "examples are not here, so that only `advtransfer challenge` can check them again"
+        )
 
 
 def _is_strong(use: str, host: Host) -> bool | None:

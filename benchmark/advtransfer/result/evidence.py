@@ -2,7 +2,8 @@
 
 An adversarial example that the host has checked breaks its sample, whoever found it, so a robust
 accuracy counts a sample only if neither its own evaluation nor a battery of the same model broke
-it in the ball. A smaller ball of the same norm lies in the larger one, and its batteries count too.
+it in the ball. A smaller ball of the same norm lies in the larger one, and its batteries count too. So do
+the examples of others (`advtransfer.result.challenges`).
 Records stay as they were measured: every page, question, event and line reads through this module.
 """
 
@@ -171,33 +172,46 @@ def current_battery_id(record: RecordJson, size: str) -> str:
 
 
 class BatteryIndex:
-    """The battery records of a run, found by model, test part and ball."""
+    """The battery records of a run, and challenges of its models, found by model, test part and ball."""
 
     def __init__(self, batteries: Iterable[RecordJson]) -> None:
         self._balls: dict[str, Ball] = {}
         self._evidence: dict[tuple[str, str], list[BatteryEvidence]] = {}
+        self._challenges: dict[tuple[str, str], list[BatteryEvidence]] = {}
         for record in batteries:
             self.add(record)
 
     def add(self, record: RecordJson) -> None:
         """Add the record of a battery."""
-        options, inputs = record["asked"]["options"], record["asked"]["inputs"]
+        options = record["asked"]["options"]
         if "norm" not in options or "eps" not in options:
             return
         ball = battery_ball(record)
         self._balls[str(record["id"])] = ball
         evidence = read_battery(record, ball)
         if evidence is not None:
-            key = (str(inputs.get("model")), str(inputs.get("test")))
-            self._evidence.setdefault(key, []).append(evidence)
+            self._evidence.setdefault(_model_and_test(record), []).append(evidence)
+
+    def add_broken(
+        self, *, model: str, test: str, ball: Ball, of: int, positions: Iterable[int]
+    ) -> None:
+        """Add samples of a fit that examples of others broke, at positions in a test part of `of`."""
+        import numpy as np
+
+        broken = np.array(list(positions), dtype=np.int64)
+        is_broken = np.ones(len(broken), dtype=np.bool_)
+        # Of no version: a challenge chooses its samples, so nothing follows from those it left.
+        evidence = BatteryEvidence(ball, 0, of, broken, is_broken, ~is_broken)
+        self._challenges.setdefault((model, test), []).append(evidence)
 
     def named_ball(self, id: str) -> Ball | None:
         """Return the ball of the battery record with this id, also of an old version."""
         return self._balls.get(id)
 
     def within(self, result: RecordJson, ball: Ball) -> list[BatteryEvidence]:
-        """Return the evidence on a result's model in balls that lie in `ball`."""
-        return [each for each in self._of_model(result) if ball.contains(each.ball)]
+        """Return the evidence on a result's model in balls that lie in `ball`, challenges included."""
+        evidence = [*self._of_model(result), *self._challenges.get(_model_and_test(result), ())]
+        return [each for each in evidence if ball.contains(each.ball)]
 
     def at(self, result: RecordJson, ball: Ball) -> BatteryEvidence | None:
         """Return the newest evidence on a result's model in this ball, of that the largest."""
@@ -205,8 +219,12 @@ class BatteryIndex:
         return max(same_ball, key=lambda each: (each.version, len(each.positions)), default=None)
 
     def _of_model(self, result: RecordJson) -> list[BatteryEvidence]:
-        inputs = result["asked"]["inputs"]
-        return self._evidence.get((str(inputs.get("model")), str(inputs.get("test"))), [])
+        return self._evidence.get(_model_and_test(result), [])
+
+
+def _model_and_test(record: RecordJson) -> tuple[str, str]:
+    inputs = record["asked"]["inputs"]
+    return str(inputs.get("model")), str(inputs.get("test"))
 
 
 def read_battery(record: RecordJson, ball: Ball) -> BatteryEvidence | None:
