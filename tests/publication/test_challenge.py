@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -17,6 +17,7 @@ from advtransfer.host import Host
 from advtransfer.leaderboard.page import make_page
 from advtransfer.leaderboard.publish import load_run_records
 from advtransfer.leaderboard.run_data import gather_run_data
+from advtransfer.node import Node
 from advtransfer.publication.challenge import ChallengeResult, challenge_result
 from advtransfer.publication.manifest import file_entries
 from advtransfer.result import Run
@@ -112,14 +113,14 @@ def attacked(finished: Case) -> Arrays:
     index = SuiteIndex(suite)
     plan = Plan.from_json(Run(finished.folder).read_plan())
     fit = index.trial_fit(plan.trials[0])
-    test = index.trial_results(plan.trials[0])[0].inputs["test"]
+    test = cast("Node", index.trial_results(plan.trials[0])[0].inputs["test"])
     scratch = finished.folder.parent / "again"
     with refitted_model(
         fit,
         test,
         host=finished.host,
         folder=scratch,
-        cache=finished.cache,  # type: ignore[arg-type]
+        cache=finished.cache,
     ) as model:
         positions = torch.arange(len(model.test))
         inputs, labels = model.test.inputs(positions), model.test.labels(positions)
@@ -206,7 +207,7 @@ def test_files_that_cannot_be_used_are_refused(
         "double": {"keys": keys, "inputs": inputs.astype(np.float64)},
         "names": {"keys": keys, "images": inputs},
     }[kind]
-    np.savez(path, **arrays)
+    np.savez(path, allow_pickle=True, **arrays)
     with pytest.raises(AdvTransferError):
         case.challenge(path)
     assert not list(case.folder.glob("challenges/*"))

@@ -25,13 +25,13 @@ from advtransfer.publication.manifest import MANIFEST_FILE, make_manifest
 from advtransfer.publication.replay import (
     FALSE_SHARES,
     Replay,
-    _require_trusted,
     best_trials,
     compare_trial,
     draw_strata,
     false_count,
     pass_probability,
     read_tolerances,
+    require_trusted,
 )
 from advtransfer.result import Run
 from advtransfer.result.bundle import write_bundle
@@ -185,10 +185,10 @@ def test_plugins_of_others_are_run_only_if_they_are_trusted(
     )
     cells, drawn = SuiteIndex(planned.suite), planned.plan.trials[:1]
     if is_run:
-        _require_trusted(cells, drawn, trusted, foreign)
+        require_trusted(cells, drawn, trusted, foreign)
         return
     with pytest.raises(BadInput, match=r"--trust-plugins vision==1\.0"):
-        _require_trusted(cells, drawn, trusted, foreign)
+        require_trusted(cells, drawn, trusted, foreign)
 
 
 SUITE = """

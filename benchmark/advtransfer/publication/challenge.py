@@ -124,7 +124,7 @@ def challenge_result(
         raise BadInput([Problem(f"--who {who[:40]!r}", expected, "say who challenges")])
     run = Run.open(folder)
     plan = Plan.from_json(run.read_plan())
-    records = {str(record["id"]): record for record in run.read_records()}
+    records: dict[str, RecordJson] = {str(record["id"]): record for record in run.read_records()}
     planned = find_trial(plan, trial)
     label, name, record = _find_metric(planned, metric, records)
     batteries = BatteryIndex(each for each in records.values() if each["kind"] == "battery")
