@@ -86,8 +86,9 @@ class Bundle:
     def copy_of(cls, honest: Path, folder: Path) -> Bundle:
         shutil.copytree(honest, folder)
         bundle = cls(folder)
-        lines = (line for path in folder.glob("records/*") for line in path.open())
-        bundle.records = {record["id"]: record for record in map(json.loads, lines)}
+        for path in folder.glob("records/*"):
+            records = map(json.loads, path.read_text().splitlines())
+            bundle.records |= {record["id"]: record for record in records}
         bundle.plan = json.loads((folder / "plan.json").read_text())
         return bundle
 

@@ -47,7 +47,7 @@ def test_a_file_that_is_not_one_whole_xz_stream_is_refused(
 
 
 def test_a_file_that_unpacks_to_too_much_is_refused(tmp_path: Path) -> None:
-    bomb = written(tmp_path, lzma.compress(b"{}\n" * 4_000_000))
+    bomb = written(tmp_path, lzma.compress(b'{"a": 10000000}\n' * 1_000_000))
 
     assert bomb.stat().st_size < 10_000
     with pytest.raises(CacheError, match="too many bytes"):
