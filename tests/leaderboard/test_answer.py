@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from statistics import mean, stdev
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import pytest
@@ -321,22 +321,26 @@ def test_page_answers_first_and_folds_what_it_rests_on(bench: Bench) -> None:
 # The arithmetic of means over several tables.
 
 
+Metrics: TypeAlias = dict[tuple[int | None, int], Metric]
+Pairs: TypeAlias = dict[str, list[tuple[Metrics, Metrics]]]
+
+
 def metrics_of(values: np.ndarray, seed: int = 0) -> Metric:
     return Metric(float(values.mean()), float(values.mean()), images=ImageShares(values, values))
 
 
 def test_mean_over_one_pair_is_its_paired_difference() -> None:
     draws = np.random.default_rng(0)
-    ours = {(k, 0): metrics_of((draws.random(50) < 0.7).astype(float)) for k in range(3)}
-    theirs = {(k, 0): metrics_of((draws.random(50) < 0.5).astype(float)) for k in range(3)}
+    ours: Metrics = {(k, 0): metrics_of((draws.random(50) < 0.7).astype(float)) for k in range(3)}
+    theirs: Metrics = {(k, 0): metrics_of((draws.random(50) < 0.5).astype(float)) for k in range(3)}
 
     assert mean_paired_difference({"digits": [(ours, theirs)]}) == paired_difference(ours, theirs)
 
 
 def test_same_table_twice_is_no_new_evidence() -> None:
     draws = np.random.default_rng(1)
-    ours = {(k, 0): metrics_of((draws.random(50) < 0.7).astype(float)) for k in range(3)}
-    theirs = {(k, 0): metrics_of((draws.random(50) < 0.5).astype(float)) for k in range(3)}
+    ours: Metrics = {(k, 0): metrics_of((draws.random(50) < 0.7).astype(float)) for k in range(3)}
+    theirs: Metrics = {(k, 0): metrics_of((draws.random(50) < 0.5).astype(float)) for k in range(3)}
     once = mean_paired_difference({"digits": [(ours, theirs)]})
     twice = mean_paired_difference({"digits": [(ours, theirs)] * 2})
 
@@ -350,7 +354,7 @@ def test_images_of_two_targets_are_strata() -> None:
     """Var of the mean is sum of share^2 s^2 / N over targets, without the variance between them."""
     first, second = np.array([0.0, 1.0] * 50), np.array([-1.0, 0.0] * 100)
     zero = {"first": np.zeros(100), "second": np.zeros(200)}
-    pairs = {
+    pairs: Pairs = {
         name: [({(None, 0): metrics_of(values)}, {(None, 0): metrics_of(zero[name])})]
         for name, values in (("first", first), ("second", second))
     }
@@ -367,7 +371,10 @@ def test_images_of_two_targets_are_strata() -> None:
 
 def test_pairs_without_a_common_trial_give_no_mean() -> None:
     values = metrics_of(np.ones(4))
-    pairs = [({(0, 0): values}, {(0, 0): values}), ({(0, 1): values}, {(0, 1): values})]
+    pairs: list[tuple[Metrics, Metrics]] = [
+        ({(0, 0): values}, {(0, 0): values}),
+        ({(0, 1): values}, {(0, 1): values}),
+    ]
 
     assert mean_paired_difference({"digits": pairs}) is None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import pytest
 from click.testing import CliRunner
@@ -115,7 +115,8 @@ def another_battery(sides: dict[str, Any]) -> None:
         record["asked"]["options"]["size"] = "full"
 
 
-CHANGES = {
+Change: TypeAlias = Callable[[dict[str, Any]], None]  # Any: JSON
+CHANGES: dict[Change, str] = {
     another_suite: "suite",
     another_option: "options",
     another_plugin: "plugins",

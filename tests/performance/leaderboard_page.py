@@ -16,13 +16,16 @@ import sys
 import time
 from collections.abc import Iterator
 from itertools import product
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from advtransfer.leaderboard import RunRecords, make_page
 from advtransfer.result.record import pack_outcomes, robust_share
 from advtransfer.result.verdict import BATTERY_CHECKS, REQUIRED_CHECKS
-from advtransfer.types import Json, Outcome
+from advtransfer.types import Outcome
+
+JsonObject: TypeAlias = dict[str, Any]  # Any: JSON
 
 TRIALS, IMAGES = 14_400, 1_000
 MOST_SECONDS, MOST_BYTES = 20.0, 1024**3
@@ -39,10 +42,10 @@ def id_of(*parts: object) -> str:
     return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
-def planned(trials: int) -> dict[str, Json]:
+def planned(trials: int) -> JsonObject:
     """Return a plan of about this many trials."""
-    sources: dict[str, Json] = {}
-    rows: list[Json] = []
+    sources: JsonObject = {}
+    rows: list[Any] = []
     targets = max(1, round(trials / (SOURCES * REPLICATES * TRANSFERS * SEEDS * len(COUNTS))))
     axes = (range(targets), COUNTS, range(SOURCES), range(REPLICATES), range(TRANSFERS))
     for target, n, source, replicate, transfer in product(*axes):
@@ -51,9 +54,7 @@ def planned(trials: int) -> dict[str, Json]:
         sources[build] = label
         for seed in range(SEEDS):
             fit = id_of(target, n, label, transfer, seed)
-            evaluations: dict[str, Json] = {
-                name: [id_of(fit, name)] for name in ("clean", *ATTACKS)
-            }
+            evaluations: JsonObject = {name: [id_of(fit, name)] for name in ("clean", *ATTACKS)}
             rows.append(
                 {
                     "id": fit,
@@ -74,7 +75,7 @@ def planned(trials: int) -> dict[str, Json]:
         "clean.accuracy",
         *(f"{name}.robust_accuracy@{BALLS[ATTACKS[name]]:g}" for name in ATTACKS),
     ]
-    leaderboard: dict[str, Json] = {
+    leaderboard: JsonObject = {
         "baseline": "source 0",
         "rank_by": "auto.robust_accuracy@0.1",
         "columns": [*columns],
@@ -92,7 +93,7 @@ def planned(trials: int) -> dict[str, Json]:
 class Maker:
     """Makes the records of a plan."""
 
-    def __init__(self, plan: dict[str, Json], images: int) -> None:
+    def __init__(self, plan: JsonObject, images: int) -> None:
         self.plan, self.images = plan, images
         draws = np.random.default_rng(0)
         shares = draws.uniform(0.3, 0.95, VARIANTS)
@@ -107,7 +108,7 @@ class Maker:
             for values in (*self.clean, *self.attacked)
         }
 
-    def records(self) -> Iterator[dict[str, Json]]:
+    def records(self) -> Iterator[JsonObject]:
         """Yield every record of the plan."""
         for build in self.plan["sources"]:
             card = {
@@ -130,8 +131,8 @@ class Maker:
                 yield self.result(name, result, trial, variant, inputs)
 
     def result(
-        self, name: str, id_: str, trial: dict[str, Json], variant: int, inputs: dict[str, Json]
-    ) -> dict[str, Json]:
+        self, name: str, id_: str, trial: JsonObject, variant: int, inputs: JsonObject
+    ) -> JsonObject:
         """Return the record of one evaluation of a trial."""
         norm = ATTACKS.get(name)
         # Another variant for every evaluation, so that no cache of unpacked outcomes helps.
@@ -150,8 +151,8 @@ class Maker:
         }
 
     def battery(
-        self, trial: dict[str, Json], variant: int, norm: str, eps: float, inputs: dict[str, Json]
-    ) -> dict[str, Json]:
+        self, trial: JsonObject, variant: int, norm: str, eps: float, inputs: JsonObject
+    ) -> JsonObject:
         """Return the record of a battery of a trial's model."""
         outcomes = {
             name: self.packed[id(self.attacked[variant])][0] for name in ("ascent", "noise")
@@ -171,8 +172,8 @@ class Maker:
         }
 
     def record(
-        self, kind: str, id_: str, use: str, options: dict[str, Json], inputs: dict[str, Json]
-    ) -> dict[str, Json]:
+        self, kind: str, id_: str, use: str, options: JsonObject, inputs: JsonObject
+    ) -> JsonObject:
         """Return the fields that every record has."""
         return {
             "format": 1,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import sqrt
-from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar, cast
 
 from advtransfer.leaderboard.run_data import ImageShares, Metric
 from advtransfer.leaderboard.table_rows import TrialKey
@@ -180,8 +180,8 @@ def _mean_images(
         known = [each for each in images if each is not None]
         if len(known) < len(images) or len({len(each.low) for each in known}) != 1:
             return None
-        low = sum(each.low for each in known) / len(known)
-        high = sum(each.high for each in known) / len(known)
+        low = cast("FloatArray", sum(each.low for each in known) / len(known))
+        high = cast("FloatArray", sum(each.high for each in known) / len(known))
         means[key] = ImageShares(low, high)
     return means
 

@@ -198,7 +198,7 @@ def _asked_causes(role: str, left: RecordJson, right: RecordJson, *, kind: str) 
 
 def _are_batteries(left: RecordJson, right: RecordJson) -> bool:
     """Return whether two records are batteries, whose test part is that of their result."""
-    return left["kind"] == right["kind"] == "battery"
+    return bool(left["kind"] == right["kind"] == "battery")
 
 
 def _same_seed(left: RecordJson, right: RecordJson) -> bool:

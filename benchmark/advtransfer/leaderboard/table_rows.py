@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import fsum
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias, cast
 
 from advtransfer.errors import BadInput, Problem
 from advtransfer.leaderboard.probes import combine_probes
@@ -22,6 +22,7 @@ from advtransfer.types.metric_names import RESERVED_LABELS
 
 if TYPE_CHECKING:
     from advtransfer.result.evidence import OutcomeArray
+    from advtransfer.statistics.correlation import FloatArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +68,10 @@ class Column:
         if len(known) == 1:
             return _image_shares(known[0])
         shares = [_image_shares(values) for values in known]
-        low = sum(each.low for each in shares) / len(known)
+        low = _mean_array([each.low for each in shares])
         if all(each.is_known for each in shares):
             return ImageShares(low, low)
-        return ImageShares(low, sum(each.high for each in shares) / len(known))
+        return ImageShares(low, _mean_array([each.high for each in shares]))
 
     def results_of(self, trial: Trial, data: RunData) -> list[ResultData]:
         """Return the results with the metric, one per reference; none while any is missing."""
@@ -152,6 +153,10 @@ def _normalize_number(text: str) -> str:
         return f"{float(Fraction(text)):g}"
     except (ValueError, ZeroDivisionError):
         return text
+
+
+def _mean_array(arrays: Sequence[FloatArray]) -> FloatArray:
+    return cast("FloatArray", sum(arrays) / len(arrays))
 
 
 def _mean_value(values: Sequence[float]) -> float:
