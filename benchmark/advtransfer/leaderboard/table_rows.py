@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import reduce
+from operator import add
 from typing import TYPE_CHECKING, TypeAlias
 
 from advtransfer.errors import BadInput, Problem
@@ -66,10 +68,10 @@ class Column:
         if len(known) == 1:
             return _image_shares(known[0])
         shares = [_image_shares(values) for values in known]
-        low = sum(each.low for each in shares) / len(known)
+        low = reduce(add, [each.low for each in shares]) / len(known)
         if all(each.is_known for each in shares):
             return ImageShares(low, low)
-        return ImageShares(low, sum(each.high for each in shares) / len(known))
+        return ImageShares(low, reduce(add, [each.high for each in shares]) / len(known))
 
     def results_of(self, trial: Trial, data: RunData) -> list[ResultData]:
         """Return the results with the metric, one per reference; none while any is missing."""
