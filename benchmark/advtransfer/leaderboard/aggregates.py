@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
 from math import sqrt
-from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar, cast
+from operator import add
+from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
 
 from advtransfer.leaderboard.run_data import ImageShares, Metric
 from advtransfer.leaderboard.table_rows import TrialKey
@@ -180,8 +182,8 @@ def _mean_images(
         known = [each for each in images if each is not None]
         if len(known) < len(images) or len({len(each.low) for each in known}) != 1:
             return None
-        low = cast("FloatArray", sum(each.low for each in known) / len(known))
-        high = cast("FloatArray", sum(each.high for each in known) / len(known))
+        low = reduce(add, [each.low for each in known]) / len(known)
+        high = reduce(add, [each.high for each in known]) / len(known)
         means[key] = ImageShares(low, high)
     return means
 

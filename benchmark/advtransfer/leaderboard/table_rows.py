@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import reduce
 from math import fsum
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias, cast
+from operator import add
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from advtransfer.errors import BadInput, Problem
 from advtransfer.leaderboard.probes import combine_probes
@@ -22,7 +24,6 @@ from advtransfer.types.metric_names import RESERVED_LABELS
 
 if TYPE_CHECKING:
     from advtransfer.result.evidence import OutcomeArray
-    from advtransfer.statistics.correlation import FloatArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +69,10 @@ class Column:
         if len(known) == 1:
             return _image_shares(known[0])
         shares = [_image_shares(values) for values in known]
-        low = _mean_array([each.low for each in shares])
+        low = reduce(add, [each.low for each in shares]) / len(known)
         if all(each.is_known for each in shares):
             return ImageShares(low, low)
-        return ImageShares(low, _mean_array([each.high for each in shares]))
+        return ImageShares(low, reduce(add, [each.high for each in shares]) / len(known))
 
     def results_of(self, trial: Trial, data: RunData) -> list[ResultData]:
         """Return the results with the metric, one per reference; none while any is missing."""
@@ -153,10 +154,6 @@ def _normalize_number(text: str) -> str:
         return f"{float(Fraction(text)):g}"
     except (ValueError, ZeroDivisionError):
         return text
-
-
-def _mean_array(arrays: Sequence[FloatArray]) -> FloatArray:
-    return cast("FloatArray", sum(arrays) / len(arrays))
 
 
 def _mean_value(values: Sequence[float]) -> float:

@@ -290,8 +290,8 @@ def _outcomes_of_bytes() -> OutcomeArray:
     """Return the four outcomes in each byte ``(256, 4)``, two bits each, the lowest bits first."""
     import numpy as np
 
-    values = np.arange(256, dtype=np.uint8)[:, None] >> np.array([0, 2, 4, 6], dtype=np.uint8)
-    return (values & 3).astype(np.uint8)
+    bits = np.arange(256, dtype=np.uint8)[:, None] >> np.array([0, 2, 4, 6], dtype=np.uint8)
+    return (bits & 3).astype(np.uint8)
 
 
 def outcome_share(outcomes: OutcomeArray) -> Share:
