@@ -28,6 +28,8 @@ COMMANDS = {
     "verify": "Check a published bundle without trusting it.",
     "compare": "Show what differs between two runs or rows.",
     "challenge": "Lower a published number by examples that break it.",
+    "publish": "Write a run as a submission to a board.",
+    "pages": "Make the pages of all boards again.",
     "check": "Hold an evaluation against canaries or another attack.",
     "schema": "Print the JSON Schema of suites, for editors.",
     "cache": "List, verify or prune the artifact cache.",
