@@ -25,6 +25,8 @@ COMMANDS = {
     "status": "Show how far a run is, and why trials failed.",
     "leaderboard": "Render the pages of runs from their records.",
     "verify": "Check a published bundle without trusting it.",
+    "publish": "Write a run as a submission to a board.",
+    "pages": "Make the pages of all boards again.",
     "check": "Hold an evaluation against canaries or another attack.",
     "schema": "Print the JSON Schema of suites, for editors.",
     "cache": "List, verify or prune the artifact cache.",

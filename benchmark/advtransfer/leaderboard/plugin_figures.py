@@ -93,7 +93,9 @@ def _figure_link(figure: PluginFigure, data: RunData) -> str:
     if figure.path not in data.files:
         path = inline_code(figure.path)
         return f"{location}: {path} is missing (files over 1 MiB are not published)."
-    link = quote(f"{data.folder}/{figure.path}" if data.folder else figure.path)
+    id = PurePosixPath(figure.path).parts[1]
+    parts = [data.folder, data.subfolders.get(id, ""), figure.path]
+    link = quote("/".join(filter(None, parts)))
     image = "!" if PurePosixPath(figure.path).suffix in IMAGE_SUFFIXES else ""
     return f"{image}[{location}]({link})\n\n{location}"
 

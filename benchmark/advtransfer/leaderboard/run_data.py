@@ -69,6 +69,8 @@ class RunRecords:
         files: Sizes in bytes of the records' files that exist, by their path in the records.
         folder: Path from the page to the run folder, for links.
         root: The run folder, for the arrays stored beside the records; None without arrays.
+        subfolders: The folder below `root` and `folder` that has the arrays and files of a record,
+            by record id; none for the records of one run.
         damaged: Reasons why records are damaged, by their path.
     """
 
@@ -79,6 +81,7 @@ class RunRecords:
     files: Mapping[str, int] = field(default_factory=dict)
     folder: str = ""
     root: Path | None = None
+    subfolders: Mapping[str, str] = field(default_factory=dict)
     damaged: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -206,6 +209,7 @@ class RunData:
     environments: Mapping[str, JsonObject] = field(default_factory=dict)
     files: Mapping[str, int] = field(default_factory=dict)
     folder: str = ""
+    subfolders: Mapping[str, str] = field(default_factory=dict)
     environment_counts: Counter[RecordEnvironment] = field(default_factory=Counter)
     environment_by_id: dict[str, RecordEnvironment] = field(default_factory=dict)
 
@@ -271,6 +275,7 @@ def gather_run_data(run: RunRecords) -> RunData:
         environments=run.environments,
         files=run.files,
         folder=run.folder,
+        subfolders=run.subfolders,
     )
     batteries = BatteryIndex(())
     evidence: dict[str, JsonObject] = {}
@@ -283,7 +288,8 @@ def gather_run_data(run: RunRecords) -> RunData:
         if id in label_by_result:
             label = label_by_result[id]
             _add_record(data, id, record, label=label)
-            data.results[id] = _result_data(record, stems=asked_stems[label], root=run.root)
+            root = None if run.root is None else run.root / run.subfolders.get(id, "")
+            data.results[id] = _result_data(record, stems=asked_stems[label], root=root)
             evidence[id] = {name: record[name] for name in FOLDED_FIELDS if name in record}
         elif id in trial_by_fit or id in plan.sources:
             _add_record(data, id, record, label=None)

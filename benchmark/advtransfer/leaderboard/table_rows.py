@@ -182,6 +182,12 @@ class LeaderboardRow:
         source = self.source or "no source"
         return f"{source} via {self.adapter}" if self.adapter else source
 
+    @property
+    def submission(self) -> str:
+        """Names of the submissions that measured it, where the page has several."""
+        names = {trial.submission for trial in self.trials if trial.submission}
+        return ", ".join(sorted(names))
+
     def is_deterministic(self, data: RunData) -> bool:
         """Return whether all seeds fit the same images with a transfer that draws no random number."""
         return self.transfer in data.plan.deterministic and self.trials[0].n == "all"

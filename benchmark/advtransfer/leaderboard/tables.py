@@ -182,6 +182,7 @@ def _name_columns(lines: Sequence[TableLine]) -> list[TextColumn]:
         "source": [line.row.source for line in lines],
         "adapter": [line.row.adapter for line in lines],
         "transfer": transfers,
+        "submission": [line.row.submission for line in lines],
     }
     return [
         (axis, False, [escape_markdown(label or ABSENT) for label in labels])
