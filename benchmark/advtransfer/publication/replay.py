@@ -22,7 +22,7 @@ from advtransfer.errors import BadInput, Problem
 from advtransfer.host import Host
 from advtransfer.host.plugin import plugins_of
 from advtransfer.leaderboard.publish import load_run_records
-from advtransfer.leaderboard.ranking import TableLine, rank_rows, requested_ranking
+from advtransfer.leaderboard.ranking import rank_rows, requested_ranking
 from advtransfer.leaderboard.run_data import gather_run_data
 from advtransfer.leaderboard.table_rows import group_rows
 from advtransfer.planning import Plan, Trial
@@ -174,17 +174,9 @@ def best_trials(run: Run) -> set[str]:
     ids: set[str] = set()
     for rows in group_rows(data).values():
         lines = rank_rows(rows, columns=(), ranking=ranking, data=data)
-        best = [line for line in lines if _best_rank(line) == 1]
+        best = [line for line in lines if line.rank_range and line.rank_range.best == 1]
         ids |= {trial.id for line in best for trial in line.row.trials}
     return ids
-
-
-def _best_rank(line: TableLine) -> int | None:
-    """Return the best rank that a row may have, None for a row that is not ranked."""
-    # A rank is one number until all tables have ranges of ranks.
-    ranks: Any = getattr(line, "rank_range", None)
-    best: int | None = getattr(line, "rank", None) if ranks is None else ranks.best
-    return best
 
 
 def replay_bundle(
