@@ -88,7 +88,7 @@ def test_contrast_of_black_and_white_is_21() -> None:
     assert contrast("#777777", "#FFFFFF") == pytest.approx(4.48, abs=0.01)
 
 
-@pytest.mark.parametrize("color", {*COLORS, INK_COLOR})
+@pytest.mark.parametrize("color", sorted({*COLORS, INK_COLOR}))
 def test_inks_stand_out_from_the_page_of_both_schemes(color: str) -> None:
     assert contrast(color, LIGHT_PAGE) >= 3
     # Without its scheme too, since not every reader tells an image the scheme of its page.

@@ -293,7 +293,9 @@ def test_every_published_record_agrees() -> None:
     runs = [Run(path.parent) for path in sorted(results.glob("*/*/plan.json"))]
 
     assert runs
-    assert {} == {run.path.parent.name: damaged for run in runs if (damaged := run.damaged_records())}
+    assert {} == {
+        run.path.parent.name: damaged for run in runs if (damaged := run.damaged_records())
+    }
     assert all(run.read_plan()["suite"] == run.path.parent.name for run in runs)
 
 
