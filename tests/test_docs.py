@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
+from advtransfer.result import Run
 from advtransfer.result.record import Provenance
 from advtransfer.types import Check
 
 ROOT = Path(__file__).parents[1]
 ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text()
-DOCUMENTS = ["CONTRIBUTING.md", "docs/architecture.md", "docs/glossary.md"]
+DOCUMENTS = [
+    "CONTRIBUTING.md",
+    "docs/architecture.md",
+    "docs/glossary.md",
+    "docs/pages.md",
+    "docs/export.md",
+]
 PLUGINS = ROOT / "plugins"
 PLACES = (ROOT, ROOT / "benchmark" / "advtransfer", PLUGINS, *sorted(PLUGINS.glob("advtransfer_*")))
 
@@ -39,13 +45,8 @@ def test_every_file_that_a_document_names_exists(document: str) -> None:
 
 @pytest.mark.parametrize("kind", ["source", "fit", "result", "battery"])
 def test_the_record_format_names_the_fields_of_committed_records(kind: str) -> None:
-    folder = ROOT / "leaderboard" / "results" / "quickstart" / "records"
-    records = [
-        record
-        for path in sorted(folder.glob("*.jsonl"))
-        for record in map(json.loads, path.read_text().splitlines())
-        if record["kind"] == kind
-    ]
+    folder = ROOT / "leaderboard" / "results" / "quickstart" / "advtransfer"
+    records = [record for record in Run(folder).read_records() if record["kind"] == kind]
     common = {"format", "kind", "id", "asked", "provenance", "observed"}
     described = set(re.findall(r"(?:\| |, )`(\w+)`", table_row(f"`{kind}`"))) - {kind}
 

@@ -130,8 +130,14 @@ def true_step(design: Design, *, boards: int, seed: int) -> float:
         float(np.mean([getattr(each, name) for each in found]))
         for name in ("units", "images", "residual")
     )
+    zero = np.zeros(1)
     pooled = PairDifferences(
-        *(np.array([value]) for value in (0.0, 0.0, units, 0.0, images, residual)),
+        zero,
+        zero,
+        np.array([units]),
+        zero,
+        np.array([images]),
+        np.array([residual]),
         unit_count=design.seeds,
         seed_count=design.seeds,
         image_count=design.images,

@@ -20,7 +20,7 @@ def rendered(readme: str) -> str:
     """The README with the table made again."""
     before, _, rest = readme.partition(BEGIN)
     _, _, after = rest.partition(END)
-    run = Run.open(ROOT / "leaderboard" / "results" / "quickstart")
+    run = Run.open(ROOT / "leaderboard" / "results" / "quickstart" / "advtransfer")
     table = make_table(load_run_records(run), target="digits_5_9", n=100)
     return f"{before}{BEGIN}\n{table}\n\n{END}{after}"
 

@@ -14,7 +14,10 @@ import re
 import secrets
 import shutil
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from advtransfer.errors import BadInput, Problem
 from advtransfer.process_id import ProcessId, host_identity, process_start
@@ -52,10 +55,17 @@ def temporary_path(path: Path) -> Path:
 
 def write_atomic(path: Path, *chunks: bytes) -> None:
     """Write a file durably and at once: after a kill, the old or the new content is there."""
+    with open_atomic(path) as file:
+        file.writelines(chunks)
+
+
+@contextmanager
+def open_atomic(path: Path) -> Iterator[BinaryIO]:
+    """Open a file that is written durably and at once when the block ends without an error."""
     temporary = temporary_path(path)
     try:
         with temporary.open("wb") as file:
-            file.writelines(chunks)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)

@@ -98,12 +98,13 @@ def test_folder_without_a_run_is_bad_input(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("run")
-def test_leaderboard_of_no_run_is_bad_input_and_writes_nothing(tmp_path: Path) -> None:
+def test_the_option_that_publish_replaces_says_so_and_writes_nothing(tmp_path: Path) -> None:
     result = CliRunner().invoke(
         main, ["leaderboard", str(tmp_path / "nothing"), "--out", str(tmp_path / "out")]
     )
 
     assert (result.exit_code, result.stdout) == (2, "")
+    assert "run: advtransfer publish " in result.stderr
     assert not (tmp_path / "out").exists()
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from advtransfer.leaderboard import make_page
+from advtransfer.leaderboard.curve_series import series_over_n
 from advtransfer.leaderboard.figures import curve_panels
 from advtransfer.leaderboard.questions_coefficients import answer_questions
 from advtransfer.leaderboard.run_data import gather_run_data
@@ -124,7 +125,7 @@ def test_figures_and_questions_use_folded_numbers(bench: Bench) -> None:
     ]
     data = gather_run_data(bench.run())
 
-    ((panel,),) = curve_panels(data, find_column("pgd.robust_accuracy", data))
+    ((panel,),) = curve_panels(series_over_n(find_column("pgd.robust_accuracy", data), data))
     (answer,) = answer_questions(data)
     (found,) = answer.results.values()
 

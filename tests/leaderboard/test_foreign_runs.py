@@ -11,13 +11,17 @@ import pytest
 from click.testing import CliRunner
 
 from advtransfer.cli import main
-from advtransfer.leaderboard import publish_run, write_page
+from advtransfer.leaderboard import write_page
+from advtransfer.publication.publish import Origin
+from advtransfer.publication.publish import publish_run as publish
 from advtransfer.result import Run
 
 if TYPE_CHECKING:
     from tests.leaderboard.conftest import Bench
 
 SECRET = "the secret"
+PUBLISH = ["publish", "--name", "own", "--who", "A. Name", "--licence", "MIT", "--found"]
+PUBLISH += ["--citation", str(Path(__file__).parents[2] / "CITATION.cff")]
 
 
 @pytest.fixture
@@ -56,9 +60,7 @@ def test_suite_name_in_a_plan_is_a_single_folder_name(
     plan = json.loads((run.path / "plan.json").read_text())
     (run.path / "plan.json").write_text(json.dumps(plan | {"suite": suite}))
     before = outside(tmp_path)
-    result = CliRunner().invoke(
-        main, ["leaderboard", str(run.path), "--out", str(tmp_path / "out")]
-    )
+    result = CliRunner().invoke(main, [*PUBLISH, str(run.path), "--into", str(tmp_path / "out")])
 
     assert result.exit_code
     assert result.exception is None or isinstance(result.exception, SystemExit)
@@ -76,9 +78,7 @@ def test_id_in_a_plan_must_be_a_digest(run: Run, id: Any, tmp_path: Path) -> Non
     plan = json.loads((run.path / "plan.json").read_text())
     change(plan, id)
     (run.path / "plan.json").write_text(json.dumps(plan))
-    result = CliRunner().invoke(
-        main, ["leaderboard", str(run.path), "--out", str(tmp_path / "out")]
-    )
+    result = CliRunner().invoke(main, [*PUBLISH, str(run.path), "--into", str(tmp_path / "out")])
 
     assert result.exit_code
     assert "plan.json: found" in result.output
@@ -115,9 +115,7 @@ def link(run: Run, name: str) -> Path:
 def test_links_are_not_followed_out_of_a_run(run: Run, name: str, tmp_path: Path) -> None:
     run.write_environment({"device": "cpu"})
     place = link(run, name)
-    result = CliRunner().invoke(
-        main, ["leaderboard", str(run.path), "--out", str(tmp_path / "out")]
-    )
+    result = CliRunner().invoke(main, [*PUBLISH, str(run.path), "--into", str(tmp_path / "out")])
     published = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
 
     assert "a link; expected a file or folder of its own" in result.output
@@ -129,9 +127,7 @@ def test_links_are_not_followed_out_of_a_run(run: Run, name: str, tmp_path: Path
 def test_a_link_among_environments_is_not_followed(run: Run, tmp_path: Path) -> None:
     run.write_environment({"device": "cpu"})
     link(run, "environments/*.json")
-    result = CliRunner().invoke(
-        main, ["leaderboard", str(run.path), "--out", str(tmp_path / "out")]
-    )
+    result = CliRunner().invoke(main, [*PUBLISH, str(run.path), "--into", str(tmp_path / "out")])
 
     assert result.exit_code
     assert "a link; expected" in result.output
@@ -157,12 +153,23 @@ def test_a_damaged_record_is_named_on_the_page_and_gives_no_number(run: Run) -> 
     )
 
 
+CITATION = Path(__file__).parents[2] / "CITATION.cff"
+
+
+def publish_run(run: Run, out: Path) -> Path:
+    """Publish a run as the founder of its board, and return the page of the board."""
+    folder = publish(run, out, Origin("own", "A. Name", "MIT", CITATION), found=True)
+    return out / folder.parent.name / "README.md"
+
+
 def test_intact_run_is_published(run: Run, tmp_path: Path) -> None:
     before = outside(tmp_path)
     page = publish_run(run, tmp_path / "out").read_text()
 
     assert "damaged" not in page
-    assert (tmp_path / "out" / "results" / "quick" / "suite.yaml").read_text() == "version: 1\n"
+    assert (
+        tmp_path / "out" / "results" / "quick" / "own" / "suite.yaml"
+    ).read_text() == "version: 1\n"
     assert before == outside(tmp_path)
 
 
@@ -173,7 +180,7 @@ def published(out: Path) -> Mapping[str, bytes]:
 @pytest.mark.parametrize("spoil", ["linked suite", "linked records", "damaged record"])
 def test_refused_run_leaves_published_files_unchanged(run: Run, spoil: str, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    assert not CliRunner().invoke(main, ["leaderboard", str(run.path), "--out", str(out)]).exit_code
+    assert not CliRunner().invoke(main, [*PUBLISH, str(run.path), "--into", str(out)]).exit_code
     before = published(out)
     match spoil:
         case "linked suite":
@@ -185,7 +192,7 @@ def test_refused_run_leaves_published_files_unchanged(run: Run, spoil: str, tmp_
         case _:
             record = next(run.path.glob("records/*/*.json"))
             record.write_text(record.read_text().replace('"format": 1', '"format": 99'))
-    result = CliRunner().invoke(main, ["leaderboard", str(run.path), "--out", str(out)])
+    result = CliRunner().invoke(main, [*PUBLISH, str(run.path), "--into", str(out)])
 
     assert 2 == result.exit_code
     assert ("a damaged record" if spoil == "damaged record" else "a link") in result.output

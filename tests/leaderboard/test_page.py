@@ -23,13 +23,14 @@ CHECK: dict[str, Json] = {
 }
 
 
-def test_note_of_the_suite_comes_first_and_is_no_markup(bench: Bench) -> None:
+def test_note_of_the_suite_follows_the_answer_and_is_no_markup(bench: Bench) -> None:
     bench.leaderboard["note"] = "Not *reproduced* here."
     bench.trial("natural", 0, 0.5, 0.1)
 
-    title, note, *_ = make_page(bench.run()).markdown.split("\n\n")
+    title, answer, note, *_ = make_page(bench.run()).markdown.split("\n\n")
 
     assert title.startswith("# ")
+    assert answer.startswith("**Cannot tell**")
     assert note == r"Not \*reproduced\* here."
 
 
@@ -90,7 +91,8 @@ def test_incomplete_trials_are_counted_with_their_reasons(bench: Bench) -> None:
     page = make_page(bench.run()).markdown
 
     assert "Suite `quick`: 13 trials planned, 6 done, 3 failed, 3 skipped, 1 to do." in page
-    rows = page.partition("## Trials that are not done\n\n")[2].splitlines()[2:]
+    section = page.partition("## Trials that are not done\n\n")[2].partition("<details>")[0]
+    rows = section.splitlines()[2:]
     assert [
         ["failed", "1", "diverged in epoch 3: loss nan", "robust -> digits n=20 probe (seed 3)"],
         ["failed", "1", "pgd: lost: killed twice", "robust -> digits n=20 probe (seed 4)"],
@@ -144,7 +146,8 @@ def test_sources_of_values_have_no_column_of_accuracies(bench: Bench) -> None:
     for id in bench.sources:
         bench.records[id]["probe"] = None
 
-    head = make_page(bench.run()).markdown.partition("## Evaluations")[0]
+    page = make_page(bench.run()).markdown
+    head = page.partition("## Sources")[2].partition("## Data sets")[0]
     assert ["natural", "small_cnn", "low", "none"] == bench.row(head, "natural")
     assert "clean accuracy" not in head.lower()
 
@@ -173,9 +176,9 @@ def test_records_of_an_earlier_plan_are_left_out(bench: Bench) -> None:
 def test_header_shows_suite_environment_sources_and_evaluations(bench: Bench) -> None:
     page = make_page(bench.filled().run()).markdown
 
-    assert page.startswith(
-        "# Do robust sources transfer better?\n\nSuite `quick`: 6 trials planned, 6 done"
-    )
+    assert page.startswith("# Do robust sources transfer better?\n\n")
+    assert "\n\nSuite `quick`: 6 trials planned, 6 done" in page
+    page = page.partition("## Sources")[2]
     assert "`advtransfer leaderboard runs/quick`" in page
     assert (
         "Environment: python 3.11.7, torch 2.15.0, foolbox 3.3.4, scikit-learn 1.9.1; "

@@ -57,6 +57,28 @@ def test_answerable_suite_has_no_warning(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("answer", "text"),
+    [
+        ({"of": "fresh 1", "against": "fresh 2", "at": {"n": [20]}}, None),
+        (
+            {"of": "fresh 1", "at": {"source": "fresh 2"}},
+            "`answer` selects no row: none has the labels of `of` at this place",
+        ),
+        (
+            {"of": "fresh 1", "against": {"source": "fresh 1", "transfer": "logits"}},
+            "`answer` compares no rows: none of `against` (or the baseline) meets one of `of`",
+        ),
+    ],
+)
+def test_answer_that_names_no_row_is_warned_of(
+    tmp_path: Path, answer: dict[str, object], text: str | None
+) -> None:
+    found = warnings(tmp_path, leaderboard={"answer": {"metric": "clean.accuracy", **answer}})
+
+    assert found == ([] if text is None else [("answer", text)])
+
+
+@pytest.mark.parametrize(
     ("trainings", "seeds", "text"),
     [
         (1, 2, "2 subset seeds of digits n=20: their intervals have 1 degree of freedom"),

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from advtransfer.leaderboard import make_page, publish_run, write_page
+from advtransfer.leaderboard import make_page, write_page
 from advtransfer.leaderboard.plugin_figures import MAX_PUBLISHED_BYTES, MAX_SHOWN
+from advtransfer.publication.publish import Origin
+from advtransfer.publication.publish import publish_run as publish
 from advtransfer.result import Run
 
 if TYPE_CHECKING:
@@ -78,6 +80,15 @@ def test_names_cannot_break_a_link(bench: Bench) -> None:
     assert f"\n[natural -> digits n=20 probe]({path[:-14]}a%20%28b%29%20%5Bc%5D.html)" in page
 
 
+CITATION = Path(__file__).parents[2] / "CITATION.cff"
+
+
+def publish_run(run: Run, out: Path) -> Path:
+    """Publish a run as the founder of its board, and return the page of the board."""
+    folder = publish(run, out, Origin("own", "A. Name", "MIT", CITATION), found=True)
+    return out / folder.parent.name / "README.md"
+
+
 def test_the_page_of_a_run_links_into_its_folder(folder: Run, tmp_path: Path) -> None:
     inside = write_page(folder).read_text("utf-8")
     outside = write_page(folder, tmp_path / "elsewhere" / "page.md").read_text("utf-8")
@@ -90,9 +101,9 @@ def test_publishing_copies_shown_files_up_to_the_size_limit(folder: Run, tmp_pat
     written = publish_run(folder, tmp_path / "out")
     published = written.read_text("utf-8")
 
-    copied = list((tmp_path / "out" / "results" / "quick" / "files").glob("*/*"))
+    copied = list((tmp_path / "out" / "results" / "quick" / "own" / "files").glob("*/*"))
     assert [10] == [path.stat().st_size for path in copied]
-    assert 1 == published.count("](../results/quick/files/")
+    assert 1 == published.count("](../results/quick/own/files/")
     assert 1 == published.count("is missing (files over 1 MiB are not published)")
 
 
@@ -100,9 +111,11 @@ def test_published_page_equals_the_page_of_its_published_records(
     folder: Run, tmp_path: Path
 ) -> None:
     first = publish_run(folder, tmp_path / "out").read_bytes()
-    again = publish_run(Run(tmp_path / "out" / "results" / "quick"), tmp_path / "out").read_bytes()
+    again = publish_run(
+        Run(tmp_path / "out" / "results" / "quick" / "own"), tmp_path / "out"
+    ).read_bytes()
     copied = publish_run(
-        Run(tmp_path / "out" / "results" / "quick"), tmp_path / "copy"
+        Run(tmp_path / "out" / "results" / "quick" / "own"), tmp_path / "copy"
     ).read_bytes()
 
     assert first == again

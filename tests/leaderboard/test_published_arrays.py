@@ -12,9 +12,11 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from advtransfer.files import file_sha256
-from advtransfer.leaderboard import load_run_records, publish_run, write_page
+from advtransfer.leaderboard import load_run_records, write_page
 from advtransfer.leaderboard.questions_coefficients import answer_questions
 from advtransfer.leaderboard.run_data import gather_run_data
+from advtransfer.publication.publish import Origin
+from advtransfer.publication.publish import publish_run as publish
 from advtransfer.result import Run
 from advtransfer.result.record import pack_outcomes, robust_share
 
@@ -73,15 +75,26 @@ def test_alpha_is_resampled_over_its_images(folder: Run) -> None:
     assert "for `clean.accuracy`." not in text
 
 
+CITATION = Path(__file__).parents[2] / "CITATION.cff"
+
+
+def publish_run(run: Run, out: Path) -> Path:
+    """Publish a run as the founder of its board, and return the page of the board."""
+    folder = publish(run, out, Origin("own", "A. Name", "MIT", CITATION), found=True)
+    return out / folder.parent.name / "README.md"
+
+
 def test_page_of_a_bundle_equals_that_of_the_run_and_only_needed_arrays_are_published(
     folder: Run, tmp_path: Path
 ) -> None:
     page, first = write_page(folder), publish_run(folder, tmp_path / "out")
-    bundle = Run(tmp_path / "out" / "results" / "quick")
+    bundle = Run(tmp_path / "out" / "results" / "quick" / "own")
     again = publish_run(bundle, tmp_path / "copy")
     arrays = sorted(bundle.path.rglob("*.safetensors"))
 
-    assert page.read_bytes() == first.read_bytes()
+    # A board's page has the list of its submissions below the page of the run.
+    below = page.read_text().replace("## How this page was made", "")
+    assert below.split("## ")[:3] == first.read_text().split("## ")[:3]
     assert (
         page.with_name("question_1.svg").read_bytes()
         == first.with_name("question_1.svg").read_bytes()

@@ -254,14 +254,16 @@ def test_heading_counts_many_predictors(four_sources: Bench) -> None:
     page = make_page(four_sources.run()).markdown
 
     assert "### How well do 4 metrics predict `clean.accuracy` across sources?" in page
-    assert "![clean.accuracy against 4 metrics](question_1.svg)" in page
+    assert "![clean.accuracy against 4 metrics: digits, n = 20, probe: 4 points, x from " in page
+    assert "](question_1.svg)" in page
 
 
 def test_each_question_has_a_scatter_of_its_points(four_sources: Bench) -> None:
     page = make_page(four_sources.run())
 
     assert ["question_1.svg"] == list(page.figures)
-    assert "![clean.accuracy against align.alpha](question_1.svg)" in page.markdown
+    text = "![clean.accuracy against align.alpha: digits, n = 20, probe: 4 points, x from "
+    assert text in page.markdown
     assert (
         "{http://www.w3.org/2000/svg}svg"
         == ElementTree.fromstring(page.figures["question_1.svg"]).tag

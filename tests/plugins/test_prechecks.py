@@ -11,6 +11,7 @@ from advtransfer.errors import BadInput
 from advtransfer.host import Host
 from advtransfer.node import Node
 from advtransfer.planning import make_plan
+from advtransfer.result.bounded_reading import iter_json_lines
 from advtransfer.suite import load
 from advtransfer.suite.leaderboard_settings import matching_metrics
 from advtransfer.suite.outlines import Outlines
@@ -374,9 +375,8 @@ def test_published_records_hold_only_metrics_that_their_evaluations_state() -> N
     """Each set of options once: some thousand records say the same."""
     outlines = Outlines(HOST)
     seen: set[str] = set()
-    for path in sorted(Path("leaderboard/results").glob("*/records/result*.jsonl")):
-        for line in path.read_text().splitlines():
-            record = json.loads(line)
+    for path in sorted(Path("leaderboard/results").glob("*/*/records/result*.jsonl.xz")):
+        for _, record in iter_json_lines(path):
             asked = record["asked"]
             key = json.dumps(
                 [

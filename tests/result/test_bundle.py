@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import lzma
+import secrets
 from pathlib import Path
 from typing import Any, cast
 
@@ -9,6 +11,7 @@ from safetensors.numpy import load_file, save_file
 from advtransfer.files import file_sha256
 from advtransfer.result import Record, Run
 from advtransfer.result.bundle import MAX_FILE_BYTES, write_bundle
+from advtransfer.result.record_lines import record_files
 from advtransfer.testing.records import complete_record
 from advtransfer.types import Json
 
@@ -58,7 +61,10 @@ def test_a_bundle_reads_like_the_run_it_was_made_from(tmp_path: Path) -> None:
     } == bundle.latest_attempts()
     assert run.read_plan() == bundle.read_plan()
     assert {digest: {"device": "cpu"}} == bundle.read_environments()
-    assert "/somewhere" not in "".join(path.read_text() for path in bundle.path.rglob("*.*"))
+    lines = [lzma.decompress(path.read_bytes()).decode() for path in record_files(bundle.path)]
+    others = [path for path in bundle.path.rglob("*.*") if path not in record_files(bundle.path)]
+    assert 3 == len(lines)
+    assert "/somewhere" not in "".join([*lines, *(path.read_text() for path in others)])
 
 
 def test_a_bundle_holds_the_batteries_behind_its_results_and_no_others(tmp_path: Path) -> None:
@@ -150,12 +156,12 @@ def test_many_records_of_a_kind_are_spread_over_files_by_their_first_digit(tmp_p
         run.write_record(one | {"filling": "x" * 1000})
     few = write_bundle(run, tmp_path / "bundle")
     files = [path.name for path in (few / "records").iterdir()]
-    for one in made:
-        run.write_record(one | {"filling": "x" * (MAX_FILE_BYTES // 60)})
+    for one in made:  # random digits, which no compression makes shorter than half
+        run.write_record(one | {"filling": secrets.token_hex(MAX_FILE_BYTES // 60)})
     many = write_bundle(run, few)
 
-    assert ["result.jsonl"] == files
-    assert [f"result-{digit}.jsonl" for digit in digits] == sorted(
+    assert ["result.jsonl.xz"] == files
+    assert [f"result-{digit}.jsonl.xz" for digit in digits] == sorted(
         path.name for path in (many / "records").iterdir()
     )
     assert sorted(ids) == [one["id"] for one in Run(many).read_records()]

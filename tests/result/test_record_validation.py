@@ -290,11 +290,13 @@ def test_a_result_says_what_its_battery_says(tmp_path: Path) -> None:
 
 def test_every_published_record_agrees() -> None:
     results = Path(__file__).parents[2] / "leaderboard" / "results"
-    runs = [Run(path.parent) for path in sorted(results.glob("*/plan.json"))]
+    runs = [Run(path.parent) for path in sorted(results.glob("*/*/plan.json"))]
 
     assert runs
-    assert {} == {run.path.name: damaged for run in runs if (damaged := run.damaged_records())}
-    assert all(run.read_plan()["suite"] == run.path.name for run in runs)
+    assert {} == {
+        run.path.parent.name: damaged for run in runs if (damaged := run.damaged_records())
+    }
+    assert all(run.read_plan()["suite"] == run.path.parent.name for run in runs)
 
 
 def test_the_facts_of_a_source_may_be_words() -> None:

@@ -13,9 +13,11 @@ from torch import nn
 from advtransfer import runner, suite
 from advtransfer.hookspecs import hookimpl
 from advtransfer.host import Host
-from advtransfer.leaderboard.publish import load_run_records, publish_run
+from advtransfer.leaderboard.publish import load_run_records
 from advtransfer.leaderboard.run_data import gather_run_data
 from advtransfer.leaderboard.table_rows import find_column
+from advtransfer.publication.publish import Origin
+from advtransfer.publication.publish import publish_run as publish
 from advtransfer.result import Run
 from advtransfer.runner import RunSettings
 from advtransfer.toolkit.heads import with_head
@@ -132,6 +134,15 @@ def done(host: Host, tmp_path: Path) -> Run:
     )
     loaded = suite.load(str(tmp_path / "weak.yaml"), host)
     return Run(runner.run_suite(loaded, settings=settings, host=host).run)
+
+
+CITATION = Path(__file__).parents[2] / "CITATION.cff"
+
+
+def publish_run(run: Run, out: Path) -> Path:
+    """Publish a run as the founder of its board, and return the page of the board."""
+    folder = publish(run, out, Origin("own", "A. Name", "MIT", CITATION), found=True)
+    return out / folder.parent.name / "README.md"
 
 
 def test_every_surface_shows_what_the_battery_left(done: Run, tmp_path: Path) -> None:

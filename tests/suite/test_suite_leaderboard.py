@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import pytest
@@ -44,6 +45,105 @@ def test_baseline_is_the_row_of_the_named_source(
 @pytest.mark.parametrize("name", ["probe", "Linear probe"])
 def test_baseline_may_be_a_transfer(board: Callable[[str], Leaderboard], name: str) -> None:
     assert board(f"baseline: {{transfer: {name}}}").baseline == {"transfer": "Linear probe"}
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        (
+            "answer: {metric: clean.accuracy, of: natural, against: probe, at: {n: 20}}",
+            {
+                "metric": "clean.accuracy",
+                "of": {"source": "Natural"},
+                "against": {"transfer": "Linear probe"},
+                "at": {"n": [20]},
+            },
+        ),
+        (
+            "rank_by: clean.accuracy\nanswer: {of: {source: natural, transfer: probe}}",
+            {"of": {"source": "Natural", "transfer": "Linear probe"}},
+        ),
+        (
+            "answer: {metric: {lowest: clean.loss}, at: {source: 'linf*', transfer: probe}}",
+            {
+                "metric": {"lowest": "clean.loss"},
+                "at": {
+                    "source": ["linf[adversary.eps=0.1]", "linf[adversary.eps=0.2]"],
+                    "transfer": ["Linear probe"],
+                },
+            },
+        ),
+        (
+            "answer: {metric: clean.accuracy, at: {source: 'Natural[seed=1]'}}",
+            {"metric": "clean.accuracy", "at": {"source": ["Natural"]}},
+        ),
+    ],
+)
+def test_answer_names_rows_by_their_labels(
+    board: Callable[[str], Leaderboard], text: str, answer: object
+) -> None:
+    assert board(text).answer == answer
+
+
+def test_plan_holds_the_answer_only_where_there_is_one(
+    suite: Callable[..., Suite],
+) -> None:
+    from advtransfer.planning.grid import _leaderboard_json
+
+    stated = suite(**GRID, leaderboard="answer: {metric: clean.accuracy, of: natural}")
+
+    assert _leaderboard_json(stated)["answer"] == {
+        "metric": "clean.accuracy",
+        "of": {"source": "Natural"},
+    }
+    assert "answer" not in _leaderboard_json(suite(**GRID, leaderboard="baseline: natural"))
+
+
+@pytest.mark.parametrize(
+    ("answer", "found"),
+    [
+        ("{}", "found {}; expected at least one of metric, of, against, at; write for example"),
+        ("linf", "found 'linf'; expected `answer`, a mapping"),
+        ("{of: natural}", "found no 'metric', and no `rank_by` in its place; expected a metric"),
+        ("{metric: clear.accuracy}", "found 'clear.accuracy'; expected evaluation.metric"),
+        ("{metric: 3}", "found 3; expected evaluation.metric"),
+        ("{metric: clean.accuracy, of: natrual}", "expected a source: natural, linf, Natural,"),
+        ("{metric: clean.accuracy, of: linf}", "found 'linf'; expected the name of one row"),
+        (
+            "{metric: clean.accuracy, of: [natural]}",
+            "found ['natural']; expected a source: natural",
+        ),
+        ("{metric: clean.accuracy, of: {}}", "found {}; expected a source: natural"),
+        ("{metric: clean.accuracy, of: {n: 20}}", "found the unknown name 'n' in `of`"),
+        ("{metric: clean.accuracy, of: {transfer: x}}", "found 'x'; expected a transfer: probe"),
+        (
+            "{metric: clean.accuracy, of: natural, against: Natural}",
+            "found 'Natural'; expected another row than `of`",
+        ),
+        ("{metric: clean.accuracy, at: {n: 7}}", "found 7, which matches no n; expected"),
+        ("{metric: clean.accuracy, at: {seed: 0}}", "found the unknown name 'seed' in a selection"),
+        ("{metric: clean.accuracy, at: {}}", "found {}; expected at least one axis"),
+        ("{metric: clean.accuracy, whom: natural}", "found the unknown name 'whom' in `answer`"),
+    ],
+)
+def test_mistake_in_the_answer_is_one_problem(
+    mistakes: Callable[..., list[str]], answer: str, found: str
+) -> None:
+    (problem,) = mistakes(**GRID, leaderboard=f"answer: {answer}")
+
+    assert found in problem
+    assert ".yaml:" in problem
+
+
+def test_name_of_a_source_and_a_transfer_is_ambiguous(mistakes: Callable[..., list[str]]) -> None:
+    transfers = "natural: {use: toy/probe}"
+
+    (problem,) = mistakes(
+        **{**GRID, "transfers": transfers},
+        leaderboard="answer: {metric: clean.accuracy, of: natural}",
+    )
+
+    assert "expected a source or a transfer, not a name of both; write {source: NAME}" in problem
 
 
 @pytest.mark.parametrize(
@@ -205,6 +305,90 @@ def test_worst_of_all_attacks_and_what_an_attack_left_are_columns(
 
     assert (names[0], "worst_l2.robust_accuracy@0.5", names[2]) == settings.columns
     assert names[0] == settings.rank_by
+
+
+def test_every_kind_of_figure_is_read(suite: Callable[..., Suite]) -> None:
+    figures = """\
+figures:
+- {kind: metric_vs_eps, metric: pgd.robust_accuracy}
+- {kind: metric_vs_epoch, metric: clean.accuracy}
+- {kind: metric_vs_epoch, curve: train_loss}
+- {kind: robust_vs_clean, robust: worst_linf.robust_accuracy@1/10, clean: clean.accuracy}
+- {kind: scatter, predictor: clean.accuracy, outcome: l2.robust_accuracy, across: transfer, given: {n: 20}}
+"""
+    settings = suite(evaluations=ATTACKS, leaderboard=figures).leaderboard
+
+    assert settings.figures == (
+        {"kind": "metric_vs_eps", "metric": "pgd.robust_accuracy"},
+        {"kind": "metric_vs_epoch", "metric": "clean.accuracy"},
+        {"kind": "metric_vs_epoch", "curve": "train_loss"},
+        {
+            "kind": "robust_vs_clean",
+            "robust": "worst_linf.robust_accuracy@0.1",
+            "clean": "clean.accuracy",
+        },
+        {
+            "kind": "scatter",
+            "predictor": "clean.accuracy",
+            "outcome": "l2.robust_accuracy",
+            "across": "transfer",
+            "given": {"n": [20]},
+        },
+    )
+
+
+@pytest.mark.parametrize(
+    ("figure", "found"),
+    [
+        ("{metric: clean.accuracy}", "found no 'kind'; expected kind: accuracy_vs_n, robust_vs_"),
+        ("accuracy_vs_n", "found 'accuracy_vs_n'; expected a figure, a mapping"),
+        ("{kind: metric_vs_esp, metric: pgd.robust_accuracy}", "did you mean 'metric_vs_eps'?"),
+        ("{kind: [scatter]}", "expected a kind of figure: accuracy_vs_n"),
+        (
+            "{kind: metric_vs_eps, metric: l2.robust_accuracy}",
+            "found 'l2.robust_accuracy'; expected a metric at 2 radii or more, without its eps",
+        ),
+        (
+            "{kind: metric_vs_eps, metric: pgd.robust_accuracy@0.1}",
+            "expected a metric at 2 radii or more, without its eps",
+        ),
+        ("{kind: metric_vs_eps, metric: pgd.robust_acuracy}", "found 'pgd.robust_acuracy'"),
+        ("{kind: metric_vs_epoch}", "found no 'metric'; expected metric, or curve"),
+        (
+            "{kind: metric_vs_epoch, metric: clean.accuracy, curve: train_loss}",
+            "found 'metric' and 'curve'; expected metric, or curve",
+        ),
+        ("{kind: metric_vs_epoch, curve: 3}", "found 3; expected a column of the fits' curves"),
+        (
+            "{kind: accuracy_vs_n, metric: clean.accuracy, curve: x}",
+            "found the unknown name 'curve' in a figure accuracy_vs_n",
+        ),
+        (
+            "{kind: robust_vs_clean, robust: clean.accuracy, clean: clean.accuracy}",
+            "found 'clean.accuracy'; expected a robust_accuracy",
+        ),
+        (
+            "{kind: robust_vs_clean, robust: l2.robust_accuracy, clean: l2.robust_accuracy}",
+            "found 'l2.robust_accuracy'; expected no robust_accuracy",
+        ),
+        (
+            "{kind: robust_vs_clean, clean: clean.accuracy}",
+            "found no 'robust'; expected kind, robust, clean",
+        ),
+        (
+            "{kind: scatter, predictor: clean.accuracy, outcome: clean.accuracy, across: sources}",
+            "found 'sources'; expected an axis: source, adapter, target",
+        ),
+    ],
+)
+def test_a_mistake_in_a_figure_is_reported_where_it_stands(
+    mistakes: Callable[..., list[str]], figure: str, found: str
+) -> None:
+    problem, *others = mistakes(evaluations=ATTACKS, leaderboard=f"figures:\n- {figure}")
+
+    assert found in problem
+    assert len(others) <= ("clean: l2" in figure)
+    assert re.search(r"toy\.yaml:\d+:\d+: ", problem)
 
 
 @pytest.mark.parametrize(

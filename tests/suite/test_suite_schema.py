@@ -53,8 +53,17 @@ CORRECT: list[dict[str, str]] = [
     {"exclude": "- {source: nat*, n: [20]}", "title": "a title", "adapters": ""},
     {"leaderboard": "baseline: {transfer: probe}\nrank_by: clean.accuracy@0.1@3\nquestions: []"},
     {"leaderboard": "rank_by: {lowest: clean.loss@0.1}"},
+    {"leaderboard": "answer: {metric: clean.accuracy, of: probe, against: null, at: {n: 20}}"},
     {
         "leaderboard": "figures: [{kind: accuracy_vs_n, metric: clean.accuracy}]\ncolumns: ['clean.accuracy@8/255']"
+    },
+    {
+        "evaluations": "clean: {use: toy/accuracy}\npgd: {use: toy/normed, norm: linf, eps: [0.1, 0.2]}",
+        "leaderboard": "figures: [{kind: metric_vs_eps, metric: pgd.robust_accuracy}, "
+        "{kind: metric_vs_epoch, metric: clean.accuracy}, {kind: metric_vs_epoch, curve: train_loss}, "
+        "{kind: robust_vs_clean, robust: pgd.robust_accuracy@0.1, clean: clean.accuracy}, "
+        "{kind: scatter, predictor: clean.a, outcome: clean.b, across: transfer, given: {n: 20}}, "
+        "{kind: scatter, predictor: clean.a, outcome: clean.b}]",
     },
     {
         "leaderboard": "questions: [{predictor: [clean.a, clean.b], outcome: clean.accuracy, across: source}]"
@@ -109,11 +118,22 @@ WRONG: list[dict[str, str]] = [
     {"exclude": "- {sorce: natural}"},
     {"leaderboard": "rank_by: clean"},
     {"leaderboard": "rank_by: {}"},
+    {"leaderboard": "answer: {}"},
+    {"leaderboard": "answer: {metric: clean.accuracy, of: {n: 20}}"},
+    {"leaderboard": "answer: {metric: clean.accuracy, at: {seed: 0}}"},
     {"leaderboard": "rank_by: {highest: clean.accuracy}"},
     {"leaderboard": "rank_by: {lowest: [clean.loss]}"},
     {"leaderboard": "rankby: clean.accuracy"},
     {"leaderboard": "baseline: {source: natural}"},
     {"leaderboard": "figures: [{kind: pie, metric: clean.accuracy}]"},
+    {"leaderboard": "figures: [{kind: robust_vs_clean, metric: clean.accuracy}]"},
+    {"leaderboard": "figures: [{kind: robust_vs_clean, robust: pgd.robust_accuracy}]"},
+    {"leaderboard": "figures: [{kind: accuracy_vs_n, metric: clean.accuracy, curve: loss}]"},
+    {"leaderboard": "figures: [{kind: metric_vs_epoch}]"},
+    {"leaderboard": "figures: [{kind: metric_vs_epoch, metric: clean.accuracy, curve: loss}]"},
+    {
+        "leaderboard": "figures: [{kind: scatter, predictor: clean.a, outcome: clean.b, across: colour}]"
+    },
 ]
 
 

@@ -198,6 +198,19 @@ class Host:
         except (PluginError, MissingLibrary):
             return {}
 
+    def plugin(self, name: str) -> Plugin:
+        """Return an installed plugin, imported or not.
+
+        Raises:
+            UnknownName: No plugin has this name.
+            PluginError: Several distributions bring it.
+        """
+        if name not in self._plugins:
+            raise UnknownName(
+                name, "an installed plugin", difflib.get_close_matches(name, self._plugins)
+            )
+        return self._single_plugin(name)
+
     def _single_plugin(self, name: str) -> Plugin:
         plugin, *others = self._plugins[name]
         if others:

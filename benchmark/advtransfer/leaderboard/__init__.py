@@ -5,7 +5,7 @@ clock or the order of the records.
 """
 
 from advtransfer.leaderboard.page import Page, make_page, make_table
-from advtransfer.leaderboard.publish import load_run_records, publish_run, write_page
+from advtransfer.leaderboard.publish import load_run_records, write_page
 from advtransfer.leaderboard.run_data import RunRecords
 
 __all__ = [
@@ -14,6 +14,5 @@ __all__ = [
     "load_run_records",
     "make_page",
     "make_table",
-    "publish_run",
     "write_page",
 ]

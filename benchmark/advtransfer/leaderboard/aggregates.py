@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
 from math import sqrt
+from operator import add
 from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
 
 from advtransfer.leaderboard.run_data import ImageShares, Metric
@@ -75,7 +77,9 @@ def aggregate_metrics(
     aggregate = replace(aggregate, trial_count=len(metrics))
     low, high = _image_boards(_merge_equal_seeds(metrics, deterministic=deterministic))
     if low is not None and high is not None:
-        interval = (share_interval(low)[0], share_interval(high)[1])
+        ends = share_interval(low)
+        # Without unknown outcomes both ends are of one board.
+        interval = (ends[0], ends[1] if high is low else share_interval(high)[1])
         aggregate = replace(aggregate, interval=interval, image_count=low.shape[2])
     elif aggregate.interval is not None and all(metric.is_share for metric in metrics.values()):
         # A t-interval knows nothing of the range of a share.
@@ -105,18 +109,131 @@ def paired_difference(
         has_trainings: Both rows have sources, whose trainings differ. Rows without a source start anew for
             every seed.
     """
-    counts = {len(replicates_of(ours)), len(replicates_of(theirs))}
-    is_one_sided = has_trainings and len(counts) > 1 and 1 in counts
     differences = _merge_equal_seeds(_differences(ours, theirs), deterministic=deterministic)
+    is_one_sided = has_trainings and _is_one_sided(ours, theirs)
+    return _aggregate_differences(differences, is_one_sided=is_one_sided)
+
+
+MetricPair: TypeAlias = "tuple[Mapping[TrialKey, Metric], Mapping[TrialKey, Metric]]"
+"""The metrics of a row by trial, and those of the row that it is compared with."""
+
+
+def mean_paired_difference(
+    pairs: Mapping[str, Sequence[MetricPair]],
+    *,
+    deterministic: bool = False,
+    has_trainings: bool = True,
+) -> Aggregate | None:
+    """Return the mean over several pairs of rows of `paired_difference`; None without a common trial.
+
+    Pairs count equally. Each training and seed that all pairs have is one value: the mean of its
+    differences, so that what tables share (trainings, seeds, test images) is no new evidence. Images
+    of different targets are strata: their variance is that within targets.
+
+    Args:
+        pairs: Pairs of rows by target, those of one target with the same test images.
+        deterministic: All seeds of all rows are the same trial.
+        has_trainings: All rows have sources, whose trainings differ.
+    """
+    by_target = [
+        [dict(_differences(ours, theirs)) for ours, theirs in of_target]
+        for of_target in pairs.values()
+    ]
+    every = [differences for of_target in by_target for differences in of_target]
+    keys = [key for key in (every[0] if every else ()) if all(key in each for each in every)]
+    means = _stratified_means(by_target, keys)
+    merged = _merge_equal_seeds(means, deterministic=deterministic)
+    flat = [pair for of_target in pairs.values() for pair in of_target]
+    is_one_sided = has_trainings and any(_is_one_sided(*pair) for pair in flat)
+    return _aggregate_differences(merged, is_one_sided=is_one_sided)
+
+
+def _stratified_means(
+    by_target: Sequence[Sequence[Mapping[TrialKey, Metric]]], keys: Sequence[TrialKey]
+) -> dict[TrialKey, Metric]:
+    """Return the mean difference of each trial over all pairs, with its values by test image."""
+    pair_count = sum(map(len, by_target))
+    means: dict[TrialKey, Metric] = {}
+    for key in keys:
+        metrics = [differences[key] for of_target in by_target for differences in of_target]
+        low = sum(metric.low for metric in metrics) / pair_count
+        high = sum(metric.high for metric in metrics) / pair_count
+        means[key] = Metric(low, high)
+    images = [_mean_images(of_target, keys) for of_target in by_target]
+    known = [stratum for stratum in images if stratum is not None]
+    if len(known) < len(images) or not known:
+        return means
+    shares = [len(of_target) / pair_count for of_target in by_target]
+    low_images = _joined_strata([{key: each[key].low for key in keys} for each in known], shares)
+    high_images = _joined_strata([{key: each[key].high for key in keys} for each in known], shares)
+    for key in keys:
+        values = ImageShares(low_images[key], high_images[key])
+        means[key] = replace(means[key], images=values)
+    return means
+
+
+def _mean_images(
+    of_target: Sequence[Mapping[TrialKey, Metric]], keys: Sequence[TrialKey]
+) -> dict[TrialKey, ImageShares] | None:
+    """Return the mean over a target's pairs by test image, None where a trial has no such values."""
+    means: dict[TrialKey, ImageShares] = {}
+    for key in keys:
+        images = [differences[key].images for differences in of_target]
+        known = [each for each in images if each is not None]
+        if len(known) < len(images) or len({len(each.low) for each in known}) != 1:
+            return None
+        low = reduce(add, [each.low for each in known]) / len(known)
+        high = reduce(add, [each.high for each in known]) / len(known)
+        means[key] = ImageShares(low, high)
+    return means
+
+
+def _joined_strata(
+    strata: Sequence[Mapping[TrialKey, FloatArray]], shares: Sequence[float]
+) -> dict[TrialKey, FloatArray]:
+    """Return the images of all targets in one array, whose mean weighs each target by its share.
+
+    A target's images are scaled by ``w = share N / N_t`` around the target's own mean, which the grand
+    mean replaces: the variance of the mean is then ``sum_t share_t^2 s_t^2 / N_t``, that of a
+    stratified sample (Cochran, 1977, equation 5.6), without the variance between targets.
+    """
+    import numpy as np
+
+    if len(strata) == 1:
+        return dict(strata[0])
+    image_counts = [len(next(iter(stratum.values()))) for stratum in strata]
+    centres = [float(np.mean(list(stratum.values()))) for stratum in strata]
+    grand = sum(share * centre for share, centre in zip(shares, centres, strict=True))
+    joined: dict[TrialKey, FloatArray] = {}
+    for key in strata[0]:
+        parts: list[FloatArray] = []
+        for stratum, share, count, centre in zip(
+            strata, shares, image_counts, centres, strict=True
+        ):
+            weight = share * sum(image_counts) / count
+            parts.append(weight * (stratum[key] - centre) + grand)
+        joined[key] = np.concatenate(parts)
+    return joined
+
+
+def _is_one_sided(ours: Mapping[TrialKey, Metric], theirs: Mapping[TrialKey, Metric]) -> bool:
+    """Return whether one side has one training and the other several."""
+    counts = {len(replicates_of(ours)), len(replicates_of(theirs))}
+    return len(counts) > 1 and 1 in counts
+
+
+def _aggregate_differences(
+    differences: Mapping[TrialKey, Metric], *, is_one_sided: bool
+) -> Aggregate | None:
+    """Return the mean of the differences of trials, None without any."""
     if not differences:
         return None
     aggregate = _trial_aggregate(differences, is_one_sided=is_one_sided)
     low, high = _image_boards(differences)
     if low is not None and high is not None:
-        interval = (
-            difference_interval(low, unreplicated=is_one_sided)[0],
-            difference_interval(high, unreplicated=is_one_sided)[1],
-        )
+        ends = difference_interval(low, unreplicated=is_one_sided)
+        upper = ends if high is low else difference_interval(high, unreplicated=is_one_sided)
+        interval = (ends[0], upper[1])
         p_value = _larger_p_value(aggregate, low, high)
         aggregate = replace(aggregate, interval=interval, image_count=low.shape[2], p_value=p_value)
     return aggregate
@@ -136,7 +253,10 @@ def _subtract(ours: Metric, theirs: Metric) -> Metric:
     images = None
     pair = (ours.images, theirs.images)
     if pair[0] is not None and pair[1] is not None and len(pair[0].low) == len(pair[1].low):
-        images = ImageShares(pair[0].low - pair[1].high, pair[0].high - pair[1].low)
+        low = pair[0].low - pair[1].high
+        images = ImageShares(low, low)
+        if not all(each.is_known for each in pair if each is not None):
+            images = ImageShares(low, pair[0].high - pair[1].low)
     return Metric(ours.low - theirs.high, ours.high - theirs.low, images=images)
 
 
@@ -158,7 +278,10 @@ def _merge_equal_seeds(
 def _image_boards(
     metrics: Mapping[TrialKey, Metric],
 ) -> tuple[FloatArray | None, FloatArray | None]:
-    """Return boards ``(trainings, seeds, images)`` of the low and high values, None without images."""
+    """Return boards ``(trainings, seeds, images)`` of the low and high values, None without images.
+
+    Both are one board where no outcome is unknown.
+    """
     import numpy as np
 
     shares = {key: metric.images for key, metric in metrics.items() if metric.images is not None}
@@ -167,12 +290,13 @@ def _image_boards(
         return None, None
     replicates = sorted(replicates_of(shares), key=lambda replicate: replicate or 0)
     seeds = sorted({seed for _, seed in shares})
-    shape = (2, len(replicates), len(seeds), image_counts.pop())
-    boards = np.full(shape, np.nan)
+    low = np.full((len(replicates), len(seeds), image_counts.pop()), np.nan)
+    is_known = all(images.is_known for images in shares.values())
+    high = low if is_known else low.copy()
     for (replicate, seed), images in shares.items():
         place = (replicates.index(replicate), seeds.index(seed))
-        boards[0][place], boards[1][place] = images.low, images.high
-    return boards[0], boards[1]
+        low[place], high[place] = images.low, images.high
+    return low, high
 
 
 def _larger_p_value(aggregate: Aggregate, low: FloatArray, high: FloatArray) -> float:

@@ -12,6 +12,7 @@ from dataclasses import replace
 from math import fsum
 
 from advtransfer.errors import BadInput, Problem
+from advtransfer.leaderboard.contrasts import requested_contrast
 from advtransfer.leaderboard.figures import parse_figure
 from advtransfer.leaderboard.markdown import escape_markdown, inline_code, markdown_table
 from advtransfer.leaderboard.probes import combine_probes, rank_groups
@@ -272,9 +273,13 @@ def drop_unanswerable(data: RunData) -> tuple[RunData, tuple[Problem, ...]]:
     ranking_problems = _problems_of(requested_ranking, data)
     if ranking_problems:
         settings["rank_by"] = None
+    data = replace(data, plan=replace(data.plan, leaderboard=settings))
+    answer_problems = _problems_of(requested_contrast, data)
+    if answer_problems:
+        settings = {**settings, "answer": None}
+        data = replace(data, plan=replace(data.plan, leaderboard=settings))
     # A dictionary keeps the order and drops equal problems: several questions may miss one metric.
-    unique = tuple(dict.fromkeys([*problems, *ranking_problems]))
-    return replace(data, plan=replace(data.plan, leaderboard=settings)), unique
+    return data, tuple(dict.fromkeys([*problems, *ranking_problems, *answer_problems]))
 
 
 def _problems_of(check: Callable[..., object], *inputs: object) -> list[Problem]:

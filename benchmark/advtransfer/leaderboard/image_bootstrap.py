@@ -99,7 +99,7 @@ def _add_resampled_means(
     values = np.stack([mean.values for _, mean in targets], axis=-1)
     weights = np.stack([mean.weights for _, mean in targets], axis=-1)
     size = len(values)
-    for resamples, counts in _draw_counts(stream, size, count):
+    for resamples, counts in draw_counts(stream, size, count):
         # A resample that holds only samples without a value has no mean: 0 / 0 is NaN there.
         with np.errstate(invalid="ignore"):
             means = (counts @ values) / (counts @ weights)
@@ -157,7 +157,7 @@ def _weighted_values(values: FloatArray) -> tuple[FloatArray, FloatArray]:
     return np.round(filled / step) * step, has_value.astype(np.float64)
 
 
-def _draw_counts(stream: RandomState, size: int, count: int) -> Iterator[tuple[slice, FloatArray]]:
+def draw_counts(stream: RandomState, size: int, count: int) -> Iterator[tuple[slice, FloatArray]]:
     """Yield a slice of the resamples and the count of each image in them, ``(resamples, size)``.
 
     All `count` resamples at once would need `count * size` floats.

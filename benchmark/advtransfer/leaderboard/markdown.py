@@ -18,6 +18,11 @@ def escape_markdown(text: str) -> str:
     return MARKUP_CHARACTERS.sub(r"\\\g<0>", line).replace("&", "&amp;")
 
 
+def link_text(text: str) -> str:
+    """Return a label as plain text between the brackets of a link or an image, which it cannot close."""
+    return escape_markdown(text).replace("]", r"\]")
+
+
 def inline_code(text: str) -> str:
     """Return a value as inline code, safe inside a table cell."""
     line = " ".join(printable_text(text).split())

@@ -5,251 +5,120 @@ Header, figures, one table for each target and n, questions and caveats.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from advtransfer.errors import BadInput, Problem
+from advtransfer.leaderboard.answer import Answer, best_row_text, suite_answer
 from advtransfer.leaderboard.caveats import (
-    MISSED_NOTE,
-    SECONDS_LEGEND,
     drop_unanswerable,
-    evidence_legend,
     incomplete_section,
     leakage_section,
-    missed_text,
-    phase_seconds_text,
-    selection_warning,
     skipped_section,
     unanswerable_section,
     unchecked_section,
     unranked_section,
 )
-from advtransfer.leaderboard.figures import requested_figures
+from advtransfer.leaderboard.challenges import challenges_section
+from advtransfer.leaderboard.curve_area import area_section
+from advtransfer.leaderboard.figures import PageFigure, requested_figures
 from advtransfer.leaderboard.markdown import (
     count_noun,
     escape_markdown,
-    format_interval,
-    format_number,
     inline_code,
     join_parts,
-    markdown_table,
+    link_text,
 )
+from advtransfer.leaderboard.pareto_section import pareto_section
 from advtransfer.leaderboard.plugin_figures import plugin_figures_section
+from advtransfer.leaderboard.questions_coefficients import answer_questions
 from advtransfer.leaderboard.questions_section import questions_section
-from advtransfer.leaderboard.ranking import Ranking, rank_rows, requested_ranking
+from advtransfer.leaderboard.ranking import rank_rows, requested_ranking
+from advtransfer.leaderboard.reported import reported_section
+from advtransfer.leaderboard.row_comparison import Comparison, RankedTables, is_ranked, rank_tables
 from advtransfer.leaderboard.run_data import (
-    JsonObject,
-    RecordEnvironment,
     RunData,
     RunRecords,
     gather_run_data,
 )
-from advtransfer.leaderboard.source_data import SourceData
-from advtransfer.leaderboard.table_rows import LeaderboardRow, columns_of, group_rows
-from advtransfer.leaderboard.tables import EN_DASH, baseline_label, render_table
+from advtransfer.leaderboard.run_sections import (
+    datasets_section,
+    evaluations_section,
+    legend_section,
+    origin_section,
+    sources_section,
+)
+from advtransfer.leaderboard.table_rows import (
+    columns_of,
+    group_rows,
+)
+from advtransfer.leaderboard.tables import render_table
 from advtransfer.planning.status import STATUS_WORDS
-from advtransfer.text import ABSENT
 from advtransfer.types import Json
 
-SHOWN_VERSIONS = (
-    "python",
-    "advtransfer",
-    "torch",
-    "torchvision",
-    "foolbox",
-    "scikit-learn",
-    "numpy",
-    "scipy",
-)
-TRAINING_STARTS = {
-    "named": "References that are also sources of this suite: {}.",
-    "own": "References with initial weights of their own: {}.",
-    "source": (
-        "References trained from the same initial weights as sources with the same seed and "
-        "architecture, which makes their gradients and adversarial examples more alike: {}."
-    ),
-}
-NUMBER_LEGEND = (
-    "A number is a mean over trials, with its 95 % interval in brackets. The caption of each table "
-    "says what the intervals are over: shares of test images have one over the images and, where "
-    "there are several, over source trainings or subset seeds; other numbers have a t-interval "
-    "over trainings or seeds alone. Intervals over subset seeds do not include the variance "
-    "between training runs of a source. Intervals of shares stay within 0 and 1."
-)
-CELL_LEGEND = (
-    f"a{EN_DASH}b: some outcomes are unknown (an attack that did not finish, an invalid example); "
-    "a counts them as broken, b as robust. (4/5): four of five planned trials have this number."
+MAX_BEST_ROWS = 3
+FOLDED_SUMMARY = (
+    "Sources, data sets, evaluations, how to read the tables, and how this page was made"
 )
 
 
-def header_section(data: RunData) -> str:
-    """Return title, counts, the command that makes the page again, and the environment."""
+def header_parts(data: RunData) -> tuple[str, str, str]:
+    """Return title, note and counts of a page."""
     plan = data.plan
     states = Counter(data.trial_state(trial).value for trial in plan.trials)
     counts = ", ".join(f"{states[value]:,} {word}" for value, word in STATUS_WORDS.items())
-    command = f"advtransfer leaderboard runs/{plan.suite}"
     title = f"# {escape_markdown(plan.title or plan.suite)}"
     planned = count_noun(len(plan.trials), "trial")
     summary = f"Suite {inline_code(plan.suite)}: {planned} planned, {counts}."
-    origin = f"Generated from the run's records by {inline_code(command)}; the same records give "
-    origin += "the same page."
+    if data.date:
+        summary += f" Newest record: {data.date}."
     note = escape_markdown(str(plan.leaderboard.get("note", "")))
-    return join_parts([title, note, summary, origin, _environments_text(data)])
+    return title, note, summary
 
 
-def sources_section(data: RunData) -> str:
-    """Return the table of sources and references: the claims of their cards, and measurements."""
-    sources = sorted(data.plan.sources.items(), key=lambda item: (item[1], item[0]))
-    if not sources:
+def evidence_section(
+    answer: Answer | None, figure: PageFigure | None, data: RunData, tables: RankedTables
+) -> str:
+    """Return the best rows of the last table that an answer is about, and the figure."""
+    parts: list[str] = []
+    if answer is not None and answer.comparison is not None:
+        parts.append(_best_rows(answer.comparison, data, tables))
+    if figure is not None:
+        parts.append(_figure_text(figure))
+    return join_parts(parts)
+
+
+def _best_rows(comparison: Comparison, data: RunData, tables: RankedTables) -> str:
+    """Return the first rows of the last table of an answer, empty without a ranked one."""
+    if not comparison.places:
         return ""
-    header = ["source", "architecture", "trained on", "constraint", "clean accuracy", "claimed"]
-    right = [False] * 4 + [True] * 2
-    rows: list[list[str]] = []
-    for id, label in sources:
-        rows.append([escape_markdown(label), *_source_cells(data.source_data.get(id))])
-    note = (
-        "Clean accuracy: measured on the test part of the source's own data when the source is "
-        "built, with its 95 % Wilson interval. Claimed: the value on the source's card."
-    )
-    has_accuracy = any(row[4:] != [ABSENT, ABSENT] for row in rows)
-    if not has_accuracy:  # sources of values are no classifiers
-        header, right = header[:4], right[:4]
-        rows = [row[:4] for row in rows]
-        note = ""
-    table = markdown_table(header, rows, right=right)
-    return join_parts(["## Sources", table, note, _training_starts_text(data)])
-
-
-def evaluations_section(data: RunData) -> str:
-    """Return the table of evaluations: component and options, as recorded."""
-    if not data.metrics:
+    place, ranking = comparison.places[-1], comparison.ranking
+    lines = tables.ranked_by(ranking, place, data)
+    best = [line for line in lines if is_ranked(line, ranking)][:MAX_BEST_ROWS]
+    if not best:
         return ""
-    header = ["evaluation", "component", "options", "missed"]
-    right = [False] * 3 + [True]
-    rows: list[list[str]] = []
-    for label in data.metrics:
-        cells = _evaluation_cells(data.evaluation_uses.get(label))
-        rows.append([escape_markdown(label), *cells, missed_text(label, data)])
-    note = MISSED_NOTE
-    if all(row[3] == ABSENT for row in rows):
-        header, right, rows, note = header[:3], right[:3], [row[:3] for row in rows], ""
-    return join_parts(["## Evaluations", markdown_table(header, rows, right=right), note])
-
-
-def legend_section(data: RunData, *, ranking: Ranking | None, baseline: Json) -> str:
-    """Return the list that explains how to read the tables."""
-    items = [NUMBER_LEGEND]
-    if ranking:
-        items += filter(None, [_ranking_text(ranking), selection_warning(data)])
-    if ranking and baseline is not None:
-        items.append(_difference_legend(ranking, baseline))
-    items.append(CELL_LEGEND)
-    items += [*evidence_legend(data), SECONDS_LEGEND, phase_seconds_text(data)]
-    return "## How to read the tables\n\n" + "\n".join(f"- {item}" for item in items)
-
-
-def _ranking_text(ranking: Ranking) -> str:
-    name = inline_code(ranking.column.name)
-    if ranking.lowest_is_best:
-        return (
-            f"Rows are ranked by the mean of {name}; lower is better. Bold: the lowest {name} if "
-            "its interval lies below all others, and in other columns the highest share if its "
-            "interval lies above all others."
-        )
-    return (
-        f"Rows are ranked by the mean of {name}; higher is better. Bold: the highest share of a "
-        "column if its interval lies above all others."
+    table = render_table(
+        best,
+        columns=tables.columns_with(ranking),
+        ranking=ranking,
+        baseline=data.plan.leaderboard.get("baseline"),
+        seconds=False,
+        captioned=False,
     )
+    target, n = place
+    return f"Best rows on {escape_markdown(target)}, n = {n}:\n\n{table}"
 
 
-def _difference_legend(ranking: Ranking, baseline: Json) -> str:
-    paired_axis = "source" if isinstance(baseline, Mapping) else "transfer"
-    return (
-        f"Δ: mean difference in {inline_code(ranking.column.name)} to "
-        f"{escape_markdown(baseline_label(baseline))}, paired by target, n, seed and "
-        f"{paired_axis}, with its 95 % interval, over what the caption of the table says."
-    )
+def _figure_text(figure: PageFigure) -> str:
+    return f"![{link_text(figure.text)}]({figure.name})\n\n{figure.caption}"
 
 
-def _environments_text(data: RunData) -> str:
-    lines: list[tuple[str, int]] = []
-    for environment, record_count in sorted(data.environment_counts.items()):
-        lines.append((_environment_text(environment, data) or "not recorded", record_count))
-    if not lines:
-        return "Environment: no record yet."
-    if len(lines) == 1:
-        return f"Environment: {lines[0][0]}."
-    items = [f"- {line} ({count_noun(record_count, 'record')})" for line, record_count in lines]
-    return "\n\n".join(["Environments, which are mixed on this page:", "\n".join(items)])
-
-
-def _environment_text(environment: RecordEnvironment, data: RunData) -> str:
-    versions = _flatten_environment(data.environments.get(environment.environment, {}))
-    libraries = [f"{name} {versions[name]}" for name in SHOWN_VERSIONS if name in versions]
-    threads = f"{count_noun(environment.threads, 'thread')} a trial" if environment.threads else ""
-    settings = [environment.device, threads, environment.precision]
-    texts = [
-        join_parts([escape_markdown(text) for text in group], ", ")
-        for group in (libraries, settings)
-    ]
-    return join_parts(texts, "; ")
-
-
-def _flatten_environment(environment: JsonObject) -> dict[str, str]:
-    """Return the names and values of an environment without its nesting."""
-    flat: dict[str, str] = {}
-    for name, value in environment.items():
-        if isinstance(value, Mapping):
-            flat |= _flatten_environment(value)
-        elif value is not None:
-            flat[name] = str(value)
-    return flat
-
-
-def _training_starts_text(data: RunData) -> str:
-    """Return where the training of each reference started, as recorded."""
-    results = data.results.values()
-    references = {result.reference_id for result in results} & data.source_data.keys()
-    source_labels = {trial.source for trial in data.plan.trials}
-    labels = {id: data.plan.sources.get(id, id[:12]) for id in references}
-    names_by_start: dict[str | None, list[str]] = {}
-    for id in sorted(references, key=lambda id: (data.plan.sources.get(id, ""), id)):
-        start = "named" if labels[id] in source_labels else data.source_data[id].start
-        names_by_start.setdefault(start, []).append(inline_code(labels[id]))
-    sentences = [
-        text.format(", ".join(names_by_start[start]))
-        for start, text in TRAINING_STARTS.items()
-        if start in names_by_start
-    ]
-    return " ".join(sentences)
-
-
-def _source_cells(source: SourceData | None) -> list[str]:
-    if source is None:
-        return ["not built yet", *[ABSENT] * 4]
-    card_fields = ("architecture", "data", "constraint")
-    texts = [escape_markdown(str(source.card.get(name) or ABSENT)) for name in card_fields]
-    measured = ABSENT
-    if source.probe:
-        accuracy = format_number(source.probe["clean_accuracy"])
-        interval = format_interval(source.probe.get("interval"))
-        # `agrees` is None if the card claims nothing.
-        differs = " differs from its card" if source.probe.get("agrees") is False else ""
-        measured = f"{accuracy}{interval}{differs}"
-    claimed = source.card.get("clean_accuracy")
-    return [*texts, measured, ABSENT if claimed is None else format_number(claimed)]
-
-
-def _evaluation_cells(use: tuple[str, JsonObject] | None) -> list[str]:
-    if use is None:
-        return ["no result", ABSENT]
-    component, options = use
-    texts: list[str] = []
-    for name, value in sorted(options.items()):
-        texts.append(f"{name} {value if isinstance(value, str) else json.dumps(value)}")
-    return [inline_code(component), inline_code(", ".join(texts)) if texts else ABSENT]
+def folded_section(summary: str, parts: Sequence[str]) -> str:
+    """Return sections that a reader opens, empty without any."""
+    text = join_parts(parts)
+    # The blank lines make what is inside markdown again.
+    return f"<details>\n<summary>{summary}</summary>\n\n{text}\n\n</details>" if text else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,11 +129,17 @@ class Page:
         markdown: Text of the page.
         figures: Content of the SVG files that the page shows, by file name.
         problems: Settings of the suite's page that the records cannot meet.
+        answer: The answer to the suite's question, None where nothing is ranked and nothing asked.
+        best_row: Name of the best row at the largest n in markdown, empty without one.
+        date: Day of the newest record, empty where no record tells.
     """
 
     markdown: str
     figures: Mapping[str, bytes]
     problems: tuple[Problem, ...] = ()
+    answer: Answer | None = None
+    best_row: str = ""
+    date: str = ""
 
 
 def make_page(run: RunRecords) -> Page:
@@ -274,23 +149,27 @@ def make_page(run: RunRecords) -> Page:
     page.
     """
     data, problems = drop_unanswerable(gather_run_data(run))
-    ranking = requested_ranking(data)
+    tables = rank_tables(data)
     baseline = data.plan.leaderboard.get("baseline")
     figures = requested_figures(data)
-    answers, question_figures = questions_section(data)
-    figure_texts = [
-        f"![{escape_markdown(figure.text)}]({figure.name})\n\n{figure.caption}"
-        for figure in figures
-    ]
+    question_answers = answer_questions(data)
+    answers, question_figures = questions_section(question_answers)
+    answer = suite_answer(data, tables, question_answers)
+    title, note, summary = header_parts(data)
     parts = [
-        header_section(data),
+        title,
+        "" if answer is None else answer.text,
+        note,
+        evidence_section(answer, next(iter(figures), None), data, tables),
+        summary,
         _damaged_section(run.damaged),
-        sources_section(data),
-        evaluations_section(data),
-        legend_section(data, ranking=ranking, baseline=baseline),
-        *figure_texts,
-        *_results_parts(data),
+        *map(_figure_text, figures[1:]),
+        *_results_parts(tables, baseline),
+        area_section(data),
+        pareto_section(data),
         answers,
+        challenges_section(data),
+        reported_section(data),
         unranked_section(data),
         unchecked_section(data),
         leakage_section(data),
@@ -298,9 +177,26 @@ def make_page(run: RunRecords) -> Page:
         incomplete_section(data),
         unanswerable_section(problems),
         plugin_figures_section(data),
+        folded_section(
+            FOLDED_SUMMARY,
+            [
+                sources_section(data),
+                datasets_section(data),
+                evaluations_section(data),
+                legend_section(data, ranking=tables.ranking, baseline=baseline),
+                origin_section(data),
+            ],
+        ),
     ]
     svgs = {figure.name: figure.svg for figure in (*figures, *question_figures)}
-    return Page(f"{join_parts(parts)}\n", svgs, problems)
+    return Page(
+        f"{join_parts(parts)}\n",
+        svgs,
+        problems,
+        answer=answer,
+        best_row=best_row_text(data, tables),
+        date=data.date,
+    )
 
 
 def _damaged_section(damaged: Mapping[str, str]) -> str:
@@ -317,10 +213,13 @@ def _damaged_section(damaged: Mapping[str, str]) -> str:
     return "\n".join(lines)
 
 
-def _results_parts(data: RunData) -> list[str]:
+def _results_parts(tables: RankedTables, baseline: Json) -> list[str]:
     parts = ["## Results"]
-    for (target, n), rows in group_rows(data).items():
-        parts.append(f"### {escape_markdown(target)}, n = {n}\n\n{_ranked_table(rows, data)}")
+    for (target, n), lines in tables.lines.items():
+        table = render_table(
+            lines, columns=tables.columns, ranking=tables.ranking, baseline=baseline, seconds=True
+        )
+        parts.append(f"### {escape_markdown(target)}, n = {n}\n\n{table}")
     return parts
 
 
@@ -342,14 +241,9 @@ def make_table(run: RunRecords, *, target: str, n: int | str, seconds: bool = Fa
         choices = ", ".join(f"{target} n={n}" for target, n in tables) or "none"
         found = f"target {target!r}, n {n!r}"
         raise BadInput([Problem(found, f"one of {choices}", "choose one of these tables")])
-    return _ranked_table(tables[target, n], data, seconds=seconds)
-
-
-def _ranked_table(rows: Sequence[LeaderboardRow], data: RunData, *, seconds: bool = True) -> str:
-    columns = columns_of(data)
-    ranking = requested_ranking(data)
+    columns, ranking = columns_of(data), requested_ranking(data)
     return render_table(
-        rank_rows(rows, columns=columns, ranking=ranking, data=data),
+        rank_rows(tables[target, n], columns=columns, ranking=ranking, data=data),
         columns=columns,
         ranking=ranking,
         baseline=data.plan.leaderboard.get("baseline"),

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple, TypeAlias
 
+from advtransfer.leaderboard.contrasts import named_rows, read_contrast, unmatched_reason
 from advtransfer.leaderboard.questions_config import Question, owning_evaluation, read_questions
 from advtransfer.leaderboard.questions_families import (
     Hypothesis,
@@ -26,7 +27,7 @@ from advtransfer.statistics.correlation import (
 )
 from advtransfer.suite import Suite
 
-WarningKind: TypeAlias = Literal["replicates", "baseline", "question"]
+WarningKind: TypeAlias = Literal["replicates", "baseline", "answer", "question"]
 MAX_NAMES = 3
 """Names written out in one warning."""
 SIGNIFICANCE_LEVEL = 0.05
@@ -45,6 +46,7 @@ def plan_warnings(plan: Plan, suite: Suite) -> list[PlanWarning]:
     texts: dict[WarningKind, Iterable[str]] = {
         "replicates": _replicate_warnings(plan, trials),
         "baseline": _baseline_warnings(plan, trials),
+        "answer": _answer_warnings(plan, trials),
         "question": _question_warnings(plan, suite),
     }
     return [PlanWarning(kind, text) for kind, of_kind in texts.items() for text in of_kind]
@@ -98,6 +100,15 @@ def _baseline_warnings(plan: Plan, trials: Iterable[Trial]) -> Iterator[str]:
             f"the baseline {baseline!r} has one training and {_names_text(replicated)} several: "
             "the variation between trainings of the baseline is not measured"
         )
+
+
+def _answer_warnings(plan: Plan, trials: Iterable[Trial]) -> Iterator[str]:
+    """Yield a contrast of `answer` that compares no planned rows."""
+    contrast = read_contrast(plan.leaderboard)
+    if contrast is not None and contrast.is_stated:
+        reason = unmatched_reason(contrast, named_rows(trials))
+        if reason:
+            yield reason
 
 
 def _question_warnings(plan: Plan, suite: Suite) -> Iterator[str]:

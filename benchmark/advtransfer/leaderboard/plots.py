@@ -1,20 +1,21 @@
-"""Panels of curves and of points drawn by matplotlib.
-
-The same figure gives the same bytes, whatever the user's matplotlib settings.
-
-The colors are those of Okabe and Ito (2008), which can be distinguished with every kind of color
-vision.
-"""
+"""Panels of curves and of points drawn by matplotlib."""
 
 from __future__ import annotations
 
-import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from advtransfer.text import printable_text
+from advtransfer.leaderboard.plot_style import (
+    COLORS,
+    DASHES,
+    GRID,
+    INK_COLOR,
+    MARKERS,
+    label_text,
+    render_figure,
+)
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -22,49 +23,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
-GRID_COLOR = "#E5E5E5"
-NOTE_COLOR = "#767676"
 LEGEND_COLUMNS = 5
-# A fixed salt makes the ids in an SVG the same in every process; glyphs as paths do not depend on
-# installed fonts. Any: matplotlib types the keys as literals, and only from 3.11 on.
-MATPLOTLIB_SETTINGS: dict[Any, object] = {
-    "svg.hashsalt": "advtransfer",
-    "svg.fonttype": "path",
-    "text.parse_math": False,
-    "font.family": "DejaVu Sans",
-    "font.size": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.titlesize": 10,
-    "axes.linewidth": 0.8,
-    "figure.facecolor": "white",
-    "savefig.facecolor": "white",
-}
-
-
-def render_figure(build: Callable[[], Figure], *, title: str, format: str = "svg") -> bytes:
-    """Return the bytes of the figure that `build` makes.
-
-    Args:
-        build: Makes the figure; called with fixed matplotlib settings.
-        title: Title in the metadata of an SVG file.
-        format: File format of matplotlib.
-    """
-    import matplotlib
-
-    # Date and creator (with matplotlib's version) would change the bytes of an SVG.
-    metadata = None
-    if format == "svg":
-        metadata = {"Date": None, "Creator": None, "Title": printable_text(title)}
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()
-        matplotlib.rcParams.update(MATPLOTLIB_SETTINGS)
-        figure = build()
-        file = io.BytesIO()
-        figure.savefig(file, format=format, metadata=metadata, dpi=100)
-        return file.getvalue()
+CURVE_SPACING = 1.035  # factor in x between curves at one n, so that no interval hides another
+MAX_CURVE_SPREAD = 1.25  # factor in x between the first and the last curve at one n
+LINEAR_SPACING = 0.01  # the same on a linear axis, as shares of a curve's length
+MAX_LINEAR_SPREAD = 0.06
+MAX_BARS = 12  # points of a curve with a bar and a marker each; above, it has a band
+BAND_OPACITY = 0.15
 
 
 def count_legend_rows(labels: Sequence[str]) -> int:
@@ -82,24 +47,6 @@ def add_legend(figure: Figure, handles: Mapping[str, Artist], *, labels: Sequenc
         ncols=ceil(len(shown) / count_legend_rows(labels)),
         frameon=False,
     )
-
-
-def label_text(text: str) -> str:
-    """Return a label as matplotlib shows it unchanged."""
-    text = printable_text(text)
-    # matplotlib leaves labels with a leading underscore out of the legend.
-    return f" {text}" if text.startswith("_") else text
-
-
-DASHES: tuple[tuple[float, tuple[float, ...]], ...] = (
-    (0, ()),
-    (0, (5, 1.5)),
-    (0, (1, 1.2)),
-    (0, (5, 1.5, 1, 1.5)),
-    (0, (3, 1, 1, 1, 1, 1)),
-)
-CURVE_SPACING = 1.035  # factor in x between curves at one n, so that no interval hides another
-MAX_CURVE_SPREAD = 1.25  # factor in x between the first and the last curve at one n
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,29 +69,50 @@ class Curve:
 
 @dataclass(frozen=True, slots=True)
 class CurvePanel:
-    """One set of axes: its curves, and position and text of each tick on its logarithmic x axis."""
+    """One set of axes.
+
+    Attributes:
+        title: Title.
+        curves: The curves.
+        ticks: Position and text of each tick on the x axis; without any, matplotlib chooses them.
+        scale: Scale of the x axis.
+    """
 
     title: str
     curves: tuple[Curve, ...]
     ticks: tuple[tuple[float, str], ...]
+    scale: Literal["log", "linear"] = "log"
+
+
+@dataclass(frozen=True, slots=True)
+class FigureText:
+    """Texts of a figure: name and description for screen readers, and the labels of its axes."""
+
+    title: str
+    x: str
+    y: str
+    description: str = ""
 
 
 def draw_curves(
-    panels: Sequence[Sequence[CurvePanel]], *, x: str, y: str, title: str, format: str = "svg"
+    panels: Sequence[Sequence[CurvePanel]], text: FigureText, *, format: str = "svg"
 ) -> bytes:
     """Return a figure of panels in a grid over one legend, as the bytes of a file.
 
     Args:
         panels: Panels by row; all rows have the same length.
-        x: Label of the x axes.
-        y: Label of the y axes.
-        title: Title in the metadata of an SVG file.
+        text: Texts of the figure.
         format: File format of matplotlib.
     """
-    return render_figure(lambda: _curves_figure(panels, x=x, y=y), title=title, format=format)
+    return render_figure(
+        lambda: _curves_figure(panels, text),
+        title=text.title,
+        description=text.description,
+        format=format,
+    )
 
 
-def _curves_figure(panels: Sequence[Sequence[CurvePanel]], *, x: str, y: str) -> Figure:
+def _curves_figure(panels: Sequence[Sequence[CurvePanel]], text: FigureText) -> Figure:
     from matplotlib.figure import Figure
 
     labels = sorted({curve.label for curve in _all_curves(panels)})
@@ -159,8 +127,8 @@ def _curves_figure(panels: Sequence[Sequence[CurvePanel]], *, x: str, y: str) ->
         for axes, panel in zip(axes_row, panel_row, strict=True):
             handles |= _draw_curve_panel(axes, panel, labels=labels)
     for axes in grid[-1]:
-        axes.set_xlabel(x)
-    figure.supylabel(label_text(y), fontsize="medium")
+        axes.set_xlabel(label_text(text.x))
+    figure.supylabel("\n".join(map(label_text, text.y.splitlines())), fontsize="medium")
     grid[0][0].set_ylim(*_y_limits(panels))
     add_legend(figure, handles, labels=labels)
     return figure
@@ -172,48 +140,44 @@ def _all_curves(panels: Sequence[Sequence[CurvePanel]]) -> list[Curve]:
 
 def _draw_curve_panel(axes: Axes, panel: CurvePanel, *, labels: Sequence[str]) -> dict[str, Artist]:
     """Draw one panel, and return the legend entry of each label."""
-    positions = [position for position, _ in panel.ticks]
     axes.set_title(label_text(panel.title))
-    axes.set_xscale("log")
-    axes.set_xticks(positions, [text for _, text in panel.ticks])
+    axes.set_xscale(panel.scale)
+    positions = [position for position, _ in panel.ticks]
+    if positions:
+        axes.set_xticks(positions, [text for _, text in panel.ticks])
     axes.minorticks_off()
-    axes.grid(axis="y", color=GRID_COLOR, linewidth=0.8)
+    axes.grid(axis="y", **GRID)
     axes.set_axisbelow(True)
-    axes.set_xlim(min(positions) / 1.4, max(positions) * 1.4)
+    if positions and panel.scale == "log":
+        axes.set_xlim(min(positions) / 1.4, max(positions) * 1.4)
     if not panel.curves:
         _draw_missing_note(axes)
     return {
-        curve.label: _draw_curve(axes, curve, index=labels.index(curve.label), of=len(labels))
+        curve.label: _draw_curve(axes, curve, scale=panel.scale, labels=labels)
         for curve in panel.curves
     }
 
 
 def _draw_missing_note(axes: Axes) -> None:
-    axes.text(
-        0.5,
-        0.5,
-        "no result",
-        transform=axes.transAxes,
-        ha="center",
-        va="center",
-        color=NOTE_COLOR,
-    )
+    axes.text(0.5, 0.5, "no result", transform=axes.transAxes, ha="center", va="center")
 
 
-def _draw_curve(axes: Axes, curve: Curve, *, index: int, of: int) -> Artist:
-    """Draw the curve with this index `of` so many labels, and return its legend entry."""
-    from matplotlib.lines import Line2D
-
+def _draw_curve(axes: Axes, curve: Curve, *, scale: str, labels: Sequence[str]) -> Artist:
+    """Draw a curve, and return its legend entry; its place among the labels gives color, marker and dash."""
+    index = labels.index(curve.label)
     color = COLORS[index % len(COLORS)]
-    marker = MARKERS[index % len(MARKERS)]
-    dashes = DASHES[index % len(DASHES)]
-    # Curves are spread around their n by equal factors, since the axis is logarithmic.
-    spacing = min(CURVE_SPACING, MAX_CURVE_SPREAD ** (1 / max(1, of - 1)))
-    xs = [point.x * spacing ** (index - (of - 1) / 2) for point in curve.points]
-    ys = [point.y for point in curve.points]
+    xs = [point.x for point in curve.points]
     lows = [point.interval[0] for point in curve.points]
     highs = [point.interval[1] for point in curve.points]
-    axes.plot(xs, ys, color=color, linestyle=dashes, linewidth=1.4)
+    line = _label_line(index)
+    if len(xs) > MAX_BARS:
+        axes.fill_between(xs, lows, highs, color=color, alpha=BAND_OPACITY, linewidth=0)
+        axes.plot(
+            xs, [point.y for point in curve.points], **line, markevery=ceil(len(xs) / MAX_BARS)
+        )
+        return _legend_line(line)
+    xs = _spread_positions(xs, index, of=len(labels), scale=scale)
+    axes.plot(xs, [point.y for point in curve.points], **{**line, "marker": "none"})
     axes.vlines(xs, lows, highs, color=color, linewidth=1.2)
     for is_hollow in (False, True):
         markers = [
@@ -224,14 +188,39 @@ def _draw_curve(axes: Axes, curve: Curve, *, index: int, of: int) -> Artist:
         axes.plot(
             [x for x, _ in markers],
             [y for _, y in markers],
-            color=color,
-            linestyle="none",
-            marker=marker,
-            markersize=5,
-            markerfacecolor="white" if is_hollow else color,
+            **{**line, "linestyle": "none"},
+            markerfacecolor="none" if is_hollow else color,
         )
     # Line and markers are separate artists, so the legend gets a line that has both.
-    return Line2D([], [], color=color, linestyle=dashes, linewidth=1.4, marker=marker, markersize=5)
+    return _legend_line(line)
+
+
+def _spread_positions(xs: Sequence[float], index: int, *, of: int, scale: str) -> list[float]:
+    """Return the positions of the curve at a place, moved so that no interval hides another."""
+    steps = index - (of - 1) / 2
+    if scale == "log":
+        # By equal factors, since the axis is logarithmic.
+        spacing = min(CURVE_SPACING, MAX_CURVE_SPREAD ** (1 / max(1, of - 1)))
+        return [x * spacing**steps for x in xs]
+    spread = (max(xs) - min(xs)) * min(LINEAR_SPACING, MAX_LINEAR_SPREAD / max(1, of - 1))
+    return [x + spread * steps for x in xs]
+
+
+def _label_line(index: int) -> dict[str, Any]:
+    """Return color, marker and dash of the label at a place. Any: matplotlib types each keyword for itself."""
+    return {
+        "color": COLORS[index % len(COLORS)],
+        "marker": MARKERS[index % len(MARKERS)],
+        "linestyle": DASHES[index % len(DASHES)],
+        "linewidth": 1.4,
+        "markersize": 5,
+    }
+
+
+def _legend_line(line: Mapping[str, Any]) -> Artist:
+    from matplotlib.lines import Line2D
+
+    return Line2D([], [], **line)
 
 
 def _y_limits(panels: Sequence[Sequence[CurvePanel]]) -> tuple[float, float]:
@@ -248,30 +237,72 @@ def _y_limits(panels: Sequence[Sequence[CurvePanel]]) -> tuple[float, float]:
 
 
 @dataclass(frozen=True, slots=True)
+class ScatterPoint:
+    """The positions of one label (one per reference model).
+
+    Attributes:
+        label: Label.
+        positions: Each x and y.
+        intervals: Those of x and of y at a single position, drawn as a cross.
+        is_hollow: Whether its marker is hollow.
+    """
+
+    label: str
+    positions: tuple[tuple[float, float], ...]
+    intervals: tuple[tuple[float, float] | None, tuple[float, float] | None] = (None, None)
+    is_hollow: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class LineBand:
+    """A line ``(P,)`` over x, with a band around it."""
+
+    xs: Sequence[float]
+    ys: Sequence[float]
+    lows: Sequence[float]
+    highs: Sequence[float]
+
+
+@dataclass(frozen=True, slots=True)
 class ScatterPanel:
-    """One set of axes: the positions of each label's points (one per reference model)."""
+    """One set of axes.
+
+    Attributes:
+        title: Title.
+        x: Label of the x axis.
+        points: The points of each label.
+        line: A line through them, None without one.
+        front: Corners ``(x, y)`` of a Pareto front, by x.
+        start: Where the area under the front begins.
+        omitted: Number of points that are not drawn.
+    """
 
     title: str
     x: str
-    points: tuple[tuple[str, tuple[tuple[float, float], ...]], ...]
+    points: tuple[ScatterPoint, ...]
+    line: LineBand | None = None
+    front: tuple[tuple[float, float], ...] = ()
+    start: tuple[float, float] = (0.0, 0.0)
+    omitted: int = 0
 
 
-def draw_scatter(panels: Sequence[Sequence[ScatterPanel]], *, y: str, title: str) -> bytes:
+def draw_scatter(panels: Sequence[Sequence[ScatterPanel]], text: FigureText) -> bytes:
     """Return a figure of panels in a grid over one legend, as the bytes of an SVG file.
 
     Args:
         panels: Panels by row; rows may have different lengths.
-        y: Label of the y axes.
-        title: Title in the metadata of the file.
+        text: Texts of the figure; its `x` is that of each panel.
     """
-    return render_figure(lambda: _scatter_figure(panels, y=y), title=title)
+    return render_figure(
+        lambda: _scatter_figure(panels, y=text.y), title=text.title, description=text.description
+    )
 
 
 def _scatter_figure(panels: Sequence[Sequence[ScatterPanel]], *, y: str) -> Figure:
     from matplotlib.figure import Figure
 
     every_panel = [panel for row in panels for panel in row]
-    labels = sorted({label for panel in every_panel for label, _ in panel.points})
+    labels = sorted({point.label for panel in every_panel for point in panel.points})
     row_count = len(panels)
     column_count = max(map(len, panels))
     width = max(4.8, 3.2 * column_count)
@@ -284,7 +315,7 @@ def _scatter_figure(panels: Sequence[Sequence[ScatterPanel]], *, y: str) -> Figu
             axes.set_axis_off()
         for axes, panel in zip(axes_row, panel_row, strict=False):
             handles |= _draw_scatter_panel(axes, panel, labels=labels)
-    figure.supylabel(label_text(y), fontsize="medium")
+    figure.supylabel("\n".join(map(label_text, y.splitlines())), fontsize="medium")
     add_legend(figure, handles, labels=labels)
     return figure
 
@@ -295,25 +326,46 @@ def _draw_scatter_panel(
     """Draw one panel, and return the legend entry of each label."""
     axes.set_title(label_text(panel.title))
     axes.set_xlabel(label_text(panel.x))
-    axes.grid(color=GRID_COLOR, linewidth=0.8)
+    axes.grid(**GRID)
     axes.set_axisbelow(True)
     axes.margins(0.08)
+    if panel.line is not None:
+        _draw_line(axes, panel.line)
+    if panel.front:
+        _draw_front(axes, panel.front, panel.start)
     if not panel.points:
         _draw_missing_note(axes)
     return {
-        label: _draw_points(axes, positions, index=labels.index(label))
-        for label, positions in panel.points
+        point.label: _draw_point(axes, point, index=labels.index(point.label))
+        for point in panel.points
     }
 
 
-def _draw_points(axes: Axes, positions: Sequence[tuple[float, float]], *, index: int) -> Artist:
-    xs, ys = zip(*positions, strict=True)
-    (line,) = axes.plot(
-        xs,
-        ys,
-        color=COLORS[index % len(COLORS)],
-        marker=MARKERS[index % len(MARKERS)],
-        markersize=6,
-        linestyle="none",
+def _draw_line(axes: Axes, line: LineBand) -> None:
+    axes.fill_between(
+        line.xs, line.lows, line.highs, color=INK_COLOR, alpha=BAND_OPACITY, linewidth=0
     )
-    return line
+    axes.plot(line.xs, line.ys, color=INK_COLOR, linewidth=1.2)
+
+
+def _draw_front(
+    axes: Axes, front: Sequence[tuple[float, float]], start: tuple[float, float]
+) -> None:
+    """Draw the edge of the area that the front dominates, from its start."""
+    xs = [start[0], *(x for x, _ in front), front[-1][0]]
+    ys = [front[0][1], *(y for _, y in front), start[1]]
+    axes.plot(xs, ys, color=INK_COLOR, linewidth=1.2, linestyle=(0, (4, 2)), drawstyle="steps-pre")
+
+
+def _draw_point(axes: Axes, point: ScatterPoint, *, index: int) -> Artist:
+    """Draw the positions of the label at this place, and return its legend entry."""
+    line = {**_label_line(index), "linestyle": "none", "markersize": 6}
+    xs, ys = zip(*point.positions, strict=True)
+    x_interval, y_interval = point.intervals
+    if x_interval:
+        axes.hlines(ys, *x_interval, color=line["color"], linewidth=1.0)
+    if y_interval:
+        axes.vlines(xs, *y_interval, color=line["color"], linewidth=1.0)
+    fill = "none" if point.is_hollow else line["color"]
+    axes.plot(xs, ys, **line, markerfacecolor=fill)
+    return _legend_line(line)

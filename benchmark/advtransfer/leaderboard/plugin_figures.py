@@ -7,7 +7,12 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from urllib.parse import quote
 
-from advtransfer.leaderboard.markdown import count_noun, escape_markdown, inline_code
+from advtransfer.leaderboard.markdown import (
+    count_noun,
+    escape_markdown,
+    inline_code,
+    link_text,
+)
 from advtransfer.leaderboard.run_data import ResultData, RunData
 from advtransfer.leaderboard.table_rows import LeaderboardRow, group_rows
 
@@ -93,9 +98,11 @@ def _figure_link(figure: PluginFigure, data: RunData) -> str:
     if figure.path not in data.files:
         path = inline_code(figure.path)
         return f"{location}: {path} is missing (files over 1 MiB are not published)."
-    link = quote(f"{data.folder}/{figure.path}" if data.folder else figure.path)
+    id = PurePosixPath(figure.path).parts[1]
+    parts = [data.folder, data.subfolders.get(id, ""), figure.path]
+    link = quote("/".join(filter(None, parts)))
     image = "!" if PurePosixPath(figure.path).suffix in IMAGE_SUFFIXES else ""
-    return f"{image}[{location}]({link})\n\n{location}"
+    return f"{image}[{link_text(figure.location)}]({link})\n\n{location}"
 
 
 def _first_results(row: LeaderboardRow, data: RunData) -> Iterator[tuple[str, ResultData]]:

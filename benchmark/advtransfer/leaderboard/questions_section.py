@@ -4,25 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
+from advtransfer.leaderboard.figure_texts import panels_text
 from advtransfer.leaderboard.figures import PageFigure
 from advtransfer.leaderboard.markdown import (
     escape_markdown,
     format_interval,
     format_number,
     inline_code,
+    link_text,
     markdown_table,
 )
-from advtransfer.leaderboard.plots import ScatterPanel, draw_scatter
+from advtransfer.leaderboard.plots import FigureText, ScatterPanel, draw_scatter
 from advtransfer.leaderboard.questions_caveats import coefficient_caveats
 from advtransfer.leaderboard.questions_coefficients import (
     PredictorResult,
     QuestionAnswer,
-    answer_questions,
 )
 from advtransfer.leaderboard.questions_config import Question
 from advtransfer.leaderboard.questions_controls import ScopeControls
 from advtransfer.leaderboard.questions_points import QuestionScope
-from advtransfer.leaderboard.run_data import RunData
+from advtransfer.leaderboard.scatter import panel_rows, scatter_panel, scope_title
 from advtransfer.statistics import COEFFICIENTS, Association
 from advtransfer.statistics.correlation import (
     BOOTSTRAP_RESAMPLES,
@@ -36,26 +37,12 @@ EXPLORATORY_NOTE = (
     "Exploratory: asked after looking at results, so no p is printed. Its predictors count where p "
     "values of other questions about these points are corrected."
 )
-AXIS_TEXTS = {
-    "source": "from {}",
-    "adapter": "via {}",
-    "target": "{}",
-    "n": "n = {}",
-    "transfer": "{}",
-}
-TITLE_AXES = ("target", "n", "source", "adapter", "transfer")
-PANELS_PER_ROW = 4
 MAX_LABELS = 6  # given labels written out in one question
 MAX_HEADING_PREDICTORS = 3  # predictors written out in a heading
 
 
-def questions_section(data: RunData) -> tuple[str, list[PageFigure]]:
-    """Return the section and its figures; an empty string if the suite has no question.
-
-    Raises:
-        BadInput: A question is malformed, or its metric is not in the records.
-    """
-    answers = answer_questions(data)
+def questions_section(answers: Sequence[QuestionAnswer]) -> tuple[str, list[PageFigure]]:
+    """Return the section and its figures; an empty string if the suite has no question."""
     if not answers:
         return "", []
     figures: list[PageFigure] = []
@@ -85,10 +72,10 @@ def _answer_section(answer: QuestionAnswer, figure: PageFigure | None, *, prefix
     if question.exploratory:
         parts.append(EXPLORATORY_NOTE)
     if figure is not None:
-        parts.append(f"![{escape_markdown(figure.text)}]({figure.name})\n\n{figure.caption}")
+        parts.append(f"![{link_text(figure.text)}]({figure.name})\n\n{figure.caption}")
     for scope, results in answer.results.items():
         caveats = coefficient_caveats(results, across=question.across)
-        title = escape_markdown(_scope_title(scope))
+        title = escape_markdown(scope_title(scope))
         table = _coefficient_table(results, answer.controls[scope])
         parts.append(f"#### {title}\n\n{table}\n\n{caveats}")
     if not answer.results:
@@ -112,18 +99,6 @@ def _predictor_names(question: Question, *, written: Callable[[str], str] = str)
     if len(predictors) > MAX_HEADING_PREDICTORS:
         return f"{len(predictors)} metrics"
     return ", ".join(map(written, predictors))
-
-
-def _scope_title(scope: QuestionScope) -> str:
-    """Return the labels of a scope as text: ``digits, n = 20, probe``."""
-    labels = dict(scope)
-    texts: list[str] = []
-    for axis in TITLE_AXES:
-        # An axis is missing if the question is across it, and has no label without a source.
-        label = labels.get(axis)
-        if label is not None:
-            texts.append(AXIS_TEXTS[axis].format(label))
-    return ", ".join(texts)
 
 
 def _coefficient_table(results: Sequence[PredictorResult], controls: ScopeControls) -> str:
@@ -187,19 +162,18 @@ def _question_figure(answer: QuestionAnswer, *, name: str) -> PageFigure | None:
     """Return a scatter plot with a panel for each scope and predictor, None without any point."""
     rows: list[list[ScatterPanel]] = []
     for scope, results in answer.results.items():
-        panels = [_scatter_panel(result, scope) for result in results]
-        for start in range(0, len(panels), PANELS_PER_ROW):
-            rows.append(panels[start : start + PANELS_PER_ROW])
+        rows += panel_rows([scatter_panel(result.points, scope) for result in results])
     if not any(panel.points for row in rows for panel in row):
         return None
     outcome = answer.outcome.name
-    text = f"{outcome} against {_predictor_names(answer.question)}"
+    title = f"{outcome} against {_predictor_names(answer.question)}"
+    text = f"{title}: {panels_text([panel for row in rows for panel in row])}"
     per_reference = ""
     if _has_several_references(answer.results):
         per_reference = " (one per reference model, where there are several)"
     return PageFigure(
         name=name,
-        svg=draw_scatter(rows, y=outcome, title=text),
+        svg=draw_scatter(rows, FigureText(title, "", outcome, text)),
         text=text,
         caption=f"One point per {answer.question.across}: the mean over its trials{per_reference}.",
     )
@@ -210,20 +184,6 @@ def _has_several_references(results: Mapping[QuestionScope, Sequence[PredictorRe
     for scope_results in results.values():
         reference_counts += [result.points.reference_count for result in scope_results]
     return max(reference_counts, default=1) > 1
-
-
-def _scatter_panel(result: PredictorResult, scope: QuestionScope) -> ScatterPanel:
-    points = result.points
-    title = _scope_title(scope)
-    if not points.points:
-        return ScatterPanel(title, points.predictor.name, ())
-    predictor, outcome = points.value_arrays
-    positions_by_label = []
-    for index, point in enumerate(points.points):
-        xs = predictor[:, index].tolist()
-        ys = outcome[:, index].tolist()
-        positions_by_label.append((point.label, tuple(zip(xs, ys, strict=True))))
-    return ScatterPanel(title, points.predictor.name, tuple(positions_by_label))
 
 
 def _method_section() -> str:

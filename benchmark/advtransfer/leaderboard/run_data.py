@@ -7,17 +7,19 @@ memory.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from advtransfer.leaderboard.questions_config import metric_stem, metric_stems, read_questions
 from advtransfer.leaderboard.source_data import SourceData, read_source
-from advtransfer.leaderboard.validation import validation_metrics
+from advtransfer.leaderboard.validation import FitCurves, training_curves, validation_metrics
 from advtransfer.planning import Plan, Trial
 from advtransfer.planning.status import Attempt, TrialStatus, trial_status
-from advtransfer.result.comparison import verdict_with_batteries
+from advtransfer.result.challenges import Challenge, fold_challenges
+from advtransfer.result.comparison import checks_with_batteries, verdict_with_batteries
 from advtransfer.result.evidence import (
     BatteryIndex,
     FoldedResult,
@@ -27,9 +29,10 @@ from advtransfer.result.evidence import (
     unlearned_reason,
 )
 from advtransfer.result.sample_values import values_by_metric
-from advtransfer.result.verdict import Verdict, verdict_from_record, worst_verdict
+from advtransfer.result.verdict import Verdict, worst_verdict
 from advtransfer.result.worst_case import worst_results
-from advtransfer.types import Json
+from advtransfer.suite.figure_settings import requested_curves
+from advtransfer.types import Check, Json
 from advtransfer.types.metric_names import (
     CLAIM_PREFIX,
     VALIDATION_LABEL,
@@ -42,13 +45,17 @@ if TYPE_CHECKING:
     from advtransfer.result.evidence import OutcomeArray
     from advtransfer.statistics.correlation import FloatArray
 
-FOLDED_FIELDS = ("id", "asked", "battery", "checks", "outcomes")
+FOLDED_FIELDS = ("id", "asked", "battery", "checks", "outcomes", "labels")
 """Fields of a result record that its fold and its verdict read."""
+
+LATEST_TIME = 4e9
+"""Seconds since 1970 after which no record was started; records from elsewhere may say anything."""
 
 JsonObject: TypeAlias = Mapping[str, Any]
 """A JSON object as `advtransfer.result` writes it. Any: fields differ by kind of record."""
 
 
+UNREAD_VERDICT = Verdict("unchecked", "the batteries of the run are not read yet")
 NO_BATTERY_REASON = "no battery, or one of an old version, which does not name its images"
 
 
@@ -64,7 +71,10 @@ class RunRecords:
         files: Sizes in bytes of the records' files that exist, by their path in the records.
         folder: Path from the page to the run folder, for links.
         root: The run folder, for the arrays stored beside the records; None without arrays.
+        subfolders: The folder below `root` and `folder` that has the arrays and files of a record,
+            by record id; none for the records of one run.
         damaged: Reasons why records are damaged, by their path.
+        challenges: Examples of others that broke samples of the run's models.
     """
 
     plan: Mapping[str, Json]
@@ -74,7 +84,9 @@ class RunRecords:
     files: Mapping[str, int] = field(default_factory=dict)
     folder: str = ""
     root: Path | None = None
+    subfolders: Mapping[str, str] = field(default_factory=dict)
     damaged: Mapping[str, str] = field(default_factory=dict)
+    challenges: Sequence[Challenge] = ()
 
 
 class ImageShares(NamedTuple):
@@ -82,6 +94,11 @@ class ImageShares(NamedTuple):
 
     low: FloatArray
     high: FloatArray
+
+    @property
+    def is_known(self) -> bool:
+        """Whether no outcome is unknown: both are then one array."""
+        return self.low is self.high
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +112,7 @@ class Metric:
         probe: The host's own attacks behind a robust accuracy, None for other metrics.
         is_plugin_share: Whether the evaluation says that it is a share of other things than samples.
         images: Its values by test image, None where the record has none.
+        batteries: Ids of the batteries whose breaks a robust accuracy counts.
     """
 
     low: float
@@ -103,6 +121,7 @@ class Metric:
     probe: Probe | None = None
     is_plugin_share: bool = False
     images: ImageShares | None = field(default=None, compare=False, repr=False)
+    batteries: tuple[str, ...] = ()
 
     @property
     def is_share(self) -> bool:
@@ -127,6 +146,8 @@ class ResultData:
         image_values: Arrays ``(N,)`` with the metric as mean, by metric that a question asks about.
         files: Paths in the run folder, by the names that the evaluation gave.
         unlearned_reason: Why the fitted model did not learn its task, None where it did.
+        largest_class: Share of the largest class among the test labels, None where not recorded.
+        checks: The checks that the verdict rests on; kept only where they are asked for.
     """
 
     id: str
@@ -138,6 +159,8 @@ class ResultData:
     image_values: Mapping[str, FloatArray] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
     unlearned_reason: str | None = None
+    largest_class: float | None = None
+    checks: tuple[Check, ...] = ()
 
     @property
     def claims(self) -> list[str]:
@@ -177,10 +200,13 @@ class RunData:
     """A run reduced to the values of its page.
 
     All mappings are by record id (`seconds`: by phase within it; `battery_seconds`: all batteries
-    of the run, which are no records of a trial), except `metrics` (recorded metric names by
+    of the run, which are no records of a trial; `started`: when each record was, in seconds since
+    1970), except `metrics` (recorded metric names by
     evaluation label), `derived_metrics` (those that only reading gives), `worst` (by trial and
     label of `WORST_LABELS`), `evaluation_uses` (component and options by evaluation label) and
-    `leakage` (by target and row). `validation` has what fits measured on held-out images.
+    `leakage` (by target and row). `validation` has what fits measured on held-out images, `curves`
+    those columns of their training curves that the suite's figures show, `challenges` those that
+    are folded in.
     """
 
     plan: Plan
@@ -190,15 +216,19 @@ class RunData:
     worst: dict[tuple[str, str], ResultData] = field(default_factory=dict)
     source_data: dict[str, SourceData] = field(default_factory=dict)
     validation: dict[str, ResultData] = field(default_factory=dict)
+    curves: dict[str, FitCurves] = field(default_factory=dict)
     labels_used: dict[str, int] = field(default_factory=dict)
     seconds: dict[str, Mapping[str, float]] = field(default_factory=dict)
     battery_seconds: list[float] = field(default_factory=list)
+    started: list[float] = field(default_factory=list)
     evaluation_uses: dict[str, tuple[str, JsonObject]] = field(default_factory=dict)
     leakage: dict[tuple[str, str], JsonObject] = field(default_factory=dict)
     attempts: dict[str, Attempt] = field(default_factory=dict)
+    challenges: list[Challenge] = field(default_factory=list)
     environments: Mapping[str, JsonObject] = field(default_factory=dict)
     files: Mapping[str, int] = field(default_factory=dict)
     folder: str = ""
+    subfolders: Mapping[str, str] = field(default_factory=dict)
     environment_counts: Counter[RecordEnvironment] = field(default_factory=Counter)
     environment_by_id: dict[str, RecordEnvironment] = field(default_factory=dict)
 
@@ -212,6 +242,12 @@ class RunData:
             counts[environment.settings] += record_count
         usual = max(counts, key=lambda settings: counts[settings], default=None)
         return self.environment_by_id[id].settings != usual
+
+    @property
+    def date(self) -> str:
+        """The day of the newest record in UTC, ``2026-11-28``; empty where no record tells."""
+        newest = max(self.started, default=None)
+        return "" if newest is None else f"{datetime.fromtimestamp(newest, UTC):%Y-%m-%d}"
 
     def has_record(self, id: str) -> bool:
         """Return whether the run has a record with this id."""
@@ -238,8 +274,12 @@ class RunData:
         )
 
 
-def gather_run_data(run: RunRecords) -> RunData:
+def gather_run_data(run: RunRecords, *, keep_checks: bool = False) -> RunData:
     """Read the records of a run, without those that its plan does not name (from an earlier plan).
+
+    Args:
+        run: The run.
+        keep_checks: Keep the checks of each result, which need more memory than its numbers.
 
     Raises:
         BadInput: A question of the suite is malformed.
@@ -258,9 +298,11 @@ def gather_run_data(run: RunRecords) -> RunData:
         environments=run.environments,
         files=run.files,
         folder=run.folder,
+        subfolders=run.subfolders,
     )
     batteries = BatteryIndex(())
     evidence: dict[str, JsonObject] = {}
+    weights: dict[str, str] = {}
     for record in run.records:
         id = str(record["id"])
         if record["kind"] == "battery":
@@ -270,10 +312,12 @@ def gather_run_data(run: RunRecords) -> RunData:
         if id in label_by_result:
             label = label_by_result[id]
             _add_record(data, id, record, label=label)
-            data.results[id] = _result_data(record, stems=asked_stems[label], root=run.root)
+            root = None if run.root is None else run.root / run.subfolders.get(id, "")
+            data.results[id] = _result_data(record, stems=asked_stems[label], root=root)
             evidence[id] = {name: record[name] for name in FOLDED_FIELDS if name in record}
         elif id in trial_by_fit or id in plan.sources:
             _add_record(data, id, record, label=None)
+            weights[id] = str(_as_mapping(record.get("weights")).get("digest"))
         if id in trial_by_fit and record.get("leakage"):
             trial = trial_by_fit[id]
             data.leakage[trial.target, trial.row or ""] = _as_mapping(record["leakage"])
@@ -281,18 +325,30 @@ def gather_run_data(run: RunRecords) -> RunData:
         id = str(attempt["id"])
         if not data.has_record(id):
             data.attempts[id] = Attempt(str(attempt.get("status")), str(attempt["reason"]))
-    _fold_results(data, evidence, batteries)
+    data.challenges.extend(fold_challenges(run.challenges, batteries, weights=weights))
+    _fold_results(data, evidence, batteries, keep_checks=keep_checks)
     return data
 
 
 def _fold_results(
-    data: RunData, evidence: Mapping[str, JsonObject], batteries: BatteryIndex
+    data: RunData,
+    evidence: Mapping[str, JsonObject],
+    batteries: BatteryIndex,
+    *,
+    keep_checks: bool,
 ) -> None:
     """Fold all results with the batteries, once every record is read."""
-    folded = {id: fold_result(record, batteries) for id, record in evidence.items()}
-    for id, result in data.results.items():
-        verdict = verdict_with_batteries(evidence[id], batteries)
-        data.results[id] = _folded_result(replace(result, verdict=verdict), folded[id])
+    folded: dict[str, FoldedResult] = {}
+    for id, record in evidence.items():
+        folded[id] = fold_result(record, batteries)
+        data.results[id] = replace(
+            data.results[id],
+            metrics=_folded_metrics(data.results[id].metrics, folded[id]),
+            verdict=verdict_with_batteries(record, batteries),
+            sample_outcomes=folded[id].outcomes,
+            unlearned_reason=unlearned_reason(record),
+            checks=tuple(checks_with_batteries(record, batteries)) if keep_checks else (),
+        )
     for label, metrics in data.metrics.items():
         claims = {name for name in metrics if name.startswith(CLAIM_PREFIX)}
         if claims:
@@ -309,13 +365,13 @@ def _fold_results(
             if any(len(present[label]) < len(trial.evaluations[label]) for label in labels):
                 continue
             behind = [data.results[id] for label in labels for id in present[label]]
-            result = ResultData(
+            data.worst[trial.id, worst_label] = ResultData(
                 "",
-                {},
+                _folded_metrics({}, worst),
                 worst_verdict([each.verdict for each in behind]),
                 test_id=behind[0].test_id,
+                sample_outcomes=worst.outcomes,
             )
-            data.worst[trial.id, worst_label] = _folded_result(result, worst)
             data.derived_metrics.setdefault(worst_label, set()).update(worst.outcomes)
 
 
@@ -329,17 +385,18 @@ def _attacked_labels(data: RunData, folded: Mapping[str, FoldedResult]) -> dict[
     return labels
 
 
-def _folded_result(result: ResultData, folded: FoldedResult) -> ResultData:
-    """Return a result whose shares are those after the fold."""
-    metrics = dict(result.metrics)
-    for name, metric in result.metrics.items():
+def _folded_metrics(recorded: Mapping[str, Metric], folded: FoldedResult) -> dict[str, Metric]:
+    """Return the metrics of a result, whose shares are those after the fold."""
+    metrics = dict(recorded)
+    for name, metric in recorded.items():
         # A claim without outcomes of samples cannot be folded, and is shown as it was recorded.
         if name.startswith(CLAIM_PREFIX) and name not in folded.outcomes:
             metrics[attack_name(name)] = metric
             metrics[name] = replace(metric, probe=Probe("", 0, metric.sample_count or 0, 0))
     for name, share in folded.shares.items():
-        metrics[name] = Metric(*share, probe=folded.probes.get(name))
-    return replace(result, metrics=metrics, sample_outcomes=folded.outcomes)
+        batteries = folded.batteries.get(name, ())
+        metrics[name] = Metric(*share, probe=folded.probes.get(name), batteries=batteries)
+    return metrics
 
 
 def _label_by_result(plan: Plan) -> dict[str, str]:
@@ -364,7 +421,11 @@ def _add_record(data: RunData, id: str, record: JsonObject, *, label: str | None
         data.source_data[id] = read_source(record)
     else:
         _add_fit(data, id, record)
-    data.seconds[id] = record.get("observed", {}).get("seconds", {})
+    observed = record.get("observed", {})
+    data.seconds[id] = observed.get("seconds", {})
+    started = observed.get("started")
+    if isinstance(started, int | float) and 0 < started < LATEST_TIME:
+        data.started.append(started)
     provenance = record.get("provenance", {})
     environment = RecordEnvironment(
         provenance.get("environment", ""),
@@ -377,9 +438,12 @@ def _add_record(data: RunData, id: str, record: JsonObject, *, label: str | None
 
 
 def _add_fit(data: RunData, id: str, record: JsonObject) -> None:
-    """Add what a fit's record says of its labels and of its held-out images."""
+    """Add what a fit's record says of its labels, its training and its held-out images."""
     if labels_used := record.get("facts", {}).get("labels_used"):
         data.labels_used[id] = int(labels_used)
+    curves = training_curves(record, requested_curves(data.plan.leaderboard))
+    if curves is not None:
+        data.curves[id] = curves
     if measured := validation_metrics(record):
         metrics = {name: Metric(value, value) for name, value in measured.items()}
         data.validation[id] = ResultData("", metrics, Verdict("unchecked", "to choose by"))
@@ -393,12 +457,12 @@ def _result_data(record: JsonObject, *, stems: set[str], root: Path | None) -> R
     return ResultData(
         str(record["id"]),
         _read_metrics(record["metrics"]),
-        verdict_from_record(record),
+        UNREAD_VERDICT,
         test_id=str(inputs.get("test", "")),
         reference_id=str(inputs.get("reference", "")),
         image_values=values_by_metric(root, record, asked) if root else {},
         files=record.get("files", {}),
-        unlearned_reason=unlearned_reason(record),
+        largest_class=(record.get("labels") or {}).get("largest_class"),
     )
 
 

@@ -9,16 +9,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import reduce
 from math import fsum
-from typing import NamedTuple, TypeAlias
+from operator import add
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from advtransfer.errors import BadInput, Problem
 from advtransfer.leaderboard.probes import combine_probes
 from advtransfer.leaderboard.questions_config import owning_evaluation
 from advtransfer.leaderboard.run_data import ImageShares, Metric, ResultData, RunData
 from advtransfer.planning import Trial
-from advtransfer.types import Outcome
+from advtransfer.result.evidence import ROBUST, UNKNOWN
 from advtransfer.types.metric_names import RESERVED_LABELS
+
+if TYPE_CHECKING:
+    from advtransfer.result.evidence import OutcomeArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +66,13 @@ class Column:
         known = [values for values in outcomes if values is not None]
         if not known or len(known) < len(outcomes) or len({len(values) for values in known}) > 1:
             return None
-        low = sum((values == Outcome.ROBUST).astype(float) for values in known) / len(known)
-        unknown = sum((values == Outcome.UNKNOWN).astype(float) for values in known) / len(known)
-        return ImageShares(low, low + unknown)
+        if len(known) == 1:
+            return _image_shares(known[0])
+        shares = [_image_shares(values) for values in known]
+        low = reduce(add, [each.low for each in shares]) / len(known)
+        if all(each.is_known for each in shares):
+            return ImageShares(low, low)
+        return ImageShares(low, reduce(add, [each.high for each in shares]) / len(known))
 
     def results_of(self, trial: Trial, data: RunData) -> list[ResultData]:
         """Return the results with the metric, one per reference; none while any is missing."""
@@ -74,6 +83,13 @@ class Column:
                 return []
             results.append(result)
         return results
+
+
+def _image_shares(outcomes: OutcomeArray) -> ImageShares:
+    """Return the share of one result by test image: 1 where it is robust."""
+    low = (outcomes == ROBUST).astype(float)
+    unknown = outcomes == UNKNOWN
+    return ImageShares(low, low + unknown) if unknown.any() else ImageShares(low, low)
 
 
 def columns_of(data: RunData) -> list[Column]:
@@ -179,6 +195,12 @@ class LeaderboardRow:
         """Name of the row without its transfer: ``natural via crop``."""
         source = self.source or "no source"
         return f"{source} via {self.adapter}" if self.adapter else source
+
+    @property
+    def submission(self) -> str:
+        """Names of the submissions that measured it, where the page has several."""
+        names = {trial.submission for trial in self.trials if trial.submission}
+        return ", ".join(sorted(names))
 
     def is_deterministic(self, data: RunData) -> bool:
         """Return whether all seeds fit the same images with a transfer that draws no random number."""

@@ -62,6 +62,7 @@ def render_table(
     ranking: Ranking | None,
     baseline: Json,
     seconds: bool,
+    captioned: bool = True,
 ) -> str:
     """Return the table and its caption in markdown.
 
@@ -71,6 +72,7 @@ def render_table(
         ranking: Ranking of the rows; without one, ranks and differences are not shown.
         baseline: Source or transfer that the rows are compared with, or None.
         seconds: Show the mean seconds of a trial's fit and of its evaluations.
+        captioned: Write the caption; a part of a table has none.
     """
     text_columns: list[TextColumn] = []
     if ranking:
@@ -91,7 +93,8 @@ def render_table(
         text_columns.append(("s evaluations", True, list(map(_seconds_text, measured))))
     headers, right, cells_by_column = zip(*text_columns, strict=True)
     rows = list(zip(*cells_by_column, strict=True))
-    return f"{markdown_table(headers, rows, right=right)}\n\n{table_caption(lines)}"
+    table = markdown_table(headers, rows, right=right)
+    return f"{table}\n\n{table_caption(lines)}" if captioned else table
 
 
 def table_caption(lines: Sequence[TableLine]) -> str:
@@ -202,6 +205,7 @@ def _name_columns(lines: Sequence[TableLine]) -> list[TextColumn]:
         "source": [line.row.source for line in lines],
         "adapter": [line.row.adapter for line in lines],
         "transfer": transfers,
+        "submission": [line.row.submission for line in lines],
     }
     return [
         (axis, False, [escape_markdown(label or ABSENT) for label in labels])

@@ -1,9 +1,9 @@
-"""What fits measured on held-out images of the training part, as the columns of ``validation``."""
+"""What fits recorded of their training: held-out images, as the columns of ``validation``, and curves."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Collection, Mapping
+from typing import Any, NamedTuple
 
 from advtransfer.types.metric_names import VALIDATION_METRICS
 
@@ -29,3 +29,29 @@ def _kept_row(curves: Any, epoch: Any) -> Mapping[str, float]:  # noqa: ANN401  
     if epoch is not None:
         rows = [row for row in rows if row["epoch"] == epoch]
     return rows[-1] if rows else {}
+
+
+class FitCurves(NamedTuple):
+    """What a fit recorded after each epoch of its training.
+
+    Attributes:
+        last_epoch: The epoch at whose end the training gave the fitted model.
+        columns: Epoch and value of each row, by the names that were requested.
+    """
+
+    last_epoch: int
+    columns: Mapping[str, tuple[tuple[int, float], ...]]
+
+
+def training_curves(fit: Mapping[str, Any], names: Collection[str]) -> FitCurves | None:
+    """Return the requested columns of a fit's curves, None where it was not trained in epochs."""
+    # Rows of candidates are no epochs.
+    rows = [row for row in fit.get("curves", ()) if "epoch" in row]
+    if not rows:
+        return None
+    columns: dict[str, tuple[tuple[int, float], ...]] = {}
+    for name in names:
+        values = tuple((int(row["epoch"]), float(row[name])) for row in rows if name in row)
+        if values:
+            columns[name] = values
+    return FitCurves(int(rows[-1]["epoch"]), columns)

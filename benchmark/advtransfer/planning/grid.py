@@ -326,7 +326,10 @@ def _leaderboard_json(suite: Suite) -> dict[str, Json]:
     swept = _swept_transfers(suite)
     return {
         **({"note": leaderboard.note} if leaderboard.note else {}),
+        **({"answer": dict(leaderboard.answer)} if leaderboard.answer else {}),
         **({"swept": swept} if swept else {}),
+        **({"open": list(leaderboard.open)} if leaderboard.open else {}),
+        **({"reported": list(leaderboard.reported)} if leaderboard.reported else {}),
         "baseline": baseline,
         "rank_by": leaderboard.rank_by,
         "columns": list(leaderboard.columns),

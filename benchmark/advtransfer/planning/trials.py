@@ -19,7 +19,8 @@ class Trial:
 
     `row` is the source's label without its replicate. `evaluations` maps an evaluation's label to
     the ids of its results, one for each reference where it needs one. `builds` are the ids of the
-    source and the references that must be built before.
+    source and the references that must be built before. `submission` is the name of the submission
+    on a board's page, where there are several.
     """
 
     id: str
@@ -34,6 +35,7 @@ class Trial:
     evaluations: Mapping[str, tuple[str, ...]]
     builds: tuple[str, ...] = ()
     skipped: str | None = None
+    submission: str | None = None
 
     @property
     def name(self) -> str:
@@ -59,7 +61,7 @@ class Trial:
 
     def to_json(self) -> dict[str, Json]:
         """Return the trial as `plan.json` holds it."""
-        return {
+        trial: dict[str, Json] = {
             "id": self.id,
             "source": self.source,
             "row": self.row,
@@ -73,6 +75,8 @@ class Trial:
             "builds": list(self.builds),
             "skipped": self.skipped,
         }
+        # Left out in the plan of a run.
+        return trial | ({"submission": self.submission} if self.submission else {})
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Trial:  # Any: JSON that `to_json` wrote

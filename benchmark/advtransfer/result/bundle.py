@@ -1,4 +1,7 @@
-"""A run's records in a few files for a repository: one line per record, one or more files per kind."""
+"""A run's records in a few files for a repository: one line per record, one or more files per kind.
+
+The lines are compressed, since records of one run repeat each other: a trial takes a tenth.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,12 @@ from typing import TypeAlias, cast
 
 from advtransfer.files import write_atomic
 from advtransfer.result.record import Record, battery_ids
+from advtransfer.result.record_lines import (
+    PACKED_SUFFIX,
+    encode_lines,
+    pack_lines,
+    record_files,
+)
 from advtransfer.result.run_folder import Run, record_bytes
 from advtransfer.result.sample_values import copy_arrays
 from advtransfer.result.validation import path_without_links
@@ -19,7 +28,7 @@ RecordLines: TypeAlias = "list[tuple[str, str]]"
 """Pairs of a record's id and its line of JSON."""
 
 MAX_FILE_BYTES = 900 * 1024
-"""Size above which the records of a kind are spread over files by the first digit of their ids."""
+"""Packed size above which the records of a kind are spread over files by the first digit of their ids."""
 
 
 def write_bundle(
@@ -44,19 +53,18 @@ def write_bundle(
         if fields := (samples or {}).get(str(record["id"])):
             record = copy_arrays(record, fields, run=run.path, folder=folder)
         lines.setdefault(str(record["kind"]), []).append(_record_line(_published_record(record)))
-    files: dict[str, RecordLines] = {}
+    files: dict[str, bytes] = {}
     for kind, kind_lines in lines.items():
-        parts = _spread_over_files(kind, kind_lines)
-        files |= {f"records/{name}": part for name, part in parts.items()}
+        files |= _packed_files(kind, kind_lines)
     attempts = [
         _record_line(attempt | {"traceback": None})
         for id, attempt in run.latest_attempts().items()
         if id in shown_ids
     ]
     if attempts:
-        files["attempts"] = attempts
-    _write_lines(folder, files)
-    write_atomic(folder / "plan.json", record_bytes(run.read_plan()))
+        files["attempts.jsonl"] = encode_lines(_sorted_lines(attempts))
+    _write_files(folder, files)
+    write_atomic(folder / "plan.json", encode_lines([_compact_json(run.read_plan())]))
     for digest, environment in run.read_environments().items():
         write_atomic(folder / "environments" / f"{digest}.json", record_bytes(environment))
     write_atomic(
@@ -65,14 +73,13 @@ def write_bundle(
     return folder
 
 
-def _write_lines(folder: Path, files: Mapping[str, RecordLines]) -> None:
-    contents = {folder / f"{name}.jsonl": _joined_lines(lines) for name, lines in files.items()}
-    for path, content in contents.items():
-        write_atomic(path, content)
-    for path in {*folder.glob("records/*.jsonl"), folder / "attempts.jsonl"} - contents.keys():
-        path.unlink(
-            missing_ok=True
-        )  # From an earlier bundle, whose records are in other files now.
+def _write_files(folder: Path, contents: Mapping[str, bytes]) -> None:
+    for name, content in contents.items():
+        write_atomic(folder / name, content)
+    # Others are from an earlier bundle, whose records are in other files now.
+    written = {folder / name for name in contents}
+    for path in {*record_files(folder), folder / "attempts.jsonl"} - written:
+        path.unlink(missing_ok=True)
 
 
 def _shown_ids(run: Run) -> set[str]:
@@ -101,24 +108,33 @@ def _model_and_test(record: Record) -> tuple[Json, Json]:
     return inputs.get("model"), inputs.get("test")
 
 
-def _spread_over_files(kind: str, lines: RecordLines) -> dict[str, RecordLines]:
-    """Return the lines of one kind by file name: one file, or one for each first digit of the ids."""
-    if len(_joined_lines(lines)) <= MAX_FILE_BYTES:
-        return {kind: lines}
-    files: dict[str, RecordLines] = {}
+def _packed_files(kind: str, lines: RecordLines) -> dict[str, bytes]:
+    """Return the files of one kind: one, or one for each first digit of the ids."""
+    packed = pack_lines(_sorted_lines(lines))
+    if len(packed) <= MAX_FILE_BYTES:
+        return {f"records/{kind}{PACKED_SUFFIX}": packed}
+    parts: dict[str, RecordLines] = {}
     for id, line in lines:
-        files.setdefault(f"{kind}-{id[0]}", []).append((id, line))
-    return files
+        parts.setdefault(id[0], []).append((id, line))
+    return {
+        f"records/{kind}-{digit}{PACKED_SUFFIX}": pack_lines(_sorted_lines(part))
+        for digit, part in parts.items()
+    }
 
 
-def _joined_lines(lines: RecordLines) -> bytes:
-    return "".join(f"{line}\n" for _, line in sorted(lines)).encode("utf-8", "backslashreplace")
+def _sorted_lines(lines: RecordLines) -> list[str]:
+    return [line for _, line in sorted(lines)]
 
 
 def _record_line(record: Record) -> tuple[str, str]:
     """Return a record's id, to sort by, and its line."""
-    line = json.dumps(record, sort_keys=True, allow_nan=False, ensure_ascii=False)
-    return str(record["id"]), line
+    return str(record["id"]), _compact_json(record)
+
+
+def _compact_json(value: Mapping[str, Json]) -> str:
+    return json.dumps(
+        value, sort_keys=True, allow_nan=False, ensure_ascii=False, separators=(",", ":")
+    )
 
 
 def _published_record(record: Record) -> Record:

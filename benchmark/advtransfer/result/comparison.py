@@ -12,6 +12,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from advtransfer.result.evidence import (
+    ROBUST,
+    UNKNOWN,
+    WRONG,
     BatteryEvidence,
     BatteryIndex,
     RecordJson,
@@ -21,7 +24,7 @@ from advtransfer.result.evidence import (
 )
 from advtransfer.result.verdict import BATTERY_CHECKS, Verdict, verdict_from_checks
 from advtransfer.statistics import wilson_interval
-from advtransfer.types import Check, CheckStatus, Outcome
+from advtransfer.types import Check, CheckStatus
 from advtransfer.types.metric_names import CLAIM_PREFIX
 
 if TYPE_CHECKING:
@@ -36,6 +39,9 @@ STRONG_SHARE = 0.02
 Stricter, since such an attack should find what the host's own ascent finds.
 """
 
+FAIL_SHARE = 0.15
+"""Largest lower bound of a share of samples that is only suspicious; above it a check of a model fails."""
+
 MISSED_TEXT = (
     "lower bound of the share that the host's own attacks broke and this evaluation left robust or "
     "unknown; the robust accuracy on pages counts these samples as broken"
@@ -48,6 +54,13 @@ def share_lower_bound(hits: int, of: int) -> float:
         return 0.0
     # The lower end of a two-sided 90 % interval leaves 5 % below it: a one-sided 95 % bound.
     return wilson_interval(hits, of, confidence=0.9)[0]
+
+
+def status_of_share(share: float) -> CheckStatus:
+    """Return the status of a check of a model from the lower bound of its share of bad samples."""
+    if share > FAIL_SHARE:
+        return "fail"
+    return "suspicious" if share > SUSPICIOUS_SHARE else "pass"
 
 
 def compare_outcomes(
@@ -69,8 +82,8 @@ def compare_outcomes(
     import numpy as np
 
     claimed = np.asarray(outcomes, dtype=np.uint8)[battery.positions]
-    standing = (claimed == Outcome.ROBUST) | (claimed == Outcome.UNKNOWN)
-    missed = int((standing & battery.is_broken).sum())
+    standing = (claimed == ROBUST) | (claimed == UNKNOWN)
+    missed = int(np.count_nonzero(standing & battery.is_broken))
     share = share_lower_bound(missed, len(claimed))
     status: CheckStatus = "suspicious" if share > limit else "pass"
     return [
@@ -82,16 +95,20 @@ def compare_outcomes(
 
 def _eps_zero_check(claimed: OutcomeArray, battery: BatteryEvidence) -> Check:
     """Check that the evaluation finds the same samples wrong without attack as the host does."""
+    import numpy as np
+
     wrong = battery.is_wrong
-    found_wrong = claimed == Outcome.WRONG
-    differs = (found_wrong & ~wrong) | ((claimed == Outcome.ROBUST) & wrong)
-    count = int(differs.sum())
+    found_wrong = claimed == WRONG
+    differs = (found_wrong & ~wrong) | ((claimed == ROBUST) & wrong)
+    count = int(np.count_nonzero(differs))
     text = "samples whose prediction without attack the host finds otherwise"
     return Check("eps_zero", "fail" if count else "pass", count, 0, len(claimed), text)
 
 
 def _finished_check(outcomes: OutcomeArray | Sequence[int]) -> Check:
-    unknown = sum(int(outcome) == Outcome.UNKNOWN for outcome in outcomes)
+    import numpy as np
+
+    unknown = int(np.count_nonzero(np.asarray(outcomes) == UNKNOWN))
     share = share_lower_bound(unknown, len(outcomes))
     status: CheckStatus = "suspicious" if share > SUSPICIOUS_SHARE else "pass"
     text = "lower bound of the share whose attack did not end, or gave an illegal example"

@@ -2,7 +2,8 @@
 
 An adversarial example that the host has checked breaks its sample, whoever found it, so a robust
 accuracy counts a sample only if neither its own evaluation nor a battery of the same model broke
-it in the ball. A smaller ball of the same norm lies in the larger one, and its batteries count too.
+it in the ball. A smaller ball of the same norm lies in the larger one, and its batteries count too. So do
+the examples of others (`advtransfer.result.challenges`).
 Records stay as they were measured: every page, question, event and line reads through this module.
 """
 
@@ -12,6 +13,7 @@ import base64
 import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cache, lru_cache
 from hashlib import sha256
 from math import isclose
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
@@ -31,6 +33,11 @@ if TYPE_CHECKING:
 
 RecordJson: TypeAlias = Mapping[str, Any]
 """A record as parsed JSON. Any: fields differ by kind of record."""
+
+ROBUST, BROKEN, UNKNOWN, WRONG = (
+    int(outcome) for outcome in (Outcome.ROBUST, Outcome.BROKEN, Outcome.UNKNOWN, Outcome.WRONG)
+)
+"""The outcomes as numbers: numpy compares an array with a member of an enum many times slower."""
 
 BATTERY_VERSION = 3
 """Raised whenever the same model would get other outcomes or checks."""
@@ -107,6 +114,9 @@ class BatteryEvidence:
         is_broken: Whether any attack broke the sample at each position, ``(B,)``.
         is_wrong: Whether the sample at each position is wrong without attack, ``(B,)``.
         checks: Checks of the model.
+        images: Digest of the test part and the attacked positions.
+        id: Id of the battery's record.
+        broken_positions: Positions in the test part of the broken samples.
     """
 
     ball: Ball
@@ -116,11 +126,13 @@ class BatteryEvidence:
     is_broken: npt.NDArray[np.bool_]
     is_wrong: npt.NDArray[np.bool_]
     checks: tuple[Check, ...] = ()
+    images: str = ""
+    id: str = ""
+    broken_positions: PositionArray = field(init=False)
 
-    @property
-    def broken_positions(self) -> PositionArray:
-        """Positions in the test part of the broken samples."""
-        return self.positions[self.is_broken]
+    def __post_init__(self) -> None:
+        """Find the broken positions once: every result on the model reads them."""
+        object.__setattr__(self, "broken_positions", self.positions[self.is_broken])
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,11 +144,13 @@ class FoldedResult:
             those of the attack alone as ``attack_accuracy*``, and others as recorded.
         probes: Probes of the robust accuracies, by metric; without images where no battery ran.
         balls: Balls of the robust accuracies, by metric, where they are known.
+        batteries: Ids of the batteries whose breaks are folded in, by metric, sorted.
     """
 
     outcomes: Mapping[str, OutcomeArray]
     probes: Mapping[str, Probe] = field(default_factory=dict)
     balls: Mapping[str, Ball] = field(default_factory=dict)
+    batteries: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def shares(self) -> dict[str, Share]:
@@ -158,33 +172,46 @@ def current_battery_id(record: RecordJson, size: str) -> str:
 
 
 class BatteryIndex:
-    """The battery records of a run, found by model, test part and ball."""
+    """The battery records of a run, and challenges of its models, found by model, test part and ball."""
 
     def __init__(self, batteries: Iterable[RecordJson]) -> None:
         self._balls: dict[str, Ball] = {}
         self._evidence: dict[tuple[str, str], list[BatteryEvidence]] = {}
+        self._challenges: dict[tuple[str, str], list[BatteryEvidence]] = {}
         for record in batteries:
             self.add(record)
 
     def add(self, record: RecordJson) -> None:
         """Add the record of a battery."""
-        options, inputs = record["asked"]["options"], record["asked"]["inputs"]
+        options = record["asked"]["options"]
         if "norm" not in options or "eps" not in options:
             return
         ball = battery_ball(record)
         self._balls[str(record["id"])] = ball
         evidence = read_battery(record, ball)
         if evidence is not None:
-            key = (str(inputs.get("model")), str(inputs.get("test")))
-            self._evidence.setdefault(key, []).append(evidence)
+            self._evidence.setdefault(_model_and_test(record), []).append(evidence)
+
+    def add_broken(
+        self, *, model: str, test: str, ball: Ball, of: int, positions: Iterable[int]
+    ) -> None:
+        """Add samples of a fit that examples of others broke, at positions in a test part of `of`."""
+        import numpy as np
+
+        broken = np.array(list(positions), dtype=np.int64)
+        is_broken = np.ones(len(broken), dtype=np.bool_)
+        # Of no version: a challenge chooses its samples, so nothing follows from those it left.
+        evidence = BatteryEvidence(ball, 0, of, broken, is_broken, ~is_broken)
+        self._challenges.setdefault((model, test), []).append(evidence)
 
     def named_ball(self, id: str) -> Ball | None:
         """Return the ball of the battery record with this id, also of an old version."""
         return self._balls.get(id)
 
     def within(self, result: RecordJson, ball: Ball) -> list[BatteryEvidence]:
-        """Return the evidence on a result's model in balls that lie in `ball`."""
-        return [each for each in self._of_model(result) if ball.contains(each.ball)]
+        """Return the evidence on a result's model in balls that lie in `ball`, challenges included."""
+        evidence = [*self._of_model(result), *self._challenges.get(_model_and_test(result), ())]
+        return [each for each in evidence if ball.contains(each.ball)]
 
     def at(self, result: RecordJson, ball: Ball) -> BatteryEvidence | None:
         """Return the newest evidence on a result's model in this ball, of that the largest."""
@@ -192,8 +219,12 @@ class BatteryIndex:
         return max(same_ball, key=lambda each: (each.version, len(each.positions)), default=None)
 
     def _of_model(self, result: RecordJson) -> list[BatteryEvidence]:
-        inputs = result["asked"]["inputs"]
-        return self._evidence.get((str(inputs.get("model")), str(inputs.get("test"))), [])
+        return self._evidence.get(_model_and_test(result), [])
+
+
+def _model_and_test(record: RecordJson) -> tuple[str, str]:
+    inputs = record["asked"]["inputs"]
+    return str(inputs.get("model")), str(inputs.get("test"))
 
 
 def read_battery(record: RecordJson, ball: Ball) -> BatteryEvidence | None:
@@ -205,7 +236,7 @@ def read_battery(record: RecordJson, ball: Ball) -> BatteryEvidence | None:
         return None
     of = int(record["of"])
     positions = record["positions"]
-    attacked = np.arange(of) if positions is None else np.array(positions, dtype=np.int64)
+    attacked = _all_positions(of) if positions is None else np.array(positions, dtype=np.int64)
     is_broken = np.zeros(len(attacked), dtype=np.bool_)
     # Without any outcomes nothing was attacked, since no sample is right without attack.
     is_wrong = np.ones(len(attacked), dtype=np.bool_)
@@ -213,27 +244,64 @@ def read_battery(record: RecordJson, ball: Ball) -> BatteryEvidence | None:
         outcomes = unpack_array(packed)
         if len(outcomes) != len(attacked):
             return None
-        is_broken |= outcomes == Outcome.BROKEN
-        is_wrong &= outcomes == Outcome.WRONG
+        is_broken |= outcomes == BROKEN
+        is_wrong &= outcomes == WRONG
     checks = tuple(Check(**check) for check in record["checks"])
-    return BatteryEvidence(ball, version, of, attacked, is_broken, is_wrong, checks)
+    test = str(record["asked"]["inputs"].get("test"))
+    images = _images_digest(test, attacked.astype("<i8").tobytes())
+    id = str(record["id"])
+    return BatteryEvidence(ball, version, of, attacked, is_broken, is_wrong, checks, images, id)
+
+
+@lru_cache(maxsize=8)
+def _all_positions(of: int) -> PositionArray:
+    """Return the positions of all of a test part's samples, one array for all of its batteries."""
+    import numpy as np
+
+    positions = np.arange(of)
+    positions.setflags(write=False)
+    return positions
+
+
+@lru_cache(maxsize=64)
+def _images_digest(test: str, positions: bytes) -> str:
+    """Return the digest of a test part and positions in it, which many batteries share."""
+    return sha256(test.encode() + positions).hexdigest()
 
 
 def unpack_array(packed: RecordJson) -> OutcomeArray:
-    """Return packed outcomes as an array, ``(N,)``."""
+    """Return packed outcomes as an array, ``(N,)``, which is not to be changed."""
+    return _unpacked(str(packed["packed"]), int(packed["of"]))
+
+
+@lru_cache(maxsize=32)
+def _unpacked(packed: str, of: int) -> OutcomeArray:
+    """Unpack outcomes: the fold and the checks of one result read the same ones in turn."""
     import numpy as np
 
-    bits = np.frombuffer(zlib.decompress(base64.b64decode(str(packed["packed"]))), dtype=np.uint8)
-    # Four outcomes of two bits in a byte, the lowest bits first.
-    values = (bits[:, None] >> np.array([0, 2, 4, 6], dtype=np.uint8)) & 3
-    return values.reshape(-1)[: int(packed["of"])].astype(np.uint8)
+    bits = np.frombuffer(zlib.decompress(base64.b64decode(packed)), dtype=np.uint8)
+    values = _outcomes_of_bytes()[bits].reshape(-1)[:of]
+    values.setflags(write=False)
+    return values
+
+
+@cache
+def _outcomes_of_bytes() -> OutcomeArray:
+    """Return the four outcomes in each byte ``(256, 4)``, two bits each, the lowest bits first."""
+    import numpy as np
+
+    bits = np.arange(256, dtype=np.uint8)[:, None] >> np.array([0, 2, 4, 6], dtype=np.uint8)
+    return (bits & 3).astype(np.uint8)
 
 
 def outcome_share(outcomes: OutcomeArray) -> Share:
     """Return the share of robust samples."""
+    import numpy as np
+
     of = len(outcomes)
-    robust = int((outcomes == Outcome.ROBUST).sum())
-    unknown = int((outcomes == Outcome.UNKNOWN).sum())
+    counts = np.bincount(outcomes, minlength=len(Outcome))
+    robust = int(counts[ROBUST])
+    unknown = int(counts[UNKNOWN])
     return Share(robust / of, (robust + unknown) / of, of)
 
 
@@ -243,6 +311,7 @@ def fold_result(record: RecordJson, batteries: BatteryIndex) -> FoldedResult:
     outcomes: dict[str, OutcomeArray] = {}
     probes: dict[str, Probe] = {}
     balls: dict[str, Ball] = {}
+    ids: dict[str, tuple[str, ...]] = {}
     for name, values in recorded.items():
         outcomes[name] = values
         if not name.startswith(CLAIM_PREFIX):
@@ -254,9 +323,11 @@ def fold_result(record: RecordJson, batteries: BatteryIndex) -> FoldedResult:
         probes[name] = Probe("", 0, len(values), 0)
         if ball is not None:
             balls[name] = ball
-            outcomes[name] = fold_outcomes(values, batteries.within(record, ball))
+            within = batteries.within(record, ball)
+            outcomes[name] = fold_outcomes(values, within)
+            ids[name] = tuple(sorted(each.id for each in within))
             probes[name] = probe_outcomes(record, values, batteries.at(record, ball))
-    return FoldedResult(outcomes, probes, balls)
+    return FoldedResult(outcomes, probes, balls, ids)
 
 
 def fold_outcomes(outcomes: OutcomeArray, evidence: Iterable[BatteryEvidence]) -> OutcomeArray:
@@ -266,8 +337,8 @@ def fold_outcomes(outcomes: OutcomeArray, evidence: Iterable[BatteryEvidence]) -
         if battery.of == len(folded):
             broken = battery.broken_positions
             # A sample that is wrong without attack stays wrong: clean accuracy is not folded.
-            broken = broken[folded[broken] != Outcome.WRONG]
-            folded[broken] = Outcome.BROKEN
+            broken = broken[folded[broken] != WRONG]
+            folded[broken] = BROKEN
     return folded
 
 
@@ -291,14 +362,15 @@ def probe_outcomes(
     record: RecordJson, alone: OutcomeArray, battery: BatteryEvidence | None
 ) -> Probe:
     """Return the probe of outcomes of an attack alone by a battery in the same ball."""
+    import numpy as np
+
     of = len(alone)
     if battery is None or battery.of != of:
         return Probe("", 0, of, 0)
     before = alone[battery.broken_positions]
-    missed = int(((before == Outcome.ROBUST) | (before == Outcome.UNKNOWN)).sum())
-    positions = battery.positions.astype("<i8").tobytes()
+    missed = int(np.count_nonzero((before == ROBUST) | (before == UNKNOWN)))
     test = str(record["asked"]["inputs"].get("test"))
-    images = sha256(test.encode() + positions).hexdigest()
+    images = battery.images or _images_digest(test, battery.positions.astype("<i8").tobytes())
     return Probe(images, len(battery.positions), of, missed)
 
 
@@ -322,13 +394,15 @@ def unlearned_reason(record: RecordJson) -> str | None:
     Its clean accuracy must lie above the share of the largest class, by the one-sided 95 % bound
     of Wilson (1927). A model that predicts a constant never lies above it, and is named as such.
     """
+    import numpy as np
+
     labels = record.get("labels")
     outcomes = record.get("outcomes", {})
     clean = next((name for name in outcomes if tells_clean_accuracy(name)), None)
     if not labels or clean is None:
         return None
     values = unpack_array(outcomes[clean])
-    correct, of = int((values != Outcome.WRONG).sum()), len(values)
+    correct, of = int(np.count_nonzero(values != WRONG)), len(values)
     if labels["one_class"]:
         return (
             "its predictions are those of a constant: it is right on all images of one class only"

@@ -15,14 +15,21 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 from advtransfer.errors import BadInput, CacheError, Problem
 from advtransfer.files import write_atomic
 from advtransfer.node import content_id
+from advtransfer.result.bounded_reading import (
+    MAX_FILE_BYTES,
+    MAX_RECORD_BYTES,
+    iter_json_lines,
+    read_json,
+)
 from advtransfer.result.evidence import BATTERY_SIZE_NAMES, current_battery_id
 from advtransfer.result.plan_validation import plan_fault
 from advtransfer.result.record import Record, arrays_path, battery_ids
+from advtransfer.result.record_lines import record_files
 from advtransfer.result.validation import (
     ID_PATTERN,
     battery_disagreement,
@@ -148,10 +155,15 @@ class Run:
         for path in self._record_files():
             fault = _file_fault(path, self.path)
             yield self._relative_path(path), None if fault else load_json_object(path), fault
-        for path in sorted((self.path / "records").glob("*.jsonl")):
-            for number, record in _numbered_lines(path_without_links(self.path, path)):
-                fault = record_fault(record)
-                yield f"{self._relative_path(path)}:{number}", None if fault else record, fault
+        for location, record in self.bundled_records():
+            fault = record_fault(record)
+            yield location, None if fault else record, fault
+
+    def bundled_records(self) -> Iterator[tuple[str, Record]]:
+        """Yield location and content of each record of a bundle, as it is, without validation."""
+        for path in record_files(self.path):
+            for number, record in iter_json_lines(path_without_links(self.path, path)):
+                yield f"{self._relative_path(path)}:{number}", record
 
     def set_aside_damaged(self) -> dict[str, str]:
         """Rename damaged records, so that they count as missing; return `damaged_records`."""
@@ -296,7 +308,7 @@ class Run:
     def _bundled_attempts(self) -> Iterator[Record]:
         path = path_without_links(self.path, self.path / "attempts.jsonl")
         if path.exists():
-            for _, attempt in _numbered_lines(path):
+            for _, attempt in iter_json_lines(path):
                 yield attempt
 
     def _record_path(self, id: str) -> Path:
@@ -304,16 +316,6 @@ class Run:
 
     def _record_files(self) -> list[Path]:
         return sorted((self.path / "records").glob("[0-9a-f][0-9a-f]/[0-9a-f]*.json"))
-
-
-def _numbered_lines(path: Path) -> Iterator[tuple[int, Record]]:
-    """Yield the number and the JSON value of each line of a file; None where it is not JSON."""
-    with path.open(encoding="utf-8", errors="replace") as lines:
-        for number, line in enumerate(lines, start=1):
-            try:
-                yield number, json.loads(line)
-            except (ValueError, RecursionError):
-                yield number, cast(Record, None)
 
 
 def _file_fault(path: Path, run: Path) -> str | None:
@@ -329,7 +331,7 @@ def _file_fault(path: Path, run: Path) -> str | None:
 @lru_cache(maxsize=100_000)
 def _cached_file_fault(path: Path, *state: int) -> str | None:
     try:
-        record = load_json_object(path)
+        record = load_json_object(path, limit=MAX_RECORD_BYTES)
     except CacheError as error:
         return f"found what is no record ({error}); expected one"
     return record_fault(record, id=path.stem)
@@ -341,20 +343,13 @@ def record_bytes(value: Mapping[str, Json]) -> bytes:
     return f"{text}\n".encode("utf-8", "backslashreplace")
 
 
-def load_json_object(path: Path) -> Record:
-    """Return the JSON object in a file.
+def load_json_object(path: Path, *, limit: int = MAX_FILE_BYTES) -> Record:
+    """Return the JSON object in a file of at most `limit` bytes.
 
     Raises:
-        CacheError: The file cannot be read, or holds no JSON object.
+        CacheError: The file cannot be read, is too large, or holds no JSON object.
     """
-    try:
-        value: Any = json.loads(path.read_text("utf-8"))  # Any: JSON, checked on the next line
-    except (ValueError, RecursionError) as error:
-        raise CacheError(f"{path} is not JSON ({error}); delete it and run again") from error
-    except OSError as error:
-        raise CacheError(
-            f"{path} cannot be read ({error.strerror}); delete it and run again"
-        ) from error
+    value = read_json(path, limit=limit)
     if not isinstance(value, dict):
         raise CacheError(
             f"{path} holds {type(value).__name__}, expected a JSON object; delete it and run again"

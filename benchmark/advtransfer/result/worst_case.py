@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from functools import reduce
+from functools import cache, reduce
 from typing import TYPE_CHECKING, NamedTuple
 
 from advtransfer.result.evidence import (
+    BROKEN,
+    UNKNOWN,
+    WRONG,
     Ball,
     BatteryIndex,
     FoldedResult,
@@ -14,7 +17,6 @@ from advtransfer.result.evidence import (
     RecordJson,
     probe_outcomes,
 )
-from advtransfer.types import Outcome
 from advtransfer.types.metric_names import CLAIM_PREFIX, WORST_LABELS, attack_name
 
 if TYPE_CHECKING:
@@ -45,6 +47,7 @@ def worst_results(
         outcomes: dict[str, OutcomeArray] = {}
         probes: dict[str, Probe] = {}
         balls: dict[str, Ball] = {}
+        ids: dict[str, tuple[str, ...]] = {}
         for ball in _distinct_balls(attack.ball for attack in attacks if attack.ball.norm == norm):
             name = f"{CLAIM_PREFIX}@{ball.eps:g}"
             at_radius = [attack for attack in attacks if ball.equals(attack.ball)]
@@ -56,8 +59,9 @@ def worst_results(
             )
             probes[name] = probe_outcomes(record, alone, batteries.at(record, ball))
             balls[name] = ball
+            ids[name] = tuple(sorted(each.id for each in batteries.within(record, ball)))
         if outcomes:
-            worst[label] = FoldedResult(outcomes, probes, balls)
+            worst[label] = FoldedResult(outcomes, probes, balls, ids)
     return worst
 
 
@@ -74,16 +78,25 @@ def _worse_outcomes(first: OutcomeArray, second: OutcomeArray) -> OutcomeArray:
     """Return the worse of two outcomes of each sample: wrong, broken, unknown, robust."""
     import numpy as np
 
+    severity = _severities()
+    return np.where(severity[first] >= severity[second], first, second)
+
+
+@cache
+def _severities() -> OutcomeArray:
+    """Return how bad each outcome is, ``(4,)``."""
+    import numpy as np
+
     severity = np.zeros(4, dtype=np.uint8)
-    severity[[Outcome.UNKNOWN, Outcome.BROKEN, Outcome.WRONG]] = (1, 2, 3)
-    return np.where(severity[first] >= severity[second], first, second).astype(np.uint8)
+    severity[[UNKNOWN, BROKEN, WRONG]] = (1, 2, 3)
+    return severity
 
 
 def _broken_by_any(outcomes: OutcomeArray, others: Iterable[OutcomeArray]) -> OutcomeArray:
     """Return outcomes with the breaks of other attacks; what these left robust says nothing."""
     worst = outcomes.copy()
     for other in others:
-        worst[(other == Outcome.BROKEN) & (worst != Outcome.WRONG)] = Outcome.BROKEN
+        worst[(other == BROKEN) & (worst != WRONG)] = BROKEN
     return worst
 
 

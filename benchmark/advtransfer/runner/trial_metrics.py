@@ -7,6 +7,7 @@ from typing import NamedTuple, cast
 
 from advtransfer.planning import Trial
 from advtransfer.result import Record, Run
+from advtransfer.result.challenges import fold_challenges, read_challenges
 from advtransfer.result.evidence import (
     BatteryIndex,
     FoldedResult,
@@ -31,6 +32,9 @@ def read_trial_metrics(folder: Run, trial: Trial) -> TrialMetrics:
     records = _trial_records(folder, trial)
     batteries = BatteryIndex(
         folder.find_batteries([record for each in records.values() for record in each])
+    )
+    fold_challenges(
+        read_challenges(folder.path)[0], batteries, weights=_weights_digest(folder, trial)
     )
     results: list[tuple[Record, FoldedResult]] = []
     values: dict[str, float] = {}
@@ -60,6 +64,14 @@ def _trial_records(folder: Run, trial: Trial) -> dict[str, list[Record]]:
         if all(map(folder.has_record, ids)):
             records[label] = [folder.read_record(id) for id in ids]
     return records
+
+
+def _weights_digest(folder: Run, trial: Trial) -> dict[str, str]:
+    """Return the digest of a trial's weights by the id of its fit."""
+    if not folder.has_record(trial.id):
+        return {}
+    weights = cast("Mapping[str, str]", folder.read_record(trial.id)["weights"])
+    return {trial.id: weights["digest"]}
 
 
 def _shares(folded: FoldedResult, label: str) -> dict[str, float]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from math import fsum, isfinite, sqrt
 from statistics import NormalDist
 from typing import TypeVar
@@ -31,7 +32,7 @@ def wilson_interval(successes: int, of: int, *, confidence: float = 0.95) -> tup
         raise ValueError(
             f"found {successes} successes of {of}; expected 0 <= successes <= of and at least one sample"
         )
-    z = NormalDist().inv_cdf((1 + confidence) / 2)
+    z = _normal_quantile(confidence)
     share = successes / of
     weight = 1 + z * z / of
     centre = (share + z * z / (2 * of)) / weight
@@ -40,6 +41,11 @@ def wilson_interval(successes: int, of: int, *, confidence: float = 0.95) -> tup
     low = 0.0 if successes == 0 else centre - half
     high = 1.0 if successes == of else centre + half
     return low, high
+
+
+@cache
+def _normal_quantile(confidence: float) -> float:
+    return NormalDist().inv_cdf((1 + confidence) / 2)
 
 
 def mean_interval(values: Iterable[float], *, confidence: float = 0.95) -> MeanEstimate:

@@ -18,10 +18,14 @@ def shipped_suites() -> Mapping[str, Path]:
 
     They are in the installed package or, in a source checkout, in the repository's ``suites/``.
     """
+    return {path.stem: path for path in sorted(suites_folder().glob("*.yaml"))}
+
+
+def suites_folder() -> Path:
+    """Return the folder of the shipped suites."""
     package = Path(str(files("advtransfer")))
     packaged = package / "suites"
-    folder = packaged if packaged.is_dir() else package.parents[1] / "suites"
-    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+    return packaged if packaged.is_dir() else package.parents[1] / "suites"
 
 
 def read_with_parents(

@@ -6,14 +6,17 @@ Names are checked against the grid and replaced by the labels that results are s
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from advtransfer.suite import validators
-from advtransfer.suite.located import Located, Problems, did_you_mean, join_names
+from advtransfer.suite.figure_settings import FigureReader
+from advtransfer.suite.located import Located, did_you_mean, join_names
 from advtransfer.suite.outlines import Outlines
-from advtransfer.suite.selection import AXES, Grid
+from advtransfer.suite.reported_tables import reported_names
+from advtransfer.suite.row_settings import RowReader, sorted_labels
+from advtransfer.suite.selection import AXES
 from advtransfer.suite.suite import GridEntry, Leaderboard
 from advtransfer.suite.yaml_core import parse_fraction
 from advtransfer.types import Json
@@ -25,10 +28,21 @@ from advtransfer.types.metric_names import (
     worst_norm,
 )
 
-LEADERBOARD_KEYS = ("note", "baseline", "rank_by", "columns", "figures", "questions")
+LEADERBOARD_KEYS = (
+    "note",
+    "answer",
+    "baseline",
+    "rank_by",
+    "columns",
+    "figures",
+    "questions",
+    "open",
+    "reported",
+)
+ANSWER_KEYS = ("metric", "of", "against", "at")
+OPEN_AXES = ("sources", "adapters", "transfers")
+"""Axes that submissions to the suite's board may add to."""
 RANK_BY_KEYS = ("lowest",)
-FIGURE_KINDS = ("accuracy_vs_n",)
-FIGURE_KEYS = ("kind", "metric")
 # The evaluation is not an axis of a question, since its metrics name their evaluations.
 QUESTION_AXES = tuple(axis for axis in AXES if axis != "evaluation")
 REQUIRED_QUESTION_KEYS = ("predictor", "outcome", "across")
@@ -42,17 +56,14 @@ _METRIC_PATTERN = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
-class LeaderboardReader:
+class LeaderboardReader(RowReader):
     """Reader of one suite's ``leaderboard``, with the suite's grid and entries.
 
     `holds_out` says whether any fit of the suite measures held-out images.
     """
 
-    grid: Grid
-    sources: tuple[GridEntry, ...]
     evaluations: tuple[GridEntry, ...]
     outlines: Outlines
-    problems: Problems
     holds_out: bool = True
 
     def read(self, value: Located) -> Leaderboard:
@@ -70,7 +81,62 @@ class LeaderboardReader:
             figures=tuple(self._read_figure(figure) for figure in figures),
             questions=tuple(self._read_question(question) for question in questions),
             note=self._read_note(items["note"]) if "note" in items else "",
+            answer=self._read_answer(items["answer"], items) if "answer" in items else None,
+            open=self._read_open(items),
+            reported=self._read_reported(items),
         )
+
+    def _read_answer(
+        self, value: Located, settings: Mapping[str, Located]
+    ) -> Mapping[str, Json] | None:
+        """Return the contrast that answers the suite's question, with labels in place of names."""
+        items = validators.require_closed_mapping(
+            value, ANSWER_KEYS, of="`answer`", problems=self.problems
+        )
+        if value.value == {}:
+            validators.add_mismatch(
+                value,
+                expected=f"at least one of {', '.join(ANSWER_KEYS)}",
+                next_step="write for example {of: NAME, against: NAME}, or remove it",
+                problems=self.problems,
+            )
+        if items and not ("metric" in items or "rank_by" in settings):
+            self.problems.add(
+                value.location,
+                found="no 'metric', and no `rank_by` in its place",
+                expected="a metric as in `columns`",
+                next_step="add it",
+            )
+        answer: dict[str, Json] = {}
+        if "metric" in items:
+            answer["metric"] = _as_json(self._read_ranking(items["metric"]))
+        for side in ("of", "against"):
+            if side in items:
+                answer[side] = _as_json(self._read_row(side, items[side]))
+        if "of" in answer and answer["of"] == answer.get("against") and answer["of"]:
+            validators.add_mismatch(
+                items["against"],
+                expected="another row than `of`",
+                next_step="name what it is compared with",
+                problems=self.problems,
+            )
+        if "at" in items:
+            answer["at"] = self._read_place(items["at"])
+        return answer
+
+    def _read_open(self, items: Mapping[str, Located]) -> tuple[str, ...]:
+        """Return the axes that submissions may add to, in the order of `OPEN_AXES`."""
+        axes = self._list_items(items, "open")
+        for axis in axes:
+            self._require_choice(axis, OPEN_AXES, "an axis that submissions may add to")
+        return tuple(axis for axis in OPEN_AXES if any(each.value == axis for each in axes))
+
+    def _read_reported(self, items: Mapping[str, Located]) -> tuple[str, ...]:
+        """Return the publications whose tables the page shows."""
+        names = self._list_items(items, "reported")
+        for name in names:
+            self._require_choice(name, reported_names(), "a publication of suites/reported")
+        return tuple(dict.fromkeys(str(name.value) for name in names))
 
     def _read_note(self, value: Located) -> str:
         """Return a text for the page, on one line."""
@@ -95,9 +161,7 @@ class LeaderboardReader:
                 self._single_label("transfer", items["transfer"]) if "transfer" in items else None
             )
             return None if label is None else {"transfer": label}
-        labels = self._labels_named("source", value)
-        rows = {cell.row for cell in self.sources if cell.label in labels}
-        return self._only_one(rows, value, "row of sources")
+        return self._row_label("source", value)
 
     def _read_ranking(self, value: Located) -> str | Mapping[str, str] | None:
         """Return a metric of which more is better, or ``{lowest: metric}``."""
@@ -110,40 +174,11 @@ class LeaderboardReader:
         metric = self._read_metric(items["lowest"]) if "lowest" in items else None
         return None if metric is None else {"lowest": metric}
 
-    def _single_label(self, axis: str, value: Located) -> str | None:
-        return self._only_one(self._labels_named(axis, value), value, axis)
-
-    def _labels_named(self, axis: str, value: Located) -> set[str]:
-        """Return the labels that a name stands for; a glob is no name here."""
-        names = self.grid.axes[axis].names
-        text = value.value
-        if isinstance(text, str) and text in names:
-            return {str(label) for label in names[text]}
-        # A name that an entry with mistakes may have had is no further mistake.
-        if not (isinstance(text, str) and self.grid.axes[axis].may_be_unresolved(text)):
-            choices = f"a {axis}: {join_names(names)}"
-            validators.add_mismatch(
-                value,
-                expected=choices if names else f"no {axis}, since the suite has none",
-                next_step=did_you_mean(text, map(str, names), otherwise="correct the name"),
-                problems=self.problems,
-            )
-        return set()
-
-    def _only_one(self, labels: set[str], value: Located, noun: str) -> str | None:
-        if len(labels) > 1:
-            validators.add_mismatch(
-                value,
-                expected=f"the name of one {noun}",
-                next_step=f"name one of {join_names(sorted(labels))}",
-                problems=self.problems,
-            )
-        return next(iter(labels)) if len(labels) == 1 else None
-
-    def _read_metric(self, value: Located) -> str | None:
+    def _read_metric(self, value: Located, is_family: bool = False) -> str | None:
         """Return ``evaluation.metric[@eps][@epoch]``, or add a problem and return None.
 
         The evaluation is replaced by its label, and numbers are written as records write them.
+        `is_family` says that a name may stand for several metrics, such as those of all eps.
         """
         axis = self.grid.axes["evaluation"]
         text = value.value if isinstance(value.value, str) else ""
@@ -164,7 +199,7 @@ class LeaderboardReader:
         if label is None:
             return None
         metric = _as_recorded(match)
-        self._check_metric(metric, label, value)
+        self._check_metric(metric, label, value, is_family=is_family)
         return f"{label}.{metric}"
 
     def _read_validation(self, value: Located) -> str | None:
@@ -222,15 +257,13 @@ class LeaderboardReader:
             problems=self.problems,
         )
 
-    def _check_metric(self, metric: str, label: str, value: Located) -> None:
+    def _check_metric(self, metric: str, label: str, value: Located, *, is_family: bool) -> None:
         """Add a problem for a metric that is unknown to its evaluation or ambiguous."""
-        cell = next((cell for cell in self.evaluations if cell.label == label), None)
-        given = self.outlines.metric_names(cell.node) if cell is not None else None
+        _, given = self._column_metrics(f"{label}.{metric}")
         if given is None:
             return
-        given |= {attack_name(name) for name in given if name.startswith(CLAIM_PREFIX)}
         matching = matching_metrics(metric, given)
-        if len(matching) == 1:
+        if len(matching) == 1 or (matching and is_family):
             return
         names = [f"{label}.{name}" for name in sorted(matching or given)]
         next_step = "name one of them"
@@ -244,16 +277,29 @@ class LeaderboardReader:
         )
 
     def _read_figure(self, value: Located) -> Mapping[str, Json]:
-        items = validators.require_closed_mapping(
-            value, FIGURE_KEYS, of="a figure", problems=self.problems
-        )
-        self._require_keys(value, items, FIGURE_KEYS)
-        if "kind" in items:
-            self._require_choice(items["kind"], FIGURE_KINDS, "a kind of figure")
-        return {
-            "kind": items["kind"].to_plain() if "kind" in items else None,
-            "metric": self._read_metric(items["metric"]) if "metric" in items else None,
-        }
+        def read_key(name: str, item: Located) -> Json:
+            return self._read_given(item) if name == "given" else self._read_across(item)
+
+        reader = FigureReader(self._read_metric, read_key, self._column_metrics, self.problems)
+        return reader.read(value)
+
+    def _column_metrics(self, column: str) -> tuple[str, frozenset[str] | None]:
+        """Return the metric of a column, and all of its evaluation; None where they are unknown."""
+        cells = {cell.label: cell for cell in self.evaluations}
+        owners = [label for label in cells if column.startswith(f"{label}.")]
+        if not owners:
+            return column, None
+        owner = max(owners, key=len)
+        metric = column.removeprefix(f"{owner}.")
+        names = self.outlines.metric_names(cells[owner].node)
+        if names is None:
+            return metric, None
+        attacks = {attack_name(name) for name in names if name.startswith(CLAIM_PREFIX)}
+        return metric, frozenset(names | attacks)
+
+    def _read_across(self, value: Located) -> str | None:
+        self._require_choice(value, QUESTION_AXES, "an axis")
+        return value.value if isinstance(value.value, str) else None
 
     def _read_question(self, value: Located) -> Mapping[str, Json]:
         items = validators.require_closed_mapping(
@@ -261,7 +307,7 @@ class LeaderboardReader:
         )
         self._require_keys(value, items, REQUIRED_QUESTION_KEYS)
         if "across" in items:
-            self._require_choice(items["across"], QUESTION_AXES, "an axis")
+            self._read_across(items["across"])
         question: dict[str, Json] = {name: item.to_plain() for name, item in items.items()}
         if "predictor" in items:
             question["predictor"] = self._read_predictors(items["predictor"])
@@ -297,11 +343,7 @@ class LeaderboardReader:
         selection = self.grid.compile_selection(
             value, allowed=QUESTION_AXES, problems=self.problems
         )
-        # Counts come before the text "all"; Python does not compare the two types.
-        return {
-            axis: sorted(labels, key=lambda label: (isinstance(label, str), label))
-            for axis, labels in selection.axes.items()
-        }
+        return {axis: sorted_labels(labels) for axis, labels in selection.axes.items()}
 
     def _require_keys(
         self, value: Located, items: Mapping[str, Located], names: tuple[str, ...]
@@ -315,7 +357,7 @@ class LeaderboardReader:
                     next_step="add it",
                 )
 
-    def _require_choice(self, value: Located, choices: tuple[str, ...], noun: str) -> None:
+    def _require_choice(self, value: Located, choices: Sequence[str], noun: str) -> None:
         if value.value not in choices:
             validators.add_mismatch(
                 value,
@@ -323,6 +365,10 @@ class LeaderboardReader:
                 next_step=did_you_mean(value.value, choices, otherwise="correct it"),
                 problems=self.problems,
             )
+
+
+def _as_json(value: str | Mapping[str, str] | None) -> Json:
+    return dict(value) if isinstance(value, Mapping) else value
 
 
 def _as_recorded(metric: re.Match[str]) -> str:

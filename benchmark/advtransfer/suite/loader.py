@@ -255,9 +255,9 @@ def _read_leaderboard(
     reader = LeaderboardReader(
         grid,
         cells["sources"],
+        problems,
         cells["evaluations"],
         entries.outlines,
-        problems,
         holds_out=has_choice or has_validation,
     )
     return reader.read(written["leaderboard"])

@@ -6,11 +6,11 @@ next steps, which a model would lose. Tests hold the two against each other.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import cast
 
 from advtransfer.host import Component, Host
-from advtransfer.suite import leaderboard_settings, targets
+from advtransfer.suite import leaderboard_settings, row_settings, targets
 from advtransfer.suite.choice import ATTACK_OPTIONS, CRITERIA, MAX_FOLDS
 from advtransfer.suite.component_schema import (
     JsonSchema,
@@ -27,6 +27,8 @@ from advtransfer.suite.component_schema import (
     typed_value,
     with_description,
 )
+from advtransfer.suite.figure_settings import FIGURE_KINDS, figure_schema
+from advtransfer.suite.reported_tables import reported_names
 from advtransfer.suite.sections import (
     CHOOSE,
     INLINE_WORDS,
@@ -84,13 +86,13 @@ def part_definitions() -> dict[str, JsonSchema]:
     }
 
 
-def _selection_schema() -> JsonSchema:
+def _selection_schema(allowed: Iterable[str] = AXES) -> JsonSchema:
     names = one_or_more(typed_value("string"))
     special = {
         "n": one_or_more({"anyOf": [_COUNT, {"const": "all"}]}),
         "seed": one_or_more(typed_value("integer", minimum=0)),
     }
-    axes = {axis: or_null(special.get(axis, names)) for axis in AXES}
+    axes = {axis: or_null(special.get(axis, names)) for axis in allowed}
     text = "Cells that match on every axis named; names may be globs, or lists of either."
     return with_description({**closed_object(axes), "minProperties": 1}, text)
 
@@ -162,10 +164,9 @@ def _target_schema() -> JsonSchema:
 
 
 def _leaderboard_schema() -> JsonSchema:
-    figure = closed_object(
-        {"kind": one_of(leaderboard_settings.FIGURE_KINDS), "metric": definition_ref("metric")},
-        required=leaderboard_settings.FIGURE_KEYS,
-    )
+    figures = [
+        figure_schema(kind, axes=leaderboard_settings.QUESTION_AXES) for kind in FIGURE_KINDS
+    ]
     lowest = closed_object(
         {"lowest": definition_ref("metric")}, required=leaderboard_settings.RANK_BY_KEYS
     )
@@ -183,21 +184,52 @@ def _leaderboard_schema() -> JsonSchema:
     }
     own: dict[str, JsonSchema] = {
         "note": with_description(_TEXT, "A text for the top of the page."),
+        "answer": with_description(
+            _answer_schema(lowest), "The contrast that answers the suite's question."
+        ),
         "baseline": {"anyOf": [_TEXT, closed_object({"transfer": _TEXT}, required=["transfer"])]},
         "rank_by": with_description(
             {"anyOf": [definition_ref("metric"), lowest]},
             "The metric to rank by, highest first, or {lowest: metric}.",
         ),
         "columns": list_of(definition_ref("metric"), at_least=0),
-        "figures": list_of(figure, at_least=0),
+        "figures": list_of({"anyOf": figures}, at_least=0),
         "questions": list_of(
             closed_object(question, required=leaderboard_settings.REQUIRED_QUESTION_KEYS),
             at_least=0,
+        ),
+        "open": with_description(
+            list_of(one_of(leaderboard_settings.OPEN_AXES), at_least=0),
+            "What submissions to the suite's board may add.",
+        ),
+        "reported": with_description(
+            list_of(one_of(reported_names()), at_least=0),
+            "Publications whose tables the page shows, as reported.",
         ),
     }
     return or_null(
         closed_object({name: or_null(own[name]) for name in leaderboard_settings.LEADERBOARD_KEYS})
     )
+
+
+def _answer_schema(lowest: JsonSchema) -> JsonSchema:
+    row = {axis: or_null(_TEXT) for axis in row_settings.ROW_AXES}
+    side: JsonSchema = {"anyOf": [_TEXT, {**closed_object(row), "minProperties": 1}]}
+    keys: dict[str, JsonSchema] = {
+        "metric": with_description(
+            {"anyOf": [definition_ref("metric"), lowest]}, "By default that of rank_by."
+        ),
+        "of": with_description(side, "A source, a transfer or a row; by default the best row."),
+        "against": with_description(side, "What it is compared with; by default the baseline."),
+        "at": with_description(
+            _selection_schema(row_settings.ANSWER_AXES),
+            "Targets, n, sources or transfers; by default the largest n.",
+        ),
+    }
+    return {
+        **closed_object({name: or_null(keys[name]) for name in leaderboard_settings.ANSWER_KEYS}),
+        "minProperties": 1,
+    }
 
 
 _USE_TEXT = "The component, written plugin/factory (`advtransfer list`)."

@@ -78,7 +78,9 @@ class Leaderboard:
     """Settings of the page.
 
     `baseline` is a source's row, or the label of a transfer. `rank_by` is a metric of which more is
-    better, or ``{lowest: metric}``. `note` is the suite's own text for the page.
+    better, or ``{lowest: metric}``. `note` is the suite's own text for the page. `answer` is the
+    contrast that answers the suite's question, as `plan.json` holds it. `open` names the axes that
+    submissions to its board may add to, `reported` the publications whose tables are shown.
     """
 
     baseline: str | Mapping[Literal["transfer"], str] | None = None
@@ -87,6 +89,9 @@ class Leaderboard:
     figures: tuple[Mapping[str, Json], ...] = ()
     questions: tuple[Mapping[str, Json], ...] = ()
     note: str = ""
+    open: tuple[str, ...] = ()
+    reported: tuple[str, ...] = ()
+    answer: Mapping[str, Json] | None = None
 
 
 @dataclass(frozen=True, slots=True)

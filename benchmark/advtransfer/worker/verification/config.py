@@ -9,16 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
 
-from advtransfer.result.comparison import SUSPICIOUS_SHARE
-from advtransfer.types import CheckStatus
-
 # Without l0: the battery has no attack in it, so such a claim is left unverified (see `claims`).
 Norm: TypeAlias = Literal["linf", "l2", "l1"]
 NORMS: tuple[Norm, ...] = get_args(Norm)
 Size: TypeAlias = Literal["small", "full"]
-
-FAIL_SHARE = 0.15
-"""Largest lower bound of a share of samples that is only suspicious; above it a check of a model fails."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +73,3 @@ BATTERY_SIZES: Mapping[Size, BatteryConfig] = {
 l_1 (measured). `full` takes two to ten times the steps and a hundred times the noise; it is for a
 model that one does not trust, such as a defence that is being proposed.
 """
-
-
-def status_of_share(share: float) -> CheckStatus:
-    """Return the status of a check of a model from the lower bound of its share of bad samples."""
-    if share > FAIL_SHARE:
-        return "fail"
-    return "suspicious" if share > SUSPICIOUS_SHARE else "pass"

@@ -15,13 +15,12 @@ import torch
 from torch import Tensor, nn
 
 from advtransfer.errors import ModelError
-from advtransfer.result.comparison import SUSPICIOUS_SHARE, share_lower_bound
+from advtransfer.result.comparison import SUSPICIOUS_SHARE, share_lower_bound, status_of_share
 from advtransfer.toolkit.prediction import KERNEL_BATCH, require_logits
 from advtransfer.toolkit.rng import stream_generator
 from advtransfer.types import Check, CheckStatus, EvaluationInputs, Samples
 from advtransfer.worker.verification.ascent import logits_and_gradient, logits_of
 from advtransfer.worker.verification.ball import steepest_direction
-from advtransfer.worker.verification.config import status_of_share
 
 CHECKED_SAMPLES = 2
 """Number of samples that `check_outputs` and `explain_missing_gradient` look at."""

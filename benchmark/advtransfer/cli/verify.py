@@ -1,0 +1,74 @@
+"""``advtransfer verify``: check a published bundle against the board of this checkout."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from advtransfer.cli.commands import Subcommand
+from advtransfer.cli.output import print_note, print_product
+from advtransfer.host import Host
+from advtransfer.publication.board_check import load_boards
+from advtransfer.publication.report import verification_lines
+from advtransfer.publication.verify import verify_bundle
+
+
+@click.command(cls=Subcommand, short_help="Check a published bundle without trusting it.")
+@click.argument("bundle", type=click.Path(path_type=Path, file_okay=False))
+@click.option(
+    "--boards",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("leaderboard/boards"),
+    show_default=True,
+    help="The folder of the boards that BUNDLE is held against.",
+)
+@click.option(
+    "--replay",
+    type=click.IntRange(min=1),
+    metavar="K",
+    help="Measure K trials of BUNDLE again, drawn at random.",
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    help="The seed of the draw, to repeat it; fresh if not given.",
+)
+@click.option(
+    "--trust-plugins",
+    "trusted",
+    multiple=True,
+    metavar="NAME==VERSION",
+    help="A plugin of others whose code --replay may run.",
+)
+@click.pass_context
+def command(
+    ctx: click.Context,
+    bundle: Path,
+    boards: Path,
+    replay: int | None,
+    seed: int | None,
+    trusted: tuple[str, ...],
+) -> None:
+    """Check BUNDLE, a folder such as leaderboard/results/quickstart/advtransfer.
+
+    Ids, numbers, grades and verdicts are made again from what was asked and from the outcomes of
+    images, and held against the board of this checkout. Nothing is run without --replay.
+
+    The exit code is 0 if nothing is wrong, and 1 otherwise.
+    """
+    host = Host.discover()
+    local_boards = load_boards(bundle, boards, host)
+    verification = verify_bundle(bundle, boards=local_boards, host=host)
+    failed = bool(verification.faults)
+    for fault in verification.faults:
+        print_note(str(fault))
+    print_product("\n".join(verification_lines(verification, replayed=replay is not None)))
+    if replay is not None and not failed:
+        # Here alone, since it imports what runs suites.
+        from advtransfer.publication.replay import replay_bundle
+
+        result = replay_bundle(verification, count=replay, seed=seed, trusted=trusted, host=host)
+        print_product("\n".join(result.lines()))
+        failed = not result.agrees
+    ctx.exit(1 if failed else 0)

@@ -1,0 +1,4 @@
+"""Published results: submissions with a manifest and a Merkle root, boards, and their pages.
+
+``docs/publishing.md`` describes the files.
+"""

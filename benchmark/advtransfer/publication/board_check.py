@@ -1,0 +1,213 @@
+"""The board that a bundle belongs to, from this checkout, and where the bundle asks for other things."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from advtransfer.errors import AdvTransferError
+from advtransfer.host import Host
+from advtransfer.host.plugin import HOST_NAME
+from advtransfer.planning import Plan
+from advtransfer.publication.board import (
+    Board,
+    misfits,
+    planned_axes,
+    read_boards,
+    recorded_axes,
+    version_digest,
+)
+from advtransfer.publication.cells import (
+    Fault,
+    PlannedSuite,
+    board_faults,
+    plan_bundle,
+    plan_differences,
+    plan_suite,
+)
+from advtransfer.publication.manifest import MANIFEST_FILE, read_manifest
+from advtransfer.result import Run
+from advtransfer.result.validation import record_fault
+from advtransfer.suite.extends import shipped_suites
+
+RecordJson: TypeAlias = Mapping[str, Any]  # Any: JSON
+
+
+@dataclass(frozen=True, slots=True)
+class LocalBoards:
+    """What this checkout knows of the boards of one suite.
+
+    Attributes:
+        versions: The versions in its folder of boards.
+        planned: The shipped suite, planned by the installed release; None where it ships none.
+    """
+
+    versions: tuple[Board, ...] = ()
+    planned: PlannedSuite | None = None
+
+    @property
+    def planned_digest(self) -> str | None:
+        """The version that the installed release plans."""
+        return version_digest(planned_axes(self.planned.suite)) if self.planned else None
+
+    def version(self, digest: str) -> Board | None:
+        """Return a version by its digest, None where this checkout has no file of it."""
+        return next((board for board in self.versions if board.digest == digest), None)
+
+
+def load_boards(bundle: Path, boards: Path, host: Host) -> LocalBoards:
+    """Return the boards of the suite that a bundle belongs to.
+
+    It is the one of the bundle's folder, ``results/<suite>/<name>``, or else that of its plan.
+
+    Args:
+        bundle: The bundle.
+        boards: A folder ``boards`` with one folder for each suite.
+        host: The installed plugins.
+
+    Raises:
+        BadInput: A file in the folder is no board.
+    """
+    name = bundle.resolve().parent.name
+    if name not in shipped_suites() and not (boards / name).is_dir():
+        try:
+            name = str(Run(bundle).read_plan()["suite"])
+        except (AdvTransferError, OSError):
+            return LocalBoards()
+    versions = read_boards(boards.parent, name) if boards.name == "boards" else []
+    shipped = shipped_suites().get(name)
+    planned = plan_suite(str(shipped), host) if shipped else None
+    return LocalBoards(tuple(versions), planned)
+
+
+def check_board(
+    run: Run, plan: Plan, boards: LocalBoards, host: Host, notes: list[str]
+) -> Iterator[Fault]:
+    """Yield where a bundle is not what its board asks for; add to `notes` what cannot be seen."""
+    try:
+        manifest = read_manifest(run.path)
+    except AdvTransferError:
+        # Its fault is reported with the files; the plan can be held against the suite without it.
+        yield from _plan_faults(run, plan, boards.planned, host, notes)
+        return
+    digest = str(manifest["board"])
+    version = boards.version(digest)
+    is_planned = digest == boards.planned_digest
+    if version is None and not is_planned:
+        expected = [board.digest[:12] for board in boards.versions] or [
+            str(boards.planned_digest)[:12]
+        ]
+        if boards.planned or boards.versions:
+            text = f"found the board {digest[:12]}; expected one of this checkout: {', '.join(expected)}"
+            yield Fault(MANIFEST_FILE, "", text)
+        else:
+            notes.append(
+                f"no board of {plan.suite!r} in this checkout: held against its own suite alone"
+            )
+    if version is not None:
+        yield from _version_faults(run, manifest, version, notes)
+    if version is not None and not is_planned and boards.planned is not None:
+        notes.append(
+            "the installed release plans another version of this board: held against the ids of the "
+            "board's file, and its trials are those of its own plan"
+        )
+        return
+    yield from _plan_faults(run, plan, boards.planned, host, notes)
+
+
+def _version_faults(
+    run: Run, manifest: Mapping[str, Any], board: Board, notes: list[str]
+) -> Iterator[Fault]:
+    """Yield ids that differ from those of a board's file, and a root that is not the one in its index."""
+    for problem in misfits(board, recorded_axes(run)):
+        yield Fault("records", "", f"found {problem.found}; expected {problem.expected}")
+    for submission in board.submissions:
+        if submission.name != manifest.get("name"):
+            continue
+        if submission.status == "accepted" and submission.root != manifest.get("root"):
+            text = (
+                f"found the root {str(manifest.get('root'))[:12]}; expected {submission.root[:12]}"
+            )
+            yield Fault(
+                MANIFEST_FILE, "", f"{text}, which the board's index has: it was changed later"
+            )
+        if submission.status != "accepted":
+            notes.append(f"the board's index says that this submission is {submission.status}")
+    if board.superseded_by:
+        notes.append(f"this version of the board is superseded by {board.superseded_by[:12]}")
+
+
+def _plan_faults(
+    run: Run, plan: Plan, board: PlannedSuite | None, host: Host, notes: list[str]
+) -> Iterator[Fault]:
+    """Yield where a bundle's plan differs from its suite, and its suite from the board's."""
+    planned = plan_bundle(run.path, host)
+    if not isinstance(planned, str):
+        yield from plan_differences(plan, planned.plan)
+        if board is not None:
+            yield from board_faults(planned, board, frozenset(board.suite.leaderboard.open))
+        return
+    missing = sorted(_plugins_named(run) - set(host.plugin_names))
+    if missing:
+        notes.append(
+            f"without the plugins {', '.join(missing)} the suite cannot be planned here: "
+            "its ids are as recorded, and cells that it lacks are not seen"
+        )
+    else:
+        yield Fault("suite.yaml", "", f"found a suite that gives no plan: {planned}")
+
+
+def _plugins_named(run: Run) -> set[str]:
+    """Return the plugins of the components behind the records, without the host's own."""
+    uses: set[str] = set()
+    for _, parsed in run.bundled_records():
+        record: Any = parsed  # Any: JSON
+        if record_fault(record) is None:
+            uses.add(str(record["asked"]["use"]))
+    return {use.partition("/")[0] for use in uses} - {HOST_NAME}
+
+
+def credit_notes(run: Run, records: Mapping[str, RecordJson], boards: LocalBoards) -> Iterator[str]:
+    """Yield how many records are those of each earlier submission, which they are credited to."""
+    for earlier, other in earlier_submissions(run, boards):
+        shared = [
+            record["id"]
+            for record in other.read_records()
+            if _content(record) == _content(records.get(str(record["id"]), {}))
+        ]
+        if shared:
+            yield f"{len(shared):,} records are those of {earlier!r}, and are credited to it"
+
+
+def earlier_submissions(run: Run, boards: LocalBoards) -> Iterator[tuple[str, Run]]:
+    """Yield the submissions beside a bundle that came before it: by the board's index, else by date."""
+    try:
+        own = read_manifest(run.path)
+    except AdvTransferError:
+        return
+    board = boards.version(str(own["board"]))
+    order = [submission.name for submission in board.submissions] if board else []
+    for path in sorted(run.path.resolve().parent.iterdir()):
+        if path.name == run.path.resolve().name or not (path / MANIFEST_FILE).is_file():
+            continue
+        try:
+            other = read_manifest(path)
+        except AdvTransferError:
+            continue
+        if _submission_key(other, order) < _submission_key(own, order):
+            yield path.name, Run(path)
+
+
+def _submission_key(manifest: Mapping[str, Any], order: Iterable[str]) -> tuple[int, str, str]:
+    """Return a key to sort submissions by: place in the index, then date, then name."""
+    names = list(order)
+    name = str(manifest["name"])
+    place = names.index(name) if name in names else len(names)
+    return place, str(manifest["date"]), name
+
+
+def _content(record: RecordJson) -> tuple[object, ...]:
+    """Return what two records of one measurement share, whoever measured it and when."""
+    return tuple(record.get(name) for name in ("asked", "metrics", "outcomes", "curves", "weights"))

@@ -1,0 +1,224 @@
+"""The cells of a plan: what each record id is, and which cells a submission has to have.
+
+The plan is made again from the bundle's suite by the planner that is installed, and held against the
+board's own suite; a plan that is written in a bundle is only compared with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple, TypeAlias
+
+from advtransfer import suite as suites
+from advtransfer.errors import AdvTransferError
+from advtransfer.host import Host
+from advtransfer.planning import Plan, Trial, make_plan
+from advtransfer.planning.nodes import subset_node, test_node
+from advtransfer.suite import Suite
+
+RowKey: TypeAlias = tuple[str | None, str | None, str, str]
+"""Source without its seed, adapter, transfer and target."""
+
+
+class PlannedSuite(NamedTuple):
+    """A suite and the plan that the installed planner makes of it."""
+
+    suite: Suite
+    plan: Plan
+
+
+class Fault(NamedTuple):
+    """One thing that is wrong in a bundle.
+
+    Attributes:
+        where: File in the bundle, with the line in it.
+        cell: Trial, evaluation and metric as far as they are known; empty for a whole file.
+        text: What was found, and what was expected.
+    """
+
+    where: str
+    cell: str
+    text: str
+
+    def __str__(self) -> str:
+        return ": ".join(part for part in self if part)
+
+
+def plan_suite(name: str, host: Host) -> PlannedSuite:
+    """Return a suite by its file or shipped name, with its plan.
+
+    Raises:
+        AdvTransferError: It cannot be read, or names a plugin that is not installed.
+    """
+    loaded = suites.load(name, host)
+    return PlannedSuite(loaded, make_plan(loaded, host))
+
+
+def plan_bundle(folder: Path, host: Host) -> PlannedSuite | str:
+    """Return the suite of a bundle with its plan, or the reason why it cannot be planned here."""
+    try:
+        return plan_suite(str(folder / "suite.yaml"), host)
+    except AdvTransferError as error:
+        return str(error).replace(f"{folder}/", "")
+
+
+def cell_names(plan: Plan) -> dict[str, str]:
+    """Return what each record id is: a source, a trial, or an evaluation of a trial."""
+    names = {id: f"source {label}" for id, label in plan.sources.items()}
+    for trial in plan.trials:
+        names[trial.id] = trial.name
+        for label, ids in trial.evaluations.items():
+            names |= dict.fromkeys(ids, f"{trial.name}, {label}")
+    return names
+
+
+def plan_differences(written: Plan, planned: Plan) -> Iterator[Fault]:
+    """Yield where the plan in a bundle differs from the one that its suite gives."""
+    ours = {_position(trial): trial for trial in planned.trials}
+    theirs = {_position(trial): trial for trial in written.trials}
+    for position, trial in ours.items():
+        if position not in theirs:
+            yield Fault(
+                "plan.json", trial.name, "found no such trial; expected it, from suite.yaml"
+            )
+    for position, trial in theirs.items():
+        if position not in ours:
+            yield Fault("plan.json", trial.name, "found a trial that suite.yaml does not give")
+        elif trial != ours[position]:
+            yield Fault("plan.json", trial.name, _trial_difference(trial, ours[position]))
+    if not ours.keys() ^ theirs.keys():
+        for index, (one, other) in enumerate(zip(written.trials, planned.trials, strict=True)):
+            if one.id != other.id and _position(one) != _position(other):
+                text = f"found trial {index + 1} of the plan; expected {other.name} there"
+                yield Fault("plan.json", one.name, text)
+                break
+    if dict(written.sources) != dict(planned.sources):
+        for id in written.sources.keys() ^ planned.sources.keys():
+            label = written.sources.get(id) or planned.sources[id]
+            origin = "suite.yaml does not give" if id in written.sources else "the plan lacks"
+            yield Fault("plan.json", f"source {label}", f"found the id {id[:12]}, which {origin}")
+
+
+def _position(trial: Trial) -> tuple[object, ...]:
+    return tuple(trial.axes().values())
+
+
+def _trial_difference(written: Trial, planned: Trial) -> str:
+    if written.id != planned.id:
+        return f"found the id {written.id[:12]}; expected {planned.id[:12]}, from suite.yaml"
+    for label in written.evaluations.keys() | planned.evaluations.keys():
+        ids, expected = written.evaluations.get(label), planned.evaluations.get(label)
+        if ids != expected:
+            shown = [", ".join(id[:12] for id in some or ()) or "none" for some in (ids, expected)]
+            return f"found {label} with the ids {shown[0]}; expected {shown[1]}, from suite.yaml"
+    return "found other builds or another reason to skip it than suite.yaml gives"
+
+
+def board_faults(submitted: PlannedSuite, board: PlannedSuite, axes: frozenset[str]) -> list[Fault]:
+    """Return where a submission's suite asks for other things than its board's suite.
+
+    Args:
+        submitted: What is submitted.
+        board: The suite of this checkout.
+        axes: The open axes, of ``sources``, ``adapters``, ``transfers``: there a submission may add.
+    """
+    faults = [*_target_faults(submitted.suite, board.suite), *_entry_faults(submitted, board, axes)]
+    # Where a target or an evaluation differs, each trial would be a second fault.
+    return faults or list(_row_faults(submitted.plan, board.plan, axes))
+
+
+def _target_faults(submitted: Suite, board: Suite) -> Iterator[Fault]:
+    ours = {target.key: target for target in board.targets}
+    theirs = {target.key: target for target in submitted.targets}
+    for key in ours.keys() | theirs.keys():
+        where = ("suite.yaml", f"target {key}")
+        if key not in ours or key not in theirs:
+            yield Fault(
+                *where, "found " + ("no such target" if key in ours else "it; the board has none")
+            )
+            continue
+        if test_node(ours[key]).id != test_node(theirs[key]).id:
+            yield Fault(*where, "found another test part than the board's")
+        expected = {
+            subset_node(ours[key], index).id: subset
+            for index, subset in enumerate(ours[key].subsets)
+        }
+        found = {
+            subset_node(theirs[key], index).id: subset
+            for index, subset in enumerate(theirs[key].subsets)
+        }
+        for id in expected.keys() - found.keys():
+            subset = expected[id]
+            yield Fault(
+                *where,
+                f"found no subset n={subset.n} seed={subset.seed} as the board has it; expected it",
+            )
+        for id in found.keys() - expected.keys():
+            subset = found[id]
+            yield Fault(
+                *where,
+                f"found the subset n={subset.n} seed={subset.seed}, which the board does not have",
+            )
+        references = [
+            {cell.node.id for cell in target.references} for target in (ours[key], theirs[key])
+        ]
+        if references[0] != references[1]:
+            yield Fault(*where, "found other references than the board's")
+
+
+def _entry_faults(
+    submitted: PlannedSuite, board: PlannedSuite, axes: frozenset[str]
+) -> Iterator[Fault]:
+    """Yield entries that are missing, changed, or added on an axis that is not open."""
+    for axis in ("evaluations", "sources", "adapters", "transfers"):
+        ours = {cell.label: cell.node for cell in getattr(board.suite, axis)}
+        theirs = {cell.label: cell.node for cell in getattr(submitted.suite, axis)}
+        for label in sorted(ours.keys() | theirs.keys()):
+            cell = f"{axis.removesuffix('s')} {label}"
+            if label not in theirs:
+                yield Fault("suite.yaml", cell, "found no such entry; expected that of the board")
+            elif label not in ours and axis not in axes:
+                yield Fault(
+                    "suite.yaml",
+                    cell,
+                    f"found an entry that the board lacks; its {axis} are not open",
+                )
+            elif label in ours and ours[label].id != theirs[label].id:
+                text = f"found {theirs[label].use} {dict(theirs[label].options)}"
+                expected = f"{ours[label].use} {dict(ours[label].options)}, as the board has it"
+                yield Fault("suite.yaml", cell, f"{text}; expected {expected}")
+
+
+def _row_faults(submitted: Plan, board: Plan, axes: frozenset[str]) -> Iterator[Fault]:
+    """Yield the trials of the board's plan that are missing, and gaps in rows that were added."""
+    ours, theirs = _trials_by_row(board), _trials_by_row(submitted)
+    for row, trials in ours.items():
+        for key, trial in trials.items():
+            if theirs.get(row, {}).get(key) is None:
+                yield Fault(
+                    "plan.json", trial.name, "found no such trial; expected that of the board"
+                )
+            elif theirs[row][key].id != trial.id:
+                text = f"found the id {theirs[row][key].id[:12]}; expected {trial.id[:12]}, the board's"
+                yield Fault("plan.json", trial.name, text)
+    subsets: dict[str, set[tuple[object, int]]] = {}
+    for (*_, target), trials in ours.items():
+        subsets.setdefault(target, set()).update((n, seed) for _, n, seed in trials)
+    for row in theirs.keys() - ours.keys():
+        present = {(n, seed) for _, n, seed in theirs[row]}
+        skipped = all(trial.skipped for trial in theirs[row].values())
+        for n, seed in sorted(subsets.get(row[-1], set()) - present, key=str):
+            if not skipped:
+                name = f"{row[0] or 'no source'} -> {row[3]} n={n} seed={seed} {row[2]}"
+                yield Fault(
+                    "plan.json", name, "found no such trial; expected every subset of the board"
+                )
+
+
+def _trials_by_row(plan: Plan) -> Mapping[RowKey, dict[tuple[str | None, object, int], Trial]]:
+    rows: dict[RowKey, dict[tuple[str | None, object, int], Trial]] = {}
+    for trial in plan.trials:
+        row = (trial.row, trial.adapter, trial.transfer, trial.target)
+        rows.setdefault(row, {})[trial.source, trial.n, trial.seed] = trial
+    return rows

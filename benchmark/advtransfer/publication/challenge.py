@@ -1,0 +1,301 @@
+"""A challenge to a published robust accuracy: adversarial examples of others, held by the host.
+
+An example counts only if the model is the one behind the result (the digest of its weights), and if
+the host finds the example in ball and box, in float64, and misclassified, in its own kernel batch. What
+falls is written beside the records (`advtransfer.result.challenges`), and folded in wherever they are read.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
+
+from advtransfer.errors import BadInput, Problem
+from advtransfer.files import file_sha256, write_atomic
+from advtransfer.host import Host
+from advtransfer.planning import Plan, Trial
+from advtransfer.planning.nodes import SuiteIndex
+from advtransfer.publication.replay import require_trusted
+from advtransfer.result import Run
+from advtransfer.result.bounded_reading import read_bytes, read_npz
+from advtransfer.result.challenges import (
+    MAX_NAME_LENGTH,
+    Challenge,
+    challenge_path,
+    fold_challenges,
+    read_challenges,
+)
+from advtransfer.result.evidence import Ball, BatteryIndex, claimed_ball, fold_result
+from advtransfer.result.run_folder import record_bytes
+from advtransfer.suite import load
+from advtransfer.types import Examples, Outcome
+from advtransfer.types.metric_names import CLAIM_PREFIX
+from advtransfer.worker.refit import RefittedModel, refitted_model
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+RecordJson: TypeAlias = Mapping[str, Any]  # Any: JSON
+
+EXAMPLE_KINDS = {"keys": "int64", "inputs": "float32"}
+MAX_EXAMPLE_BYTES = 2**30
+
+
+@dataclass(frozen=True, slots=True)
+class ChallengeResult:
+    """What a challenge found.
+
+    Attributes:
+        metric: The challenged number, as ``evaluation.metric``.
+        given: Number of examples.
+        fell: Number of samples that an example breaks.
+        before: The robust accuracy as published before, unknown outcomes as broken.
+        after: The same with the challenge.
+        recorded_weights: Digest of the weights behind the result.
+        weights: Digest of the weights of the model that was loaded or fitted here.
+        path: The file of the challenge, None where nothing is lowered.
+    """
+
+    metric: str
+    given: int
+    fell: int
+    before: float
+    after: float
+    recorded_weights: str
+    weights: str
+    path: Path | None = None
+
+    @property
+    def is_reproduced(self) -> bool:
+        """Whether the model of this machine is the one behind the result."""
+        return self.weights == self.recorded_weights
+
+    def lines(self) -> list[str]:
+        """Return the report."""
+        if not self.is_reproduced:
+            return [
+                f"not reproduced here: the fit gave weights {self.weights[:12]}..., and the record has "
+                f"{self.recorded_weights[:12]}...; nothing is lowered. Try the machine type and the versions "
+                "that the record's environment names"
+            ]
+        found = f"{self.fell} of {self.given} examples break a sample of {self.metric}"
+        if self.path is None:
+            return [f"{found} that stood before; nothing is lowered"]
+        return [f"{found}: {self.before:.4f} -> {self.after:.4f}", f"written: {self.path}"]
+
+
+def challenge_result(
+    folder: Path,
+    *,
+    trial: str,
+    metric: str,
+    examples: Path,
+    who: str,
+    host: Host,
+    cache: Path,
+    trusted: Collection[str] = (),
+    device: str = "cpu",
+) -> ChallengeResult:
+    """Check examples against the model of a trial, and write down the samples that fall.
+
+    Args:
+        folder: A run folder or a published bundle.
+        trial: Name or id of the trial (the beginning of the id is enough).
+        metric: The robust accuracy, as ``evaluation.metric@eps``.
+        examples: An ``.npz`` with ``keys`` int64 ``(M,)``, the keys of test samples, and ``inputs`` float32
+            ``(M, *shape)`` in the bounds of the data set.
+        who: Name of the challenger.
+        host: The installed plugins.
+        cache: Folder of the artifact cache.
+        trusted: Plugins of others that may be run, as ``name==version``.
+        device: As torch names it.
+
+    Raises:
+        BadInput: Names everything in the arguments or the file that cannot be used.
+        CacheError: The file of examples is refused before it is parsed.
+    """
+    if not 0 < len(who.strip()) <= MAX_NAME_LENGTH:
+        expected = f"a name of 1 to {MAX_NAME_LENGTH} characters"
+        raise BadInput([Problem(f"--who {who[:40]!r}", expected, "say who challenges")])
+    run = Run.open(folder)
+    plan = Plan.from_json(run.read_plan())
+    records: dict[str, RecordJson] = {str(record["id"]): record for record in run.read_records()}
+    planned = find_trial(plan, trial)
+    label, name, record = _find_metric(planned, metric, records)
+    batteries = BatteryIndex(each for each in records.values() if each["kind"] == "battery")
+    ball = claimed_ball(record, name, batteries)
+    if ball is None:
+        found = f"{label}.{name}, whose ball no record names"
+        raise BadInput([Problem(found, "a robust accuracy in a ball", "choose another metric")])
+    arrays = read_npz(examples, EXAMPLE_KINDS, limit=MAX_EXAMPLE_BYTES)
+    weights = {planned.id: str(records[planned.id]["weights"]["digest"])}
+    fold_challenges(read_challenges(folder)[0], batteries, weights=weights)
+    before = fold_result(record, batteries).outcomes[name]
+    with tempfile.TemporaryDirectory(prefix="advtransfer-challenge-") as scratch:
+        path = Path(scratch) / f"{plan.suite}.yaml"
+        path.write_bytes(read_bytes(folder / "suite.yaml"))
+        suite = load(str(path), host)
+        index = SuiteIndex(suite)
+        require_trusted(index, [planned], trusted, host)
+        fit, test = index.trial_fit(planned), _test_node(index, planned, str(record["id"]))
+        with refitted_model(
+            fit, test, host=host, folder=Path(scratch) / "run", cache=cache, device=device
+        ) as model:
+            result = ChallengeResult(
+                f"{label}.{name}",
+                given=len(arrays["keys"]),
+                fell=0,
+                before=float((before == Outcome.ROBUST).mean()),
+                after=float((before == Outcome.ROBUST).mean()),
+                recorded_weights=weights[planned.id],
+                weights=model.weights,
+            )
+            if not result.is_reproduced:
+                return result
+            positions = broken_positions(arrays, ball, model, metric=name)
+    fallen = [at for at in positions if before[at] in (Outcome.ROBUST, Outcome.UNKNOWN)]
+    if not fallen:
+        return result
+    challenge = Challenge(
+        result=str(record["id"]),
+        metric=name,
+        model=planned.id,
+        test=str(record["asked"]["inputs"]["test"]),
+        weights=weights[planned.id],
+        norm=ball.norm,
+        eps=ball.eps,
+        of=len(before),
+        positions=fallen,
+        examples=file_sha256(examples),
+        who=who.strip(),
+        date=datetime.now(UTC).date().isoformat(),
+    )
+    path = write_challenge(folder, challenge)
+    fold_challenges([challenge], batteries, weights=weights)
+    after = fold_result(record, batteries).outcomes[name]
+    return ChallengeResult(
+        result.metric,
+        given=result.given,
+        fell=len(fallen),
+        before=result.before,
+        after=float((after == Outcome.ROBUST).mean()),
+        recorded_weights=result.recorded_weights,
+        weights=result.weights,
+        path=path,
+    )
+
+
+def write_challenge(folder: Path, challenge: Challenge) -> Path:
+    """Write a challenge beside the records, and return its file."""
+    path = challenge_path(folder, challenge.id)
+    write_atomic(path, record_bytes(challenge.to_json()))
+    return path
+
+
+def find_trial(plan: Plan, text: str) -> Trial:
+    """Return the trial of this name, or whose id begins so.
+
+    Raises:
+        BadInput: No trial, or several.
+    """
+    matching = [trial for trial in plan.trials if trial.name == text]
+    if not matching and len(text) >= 6:
+        matching = [trial for trial in plan.trials if trial.id.startswith(text)]
+    if len(matching) == 1:
+        return matching[0]
+    found = f"{len(matching)} trials for {text[:200]!r}"
+    next_step = "take a name or an id from `advtransfer export RUN --table metrics`"
+    raise BadInput([Problem(found, "the name of one trial, or the beginning of its id", next_step)])
+
+
+def _find_metric(
+    trial: Trial, text: str, records: Mapping[str, RecordJson]
+) -> tuple[str, str, RecordJson]:
+    """Return evaluation, metric and record of a trial's robust accuracy."""
+    claims = [
+        (label, name, records[id])
+        for label, ids in trial.evaluations.items()
+        for id in ids
+        if id in records
+        for name in records[id].get("outcomes", {})
+        if name.startswith(CLAIM_PREFIX)
+    ]
+    matching = [
+        (label, name, record)
+        for label, name, record in claims
+        if text in (f"{label}.{name}", f"{label}.{name.partition('@')[0]}")
+    ]
+    if len(matching) == 1 and trial.id in records:
+        return matching[0]
+    choices = ", ".join(f"{label}.{name}" for label, name, _ in claims) or "none, it has no result"
+    found = f"--metric {text[:100]!r}, of which {trial.name} has {len(matching)}"
+    raise BadInput([Problem(found, f"one of {choices}", "name one of them")])
+
+
+def _test_node(index: SuiteIndex, trial: Trial, result: str) -> Any:  # noqa: ANN401  # Any: a node's input
+    nodes = [node for node in index.trial_results(trial) if node.id == result]
+    if not nodes:
+        found = f"the result {result[:12]}, which the suite of the folder does not give here"
+        next_step = "install the versions of the plugins that the record names"
+        raise BadInput([Problem(found, "the result that the record names", next_step)])
+    return nodes[0].inputs["test"]
+
+
+def broken_positions(
+    arrays: Mapping[str, npt.NDArray[Any]],  # Any: the dtypes of `EXAMPLE_KINDS`
+    ball: Ball,
+    model: RefittedModel,
+    *,
+    metric: str,
+) -> list[int]:
+    """Return the positions in the test part that an example breaks, ascending.
+
+    Raises:
+        BadInput: Names every fault of the arrays: other shapes, unknown or repeated keys.
+    """
+    import torch
+
+    from advtransfer.worker.verification.examples import legal_examples
+
+    problems = list(_array_problems(arrays, model))
+    if problems:
+        raise BadInput(problems)
+    position_by_key = {key: position for position, key in enumerate(model.test.keys)}
+    positions = torch.tensor([position_by_key[int(key)] for key in arrays["keys"]])
+    # A copy, since the array is a view of bytes that cannot be written.
+    inputs = torch.from_numpy(arrays["inputs"].copy())
+    norm = cast('Literal["linf", "l2", "l1"]', ball.norm)
+    examples = Examples(metric, norm, ball.eps, positions.long(), inputs)
+    legal = legal_examples(examples, test=model.test, model=model.model, device=model.device)
+    # A sample that is wrong without attack has nothing to lose.
+    return sorted(positions[legal].tolist())
+
+
+def _array_problems(
+    arrays: Mapping[str, npt.NDArray[Any]],  # Any: the dtypes of `EXAMPLE_KINDS`
+    model: RefittedModel,
+) -> Iterator[Problem]:
+    keys, inputs = arrays["keys"], arrays["inputs"]
+    shape = tuple(model.test.card.shape)
+    next_step = (
+        "correct the arrays; the keys are those of the test samples, as their data set numbers them"
+    )
+    if keys.ndim != 1 or not len(keys):
+        yield Problem(f"keys of the shape {keys.shape}", "a key for each example, (M,)", next_step)
+        return
+    if inputs.shape != (len(keys), *shape):
+        found = f"inputs of the shape {inputs.shape}"
+        yield Problem(found, f"{(len(keys), *shape)}, an image for each key", next_step)
+    repeated = [key for key, count in Counter(keys.tolist()).items() if count > 1]
+    if repeated:
+        yield Problem(f"the keys {repeated[:5]} more than once", "each key once", next_step)
+    known = set(model.test.keys)
+    unknown = [key for key in keys.tolist() if key not in known]
+    if unknown:
+        expected = f"keys of the {len(known)} test samples, such as {sorted(known)[:3]}"
+        yield Problem(f"{len(unknown)} other keys, such as {unknown[:3]}", expected, next_step)

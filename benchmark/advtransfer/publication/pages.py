@@ -1,0 +1,296 @@
+"""Pages of boards: the accepted submissions of one version of a board, ranked together."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import cast
+
+from advtransfer.errors import BadInput, Problem
+from advtransfer.files import write_atomic
+from advtransfer.leaderboard import RunRecords, load_run_records, make_page
+from advtransfer.leaderboard.index import IndexEntry, index_entry, index_page
+from advtransfer.leaderboard.markdown import (
+    escape_markdown,
+    inline_code,
+    join_parts,
+    markdown_table,
+)
+from advtransfer.leaderboard.page import Page
+from advtransfer.leaderboard.publish import encode_page
+from advtransfer.planning import Plan, Trial
+from advtransfer.publication.board import AxisIds, Board, Submission, read_boards, recorded_axes
+from advtransfer.publication.manifest import bundle_root
+from advtransfer.result import Record, Run
+from advtransfer.result.challenges import Challenge
+from advtransfer.types import Json
+
+FROZEN_NOTE = "**Superseded.** This is an earlier version of the board; "
+SUBMISSIONS_NOTE = (
+    "A row that several submissions measured is credited to the first of them. Superseded and "
+    "withdrawn submissions are not ranked. `advtransfer verify` checks a submission; its root is "
+    "the Merkle root of its records (docs/publishing.md)."
+)
+
+
+@dataclass(slots=True)
+class _Merged:
+    """The rows of several submissions under the labels of their board."""
+
+    trials: dict[str, Trial] = field(default_factory=dict)
+    sources: dict[str, str] = field(default_factory=dict)
+    records: dict[str, Record] = field(default_factory=dict)
+    attempts: list[Record] = field(default_factory=list)
+    environments: dict[str, Record] = field(default_factory=dict)
+    files: dict[str, int] = field(default_factory=dict)
+    subfolders: dict[str, str] = field(default_factory=dict)
+    damaged: dict[str, str] = field(default_factory=dict)
+    challenges: list[Challenge] = field(default_factory=list)
+    deterministic: set[str] = field(default_factory=set)
+
+
+def merge_submissions(board: Board, submissions: Mapping[str, Run]) -> RunRecords:
+    """Return the inputs of a board's page, as if one run had measured all submissions.
+
+    Targets, subsets and evaluations have the labels of the board, whatever a submission calls them.
+    A label of a source, adapter or transfer that an earlier submission gave to another component
+    gets the submission's name in parentheses. What several submissions measured is the first one's.
+
+    Args:
+        board: The board.
+        submissions: The folders by name, in the order in which they were published.
+    """
+    merged = _Merged()
+    owners: AxisIds = {axis: {} for axis in ("sources", "adapters", "transfers")}
+    for name, run in submissions.items():
+        inputs = load_run_records(run)
+        records = {str(record["id"]): dict(record) for record in inputs.records}
+        plan = Plan.from_json(inputs.plan)
+        labels = _Labels.of(board, recorded_axes(run), plan, name=name, owners=owners)
+        for trial in plan.trials:
+            known = merged.trials.get(trial.id)
+            if known is None or (trial.id not in merged.records and trial.id in records):
+                owner = name if len(submissions) > 1 else None
+                merged.trials[trial.id] = labels.relabelled(trial, submission=owner)
+        merged.deterministic |= {labels.rename("transfers", label) for label in plan.deterministic}
+        for id, label in plan.sources.items():
+            merged.sources.setdefault(id, labels.rename("sources", label))
+        for id, record in records.items():
+            if merged.records.setdefault(id, record) is record:
+                merged.subfolders[id] = name
+        merged.attempts += [dict(attempt) for attempt in inputs.attempts]
+        merged.environments |= {id: dict(each) for id, each in inputs.environments.items()}
+        merged.files |= inputs.files
+        merged.challenges += inputs.challenges
+        merged.damaged |= {f"{name}/{path}": reason for path, reason in inputs.damaged.items()}
+    plan = Plan(
+        board.suite,
+        board.title,
+        board.leaderboard,
+        merged.sources,
+        tuple(merged.trials.values()),
+        tuple(sorted(merged.deterministic)),
+    )
+    return RunRecords(
+        plan.to_json(),
+        [merged.records[id] for id in sorted(merged.records)],
+        merged.attempts,
+        merged.environments,
+        merged.files,
+        folder=f"../results/{board.suite}",
+        subfolders=merged.subfolders,
+        damaged=merged.damaged,
+        challenges=merged.challenges,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Labels:
+    """The labels on a board's page of what one submission calls by labels of its own."""
+
+    targets: Mapping[str, str]
+    subsets: Mapping[tuple[Json, ...], Sequence[Json]]
+    evaluations: Mapping[str, str]
+    renamed: Mapping[str, Mapping[str, str]]
+
+    @classmethod
+    def of(cls, board: Board, axes: AxisIds, plan: Plan, *, name: str, owners: AxisIds) -> _Labels:
+        """Return the labels of a submission; `owners` has the ids by label of earlier ones."""
+        ids = {axis: {str(label): id for id, label in axes[axis].items()} for axis in owners}
+        # A source without a fit is only known by the plan.
+        ids["sources"] |= {label: id for id, label in plan.sources.items()}
+        renamed: dict[str, dict[str, str]] = {axis: {} for axis in owners}
+        for axis, own in ids.items():
+            taken = {label for label, id in own.items() if owners[axis].get(label, id) != id}
+            renamed[axis] = {label: f"{label} ({name})" for label in sorted(taken)}
+        rows = {trial.row for trial in plan.trials if trial.source in renamed["sources"]}
+        for trial in plan.trials:
+            # All trainings of a row move, or a mean would be over two submissions' trainings.
+            if trial.row in rows and trial.source is not None:
+                renamed["sources"][trial.source] = f"{trial.source} ({name})"
+        renamed["rows"] = {row: f"{row} ({name})" for row in rows if row is not None}
+        for axis, own in ids.items():
+            for label, id in own.items():
+                owners[axis].setdefault(renamed[axis].get(label, label), id)
+        return cls(
+            _board_labels(board, axes, "targets"),
+            {
+                tuple(cast("list[Json]", place)): cast("list[Json]", board.axes["subsets"][id])
+                for id, place in axes["subsets"].items()
+                if id in board.axes["subsets"]
+            },
+            _board_labels(board, axes, "evaluations"),
+            renamed,
+        )
+
+    def rename(self, axis: str, label: str) -> str:
+        return self.renamed[axis].get(label, label)
+
+    def relabelled(self, trial: Trial, *, submission: str | None) -> Trial:
+        """Return a trial with the labels of the page."""
+        place = (trial.target, trial.n, trial.seed)
+        target, n, seed = self.subsets.get(place, place)
+        return replace(
+            trial,
+            source=trial.source and self.rename("sources", trial.source),
+            row=trial.row and self.rename("rows", trial.row),
+            adapter=trial.adapter and self.rename("adapters", trial.adapter),
+            target=self.targets.get(trial.target, str(target)),
+            n=cast("int", n),
+            seed=cast("int", seed),
+            transfer=self.rename("transfers", trial.transfer),
+            evaluations={
+                self.evaluations.get(label, label): ids for label, ids in trial.evaluations.items()
+            },
+            submission=submission,
+        )
+
+
+def _board_labels(board: Board, axes: AxisIds, axis: str) -> dict[str, str]:
+    return {
+        str(label): str(board.axes[axis][id])
+        for id, label in axes[axis].items()
+        if id in board.axes[axis]
+    }
+
+
+def make_board_page(folder: Path, board: Board) -> Page:
+    """Return the page of a board: the page of its accepted submissions, and their list.
+
+    Raises:
+        BadInput: An accepted submission has another root than the board's index says.
+    """
+    accepted = [each for each in board.submissions if each.status == "accepted"]
+    runs = {each.name: Run.open(folder / "results" / board.suite / each.name) for each in accepted}
+    problems = [
+        Problem(
+            f"the submission {str(runs[each.name].path)!r} with the root {root[:12]}",
+            f"{each.root[:12]}, as the board says",
+            "restore its records, or publish it again",
+        )
+        for each in accepted
+        if (root := bundle_root(runs[each.name])) != each.root
+    ]
+    if problems:
+        raise BadInput(problems)
+    records = replace(merge_submissions(board, runs), root=folder / "results" / board.suite)
+    page = make_page(records)
+    return replace(
+        page, markdown=join_parts([page.markdown.rstrip("\n"), _list_section(board)]) + "\n"
+    )
+
+
+def _list_section(board: Board) -> str:
+    """Return the list of a board's submissions."""
+    rows = [
+        [
+            escape_markdown(each.name),
+            escape_markdown(each.who),
+            escape_markdown(each.licence),
+            escape_markdown(each.date),
+            each.status,
+            inline_code(each.root[:16]),
+        ]
+        for each in board.submissions
+    ]
+    head = ["submission", "by", "licence", "date", "status", "root"]
+    opened = (
+        f"Submissions may add {', '.join(board.open)}."
+        if board.open
+        else ("Submissions may repeat the suite; they may not add to it.")
+    )
+    version = f"Version {inline_code(board.digest[:16])} of the board. {opened}"
+    table = markdown_table(head, rows, right=[False] * len(head))
+    return join_parts(["## Submissions", version, table, SUBMISSIONS_NOTE])
+
+
+def write_pages(folder: Path, *, warn: Callable[[str], None] | None = None) -> list[Path]:
+    """Write the page of every board and the index; return the paths of the pages.
+
+    Only boards and submissions are read, so that the same ones give the same bytes. The pages of
+    superseded versions stay as they are.
+
+    Raises:
+        BadInput: A board's file is damaged, or a submission is not the one that its board lists.
+    """
+    boards = [board for board in read_boards(folder) if board.superseded_by is None]
+    pages = {board.suite: make_board_page(folder, board) for board in boards}
+    entries: list[IndexEntry] = []
+    paths: list[Path] = []
+    for board in boards:
+        page = pages[board.suite]
+        for problem in page.problems:
+            if warn is not None:
+                warn(f"{board.suite}: {problem}")
+        _write_page(folder / board.suite, page)
+        paths.append(folder / board.suite / "README.md")
+        entries.append(index_entry(page, title=board.title, link=f"{board.suite}/README.md"))
+    index = index_page(entries).rstrip("\n")
+    write_atomic(folder / "README.md", encode_page(f"{index}\n\n{_roots_section(boards)}\n"))
+    return paths
+
+
+def _write_page(folder: Path, page: Page) -> None:
+    # Figures first: readers of the new page then find every file that it links to.
+    for name, svg in page.figures.items():
+        write_atomic(folder / name, svg)
+    write_atomic(folder / "README.md", encode_page(page.markdown))
+    for path in folder.glob("*.svg"):
+        if path.name not in page.figures:
+            path.unlink()
+
+
+def _roots_section(boards: Sequence[Board]) -> str:
+    """Return the roots of all accepted submissions, so that a later change of one is seen."""
+    lines = [
+        f"- {escape_markdown(board.suite)}, {escape_markdown(each.name)}: {inline_code(each.root)}"
+        for board in boards
+        for each in board.submissions
+        if each.status == "accepted"
+    ]
+    return "\n".join(["## Roots", "", *lines])
+
+
+def freeze_page(folder: Path, board: Board) -> None:
+    """Keep the page of a version that is about to be superseded, in a folder of its own."""
+    page = folder / board.suite
+    if not (page / "README.md").is_file():
+        return
+    kept = page / "versions" / board.digest[:16]
+    kept.mkdir(parents=True, exist_ok=True)
+    for path in page.iterdir():
+        if path.is_file():
+            shutil.copyfile(path, kept / path.name)
+    text = (page / "README.md").read_text("utf-8")
+    # Links go two folders further up from there.
+    text = text.replace("](../results/", "](../../../results/")
+    note = f"{FROZEN_NOTE}[the present one](../../README.md) is not comparable with it."
+    write_atomic(kept / "README.md", encode_page(f"{note}\n\n{text}"))
+
+
+def submission_of(name: str, manifest: Mapping[str, Json]) -> Submission:
+    """Return the entry of a submission in its board's index, from its manifest."""
+    fields = {field: str(manifest[field]) for field in ("who", "licence", "root", "date")}
+    return Submission(name=name, status="accepted", **fields)

@@ -1,0 +1,415 @@
+"""Publication of a run: a submission's folder with its manifest, its board, and all pages."""
+
+from __future__ import annotations
+
+import os
+import re
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import cast
+
+from advtransfer.errors import BadInput, Problem
+from advtransfer.files import (
+    delete_if_present,
+    file_sha256,
+    remove_atomic,
+    temporary_path,
+    write_atomic,
+)
+from advtransfer.leaderboard import load_run_records
+from advtransfer.leaderboard.plugin_figures import MAX_PUBLISHED_BYTES, shown_plugin_figures
+from advtransfer.leaderboard.run_data import RunData, gather_run_data
+from advtransfer.planning import Plan
+from advtransfer.publication.board import Board, board_of_run, misfits, read_boards, write_board
+from advtransfer.publication.manifest import MANIFEST_FILE, make_manifest, read_manifest
+from advtransfer.publication.pages import freeze_page, submission_of, write_pages
+from advtransfer.result import Record, Run
+from advtransfer.result.bundle import write_bundle
+from advtransfer.result.run_folder import record_bytes
+from advtransfer.result.validation import path_without_links
+from advtransfer.types import Json
+
+CITATION_FILE = "citation"
+MAX_CITATION_BYTES = 64 << 10
+MAX_FILE_BYTES = 1 << 20
+MAX_BUNDLE_BYTES = 10 << 20
+NAME_PATTERN = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62}[A-Za-z0-9])?")
+RESERVED_NAMES = frozenset({"boards", "results", "versions", "manifests"})
+# Names of devices: a repository with such a folder cannot be checked out on Windows.
+DEVICE_NAMES = re.compile(r"(?i)(con|prn|aux|nul|com\d|lpt\d)(\..*)?")
+LICENCES = frozenset(
+    {
+        "0BSD",
+        "AGPL-3.0-only",
+        "AGPL-3.0-or-later",
+        "Apache-2.0",
+        "BSD-2-Clause",
+        "BSD-3-Clause",
+        "BSL-1.0",
+        "CC-BY-4.0",
+        "CC-BY-SA-4.0",
+        "CC-BY-NC-4.0",
+        "CC-BY-NC-SA-4.0",
+        "CC0-1.0",
+        "CDLA-Permissive-2.0",
+        "CDLA-Sharing-1.0",
+        "ECL-2.0",
+        "EPL-2.0",
+        "EUPL-1.2",
+        "GPL-2.0-only",
+        "GPL-2.0-or-later",
+        "GPL-3.0-only",
+        "GPL-3.0-or-later",
+        "ISC",
+        "LGPL-2.1-only",
+        "LGPL-2.1-or-later",
+        "LGPL-3.0-only",
+        "LGPL-3.0-or-later",
+        "MIT",
+        "MIT-0",
+        "MPL-2.0",
+        "ODC-By-1.0",
+        "ODbL-1.0",
+        "PDDL-1.0",
+        "Unlicense",
+        "Zlib",
+    }
+)
+"""Identifiers of the SPDX list that data and code are published under."""
+
+
+@dataclass(frozen=True, slots=True)
+class Archive:
+    """Where arrays and files of a large submission are kept: the file to write, and its later URL."""
+
+    path: Path
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What a submission says of itself.
+
+    Attributes:
+        name: Its name, which becomes a folder's.
+        who: The people who submit it.
+        licence: SPDX id of the licence of the records.
+        citation: A text file that says how to cite it.
+    """
+
+    name: str
+    who: str
+    licence: str
+    citation: Path
+
+
+def publish_run(
+    run: Run,
+    into: Path,
+    origin: Origin,
+    *,
+    board: str | None = None,
+    found: bool = False,
+    pages: bool = True,
+    archive: Archive | None = None,
+    warn: Callable[[str], None] | None = None,
+) -> Path:
+    """Write a submission and the pages of all boards; return the submission's folder.
+
+    Args:
+        run: The run, or a bundle of one.
+        into: The folder of published results.
+        origin: What the submission says of itself.
+        board: Suite of the board, by default the one that asks for the same.
+        found: Make a board of the run's suite, or a new version of it.
+        pages: Make the pages of all boards, which `rebuild_pages` does later otherwise.
+        archive: Where arrays and files go that are too large for a repository.
+        warn: Called with a line for each trial that is missing, and each setting of a page that the
+            records cannot meet.
+
+    Raises:
+        BadInput: Names everything that is wrong with the arguments or the run; nothing is replaced.
+    """
+    problems = [*_origin_problems(origin), *_suite_problems(run), *_archive_problems(archive)]
+    problems += _link_problems(run) or _damage_problems(run)
+    if problems:
+        raise BadInput(problems)
+    target_board = _find_board(run, into, suite=board, found=found)
+    folder = into / "results" / target_board.suite / origin.name
+    temporary = temporary_path(folder)
+    try:
+        _write_submission(run, temporary, origin, target_board, archive)
+        _keep_manifest(folder, into, target_board.suite)
+        if folder.exists():
+            remove_atomic(folder)
+        temporary.rename(folder)
+    finally:
+        delete_if_present(temporary)
+    _write_version(into, target_board)
+    if warn is not None:
+        for text in _missing_texts(Run(folder)):
+            warn(text)
+    if pages:
+        rebuild_pages(into, warn=warn)
+    return folder
+
+
+def rebuild_pages(into: Path, *, warn: Callable[[str], None] | None = None) -> list[Path]:
+    """List every new submission in its board's index and write all pages; return their paths.
+
+    Raises:
+        BadInput: A submission does not fit its board, or is not the one that its board lists.
+    """
+    boards = {(board.suite, board.digest): board for board in read_boards(into)}
+    problems: list[Problem] = []
+    for path in sorted(into.glob(f"results/*/*/{MANIFEST_FILE}")):
+        manifest = read_manifest(path_without_links(into, path.parent))
+        key = (path.parent.parent.name, str(manifest["board"]))
+        if key not in boards:
+            found = f"{str(path)!r} with the board {key[1][:12]}"
+            expected = f"one in {str(into / 'boards' / key[0])!r}"
+            problems.append(Problem(found, expected, "publish it again for the present board"))
+            continue
+        board, name = boards[key], path.parent.name
+        entry = submission_of(name, manifest)
+        if any((each.name, each.root) == (name, entry.root) for each in board.submissions):
+            continue
+        own = list(misfits(board, board_of_run(Run.open(path.parent)).axes))
+        problems += own
+        boards[key] = board if own else board.with_submission(entry)
+    if problems:
+        raise BadInput(problems)
+    for board in boards.values():
+        write_board(into, board)
+    return write_pages(into, warn=warn)
+
+
+# --- the arguments and the run ---
+
+
+def _origin_problems(origin: Origin) -> Iterator[Problem]:
+    name = origin.name
+    taken = name.lower() in RESERVED_NAMES or DEVICE_NAMES.fullmatch(name)
+    if taken or not NAME_PATTERN.fullmatch(name):
+        expected = (
+            "a name of 1 to 64 letters, digits and ._- that every system can have as a folder"
+        )
+        yield Problem(f"the name {name!r}", expected, "choose another")
+    if not origin.who.strip() or not origin.who.isprintable() or len(origin.who) > 200:
+        yield Problem(
+            f"who {origin.who[:80]!r}", "names on one line, at most 200 characters", "correct it"
+        )
+    licence = origin.licence
+    if licence not in LICENCES and not re.fullmatch(r"LicenseRef-[A-Za-z0-9.-]{1,50}", licence):
+        alike = [known for known in sorted(LICENCES) if known.lower() == licence.lower()]
+        next_step = f"write {alike[0]}" if alike else "see https://spdx.org/licenses"
+        yield Problem(
+            f"the licence {licence[:80]!r}",
+            "an SPDX id, such as MIT or CC-BY-4.0, or LicenseRef- with a name",
+            next_step,
+        )
+    try:
+        _read_citation(origin.citation)
+    except (OSError, ValueError) as error:
+        expected = f"a text of at most {MAX_CITATION_BYTES:,} bytes"
+        found = f"the citation {str(origin.citation)!r} ({error})"
+        yield Problem(found, expected, "give a file such as CITATION.cff")
+
+
+def _read_citation(path: Path) -> bytes:
+    if not path.is_file():
+        raise ValueError("no file")
+    if path.stat().st_size > MAX_CITATION_BYTES:
+        raise ValueError(f"{path.stat().st_size:,} bytes")
+    content = path.read_bytes()
+    if not content.decode("utf-8").strip():
+        raise ValueError("empty")
+    return content
+
+
+def _suite_problems(run: Run) -> Iterator[Problem]:
+    suite = str(run.read_plan()["suite"])
+    if suite.lower() in {*RESERVED_NAMES, "readme.md"}:
+        yield Problem(
+            f"a suite named {suite!r}",
+            "another name, since the published folder uses this one",
+            "rename the suite file, and run it again",
+        )
+
+
+def _archive_problems(archive: Archive | None) -> Iterator[Problem]:
+    if archive is not None and not re.fullmatch(r"https://[!-~]{4,500}", archive.url):
+        yield Problem(
+            f"the URL {archive.url[:80]!r}", "one that begins with https://", "correct it"
+        )
+
+
+def _link_problems(run: Run) -> list[Problem]:
+    """Return a problem for each symbolic link; a link may lead out of the run folder."""
+    problems: list[Problem] = []
+    for folder, folder_names, file_names in os.walk(run.path):
+        for name in (*folder_names, *file_names):
+            path = Path(folder) / name
+            if path.is_symlink():
+                expected = "a file or folder of its own"
+                problems.append(Problem(f"{str(path)!r}, a link", expected, "replace it by one"))
+    return problems
+
+
+def _damage_problems(run: Run) -> list[Problem]:
+    next_step = "run the suite again, which measures it again, or ask the author of the run"
+    return [
+        Problem(f"a damaged record {str(run.path / path)!r} ({reason})", "intact ones", next_step)
+        for path, reason in run.damaged_records().items()
+    ]
+
+
+def _missing_texts(run: Run) -> Iterator[str]:
+    """Yield how much of its plan a run has not measured."""
+    plan = Plan.from_json(run.read_plan())
+    present = {str(record["id"]) for record in run.read_records()}
+    planned = [trial for trial in plan.trials if not trial.skipped]
+    missing = [trial for trial in planned if not present.issuperset(trial.record_ids())]
+    if missing:
+        yield (
+            f"{len(missing)} of {len(planned)} trials are incomplete, the first one {missing[0].name}; "
+            "rows with such trials are shown and not ranked"
+        )
+
+
+# --- the board ---
+
+
+def _find_board(run: Run, into: Path, *, suite: str | None, found: bool) -> Board:
+    """Return the board of a run: one that asks for the same, or a new one.
+
+    Raises:
+        BadInput: There is none, or several; or the run differs from the board that is named.
+    """
+    own = board_of_run(run, suite=suite)
+    present = [board for board in read_boards(into) if board.superseded_by is None]
+    named = [board for board in present if board.suite == own.suite]
+    if found:
+        listed = next((board for board in named if board.digest == own.digest), None)
+        return replace(own, submissions=listed.submissions if listed else ())
+    # A suite that extends the board's has a name of its own, but asks for the same.
+    same = named or [board for board in present if board.digest == own.digest]
+    if len(same) == 1:
+        problems = list(misfits(same[0], own.axes))
+        if problems:
+            raise BadInput(problems)
+        return same[0]
+    names = ", ".join(sorted(board.suite for board in same or present)) or "none"
+    problem = Problem(
+        f"no board of the suite {own.suite!r} at the version {own.digest[:12]}",
+        f"one of the boards in {str(into / 'boards')!r}: {names}",
+        "name one by --board, or add --found to make a board of this suite",
+    )
+    raise BadInput([problem])
+
+
+def _write_version(into: Path, board: Board) -> None:
+    """Write a board; other versions of it are superseded, and keep their page."""
+    for earlier in read_boards(into, board.suite):
+        if earlier.superseded_by is None and earlier.digest != board.digest:
+            freeze_page(into, earlier)
+            write_board(into, replace(earlier, superseded_by=board.digest))
+    write_board(into, board)
+
+
+def _keep_manifest(folder: Path, into: Path, suite: str) -> None:
+    """Keep the manifest of a submission that is about to be replaced."""
+    if (folder / MANIFEST_FILE).is_file():
+        manifest = read_manifest(folder)
+        kept = into / "boards" / suite / "manifests" / f"{manifest['root']}.json"
+        write_atomic(kept, record_bytes(manifest))
+
+
+# --- the folder ---
+
+
+def _write_submission(
+    run: Run, folder: Path, origin: Origin, board: Board, archive: Archive | None
+) -> None:
+    """Write the folder of a submission.
+
+    Raises:
+        BadInput: It is too large for a repository.
+    """
+    data = gather_run_data(load_run_records(run))
+    samples = {id: set(result.image_values) for id, result in data.results.items()}
+    write_bundle(run, folder, samples=samples)
+    _copy_shown_files(run, folder, data)
+    write_atomic(folder / CITATION_FILE, _read_citation(origin.citation))
+    external = [] if archive is None else [_move_to_archive(folder, archive)]
+    _require_size(folder, archive)
+    manifest = make_manifest(
+        Run(folder),
+        name=origin.name,
+        who=origin.who,
+        licence=origin.licence,
+        citation=CITATION_FILE,
+        board=board.digest,
+        external=external,
+    )
+    write_atomic(folder / MANIFEST_FILE, record_bytes(manifest))
+
+
+def _copy_shown_files(run: Run, folder: Path, data: RunData) -> None:
+    """Copy the files that the page shows, up to `MAX_PUBLISHED_BYTES`."""
+    for figure in shown_plugin_figures(data):
+        size = data.files.get(figure.path)
+        if size is not None and size <= MAX_PUBLISHED_BYTES:
+            source = path_without_links(run.path, run.path / figure.path)
+            write_atomic(folder / figure.path, source.read_bytes())
+
+
+def _files_below(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def _move_to_archive(folder: Path, archive: Archive) -> Record:
+    """Move arrays and files into a zip file; return its entry in the manifest.
+
+    The same files give the same bytes.
+    """
+    moved = [*_files_below(folder / "samples"), *_files_below(folder / "files")]
+    names = [path.relative_to(folder).as_posix() for path in moved]
+    archive.path.parent.mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(archive.path, "w") as file:
+        for path, name in zip(moved, names, strict=True):
+            file.writestr(zipfile.ZipInfo(name), path.read_bytes())
+    delete_if_present(folder / "samples")
+    delete_if_present(folder / "files")
+    return {
+        "url": archive.url,
+        "sha256": file_sha256(archive.path),
+        "bytes": archive.path.stat().st_size,
+        "holds": cast("list[Json]", names),
+    }
+
+
+def _require_size(folder: Path, archive: Archive | None) -> None:
+    paths = _files_below(folder)
+    problems = list(_size_problems(folder, paths, archive))
+    if problems:
+        raise BadInput(problems)
+
+
+def _size_problems(
+    folder: Path, paths: Sequence[Path], archive: Archive | None
+) -> Iterator[Problem]:
+    sizes = {path.relative_to(folder).as_posix(): path.stat().st_size for path in paths}
+    next_step = "keep arrays and files elsewhere: --external URL --archive FILE"
+    if archive is not None:
+        next_step = "publish a suite of fewer trials"
+    for name, size in sizes.items():
+        if size > MAX_FILE_BYTES:
+            expected = f"at most {MAX_FILE_BYTES:,} in one file"
+            yield Problem(f"{name!r} of {size:,} bytes", expected, next_step)
+    total = sum(sizes.values())
+    if total > MAX_BUNDLE_BYTES:
+        found = f"a submission of {total:,} bytes"
+        yield Problem(found, f"at most {MAX_BUNDLE_BYTES:,}", next_step)

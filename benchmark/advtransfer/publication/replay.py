@@ -1,0 +1,313 @@
+"""Replay: measure some trials of a bundle again, drawn by the verifier, and compare each metric.
+
+Outcomes that were changed together with all that follows from them agree with themselves; only a new
+measurement sees them. The draw is made by the verifier's own fresh seed, so no one can know which
+trials it will take, and the chance that a false cell escapes is that of an urn.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+import secrets
+import tempfile
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, NamedTuple, TypeAlias
+
+from advtransfer.errors import BadInput, Problem
+from advtransfer.host import Host
+from advtransfer.host.plugin import plugins_of
+from advtransfer.leaderboard.publish import load_run_records
+from advtransfer.leaderboard.ranking import rank_rows, requested_ranking
+from advtransfer.leaderboard.run_data import gather_run_data
+from advtransfer.leaderboard.table_rows import group_rows
+from advtransfer.planning import Plan, Trial
+from advtransfer.planning.nodes import SuiteIndex
+from advtransfer.publication.verify import Verification
+from advtransfer.result import Run
+from advtransfer.result.bounded_reading import read_bytes
+from advtransfer.runner import RunSettings, run_suite
+from advtransfer.suite import load
+from advtransfer.types import BatterySize
+
+RecordJson: TypeAlias = Mapping[str, Any]  # Any: JSON
+
+OWN_DISTRIBUTION = "advtransfer"
+FALSE_SHARES = (0.01, 0.05, 0.2)
+"""Shares of false cells for which the report says how likely they are to be missed."""
+
+TOLERANCE_FILE = "replay_tolerance.json"
+
+
+class Stratum(NamedTuple):
+    """A group of trials, and those of it that are measured again."""
+
+    name: str
+    trials: tuple[Trial, ...]
+    drawn: tuple[Trial, ...]
+
+
+class Difference(NamedTuple):
+    """A metric of a drawn trial: as recorded, as measured again, and the tolerance (None: unknown)."""
+
+    cell: str
+    metric: str
+    recorded: float
+    measured: float | None
+    tolerance: float | None
+
+    @property
+    def is_beyond(self) -> bool:
+        """Whether it was not measured, or differs by more than the tolerance."""
+        if self.measured is None:
+            return True
+        if self.tolerance is None:
+            return False
+        return abs(self.measured - self.recorded) > self.tolerance + 1e-12
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """What a replay drew and found."""
+
+    seed: int
+    strata: tuple[Stratum, ...]
+    differences: tuple[Difference, ...]
+
+    @property
+    def agrees(self) -> bool:
+        """Whether every metric of the drawn trials was measured again, within its tolerance."""
+        return not any(each.is_beyond for each in self.differences)
+
+    def lines(self) -> list[str]:
+        """Return the report: the draw, what differs, and what may have been missed."""
+        drawn = [trial for stratum in self.strata for trial in stratum.drawn]
+        lines = [
+            f"replayed {len(drawn)} trials drawn by seed {self.seed} (--seed {self.seed} repeats it)"
+        ]
+        lines += [f"  {trial.name}" for trial in drawn]
+        judged = [each for each in self.differences if each.tolerance is not None]
+        largest = max(
+            (abs((each.measured or 0) - each.recorded) for each in judged if not each.is_beyond),
+            default=0,
+        )
+        lines += [_difference_line(each) for each in self.differences if each.is_beyond]
+        beyond = sum(each.is_beyond for each in self.differences)
+        lines.append(
+            f"{len(judged)} metrics held to a tolerance: {beyond} beyond it, the others within {largest:.4g}"
+        )
+        if unknown := len(self.differences) - len(judged):
+            lines.append(f"{unknown} metrics have no tolerance in the table: compared, not judged")
+        lines += list(_escape_lines(self.strata))
+        return lines
+
+
+def _difference_line(each: Difference) -> str:
+    measured = "no value" if each.measured is None else f"{each.measured:.6g}"
+    tolerance = "" if each.tolerance is None else f" within {each.tolerance:.4g}"
+    return f"{each.cell}, {each.metric}: found {each.recorded:.6g}; measured {measured}; expected the same{tolerance}"
+
+
+def _escape_lines(strata: Iterable[Stratum]) -> Iterator[str]:
+    for stratum in strata:
+        size, drawn = len(stratum.trials), len(stratum.drawn)
+        if not size:
+            continue
+        chances = ", ".join(
+            f"{share:.0%}: {pass_probability(size, drawn, share):.3f}" for share in FALSE_SHARES
+        )
+        yield (
+            f"{stratum.name}: {drawn} of {size} trials; the probability that false ones pass unseen, "
+            f"by their share: {chances}"
+        )
+
+
+def false_count(size: int, share: float) -> int:
+    """Return the number of false trials among `size`: the share of them, at least one."""
+    return min(size, max(1, math.ceil(share * size - 1e-9)))
+
+
+def pass_probability(size: int, drawn: int, share: float) -> float:
+    """Return the probability that none of the false trials is drawn (hypergeometric).
+
+    Args:
+        size: Number of trials N.
+        drawn: Number of trials k drawn without replacement.
+        share: Share of false trials, F = ceil(share N) of them and at least one.
+
+    The probability is C(N - F, k) / C(N, k).
+    """
+    return math.comb(size - false_count(size, share), drawn) / math.comb(size, drawn)
+
+
+def draw_strata(
+    best: Sequence[Trial], others: Sequence[Trial], count: int, seed: int
+) -> tuple[Stratum, ...]:
+    """Return both strata with their draws: half of `count`, rounded up, from the best rows.
+
+    Where one has fewer trials, the rest is drawn from the other. The same seed gives the same draw,
+    in whatever order the trials come.
+    """
+    generator = random.Random(seed)  # A draw that can be repeated, and no secret.
+    from_best = min(-(-count // 2), len(best))
+    from_others = min(count - from_best, len(others))
+    from_best = min(count - from_others, len(best))
+
+    def draw(name: str, trials: Sequence[Trial], number: int) -> Stratum:
+        ordered = sorted(trials, key=lambda trial: trial.id)
+        return Stratum(name, tuple(ordered), tuple(generator.sample(ordered, number)))
+
+    return (
+        draw("best rows", best, from_best),
+        draw("other rows", others, from_others),
+    )
+
+
+def best_trials(run: Run) -> set[str]:
+    """Return the ids of the trials of each table's rows that may be the best by the suite's ranking."""
+    data = gather_run_data(load_run_records(run))
+    ranking = requested_ranking(data)
+    ids: set[str] = set()
+    for rows in group_rows(data).values():
+        lines = rank_rows(rows, columns=(), ranking=ranking, data=data)
+        best = [line for line in lines if line.rank_range and line.rank_range.best == 1]
+        ids |= {trial.id for line in best for trial in line.row.trials}
+    return ids
+
+
+def replay_bundle(
+    verification: Verification,
+    *,
+    count: int,
+    seed: int | None,
+    trusted: Collection[str],
+    host: Host,
+) -> Replay:
+    """Measure `count` trials of a verified bundle again in an empty run folder and cache.
+
+    Raises:
+        BadInput: The bundle needs the code of a plugin that is not trusted, or its suite cannot be
+            run here.
+    """
+    run = Run(verification.bundle)
+    plan = Plan.from_json(run.read_plan())
+    records = {str(record["id"]): record for record in run.read_records()}
+    finished = [
+        trial
+        for trial in plan.trials
+        if not trial.skipped and records.keys() >= set(trial.record_ids())
+    ]
+    best = best_trials(run)
+    seed = secrets.randbits(32) if seed is None else seed
+    strata = draw_strata(
+        [trial for trial in finished if trial.id in best],
+        [trial for trial in finished if trial.id not in best],
+        count,
+        seed,
+    )
+    drawn = [trial for stratum in strata for trial in stratum.drawn]
+    with tempfile.TemporaryDirectory(prefix="advtransfer-replay-") as folder:
+        measured = _measure_again(verification.bundle, plan, drawn, Path(folder), trusted, host)
+        differences = [
+            difference for trial in drawn for difference in compare_trial(trial, records, measured)
+        ]
+    return Replay(seed, strata, tuple(differences))
+
+
+def _measure_again(
+    bundle: Path,
+    plan: Plan,
+    drawn: Sequence[Trial],
+    folder: Path,
+    trusted: Collection[str],
+    host: Host,
+) -> dict[str, RecordJson]:
+    """Run the drawn trials without any earlier artifact or record; return the records by id."""
+    # The name of the suite is that of its file.
+    path = folder / f"{plan.suite}.yaml"
+    path.write_bytes(read_bytes(bundle / "suite.yaml"))
+    suite = load(str(path), host)
+    require_trusted(SuiteIndex(suite), drawn, trusted, host)
+    settings = RunSettings(
+        runs=folder / "runs",
+        cache=folder / "cache",
+        only=tuple(trial.id for trial in drawn),
+        battery=_battery_size(bundle),
+    )
+    summary = run_suite(suite, settings=settings, host=host)
+    return {str(record["id"]): record for record in Run(summary.run).read_records()}
+
+
+def _battery_size(bundle: Path) -> BatterySize:
+    size = Run(bundle).read_plan().get("battery", "small")
+    return size if size in ("small", "full", "none") else "small"
+
+
+def require_trusted(
+    cells: SuiteIndex, drawn: Sequence[Trial], trusted: Collection[str], host: Host
+) -> None:
+    """Refuse to run plugins of others that the verifier does not name with their version.
+
+    Raises:
+        BadInput: Names each of them with the option that trusts it.
+    """
+    names: set[str] = set()
+    for trial in drawn:
+        names |= plugins_of(cells.trial_fit(trial))
+        for node in cells.trial_results(trial):
+            names |= plugins_of(node)
+    problems = [
+        Problem(
+            f"the plugin {plugin.name} {plugin.version} of {plugin.distribution}, which the trials need",
+            "plugins of advtransfer, or ones that you trust",
+            f"read its code, and add --trust-plugins {plugin.name}=={plugin.version}",
+        )
+        for plugin in map(host.plugin, sorted(names))
+        if plugin.distribution != OWN_DISTRIBUTION
+        and f"{plugin.name}=={plugin.version}" not in trusted
+    ]
+    if problems:
+        raise BadInput(problems)
+
+
+def compare_trial(
+    trial: Trial, recorded: Mapping[str, RecordJson], measured: Mapping[str, RecordJson]
+) -> Iterator[Difference]:
+    """Yield every metric of a trial's results, as recorded and as measured again."""
+    tolerances = read_tolerances()
+    for label, ids in trial.evaluations.items():
+        for id in ids:
+            again = measured[id]["metrics"] if id in measured else {}
+            for metric, value in recorded[id]["metrics"].items():
+                new = again[metric]["value"] if metric in again else None
+                is_share = "of" in value or bool(value.get("share"))
+                yield Difference(
+                    f"{trial.name}, {label}",
+                    metric,
+                    float(value["value"]),
+                    None if new is None else float(new),
+                    tolerances.of_metric(metric, is_share=is_share),
+                )
+
+
+class Tolerances(NamedTuple):
+    """The largest differences that were measured, by metric without its radius, and of any share."""
+
+    by_metric: Mapping[str, float]
+    of_shares: float
+
+    def of_metric(self, metric: str, *, is_share: bool) -> float | None:
+        """Return the tolerance of a metric; None where nothing was measured for its like."""
+        measured = self.by_metric.get(metric.partition("@")[0])
+        return measured if measured is not None else self.of_shares if is_share else None
+
+
+def read_tolerances() -> Tolerances:
+    """Return the committed table of `tools/replay_tolerance.py`."""
+    text = (files("advtransfer.publication") / TOLERANCE_FILE).read_text("utf-8")
+    table = json.loads(text)
+    return Tolerances(table["metrics"], max(table["metrics"].values()))

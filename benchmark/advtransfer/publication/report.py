@@ -1,0 +1,33 @@
+"""The report of a verification in a few lines."""
+
+from __future__ import annotations
+
+from advtransfer.publication.verify import Verification
+
+UNSEEN = (
+    "not seen here: outcomes that were changed together with all that follows from them; "
+    "`--replay K` measures K trials again"
+)
+
+
+def verification_lines(verification: Verification, *, replayed: bool = False) -> list[str]:
+    """Return what was recomputed, what is as recorded, and what cannot be seen without a replay."""
+    found = verification
+    kinds = ", ".join(f"{count:,} {kind}" for kind, count in sorted(found.records.items()))
+    lines = [
+        f"{found.bundle}: {found.records.total():,} records ({kinds or 'none'})",
+        (
+            f"recomputed: {found.shares:,} shares with intervals, {found.means:,} means of arrays, "
+            f"{found.checks:,} comparisons with batteries, {found.folds:,} folds, every id and verdict"
+        ),
+    ]
+    if as_recorded := sum(found.as_recorded.values()):
+        uses = ", ".join(use for use, count in sorted(found.as_recorded.items()) if count)
+        lines.append(f"as recorded: {as_recorded:,} metrics without outcomes ({uses})")
+    lines.append("as recorded: cards and probes of sources, curves and facts of fits")
+    lines += [f"note: {note}" for note in found.notes]
+    if not replayed:
+        lines.append(UNSEEN)
+    count = len(found.faults)
+    lines.append(f"{count:,} fault{'s' * (count != 1)}" if count else "verified: nothing is wrong")
+    return lines

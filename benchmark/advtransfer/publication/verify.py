@@ -1,0 +1,381 @@
+"""Verification of a published bundle against the board of this checkout, without torch.
+
+Nothing that a bundle says of itself is believed where it can be made again: ids from what was asked,
+numbers from outcomes, grades from the host's limits, the plan from the suite, and the suite is held
+against the board's. What cannot be seen here is outcomes that were changed together with all that
+follows from them; `advtransfer.publication.replay` measures trials again.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from advtransfer.errors import AdvTransferError, CacheError
+from advtransfer.host import Host
+from advtransfer.node import content_id
+from advtransfer.planning import Plan, Trial
+from advtransfer.publication.board_check import LocalBoards, check_board, credit_notes
+from advtransfer.publication.bundle_files import (
+    MAX_BUNDLE_FILE_BYTES,
+    file_faults,
+    manifest_differences,
+    without_folder,
+)
+from advtransfer.publication.cells import Fault, cell_names
+from advtransfer.publication.recompute import (
+    Recomputed,
+    recompute_battery,
+    recompute_result,
+    repeated_outcomes,
+)
+from advtransfer.result import Run
+from advtransfer.result.bounded_reading import check_safetensors, read_json
+from advtransfer.result.challenges import CHALLENGE_FOLDER, read_challenges
+from advtransfer.result.evidence import BatteryIndex
+from advtransfer.result.record import battery_ids
+from advtransfer.result.sample_values import values_by_metric
+from advtransfer.result.validation import ID_PATTERN, battery_disagreement, record_faults
+
+RecordJson: TypeAlias = Mapping[str, Any]  # Any: JSON
+
+MAX_FAULTS = 1000
+"""Number of faults after which reading ends: nobody reads more of them."""
+
+
+@dataclass(slots=True)
+class Verification:
+    """What was found in one bundle.
+
+    Attributes:
+        bundle: The folder.
+        faults: All that is wrong; a bundle without faults is verified.
+        notes: What could not be checked here, and what is no fault but should be known.
+        records: Number of records by kind.
+        shares: Number of shares of images with interval that were computed again.
+        checks: Number of checks against batteries that were computed again.
+        means: Number of metrics that are means of published arrays, computed again.
+        folds: Number of robust accuracies that were folded with batteries.
+        as_recorded: Number of metrics that nothing here can compute, by evaluation.
+        plan: The plan that the records were held against, None where there is none.
+    """
+
+    bundle: Path
+    faults: list[Fault] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    records: Counter[str] = field(default_factory=Counter)
+    shares: int = 0
+    checks: int = 0
+    means: int = 0
+    folds: int = 0
+    as_recorded: Counter[str] = field(default_factory=Counter)
+    plan: Plan | None = None
+
+
+@dataclass(slots=True)
+class _BundleRecords:
+    """The records of a bundle that are valid by themselves, by id, and where each one is."""
+
+    by_id: dict[str, RecordJson] = field(default_factory=dict)
+    places: dict[str, str] = field(default_factory=dict)
+
+    def of_kind(self, kind: str) -> list[RecordJson]:
+        return [record for record in self.by_id.values() if record["kind"] == kind]
+
+
+def verify_bundle(folder: Path, *, boards: LocalBoards, host: Host) -> Verification:
+    """Return everything that is wrong in a bundle, by file, line and cell.
+
+    Args:
+        folder: The bundle.
+        boards: The boards of its suite in this checkout.
+        host: The installed plugins.
+    """
+    found = Verification(folder)
+    found.faults += file_faults(folder)
+    if found.faults:
+        # A link or a file too large may not even be opened.
+        found.notes.append("not read further, since files above may not be opened")
+        return found
+    try:
+        _verify_content(Run(folder), boards, found, host)
+    except (AdvTransferError, OSError) as error:
+        found.faults.append(Fault(".", "", without_folder(error, folder)))
+    except (TypeError, ValueError, KeyError, AttributeError, ArithmeticError) as error:
+        # What a record was asked is any JSON, and need not be what its component takes.
+        text = f"found fields of other kinds ({type(error).__name__}: {error}); expected those of a run"
+        found.faults.append(Fault("records", "", text))
+    return found
+
+
+def _verify_content(run: Run, boards: LocalBoards, found: Verification, host: Host) -> None:
+    """Add what is wrong in the content of a bundle whose files may be opened."""
+    found.faults += manifest_differences(run)
+    plan = found.plan = Plan.from_json(run.read_plan())
+    names = cell_names(plan)
+    records = _read_records(run, names, found)
+    found.faults += check_board(run, plan, boards, host, found.notes)
+    found.faults += _environment_faults(run, records)
+    found.faults += _completeness_faults(run, plan, records, names, found)
+    _recompute(run, records, names, found, host)
+    _check_challenges(run, records, found)
+    found.notes += credit_notes(run, records.by_id, boards)
+
+
+# --- records ---
+
+
+def _read_records(run: Run, names: Mapping[str, str], found: Verification) -> _BundleRecords:
+    """Return the valid records; add the faults of the others, and of their order."""
+    records = _BundleRecords()
+    last_by_file: dict[str, str] = {}
+    try:
+        for where, record in run.bundled_records():
+            if len(found.faults) > MAX_FAULTS:
+                found.notes.append(f"not read further after {MAX_FAULTS:,} faults")
+                break
+            if not isinstance(record, dict):
+                found.faults.append(Fault(where, "", "found no JSON object; expected a record"))
+                continue
+            id = str(record.get("id"))
+            cell = _cell_of(record, names)
+            faults = list(dict.fromkeys(record_faults(record)))
+            found.faults += [Fault(where, cell, text) for text in faults]
+            file = where.rpartition(":")[0]
+            if id in records.places:
+                text = f"found a second record of {id[:12]}; expected one, in {records.places[id]}"
+                found.faults.append(Fault(where, cell, text))
+            elif id < last_by_file.get(file, ""):
+                text = f"found {id[:12]} after {last_by_file[file][:12]}; expected the order of ids"
+                found.faults.append(Fault(where, cell, text))
+            last_by_file[file] = id
+            records.places[id] = where
+            if not faults:
+                records.by_id[id] = record
+                found.records[str(record["kind"])] += 1
+    except (CacheError, OSError) as error:
+        found.faults.append(Fault("records", "", without_folder(error, run.path)))
+    return records
+
+
+def _cell_of(record: Mapping[str, Any], names: Mapping[str, str]) -> str:  # Any: JSON
+    """Return what a record is in the plan, by its id; of a battery, by that of its model."""
+    id = str(record.get("id"))
+    if id in names:
+        return names[id]
+    asked = record.get("asked")
+    inputs = asked.get("inputs") if isinstance(asked, dict) else None
+    model = inputs.get("model") if isinstance(inputs, dict) else None
+    kind = str(record.get("kind"))[:20]
+    if isinstance(model, str) and model in names:
+        return f"{names[model]}, {kind}"
+    return f"{kind} {id[:12]}"
+
+
+def _environment_faults(run: Run, records: _BundleRecords) -> Iterator[Fault]:
+    """Yield environments that are not those of their names, and those that records lack."""
+    folder = run.path / "environments"
+    present: set[str] = set()
+    for path in sorted(folder.glob("*")):
+        where = f"environments/{path.name}"
+        try:
+            content = read_json(path, limit=MAX_BUNDLE_FILE_BYTES)
+            digest = content_id(content)
+        except (CacheError, ValueError, TypeError) as error:
+            yield Fault(where, "", without_folder(error, run.path))
+            continue
+        present.add(path.stem)
+        if digest != path.stem or path.suffix != ".json":
+            yield Fault(
+                where, "", f"found the environment {digest[:12]}; expected that of its name"
+            )
+    for digest in {str(each["provenance"]["environment"]) for each in records.by_id.values()}:
+        if digest not in present:
+            yield Fault(
+                "environments", "", f"found no {digest[:12]}, which records name; expected it"
+            )
+
+
+def _completeness_faults(
+    run: Run,
+    plan: Plan,
+    records: _BundleRecords,
+    names: Mapping[str, str],
+    found: Verification,
+) -> Iterator[Fault]:
+    """Yield cells without a record or a reason, and records that no cell has."""
+    reasons = {
+        str(id): str(attempt.get("reason"))
+        for id, attempt in run.latest_attempts().items()
+        if ID_PATTERN.fullmatch(str(id))
+    }
+    wanted: set[str] = set()
+    for trial in plan.trials:
+        if trial.skipped:
+            continue
+        wanted |= {*trial.builds, *trial.record_ids()}
+    # Results without a fit, and sources of fits, have no record of their own to be missed twice.
+    missing = sorted(id for id in wanted if id not in records.places)
+    unexplained = [
+        id for id in missing if id not in reasons and not _parent_failed(id, plan, reasons)
+    ]
+    for id in unexplained:
+        text = f"found no record {id[:12]}, and no reason for it; expected one"
+        yield Fault("records", names.get(id, id[:12]), text)
+    if explained := [id for id in missing if id not in unexplained]:
+        shown = "; ".join(sorted({names.get(id, id[:12]) for id in explained})[:5])
+        found.notes.append(
+            f"{len(explained)} records are missing with a reason (failed or not applicable), "
+            f"and their rows are never ranked: {shown}"
+        )
+    behind = {battery for record in records.of_kind("result") for battery in battery_ids(record)}
+    attacked = {_attacked(record) for record in records.of_kind("result")}
+    for id, record in records.by_id.items():
+        is_battery = record["kind"] == "battery" and (id in behind or _attacked(record) in attacked)
+        if id not in wanted and id not in plan.sources and not is_battery:
+            text = "found a record that no cell of the plan has; expected none"
+            yield Fault(records.places[id], _cell_of(record, names), text)
+
+
+def _parent_failed(id: str, plan: Plan, reasons: Mapping[str, str]) -> bool:
+    """Return whether the source or the fit that a record is made from has a reason to be missing."""
+    for trial in plan.trials:
+        if id in trial.record_ids():
+            return any(parent in reasons for parent in (*trial.builds, trial.id))
+    return False
+
+
+def _attacked(record: RecordJson) -> tuple[str, str]:
+    inputs = record["asked"]["inputs"]
+    return str(inputs.get("model")), str(inputs.get("test"))
+
+
+# --- numbers ---
+
+
+def _recompute(
+    run: Run,
+    records: _BundleRecords,
+    names: Mapping[str, str],
+    found: Verification,
+    host: Host,
+) -> None:
+    """Compute again what the valid records say, and add what differs."""
+    batteries = {str(record["id"]): record for record in records.of_kind("battery")}
+    index = BatteryIndex(batteries.values())
+    results = records.of_kind("result")
+    for id, battery in batteries.items():
+        cell = _cell_of(battery, names)
+        for fault in recompute_battery(battery):
+            found.faults.append(Fault(records.places[id], cell, fault.text))
+    for record in results:
+        id = str(record["id"])
+        where, cell = records.places[id], _cell_of(record, names)
+        recomputed = recompute_result(
+            record, batteries, index, is_strong=lambda use: _is_strong(use, host)
+        )
+        found.faults += [Fault(where, cell, fault.text) for fault in recomputed.faults]
+        for name in battery_ids(record):
+            if name in batteries and (text := battery_disagreement(record, batteries[name])):
+                found.faults.append(Fault(where, cell, text))
+        _count_numbers(run, record, recomputed, found, where, cell)
+    found.faults += _repetition_faults(results, records, names, found)
+
+
+def _check_challenges(run: Run, records: _BundleRecords, found: Verification) -> None:
+    """Add challenges that are malformed or about other records, and note how many are folded in."""
+    challenges, faults = read_challenges(run.path)
+    found.faults += [Fault(path, "", text) for path, text in faults.items()]
+    for each in challenges:
+        fit = records.by_id.get(each.model, {})
+        if fit.get("weights", {}).get("digest") != each.weights:
+            path = f"{CHALLENGE_FOLDER}/{each.id}.json"
+            text = f"found a challenge of the weights {each.weights[:12]}; expected those of a fit here"
+            found.faults.append(Fault(path, "", text))
+    if challenges:
+        names = ", ".join(sorted({each.who for each in challenges}))
+        found.notes.append(
+            f"{len(challenges)} challenges ({names}) are folded in when the records are read; the "
+            "examples are not here, so that only `advtransfer challenge` can check them again"
+        )
+
+
+def _is_strong(use: str, host: Host) -> bool | None:
+    try:
+        return host.component(use).metadata.is_strong
+    except AdvTransferError:
+        return None
+
+
+def _count_numbers(
+    run: Run,
+    record: RecordJson,
+    recomputed: Recomputed,
+    found: Verification,
+    where: str,
+    cell: str,
+) -> None:
+    """Count what was computed again; hold metrics that are means against their arrays."""
+    found.shares += recomputed.shares
+    found.checks += recomputed.checks
+    folded = recomputed.folded
+    found.folds += sum(bool(probe.count) for probe in folded.probes.values()) if folded else 0
+    means: set[str] = set()
+    described = record.get("samples")
+    path = run.path / str(described["file"]) if described else run.path
+    # Only the arrays that a page uses are published.
+    if described and path.exists():
+        published = sorted(set(described["fields"]) & set(recomputed.as_recorded))
+        try:
+            check_safetensors(path, limit=MAX_BUNDLE_FILE_BYTES)
+            means = set(values_by_metric(run.path, record, published))
+        except CacheError as error:
+            found.faults.append(Fault(where, cell, without_folder(error, run.path)))
+        else:
+            found.faults += [
+                Fault(where, f"{cell}, {name}", "found another value than the mean of its array")
+                for name in published
+                if name not in means
+            ]
+    found.means += len(means)
+    found.as_recorded[str(record["asked"]["use"])] += len(set(recomputed.as_recorded) - means)
+
+
+def _repetition_faults(
+    results: Sequence[RecordJson],
+    records: _BundleRecords,
+    names: Mapping[str, str],
+    found: Verification,
+) -> Iterator[Fault]:
+    """Yield outcomes that stand under two ids; equal fits of the same images are noted."""
+    trials = {trial.id: trial for trial in found.plan.trials} if found.plan else {}
+    for metric, first, second in repeated_outcomes(results):
+        models = [records.by_id[id]["asked"]["inputs"].get("model") for id in (first, second)]
+        pair = [trials.get(str(model)) for model in models]
+        one, other = pair
+        if one is not None and other is not None and _may_be_equal(one, other):
+            found.notes.append(
+                f"{names[first]} and {names[second]} have the same outcomes of {metric}, as fits of "
+                "the same images may have"
+            )
+            continue
+        # Which of both was measured cannot be told from the records.
+        for id, copied in ((first, second), (second, first)):
+            text = (
+                f"found the outcomes of {names.get(copied, copied[:12])} ({records.places[copied]}) as "
+                "well; expected those of its own model"
+            )
+            yield Fault(records.places[id], f"{names.get(id, id[:12])}, {metric}", text)
+
+
+def _may_be_equal(one: Trial, other: Trial) -> bool:
+    """Return whether two fits can be equal: on one source and the same images."""
+    same_images = (
+        one.target == other.target
+        and one.n == other.n
+        and (one.n == "all" or one.seed == other.seed)
+    )
+    return same_images and one.source == other.source

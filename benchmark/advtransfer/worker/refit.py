@@ -1,0 +1,86 @@
+"""The fitted model of a trial outside a run: loaded from the cache, or fitted again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from advtransfer.cache import Cache
+from advtransfer.host import Host
+from advtransfer.jobs import Job
+from advtransfer.node import Node
+from advtransfer.result import Run
+from advtransfer.types import Json, Samples
+from advtransfer.worker.process import deterministic_algorithms, limited_threads, scratch_folder
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+
+@dataclass(frozen=True, slots=True)
+class RefittedModel:
+    """A fitted model in eval mode and frozen, the digest of its weights, and its test images."""
+
+    model: nn.Module
+    weights: str
+    test: Samples
+    device: torch.device
+
+
+@contextmanager
+def refitted_model(
+    fit: Node,
+    test: Node,
+    *,
+    host: Host,
+    folder: Path,
+    cache: Path,
+    device: str = "cpu",
+    threads: int = 1,
+) -> Iterator[RefittedModel]:
+    """Fit a trial's model, or load it from the cache, by the steps of a run.
+
+    Args:
+        fit: The fit.
+        test: The test part that its results are measured on.
+        host: The installed plugins.
+        folder: An empty folder for the records of the fit and its source.
+        cache: The folder of the artifact cache.
+        device: As torch names it.
+        threads: CPU threads; other counts give other weights.
+    """
+    import torch
+
+    from advtransfer.worker.fit import FitJob
+    from advtransfer.worker.object_builder import ObjectBuilder
+    from advtransfer.worker.recording import JobRecorder
+
+    run = Run(folder)
+    job = Job(
+        id=fit.id,
+        asked={"node": fit.to_json(), "results": []},
+        run=folder,
+        cache=cache,
+        environment=run.write_environment({"device": device, "threads": threads}),
+        asked_by={"name": fit.use},
+        device=device,
+        threads=threads,
+        battery="none",
+    )
+    line = f"{device.partition(':')[0]}-{threads}-{job.precision}"
+    with limited_threads(threads), scratch_folder() as scratch, deterministic_algorithms():
+        objects = ObjectBuilder(
+            job, run, Cache(cache, line=line), torch.device(device), scratch, _ignore_event, host
+        )
+        fit_job = FitJob(JobRecorder(job, run, objects), fit)
+        fit_job.fit_or_load()
+        model = cast("nn.Module", fit_job.model)
+        yield RefittedModel(model, fit_job.digest, objects.test_part(test), objects.device)
+
+
+def _ignore_event(event: Mapping[str, Json]) -> None:
+    """Drop an event: nobody watches."""

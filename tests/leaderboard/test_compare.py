@@ -1,0 +1,194 @@
+"""Comparison of runs: one thing that differs is named first, and noise is told from a difference."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import pytest
+from click.testing import CliRunner
+
+from advtransfer.cli import main
+from advtransfer.leaderboard.run_causes import CAUSES, RunSide, find_causes
+from advtransfer.leaderboard.run_comparison import compare_runs
+from advtransfer.planning import Plan
+from advtransfer.result import Run
+
+RESULTS = Path(__file__).parents[2] / "leaderboard" / "results" / "quickstart"
+Records = dict[str, dict[str, Any]]  # Any: JSON
+
+
+@pytest.fixture(scope="module")
+def bundle() -> Path:
+    return next(path.parent for path in sorted(RESULTS.rglob("plan.json")))
+
+
+@pytest.fixture(scope="module")
+def original(bundle: Path) -> RunSide:
+    run = Run(bundle)
+    records = {str(record["id"]): record for record in run.read_records()}
+    return RunSide(Plan.from_json(run.read_plan()), records, run.read_environments())
+
+
+def changed(side: RunSide, change: Callable[[dict[str, Any]], None]) -> RunSide:
+    """Return a side with a change in its plan, every record and every environment."""
+    sides: dict[str, Any] = {  # Any: JSON
+        "plan": side.plan.to_json(),
+        "records": copy.deepcopy(dict(side.records)),
+        "environments": copy.deepcopy(dict(side.environments)),
+    }
+    change(sides)
+    return RunSide(Plan.from_json(sides["plan"]), sides["records"], sides["environments"])
+
+
+def of_kind(sides: dict[str, Any], kind: str) -> list[dict[str, Any]]:  # Any: JSON
+    return [record for record in sides["records"].values() if record["kind"] == kind]
+
+
+def another_suite(sides: dict[str, Any]) -> None:
+    sides["plan"]["suite"] = "another"
+
+
+def another_option(sides: dict[str, Any]) -> None:
+    for record in of_kind(sides, "fit"):
+        if record["asked"]["use"] == "finetune/blocks":
+            record["asked"]["options"]["epochs"] = 61
+            record["weights"]["digest"] = "1" * 64
+
+
+def another_plugin(sides: dict[str, Any]) -> None:
+    for record in of_kind(sides, "fit"):
+        record["provenance"]["plugin"]["version"] = "9.9"
+        record["weights"]["digest"] = "1" * 64
+
+
+def other_code(sides: dict[str, Any]) -> None:
+    for record in of_kind(sides, "result"):
+        record["observed"]["code"]["foolbox"] = "1" * 64
+
+
+def another_library(sides: dict[str, Any]) -> None:
+    for environment in sides["environments"].values():
+        environment["libraries"]["torch"] = "1.0"
+    for record in of_kind(sides, "fit"):
+        record["weights"]["digest"] = "1" * 64
+
+
+def another_device(sides: dict[str, Any]) -> None:
+    for record in sides["records"].values():
+        record["provenance"]["device"] = "cuda"
+    for record in of_kind(sides, "source"):
+        record["weights"]["digest"] = "1" * 64
+
+
+def another_processor(sides: dict[str, Any]) -> None:
+    for environment in sides["environments"].values():
+        environment["processor"]["model"] = "another"
+    for record in of_kind(sides, "source"):
+        record["weights"]["digest"] = "1" * 64
+
+
+def other_threads(sides: dict[str, Any]) -> None:
+    for record in sides["records"].values():
+        record["provenance"]["threads"] = 7
+
+
+def other_data(sides: dict[str, Any]) -> None:
+    for record in of_kind(sides, "fit"):
+        record["provenance"]["data"]["train"] = "1" * 64
+        record["weights"]["digest"] = "1" * 64
+
+
+def other_weights(sides: dict[str, Any]) -> None:
+    for record in of_kind(sides, "source"):
+        record["weights"]["digest"] = "1" * 64
+
+
+def other_seeds(sides: dict[str, Any]) -> None:
+    sides["plan"]["trials"] = [each for each in sides["plan"]["trials"] if each["seed"] != 2]
+
+
+def another_battery(sides: dict[str, Any]) -> None:
+    for record in of_kind(sides, "battery"):
+        record["asked"]["options"]["size"] = "full"
+
+
+Change: TypeAlias = Callable[[dict[str, Any]], None]  # Any: JSON
+CHANGES: dict[Change, str] = {
+    another_suite: "suite",
+    another_option: "options",
+    another_plugin: "plugins",
+    other_code: "plugins",
+    another_library: "libraries",
+    another_device: "device",
+    another_processor: "processor",
+    other_threads: "threads",
+    other_data: "data",
+    other_weights: "weights",
+    other_seeds: "seeds",
+    another_battery: "battery",
+}
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__)
+def test_the_thing_that_differs_is_named_first(
+    original: RunSide, change: Callable[[dict[str, Any]], None]
+) -> None:
+    other = changed(original, change)
+    trials = {trial.id: trial for trial in other.plan.trials}
+    pairs = [(trial, trials[trial.id]) for trial in original.plan.trials if trial.id in trials]
+    causes = find_causes(original, other, pairs, whole=True)
+    assert causes[0].kind == CHANGES[change]
+    assert [cause.kind for cause in causes] == sorted(
+        [cause.kind for cause in causes], key=CAUSES.index
+    )
+
+
+def test_every_kind_of_cause_is_tested() -> None:
+    assert {*CHANGES.values()} == {*CAUSES}
+
+
+def test_a_run_does_not_differ_from_itself(bundle: Path) -> None:
+    report = compare_runs(Run(bundle), Run(bundle))
+    assert report.causes == ()
+    assert report.comparisons
+    assert all(each.is_equal for each in report.comparisons)
+    assert not any(each.is_beyond_noise for each in report.comparisons)
+    assert report.unmatched == (0, 0)
+
+
+def test_rows_differ_as_the_page_says(bundle: Path) -> None:
+    # The page's delta of this row to its baseline, from the same pairs.
+    rows = ("natural block1", "random block1")
+    report = compare_runs(Run(bundle), Run(bundle), rows=rows)
+    by_place = {each.place: each for each in report.comparisons if each.metric == "clean.accuracy"}
+    page = (bundle.parents[1] / "quickstart" / "README.md") if bundle.name == "quickstart" else None
+    page = page or bundle.parents[2] / "quickstart" / "README.md"
+    (line,) = [
+        line for line in page.read_text().splitlines() if "| random" in line and "-.068" in line
+    ]
+    assert "-.068 [-.102, -.037]" in line
+    difference = by_place["digits_5_9", 100].difference
+    assert f"{difference.low:.3f}" == "-0.068"
+    assert difference.interval is not None
+    assert [f"{end:.3f}" for end in difference.interval] == ["-0.102", "-0.037"]
+    assert report.causes[0].kind == "options"
+
+
+def test_the_command_says_the_cause_first_and_gives_json(bundle: Path) -> None:
+    arguments = ["compare", str(bundle), "--rows", "natural probe", "linf 0.1 probe"]
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 0
+    assert result.output.startswith("likely cause of any difference: options: source")
+    assert '"beyond_noise"' in CliRunner().invoke(main, [*arguments, "--json"]).output
+
+
+@pytest.mark.parametrize(
+    ("extra", "expected"), [([], "--rows X Y"), (["--rows", "natural", "x"], "natural probe")]
+)
+def test_unusable_arguments_are_told(bundle: Path, extra: list[str], expected: str) -> None:
+    result = CliRunner().invoke(main, ["compare", str(bundle), *extra])
+    assert result.exit_code == 2
+    assert expected in result.output

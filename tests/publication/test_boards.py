@@ -1,0 +1,198 @@
+"""A board with two submissions, measured for real on a toy suite: joined, ranked together, made again to the byte."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from advtransfer import runner, suite
+from advtransfer.cli import main
+from advtransfer.errors import BadInput
+from advtransfer.host import Host
+from advtransfer.publication.board import AXES, planned_axes, read_boards, recorded_axes
+from advtransfer.publication.manifest import bundle_root, file_entries, read_manifest
+from advtransfer.publication.publish import Archive, Origin, publish_run, rebuild_pages
+from advtransfer.result import Run
+from advtransfer.runner.settings import RunSettings
+
+CITATION = Path(__file__).parents[2] / "CITATION.cff"
+SUITE = """
+version: 1
+title: Which source is better?
+datasets: {digits: {use: vision/digits}}
+sources: {drawn: {use: vision/random_init, data: digits, network: small_cnn}}
+targets: {digits: {data: digits, n: [20], seeds: 2, test: 64, leakage: "off"}}
+transfers: {probe: {use: finetune/linear_probe}}
+evaluations: {clean: {use: foolbox/clean_accuracy}}
+leaderboard: {rank_by: clean.accuracy, open: [sources, transfers]}
+"""
+JOINING = """
+extends: toy
+sources: {other: {use: vision/random_init, data: digits, network: small_cnn, seed: 7}}
+transfers: {hot: {use: finetune/linear_probe, C: 0.5}}
+"""
+OTHER_VERSION = """
+extends: toy
+targets: {digits: {n: [40]}}
+"""
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run]:
+    folder = tmp_path_factory.mktemp("toy")
+    host = Host.discover()
+    settings = RunSettings(
+        executor="local/inline", runs=folder / "runs", cache=folder / "cache", battery="none"
+    )
+    made: dict[str, Run] = {}
+    for name, text in (("toy", SUITE), ("joining", JOINING), ("changed", OTHER_VERSION)):
+        (folder / f"{name}.yaml").write_text(text)
+        loaded = suite.load(str(folder / f"{name}.yaml"), host)
+        made[name] = Run(runner.run_suite(loaded, settings=settings, host=host).run)
+        assert planned_axes(loaded) == recorded_axes(made[name])
+    return made
+
+
+def origin(name: str) -> Origin:
+    return Origin(name, f"Author of {name}", "CC-BY-4.0", CITATION)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+
+
+@pytest.fixture
+def board(runs: dict[str, Run], tmp_path: Path) -> Path:
+    """A folder with the board of the toy suite and two submissions."""
+    folder = tmp_path / "leaderboard"
+    publish_run(runs["toy"], folder, origin("first"), found=True)
+    publish_run(runs["joining"], folder, origin("second"))
+    return folder
+
+
+def test_a_second_submission_joins_the_board_and_is_named(board: Path) -> None:
+    (toy,) = read_boards(board)
+    page = (board / "toy" / "README.md").read_text()
+    head = next(line for line in page.splitlines() if line.startswith("| rank"))
+    rows = [line for line in page.splitlines() if line.startswith("| ") and " drawn " in line]
+
+    assert ["first", "second"] == [each.name for each in toy.submissions]
+    assert "submission" in head
+    # What both measured is the first one's; the new transfer on the same source is the second's.
+    assert any("probe" in row and "| first" in row for row in rows)
+    assert any("hot" in row and "| second" in row for row in rows)
+    assert not any("probe" in row and "second" in row for row in rows)
+    assert "Author of second" in page
+    assert toy.submissions[1].root in (board / "README.md").read_text()
+
+
+def test_pages_are_made_again_to_the_byte(board: Path, tmp_path: Path) -> None:
+    moved = tmp_path / "elsewhere" / "copy"
+    shutil.copytree(board, moved)
+    for page in moved.rglob("README.md"):
+        page.unlink()
+    rebuild_pages(moved)
+
+    assert contents(board) == contents(moved)
+    assert not CliRunner().invoke(main, ["pages", str(board), "--check"]).exit_code
+
+
+def test_a_folder_of_a_request_is_listed_when_pages_are_made(
+    runs: dict[str, Run], board: Path, tmp_path: Path
+) -> None:
+    alone = tmp_path / "alone"
+    publish_run(runs["toy"], alone, origin("first"), found=True)
+    shutil.copytree(board / "results" / "toy" / "second", alone / "results" / "toy" / "second")
+    rebuild_pages(alone)
+
+    assert contents(board) == contents(alone)
+
+
+def test_manifest_holds_the_root_and_every_file(board: Path) -> None:
+    folder = board / "results" / "toy" / "second"
+    manifest = read_manifest(folder)
+
+    assert bundle_root(Run(folder)) == manifest["root"]
+    assert file_entries(folder) == manifest["files"]
+    assert "joining" == manifest["suite"]
+
+
+def test_a_changed_record_no_longer_has_the_root_of_the_board(
+    runs: dict[str, Run], board: Path
+) -> None:
+    folder = board / "results" / "toy" / "second"
+    plan = json.loads((folder / "plan.json").read_text())
+    (folder / "plan.json").write_text(json.dumps({**plan, "title": "Another question"}))
+
+    with pytest.raises(BadInput, match="with the root"):
+        rebuild_pages(board)
+
+
+def test_what_asks_for_something_else_is_refused_by_name(runs: dict[str, Run], board: Path) -> None:
+    before = contents(board)
+    with pytest.raises(BadInput, match="no board of the suite 'changed'"):
+        publish_run(runs["changed"], board, origin("third"))
+    with pytest.raises(BadInput, match=r"no subset digits n=20 seed=0 .*\n.*seed=1"):
+        publish_run(runs["changed"], board, origin("third"), board="toy")
+
+    assert before == contents(board)
+
+
+def test_a_new_version_supersedes_the_board_and_keeps_its_page(
+    runs: dict[str, Run], board: Path
+) -> None:
+    old = (board / "toy" / "README.md").read_text()
+    publish_run(runs["changed"], board, origin("first"), board="toy", found=True)
+    by_state = {each.superseded_by is None: each for each in read_boards(board)}
+    kept = board / "toy" / "versions" / by_state[False].digest[:16] / "README.md"
+
+    assert by_state[True].digest == by_state[False].superseded_by
+    assert kept.read_text().endswith(old)
+    assert "Superseded" in kept.read_text()
+    assert list((board / "boards" / "toy" / "manifests").glob("*.json"))
+
+
+def test_a_withdrawn_submission_stays_listed_and_is_not_ranked(board: Path) -> None:
+    (path,) = (board / "boards" / "toy").glob("*.json")
+    value = json.loads(path.read_text())
+    value["submissions"][1]["status"] = "withdrawn"
+    path.write_text(json.dumps(value))
+    rebuild_pages(board)
+    page = (board / "toy" / "README.md").read_text()
+
+    assert "withdrawn" in page.partition("## Submissions")[2]
+    assert " hot " not in page.partition("## Submissions")[0]
+
+
+@pytest.mark.parametrize(
+    "name", ["results", "boards", "CON", "a/b", "..", "x.", "", "nul.txt", "a b"]
+)
+def test_a_name_is_one_that_every_system_can_have(
+    name: str, runs: dict[str, Run], tmp_path: Path
+) -> None:
+    with pytest.raises(BadInput, match="the name"):
+        publish_run(runs["toy"], tmp_path / "out", origin(name), found=True)
+
+    assert not (tmp_path / "out").exists()
+
+
+def test_all_mistakes_of_an_origin_are_told_at_once(runs: dict[str, Run], tmp_path: Path) -> None:
+    wrong = Origin("ok", "", "mit", tmp_path / "nothing")
+    with pytest.raises(BadInput) as caught:
+        publish_run(runs["toy"], tmp_path / "out", wrong, archive=Archive(tmp_path / "a", "ftp:x"))
+
+    assert 4 == len(caught.value.problems)
+    assert "write MIT" in str(caught.value)
+
+
+def test_axes_of_a_board_are_read_back(board: Path) -> None:
+    (toy,) = read_boards(board)
+
+    assert ("sources", "transfers") == toy.open
+    assert set(AXES) == set(toy.axes)
+    assert {"digits"} == set(toy.axes["targets"].values())

@@ -1,0 +1,282 @@
+"""Challenges: examples that break lower a number by exactly their samples, all others lower nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from advtransfer.errors import AdvTransferError, BadInput
+from advtransfer.host import Host
+from advtransfer.leaderboard.page import make_page
+from advtransfer.leaderboard.publish import load_run_records
+from advtransfer.leaderboard.run_data import gather_run_data
+from advtransfer.node import Node
+from advtransfer.publication.challenge import ChallengeResult, challenge_result
+from advtransfer.publication.manifest import file_entries
+from advtransfer.result import Run
+from advtransfer.result.challenges import challenge_faults, read_challenges
+from advtransfer.runner import RunSettings, run_suite
+from advtransfer.suite import load
+from advtransfer.toolkit.adversary import Adversary
+from advtransfer.toolkit.pgd import pgd_perturb
+from advtransfer.types import Outcome
+
+SUITE = """
+version: 1
+title: A weak attack
+datasets:
+  high: {use: vision/digits, classes: [5, 6, 7, 8, 9]}
+sources:
+  random: {use: vision/random_init, data: high, network: small_cnn}
+targets:
+  digits: {data: high, n: [100], seeds: 1, validation: 0, test: 60}
+transfers:
+  probe: {use: finetune/linear_probe}
+evaluations:
+  other: {use: foolbox/pgd, norm: linf, eps: 0.05, steps: 2, step_size: 0.004, random_start: false}
+  pgd: {use: foolbox/pgd, norm: linf, eps: 0.05, steps: 2, step_size: 0.005, random_start: false}
+  small: {use: foolbox/pgd, norm: linf, eps: 0.02, steps: 2, step_size: 0.005, random_start: false}
+"""
+METRIC = "pgd.robust_accuracy@0.05"
+EPS = 0.05
+Arrays = dict[str, NDArray[Any]]  # Any: keys and inputs differ in dtype
+
+
+class Case:
+    """A finished run without batteries, and its trial."""
+
+    def __init__(self, folder: Path, cache: Path, host: Host) -> None:
+        self.folder, self.cache, self.host = folder, cache, host
+        self.trial = json.loads((folder / "plan.json").read_text())["trials"][0]["id"]
+
+    def challenge(
+        self, path: Path, who: str = "A. Attacker", metric: str = METRIC
+    ) -> ChallengeResult:
+        return challenge_result(
+            self.folder,
+            trial=self.trial,
+            metric=metric,
+            examples=path,
+            who=who,
+            host=self.host,
+            cache=self.cache,
+        )
+
+    def robust(self, label: str = "pgd") -> float:
+        data = gather_run_data(load_run_records(Run(self.folder)))
+        (trial,) = data.plan.trials
+        (result,) = data.trial_results(trial, label)
+        assert result is not None
+        name = next(name for name in result.metrics if name.startswith("robust_accuracy"))
+        return result.metrics[name].low
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Case:
+    folder = tmp_path_factory.mktemp("challenge")
+    suite = folder / "weak.yaml"
+    suite.write_text(SUITE)
+    host = Host.discover()
+    settings = RunSettings(
+        runs=folder / "runs",
+        cache=folder / "cache",
+        battery="none",
+        executor="local/inline",
+        jobs=1,
+    )
+    summary = run_suite(load(str(suite), host), settings=settings, host=host)
+    return Case(summary.run, folder / "cache", host)
+
+
+@pytest.fixture
+def case(finished: Case) -> Iterator[Case]:
+    yield finished
+    for path in (finished.folder / "challenges").glob("*"):
+        path.unlink()
+
+
+@pytest.fixture(scope="module")
+def attacked(finished: Case) -> Arrays:
+    """PGD examples of all test samples, with more steps than the suite's attack has."""
+    from advtransfer.planning import Plan
+    from advtransfer.planning.nodes import SuiteIndex
+    from advtransfer.worker.refit import refitted_model
+
+    suite = load(str(finished.folder.parents[1] / "weak.yaml"), finished.host)
+    index = SuiteIndex(suite)
+    plan = Plan.from_json(Run(finished.folder).read_plan())
+    fit = index.trial_fit(plan.trials[0])
+    test = cast("Node", index.trial_results(plan.trials[0])[0].inputs["test"])
+    scratch = finished.folder.parent / "again"
+    with refitted_model(
+        fit,
+        test,
+        host=finished.host,
+        folder=scratch,
+        cache=finished.cache,
+    ) as model:
+        positions = torch.arange(len(model.test))
+        inputs, labels = model.test.inputs(positions), model.test.labels(positions)
+        adversary = Adversary(norm="linf", eps=EPS, steps=40, step_size=0.005)
+        perturb = pgd_perturb(adversary)
+        with torch.enable_grad():
+            perturbed = perturb(model.model, inputs, labels, torch.Generator())
+    clean = inputs.numpy()
+    moved = perturbed.detach().numpy()
+    # Rounding may leave the ball by more than the host allows.
+    moved = np.clip(moved, clean - EPS, clean + EPS).clip(0, 1).astype(np.float32)
+    return {"keys": np.array(list(model.test.keys)), "inputs": moved, "clean": clean}
+
+
+def save_examples(path: Path, keys: NDArray[Any], inputs: NDArray[Any]) -> Path:
+    np.savez(path, keys=keys.astype(np.int64), inputs=inputs.astype(np.float32))
+    return path
+
+
+def test_examples_that_break_lower_a_number_by_exactly_their_samples(
+    case: Case, attacked: Arrays, tmp_path: Path
+) -> None:
+    before, other, smaller = case.robust(), case.robust("other"), case.robust("small")
+    path = save_examples(tmp_path / "e.npz", attacked["keys"], attacked["inputs"])
+    result = case.challenge(path)
+    (challenge,), faults = read_challenges(case.folder)
+    assert not faults
+    assert result.fell == len(challenge.positions) > 0
+    assert case.robust() == pytest.approx(before - result.fell / 60)
+    assert result.after == pytest.approx(case.robust())
+    # The other attack in this ball loses no more than these samples, and a smaller ball none.
+    assert other - result.fell / 60 - 1e-9 <= case.robust("other") < other
+    assert case.robust("small") == smaller
+    page = make_page(load_run_records(Run(case.folder))).markdown
+    assert "A. Attacker" in page
+    assert f"{result.fell} test images" in page
+
+
+def test_a_second_challenge_credits_only_what_the_first_left(
+    case: Case, attacked: Arrays, tmp_path: Path
+) -> None:
+    path = save_examples(tmp_path / "e.npz", attacked["keys"], attacked["inputs"])
+    assert case.challenge(path).path is not None
+    again = case.challenge(path, who="B. Later")
+    assert again.path is None
+    assert again.fell == 0
+    assert len(read_challenges(case.folder)[0]) == 1
+
+
+def noise(attacked: Arrays) -> NDArray[Any]:
+    generator = np.random.default_rng(0)
+    return (attacked["clean"] + generator.uniform(-1e-4, 1e-4, attacked["clean"].shape)).clip(0, 1)
+
+
+@pytest.mark.parametrize("kind", ["clean", "noise", "nan", "outside the ball", "outside the box"])
+def test_examples_that_prove_nothing_lower_nothing(
+    case: Case, attacked: Arrays, tmp_path: Path, kind: str
+) -> None:
+    before = case.robust()
+    inputs = {
+        "clean": attacked["clean"],
+        "noise": noise(attacked),
+        "nan": np.full_like(attacked["inputs"], np.nan),
+        "outside the ball": 1 - attacked["clean"],
+        "outside the box": attacked["clean"] - EPS,
+    }[kind]
+    result = case.challenge(save_examples(tmp_path / "e.npz", attacked["keys"], inputs))
+    assert result.path is None
+    assert case.robust() == before
+    assert not list(case.folder.glob("challenges/*"))
+
+
+@pytest.mark.parametrize("kind", ["repeated", "unknown", "shape", "object", "double", "names"])
+def test_files_that_cannot_be_used_are_refused(
+    case: Case, attacked: Arrays, tmp_path: Path, kind: str
+) -> None:
+    keys, inputs = attacked["keys"].astype(np.int64), attacked["inputs"]
+    path = tmp_path / "e.npz"
+    arrays: Arrays = {
+        "repeated": {"keys": np.full_like(keys, keys[0]), "inputs": inputs},
+        "unknown": {"keys": keys + 10_000, "inputs": inputs},
+        "shape": {"keys": keys, "inputs": inputs[:, :, :4]},
+        "object": {"keys": keys.astype(object), "inputs": inputs},
+        "double": {"keys": keys, "inputs": inputs.astype(np.float64)},
+        "names": {"keys": keys, "images": inputs},
+    }[kind]
+    np.savez(path, allow_pickle=True, **arrays)
+    with pytest.raises(AdvTransferError):
+        case.challenge(path)
+    assert not list(case.folder.glob("challenges/*"))
+
+
+def test_other_weights_are_not_reproduced_and_lower_nothing(
+    case: Case, attacked: Arrays, tmp_path: Path
+) -> None:
+    record = Run(case.folder).read_record(case.trial)
+    file = next(case.folder.glob(f"records/*/{case.trial}.json"))
+    original = file.read_bytes()
+    changed = {**record, "weights": {**record["weights"], "digest": "0" * 64}}  # type: ignore[dict-item]
+    try:
+        file.write_text(json.dumps(changed))
+        result = case.challenge(
+            save_examples(tmp_path / "e.npz", attacked["keys"], attacked["inputs"])
+        )
+    finally:
+        file.write_bytes(original)
+    assert not result.is_reproduced
+    assert result.path is None
+    assert "not reproduced here" in result.lines()[0]
+
+
+def test_a_challenge_of_other_weights_is_not_folded(
+    case: Case, attacked: Arrays, tmp_path: Path
+) -> None:
+    before = case.robust()
+    result = case.challenge(save_examples(tmp_path / "e.npz", attacked["keys"], attacked["inputs"]))
+    assert result.path is not None
+    value = json.loads(result.path.read_text())
+    value["weights"] = "0" * 64
+    result.path.write_text(json.dumps(value))
+    # Its id no longer is that of its content, so it is named as damaged and not used.
+    assert next(challenge_faults(value, id=result.path.stem)).startswith("found the id")
+    assert case.robust() == before
+    assert "challenges/" in make_page(load_run_records(Run(case.folder))).markdown
+
+
+def test_unknown_metrics_and_trials_are_refused_by_name(
+    case: Case, attacked: Arrays, tmp_path: Path
+) -> None:
+    path = save_examples(tmp_path / "e.npz", attacked["keys"], attacked["inputs"])
+    with pytest.raises(BadInput, match=r"other\.robust_accuracy@0\.05"):
+        case.challenge(path, metric="clean.accuracy")
+    case.trial = "no such trial"
+    try:
+        with pytest.raises(BadInput, match="0 trials"):
+            case.challenge(path)
+    finally:
+        case.trial = json.loads((case.folder / "plan.json").read_text())["trials"][0]["id"]
+
+
+def test_a_challenge_is_no_part_of_a_submission(
+    case: Case, attacked: Arrays, tmp_path: Path
+) -> None:
+    before = file_entries(case.folder)
+    case.challenge(save_examples(tmp_path / "e.npz", attacked["keys"], attacked["inputs"]))
+    assert file_entries(case.folder) == before
+
+
+def test_samples_that_are_wrong_without_attack_have_nothing_to_lose(
+    case: Case, attacked: Arrays, tmp_path: Path
+) -> None:
+    case.challenge(save_examples(tmp_path / "e.npz", attacked["keys"], attacked["inputs"]))
+    data = gather_run_data(load_run_records(Run(case.folder)))
+    (result,) = data.trial_results(data.plan.trials[0], "pgd")
+    assert result is not None
+    name = next(name for name in result.metrics if name.startswith("robust_accuracy"))
+    folded = result.sample_outcomes[name]
+    (challenge,), _ = read_challenges(case.folder)
+    assert (folded[np.array(challenge.positions)] == Outcome.BROKEN).all()
