@@ -19,6 +19,7 @@ DOCUMENTS = [
     "docs/architecture.md",
     "docs/glossary.md",
     "docs/pages.md",
+    "docs/statistics.md",
     "docs/export.md",
 ]
 PLUGINS = ROOT / "plugins"
