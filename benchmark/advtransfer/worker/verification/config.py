@@ -40,7 +40,7 @@ class BatteryConfig:
         starts: Random starts of the targeted ascent, for each target.
         steps: Steps of each targeted ascent.
         l1_targets: Number of classes in l_1, where an ascent takes more steps.
-        l1_steps: Number of steps in l_1.
+        l1_steps: Number of steps in l_1, over all phases of `sparse_ascent`.
         unbounded_steps: Steps of the attack that may use the whole box.
         noise_draws: Random points of the ball's surface for each sample.
         source_steps: Steps of the attack on the source whose examples are transferred.
@@ -52,8 +52,8 @@ class BatteryConfig:
     targets: int = 9
     starts: int = 1
     steps: int = 20
-    l1_targets: int = 3
-    l1_steps: int = 100
+    l1_targets: int = 5
+    l1_steps: int = 50
     unbounded_steps: int = 20
     noise_draws: int = 10
     source_steps: int = 10
