@@ -20,9 +20,9 @@ from advtransfer.result.comparison import (
     status_of_share,
 )
 from advtransfer.result.evidence import (
-    BATTERY_VERSION,
     BatteryIndex,
     FoldedResult,
+    battery_version,
     claimed_ball,
     fold_result,
     is_snapshot,
@@ -147,7 +147,7 @@ def recompute_battery(record: RecordJson) -> list[RecordFault]:
 
 
 def _is_current(battery: RecordJson) -> bool:
-    return bool(battery["asked"]["version"] == BATTERY_VERSION)
+    return bool(battery["asked"]["version"] == battery_version(battery["asked"]["options"]["norm"]))
 
 
 def _battery_comparisons(
