@@ -20,6 +20,7 @@ from advtransfer.result.comparison import STRONG_SHARE
 from advtransfer.testing.canaries import CANARIES, Subject, honest_network
 from advtransfer.testing.canaries.honest_models import digits_dataset
 from advtransfer.testing.canaries.score import examine_model
+from advtransfer.testing.context import InMemoryContext
 from advtransfer.toolkit.pgd import pgd as ascend
 from advtransfer.toolkit.rng import stream_generator
 from advtransfer.types import (
@@ -31,6 +32,7 @@ from advtransfer.types import (
     Measurement,
     Outcome,
 )
+from advtransfer.worker.verification import ThreatModel, run_battery
 from advtransfer.worker.verification.config import BATTERY_SIZES, NORMS, Norm
 
 SMALL = BATTERY_SIZES["small"]
@@ -203,3 +205,20 @@ def test_a_plugin_that_shows_no_examples_is_doubted_on_honest_models_too(natural
 
     assert "suspicious" == seen.judged
     assert "robust_accuracy@0.1 has no examples" in seen.reason
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("norm", NORMS)
+def test_the_battery_is_as_strong_as_the_fast_version_to_half_a_point(
+    norm: Norm, fast: Pgd
+) -> None:
+    network, test = honest_network(50, robust=True), digits_dataset().part("test")
+    threat = ThreatModel(norm, {"linf": 0.1, "l2": 0.5, "l1": 2.0}[norm])
+    given = EvaluationInputs(test=test, model=network)
+    measured = fast(norm).measure(given, context=InMemoryContext())
+    ours = run_battery(network, test, threat, SMALL, device=torch.device("cpu"))
+
+    theirs = measured.outcomes[f"robust_accuracy@{threat.eps:g}"][ours.positions]
+    left = [int((each == Outcome.ROBUST).sum()) for each in (ours.outcomes["targeted"], theirs)]
+    assert left[0] <= left[1] + 0.005 * len(ours.positions)
+    assert 10 < left[1] < len(ours.positions) - 10

@@ -15,18 +15,18 @@ from advtransfer.text import ABSENT
 if TYPE_CHECKING:
     from tests.leaderboard.conftest import Bench
 
-CLEAN = [0.1, 0.25, 0.4, 0.5, 0.7, 0.8, 0.9]
+CLEAN = [0.1, 0.25, 0.4, 0.5, 0.7, 0.8]
 PREDICTORS = {
-    "alpha_1": [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7],
-    "alpha_2": [0.2, 0.1, 0.3, 0.4, 0.5, 0.6, 0.7],
-    "alpha_3": [0.5, 0.2, 0.1, 0.7, 0.3, 0.6, 0.4],
+    "alpha_1": [0.1, 0.2, 0.3, 0.4, 0.5, 0.6],
+    "alpha_2": [0.2, 0.1, 0.3, 0.4, 0.5, 0.6],
+    "alpha_3": [0.5, 0.2, 0.1, 0.6, 0.3, 0.4],
 }
 QUESTION: dict[str, Any] = {"outcome": "clean.accuracy", "across": "source"}
 
 
 @pytest.fixture
 def asked(bench: Bench) -> Bench:
-    """Seven sources, and one question with all three predictors."""
+    """Six sources, whose 720 orders are soon told, and one question with all three predictors."""
     for place, clean in enumerate(CLEAN):
         bench.aligned(f"s{place}", [0.0], clean)
         align = bench.records[bench.trials[-1]["evaluations"]["align"][0]]
@@ -56,8 +56,8 @@ def corrected(bench: Bench) -> dict[str, float | None]:
 def test_holms_rule_runs_over_all_questions_about_the_same_points(asked: Bench) -> None:
     """Splitting a question, in whatever way, changes no corrected p."""
     together = corrected(asked)
-    # 2 of 5,040 orders are as extreme as the perfect one, and three predictors were asked.
-    assert together["alpha_1"] == pytest.approx(3 * 2 / 5040)
+    # 2 of 720 orders are as extreme as the perfect one, and three predictors were asked.
+    assert together["alpha_1"] == pytest.approx(3 * 2 / 720)
 
     asked.leaderboard["questions"] = [question("alpha_1"), question("alpha_2", "alpha_3")]
     assert corrected(asked) == together
@@ -67,23 +67,23 @@ def test_holms_rule_runs_over_all_questions_about_the_same_points(asked: Bench) 
     asked.leaderboard["questions"] = [question(*PREDICTORS), question("alpha_1")]
     assert corrected(asked) == together
     page = make_page(asked.run()).markdown
-    assert "With 3 predictors the smallest possible corrected p is .0012 for ranks" in page
+    assert "With 3 predictors the smallest possible corrected p is .0083 for ranks" in page
     assert "With 3 predictors, 2 of them in other questions, the smallest possible" in page
 
 
 def test_leaving_out_points_makes_no_family_of_its_own(asked: Bench) -> None:
-    most = {"source": [f"s{place}" for place in range(6)]}
+    most = {"source": [f"s{place}" for place in range(5)]}
     asked.leaderboard["questions"] = [
         question("alpha_1"),
         question("alpha_2", "alpha_3", given=most),
     ]
 
-    assert corrected(asked)["alpha_1"] == pytest.approx(3 * 2 / 5040)
+    assert corrected(asked)["alpha_1"] == pytest.approx(3 * 2 / 720)
 
 
 def test_other_outcomes_and_other_points_are_other_families(asked: Bench) -> None:
     few, rest = (
-        {"source": [f"s{place}" for place in places]} for places in ((0, 1, 2), (2, 3, 4, 5, 6))
+        {"source": [f"s{place}" for place in places]} for places in ((0, 1, 2), (2, 3, 4, 5))
     )
     asked.leaderboard["questions"] = [
         question("alpha_1", given=rest),
@@ -91,7 +91,7 @@ def test_other_outcomes_and_other_points_are_other_families(asked: Bench) -> Non
         question("alpha_3", outcome="pgd.robust_accuracy@0.1"),
     ]
 
-    assert corrected(asked)["alpha_1"] == pytest.approx(2 / 120)
+    assert corrected(asked)["alpha_1"] == pytest.approx(2 / 24)
 
 
 def test_families_are_linked_through_common_trials() -> None:
@@ -137,7 +137,7 @@ def descend(bench: Bench, roots: dict[str, str]) -> None:
 
 @pytest.mark.parametrize("root", ["s0", "0" * 64])
 def test_points_of_one_source_have_no_p(asked: Bench, root: str) -> None:
-    descend(asked, {f"s{place}": root for place in range(1 if root == "s0" else 0, 7)})
+    descend(asked, {f"s{place}": root for place in range(1 if root == "s0" else 0, 6)})
     (answer,) = answers(asked)
     (results,) = answer.results.values()
 
@@ -146,26 +146,26 @@ def test_points_of_one_source_have_no_p(asked: Bench, root: str) -> None:
     assert {None} == set(corrected(asked).values())
     assert results[0].coefficients["Spearman"].value == pytest.approx(1)
     assert (
-        "7 points. No p, since all points descend from one source."
+        "6 points. No p, since all points descend from one source."
         in make_page(asked.run()).markdown
     )
 
 
 def test_descent_is_followed_to_its_root(asked: Bench) -> None:
-    descend(asked, {f"s{place + 1}": f"s{place}" for place in range(6)})
+    descend(asked, {f"s{place + 1}": f"s{place}" for place in range(5)})
 
     assert "No p, since all points descend from one source." in make_page(asked.run()).markdown
 
 
 def test_two_families_of_copies_are_too_few_for_p_and_three_are_told(asked: Bench) -> None:
-    descend(asked, {"s1": "s0", "s2": "s0", "s4": "s3", "s5": "s3", "s6": "s3"})
+    descend(asked, {"s1": "s0", "s2": "s0", "s4": "s3", "s5": "s3"})
     two = make_page(asked.run()).markdown
-    descend(asked, {"s6": "0" * 64})
+    descend(asked, {"s5": "0" * 64})
     three = make_page(asked.run()).markdown
 
     assert "No p, since the points descend from 2 sources, and 3 are needed." in two
     assert "The points descend from 3 sources, and carry less information" in three
-    assert "p from all 5,040 orders" in three
+    assert "p from all 720 orders" in three
 
 
 def test_no_p_across_sizes_of_one_source_but_across_targets(bench: Bench) -> None:
@@ -191,7 +191,7 @@ def test_controls_are_shown_without_p_and_outside_the_family(asked: Bench) -> No
     (controls,) = answer.controls.values()
     accuracy, parameters = controls.static
 
-    assert ("source's own accuracy", 7) == (accuracy.name, accuracy.point_count)
+    assert ("source's own accuracy", 6) == (accuracy.name, accuracy.point_count)
     assert 1.0 == pytest.approx(accuracy.coefficients["Spearman"].value)
     assert -1.0 == pytest.approx(parameters.coefficients["Kendall"].value)
     assert accuracy.coefficients["Spearman"].p is None
@@ -212,7 +212,7 @@ def test_controls_need_a_value_of_every_training(asked: Bench) -> None:
     assert [("number of parameters", 1)] == [
         (control.name, control.point_count) for control in controls.static
     ]
-    assert 7 == controls.point_count
+    assert 6 == controls.point_count
 
 
 def test_sources_that_did_not_learn_stay_points_and_are_named(asked: Bench) -> None:
@@ -221,7 +221,7 @@ def test_sources_that_did_not_learn_stay_points_and_are_named(asked: Bench) -> N
     clean["outcomes"] = {"accuracy": outcomes_of(100, 1000)}
     page = make_page(asked.run()).markdown
 
-    assert "7 points; p from" in page
+    assert "6 points; p from" in page
     assert "Did not learn, and are points all the same: s0 1 of 1 trials." in page
 
 

@@ -10,7 +10,6 @@ that something stands on every rung.
 from __future__ import annotations
 
 import os
-import statistics
 import sys
 import time
 from collections.abc import Callable
@@ -29,7 +28,7 @@ from advtransfer_foolbox.components.gradient import pgd
 from advtransfer_vision.components.datasets import digits, torchvision
 from advtransfer_vision.components.training import trained
 
-IMAGES, STEPS, RUNGS, REPEATS, MOST = 512, 20, 8, 5, 1.0
+IMAGES, STEPS, RUNGS, REPEATS, MOST = 512, 20, 8, 3, 1.0
 
 
 def case() -> tuple[nn.Module, Samples, tuple[float, ...]]:
@@ -71,7 +70,7 @@ def timed(work: Callable[[], list[float]]) -> tuple[float, list[float]]:
 
 
 def main() -> None:
-    """Print accuracies and times (the median of several alternating runs); fail where the ladder is weak or slow."""
+    """Print accuracies and times (the least of several alternating runs); fail where the ladder is weak or slow."""
     torch.set_num_threads(1)
     if not os.environ.get("ADVTRANSFER_DATA"):
         sys.stdout.write(
@@ -87,9 +86,8 @@ def main() -> None:
 
     climbed(), alone()
     pairs = [(timed(climbed), timed(alone)) for _ in range(REPEATS)]
-    fast, slow = (
-        statistics.median(seconds for seconds, _ in side) for side in zip(*pairs, strict=True)
-    )
+    # The least of several: what else the machine does only ever adds.
+    fast, slow = (min(seconds for seconds, _ in side) for side in zip(*pairs, strict=True))
     (_, together), (_, single) = pairs[0]
     over = [mine - theirs for mine, theirs in zip(together, single, strict=True)]
     for name, found in {"ladder": together, "alone": single, "ladder less alone": over}.items():
@@ -101,7 +99,7 @@ def main() -> None:
         f"{RUNGS} radii, PGD-{STEPS} on {len(test)} images of shape {test.card.shape}: ladder {fast:.2f} s, "
     )
     sys.stdout.write(f"{RUNGS} runs {slow:.2f} s, ratio {fast / slow:.2f}, at most {MOST} ")
-    sys.stdout.write(f"(median of {REPEATS}, alternating)\n")
+    sys.stdout.write(f"(least of {REPEATS}, alternating)\n")
     if max(over) > 0:
         raise SystemExit("a ladder finds less than claimed")
     if fast > MOST * slow:

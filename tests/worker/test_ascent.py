@@ -47,7 +47,7 @@ def length(delta: Tensor, norm: Norm) -> Tensor:
     return lengths
 
 
-@pytest.mark.parametrize("norm", LENGTHS)
+@pytest.mark.parametrize("norm", ["linf", "l2"])
 @pytest.mark.parametrize("progress", [0.0, 0.5, 1.0])
 def test_step_stays_in_ball_and_box(norm: Norm, progress: float) -> None:
     ball = Ball(ThreatModel(norm, 0.3), BOX)
@@ -104,7 +104,7 @@ def test_l1_projection_with_a_box_is_that_of_a_general_solver() -> None:
         assert distance.sum() <= ((solved[:5] - solved[5:] - aim) ** 2).sum() + 1e-4
 
 
-def test_l1_step_moves_the_steepest_pixels_and_no_more() -> None:
+def test_l1_offset_moves_the_steepest_pixels_and_no_more() -> None:
     gradient = torch.linspace(-1, 2, 20).view(1, 1, 4, 5)
     direction = sparse_direction(gradient, 0.1).flatten()
 

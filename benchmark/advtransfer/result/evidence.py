@@ -39,8 +39,12 @@ ROBUST, BROKEN, UNKNOWN, WRONG = (
 )
 """The outcomes as numbers: numpy compares an array with a member of an enum many times slower."""
 
-BATTERY_VERSION = 3
-"""Raised whenever the same model would get other outcomes or checks."""
+BATTERY_VERSIONS: Mapping[str, int] = {"linf": 3, "l2": 3, "l1": 4}
+"""Version of the battery in each norm.
+
+It is raised whenever the same model would get other outcomes or checks in that norm; records in the
+other norms stay current.
+"""
 
 BATTERY_SIZE_NAMES = ("small", "full")
 
@@ -158,6 +162,11 @@ class FoldedResult:
         return {name: outcome_share(outcomes) for name, outcomes in self.outcomes.items()}
 
 
+def battery_version(norm: str) -> int:
+    """Return the version of today's battery in a norm; in one without attacks, that of most norms."""
+    return BATTERY_VERSIONS.get(norm, BATTERY_VERSIONS["linf"])
+
+
 def battery_ball(record: RecordJson) -> Ball:
     """Return the ball of a battery record."""
     options = record["asked"]["options"]
@@ -168,7 +177,8 @@ def current_battery_id(record: RecordJson, size: str) -> str:
     """Return the id that the battery of a record has today, in this size."""
     asked = record["asked"]
     options = {**asked["options"], "size": size}
-    return content_id({**asked, "version": BATTERY_VERSION, "options": options})
+    version = battery_version(options["norm"])
+    return content_id({**asked, "version": version, "options": options})
 
 
 class BatteryIndex:

@@ -14,7 +14,7 @@ from advtransfer.errors import Busy
 from advtransfer.node import Node, content_id
 from advtransfer.result import battery_record
 from advtransfer.result.comparison import SUSPICIOUS_SHARE, compare_outcomes, named_by_eps
-from advtransfer.result.evidence import BATTERY_VERSION, Ball, BatteryEvidence, read_battery
+from advtransfer.result.evidence import Ball, BatteryEvidence, battery_version, read_battery
 from advtransfer.types import Adapter, Check, Json, Samples
 from advtransfer.worker.fit import FitJob
 from advtransfer.worker.object_builder import samples_digest
@@ -89,7 +89,7 @@ class BatteryRunner:
         """Return the node of this model's battery in a ball; it is the same for all evaluations."""
         options = {"norm": threat.norm, "eps": threat.eps, "size": self.battery_config.size}
         inputs = {name: self.node.inputs[name] for name in ("model", "test")}
-        return Node("battery", "host/battery", BATTERY_VERSION, options, inputs)
+        return Node("battery", "host/battery", battery_version(threat.norm), options, inputs)
 
     def load_or_run(self, node: Node, threat: ThreatModel) -> BatteryEvidence:
         """Return what the battery found, from its record; without a record, run and record it."""
@@ -148,7 +148,7 @@ class BatteryRunner:
         if adapter is not None and cast(Adapter, objects.build_object(adapter)).learned:
             return None
         key: Json = {
-            "battery": BATTERY_VERSION,
+            "battery": battery_version(threat.norm),
             "source": source.id,
             "adapter": None if adapter is None else adapter.id,
             "test": cast(Node, self.node.inputs["test"]).id,

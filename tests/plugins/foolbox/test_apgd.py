@@ -124,14 +124,14 @@ def test_ten_linear_classes_are_broken_where_the_oracle_says(
     linear_digits: tuple[nn.Sequential, ArraySamples], norm: Norm, loss: ApgdLoss
 ) -> None:
     model, digits = linear_digits
-    test = first_samples(digits, 100)
+    test = first_samples(digits, KERNEL_BATCH)
     eps = EPS[norm]
 
     found = measure(apgd(norm=norm, eps=eps, loss=loss, steps=40), model, test)
 
     expected = oracle(model, test, norm=norm, eps=eps)
     correct = found.outcomes["clean_accuracy"] == Outcome.ROBUST
-    assert 10 < int((correct & expected).sum()) < int(correct.sum()) - 10
+    assert 6 < int((correct & expected).sum()) < int(correct.sum()) - 6
     robust = found.outcomes[f"robust_accuracy@{eps:g}"] == Outcome.ROBUST
     assert not (correct & expected & ~robust).any()
     assert int((robust & ~expected).sum()) <= (2 if norm == "l1" else 0)
@@ -506,17 +506,20 @@ def test_outcomes_do_not_move_when_logits_are_multiplied(
     norm: Norm,
     loss: ApgdLoss,
 ) -> None:
-    _, test = linear_digits
-    evaluation = apgd(norm=norm, eps=EPS[norm], steps=15, loss=loss, targets=1)
+    test, eps = linear_digits[1], EPS[norm]
+    if loss != "cross_entropy":
+        # Equal outcomes need no share of many samples; of few, more have to fall than at EPS.
+        test, eps = first_samples(test, KERNEL_BATCH), 1.5 * eps
+    evaluation = apgd(norm=norm, eps=eps, steps=15, loss=loss, targets=1)
     robust = [
         measure(evaluation, Scaled(trained, scale).eval(), test).outcomes[
-            f"robust_accuracy@{EPS[norm]:g}"
+            f"robust_accuracy@{eps:g}"
         ]
         == Outcome.ROBUST
         for scale in (1, 4, 12, 100)
     ]
 
-    assert 10 < int(robust[0].sum()) < 190
+    assert 5 < int(robust[0].sum()) < len(test) - 5
     allowed = 0.02 * len(test)
     for scaled in robust[1:]:
         if loss == "cross_entropy":

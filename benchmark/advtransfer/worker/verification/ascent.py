@@ -1,4 +1,4 @@
-"""Gradient ascent inside a ball: the battery's own attack.
+"""Gradient ascent inside a ball in l_inf or l_2: the battery's own attack.
 
 It also records zero and non-finite gradients, which are signs of masked gradients.
 
@@ -74,7 +74,7 @@ def gradient_ascent(
         model: In eval mode, with frozen weights.
         inputs: ``(B, ...)``, the centres of the balls.
         labels: ``(B,)``.
-        ball: Ball that the last iterates stay in (see `Ball.at_progress`).
+        ball: Ball that the iterates stay in: in l_inf or l_2 (in l_1 see `sparse_ascent`).
         start: ``(B, ...)``, inside the balls.
         steps: Number of steps.
         loss: Loss to ascend.
@@ -88,26 +88,21 @@ def gradient_ascent(
     zero_gradient = torch.zeros_like(broken)
     non_finite = torch.zeros_like(broken)
     active = torch.arange(len(inputs), device=inputs.device)
-    # The ball that the iterates are in.
-    current = ball
     for k in range(steps):
         logits, gradient = logits_and_gradient(model, points[active], classes[active], loss)
         finite = logits.isfinite().all(1) & gradient.flatten(1).isfinite().all(1)
         non_finite[active] |= ~finite
         zero_gradient[active] |= (gradient.flatten(1) == 0).all(1)
         # A NaN logit can win the argmax, so a misclassification counts only where all is finite.
-        if current is ball:
-            broken[active] |= finite & (logits.argmax(1) != labels[active])
+        broken[active] |= finite & (logits.argmax(1) != labels[active])
         unfinished = torch.ones_like(finite) if on else ~broken[active]
         active, gradient = active[unfinished], gradient[unfinished]
         if not len(active):
             break
-        progress = k / (steps - 1) if steps > 1 else 1.0
-        current = ball.at_progress(progress)
-        points[active] = current.take_step(
+        points[active] = ball.take_step(
             points[active],
             gradient,
-            progress=progress,
+            progress=k / (steps - 1) if steps > 1 else 1.0,
             inputs=inputs[active],
             scale=scale,
         )

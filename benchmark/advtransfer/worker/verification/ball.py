@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -21,26 +21,10 @@ from advtransfer.worker.verification.config import Norm, ThreatModel
 STEP_LENGTHS: Mapping[Norm, tuple[float, float]] = {
     "linf": (1.0, 0.03),
     "l2": (1.0, 0.03),
-    "l1": (10.0, 0.05),
 }
-"""Lengths of the first and the last step of an ascent, in radii.
+"""Lengths of the first and the last step of an ascent, in radii; in l_1 see `sparse_ascent`.
 
 They fall geometrically: the first steps cross the ball, the last ones settle.
-"""
-
-L1_PIXEL_SHARES = (0.05, 0.003)
-"""Shares of the pixels that the first and the last step of an l_1 ascent move.
-
-An l_1 radius is best spent on few pixels, and the steps find out which.
-"""
-
-L1_START_RADIUS = 4.0
-L1_WIDE_SHARE = 0.7
-"""An l_1 ascent starts in a ball of four times the radius, which shrinks in 70 % of its steps.
-
-The corners of an l_1 ball hold an ascent on the pixels it began with; a wide ball lets go of them
-(as in Croce and Hein, 2021). Of 200 images of robust networks it left 90 at a radius of 6 (MNIST) and
-113 at 4 (Fashion-MNIST), `foolbox/autoattack: fast` 85 and 113, an ascent without it 101 and 120.
 """
 
 L1_NOISE_SHARE = 0.05
@@ -60,13 +44,6 @@ class Ball:
     threat: ThreatModel
     bounds: tuple[float, float] | None
 
-    def at_progress(self, progress: float) -> Ball:
-        """Return the ball that the iterates of an ascent stay in: in l_1 a wider one at first."""
-        if self.threat.norm != "l1" or progress >= L1_WIDE_SHARE:
-            return self
-        factor = L1_START_RADIUS + (1 - L1_START_RADIUS) * progress / L1_WIDE_SHARE
-        return replace(self, threat=replace(self.threat, eps=factor * self.threat.eps))
-
     def take_step(
         self,
         points: Tensor,
@@ -76,7 +53,7 @@ class Ball:
         inputs: Tensor,
         scale: float = 1.0,
     ) -> Tensor:
-        """Return the points after one ascent step, inside the balls around `inputs`.
+        """Return the points after one ascent step in l_inf or l_2, inside the balls around `inputs`.
 
         Args:
             points: ``(B, ...)``.
@@ -88,12 +65,7 @@ class Ball:
         norm, eps = self.threat.norm, self.threat.eps
         first, last = STEP_LENGTHS[norm]
         length = scale * eps * first * (last / first) ** progress
-        if norm == "l1":
-            most, fewest = L1_PIXEL_SHARES
-            direction = sparse_direction(gradient, most * (fewest / most) ** progress)
-        else:
-            direction = steepest_direction(gradient, norm)
-        return self.project_back(points + length * direction, inputs)
+        return self.project_back(points + length * steepest_direction(gradient, norm), inputs)
 
     def steepest_point(self, gradient: Tensor, inputs: Tensor) -> Tensor:
         """Return the points of the balls in which a linear loss of this gradient is largest.

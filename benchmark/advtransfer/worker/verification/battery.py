@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from advtransfer.result.comparison import STRONG_SHARE, SUSPICIOUS_SHARE, share_lower_bound
-from advtransfer.result.evidence import BATTERY_VERSION, BatteryEvidence
 from advtransfer.result.evidence import Ball as ResultBall
+from advtransfer.result.evidence import BatteryEvidence, battery_version
 from advtransfer.toolkit.datasets import all_positions
 from advtransfer.toolkit.model_modes import weights_frozen
 from advtransfer.toolkit.subset import draw_test_positions
@@ -78,7 +78,7 @@ class BatteryResult:
             outcomes = torch.stack(list(self.outcomes.values()))
         return BatteryEvidence(
             ResultBall(threat.norm, threat.eps),
-            BATTERY_VERSION,
+            battery_version(threat.norm),
             of,
             self.positions.numpy(),
             (outcomes == Outcome.BROKEN).any(0).numpy(),

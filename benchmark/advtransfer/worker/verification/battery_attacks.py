@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from advtransfer.toolkit.prediction import KERNEL_BATCH
 from advtransfer.types import Examples, Outcome, Samples, Shape
 from advtransfer.worker.verification.ascent import (
+    AscentResult,
     cross_entropy_loss,
     gradient_ascent,
     logits_and_gradient,
@@ -25,6 +26,7 @@ from advtransfer.worker.verification.ascent import (
 from advtransfer.worker.verification.ball import Ball
 from advtransfer.worker.verification.config import BatteryConfig
 from advtransfer.worker.verification.examples import legal_examples
+from advtransfer.worker.verification.sparse_ascent import sparse_ascent
 
 NOISE_BLOCK_VALUES = 2**25
 """Pixel values of random points held in memory at a time, 128 MiB in float32.
@@ -180,7 +182,7 @@ class BatteryAttacks:
 
     def _ascend_to_targets(self, rows: Tensor, targets: Tensor, steps: int, *, what: str) -> None:
         samples = self.batch[rows]
-        result = gradient_ascent(
+        result = _ascent_in(self.ball)(
             self.model,
             samples.inputs,
             samples.labels,
@@ -253,7 +255,7 @@ def source_examples(
     module = _FunctionModule(source)
     predicted = logits_of(module, batch.inputs).argmax(1)
     # Broken samples go on: an example that is far over the boundary transfers better.
-    return gradient_ascent(
+    return _ascent_in(ball)(
         module,
         batch.inputs,
         predicted,
@@ -263,6 +265,11 @@ def source_examples(
         loss=cross_entropy_loss,
         on=True,
     ).points
+
+
+def _ascent_in(ball: Ball) -> Callable[..., AscentResult]:
+    """Return the ascent in the norm of a ball."""
+    return sparse_ascent if ball.threat.norm == "l1" else gradient_ascent
 
 
 class _FunctionModule(nn.Module):

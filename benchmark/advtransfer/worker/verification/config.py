@@ -34,7 +34,7 @@ class BatteryConfig:
         starts: Random starts of the targeted ascent, for each target.
         steps: Steps of each targeted ascent.
         l1_targets: Number of classes in l_1, where an ascent takes more steps.
-        l1_steps: Number of steps in l_1.
+        l1_steps: Number of steps in l_1, over all phases of `sparse_ascent`.
         unbounded_steps: Steps of the attack that may use the whole box.
         noise_draws: Random points of the ball's surface for each sample.
         source_steps: Steps of the attack on the source whose examples are transferred.
@@ -46,8 +46,8 @@ class BatteryConfig:
     targets: int = 9
     starts: int = 1
     steps: int = 20
-    l1_targets: int = 3
-    l1_steps: int = 100
+    l1_targets: int = 5
+    l1_steps: int = 50
     unbounded_steps: int = 20
     noise_draws: int = 10
     source_steps: int = 10
@@ -69,7 +69,9 @@ BATTERY_SIZES: Mapping[Size, BatteryConfig] = {
 }
 """Both attack the same samples.
 
-`small` is as strong as `foolbox/autoattack: fast` in l_inf and l_2, and up to 2.5 points weaker in
-l_1 (measured). `full` takes two to ten times the steps and a hundred times the noise; it is for a
+`small` is as strong as `foolbox/autoattack: fast` in l_inf and l_2. In l_1 it left 1.0 point fewer on
+200 images of a robust MNIST network, as many on one robust to l_inf of the digits, and .7 points more
+on a natural one and on one robust to l_2 (269 images; measured on networks that it was not tuned on).
+`full` takes two to ten times the steps and a hundred times the noise; it is for a
 model that one does not trust, such as a defence that is being proposed.
 """
