@@ -21,6 +21,7 @@ DOCUMENTS = [
     "docs/pages.md",
     "docs/statistics.md",
     "docs/export.md",
+    "docs/verifying.md",
 ]
 PLUGINS = ROOT / "plugins"
 PLACES = (ROOT, ROOT / "benchmark" / "advtransfer", PLUGINS, *sorted(PLUGINS.glob("advtransfer_*")))

@@ -152,7 +152,7 @@ def test_replicates_of_a_source_are_one_row_whose_unit_is_the_training(bench: Be
     robust = bench.row(table, "robust")
 
     low, high = share_interval(board(shares))
-    assert f"**.523** [{written(low)}, {written(high)}]" == robust[3]
+    assert f".523 [{written(low)}, {written(high)}]" == robust[3]
     down, up = difference_interval(
         board(shares) - board([[0.385, 0.395, 0.405, 0.415]]), unreplicated=True
     )
@@ -265,7 +265,7 @@ def test_skipped_evaluation_hides_no_other_number_of_its_row(bench: Bench) -> No
         "1-3",
         "odd",
         "probe",
-        "**.900** [.880, .917]",
+        ".900 [.880, .917]",
         "skipped",
         f"+.300 [{written(down, sign=True)}, {written(up, sign=True)}]",
         "3",

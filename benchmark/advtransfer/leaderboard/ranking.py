@@ -72,7 +72,8 @@ class TableCell:
         is_share: Whether it is a share of test samples.
         verdict: The worst verdict of its results.
         probe: The host's own attacks behind a robust accuracy, None for other metrics.
-        best: Whether it is better than all others of its column, and no interval overlaps.
+        best: Whether the row is surely first in the column that ranks rows; in others, whether it is better
+            than all others and no interval overlaps.
     """
 
     aggregate: Aggregate
@@ -134,7 +135,7 @@ def rank_rows(
     scores = _sort_scores(cells, ranking)
     unlearned = {row: _unlearned_count(row, data) for row in rows}
     learned = {row: row_cells for row, row_cells in cells.items() if not unlearned[row]}
-    best = _best_cells(learned, shown, ranking)
+    best = _best_cells(learned, shown)
     complete = {row: learned[row] for row in learned if _is_complete(row, cells, ranking)}
     groups = _rank_groups(complete, ranking)
 
@@ -145,8 +146,13 @@ def rank_rows(
     ranks = _ranks_of(ordered, groups, cells, ranking, data)
     lines: list[TableLine] = []
     for row in ordered:
-        marked = {name: replace(cell, best=cell is best[name]) for name, cell in cells[row].items()}
         group, rank_range = ranks.get(row, (None, None))
+        marked = {name: replace(cell, best=cell is best[name]) for name, cell in cells[row].items()}
+        if ranking and ranking.column.name in marked:
+            # Bold says what the ranks say: intervals that do not overlap need not tell rows apart.
+            name = ranking.column.name
+            is_first = group is not None and len(group.ranges) > 1 and rank_range == RankRange(1, 1)
+            marked[name] = replace(marked[name], best=is_first)
         line = TableLine(
             row,
             rank_range,
@@ -313,45 +319,30 @@ def _unlearned_count(row: LeaderboardRow, data: RunData) -> int:
 def _best_cells(
     cells: Mapping[LeaderboardRow, Mapping[str, TableCell]],
     names: Iterable[str],
-    ranking: Ranking | None,
 ) -> dict[str, TableCell | None]:
-    """Return the best cell of each column, None without a clear one."""
+    """Return the best cell of each column that does not rank rows, None without a clear one."""
     best: dict[str, TableCell | None] = {}
     for name in names:
         column_cells = [row_cells[name] for row_cells in cells.values() if name in row_cells]
-        lowest = _is_lowest_best(name, ranking)
-        best[name] = _best_cell(column_cells, lowest=lowest)
+        best[name] = _best_cell(column_cells)
     return best
 
 
-def _is_lowest_best(name: str, ranking: Ranking | None) -> bool:
-    """Return whether the suite says that the lowest value of a column is its best."""
-    return ranking is not None and ranking.lowest_is_best and ranking.column.name == name
-
-
-def _best_cell(cells: Sequence[TableCell], *, lowest: bool) -> TableCell | None:
-    """Return the highest share (or the lowest number) if its interval overlaps no other.
-
-    Metrics that are not shares have no known direction unless they rank the rows.
-    """
+def _best_cell(cells: Sequence[TableCell]) -> TableCell | None:
+    """Return the highest share if its interval overlaps no other; other metrics have no known direction."""
     usual = usual_images(cell.probe for cell in cells)
     # Suspicious numbers are often too good, and so are accuracies under attack without a battery:
     # they must not keep another from being the best.
     ranked = [cell for cell in cells if cell.verdict.is_ranked and is_comparable(cell.probe, usual)]
-    intervals: list[tuple[float, float]] = []
-    for cell in ranked:
-        if cell.aggregate.interval and (cell.is_share or lowest):
-            intervals.append(cell.aggregate.interval)
+    intervals = [
+        cell.aggregate.interval for cell in ranked if cell.aggregate.interval and cell.is_share
+    ]
     if len(ranked) < 2 or len(intervals) < len(ranked):
         return None
-    best = min(ranked, key=lambda cell: cell.aggregate.high if lowest else -cell.aggregate.low)
-    low, high = intervals[ranked.index(best)]
+    best = max(ranked, key=lambda cell: cell.aggregate.low)
+    low, _ = intervals[ranked.index(best)]
     others = [end for cell, end in zip(ranked, intervals, strict=True) if cell is not best]
-    if lowest:
-        is_clear = all(high < other_low for other_low, _ in others)
-    else:
-        is_clear = all(low > other_high for _, other_high in others)
-    return best if is_clear else None
+    return best if all(low > other_high for _, other_high in others) else None
 
 
 def _difference_to_baseline(

@@ -154,16 +154,11 @@ def legend_section(data: RunData, *, ranking: Ranking | None, baseline: Json) ->
 
 
 def _ranking_text(ranking: Ranking) -> str:
-    name = inline_code(ranking.column.name)
-    if ranking.lowest_is_best:
-        return (
-            f"Rows are ranked by the mean of {name}; lower is better. Bold: the lowest {name} if "
-            "its interval lies below all others, and in other columns the highest share if its "
-            "interval lies above all others."
-        )
+    direction = "lower" if ranking.lowest_is_best else "higher"
     return (
-        f"Rows are ranked by the mean of {name}; higher is better. Bold: the highest share of a "
-        "column if its interval lies above all others."
+        f"Rows are ranked by the mean of {inline_code(ranking.column.name)}; {direction} is better. Bold: in "
+        "this column the row that is surely first, in others the highest share if its interval lies above "
+        "all others."
     )
 
 
