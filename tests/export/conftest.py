@@ -31,7 +31,7 @@ CANARIES = {
 }
 
 
-def leaderboard_fixtures() -> Any:  # noqa: ANN401  # a module
+def leaderboard_fixtures() -> Any:  # noqa: ANN401  # Any: a module
     """Return the conftest of the leaderboard's tests, which no test here can import by name."""
     path = Path(__file__).parents[1] / "leaderboard" / "conftest.py"
     spec = importlib.util.spec_from_file_location("leaderboard_fixtures", path)

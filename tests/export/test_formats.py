@@ -50,7 +50,7 @@ def written_bytes(bench: Bench, table: str, writer: Callable[..., None]) -> byte
     return file.getvalue()
 
 
-def expected_rows(bench: Bench, table: str) -> list[dict[str, Any]]:
+def expected_rows(bench: Bench, table: str) -> list[dict[str, Any]]:  # Any: cells of a table
     data = gather_run_data(bench.run())
     return [dict(row) for row in (metric_rows(data) if table == "metrics" else outcome_rows(data))]
 

@@ -269,7 +269,7 @@ def test_contrast_that_names_no_row_is_listed_and_the_default_stands(bench: Benc
 )
 def test_malformed_contrast_of_a_foreign_plan_is_refused(answer: object) -> None:
     with pytest.raises(BadInput, match="leaderboard answer"):
-        read_contrast({"rank_by": "clean.accuracy", "answer": answer})  # type: ignore[dict-item]
+        read_contrast({"rank_by": "clean.accuracy", "answer": answer})  # type: ignore[dict-item]  # settings as YAML has them
 
 
 def test_foreign_names_are_no_markup(bench: Bench) -> None:

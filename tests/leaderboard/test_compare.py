@@ -17,7 +17,7 @@ from advtransfer.planning import Plan
 from advtransfer.result import Run
 
 RESULTS = Path(__file__).parents[2] / "leaderboard" / "results" / "quickstart"
-Records = dict[str, dict[str, Any]]  # Any: JSON
+Change: TypeAlias = Callable[[dict[str, Any]], None]  # Any: JSON
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ def original(bundle: Path) -> RunSide:
     return RunSide(Plan.from_json(run.read_plan()), records, run.read_environments())
 
 
-def changed(side: RunSide, change: Callable[[dict[str, Any]], None]) -> RunSide:
+def changed(side: RunSide, change: Change) -> RunSide:
     """Return a side with a change in its plan, every record and every environment."""
     sides: dict[str, Any] = {  # Any: JSON
         "plan": side.plan.to_json(),
@@ -47,75 +47,74 @@ def of_kind(sides: dict[str, Any], kind: str) -> list[dict[str, Any]]:  # Any: J
     return [record for record in sides["records"].values() if record["kind"] == kind]
 
 
-def another_suite(sides: dict[str, Any]) -> None:
+def another_suite(sides: dict[str, Any]) -> None:  # Any: JSON
     sides["plan"]["suite"] = "another"
 
 
-def another_option(sides: dict[str, Any]) -> None:
+def another_option(sides: dict[str, Any]) -> None:  # Any: JSON
     for record in of_kind(sides, "fit"):
         if record["asked"]["use"] == "finetune/blocks":
             record["asked"]["options"]["epochs"] = 61
             record["weights"]["digest"] = "1" * 64
 
 
-def another_plugin(sides: dict[str, Any]) -> None:
+def another_plugin(sides: dict[str, Any]) -> None:  # Any: JSON
     for record in of_kind(sides, "fit"):
         record["provenance"]["plugin"]["version"] = "9.9"
         record["weights"]["digest"] = "1" * 64
 
 
-def other_code(sides: dict[str, Any]) -> None:
+def other_code(sides: dict[str, Any]) -> None:  # Any: JSON
     for record in of_kind(sides, "result"):
         record["observed"]["code"]["foolbox"] = "1" * 64
 
 
-def another_library(sides: dict[str, Any]) -> None:
+def another_library(sides: dict[str, Any]) -> None:  # Any: JSON
     for environment in sides["environments"].values():
         environment["libraries"]["torch"] = "1.0"
     for record in of_kind(sides, "fit"):
         record["weights"]["digest"] = "1" * 64
 
 
-def another_device(sides: dict[str, Any]) -> None:
+def another_device(sides: dict[str, Any]) -> None:  # Any: JSON
     for record in sides["records"].values():
         record["provenance"]["device"] = "cuda"
     for record in of_kind(sides, "source"):
         record["weights"]["digest"] = "1" * 64
 
 
-def another_processor(sides: dict[str, Any]) -> None:
+def another_processor(sides: dict[str, Any]) -> None:  # Any: JSON
     for environment in sides["environments"].values():
         environment["processor"]["model"] = "another"
     for record in of_kind(sides, "source"):
         record["weights"]["digest"] = "1" * 64
 
 
-def other_threads(sides: dict[str, Any]) -> None:
+def other_threads(sides: dict[str, Any]) -> None:  # Any: JSON
     for record in sides["records"].values():
         record["provenance"]["threads"] = 7
 
 
-def other_data(sides: dict[str, Any]) -> None:
+def other_data(sides: dict[str, Any]) -> None:  # Any: JSON
     for record in of_kind(sides, "fit"):
         record["provenance"]["data"]["train"] = "1" * 64
         record["weights"]["digest"] = "1" * 64
 
 
-def other_weights(sides: dict[str, Any]) -> None:
+def other_weights(sides: dict[str, Any]) -> None:  # Any: JSON
     for record in of_kind(sides, "source"):
         record["weights"]["digest"] = "1" * 64
 
 
-def other_seeds(sides: dict[str, Any]) -> None:
+def other_seeds(sides: dict[str, Any]) -> None:  # Any: JSON
     sides["plan"]["trials"] = [each for each in sides["plan"]["trials"] if each["seed"] != 2]
 
 
-def another_battery(sides: dict[str, Any]) -> None:
+def another_battery(sides: dict[str, Any]) -> None:  # Any: JSON
     for record in of_kind(sides, "battery"):
         record["asked"]["options"]["size"] = "full"
 
 
-Change: TypeAlias = Callable[[dict[str, Any]], None]  # Any: JSON
 CHANGES: dict[Change, str] = {
     another_suite: "suite",
     another_option: "options",
@@ -133,9 +132,7 @@ CHANGES: dict[Change, str] = {
 
 
 @pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__)
-def test_the_thing_that_differs_is_named_first(
-    original: RunSide, change: Callable[[dict[str, Any]], None]
-) -> None:
+def test_the_thing_that_differs_is_named_first(original: RunSide, change: Change) -> None:
     other = changed(original, change)
     trials = {trial.id: trial for trial in other.plan.trials}
     pairs = [(trial, trials[trial.id]) for trial in original.plan.trials if trial.id in trials]

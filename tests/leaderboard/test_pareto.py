@@ -148,7 +148,7 @@ def add_trial(
     kept = round(100 * robust)
     labels = {"largest_class": 0.1, "one_class": False}
     attack = [ROBUST] * kept + [BROKEN] * (right - kept) + [WRONG] * (100 - right)
-    bench.checked(trial, attack, labels=labels, **options)  # type: ignore[arg-type]
+    bench.checked(trial, attack, labels=labels, **options)  # type: ignore[arg-type]  # options of the helper
     bench.result(
         trial["evaluations"]["clean"][0], "foolbox/clean_accuracy", {}, {"accuracy": clean}
     )

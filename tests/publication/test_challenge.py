@@ -135,7 +135,9 @@ def attacked(finished: Case) -> Arrays:
     return {"keys": np.array(list(model.test.keys)), "inputs": moved, "clean": clean}
 
 
-def save_examples(path: Path, keys: NDArray[Any], inputs: NDArray[Any]) -> Path:
+def save_examples(
+    path: Path, keys: NDArray[Any], inputs: NDArray[Any]
+) -> Path:  # Any: keys and inputs
     np.savez(path, keys=keys.astype(np.int64), inputs=inputs.astype(np.float32))
     return path
 
@@ -170,7 +172,7 @@ def test_a_second_challenge_credits_only_what_the_first_left(
     assert len(read_challenges(case.folder)[0]) == 1
 
 
-def noise(attacked: Arrays) -> NDArray[Any]:
+def noise(attacked: Arrays) -> NDArray[Any]:  # Any: as above
     generator = np.random.default_rng(0)
     return (attacked["clean"] + generator.uniform(-1e-4, 1e-4, attacked["clean"].shape)).clip(0, 1)
 
@@ -219,7 +221,7 @@ def test_other_weights_are_not_reproduced_and_lower_nothing(
     record = Run(case.folder).read_record(case.trial)
     file = next(case.folder.glob(f"records/*/{case.trial}.json"))
     original = file.read_bytes()
-    changed = {**record, "weights": {**record["weights"], "digest": "0" * 64}}  # type: ignore[dict-item]
+    changed = {**record, "weights": {**record["weights"], "digest": "0" * 64}}  # type: ignore[dict-item]  # JSON of a record
     try:
         file.write_text(json.dumps(changed))
         result = case.challenge(

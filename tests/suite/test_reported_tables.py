@@ -94,7 +94,7 @@ def test_every_figure_of_utrera_stands_in_its_row_of_the_paper() -> None:
         for cells in printed
         if len(cells) == 6 and cells[1][:1].isdigit()
     )
-    ours = Counter((int(str(row[1])), *map(float, row[2:])) for row in table.rows)  # type: ignore[arg-type]
+    ours = Counter((int(str(row[1])), *map(float, row[2:])) for row in table.rows)  # type: ignore[arg-type]  # figures, checked above
     assert ours == rows
     sizes = {
         target: [row[1] for row in table.rows if row[0] == target]

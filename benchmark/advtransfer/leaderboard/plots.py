@@ -206,7 +206,7 @@ def _spread_positions(xs: Sequence[float], index: int, *, of: int, scale: str) -
     return [x + spread * steps for x in xs]
 
 
-def _label_line(index: int) -> dict[str, Any]:
+def _label_line(index: int) -> dict[str, Any]:  # Any: options of matplotlib
     """Return color, marker and dash of the label at a place. Any: matplotlib types each keyword for itself."""
     return {
         "color": COLORS[index % len(COLORS)],
@@ -217,7 +217,7 @@ def _label_line(index: int) -> dict[str, Any]:
     }
 
 
-def _legend_line(line: Mapping[str, Any]) -> Artist:
+def _legend_line(line: Mapping[str, Any]) -> Artist:  # Any: options of matplotlib
     from matplotlib.lines import Line2D
 
     return Line2D([], [], **line)

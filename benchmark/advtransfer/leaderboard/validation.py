@@ -43,7 +43,9 @@ class FitCurves(NamedTuple):
     columns: Mapping[str, tuple[tuple[int, float], ...]]
 
 
-def training_curves(fit: Mapping[str, Any], names: Collection[str]) -> FitCurves | None:
+def training_curves(
+    fit: Mapping[str, Any], names: Collection[str]
+) -> FitCurves | None:  # Any: JSON of a record
     """Return the requested columns of a fit's curves, None where it was not trained in epochs."""
     # Rows of candidates are no epochs.
     rows = [row for row in fit.get("curves", ()) if "epoch" in row]

@@ -117,7 +117,7 @@ def check_board(
     yield from _plan_faults(run, plan, boards.planned, host, notes)
 
 
-def _version_faults(
+def _version_faults(  # Any: JSON of a manifest
     run: Run, manifest: Mapping[str, Any], board: Board, notes: list[str]
 ) -> Iterator[Fault]:
     """Yield ids that differ from those of a board's file, and a root that is not the one in its index."""
@@ -200,7 +200,9 @@ def earlier_submissions(run: Run, boards: LocalBoards) -> Iterator[tuple[str, Ru
             yield path.name, Run(path)
 
 
-def _submission_key(manifest: Mapping[str, Any], order: Iterable[str]) -> tuple[int, str, str]:
+def _submission_key(
+    manifest: Mapping[str, Any], order: Iterable[str]
+) -> tuple[int, str, str]:  # Any: JSON of a manifest
     """Return a key to sort submissions by: place in the index, then date, then name."""
     names = list(order)
     name = str(manifest["name"])
