@@ -147,7 +147,8 @@ def recompute_battery(record: RecordJson) -> list[RecordFault]:
 
 
 def _is_current(battery: RecordJson) -> bool:
-    return bool(battery["asked"]["version"] == battery_version(battery["asked"]["options"]["norm"]))
+    asked = battery["asked"]
+    return bool(asked["version"] == battery_version(str(asked["options"].get("norm", ""))))
 
 
 def _battery_comparisons(

@@ -177,7 +177,8 @@ def current_battery_id(record: RecordJson, size: str) -> str:
     """Return the id that the battery of a record has today, in this size."""
     asked = record["asked"]
     options = {**asked["options"], "size": size}
-    version = battery_version(options["norm"])
+    # A record from elsewhere may name no norm.
+    version = battery_version(str(options.get("norm", "")))
     return content_id({**asked, "version": version, "options": options})
 
 
