@@ -232,7 +232,10 @@ def _find_metric(
     ]
     if len(matching) == 1 and trial.id in records:
         return matching[0]
-    choices = ", ".join(f"{label}.{name}" for label, name, _ in claims) or "none, it has no result"
+    choices = (
+        ", ".join(f"{label}.{name}" for label, name, _ in claims)
+        or "none: it has no robust accuracy"
+    )
     found = f"--metric {text[:100]!r}, of which {trial.name} has {len(matching)}"
     raise BadInput([Problem(found, f"one of {choices}", "name one of them")])
 

@@ -16,15 +16,19 @@ def verification_lines(verification: Verification, *, replayed: bool = False) ->
     kinds = ", ".join(f"{count:,} {kind}" for kind, count in sorted(found.records.items()))
     lines = [
         f"{found.bundle}: {found.records.total():,} records ({kinds or 'none'})",
-        (
+    ]
+    if found.records:
+        lines.append(
             f"recomputed: {found.shares:,} shares with intervals, {found.means:,} means of arrays, "
             f"{found.checks:,} comparisons with batteries, {found.folds:,} folds, every id and verdict"
-        ),
-    ]
+        )
     if as_recorded := sum(found.as_recorded.values()):
         uses = ", ".join(use for use, count in sorted(found.as_recorded.items()) if count)
         lines.append(f"as recorded: {as_recorded:,} metrics without outcomes ({uses})")
-    lines.append("as recorded: cards and probes of sources, curves and facts of fits")
+    lines.append(
+        "as recorded: cards and probes of sources, curves and facts of fits, class shares of labels, "
+        "digests of weights and data, devices, times"
+    )
     lines += [f"note: {note}" for note in found.notes]
     if not replayed:
         lines.append(UNSEEN)
