@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from advtransfer.cli import main
 from advtransfer.leaderboard.run_causes import CAUSES, RunSide, find_causes
-from advtransfer.leaderboard.run_comparison import compare_runs
+from advtransfer.leaderboard.run_comparison import ComparisonReport, compare_runs
 from advtransfer.planning import Plan
 from advtransfer.result import Run
 
@@ -189,3 +189,34 @@ def test_unusable_arguments_are_told(bundle: Path, extra: list[str], expected: s
     result = CliRunner().invoke(main, ["compare", str(bundle), *extra])
     assert result.exit_code == 2
     assert expected in result.output
+
+
+def test_rows_without_a_common_trial_name_their_options_and_are_not_called_noise(
+    bundle: Path,
+) -> None:
+    report = compare_runs(Run(bundle), Run(bundle), rows=("natural probe", "random block1"))
+    lone = compare_runs_with_seeds_apart(bundle)
+    assert report.causes[0].kind == "options"
+    assert lone.causes[0].kind == "options"
+    assert not {cause.kind for cause in lone.causes} & {"weights", "data"}
+    assert lone.comparisons
+    assert not any(each.is_paired or each.is_beyond_noise for each in lone.comparisons)
+    text = "\n".join(lone.lines())
+    assert "0 within noise" in text
+    assert f"{sum(not each.is_equal for each in lone.comparisons)} not tested" in text
+    assert "nothing differs" not in text
+
+
+def compare_runs_with_seeds_apart(bundle: Path) -> ComparisonReport:
+    """Compare two rows of which the first has seed 0 alone, and the second all others."""
+    plans = []
+    for keep in ((0,), (1, 2)):
+        plan: dict[str, Any] = copy.deepcopy(dict(Run(bundle).read_plan()))
+        plan["trials"] = [each for each in plan["trials"] if each["seed"] in keep]
+        plans.append(plan)
+    runs = []
+    for plan in plans:
+        run = Run(bundle)
+        run.read_plan = lambda plan=plan: plan  # type: ignore[method-assign,misc]  # a part of the plan
+        runs.append(run)
+    return compare_runs(runs[0], runs[1], rows=("natural probe", "random block1"))

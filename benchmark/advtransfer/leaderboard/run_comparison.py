@@ -10,7 +10,7 @@ from advtransfer.errors import BadInput, Problem
 from advtransfer.leaderboard.aggregates import Aggregate, aggregate_metrics, paired_difference
 from advtransfer.leaderboard.markdown import count_noun, format_interval, format_number
 from advtransfer.leaderboard.publish import load_run_records
-from advtransfer.leaderboard.run_causes import Cause, RunSide, TrialPair, find_causes
+from advtransfer.leaderboard.run_causes import CAUSES, Cause, RunSide, TrialPair, find_causes
 from advtransfer.leaderboard.run_data import Metric, RunData, gather_run_data
 from advtransfer.leaderboard.table_rows import (
     Column,
@@ -21,6 +21,7 @@ from advtransfer.leaderboard.table_rows import (
     find_column,
     group_rows,
 )
+from advtransfer.planning import Trial
 from advtransfer.result import Run
 from advtransfer.statistics import holm_correction
 from advtransfer.text import printable_text
@@ -74,6 +75,7 @@ class ComparisonReport:
     causes: tuple[Cause, ...]
     comparisons: tuple[Comparison, ...]
     unmatched: tuple[int, int]
+    has_pairs: bool = True
 
     def lines(self) -> list[str]:
         """Return the report, the likeliest cause first."""
@@ -105,6 +107,8 @@ class ComparisonReport:
     def _first_line(self) -> str:
         if self.causes:
             return f"likely cause of any difference: {self.causes[0]}"
+        if not self.has_pairs:
+            return "no trial of one side has a counterpart on the other: causes cannot be told"
         return "nothing differs in what the records say of suite, code, machine, data, weights and seeds"
 
     def _cause_lines(self) -> Iterator[str]:
@@ -116,18 +120,19 @@ class ComparisonReport:
         if not self.comparisons:
             yield "no row has the same metric, target and n on both sides: nothing to compare"
         equal = sum(each.is_equal for each in self.comparisons)
-        beyond = [each for each in self.comparisons if each.is_beyond_noise]
-        within = [
-            each for each in self.comparisons if not each.is_equal and not each.is_beyond_noise
-        ]
+        differing = [each for each in self.comparisons if not each.is_equal]
+        # Without a p nothing is known of noise: an interval of unpaired trials is no test of the family.
+        untested = [each for each in differing if each.difference.p_value is None]
+        beyond = [each for each in differing if each.is_beyond_noise]
+        within = [each for each in differing if each not in untested and each not in beyond]
         if self.comparisons:
             tested = sum(each.difference.p_value is not None for each in self.comparisons)
             yield (
                 f"{count_noun(len(self.comparisons), 'number')} compared (second - first): {equal} equal, "
                 f"{len(within)} within noise, {len(beyond)} beyond it (*: p < .05 after Holm's correction for "
-                f"{tested})"
+                f"{tested}), {len(untested)} not tested"
             )
-        yield from (f"  {each}" for each in (*beyond, *within))
+        yield from (f"  {each}" for each in (*beyond, *untested, *within))
         if any(self.unmatched):
             yield (
                 f"without a counterpart: {count_noun(self.unmatched[0], 'trial')} of the first, "
@@ -152,9 +157,14 @@ def compare_runs(
     data = [gather_run_data(load_run_records(run)) for run in (first, second)]
     chosen = [_find_row(each, rows[at]) for at, each in enumerate(data)] if rows else None
     pairs, unmatched = _pair_trials(data[0], data[1], chosen)
+    loose = _loose_pairs(data[0], data[1], chosen, pairs)
     causes = find_causes(sides[0], sides[1], pairs, whole=chosen is None)
+    # Weights and drawn data of other seeds differ in any case.
+    found = find_causes(sides[0], sides[1], loose, whole=False)
+    causes += [each for each in found if each.kind not in ("weights", "data")]
+    causes.sort(key=lambda cause: CAUSES.index(cause.kind))
     comparisons = _mark_beyond_noise(list(_compare_rows(data[0], data[1], chosen)))
-    return ComparisonReport(tuple(causes), tuple(comparisons), unmatched)
+    return ComparisonReport(tuple(causes), tuple(comparisons), unmatched, bool(pairs or loose))
 
 
 def _side(run: Run) -> RunSide:
@@ -201,6 +211,30 @@ def _pair_trials(
         [(keyed[0][key], keyed[1][key]) for key in common],
         (len(keyed[0]) - len(common), len(keyed[1]) - len(common)),
     )
+
+
+def _loose_pairs(
+    first: RunData,
+    second: RunData,
+    chosen: Sequence[RowName] | None,
+    pairs: Sequence[TrialPair],
+) -> list[TrialPair]:
+    """Return a trial of each side for rows at a target and n of which no training and seed is on both."""
+    firsts: list[dict[tuple[object, ...], Trial]] = []
+    for at, data in enumerate((first, second)):
+        trials: dict[tuple[object, ...], Trial] = {}
+        for trial in data.plan.trials:
+            name = (trial.row, trial.adapter, trial.transfer)
+            if chosen is None or name == chosen[at]:
+                trials.setdefault((None if chosen else name, trial.target, trial.n), trial)
+        firsts.append(trials)
+    exact = {
+        (None if chosen else (one.row, one.adapter, one.transfer), one.target, one.n)
+        for one, _ in pairs
+    }
+    return [
+        (firsts[0][key], firsts[1][key]) for key in firsts[0] if key in firsts[1].keys() - exact
+    ]
 
 
 def _compare_rows(
