@@ -14,7 +14,7 @@ from advtransfer.leaderboard import make_page
 from advtransfer.leaderboard.aggregates import mean_paired_difference, paired_difference
 from advtransfer.leaderboard.answer import Answer
 from advtransfer.leaderboard.contrasts import Contrast, RowName, read_contrast
-from advtransfer.leaderboard.run_data import ImageShares, Metric
+from advtransfer.leaderboard.result_data import ImageShares, Metric
 
 if TYPE_CHECKING:
     from tests.leaderboard.conftest import Bench, Json_

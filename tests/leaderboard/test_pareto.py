@@ -18,7 +18,8 @@ from advtransfer.leaderboard.pareto import (
     pareto_mask,
     resampled_accuracies,
 )
-from advtransfer.leaderboard.run_data import ImageShares, Metric, gather_run_data
+from advtransfer.leaderboard.result_data import ImageShares, Metric
+from advtransfer.leaderboard.run_data import gather_run_data
 from advtransfer.result.record import pack_outcomes, robust_share
 from advtransfer.types import Outcome
 

@@ -9,7 +9,7 @@ import pytest
 
 from advtransfer.leaderboard.aggregates import paired_difference
 from advtransfer.leaderboard.pair_tests import pair_tests, row_values
-from advtransfer.leaderboard.run_data import ImageShares, Metric
+from advtransfer.leaderboard.result_data import ImageShares, Metric
 from advtransfer.text import ABSENT
 
 if TYPE_CHECKING:

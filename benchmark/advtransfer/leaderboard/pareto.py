@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from advtransfer.leaderboard.image_bootstrap import draw_counts
 from advtransfer.leaderboard.probes import CHECKED_GROUP, combine_probes, rank_groups
 from advtransfer.leaderboard.ranking import requested_ranking
-from advtransfer.leaderboard.run_data import Metric, RunData
+from advtransfer.leaderboard.result_data import Metric
+from advtransfer.leaderboard.run_data import RunData
 from advtransfer.leaderboard.table_rows import (
     Column,
     LeaderboardRow,
