@@ -73,7 +73,10 @@ def test_caption_names_the_sample_of_the_intervals(bench: Bench) -> None:
 
     sample = "over 3 subset seeds of one training of each source, and 1000 test images."
     assert f"\n\n95 % intervals: {sample}" in table
-    assert "Δ: paired by training, seed and image; each interval is 95 % for itself." in table
+    assert (
+        "Δ: paired by training, seed and image; each interval has 95 % confidence for itself alone."
+        in table
+    )
 
 
 def test_the_baseline_is_named_as_such_and_has_no_delta(bench: Bench) -> None:
