@@ -258,7 +258,7 @@ def test_contrast_that_names_no_row_is_listed_and_the_default_stands(bench: Benc
     assert ["`answer` selects no table: no trial has its target and n"] == [
         problem.found for problem in page.problems
     ]
-    assert "What the suite asks for and no record has" in page.markdown
+    assert "Requested by the suite, but in no record" in page.markdown
     assert page.answer is not None
     assert "whether robust with probe does better than natural with probe" in page.answer.text
 

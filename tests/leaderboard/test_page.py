@@ -155,13 +155,13 @@ def test_sources_of_values_have_no_column_of_accuracies(bench: Bench) -> None:
 def test_page_says_whether_higher_or_lower_is_better(bench: Bench) -> None:
     bench.filled()
     assert (
-        "`clean.accuracy`; higher is better. Bold: in this column the row that is surely first"
+        "`clean.accuracy`; higher is better. Bold: in this column the row whose only rank is 1,"
         in make_page(bench.run()).markdown
     )
 
     bench.leaderboard["rank_by"] = {"lowest": "clean.accuracy"}
     assert (
-        "`clean.accuracy`; lower is better. Bold: in this column the row that is surely first"
+        "`clean.accuracy`; lower is better. Bold: in this column the row whose only rank is 1,"
         in make_page(bench.run()).markdown
     )
 

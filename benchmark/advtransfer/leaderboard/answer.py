@@ -257,7 +257,7 @@ def _basis_text(difference: Aggregate) -> str:
     images = f"{difference.image_count:,} test images" if difference.image_count else ""
     units = UNITS.get(difference.basis, "").format(difference.unit_count)
     if difference.unit_count < 2 or not units:
-        return f"95 % interval over {images} of one trial alone"
+        return f"95 % interval over {images} of one trial alone, which tells nothing of other seeds or trainings"
     return f"95 % interval over {join_parts([units, images], ' and ')}"
 
 

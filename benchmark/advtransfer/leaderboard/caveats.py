@@ -230,7 +230,7 @@ def leakage_section(data: RunData) -> str:
     )
     note = (
         "Exact: equal pixel by pixel. Near: shifted by a pixel, or saved again as JPEG. "
-        f"{ABSENT} : not counted, since too large."
+        f"{ABSENT}: not counted, since the data are too large."
     )
     return f"## Leakage\n\n{table}\n\n{note}"
 
@@ -295,7 +295,7 @@ def unanswerable_section(problems: Iterable[Problem]) -> str:
     lines = [f"- {escape_markdown(str(problem))}" for problem in problems]
     if not lines:
         return ""
-    return "\n\n".join(["## What the suite asks for and no record has", "\n".join(lines)])
+    return "\n\n".join(["## Requested by the suite, but in no record", "\n".join(lines)])
 
 
 def _check_column(name: Json, data: RunData) -> None:

@@ -11,9 +11,10 @@ from advtransfer.leaderboard.page import Page
 READING = (
     "Each suite asks one question. Its answer is generated from the numbers of its page: *cannot tell* "
     "means that the 95 % interval of the difference includes 0, that the row was chosen among others and "
-    "does not stand out from them, or that too few points were measured. *Yes* and *no* rest on the one difference "
-    "that the suite names. A best row has the highest mean; its range of ranks tells how many rows may be better. "
-    "A page holds the tables, the evidence behind each number, and at its end "
+    "does not stand out from them, or that a correlation has no p below .05. *Yes* and *no* rest on the one "
+    "difference that the suite names. A best row has the best mean; its range of ranks, such as 1-3, tells that up "
+    "to two others may be better. ✓ 1.5: a checked robust accuracy; the host's own attacks broke 1.5 % more of the "
+    "images, and these count as broken. A page holds the tables, the evidence behind each number, and at its end "
     "what it was measured on and how its tables are read."
 )
 SUBMITTING = (

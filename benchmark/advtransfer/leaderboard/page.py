@@ -184,7 +184,7 @@ def _damaged_section(damaged: Mapping[str, str]) -> str:
 
 
 def _results_parts(tables: RankedTables, baseline: Json) -> list[str]:
-    parts = ["## Results"]
+    parts = ["## Results", "" if tables.lines else "The suite plans no trial."]
     for (target, n), lines in tables.lines.items():
         table = render_table(
             lines, columns=tables.columns, ranking=tables.ranking, baseline=baseline, seconds=True

@@ -109,7 +109,8 @@ def _detectable_text(group: RankGroup, detectable: float) -> str:
     else:
         text += ", where at most 1 is possible: practically no difference is detected"
     ways = [help_text for unit, help_text in HELP_TEXTS.items() if unit in group.units]
-    return f"{text}. This takes {', '.join(ways)} or fewer rows."
+    verb = "It takes" if detectable > 1 else "Smaller ones take"
+    return f"{text}. {verb} {', '.join([*ways, 'or fewer rows'])}."
 
 
 def _neighbours_text(pair: Neighbours) -> str:

@@ -27,6 +27,7 @@ NO_INTERVAL = (
     "No number here has an interval: that takes several trials that differ, or shares of test "
     "images."
 )
+NO_NUMBER = "Nothing of this table is measured yet."
 SKIPPED_TEXT = "skipped"
 DETERMINISTIC_MARK = "†"
 SINGLE_MARK = "‡"
@@ -103,7 +104,8 @@ def table_caption(lines: Sequence[TableLine]) -> str:
     aggregates = [cell.aggregate for line in lines for cell in line.cells.values()]
     sampled = [aggregate for aggregate in aggregates if aggregate.interval]
     parts = list(_interval_texts(sampled, unit_texts=_unit_texts(lines)))
-    sentence = f"95 % intervals: {'; '.join(parts)}." if parts else NO_INTERVAL
+    no_interval = NO_INTERVAL if aggregates else NO_NUMBER
+    sentence = f"95 % intervals: {'; '.join(parts)}." if parts else no_interval
     notes = [
         *rank_notes([line.group for line in lines]),
         *_difference_notes(lines),
@@ -144,9 +146,10 @@ def _interval_texts(
         both = [aggregate.unit_count for aggregate in found if aggregate.image_count]
         alone = [aggregate.unit_count for aggregate in found if not aggregate.image_count]
         if both:
-            yield f"over {text.format(format_range(both))}, and {image_text}"
+            units = text.format(format_range(both))
+            yield f"over {units}{',' if ',' in units else ''} and {image_text}"
         if alone:
-            yield f"without outcomes of images, t over {text.format(format_range(alone))}"
+            yield f"in columns without outcomes of images, t-intervals over {text.format(format_range(alone))}"
     for basis, reason in ONE_TRIAL_TEXTS.items():
         if any(aggregate.basis == basis for aggregate in aggregates):
             yield f"{BASIS_MARKS[basis]} over {image_text} alone, since {reason}"
