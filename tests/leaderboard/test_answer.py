@@ -320,6 +320,23 @@ def test_page_answers_first_and_folds_what_it_rests_on(bench: Bench) -> None:
     )
 
 
+def test_page_says_why_an_uncorrected_answer_and_corrected_tables_agree(bench: Bench) -> None:
+    bench.clean = {"natural": [0.50, 0.55, 0.60], "robust": [0.60, 0.71, 0.73]}
+    sides = {"of": {"source": "robust"}, "against": {"source": "natural"}}
+    bench.leaderboard["answer"] = {"metric": "clean.accuracy", **sides}
+    doubted = "The answer does not contradict the tables: "
+    assert doubted not in make_page(bench.filled().run()).markdown  # one difference, one pair
+    for number in range(4):
+        for seed, change in enumerate((-0.2, 0.1, 0.2)):
+            bench.trial(f"other {number}", seed, 0.5 + change * (number % 2 or -1), 0.1)
+
+    page = make_page(bench.run()).markdown
+
+    assert page.partition("\n\n")[2].startswith("**Yes.** ")
+    assert bench.row(page, "robust")[5].endswith("]")  # without a mark
+    assert doubted in page.partition("## Results")[0]
+
+
 # The arithmetic of means over several tables.
 
 

@@ -283,6 +283,21 @@ def test_the_page_has_the_fronts_and_the_figure_draws_them(plane: Bench) -> None
     assert f"({name})" in page.markdown
 
 
+def test_the_page_says_what_few_units_and_a_missing_largest_class_mean(plane: Bench) -> None:
+    page = make_page(plane.run()).markdown
+    assert "Shares over 2 trainings or seeds are rough" in page
+    assert "where .100 is the share of the largest class" in page
+    for record in plane.records.values():
+        if record["kind"] == "result":
+            record.pop("labels", None)
+
+    page = make_page(plane.run()).markdown
+    assert (
+        "above (0, 0): chance is taken as 0, since no record has the share of the largest class"
+        in page
+    )
+
+
 def test_the_same_records_give_the_same_shares_in_any_order(plane: Bench) -> None:
     before = fronts_of(plane)
     plane.records = dict(reversed(plane.records.items()))
