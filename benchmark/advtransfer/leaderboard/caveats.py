@@ -222,8 +222,8 @@ def leakage_section(data: RunData) -> str:
                 rows.add(((escape_markdown(target), name, *texts), escape_markdown(own_source)))
     if not rows:
         return (
-            "Leakage: no image was found in two of source training data, target training data and "
-            "target test data."
+            "Leakage: no image was found in more than one of the source training data, the target training "
+            "data and the target test data."
         )
     table = markdown_table(
         LEAKAGE_HEADERS, _merge_sources(rows), right=[False, False, False, True, True, True]
