@@ -137,7 +137,7 @@ def test_intervals_of_an_area_cover_a_known_truth(unit_count: int, unit_spread: 
         effects = unit_spread * (np.sqrt(0.7) * shared + np.sqrt(0.3) * own)
         return np.asarray((base + effects)[..., None] + 1.5 * stream.randn(images))
 
-    truth = dominated_area(expit(logits(2000, 500)).mean(axis=(0, 3)), (chance, 0.0))
+    truth = float(dominated_area(expit(logits(2000, 500)).mean(axis=(0, 3)), (chance, 0.0)))
     held = 0
     for _ in range(board_count):
         chances = expit(logits(unit_count, 200))

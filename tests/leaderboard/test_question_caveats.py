@@ -73,13 +73,13 @@ def test_common_caveats_are_printed_once_and_others_by_predictor(bench: Bench) -
     caveats = make_page(bench.run()).markdown.partition("6 points; p from all 720 orders. ")[2]
 
     common, first, second, _ = caveats.split("\n\n", 1)[0], *caveats.split("\n")[2:5]
-    assert "`clean.accuracy` varies between sources only: " in common
+    assert "`clean.accuracy` varies between sources, not over test images." in common
     assert (
-        "- `align.alpha_st`: In the intervals `align.alpha_st` varies between sources only: "
+        "- `align.alpha_st`: In the intervals `align.alpha_st` varies between sources, not over test images."
         in first
     )
     assert first.endswith("Computed over 90 to 95 samples.")
-    assert "`align.alpha_ts` varies between sources only: " in second
+    assert "`align.alpha_ts` varies between sources, not over test images." in second
     assert second.endswith(" Computed over 80 samples.")
 
 
@@ -87,8 +87,8 @@ def test_columns_that_are_not_resampled_are_named(bench: Bench) -> None:
     bench.has_outcomes = False
     page = make_page(with_question(bench, 1, points=6).run()).markdown
 
-    assert "In the intervals `align.alpha_0` varies between sources only: " in page
-    assert "In the intervals `clean.accuracy` varies between sources only: " in page
+    assert "In the intervals `align.alpha_0` varies between sources, not over test images." in page
+    assert "In the intervals `clean.accuracy` varies between sources, not over test images." in page
 
 
 def test_five_points_have_no_interval(bench: Bench) -> None:

@@ -144,10 +144,7 @@ def _scope_caveats(result: PredictorResult, *, across: str) -> Iterator[str]:
     """Yield the sample of intervals and values."""
     if result.coefficients["Pearson"].interval is not None:
         for name in result.fixed_columns:
-            yield (
-                f"In the intervals {inline_code(name)} varies between {across}s only: it is no mean of "
-                "values recorded for each test image."
-            )
+            yield f"In the intervals {inline_code(name)} varies between {across}s, not over test images."
     yield _kept_samples_caveat(result.points)
     references = result.points.reference_count
     if references > 1:
