@@ -199,26 +199,33 @@ def _label_faults(
     board: Mapping[str, Mapping[str, str | float]] | None,
 ) -> Iterator[FactFault]:
     """Yield class shares that no test part can have, or that are missing beside others."""
+    listed = list(records)
     by_test: dict[tuple[str, int], list[_Predictions]] = defaultdict(list)
-    for record in records:
+    # One result with labels tells of its model; records of before labels stand beside others.
+    labelled = {_model_and_test(record) for record in listed if record.get("labels")}
+    for record in listed:
         clean = _clean_metric(record)
         if clean is None:
             continue
-        test, labels = str(record["asked"]["inputs"].get("test")), record.get("labels")
+        (model, test), labels = _model_and_test(record), record.get("labels")
         if not labels:
             is_known = (test, LARGEST_CLASS) in stated
             if board is not None:
                 is_known = LARGEST_CLASS in board.get(test, {})
-            if is_known:
+            if is_known and (model, test) not in labelled:
                 yield FactFault(record["id"], "found no labels; expected the share of a class")
             continue
         correct = unpack_array(record["outcomes"][clean]) != Outcome.WRONG
         yield from _share_faults(record["id"], labels, int(correct.sum()), len(correct))
-        model = str(record["asked"]["inputs"]["model"])
         predictions = _Predictions(record["id"], model, labels["one_class"], correct)
         by_test[test, len(correct)].append(predictions)
     for each in by_test.values():
         yield from _constant_faults(each)
+
+
+def _model_and_test(record: RecordJson) -> tuple[str, str]:
+    inputs = record["asked"]["inputs"]
+    return str(inputs.get("model")), str(inputs.get("test"))
 
 
 def _clean_metric(record: RecordJson) -> str | None:
