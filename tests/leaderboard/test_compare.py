@@ -224,8 +224,10 @@ def compare_runs_with_seeds_apart(bundle: Path) -> ComparisonReport:
     return compare_runs(runs[0], runs[1], rows=("natural probe", "random block1"))
 
 
-def part_of_bundle(bundle: Path, folder: Path, *, keep: Callable[[dict[str, Any]], bool]) -> Run:
-    """Return a copy of a bundle with some records alone; the others have a failed attempt."""
+def part_of_bundle(
+    bundle: Path, folder: Path, *, keep: Callable[[dict[str, Any]], bool]
+) -> Run:  # Any: JSON
+    """Return a copy of a bundle with some of its records alone."""
     shutil.copytree(bundle, folder)
     records = [dict(record) for record in Run(bundle).read_records()]
     shutil.rmtree(folder / "records")
