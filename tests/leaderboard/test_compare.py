@@ -248,7 +248,8 @@ def test_a_run_of_which_nothing_was_measured_is_told(bundle: Path, tmp_path: Pat
 
 
 def test_trials_that_one_side_lacks_are_counted(bundle: Path, tmp_path: Path) -> None:
-    lost = {each["id"] for each in Run(bundle).read_plan()["trials"] if each["seed"] == 2}
+    plan = Plan.from_json(Run(bundle).read_plan())
+    lost = {trial.id for trial in plan.trials if trial.seed == 2}
 
     def is_kept(record: dict[str, Any]) -> bool:  # Any: JSON
         return not lost & {record["id"], record["asked"]["inputs"].get("model")}

@@ -183,7 +183,9 @@ def compare_runs(
     causes += [each for each in found if each.kind not in ("weights", "data")]
     causes.sort(key=lambda cause: CAUSES.index(cause.kind))
     comparisons = _mark_beyond_noise(list(_compare_rows(data[0], data[1], chosen)))
-    counts = [_measured_counts(side, chosen and chosen[at]) for at, side in enumerate(sides)]
+    counts = [
+        _measured_counts(side, chosen[at] if chosen else None) for at, side in enumerate(sides)
+    ]
     return ComparisonReport(
         tuple(causes),
         tuple(comparisons),

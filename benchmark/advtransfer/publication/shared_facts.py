@@ -247,14 +247,16 @@ def _share_faults(id: str, labels: RecordJson, correct: int, of: int) -> Iterato
 
 def _constant_faults(predictions: Sequence[_Predictions]) -> Iterator[FactFault]:
     """Yield results whose `one_class` contradicts others: two classes share no image."""
+    import numpy as np
+
     classes = {each.correct.tobytes(): each.correct for each in predictions if each.one_class}
     # Of an image in two classes, one of both is none.
-    owners = sum(each.astype(int) for each in classes.values()) if classes else None
+    owners = np.sum([*classes.values()], axis=0)
     by_model: dict[str, set[bool]] = defaultdict(set)
     for each in predictions:
         by_model[each.model].add(each.one_class)
     for each in predictions:
-        if each.one_class and owners is not None and (owners[each.correct] > 1).any():
+        if each.one_class and (owners[each.correct] > 1).any():
             text = "found one_class; expected images of one class, which no other class shares"
             yield FactFault(each.record, text)
         if not each.one_class and each.correct.tobytes() in classes:
