@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -220,3 +222,40 @@ def compare_runs_with_seeds_apart(bundle: Path) -> ComparisonReport:
         run.read_plan = lambda plan=plan: plan  # type: ignore[method-assign,misc]  # a part of the plan
         runs.append(run)
     return compare_runs(runs[0], runs[1], rows=("natural probe", "random block1"))
+
+
+def part_of_bundle(
+    bundle: Path, folder: Path, *, keep: Callable[[dict[str, Any]], bool]
+) -> Run:  # Any: JSON
+    """Return a copy of a bundle with some of its records alone."""
+    shutil.copytree(bundle, folder)
+    records = [dict(record) for record in Run(bundle).read_records()]
+    shutil.rmtree(folder / "records")
+    (folder / "records").mkdir()
+    lines = [json.dumps(record) for record in records if keep(record)]
+    (folder / "records" / "all.jsonl").write_text("".join(f"{line}\n" for line in lines))
+    return Run(folder)
+
+
+def test_a_run_of_which_nothing_was_measured_is_told(bundle: Path, tmp_path: Path) -> None:
+    failed = part_of_bundle(bundle, tmp_path / "failed", keep=lambda record: False)
+    for pair in ((Run(bundle), failed), (failed, Run(bundle)), (failed, failed)):
+        report = compare_runs(*pair)
+        text = "\n".join(report.lines())
+        assert report.comparisons == ()
+        assert "no row has the same metric, target and n on both sides: nothing to compare" in text
+        assert "nothing differs" not in text
+
+
+def test_trials_that_one_side_lacks_are_counted(bundle: Path, tmp_path: Path) -> None:
+    plan = Plan.from_json(Run(bundle).read_plan())
+    lost = {trial.id for trial in plan.trials if trial.seed == 2}
+
+    def is_kept(record: dict[str, Any]) -> bool:  # Any: JSON
+        return not lost & {record["id"], record["asked"]["inputs"].get("model")}
+
+    report = compare_runs(Run(bundle), part_of_bundle(bundle, tmp_path / "part", keep=is_kept))
+    text = "\n".join(report.lines())
+    assert report.comparisons
+    assert all(each.is_equal for each in report.comparisons)
+    assert f"not measured: 0 trials of the first, {len(lost)} of the second" in text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -167,6 +168,74 @@ def test_a_withdrawn_submission_stays_listed_and_is_not_ranked(board: Path) -> N
 
     assert "withdrawn" in page.partition("## Submissions")[2]
     assert " hot " not in page.partition("## Submissions")[0]
+
+
+def with_status(board: Path, **statuses: str) -> None:
+    """Write the statuses of submissions into the board's file, and make the pages again."""
+    (path,) = (board / "boards" / "toy").glob("*.json")
+    value = json.loads(path.read_text())
+    for submission in value["submissions"]:
+        submission["status"] = statuses.get(submission["name"], submission["status"])
+    path.write_text(json.dumps(value))
+    rebuild_pages(board)
+
+
+def ranked_rows(board: Path) -> list[str]:
+    tables = (board / "toy" / "README.md").read_text().partition("## Submissions")[0]
+    return [line for line in tables.splitlines() if re.match(r"\| +[0-9]", line)]
+
+
+def test_records_that_were_copied_from_a_withdrawn_submission_are_not_ranked(
+    runs: dict[str, Run], board: Path
+) -> None:
+    # A copy under another name, as anybody could publish it.
+    publish_run(runs["toy"], board, origin("third"))
+    assert any("probe" in row and "first" in row for row in ranked_rows(board))
+    with_status(board, first="withdrawn", second="withdrawn")
+    page = (board / "toy" / "README.md").read_text()
+
+    assert [] == ranked_rows(board)
+    assert "third: 5 records left out, copied from a withdrawn submission" in page
+
+
+def test_what_a_withdrawn_submission_copied_stays_that_of_the_first(
+    runs: dict[str, Run], board: Path
+) -> None:
+    publish_run(runs["toy"], board, origin("third"))
+    with_status(board, second="withdrawn", third="withdrawn")
+
+    assert any("probe" in row for row in ranked_rows(board))
+    assert "left out" not in (board / "toy" / "README.md").read_text()
+
+
+def test_what_was_measured_again_is_ranked_though_the_first_one_is_withdrawn(
+    runs: dict[str, Run], board: Path, tmp_path: Path
+) -> None:
+    again = tmp_path / "again"
+    shutil.copytree(runs["toy"].path, again)
+    for path in again.rglob("records/**/*.json"):
+        record = json.loads(path.read_text())
+        record["observed"]["started"] += 1
+        path.write_text(json.dumps(record))
+    publish_run(Run(again), board, origin("third"))
+    with_status(board, first="withdrawn", second="withdrawn")
+
+    assert any("probe" in row for row in ranked_rows(board))
+
+
+def test_a_board_keeps_the_facts_of_its_first_submission(board: Path) -> None:
+    (path,) = (board / "boards" / "toy").glob("*.json")
+    value = json.loads(path.read_text())
+    (target,) = value["targets"]
+    kept = value.pop("facts")
+    path.write_text(json.dumps(value))
+    rebuild_pages(board)
+
+    assert {"data of test", "images", "largest_class"} == kept[target].keys()
+    assert kept == json.loads(path.read_text())["facts"]
+    path.write_text(json.dumps({**value, "facts": {"t": [1]}}))
+    with pytest.raises(BadInput, match="expected digests and numbers by id"):
+        read_boards(board)
 
 
 @pytest.mark.parametrize(

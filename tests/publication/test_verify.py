@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import lzma
 import shutil
 import subprocess
 import sys
@@ -369,6 +370,19 @@ def weaken_eps_everywhere(bundle: Bundle) -> None:
         bundle.rename(record["id"], {**record["asked"], "options": options})
 
 
+def forge_class_shares(bundle: Bundle) -> None:
+    """One result says that nearly any accuracy is above guessing."""
+    bundle.result(CELL, "clean")["labels"]["largest_class"] = 1 / 269
+
+
+def forge_weights(bundle: Bundle) -> None:
+    bundle.result(CELL, "clean")["provenance"]["weights"]["model"] = "1" * 64
+
+
+def forge_the_device(bundle: Bundle) -> None:
+    bundle.result(CELL, "clean")["provenance"]["device"] = "cuda"
+
+
 THOROUGH: Mapping[str, tuple[Callable[[Bundle], None], str]] = {
     "drop a seed": (drop_a_seed, CELL),
     "drop a seed, in the suite": (drop_a_seed_everywhere, "target digits_5_9"),
@@ -380,6 +394,9 @@ THOROUGH: Mapping[str, tuple[Callable[[Bundle], None], str]] = {
     "unknown as finished": (hide_unfinished_attacks, f"{CELL}, auto"),
     "outcomes a second time": (swap_records, f"{CELL}, clean, accuracy"),
     "raise a limit": (raise_a_limit, f"{CELL}, auto"),
+    "forge class shares": (forge_class_shares, f"{CELL}, clean"),
+    "forge weights": (forge_weights, f"{CELL}, clean"),
+    "forge the device": (forge_the_device, f"{CELL}, clean"),
 }
 
 
@@ -502,6 +519,25 @@ def test_records_of_an_earlier_submission_are_credited_to_it(
     assert "credited" not in notes["honest"]
 
 
+def test_a_source_with_other_weights_than_the_board_has_is_named(
+    published: Path, board_folder: Path, host: Host, tmp_path: Path
+) -> None:
+    folder = tmp_path / "quickstart"
+    shutil.copytree(published, folder / "honest")
+    other = Bundle.copy_of(published, folder / "later")
+    (id,) = [each for each, label in other.plan["sources"].items() if label == "natural[seed=1]"]
+    text = json.dumps(list(other.records.values()))
+    text = text.replace(other.records[id]["weights"]["digest"], "1" * 64)
+    other.records = {record["id"]: record for record in json.loads(text)}
+    other.write()
+    other.seal()
+    boards = load_boards(other.path, board_folder, host)
+    found = verify_bundle(other.path, boards=boards, host=host)
+
+    assert [] == found.faults
+    assert "1 sources and fits have other weights than in 'honest'" in " ".join(found.notes)
+
+
 def test_another_board_than_that_of_the_checkout_is_a_fault(
     published: Path, boards: LocalBoards, host: Host, tmp_path: Path
 ) -> None:
@@ -512,6 +548,59 @@ def test_another_board_than_that_of_the_checkout_is_a_fault(
 
     assert [MANIFEST_FILE] == [fault.where for fault in found.faults]
     assert "found the board bbbbbbbbbbbb; expected one of this checkout" in found.faults[0].text
+
+
+def test_without_a_board_a_bundle_is_not_verified_unless_one_says_so(
+    published: Path, tmp_path: Path
+) -> None:
+    bundle = Bundle.copy_of(published, tmp_path / "mine" / "honest")
+    bundle.plan["suite"] = "mine"
+    bundle.write()
+    (bundle.path / "suite.yaml").rename(tmp_path / "suite.yaml")
+    shutil.copy(tmp_path / "suite.yaml", bundle.path)
+    bundle.seal()
+    arguments = ["verify", str(bundle.path), "--boards", str(tmp_path / "boards")]
+    refused = CliRunner().invoke(main, arguments)
+    accepted = CliRunner().invoke(main, [*arguments, "--no-board"])
+
+    assert (1, 0) == (refused.exit_code, accepted.exit_code)
+    assert "found no board of 'mine' in this checkout; expected the one it is for" in refused.output
+    assert "give --no-board if the suite is new here" in refused.output
+    assert "verified: nothing is wrong" not in accepted.output
+    assert "verified without a board" in accepted.output
+
+
+def test_a_bomb_is_refused_once_in_a_second_and_200_mib(published: Path, tmp_path: Path) -> None:
+    bundle = Bundle.copy_of(published, tmp_path / "quickstart" / "honest")
+    (bundle.path / "records" / "result.jsonl").unlink()
+    packer = lzma.LZMACompressor(preset=0)
+    blank = bytes(1 << 20)
+    packed = b"".join(packer.compress(blank) for _ in range(64)) + packer.flush()
+    (bundle.path / "records" / "result.jsonl.xz").write_bytes(packed)
+    script = (
+        "import sys, time\n"
+        "from pathlib import Path\n"
+        "from advtransfer.host import Host\n"
+        "from advtransfer.publication.board_check import LocalBoards\n"
+        "from advtransfer.publication.verify import verify_bundle\n"
+        "host, before = Host.discover(), time.process_time()\n"
+        "found = verify_bundle(Path(sys.argv[1]), boards=LocalBoards(), host=host)\n"
+        "seconds = time.process_time() - before\n"
+        # The peak of this process alone: that of `resource` begins with the parent's.
+        "status = Path('/proc/self/status')\n"
+        "lines = status.read_text().splitlines() if status.exists() else []\n"
+        "kib = next((line.split()[1] for line in lines if line.startswith('VmHWM')), 0)\n"
+        "print(seconds, kib, *found.faults, *found.notes, sep='\\n')\n"
+    )
+    child = subprocess.run(
+        [sys.executable, "-c", script, str(bundle.path)], capture_output=True, text=True, check=True
+    )
+    seconds, kib, *texts = child.stdout.splitlines()
+
+    assert float(seconds) < 1
+    assert int(kib) < 200 * 1024
+    assert 1 == sum("unpacks to too many bytes" in text for text in texts)
+    assert "not read further, since records cannot be read" == texts[-1]
 
 
 def test_the_command_prints_every_fault_and_ends_with_1(published: Path, tmp_path: Path) -> None:

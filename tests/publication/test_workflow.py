@@ -8,24 +8,32 @@ from typing import Any, cast
 
 import yaml
 
-FILE = Path(__file__).parents[2] / ".github" / "workflows" / "leaderboard.yml"
+FOLDER = Path(__file__).parents[2] / ".github" / "workflows"
+FILE = FOLDER / "leaderboard.yml"
 
 
 def workflow() -> dict[Any, Any]:  # Any: YAML
     return cast("dict[Any, Any]", yaml.safe_load(FILE.read_text("utf-8")))
 
 
-def test_actions_are_pinned_by_commit_and_no_secret_is_named() -> None:
-    uses = [
-        step["uses"]
-        for job in workflow()["jobs"].values()
-        for step in job["steps"]
-        if "uses" in step
-    ]
+def test_actions_are_pinned_by_commit_with_their_tag_and_no_secret_is_named() -> None:
+    for file in FOLDER.glob("*.yml"):
+        text = file.read_text("utf-8")
+        uses = re.findall(r"uses: (.*)", text)
+        pin = r"actions/[\w-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+"
 
-    assert uses
-    assert [] == [use for use in uses if not re.fullmatch(r"actions/[\w-]+@[0-9a-f]{40}", use)]
-    assert "secrets" not in FILE.read_text("utf-8")
+        assert uses
+        assert [] == [use for use in uses if not re.fullmatch(pin, use)]
+        assert "secrets" not in text
+        # One commit for one action and tag.
+        assert len({use.partition(" ")[0] for use in uses}) == len(set(uses))
+
+
+def test_a_suite_without_a_board_fails() -> None:
+    runs = [step["run"] for step in workflow()["jobs"]["verify"]["steps"] if "run" in step]
+
+    assert any("advtransfer verify" in run for run in runs)
+    assert not any("--no-board" in run for run in runs)
 
 
 def test_only_main_may_write_and_a_request_is_read_by_the_base_branch() -> None:

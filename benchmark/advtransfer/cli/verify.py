@@ -41,6 +41,11 @@ from advtransfer.publication.verify import verify_bundle
     metavar="NAME==VERSION",
     help="A plugin of others whose code --replay may run.",
 )
+@click.option(
+    "--no-board",
+    is_flag=True,
+    help="Accept a suite that has no board here; its bundle is held against itself alone.",
+)
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -49,6 +54,7 @@ def command(
     replay: int | None,
     seed: int | None,
     trusted: tuple[str, ...],
+    no_board: bool,
 ) -> None:
     """Check BUNDLE, a folder such as leaderboard/results/quickstart/advtransfer.
 
@@ -59,7 +65,7 @@ def command(
     """
     host = Host.discover()
     local_boards = load_boards(bundle, boards, host)
-    verification = verify_bundle(bundle, boards=local_boards, host=host)
+    verification = verify_bundle(bundle, boards=local_boards, host=host, needs_board=not no_board)
     failed = bool(verification.faults)
     for fault in verification.faults:
         print_note(str(fault))

@@ -71,12 +71,23 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class ComparisonReport:
-    """What differs between two sides, and by how much their results do."""
+    """What differs between two sides, and by how much their results do.
+
+    Attributes:
+        causes: What differs, the likeliest cause first.
+        comparisons: The numbers that both sides have.
+        unmatched: Trials of each side without a counterpart in the other's plan.
+        has_pairs: Whether any trials correspond.
+        unmeasured: Trials of each side that failed or were not run, so that records are missing.
+        is_measured: Whether each side has a trial with all its records.
+    """
 
     causes: tuple[Cause, ...]
     comparisons: tuple[Comparison, ...]
     unmatched: tuple[int, int]
     has_pairs: bool = True
+    unmeasured: tuple[int, int] = (0, 0)
+    is_measured: tuple[bool, bool] = (True, True)
 
     def lines(self) -> list[str]:
         """Return the report, the likeliest cause first."""
@@ -103,6 +114,7 @@ class ComparisonReport:
                 for each in self.comparisons
             ],
             "unmatched": list(self.unmatched),
+            "unmeasured": list(self.unmeasured),
         }
 
     def _first_line(self) -> str:
@@ -110,6 +122,8 @@ class ComparisonReport:
             return f"likely cause of any difference: {self.causes[0]}"
         if not self.has_pairs:
             return "no trial of one side has a counterpart on the other: causes cannot be told"
+        if not all(self.is_measured):
+            return "no trial of one side was measured as a whole: other causes cannot be told"
         return "nothing differs in what the records say of suite, code, machine, data, weights and seeds"
 
     def _cause_lines(self) -> Iterator[str]:
@@ -139,6 +153,11 @@ class ComparisonReport:
                 f"without a counterpart: {count_noun(self.unmatched[0], 'trial')} of the first, "
                 f"{self.unmatched[1]} of the second"
             )
+        if any(self.unmeasured):
+            yield (
+                f"not measured: {count_noun(self.unmeasured[0], 'trial')} of the first, "
+                f"{self.unmeasured[1]} of the second (failed or not run: `advtransfer status` says why)"
+            )
 
 
 def compare_runs(
@@ -165,7 +184,28 @@ def compare_runs(
     causes += [each for each in found if each.kind not in ("weights", "data")]
     causes.sort(key=lambda cause: CAUSES.index(cause.kind))
     comparisons = _mark_beyond_noise(list(_compare_rows(data[0], data[1], chosen)))
-    return ComparisonReport(tuple(causes), tuple(comparisons), unmatched, bool(pairs or loose))
+    counts = [
+        _measured_counts(side, chosen[at] if chosen else None) for at, side in enumerate(sides)
+    ]
+    return ComparisonReport(
+        tuple(causes),
+        tuple(comparisons),
+        unmatched,
+        bool(pairs or loose),
+        unmeasured=(counts[0][1], counts[1][1]),
+        is_measured=(counts[0][0] > 0, counts[1][0] > 0),
+    )
+
+
+def _measured_counts(side: RunSide, chosen: RowName | None) -> tuple[int, int]:
+    """Return the number of trials with all their records, and of those without."""
+    trials = [
+        trial
+        for trial in side.plan.trials
+        if not trial.skipped and chosen in (None, (trial.row, trial.adapter, trial.transfer))
+    ]
+    measured = sum(all(id in side.records for id in trial.record_ids()) for trial in trials)
+    return measured, len(trials) - measured
 
 
 def _side(run: Run) -> RunSide:

@@ -17,6 +17,7 @@ from advtransfer.files import write_atomic
 from advtransfer.node import content_id
 from advtransfer.planning import Plan
 from advtransfer.planning.nodes import SuiteIndex, subset_node, test_node
+from advtransfer.publication.shared_facts import Facts, board_facts
 from advtransfer.result import Run
 from advtransfer.result.bounded_reading import read_json
 from advtransfer.result.run_folder import record_bytes
@@ -89,6 +90,7 @@ class Board:
         axes: What the board asks for.
         submissions: The index, in the order in which they were published.
         superseded_by: Digest of the version after this one, None for the newest.
+        facts: What the first submission recorded of targets and subsets, which later ones are held to.
     """
 
     suite: str
@@ -98,6 +100,7 @@ class Board:
     axes: AxisIds
     submissions: tuple[Submission, ...] = ()
     superseded_by: str | None = None
+    facts: Facts = field(default_factory=dict)
     digest: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -127,6 +130,7 @@ class Board:
             "leaderboard": dict(self.leaderboard),
             "open": list(self.open),
             **{axis: dict(self.axes[axis]) for axis in AXES},
+            "facts": {subject: dict(facts) for subject, facts in self.facts.items()},
             "submissions": [each.to_json() for each in self.submissions],
         }
 
@@ -193,7 +197,14 @@ def board_of_run(run: Run, *, suite: str | None = None) -> Board:
     opened = settings.pop("open", None)
     axes = recorded_axes(run)
     names = tuple(axis for axis in OPEN_AXES if isinstance(opened, list) and axis in opened)
-    return Board(suite or plan.suite, plan.title, settings, names, axes)
+    return Board(
+        suite or plan.suite, plan.title, settings, names, axes, facts=recorded_facts(run, axes)
+    )
+
+
+def recorded_facts(run: Run, axes: AxisIds) -> Facts:
+    """Return what the records of a run say of the targets and subsets of a board."""
+    return board_facts(run.read_records(), {*axes["targets"], *axes["subsets"]})
 
 
 def misfits(board: Board, axes: AxisIds) -> Iterator[Problem]:
@@ -245,6 +256,9 @@ def _read_board(folder: Path, path: Path) -> Board:
     value = read_json(path_without_links(folder, path), limit=MAX_BOARD_BYTES)
     faults = list(field_type_faults(value, BOARD_FIELDS))
     if not faults:
+        # Boards of before have no facts; `advtransfer pages` adds them.
+        faults = list(_fact_type_faults(value.get("facts", {})))
+    if not faults:
         faults = list(_submission_faults(value["submissions"]))
     if faults:
         raise ValueError(faults[0])
@@ -256,11 +270,22 @@ def _read_board(folder: Path, path: Path) -> Board:
         {axis: value[axis] for axis in AXES},
         tuple(Submission(**submission) for submission in value["submissions"]),
         value["superseded_by"],
+        value.get("facts", {}),
     )
     names = (board.suite, board.digest)
     if value["format"] != BOARD_FORMAT or names != (path.parent.name, path.stem):
         raise ValueError(f"its suite and ids give {board.suite}/{board.digest[:12]}")
     return board
+
+
+def _fact_type_faults(facts: object) -> Iterator[str]:
+    kinds = (str, int, float)
+    each_is_known = isinstance(facts, dict) and all(
+        isinstance(values, dict) and all(isinstance(value, kinds) for value in values.values())
+        for values in facts.values()
+    )
+    if not each_is_known:
+        yield f"found the facts {str(facts)[:80]}; expected digests and numbers by id"
 
 
 def _submission_faults(submissions: Iterable[JsonObject]) -> Iterator[str]:

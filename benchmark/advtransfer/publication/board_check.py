@@ -52,6 +52,11 @@ class LocalBoards:
         """The version that the installed release plans."""
         return version_digest(planned_axes(self.planned.suite)) if self.planned else None
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether this checkout has no board of the suite at all."""
+        return not self.versions and self.planned is None
+
     def version(self, digest: str) -> Board | None:
         """Return a version by its digest, None where this checkout has no file of it."""
         return next((board for board in self.versions if board.digest == digest), None)
@@ -83,9 +88,24 @@ def load_boards(bundle: Path, boards: Path, host: Host) -> LocalBoards:
 
 
 def check_board(
-    run: Run, plan: Plan, boards: LocalBoards, host: Host, notes: list[str]
+    run: Run,
+    plan: Plan,
+    boards: LocalBoards,
+    host: Host,
+    notes: list[str],
+    *,
+    needs_board: bool = True,
 ) -> Iterator[Fault]:
-    """Yield where a bundle is not what its board asks for; add to `notes` what cannot be seen."""
+    """Yield where a bundle is not what its board asks for; add to `notes` what cannot be seen.
+
+    Args:
+        run: The bundle.
+        plan: Its plan, as it is written.
+        boards: The boards of its suite in this checkout.
+        host: The installed plugins.
+        notes: The notes of the report.
+        needs_board: Whether it is a fault that there is no board at all.
+    """
     try:
         manifest = read_manifest(run.path)
     except AdvTransferError:
@@ -103,9 +123,13 @@ def check_board(
             text = f"found the board {digest[:12]}; expected one of this checkout: {', '.join(expected)}"
             yield Fault(MANIFEST_FILE, "", text)
         else:
-            notes.append(
-                f"no board of {plan.suite!r} in this checkout: held against its own suite alone"
-            )
+            text = f"found no board of {plan.suite[:80]!r} in this checkout"
+            notes.append(f"{text}: held against its own suite alone")
+            if needs_board:
+                next_step = (
+                    "name its folder by --boards, or give --no-board if the suite is new here"
+                )
+                yield Fault(MANIFEST_FILE, "", f"{text}; expected the one it is for; {next_step}")
     if version is not None:
         yield from _version_faults(run, manifest, version, notes)
     if version is not None and not is_planned and boards.planned is not None:
@@ -170,15 +194,31 @@ def _plugins_named(run: Run) -> set[str]:
 
 
 def credit_notes(run: Run, records: Mapping[str, RecordJson], boards: LocalBoards) -> Iterator[str]:
-    """Yield how many records are those of each earlier submission, which they are credited to."""
+    """Yield what each earlier submission has too: records, which are credited to it, and other weights."""
     for earlier, other in earlier_submissions(run, boards):
-        shared = [
-            record["id"]
-            for record in other.read_records()
-            if _content(record) == _content(records.get(str(record["id"]), {}))
-        ]
+        shared, withdrawn, differing = 0, 0, 0
+        is_withdrawn = _status_of(earlier, run, boards) == "withdrawn"
+        for record in other.read_records():
+            own = records.get(str(record["id"]), {})
+            shared += _content(record) == _content(own)
+            withdrawn += is_withdrawn and record == own
+            differing += bool(own) and own.get("weights") != record.get("weights")
         if shared:
-            yield f"{len(shared):,} records are those of {earlier!r}, and are credited to it"
+            yield f"{shared:,} records are those of {earlier!r}, and are credited to it"
+        if withdrawn:
+            yield f"{earlier!r} is withdrawn: {withdrawn:,} records that were copied from it are not ranked"
+        if differing:
+            yield (
+                f"{differing:,} sources and fits have other weights than in {earlier!r}, as those of "
+                "another machine or release may: only a replay tells"
+            )
+
+
+def _status_of(name: str, run: Run, boards: LocalBoards) -> str | None:
+    """Return the status of a submission in the index of the board of a bundle."""
+    board = boards.version(str(read_manifest(run.path)["board"]))
+    index = board.submissions if board else ()
+    return next((each.status for each in reversed(index) if each.name == name), None)
 
 
 def earlier_submissions(run: Run, boards: LocalBoards) -> Iterator[tuple[str, Run]]:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias, cast
 
-from advtransfer.errors import AdvTransferError
+from advtransfer.errors import AdvTransferError, CacheError
+from advtransfer.node import content_id
 from advtransfer.publication.cells import Fault
 from advtransfer.publication.manifest import MANIFEST_FILE, make_manifest, read_manifest
 from advtransfer.result import Run
+from advtransfer.result.bounded_reading import read_json
 
 RecordJson: TypeAlias = Mapping[str, Any]  # Any: JSON
 
@@ -61,6 +63,25 @@ def _name_fault(name: str) -> str | None:
 def without_folder(error: BaseException, folder: Path) -> str:
     """Return an error with paths as they are inside of the folder."""
     return str(error).replace(f"{folder}/", "")
+
+
+def environment_faults(folder: Path, used: Collection[str]) -> Iterator[Fault]:
+    """Yield environments that are not those of their names, and those of `used` that are missing."""
+    present: set[str] = set()
+    for path in sorted((folder / "environments").glob("*")):
+        where = f"environments/{path.name}"
+        try:
+            digest = content_id(read_json(path, limit=MAX_BUNDLE_FILE_BYTES))
+        except (CacheError, ValueError, TypeError) as error:
+            yield Fault(where, "", without_folder(error, folder))
+            continue
+        present.add(path.stem)
+        if digest != path.stem or path.suffix != ".json":
+            text = f"found the environment {digest[:12]}; expected that of its name"
+            yield Fault(where, "", text)
+    for digest in sorted(set(used) - present):
+        text = f"found no {digest[:12]}, which records name; expected it"
+        yield Fault("environments", "", text)
 
 
 def manifest_differences(run: Run) -> Iterator[Fault]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import cast
@@ -13,6 +13,7 @@ from advtransfer.files import write_atomic
 from advtransfer.leaderboard import RunRecords, load_run_records, make_page
 from advtransfer.leaderboard.index import IndexEntry, index_entry, index_page
 from advtransfer.leaderboard.markdown import (
+    count_noun,
     escape_markdown,
     inline_code,
     join_parts,
@@ -30,7 +31,8 @@ from advtransfer.types import Json
 FROZEN_NOTE = "**Superseded.** This is an earlier version of the board; "
 SUBMISSIONS_NOTE = (
     "A row that several submissions measured is credited to the first of them. Superseded and "
-    "withdrawn submissions are not ranked. `advtransfer verify` checks a submission; its root is "
+    "withdrawn submissions are not ranked, nor are records that others copied from a withdrawn one: a "
+    "row counts again as soon as somebody measures it. `advtransfer verify` checks a submission; its root is "
     "the Merkle root of its records (docs/publishing.md)."
 )
 
@@ -51,7 +53,11 @@ class _Merged:
     deterministic: set[str] = field(default_factory=set)
 
 
-def merge_submissions(board: Board, submissions: Mapping[str, Run]) -> RunRecords:
+def merge_submissions(
+    board: Board,
+    submissions: Mapping[str, Run],
+    withdrawn: Mapping[str, Collection[str]] | None = None,
+) -> RunRecords:
     """Return the inputs of a board's page, as if one run had measured all submissions.
 
     Targets, subsets and evaluations have the labels of the board, whatever a submission calls them.
@@ -61,12 +67,18 @@ def merge_submissions(board: Board, submissions: Mapping[str, Run]) -> RunRecord
     Args:
         board: The board.
         submissions: The folders by name, in the order in which they were published.
+        withdrawn: Ids of records that are left out of each, by its name (see `withdrawn_copies`).
     """
     merged = _Merged()
     owners: AxisIds = {axis: {} for axis in ("sources", "adapters", "transfers")}
     for name, run in submissions.items():
         inputs = load_run_records(run)
-        records = {str(record["id"]): dict(record) for record in inputs.records}
+        left_out = (withdrawn or {}).get(name, ())
+        records = {
+            str(record["id"]): dict(record)
+            for record in inputs.records
+            if record["id"] not in left_out
+        }
         plan = Plan.from_json(inputs.plan)
         labels = _Labels.of(board, recorded_axes(run), plan, name=name, owners=owners)
         for trial in plan.trials:
@@ -195,15 +207,42 @@ def make_board_page(folder: Path, board: Board) -> Page:
     ]
     if problems:
         raise BadInput(problems)
-    records = replace(merge_submissions(board, runs), root=folder / "results" / board.suite)
-    page = make_page(records)
-    return replace(
-        page, markdown=join_parts([page.markdown.rstrip("\n"), _list_section(board)]) + "\n"
-    )
+    withdrawn = withdrawn_copies(folder, board, runs)
+    merged = merge_submissions(board, runs, withdrawn)
+    page = make_page(replace(merged, root=folder / "results" / board.suite))
+    listed = _list_section(board, withdrawn)
+    return replace(page, markdown=join_parts([page.markdown.rstrip("\n"), listed]) + "\n")
 
 
-def _list_section(board: Board) -> str:
-    """Return the list of a board's submissions."""
+def withdrawn_copies(
+    folder: Path, board: Board, accepted: Mapping[str, Run]
+) -> dict[str, frozenset[str]]:
+    """Return the ids of the records that submissions copied from withdrawn ones, by name.
+
+    A copy is the same in every field, also in when and how fast it was measured. What was measured
+    again has times of its own, and counts.
+    """
+    names = [each.name for each in board.submissions]
+    copies: dict[str, frozenset[str]] = {}
+    for position, each in enumerate(board.submissions):
+        path = folder / "results" / board.suite / each.name
+        if each.status != "withdrawn" or each.name in accepted or not path.is_dir():
+            continue
+        originals = {str(record["id"]): record for record in Run.open(path).read_records()}
+        for name, run in accepted.items():
+            # What a withdrawn submission copied from an earlier one stays that one's.
+            if names.index(name) > position:
+                same = {
+                    str(record["id"])
+                    for record in run.read_records()
+                    if originals.get(str(record["id"])) == record
+                }
+                copies[name] = copies.get(name, frozenset()) | same
+    return {name: ids for name, ids in copies.items() if ids}
+
+
+def _list_section(board: Board, withdrawn: Mapping[str, Collection[str]]) -> str:
+    """Return the list of a board's submissions, and how many records are withdrawn with others."""
     rows = [
         [
             escape_markdown(each.name),
@@ -223,7 +262,12 @@ def _list_section(board: Board) -> str:
     )
     version = f"Version {inline_code(board.digest[:16])} of the board. {opened}"
     table = markdown_table(head, rows, right=[False] * len(head))
-    return join_parts(["## Submissions", version, table, SUBMISSIONS_NOTE])
+    copies = "".join(
+        f"- {escape_markdown(name)}: {count_noun(len(ids), 'record')} left out, copied from a withdrawn "
+        "submission\n"
+        for name, ids in sorted(withdrawn.items())
+    ).rstrip("\n")
+    return join_parts(["## Submissions", version, table, copies, SUBMISSIONS_NOTE])
 
 
 def write_pages(folder: Path, *, warn: Callable[[str], None] | None = None) -> list[Path]:

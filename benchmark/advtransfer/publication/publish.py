@@ -22,7 +22,14 @@ from advtransfer.leaderboard import load_run_records
 from advtransfer.leaderboard.plugin_figures import MAX_PUBLISHED_BYTES, shown_plugin_figures
 from advtransfer.leaderboard.run_data import RunData, gather_run_data
 from advtransfer.planning import Plan
-from advtransfer.publication.board import Board, board_of_run, misfits, read_boards, write_board
+from advtransfer.publication.board import (
+    Board,
+    board_of_run,
+    misfits,
+    read_boards,
+    recorded_facts,
+    write_board,
+)
 from advtransfer.publication.manifest import MANIFEST_FILE, make_manifest, read_manifest
 from advtransfer.publication.pages import freeze_page, submission_of, write_pages
 from advtransfer.result import Record, Run
@@ -173,6 +180,9 @@ def rebuild_pages(into: Path, *, warn: Callable[[str], None] | None = None) -> l
             problems.append(Problem(found, expected, "publish it again for the present board"))
             continue
         board, name = boards[key], path.parent.name
+        if not board.facts and board.submissions and name == board.submissions[0].name:
+            facts = recorded_facts(Run.open(path.parent), board.axes)
+            board = boards[key] = replace(board, facts=facts)
         entry = submission_of(name, manifest)
         if any((each.name, each.root) == (name, entry.root) for each in board.submissions):
             continue

@@ -26,12 +26,15 @@ def verification_lines(verification: Verification, *, replayed: bool = False) ->
         uses = ", ".join(use for use, count in sorted(found.as_recorded.items()) if count)
         lines.append(f"as recorded: {as_recorded:,} metrics without outcomes ({uses})")
     lines.append(
-        "as recorded: cards and probes of sources, curves and facts of fits, class shares of labels, "
-        "digests of weights and data, devices, times"
+        "as recorded: cards and probes of sources, curves and facts of fits, times; class shares, digests of "
+        "weights and data and machines where no second place holds them"
     )
     lines += [f"note: {note}" for note in found.notes]
     if not replayed:
         lines.append(UNSEEN)
     count = len(found.faults)
-    lines.append(f"{count:,} fault{'s' * (count != 1)}" if count else "verified: nothing is wrong")
+    verified = "verified: nothing is wrong"
+    if not found.has_board:
+        verified = "verified without a board: nothing contradicts itself, and nothing says what was asked for"
+    lines.append(f"{count:,} fault{'s' * (count != 1)}" if count else verified)
     return lines

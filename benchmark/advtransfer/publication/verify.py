@@ -16,24 +16,26 @@ from typing import Any, TypeAlias
 
 from advtransfer.errors import AdvTransferError, CacheError
 from advtransfer.host import Host
-from advtransfer.node import content_id
 from advtransfer.planning import Plan, Trial
 from advtransfer.publication.board_check import LocalBoards, check_board, credit_notes
 from advtransfer.publication.bundle_files import (
     MAX_BUNDLE_FILE_BYTES,
+    environment_faults,
     file_faults,
     manifest_differences,
     without_folder,
 )
 from advtransfer.publication.cells import Fault, cell_names
+from advtransfer.publication.manifest import read_manifest
 from advtransfer.publication.recompute import (
     Recomputed,
     recompute_battery,
     recompute_result,
     repeated_outcomes,
 )
+from advtransfer.publication.shared_facts import fact_faults
 from advtransfer.result import Run
-from advtransfer.result.bounded_reading import check_safetensors, read_json
+from advtransfer.result.bounded_reading import check_safetensors
 from advtransfer.result.challenges import CHALLENGE_FOLDER, read_challenges
 from advtransfer.result.evidence import BatteryIndex
 from advtransfer.result.record import battery_ids
@@ -61,6 +63,7 @@ class Verification:
         folds: Number of robust accuracies that were folded with batteries.
         as_recorded: Number of metrics that nothing here can compute, by evaluation.
         plan: The plan that the records were held against, None where there is none.
+        has_board: Whether this checkout has a board of its suite.
     """
 
     bundle: Path
@@ -73,6 +76,7 @@ class Verification:
     folds: int = 0
     as_recorded: Counter[str] = field(default_factory=Counter)
     plan: Plan | None = None
+    has_board: bool = True
 
 
 @dataclass(slots=True)
@@ -86,22 +90,25 @@ class _BundleRecords:
         return [record for record in self.by_id.values() if record["kind"] == kind]
 
 
-def verify_bundle(folder: Path, *, boards: LocalBoards, host: Host) -> Verification:
+def verify_bundle(
+    folder: Path, *, boards: LocalBoards, host: Host, needs_board: bool = True
+) -> Verification:
     """Return everything that is wrong in a bundle, by file, line and cell.
 
     Args:
         folder: The bundle.
         boards: The boards of its suite in this checkout.
         host: The installed plugins.
+        needs_board: Whether it is a fault that this checkout has no board of its suite.
     """
-    found = Verification(folder)
+    found = Verification(folder, has_board=not boards.is_empty)
     found.faults += file_faults(folder)
     if found.faults:
         # A link or a file too large may not even be opened.
         found.notes.append("not read further, since files above may not be opened")
         return found
     try:
-        _verify_content(Run(folder), boards, found, host)
+        _verify_content(Run(folder), boards, found, host, needs_board=needs_board)
     except (AdvTransferError, OSError) as error:
         found.faults.append(Fault(".", "", without_folder(error, folder)))
     except (TypeError, ValueError, KeyError, AttributeError, ArithmeticError) as error:
@@ -111,14 +118,22 @@ def verify_bundle(folder: Path, *, boards: LocalBoards, host: Host) -> Verificat
     return found
 
 
-def _verify_content(run: Run, boards: LocalBoards, found: Verification, host: Host) -> None:
+def _verify_content(
+    run: Run, boards: LocalBoards, found: Verification, host: Host, *, needs_board: bool
+) -> None:
     """Add what is wrong in the content of a bundle whose files may be opened."""
-    found.faults += manifest_differences(run)
     plan = found.plan = Plan.from_json(run.read_plan())
     names = cell_names(plan)
-    records = _read_records(run, names, found)
-    found.faults += check_board(run, plan, boards, host, found.notes)
-    found.faults += _environment_faults(run, records)
+    # First, and only these if one cannot be unpacked: every other check would unpack it again.
+    records, is_readable = _read_records(run, names, found)
+    if not is_readable:
+        found.notes.append("not read further, since records cannot be read")
+        return
+    found.faults[:0] = manifest_differences(run)
+    found.faults += check_board(run, plan, boards, host, found.notes, needs_board=needs_board)
+    used = {str(each["provenance"]["environment"]) for each in records.by_id.values()}
+    found.faults += environment_faults(run.path, used)
+    found.faults += _shared_fact_faults(run, records, names, boards)
     found.faults += _completeness_faults(run, plan, records, names, found)
     _recompute(run, records, names, found, host)
     _check_challenges(run, records, found)
@@ -128,8 +143,10 @@ def _verify_content(run: Run, boards: LocalBoards, found: Verification, host: Ho
 # --- records ---
 
 
-def _read_records(run: Run, names: Mapping[str, str], found: Verification) -> _BundleRecords:
-    """Return the valid records; add the faults of the others, and of their order."""
+def _read_records(
+    run: Run, names: Mapping[str, str], found: Verification
+) -> tuple[_BundleRecords, bool]:
+    """Return the valid records and whether all files could be read; add faults of records and order."""
     records = _BundleRecords()
     last_by_file: dict[str, str] = {}
     try:
@@ -158,7 +175,8 @@ def _read_records(run: Run, names: Mapping[str, str], found: Verification) -> _B
                 found.records[str(record["kind"])] += 1
     except (CacheError, OSError) as error:
         found.faults.append(Fault("records", "", without_folder(error, run.path)))
-    return records
+        return records, False
+    return records, True
 
 
 def _cell_of(record: Mapping[str, Any], names: Mapping[str, str]) -> str:  # Any: JSON
@@ -175,28 +193,18 @@ def _cell_of(record: Mapping[str, Any], names: Mapping[str, str]) -> str:  # Any
     return f"{kind} {id[:12]}"
 
 
-def _environment_faults(run: Run, records: _BundleRecords) -> Iterator[Fault]:
-    """Yield environments that are not those of their names, and those that records lack."""
-    folder = run.path / "environments"
-    present: set[str] = set()
-    for path in sorted(folder.glob("*")):
-        where = f"environments/{path.name}"
-        try:
-            content = read_json(path, limit=MAX_BUNDLE_FILE_BYTES)
-            digest = content_id(content)
-        except (CacheError, ValueError, TypeError) as error:
-            yield Fault(where, "", without_folder(error, run.path))
-            continue
-        present.add(path.stem)
-        if digest != path.stem or path.suffix != ".json":
-            yield Fault(
-                where, "", f"found the environment {digest[:12]}; expected that of its name"
-            )
-    for digest in {str(each["provenance"]["environment"]) for each in records.by_id.values()}:
-        if digest not in present:
-            yield Fault(
-                "environments", "", f"found no {digest[:12]}, which records name; expected it"
-            )
+def _shared_fact_faults(
+    run: Run, records: _BundleRecords, names: Mapping[str, str], boards: LocalBoards
+) -> Iterator[Fault]:
+    """Yield records whose class shares, digests or machine are not those of others or of the board."""
+    try:
+        version = boards.version(str(read_manifest(run.path)["board"]))
+        environments = run.read_environments()
+    except AdvTransferError:
+        return  # Reported with the files.
+    facts = version.facts if version else None
+    for id, text in fact_faults(records.by_id.values(), environments, facts):
+        yield Fault(records.places[id], _cell_of(records.by_id[id], names), text)
 
 
 def _completeness_faults(

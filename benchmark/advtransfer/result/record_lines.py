@@ -18,6 +18,10 @@ RECORD_FILE_PATTERNS = ("*.jsonl", f"*{PACKED_SUFFIX}")
 XZ_PRESET = 6
 MAX_UNPACKER_MEMORY = 32 << 20
 """Bytes that the decompressor may use; a file of `XZ_PRESET` takes 9 MiB."""
+MAX_EXPANSION = 100
+"""Bytes that a packed byte may unpack to; published records take 4 to 13."""
+FREE_BYTES = 1 << 20
+"""Bytes that any file may unpack to: short files of equal lines expand more than long ones."""
 _CHUNK_BYTES = 1 << 16
 
 
@@ -51,12 +55,14 @@ def unpacked_file(file: IO[bytes], path: Path, *, limit: int) -> IO[bytes]:
 
 
 class _XzReader(io.RawIOBase):
-    """The unpacked bytes of one xz stream, with bounded memory and length."""
+    """The unpacked bytes of one xz stream, with bounded memory, length and expansion."""
 
     def __init__(self, file: IO[bytes], path: Path, limit: int) -> None:
         self._file = file
         self._path = path
-        self._remaining = limit
+        self._limit = limit
+        self._packed_bytes = 0
+        self._unpacked_bytes = 0
         self._unpacker = lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=MAX_UNPACKER_MEMORY)
 
     def readable(self) -> bool:
@@ -75,8 +81,10 @@ class _XzReader(io.RawIOBase):
         # Bytes after the end would be in no record and in no digest of one.
         if not unpacked and (self._unpacker.unused_data or self._file.read(1)):
             raise CacheError(f"{self._path} goes on after its records; expected nothing there")
-        self._remaining -= len(unpacked)
-        if self._remaining < 0:
+        self._unpacked_bytes += len(unpacked)
+        # By what was read so far, so that a bomb of any size is refused after its first bytes.
+        allowed = min(self._limit, FREE_BYTES + MAX_EXPANSION * self._packed_bytes)
+        if self._unpacked_bytes > allowed:
             raise CacheError(f"{self._path} unpacks to too many bytes; expected records of a run")
         view[: len(unpacked)] = unpacked
         return len(unpacked)
@@ -84,6 +92,7 @@ class _XzReader(io.RawIOBase):
     def _unpack_some(self, size: int) -> bytes:
         needs_input = self._unpacker.needs_input
         packed = self._file.read(_CHUNK_BYTES) if needs_input else b""
+        self._packed_bytes += len(packed)
         if needs_input and not packed:
             raise CacheError(f"{self._path} is cut off; expected a whole xz file")
         try:

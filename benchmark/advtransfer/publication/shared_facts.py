@@ -1,0 +1,267 @@
+"""Facts that several records repeat: class shares, digests of data and weights, the machine.
+
+Nothing here can be computed from outcomes, but each fact is in more than one place: in the records of
+all models on one test part, in a fit and in its results, in a record and in its environment, in a
+submission and in its board. A forged one has to be forged everywhere, also in the board's file.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+
+from advtransfer.result.evidence import tells_clean_accuracy, unpack_array
+from advtransfer.types import Outcome
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+RecordJson: TypeAlias = Mapping[str, Any]  # Any: JSON
+
+LARGEST_CLASS = "largest_class"
+IMAGES = "images"
+WEIGHTS = "weights"
+DATA_ROLES = ("test", "subset", "data")
+"""Inputs whose data a record was made with, so that it has their digest."""
+SUBSET_DATA_ROLES = ("train", "validation")
+"""Data of a fit that follow from its subset: the whole training part, and what is held out."""
+WEIGHT_ROLES = ("model", "source", "reference")
+"""Inputs that are models, so that a record on them has the digest of their weights."""
+MACHINE_FIELDS = ("device", "threads", "precision")
+WHOLE_TOLERANCE = 1e-6
+
+Facts: TypeAlias = "dict[str, dict[str, str | float]]"
+"""The facts of a board by the id of a target or subset: digests of data, images, the class share."""
+
+
+class Fact(NamedTuple):
+    """What one record says of something that other records are about too.
+
+    Attributes:
+        subject: Id of what it is about: a target, a subset, a source, a fit.
+        name: `LARGEST_CLASS`, `IMAGES`, `WEIGHTS`, or ``data of ROLE``.
+        value: A share, a number of images, or a digest.
+        is_own: Whether the record is that of the subject itself.
+    """
+
+    subject: str
+    name: str
+    value: str | float
+    is_own: bool = False
+
+
+class FactFault(NamedTuple):
+    """A record whose fact is not that of the others, or cannot be."""
+
+    record: str
+    text: str
+
+
+def stated_facts(record: RecordJson) -> Iterator[Fact]:
+    """Yield what a valid record says of things that other records are about too."""
+    inputs, provenance = record["asked"]["inputs"], record["provenance"]
+    for role, digest in provenance["data"].items():
+        subject = inputs.get("subset" if role in SUBSET_DATA_ROLES else role)
+        if isinstance(subject, str):
+            yield Fact(subject, f"data of {role}", str(digest))
+    is_model = record["kind"] in ("source", "fit")
+    if is_model:
+        yield Fact(record["id"], WEIGHTS, str(record["weights"]["digest"]), is_own=True)
+    for role, digest in provenance.get("weights", {}).items():
+        # The record of a source names its own weights, not those of a source that it was made from.
+        subject = record["id"] if record["kind"] == "source" else inputs.get(role)
+        if isinstance(subject, str):
+            yield Fact(subject, WEIGHTS, str(digest))
+    labels, test = record.get("labels"), inputs.get("test")
+    if labels and isinstance(test, str):
+        yield Fact(test, LARGEST_CLASS, labels["largest_class"])
+    clean = _clean_metric(record)
+    if labels and clean is not None and isinstance(test, str):
+        yield Fact(test, IMAGES, record["outcomes"][clean]["of"])
+    if record["kind"] == "battery" and isinstance(test, str):
+        yield Fact(test, IMAGES, record["of"])
+
+
+def board_facts(records: Iterable[RecordJson], subjects: Iterable[str]) -> Facts:
+    """Return what most records say of the targets and subsets of a board.
+
+    Args:
+        records: The records of a submission.
+        subjects: The ids of the board's targets and subsets.
+    """
+    known = set(subjects)
+    counts: dict[tuple[str, str], Counter[str | float]] = defaultdict(Counter)
+    for record in records:
+        for fact in stated_facts(record):
+            if fact.subject in known:
+                counts[fact.subject, fact.name][fact.value] += 1
+    facts: Facts = {}
+    for (subject, name), values in sorted(counts.items()):
+        facts.setdefault(subject, {})[name] = _most_common(values)
+    return facts
+
+
+def _most_common(values: Counter[str | float]) -> str | float:
+    # The smaller one of two that are equally frequent, whatever the order of the records.
+    return min(values, key=lambda value: (-values[value], str(value)))
+
+
+def fact_faults(
+    records: Iterable[RecordJson],
+    environments: Mapping[str, RecordJson],
+    board: Mapping[str, Mapping[str, str | float]] | None,
+) -> Iterator[FactFault]:
+    """Yield the records whose facts disagree with others, their environment, or the board.
+
+    Args:
+        records: The valid records of a submission.
+        environments: Their environments, by digest.
+        board: The facts of the board; None where this checkout has no file of it.
+    """
+    listed = list(records)
+    stated: dict[tuple[str, str], list[tuple[str, Fact]]] = defaultdict(list)
+    for record in listed:
+        yield from _machine_faults(record, environments)
+        yield from _missing_faults(record)
+        for fact in stated_facts(record):
+            stated[fact.subject, fact.name].append((record["id"], fact))
+    for (subject, name), claims in stated.items():
+        known = (board or {}).get(subject, {}).get(name)
+        yield from _disagreements(name, claims, known)
+    yield from _label_faults(listed, stated, board)
+
+
+def _disagreements(
+    name: str, claims: list[tuple[str, Fact]], known: str | float | None
+) -> Iterator[FactFault]:
+    """Yield the records that say something else than the board, the record itself, or most others."""
+    own = next((fact.value for _, fact in claims if fact.is_own), None)
+    if known is not None:
+        expected, origin = known, "of the board"
+    elif own is not None:
+        expected, origin = own, "in the model's own record"
+    else:
+        expected = _most_common(Counter(fact.value for _, fact in claims))
+        origin = "of the other records"
+    for id, fact in claims:
+        if fact.value != expected:
+            found, wanted = _shown(fact.value), _shown(expected)
+            yield FactFault(id, f"found {name} {found}; expected {wanted}, that {origin}")
+
+
+def _shown(value: str | float) -> str:
+    return value[:12] if isinstance(value, str) else f"{value:.6g}"
+
+
+def _machine_faults(
+    record: RecordJson, environments: Mapping[str, RecordJson]
+) -> Iterator[FactFault]:
+    """Yield settings in which a record differs from the environment that it names."""
+    provenance = record["provenance"]
+    environment = environments.get(provenance["environment"], {})
+    for name in MACHINE_FIELDS:
+        found = provenance.get(name)
+        if name == "device":
+            found = str(found).partition(":")[0]  # Environments are without the index of a GPU.
+        if name in environment and found != environment[name]:
+            text = f"found {name} {str(found)[:40]!r}; expected {str(environment[name])[:40]!r}"
+            yield FactFault(record["id"], f"{text}, as its environment says")
+
+
+def _missing_faults(record: RecordJson) -> Iterator[FactFault]:
+    """Yield digests that a record should have by its inputs, and has not."""
+    inputs, provenance = record["asked"]["inputs"], record["provenance"]
+    weights = provenance.get("weights", {})
+    for role in inputs.keys() & set(DATA_ROLES) - provenance["data"].keys():
+        yield FactFault(record["id"], f"found no digest of the data of {role}; expected one")
+    if record["kind"] != "source":
+        for role in inputs.keys() & set(WEIGHT_ROLES) - weights.keys():
+            yield FactFault(record["id"], f"found no digest of the weights of {role}; expected one")
+
+
+# --- class shares ---
+
+
+class _Predictions(NamedTuple):
+    """The images that a model is right on without attack, of one result."""
+
+    record: str
+    model: str
+    one_class: bool
+    correct: npt.NDArray[np.bool_]
+
+
+def _label_faults(
+    records: Iterable[RecordJson],
+    stated: Container[tuple[str, str]],
+    board: Mapping[str, Mapping[str, str | float]] | None,
+) -> Iterator[FactFault]:
+    """Yield class shares that no test part can have, or that are missing beside others."""
+    listed = list(records)
+    by_test: dict[tuple[str, int], list[_Predictions]] = defaultdict(list)
+    # One result with labels tells of its model; records of before labels stand beside others.
+    labelled = {_model_and_test(record) for record in listed if record.get("labels")}
+    for record in listed:
+        clean = _clean_metric(record)
+        if clean is None:
+            continue
+        (model, test), labels = _model_and_test(record), record.get("labels")
+        if not labels:
+            is_known = (test, LARGEST_CLASS) in stated
+            if board is not None:
+                is_known = LARGEST_CLASS in board.get(test, {})
+            if is_known and (model, test) not in labelled:
+                yield FactFault(record["id"], "found no labels; expected the share of a class")
+            continue
+        correct = unpack_array(record["outcomes"][clean]) != Outcome.WRONG
+        yield from _share_faults(record["id"], labels, int(correct.sum()), len(correct))
+        predictions = _Predictions(record["id"], model, labels["one_class"], correct)
+        by_test[test, len(correct)].append(predictions)
+    for each in by_test.values():
+        yield from _constant_faults(each)
+
+
+def _model_and_test(record: RecordJson) -> tuple[str, str]:
+    inputs = record["asked"]["inputs"]
+    return str(inputs.get("model")), str(inputs.get("test"))
+
+
+def _clean_metric(record: RecordJson) -> str | None:
+    """Return the metric of a result that tells the clean accuracy of a fit; None without one."""
+    if record["kind"] != "result" or "model" not in record["asked"]["inputs"]:
+        return None
+    return next(filter(tells_clean_accuracy, record["outcomes"]), None)
+
+
+def _share_faults(id: str, labels: RecordJson, correct: int, of: int) -> Iterator[FactFault]:
+    count = labels["largest_class"] * of
+    if abs(count - round(count)) > WHOLE_TOLERANCE:
+        text = f"found largest_class {labels['largest_class']:.6g}; expected a share of {of} images"
+        yield FactFault(id, text)
+    if labels["one_class"] and not 1 <= correct <= round(count):
+        expected = f"1 to {round(count)}, those of a class"
+        yield FactFault(id, f"found one_class with {correct} images right; expected {expected}")
+
+
+def _constant_faults(predictions: Sequence[_Predictions]) -> Iterator[FactFault]:
+    """Yield results whose `one_class` contradicts others: two classes share no image."""
+    import numpy as np
+
+    classes = {each.correct.tobytes(): each.correct for each in predictions if each.one_class}
+    # Of an image in two classes, one of both is none.
+    owners = np.sum([*classes.values()], axis=0)
+    by_model: dict[str, set[bool]] = defaultdict(set)
+    for each in predictions:
+        by_model[each.model].add(each.one_class)
+    for each in predictions:
+        if each.one_class and (owners[each.correct] > 1).any():
+            text = "found one_class; expected images of one class, which no other class shares"
+            yield FactFault(each.record, text)
+        if not each.one_class and each.correct.tobytes() in classes:
+            text = "found no one_class; expected it, as of another model that is right on the same images"
+            yield FactFault(each.record, text)
+        elif len(by_model[each.model]) > 1:
+            text = "found another one_class than in other results of this model; expected one"
+            yield FactFault(each.record, text)
