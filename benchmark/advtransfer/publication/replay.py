@@ -27,6 +27,8 @@ from advtransfer.leaderboard.run_data import gather_run_data
 from advtransfer.leaderboard.table_rows import group_rows
 from advtransfer.planning import Plan, Trial
 from advtransfer.planning.nodes import SuiteIndex
+from advtransfer.publication.cells import Fault
+from advtransfer.publication.manifest import EXAMPLE_FOLDER
 from advtransfer.publication.verify import Verification
 from advtransfer.result import Run
 from advtransfer.result.bounded_reading import read_bytes
@@ -77,11 +79,13 @@ class Replay:
     seed: int
     strata: tuple[Stratum, ...]
     differences: tuple[Difference, ...]
+    example_faults: tuple[Fault, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def agrees(self) -> bool:
-        """Whether every metric of the drawn trials was measured again, within its tolerance."""
-        return not any(each.is_beyond for each in self.differences)
+        """Whether every metric of the drawn trials was measured again, and every example breaks."""
+        return not self.example_faults and not any(each.is_beyond for each in self.differences)
 
     def lines(self) -> list[str]:
         """Return the report: the draw, what differs, and what may have been missed."""
@@ -102,6 +106,8 @@ class Replay:
         )
         if unknown := len(self.differences) - len(judged):
             lines.append(f"{unknown} metrics have no tolerance in the table: compared, not judged")
+        lines += [str(fault) for fault in self.example_faults]
+        lines += self.notes
         lines += list(_escape_lines(self.strata))
         return lines
 
@@ -215,7 +221,25 @@ def replay_bundle(
         differences = [
             difference for trial in drawn for difference in compare_trial(trial, records, measured)
         ]
-    return Replay(seed, strata, tuple(differences))
+        faults, notes = _replay_examples(verification.bundle, plan, drawn, Path(folder), host)
+    return Replay(seed, strata, tuple(differences), faults, notes)
+
+
+def _replay_examples(
+    bundle: Path, plan: Plan, drawn: Sequence[Trial], folder: Path, host: Host
+) -> tuple[tuple[Fault, ...], tuple[str, ...]]:
+    """Hold the examples of the drawn trials, if there are any, against the models of `folder`."""
+    if not (bundle / EXAMPLE_FOLDER).exists():
+        return (), ()
+    # Here, since it imports this module.
+    from advtransfer.publication.examples import check_classes
+
+    index = SuiteIndex(load(str(folder / f"{plan.suite}.yaml"), host))
+    found = check_classes(bundle, drawn, index=index, host=host, cache=folder / "cache")
+    count = (
+        f"{found.given} examples of the drawn trials are misclassified by the model fitted again"
+    )
+    return tuple(found.faults), (count, *found.notes)
 
 
 def _measure_again(
