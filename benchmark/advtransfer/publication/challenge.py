@@ -20,7 +20,7 @@ from advtransfer.files import file_sha256, write_atomic
 from advtransfer.host import Host
 from advtransfer.planning import Plan, Trial
 from advtransfer.planning.nodes import SuiteIndex
-from advtransfer.publication.replay import require_trusted
+from advtransfer.publication.trusted_plugins import require_trusted
 from advtransfer.result import Run
 from advtransfer.result.bounded_reading import read_bytes, read_npz
 from advtransfer.result.challenges import (

@@ -27,7 +27,7 @@ from advtransfer.publication.bundle_files import MAX_BUNDLE_FILE_BYTES, without_
 from advtransfer.publication.cells import Fault
 from advtransfer.publication.challenge import EXAMPLE_KINDS, array_problems
 from advtransfer.publication.manifest import EXAMPLE_FOLDER
-from advtransfer.publication.replay import require_trusted
+from advtransfer.publication.trusted_plugins import require_trusted
 from advtransfer.result import Run
 from advtransfer.result.bounded_reading import read_bytes, read_json, read_npz
 from advtransfer.result.evidence import (
