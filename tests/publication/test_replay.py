@@ -31,7 +31,6 @@ from advtransfer.publication.replay import (
     false_count,
     pass_probability,
     read_tolerances,
-    require_trusted,
 )
 from advtransfer.result import Run
 from advtransfer.result.bundle import write_bundle
