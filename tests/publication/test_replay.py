@@ -32,6 +32,7 @@ from advtransfer.publication.replay import (
     pass_probability,
     read_tolerances,
 )
+from advtransfer.publication.trusted_plugins import require_trusted
 from advtransfer.result import Run
 from advtransfer.result.bundle import write_bundle
 from advtransfer.result.record import pack_outcomes, robust_share, unpack_outcomes
