@@ -39,7 +39,7 @@ from advtransfer.result.evidence import (
 )
 from advtransfer.result.run_folder import record_bytes
 from advtransfer.suite import load
-from advtransfer.types import Examples, Outcome, Samples
+from advtransfer.types import Examples, Json, Outcome, Samples
 from advtransfer.types.metric_names import CLAIM_PREFIX
 from advtransfer.worker.refit import RefittedModel, refitted_model
 
@@ -125,7 +125,7 @@ def drawn_positions(record: RecordJson, metric: str, count: int) -> tuple[int, .
     broken = (unpack_array(packed) == Outcome.BROKEN).nonzero()[0].tolist()
 
     def order(position: int) -> str:
-        value = [str(record["id"]), metric, str(packed["packed"]), position]
+        value: Json = [str(record["id"]), metric, str(packed["packed"]), position]
         return sha256(canonical_json(value).encode()).hexdigest()
 
     return tuple(sorted(sorted(broken, key=order)[:count]))
