@@ -31,8 +31,8 @@ from advtransfer.publication.replay import (
     false_count,
     pass_probability,
     read_tolerances,
-    require_trusted,
 )
+from advtransfer.publication.trusted_plugins import require_trusted
 from advtransfer.result import Run
 from advtransfer.result.bundle import write_bundle
 from advtransfer.result.record import pack_outcomes, robust_share, unpack_outcomes

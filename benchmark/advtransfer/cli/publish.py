@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import click
@@ -9,6 +10,8 @@ import click
 from advtransfer.cli.commands import Subcommand
 from advtransfer.cli.output import print_note, print_product
 from advtransfer.errors import BadInput, Problem
+from advtransfer.files import default_cache_root
+from advtransfer.host import Host
 from advtransfer.publication.publish import Archive, Origin, publish_run
 from advtransfer.result import Run
 from advtransfer.text import printable_text
@@ -37,6 +40,12 @@ from advtransfer.text import printable_text
 @click.option("--no-pages", is_flag=True, help="Leave the pages to a later `advtransfer pages`.")
 @click.option("--external", metavar="URL", help="Where arrays and files of a large run will be.")
 @click.option(
+    "--examples",
+    type=click.IntRange(1, 1000),
+    metavar="COUNT",
+    help="Add adversarial examples of COUNT broken test images of each robust accuracy.",
+)
+@click.option(
     "--archive",
     type=click.Path(path_type=Path, dir_okay=False),
     help="With --external: the zip file to write, and to upload there.",
@@ -52,6 +61,7 @@ def command(
     found: bool,
     no_pages: bool,
     external: str | None,
+    examples: int | None,
     archive: Path | None,
 ) -> None:
     """Write RUN (a folder such as runs/quickstart) as results/<suite>/<name>, and all pages.
@@ -73,5 +83,16 @@ def command(
         pages=not no_pages,
         archive=kept,
         warn=lambda text: print_note(f"warning: {printable_text(text)}"),
+        add_examples=None if examples is None else partial(_add_examples, count=examples),
     )
     print_product(str(folder))
+
+
+def _add_examples(folder: Path, *, count: int) -> None:
+    """Add examples to a submission. Its author has run its plugins before."""
+    # Here alone, since it imports what fits models.
+    from advtransfer.publication.examples import write_examples
+
+    host = Host.discover()
+    given, drawn = write_examples(folder, count=count, host=host, cache=default_cache_root())
+    print_note(f"{given:,} examples of {drawn:,} drawn images")

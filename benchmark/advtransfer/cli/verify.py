@@ -10,6 +10,7 @@ from advtransfer.cli.commands import Subcommand
 from advtransfer.cli.output import print_note, print_product
 from advtransfer.host import Host
 from advtransfer.publication.board_check import load_boards
+from advtransfer.publication.manifest import EXAMPLE_FOLDER
 from advtransfer.publication.report import verification_lines
 from advtransfer.publication.verify import verify_bundle
 
@@ -70,6 +71,15 @@ def command(
     for fault in verification.faults:
         print_note(str(fault))
     print_product("\n".join(verification_lines(verification, replayed=replay is not None)))
+    if not failed and (bundle / EXAMPLE_FOLDER).exists():
+        # Here alone, since it imports torch.
+        from advtransfer.publication.examples import check_examples
+
+        examples = check_examples(bundle, host=host, trusted=trusted)
+        for fault in examples.faults:
+            print_note(str(fault))
+        print_product("\n".join(examples.lines()))
+        failed = bool(examples.faults)
     if replay is not None and not failed:
         # Here alone, since it imports what runs suites.
         from advtransfer.publication.replay import replay_bundle

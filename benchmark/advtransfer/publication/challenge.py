@@ -20,7 +20,7 @@ from advtransfer.files import file_sha256, write_atomic
 from advtransfer.host import Host
 from advtransfer.planning import Plan, Trial
 from advtransfer.planning.nodes import SuiteIndex
-from advtransfer.publication.replay import require_trusted
+from advtransfer.publication.trusted_plugins import require_trusted
 from advtransfer.result import Run
 from advtransfer.result.bounded_reading import read_bytes, read_npz
 from advtransfer.result.challenges import (
@@ -33,7 +33,7 @@ from advtransfer.result.challenges import (
 from advtransfer.result.evidence import Ball, BatteryIndex, claimed_ball, fold_result
 from advtransfer.result.run_folder import record_bytes
 from advtransfer.suite import load
-from advtransfer.types import Examples, Outcome
+from advtransfer.types import Examples, Outcome, Samples
 from advtransfer.types.metric_names import CLAIM_PREFIX
 from advtransfer.worker.refit import RefittedModel, refitted_model
 
@@ -265,7 +265,7 @@ def broken_positions(
 
     from advtransfer.worker.verification.examples import legal_examples
 
-    problems = list(_array_problems(arrays, model))
+    problems = list(array_problems(arrays, model.test))
     if problems:
         raise BadInput(problems)
     position_by_key = {key: position for position, key in enumerate(model.test.keys)}
@@ -279,12 +279,13 @@ def broken_positions(
     return sorted(positions[legal].tolist())
 
 
-def _array_problems(
+def array_problems(
     arrays: Mapping[str, npt.NDArray[Any]],  # Any: the dtypes of `EXAMPLE_KINDS`
-    model: RefittedModel,
+    test: Samples,
 ) -> Iterator[Problem]:
+    """Yield what is wrong with keys and inputs of examples: other shapes, unknown or repeated keys."""
     keys, inputs = arrays["keys"], arrays["inputs"]
-    shape = tuple(model.test.card.shape)
+    shape = tuple(test.card.shape)
     next_step = (
         "correct the arrays; the keys are those of the test samples, as their data set numbers them"
     )
@@ -297,7 +298,7 @@ def _array_problems(
     repeated = [key for key, count in Counter(keys.tolist()).items() if count > 1]
     if repeated:
         yield Problem(f"the keys {repeated[:5]} more than once", "each key once", next_step)
-    known = set(model.test.keys)
+    known = set(test.keys)
     unknown = [key for key in keys.tolist() if key not in known]
     if unknown:
         expected = f"keys of the {len(known)} test samples, such as {sorted(known)[:3]}"

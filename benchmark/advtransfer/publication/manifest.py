@@ -22,6 +22,7 @@ JsonObject: TypeAlias = Mapping[str, Any]
 
 MANIFEST_FORMAT = 1
 MANIFEST_FILE = "manifest.json"
+EXAMPLE_FOLDER = "examples"
 MAX_MANIFEST_BYTES = 1 << 20
 MANIFEST_FIELDS: Mapping[str, type | tuple[type, ...]] = {
     "format": int,
@@ -51,8 +52,9 @@ def bundle_leaves(run: Run) -> list[bytes]:
     """Return the leaves of a submission's Merkle tree, in their order.
 
     These are the canonical JSON (RFC 8785) of each record in the order of their ids, of each
-    attempt in the order of theirs, of the plan, the bytes of ``suite.yaml``, and the canonical JSON
-    of each environment in the order of their digests.
+    attempt in the order of theirs, of the plan, the bytes of ``suite.yaml``, the canonical JSON of
+    each environment in the order of their digests, and the bytes of each file of examples in the
+    order of the paths.
 
     Raises:
         BadInput: Names every value that has no canonical JSON (lone surrogates, integers above 2^53).
@@ -67,7 +69,13 @@ def bundle_leaves(run: Run) -> list[bytes]:
     ]
     suite = path_without_links(run.path, run.path / "suite.yaml").read_bytes()
     described = [(f"the environment {id[:12]}", environments[id]) for id in sorted(environments)]
-    return [*_canonical_bytes(values), suite, *_canonical_bytes(described)]
+    # Last, so that a submission without examples keeps the root that it had before there were any.
+    examples = [
+        path_without_links(run.path, path).read_bytes()
+        for path in sorted((run.path / EXAMPLE_FOLDER).rglob("*"))
+        if path.is_file()
+    ]
+    return [*_canonical_bytes(values), suite, *_canonical_bytes(described), *examples]
 
 
 def bundle_root(run: Run) -> str:

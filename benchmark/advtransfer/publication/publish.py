@@ -30,7 +30,12 @@ from advtransfer.publication.board import (
     recorded_facts,
     write_board,
 )
-from advtransfer.publication.manifest import MANIFEST_FILE, make_manifest, read_manifest
+from advtransfer.publication.manifest import (
+    EXAMPLE_FOLDER,
+    MANIFEST_FILE,
+    make_manifest,
+    read_manifest,
+)
 from advtransfer.publication.pages import freeze_page, submission_of, write_pages
 from advtransfer.result import Record, Run
 from advtransfer.result.bundle import write_bundle
@@ -42,6 +47,8 @@ CITATION_FILE = "citation"
 MAX_CITATION_BYTES = 64 << 10
 MAX_FILE_BYTES = 1 << 20
 MAX_BUNDLE_BYTES = 10 << 20
+MOVED_FOLDERS = ("samples", "files", EXAMPLE_FOLDER)
+"""Folders that ``--external`` moves into an archive."""
 NAME_PATTERN = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62}[A-Za-z0-9])?")
 RESERVED_NAMES = frozenset({"boards", "results", "versions", "manifests"})
 # Names of devices: a repository with such a folder cannot be checked out on Windows.
@@ -122,6 +129,7 @@ def publish_run(
     pages: bool = True,
     archive: Archive | None = None,
     warn: Callable[[str], None] | None = None,
+    add_examples: Callable[[Path], object] | None = None,
 ) -> Path:
     """Write a submission and the pages of all boards; return the submission's folder.
 
@@ -135,6 +143,7 @@ def publish_run(
         archive: Where arrays and files go that are too large for a repository.
         warn: Called with a line for each trial that is missing, and each setting of a page that the
             records cannot meet.
+        add_examples: Called with the new folder when its records are written, to add examples.
 
     Raises:
         BadInput: Names everything that is wrong with the arguments or the run; nothing is replaced.
@@ -147,7 +156,7 @@ def publish_run(
     folder = into / "results" / target_board.suite / origin.name
     temporary = temporary_path(folder)
     try:
-        _write_submission(run, temporary, origin, target_board, archive)
+        _write_submission(run, temporary, origin, target_board, archive, add_examples)
         _keep_manifest(folder, into, target_board.suite)
         if folder.exists():
             remove_atomic(folder)
@@ -341,7 +350,12 @@ def _keep_manifest(folder: Path, into: Path, suite: str) -> None:
 
 
 def _write_submission(
-    run: Run, folder: Path, origin: Origin, board: Board, archive: Archive | None
+    run: Run,
+    folder: Path,
+    origin: Origin,
+    board: Board,
+    archive: Archive | None,
+    add_examples: Callable[[Path], object] | None,
 ) -> None:
     """Write the folder of a submission.
 
@@ -353,6 +367,8 @@ def _write_submission(
     write_bundle(run, folder, samples=samples)
     _copy_shown_files(run, folder, data)
     write_atomic(folder / CITATION_FILE, _read_citation(origin.citation))
+    if add_examples is not None:
+        add_examples(folder)
     external = [] if archive is None else [_move_to_archive(folder, archive)]
     _require_size(folder, archive)
     manifest = make_manifest(
@@ -385,14 +401,14 @@ def _move_to_archive(folder: Path, archive: Archive) -> Record:
 
     The same files give the same bytes.
     """
-    moved = [*_files_below(folder / "samples"), *_files_below(folder / "files")]
+    moved = [path for name in MOVED_FOLDERS for path in _files_below(folder / name)]
     names = [path.relative_to(folder).as_posix() for path in moved]
     archive.path.parent.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(archive.path, "w") as file:
         for path, name in zip(moved, names, strict=True):
             file.writestr(zipfile.ZipInfo(name), path.read_bytes())
-    delete_if_present(folder / "samples")
-    delete_if_present(folder / "files")
+    for name in MOVED_FOLDERS:
+        delete_if_present(folder / name)
     return {
         "url": archive.url,
         "sha256": file_sha256(archive.path),
@@ -412,7 +428,7 @@ def _size_problems(
     folder: Path, paths: Sequence[Path], archive: Archive | None
 ) -> Iterator[Problem]:
     sizes = {path.relative_to(folder).as_posix(): path.stat().st_size for path in paths}
-    next_step = "keep arrays and files elsewhere: --external URL --archive FILE"
+    next_step = "keep arrays and files elsewhere: --external URL --archive FILE, or publish fewer --examples"
     if archive is not None:
         next_step = "publish a suite of fewer trials"
     for name, size in sizes.items():

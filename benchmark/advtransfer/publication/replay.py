@@ -18,15 +18,16 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
-from advtransfer.errors import BadInput, Problem
 from advtransfer.host import Host
-from advtransfer.host.plugin import plugins_of
 from advtransfer.leaderboard.publish import load_run_records
 from advtransfer.leaderboard.ranking import rank_rows, requested_ranking
 from advtransfer.leaderboard.run_data import gather_run_data
 from advtransfer.leaderboard.table_rows import group_rows
 from advtransfer.planning import Plan, Trial
 from advtransfer.planning.nodes import SuiteIndex
+from advtransfer.publication.cells import Fault
+from advtransfer.publication.manifest import EXAMPLE_FOLDER
+from advtransfer.publication.trusted_plugins import require_trusted
 from advtransfer.publication.verify import Verification
 from advtransfer.result import Run
 from advtransfer.result.bounded_reading import read_bytes
@@ -36,7 +37,6 @@ from advtransfer.types import BatterySize
 
 RecordJson: TypeAlias = Mapping[str, Any]  # Any: JSON
 
-OWN_DISTRIBUTION = "advtransfer"
 FALSE_SHARES = (0.01, 0.05, 0.2)
 """Shares of false cells for which the report says how likely they are to be missed."""
 
@@ -77,11 +77,13 @@ class Replay:
     seed: int
     strata: tuple[Stratum, ...]
     differences: tuple[Difference, ...]
+    example_faults: tuple[Fault, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def agrees(self) -> bool:
-        """Whether every metric of the drawn trials was measured again, within its tolerance."""
-        return not any(each.is_beyond for each in self.differences)
+        """Whether every metric of the drawn trials was measured again, and every example breaks."""
+        return not self.example_faults and not any(each.is_beyond for each in self.differences)
 
     def lines(self) -> list[str]:
         """Return the report: the draw, what differs, and what may have been missed."""
@@ -102,6 +104,8 @@ class Replay:
         )
         if unknown := len(self.differences) - len(judged):
             lines.append(f"{unknown} metrics have no tolerance in the table: compared, not judged")
+        lines += [str(fault) for fault in self.example_faults]
+        lines += self.notes
         lines += list(_escape_lines(self.strata))
         return lines
 
@@ -215,7 +219,25 @@ def replay_bundle(
         differences = [
             difference for trial in drawn for difference in compare_trial(trial, records, measured)
         ]
-    return Replay(seed, strata, tuple(differences))
+        faults, notes = _replay_examples(verification.bundle, plan, drawn, Path(folder), host)
+    return Replay(seed, strata, tuple(differences), faults, notes)
+
+
+def _replay_examples(
+    bundle: Path, plan: Plan, drawn: Sequence[Trial], folder: Path, host: Host
+) -> tuple[tuple[Fault, ...], tuple[str, ...]]:
+    """Hold the examples of the drawn trials, if there are any, against the models of `folder`."""
+    if not (bundle / EXAMPLE_FOLDER).exists():
+        return (), ()
+    # Here, since most bundles bring none, and it imports torch.
+    from advtransfer.publication.examples import check_classes
+
+    index = SuiteIndex(load(str(folder / f"{plan.suite}.yaml"), host))
+    found = check_classes(bundle, drawn, index=index, host=host, cache=folder / "cache")
+    count = (
+        f"{found.given} examples of the drawn trials are misclassified by the model fitted again"
+    )
+    return tuple(found.faults), (count, *found.notes)
 
 
 def _measure_again(
@@ -245,33 +267,6 @@ def _measure_again(
 def _battery_size(bundle: Path) -> BatterySize:
     size = Run(bundle).read_plan().get("battery", "small")
     return size if size in ("small", "full", "none") else "small"
-
-
-def require_trusted(
-    cells: SuiteIndex, drawn: Sequence[Trial], trusted: Collection[str], host: Host
-) -> None:
-    """Refuse to run plugins of others that the verifier does not name with their version.
-
-    Raises:
-        BadInput: Names each of them with the option that trusts it.
-    """
-    names: set[str] = set()
-    for trial in drawn:
-        names |= plugins_of(cells.trial_fit(trial))
-        for node in cells.trial_results(trial):
-            names |= plugins_of(node)
-    problems = [
-        Problem(
-            f"the plugin {plugin.name} {plugin.version} of {plugin.distribution}, which the trials need",
-            "plugins of advtransfer, or ones that you trust",
-            f"read its code, and add --trust-plugins {plugin.name}=={plugin.version}",
-        )
-        for plugin in map(host.plugin, sorted(names))
-        if plugin.distribution != OWN_DISTRIBUTION
-        and f"{plugin.name}=={plugin.version}" not in trusted
-    ]
-    if problems:
-        raise BadInput(problems)
 
 
 def compare_trial(

@@ -19,12 +19,13 @@ from advtransfer.result import result_record
 from advtransfer.result.comparison import STRONG_SHARE, SUSPICIOUS_SHARE
 from advtransfer.result.evidence import battery_ball, tells_clean_accuracy
 from advtransfer.result.record import Provenance, battery_ids
-from advtransfer.toolkit.datasets import all_positions
+from advtransfer.toolkit.datasets import SampleSubset, all_positions
 from advtransfer.types import (
     Adapter,
     Check,
     Evaluation,
     EvaluationInputs,
+    Examples,
     Json,
     Measurement,
     Outcome,
@@ -103,6 +104,34 @@ def measure_result(recorder: JobRecorder, node: Node, fit_job: FitJob | None) ->
         provenance = recorder.provenance_of(node, data=data, weights=weights)
         labels = _label_facts(inputs, result.outcomes)
         _write_record(recorder, node, result, provenance, stopwatch, labels=labels)
+
+
+def attack_images(
+    recorder: JobRecorder, node: Node, fit_job: FitJob, positions: Tensor
+) -> list[Examples]:
+    """Run an evaluation of the fitted model again on some test images, and return its examples.
+
+    Args:
+        recorder: The job that has fitted or loaded the model.
+        node: The evaluation.
+        fit_job: The fit, whose model is fitted.
+        positions: Positions of the images in the test part, ``(M,)`` int64.
+
+    Returns:
+        The examples by metric, not verified; their positions are those in the whole test part.
+    """
+    component = recorder.objects.component(node)
+    evaluation = cast(Evaluation, recorder.objects.build_object(node))
+    inputs, _ = _evaluation_inputs(recorder, node, fit_job)
+    chosen = replace(inputs, test=SampleSubset(inputs.test, positions))
+    name = recorder.objects.job_name(node)
+    seed = cast(int, node.options.get("seed", 0))
+    context = recorder.objects.make_context(node, "evaluation", seed, name=name)
+    measurement = plugin_values.require_measurement(
+        component, evaluation.measure(chosen, context=context)
+    )
+    _require_contract(component, measurement, chosen)
+    return [replace(group, positions=positions[group.positions]) for group in measurement.examples]
 
 
 def _renew_batteries(recorder: JobRecorder, node: Node, fit_job: FitJob | None) -> bool:

@@ -135,11 +135,7 @@ class ObjectBuilder:
 
     def test_part(self, test: Node) -> Samples:
         """Return the test part, or a fixed draw of it."""
-        samples = self.load_dataset(cast(Node, test.inputs["data"])).part("test")
-        option = test.options["count"]
-        count = None if option == "all" else cast(int, option)
-        labels = samples.labels(all_positions(samples))
-        return SampleSubset(samples, draw_test_positions(labels, count=count))
+        return drawn_test_part(self.load_dataset(cast(Node, test.inputs["data"])), test)
 
     def load_source(self, node: Node) -> BuiltSource:
         """Return a source with its weights, from the cache or built now under a lock."""
@@ -259,6 +255,15 @@ def dataset_of(host: Host, node: Node) -> Dataset:
     """Return a data set with its view; repeated calls in one worker return the same object."""
     # By the canonical text: a node holds dictionaries, so it cannot be hashed.
     return _cached_dataset(host, canonical_json(node.to_json()))
+
+
+def drawn_test_part(dataset: Dataset, test: Node) -> Samples:
+    """Return the test part of a data set, or the fixed draw of it that a node asks for."""
+    samples = dataset.part("test")
+    option = test.options["count"]
+    count = None if option == "all" else cast(int, option)
+    labels = samples.labels(all_positions(samples))
+    return SampleSubset(samples, draw_test_positions(labels, count=count))
 
 
 @lru_cache(maxsize=4)

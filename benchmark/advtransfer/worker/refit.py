@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,7 @@ from advtransfer.host import Host
 from advtransfer.jobs import Job
 from advtransfer.node import Node
 from advtransfer.result import Run
-from advtransfer.types import Json, Samples
+from advtransfer.types import Examples, Json, Samples
 from advtransfer.worker.process import deterministic_algorithms, limited_threads, scratch_folder
 
 if TYPE_CHECKING:
@@ -23,12 +23,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class RefittedModel:
-    """A fitted model in eval mode and frozen, the digest of its weights, and its test images."""
+    """A fitted model in eval mode and frozen, the digest of its weights, and its test images.
+
+    `attack` runs an evaluation of it again on the test images at some positions ``(M,)``, and returns
+    the examples, not verified.
+    """
 
     model: nn.Module
     weights: str
     test: Samples
     device: torch.device
+    attack: Callable[[Node, torch.Tensor], list[Examples]]
 
 
 @contextmanager
@@ -56,6 +61,7 @@ def refitted_model(
     import torch
 
     from advtransfer.worker.fit import FitJob
+    from advtransfer.worker.measure import attack_images
     from advtransfer.worker.object_builder import ObjectBuilder
     from advtransfer.worker.recording import JobRecorder
 
@@ -76,10 +82,15 @@ def refitted_model(
         objects = ObjectBuilder(
             job, run, Cache(cache, line=line), torch.device(device), scratch, _ignore_event, host
         )
-        fit_job = FitJob(JobRecorder(job, run, objects), fit)
+        recorder = JobRecorder(job, run, objects)
+        fit_job = FitJob(recorder, fit)
         fit_job.fit_or_load()
         model = cast("nn.Module", fit_job.model)
-        yield RefittedModel(model, fit_job.digest, objects.test_part(test), objects.device)
+
+        def attack(node: Node, positions: torch.Tensor) -> list[Examples]:
+            return attack_images(recorder, node, fit_job, positions)
+
+        yield RefittedModel(model, fit_job.digest, objects.test_part(test), objects.device, attack)
 
 
 def _ignore_event(event: Mapping[str, Json]) -> None:

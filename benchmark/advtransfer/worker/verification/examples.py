@@ -83,6 +83,15 @@ def legal_examples(
     """Return which examples are legal, ``(M,)`` bool."""
     if not len(examples.positions):
         return torch.zeros(0, dtype=torch.bool)
+    with torch.inference_mode():
+        logits = apply_in_chunks(model, examples.inputs.to(device)).cpu()
+    labels = test.labels(examples.positions)
+    is_misclassified = logits.isfinite().all(1) & _is_misclassified(logits, labels)
+    return is_misclassified & allowed_examples(examples, test=test)
+
+
+def allowed_examples(examples: Examples, *, test: Samples) -> Tensor:
+    """Return which examples are finite, in the box, and in the ball, ``(M,)`` bool, in float64."""
     clean = test.inputs(examples.positions).double()
     inputs = examples.inputs.cpu().double()
     norms: Tensor = torch.linalg.vector_norm(
@@ -93,10 +102,7 @@ def legal_examples(
     if test.card.bounds is not None:
         low, high = test.card.bounds
         legal &= (inputs.flatten(1) >= low).all(1) & (inputs.flatten(1) <= high).all(1)
-    with torch.inference_mode():
-        logits = apply_in_chunks(model, examples.inputs.to(device)).cpu()
-    labels = test.labels(examples.positions)
-    return legal & logits.isfinite().all(1) & _is_misclassified(logits, labels)
+    return legal
 
 
 def _is_misclassified(logits: Tensor, labels: Tensor) -> Tensor:
