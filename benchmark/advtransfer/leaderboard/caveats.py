@@ -141,8 +141,8 @@ def _trials_with_other_images(data: RunData) -> list[Trial]:
     for rows in group_rows(data).values():
         probes: dict[LeaderboardRow, Probe | None] = {}
         for row in rows:
-            metrics = row.metric_values(ranking.column, data)
-            probes[row] = combine_probes(metric.probe for metric in metrics.values())
+            metrics = [ranking.column.metric_of(trial, data) for trial in row.trials]
+            probes[row] = combine_probes(metric.probe for metric in metrics if metric is not None)
         groups = rank_groups(probes)
         trials += [trial for row in rows if row not in groups for trial in row.trials]
     return trials
