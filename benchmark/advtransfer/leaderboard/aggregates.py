@@ -14,9 +14,9 @@ from advtransfer.leaderboard.table_rows import TrialKey
 from advtransfer.statistics import (
     BoardDifference,
     MeanEstimate,
-    clustered_interval,
     board_difference,
     board_p_values,
+    clustered_interval,
     mean_interval,
     share_interval,
     t_p_value,

@@ -405,5 +405,4 @@ def _probed_images(metrics: Mapping[TrialKey, Metric]) -> str | None:
 
 
 def _has_mixed_environments(row: LeaderboardRow, data: RunData) -> bool:
-    ids = (id for trial in row.trials for id in trial.record_ids())
-    return any(data.has_unusual_environment(id) for id in ids)
+    return data.has_unusual_environment(id for trial in row.trials for id in trial.record_ids())

@@ -81,34 +81,33 @@ def compare_outcomes(
     """
     import numpy as np
 
-    claimed = np.asarray(outcomes, dtype=np.uint8)[battery.positions]
-    standing = (claimed == ROBUST) | (claimed == UNKNOWN)
-    missed = int(np.count_nonzero(standing & battery.is_broken))
-    share = share_lower_bound(missed, len(claimed))
+    values = np.asarray(outcomes, dtype=np.uint8)
+    attacked_count = len(battery.positions)
+    share = share_lower_bound(battery.missed_count(values), attacked_count)
     status: CheckStatus = "suspicious" if share > limit else "pass"
     return [
-        _finished_check(outcomes),
-        _eps_zero_check(claimed, battery),
-        Check("missed", status, share, limit, len(claimed), MISSED_TEXT),
+        _finished_check(values),
+        _eps_zero_check(values, battery),
+        Check("missed", status, share, limit, attacked_count, MISSED_TEXT),
     ]
 
 
-def _eps_zero_check(claimed: OutcomeArray, battery: BatteryEvidence) -> Check:
+def _eps_zero_check(outcomes: OutcomeArray, battery: BatteryEvidence) -> Check:
     """Check that the evaluation finds the same samples wrong without attack as the host does."""
     import numpy as np
 
-    wrong = battery.is_wrong
-    found_wrong = claimed == WRONG
-    differs = (found_wrong & ~wrong) | ((claimed == ROBUST) & wrong)
-    count = int(np.count_nonzero(differs))
+    claimed = battery.attacked(outcomes)
+    host_wrong = outcomes[battery.wrong_positions]
+    only_claimed = np.count_nonzero(claimed == WRONG) - np.count_nonzero(host_wrong == WRONG)
+    count = int(only_claimed + np.count_nonzero(host_wrong == ROBUST))
     text = "samples whose prediction without attack the host finds otherwise"
     return Check("eps_zero", "fail" if count else "pass", count, 0, len(claimed), text)
 
 
-def _finished_check(outcomes: OutcomeArray | Sequence[int]) -> Check:
+def _finished_check(outcomes: OutcomeArray) -> Check:
     import numpy as np
 
-    unknown = int(np.count_nonzero(np.asarray(outcomes) == UNKNOWN))
+    unknown = int(np.count_nonzero(outcomes == UNKNOWN))
     share = share_lower_bound(unknown, len(outcomes))
     status: CheckStatus = "suspicious" if share > SUSPICIOUS_SHARE else "pass"
     text = "lower bound of the share whose attack did not end, or gave an illegal example"

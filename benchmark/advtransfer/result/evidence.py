@@ -121,6 +121,8 @@ class BatteryEvidence:
         images: Digest of the test part and the attacked positions.
         id: Id of the battery's record.
         broken_positions: Positions in the test part of the broken samples.
+        wrong_positions: Positions in the test part of the samples that are wrong without attack.
+        is_in_order: Whether all samples were attacked, in test order.
     """
 
     ball: Ball
@@ -133,10 +135,28 @@ class BatteryEvidence:
     images: str = ""
     id: str = ""
     broken_positions: PositionArray = field(init=False)
+    wrong_positions: PositionArray = field(init=False)
+    is_in_order: bool = field(init=False)
 
     def __post_init__(self) -> None:
-        """Find the broken positions once: every result on the model reads them."""
+        """Find the positions once: every result on the model reads them."""
+        in_order = len(self.positions) == self.of and _is_in_order(self.positions)
         object.__setattr__(self, "broken_positions", self.positions[self.is_broken])
+        object.__setattr__(self, "wrong_positions", self.positions[self.is_wrong])
+        object.__setattr__(self, "is_in_order", in_order)
+
+    def attacked(self, outcomes: OutcomeArray) -> OutcomeArray:
+        """Return the outcomes at the attacked positions, ``(B,)``."""
+        if self.is_in_order and len(outcomes) == self.of:
+            return outcomes
+        return outcomes[self.positions]
+
+    def missed_count(self, outcomes: OutcomeArray) -> int:
+        """Return how many broken samples an evaluation left robust or unknown."""
+        import numpy as np
+
+        before = outcomes[self.broken_positions]
+        return int(np.count_nonzero((before == ROBUST) | (before == UNKNOWN)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,7 +279,10 @@ def read_battery(record: RecordJson, ball: Ball) -> BatteryEvidence | None:
         is_wrong &= outcomes == WRONG
     checks = tuple(Check(**check) for check in record["checks"])
     test = str(record["asked"]["inputs"].get("test"))
-    images = _images_digest(test, attacked.astype("<i8").tobytes())
+    if positions is None:
+        images = _whole_digest(test, of)
+    else:
+        images = _images_digest(test, attacked.astype("<i8").tobytes())
     id = str(record["id"])
     return BatteryEvidence(ball, version, of, attacked, is_broken, is_wrong, checks, images, id)
 
@@ -272,6 +295,19 @@ def _all_positions(of: int) -> PositionArray:
     positions = np.arange(of)
     positions.setflags(write=False)
     return positions
+
+
+def _is_in_order(positions: PositionArray) -> bool:
+    import numpy as np
+
+    everything = _all_positions(len(positions))
+    return positions is everything or np.array_equal(positions, everything)
+
+
+@lru_cache(maxsize=64)
+def _whole_digest(test: str, of: int) -> str:
+    """Return `_images_digest` of a whole test part."""
+    return _images_digest(test, _all_positions(of).astype("<i8").tobytes())
 
 
 @lru_cache(maxsize=64)
@@ -310,9 +346,8 @@ def outcome_share(outcomes: OutcomeArray) -> Share:
     import numpy as np
 
     of = len(outcomes)
-    counts = np.bincount(outcomes, minlength=len(Outcome))
-    robust = int(counts[ROBUST])
-    unknown = int(counts[UNKNOWN])
+    robust = int(np.count_nonzero(outcomes == ROBUST))
+    unknown = int(np.count_nonzero(outcomes == UNKNOWN))
     return Share(robust / of, (robust + unknown) / of, of)
 
 
@@ -373,13 +408,10 @@ def probe_outcomes(
     record: RecordJson, alone: OutcomeArray, battery: BatteryEvidence | None
 ) -> Probe:
     """Return the probe of outcomes of an attack alone by a battery in the same ball."""
-    import numpy as np
-
     of = len(alone)
     if battery is None or battery.of != of:
         return Probe("", 0, of, 0)
-    before = alone[battery.broken_positions]
-    missed = int(np.count_nonzero((before == ROBUST) | (before == UNKNOWN)))
+    missed = battery.missed_count(alone)
     test = str(record["asked"]["inputs"].get("test"))
     images = battery.images or _images_digest(test, battery.positions.astype("<i8").tobytes())
     return Probe(images, len(battery.positions), of, missed)
@@ -391,6 +423,7 @@ def is_snapshot(metric: str, metrics: Iterable[str]) -> bool:
     return epoch.isdigit() and base in metrics
 
 
+@lru_cache(maxsize=256)
 def _stated_eps(metric: str) -> float | None:
     """Return the radius in a metric's name, None where it states none."""
     try:
