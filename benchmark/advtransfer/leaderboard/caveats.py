@@ -185,16 +185,19 @@ def _places_text(trials: Iterable[Trial]) -> str:
             source = f"{source} via {trial.adapter}"
         place = f"{source} -> {trial.target} n={trial.n} {trial.transfer}"
         seeds_by_place[place].append(trial.seed)
-    texts: list[str] = []
-    for place, seeds in sorted(seeds_by_place.items()):
+    places = sorted(seeds_by_place)
+
+    def place_text(place: str) -> str:
+        seeds = sorted(seeds_by_place[place])
         noun = "seeds" if len(seeds) > 1 else "seed"
-        texts.append(f"{escape_markdown(place)} ({noun} {', '.join(map(str, sorted(seeds)))})")
-    return _shorten_list(texts, MAX_PLACES)
+        return f"{escape_markdown(place)} ({noun} {', '.join(map(str, seeds))})"
+
+    return _shorten_list(places, MAX_PLACES, write=place_text)
 
 
-def _shorten_list(texts: Sequence[str], limit: int) -> str:
-    """Join texts, of which those beyond a limit are counted only."""
-    shown = list(texts[:limit])
+def _shorten_list(texts: Sequence[str], limit: int, *, write: Callable[[str], str] = str) -> str:
+    """Join texts as `write` gives them, of which those beyond a limit are counted only."""
+    shown = [write(text) for text in texts[:limit]]
     if len(texts) > limit:
         shown.append(f"and {len(texts) - limit} more")
     return "; ".join(shown)

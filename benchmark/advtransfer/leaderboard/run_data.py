@@ -6,8 +6,10 @@ memory.
 
 from __future__ import annotations
 
+import gc
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,7 +22,7 @@ from advtransfer.leaderboard.validation import FitCurves, training_curves, valid
 from advtransfer.planning import Plan, Trial
 from advtransfer.planning.status import Attempt, TrialStatus, trial_status
 from advtransfer.result.challenges import Challenge, fold_challenges
-from advtransfer.result.comparison import checks_with_batteries
+from advtransfer.result.comparison import folded_checks
 from advtransfer.result.evidence import (
     BatteryIndex,
     FoldedResult,
@@ -34,10 +36,10 @@ from advtransfer.suite.figure_settings import requested_curves
 from advtransfer.types import Json
 from advtransfer.types.metric_names import (
     CLAIM_PREFIX,
+    RESERVED_LABELS,
     VALIDATION_LABEL,
     WORST_LABELS,
     attack_name,
-    worst_norm,
 )
 
 FOLDED_FIELDS = ("id", "asked", "battery", "checks", "outcomes", "labels")
@@ -153,11 +155,11 @@ class RunData:
 
     def trial_results(self, trial: Trial, evaluation: str) -> list[ResultData | None]:
         """Return a trial's results of an evaluation, one per reference; None for a missing one."""
-        if worst_norm(evaluation):
-            return [self.worst.get((trial.id, evaluation))]
+        if evaluation not in RESERVED_LABELS:
+            return [self.results.get(id) for id in trial.evaluations.get(evaluation, ())]
         if evaluation == VALIDATION_LABEL:
             return [self.validation.get(trial.id)]
-        return [self.results.get(id) for id in trial.evaluations.get(evaluation, ())]
+        return [self.worst.get((trial.id, evaluation))]
 
     def unlearned_reason(self, trial: Trial) -> str | None:
         """Return why a trial's fit did not learn its task, None where it did."""
@@ -172,6 +174,19 @@ class RunData:
         )
 
 
+@contextmanager
+def _paused_collection() -> Iterator[None]:
+    """Pause the search for reference cycles: records have none, and each search visits all that were read."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+@_paused_collection()
 def gather_run_data(run: RunRecords, *, keep_checks: bool = False) -> RunData:
     """Read the records of a run, without those that its plan does not name (from an earlier plan).
 
@@ -240,7 +255,7 @@ def _fold_results(
     for id, record in evidence.items():
         folded[id] = fold_result(record, batteries)
         read = data.results[id]
-        checks = checks_with_batteries(record, batteries)
+        checks = folded_checks(record, folded[id])
         # Not by `replace`, which takes many times as long.
         data.results[id] = ResultData(
             id,

@@ -7,9 +7,9 @@ is made again.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from advtransfer.result.evidence import (
     ROBUST,
@@ -17,15 +17,14 @@ from advtransfer.result.evidence import (
     WRONG,
     BatteryEvidence,
     BatteryIndex,
+    FoldedResult,
     RecordJson,
-    claimed_ball,
-    is_snapshot,
-    unpack_array,
+    fold_result,
 )
 from advtransfer.result.verdict import BATTERY_CHECKS, Verdict, verdict_from_checks
 from advtransfer.statistics import wilson_interval
 from advtransfer.types import Check, CheckStatus
-from advtransfer.types.metric_names import CLAIM_PREFIX
+from advtransfer.types.metric_names import attack_name
 
 if TYPE_CHECKING:
     from advtransfer.result.evidence import OutcomeArray
@@ -120,23 +119,27 @@ def verdict_with_batteries(record: RecordJson, batteries: BatteryIndex) -> Verdi
 
 
 def checks_with_batteries(record: RecordJson, batteries: BatteryIndex) -> list[Check]:
+    """Return `folded_checks` of a result that is folded with some batteries."""
+    return folded_checks(record, fold_result(record, batteries))
+
+
+def folded_checks(record: RecordJson, folded: FoldedResult) -> list[Check]:
     """Return a result's checks, those of and with its batteries by the newest ones of the run.
 
     Stored checks stay where no battery of today is at hand.
     """
     # Any: JSON; `Check(**check)` raises for a missing or an unknown field.
     stored: list[Check] = [Check(**check) for check in record.get("checks") or ()]
-    found = dict(_newest_batteries(record, batteries))
+    found = folded.newest if record.get("battery") else {}
     if not found or None in found.values():
         return stored
     limit = min([SUSPICIOUS_SHARE, *(one.limit for one in stored if _base_name(one) == "missed")])
-    packed: Mapping[str, Any] = record["outcomes"]
     checks = [check for check in stored if _base_name(check) not in BATTERY_CHECKS]
     for metric, battery in found.items():
         if battery is None:
             continue
         own = [
-            *compare_outcomes(unpack_array(packed[metric]), battery, limit=limit),
+            *compare_outcomes(folded.outcomes[attack_name(metric)], battery, limit=limit),
             *battery.checks,
         ]
         checks += own if len(found) == 1 else named_by_eps(own, battery.ball.eps)
@@ -146,22 +149,6 @@ def checks_with_batteries(record: RecordJson, batteries: BatteryIndex) -> list[C
 def named_by_eps(checks: Sequence[Check], eps: float) -> list[Check]:
     """Return the checks of one of several balls, named as in ``noise@0.1``."""
     return [replace(check, name=f"{check.name}@{eps:g}") for check in checks]
-
-
-def _newest_batteries(
-    record: RecordJson, batteries: BatteryIndex
-) -> Iterator[tuple[str, BatteryEvidence | None]]:
-    """Yield the robust accuracies whose ball is recorded, each with the newest battery in it."""
-    if not record.get("battery"):
-        return
-    outcomes: Mapping[str, Any] = record.get("outcomes") or {}
-    for metric in outcomes:
-        if not metric.startswith(CLAIM_PREFIX) or is_snapshot(metric, outcomes):
-            continue
-        ball = claimed_ball(record, metric, batteries)
-        # A radius of 0 claims no robustness, and has no battery.
-        if ball is not None and ball.eps > 0:
-            yield metric, batteries.at(record, ball)
 
 
 def _base_name(check: Check) -> str:

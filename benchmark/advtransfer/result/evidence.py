@@ -169,12 +169,14 @@ class FoldedResult:
         probes: Probes of the robust accuracies, by metric; without images where no battery ran.
         balls: Balls of the robust accuracies, by metric, where they are known.
         batteries: Ids of the batteries whose breaks are folded in, by metric, sorted.
+        newest: The newest battery in the ball of each metric of `balls`, None where none ran.
     """
 
     outcomes: Mapping[str, OutcomeArray]
     probes: Mapping[str, Probe] = field(default_factory=dict)
     balls: Mapping[str, Ball] = field(default_factory=dict)
     batteries: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    newest: Mapping[str, BatteryEvidence | None] = field(default_factory=dict)
 
     @property
     def shares(self) -> dict[str, Share]:
@@ -279,10 +281,7 @@ def read_battery(record: RecordJson, ball: Ball) -> BatteryEvidence | None:
         is_wrong &= outcomes == WRONG
     checks = tuple(Check(**check) for check in record["checks"])
     test = str(record["asked"]["inputs"].get("test"))
-    if positions is None:
-        images = _whole_digest(test, of)
-    else:
-        images = _images_digest(test, attacked.astype("<i8").tobytes())
+    images = _whole_digest(test, of) if positions is None else _digest_of(test, attacked)
     id = str(record["id"])
     return BatteryEvidence(ball, version, of, attacked, is_broken, is_wrong, checks, images, id)
 
@@ -306,8 +305,12 @@ def _is_in_order(positions: PositionArray) -> bool:
 
 @lru_cache(maxsize=64)
 def _whole_digest(test: str, of: int) -> str:
-    """Return `_images_digest` of a whole test part."""
-    return _images_digest(test, _all_positions(of).astype("<i8").tobytes())
+    """Return `_digest_of` a whole test part."""
+    return _digest_of(test, _all_positions(of))
+
+
+def _digest_of(test: str, positions: PositionArray) -> str:
+    return _images_digest(test, positions.astype("<i8").tobytes())
 
 
 @lru_cache(maxsize=64)
@@ -358,6 +361,7 @@ def fold_result(record: RecordJson, batteries: BatteryIndex) -> FoldedResult:
     probes: dict[str, Probe] = {}
     balls: dict[str, Ball] = {}
     ids: dict[str, tuple[str, ...]] = {}
+    newest: dict[str, BatteryEvidence | None] = {}
     for name, values in recorded.items():
         outcomes[name] = values
         if not name.startswith(CLAIM_PREFIX):
@@ -372,8 +376,9 @@ def fold_result(record: RecordJson, batteries: BatteryIndex) -> FoldedResult:
             within = batteries.within(record, ball)
             outcomes[name] = fold_outcomes(values, within)
             ids[name] = tuple(sorted(each.id for each in within))
-            probes[name] = probe_outcomes(record, values, batteries.at(record, ball))
-    return FoldedResult(outcomes, probes, balls, ids)
+            newest[name] = batteries.at(record, ball)
+            probes[name] = probe_outcomes(record, values, newest[name])
+    return FoldedResult(outcomes, probes, balls, ids, newest)
 
 
 def fold_outcomes(outcomes: OutcomeArray, evidence: Iterable[BatteryEvidence]) -> OutcomeArray:
@@ -413,7 +418,7 @@ def probe_outcomes(
         return Probe("", 0, of, 0)
     missed = battery.missed_count(alone)
     test = str(record["asked"]["inputs"].get("test"))
-    images = battery.images or _images_digest(test, battery.positions.astype("<i8").tobytes())
+    images = battery.images or _digest_of(test, battery.positions)
     return Probe(images, len(battery.positions), of, missed)
 
 

@@ -93,19 +93,24 @@ def board_variances(board: FloatArray) -> BoardVariances:
     import numpy as np
 
     present: NDArray[np.bool_] = np.asarray(~np.isnan(board).any(axis=2))
-    trainings = np.asarray(present.any(axis=1))
-    board, present = board[trainings], present[trainings]
-    if len(board) > 1:
+    is_whole = bool(present.all())
+    if not is_whole:
+        trainings = np.asarray(present.any(axis=1))
+        board, present = board[trainings], present[trainings]
+    if len(board) == 1:
+        units = board[0][present[0]]
+    elif is_whole:
+        units = board.mean(axis=1)
+    else:
         units = np.stack(
             [rows[kept].mean(axis=0) for rows, kept in zip(board, present, strict=True)]
         )
-    else:
-        units = board[0][present[0]]
     unit_count, image_count = units.shape
     unit_means, image_means = units.mean(axis=1), units.mean(axis=0)
     mean = float(image_means.mean())
     residuals = units - unit_means[:, None] - image_means + mean
-    seeds, seed_count = _seed_variance(board[:, present.all(axis=0)].mean(axis=2))
+    shared = board if is_whole else board[:, present.all(axis=0)]
+    seeds, seed_count = _seed_variance(shared.mean(axis=2))
     return BoardVariances(
         mean,
         units=_variance_of_mean(unit_means),
