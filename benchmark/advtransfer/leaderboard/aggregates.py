@@ -270,9 +270,9 @@ def _aggregate_differences(
     ends = lower.interval()
     interval = (ends[0], ends[1] if upper is lower else upper.interval()[1])
     # The p value is that of the end of a range that is nearer to 0; 1 if the range holds 0.
-    nearer = lower if aggregate.low > 0 else upper
-    if aggregate.low <= 0 <= aggregate.high:
-        nearer = None
+    nearer: BoardDifference | None = None
+    if not aggregate.low <= 0 <= aggregate.high:
+        nearer = lower if aggregate.low > 0 else upper
     aggregate = replace(aggregate, interval=interval, image_count=low.shape[2], p_value=1.0)
     return UntestedDifference(aggregate, nearer)
 

@@ -82,7 +82,8 @@ def _worst_outcomes(attacks: Sequence[OutcomeArray]) -> OutcomeArray:
     if len(attacks) == 1:
         return attacks[0]
     severity, by_severity = _severities()
-    return by_severity.take(severity.take(np.stack(attacks)).max(axis=0))
+    worst: OutcomeArray = by_severity[severity[np.stack(attacks)].max(axis=0)]
+    return worst
 
 
 @cache
