@@ -267,8 +267,7 @@ def _aggregate_differences(
         return UntestedDifference(aggregate, None)
     lower = board_difference(low, unreplicated=is_one_sided)
     upper = lower if high is low else board_difference(high, unreplicated=is_one_sided)
-    ends = lower.interval()
-    interval = (ends[0], ends[1] if upper is lower else upper.interval()[1])
+    interval = (lower.interval()[0], upper.interval()[1])
     # The p value is that of the end of a range that is nearer to 0; 1 if the range holds 0.
     nearer: BoardDifference | None = None
     if not aggregate.low <= 0 <= aggregate.high:
@@ -352,9 +351,7 @@ def _trial_aggregate(
         # A second side with the variance of the first, in one training: s^2 / k + s^2.
         wider = sqrt(1 + low.units) if is_one_sided else 1.0
         interval = (low.mean - wider * (low.mean - lower), high.mean + wider * (upper - high.mean))
-        p_value = t_p_value(low, scale=wider)
-        if high is not low:
-            p_value = max(p_value, t_p_value(high, scale=wider))
+        p_value = max(t_p_value(low, scale=wider), t_p_value(high, scale=wider))
         if low.mean <= 0 <= high.mean:
             p_value = 1.0
     basis: IntervalBasis = "sources" if len(replicates_of(metrics)) > 1 else "seeds"

@@ -142,7 +142,11 @@ def rank_rows(
     ranked_values: dict[LeaderboardRow, dict[TrialKey, Metric]] = {}
     for row in rows:
         values = {name: row.metric_values(column, data) for name, column in shown.items()}
-        cells[row] = _row_cells(row, shown, values, data)
+        cells[row] = {
+            name: _table_cell(row, shown[name], metrics, data)
+            for name, metrics in values.items()
+            if metrics
+        }
         if ranking:
             ranked_values[row] = values[ranking.column.name]
     scores = _sort_scores(cells, ranking)
@@ -269,19 +273,6 @@ def baseline_row(
     same_adapter = [other for other in matches if other.adapter == row.adapter]
     matches = same_adapter or matches
     return matches[0] if len(matches) == 1 else None
-
-
-def _row_cells(
-    row: LeaderboardRow,
-    columns: Mapping[str, Column],
-    values: Mapping[str, Mapping[TrialKey, Metric]],
-    data: RunData,
-) -> dict[str, TableCell]:
-    return {
-        name: _table_cell(row, columns[name], metrics, data)
-        for name, metrics in values.items()
-        if metrics
-    }
 
 
 def _table_cell(
