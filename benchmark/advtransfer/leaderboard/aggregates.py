@@ -7,15 +7,16 @@ from dataclasses import dataclass, replace
 from functools import reduce
 from math import sqrt
 from operator import add
-from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias, TypeVar
 
 from advtransfer.leaderboard.result_data import ImageShares, Metric
 from advtransfer.leaderboard.table_rows import TrialKey
 from advtransfer.statistics import (
+    BoardDifference,
     MeanEstimate,
+    board_difference,
+    board_p_values,
     clustered_interval,
-    difference_interval,
-    difference_p_value,
     mean_interval,
     share_interval,
     t_p_value,
@@ -73,9 +74,9 @@ def aggregate_metrics(
         metrics: The metric of each trial.
         deterministic: All seeds are the same trial, by what the transfer says.
     """
-    aggregate = _trial_aggregate(_merge_equal_seeds(metrics, deterministic=deterministic))
-    aggregate = replace(aggregate, trial_count=len(metrics))
-    low, high = _image_boards(_merge_equal_seeds(metrics, deterministic=deterministic))
+    merged = _merge_equal_seeds(metrics, deterministic=deterministic)
+    aggregate = replace(_trial_aggregate(merged), trial_count=len(metrics))
+    low, high = _image_boards(merged)
     if low is not None and high is not None:
         ends = share_interval(low)
         # Without unknown outcomes both ends are of one board.
@@ -88,6 +89,13 @@ def aggregate_metrics(
     if deterministic and aggregate.basis == "single" and len(metrics) > 1:
         aggregate = replace(aggregate, basis="deterministic")
     return aggregate if aggregate.interval else replace(aggregate, basis="none")
+
+
+class UntestedDifference(NamedTuple):
+    """A difference of rows; where it has a board, its p value is still to be found from that."""
+
+    aggregate: Aggregate
+    board: BoardDifference | None
 
 
 def paired_difference(
@@ -109,6 +117,20 @@ def paired_difference(
         has_trainings: Both rows have sources, whose trainings differ. Rows without a source start anew for
             every seed.
     """
+    difference = untested_difference(
+        ours, theirs, deterministic=deterministic, has_trainings=has_trainings
+    )
+    return None if difference is None else with_p_values([difference])[0]
+
+
+def untested_difference(
+    ours: Mapping[TrialKey, Metric],
+    theirs: Mapping[TrialKey, Metric],
+    *,
+    deterministic: bool = False,
+    has_trainings: bool = True,
+) -> UntestedDifference | None:
+    """Return `paired_difference` before its test, which `with_p_values` makes of many at once."""
     differences = _merge_equal_seeds(_differences(ours, theirs), deterministic=deterministic)
     is_one_sided = has_trainings and _is_one_sided(ours, theirs)
     return _aggregate_differences(differences, is_one_sided=is_one_sided)
@@ -145,7 +167,18 @@ def mean_paired_difference(
     merged = _merge_equal_seeds(means, deterministic=deterministic)
     flat = [pair for of_target in pairs.values() for pair in of_target]
     is_one_sided = has_trainings and any(_is_one_sided(*pair) for pair in flat)
-    return _aggregate_differences(merged, is_one_sided=is_one_sided)
+    difference = _aggregate_differences(merged, is_one_sided=is_one_sided)
+    return None if difference is None else with_p_values([difference])[0]
+
+
+def with_p_values(differences: Sequence[UntestedDifference]) -> list[Aggregate]:
+    """Return differences with their p values, found all at once: the search for one costs as much as for many."""
+    boards = [each.board for each in differences if each.board is not None]
+    p_values = iter(board_p_values(boards))
+    return [
+        each.aggregate if each.board is None else replace(each.aggregate, p_value=next(p_values))
+        for each in differences
+    ]
 
 
 def _stratified_means(
@@ -224,19 +257,23 @@ def _is_one_sided(ours: Mapping[TrialKey, Metric], theirs: Mapping[TrialKey, Met
 
 def _aggregate_differences(
     differences: Mapping[TrialKey, Metric], *, is_one_sided: bool
-) -> Aggregate | None:
+) -> UntestedDifference | None:
     """Return the mean of the differences of trials, None without any."""
     if not differences:
         return None
     aggregate = _trial_aggregate(differences, is_one_sided=is_one_sided)
     low, high = _image_boards(differences)
-    if low is not None and high is not None:
-        ends = difference_interval(low, unreplicated=is_one_sided)
-        upper = ends if high is low else difference_interval(high, unreplicated=is_one_sided)
-        interval = (ends[0], upper[1])
-        p_value = _larger_p_value(aggregate, low, high)
-        aggregate = replace(aggregate, interval=interval, image_count=low.shape[2], p_value=p_value)
-    return aggregate
+    if low is None or high is None:
+        return UntestedDifference(aggregate, None)
+    lower = board_difference(low, unreplicated=is_one_sided)
+    upper = lower if high is low else board_difference(high, unreplicated=is_one_sided)
+    interval = (lower.interval()[0], upper.interval()[1])
+    # The p value is that of the end of a range that is nearer to 0; 1 if the range holds 0.
+    nearer: BoardDifference | None = None
+    if not aggregate.low <= 0 <= aggregate.high:
+        nearer = lower if aggregate.low > 0 else upper
+    aggregate = replace(aggregate, interval=interval, image_count=low.shape[2], p_value=1.0)
+    return UntestedDifference(aggregate, nearer)
 
 
 def _differences(
@@ -299,21 +336,13 @@ def _image_boards(
     return low, high
 
 
-def _larger_p_value(aggregate: Aggregate, low: FloatArray, high: FloatArray) -> float:
-    """Return the p value at the end of a range that is nearer to 0; 1 if the range holds 0."""
-    if aggregate.low <= 0 <= aggregate.high:
-        return 1.0
-    return difference_p_value(
-        low if aggregate.low > 0 else high, unreplicated=aggregate.is_one_sided
-    )
-
-
 def _trial_aggregate(
     metrics: Mapping[TrialKey, Metric], *, is_one_sided: bool = False
 ) -> Aggregate:
     """Return the mean with a t-interval over trainings or seeds alone."""
-    low = _estimate_mean([(key, metric.low) for key, metric in metrics.items()])
-    high = _estimate_mean([(key, metric.high) for key, metric in metrics.items()])
+    low = high = _estimate_mean([(key, metric.low) for key, metric in metrics.items()])
+    if any(metric.low != metric.high for metric in metrics.values()):
+        high = _estimate_mean([(key, metric.high) for key, metric in metrics.items()])
     interval = p_value = None
     if low.interval or high.interval:
         # One end may have no spread while the other has: it is then its own interval.

@@ -141,8 +141,8 @@ def _trials_with_other_images(data: RunData) -> list[Trial]:
     for rows in group_rows(data).values():
         probes: dict[LeaderboardRow, Probe | None] = {}
         for row in rows:
-            metrics = row.metric_values(ranking.column, data)
-            probes[row] = combine_probes(metric.probe for metric in metrics.values())
+            metrics = [ranking.column.metric_of(trial, data) for trial in row.trials]
+            probes[row] = combine_probes(metric.probe for metric in metrics if metric is not None)
         groups = rank_groups(probes)
         trials += [trial for row in rows if row not in groups for trial in row.trials]
     return trials
@@ -185,16 +185,19 @@ def _places_text(trials: Iterable[Trial]) -> str:
             source = f"{source} via {trial.adapter}"
         place = f"{source} -> {trial.target} n={trial.n} {trial.transfer}"
         seeds_by_place[place].append(trial.seed)
-    texts: list[str] = []
-    for place, seeds in sorted(seeds_by_place.items()):
+    places = sorted(seeds_by_place)
+
+    def place_text(place: str) -> str:
+        seeds = sorted(seeds_by_place[place])
         noun = "seeds" if len(seeds) > 1 else "seed"
-        texts.append(f"{escape_markdown(place)} ({noun} {', '.join(map(str, sorted(seeds)))})")
-    return _shorten_list(texts, MAX_PLACES)
+        return f"{escape_markdown(place)} ({noun} {', '.join(map(str, seeds))})"
+
+    return _shorten_list(places, MAX_PLACES, write=place_text)
 
 
-def _shorten_list(texts: Sequence[str], limit: int) -> str:
-    """Join texts, of which those beyond a limit are counted only."""
-    shown = list(texts[:limit])
+def _shorten_list(texts: Sequence[str], limit: int, *, write: Callable[[str], str] = str) -> str:
+    """Join texts as `write` gives them, of which those beyond a limit are counted only."""
+    shown = [write(text) for text in texts[:limit]]
     if len(texts) > limit:
         shown.append(f"and {len(texts) - limit} more")
     return "; ".join(shown)

@@ -13,7 +13,7 @@ from math import log
 from advtransfer.leaderboard.aggregates import (
     Aggregate,
     aggregate_metrics,
-    paired_difference,
+    untested_difference,
 )
 from advtransfer.leaderboard.curve_series import Series, SeriesGroup, series_over_n
 from advtransfer.leaderboard.figures import figure_requests, request_series
@@ -217,11 +217,13 @@ def _difference(
     ]
     if images[0] != images[1]:
         return None
-    return paired_difference(
+    # Areas are not tested.
+    difference = untested_difference(
         trials[row],
         trials[other],
         has_trainings=row.source is not None and other.source is not None,
     )
+    return None if difference is None else difference.aggregate
 
 
 def _doubt_text(series: Series, data: RunData) -> str:

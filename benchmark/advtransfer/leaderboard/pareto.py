@@ -159,10 +159,12 @@ def checked_rows(
     """
     sides: dict[LeaderboardRow, RowSides] = {}
     for row in rows:
+        if not _is_ranked(row, pair, data):
+            continue
         both = RowSides(*(row.metric_values(column, data) for column in pair))
         planned = {(trial.replicate, trial.seed) for trial in row.trials}
         is_complete = both.clean.keys() == planned == both.robust.keys()
-        if is_complete and _have_outcomes(both) and _is_ranked(row, pair, data):
+        if is_complete and _have_outcomes(both):
             sides[row] = both
     probes = {
         row: combine_probes(metric.probe for metric in both.robust.values())

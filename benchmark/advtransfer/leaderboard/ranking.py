@@ -10,7 +10,13 @@ from dataclasses import dataclass, replace
 from math import inf
 from typing import Literal
 
-from advtransfer.leaderboard.aggregates import Aggregate, aggregate_metrics, paired_difference
+from advtransfer.leaderboard.aggregates import (
+    Aggregate,
+    UntestedDifference,
+    aggregate_metrics,
+    untested_difference,
+    with_p_values,
+)
 from advtransfer.leaderboard.pair_tests import row_values
 from advtransfer.leaderboard.probes import (
     combine_probes,
@@ -132,7 +138,17 @@ def rank_rows(
     shown = {column.name: column for column in columns}
     if ranking:
         shown.setdefault(ranking.column.name, ranking.column)
-    cells = {row: _row_cells(row, shown.values(), data) for row in rows}
+    cells: dict[LeaderboardRow, dict[str, TableCell]] = {}
+    ranked_values: dict[LeaderboardRow, dict[TrialKey, Metric]] = {}
+    for row in rows:
+        values = {name: row.metric_values(column, data) for name, column in shown.items()}
+        cells[row] = {
+            name: _table_cell(row, shown[name], metrics, data)
+            for name, metrics in values.items()
+            if metrics
+        }
+        if ranking:
+            ranked_values[row] = values[ranking.column.name]
     scores = _sort_scores(cells, ranking)
     unlearned = {row: _unlearned_count(row, data) for row in rows}
     learned = {row: row_cells for row, row_cells in cells.items() if not unlearned[row]}
@@ -144,7 +160,8 @@ def rank_rows(
         return groups.get(row, inf), -scores.get(row, -inf), row.sort_key
 
     ordered = sorted(rows, key=sort_key)
-    ranks = _ranks_of(ordered, groups, cells, ranking, data)
+    ranks = _ranks_of(ordered, groups, cells, ranking, data, values=ranked_values)
+    differences = _differences_to_baseline(ranked_values, data)
     lines: list[TableLine] = []
     for row in ordered:
         group, rank_range = ranks.get(row, (None, None))
@@ -159,7 +176,7 @@ def rank_rows(
             rank_range,
             marked,
             skipped=frozenset(column.name for column in columns if row.is_skipped(column, data)),
-            difference=_difference_to_baseline(row, rows, ranking, data),
+            difference=differences.get(row),
             done_count=sum(data.trial_state(trial).value == "done" for trial in row.trials),
             seconds=mean_seconds(row, data),
             has_mixed_environments=_has_mixed_environments(row, data),
@@ -177,6 +194,8 @@ def _ranks_of(
     cells: Mapping[LeaderboardRow, Mapping[str, TableCell]],
     ranking: Ranking | None,
     data: RunData,
+    *,
+    values: Mapping[LeaderboardRow, Mapping[TrialKey, Metric]],
 ) -> dict[LeaderboardRow, tuple[RankGroup, RankRange]]:
     """Return the group and the range of ranks of each row that is ranked."""
     ranks: dict[LeaderboardRow, tuple[RankGroup, RankRange]] = {}
@@ -184,16 +203,16 @@ def _ranks_of(
         return ranks
     for number in sorted(set(groups.values())):
         members = [row for row in ordered if groups.get(row) == number]
-        values = [
+        member_values = [
             row_values(
-                row.metric_values(ranking.column, data),
+                values[row],
                 deterministic=row.is_deterministic(data),
                 has_source=row.source is not None,
             )
             for row in members
         ]
         group = rank_group(
-            values,
+            member_values,
             lowest_is_best=ranking.lowest_is_best,
             is_share=all(cells[row][ranking.column.name].is_share for row in members),
             offset=len(ranks),
@@ -256,21 +275,9 @@ def baseline_row(
     return matches[0] if len(matches) == 1 else None
 
 
-def _row_cells(
-    row: LeaderboardRow, columns: Iterable[Column], data: RunData
-) -> dict[str, TableCell]:
-    cells: dict[str, TableCell] = {}
-    for column in columns:
-        cell = _table_cell(row, column, data)
-        if cell is not None:
-            cells[column.name] = cell
-    return cells
-
-
-def _table_cell(row: LeaderboardRow, column: Column, data: RunData) -> TableCell | None:
-    metrics = row.metric_values(column, data)
-    if not metrics:
-        return None
+def _table_cell(
+    row: LeaderboardRow, column: Column, metrics: Mapping[TrialKey, Metric], data: RunData
+) -> TableCell:
     results = [
         result
         for trial in row.trials
@@ -346,19 +353,35 @@ def _best_cell(cells: Sequence[TableCell]) -> TableCell | None:
     return best if all(low > other_high for _, other_high in others) else None
 
 
-def _difference_to_baseline(
-    row: LeaderboardRow, rows: Sequence[LeaderboardRow], ranking: Ranking | None, data: RunData
-) -> Aggregate | Literal["baseline"] | None:
-    other = baseline_row(row, rows, data.plan.leaderboard.get("baseline"))
-    if other is None or ranking is None:
-        return None
-    if other is row:
-        return "baseline"
-    ours = row.metric_values(ranking.column, data)
-    theirs = other.metric_values(ranking.column, data)
+def _differences_to_baseline(
+    values: Mapping[LeaderboardRow, Mapping[TrialKey, Metric]], data: RunData
+) -> dict[LeaderboardRow, Aggregate | Literal["baseline"]]:
+    """Return the differences of the rows that have a counterpart, tested all at once."""
+    rows = list(values)
+    differences: dict[LeaderboardRow, Aggregate | Literal["baseline"]] = {}
+    untested: dict[LeaderboardRow, UntestedDifference] = {}
+    for row in rows:
+        other = baseline_row(row, rows, data.plan.leaderboard.get("baseline"))
+        if other is row:
+            differences[row] = "baseline"
+        elif other is not None:
+            difference = _difference_to(other, row, values, data)
+            if difference is not None:
+                untested[row] = difference
+    return differences | dict(zip(untested, with_p_values(list(untested.values())), strict=True))
+
+
+def _difference_to(
+    other: LeaderboardRow,
+    row: LeaderboardRow,
+    values: Mapping[LeaderboardRow, Mapping[TrialKey, Metric]],
+    data: RunData,
+) -> UntestedDifference | None:
+    """Return the difference of a row to another, None where other images were attacked."""
+    ours, theirs = values[row], values[other]
     if _probed_images(ours) != _probed_images(theirs):
         return None
-    return paired_difference(
+    return untested_difference(
         ours,
         theirs,
         deterministic=row.is_deterministic(data) and other.is_deterministic(data),
@@ -373,5 +396,4 @@ def _probed_images(metrics: Mapping[TrialKey, Metric]) -> str | None:
 
 
 def _has_mixed_environments(row: LeaderboardRow, data: RunData) -> bool:
-    ids = (id for trial in row.trials for id in trial.record_ids())
-    return any(data.has_unusual_environment(id) for id in ids)
+    return data.has_unusual_environment(id for trial in row.trials for id in trial.record_ids())

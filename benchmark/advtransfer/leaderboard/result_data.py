@@ -63,6 +63,11 @@ class Metric:
         """Whether its values are from 0 to 1."""
         return self.is_plugin_share or bool(self.sample_count)
 
+    def with_images(self, images: ImageShares) -> Metric:
+        """Return the metric with its values by test image; `replace` would take five times as long."""
+        share = (self.sample_count, self.probe, self.is_plugin_share)
+        return Metric(self.low, self.high, *share, images, self.batteries)
+
 
 @dataclass(frozen=True, slots=True)
 class ResultData:

@@ -6,8 +6,10 @@ memory.
 
 from __future__ import annotations
 
+import gc
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,7 +22,7 @@ from advtransfer.leaderboard.validation import FitCurves, training_curves, valid
 from advtransfer.planning import Plan, Trial
 from advtransfer.planning.status import Attempt, TrialStatus, trial_status
 from advtransfer.result.challenges import Challenge, fold_challenges
-from advtransfer.result.comparison import checks_with_batteries, verdict_with_batteries
+from advtransfer.result.comparison import folded_checks
 from advtransfer.result.evidence import (
     BatteryIndex,
     FoldedResult,
@@ -28,16 +30,16 @@ from advtransfer.result.evidence import (
     fold_result,
     unlearned_reason,
 )
-from advtransfer.result.verdict import Verdict, worst_verdict
+from advtransfer.result.verdict import Verdict, verdict_from_checks, worst_verdict
 from advtransfer.result.worst_case import worst_results
 from advtransfer.suite.figure_settings import requested_curves
 from advtransfer.types import Json
 from advtransfer.types.metric_names import (
     CLAIM_PREFIX,
+    RESERVED_LABELS,
     VALIDATION_LABEL,
     WORST_LABELS,
     attack_name,
-    worst_norm,
 )
 
 FOLDED_FIELDS = ("id", "asked", "battery", "checks", "outcomes", "labels")
@@ -131,16 +133,15 @@ class RunData:
     environment_counts: Counter[RecordEnvironment] = field(default_factory=Counter)
     environment_by_id: dict[str, RecordEnvironment] = field(default_factory=dict)
 
-    def has_unusual_environment(self, id: str) -> bool:
-        """Return whether device, thread count or precision differ from those of most records."""
-        if id not in self.environment_by_id:
-            return False
+    def has_unusual_environment(self, ids: Iterable[str]) -> bool:
+        """Return whether device, thread count or precision of a record differ from those of most records."""
         counts: Counter[tuple[str, int, str]] = Counter()
         # Sorted, since `max` takes the first of several equal counts: records come in any order.
         for environment, record_count in sorted(self.environment_counts.items()):
             counts[environment.settings] += record_count
         usual = max(counts, key=lambda settings: counts[settings], default=None)
-        return self.environment_by_id[id].settings != usual
+        used = {self.environment_by_id[id] for id in ids if id in self.environment_by_id}
+        return any(environment.settings != usual for environment in used)
 
     @property
     def date(self) -> str:
@@ -154,11 +155,11 @@ class RunData:
 
     def trial_results(self, trial: Trial, evaluation: str) -> list[ResultData | None]:
         """Return a trial's results of an evaluation, one per reference; None for a missing one."""
-        if worst_norm(evaluation):
-            return [self.worst.get((trial.id, evaluation))]
+        if evaluation not in RESERVED_LABELS:
+            return [self.results.get(id) for id in trial.evaluations.get(evaluation, ())]
         if evaluation == VALIDATION_LABEL:
             return [self.validation.get(trial.id)]
-        return [self.results.get(id) for id in trial.evaluations.get(evaluation, ())]
+        return [self.worst.get((trial.id, evaluation))]
 
     def unlearned_reason(self, trial: Trial) -> str | None:
         """Return why a trial's fit did not learn its task, None where it did."""
@@ -173,6 +174,19 @@ class RunData:
         )
 
 
+@contextmanager
+def _paused_collection() -> Iterator[None]:
+    """Pause the search for reference cycles: records have none, and each search visits all that were read."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+@_paused_collection()
 def gather_run_data(run: RunRecords, *, keep_checks: bool = False) -> RunData:
     """Read the records of a run, without those that its plan does not name (from an earlier plan).
 
@@ -240,13 +254,21 @@ def _fold_results(
     folded: dict[str, FoldedResult] = {}
     for id, record in evidence.items():
         folded[id] = fold_result(record, batteries)
-        data.results[id] = replace(
-            data.results[id],
-            metrics=_folded_metrics(data.results[id].metrics, folded[id]),
-            verdict=verdict_with_batteries(record, batteries),
+        read = data.results[id]
+        checks = folded_checks(record, folded[id])
+        # Not by `replace`, which takes many times as long.
+        data.results[id] = ResultData(
+            id,
+            _folded_metrics(read.metrics, folded[id]),
+            verdict_from_checks(checks),
+            test_id=read.test_id,
+            reference_id=read.reference_id,
             sample_outcomes=folded[id].outcomes,
+            image_values=read.image_values,
+            files=read.files,
             unlearned_reason=unlearned_reason(record),
-            checks=tuple(checks_with_batteries(record, batteries)) if keep_checks else (),
+            largest_class=read.largest_class,
+            checks=tuple(checks) if keep_checks else (),
         )
     for label, metrics in data.metrics.items():
         claims = {name for name in metrics if name.startswith(CLAIM_PREFIX)}

@@ -7,7 +7,7 @@ seeds.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 from functools import reduce
 from math import fsum
@@ -46,34 +46,29 @@ class Column:
         """Name as the records write it, equal for all ways to write the column."""
         return f"{self.evaluation}.{self.metric}" if self.metric else self.name
 
-    def metric_of(self, trial: Trial, data: RunData) -> Metric | None:
-        """Return the metric, averaged over references; None while results are missing."""
-        metrics = [result.metrics[self.metric or ""] for result in self.results_of(trial, data)]
-        if len(metrics) < 2:
-            return metrics[0] if metrics else None
-        low = _mean_value([metric.low for metric in metrics])
-        high = _mean_value([metric.high for metric in metrics])
+    def metric_of(self, trial: Trial, data: RunData, *, with_images: bool = False) -> Metric | None:
+        """Return the metric, averaged over references; None while results are missing.
+
+        Args:
+            trial: The trial.
+            data: The run.
+            with_images: With its values by test image, where the records have them.
+        """
+        results = self.results_of(trial, data)
+        if not results:
+            return None
+        name = self.metric or ""
+        images = _mean_images(results, name) if with_images else None
+        metrics = [result.metrics[name] for result in results]
+        if len(metrics) == 1:
+            return metrics[0] if images is None else metrics[0].with_images(images)
         return Metric(
-            low,
-            high,
+            _mean_value([metric.low for metric in metrics]),
+            _mean_value([metric.high for metric in metrics]),
             probe=combine_probes(metric.probe for metric in metrics),
             is_plugin_share=all(metric.is_share for metric in metrics),
+            images=images,
         )
-
-    def image_shares(self, trial: Trial, data: RunData) -> ImageShares | None:
-        """Return a share by test image, averaged over references; None without outcomes of samples."""
-        results = self.results_of(trial, data)
-        outcomes = [result.sample_outcomes.get(self.metric or "") for result in results]
-        known = [values for values in outcomes if values is not None]
-        if not known or len(known) < len(outcomes) or len({len(values) for values in known}) > 1:
-            return None
-        if len(known) == 1:
-            return _image_shares(known[0])
-        shares = [_image_shares(values) for values in known]
-        low = reduce(add, [each.low for each in shares]) / len(known)
-        if all(each.is_known for each in shares):
-            return ImageShares(low, low)
-        return ImageShares(low, reduce(add, [each.high for each in shares]) / len(known))
 
     def results_of(self, trial: Trial, data: RunData) -> list[ResultData]:
         """Return the results with the metric, one per reference; none while any is missing."""
@@ -84,6 +79,21 @@ class Column:
                 return []
             results.append(result)
         return results
+
+
+def _mean_images(results: Sequence[ResultData], metric: str) -> ImageShares | None:
+    """Return a share by test image, averaged over references; None without outcomes of samples."""
+    outcomes = [result.sample_outcomes.get(metric) for result in results]
+    known = [values for values in outcomes if values is not None]
+    if not known or len(known) < len(outcomes) or len({len(values) for values in known}) > 1:
+        return None
+    if len(known) == 1:
+        return _image_shares(known[0])
+    shares = [_image_shares(values) for values in known]
+    low = reduce(add, [each.low for each in shares]) / len(known)
+    if all(each.is_known for each in shares):
+        return ImageShares(low, low)
+    return ImageShares(low, reduce(add, [each.high for each in shares]) / len(known))
 
 
 def _image_shares(outcomes: OutcomeArray) -> ImageShares:
@@ -211,10 +221,9 @@ class LeaderboardRow:
         """Return the column's metric for each trial that has it, with its values by test image."""
         values: dict[TrialKey, Metric] = {}
         for trial in self.trials:
-            metric = column.metric_of(trial, data)
+            metric = column.metric_of(trial, data, with_images=True)
             if metric is not None:
-                images = column.image_shares(trial, data)
-                values[trial.replicate, trial.seed] = replace(metric, images=images)
+                values[trial.replicate, trial.seed] = metric
         return values
 
     def is_skipped(self, column: Column, data: RunData) -> bool:

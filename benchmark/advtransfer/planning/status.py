@@ -94,6 +94,8 @@ def trial_status(
     """
     if trial.skipped:
         return TrialStatus("skipped", trial.skipped, final=True)
+    if all(map(done, trial.record_ids())):
+        return TrialStatus("done", final=True)
     # Sorted as in plan.json, so that every command reports the same evaluation first.
     evaluations = sorted(trial.evaluations.items())
     label_of = {id: label for label, ids in evaluations for id in ids}

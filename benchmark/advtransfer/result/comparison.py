@@ -7,9 +7,9 @@ is made again.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from advtransfer.result.evidence import (
     ROBUST,
@@ -17,15 +17,14 @@ from advtransfer.result.evidence import (
     WRONG,
     BatteryEvidence,
     BatteryIndex,
+    FoldedResult,
     RecordJson,
-    claimed_ball,
-    is_snapshot,
-    unpack_array,
+    fold_result,
 )
 from advtransfer.result.verdict import BATTERY_CHECKS, Verdict, verdict_from_checks
 from advtransfer.statistics import wilson_interval
 from advtransfer.types import Check, CheckStatus
-from advtransfer.types.metric_names import CLAIM_PREFIX
+from advtransfer.types.metric_names import attack_name
 
 if TYPE_CHECKING:
     from advtransfer.result.evidence import OutcomeArray
@@ -81,34 +80,33 @@ def compare_outcomes(
     """
     import numpy as np
 
-    claimed = np.asarray(outcomes, dtype=np.uint8)[battery.positions]
-    standing = (claimed == ROBUST) | (claimed == UNKNOWN)
-    missed = int(np.count_nonzero(standing & battery.is_broken))
-    share = share_lower_bound(missed, len(claimed))
+    values = np.asarray(outcomes, dtype=np.uint8)
+    attacked_count = len(battery.positions)
+    share = share_lower_bound(battery.missed_count(values), attacked_count)
     status: CheckStatus = "suspicious" if share > limit else "pass"
     return [
-        _finished_check(outcomes),
-        _eps_zero_check(claimed, battery),
-        Check("missed", status, share, limit, len(claimed), MISSED_TEXT),
+        _finished_check(values),
+        _eps_zero_check(values, battery),
+        Check("missed", status, share, limit, attacked_count, MISSED_TEXT),
     ]
 
 
-def _eps_zero_check(claimed: OutcomeArray, battery: BatteryEvidence) -> Check:
+def _eps_zero_check(outcomes: OutcomeArray, battery: BatteryEvidence) -> Check:
     """Check that the evaluation finds the same samples wrong without attack as the host does."""
     import numpy as np
 
-    wrong = battery.is_wrong
-    found_wrong = claimed == WRONG
-    differs = (found_wrong & ~wrong) | ((claimed == ROBUST) & wrong)
-    count = int(np.count_nonzero(differs))
+    claimed = battery.attacked(outcomes)
+    host_wrong = outcomes[battery.wrong_positions]
+    only_claimed = np.count_nonzero(claimed == WRONG) - np.count_nonzero(host_wrong == WRONG)
+    count = int(only_claimed + np.count_nonzero(host_wrong == ROBUST))
     text = "samples whose prediction without attack the host finds otherwise"
     return Check("eps_zero", "fail" if count else "pass", count, 0, len(claimed), text)
 
 
-def _finished_check(outcomes: OutcomeArray | Sequence[int]) -> Check:
+def _finished_check(outcomes: OutcomeArray) -> Check:
     import numpy as np
 
-    unknown = int(np.count_nonzero(np.asarray(outcomes) == UNKNOWN))
+    unknown = int(np.count_nonzero(outcomes == UNKNOWN))
     share = share_lower_bound(unknown, len(outcomes))
     status: CheckStatus = "suspicious" if share > SUSPICIOUS_SHARE else "pass"
     text = "lower bound of the share whose attack did not end, or gave an illegal example"
@@ -121,23 +119,27 @@ def verdict_with_batteries(record: RecordJson, batteries: BatteryIndex) -> Verdi
 
 
 def checks_with_batteries(record: RecordJson, batteries: BatteryIndex) -> list[Check]:
+    """Return `folded_checks` of a result that is folded with some batteries."""
+    return folded_checks(record, fold_result(record, batteries))
+
+
+def folded_checks(record: RecordJson, folded: FoldedResult) -> list[Check]:
     """Return a result's checks, those of and with its batteries by the newest ones of the run.
 
     Stored checks stay where no battery of today is at hand.
     """
     # Any: JSON; `Check(**check)` raises for a missing or an unknown field.
     stored: list[Check] = [Check(**check) for check in record.get("checks") or ()]
-    found = dict(_newest_batteries(record, batteries))
+    found = folded.newest if record.get("battery") else {}
     if not found or None in found.values():
         return stored
     limit = min([SUSPICIOUS_SHARE, *(one.limit for one in stored if _base_name(one) == "missed")])
-    packed: Mapping[str, Any] = record["outcomes"]
     checks = [check for check in stored if _base_name(check) not in BATTERY_CHECKS]
     for metric, battery in found.items():
         if battery is None:
             continue
         own = [
-            *compare_outcomes(unpack_array(packed[metric]), battery, limit=limit),
+            *compare_outcomes(folded.outcomes[attack_name(metric)], battery, limit=limit),
             *battery.checks,
         ]
         checks += own if len(found) == 1 else named_by_eps(own, battery.ball.eps)
@@ -147,22 +149,6 @@ def checks_with_batteries(record: RecordJson, batteries: BatteryIndex) -> list[C
 def named_by_eps(checks: Sequence[Check], eps: float) -> list[Check]:
     """Return the checks of one of several balls, named as in ``noise@0.1``."""
     return [replace(check, name=f"{check.name}@{eps:g}") for check in checks]
-
-
-def _newest_batteries(
-    record: RecordJson, batteries: BatteryIndex
-) -> Iterator[tuple[str, BatteryEvidence | None]]:
-    """Yield the robust accuracies whose ball is recorded, each with the newest battery in it."""
-    if not record.get("battery"):
-        return
-    outcomes: Mapping[str, Any] = record.get("outcomes") or {}
-    for metric in outcomes:
-        if not metric.startswith(CLAIM_PREFIX) or is_snapshot(metric, outcomes):
-            continue
-        ball = claimed_ball(record, metric, batteries)
-        # A radius of 0 claims no robustness, and has no battery.
-        if ball is not None and ball.eps > 0:
-            yield metric, batteries.at(record, ball)
 
 
 def _base_name(check: Check) -> str:

@@ -121,6 +121,8 @@ class BatteryEvidence:
         images: Digest of the test part and the attacked positions.
         id: Id of the battery's record.
         broken_positions: Positions in the test part of the broken samples.
+        wrong_positions: Positions in the test part of the samples that are wrong without attack.
+        is_in_order: Whether all samples were attacked, in test order.
     """
 
     ball: Ball
@@ -133,10 +135,28 @@ class BatteryEvidence:
     images: str = ""
     id: str = ""
     broken_positions: PositionArray = field(init=False)
+    wrong_positions: PositionArray = field(init=False)
+    is_in_order: bool = field(init=False)
 
     def __post_init__(self) -> None:
-        """Find the broken positions once: every result on the model reads them."""
+        """Find the positions once: every result on the model reads them."""
+        in_order = len(self.positions) == self.of and _is_in_order(self.positions)
         object.__setattr__(self, "broken_positions", self.positions[self.is_broken])
+        object.__setattr__(self, "wrong_positions", self.positions[self.is_wrong])
+        object.__setattr__(self, "is_in_order", in_order)
+
+    def attacked(self, outcomes: OutcomeArray) -> OutcomeArray:
+        """Return the outcomes at the attacked positions, ``(B,)``."""
+        if self.is_in_order and len(outcomes) == self.of:
+            return outcomes
+        return outcomes[self.positions]
+
+    def missed_count(self, outcomes: OutcomeArray) -> int:
+        """Return how many broken samples an evaluation left robust or unknown."""
+        import numpy as np
+
+        before = outcomes[self.broken_positions]
+        return int(np.count_nonzero((before == ROBUST) | (before == UNKNOWN)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,12 +169,14 @@ class FoldedResult:
         probes: Probes of the robust accuracies, by metric; without images where no battery ran.
         balls: Balls of the robust accuracies, by metric, where they are known.
         batteries: Ids of the batteries whose breaks are folded in, by metric, sorted.
+        newest: The newest battery in the ball of each metric of `balls`, None where none ran.
     """
 
     outcomes: Mapping[str, OutcomeArray]
     probes: Mapping[str, Probe] = field(default_factory=dict)
     balls: Mapping[str, Ball] = field(default_factory=dict)
     batteries: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    newest: Mapping[str, BatteryEvidence | None] = field(default_factory=dict)
 
     @property
     def shares(self) -> dict[str, Share]:
@@ -259,7 +281,7 @@ def read_battery(record: RecordJson, ball: Ball) -> BatteryEvidence | None:
         is_wrong &= outcomes == WRONG
     checks = tuple(Check(**check) for check in record["checks"])
     test = str(record["asked"]["inputs"].get("test"))
-    images = _images_digest(test, attacked.astype("<i8").tobytes())
+    images = _whole_digest(test, of) if positions is None else _digest_of(test, attacked)
     id = str(record["id"])
     return BatteryEvidence(ball, version, of, attacked, is_broken, is_wrong, checks, images, id)
 
@@ -272,6 +294,23 @@ def _all_positions(of: int) -> PositionArray:
     positions = np.arange(of)
     positions.setflags(write=False)
     return positions
+
+
+def _is_in_order(positions: PositionArray) -> bool:
+    import numpy as np
+
+    everything = _all_positions(len(positions))
+    return positions is everything or np.array_equal(positions, everything)
+
+
+@lru_cache(maxsize=64)
+def _whole_digest(test: str, of: int) -> str:
+    """Return `_digest_of` a whole test part."""
+    return _digest_of(test, _all_positions(of))
+
+
+def _digest_of(test: str, positions: PositionArray) -> str:
+    return _images_digest(test, positions.astype("<i8").tobytes())
 
 
 @lru_cache(maxsize=64)
@@ -310,9 +349,8 @@ def outcome_share(outcomes: OutcomeArray) -> Share:
     import numpy as np
 
     of = len(outcomes)
-    counts = np.bincount(outcomes, minlength=len(Outcome))
-    robust = int(counts[ROBUST])
-    unknown = int(counts[UNKNOWN])
+    robust = int(np.count_nonzero(outcomes == ROBUST))
+    unknown = int(np.count_nonzero(outcomes == UNKNOWN))
     return Share(robust / of, (robust + unknown) / of, of)
 
 
@@ -323,6 +361,7 @@ def fold_result(record: RecordJson, batteries: BatteryIndex) -> FoldedResult:
     probes: dict[str, Probe] = {}
     balls: dict[str, Ball] = {}
     ids: dict[str, tuple[str, ...]] = {}
+    newest: dict[str, BatteryEvidence | None] = {}
     for name, values in recorded.items():
         outcomes[name] = values
         if not name.startswith(CLAIM_PREFIX):
@@ -337,8 +376,9 @@ def fold_result(record: RecordJson, batteries: BatteryIndex) -> FoldedResult:
             within = batteries.within(record, ball)
             outcomes[name] = fold_outcomes(values, within)
             ids[name] = tuple(sorted(each.id for each in within))
-            probes[name] = probe_outcomes(record, values, batteries.at(record, ball))
-    return FoldedResult(outcomes, probes, balls, ids)
+            newest[name] = batteries.at(record, ball)
+            probes[name] = probe_outcomes(record, values, newest[name])
+    return FoldedResult(outcomes, probes, balls, ids, newest)
 
 
 def fold_outcomes(outcomes: OutcomeArray, evidence: Iterable[BatteryEvidence]) -> OutcomeArray:
@@ -373,15 +413,12 @@ def probe_outcomes(
     record: RecordJson, alone: OutcomeArray, battery: BatteryEvidence | None
 ) -> Probe:
     """Return the probe of outcomes of an attack alone by a battery in the same ball."""
-    import numpy as np
-
     of = len(alone)
     if battery is None or battery.of != of:
         return Probe("", 0, of, 0)
-    before = alone[battery.broken_positions]
-    missed = int(np.count_nonzero((before == ROBUST) | (before == UNKNOWN)))
+    missed = battery.missed_count(alone)
     test = str(record["asked"]["inputs"].get("test"))
-    images = battery.images or _images_digest(test, battery.positions.astype("<i8").tobytes())
+    images = battery.images or _digest_of(test, battery.positions)
     return Probe(images, len(battery.positions), of, missed)
 
 
@@ -391,6 +428,7 @@ def is_snapshot(metric: str, metrics: Iterable[str]) -> bool:
     return epoch.isdigit() and base in metrics
 
 
+@lru_cache(maxsize=256)
 def _stated_eps(metric: str) -> float | None:
     """Return the radius in a metric's name, None where it states none."""
     try:

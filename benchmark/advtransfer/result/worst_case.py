@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from functools import cache, reduce
+from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from advtransfer.result.evidence import (
     BROKEN,
+    ROBUST,
     UNKNOWN,
     WRONG,
     Ball,
@@ -53,9 +54,9 @@ def worst_results(
             at_radius = [attack for attack in attacks if ball.equals(attack.ball)]
             record = at_radius[0].record
             within = [attack.folded for attack in attacks if ball.contains(attack.ball)]
-            alone = reduce(_worse_outcomes, [attack.alone for attack in at_radius])
+            alone = _worst_outcomes([attack.alone for attack in at_radius])
             outcomes[name] = _broken_by_any(
-                reduce(_worse_outcomes, [attack.folded for attack in at_radius]), within
+                _worst_outcomes([attack.folded for attack in at_radius]), within
             )
             probes[name] = probe_outcomes(record, alone, batteries.at(record, ball))
             balls[name] = ball
@@ -74,22 +75,24 @@ class _Attack(NamedTuple):
     alone: OutcomeArray
 
 
-def _worse_outcomes(first: OutcomeArray, second: OutcomeArray) -> OutcomeArray:
-    """Return the worse of two outcomes of each sample: wrong, broken, unknown, robust."""
+def _worst_outcomes(attacks: Sequence[OutcomeArray]) -> OutcomeArray:
+    """Return the worst outcome of each sample: wrong, broken, unknown, robust."""
     import numpy as np
 
-    severity = _severities()
-    return np.where(severity[first] >= severity[second], first, second)
+    if len(attacks) == 1:
+        return attacks[0]
+    severity, by_severity = _severities()
+    worst: OutcomeArray = by_severity[severity[np.stack(attacks)].max(axis=0)]
+    return worst
 
 
 @cache
-def _severities() -> OutcomeArray:
-    """Return how bad each outcome is, ``(4,)``."""
+def _severities() -> tuple[OutcomeArray, OutcomeArray]:
+    """Return how bad each outcome is, ``(4,)``, and the outcome of each such number."""
     import numpy as np
 
-    severity = np.zeros(4, dtype=np.uint8)
-    severity[[UNKNOWN, BROKEN, WRONG]] = (1, 2, 3)
-    return severity
+    by_severity = np.array([ROBUST, UNKNOWN, BROKEN, WRONG], dtype=np.uint8)
+    return np.argsort(by_severity).astype(np.uint8), by_severity
 
 
 def _broken_by_any(outcomes: OutcomeArray, others: Iterable[OutcomeArray]) -> OutcomeArray:

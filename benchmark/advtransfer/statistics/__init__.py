@@ -26,6 +26,7 @@ from advtransfer.statistics.intervals import (
 )
 from advtransfer.statistics.pairwise import (
     PairDifferences,
+    board_p_values,
     difference_p_value,
     difference_p_values,
     image_differences,
@@ -43,6 +44,8 @@ from advtransfer.statistics.rank_ranges import (
     separation_power,
 )
 from advtransfer.statistics.share_intervals import (
+    BoardDifference,
+    board_difference,
     difference_interval,
     share_interval,
 )
@@ -51,6 +54,7 @@ __all__ = [
     "COEFFICIENTS",
     "FAMILY_LEVEL",
     "Association",
+    "BoardDifference",
     "ChanceLevel",
     "Coefficient",
     "MeanEstimate",
@@ -59,6 +63,8 @@ __all__ = [
     "Resampler",
     "SeparationNeed",
     "all_associations",
+    "board_difference",
+    "board_p_values",
     "chance_levels",
     "clustered_interval",
     "detectable_difference",

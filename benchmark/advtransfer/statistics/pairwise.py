@@ -7,6 +7,7 @@ outcomes of 0 and 1 are whole numbers, so that they are exact.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, fields
 from functools import lru_cache
@@ -14,8 +15,9 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from advtransfer.statistics.share_intervals import (
     PRIOR_EVENTS,
+    BoardDifference,
     BoardVariances,
-    board_variances,
+    board_difference,
 )
 
 if TYPE_CHECKING:
@@ -271,26 +273,39 @@ def _variance_of_mean(values: FloatArray) -> FloatArray:
 
 def difference_p_value(board: FloatArray, *, unreplicated: bool = False) -> float:
     """Return the p value of a difference of 0: 1 - the confidence at which `difference_interval` touches 0."""
+    return board_p_values([board_difference(board, unreplicated=unreplicated)])[0]
+
+
+def board_p_values(boards: Sequence[BoardDifference]) -> list[float]:
+    """Return `difference_p_value` of each of some boards, those of equal counts at once."""
+    p_values = [1.0] * len(boards)
+    by_design: dict[tuple[int, int, int, bool], list[int]] = defaultdict(list)
+    for place, board in enumerate(boards):
+        each = board.variances
+        counts = (each.unit_count, each.seed_count, each.image_count)
+        by_design[(*counts, board.unreplicated)].append(place)
+    for design, places in by_design.items():
+        pairs = _joined_boards([boards[place] for place in places], design)
+        for place, p_value in zip(places, difference_p_values(pairs).tolist(), strict=True):
+            p_values[place] = p_value
+    return p_values
+
+
+def _joined_boards(
+    boards: Sequence[BoardDifference], design: tuple[int, int, int, bool]
+) -> PairDifferences:
     import numpy as np
 
-    found = board_variances(board)
-    seen = board[~np.isnan(board).any(axis=2)]
-    values = (found.mean, np.abs(seen).mean(), found.units, found.seeds, found.images)
-    mean, changed, units, seeds, images = (np.array([float(value)]) for value in values)
-    # Of the mean itself: a board of unequally many seeds weighs its trials otherwise than its units.
-    pair = PairDifferences(
-        mean,
-        np.maximum(changed, np.abs(mean)),
-        units,
-        seeds,
-        images,
-        np.array([found.residual]),
-        unit_count=found.unit_count,
-        seed_count=found.seed_count,
-        image_count=found.image_count,
-        unreplicated=unreplicated,
+    variances = [board.variances for board in boards]
+    return PairDifferences(
+        np.array([each.mean for each in variances]),
+        np.array([board.changed for board in boards]),
+        np.array([each.units for each in variances]),
+        np.array([each.seeds for each in variances]),
+        np.array([each.images for each in variances]),
+        np.array([each.residual for each in variances]),
+        *design,
     )
-    return float(difference_p_values(pair)[0])
 
 
 def difference_p_values(pairs: PairDifferences, *, ceiling: float = 1.0) -> FloatArray:

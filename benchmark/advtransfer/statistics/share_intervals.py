@@ -22,6 +22,7 @@ variances.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from math import inf, sqrt
 from statistics import NormalDist
 from typing import TYPE_CHECKING, TypeAlias
@@ -92,19 +93,24 @@ def board_variances(board: FloatArray) -> BoardVariances:
     import numpy as np
 
     present: NDArray[np.bool_] = np.asarray(~np.isnan(board).any(axis=2))
-    trainings = np.asarray(present.any(axis=1))
-    board, present = board[trainings], present[trainings]
-    if len(board) > 1:
+    is_whole = bool(present.all())
+    if not is_whole:
+        trainings = np.asarray(present.any(axis=1))
+        board, present = board[trainings], present[trainings]
+    if len(board) == 1:
+        units = board[0][present[0]]
+    elif is_whole:
+        units = board.mean(axis=1)
+    else:
         units = np.stack(
             [rows[kept].mean(axis=0) for rows, kept in zip(board, present, strict=True)]
         )
-    else:
-        units = board[0][present[0]]
     unit_count, image_count = units.shape
     unit_means, image_means = units.mean(axis=1), units.mean(axis=0)
     mean = float(image_means.mean())
     residuals = units - unit_means[:, None] - image_means + mean
-    seeds, seed_count = _seed_variance(board[:, present.all(axis=0)].mean(axis=2))
+    shared = board if is_whole else board[:, present.all(axis=0)]
+    seeds, seed_count = _seed_variance(shared.mean(axis=2))
     return BoardVariances(
         mean,
         units=_variance_of_mean(unit_means),
@@ -134,6 +140,53 @@ def share_interval(board: FloatArray, *, confidence: float = 0.95) -> tuple[floa
     return max(low, 0.0), min(high, 1.0)
 
 
+@dataclass(frozen=True, slots=True)
+class BoardDifference:
+    """What a board of paired differences says of its mean, in a few numbers.
+
+    Attributes:
+        variances: Mean and variances of the board.
+        changed: Mean absolute difference of a trial on an image.
+        unreplicated: One side has one training and the other several.
+    """
+
+    variances: BoardVariances
+    changed: float
+    unreplicated: bool
+
+    def interval(self, confidence: float = 0.95) -> tuple[float, float]:
+        """Return the interval of the mean, see `difference_interval`."""
+        variances, changed = self.variances, self.changed
+        images = _effective_images(variances, changed - variances.mean**2)
+        gained = (changed + variances.mean) / 2 * images
+        lost = (changed - variances.mean) / 2 * images
+        z = _normal_quantile(confidence)
+        image_ends = (
+            _paired_lower_end(gained, lost, images, z),
+            -_paired_lower_end(lost, gained, images, z),
+        )
+        half = sqrt(variances.replicate_part(confidence, unreplicated=self.unreplicated))
+        replicate_ends = (variances.mean - half, variances.mean + half)
+        low, high = _joined_ends(variances.mean, replicate_ends, image_ends)
+        return max(low, -1.0), min(high, 1.0)
+
+
+def board_difference(board: FloatArray, *, unreplicated: bool = False) -> BoardDifference:
+    """Return the numbers behind interval and p value of a board of paired differences.
+
+    Args:
+        board: ``(trainings, seeds, images)``.
+        unreplicated: One side has one training and the other several.
+    """
+    import numpy as np
+
+    variances = board_variances(board)
+    seen = board[~np.isnan(board).any(axis=2)]
+    # Of the mean itself: a board of unequally many seeds weighs its trials otherwise than its units.
+    changed = max(float(np.abs(seen).mean()), abs(variances.mean))
+    return BoardDifference(variances, changed, unreplicated)
+
+
 def difference_interval(
     board: FloatArray, *, confidence: float = 0.95, unreplicated: bool = False
 ) -> tuple[float, float]:
@@ -147,24 +200,7 @@ def difference_interval(
         confidence: Such as .95.
         unreplicated: One side has one training and the other several.
     """
-    import numpy as np
-
-    variances = board_variances(board)
-    seen = board[~np.isnan(board).any(axis=2)]
-    # Of the mean itself: a board of unequally many seeds weighs its trials otherwise than its units.
-    changed = max(float(np.abs(seen).mean()), abs(variances.mean))
-    images = _effective_images(variances, changed - variances.mean**2)
-    gained = (changed + variances.mean) / 2 * images
-    lost = (changed - variances.mean) / 2 * images
-    z = _normal_quantile(confidence)
-    image_ends = (
-        _paired_lower_end(gained, lost, images, z),
-        -_paired_lower_end(lost, gained, images, z),
-    )
-    half = sqrt(variances.replicate_part(confidence, unreplicated=unreplicated))
-    replicate_ends = (variances.mean - half, variances.mean + half)
-    low, high = _joined_ends(variances.mean, replicate_ends, image_ends)
-    return max(low, -1.0), min(high, 1.0)
+    return board_difference(board, unreplicated=unreplicated).interval(confidence)
 
 
 def _joined_ends(
@@ -256,6 +292,7 @@ def _residual_variance(residuals: FloatArray) -> float:
     return squares / (degrees * int(rows) * int(columns))
 
 
+@cache
 def _normal_quantile(confidence: float) -> float:
     return float(NormalDist().inv_cdf((1 + confidence) / 2))
 

@@ -13,6 +13,8 @@ ATTACK_PREFIX = "attack_accuracy"
 WORST_LABELS: Mapping[str, str] = {"linf": "worst_linf", "l2": "worst_l2", "l1": "worst_l1"}
 """Evaluation labels of the worst over all attacks of a trial, by norm; no suite may use them."""
 
+_NORMS_BY_LABEL = {label: norm for norm, label in WORST_LABELS.items()}
+
 VALIDATION_LABEL = "validation"
 """Evaluation label of what a fit measured on held-out training images; no suite may use it."""
 
@@ -32,4 +34,4 @@ def attack_name(metric: str) -> str:
 
 def worst_norm(evaluation: str) -> str | None:
     """Return the norm of a label of `WORST_LABELS`, None for other labels."""
-    return next((norm for norm, label in WORST_LABELS.items() if label == evaluation), None)
+    return _NORMS_BY_LABEL.get(evaluation)
