@@ -1,10 +1,4 @@
 """The Python interface: what the commands do, as functions whose results notebooks show as tables.
 
-`advtransfer` itself offers these names and imports this package when one of them is used.
+`advtransfer` itself offers the names. This package imports nothing, so that commands stay quick.
 """
-
-from advtransfer.api.report import Report
-from advtransfer.api.report import open_run as open
-from advtransfer.api.run import run
-
-__all__ = ["Report", "open", "run"]
