@@ -8,6 +8,7 @@ Importing this package imports nothing else: the functions, the command line, pl
 import what they use.
 """
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -55,5 +56,5 @@ def __getattr__(name: str) -> object:
     return value
 
 
-def __dir__() -> list[str]:
+def __dir__() -> Iterable[str]:
     return sorted({*globals(), *_NAMES, "__version__"})
