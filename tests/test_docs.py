@@ -21,7 +21,6 @@ DOCUMENTS = [
     "docs/pages.md",
     "docs/statistics.md",
     "docs/export.md",
-    "docs/python.md",
     "docs/verifying.md",
 ]
 PLUGINS = ROOT / "plugins"
@@ -66,6 +65,7 @@ def test_the_record_format_names_the_fields_of_provenance_and_checks() -> None:
     assert {field.name for field in fields(Check)} == set(checks.split(", "))
 
 
+@pytest.mark.slow
 def test_the_code_of_the_python_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("ADVTRANSFER_CACHE", str(tmp_path / "cache"))

@@ -30,13 +30,13 @@ def test_rows_are_the_lines_of_the_export(report: at.Report) -> None:
 def test_a_frame_has_the_columns_and_values_of_the_export(report: at.Report) -> None:
     pandas = pytest.importorskip("pandas", reason="[pandas] is not installed")
     for table in ("metrics", "outcomes"):
-        frame = report.frame(table)  # type: ignore[arg-type]  # a loop over both
+        frame = report.frame(table)
         assert [column.name for column in EXPORT_TABLES[table]] == list(frame.columns)
         rows = [
             {name: None if pandas.isna(value) else value for name, value in row.items()}
             for row in frame.to_dict("records")
         ]
-        assert report.rows(table) == rows  # type: ignore[arg-type]  # a loop over both
+        assert report.rows(table) == rows
 
 
 def test_without_pandas_a_frame_names_the_command_that_installs_it(

@@ -59,7 +59,7 @@ def test_every_public_name_is_there() -> None:
 
 def test_the_options_are_those_of_the_command_with_its_defaults() -> None:
     parameters = inspect.signature(at.run).parameters
-    options = {cast(str, each.name): each for each in command.params}
+    options = {str(each.name): each for each in command.params}
     renamed = {"listeners": "plugin"}
     expected = {renamed.get(name, name) for name in options} - {"as_json"}
     defaults = RunSettings()

@@ -256,7 +256,7 @@ def test_with_seconds_between_only_trials_that_follow_slowly_have_lines() -> Non
             console(event)
     with console_for(stream, seconds_between=2) as console:
         for event in (
-            STARTED | {"todo": 9},
+            {**STARTED, "todo": 9},
             *({**FINISHED, "time": 101.0 + second} for second in range(4)),
         ):
             console(event)

@@ -158,6 +158,7 @@ class Report:
             **{name: values.count(name) for name in ("done", "failed", "skipped", "todo")},
             "evaluations_skipped": count_skipped_evaluations(self._statuses.values()),
             "page": str(self.page) if self.page else None,
+            "seconds": None,
         }
         if self._summary is not None:
             # As the run ended, whoever has continued it since.
