@@ -1,15 +1,62 @@
 """A benchmark of adversarial robustness and transfer learning, built from plugins.
 
-Importing this package imports nothing else: the command line, plugins and workers import what they use.
+    import advtransfer as at
+
+    report = at.run("quickstart")
+
+Importing this package imports nothing else: the functions, the command line, plugins and workers
+import what they use.
 """
 
-__all__ = ["__version__"]
+# Not from `typing`, whose import takes longer than all the rest; type checkers know the name.
+TYPE_CHECKING = False
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from advtransfer.api.catalogue import list_components as list
+    from advtransfer.api.catalogue import show_name as show
+    from advtransfer.api.check import check_evaluation as check
+    from advtransfer.api.plan import plan_suite as plan
+    from advtransfer.api.report import Report
+    from advtransfer.api.report import open_run as open
+    from advtransfer.api.run import run
+    from advtransfer.errors import BadInput
+
+    __version__: str
+    __all__ = ["BadInput", "Report", "__version__", "check", "list", "open", "plan", "run", "show"]
+else:
+    # `from advtransfer import *` must not replace the `list` and `open` of Python.
+    __all__ = ["__version__"]
+
+_NAMES = {
+    "BadInput": "advtransfer.errors:BadInput",
+    "Report": "advtransfer.api.report:Report",
+    "check": "advtransfer.api.check:check_evaluation",
+    "list": "advtransfer.api.catalogue:list_components",
+    "open": "advtransfer.api.report:open_run",
+    "plan": "advtransfer.api.plan:plan_suite",
+    "run": "advtransfer.api.run:run",
+    "show": "advtransfer.api.catalogue:show_name",
+}
+"""Where each public name is, for an import when it is first used."""
 
 
-def __getattr__(name: str) -> str:
-    """Return the installed version on first access: looking it up takes a tenth of the command line's start."""
-    if name != "__version__":
+def __getattr__(name: str) -> object:
+    """Return a public name on first access: looking up the version alone takes a tenth of a command's start."""
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("advtransfer")
+    if name not in _NAMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib.metadata import version
+    from importlib import import_module
 
-    return version("advtransfer")
+    module, _, attribute = _NAMES[name].partition(":")
+    value = getattr(import_module(module), attribute)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> "Iterable[str]":
+    return sorted({*globals(), *_NAMES, "__version__"})

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
-from advtransfer.cli.output import align_columns
 from advtransfer.console.formatting import StatusCounts, pluralize
 from advtransfer.planning import Plan
 from advtransfer.planning.status import STATUS_WORDS
@@ -20,7 +19,7 @@ from advtransfer.runner import TrialStatus
 from advtransfer.runner.record_reuse import StaleRecords
 from advtransfer.suite import GridEntry, Suite
 from advtransfer.suite.grid_entries import training_start
-from advtransfer.text import ABSENT, printable_text
+from advtransfer.text import ABSENT, align_columns, printable_text
 from advtransfer.types import Json
 
 
@@ -45,6 +44,12 @@ def grid_text(plan: Plan, suite: Suite | None = None) -> str:
 
     With its suite, the references are shown as well.
     """
+    rows = grid_rows(plan, suite)
+    return f"{plan_header(plan)}\n\n{align_columns(('axis', 'cells'), rows)}"
+
+
+def grid_rows(plan: Plan, suite: Suite | None = None) -> list[tuple[str, str]]:
+    """Return the axes of a plan, each with its cells in words."""
     axes = {
         name: (name, ", ".join(labels) or ABSENT) for name, labels in _axis_labels(plan).items()
     }
@@ -56,7 +61,7 @@ def grid_text(plan: Plan, suite: Suite | None = None) -> str:
         ("reference", f"{name}: {', '.join(map(_reference_text, cells))}")
         for name, cells in _target_references(suite).items()
     ]
-    rows = [
+    return [
         axes["source"],
         axes["adapter"],
         *targets,
@@ -64,7 +69,6 @@ def grid_text(plan: Plan, suite: Suite | None = None) -> str:
         axes["transfer"],
         axes["evaluation"],
     ]
-    return f"{plan_header(plan)}\n\n{align_columns(('axis', 'cells'), rows)}"
 
 
 def grid_json(plan: Plan, suite: Suite | None = None) -> dict[str, Json]:
