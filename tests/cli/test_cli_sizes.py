@@ -5,8 +5,9 @@ from __future__ import annotations
 import click
 import pytest
 
-from advtransfer.cli.arguments import format_bytes, size
+from advtransfer.cli.arguments import size
 from advtransfer.cli.output import align_columns
+from advtransfer.text import format_bytes
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,10 @@ from datetime import datetime
 import click
 
 from advtransfer.cache import Cache, CacheEntry
-from advtransfer.cli.arguments import format_bytes, size
+from advtransfer.cli.arguments import size
 from advtransfer.cli.output import align_columns, print_json, print_note, print_product
-from advtransfer.console.formatting import pluralize
 from advtransfer.files import default_cache_root
+from advtransfer.text import format_bytes, pluralize
 
 
 @click.group(short_help="List, verify or prune the artifact cache.")

@@ -33,6 +33,7 @@ COMMANDS = {
     "check": "Hold an evaluation against canaries or another attack.",
     "schema": "Print the JSON Schema of suites, for editors.",
     "cache": "List, verify or prune the artifact cache.",
+    "doctor": "Examine the installation, and say what to do.",
 }
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from advtransfer.cli.output import align_columns
-from advtransfer.console.formatting import StatusCounts, pluralize
+from advtransfer.console.formatting import StatusCounts
 from advtransfer.planning import Plan
 from advtransfer.planning.status import STATUS_WORDS
 from advtransfer.planning.trials import SubsetSize, Trial
@@ -20,7 +20,7 @@ from advtransfer.runner import TrialStatus
 from advtransfer.runner.record_reuse import StaleRecords
 from advtransfer.suite import GridEntry, Suite
 from advtransfer.suite.grid_entries import training_start
-from advtransfer.text import ABSENT, printable_text
+from advtransfer.text import ABSENT, pluralize, printable_text
 from advtransfer.types import Json
 
 

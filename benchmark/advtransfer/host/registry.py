@@ -90,6 +90,12 @@ class Host:
         return sorted(self._plugins)
 
     @property
+    def distributions(self) -> list[str]:
+        """The names of the distributions that bring plugins, sorted; imports no plugin."""
+        plugins = chain.from_iterable(self._plugins.values())
+        return sorted({plugin.distribution for plugin in plugins})
+
+    @property
     def hook(self) -> pluggy.HookRelay:
         """The hooks of the loaded plugins; the runner calls its events through it."""
         return self._manager.hook
