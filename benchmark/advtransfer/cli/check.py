@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import click
 
 from advtransfer.cli.commands import Subcommand
+from advtransfer.cli.completions import complete_component
 from advtransfer.cli.output import align_columns, print_json, print_note, print_product
 from advtransfer.errors import BadInput, Location, Problem
 from advtransfer.host import Component, Host
@@ -27,7 +28,9 @@ DEFAULT_OPTIONS: dict[str, Json] = {"norm": "linf", "eps": 0.1, "steps": 20, "st
 
 
 @click.command(cls=Subcommand, short_help="Hold an evaluation against canaries or another attack.")
-@click.argument("name", metavar="PLUGIN/EVALUATION")
+@click.argument(
+    "name", metavar="PLUGIN/EVALUATION", shell_complete=complete_component("evaluation")
+)
 @click.argument("options", nargs=-1, metavar="[OPTION=VALUE]...")
 @click.option("--canaries", is_flag=True, help="Score it by canaries; the default.")
 @click.option(

@@ -34,6 +34,7 @@ COMMANDS = {
     "schema": "Print the JSON Schema of suites, for editors.",
     "cache": "List, verify or prune the artifact cache.",
     "doctor": "Examine the installation, and say what to do.",
+    "completion": "Print the script that completes words in a shell.",
 }
 
 

@@ -12,6 +12,7 @@ from advtransfer import suite as suites
 from advtransfer.cli import plan_text
 from advtransfer.cli.arguments import runs_option
 from advtransfer.cli.commands import Subcommand
+from advtransfer.cli.completions import complete_suite
 from advtransfer.cli.output import print_json, print_product
 from advtransfer.console.formatting import counts_text, skipped_line
 from advtransfer.host import Host
@@ -25,7 +26,7 @@ MAX_LISTED_TRIALS = 200
 
 
 @click.command(cls=Subcommand, short_help="Show the trials of a suite, and which are done.")
-@click.argument("suite")
+@click.argument("suite", shell_complete=complete_suite)
 @runs_option
 @click.option(
     "--json",

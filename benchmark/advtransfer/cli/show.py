@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from advtransfer.cli.commands import Subcommand
+from advtransfer.cli.completions import complete_suite_or_component
 from advtransfer.cli.output import align_columns, print_json, print_product
 from advtransfer.errors import BadInput, UnknownName
 from advtransfer.hookspecs import COMPONENT_KINDS
@@ -92,7 +93,7 @@ SUITE_SUFFIXES = (".yaml", ".yml")
 
 
 @click.command(cls=Subcommand, short_help="Show a component's options, or a suite's grid.")
-@click.argument("name")
+@click.argument("name", shell_complete=complete_suite_or_component)
 @click.option(
     "--leakage", is_flag=True, help="Of a suite: count images that two of its data sets share."
 )

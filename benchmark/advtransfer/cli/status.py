@@ -8,6 +8,7 @@ import click
 
 from advtransfer.cli import plan_text
 from advtransfer.cli.commands import Subcommand
+from advtransfer.cli.completions import complete_run
 from advtransfer.cli.output import print_json, print_product
 from advtransfer.console.formatting import counts_text, skipped_line
 from advtransfer.host import Host
@@ -18,7 +19,7 @@ from advtransfer.runner.record_reuse import StaleRecords, find_stale_records
 
 
 @click.command(cls=Subcommand, short_help="Show how far a run is, and why trials failed.")
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run", type=click.Path(path_type=Path), shell_complete=complete_run)
 @click.option(
     "--json",
     "as_json",
