@@ -6,14 +6,14 @@ The metadata of the distributions are read; no library is imported.
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, distribution
 
-from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import SpecifierSet
 
 from advtransfer.doctor.finding import Finding
 from advtransfer.host import Host
+from advtransfer.host.distributions import direct_requirements, installed_version
 
 SHOWN = ("advtransfer", "torch", "torchvision", "foolbox", "numpy", "scipy")
 """Distributions whose versions are shown."""
@@ -26,14 +26,14 @@ def examine_versions(host: Host) -> list[Finding]:
     must fit to torch.
     """
     roots = sorted({"advtransfer", *host.distributions})
-    required = [requirement.name for name in roots for requirement in _requirements(name)]
+    required = [requirement.name for name in roots for requirement in direct_requirements(name)]
     owners = dict.fromkeys([*roots, *sorted(required)])
     faults = [fault for owner in owners for fault in _unmet_requirements(owner)]
     return [_version_finding(), *_python_faults(), *faults]
 
 
 def _version_finding() -> Finding:
-    versions = [f"{name} {_version(name) or 'is missing'}" for name in SHOWN]
+    versions = [f"{name} {installed_version(name) or 'is missing'}" for name in SHOWN]
     return Finding("versions", "ok", f"Python {platform.python_version()}, {', '.join(versions)}")
 
 
@@ -51,8 +51,8 @@ def _python_faults() -> Iterator[Finding]:
 
 
 def _unmet_requirements(owner: str) -> Iterator[Finding]:
-    for requirement in _requirements(owner):
-        version = _version(requirement.name)
+    for requirement in direct_requirements(owner):
+        version = installed_version(requirement.name)
         if version is None:
             found = f"{owner} requires {requirement.name}, which is not installed"
         elif not requirement.specifier.contains(version, prereleases=True):
@@ -61,29 +61,3 @@ def _unmet_requirements(owner: str) -> Iterator[Finding]:
             continue
         next_step = f"python -m pip install '{requirement.name}{requirement.specifier}'"
         yield Finding("versions", "problem", found, next_step)
-
-
-def _requirements(owner: str) -> list[Requirement]:
-    """Return what a distribution requires here, without extras; nothing where it is not installed."""
-    try:
-        lines: Iterable[str] = distribution(owner).requires or ()
-    except PackageNotFoundError:
-        return []
-    return [requirement for line in lines if (requirement := _applicable(line)) is not None]
-
-
-def _applicable(line: str) -> Requirement | None:
-    try:
-        requirement = Requirement(line)
-    except InvalidRequirement:  # Old distributions hold lines that pip no longer accepts.
-        return None
-    if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
-        return None
-    return requirement
-
-
-def _version(name: str) -> str | None:
-    try:
-        return distribution(name).version
-    except PackageNotFoundError:
-        return None

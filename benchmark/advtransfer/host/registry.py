@@ -92,7 +92,11 @@ class Host:
     @property
     def distributions(self) -> list[str]:
         """The names of the distributions that bring plugins, sorted; imports no plugin."""
-        plugins = chain.from_iterable(self._plugins.values())
+        return self.distributions_of(self._plugins)
+
+    def distributions_of(self, names: Iterable[str]) -> list[str]:
+        """Return the names of the distributions that bring these plugins, sorted; imports no plugin."""
+        plugins = chain.from_iterable(self._plugins.get(name, ()) for name in names)
         return sorted({plugin.distribution for plugin in plugins})
 
     @property
