@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
@@ -17,6 +18,7 @@ from advtransfer.cli import main
 from advtransfer.doctor import Finding, cache_health, examine_installation, machine
 from advtransfer.host import Host
 from advtransfer.host.plugin import Plugin
+from advtransfer.runner.environment import INSTRUCTION_LIMIT_VARIABLES
 
 Usage = namedtuple("Usage", ["total", "used", "free"])
 
@@ -35,7 +37,7 @@ def sound_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "CPU_QUOTA", tmp_path / "cpu.max")
     monkeypatch.setattr(machine, "usable_cores", lambda: 4)
     monkeypatch.setattr(machine, "_torch_folder", lambda: torch)
-    for name in (*machine.THREAD_VARIABLES, *machine.INSTRUCTION_LIMIT_VARIABLES):
+    for name in (*machine.THREAD_VARIABLES, *INSTRUCTION_LIMIT_VARIABLES):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: Usage(10**12, 0, 10**12))
     monkeypatch.syspath_prepend(tmp_path / "site")
@@ -212,7 +214,7 @@ def test_leftovers_of_a_killed_run_are_a_note(tmp_path: Path) -> None:
 
 def test_a_clock_that_differs_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     now = time.time()
-    monkeypatch.setattr(cache_health.time, "time", lambda: now + 60)
+    monkeypatch.setattr(time, "time", lambda: now + 60)
 
     (problem,) = problems()
 
@@ -223,7 +225,7 @@ def test_a_file_system_without_locks_is_named(monkeypatch: pytest.MonkeyPatch) -
     def refuse(*_: object) -> None:
         raise OSError(38, "Function not implemented")
 
-    monkeypatch.setattr(cache_health.fcntl, "flock", refuse)
+    monkeypatch.setattr(fcntl, "flock", refuse)
 
     (problem,) = problems()
 

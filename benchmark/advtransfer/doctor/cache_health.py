@@ -11,7 +11,7 @@ from pathlib import Path
 
 from advtransfer import files
 from advtransfer.cache import Cache
-from advtransfer.doctor.finding import Finding
+from advtransfer.doctor.finding import Finding, FindingStatus
 from advtransfer.files import default_cache_root
 from advtransfer.text import format_bytes, pluralize
 
@@ -93,5 +93,5 @@ def _disk_finding(folder: Path) -> Finding:
     next_step = (
         "make room; `advtransfer cache prune --max-bytes 2GB` removes what was not used for longest"
     )
-    status = "problem" if free < TOO_LITTLE_DISK_BYTES else "note"
+    status: FindingStatus = "problem" if free < TOO_LITTLE_DISK_BYTES else "note"
     return Finding("disk", status, found, next_step)
