@@ -125,10 +125,15 @@ def delete_if_present(path: Path) -> None:
 
 def remove_stale_temporaries(root: Path, *, pattern: str = "**/.*.tmp") -> list[Path]:
     """Delete temporary files whose writer has ended; return their paths, sorted."""
-    stale = sorted(path for path in root.glob(pattern) if _is_abandoned(path))
+    stale = stale_temporaries(root, pattern=pattern)
     for path in stale:
         delete_if_present(path)
     return stale
+
+
+def stale_temporaries(root: Path, *, pattern: str = "**/.*.tmp") -> list[Path]:
+    """Return the temporary files whose writer has ended, sorted."""
+    return sorted(path for path in root.glob(pattern) if _is_abandoned(path))
 
 
 def _is_abandoned(path: Path) -> bool:

@@ -98,7 +98,7 @@ class Options:
     """The options of one factory; raises TypeError where its signature breaks the contract."""
 
     def __init__(self, factory: Callable[..., object]) -> None:
-        self._hints = _type_hints(factory)
+        self._hints = type_hints(factory)
         self._parameters = {
             name: _require_option(name, parameter)
             for name, parameter in inspect.signature(factory).parameters.items()
@@ -173,12 +173,12 @@ class Options:
                 adapter = TypeAdapter[object](hint)
                 adapter.json_schema()
             except Exception:  # Pydantic and the plugin's types raise errors of many classes here.
-                return f"its option {name!r} has the type {_hint_text(hint)}, which cannot be written in a suite"
+                return f"its option {name!r} has the type {hint_text(hint)}, which cannot be written in a suite"
             try:
                 if default is not NO_DEFAULT:
                     adapter.validate_json(adapter.dump_json(default), strict=True)
             except Exception:  # As above.
-                return f"its option {name!r} has the default {default!r}, which is no {_hint_text(hint)}"
+                return f"its option {name!r} has the default {default!r}, which is no {hint_text(hint)}"
         return None
 
     @cached_property
@@ -217,7 +217,7 @@ class Options:
             file,
             required=self._parameters[name].default is NO_DEFAULT,
             default=default,
-            text=_hint_text(hint),
+            text=hint_text(hint),
             in_id=not _is_not_in_id(hint),
         )
 
@@ -227,7 +227,8 @@ class Options:
         return is_newer and value == self._default_values.get(name)
 
 
-def _type_hints(factory: Callable[..., object]) -> dict[str, Any]:
+def type_hints(factory: Callable[..., object]) -> dict[str, Any]:
+    """Return the annotations of a factory with their metadata; raise TypeError where one does not resolve."""
     # Any: a type hint can be any object
     try:
         return get_type_hints(factory, include_extras=True)
@@ -280,14 +281,14 @@ def _annotation_metadata(hint: object) -> tuple[object, ...]:
     return get_args(hint)[1:] if get_origin(hint) is Annotated else ()
 
 
-def _hint_text(hint: object) -> str:
+def hint_text(hint: object) -> str:
     """Return an annotation as shown to the user: ``int >= 1``, ``float | None``."""
     origin = get_origin(hint)
     arguments = get_args(hint)
     if origin is Annotated:
         return _annotated_text(hint)
     if origin in (Union, types.UnionType):
-        return " | ".join(map(_hint_text, arguments))
+        return " | ".join(map(hint_text, arguments))
     if origin is Literal:
         return " | ".join(map(repr, arguments))
     if hint is type(None):
@@ -295,14 +296,14 @@ def _hint_text(hint: object) -> str:
     if hint is Ellipsis:
         return "..."
     if origin is not None:
-        return f"{_hint_text(origin)}[{', '.join(map(_hint_text, arguments))}]"
+        return f"{hint_text(origin)}[{', '.join(map(hint_text, arguments))}]"
     return hint.__name__ if isinstance(hint, type) else inspect.formatannotation(hint)
 
 
 def _annotated_text(hint: object) -> str:
     inner, *marks = get_args(hint)
     limits = list(chain.from_iterable(map(_constraint_texts, marks)))
-    text = f"{_hint_text(inner)} {' and '.join(limits)}" if limits else _hint_text(inner)
+    text = f"{hint_text(inner)} {' and '.join(limits)}" if limits else hint_text(inner)
     return f"{text} (never in an id)" if _is_not_in_id(hint) else text
 
 

@@ -63,3 +63,20 @@ def align_columns(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
         for line in lines
     )
     return "\n".join(line.rstrip() for line in padded)
+
+
+def pluralize(number: int, noun: str) -> str:
+    """Return a count with its noun: ``1 trial``, ``2 trials``."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+BYTE_UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+BYTE_UNITS |= {"KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
+
+
+def format_bytes(bytes: int) -> str:
+    """Return a number of bytes in the largest unit in which it is at least 1: ``1.2 GB``."""
+    for unit in ("TB", "GB", "MB", "KB"):
+        if bytes >= BYTE_UNITS[unit]:
+            return f"{bytes / BYTE_UNITS[unit]:.1f} {unit}"
+    return f"{bytes} B"

@@ -9,8 +9,11 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 
+from advtransfer import suite
 from advtransfer.cache import Cache
 from advtransfer.cli import main
+from advtransfer.host import Host
+from advtransfer.planning import make_plan
 
 OLD, NEW = "a" * 64, "b" * 64
 KILOBYTE = torch.zeros(250, dtype=torch.float32)
@@ -90,3 +93,60 @@ def test_invalid_size_is_an_error_before_anything_is_removed(cache: Cache) -> No
         in result.stderr
     )
     assert len(list(cache.list_entries())) == 2
+
+
+@pytest.fixture
+def mixed_cache(cache: Cache) -> Cache:
+    """The two sources, a fit and feature rows of another plugin."""
+    cache.put("c" * 64, {"weights": KILOBYTE}, {}, kind="fit", use="finetune/full")
+    cache.put("d" * 64, {"weights": KILOBYTE}, {}, kind="features", use="finetune/full")
+    return cache
+
+
+def ids(cache: Cache) -> set[str]:
+    return {entry.id[0] for entry in cache.list_entries()}
+
+
+@pytest.mark.parametrize(
+    ("options", "left"),
+    [
+        (["--kind", "source"], {"c", "d"}),
+        (["--plugin", "finetune"], {"a", "b"}),
+        (["--plugin", "finetune", "--kind", "fit"], {"a", "b", "d"}),
+        ([], {"a", "b", "c", "d"}),
+    ],
+)
+def test_prune_removes_what_every_option_selects(
+    options: list[str], left: set[str], mixed_cache: Cache
+) -> None:
+    dry = call("prune", *options, "--dry-run")
+    assert ids(mixed_cache) == {"a", "b", "c", "d"}
+
+    result = call("prune", *options)
+
+    assert (dry.exit_code, result.exit_code) == (0, 0)
+    assert ids(mixed_cache) == left
+    count = 4 - len(left)
+    assert result.stdout.startswith(f"removed {count} artifact")
+    assert f"would remove {count} artifact" in dry.stdout
+
+
+def test_prune_of_a_kind_that_is_not_there_names_those_that_are(mixed_cache: Cache) -> None:
+    result = call("prune", "--kind", "sources")
+
+    assert result.exit_code == 2
+    assert "features, fit, source" in result.stderr
+    assert ids(mixed_cache) == {"a", "b", "c", "d"}
+
+
+def test_prune_of_a_suite_removes_its_sources_and_fits(mixed_cache: Cache) -> None:
+    host = Host.discover()
+    plan = make_plan(suite.load("quickstart", host), host)
+    trial = plan.trials[0]
+    for id in (trial.id, trial.builds[0]):
+        mixed_cache.put(id, {"weights": KILOBYTE}, {}, kind="fit", use="finetune/full")
+
+    result = call("prune", "--suite", "quickstart")
+
+    assert result.stdout.startswith("removed 2 artifacts")
+    assert {entry.id for entry in mixed_cache.list_entries()} == {x * 64 for x in "abcd"}

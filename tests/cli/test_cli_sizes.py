@@ -5,8 +5,8 @@ from __future__ import annotations
 import click
 import pytest
 
-from advtransfer.cli.arguments import format_bytes, size
-from advtransfer.text import align_columns
+from advtransfer.cli.arguments import size
+from advtransfer.text import align_columns, format_bytes
 
 
 @pytest.mark.parametrize(

@@ -139,3 +139,16 @@ def test_damaged_record_counts_as_missing_and_is_named(run: Run) -> None:
     assert "small: 4 trials: 0 done, 1 failed, 1 skipped, 2 to do" == result.stdout.splitlines()[0]
     assert f"damaged {run.path / path}: found format 2; expected 1" in result.stdout
     assert [path] == list(shown["damaged"])
+
+
+def test_records_that_the_plan_does_not_ask_for_are_counted_and_listed(run: Run) -> None:
+    run.write_record(RECORDS[1])
+
+    *_, last = status(str(run.path)).stdout.splitlines()
+    head, row = status(str(run.path), "--unasked").stdout.splitlines()
+    shown = json.loads(status(str(run.path), "--json").stdout)
+
+    assert last.startswith("not asked for by the plan: 1 record; ")
+    assert head.split() == ["RECORD", "KIND", "COMPONENT"]
+    assert row.split()[:2] == [RESULT[:12], "result"]
+    assert shown["unasked"] == [RESULT]

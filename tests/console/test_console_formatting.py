@@ -10,9 +10,9 @@ from advtransfer.console.formatting import (
     format_duration,
     format_number,
     job_progress_text,
-    pluralize,
     trial_name,
 )
+from advtransfer.text import pluralize
 
 
 @pytest.mark.parametrize(

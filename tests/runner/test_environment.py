@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -110,3 +111,27 @@ def test_gpu_is_described_with_libraries_and_precision() -> None:
     assert isinstance(gpu, dict)
     assert (gpu["model"], gpu["capability"], gpu["tf32"]) == ("pretend device", "9.0", False)
     assert {"cuda", "cudnn", "reduced_bfloat16_sums"} < set(gpu)
+
+
+def test_plugins_of_others_are_described_with_the_libraries_they_require(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "my_zoo-1.5.dist-info"
+    folder.mkdir()
+    requirements = ["click>=1", "torch", "no-such-library", "pandas; extra == 'tables'"]
+    lines = [f"Requires-Dist: {requirement}" for requirement in requirements]
+    (folder / "METADATA").write_text(
+        "\n".join(["Metadata-Version: 2.1", "Name: my-zoo", "Version: 1.5", *lines, ""])
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+
+    described = describe_environment(
+        device="cpu", threads=1, plugin_distributions=["advtransfer", "my-zoo"]
+    )
+
+    # torch is among the libraries of every environment.
+    libraries = {"click": version("click"), "no-such-library": None}
+    assert described["plugins"] == {"my-zoo": {"version": "1.5", "libraries": libraries}}
+    assert "plugins" not in describe_environment(
+        device="cpu", threads=1, plugin_distributions=["advtransfer"]
+    )

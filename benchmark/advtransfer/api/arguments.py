@@ -9,11 +9,8 @@ from pathlib import Path
 from typing import get_args
 
 from advtransfer.errors import BadInput, Problem
-from advtransfer.text import type_text
+from advtransfer.text import BYTE_UNITS, type_text
 from advtransfer.types import BatterySize, Precision
-
-BYTE_UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
-BYTE_UNITS |= {"KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
 
 
 def parse_bytes(text: str) -> int:

@@ -14,6 +14,7 @@ from advtransfer.api.tables import Table
 from advtransfer.errors import AdvTransferWarning, BadInput, Problem, UnknownName
 from advtransfer.hookspecs import COMPONENT_KINDS, ComponentKind
 from advtransfer.host import Component, Host
+from advtransfer.host.structures import Structure, option_structures
 from advtransfer.options import Option
 from advtransfer.text import align_columns
 from advtransfer.types import Json
@@ -165,6 +166,9 @@ def component_json(component: Component) -> dict[str, Json]:
         "needs": sorted(component.metadata.needs),
         "tasks": sorted(component.metadata.tasks),
         "options": [_option_json(option) for option in component.options.fields.values()],
+        "structures": [
+            _structure_json(structure) for structure in option_structures(component.factory)
+        ],
         "presets": {name: dict(values) for name, values in component.metadata.presets.items()},
     }
 
@@ -180,6 +184,7 @@ def _component_paragraphs(component: Component) -> Iterator[str]:
     options = [_option_row(option) for option in component.options.fields.values()]
     if options:
         yield align_columns(("option", "type", "default"), options)
+        yield from map(_structure_text, option_structures(component.factory))
     else:
         yield "It has no options."
     if component.kind == "transfer" and options:
@@ -193,6 +198,20 @@ def _component_paragraphs(component: Component) -> Iterator[str]:
             for name, values in metadata.presets.items()
         ]
         yield align_columns(("preset", "stands for"), presets)
+
+
+def _structure_text(structure: Structure) -> str:
+    """Return a type that is written as a mapping: its docstring, and its keys."""
+    table = align_columns(("key", "type", "default"), structure.keys)
+    return f"{structure.name}, a mapping. {structure.text}\n\n{table}"
+
+
+def _structure_json(structure: Structure) -> dict[str, Json]:
+    keys: list[Json] = [
+        {"name": name, "type": type_text, "default": default}
+        for name, type_text, default in structure.keys
+    ]
+    return {"name": structure.name, "help": structure.text, "keys": keys}
 
 
 def _option_row(option: Option) -> tuple[str, str, str]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
-from advtransfer.console.formatting import StatusCounts, pluralize
+from advtransfer.console.formatting import StatusCounts
 from advtransfer.planning import Plan
 from advtransfer.planning.status import STATUS_WORDS
 from advtransfer.planning.trials import SubsetSize, Trial
@@ -19,7 +19,7 @@ from advtransfer.runner import TrialStatus
 from advtransfer.runner.record_reuse import StaleRecords
 from advtransfer.suite import GridEntry, Suite
 from advtransfer.suite.grid_entries import training_start
-from advtransfer.text import ABSENT, align_columns, printable_text
+from advtransfer.text import ABSENT, align_columns, pluralize, printable_text
 from advtransfer.types import Json
 
 

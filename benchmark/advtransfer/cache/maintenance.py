@@ -6,7 +6,7 @@ Does not import torch.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,23 +69,34 @@ def verify_entries(root: Path) -> Iterator[VerifiedEntry]:
         yield VerifiedEntry(entry.id, entry.environment_key, fault.reason if fault else None)
 
 
-def prune_entries(root: Path, *, max_bytes: int, keep: Path | None = None) -> PruneResult:
-    """Remove the least recently used entries until `max_bytes` are left.
+def prune_entries(
+    root: Path,
+    *,
+    max_bytes: int,
+    keep: Path | None = None,
+    is_selected: Callable[[CacheEntry], bool] = lambda entry: True,
+    dry_run: bool = False,
+) -> PruneResult:
+    """Remove the least recently used of the selected entries until at most `max_bytes` of them are left.
 
-    Entries with a held lock stay, since a worker builds or uses them; so does the folder `keep`.
+    Entries with a held lock stay, since a worker builds or uses them; so does the folder `keep`. A dry run
+    removes nothing and returns what would be removed.
     """
     entries = sorted(list_entries(root), key=lambda entry: (entry.last_used, entry.id))
+    selected = [entry for entry in entries if is_selected(entry)]
+    selected_bytes = sum(entry.bytes for entry in selected)
     remaining_bytes = sum(entry.bytes for entry in entries)
     removed: list[CacheEntry] = []
-    for entry in entries:
-        if remaining_bytes <= max_bytes:
+    for entry in selected:
+        if selected_bytes <= max_bytes:
             break
         lock_file = lock_path(root, id=entry.id, environment_key=entry.environment_key)
         if entry.path == keep or lock.is_held(lock_file):
             continue
         # Also where another process removed it first: its bytes are gone, only not by this call.
+        selected_bytes -= entry.bytes
         remaining_bytes -= entry.bytes
-        if _try_remove(entry.path):
+        if dry_run or _try_remove(entry.path):
             removed.append(entry)
     return PruneResult(tuple(removed), sum(entry.bytes for entry in removed), remaining_bytes)
 

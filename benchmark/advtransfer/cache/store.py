@@ -7,7 +7,7 @@ import logging
 import os
 import re
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, suppress
 from itertools import chain
 from pathlib import Path
@@ -203,15 +203,24 @@ class Cache:
         """Verify the entries of all environments; remove only temporary files of killed writers."""
         return list(maintenance.verify_entries(self.root))
 
-    def prune(self, max_bytes: int) -> PruneResult:
-        """Remove the least recently used entries of all environments until `max_bytes` are left.
+    def prune(
+        self,
+        max_bytes: int,
+        *,
+        is_selected: Callable[[CacheEntry], bool] = lambda entry: True,
+        dry_run: bool = False,
+    ) -> PruneResult:
+        """Remove the least recently used of the selected entries until `max_bytes` of them are left.
 
-        Entries with a held lock stay. Corrupt entries that were set aside, and temporary files of killed
-        writers, are removed first.
+        Entries of all environments are pruned; those with a held lock stay. Corrupt entries that were set
+        aside, and temporary files of killed writers, are removed first. A dry run removes nothing.
         """
-        maintenance.remove_leftovers(self.root)
-        files.delete_if_present(self.root / "corrupt")
-        return maintenance.prune_entries(self.root, max_bytes=max_bytes)
+        if not dry_run:
+            maintenance.remove_leftovers(self.root)
+            files.delete_if_present(self.root / "corrupt")
+        return maintenance.prune_entries(
+            self.root, max_bytes=max_bytes, is_selected=is_selected, dry_run=dry_run
+        )
 
     def make_room(self, *, keep: Path) -> None:
         """Evict entries until the cache is below its largest size; the folder `keep` stays."""

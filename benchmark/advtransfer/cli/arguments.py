@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from advtransfer.api.arguments import BYTE_UNITS, parse_bytes
+from advtransfer.api.arguments import parse_bytes
 
 runs_option = click.option(
     "--runs",
@@ -26,11 +26,3 @@ def size(value: str) -> int:
         return parse_bytes(value)
     except ValueError as error:
         raise click.BadParameter(str(error)) from error
-
-
-def format_bytes(bytes: int) -> str:
-    """Return a number of bytes in the largest unit in which it is at least 1: ``1.2 GB``."""
-    for unit in ("TB", "GB", "MB", "KB"):
-        if bytes >= BYTE_UNITS[unit]:
-            return f"{bytes / BYTE_UNITS[unit]:.1f} {unit}"
-    return f"{bytes} B"

@@ -7,13 +7,18 @@ from pathlib import Path
 import click
 
 from advtransfer.cli.commands import Subcommand
+from advtransfer.cli.completions import complete_run
 from advtransfer.cli.output import print_product
 from advtransfer.files import default_cache_root
 from advtransfer.host import Host
 
 
 @click.command(cls=Subcommand, short_help="Lower a published number by examples that break it.")
-@click.argument("bundle", type=click.Path(path_type=Path, file_okay=False, exists=True))
+@click.argument(
+    "bundle",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    shell_complete=complete_run,
+)
 @click.argument("trial")
 @click.argument("examples", type=click.Path(path_type=Path, dir_okay=False, exists=True))
 @click.option(

@@ -11,6 +11,7 @@ import click
 
 from advtransfer.api.check import check_evaluation
 from advtransfer.cli.commands import Subcommand
+from advtransfer.cli.completions import complete_component
 from advtransfer.cli.output import print_json, print_note, print_product
 from advtransfer.errors import BadInput, Problem
 from advtransfer.suite.yaml_core import parse_fraction
@@ -18,7 +19,9 @@ from advtransfer.types import Json
 
 
 @click.command(cls=Subcommand, short_help="Hold an evaluation against canaries or another attack.")
-@click.argument("name", metavar="PLUGIN/EVALUATION")
+@click.argument(
+    "name", metavar="PLUGIN/EVALUATION", shell_complete=complete_component("evaluation")
+)
 @click.argument("options", nargs=-1, metavar="[OPTION=VALUE]...")
 @click.option("--canaries", is_flag=True, help="Score it by canaries; the default.")
 @click.option(

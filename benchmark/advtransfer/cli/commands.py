@@ -33,6 +33,8 @@ COMMANDS = {
     "check": "Hold an evaluation against canaries or another attack.",
     "schema": "Print the JSON Schema of suites, for editors.",
     "cache": "List, verify or prune the artifact cache.",
+    "doctor": "Examine the installation, and say what to do.",
+    "completion": "Print the script that completes words in a shell.",
 }
 
 

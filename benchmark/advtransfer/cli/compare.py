@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from advtransfer.cli.commands import Subcommand
+from advtransfer.cli.completions import complete_run
 from advtransfer.cli.output import print_json, print_product
 from advtransfer.errors import BadInput, Problem
 from advtransfer.leaderboard.run_comparison import compare_runs
@@ -14,8 +15,10 @@ from advtransfer.result import Run
 
 
 @click.command(cls=Subcommand, short_help="Show what differs between two runs or rows.")
-@click.argument("first", type=click.Path(path_type=Path))
-@click.argument("second", type=click.Path(path_type=Path), required=False)
+@click.argument("first", type=click.Path(path_type=Path), shell_complete=complete_run)
+@click.argument(
+    "second", type=click.Path(path_type=Path), shell_complete=complete_run, required=False
+)
 @click.option(
     "--rows",
     nargs=2,

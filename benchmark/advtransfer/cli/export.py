@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from advtransfer.cli.commands import Subcommand
+from advtransfer.cli.completions import complete_run
 from advtransfer.cli.output import print_note, print_product, product_stream
 from advtransfer.export import (
     EXPORT_FORMATS,
@@ -20,7 +21,7 @@ from advtransfer.text import printable_text
 
 
 @click.command(cls=Subcommand, short_help="Export a run as CSV, Parquet, JSON, LaTeX or HTML.")
-@click.argument("path", metavar="RUN", type=click.Path(path_type=Path))
+@click.argument("path", metavar="RUN", type=click.Path(path_type=Path), shell_complete=complete_run)
 @click.option(
     "--table",
     type=click.Choice(list(EXPORT_TABLES)),

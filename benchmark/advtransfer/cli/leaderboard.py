@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from advtransfer.cli.commands import Subcommand
+from advtransfer.cli.completions import complete_run
 from advtransfer.cli.output import print_note, print_product
 from advtransfer.errors import BadInput, Problem
 from advtransfer.leaderboard import write_page
@@ -15,7 +16,14 @@ from advtransfer.text import printable_text
 
 
 @click.command(cls=Subcommand, short_help="Render the pages of runs from their records.")
-@click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument(
+    "runs",
+    metavar="RUN...",
+    nargs=-1,
+    required=True,
+    type=click.Path(path_type=Path),
+    shell_complete=complete_run,
+)
 @click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),

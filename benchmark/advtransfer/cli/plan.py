@@ -9,11 +9,12 @@ import click
 from advtransfer.api.plan import plan_suite
 from advtransfer.cli.arguments import runs_option
 from advtransfer.cli.commands import Subcommand
+from advtransfer.cli.completions import complete_suite
 from advtransfer.cli.output import print_json, print_product
 
 
 @click.command(cls=Subcommand, short_help="Show the trials of a suite, and which are done.")
-@click.argument("suite")
+@click.argument("suite", shell_complete=complete_suite)
 @runs_option
 @click.option(
     "--json",

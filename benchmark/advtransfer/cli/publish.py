@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from advtransfer.cli.commands import Subcommand
+from advtransfer.cli.completions import complete_run
 from advtransfer.cli.output import print_note, print_product
 from advtransfer.errors import BadInput, Problem
 from advtransfer.files import default_cache_root
@@ -18,7 +19,7 @@ from advtransfer.text import printable_text
 
 
 @click.command(cls=Subcommand, short_help="Write a run as a submission to a board.")
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run", type=click.Path(path_type=Path), shell_complete=complete_run)
 @click.option("--name", required=True, help="Name of the submission, which becomes its folder.")
 @click.option("--who", required=True, help="The people who submit it.")
 @click.option("--licence", required=True, help="SPDX id of the licence of the records: CC-BY-4.0.")

@@ -14,6 +14,7 @@ from advtransfer import runner
 from advtransfer import suite as suites
 from advtransfer.cli.arguments import runs_option, size
 from advtransfer.cli.commands import EXIT_INTERRUPTED, Subcommand
+from advtransfer.cli.completions import complete_suite
 from advtransfer.cli.output import print_json, product_stream
 from advtransfer.console import console_for
 from advtransfer.host import Host
@@ -33,7 +34,7 @@ def parse_jobs(value: str) -> int | None:
 
 
 @click.command(cls=Subcommand, short_help="Run a suite, or continue it.")
-@click.argument("suite")
+@click.argument("suite", shell_complete=complete_suite)
 @runs_option
 @click.option(
     "--jobs",

@@ -6,11 +6,12 @@ import click
 
 from advtransfer.api.catalogue import show_name
 from advtransfer.cli.commands import Subcommand
+from advtransfer.cli.completions import complete_suite_or_component
 from advtransfer.cli.output import print_json, print_product
 
 
 @click.command(cls=Subcommand, short_help="Show a component's options, or a suite's grid.")
-@click.argument("name")
+@click.argument("name", shell_complete=complete_suite_or_component)
 @click.option(
     "--leakage", is_flag=True, help="Of a suite: count images that two of its data sets share."
 )

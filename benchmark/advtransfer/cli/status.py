@@ -8,39 +8,63 @@ import click
 
 from advtransfer.api import plan_text
 from advtransfer.cli.commands import Subcommand
+from advtransfer.cli.completions import complete_run
 from advtransfer.cli.output import print_json, print_product
 from advtransfer.console.formatting import counts_text, skipped_line
 from advtransfer.host import Host
 from advtransfer.planning import Plan
 from advtransfer.planning.status import count_skipped_evaluations, trial_statuses
 from advtransfer.result import Run
-from advtransfer.runner.record_reuse import StaleRecords, find_stale_records
+from advtransfer.runner.record_reuse import (
+    StaleRecords,
+    find_stale_records,
+    find_unasked_records,
+)
+from advtransfer.text import align_columns, pluralize
 
 
 @click.command(cls=Subcommand, short_help="Show how far a run is, and why trials failed.")
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run", type=click.Path(path_type=Path), shell_complete=complete_run)
 @click.option(
     "--json",
     "as_json",
     is_flag=True,
-    help="{suite, run, done, failed, skipped, todo, stale, failures, skips, evaluations_skipped, damaged}.",
+    help=(
+        "{suite, run, done, failed, skipped, todo, stale, unasked, failures, skips, "
+        "evaluations_skipped, damaged}."
+    ),
 )
-def command(run: Path, as_json: bool) -> None:
+@click.option(
+    "--unasked",
+    "list_unasked",
+    is_flag=True,
+    help="List the records that the plan does not ask for.",
+)
+def command(run: Path, as_json: bool, list_unasked: bool) -> None:
     """Show how far RUN (a folder such as runs/quickstart) is.
 
-    Its trials are counted by status, and each failure and skip is shown with its reason.
+    Its trials are counted by status, and each failure and skip is shown with its reason. Records that
+    the plan does not ask for, because the suite was changed, are counted: they are on no page, and are
+    never deleted.
     """
     opened = Run.open(run)
     plan = Plan.from_json(opened.read_plan())
     stale = find_stale_records(plan, opened, Host.discover())
     statuses = trial_statuses(plan, opened, stale=stale.records)
+    unasked = find_unasked_records(plan, opened)
     if as_json:
         damaged = opened.damaged_records()
-        print_json({**_status_json(plan, statuses, run, stale), "damaged": damaged})
+        shown = _status_json(plan, statuses, run, stale)
+        print_json({**shown, "unasked": unasked, "damaged": damaged})
+        return
+    if list_unasked:
+        rows = [_record_row(opened, id) for id in unasked]
+        print_product(align_columns(("record", "kind", "component"), rows))
         return
     lines = [
         *_status_lines(plan, statuses, run),
         *plan_text.stale_lines(stale, run),
+        *_unasked_lines(unasked, run),
         *_damaged_lines(opened),
     ]
     print_product("\n".join(lines))
@@ -57,6 +81,20 @@ def _status_lines(plan: Plan, statuses: plan_text.TrialStatuses, run: Path) -> l
     if failed:
         lines.append(f"tracebacks: {run / 'attempts'}; to try again: the same `advtransfer run`")
     return lines
+
+
+def _unasked_lines(unasked: list[str], run: Path) -> list[str]:
+    if not unasked:
+        return []
+    count = pluralize(len(unasked), "record")
+    return [f"not asked for by the plan: {count}; `advtransfer status {run} --unasked` lists them"]
+
+
+def _record_row(run: Run, id: str) -> tuple[str, str, str]:
+    record = run.read_record(id)
+    asked = record["asked"]
+    component = str(asked.get("use", "")) if isinstance(asked, dict) else ""
+    return id[:12], str(record["kind"]), component
 
 
 def _damaged_lines(run: Run) -> list[str]:

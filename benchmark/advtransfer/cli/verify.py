@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from advtransfer.cli.commands import Subcommand
+from advtransfer.cli.completions import complete_run
 from advtransfer.cli.output import print_note, print_product
 from advtransfer.host import Host
 from advtransfer.publication.board_check import load_boards
@@ -16,7 +17,9 @@ from advtransfer.publication.verify import verify_bundle
 
 
 @click.command(cls=Subcommand, short_help="Check a published bundle without trusting it.")
-@click.argument("bundle", type=click.Path(path_type=Path, file_okay=False))
+@click.argument(
+    "bundle", type=click.Path(path_type=Path, file_okay=False), shell_complete=complete_run
+)
 @click.option(
     "--boards",
     type=click.Path(path_type=Path, file_okay=False),

@@ -16,7 +16,7 @@ from advtransfer.console.event_fields import (
     text_field,
     text_list_field,
 )
-from advtransfer.text import ABSENT
+from advtransfer.text import ABSENT, pluralize
 
 MAX_SHOWN = 5
 """Number of metrics that are shown where the suite names no columns, and of reasons and names."""
@@ -57,11 +57,6 @@ def format_duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02} s"
     return f"{whole // 3600} h {whole % 3600 // 60:02} min"
-
-
-def pluralize(number: int, noun: str) -> str:
-    """Return a count with its noun: ``1 trial``, ``2 trials``."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def trial_name(trial: Event) -> str:

@@ -29,7 +29,6 @@ from advtransfer.console.formatting import (
     event_trial,
     format_duration,
     opening_line,
-    pluralize,
     select_metrics,
     source_line,
     superseded_line,
@@ -37,7 +36,7 @@ from advtransfer.console.formatting import (
     warning_line,
 )
 from advtransfer.console.progress import RunningJob, RunProgress
-from advtransfer.text import ABSENT
+from advtransfer.text import ABSENT, pluralize
 
 MEAN_AXES = ("target", "n", "transfer", "source", "adapter")
 MAX_TABLE_ROWS = 40

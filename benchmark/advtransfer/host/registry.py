@@ -90,6 +90,16 @@ class Host:
         return sorted(self._plugins)
 
     @property
+    def distributions(self) -> list[str]:
+        """The names of the distributions that bring plugins, sorted; imports no plugin."""
+        return self.distributions_of(self._plugins)
+
+    def distributions_of(self, names: Iterable[str]) -> list[str]:
+        """Return the names of the distributions that bring these plugins, sorted; imports no plugin."""
+        plugins = chain.from_iterable(self._plugins.get(name, ()) for name in names)
+        return sorted({plugin.distribution for plugin in plugins})
+
+    @property
     def hook(self) -> pluggy.HookRelay:
         """The hooks of the loaded plugins; the runner calls its events through it."""
         return self._manager.hook

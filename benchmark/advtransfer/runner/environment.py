@@ -10,13 +10,13 @@ import os
 import platform
 import re
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import cast
 
 from advtransfer.errors import BadInput, CacheError, Problem
+from advtransfer.host.distributions import direct_requirements, installed_version
 from advtransfer.result import Run
 from advtransfer.types import BatterySize, Json
 
@@ -109,7 +109,12 @@ def require_gpu(device: str) -> dict[str, Json] | None:
 
 
 def describe_environment(
-    *, device: str, threads: int, precision: str = "float32", gpu: Mapping[str, Json] | None = None
+    *,
+    device: str,
+    threads: int,
+    precision: str = "float32",
+    gpu: Mapping[str, Json] | None = None,
+    plugin_distributions: Iterable[str] = (),
 ) -> dict[str, Json]:
     """Return the environment of this run's workers, read without importing the libraries.
 
@@ -118,19 +123,33 @@ def describe_environment(
         threads: CPU threads of a worker.
         precision: Precision of training.
         gpu: The description that `require_gpu` returns; None on the CPU.
+        plugin_distributions: Distributions whose plugins the suite uses.
     """
     environment: dict[str, Json] = {} if gpu is None else {"gpu": dict(gpu)}
+    foreign = sorted(set(plugin_distributions) - {"advtransfer"})
+    if foreign:
+        environment["plugins"] = {name: _describe_distribution(name) for name in foreign}
     return environment | {
         "python": platform.python_version(),
         "machine": platform.machine(),
         "system": platform.system(),
         "processor": describe_processor(),
         "zlib": zlib.ZLIB_RUNTIME_VERSION,
-        "libraries": {name: _installed_version(name) for name in LIBRARIES},
+        "libraries": {name: installed_version(name) for name in LIBRARIES},
         # Without the index: equal GPUs of one machine compute the same.
         "device": device.partition(":")[0],
         "threads": threads,
         "precision": precision,
+    }
+
+
+def _describe_distribution(name: str) -> dict[str, Json]:
+    """Return a distribution's version, and those of the libraries that it requires and `LIBRARIES` lacks."""
+    required = {requirement.name for requirement in direct_requirements(name)}
+    libraries = sorted(required.difference(LIBRARIES))
+    return {
+        "version": installed_version(name),
+        "libraries": {library: installed_version(library) for library in libraries},
     }
 
 
@@ -210,10 +229,3 @@ def _claims_without_battery(record: Mapping[str, Json]) -> bool:
         return False
     outcomes = cast("Mapping[str, Json]", record.get("outcomes") or {})
     return any(metric.startswith("robust_accuracy") for metric in outcomes)
-
-
-def _installed_version(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None

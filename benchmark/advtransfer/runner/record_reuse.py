@@ -65,6 +65,14 @@ def find_stale_records(plan: Plan, run: Run, host: Host) -> StaleRecords:
     return StaleRecords(descriptions, tuple(sorted(plugins)))
 
 
+def find_unasked_records(plan: Plan, run: Run) -> list[str]:
+    """Return the ids of valid records that the plan does not ask for, sorted.
+
+    A suite that was changed leaves them: they are on no page, and stay for suites that ask for them again.
+    """
+    return sorted(run.finished_ids().difference(id for id, _ in _records_behind_page(plan, run)))
+
+
 def supersede_records(run: Run, stale: StaleRecords, cells: SuiteIndex) -> None:
     """Set stale records aside, so that they are made again, and unpin stale data sets."""
     for id in stale.records:

@@ -90,7 +90,11 @@ def run_suite(
     folder = Run(settings.runs / suite.name)
     executor = _build_executor(settings, host)
     environment = describe_environment(
-        device=settings.device, threads=settings.threads, precision=settings.precision, gpu=gpu
+        device=settings.device,
+        threads=settings.threads,
+        precision=settings.precision,
+        gpu=gpu,
+        plugin_distributions=host.distributions_of(suite.plugin_names()),
     )
     compute_settings = {name: environment[name] for name in COMPUTE_SETTINGS}
     damaged_records: dict[str, str] = {}

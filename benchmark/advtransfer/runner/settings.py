@@ -59,10 +59,12 @@ class RunSettings:
         """Return the number of workers that run at once."""
         if self.jobs is not None:
             return self.jobs
-        # The affinity respects limits of containers and batch systems; macOS and Windows lack it.
-        usable = (
-            len(os.sched_getaffinity(0))
-            if hasattr(os, "sched_getaffinity")
-            else os.cpu_count() or 1
-        )
-        return max(1, usable // self.threads)
+        return max(1, usable_cores() // self.threads)
+
+
+def usable_cores() -> int:
+    """Return the number of CPU cores that this process may use."""
+    # The affinity respects limits of containers and batch systems; macOS and Windows lack it.
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple, TypeAlias
 
 from advtransfer.errors import Location
+from advtransfer.host.plugin import plugins_of
 from advtransfer.node import Node
 from advtransfer.suite.selection import Selection
 from advtransfer.types import ComponentMetadata, Json
@@ -115,3 +116,10 @@ class Suite:
     exclude: tuple[Selection, ...] = ()
     leaderboard: Leaderboard = field(default_factory=Leaderboard)
     section_locations: Mapping[str, Location] = field(default_factory=dict)
+
+    def plugin_names(self) -> list[str]:
+        """Return the names of the plugins whose components are in the grid, sorted."""
+        entries = [*self.sources, *self.adapters, *self.transfers, *self.evaluations]
+        for target in self.targets:
+            entries += [target.data, *target.references]
+        return sorted(set().union(*(plugins_of(entry.node) for entry in entries)))
