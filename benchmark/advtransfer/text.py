@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Sequence
 
 ABSENT = "–"  # noqa: RUF001  # pages and the console show an en dash for absent values
 
@@ -51,3 +52,14 @@ def error_text(error: BaseException) -> str:
     except Exception as text_error:  # The `__str__` of a plugin's error may itself fail.
         message = f"its text fails with {type(text_error).__name__}"
     return f"{type(error).__name__}: {message}" if message else type(error).__name__
+
+
+def align_columns(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return rows under a head, with columns as wide as their widest texts."""
+    lines = [[text.upper() for text in head], *map(list, rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    padded = (
+        "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True))
+        for line in lines
+    )
+    return "\n".join(line.rstrip() for line in padded)

@@ -6,7 +6,7 @@ import click
 import pytest
 
 from advtransfer.cli.arguments import format_bytes, size
-from advtransfer.cli.output import align_columns
+from advtransfer.text import align_columns
 
 
 @pytest.mark.parametrize(

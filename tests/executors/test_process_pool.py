@@ -82,7 +82,7 @@ def reports(pool: ProcessPool, *jobs: Job) -> list[Report]:
         ("os._exit(0)", "exit code 0"),
         ("os._exit(9)", "exit code 9"),
         ("sys.exit(3)", "exit code 3"),
-        ("raise KeyboardInterrupt", "exit code 1"),
+        ("raise KeyboardInterrupt", "exit code 130"),
         ("os.kill(os.getpid(), signal.SIGKILL)", "SIGKILL: out of memory, or killed"),
         ("os.kill(os.getpid(), signal.SIGSEGV)", "SIGSEGV"),
         ("os.closerange(3, 99); time.sleep(60)", "hung up"),

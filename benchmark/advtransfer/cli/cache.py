@@ -9,9 +9,10 @@ import click
 
 from advtransfer.cache import Cache, CacheEntry
 from advtransfer.cli.arguments import format_bytes, size
-from advtransfer.cli.output import align_columns, print_json, print_note, print_product
+from advtransfer.cli.output import print_json, print_note, print_product
 from advtransfer.console.formatting import pluralize
 from advtransfer.files import default_cache_root
+from advtransfer.text import align_columns
 
 
 @click.group(short_help="List, verify or prune the artifact cache.")

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import click
 
 from advtransfer.cli.commands import Subcommand
-from advtransfer.cli.output import align_columns, print_json, print_note, print_product
+from advtransfer.cli.output import print_json, print_note, print_product
 from advtransfer.errors import BadInput, Location, Problem
 from advtransfer.host import Component, Host
 from advtransfer.suite.yaml_core import parse_fraction
+from advtransfer.text import align_columns
 from advtransfer.types import Evaluation, Json
 
 if TYPE_CHECKING:

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from advtransfer.cache import Cache
-from advtransfer.cli.output import align_columns
 from advtransfer.files import default_cache_root
 from advtransfer.host import Host
 from advtransfer.leaderboard.caveats import LEAKAGE_HEADERS
 from advtransfer.node import Node
 from advtransfer.suite import Suite
-from advtransfer.text import ABSENT
+from advtransfer.text import ABSENT, align_columns
 from advtransfer.types import Json
 from advtransfer.worker.leakage import compared_parts, count_leaks
 

@@ -7,9 +7,10 @@ import difflib
 import click
 
 from advtransfer.cli.commands import Subcommand
-from advtransfer.cli.output import align_columns, print_json, print_note, print_product
+from advtransfer.cli.output import print_json, print_note, print_product
 from advtransfer.hookspecs import COMPONENT_KINDS, ComponentKind
 from advtransfer.host import Component, Host
+from advtransfer.text import align_columns
 
 
 def parse_kind(value: str) -> ComponentKind:

@@ -1,7 +1,6 @@
 """Output of a subcommand.
 
-Its product alone goes to stdout, everything else (also the output of plugins) to stderr. Tables
-have aligned columns.
+Its product alone goes to stdout, everything else (also the output of plugins) to stderr.
 """
 
 from __future__ import annotations
@@ -9,25 +8,13 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
 import click
 
 from advtransfer.text import printable_text
-
-
-def align_columns(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return rows under a head, with columns as wide as their widest texts."""
-    lines = [[text.upper() for text in head], *map(list, rows)]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    padded = (
-        "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True))
-        for line in lines
-    )
-    return "\n".join(line.rstrip() for line in padded)
-
 
 STDOUT, STDERR = 1, 2
 _product_streams: list[TextIO] = []

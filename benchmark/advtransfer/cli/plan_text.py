@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
-from advtransfer.cli.output import align_columns
 from advtransfer.console.formatting import StatusCounts, pluralize
 from advtransfer.planning import Plan
 from advtransfer.planning.status import STATUS_WORDS
@@ -20,7 +19,7 @@ from advtransfer.runner import TrialStatus
 from advtransfer.runner.record_reuse import StaleRecords
 from advtransfer.suite import GridEntry, Suite
 from advtransfer.suite.grid_entries import training_start
-from advtransfer.text import ABSENT, printable_text
+from advtransfer.text import ABSENT, align_columns, printable_text
 from advtransfer.types import Json
 
 

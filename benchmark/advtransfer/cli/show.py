@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 import click
 
 from advtransfer.cli.commands import Subcommand
-from advtransfer.cli.output import align_columns, print_json, print_product
+from advtransfer.cli.output import print_json, print_product
 from advtransfer.errors import BadInput, UnknownName
 from advtransfer.hookspecs import COMPONENT_KINDS
 from advtransfer.host import Component, Host
 from advtransfer.options import Option
+from advtransfer.text import align_columns
 from advtransfer.types import Json
 
 if TYPE_CHECKING:

@@ -20,7 +20,12 @@ class Console(AbstractContextManager["Console"], Protocol):
 
 
 def console_for(
-    stream: TextIO, *, product: TextIO | None = None, quiet: bool = False, plain: bool | None = None
+    stream: TextIO,
+    *,
+    product: TextIO | None = None,
+    quiet: bool = False,
+    plain: bool | None = None,
+    seconds_between: float = 0.0,
 ) -> Console:
     """Return the console for a stream: live on a terminal, else one line for each finished trial.
 
@@ -30,11 +35,15 @@ def console_for(
         quiet: Show only failures and the last lines.
         plain: True for lines even on a terminal, False for the live display on any stream; by
             default the stream decides.
+        seconds_between: A finished trial is not shown in lines sooner than this after the one
+            before; the last is always shown. The cell of a notebook keeps every line.
     """
     if plain is None:
         plain = not stream.isatty() or os.environ.get("TERM") == "dumb"
     if plain or quiet:
-        return PlainConsole(stream, product=product or stream, quiet=quiet)
+        return PlainConsole(
+            stream, product=product or stream, quiet=quiet, seconds_between=seconds_between
+        )
     # Logs and pipes need no rich, which is slow to import.
     from rich.console import Console as Terminal
 

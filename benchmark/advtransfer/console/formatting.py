@@ -188,11 +188,13 @@ def counts_text(counts: StatusCounts) -> str:
 def ending_lines(event: Event) -> list[str]:
     """Return the last lines of a run: the counts, the page, and the next step.
 
-    `event` is ``run_finished``.
+    `event` is ``run_finished``, or its fields without ``seconds`` for a run that only was opened.
     """
     run = text_field(event, "run")
-    duration = format_duration(number_field(event, "seconds"))
-    lines = [f"{counts_text(status_counts(event))} in {duration}"]
+    counts = counts_text(status_counts(event))
+    if "seconds" in event:
+        counts = f"{counts} in {format_duration(number_field(event, 'seconds'))}"
+    lines = [counts]
     if integer_field(event, "failed") and run:
         lines.append(f"failures: advtransfer status {run}")
     skipped = mapping_list_field(event, "evaluations_skipped")

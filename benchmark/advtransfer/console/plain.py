@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from types import TracebackType
 from typing import Self, TextIO
 
@@ -27,7 +28,16 @@ class PlainConsole:
     A line is written when the run or the training of a source starts, and when a trial ends.
     """
 
-    def __init__(self, stream: TextIO, *, product: TextIO, quiet: bool = False) -> None:
+    def __init__(
+        self,
+        stream: TextIO,
+        *,
+        product: TextIO,
+        quiet: bool = False,
+        seconds_between: float = 0.0,
+    ) -> None:
+        self._seconds_between = seconds_between
+        self._last_trial_line = -math.inf
         self._stream = stream
         self._product = product
         self._quiet = quiet
@@ -69,7 +79,8 @@ class PlainConsole:
             case "trial_finished":
                 name = f"{self._position_text()} {trial_name(trial)}"
                 metrics = metrics_text(event, columns=self._progress.columns)
-                self._write_progress(_join_parts(name, metrics, _duration_text(seconds)))
+                line = _join_parts(name, metrics, _duration_text(seconds))
+                self._write_trial(line, at=number_field(event, "time"))
             case "trial_failed":
                 name = f"{self._position_text()} {trial_name(trial)}"
                 self._write_line(f"{name}  failed: {reason}")
@@ -85,6 +96,12 @@ class PlainConsole:
     def _position_text(self) -> str:
         total = str(self._progress.trial_count)
         return f"[{self._progress.settled_count:>{len(total)}}/{total}]"
+
+    def _write_trial(self, line: str, *, at: float) -> None:
+        is_last = self._progress.settled_count == self._progress.trial_count
+        if is_last or at >= self._last_trial_line + self._seconds_between:
+            self._last_trial_line = at
+            self._write_progress(line)
 
     def _write_progress(self, line: str) -> None:
         if not self._quiet:

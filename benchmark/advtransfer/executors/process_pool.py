@@ -13,6 +13,7 @@ import multiprocessing
 import os
 import queue
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -21,7 +22,6 @@ from concurrent.futures import Future, wait
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from multiprocessing.connection import Connection
-from multiprocessing.context import SpawnProcess
 
 from advtransfer.jobs import Job, Report
 from advtransfer.types import Json
@@ -117,16 +117,15 @@ class ProcessPool:
     @contextmanager
     def start(self) -> Iterator[ProcessPool]:
         self._stopping.clear()
-        with _thread_environment(self.threads):
-            self._worker_threads = [
-                threading.Thread(target=self._serve_worker, daemon=True) for _ in range(self.jobs)
-            ]
-            for thread in self._worker_threads:
-                thread.start()
-            try:
-                yield self
-            finally:
-                self.stop(grace=0)
+        self._worker_threads = [
+            threading.Thread(target=self._serve_worker, daemon=True) for _ in range(self.jobs)
+        ]
+        for thread in self._worker_threads:
+            thread.start()
+        try:
+            yield self
+        finally:
+            self.stop(grace=0)
 
     def submit(self, job: Job) -> Future[Report]:
         future: Future[Report] = Future()
@@ -216,9 +215,7 @@ class ProcessPool:
 
     def _start_worker(self) -> _Worker:
         try:
-            # multiprocessing changes its list of children without a lock.
-            with self._state_lock:
-                return _Worker.start()
+            return _Worker.start(self.threads)
         except OSError as error:
             raise _WorkerDied(f"it could not be started: {error}") from error
 
@@ -238,7 +235,7 @@ class ProcessPool:
                     if "report" in message:
                         return report_from_json(message["report"])
                     self._worker_news.put(message["news"])
-                elif not worker.process.is_alive() and not worker.wire.poll():
+                elif worker.process.poll() is not None and not worker.wire.poll():
                     raise EOFError
                 elif self._stopping.is_set():
                     worker.hang_up(grace=0)
@@ -262,19 +259,22 @@ class _JobAbandoned(Exception):
 class _Worker:
     """A worker process, and the runner's end of the connection to it."""
 
-    process: SpawnProcess
+    process: subprocess.Popen[bytes]
     wire: Connection
 
     @classmethod
-    def start(cls) -> _Worker:
-        spawn = multiprocessing.get_context("spawn")
-        runner_end, worker_end = spawn.Pipe(duplex=True)
-        process = spawn.Process(
-            target=serve_jobs, args=(worker_end, os.getpid()), name="advtransfer worker"
-        )
-        process.start()
+    def start(cls, threads: int) -> _Worker:
+        """Start a worker whose libraries use `threads` CPU threads."""
+        runner_end, worker_end = multiprocessing.Pipe(duplex=True)
         # Only the worker may hold its end open: its death then closes the connection.
-        worker_end.close()
+        with worker_end:
+            process = subprocess.Popen(
+                _worker_command(worker_end.fileno()),
+                pass_fds=[worker_end.fileno()],
+                env=_worker_environment(threads),
+                # The standard input of the runner may be the script that it runs.
+                stdin=subprocess.DEVNULL,
+            )
         return cls(process, runner_end)
 
     def hang_up(self, *, grace: float) -> None:
@@ -282,12 +282,12 @@ class _Worker:
         self.wire.close()
         self._wait_for_exit(grace)
         self.process.kill()
-        self.process.join()
+        self.process.wait()
 
     def exit_reason(self) -> str:
         """Return how a worker that closed the connection ended; kill one that still runs."""
         self._wait_for_exit(1)
-        code = self.process.exitcode
+        code = self.process.poll()
         self.hang_up(grace=0)
         if code is None:
             return "it hung up"
@@ -300,10 +300,8 @@ class _Worker:
 
     def _wait_for_exit(self, seconds: float) -> None:
         """Wait until the process has ended, for at most `seconds`."""
-        # Not `join`: it waits for ever for a process that has closed all its files and still runs.
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline and self.process.is_alive():
-            time.sleep(0.01)
+        with suppress(subprocess.TimeoutExpired):
+            self.process.wait(timeout=seconds)
 
 
 def _lost_report(job: Job, reason: str) -> Report:
@@ -314,19 +312,28 @@ def _stopped_report(job: Job) -> Report:
     return _lost_report(job, STOPPED_REASON)
 
 
-@contextmanager
-def _thread_environment(threads: int) -> Iterator[None]:
-    """Set the environment variables of thread counts, which libraries read when a worker imports them."""
-    variables = dict.fromkeys(_THREAD_VARIABLES, str(threads)) | {
-        "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE"),
+def _worker_command(descriptor: int) -> list[str]:
+    """Return the command that starts a worker; `descriptor` is its end of the connection.
+
+    Not a `multiprocessing.Process`: that would import the `__main__` of the runner, which may be a
+    script without ``if __name__ == "__main__"``, come from standard input, or be a notebook.
+    """
+    code = (
+        f"import sys; sys.path[:] = {[*map(str, sys.path)]!r}; "
+        "from multiprocessing.connection import Connection; "
+        f"from {serve_jobs.__module__} import {serve_jobs.__name__} as serve; "
+        f"serve(Connection({descriptor}), {os.getpid()})"
+    )
+    flags: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # not in typeshed
+    return [sys.executable, *flags, "-c", code]
+
+
+def _worker_environment(threads: int) -> dict[str, str]:
+    """Return the environment of a worker, whose libraries read thread counts when they are imported."""
+    return {
+        "OMP_WAIT_POLICY": "PASSIVE",
+        **os.environ,
+        **dict.fromkeys(_THREAD_VARIABLES, str(threads)),
+        # A notebook's own backend draws into the notebook.
+        "MPLBACKEND": "agg",
     }
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value

@@ -1,7 +1,7 @@
 """Suites: from a YAML file to a checked `Suite`, or to an error with every problem in it."""
 
 from advtransfer.suite.extends import shipped_suites
-from advtransfer.suite.loader import load
+from advtransfer.suite.loader import load, load_text
 from advtransfer.suite.schema import suite_schema
 from advtransfer.suite.selection import AXES, Selection
 from advtransfer.suite.suite import GridEntry, Leaderboard, Subset, Suite, Target
@@ -15,6 +15,7 @@ __all__ = [
     "Suite",
     "Target",
     "load",
+    "load_text",
     "shipped_suites",
     "suite_schema",
 ]

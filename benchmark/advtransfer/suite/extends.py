@@ -10,7 +10,7 @@ from pathlib import Path
 from advtransfer.suite import validators
 from advtransfer.suite.located import Located, Problems, did_you_mean, merge_located
 from advtransfer.suite.sections import NAMED_SECTIONS
-from advtransfer.suite.yaml_reader import read_yaml
+from advtransfer.suite.yaml_reader import parse_yaml, read_yaml
 
 
 def shipped_suites() -> Mapping[str, Path]:
@@ -29,14 +29,29 @@ def suites_folder() -> Path:
 
 
 def read_with_parents(
-    path: Path, *, file: str, problems: Problems, children: tuple[Path, ...] = ()
+    path: Path,
+    *,
+    file: str,
+    problems: Problems,
+    children: tuple[Path, ...] = (),
+    text: str | None = None,
 ) -> tuple[Located, str | None]:
     """Return a suite merged over its parents, and the file's text, or None where it has a parent.
+
+    Args:
+        path: The file; parents are looked for beside it.
+        file: Its name in messages.
+        problems: Collects the mistakes.
+        children: The suites that extend this one.
+        text: The suite itself, where it is not in a file.
 
     Raises:
         BadInput: A file cannot be read as YAML, or a parent does not exist or is its own child.
     """
-    suite, text = read_yaml(path, file=file, problems=problems)
+    if text is None:
+        suite, text = read_yaml(path, file=file, problems=problems)
+    else:
+        suite = parse_yaml(text, file=file, problems=problems)
     own = dict(
         validators.require_mapping(suite, expected="a suite, which is a mapping", problems=problems)
     )

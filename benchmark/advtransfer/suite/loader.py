@@ -56,6 +56,28 @@ def load(name: str, host: Host) -> Suite:
     return suite
 
 
+def load_text(text: str, name: str, host: Host) -> Suite:
+    """Return the suite in a text, as if the file ``NAME.yaml`` in the current folder held it.
+
+    Raises:
+        BadInput: The text has mistakes, as in `load`; messages call it ``<NAME>``.
+    """
+    path, file = Path(f"{name}.yaml"), f"<{name}>"
+    problems = Problems(file)
+    if "/" in name or "\0" in name:
+        problems.add_and_raise(
+            None,
+            found=f"the suite name {quote_name(name)}",
+            expected="the name of a folder, without a slash",
+            next_step="choose the folder of the run by `runs`",
+        )
+    _check_file_name(path, file, problems)
+    top, own_text = read_with_parents(path, file=file, problems=problems, text=text)
+    suite = _build_suite(path, top, own_text, host=host, problems=problems)
+    problems.raise_if_any()
+    return suite
+
+
 def find_suite(name: str) -> tuple[Path, str]:
     """Return the file of a suite and its name in messages.
 

@@ -160,6 +160,23 @@ def read_yaml(path: Path, *, file: str, problems: Problems) -> tuple[Located, st
         BadInput: The file cannot be read as YAML at all.
     """
     text = read_source_text(path, file=file, problems=problems)
+    return parse_yaml(text, file=file, problems=problems), text
+
+
+def parse_yaml(text: str, *, file: str, problems: Problems) -> Located:
+    """Return the values of a YAML text; `file` is its name in messages.
+
+    Raises:
+        BadInput: The text is not YAML, or too long.
+    """
+    size = len(text.encode("utf-8", "surrogatepass"))
+    if size > MAX_FILE_BYTES:
+        problems.add_and_raise(
+            Location(file, 1, 1),
+            found=f"a text of {size:,} bytes",
+            expected=f"at most {MAX_FILE_BYTES:,}",
+            next_step="split it into several suites; data do not belong into a suite",
+        )
     node = _compose_document(text, file=file, problems=problems)
     if node is None:
         problems.add_and_raise(
@@ -168,7 +185,7 @@ def read_yaml(path: Path, *, file: str, problems: Problems) -> tuple[Located, st
             expected="a suite",
             next_step="start from `suites/quickstart.yaml`",
         )
-    return _NodeConverter(file, problems).to_located(node), text
+    return _NodeConverter(file, problems).to_located(node)
 
 
 def _compose_document(text: str, *, file: str, problems: Problems) -> Node | None:

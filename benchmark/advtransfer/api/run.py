@@ -1,0 +1,126 @@
+"""``advtransfer.run``: the command ``advtransfer run`` as a function."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from collections.abc import Iterable
+from typing import Literal, cast
+
+from advtransfer import runner
+from advtransfer.api.arguments import BATTERY_SIZES, PRECISIONS, ArgumentChecker
+from advtransfer.api.report import Report
+from advtransfer.api.suite_input import SuiteInput, load_suite
+from advtransfer.console import console_for
+from advtransfer.errors import Interrupted
+from advtransfer.host import Host
+from advtransfer.runner import RunSettings
+from advtransfer.suite import Suite
+from advtransfer.types import BatterySize, Precision
+
+
+def run(
+    suite: SuiteInput,
+    *,
+    name: str | None = None,
+    runs: str | os.PathLike[str] = "runs",
+    jobs: int | Literal["auto"] = "auto",
+    threads: int = 1,
+    limit: int | None = None,
+    only: str | Iterable[str] = (),
+    device: str = "cpu",
+    precision: Precision = "float32",
+    executor: str = "local/pool",
+    retry_failed: bool = False,
+    mixed: bool = False,
+    battery: BatterySize = "small",
+    keep: Literal["models"] | None = None,
+    trust_versions: bool = False,
+    max_bytes: int | str | None = None,
+    plugin: str | Iterable[str] = (),
+    quiet: bool = False,
+) -> Report:
+    """Run a suite, or continue it, and return its report.
+
+    This is the command ``advtransfer run``: the same ids, the same run folder, so a run that begins
+    here continues in a shell, and back. Progress goes to standard error. Trials that fail do not
+    raise: see `Report.ok` and `Report.problems`.
+
+    Args:
+        suite: The name of a shipped suite, the path of a file, a text with at least one line break,
+            or a mapping. Paths inside a text or a mapping are relative to the current folder.
+        name: Name of a suite that is a text or a mapping, and so of its run folder.
+        runs: The folder of all runs, with one folder for each suite.
+        jobs: Workers at once; ``"auto"`` fills the processors.
+        threads: CPU threads for each worker.
+        limit: At most this many trials in this call.
+        only: Trials to run: names with ``*``, or ``"source=linf*,n=20"``; one text or several.
+        device: ``"cpu"``, ``"cuda"`` or ``"cuda:1"``.
+        precision: Of training; evaluations always use float32.
+        executor: The engine, as plugin/factory.
+        retry_failed: Also try again what is known to fail, such as a diverged fit, and what a run
+            (not the plan) skipped.
+        mixed: Continue in a folder with records of another device, thread count, precision or
+            battery.
+        battery: How thoroughly each robust accuracy is verified: ``"small"``, ``"full"`` or
+            ``"none"``.
+        keep: ``"models"`` keeps fitted weights after their results are recorded.
+        trust_versions: Accept records that were made with other code of a plugin under the same
+            versions.
+        max_bytes: Evict the least recently used artifacts of the cache above this size, a number or
+            a text such as ``"20GB"``.
+        plugin: Plugins that receive the events of trials; one name or several.
+        quiet: Show only failures.
+
+    Raises:
+        BadInput: The suite or the arguments are wrong, or the run folder was made with other
+            settings; holds every problem, in the words of the command.
+        UnknownName: No component or plugin has a name.
+        Interrupted: Ctrl-C, or the interrupt of a notebook. It is a KeyboardInterrupt, raised after
+            the run has ended in order; the same call continues.
+    """
+    check = ArgumentChecker()
+    settings = RunSettings(
+        runs=check.folder("runs", runs),
+        jobs=check.worker_count("jobs", jobs),
+        threads=check.required_number("threads", threads, least=1),
+        limit=check.whole_number("limit", limit, least=0),
+        only=check.texts("only", only),
+        device=check.text("device", device, example="cuda"),
+        precision=cast(Precision, check.word("precision", precision, PRECISIONS)),
+        executor=check.text("executor", executor, example="local/pool"),
+        retry_failed=check.flag("retry_failed", retry_failed),
+        mixed=check.flag("mixed", mixed),
+        battery=cast(BatterySize, check.word("battery", battery, BATTERY_SIZES)),
+        keep_models=keep is not None and check.word("keep", keep, ["models"]) == "models",
+        trust_versions=check.flag("trust_versions", trust_versions),
+        max_bytes=check.byte_count("max_bytes", max_bytes),
+    )
+    listeners = check.texts("plugin", plugin)
+    check.flag("quiet", quiet)
+    check.raise_if_any()
+    host = Host.discover()
+    loaded = load_with_listeners(suite, name, listeners, host)
+    # The report has the last lines; here they would be shown twice in a shell.
+    stream = sys.stderr or io.StringIO()
+    with console_for(stream, product=io.StringIO(), quiet=quiet, seconds_between=2) as console:
+        summary = runner.run_suite(loaded, settings=settings, host=host, listeners=[console])
+    report = Report(summary.run, summary)
+    if summary.interrupted:
+        raise Interrupted(str(report))
+    return report
+
+
+def load_with_listeners(
+    suite: SuiteInput, name: str | None, listeners: Iterable[str], host: Host
+) -> Suite:
+    """Load the plugins that listen to a run and its suite, so that a mistake ends the call before it.
+
+    Raises:
+        BadInput: The suite has mistakes.
+        UnknownName: No plugin has the name of a listener.
+    """
+    for listener in listeners:
+        host.load_plugin(listener)
+    return load_suite(suite, name, host)
