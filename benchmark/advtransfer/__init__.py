@@ -12,8 +12,11 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from advtransfer.api import Report as Report
+    from advtransfer.api import dataset as dataset
+    from advtransfer.api import evaluate as evaluate
     from advtransfer.api import open as open
     from advtransfer.api import run as run
+    from advtransfer.api import source as source
     from advtransfer.errors import BadInput as BadInput
 
     __version__: str
@@ -21,8 +24,11 @@ if TYPE_CHECKING:
 _MODULES = {
     "BadInput": "advtransfer.errors",
     "Report": "advtransfer.api",
+    "dataset": "advtransfer.api",
+    "evaluate": "advtransfer.api",
     "open": "advtransfer.api",
     "run": "advtransfer.api",
+    "source": "advtransfer.api",
 }
 """The module of each public name, imported when the name is first used."""
 

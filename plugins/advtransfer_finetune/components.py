@@ -391,6 +391,6 @@ def unchanged() -> Transfer:
     For a model that was trained on the target's classes, in their order: its accuracies are then measured as those of
     any other row, beside transfers.
     """
-    from advtransfer_finetune.unchanged import Unchanged
+    from advtransfer_finetune.unchanged_source import Unchanged
 
     return Unchanged()

@@ -17,7 +17,9 @@ from advtransfer.types import Json
 if TYPE_CHECKING:
     import numpy as np
 
-Array: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"  # Any: arrays of callers have any shape and type
+Array: TypeAlias = (
+    "np.ndarray[Any, np.dtype[Any]]"  # Any: arrays of callers have any shape and type
+)
 ArrayLike: TypeAlias = Any  # Any: a torch tensor, a NumPy array, or what numpy.asarray takes
 
 PARTS = ("train", "test")
@@ -36,17 +38,24 @@ class DatasetInMemory:
 
     arrays: dict[str, Array]
 
-    def write_entry(self, folder: Path) -> dict[str, Json]:
-        """Write the arrays into a file named by its content, and return the suite's entry of it."""
+    @property
+    def digest(self) -> str:
+        """The sha256 of the file of the arrays."""
+        return hashlib.sha256(self._content()).hexdigest()
+
+    def _content(self) -> bytes:
         import numpy as np
 
         buffer = io.BytesIO()
         np.savez(buffer, **self.arrays)
-        content = buffer.getvalue()
-        path = folder / f"{hashlib.sha256(content).hexdigest()}.npz"
+        return buffer.getvalue()
+
+    def write_entry(self, folder: Path) -> dict[str, Json]:
+        """Write the arrays into a file named by its content, and return the suite's entry of it."""
+        path = folder / f"{self.digest}.npz"
         if not path.is_file():
             folder.mkdir(parents=True, exist_ok=True)
-            write_atomic(path, content)
+            write_atomic(path, self._content())
         return {"use": "vision/npz", "file": str(path.absolute()), "layout": "NCHW"}
 
 
@@ -76,7 +85,9 @@ def dataset(
 
     low, high = bounds
     if not (np.isfinite([low, high]).all() and low < high):
-        raise BadInput([Problem(f"bounds={bounds}", "two numbers, the smaller first", "correct them")])
+        raise BadInput(
+            [Problem(f"bounds={bounds}", "two numbers, the smaller first", "correct them")]
+        )
     arrays: dict[str, Array] = {}
     problems: list[Problem] = []
     for part, value in zip(PARTS, (train, test), strict=True):

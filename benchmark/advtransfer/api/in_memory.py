@@ -184,7 +184,9 @@ def _rebuild_problems(rebuild: object) -> Iterator[Problem]:
         json.dumps(dict(arguments), allow_nan=False)
     except (TypeError, ValueError) as error:
         found = f"arguments of {name} that JSON cannot hold ({error})"
-        yield Problem(found, "numbers, texts, booleans, None and lists of these", "pass such values")
+        yield Problem(
+            found, "numbers, texts, booleans, None and lists of these", "pass such values"
+        )
 
 
 def code_file(factory: Callable[..., object]) -> Path | None:

@@ -259,9 +259,7 @@ def _own_cache(settings: RunSettings) -> Iterator[RunSettings]:
 # --- modules that can be rebuilt ---
 
 
-def _rebuilt_entry(
-    name: str, value: SourceInMemory, shape: Shape, folder: Path
-) -> dict[str, Json]:
+def _rebuilt_entry(name: str, value: SourceInMemory, shape: Shape, folder: Path) -> dict[str, Json]:
     """Write a module's weights into a file, and return the entry of its code and weights."""
     if value.rebuild is None:
         raise TypeError(f"found no factory of {name!r}; expected one; check is_rebuilt first")

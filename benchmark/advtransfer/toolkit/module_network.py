@@ -206,7 +206,8 @@ def unit_normalization(
     if (low, high) == (0, 1):
         return Normalize(mean, std)
     return Normalize(
-        [(value - low) / size for value in mean or (0.0,)], [value / size for value in std or (1.0,)]
+        [(value - low) / size for value in mean or (0.0,)],
+        [value / size for value in std or (1.0,)],
     )
 
 

@@ -61,9 +61,7 @@ def load_code(code: File, *, package: str | None) -> ModuleType:
             next_step = "correct it"
             if isinstance(error, ImportError):
                 next_step = "install what it imports, or write `package` for its relative imports"
-            raise AdvTransferError(
-                f"found {found}; expected Python code; {next_step}"
-            ) from error
+            raise AdvTransferError(f"found {found}; expected Python code; {next_step}") from error
     return module
 
 
