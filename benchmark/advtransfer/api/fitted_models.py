@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from advtransfer import suite as suites
 from advtransfer.api.suite_objects import PlacedObjects
@@ -124,20 +125,26 @@ def _suites(
     if placed is not None:
         yield placed.suite
         return
-    for name in _suite_files(run):
+    origin = _origin_name(run)
+    text = (run.path / "suite.yaml").read_text(encoding="utf-8")
+    name = str(run.read_plan()["suite"])
+    loaders: list[Callable[[], Suite]] = [
+        partial(suites.load, origin, host),
+        # A suite that was a text or a mapping has paths relative to the current folder.
+        partial(suites.load_text, text, name, host),
+    ]
+    for load in loaders:
         try:
-            yield suites.load(name, host)
+            yield load()
         except (BadInput, UnknownName) as error:
             reasons.append(str(error).splitlines()[0])
 
 
-def _suite_files(run: Run) -> Iterator[str]:
-    """Yield the suite file that a run was made from, and the copy of it in the run folder."""
+def _origin_name(run: Run) -> str:
+    """Return the file of the suite that a run was made from, or the name of a shipped one."""
     try:
         origin = load_json_object(run.path / ORIGIN_FILE_NAME)
     except CacheError:
         origin = {}
-    path = cast(str, origin.get("path", ""))
     shipped = str(origin.get("relative", "")).removeprefix("shipped: ")
-    yield path or shipped
-    yield str(run.path / "suite.yaml")
+    return str(origin.get("path", "")) or shipped

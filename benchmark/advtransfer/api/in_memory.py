@@ -69,7 +69,7 @@ def source(
     bounds: tuple[float, float] = (0, 1),
     normalize: tuple[Sequence[float], Sequence[float]] | None = None,
 ) -> SourceInMemory:
-    """Return a module in memory as a source, for ``run(..., sources={"mine": source(module)})``.
+    """Return a module in memory as a source of a suite, for `run`: ``sources={"mine": ...}``.
 
     Args:
         module: From images ``(B, C, H, W)`` to logits ``(B, outputs)``; it is not changed.
