@@ -14,7 +14,7 @@ from advtransfer.leaderboard import make_page
 from advtransfer.leaderboard.aggregates import mean_paired_difference, paired_difference
 from advtransfer.leaderboard.answer import Answer
 from advtransfer.leaderboard.contrasts import Contrast, RowName, read_contrast
-from advtransfer.leaderboard.run_data import ImageShares, Metric
+from advtransfer.leaderboard.result_data import ImageShares, Metric
 
 if TYPE_CHECKING:
     from tests.leaderboard.conftest import Bench, Json_
@@ -241,7 +241,7 @@ def test_question_gives_the_answer_where_no_contrast_is_stated(bench: Bench) -> 
     assert answer.verdict == "yes"
     assert answer.text.startswith(
         "`align.alpha` predicts `clean.accuracy` across sources: Spearman's rank correlation is "
-        "+1.000 [+1.000, +1.000] over 8 points (p < .001)"
+        "+1.000 over 8 points (p < .001)"
     )
     bench.leaderboard["questions"][0]["exploratory"] = True
     assert answered(bench).verdict == "cannot tell"
@@ -258,7 +258,7 @@ def test_contrast_that_names_no_row_is_listed_and_the_default_stands(bench: Benc
     assert ["`answer` selects no table: no trial has its target and n"] == [
         problem.found for problem in page.problems
     ]
-    assert "What the suite asks for and no record has" in page.markdown
+    assert "Requested by the suite, but in no record" in page.markdown
     assert page.answer is not None
     assert "whether robust with probe does better than natural with probe" in page.answer.text
 
@@ -296,7 +296,7 @@ def test_page_answers_first_and_folds_what_it_rests_on(bench: Bench) -> None:
         for text in (
             f"\n\n{page.answer.text}\n\n",
             "A note.",
-            "Best rows on digits, n = 20:",
+            "Best rows by `clean.accuracy` on digits, n = 20:",
             "![clean.accuracy against",
             "Suite `quick`",
             "## Results",
@@ -315,7 +315,26 @@ def test_page_answers_first_and_folds_what_it_rests_on(bench: Bench) -> None:
     assert ["robust", "third", "fourth"] == [
         line.split("|")[2].strip() for line in best.splitlines() if line.startswith("|")
     ][2:]
-    assert page.best_row == "robust with probe, on digits, n = 20"
+    assert page.best_row.startswith(
+        "Best row by `clean.accuracy` on digits, n = 20: robust with probe, "
+    )
+
+
+def test_page_says_why_an_uncorrected_answer_and_corrected_tables_agree(bench: Bench) -> None:
+    bench.clean = {"natural": [0.50, 0.55, 0.60], "robust": [0.60, 0.71, 0.73]}
+    sides = {"of": {"source": "robust"}, "against": {"source": "natural"}}
+    bench.leaderboard["answer"] = {"metric": "clean.accuracy", **sides}
+    doubted = "The answer does not contradict the tables: "
+    assert doubted not in make_page(bench.filled().run()).markdown  # one difference, one pair
+    for number in range(4):
+        for seed, change in enumerate((-0.2, 0.1, 0.2)):
+            bench.trial(f"other {number}", seed, 0.5 + change * (number % 2 or -1), 0.1)
+
+    page = make_page(bench.run()).markdown
+
+    assert page.partition("\n\n")[2].startswith("**Yes.** ")
+    assert bench.row(page, "robust")[5].endswith("]")  # without a mark
+    assert doubted in page.partition("## Results")[0]
 
 
 # The arithmetic of means over several tables.

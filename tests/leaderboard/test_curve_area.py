@@ -11,7 +11,8 @@ from scipy.integrate import trapezoid
 
 from advtransfer.leaderboard import make_page
 from advtransfer.leaderboard.curve_area import area_metrics, area_tables, trapezoid_weights
-from advtransfer.leaderboard.run_data import ImageShares, Metric, gather_run_data
+from advtransfer.leaderboard.result_data import ImageShares, Metric
+from advtransfer.leaderboard.run_data import gather_run_data
 
 if TYPE_CHECKING:
     from tests.leaderboard.conftest import Bench

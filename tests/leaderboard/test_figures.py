@@ -138,7 +138,7 @@ def test_unknown_figure_is_left_out_and_reported(
     assert {} == page.figures
     (problem,) = page.problems
     assert problem.expected.startswith(expected)
-    unmet = page.markdown.partition("## What the suite asks for and no record has")[2]
+    unmet = page.markdown.partition("## Requested by the suite, but in no record")[2]
     assert f"expected {expected[:10]}" in unmet
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from advtransfer.leaderboard.image_bootstrap import ImageBootstrap
 from advtransfer.leaderboard.questions_points import QuestionPoint, QuestionPoints
-from advtransfer.leaderboard.run_data import Metric, ResultData
+from advtransfer.leaderboard.result_data import Metric, ResultData
 from advtransfer.leaderboard.table_rows import Column
 from advtransfer.result.verdict import Verdict
 

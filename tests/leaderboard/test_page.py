@@ -138,7 +138,7 @@ def test_a_run_without_records_has_a_page(bench: Bench) -> None:
     assert "1 trial planned, 0 done, 0 failed, 0 skipped, 1 to do" in page
     assert "Environment: no record yet." in page
     assert "not built yet" in page
-    assert "No number here has an interval: that takes several trials" in page
+    assert "Nothing of this table is measured yet." in page
 
 
 def test_sources_of_values_have_no_column_of_accuracies(bench: Bench) -> None:
@@ -155,13 +155,13 @@ def test_sources_of_values_have_no_column_of_accuracies(bench: Bench) -> None:
 def test_page_says_whether_higher_or_lower_is_better(bench: Bench) -> None:
     bench.filled()
     assert (
-        "`clean.accuracy`; higher is better. Bold: in this column the row that is surely first"
+        "`clean.accuracy`; higher is better. Bold: in this column the row whose only rank is 1,"
         in make_page(bench.run()).markdown
     )
 
     bench.leaderboard["rank_by"] = {"lowest": "clean.accuracy"}
     assert (
-        "`clean.accuracy`; lower is better. Bold: in this column the row that is surely first"
+        "`clean.accuracy`; lower is better. Bold: in this column the row whose only rank is 1,"
         in make_page(bench.run()).markdown
     )
 

@@ -7,18 +7,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from scipy.special import expit
 
 from advtransfer.leaderboard import make_page
 from advtransfer.leaderboard.pareto import (
     AccuracyPair,
-    RowSides,
+    area_interval,
     default_pair,
     dominated_area,
     pareto_fronts,
     pareto_mask,
-    resampled_accuracies,
 )
-from advtransfer.leaderboard.run_data import ImageShares, Metric, gather_run_data
+from advtransfer.leaderboard.pareto_resamples import RowSides, resampled_accuracies
+from advtransfer.leaderboard.result_data import ImageShares, Metric
+from advtransfer.leaderboard.run_data import gather_run_data
 from advtransfer.result.record import pack_outcomes, robust_share
 from advtransfer.types import Outcome
 
@@ -99,7 +101,9 @@ def test_resamples_have_the_variance_of_images_and_of_units() -> None:
     one_seed = stream.rand(1, 400) < 0.7
     apart = np.repeat([[1], [0], [0], [1]], 400, axis=1)
 
-    values = resampled_accuracies([sides(one_seed, one_seed), sides(apart, apart)], stream, 4000)
+    values = resampled_accuracies(
+        [sides(one_seed, one_seed), sides(apart, apart)], stream, 4000
+    ).both
 
     share = one_seed.mean()
     assert values[:, 0, 0].mean() == pytest.approx(share, abs=0.002)
@@ -112,11 +116,54 @@ def test_equal_rows_stay_equal_in_every_resample() -> None:
     outcomes = np.random.RandomState(1).rand(3, 200) < 0.6
     rows = [sides(outcomes, ~outcomes) for _ in range(70)]
 
-    values = resampled_accuracies(rows, np.random.RandomState(2), 50)
+    values = resampled_accuracies(rows, np.random.RandomState(2), 50).both
 
     assert (values == values[:, :1]).all()
     # Drawn together, each image is either right or broken.
     assert values.sum(axis=-1) == pytest.approx(np.ones((50, 70)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("unit_spread", [0.1, 0.4, 1.0])
+@pytest.mark.parametrize("unit_count", [3, 5])
+def test_intervals_of_an_area_cover_a_known_truth(unit_count: int, unit_spread: float) -> None:
+    # Outcomes by logit: four rows that cross, effects of units (shared by .7 of their variance) and of images.
+    stream = np.random.RandomState(unit_count)
+    base = np.array([[1.8, 0.0], [1.2, 0.6], [2.2, -0.8], [0.8, 0.9]])
+    chance, board_count = 0.2, 1000
+
+    def logits(units: int, images: int) -> np.ndarray:
+        shared, own = stream.randn(units, 1, 2), stream.randn(units, 4, 2)
+        effects = unit_spread * (np.sqrt(0.7) * shared + np.sqrt(0.3) * own)
+        return np.asarray((base + effects)[..., None] + 1.5 * stream.randn(images))
+
+    truth = float(dominated_area(expit(logits(2000, 500)).mean(axis=(0, 3)), (chance, 0.0)))
+    held = 0
+    for _ in range(board_count):
+        chances = expit(logits(unit_count, 200))
+        outcomes = stream.rand(*chances.shape) < chances
+        rows = [sides(outcomes[:, row, 0], outcomes[:, row, 1]) for row in range(4)]
+        resamples = resampled_accuracies(rows, stream, 100)
+        low, high = area_interval(rows, resamples.images, chance)
+        held += low <= truth <= high
+
+    assert held / board_count >= 0.93, held / board_count
+
+
+def test_the_interval_of_a_linear_area_is_that_of_its_mean() -> None:
+    # One row that is robust wherever it is right in each of three units: the area is linear in its robust accuracy.
+    robust = np.repeat([[0.2], [0.5], [0.8]], 10, axis=1)
+    rows = [sides(np.ones((3, 10)), robust)]
+    images = np.tile([1.0, 0.5], (50, 1, 1))
+
+    low, high = area_interval(rows, images, 0.5)
+
+    half = (
+        0.5 * 4.302653 * 0.3 / np.sqrt(3)
+    )  # t of 2 degrees of freedom; the area is half the accuracy
+    assert (low, high) == (0.0, 0.5)
+    near = [sides(np.ones((3, 10)), 0.5 + (robust - 0.5) / 10)]
+    assert area_interval(near, images, 0.5) == pytest.approx((0.25 - half / 10, 0.25 + half / 10))
 
 
 @pytest.fixture
@@ -234,6 +281,21 @@ def test_the_page_has_the_fronts_and_the_figure_draws_them(plane: Bench) -> None
     (name,) = page.figures
     assert "from robust: 2 points, the front at (.600, .600); (.700, .500)" in page.markdown
     assert f"({name})" in page.markdown
+
+
+def test_the_page_says_what_few_units_and_a_missing_largest_class_mean(plane: Bench) -> None:
+    page = make_page(plane.run()).markdown
+    assert "Shares over 2 trainings or seeds are rough" in page
+    assert "where .100 is the share of the largest class" in page
+    for record in plane.records.values():
+        if record["kind"] == "result":
+            record.pop("labels", None)
+
+    page = make_page(plane.run()).markdown
+    assert (
+        "above (0, 0): chance is taken as 0, since no record has the share of the largest class"
+        in page
+    )
 
 
 def test_the_same_records_give_the_same_shares_in_any_order(plane: Bench) -> None:

@@ -70,7 +70,7 @@ def test_alpha_is_resampled_over_its_images(folder: Run) -> None:
     assert ("align.alpha",) == still.fixed_columns
     assert alpha.coefficients["Kendall"].value == still.coefficients["Kendall"].value
     assert alpha.coefficients["Kendall"].interval != still.coefficients["Kendall"].interval
-    assert "Interval over sources only for `align.beta`." in text
+    assert "In the intervals `align.beta` varies between sources, not over test images." in text
     assert "for `align.alpha`." not in text
     assert "for `clean.accuracy`." not in text
 
@@ -111,4 +111,7 @@ def test_page_without_arrays_says_that_only_sources_are_resampled(folder: Run) -
     for path in folder.path.rglob("*.safetensors"):
         path.unlink()
 
-    assert "Interval over sources only for `align.alpha`." in write_page(folder).read_text("utf-8")
+    assert (
+        "In the intervals `align.alpha` varies between sources, not over test images."
+        in write_page(folder).read_text("utf-8")
+    )

@@ -73,18 +73,22 @@ def test_common_caveats_are_printed_once_and_others_by_predictor(bench: Bench) -
     caveats = make_page(bench.run()).markdown.partition("6 points; p from all 720 orders. ")[2]
 
     common, first, second, _ = caveats.split("\n\n", 1)[0], *caveats.split("\n")[2:5]
-    assert "for `clean.accuracy`." in common
-    assert "- `align.alpha_st`: Interval over sources only for `align.alpha_st`. " in first
+    assert "`clean.accuracy` varies between sources, not over test images." in common
+    assert (
+        "- `align.alpha_st`: In the intervals `align.alpha_st` varies between sources, not over test images."
+        in first
+    )
     assert first.endswith("Computed over 90 to 95 samples.")
-    assert second.endswith("for `align.alpha_ts`. Computed over 80 samples.")
+    assert "`align.alpha_ts` varies between sources, not over test images." in second
+    assert second.endswith(" Computed over 80 samples.")
 
 
 def test_columns_that_are_not_resampled_are_named(bench: Bench) -> None:
     bench.has_outcomes = False
     page = make_page(with_question(bench, 1, points=6).run()).markdown
 
-    assert "Interval over sources only for `align.alpha_0`." in page
-    assert "Interval over sources only for `clean.accuracy`." in page
+    assert "In the intervals `align.alpha_0` varies between sources, not over test images." in page
+    assert "In the intervals `clean.accuracy` varies between sources, not over test images." in page
 
 
 def test_five_points_have_no_interval(bench: Bench) -> None:

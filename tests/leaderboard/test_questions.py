@@ -95,9 +95,9 @@ def test_each_n_and_transfer_is_a_separate_scope_unless_given(four_sources: Benc
     assert "#### digits, n = 50, probe\n" in section(four_sources)
     four_sources.leaderboard["questions"][0]["given"] = {"n": [50], "source": ["a", "b", "c", "d"]}
     assert -0.8 == pytest.approx(only_result(four_sources).coefficients["Pearson"].value)
-    assert "Given: n 50; source `a`, `b`, `c`, `d`." in section(four_sources)
+    assert "Restricted to: n 50; source `a`, `b`, `c`, `d`." in section(four_sources)
     four_sources.leaderboard["questions"][0]["given"] = {"seed": list(range(9))}
-    assert "Given: seed 0, 1, 2, 3, 4, 5, and 3 more." in section(four_sources)
+    assert "Restricted to: seed 0, 1, 2, 3, 4, 5, and 3 more." in section(four_sources)
     four_sources.leaderboard["questions"][0]["given"] = {"n": [51]}
     assert "No trial is selected." in section(four_sources)
 
@@ -324,5 +324,5 @@ def test_question_about_an_unrecorded_metric_is_left_out_and_reported(four_sourc
     assert ["one of align.alpha, align.beta"] == [problem.expected for problem in page.problems]
     assert "## Questions" not in page.markdown
     assert (
-        "align.gamma" in page.markdown.partition("## What the suite asks for and no record has")[2]
+        "align.gamma" in page.markdown.partition("## Requested by the suite, but in no record")[2]
     )

@@ -9,7 +9,7 @@ import pytest
 
 from advtransfer.leaderboard.aggregates import paired_difference
 from advtransfer.leaderboard.pair_tests import pair_tests, row_values
-from advtransfer.leaderboard.run_data import ImageShares, Metric
+from advtransfer.leaderboard.result_data import ImageShares, Metric
 from advtransfer.text import ABSENT
 
 if TYPE_CHECKING:
@@ -76,10 +76,14 @@ def test_rows_that_differ_surely_have_one_rank_and_others_share_theirs(bench: Be
 
     table = bench.table(n="all")
     assert ranks_of(table, "far", "near", "natural", bench=bench) == ["1", "2-3", "2-3"]
-    assert "m = 3, by Holm over all 3 pairs; 95 % for all ranges of the table at once." in table
+    assert (
+        "better rows to 3 - the number of significantly worse ones, by Holm's method over all 3"
+        in table
+    )
+    assert "all ranges of the table hold together with 95 % confidence." in table
     assert "Detectable difference (power .8): ." in table
-    assert "Rows 2 and 3 differ by .002; if truly so, " in table
-    assert "chosen because it is best among 3 rows" in table
+    assert "Rows 2 and 3 differ by .002. If this is the true difference, " in table
+    assert "chosen as the best of 3 rows" in table
     assert "claims about these trained sources, not about other trainings" in table
 
 
@@ -99,8 +103,11 @@ def test_without_images_one_trial_of_each_row_tells_nothing(bench: Bench) -> Non
 
     table = bench.table()
     assert ranks_of(table, "natural", "robust", "random", bench=bench) == ["1-3"] * 3
-    assert "no pair can be tested" in table
-    assert "so that every range is 1-3." in table
+    assert (
+        "every range is 1-3, since no pair of rows can be tested: each row has one trial" in table
+    )
+    assert "Several source trainings or subset seeds of each row would tell it." in table
+    assert "Pairs are compared over" not in table
 
 
 def test_rows_without_a_battery_are_a_group_whose_ranges_begin_after_the_checked_rows(

@@ -65,15 +65,18 @@ def test_metrics_without_outcomes_of_images_have_a_t_interval(bench: Bench) -> N
     row = bench.row(table, "robust")
     assert f".733 [{written(low)}, {written(high)}]" == row[3]
     assert f"+.133 [{written(down, sign=True)}, {written(up, sign=True)}]" == row[5]
-    assert "without outcomes of images, t over 3 subset seeds" in table
+    assert "without outcomes of images, t-intervals over 3 subset seeds" in table
 
 
 def test_caption_names_the_sample_of_the_intervals(bench: Bench) -> None:
     table = bench.filled().table()
 
-    sample = "over 3 subset seeds of one training of each source, and 1000 test images."
+    sample = "over 3 subset seeds of one training of each source and 1,000 test images."
     assert f"\n\n95 % intervals: {sample}" in table
-    assert "Δ: paired by training, seed and image; each interval is 95 % for itself." in table
+    assert (
+        "Δ: paired by training, seed and image; each interval has 95 % confidence for itself alone."
+        in table
+    )
 
 
 def test_the_baseline_is_named_as_such_and_has_no_delta(bench: Bench) -> None:
@@ -105,7 +108,7 @@ def test_seeds_are_one_trial_only_if_the_transfer_says_so(bench: Bench) -> None:
     low, high = stats.binomtest(500, 1000).proportion_ci(method="wilson")
     assert f".500 [{written(low)}, {written(high)}]" == bench.row(undeclared, "natural")[3]
     assert f".500 [{written(low)}, {written(high)}]†" == bench.row(declared, "natural")[3]
-    assert "† over 1000 test images alone, since the transfer draws no random number" in declared
+    assert "† over 1,000 test images alone, since the transfer draws no random number" in declared
     assert "†" not in undeclared
 
 
@@ -136,7 +139,7 @@ def test_a_single_trial_has_intervals_over_test_images(bench: Bench) -> None:
     delta = f"+.100 [{written(low, sign=True)}, {written(high, sign=True)}]"
     assert bench.row(table, "robust")[3].endswith("]‡")
     assert rf"{delta}\*" == bench.row(table, "robust")[5]
-    assert "‡ over 1000 test images alone, since there is one trial" in table
+    assert "‡ over 1,000 test images alone, since there is one trial" in table
 
 
 def test_replicates_of_a_source_are_one_row_whose_unit_is_the_training(bench: Bench) -> None:

@@ -374,7 +374,7 @@ def test_unmeasured_metrics_are_left_out_of_the_page_with_a_warning(bench: Bench
     assert ["clean.accuracy@7", "clean.accuracy@3"] == [
         event["text"].split("'")[1] for event in bench.emitted("warning")
     ]
-    assert "clean.accuracy@3" in page.partition("## What the suite asks for and no record has")[2]
+    assert "clean.accuracy@3" in page.partition("## Requested by the suite, but in no record")[2]
 
 
 @pytest.mark.parametrize("name", ["notes", "another run", "attempts"])

@@ -12,7 +12,8 @@ from math import isfinite
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from advtransfer.leaderboard.aggregates import aggregate_metrics
-from advtransfer.leaderboard.run_data import ImageShares, Metric, ResultData, RunData
+from advtransfer.leaderboard.result_data import ImageShares, Metric, ResultData
+from advtransfer.leaderboard.run_data import RunData
 from advtransfer.leaderboard.table_rows import trial_order
 from advtransfer.planning import Trial
 from advtransfer.planning.status import TrialStatus

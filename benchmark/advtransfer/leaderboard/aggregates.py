@@ -9,7 +9,7 @@ from math import sqrt
 from operator import add
 from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
 
-from advtransfer.leaderboard.run_data import ImageShares, Metric
+from advtransfer.leaderboard.result_data import ImageShares, Metric
 from advtransfer.leaderboard.table_rows import TrialKey
 from advtransfer.statistics import (
     MeanEstimate,

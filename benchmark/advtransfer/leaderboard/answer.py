@@ -15,7 +15,6 @@ from advtransfer.leaderboard.contrasts import (
     Contrast,
     NamedRow,
     RowLabels,
-    read_contrast,
     requested_contrast,
 )
 from advtransfer.leaderboard.markdown import (
@@ -28,16 +27,23 @@ from advtransfer.leaderboard.markdown import (
 )
 from advtransfer.leaderboard.questions_coefficients import PredictorResult, QuestionAnswer
 from advtransfer.leaderboard.ranking import SIGNIFICANCE_LEVEL, TableCell
-from advtransfer.leaderboard.row_comparison import Comparison, RankedTables, compare_rows
+from advtransfer.leaderboard.row_comparison import Comparison, RankedTables, RowPair, compare_rows
 from advtransfer.leaderboard.run_data import RunData
 from advtransfer.leaderboard.table_rows import TablePlace
-from advtransfer.leaderboard.tables import EN_DASH
+from advtransfer.leaderboard.tables import CLEAR_MARK, EN_DASH
 from advtransfer.statistics import COEFFICIENTS
 from advtransfer.statistics.correlation import MIN_POINTS
 
 MAX_LISTED = 5  # labels written out in one sentence
 UNITS = {"seeds": "{} subset seeds", "sources": "{} source trainings"}
 COMPARED = {"yes": "does better than", "no": "does worse than"}
+
+
+AGREEMENT_NOTE = (
+    "The answer does not contradict the tables: it tests only the one difference that the suite names, without a "
+    f"correction for other comparisons. In the tables {CLEAR_MARK} is corrected for all differences of a column, and "
+    "the ranks for all pairs of rows, so both need a clearer difference."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +70,25 @@ class Answer:
         is_stated = self.comparison is not None and self.comparison.contrast.is_stated
         word = f"**{self.verdict.capitalize()}.** "
         return f"{word if is_stated and self.verdict != 'cannot tell' else ''}{self.sentence}"
+
+    @property
+    def agreement_note(self) -> str:
+        """Why the tables may doubt a difference that the answer is sure of; empty where none does."""
+        if self.comparison is None or self.comparison.chosen or self.verdict == "cannot tell":
+            return ""
+        return AGREEMENT_NOTE if any(map(_is_doubted, self.comparison.pairs)) else ""
+
+
+def _is_doubted(pair: RowPair) -> bool:
+    """Return whether two compared rows share ranks, or have a difference to the baseline without a mark."""
+    first, second = pair.line.rank_range, pair.other.rank_range
+    share_ranks = bool(
+        first and second and first.best <= second.worst and second.best <= first.worst
+    )
+    return share_ranks or any(
+        isinstance(line.difference, Aggregate) and not line.is_difference_clear
+        for line in (pair.line, pair.other)
+    )
 
 
 def suite_answer(
@@ -93,18 +118,6 @@ def answer_contrast(contrast: Contrast, data: RunData, tables: RankedTables) -> 
     verdict = comparison.verdict(difference)
     sentence = _contrast_sentence(comparison, difference, verdict)
     return Answer(verdict, sentence, comparison, difference)
-
-
-def best_row_text(data: RunData, tables: RankedTables) -> str:
-    """Return the best row at the largest n with its number, empty without a ranked one."""
-    settings = {key: data.plan.leaderboard.get(key) for key in ("rank_by", "baseline")}
-    contrast = read_contrast(settings)
-    if contrast is None:
-        return ""
-    comparison = compare_rows(contrast, data, tables)
-    if comparison.best is None:
-        return ""
-    return f"{_row_text(comparison.best)}, {_places_text(comparison.places)}"
 
 
 def _contrast_sentence(
@@ -147,12 +160,12 @@ def _notes(comparison: Comparison, contrast: Contrast) -> list[str]:
     if comparison.chosen is not None and best not in (None, comparison.chosen):
         assert best is not None
         notes.append(
-            f"The best row of all is {_row_text(best)}, which has nothing to be compared with."
+            f"The best row of all is {row_text(best)}, which has nothing to be compared with."
         )
         if contrast.against and all(
             getattr(best, axis) == label for axis, label in contrast.against.items()
         ):
-            notes[-1] = f"The best row of all is the baseline's: {_row_text(best)}."
+            notes[-1] = f"The best row of all is the baseline's: {row_text(best)}."
     return notes
 
 
@@ -180,10 +193,10 @@ def _side_texts(comparison: Comparison) -> tuple[str, str]:
     of = "the best row" if contrast.of is None else _labels_text(contrast.of)
     against = "the second" if contrast.against is None else _labels_text(contrast.against)
     if comparison.chosen is not None:
-        of = _row_text(comparison.chosen)
-    others = {_row_text(pair.other.row) for pair in comparison.pairs}
+        of = row_text(comparison.chosen)
+    others = {row_text(pair.other.row) for pair in comparison.pairs}
     if len(comparison.pairs) == 1 or (comparison.chosen is not None and len(others) == 1):
-        of, against = _row_text(comparison.pairs[0].line.row), others.pop()
+        of, against = row_text(comparison.pairs[0].line.row), others.pop()
     return of, against
 
 
@@ -195,7 +208,8 @@ def _labels_text(labels: RowLabels) -> str:
     return f"{' with '.join(texts)}{via}"
 
 
-def _row_text(row: NamedRow) -> str:
+def row_text(row: NamedRow) -> str:
+    """Return the name of a row: ``linf 0.1 with probe``."""
     return _labels_text({axis: getattr(row, axis) for axis in ("source", "transfer", "adapter")})
 
 
@@ -243,7 +257,7 @@ def _basis_text(difference: Aggregate) -> str:
     images = f"{difference.image_count:,} test images" if difference.image_count else ""
     units = UNITS.get(difference.basis, "").format(difference.unit_count)
     if difference.unit_count < 2 or not units:
-        return f"95 % interval over {images} of one trial alone"
+        return f"95 % interval over {images} of one trial alone, which tells nothing of other seeds or trainings"
     return f"95 % interval over {join_parts([units, images], ' and ')}"
 
 
@@ -324,10 +338,15 @@ def _coefficient_text(result: PredictorResult, *, is_exploratory: bool) -> str:
     if is_exploratory:
         tested = "no p, since it was asked after looking at results"
     elif not result.is_testable:
-        tested = f"no p, since the points descend from {count_noun(result.origin_count, 'source')}"
+        origins = count_noun(result.origin_count, "source")
+        tested = f"no p, since the points descend from {origins} and are not independent"
     if p_value is not None and result.family_size > 1:
         tested += f" after Holm's correction for {result.family_size} predictors"
-    value = f"{format_number(association.value, sign=True)}{format_interval(association.interval, sign=True)}"
+    # Points in perfect order stay so in every resample: such an interval tells nothing.
+    interval = association.interval
+    if interval is not None and interval[0] == interval[1]:
+        interval = None
+    value = f"{format_number(association.value, sign=True)}{format_interval(interval, sign=True)}"
     return f"{RANK_COEFFICIENT}'s rank correlation is {value} over {points} ({tested})"
 
 

@@ -222,15 +222,15 @@ def leakage_section(data: RunData) -> str:
                 rows.add(((escape_markdown(target), name, *texts), escape_markdown(own_source)))
     if not rows:
         return (
-            "Leakage: no image was found in two of source training data, target training data and "
-            "target test data."
+            "Leakage: no image was found in more than one of the source training data, the target training "
+            "data and the target test data."
         )
     table = markdown_table(
         LEAKAGE_HEADERS, _merge_sources(rows), right=[False, False, False, True, True, True]
     )
     note = (
         "Exact: equal pixel by pixel. Near: shifted by a pixel, or saved again as JPEG. "
-        f"{ABSENT} : not counted, since too large."
+        f"{ABSENT}: not counted, since the data are too large."
     )
     return f"## Leakage\n\n{table}\n\n{note}"
 
@@ -295,7 +295,7 @@ def unanswerable_section(problems: Iterable[Problem]) -> str:
     lines = [f"- {escape_markdown(str(problem))}" for problem in problems]
     if not lines:
         return ""
-    return "\n\n".join(["## What the suite asks for and no record has", "\n".join(lines)])
+    return "\n\n".join(["## Requested by the suite, but in no record", "\n".join(lines)])
 
 
 def _check_column(name: Json, data: RunData) -> None:

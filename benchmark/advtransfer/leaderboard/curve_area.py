@@ -29,7 +29,8 @@ from advtransfer.leaderboard.markdown import (
 )
 from advtransfer.leaderboard.probes import combine_probes
 from advtransfer.leaderboard.ranking import baseline_row, requested_ranking
-from advtransfer.leaderboard.run_data import ImageShares, Metric, RunData
+from advtransfer.leaderboard.result_data import ImageShares, Metric
+from advtransfer.leaderboard.run_data import RunData
 from advtransfer.leaderboard.table_rows import LeaderboardRow, TrialKey
 from advtransfer.leaderboard.tables import baseline_label
 from advtransfer.text import ABSENT

@@ -8,7 +8,8 @@ from typing import Literal
 
 from advtransfer.leaderboard.aggregates import Aggregate, aggregate_metrics
 from advtransfer.leaderboard.questions_config import owning_evaluation
-from advtransfer.leaderboard.run_data import Metric, RunData
+from advtransfer.leaderboard.result_data import Metric
+from advtransfer.leaderboard.run_data import RunData
 from advtransfer.leaderboard.table_rows import (
     Column,
     LeaderboardRow,

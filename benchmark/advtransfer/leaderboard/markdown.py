@@ -96,7 +96,7 @@ def count_noun(count: int, noun: str) -> str:
 def format_range(counts: Sequence[int]) -> str:
     """Return the smallest and the largest of some counts: ``5``, ``4 to 5``."""
     low, high = min(counts), max(counts)
-    return f"{low}" if low == high else f"{low} to {high}"
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
 
 
 def join_parts(parts: Sequence[str | None], separator: str = "\n\n") -> str:

@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from advtransfer.errors import BadInput, Problem
-from advtransfer.leaderboard.answer import Answer, best_row_text, suite_answer
+from advtransfer.leaderboard.answer import Answer, suite_answer
+from advtransfer.leaderboard.best_rows import best_row_text, best_rows_section, find_best_rows
 from advtransfer.leaderboard.caveats import (
     drop_unanswerable,
     incomplete_section,
@@ -36,7 +37,7 @@ from advtransfer.leaderboard.questions_coefficients import answer_questions
 from advtransfer.leaderboard.questions_section import questions_section
 from advtransfer.leaderboard.ranking import rank_rows, requested_ranking
 from advtransfer.leaderboard.reported import reported_section
-from advtransfer.leaderboard.row_comparison import Comparison, RankedTables, is_ranked, rank_tables
+from advtransfer.leaderboard.row_comparison import RankedTables, rank_tables
 from advtransfer.leaderboard.run_data import (
     RunData,
     RunRecords,
@@ -57,7 +58,6 @@ from advtransfer.leaderboard.tables import render_table
 from advtransfer.planning.status import STATUS_WORDS
 from advtransfer.types import Json
 
-MAX_BEST_ROWS = 3
 FOLDED_SUMMARY = (
     "Sources, data sets, evaluations, how to read the tables, and how this page was made"
 )
@@ -75,39 +75,6 @@ def header_parts(data: RunData) -> tuple[str, str, str]:
         summary += f" Newest record: {data.date}."
     note = escape_markdown(str(plan.leaderboard.get("note", "")))
     return title, note, summary
-
-
-def evidence_section(
-    answer: Answer | None, figure: PageFigure | None, data: RunData, tables: RankedTables
-) -> str:
-    """Return the best rows of the last table that an answer is about, and the figure."""
-    parts: list[str] = []
-    if answer is not None and answer.comparison is not None:
-        parts.append(_best_rows(answer.comparison, data, tables))
-    if figure is not None:
-        parts.append(_figure_text(figure))
-    return join_parts(parts)
-
-
-def _best_rows(comparison: Comparison, data: RunData, tables: RankedTables) -> str:
-    """Return the first rows of the last table of an answer, empty without a ranked one."""
-    if not comparison.places:
-        return ""
-    place, ranking = comparison.places[-1], comparison.ranking
-    lines = tables.ranked_by(ranking, place, data)
-    best = [line for line in lines if is_ranked(line, ranking)][:MAX_BEST_ROWS]
-    if not best:
-        return ""
-    table = render_table(
-        best,
-        columns=tables.columns_with(ranking),
-        ranking=ranking,
-        baseline=data.plan.leaderboard.get("baseline"),
-        seconds=False,
-        captioned=False,
-    )
-    target, n = place
-    return f"Best rows on {escape_markdown(target)}, n = {n}:\n\n{table}"
 
 
 def _figure_text(figure: PageFigure) -> str:
@@ -130,7 +97,7 @@ class Page:
         figures: Content of the SVG files that the page shows, by file name.
         problems: Settings of the suite's page that the records cannot meet.
         answer: The answer to the suite's question, None where nothing is ranked and nothing asked.
-        best_row: Name of the best row at the largest n in markdown, empty without one.
+        best_row: The best row in a sentence of markdown, empty without a ranked one.
         date: Day of the newest record, empty where no record tells.
     """
 
@@ -155,12 +122,15 @@ def make_page(run: RunRecords) -> Page:
     question_answers = answer_questions(data)
     answers, question_figures = questions_section(question_answers)
     answer = suite_answer(data, tables, question_answers)
+    best = find_best_rows(answer, data, tables)
     title, note, summary = header_parts(data)
     parts = [
         title,
         "" if answer is None else answer.text,
         note,
-        evidence_section(answer, next(iter(figures), None), data, tables),
+        best_rows_section(best, data, tables),
+        "" if answer is None else answer.agreement_note,
+        *map(_figure_text, figures[:1]),
         summary,
         _damaged_section(run.damaged),
         *map(_figure_text, figures[1:]),
@@ -194,7 +164,7 @@ def make_page(run: RunRecords) -> Page:
         svgs,
         problems,
         answer=answer,
-        best_row=best_row_text(data, tables),
+        best_row=best_row_text(best, tables),
         date=data.date,
     )
 
@@ -214,7 +184,7 @@ def _damaged_section(damaged: Mapping[str, str]) -> str:
 
 
 def _results_parts(tables: RankedTables, baseline: Json) -> list[str]:
-    parts = ["## Results"]
+    parts = ["## Results", "" if tables.lines else "The suite plans no trial."]
     for (target, n), lines in tables.lines.items():
         table = render_table(
             lines, columns=tables.columns, ranking=tables.ranking, baseline=baseline, seconds=True

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 from advtransfer.leaderboard.aggregates import repeat_per_replicate, replicates_of
-from advtransfer.leaderboard.run_data import Metric
+from advtransfer.leaderboard.result_data import Metric
 from advtransfer.leaderboard.table_rows import TrialKey
 from advtransfer.statistics import (
     PairDifferences,

@@ -27,6 +27,10 @@ from advtransfer.leaderboard.run_data import RunData
 
 ALL_SOURCES = "all sources"
 NO_SOURCE = "no source"
+ROUNDED_SHARE = 0.005
+"""Shares below it, or as near to 1, round to what is never and always."""
+FEW_UNITS = 5
+"""Trainings or seeds up to which the page says that shares of resamples are rough."""
 MAX_ROWS = 40
 """Rows of a table of shares; those of the smallest shares beyond are counted."""
 
@@ -123,22 +127,32 @@ def _share_table(fronts: Sequence[ParetoFront]) -> str:
 
 def _share_text(point: FrontPoint) -> str:
     """Return the share of resamples in which a row is on a front, bold where it is on the measured one."""
-    text = f"{100 * (point.share or 0):.0f} %"
+    share = point.share or 0.0
+    text = f"{100 * share:.0f} %"
+    if 0 < share < ROUNDED_SHARE:
+        text = "< 1 %"
+    elif 1 - ROUNDED_SHARE < share < 1:
+        text = "> 99 %"
     return f"**{text}**" if point.is_on_front else text
 
 
 def _front_note(fronts: Sequence[ParetoFront]) -> str:
     chance = fronts[0].chance
     units = max(front.unit_count for front in fronts)
-    over = "test images and of trainings or subset seeds" if units > 1 else "test images alone"
+    over = "test images and source trainings or subset seeds" if units > 1 else "test images alone"
+    few = ""
+    if 1 < units <= FEW_UNITS:
+        few = f" Shares over {units} trainings or seeds are rough: so few are resampled too much alike."
     start = f"({format_number(chance)}, 0), where {format_number(chance)} is the share of the largest class"
     if not chance:
-        start = "(0, 0), since no record has the share of the largest class"
+        start = (
+            "(0, 0): chance is taken as 0, since no record has the share of the largest class, so the area is "
+            "larger than above chance"
+        )
     return (
         "Front: the rows that no other row of the same source (over transfers and n), or of all sources, equals or "
         f"exceeds in both accuracies and exceeds in one. Hypervolume: the area that a front dominates above {start}; "
-        f"in brackets its 95 % percentile interval over {RESAMPLES:,} resamples of {over}, the same for all rows. On "
-        "the front: the share of the resamples in which a row is; bold: it is on the measured front. A front of "
-        "more rows is larger by chance too, and so are the resampled ones. Rows that are not ranked, without a "
-        "battery, or incomplete are on no front."
+        f"in brackets its 95 % interval over {over}. On the front: the share of {RESAMPLES:,} resamples of {over}, the "
+        "same for all rows, in which a row is on it; bold: it is on the measured front. A front of more rows is "
+        f"larger by chance too.{few} Rows that are not ranked, without a battery, or incomplete are on no front."
     )

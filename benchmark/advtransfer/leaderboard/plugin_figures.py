@@ -13,7 +13,8 @@ from advtransfer.leaderboard.markdown import (
     inline_code,
     link_text,
 )
-from advtransfer.leaderboard.run_data import ResultData, RunData
+from advtransfer.leaderboard.result_data import ResultData
+from advtransfer.leaderboard.run_data import RunData
 from advtransfer.leaderboard.table_rows import LeaderboardRow, group_rows
 
 MAX_SHOWN = 12  # shown files per evaluation and name

@@ -144,7 +144,7 @@ def _scope_caveats(result: PredictorResult, *, across: str) -> Iterator[str]:
     """Yield the sample of intervals and values."""
     if result.coefficients["Pearson"].interval is not None:
         for name in result.fixed_columns:
-            yield f"Interval over {across}s only for {inline_code(name)}."
+            yield f"In the intervals {inline_code(name)} varies between {across}s, not over test images."
     yield _kept_samples_caveat(result.points)
     references = result.points.reference_count
     if references > 1:

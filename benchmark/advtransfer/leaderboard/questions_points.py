@@ -8,7 +8,8 @@ from math import fsum
 from typing import TYPE_CHECKING, TypeAlias
 
 from advtransfer.leaderboard.questions_config import Question, axis_labels
-from advtransfer.leaderboard.run_data import ResultData, RunData
+from advtransfer.leaderboard.result_data import ResultData
+from advtransfer.leaderboard.run_data import RunData
 from advtransfer.leaderboard.table_rows import Column, trial_order
 from advtransfer.planning import Plan, Trial
 from advtransfer.planning.status import STATUS_WORDS, StatusName

@@ -66,7 +66,7 @@ def _answer_section(answer: QuestionAnswer, figure: PageFigure | None, *, prefix
     ]
     given = [f"{axis} {_labels_text(labels)}" for axis, labels in question.given.items()]
     if given:
-        parts.append(f"Given: {'; '.join(given)}.")
+        parts.append(f"Restricted to: {'; '.join(given)}.")
     if question.note:
         parts.append(escape_markdown(question.note))
     if question.exploratory:

@@ -59,7 +59,8 @@ class RankGroup:
         offset: Rows of the groups before it, after which its ranges begin.
         ranges: Range of ranks of each row, best first.
         untested_count: Pairs that cannot be tested.
-        units: Units of the tests.
+        units: Units of the pairs that have a trial in common.
+        most_units: Most units of a pair, 0 if no pair has a trial in common.
         is_share: Whether the rows are ranked by a share, from 0 to 1.
         is_one_sided: Whether a pair has one training on one side.
         detectable: Detectable difference by the mean variances of the most frequent design, None if no pair is
@@ -72,6 +73,7 @@ class RankGroup:
     ranges: tuple[RankRange, ...]
     untested_count: int
     units: frozenset[PairUnit]
+    most_units: int
     is_share: bool
     is_one_sided: bool
     detectable: float | None
@@ -81,6 +83,11 @@ class RankGroup:
     def pair_count(self) -> int:
         """The size of the family."""
         return self.row_count * (self.row_count - 1) // 2
+
+    @property
+    def tested_count(self) -> int:
+        """The number of pairs that can be tested."""
+        return self.pair_count - self.untested_count
 
 
 def rank_group(
@@ -100,12 +107,14 @@ def rank_group(
     tests = pair_tests(rows, ceiling=FAMILY_LEVEL)
     ranges = rank_ranges(tests.p_values, -tests.low if lowest_is_best else tests.low)
     upper = np.triu_indices(len(rows), 1)
+    designs = [design for design in tests.designs if _upper_pairs(design).any()]
     return RankGroup(
         len(rows),
         offset,
         tuple(RankRange(each.best + offset, each.worst + offset) for each in ranges),
         untested_count=int(np.isnan(tests.p_values[upper]).sum()),
-        units=frozenset(design.unit for design in tests.designs if _upper_pairs(design).any()),
+        units=frozenset(design.unit for design in designs),
+        most_units=max((design.differences.unit_count for design in designs), default=0),
         is_share=is_share,
         is_one_sided=any(design.differences.unreplicated for design in tests.designs),
         detectable=_detectable_of(tests, len(rows)),

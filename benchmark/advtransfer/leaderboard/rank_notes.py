@@ -19,8 +19,16 @@ CLAIM_TEXTS: dict[PairUnit, tuple[str, str]] = {
     "seed": ("subset seeds", "these trained sources, not about other trainings of them"),
     "trial": ("images of one trial each", "these fits, not about other seeds or trainings"),
 }
-"""What pairs are compared over, and what the ranks are then claims about."""
-CHOSEN_NOTE = "The first row was chosen because it is best among {} here, so that its mean is likely too good."
+"""What pairs are compared over, and what the ranks are then claims about; in order of preference."""
+HELP_TEXTS: dict[PairUnit, str] = {
+    "training": "more source trainings",
+    "seed": "more subset seeds",
+    "trial": "several seeds, more test images",
+}
+"""What lowers the detectable difference, beside fewer rows."""
+CHOSEN_NOTE = "The first row was chosen as the best of {}, so its mean is likely too good."
+LARGE_DIFFERENCE = 0.9
+"""Detectable differences of shares above it are practically none."""
 EXACT_COUNT = 20
 """Largest count that is not rounded to two digits: what would separate two rows is an estimate."""
 
@@ -35,13 +43,13 @@ def rank_notes(groups: Sequence[RankGroup | None]) -> Iterator[str]:
     found = [group for group in dict.fromkeys(groups) if group is not None]
     for group in found:
         yield from _group_notes(group)
-    units = {unit for group in found for unit in group.units}
+    units = {unit for group in found if group.tested_count for unit in group.units}
     texts = [text for unit, text in CLAIM_TEXTS.items() if unit in units]
     if len(texts) == 1:
-        yield f"Pairs are compared over {texts[0][0]}, so that ranks are claims about {texts[0][1]}."
+        yield f"Pairs are compared over {texts[0][0]}, so the ranks are claims about {texts[0][1]}."
     elif texts:
         parts = [f"over {unit} (claims about {claim})" for unit, claim in texts]
-        yield f"Pairs are compared {' or '.join(parts)}, the first of these that they have."
+        yield f"Pairs are compared {', else '.join(parts)}: the first of these that a pair has."
     if found and found[0].row_count > 1:
         yield CHOSEN_NOTE.format(count_noun(found[0].row_count, "row"))
 
@@ -57,60 +65,84 @@ def _group_notes(group: RankGroup) -> Iterator[str]:
             yield f"Rows {rows} have no battery: they are ranked after the checked rows."
     if group.row_count == 1:
         return
-    pairs = count_noun(group.pair_count, "pair")
-    if group.untested_count == group.pair_count:
+    if not group.tested_count:
         ranks = "-".join(map(str, group.ranges[0]))
-        yield (
-            f"{name}: no pair can be tested (one trial, or trials without spread, and no outcomes of "
-            f"images), so that every range is {ranks}."
-        )
+        yield f"{name}: every range is {ranks}, since no pair of rows can be tested: {_untested_reason(group)}."
         return
+    family = "the one pair" if group.pair_count == 1 else f"all {group.pair_count:,} pairs"
     yield (
-        f"{name}: 1 + rows surely better to m - rows surely worse, m = {group.row_count}, by Holm "
-        f"over all {pairs}; 95 % for all ranges of the table at once."
+        f"{name}: from 1 + the number of significantly better rows to {group.row_count} - the number of "
+        f"significantly worse ones, by Holm's method over {family}; all ranges of the table hold together "
+        "with 95 % confidence."
     )
     if group.untested_count:
         yield (
-            f"{count_noun(group.untested_count, 'pair')} of these cannot be tested and count as "
-            "not sure."
+            f"{count_noun(group.untested_count, 'pair')} of these cannot be tested (one common trial, or "
+            "differences without spread) and count as not significant."
         )
-    if group.detectable is not None and group.is_share and group.detectable > 1:
-        yield "Detectable difference (power .8): none, for so few units and so many pairs."
-    elif group.detectable is not None:
-        difference = format_number(group.detectable, fine=True)
-        yield f"Detectable difference (power .8): {difference}."
+    if group.detectable is not None:
+        yield _detectable_text(group, group.detectable)
     if group.neighbours is not None:
         yield _neighbours_text(group.neighbours)
 
 
+def _untested_reason(group: RankGroup) -> str:
+    """Return why no pair of a group can be tested, and what would help."""
+    if not group.units:
+        return "no two rows have a trial of the same training and seed"
+    if group.most_units > 1:
+        return "the differences of two rows are the same in all their trials, which tells no spread"
+    return (
+        "each row has one trial, and this column has no value for each test image, so the spread of a "
+        "difference is not known. Several source trainings or subset seeds of each row would tell it"
+    )
+
+
+def _detectable_text(group: RankGroup, detectable: float) -> str:
+    text = f"Detectable difference (power .8): {format_number(detectable, fine=True)}"
+    if not group.is_share or detectable <= LARGE_DIFFERENCE:
+        return f"{text}."
+    if detectable > 1:
+        text = (
+            "Detectable difference (power .8): none, since even a difference of 1 is not detected"
+        )
+    else:
+        text += ", where at most 1 is possible: practically no difference is detected"
+    ways = [help_text for unit, help_text in HELP_TEXTS.items() if unit in group.units]
+    verb = "It takes" if detectable > 1 else "Smaller ones take"
+    return f"{text}. {verb} {', '.join([*ways, 'or fewer rows'])}."
+
+
 def _neighbours_text(pair: Neighbours) -> str:
-    """Return what would separate two rows: ``Rows 2 and 3 differ by .010: about 40 more seeds ...``."""
+    """Return what would separate two rows: ``Rows 2 and 3 differ by .010. If ...``."""
     rows = f"Rows {pair.place} and {pair.place + 1}"
     if pair.need is None:
-        return f"{rows} cannot be tested, so that what would separate them is not known."
+        return f"{rows} cannot be tested, so what would separate them is not known."
     if not pair.difference:
-        return f"{rows} do not differ, so that no number of trials would separate them."
-    start = f"{rows} differ by {format_number(pair.difference, fine=True)}; if truly so,"
+        return f"{rows} do not differ, so no number of trials would separate them."
     noun = UNIT_NOUNS[pair.unit]
     ways: list[str] = []
     if pair.need.units < inf:
         ways.append(_more_text(pair.need.units - pair.unit_count, noun))
     if pair.need.images < inf:
         ways.append(_more_text(pair.need.images - pair.image_count, "test image"))
-    without: list[str] = []
+    useless: list[str] = []
     if pair.need.units == inf and pair.unit_count > 1:
-        without.append(f"{noun}s")
+        useless.append(f"more {noun}s")
     if pair.need.images == inf and pair.image_count:
-        without.append("test images")
+        useless.append("more test images")
     parts: list[str] = []
     if ways:
         parts.append(f"{' or '.join(ways)} would separate them with power .8")
-    if without:
-        verb = "alone would" if ways else "alone would separate them"
-        parts.append(f"no number of {' or of '.join(without)} {verb}")
+    if len(useless) > 1:
+        parts.append(f"neither {' nor '.join(useless)} alone would separate them, however many")
+    elif useless:
+        end = "would not" if ways else "would not separate them"
+        parts.append(f"{useless[0]} alone {end}, however many")
     if pair.unit_count == 1:
-        parts.append("how they vary from seed to seed is not known")
-    return f"{start} {'; '.join(parts)}."
+        parts.append("how much they vary from seed to seed is not known")
+    difference = format_number(pair.difference, fine=True)
+    return f"{rows} differ by {difference}. If this is the true difference, {'; '.join(parts)}."
 
 
 def _more_text(count: float, noun: str) -> str:

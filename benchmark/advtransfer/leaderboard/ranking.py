@@ -19,7 +19,8 @@ from advtransfer.leaderboard.probes import (
     usual_images,
 )
 from advtransfer.leaderboard.rank_groups import RankGroup, rank_group
-from advtransfer.leaderboard.run_data import Metric, RunData
+from advtransfer.leaderboard.result_data import Metric
+from advtransfer.leaderboard.run_data import RunData
 from advtransfer.leaderboard.table_rows import (
     Column,
     LeaderboardRow,

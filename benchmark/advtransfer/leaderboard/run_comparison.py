@@ -10,8 +10,9 @@ from advtransfer.errors import BadInput, Problem
 from advtransfer.leaderboard.aggregates import Aggregate, aggregate_metrics, paired_difference
 from advtransfer.leaderboard.markdown import count_noun, format_interval, format_number
 from advtransfer.leaderboard.publish import load_run_records
+from advtransfer.leaderboard.result_data import Metric
 from advtransfer.leaderboard.run_causes import CAUSES, Cause, RunSide, TrialPair, find_causes
-from advtransfer.leaderboard.run_data import Metric, RunData, gather_run_data
+from advtransfer.leaderboard.run_data import RunData, gather_run_data
 from advtransfer.leaderboard.table_rows import (
     Column,
     LeaderboardRow,

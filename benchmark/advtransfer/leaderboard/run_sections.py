@@ -157,7 +157,7 @@ def _ranking_text(ranking: Ranking) -> str:
     direction = "lower" if ranking.lowest_is_best else "higher"
     return (
         f"Rows are ranked by the mean of {inline_code(ranking.column.name)}; {direction} is better. Bold: in "
-        "this column the row that is surely first, in others the highest share if its interval lies above "
+        "this column the row whose only rank is 1, in others the highest share if its interval lies above "
         "all others."
     )
 

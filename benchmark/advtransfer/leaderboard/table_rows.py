@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 from advtransfer.errors import BadInput, Problem
 from advtransfer.leaderboard.probes import combine_probes
 from advtransfer.leaderboard.questions_config import owning_evaluation
-from advtransfer.leaderboard.run_data import ImageShares, Metric, ResultData, RunData
+from advtransfer.leaderboard.result_data import ImageShares, Metric, ResultData
+from advtransfer.leaderboard.run_data import RunData
 from advtransfer.planning import Trial
 from advtransfer.result.evidence import ROBUST, UNKNOWN
 from advtransfer.types.metric_names import RESERVED_LABELS

@@ -27,6 +27,7 @@ NO_INTERVAL = (
     "No number here has an interval: that takes several trials that differ, or shares of test "
     "images."
 )
+NO_NUMBER = "Nothing of this table is measured yet."
 SKIPPED_TEXT = "skipped"
 DETERMINISTIC_MARK = "†"
 SINGLE_MARK = "‡"
@@ -34,9 +35,10 @@ MIXED_MARK = "§"
 EN_DASH = "–"  # noqa: RUF001  # as between any two numbers
 BASIS_MARKS = {"deterministic": DETERMINISTIC_MARK, "single": SINGLE_MARK}
 UNIT_TEXTS = {
-    "seeds": "{} subset seeds of one training of each source",
-    "sources": "{} source trainings, each the mean of its subset seeds",
+    "seeds": ("{} subset seeds", " of one training of each source"),
+    "sources": ("{} source trainings", ", each the mean of its subset seeds"),
 }
+"""What an interval is over, and what is added where rows have a source, or trainings several seeds."""
 ONE_TRIAL_TEXTS = {
     "deterministic": "the transfer draws no random number, so that all seeds are one trial",
     "single": "there is one trial",
@@ -76,10 +78,10 @@ def render_table(
     """
     text_columns: list[TextColumn] = []
     if ranking:
-        text_columns.append(("rank", True, [_rank_text(line) for line in lines]))
+        text_columns.append(("rank", True, [rank_text(line) for line in lines]))
     text_columns += _name_columns(lines)
     for column in columns:
-        cells = [_cell_text(line, column.name) for line in lines]
+        cells = [cell_text(line, column.name) for line in lines]
         text_columns.append((escape_markdown(column.name), True, cells))
     if ranking and baseline is not None:
         name = ranking.column.name
@@ -101,8 +103,9 @@ def table_caption(lines: Sequence[TableLine]) -> str:
     """Return the caption, which names the sample of every kind of interval in the table."""
     aggregates = [cell.aggregate for line in lines for cell in line.cells.values()]
     sampled = [aggregate for aggregate in aggregates if aggregate.interval]
-    parts = list(_interval_texts(sampled))
-    sentence = f"95 % intervals: {'; '.join(parts)}." if parts else NO_INTERVAL
+    parts = list(_interval_texts(sampled, unit_texts=_unit_texts(lines)))
+    no_interval = NO_INTERVAL if aggregates else NO_NUMBER
+    sentence = f"95 % intervals: {'; '.join(parts)}." if parts else no_interval
     notes = [
         *rank_notes([line.group for line in lines]),
         *_difference_notes(lines),
@@ -111,18 +114,42 @@ def table_caption(lines: Sequence[TableLine]) -> str:
     return " ".join([sentence, *notes])
 
 
-def _interval_texts(aggregates: Sequence[Aggregate]) -> Iterator[str]:
+def _unit_texts(lines: Sequence[TableLine]) -> dict[str, str]:
+    """Return what the intervals of each basis are over, as far as it holds for the rows."""
+    of_basis: dict[str, list[TableLine]] = {basis: [] for basis in UNIT_TEXTS}
+    for line in lines:
+        for basis in {cell.aggregate.basis for cell in line.cells.values()} & UNIT_TEXTS.keys():
+            of_basis[basis].append(line)
+    is_added = {
+        "seeds": any(line.row.source is not None for line in of_basis["seeds"]),
+        "sources": any(_seeds_per_training(line) > 1 for line in of_basis["sources"]),
+    }
+    return {
+        basis: text + (addition if is_added[basis] else "")
+        for basis, (text, addition) in UNIT_TEXTS.items()
+    }
+
+
+def _seeds_per_training(line: TableLine) -> int:
+    trials = line.row.trials
+    return len(trials) // len({trial.replicate for trial in trials})
+
+
+def _interval_texts(
+    aggregates: Sequence[Aggregate], *, unit_texts: Mapping[str, str]
+) -> Iterator[str]:
     """Yield the sample of each kind of interval: trials and images, images alone, trials alone."""
     images = [aggregate.image_count for aggregate in aggregates if aggregate.image_count]
     image_text = f"{format_range(images)} test images" if images else ""
-    for basis, text in UNIT_TEXTS.items():
+    for basis, text in unit_texts.items():
         found = [aggregate for aggregate in aggregates if aggregate.basis == basis]
         both = [aggregate.unit_count for aggregate in found if aggregate.image_count]
         alone = [aggregate.unit_count for aggregate in found if not aggregate.image_count]
         if both:
-            yield f"over {text.format(format_range(both))}, and {image_text}"
+            units = text.format(format_range(both))
+            yield f"over {units}{',' if ',' in units else ''} and {image_text}"
         if alone:
-            yield f"without outcomes of images, t over {text.format(format_range(alone))}"
+            yield f"in columns without outcomes of images, t-intervals over {text.format(format_range(alone))}"
     for basis, reason in ONE_TRIAL_TEXTS.items():
         if any(aggregate.basis == basis for aggregate in aggregates):
             yield f"{BASIS_MARKS[basis]} over {image_text} alone, since {reason}"
@@ -138,7 +165,7 @@ def _difference_notes(lines: Sequence[TableLine]) -> Iterator[str]:
             if any(each.image_count for each in differences)
             else "training and seed"
         )
-        yield f"Δ: paired by {paired}; each interval is 95 % for itself."
+        yield f"Δ: paired by {paired}; each interval has 95 % confidence for itself alone."
     if any(line.is_difference_clear for line in lines):
         yield (
             f"{CLEAR_MARK}: p < .05 after Holm's correction for {count_noun(len(tested), 'difference')}."
@@ -146,7 +173,10 @@ def _difference_notes(lines: Sequence[TableLine]) -> Iterator[str]:
     elif tested:
         yield f"No p is below .05 after Holm's correction for {count_noun(len(tested), 'difference')}."
     if any(_shares_ranks(line, lines) for line in lines):
-        yield "Marked differences of rows that share ranks: Δ is corrected for fewer differences."
+        yield (
+            "A marked row may share ranks with the baseline: Δ is corrected for the differences of its "
+            "column, the ranks for all pairs."
+        )
     if any(each.is_one_sided for each in differences):
         yield (
             f"{ONE_SIDED_MARK}: one training on one side, which is taken to vary between trainings "
@@ -214,14 +244,15 @@ def _name_columns(lines: Sequence[TableLine]) -> list[TextColumn]:
     ]
 
 
-def _rank_text(line: TableLine) -> str:
+def rank_text(line: TableLine) -> str:
     """Return the range of ranks, ``2-4``, or one rank where the range has no other."""
     if line.rank_range is None:
         return ABSENT
     return "-".join(map(str, dict.fromkeys(line.rank_range)))
 
 
-def _cell_text(line: TableLine, name: str) -> str:
+def cell_text(line: TableLine, name: str) -> str:
+    """Return the number of a row in the column `name` with its interval and marks."""
     if name not in line.cells:
         return SKIPPED_TEXT if name in line.skipped else ABSENT
     cell = line.cells[name]
@@ -281,7 +312,7 @@ def _seeds_text(line: TableLine) -> str:
     trials = line.row.trials
     if line.done_count < len(trials):
         return f"{line.done_count}/{len(trials)}"
-    replicates = len({trial.replicate for trial in trials})
-    if replicates == 1:
+    per_training = _seeds_per_training(line)
+    if per_training == len(trials):
         return f"{len(trials)}"
-    return f"{replicates} × {len(trials) // replicates}"  # noqa: RUF001  # a product
+    return f"{len(trials) // per_training} × {per_training}"  # noqa: RUF001  # a product
