@@ -11,29 +11,51 @@ import what they use.
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from advtransfer.api import Report as Report
-    from advtransfer.api import dataset as dataset
-    from advtransfer.api import evaluate as evaluate
-    from advtransfer.api import open as open
-    from advtransfer.api import run as run
-    from advtransfer.api import source as source
-    from advtransfer.errors import BadInput as BadInput
+    from advtransfer.api.arrays import dataset
+    from advtransfer.api.catalogue import list_components as list
+    from advtransfer.api.catalogue import show_name as show
+    from advtransfer.api.check import check_evaluation as check
+    from advtransfer.api.evaluate import evaluate
+    from advtransfer.api.in_memory import source
+    from advtransfer.api.plan import plan_suite as plan
+    from advtransfer.api.report import Report
+    from advtransfer.api.report import open_run as open
+    from advtransfer.api.run import run
+    from advtransfer.errors import BadInput
 
     __version__: str
+    __all__ = [
+        "BadInput",
+        "Report",
+        "__version__",
+        "check",
+        "dataset",
+        "evaluate",
+        "list",
+        "open",
+        "plan",
+        "run",
+        "show",
+        "source",
+    ]
+else:
+    # `from advtransfer import *` must not replace the `list` and `open` of Python.
+    __all__ = ["__version__"]
 
-_MODULES = {
-    "BadInput": "advtransfer.errors",
-    "Report": "advtransfer.api",
-    "dataset": "advtransfer.api",
-    "evaluate": "advtransfer.api",
-    "open": "advtransfer.api",
-    "run": "advtransfer.api",
-    "source": "advtransfer.api",
+_NAMES = {
+    "BadInput": "advtransfer.errors:BadInput",
+    "Report": "advtransfer.api.report:Report",
+    "check": "advtransfer.api.check:check_evaluation",
+    "dataset": "advtransfer.api.arrays:dataset",
+    "evaluate": "advtransfer.api.evaluate:evaluate",
+    "list": "advtransfer.api.catalogue:list_components",
+    "open": "advtransfer.api.report:open_run",
+    "plan": "advtransfer.api.plan:plan_suite",
+    "run": "advtransfer.api.run:run",
+    "show": "advtransfer.api.catalogue:show_name",
+    "source": "advtransfer.api.in_memory:source",
 }
-"""The module of each public name, imported when the name is first used."""
-
-# `from advtransfer import *` must not replace the `list` and `open` of Python.
-__all__ = ["__version__"]
+"""Where each public name is, for an import when it is first used."""
 
 
 def __getattr__(name: str) -> object:
@@ -42,12 +64,15 @@ def __getattr__(name: str) -> object:
         from importlib.metadata import version
 
         return version("advtransfer")
-    if name not in _MODULES:
+    if name not in _NAMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module(_MODULES[name]), name)
+    module, _, attribute = _NAMES[name].partition(":")
+    value = getattr(import_module(module), attribute)
+    globals()[name] = value
+    return value
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_MODULES, "__version__"})
+    return sorted({*globals(), *_NAMES, "__version__"})

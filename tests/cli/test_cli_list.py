@@ -82,7 +82,7 @@ def test_unknown_kind_is_answered_with_the_kinds() -> None:
 
     assert (result.exit_code, result.stdout) == (2, "")
     kinds = "dataset, source, adapter, transfer, evaluation, executor"
-    assert f"'model' is no kind of component; expected one of {kinds}" in result.stderr
+    assert f"'model', which is no kind of component; expected one of {kinds}" in result.stderr
 
 
 def test_broken_plugin_is_reported_and_the_others_are_listed(plugins: list[Plugin]) -> None:

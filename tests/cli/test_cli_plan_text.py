@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from advtransfer.cli import plan_text
+from advtransfer.api import plan_text
 from advtransfer.planning import Plan, Trial
 from advtransfer.planning.trials import SubsetSize
 

@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Literal
 
 from advtransfer.api.fitted_models import load_fitted_model
 from advtransfer.api.suite_objects import PlacedObjects
-from advtransfer.api.tables import Table, page_tables_html
+from advtransfer.api.tables import Table, table_element
 from advtransfer.console.formatting import ending_lines
 from advtransfer.errors import BadInput, Problem
 from advtransfer.export import EXPORT_TABLES
 from advtransfer.export.frame import table_frame
+from advtransfer.export.html_page import escape_html, text_html
+from advtransfer.export.page_blocks import Folded, Heading, PageTable, parse_page
 from advtransfer.export.rows import ExportRow, table_rows
 from advtransfer.leaderboard import load_run_records, make_page
 from advtransfer.leaderboard.run_data import RunData, gather_run_data
@@ -156,7 +158,7 @@ class Report:
 
     def _repr_html_(self) -> str:
         """Return the tables of the page, for notebooks."""
-        return page_tables_html(str(self), make_page(load_run_records(self._run)).markdown)
+        return _page_tables_html(str(self), make_page(load_run_records(self._run)).markdown)
 
     @cached_property
     def _plan(self) -> Plan:
@@ -230,6 +232,27 @@ def open_run(path: str | os.PathLike[str]) -> Report:
         problem = Problem(repr(path), "the folder of a run", 'for example "runs/quickstart"')
         raise BadInput([problem])
     return Report(Run.open(Path(path)).path)
+
+
+def _page_tables_html(lines: str, markdown: str) -> str:
+    """Return the tables of a page under their headings, after the last lines of its run.
+
+    What the page folds away is left out.
+    """
+    parts = [f"<pre>{escape_html(lines)}</pre>"]
+    heading, depth = "", 0
+    for block in parse_page(markdown):
+        match block:
+            case Folded(summary):
+                depth += 1 if summary is not None else -1
+            case Heading():
+                heading = f"<h4>{text_html(block.text)}</h4>"
+            case PageTable() if not depth:
+                header = [text_html(text) for text in block.header]
+                rows = [[text_html(cell) for cell in row] for row in block.rows]
+                parts += [heading, table_element(header, rows)]
+                heading = ""
+    return "\n".join(filter(None, parts))
 
 
 def _problem(kind: str, trial: str | None, evaluation: Json, reason: Json) -> dict[str, Json]:

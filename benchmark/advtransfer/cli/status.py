@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from advtransfer.cli import plan_text
+from advtransfer.api import plan_text
 from advtransfer.cli.commands import Subcommand
 from advtransfer.cli.output import print_json, print_product
 from advtransfer.console.formatting import counts_text, skipped_line

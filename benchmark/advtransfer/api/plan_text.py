@@ -44,6 +44,12 @@ def grid_text(plan: Plan, suite: Suite | None = None) -> str:
 
     With its suite, the references are shown as well.
     """
+    rows = grid_rows(plan, suite)
+    return f"{plan_header(plan)}\n\n{align_columns(('axis', 'cells'), rows)}"
+
+
+def grid_rows(plan: Plan, suite: Suite | None = None) -> list[tuple[str, str]]:
+    """Return the axes of a plan, each with its cells in words."""
     axes = {
         name: (name, ", ".join(labels) or ABSENT) for name, labels in _axis_labels(plan).items()
     }
@@ -55,7 +61,7 @@ def grid_text(plan: Plan, suite: Suite | None = None) -> str:
         ("reference", f"{name}: {', '.join(map(_reference_text, cells))}")
         for name, cells in _target_references(suite).items()
     ]
-    rows = [
+    return [
         axes["source"],
         axes["adapter"],
         *targets,
@@ -63,7 +69,6 @@ def grid_text(plan: Plan, suite: Suite | None = None) -> str:
         axes["transfer"],
         axes["evaluation"],
     ]
-    return f"{plan_header(plan)}\n\n{align_columns(('axis', 'cells'), rows)}"
 
 
 def grid_json(plan: Plan, suite: Suite | None = None) -> dict[str, Json]:
