@@ -7,7 +7,7 @@ import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from advtransfer.errors import BadInput, Problem
 from advtransfer.files import write_atomic
@@ -47,7 +47,7 @@ class DatasetInMemory:
         import numpy as np
 
         buffer = io.BytesIO()
-        np.savez(buffer, **self.arrays)
+        np.savez(buffer, **cast(Any, self.arrays))  # Any: numpy's stub takes a flag by name
         return buffer.getvalue()
 
     def write_entry(self, folder: Path) -> dict[str, Json]:

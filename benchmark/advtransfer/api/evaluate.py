@@ -6,7 +6,7 @@ import os
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from advtransfer.api.arrays import DatasetInMemory
 from advtransfer.api.in_memory import SourceInMemory, source
@@ -170,7 +170,8 @@ def _results(report: Report) -> dict[str, EvaluatedMetrics]:
             metrics[str(metric)] = float(row["value"])
         checks = before.checks if before else ()
         if not checks and row["result"]:
-            checks = tuple(run_folder.read_record(str(row["result"]))["checks"])
+            record = run_folder.read_record(str(row["result"]))
+            checks = tuple(cast("list[Mapping[str, Json]]", record["checks"]))
         verdict, reason = (
             None if row[key] is None else str(row[key]) for key in ("verdict", "reason")
         )

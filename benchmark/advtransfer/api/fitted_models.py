@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from advtransfer import suite as suites
 from advtransfer.api.suite_objects import PlacedObjects
@@ -48,7 +48,7 @@ def load_fitted_model(run: Run, plan: Plan, name: str, placed: PlacedObjects | N
     host = Host.discover()
     trial = _find_trial(plan, name)
     fit, test = _trial_nodes(run, trial, placed, host)
-    record = run.read_record(trial.id) if run.has_record(trial.id) else None
+    record: Any = run.read_record(trial.id) if run.has_record(trial.id) else None  # Any: JSON
     threads = int(record["provenance"]["threads"]) if record else 1
     modules = placed.modules if placed is not None else {}
     with ExitStack() as stack:

@@ -164,12 +164,13 @@ def _rebuild_problems(rebuild: object) -> Iterator[Problem]:
     """Yield what hinders that a worker calls the factory again."""
     if rebuild is None:
         return
-    is_pair = isinstance(rebuild, tuple) and len(rebuild) == 2
-    if not is_pair or not callable(rebuild[0]) or not isinstance(rebuild[1], Mapping):
+    factory, arguments = (
+        rebuild if isinstance(rebuild, tuple) and len(rebuild) == 2 else (None, None)
+    )
+    if not callable(factory) or not isinstance(arguments, Mapping):
         found = f"rebuild={type_text(rebuild)}"
         yield Problem(found, "a pair (factory, kwargs)", "write rebuild=(Net, {'width': 16})")
         return
-    factory, arguments = rebuild
     if getattr(factory, "__module__", None) == "__main__":
         return
     name = getattr(factory, "__qualname__", "")

@@ -13,6 +13,7 @@ from torch import nn
 from advtransfer.errors import BadInput, Problem
 from advtransfer.toolkit.module_network import ModuleNetwork, wrap_module
 from advtransfer.types import Context, Shape, SourceCard, Weights
+from advtransfer.types.in_memory import CANNOT_BE_REBUILT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,9 +64,6 @@ class ModuleInMemory:
         state = self.network().state_dict()
         return Weights({name: value.detach().clone() for name, value in state.items()})
 
-
-CANNOT_BE_REBUILT = "in memory: cannot be rebuilt"
-"""What the rows of such a module say."""
 
 _modules: dict[str, ModuleInMemory] = {}
 

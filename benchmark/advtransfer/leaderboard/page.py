@@ -19,6 +19,7 @@ from advtransfer.leaderboard.caveats import (
     skipped_section,
     unanswerable_section,
     unchecked_section,
+    in_memory_section,
     unranked_section,
 )
 from advtransfer.leaderboard.challenges import challenges_section
@@ -140,6 +141,7 @@ def make_page(run: RunRecords) -> Page:
         answers,
         challenges_section(data),
         reported_section(data),
+        in_memory_section(data),
         unranked_section(data),
         unchecked_section(data),
         leakage_section(data),

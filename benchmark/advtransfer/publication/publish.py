@@ -23,6 +23,7 @@ from advtransfer.leaderboard.plugin_figures import MAX_PUBLISHED_BYTES, shown_pl
 from advtransfer.leaderboard.run_data import RunData, gather_run_data
 from advtransfer.planning import Plan
 from advtransfer.publication.board import Board, board_of_run, misfits, read_boards, write_board
+from advtransfer.publication.in_memory import in_memory_problems
 from advtransfer.publication.manifest import MANIFEST_FILE, make_manifest, read_manifest
 from advtransfer.publication.pages import freeze_page, submission_of, write_pages
 from advtransfer.result import Record, Run
@@ -133,7 +134,7 @@ def publish_run(
         BadInput: Names everything that is wrong with the arguments or the run; nothing is replaced.
     """
     problems = [*_origin_problems(origin), *_suite_problems(run), *_archive_problems(archive)]
-    problems += _link_problems(run) or _damage_problems(run)
+    problems += _link_problems(run) or _damage_problems(run) or list(in_memory_problems(run))
     if problems:
         raise BadInput(problems)
     target_board = _find_board(run, into, suite=board, found=found)

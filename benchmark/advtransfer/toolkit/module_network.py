@@ -133,7 +133,7 @@ def _splits_at_head(network: ChainedNetwork | HookedNetwork, shape: Shape) -> bo
         with torch.no_grad():
             logits = network.model(network.normalise(inputs))
             difference = (network.head(network.features(inputs)) - logits).abs().max().item()
-            return difference <= HEAD_TOLERANCE * max(1.0, logits.abs().max().item())
+            return bool(difference <= HEAD_TOLERANCE * max(1.0, logits.abs().max().item()))
     # A module that fails on these inputs is reported where it is run for its logits.
     except Exception:
         return False
