@@ -63,3 +63,16 @@ def test_the_record_format_names_the_fields_of_provenance_and_checks() -> None:
 
     assert {field.name for field in fields(Provenance)} == provenance
     assert {field.name for field in fields(Check)} == set(checks.split(", "))
+
+
+@pytest.mark.slow
+def test_the_code_of_the_python_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ADVTRANSFER_CACHE", str(tmp_path / "cache"))
+    text = (ROOT / "docs" / "python.md").read_text()
+    first, *blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+
+    assert "quickstart" in first  # trains sources, so it is held to the notebook's test instead
+    compile(first, "docs/python.md", "exec")
+    for block in blocks:
+        exec(block, {})

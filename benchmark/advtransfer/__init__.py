@@ -8,9 +8,12 @@ Importing this package imports nothing else: the functions, the command line, pl
 import what they use.
 """
 
-from typing import TYPE_CHECKING
+# Not from `typing`, whose import takes longer than all the rest; type checkers know the name.
+TYPE_CHECKING = False
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from advtransfer.api.arrays import dataset
     from advtransfer.api.catalogue import list_components as list
     from advtransfer.api.catalogue import show_name as show
@@ -74,5 +77,5 @@ def __getattr__(name: str) -> object:
     return value
 
 
-def __dir__() -> list[str]:
+def __dir__() -> "Iterable[str]":
     return sorted({*globals(), *_NAMES, "__version__"})

@@ -19,9 +19,16 @@ from advtransfer.cache import Cache
 from advtransfer.errors import BadInput
 from advtransfer.publication.in_memory import in_memory_problems, is_in_memory
 from advtransfer.result import Run
+from advtransfer.types import Json
 
 EPS = 0.05
-PGD = {"use": "foolbox/pgd", "norm": "linf", "eps": EPS, "steps": 20, "step_size": 0.01}
+PGD: dict[str, Json] = {
+    "use": "foolbox/pgd",
+    "norm": "linf",
+    "eps": EPS,
+    "steps": 20,
+    "step_size": 0.01,
+}
 SUITE = """
 datasets:
   digits: {use: vision/digits}

@@ -247,3 +247,20 @@ def test_number_that_is_an_upper_bound_says_so() -> None:
     line = next(line for line in shown(STARTED, FIT, bounded) if "clean.accuracy" in line)
 
     assert "clean.accuracy .704  fgsm.accuracy at most .300" in line
+
+
+def test_with_seconds_between_only_trials_that_follow_slowly_have_lines() -> None:
+    stream = io.StringIO()
+    with console_for(stream, seconds_between=2) as console:
+        for event in (STARTED, *({**FINISHED, "time": 101.0 + second} for second in range(2))):
+            console(event)
+    with console_for(stream, seconds_between=2) as console:
+        for event in (
+            {**STARTED, "todo": 9},
+            *({**FINISHED, "time": 101.0 + second} for second in range(4)),
+        ):
+            console(event)
+    times = [line for line in stream.getvalue().splitlines() if line.startswith("[")]
+
+    # Of two the first and, as the last of the run, the second; of four the first and the third.
+    assert 4 == len(times)

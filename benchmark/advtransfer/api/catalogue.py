@@ -139,10 +139,11 @@ def _grid_table(suite: Suite, host: Host) -> Table:
 
 def _leakage_table(suite: Suite, host: Host) -> Table:
     from advtransfer.api import leakage
+    from advtransfer.leaderboard.caveats import LEAKAGE_HEADERS
 
     rows = leakage.leakage_rows(suite, host)
     text = leakage.leakage_text(rows)
-    return Table(rows, columns=leakage.LEAKAGE_HEADERS, text=text, data=rows)
+    return Table(rows, columns=LEAKAGE_HEADERS, text=text, data=rows)
 
 
 def component_text(component: Component) -> str:

@@ -65,10 +65,9 @@ class Report:
     @property
     def ok(self) -> bool:
         """True where no trial failed and nothing stopped the run: exit code 0 of the command."""
-        stopped = self._summary is not None and self._summary.stopped is not None
-        return not stopped and not any(
-            status.value == "failed" for status in self._statuses.values()
-        )
+        if self._summary is not None:
+            return not self._summary.failed and self._summary.stopped is None
+        return all(status.value != "failed" for status in self._statuses.values())
 
     @property
     def page(self) -> Path | None:
@@ -184,14 +183,15 @@ class Report:
         values = [status.value for status in self._statuses.values()]
         fields: dict[str, Json] = {
             **{name: values.count(name) for name in ("done", "failed", "skipped", "todo")},
-            "run": str(self.path),
-            "page": str(self.page) if self.page else None,
             "evaluations_skipped": count_skipped_evaluations(self._statuses.values()),
+            "page": str(self.page) if self.page else None,
+            "seconds": None,
         }
         if self._summary is not None:
+            # As the run ended, whoever has continued it since.
             ended = asdict(self._summary)
-            fields |= {name: ended[name] for name in ("seconds", "interrupted", "stopped")}
-        return fields
+            fields |= ended | {"page": str(ended["page"]) if ended["page"] else None}
+        return fields | {"run": str(self.path)}
 
     def _status_problems(self) -> list[dict[str, Json]]:
         lines = []

@@ -188,11 +188,11 @@ def counts_text(counts: StatusCounts) -> str:
 def ending_lines(event: Event) -> list[str]:
     """Return the last lines of a run: the counts, the page, and the next step.
 
-    `event` is ``run_finished``, or its fields without ``seconds`` for a run that only was opened.
+    `event` is ``run_finished``; its ``seconds`` are None for a run that was only opened.
     """
     run = text_field(event, "run")
     counts = counts_text(status_counts(event))
-    if "seconds" in event:
+    if event.get("seconds", 0.0) is not None:
         counts = f"{counts} in {format_duration(number_field(event, 'seconds'))}"
     lines = [counts]
     if integer_field(event, "failed") and run:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from advtransfer.errors import Problem
+from advtransfer.planning import Plan
 from advtransfer.result import Run
 from advtransfer.types.in_memory import CANNOT_BE_REBUILT, IN_MEMORY_USE
 
@@ -24,7 +25,7 @@ def is_in_memory(record: RecordJson) -> bool:
 
 def in_memory_problems(run: Run) -> Iterator[Problem]:
     """Yield a problem if a run has rows of modules in memory."""
-    planned = set(run.read_plan()["sources"])
+    planned = Plan.from_json(run.read_plan()).sources
     sources = [id for id in planned if run.has_record(id) and is_in_memory(run.read_record(id))]
     path = run.path / "suite.yaml"
     suite = path.read_text("utf-8", errors="replace") if path.is_file() else ""
