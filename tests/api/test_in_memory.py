@@ -193,7 +193,7 @@ def test_a_factory_that_builds_another_module_is_refused(net: Callable[..., nn.M
     assert "cannot be built again" in text
 
 
-def test_an_instance_attribute_in_place_of_forward_is_refused() -> None:
+def test_a_factory_without_a_file_is_refused() -> None:
     module = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
     with pytest.raises(BadInput, match="no file holds by a name"):
         at.source(module, rebuild=lambda: module)

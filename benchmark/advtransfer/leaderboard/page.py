@@ -14,12 +14,12 @@ from advtransfer.leaderboard.answer import Answer, suite_answer
 from advtransfer.leaderboard.best_rows import best_row_text, best_rows_section, find_best_rows
 from advtransfer.leaderboard.caveats import (
     drop_unanswerable,
+    in_memory_section,
     incomplete_section,
     leakage_section,
     skipped_section,
     unanswerable_section,
     unchecked_section,
-    in_memory_section,
     unranked_section,
 )
 from advtransfer.leaderboard.challenges import challenges_section
