@@ -14,9 +14,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from advtransfer.api.arrays import dataset
     from advtransfer.api.catalogue import list_components as list
     from advtransfer.api.catalogue import show_name as show
     from advtransfer.api.check import check_evaluation as check
+    from advtransfer.api.evaluate import evaluate
+    from advtransfer.api.in_memory import source
     from advtransfer.api.plan import plan_suite as plan
     from advtransfer.api.report import Report
     from advtransfer.api.report import open_run as open
@@ -24,7 +27,20 @@ if TYPE_CHECKING:
     from advtransfer.errors import BadInput
 
     __version__: str
-    __all__ = ["BadInput", "Report", "__version__", "check", "list", "open", "plan", "run", "show"]
+    __all__ = [
+        "BadInput",
+        "Report",
+        "__version__",
+        "check",
+        "dataset",
+        "evaluate",
+        "list",
+        "open",
+        "plan",
+        "run",
+        "show",
+        "source",
+    ]
 else:
     # `from advtransfer import *` must not replace the `list` and `open` of Python.
     __all__ = ["__version__"]
@@ -33,11 +49,14 @@ _NAMES = {
     "BadInput": "advtransfer.errors:BadInput",
     "Report": "advtransfer.api.report:Report",
     "check": "advtransfer.api.check:check_evaluation",
+    "dataset": "advtransfer.api.arrays:dataset",
+    "evaluate": "advtransfer.api.evaluate:evaluate",
     "list": "advtransfer.api.catalogue:list_components",
     "open": "advtransfer.api.report:open_run",
     "plan": "advtransfer.api.plan:plan_suite",
     "run": "advtransfer.api.run:run",
     "show": "advtransfer.api.catalogue:show_name",
+    "source": "advtransfer.api.in_memory:source",
 }
 """Where each public name is, for an import when it is first used."""
 

@@ -16,10 +16,11 @@ from advtransfer_finetune.components import (
     linear_probe,
     logit_affine,
     scratch,
+    unchanged,
 )
 
 
 @hookimpl
 def register_transfers() -> Iterable[Factory[Transfer]]:
-    """Return the probes, the fine-tunings and the baselines without a source."""
-    return [linear_probe, logit_affine, blocks, full, scratch, adversarial]
+    """Return the probes, the fine-tunings, the baselines without a source and the unchanged source."""
+    return [linear_probe, logit_affine, blocks, full, scratch, adversarial, unchanged]

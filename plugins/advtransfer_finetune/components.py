@@ -382,3 +382,15 @@ def logit_affine(
     from advtransfer_finetune.logit_probe import LogitAffine
 
     return LogitAffine(cutoff=cutoff, cached=cached)
+
+
+@component(needs=("source",), tasks=("classes", "attributes", "values"), deterministic=True)
+def unchanged() -> Transfer:
+    """Use the source itself: nothing is fitted, and its own logits are those of the target.
+
+    For a model that was trained on the target's classes, in their order: its accuracies are then measured as those of
+    any other row, beside transfers.
+    """
+    from advtransfer_finetune.unchanged_source import Unchanged
+
+    return Unchanged()

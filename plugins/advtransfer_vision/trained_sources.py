@@ -25,7 +25,6 @@ from advtransfer.toolkit.training_config import (
     Schedule,
 )
 from advtransfer.toolkit.validation import monitor_robust_accuracy
-from advtransfer.toolkit.wrapped_networks import ChainedNetwork, HookedNetwork
 from advtransfer.types import Context, DataCard, Dataset, Samples, SourceCard, Weights
 from advtransfer_vision.data_changes import relabel_samples, subsample_images
 from advtransfer_vision.networks import (
@@ -34,12 +33,13 @@ from advtransfer_vision.networks import (
     build_library_network,
     build_network,
 )
+from advtransfer_vision.pretrained.network_spec import CutNetwork
 
 CARD_NAMES = 10
 """Number of class names that a source's card lists."""
 
 
-SourceNetwork: TypeAlias = BlockNetwork | ChainedNetwork | HookedNetwork
+SourceNetwork: TypeAlias = BlockNetwork | CutNetwork
 
 
 @dataclass(frozen=True, slots=True)

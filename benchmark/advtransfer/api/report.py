@@ -10,6 +10,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from advtransfer.api.fitted_models import load_fitted_model
+from advtransfer.api.suite_objects import PlacedObjects
 from advtransfer.api.tables import Table, table_element
 from advtransfer.console.formatting import ending_lines
 from advtransfer.errors import BadInput, Problem
@@ -29,6 +31,7 @@ from advtransfer.types import Json
 
 if TYPE_CHECKING:
     import pandas
+    from torch import nn
 
 
 class Report:
@@ -41,10 +44,18 @@ class Report:
         path: The run folder or bundle.
     """
 
-    def __init__(self, path: Path, summary: RunSummary | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        summary: RunSummary | None = None,
+        *,
+        placed: PlacedObjects | None = None,
+    ) -> None:
         self.path = path
         self._run = Run(path)
         self._summary = summary
+        # The suite of this call, and modules in memory, which no folder holds.
+        self._placed = placed
 
     @property
     def suite(self) -> str:
@@ -105,6 +116,22 @@ class Report:
             )
             raise BadInput([problem])
         return list(rows)
+
+    def model(self, trial: str) -> nn.Module:
+        """Return the fitted model of a trial, in eval mode and frozen, on the CPU.
+
+        Kept weights are loaded (``keep="models"``); otherwise the trial is fitted again, which takes
+        as long as in the run.
+
+        Args:
+            trial: The name of the trial, as in the column ``name`` of the plan, or the first digits
+                of its id, as in `rows`.
+
+        Raises:
+            BadInput: There is no such trial, or more than one; or its suite or a module in memory is
+                no longer there.
+        """
+        return load_fitted_model(self._run, self._plan, trial, self._placed)
 
     def problems(self) -> Table:
         """Return what a reader of the results must know, a line each; it has no lines if all is well.

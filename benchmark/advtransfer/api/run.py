@@ -5,25 +5,32 @@ from __future__ import annotations
 import io
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Literal, cast
 
 from advtransfer import runner
 from advtransfer.api.arguments import BATTERY_SIZES, PRECISIONS, ArgumentChecker
+from advtransfer.api.arrays import DatasetInMemory
+from advtransfer.api.in_memory import SourceInMemory
 from advtransfer.api.report import Report
 from advtransfer.api.suite_input import SuiteInput, load_suite
+from advtransfer.api.suite_objects import suite_with_objects
 from advtransfer.console import console_for
 from advtransfer.errors import Interrupted
 from advtransfer.host import Host
 from advtransfer.runner import RunSettings
-from advtransfer.suite import Suite
 from advtransfer.types import BatterySize, Precision
+
+NO_SOURCES: Mapping[str, SourceInMemory] = {}
+NO_DATASETS: Mapping[str, DatasetInMemory] = {}
 
 
 def run(
     suite: SuiteInput,
     *,
     name: str | None = None,
+    sources: Mapping[str, SourceInMemory] = NO_SOURCES,
+    datasets: Mapping[str, DatasetInMemory] = NO_DATASETS,
     runs: str | os.PathLike[str] = "runs",
     jobs: int | Literal["auto"] = "auto",
     threads: int = 1,
@@ -51,6 +58,9 @@ def run(
         suite: The name of a shipped suite, the path of a file, a text with at least one line break,
             or a mapping. Paths inside a text or a mapping are relative to the current folder.
         name: Name of a suite that is a text or a mapping, and so of its run folder.
+        sources: Modules in memory, as `advtransfer.source` returns them, by the name of their entry
+            under ``sources``; an entry of that name in the suite is replaced.
+        datasets: Arrays in memory, as `advtransfer.dataset` returns them, likewise.
         runs: The folder of all runs, with one folder for each suite.
         jobs: Workers at once; ``"auto"`` fills the processors.
         threads: CPU threads for each worker.
@@ -101,26 +111,33 @@ def run(
     check.flag("quiet", quiet)
     check.raise_if_any()
     host = Host.discover()
-    loaded = load_with_listeners(suite, name, listeners, host)
+    load_listeners(listeners, host)
     # The report has the last lines; here they would be shown twice in a shell.
     stream = sys.stderr or io.StringIO()
-    with console_for(stream, product=io.StringIO(), quiet=quiet, seconds_between=2) as console:
-        summary = runner.run_suite(loaded, settings=settings, host=host, listeners=[console])
-    report = Report(summary.run, summary)
+    with (
+        suite_with_objects(
+            lambda over: load_suite(suite, name, host, over=over),
+            sources=sources,
+            datasets=datasets,
+            settings=settings,
+            host=host,
+        ) as placed,
+        console_for(stream, product=io.StringIO(), quiet=quiet, seconds_between=2) as console,
+    ):
+        summary = runner.run_suite(
+            placed.suite, settings=placed.settings, host=host, listeners=[console]
+        )
+    report = Report(summary.run, summary, placed=placed)
     if summary.interrupted:
         raise Interrupted(str(report))
     return report
 
 
-def load_with_listeners(
-    suite: SuiteInput, name: str | None, listeners: Iterable[str], host: Host
-) -> Suite:
-    """Load the plugins that listen to a run and its suite, so that a mistake ends the call before it.
+def load_listeners(listeners: Iterable[str], host: Host) -> None:
+    """Load the plugins that listen to a run, so that a wrong name ends the call before it.
 
     Raises:
-        BadInput: The suite has mistakes.
         UnknownName: No plugin has the name of a listener.
     """
     for listener in listeners:
         host.load_plugin(listener)
-    return load_suite(suite, name, host)

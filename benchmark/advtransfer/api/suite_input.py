@@ -22,13 +22,20 @@ SuiteInput: TypeAlias = "str | os.PathLike[str] | Mapping[str, object]"
 """The name of a shipped suite or a path, a text of several lines, or a mapping."""
 
 
-def load_suite(suite: SuiteInput, name: str | None, host: Host) -> Suite:
+def load_suite(
+    suite: SuiteInput,
+    name: str | None,
+    host: Host,
+    *,
+    over: Mapping[str, Json] = suites.NOTHING_OVER,
+) -> Suite:
     """Return a suite that a caller names or writes.
 
     Args:
         suite: As `advtransfer.run` takes it.
         name: Name of a suite that is a text or a mapping; it names the folder of the run.
         host: The plugins.
+        over: Sections whose entries replace those of the suite, or are added to them.
 
     Raises:
         BadInput: The suite has mistakes, or `name` is missing or must not be given.
@@ -39,12 +46,12 @@ def load_suite(suite: SuiteInput, name: str | None, host: Host) -> Suite:
     if isinstance(suite, Mapping):
         text = mapping_text(suite)
         try:
-            return suites.load_text(text, str(name), host)
+            return suites.load_text(text, str(name), host, over=over)
         except BadInput as error:
             raise _with_keys(error, text, f"<{name}>") from error
     if name is not None:
-        return suites.load_text(str(suite), name, host)
-    return suites.load(os.fspath(suite), host)
+        return suites.load_text(str(suite), name, host, over=over)
+    return suites.load(os.fspath(suite), host, over=over)
 
 
 def mapping_text(suite: Mapping[str, object]) -> str:

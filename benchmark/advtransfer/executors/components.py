@@ -1,4 +1,4 @@
-"""Factories of the built-in executors. Do not import torch."""
+"""Factories of the built-in executors, and of modules in memory. Do not import torch."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Annotated
 from annotated_types import Ge
 
 from advtransfer.jobs import Executor
+from advtransfer.types import Dataset, Source, component
 
 
 def pool(*, jobs: Annotated[int, Ge(1)] = 1, threads: Annotated[int, Ge(1)] = 1) -> Executor:
@@ -33,3 +34,22 @@ def inline(*, jobs: Annotated[int, Ge(1)] = 1, threads: Annotated[int, Ge(1)] = 
     from advtransfer.executors.in_process import InlineExecutor
 
     return InlineExecutor(jobs=jobs, threads=threads)
+
+
+@component(shape="data")
+def module(
+    *, nonce: str, shape: tuple[Annotated[int, Ge(1)], ...], data: Dataset | None = None
+) -> Source:
+    """A module in the memory of this process, as `advtransfer.source` names it in Python; not for suite files.
+
+    In memory: cannot be rebuilt. It exists only while the call that it was given to runs, so no cache, no other run
+    and no submission holds its results.
+
+    Args:
+        nonce: The module's name in this process, drawn for one call.
+        shape: Shape of one input.
+        data: The source's own data; the start-up probe measures the accuracy on its test part.
+    """
+    from advtransfer.executors.in_memory import find_module
+
+    return find_module(nonce)

@@ -88,7 +88,12 @@ METRIC_COLUMNS = (
     ExportColumn(
         "verdict", "text", "`checked`, `suspicious`, `invalid` or `unchecked`; empty without value"
     ),
-    ExportColumn("reason", "text", "reason of the verdict; without a value, reason of the status"),
+    ExportColumn(
+        "reason",
+        "text",
+        "reason of the verdict, and where the source was a module in memory, that it cannot be rebuilt; "
+        "without a value, reason of the status",
+    ),
     ExportColumn(
         "unlearned", "text", "why the fit did not learn its task (never ranked); empty where it did"
     ),
@@ -206,7 +211,7 @@ def _metric_row(
         "interval_high": ends[1],
         "of": metric.sample_count,
         "verdict": verdict.value,
-        "reason": verdict.reason,
+        "reason": "; ".join(filter(None, (verdict.reason, data.in_memory_note(trial)))) or None,
         "unlearned": data.unlearned_reason(trial),
         "missed_share": None if probe is None else probe.missed_share,
         "probed": None if probe is None else probe.count,

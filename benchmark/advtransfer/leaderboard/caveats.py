@@ -26,6 +26,7 @@ from advtransfer.result.evidence import Probe
 from advtransfer.result.verdict import WORST_FIRST
 from advtransfer.text import ABSENT
 from advtransfer.types import Json
+from advtransfer.types.in_memory import CANNOT_BE_REBUILT
 from advtransfer.types.metric_names import VALIDATION_LABEL
 
 PHASE_NAMES = {
@@ -91,6 +92,20 @@ def _incomplete_reasons(state: TrialStatus) -> Iterator[str]:
     for evaluation, reason in reasons:
         text = reason or "no record yet"
         yield f"{evaluation}: {text}" if evaluation else text
+
+
+def in_memory_section(data: RunData) -> str:
+    """Return the section about the rows of modules that nobody can build again."""
+    rows = dict.fromkeys(
+        trial.row or trial.source or ABSENT
+        for trial in data.plan.trials
+        if data.in_memory_note(trial) is not None
+    )
+    if not rows:
+        return ""
+    lines = [f"- {escape_markdown(row)}: {CANNOT_BE_REBUILT}" for row in rows]
+    text = "They were measured on a module of one Python process, and are never published."
+    return "\n".join(["## Rows in memory", "", *lines, "", text])
 
 
 def skipped_section(data: RunData) -> str:

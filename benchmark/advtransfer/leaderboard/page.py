@@ -14,6 +14,7 @@ from advtransfer.leaderboard.answer import Answer, suite_answer
 from advtransfer.leaderboard.best_rows import best_row_text, best_rows_section, find_best_rows
 from advtransfer.leaderboard.caveats import (
     drop_unanswerable,
+    in_memory_section,
     incomplete_section,
     leakage_section,
     skipped_section,
@@ -140,6 +141,7 @@ def make_page(run: RunRecords) -> Page:
         answers,
         challenges_section(data),
         reported_section(data),
+        in_memory_section(data),
         unranked_section(data),
         unchecked_section(data),
         leakage_section(data),

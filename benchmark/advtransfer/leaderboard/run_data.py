@@ -34,6 +34,7 @@ from advtransfer.result.verdict import Verdict, verdict_from_checks, worst_verdi
 from advtransfer.result.worst_case import worst_results
 from advtransfer.suite.figure_settings import requested_curves
 from advtransfer.types import Json
+from advtransfer.types.in_memory import CANNOT_BE_REBUILT
 from advtransfer.types.metric_names import (
     CLAIM_PREFIX,
     RESERVED_LABELS,
@@ -160,6 +161,16 @@ class RunData:
         if evaluation == VALIDATION_LABEL:
             return [self.validation.get(trial.id)]
         return [self.worst.get((trial.id, evaluation))]
+
+    def in_memory_note(self, trial: Trial) -> str | None:
+        """Return the note of a trial on a module that cannot be rebuilt; None for other trials."""
+        pending = list(trial.builds)
+        while pending:
+            source = self.source_data.get(pending.pop())
+            if source is not None and source.in_memory:
+                return CANNOT_BE_REBUILT
+            pending += source.parents if source is not None else ()
+        return None
 
     def unlearned_reason(self, trial: Trial) -> str | None:
         """Return why a trial's fit did not learn its task, None where it did."""

@@ -30,6 +30,7 @@ from advtransfer.leaderboard.tables import EN_DASH, baseline_label
 from advtransfer.planning import Trial
 from advtransfer.text import ABSENT
 from advtransfer.types import Json
+from advtransfer.types.in_memory import CANNOT_BE_REBUILT
 
 SHOWN_VERSIONS = (
     "python",
@@ -229,6 +230,8 @@ def _source_cells(source: SourceData | None) -> list[str]:
         return ["not built yet", *[ABSENT] * 4]
     card_fields = ("architecture", "data", "constraint")
     texts = [escape_markdown(str(source.card.get(name) or ABSENT)) for name in card_fields]
+    if source.in_memory:
+        texts[0] += f" ({CANNOT_BE_REBUILT})"
     measured = ABSENT
     if source.probe:
         accuracy = format_number(source.probe["clean_accuracy"])

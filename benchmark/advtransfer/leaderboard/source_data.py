@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from advtransfer.types import Json
+from advtransfer.types.in_memory import IN_MEMORY_USE
 
 JsonObject: TypeAlias = Mapping[str, Any]
 """A JSON object as `advtransfer.result` writes it. Any: fields differ by kind of record."""
@@ -23,6 +24,7 @@ class SourceData:
             seed share them, None if no weights are drawn.
         parents: Ids of the sources that it is made from.
         parameters: Number of parameters of its network, None where it was not recorded.
+        in_memory: Whether it was a module in the memory of one process, which nobody can build again.
     """
 
     card: JsonObject
@@ -30,6 +32,7 @@ class SourceData:
     start: str | None = None
     parents: tuple[str, ...] = ()
     parameters: int | None = None
+    in_memory: bool = False
 
 
 def read_source(record: JsonObject) -> SourceData:
@@ -41,6 +44,7 @@ def read_source(record: JsonObject) -> SourceData:
         _training_start(asked["options"]),
         _source_parents(asked["inputs"]),
         _integer(record.get("facts", {}).get("parameters")),
+        asked["use"] == IN_MEMORY_USE,
     )
 
 

@@ -30,6 +30,7 @@ from advtransfer.publication.board import (
     recorded_facts,
     write_board,
 )
+from advtransfer.publication.in_memory import in_memory_problems
 from advtransfer.publication.manifest import (
     EXAMPLE_FOLDER,
     MANIFEST_FILE,
@@ -149,7 +150,7 @@ def publish_run(
         BadInput: Names everything that is wrong with the arguments or the run; nothing is replaced.
     """
     problems = [*_origin_problems(origin), *_suite_problems(run), *_archive_problems(archive)]
-    problems += _link_problems(run) or _damage_problems(run)
+    problems += _link_problems(run) or _damage_problems(run) or list(in_memory_problems(run))
     if problems:
         raise BadInput(problems)
     target_board = _find_board(run, into, suite=board, found=found)

@@ -26,6 +26,7 @@ from advtransfer.publication.bundle_files import (
     without_folder,
 )
 from advtransfer.publication.cells import Fault, cell_names
+from advtransfer.publication.in_memory import EXPECTED, is_in_memory
 from advtransfer.publication.manifest import read_manifest
 from advtransfer.publication.recompute import (
     Recomputed,
@@ -41,6 +42,7 @@ from advtransfer.result.evidence import BatteryIndex
 from advtransfer.result.record import battery_ids
 from advtransfer.result.sample_values import values_by_metric
 from advtransfer.result.validation import ID_PATTERN, battery_disagreement, record_faults
+from advtransfer.types.in_memory import CANNOT_BE_REBUILT
 
 RecordJson: TypeAlias = Mapping[str, Any]  # Any: JSON
 
@@ -160,6 +162,8 @@ def _read_records(
             id = str(record.get("id"))
             cell = _cell_of(record, names)
             faults = list(dict.fromkeys(record_faults(record)))
+            if is_in_memory(record):
+                faults.append(f"found a module {CANNOT_BE_REBUILT}; expected {EXPECTED}")
             found.faults += [Fault(where, cell, text) for text in faults]
             file = where.rpartition(":")[0]
             if id in records.places:

@@ -246,9 +246,8 @@ def _make_job_template(
         "suite": plan.suite,
         "plan": content_id(sorted(trial.id for trial in plan.trials)),
     }
-    return JobTemplate(
-        folder.write_environment(environment), asked_by, settings, cache, cache_below
-    )
+    below = cache_below or settings.cache_below
+    return JobTemplate(folder.write_environment(environment), asked_by, settings, cache, below)
 
 
 def _copy_from_other_runs(

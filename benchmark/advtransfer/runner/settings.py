@@ -34,6 +34,7 @@ class RunSettings:
         trust_versions: Accept records and artifacts that other code of a plugin made under the same
             version.
         cache: Folder of the artifact cache.
+        cache_below: A second cache that is only read, for what `cache` does not hold.
         max_bytes: Size above which the cache evicts its least recently used entries.
         grace: Seconds that running jobs get to end when the run is interrupted.
     """
@@ -52,6 +53,7 @@ class RunSettings:
     keep_models: bool = False
     trust_versions: bool = False
     cache: Path = field(default_factory=default_cache_root)
+    cache_below: Path | None = None
     max_bytes: int | None = None
     grace: float = 5.0
 

@@ -8,9 +8,16 @@ from importlib.resources import files
 from pathlib import Path
 
 from advtransfer.suite import validators
-from advtransfer.suite.located import Located, Problems, did_you_mean, merge_located
+from advtransfer.suite.located import (
+    Located,
+    Problems,
+    did_you_mean,
+    locate_plain,
+    merge_located,
+)
 from advtransfer.suite.sections import NAMED_SECTIONS
 from advtransfer.suite.yaml_reader import parse_yaml, read_yaml
+from advtransfer.types import Json
 
 
 def shipped_suites() -> Mapping[str, Path]:
@@ -132,3 +139,21 @@ def _merge_section(lower: Located | None, upper: Located, problems: Problems) ->
                 next_step="remove the line",
             )
     return replace(upper, value=merged)
+
+
+def replace_entries(suite: Located, entries: Mapping[str, Json]) -> Located:
+    """Return a suite with entries in its sections, in place of those of the same name.
+
+    Args:
+        suite: The top level of a suite.
+        entries: A mapping of names to entries for each section.
+    """
+    sections = dict(suite.value) if isinstance(suite.value, Mapping) else {}
+    located = locate_plain(entries, suite.location).value
+    for name, section in (located if isinstance(located, Mapping) else {}).items():
+        old = sections.get(name)
+        before = old.value if old is not None and isinstance(old.value, Mapping) else {}
+        added = section.value if isinstance(section.value, Mapping) else {}
+        if added:
+            sections[name] = replace(old or section, value={**before, **added})
+    return replace(suite, value=sections)

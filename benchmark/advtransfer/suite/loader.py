@@ -13,7 +13,7 @@ from advtransfer.suite.cross_checks import (
     check_references,
     check_required_sections,
 )
-from advtransfer.suite.extends import read_with_parents, shipped_suites
+from advtransfer.suite.extends import read_with_parents, replace_entries, shipped_suites
 from advtransfer.suite.grid_entries import GridEntries
 from advtransfer.suite.leaderboard_settings import LeaderboardReader
 from advtransfer.suite.located import Located, Problems, did_you_mean, quote_name
@@ -35,12 +35,20 @@ from advtransfer.suite.selection import Axis, Grid, Selection
 from advtransfer.suite.suite import GridEntry, Leaderboard, Subset, Suite, Target
 from advtransfer.suite.targets import read_target
 from advtransfer.suite.yaml_core import dump_yaml
+from advtransfer.types import Json
+
+NOTHING_OVER: Mapping[str, Json] = {}
 
 
-def load(name: str, host: Host) -> Suite:
+def load(name: str, host: Host, *, over: Mapping[str, Json] = NOTHING_OVER) -> Suite:
     """Return the suite in a file, or a shipped one by its name.
 
     Only the plugins that the suite names are imported.
+
+    Args:
+        name: The path or the name.
+        host: The plugins.
+        over: Sections whose entries replace those of the suite, or are added to them.
 
     Raises:
         BadInput: There is no such suite, or it has mistakes. The error holds all of them, in the
@@ -50,14 +58,20 @@ def load(name: str, host: Host) -> Suite:
     problems = Problems(file)
     _check_file_name(path, file, problems)
     top, text = read_with_parents(path, file=file, problems=problems)
+    if over:
+        top, text = replace_entries(top, over), None
     # Every problem is collected before the first one is raised.
     suite = _build_suite(path, top, text, host=host, problems=problems)
     problems.raise_if_any()
     return suite
 
 
-def load_text(text: str, name: str, host: Host) -> Suite:
+def load_text(
+    text: str, name: str, host: Host, *, over: Mapping[str, Json] = NOTHING_OVER
+) -> Suite:
     """Return the suite in a text, as if the file ``NAME.yaml`` in the current folder held it.
+
+    `over` is that of `load`.
 
     Raises:
         BadInput: The text has mistakes, as in `load`; messages call it ``<NAME>``.
@@ -73,6 +87,8 @@ def load_text(text: str, name: str, host: Host) -> Suite:
         )
     _check_file_name(path, file, problems)
     top, own_text = read_with_parents(path, file=file, problems=problems, text=text)
+    if over:
+        top, own_text = replace_entries(top, over), None
     suite = _build_suite(path, top, own_text, host=host, problems=problems)
     problems.raise_if_any()
     return suite

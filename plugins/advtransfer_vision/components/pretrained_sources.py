@@ -5,6 +5,7 @@ Does not import torch before a source is built.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, TypeAlias
 
 from annotated_types import Ge
@@ -22,7 +23,11 @@ ModulePaths: TypeAlias = tuple[str, ...]
 KeyOption: TypeAlias = Annotated[str | None, Since(2)]
 NewHeadOption: TypeAlias = Annotated[bool, Since(2)]
 
+ArgumentValue: TypeAlias = bool | int | float | str | None
+Argument: TypeAlias = ArgumentValue | tuple[ArgumentValue, ...]
+
 _NO_CLAIMS = Claims()
+_NO_ARGUMENTS: Mapping[str, Argument] = {}
 
 
 @component(shape="data", version=2)
@@ -201,7 +206,85 @@ def checkpoint(
     )
 
 
-FILE_SOURCES: tuple[Factory[Source], ...] = (torchvision_model, robustness_checkpoint, checkpoint)
+@component(shape="data")
+def module(
+    *,
+    code: File,
+    name: str,
+    file: File | None = None,
+    arguments: Mapping[str, Argument] = _NO_ARGUMENTS,
+    package: str | None = None,
+    data: Dataset | None = None,
+    shape: tuple[Count, ...] | None = None,
+    outputs: Count | None = None,
+    bounds: tuple[float, float] = (0.0, 1.0),
+    mean: tuple[float, ...] = (),
+    std: tuple[float, ...] = (),
+    blocks: ModulePaths = (),
+    head: str | None = None,
+    card: Claims | None = None,
+    seed: Annotated[int, Ge(0)] = 0,
+    key: str | None = None,
+    prefix: str | None = None,
+    new_head: bool = False,
+) -> Source:
+    """A network of your own: a class or function in a Python file, with the weights of a checkpoint, without a plugin.
+
+    The code of the file is run, with your rights: name only files that you trust. The checkpoint is read without
+    running code that it may carry, and must hold exactly the weights of the network. The id holds the content of both
+    files; of what the code imports it holds nothing, so keep in the file what decides the logits.
+
+    Args:
+        code: The Python file.
+        name: The class or function in it that returns the network, an ``nn.Module`` from images to logits.
+        file: The checkpoint: a state dict, as safetensors or a torch file. Without it, the weights are drawn.
+        arguments: Keyword arguments of the class or function.
+        package: The package that the file belongs to, such as ``mynets.resnets``, where it imports others of it
+            relatively.
+        data: The source's own data; the start-up probe measures the accuracy on its test part.
+        shape: Shape ``[C, H, W]`` of one input; by default that of `data`.
+        outputs: Number of logits; by default that of `data`.
+        bounds: Smallest and largest pixel that the network was trained on; images in [0, 1] are moved there first.
+        mean: Mean of each channel, within `bounds`, as in the training; leave it out if the network normalises its
+            inputs itself.
+        std: Standard deviation of each channel, likewise.
+        blocks: Paths of the modules where blocks begin; by default the layers of an ``nn.Sequential``, or what lies
+            before the last linear layer.
+        head: Path of the module that gives the logits; required with `blocks`.
+        card: Claims about the weights: ``{constraint, data, clean_accuracy, tolerance, licence, citation}``.
+        seed: Seed of untrained weights.
+        key: Key of the weights in the file; by default the one whose tensors have the network's names.
+        prefix: Prefix to strip from the names, such as ``module.``; tensors without it are left out. By default
+            detected.
+        new_head: Whether to draw the head instead of reading it, for a backbone without one; its logits mean nothing.
+    """
+    from advtransfer_vision.pretrained.checkpoints import CheckpointLayout
+    from advtransfer_vision.pretrained.user_code import ModuleSpec, agreed_shape, module_source
+
+    input_shape, logits = agreed_shape(data, shape, outputs)
+    spec = ModuleSpec(
+        code=code,
+        name=name,
+        package=package,
+        arguments=arguments,
+        shape=input_shape,
+        outputs=logits,
+        bounds=bounds,
+        mean=mean,
+        std=std,
+        blocks=blocks,
+        head=head,
+    )
+    layout = CheckpointLayout(key=key, prefix=prefix, new_head=new_head)
+    return module_source(spec, file=file, layout=layout, claims=card)
+
+
+FILE_SOURCES: tuple[Factory[Source], ...] = (
+    torchvision_model,
+    robustness_checkpoint,
+    checkpoint,
+    module,
+)
 
 
 @component(shape="data", version=2)

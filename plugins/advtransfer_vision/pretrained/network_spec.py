@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal, TypeAlias
+from typing import Literal, Protocol, TypeAlias
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from advtransfer.errors import AdvTransferError
+from advtransfer.toolkit.module_network import ModuleNetwork
 from advtransfer.toolkit.network import Normalize
 from advtransfer.toolkit.rng import build_redrawable
 from advtransfer.toolkit.wrapped_networks import ChainedNetwork, HookedNetwork
@@ -59,7 +60,7 @@ def _pooling_matrix(size: int, means: int) -> Tensor:
 
 
 Library: TypeAlias = Literal["torchvision", "timm"]
-CutNetwork: TypeAlias = ChainedNetwork | HookedNetwork
+CutNetwork: TypeAlias = ModuleNetwork
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -67,6 +68,41 @@ IMAGENET_CLASSES = 1000
 IMAGENET_PIXELS = 224
 CIFAR_CLASSES = 10
 CIFAR_PIXELS = 32
+
+
+class SourceSpec(Protocol):
+    """A network before it has weights: its sizes, its normalisation, and a way to draw it."""
+
+    @property
+    def name(self) -> str:
+        """The architecture."""
+
+    @property
+    def shape(self) -> Shape:
+        """Shape of one input."""
+
+    @property
+    def outputs(self) -> int:
+        """Number of logits."""
+
+    @property
+    def mean(self) -> tuple[float, ...]:
+        """Mean of each channel, for the normalisation."""
+
+    @property
+    def std(self) -> tuple[float, ...]:
+        """Standard deviation of each channel, for the normalisation."""
+
+    @property
+    def clamp(self) -> bool:
+        """Whether the file gives the normalisation, after a clamp to [0, 1]."""
+
+    @property
+    def normalization_text(self) -> str:
+        """Description of the normalisation for the source's card."""
+
+    def draw_network(self, source: torch.Generator) -> CutNetwork:
+        """Build the network with initial weights drawn from `source`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,7 @@ from advtransfer.toolkit.wrapped_networks import ChainedNetwork
 from advtransfer.types import Context, SourceCard, Weights
 from advtransfer_vision.pretrained.checkpoints import CheckpointContents, CheckpointLayout
 from advtransfer_vision.pretrained.claims import Claims
-from advtransfer_vision.pretrained.network_spec import CutNetwork, NetworkSpec
+from advtransfer_vision.pretrained.network_spec import CutNetwork, SourceSpec
 from advtransfer_vision.pretrained.weight_loading import check_normalization, fill_network
 
 
@@ -30,7 +30,7 @@ class PretrainedSource:
         place: Origin of the weights, for error messages.
     """
 
-    spec: NetworkSpec
+    spec: SourceSpec
     claims: Claims
     read: Callable[[Context, CutNetwork], CheckpointContents] | None = None
     options: frozenset[str] = CheckpointLayout().options

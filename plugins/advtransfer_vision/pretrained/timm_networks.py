@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
 from typing import Any, cast
 
 import timm
 from torch import nn
 
 from advtransfer.errors import UnknownName
-from advtransfer.toolkit.wrapped_networks import NORMALIZATION_LAYERS
+from advtransfer.toolkit import module_network
 from advtransfer.types import Tensors
 from advtransfer_vision.pretrained.claims import Claims
 from advtransfer_vision.pretrained.safe_load import CheckpointError
@@ -99,10 +98,7 @@ def block_paths(model: nn.Module) -> tuple[list[str], str]:
         raise ValueError(
             f"found {found}; expected one module; give its `blocks` and its `head` by name"
         )
-    modules = _block_modules(model, "", head)
-    starts = [path for path, module in modules if path != head and _has_weights(module)]
-    # The first module belongs to the block `stem`, which `HookedNetwork` needs no path for.
-    return starts[1:] or starts, head
+    return module_network.block_paths(model, head), head
 
 
 def _create_model(
@@ -119,24 +115,3 @@ def _create_model(
         name, pretrained=tensors is not None, num_classes=outputs, **options
     )
     return model
-
-
-def _block_modules(module: nn.Module, path: str, head: str) -> Iterator[tuple[str, nn.Module]]:
-    """Yield the parts of a model with their paths, down to residual blocks and single layers."""
-    children = dict(module.named_children())
-    first = next(iter(children.values()), None)
-    # A sequence that begins with a normalisation is one block, such as ConvNeXt's downsampling.
-    is_row = type(module) in (nn.Sequential, nn.ModuleList)
-    is_row = is_row and not isinstance(first, NORMALIZATION_LAYERS)
-    if not path or is_row or "blocks" in children or head.startswith(f"{path}."):
-        for name, child in children.items():
-            yield from _block_modules(child, f"{path}.{name}" if path else name, head)
-    else:
-        yield path, module
-
-
-def _has_weights(module: nn.Module) -> bool:
-    # A normalisation before the head is no block of its own.
-    if isinstance(module, NORMALIZATION_LAYERS):
-        return False
-    return any(True for _ in module.parameters())

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from advtransfer.types import Tensors
 from advtransfer_vision.pretrained.checkpoints import CheckpointContents, head_names
-from advtransfer_vision.pretrained.network_spec import CutNetwork, NetworkSpec
+from advtransfer_vision.pretrained.network_spec import CutNetwork, SourceSpec
 from advtransfer_vision.pretrained.safe_load import CheckpointError
 
 NORMALIZATION_TOLERANCE = 2e-3
@@ -20,7 +20,7 @@ MAX_SHOWN_NAMES = 3
 
 
 def check_normalization(
-    spec: NetworkSpec, normalization: Tensors, *, place: str, options: frozenset[str]
+    spec: SourceSpec, normalization: Tensors, *, place: str, options: frozenset[str]
 ) -> None:
     """Refuse a suite's normalisation that differs from the one stored in the file.
 

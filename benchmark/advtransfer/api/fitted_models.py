@@ -1,0 +1,150 @@
+"""The fitted model of a trial: its kept weights, or the same fit again."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from advtransfer import suite as suites
+from advtransfer.api.suite_objects import PlacedObjects
+from advtransfer.errors import AdvTransferWarning, BadInput, CacheError, Problem, UnknownName
+from advtransfer.files import default_cache_root
+from advtransfer.host import Host
+from advtransfer.node import Node
+from advtransfer.planning import Plan, Trial
+from advtransfer.planning.nodes import SuiteIndex, test_node
+from advtransfer.result import Run
+from advtransfer.result.run_folder import load_json_object
+from advtransfer.runner.run_folder import ORIGIN_FILE_NAME
+from advtransfer.suite import Suite
+from advtransfer.suite.located import did_you_mean, quote_name
+from advtransfer.worker.refit import refitted_model
+
+if TYPE_CHECKING:
+    from torch import nn
+
+MIN_ID_DIGITS = 6
+
+
+def load_fitted_model(run: Run, plan: Plan, name: str, placed: PlacedObjects | None) -> nn.Module:
+    """Return the fitted model of a trial, in eval mode and frozen, on the CPU.
+
+    Args:
+        run: The run folder.
+        plan: Its plan.
+        name: The trial's name, or the first digits of its id.
+        placed: The suite and the modules in memory of the call that made the run; None for a run
+            that was opened.
+
+    Raises:
+        BadInput: There is no such trial, or its suite or a module in memory is no longer there.
+    """
+    host = Host.discover()
+    trial = _find_trial(plan, name)
+    fit, test = _trial_nodes(run, trial, placed, host)
+    record: Any = run.read_record(trial.id) if run.has_record(trial.id) else None  # Any: JSON
+    threads = int(record["provenance"]["threads"]) if record else 1
+    modules = placed.modules if placed is not None else {}
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(TemporaryDirectory(prefix="advtransfer-")))
+        cache = default_cache_root() if placed is None else placed.settings.cache
+        if modules:
+            from advtransfer.executors.in_memory import hold_modules
+
+            stack.enter_context(hold_modules(modules))
+            cache = folder / "cache"
+        refitted = stack.enter_context(
+            refitted_model(
+                fit, test, host=host, folder=folder / "run", cache=cache, threads=threads
+            )
+        )
+        if record is not None and record["weights"]["digest"] != refitted.weights:
+            warnings.warn(
+                f"the model of {trial.name} was fitted again, and its weights differ from those of "
+                "the record (another machine, device or library rounds otherwise)",
+                AdvTransferWarning,
+                stacklevel=3,
+            )
+        return copy.deepcopy(refitted.model)
+
+
+def _find_trial(plan: Plan, name: str) -> Trial:
+    """Return the trial of a name, or of the first digits of an id.
+
+    Raises:
+        BadInput: There is none, or several.
+    """
+    trials = [trial for trial in plan.trials if name in (trial.name, trial.id)]
+    if not trials and len(name) >= MIN_ID_DIGITS:
+        trials = [trial for trial in plan.trials if trial.id.startswith(name)]
+    if len(trials) == 1:
+        return trials[0]
+    names = [trial.name for trial in trials or plan.trials]
+    problem = Problem(
+        f"{len(trials) or 'no'} trials {quote_name(name)}",
+        f"one of {', '.join(map(repr, names[:3]))}{' ...' if len(names) > 3 else ''}, or an id",
+        did_you_mean(name, names, otherwise="correct it"),
+    )
+    raise BadInput([problem])
+
+
+def _trial_nodes(
+    run: Run, trial: Trial, placed: PlacedObjects | None, host: Host
+) -> tuple[Node, Node]:
+    """Return the nodes of a trial's fit and test part, from the suite that has this fit.
+
+    Raises:
+        BadInput: The suite has changed since, or what it names is no longer there.
+    """
+    reasons: list[str] = []
+    for suite in _suites(run, placed, host, reasons):
+        index = SuiteIndex(suite)
+        try:
+            fit = index.trial_fit(trial)
+        except KeyError:
+            reasons.append(f"{suite.path} has no such trial")
+            continue
+        if fit.id == trial.id:
+            return fit, test_node(index.targets[trial.target])
+        reasons.append(f"{suite.path} asks for another fit")
+    found = f"no suite that fits {trial.name} again ({'; '.join(reasons)})"
+    next_step = "run the suite again and take the model of its report"
+    raise BadInput([Problem(found, "the suite, the files and the versions of the run", next_step)])
+
+
+def _suites(
+    run: Run, placed: PlacedObjects | None, host: Host, reasons: list[str]
+) -> Iterator[Suite]:
+    """Yield the suites that a run may have been made from; add the reasons why others are not."""
+    if placed is not None:
+        yield placed.suite
+        return
+    origin = _origin_name(run)
+    text = (run.path / "suite.yaml").read_text(encoding="utf-8")
+    name = str(run.read_plan()["suite"])
+    loaders: list[Callable[[], Suite]] = [
+        partial(suites.load, origin, host),
+        # A suite that was a text or a mapping has paths relative to the current folder.
+        partial(suites.load_text, text, name, host),
+    ]
+    for load in loaders:
+        try:
+            yield load()
+        except (BadInput, UnknownName) as error:
+            reasons.append(str(error).splitlines()[0])
+
+
+def _origin_name(run: Run) -> str:
+    """Return the file of the suite that a run was made from, or the name of a shipped one."""
+    try:
+        origin = load_json_object(run.path / ORIGIN_FILE_NAME)
+    except CacheError:
+        origin = {}
+    shipped = str(origin.get("relative", "")).removeprefix("shipped: ")
+    return str(origin.get("path", "")) or shipped
