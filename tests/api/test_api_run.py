@@ -64,7 +64,7 @@ def test_the_options_are_those_of_the_command_with_its_defaults() -> None:
     expected = {renamed.get(name, name) for name in options} - {"as_json"}
     defaults = RunSettings()
 
-    assert expected | {"name"} == set(parameters)
+    assert expected | {"name", "sources", "datasets"} == set(parameters)
     for name, parameter in parameters.items():
         assert parameter.annotation is not inspect.Parameter.empty
         assert f"{name}: " in str(at.run.__doc__)

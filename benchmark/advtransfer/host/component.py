@@ -83,6 +83,8 @@ def _is_plainly_valid(hint: object, default: object) -> bool:
     if origin in _UNION_ORIGINS:
         return any(_is_plainly_valid(member, default) for member in arguments)
     if origin in _CONTAINER_ORIGINS:
+        if isinstance(default, Mapping):
+            return not default
         if not isinstance(default, list | tuple):
             return False
         return all(_is_plainly_valid(arguments[0], item) for item in default)
