@@ -189,7 +189,7 @@ def test_worst_is_over_all_attacks_within_the_radius() -> None:
     worst = worst_results([(each, fold_result(each, batteries)) for each in records], batteries)
 
     assert {"worst_linf", "worst_l2"} == worst.keys()
-    outcomes = {name: values.tolist() for name, values in worst["worst_linf"].outcomes.items()}
+    outcomes = {name: values.tolist() for name, values in worst["worst_linf"].folded.outcomes.items()}
     assert outcomes == {
         "robust_accuracy@0.05": [R, R, B, R, R, W],
         "robust_accuracy@0.1": [B, B, B, U, U, W],
@@ -200,7 +200,7 @@ def test_worst_is_over_all_attacks_within_the_radius() -> None:
             if name in each["outcomes"]:
                 alone = outcome_share(unpack_array(each["outcomes"][name]))
                 assert outcome_share(np.array(values, dtype=np.uint8)).low <= alone.low
-    probe = worst["worst_linf"].probes["robust_accuracy@0.1"]
+    probe = worst["worst_linf"].folded.probes["robust_accuracy@0.1"]
     assert (6, 0) == (probe.count, probe.missed)
 
 

@@ -130,9 +130,9 @@ def checks_with_batteries(record: RecordJson, batteries: BatteryIndex) -> list[C
     found = dict(_newest_batteries(record, batteries))
     if not found or None in found.values():
         return stored
-    limit = min([SUSPICIOUS_SHARE, *(one.limit for one in stored if _base_name(one) == "missed")])
+    limit = min([SUSPICIOUS_SHARE, *(one.limit for one in stored if check_base_name(one) == "missed")])
     packed: Mapping[str, Any] = record["outcomes"]
-    checks = [check for check in stored if _base_name(check) not in BATTERY_CHECKS]
+    checks = [check for check in stored if check_base_name(check) not in BATTERY_CHECKS]
     for metric, battery in found.items():
         if battery is None:
             continue
@@ -165,5 +165,6 @@ def _newest_batteries(
             yield metric, batteries.at(record, ball)
 
 
-def _base_name(check: Check) -> str:
+def check_base_name(check: Check) -> str:
+    """Return a check's name without its ball or epoch: ``noise`` for ``noise@0.1``."""
     return check.name.partition("@")[0]
