@@ -37,9 +37,7 @@ def first_label(column: str, trials: Sequence[Trial]) -> str:
     if owner is None:
         return column
     ids = [trial.evaluations.get(owner) for trial in trials]
-    equal = [
-        label for label in labels if [trial.evaluations.get(label) for trial in trials] == ids
-    ]
+    equal = [label for label in labels if [trial.evaluations.get(label) for trial in trials] == ids]
     return min(equal) + column.removeprefix(owner)
 
 

@@ -130,7 +130,9 @@ def checks_with_batteries(record: RecordJson, batteries: BatteryIndex) -> list[C
     found = dict(_newest_batteries(record, batteries))
     if not found or None in found.values():
         return stored
-    limit = min([SUSPICIOUS_SHARE, *(one.limit for one in stored if check_base_name(one) == "missed")])
+    limit = min(
+        [SUSPICIOUS_SHARE, *(one.limit for one in stored if check_base_name(one) == "missed")]
+    )
     packed: Mapping[str, Any] = record["outcomes"]
     checks = [check for check in stored if check_base_name(check) not in BATTERY_CHECKS]
     for metric, battery in found.items():

@@ -132,7 +132,9 @@ def _joined_verdict(
         if battery is None or not folded.probes[name].count:
             # Without the battery's samples only the recorded checks can tell.
             return worst_verdict(map(verdict_from_checks, checks))
-        compared = compare_outcomes(joined[name], battery, limit=_missed_limit(attacks, ball, batteries))
+        compared = compare_outcomes(
+            joined[name], battery, limit=_missed_limit(attacks, ball, batteries)
+        )
         own = [check for check in compared if check.name in ATTACK_CHECKS]
         made_again += named_by_eps(own, ball.eps) if len(folded.balls) > 1 else own
     made_again = [
