@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import TypeAlias, cast
 
@@ -71,6 +71,18 @@ def write_bundle(
         folder / "suite.yaml", path_without_links(run.path, run.path / "suite.yaml").read_bytes()
     )
     return folder
+
+
+def write_record_files(folder: Path, records: Iterable[Record]) -> None:
+    """Replace the records of a bundle by others."""
+    lines: dict[str, RecordLines] = {}
+    for record in records:
+        lines.setdefault(str(record["kind"]), []).append(_record_line(record))
+    for path in record_files(folder):
+        path.unlink()
+    for kind, kind_lines in lines.items():
+        for name, content in _packed_files(kind, kind_lines).items():
+            write_atomic(folder / name, content)
 
 
 def _write_files(folder: Path, contents: Mapping[str, bytes]) -> None:
