@@ -26,7 +26,7 @@ from advtransfer.publication.bundle_files import (
     name_fault,
 )
 from advtransfer.publication.cells import Fault
-from advtransfer.publication.manifest import EXAMPLE_FOLDER, MANIFEST_FILE, read_manifest
+from advtransfer.publication.manifest import EXAMPLE_FOLDER, read_manifest
 from advtransfer.result import Record, Run
 from advtransfer.result.bundle import write_record_files
 from advtransfer.types import Json
@@ -86,7 +86,8 @@ def move_to_archive(folder: Path, archive: Archive) -> Record:
     """
     holds = [name for name in MOVED_FOLDERS if (folder / name).is_dir()]
     moved = [path for name in holds for path in files_below(folder / name)]
-    if list(_excess(folder, [path for path in files_below(folder) if path not in set(moved)])):
+    remaining = sorted(set(files_below(folder)).difference(moved))
+    if list(_excess(folder, remaining)):
         holds.append(RECORD_FOLDER)
         moved += files_below(folder / RECORD_FOLDER)
     total = sum(path.stat().st_size for path in moved)
