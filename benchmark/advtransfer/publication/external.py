@@ -38,6 +38,8 @@ MOVED_FOLDERS = ("samples", "files", EXAMPLE_FOLDER)
 """Folders that an archive takes whatever their size."""
 KEPT_OBSERVATIONS = ("started", "code", "copied_from")
 """Of what was observed: when, which tells a copy from a second measurement, and by which code."""
+RESERVED_BYTES = 64 << 10
+"""Bytes for the manifest, which is written after the archive."""
 MAX_ARCHIVE_BYTES = 1 << 30
 MAX_ARCHIVE_FILE_BYTES = 256 << 20
 MAX_ARCHIVE_FILES = 65_534
@@ -87,7 +89,7 @@ def move_to_archive(folder: Path, archive: Archive) -> Record:
     holds = [name for name in MOVED_FOLDERS if (folder / name).is_dir()]
     moved = [path for name in holds for path in files_below(folder / name)]
     remaining = sorted(set(files_below(folder)).difference(moved))
-    if list(_excess(folder, remaining)):
+    if list(_excess(folder, remaining, reserved=RESERVED_BYTES)):
         holds.append(RECORD_FOLDER)
         moved += files_below(folder / RECORD_FOLDER)
     total = sum(path.stat().st_size for path in moved)
@@ -134,14 +136,16 @@ def files_below(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
-def _excess(folder: Path, paths: Sequence[Path]) -> Iterator[tuple[str, str]]:
+def _excess(
+    folder: Path, paths: Sequence[Path], *, reserved: int = 0
+) -> Iterator[tuple[str, str]]:
     """Yield what is too large among some files of a submission, and what is expected."""
     sizes = {path.relative_to(folder).as_posix(): path.stat().st_size for path in paths}
     for name, size in sizes.items():
         if size > MAX_BUNDLE_FILE_BYTES:
             yield f"{name!r} of {size:,} bytes", f"at most {MAX_BUNDLE_FILE_BYTES:,} in one file"
     total = sum(sizes.values())
-    if total > MAX_BUNDLE_BYTES:
+    if total + reserved > MAX_BUNDLE_BYTES:
         yield f"a submission of {total:,} bytes", f"at most {MAX_BUNDLE_BYTES:,}"
 
 

@@ -350,7 +350,6 @@ def _write_submission(
     if add_examples is not None:
         add_examples(folder)
     external = [] if archive is None else [move_to_archive(folder, archive)]
-    require_size(folder, archive)
     manifest = make_manifest(
         Run(folder),
         name=origin.name,
@@ -361,6 +360,7 @@ def _write_submission(
         external=external,
     )
     write_atomic(folder / MANIFEST_FILE, record_bytes(manifest))
+    require_size(folder, archive)
 
 
 def _copy_shown_files(run: Run, folder: Path, data: RunData) -> None:
