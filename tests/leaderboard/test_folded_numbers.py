@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.leaderboard.conftest import name_of, robust_share
+from tests.leaderboard.conftest import name_of
 
 from advtransfer.leaderboard import make_page
 from advtransfer.leaderboard.curve_series import series_over_n
@@ -13,7 +13,7 @@ from advtransfer.leaderboard.figures import curve_panels
 from advtransfer.leaderboard.questions_coefficients import answer_questions
 from advtransfer.leaderboard.run_data import gather_run_data
 from advtransfer.leaderboard.table_rows import find_column
-from advtransfer.result.record import pack_outcomes
+from advtransfer.result.record import pack_outcomes, robust_share
 from advtransfer.text import ABSENT
 from advtransfer.types import Outcome
 

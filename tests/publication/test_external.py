@@ -60,7 +60,7 @@ class Published:
         self.origin = Origin("first", "A. Author", "CC-BY-4.0", CITATION)
         self.whole = publish_run(self.run, folder / "whole", self.origin, found=True, pages=False)
         self.archive = folder / "first.zip"
-        self.limit = sum(path.stat().st_size for path in external.files_below(self.whole)) - 2000
+        self.limit = sum(path.stat().st_size for path in external.files_below(self.whole)) - 1000
         with pytest.MonkeyPatch.context() as patch:
             self.lower_limits(patch)
             self.board = folder / "leaderboard"

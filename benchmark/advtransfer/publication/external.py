@@ -136,9 +136,7 @@ def files_below(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
-def _excess(
-    folder: Path, paths: Sequence[Path], *, reserved: int = 0
-) -> Iterator[tuple[str, str]]:
+def _excess(folder: Path, paths: Sequence[Path], *, reserved: int = 0) -> Iterator[tuple[str, str]]:
     """Yield what is too large among some files of a submission, and what is expected."""
     sizes = {path.relative_to(folder).as_posix(): path.stat().st_size for path in paths}
     for name, size in sizes.items():
