@@ -8,6 +8,7 @@ import shutil
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import pytest
 from click.testing import CliRunner
@@ -30,6 +31,8 @@ from advtransfer.result import Run, bundle
 from advtransfer.result.run_folder import record_bytes
 from advtransfer.runner.settings import RunSettings
 from advtransfer.text import ABSENT
+
+Record: TypeAlias = dict[str, Any]  # Any: JSON
 
 CITATION = Path(__file__).parents[2] / "CITATION.cff"
 URL = "https://example.org/first.zip"
@@ -94,7 +97,15 @@ def verify(folder: Path, *archives: Path) -> tuple[int, str]:
     return result.exit_code, result.output
 
 
-def records(folder: Path) -> dict[str, dict[str, object]]:
+def manifest_of(folder: Path) -> Record:
+    return dict(read_manifest(folder))
+
+
+def origin_of(manifest: Record) -> dict[str, str]:
+    return {name: manifest[name] for name in ("name", "who", "licence", "citation", "board")}
+
+
+def records(folder: Path) -> dict[str, Record]:
     return {str(record["id"]): dict(record) for record in Run(folder).read_records()}
 
 
@@ -111,7 +122,7 @@ def test_folder_keeps_what_numbers_are_computed_from(published: Published) -> No
             assert (40, 1) == (len(record["curves"]), len(short[id]["curves"]))
     sizes = [path.stat().st_size for path in external.files_below(published.short)]
     assert sum(sizes) <= published.limit
-    (entry,) = read_manifest(published.short)["external"]
+    (entry,) = manifest_of(published.short)["external"]
     assert entry == {
         "url": URL,
         "sha256": file_sha256(published.archive),
@@ -154,8 +165,8 @@ def test_verify_says_what_is_elsewhere_and_checks_it_with_the_archive(published:
 
 def test_root_covers_the_archive_and_not_where_it_is(published: Published) -> None:
     run = Run(published.short)
-    manifest = read_manifest(published.short)
-    stated = {name: manifest[name] for name in ("name", "who", "licence", "citation", "board")}
+    manifest = manifest_of(published.short)
+    stated = origin_of(manifest)
     (entry,) = manifest["external"]
 
     moved = make_manifest(run, **stated, external=[entry | {"url": "https://example.org/moved"}])
@@ -173,8 +184,8 @@ def forged(
     shutil.copytree(published.short, folder)
     archive = tmp_path / "forged.zip"
     write(archive)
-    manifest = dict(read_manifest(folder))
-    stated = {name: manifest[name] for name in ("name", "who", "licence", "citation", "board")}
+    manifest = manifest_of(folder)
+    stated = origin_of(manifest)
     entry = manifest["external"][0] | {
         "sha256": file_sha256(archive),
         "bytes": archive.stat().st_size,
