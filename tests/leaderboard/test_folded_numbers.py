@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.leaderboard.conftest import name_of
 
 from advtransfer.leaderboard import make_page
 from advtransfer.leaderboard.curve_series import series_over_n
@@ -12,6 +13,7 @@ from advtransfer.leaderboard.figures import curve_panels
 from advtransfer.leaderboard.questions_coefficients import answer_questions
 from advtransfer.leaderboard.run_data import gather_run_data
 from advtransfer.leaderboard.table_rows import find_column
+from advtransfer.result.record import pack_outcomes, robust_share
 from advtransfer.text import ABSENT
 from advtransfer.types import Outcome
 
@@ -165,3 +167,37 @@ def test_fit_that_did_not_learn_is_shown_and_never_ranked(bench: Bench) -> None:
     assert "not surely above 0.900" in section
     assert "those of a constant" in section
     assert ["did not learn", "1"] == bench.row(section, "did not learn")[:2]
+
+
+def test_row_with_a_weak_attack_says_how_much_it_missed(bench: Bench) -> None:
+    bench.leaderboard |= {"columns": COLUMNS, "rank_by": "pgd.robust_accuracy"}
+    bench.checked(bench.trial("natural", 0, 0.9, 0.6), ATTACK, broken=range(30))
+
+    page = make_page(bench.run()).markdown
+
+    section = page.partition("## Results that are not ranked\n")[2]
+    reason = bench.row(section, "suspicious")[2]
+    assert reason.startswith("pgd: its attack missed 30.0 points, which the host broke (missed is")
+
+
+def test_attacks_of_one_ball_with_different_numbers_are_explained(bench: Bench) -> None:
+    bench.leaderboard["columns"] = COLUMNS
+    trial = bench.trial("natural", 0, 0.9, 0.6)
+    bench.checked(trial, ATTACK)
+    assert "of several attacks in one ball" not in results(bench)
+
+    (id,) = trial["evaluations"]["pgd"]
+    stronger = [B] * 20 + ATTACK[20:]
+    other = bench.records[id] | {
+        "id": name_of("stronger"),
+        "outcomes": {"robust_accuracy@0.1": pack_outcomes(stronger)},
+        "metrics": {"robust_accuracy@0.1": robust_share(stronger)},
+    }
+    bench.records[other["id"]] = other
+    trial["evaluations"]["other"] = [other["id"]]
+    bench.leaderboard["columns"] = [*COLUMNS, "other.robust_accuracy"]
+    text = results(bench)
+
+    assert "Robust accuracies of several attacks in one ball may differ" in text
+    cells = bench.row(text, "natural")
+    assert (".600", ".400", ".400") == tuple(cells[at].partition(" ")[0] for at in (3, 6, 5))

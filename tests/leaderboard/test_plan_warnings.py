@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from advtransfer.host import Host
 from advtransfer.leaderboard.plan_warnings import plan_warnings
 from advtransfer.planning import make_plan
 from advtransfer.suite import load
+from advtransfer.suite.leaderboard_settings import QUESTION_KEYS
 
 HOST = Host.discover()
 SUITE = """
@@ -195,3 +197,33 @@ def test_more_predictors_than_the_points_can_bear_are_told_over_all_questions(
         "with 4 points and 6 predictors no rank coefficient can have a corrected p below 0.500"
     )
     assert 6 == sum(expected in text for _, text in found)
+
+
+def test_second_label_of_an_evaluation_is_in_the_same_family(tmp_path: Path) -> None:
+    """Neither a second label of the outcome nor one of a predictor changes what is corrected."""
+    few = {"given": {"source": ["fresh 1", "fresh 2", "fresh 3", "fresh 4"]}}
+    written = yaml.safe_load(SUITE)["evaluations"]
+    copies = {"tidy": written["clean"], "again": written["alignment"]}
+    questions = [
+        QUESTION | few,
+        QUESTION | few | {"predictor": "alignment.alpha_1_st", "outcome": "tidy.accuracy"},
+        QUESTION | few | {"predictor": "again.alpha_1_ts"},
+    ]
+    found = warnings(tmp_path, leaderboard=asked(*questions), evaluations={**written, **copies})
+
+    # 2 x 2 of 24 orders, in each of the three questions.
+    expected = (
+        "with 4 points and 2 predictors no rank coefficient can have a corrected p below 0.167"
+    )
+    assert 3 == sum(expected in text for _, text in found)
+
+
+def test_documented_questions_are_read_as_they_are_written(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "pages.md").read_text()
+    (example,) = re.findall(r"```yaml\n(.*?)```", text, flags=re.DOTALL)
+    documented = yaml.safe_load(example)["leaderboard"]
+    described = re.findall(r"^\| `(\w+)` \|", text.partition("## Questions")[2], flags=re.MULTILINE)
+
+    assert list(QUESTION_KEYS) == described
+    assert set(QUESTION_KEYS) == {key for each in documented["questions"] for key in each}
+    assert [] == warnings(tmp_path, leaderboard=documented)

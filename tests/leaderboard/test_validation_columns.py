@@ -101,3 +101,13 @@ def test_page_warns_where_test_numbers_rank_swept_options(
 
     assert warns == (WARNING in page)
     assert not warns or f"{WARNING} (`a`; `b`) are ranked by a test metric" in page
+
+
+def test_interval_of_a_held_out_share_stays_within_its_range(bench: Bench) -> None:
+    bench.leaderboard["columns"] = ["validation.accuracy"]
+    for seed, accuracy in enumerate((0.1, 0.7)):
+        trial = bench.trial("natural", seed, 0.8, None)
+        bench.records[trial["id"]]["curves"] = epochs(accuracy)
+
+    # Without a range, t with one degree of freedom gives [-3.41, 4.21].
+    assert bench.row(bench.table(), "natural")[3].startswith(".400 [.000, 1.000]")

@@ -15,8 +15,9 @@ from advtransfer.cli import main
 from advtransfer.errors import BadInput
 from advtransfer.host import Host
 from advtransfer.publication.board import AXES, planned_axes, read_boards, recorded_axes
+from advtransfer.publication.external import Archive
 from advtransfer.publication.manifest import bundle_root, file_entries, read_manifest
-from advtransfer.publication.publish import Archive, Origin, publish_run, rebuild_pages
+from advtransfer.publication.publish import Origin, publish_run, rebuild_pages
 from advtransfer.result import Run
 from advtransfer.runner.settings import RunSettings
 

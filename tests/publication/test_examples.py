@@ -17,13 +17,8 @@ from advtransfer.cli import main
 from advtransfer.host import Host
 from advtransfer.planning import Plan
 from advtransfer.planning.nodes import SuiteIndex
-from advtransfer.publication.examples import (
-    ExampleCheck,
-    check_classes,
-    check_examples,
-    drawn_positions,
-    write_examples,
-)
+from advtransfer.publication.example_checks import ExampleCheck, check_classes, check_examples
+from advtransfer.publication.examples import drawn_positions, write_examples
 from advtransfer.publication.manifest import bundle_root, file_entries, read_manifest
 from advtransfer.publication.publish import Origin, publish_run
 from advtransfer.result import Run

@@ -18,6 +18,7 @@ from advtransfer.result.evidence import (
     unpack_array,
 )
 from advtransfer.result.record import pack_outcomes
+from advtransfer.result.verdict import BATTERY_CHECKS, REQUIRED_CHECKS
 from advtransfer.result.worst_case import worst_results
 from advtransfer.testing.records import complete_record
 from advtransfer.types import Json, Outcome
@@ -189,7 +190,9 @@ def test_worst_is_over_all_attacks_within_the_radius() -> None:
     worst = worst_results([(each, fold_result(each, batteries)) for each in records], batteries)
 
     assert {"worst_linf", "worst_l2"} == worst.keys()
-    outcomes = {name: values.tolist() for name, values in worst["worst_linf"].outcomes.items()}
+    outcomes = {
+        name: values.tolist() for name, values in worst["worst_linf"].folded.outcomes.items()
+    }
     assert outcomes == {
         "robust_accuracy@0.05": [R, R, B, R, R, W],
         "robust_accuracy@0.1": [B, B, B, U, U, W],
@@ -200,8 +203,78 @@ def test_worst_is_over_all_attacks_within_the_radius() -> None:
             if name in each["outcomes"]:
                 alone = outcome_share(unpack_array(each["outcomes"][name]))
                 assert outcome_share(np.array(values, dtype=np.uint8)).low <= alone.low
-    probe = worst["worst_linf"].probes["robust_accuracy@0.1"]
+    probe = worst["worst_linf"].folded.probes["robust_accuracy@0.1"]
     assert (6, 0) == (probe.count, probe.missed)
+
+
+def with_checks(record: Record, *grades: tuple[str, str], limit: float = 0.05) -> Record:
+    """Give a result or battery the checks that a verdict needs, all passed but those of `grades`."""
+    names = dict.fromkeys(REQUIRED_CHECKS, "pass") | dict(grades)
+    return record | {
+        "checks": [
+            {"name": name, "grade": grade, "value": 0.0, "limit": limit, "samples": 100, "text": ""}
+            for name, grade in names.items()
+            if record["kind"] == "result" or name in BATTERY_CHECKS - {"missed", "finished"}
+        ]
+    }
+
+
+WEAK = [R] * 60 + [B] * 40
+STRONG = [B] * 29 + [R] * 31 + [B] * 40
+
+
+@pytest.mark.parametrize(
+    ("attacks", "masking", "expected"),
+    [
+        # The host broke 30 images; the strong attack missed one of them, the weak one all.
+        ([WEAK], "pass", "suspicious"),
+        ([STRONG], "pass", "checked"),
+        ([WEAK, STRONG], "pass", "checked"),
+        ([STRONG, WEAK], "pass", "checked"),
+        ([WEAK, WEAK], "pass", "suspicious"),
+        ([WEAK, STRONG], "suspicious", "suspicious"),
+        ([WEAK, STRONG], "fail", "invalid"),
+        # What one attack left unknown stays so where no other broke it.
+        ([[U] * 60 + [B] * 40, STRONG], "pass", "suspicious"),
+        ([[U] * 29 + [R] * 31 + [B] * 40, STRONG], "pass", "checked"),
+    ],
+)
+def test_worst_is_judged_by_what_all_attacks_missed(
+    attacks: Sequence[Sequence[int]], masking: str, expected: str
+) -> None:
+    host = with_checks(battery([[B] * 30 + [R] * 30 + [B] * 40]), ("noise", masking))
+    batteries = BatteryIndex([host])
+    records = [
+        with_checks(result({"robust_accuracy@0.1": each}, batteries=host["id"])) for each in attacks
+    ]
+
+    worst = worst_results([(each, fold_result(each, batteries)) for each in records], batteries)
+
+    assert expected == worst["worst_linf"].verdict.value
+    missed = min(sum(each[place] in (R, U) for place in range(30)) for each in attacks)
+    assert missed == worst["worst_linf"].folded.probes["robust_accuracy@0.1"].missed
+
+
+def test_worst_keeps_the_strictest_limit_and_other_faults_of_its_attacks() -> None:
+    # 5 of 100 missed: the lower bound 2.4 points is above 2 and below 5.
+    host = with_checks(battery([[B] * 30 + [R] * 30 + [B] * 40]))
+    batteries = BatteryIndex([host])
+    weak = result({"robust_accuracy@0.1": WEAK}, batteries=host["id"])
+    good = result({"robust_accuracy@0.1": [B] * 25 + [R] * 35 + [B] * 40}, batteries=host["id"])
+
+    def verdict_of(*records: Record) -> str:
+        folded_results = [(each, fold_result(each, batteries)) for each in records]
+        return worst_results(folded_results, batteries)["worst_linf"].verdict.value
+
+    assert "checked" == verdict_of(with_checks(weak), with_checks(good))
+    assert "suspicious" == verdict_of(with_checks(weak), with_checks(good, limit=0.02))
+    illegal = with_checks(weak, ("legal_examples", "fail"))
+    assert "invalid" == verdict_of(illegal, with_checks(good))
+    # Without the samples of a battery only the recorded checks can tell.
+    batteries = BatteryIndex([])
+    assert "suspicious" == verdict_of(
+        with_checks(weak, ("missed", "suspicious")), with_checks(good)
+    )
 
 
 @pytest.mark.parametrize(

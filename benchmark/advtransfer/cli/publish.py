@@ -13,7 +13,8 @@ from advtransfer.cli.output import print_note, print_product
 from advtransfer.errors import BadInput, Problem
 from advtransfer.files import default_cache_root
 from advtransfer.host import Host
-from advtransfer.publication.publish import Archive, Origin, publish_run
+from advtransfer.publication.external import Archive
+from advtransfer.publication.publish import Origin, publish_run
 from advtransfer.result import Run
 from advtransfer.text import printable_text
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -11,6 +12,8 @@ from advtransfer.cli.completions import complete_run
 from advtransfer.cli.output import print_note, print_product
 from advtransfer.host import Host
 from advtransfer.publication.board_check import load_boards
+from advtransfer.publication.bundle_files import file_faults
+from advtransfer.publication.external import whole_bundle
 from advtransfer.publication.manifest import EXAMPLE_FOLDER
 from advtransfer.publication.report import verification_lines
 from advtransfer.publication.verify import verify_bundle
@@ -50,6 +53,14 @@ from advtransfer.publication.verify import verify_bundle
     is_flag=True,
     help="Accept a suite that has no board here; its bundle is held against itself alone.",
 )
+@click.option(
+    "--external",
+    "archives",
+    multiple=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="An archive that the manifest of BUNDLE names, downloaded from its URL.",
+)
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -59,35 +70,50 @@ def command(
     seed: int | None,
     trusted: tuple[str, ...],
     no_board: bool,
+    archives: tuple[Path, ...],
 ) -> None:
     """Check BUNDLE, a folder such as leaderboard/results/quickstart/advtransfer.
 
     Ids, numbers, grades and verdicts are made again from what was asked and from the outcomes of
     images, and held against the board of this checkout. Nothing is run without --replay.
 
+    What the manifest says to be in an archive elsewhere is checked if --external gives the file, first
+    by its digest, and named otherwise.
+
     The exit code is 0 if nothing is wrong, and 1 otherwise.
     """
     host = Host.discover()
     local_boards = load_boards(bundle, boards, host)
-    verification = verify_bundle(bundle, boards=local_boards, host=host, needs_board=not no_board)
-    failed = bool(verification.faults)
-    for fault in verification.faults:
-        print_note(str(fault))
-    print_product("\n".join(verification_lines(verification, replayed=replay is not None)))
-    if not failed and (bundle / EXAMPLE_FOLDER).exists():
-        # Here alone, since it imports torch.
-        from advtransfer.publication.examples import check_examples
-
-        examples = check_examples(bundle, host=host, trusted=trusted)
-        for fault in examples.faults:
+    failed = False
+    # A link or a file too large may not even be opened, nor copied.
+    with whole_bundle(bundle, [] if file_faults(bundle) else archives) as whole:
+        verification = verify_bundle(
+            bundle, boards=local_boards, host=host, needs_board=not no_board, whole=whole
+        )
+        failed = bool(verification.faults)
+        for fault in verification.faults:
             print_note(str(fault))
-        print_product("\n".join(examples.lines()))
-        failed = bool(examples.faults)
-    if replay is not None and not failed:
-        # Here alone, since it imports what runs suites.
-        from advtransfer.publication.replay import replay_bundle
+        print_product("\n".join(verification_lines(verification, replayed=replay is not None)))
+        if not failed and (whole.path / EXAMPLE_FOLDER).exists():
+            # Here alone, since it imports torch.
+            from advtransfer.publication.example_checks import check_examples
 
-        result = replay_bundle(verification, count=replay, seed=seed, trusted=trusted, host=host)
-        print_product("\n".join(result.lines()))
-        failed = not result.agrees
+            examples = check_examples(whole.path, host=host, trusted=trusted)
+            for fault in examples.faults:
+                print_note(str(fault))
+            print_product("\n".join(examples.lines()))
+            failed = bool(examples.faults)
+        if replay is not None and not failed:
+            # Here alone, since it imports what runs suites.
+            from advtransfer.publication.replay import replay_bundle
+
+            result = replay_bundle(
+                replace(verification, bundle=whole.path),
+                count=replay,
+                seed=seed,
+                trusted=trusted,
+                host=host,
+            )
+            print_product("\n".join(result.lines()))
+            failed = not result.agrees
     ctx.exit(1 if failed else 0)

@@ -18,6 +18,7 @@ from advtransfer.leaderboard.markdown import escape_markdown, inline_code, markd
 from advtransfer.leaderboard.probes import combine_probes, rank_groups
 from advtransfer.leaderboard.questions_config import read_questions
 from advtransfer.leaderboard.ranking import requested_ranking
+from advtransfer.leaderboard.result_data import ResultData
 from advtransfer.leaderboard.run_data import RunData
 from advtransfer.leaderboard.table_rows import LeaderboardRow, find_column, group_rows
 from advtransfer.planning import Trial
@@ -60,6 +61,9 @@ MARK_LEGEND = (
     "✓: checked. The checks of the model found no sign of masked gradients; the number beside the "
     "mark is the share of the images attacked by the host, in points, that only the host broke. At "
     "most: the host attacked a part of the test images, or none, so the number is an upper bound. "
+    "Suspicious: signs of masked gradients, or an attack that missed surely more than 5 points (a strong "
+    "one 2), which makes its number doubtful and not the model; `worst_linf`, `worst_l2` and `worst_l1` "
+    "are judged by what all attacks together missed. "
     "Rows without a battery are ranked after the checked ones. Never ranked: rows whose batteries "
     "attacked other images than those of most rows, suspicious and invalid results, and fits that "
     "did not learn."
@@ -130,7 +134,7 @@ def unranked_section(data: RunData) -> str:
                 verdict = result.verdict
                 if not verdict.is_ranked:
                     severity = WORST_FIRST.index(verdict.value)
-                    grouped[severity, label, verdict.reason].append(trial)
+                    grouped[severity, label, _doubt_reason(result)].append(trial)
     rows: list[list[str]] = []
     for severity, label, reason in sorted(grouped):
         trials = grouped[severity, label, reason]
@@ -145,6 +149,16 @@ def unranked_section(data: RunData) -> str:
     if others := _trials_with_other_images(data):
         rows.append(_reason_row("other images", OTHER_IMAGES_REASON, others))
     return _reason_section("Results that are not ranked", ("verdict", "results"), rows)
+
+
+def _doubt_reason(result: ResultData) -> str:
+    """Return why a result is not ranked; of missed samples first how many its attack missed."""
+    reason = result.verdict.reason
+    shares = [metric.probe.missed_share for metric in result.metrics.values() if metric.probe]
+    missed = max((share for share in shares if share is not None), default=0.0)
+    if result.verdict.value != "suspicious" or "missed" not in reason or not missed:
+        return reason
+    return f"its attack missed {100 * missed:.1f} points, which the host broke ({reason})"
 
 
 def _trials_with_other_images(data: RunData) -> list[Trial]:

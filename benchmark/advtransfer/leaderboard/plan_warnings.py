@@ -15,6 +15,7 @@ from advtransfer.leaderboard.questions_families import (
     SourceParents,
     count_origins,
     family_sizes,
+    first_label,
 )
 from advtransfer.leaderboard.questions_points import QuestionScope, trials_by_scope
 from advtransfer.node import Node
@@ -156,9 +157,11 @@ def source_parents(suite: Suite) -> SourceParents:
 
 
 def _hypotheses(question: Question, labelled: Mapping[str, Sequence[Trial]]) -> list[Hypothesis]:
-    trials = frozenset(trial.id for trials in labelled.values() for trial in trials)
+    trials = [trial for of_label in labelled.values() for trial in of_label]
+    outcome = first_label(question.outcome, trials)
+    ids = frozenset(trial.id for trial in trials)
     return [
-        Hypothesis(predictor, question.outcome, question.across, trials)
+        Hypothesis(first_label(predictor, trials), outcome, question.across, ids)
         for predictor in question.predictors
     ]
 

@@ -12,6 +12,7 @@ from advtransfer.leaderboard.questions_controls import ScopeControls, scope_cont
 from advtransfer.leaderboard.questions_families import (
     Hypothesis,
     count_origins,
+    first_label,
     hypothesis_families,
 )
 from advtransfer.leaderboard.questions_points import (
@@ -111,8 +112,11 @@ def _uncorrected_result(
     labelled: Mapping[str, Sequence[Trial]],
     data: RunData,
 ) -> PredictorResult:
-    trials = frozenset(trial.id for trials in labelled.values() for trial in trials)
-    hypothesis = Hypothesis(points.predictor.key, points.outcome.key, question.across, trials)
+    trials = [trial for of_label in labelled.values() for trial in of_label]
+    predictor_key = first_label(points.predictor.key, trials)
+    outcome_key = first_label(points.outcome.key, trials)
+    ids = frozenset(trial.id for trial in trials)
+    hypothesis = Hypothesis(predictor_key, outcome_key, question.across, ids)
     if not points.points:
         return PredictorResult(points, hypothesis, dict.fromkeys(COEFFICIENTS, Association(None)))
     predictor, outcome = points.value_arrays

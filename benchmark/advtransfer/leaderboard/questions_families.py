@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
+from advtransfer.leaderboard.questions_config import owning_evaluation
 from advtransfer.planning import Trial
 
 SourceParents: TypeAlias = Mapping[str, Sequence[str]]
@@ -15,12 +16,29 @@ SourceParents: TypeAlias = Mapping[str, Sequence[str]]
 
 
 class Hypothesis(NamedTuple):
-    """That a predictor is associated with an outcome over the trials of one scope."""
+    """That a predictor is associated with an outcome over the trials of one scope.
+
+    Both are columns by `first_label`, so that a second label of one evaluation is no other hypothesis.
+    """
 
     predictor: str
     outcome: str
     across: str
     trials: frozenset[str]
+
+
+def first_label(column: str, trials: Sequence[Trial]) -> str:
+    """Return a column by the first label that its evaluation has, ``a.accuracy`` for ``b.accuracy``.
+
+    Two labels are of one evaluation if their results have the same ids in every trial.
+    """
+    labels = {label for trial in trials for label in trial.evaluations}
+    owner = owning_evaluation(column, labels)
+    if owner is None:
+        return column
+    ids = [trial.evaluations.get(owner) for trial in trials]
+    equal = [label for label in labels if [trial.evaluations.get(label) for trial in trials] == ids]
+    return min(equal) + column.removeprefix(owner)
 
 
 def hypothesis_families(hypotheses: Iterable[Hypothesis]) -> list[tuple[Hypothesis, ...]]:

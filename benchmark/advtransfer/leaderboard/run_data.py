@@ -30,7 +30,7 @@ from advtransfer.result.evidence import (
     fold_result,
     unlearned_reason,
 )
-from advtransfer.result.verdict import Verdict, verdict_from_checks, worst_verdict
+from advtransfer.result.verdict import Verdict, verdict_from_checks
 from advtransfer.result.worst_case import worst_results
 from advtransfer.suite.figure_settings import requested_curves
 from advtransfer.types import Json
@@ -299,12 +299,12 @@ def _fold_results(
             behind = [data.results[id] for label in labels for id in present[label]]
             data.worst[trial.id, worst_label] = ResultData(
                 "",
-                _folded_metrics({}, worst),
-                worst_verdict([each.verdict for each in behind]),
+                _folded_metrics({}, worst.folded),
+                worst.verdict,
                 test_id=behind[0].test_id,
-                sample_outcomes=worst.outcomes,
+                sample_outcomes=worst.folded.outcomes,
             )
-            data.derived_metrics.setdefault(worst_label, set()).update(worst.outcomes)
+            data.derived_metrics.setdefault(worst_label, set()).update(worst.folded.outcomes)
 
 
 def _attacked_labels(data: RunData, folded: Mapping[str, FoldedResult]) -> dict[str, set[str]]:
@@ -377,6 +377,8 @@ def _add_fit(data: RunData, id: str, record: JsonObject) -> None:
     if curves is not None:
         data.curves[id] = curves
     if measured := validation_metrics(record):
-        metrics = {name: Metric(value, value) for name, value in measured.items()}
+        metrics = {
+            name: Metric(value, value, is_plugin_share=True) for name, value in measured.items()
+        }
         data.validation[id] = ResultData("", metrics, Verdict("unchecked", "to choose by"))
         data.derived_metrics.setdefault(VALIDATION_LABEL, set()).update(metrics)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeAlias
 
@@ -54,6 +55,11 @@ CHECKED_NOTE = (
 AT_MOST_NOTE = (
     "At most: not every test image was attacked by the host (where there is no ✓, none), so the "
     "accuracy is an upper bound."
+)
+
+SEVERAL_ATTACKS_NOTE = (
+    "Robust accuracies of several attacks in one ball may differ: each counts what its own attack and "
+    "the host's broke; `worst_linf`, `worst_l2` and `worst_l1` join all attacks."
 )
 
 
@@ -207,6 +213,8 @@ def _caption_notes(lines: Sequence[TableLine]) -> Iterator[str]:
         yield CHECKED_NOTE
     if any(not probe.is_complete for probe in probes):
         yield AT_MOST_NOTE
+    if any(map(_has_attacks_that_differ, lines)):
+        yield SEVERAL_ATTACKS_NOTE
     if any(line.unlearned_count for line in lines):
         yield f"{UNLEARNED_MARK} A fit did not learn its task, so the row is not ranked."
     if any(line.is_incomplete and line.cells for line in lines):
@@ -280,6 +288,15 @@ def _verdict_mark(cell: TableCell) -> str:
     if missed is None or cell.verdict.value == "unchecked":
         return ""
     return f" ✓ {100 * missed:.1f}"
+
+
+def _has_attacks_that_differ(line: TableLine) -> bool:
+    """Return whether a row has different robust accuracies by several attacks of one radius."""
+    values_by_radius: defaultdict[str, set[float]] = defaultdict(set)
+    for name, cell in line.cells.items():
+        if cell.probe is not None:
+            values_by_radius[name.partition("@")[2]].add(cell.aggregate.low)
+    return any(len(values) > 1 for values in values_by_radius.values())
 
 
 def _difference_text(line: TableLine, *, name: str) -> str:

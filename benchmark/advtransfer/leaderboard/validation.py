@@ -23,6 +23,13 @@ def validation_metrics(fit: Mapping[str, Any]) -> dict[str, float]:  # Any: a re
     }
 
 
+def held_out_row(fit: Mapping[str, Any]) -> dict[str, float]:  # Any: a record's JSON
+    """Return what the curves' row that `validation_metrics` reads says of held-out images, or nothing."""
+    row = _kept_row(fit.get("curves", ()), fit.get("chosen", {}).get("epoch"))
+    columns = [column for column in VALIDATION_METRICS.values() if column in row]
+    return {column: row[column] for column in ["epoch", *columns]} if columns else {}
+
+
 def _kept_row(curves: Any, epoch: Any) -> Mapping[str, float]:  # noqa: ANN401  # Any: JSON
     """Return the curves' row of an epoch, or the last one; rows of candidates are no epochs."""
     rows = [row for row in curves if "epoch" in row]

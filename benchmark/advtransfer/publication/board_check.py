@@ -252,4 +252,4 @@ def _submission_key(
 
 def _content(record: RecordJson) -> tuple[object, ...]:
     """Return what two records of one measurement share, whoever measured it and when."""
-    return tuple(record.get(name) for name in ("asked", "metrics", "outcomes", "curves", "weights"))
+    return tuple(record.get(name) for name in ("asked", "metrics", "outcomes", "weights"))

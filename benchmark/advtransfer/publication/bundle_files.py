@@ -37,7 +37,7 @@ def file_faults(folder: Path) -> list[Fault]:
             status = path.lstat()
             if path.is_symlink() or not (path.is_file() or path.is_dir()):
                 faults.append(Fault(where, "", "found a link or a device; expected a file"))
-            elif fault := _name_fault(name):
+            elif fault := name_fault(name):
                 faults.append(Fault(where.encode(errors="replace").decode(), "", fault))
             elif path.is_file():
                 count, total = count + 1, total + status.st_size
@@ -51,7 +51,7 @@ def file_faults(folder: Path) -> list[Fault]:
     return faults
 
 
-def _name_fault(name: str) -> str | None:
+def name_fault(name: str) -> str | None:
     """Return why a file name may not be published, or None."""
     stem = name.partition(".")[0].lower()
     is_safe = name.isprintable() and not set(name) & set('\\/:*?"<>|') and len(name) <= 200

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from advtransfer import suite as suites
 from advtransfer.errors import AdvTransferError
@@ -222,3 +222,17 @@ def _trials_by_row(plan: Plan) -> Mapping[RowKey, dict[tuple[str | None, object,
         row = (trial.row, trial.adapter, trial.transfer, trial.target)
         rows.setdefault(row, {})[trial.source, trial.n, trial.seed] = trial
     return rows
+
+
+def record_cell(record: Mapping[str, Any], names: Mapping[str, str]) -> str:  # Any: JSON
+    """Return what a record is in the plan, by its id; of a battery, by that of its model."""
+    id = str(record.get("id"))
+    if id in names:
+        return names[id]
+    asked = record.get("asked")
+    inputs = asked.get("inputs") if isinstance(asked, dict) else None
+    model = inputs.get("model") if isinstance(inputs, dict) else None
+    kind = str(record.get("kind"))[:20]
+    if isinstance(model, str) and model in names:
+        return f"{names[model]}, {kind}"
+    return f"{kind} {id[:12]}"

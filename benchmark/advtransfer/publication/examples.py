@@ -10,26 +10,22 @@ from __future__ import annotations
 
 import io
 import tempfile
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
-from advtransfer.errors import AdvTransferError, BadInput, CacheError, Problem
+from advtransfer.errors import BadInput, Problem
 from advtransfer.files import write_atomic
 from advtransfer.host import Host
 from advtransfer.node import Node, canonical_json
 from advtransfer.planning import Plan, Trial
 from advtransfer.planning.nodes import SuiteIndex
-from advtransfer.publication.bundle_files import MAX_BUNDLE_FILE_BYTES, without_folder
-from advtransfer.publication.cells import Fault
-from advtransfer.publication.challenge import EXAMPLE_KINDS, array_problems
 from advtransfer.publication.manifest import EXAMPLE_FOLDER
-from advtransfer.publication.trusted_plugins import require_trusted
 from advtransfer.result import Run
-from advtransfer.result.bounded_reading import read_bytes, read_json, read_npz
+from advtransfer.result.bounded_reading import read_bytes
 from advtransfer.result.evidence import (
     Ball,
     BatteryIndex,
@@ -39,12 +35,11 @@ from advtransfer.result.evidence import (
 )
 from advtransfer.result.run_folder import record_bytes
 from advtransfer.suite import load
-from advtransfer.types import Examples, Json, Outcome, Samples
+from advtransfer.types import Examples, Json, Outcome
 from advtransfer.types.metric_names import CLAIM_PREFIX
 from advtransfer.worker.refit import RefittedModel, refitted_model
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
     import torch
 
 RecordJson: TypeAlias = Mapping[str, Any]  # Any: JSON
@@ -67,37 +62,6 @@ class Claim:
     def file(self) -> str:
         """The file of its examples in the bundle."""
         return f"{EXAMPLE_FOLDER}/{self.record['id']}/{self.metric}.npz"
-
-
-@dataclass(slots=True)
-class ExampleCheck:
-    """What was found in the examples of a bundle.
-
-    Attributes:
-        faults: All that is wrong, by file.
-        notes: What could not be checked here.
-        files: Number of files that were checked.
-        given: Number of examples in them.
-        drawn: Number of images that the sample asks for.
-    """
-
-    faults: list[Fault] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    files: int = 0
-    given: int = 0
-    drawn: int = 0
-
-    def lines(self) -> list[str]:
-        """Return the report."""
-        checked = (
-            f"examples: {self.given:,} of {self.drawn:,} drawn images in {self.files:,} files are in "
-            "test part, ball and box (float64)"
-        )
-        lines = [checked] if self.files and not self.faults else []
-        lines += [f"note: {note}" for note in self.notes]
-        if self.faults:
-            lines.append(f"{len(self.faults):,} faults of examples")
-        return lines
 
 
 def trial_claims(trial: Trial, records: Mapping[str, RecordJson], count: int) -> list[Claim]:
@@ -163,13 +127,13 @@ def write_examples(
     given = asked = 0
     problems: list[Problem] = []
     plan = Plan.from_json(run.read_plan())
-    with _suite_index(folder, plan, host) as index:
+    with suite_index(folder, plan, host) as index:
         for trial in plan.trials:
             claims = trial_claims(trial, records, count)
             if trial.skipped or trial.id not in records or not claims:
                 continue
             asked += sum(len(claim.drawn) for claim in claims)
-            with _trial_model(index, trial, claims, host, cache, device) as model:
+            with trial_model(index, trial, claims, host, cache, device) as model:
                 if model.weights != records[trial.id]["weights"]["digest"]:
                     problems.append(_other_weights(trial))
                     continue
@@ -230,7 +194,7 @@ def _npz_bytes(keys: list[int], inputs: torch.Tensor) -> bytes:
 
 
 @contextmanager
-def _suite_index(folder: Path, plan: Plan, host: Host) -> Iterator[SuiteIndex]:
+def suite_index(folder: Path, plan: Plan, host: Host) -> Iterator[SuiteIndex]:
     """Load the suite of a bundle, from a file that has its name."""
     with tempfile.TemporaryDirectory(prefix="advtransfer-examples-") as scratch:
         path = Path(scratch) / f"{plan.suite}.yaml"
@@ -239,7 +203,7 @@ def _suite_index(folder: Path, plan: Plan, host: Host) -> Iterator[SuiteIndex]:
 
 
 @contextmanager
-def _trial_model(
+def trial_model(
     index: SuiteIndex,
     trial: Trial,
     claims: Iterable[Claim],
@@ -247,7 +211,8 @@ def _trial_model(
     cache: Path,
     device: str = "cpu",
 ) -> Iterator[RefittedModel]:
-    test = _test_nodes(index, trial)[str(next(iter(claims)).record["id"])]
+    """Load the fitted model of a trial, or fit it again, with the test part of its claims."""
+    test = test_nodes(index, trial)[str(next(iter(claims)).record["id"])]
     with (
         tempfile.TemporaryDirectory(prefix="advtransfer-examples-") as scratch,
         refitted_model(
@@ -262,167 +227,6 @@ def _trial_model(
         yield model
 
 
-def _test_nodes(index: SuiteIndex, trial: Trial) -> dict[str, Node]:
+def test_nodes(index: SuiteIndex, trial: Trial) -> dict[str, Node]:
     """Return the node of the test part by the id of each result of a trial."""
     return {node.id: cast("Node", node.inputs["test"]) for node in index.trial_results(trial)}
-
-
-# --- verify ---
-
-
-def check_examples(folder: Path, *, host: Host, trusted: Collection[str] = ()) -> ExampleCheck:
-    """Hold the examples of a verified bundle against test part, ball and box, in float64.
-
-    Only a model can tell whether they are misclassified (`check_classes`).
-    """
-    found = ExampleCheck()
-    run = Run(folder)
-    plan = Plan.from_json(run.read_plan())
-    try:
-        claims = _read_claims(run, plan, found)
-        with _suite_index(folder, plan, host) as index:
-            require_trusted(index, [trial for trial, own in claims if own], trusted, host)
-            _check_trials(folder, index, claims, host, found)
-    except AdvTransferError as error:
-        text = without_folder(error, folder).splitlines()[0]
-        found.notes.append(f"examples not checked: {text}")
-    return found
-
-
-def _read_claims(run: Run, plan: Plan, found: ExampleCheck) -> list[tuple[Trial, list[Claim]]]:
-    """Return the claims that the stated sample covers; add files that belong to none of them."""
-    try:
-        count = read_json(run.path / SAMPLE_FILE, limit=1 << 10).get("count")
-    except (CacheError, AttributeError, OSError) as error:
-        found.faults.append(Fault(SAMPLE_FILE, "", without_folder(error, run.path)))
-        return []
-    if type(count) is not int or not 0 < count <= MAX_COUNT:
-        text = f"found the count {str(count)[:40]}; expected 1 to {MAX_COUNT}"
-        found.faults.append(Fault(SAMPLE_FILE, "", text))
-        return []
-    records: dict[str, RecordJson] = {str(record["id"]): record for record in run.read_records()}
-    claims = [(trial, trial_claims(trial, records, count)) for trial in plan.trials]
-    known = {claim.file for _, own in claims for claim in own} | {SAMPLE_FILE}
-    for path in sorted((run.path / EXAMPLE_FOLDER).rglob("*")):
-        name = path.relative_to(run.path).as_posix()
-        if path.is_file() and name not in known:
-            text = "found examples of no robust accuracy with broken images; expected none"
-            found.faults.append(Fault(name, "", text))
-    return claims
-
-
-def _check_trials(
-    folder: Path,
-    index: SuiteIndex,
-    claims: Iterable[tuple[Trial, list[Claim]]],
-    host: Host,
-    found: ExampleCheck,
-) -> None:
-    from advtransfer.worker.object_builder import dataset_of, drawn_test_part, samples_digest
-
-    for trial, own in claims:
-        nodes = _test_nodes(index, trial) if own else {}
-        for claim in own:
-            found.drawn += len(claim.drawn)
-            if not (folder / claim.file).exists():
-                continue
-            node = nodes[str(claim.record["id"])]
-            try:
-                dataset = dataset_of(host, cast("Node", node.inputs["data"]))
-                test = drawn_test_part(dataset, node)
-            except (AdvTransferError, OSError) as error:
-                reason = str(error).splitlines()[0][:300]
-                found.notes.append(f"examples not checked: data not at hand ({reason})")
-                return
-            if samples_digest(test) != claim.record["provenance"]["data"].get("test"):
-                found.notes.append(f"examples not checked: other data here for {trial.target}")
-                return
-            found.files += 1
-            read, faults = _read_examples(folder, claim, test)
-            found.faults += [Fault(claim.file, trial.name, text) for text in faults]
-            found.given += len(read.positions) if read else 0
-
-
-def _read_examples(folder: Path, claim: Claim, test: Samples) -> tuple[Examples | None, list[str]]:
-    """Return the examples of one file, None if it cannot be used, and everything wrong in it."""
-    from advtransfer.worker.verification.examples import allowed_examples
-
-    try:
-        arrays = read_npz(folder / claim.file, EXAMPLE_KINDS, limit=32 * MAX_BUNDLE_FILE_BYTES)
-    except CacheError as error:
-        return None, [without_folder(error, folder)]
-    problems = [
-        f"found {each.found}; expected {each.expected}" for each in array_problems(arrays, test)
-    ]
-    if problems:
-        return None, problems
-    examples = _examples_of(arrays, claim, test)
-    allowed = allowed_examples(examples, test=test)
-    illegal = arrays["keys"][(~allowed).numpy()].tolist()
-    faults: list[str] = []
-    if illegal:
-        faults.append(
-            f"found {len(illegal)} examples outside of ball ({claim.ball.norm} {claim.ball.eps:g}) or "
-            f"box, or not finite, such as of key {illegal[0]}; expected none"
-        )
-    others = sorted(set(examples.positions.tolist()) - set(claim.drawn))
-    if others:
-        faults.append(
-            f"found the key {test.keys[others[0]]}; expected only keys of the drawn images"
-        )
-    return examples, faults
-
-
-def _examples_of(
-    arrays: Mapping[str, npt.NDArray[Any]],  # Any: the dtypes of `EXAMPLE_KINDS`
-    claim: Claim,
-    test: Samples,
-) -> Examples:
-    import torch
-
-    position_by_key = {key: position for position, key in enumerate(test.keys)}
-    positions = torch.tensor([position_by_key[int(key)] for key in arrays["keys"]]).long()
-    norm = cast('Literal["linf", "l2", "l1"]', claim.ball.norm)
-    # A copy, since the array is a view of bytes that cannot be written.
-    return Examples(
-        claim.metric, norm, claim.ball.eps, positions, torch.from_numpy(arrays["inputs"].copy())
-    )
-
-
-def check_classes(
-    folder: Path, trials: Iterable[Trial], *, index: SuiteIndex, host: Host, cache: Path
-) -> ExampleCheck:
-    """Hold the examples of some trials against their models, fitted again: each must be misclassified."""
-    from advtransfer.worker.verification.examples import legal_examples
-
-    found = ExampleCheck()
-    run = Run(folder)
-    plan = Plan.from_json(run.read_plan())
-    claims = {trial.id: own for trial, own in _read_claims(run, plan, found)}
-    weights = {
-        str(record["id"]): cast("RecordJson", record["weights"])["digest"]
-        for record in run.read_records()
-        if record["kind"] == "fit"
-    }
-    for trial in trials:
-        own = [each for each in claims.get(trial.id, []) if (folder / each.file).exists()]
-        if not own:
-            continue
-        with _trial_model(index, trial, own, host, cache) as model:
-            if model.weights != weights[trial.id]:
-                found.notes.append(f"examples of {trial.name} not replayed: other weights here")
-                continue
-            for claim in own:
-                examples, faults = _read_examples(folder, claim, model.test)
-                if examples is not None:
-                    legal = legal_examples(
-                        examples, test=model.test, model=model.model, device=model.device
-                    )
-                    found.given += int(legal.sum())
-                    if wrong := int((~legal).sum()):
-                        faults.append(
-                            f"found {wrong} examples that the model, fitted again, does not "
-                            "misclassify, or outside of ball or box; expected none"
-                        )
-                found.faults += [Fault(claim.file, trial.name, text) for text in faults]
-    return found

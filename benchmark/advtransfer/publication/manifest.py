@@ -48,13 +48,18 @@ FILE_FIELDS: Mapping[str, type] = {"bytes": int, "sha256": str}
 EXTERNAL_FIELDS: Mapping[str, type] = {"url": str, "sha256": str, "bytes": int, "holds": list}
 
 
-def bundle_leaves(run: Run) -> list[bytes]:
+def bundle_leaves(run: Run, external: Iterable[JsonObject] = ()) -> list[bytes]:
     """Return the leaves of a submission's Merkle tree, in their order.
 
     These are the canonical JSON (RFC 8785) of each record in the order of their ids, of each
     attempt in the order of theirs, of the plan, the bytes of ``suite.yaml``, the canonical JSON of
-    each environment in the order of their digests, and the bytes of each file of examples in the
-    order of the paths.
+    each environment in the order of their digests, the bytes of each file of examples in the order
+    of the paths, and the canonical JSON of ``{bytes, sha256}`` of each archive in the order of their
+    digests: what is in an archive is held by its digest, wherever it is kept.
+
+    Args:
+        run: The submission.
+        external: Its archives, as in the manifest.
 
     Raises:
         BadInput: Names every value that has no canonical JSON (lone surrogates, integers above 2^53).
@@ -75,12 +80,23 @@ def bundle_leaves(run: Run) -> list[bytes]:
         for path in sorted((run.path / EXAMPLE_FOLDER).rglob("*"))
         if path.is_file()
     ]
-    return [*_canonical_bytes(values), suite, *_canonical_bytes(described), *examples]
+    archives = [
+        (f"the archive {sha256[:12]}", {"bytes": size, "sha256": sha256})
+        for sha256, size in sorted((each["sha256"], each["bytes"]) for each in external)
+    ]
+    return [
+        *_canonical_bytes(values),
+        suite,
+        *_canonical_bytes(described),
+        *examples,
+        *_canonical_bytes(archives),
+    ]
 
 
 def bundle_root(run: Run) -> str:
     """Return the Merkle root of a submission (see `bundle_leaves`)."""
-    return merkle_root(bundle_leaves(run))
+    external = cast("list[JsonObject]", read_manifest(run.path)["external"])
+    return merkle_root(bundle_leaves(run, external))
 
 
 def make_manifest(
@@ -104,11 +120,13 @@ def make_manifest(
         licence: The SPDX id of the licence of the records.
         citation: The file in the bundle with the citation.
         board: The digest of the board's version.
-        external: Archives elsewhere, as ``{url, sha256, bytes, holds}``.
+        external: Archives elsewhere, as ``{url, sha256, bytes, holds}``, `holds` the
+            folders that are in it.
     """
     plan = run.read_plan()
     records = list(run.read_records())
-    leaves = bundle_leaves(run)
+    archives = [dict(archive) for archive in external]
+    leaves = bundle_leaves(run, archives)
     environments = run.read_environments()
     libraries = _library_versions(environments.values())
     return {
@@ -128,7 +146,7 @@ def make_manifest(
         "leaves": len(leaves),
         "root": merkle_root(leaves),
         "files": file_entries(run.path),
-        "external": [dict(archive) for archive in external],
+        "external": cast("list[Json]", archives),
         "date": newest_date(records),
     }
 

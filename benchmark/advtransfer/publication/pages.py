@@ -23,6 +23,7 @@ from advtransfer.leaderboard.page import Page
 from advtransfer.leaderboard.publish import encode_page
 from advtransfer.planning import Plan, Trial
 from advtransfer.publication.board import AxisIds, Board, Submission, read_boards, recorded_axes
+from advtransfer.publication.external import shorten_record
 from advtransfer.publication.manifest import bundle_root
 from advtransfer.result import Record, Run
 from advtransfer.result.challenges import Challenge
@@ -228,14 +229,17 @@ def withdrawn_copies(
         path = folder / "results" / board.suite / each.name
         if each.status != "withdrawn" or each.name in accepted or not path.is_dir():
             continue
-        originals = {str(record["id"]): record for record in Run.open(path).read_records()}
+        # Shortened, since one of both may keep its complete records in an archive.
+        originals = {
+            str(record["id"]): shorten_record(record) for record in Run.open(path).read_records()
+        }
         for name, run in accepted.items():
             # What a withdrawn submission copied from an earlier one stays that one's.
             if names.index(name) > position:
                 same = {
                     str(record["id"])
                     for record in run.read_records()
-                    if originals.get(str(record["id"])) == record
+                    if originals.get(str(record["id"])) == shorten_record(record)
                 }
                 copies[name] = copies.get(name, frozenset()) | same
     return {name: ids for name, ids in copies.items() if ids}

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import cast
 
 from advtransfer.errors import BadInput, Problem
 from advtransfer.files import (
     delete_if_present,
-    file_sha256,
     remove_atomic,
     temporary_path,
     write_atomic,
@@ -30,26 +27,17 @@ from advtransfer.publication.board import (
     recorded_facts,
     write_board,
 )
+from advtransfer.publication.external import Archive, move_to_archive, require_size
 from advtransfer.publication.in_memory import in_memory_problems
-from advtransfer.publication.manifest import (
-    EXAMPLE_FOLDER,
-    MANIFEST_FILE,
-    make_manifest,
-    read_manifest,
-)
+from advtransfer.publication.manifest import MANIFEST_FILE, make_manifest, read_manifest
 from advtransfer.publication.pages import freeze_page, submission_of, write_pages
-from advtransfer.result import Record, Run
+from advtransfer.result import Run
 from advtransfer.result.bundle import write_bundle
 from advtransfer.result.run_folder import record_bytes
 from advtransfer.result.validation import path_without_links
-from advtransfer.types import Json
 
 CITATION_FILE = "citation"
 MAX_CITATION_BYTES = 64 << 10
-MAX_FILE_BYTES = 1 << 20
-MAX_BUNDLE_BYTES = 10 << 20
-MOVED_FOLDERS = ("samples", "files", EXAMPLE_FOLDER)
-"""Folders that ``--external`` moves into an archive."""
 NAME_PATTERN = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62}[A-Za-z0-9])?")
 RESERVED_NAMES = frozenset({"boards", "results", "versions", "manifests"})
 # Names of devices: a repository with such a folder cannot be checked out on Windows.
@@ -93,14 +81,6 @@ LICENCES = frozenset(
     }
 )
 """Identifiers of the SPDX list that data and code are published under."""
-
-
-@dataclass(frozen=True, slots=True)
-class Archive:
-    """Where arrays and files of a large submission are kept: the file to write, and its later URL."""
-
-    path: Path
-    url: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -370,8 +350,7 @@ def _write_submission(
     write_atomic(folder / CITATION_FILE, _read_citation(origin.citation))
     if add_examples is not None:
         add_examples(folder)
-    external = [] if archive is None else [_move_to_archive(folder, archive)]
-    _require_size(folder, archive)
+    external = [] if archive is None else [move_to_archive(folder, archive)]
     manifest = make_manifest(
         Run(folder),
         name=origin.name,
@@ -382,6 +361,7 @@ def _write_submission(
         external=external,
     )
     write_atomic(folder / MANIFEST_FILE, record_bytes(manifest))
+    require_size(folder, archive)
 
 
 def _copy_shown_files(run: Run, folder: Path, data: RunData) -> None:
@@ -391,52 +371,3 @@ def _copy_shown_files(run: Run, folder: Path, data: RunData) -> None:
         if size is not None and size <= MAX_PUBLISHED_BYTES:
             source = path_without_links(run.path, run.path / figure.path)
             write_atomic(folder / figure.path, source.read_bytes())
-
-
-def _files_below(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.is_file())
-
-
-def _move_to_archive(folder: Path, archive: Archive) -> Record:
-    """Move arrays and files into a zip file; return its entry in the manifest.
-
-    The same files give the same bytes.
-    """
-    moved = [path for name in MOVED_FOLDERS for path in _files_below(folder / name)]
-    names = [path.relative_to(folder).as_posix() for path in moved]
-    archive.path.parent.mkdir(parents=True, exist_ok=True)
-    with zipfile.ZipFile(archive.path, "w") as file:
-        for path, name in zip(moved, names, strict=True):
-            file.writestr(zipfile.ZipInfo(name), path.read_bytes())
-    for name in MOVED_FOLDERS:
-        delete_if_present(folder / name)
-    return {
-        "url": archive.url,
-        "sha256": file_sha256(archive.path),
-        "bytes": archive.path.stat().st_size,
-        "holds": cast("list[Json]", names),
-    }
-
-
-def _require_size(folder: Path, archive: Archive | None) -> None:
-    paths = _files_below(folder)
-    problems = list(_size_problems(folder, paths, archive))
-    if problems:
-        raise BadInput(problems)
-
-
-def _size_problems(
-    folder: Path, paths: Sequence[Path], archive: Archive | None
-) -> Iterator[Problem]:
-    sizes = {path.relative_to(folder).as_posix(): path.stat().st_size for path in paths}
-    next_step = "keep arrays and files elsewhere: --external URL --archive FILE, or publish fewer --examples"
-    if archive is not None:
-        next_step = "publish a suite of fewer trials"
-    for name, size in sizes.items():
-        if size > MAX_FILE_BYTES:
-            expected = f"at most {MAX_FILE_BYTES:,} in one file"
-            yield Problem(f"{name!r} of {size:,} bytes", expected, next_step)
-    total = sum(sizes.values())
-    if total > MAX_BUNDLE_BYTES:
-        found = f"a submission of {total:,} bytes"
-        yield Problem(found, f"at most {MAX_BUNDLE_BYTES:,}", next_step)

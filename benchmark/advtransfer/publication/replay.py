@@ -230,7 +230,7 @@ def _replay_examples(
     if not (bundle / EXAMPLE_FOLDER).exists():
         return (), ()
     # Here, since most bundles bring none, and it imports torch.
-    from advtransfer.publication.examples import check_classes
+    from advtransfer.publication.example_checks import check_classes
 
     index = SuiteIndex(load(str(folder / f"{plan.suite}.yaml"), host))
     found = check_classes(bundle, drawn, index=index, host=host, cache=folder / "cache")

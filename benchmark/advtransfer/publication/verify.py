@@ -25,7 +25,8 @@ from advtransfer.publication.bundle_files import (
     manifest_differences,
     without_folder,
 )
-from advtransfer.publication.cells import Fault, cell_names
+from advtransfer.publication.cells import Fault, cell_names, record_cell
+from advtransfer.publication.external import WholeBundle, shortening_faults, whole_bundle
 from advtransfer.publication.in_memory import EXPECTED, is_in_memory
 from advtransfer.publication.manifest import read_manifest
 from advtransfer.publication.recompute import (
@@ -93,7 +94,12 @@ class _BundleRecords:
 
 
 def verify_bundle(
-    folder: Path, *, boards: LocalBoards, host: Host, needs_board: bool = True
+    folder: Path,
+    *,
+    boards: LocalBoards,
+    host: Host,
+    needs_board: bool = True,
+    whole: WholeBundle | None = None,
 ) -> Verification:
     """Return everything that is wrong in a bundle, by file, line and cell.
 
@@ -102,7 +108,13 @@ def verify_bundle(
         boards: The boards of its suite in this checkout.
         host: The installed plugins.
         needs_board: Whether it is a fault that this checkout has no board of its suite.
+        whole: The bundle with what its archives hold (`whole_bundle`), by default without any.
     """
+    if whole is None:
+        with whole_bundle(folder) as alone:
+            return verify_bundle(
+                folder, boards=boards, host=host, needs_board=needs_board, whole=alone
+            )
     found = Verification(folder, has_board=not boards.is_empty)
     found.faults += file_faults(folder)
     if found.faults:
@@ -110,7 +122,7 @@ def verify_bundle(
         found.notes.append("not read further, since files above may not be opened")
         return found
     try:
-        _verify_content(Run(folder), boards, found, host, needs_board=needs_board)
+        _verify_content(Run(folder), whole, boards, found, host, needs_board=needs_board)
     except (AdvTransferError, OSError) as error:
         found.faults.append(Fault(".", "", without_folder(error, folder)))
     except (TypeError, ValueError, KeyError, AttributeError, ArithmeticError) as error:
@@ -121,23 +133,34 @@ def verify_bundle(
 
 
 def _verify_content(
-    run: Run, boards: LocalBoards, found: Verification, host: Host, *, needs_board: bool
+    run: Run,
+    whole: WholeBundle,
+    boards: LocalBoards,
+    found: Verification,
+    host: Host,
+    *,
+    needs_board: bool,
 ) -> None:
     """Add what is wrong in the content of a bundle whose files may be opened."""
+    found.faults += whole.faults
+    found.notes += whole.notes
+    complete = Run(whole.path)
     plan = found.plan = Plan.from_json(run.read_plan())
     names = cell_names(plan)
     # First, and only these if one cannot be unpacked: every other check would unpack it again.
-    records, is_readable = _read_records(run, names, found)
+    records, is_readable = _read_records(complete, names, found)
     if not is_readable:
         found.notes.append("not read further, since records cannot be read")
         return
     found.faults[:0] = manifest_differences(run)
+    if whole.has_records:
+        found.faults += shortening_faults(run, complete)
     found.faults += check_board(run, plan, boards, host, found.notes, needs_board=needs_board)
     used = {str(each["provenance"]["environment"]) for each in records.by_id.values()}
     found.faults += environment_faults(run.path, used)
     found.faults += _shared_fact_faults(run, records, names, boards)
     found.faults += _completeness_faults(run, plan, records, names, found)
-    _recompute(run, records, names, found, host)
+    _recompute(complete, records, names, found, host)
     _check_challenges(run, records, found)
     found.notes += credit_notes(run, records.by_id, boards)
 
@@ -160,7 +183,7 @@ def _read_records(
                 found.faults.append(Fault(where, "", "found no JSON object; expected a record"))
                 continue
             id = str(record.get("id"))
-            cell = _cell_of(record, names)
+            cell = record_cell(record, names)
             faults = list(dict.fromkeys(record_faults(record)))
             if is_in_memory(record):
                 faults.append(f"found a module {CANNOT_BE_REBUILT}; expected {EXPECTED}")
@@ -183,20 +206,6 @@ def _read_records(
     return records, True
 
 
-def _cell_of(record: Mapping[str, Any], names: Mapping[str, str]) -> str:  # Any: JSON
-    """Return what a record is in the plan, by its id; of a battery, by that of its model."""
-    id = str(record.get("id"))
-    if id in names:
-        return names[id]
-    asked = record.get("asked")
-    inputs = asked.get("inputs") if isinstance(asked, dict) else None
-    model = inputs.get("model") if isinstance(inputs, dict) else None
-    kind = str(record.get("kind"))[:20]
-    if isinstance(model, str) and model in names:
-        return f"{names[model]}, {kind}"
-    return f"{kind} {id[:12]}"
-
-
 def _shared_fact_faults(
     run: Run, records: _BundleRecords, names: Mapping[str, str], boards: LocalBoards
 ) -> Iterator[Fault]:
@@ -208,7 +217,7 @@ def _shared_fact_faults(
         return  # Reported with the files.
     facts = version.facts if version else None
     for id, text in fact_faults(records.by_id.values(), environments, facts):
-        yield Fault(records.places[id], _cell_of(records.by_id[id], names), text)
+        yield Fault(records.places[id], record_cell(records.by_id[id], names), text)
 
 
 def _completeness_faults(
@@ -249,7 +258,7 @@ def _completeness_faults(
         is_battery = record["kind"] == "battery" and (id in behind or _attacked(record) in attacked)
         if id not in wanted and id not in plan.sources and not is_battery:
             text = "found a record that no cell of the plan has; expected none"
-            yield Fault(records.places[id], _cell_of(record, names), text)
+            yield Fault(records.places[id], record_cell(record, names), text)
 
 
 def _parent_failed(id: str, plan: Plan, reasons: Mapping[str, str]) -> bool:
@@ -280,12 +289,12 @@ def _recompute(
     index = BatteryIndex(batteries.values())
     results = records.of_kind("result")
     for id, battery in batteries.items():
-        cell = _cell_of(battery, names)
+        cell = record_cell(battery, names)
         for fault in recompute_battery(battery):
             found.faults.append(Fault(records.places[id], cell, fault.text))
     for record in results:
         id = str(record["id"])
-        where, cell = records.places[id], _cell_of(record, names)
+        where, cell = records.places[id], record_cell(record, names)
         recomputed = recompute_result(
             record, batteries, index, is_strong=lambda use: _is_strong(use, host)
         )

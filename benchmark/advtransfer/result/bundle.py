@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import TypeAlias, cast
 
@@ -17,6 +17,7 @@ from advtransfer.result.record_lines import (
     PACKED_SUFFIX,
     encode_lines,
     pack_lines,
+    plan_files,
     record_files,
 )
 from advtransfer.result.run_folder import Run, record_bytes
@@ -29,6 +30,9 @@ RecordLines: TypeAlias = "list[tuple[str, str]]"
 
 MAX_FILE_BYTES = 900 * 1024
 """Packed size above which the records of a kind are spread over files by the first digit of their ids."""
+
+PLAN_LINES = 1000
+"""Number of trials in one file of a plan that is too large for ``plan.json``."""
 
 
 def write_bundle(
@@ -64,13 +68,42 @@ def write_bundle(
     if attempts:
         files["attempts.jsonl"] = encode_lines(_sorted_lines(attempts))
     _write_files(folder, files)
-    write_atomic(folder / "plan.json", encode_lines([_compact_json(run.read_plan())]))
+    _write_plan(folder, run.read_plan())
     for digest, environment in run.read_environments().items():
         write_atomic(folder / "environments" / f"{digest}.json", record_bytes(environment))
     write_atomic(
         folder / "suite.yaml", path_without_links(run.path, run.path / "suite.yaml").read_bytes()
     )
     return folder
+
+
+def _write_plan(folder: Path, plan: Record) -> None:
+    """Write a plan as ``plan.json`` or, if it is too large for one file, as `plan_files`."""
+    for path in plan_files(folder):
+        path.unlink()
+    content = encode_lines([_compact_json(plan)])
+    if len(content) <= MAX_FILE_BYTES:
+        write_atomic(folder / "plan.json", content)
+        return
+    (folder / "plan.json").unlink(missing_ok=True)
+    trials = cast("list[Mapping[str, Json]]", plan["trials"])
+    head = {name: value for name, value in plan.items() if name != "trials"}
+    lines = list(map(_compact_json, [head, *trials]))
+    for part in range(0, len(lines), PLAN_LINES):
+        name = f"plan-{part // PLAN_LINES:04}{PACKED_SUFFIX}"
+        write_atomic(folder / name, pack_lines(lines[part : part + PLAN_LINES]))
+
+
+def write_record_files(folder: Path, records: Iterable[Record]) -> None:
+    """Replace the records of a bundle by others."""
+    lines: dict[str, RecordLines] = {}
+    for record in records:
+        lines.setdefault(str(record["kind"]), []).append(_record_line(record))
+    for path in record_files(folder):
+        path.unlink()
+    for kind, kind_lines in lines.items():
+        for name, content in _packed_files(kind, kind_lines).items():
+            write_atomic(folder / name, content)
 
 
 def _write_files(folder: Path, contents: Mapping[str, bytes]) -> None:

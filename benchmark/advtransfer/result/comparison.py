@@ -133,8 +133,10 @@ def folded_checks(record: RecordJson, folded: FoldedResult) -> list[Check]:
     found = folded.newest if record.get("battery") else {}
     if not found or None in found.values():
         return stored
-    limit = min([SUSPICIOUS_SHARE, *(one.limit for one in stored if _base_name(one) == "missed")])
-    checks = [check for check in stored if _base_name(check) not in BATTERY_CHECKS]
+    limit = min(
+        [SUSPICIOUS_SHARE, *(one.limit for one in stored if check_base_name(one) == "missed")]
+    )
+    checks = [check for check in stored if check_base_name(check) not in BATTERY_CHECKS]
     for metric, battery in found.items():
         if battery is None:
             continue
@@ -151,5 +153,6 @@ def named_by_eps(checks: Sequence[Check], eps: float) -> list[Check]:
     return [replace(check, name=f"{check.name}@{eps:g}") for check in checks]
 
 
-def _base_name(check: Check) -> str:
+def check_base_name(check: Check) -> str:
+    """Return the name of a check without its radius: ``noise`` of ``noise@0.1``."""
     return check.name.partition("@")[0]

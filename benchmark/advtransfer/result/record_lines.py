@@ -41,6 +41,14 @@ def record_files(folder: Path) -> list[Path]:
     return sorted(path for pattern in RECORD_FILE_PATTERNS for path in records.glob(pattern))
 
 
+def plan_files(folder: Path) -> list[Path]:
+    """Return the files of a bundle whose plan is too large for ``plan.json``, sorted.
+
+    The first line of the first one is the plan without its trials, every other line a trial.
+    """
+    return sorted(folder.glob(f"plan-*{PACKED_SUFFIX}"))
+
+
 def unpacked_file(file: IO[bytes], path: Path, *, limit: int) -> IO[bytes]:
     """Return a file of lines as it is or, if its name says so, a reader of what xz packed in it.
 

@@ -29,7 +29,7 @@ from advtransfer.result.bounded_reading import (
 from advtransfer.result.evidence import BATTERY_SIZE_NAMES, current_battery_id
 from advtransfer.result.plan_validation import plan_fault
 from advtransfer.result.record import Record, arrays_path, battery_ids
-from advtransfer.result.record_lines import record_files
+from advtransfer.result.record_lines import plan_files, record_files
 from advtransfer.result.validation import (
     ID_PATTERN,
     battery_disagreement,
@@ -53,7 +53,7 @@ class Run:
             BadInput: The folder has no plan.
         """
         path_without_links(path, path / "plan.json")
-        if not (path / "plan.json").is_file():
+        if not (path / "plan.json").is_file() and not plan_files(path):
             problem = Problem(
                 f"no plan.json in {str(path)!r}",
                 "the folder of a run, such as runs/quickstart",
@@ -253,10 +253,21 @@ class Run:
             CacheError: The plan cannot be read, or is not valid.
         """
         path = path_without_links(self.path, self.path / "plan.json")
-        plan = load_json_object(path)
+        parts = [] if path.exists() else plan_files(self.path)
+        plan = self._join_plan(parts) if parts else load_json_object(path)
         if fault := plan_fault(plan):
             raise CacheError(f"{path}: {fault}; delete it and run again")
         return plan
+
+    def _join_plan(self, parts: Iterable[Path]) -> Record:
+        """Return the plan of a bundle that is spread over several files (see `plan_files`)."""
+        lines: list[Json] = []
+        for part in parts:
+            lines += [line for _, line in iter_json_lines(path_without_links(self.path, part))]
+        head, *trials = lines or [None]
+        if not isinstance(head, dict):
+            raise CacheError(f"{self.path} has plan files without a plan; expected it in the first")
+        return {**head, "trials": trials}
 
     def write_environment(self, environment: Mapping[str, Json]) -> str:
         """Write an environment once; return its digest, which records hold."""

@@ -51,8 +51,8 @@ def read_trial_metrics(folder: Run, trial: Trial) -> TrialMetrics:
     # The worst over fewer attacks could not be compared with that of other trials.
     all_measured = len(records) == len(trial.evaluations)
     for label, worst in worst_results(results if all_measured else [], batteries).items():
-        folded_values |= _shares(worst, label)
-        upper_bounds += _upper_bounds(worst, label)
+        folded_values |= _shares(worst.folded, label)
+        upper_bounds += _upper_bounds(worst.folded, label)
     return TrialMetrics(values | folded_values, upper_bounds)
 
 
