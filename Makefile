@@ -10,7 +10,7 @@ NUMBERS := tests/toolkit tests/plugins tests/worker tests/statistics tests/leade
 OLD_CPU := ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 OPENBLAS_CORETYPE=Nehalem
 TWO := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
 
-.PHONY: help quickstart test coverage test-old-cpu test-lowest test-slow test-nightly check format performance readme wheel clean
+.PHONY: help quickstart test coverage test-old-cpu test-lowest test-slow test-nightly check docs format performance readme wheel clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,6 +44,9 @@ check: $(VENV)/.developed  ## lint, format, types, the direction of imports
 	$(BIN)/lint-imports
 	$(BIN)/python tools/typing_exceptions.py
 
+docs: $(VENV)/.developed  ## build the documentation into docs/_build; a warning is an error
+	$(BIN)/python -m sphinx -W -n --keep-going -q -c docs . docs/_build
+
 format: $(VENV)/.developed  ## let ruff rewrite what it can
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
@@ -58,7 +61,7 @@ wheel: $(VENV)/.developed  ## build the wheel into dist/
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
 
 clean:  ## remove what these commands made
-	rm -rf $(VENV) $(LOWEST) dist runs .coverage .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) $(LOWEST) dist docs/_build docs/reference runs .coverage .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)

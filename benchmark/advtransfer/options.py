@@ -35,8 +35,12 @@ OptionPath: TypeAlias = tuple[str | int, ...]
 NO_DEFAULT = inspect.Parameter.empty
 """Placeholder for the default of an option without one."""
 
+EXECUTOR_WORDS = ("resources", "timeout")
+"""Words of every entry that are kept for executors, and will never be in an id."""
+
 RESERVED_NAMES = frozenset(
     {
+        *EXECUTOR_WORDS,
         "use",
         "only",
         "sweep",

@@ -201,6 +201,10 @@ def test_a_factory_that_breaks_the_contract_is_refused_with_the_reason() -> None
         """Uses a word of the grammar."""
         raise AssertionError(label)
 
+    def kept_for_executors(*, timeout: float = 1.0) -> Dataset:
+        """Uses a word that executors will read."""
+        raise AssertionError(timeout)
+
     def unannotated(*, pixels=1) -> Dataset:  # type: ignore[no-untyped-def]  # noqa: ANN001  # wrong on purpose
         """Says no type."""
         raise AssertionError(pixels)
@@ -209,6 +213,7 @@ def test_a_factory_that_breaks_the_contract_is_refused_with_the_reason() -> None
         (silent, "has no docstring"),
         (positional, "must be keyword-only"),
         (reserved, "reserved name"),
+        (kept_for_executors, "reserved name"),
         (unannotated, "needs an annotation"),
     ]:
         with pytest.raises(PluginError, match=complaint):

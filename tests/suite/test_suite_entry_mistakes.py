@@ -59,6 +59,10 @@ import pytest
             "4:44: found the preset 'papr'; expected one of paper; did",
         ),
         (
+            "{use: toy/fixed, resources: {gpus: 1}}",
+            "4:23: found the unknown name 'resources' in toy/fixed; expected one of",
+        ),
+        (
             "{use: toy/fixed, preset: x}",
             "4:31: found the preset 'x'; expected no preset, since toy/fixed has none",
         ),
@@ -276,3 +280,13 @@ def test_part_must_be_a_single_cell(mistakes: Callable[..., list[str]]) -> None:
         "expected the name of one dataset, not of 2; name one of 'both[size=4]', 'both[size=8]'"
         in problem
     )
+
+
+@pytest.mark.parametrize("word", ["resources", "timeout"])
+def test_words_kept_for_executors_are_refused_with_the_reason(
+    mistakes: Callable[..., list[str]], word: str
+) -> None:
+    (problem,) = mistakes(sources=f"{{natural: {{use: toy/fixed, {word}: 3}}}}")
+
+    assert f"the unknown name {word!r} in toy/fixed" in problem
+    assert "the word is reserved for executors" in problem

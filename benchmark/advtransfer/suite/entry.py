@@ -15,6 +15,7 @@ from itertools import product
 from advtransfer.errors import Location, MissingLibrary, PluginError, UnknownName
 from advtransfer.hookspecs import ComponentKind
 from advtransfer.host import Component, Host
+from advtransfer.options import EXECUTOR_WORDS
 from advtransfer.suite import validators
 from advtransfer.suite.located import (
     Located,
@@ -38,6 +39,8 @@ from advtransfer.text import with_article
 from advtransfer.types import Json
 
 DIGEST_OPTION = "sha256"
+EXECUTOR_STEP = "remove it: the word is reserved for executors, and this version reads none of them"
+"""Next step where an entry has one of the words that later versions give a meaning."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +89,10 @@ class EntryReader:
             (*names, *words),
             of=component.name,
             problems=self.problems,
-            moved=dict.fromkeys(CHOOSE_KEYS, CHOICE_STEP) if CHOOSE in words else None,
+            moved={
+                **dict.fromkeys(EXECUTOR_WORDS, EXECUTOR_STEP),
+                **(dict.fromkeys(CHOOSE_KEYS, CHOICE_STEP) if CHOOSE in words else {}),
+            },
         )
         used_words = {
             name: item for name, item in values.items() if name in words and item.value is not None
