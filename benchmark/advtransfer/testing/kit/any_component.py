@@ -38,3 +38,6 @@ def builds(specimen: Specimen) -> None:
     """It builds with its defaults and its example, and twice."""
     specimen.build()
     specimen.build()
+
+
+RULES = (documented, options_serialisable, builds)

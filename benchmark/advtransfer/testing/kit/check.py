@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 
@@ -54,3 +55,14 @@ def require(condition: bool, found: str, expected: str) -> None:
     """Raise CheckFailed unless a condition holds."""
     if not condition:
         raise CheckFailed(f"found {found}; expected {expected}")
+
+
+@contextmanager
+def presupposed(rule: str) -> Iterator[None]:
+    """Raise NotChecked where the block fails, since the failure belongs to another rule."""
+    try:
+        yield
+    except NotChecked:
+        raise
+    except Exception as error:  # As in `KitCheck`: a plugin may raise anything.
+        raise NotChecked(f"it breaks the rule {rule}, which this one presupposes") from error

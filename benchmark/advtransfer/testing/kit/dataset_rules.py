@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 
-from advtransfer.testing.kit.check import require
+from advtransfer.testing.kit.check import presupposed, require
 from advtransfer.testing.kit.running import undisturbed
 from advtransfer.testing.kit.specimen import Specimen
 from advtransfer.toolkit.datasets import all_positions
@@ -17,8 +19,14 @@ MAX_SAMPLES = 200
 
 
 def _dataset(specimen: Specimen) -> Dataset:
-    dataset = specimen.build()
-    return ValidatedDataset(specimen.component, dataset)  # type: ignore[arg-type]  # held by `builds`
+    return ValidatedDataset(specimen.component, cast(Dataset, specimen.product()))
+
+
+def _sound_dataset(specimen: Specimen) -> Dataset:
+    """Return the data set, for a rule that presupposes parts that can be read."""
+    with presupposed("parts_match_card"):
+        parts_match_card(specimen)
+    return _dataset(specimen)
 
 
 def _positions(samples: Samples) -> torch.Tensor:
@@ -52,7 +60,7 @@ def parts_match_card(specimen: Specimen) -> None:
 
 def order_invariant(specimen: Specimen) -> None:
     """A sample is the same whatever is read beside it, and in whatever order."""
-    samples = _dataset(specimen).part("test")
+    samples = _sound_dataset(specimen).part("test")
     positions = _positions(samples)
     inputs, labels = samples.inputs(positions), samples.labels(positions)
     backwards = positions.flip(0)
@@ -66,7 +74,7 @@ def order_invariant(specimen: Specimen) -> None:
 
 def same_content_twice(specimen: Specimen) -> None:
     """Two builds give the same digest, keys, images and labels."""
-    first, second = _dataset(specimen), _dataset(specimen)
+    first, second = _sound_dataset(specimen), _dataset(specimen)
     require(first.card() == second.card(), "two cards that differ", "equal ones")
     for name in PARTS:
         one, other = first.part(name), second.part(name)
@@ -78,14 +86,18 @@ def same_content_twice(specimen: Specimen) -> None:
 
 def keys_unique(specimen: Specimen) -> None:
     """Each sample of a part has a key of its own."""
-    dataset = _dataset(specimen)
+    dataset = _sound_dataset(specimen)
     for name in PARTS:
         keys = list(dataset.part(name).keys)
         require(len(set(keys)) == len(keys), f"keys of {name} that occur twice", "one for each")
 
 
 def leaves_process(specimen: Specimen) -> None:
-    """Reading leaves random state, settings, threads and functions of torch as they were."""
+    """Reading leaves random state, settings, threads and torch's functions as they were."""
+    _sound_dataset(specimen)
     with undisturbed():
         samples = _dataset(specimen).part("test")
         samples.inputs(_positions(samples))
+
+
+RULES = (parts_match_card, order_invariant, same_content_twice, keys_unique, leaves_process)

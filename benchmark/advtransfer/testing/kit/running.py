@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from advtransfer.testing.kit.check import CheckFailed, require
-from advtransfer.types import Tensors
+from advtransfer.errors import Cancelled
+from advtransfer.testing.context import InMemoryContext
+from advtransfer.testing.kit.check import CheckFailed, NotChecked, require
+from advtransfer.types import Shape, Tensors
 from advtransfer.worker.guards.side_effects import guard_side_effects
 from advtransfer.worker.process import deterministic_algorithms
+
+T = TypeVar("T")
 
 ROUNDING = 1e-4
 """Largest difference of logits that another batch size, device or dtype may make."""
@@ -30,8 +36,12 @@ def undisturbed(
     """
     with deterministic_algorithms(), guard_side_effects(model, draws=draws, fits=fits) as found:
         yield
-    if found.changed:
-        raise CheckFailed(f"found changes: {'; '.join(found.changed)}; expected none")
+    require_unchanged(found.changed)
+
+
+def require_unchanged(changes: Sequence[str]) -> None:
+    """Raise CheckFailed if a guard has found changes."""
+    require(not changes, f"changes: {'; '.join(changes)}", "none")
 
 
 def state_of(model: nn.Module) -> dict[str, Tensor]:
@@ -76,3 +86,67 @@ def require_dtype_moves(model: nn.Module, inputs: Tensor) -> None:
     difference = float((double - single.double()).abs().max())
     found = f"outputs that differ by {difference:.3g} in float64"
     require(difference <= ROUNDING * (1 + float(single.abs().max())), found, "equal ones")
+
+
+def require_inputs_kept(model: nn.Module, inputs: Tensor) -> None:
+    """Raise CheckFailed if calling the model changes its inputs."""
+    images = inputs.clone()
+    with torch.no_grad():
+        model(images)
+    require(torch.equal(images, inputs), "inputs that the model has changed", "the same inputs")
+
+
+def require_close(first: Tensor, second: Tensor, what: str) -> None:
+    """Raise CheckFailed where two results differ by more than rounding."""
+    difference = float((first.double() - second.double()).abs().max())
+    limit = ROUNDING * (1 + float(first.abs().max()))
+    require(difference <= limit, f"results that differ by {difference:.3g} {what}", "equal ones")
+
+
+class CountingContext(InMemoryContext):
+    """A context that counts how often a random stream was asked for.
+
+    Attributes:
+        draws: The number of calls of `generator`, `uniform` and `numpy`.
+    """
+
+    draws = 0
+
+    def generator(self, stream: str, *keys: int) -> torch.Generator:
+        """Count the call and return the stream's generator."""
+        self.draws += 1
+        return super().generator(stream, *keys)
+
+    def uniform(
+        self, stream: str, keys: Sequence[int], shape: Shape, restart: int = 0, step: int = 0
+    ) -> Tensor:
+        """Count the call and return the numbers."""
+        self.draws += 1
+        return super().uniform(stream, keys, shape, restart, step)
+
+    def numpy(self, stream: str, *keys: int) -> np.random.Generator:
+        """Count the call and return the stream's generator."""
+        self.draws += 1
+        return super().numpy(stream, *keys)
+
+
+def run_interrupted(run: Callable[[CountingContext], T], *, calls: int) -> T:
+    """Run a training that is cancelled halfway, then the call that resumes it; return the result.
+
+    Args:
+        run: The training, from its context.
+        calls: How often an uninterrupted run calls `progress`.
+
+    Raises:
+        NotChecked: The training reports no progress, by which it could be cancelled.
+        CheckFailed: It went on after it was cancelled.
+    """
+    if not calls:
+        raise NotChecked("it calls context.progress never, so that nothing cancels it")
+    stopped = CountingContext(cancel_after=(calls + 1) // 2)
+    try:
+        run(stopped)
+    except Cancelled:
+        resumed = CountingContext(saved=stopped.saved())
+        return run(resumed)
+    raise CheckFailed("found a result after Cancelled; expected Cancelled to pass through")

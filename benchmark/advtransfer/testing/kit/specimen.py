@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar, cast
 
 import torch
 from torch import nn
@@ -12,13 +13,16 @@ from torch import nn
 from advtransfer.host import Component
 from advtransfer.host.component import check_product
 from advtransfer.options import Option
+from advtransfer.testing.context import InMemoryContext
 from advtransfer.testing.data import toy
-from advtransfer.testing.kit.check import CheckFailed, NotChecked
+from advtransfer.testing.kit.check import CheckFailed, NotChecked, presupposed
 from advtransfer.toolkit.datasets import ArrayDataset, all_positions
 from advtransfer.toolkit.file_digests import content_sha256
 from advtransfer.toolkit.model_modes import freeze_weights
 from advtransfer.toolkit.network import BlockNetwork, Normalize
 from advtransfer.toolkit.rng import build_initialized, stream_generator
+from advtransfer.toolkit.training import train
+from advtransfer.toolkit.training_config import Adam, Schedule
 from advtransfer.types import (
     Adapter,
     Context,
@@ -36,6 +40,9 @@ from advtransfer.types import (
 TOY_CLASSES = 3
 TOY_SHAPE: Shape = (1, 8, 8)
 TOY_WIDTH = 8
+TOY_EPOCHS = 6
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -51,6 +58,23 @@ class Specimen:
     component: Component
     options: Mapping[str, Json] = field(default_factory=dict)
     test_labels: int | None = None
+    memo: dict[str, object] = field(default_factory=dict, compare=False, repr=False)
+    """Results that several rules look at."""
+
+    def recall(self, name: str, compute: Callable[[], T]) -> T:
+        """Return a result, computed at the first call for its name."""
+        if name not in self.memo:
+            self.memo[name] = compute()
+        return cast(T, self.memo[name])
+
+    def product(self) -> object:
+        """Return what the factory builds, for a rule that presupposes that it does.
+
+        Raises:
+            NotChecked: It breaks the rule ``builds``.
+        """
+        with presupposed("builds"):
+            return self.build()
 
     def build(self) -> object:
         """Call the factory.
@@ -141,8 +165,15 @@ def toy_dataset(*, seed: int = 0, test_labels: int | None = None) -> Dataset:
     return ArrayDataset(parts, names=dataset.card().names)
 
 
-def toy_network(seed: int = 0, *, outputs: int = TOY_CLASSES) -> BlockNetwork:
-    """Return an untrained convolutional network of two blocks, in eval mode and frozen."""
+def toy_network(
+    generator: torch.Generator | None = None, *, outputs: int = TOY_CLASSES
+) -> BlockNetwork:
+    """Return an untrained convolutional network of two blocks.
+
+    Args:
+        generator: Draws the weights; by default always the same ones.
+        outputs: The number of its logits.
+    """
 
     def build() -> BlockNetwork:
         blocks: dict[str, nn.Module] = {
@@ -156,13 +187,34 @@ def toy_network(seed: int = 0, *, outputs: int = TOY_CLASSES) -> BlockNetwork:
         }
         return BlockNetwork(blocks, nn.Linear(4 * TOY_WIDTH, outputs), Normalize([0.5], [0.5]))
 
-    network = build_initialized(build, stream_generator("kit network", seed))
+    return build_initialized(build, generator or stream_generator("kit network"))
+
+
+def frozen_network(seed: int = 0) -> BlockNetwork:
+    """Return a toy network of a seed as the host gives it to components: in eval mode and frozen."""
+    network = toy_network(stream_generator("kit network", seed))
+    freeze_weights(network.eval())
+    return network
+
+
+def trained_network() -> BlockNetwork:
+    """Return a toy network that has learned the toy data, in eval mode and frozen."""
+    network = toy_network()
+    train(
+        network,
+        toy_dataset().part("train"),
+        epochs=TOY_EPOCHS,
+        batch_size=16,
+        optimiser=Adam(lr=0.01),
+        schedule=Schedule(),
+        context=InMemoryContext(0),
+    )
     freeze_weights(network.eval())
     return network
 
 
 class ToySource:
-    """A `Source` of the toy network with weights of a seed."""
+    """A `Source` of the toy network, untrained."""
 
     def card(self) -> SourceCard:
         """Return the claims of the source."""
@@ -173,8 +225,8 @@ class ToySource:
         return toy_network()
 
     def weights(self, context: Context) -> Weights:
-        """Return the weights."""
-        return Weights(dict(toy_network().state_dict()))
+        """Return the weights, drawn from the context."""
+        return Weights(dict(toy_network(context.generator("toy weights")).state_dict()))
 
 
 class ToyAdapter:
@@ -187,4 +239,5 @@ class ToyAdapter:
         return nn.Identity()
 
 
-_PROTOCOLS: tuple[type[Source], type[Adapter]] = (ToySource, ToyAdapter)  # held by mypy
+_PROTOCOLS: tuple[type[Source], type[Adapter]] = (ToySource, ToyAdapter)
+# A statement, so that mypy holds both to their protocols.
