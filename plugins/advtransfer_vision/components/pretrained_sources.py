@@ -25,7 +25,11 @@ NewHeadOption: TypeAlias = Annotated[bool, Since(2)]
 _NO_CLAIMS = Claims()
 
 
-@component(shape="data", version=2)
+@component(
+    shape="data",
+    version=2,
+    example={"architecture": "shufflenet_v2_x0_5", "outputs": 3, "pixels": 32},
+)
 def torchvision_model(
     *,
     architecture: str,
@@ -262,7 +266,7 @@ def huggingface(
     )
 
 
-@component(shape="data", version=2)
+@component(shape="data", version=2, example={"name": "test_vit", "outputs": 3, "pixels": 32})
 def timm(
     *,
     name: str,

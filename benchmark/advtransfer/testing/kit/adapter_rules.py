@@ -83,7 +83,7 @@ def learned_has_parameters(specimen: Specimen) -> None:
         raise NotChecked("it is not learned")
     is_trainable = any(parameter.requires_grad for parameter in module.parameters())
     require(is_trainable, "no parameter that requires a gradient", "at least one")
-    reinitialize(module, stream_generator("kit redraw"))
+    reinitialize(module, stream_generator("kit redraw"), whose=specimen.component.name)
 
 
 def same_map(specimen: Specimen) -> None:

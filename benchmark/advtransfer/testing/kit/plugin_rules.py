@@ -10,7 +10,16 @@ from advtransfer.host import Host
 from advtransfer.testing.kit.check import NotChecked, presupposed, require
 
 IMPORT_SECONDS = 60
-HEAVY_LIBRARIES = ("torch", "tensorflow", "jax", "foolbox", "sklearn", "matplotlib", "pandas", "timm")
+HEAVY_LIBRARIES = (
+    "torch",
+    "tensorflow",
+    "jax",
+    "foolbox",
+    "sklearn",
+    "matplotlib",
+    "pandas",
+    "timm",
+)
 """Libraries that a factory imports inside its body, so that `advtransfer list` stays quick."""
 
 _LIST_HEAVY = """

@@ -77,9 +77,7 @@ def _loaded(specimen: Specimen, seed: int = 0) -> LoadedSource:
     """Return the source of a seed, for a rule that presupposes that it loads."""
     specimen.product()
     with presupposed("loads"):
-        return specimen.recall(
-            f"seed {seed}", lambda: load_source(specimen, CountingContext(seed))
-        )
+        return specimen.recall(f"seed {seed}", lambda: load_source(specimen, CountingContext(seed)))
 
 
 def toy_images(card: SourceCard) -> Tensor:
@@ -102,7 +100,7 @@ def loads(specimen: Specimen) -> None:
 def same_seed(specimen: Specimen) -> None:
     """The same seed gives the same weights to the bit."""
     first = _loaded(specimen)
-    second = load_source(specimen, CountingContext(0))
+    second = specimen.recall("again", lambda: load_source(specimen, CountingContext(0)))
     require_equal_states(first.weights.tensors, second.weights.tensors, "for the same seed")
 
 
@@ -145,9 +143,10 @@ def device_moves(specimen: Specimen) -> None:
     images = toy_images(loaded.card)
     with torch.no_grad():
         expected = loaded.network(images)
-    with pretend_cuda(), torch.no_grad():
+    with pretend_cuda():
         moved = load_source(specimen, CountingContext(device="cuda"))
-        logits = moved.network(images.to("cuda")).cpu()
+        with torch.no_grad():
+            logits = moved.network(images.to("cuda")).cpu()
     require_close(expected, logits, "on another device")
 
 

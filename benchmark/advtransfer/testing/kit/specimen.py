@@ -10,6 +10,7 @@ from typing import TypeVar, cast
 import torch
 from torch import nn
 
+from advtransfer.errors import Inapplicable
 from advtransfer.host import Component
 from advtransfer.host.component import check_product
 from advtransfer.options import Option
@@ -181,7 +182,7 @@ def toy_network(
             "block2": nn.Sequential(
                 nn.Conv2d(TOY_WIDTH, TOY_WIDTH, 3, stride=2, padding=1),
                 nn.ReLU(),
-                nn.AdaptiveAvgPool2d(2),
+                nn.AvgPool2d(2),
                 nn.Flatten(),
             ),
         }
@@ -230,12 +231,14 @@ class ToySource:
 
 
 class ToyAdapter:
-    """An `Adapter` that changes nothing."""
+    """An `Adapter` that changes nothing, between equal shapes."""
 
     learned = False
 
     def module(self, *, target: Shape, source: Shape) -> nn.Module:
-        """Return the identity."""
+        """Return the identity; raise Inapplicable where the shapes differ."""
+        if target != source:
+            raise Inapplicable(f"the shapes {target} and {source} differ")
         return nn.Identity()
 
 
