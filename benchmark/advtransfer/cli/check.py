@@ -1,4 +1,4 @@
-"""``advtransfer check``: hold an evaluation against models made to fool it, or against another attack."""
+"""``advtransfer check``: apply the kit to a plugin; hold an evaluation against canaries or another attack."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import click
 
 from advtransfer.cli.commands import Subcommand
+from advtransfer.cli.kit_table import check_plugin
 from advtransfer.cli.output import align_columns, print_json, print_note, print_product
 from advtransfer.errors import BadInput, Location, Problem
 from advtransfer.host import Component, Host
@@ -26,10 +27,10 @@ DEFAULT_OPTIONS: dict[str, Json] = {"norm": "linf", "eps": 0.1, "steps": 20, "st
 """Values of options of these names that an evaluation requires."""
 
 
-@click.command(cls=Subcommand, short_help="Hold an evaluation against canaries or another attack.")
-@click.argument("name", metavar="PLUGIN/EVALUATION")
+@click.command(cls=Subcommand, short_help="Check a plugin by the kit, canaries or another attack.")
+@click.argument("name", metavar="PLUGIN[/COMPONENT]")
 @click.argument("options", nargs=-1, metavar="[OPTION=VALUE]...")
-@click.option("--canaries", is_flag=True, help="Score it by canaries; the default.")
+@click.option("--canaries", is_flag=True, help="Score an evaluation by canaries.")
 @click.option(
     "--against",
     type=click.Choice(["pyautoattack"]),
@@ -57,9 +58,13 @@ def command(
     seed: int,
     as_json: bool,
 ) -> None:
-    """Run an evaluation and the host's battery on models that only seem robust, and on honest ones.
+    """Apply the kit to a plugin or one of its components: every rule that the host relies on.
 
-    Every canary must be caught: its result is suspicious, invalid, or refused with an error. No
+    The kit builds each component with its defaults and its example, on toy data, and prints a line
+    for each rule: passed, broken, or not applicable with the reason.
+
+    With --canaries, run an evaluation and the host's battery on models that only seem robust, and
+    on honest ones. Every canary must be caught: its result is suspicious, invalid, or refused with an error. No
     honest model may be flagged, and no model whose robust accuracy is known exactly may be measured
     below it.
 
@@ -67,9 +72,15 @@ def command(
     with --canaries). On none may the evaluation leave more than .5 points more robust than the other
     attack; the samples that only one of them breaks are listed.
 
-    OPTION=VALUE are options of the evaluation, as in a suite. Those that it requires are
-    norm=linf eps=0.1 steps=20 step_size=0.0125 by default. The exit code is 1 when a model fails.
+    OPTION=VALUE are options of the component, as in a suite; of a file, its path. With --canaries and
+    --against, those that an evaluation requires are norm=linf eps=0.1 steps=20 step_size=0.0125 by
+    default. The exit code is 1 when a rule is broken or a model fails.
     """
+    if not canaries and against is None:
+        written = _written_options(options, show_step=f"see `show {name}`")
+        ctx.exit(0 if check_plugin(name, written, as_json=as_json) else 1)
+    if canaries:
+        print_note("training honest networks, then attacking them and the canaries (some minutes)")
     component = Host.discover().component(name, "evaluation")
     values = _evaluation_options(component, options, report_counts=against is not None)
     evaluation = cast(Evaluation, component.build(values, {}))
@@ -77,7 +88,7 @@ def command(
     passes = []
     if against is not None:
         passes.append(_compare(evaluation, against, threat, seed=seed, as_json=as_json))
-    if canaries or against is None:
+    if canaries:
         passes.append(_score(evaluation, threat, battery=battery, seed=seed, as_json=as_json))
     ctx.exit(0 if all(passes) else 1)
 
@@ -145,11 +156,7 @@ def _evaluation_options(
     }
     if report_counts and "counts" in fields:
         options["counts"] = True
-    for text in written:
-        name, equals, value = text.partition("=")
-        if not equals:
-            raise BadInput([Problem(repr(text), "OPTION=VALUE, such as eps=0.1", show_step)])
-        options[name] = _parse_value(value)
+    options |= _written_options(written, show_step=show_step)
     values, faults = component.options.validate(options)
     if faults:
         raise BadInput(
@@ -162,6 +169,24 @@ def _evaluation_options(
             for fault in faults
         )
     return values
+
+
+def _written_options(written: Iterable[str], *, show_step: str) -> dict[str, Json]:
+    """Return the options that texts OPTION=VALUE state.
+
+    Raises:
+        BadInput: A text has no equals sign.
+    """
+    texts = list(written)
+    problems = [
+        Problem(repr(text), "OPTION=VALUE, such as eps=0.1", show_step)
+        for text in texts
+        if "=" not in text
+    ]
+    if problems:
+        raise BadInput(problems)
+    pairs = (text.partition("=") for text in texts)
+    return {name: _parse_value(value) for name, _, value in pairs}
 
 
 def _parse_value(text: str) -> Json:

@@ -1,17 +1,6 @@
 """The kit: checks that a plugin keeps the rules that the host and its users rely on.
 
-```python
-import pytest
-
-from advtransfer.testing import checks_for
-
-
-@pytest.mark.parametrize("check", checks_for("example"))
-def test_rule(check):
-    check()
-```
-
-A rule is a function of a `Specimen`; its name is the rule's name and its docstring the rule's text. It raises
+`advtransfer.testing.checks_for` gives the checks to pytest, ``advtransfer check`` prints them. A rule is a function of a `Specimen`; its name is the rule's name and its docstring the rule's text. It raises
 CheckFailed where a component breaks it, and NotChecked where it cannot be applied.
 """
 
@@ -19,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING
 
 from advtransfer.errors import BadInput, MissingLibrary, PluginError, Problem
 from advtransfer.host import Component, Host
@@ -37,9 +25,6 @@ from advtransfer.testing.kit import (
 from advtransfer.testing.kit.check import CheckFailed, KitCheck, NotChecked
 from advtransfer.testing.kit.specimen import Specimen
 from advtransfer.types import Json
-
-if TYPE_CHECKING:
-    from _pytest.mark import ParameterSet
 
 Rule = Callable[[Specimen], None]
 FactoryOptions = Mapping[str, Mapping[str, Json]]
@@ -82,7 +67,7 @@ def plugin_checks(
         return checks  # The rule `registers` says why.
     given = options or {}
     names = {component.name.partition("/")[2]: component for component in components.values()}
-    _require_known("options of the factory", given, names)
+    require_known("options of the factory", given, names)
     for name, component in names.items():
         if factory in (None, name):
             checks += component_checks(component, given.get(name, {}))
@@ -99,61 +84,13 @@ def component_checks(component: Component, options: Mapping[str, Json]) -> list[
     ]
 
 
-def checks_for(
-    plugin: str,
-    *,
-    options: FactoryOptions | None = None,
-    expected_failures: Mapping[str, str] | None = None,
-) -> list[ParameterSet]:
-    """Return the checks of an installed plugin as parameters of a pytest test.
-
-    Args:
-        plugin: The plugin's name.
-        options: Options of each factory, over those of its ``example``; files and folders by their paths.
-        expected_failures: Reasons of failures, by ``factory.rule``. A check of these that passes is a
-            failure.
-
-    Raises:
-        UnknownName: No plugin of this name is installed.
-        BadInput: A name in `options` or `expected_failures` is unknown.
-    """
-    import pytest
-
-    reasons = expected_failures or {}
-    checks = plugin_checks(Host.discover(), plugin, options=options)
-    _require_known("an expected failure of", reasons, [check.id for check in checks])
-    parameters = []
-    for check in checks:
-        marks = []
-        if check.id in reasons:
-            marks.append(
-                pytest.mark.xfail(reason=reasons[check.id], raises=CheckFailed, strict=True)
-            )
-        parameters.append(pytest.param(_PytestCheck(check), id=check.id, marks=marks))
-    return parameters
-
-
-class _PytestCheck:
-    """A check that pytest skips where it cannot be applied."""
-
-    def __init__(self, check: KitCheck) -> None:
-        self.check = check
-
-    def __call__(self) -> None:
-        import pytest
-
-        try:
-            self.check()
-        except NotChecked as error:
-            pytest.skip(str(error))
-
-
 def _rule_text(rule: Callable[..., None]) -> str:
     """Return the first line of a rule's docstring."""
     return (rule.__doc__ or "").partition("\n")[0]
 
 
-def _require_known(what: str, names: Iterable[str], known: Iterable[str]) -> None:
+def require_known(what: str, names: Iterable[str], known: Iterable[str]) -> None:
+    """Raise BadInput for each name that is not among the known ones."""
     expected = list(known)
     unknown = [name for name in names if name not in expected]
     if unknown:
@@ -167,7 +104,7 @@ __all__ = [
     "CheckFailed",
     "KitCheck",
     "NotChecked",
-    "checks_for",
     "component_checks",
     "plugin_checks",
+    "require_known",
 ]

@@ -22,10 +22,9 @@ def starts_and_stops(specimen: Specimen) -> None:
     with presupposed("has_slots"):
         has_slots(specimen)
     executor = cast(Executor, specimen.product())
-    with undisturbed():
-        with executor.start() as started:
-            news = list(started.news())
-            started.stop(grace=1.0)
+    with undisturbed(), executor.start() as started:
+        news = list(started.news())
+        started.stop(grace=1.0)
     require(not news, f"{len(news)} messages without a job", "none")
 
 

@@ -1,0 +1,95 @@
+"""The kit's part of ``advtransfer check``: apply the rules, and a line for each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from advtransfer.cli.output import align_columns, print_json, print_note, print_product
+from advtransfer.errors import BadInput, Problem
+from advtransfer.host import Host
+from advtransfer.types import Json
+
+if TYPE_CHECKING:
+    from advtransfer.testing.kit.check import KitCheck
+
+RuleOutcome = Literal["passed", "broken", "not checked"]
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedRule:
+    """How a check of the kit ended; `reason` is empty where it passed."""
+
+    check: KitCheck
+    outcome: RuleOutcome
+    reason: str = ""
+
+
+def check_plugin(name: str, options: Mapping[str, Json], *, as_json: bool) -> bool:
+    """Apply the kit to a plugin or a component, print the result; return whether no rule is broken.
+
+    Raises:
+        UnknownName: There is no such plugin or component.
+        BadInput: Options are given without a component.
+    """
+    host = Host.discover()
+    plugin, _, factory = name.partition("/")
+    if factory:
+        host.component(name)
+    else:
+        host.plugin(plugin)
+    if options and not factory:
+        found = f"options ({', '.join(options)}) of the whole plugin {plugin!r}"
+        raise BadInput([Problem(found, "PLUGIN/COMPONENT", "name the component that has them")])
+    # Imported late, since the kit imports torch.
+    from advtransfer.testing.kit import plugin_checks
+
+    given = {factory: options} if factory else {}
+    checks = plugin_checks(host, plugin, factory=factory or None, options=given)
+    rows = []
+    for check in checks:
+        rows.append(_apply_check(check))
+        if rows[-1].outcome == "broken":
+            print_note(f"broken: {check.id}")
+    if as_json:
+        print_json([_row_json(row) for row in rows])
+    else:
+        print_product(_rules_table(rows))
+    return all(row.outcome != "broken" for row in rows)
+
+
+def _apply_check(check: KitCheck) -> CheckedRule:
+    from advtransfer.testing.kit import CheckFailed, NotChecked
+
+    try:
+        check()
+    except CheckFailed as error:
+        return CheckedRule(check, "broken", str(error))
+    except NotChecked as error:
+        return CheckedRule(check, "not checked", str(error))
+    return CheckedRule(check, "passed")
+
+
+def _rules_table(rows: list[CheckedRule]) -> str:
+    """Return a line for each check, the broken ones again with their reasons, and the counts."""
+    lines = [
+        (row.check.id, row.outcome, row.reason if row.outcome == "not checked" else row.check.text)
+        for row in rows
+    ]
+    broken = [row for row in rows if row.outcome == "broken"]
+    reasons = [f"{row.check.id}: {row.reason}" for row in broken]
+    passed = sum(row.outcome == "passed" for row in rows)
+    counts = (
+        f"{passed} passed, {len(broken)} broken, {len(rows) - passed - len(broken)} not checked"
+    )
+    return "\n".join([align_columns(("check", "outcome", "rule"), lines), "", *reasons, counts])
+
+
+def _row_json(row: CheckedRule) -> dict[str, str]:
+    return {
+        "check": row.check.id,
+        "rule": row.check.text,
+        "outcome": row.outcome,
+        "reason": row.reason,
+    }
