@@ -1,7 +1,8 @@
 """The kit: checks that a plugin keeps the rules that the host and its users rely on.
 
-`advtransfer.testing.checks_for` gives the checks to pytest, ``advtransfer check`` prints them. A rule is a function of a `Specimen`; its name is the rule's name and its docstring the rule's text. It raises
-CheckFailed where a component breaks it, and NotChecked where it cannot be applied.
+`advtransfer.testing.checks_for` gives the checks to pytest, ``advtransfer check`` prints them. A rule is a
+function of a `Specimen`: its name is the rule's name, its docstring the rule's text. It raises CheckFailed where
+a component breaks it, and NotChecked where it cannot be applied.
 """
 
 from __future__ import annotations
@@ -10,8 +11,8 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
 from advtransfer.errors import BadInput, MissingLibrary, PluginError, Problem
-from advtransfer.host import Component, Host
 from advtransfer.hookspecs import ComponentKind
+from advtransfer.host import Component, Host
 from advtransfer.testing.kit import (
     adapter_rules,
     any_component,

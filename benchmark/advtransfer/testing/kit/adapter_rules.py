@@ -98,11 +98,15 @@ def same_map(specimen: Specimen) -> None:
 
 def differentiable(specimen: Specimen) -> None:
     """Gradients reach the images, so that attacks go through the adapter."""
+    with presupposed("leaves_inputs"):
+        leaves_inputs(specimen)
     module, images = _sound_module(specimen)
     images.requires_grad_(True)
     outputs = module(images)
     require(outputs.requires_grad, "outputs without a gradient", "differentiable ones")
-    (gradient,) = torch.autograd.grad(outputs.sum(), images)
+    # Weighted, since the sum of outputs may be constant.
+    weights = torch.rand(outputs.shape, generator=stream_generator("kit weights"))
+    (gradient,) = torch.autograd.grad((weights * outputs).sum(), images)
     is_there = bool(gradient.isfinite().all()) and bool(gradient.any())
     require(is_there, "a gradient that is zero or not finite", "another one")
 
@@ -128,11 +132,15 @@ def batch_invariant(specimen: Specimen) -> None:
 
 def dtype_moves(specimen: Specimen) -> None:
     """It follows ``.double()``."""
+    with presupposed("same_map"):
+        same_map(specimen)
     require_dtype_moves(*_sound_module(specimen))
 
 
 def device_moves(specimen: Specimen) -> None:
     """It computes on another device."""
+    with presupposed("same_map"):
+        same_map(specimen)
     module, images = _sound_module(specimen)
     with torch.no_grad():
         expected = module(images)

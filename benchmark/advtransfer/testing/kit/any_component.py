@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 
-from advtransfer.testing.kit.check import require
+from advtransfer.testing.kit.check import presupposed, require
 from advtransfer.testing.kit.specimen import Specimen
 
 ARGUMENT_LINE = re.compile(r"^    (\w+):\s*\S", re.MULTILINE)
@@ -36,6 +36,8 @@ def options_serialisable(specimen: Specimen) -> None:
 
 def builds(specimen: Specimen) -> None:
     """It builds with its defaults and its example, and twice."""
+    with presupposed("options_serialisable"):
+        options_serialisable(specimen)
     specimen.build()
     specimen.build()
 

@@ -52,7 +52,7 @@ def parts_match_card(specimen: Specimen) -> None:
             require(is_inside, found, f"the card's bounds, {low:g} to {high:g}")
         if card.task == "classes":
             found = f"labels from {int(labels.min())} to {int(labels.max())}"
-            is_known = 0 <= int(labels.min()) and int(labels.max()) < card.outputs
+            is_known = int(labels.min()) >= 0 and int(labels.max()) < card.outputs
             require(is_known, found, f"0 to {card.outputs - 1}")
         names = f"{len(card.names)} names"
         require(len(card.names) == card.outputs, names, f"one for each of {card.outputs} outputs")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import cast
 
@@ -173,11 +174,8 @@ def _presuppose_reproducible(specimen: Specimen) -> None:
     _measured(specimen)
     with presupposed("same_seed"):
         same_seed(specimen)
-    with presupposed("examples_hold"):
-        try:
-            examples_hold(specimen)
-        except NotChecked:
-            pass
+    with presupposed("examples_hold"), suppress(NotChecked):
+        examples_hold(specimen)
 
 
 def _all_values(measurement: Measurement) -> Mapping[str, Tensor]:

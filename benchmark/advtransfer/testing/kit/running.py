@@ -80,8 +80,10 @@ def require_batch_invariance(model: nn.Module, inputs: Tensor) -> None:
 def require_dtype_moves(model: nn.Module, inputs: Tensor) -> None:
     """Raise CheckFailed unless the model follows ``.double()``."""
     single = model(inputs).detach()
-    double = model.double()(inputs.double()).detach()
-    model.float()
+    try:
+        double = model.double()(inputs.double()).detach()
+    finally:
+        model.float()  # Other rules look at the model too.
     require(double.dtype == torch.float64, f"{double.dtype} of a float64 model", "float64")
     difference = float((double - single.double()).abs().max())
     found = f"outputs that differ by {difference:.3g} in float64"

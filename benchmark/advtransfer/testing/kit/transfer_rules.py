@@ -98,6 +98,7 @@ def fitted_model(specimen: Specimen, seed: int = 0) -> Fit:
     """Return the fit of a seed, for a rule that presupposes that it fits."""
     specimen.product()
     with presupposed("fits"):
+        fits(specimen)
         return specimen.recall(f"seed {seed}", lambda: fit_model(specimen, CountingContext(seed)))
 
 
@@ -110,7 +111,7 @@ def toy_images() -> Tensor:
 def fits(specimen: Specimen) -> None:
     """A fit ends, and its model gives finite logits of the target's classes."""
     specimen.product()
-    fit = fit_model(specimen, CountingContext())
+    fit = specimen.recall("seed 0", lambda: fit_model(specimen, CountingContext(0)))
     images = toy_images()
     is_finite = all(bool(tensor.isfinite().all()) for tensor in fit.state.values())
     require(is_finite, "weights that are not finite", "finite ones")
