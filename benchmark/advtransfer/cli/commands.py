@@ -30,6 +30,7 @@ COMMANDS = {
     "challenge": "Lower a published number by examples that break it.",
     "publish": "Write a run as a submission to a board.",
     "pages": "Make the pages of all boards again.",
+    "new": "Write an installable plugin to begin with.",
     "check": "Check a plugin by the kit, canaries or another attack.",
     "schema": "Print the JSON Schema of suites, for editors.",
     "cache": "List, verify or prune the artifact cache.",
