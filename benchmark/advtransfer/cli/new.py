@@ -11,8 +11,8 @@ import click
 from advtransfer.cli.commands import Subcommand
 from advtransfer.cli.list import parse_kind
 from advtransfer.cli.output import print_product
-from advtransfer.host import Host
 from advtransfer.hookspecs import ComponentKind
+from advtransfer.host import Host
 from advtransfer.scaffold.write import write_distribution
 
 
