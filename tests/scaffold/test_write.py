@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from advtransfer import suite as suites
 from advtransfer.cli import main
 from advtransfer.errors import BadInput
 from advtransfer.hookspecs import COMPONENT_KINDS, ComponentKind
 from advtransfer.host import Host
 from advtransfer.host.plugin import Plugin
 from advtransfer.scaffold.write import COMPONENTS, write_distribution
-from advtransfer.suite import load_suite
 
 
 def write(tmp_path: Path, name: str, kind: ComponentKind) -> Path:
@@ -55,7 +55,7 @@ def test_plugin_registers_and_its_suite_is_read(
     (component,) = host.load_plugin(f"my_{kind}").values()
     assert component.name == f"my_{kind}/{COMPONENTS[kind]}"
     assert component.kind == kind
-    load_suite(folder / "suite.yaml", host=host)
+    assert suites.load(str(folder / "suite.yaml"), host).transfers
 
 
 def test_all_problems_of_a_name_are_reported_at_once(tmp_path: Path) -> None:
