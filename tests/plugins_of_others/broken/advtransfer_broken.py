@@ -99,7 +99,7 @@ def register_adapters() -> Iterable[Factory[object]]:
 
 @hookimpl
 def register_transfers() -> Iterable[Factory[object]]:
-    others = [
+    others: list[Factory[object]] = [
         transfer_,
         transfer_never_sees_test_labels,
         transfer_documented,
