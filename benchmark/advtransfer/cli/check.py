@@ -6,12 +6,13 @@ import json
 import math
 from collections.abc import Iterable
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import click
 
 from advtransfer.cli.commands import Subcommand
-from advtransfer.cli.kit_table import check_plugin
+from advtransfer.cli.kit_table import check_plugin, record_plugin
 from advtransfer.cli.output import align_columns, print_json, print_note, print_product
 from advtransfer.errors import BadInput, Location, Problem
 from advtransfer.host import Component, Host
@@ -37,6 +38,14 @@ DEFAULT_OPTIONS: dict[str, Json] = {"norm": "linf", "eps": 0.1, "steps": 20, "st
     help="Compare it with this library's attack on the honest models.",
 )
 @click.option(
+    "--record", is_flag=True, help="Write a plugin's decisions on toy data to checks.json."
+)
+@click.option(
+    "--into",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="The folder of checks.json; by default that of the plugin's module.",
+)
+@click.option(
     "--battery",
     type=click.Choice(["small", "full"]),
     default="small",
@@ -54,6 +63,8 @@ def command(
     options: tuple[str, ...],
     canaries: bool,
     against: str | None,
+    record: bool,
+    into: Path | None,
     battery: Literal["small", "full"],
     seed: int,
     as_json: bool,
@@ -62,6 +73,9 @@ def command(
 
     The kit builds each component with its defaults and its example, on toy data, and prints a line
     for each rule: passed, broken, or not applicable with the reason.
+
+    With --record, write what each component of a plugin decides on toy data: from then on, a
+    difference breaks a rule unless the component's version is raised.
 
     With --canaries, run an evaluation and the host's battery on models that only seem robust, and
     on honest ones. Every canary must be caught: its result is suspicious, invalid, or refused with an error. No
@@ -76,6 +90,9 @@ def command(
     --against, those that an evaluation requires are norm=linf eps=0.1 steps=20 step_size=0.0125 by
     default. The exit code is 1 when a rule is broken or a model fails.
     """
+    if record:
+        print_product(str(record_plugin(name, into=into)))
+        return
     if not canaries and against is None:
         written = _written_options(options, show_step=f"see `show {name}`")
         ctx.exit(0 if check_plugin(name, written, as_json=as_json) else 1)

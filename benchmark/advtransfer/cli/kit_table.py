@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from advtransfer.cli.output import align_columns, print_json, print_note, print_product
@@ -57,6 +58,23 @@ def check_plugin(name: str, options: Mapping[str, Json], *, as_json: bool) -> bo
     else:
         print_product(_rules_table(rows))
     return all(row.outcome != "broken" for row in rows)
+
+
+def record_plugin(name: str, *, into: Path | None) -> Path:
+    """Write the decisions of a plugin's components; return the file.
+
+    Raises:
+        BadInput: The name is that of a component.
+    """
+    if "/" in name:
+        found = f"the component {name!r}"
+        plugin = name.partition("/")[0]
+        raise BadInput([Problem(found, "a plugin", f"record all of {plugin!r} at once")])
+    host = Host.discover()
+    host.plugin(name)
+    from advtransfer.testing.kit import record_decisions
+
+    return record_decisions(host, name, into=into)
 
 
 def _apply_check(check: KitCheck) -> CheckedRule:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import sys
 from collections.abc import Iterator
 from importlib import import_module
@@ -13,7 +15,13 @@ from advtransfer.errors import BadInput, UnknownName
 from advtransfer.host import Host
 from advtransfer.host.plugin import Plugin
 from advtransfer.testing import checks_for
-from advtransfer.testing.kit import CheckFailed, KitCheck, NotChecked, plugin_checks
+from advtransfer.testing.kit import (
+    CheckFailed,
+    KitCheck,
+    NotChecked,
+    plugin_checks,
+    record_decisions,
+)
 
 BROKEN = Path(__file__).parents[2] / "plugins_of_others" / "broken"
 
@@ -71,7 +79,7 @@ def test_every_rule_has_a_component_that_breaks_it() -> None:
     rules = {check.id.partition(".")[2] for check in checks}
     broken = {name.partition("_")[2] for name in factories_of_broken()}
 
-    assert rules <= broken | {"registers", "loads_lightly"}
+    assert rules <= broken | {"registers", "loads_lightly", "same_as_recorded"}
 
 
 def test_checks_have_ids_and_strict_expected_failures() -> None:
@@ -90,3 +98,27 @@ def test_unknown_names_are_reported_at_once() -> None:
         checks_for("adapters", options={"nothing": {}})
     with pytest.raises(UnknownName):
         checks_for("nothing")
+
+
+def test_other_decisions_without_a_raised_version_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(BROKEN, tmp_path / "plugin")
+    monkeypatch.setattr("advtransfer_broken.__file__", str(tmp_path / "plugin" / "module.py"))
+    host = host_of("advtransfer_broken")
+    honest = host.load_plugin("broken")["broken/transfer_"]
+    monkeypatch.setattr(host, "load_plugin", lambda name: {"broken/transfer_": honest})
+    path = record_decisions(host, "broken")
+    checks = [check for check in plugin_checks(host, "broken") if "recorded" in check.id]
+    recorded = json.loads(path.read_text())
+
+    assert broken_rules(checks) == []
+    entry = recorded["broken/transfer_"]
+    labels = entry["decisions"]["classes"]
+    assert labels.count(None) < len(labels)
+    entry["decisions"]["classes"] = [None if one is None else 2 - one for one in labels]
+    path.write_text(json.dumps(recorded))
+    assert broken_rules(checks) == ["transfer_.same_as_recorded"]
+    entry["version"] = 2
+    path.write_text(json.dumps(recorded))
+    assert broken_rules(checks) == []

@@ -20,10 +20,12 @@ from advtransfer.testing.kit import (
     evaluation_rules,
     executor_rules,
     plugin_rules,
+    recorded,
     source_rules,
     transfer_rules,
 )
 from advtransfer.testing.kit.check import CheckFailed, KitCheck, NotChecked
+from advtransfer.testing.kit.recorded import record_decisions
 from advtransfer.testing.kit.specimen import Specimen
 from advtransfer.types import Json
 
@@ -81,7 +83,7 @@ def component_checks(component: Component, options: Mapping[str, Json]) -> list[
     name = component.name.partition("/")[2]
     return [
         KitCheck(name, rule.__name__, _rule_text(rule), partial(rule, specimen))
-        for rule in (*any_component.RULES, *KIND_RULES[component.kind])
+        for rule in (*any_component.RULES, *KIND_RULES[component.kind], recorded.same_as_recorded)
     ]
 
 
@@ -107,5 +109,6 @@ __all__ = [
     "NotChecked",
     "component_checks",
     "plugin_checks",
+    "record_decisions",
     "require_known",
 ]

@@ -51,7 +51,7 @@ def _built_modules(specimen: Specimen) -> list[tuple[nn.Module, Shape, Shape]]:
     return modules
 
 
-def _sound_module(specimen: Specimen) -> tuple[nn.Module, Tensor]:
+def sound_module(specimen: Specimen) -> tuple[nn.Module, Tensor]:
     """Return a module and images for it, for a rule that presupposes that it maps shapes."""
     with presupposed("maps_shapes"):
         maps_shapes(specimen)
@@ -78,7 +78,7 @@ def maps_shapes(specimen: Specimen) -> None:
 
 def learned_has_parameters(specimen: Specimen) -> None:
     """A learned adapter has parameters to train, which can be drawn again."""
-    module, _ = _sound_module(specimen)
+    module, _ = sound_module(specimen)
     if not cast(Adapter, specimen.product()).learned:
         raise NotChecked("it is not learned")
     is_trainable = any(parameter.requires_grad for parameter in module.parameters())
@@ -88,8 +88,8 @@ def learned_has_parameters(specimen: Specimen) -> None:
 
 def same_map(specimen: Specimen) -> None:
     """Two modules of an adapter that is not learned map alike, however often they are called."""
-    module, images = _sound_module(specimen)
-    again, _ = _sound_module(specimen)
+    module, images = sound_module(specimen)
+    again, _ = sound_module(specimen)
     with torch.no_grad():
         outputs = [module(images), module(images), again(images)]
     is_equal = all(torch.equal(outputs[0], other) for other in outputs[1:])
@@ -100,7 +100,7 @@ def differentiable(specimen: Specimen) -> None:
     """Gradients reach the images, so that attacks go through the adapter."""
     with presupposed("leaves_inputs"):
         leaves_inputs(specimen)
-    module, images = _sound_module(specimen)
+    module, images = sound_module(specimen)
     images.requires_grad_(True)
     outputs = module(images)
     require(outputs.requires_grad, "outputs without a gradient", "differentiable ones")
@@ -113,35 +113,35 @@ def differentiable(specimen: Specimen) -> None:
 
 def leaves_process(specimen: Specimen) -> None:
     """Calling it leaves random state, settings, threads and torch's functions as they were."""
-    module, images = _sound_module(specimen)
+    module, images = sound_module(specimen)
     with undisturbed(module):
         module(images)
 
 
 def leaves_inputs(specimen: Specimen) -> None:
     """It does not change the images that it is called with."""
-    require_inputs_kept(*_sound_module(specimen))
+    require_inputs_kept(*sound_module(specimen))
 
 
 def batch_invariant(specimen: Specimen) -> None:
     """The output for an image does not depend on the images beside it."""
     with presupposed("same_map"):
         same_map(specimen)
-    require_batch_invariance(*_sound_module(specimen))
+    require_batch_invariance(*sound_module(specimen))
 
 
 def dtype_moves(specimen: Specimen) -> None:
     """It follows ``.double()``."""
     with presupposed("same_map"):
         same_map(specimen)
-    require_dtype_moves(*_sound_module(specimen))
+    require_dtype_moves(*sound_module(specimen))
 
 
 def device_moves(specimen: Specimen) -> None:
     """It computes on another device."""
     with presupposed("same_map"):
         same_map(specimen)
-    module, images = _sound_module(specimen)
+    module, images = sound_module(specimen)
     with torch.no_grad():
         expected = module(images)
         with pretend_cuda():

@@ -22,7 +22,7 @@ def _dataset(specimen: Specimen) -> Dataset:
     return ValidatedDataset(specimen.component, cast(Dataset, specimen.product()))
 
 
-def _sound_dataset(specimen: Specimen) -> Dataset:
+def sound_dataset(specimen: Specimen) -> Dataset:
     """Return the data set, for a rule that presupposes parts that can be read."""
     with presupposed("parts_match_card"):
         parts_match_card(specimen)
@@ -60,7 +60,7 @@ def parts_match_card(specimen: Specimen) -> None:
 
 def order_invariant(specimen: Specimen) -> None:
     """A sample is the same whatever is read beside it, and in whatever order."""
-    samples = _sound_dataset(specimen).part("test")
+    samples = sound_dataset(specimen).part("test")
     positions = _positions(samples)
     inputs, labels = samples.inputs(positions), samples.labels(positions)
     backwards = positions.flip(0)
@@ -74,7 +74,7 @@ def order_invariant(specimen: Specimen) -> None:
 
 def same_content_twice(specimen: Specimen) -> None:
     """Two builds give the same digest, keys, images and labels."""
-    first, second = _sound_dataset(specimen), _dataset(specimen)
+    first, second = sound_dataset(specimen), _dataset(specimen)
     require(first.card() == second.card(), "two cards that differ", "equal ones")
     for name in PARTS:
         one, other = first.part(name), second.part(name)
@@ -86,7 +86,7 @@ def same_content_twice(specimen: Specimen) -> None:
 
 def keys_unique(specimen: Specimen) -> None:
     """Each sample of a part has a key of its own."""
-    dataset = _sound_dataset(specimen)
+    dataset = sound_dataset(specimen)
     for name in PARTS:
         keys = list(dataset.part(name).keys)
         require(len(set(keys)) == len(keys), f"keys of {name} that occur twice", "one for each")
@@ -94,7 +94,7 @@ def keys_unique(specimen: Specimen) -> None:
 
 def leaves_process(specimen: Specimen) -> None:
     """Reading leaves random state, settings, threads and torch's functions as they were."""
-    _sound_dataset(specimen)
+    sound_dataset(specimen)
     with undisturbed():
         samples = _dataset(specimen).part("test")
         samples.inputs(_positions(samples))

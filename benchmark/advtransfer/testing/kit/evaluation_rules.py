@@ -75,7 +75,7 @@ def measure_toy(
     return Measured(measurement, model, tuple(guard.changed))
 
 
-def _measured(specimen: Specimen) -> Measured:
+def measured_toy(specimen: Specimen) -> Measured:
     """Return the measurement, for a rule that presupposes that it keeps the contract."""
     specimen.product()
     with presupposed("measures"):
@@ -98,7 +98,7 @@ def measures(specimen: Specimen) -> None:
 
 def examples_hold(specimen: Specimen) -> None:
     """The adversarial examples are inside ball and box, misclassified, and agree with the outcomes."""
-    measured = _measured(specimen)
+    measured = measured_toy(specimen)
     measurement = measured.measurement
     if not measurement.examples:
         raise NotChecked("it returns no examples")
@@ -121,7 +121,7 @@ def examples_hold(specimen: Specimen) -> None:
 
 def same_seed(specimen: Specimen) -> None:
     """The same seed gives the same measurement to the bit."""
-    first = _measured(specimen).measurement
+    first = measured_toy(specimen).measurement
     second = specimen.recall("again", lambda: measure_toy(specimen)).measurement
     for name, values in _all_values(first).items():
         other = _all_values(second).get(name)
@@ -131,20 +131,20 @@ def same_seed(specimen: Specimen) -> None:
 
 def leaves_models(specimen: Specimen) -> None:
     """It leaves the models, random state, settings, threads and torch's functions as they were."""
-    require_unchanged(_measured(specimen).changes)
+    require_unchanged(measured_toy(specimen).changes)
 
 
 def batch_invariant(specimen: Specimen) -> None:
     """Another batch size gives the same outcomes, and metrics that differ by rounding alone."""
     _presuppose_reproducible(specimen)
     other = measure_toy(specimen, batch_size=5).measurement
-    _require_equal(_measured(specimen).measurement, other, "with another batch size")
+    _require_equal(measured_toy(specimen).measurement, other, "with another batch size")
 
 
 def device_moves(specimen: Specimen) -> None:
     """Another device gives the same outcomes, and metrics that differ by rounding alone."""
     _presuppose_reproducible(specimen)
-    expected = _measured(specimen).measurement
+    expected = measured_toy(specimen).measurement
     with pretend_cuda():
         measured = measure_toy(specimen, device="cuda")
         measured.model.cpu()
@@ -155,7 +155,7 @@ def device_moves(specimen: Specimen) -> None:
 def keeps_linear_oracle(specimen: Specimen) -> None:
     """The robust accuracy of a linear classifier is not below the exact one."""
     _presuppose_reproducible(specimen)
-    claims = robustness_claims(_measured(specimen).measurement)
+    claims = robustness_claims(measured_toy(specimen).measurement)
     threats = {claim.metric: claim.threat for claim in claims if claim.threat is not None}
     if not threats:
         raise NotChecked("it claims no robust accuracy in a ball")
@@ -171,7 +171,7 @@ def keeps_linear_oracle(specimen: Specimen) -> None:
 
 
 def _presuppose_reproducible(specimen: Specimen) -> None:
-    _measured(specimen)
+    measured_toy(specimen)
     with presupposed("same_seed"):
         same_seed(specimen)
     with presupposed("examples_hold"), suppress(NotChecked):

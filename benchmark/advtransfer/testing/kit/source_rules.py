@@ -74,7 +74,7 @@ def load_source(specimen: Specimen, context: CountingContext) -> LoadedSource:
     return LoadedSource(card, network, weights, context, tuple(found.changed))
 
 
-def _loaded(specimen: Specimen, seed: int = 0) -> LoadedSource:
+def loaded_source(specimen: Specimen, seed: int = 0) -> LoadedSource:
     """Return the source of a seed, for a rule that presupposes that it loads."""
     specimen.product()
     with presupposed("loads"):
@@ -101,7 +101,7 @@ def loads(specimen: Specimen) -> None:
 
 def same_seed(specimen: Specimen) -> None:
     """The same seed gives the same weights to the bit."""
-    first = _loaded(specimen)
+    first = loaded_source(specimen)
     second = specimen.recall("again", lambda: load_source(specimen, CountingContext(0)))
     require_equal_states(first.weights.tensors, second.weights.tensors, "for the same seed")
 
@@ -110,7 +110,7 @@ def another_seed(specimen: Specimen) -> None:
     """Another seed gives other weights, if the source draws random numbers."""
     with presupposed("same_seed"):
         same_seed(specimen)
-    first, second = _loaded(specimen), _loaded(specimen, seed=1)
+    first, second = loaded_source(specimen), loaded_source(specimen, seed=1)
     if not first.context.draws:
         raise NotChecked("it draws no random number from its context")
     tensors, others = first.weights.tensors, second.weights.tensors
@@ -120,30 +120,30 @@ def another_seed(specimen: Specimen) -> None:
 
 def leaves_process(specimen: Specimen) -> None:
     """Making the weights leaves settings, threads and torch's functions as they were."""
-    require_unchanged(_loaded(specimen).changes)
+    require_unchanged(loaded_source(specimen).changes)
 
 
 def leaves_inputs(specimen: Specimen) -> None:
     """The network does not change the images that it is called with."""
-    loaded = _loaded(specimen)
+    loaded = loaded_source(specimen)
     require_inputs_kept(loaded.module, toy_images(loaded.card))
 
 
 def batch_invariant(specimen: Specimen) -> None:
     """The logits of an image do not depend on the images beside it."""
-    loaded = _loaded(specimen)
+    loaded = loaded_source(specimen)
     require_batch_invariance(loaded.module, toy_images(loaded.card))
 
 
 def dtype_moves(specimen: Specimen) -> None:
     """The network follows ``.double()``."""
-    loaded = _loaded(specimen)
+    loaded = loaded_source(specimen)
     require_dtype_moves(loaded.module, toy_images(loaded.card))
 
 
 def device_moves(specimen: Specimen) -> None:
     """The weights are made on another device, and the network computes there."""
-    loaded = _loaded(specimen)
+    loaded = loaded_source(specimen)
     with presupposed("same_seed"):
         same_seed(specimen)
     images = toy_images(loaded.card)
@@ -158,7 +158,7 @@ def device_moves(specimen: Specimen) -> None:
 
 def resumes(specimen: Specimen) -> None:
     """A training that is cancelled and resumed ends with the same weights to the bit."""
-    loaded = _loaded(specimen)
+    loaded = loaded_source(specimen)
     with presupposed("same_seed"):
         same_seed(specimen)
     resumed = run_interrupted(
