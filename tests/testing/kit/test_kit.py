@@ -87,7 +87,9 @@ def test_checks_have_ids_and_strict_expected_failures() -> None:
     parameters = checks_for("adapters", expected_failures=reason)
 
     (expected,) = (each for each in parameters if each.id == "identity.maps_shapes")
-    assert expected.marks[0].kwargs["strict"] is True  # type: ignore[union-attr]  # a Mark, not a collection
+    (mark,) = expected.marks
+    assert isinstance(mark, pytest.MarkDecorator)
+    assert mark.kwargs["strict"] is True
     assert len({each.id for each in parameters}) == len(parameters)
 
 

@@ -122,7 +122,7 @@ def component_decisions(specimen: Specimen) -> dict[str, Json]:
 def _dataset_decisions(specimen: Specimen) -> dict[str, Json]:
     dataset = dataset_rules.sound_dataset(specimen)
     card = dataset.card()
-    sizes = {name: len(dataset.part(name)) for name in dataset_rules.PARTS}
+    sizes: dict[str, Json] = {name: len(dataset.part(name)) for name in dataset_rules.PARTS}
     return {"shape": list(card.shape), "outputs": card.outputs, **sizes}
 
 
