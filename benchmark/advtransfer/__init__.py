@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from advtransfer.api.arrays import dataset
     from advtransfer.api.catalogue import list_components as list
     from advtransfer.api.catalogue import show_name as show
-    from advtransfer.api.check import check_evaluation as check
+    from advtransfer.api.check import check_plugin as check
     from advtransfer.api.evaluate import evaluate
     from advtransfer.api.in_memory import source
     from advtransfer.api.plan import plan_suite as plan
@@ -48,7 +48,7 @@ else:
 _NAMES = {
     "BadInput": "advtransfer.errors:BadInput",
     "Report": "advtransfer.api.report:Report",
-    "check": "advtransfer.api.check:check_evaluation",
+    "check": "advtransfer.api.check:check_plugin",
     "dataset": "advtransfer.api.arrays:dataset",
     "evaluate": "advtransfer.api.evaluate:evaluate",
     "list": "advtransfer.api.catalogue:list_components",

@@ -165,6 +165,7 @@ that of public re-implementations.
     needs=("source",),
     tasks=("classes", "attributes", "values"),
     presets={"elsayed2019": ELSAYED2019},
+    example={"epochs": 2, "batch_size": 16},
 )
 def affine(
     *,

@@ -42,6 +42,7 @@ _TUNING_SCHEDULE = Schedule()
     needs=("source",),
     tasks=("classes", "attributes", "values"),
     presets=utrera2021_presets({**UTRERA2021_AUGMENT, "batch_norm": "adapt"}),
+    example={"blocks": 1, "epochs": 2, "batch_size": 16},
 )
 def blocks(
     *,
@@ -128,6 +129,7 @@ def blocks(
     needs=("source",),
     tasks=("classes", "attributes", "values"),
     presets=utrera2021_presets(UTRERA2021_AUGMENT),
+    example={"epochs": 2, "batch_size": 16},
 )
 def full(
     *,
@@ -184,7 +186,9 @@ _BASELINE_SCHEDULE = Schedule()
 
 
 @precheck(check=options.scratch_misfits)
-@component(version=2, tasks=("classes", "attributes", "values"))
+@component(
+    version=2, tasks=("classes", "attributes", "values"), example={"epochs": 2, "batch_size": 16}
+)
 def scratch(
     *,
     network: Source,
@@ -231,7 +235,11 @@ def scratch(
 
 
 @precheck(check=options.adversarial_misfits, ball=options.own_ball)
-@component(version=2, tasks=("classes", "attributes", "values"))
+@component(
+    version=2,
+    tasks=("classes", "attributes", "values"),
+    example={"eps": 0.1, "steps": 1, "epochs": 2, "batch_size": 16},
+)
 def adversarial(
     *,
     network: Source,

@@ -26,7 +26,12 @@ _DEFAULT_DISCRIMINATOR = DiscriminatorConfig()
 
 
 @precheck(check=options.igam_misfits)
-@component(version=3, needs=("source",), presets=PRESETS)
+@component(
+    version=3,
+    needs=("source",),
+    presets=PRESETS,
+    example={"epochs": 2, "batch_size": 16, "teacher": {"epochs": 1}},
+)
 def igam(
     *,
     student: Source | None = None,

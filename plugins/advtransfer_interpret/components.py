@@ -16,7 +16,7 @@ from advtransfer_interpret.options import Count, NonNegative, Positive
 
 
 @precheck(check=options.rank_misfits, metrics=options.influence_metrics)
-@component(version=3, needs=("model", "train"))
+@component(version=3, needs=("model", "train"), example={"rcond": 1e-6})
 def influence(
     *,
     rcond: Annotated[float, Interval(ge=0, lt=1)],
@@ -72,6 +72,7 @@ def influence(
     version=2,
     needs=("model",),
     presets={"utrera2021": {"steps": 1000, "step_size": 2.0, "radius": 1000.0}},
+    example={"units": [0], "images": 1, "steps": 2},
 )
 def feature_visualisation(
     *,
@@ -109,7 +110,7 @@ def feature_visualisation(
 
 
 @precheck(metrics=lambda _: options.SALIENCY_METRICS)
-@component(needs=("model",))
+@component(needs=("model",), example={"images": 2})
 def saliency(
     *, gradient_of: Literal["loss", "probability"] = "loss", images: Count = 8
 ) -> Evaluation:
@@ -154,7 +155,9 @@ def gradient_alignment(*, rivals: Count | None = None) -> Evaluation:
 
 
 @precheck(check=options.surface_misfits, metrics=lambda _: options.SURFACE_METRICS)
-@component(version=2, needs=("model",))
+@component(
+    version=2, needs=("model",), example={"norm": "linf", "eps": 0.1, "images": 2, "rings": 2}
+)
 def loss_surface(
     *,
     norm: Literal["linf", "l2"],

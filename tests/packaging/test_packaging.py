@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from advtransfer.hookspecs import COMPONENT_KINDS
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -142,6 +144,27 @@ def test_a_third_partys_plugin_is_listed_shown_and_run_beside_the_built_ins(
     assert "shrink" in installed("advtransfer", "show", "example/nearest_mean")
     assert mean["provenance"]["plugin"]["distribution"] == "advtransfer-example"
     assert measured["metrics"]["accuracy"]["value"] > 0.3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", COMPONENT_KINDS)
+def test_new_distribution_passes_everything_the_moment_it_is_written(
+    installed: Environment, tmp_path: Path, kind: str
+) -> None:
+    installed("advtransfer", "new", f"new-{kind}", "--kind", kind, "--into", str(tmp_path))
+    folder = tmp_path / f"new-{kind}"
+    installed.install(folder)
+    here = str(folder)
+    tests = installed("python", "-m", "pytest", "-q", cwd=here)
+    checks = installed("advtransfer", "check", f"new_{kind}", cwd=here)
+    executor = ["--executor", f"new_{kind}/serial"] if kind == "executor" else []
+    ended = json.loads(installed("advtransfer", "run", "suite.yaml", "--json", *executor, cwd=here))
+
+    assert " passed" in tests
+    assert " 0 broken" in checks
+    assert ended["done"] > 0
+    assert (ended["failed"], ended["skipped"], ended["todo"]) == (0, 0, 0)
+    assert (folder / "runs" / "suite" / "leaderboard.md").is_file()
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""``advtransfer.check``: hold an evaluation against models made to fool it, or another attack."""
+"""``advtransfer.check``: hold a plugin to the kit, and an evaluation to canaries or another attack."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from advtransfer.api.arguments import ArgumentChecker
-from advtransfer.api.tables import Table
+from advtransfer.api.kit import apply_kit
+from advtransfer.api.tables import CheckTable
 from advtransfer.errors import BadInput, Location, Problem
 from advtransfer.host import Component, Host
 from advtransfer.text import align_columns
@@ -22,13 +23,7 @@ DEFAULT_OPTIONS: dict[str, Json] = {"norm": "linf", "eps": 0.1, "steps": 20, "st
 """Values of options of these names that an evaluation requires."""
 
 
-class CheckTable(Table):
-    """The models of a check, a line each; `ok` is True where every model passes."""
-
-    ok: bool = True
-
-
-def check_evaluation(
+def check_plugin(
     name: str,
     *,
     options: Mapping[str, Json] | None = None,
@@ -38,25 +33,26 @@ def check_evaluation(
     seed: int = 0,
     progress: Callable[[str], None] | None = None,
 ) -> CheckTable:
-    """Run an evaluation on models that only seem robust, and on honest ones.
+    """Hold a plugin or a component to the rules of the kit, or an evaluation to models.
 
-    This is ``advtransfer check``. Every canary must be caught, no honest model flagged, and no model
-    whose robust accuracy is known exactly measured below it.
+    This is ``advtransfer check``. With `canaries`, an evaluation runs on models that only seem robust
+    and on honest ones: every canary must be caught, no honest model flagged, and no model whose robust
+    accuracy is known exactly measured below it.
 
     Args:
-        name: The evaluation, as plugin/factory.
-        options: Options of the evaluation, over ``norm=linf eps=0.1 steps=20 step_size=0.0125``
-            where it requires them.
-        canaries: Score it by canaries; the default without `against`.
+        name: The plugin, or a component as plugin/factory.
+        options: Options of the component. With `canaries` or `against`, they are over
+            ``norm=linf eps=0.1 steps=20 step_size=0.0125`` where the evaluation requires these.
+        canaries: Score an evaluation by canaries.
         against: Compare it with this library's attack on the honest models instead (or as well,
             with `canaries`).
         battery: Size of the host's battery: ``"small"`` or ``"full"``.
         seed: Draws the networks.
-        progress: Called with a line for each model as it is done.
+        progress: Called with a line for each model that is done, or each rule that is broken.
 
     Raises:
         BadInput: The arguments or options are wrong; holds every problem.
-        UnknownName: There is no such evaluation.
+        UnknownName: There is no such plugin or component.
         MissingLibrary: The other attack is not installed.
     """
     check = ArgumentChecker()
@@ -66,15 +62,17 @@ def check_evaluation(
     check.word("battery", battery, ["small", "full"])
     drawn = check.required_number("seed", seed, least=0)
     check.raise_if_any()
+    report = progress or _no_progress
+    if not wants_canaries and against is None:
+        return apply_kit(name, options or {}, progress=report)
     component = Host.discover().component(name, "evaluation")
     values = _evaluation_options(component, options or {}, report_counts=against is not None)
     evaluation = cast(Evaluation, component.build(values, {}))
     threat = _threat_model(values)
-    report = progress or _no_progress
     tables = []
     if against is not None:
         tables.append(_compare(evaluation, against, threat, seed=drawn, progress=report))
-    if wants_canaries or against is None:
+    if wants_canaries:
         tables.append(_score(evaluation, threat, battery=battery, seed=drawn, progress=report))
     return tables[0] if len(tables) == 1 else _joined_tables(tables)
 

@@ -57,6 +57,12 @@ class Table(Sequence[Mapping[str, Json]]):
             yield [_cell_text(row.get(name)) for name in self.columns]
 
 
+class CheckTable(Table):
+    """The rules or models of a check, a line each; `ok` is True where every one passes."""
+
+    ok: bool = True
+
+
 def html_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Return plain texts as an HTML table."""
     # Imported here, so that commands that only print their tables do not wait for it.

@@ -75,6 +75,7 @@ class ComponentMetadata:
     adapts_to_shapes: bool = False
     is_strong: bool = False
     deterministic: bool | Mapping[str, Json] = False
+    example: Mapping[str, Json] = field(default_factory=dict)
 
     def is_deterministic(self, options: Mapping[str, Json]) -> bool:
         """Return whether a transfer with these options draws no random number."""
@@ -111,6 +112,7 @@ def component(
     suits: bool = False,
     strong: bool = False,
     deterministic: bool | Mapping[str, Json] = False,
+    example: Mapping[str, Json] | None = None,
 ) -> Callable[[Callable[P, T]], Callable[P, T]]:
     """Attach metadata to a factory that the plan can read without importing torch.
 
@@ -130,6 +132,8 @@ def component(
             5 %; it gains nothing else.
         deterministic: The transfer draws no random number, so that fits to the same images are equal: with
             ``n: all``, all seeds are one trial. Or the options whose defaults make it so.
+        example: Options that the kit of `advtransfer.testing` builds the component with: values of those that
+            are required, and cheap values of those that take long. In no id.
 
     Raises:
         TypeError: `needs` or `tasks` is not a collection of known words.
@@ -145,6 +149,7 @@ def component(
         adapts_to_shapes=suits,
         is_strong=strong,
         deterministic=deterministic if isinstance(deterministic, bool) else dict(deterministic),
+        example=dict(example or {}),
     )
 
     def attach_metadata(factory: Callable[P, T]) -> Callable[P, T]:

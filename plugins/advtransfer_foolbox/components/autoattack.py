@@ -23,7 +23,7 @@ _apgd_settings = partial(Apgd, kind="apgd")
     check=options.attack_check(_apgd_settings, *_APGD_OPTIONS),
     metrics=options.attack_metrics(_apgd_settings, *_APGD_OPTIONS),
 )
-@component(needs=("model",))
+@component(needs=("model",), example={"norm": "linf", "eps": 0.1, "steps": 3})
 def apgd(
     *,
     norm: Norm,
@@ -82,7 +82,12 @@ def apgd(
 
 
 @precheck(check=options.autoattack_misfits, metrics=options.autoattack_metrics)
-@component(needs=("model",), presets=options.AUTOATTACK_PRESETS, strong=True)
+@component(
+    needs=("model",),
+    presets=options.AUTOATTACK_PRESETS,
+    strong=True,
+    example={"norm": "linf", "eps": 0.1, "version": "fast", "steps": 2, "targets": 1},
+)
 def autoattack(
     *,
     norm: Norm,

@@ -46,7 +46,7 @@ EnsembleMember: TypeAlias = Annotated[
 
 
 @precheck(check=options.eps_misfits, metrics=options.attack_metrics(partial(Noise, kind="noise")))
-@component(version=3, needs=("model",))
+@component(version=3, needs=("model",), example={"norm": "linf", "eps": 0.1, "draws": 3})
 def noise(
     *,
     norm: Norm,
@@ -79,7 +79,16 @@ def noise(
 
 
 @precheck(check=options.ensemble_misfits, metrics=options.ensemble_metrics)
-@component(version=3, needs=("model",), tasks=("classes", "attributes"))
+@component(
+    version=3,
+    needs=("model",),
+    tasks=("classes", "attributes"),
+    example={
+        "norm": "linf",
+        "eps": 0.1,
+        "attacks": [{"kind": "fgsm"}, {"kind": "noise", "draws": 2}],
+    },
+)
 def ensemble(
     *,
     norm: Norm,

@@ -20,7 +20,7 @@ _square_settings = partial(Square, kind="square")
 
 
 @precheck(check=options.eps_misfits, metrics=options.minimization_metrics(Fab, "fab"))
-@component(needs=("model",))
+@component(needs=("model",), example={"norm": "linf", "eps": 0.1, "steps": 2, "targets": 1})
 def fab(
     *,
     norm: Norm,
@@ -64,7 +64,7 @@ def fab(
     check=options.eps_misfits,
     metrics=options.attack_metrics(_square_settings, *_SQUARE_OPTIONS),
 )
-@component(needs=("model",))
+@component(needs=("model",), example={"norm": "linf", "eps": 0.1, "queries": 3})
 def square(
     *,
     norm: Norm,

@@ -42,7 +42,13 @@ def clean_accuracy() -> Evaluation:
     check=options.eps_misfits,
     metrics=options.attack_metrics(lambda: Fgsm(kind="fgsm"), clean=False),
 )
-@component(version=2, needs=("model",), tasks=_CLASSIFICATION, presets=options.FGSM_PRESETS)
+@component(
+    version=2,
+    needs=("model",),
+    tasks=_CLASSIFICATION,
+    presets=options.FGSM_PRESETS,
+    example={"norm": "linf", "eps": 0.1},
+)
 def fgsm(
     *,
     norm: Norm,
@@ -82,7 +88,13 @@ def fgsm(
     check=options.attack_check(_pgd_settings, *_PGD_OPTIONS),
     metrics=options.attack_metrics(_pgd_settings, *_PGD_OPTIONS),
 )
-@component(version=3, needs=("model",), tasks=_CLASSIFICATION, presets=options.PGD_PRESETS)
+@component(
+    version=3,
+    needs=("model",),
+    tasks=_CLASSIFICATION,
+    presets=options.PGD_PRESETS,
+    example={"norm": "linf", "eps": 0.1, "steps": 2, "step_size": 0.05},
+)
 def pgd(
     *,
     norm: Norm,
@@ -161,7 +173,12 @@ def pgd(
     check=options.attack_check(_iterative_settings, *_ITERATIVE_OPTIONS),
     metrics=options.attack_metrics(_iterative_settings, *_ITERATIVE_OPTIONS),
 )
-@component(version=3, needs=("model",), tasks=_CLASSIFICATION)
+@component(
+    version=3,
+    needs=("model",),
+    tasks=_CLASSIFICATION,
+    example={"norm": "linf", "eps": 0.1, "steps": 2, "step_size": 0.05},
+)
 def basic_iterative(
     *,
     norm: Norm,
@@ -199,7 +216,11 @@ def basic_iterative(
     check=options.attack_check(_pgd_settings, *_LOSS_OPTIONS, bounds=None),
     metrics=lambda chosen: ["loss", *options.names_at_radii("attacked_loss", chosen)],
 )
-@component(needs=("model",), tasks=("classes", "attributes", "values"))
+@component(
+    needs=("model",),
+    tasks=("classes", "attributes", "values"),
+    example={"norm": "linf", "eps": 0.1, "steps": 2, "step_size": 0.05},
+)
 def attacked_loss(
     *,
     norm: TrainingNorm,

@@ -161,7 +161,7 @@ def tiny_imagenet(*, root: Folder) -> Dataset:
 
 
 @precheck(outline=outlines.synthetic_outline)
-@component(tasks=("values",))
+@component(tasks=("values",), example={"n_train": 40, "n_test": 10, "inputs": 6, "outputs": 3})
 def synthetic(
     *,
     n_train: Annotated[int, Ge(1)] = 5000,

@@ -30,7 +30,11 @@ _NO_CLAIMS = Claims()
 _NO_ARGUMENTS: Mapping[str, Argument] = {}
 
 
-@component(shape="data", version=2)
+@component(
+    shape="data",
+    version=2,
+    example={"architecture": "shufflenet_v2_x0_5", "outputs": 3, "pixels": 32},
+)
 def torchvision_model(
     *,
     architecture: str,
@@ -345,7 +349,7 @@ def huggingface(
     )
 
 
-@component(shape="data", version=2)
+@component(shape="data", version=2, example={"name": "test_vit", "outputs": 3, "pixels": 32})
 def timm(
     *,
     name: str,

@@ -25,7 +25,11 @@ _DEFAULT_SCHEDULE = Schedule()
 
 
 @precheck(outline=outlines.network_outline, check=outlines.check_trained)
-@component(shape="data", tasks=("classes", "attributes", "values"))
+@component(
+    shape="data",
+    tasks=("classes", "attributes", "values"),
+    example={"epochs": 2, "batch_size": 16, "network": {"name": "small_cnn", "width": 4}},
+)
 def trained(
     *,
     data: Dataset,
@@ -109,7 +113,12 @@ def trained(
 
 
 @precheck(outline=outlines.network_outline, check=outlines.check_network)
-@component(shape="data", tasks=("classes", "attributes", "values"), drawn=True)
+@component(
+    shape="data",
+    tasks=("classes", "attributes", "values"),
+    drawn=True,
+    example={"network": {"name": "small_cnn", "width": 4}},
+)
 def random_init(
     *,
     data: Dataset,
@@ -133,7 +142,7 @@ def random_init(
 
 
 @precheck(outline=outlines.perturbed_outline, check=outlines.check_perturbed)
-@component(shape="source", tasks=("classes", "attributes", "values"))
+@component(shape="source", tasks=("classes", "attributes", "values"), example={"scale": 0.1})
 def perturbed(
     *,
     source: Source,

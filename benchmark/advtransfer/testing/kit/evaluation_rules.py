@@ -1,0 +1,219 @@
+"""Rules for evaluations."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from advtransfer.testing.canaries.oracle import plane_subject
+from advtransfer.testing.context import InMemoryContext
+from advtransfer.testing.kit.check import CheckFailed, NotChecked, presupposed, require
+from advtransfer.testing.kit.running import require_close, require_unchanged
+from advtransfer.testing.kit.specimen import (
+    Specimen,
+    frozen_network,
+    toy_dataset,
+    trained_network,
+)
+from advtransfer.testing.pretend_cuda import pretend_cuda
+from advtransfer.toolkit.network import BlockNetwork
+from advtransfer.toolkit.rng import fork_global_rng, stream_generator
+from advtransfer.types import Evaluation, EvaluationInputs, Measurement, Outcome, Samples
+from advtransfer.worker.guards.side_effects import guard_side_effects
+from advtransfer.worker.plugin_values import contract_violation, require_measurement
+from advtransfer.worker.process import deterministic_algorithms
+from advtransfer.worker.verification.claims import robustness_claims
+from advtransfer.worker.verification.examples import verify_examples
+
+CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """A measurement of a toy model, and what changed while it was made."""
+
+    measurement: Measurement
+    model: nn.Module
+    changes: tuple[str, ...]
+
+
+def measure_toy(
+    specimen: Specimen, *, device: str = "cpu", batch_size: int = 64, seed: int = 0
+) -> Measured:
+    """Measure a network that has learned the toy data, and a toy source and reference beside it."""
+    evaluation = cast(Evaluation, specimen.build())
+    data = toy_dataset()
+    model = specimen.recall("trained", trained_network).to(device)
+    needs = specimen.component.metadata.needs
+    others: dict[str, BlockNetwork] = {
+        name: frozen_network(position).to(device)
+        for position, name in enumerate(("source", "reference"))
+        if name in needs
+    }
+    inputs = EvaluationInputs(
+        test=data.part("test"),
+        model=model if "model" in needs else None,
+        train=data.part("train") if "train" in needs else None,
+        source=others.get("source"),
+        reference=others.get("reference"),
+    )
+    context = InMemoryContext(seed, device=device, batch_size=batch_size)
+    watched = nn.ModuleList([model, *others.values()]).eval()
+    with (
+        deterministic_algorithms(),
+        # Always the same global stream, so that draws from it are one rule's matter alone.
+        fork_global_rng(stream_generator("kit global"), device=context.device),
+        guard_side_effects(watched, draws=False) as guard,
+    ):
+        returned = evaluation.measure(inputs, context=context)
+    measurement = require_measurement(specimen.component, returned)
+    return Measured(measurement, model, tuple(guard.changed))
+
+
+def measured_toy(specimen: Specimen) -> Measured:
+    """Return the measurement, for a rule that presupposes that it keeps the contract."""
+    specimen.product()
+    with presupposed("measures"):
+        measures(specimen)
+    return specimen.recall("measured", lambda: measure_toy(specimen))
+
+
+def _test_samples() -> Samples:
+    return toy_dataset().part("test")
+
+
+def measures(specimen: Specimen) -> None:
+    """A measurement has outcomes, metrics and examples of the shapes and values of the contract."""
+    specimen.product()
+    measured = specimen.recall("measured", lambda: measure_toy(specimen))
+    violation = contract_violation(measured.measurement, _test_samples())
+    if violation:
+        raise CheckFailed(violation)
+
+
+def examples_hold(specimen: Specimen) -> None:
+    """The adversarial examples are inside ball and box, misclassified, and agree with the outcomes."""
+    measured = measured_toy(specimen)
+    measurement = measured.measurement
+    if not measurement.examples:
+        raise NotChecked("it returns no examples")
+    corrected, checks = verify_examples(
+        measurement.outcomes,
+        measurement.examples,
+        test=_test_samples(),
+        model=measured.model,
+        device=CPU,
+    )
+    failed = [f"{check.value:g} {check.text}" for check in checks if check.grade == "fail"]
+    require(not failed, "; ".join(failed), "none")
+    different = [
+        name
+        for name, values in measurement.outcomes.items()
+        if not torch.equal(values, corrected[name])
+    ]
+    require(not different, f"outcomes {different} that its examples change", "the same outcomes")
+
+
+def same_seed(specimen: Specimen) -> None:
+    """The same seed gives the same measurement to the bit."""
+    first = measured_toy(specimen).measurement
+    second = specimen.recall("again", lambda: measure_toy(specimen)).measurement
+    for name, values in _all_values(first).items():
+        other = _all_values(second).get(name)
+        is_equal = other is not None and torch.equal(_without_nan(values), _without_nan(other))
+        require(is_equal, f"another {name!r} for the same seed", "an equal one")
+
+
+def leaves_models(specimen: Specimen) -> None:
+    """It leaves the models, random state, settings, threads and torch's functions as they were."""
+    require_unchanged(measured_toy(specimen).changes)
+
+
+def batch_invariant(specimen: Specimen) -> None:
+    """Another batch size gives the same outcomes, and metrics that differ by rounding alone."""
+    _presuppose_reproducible(specimen)
+    other = measure_toy(specimen, batch_size=5).measurement
+    _require_equal(measured_toy(specimen).measurement, other, "with another batch size")
+
+
+def device_moves(specimen: Specimen) -> None:
+    """Another device gives the same outcomes, and metrics that differ by rounding alone."""
+    _presuppose_reproducible(specimen)
+    expected = measured_toy(specimen).measurement
+    with pretend_cuda():
+        measured = measure_toy(specimen, device="cuda")
+        measured.model.cpu()
+        moved = {name: values.cpu() for name, values in _all_values(measured.measurement).items()}
+    _require_equal_values(_all_values(expected), moved, "on another device")
+
+
+def keeps_linear_oracle(specimen: Specimen) -> None:
+    """The robust accuracy of a linear classifier is not below the exact one."""
+    _presuppose_reproducible(specimen)
+    claims = robustness_claims(measured_toy(specimen).measurement)
+    threats = {claim.metric: claim.threat for claim in claims if claim.threat is not None}
+    if not threats:
+        raise NotChecked("it claims no robust accuracy in a ball")
+    evaluation = cast(Evaluation, specimen.build())
+    for metric, threat in threats.items():
+        subject, exact = plane_subject(0, norm=threat.norm, eps=threat.eps)
+        inputs = EvaluationInputs(test=subject.test, model=subject.model)
+        with deterministic_algorithms(), guard_side_effects(subject.model):
+            measurement = evaluation.measure(inputs, context=InMemoryContext(0))
+        outcomes = measurement.outcomes[metric]
+        share = float((outcomes == Outcome.ROBUST).double().mean())
+        require(share >= exact, f"{metric} {share:.4f}", f"at least the exact {exact:.4f}")
+
+
+def _presuppose_reproducible(specimen: Specimen) -> None:
+    measured_toy(specimen)
+    with presupposed("same_seed"):
+        same_seed(specimen)
+    with presupposed("examples_hold"), suppress(NotChecked):
+        examples_hold(specimen)
+
+
+def _all_values(measurement: Measurement) -> Mapping[str, Tensor]:
+    """Return outcomes, values of samples and metrics by name; metrics as tensors of one value."""
+    metrics = {
+        name: torch.tensor([float(value)], dtype=torch.float64)
+        for name, value in measurement.metrics.items()
+    }
+    samples = {f"samples {name}": values for name, values in measurement.samples.items()}
+    return {**measurement.outcomes, **samples, **metrics}
+
+
+def _require_equal(first: Measurement, second: Measurement, what: str) -> None:
+    _require_equal_values(_all_values(first), _all_values(second), what)
+
+
+def _require_equal_values(
+    first: Mapping[str, Tensor], second: Mapping[str, Tensor], what: str
+) -> None:
+    require(first.keys() == second.keys(), f"other names of results {what}", "the same names")
+    for name, values in first.items():
+        other = second[name]
+        if values.dtype == torch.uint8:
+            require(torch.equal(values, other), f"other outcomes {name!r} {what}", "equal ones")
+        elif values.numel():
+            require_close(_without_nan(values), _without_nan(other), f"{what} ({name})")
+
+
+def _without_nan(values: Tensor) -> Tensor:
+    return values.nan_to_num(nan=-1.0) if values.is_floating_point() else values
+
+
+RULES = (
+    measures,
+    examples_hold,
+    same_seed,
+    leaves_models,
+    batch_invariant,
+    device_moves,
+    keeps_linear_oracle,
+)
