@@ -47,8 +47,9 @@ MASKING_TEXTS = {
     "noise": "lower bound of the share that random noise broke and the host's gradient ascent did not",
     "single_step": "the same of one step along the gradient of cross-entropy",
     "transferred": "the same of examples made against the source",
+    "smoothed": "the same of an ascent along smoothed gradients, on what all others left",
 }
-"""Texts of the checks that compare a simple attack with the battery's strongest one, by its name."""
+"""Texts of the checks that compare another attack with the battery's targeted ascent, by its name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +154,7 @@ def _run_attacks(
     attacks.attack_by_targeted_ascent()
     if transferred is not None:
         attacks.attack_by_transfer(transferred)
+    attacks.attack_by_smoothed_ascent()
     # Finite differences in float64 are slow, so only the first correct samples are used.
     rows = attacks.correct.nonzero().flatten()[: attacks.battery_config.derivative_samples]
     batch = attacks.batch[rows]
@@ -177,7 +179,7 @@ def _run_attacks(
 
 
 def _masking_check(attacks: BatteryAttacks, name: str, text: str) -> Check:
-    """Check that an attack that needs no gradient, or one, breaks no more than the ascent does.
+    """Check that an attack that follows no gradient, one, or smoothed ones breaks no more than the ascent.
 
     Where it does, gradients lead astray (Athalye et al., 2018, section 3.1). It is suspicious at
     worst: the samples are counted as broken.
