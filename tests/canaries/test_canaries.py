@@ -16,7 +16,6 @@ import pytest
 import torch
 
 from advtransfer.host import Host
-from advtransfer.result.comparison import STRONG_SHARE
 from advtransfer.testing.canaries import CANARIES, Subject, honest_network
 from advtransfer.testing.canaries.honest_models import digits_dataset
 from advtransfer.testing.canaries.score import examine_model
@@ -188,7 +187,7 @@ def test_no_model_of_a_hundred_honest_ones_is_doubted(
         for robust in (False, True):
             base = honest_network(1000 + seed, depth=depth, robust=robust)
             subject = Subject(base, digits_dataset().part("test"), source)
-            seen = examine_model(fast(norm), subject, battery=SMALL, limit=STRONG_SHARE)
+            seen = examine_model(fast(norm), subject, battery=SMALL, is_strong=True)
 
             assert "checked" == seen.judged, (depth, robust, seen.reason)
             weak = examine_model(pgd(norm), subject, battery=SMALL)

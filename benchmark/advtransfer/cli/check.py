@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -78,26 +78,36 @@ def command(
     if against is not None:
         passes.append(_compare(evaluation, against, threat, seed=seed, as_json=as_json))
     if canaries or against is None:
-        passes.append(_score(evaluation, threat, battery=battery, seed=seed, as_json=as_json))
+        rows = _scored_models(component, evaluation, threat, battery=battery, seed=seed)
+        passes.append(_print_score(rows, as_json=as_json))
     ctx.exit(0 if all(passes) else 1)
 
 
-def _score(
+def _scored_models(
+    component: Component,
     evaluation: Evaluation,
     threat: ThreatModel,
     *,
     battery: Literal["small", "full"],
     seed: int,
-    as_json: bool,
-) -> bool:
-    """Print the score of an evaluation by canaries; return whether every model passes."""
+) -> Iterator[ScoredModel]:
+    """Score an evaluation as the host would judge it: one that claims to be strong may miss less."""
     from advtransfer.testing.canaries.score import score_evaluation
     from advtransfer.worker.verification.config import BATTERY_SIZES
 
+    return score_evaluation(
+        evaluation,
+        threat=threat,
+        battery=BATTERY_SIZES[battery],
+        seed=seed,
+        is_strong=component.metadata.is_strong,
+    )
+
+
+def _print_score(scored_models: Iterable[ScoredModel], *, as_json: bool) -> bool:
+    """Print the score of an evaluation by canaries; return whether every model passes."""
     rows = []
-    for row in score_evaluation(
-        evaluation, threat=threat, battery=BATTERY_SIZES[battery], seed=seed
-    ):
+    for row in scored_models:
         rows.append(row)
         print_note(f"{row.outcome}: {row.name} {_strength_text(row)}")
     if as_json:

@@ -22,7 +22,9 @@ from advtransfer.result import Run
     metavar="X Y",
     help="Compare row X of FIRST with row Y of SECOND (or of FIRST), such as 'natural probe'.",
 )
-@click.option("--json", "as_json", is_flag=True, help="{causes, comparisons, unmatched, unmeasured}.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="{causes, comparisons, unmatched, unmeasured}."
+)
 def command(first: Path, second: Path | None, rows: tuple[str, str] | None, as_json: bool) -> None:
     """Show what differs between FIRST and SECOND, run folders or published bundles.
 

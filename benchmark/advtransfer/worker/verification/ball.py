@@ -72,11 +72,13 @@ class Ball:
         norm, eps = self.threat.norm, self.threat.eps
         first, last = STEP_LENGTHS[norm]
         length = scale * eps * first * (last / first) ** progress
-        if norm == "l1":
-            direction = sparse_direction(gradient, L1_STEP_SHARE)
-        else:
-            direction = steepest_direction(gradient, norm)
-        return self.project_back(points + length * direction, inputs)
+        return self.project_back(points + length * self._step_direction(gradient), inputs)
+
+    def _step_direction(self, gradient: Tensor) -> Tensor:
+        """Return the step of length 1 of steepest ascent; in l_1 few pixels share it."""
+        if self.threat.norm == "l1":
+            return sparse_direction(gradient, L1_STEP_SHARE)
+        return steepest_direction(gradient, self.threat.norm)
 
     def steepest_point(self, gradient: Tensor, inputs: Tensor) -> Tensor:
         """Return the points of the balls in which a linear loss of this gradient is largest.

@@ -14,7 +14,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from advtransfer.worker.verification.ascent import logits_and_gradient, targeted_margin_loss
+from advtransfer.worker.verification.ascent import (
+    logits_and_gradient,
+    margin_loss,
+    targeted_margin_loss,
+)
 from advtransfer.worker.verification.ball import Ball
 
 MOMENTUM = 0.75
@@ -47,7 +51,7 @@ def gradient_coherence(
     total = torch.zeros(())
     for draw in offsets.unbind(1):
         near = ball.project_back(inputs + draw, inputs)
-        logits, gradient = logits_and_gradient(model, near, labels, _margin_loss)
+        logits, gradient = logits_and_gradient(model, near, labels, margin_loss)
         gradients.append(gradient.flatten(1))
         total = total.to(logits) + logits
     cosine = nn.functional.cosine_similarity(*gradients, dim=1, eps=0.0).nan_to_num(0.0)
@@ -122,10 +126,3 @@ def smoothed_ascent(
             scale=scale,
         )
     return points, broken
-
-
-def _margin_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return the largest logit of another class minus the label's, ``(B,)``."""
-    is_label = nn.functional.one_hot(labels, logits.shape[1]).bool()
-    largest = logits.masked_fill(is_label, -torch.inf).amax(1)
-    return largest - logits.gather(1, labels[:, None]).squeeze(1)
