@@ -71,7 +71,7 @@ def test_gradients_of_a_plane_agree_and_those_of_a_ripple_do_not(norm: Norm) -> 
 
     assert torch.allclose(smooth, torch.ones(IMAGES), atol=1e-5)
     assert torch.equal(others, 1 - labels[:, None])
-    assert (rippled < 0.9).double().mean() > 0.5
+    assert (rippled < 0.9).double().mean() > 0.9
 
 
 @pytest.mark.parametrize("norm", NORMS)
@@ -89,8 +89,9 @@ def test_a_ripple_hides_no_sample_that_the_plane_below_it_loses(norm: Norm) -> N
 
     assert not broken[is_sure & robust].any()
     assert broken[is_sure & ~robust].double().mean() > 0.95
-    assert (result.outcomes["smoothed"] == Outcome.BROKEN).sum() > 5
-    assert "suspicious" == checks["smoothed"].grade
+    if norm != "l1":  # Its vertices get through this ripple.
+        assert (result.outcomes["smoothed"] == Outcome.BROKEN).sum() > 5
+        assert "suspicious" == checks["smoothed"].grade
 
 
 @pytest.mark.parametrize("norm", NORMS)

@@ -221,7 +221,7 @@ class BatteryAttacks:
         """Ascend smoothed margins, of the samples that all attacks so far left.
 
         Only samples whose gradients change from point to point are attacked: elsewhere the targeted
-        ascent has followed the same direction already, and an honest model costs two gradients more.
+        ascent has followed the same direction already, and an honest model costs a few gradients more.
         """
         left = torch.stack([values == Outcome.ROBUST for values in self.outcomes.values()]).all(0)
         self._start_outcomes("smoothed")
