@@ -14,6 +14,7 @@ from typing import TypeAlias
 
 import pytest
 import torch
+from torch import Tensor, nn
 
 from advtransfer.host import Host
 from advtransfer.testing.canaries import CANARIES, Subject, honest_network
@@ -131,6 +132,44 @@ def test_honest_models_are_not_doubted(norm: Norm, natural: Subject, pgd: Pgd) -
     seen = examine_model(pgd(norm), natural, battery=SMALL)
 
     assert "checked" == seen.judged, seen
+
+
+class Scaled(nn.Module):
+    """A network with its logits scaled, shifted and, at a scale of 0, constant."""
+
+    def __init__(self, network: nn.Module, scale: float, shift: Tensor) -> None:
+        super().__init__()
+        self.network = network
+        self.scale = scale
+        self.shift = shift
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """``(B, 5)`` logits."""
+        logits: Tensor = self.scale * self.network(inputs) + self.shift
+        return logits
+
+
+@pytest.mark.parametrize("scale", [12.0, 30.0])
+def test_honest_networks_with_large_logits_are_not_doubted(scale: float, natural: Subject) -> None:
+    scaled = Scaled(natural.model, scale, torch.zeros(5)).eval()
+    found = run_battery(
+        scaled, natural.test, ThreatModel("linf", 0.1), SMALL, device=torch.device("cpu")
+    )
+    values = {check.name: check.value for check in found.checks}
+
+    assert [] == [check for check in found.checks if check.grade in ("suspicious", "fail")]
+    # Attacks on cross-entropy do have no gradient on many samples.
+    assert values["saturation"] > (0.5 if scale > 20 else 0.05)
+
+
+@pytest.mark.parametrize(("shift", "verdict"), [(2.0, "checked"), (torch.nan, "invalid")])
+def test_a_constant_model_masks_nothing_and_one_of_nan_is_doubted(
+    shift: float, verdict: str, natural: Subject, pgd: Pgd
+) -> None:
+    constant = Scaled(natural.model, 0.0, torch.tensor([shift, 0, 0, 0, 0])).eval()
+    seen = examine_model(pgd("linf"), replace(natural, model=constant), battery=SMALL)
+
+    assert verdict == seen.judged, seen
 
 
 def test_an_honest_model_is_not_doubted_for_a_careless_plugin(natural: Subject) -> None:

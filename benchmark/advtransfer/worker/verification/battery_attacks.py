@@ -225,7 +225,10 @@ class BatteryAttacks:
         """
         left = torch.stack([values == Outcome.ROBUST for values in self.outcomes.values()]).all(0)
         self._start_outcomes("smoothed")
-        values_per_sample = self.battery_config.smoothed_draws * math.prod(self.batch.input_shape)
+        points_per_sample = (
+            self.battery_config.smoothed_draws * self.battery_config.smoothed_targets
+        )
+        values_per_sample = points_per_sample * math.prod(self.batch.input_shape)
         block_size = max(1, NOISE_BLOCK_VALUES // values_per_sample)
         for rows in torch.split(left.nonzero().flatten(), block_size):
             self._ascend_smoothed(rows)
@@ -239,25 +242,26 @@ class BatteryAttacks:
         )
         is_incoherent = coherence < LEAST_COHERENCE
         rows, classes = rows[is_incoherent], classes[is_incoherent, : config.smoothed_targets]
-        for rank in range(classes.shape[1]):
-            for scale in SMOOTHED_STEP_SCALES:
-                unbroken = self._unbroken("smoothed", rows)
-                if not unbroken.any():
-                    return
-                samples = self.batch[rows[unbroken]]
-                points, broken = smoothed_ascent(
-                    self.model,
-                    samples.inputs,
-                    samples.labels,
-                    classes[unbroken, rank],
-                    keys=samples.keys,
-                    ball=self.ball,
-                    steps=config.smoothed_steps,
-                    draws=config.smoothed_draws,
-                    scale=scale,
-                    what=f"smoothed {scale} of target {rank}",
-                )
-                self._break_samples("smoothed", rows[unbroken], points, broken)
+        for scale in SMOOTHED_STEP_SCALES:
+            unbroken = self._unbroken("smoothed", rows)
+            if not unbroken.any():
+                return
+            # All targets at once: mostly few samples are left, and a kernel is half empty.
+            aimed = rows[unbroken].repeat_interleave(classes.shape[1])
+            samples = self.batch[aimed]
+            points, broken = smoothed_ascent(
+                self.model,
+                samples.inputs,
+                samples.labels,
+                classes[unbroken].flatten(),
+                keys=samples.keys,
+                ball=self.ball,
+                steps=config.smoothed_steps,
+                draws=config.smoothed_draws,
+                scale=scale,
+                what=f"smoothed by {scale}",
+            )
+            self._break_samples("smoothed", aimed, points, broken)
 
     def missed_by_ascent(self, name: str) -> Tensor:
         """Return the samples that this attack broke and the targeted ascent did not, ``(B,)`` bool."""

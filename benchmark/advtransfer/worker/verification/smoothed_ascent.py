@@ -46,8 +46,8 @@ def gradient_coherence(
     """Compare the gradients of the margin at random points near each image.
 
     Returns:
-        Their mean cosine ``(B,)``, lower where one is zero or not finite, and the classes
-        ``(B, K - 1)`` but the label, that of the largest mean logit first.
+        Their mean cosine ``(B,)``, 1 where all are zero and there is nothing to follow, and the
+        classes ``(B, K - 1)`` but the label, that of the largest mean logit first.
     """
     draws = COHERENCE_DRAWS
     offsets = ball.nearby_offsets(inputs, keys, what="coherence", draws=draws)
@@ -61,6 +61,7 @@ def gradient_coherence(
     # The squared length of a sum of unit vectors is their number and twice the cosines of all pairs.
     squared_length = directions.flatten(1).square().sum(1)
     cosine = (squared_length - draws) / (draws * (draws - 1))
+    cosine = torch.where(squared_length == 0, 1.0, cosine)
     is_label = nn.functional.one_hot(labels, total.shape[1]).bool()
     order = total.masked_fill(is_label, -torch.inf).argsort(dim=1, descending=True, stable=True)
     return cosine, order[:, :-1]
