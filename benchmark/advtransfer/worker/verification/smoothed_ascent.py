@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from advtransfer.worker.verification.ascent import (
     logits_and_gradient,
-    margin_loss,
+    logits_of,
     targeted_margin_loss,
 )
 from advtransfer.worker.verification.ball import Ball, steepest_direction
@@ -43,27 +43,29 @@ def gradient_coherence(
     keys: Sequence[int],
     ball: Ball,
 ) -> tuple[Tensor, Tensor]:
-    """Compare the gradients of the margin at random points near each image.
+    """Compare the gradients of one margin at random points near each image.
+
+    It is the margin of one class, that of the largest logit at the image: where two classes are
+    equally near, the gradient of the largest margin changes in honest models too.
 
     Returns:
         Their mean cosine ``(B,)``, 1 where all are zero and there is nothing to follow, and the
-        classes ``(B, K - 1)`` but the label, that of the largest mean logit first.
+        classes ``(B, K - 1)`` but the label, that of the largest logit first.
     """
     draws = COHERENCE_DRAWS
-    offsets = ball.nearby_offsets(inputs, keys, what="coherence", draws=draws)
+    logits = logits_of(model, inputs)
+    is_label = nn.functional.one_hot(labels, logits.shape[1]).bool()
+    order = logits.masked_fill(is_label, -torch.inf).argsort(dim=1, descending=True, stable=True)
+    classes = torch.stack([labels, order[:, 0]], dim=1)
     directions = torch.zeros_like(inputs)
-    total = torch.zeros(())
-    for draw in offsets.unbind(1):
+    for draw in ball.nearby_offsets(inputs, keys, what="coherence", draws=draws).unbind(1):
         near = ball.project_back(inputs + draw, inputs)
-        logits, gradient = logits_and_gradient(model, near, labels, margin_loss)
+        _, gradient = logits_and_gradient(model, near, classes, targeted_margin_loss)
         directions += steepest_direction(gradient, "l2")
-        total = total.to(logits) + logits
     # The squared length of a sum of unit vectors is their number and twice the cosines of all pairs.
     squared_length = directions.flatten(1).square().sum(1)
     cosine = (squared_length - draws) / (draws * (draws - 1))
     cosine = torch.where(squared_length == 0, 1.0, cosine)
-    is_label = nn.functional.one_hot(labels, total.shape[1]).bool()
-    order = total.masked_fill(is_label, -torch.inf).argsort(dim=1, descending=True, stable=True)
     return cosine, order[:, :-1]
 
 
