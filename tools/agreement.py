@@ -87,6 +87,8 @@ ROWS: dict[str, Row] = {
         _digits(adversary=Adversary(norm="linf", eps=0.1)), ThreatModel("linf", 0.1)
     ),
     "digits-l2": Row(_digits(adversary=Adversary(norm="l2", eps=0.5)), ThreatModel("l2", 0.5)),
+    "digits-natural-l1": Row(_digits(), ThreatModel("l1", 1.5)),
+    "digits-l2-l1": Row(_digits(adversary=Adversary(norm="l2", eps=0.5)), ThreatModel("l1", 2.5)),
     "mnist-natural-linf": Row(_mnist(), ThreatModel("linf", 0.05)),
     "mnist-natural-l2": Row(_mnist(), ThreatModel("l2", 0.7)),
     "mnist-linf": Row(

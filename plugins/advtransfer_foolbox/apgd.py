@@ -288,6 +288,9 @@ class _AscentQueue:
 
         is_example = self._is_busy & evaluation.misclassified & in_ball
         is_over = self._is_busy & ~is_example & self.ascent.is_over()
+        # Nearly always none; on a small network what follows is a twentieth of a step's time.
+        if not (is_example | is_over).any():
+            return 0
         self._ranks += is_over
         is_exhausted = is_over & (self._ranks >= self.ranking.classes.shape[1])
         self._store(is_example, points)
@@ -318,10 +321,11 @@ class _AscentQueue:
         )
 
     def _count(self, evaluation: _Evaluation) -> None:
-        owners = self._owners[self._is_busy]
-        self._result.forward_counts[owners] += 1
-        self._result.gradient_counts[owners] += 1
-        self._result.completed[owners] &= evaluation.is_finite[self._is_busy]
+        # The owner of a row that is not busy may be that of another row; nothing is added for it.
+        counted = self._is_busy.to(self._result.forward_counts)
+        self._result.forward_counts.index_add_(0, self._owners, counted)
+        self._result.gradient_counts.index_add_(0, self._owners, counted)
+        self._result.completed[self._owners[self._is_busy & ~evaluation.is_finite]] = False
 
     def _store(self, rows: Tensor, points: Tensor) -> None:
         self._result.points[self._owners[rows]] = points[rows]

@@ -35,7 +35,6 @@ STEP_FACTOR, SMALLEST_STEP = 1.5, 0.1
 SPARSER = 0.95
 """The l_1 step starts again from eps if the changed entries fell below this share of the last ones."""
 
-
 UNIT_BOX = Bounds(0, 1)
 
 
@@ -141,11 +140,14 @@ class MomentumAscent:
     def advance(self, losses: Tensor, gradients: Tensor) -> None:
         """Record losses ``(KERNEL_BATCH,)`` and finite gradients at `points`, and move the points."""
         self._record(losses, gradients)
-        restarted = self._halve_step_sizes()
-        # Algorithm 1 keeps the last iterate for the momentum when it goes back to the best point.
-        points = _select(restarted, self.best_points, self.points)
-        gradients = _select(restarted, self._best_gradients, gradients)
-        self._losses = torch.where(restarted, self.best_losses, losses)
+        points, self._losses = self.points, losses
+        windows = self._windows[self._evaluations.clamp_max(self.steps)]
+        if windows.any():
+            restarted = self._halve_step_sizes(windows)
+            # Algorithm 1 keeps the last iterate for the momentum when it goes back to the best.
+            points = _select(restarted, self.best_points, points)
+            gradients = _select(restarted, self._best_gradients, gradients)
+            self._losses = torch.where(restarted, self.best_losses, losses)
 
         directions = step_direction(self.norm, gradients, points, UNIT_BOX)
         moved = points + row_column(self.step_sizes, points) * directions
@@ -172,13 +174,13 @@ class MomentumAscent:
         self._best_gradients = _select(is_best, gradients, self._best_gradients)
         self._increases += losses > self._losses
 
-    def _halve_step_sizes(self) -> Tensor:
+    def _halve_step_sizes(self, windows: Tensor) -> Tensor:
         """Halve the step sizes that a checkpoint asks for; return these rows.
 
-        Condition 1: fewer than a share rho of the window's steps increased the loss. Condition 2:
-        neither the step size changed at the last checkpoint nor the best loss since.
+        Condition 1: fewer than a share rho of the window's steps, 0 for rows at no checkpoint,
+        increased the loss. Condition 2: neither the step size changed at the last checkpoint nor
+        the best loss since.
         """
-        windows = self._windows[self._evaluations.clamp_max(self.steps)]
         at_checkpoint = windows > 0
         too_few = self._increases < self.rho * windows
         stalled = ~self._was_halved & (self.best_losses <= self._checked_losses)
