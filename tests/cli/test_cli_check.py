@@ -38,7 +38,12 @@ def scored(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Result, Threa
 
     def call(*rows: ScoredModel, arguments: tuple[str, ...] = ()) -> tuple[Result, ThreatModel]:
         def score(
-            evaluation: Evaluation, *, threat: ThreatModel, battery: BatteryConfig, seed: int
+            evaluation: Evaluation,
+            *,
+            threat: ThreatModel,
+            battery: BatteryConfig,
+            seed: int,
+            is_strong: bool,
         ) -> Iterator[ScoredModel]:
             threats.append(threat)
             yield from rows
@@ -124,3 +129,23 @@ def test_evaluation_that_refuses_honest_models_too_has_caught_nothing() -> None:
         "found every model refused, the honest ones too, the first with ValueError: found eps 8.0;"
         in result.stderr
     )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "is_strong"),
+    [(("foolbox/pgd",), False), (("foolbox/autoattack", "norm=linf", "eps=0.1"), True)],
+)
+def test_only_an_evaluation_that_claims_to_be_strong_is_held_to_the_stricter_limit(
+    arguments: tuple[str, ...], is_strong: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[object] = []
+
+    def score(evaluation: Evaluation, **options: object) -> Iterator[ScoredModel]:
+        told.append(options["is_strong"])
+        yield FINE
+
+    monkeypatch.setattr("advtransfer.testing.canaries.score.score_evaluation", score)
+    result = CliRunner().invoke(main, ["check", *arguments, "--canaries"])
+
+    assert 0 == result.exit_code, result.output
+    assert [is_strong] == told

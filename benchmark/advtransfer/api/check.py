@@ -73,7 +73,16 @@ def check_plugin(
     if against is not None:
         tables.append(_compare(evaluation, against, threat, seed=drawn, progress=report))
     if wants_canaries:
-        tables.append(_score(evaluation, threat, battery=battery, seed=drawn, progress=report))
+        tables.append(
+            _score(
+                evaluation,
+                threat,
+                battery=battery,
+                seed=drawn,
+                is_strong=component.metadata.is_strong,
+                progress=report,
+            )
+        )
     return tables[0] if len(tables) == 1 else _joined_tables(tables)
 
 
@@ -99,15 +108,20 @@ def _score(
     *,
     battery: Literal["small", "full"],
     seed: int,
+    is_strong: bool,
     progress: Callable[[str], None],
 ) -> CheckTable:
-    """Return the score of an evaluation by canaries."""
+    """Return the score of an evaluation by canaries; one that claims to be strong may miss less."""
     from advtransfer.testing.canaries.score import score_evaluation
     from advtransfer.worker.verification.config import BATTERY_SIZES
 
     rows = []
     for row in score_evaluation(
-        evaluation, threat=threat, battery=BATTERY_SIZES[battery], seed=seed
+        evaluation,
+        threat=threat,
+        battery=BATTERY_SIZES[battery],
+        seed=seed,
+        is_strong=is_strong,
     ):
         rows.append(row)
         progress(f"{row.outcome}: {row.name} {_strength_text(row)}")

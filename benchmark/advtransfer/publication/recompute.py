@@ -13,9 +13,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, TypeAlias
 
 from advtransfer.result.comparison import (
+    SATURATED_SHARE,
     STRONG_SHARE,
     SUSPICIOUS_SHARE,
     compare_outcomes,
+    missed_limit,
     share_lower_bound,
     status_of_share,
 )
@@ -55,12 +57,13 @@ SUSPICIOUS_ABOVE_ZERO = frozenset({"claims", "stochastic", "batch", "finite"})
 SHARE_CHECKS = frozenset({"gradients", "derivatives", "continuity"})
 """Checks of a share of bad samples, with a second limit above which they fail."""
 
-MASKING_CHECKS = ("noise", "single_step", "transferred")
+MASKING_CHECKS = ("noise", "single_step", "transferred", "smoothed")
 """Checks of a battery whose value follows from its outcomes, with those of its ascent."""
 
 LIMITS: Mapping[str, float] = {
     **dict.fromkeys(FAILS_ABOVE_ZERO | SUSPICIOUS_ABOVE_ZERO, 0),
-    **dict.fromkeys(SHARE_CHECKS | {"saturation", "finished"}, SUSPICIOUS_SHARE),
+    **dict.fromkeys(SHARE_CHECKS | {"finished"}, SUSPICIOUS_SHARE),
+    "saturation": SATURATED_SHARE,
     **dict.fromkeys(MASKING_CHECKS, STRONG_SHARE),
     "logits": 1,
 }
@@ -178,7 +181,7 @@ def _battery_comparisons(
 def _missed_limit(record: RecordJson, strong: bool | None) -> float:
     """Return the host's limit of `missed`, which is stricter for an evaluation that is strong."""
     if strong is not None:
-        return STRONG_SHARE if strong else SUSPICIOUS_SHARE
+        return missed_limit(is_strong=strong)
     stated: list[float] = [
         check["limit"] for check in record["checks"] if _base_name(check["name"]) == "missed"
     ]

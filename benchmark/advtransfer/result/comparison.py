@@ -38,6 +38,13 @@ STRONG_SHARE = 0.02
 Stricter, since such an attack should find what the host's own ascent finds.
 """
 
+SATURATED_SHARE = 0.8
+"""Largest lower bound of the share of samples without a gradient of cross-entropy in float32.
+
+Measured on the digits: of networks whose logits are scaled, .00 to .16 at 12 times and .62 to .76 at 30
+times; .90 to .96 where the median margin is 300, which a natural network reaches at 60 times.
+"""
+
 FAIL_SHARE = 0.15
 """Largest lower bound of a share of samples that is only suspicious; above it a check of a model fails."""
 
@@ -53,6 +60,11 @@ def share_lower_bound(hits: int, of: int) -> float:
         return 0.0
     # The lower end of a two-sided 90 % interval leaves 5 % below it: a one-sided 95 % bound.
     return wilson_interval(hits, of, confidence=0.9)[0]
+
+
+def missed_limit(*, is_strong: bool) -> float:
+    """Return the largest lower bound of the share that an evaluation may miss: less if it is strong."""
+    return STRONG_SHARE if is_strong else SUSPICIOUS_SHARE
 
 
 def status_of_share(share: float) -> CheckStatus:

@@ -79,6 +79,7 @@ NEVER_PASSES_ABOVE_LIMIT = frozenset(
         "noise",
         "single_step",
         "transferred",
+        "smoothed",
         "finished",
         "huge_eps",
         # Of batteries before version 3:

@@ -25,6 +25,7 @@ Results whose battery is older than version 3 have no check `missed`, so they ar
 BATTERY_CHECKS = frozenset(
     {
         *("finished", "eps_zero", "missed", "noise", "single_step", "transferred"),
+        "smoothed",
         *("box", "eval_mode", "stochastic", "batch", "logits", "finite", "gradients", "saturation"),
         *("derivatives", "continuity", "huge_eps"),
         # Of batteries before version 3:

@@ -16,7 +16,7 @@ from advtransfer.files import write_atomic
 from advtransfer.host import Component
 from advtransfer.node import Node
 from advtransfer.result import result_record
-from advtransfer.result.comparison import STRONG_SHARE, SUSPICIOUS_SHARE
+from advtransfer.result.comparison import missed_limit
 from advtransfer.result.evidence import battery_ball, tells_clean_accuracy
 from advtransfer.result.record import Provenance, battery_ids
 from advtransfer.toolkit.datasets import SampleSubset, all_positions
@@ -279,7 +279,7 @@ def _battery_runner(
         fit_job,
         inputs.test,
         recorder.battery_config,
-        missed_limit=STRONG_SHARE if is_strong else SUSPICIOUS_SHARE,
+        missed_limit=missed_limit(is_strong=is_strong),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TypeAlias, cast
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from advtransfer.testing.canaries.honest_models import GREY_LEVELS, Subject, fine_tuned_network
 from advtransfer.toolkit.datasets import ArraySamples, all_positions
 from advtransfer.toolkit.network import BlockNetwork
+from advtransfer.toolkit.rng import stream_generator
 from advtransfer.types import Samples
 from advtransfer.worker.verification.ascent import logits_of
 
@@ -39,6 +41,37 @@ class StraightThrough(QuantizedInput):
         rounded = (inputs * self.levels).round() / self.levels
         # Detached, so that the gradient of the rounding is that of the identity.
         logits: Tensor = self.model(inputs + (rounded - inputs).detach())
+        return logits
+
+
+class RippledLogits(nn.Module):
+    """A model with a fine ripple on its logits, which turns gradients and hardly moves decisions."""
+
+    directions: Tensor
+
+    def __init__(self, model: nn.Module, directions: Tensor, amplitude: float) -> None:
+        super().__init__()
+        self.model = model
+        self.amplitude = amplitude
+        self.register_buffer("directions", directions)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return the logits, each with a sine along a direction of its own added."""
+        logits: Tensor = self.model(inputs)
+        return logits + self.amplitude * torch.sin(inputs.flatten(1) @ self.directions)
+
+
+class WiggledInput(nn.Module):
+    """A model that moves every pixel to and fro as it grows, which turns gradients."""
+
+    def __init__(self, model: nn.Module, amplitude: float) -> None:
+        super().__init__()
+        self.model = model
+        self.amplitude = amplitude
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return the logits of the distorted input."""
+        logits: Tensor = self.model(inputs + self.amplitude * torch.sin(WIGGLE_FREQUENCY * inputs))
         return logits
 
 
@@ -158,6 +191,12 @@ class RescaledInput(nn.Module):
         return logits
 
 
+RIPPLE_FREQUENCY = 100.0
+"""Standard deviation of a ripple's phase, in radians for a pixel that moves by 1."""
+
+WIGGLE_FREQUENCY = 100.0
+"""Radians of a wiggle's phase for a pixel that moves by 1."""
+
 Spoil: TypeAlias = Callable[[Subject, float], Subject]
 
 
@@ -197,6 +236,15 @@ def _saturate_logits(wrapper: type[SaturatedLogits]) -> Spoil:
         return replace(subject, model=wrapper(subject.model, scale).eval())
 
     return spoil
+
+
+def _ripple_logits(subject: Subject, strength: float) -> Subject:
+    """Return the network with a ripple on its logits; `strength` is its amplitude."""
+    card = subject.test.card
+    directions = RIPPLE_FREQUENCY * torch.randn(
+        math.prod(card.shape), card.outputs, generator=stream_generator("canaries", "ripple")
+    )
+    return replace(subject, model=RippledLogits(subject.model, directions, strength).eval())
 
 
 def _add_winners_take_all(subject: Subject, strength: float) -> Subject:
@@ -240,6 +288,14 @@ CANARIES: Mapping[str, Canary] = {
     ),
     "straight through": Canary(
         _wrap_model(StraightThrough), (2, 4, 16), "rounds its input and hides it from gradients"
+    ),
+    "logit ripple": Canary(
+        _ripple_logits, (1, 0.3, 0.1), "adds a fine ripple to its logits, which turns gradients"
+    ),
+    "input wiggle": Canary(
+        _wrap_model(WiggledInput),
+        (0.05, 0.04, 0.03),
+        "moves pixels to and fro, which turns gradients",
     ),
     "saturated logits": Canary(
         _saturate_logits(SaturatedLogits), (1e4, 1e3, 300), "logits too large for float32"

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, TypeAlias
 
 import torch
 
 from advtransfer.errors import BadInput, Problem
-from advtransfer.result.comparison import SUSPICIOUS_SHARE, compare_outcomes
+from advtransfer.result.comparison import compare_outcomes, missed_limit
 from advtransfer.result.evidence import BatteryEvidence
 from advtransfer.result.verdict import VerdictValue, verdict_from_checks
 from advtransfer.testing.canaries.catalogue import CANARIES
@@ -61,7 +62,7 @@ def examine_model(
     subject: Subject,
     *,
     battery: BatteryConfig,
-    limit: float = SUSPICIOUS_SHARE,
+    is_strong: bool = False,
 ) -> Examination:
     """Evaluate a model and judge the measurement by the host's checks and the battery.
 
@@ -69,11 +70,11 @@ def examine_model(
         evaluation: The evaluation.
         subject: The model.
         battery: The size of the battery.
-        limit: Largest lower bound of the share of samples that the evaluation may miss.
+        is_strong: Whether the evaluation claims to be strong, so that it may miss less.
     """
     try:
         with deterministic_algorithms():
-            return _examine(evaluation, subject, battery, limit)
+            return _examine(evaluation, subject, battery, missed_limit(is_strong=is_strong))
     except Exception as error:  # any error of a model or a plugin ends a trial and is shown
         return Examination("refused", f"{type(error).__name__}: {error}")
 
@@ -164,7 +165,12 @@ class ScoredModel:
 
 
 def score_evaluation(
-    evaluation: Evaluation, *, threat: ThreatModel, battery: BatteryConfig, seed: int = 0
+    evaluation: Evaluation,
+    *,
+    threat: ThreatModel,
+    battery: BatteryConfig,
+    seed: int = 0,
+    is_strong: bool = False,
 ) -> Iterator[ScoredModel]:
     """Evaluate honest models, an exact one, then canaries on a natural and a robust network.
 
@@ -173,6 +179,7 @@ def score_evaluation(
         threat: The threat model of its attack; the exact model is made for it.
         battery: The size of the battery.
         seed: The seed of the networks.
+        is_strong: Whether the evaluation claims to be strong, as its component says.
 
     Yields:
         The results of the honest models and of the exact one, then of every canary at every
@@ -186,19 +193,20 @@ def score_evaluation(
         "natural": honest_subject(seed, robust=False),
         "robust": honest_subject(seed, robust=True),
     }
+    examine = partial(examine_model, evaluation, battery=battery, is_strong=is_strong)
     fair_models: list[ScoredModel] = []
     for name, subject in subjects.items():
-        seen = examine_model(evaluation, subject, battery=battery)
+        seen = examine(subject)
         fair_models.append(ScoredModel("honest", f"{name} network", None, seen))
     plane, exact = plane_subject(seed, norm=threat.norm, eps=threat.eps)
-    seen = examine_model(evaluation, plane, battery=battery)
+    seen = examine(plane)
     fair_models.append(ScoredModel("exact", "two classes, a plane", None, seen, exact))
     _require_measurable(fair_models)
     yield from fair_models
     for name, canary in CANARIES.items():
         for strength in canary.strengths:
             for base, subject in subjects.items():
-                seen = examine_model(evaluation, canary.spoil(subject, strength), battery=battery)
+                seen = examine(canary.spoil(subject, strength))
                 yield ScoredModel("canary", f"{name} ({base})", strength, seen)
 
 

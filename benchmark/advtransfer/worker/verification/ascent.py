@@ -50,6 +50,13 @@ def targeted_margin_loss(logits: Tensor, classes: Tensor) -> Tensor:
     return target_logit - label_logit
 
 
+def margin_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return the largest logit of another class minus the label's, ``(B,)``."""
+    is_label = nn.functional.one_hot(labels, logits.shape[1]).bool()
+    largest = logits.masked_fill(is_label, -torch.inf).amax(1)
+    return largest - logits.gather(1, labels[:, None]).squeeze(1)
+
+
 def cross_entropy_loss(logits: Tensor, labels: Tensor) -> Tensor:
     """Return the cross-entropy of each row, ``(B,)``: the loss that most attacks ascend."""
     return nn.functional.cross_entropy(logits, labels, reduction="none")

@@ -21,11 +21,18 @@ from advtransfer.worker.verification.config import Norm, ThreatModel
 STEP_LENGTHS: Mapping[Norm, tuple[float, float]] = {
     "linf": (1.0, 0.03),
     "l2": (1.0, 0.03),
+    "l1": (1.0, 0.03),
 }
-"""Lengths of the first and the last step of an ascent, in radii; in l_1 see `sparse_ascent`.
+"""Lengths of the first and the last step of an ascent, in radii.
 
 They fall geometrically: the first steps cross the ball, the last ones settle.
 """
+
+L1_STEP_SHARE = 0.1
+"""Share of the pixels that a step in l_1 moves, the steepest; `sparse_ascent` adapts it instead."""
+
+NEARBY_SCALES = (0.5, 0.25, 0.125)
+"""Lengths of random points nearby, in radii, in turn: how far a model's ripples reach is not known."""
 
 L1_NOISE_SHARE = 0.05
 """Share of the pixels that a random l_1 offset moves."""
@@ -53,7 +60,7 @@ class Ball:
         inputs: Tensor,
         scale: float = 1.0,
     ) -> Tensor:
-        """Return the points after one ascent step in l_inf or l_2, inside the balls around `inputs`.
+        """Return the points after one ascent step, inside the balls around `inputs`.
 
         Args:
             points: ``(B, ...)``.
@@ -65,7 +72,13 @@ class Ball:
         norm, eps = self.threat.norm, self.threat.eps
         first, last = STEP_LENGTHS[norm]
         length = scale * eps * first * (last / first) ** progress
-        return self.project_back(points + length * steepest_direction(gradient, norm), inputs)
+        return self.project_back(points + length * self._step_direction(gradient), inputs)
+
+    def _step_direction(self, gradient: Tensor) -> Tensor:
+        """Return the step of length 1 of steepest ascent; in l_1 few pixels share it."""
+        if self.threat.norm == "l1":
+            return sparse_direction(gradient, L1_STEP_SHARE)
+        return steepest_direction(gradient, self.threat.norm)
 
     def steepest_point(self, gradient: Tensor, inputs: Tensor) -> Tensor:
         """Return the points of the balls in which a linear loss of this gradient is largest.
@@ -150,6 +163,30 @@ class Ball:
         normal = radius * torch.cos(2 * math.pi * drawn[:, 1])
         offset = self.threat.eps / 2 * self._unit_offsets(normal).to(inputs)
         return self.project_back(inputs + offset, inputs)
+
+    def nearby_offsets(
+        self, inputs: Tensor, keys: Sequence[int], *, what: str, draws: int
+    ) -> Tensor:
+        """Return random offsets of a part of the radius, ``(B, draws, ...)``; see `NEARBY_SCALES`.
+
+        They move every pixel, also in l_1, so that no pixel's gradient stays as it is.
+
+        Args:
+            inputs: ``(B, ...)``, the centres of the balls.
+            keys: Sample keys, as for `surface_points`.
+            what: Name of the random stream.
+            draws: Offsets for each sample.
+        """
+        shape = (draws, *inputs.shape[1:])
+        drawn = keyed_uniform(stream_seed("battery", what), keys, shape).to(inputs)
+        offsets = 2 * drawn - 1
+        if self.threat.norm != "linf":
+            order = {"l2": 2, "l1": 1}[self.threat.norm]
+            axes = tuple(range(2, offsets.ndim))
+            offsets = offsets / torch.linalg.vector_norm(offsets, order, dim=axes, keepdim=True)
+        turns = torch.arange(draws) % len(NEARBY_SCALES)
+        scales = torch.tensor(NEARBY_SCALES)[turns].to(inputs)
+        return self.threat.eps * scales.view(-1, *[1] * (offsets.ndim - 2)) * offsets
 
     def _unit_offsets(self, normal: Tensor) -> Tensor:
         """Return offsets of length 1 from normal numbers ``(B, ...)``; in l_1 few pixels share it."""

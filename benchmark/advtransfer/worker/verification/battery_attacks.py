@@ -26,12 +26,24 @@ from advtransfer.worker.verification.ascent import (
 from advtransfer.worker.verification.ball import Ball
 from advtransfer.worker.verification.config import BatteryConfig
 from advtransfer.worker.verification.examples import legal_examples
+from advtransfer.worker.verification.smoothed_ascent import (
+    LEAST_COHERENCE,
+    gradient_coherence,
+    smoothed_ascent,
+)
 from advtransfer.worker.verification.sparse_ascent import sparse_ascent
 
 NOISE_BLOCK_VALUES = 2**25
 """Pixel values of random points held in memory at a time, 128 MiB in float32.
 
 No outcome depends on it.
+"""
+
+
+SMOOTHED_STEP_SCALES = (1.0, 0.5)
+"""Factors of the step lengths of smoothed ascents.
+
+Long steps got through more ripples of high frequency, short ones through distorted inputs.
 """
 
 
@@ -204,6 +216,52 @@ class BatteryAttacks:
         misclassified = self._misclassified(moved, self.batch.labels[rows])
         self._start_outcomes("transferred")
         self._break_samples("transferred", rows, moved, misclassified)
+
+    def attack_by_smoothed_ascent(self) -> None:
+        """Ascend smoothed margins, of the samples that all attacks so far left.
+
+        Only samples whose gradients change from point to point are attacked: elsewhere the targeted
+        ascent has followed the same direction already, and an honest model costs a few gradients more.
+        """
+        left = torch.stack([values == Outcome.ROBUST for values in self.outcomes.values()]).all(0)
+        self._start_outcomes("smoothed")
+        points_per_sample = (
+            self.battery_config.smoothed_draws * self.battery_config.smoothed_targets
+        )
+        values_per_sample = points_per_sample * math.prod(self.batch.input_shape)
+        block_size = max(1, NOISE_BLOCK_VALUES // values_per_sample)
+        for rows in torch.split(left.nonzero().flatten(), block_size):
+            self._ascend_smoothed(rows)
+
+    def _ascend_smoothed(self, rows: Tensor) -> None:
+        """Ascend the smoothed margins of some samples, each until a point breaks it."""
+        config = self.battery_config
+        samples = self.batch[rows]
+        coherence, classes = gradient_coherence(
+            self.model, samples.inputs, samples.labels, keys=samples.keys, ball=self.ball
+        )
+        is_incoherent = coherence < LEAST_COHERENCE
+        rows, classes = rows[is_incoherent], classes[is_incoherent, : config.smoothed_targets]
+        for scale in SMOOTHED_STEP_SCALES:
+            unbroken = self._unbroken("smoothed", rows)
+            if not unbroken.any():
+                return
+            # All targets at once: mostly few samples are left, and a kernel is half empty.
+            aimed = rows[unbroken].repeat_interleave(classes.shape[1])
+            samples = self.batch[aimed]
+            points, broken = smoothed_ascent(
+                self.model,
+                samples.inputs,
+                samples.labels,
+                classes[unbroken].flatten(),
+                keys=samples.keys,
+                ball=self.ball,
+                steps=config.smoothed_steps,
+                draws=config.smoothed_draws,
+                scale=scale,
+                what=f"smoothed by {scale}",
+            )
+            self._break_samples("smoothed", aimed, points, broken)
 
     def missed_by_ascent(self, name: str) -> Tensor:
         """Return the samples that this attack broke and the targeted ascent did not, ``(B,)`` bool."""

@@ -38,6 +38,9 @@ class BatteryConfig:
         unbounded_steps: Steps of the attack that may use the whole box.
         noise_draws: Random points of the ball's surface for each sample.
         source_steps: Steps of the attack on the source whose examples are transferred.
+        smoothed_targets: Classes that the ascent along smoothed gradients aims at.
+        smoothed_steps: Steps of each such ascent.
+        smoothed_draws: Points whose gradients make one of its steps.
         derivative_samples: Samples whose gradient is compared with finite differences.
     """
 
@@ -51,6 +54,9 @@ class BatteryConfig:
     unbounded_steps: int = 20
     noise_draws: int = 10
     source_steps: int = 10
+    smoothed_targets: int = 4
+    smoothed_steps: int = 20
+    smoothed_draws: int = 12
     derivative_samples: int = 32
 
 
@@ -65,6 +71,9 @@ BATTERY_SIZES: Mapping[Size, BatteryConfig] = {
         unbounded_steps=50,
         noise_draws=1000,
         source_steps=40,
+        smoothed_targets=9,
+        smoothed_steps=40,
+        smoothed_draws=24,
     ),
 }
 """Both attack the same samples.

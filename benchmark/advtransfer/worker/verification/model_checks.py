@@ -9,13 +9,17 @@ import copy
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
 from advtransfer.errors import ModelError
-from advtransfer.result.comparison import SUSPICIOUS_SHARE, share_lower_bound, status_of_share
+from advtransfer.result.comparison import (
+    SATURATED_SHARE,
+    SUSPICIOUS_SHARE,
+    share_lower_bound,
+    status_of_share,
+)
 from advtransfer.toolkit.prediction import KERNEL_BATCH, require_logits
 from advtransfer.toolkit.rng import stream_generator
 from advtransfer.types import Check, CheckStatus, EvaluationInputs, Samples
@@ -134,19 +138,47 @@ JUMP_RATIO = 20.0
 """Largest ratio of the longest step to the median one; honest networks stay below 1.2."""
 
 
+SATURATION_TEXT = (
+    "samples too sure for a gradient of cross-entropy in float32, where attacks on it stand still; "
+    "those on the margin or the logits do not"
+)
+
+
 def share_check(name: str, hits: Tensor, text: str) -> Check:
     """Return a check of the share of bad samples, by its lower bound; `hits` is ``(B,)`` bool."""
     share = share_lower_bound(int(hits.sum()), len(hits))
     return Check(name, status_of_share(share), share, SUSPICIOUS_SHARE, len(hits), text)
 
 
-def suspicious_share_check(name: str, hits: Tensor, text: str) -> Check:
-    """Return a `share_check` that is suspicious at worst.
+def zero_gradient_checks(logits: Tensor, zero_gradient: Tensor, saturated: Tensor) -> list[Check]:
+    """Check that attacks have a gradient to follow, of the margin and of cross-entropy.
 
-    It is meant for faults that weaken some attacks and not others.
+    A model with the same logits for every image has none and masks none: it did not learn.
+
+    Args:
+        logits: The model's logits without attack, ``(B, K)``.
+        zero_gradient: Whether a gradient of the ascent was exactly zero, ``(B,)`` bool.
+        saturated: Whether that of cross-entropy is, ``(B,)`` bool.
     """
-    check = share_check(name, hits, text)
-    return replace(check, grade="suspicious") if check.grade == "fail" else check
+    if len(logits) > 1 and bool((logits == logits[0]).all()):
+        text = "the model gives the same logits for every image"
+        return [
+            Check("gradients", "not applicable", 0, SUSPICIOUS_SHARE, 0, text),
+            Check("saturation", "not applicable", 0, SATURATED_SHARE, 0, text),
+        ]
+    text = "samples whose gradient is exactly zero on the way"
+    return [share_check("gradients", zero_gradient, text), _saturation_check(saturated)]
+
+
+def _saturation_check(saturated: Tensor) -> Check:
+    """Check the share of samples on which attacks by cross-entropy stand still.
+
+    Only suspicious, since those by the margin do not, and only where few samples have a gradient:
+    honest networks may have large logits.
+    """
+    share = share_lower_bound(int(saturated.sum()), len(saturated))
+    status: CheckStatus = "suspicious" if share > SATURATED_SHARE else "pass"
+    return Check("saturation", status, share, SATURATED_SHARE, len(saturated), SATURATION_TEXT)
 
 
 def zero_count_check(name: str, hits: Tensor, text: str) -> Check:
