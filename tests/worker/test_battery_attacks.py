@@ -105,7 +105,7 @@ def test_noise_breaks_the_samples_that_any_draw_breaks() -> None:
 def test_examples_count_only_after_the_check_of_norm_box_and_label(
     norm: Norm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    honest = run(Plane(), QUICK, norm=norm, eps=0.5).outcomes
+    honest = dict(run(Plane(), QUICK, norm=norm, eps=0.5).outcomes)
     project = Ball.project_back
     monkeypatch.setattr(
         Ball, "project_back", lambda self, points, inputs: project(self, points, inputs) + 1.1

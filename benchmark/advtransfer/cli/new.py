@@ -8,8 +8,8 @@ from pathlib import Path
 
 import click
 
+from advtransfer.api.catalogue import parse_kind
 from advtransfer.cli.commands import Subcommand
-from advtransfer.cli.list import parse_kind
 from advtransfer.cli.output import print_product
 from advtransfer.hookspecs import ComponentKind
 from advtransfer.host import Host

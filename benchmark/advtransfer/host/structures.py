@@ -35,7 +35,7 @@ def _structures_in(hint: object) -> Iterator[Structure]:
     if isinstance(hint, type) and is_dataclass(hint):
         hints = get_type_hints(hint, include_extras=True)
         yield Structure(hint.__name__, inspect.getdoc(hint) or "", _structure_keys(hint, hints))
-        inner = hints.values()
+        inner = tuple(hints.values())
     else:
         inner = get_args(hint)
     yield from chain.from_iterable(map(_structures_in, inner))
