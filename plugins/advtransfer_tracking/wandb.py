@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from advtransfer.types import Json
-from advtransfer_tracking.tracker import Tracker
+from advtransfer_tracking.tracker import Tracker, plain_name
 
 if TYPE_CHECKING:
     from wandb.sdk.wandb_run import Run
@@ -75,7 +75,9 @@ class WeightsAndBiases(Tracker):
         import wandb
 
         if path.suffix.lower() == ".png":
-            self._run.log({f"figures/{name}": wandb.Image(str(path))})
+            # The key becomes a path below the run's folder.
+            key = plain_name(f"figures/{name}", allowed="/ =@")
+            self._run.log({key: wandb.Image(str(path))})
 
     def close_run(self, summary: Mapping[str, float]) -> None:
         self._run.log({f"run/{name}": value for name, value in summary.items()})
