@@ -74,7 +74,7 @@ class EventLog:
         )
 
     def emit(
-        self, event: str, *, unlogged: Mapping[str, Json] | None = None, **facts: Json
+        self, event: str, unlogged: Mapping[str, Json] | None = None, /, **facts: Json
     ) -> None:
         """Send and log one event; its time is now unless the facts have one.
 

@@ -301,6 +301,7 @@ def _announce_start(
     others = Counter(status.value for id, status in statuses.items() if id not in attempted)
     events.emit(
         "run_started",
+        {"plan": plan.to_json(), "run_facts": run_facts(plan, folder, settings)},
         suite=plan.suite,
         title=plan.title,
         run=str(folder.path),
@@ -314,7 +315,6 @@ def _announce_start(
         threads=settings.threads,
         device=settings.device,
         columns=plan.leaderboard.get("columns"),
-        unlogged={"plan": plan.to_json(), "run_facts": run_facts(plan, folder, settings)},
     )
     for trial in plan.trials:
         status = statuses[trial.id]
@@ -343,6 +343,7 @@ def _announce_end(
         }
     events.emit(
         "run_finished",
+        unlogged,
         suite=summary.suite,
         run=str(summary.run),
         done=summary.done,
@@ -354,5 +355,4 @@ def _announce_end(
         interrupted=summary.interrupted,
         page=str(summary.page) if summary.page else None,
         stopped=summary.stopped,
-        unlogged=unlogged,
     )

@@ -324,10 +324,10 @@ class JobScheduler:
                 metrics = read_trial_metrics(self.folder, trial)
                 self.events.emit(
                     "trial_finished",
+                    {"intervals": metrics.intervals},
                     trial=fields,
                     metrics=metrics.values,
                     upper_bounds=metrics.upper_bounds,
-                    unlogged={"intervals": metrics.intervals},
                 )
             case "skipped":
                 self.events.emit("trial_skipped", trial=fields, reason=status.reason)
