@@ -55,8 +55,48 @@ class Hooks(Protocol):
     def register_executors(self) -> Iterable[Factory[Executor]]:
         """Return factories of executors, which pass jobs to workers."""
 
-    # Event hooks, called by the runner. Return values are ignored. A plugin that has only event
-    # hooks is loaded with `run --plugin NAME`, since no suite names it.
+    # Event hooks, called by the runner in its own process, never by a worker, one at a time and in the
+    # order of the events. Arguments are plain data as in JSON, to be read and not changed; a hook takes
+    # those that it names. Return values are ignored, but for `run_started`. A hook that raises is
+    # warned of once, with its plugin's name, and the run goes on. A plugin that has only event hooks is
+    # loaded with `run --plugin NAME` or by the user's configuration, since no suite names it.
+
+    @hookspec
+    def run_started(self, run: Mapping[str, Json], plan: Mapping[str, Json]) -> str | None:
+        """Called before the first trial; may return one line for the user, such as where it writes.
+
+        Args:
+            run: ``id`` (the same when the run is continued), ``suite``, ``title``, ``folder`` (absolute),
+                ``device``, ``threads``, ``precision``, and the number of planned ``trials``.
+            plan: The content of the run's ``plan.json``: ``sources`` (names by id) and ``trials``, each
+                with its ``id``, axes, and the ids of its results by evaluation (``evaluations``).
+        """
+
+    @hookspec
+    def record_written(self, record: Mapping[str, Json]) -> None:
+        """Called once for each record that this call of the run added to the folder, measured or copied.
+
+        `record` is the content of its file: ``kind`` (source, fit, result or battery), ``id`` (that of a
+        fit is its trial's), ``asked``; ``curves`` of sources and fits, one mapping per epoch; ``metrics``
+        and ``files`` of results. Records of earlier calls are not repeated.
+        """
+
+    @hookspec
+    def run_finished(
+        self,
+        run: Mapping[str, Json],
+        summary: Mapping[str, Json],
+        files: Sequence[Mapping[str, Json]],
+    ) -> None:
+        """Called when the page is written, also after an interruption; not when the run is refused.
+
+        Args:
+            run: As in `run_started`.
+            summary: ``done``, ``failed``, ``skipped``, ``todo``, ``seconds``, ``interrupted``, ``stopped``.
+            files: The page (``kind`` "page"), its figures as SVG and as PNG ("figure"), and the files of
+                evaluations ("file", with the ids ``trial`` and ``record``, and the ``evaluation``), each
+                with its ``name`` and absolute ``path``.
+        """
 
     @hookspec
     def trial_started(self, trial: Mapping[str, Json]) -> None:
@@ -68,11 +108,13 @@ class Hooks(Protocol):
         trial: Mapping[str, Json],
         metrics: Mapping[str, float],
         upper_bounds: Sequence[str],
+        intervals: Mapping[str, Sequence[float]],
     ) -> None:
         """Called when every record of a trial is on disk; `metrics` by ``evaluation.metric``.
 
         Robust accuracies are folded with what the host's batteries broke, as on the page. Those in
         `upper_bounds` are such only, since the host attacked a part of the images, or none.
+        `intervals` has the two ends of the 95 % Wilson interval of each metric that is a share of images.
         """
 
     @hookspec

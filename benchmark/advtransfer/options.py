@@ -52,6 +52,8 @@ RESERVED_NAMES = frozenset(
         "size",
         "attribute",
         "seeds",
+        "resources",
+        "timeout",
     }
 )
 _ENTRY_KINDS: dict[object, EntryKind] = {Dataset: "dataset", Source: "source", Adapter: "adapter"}

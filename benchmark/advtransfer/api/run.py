@@ -19,6 +19,7 @@ from advtransfer.console import console_for
 from advtransfer.errors import Interrupted
 from advtransfer.host import Host
 from advtransfer.runner import RunSettings
+from advtransfer.runner.user_configuration import load_listeners
 from advtransfer.types import BatterySize, Precision
 
 NO_SOURCES: Mapping[str, SourceInMemory] = {}
@@ -131,13 +132,3 @@ def run(
     if summary.interrupted:
         raise Interrupted(str(report))
     return report
-
-
-def load_listeners(listeners: Iterable[str], host: Host) -> None:
-    """Load the plugins that listen to a run, so that a wrong name ends the call before it.
-
-    Raises:
-        UnknownName: No plugin has the name of a listener.
-    """
-    for listener in listeners:
-        host.load_plugin(listener)

@@ -19,6 +19,7 @@ from advtransfer.cli.output import print_json, product_stream
 from advtransfer.console import console_for
 from advtransfer.host import Host
 from advtransfer.runner import RunSettings, RunSummary
+from advtransfer.runner.user_configuration import load_listeners
 from advtransfer.types import BatterySize, Precision
 
 
@@ -110,7 +111,7 @@ def parse_jobs(value: str) -> int | None:
     "listeners",
     multiple=True,
     metavar="NAME",
-    help="A plugin that receives the events of trials.",
+    help="A plugin that receives the events of the run, such as tensorboard, mlflow or wandb.",
 )
 @click.option(
     "--json",
@@ -180,8 +181,7 @@ def _run_suite(
     """Run with a console on stderr; the product on stdout is the last lines or one JSON object."""
     host = Host.discover()
     # A wrong name ends the command here, before anything is run.
-    for name in listeners:
-        host.load_plugin(name)
+    load_listeners(listeners, host)
     loaded = suites.load(suite, host)
     # Schedulers end a job with SIGTERM, which then stops the run as Ctrl-C does: in order.
     signal.signal(signal.SIGTERM, signal.default_int_handler)

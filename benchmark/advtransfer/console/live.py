@@ -171,6 +171,8 @@ class LiveConsole:
                 self._print_line(f"failed: {name}: {reason}", style="red")
             case "warning":
                 self._print_line(warning_line(event), style="yellow")
+            case "plugin_message":
+                self._print_line(f"{text_field(event, 'plugin')}: {text_field(event, 'text')}")
             case "worker_replaced":
                 self._print_line(f"a worker was replaced: {reason}", style="yellow")
             case "run_finished":

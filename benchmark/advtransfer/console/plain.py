@@ -86,6 +86,8 @@ class PlainConsole:
                 self._write_line(f"{name}  failed: {reason}")
             case "warning":
                 self._write_line(warning_line(event))
+            case "plugin_message":
+                self._write_progress(f"{text_field(event, 'plugin')}: {text_field(event, 'text')}")
             case "worker_replaced":
                 self._write_line(f"a worker was replaced: {reason}")
             case "trial_skipped":

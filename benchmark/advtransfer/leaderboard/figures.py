@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import inf
 
 from advtransfer.errors import BadInput, Problem
@@ -71,13 +72,13 @@ class PageFigure:
 
     Attributes:
         name: File name.
-        svg: Content of the file.
+        draw: Draws the content of the file in a format of matplotlib, by default as SVG.
         text: Alternative text, which states what the figure shows.
         caption: Caption in markdown.
     """
 
     name: str
-    svg: bytes
+    draw: Callable[..., bytes]
     text: str
     caption: str
 
@@ -212,9 +213,10 @@ def _make_figure(request: FigureRequest, data: RunData) -> PageFigure | None:
         return None
     y = request.columns[0 if request.kind == "robust_vs_clean" else 1]
     text = f"{request.name}: {panels_text(panels)}"
-    svg = draw_scatter(panel_rows(panels), FigureText(request.name, "", _axis_label(y, data), text))
+    figure_text = FigureText(request.name, "", _axis_label(y, data), text)
+    draw = partial(draw_scatter, panel_rows(panels), figure_text)
     caption = f"{' against '.join(map(inline_code, request.name.split(' against ')))}: {note}"
-    return PageFigure(_file_name(request), svg, text, caption)
+    return PageFigure(_file_name(request), draw, text, caption)
 
 
 def _scatter_panels(request: FigureRequest, data: RunData) -> list[ScatterPanel]:
@@ -246,8 +248,8 @@ def _curve_figure(request: FigureRequest, data: RunData) -> PageFigure | None:
     caption = (
         f"{inline_code(request.name)} against {axis_words}: {note}{_omission_note(groups, panels)}"
     )
-    svg = draw_curves(rows, FigureText(title, axis_label, y, text))
-    return PageFigure(_file_name(request), svg, text, caption)
+    draw = partial(draw_curves, rows, FigureText(title, axis_label, y, text))
+    return PageFigure(_file_name(request), draw, text, caption)
 
 
 def request_series(request: FigureRequest, data: RunData) -> list[SeriesGroup]:

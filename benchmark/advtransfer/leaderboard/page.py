@@ -6,8 +6,8 @@ Header, figures, one table for each target and n, questions and caveats.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from advtransfer.errors import BadInput, Problem
 from advtransfer.leaderboard.answer import Answer, suite_answer
@@ -100,6 +100,7 @@ class Page:
         answer: The answer to the suite's question, None where nothing is ranked and nothing asked.
         best_row: The best row in a sentence of markdown, empty without a ranked one.
         date: Day of the newest record, empty where no record tells.
+        drawings: Functions that draw the figures again in a format of matplotlib, by file name.
     """
 
     markdown: str
@@ -108,6 +109,7 @@ class Page:
     answer: Answer | None = None
     best_row: str = ""
     date: str = ""
+    drawings: Mapping[str, Callable[..., bytes]] = field(default_factory=dict)
 
 
 def make_page(run: RunRecords) -> Page:
@@ -160,14 +162,15 @@ def make_page(run: RunRecords) -> Page:
             ],
         ),
     ]
-    svgs = {figure.name: figure.svg for figure in (*figures, *question_figures)}
+    drawings = {figure.name: figure.draw for figure in (*figures, *question_figures)}
     return Page(
         f"{join_parts(parts)}\n",
-        svgs,
+        {name: draw() for name, draw in drawings.items()},
         problems,
         answer=answer,
         best_row=best_row_text(best, tables),
         date=data.date,
+        drawings=drawings,
     )
 
 

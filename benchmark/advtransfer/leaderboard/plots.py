@@ -286,15 +286,21 @@ class ScatterPanel:
     omitted: int = 0
 
 
-def draw_scatter(panels: Sequence[Sequence[ScatterPanel]], text: FigureText) -> bytes:
-    """Return a figure of panels in a grid over one legend, as the bytes of an SVG file.
+def draw_scatter(
+    panels: Sequence[Sequence[ScatterPanel]], text: FigureText, *, format: str = "svg"
+) -> bytes:
+    """Return a figure of panels in a grid over one legend, as the bytes of a file.
 
     Args:
         panels: Panels by row; rows may have different lengths.
         text: Texts of the figure; its `x` is that of each panel.
+        format: File format of matplotlib.
     """
     return render_figure(
-        lambda: _scatter_figure(panels, y=text.y), title=text.title, description=text.description
+        lambda: _scatter_figure(panels, y=text.y),
+        title=text.title,
+        description=text.description,
+        format=format,
     )
 
 

@@ -35,7 +35,11 @@ def load_run_records(run: Run) -> RunRecords:
 
 
 def write_page(
-    run: Run, path: Path | None = None, *, warn: Callable[[str], None] | None = None
+    run: Run,
+    path: Path | None = None,
+    *,
+    warn: Callable[[str], None] | None = None,
+    rasters: Path | None = None,
 ) -> Path:
     """Write the page of a run and its figures, and return the path of the page.
 
@@ -43,6 +47,7 @@ def write_page(
         run: The run.
         path: File to write, by default the run's ``leaderboard.md``; figures are written beside it.
         warn: Called with one line for each page setting of the suite that the records cannot meet.
+        rasters: Folder for the figures as PNG too, which trackers need.
     """
     path = path or run.path / "leaderboard.md"
     folder = Path(os.path.relpath(run.path, path.parent)).as_posix()
@@ -50,6 +55,9 @@ def write_page(
     # Figures first: readers of the new page then find every file that it links to.
     for name, svg in page.figures.items():
         write_atomic(path.parent / name, svg)
+        if rasters is not None:
+            png = page.drawings[name](format="png")
+            write_atomic(rasters / Path(name).with_suffix(".png").name, png)
     if warn is not None:
         for problem in page.problems:
             warn(str(problem))

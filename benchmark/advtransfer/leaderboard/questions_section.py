@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 
 from advtransfer.leaderboard.figure_texts import panels_text
 from advtransfer.leaderboard.figures import PageFigure
@@ -173,7 +174,7 @@ def _question_figure(answer: QuestionAnswer, *, name: str) -> PageFigure | None:
         per_reference = " (one per reference model, where there are several)"
     return PageFigure(
         name=name,
-        svg=draw_scatter(rows, FigureText(title, "", outcome, text)),
+        draw=partial(draw_scatter, rows, FigureText(title, "", outcome, text)),
         text=text,
         caption=f"One point per {answer.question.across}: the mean over its trials{per_reference}.",
     )

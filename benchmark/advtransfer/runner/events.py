@@ -13,19 +13,30 @@ from typing import Self, TypeAlias, cast
 
 from advtransfer.host import Host
 from advtransfer.planning import Trial
+from advtransfer.text import printable_text
 from advtransfer.types import Json
 
-Listener: TypeAlias = Callable[[Mapping[str, Json]], None]
-TRANSIENT_EVENTS = frozenset({"progress", "step_started"})
+Listener: TypeAlias = Callable[[Mapping[str, Json]], object]
+TRANSIENT_EVENTS = frozenset({"progress", "record_written", "step_started"})
 """Events that are sent to listeners and not logged."""
 
-PLUGIN_EVENTS = {
-    "trial_finished": ("trial", "metrics", "upper_bounds"),
-    "trial_skipped": ("trial", "reason"),
-    "trial_failed": ("trial", "reason"),
-    "trial_started": ("trial",),
+PLUGIN_EVENTS: dict[str, dict[str, str]] = {
+    "run_started": {"run": "run_facts", "plan": "plan"},
+    "record_written": {"record": "record"},
+    "run_finished": {"run": "run_facts", "summary": "summary", "files": "files"},
+    "trial_finished": {
+        "trial": "trial",
+        "metrics": "metrics",
+        "upper_bounds": "upper_bounds",
+        "intervals": "intervals",
+    },
+    "trial_skipped": {"trial": "trial", "reason": "reason"},
+    "trial_failed": {"trial": "trial", "reason": "reason"},
+    "trial_started": {"trial": "trial"},
 }
-"""Events that plugins have hooks for, with the facts that the hooks may take."""
+"""Events that plugins have hooks for, with the arguments that the hooks may take and their facts."""
+
+MAX_MESSAGE = 300  # characters of a plugin's line
 
 
 class EventLog:
@@ -55,15 +66,33 @@ class EventLog:
     ) -> None:
         self._log.close()
 
-    def emit(self, event: str, **facts: Json) -> None:
-        """Send and log one event; its time is now unless the facts have one."""
+    def is_heard(self, event: str) -> bool:
+        """Return whether a plugin has a hook for an event; otherwise it need not be prepared."""
+        return any(
+            isinstance(listener, PluginListener) and event in listener.hooks
+            for listener in self._listeners
+        )
+
+    def emit(
+        self, event: str, unlogged: Mapping[str, Json] | None = None, /, **facts: Json
+    ) -> None:
+        """Send and log one event; its time is now unless the facts have one.
+
+        Args:
+            event: Name of the event.
+            unlogged: Facts for listeners that are not logged, since they are large and on disk.
+            **facts: Facts of the event.
+        """
         message: dict[str, Json] = {"event": event, "time": time.time(), **facts}
         if event not in TRANSIENT_EVENTS:
             self._log.write(json.dumps(message, ensure_ascii=False) + "\n")
             self._log.flush()
+        message |= unlogged or {}
         for listener in self._listeners:
             try:
-                listener(message)
+                answer = listener(message)
+                if event == "run_started" and isinstance(answer, str):
+                    self._tell_answer(listener, answer)
             except KeyboardInterrupt:
                 raise
             # SystemExit too: the outage of a tracker must not end a benchmark.
@@ -73,6 +102,10 @@ class EventLog:
     def warn(self, text: str) -> None:
         """Emit a warning: something a user should know that does not stop the run."""
         self.emit("warning", text=text)
+
+    def _tell_answer(self, listener: Listener, answer: str) -> None:
+        text = " ".join(printable_text(answer).split())[:MAX_MESSAGE]
+        self.emit("plugin_message", plugin=str(getattr(listener, "plugin", "")), text=text)
 
     def _warn_of_listener(self, listener: Listener, event: str, error: BaseException) -> None:
         name = getattr(listener, "plugin", type(listener).__name__)
@@ -103,20 +136,19 @@ def trial_fields(trial: Trial) -> dict[str, Json]:
 
 @dataclass(frozen=True, slots=True)
 class PluginListener:
-    """A listener that passes trial events on to the hooks of one plugin."""
+    """A listener that passes events on to the hooks of one plugin."""
 
     plugin: str
     hooks: Mapping[str, Callable[..., object]]
 
-    def __call__(self, event: Mapping[str, Json]) -> None:
-        """Call the plugin's hook for this event, if it has one."""
+    def __call__(self, event: Mapping[str, Json]) -> object:
+        """Call the plugin's hook for this event, if it has one, and return its answer."""
         name = cast(str, event["event"])
-        if name in self.hooks:
-            self.hooks[name](event)
+        return self.hooks[name](event) if name in self.hooks else None
 
 
 def plugin_listeners(host: Host) -> list[Listener]:
-    """Return a listener for each loaded plugin that has a hook for trial events.
+    """Return a listener for each loaded plugin that has a hook for events.
 
     One per plugin rather than pluggy's call of all hooks, so that an error names its plugin and
     keeps no other plugin from its event.
@@ -124,7 +156,7 @@ def plugin_listeners(host: Host) -> list[Listener]:
     hooks_by_plugin: dict[str, dict[str, Callable[..., object]]] = {}
     for name, facts in PLUGIN_EVENTS.items():
         for hook in getattr(host.hook, name).get_hookimpls():
-            wanted = tuple(fact for fact in hook.argnames if fact in facts)
+            wanted = tuple(facts[one] for one in hook.argnames if one in facts)
             hooks = hooks_by_plugin.setdefault(str(hook.plugin_name), {})
             hooks[name] = partial(_call_hook, hook.function, wanted)
     return [PluginListener(plugin, hooks) for plugin, hooks in sorted(hooks_by_plugin.items())]
@@ -132,5 +164,5 @@ def plugin_listeners(host: Host) -> list[Listener]:
 
 def _call_hook(
     function: Callable[..., object], wanted: tuple[str, ...], event: Mapping[str, Json]
-) -> None:
-    function(*(event[fact] for fact in wanted))
+) -> object:
+    return function(*(event[fact] for fact in wanted))

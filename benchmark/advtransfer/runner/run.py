@@ -41,6 +41,7 @@ from advtransfer.runner.record_reuse import (
     find_stale_records,
     supersede_records,
 )
+from advtransfer.runner.run_facts import run_facts, run_files
 from advtransfer.runner.run_folder import (
     choose_cache,
     claim_run_folder,
@@ -127,9 +128,12 @@ def run_suite(
         finally:
             remove_stale_scratch()
         statuses = trial_statuses(plan, folder)
-        page = write_page(folder, warn=events.warn) if _has_results(plan, folder) else None
+        rasters = folder.path / "figures" if events.is_heard("run_finished") else None
+        page = None
+        if _has_results(plan, folder):
+            page = write_page(folder, warn=events.warn, rasters=rasters)
         summary = _summarize(plan, folder, statuses, scheduler, page, began=began)
-        _announce_end(events, summary, statuses)
+        _announce_end(events, summary, statuses, plan, settings)
     return summary
 
 
@@ -177,10 +181,14 @@ def _run_trials(
         results_without_battery(plan, folder, settings.battery),
         built=folder.finished_ids() | permanently_failed(folder),
     )
+    own_ids = folder.finished_ids()
     _copy_from_other_runs(folder, todo, template, events, host)
     # Computed again, since copied records can have finished trials.
     statuses = trial_statuses(plan, folder)
     _announce_start(events, plan, statuses, todo, folder, executor, settings)
+    if events.is_heard("record_written"):
+        for id in sorted(folder.finished_ids() - own_ids):
+            events.emit("record_written", record=folder.read_record(id))
     done = folder.finished_ids() - results_without_battery(plan, folder, settings.battery)
     hopeless = set() if settings.retry_failed else permanently_failed(folder)
     jobs = pending_jobs(todo, cells, done, plan.sources, hopeless=hopeless)
@@ -293,6 +301,7 @@ def _announce_start(
     others = Counter(status.value for id, status in statuses.items() if id not in attempted)
     events.emit(
         "run_started",
+        {"plan": plan.to_json(), "run_facts": run_facts(plan, folder, settings)},
         suite=plan.suite,
         title=plan.title,
         run=str(folder.path),
@@ -313,9 +322,28 @@ def _announce_start(
             events.emit("trial_skipped", trial=trial_fields(trial), reason=status.reason)
 
 
-def _announce_end(events: EventLog, summary: RunSummary, statuses: dict[str, TrialStatus]) -> None:
+SUMMARY_FACTS = ("done", "failed", "skipped", "todo", "seconds", "interrupted", "stopped")
+"""Facts of a summary that the hook `run_finished` is told."""
+
+
+def _announce_end(
+    events: EventLog,
+    summary: RunSummary,
+    statuses: dict[str, TrialStatus],
+    plan: Plan,
+    settings: RunSettings,
+) -> None:
+    unlogged: dict[str, Json] = {}
+    if events.is_heard("run_finished"):
+        folder = Run(summary.run)
+        unlogged = {
+            "run_facts": run_facts(plan, folder, settings),
+            "summary": {name: getattr(summary, name) for name in SUMMARY_FACTS},
+            "files": cast(Json, run_files(plan, folder)),
+        }
     events.emit(
         "run_finished",
+        unlogged,
         suite=summary.suite,
         run=str(summary.run),
         done=summary.done,

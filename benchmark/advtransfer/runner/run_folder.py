@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -42,8 +43,17 @@ def claim_run_folder(folder: Run, suite: Suite) -> None:
         found = f"the suite {suite.path}, but {folder.path} holds the run of {other}"
         next_step = "choose another folder with --runs, or give the suite file another name"
         raise BadInput([Problem(found, "one suite per run folder", next_step)])
-    text = json.dumps(origin, indent=1, sort_keys=True)
+    known = origin | {"id": run_identity(folder) or uuid.uuid4().hex[:16]}
+    text = json.dumps(known, indent=1, sort_keys=True)
     write_atomic(path, text.encode("utf-8", "backslashreplace"))
+
+
+def run_identity(folder: Run) -> str:
+    """Return the random id that a run folder keeps, for trackers; an empty text before its first run."""
+    try:
+        return str(load_json_object(folder.path / ORIGIN_FILE_NAME).get("id", ""))
+    except CacheError:
+        return ""
 
 
 def _origin_of(suite: Suite, folder: Run) -> dict[str, str]:

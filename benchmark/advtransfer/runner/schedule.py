@@ -18,6 +18,7 @@ from advtransfer.planning import JobRequest, Plan, Trial, job_requests
 from advtransfer.planning.nodes import SuiteIndex
 from advtransfer.planning.status import missing_records, status_in_run
 from advtransfer.result import Run, attempt_record
+from advtransfer.result.record import battery_ids
 from advtransfer.runner.events import EventLog, trial_fields
 from advtransfer.runner.settings import RunSettings
 from advtransfer.runner.trial_metrics import read_trial_metrics
@@ -161,6 +162,7 @@ class JobScheduler:
         self.interrupted = False
         self.stop_reason: str | None = None
         self.reported_warnings: set[str] = set()
+        self.known_records = folder.finished_ids() if events.is_heard("record_written") else set()
 
     def run_jobs(self, *, grace: float) -> None:
         """Run the jobs until all have ended, the user interrupts, or a worker cannot continue."""
@@ -258,10 +260,24 @@ class JobScheduler:
             self.jobs[rest.id] = rest
             self.ready.append(rest)
             return
+        self._report_records(job)
         self._count_down(job)
         if job.kind == "source":
             self._report_source(job, report)
             self._release_waiting(job, report)
+
+    def _report_records(self, job: PendingJob) -> None:
+        """Emit the records that a job added, where a plugin listens."""
+        if not self.events.is_heard("record_written"):
+            return
+        ids = [job.id, *(result.id for result in job.request.results)]
+        for id in ids:
+            if id in self.known_records or not self.folder.has_record(id):
+                continue
+            record = self.folder.read_record(id)
+            ids += [battery for battery in battery_ids(record) if battery not in ids]
+            self.known_records.add(id)
+            self.events.emit("record_written", record=record)
 
     def _report_source(self, source: PendingJob, report: Report) -> None:
         """Emit the card and the measured accuracy of a built source, or a warning if it failed."""
@@ -308,6 +324,7 @@ class JobScheduler:
                 metrics = read_trial_metrics(self.folder, trial)
                 self.events.emit(
                     "trial_finished",
+                    {"intervals": metrics.intervals},
                     trial=fields,
                     metrics=metrics.values,
                     upper_bounds=metrics.upper_bounds,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 from advtransfer.planning import Trial
 from advtransfer.result import Record, Run
@@ -14,13 +14,18 @@ from advtransfer.result.evidence import (
     fold_result,
 )
 from advtransfer.result.worst_case import worst_results
+from advtransfer.statistics import wilson_interval
 
 
 class TrialMetrics(NamedTuple):
-    """Metrics as ``evaluation.metric``, and those of them that are upper bounds only."""
+    """Metrics as ``evaluation.metric``, and those of them that are upper bounds only.
+
+    `intervals` has the ends of the 95 % Wilson intervals of those that are shares of images.
+    """
 
     values: dict[str, float]
     upper_bounds: list[str]
+    intervals: dict[str, list[float]]
 
 
 def read_trial_metrics(folder: Run, trial: Trial) -> TrialMetrics:
@@ -40,20 +45,28 @@ def read_trial_metrics(folder: Run, trial: Trial) -> TrialMetrics:
     values: dict[str, float] = {}
     folded_values: dict[str, float] = {}
     upper_bounds: list[str] = []
+    intervals: dict[str, list[float]] = {}
     for label, label_records in records.items():
         for record in label_records:
-            recorded = cast("Mapping[str, Mapping[str, float]]", record["metrics"])
+            recorded = cast("Mapping[str, Mapping[str, Any]]", record["metrics"])
             values |= {f"{label}.{name}": metric["value"] for name, metric in recorded.items()}
+            intervals |= {
+                f"{label}.{name}": list(metric["interval"])
+                for name, metric in recorded.items()
+                if "interval" in metric
+            }
             folded = fold_result(record, batteries)
             results.append((record, folded))
             folded_values |= _shares(folded, label)
+            intervals |= _share_intervals(folded, label)
             upper_bounds += _upper_bounds(folded, label)
     # The worst over fewer attacks could not be compared with that of other trials.
     all_measured = len(records) == len(trial.evaluations)
     for label, worst in worst_results(results if all_measured else [], batteries).items():
         folded_values |= _shares(worst.folded, label)
+        intervals |= _share_intervals(worst.folded, label)
         upper_bounds += _upper_bounds(worst.folded, label)
-    return TrialMetrics(values | folded_values, upper_bounds)
+    return TrialMetrics(values | folded_values, upper_bounds, intervals)
 
 
 def _trial_records(folder: Run, trial: Trial) -> dict[str, list[Record]]:
@@ -76,6 +89,13 @@ def _weights_digest(folder: Run, trial: Trial) -> dict[str, str]:
 
 def _shares(folded: FoldedResult, label: str) -> dict[str, float]:
     return {f"{label}.{name}": share.low for name, share in folded.shares.items()}
+
+
+def _share_intervals(folded: FoldedResult, label: str) -> dict[str, list[float]]:
+    return {
+        f"{label}.{name}": list(wilson_interval(round(share.low * share.of), share.of))
+        for name, share in folded.shares.items()
+    }
 
 
 def _upper_bounds(folded: FoldedResult, label: str) -> list[str]:
