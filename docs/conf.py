@@ -10,16 +10,8 @@ from __future__ import annotations
 import sys
 from importlib.metadata import version as distribution_version
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from sphinx.application import Sphinx
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
-
-DOCS = Path(__file__).parent
-OPTIONAL_PAGES = ("python", "plugins", "tracking", "doctor")
-"""Pages that the index links where they are there; features in work bring them."""
 
 project = "advtransfer"
 author = "the authors of advtransfer"
@@ -49,16 +41,3 @@ html_theme = "furo"
 html_title = "advtransfer"
 html_extra_path = ["_root"]
 html_show_copyright = False
-
-
-def _drop_absent_pages(app: object, docname: str, source: list[str]) -> None:
-    """Leave out of the index the optional pages that are not there."""
-    if docname == root_doc:
-        absent = [page for page in OPTIONAL_PAGES if not (DOCS / f"{page}.md").exists()]
-        lines = (line for line in source[0].splitlines() if line not in absent)
-        source[0] = "\n".join(lines)
-
-
-def setup(app: Sphinx) -> None:
-    """Connect the filter of the index."""
-    app.connect("source-read", _drop_absent_pages)

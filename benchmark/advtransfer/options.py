@@ -52,8 +52,6 @@ RESERVED_NAMES = frozenset(
         "size",
         "attribute",
         "seeds",
-        "resources",
-        "timeout",
     }
 )
 _ENTRY_KINDS: dict[object, EntryKind] = {Dataset: "dataset", Source: "source", Adapter: "adapter"}
