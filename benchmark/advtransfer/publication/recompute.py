@@ -22,6 +22,7 @@ from advtransfer.result.comparison import (
     status_of_share,
 )
 from advtransfer.result.evidence import (
+    CHECKED_EXAMPLES_VERSION,
     BatteryIndex,
     FoldedResult,
     battery_version,
@@ -126,7 +127,7 @@ def recompute_result(
     named = [batteries[id] for id in battery_ids(record) if id in batteries]
     is_current = all(map(_is_current, named))
     expected = [_graded_check(check, is_current=is_current) for check in checks]
-    if not missing and is_current:
+    if not missing and all(map(_is_comparable, named)):
         own = _battery_comparisons(record, batteries, index, is_strong(record["asked"]["use"]))
         found.checks = len(own)
         expected = [own.pop(check.name, check) for check in expected]
@@ -142,11 +143,18 @@ def recompute_result(
 
 def recompute_battery(record: RecordJson) -> list[RecordFault]:
     """Return where a battery's checks are not what its outcomes and the host's limits give."""
-    if not _is_current(record):
+    if not _is_comparable(record):
         return []  # It had other limits; readers call its results unchecked.
     checks = [Check(**check) for check in record["checks"]]
+    if not _is_current(record):
+        # Its other checks had limits of their own, and stay as recorded.
+        checks = [check for check in checks if _base_name(check.name) in MASKING_CHECKS]
     expected = [_graded_check(_masking_check(check, record)) for check in checks]
     return list(_check_differences(checks, expected))
+
+
+def _is_comparable(battery: RecordJson) -> bool:
+    return int(battery["asked"]["version"]) >= CHECKED_EXAMPLES_VERSION
 
 
 def _is_current(battery: RecordJson) -> bool:

@@ -230,7 +230,9 @@ class BatteryAttacks:
         )
         values_per_sample = points_per_sample * math.prod(self.batch.input_shape)
         block_size = max(1, NOISE_BLOCK_VALUES // values_per_sample)
-        for rows in torch.split(left.nonzero().flatten(), block_size):
+        rows_left = left.nonzero().flatten()
+        # `torch.split` gives one empty block of no rows.
+        for rows in torch.split(rows_left, block_size) if len(rows_left) else ():
             self._ascend_smoothed(rows)
 
     def _ascend_smoothed(self, rows: Tensor) -> None:
