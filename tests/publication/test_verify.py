@@ -30,6 +30,7 @@ from advtransfer.publication.manifest import MANIFEST_FILE, make_manifest
 from advtransfer.publication.report import verification_lines
 from advtransfer.publication.verify import Verification, verify_bundle
 from advtransfer.result import Run
+from advtransfer.result.challenges import Challenge, challenge_path
 from advtransfer.result.record import pack_outcomes, robust_share, unpack_outcomes
 from advtransfer.result.run_folder import record_bytes
 from advtransfer.result.verdict import verdict_from_checks
@@ -615,6 +616,38 @@ def test_the_command_prints_every_fault_and_ends_with_1(published: Path, tmp_pat
     assert "verified: nothing is wrong" in honest.output
     assert f"{CELL}, clean: found accuracy value 0.999; expected" in cheated.output
     assert f"{CELL}, fgsm: found the id" in cheated.output
+
+
+def test_challenges_are_counted_as_not_checked_again(
+    published: Path, boards: LocalBoards, host: Host, tmp_path: Path
+) -> None:
+    """The file of a challenge can be forged: only who may add one stands against it."""
+    bundle = Bundle.copy_of(published, tmp_path / "quickstart" / "honest")
+    id, record = next(item for item in bundle.records.items() if item[1]["kind"] == "fit")
+    forged = Challenge(
+        result=id,
+        metric="robust_accuracy@0.1",
+        model=id,
+        test=id,
+        weights=record["weights"]["digest"],
+        norm="linf",
+        eps=0.1,
+        of=2,
+        positions=[0, 1],
+        examples="0" * 64,
+        who="Forger\n::error::",
+        date="2026-11-29",
+    )
+    path = challenge_path(bundle.path, forged.id)
+    path.parent.mkdir()
+    path.write_text(json.dumps(forged.to_json()))
+    found = verify_bundle(bundle.path, boards=boards, host=host)
+    (note,) = [text for text in found.notes if "Forger" in text]
+
+    assert [] == found.faults
+    assert "1 challenge" in note
+    assert "not checked again" in note
+    assert "only maintainers" in note
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,7 @@ from advtransfer.result.evidence import BatteryIndex
 from advtransfer.result.record import battery_ids
 from advtransfer.result.sample_values import values_by_metric
 from advtransfer.result.validation import ID_PATTERN, battery_disagreement, record_faults
+from advtransfer.text import pluralize
 from advtransfer.types.in_memory import CANNOT_BE_REBUILT
 
 RecordJson: TypeAlias = Mapping[str, Any]  # Any: JSON
@@ -319,8 +320,8 @@ def _check_challenges(run: Run, records: _BundleRecords, found: Verification) ->
     if challenges:
         names = ", ".join(sorted({each.who for each in challenges}))
         found.notes.append(
-            f"{len(challenges)} challenges ({names}) are folded in when the records are read; the "
-            "examples are not here, so that only `advtransfer challenge` can check them again"
+            f"{pluralize(len(challenges), 'challenge')} ({names}), not checked again, since their examples are "
+            "not here: they lower numbers, and only maintainers who ran `advtransfer challenge` may add them"
         )
 
 
