@@ -15,8 +15,10 @@ import pytest
 from click.testing import CliRunner
 
 from advtransfer.cli import main
+from advtransfer.errors import BadInput
 from advtransfer.host import Host
 from advtransfer.node import content_id
+from advtransfer.planning import Plan
 from advtransfer.publication.board import (
     Board,
     Submission,
@@ -25,7 +27,8 @@ from advtransfer.publication.board import (
     write_board,
 )
 from advtransfer.publication.board_check import LocalBoards, load_boards
-from advtransfer.publication.cells import plan_suite
+from advtransfer.publication.cells import plan_bundle, plan_suite
+from advtransfer.publication.examples import suite_index
 from advtransfer.publication.manifest import MANIFEST_FILE, make_manifest
 from advtransfer.publication.report import verification_lines
 from advtransfer.publication.verify import Verification, verify_bundle
@@ -471,6 +474,31 @@ def test_files_that_may_not_be_opened_end_the_reading(
     assert found.faults
     assert any("not read further" in note for note in found.notes)
     assert found.plan is None
+
+
+def test_what_a_suite_extends_is_not_opened(
+    published: Path, boards: LocalBoards, host: Host, tmp_path: Path
+) -> None:
+    """A parent elsewhere could be any file of the machine, and its text was printed as a fault."""
+    bundle = Bundle.copy_of(published, tmp_path / "quickstart" / "honest")
+    suite = bundle.path / "suite.yaml"
+    (tmp_path / "outside.yaml").write_text(suite.read_text() + "# a secret\n")
+    merged = f"a: &b {{extends: {tmp_path}/outside.yaml}}\n<<: *b\n"
+    for text in ("extends: ../../outside.yaml\n", f"extends: {tmp_path}/outside.yaml\n", merged):
+        suite.write_text(text)
+        bundle.seal()
+        found = verify_bundle(bundle.path, boards=boards, host=host)
+
+        (fault,) = found.faults
+        assert fault.where.startswith("suite.yaml:")
+        assert "found `extends`" in fault.text
+        assert "outside" not in fault.text
+        assert isinstance(plan_bundle(bundle.path, host), str)
+    with (
+        pytest.raises(BadInput, match="found `extends`"),
+        suite_index(bundle.path, Plan.from_json(bundle.plan), host),
+    ):
+        pass
 
 
 @pytest.fixture(scope="module")

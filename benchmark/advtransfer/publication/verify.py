@@ -25,7 +25,7 @@ from advtransfer.publication.bundle_files import (
     manifest_differences,
     without_folder,
 )
-from advtransfer.publication.cells import Fault, cell_names, record_cell
+from advtransfer.publication.cells import Fault, cell_names, record_cell, suite_file_faults
 from advtransfer.publication.external import WholeBundle, shortening_faults, whole_bundle
 from advtransfer.publication.in_memory import EXPECTED, is_in_memory
 from advtransfer.publication.manifest import read_manifest
@@ -117,9 +117,9 @@ def verify_bundle(
                 folder, boards=boards, host=host, needs_board=needs_board, whole=alone
             )
     found = Verification(folder, has_board=not boards.is_empty)
-    found.faults += file_faults(folder)
+    found.faults += file_faults(folder) or suite_file_faults(folder)
     if found.faults:
-        # A link or a file too large may not even be opened.
+        # A link, a file too large, or what a suite extends may not even be opened.
         found.notes.append("not read further, since files above may not be opened")
         return found
     try:
