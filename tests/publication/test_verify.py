@@ -646,6 +646,29 @@ def test_the_command_prints_every_fault_and_ends_with_1(published: Path, tmp_pat
     assert f"{CELL}, fgsm: found the id" in cheated.output
 
 
+@pytest.mark.parametrize("command", ["verify", "compare"])
+def test_no_label_gets_a_line_of_its_own(command: str, published: Path, tmp_path: Path) -> None:
+    """What reads the log of a workflow takes such a line for a command."""
+    bundle = Bundle.copy_of(published, tmp_path / "quickstart" / "honest")
+    for trial in bundle.plan["trials"]:
+        trial["row"] = f"{trial['row']}\n::error::forged\r::error::x"
+        trial["evaluations"] = {f"{x}\n::error::": ids for x, ids in trial["evaluations"].items()}
+    for record in bundle.records.values():
+        record["metrics"] = {f"{x}\n::error::": y for x, y in record.get("metrics", {}).items()}
+    bundle.write()
+    (bundle.path / "::error::").touch()
+    (bundle.path / "a\n::error::").touch()
+    paths = [str(bundle.path)] if command == "verify" else [str(published), str(bundle.path)]
+    done = CliRunner().invoke(main, [command, *paths])
+    (bundle.path / "::error::").unlink()
+    (bundle.path / "a\n::error::").unlink()
+    again = CliRunner().invoke(main, [command, *paths])
+    lines = [*done.output.splitlines(), *again.output.splitlines()]
+
+    assert "::error::" in again.output
+    assert [] == [line for line in lines if line.lstrip().startswith("::")]
+
+
 def test_challenges_are_counted_as_not_checked_again(
     published: Path, boards: LocalBoards, host: Host, tmp_path: Path
 ) -> None:

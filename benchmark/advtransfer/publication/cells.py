@@ -18,6 +18,7 @@ from advtransfer.planning.nodes import subset_node, test_node
 from advtransfer.suite import Suite
 from advtransfer.suite.extends import read_with_parents
 from advtransfer.suite.located import Problems
+from advtransfer.text import one_line
 
 RowKey: TypeAlias = tuple[str | None, str | None, str, str]
 """Source without its seed, adapter, transfer and target."""
@@ -44,7 +45,7 @@ class Fault(NamedTuple):
     text: str
 
     def __str__(self) -> str:
-        return ": ".join(part for part in self if part)
+        return one_line(": ".join(part for part in self if part))
 
 
 def plan_suite(name: str, host: Host, *, may_extend: bool = True) -> PlannedSuite:
@@ -75,7 +76,7 @@ def plan_bundle(folder: Path, host: Host) -> PlannedSuite | str:
     try:
         return plan_suite(str(folder / "suite.yaml"), host, may_extend=False)
     except AdvTransferError as error:
-        return str(error).replace(f"{folder}/", "")
+        return "; ".join(str(error).replace(f"{folder}/", "").splitlines())
 
 
 def cell_names(plan: Plan) -> dict[str, str]:

@@ -33,6 +33,7 @@ from advtransfer.result import Run
 from advtransfer.result.bounded_reading import read_bytes
 from advtransfer.runner import RunSettings, run_suite
 from advtransfer.suite import load
+from advtransfer.text import one_line
 from advtransfer.types import BatterySize
 
 RecordJson: TypeAlias = Mapping[str, Any]  # Any: JSON
@@ -107,7 +108,7 @@ class Replay:
         lines += [str(fault) for fault in self.example_faults]
         lines += self.notes
         lines += list(_escape_lines(self.strata))
-        return lines
+        return list(map(one_line, lines))
 
 
 def _difference_line(each: Difference) -> str:
