@@ -7,7 +7,7 @@ import json
 import pytest
 
 from advtransfer.leaderboard.markdown import escape_markdown, inline_code
-from advtransfer.text import printable_text
+from advtransfer.text import one_line, printable_text
 
 
 @pytest.mark.parametrize(
@@ -33,6 +33,19 @@ def test_control_characters_are_removed_or_escaped(text: str, shown: str) -> Non
 
 def test_escaped_json_stays_valid() -> None:
     assert "\x9c\x7f" == json.loads(printable_text(json.dumps("\x9c\x7f", ensure_ascii=False)))
+
+
+@pytest.mark.parametrize(
+    "end", ["\n", "\r\n", "\r", "\v", "\f", "\x1c", "\x85", "\u2028", "\u2029", "\t"]
+)
+def test_one_line_stays_one_line(end: str) -> None:
+    shown = one_line(f"a label{end}::error::forged \x1b[31mred")
+
+    assert 1 == len(shown.splitlines())
+    assert shown.isprintable()
+    assert shown == one_line(shown)
+    assert shown.startswith("a label\\u")
+    assert shown.endswith("::error::forged red")
 
 
 def test_page_shows_no_control_sequences() -> None:

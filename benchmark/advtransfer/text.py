@@ -17,10 +17,21 @@ UNPRINTABLE = re.compile(
 )
 """Control characters except tab and line feed, bidirectional controls, and lone surrogates."""
 
+LINE_ENDS = re.compile("[\t\n]")
+"""What `printable_text` leaves in a text and one line of a report may not have."""
+
 
 def printable_text(text: str) -> str:
     """Return the text without control sequences and with other unprintable characters escaped."""
     return UNPRINTABLE.sub(_unicode_escape, CONTROL_SEQUENCE.sub("", text.replace("\r\n", "\n")))
+
+
+def one_line(text: str) -> str:
+    """Return the text of others as a part of one line: printable, with tabs and line ends escaped.
+
+    A line of its own could pass for one that the program prints, or for a command to what reads a log.
+    """
+    return LINE_ENDS.sub(_unicode_escape, printable_text(text))
 
 
 def _unicode_escape(match: re.Match[str]) -> str:

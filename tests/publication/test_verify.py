@@ -15,8 +15,10 @@ import pytest
 from click.testing import CliRunner
 
 from advtransfer.cli import main
+from advtransfer.errors import BadInput
 from advtransfer.host import Host
 from advtransfer.node import content_id
+from advtransfer.planning import Plan
 from advtransfer.publication.board import (
     Board,
     Submission,
@@ -25,11 +27,13 @@ from advtransfer.publication.board import (
     write_board,
 )
 from advtransfer.publication.board_check import LocalBoards, load_boards
-from advtransfer.publication.cells import plan_suite
+from advtransfer.publication.cells import plan_bundle, plan_suite
+from advtransfer.publication.examples import suite_index
 from advtransfer.publication.manifest import MANIFEST_FILE, make_manifest
 from advtransfer.publication.report import verification_lines
 from advtransfer.publication.verify import Verification, verify_bundle
 from advtransfer.result import Run
+from advtransfer.result.challenges import Challenge, challenge_path
 from advtransfer.result.record import pack_outcomes, robust_share, unpack_outcomes
 from advtransfer.result.run_folder import record_bytes
 from advtransfer.result.verdict import verdict_from_checks
@@ -472,6 +476,31 @@ def test_files_that_may_not_be_opened_end_the_reading(
     assert found.plan is None
 
 
+def test_what_a_suite_extends_is_not_opened(
+    published: Path, boards: LocalBoards, host: Host, tmp_path: Path
+) -> None:
+    """A parent elsewhere could be any file of the machine, and its text was printed as a fault."""
+    bundle = Bundle.copy_of(published, tmp_path / "quickstart" / "honest")
+    suite = bundle.path / "suite.yaml"
+    (tmp_path / "outside.yaml").write_text(suite.read_text() + "# a secret\n")
+    merged = f"a: &b {{extends: {tmp_path}/outside.yaml}}\n<<: *b\n"
+    for text in ("extends: ../../outside.yaml\n", f"extends: {tmp_path}/outside.yaml\n", merged):
+        suite.write_text(text)
+        bundle.seal()
+        found = verify_bundle(bundle.path, boards=boards, host=host)
+
+        (fault,) = found.faults
+        assert fault.where.startswith("suite.yaml:")
+        assert "found `extends`" in fault.text
+        assert "outside" not in fault.text
+        assert isinstance(plan_bundle(bundle.path, host), str)
+    with (
+        pytest.raises(BadInput, match="found `extends`"),
+        suite_index(bundle.path, Plan.from_json(bundle.plan), host),
+    ):
+        pass
+
+
 @pytest.fixture(scope="module")
 def board_folder(published: Path, tmp_path_factory: pytest.TempPathFactory, host: Host) -> Path:
     """A folder of boards in which the honest submission is listed with its root."""
@@ -615,6 +644,61 @@ def test_the_command_prints_every_fault_and_ends_with_1(published: Path, tmp_pat
     assert "verified: nothing is wrong" in honest.output
     assert f"{CELL}, clean: found accuracy value 0.999; expected" in cheated.output
     assert f"{CELL}, fgsm: found the id" in cheated.output
+
+
+@pytest.mark.parametrize("command", ["verify", "compare"])
+def test_no_label_gets_a_line_of_its_own(command: str, published: Path, tmp_path: Path) -> None:
+    """What reads the log of a workflow takes such a line for a command."""
+    bundle = Bundle.copy_of(published, tmp_path / "quickstart" / "honest")
+    for trial in bundle.plan["trials"]:
+        trial["row"] = f"{trial['row']}\n::error::forged\r::error::x"
+        trial["evaluations"] = {f"{x}\n::error::": ids for x, ids in trial["evaluations"].items()}
+    for record in bundle.records.values():
+        record["metrics"] = {f"{x}\n::error::": y for x, y in record.get("metrics", {}).items()}
+    bundle.write()
+    (bundle.path / "::error::").touch()
+    (bundle.path / "a\n::error::").touch()
+    paths = [str(bundle.path)] if command == "verify" else [str(published), str(bundle.path)]
+    done = CliRunner().invoke(main, [command, *paths])
+    (bundle.path / "::error::").unlink()
+    (bundle.path / "a\n::error::").unlink()
+    again = CliRunner().invoke(main, [command, *paths])
+    lines = [*done.output.splitlines(), *again.output.splitlines()]
+
+    assert "::error::" in again.output
+    assert [] == [line for line in lines if line.lstrip().startswith("::")]
+
+
+def test_challenges_are_counted_as_not_checked_again(
+    published: Path, boards: LocalBoards, host: Host, tmp_path: Path
+) -> None:
+    """The file of a challenge can be forged: only who may add one stands against it."""
+    bundle = Bundle.copy_of(published, tmp_path / "quickstart" / "honest")
+    id, record = next(item for item in bundle.records.items() if item[1]["kind"] == "fit")
+    forged = Challenge(
+        result=id,
+        metric="robust_accuracy@0.1",
+        model=id,
+        test=id,
+        weights=record["weights"]["digest"],
+        norm="linf",
+        eps=0.1,
+        of=2,
+        positions=[0, 1],
+        examples="0" * 64,
+        who="Forger\n::error::",
+        date="2026-11-29",
+    )
+    path = challenge_path(bundle.path, forged.id)
+    path.parent.mkdir()
+    path.write_text(json.dumps(forged.to_json()))
+    found = verify_bundle(bundle.path, boards=boards, host=host)
+    (note,) = [text for text in found.notes if "Forger" in text]
+
+    assert [] == found.faults
+    assert "1 challenge" in note
+    assert "not checked again" in note
+    assert "only maintainers" in note
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any, cast
 
+import pytest
 import yaml
 
 FOLDER = Path(__file__).parents[2] / ".github" / "workflows"
@@ -56,3 +60,99 @@ def test_no_text_of_a_request_is_put_into_a_script() -> None:
     ]
 
     assert [] == [script for script in scripts if "${{" in script]
+
+
+OURS = "leaderboard/results/quickstart/ours"
+MINE = "leaderboard/results/quickstart/mine"
+GIT_IDENTITY = {
+    f"GIT_{role}_{field}": "nobody@example.org"
+    for role in ("AUTHOR", "COMMITTER")
+    for field in ("NAME", "EMAIL")
+}
+
+
+def git(folder: Path, *arguments: str) -> None:
+    environment = {**os.environ, **GIT_IDENTITY, "GIT_CONFIG_GLOBAL": os.devnull}
+    command = ["git", "-C", str(folder), *arguments]
+    subprocess.run(command, check=True, capture_output=True, env=environment)
+
+
+def take_request(
+    folder: Path, *, written: dict[str, str], removed: str | None = None
+) -> tuple[int, str, Path]:
+    """Return exit code, output and checkout of the step that takes a request with these changes."""
+    origin, checkout = folder / "origin", folder / "checkout"
+    origin.mkdir()
+    git(origin, "init", "--quiet", "--initial-branch=main")
+    for name in (f"{OURS}/manifest.json", f"{OURS}/plan.json", "benchmark/code.py"):
+        (origin / name).parent.mkdir(parents=True, exist_ok=True)
+        (origin / name).write_text("ours")
+    git(origin, "add", ".")
+    git(origin, "commit", "--quiet", "-m", "base")
+    git(folder, "clone", "--quiet", str(origin), str(checkout))
+    for name, text in written.items():
+        (origin / name).parent.mkdir(parents=True, exist_ok=True)
+        (origin / name).write_text(text)
+    if removed:
+        (origin / removed).unlink()
+    git(origin, "add", "--all")
+    git(origin, "commit", "--quiet", "--allow-empty", "-m", "request")
+    git(origin, "update-ref", "refs/pull/7/head", "HEAD")
+    steps = workflow()["jobs"]["verify"]["steps"]
+    (script,) = [step["run"] for step in steps if "git fetch" in step.get("run", "")]
+    # As GitHub runs a step: every failing command ends it.
+    done = subprocess.run(
+        ["bash", "-e", "-c", script],
+        cwd=checkout,
+        check=False,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env={**os.environ, "NUMBER": "7"},
+    )
+    return done.returncode, done.stdout, checkout
+
+
+needs_shell = pytest.mark.skipif(
+    os.name == "nt" or not all(map(shutil.which, ("git", "bash", "openssl"))),
+    reason="the steps are written for the bash, git and openssl of GitHub's Linux",
+)
+
+
+@needs_shell
+def test_a_new_submission_is_taken_from_a_request(tmp_path: Path) -> None:
+    written = {f"{MINE}/plan.json": "mine", f"{MINE}/fi[l]es/größe *.png": "mine"}
+    code, output, checkout = take_request(tmp_path, written=written)
+
+    assert 0 == code, output
+    assert all("mine" == (checkout / name).read_text() for name in written)
+    assert "ours" == (checkout / OURS / "plan.json").read_text()
+    assert set(written) == set((checkout / "changed").read_text().splitlines())
+
+
+@needs_shell
+@pytest.mark.parametrize(
+    ("written", "removed", "reason"),
+    [
+        ({}, None, "no change below leaderboard/results"),
+        ({"benchmark/code.py": "theirs"}, None, "outside of leaderboard/results"),
+        ({f"{MINE}/plan.json": "mine", "x.py": "theirs"}, None, "- x.py"),
+        ({f"{MINE}/plan.json": "mine"}, f"{OURS}/plan.json", f"- {OURS}/plan.json"),
+        ({f"{OURS}/plan.json": "theirs"}, None, "deleted or changed"),
+        ({f"{OURS}/challenges/0.json": "{}"}, None, "Found challenges"),
+        ({f"{MINE}/Challenges": "{}"}, None, "Found challenges"),
+        ({f"{MINE}/a\n::error::b": "mine"}, None, "control characters"),
+    ],
+)
+def test_other_requests_are_refused_with_the_reason_and_nothing_is_taken(
+    written: dict[str, str], removed: str | None, reason: str, tmp_path: Path
+) -> None:
+    code, output, checkout = take_request(tmp_path, written=written, removed=removed)
+
+    assert 1 == code
+    assert reason in output
+    assert "\n::error::" not in output
+    assert not (checkout / MINE).exists()
+    assert "ours" == (checkout / "benchmark/code.py").read_text()
+    assert {"manifest.json", "plan.json"} == {path.name for path in (checkout / OURS).iterdir()}
+    assert "ours" == (checkout / OURS / "plan.json").read_text()

@@ -182,7 +182,7 @@ def reason_lines(plan: Plan, statuses: TrialStatuses, value: str) -> Iterator[st
     for trial in plan.trials:
         status = statuses[trial.id]
         if status.value == value:
-            reason = one_line(status.reason_text)
+            reason = _reason_line(status.reason_text)
             names_by_reason.setdefault(reason, []).append(trial.name)
     # sorted() is stable: equally frequent reasons keep the order of the plan.
     by_count = sorted(names_by_reason.items(), key=lambda item: -len(item[1]))
@@ -211,8 +211,10 @@ def trials_json(plan: Plan, statuses: TrialStatuses, value: str) -> list[dict[st
 def failure_lines(status: TrialStatus) -> list[str]:
     """Return why a trial failed: a line for each evaluation, or the one common reason."""
     if status.evaluation is None:
-        return [one_line(status.reason)]
-    return [f"{evaluation}: {one_line(reason)}" for evaluation, reason in status.failures.items()]
+        return [_reason_line(status.reason)]
+    return [
+        f"{evaluation}: {_reason_line(reason)}" for evaluation, reason in status.failures.items()
+    ]
 
 
 def stale_lines(stale: StaleRecords, run: Path) -> list[str]:
@@ -227,9 +229,9 @@ def stale_lines(stale: StaleRecords, run: Path) -> list[str]:
 
 
 def _reason_suffix(status: TrialStatus) -> str:
-    return f"  ({one_line(status.reason_text)})" if status.reason_text else ""
+    return f"  ({_reason_line(status.reason_text)})" if status.reason_text else ""
 
 
-def one_line(reason: str | None) -> str:
+def _reason_line(reason: str | None) -> str:
     """Return a reason on one line."""
     return " ".join(printable_text(reason or "no reason recorded").split())

@@ -92,7 +92,7 @@ def command(
         )
         failed = bool(verification.faults)
         for fault in verification.faults:
-            print_note(str(fault))
+            print_note(f"fault: {fault}")
         print_product("\n".join(verification_lines(verification, replayed=replay is not None)))
         if not failed and (whole.path / EXAMPLE_FOLDER).exists():
             # Here alone, since it imports torch.
@@ -100,7 +100,7 @@ def command(
 
             examples = check_examples(whole.path, host=host, trusted=trusted)
             for fault in examples.faults:
-                print_note(str(fault))
+                print_note(f"fault: {fault}")
             print_product("\n".join(examples.lines()))
             failed = bool(examples.faults)
         if replay is not None and not failed:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
 from advtransfer.planning import Plan, Trial
-from advtransfer.text import printable_text
+from advtransfer.text import one_line, printable_text
 
 RecordJson: TypeAlias = Mapping[str, Any]  # Any: JSON that `Run` has validated
 
@@ -38,7 +38,7 @@ class Cause(NamedTuple):
     right: str
 
     def __str__(self) -> str:
-        return f"{self.kind}: {self.what}: {self.left} | {self.right}"
+        return one_line(f"{self.kind}: {self.what}: {self.left} | {self.right}")
 
 
 class RunSide(NamedTuple):

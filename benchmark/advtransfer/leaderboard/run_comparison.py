@@ -25,7 +25,7 @@ from advtransfer.leaderboard.table_rows import (
 from advtransfer.planning import Trial
 from advtransfer.result import Run
 from advtransfer.statistics import holm_correction
-from advtransfer.text import printable_text
+from advtransfer.text import one_line
 from advtransfer.types import Json
 
 RowName: TypeAlias = "tuple[str | None, str | None, str]"
@@ -64,9 +64,7 @@ class Comparison:
         interval = format_interval(self.difference.interval, sign=True, fine=True)
         marks = " *" if self.is_beyond_noise else ""
         marks += "" if self.is_paired else " (not paired)"
-        return printable_text(
-            f"{target} n={n}  {self.row}  {self.metric}  {value}{interval}{marks}"
-        )
+        return one_line(f"{target} n={n}  {self.row}  {self.metric}  {value}{interval}{marks}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +89,8 @@ class ComparisonReport:
 
     def lines(self) -> list[str]:
         """Return the report, the likeliest cause first."""
-        return [self._first_line(), *self._cause_lines(), *self._result_lines()]
+        lines = [self._first_line(), *self._cause_lines(), *self._result_lines()]
+        return list(map(one_line, lines))
 
     def to_json(self) -> dict[str, Json]:
         """Return the report as plain data."""

@@ -11,11 +11,14 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 from advtransfer import suite as suites
-from advtransfer.errors import AdvTransferError
+from advtransfer.errors import AdvTransferError, BadInput
 from advtransfer.host import Host
 from advtransfer.planning import Plan, Trial, make_plan
 from advtransfer.planning.nodes import subset_node, test_node
 from advtransfer.suite import Suite
+from advtransfer.suite.extends import read_with_parents
+from advtransfer.suite.located import Problems
+from advtransfer.text import one_line
 
 RowKey: TypeAlias = tuple[str | None, str | None, str, str]
 """Source without its seed, adapter, transfer and target."""
@@ -42,25 +45,38 @@ class Fault(NamedTuple):
     text: str
 
     def __str__(self) -> str:
-        return ": ".join(part for part in self if part)
+        return one_line(": ".join(part for part in self if part))
 
 
-def plan_suite(name: str, host: Host) -> PlannedSuite:
-    """Return a suite by its file or shipped name, with its plan.
+def plan_suite(name: str, host: Host, *, may_extend: bool = True) -> PlannedSuite:
+    """Return a suite by its file or shipped name, with its plan; `may_extend` is that of `suite.load`.
 
     Raises:
         AdvTransferError: It cannot be read, or names a plugin that is not installed.
     """
-    loaded = suites.load(name, host)
+    loaded = suites.load(name, host, may_extend=may_extend)
     return PlannedSuite(loaded, make_plan(loaded, host))
+
+
+def suite_file_faults(folder: Path) -> list[Fault]:
+    """Return why the suite of a bundle may not be read: it is no YAML, or names another file to open."""
+    file = "suite.yaml"
+    try:
+        read_with_parents(folder / file, file=file, problems=Problems(file), may_extend=False)
+    except BadInput as error:
+        return [
+            Fault(str(each.location or file), "", f"found {each.found}; expected {each.expected}")
+            for each in error.problems
+        ]
+    return []
 
 
 def plan_bundle(folder: Path, host: Host) -> PlannedSuite | str:
     """Return the suite of a bundle with its plan, or the reason why it cannot be planned here."""
     try:
-        return plan_suite(str(folder / "suite.yaml"), host)
+        return plan_suite(str(folder / "suite.yaml"), host, may_extend=False)
     except AdvTransferError as error:
-        return str(error).replace(f"{folder}/", "")
+        return "; ".join(str(error).replace(f"{folder}/", "").splitlines())
 
 
 def cell_names(plan: Plan) -> dict[str, str]:

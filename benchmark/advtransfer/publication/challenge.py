@@ -139,7 +139,7 @@ def challenge_result(
     with tempfile.TemporaryDirectory(prefix="advtransfer-challenge-") as scratch:
         path = Path(scratch) / f"{plan.suite}.yaml"
         path.write_bytes(read_bytes(folder / "suite.yaml"))
-        suite = load(str(path), host)
+        suite = load(str(path), host, may_extend=False)
         index = SuiteIndex(suite)
         require_trusted(index, [planned], trusted, host)
         fit, test = index.trial_fit(planned), _test_node(index, planned, str(record["id"]))

@@ -19,6 +19,7 @@ from advtransfer.publication.manifest import EXAMPLE_FOLDER
 from advtransfer.publication.trusted_plugins import require_trusted
 from advtransfer.result import Run
 from advtransfer.result.bounded_reading import read_json, read_npz
+from advtransfer.text import one_line
 from advtransfer.types import Examples, Samples
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ class ExampleCheck:
         lines += [f"note: {note}" for note in self.notes]
         if self.faults:
             lines.append(f"{len(self.faults):,} faults of examples")
-        return lines
+        return list(map(one_line, lines))
 
 
 def check_examples(folder: Path, *, host: Host, trusted: Collection[str] = ()) -> ExampleCheck:

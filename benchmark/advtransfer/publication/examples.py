@@ -199,7 +199,7 @@ def suite_index(folder: Path, plan: Plan, host: Host) -> Iterator[SuiteIndex]:
     with tempfile.TemporaryDirectory(prefix="advtransfer-examples-") as scratch:
         path = Path(scratch) / f"{plan.suite}.yaml"
         path.write_bytes(read_bytes(folder / "suite.yaml"))
-        yield SuiteIndex(load(str(path), host))
+        yield SuiteIndex(load(str(path), host, may_extend=False))
 
 
 @contextmanager

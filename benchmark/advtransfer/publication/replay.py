@@ -33,6 +33,7 @@ from advtransfer.result import Run
 from advtransfer.result.bounded_reading import read_bytes
 from advtransfer.runner import RunSettings, run_suite
 from advtransfer.suite import load
+from advtransfer.text import one_line
 from advtransfer.types import BatterySize
 
 RecordJson: TypeAlias = Mapping[str, Any]  # Any: JSON
@@ -107,7 +108,7 @@ class Replay:
         lines += [str(fault) for fault in self.example_faults]
         lines += self.notes
         lines += list(_escape_lines(self.strata))
-        return lines
+        return list(map(one_line, lines))
 
 
 def _difference_line(each: Difference) -> str:
@@ -232,7 +233,7 @@ def _replay_examples(
     # Here, since most bundles bring none, and it imports torch.
     from advtransfer.publication.example_checks import check_classes
 
-    index = SuiteIndex(load(str(folder / f"{plan.suite}.yaml"), host))
+    index = SuiteIndex(load(str(folder / f"{plan.suite}.yaml"), host, may_extend=False))
     found = check_classes(bundle, drawn, index=index, host=host, cache=folder / "cache")
     count = (
         f"{found.given} examples of the drawn trials are misclassified by the model fitted again"
@@ -252,7 +253,7 @@ def _measure_again(
     # The name of the suite is that of its file.
     path = folder / f"{plan.suite}.yaml"
     path.write_bytes(read_bytes(bundle / "suite.yaml"))
-    suite = load(str(path), host)
+    suite = load(str(path), host, may_extend=False)
     require_trusted(SuiteIndex(suite), drawn, trusted, host)
     settings = RunSettings(
         runs=folder / "runs",

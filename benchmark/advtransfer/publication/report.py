@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from advtransfer.publication.verify import Verification
+from advtransfer.text import one_line
 
 UNSEEN = (
     "not seen here: outcomes that were changed together with all that follows from them; "
@@ -37,4 +38,4 @@ def verification_lines(verification: Verification, *, replayed: bool = False) ->
     if not found.has_board:
         verified = "verified without a board: nothing contradicts itself, and nothing says what was asked for"
     lines.append(f"{count:,} fault{'s' * (count != 1)}" if count else verified)
-    return lines
+    return list(map(one_line, lines))

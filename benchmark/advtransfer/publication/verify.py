@@ -25,7 +25,7 @@ from advtransfer.publication.bundle_files import (
     manifest_differences,
     without_folder,
 )
-from advtransfer.publication.cells import Fault, cell_names, record_cell
+from advtransfer.publication.cells import Fault, cell_names, record_cell, suite_file_faults
 from advtransfer.publication.external import WholeBundle, shortening_faults, whole_bundle
 from advtransfer.publication.in_memory import EXPECTED, is_in_memory
 from advtransfer.publication.manifest import read_manifest
@@ -43,6 +43,7 @@ from advtransfer.result.evidence import BatteryIndex
 from advtransfer.result.record import battery_ids
 from advtransfer.result.sample_values import values_by_metric
 from advtransfer.result.validation import ID_PATTERN, battery_disagreement, record_faults
+from advtransfer.text import pluralize
 from advtransfer.types.in_memory import CANNOT_BE_REBUILT
 
 RecordJson: TypeAlias = Mapping[str, Any]  # Any: JSON
@@ -116,9 +117,9 @@ def verify_bundle(
                 folder, boards=boards, host=host, needs_board=needs_board, whole=alone
             )
     found = Verification(folder, has_board=not boards.is_empty)
-    found.faults += file_faults(folder)
+    found.faults += file_faults(folder) or suite_file_faults(folder)
     if found.faults:
-        # A link or a file too large may not even be opened.
+        # A link, a file too large, or what a suite extends may not even be opened.
         found.notes.append("not read further, since files above may not be opened")
         return found
     try:
@@ -319,8 +320,8 @@ def _check_challenges(run: Run, records: _BundleRecords, found: Verification) ->
     if challenges:
         names = ", ".join(sorted({each.who for each in challenges}))
         found.notes.append(
-            f"{len(challenges)} challenges ({names}) are folded in when the records are read; the "
-            "examples are not here, so that only `advtransfer challenge` can check them again"
+            f"{pluralize(len(challenges), 'challenge')} ({names}), not checked again, since their examples are "
+            "not here: they lower numbers, and only maintainers who ran `advtransfer challenge` may add them"
         )
 
 

@@ -42,6 +42,7 @@ def read_with_parents(
     problems: Problems,
     children: tuple[Path, ...] = (),
     text: str | None = None,
+    may_extend: bool = True,
 ) -> tuple[Located, str | None]:
     """Return a suite merged over its parents, and the file's text, or None where it has a parent.
 
@@ -51,9 +52,10 @@ def read_with_parents(
         problems: Collects the mistakes.
         children: The suites that extend this one.
         text: The suite itself, where it is not in a file.
+        may_extend: Whether it may have a parent; a suite of others may not name a file to open.
 
     Raises:
-        BadInput: A file cannot be read as YAML, or a parent does not exist or is its own child.
+        BadInput: A file cannot be read as YAML, or a parent does not exist, is its own child, or may not be.
     """
     if text is None:
         suite, text = read_yaml(path, file=file, problems=problems)
@@ -65,6 +67,13 @@ def read_with_parents(
     parent_name = own.pop("extends", None)
     if parent_name is None or parent_name.value is None:
         return replace(suite, value=_merge_suites({}, own, problems)), text
+    if not may_extend:
+        problems.add_and_raise(
+            parent_name.name_location,
+            found="`extends` in the suite of a run or submission",
+            expected="all of the suite in its own file",
+            next_step="take `suite.yaml` as `advtransfer run` wrote it",
+        )
     chain = (*children, path.resolve())
     parent_path = _find_parent(parent_name, path=path, children=chain, problems=problems)
     parent, _ = read_with_parents(

@@ -40,7 +40,9 @@ from advtransfer.types import Json
 NOTHING_OVER: Mapping[str, Json] = {}
 
 
-def load(name: str, host: Host, *, over: Mapping[str, Json] = NOTHING_OVER) -> Suite:
+def load(
+    name: str, host: Host, *, over: Mapping[str, Json] = NOTHING_OVER, may_extend: bool = True
+) -> Suite:
     """Return the suite in a file, or a shipped one by its name.
 
     Only the plugins that the suite names are imported.
@@ -49,6 +51,7 @@ def load(name: str, host: Host, *, over: Mapping[str, Json] = NOTHING_OVER) -> S
         name: The path or the name.
         host: The plugins.
         over: Sections whose entries replace those of the suite, or are added to them.
+        may_extend: Whether it may have a parent: False for the suite of a run or submission.
 
     Raises:
         BadInput: There is no such suite, or it has mistakes. The error holds all of them, in the
@@ -57,7 +60,7 @@ def load(name: str, host: Host, *, over: Mapping[str, Json] = NOTHING_OVER) -> S
     path, file = find_suite(name)
     problems = Problems(file)
     _check_file_name(path, file, problems)
-    top, text = read_with_parents(path, file=file, problems=problems)
+    top, text = read_with_parents(path, file=file, problems=problems, may_extend=may_extend)
     if over:
         top, text = replace_entries(top, over), None
     # Every problem is collected before the first one is raised.
