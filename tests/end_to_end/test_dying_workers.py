@@ -74,7 +74,7 @@ def register_evaluations():
 '''
 DIES_AT_START = """\
 import os, sys
-if "multiprocessing.spawn" in " ".join(sys.argv) or "--multiprocessing-fork" in sys.argv:
+if "process_pool import" in " ".join(sys.orig_argv):
     os._exit(0)
 """
 

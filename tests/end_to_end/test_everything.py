@@ -22,6 +22,9 @@ NOT_IN_IT = {
     "vision/torchvision": "reads the official files, which are no part of the project",
     "vision/huggingface": "reads a file of the hub; the network is that of vision/checkpoint",
     "foolbox/brendel_bethge": "numba compiles it for a minute: the slow test below",
+    "vision/module": "runs a file of one's own: tests/plugins/vision/test_vision_user_code.py",
+    "finetune/unchanged": "fits nothing, for one model from Python: tests/api/test_in_memory.py",
+    "local/module": "a module in memory: tests/api/test_in_memory.py",
     "local/pool": "its workers are other processes, which do not have the pretend device",
 }
 """Components that the suite leaves out, each with its reason."""

@@ -240,13 +240,14 @@ def test_the_order_of_records_and_trials_changes_no_byte(four_sources: Bench) ->
     four_sources.leaderboard["questions"].append(QUESTION | {"predictor": "align.beta"})
     assert "### 2. How well does `align.beta` predict" in section(four_sources)
     run, draws = four_sources.run(), random.Random(1)
-    before = make_page(run)
+    # Functions that draw are never equal; what they drew is in `figures`.
+    before = replace(make_page(run), drawings={})
     for _ in range(3):
         records, plan = list(run.records), json.loads(json.dumps(run.plan))
         draws.shuffle(records)
         draws.shuffle(plan["trials"])
 
-        assert before == make_page(replace(run, plan=plan, records=records))
+        assert before == replace(make_page(replace(run, plan=plan, records=records)), drawings={})
 
 
 def test_heading_counts_many_predictors(four_sources: Bench) -> None:

@@ -20,6 +20,7 @@ from advtransfer_finetune.components import (
     linear_probe,
     logit_affine,
     scratch,
+    unchanged,
 )
 
 
@@ -33,8 +34,9 @@ def test_the_plugin_imports_no_heavy_library() -> None:
 def test_plugin_registers_transfers_and_baselines() -> None:
     of_a_source: list[Callable[..., Transfer]] = [linear_probe, logit_affine, blocks, full]
     baselines: list[Callable[..., Transfer]] = [scratch, adversarial]
+    of_one_model: list[Callable[..., Transfer]] = [unchanged]
 
-    assert of_a_source + baselines == list(register_transfers())
+    assert of_a_source + baselines + of_one_model == list(register_transfers())
     assert [{"source"}] * 4 == [metadata_of(factory).needs for factory in of_a_source]
     assert [set(), set()] == [metadata_of(factory).needs for factory in baselines]
 
