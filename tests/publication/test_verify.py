@@ -529,6 +529,45 @@ def test_a_root_that_is_not_the_one_in_the_board_was_changed_later(
     assert "which the board's index has: it was changed later" in found.faults[0].text
 
 
+def test_credits_that_are_not_those_in_the_board_were_changed_later(
+    published: Path, board_folder: Path, host: Host, tmp_path: Path
+) -> None:
+    bundle = Bundle.copy_of(published, tmp_path / "quickstart" / "honest")
+    boards = load_boards(bundle.path, board_folder, host)
+    path = bundle.path / MANIFEST_FILE
+    manifest = json.loads(path.read_text()) | {"who": "others", "licence": "CC0-1.0"}
+    path.write_bytes(record_bytes(manifest))
+    texts = [fault.text for fault in verify_bundle(bundle.path, boards=boards, host=host).faults]
+
+    assert [
+        "found the who 'others'; expected 'a group', which the board's index has: it was changed later",
+        "found the licence 'CC0-1.0'; expected 'MIT', which the board's index has: it was changed later",
+    ] == texts
+
+
+@pytest.mark.parametrize(
+    ("statuses", "is_noted"),
+    [(("superseded", "accepted"), False), (("superseded", "withdrawn"), True)],
+)
+def test_the_last_entry_of_a_name_says_whether_it_is_ranked(
+    published: Path, host: Host, tmp_path: Path, statuses: tuple[str, str], is_noted: bool
+) -> None:
+    manifest = json.loads((published / MANIFEST_FILE).read_text())
+    suite = plan_suite("quickstart", host).suite
+    entries = tuple(
+        Submission("honest", "a group", "MIT", root, status, manifest["date"])
+        for root, status in zip(("e" * 64, manifest["root"]), statuses, strict=True)
+    )
+    write_board(tmp_path, Board("quickstart", suite.title, {}, (), planned_axes(suite), entries))
+    boards = load_boards(published, tmp_path / "boards", host)
+    found = verify_bundle(published, boards=boards, host=host)
+
+    assert [] == found.faults
+    notes = [note for note in found.notes if "the board's index says" in note]
+    expected = f"the board's index says that this submission is {statuses[-1]}"
+    assert ([expected] if is_noted else []) == notes
+
+
 def test_records_of_an_earlier_submission_are_credited_to_it(
     published: Path, board_folder: Path, host: Host, tmp_path: Path
 ) -> None:

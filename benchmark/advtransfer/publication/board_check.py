@@ -13,6 +13,7 @@ from advtransfer.host.plugin import HOST_NAME
 from advtransfer.planning import Plan
 from advtransfer.publication.board import (
     Board,
+    Submission,
     misfits,
     planned_axes,
     read_boards,
@@ -147,20 +148,28 @@ def _version_faults(  # Any: JSON of a manifest
     """Yield ids that differ from those of a board's file, and a root that is not the one in its index."""
     for problem in misfits(board, recorded_axes(run)):
         yield Fault("records", "", f"found {problem.found}; expected {problem.expected}")
-    for submission in board.submissions:
-        if submission.name != manifest.get("name"):
-            continue
-        if submission.status == "accepted" and submission.root != manifest.get("root"):
-            text = (
-                f"found the root {str(manifest.get('root'))[:12]}; expected {submission.root[:12]}"
-            )
+    named = [each for each in board.submissions if each.name == manifest.get("name")]
+    # A name has several entries if it was published again; the last one counts.
+    if named and named[-1].status == "accepted":
+        yield from _index_faults(manifest, named[-1])
+    elif named:
+        notes.append(f"the board's index says that this submission is {named[-1].status}")
+    if board.superseded_by:
+        notes.append(f"this version of the board is superseded by {board.superseded_by[:12]}")
+
+
+def _index_faults(  # Any: JSON of a manifest
+    manifest: Mapping[str, Any], listed: Submission
+) -> Iterator[Fault]:
+    """Yield what a manifest says otherwise than the entry of its submission in the board's index."""
+    for name in ("root", "who", "licence"):
+        found, expected = str(manifest.get(name)), getattr(listed, name)
+        if found != expected:
+            shown = 12 if name == "root" else 80
+            text = f"found the {name} {found[:shown]!r}; expected {expected[:shown]!r}"
             yield Fault(
                 MANIFEST_FILE, "", f"{text}, which the board's index has: it was changed later"
             )
-        if submission.status != "accepted":
-            notes.append(f"the board's index says that this submission is {submission.status}")
-    if board.superseded_by:
-        notes.append(f"this version of the board is superseded by {board.superseded_by[:12]}")
 
 
 def _plan_faults(
