@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -190,6 +191,11 @@ def test_wandbs_own_messages_hold_metrics_curves_and_figures(
     (file,) = tmp_path.rglob("*.wandb")
     history: list[tuple[str, Any]] = []  # Any: values of JSON
     config: set[str] = set()
+    # wandb's own process writes the file; on a busy machine the last block comes later.
+    size, end = -1, time.monotonic() + 30
+    while size != file.stat().st_size and time.monotonic() < end:
+        size = file.stat().st_size
+        time.sleep(1)
     for content in log_records(file.read_bytes()):
         record = Record()
         record.ParseFromString(content)
