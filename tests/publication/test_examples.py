@@ -17,6 +17,8 @@ from advtransfer.cli import main
 from advtransfer.host import Host
 from advtransfer.planning import Plan
 from advtransfer.planning.nodes import SuiteIndex
+from advtransfer.publication import example_checks
+from advtransfer.publication.cells import Fault
 from advtransfer.publication.example_checks import ExampleCheck, check_classes, check_examples
 from advtransfer.publication.examples import drawn_positions, write_examples
 from advtransfer.publication.manifest import bundle_root, file_entries, read_manifest
@@ -214,3 +216,19 @@ def test_the_command_verifies_examples(published: Published) -> None:
     done = CliRunner().invoke(main, ["verify", str(published.bundle), "--boards", boards])
 
     assert f"examples: {COUNT} of {COUNT} drawn images in 1 files" in done.output
+
+
+def test_the_command_has_one_verdict_last_which_counts_faults_of_examples(
+    published: Published, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wrong = ExampleCheck(
+        faults=[Fault("examples/one.npz", "", "found an image outside of the ball")]
+    )
+    monkeypatch.setattr(example_checks, "check_examples", lambda *_, **__: wrong)
+    boards = str(published.board / "boards")
+    done = CliRunner().invoke(main, ["verify", str(published.bundle), "--boards", boards])
+
+    assert 1 == done.exit_code
+    assert "verified" not in done.output
+    assert "found an image outside of the ball" in done.output
+    assert "1 fault" == done.stdout.splitlines()[-1]

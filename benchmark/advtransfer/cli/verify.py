@@ -84,25 +84,26 @@ def command(
     """
     host = Host.discover()
     local_boards = load_boards(bundle, boards, host)
-    failed = False
     # A link or a file too large may not even be opened, nor copied.
     with whole_bundle(bundle, [] if file_faults(bundle) else archives) as whole:
         verification = verify_bundle(
             bundle, boards=local_boards, host=host, needs_board=not no_board, whole=whole
         )
-        failed = bool(verification.faults)
-        for fault in verification.faults:
-            print_note(f"fault: {fault}")
-        print_product("\n".join(verification_lines(verification, replayed=replay is not None)))
-        if not failed and (whole.path / EXAMPLE_FOLDER).exists():
+        about_examples: list[str] = []
+        if not verification.faults and (whole.path / EXAMPLE_FOLDER).exists():
             # Here alone, since it imports torch.
             from advtransfer.publication.example_checks import check_examples
 
             examples = check_examples(whole.path, host=host, trusted=trusted)
-            for fault in examples.faults:
-                print_note(f"fault: {fault}")
-            print_product("\n".join(examples.lines()))
-            failed = bool(examples.faults)
+            verification.faults += examples.faults
+            about_examples = examples.lines()
+        failed = bool(verification.faults)
+        for fault in verification.faults:
+            print_note(f"fault: {fault}")
+        lines = verification_lines(
+            verification, replayed=replay is not None, examples=about_examples
+        )
+        print_product("\n".join(lines))
         if replay is not None and not failed:
             # Here alone, since it imports what runs suites.
             from advtransfer.publication.replay import replay_bundle

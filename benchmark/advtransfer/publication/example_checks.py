@@ -57,15 +57,13 @@ class ExampleCheck:
     drawn: int = 0
 
     def lines(self) -> list[str]:
-        """Return the report."""
+        """Return the report without faults, which are counted with those of the bundle."""
         checked = (
             f"examples: {self.given:,} of {self.drawn:,} drawn images in {self.files:,} files are in "
             "test part, ball and box (float64)"
         )
         lines = [checked] if self.files and not self.faults else []
         lines += [f"note: {note}" for note in self.notes]
-        if self.faults:
-            lines.append(f"{len(self.faults):,} faults of examples")
         return list(map(one_line, lines))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from advtransfer.publication.verify import Verification
 from advtransfer.text import one_line
 
@@ -11,8 +13,16 @@ UNSEEN = (
 )
 
 
-def verification_lines(verification: Verification, *, replayed: bool = False) -> list[str]:
-    """Return what was recomputed, what is as recorded, and what cannot be seen without a replay."""
+def verification_lines(
+    verification: Verification, *, replayed: bool = False, examples: Sequence[str] = ()
+) -> list[str]:
+    """Return what was recomputed, what is as recorded, what cannot be seen, and last the verdict.
+
+    Args:
+        verification: What was found, with the faults of examples.
+        replayed: Whether trials are measured again.
+        examples: The lines about the examples of the bundle.
+    """
     found = verification
     kinds = ", ".join(f"{count:,} {kind}" for kind, count in sorted(found.records.items()))
     lines = [
@@ -31,6 +41,7 @@ def verification_lines(verification: Verification, *, replayed: bool = False) ->
         "weights and data and machines where no second place holds them"
     )
     lines += [f"note: {note}" for note in found.notes]
+    lines += examples
     if not replayed:
         lines.append(UNSEEN)
     count = len(found.faults)
