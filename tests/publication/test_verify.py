@@ -30,11 +30,13 @@ from advtransfer.publication.board_check import LocalBoards, load_boards
 from advtransfer.publication.cells import plan_bundle, plan_suite
 from advtransfer.publication.examples import suite_index
 from advtransfer.publication.manifest import MANIFEST_FILE, make_manifest
+from advtransfer.publication.record_names import ATTACK_CHECKS, MODEL_CHECKS, name_faults
 from advtransfer.publication.report import verification_lines
 from advtransfer.publication.verify import Verification, verify_bundle
 from advtransfer.result import Run
 from advtransfer.result.challenges import Challenge, challenge_path
-from advtransfer.result.record import pack_outcomes, robust_share, unpack_outcomes
+from advtransfer.result.evidence import battery_version
+from advtransfer.result.record import battery_ids, pack_outcomes, robust_share, unpack_outcomes
 from advtransfer.result.run_folder import record_bytes
 from advtransfer.result.verdict import verdict_from_checks
 from advtransfer.types import Check, Outcome
@@ -527,6 +529,45 @@ def test_a_root_that_is_not_the_one_in_the_board_was_changed_later(
 
     assert ["manifest.json"] == [fault.where for fault in found.faults]
     assert "which the board's index has: it was changed later" in found.faults[0].text
+
+
+def test_a_metric_too_many_and_deleted_checks_are_faults_by_cell(
+    published: Path, boards: LocalBoards, host: Host, tmp_path: Path
+) -> None:
+    bundle = Bundle.copy_of(published, tmp_path / "quickstart" / "honest")
+    result = bundle.result(CELL, "auto")
+    result["outcomes"]["robust_accuracy@0.2"] = result["outcomes"]["robust_accuracy@0.1"]
+    bundle.derive(result)
+    # The check is left out of the battery and of the result, so that both agree.
+    other = bundle.result(OTHER_CELL, "auto")
+    (battery,) = set(battery_ids(other))
+    for record in (other, bundle.records[battery]):
+        record["checks"] = [each for each in record["checks"] if each["name"] != "noise"]
+    bundle.derive(other)
+    bundle.write()
+    bundle.seal()
+    found = [str(fault) for fault in verify_bundle(bundle.path, boards=boards, host=host).faults]
+
+    metrics = [text for text in found if f"{CELL}, auto" in text]
+    assert any("expected the radius 0.1, as asked for" in text for text in metrics)
+    assert any("expected clean_accuracy, robust_accuracy@0.1, as in" in text for text in metrics)
+    checks = [text for text in found if text not in metrics]
+    assert any("records/battery" in text and "found the checks" in text for text in checks)
+
+
+def test_a_battery_of_today_has_its_full_list_of_checks_and_its_result_has_them_too() -> None:
+    asked = {"use": "host/battery", "options": {"norm": "linf", "eps": 0.1}, "inputs": {}}
+    asked["version"] = battery_version("linf")
+    full = [{"name": name} for name in sorted(MODEL_CHECKS | ATTACK_CHECKS)]
+    battery = {"id": "b", "kind": "battery", "asked": asked, "outcomes": {"noise": {}}}
+    result = {"id": "r", "kind": "result", "battery": "b", "outcomes": {}, "checks": full[1:]}
+    result["asked"] = {**asked, "use": "foolbox/pgd"}
+
+    assert [] == list(name_faults([{**battery, "checks": full}]))
+    (lacking,) = name_faults([{**battery, "checks": full[1:]}])
+    assert lacking.text.startswith(f"found no checks {full[0]['name']}; expected all")
+    (lacking,) = name_faults([{**battery, "checks": full}, result])
+    assert ("r", True) == (lacking.id, full[0]["name"] in lacking.text)
 
 
 def test_credits_that_are_not_those_in_the_board_were_changed_later(

@@ -223,6 +223,13 @@ def credit_notes(run: Run, records: Mapping[str, RecordJson], boards: LocalBoard
             )
 
 
+def ranked_before(run: Run, boards: LocalBoards) -> Iterator[RecordJson]:
+    """Yield the valid records of the accepted submissions that came before a bundle."""
+    for name, other in earlier_submissions(run, boards):
+        if _status_of(name, run, boards) == "accepted":
+            yield from (record for record in other.read_records() if record_fault(record) is None)
+
+
 def _status_of(name: str, run: Run, boards: LocalBoards) -> str | None:
     """Return the status of a submission in the index of the board of a bundle."""
     board = boards.version(str(read_manifest(run.path)["board"]))

@@ -17,7 +17,12 @@ from typing import Any, TypeAlias
 from advtransfer.errors import AdvTransferError, CacheError
 from advtransfer.host import Host
 from advtransfer.planning import Plan, Trial
-from advtransfer.publication.board_check import LocalBoards, check_board, credit_notes
+from advtransfer.publication.board_check import (
+    LocalBoards,
+    check_board,
+    credit_notes,
+    ranked_before,
+)
 from advtransfer.publication.bundle_files import (
     MAX_BUNDLE_FILE_BYTES,
     environment_faults,
@@ -35,6 +40,7 @@ from advtransfer.publication.recompute import (
     recompute_result,
     repeated_outcomes,
 )
+from advtransfer.publication.record_names import name_faults
 from advtransfer.publication.shared_facts import fact_faults
 from advtransfer.result import Run
 from advtransfer.result.bounded_reading import check_safetensors
@@ -160,6 +166,9 @@ def _verify_content(
     used = {str(each["provenance"]["environment"]) for each in records.by_id.values()}
     found.faults += environment_faults(run.path, used)
     found.faults += _shared_fact_faults(run, records, names, boards)
+    for id, text in name_faults(records.by_id.values(), ranked_before(run, boards)):
+        cell = record_cell(records.by_id[id], names)
+        found.faults.append(Fault(records.places[id], cell, text))
     found.faults += _completeness_faults(run, plan, records, names, found)
     _recompute(complete, records, names, found, host)
     _check_challenges(run, records, found)
