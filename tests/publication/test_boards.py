@@ -196,6 +196,10 @@ def test_records_that_were_copied_from_a_withdrawn_submission_are_not_ranked(
     page = (board / "toy" / "README.md").read_text()
 
     assert [] == ranked_rows(board)
+    # Not even a row without numbers, and the reason instead of one about the suite.
+    assert " drawn " not in page.partition("<details>")[0]
+    assert "No trial is ranked: the submissions are withdrawn" in page
+    assert "The suite plans no trial" not in page
     assert "third: 5 records left out, copied from a withdrawn submission" in page
 
 

@@ -19,7 +19,7 @@ from advtransfer.leaderboard.markdown import (
     join_parts,
     markdown_table,
 )
-from advtransfer.leaderboard.page import Page
+from advtransfer.leaderboard.page import NO_TRIAL, Page
 from advtransfer.leaderboard.publish import encode_page
 from advtransfer.planning import Plan, Trial
 from advtransfer.publication.board import AxisIds, Board, Submission, read_boards, recorded_axes
@@ -30,6 +30,9 @@ from advtransfer.result.challenges import Challenge
 from advtransfer.types import Json
 
 FROZEN_NOTE = "**Superseded.** This is an earlier version of the board; "
+NO_SUBMISSION = (
+    "No trial is ranked: the submissions are withdrawn or superseded, or copied from such ones."
+)
 SUBMISSIONS_NOTE = (
     "A row that several submissions measured is credited to the first of them. Superseded and "
     "withdrawn submissions are not ranked, nor are records that others copied from a withdrawn one: a "
@@ -80,7 +83,7 @@ def merge_submissions(
             for record in inputs.records
             if record["id"] not in left_out
         }
-        plan = Plan.from_json(inputs.plan)
+        plan = _without_copies(Plan.from_json(inputs.plan), left_out, records)
         labels = _Labels.of(board, recorded_axes(run), plan, name=name, owners=owners)
         for trial in plan.trials:
             known = merged.trials.get(trial.id)
@@ -117,6 +120,15 @@ def merge_submissions(
         damaged=merged.damaged,
         challenges=merged.challenges,
     )
+
+
+def _without_copies(plan: Plan, left_out: Collection[str], records: dict[str, Record]) -> Plan:
+    """Return a plan without trials on a withdrawn fit or source; take their results from `records`."""
+    kept = [trial for trial in plan.trials if not {trial.id, *trial.builds} & {*left_out}]
+    dropped = {id for trial in plan.trials for id in trial.record_ids()}
+    for id in dropped - {id for trial in kept for id in trial.record_ids()}:
+        records.pop(id, None)
+    return replace(plan, trials=tuple(kept))
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,6 +224,8 @@ def make_board_page(folder: Path, board: Board) -> Page:
     merged = merge_submissions(board, runs, withdrawn)
     page = make_page(replace(merged, root=folder / "results" / board.suite))
     listed = _list_section(board, withdrawn)
+    if not merged.plan["trials"]:
+        page = replace(page, markdown=page.markdown.replace(NO_TRIAL, NO_SUBMISSION, 1))
     return replace(page, markdown=join_parts([page.markdown.rstrip("\n"), listed]) + "\n")
 
 
