@@ -556,11 +556,17 @@ def test_a_metric_too_many_and_deleted_checks_are_faults_by_cell(
 
 
 def test_a_battery_of_today_has_its_full_list_of_checks_and_its_result_has_them_too() -> None:
-    asked = {"use": "host/battery", "options": {"norm": "linf", "eps": 0.1}, "inputs": {}}
+    asked: Record = {"use": "host/battery", "options": {"norm": "linf", "eps": 0.1}, "inputs": {}}
     asked["version"] = battery_version("linf")
     full = [{"name": name} for name in sorted(MODEL_CHECKS | ATTACK_CHECKS)]
-    battery = {"id": "b", "kind": "battery", "asked": asked, "outcomes": {"noise": {}}}
-    result = {"id": "r", "kind": "result", "battery": "b", "outcomes": {}, "checks": full[1:]}
+    battery: Record = {"id": "b", "kind": "battery", "asked": asked, "outcomes": {"noise": {}}}
+    result: Record = {
+        "id": "r",
+        "kind": "result",
+        "battery": "b",
+        "outcomes": {},
+        "checks": full[1:],
+    }
     result["asked"] = {**asked, "use": "foolbox/pgd"}
 
     assert [] == list(name_faults([{**battery, "checks": full}]))
