@@ -15,6 +15,7 @@ ALLOWED_SKIPS = {
     "CUDA": "CI's machines have no GPU; the pretend device stands in for one",
     "[autoattack]": "the original is a judge; its comparison is tested with scripted attacks too",
     "moocore": "it is a judge; fronts are held to their definition and to areas by hand too",
+    "[shell]": "zsh and fish are installed where a package manager can be reached; bash is always tried",
     "[latex]": "a LaTeX is large; a strict reader of what is written stands in for it",
 }
 """What the reason of a skip must name to be no error where CI is set, and why it is none."""
@@ -22,6 +23,15 @@ if "ADVTRANSFER_DATA" not in os.environ:
     ALLOWED_SKIPS["ADVTRANSFER_DATA"] = (
         "no machine can be asked to download MNIST, FashionMNIST and CIFAR-10"
     )
+
+
+@pytest.fixture(autouse=True, scope="session")
+def no_user_configuration(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No listener of the user's own configuration hears the runs of tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("ADVTRANSFER_CONFIG", raising=False)
+        patch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.mktemp("config")))
+        yield
 
 
 @pytest.fixture

@@ -38,7 +38,7 @@ CASES = [
 
 def require_shell(name: str) -> None:
     if shutil.which(name) is None:
-        pytest.skip(f"no {name}; install it: apt-get install {name}")
+        pytest.skip(f"no {name}; install it: apt-get install {name} [shell]")
 
 
 @pytest.fixture

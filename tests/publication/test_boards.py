@@ -199,7 +199,7 @@ def test_records_that_were_copied_from_a_withdrawn_submission_are_not_ranked(
     # Not even a row without numbers, and the reason instead of one about the suite.
     assert " drawn " not in page.partition("<details>")[0]
     assert "No trial is ranked: the submissions are withdrawn" in page
-    assert "The suite plans no trial" not in page
+    assert "There is no trial to show." in page
     assert "third: 5 records left out, copied from a withdrawn submission" in page
 
 

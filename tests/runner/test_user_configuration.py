@@ -36,6 +36,17 @@ def test_without_a_file_there_are_none(tmp_path: Path, monkeypatch: pytest.Monke
     assert [] == configured_plugins()
 
 
+def test_a_user_without_a_home_folder_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    for name in ("ADVTRANSFER_CONFIG", "XDG_CONFIG_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(Path, "home", refuse)
+
+    assert [] == configured_plugins()
+
+
 @pytest.mark.parametrize(
     ("text", "found"),
     [

@@ -100,6 +100,9 @@ def source(
         raise BadInput([Problem(f"{type_text(module)} as a source", "an nn.Module", "pass one")])
     pair = (rebuild, {}) if callable(rebuild) else rebuild
     problems = [*hook_problems(module), *_rebuild_problems(pair)]
+    if shape is not None and not all(isinstance(size, int) and size > 0 for size in shape):
+        found = f"shape={shape!r}"
+        problems.append(Problem(found, "positive whole numbers, such as (3, 32, 32)", "correct it"))
     mean, std = normalize or ((), ())
     try:
         unit_normalization(bounds, tuple(mean), tuple(std))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -21,7 +21,7 @@ from advtransfer.export.html_page import escape_html, text_html
 from advtransfer.export.page_blocks import Folded, Heading, PageTable, parse_page
 from advtransfer.export.rows import ExportRow, table_rows
 from advtransfer.leaderboard import load_run_records, make_page
-from advtransfer.leaderboard.run_data import RunData, gather_run_data
+from advtransfer.leaderboard.run_data import RunData, RunRecords, gather_run_data
 from advtransfer.planning import Plan
 from advtransfer.planning.status import TrialStatus, count_skipped_evaluations
 from advtransfer.result import Run
@@ -157,15 +157,21 @@ class Report:
 
     def _repr_html_(self) -> str:
         """Return the tables of the page, for notebooks."""
-        return _page_tables_html(str(self), make_page(load_run_records(self._run)).markdown)
+        return _page_tables_html(str(self), make_page(self._records).markdown)
 
     @cached_property
     def _plan(self) -> Plan:
         return Plan.from_json(self._run.read_plan())
 
     @cached_property
+    def _records(self) -> RunRecords:
+        records = load_run_records(self._run)
+        # A list, since a page and the tables each go through them.
+        return replace(records, records=list(records.records))
+
+    @cached_property
     def _data(self) -> RunData:
-        return gather_run_data(load_run_records(self._run))
+        return gather_run_data(self._records)
 
     @cached_property
     def _statuses(self) -> Mapping[str, TrialStatus]:

@@ -188,11 +188,8 @@ def _damaged_section(damaged: Mapping[str, str]) -> str:
     return "\n".join(lines)
 
 
-NO_TRIAL = "The suite plans no trial."
-
-
 def _results_parts(tables: RankedTables, baseline: Json) -> list[str]:
-    parts = ["## Results", "" if tables.lines else NO_TRIAL]
+    parts = ["## Results", "" if tables.lines else "There is no trial to show."]
     for (target, n), lines in tables.lines.items():
         table = render_table(
             lines, columns=tables.columns, ranking=tables.ranking, baseline=baseline, seconds=True

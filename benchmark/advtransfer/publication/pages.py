@@ -19,7 +19,7 @@ from advtransfer.leaderboard.markdown import (
     join_parts,
     markdown_table,
 )
-from advtransfer.leaderboard.page import NO_TRIAL, Page
+from advtransfer.leaderboard.page import Page
 from advtransfer.leaderboard.publish import encode_page
 from advtransfer.planning import Plan, Trial
 from advtransfer.publication.board import AxisIds, Board, Submission, read_boards, recorded_axes
@@ -223,9 +223,7 @@ def make_board_page(folder: Path, board: Board) -> Page:
     withdrawn = withdrawn_copies(folder, board, runs)
     merged = merge_submissions(board, runs, withdrawn)
     page = make_page(replace(merged, root=folder / "results" / board.suite))
-    listed = _list_section(board, withdrawn)
-    if not merged.plan["trials"]:
-        page = replace(page, markdown=page.markdown.replace(NO_TRIAL, NO_SUBMISSION, 1))
+    listed = _list_section(board, withdrawn, has_trials=bool(merged.plan["trials"]))
     return replace(page, markdown=join_parts([page.markdown.rstrip("\n"), listed]) + "\n")
 
 
@@ -259,7 +257,9 @@ def withdrawn_copies(
     return {name: ids for name, ids in copies.items() if ids}
 
 
-def _list_section(board: Board, withdrawn: Mapping[str, Collection[str]]) -> str:
+def _list_section(
+    board: Board, withdrawn: Mapping[str, Collection[str]], *, has_trials: bool
+) -> str:
     """Return the list of a board's submissions, and how many records are withdrawn with others."""
     rows = [
         [
@@ -285,7 +285,8 @@ def _list_section(board: Board, withdrawn: Mapping[str, Collection[str]]) -> str
         "submission\n"
         for name, ids in sorted(withdrawn.items())
     ).rstrip("\n")
-    return join_parts(["## Submissions", version, table, copies, SUBMISSIONS_NOTE])
+    reason = "" if has_trials else NO_SUBMISSION
+    return join_parts(["## Submissions", reason, version, table, copies, SUBMISSIONS_NOTE])
 
 
 def write_pages(folder: Path, *, warn: Callable[[str], None] | None = None) -> list[Path]:

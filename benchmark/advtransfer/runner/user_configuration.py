@@ -29,12 +29,15 @@ def load_listeners(names: Iterable[str], host: Host) -> None:
         host.load_plugin(name)
 
 
-def configuration_path() -> Path:
-    """Return the path of the user's configuration, which need not exist."""
+def configuration_path() -> Path | None:
+    """Return the path of the user's configuration, which need not exist; None without a home folder."""
     named = os.environ.get(CONFIGURATION_VARIABLE)
     if named:
         return Path(named).expanduser()
-    folder = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
+    try:
+        folder = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
+    except RuntimeError:  # A user without a home folder, as in containers.
+        return None
     return Path(folder) / "advtransfer" / "config.toml"
 
 
@@ -45,6 +48,8 @@ def configured_plugins() -> list[str]:
         BadInput: The file cannot be read, holds anything else, or `ADVTRANSFER_CONFIG` names no file.
     """
     path = configuration_path()
+    if path is None:
+        return []
     if not path.is_file():
         if os.environ.get(CONFIGURATION_VARIABLE):
             raise _bad_configuration(path, "no such file")
