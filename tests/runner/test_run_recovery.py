@@ -250,7 +250,10 @@ def test_deleted_records_and_plan_are_made_again(bench: Bench) -> None:
         (first, *_) = bench.of_kind(kind)
         first.unlink()
         ended = bench()
+        started = bench.emitted("run_started")[-1]
 
+        # The trial counts as to do, also where its own results are there.
+        assert (0, 1) == (started["done"], started["todo"])
         assert (1, 0, 0, 0) == counts(ended)
         assert before == bench.records()
     (bench.run.path / "plan.json").unlink()

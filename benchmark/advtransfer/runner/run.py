@@ -50,7 +50,7 @@ from advtransfer.runner.run_folder import (
 )
 from advtransfer.runner.schedule import JobScheduler, JobTemplate, pending_jobs
 from advtransfer.runner.settings import RunSettings
-from advtransfer.runner.trial_selection import needs_attempt, trials_to_run
+from advtransfer.runner.trial_selection import trials_to_run
 from advtransfer.suite import Suite
 from advtransfer.types import Json
 from advtransfer.worker.process import remove_stale_scratch
@@ -296,8 +296,9 @@ def _announce_start(
     executor: Executor,
     settings: RunSettings,
 ) -> None:
-    attempted = {trial.id for trial in todo if needs_attempt(trial, statuses[trial.id], settings)}
-    # A trial that is attempted again counts as to do, whatever its status was.
+    # A trial that is attempted again, or that lacks a battery or a source, counts as to do, whatever
+    # its status was.
+    attempted = {trial.id for trial in todo}
     others = Counter(status.value for id, status in statuses.items() if id not in attempted)
     events.emit(
         "run_started",
