@@ -1,10 +1,12 @@
-"""Deprecated names of the public surface that plugins may still import."""
+"""Deprecated names that plugins may still import, and deprecated hooks that they may still implement."""
 
 from __future__ import annotations
 
 import importlib
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, TextIO
 
 
 def deprecated_names(module: str, new_names: Mapping[str, str]) -> Callable[[str], object]:
@@ -28,3 +30,60 @@ def deprecated_names(module: str, new_names: Mapping[str, str]) -> Callable[[str
         return getattr(importlib.import_module(new_module), new_name)
 
     return find_deprecated
+
+
+class HookDeprecation(DeprecationWarning):
+    """The deprecation of a hook or of one of its arguments, declared in the hook's specification.
+
+    A hook is marked ``@hookspec(warn_on_impl=HookDeprecation(...))``, an argument
+    ``@hookspec(warn_on_impl_args={"argument": HookDeprecation(...)})``. The host warns once of each
+    plugin that implements the hook or names the argument.
+
+    Args:
+        since: The release that deprecates it, such as "0.3".
+        removal: The first release without it, at least one minor version later.
+        instead: An instruction to the plugin's author, such as "implement record_written".
+        subject: The use that is warned of, which the host fills in.
+    """
+
+    def __init__(self, *, since: str, removal: str, instead: str, subject: str = "it") -> None:
+        self.since = since
+        self.removal = removal
+        self.instead = instead
+        times = f"deprecated since advtransfer {since} and removed in {removal}"
+        super().__init__(f"{subject} is {times}; {instead}")
+
+    def used_as(self, subject: str) -> HookDeprecation:
+        """Return the same deprecation as a warning of one use."""
+        return HookDeprecation(
+            since=self.since, removal=self.removal, instead=self.instead, subject=subject
+        )
+
+
+@contextmanager
+def hook_deprecations_to(show: Callable[[str], object]) -> Iterator[None]:
+    """Pass the text of each `HookDeprecation` to `show`, once, while the context is open.
+
+    Outside they have the fate of every `DeprecationWarning`: Python ignores them, pytest shows them.
+    """
+    shown: set[str] = set()
+
+    def show_once(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        if not issubclass(category, HookDeprecation):
+            before(message, category, filename, lineno, file, line)
+        elif str(message) not in shown:
+            shown.add(str(message))
+            show(str(message))
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", HookDeprecation)
+        before: Any = warnings.showwarning  # Any: typeshed has no name for its type
+        warnings.showwarning = show_once
+        yield

@@ -9,6 +9,7 @@ from typing import IO, Any
 import click
 
 from advtransfer.cli.output import print_note, reserve_stdout
+from advtransfer.deprecation import hook_deprecations_to
 from advtransfer.errors import AdvTransferError, BadInput, Problem, UnknownName
 from advtransfer.files import WRITE_REFUSAL_ERRNOS
 from advtransfer.text import printable_text
@@ -60,8 +61,12 @@ class Subcommand(click.Command):
     """A subcommand that has stdout to itself, whatever plugins print."""
 
     def invoke(self, ctx: click.Context) -> object:
-        with reserve_stdout():
+        with reserve_stdout(), hook_deprecations_to(_print_warning):
             return super().invoke(ctx)
+
+
+def _print_warning(text: str) -> None:
+    print_note(f"warning: {text}")
 
 
 class CommandGroup(click.Group):

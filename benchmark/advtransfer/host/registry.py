@@ -5,11 +5,13 @@ from __future__ import annotations
 import difflib
 import inspect
 import re
-from collections.abc import Iterable, Iterator, Mapping
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain
 
 import pluggy
 
+from advtransfer.deprecation import HookDeprecation
 from advtransfer.errors import MissingLibrary, PluginError, UnknownName
 from advtransfer.hookspecs import GROUP, HOOKS, QUESTIONS, ComponentKind, Hooks
 from advtransfer.host.component import Component, make_component
@@ -42,6 +44,30 @@ def check_hook_names(manager: pluggy.PluginManager, loaded: object, *, plugin: s
         hook, name = unmarked
         found = f"implements no hook, but has {name!r}"
         raise PluginError(plugin, f"{found}; did you mean {hook}? write @hookimpl above it")
+
+
+def warn_of_deprecated_hooks(manager: pluggy.PluginManager, plugin: str) -> None:
+    """Warn of each deprecated hook that a registered plugin implements, and each argument it takes."""
+    for caller in manager.get_hookcallers(manager.get_plugin(plugin)) or ():
+        for implementation in caller.get_hookimpls():
+            if caller.spec is None or implementation.plugin_name != plugin:
+                continue
+            subject = f"the hook {caller.name}, which plugin {plugin!r} implements,"
+            _warn_at(implementation.function, subject, caller.spec.warn_on_impl)
+            for argument, warning in (caller.spec.warn_on_impl_args or {}).items():
+                if argument in (*implementation.argnames, *implementation.kwargnames):
+                    subject = f"the argument {argument!r} of {caller.name}, which plugin {plugin!r} takes,"
+                    _warn_at(implementation.function, subject, warning)
+
+
+def _warn_at(function: Callable[..., object], subject: str, warning: Warning | None) -> None:
+    """Issue the warning of a hook's specification, if any, at the function that implements the hook."""
+    if not isinstance(warning, HookDeprecation):
+        return
+    code = inspect.unwrap(function).__code__
+    warnings.warn_explicit(
+        warning.used_as(subject), HookDeprecation, code.co_filename, code.co_firstlineno
+    )
 
 
 def _unmarked_hook(loaded: object) -> tuple[str, str] | None:
@@ -171,6 +197,7 @@ class Host:
             if self._manager.has_plugin(name):  # Its event hooks must not be called either.
                 self._manager.unregister(name=name)
             raise
+        warn_of_deprecated_hooks(self._manager, name)
         return self._loaded[name]
 
     def plugin_code(self, name: str) -> str | None:
@@ -244,7 +271,9 @@ class Host:
                 found = f"is the same object as the plugin {name!r}"
                 raise PluginError(plugin.name, f"{found}; remove one of the entry points")
         try:
-            self._manager.register(loaded, name=plugin.name)
+            # Pluggy's own warning of a deprecated hook names neither the plugin nor the hook.
+            with warnings.catch_warnings(action="ignore", category=HookDeprecation):
+                self._manager.register(loaded, name=plugin.name)
             check_hook_names(self._manager, loaded, plugin=plugin.name)
         except (PluginError, KeyboardInterrupt):
             raise

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from advtransfer import files
+from advtransfer.deprecation import HookDeprecation
 from advtransfer.errors import AdvTransferWarning
 from advtransfer.jobs import Job
 from advtransfer.types import Json
@@ -67,6 +68,8 @@ def warnings_as_events(tell: Callable[[Mapping[str, Json]], None], job: Job) -> 
         file: TextIO | None = None,
         line: str | None = None,
     ) -> None:
+        if issubclass(category, HookDeprecation):
+            return  # The process that planned the run loaded the plugin too, and said it.
         if issubclass(category, AdvTransferWarning):
             name, text = "", str(message)
         else:
