@@ -14,6 +14,7 @@ from advtransfer.leaderboard.image_bootstrap import ImageBootstrap
 from advtransfer.leaderboard.questions_points import QuestionPoint, QuestionPoints
 from advtransfer.leaderboard.result_data import Metric, ResultData
 from advtransfer.leaderboard.table_rows import Column
+from advtransfer.result.outcomes import outcomes_from_values
 from advtransfer.result.verdict import Verdict
 
 Values: TypeAlias = "NDArray[np.float64]"
@@ -32,8 +33,8 @@ PLAIN = ResultData("plain", {"accuracy": Metric(0.5, 0.5)}, UNCHECKED)
 def share(outcomes: Sequence[int]) -> ResultData:
     robust = outcomes.count(0) / len(outcomes)
     metrics = {"accuracy": Metric(robust, robust, len(outcomes))}
-    arrays = {"accuracy": np.array(outcomes, dtype=np.uint8)}
-    return ResultData("share", metrics, UNCHECKED, test_id="t", sample_outcomes=arrays)
+    sets = {"accuracy": outcomes_from_values(outcomes)}
+    return ResultData("share", metrics, UNCHECKED, test_id="t", sample_outcomes=sets)
 
 
 def mean(values: Values | None, value: float = 0.5, *, test: str = "t") -> ResultData:

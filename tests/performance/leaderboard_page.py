@@ -19,6 +19,7 @@ from itertools import product
 from typing import Any, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
 from advtransfer.leaderboard import RunRecords, make_page
 from advtransfer.result.record import pack_outcomes, robust_share
@@ -26,6 +27,8 @@ from advtransfer.result.verdict import BATTERY_CHECKS, REQUIRED_CHECKS
 from advtransfer.types import Outcome
 
 JsonObject: TypeAlias = dict[str, Any]  # Any: JSON
+BoolArray: TypeAlias = npt.NDArray[np.bool_]
+OutcomeArray: TypeAlias = npt.NDArray[np.int64]
 
 TRIALS, IMAGES = 14_400, 1_000
 MOST_SECONDS, MOST_BYTES = 20.0, 1024**3
@@ -99,14 +102,27 @@ class Maker:
         shares = draws.uniform(0.3, 0.95, VARIANTS)
         drawn = [draws.random(images) < share for share in shares]
         self.clean = [np.where(right, Outcome.ROBUST, Outcome.WRONG) for right in drawn]
-        self.attacked = [
-            np.where(right & (draws.random(images) < 0.3), Outcome.BROKEN, values)
-            for right, values in zip(drawn, self.clean, strict=True)
-        ]
+        self.attacked = [self.broken_by_attacks(right, draws) for right in drawn]
+        values = [*self.clean, *(each for of in self.attacked for each in of.values())]
         self.packed = {
-            id(values): (pack_outcomes(values.tolist()), robust_share(values.tolist()))
-            for values in (*self.clean, *self.attacked)
+            id(each): (pack_outcomes(each.tolist()), robust_share(each.tolist())) for each in values
         }
+
+    @staticmethod
+    def broken_by_attacks(right: BoolArray, draws: np.random.Generator) -> dict[str, OutcomeArray]:
+        """Return what attacks and batteries leave of the images that a model is right on.
+
+        They break 3 in 10 of them, and each misses a few of its own: a battery that found many more
+        would make the results suspicious, and suspicious rows are not ranked.
+        """
+        weak = right & (draws.random(right.size) < 0.3)
+        attacked: dict[str, OutcomeArray] = {}
+        for name in (*ATTACKS, *BALLS):
+            broken = weak & (draws.random(right.size) < 0.98)
+            attacked[name] = np.where(
+                broken, Outcome.BROKEN, np.where(right, Outcome.ROBUST, Outcome.WRONG)
+            )
+        return attacked
 
     def records(self) -> Iterator[JsonObject]:
         """Yield every record of the plan."""
@@ -135,9 +151,7 @@ class Maker:
     ) -> JsonObject:
         """Return the record of one evaluation of a trial."""
         norm = ATTACKS.get(name)
-        # Another variant for every evaluation, so that no cache of unpacked outcomes helps.
-        variant = (variant + list(trial["evaluations"]).index(name)) % VARIANTS
-        values = self.clean[variant] if norm is None else self.attacked[variant]
+        values = self.clean[variant] if norm is None else self.attacked[variant][name]
         packed, share = self.packed[id(values)]
         metric = "accuracy" if norm is None else f"robust_accuracy@{BALLS[norm]:g}"
         options = {} if norm is None else {"norm": norm, "eps": BALLS[norm]}
@@ -155,7 +169,7 @@ class Maker:
     ) -> JsonObject:
         """Return the record of a battery of a trial's model."""
         outcomes = {
-            name: self.packed[id(self.attacked[variant])][0] for name in ("ascent", "noise")
+            name: self.packed[id(self.attacked[variant][norm])][0] for name in ("ascent", "noise")
         }
         options = {"norm": norm, "eps": eps, "size": "full"}
         record = self.record(

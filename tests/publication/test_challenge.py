@@ -279,6 +279,6 @@ def test_samples_that_are_wrong_without_attack_have_nothing_to_lose(
     (result,) = data.trial_results(data.plan.trials[0], "pgd")
     assert result is not None
     name = next(name for name in result.metrics if name.startswith("robust_accuracy"))
-    folded = result.sample_outcomes[name]
+    folded = result.sample_outcomes[name].to_array()
     (challenge,), _ = read_challenges(case.folder)
     assert (folded[np.array(challenge.positions)] == Outcome.BROKEN).all()

@@ -24,7 +24,7 @@ from advtransfer.publication.examples import drawn_positions, write_examples
 from advtransfer.publication.manifest import bundle_root, file_entries, read_manifest
 from advtransfer.publication.publish import Origin, publish_run
 from advtransfer.result import Run
-from advtransfer.result.evidence import unpack_array
+from advtransfer.result.outcomes import read_outcomes
 from advtransfer.runner.settings import RunSettings
 from advtransfer.types import Outcome
 
@@ -90,7 +90,7 @@ def test_examples_are_those_of_the_drawn_broken_images(published: Published, bun
     path = example_file(bundle)
     records = {str(record["id"]): record for record in Run(bundle).read_records()}
     record = records[path.parent.name]
-    outcomes = unpack_array(record["outcomes"][path.stem])  # type: ignore[index, call-overload, arg-type]  # JSON of a record
+    outcomes = read_outcomes(record["outcomes"][path.stem]).to_array()  # type: ignore[index, call-overload, arg-type]  # JSON of a record
     drawn = drawn_positions(record, path.stem, COUNT)
     with np.load(path) as arrays:
         keys, inputs = arrays["keys"], arrays["inputs"]

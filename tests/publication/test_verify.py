@@ -34,8 +34,8 @@ from advtransfer.publication.record_names import ATTACK_CHECKS, MODEL_CHECKS, na
 from advtransfer.publication.report import verification_lines
 from advtransfer.publication.verify import Verification, verify_bundle
 from advtransfer.result import Run
+from advtransfer.result.battery_index import battery_version
 from advtransfer.result.challenges import Challenge, challenge_path
-from advtransfer.result.evidence import battery_version
 from advtransfer.result.record import battery_ids, pack_outcomes, robust_share, unpack_outcomes
 from advtransfer.result.run_folder import record_bytes
 from advtransfer.result.verdict import verdict_from_checks

@@ -6,18 +6,18 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-import numpy as np
 import pytest
 
+from advtransfer.result.battery_index import Ball, BatteryEvidence, BatteryIndex
 from advtransfer.result.comparison import (
     STRONG_SHARE,
     SUSPICIOUS_SHARE,
-    checks_with_batteries,
     compare_outcomes,
+    judge_result,
     share_lower_bound,
     verdict_with_batteries,
 )
-from advtransfer.result.evidence import Ball, BatteryEvidence, BatteryIndex
+from advtransfer.result.outcomes import all_samples, outcomes_from_values, samples_at
 from advtransfer.result.record import pack_outcomes
 from advtransfer.result.verdict import REQUIRED_CHECKS
 from advtransfer.testing.records import complete_record
@@ -30,16 +30,17 @@ Record = dict[str, Any]  # Any: JSON
 
 def probe(*, broken: int, wrong: int = 0) -> BatteryEvidence:
     """What a battery found on 200 samples: the first are broken, the last wrong without attack."""
-    positions = np.arange(200)
+    last = samples_at(range(200 - wrong, 200), 200)
     return BatteryEvidence(
-        Ball("linf", 0.1), 3, 200, positions, positions < broken, positions >= 200 - wrong
+        Ball("linf", 0.1), 3, 200, all_samples(200), samples_at(range(broken), 200), last
     )
 
 
 def checks(
     claimed: list[int], battery: BatteryEvidence, *, limit: float = SUSPICIOUS_SHARE
 ) -> dict[str, Check]:
-    return {check.name: check for check in compare_outcomes(claimed, battery, limit=limit)}
+    found = compare_outcomes(outcomes_from_values(claimed), battery, limit=limit)
+    return {check.name: check for check in found}
 
 
 @pytest.mark.parametrize(
@@ -93,7 +94,7 @@ def test_unfinished_attack_is_suspicious() -> None:
 
 def test_only_the_attacked_positions_are_compared() -> None:
     part = BatteryEvidence(
-        Ball("linf", 0.1), 3, 4, np.array([1, 3]), np.array([True, False]), np.array([False, True])
+        Ball("linf", 0.1), 3, 4, samples_at([1, 3], 4), samples_at([1], 4), samples_at([3], 4)
     )
 
     assert ("pass", 0) == _graded(checks([WRONG, BROKEN, WRONG, WRONG], part)["eps_zero"])
@@ -173,10 +174,10 @@ def test_doubts_of_an_old_battery_stay_until_a_new_one_is_run() -> None:
 
 def test_checks_of_the_newest_battery_replace_the_stored_ones_and_no_others() -> None:
     new = battery(3, LEFT, grade="suspicious")
-    read = checks_with_batteries(
+    read = judge_result(
         result({"robust_accuracy": LEFT}, OLD, [*FORMER_CHECKS, "plugin's own"]),
         BatteryIndex([OLD, new]),
-    )
+    ).checks
 
     assert [
         ("legal_examples", "pass"),
@@ -196,7 +197,7 @@ def test_checks_of_the_newest_battery_replace_the_stored_ones_and_no_others() ->
 def test_limit_of_the_evaluation_is_kept_and_can_only_be_stricter(limit: float, value: str) -> None:
     new = battery(3, [BROKEN] * 8 + [ROBUST] * 92)
     strict = result({"robust_accuracy": LEFT}, new, REQUIRED_CHECKS, missed=limit)
-    read = {check.name: check for check in checks_with_batteries(strict, BatteryIndex([new]))}
+    read = {check.name: check for check in judge_result(strict, BatteryIndex([new])).checks}
 
     assert min(limit, 0.05) == read["missed"].limit
     assert value == verdict_with_batteries(strict, BatteryIndex([new])).value
@@ -210,8 +211,7 @@ def test_each_radius_is_compared_with_the_battery_of_its_ball() -> None:
         REQUIRED_CHECKS,
     )
     read = {
-        check.name: check.grade
-        for check in checks_with_batteries(ladder, BatteryIndex([near, far]))
+        check.name: check.grade for check in judge_result(ladder, BatteryIndex([near, far])).checks
     }
 
     assert ("pass", "suspicious") == (read["missed@0.1"], read["missed@0.2"])
@@ -221,7 +221,7 @@ def test_each_radius_is_compared_with_the_battery_of_its_ball() -> None:
 def test_result_without_battery_keeps_its_checks() -> None:
     alone = complete_record({"kind": "result", "checks": []}, inputs=INPUTS)
 
-    assert [] == checks_with_batteries(alone, BatteryIndex([battery(3, LEFT)]))
+    assert [] == judge_result(alone, BatteryIndex([battery(3, LEFT)])).checks
 
 
 def _graded(check: Check) -> tuple[str, float]:

@@ -8,15 +8,10 @@ from typing import Any, TypeAlias
 import numpy as np
 import pytest
 
-from advtransfer.result.evidence import (
-    Ball,
-    BatteryIndex,
-    FoldedResult,
-    fold_result,
-    outcome_share,
-    unlearned_reason,
-    unpack_array,
-)
+from advtransfer.result.battery_index import Ball, BatteryIndex
+from advtransfer.result.comparison import judge_result
+from advtransfer.result.evidence import FoldedResult, fold_result, unlearned_reason
+from advtransfer.result.outcomes import outcomes_from_values, read_outcomes
 from advtransfer.result.record import pack_outcomes
 from advtransfer.result.verdict import BATTERY_CHECKS, REQUIRED_CHECKS
 from advtransfer.result.worst_case import worst_results
@@ -75,7 +70,7 @@ def test_packed_outcomes_are_read_as_they_were_written() -> None:
     for count in range(1, 10):
         outcomes = [(3 * each + count) % 4 for each in range(count)]
 
-        assert outcomes == unpack_array(pack_outcomes(outcomes)).tolist()
+        assert outcomes == read_outcomes(pack_outcomes(outcomes)).to_array().tolist()
 
 
 def test_sample_is_robust_only_if_neither_evaluation_nor_battery_broke_it() -> None:
@@ -84,8 +79,8 @@ def test_sample_is_robust_only_if_neither_evaluation_nor_battery_broke_it() -> N
         battery([[R, B, R, W, B, R, R], [R, R, R, W, R, R, B]]),
     )
 
-    assert [R, B, B, W, B, U, B] == found.outcomes["robust_accuracy@0.1"].tolist()
-    assert [R, R, B, W, U, U, R] == found.outcomes["attack_accuracy@0.1"].tolist()
+    assert [R, B, B, W, B, U, B] == found.outcomes["robust_accuracy@0.1"].to_array().tolist()
+    assert [R, R, B, W, U, U, R] == found.outcomes["attack_accuracy@0.1"].to_array().tolist()
     assert (1 / 7, 2 / 7, 7) == found.shares["robust_accuracy@0.1"]
     assert (3 / 7, 5 / 7, 7) == found.shares["attack_accuracy@0.1"]
     probe = found.probes["robust_accuracy@0.1"]
@@ -105,7 +100,7 @@ def test_fold_is_never_above_the_attack_alone_and_changes_no_wrong_sample() -> N
 
         assert after.low <= alone.low
         assert after.high <= alone.high
-        outcomes = found.outcomes["robust_accuracy@0.1"]
+        outcomes = found.outcomes["robust_accuracy@0.1"].to_array()
         assert ((outcomes == W) == (attack == W)).all()
         changed = outcomes != attack
         assert (outcomes[changed] == B).all()
@@ -117,7 +112,7 @@ def test_partly_probed_accuracy_says_which_images_were_attacked() -> None:
     found = folded(attack, battery([[R, B, R]], positions=[1, 3, 5], of=6))
     probe = found.probes["robust_accuracy@0.1"]
 
-    assert [R, R, R, B, R, R] == found.outcomes["robust_accuracy@0.1"].tolist()
+    assert [R, R, R, B, R, R] == found.outcomes["robust_accuracy@0.1"].to_array().tolist()
     assert (3, 6, 1, False) == (probe.count, probe.of, probe.missed, probe.is_complete)
     assert pytest.approx(1 / 3) == probe.missed_share
     other = folded(attack, battery([[R, R, R]], positions=[0, 3, 5], of=6))
@@ -139,7 +134,7 @@ def test_battery_of_another_model_ball_or_old_version_breaks_nothing() -> None:
 
     found = folded(attack, *others)
 
-    assert [R, R] == found.outcomes["robust_accuracy@0.1"].tolist()
+    assert [R, R] == found.outcomes["robust_accuracy@0.1"].to_array().tolist()
     assert 0 == found.probes["robust_accuracy@0.1"].count
 
 
@@ -147,7 +142,7 @@ def test_new_battery_counts_for_a_result_that_names_an_old_one() -> None:
     old, new = battery([[R, R]], version=2), battery([[B, R]])
     found = folded(result({"robust_accuracy": [R, R]}, batteries=old["id"], options={}), old, new)
 
-    assert [B, R] == found.outcomes["robust_accuracy"].tolist()
+    assert [B, R] == found.outcomes["robust_accuracy"].to_array().tolist()
     assert {"robust_accuracy": Ball("linf", 0.1)} == found.balls
 
 
@@ -161,7 +156,7 @@ def test_smaller_ball_breaks_larger_radii_and_larger_ones_break_nothing() -> Non
     found = folded(result(dict.fromkeys(names, [R] * 4), batteries=named), small, middle, large)
 
     assert [[B, R, R, R], [B, B, R, R], [B, B, B, R]] == [
-        found.outcomes[name].tolist() for name in names
+        found.outcomes[name].to_array().tolist() for name in names
     ]
 
 
@@ -171,10 +166,10 @@ def test_snapshot_of_an_earlier_epoch_is_not_folded() -> None:
         battery([[B]]),
     )
 
-    assert [B] == found.outcomes["robust_accuracy@0.1"].tolist()
-    assert [R] == found.outcomes["robust_accuracy@0.1@3"].tolist()
+    assert [B] == found.outcomes["robust_accuracy@0.1"].to_array().tolist()
+    assert [R] == found.outcomes["robust_accuracy@0.1@3"].to_array().tolist()
     assert 0 == found.probes["robust_accuracy@0.1@3"].count
-    assert [R] == found.outcomes["accuracy"].tolist()
+    assert [R] == found.outcomes["accuracy"].to_array().tolist()
     assert "accuracy" not in found.probes
 
 
@@ -187,11 +182,12 @@ def test_worst_is_over_all_attacks_within_the_radius() -> None:
     batteries = BatteryIndex([battery([[R, R, R, R, R, W]])])
     records = [first, second, small, large, other]
 
-    worst = worst_results([(each, fold_result(each, batteries)) for each in records], batteries)
+    worst = worst_results([judge_result(each, batteries) for each in records], batteries)
 
     assert {"worst_linf", "worst_l2"} == worst.keys()
     outcomes = {
-        name: values.tolist() for name, values in worst["worst_linf"].folded.outcomes.items()
+        name: values.to_array().tolist()
+        for name, values in worst["worst_linf"].folded.outcomes.items()
     }
     assert outcomes == {
         "robust_accuracy@0.05": [R, R, B, R, R, W],
@@ -201,8 +197,8 @@ def test_worst_is_over_all_attacks_within_the_radius() -> None:
     for name, values in outcomes.items():
         for each in (first, second):
             if name in each["outcomes"]:
-                alone = outcome_share(unpack_array(each["outcomes"][name]))
-                assert outcome_share(np.array(values, dtype=np.uint8)).low <= alone.low
+                alone = read_outcomes(each["outcomes"][name]).share
+                assert outcomes_from_values(values).share.low <= alone.low
     probe = worst["worst_linf"].folded.probes["robust_accuracy@0.1"]
     assert (6, 0) == (probe.count, probe.missed)
 
@@ -248,7 +244,7 @@ def test_worst_is_judged_by_what_all_attacks_missed(
         with_checks(result({"robust_accuracy@0.1": each}, batteries=host["id"])) for each in attacks
     ]
 
-    worst = worst_results([(each, fold_result(each, batteries)) for each in records], batteries)
+    worst = worst_results([judge_result(each, batteries) for each in records], batteries)
 
     assert expected == worst["worst_linf"].verdict.value
     missed = min(sum(each[place] in (R, U) for place in range(30)) for each in attacks)
@@ -263,8 +259,8 @@ def test_worst_keeps_the_strictest_limit_and_other_faults_of_its_attacks() -> No
     good = result({"robust_accuracy@0.1": [B] * 25 + [R] * 35 + [B] * 40}, batteries=host["id"])
 
     def verdict_of(*records: Record) -> str:
-        folded_results = [(each, fold_result(each, batteries)) for each in records]
-        return worst_results(folded_results, batteries)["worst_linf"].verdict.value
+        judged = [judge_result(each, batteries) for each in records]
+        return worst_results(judged, batteries)["worst_linf"].verdict.value
 
     assert "checked" == verdict_of(with_checks(weak), with_checks(good))
     assert "suspicious" == verdict_of(with_checks(weak), with_checks(good, limit=0.02))

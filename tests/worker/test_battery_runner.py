@@ -15,8 +15,8 @@ from advtransfer.errors import BadInput
 from advtransfer.host import Host
 from advtransfer.node import content_id
 from advtransfer.result import Run
+from advtransfer.result.battery_index import BatteryIndex
 from advtransfer.result.comparison import verdict_with_batteries
-from advtransfer.result.evidence import BatteryIndex
 from advtransfer.runner import RunSettings, RunSummary
 from advtransfer.types import BatterySize
 

@@ -28,7 +28,7 @@ from advtransfer.types.metric_names import (
 )
 
 if TYPE_CHECKING:
-    from advtransfer.result.evidence import OutcomeArray
+    from advtransfer.result.outcomes import SampleOutcomes
 
 ExportCell: TypeAlias = str | int | float | None
 """One value of a line; None where there is none."""
@@ -329,13 +329,12 @@ def _finite(value: float) -> float | None:
     return float(value) if isfinite(value) else None
 
 
-def _interval_ends(outcomes: OutcomeArray | None) -> tuple[float, float] | None:
+def _interval_ends(outcomes: SampleOutcomes | None) -> tuple[float, float] | None:
     """Return the interval of a share over its test images, None without outcomes."""
-    if outcomes is None or not len(outcomes):
+    if outcomes is None or not outcomes.of:
         return None
-    robust = int((outcomes == Outcome.ROBUST).sum())
-    unknown = int((outcomes == Outcome.UNKNOWN).sum())
-    return _share_ends(robust, unknown, len(outcomes))
+    robust, unknown = outcomes.robust.bit_count(), outcomes.unknown.bit_count()
+    return _share_ends(robust, unknown, outcomes.of)
 
 
 @lru_cache(maxsize=65_536)
@@ -359,10 +358,10 @@ def _result_outcome_rows(trial: Trial, label: str, result: ResultData) -> Iterat
         if name in attack_names:  # a column of the metric that it belongs to
             continue
         alone = result.sample_outcomes.get(attack_name(name)) if _is_claim(name) else outcomes
-        attack: list[int | None] = [None] * len(outcomes)
+        attack: list[int | None] = [None] * outcomes.of
         if alone is not None:
-            attack = alone.tolist()
-        for image, outcome in enumerate(outcomes.tolist()):
+            attack = alone.to_array().tolist()
+        for image, outcome in enumerate(outcomes.to_array().tolist()):
             own = attack[image]
             yield {
                 "trial": trial.id,

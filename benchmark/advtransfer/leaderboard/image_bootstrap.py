@@ -132,7 +132,7 @@ def _mean_parts(group: ResultGroup, metric: str) -> list[tuple[str, FloatArray, 
     import numpy as np
 
     if all(metric in result.sample_outcomes for result in group):
-        outcomes = np.array([result.sample_outcomes[metric] for result in group])
+        outcomes = np.array([result.sample_outcomes[metric].to_array() for result in group])
         robust_counts = (outcomes == int(Outcome.ROBUST)).sum(axis=0, dtype=np.float64)
         weights = np.full(len(robust_counts), float(len(group)))
         return [(group[0].test_id, robust_counts, weights)]

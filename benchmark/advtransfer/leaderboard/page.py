@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from advtransfer.errors import BadInput, Problem
 from advtransfer.leaderboard.answer import Answer, suite_answer
@@ -43,6 +43,7 @@ from advtransfer.leaderboard.run_data import (
     RunData,
     RunRecords,
     gather_run_data,
+    paused_collection,
 )
 from advtransfer.leaderboard.run_sections import (
     datasets_section,
@@ -112,12 +113,20 @@ class Page:
     drawings: Mapping[str, Callable[..., bytes]] = field(default_factory=dict)
 
 
+@paused_collection()
 def make_page(run: RunRecords) -> Page:
     """Return the leaderboard of a run.
 
     Columns, figures and questions that the records cannot meet are left out, and listed on the
     page.
     """
+    page = _undrawn_page(run)
+    # Here, since frames that matplotlib keeps would hold the data of the run.
+    return replace(page, figures={name: draw() for name, draw in page.drawings.items()})
+
+
+def _undrawn_page(run: RunRecords) -> Page:
+    """Return the leaderboard of a run with functions that draw its figures, but without the figures."""
     data, problems = drop_unanswerable(gather_run_data(run))
     tables = rank_tables(data)
     baseline = data.plan.leaderboard.get("baseline")
@@ -165,7 +174,7 @@ def make_page(run: RunRecords) -> Page:
     drawings = {figure.name: figure.draw for figure in (*figures, *question_figures)}
     return Page(
         f"{join_parts(parts)}\n",
-        {name: draw() for name, draw in drawings.items()},
+        {},
         problems,
         answer=answer,
         best_row=best_row_text(best, tables),

@@ -14,7 +14,7 @@ from advtransfer.result.verdict import Verdict, worst_verdict
 from advtransfer.types import Check
 
 if TYPE_CHECKING:
-    from advtransfer.result.evidence import OutcomeArray
+    from advtransfer.result.outcomes import SampleOutcomes
     from advtransfer.statistics.correlation import FloatArray
 
 JsonObject: TypeAlias = Mapping[str, Any]
@@ -82,7 +82,7 @@ class ResultData:
         verdict: Verdict of the battery.
         test_id: Id of the test samples.
         reference_id: Id of the reference model, empty without one.
-        sample_outcomes: Outcomes in test order ``(N,)``, by metric that is a share of samples.
+        sample_outcomes: Outcomes by metric that is a share of samples.
         image_values: Arrays ``(N,)`` with the metric as mean, by metric that a question asks about.
         files: Paths in the run folder, by the names that the evaluation gave.
         unlearned_reason: Why the fitted model did not learn its task, None where it did.
@@ -95,7 +95,7 @@ class ResultData:
     verdict: Verdict
     test_id: str = ""
     reference_id: str = ""
-    sample_outcomes: Mapping[str, OutcomeArray] = field(default_factory=dict)
+    sample_outcomes: Mapping[str, SampleOutcomes] = field(default_factory=dict)
     image_values: Mapping[str, FloatArray] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
     unlearned_reason: str | None = None

@@ -16,22 +16,17 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 from advtransfer.leaderboard.questions_config import metric_stems, read_questions
-from advtransfer.leaderboard.result_data import Metric, ResultData, read_result
+from advtransfer.leaderboard.result_data import UNREAD_VERDICT, Metric, ResultData, read_result
 from advtransfer.leaderboard.source_data import SourceData, read_source
 from advtransfer.leaderboard.validation import FitCurves, training_curves, validation_metrics
 from advtransfer.planning import Plan, Trial
 from advtransfer.planning.status import Attempt, TrialStatus, trial_status
+from advtransfer.result.battery_index import BatteryIndex
 from advtransfer.result.challenges import Challenge, fold_challenges
-from advtransfer.result.comparison import folded_checks
-from advtransfer.result.evidence import (
-    BatteryIndex,
-    FoldedResult,
-    Probe,
-    fold_result,
-    unlearned_reason,
-)
+from advtransfer.result.comparison import JudgedResult, judge_result
+from advtransfer.result.evidence import FoldedResult, Probe, unlearned_reason
 from advtransfer.result.verdict import Verdict, verdict_from_checks
-from advtransfer.result.worst_case import worst_results
+from advtransfer.result.worst_case import WorstResult, worst_results
 from advtransfer.suite.figure_settings import requested_curves
 from advtransfer.types import Json
 from advtransfer.types.in_memory import CANNOT_BE_REBUILT
@@ -186,7 +181,7 @@ class RunData:
 
 
 @contextmanager
-def _paused_collection() -> Iterator[None]:
+def paused_collection() -> Iterator[None]:
     """Pause the search for reference cycles: records have none, and each search visits all that were read."""
     was_enabled = gc.isenabled()
     gc.disable()
@@ -197,7 +192,7 @@ def _paused_collection() -> Iterator[None]:
             gc.enable()
 
 
-@_paused_collection()
+@paused_collection()
 def gather_run_data(run: RunRecords, *, keep_checks: bool = False) -> RunData:
     """Read the records of a run, without those that its plan does not name (from an earlier plan).
 
@@ -261,60 +256,67 @@ def _fold_results(
     *,
     keep_checks: bool,
 ) -> None:
-    """Fold all results with the batteries, once every record is read."""
-    folded: dict[str, FoldedResult] = {}
-    for id, record in evidence.items():
-        folded[id] = fold_result(record, batteries)
-        read = data.results[id]
-        checks = folded_checks(record, folded[id])
-        # Not by `replace`, which takes many times as long.
-        data.results[id] = ResultData(
-            id,
-            _folded_metrics(read.metrics, folded[id]),
-            verdict_from_checks(checks),
-            test_id=read.test_id,
-            reference_id=read.reference_id,
-            sample_outcomes=folded[id].outcomes,
-            image_values=read.image_values,
-            files=read.files,
-            unlearned_reason=unlearned_reason(record),
-            largest_class=read.largest_class,
-            checks=tuple(checks) if keep_checks else (),
-        )
+    """Fold all results with the batteries, once every record is read.
+
+    Trial by trial, since what a fold keeps for the worst over a trial's attacks takes much memory.
+    """
+    worst_by_trial: dict[str, dict[str, WorstResult]] = {}
+    attacked: dict[str, set[str]] = {label: set() for label in WORST_LABELS.values()}
+    for trial in data.plan.trials:
+        judged: dict[str, JudgedResult] = {}
+        results: list[JudgedResult] = []
+        for label, ids in trial.evaluations.items():
+            for id in ids:
+                if id in evidence and id not in judged:
+                    judged[id] = judge_result(evidence[id], batteries)
+                    _add_judged(data, id, judged[id], keep_checks=keep_checks)
+                if id in judged:
+                    results.append(judged[id])
+                    for ball in judged[id].folded.balls.values():
+                        if ball.norm in WORST_LABELS:
+                            attacked[WORST_LABELS[ball.norm]].add(label)
+        worst_by_trial[trial.id] = worst_results(results, batteries)
     for label, metrics in data.metrics.items():
         claims = {name for name in metrics if name.startswith(CLAIM_PREFIX)}
         if claims:
             data.derived_metrics[label] = set(map(attack_name, claims))
-    attacked = _attacked_labels(data, folded)
     for trial in data.plan.trials:
-        present = {
-            label: [id for id in ids if id in folded] for label, ids in trial.evaluations.items()
-        }
-        results = [(evidence[id], folded[id]) for ids in present.values() for id in ids]
-        for worst_label, worst in worst_results(results, batteries).items():
-            # The worst over fewer attacks could not be compared with other trials.
+        for worst_label, worst in worst_by_trial[trial.id].items():
             labels = attacked[worst_label] & trial.evaluations.keys()
-            if any(len(present[label]) < len(trial.evaluations[label]) for label in labels):
+            needed = [id for label in labels for id in trial.evaluations[label]]
+            # The worst over fewer attacks could not be compared with other trials.
+            if any(id not in data.results for id in needed):
                 continue
-            behind = [data.results[id] for label in labels for id in present[label]]
             data.worst[trial.id, worst_label] = ResultData(
                 "",
                 _folded_metrics({}, worst.folded),
                 worst.verdict,
-                test_id=behind[0].test_id,
+                test_id=data.results[needed[0]].test_id,
                 sample_outcomes=worst.folded.outcomes,
             )
             data.derived_metrics.setdefault(worst_label, set()).update(worst.folded.outcomes)
 
 
-def _attacked_labels(data: RunData, folded: Mapping[str, FoldedResult]) -> dict[str, set[str]]:
-    """Return the evaluations with an attack in each norm, by the label of its worst."""
-    labels: dict[str, set[str]] = {label: set() for label in WORST_LABELS.values()}
-    for id, label in _label_by_result(data.plan).items():
-        for ball in folded[id].balls.values() if id in folded else ():
-            if ball.norm in WORST_LABELS:
-                labels[WORST_LABELS[ball.norm]].add(label)
-    return labels
+def _add_judged(data: RunData, id: str, judged: JudgedResult, *, keep_checks: bool) -> None:
+    """Put the numbers of a result after the fold in place of the recorded ones."""
+    record, folded, checks = judged
+    read = data.results[id]
+    if read.verdict is not UNREAD_VERDICT:
+        return  # folded already, with another trial that has it
+    # Not by `replace`, which takes many times as long.
+    data.results[id] = ResultData(
+        id,
+        _folded_metrics(read.metrics, folded),
+        verdict_from_checks(checks),
+        test_id=read.test_id,
+        reference_id=read.reference_id,
+        sample_outcomes=folded.outcomes,
+        image_values=read.image_values,
+        files=read.files,
+        unlearned_reason=unlearned_reason(record),
+        largest_class=read.largest_class,
+        checks=tuple(checks) if keep_checks else (),
+    )
 
 
 def _folded_metrics(recorded: Mapping[str, Metric], folded: FoldedResult) -> dict[str, Metric]:

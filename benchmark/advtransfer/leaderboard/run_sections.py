@@ -96,7 +96,7 @@ def _test_cells(trials: Sequence[Trial], data: RunData) -> list[str]:
     """Return the number of test images of a target, and the start of the test part's id."""
     ids = (id for trial in trials for of_label in trial.evaluations.values() for id in of_label)
     results = [data.results[id] for id in ids if id in data.results]
-    counts = {len(values) for each in results for values in each.sample_outcomes.values()}
+    counts = {values.of for each in results for values in each.sample_outcomes.values()}
     tests = {each.test_id for each in results if each.test_id}
     texts = [", ".join(f"{count:,}" for count in sorted(counts))]
     texts.append(", ".join(inline_code(test[:12]) for test in sorted(tests)))

@@ -12,7 +12,7 @@ from fractions import Fraction
 from functools import reduce
 from math import fsum
 from operator import add
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from advtransfer.errors import BadInput, Problem
 from advtransfer.leaderboard.probes import combine_probes
@@ -20,11 +20,8 @@ from advtransfer.leaderboard.questions_config import owning_evaluation
 from advtransfer.leaderboard.result_data import ImageShares, Metric, ResultData
 from advtransfer.leaderboard.run_data import RunData
 from advtransfer.planning import Trial
-from advtransfer.result.evidence import ROBUST, UNKNOWN
+from advtransfer.result.outcomes import SampleOutcomes, sample_indicator
 from advtransfer.types.metric_names import RESERVED_LABELS
-
-if TYPE_CHECKING:
-    from advtransfer.result.evidence import OutcomeArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +82,7 @@ def _mean_images(results: Sequence[ResultData], metric: str) -> ImageShares | No
     """Return a share by test image, averaged over references; None without outcomes of samples."""
     outcomes = [result.sample_outcomes.get(metric) for result in results]
     known = [values for values in outcomes if values is not None]
-    if not known or len(known) < len(outcomes) or len({len(values) for values in known}) > 1:
+    if not known or len(known) < len(outcomes) or len({values.of for values in known}) > 1:
         return None
     if len(known) == 1:
         return _image_shares(known[0])
@@ -96,11 +93,12 @@ def _mean_images(results: Sequence[ResultData], metric: str) -> ImageShares | No
     return ImageShares(low, reduce(add, [each.high for each in shares]) / len(known))
 
 
-def _image_shares(outcomes: OutcomeArray) -> ImageShares:
+def _image_shares(outcomes: SampleOutcomes) -> ImageShares:
     """Return the share of one result by test image: 1 where it is robust."""
-    low = (outcomes == ROBUST).astype(float)
-    unknown = outcomes == UNKNOWN
-    return ImageShares(low, low + unknown) if unknown.any() else ImageShares(low, low)
+    low = sample_indicator(outcomes.robust, outcomes.of)
+    if not outcomes.unknown:
+        return ImageShares(low, low)
+    return ImageShares(low, sample_indicator(outcomes.robust | outcomes.unknown, outcomes.of))
 
 
 def columns_of(data: RunData) -> list[Column]:

@@ -22,6 +22,7 @@ from advtransfer.planning import Plan, Trial
 from advtransfer.planning.nodes import SuiteIndex
 from advtransfer.publication.trusted_plugins import require_trusted
 from advtransfer.result import Run
+from advtransfer.result.battery_index import Ball, BatteryIndex
 from advtransfer.result.bounded_reading import read_bytes, read_npz
 from advtransfer.result.challenges import (
     MAX_NAME_LENGTH,
@@ -30,10 +31,11 @@ from advtransfer.result.challenges import (
     fold_challenges,
     read_challenges,
 )
-from advtransfer.result.evidence import Ball, BatteryIndex, claimed_ball, fold_result
+from advtransfer.result.evidence import claimed_ball, fold_result
+from advtransfer.result.outcomes import sample_positions
 from advtransfer.result.run_folder import record_bytes
 from advtransfer.suite import load
-from advtransfer.types import Examples, Outcome, Samples
+from advtransfer.types import Examples, Samples
 from advtransfer.types.metric_names import CLAIM_PREFIX
 from advtransfer.worker.refit import RefittedModel, refitted_model
 
@@ -150,15 +152,16 @@ def challenge_result(
                 f"{label}.{name}",
                 given=len(arrays["keys"]),
                 fell=0,
-                before=float((before == Outcome.ROBUST).mean()),
-                after=float((before == Outcome.ROBUST).mean()),
+                before=before.share.low,
+                after=before.share.low,
                 recorded_weights=weights[planned.id],
                 weights=model.weights,
             )
             if not result.is_reproduced:
                 return result
             positions = broken_positions(arrays, ball, model, metric=name)
-    fallen = [at for at in positions if before[at] in (Outcome.ROBUST, Outcome.UNKNOWN)]
+    standing = set(sample_positions(before.robust | before.unknown))
+    fallen = [at for at in positions if at in standing]
     if not fallen:
         return result
     challenge = Challenge(
@@ -169,7 +172,7 @@ def challenge_result(
         weights=weights[planned.id],
         norm=ball.norm,
         eps=ball.eps,
-        of=len(before),
+        of=before.of,
         positions=fallen,
         examples=file_sha256(examples),
         who=who.strip(),
@@ -183,7 +186,7 @@ def challenge_result(
         given=result.given,
         fell=len(fallen),
         before=result.before,
-        after=float((after == Outcome.ROBUST).mean()),
+        after=after.share.low,
         recorded_weights=result.recorded_weights,
         weights=result.weights,
         path=path,

@@ -25,17 +25,13 @@ from advtransfer.planning import Plan, Trial
 from advtransfer.planning.nodes import SuiteIndex
 from advtransfer.publication.manifest import EXAMPLE_FOLDER
 from advtransfer.result import Run
+from advtransfer.result.battery_index import Ball, BatteryIndex
 from advtransfer.result.bounded_reading import read_bytes
-from advtransfer.result.evidence import (
-    Ball,
-    BatteryIndex,
-    claimed_ball,
-    is_snapshot,
-    unpack_array,
-)
+from advtransfer.result.evidence import claimed_ball, is_snapshot
+from advtransfer.result.outcomes import read_outcomes, sample_positions
 from advtransfer.result.run_folder import record_bytes
 from advtransfer.suite import load
-from advtransfer.types import Examples, Json, Outcome
+from advtransfer.types import Examples, Json
 from advtransfer.types.metric_names import CLAIM_PREFIX
 from advtransfer.worker.refit import RefittedModel, refitted_model
 
@@ -86,7 +82,7 @@ def drawn_positions(record: RecordJson, metric: str, count: int) -> tuple[int, .
     outcomes, position]``: other images are drawn only by other outcomes.
     """
     packed = record["outcomes"][metric]
-    broken = (unpack_array(packed) == Outcome.BROKEN).nonzero()[0].tolist()
+    broken = sample_positions(read_outcomes(packed).broken)
 
     def order(position: int) -> str:
         value: Json = [str(record["id"]), metric, str(packed["packed"]), position]

@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, TypeAlias
 
+from advtransfer.result.battery_index import CHECKED_EXAMPLES_VERSION, BatteryIndex, battery_version
 from advtransfer.result.comparison import (
     SATURATED_SHARE,
     STRONG_SHARE,
@@ -21,19 +22,11 @@ from advtransfer.result.comparison import (
     share_lower_bound,
     status_of_share,
 )
-from advtransfer.result.evidence import (
-    CHECKED_EXAMPLES_VERSION,
-    BatteryIndex,
-    FoldedResult,
-    battery_version,
-    claimed_ball,
-    fold_result,
-    is_snapshot,
-    unpack_array,
-)
+from advtransfer.result.evidence import FoldedResult, claimed_ball, fold_result, is_snapshot
+from advtransfer.result.outcomes import read_outcomes
 from advtransfer.result.record import battery_ids
 from advtransfer.result.validation import SHARE_TOLERANCE
-from advtransfer.result.verdict import BATTERY_CHECKS, RULES_VERSION, verdict_from_checks
+from advtransfer.result.verdict import BATTERY_CHECKS, RULES_VERSION, base_name, verdict_from_checks
 from advtransfer.types import Check, CheckStatus, Outcome
 from advtransfer.types.metric_names import CLAIM_PREFIX
 
@@ -148,7 +141,7 @@ def recompute_battery(record: RecordJson) -> list[RecordFault]:
     checks = [Check(**check) for check in record["checks"]]
     if not _is_current(record):
         # Its other checks had limits of their own, and stay as recorded.
-        checks = [check for check in checks if _base_name(check.name) in MASKING_CHECKS]
+        checks = [check for check in checks if base_name(check.name) in MASKING_CHECKS]
     expected = [_graded_check(_masking_check(check, record)) for check in checks]
     return list(_check_differences(checks, expected))
 
@@ -180,7 +173,7 @@ def _battery_comparisons(
         if ball is None or battery is None:
             continue
         limit = _missed_limit(record, strong)
-        for check in compare_outcomes(unpack_array(packed), battery, limit=limit):
+        for check in compare_outcomes(read_outcomes(packed), battery, limit=limit):
             name = check.name if len(named) == 1 else f"{check.name}@{ball.eps:g}"
             comparisons[name] = replace(check, name=name)
     return comparisons
@@ -191,7 +184,7 @@ def _missed_limit(record: RecordJson, strong: bool | None) -> float:
     if strong is not None:
         return missed_limit(is_strong=strong)
     stated: list[float] = [
-        check["limit"] for check in record["checks"] if _base_name(check["name"]) == "missed"
+        check["limit"] for check in record["checks"] if base_name(check["name"]) == "missed"
     ]
     # Of an evaluation that is not installed, one of the two is accepted as it is recorded.
     return min([SUSPICIOUS_SHARE, *(limit for limit in stated if limit in MISSED_LIMITS)])
@@ -199,15 +192,15 @@ def _missed_limit(record: RecordJson, strong: bool | None) -> float:
 
 def _masking_check(check: Check, battery: RecordJson) -> Check:
     """Return a battery's check with the value that its outcomes give, where they give one."""
-    name = _base_name(check.name)
+    name = base_name(check.name)
     outcomes = battery["outcomes"]
     if name not in MASKING_CHECKS or name not in outcomes or "targeted" not in outcomes:
         return check
-    broken = unpack_array(outcomes[name]) == Outcome.BROKEN
-    missed = broken & (unpack_array(outcomes["targeted"]) == Outcome.ROBUST)
-    share = share_lower_bound(int(missed.sum()), len(missed))
+    attacked = read_outcomes(outcomes[name])
+    missed = attacked.broken & read_outcomes(outcomes["targeted"]).robust
+    share = share_lower_bound(missed.bit_count(), attacked.of)
     # It was attacked, so it applies.
-    return replace(check, grade="pass", value=share, samples=len(missed))
+    return replace(check, grade="pass", value=share, samples=attacked.of)
 
 
 def _graded_check(check: Check, *, is_current: bool = True) -> Check:
@@ -215,7 +208,7 @@ def _graded_check(check: Check, *, is_current: bool = True) -> Check:
 
     Checks of an old battery, and with it, stay as they are recorded.
     """
-    name = _base_name(check.name)
+    name = base_name(check.name)
     if check.grade == "not applicable" or (not is_current and name in BATTERY_CHECKS):
         return check
     if name == "huge_eps":
@@ -253,7 +246,7 @@ def _chance_limit(check: Check) -> float:
 def _check_differences(found: Sequence[Check], expected: Sequence[Check]) -> Iterator[RecordFault]:
     for one, other in zip(found, expected, strict=True):
         same_limit = _is_close(one.limit, other.limit)
-        if _base_name(one.name) == "missed":
+        if base_name(one.name) == "missed":
             # An evaluation may have been called strong since: its grade has to hold today as well.
             same_limit = one.limit in MISSED_LIMITS
         same_numbers = _is_close(one.value, other.value) and same_limit
@@ -279,10 +272,6 @@ def _verdict_difference(record: RecordJson, checks: Sequence[Check]) -> Iterator
 
 def _is_close(one: float, other: float) -> bool:
     return math.isclose(one, other, rel_tol=SHARE_TOLERANCE, abs_tol=SHARE_TOLERANCE)
-
-
-def _base_name(name: str) -> str:
-    return name.partition("@")[0]
 
 
 class RepeatedOutcomes(NamedTuple):

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
 from advtransfer.node import canonical_json
-from advtransfer.result.evidence import battery_version, is_snapshot
+from advtransfer.result.battery_index import battery_version
+from advtransfer.result.evidence import is_snapshot
 from advtransfer.result.record import battery_ids
 from advtransfer.types.metric_names import CLAIM_PREFIX
 

@@ -9,14 +9,10 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
-from advtransfer.result.evidence import tells_clean_accuracy, unpack_array
-from advtransfer.types import Outcome
-
-if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
+from advtransfer.result.evidence import tells_clean_accuracy
+from advtransfer.result.outcomes import SampleSet, all_samples, read_outcomes
 
 RecordJson: TypeAlias = Mapping[str, Any]  # Any: JSON
 
@@ -190,7 +186,7 @@ class _Predictions(NamedTuple):
     record: str
     model: str
     one_class: bool
-    correct: npt.NDArray[np.bool_]
+    correct: SampleSet
 
 
 def _label_faults(
@@ -215,10 +211,11 @@ def _label_faults(
             if is_known and (model, test) not in labelled:
                 yield FactFault(record["id"], "found no labels; expected the share of a class")
             continue
-        correct = unpack_array(record["outcomes"][clean]) != Outcome.WRONG
-        yield from _share_faults(record["id"], labels, int(correct.sum()), len(correct))
+        outcomes = read_outcomes(record["outcomes"][clean])
+        correct = all_samples(outcomes.of) & ~outcomes.wrong
+        yield from _share_faults(record["id"], labels, correct.bit_count(), outcomes.of)
         predictions = _Predictions(record["id"], model, labels["one_class"], correct)
-        by_test[test, len(correct)].append(predictions)
+        by_test[test, outcomes.of].append(predictions)
     for each in by_test.values():
         yield from _constant_faults(each)
 
@@ -247,19 +244,21 @@ def _share_faults(id: str, labels: RecordJson, correct: int, of: int) -> Iterato
 
 def _constant_faults(predictions: Sequence[_Predictions]) -> Iterator[FactFault]:
     """Yield results whose `one_class` contradicts others: two classes share no image."""
-    import numpy as np
-
-    classes = {each.correct.tobytes(): each.correct for each in predictions if each.one_class}
+    classes = {each.correct for each in predictions if each.one_class}
     # Of an image in two classes, one of both is none.
-    owners = np.sum([*classes.values()], axis=0)
+    in_any: SampleSet = 0
+    in_several: SampleSet = 0
+    for images in classes:
+        in_several |= in_any & images
+        in_any |= images
     by_model: dict[str, set[bool]] = defaultdict(set)
     for each in predictions:
         by_model[each.model].add(each.one_class)
     for each in predictions:
-        if each.one_class and (owners[each.correct] > 1).any():
+        if each.one_class and each.correct & in_several:
             text = "found one_class; expected images of one class, which no other class shares"
             yield FactFault(each.record, text)
-        if not each.one_class and each.correct.tobytes() in classes:
+        if not each.one_class and each.correct in classes:
             text = "found no one_class; expected it, as of another model that is right on the same images"
             yield FactFault(each.record, text)
         elif len(by_model[each.model]) > 1:

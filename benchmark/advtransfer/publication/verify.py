@@ -43,9 +43,9 @@ from advtransfer.publication.recompute import (
 from advtransfer.publication.record_names import name_faults
 from advtransfer.publication.shared_facts import fact_faults
 from advtransfer.result import Run
+from advtransfer.result.battery_index import BatteryIndex
 from advtransfer.result.bounded_reading import check_safetensors
 from advtransfer.result.challenges import CHALLENGE_FOLDER, read_challenges
-from advtransfer.result.evidence import BatteryIndex
 from advtransfer.result.record import battery_ids
 from advtransfer.result.sample_values import values_by_metric
 from advtransfer.result.validation import ID_PATTERN, battery_disagreement, record_faults

@@ -14,8 +14,8 @@ from typing import Any, cast
 
 from advtransfer.errors import CacheError
 from advtransfer.node import content_id
+from advtransfer.result.battery_index import Ball, BatteryIndex
 from advtransfer.result.bounded_reading import read_json
-from advtransfer.result.evidence import Ball, BatteryIndex
 from advtransfer.result.validation import ID_PATTERN, field_type_faults, path_without_links
 from advtransfer.types import Json
 from advtransfer.types.metric_names import WORST_LABELS

@@ -9,25 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import NamedTuple
 
-from advtransfer.result.evidence import (
-    ROBUST,
-    UNKNOWN,
-    WRONG,
-    BatteryEvidence,
-    BatteryIndex,
-    FoldedResult,
-    RecordJson,
-    fold_result,
-)
-from advtransfer.result.verdict import BATTERY_CHECKS, Verdict, verdict_from_checks
+from advtransfer.result.battery_index import BatteryEvidence, BatteryIndex, RecordJson
+from advtransfer.result.evidence import FoldedResult, fold_result
+from advtransfer.result.outcomes import SampleOutcomes
+from advtransfer.result.verdict import BATTERY_CHECKS, Verdict, base_name, verdict_from_checks
 from advtransfer.statistics import wilson_interval
 from advtransfer.types import Check, CheckStatus
 from advtransfer.types.metric_names import attack_name
-
-if TYPE_CHECKING:
-    from advtransfer.result.evidence import OutcomeArray
 
 SUSPICIOUS_SHARE = 0.05
 """Largest lower bound of a share of bad or missed samples that still passes a check."""
@@ -75,10 +65,7 @@ def status_of_share(share: float) -> CheckStatus:
 
 
 def compare_outcomes(
-    outcomes: OutcomeArray | Sequence[int],
-    battery: BatteryEvidence,
-    *,
-    limit: float = SUSPICIOUS_SHARE,
+    outcomes: SampleOutcomes, battery: BatteryEvidence, *, limit: float = SUSPICIOUS_SHARE
 ) -> list[Check]:
     """Return the checks that compare the outcomes of one metric with those of a battery.
 
@@ -86,53 +73,61 @@ def compare_outcomes(
     accuracy is shown, so a weak attack alone makes no number wrong.
 
     Args:
-        outcomes: The evaluation's, one per test sample.
-        battery: What the battery found at the positions it attacked.
+        outcomes: The evaluation's.
+        battery: What the battery found in the samples it attacked.
         limit: Largest lower bound of the missed share that passes.
     """
-    import numpy as np
-
-    values = np.asarray(outcomes, dtype=np.uint8)
-    attacked_count = len(battery.positions)
-    share = share_lower_bound(battery.missed_count(values), attacked_count)
-    status: CheckStatus = "suspicious" if share > limit else "pass"
     return [
-        _finished_check(values),
-        _eps_zero_check(values, battery),
-        Check("missed", status, share, limit, attacked_count, MISSED_TEXT),
+        finished_check(outcomes),
+        _eps_zero_check(outcomes, battery),
+        missed_check(outcomes, battery, limit=limit),
     ]
 
 
-def _eps_zero_check(outcomes: OutcomeArray, battery: BatteryEvidence) -> Check:
+def missed_check(
+    outcomes: SampleOutcomes, battery: BatteryEvidence, *, limit: float, text: str = MISSED_TEXT
+) -> Check:
+    """Check that few samples that a battery broke were left robust or unknown."""
+    attacked_count = battery.attacked_count
+    share = share_lower_bound(battery.missed_count(outcomes), attacked_count)
+    status: CheckStatus = "suspicious" if share > limit else "pass"
+    return Check("missed", status, share, limit, attacked_count, text)
+
+
+def _eps_zero_check(outcomes: SampleOutcomes, battery: BatteryEvidence) -> Check:
     """Check that the evaluation finds the same samples wrong without attack as the host does."""
-    import numpy as np
-
-    claimed = battery.attacked(outcomes)
-    host_wrong = outcomes[battery.wrong_positions]
-    only_claimed = np.count_nonzero(claimed == WRONG) - np.count_nonzero(host_wrong == WRONG)
-    count = int(only_claimed + np.count_nonzero(host_wrong == ROBUST))
+    only_claimed = outcomes.wrong & battery.attacked & ~battery.wrong
+    only_found = outcomes.robust & battery.wrong
+    count = only_claimed.bit_count() + only_found.bit_count()
     text = "samples whose prediction without attack the host finds otherwise"
-    return Check("eps_zero", "fail" if count else "pass", count, 0, len(claimed), text)
+    return Check("eps_zero", "fail" if count else "pass", count, 0, battery.attacked_count, text)
 
 
-def _finished_check(outcomes: OutcomeArray) -> Check:
-    import numpy as np
-
-    unknown = int(np.count_nonzero(outcomes == UNKNOWN))
-    share = share_lower_bound(unknown, len(outcomes))
+def finished_check(outcomes: SampleOutcomes) -> Check:
+    """Check that few samples are without a valid outcome."""
+    share = share_lower_bound(outcomes.unknown.bit_count(), outcomes.of)
     status: CheckStatus = "suspicious" if share > SUSPICIOUS_SHARE else "pass"
     text = "lower bound of the share whose attack did not end, or gave an illegal example"
-    return Check("finished", status, share, SUSPICIOUS_SHARE, len(outcomes), text)
+    return Check("finished", status, share, SUSPICIOUS_SHARE, outcomes.of, text)
+
+
+class JudgedResult(NamedTuple):
+    """A result record, its outcomes after the fold, and its checks by the newest batteries."""
+
+    record: RecordJson
+    folded: FoldedResult
+    checks: list[Check]
+
+
+def judge_result(record: RecordJson, batteries: BatteryIndex) -> JudgedResult:
+    """Return a result record, folded with some batteries and held to them."""
+    folded = fold_result(record, batteries)
+    return JudgedResult(record, folded, folded_checks(record, folded))
 
 
 def verdict_with_batteries(record: RecordJson, batteries: BatteryIndex) -> Verdict:
     """Return the verdict on a result record by the rules and the batteries of today."""
-    return verdict_from_checks(checks_with_batteries(record, batteries))
-
-
-def checks_with_batteries(record: RecordJson, batteries: BatteryIndex) -> list[Check]:
-    """Return `folded_checks` of a result that is folded with some batteries."""
-    return folded_checks(record, fold_result(record, batteries))
+    return verdict_from_checks(judge_result(record, batteries).checks)
 
 
 def folded_checks(record: RecordJson, folded: FoldedResult) -> list[Check]:
@@ -140,15 +135,19 @@ def folded_checks(record: RecordJson, folded: FoldedResult) -> list[Check]:
 
     Stored checks stay where no battery of today is at hand.
     """
-    # Any: JSON; `Check(**check)` raises for a missing or an unknown field.
-    stored: list[Check] = [Check(**check) for check in record.get("checks") or ()]
+    stored = record.get("checks") or ()
     found = folded.newest if record.get("battery") else {}
+    # Any: JSON; `Check(**check)` raises for a missing or an unknown field.
     if not found or None in found.values():
-        return stored
-    limit = min(
-        [SUSPICIOUS_SHARE, *(one.limit for one in stored if check_base_name(one) == "missed")]
-    )
-    checks = [check for check in stored if check_base_name(check) not in BATTERY_CHECKS]
+        return [Check(**check) for check in stored]
+    checks: list[Check] = []
+    limit = SUSPICIOUS_SHARE
+    for check in stored:
+        name = base_name(check["name"])
+        if name not in BATTERY_CHECKS:
+            checks.append(Check(**check))
+        elif name == "missed":
+            limit = min(limit, check["limit"])
     for metric, battery in found.items():
         if battery is None:
             continue
@@ -163,8 +162,3 @@ def folded_checks(record: RecordJson, folded: FoldedResult) -> list[Check]:
 def named_by_eps(checks: Sequence[Check], eps: float) -> list[Check]:
     """Return the checks of one of several balls, named as in ``noise@0.1``."""
     return [replace(check, name=f"{check.name}@{eps:g}") for check in checks]
-
-
-def check_base_name(check: Check) -> str:
-    """Return the name of a check without its radius: ``noise`` of ``noise@0.1``."""
-    return check.name.partition("@")[0]

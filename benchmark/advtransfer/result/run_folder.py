@@ -20,13 +20,13 @@ from typing import cast
 from advtransfer.errors import BadInput, CacheError, Problem
 from advtransfer.files import write_atomic
 from advtransfer.node import content_id
+from advtransfer.result.battery_index import BATTERY_SIZE_NAMES, current_battery_id
 from advtransfer.result.bounded_reading import (
     MAX_FILE_BYTES,
     MAX_RECORD_BYTES,
     iter_json_lines,
     read_json,
 )
-from advtransfer.result.evidence import BATTERY_SIZE_NAMES, current_battery_id
 from advtransfer.result.plan_validation import plan_fault
 from advtransfer.result.record import Record, arrays_path, battery_ids
 from advtransfer.result.record_lines import plan_files, record_files

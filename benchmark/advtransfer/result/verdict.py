@@ -5,11 +5,11 @@ Suspicious and invalid results are shown and never ranked. Unchecked results lac
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any, Literal, NamedTuple, TypeAlias
 
-from advtransfer.types import Check, CheckStatus, Json
+from advtransfer.types import Check, Json
 
 VerdictValue: TypeAlias = Literal["checked", "suspicious", "invalid", "unchecked"]
 
@@ -63,22 +63,30 @@ class Verdict(NamedTuple):
 
 def verdict_from_checks(checks: Iterable[Check]) -> Verdict:
     """Return the verdict on one result from all its checks."""
-    by_grade: defaultdict[CheckStatus, list[Check]] = defaultdict(list)
+    failed: list[Check] = []
+    suspicious: list[Check] = []
+    satisfied: set[str] = set()
+    check_count = passed_count = 0
     for check in checks:
-        by_grade[check.grade].append(check)
-    if failed := by_grade["fail"]:
+        check_count += 1
+        if check.grade == "pass":
+            passed_count += 1
+            satisfied.add(base_name(check.name))
+        elif check.grade == "fail":
+            failed.append(check)
+        elif check.grade == "suspicious":
+            suspicious.append(check)
+        elif base_name(check.name) in MAY_NOT_APPLY:
+            satisfied.add(base_name(check.name))
+    if failed:
         return Verdict("invalid", "; ".join(map(_check_text, failed)))
-    if suspicious := by_grade["suspicious"]:
+    if suspicious:
         return Verdict("suspicious", "; ".join(map(_check_text, suspicious)))
-    passed = by_grade["pass"]
-    excused = MAY_NOT_APPLY.intersection(map(_base_name, by_grade["not applicable"]))
-    satisfied = excused.union(map(_base_name, passed))
     if missing := [name for name in REQUIRED_CHECKS if name not in satisfied]:
         # These texts are stored in records, and validation compares them: keep every byte.
-        has_checks = any(by_grade.values())
         reason = f"no evidence from {', '.join(missing)}"
-        return Verdict("unchecked", reason if has_checks else "no evidence was asked for")
-    return Verdict("checked", f"{len(passed)} checks passed")
+        return Verdict("unchecked", reason if check_count else "no evidence was asked for")
+    return Verdict("checked", f"{passed_count} checks passed")
 
 
 def verdict_from_record(record: Mapping[str, Json]) -> Verdict:
@@ -93,9 +101,10 @@ def worst_verdict(verdicts: Iterable[Verdict]) -> Verdict:
     return min(verdicts, key=lambda verdict: WORST_FIRST.index(verdict.value))
 
 
-def _base_name(check: Check) -> str:
+@lru_cache(maxsize=1024)
+def base_name(check: str) -> str:
     """Return a check's name without its ball or epoch: ``noise`` for ``noise@0.1``."""
-    return check.name.partition("@")[0]
+    return check.partition("@")[0]
 
 
 def _check_text(check: Check) -> str:

@@ -3,35 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
-from functools import cache
-from typing import TYPE_CHECKING, NamedTuple
+from functools import reduce
+from operator import or_
+from typing import NamedTuple
 
+from advtransfer.result.battery_index import Ball, BatteryEvidence, BatteryIndex, RecordJson
 from advtransfer.result.comparison import (
     SUSPICIOUS_SHARE,
-    check_base_name,
-    compare_outcomes,
-    folded_checks,
+    JudgedResult,
+    finished_check,
+    missed_check,
     named_by_eps,
 )
-from advtransfer.result.evidence import (
-    BROKEN,
-    ROBUST,
-    UNKNOWN,
-    WRONG,
-    Ball,
-    BatteryIndex,
-    FoldedResult,
-    Probe,
-    RecordJson,
-    probe_outcomes,
-)
-from advtransfer.result.verdict import Verdict, verdict_from_checks, worst_verdict
+from advtransfer.result.evidence import FoldedResult, Probe, probe_outcomes
+from advtransfer.result.outcomes import SampleOutcomes, worst_outcomes
+from advtransfer.result.verdict import Verdict, base_name, verdict_from_checks, worst_verdict
 from advtransfer.types import Check
 from advtransfer.types.metric_names import CLAIM_PREFIX, WORST_LABELS, attack_name
-
-if TYPE_CHECKING:
-    from advtransfer.result.evidence import OutcomeArray
 
 ATTACK_CHECKS = frozenset({"missed", "finished"})
 """Checks of one attack: of several together they are made again, since another one may have found
@@ -51,7 +39,7 @@ class WorstResult(NamedTuple):
 
 
 def worst_results(
-    results: Sequence[tuple[RecordJson, FoldedResult]], batteries: BatteryIndex
+    results: Sequence[JudgedResult], batteries: BatteryIndex
 ) -> dict[str, WorstResult]:
     """Return the worst over all attacks of one trial, by the label of its norm.
 
@@ -59,61 +47,64 @@ def worst_results(
     this radius, and unknown if it is unknown to an attack of this radius.
 
     Args:
-        results: The result records of the trial, with their outcomes after the fold.
+        results: The results of the trial.
         batteries: The batteries of the run.
     """
     attacks = [
-        _Attack(record, folded, ball, folded.outcomes[name], folded.outcomes[attack_name(name)])
-        for record, folded in results
-        for name, ball in folded.balls.items()
+        _Attack(result, ball, outcomes[name], outcomes[attack_name(name)])
+        for result in results
+        for outcomes in [result.folded.outcomes]
+        for name, ball in result.folded.balls.items()
     ]
     # A trial has one fitted model; attacks on another network of it are not counted.
-    attacks = [attack for attack in attacks if _same_inputs(attack.record, attacks[0].record)]
+    attacks = [
+        attack for attack in attacks if _same_inputs(attack.result.record, attacks[0].result.record)
+    ]
     worst: dict[str, WorstResult] = {}
     for norm, label in WORST_LABELS.items():
         of_norm = [attack for attack in attacks if attack.ball.norm == norm]
-        joined: dict[str, OutcomeArray] = {}
-        outcomes: dict[str, OutcomeArray] = {}
+        joined: dict[str, SampleOutcomes] = {}
+        outcomes: dict[str, SampleOutcomes] = {}
         probes: dict[str, Probe] = {}
         balls: dict[str, Ball] = {}
         ids: dict[str, tuple[str, ...]] = {}
+        newest: dict[str, BatteryEvidence | None] = {}
         for ball in _distinct_balls(attack.ball for attack in of_norm):
             name = f"{CLAIM_PREFIX}@{ball.eps:g}"
             at_radius = [attack for attack in attacks if ball.equals(attack.ball)]
-            record = at_radius[0].record
+            record = at_radius[0].result.record
             within = [attack for attack in of_norm if ball.contains(attack.ball)]
             outcomes[name] = _broken_by_any(
-                _worst_outcomes([attack.folded for attack in at_radius]),
+                worst_outcomes([attack.folded for attack in at_radius]),
                 [attack.folded for attack in within],
             )
             joined[name] = _broken_by_any(
-                _worst_outcomes([attack.alone for attack in at_radius]),
+                worst_outcomes([attack.alone for attack in at_radius]),
                 [attack.alone for attack in within],
             )
-            probes[name] = probe_outcomes(record, joined[name], batteries.at(record, ball))
+            newest[name] = batteries.at(record, ball)
+            probes[name] = probe_outcomes(joined[name], newest[name])
             balls[name] = ball
             ids[name] = tuple(sorted(each.id for each in batteries.within(record, ball)))
         if outcomes:
-            folded = FoldedResult(outcomes, probes, balls, ids)
-            worst[label] = WorstResult(folded, _joined_verdict(of_norm, folded, joined, batteries))
+            folded = FoldedResult(outcomes, probes, balls, ids, newest)
+            worst[label] = WorstResult(folded, _joined_verdict(of_norm, folded, joined))
     return worst
 
 
 class _Attack(NamedTuple):
     """A robust accuracy of a trial: folded, and by its attack alone."""
 
-    record: RecordJson
-    result: FoldedResult
+    result: JudgedResult
     ball: Ball
-    folded: OutcomeArray
-    alone: OutcomeArray
+    folded: SampleOutcomes
+    alone: SampleOutcomes
 
 
 def _joined_verdict(
     attacks: Sequence[_Attack],
     folded: FoldedResult,
-    joined: Mapping[str, OutcomeArray],
-    batteries: BatteryIndex,
+    joined: Mapping[str, SampleOutcomes],
 ) -> Verdict:
     """Return the verdict on the worst over attacks of one norm.
 
@@ -123,27 +114,24 @@ def _joined_verdict(
     Args:
         attacks: The attacks of the norm, of one model.
         folded: Their worst, by robust accuracy.
-        joined: What all of them left without the host, by robust accuracy, ``(N,)``.
-        batteries: The batteries of the run.
+        joined: What all of them left without the host, by robust accuracy.
     """
-    results = {id(attack.record): attack for attack in attacks}.values()
-    checks = [folded_checks(attack.record, attack.result) for attack in results]
+    checks = list({id(each.result): each.result.checks for each in attacks}.values())
     made_again: list[Check] = []
     for name, ball in folded.balls.items():
-        battery = batteries.at(attacks[0].record, ball)
+        battery = folded.newest[name]
         if battery is None or not folded.probes[name].count:
             # Without the battery's samples only the recorded checks can tell.
             return worst_verdict(map(verdict_from_checks, checks))
-        compared = compare_outcomes(joined[name], battery, limit=_missed_limit(attacks, ball))
-        own = [check for check in compared if check.name in ATTACK_CHECKS]
+        limit = _missed_limit(attacks, ball)
+        own = [
+            finished_check(joined[name]),
+            missed_check(joined[name], battery, limit=limit, text=WORST_MISSED_TEXT),
+        ]
         made_again += named_by_eps(own, ball.eps) if len(folded.balls) > 1 else own
-    made_again = [
-        replace(each, text=WORST_MISSED_TEXT) if check_base_name(each) == "missed" else each
-        for each in made_again
-    ]
     return worst_verdict(
         verdict_from_checks(
-            [*(each for each in own if check_base_name(each) not in ATTACK_CHECKS), *made_again]
+            [*(each for each in own if base_name(each.name) not in ATTACK_CHECKS), *made_again]
         )
         for own in checks
     )
@@ -155,38 +143,15 @@ def _missed_limit(attacks: Iterable[_Attack], ball: Ball) -> float:
         check.limit
         for attack in attacks
         if ball.equals(attack.ball)
-        for check in folded_checks(attack.record, attack.result)
-        if check_base_name(check) == "missed"
+        for check in attack.result.checks
+        if base_name(check.name) == "missed"
     ]
     return min([SUSPICIOUS_SHARE, *limits])
 
 
-def _worst_outcomes(attacks: Sequence[OutcomeArray]) -> OutcomeArray:
-    """Return the worst outcome of each sample: wrong, broken, unknown, robust."""
-    import numpy as np
-
-    if len(attacks) == 1:
-        return attacks[0]
-    severity, by_severity = _severities()
-    worst: OutcomeArray = by_severity[severity[np.stack(attacks)].max(axis=0)]
-    return worst
-
-
-@cache
-def _severities() -> tuple[OutcomeArray, OutcomeArray]:
-    """Return how bad each outcome is, ``(4,)``, and the outcome of each such number."""
-    import numpy as np
-
-    by_severity = np.array([ROBUST, UNKNOWN, BROKEN, WRONG], dtype=np.uint8)
-    return np.argsort(by_severity).astype(np.uint8), by_severity
-
-
-def _broken_by_any(outcomes: OutcomeArray, others: Iterable[OutcomeArray]) -> OutcomeArray:
+def _broken_by_any(outcomes: SampleOutcomes, others: Iterable[SampleOutcomes]) -> SampleOutcomes:
     """Return outcomes with the breaks of other attacks; what these left robust says nothing."""
-    worst = outcomes.copy()
-    for other in others:
-        worst[(other == BROKEN) & (worst != WRONG)] = BROKEN
-    return worst
+    return outcomes.with_broken(reduce(or_, [other.broken for other in others], 0))
 
 
 def _distinct_balls(balls: Iterable[Ball]) -> Iterator[Ball]:

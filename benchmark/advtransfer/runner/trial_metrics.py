@@ -7,12 +7,10 @@ from typing import Any, NamedTuple, cast
 
 from advtransfer.planning import Trial
 from advtransfer.result import Record, Run
+from advtransfer.result.battery_index import BatteryIndex
 from advtransfer.result.challenges import fold_challenges, read_challenges
-from advtransfer.result.evidence import (
-    BatteryIndex,
-    FoldedResult,
-    fold_result,
-)
+from advtransfer.result.comparison import JudgedResult, judge_result
+from advtransfer.result.evidence import FoldedResult
 from advtransfer.result.worst_case import worst_results
 from advtransfer.statistics import wilson_interval
 
@@ -41,7 +39,7 @@ def read_trial_metrics(folder: Run, trial: Trial) -> TrialMetrics:
     fold_challenges(
         read_challenges(folder.path)[0], batteries, weights=_weights_digest(folder, trial)
     )
-    results: list[tuple[Record, FoldedResult]] = []
+    results: list[JudgedResult] = []
     values: dict[str, float] = {}
     folded_values: dict[str, float] = {}
     upper_bounds: list[str] = []
@@ -55,8 +53,9 @@ def read_trial_metrics(folder: Run, trial: Trial) -> TrialMetrics:
                 for name, metric in recorded.items()
                 if "interval" in metric
             }
-            folded = fold_result(record, batteries)
-            results.append((record, folded))
+            judged = judge_result(record, batteries)
+            results.append(judged)
+            folded = judged.folded
             folded_values |= _shares(folded, label)
             intervals |= _share_intervals(folded, label)
             upper_bounds += _upper_bounds(folded, label)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from math import fsum, isfinite, sqrt
 from statistics import NormalDist
 from typing import TypeVar
@@ -22,6 +22,8 @@ class MeanEstimate:
     reason: str | None = None
 
 
+# Typed, since numbers of numpy would give other types of floats.
+@lru_cache(maxsize=65_536, typed=True)
 def wilson_interval(successes: int, of: int, *, confidence: float = 0.95) -> tuple[float, float]:
     """Return the score interval of a share (Wilson, 1927): the uncertainty of an accuracy over test images.
 

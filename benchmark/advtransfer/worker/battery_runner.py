@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, cast
 from advtransfer.errors import Busy
 from advtransfer.node import Node, content_id
 from advtransfer.result import battery_record
+from advtransfer.result.battery_index import Ball, BatteryEvidence, battery_version, read_battery
 from advtransfer.result.comparison import SUSPICIOUS_SHARE, compare_outcomes, named_by_eps
-from advtransfer.result.evidence import Ball, BatteryEvidence, battery_version, read_battery
+from advtransfer.result.outcomes import outcomes_from_values
 from advtransfer.types import Adapter, Check, Json, Samples
 from advtransfer.worker.fit import FitJob
 from advtransfer.worker.object_builder import samples_digest
@@ -74,7 +75,8 @@ class BatteryRunner:
         for metric, threat in threats.items():
             node = self.battery_node(threat)
             battery = self.load_or_run(node, threat)
-            comparison = compare_outcomes(outcomes[metric], battery, limit=self.missed_limit)
+            values = outcomes_from_values(outcomes[metric])
+            comparison = compare_outcomes(values, battery, limit=self.missed_limit)
             own_checks = [*comparison, *battery.checks]
             checks += own_checks if len(threats) == 1 else named_by_eps(own_checks, threat.eps)
             batteries[metric] = node.id

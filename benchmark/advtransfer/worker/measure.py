@@ -16,8 +16,9 @@ from advtransfer.files import write_atomic
 from advtransfer.host import Component
 from advtransfer.node import Node
 from advtransfer.result import result_record
+from advtransfer.result.battery_index import battery_ball
 from advtransfer.result.comparison import missed_limit
-from advtransfer.result.evidence import battery_ball, tells_clean_accuracy
+from advtransfer.result.evidence import tells_clean_accuracy
 from advtransfer.result.record import Provenance, battery_ids
 from advtransfer.toolkit.datasets import SampleSubset, all_positions
 from advtransfer.types import (

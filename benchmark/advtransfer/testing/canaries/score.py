@@ -10,8 +10,9 @@ from typing import Literal, TypeAlias
 import torch
 
 from advtransfer.errors import BadInput, Problem
+from advtransfer.result.battery_index import BatteryEvidence
 from advtransfer.result.comparison import compare_outcomes, missed_limit
-from advtransfer.result.evidence import BatteryEvidence
+from advtransfer.result.outcomes import outcomes_from_values
 from advtransfer.result.verdict import VerdictValue, verdict_from_checks
 from advtransfer.testing.canaries.catalogue import CANARIES
 from advtransfer.testing.canaries.honest_models import Subject, honest_subject
@@ -106,7 +107,8 @@ def _examine(
         return Examination(verdict.value, verdict.reason, checks=tuple(checks))
     metric, threat = max(threats.items(), key=lambda item: item[1].eps)
     found = _run_battery(subject, threat, battery)
-    checks += [*compare_outcomes(outcomes[metric].tolist(), found, limit=limit), *found.checks]
+    values = outcomes_from_values(outcomes[metric].tolist())
+    checks += [*compare_outcomes(values, found, limit=limit), *found.checks]
     verdict = verdict_from_checks(checks)
     robust_accuracy = float((outcomes[metric] == Outcome.ROBUST).double().mean())
     return Examination(verdict.value, verdict.reason, robust_accuracy, tuple(checks))

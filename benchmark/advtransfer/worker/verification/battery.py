@@ -8,13 +8,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from advtransfer.result.battery_index import Ball as ResultBall
+from advtransfer.result.battery_index import BatteryEvidence, battery_version
 from advtransfer.result.comparison import (
     STRONG_SHARE,
     SUSPICIOUS_SHARE,
     share_lower_bound,
 )
-from advtransfer.result.evidence import Ball as ResultBall
-from advtransfer.result.evidence import BatteryEvidence, battery_version
+from advtransfer.result.outcomes import samples_at
 from advtransfer.toolkit.datasets import all_positions
 from advtransfer.toolkit.model_modes import weights_frozen
 from advtransfer.toolkit.subset import draw_test_positions
@@ -74,13 +75,15 @@ class BatteryResult:
         outcomes = torch.full((1, len(self.positions)), int(Outcome.WRONG), dtype=torch.uint8)
         if self.outcomes:
             outcomes = torch.stack(list(self.outcomes.values()))
+        is_broken = (outcomes == Outcome.BROKEN).any(0)
+        is_wrong = (outcomes == Outcome.WRONG).all(0)
         return BatteryEvidence(
             ResultBall(threat.norm, threat.eps),
             battery_version(threat.norm),
             of,
-            self.positions.numpy(),
-            (outcomes == Outcome.BROKEN).any(0).numpy(),
-            (outcomes == Outcome.WRONG).all(0).numpy(),
+            samples_at(self.positions.tolist(), of),
+            samples_at(self.positions[is_broken].tolist(), of),
+            samples_at(self.positions[is_wrong].tolist(), of),
             self.checks,
         )
 
