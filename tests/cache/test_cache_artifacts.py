@@ -131,6 +131,25 @@ def test_a_missing_file_is_found(cache: Cache, name: str) -> None:
     assert cache.get(ID) is None
 
 
+def test_an_artifact_put_while_it_is_looked_for_is_not_condemned(
+    cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read_late(path: Path, encoding: str | None = None) -> str:
+        try:
+            with path.open(encoding=encoding) as file:
+                return file.read()
+        except FileNotFoundError:
+            # Another process puts the artifact after this one has found no metadata.
+            if not (cache.root / "artifacts" / LINE / ID[:2] / ID).exists():
+                Cache(cache.root, line=LINE).put(ID, {"x": torch.zeros(1)}, {})
+            raise
+
+    monkeypatch.setattr(Path, "read_text", read_late)
+
+    assert cache.get(ID) is None
+    assert cache.get(ID) is not None
+
+
 def test_an_artifact_copied_to_another_id_is_not_believed(cache: Cache) -> None:
     folder = cache.put(ID, {"x": torch.zeros(1)}, {}).path
     target = cache.root / "artifacts" / LINE / OTHER[:2] / OTHER

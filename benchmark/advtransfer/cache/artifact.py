@@ -120,11 +120,14 @@ def write_folder(
 
 def read_folder(folder: Path, *, id: str, environment_key: str) -> Artifact | CorruptEntry | None:
     """Return the artifact in a folder with its content verified, its fault, or None for no folder."""
+    existed = folder.exists()
     try:
         description = json.loads((folder / META_FILE).read_text(encoding="utf-8"))
         digest = file_sha256(folder / DATA_FILE)
     except FileNotFoundError as error:
-        return CorruptEntry(f"{Path(error.filename).name} is missing") if folder.exists() else None
+        # Another process may have put the folder in place, or have evicted it, in the meantime.
+        is_there = existed and folder.exists()
+        return CorruptEntry(f"{Path(error.filename).name} is missing") if is_there else None
     except PermissionError:  # It belongs to another user, who does not share it.
         return None
     except (IsADirectoryError, NotADirectoryError) as error:
