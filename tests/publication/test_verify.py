@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -21,15 +22,16 @@ from advtransfer.node import content_id
 from advtransfer.planning import Plan
 from advtransfer.publication.board import (
     Board,
-    Submission,
     planned_axes,
+    read_boards,
     version_digest,
     write_board,
 )
 from advtransfer.publication.board_check import LocalBoards, load_boards
 from advtransfer.publication.cells import plan_bundle, plan_suite
 from advtransfer.publication.examples import suite_index
-from advtransfer.publication.manifest import MANIFEST_FILE, make_manifest
+from advtransfer.publication.manifest import MANIFEST_FILE, make_manifest, read_manifest
+from advtransfer.publication.pages import submission_of
 from advtransfer.publication.record_names import ATTACK_CHECKS, MODEL_CHECKS, name_faults
 from advtransfer.publication.report import verification_lines
 from advtransfer.publication.verify import Verification, verify_bundle
@@ -509,7 +511,7 @@ def board_folder(published: Path, tmp_path_factory: pytest.TempPathFactory, host
     folder = tmp_path_factory.mktemp("checkout")
     suite = plan_suite("quickstart", host).suite
     manifest = json.loads((published / MANIFEST_FILE).read_text())
-    listed = Submission("honest", "a group", "MIT", manifest["root"], "accepted", manifest["date"])
+    listed = submission_of("honest", manifest)
     board = Board("quickstart", suite.title, {}, (), planned_axes(suite), (listed,))
     write_board(folder, board)
     return folder / "boards"
@@ -592,6 +594,39 @@ def test_credits_that_are_not_those_in_the_board_were_changed_later(
     ] == texts
 
 
+def test_a_citation_that_is_not_the_one_in_the_board_was_changed_later(
+    published: Path, board_folder: Path, host: Host, tmp_path: Path
+) -> None:
+    bundle = Bundle.copy_of(published, tmp_path / "quickstart" / "honest")
+    boards = load_boards(bundle.path, board_folder, host)
+    (bundle.path / "CITATION.cff").write_text("title: cite somebody else\n")
+    # The root covers records, not credits, so every file of the bundle agrees with the others.
+    bundle.seal()
+    (fault,) = verify_bundle(bundle.path, boards=boards, host=host).faults
+
+    assert fault.where == "manifest.json"
+    assert fault.text.startswith("found the citation '")
+    assert "which the board's index has: it was changed later" in fault.text
+    manifest = json.loads((bundle.path / MANIFEST_FILE).read_text())
+    for citation in ("suite.yaml", "other"):
+        (bundle.path / MANIFEST_FILE).write_bytes(record_bytes(manifest | {"citation": citation}))
+        texts = [str(each) for each in verify_bundle(bundle.path, boards=boards, host=host).faults]
+        assert any("found the citation '" in text for text in texts), citation
+
+
+def test_credits_of_the_same_records_can_be_published_again(
+    board_folder: Path, published: Path
+) -> None:
+    (board,) = read_boards(board_folder.parent)
+    listed = replace(board.submissions[0], status="withdrawn")
+    renewed = replace(submission_of("honest", read_manifest(published)), who="b", citation="c" * 64)
+    other = replace(listed, root="d" * 64, status="superseded")
+    entries = replace(board, submissions=(other, listed)).with_credits(renewed).submissions
+
+    # What was withdrawn stays so, and the entry of other records is left alone.
+    assert (other, replace(renewed, status="withdrawn")) == entries
+
+
 @pytest.mark.parametrize(
     ("statuses", "is_noted"),
     [(("superseded", "accepted"), False), (("superseded", "withdrawn"), True)],
@@ -601,9 +636,10 @@ def test_the_last_entry_of_a_name_says_whether_it_is_ranked(
 ) -> None:
     manifest = json.loads((published / MANIFEST_FILE).read_text())
     suite = plan_suite("quickstart", host).suite
+    listed = submission_of("honest", manifest)
     entries = tuple(
-        Submission("honest", "a group", "MIT", root, status, manifest["date"])
-        for root, status in zip(("e" * 64, manifest["root"]), statuses, strict=True)
+        replace(listed, root=root, status=status)
+        for root, status in zip(("e" * 64, listed.root), statuses, strict=True)
     )
     write_board(tmp_path, Board("quickstart", suite.title, {}, (), planned_axes(suite), entries))
     boards = load_boards(published, tmp_path / "boards", host)

@@ -144,7 +144,9 @@ def publish_run(
         temporary.rename(folder)
     finally:
         delete_if_present(temporary)
-    _write_version(into, target_board)
+    # Where the same records were published before, the index gets what is said of them now.
+    entry = submission_of(origin.name, read_manifest(folder))
+    _write_version(into, target_board.with_credits(entry))
     if warn is not None:
         for text in _missing_texts(Run(folder)):
             warn(text)
