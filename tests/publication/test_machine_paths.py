@@ -71,8 +71,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     generator = np.random.default_rng(0)
     labels = np.arange(60) % 2
     images = generator.uniform(size=(60, 8, 8)) * 0.5 + labels[:, None, None] * 0.4
-    arrays = {"x_train": images[:40], "y_train": labels[:40]}
-    np.savez(folder / "own.npz", x_test=images[40:], y_test=labels[40:], **arrays)
+    np.savez(
+        folder / "own.npz",
+        x_train=images[:40],
+        y_train=labels[:40],
+        x_test=images[40:],
+        y_test=labels[40:],
+    )
     (folder / "net.py").write_text(CODE)
     whole = {"data": folder / "own.npz", "code": folder / "net.py", "cited": folder / "me"}
     (folder / "absolute.yaml").write_text(SUITE.format(**whole))

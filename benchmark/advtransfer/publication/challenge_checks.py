@@ -71,9 +71,9 @@ def challenge_record_faults(folder: Path, records: Mapping[str, RecordJson]) -> 
         for text in _record_differences(each, records, batteries):
             yield Fault(challenge_path(folder, each.id).relative_to(folder).as_posix(), "", text)
     known = {f"{each.id}{suffix}" for each in challenges for suffix in (".json", ".npz")}
-    for path in sorted((folder / CHALLENGE_FOLDER).glob("*")):
-        where = path.relative_to(folder).as_posix()
-        if path.name not in known and where not in faults:
+    for file in sorted((folder / CHALLENGE_FOLDER).glob("*")):
+        where = file.relative_to(folder).as_posix()
+        if file.name not in known and where not in faults:
             text = (
                 "found a file of no challenge; expected <id>.json, and <id>.npz with its examples"
             )
