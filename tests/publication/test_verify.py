@@ -29,6 +29,7 @@ from advtransfer.publication.board import (
 )
 from advtransfer.publication.board_check import LocalBoards, load_boards
 from advtransfer.publication.cells import plan_bundle, plan_suite
+from advtransfer.publication.challenge_checks import check_challenges
 from advtransfer.publication.examples import suite_index
 from advtransfer.publication.manifest import MANIFEST_FILE, make_manifest, read_manifest
 from advtransfer.publication.pages import submission_of
@@ -791,36 +792,40 @@ def test_no_label_gets_a_line_of_its_own(command: str, published: Path, tmp_path
     assert [] == [line for line in lines if line.lstrip().startswith("::")]
 
 
-def test_challenges_are_counted_as_not_checked_again(
+def test_a_forged_challenge_is_a_fault_or_said_to_be_unchecked(
     published: Path, boards: LocalBoards, host: Host, tmp_path: Path
 ) -> None:
-    """The file of a challenge can be forged: only who may add one stands against it."""
+    """Without examples a challenge that agrees with the records is believed by nobody, and noted."""
     bundle = Bundle.copy_of(published, tmp_path / "quickstart" / "honest")
-    id, record = next(item for item in bundle.records.items() if item[1]["kind"] == "fit")
+    result = bundle.result(CELL, "auto")
+    inputs = result["asked"]["inputs"]
     forged = Challenge(
-        result=id,
+        result=result["id"],
         metric="robust_accuracy@0.1",
-        model=id,
-        test=id,
-        weights=record["weights"]["digest"],
+        model=inputs["model"],
+        test=inputs["test"],
+        weights=bundle.records[inputs["model"]]["weights"]["digest"],
         norm="linf",
         eps=0.1,
-        of=2,
+        of=result["outcomes"]["robust_accuracy@0.1"]["of"],
         positions=[0, 1],
         examples="0" * 64,
         who="Forger\n::error::",
         date="2026-11-29",
     )
-    path = challenge_path(bundle.path, forged.id)
-    path.parent.mkdir()
-    path.write_text(json.dumps(forged.to_json()))
-    found = verify_bundle(bundle.path, boards=boards, host=host)
-    (note,) = [text for text in found.notes if "Forger" in text]
-
-    assert [] == found.faults
-    assert "1 challenge" in note
+    folder = bundle.path / "challenges"
+    folder.mkdir()
+    other = replace(forged, result=inputs["model"])
+    challenge_path(bundle.path, other.id).write_bytes(record_bytes(other.to_json()))
+    (fault,) = verify_bundle(bundle.path, boards=boards, host=host).faults
+    assert "expected one of this model and test part" in fault.text
+    challenge_path(bundle.path, other.id).unlink()
+    challenge_path(bundle.path, forged.id).write_bytes(record_bytes(forged.to_json()))
+    assert [] == verify_bundle(bundle.path, boards=boards, host=host).faults
+    (note,) = check_challenges(bundle.path, host=host).lines()
     assert "not checked again" in note
-    assert "only maintainers" in note
+    assert "its examples are not here" in note
+    assert "\n" not in note
 
 
 @pytest.mark.parametrize(
