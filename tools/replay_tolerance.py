@@ -1,12 +1,12 @@
 """How far the same trials differ between machines: the tolerances of `advtransfer verify --replay`.
 
     python tools/replay_tolerance.py measure FOLDER [--only PATTERN ...]
-    python tools/replay_tolerance.py table RUN RUN ... > replay_tolerance.json
+    python tools/replay_tolerance.py table RUN RUN ...
 
 `measure` runs the trials of the quickstart that match twice, each with a cache of its own: as this processor computes,
 and limited to the instructions of an old one (`OLD_PROCESSOR`). Runs with other releases of torch are made the same
-way, in an environment of their own. `table` prints the largest difference of each metric between any two of the runs;
-the file is `benchmark/advtransfer/publication/replay_tolerance.json`.
+way, in an environment of their own. `table` prints the largest difference of each metric between any two of the runs,
+an entry of `comparisons` in `benchmark/advtransfer/publication/replay_tolerance.json`.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,15 +14,27 @@ import torch
 from numpy.typing import NDArray
 
 from advtransfer.errors import AdvTransferError, BadInput
+from advtransfer.files import file_sha256
 from advtransfer.host import Host
 from advtransfer.leaderboard.page import make_page
 from advtransfer.leaderboard.publish import load_run_records
 from advtransfer.leaderboard.run_data import gather_run_data
 from advtransfer.node import Node
 from advtransfer.publication.challenge import ChallengeResult, challenge_result
+from advtransfer.publication.challenge_checks import (
+    ChallengeCheck,
+    challenge_record_faults,
+    check_challenges,
+)
 from advtransfer.publication.manifest import file_entries
 from advtransfer.result import Run
-from advtransfer.result.challenges import challenge_faults, read_challenges
+from advtransfer.result.challenges import (
+    Challenge,
+    challenge_faults,
+    challenge_path,
+    read_challenges,
+)
+from advtransfer.result.run_folder import record_bytes
 from advtransfer.runner import RunSettings, run_suite
 from advtransfer.suite import load
 from advtransfer.toolkit.adversary import Adversary
@@ -282,3 +295,96 @@ def test_samples_that_are_wrong_without_attack_have_nothing_to_lose(
     folded = result.sample_outcomes[name].to_array()
     (challenge,), _ = read_challenges(case.folder)
     assert (folded[np.array(challenge.positions)] == Outcome.BROKEN).all()
+
+
+# --- checked again by others ---
+
+
+def rewrite(case: Case, challenge: Challenge, **changes: object) -> Challenge:
+    """Replace a challenge by one that says something else, and is consistent in itself."""
+    changed = replace(challenge, **changes)  # type: ignore[arg-type]  # fields of several types
+    old, new = (challenge_path(case.folder, each.id) for each in (challenge, changed))
+    content = old.with_suffix(".npz").read_bytes()
+    for path in (old, old.with_suffix(".npz")):
+        path.unlink()
+    new.write_bytes(record_bytes(changed.to_json()))
+    new.with_suffix(".npz").write_bytes(content)
+    return changed
+
+
+def check_again(case: Case, **options: object) -> ChallengeCheck:
+    return check_challenges(case.folder, host=case.host, **options)  # type: ignore[arg-type]  # as it takes them
+
+
+def record_texts(case: Case) -> list[str]:
+    records = {str(record["id"]): record for record in Run(case.folder).read_records()}
+    return [fault.text for fault in challenge_record_faults(case.folder, records)]
+
+
+def test_a_challenge_travels_with_its_examples_and_is_checked_again(
+    case: Case, attacked: Arrays, tmp_path: Path
+) -> None:
+    given = save_examples(tmp_path / "e.npz", attacked["keys"], attacked["inputs"])
+    result = case.challenge(given)
+    assert result.path is not None
+    assert file_sha256(given) == file_sha256(result.path.with_suffix(".npz"))
+    (challenge,), _ = read_challenges(case.folder)
+    assert [] == record_texts(case)
+    by_ball = check_again(case)
+    assert ([], []) == (by_ball.faults, by_ball.notes)
+    assert [f"{challenge.id[:12]} (A. Attacker)"] == [
+        line.partition(": ")[0].removeprefix("challenge ") for line in by_ball.lines()
+    ]
+    again = check_again(case, required=[challenge.id[:8]])
+    assert [] == again.faults
+    assert again.lines()[0].endswith("and the model, fitted again, misclassifies them")
+    with pytest.raises(BadInput, match="--challenge '0000'"):
+        check_again(case, required=["0000"])
+    # A challenge that says that more samples fell than the model misclassifies: a ball holds them all.
+    rewrite(case, challenge, positions=list(range(60)))
+    assert [] == check_again(case).faults
+    (fault,) = check_again(case, refit=True).faults
+    assert "the model, fitted again, classifies correctly" in fault.text
+
+
+def test_examples_that_are_not_here_are_said_to_be_unchecked_or_at_fault(
+    case: Case, attacked: Arrays, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = save_examples(tmp_path / "e.npz", attacked["keys"], attacked["inputs"])
+    monkeypatch.setattr("advtransfer.publication.challenge.MAX_BUNDLE_FILE_BYTES", 1000)
+    result = case.challenge(given)
+    assert result.path is not None
+    assert "--examples FILE" in result.lines()[-1]
+    assert not result.path.with_suffix(".npz").exists()
+    (note,) = check_again(case).notes
+    assert "not checked again, though it lowers numbers: its examples are not here" in note
+    (fault,) = check_again(case, required=[result.path.stem]).faults
+    assert fault.text.startswith("not checked: its examples are not here")
+    other = save_examples(tmp_path / "o.npz", attacked["keys"], attacked["clean"])
+    found = check_again(case, given=[given, other])
+    assert ([], 1) == (found.faults, len(found.held))
+    assert [f"{other} has the examples of no challenge here"] == found.notes
+
+
+def test_false_challenges_are_faults(case: Case, attacked: Arrays, tmp_path: Path) -> None:
+    case.challenge(save_examples(tmp_path / "e.npz", attacked["keys"], attacked["inputs"]))
+    (challenge,), _ = read_challenges(case.folder)
+    changed = rewrite(case, challenge, eps=0.01)
+    assert ["found the ball linf 0.01; expected that of robust_accuracy@0.05"] == record_texts(case)
+    (fault,) = check_again(case).faults
+    assert "found no example in ball (linf 0.01)" in fault.text
+    changed = rewrite(case, changed, eps=0.05, weights="1" * 64)
+    assert record_texts(case)[0].startswith("found a challenge of the weights 111111111111")
+    (note,) = check_again(case, refit=True).notes
+    assert "not reproduced here" in note
+    changed = rewrite(case, changed, result="2" * 64, weights=challenge.weights)
+    assert record_texts(case)[0].startswith("found the result 222222222222")
+    changed = rewrite(case, changed, result=challenge.result, of=61)
+    assert record_texts(case)[0].startswith("found robust_accuracy@0.05 of 61 samples")
+    changed = rewrite(case, changed, of=60)
+    file = challenge_path(case.folder, changed.id).with_suffix(".npz")
+    save_examples(file, attacked["keys"], attacked["clean"])
+    (fault,) = check_again(case).faults
+    assert "as the challenge says" in fault.text
+    file.rename(file.with_name("stray.npz"))
+    assert record_texts(case)[0].startswith("found a file of no challenge")

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -21,15 +22,17 @@ from advtransfer.node import content_id
 from advtransfer.planning import Plan
 from advtransfer.publication.board import (
     Board,
-    Submission,
     planned_axes,
+    read_boards,
     version_digest,
     write_board,
 )
 from advtransfer.publication.board_check import LocalBoards, load_boards
 from advtransfer.publication.cells import plan_bundle, plan_suite
+from advtransfer.publication.challenge_checks import check_challenges
 from advtransfer.publication.examples import suite_index
-from advtransfer.publication.manifest import MANIFEST_FILE, make_manifest
+from advtransfer.publication.manifest import MANIFEST_FILE, make_manifest, read_manifest
+from advtransfer.publication.pages import submission_of
 from advtransfer.publication.record_names import ATTACK_CHECKS, MODEL_CHECKS, name_faults
 from advtransfer.publication.report import verification_lines
 from advtransfer.publication.verify import Verification, verify_bundle
@@ -509,7 +512,7 @@ def board_folder(published: Path, tmp_path_factory: pytest.TempPathFactory, host
     folder = tmp_path_factory.mktemp("checkout")
     suite = plan_suite("quickstart", host).suite
     manifest = json.loads((published / MANIFEST_FILE).read_text())
-    listed = Submission("honest", "a group", "MIT", manifest["root"], "accepted", manifest["date"])
+    listed = submission_of("honest", manifest)
     board = Board("quickstart", suite.title, {}, (), planned_axes(suite), (listed,))
     write_board(folder, board)
     return folder / "boards"
@@ -592,6 +595,39 @@ def test_credits_that_are_not_those_in_the_board_were_changed_later(
     ] == texts
 
 
+def test_a_citation_that_is_not_the_one_in_the_board_was_changed_later(
+    published: Path, board_folder: Path, host: Host, tmp_path: Path
+) -> None:
+    bundle = Bundle.copy_of(published, tmp_path / "quickstart" / "honest")
+    boards = load_boards(bundle.path, board_folder, host)
+    (bundle.path / "CITATION.cff").write_text("title: cite somebody else\n")
+    # The root covers records, not credits, so every file of the bundle agrees with the others.
+    bundle.seal()
+    (fault,) = verify_bundle(bundle.path, boards=boards, host=host).faults
+
+    assert fault.where == "manifest.json"
+    assert fault.text.startswith("found the citation '")
+    assert "which the board's index has: it was changed later" in fault.text
+    manifest = json.loads((bundle.path / MANIFEST_FILE).read_text())
+    for citation in ("suite.yaml", "other"):
+        (bundle.path / MANIFEST_FILE).write_bytes(record_bytes(manifest | {"citation": citation}))
+        texts = [str(each) for each in verify_bundle(bundle.path, boards=boards, host=host).faults]
+        assert any("found the citation '" in text for text in texts), citation
+
+
+def test_credits_of_the_same_records_can_be_published_again(
+    board_folder: Path, published: Path
+) -> None:
+    (board,) = read_boards(board_folder.parent)
+    listed = replace(board.submissions[0], status="withdrawn")
+    renewed = replace(submission_of("honest", read_manifest(published)), who="b", citation="c" * 64)
+    other = replace(listed, root="d" * 64, status="superseded")
+    entries = replace(board, submissions=(other, listed)).with_credits(renewed).submissions
+
+    # What was withdrawn stays so, and the entry of other records is left alone.
+    assert (other, replace(renewed, status="withdrawn")) == entries
+
+
 @pytest.mark.parametrize(
     ("statuses", "is_noted"),
     [(("superseded", "accepted"), False), (("superseded", "withdrawn"), True)],
@@ -601,9 +637,10 @@ def test_the_last_entry_of_a_name_says_whether_it_is_ranked(
 ) -> None:
     manifest = json.loads((published / MANIFEST_FILE).read_text())
     suite = plan_suite("quickstart", host).suite
+    listed = submission_of("honest", manifest)
     entries = tuple(
-        Submission("honest", "a group", "MIT", root, status, manifest["date"])
-        for root, status in zip(("e" * 64, manifest["root"]), statuses, strict=True)
+        replace(listed, root=root, status=status)
+        for root, status in zip(("e" * 64, listed.root), statuses, strict=True)
     )
     write_board(tmp_path, Board("quickstart", suite.title, {}, (), planned_axes(suite), entries))
     boards = load_boards(published, tmp_path / "boards", host)
@@ -755,36 +792,40 @@ def test_no_label_gets_a_line_of_its_own(command: str, published: Path, tmp_path
     assert [] == [line for line in lines if line.lstrip().startswith("::")]
 
 
-def test_challenges_are_counted_as_not_checked_again(
+def test_a_forged_challenge_is_a_fault_or_said_to_be_unchecked(
     published: Path, boards: LocalBoards, host: Host, tmp_path: Path
 ) -> None:
-    """The file of a challenge can be forged: only who may add one stands against it."""
+    """Without examples a challenge that agrees with the records is believed by nobody, and noted."""
     bundle = Bundle.copy_of(published, tmp_path / "quickstart" / "honest")
-    id, record = next(item for item in bundle.records.items() if item[1]["kind"] == "fit")
+    result = bundle.result(CELL, "auto")
+    inputs = result["asked"]["inputs"]
     forged = Challenge(
-        result=id,
+        result=result["id"],
         metric="robust_accuracy@0.1",
-        model=id,
-        test=id,
-        weights=record["weights"]["digest"],
+        model=inputs["model"],
+        test=inputs["test"],
+        weights=bundle.records[inputs["model"]]["weights"]["digest"],
         norm="linf",
         eps=0.1,
-        of=2,
+        of=result["outcomes"]["robust_accuracy@0.1"]["of"],
         positions=[0, 1],
         examples="0" * 64,
         who="Forger\n::error::",
         date="2026-11-29",
     )
-    path = challenge_path(bundle.path, forged.id)
-    path.parent.mkdir()
-    path.write_text(json.dumps(forged.to_json()))
-    found = verify_bundle(bundle.path, boards=boards, host=host)
-    (note,) = [text for text in found.notes if "Forger" in text]
-
-    assert [] == found.faults
-    assert "1 challenge" in note
+    folder = bundle.path / "challenges"
+    folder.mkdir()
+    other = replace(forged, result=inputs["model"])
+    challenge_path(bundle.path, other.id).write_bytes(record_bytes(other.to_json()))
+    (fault,) = verify_bundle(bundle.path, boards=boards, host=host).faults
+    assert "expected one of this model and test part" in fault.text
+    challenge_path(bundle.path, other.id).unlink()
+    challenge_path(bundle.path, forged.id).write_bytes(record_bytes(forged.to_json()))
+    assert [] == verify_bundle(bundle.path, boards=boards, host=host).faults
+    (note,) = check_challenges(bundle.path, host=host).lines()
     assert "not checked again" in note
-    assert "only maintainers" in note
+    assert "its examples are not here" in note
+    assert "\n" not in note
 
 
 @pytest.mark.parametrize(

@@ -131,6 +131,29 @@ def test_a_new_submission_is_taken_from_a_request(tmp_path: Path) -> None:
 
 
 @needs_shell
+def test_a_challenge_of_a_merged_submission_is_taken_and_its_model_fitted_again(
+    tmp_path: Path,
+) -> None:
+    names = [f"{OURS}/challenges/{'a' * 64}{suffix}" for suffix in (".json", ".npz")]
+    code, output, checkout = take_request(tmp_path, written=dict.fromkeys(names, "theirs"))
+
+    assert 0 == code, output
+    assert all("theirs" == (checkout / name).read_text() for name in names)
+    steps = workflow()["jobs"]["verify"]["steps"]
+    (script,) = [step["run"] for step in steps if "advtransfer verify" in step.get("run", "")]
+    # The command is replaced by one that prints its arguments.
+    said = subprocess.run(
+        ["bash", "-e", "-c", f'advtransfer() {{ echo "$*"; }}\n{script}'],
+        cwd=checkout,
+        check=True,
+        text=True,
+        capture_output=True,
+    ).stdout
+
+    assert f"verify --challenge {'a' * 64} -- {OURS}" == said.splitlines()[-1]
+
+
+@needs_shell
 @pytest.mark.parametrize(
     ("written", "removed", "reason"),
     [
@@ -140,6 +163,10 @@ def test_a_new_submission_is_taken_from_a_request(tmp_path: Path) -> None:
         ({f"{MINE}/plan.json": "mine"}, f"{OURS}/plan.json", f"- {OURS}/plan.json"),
         ({f"{OURS}/plan.json": "theirs"}, None, "deleted or changed"),
         ({f"{OURS}/challenges/0.json": "{}"}, None, "Found challenges"),
+        ({f"{OURS}/challenges/{'a' * 64}.py": "{}"}, None, "Found challenges"),
+        ({f"{OURS}/challenges/x/{'a' * 64}.json": "{}"}, None, "Found challenges"),
+        # Its suite would be run, and nobody has merged it.
+        ({f"{MINE}/challenges/{'a' * 64}.json": "{}"}, None, "Found challenges"),
         ({f"{MINE}/Challenges": "{}"}, None, "Found challenges"),
         ({f"{MINE}/a\n::error::b": "mine"}, None, "control characters"),
     ],

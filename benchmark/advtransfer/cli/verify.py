@@ -13,10 +13,12 @@ from advtransfer.cli.output import print_note, print_product
 from advtransfer.host import Host
 from advtransfer.publication.board_check import load_boards
 from advtransfer.publication.bundle_files import file_faults
+from advtransfer.publication.challenge_checks import check_challenges
 from advtransfer.publication.external import whole_bundle
 from advtransfer.publication.manifest import EXAMPLE_FOLDER
 from advtransfer.publication.report import verification_lines
 from advtransfer.publication.verify import verify_bundle
+from advtransfer.result.challenges import CHALLENGE_FOLDER
 
 
 @click.command(cls=Subcommand, short_help="Check a published bundle without trusting it.")
@@ -61,6 +63,20 @@ from advtransfer.publication.verify import verify_bundle
     metavar="FILE",
     help="An archive that the manifest of BUNDLE names, downloaded from its URL.",
 )
+@click.option(
+    "--examples",
+    multiple=True,
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    metavar="FILE",
+    help="The examples of a challenge that are too large for BUNDLE; known by their sha256.",
+)
+@click.option(
+    "--challenge",
+    "required",
+    multiple=True,
+    metavar="ID",
+    help="Fit the model of this challenge again; it is a fault if that or its examples cannot be checked.",
+)
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -71,14 +87,17 @@ def command(
     trusted: tuple[str, ...],
     no_board: bool,
     archives: tuple[Path, ...],
+    examples: tuple[Path, ...],
+    required: tuple[str, ...],
 ) -> None:
     """Check BUNDLE, a folder such as leaderboard/results/quickstart/advtransfer.
 
     Ids, numbers, grades and verdicts are made again from what was asked and from the outcomes of
-    images, and held against the board of this checkout. Nothing is run without --replay.
+    images, and held against the board of this checkout. Nothing is run without --replay or --challenge.
 
     What the manifest says to be in an archive elsewhere is checked if --external gives the file, first
-    by its digest, and named otherwise.
+    by its digest, and named otherwise. Challenges are held against ball and box by their examples, and
+    with --replay or --challenge against the model, fitted again.
 
     The exit code is 0 if nothing is wrong, and 1 otherwise.
     """
@@ -94,9 +113,20 @@ def command(
             # Here alone, since it imports torch.
             from advtransfer.publication.example_checks import check_examples
 
-            examples = check_examples(whole.path, host=host, trusted=trusted)
-            verification.faults += examples.faults
-            about_examples = examples.lines()
+            check = check_examples(whole.path, host=host, trusted=trusted)
+            verification.faults += check.faults
+            about_examples = check.lines()
+        if not verification.faults and ((bundle / CHALLENGE_FOLDER).exists() or required):
+            challenges = check_challenges(
+                bundle,
+                host=host,
+                trusted=trusted,
+                given=examples,
+                refit=replay is not None,
+                required=required,
+            )
+            verification.faults += challenges.faults
+            about_examples += challenges.lines()
         failed = bool(verification.faults)
         for fault in verification.faults:
             print_note(f"fault: {fault}")

@@ -53,6 +53,7 @@ SUBMISSION_FIELDS: Mapping[str, type] = {
     "name": str,
     "who": str,
     "licence": str,
+    "citation": str,
     "root": str,
     "status": str,
     "date": str,
@@ -64,11 +65,15 @@ AxisIds: TypeAlias = "dict[str, dict[str, Json]]"
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """One submission in a board's index; `date` is that of its newest record."""
+    """One submission in a board's index.
+
+    `citation` is the sha256 of its file, and `date` that of its newest record.
+    """
 
     name: str
     who: str
     licence: str
+    citation: str
     root: str
     status: str
     date: str
@@ -118,6 +123,16 @@ class Board:
             if each.root != submission.root or each.name != submission.name
         ]
         return replace(self, submissions=(*earlier, submission))
+
+    def with_credits(self, submission: Submission) -> Board:
+        """Return the board with what a submission that it lists says of itself, at the same status."""
+        entries = [
+            replace(submission, status=each.status)
+            if (each.name, each.root) == (submission.name, submission.root)
+            else each
+            for each in self.submissions
+        ]
+        return replace(self, submissions=tuple(entries))
 
     def to_json(self) -> dict[str, Json]:
         """Return the content of the board's file."""
@@ -293,8 +308,11 @@ def _submission_faults(submissions: Iterable[JsonObject]) -> Iterator[str]:
         yield from field_type_faults(submission, SUBMISSION_FIELDS, of="a submission's ")
         if submission.keys() != SUBMISSION_FIELDS.keys():
             yield f"found a submission of {', '.join(submission)}; expected {', '.join(SUBMISSION_FIELDS)}"
-        if submission["status"] not in STATUSES or not ID_PATTERN.fullmatch(submission["root"]):
-            yield f"found the submission {str(submission)[:80]}; expected a known status and a root"
+            continue
+        digests = (submission["root"], submission["citation"])
+        if submission["status"] not in STATUSES or not all(map(ID_PATTERN.fullmatch, digests)):
+            expected = "a known status, and digests of root and citation"
+            yield f"found the submission {str(submission)[:80]}; expected {expected}"
 
 
 def _component_id(asked: JsonObject, kind: str, host_inputs: frozenset[str]) -> str:

@@ -28,7 +28,7 @@ from advtransfer.publication.cells import (
     plan_differences,
     plan_suite,
 )
-from advtransfer.publication.manifest import MANIFEST_FILE, read_manifest
+from advtransfer.publication.manifest import MANIFEST_FILE, citation_digest, read_manifest
 from advtransfer.result import Run
 from advtransfer.result.validation import record_fault
 from advtransfer.suite.extends import shipped_suites
@@ -162,10 +162,11 @@ def _index_faults(  # Any: JSON of a manifest
     manifest: Mapping[str, Any], listed: Submission
 ) -> Iterator[Fault]:
     """Yield what a manifest says otherwise than the entry of its submission in the board's index."""
-    for name in ("root", "who", "licence"):
-        found, expected = str(manifest.get(name)), getattr(listed, name)
+    stated = {name: str(manifest[name]) for name in ("root", "who", "licence")}
+    for name, found in (stated | {"citation": citation_digest(manifest)}).items():
+        expected = getattr(listed, name)
         if found != expected:
-            shown = 12 if name == "root" else 80
+            shown = 12 if name in ("root", "citation") else 80
             text = f"found the {name} {found[:shown]!r}; expected {expected[:shown]!r}"
             yield Fault(
                 MANIFEST_FILE, "", f"{text}, which the board's index has: it was changed later"

@@ -20,6 +20,7 @@ from advtransfer.files import file_sha256, write_atomic
 from advtransfer.host import Host
 from advtransfer.planning import Plan, Trial
 from advtransfer.planning.nodes import SuiteIndex
+from advtransfer.publication.bundle_files import MAX_BUNDLE_FILE_BYTES
 from advtransfer.publication.trusted_plugins import require_trusted
 from advtransfer.result import Run
 from advtransfer.result.battery_index import Ball, BatteryIndex
@@ -27,6 +28,7 @@ from advtransfer.result.bounded_reading import read_bytes, read_npz
 from advtransfer.result.challenges import (
     MAX_NAME_LENGTH,
     Challenge,
+    challenge_examples,
     challenge_path,
     fold_challenges,
     read_challenges,
@@ -88,7 +90,16 @@ class ChallengeResult:
         found = f"{self.fell} of {self.given} examples break a sample of {self.metric}"
         if self.path is None:
             return [f"{found} that stood before; nothing is lowered"]
-        return [f"{found}: {self.before:.4f} -> {self.after:.4f}", f"written: {self.path}"]
+        examples = self.path.with_suffix(".npz")
+        about_examples = f"written: {examples}, the examples"
+        if not examples.exists():
+            about_examples = (
+                f"the examples stay outside, since a bundle holds files of at most {MAX_BUNDLE_FILE_BYTES:,} "
+                "bytes: leave out those that break nothing and compress them (numpy.savez_compressed), or "
+                "publish the file elsewhere, for `advtransfer verify --examples FILE`"
+            )
+        fell = f"{found}: {self.before:.4f} -> {self.after:.4f}"
+        return [fell, f"written: {self.path}", about_examples]
 
 
 def challenge_result(
@@ -159,7 +170,7 @@ def challenge_result(
             )
             if not result.is_reproduced:
                 return result
-            positions = broken_positions(arrays, ball, model, metric=name)
+            positions = broken_positions(arrays, ball, model.test, metric=name, model=model)
     standing = set(sample_positions(before.robust | before.unknown))
     fallen = [at for at in positions if at in standing]
     if not fallen:
@@ -178,7 +189,7 @@ def challenge_result(
         who=who.strip(),
         date=datetime.now(UTC).date().isoformat(),
     )
-    path = write_challenge(folder, challenge)
+    path = write_challenge(folder, challenge, examples)
     fold_challenges([challenge], batteries, weights=weights)
     after = fold_result(record, batteries).outcomes[name]
     return ChallengeResult(
@@ -193,9 +204,11 @@ def challenge_result(
     )
 
 
-def write_challenge(folder: Path, challenge: Challenge) -> Path:
-    """Write a challenge beside the records, and return its file."""
+def write_challenge(folder: Path, challenge: Challenge, examples: Path) -> Path:
+    """Write a challenge beside the records, with its examples if a bundle can hold them; return its file."""
     path = challenge_path(folder, challenge.id)
+    if examples.stat().st_size <= MAX_BUNDLE_FILE_BYTES:
+        write_atomic(challenge_examples(folder, challenge.id), examples.read_bytes())
     write_atomic(path, record_bytes(challenge.to_json()))
     return path
 
@@ -255,29 +268,35 @@ def _test_node(index: SuiteIndex, trial: Trial, result: str) -> Any:  # noqa: AN
 def broken_positions(
     arrays: Mapping[str, npt.NDArray[Any]],  # Any: the dtypes of `EXAMPLE_KINDS`
     ball: Ball,
-    model: RefittedModel,
+    test: Samples,
     *,
     metric: str,
+    model: RefittedModel | None = None,
 ) -> list[int]:
     """Return the positions in the test part that an example breaks, ascending.
+
+    Without a model, those whose example is in ball and box (float64).
 
     Raises:
         BadInput: Names every fault of the arrays: other shapes, unknown or repeated keys.
     """
     import torch
 
-    from advtransfer.worker.verification.examples import legal_examples
+    from advtransfer.worker.verification.examples import allowed_examples, legal_examples
 
-    problems = list(array_problems(arrays, model.test))
+    problems = list(array_problems(arrays, test))
     if problems:
         raise BadInput(problems)
-    position_by_key = {key: position for position, key in enumerate(model.test.keys)}
+    position_by_key = {key: position for position, key in enumerate(test.keys)}
     positions = torch.tensor([position_by_key[int(key)] for key in arrays["keys"]])
     # A copy, since the array is a view of bytes that cannot be written.
     inputs = torch.from_numpy(arrays["inputs"].copy())
     norm = cast('Literal["linf", "l2", "l1"]', ball.norm)
     examples = Examples(metric, norm, ball.eps, positions.long(), inputs)
-    legal = legal_examples(examples, test=model.test, model=model.model, device=model.device)
+    if model is None:
+        legal = allowed_examples(examples, test=test)
+    else:
+        legal = legal_examples(examples, test=test, model=model.model, device=model.device)
     # A sample that is wrong without attack has nothing to lose.
     return sorted(positions[legal].tolist())
 

@@ -115,8 +115,6 @@ def _check_trials(
     host: Host,
     found: ExampleCheck,
 ) -> None:
-    from advtransfer.worker.object_builder import dataset_of, drawn_test_part, samples_digest
-
     for trial, own in claims:
         nodes = test_nodes(index, trial) if own else {}
         for claim in own:
@@ -125,19 +123,38 @@ def _check_trials(
                 continue
             node = nodes[str(claim.record["id"])]
             try:
-                dataset = dataset_of(host, cast("Node", node.inputs["data"]))
-                test = drawn_test_part(dataset, node)
-            except (AdvTransferError, OSError) as error:
-                reason = str(error).splitlines()[0][:300]
-                found.notes.append(f"examples not checked: data not at hand ({reason})")
-                return
-            if samples_digest(test) != claim.record["provenance"]["data"].get("test"):
-                found.notes.append(f"examples not checked: other data here for {trial.target}")
+                test = local_test_part(host, node, claim.record)
+            except TestPartMissing as error:
+                found.notes.append(f"examples not checked: {error}")
                 return
             found.files += 1
             read, faults = _read_examples(folder, claim, test)
             found.faults += [Fault(claim.file, trial.name, text) for text in faults]
             found.given += len(read.positions) if read else 0
+
+
+class TestPartMissing(Exception):
+    """Why the test part behind a result is not at hand."""
+
+    __test__ = False  # No class of tests, though its name begins so.
+
+
+def local_test_part(host: Host, node: Node, record: RecordJson) -> Samples:
+    """Return the test part of a result from the data on this machine.
+
+    Raises:
+        TestPartMissing: The data are not here, or are other ones than the record names.
+    """
+    from advtransfer.worker.object_builder import dataset_of, drawn_test_part, samples_digest
+
+    try:
+        test = drawn_test_part(dataset_of(host, cast("Node", node.inputs["data"])), node)
+    except (AdvTransferError, OSError) as error:
+        reason = str(error).splitlines()[0][:300]
+        raise TestPartMissing(f"data not at hand ({reason})") from error
+    if samples_digest(test) != record["provenance"]["data"].get("test"):
+        raise TestPartMissing("other data here than the record names")
+    return test
 
 
 def _read_examples(folder: Path, claim: Claim, test: Samples) -> tuple[Examples | None, list[str]]:

@@ -214,6 +214,13 @@ def manifest_faults(manifest: JsonObject) -> Iterator[str]:
                 yield from field_type_faults(entry, fields, of="a file's ")
             else:
                 yield f"found a file {str(entry)[:80]!r}; expected {', '.join(fields)}"
+    if manifest["citation"] not in manifest["files"]:
+        yield f"found the citation {manifest['citation'][:80]!r}; expected one of its files"
+
+
+def citation_digest(manifest: JsonObject) -> str:
+    """Return the sha256 of the file with the citation of a submission, as its manifest lists it."""
+    return str(manifest["files"][manifest["citation"]]["sha256"])
 
 
 def newest_date(records: Iterable[JsonObject]) -> str:

@@ -24,7 +24,7 @@ from advtransfer.leaderboard.publish import encode_page
 from advtransfer.planning import Plan, Trial
 from advtransfer.publication.board import AxisIds, Board, Submission, read_boards, recorded_axes
 from advtransfer.publication.external import shorten_record
-from advtransfer.publication.manifest import bundle_root
+from advtransfer.publication.manifest import bundle_root, citation_digest
 from advtransfer.result import Record, Run
 from advtransfer.result.challenges import Challenge
 from advtransfer.types import Json
@@ -356,4 +356,4 @@ def freeze_page(folder: Path, board: Board) -> None:
 def submission_of(name: str, manifest: Mapping[str, Json]) -> Submission:
     """Return the entry of a submission in its board's index, from its manifest."""
     fields = {field: str(manifest[field]) for field in ("who", "licence", "root", "date")}
-    return Submission(name=name, status="accepted", **fields)
+    return Submission(name=name, status="accepted", citation=citation_digest(manifest), **fields)

@@ -33,6 +33,7 @@ from advtransfer.publication.manifest import MANIFEST_FILE, make_manifest, read_
 from advtransfer.publication.pages import freeze_page, submission_of, write_pages
 from advtransfer.result import Run
 from advtransfer.result.bundle import write_bundle
+from advtransfer.result.machine_paths import machine_path_problems
 from advtransfer.result.run_folder import record_bytes
 from advtransfer.result.validation import path_without_links
 
@@ -144,7 +145,9 @@ def publish_run(
         temporary.rename(folder)
     finally:
         delete_if_present(temporary)
-    _write_version(into, target_board)
+    # Where the same records were published before, the index gets what is said of them now.
+    entry = submission_of(origin.name, read_manifest(folder))
+    _write_version(into, target_board.with_credits(entry))
     if warn is not None:
         for text in _missing_texts(Run(folder)):
             warn(text)
@@ -341,7 +344,7 @@ def _write_submission(
     """Write the folder of a submission.
 
     Raises:
-        BadInput: It is too large for a repository.
+        BadInput: It is too large for a repository, or names paths of this machine.
     """
     data = gather_run_data(load_run_records(run))
     samples = {id: set(result.image_values) for id, result in data.results.items()}
@@ -350,6 +353,8 @@ def _write_submission(
     write_atomic(folder / CITATION_FILE, _read_citation(origin.citation))
     if add_examples is not None:
         add_examples(folder)
+    if problems := machine_path_problems(folder):
+        raise BadInput(problems)
     external = [] if archive is None else [move_to_archive(folder, archive)]
     manifest = make_manifest(
         Run(folder),

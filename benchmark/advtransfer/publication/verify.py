@@ -30,9 +30,14 @@ from advtransfer.publication.bundle_files import (
     manifest_differences,
     without_folder,
 )
+from advtransfer.publication.bundle_records import (
+    BundleRecords,
+    completeness_faults,
+    read_bundle_records,
+)
 from advtransfer.publication.cells import Fault, cell_names, record_cell, suite_file_faults
+from advtransfer.publication.challenge_checks import challenge_record_faults
 from advtransfer.publication.external import WholeBundle, shortening_faults, whole_bundle
-from advtransfer.publication.in_memory import EXPECTED, is_in_memory
 from advtransfer.publication.manifest import read_manifest
 from advtransfer.publication.recompute import (
     Recomputed,
@@ -45,17 +50,11 @@ from advtransfer.publication.shared_facts import fact_faults
 from advtransfer.result import Run
 from advtransfer.result.battery_index import BatteryIndex
 from advtransfer.result.bounded_reading import check_safetensors
-from advtransfer.result.challenges import CHALLENGE_FOLDER, read_challenges
 from advtransfer.result.record import battery_ids
 from advtransfer.result.sample_values import values_by_metric
-from advtransfer.result.validation import ID_PATTERN, battery_disagreement, record_faults
-from advtransfer.text import pluralize
-from advtransfer.types.in_memory import CANNOT_BE_REBUILT
+from advtransfer.result.validation import battery_disagreement
 
 RecordJson: TypeAlias = Mapping[str, Any]  # Any: JSON
-
-MAX_FAULTS = 1000
-"""Number of faults after which reading ends: nobody reads more of them."""
 
 
 @dataclass(slots=True)
@@ -87,17 +86,6 @@ class Verification:
     as_recorded: Counter[str] = field(default_factory=Counter)
     plan: Plan | None = None
     has_board: bool = True
-
-
-@dataclass(slots=True)
-class _BundleRecords:
-    """The records of a bundle that are valid by themselves, by id, and where each one is."""
-
-    by_id: dict[str, RecordJson] = field(default_factory=dict)
-    places: dict[str, str] = field(default_factory=dict)
-
-    def of_kind(self, kind: str) -> list[RecordJson]:
-        return [record for record in self.by_id.values() if record["kind"] == kind]
 
 
 def verify_bundle(
@@ -155,7 +143,8 @@ def _verify_content(
     plan = found.plan = Plan.from_json(run.read_plan())
     names = cell_names(plan)
     # First, and only these if one cannot be unpacked: every other check would unpack it again.
-    records, is_readable = _read_records(complete, names, found)
+    records, is_readable = read_bundle_records(complete, names, found.faults, found.notes)
+    found.records.update(str(record["kind"]) for record in records.by_id.values())
     if not is_readable:
         found.notes.append("not read further, since records cannot be read")
         return
@@ -169,55 +158,17 @@ def _verify_content(
     for id, text in name_faults(records.by_id.values(), ranked_before(run, boards)):
         cell = record_cell(records.by_id[id], names)
         found.faults.append(Fault(records.places[id], cell, text))
-    found.faults += _completeness_faults(run, plan, records, names, found)
+    found.faults += completeness_faults(run, plan, records, names, found.notes)
     _recompute(complete, records, names, found, host)
-    _check_challenges(run, records, found)
+    found.faults += challenge_record_faults(run.path, records.by_id)
     found.notes += credit_notes(run, records.by_id, boards)
 
 
 # --- records ---
 
 
-def _read_records(
-    run: Run, names: Mapping[str, str], found: Verification
-) -> tuple[_BundleRecords, bool]:
-    """Return the valid records and whether all files could be read; add faults of records and order."""
-    records = _BundleRecords()
-    last_by_file: dict[str, str] = {}
-    try:
-        for where, record in run.bundled_records():
-            if len(found.faults) > MAX_FAULTS:
-                found.notes.append(f"not read further after {MAX_FAULTS:,} faults")
-                break
-            if not isinstance(record, dict):
-                found.faults.append(Fault(where, "", "found no JSON object; expected a record"))
-                continue
-            id = str(record.get("id"))
-            cell = record_cell(record, names)
-            faults = list(dict.fromkeys(record_faults(record)))
-            if is_in_memory(record):
-                faults.append(f"found a module {CANNOT_BE_REBUILT}; expected {EXPECTED}")
-            found.faults += [Fault(where, cell, text) for text in faults]
-            file = where.rpartition(":")[0]
-            if id in records.places:
-                text = f"found a second record of {id[:12]}; expected one, in {records.places[id]}"
-                found.faults.append(Fault(where, cell, text))
-            elif id < last_by_file.get(file, ""):
-                text = f"found {id[:12]} after {last_by_file[file][:12]}; expected the order of ids"
-                found.faults.append(Fault(where, cell, text))
-            last_by_file[file] = id
-            records.places[id] = where
-            if not faults:
-                records.by_id[id] = record
-                found.records[str(record["kind"])] += 1
-    except (CacheError, OSError) as error:
-        found.faults.append(Fault("records", "", without_folder(error, run.path)))
-        return records, False
-    return records, True
-
-
 def _shared_fact_faults(
-    run: Run, records: _BundleRecords, names: Mapping[str, str], boards: LocalBoards
+    run: Run, records: BundleRecords, names: Mapping[str, str], boards: LocalBoards
 ) -> Iterator[Fault]:
     """Yield records whose class shares, digests or machine are not those of others or of the board."""
     try:
@@ -230,66 +181,12 @@ def _shared_fact_faults(
         yield Fault(records.places[id], record_cell(records.by_id[id], names), text)
 
 
-def _completeness_faults(
-    run: Run,
-    plan: Plan,
-    records: _BundleRecords,
-    names: Mapping[str, str],
-    found: Verification,
-) -> Iterator[Fault]:
-    """Yield cells without a record or a reason, and records that no cell has."""
-    reasons = {
-        str(id): str(attempt.get("reason"))
-        for id, attempt in run.latest_attempts().items()
-        if ID_PATTERN.fullmatch(str(id))
-    }
-    wanted: set[str] = set()
-    for trial in plan.trials:
-        if trial.skipped:
-            continue
-        wanted |= {*trial.builds, *trial.record_ids()}
-    # Results without a fit, and sources of fits, have no record of their own to be missed twice.
-    missing = sorted(id for id in wanted if id not in records.places)
-    unexplained = [
-        id for id in missing if id not in reasons and not _parent_failed(id, plan, reasons)
-    ]
-    for id in unexplained:
-        text = f"found no record {id[:12]}, and no reason for it; expected one"
-        yield Fault("records", names.get(id, id[:12]), text)
-    if explained := [id for id in missing if id not in unexplained]:
-        shown = "; ".join(sorted({names.get(id, id[:12]) for id in explained})[:5])
-        found.notes.append(
-            f"{len(explained)} records are missing with a reason (failed or not applicable), "
-            f"and their rows are never ranked: {shown}"
-        )
-    behind = {battery for record in records.of_kind("result") for battery in battery_ids(record)}
-    attacked = {_attacked(record) for record in records.of_kind("result")}
-    for id, record in records.by_id.items():
-        is_battery = record["kind"] == "battery" and (id in behind or _attacked(record) in attacked)
-        if id not in wanted and id not in plan.sources and not is_battery:
-            text = "found a record that no cell of the plan has; expected none"
-            yield Fault(records.places[id], record_cell(record, names), text)
-
-
-def _parent_failed(id: str, plan: Plan, reasons: Mapping[str, str]) -> bool:
-    """Return whether the source or the fit that a record is made from has a reason to be missing."""
-    for trial in plan.trials:
-        if id in trial.record_ids():
-            return any(parent in reasons for parent in (*trial.builds, trial.id))
-    return False
-
-
-def _attacked(record: RecordJson) -> tuple[str, str]:
-    inputs = record["asked"]["inputs"]
-    return str(inputs.get("model")), str(inputs.get("test"))
-
-
 # --- numbers ---
 
 
 def _recompute(
     run: Run,
-    records: _BundleRecords,
+    records: BundleRecords,
     names: Mapping[str, str],
     found: Verification,
     host: Host,
@@ -314,24 +211,6 @@ def _recompute(
                 found.faults.append(Fault(where, cell, text))
         _count_numbers(run, record, recomputed, found, where, cell)
     found.faults += _repetition_faults(results, records, names, found)
-
-
-def _check_challenges(run: Run, records: _BundleRecords, found: Verification) -> None:
-    """Add challenges that are malformed or about other records, and note how many are folded in."""
-    challenges, faults = read_challenges(run.path)
-    found.faults += [Fault(path, "", text) for path, text in faults.items()]
-    for each in challenges:
-        fit = records.by_id.get(each.model, {})
-        if fit.get("weights", {}).get("digest") != each.weights:
-            path = f"{CHALLENGE_FOLDER}/{each.id}.json"
-            text = f"found a challenge of the weights {each.weights[:12]}; expected those of a fit here"
-            found.faults.append(Fault(path, "", text))
-    if challenges:
-        names = ", ".join(sorted({each.who for each in challenges}))
-        found.notes.append(
-            f"{pluralize(len(challenges), 'challenge')} ({names}), not checked again, since their examples are "
-            "not here: they lower numbers, and only maintainers who ran `advtransfer challenge` may add them"
-        )
 
 
 def _is_strong(use: str, host: Host) -> bool | None:
@@ -377,7 +256,7 @@ def _count_numbers(
 
 def _repetition_faults(
     results: Sequence[RecordJson],
-    records: _BundleRecords,
+    records: BundleRecords,
     names: Mapping[str, str],
     found: Verification,
 ) -> Iterator[Fault]:

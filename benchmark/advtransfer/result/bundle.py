@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TypeAlias, cast
 
 from advtransfer.files import write_atomic
+from advtransfer.result.machine_paths import shorten_paths
 from advtransfer.result.record import Record, battery_ids
 from advtransfer.result.record_lines import (
     PACKED_SUFFIX,
@@ -41,7 +42,7 @@ def write_bundle(
     """Write suite, plan, environments, and the records and attempts of the plan; return `folder`.
 
     The folder can be read like a run. Fields with paths of this machine are left out: the run that a record
-    was copied from, and tracebacks.
+    was copied from, and tracebacks; of paths in the reason of a failure only the last part is left.
 
     Args:
         run: The run to publish.
@@ -61,7 +62,7 @@ def write_bundle(
     for kind, kind_lines in lines.items():
         files |= _packed_files(kind, kind_lines)
     attempts = [
-        _record_line(attempt | {"traceback": None})
+        _record_line(_published_attempt(attempt))
         for id, attempt in run.latest_attempts().items()
         if id in shown_ids
     ]
@@ -168,6 +169,15 @@ def _compact_json(value: Mapping[str, Json]) -> str:
     return json.dumps(
         value, sort_keys=True, allow_nan=False, ensure_ascii=False, separators=(",", ":")
     )
+
+
+def _published_attempt(attempt: Record) -> Record:
+    texts: Record = {
+        name: shorten_paths(text)
+        for name in ("reason", "exception")
+        if isinstance(text := attempt.get(name), str)
+    }
+    return attempt | texts | {"traceback": None}
 
 
 def _published_record(record: Record) -> Record:

@@ -94,6 +94,11 @@ def challenge_path(folder: Path, id: str) -> Path:
     return folder / CHALLENGE_FOLDER / f"{id}.json"
 
 
+def challenge_examples(folder: Path, id: str) -> Path:
+    """Return the file of a challenge's examples, which is there unless it is too large for a bundle."""
+    return folder / CHALLENGE_FOLDER / f"{id}.npz"
+
+
 def read_challenges(folder: Path) -> tuple[list[Challenge], dict[str, str]]:
     """Return the valid challenges of a run folder or bundle, and the faults of the others by path."""
     challenges: list[Challenge] = []
