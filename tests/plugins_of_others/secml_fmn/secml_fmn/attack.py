@@ -4,7 +4,6 @@ import torch
 from advtransfer.types import Context, EvaluationInputs, Examples, Measurement, Outcome
 from secmlt.adv.evasion.fmn import FMN
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, TensorDataset
 
 ORDERS = {"linf": float("inf"), "l2": 2.0}
 
@@ -12,8 +11,10 @@ ORDERS = {"linf": float("inf"), "l2": 2.0}
 class CpuLogits(nn.Module):
     """A model whose logits are on the CPU, where the attack keeps its distances."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, device: torch.device) -> None:
         super().__init__()
+        # SecML-Torch moves images to the device of the first parameter, which a model may lack.
+        self.place = nn.Parameter(torch.empty(0, device=device), requires_grad=False)
         self.model = model
 
     def forward(self, images: Tensor) -> Tensor:
@@ -30,7 +31,7 @@ class FastMinimumNorm:
     def measure(self, inputs: EvaluationInputs, *, context: Context) -> Measurement:
         """Attack the test images in batches; an image that the model gets wrong is not attacked for it."""
         batches = [
-            self._attack(CpuLogits(inputs.model), inputs.test, positions, context)
+            self._attack(CpuLogits(inputs.model, context.device), inputs.test, positions, context)
             for positions in torch.arange(len(inputs.test)).split(context.batch_size)
         ]
         outcomes, images, distances = map(torch.cat, zip(*batches, strict=True))
@@ -47,8 +48,8 @@ class FastMinimumNorm:
         images, labels = test.inputs(positions), test.labels(positions)
         # One attack a batch, since it keeps the radii of the last one.
         attack = FMN(self.norm, self.steps, self.step_size)
-        loader = DataLoader(TensorDataset(images, labels), batch_size=len(images))
-        ((found, _),) = attack(model, loader, stream=True)
+        # A list, since a DataLoader draws from torch's global random state.
+        ((found, _),) = attack(model, [(images, labels)], stream=True)
         with torch.no_grad():
             is_wrong = model(images.to(context.device)).argmax(1) != labels
             is_adversarial = model(found.to(context.device)).argmax(1) != labels

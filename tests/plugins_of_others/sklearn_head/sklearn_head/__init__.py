@@ -26,7 +26,7 @@ def head(
         gamma: Of the kernel ``exp(-gamma |f - g|^2)``; by default 1 over the number of features.
         components: Number of random Fourier features of ``rbf``.
     """
-    from sklearn_head.head import SklearnHead
+    from sklearn_head.transfer import SklearnHead
 
     return SklearnHead(classifier, kernel, gamma, components)
 

@@ -12,17 +12,17 @@ from advtransfer.types import Context, Network, Shape, SourceCard, Weights
 class TimmModel:
     """A source."""
 
-    def __init__(self, name: str, file: Path, classes: int, shape: Shape) -> None:
-        self.name, self.file, self.classes, self.shape = name, file, classes, shape
+    def __init__(self, name: str, file: Path, outputs: int, shape: Shape) -> None:
+        self.name, self.file, self.outputs, self.shape = name, file, outputs, shape
 
     def card(self) -> SourceCard:
         """Return what is known before the weights are read."""
-        return SourceCard(self.name, "unknown", "unknown", self.shape, self.classes)
+        return SourceCard(self.name, "unknown", "unknown", self.shape, self.outputs)
 
     def network(self) -> Network:
         """Return the architecture, untrained, with timm's normalisation inside."""
         channels = self.shape[0]
-        model = timm.create_model(self.name, num_classes=self.classes, in_chans=channels)
+        model = timm.create_model(self.name, num_classes=self.outputs, in_chans=channels)
         mean, std = model.pretrained_cfg["mean"], model.pretrained_cfg["std"]
         if channels != len(mean):
             mean, std = [sum(mean) / len(mean)], [sum(std) / len(std)]
