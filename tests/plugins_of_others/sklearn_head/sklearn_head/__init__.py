@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from advtransfer.hookspecs import hookimpl
 from advtransfer.types import Factory, Transfer, component
-from annotated_types import Ge, Gt
+from annotated_types import Ge
 
 
 @component(needs=["source"], deterministic={"kernel": "linear"})
@@ -13,7 +13,6 @@ def head(
     *,
     classifier: Literal["logistic", "ridge", "svm"] = "logistic",
     kernel: Literal["linear", "rbf"] = "linear",
-    gamma: Annotated[float, Gt(0)] | None = None,
     components: Annotated[int, Ge(1)] = 256,
 ) -> Transfer:
     """A fitted classifier of scikit-learn as the head of the frozen source, with gradients.
@@ -22,13 +21,12 @@ def head(
 
     Args:
         classifier: ``LogisticRegression``, ``RidgeClassifier`` or ``LinearSVC``, with its defaults.
-        kernel: ``rbf`` puts ``RBFSampler`` before it (Rahimi and Recht, 2007).
-        gamma: Of the kernel ``exp(-gamma |f - g|^2)``; by default 1 over the number of features.
+        kernel: ``rbf`` puts ``RBFSampler`` before it (Rahimi and Recht, 2007): ``exp(-|f - g|^2 / F)`` of F features.
         components: Number of random Fourier features of ``rbf``.
     """
     from sklearn_head.transfer import SklearnHead
 
-    return SklearnHead(classifier, kernel, gamma, components)
+    return SklearnHead(classifier, kernel, components)
 
 
 @hookimpl

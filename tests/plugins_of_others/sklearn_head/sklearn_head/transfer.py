@@ -49,8 +49,8 @@ class SklearnModel(nn.Module):
 class SklearnHead:
     """A transfer method."""
 
-    def __init__(self, classifier, kernel, gamma, components):
-        self.classifier, self.gamma = classifier, gamma
+    def __init__(self, classifier, kernel, components):
+        self.classifier = classifier
         self.components = components if kernel == "rbf" else 0
 
     def model(self, *, source, adapter, target):
@@ -69,7 +69,7 @@ class SklearnHead:
         state = {"mean": scaler.mean_, "std": scaler.scale_}
         if self.components:
             seed = int(context.numpy("fourier").integers(2**31))
-            gamma = self.gamma or 1 / rows.shape[1]
+            gamma = 1 / rows.shape[1]
             sampler = RBFSampler(gamma=gamma, n_components=self.components, random_state=seed)
             rows = sampler.fit_transform(rows)
             state |= {"frequencies": sampler.random_weights_, "offsets": sampler.random_offset_}
