@@ -41,8 +41,7 @@ def modules_of_others() -> Iterator[None]:
         sys.path.remove(folder)
 
 
-# Any: a stranger's factory has no types that mypy could see here.
-def factory_of(module: str, name: str) -> Any:
+def factory_of(module: str, name: str) -> Any:  # noqa: ANN401  # Any: mypy sees no types of a stranger's
     return getattr(import_module(module), name)
 
 
@@ -188,7 +187,9 @@ def test_starting_point_loss_is_equation_4() -> None:
     model, images, labels = nn.Sequential(body, head), torch.rand(5, 4), torch.arange(5) % 2
     ((value, logits),) = loss(model, images, labels, torch.Generator())
     norm = sum(float(weight.detach().square().sum()) for weight in head.parameters())
-    expected = float(nn.functional.cross_entropy(logits, labels).detach()) + 0.3 * 15 * 0.25 + 0.1 * norm
+    expected = (
+        float(nn.functional.cross_entropy(logits, labels).detach()) + 0.3 * 15 * 0.25 + 0.1 * norm
+    )
 
     assert float(value.detach()) == pytest.approx(expected, rel=1e-5)
 
@@ -204,7 +205,9 @@ def count_code_lines(text: str) -> int:
     """Return the number of lines without blank ones, comments and docstrings."""
     tree = ast.parse(text)
     for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(
+            node
+        ):
             node.body = node.body[1:] or [ast.Pass()]
     positions: set[int] = set()
     for node in ast.walk(tree):

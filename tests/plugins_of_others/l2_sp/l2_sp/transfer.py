@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 
 import torch
+from torch import nn
+
 from advtransfer.toolkit.heads import with_head
 from advtransfer.toolkit.training import train as run_training
 from advtransfer.toolkit.training_config import Schedule, Sgd
 from advtransfer.types import Fitted
-from torch import nn
 
 
 class StartingPointLoss:

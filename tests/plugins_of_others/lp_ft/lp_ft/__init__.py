@@ -3,9 +3,10 @@
 from collections.abc import Iterable
 from typing import Annotated
 
+from annotated_types import Ge, Gt
+
 from advtransfer.hookspecs import hookimpl
 from advtransfer.types import Factory, Transfer, component
-from annotated_types import Ge, Gt
 
 
 @component(needs=["source"], example={"probe_epochs": 3, "epochs": 3})

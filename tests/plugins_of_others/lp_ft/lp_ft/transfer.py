@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass
 
+from torch import nn
+
 from advtransfer.toolkit.heads import with_head
 from advtransfer.toolkit.training import train as run_training
 from advtransfer.toolkit.training_config import Adam, Schedule
 from advtransfer.types import Fitted
-from torch import nn
 
 
 @dataclass(frozen=True)

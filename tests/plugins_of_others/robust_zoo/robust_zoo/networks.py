@@ -3,10 +3,11 @@
 from pathlib import Path
 
 import torch
+from torch import Tensor, nn
+
 from advtransfer.toolkit.network import BlockNetwork, Normalize
 from advtransfer.types import Context, SourceCard, Weights
 from robust_zoo import Entry
-from torch import Tensor, nn
 
 
 class Residual(nn.Module):

@@ -3,9 +3,10 @@
 from collections.abc import Iterable
 from typing import Annotated, Literal
 
+from annotated_types import Ge, Gt, Le
+
 from advtransfer.hookspecs import hookimpl
 from advtransfer.types import Evaluation, Factory, component
-from annotated_types import Ge, Gt, Le
 
 
 @component(needs=["model"], example={"eps": 0.2, "steps": 20})

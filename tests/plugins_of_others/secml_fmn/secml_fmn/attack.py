@@ -1,9 +1,10 @@
 """The evaluation: SecML-Torch finds the nearest adversarial images, their distances give the outcomes."""
 
 import torch
-from advtransfer.types import Context, EvaluationInputs, Examples, Measurement, Outcome
 from secmlt.adv.evasion.fmn import FMN
 from torch import Tensor, nn
+
+from advtransfer.types import Context, EvaluationInputs, Examples, Measurement, Outcome
 
 ORDERS = {"linf": float("inf"), "l2": 2.0}
 

@@ -3,9 +3,10 @@
 from collections.abc import Iterable
 from typing import Annotated, Literal
 
+from annotated_types import Ge
+
 from advtransfer.hookspecs import hookimpl
 from advtransfer.types import Factory, Transfer, component
-from annotated_types import Ge
 
 
 @component(needs=["source"], deterministic={"kernel": "linear"})

@@ -1,14 +1,15 @@
 """The transfer: logits ``W phi((f - mean) / std) + b`` with what scikit-learn fitted."""
 
 import torch
-from advtransfer.errors import Inapplicable
-from advtransfer.toolkit.heads import with_head
-from advtransfer.types import Fitted
 from sklearn.kernel_approximation import RBFSampler
 from sklearn.linear_model import LogisticRegression, RidgeClassifier
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 from torch import nn
+
+from advtransfer.errors import Inapplicable
+from advtransfer.toolkit.heads import with_head
+from advtransfer.types import Fitted
 
 # Without a random state, liblinear is seeded from numpy's global one; in the primal it draws nothing.
 CLASSIFIERS = {
@@ -25,13 +26,12 @@ class SklearnModel(nn.Module):
         super().__init__()
         self.adapter, self.source = adapter, headed.network
         features, outputs = headed.head.in_features, headed.head.out_features
-        self.register_buffer("mean", torch.zeros(features))
-        self.register_buffer("std", torch.ones(features))
+        shapes = {"mean": features, "std": features, "bias": outputs}
+        shapes["weight"] = (outputs, components or features)
         if components:
-            self.register_buffer("frequencies", torch.zeros(features, components))
-            self.register_buffer("offsets", torch.zeros(components))
-        self.register_buffer("weight", torch.zeros(outputs, components or features))
-        self.register_buffer("bias", torch.zeros(outputs))
+            shapes |= {"frequencies": (features, components), "offsets": components}
+        for name, shape in shapes.items():
+            self.register_buffer(name, torch.zeros(shape))
         self.components = components
 
     def features(self, images):

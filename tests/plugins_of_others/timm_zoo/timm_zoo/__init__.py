@@ -3,9 +3,10 @@
 from collections.abc import Iterable
 from typing import Annotated
 
+from annotated_types import Ge
+
 from advtransfer.hookspecs import hookimpl
 from advtransfer.types import Factory, File, Source
-from annotated_types import Ge
 
 
 def model(

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import timm
 import torch
+
 from advtransfer.toolkit.module_network import wrap_module
 from advtransfer.toolkit.network import Normalize
 from advtransfer.types import Context, Network, Shape, SourceCard, Weights
