@@ -74,6 +74,23 @@ def test_broken_plugin_is_named_by_its_rule_alone(module: str, rule: str) -> Non
     assert broken_rules(plugin_checks(host_of(module), "broken")) == [f"broken.{rule}"]
 
 
+def test_module_that_hides_a_factory_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "advtransfer_hidden"
+    package.mkdir()
+    text = (BROKEN.parent / "lp_ft" / "lp_ft" / "__init__.py").read_text()
+    (package / "__init__.py").write_text(text.replace("lp_ft.transfer", "advtransfer_hidden.other"))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    checks = plugin_checks(host_of("advtransfer_hidden"), "broken")[:2]
+    assert broken_rules(checks) == []
+
+    (package / "lp_ft.py").write_text("")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(CheckFailed, match=r"advtransfer_hidden\.lp_ft beside factories"):
+        checks[0]()
+
+
 def test_every_rule_has_a_component_that_breaks_it() -> None:
     checks = plugin_checks(host_of("advtransfer_broken"), "broken")
     rules = {check.id.partition(".")[2] for check in checks}

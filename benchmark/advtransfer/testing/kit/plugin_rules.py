@@ -8,6 +8,7 @@ from importlib.util import find_spec
 
 from advtransfer.host import Host
 from advtransfer.testing.kit.check import NotChecked, presupposed, require
+from advtransfer.types import Factory
 
 IMPORT_SECONDS = 60
 HEAVY_LIBRARIES = (
@@ -33,10 +34,25 @@ def registers(host: Host, plugin: str) -> None:
     """The host loads the plugin: its hooks exist, and its factories keep the contract.
 
     A factory is a named function with a docstring; its options are keyword-only and annotated with types
-    that a suite can express, and their defaults have these types.
+    that a suite can express, and their defaults have these types. No module of its package has its name.
     """
     components = host.load_plugin(plugin)
     require(bool(components), "no component", "at least one that a register hook returns")
+    modules = [_module_of_its_name(component.factory) for component in components.values()]
+    hiding = ", ".join(filter(None, modules))
+    expected = "modules of other names, since they hide the factories once they are imported"
+    require(not hiding, f"{hiding} beside factories of these names", expected)
+
+
+def _module_of_its_name(factory: Factory[object]) -> str | None:
+    """Return the module that takes a factory's place in its package when it is imported, or None.
+
+    Importing ``demo.ridge`` sets the attribute ``ridge`` of the package ``demo``, where the hook looks for the factory.
+    """
+    package = factory.__module__
+    name = f"{package}.{factory.__name__}"
+    is_package = hasattr(sys.modules.get(package), "__path__")
+    return name if is_package and find_spec(name) is not None else None
 
 
 def loads_lightly(host: Host, plugin: str) -> None:
