@@ -19,6 +19,7 @@ from advtransfer.host import Host
 from advtransfer.host.plugin import Plugin
 from advtransfer.testing.context import InMemoryContext
 from advtransfer.testing.data import toy
+from advtransfer.testing.kit import CheckFailed, plugin_checks
 from advtransfer.testing.kit.specimen import frozen_network
 from advtransfer.toolkit.datasets import ArrayDataset, all_positions
 from advtransfer.types import EvaluationInputs, File, Folder, Outcome
@@ -177,7 +178,7 @@ def test_starting_point_loss_is_equation_4() -> None:
     loss = import_module("l2_sp.transfer").StartingPointLoss([body], head, 0.6, 0.2)
     with torch.no_grad():
         for weight in body.parameters():
-            weight += 0.5
+            weight.add_(0.5)
     model, images, labels = nn.Sequential(body, head), torch.rand(5, 4), torch.arange(5) % 2
     ((value, logits),) = loss(model, images, labels, torch.Generator())
     norm = sum(weight.square().sum().item() for weight in head.parameters())
@@ -226,3 +227,24 @@ def test_one_plugin_name_in_two_distributions_is_named_with_both() -> None:
 
     with pytest.raises(PluginError, match=r"robust_zoo 1\.0, timm_zoo 1\.0"):
         Host(both).load_plugin("zoo")
+
+
+def test_tensor_option_and_torch_at_module_level_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = (HERE / "lp_ft" / "lp_ft" / "__init__.py").read_text()
+    wrong = text.replace("epochs: Annotated[int, Ge(0)] = 20", "epochs: torch.Tensor | None = None")
+    assert wrong != text
+    (tmp_path / "tensor_option.py").write_text(
+        wrong.replace("from typing import Annotated", "import torch\nfrom typing import Annotated")
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    host = Host([Plugin("wrong", "tensor_option", "wrong", "1.0")])
+
+    with pytest.raises(PluginError, match=r"plugin 'wrong': 'lp_ft'.* option 'epochs' .*Tensor"):
+        host.load_plugin("wrong")
+    loads_lightly = plugin_checks(
+        Host([Plugin("heavy", "advtransfer_heavy", "heavy", "1.0")]), "heavy"
+    )[1]
+    with pytest.raises(CheckFailed, match="torch imported with advtransfer_heavy"):
+        loads_lightly()
