@@ -19,6 +19,7 @@ from advtransfer.host import Host
 from advtransfer.host.plugin import Plugin
 from advtransfer.testing.context import InMemoryContext
 from advtransfer.testing.data import toy
+from advtransfer.testing.kit import CheckFailed, plugin_checks
 from advtransfer.testing.kit.specimen import frozen_network
 from advtransfer.toolkit.datasets import ArrayDataset, all_positions
 from advtransfer.types import EvaluationInputs, File, Folder, Outcome
@@ -131,24 +132,18 @@ def test_head_computes_what_scikit_learn_computes(
     classifier: str, kernel: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     transfer = import_module("sklearn_head.transfer")
-    fitted = []
-    build = transfer.CLASSIFIERS[classifier]
-    monkeypatch.setitem(
-        transfer.CLASSIFIERS, classifier, lambda: fitted.append(build()) or fitted[-1]
-    )
-    samplers = []
-    sampler = transfer.RBFSampler
-    monkeypatch.setattr(
-        transfer, "RBFSampler", lambda **keys: samplers.append(sampler(**keys)) or samplers[-1]
-    )
+    estimator = transfer.CLASSIFIERS[classifier]()
+    monkeypatch.setitem(transfer.CLASSIFIERS, classifier, lambda: estimator)
+    sampler = transfer.RBFSampler()
+    monkeypatch.setattr(transfer, "RBFSampler", lambda **options: sampler.set_params(**options))
     model, _ = fit_toy("sklearn_head", "head", classifier=classifier, kernel=kernel)
     samples = toy(classes=3, train=48, test=24, shape=(1, 8, 8)).part("test")
     images = samples.inputs(all_positions(samples)).requires_grad_(True)
     logits = model(images)
     rows = ((model.features(images) - model.mean) / model.std).detach().double().numpy()
-    for each in samplers:
-        rows = each.transform(rows)
-    expected = torch.as_tensor(fitted[0].decision_function(rows)).float()
+    if kernel == "rbf":
+        rows = sampler.transform(rows)
+    expected = torch.as_tensor(estimator.decision_function(rows)).float()
 
     torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-4)
     (gradient,) = torch.autograd.grad(logits.sum(0)[0], images)
@@ -183,15 +178,13 @@ def test_starting_point_loss_is_equation_4() -> None:
     loss = import_module("l2_sp.transfer").StartingPointLoss([body], head, 0.6, 0.2)
     with torch.no_grad():
         for weight in body.parameters():
-            weight += 0.5
+            weight.add_(0.5)
     model, images, labels = nn.Sequential(body, head), torch.rand(5, 4), torch.arange(5) % 2
     ((value, logits),) = loss(model, images, labels, torch.Generator())
-    norm = sum(float(weight.detach().square().sum()) for weight in head.parameters())
-    expected = (
-        float(nn.functional.cross_entropy(logits, labels).detach()) + 0.3 * 15 * 0.25 + 0.1 * norm
-    )
+    norm = sum(weight.square().sum().item() for weight in head.parameters())
+    entropy = nn.functional.cross_entropy(logits, labels).item()
 
-    assert float(value.detach()) == pytest.approx(expected, rel=1e-5)
+    assert value.item() == pytest.approx(entropy + 0.3 * 15 * 0.25 + 0.1 * norm, rel=1e-5)
 
 
 @pytest.mark.parametrize("module", MODULES)
@@ -234,3 +227,24 @@ def test_one_plugin_name_in_two_distributions_is_named_with_both() -> None:
 
     with pytest.raises(PluginError, match=r"robust_zoo 1\.0, timm_zoo 1\.0"):
         Host(both).load_plugin("zoo")
+
+
+def test_tensor_option_and_torch_at_module_level_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = (HERE / "lp_ft" / "lp_ft" / "__init__.py").read_text()
+    wrong = text.replace("epochs: Annotated[int, Ge(0)] = 20", "epochs: torch.Tensor | None = None")
+    assert wrong != text
+    (tmp_path / "tensor_option.py").write_text(
+        wrong.replace("from typing import Annotated", "import torch\nfrom typing import Annotated")
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    host = Host([Plugin("wrong", "tensor_option", "wrong", "1.0")])
+
+    with pytest.raises(PluginError, match=r"plugin 'wrong': 'lp_ft'.* option 'epochs' .*Tensor"):
+        host.load_plugin("wrong")
+    loads_lightly = plugin_checks(
+        Host([Plugin("heavy", "advtransfer_heavy", "heavy", "1.0")]), "heavy"
+    )[1]
+    with pytest.raises(CheckFailed, match="torch imported with advtransfer_heavy"):
+        loads_lightly()
