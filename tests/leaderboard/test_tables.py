@@ -229,6 +229,19 @@ def test_best_number_is_bold_only_if_no_interval_overlaps(bench: Bench) -> None:
     assert 1 == table.count("**.")
 
 
+def test_a_number_of_an_unranked_row_is_not_bold(bench: Bench) -> None:
+    bench.leaderboard["rank_by"] = "pgd.robust_accuracy"
+    for seed in range(3):
+        for name, accuracy in (("natural", 0.50), ("other", 0.49), ("robust", 0.80)):
+            bench.trial(name, seed, accuracy + 0.001 * seed, 0.3)
+    complete = bench.table()
+    trial = bench.trial("robust", 3, 0.80, 0.3)
+    del bench.records[trial["evaluations"]["pgd"][0]]
+
+    assert bench.row(complete, "robust")[3].startswith("**.801** [")
+    assert 0 == bench.table().count("**.")
+
+
 def test_unknown_outcomes_are_a_range_and_count_as_broken_in_the_ranking(bench: Bench) -> None:
     bench.leaderboard["rank_by"] = "pgd.robust_accuracy"
     for seed in range(2):

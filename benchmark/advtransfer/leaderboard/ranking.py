@@ -152,8 +152,8 @@ def rank_rows(
     scores = _sort_scores(cells, ranking)
     unlearned = {row: _unlearned_count(row, data) for row in rows}
     learned = {row: row_cells for row, row_cells in cells.items() if not unlearned[row]}
-    best = _best_cells(learned, shown)
     complete = {row: learned[row] for row in learned if _is_complete(row, cells, ranking)}
+    best = _best_cells(complete, shown)
     groups = _rank_groups(complete, ranking)
 
     def sort_key(row: LeaderboardRow) -> tuple[float, float, tuple[str, str, str]]:

@@ -158,8 +158,8 @@ def _ranking_text(ranking: Ranking) -> str:
     direction = "lower" if ranking.lowest_is_best else "higher"
     return (
         f"Rows are ranked by the mean of {inline_code(ranking.column.name)}; {direction} is better. Bold: in "
-        "this column the row whose only rank is 1, in others the highest share if its interval lies above "
-        "all others."
+        "this column the row whose only rank is 1, in others the highest share of a ranked row if its interval "
+        "lies above those of all other ranked rows."
     )
 
 
