@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +28,7 @@ from advtransfer.publication.challenge_checks import (
     check_challenges,
 )
 from advtransfer.publication.manifest import file_entries
+from advtransfer.publication.publish import Origin, publish_run
 from advtransfer.result import Run
 from advtransfer.result.challenges import (
     Challenge,
@@ -282,6 +284,31 @@ def test_a_challenge_is_no_part_of_a_submission(
     before = file_entries(case.folder)
     case.challenge(save_examples(tmp_path / "e.npz", attacked["keys"], attacked["inputs"]))
     assert file_entries(case.folder) == before
+
+
+def test_a_submission_that_is_published_again_keeps_its_challenges(
+    case: Case, attacked: Arrays, tmp_path: Path
+) -> None:
+    citation = tmp_path / "CITATION"
+    citation.write_text("A. Author: weak. 2026.")
+    origin = Origin("first", "A. Author", "CC-BY-4.0", citation)
+    folder = publish_run(Run(case.folder), tmp_path / "board", origin, found=True, pages=False)
+    case.challenge(save_examples(tmp_path / "e.npz", attacked["keys"], attacked["inputs"]))
+    (challenge,), _ = read_challenges(case.folder)
+    shutil.copytree(case.folder / "challenges", folder / "challenges", dirs_exist_ok=True)
+    other = rewrite(case, challenge, weights="0" * 64)
+    foreign = shutil.move(challenge_path(case.folder, other.id), tmp_path)
+    for path in (case.folder / "challenges").glob("*"):
+        path.unlink()
+
+    publish_run(Run(case.folder), tmp_path / "board", origin, pages=False)
+    assert [challenge] == read_challenges(folder)[0]
+
+    shutil.copy(foreign, folder / "challenges")
+    before = sorted(path.name for path in folder.rglob("*"))
+    with pytest.raises(BadInput, match="about other records"):
+        publish_run(Run(case.folder), tmp_path / "board", origin, pages=False)
+    assert before == sorted(path.name for path in folder.rglob("*"))
 
 
 def test_samples_that_are_wrong_without_attack_have_nothing_to_lose(
