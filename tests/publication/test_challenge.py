@@ -413,5 +413,10 @@ def test_false_challenges_are_faults(case: Case, attacked: Arrays, tmp_path: Pat
     save_examples(file, attacked["keys"], attacked["clean"])
     (fault,) = check_again(case).faults
     assert "as the challenge says" in fault.text
+    save_examples(file, attacked["keys"] + 10**6, attacked["inputs"])
+    changed = rewrite(case, changed, examples=file_sha256(file))
+    file = challenge_path(case.folder, changed.id).with_suffix(".npz")
+    (fault,) = check_again(case).faults
+    assert "keys" in fault.text
     file.rename(file.with_name("stray.npz"))
     assert record_texts(case)[0].startswith("found a file of no challenge")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from advtransfer.errors import AdvTransferError, BadInput, Problem
+from advtransfer.errors import AdvTransferError, BadInput, CacheError, Problem
 from advtransfer.files import file_sha256
 from advtransfer.host import Host
 from advtransfer.planning import Plan, Trial
@@ -16,7 +17,7 @@ from advtransfer.planning.nodes import SuiteIndex
 from advtransfer.publication.bundle_files import MAX_BUNDLE_FILE_BYTES, without_folder
 from advtransfer.publication.cells import Fault
 from advtransfer.publication.challenge import EXAMPLE_KINDS, MAX_EXAMPLE_BYTES, broken_positions
-from advtransfer.publication.example_checks import TestPartMissing, local_test_part
+from advtransfer.publication.example_checks import MissingTestPart, local_test_part
 from advtransfer.publication.examples import suite_index, test_nodes
 from advtransfer.publication.trusted_plugins import require_trusted
 from advtransfer.result import Run
@@ -101,6 +102,23 @@ def _record_differences(
     elif claimed_ball(result, challenge.metric, batteries) != Ball(challenge.norm, challenge.eps):
         found = f"the ball {challenge.norm} {challenge.eps:g}"
         yield f"found {found}; expected that of {challenge.metric}"
+
+
+def carry_challenges(published: Path, folder: Path, run: Run) -> list[Problem]:
+    """Copy the challenges of a published submission into `folder`, which replaces it.
+
+    Returns:
+        A problem for each challenge that is about other records than those of `run`.
+    """
+    if not (published / CHALLENGE_FOLDER).is_dir():
+        return []
+    records = {str(record["id"]): record for record in run.read_records()}
+    shutil.copytree(published / CHALLENGE_FOLDER, folder / CHALLENGE_FOLDER, dirs_exist_ok=True)
+    advice = "publish these records under another name: a challenge stays with what it is about"
+    return [
+        Problem(f"{fault.where}, which is about other records", "those of this run", advice)
+        for fault in challenge_record_faults(folder, records)
+    ]
 
 
 # --- by the examples ---
@@ -204,12 +222,12 @@ def _check_challenge(
     except _NotCheckedError as error:
         _add_unchecked(challenge, str(error), found, required=required)
         return
-    except BadInput as error:
-        texts = [f"found {each.found}; expected {each.expected}" for each in error.problems]
-        _add_unchecked(challenge, "; ".join(texts), found, required=required)
-        return
-    except AdvTransferError as error:
+    except CacheError as error:
         fault = without_folder(error, bundle.folder)
+    except AdvTransferError as error:  # of plugins that are not here, or not trusted
+        reason = _problem_text(error) if isinstance(error, BadInput) else str(error)
+        _add_unchecked(challenge, reason, found, required=required)
+        return
     if fault:
         found.faults.append(Fault(where, trial.name, fault))
         return
@@ -242,10 +260,13 @@ def _example_fault(
     test_node = test_nodes(bundle.index, trial)[challenge.result]
     try:
         test = local_test_part(bundle.host, test_node, bundle.records[challenge.result])
-    except TestPartMissing as error:
+    except MissingTestPart as error:
         raise _NotCheckedError(str(error)) from error
     ball = Ball(challenge.norm, challenge.eps)
-    broken = broken_positions(arrays, ball, test, metric=challenge.metric)
+    try:
+        broken = broken_positions(arrays, ball, test, metric=challenge.metric)
+    except BadInput as error:
+        return _problem_text(error)
     if missing := sorted(set(challenge.positions) - set(broken)):
         return (
             f"found no example in ball ({ball.norm} {ball.eps:g}) and box for {len(missing)} samples, such "
@@ -275,6 +296,11 @@ def _example_fault(
             f"of key {test.keys[missing[0]]}; expected none"
         )
     return None
+
+
+def _problem_text(error: BadInput) -> str:
+    """Return what was found and expected, without the next step, which is the challenger's."""
+    return "; ".join(f"found {each.found}; expected {each.expected}" for each in error.problems)
 
 
 def _add_unchecked(

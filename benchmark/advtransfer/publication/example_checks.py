@@ -124,7 +124,7 @@ def _check_trials(
             node = nodes[str(claim.record["id"])]
             try:
                 test = local_test_part(host, node, claim.record)
-            except TestPartMissing as error:
+            except MissingTestPart as error:
                 found.notes.append(f"examples not checked: {error}")
                 return
             found.files += 1
@@ -133,17 +133,15 @@ def _check_trials(
             found.given += len(read.positions) if read else 0
 
 
-class TestPartMissing(Exception):
+class MissingTestPart(Exception):
     """Why the test part behind a result is not at hand."""
-
-    __test__ = False  # No class of tests, though its name begins so.
 
 
 def local_test_part(host: Host, node: Node, record: RecordJson) -> Samples:
     """Return the test part of a result from the data on this machine.
 
     Raises:
-        TestPartMissing: The data are not here, or are other ones than the record names.
+        MissingTestPart: The data are not here, or are other ones than the record names.
     """
     from advtransfer.worker.object_builder import dataset_of, drawn_test_part, samples_digest
 
@@ -151,9 +149,9 @@ def local_test_part(host: Host, node: Node, record: RecordJson) -> Samples:
         test = drawn_test_part(dataset_of(host, cast("Node", node.inputs["data"])), node)
     except (AdvTransferError, OSError) as error:
         reason = str(error).splitlines()[0][:300]
-        raise TestPartMissing(f"data not at hand ({reason})") from error
+        raise MissingTestPart(f"data not at hand ({reason})") from error
     if samples_digest(test) != record["provenance"]["data"].get("test"):
-        raise TestPartMissing("other data here than the record names")
+        raise MissingTestPart("other data here than the record names")
     return test
 
 

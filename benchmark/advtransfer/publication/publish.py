@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,14 +27,13 @@ from advtransfer.publication.board import (
     recorded_facts,
     write_board,
 )
-from advtransfer.publication.challenge_checks import challenge_record_faults
+from advtransfer.publication.challenge_checks import carry_challenges
 from advtransfer.publication.external import Archive, move_to_archive, require_size
 from advtransfer.publication.in_memory import in_memory_problems
 from advtransfer.publication.manifest import MANIFEST_FILE, make_manifest, read_manifest
 from advtransfer.publication.pages import freeze_page, submission_of, write_pages
 from advtransfer.result import Run
 from advtransfer.result.bundle import write_bundle
-from advtransfer.result.challenges import CHALLENGE_FOLDER
 from advtransfer.result.machine_paths import machine_path_problems
 from advtransfer.result.run_folder import record_bytes
 from advtransfer.result.validation import path_without_links
@@ -142,7 +140,8 @@ def publish_run(
     temporary = temporary_path(folder)
     try:
         _write_submission(run, temporary, origin, target_board, archive, add_examples)
-        _keep_challenges(folder, temporary, run)
+        if problems := carry_challenges(folder, temporary, run):
+            raise BadInput(problems)
         _keep_manifest(folder, into, target_board.suite)
         if folder.exists():
             remove_atomic(folder)
@@ -158,25 +157,6 @@ def publish_run(
     if pages:
         rebuild_pages(into, warn=warn)
     return folder
-
-
-def _keep_challenges(folder: Path, temporary: Path, run: Run) -> None:
-    """Copy the challenges of the published submission of this name into the one that replaces it.
-
-    Raises:
-        BadInput: A challenge is about other records than the run's.
-    """
-    if not (folder / CHALLENGE_FOLDER).is_dir():
-        return
-    shutil.copytree(folder / CHALLENGE_FOLDER, temporary / CHALLENGE_FOLDER, dirs_exist_ok=True)
-    records = {str(record["id"]): record for record in run.read_records()}
-    advice = "publish these records under another name: a challenge stays with what it is about"
-    problems = [
-        Problem(f"{fault.where}, which is about other records", "those of this run", advice)
-        for fault in challenge_record_faults(temporary, records)
-    ]
-    if problems:
-        raise BadInput(problems)
 
 
 def rebuild_pages(into: Path, *, warn: Callable[[str], None] | None = None) -> list[Path]:
