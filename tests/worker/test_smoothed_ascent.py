@@ -12,7 +12,7 @@ from advtransfer.types import Check, Outcome, Samples
 from advtransfer.worker.verification import BatteryResult, ThreatModel, run_battery
 from advtransfer.worker.verification.ball import Ball
 from advtransfer.worker.verification.config import BATTERY_SIZES, NORMS, Norm
-from advtransfer.worker.verification.smoothed_ascent import gradient_coherence, smoothed_ascent
+from advtransfer.worker.verification.smoothed_ascent import compare_gradients, smoothed_ascent
 
 CPU = torch.device("cpu")
 PIXELS, IMAGES = 16, 60
@@ -66,12 +66,13 @@ def test_gradients_of_a_plane_agree_and_those_of_a_ripple_do_not(norm: Norm) -> 
     positions = torch.arange(IMAGES)
     inputs, labels = test.inputs(positions), test.labels(positions)
     ball = Ball(ThreatModel(norm, RADII[norm]), (0.0, 1.0))
-    smooth, others = gradient_coherence(plane, inputs, labels, keys=KEYS, ball=ball)
-    rippled, _ = gradient_coherence(Rippled(plane, 1.0), inputs, labels, keys=KEYS, ball=ball)
+    smooth = compare_gradients(plane, inputs, labels, keys=KEYS, ball=ball)
+    rippled = compare_gradients(Rippled(plane, 1.0), inputs, labels, keys=KEYS, ball=ball)
 
-    assert torch.allclose(smooth, torch.ones(IMAGES), atol=1e-5)
-    assert torch.equal(others, 1 - labels[:, None])
-    assert (rippled < 0.9).double().mean() > 0.9
+    assert torch.allclose(smooth.coherence, torch.ones(IMAGES), atol=1e-5)
+    assert torch.allclose(smooth.agreement, torch.ones(IMAGES), atol=1e-5)
+    assert torch.equal(smooth.classes, 1 - labels[:, None])
+    assert (rippled.coherence < 0.9).double().mean() > 0.9
 
 
 @pytest.mark.parametrize("norm", NORMS)

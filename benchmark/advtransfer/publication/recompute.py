@@ -51,7 +51,7 @@ SUSPICIOUS_ABOVE_ZERO = frozenset({"claims", "stochastic", "batch", "finite"})
 SHARE_CHECKS = frozenset({"gradients", "derivatives", "continuity"})
 """Checks of a share of bad samples, with a second limit above which they fail."""
 
-MASKING_CHECKS = ("noise", "single_step", "transferred", "smoothed")
+MASKING_CHECKS = ("noise", "single_step", "transferred", "smoothed", "rounded")
 """Checks of a battery whose value follows from its outcomes, with those of its ascent."""
 
 LIMITS: Mapping[str, float] = {

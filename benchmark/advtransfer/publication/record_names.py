@@ -26,7 +26,7 @@ MODEL_CHECKS = frozenset({"box", "eval_mode", "stochastic", "batch", "logits"})
 ATTACK_CHECKS = frozenset(
     {
         *("finite", "gradients", "saturation", "derivatives", "continuity", "huge_eps"),
-        *("noise", "single_step", "transferred", "smoothed"),
+        *("noise", "single_step", "transferred", "smoothed", "rounded"),
     }
 )
 """Checks of a battery of today's version that had a correct image to attack."""

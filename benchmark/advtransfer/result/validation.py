@@ -80,6 +80,7 @@ NEVER_PASSES_ABOVE_LIMIT = frozenset(
         "single_step",
         "transferred",
         "smoothed",
+        "rounded",
         "finished",
         "huge_eps",
         # Of batteries before version 3:

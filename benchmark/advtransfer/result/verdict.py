@@ -26,6 +26,7 @@ BATTERY_CHECKS = frozenset(
     {
         *("finished", "eps_zero", "missed", "noise", "single_step", "transferred"),
         "smoothed",
+        "rounded",
         *("box", "eval_mode", "stochastic", "batch", "logits", "finite", "gradients", "saturation"),
         *("derivatives", "continuity", "huge_eps"),
         # Of batteries before version 3:

@@ -176,6 +176,27 @@ class RaisingDetector(AttackDetector):
         return logits
 
 
+class RememberingDetector(AttackDetector):
+    """A model that answers what looks attacked with the class of the nearest image it remembers."""
+
+    images: Tensor
+    labels: Tensor
+
+    def __init__(self, model: nn.Module, share: float, images: Tensor, labels: Tensor) -> None:
+        super().__init__(model, share)
+        self.register_buffer("images", images.flatten(1))
+        self.register_buffer("labels", labels)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return the logits, or the negative squared distance to each class."""
+        logits: Tensor = self.model(inputs)
+        distances = (inputs.flatten(1)[:, None] - self.images.to(inputs)).square().sum(2)
+        classes = torch.arange(logits.shape[1], device=inputs.device)
+        is_other = self.labels[None] != classes[:, None]
+        nearest = distances[:, None].masked_fill(is_other, torch.inf).amin(2)
+        return torch.where(self.looks_attacked(inputs)[:, None], -nearest, logits)
+
+
 class RescaledInput(nn.Module):
     """A model that expects its pixels in another range than [0, 1]."""
 
@@ -247,6 +268,14 @@ def _ripple_logits(subject: Subject, strength: float) -> Subject:
     return replace(subject, model=RippledLogits(subject.model, directions, strength).eval())
 
 
+def _remember_images(subject: Subject, strength: float) -> Subject:
+    """Return the network with a detector that knows the images; `strength` is the share it admits."""
+    positions = all_positions(subject.test)
+    images, labels = subject.test.inputs(positions), subject.test.labels(positions)
+    model = RememberingDetector(subject.model, strength, images, labels)
+    return replace(subject, model=model.eval())
+
+
 def _add_winners_take_all(subject: Subject, strength: float) -> Subject:
     """Return a fine-tuned copy of the network with `WinnersTakeAll` after every activation."""
     model = copy.deepcopy(subject.model)
@@ -312,6 +341,9 @@ CANARIES: Mapping[str, Canary] = {
     ),
     "raising detector": Canary(
         _wrap_model(RaisingDetector), (0, 0.1, 0.3), "raises on what looks attacked"
+    ),
+    "remembering detector": Canary(
+        _remember_images, (0,), "answers what looks attacked from memory"
     ),
     "batch statistics": Canary(
         _wrap_model(BatchStatistics), (1, 0.3, 0.1), "normalises by the batch at hand"

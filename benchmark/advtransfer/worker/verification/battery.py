@@ -46,6 +46,7 @@ MASKING_TEXTS = {
     "single_step": "the same of one step along the gradient of cross-entropy",
     "transferred": "the same of examples made against the source",
     "smoothed": "the same of an ascent along smoothed gradients, on what all others left",
+    "rounded": "the same of an ascent on the levels of the data, on what all others left",
 }
 """Texts of the checks that compare another attack with the battery's targeted ascent, by its name."""
 
@@ -154,7 +155,7 @@ def _run_attacks(
     attacks.attack_by_targeted_ascent()
     if transferred is not None:
         attacks.attack_by_transfer(transferred)
-    attacks.attack_by_smoothed_ascent()
+    attacks.attack_where_gradients_change()
     # Finite differences in float64 are slow, so only the first correct samples are used.
     rows = attacks.correct.nonzero().flatten()[: attacks.battery_config.derivative_samples]
     batch = attacks.batch[rows]

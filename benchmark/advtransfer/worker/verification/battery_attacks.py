@@ -26,9 +26,10 @@ from advtransfer.worker.verification.ascent import (
 from advtransfer.worker.verification.ball import Ball
 from advtransfer.worker.verification.config import BatteryConfig
 from advtransfer.worker.verification.examples import legal_examples
+from advtransfer.worker.verification.rounded_ascent import data_levels, rounded_ascent
 from advtransfer.worker.verification.smoothed_ascent import (
     LEAST_COHERENCE,
-    gradient_coherence,
+    compare_gradients,
     smoothed_ascent,
 )
 from advtransfer.worker.verification.sparse_ascent import sparse_ascent
@@ -41,7 +42,7 @@ No outcome depends on it.
 
 
 SMOOTHED_STEP_SCALES = (1.0, 0.5)
-"""Factors of the step lengths of smoothed ascents.
+"""Factors of the step lengths of smoothed and rounded ascents.
 
 Long steps got through more ripples of high frequency, short ones through distorted inputs.
 """
@@ -217,33 +218,36 @@ class BatteryAttacks:
         self._start_outcomes("transferred")
         self._break_samples("transferred", rows, moved, misclassified)
 
-    def attack_by_smoothed_ascent(self) -> None:
-        """Ascend smoothed margins, of the samples that all attacks so far left.
+    def attack_where_gradients_change(self) -> None:
+        """Ascend smoothed margins, and rounded points, of the samples that all attacks so far left.
 
         Only samples whose gradients change from point to point are attacked: elsewhere the targeted
         ascent has followed the same direction already, and an honest model costs a few gradients more.
         """
         left = torch.stack([values == Outcome.ROBUST for values in self.outcomes.values()]).all(0)
         self._start_outcomes("smoothed")
-        points_per_sample = (
-            self.battery_config.smoothed_draws * self.battery_config.smoothed_targets
-        )
+        self._start_outcomes("rounded")
+        config = self.battery_config
+        points_per_sample = config.smoothed_draws * config.smoothed_targets
         values_per_sample = points_per_sample * math.prod(self.batch.input_shape)
         block_size = max(1, NOISE_BLOCK_VALUES // values_per_sample)
         rows_left = left.nonzero().flatten()
+        levels = data_levels(self.batch.inputs, self.ball.bounds) if len(rows_left) else None
         # `torch.split` gives one empty block of no rows.
         for rows in torch.split(rows_left, block_size) if len(rows_left) else ():
-            self._ascend_smoothed(rows)
+            samples = self.batch[rows]
+            nearby = compare_gradients(
+                self.model, samples.inputs, samples.labels, keys=samples.keys, ball=self.ball
+            )
+            classes = nearby.classes[:, : config.smoothed_targets]
+            is_incoherent = nearby.coherence < LEAST_COHERENCE
+            self._ascend_smoothed(rows[is_incoherent], classes[is_incoherent])
+            is_contrary = nearby.agreement < LEAST_COHERENCE
+            self._ascend_rounded(rows[is_contrary], classes[is_contrary], levels)
 
-    def _ascend_smoothed(self, rows: Tensor) -> None:
+    def _ascend_smoothed(self, rows: Tensor, classes: Tensor) -> None:
         """Ascend the smoothed margins of some samples, each until a point breaks it."""
         config = self.battery_config
-        samples = self.batch[rows]
-        coherence, classes = gradient_coherence(
-            self.model, samples.inputs, samples.labels, keys=samples.keys, ball=self.ball
-        )
-        is_incoherent = coherence < LEAST_COHERENCE
-        rows, classes = rows[is_incoherent], classes[is_incoherent, : config.smoothed_targets]
         for scale in SMOOTHED_STEP_SCALES:
             unbroken = self._unbroken("smoothed", rows)
             if not unbroken.any():
@@ -264,6 +268,26 @@ class BatteryAttacks:
                 what=f"smoothed by {scale}",
             )
             self._break_samples("smoothed", aimed, points, broken)
+
+    def _ascend_rounded(self, rows: Tensor, classes: Tensor, levels: int | None) -> None:
+        """Ascend the margins of some samples on the data's levels, each until a point breaks it."""
+        for scale in SMOOTHED_STEP_SCALES:
+            unbroken = self._unbroken("rounded", rows)
+            if not unbroken.any():
+                return
+            aimed = rows[unbroken].repeat_interleave(classes.shape[1])
+            samples = self.batch[aimed]
+            points, broken = rounded_ascent(
+                self.model,
+                samples.inputs,
+                samples.labels,
+                classes[unbroken].flatten(),
+                ball=self.ball,
+                levels=levels,
+                steps=self.battery_config.smoothed_steps,
+                scale=scale,
+            )
+            self._break_samples("rounded", aimed, points, broken)
 
     def missed_by_ascent(self, name: str) -> Tensor:
         """Return the samples that this attack broke and the targeted ascent did not, ``(B,)`` bool."""

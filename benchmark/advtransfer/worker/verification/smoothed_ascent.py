@@ -10,6 +10,7 @@ transformation").
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -31,26 +32,39 @@ LEAST_COHERENCE = 0.9
 """Least mean cosine between the gradients of random points nearby that an ascent can follow.
 
 Measured on the digits: none of 1,790 images (with a network and a norm) of honest networks is below
-it, and most images of networks with ripples that an ascent did not get through are.
+it, and most images of networks with ripples that an ascent did not get through are. The same limit
+holds for their agreement with the gradient at the image.
 """
 
 
-def gradient_coherence(
+@dataclass(frozen=True, slots=True)
+class NearbyGradients:
+    """Gradients of one margin at an image and at random points near it.
+
+    Args:
+        coherence: Mean cosine between those at random points, ``(B,)``; 1 where all are zero and
+            there is nothing to follow.
+        agreement: Cosine between their sum and the one at the image, ``(B,)``; 1 where either is zero.
+        classes: Classes but the label, that of the largest logit first, ``(B, K - 1)``.
+    """
+
+    coherence: Tensor
+    agreement: Tensor
+    classes: Tensor
+
+
+def compare_gradients(
     model: nn.Module,
     inputs: Tensor,
     labels: Tensor,
     *,
     keys: Sequence[int],
     ball: Ball,
-) -> tuple[Tensor, Tensor]:
-    """Compare the gradients of one margin at random points near each image.
+) -> NearbyGradients:
+    """Compare the gradients of one margin at each image and at random points near it.
 
     It is the margin of one class, that of the largest logit at the image: where two classes are
     equally near, the gradient of the largest margin changes in honest models too.
-
-    Returns:
-        Their mean cosine ``(B,)``, 1 where all are zero and there is nothing to follow, and the
-        classes ``(B, K - 1)`` but the label, that of the largest logit first.
     """
     draws = COHERENCE_DRAWS
     logits = logits_of(model, inputs)
@@ -65,8 +79,13 @@ def gradient_coherence(
     # The squared length of a sum of unit vectors is their number and twice the cosines of all pairs.
     squared_length = directions.flatten(1).square().sum(1)
     cosine = (squared_length - draws) / (draws * (draws - 1))
-    cosine = torch.where(squared_length == 0, 1.0, cosine)
-    return cosine, order[:, :-1]
+    coherence = torch.where(squared_length == 0, 1.0, cosine)
+    _, gradient = logits_and_gradient(model, inputs, classes, targeted_margin_loss)
+    at_image, nearby = (steepest_direction(each, "l2") for each in (gradient, directions))
+    product = (at_image * nearby).flatten(1).sum(1)
+    has_both = (at_image != 0).flatten(1).any(1) & (squared_length != 0)
+    agreement = torch.where(has_both, product, 1.0)
+    return NearbyGradients(coherence, agreement, order[:, :-1])
 
 
 def smoothed_ascent(
