@@ -127,7 +127,7 @@ def test_a_suite_whose_files_are_not_here_names_each_and_the_next_step(
     (tmp_path / "suite.yaml").write_text(FOREIGN_FILES)
     faults = cast("list[Fault]", plan_bundle(tmp_path, host))
 
-    assert ["suite.yaml:6:11", "suite.yaml:11:38", "suite.yaml"] == [each.where for each in faults]
+    assert ["suite.yaml:6:11", "suite.yaml:11:58", "suite.yaml"] == [each.where for each in faults]
     for fault, file in zip(faults, ("weights/mine.pt", "images"), strict=False):
         assert fault.text.startswith(f"found '{file}', which is not on this machine; expected a f")
         assert "put it under this path into the folder ADVTRANSFER_DATA" in fault.text
