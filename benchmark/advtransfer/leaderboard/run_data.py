@@ -12,11 +12,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 from advtransfer.leaderboard.questions_config import metric_stems, read_questions
-from advtransfer.leaderboard.result_data import UNREAD_VERDICT, Metric, ResultData, read_result
+from advtransfer.leaderboard.result_data import Metric, ResultData, read_result
+from advtransfer.leaderboard.second_process import compute_beside
 from advtransfer.leaderboard.source_data import SourceData, read_source
 from advtransfer.leaderboard.validation import FitCurves, training_curves, validation_metrics
 from advtransfer.planning import Plan, Trial
@@ -25,8 +27,9 @@ from advtransfer.result.battery_index import BatteryIndex
 from advtransfer.result.challenges import Challenge, fold_challenges
 from advtransfer.result.comparison import JudgedResult, judge_result
 from advtransfer.result.evidence import FoldedResult, Probe, unlearned_reason
+from advtransfer.result.outcomes import SampleOutcomes
 from advtransfer.result.verdict import Verdict, verdict_from_checks
-from advtransfer.result.worst_case import WorstResult, worst_results
+from advtransfer.result.worst_case import worst_results
 from advtransfer.suite.figure_settings import requested_curves
 from advtransfer.types import Json
 from advtransfer.types.in_memory import CANNOT_BE_REBUILT
@@ -249,63 +252,121 @@ def gather_run_data(run: RunRecords, *, keep_checks: bool = False) -> RunData:
     return data
 
 
+class _WorstNumbers(NamedTuple):
+    """The worst over all attacks of a trial in one norm, as a page needs it."""
+
+    metrics: Mapping[str, Metric]
+    verdict: Verdict
+    sample_outcomes: Mapping[str, SampleOutcomes]
+
+
+class _FoldedTrials(NamedTuple):
+    """The results of some trials after the fold.
+
+    Attributes:
+        results: By record id.
+        worst: By trial, and label of `WORST_LABELS`.
+        attacked: Evaluation labels with an attack, by label of `WORST_LABELS`.
+    """
+
+    results: dict[str, ResultData]
+    worst: dict[str, dict[str, _WorstNumbers]]
+    attacked: dict[str, set[str]]
+
+
 def _fold_results(
     data: RunData,
-    evidence: Mapping[str, JsonObject],
+    evidence: dict[str, JsonObject],
     batteries: BatteryIndex,
     *,
     keep_checks: bool,
 ) -> None:
-    """Fold all results with the batteries, once every record is read.
-
-    Trial by trial, since what a fold keeps for the worst over a trial's attacks takes much memory.
-    """
-    worst_by_trial: dict[str, dict[str, WorstResult]] = {}
+    """Fold all results with the batteries, once every record is read."""
+    fold = partial(_fold_trials, data, evidence, batteries, keep_checks=keep_checks)
+    trials = data.plan.trials
+    # This process also reads what the other one sends, and so takes the larger part.
+    first_part = round(0.55 * len(trials))
+    fold_rest = compute_beside(partial(fold, trials[first_part:]), trials=len(trials))
+    parts = [fold(trials[:first_part]), fold_rest()]
+    worst_by_trial: dict[str, dict[str, _WorstNumbers]] = {}
     attacked: dict[str, set[str]] = {label: set() for label in WORST_LABELS.values()}
-    for trial in data.plan.trials:
-        judged: dict[str, JudgedResult] = {}
-        results: list[JudgedResult] = []
-        for label, ids in trial.evaluations.items():
-            for id in ids:
-                if id in evidence and id not in judged:
-                    judged[id] = judge_result(evidence[id], batteries)
-                    _add_judged(data, id, judged[id], keep_checks=keep_checks)
-                if id in judged:
-                    results.append(judged[id])
-                    for ball in judged[id].folded.balls.values():
-                        if ball.norm in WORST_LABELS:
-                            attacked[WORST_LABELS[ball.norm]].add(label)
-        worst_by_trial[trial.id] = worst_results(results, batteries)
+    for part in parts:
+        data.results.update(part.results)
+        worst_by_trial.update(part.worst)
+        for worst_label, labels in part.attacked.items():
+            attacked[worst_label] |= labels
     for label, metrics in data.metrics.items():
         claims = {name for name in metrics if name.startswith(CLAIM_PREFIX)}
         if claims:
             data.derived_metrics[label] = set(map(attack_name, claims))
-    for trial in data.plan.trials:
+    for trial in trials:
         for worst_label, worst in worst_by_trial[trial.id].items():
             labels = attacked[worst_label] & trial.evaluations.keys()
             needed = [id for label in labels for id in trial.evaluations[label]]
             # The worst over fewer attacks could not be compared with other trials.
             if any(id not in data.results for id in needed):
                 continue
+            test_id = data.results[needed[0]].test_id
             data.worst[trial.id, worst_label] = ResultData(
                 "",
-                _folded_metrics({}, worst.folded),
+                worst.metrics,
                 worst.verdict,
-                test_id=data.results[needed[0]].test_id,
-                sample_outcomes=worst.folded.outcomes,
+                test_id=test_id,
+                sample_outcomes=worst.sample_outcomes,
             )
-            data.derived_metrics.setdefault(worst_label, set()).update(worst.folded.outcomes)
+            data.derived_metrics.setdefault(worst_label, set()).update(worst.sample_outcomes)
 
 
-def _add_judged(data: RunData, id: str, judged: JudgedResult, *, keep_checks: bool) -> None:
-    """Put the numbers of a result after the fold in place of the recorded ones."""
+def _fold_trials(
+    data: RunData,
+    evidence: dict[str, JsonObject],
+    batteries: BatteryIndex,
+    trials: Sequence[Trial],
+    *,
+    keep_checks: bool,
+) -> _FoldedTrials:
+    """Return the folded results of some trials, and drop the evidence behind them.
+
+    Trial by trial, since what a fold keeps for the worst over a trial's attacks takes much memory.
+    """
+    trial_counts = Counter(
+        id for trial in data.plan.trials for ids in trial.evaluations.values() for id in set(ids)
+    )
+    folded = _FoldedTrials({}, {}, {label: set() for label in WORST_LABELS.values()})
+    for trial in trials:
+        judged: dict[str, JudgedResult] = {}
+        results: list[JudgedResult] = []
+        for label, ids in trial.evaluations.items():
+            for id in ids:
+                if id in evidence and id not in judged:
+                    is_shared = trial_counts[id] > 1
+                    record = evidence[id] if is_shared else evidence.pop(id)
+                    judged[id] = judge_result(record, batteries)
+                    # A result of several trials is folded once for a page.
+                    if id not in folded.results:
+                        folded.results[id] = _judged_data(
+                            data.results[id], judged[id], keep_checks=keep_checks
+                        )
+                if id in judged:
+                    results.append(judged[id])
+                    for ball in judged[id].folded.balls.values():
+                        if ball.norm in WORST_LABELS:
+                            folded.attacked[WORST_LABELS[ball.norm]].add(label)
+        folded.worst[trial.id] = {
+            worst_label: _WorstNumbers(
+                _folded_metrics({}, worst.folded), worst.verdict, worst.folded.outcomes
+            )
+            for worst_label, worst in worst_results(results, batteries).items()
+        }
+    return folded
+
+
+def _judged_data(read: ResultData, judged: JudgedResult, *, keep_checks: bool) -> ResultData:
+    """Return a result with the numbers after the fold in place of the recorded ones."""
     record, folded, checks = judged
-    read = data.results[id]
-    if read.verdict is not UNREAD_VERDICT:
-        return  # folded already, with another trial that has it
     # Not by `replace`, which takes many times as long.
-    data.results[id] = ResultData(
-        id,
+    return ResultData(
+        read.id,
         _folded_metrics(read.metrics, folded),
         verdict_from_checks(checks),
         test_id=read.test_id,

@@ -17,7 +17,7 @@ from typing import TypeVar
 
 Value = TypeVar("Value")
 
-LARGE_TRIALS = 4_000
+LARGE_TRIALS = 3_000
 """Number of trials from which a page is made by two processes: it takes some 10 seconds in one."""
 
 
