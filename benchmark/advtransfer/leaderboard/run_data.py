@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
@@ -223,7 +223,8 @@ def gather_run_data(run: RunRecords, *, keep_checks: bool = False) -> RunData:
         subfolders=run.subfolders,
     )
     batteries = BatteryIndex(())
-    evidence: dict[str, JsonObject] = {}
+    evidence: dict[str, dict[str, Any]] = {}  # Any: as in JsonObject
+    shared_checks: dict[tuple[object, ...], JsonObject] = {}
     weights: dict[str, str] = {}
     for record in run.records:
         id = str(record["id"])
@@ -237,6 +238,11 @@ def gather_run_data(run: RunRecords, *, keep_checks: bool = False) -> RunData:
             root = None if run.root is None else run.root / run.subfolders.get(id, "")
             data.results[id] = read_result(record, stems=asked_stems[label], root=root)
             evidence[id] = {name: record[name] for name in FOLDED_FIELDS if name in record}
+            # Most checks are equal to those of other results, and take most of a record's memory.
+            evidence[id]["checks"] = [
+                shared_checks.setdefault(tuple(check.values()), check)
+                for check in record.get("checks") or ()
+            ]
         elif id in trial_by_fit or id in plan.sources:
             _add_record(data, id, record, label=None)
             weights[id] = str(_as_mapping(record.get("weights")).get("digest"))
@@ -276,7 +282,7 @@ class _FoldedTrials(NamedTuple):
 
 def _fold_results(
     data: RunData,
-    evidence: dict[str, JsonObject],
+    evidence: dict[str, dict[str, Any]],  # Any: as in JsonObject
     batteries: BatteryIndex,
     *,
     keep_checks: bool,
@@ -319,7 +325,7 @@ def _fold_results(
 
 def _fold_trials(
     data: RunData,
-    evidence: dict[str, JsonObject],
+    evidence: dict[str, dict[str, Any]],  # Any: as in JsonObject
     batteries: BatteryIndex,
     trials: Sequence[Trial],
     *,
@@ -422,7 +428,7 @@ def _add_record(data: RunData, id: str, record: JsonObject, *, label: str | None
     if isinstance(started, int | float) and 0 < started < LATEST_TIME:
         data.started.append(started)
     provenance = record.get("provenance", {})
-    environment = RecordEnvironment(
+    environment = _environment_of(
         provenance.get("environment", ""),
         provenance.get("device", ""),
         provenance.get("threads", 0),
@@ -430,6 +436,14 @@ def _add_record(data: RunData, id: str, record: JsonObject, *, label: str | None
     )
     data.environment_counts[environment] += 1
     data.environment_by_id[id] = environment
+
+
+@lru_cache(maxsize=64, typed=True)
+def _environment_of(
+    environment: str, device: str, threads: int, precision: str
+) -> RecordEnvironment:
+    """Return an environment as one object for all its records, which are many."""
+    return RecordEnvironment(environment, device, threads, precision)
 
 
 def _add_fit(data: RunData, id: str, record: JsonObject) -> None:

@@ -110,7 +110,13 @@ def _outcomes_of_bits(bits: int, of: int) -> SampleOutcomes:
     high = bits >> 1 & samples
     # The values of `Outcome`: 1 is broken, 2 is wrong, and 3, with both bits, unknown.
     unknown = low & high
-    return SampleOutcomes(low ^ unknown, high ^ unknown, unknown, of)
+    return SampleOutcomes(low ^ unknown, _shared_set(high ^ unknown), unknown, of)
+
+
+@lru_cache(maxsize=32)
+def _shared_set(samples: SampleSet) -> SampleSet:
+    """Return one object for equal sets: all attacks on a model find the same samples wrong without attack."""
+    return samples
 
 
 @lru_cache(maxsize=64)
