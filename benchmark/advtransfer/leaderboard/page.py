@@ -15,12 +15,10 @@ from advtransfer.errors import BadInput, Problem
 from advtransfer.leaderboard.answer import Answer, suite_answer
 from advtransfer.leaderboard.best_rows import best_row_text, best_rows_section, find_best_rows
 from advtransfer.leaderboard.caveats import (
-    drop_unanswerable,
     in_memory_section,
     incomplete_section,
     leakage_section,
     skipped_section,
-    unanswerable_section,
     unchecked_section,
     unranked_section,
 )
@@ -34,6 +32,7 @@ from advtransfer.leaderboard.markdown import (
     join_parts,
     link_text,
 )
+from advtransfer.leaderboard.page_settings import drop_unanswerable, unanswerable_section
 from advtransfer.leaderboard.pareto_section import pareto_section
 from advtransfer.leaderboard.plugin_figures import plugin_figures_section
 from advtransfer.leaderboard.questions_coefficients import answer_questions

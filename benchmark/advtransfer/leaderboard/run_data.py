@@ -10,26 +10,22 @@ import gc
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import lru_cache, partial
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 from advtransfer.leaderboard.questions_config import metric_stems, read_questions
 from advtransfer.leaderboard.result_data import Metric, ResultData, read_result
-from advtransfer.leaderboard.second_process import compute_beside
+from advtransfer.leaderboard.result_folding import fold_results
 from advtransfer.leaderboard.source_data import SourceData, read_source
 from advtransfer.leaderboard.validation import FitCurves, training_curves, validation_metrics
 from advtransfer.planning import Plan, Trial
 from advtransfer.planning.status import Attempt, TrialStatus, trial_status
 from advtransfer.result.battery_index import BatteryIndex
 from advtransfer.result.challenges import Challenge, fold_challenges
-from advtransfer.result.comparison import JudgedResult, judge_result
-from advtransfer.result.evidence import FoldedResult, Probe, unlearned_reason
-from advtransfer.result.outcomes import SampleOutcomes
-from advtransfer.result.verdict import Verdict, verdict_from_checks
-from advtransfer.result.worst_case import worst_results
+from advtransfer.result.verdict import Verdict
 from advtransfer.suite.figure_settings import requested_curves
 from advtransfer.types import Json
 from advtransfer.types.in_memory import CANNOT_BE_REBUILT
@@ -37,7 +33,6 @@ from advtransfer.types.metric_names import (
     CLAIM_PREFIX,
     RESERVED_LABELS,
     VALIDATION_LABEL,
-    WORST_LABELS,
     attack_name,
 )
 
@@ -223,7 +218,7 @@ def gather_run_data(run: RunRecords, *, keep_checks: bool = False) -> RunData:
         subfolders=run.subfolders,
     )
     batteries = BatteryIndex(())
-    evidence: dict[str, dict[str, Any]] = {}  # Any: as in JsonObject
+    evidence: dict[str, JsonObject] = {}
     shared_checks: dict[tuple[object, ...], JsonObject] = {}
     weights: dict[str, str] = {}
     for record in run.records:
@@ -237,12 +232,13 @@ def gather_run_data(run: RunRecords, *, keep_checks: bool = False) -> RunData:
             _add_record(data, id, record, label=label)
             root = None if run.root is None else run.root / run.subfolders.get(id, "")
             data.results[id] = read_result(record, stems=asked_stems[label], root=root)
-            evidence[id] = {name: record[name] for name in FOLDED_FIELDS if name in record}
+            fields = {name: record[name] for name in FOLDED_FIELDS if name in record}
             # Most checks are equal to those of other results, and take most of a record's memory.
-            evidence[id]["checks"] = [
+            fields["checks"] = [
                 shared_checks.setdefault(tuple(check.values()), check)
                 for check in record.get("checks") or ()
             ]
+            evidence[id] = fields
         elif id in trial_by_fit or id in plan.sources:
             _add_record(data, id, record, label=None)
             weights[id] = str(_as_mapping(record.get("weights")).get("digest"))
@@ -254,150 +250,16 @@ def gather_run_data(run: RunRecords, *, keep_checks: bool = False) -> RunData:
         if not data.has_record(id):
             data.attempts[id] = Attempt(str(attempt.get("status")), str(attempt["reason"]))
     data.challenges.extend(fold_challenges(run.challenges, batteries, weights=weights))
-    _fold_results(data, evidence, batteries, keep_checks=keep_checks)
-    return data
-
-
-class _WorstNumbers(NamedTuple):
-    """The worst over all attacks of a trial in one norm, as a page needs it."""
-
-    metrics: Mapping[str, Metric]
-    verdict: Verdict
-    sample_outcomes: Mapping[str, SampleOutcomes]
-
-
-class _FoldedTrials(NamedTuple):
-    """The results of some trials after the fold.
-
-    Attributes:
-        results: By record id.
-        worst: By trial, and label of `WORST_LABELS`.
-        attacked: Evaluation labels with an attack, by label of `WORST_LABELS`.
-    """
-
-    results: dict[str, ResultData]
-    worst: dict[str, dict[str, _WorstNumbers]]
-    attacked: dict[str, set[str]]
-
-
-def _fold_results(
-    data: RunData,
-    evidence: dict[str, dict[str, Any]],  # Any: as in JsonObject
-    batteries: BatteryIndex,
-    *,
-    keep_checks: bool,
-) -> None:
-    """Fold all results with the batteries, once every record is read."""
-    fold = partial(_fold_trials, data, evidence, batteries, keep_checks=keep_checks)
-    trials = data.plan.trials
-    # This process also reads what the other one sends, and so takes the larger part.
-    first_part = round(0.55 * len(trials))
-    fold_rest = compute_beside(partial(fold, trials[first_part:]), trials=len(trials))
-    parts = [fold(trials[:first_part]), fold_rest()]
-    worst_by_trial: dict[str, dict[str, _WorstNumbers]] = {}
-    attacked: dict[str, set[str]] = {label: set() for label in WORST_LABELS.values()}
-    for part in parts:
-        data.results.update(part.results)
-        worst_by_trial.update(part.worst)
-        for worst_label, labels in part.attacked.items():
-            attacked[worst_label] |= labels
+    folded = fold_results(plan.trials, data.results, evidence, batteries, keep_checks=keep_checks)
+    data.results.update(folded.results)
+    data.worst.update(folded.worst)
     for label, metrics in data.metrics.items():
         claims = {name for name in metrics if name.startswith(CLAIM_PREFIX)}
         if claims:
             data.derived_metrics[label] = set(map(attack_name, claims))
-    for trial in trials:
-        for worst_label, worst in worst_by_trial[trial.id].items():
-            labels = attacked[worst_label] & trial.evaluations.keys()
-            needed = [id for label in labels for id in trial.evaluations[label]]
-            # The worst over fewer attacks could not be compared with other trials.
-            if any(id not in data.results for id in needed):
-                continue
-            test_id = data.results[needed[0]].test_id
-            data.worst[trial.id, worst_label] = ResultData(
-                "",
-                worst.metrics,
-                worst.verdict,
-                test_id=test_id,
-                sample_outcomes=worst.sample_outcomes,
-            )
-            data.derived_metrics.setdefault(worst_label, set()).update(worst.sample_outcomes)
-
-
-def _fold_trials(
-    data: RunData,
-    evidence: dict[str, dict[str, Any]],  # Any: as in JsonObject
-    batteries: BatteryIndex,
-    trials: Sequence[Trial],
-    *,
-    keep_checks: bool,
-) -> _FoldedTrials:
-    """Return the folded results of some trials, and drop the evidence behind them.
-
-    Trial by trial, since what a fold keeps for the worst over a trial's attacks takes much memory.
-    """
-    trial_counts = Counter(
-        id for trial in data.plan.trials for ids in trial.evaluations.values() for id in set(ids)
-    )
-    folded = _FoldedTrials({}, {}, {label: set() for label in WORST_LABELS.values()})
-    for trial in trials:
-        judged: dict[str, JudgedResult] = {}
-        results: list[JudgedResult] = []
-        for label, ids in trial.evaluations.items():
-            for id in ids:
-                if id in evidence and id not in judged:
-                    is_shared = trial_counts[id] > 1
-                    record = evidence[id] if is_shared else evidence.pop(id)
-                    judged[id] = judge_result(record, batteries)
-                    # A result of several trials is folded once for a page.
-                    if id not in folded.results:
-                        folded.results[id] = _judged_data(
-                            data.results[id], judged[id], keep_checks=keep_checks
-                        )
-                if id in judged:
-                    results.append(judged[id])
-                    for ball in judged[id].folded.balls.values():
-                        if ball.norm in WORST_LABELS:
-                            folded.attacked[WORST_LABELS[ball.norm]].add(label)
-        folded.worst[trial.id] = {
-            worst_label: _WorstNumbers(
-                _folded_metrics({}, worst.folded), worst.verdict, worst.folded.outcomes
-            )
-            for worst_label, worst in worst_results(results, batteries).items()
-        }
-    return folded
-
-
-def _judged_data(read: ResultData, judged: JudgedResult, *, keep_checks: bool) -> ResultData:
-    """Return a result with the numbers after the fold in place of the recorded ones."""
-    record, folded, checks = judged
-    # Not by `replace`, which takes many times as long.
-    return ResultData(
-        read.id,
-        _folded_metrics(read.metrics, folded),
-        verdict_from_checks(checks),
-        test_id=read.test_id,
-        reference_id=read.reference_id,
-        sample_outcomes=folded.outcomes,
-        image_values=read.image_values,
-        files=read.files,
-        unlearned_reason=unlearned_reason(record),
-        largest_class=read.largest_class,
-        checks=tuple(checks) if keep_checks else (),
-    )
-
-
-def _folded_metrics(recorded: Mapping[str, Metric], folded: FoldedResult) -> dict[str, Metric]:
-    """Return the metrics of a result, whose shares are those after the fold."""
-    metrics = dict(recorded)
-    for name, metric in recorded.items():
-        # A claim without outcomes of samples cannot be folded, and is shown as it was recorded.
-        if name.startswith(CLAIM_PREFIX) and name not in folded.outcomes:
-            metrics[attack_name(name)] = metric
-            metrics[name] = replace(metric, probe=Probe("", 0, metric.sample_count or 0, 0))
-    for name, share in folded.shares.items():
-        batteries = folded.batteries.get(name, ())
-        metrics[name] = Metric(*share, probe=folded.probes.get(name), batteries=batteries)
-    return metrics
+    for (_, worst_label), worst in data.worst.items():
+        data.derived_metrics.setdefault(worst_label, set()).update(worst.metrics)
+    return data
 
 
 def _label_by_result(plan: Plan) -> dict[str, str]:
