@@ -57,10 +57,16 @@ class _FoldedTrials(NamedTuple):
     attacked: dict[str, set[str]]
 
 
+class UnfoldedResult(NamedTuple):
+    """A result as it was read, and the fields of its record that a fold reads."""
+
+    read: ResultData
+    record: JsonObject
+
+
 def fold_results(
     trials: Sequence[Trial],
-    read: Mapping[str, ResultData],
-    evidence: dict[str, JsonObject],
+    unfolded: dict[str, UnfoldedResult],
     batteries: BatteryIndex,
     *,
     keep_checks: bool,
@@ -69,12 +75,11 @@ def fold_results(
 
     Args:
         trials: The trials of the plan.
-        read: The results as they were read, by record id.
-        evidence: The fields of their records that a fold reads, by record id; dropped once they are folded.
+        unfolded: The results by record id; dropped once they are folded.
         batteries: The batteries and challenges of the run.
         keep_checks: Keep the checks of each result.
     """
-    fold = partial(_fold_trials, read, evidence, batteries, _shared_ids(trials), keep_checks)
+    fold = partial(_fold_trials, unfolded, batteries, _shared_ids(trials), keep_checks)
     # This process also reads what the other one sends, and so takes the larger part.
     first_part = round(0.55 * len(trials))
     fold_rest = compute_beside(partial(fold, trials[first_part:]), trials=len(trials))
@@ -112,14 +117,13 @@ def _shared_ids(trials: Iterable[Trial]) -> frozenset[str]:
 
 
 def _fold_trials(
-    read: Mapping[str, ResultData],
-    evidence: dict[str, JsonObject],
+    unfolded: dict[str, UnfoldedResult],
     batteries: BatteryIndex,
     shared_ids: Collection[str],
     keep_checks: bool,
     trials: Sequence[Trial],
 ) -> _FoldedTrials:
-    """Return the folded results of some trials, and drop the evidence behind them.
+    """Return the folded results of some trials, and drop them as they were read.
 
     Trial by trial, since what a fold keeps for the worst over a trial's attacks takes much memory.
     """
@@ -129,13 +133,13 @@ def _fold_trials(
         results: list[JudgedResult] = []
         for label, ids in trial.evaluations.items():
             for id in ids:
-                if id in evidence and id not in judged:
-                    record = evidence[id] if id in shared_ids else evidence.pop(id)
-                    judged[id] = judge_result(record, batteries)
+                if id in unfolded and id not in judged:
+                    result = unfolded[id] if id in shared_ids else unfolded.pop(id)
+                    judged[id] = judge_result(result.record, batteries)
                     # A result of several trials is folded once for a page.
                     if id not in folded.results:
                         folded.results[id] = _judged_data(
-                            read[id], judged[id], keep_checks=keep_checks
+                            result.read, judged[id], keep_checks=keep_checks
                         )
                 if id in judged:
                     results.append(judged[id])

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from advtransfer.leaderboard.questions_config import metric_stems, read_questions
 from advtransfer.leaderboard.result_data import Metric, ResultData, read_result
-from advtransfer.leaderboard.result_folding import fold_results
+from advtransfer.leaderboard.result_folding import UnfoldedResult, fold_results
 from advtransfer.leaderboard.source_data import SourceData, read_source
 from advtransfer.leaderboard.validation import FitCurves, training_curves, validation_metrics
 from advtransfer.planning import Plan, Trial
@@ -218,7 +218,7 @@ def gather_run_data(run: RunRecords, *, keep_checks: bool = False) -> RunData:
         subfolders=run.subfolders,
     )
     batteries = BatteryIndex(())
-    evidence: dict[str, JsonObject] = {}
+    unfolded: dict[str, UnfoldedResult] = {}
     shared_checks: dict[tuple[object, ...], JsonObject] = {}
     weights: dict[str, str] = {}
     for record in run.records:
@@ -231,14 +231,14 @@ def gather_run_data(run: RunRecords, *, keep_checks: bool = False) -> RunData:
             label = label_by_result[id]
             _add_record(data, id, record, label=label)
             root = None if run.root is None else run.root / run.subfolders.get(id, "")
-            data.results[id] = read_result(record, stems=asked_stems[label], root=root)
+            result = read_result(record, stems=asked_stems[label], root=root)
             fields = {name: record[name] for name in FOLDED_FIELDS if name in record}
             # Most checks are equal to those of other results, and take most of a record's memory.
             fields["checks"] = [
                 shared_checks.setdefault(tuple(check.values()), check)
                 for check in record.get("checks") or ()
             ]
-            evidence[id] = fields
+            unfolded[id] = UnfoldedResult(result, fields)
         elif id in trial_by_fit or id in plan.sources:
             _add_record(data, id, record, label=None)
             weights[id] = str(_as_mapping(record.get("weights")).get("digest"))
@@ -250,7 +250,7 @@ def gather_run_data(run: RunRecords, *, keep_checks: bool = False) -> RunData:
         if not data.has_record(id):
             data.attempts[id] = Attempt(str(attempt.get("status")), str(attempt["reason"]))
     data.challenges.extend(fold_challenges(run.challenges, batteries, weights=weights))
-    folded = fold_results(plan.trials, data.results, evidence, batteries, keep_checks=keep_checks)
+    folded = fold_results(plan.trials, unfolded, batteries, keep_checks=keep_checks)
     data.results.update(folded.results)
     data.worst.update(folded.worst)
     for label, metrics in data.metrics.items():
