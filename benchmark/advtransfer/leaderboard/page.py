@@ -132,6 +132,8 @@ def _undrawn_page(run: RunRecords) -> Page:
     data, problems = drop_unanswerable(gather_run_data(run))
     unranked_parts = compute_beside(partial(_unranked_parts, data), trials=len(data.plan.trials))
     tables = rank_tables(data)
+    # Before the figures, so that their memory is not beside that of a second process.
+    curves, caveats, folded = unranked_parts()
     baseline = data.plan.leaderboard.get("baseline")
     figures = requested_figures(data)
     question_answers = answer_questions(data)
@@ -139,7 +141,6 @@ def _undrawn_page(run: RunRecords) -> Page:
     answer = suite_answer(data, tables, question_answers)
     best = find_best_rows(answer, data, tables)
     title, note, summary = header_parts(data)
-    curves, caveats, folded = unranked_parts()
     parts = [
         title,
         "" if answer is None else answer.text,

@@ -233,10 +233,10 @@ def gather_run_data(run: RunRecords, *, keep_checks: bool = False) -> RunData:
             root = None if run.root is None else run.root / run.subfolders.get(id, "")
             result = read_result(record, stems=asked_stems[label], root=root)
             fields = {name: record[name] for name in FOLDED_FIELDS if name in record}
-            # Most checks are equal to those of other results, and take most of a record's memory.
+            checks: Any = record.get("checks") or ()  # Any: JSON
+            # Most are equal to those of other results, and take most of a record's memory.
             fields["checks"] = [
-                shared_checks.setdefault(tuple(check.values()), check)
-                for check in record.get("checks") or ()
+                shared_checks.setdefault(tuple(check.values()), check) for check in checks
             ]
             unfolded[id] = UnfoldedResult(result, fields)
         elif id in trial_by_fit or id in plan.sources:
