@@ -18,7 +18,7 @@ from typing import TypeVar
 Value = TypeVar("Value")
 
 LARGE_TRIALS = 3_000
-"""Number of trials from which a page is made by two processes: it takes some 10 seconds in one."""
+"""Number of trials from which a page is made by two processes: it takes some 7 seconds in one."""
 
 
 def compute_beside(function: Callable[[], Value], *, trials: int) -> Callable[[], Value]:
