@@ -60,6 +60,12 @@ class Problem:
         return f"{where}found {self.found}; expected {self.expected}; {self.next_step}"
 
 
+class AbsentFile(Problem):
+    """A file or folder that the input names and that is not here: another machine may have it."""
+
+    __slots__ = ()
+
+
 class BadInput(AdvTransferError):
     """Wrong user input; `problems` holds every mistake, in the order of the file."""
 

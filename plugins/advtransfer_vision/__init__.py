@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 from advtransfer.hookspecs import hookimpl
 from advtransfer.types import Dataset, Factory, Source
-from advtransfer_vision.components import datasets, pretrained_sources, training
+from advtransfer_vision.components import datasets, hub_sources, pretrained_sources, training
 
 
 @hookimpl
@@ -21,4 +21,4 @@ def register_datasets() -> Iterable[Factory[Dataset]]:
 @hookimpl
 def register_sources() -> Iterable[Factory[Source]]:
     """Return the factories of this plugin's sources."""
-    return (*training.SOURCES, *pretrained_sources.FILE_SOURCES, *pretrained_sources.HUB_SOURCES)
+    return (*training.SOURCES, *pretrained_sources.FILE_SOURCES, *hub_sources.HUB_SOURCES)

@@ -61,7 +61,7 @@ def test_curves_show_means_and_intervals_of_the_tables(grid: Bench) -> None:
     grid.deterministic = ["probe"]
     evidence = gather_run_data(grid.run())
 
-    [[panel]] = curve_panels(series_over_n(find_column("clean.accuracy", evidence), evidence))
+    [[panel]] = curve_panels([*series_over_n(find_column("clean.accuracy", evidence), evidence)])
 
     assert "digits, probe" == panel.title
     assert ((20.0, "20"), (50.0, "50"), (100.0, "100"), (450.0, "all (450)")) == panel.ticks
@@ -78,7 +78,7 @@ def test_all_is_the_last_tick_if_its_count_is_unknown(grid: Bench) -> None:
         record.pop("facts", None)
     evidence = gather_run_data(grid.run())
 
-    [[panel]] = curve_panels(series_over_n(find_column("clean.accuracy", evidence), evidence))
+    [[panel]] = curve_panels([*series_over_n(find_column("clean.accuracy", evidence), evidence)])
 
     assert (200.0, "all") == panel.ticks[-1]
 
@@ -88,7 +88,7 @@ def test_each_target_and_transfer_has_a_panel(grid: Bench) -> None:
     grid.trial(None, 0, 0.5, 0.1, transfer="scratch", n=20)
     evidence = gather_run_data(grid.run())
 
-    panels = curve_panels(series_over_n(find_column("clean.accuracy", evidence), evidence))
+    panels = curve_panels([*series_over_n(find_column("clean.accuracy", evidence), evidence)])
 
     assert [["digits, probe", "digits, scratch"], ["mnist, probe", "mnist, scratch"]] == [
         [panel.title for panel in row] for row in panels
@@ -217,7 +217,7 @@ def test_a_figure_of_many_sources_draws_the_highest_and_the_baseline(bench: Benc
         bench.trial("lowest", 0, 0.1, 0.1, n=n)
     markdown = make_page(bench.run()).markdown
     data = gather_run_data(bench.run())
-    groups = series_over_n(find_column("clean.accuracy", data), data)
+    groups = [*series_over_n(find_column("clean.accuracy", data), data)]
 
     drawn = drawn_labels(groups, baseline="lowest")
 

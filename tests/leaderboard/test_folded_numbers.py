@@ -127,7 +127,7 @@ def test_figures_and_questions_use_folded_numbers(bench: Bench) -> None:
     ]
     data = gather_run_data(bench.run())
 
-    ((panel,),) = curve_panels(series_over_n(find_column("pgd.robust_accuracy", data), data))
+    ((panel,),) = curve_panels([*series_over_n(find_column("pgd.robust_accuracy", data), data)])
     (answer,) = answer_questions(data)
     (found,) = answer.results.values()
 

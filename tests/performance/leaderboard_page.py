@@ -4,18 +4,23 @@
 
 The records are made one by one as the page reads them, as those of a published run are parsed line by line: what
 making them alone takes is measured first, and taken off. The claim is at most 20 s and 1 GiB; the script fails
-above either.
+above either. Time is that of the clock, so nothing else may run; memory is that of both processes that make the page,
+memory that they share counted once (Linux).
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
-import resource
+import os
+import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import product
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -207,6 +212,42 @@ class Maker:
 check = {"grade": "pass", "value": 0, "limit": 0.05, "samples": 200, "text": "missed"}
 
 
+SAMPLER = """
+import pathlib, sys, time
+folder, own, peak = pathlib.Path("/proc", sys.argv[1]), sys.argv[2], 0
+def proportional_bytes(pid):
+    try:
+        lines = pathlib.Path("/proc", pid, "smaps_rollup").read_text().splitlines()
+    except OSError:  # it has ended
+        return 0
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
+while not pathlib.Path(own).exists():
+    children = (folder / "task" / sys.argv[1] / "children").read_text().split()
+    sizes = map(proportional_bytes, (sys.argv[1], *children[1:]))
+    peak = max(peak, sum(sizes))
+    time.sleep(0.2)
+print(peak)
+"""
+"""Samples the memory of a process and its children but the first, the sampler itself, until a file exists."""
+
+
+@contextmanager
+def measured_memory() -> Iterator[Callable[[], int]]:
+    """Measure memory while the body runs; yield a function that returns the peak in bytes after it.
+
+    In a process of its own: the page is made by two processes only where this one has a single thread.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        end = Path(folder, "end")
+        command = [sys.executable, "-c", SAMPLER, str(os.getpid()), str(end)]
+        sampler = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        try:
+            yield lambda: int(output)
+        finally:
+            end.touch()
+            output = sampler.communicate()[0]
+
+
 def main() -> int:
     """Print seconds and peak memory; 1 above the claim."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -215,13 +256,14 @@ def main() -> int:
     options = parser.parse_args()
     plan = planned(options.trials)
     maker = Maker(plan, options.images)
-    began = time.process_time()
+    began = time.perf_counter()
     count = sum(1 for _ in maker.records())
-    making = time.process_time() - began
-    began = time.process_time()
-    page = make_page(RunRecords(plan, maker.records()))
-    seconds = time.process_time() - began - making
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    making = time.perf_counter() - began
+    with measured_memory() as peak_bytes:
+        began = time.perf_counter()
+        page = make_page(RunRecords(plan, maker.records()))
+        seconds = time.perf_counter() - began - making
+    peak = peak_bytes()
     sys.stdout.write(
         f"{len(plan['trials']):,} trials, {count:,} records of {options.images:,} images: a page of "
         f"{len(page.markdown):,} characters in {seconds:.1f} s (making the records: {making:.1f} s more), "

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from advtransfer.host import Host
 from advtransfer.publication.cells import (
+    Fault,
     PlannedSuite,
     board_faults,
     plan_bundle,
@@ -24,6 +26,21 @@ sources:
 transfers:
   block2: {use: finetune/blocks, blocks: 2, epochs: 60}
 """
+FOREIGN_FILES = """
+version: 1
+sources:
+  mine:
+    use: vision/checkpoint
+    file: weights/mine.pt
+    architecture: resnet18
+    mean: [0.5, 0.5, 0.5]
+    std: [0.5, 0.5, 0.5]
+targets:
+  t: {data: {use: vision/image_folder, pixels: 32, root: images}, n: 10}
+transfers: {probe: {use: finetune/linear_probe, epochs: deep}}
+evaluations: {clean: {use: foolbox/pgd, norm: linf, eps: 0.1}}
+"""
+"""A file and a folder that no verifier has, and one mistake."""
 OPEN = frozenset({"sources", "transfers"})
 
 
@@ -95,7 +112,25 @@ def test_a_plan_is_held_against_its_suite(board: PlannedSuite, host: Host, tmp_p
 
 def test_a_suite_that_cannot_be_planned_says_why(host: Host, tmp_path: Path) -> None:
     (tmp_path / "suite.yaml").write_text("version: 1\nsources: {a: {use: nobody/knows}}\n")
-    reason = plan_bundle(tmp_path, host)
+    (fault,) = cast("list[Fault]", plan_bundle(tmp_path, host))
 
-    assert isinstance(reason, str)
-    assert "nobody" in reason
+    assert fault.text.startswith(
+        "found a suite that gives no plan: suite.yaml:1:1: found no targets"
+    )
+    assert "suite.yaml:2:20: found 'nobody" in fault.text
+
+
+def test_a_suite_whose_files_are_not_here_names_each_and_the_next_step(
+    host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ADVTRANSFER_DATA", str(tmp_path / "data"))
+    (tmp_path / "suite.yaml").write_text(FOREIGN_FILES)
+    faults = cast("list[Fault]", plan_bundle(tmp_path, host))
+
+    assert ["suite.yaml:6:11", "suite.yaml:11:58", "suite.yaml"] == [each.where for each in faults]
+    for fault, file in zip(faults, ("weights/mine.pt", "images"), strict=False):
+        assert fault.text.startswith(f"found '{file}', which is not on this machine; expected a f")
+        assert "put it under this path into the folder ADVTRANSFER_DATA" in fault.text
+    # Mistakes beside them are told apart.
+    assert "found 'deep'; expected a valid integer" in faults[2].text
+    assert "mine.pt" not in faults[2].text

@@ -34,6 +34,7 @@ from advtransfer.result.challenges import (
     Challenge,
     challenge_faults,
     challenge_path,
+    credit_challenges,
     read_challenges,
 )
 from advtransfer.result.run_folder import record_bytes
@@ -185,6 +186,61 @@ def test_a_second_challenge_credits_only_what_the_first_left(
     assert again.path is None
     assert again.fell == 0
     assert len(read_challenges(case.folder)[0]) == 1
+
+
+def test_challengers_of_the_same_samples_are_credited_once(
+    case: Case, attacked: Arrays, tmp_path: Path
+) -> None:
+    """Two who work at the same time, from the same records, each lower the same number."""
+    path = save_examples(tmp_path / "e.npz", attacked["keys"], attacked["inputs"])
+    fell = case.challenge(path).fell
+    (first,), _ = read_challenges(case.folder)
+    lowered = case.robust()
+    second = replace(first, who="B. Later", date="9999-12-31", examples="1" * 64)
+    smaller = replace(first, who="C. Narrow", date="9999-12-31", eps=EPS / 2)
+    for each in (second, smaller):
+        challenge_path(case.folder, each.id).write_bytes(record_bytes(each.to_json()))
+
+    assert case.robust() == lowered
+    page = make_page(load_run_records(Run(case.folder))).markdown
+    lines = {line.partition(",")[0]: line for line in page.splitlines() if " eps 0.0" in line}
+    assert f": {fell} test images of" in lines["- A. Attacker"]
+    assert ": 0 test images of" in lines["- B. Later"]
+    assert lines["- B. Later"].endswith(f"; {fell} more had fallen to challenges above")
+    # That a sample falls in a ball says nothing of a smaller one.
+    assert f": {fell} test images of" in lines["- C. Narrow"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "own"),
+    [
+        ({}, [5]),
+        ({"eps": 0.2}, [5]),
+        ({"eps": 0.05}, [1, 2, 5]),
+        ({"norm": "l2"}, [1, 2, 5]),
+        ({"model": "9" * 64}, [1, 2, 5]),
+        ({"test": "9" * 64}, [1, 2, 5]),
+        ({"metric": "robust_accuracy@0.1", "result": "9" * 64}, [5]),
+    ],
+)
+def test_a_later_challenge_is_credited_with_what_stood_in_its_ball(
+    changes: dict[str, Any], own: list[int]
+) -> None:
+    ids = dict.fromkeys(("result", "model", "test", "weights", "examples"), "0" * 64)
+    first = Challenge(
+        **ids,
+        metric="m",
+        norm="linf",
+        eps=0.1,
+        of=9,
+        positions=[1, 2, 3],
+        who="A",
+        date="2026-01-01",
+    )
+    later = replace(first, who="B", date="2026-01-02", positions=[1, 2, 5], **changes)
+    credited = credit_challenges([later, first])
+
+    assert [(first, [1, 2, 3]), (later, own)] == credited
 
 
 def noise(attacked: Arrays) -> NDArray[Any]:  # Any: as above

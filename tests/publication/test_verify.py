@@ -498,7 +498,7 @@ def test_what_a_suite_extends_is_not_opened(
         assert fault.where.startswith("suite.yaml:")
         assert "found `extends`" in fault.text
         assert "outside" not in fault.text
-        assert isinstance(plan_bundle(bundle.path, host), str)
+        assert isinstance(plan_bundle(bundle.path, host), list)
     with (
         pytest.raises(BadInput, match="found `extends`"),
         suite_index(bundle.path, Plan.from_json(bundle.plan), host),

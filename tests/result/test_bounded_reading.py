@@ -29,8 +29,9 @@ from advtransfer.result.bounded_reading import (
     read_json,
     read_npz,
 )
+from advtransfer.result.outcome_validation import MAX_SAMPLES
 from advtransfer.result.record_lines import PACKED_SUFFIX
-from advtransfer.result.validation import MAX_SAMPLES, record_fault
+from advtransfer.result.validation import record_fault
 from advtransfer.testing.records import complete_record
 
 KINDS = {"keys": "int64", "inputs": "float32"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from advtransfer.leaderboard.markdown import count_noun, escape_markdown, inline_code
 from advtransfer.leaderboard.run_data import RunData
+from advtransfer.result.challenges import credit_challenges
 
 
 def challenges_section(data: RunData) -> str:
@@ -12,12 +13,14 @@ def challenges_section(data: RunData) -> str:
         return ""
     names = {trial.id: trial.name for trial in data.plan.trials}
     lines: list[str] = []
-    for each in sorted(data.challenges, key=lambda challenge: (challenge.date, challenge.id)):
-        images = count_noun(len(each.positions), "test image")
+    for each, positions in credit_challenges(data.challenges):
+        images = count_noun(len(positions), "test image")
+        shared = len(each.positions) - len(positions)
         lines.append(
             f"- {escape_markdown(each.who)}, {escape_markdown(each.date)}: {images} of "
             f"{inline_code(names.get(each.model, each.model[:12]))}, "
             f"{each.norm} eps {each.eps:g} (challenged: {inline_code(each.metric)})"
+            + (f"; {shared:,} more had fallen to challenges above" if shared else "")
         )
     note = (
         "Adversarial examples of others, each held by `advtransfer challenge` against the very model; "

@@ -111,7 +111,7 @@ def area_tables(data: RunData) -> list[AreaTable]:
     tables: list[AreaTable] = []
     for column in columns.values():
         if column.metric is not None:
-            groups = [group for group in series_over_n(column, data) if group.has_positions]
+            groups = (group for group in series_over_n(column, data) if group.has_positions)
             tables += _axis_tables(groups, column.name, "log n", data)
     for request in requests:
         if request.kind == "metric_vs_epoch":
@@ -189,7 +189,9 @@ def _weighted_metric(metrics: Sequence[Metric], weights: Sequence[float]) -> Met
     shares = None
     if len(known) == len(images) and len({len(each.low) for each in known}) == 1:
         low = sum(weight * each.low for weight, each in zip(weights, known, strict=True))
-        high = sum(weight * each.high for weight, each in zip(weights, known, strict=True))
+        high = low
+        if not all(each.is_known for each in known):
+            high = sum(weight * each.high for weight, each in zip(weights, known, strict=True))
         shares = ImageShares(low, high)  # type: ignore[arg-type]  # a sum of arrays is one
     return Metric(
         weighted_sum(metric.low for metric in metrics),

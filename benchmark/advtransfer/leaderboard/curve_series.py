@@ -74,10 +74,9 @@ class SeriesGroup:
         return self.target if self.n is None else f"{self.target}, n = {self.n}"
 
 
-def series_over_n(column: Column, data: RunData) -> list[SeriesGroup]:
-    """Return the series of a metric over n, one group for each target."""
+def series_over_n(column: Column, data: RunData) -> Iterator[SeriesGroup]:
+    """Yield the series of a metric over n, one group for each target: those of large runs take much memory."""
     tables = group_rows(data)
-    groups: list[SeriesGroup] = []
     for target in sorted({target for target, _ in tables}):
         ticks, has_positions = axis_ticks(target, tables, data)
         rows: dict[tuple[str, str, str], list[LeaderboardRow]] = {}
@@ -90,10 +89,7 @@ def series_over_n(column: Column, data: RunData) -> list[SeriesGroup]:
                     point = SeriesPoint(x, metrics, row.is_deterministic(data))
                     points.setdefault(row.sort_key, []).append(point)
         series = tuple(Series(tuple(rows[key]), tuple(points[key])) for key in sorted(points))
-        groups.append(
-            SeriesGroup(target, None, series, tuple(ticks.values()), "log", has_positions)
-        )
-    return groups
+        yield SeriesGroup(target, None, series, tuple(ticks.values()), "log", has_positions)
 
 
 def axis_ticks(

@@ -255,7 +255,7 @@ def _curve_figure(request: FigureRequest, data: RunData) -> PageFigure | None:
 def request_series(request: FigureRequest, data: RunData) -> list[SeriesGroup]:
     """Return the series that a figure of curves shows."""
     if request.kind == "accuracy_vs_n":
-        return series_over_n(request.columns[0], data)
+        return list(series_over_n(request.columns[0], data))
     if request.kind == "metric_vs_eps":
         return series_over_eps(dict(zip(request.radii, request.columns, strict=True)), data)
     return series_over_epochs(request.columns, request.curve, data)

@@ -8,17 +8,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import NamedTuple
 
 from advtransfer.errors import BadInput, Problem
 from advtransfer.leaderboard.answer import Answer, suite_answer
 from advtransfer.leaderboard.best_rows import best_row_text, best_rows_section, find_best_rows
 from advtransfer.leaderboard.caveats import (
-    drop_unanswerable,
     in_memory_section,
     incomplete_section,
     leakage_section,
     skipped_section,
-    unanswerable_section,
     unchecked_section,
     unranked_section,
 )
@@ -32,6 +32,7 @@ from advtransfer.leaderboard.markdown import (
     join_parts,
     link_text,
 )
+from advtransfer.leaderboard.page_settings import drop_unanswerable, unanswerable_section
 from advtransfer.leaderboard.pareto_section import pareto_section
 from advtransfer.leaderboard.plugin_figures import plugin_figures_section
 from advtransfer.leaderboard.questions_coefficients import answer_questions
@@ -52,6 +53,7 @@ from advtransfer.leaderboard.run_sections import (
     origin_section,
     sources_section,
 )
+from advtransfer.leaderboard.second_process import compute_beside
 from advtransfer.leaderboard.table_rows import (
     columns_of,
     group_rows,
@@ -128,7 +130,10 @@ def make_page(run: RunRecords) -> Page:
 def _undrawn_page(run: RunRecords) -> Page:
     """Return the leaderboard of a run with functions that draw its figures, but without the figures."""
     data, problems = drop_unanswerable(gather_run_data(run))
+    unranked_parts = compute_beside(partial(_unranked_parts, data), trials=len(data.plan.trials))
     tables = rank_tables(data)
+    # Before the figures, so that their memory is not beside that of a second process.
+    curves, caveats, folded = unranked_parts()
     baseline = data.plan.leaderboard.get("baseline")
     figures = requested_figures(data)
     question_answers = answer_questions(data)
@@ -147,29 +152,14 @@ def _undrawn_page(run: RunRecords) -> Page:
         _damaged_section(run.damaged),
         *map(_figure_text, figures[1:]),
         *_results_parts(tables, baseline),
-        area_section(data),
-        pareto_section(data),
+        *curves,
         answers,
         challenges_section(data),
         reported_section(data),
-        in_memory_section(data),
-        unranked_section(data),
-        unchecked_section(data),
-        leakage_section(data),
-        skipped_section(data),
-        incomplete_section(data),
+        *caveats,
         unanswerable_section(problems),
         plugin_figures_section(data),
-        folded_section(
-            FOLDED_SUMMARY,
-            [
-                sources_section(data),
-                datasets_section(data),
-                evaluations_section(data),
-                legend_section(data, ranking=tables.ranking, baseline=baseline),
-                origin_section(data),
-            ],
-        ),
+        folded_section(FOLDED_SUMMARY, folded),
     ]
     drawings = {figure.name: figure.draw for figure in (*figures, *question_figures)}
     return Page(
@@ -180,6 +170,37 @@ def _undrawn_page(run: RunRecords) -> Page:
         best_row=best_row_text(best, tables),
         date=data.date,
         drawings=drawings,
+    )
+
+
+class _UnrankedParts(NamedTuple):
+    """Sections of a page that need no table: of curves, of caveats, and those that a reader opens."""
+
+    curves: list[str]
+    caveats: list[str]
+    folded: list[str]
+
+
+def _unranked_parts(data: RunData) -> _UnrankedParts:
+    """Return the sections that need no table; of a large run they take as long as its tables."""
+    baseline = data.plan.leaderboard.get("baseline")
+    return _UnrankedParts(
+        [area_section(data), pareto_section(data)],
+        [
+            in_memory_section(data),
+            unranked_section(data),
+            unchecked_section(data),
+            leakage_section(data),
+            skipped_section(data),
+            incomplete_section(data),
+        ],
+        [
+            sources_section(data),
+            datasets_section(data),
+            evaluations_section(data),
+            legend_section(data, ranking=requested_ranking(data), baseline=baseline),
+            origin_section(data),
+        ],
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -129,7 +130,7 @@ def read_result(record: JsonObject, *, stems: set[str], root: Path | None) -> Re
         str(record["id"]),
         _read_metrics(record["metrics"]),
         UNREAD_VERDICT,
-        test_id=str(inputs.get("test", "")),
+        test_id=sys.intern(str(inputs.get("test", ""))),
         reference_id=str(inputs.get("reference", "")),
         image_values=values_by_metric(root, record, asked) if root else {},
         files=record.get("files", {}),

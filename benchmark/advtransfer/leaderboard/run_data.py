@@ -10,23 +10,22 @@ import gc
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 from advtransfer.leaderboard.questions_config import metric_stems, read_questions
-from advtransfer.leaderboard.result_data import UNREAD_VERDICT, Metric, ResultData, read_result
+from advtransfer.leaderboard.result_data import Metric, ResultData, read_result
+from advtransfer.leaderboard.result_folding import UnfoldedResult, fold_results
 from advtransfer.leaderboard.source_data import SourceData, read_source
 from advtransfer.leaderboard.validation import FitCurves, training_curves, validation_metrics
 from advtransfer.planning import Plan, Trial
 from advtransfer.planning.status import Attempt, TrialStatus, trial_status
 from advtransfer.result.battery_index import BatteryIndex
 from advtransfer.result.challenges import Challenge, fold_challenges
-from advtransfer.result.comparison import JudgedResult, judge_result
-from advtransfer.result.evidence import FoldedResult, Probe, unlearned_reason
-from advtransfer.result.verdict import Verdict, verdict_from_checks
-from advtransfer.result.worst_case import WorstResult, worst_results
+from advtransfer.result.verdict import Verdict
 from advtransfer.suite.figure_settings import requested_curves
 from advtransfer.types import Json
 from advtransfer.types.in_memory import CANNOT_BE_REBUILT
@@ -34,7 +33,6 @@ from advtransfer.types.metric_names import (
     CLAIM_PREFIX,
     RESERVED_LABELS,
     VALIDATION_LABEL,
-    WORST_LABELS,
     attack_name,
 )
 
@@ -220,7 +218,8 @@ def gather_run_data(run: RunRecords, *, keep_checks: bool = False) -> RunData:
         subfolders=run.subfolders,
     )
     batteries = BatteryIndex(())
-    evidence: dict[str, JsonObject] = {}
+    unfolded: dict[str, UnfoldedResult] = {}
+    shared_checks: dict[tuple[object, ...], JsonObject] = {}
     weights: dict[str, str] = {}
     for record in run.records:
         id = str(record["id"])
@@ -232,8 +231,14 @@ def gather_run_data(run: RunRecords, *, keep_checks: bool = False) -> RunData:
             label = label_by_result[id]
             _add_record(data, id, record, label=label)
             root = None if run.root is None else run.root / run.subfolders.get(id, "")
-            data.results[id] = read_result(record, stems=asked_stems[label], root=root)
-            evidence[id] = {name: record[name] for name in FOLDED_FIELDS if name in record}
+            result = read_result(record, stems=asked_stems[label], root=root)
+            fields = {name: record[name] for name in FOLDED_FIELDS if name in record}
+            checks: Any = record.get("checks") or ()  # Any: JSON
+            # Most are equal to those of other results, and take most of a record's memory.
+            fields["checks"] = [
+                shared_checks.setdefault(tuple(check.values()), check) for check in checks
+            ]
+            unfolded[id] = UnfoldedResult(result, fields)
         elif id in trial_by_fit or id in plan.sources:
             _add_record(data, id, record, label=None)
             weights[id] = str(_as_mapping(record.get("weights")).get("digest"))
@@ -245,92 +250,16 @@ def gather_run_data(run: RunRecords, *, keep_checks: bool = False) -> RunData:
         if not data.has_record(id):
             data.attempts[id] = Attempt(str(attempt.get("status")), str(attempt["reason"]))
     data.challenges.extend(fold_challenges(run.challenges, batteries, weights=weights))
-    _fold_results(data, evidence, batteries, keep_checks=keep_checks)
-    return data
-
-
-def _fold_results(
-    data: RunData,
-    evidence: Mapping[str, JsonObject],
-    batteries: BatteryIndex,
-    *,
-    keep_checks: bool,
-) -> None:
-    """Fold all results with the batteries, once every record is read.
-
-    Trial by trial, since what a fold keeps for the worst over a trial's attacks takes much memory.
-    """
-    worst_by_trial: dict[str, dict[str, WorstResult]] = {}
-    attacked: dict[str, set[str]] = {label: set() for label in WORST_LABELS.values()}
-    for trial in data.plan.trials:
-        judged: dict[str, JudgedResult] = {}
-        results: list[JudgedResult] = []
-        for label, ids in trial.evaluations.items():
-            for id in ids:
-                if id in evidence and id not in judged:
-                    judged[id] = judge_result(evidence[id], batteries)
-                    _add_judged(data, id, judged[id], keep_checks=keep_checks)
-                if id in judged:
-                    results.append(judged[id])
-                    for ball in judged[id].folded.balls.values():
-                        if ball.norm in WORST_LABELS:
-                            attacked[WORST_LABELS[ball.norm]].add(label)
-        worst_by_trial[trial.id] = worst_results(results, batteries)
+    folded = fold_results(plan.trials, unfolded, batteries, keep_checks=keep_checks)
+    data.results.update(folded.results)
+    data.worst.update(folded.worst)
     for label, metrics in data.metrics.items():
         claims = {name for name in metrics if name.startswith(CLAIM_PREFIX)}
         if claims:
             data.derived_metrics[label] = set(map(attack_name, claims))
-    for trial in data.plan.trials:
-        for worst_label, worst in worst_by_trial[trial.id].items():
-            labels = attacked[worst_label] & trial.evaluations.keys()
-            needed = [id for label in labels for id in trial.evaluations[label]]
-            # The worst over fewer attacks could not be compared with other trials.
-            if any(id not in data.results for id in needed):
-                continue
-            data.worst[trial.id, worst_label] = ResultData(
-                "",
-                _folded_metrics({}, worst.folded),
-                worst.verdict,
-                test_id=data.results[needed[0]].test_id,
-                sample_outcomes=worst.folded.outcomes,
-            )
-            data.derived_metrics.setdefault(worst_label, set()).update(worst.folded.outcomes)
-
-
-def _add_judged(data: RunData, id: str, judged: JudgedResult, *, keep_checks: bool) -> None:
-    """Put the numbers of a result after the fold in place of the recorded ones."""
-    record, folded, checks = judged
-    read = data.results[id]
-    if read.verdict is not UNREAD_VERDICT:
-        return  # folded already, with another trial that has it
-    # Not by `replace`, which takes many times as long.
-    data.results[id] = ResultData(
-        id,
-        _folded_metrics(read.metrics, folded),
-        verdict_from_checks(checks),
-        test_id=read.test_id,
-        reference_id=read.reference_id,
-        sample_outcomes=folded.outcomes,
-        image_values=read.image_values,
-        files=read.files,
-        unlearned_reason=unlearned_reason(record),
-        largest_class=read.largest_class,
-        checks=tuple(checks) if keep_checks else (),
-    )
-
-
-def _folded_metrics(recorded: Mapping[str, Metric], folded: FoldedResult) -> dict[str, Metric]:
-    """Return the metrics of a result, whose shares are those after the fold."""
-    metrics = dict(recorded)
-    for name, metric in recorded.items():
-        # A claim without outcomes of samples cannot be folded, and is shown as it was recorded.
-        if name.startswith(CLAIM_PREFIX) and name not in folded.outcomes:
-            metrics[attack_name(name)] = metric
-            metrics[name] = replace(metric, probe=Probe("", 0, metric.sample_count or 0, 0))
-    for name, share in folded.shares.items():
-        batteries = folded.batteries.get(name, ())
-        metrics[name] = Metric(*share, probe=folded.probes.get(name), batteries=batteries)
-    return metrics
+    for (_, worst_label), worst in data.worst.items():
+        data.derived_metrics.setdefault(worst_label, set()).update(worst.metrics)
+    return data
 
 
 def _label_by_result(plan: Plan) -> dict[str, str]:
@@ -361,7 +290,7 @@ def _add_record(data: RunData, id: str, record: JsonObject, *, label: str | None
     if isinstance(started, int | float) and 0 < started < LATEST_TIME:
         data.started.append(started)
     provenance = record.get("provenance", {})
-    environment = RecordEnvironment(
+    environment = _environment_of(
         provenance.get("environment", ""),
         provenance.get("device", ""),
         provenance.get("threads", 0),
@@ -369,6 +298,14 @@ def _add_record(data: RunData, id: str, record: JsonObject, *, label: str | None
     )
     data.environment_counts[environment] += 1
     data.environment_by_id[id] = environment
+
+
+@lru_cache(maxsize=64, typed=True)
+def _environment_of(
+    environment: str, device: str, threads: int, precision: str
+) -> RecordEnvironment:
+    """Return an environment as one object for all its records, which are many."""
+    return RecordEnvironment(environment, device, threads, precision)
 
 
 def _add_fit(data: RunData, id: str, record: JsonObject) -> None:

@@ -178,7 +178,7 @@ def _plan_faults(
 ) -> Iterator[Fault]:
     """Yield where a bundle's plan differs from its suite, and its suite from the board's."""
     planned = plan_bundle(run.path, host)
-    if not isinstance(planned, str):
+    if isinstance(planned, PlannedSuite):
         yield from plan_differences(plan, planned.plan)
         if board is not None:
             yield from board_faults(planned, board, frozenset(board.suite.leaderboard.open))
@@ -190,7 +190,7 @@ def _plan_faults(
             "its ids are as recorded, and cells that it lacks are not seen"
         )
     else:
-        yield Fault("suite.yaml", "", f"found a suite that gives no plan: {planned}")
+        yield from planned
 
 
 def _plugins_named(run: Run) -> set[str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 from advtransfer import suite as suites
-from advtransfer.errors import AdvTransferError, BadInput
+from advtransfer.errors import AbsentFile, AdvTransferError, BadInput
 from advtransfer.host import Host
 from advtransfer.planning import Plan, Trial, make_plan
 from advtransfer.planning.nodes import subset_node, test_node
@@ -71,12 +71,32 @@ def suite_file_faults(folder: Path) -> list[Fault]:
     return []
 
 
-def plan_bundle(folder: Path, host: Host) -> PlannedSuite | str:
-    """Return the suite of a bundle with its plan, or the reason why it cannot be planned here."""
+def plan_bundle(folder: Path, host: Host) -> PlannedSuite | list[Fault]:
+    """Return the suite of a bundle with its plan, or why it cannot be planned here."""
+    file = "suite.yaml"
     try:
-        return plan_suite(str(folder / "suite.yaml"), host, may_extend=False)
+        return plan_suite(str(folder / file), host, may_extend=False)
+    except BadInput as error:
+        absent = [each for each in error.problems if isinstance(each, AbsentFile)]
+        mistakes = [str(each) for each in error.problems if each not in absent]
     except AdvTransferError as error:
-        return "; ".join(str(error).replace(f"{folder}/", "").splitlines())
+        absent, mistakes = [], str(error).splitlines()
+    faults = [_absent_file_fault(each, folder) for each in absent]
+    if mistakes:
+        text = "; ".join(mistakes).replace(f"{folder}/", "")
+        faults.append(Fault(file, "", f"found a suite that gives no plan: {text}"))
+    return faults
+
+
+def _absent_file_fault(problem: AbsentFile, folder: Path) -> Fault:
+    """Return the fault of a file that a bundle's suite names, and that the verifier lacks."""
+    where = str(problem.location).replace(f"{folder}/", "")
+    next_step = (
+        "ids hold the content of files, so the suite cannot be planned without it: ask the "
+        "submitter for the file, put it under this path into the folder ADVTRANSFER_DATA, and verify again"
+    )
+    text = f"found {problem.found}, which is not on this machine; expected {problem.expected}"
+    return Fault(where, "", f"{text}; {next_step}")
 
 
 def cell_names(plan: Plan) -> dict[str, str]:

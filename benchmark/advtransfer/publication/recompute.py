@@ -23,9 +23,9 @@ from advtransfer.result.comparison import (
     status_of_share,
 )
 from advtransfer.result.evidence import FoldedResult, claimed_ball, fold_result, is_snapshot
+from advtransfer.result.outcome_validation import SHARE_TOLERANCE
 from advtransfer.result.outcomes import read_outcomes
 from advtransfer.result.record import battery_ids
-from advtransfer.result.validation import SHARE_TOLERANCE
 from advtransfer.result.verdict import BATTERY_CHECKS, RULES_VERSION, base_name, verdict_from_checks
 from advtransfer.types import Check, CheckStatus, Outcome
 from advtransfer.types.metric_names import CLAIM_PREFIX

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from advtransfer.errors import CacheError
 from advtransfer.node import content_id
@@ -116,6 +116,34 @@ def read_challenges(folder: Path) -> tuple[list[Challenge], dict[str, str]]:
         else:
             faults[path.relative_to(folder).as_posix()] = fault
     return challenges, faults
+
+
+class CreditedChallenge(NamedTuple):
+    """A challenge, and the samples that it was the first to break."""
+
+    challenge: Challenge
+    positions: Sequence[int]
+
+
+def credit_challenges(challenges: Iterable[Challenge]) -> list[CreditedChallenge]:
+    """Return challenges in the order of their days, each with the samples that no earlier one broke.
+
+    Two challengers who work at the same time may break the same samples. Of one day, the first by id counts, which
+    nobody chooses. A sample that fell in a smaller ball of the same norm has fallen in the larger one too.
+    """
+    credited: list[CreditedChallenge] = []
+    for each in sorted(challenges, key=lambda challenge: (challenge.date, challenge.id)):
+        ball = Ball(each.norm, each.eps)
+        fallen = {
+            position
+            for earlier, _ in credited
+            if (earlier.model, earlier.test) == (each.model, each.test)
+            and ball.contains(Ball(earlier.norm, earlier.eps))
+            for position in earlier.positions
+        }
+        own = [position for position in each.positions if position not in fallen]
+        credited.append(CreditedChallenge(each, own))
+    return credited
 
 
 def fold_challenges(

@@ -129,7 +129,13 @@ def probe_outcomes(alone: SampleOutcomes, battery: BatteryEvidence | None) -> Pr
     if battery is None or battery.of != alone.of:
         return Probe("", 0, alone.of, 0)
     missed = battery.missed_count(alone)
-    return Probe(battery.images, battery.attacked_count, alone.of, missed)
+    return _probe_of(battery.images, battery.attacked_count, alone.of, missed)
+
+
+@lru_cache(maxsize=4096)
+def _probe_of(images: str, count: int, of: int, missed: int) -> Probe:
+    """Return a probe as one object for all results that have it."""
+    return Probe(images, count, of, missed)
 
 
 def is_snapshot(metric: str, metrics: Iterable[str]) -> bool:

@@ -58,7 +58,7 @@ class SampleOutcomes(NamedTuple):
         """The share of robust samples."""
         unknown = self.unknown.bit_count()
         robust = self.of - self.broken.bit_count() - self.wrong.bit_count() - unknown
-        return Share(robust / self.of, (robust + unknown) / self.of, self.of)
+        return _share_of(robust, unknown, self.of)
 
     def with_broken(self, broken: SampleSet) -> SampleOutcomes:
         """Return the outcomes after these samples were broken; a wrong sample stays wrong."""
@@ -72,6 +72,12 @@ class SampleOutcomes(NamedTuple):
         low = self.broken | self.unknown
         high = self.wrong | self.unknown
         return _unpacked_values(low | high << 1, self.of, _outcomes_of_bytes())
+
+
+@lru_cache(maxsize=4096)
+def _share_of(robust: int, unknown: int, of: int) -> Share:
+    """Return a share as one object for all results that have it."""
+    return Share(robust / of, (robust + unknown) / of, of)
 
 
 def worst_outcomes(outcomes: Sequence[SampleOutcomes]) -> SampleOutcomes:
@@ -110,7 +116,13 @@ def _outcomes_of_bits(bits: int, of: int) -> SampleOutcomes:
     high = bits >> 1 & samples
     # The values of `Outcome`: 1 is broken, 2 is wrong, and 3, with both bits, unknown.
     unknown = low & high
-    return SampleOutcomes(low ^ unknown, high ^ unknown, unknown, of)
+    return SampleOutcomes(low ^ unknown, _shared_set(high ^ unknown), unknown, of)
+
+
+@lru_cache(maxsize=32)
+def _shared_set(samples: SampleSet) -> SampleSet:
+    """Return one object for equal sets: all attacks on a model find the same samples wrong without attack."""
+    return samples
 
 
 @lru_cache(maxsize=64)

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-import math
 import operator
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import Any, get_args
 
 from advtransfer.errors import CacheError
 from advtransfer.node import content_id
-from advtransfer.result.bounded_reading import unpack_zlib
 from advtransfer.result.evidence import labels_fault
-from advtransfer.result.record import RECORD_FORMAT, arrays_path, robust_share, unpack_bits
+from advtransfer.result.outcome_validation import (
+    interval_difference,
+    number_difference,
+    number_faults,
+    share_faults,
+    unpack_checked,
+)
+from advtransfer.result.record import RECORD_FORMAT, arrays_path
 from advtransfer.result.verdict import (
     FORMER_VALUES,
     RULES_VERSION,
@@ -22,7 +27,7 @@ from advtransfer.result.verdict import (
     verdict_from_checks,
 )
 from advtransfer.statistics import wilson_interval
-from advtransfer.types import Check, CheckStatus, Outcome
+from advtransfer.types import Check, CheckStatus
 
 RecordJson = Mapping[str, Any]  # Any: JSON
 
@@ -89,15 +94,6 @@ NEVER_PASSES_ABOVE_LIMIT = frozenset(
     }
 )
 """Checks of the host that do not pass if their value is above their limit."""
-
-SHARE_TOLERANCE = 1e-9
-"""Largest difference of a share or interval from the one computed on this machine."""
-
-MAX_SAMPLES = 10**7
-"""Largest number of samples of one metric that is unpacked: a small text can unpack to gigabytes."""
-
-FOUR_OUTCOMES = tuple(bytes(unpack_bits(bytes([bits]), 4)) for bits in range(256))
-"""The four outcomes that each byte packs; as bytes they take an eighth of a list."""
 
 
 def path_without_links(root: Path, path: Path) -> Path:
@@ -179,14 +175,14 @@ def _record_faults(record: object, id: str | None) -> Iterator[str]:
     yield from field_type_faults(
         {"seconds": {}, **record["observed"]}, {"seconds": dict}, of="observed."
     )
-    yield from _number_faults("observed.seconds", record["observed"].get("seconds", {}))
+    yield from number_faults("observed.seconds", record["observed"].get("seconds", {}))
     environment = record["provenance"]["environment"]
     if not ID_PATTERN.fullmatch(environment):
         yield f"found the environment {environment!r}; expected a digest of 64 hexadecimal digits"
     facts = record.get("facts", {})
     if kind == "source":  # Its facts may be texts, such as the key of its weights in a checkpoint.
         facts = {name: fact for name, fact in facts.items() if type(fact) is not str}
-    yield from _number_faults("facts", facts)
+    yield from number_faults("facts", facts)
     yield from _check_faults(record.get("checks", []))
     if "weights" in record and not ID_PATTERN.fullmatch(str(record["weights"].get("digest"))):
         yield f"found weights.digest {record['weights'].get('digest')!r}; expected 64 hexadecimal digits"
@@ -241,7 +237,7 @@ def _check_faults(checks: Sequence[RecordJson]) -> Iterator[str]:
             yield f"found the check {str(check)[:80]}; expected {expected}"
             continue
         numbers = {name: check[name] for name in ("value", "limit", "samples")}
-        yield from _number_faults(f"check {check['name']}", numbers)
+        yield from number_faults(f"check {check['name']}", numbers)
         if _is_wrong_grade(check):
             name = check["name"].partition("@")[0]
             found = f"{name} {check['grade']} at {check['value']}"
@@ -258,19 +254,9 @@ def _is_wrong_grade(check: RecordJson) -> bool:
     return name in FAILS_ABOVE_LIMIT and check["grade"] == "fail"
 
 
-def _number_faults(of: str, values: RecordJson) -> Iterator[str]:
-    for name, value in values.items():
-        if (
-            isinstance(value, bool)
-            or not isinstance(value, int | float)
-            or not math.isfinite(value)
-        ):
-            yield f"found {of} {name} {value!r}; expected a finite number"
-
-
 def _fit_faults(record: RecordJson) -> Iterator[str]:
     for row in record["curves"]:
-        yield from _number_faults("curves", row)
+        yield from number_faults("curves", row)
 
 
 def _source_faults(record: RecordJson) -> Iterator[str]:
@@ -283,8 +269,8 @@ def _source_faults(record: RecordJson) -> Iterator[str]:
         return
     accuracy, total = probe["clean_accuracy"], probe["of"]
     correct = round(accuracy * total)
-    yield from _number_differs("probe.clean_accuracy", accuracy, correct / total)
-    yield from _interval_differs(
+    yield from number_difference("probe.clean_accuracy", accuracy, correct / total)
+    yield from interval_difference(
         "probe.interval", probe["interval"], wilson_interval(correct, total)
     )
     claimed = card["clean_accuracy"]
@@ -300,7 +286,7 @@ def _battery_faults(record: RecordJson) -> Iterator[str]:
     if positions is not None and not _are_positions(positions, of):
         yield f"found the positions {str(positions)[:80]}; expected ascending ones below {of}"
     for name, packed in record["outcomes"].items():
-        values, wrong = _unpack_checked(name, packed)
+        values, wrong = unpack_checked(name, packed)
         yield from wrong
         if len(values) > of:
             yield f"found {len(values)} outcomes of {name}; expected at most {of}"
@@ -322,10 +308,10 @@ def _are_positions(positions: object, of: int) -> bool:
 def _result_faults(record: RecordJson) -> Iterator[str]:
     metrics, outcomes = record["metrics"], record["outcomes"]
     for name, packed in outcomes.items():
-        values, wrong = _unpack_checked(name, packed)
+        values, wrong = unpack_checked(name, packed)
         yield from wrong
         if not wrong:
-            yield from _share_faults(name, metrics, values)
+            yield from share_faults(name, metrics, values)
     for name, metric in metrics.items():
         if name not in outcomes:
             is_share = metric.get("share") is True and 0 <= metric["value"] <= 1
@@ -333,7 +319,7 @@ def _result_faults(record: RecordJson) -> Iterator[str]:
                 metric.keys() == {"value", "share"} and is_share
             ):
                 yield f"found {name} {metric}; expected a value alone, a share, or outcomes"
-            yield from _number_faults(name, {"value": metric["value"]})
+            yield from number_faults(name, {"value": metric["value"]})
     yield from _verdict_faults(record)
     if "labels" in record and (fault := labels_fault(record["labels"])):
         yield fault
@@ -359,63 +345,6 @@ def _named_batteries(battery: object) -> list[object]:
     if battery is None:
         return []
     return list(battery.values()) if isinstance(battery, dict) else [battery]
-
-
-def _share_faults(name: str, metrics: RecordJson, values: Sequence[int]) -> Iterator[str]:
-    if name not in metrics:
-        yield f"found no metric {name}; expected that of its outcomes"
-        return
-    found = metrics[name]
-    expected = cast("dict[str, Any]", robust_share(values))  # Any: JSON
-    if found.keys() != expected.keys() or any(
-        found[key] != expected[key] for key in ("of", "method")
-    ):
-        yield f"found {name} {found}; expected {expected}, from its outcomes"
-        return
-    for part in ("value", "low", "high"):
-        yield from _number_differs(f"{name} {part}", found[part], expected[part])
-    yield from _interval_differs(f"{name} interval", found["interval"], expected["interval"])
-
-
-def _number_differs(name: str, found: float, expected: float) -> Iterator[str]:
-    if isinstance(found, bool) or not math.isclose(
-        found, expected, rel_tol=SHARE_TOLERANCE, abs_tol=SHARE_TOLERANCE
-    ):
-        yield f"found {name} {found!r}; expected {expected!r}, from the outcomes"
-
-
-def _interval_differs(
-    name: str, found: Sequence[float], expected: Sequence[float]
-) -> Iterator[str]:
-    if len(found) != len(expected):
-        yield f"found {name} {found}; expected {list(expected)}"
-    for found_end, expected_end in zip(found, expected, strict=False):
-        yield from _number_differs(name, found_end, expected_end)
-
-
-def _unpack_checked(name: str, packed: RecordJson) -> tuple[bytes, list[str]]:
-    """Return the packed outcomes and their faults; unpack at most as many as the record states."""
-    of = packed["of"]
-    if isinstance(of, bool) or not isinstance(of, int) or not 0 < of <= MAX_SAMPLES:
-        return b"", [f"found {name} of {of!r} samples; expected a count up to {MAX_SAMPLES:,}"]
-    size = -(-of // 4)  # Four outcomes of two bits in a byte, rounded up.
-    try:
-        bits = unpack_zlib(packed["packed"], size=size)
-    except ValueError as error:
-        return b"", [f"found outcomes of {name} {error}; expected those of {of} samples"]
-    # The padding after the last outcome is compared as well: it must be 0.
-    values = b"".join(map(FOUR_OUTCOMES.__getitem__, bits))
-    counts = {outcome.name.lower(): values.count(outcome, 0, of) for outcome in Outcome}
-    wrong = [
-        key
-        for key, count in counts.items()
-        if packed[key] != count or isinstance(packed[key], bool)
-    ]
-    if any(values[of:]) or wrong:
-        return b"", [
-            f"found other counts in the outcomes of {name} than are packed; expected {counts}"
-        ]
-    return values[:of], []
 
 
 def _file_reference_faults(record: RecordJson) -> Iterator[str]:

@@ -87,6 +87,12 @@ def verdict_from_checks(checks: Iterable[Check]) -> Verdict:
         # These texts are stored in records, and validation compares them: keep every byte.
         reason = f"no evidence from {', '.join(missing)}"
         return Verdict("unchecked", reason if check_count else "no evidence was asked for")
+    return _checked_verdict(passed_count)
+
+
+@lru_cache(maxsize=64)
+def _checked_verdict(passed_count: int) -> Verdict:
+    """Return the verdict of most results as one object for all of them."""
     return Verdict("checked", f"{passed_count} checks passed")
 
 

@@ -24,11 +24,13 @@ from advtransfer.statistics.intervals import (
     t_p_value,
     wilson_interval,
 )
-from advtransfer.statistics.pairwise import (
-    PairDifferences,
+from advtransfer.statistics.pair_p_values import (
     board_p_values,
     difference_p_value,
     difference_p_values,
+)
+from advtransfer.statistics.pairwise import (
+    PairDifferences,
     image_differences,
     value_differences,
 )

@@ -21,17 +21,19 @@ from advtransfer.suite.entry import (
     EntryReader,
     SuiteEntry,
     SweepPoint,
-    bracketed_label,
-    check_label,
     replicate_seeds,
-    row_label,
     sweep_points,
-    unresolved_labels,
     with_seed,
 )
 from advtransfer.suite.located import Located, Problems, did_you_mean, join_names, quote_name
 from advtransfer.suite.node_builder import ContentFinder, NodeBuilder
 from advtransfer.suite.outlines import Outlines
+from advtransfer.suite.row_labels import (
+    bracketed_label,
+    check_label,
+    row_label,
+    unresolved_labels,
+)
 from advtransfer.suite.sections import (
     CHOOSE,
     INLINE_WORDS,

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NoReturn, TypeAlias
 
-from advtransfer.errors import BadInput, Location, Problem
+from advtransfer.errors import AbsentFile, BadInput, Location, Problem
 from advtransfer.types import Json
 
 
@@ -32,6 +32,11 @@ class Problems:
         # it would be about the stand-in.
         if mark not in self._unreadable:
             self._collected[Problem(found, expected, next_step, mark)] = None
+
+    def add_absent(self, value: Located, *, expected: str, next_step: str) -> None:
+        """Add the path of a file or folder that is not on this machine."""
+        self.noted_count += 1
+        self._collected[AbsentFile(value.shown_text(), expected, next_step, value.location)] = None
 
     def add_unreadable(self, mark: Location, *, found: str, expected: str, next_step: str) -> None:
         """Add a value that cannot be read, and silence every later problem at its position."""

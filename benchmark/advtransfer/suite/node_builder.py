@@ -90,9 +90,7 @@ class ContentFinder:
         next_step = "correct the path"
         if not data:
             next_step = f"set ADVTRANSFER_DATA to the folder that holds it, or {next_step}"
-        validators.add_mismatch(
-            value, expected=f"a {what} in {searched}", next_step=next_step, problems=self._problems
-        )
+        self._problems.add_absent(value, expected=f"a {what} in {searched}", next_step=next_step)
         return None
 
 

@@ -22,8 +22,8 @@ from advtransfer.testing.context import InMemoryContext
 from advtransfer.toolkit.rng import build_initialized, stream_generator
 from advtransfer.toolkit.wrapped_networks import ChainedNetwork
 from advtransfer.types import File, Source
+from advtransfer_vision.components.hub_sources import timm as timm_source
 from advtransfer_vision.components.pretrained_sources import checkpoint, robustness_checkpoint
-from advtransfer_vision.components.pretrained_sources import timm as timm_source
 
 pytestmark = pytest.mark.slow
 

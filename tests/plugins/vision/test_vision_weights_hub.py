@@ -20,7 +20,8 @@ from advtransfer.host import Host
 from advtransfer.testing.context import InMemoryContext
 from advtransfer.toolkit.rng import build_initialized, stream_generator
 from advtransfer.types import File, Json, Source
-from advtransfer_vision.components.pretrained_sources import huggingface, robustness_checkpoint
+from advtransfer_vision.components.hub_sources import huggingface
+from advtransfer_vision.components.pretrained_sources import robustness_checkpoint
 from advtransfer_vision.pretrained.hub_files import HubFile
 
 NAME, REPO = "squeezenet1_1", "someone/some-model"

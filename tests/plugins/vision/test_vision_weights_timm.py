@@ -19,8 +19,8 @@ from advtransfer.toolkit.rng import build_initialized, stream_generator
 from advtransfer.toolkit.wrapped_networks import HookedNetwork
 from advtransfer.types import File, Source
 from advtransfer_finetune.components import blocks
+from advtransfer_vision.components.hub_sources import timm as timm_source
 from advtransfer_vision.components.pretrained_sources import checkpoint
-from advtransfer_vision.components.pretrained_sources import timm as timm_source
 from advtransfer_vision.pretrained.hub_files import HubFile
 from advtransfer_vision.pretrained.safe_load import CheckpointError
 
