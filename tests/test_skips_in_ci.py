@@ -32,6 +32,9 @@ def ended(folder: Path, body: str, **variables: str) -> tuple[int, str]:
         str(folder),
         str(folder),
     ]
+    others["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = (
+        "1"  # They take a second to load, and add nothing here.
+    )
     run = subprocess.run(
         command, cwd=folder, env=others | variables, capture_output=True, text=True, check=False
     )

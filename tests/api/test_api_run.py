@@ -158,7 +158,9 @@ def test_an_interrupt_ends_the_run_in_order_and_the_same_call_continues(
 def test_workers_do_not_import_the_script_that_calls(
     source: str, own_folder: Path, suite_text: str
 ) -> None:
-    (own_folder / "tiny.yaml").write_text(suite_text)
+    # One evaluation: a second one would start a second worker, which is no more than the first.
+    text = "".join(line for line in suite_text.splitlines(True) if "fgsm" not in line)
+    (own_folder / "tiny.yaml").write_text(text)
     code = (
         "import advtransfer as at\nprint('started')\n"
         "report = at.run('tiny.yaml', jobs=2, only='transfer=probe', battery='none')\n"

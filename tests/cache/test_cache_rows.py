@@ -122,8 +122,8 @@ def test_several_workers_that_write_the_same_rows_agree(tmp_path: Path) -> None:
         f"store = Cache(Path({str(tmp_path)!r}), line={LINE!r}).rows({ID!r})\n"
         "for number in range(300): store.write({number: torch.full((2, 3), float(number))})\n"
     )
-    workers = [subprocess.Popen([sys.executable, "-c", program]) for _ in range(3)]
-    assert [0, 0, 0] == [worker.wait() for worker in workers]
+    workers = [subprocess.Popen([sys.executable, "-c", program]) for _ in range(2)]
+    assert [0, 0] == [worker.wait() for worker in workers]
 
     found = Cache(tmp_path, line=LINE).rows(ID).read(range(301))
 

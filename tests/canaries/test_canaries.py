@@ -101,7 +101,9 @@ def test_the_weakest_of_each_canary_is_caught_behind_foolbox(
     name: str, norm: Norm, natural: Subject, pgd: Pgd
 ) -> None:
     canary = CANARIES[name]
-    if name in ("logit ripple", "input wiggle"):  # Smoothed ascents take long.
+    is_slow = name in ("logit ripple", "input wiggle")  # Smoothed ascents take long.
+    # Of fewer images, just as many saturated ones as the battery takes for too many could be left.
+    if is_slow or (norm == "linf" and name != "saturated logits"):
         few = SampleSubset(natural.test, torch.arange(HONEST_IMAGES))
         natural = replace(natural, test=few)
     seen = examine_model(pgd(norm), canary.spoil(natural, canary.strengths[-1]), battery=SMALL)
@@ -120,16 +122,20 @@ def test_the_host_catches_canaries_that_a_careless_plugin_misses(
     assert seen.is_doubted, seen
 
 
-def test_a_canary_fools_the_careless_plugin_itself(natural: Subject) -> None:
-    def claimed(subject: Subject) -> float:
-        seen = examine_model(Naive(), subject, battery=SMALL)
-        assert seen.claimed is not None
-        return seen.claimed
+def claimed(evaluation: Evaluation, subject: Subject) -> float:
+    """The robust accuracy at eps 0.1 that an evaluation reports, without the host's checks."""
+    given = EvaluationInputs(test=subject.test, model=subject.model)
+    measured = evaluation.measure(given, context=InMemoryContext(0))
+    outcomes = measured.outcomes["robust_accuracy@0.1"]
+    return float((outcomes == Outcome.ROBUST).double().mean())
 
+
+def test_a_canary_fools_the_careless_plugin_itself(natural: Subject) -> None:
     for name in ("quantised input", "saturated logits"):
         canary = CANARIES[name]
 
-        assert claimed(canary.spoil(natural, canary.strengths[0])) > claimed(natural) + 0.3, name
+        spoilt = canary.spoil(natural, canary.strengths[0])
+        assert claimed(Naive(), spoilt) > claimed(Naive(), natural) + 0.3, name
 
 
 @pytest.mark.parametrize("norm", NORMS)
@@ -196,9 +202,9 @@ def test_a_correct_number_for_an_overconfident_model_is_doubted_not_refused(
     built = Host.discover().component("foolbox/pgd", "evaluation").build(options, {})
     assert hasattr(built, "measure")
     sure = CANARIES["saturated logits"].spoil(natural, 1e3)
-    plain, seen = (examine_model(built, subject, battery=SMALL) for subject in (natural, sure))
+    seen = examine_model(built, sure, battery=SMALL)
 
-    assert plain.claimed == seen.claimed
+    assert claimed(built, natural) == seen.claimed
     assert "suspicious" == seen.judged
     assert "saturation" in seen.reason
 

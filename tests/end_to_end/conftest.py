@@ -8,7 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner, Result
 
+from advtransfer.cli import main
 from advtransfer.testing.command import Command
 
 SUITE = """\
@@ -150,6 +152,21 @@ def command(command_in: Callable[[str], Command]) -> Command:
 
 
 @pytest.fixture
+def inline(command: Command, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    """The same command in this process, which loads torch once: for tests to which its processes do not matter."""
+    monkeypatch.chdir(command.folder)
+    monkeypatch.setenv("ADVTRANSFER_CACHE", command.environment["ADVTRANSFER_CACHE"])
+
+    def run(*arguments: str, exit_code: int = 0) -> Result:
+        executor = ["--executor", "local/inline"] if arguments[0] == "run" else []
+        ended = CliRunner().invoke(main, [*arguments, *executor])
+        assert ended.exit_code == exit_code, ended.output
+        return ended
+
+    return run
+
+
+@pytest.fixture
 def faulty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The plugin `faulty`, installed for this test's subprocesses."""
     place = tmp_path / "site"
@@ -158,7 +175,7 @@ def faulty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (place / "faulty_plugin.py").write_text(FAULTY)
     (information / "METADATA").write_text("Metadata-Version: 2.1\nName: faulty\nVersion: 1.0\n")
     (information / "entry_points.txt").write_text("[advtransfer]\nfaulty = faulty_plugin\n")
-    monkeypatch.setenv("PYTHONPATH", str(place))
+    monkeypatch.setenv("PYTHONPATH", str(place), prepend=os.pathsep)
 
 
 def records(run: Path) -> dict[str, str]:

@@ -5,16 +5,17 @@ from __future__ import annotations
 import json
 import math
 import re
-import subprocess
-import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from advtransfer.cli import main
 from advtransfer.host import Host
-from advtransfer.testing.command import Command
+from advtransfer.testing.pretend_cuda import pretend_cuda
 
 SUITE = Path(__file__).with_name("everything.yaml")
 
@@ -99,29 +100,21 @@ def write_files(folder: Path) -> None:
     torch.save({"model": state, "epoch": 3}, folder / "madry.pt")
 
 
-def run_on(device: str, command: Command, suite: Path, *more: str) -> subprocess.Popen[str]:
-    """Start the command line on a suite."""
-    arguments = [
-        "run",
-        str(suite),
-        "--executor",
-        "local/inline",
-        "--device",
-        device,
-        "--json",
-        "--quiet",
-        *more,
-    ]
-    begin = "with pretend_cuda(): main(sys.argv[1:])" if device == "cuda" else "main(sys.argv[1:])"
-    imports = "import sys; from advtransfer.cli import main; from advtransfer.testing.pretend_cuda import pretend_cuda"
-    return subprocess.Popen(
-        [sys.executable, "-c", f"{imports}\n{begin}", *arguments],
-        cwd=command.folder,
-        env={**command.environment, "ADVTRANSFER_DATA": str(suite.parent)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+def run_on(device: str, folder: Path, suite: Path, *more: str) -> Path:
+    """Run a suite in this process, where the device can be the pretend GPU; return the run."""
+    arguments = ["run", str(suite), "--executor", "local/inline", "--device", device, *more]
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        pretend_cuda() if device == "cuda" else nullcontext(),
+    ):
+        patch.setenv("ADVTRANSFER_DATA", str(suite.parent))
+        patch.setenv("ADVTRANSFER_CACHE", str(folder / "cache"))
+        done = CliRunner().invoke(main, [*arguments, "--runs", str(folder), "--json", "--quiet"])
+    assert done.exit_code == 0, done.output
+    ended = json.loads(done.stdout)
+    assert (0, True) == (ended["failed"], bool(ended["done"]))
+    assert more or not ended["todo"]
+    return folder / suite.stem
 
 
 def comparable(run: Path) -> dict[str, dict[str, Any]]:  # Any: JSON that the command wrote
@@ -146,18 +139,12 @@ def differences(one: object, other: object, place: str = "") -> Iterator[str]:
         yield f"{place}: {str(one)[:80]} and {str(other)[:80]}"
 
 
-def compared(command_in: Callable[[str], Command], suite: Path, *more: str) -> list[str]:
+def compared(suite: Path, *more: str) -> list[str]:
     """Run a suite, or with `--only` a part of it, on both devices; how the records differ."""
-    commands = {device: command_in(device) for device in ("cpu", "cuda")}
-    running = {
-        device: run_on(device, command, suite, *more) for device, command in commands.items()
-    }
-    for process in running.values():
-        out, err = process.communicate(timeout=1500)
-        ended = json.loads(out)
-        assert (process.returncode, ended["failed"], bool(ended["done"])) == (0, 0, True), err
-        assert more or not ended["todo"]
-    cpu, cuda = (comparable(command.folder / "runs" / suite.stem) for command in commands.values())
+    cpu, cuda = (
+        comparable(run_on(device, suite.parent / device, suite, *more))
+        for device in ("cpu", "cuda")
+    )
     assert cuda.keys() == cpu.keys()
     return [
         f"{cpu[id]['asked']['use']}{place}"
@@ -175,35 +162,26 @@ def test_every_component_of_the_built_in_plugins_is_in_the_suite() -> None:
     assert known - used - {"local/inline"} == set(NOT_IN_IT)
 
 
-def test_every_evaluation_gives_on_a_gpu_what_it_gives_on_the_cpu(
-    command_in: Callable[[str], Command], tmp_path: Path
-) -> None:
+def test_every_evaluation_gives_on_a_gpu_what_it_gives_on_the_cpu(tmp_path: Path) -> None:
     (tmp_path / SUITE.name).write_text(SUITE.read_text())
     write_files(tmp_path)
+    # The battery by itself: tests/worker/test_battery_on_a_gpu.py.
+    part = ("--only", "source=natural,target=high,transfer=probe", "--battery", "none")
 
-    assert (
-        compared(
-            command_in, tmp_path / SUITE.name, "--only", "source=natural,target=high,transfer=probe"
-        )
-        == []
-    )
+    assert compared(tmp_path / SUITE.name, *part) == []
 
 
 @pytest.mark.slow
-def test_everything_runs_on_a_gpu_and_gives_what_it_gives_on_the_cpu(
-    command_in: Callable[[str], Command], tmp_path: Path
-) -> None:
+def test_everything_runs_on_a_gpu_and_gives_what_it_gives_on_the_cpu(tmp_path: Path) -> None:
     (tmp_path / SUITE.name).write_text(SUITE.read_text())
     write_files(tmp_path)
 
-    assert compared(command_in, tmp_path / SUITE.name) == []
+    assert compared(tmp_path / SUITE.name) == []
 
 
 @pytest.mark.slow
-def test_the_attack_that_is_compiled_runs_on_a_gpu_likewise(
-    command_in: Callable[[str], Command], tmp_path: Path
-) -> None:
+def test_the_attack_that_is_compiled_runs_on_a_gpu_likewise(tmp_path: Path) -> None:
     pytest.importorskip("numba", reason="numba is not installed")
     (tmp_path / "brendel.yaml").write_text(BRENDEL)
 
-    assert compared(command_in, tmp_path / "brendel.yaml") == []
+    assert compared(tmp_path / "brendel.yaml") == []

@@ -5,16 +5,14 @@ from __future__ import annotations
 import re
 import xml.etree.ElementTree
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from click.testing import Result
 from PIL import Image
 
 from advtransfer.host import Host
 from advtransfer.suite import load
-
-if TYPE_CHECKING:
-    from advtransfer.testing.command import Command
 
 SMALL = """\
 extends: interpret_digits
@@ -51,11 +49,11 @@ def shows_something(path: Path) -> bool:
 
 
 def test_every_figure_of_the_interpretations_is_on_the_page_for_both_sources(
-    command: Command,
+    inline: Callable[..., Result],
 ) -> None:
-    (command.folder / "small.yaml").write_text(SMALL)
-    command("run", "small.yaml", "--jobs", "1")
-    run = command.folder / "runs" / "small"
+    Path("small.yaml").write_text(SMALL)
+    inline("run", "small.yaml")
+    run = Path("runs/small")
     page = (run / "leaderboard.md").read_text()
     shown = re.findall(r"!\[(\w+) -> [^]]*\]\((files/[^)]*)\)", page)
 

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from click.testing import Result
 
 if TYPE_CHECKING:
     from advtransfer.testing.command import Command
@@ -19,7 +22,7 @@ evaluations: {clean: {use: foolbox/clean_accuracy}}
 
 
 @pytest.fixture
-def planted(command: Command) -> Command:
+def planted(command: Command, inline: Callable[..., Result]) -> Callable[..., Result]:
     """Two data sets of noise that share images: 3 of the target's test images are in its train part, shifted; and 2
     are in the source's training data as they are.
     """
@@ -44,13 +47,13 @@ def planted(command: Command) -> Command:
         x_test=test[10:],
         y_test=labels[:10],
     )
-    return command
+    return inline
 
 
-def test_shared_images_are_counted_to_the_image_and_shown(planted: Command) -> None:
-    (planted.folder / "leaks.yaml").write_text(SUITE.replace("POLICY", "count"))
+def test_shared_images_are_counted_to_the_image_and_shown(planted: Callable[..., Result]) -> None:
+    Path("leaks.yaml").write_text(SUITE.replace("POLICY", "count"))
     planted("run", "leaks.yaml", "--quiet")
-    run = planted.folder / "runs" / "leaks"
+    run = Path("runs/leaks")
     found = [json.loads(path.read_text()) for path in run.glob("records/*/*.json")]
     fit = next(record for record in found if record["kind"] == "fit")
     shown = json.loads(planted("show", "leaks.yaml", "--leakage", "--json").stdout)
@@ -68,16 +71,16 @@ def test_shared_images_are_counted_to_the_image_and_shown(planted: Command) -> N
 
 
 @pytest.mark.slow
-def test_shared_images_are_an_error_where_the_suite_says_so(planted: Command) -> None:
-    (planted.folder / "leaks.yaml").write_text(SUITE.replace("POLICY", "error"))
+def test_shared_images_are_an_error_where_the_suite_says_so(planted: Callable[..., Result]) -> None:
+    Path("leaks.yaml").write_text(SUITE.replace("POLICY", "error"))
     ended = planted("run", "leaks.yaml", "--quiet", exit_code=1)
 
     assert "found leaked images (target test in source train: 2 exact, 0 near;" in ended.stderr
     assert "target test in target train: 0 exact, 3 near" in ended.stderr
 
 
-def test_a_word_that_is_no_policy_is_told_with_its_place(planted: Command) -> None:
-    (planted.folder / "leaks.yaml").write_text(SUITE.replace("POLICY", "warn"))
+def test_a_word_that_is_no_policy_is_told_with_its_place(planted: Callable[..., Result]) -> None:
+    Path("leaks.yaml").write_text(SUITE.replace("POLICY", "warn"))
     ended = planted("plan", "leaks.yaml", exit_code=2)
 
     assert "leaks.yaml:3:" in ended.stderr

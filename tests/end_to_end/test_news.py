@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ LISTENER = '''\
 """Writes the news of trials into a file."""
 
 import json
+import os
 import os
 
 from advtransfer.hookspecs import hookimpl
@@ -46,7 +48,7 @@ def trial_skipped(trial, reason):
 
 @pytest.mark.usefixtures("faulty")
 def test_a_plugin_named_on_the_command_line_is_told_the_news_of_trials(command: Command) -> None:
-    site = Path(command.environment["PYTHONPATH"])
+    site = Path(command.environment["PYTHONPATH"].partition(os.pathsep)[0])
     (site / "listener_plugin.py").write_text(LISTENER)
     (site / "listener-1.0.dist-info").mkdir()
     (site / "listener-1.0.dist-info" / "METADATA").write_text(

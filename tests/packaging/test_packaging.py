@@ -31,7 +31,7 @@ def test_the_installed_wheel_is_what_runs_from_anywhere(
 ) -> None:
     where = installed("python", "-c", "import advtransfer; print(advtransfer.__file__)")
     plan = json.loads(installed("advtransfer", "plan", "quickstart", "--json"))
-    two = ["--only", "source=random*,n=20,seed=0"]
+    two = ["--only", "source=random*,n=20,seed=0", "--battery", "none", "--jobs", "1"]
     ended = json.loads(
         installed("advtransfer", "run", "quickstart", "--runs", str(tmp_path), *two, "--json")
     )
@@ -65,7 +65,7 @@ def test_a_third_partys_plugin_is_listed_shown_and_run_beside_the_built_ins(
         "transfers: {mean: {use: example/nearest_mean, shrink: 0.1}, probe: {use: finetune/linear_probe}}\n"
         "evaluations: {clean: {use: foolbox/clean_accuracy}}\n"
     )
-    installed("advtransfer", "run", str(suite), "--runs", str(tmp_path / "runs"))
+    installed("advtransfer", "run", str(suite), "--jobs", "1", "--runs", str(tmp_path / "runs"))
     records = [
         json.loads(path.read_text())
         for path in (tmp_path / "runs" / "beside").glob("records/*/*.json")

@@ -25,7 +25,7 @@ BATTERY = dataclasses.replace(
 )
 
 
-def found(device: str) -> BatteryResult:
+def found(device: str, threat: ThreatModel) -> BatteryResult:
     """The battery of a linear model, with examples that were kept on the CPU."""
     test = toy().part("test")
     card = test.card
@@ -44,17 +44,20 @@ def found(device: str) -> BatteryResult:
         return run_battery(
             model,
             test,
-            ThreatModel("linf", 0.1),
+            threat,
             BATTERY,
             device=torch.device(device),
             transferred=points,
         )
 
 
-def test_battery_on_a_gpu_equals_that_on_the_cpu() -> None:
-    expected = found("cpu")
+@pytest.mark.parametrize(
+    "threat", [ThreatModel("linf", 0.1), ThreatModel("l2", 0.5), ThreatModel("l1", 2)], ids=str
+)
+def test_battery_on_a_gpu_equals_that_on_the_cpu(threat: ThreatModel) -> None:
+    expected = found("cpu", threat)
     with pretend_cuda():
-        seen = found("cuda")
+        seen = found("cuda", threat)
 
     assert "transferred" in seen.outcomes
     assert seen.checks == expected.checks
@@ -77,4 +80,4 @@ def test_cpu_examples_indexed_by_gpu_rows_raise(
         pretend_cuda(),
         pytest.raises(RuntimeError, match="indices should be either on cpu or on the same device"),
     ):
-        found("cuda")
+        found("cuda", ThreatModel("linf", 0.1))

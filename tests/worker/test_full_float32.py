@@ -1,7 +1,9 @@
-"""Jobs compute float32 in full, whatever is set outside, and restore the settings afterwards."""
+"""Jobs compute float32 in full and deterministically, whatever is set outside, and restore the settings afterwards."""
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -52,3 +54,30 @@ def test_float32_is_computed_in_full(
     assert [False, False] == found[:2]
     assert {"ieee", None} >= set(found[2:])
     assert settings() == before
+
+
+@pytest.mark.parametrize("was_enabled", [False, True])
+def test_algorithms_are_deterministic_without_an_import_of_torchs_compiler(
+    monkeypatch: pytest.MonkeyPatch, was_enabled: bool
+) -> None:
+    torch.use_deterministic_algorithms(was_enabled)
+    monkeypatch.delenv("TORCHINDUCTOR_DETERMINISTIC", raising=False)
+    monkeypatch.delitem(sys.modules, "torch._inductor.config")
+    with deterministic_algorithms():
+        inside = torch.get_deterministic_debug_mode()
+        is_imported = "torch._inductor.config" in sys.modules
+        told = os.environ["TORCHINDUCTOR_DETERMINISTIC"]
+    outside = torch.are_deterministic_algorithms_enabled()
+    torch.set_deterministic_debug_mode("default")
+
+    assert (2, "1", was_enabled) == (inside, told, outside)
+    assert not is_imported
+
+
+def test_a_compiler_that_is_loaded_is_told() -> None:
+    from torch._inductor import config
+
+    with deterministic_algorithms():
+        inside = config.deterministic
+
+    assert (True, False) == (inside, config.deterministic)

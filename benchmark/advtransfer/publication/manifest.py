@@ -48,7 +48,9 @@ FILE_FIELDS: Mapping[str, type] = {"bytes": int, "sha256": str}
 EXTERNAL_FIELDS: Mapping[str, type] = {"url": str, "sha256": str, "bytes": int, "holds": list}
 
 
-def bundle_leaves(run: Run, external: Iterable[JsonObject] = ()) -> list[bytes]:
+def bundle_leaves(
+    run: Run, records: Iterable[Record], external: Iterable[JsonObject] = ()
+) -> list[bytes]:
     """Return the leaves of a submission's Merkle tree, in their order.
 
     These are the canonical JSON (RFC 8785) of each record in the order of their ids, of each
@@ -59,12 +61,13 @@ def bundle_leaves(run: Run, external: Iterable[JsonObject] = ()) -> list[bytes]:
 
     Args:
         run: The submission.
+        records: Its records.
         external: Its archives, as in the manifest.
 
     Raises:
         BadInput: Names every value that has no canonical JSON (lone surrogates, integers above 2^53).
     """
-    by_id = {str(record["id"]): record for record in run.read_records()}
+    by_id = {str(record["id"]): record for record in records}
     attempts = run.latest_attempts()
     environments = run.read_environments()
     values: list[tuple[str, Json]] = [
@@ -96,7 +99,7 @@ def bundle_leaves(run: Run, external: Iterable[JsonObject] = ()) -> list[bytes]:
 def bundle_root(run: Run) -> str:
     """Return the Merkle root of a submission (see `bundle_leaves`)."""
     external = cast("list[JsonObject]", read_manifest(run.path)["external"])
-    return merkle_root(bundle_leaves(run, external))
+    return merkle_root(bundle_leaves(run, run.read_records(), external))
 
 
 def make_manifest(
@@ -126,7 +129,7 @@ def make_manifest(
     plan = run.read_plan()
     records = list(run.read_records())
     archives = [dict(archive) for archive in external]
-    leaves = bundle_leaves(run, archives)
+    leaves = bundle_leaves(run, records, archives)
     environments = run.read_environments()
     libraries = _library_versions(environments.values())
     return {

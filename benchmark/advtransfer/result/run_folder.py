@@ -138,25 +138,38 @@ class Run:
     def _examined_records(self) -> Iterator[tuple[str, Record | None, str | None]]:
         """Yield location, record and fault of each record, with contradictions of its batteries."""
         # A first pass collects the batteries: a result may come before its battery.
+        faults: dict[str, str | None] = {}
         batteries = {
             record["id"]: record
-            for _, record, _ in self._validated_records()
+            for _, record, _ in self._validated_records(faults)
             if record and record["kind"] == "battery"
         }
-        for location, record, fault in self._validated_records():
+        for location, record, fault in self._validated_records(faults):
             disagreements: list[str | None] = []
             if record is not None:
                 own_batteries = [batteries[id] for id in battery_ids(record) if id in batteries]
                 disagreements = [battery_disagreement(record, each) for each in own_batteries]
             yield location, record, fault or next(filter(None, disagreements), None)
 
-    def _validated_records(self) -> Iterator[tuple[str, Record | None, str | None]]:
-        """Yield location, record and fault of each record by itself; None for a record with a fault."""
+    def _validated_records(
+        self, faults: dict[str, str | None]
+    ) -> Iterator[tuple[str, Record | None, str | None]]:
+        """Yield location, record and fault of each record by itself; None for a record with a fault.
+
+        Args:
+            faults: Faults by location, to which those of other records are added: to validate a
+                record takes longer than to read it a second time.
+        """
         for path in self._record_files():
-            fault = _file_fault(path, self.path)
-            yield self._relative_path(path), None if fault else load_json_object(path), fault
+            location = self._relative_path(path)
+            if location not in faults:
+                faults[location] = _file_fault(path, self.path)
+            fault = faults[location]
+            yield location, None if fault else load_json_object(path), fault
         for location, record in self.bundled_records():
-            fault = record_fault(record)
+            if location not in faults:
+                faults[location] = record_fault(record)
+            fault = faults[location]
             yield location, None if fault else record, fault
 
     def bundled_records(self) -> Iterator[tuple[str, Record]]:

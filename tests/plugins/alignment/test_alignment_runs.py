@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+import advtransfer as at
 from advtransfer.host import Host
 from advtransfer.suite import load
 from advtransfer.testing.command import Command
@@ -58,26 +59,24 @@ def results(run: Path) -> dict[str, Any]:  # Any: JSON
 
 
 def test_alignment_of_one_source_and_reference_is_measured_once(
-    command: Command,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (command.folder / "small.yaml").write_text(SUITE)
-    ended = json.loads(command("run", "small.yaml", "--json").stdout)
-    records = results(command.folder / "runs" / "small")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ADVTRANSFER_CACHE", str(tmp_path / "cache"))
+    report = at.run(SUITE, name="small", executor="local/inline", quiet=True)
+    records = results(report.path)
     uses = [record["asked"]["use"] for record in records.values()]
 
-    assert (4, 0, 0) == (ended["done"], ended["failed"], ended["skipped"])
+    assert report.ok
+    assert "4 done, 0 failed, 0 skipped" in str(report)
     assert [4, 4] == [uses.count("alignment/alignment"), uses.count("alignment/leep")]
     assert all(
         record["samples"]["fields"]
         for record in records.values()
         if record["asked"]["use"] == "alignment/alignment"
     )
-    assert (
-        "alignment.alpha_1_st" in (command.folder / "runs" / "small" / "leaderboard.md").read_text()
-    )
-    kinds = [
-        json.loads(path.read_text()).get("kind") for path in command.folder.rglob("cache/**/*.json")
-    ]
+    assert "alignment.alpha_1_st" in (report.path / "leaderboard.md").read_text()
+    kinds = [json.loads(path.read_text()).get("kind") for path in tmp_path.rglob("cache/**/*.json")]
     assert {2} == {kinds.count(f"{name} adversarials") for name in ("source", "reference")}
 
 

@@ -68,8 +68,8 @@ def card(classes: int = 4, bounds: tuple[float, float] | None = (0.0, 1.0)) -> D
     return DataCard(SHAPE, bounds, "classes", classes, tuple(map(str, range(classes))), "")
 
 
-def samples(count: int = 150, *, model: nn.Module | None = None, seed: int = 0) -> ArraySamples:
-    """Random images with the model's own classes, every seventh of them moved on by one."""
+def samples(count: int = 128, *, model: nn.Module | None = None, seed: int = 0) -> ArraySamples:
+    """Random images, whole batches of a kernel, with the model's own classes, every seventh of them moved on by one."""
     inputs = torch.rand((count, *SHAPE), generator=stream_generator("images", seed))
     made = ArraySamples(card=card(), inputs=inputs, labels=torch.zeros(count, dtype=torch.int64))
     labels = predict(model or conv(), made, device=torch.device("cpu"))[0].argmax(1)
@@ -104,7 +104,7 @@ def test_outcome_and_example_of_a_sample_do_not_depend_on_the_other_samples(
     evaluation: Evaluation,
 ) -> None:
     whole = measure(evaluation, samples())
-    for shown in (range(149, -1, -1), range(40, 77), [3]):
+    for shown in (range(127, -1, -1), range(40, 77), [3]):
         some = measure(evaluation, SampleSubset(samples(), torch.tensor(shown)))
         places = {position: place for place, position in enumerate(shown)}
 
@@ -200,8 +200,8 @@ def test_nan_logits_are_unknown_and_change_no_other_sample(
     evaluation: Evaluation,
 ) -> None:
     test = samples()
-    bad = test.inputs(torch.arange(150))[:, 0, 0, 0] > 0.6
-    good = test.inputs(torch.arange(150))[:, 0, 0, 0] < 0.4
+    bad = test.inputs(torch.arange(128))[:, 0, 0, 0] > 0.6
+    good = test.inputs(torch.arange(128))[:, 0, 0, 0] < 0.4
     sound, found = measure(evaluation, test), measure(evaluation, test, Broken("logits").eval())
 
     for metric, outcomes in found.outcomes.items():
@@ -215,7 +215,7 @@ def test_nan_gradients_are_unknown_and_never_robust(
     norm: Literal["linf", "l2"],
 ) -> None:
     test = samples()
-    bad = test.inputs(torch.arange(150))[:, 0, 0, 0] > 0.6
+    bad = test.inputs(torch.arange(128))[:, 0, 0, 0] > 0.6
     evaluation = pgd(norm=norm, eps=0.05, steps=3, step_size=0.02)
     found = measure(evaluation, test, Broken("gradients").eval()).outcomes
 
@@ -354,7 +354,7 @@ def test_progress_is_reported_by_chunk_and_cancels() -> None:
     )
     stopping = InMemoryContext(cancel_after=2)
 
-    assert all(0 < told["done"] <= told["total"] == 300 for told in context.told)
+    assert all(0 < told["done"] <= told["total"] == 256 for told in context.told)
     assert len(context.told) >= 3
     with pytest.raises(Cancelled):
         fgsm(norm="linf", eps=0.1).measure(

@@ -37,7 +37,7 @@ torch.set_num_threads(1)
 checkpoint.CHECKPOINT_INTERVAL_SECONDS, checkpoint.MAX_CHECKPOINT_OVERHEAD = 0.0, 1e9
 node = Node("source", "vision/trained")
 source = trained(
-    data=toy(shape=(1, 8, 8), train=128), network=SizedNetwork(name="resnet18", width=1), epochs=4, batch_size=16,
+    data=toy(shape=(1, 8, 8), train=128), network=SizedNetwork(name="resnet18", width=1), epochs=3, batch_size=16,
     adversary=Free(kind="free", eps=0.1, replays=2), augment=("pad_crop", "flip"), label_noise=0.1, validation=0.1,
 )
 for name in sys.argv[1:]:
