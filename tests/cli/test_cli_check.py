@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 
 import pytest
 from click.testing import CliRunner, Result
 
 from advtransfer.cli import main
+from advtransfer.testing.canaries.processes import Scoring
 from advtransfer.testing.canaries.score import Examination, ScoredModel
-from advtransfer.types import Check, Evaluation
-from advtransfer.worker.verification import BatteryConfig, ThreatModel
+from advtransfer.types import Check
+from advtransfer.worker.verification import ThreatModel
 
+SCORE_EVALUATION = "advtransfer.testing.canaries.processes.score_evaluation"
 CAUGHT = ScoredModel(
     "canary", "saturated logits (natural)", 100, Examination("suspicious", "flat", 0.9)
 )
@@ -38,17 +40,13 @@ def scored(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Result, Threa
 
     def call(*rows: ScoredModel, arguments: tuple[str, ...] = ()) -> tuple[Result, ThreatModel]:
         def score(
-            evaluation: Evaluation,
-            *,
-            threat: ThreatModel,
-            battery: BatteryConfig,
-            seed: int,
-            is_strong: bool,
-        ) -> Iterator[ScoredModel]:
-            threats.append(threat)
+            scoring: Scoring, *, jobs: int, report: Callable[[str], None]
+        ) -> Generator[ScoredModel]:
+            threats.append(scoring.threat)
+            report("left out: nothing of 1 row")
             yield from rows
 
-        monkeypatch.setattr("advtransfer.testing.canaries.score.score_evaluation", score)
+        monkeypatch.setattr(SCORE_EVALUATION, score)
         result = CliRunner().invoke(main, ["check", "foolbox/pgd", "--canaries", *arguments])
         return result, threats[-1] if threats else ThreatModel("linf", 0)
 
@@ -66,6 +64,7 @@ def test_exit_code_is_0_when_every_canary_is_caught_and_no_honest_model_flagged(
         "1 of 1 canaries caught; 1 of 1 honest models not flagged; 1 of 1 exact values kept"
         in result.stdout
     )
+    assert result.stdout.endswith("\nleft out: nothing of 1 row\n")
     assert (
         "canary  saturated logits (natural)  100       0.900           caught   suspicious: flat"
         in result.stdout
@@ -140,11 +139,11 @@ def test_only_an_evaluation_that_claims_to_be_strong_is_held_to_the_stricter_lim
 ) -> None:
     told: list[object] = []
 
-    def score(evaluation: Evaluation, **options: object) -> Iterator[ScoredModel]:
-        told.append(options["is_strong"])
+    def score(scoring: Scoring, **_: object) -> Generator[ScoredModel]:
+        told.append(scoring.is_strong)
         yield FINE
 
-    monkeypatch.setattr("advtransfer.testing.canaries.score.score_evaluation", score)
+    monkeypatch.setattr(SCORE_EVALUATION, score)
     result = CliRunner().invoke(main, ["check", *arguments, "--canaries"])
 
     assert 0 == result.exit_code, result.output

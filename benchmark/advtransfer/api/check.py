@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -11,6 +12,7 @@ from advtransfer.api.kit import apply_kit
 from advtransfer.api.tables import CheckTable
 from advtransfer.errors import BadInput, Location, Problem
 from advtransfer.host import Component, Host
+from advtransfer.runner.settings import usable_cores
 from advtransfer.text import align_columns
 from advtransfer.types import Evaluation, Json
 
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
 
 DEFAULT_OPTIONS: dict[str, Json] = {"norm": "linf", "eps": 0.1, "steps": 20, "step_size": 0.0125}
 """Values of options of these names that an evaluation requires."""
+
+MAX_JOBS = 8
+"""Most processes of a score by canaries, each of which takes about half a GiB of memory."""
 
 
 def check_plugin(
@@ -74,14 +79,7 @@ def check_plugin(
         tables.append(_compare(evaluation, against, threat, seed=drawn, progress=report))
     if wants_canaries:
         tables.append(
-            _score(
-                evaluation,
-                threat,
-                battery=battery,
-                seed=drawn,
-                is_strong=component.metadata.is_strong,
-                progress=report,
-            )
+            _score(component, values, threat, battery=battery, seed=drawn, progress=report)
         )
     return tables[0] if len(tables) == 1 else _joined_tables(tables)
 
@@ -103,31 +101,42 @@ def _joined_tables(tables: list[CheckTable]) -> CheckTable:
 
 
 def _score(
-    evaluation: Evaluation,
+    component: Component,
+    values: dict[str, Json],
     threat: ThreatModel,
     *,
     battery: Literal["small", "full"],
     seed: int,
-    is_strong: bool,
     progress: Callable[[str], None],
 ) -> CheckTable:
     """Return the score of an evaluation by canaries; one that claims to be strong may miss less."""
-    from advtransfer.testing.canaries.score import score_evaluation
+    from advtransfer.testing.canaries.processes import Scoring, score_evaluation
     from advtransfer.worker.verification.config import BATTERY_SIZES
 
+    scoring = Scoring(
+        component.name,
+        values,
+        threat,
+        BATTERY_SIZES[battery],
+        seed,
+        is_strong=component.metadata.is_strong,
+    )
+    notes: list[str] = []
+
+    def note(line: str) -> None:
+        notes.append(line)
+        progress(line)
+
+    scored = score_evaluation(scoring, jobs=min(usable_cores(), MAX_JOBS), report=note)
     rows = []
-    for row in score_evaluation(
-        evaluation,
-        threat=threat,
-        battery=BATTERY_SIZES[battery],
-        seed=seed,
-        is_strong=is_strong,
-    ):
-        rows.append(row)
-        progress(f"{row.outcome}: {row.name} {_strength_text(row)}")
+    with closing(scored):  # Ctrl-C ends the processes at once.
+        for row in scored:
+            rows.append(row)
+            progress(f"{row.outcome}: {row.name} {_strength_text(row)}")
     data = _scores_json(rows)
     columns = ("kind", "name", "strength", "outcome", "good")
-    table = CheckTable(data, columns=columns, text=_score_table(rows), data=data)
+    text = "\n".join([_score_table(rows), *notes])
+    table = CheckTable(data, columns=columns, text=text, data=data)
     table.ok = all(row.passes for row in rows)
     return table
 

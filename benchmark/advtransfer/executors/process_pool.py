@@ -5,40 +5,27 @@ A worker that dies, at any moment, fails its own job only.
 
 from __future__ import annotations
 
-import ctypes
-import io
 import json
 import math
-import multiprocessing
-import os
 import queue
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, wait
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from multiprocessing.connection import Connection
 
+from advtransfer.executors.worker_process import WorkerProcess, begin_worker
 from advtransfer.jobs import Job, Report
 from advtransfer.types import Json
 from advtransfer.worker import perform_job
 
-PR_SET_PDEATHSIG = 1
-"""Option of Linux's ``prctl`` that sets the signal which a process gets when its parent ends."""
-
 
 def serve_jobs(wire: Connection, driver: int) -> None:
     """Run jobs from the connection until the runner closes it."""
-    # A terminal sends Ctrl-C to all processes of its group; only the runner decides what ends.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _end_with_driver(driver)
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        # The kernel kills this process with its runner: what a plugin prints must not wait in a buffer.
-        sys.stdout.reconfigure(line_buffering=True)
+    begin_worker(driver)
     guard = threading.Lock()
 
     def send(message: Mapping[str, object]) -> None:
@@ -62,22 +49,6 @@ def report_from_json(message: Mapping[str, Json]) -> Report:
     return Report(**fields, records=tuple(records))  # type: ignore[arg-type]  # JSON that `asdict` of a report gave
 
 
-def _end_with_driver(driver: int) -> None:
-    """End this process when the runner has ended."""
-    # On Linux the kernel kills it at once, also within C code that holds the GIL.
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    threading.Thread(target=_watch_driver, args=(driver,), daemon=True).start()
-
-
-def _watch_driver(driver: int) -> None:
-    """Exit when the runner has ended: on other systems, or where it ended before ``prctl`` was called."""
-    pause = threading.Event()
-    while os.getppid() == driver:
-        pause.wait(0.5)
-    os._exit(1)
-
-
 MAX_STARTS = 3
 """Number of starts after which a job counts as lost; a worker can die for another reason than its job."""
 
@@ -85,13 +56,6 @@ STOPPED_REASON = "the run was stopped"
 
 POLL_SECONDS = 0.25
 """Seconds between two checks of a silent worker, whose children can keep the pipe open when it is dead."""
-
-_THREAD_VARIABLES = (
-    "OMP_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "VECLIB_MAXIMUM_THREADS",
-)
 
 
 class ProcessPool:
@@ -168,7 +132,7 @@ class ProcessPool:
         # this thread lives as long as the pool. Workers inherit the blocked signal: Ctrl-C cannot
         # interrupt a worker that is starting.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        worker: _Worker | None = None
+        worker: WorkerProcess | None = None
         while (waiting := self._waiting.get()) is not None:
             job, future = waiting
             try:
@@ -191,7 +155,9 @@ class ProcessPool:
             self._running.discard(future)
         future.set_result(report)
 
-    def _run_job(self, job: Job, worker: _Worker | None) -> tuple[Report, _Worker | None]:
+    def _run_job(
+        self, job: Job, worker: WorkerProcess | None
+    ) -> tuple[Report, WorkerProcess | None]:
         """Return the report of a job, and a worker for the next one; try again where the worker dies."""
         deaths: list[str] = []
         while len(deaths) < MAX_STARTS:
@@ -213,13 +179,13 @@ class ProcessPool:
             return replace(report, retire_worker=None), None
         return _lost_report(job, f"its worker died {MAX_STARTS} times ({deaths[-1]})"), None
 
-    def _start_worker(self) -> _Worker:
+    def _start_worker(self) -> WorkerProcess:
         try:
-            return _Worker.start(self.threads)
+            return WorkerProcess.start(serve_jobs, threads=self.threads)
         except OSError as error:
             raise _WorkerDied(f"it could not be started: {error}") from error
 
-    def _await_report(self, job: Job, worker: _Worker) -> Report:
+    def _await_report(self, job: Job, worker: WorkerProcess) -> Report:
         """Send a job to a worker and return its report.
 
         Raises:
@@ -235,7 +201,7 @@ class ProcessPool:
                     if "report" in message:
                         return report_from_json(message["report"])
                     self._worker_news.put(message["news"])
-                elif worker.process.poll() is not None and not worker.wire.poll():
+                elif worker.has_ended:
                     raise EOFError
                 elif self._stopping.is_set():
                     worker.hang_up(grace=0)
@@ -255,85 +221,9 @@ class _JobAbandoned(Exception):
     """A job that was given up; the message says why."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Worker:
-    """A worker process, and the runner's end of the connection to it."""
-
-    process: subprocess.Popen[bytes]
-    wire: Connection
-
-    @classmethod
-    def start(cls, threads: int) -> _Worker:
-        """Start a worker whose libraries use `threads` CPU threads."""
-        runner_end, worker_end = multiprocessing.Pipe(duplex=True)
-        # Only the worker may hold its end open: its death then closes the connection.
-        with worker_end:
-            process = subprocess.Popen(
-                _worker_command(worker_end.fileno()),
-                pass_fds=[worker_end.fileno()],
-                env=_worker_environment(threads),
-                # The standard input of the runner may be the script that it runs.
-                stdin=subprocess.DEVNULL,
-            )
-        return cls(process, runner_end)
-
-    def hang_up(self, *, grace: float) -> None:
-        """Close the connection, and kill the worker if it has not ended within `grace` seconds."""
-        self.wire.close()
-        self._wait_for_exit(grace)
-        self.process.kill()
-        self.process.wait()
-
-    def exit_reason(self) -> str:
-        """Return how a worker that closed the connection ended; kill one that still runs."""
-        self._wait_for_exit(1)
-        code = self.process.poll()
-        self.hang_up(grace=0)
-        if code is None:
-            return "it hung up"
-        if code >= 0:
-            return f"exit code {code}: its code ended the process"
-        name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
-        if -code == signal.SIGKILL:  # The signal of the kernel when memory runs out.
-            return f"{name}: out of memory, or killed"
-        return f"{name}: it crashed, or was killed"
-
-    def _wait_for_exit(self, seconds: float) -> None:
-        """Wait until the process has ended, for at most `seconds`."""
-        with suppress(subprocess.TimeoutExpired):
-            self.process.wait(timeout=seconds)
-
-
 def _lost_report(job: Job, reason: str) -> Report:
     return Report(job.id, "lost", (), reason)
 
 
 def _stopped_report(job: Job) -> Report:
     return _lost_report(job, STOPPED_REASON)
-
-
-def _worker_command(descriptor: int) -> list[str]:
-    """Return the command that starts a worker; `descriptor` is its end of the connection.
-
-    Not a `multiprocessing.Process`: that would import the `__main__` of the runner, which may be a
-    script without ``if __name__ == "__main__"``, come from standard input, or be a notebook.
-    """
-    code = (
-        f"import sys; sys.path[:] = {[*map(str, sys.path)]!r}; "
-        "from multiprocessing.connection import Connection; "
-        f"from {serve_jobs.__module__} import {serve_jobs.__name__} as serve; "
-        f"serve(Connection({descriptor}), {os.getpid()})"
-    )
-    flags: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # not in typeshed
-    return [sys.executable, *flags, "-c", code]
-
-
-def _worker_environment(threads: int) -> dict[str, str]:
-    """Return the environment of a worker, whose libraries read thread counts when they are imported."""
-    return {
-        "OMP_WAIT_POLICY": "PASSIVE",
-        **os.environ,
-        **dict.fromkeys(_THREAD_VARIABLES, str(threads)),
-        # A notebook's own backend draws into the notebook.
-        "MPLBACKEND": "agg",
-    }

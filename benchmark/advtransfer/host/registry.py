@@ -26,7 +26,7 @@ def check_hook_names(manager: pluggy.PluginManager, loaded: object, *, plugin: s
     Raises:
         PluginError: A marked function is no hook, or a function with a hook's name has no marker.
     """
-    implemented = {caller.name for caller in manager.get_hookcallers(loaded) or ()}
+    implemented = _hook_names(manager, loaded)
     for name in sorted(implemented.difference(HOOKS)):
         similar = difflib.get_close_matches(name, HOOKS, n=1)
         hint = f"did you mean {similar[0]}?" if similar else f"expected one of {', '.join(HOOKS)}"
@@ -44,6 +44,10 @@ def check_hook_names(manager: pluggy.PluginManager, loaded: object, *, plugin: s
         hook, name = unmarked
         found = f"implements no hook, but has {name!r}"
         raise PluginError(plugin, f"{found}; did you mean {hook}? write @hookimpl above it")
+
+
+def _hook_names(manager: pluggy.PluginManager, loaded: object) -> set[str]:
+    return {caller.name for caller in manager.get_hookcallers(loaded) or ()}
 
 
 def warn_of_deprecated_hooks(manager: pluggy.PluginManager, plugin: str) -> None:
@@ -199,6 +203,15 @@ class Host:
             raise
         warn_of_deprecated_hooks(self._manager, name)
         return self._loaded[name]
+
+    def hooks_of(self, name: str) -> list[str]:
+        """Return the names of the hooks that a plugin implements, sorted; imports that plugin only.
+
+        Raises:
+            UnknownName, PluginError, MissingLibrary: As `load_plugin`.
+        """
+        self.load_plugin(name)
+        return sorted(_hook_names(self._manager, self._manager.get_plugin(name)))
 
     def plugin_code(self, name: str) -> str | None:
         """Return the digest of a plugin's installed code, computed once; imports no plugin.

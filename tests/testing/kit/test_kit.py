@@ -74,6 +74,39 @@ def test_broken_plugin_is_named_by_its_rule_alone(module: str, rule: str) -> Non
     assert broken_rules(plugin_checks(host_of(module), "broken")) == [f"broken.{rule}"]
 
 
+def test_plugin_of_event_hooks_alone_registers_and_one_of_none_does_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = "from advtransfer.hookspecs import hookimpl\n\n"
+    hooks = {
+        "follows_runs": "@hookimpl\ndef record_written(record):\n    pass\n",
+        "has_nothing": "",
+        "returns_nothing": "@hookimpl\ndef register_adapters():\n    return []\n",
+    }
+    for module, hook in hooks.items():
+        (tmp_path / f"{module}.py").write_text(text + hook)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    reasons = {}
+    for module in hooks:
+        registers, *others = plugin_checks(host_of(module), "broken")
+        try:
+            registers()
+        except CheckFailed as error:
+            reasons[module] = str(error)
+        assert ["broken.loads_lightly"] == [check.id for check in others]
+
+    assert ["has_nothing", "returns_nothing"] == list(reasons)
+    assert reasons["has_nothing"].startswith("found no hook; expected at least one")
+    assert reasons["returns_nothing"].startswith("found no component; expected at least one")
+
+
+@pytest.mark.parametrize("name", ["mlflow", "tensorboard", "wandb"])
+def test_tracker_registers(name: str) -> None:
+    registers, *_ = plugin_checks(Host.discover(), name)
+
+    registers()
+
+
 def test_module_that_hides_a_factory_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -212,6 +212,9 @@ class RescaledInput(nn.Module):
         return logits
 
 
+SMOOTHED_IMAGES = 192
+"""Images of canaries that the battery attacks by smoothed ascents, which take up to 2,000 gradients an image."""
+
 RIPPLE_FREQUENCY = 100.0
 """Standard deviation of a ripple's phase, in radians for a pixel that moves by 1."""
 
@@ -229,11 +232,13 @@ class Canary:
         spoil: From an honest subject and a strength to the canary.
         strengths: From the strongest to the weakest that must be caught.
         text: A description of the defect.
+        images: The number of test images that show it to `advtransfer check`; None for all.
     """
 
     spoil: Spoil
     strengths: tuple[float, ...]
     text: str
+    images: int | None = None
 
 
 def _wrap_model(wrapper: Callable[[nn.Module, float], nn.Module]) -> Spoil:
@@ -319,12 +324,16 @@ CANARIES: Mapping[str, Canary] = {
         _wrap_model(StraightThrough), (2, 4, 16), "rounds its input and hides it from gradients"
     ),
     "logit ripple": Canary(
-        _ripple_logits, (1, 0.3, 0.1), "adds a fine ripple to its logits, which turns gradients"
+        _ripple_logits,
+        (1, 0.3, 0.1),
+        "adds a fine ripple to its logits, which turns gradients",
+        SMOOTHED_IMAGES,
     ),
     "input wiggle": Canary(
         _wrap_model(WiggledInput),
         (0.05, 0.04, 0.03),
         "moves pixels to and fro, which turns gradients",
+        SMOOTHED_IMAGES,
     ),
     "saturated logits": Canary(
         _saturate_logits(SaturatedLogits), (1e4, 1e3, 300), "logits too large for float32"

@@ -76,12 +76,12 @@ def honest_network(
     return model
 
 
-def honest_subject(seed: int, *, robust: bool) -> Subject:
+def honest_subject(seed: int, *, robust: bool, depth: int = 3) -> Subject:
     """Return an honest network on the test digits, with a natural network of another seed as source."""
     return Subject(
-        honest_network(seed, robust=robust),
+        honest_network(seed, robust=robust, depth=depth),
         digits_dataset().part("test"),
-        honest_network(seed + 1000),
+        honest_network(seed + 1000, depth=depth),
     )
 
 

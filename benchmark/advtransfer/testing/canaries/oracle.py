@@ -84,7 +84,9 @@ def _pixel_distances(slopes: Tensor, room: Tensor, norm: Norm, eps: float) -> Te
             return _farthest_l1(slopes, room, eps)
 
 
-def plane_subject(seed: int, *, norm: Norm, eps: float) -> tuple[Subject, float]:
+def plane_subject(
+    seed: int, *, norm: Norm, eps: float, images: int | None = None
+) -> tuple[Subject, float]:
     """Return a linear classifier of two digits and its exact robust accuracy at `eps`.
 
     Args:
@@ -92,6 +94,7 @@ def plane_subject(seed: int, *, norm: Norm, eps: float) -> tuple[Subject, float]
         norm: The norm of the ball.
         eps: The radius of the ball. The contrast of the images is lowered until about half of them
             can be broken, so the robust accuracy is near 1/2.
+        images: The number of test images, the first ones; None for all.
     """
     pairs = torch.combinations(torch.arange(CLASSES))
     first, second = pairs[seed % len(pairs)].tolist()
@@ -102,14 +105,15 @@ def plane_subject(seed: int, *, norm: Norm, eps: float) -> tuple[Subject, float]
     heights = (plane(test)[:, 1] * 2).abs()
     distances = heights / plane.weight.norm(p=DUAL_NORMS[norm])
     contrast = min(1.0, eps / float(distances.median()))
-    images = 0.5 + contrast * (test - 0.5)
+    points = (0.5 + contrast * (test - 0.5))[:images]
+    labels = labels[:images]
     # The bias moves with the images, so that the plane separates them as before.
     bias = plane.bias * contrast + (contrast - 1) * 0.5 * plane.weight.sum()
     model = LinearClassifier(plane.weight, bias).eval()
     names = (str(first), str(second))
-    card = DataCard(tuple(images.shape[1:]), (0.0, 1.0), "classes", 2, names, f"plane {seed}")
-    samples = ArraySamples(card=card, inputs=images, labels=labels)
-    robust, _ = exact_robustness(model, images, labels, norm=norm, eps=eps)
+    card = DataCard(tuple(points.shape[1:]), (0.0, 1.0), "classes", 2, names, f"plane {seed}")
+    samples = ArraySamples(card=card, inputs=points, labels=labels)
+    robust, _ = exact_robustness(model, points, labels, norm=norm, eps=eps)
     return Subject(model, samples, model), float(robust.double().mean())
 
 

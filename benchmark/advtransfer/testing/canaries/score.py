@@ -1,24 +1,23 @@
-"""Score an evaluation: count the canaries that are caught and the honest models that pass."""
+"""Examine one model: evaluate it, and judge the result as the host judges a trial."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 import torch
+from torch import Tensor, nn
 
-from advtransfer.errors import BadInput, Problem
 from advtransfer.result.battery_index import BatteryEvidence
 from advtransfer.result.comparison import compare_outcomes, missed_limit
 from advtransfer.result.outcomes import outcomes_from_values
 from advtransfer.result.verdict import VerdictValue, verdict_from_checks
-from advtransfer.testing.canaries.catalogue import CANARIES
-from advtransfer.testing.canaries.honest_models import Subject, honest_subject
-from advtransfer.testing.canaries.oracle import plane_subject
+from advtransfer.testing.canaries.honest_models import Subject
+from advtransfer.testing.canaries.models import ModelKind
 from advtransfer.testing.context import InMemoryContext
-from advtransfer.types import Check, Evaluation, EvaluationInputs, Outcome
+from advtransfer.types import Check, Evaluation, EvaluationInputs, Measurement, Outcome
 from advtransfer.worker.guards.side_effects import guard_side_effects
 from advtransfer.worker.plugin_values import contract_violation
 from advtransfer.worker.process import deterministic_algorithms
@@ -45,12 +44,14 @@ class Examination:
         reason: The reason of the verdict.
         claimed: The robust accuracy that the evaluation reported; None without one.
         checks: The checks behind the verdict.
+        passes: How often the evaluation passed each image through the model, on average.
     """
 
     judged: ExaminationStatus
     reason: str
     claimed: float | None = None
     checks: tuple[Check, ...] = ()
+    passes: float = 0.0
 
     @property
     def is_doubted(self) -> bool:
@@ -84,11 +85,38 @@ def _examine(
     evaluation: Evaluation, subject: Subject, battery: BatteryConfig, limit: float
 ) -> Examination:
     """Evaluate and judge a model as the host judges a trial."""
+    inputs = EvaluationInputs(test=subject.test, model=subject.model)
+    with _counted_rows(subject.model) as rows, guard_side_effects(subject.model) as guard:
+        measurement = evaluation.measure(inputs, context=InMemoryContext(0))
+    seen = _judge(measurement, guard.to_check(), subject, battery, limit)
+    return replace(seen, passes=sum(rows) / len(subject.test))
+
+
+@contextmanager
+def _counted_rows(model: nn.Module) -> Iterator[list[int]]:
+    """Give a list that gets the number of rows of each pass of the model, or of a copy of it."""
+    rows: list[int] = []
+
+    def count_rows(_: nn.Module, given: tuple[Tensor, ...]) -> None:
+        rows.extend(len(inputs) for inputs in given[:1])
+
+    hook = model.register_forward_pre_hook(count_rows)
+    try:
+        yield rows
+    finally:
+        hook.remove()
+
+
+def _judge(
+    measurement: Measurement,
+    untouched: Check,
+    subject: Subject,
+    battery: BatteryConfig,
+    limit: float,
+) -> Examination:
+    """Judge a measurement by the host's checks and the battery."""
     model = subject.model
     test = subject.test
-    with guard_side_effects(model) as guard:
-        inputs = EvaluationInputs(test=test, model=model)
-        measurement = evaluation.measure(inputs, context=InMemoryContext(0))
     violation = contract_violation(measurement, test)
     if violation:
         return Examination("refused", violation)
@@ -100,7 +128,7 @@ def _examine(
         return Examination(
             "unchecked", "gives no robust_accuracy, so it claims nothing that could be held"
         )
-    checks += [*measurement.checks, guard.to_check(), *unverifiable_checks(claims)]
+    checks += [*measurement.checks, untouched, *unverifiable_checks(claims)]
     threats = {claim.metric: claim.threat for claim in claims if claim.threat is not None}
     if not threats:
         verdict = verdict_from_checks(checks)
@@ -121,9 +149,6 @@ def _run_battery(subject: Subject, threat: ThreatModel, battery: BatteryConfig) 
         subject.model, subject.test, threat, battery, device=CPU, transferred=transferred
     )
     return result.evidence(threat, of=len(subject.test))
-
-
-ModelKind: TypeAlias = Literal["canary", "honest", "exact"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,58 +189,3 @@ class ScoredModel:
         if self.seen.is_doubted:
             return "flagged"
         return "fine" if self.passes else "below exact"
-
-
-def score_evaluation(
-    evaluation: Evaluation,
-    *,
-    threat: ThreatModel,
-    battery: BatteryConfig,
-    seed: int = 0,
-    is_strong: bool = False,
-) -> Iterator[ScoredModel]:
-    """Evaluate honest models, an exact one, then canaries on a natural and a robust network.
-
-    Args:
-        evaluation: The evaluation that is scored.
-        threat: The threat model of its attack; the exact model is made for it.
-        battery: The size of the battery.
-        seed: The seed of the networks.
-        is_strong: Whether the evaluation claims to be strong, as its component says.
-
-    Yields:
-        The results of the honest models and of the exact one, then of every canary at every
-        strength.
-
-    Raises:
-        BadInput: The evaluation refuses all honest and exact models, so its refusals of canaries
-            mean nothing.
-    """
-    subjects = {
-        "natural": honest_subject(seed, robust=False),
-        "robust": honest_subject(seed, robust=True),
-    }
-    examine = partial(examine_model, evaluation, battery=battery, is_strong=is_strong)
-    fair_models: list[ScoredModel] = []
-    for name, subject in subjects.items():
-        seen = examine(subject)
-        fair_models.append(ScoredModel("honest", f"{name} network", None, seen))
-    plane, exact = plane_subject(seed, norm=threat.norm, eps=threat.eps)
-    seen = examine(plane)
-    fair_models.append(ScoredModel("exact", "two classes, a plane", None, seen, exact))
-    _require_measurable(fair_models)
-    yield from fair_models
-    for name, canary in CANARIES.items():
-        for strength in canary.strengths:
-            for base, subject in subjects.items():
-                seen = examine(canary.spoil(subject, strength))
-                yield ScoredModel("canary", f"{name} ({base})", strength, seen)
-
-
-def _require_measurable(fair_models: Sequence[ScoredModel]) -> None:
-    if any(model.seen.judged != "refused" for model in fair_models):
-        return
-    reason = fair_models[0].seen.reason
-    found = f"every model refused, the honest ones too, the first with {reason}"
-    expected = "an evaluation that measures honest models"
-    raise BadInput([Problem(found, expected, "correct its options")])

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from importlib.util import find_spec
 
+from advtransfer.hookspecs import QUESTIONS
 from advtransfer.host import Host
 from advtransfer.testing.kit.check import NotChecked, presupposed, require
 from advtransfer.types import Factory
@@ -33,11 +34,16 @@ print(*[name for name in sys.argv[2:] if name in sys.modules])
 def registers(host: Host, plugin: str) -> None:
     """The host loads the plugin: its hooks exist, and its factories keep the contract.
 
+    A plugin needs no component: one with event hooks alone follows runs.
     A factory is a named function with a docstring; its options are keyword-only and annotated with types
     that a suite can express, and their defaults have these types. No module of its package has its name.
     """
     components = host.load_plugin(plugin)
-    require(bool(components), "no component", "at least one that a register hook returns")
+    hooks = host.hooks_of(plugin)
+    require(bool(hooks), "no hook", "at least one function with @hookimpl above it")
+    # An event hook is called whatever else there is; a register hook that returns nothing is a slip.
+    is_empty = not components and all(hook in QUESTIONS for hook in hooks)
+    require(not is_empty, "no component", "at least one that a register hook returns")
     modules = [_module_of_its_name(component.factory) for component in components.values()]
     hiding = ", ".join(filter(None, modules))
     expected = "modules of other names, since they hide the factories once they are imported"
