@@ -120,6 +120,7 @@ def test_other_component_than_an_evaluation_is_refused() -> None:
     assert "evaluation" in result.stderr
 
 
+@pytest.mark.slow
 def test_evaluation_that_refuses_honest_models_too_has_caught_nothing() -> None:
     result = CliRunner().invoke(main, ["check", "--canaries", "foolbox/pgd", "eps=8"])
 

@@ -42,7 +42,8 @@ def check_plugin(
 
     This is ``advtransfer check``. With `canaries`, an evaluation runs on models that only seem robust
     and on honest ones: every canary must be caught, no honest model flagged, and no model whose robust
-    accuracy is known exactly measured below it.
+    accuracy is known exactly measured below it. A costly evaluation is scored on fewer canaries and
+    images; the last line of the table says on which.
 
     Args:
         name: The plugin, or a component as plugin/factory.

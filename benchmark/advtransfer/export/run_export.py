@@ -91,11 +91,11 @@ def export_run(
         format: A name of `EXPORT_FORMATS`.
         warn: Called with one line for each setting of the page that the records cannot meet.
     """
-    records = load_run_records(run)
     if format in LINE_WRITERS:
-        data = gather_run_data(records)
+        data = gather_run_data(load_run_records(run, find_damaged=False))
         LINE_WRITERS[format](table_rows(table, data), EXPORT_TABLES[table], file)
         return
+    records = load_run_records(run)
     page = make_page(records)
     for problem in page.problems:
         warn(str(problem))

@@ -15,13 +15,20 @@ from advtransfer.result.challenges import read_challenges
 from advtransfer.result.validation import path_without_links
 
 
-def load_run_records(run: Run) -> RunRecords:
-    """Read the inputs of a page from a run folder or a published bundle."""
+def load_run_records(run: Run, *, find_damaged: bool = True) -> RunRecords:
+    """Read the inputs of a page from a run folder or a published bundle.
+
+    Args:
+        run: The run.
+        find_damaged: Find the reasons why records are damaged, which takes as long as reading them.
+            Damaged records are left out in either case.
+    """
     file_sizes: dict[str, int] = {}
     for path in (run.path / "files").glob("*/*"):
         if path_without_links(run.path, path).is_file():
             file_sizes[path.relative_to(run.path).as_posix()] = path.stat().st_size
     challenges, challenge_faults = read_challenges(run.path)
+    damaged = {**run.damaged_records(), **challenge_faults} if find_damaged else {}
     return RunRecords(
         run.read_plan(),
         run.read_records(),
@@ -29,7 +36,7 @@ def load_run_records(run: Run) -> RunRecords:
         run.read_environments(),
         file_sizes,
         root=run.path,
-        damaged={**run.damaged_records(), **challenge_faults},
+        damaged=damaged,
         challenges=challenges,
     )
 
