@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -91,17 +92,24 @@ def test_new_distribution_passes_everything_the_moment_it_is_written(
     installed("advtransfer", "new", f"new-{kind}", "--kind", kind, "--into", str(tmp_path))
     folder = tmp_path / f"new-{kind}"
     installed.install(folder)
-    here = str(folder)
-    tests = installed("python", "-m", "pytest", "-q", cwd=here)
-    checks = installed("advtransfer", "check", f"new_{kind}", cwd=here)
-    executor = ["--executor", f"new_{kind}/serial"] if kind == "executor" else []
-    ended = json.loads(installed("advtransfer", "run", "suite.yaml", "--json", *executor, cwd=here))
+    readme = (folder / "README.md").read_text()
+    install, *commands = [line.split() for line in readme.splitlines() if line.startswith("    ")]
+    printed = {}
+    for program, *arguments in commands:
+        # Libraries are shared with the environment, programs are not.
+        command = ["python", "-m", "pytest"] if program == "pytest" else [program]
+        name = arguments[0] if arguments else program
+        printed[name] = installed(*command, *arguments, cwd=str(folder))
 
-    assert " passed" in tests
-    assert " 0 broken" in checks
-    assert ended["done"] > 0
-    assert (ended["failed"], ended["skipped"], ended["todo"]) == (0, 0, 0)
-    assert (folder / "runs" / "suite" / "leaderboard.md").is_file()
+    assert ["pip", "install"] == install[:2]
+    assert ["show", "pytest", "check", "run", "leaderboard"] == list(printed)
+    assert " passed" in printed["pytest"]
+    assert " 0 broken" in printed["check"]
+    assert re.search(r"([1-9]\d*) trials: \1 done, 0 failed, 0 skipped, 0 to do", printed["run"])
+    assert (folder / "runs" / "suite" / "leaderboard.md").read_text() == printed["leaderboard"]
+    assert "| rank |" in printed["leaderboard"]
+    # The first rank or a range of ranks from it, and a value.
+    assert re.search(r"^\| +1\S* \| .* \| +\.\d{3} ", printed["leaderboard"], flags=re.MULTILINE)
 
 
 @pytest.fixture

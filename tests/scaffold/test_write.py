@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import tomllib
 from pathlib import Path
+from textwrap import indent
 
 import pytest
 from click.testing import CliRunner
@@ -78,7 +79,11 @@ def test_command_prints_what_to_do_next(tmp_path: Path) -> None:
     result = CliRunner().invoke(main, arguments)
 
     assert result.exit_code == 0, result.output
-    assert "advtransfer run suite.yaml --executor mine/serial" in result.output
+    commands = (
+        "advtransfer run suite.yaml --executor mine/serial\nadvtransfer leaderboard runs/suite\n"
+    )
+    assert result.output.endswith(commands)
+    assert indent(commands, 4 * " ") in (tmp_path / "mine" / "README.md").read_text()
     again = CliRunner().invoke(main, arguments)
     assert again.exit_code == 2
     assert "which is there already" in again.output

@@ -50,5 +50,6 @@ def command(name: str, kind: ComponentKind, into: Path) -> None:
         "pip install -e '.[test]'",
         "pytest",
         f"advtransfer run suite.yaml{extra}",
+        "advtransfer leaderboard runs/suite",
     ]
     print_product("\n".join(lines))
