@@ -28,7 +28,7 @@ def compute_beside(function: Callable[[], Value], *, trials: int) -> Callable[[]
     so it is if the second process ends without one, for want of memory or by an error, which is then raised here.
 
     Args:
-        function: Computes the value, and has no effect.
+        function: Computes the value, and changes nothing that the first process needs meanwhile.
         trials: Number of trials of the run.
     """
     if not pays_beside(trials):
@@ -70,5 +70,7 @@ def pays_beside(trials: int) -> bool:
 def _send_value(sender: Connection, function: Callable[[], Value]) -> None:
     try:
         sender.send(function())
-    except Exception:  # the first process computes it again, and raises it with its own context
+    except (
+        BaseException
+    ):  # also Ctrl-C; the first process raises an error again, with its own context
         os._exit(1)
