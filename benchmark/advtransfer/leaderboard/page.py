@@ -53,7 +53,7 @@ from advtransfer.leaderboard.run_sections import (
     origin_section,
     sources_section,
 )
-from advtransfer.leaderboard.second_process import compute_beside
+from advtransfer.leaderboard.second_process import compute_beside, pays_beside
 from advtransfer.leaderboard.table_rows import (
     columns_of,
     group_rows,
@@ -124,23 +124,31 @@ def make_page(run: RunRecords) -> Page:
     """
     page = _undrawn_page(run)
     # Here, since frames that matplotlib keeps would hold the data of the run.
-    return replace(page, figures={name: draw() for name, draw in page.drawings.items()})
+    figures = {
+        name: page.figures[name] if name in page.figures else draw()
+        for name, draw in page.drawings.items()
+    }
+    return replace(page, figures=figures)
 
 
 def _undrawn_page(run: RunRecords) -> Page:
-    """Return the leaderboard of a run with functions that draw its figures, but without the figures."""
+    """Return the leaderboard of a run with functions that draw its figures, and those that are drawn already."""
     data, problems = drop_unanswerable(gather_run_data(run))
-    unranked_parts = compute_beside(partial(_unranked_parts, data), trials=len(data.plan.trials))
-    tables = rank_tables(data)
-    # Before the figures, so that their memory is not beside that of a second process.
-    curves, caveats, folded = unranked_parts()
-    baseline = data.plan.leaderboard.get("baseline")
     figures = requested_figures(data)
+    trial_count = len(data.plan.trials)
+    drawn_beside = figures if pays_beside(trial_count) else ()
+    compute_side_parts = compute_beside(
+        partial(_side_parts, data, drawn_beside), trials=trial_count
+    )
+    tables = rank_tables(data)
+    baseline = data.plan.leaderboard.get("baseline")
     question_answers = answer_questions(data)
     answers, question_figures = questions_section(question_answers)
     answer = suite_answer(data, tables, question_answers)
     best = find_best_rows(answer, data, tables)
     title, note, summary = header_parts(data)
+    folded = _folded_parts(data, tables)
+    curves, caveats, drawn = compute_side_parts()
     parts = [
         title,
         "" if answer is None else answer.text,
@@ -164,7 +172,7 @@ def _undrawn_page(run: RunRecords) -> Page:
     drawings = {figure.name: figure.draw for figure in (*figures, *question_figures)}
     return Page(
         f"{join_parts(parts)}\n",
-        {},
+        drawn,
         problems,
         answer=answer,
         best_row=best_row_text(best, tables),
@@ -173,18 +181,17 @@ def _undrawn_page(run: RunRecords) -> Page:
     )
 
 
-class _UnrankedParts(NamedTuple):
-    """Sections of a page that need no table: of curves, of caveats, and those that a reader opens."""
+class _SideParts(NamedTuple):
+    """Parts of a page that need no table: sections of curves and of caveats, and figures by file name."""
 
     curves: list[str]
     caveats: list[str]
-    folded: list[str]
+    figures: dict[str, bytes]
 
 
-def _unranked_parts(data: RunData) -> _UnrankedParts:
-    """Return the sections that need no table; of a large run they take as long as its tables."""
-    baseline = data.plan.leaderboard.get("baseline")
-    return _UnrankedParts(
+def _side_parts(data: RunData, figures: Sequence[PageFigure]) -> _SideParts:
+    """Return the parts that need no table, which for a large run take as long as the tables."""
+    return _SideParts(
         [area_section(data), pareto_section(data)],
         [
             in_memory_section(data),
@@ -194,14 +201,20 @@ def _unranked_parts(data: RunData) -> _UnrankedParts:
             skipped_section(data),
             incomplete_section(data),
         ],
-        [
-            sources_section(data),
-            datasets_section(data),
-            evaluations_section(data),
-            legend_section(data, ranking=requested_ranking(data), baseline=baseline),
-            origin_section(data),
-        ],
+        {figure.name: figure.draw() for figure in figures},
     )
+
+
+def _folded_parts(data: RunData, tables: RankedTables) -> list[str]:
+    """Return the sections that a reader opens."""
+    baseline = data.plan.leaderboard.get("baseline")
+    return [
+        sources_section(data),
+        datasets_section(data),
+        evaluations_section(data),
+        legend_section(data, ranking=tables.ranking, baseline=baseline),
+        origin_section(data),
+    ]
 
 
 def _damaged_section(damaged: Mapping[str, str]) -> str:

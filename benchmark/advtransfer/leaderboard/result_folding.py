@@ -80,8 +80,7 @@ def fold_results(
         keep_checks: Keep the checks of each result.
     """
     fold = partial(_fold_trials, unfolded, batteries, _shared_ids(trials), keep_checks)
-    # This process also reads what the other one sends, and so takes the larger part.
-    first_part = round(0.55 * len(trials))
+    first_part = len(trials) // 2
     fold_rest = compute_beside(partial(fold, trials[first_part:]), trials=len(trials))
     parts = [fold(trials[:first_part]), fold_rest()]
     folded = FoldedRun({}, {})

@@ -28,10 +28,10 @@ def compute_beside(function: Callable[[], Value], *, trials: int) -> Callable[[]
     so it is if the second process ends without one, for want of memory or by an error, which is then raised here.
 
     Args:
-        function: Computes the value, and has no effect.
+        function: Computes the value, and changes nothing that the first process needs meanwhile.
         trials: Number of trials of the run.
     """
-    if trials < LARGE_TRIALS or not _can_be_copied():
+    if not pays_beside(trials):
         return function
     receiver, sender = multiprocessing.Pipe(duplex=False)
     # Not of `multiprocessing`'s default method, which starts the caller's script again.
@@ -57,8 +57,10 @@ def compute_beside(function: Callable[[], Value], *, trials: int) -> Callable[[]
     return wait_for_value
 
 
-def _can_be_copied() -> bool:
-    """Return whether this process can be copied, and has a second processor to gain from it."""
+def pays_beside(trials: int) -> bool:
+    """Return whether the page of a run is made by two processes: it is large, and this process can be copied."""
+    if trials < LARGE_TRIALS:
+        return False
     # A copy has no other threads, but the locks that they held; macOS forbids more than that.
     if sys.platform != "linux" or threading.active_count() > 1:
         return False
@@ -68,5 +70,7 @@ def _can_be_copied() -> bool:
 def _send_value(sender: Connection, function: Callable[[], Value]) -> None:
     try:
         sender.send(function())
-    except Exception:  # the first process computes it again, and raises it with its own context
+    except (
+        BaseException
+    ):  # also Ctrl-C; the first process raises an error again, with its own context
         os._exit(1)
