@@ -68,7 +68,30 @@ def hook_deprecations_to(show: Callable[[str], object]) -> Iterator[None]:
     """
     shown: set[str] = set()
 
-    def show_once(
+    def take(message: Warning | str, category: type[Warning]) -> bool:
+        if not issubclass(category, HookDeprecation):
+            return False
+        if str(message) not in shown:
+            shown.add(str(message))
+            show(str(message))
+        return True
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", HookDeprecation)
+        with shown_warnings_to(take):
+            yield
+
+
+@contextmanager
+def shown_warnings_to(take: Callable[[Warning | str, type[Warning]], bool]) -> Iterator[None]:
+    """Offer each warning that Python would write to stderr to `take`, while the context is open.
+
+    Args:
+        take: Gets message and category; where it returns False, the warning is shown as before.
+    """
+    before: Any = warnings.showwarning  # Any: typeshed has no name for its type
+
+    def show(
         message: Warning | str,
         category: type[Warning],
         filename: str,
@@ -76,14 +99,11 @@ def hook_deprecations_to(show: Callable[[str], object]) -> Iterator[None]:
         file: TextIO | None = None,
         line: str | None = None,
     ) -> None:
-        if not issubclass(category, HookDeprecation):
+        if not take(message, category):
             before(message, category, filename, lineno, file, line)
-        elif str(message) not in shown:
-            shown.add(str(message))
-            show(str(message))
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("always", HookDeprecation)
-        before: Any = warnings.showwarning  # Any: typeshed has no name for its type
-        warnings.showwarning = show_once
+    warnings.showwarning = show
+    try:
         yield
+    finally:
+        warnings.showwarning = before

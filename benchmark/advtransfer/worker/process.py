@@ -11,14 +11,12 @@ import json
 import os
 import select
 import tempfile
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TextIO
 
 from advtransfer import files
-from advtransfer.deprecation import HookDeprecation
+from advtransfer.deprecation import HookDeprecation, shown_warnings_to
 from advtransfer.errors import AdvTransferWarning
 from advtransfer.jobs import Job
 from advtransfer.types import Json
@@ -60,29 +58,19 @@ def warnings_as_events(tell: Callable[[Mapping[str, Json]], None], job: Job) -> 
     with its text alone.
     """
 
-    def show(
-        message: Warning | str,
-        category: type[Warning],
-        filename: str,
-        lineno: int,
-        file: TextIO | None = None,
-        line: str | None = None,
-    ) -> None:
+    def take(message: Warning | str, category: type[Warning]) -> bool:
         if issubclass(category, HookDeprecation):
-            return  # The process that planned the run loaded the plugin too, and said it.
+            return True  # The process that planned the run loaded the plugin too, and said it.
         if issubclass(category, AdvTransferWarning):
             name, text = "", str(message)
         else:
             name = str(job.asked_by.get("name") or "")
             text = f"{category.__name__}: {message}"
         tell({"event": "warning", "id": job.id, "name": name, "text": _fit_into_event(text)})
+        return True
 
-    before: Any = warnings.showwarning  # Any: typeshed has no name for its type
-    warnings.showwarning = show
-    try:
+    with shown_warnings_to(take):
         yield
-    finally:
-        warnings.showwarning = before
 
 
 def _fit_into_event(text: str) -> str:
