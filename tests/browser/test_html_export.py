@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pytest
+from PIL import Image
 
 from advtransfer.export import export_to_path, metric_rows
 from advtransfer.export.evidence import EvidenceIndex
@@ -185,6 +187,26 @@ def test_texts_are_readable_in_both_colour_schemes(
     for name, color in colors.items():
         assert contrast_ratio(color, background) >= 4.5, name
     assert_silent(page)
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_texts_in_figures_are_readable_in_both_colour_schemes(
+    exported: Path, visit: Visit, scheme: str
+) -> None:
+    page = visit(exported, **SCHEMES[scheme])
+    page.evaluate("document.querySelectorAll('details').forEach(part => { part.open = true; })")
+    figures = page.locator("figure img").all()
+    assert figures
+    for figure in figures:
+        with Image.open(io.BytesIO(figure.screenshot())) as image:
+            colors = image.convert("RGB").getcolors(2**24)
+        counts = {color: n for n, color in colors}
+        background = max(counts, key=counts.__getitem__)
+        assert (sum(background) > 600) == (scheme == "light")
+        # Texts and axes are grey; the page of the dark scheme is slightly blue.
+        greys = {color: n for color, n in counts.items() if max(color) - min(color) <= 12}
+        readable = sum(n for color, n in greys.items() if contrast_ratio(color, background) >= 4.5)
+        assert readable > 300, figure.get_attribute("alt")
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)

@@ -347,6 +347,9 @@ def test_html_shows_figures_inline_and_names_refused_ones(bench: Bench) -> None:
     name = next(iter(make_page(bench.run()).figures))
 
     assert '<img src="data:image/svg+xml;base64,' in html_of(bench)
+    # A foreign figure may have black texts and no background.
+    foreign = html_of(bench, {name: b"<svg xmlns='http://www.w3.org/2000/svg'/>"})
+    assert '<img class="light" src="data:image/svg+xml;base64,' in foreign
     refused = html_of(
         bench, {name: b"<svg xmlns='http://www.w3.org/2000/svg'><script>1</script></svg>"}
     )

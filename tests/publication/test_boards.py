@@ -243,6 +243,44 @@ def test_a_board_keeps_the_facts_of_its_first_submission(board: Path) -> None:
         read_boards(board)
 
 
+def test_bad_submissions_are_left_out_by_name_and_all_other_pages_are_made(board: Path) -> None:
+    submissions = board / "results" / "toy"
+    elsewhere = board / "results" / "elsewhere" / "evil"
+    shutil.copytree(submissions / "second", elsewhere)
+    changes = {"broken": None, "forger": {"who": "x" * 5000}}
+    for name, change in changes.items():
+        folder = submissions / name
+        shutil.copytree(submissions / "second", folder)
+        manifest = {**read_manifest(folder), "name": name, **(change or {})}
+        text = json.dumps(manifest) if change else "[]"
+        (folder / "manifest.json").write_text(text)
+    listed = board / "results" / "toy" / "second"
+    (listed / "suite.yaml").write_text("changed: later\n")
+    for page in (board / "README.md", board / "toy" / "README.md"):
+        page.unlink()
+    with pytest.raises(BadInput) as caught:
+        rebuild_pages(board)
+
+    found = sorted(each.found for each in caught.value.problems)
+    named = [each for each in ("broken", "elsewhere", "forger", "second") if each in str(found)]
+    assert ["broken", "elsewhere", "forger", "second"] == named
+    assert 4 == len(found)
+    page = (board / "toy" / "README.md").read_text()
+    assert "- second: left out, since its records are not those of its root" in page
+    assert "| drawn" in page
+    assert "hot" not in page
+    assert ["first", "second"] == [each.name for each in read_boards(board)[0].submissions]
+    assert CliRunner().invoke(main, ["pages", str(board)]).exit_code
+    # The same folders give the same bytes, with and without bad ones beside them.
+    before = contents(board / "toy")
+    shutil.rmtree(elsewhere.parent)
+    for name in changes:
+        shutil.rmtree(submissions / name)
+    with pytest.raises(BadInput, match="second"):
+        rebuild_pages(board)
+    assert before == contents(board / "toy")
+
+
 @pytest.mark.parametrize(
     "name", ["results", "boards", "CON", "a/b", "..", "x.", "", "nul.txt", "a b"]
 )
@@ -253,6 +291,11 @@ def test_a_name_is_one_that_every_system_can_have(
         publish_run(runs["toy"], tmp_path / "out", origin(name), found=True)
 
     assert not (tmp_path / "out").exists()
+
+
+def test_a_name_that_differs_in_case_alone_is_refused(runs: dict[str, Run], board: Path) -> None:
+    with pytest.raises(BadInput, match="the name 'Second' beside 'second'"):
+        publish_run(runs["joining"], board, origin("Second"))
 
 
 def test_all_mistakes_of_an_origin_are_told_at_once(runs: dict[str, Run], tmp_path: Path) -> None:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
+import subprocess
+import sys
+import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +16,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 import torch
+from numpy.lib import format as npy_format
 from numpy.typing import NDArray
 
 from advtransfer.errors import AdvTransferError, BadInput
@@ -60,6 +65,7 @@ evaluations:
   pgd: {use: foolbox/pgd, norm: linf, eps: 0.05, steps: 2, step_size: 0.005, random_start: false}
   small: {use: foolbox/pgd, norm: linf, eps: 0.02, steps: 2, step_size: 0.005, random_start: false}
 """
+QUICKSTART = Path(__file__).parents[2] / "leaderboard" / "results" / "quickstart" / "advtransfer"
 METRIC = "pgd.robust_accuracy@0.05"
 EPS = 0.05
 Arrays = dict[str, NDArray[Any]]  # Any: keys and inputs differ in dtype
@@ -266,24 +272,97 @@ def test_examples_that_prove_nothing_lower_nothing(
     assert not list(case.folder.glob("challenges/*"))
 
 
-@pytest.mark.parametrize("kind", ["repeated", "unknown", "shape", "object", "double", "names"])
-def test_files_that_cannot_be_used_are_refused(
-    case: Case, attacked: Arrays, tmp_path: Path, kind: str
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        ("repeated", "more than once"),
+        ("negative", "keys of 0 or more"),
+        ("unknown", "other keys"),
+        ("shape", "an image for each key"),
+        ("many", "with 1 to 60 examples"),
+        ("bomb", "of the shape"),
+        ("object", "expected int64"),
+        ("double", "expected float32"),
+        ("names", "2 files"),
+    ],
+)
+def test_files_that_cannot_be_used_are_refused_before_the_model_is_made(
+    case: Case,
+    attacked: Arrays,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: str,
+    reason: str,
 ) -> None:
+    monkeypatch.setattr("advtransfer.publication.challenge.refitted_model", pytest.fail)
     keys, inputs = attacked["keys"].astype(np.int64), attacked["inputs"]
     path = tmp_path / "e.npz"
     arrays: Arrays = {
         "repeated": {"keys": np.full_like(keys, keys[0]), "inputs": inputs},
+        "negative": {"keys": -1 - keys, "inputs": inputs},
+        "many": {"keys": np.arange(10**4), "inputs": np.zeros((10**4, 1, 8, 8), np.float32)},
+        "bomb": {"keys": keys[:1], "inputs": np.zeros((1, 1, 2**10, 2**10), np.float32)},
         "unknown": {"keys": keys + 10_000, "inputs": inputs},
         "shape": {"keys": keys, "inputs": inputs[:, :, :4]},
         "object": {"keys": keys.astype(object), "inputs": inputs},
         "double": {"keys": keys, "inputs": inputs.astype(np.float64)},
         "names": {"keys": keys, "images": inputs},
     }[kind]
-    np.savez(path, allow_pickle=True, **arrays)
-    with pytest.raises(AdvTransferError):
+    save = np.savez if kind == "object" else np.savez_compressed
+    save(path, allow_pickle=True, **arrays)
+    with pytest.raises(AdvTransferError, match=reason):
         case.challenge(path)
     assert not list(case.folder.glob("challenges/*"))
+
+
+REFUSE = """
+import sys, time
+from pathlib import Path
+from advtransfer.host import Host
+from advtransfer.planning import Plan
+from advtransfer.publication.challenge import challenge_result
+from advtransfer.result import Run
+bundle, examples, cache = map(Path, sys.argv[1:])
+host = Host.discover()
+trial = Plan.from_json(Run.open(bundle).read_plan()).trials[0].name
+began = time.process_time()
+try:
+    challenge_result(bundle, trial=trial, metric="auto.robust_accuracy@0.1", examples=examples, who="A",
+                     host=host, cache=cache)
+except Exception as error:
+    print(type(error).__name__)
+status = Path("/proc/self/status").read_text()
+print(status.partition("VmHWM:")[2].split()[0], time.process_time() - began)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the peak is read from /proc")
+@pytest.mark.parametrize("padding", [0, 2**18])
+def test_a_zip_bomb_costs_little(tmp_path: Path, padding: int) -> None:
+    examples = tmp_path / "e.npz"
+    header = io.BytesIO()
+    npy_format.write_array_header_1_0(
+        header, {"descr": "<f4", "fortran_order": False, "shape": (2, 1, 2**13, 2**13)}
+    )
+    keys = io.BytesIO()
+    np.save(keys, np.arange(2))
+    with zipfile.ZipFile(examples, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+        archive.writestr("keys.npy", keys.getvalue())
+        with archive.open("inputs.npy", "w") as member:
+            member.write(header.getvalue())
+            for _ in range(padding // 2**10):
+                member.write(bytes(2**20))
+    child = subprocess.run(
+        [sys.executable, "-c", REFUSE, str(QUICKSTART), str(examples), str(tmp_path / "cache")],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    error, figures = child.stdout.splitlines()
+    peak, seconds = figures.split()
+    assert error == ("BadInput" if not padding else "CacheError")
+    assert int(peak) * 1024 < 200 * 2**20
+    assert float(seconds) < 1
 
 
 def test_other_weights_are_not_reproduced_and_lower_nothing(

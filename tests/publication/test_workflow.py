@@ -183,3 +183,34 @@ def test_other_requests_are_refused_with_the_reason_and_nothing_is_taken(
     assert "ours" == (checkout / "benchmark/code.py").read_text()
     assert {"manifest.json", "plan.json"} == {path.name for path in (checkout / OURS).iterdir()}
     assert "ours" == (checkout / OURS / "plan.json").read_text()
+
+
+@needs_shell
+@pytest.mark.parametrize("code", [0, 2])
+def test_pages_are_committed_also_where_a_submission_was_left_out(
+    code: int, tmp_path: Path
+) -> None:
+    origin, checkout = tmp_path / "origin.git", tmp_path / "checkout"
+    git(tmp_path, "init", "--quiet", "--bare", "--initial-branch=main", str(origin))
+    git(tmp_path, "clone", "--quiet", str(origin), str(checkout))
+    (checkout / "leaderboard").mkdir()
+    (checkout / "leaderboard" / "README.md").write_text("old")
+    git(checkout, "checkout", "--quiet", "-B", "main")
+    git(checkout, "add", ".")
+    git(checkout, "commit", "--quiet", "-m", "base")
+    git(checkout, "push", "--quiet", "--set-upstream", "origin", "main")
+    steps = workflow()["jobs"]["pages"]["steps"]
+    (script,) = [step["run"] for step in steps if "advtransfer pages" in step.get("run", "")]
+    # The command is replaced by one that writes a page and ends so.
+    command = f"advtransfer() {{ echo new > leaderboard/README.md; return {code}; }}"
+    done = subprocess.run(
+        ["bash", "-e", "-c", f"{command}\n{script}"],
+        cwd=checkout,
+        check=False,
+        capture_output=True,
+        env={**os.environ, "GIT_CONFIG_GLOBAL": os.devnull},
+    )
+    git(tmp_path, "clone", "--quiet", str(origin), str(tmp_path / "after"))
+
+    assert (code > 0) == done.returncode
+    assert "new\n" == (tmp_path / "after" / "leaderboard" / "README.md").read_text()

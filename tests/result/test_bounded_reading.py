@@ -129,6 +129,11 @@ def npy(array: object, shape: str | None = None) -> bytes:
     return head + stated + rest.replace(b" " * (len(stated) - 4), b"", 1)
 
 
+def long_header(size: int) -> bytes:
+    """Return an array of the format 2.0 whose header states and has `size` bytes."""
+    return b"\x93NUMPY\2\0" + size.to_bytes(4, "little") + b" " * size
+
+
 INPUTS = npy(np.ones((3, 4), dtype=np.float32))
 
 
@@ -144,10 +149,19 @@ INPUTS = npy(np.ones((3, 4), dtype=np.float32))
             "states 8,000,000,000,000 bytes",
         ),
         (zipped(**{"keys.npy": npy([1, 2, 3], "(2,)"), "inputs.npy": INPUTS}), "another number"),
-        (zipped(**{"keys.npy": b"\0" * 10**7, "inputs.npy": INPUTS}), "above 1,000,000"),
+        (
+            zipped(**{"keys.npy": npy(np.zeros(10**6, np.int64)), "inputs.npy": INPUTS}),
+            "above 1,000,000",
+        ),
+        (zipped(**{"keys.npy": long_header(10**7), "inputs.npy": INPUTS}), "is refused"),
+        (zipped(**{f"{number}": b"" for number in range(17)}), "it holds 17 files"),
+        (zipped(**{"keys.npy": npy([1, 2, 3])}) + bytes(70), "not a zip"),
         (b"no archive", "not a zip"),
     ],
-    ids=["missing", "path", "objects", "type", "10^12", "length", "bomb", "no zip"],
+    ids=[
+        *("missing", "path", "objects", "type", "10^12", "length", "bomb", "header", "many files"),
+        *("comment", "no zip"),
+    ],
 )
 def test_other_archives_are_refused(content: bytes, reason: str, tmp_path: Path) -> None:
     path = tmp_path / "examples.npz"
@@ -155,6 +169,18 @@ def test_other_archives_are_refused(content: bytes, reason: str, tmp_path: Path)
 
     with pytest.raises(CacheError, match=reason):
         read_npz(path, KINDS, limit=10**6)
+
+
+def test_shapes_are_checked_before_anything_is_unpacked(tmp_path: Path) -> None:
+    # The second member is damaged behind its header, which only unpacking sees.
+    content = zipped(**{"keys.npy": npy([1, 2, 3]), "inputs.npy": INPUTS[:-1]})
+    path = tmp_path / "examples.npz"
+    path.write_bytes(content)
+    seen: list[dict[str, tuple[int, ...]]] = []
+
+    with pytest.raises(CacheError, match="another number"):
+        read_npz(path, KINDS, check_shapes=lambda shapes: seen.append(dict(shapes)))
+    assert [{"keys": (3,), "inputs": (3, 4)}] == seen
 
 
 @pytest.mark.parametrize(

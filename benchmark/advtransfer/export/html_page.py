@@ -31,6 +31,7 @@ from advtransfer.export.page_blocks import (
     parse_page,
     plain_text,
 )
+from advtransfer.leaderboard.plot_style import DARK_SCHEME
 from advtransfer.leaderboard.table_rows import LeaderboardRow
 from advtransfer.text import ABSENT, printable_text
 from advtransfer.types import Json
@@ -154,7 +155,9 @@ class _PageWriter:
         if uri is None:
             note = "this figure was refused: it is no plain image (script, or links to elsewhere)"
             return f'<p class="note">{alternative}: {note}.</p>'
-        return f'<figure><img src="{uri}" alt="{alternative}"></figure>'
+        # A figure that has no inks for a dark page was drawn for a white one.
+        scheme = "" if DARK_SCHEME.encode() in content else ' class="light"'
+        return f'<figure><img{scheme} src="{uri}" alt="{alternative}"></figure>'
 
     def _table(self, table: PageTable, results: Sequence[LeaderboardRow]) -> str:
         """Return a table; `results` are the rows that its lines may be, none for other tables."""

@@ -29,6 +29,8 @@ DARK_COLORS: Mapping[str, str] = {"#99763D": "#E69F00", "#0096F2": "#56B4E9", IN
 """The colors that another one replaces on a dark page."""
 PAGE_COLORS = ("#FFFFFF", "#0D1117")
 """A light and a dark page, for the contrast of inks."""
+DARK_SCHEME = "prefers-color-scheme: dark"
+"""The condition of style rules for a dark page."""
 GRID: dict[str, Any] = {"color": "#808080", "alpha": 0.25, "linewidth": 0.8}
 """Faint lines on either page. Any: matplotlib types each keyword for itself."""
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
@@ -129,4 +131,4 @@ def _dark_style() -> str:
     for color, dark in DARK_COLORS.items():
         for paint in ("fill", "stroke"):
             rules.append(f'[style*="{paint}: {color.lower()}"]{{{paint}:{dark} !important}}')
-    return f"@media (prefers-color-scheme: dark){{{''.join(rules)}}}"
+    return f"@media ({DARK_SCHEME}){{{''.join(rules)}}}"

@@ -54,6 +54,13 @@ class LocalBoards:
         return version_digest(planned_axes(self.planned.suite)) if self.planned else None
 
     @property
+    def suite(self) -> str | None:
+        """The name of the suite, None without any board."""
+        if self.versions:
+            return self.versions[0].suite
+        return self.planned.suite.name if self.planned else None
+
+    @property
     def is_empty(self) -> bool:
         """Whether this checkout has no board of the suite at all."""
         return not self.versions and self.planned is None

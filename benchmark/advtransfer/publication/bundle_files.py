@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias, cast
@@ -20,8 +21,8 @@ RecordJson: TypeAlias = Mapping[str, Any]  # Any: JSON
 MAX_BUNDLE_FILE_BYTES = 2**20
 MAX_BUNDLE_BYTES = 10 * 2**20
 MAX_FILES = 10_000
-RESERVED_NAMES = frozenset({"con", "prn", "aux", "nul"})
-"""File names that Windows cannot check out."""
+DEVICE_NAMES = re.compile(r"(?i)(con|prn|aux|nul|com\d|lpt\d)(\..*)?")
+"""Names of devices: a repository with such a file or folder cannot be checked out on Windows."""
 
 
 def file_faults(folder: Path) -> list[Fault]:
@@ -53,9 +54,8 @@ def file_faults(folder: Path) -> list[Fault]:
 
 def name_fault(name: str) -> str | None:
     """Return why a file name may not be published, or None."""
-    stem = name.partition(".")[0].lower()
     is_safe = name.isprintable() and not set(name) & set('\\/:*?"<>|') and len(name) <= 200
-    if not is_safe or name[0] in ".-" or name[-1] in ". " or stem in RESERVED_NAMES:
+    if not is_safe or name[0] in ".-" or name[-1] in ". " or DEVICE_NAMES.fullmatch(name):
         return "found this name; expected letters, digits and -_. in it, for every system"
     return None
 

@@ -8,23 +8,30 @@ falls is written beside the records (`advtransfer.result.challenges`), and folde
 from __future__ import annotations
 
 import tempfile
-from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
+from typing import Any, Literal, TypeAlias, cast
 
 from advtransfer.errors import BadInput, Problem
 from advtransfer.files import file_sha256, write_atomic
 from advtransfer.host import Host
+from advtransfer.node import Node
 from advtransfer.planning import Plan, Trial
 from advtransfer.planning.nodes import SuiteIndex
 from advtransfer.publication.bundle_files import MAX_BUNDLE_FILE_BYTES
+from advtransfer.publication.example_files import (
+    ExampleArrays,
+    MissingTestPart,
+    local_test_part,
+    read_examples,
+    unknown_keys,
+)
 from advtransfer.publication.trusted_plugins import require_trusted
 from advtransfer.result import Run
 from advtransfer.result.battery_index import Ball, BatteryIndex
-from advtransfer.result.bounded_reading import read_bytes, read_npz
+from advtransfer.result.bounded_reading import read_bytes
 from advtransfer.result.challenges import (
     MAX_NAME_LENGTH,
     Challenge,
@@ -37,17 +44,12 @@ from advtransfer.result.evidence import claimed_ball, fold_result
 from advtransfer.result.outcomes import sample_positions
 from advtransfer.result.run_folder import record_bytes
 from advtransfer.suite import load
+from advtransfer.suite.outlines import Outlines
 from advtransfer.types import Examples, Samples
 from advtransfer.types.metric_names import CLAIM_PREFIX
 from advtransfer.worker.refit import RefittedModel, refitted_model
 
-if TYPE_CHECKING:
-    import numpy.typing as npt
-
 RecordJson: TypeAlias = Mapping[str, Any]  # Any: JSON
-
-EXAMPLE_KINDS = {"keys": "int64", "inputs": "float32"}
-MAX_EXAMPLE_BYTES = 2**30
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +147,6 @@ def challenge_result(
     if ball is None:
         found = f"{label}.{name}, whose ball no record names"
         raise BadInput([Problem(found, "a robust accuracy in a ball", "choose another metric")])
-    arrays = read_npz(examples, EXAMPLE_KINDS, limit=MAX_EXAMPLE_BYTES)
     weights = {planned.id: str(records[planned.id]["weights"]["digest"])}
     fold_challenges(read_challenges(folder)[0], batteries, weights=weights)
     before = fold_result(record, batteries).outcomes[name]
@@ -156,6 +157,7 @@ def challenge_result(
         index = SuiteIndex(suite)
         require_trusted(index, [planned], trusted, host)
         fit, test = index.trial_fit(planned), _test_node(index, planned, str(record["id"]))
+        arrays = _checked_arrays(examples, test, record, count=before.of, host=host)
         with refitted_model(
             fit, test, host=host, folder=Path(scratch) / "run", cache=cache, device=device
         ) as model:
@@ -256,17 +258,41 @@ def _find_metric(
     raise BadInput([Problem(found, f"one of {choices}", "name one of them")])
 
 
-def _test_node(index: SuiteIndex, trial: Trial, result: str) -> Any:  # noqa: ANN401  # Any: a node's input
+def _test_node(index: SuiteIndex, trial: Trial, result: str) -> Node:
     nodes = [node for node in index.trial_results(trial) if node.id == result]
     if not nodes:
         found = f"the result {result[:12]}, which the suite of the folder does not give here"
         next_step = "install the versions of the plugins that the record names"
         raise BadInput([Problem(found, "the result that the record names", next_step)])
-    return nodes[0].inputs["test"]
+    return cast("Node", nodes[0].inputs["test"])
+
+
+def _checked_arrays(
+    path: Path, node: Node, record: RecordJson, *, count: int, host: Host
+) -> ExampleArrays:
+    """Return the arrays of a file of examples for `count` test samples, before any model is made.
+
+    Raises:
+        BadInput: Names every fault of the arrays.
+        CacheError: The file is refused before it is unpacked.
+    """
+    shape = Outlines(host).outline_of(cast("Node", node.inputs["data"])).shape
+    if shape is not None:
+        # Without the data, whose reading takes far longer than a refusal.
+        read_examples(path, count=count, shape=shape)
+    try:
+        test = local_test_part(host, node, record)
+    except MissingTestPart as error:
+        found = f"no test part of the result {str(record['id'])[:12]} ({error})"
+        raise BadInput([Problem(found, "the data that it was measured on", "get them")]) from error
+    arrays = read_examples(path, count=len(test), shape=tuple(test.card.shape))
+    if problems := list(unknown_keys(arrays, test)):
+        raise BadInput(problems)
+    return arrays
 
 
 def broken_positions(
-    arrays: Mapping[str, npt.NDArray[Any]],  # Any: the dtypes of `EXAMPLE_KINDS`
+    arrays: ExampleArrays,
     ball: Ball,
     test: Samples,
     *,
@@ -278,13 +304,13 @@ def broken_positions(
     Without a model, those whose example is in ball and box (float64).
 
     Raises:
-        BadInput: Names every fault of the arrays: other shapes, unknown or repeated keys.
+        BadInput: The arrays have keys of no test sample.
     """
     import torch
 
     from advtransfer.worker.verification.examples import allowed_examples, legal_examples
 
-    problems = list(array_problems(arrays, test))
+    problems = list(unknown_keys(arrays, test))
     if problems:
         raise BadInput(problems)
     position_by_key = {key: position for position, key in enumerate(test.keys)}
@@ -299,29 +325,3 @@ def broken_positions(
         legal = legal_examples(examples, test=test, model=model.model, device=model.device)
     # A sample that is wrong without attack has nothing to lose.
     return sorted(positions[legal].tolist())
-
-
-def array_problems(
-    arrays: Mapping[str, npt.NDArray[Any]],  # Any: the dtypes of `EXAMPLE_KINDS`
-    test: Samples,
-) -> Iterator[Problem]:
-    """Yield what is wrong with keys and inputs of examples: other shapes, unknown or repeated keys."""
-    keys, inputs = arrays["keys"], arrays["inputs"]
-    shape = tuple(test.card.shape)
-    next_step = (
-        "correct the arrays; the keys are those of the test samples, as their data set numbers them"
-    )
-    if keys.ndim != 1 or not len(keys):
-        yield Problem(f"keys of the shape {keys.shape}", "a key for each example, (M,)", next_step)
-        return
-    if inputs.shape != (len(keys), *shape):
-        found = f"inputs of the shape {inputs.shape}"
-        yield Problem(found, f"{(len(keys), *shape)}, an image for each key", next_step)
-    repeated = [key for key, count in Counter(keys.tolist()).items() if count > 1]
-    if repeated:
-        yield Problem(f"the keys {repeated[:5]} more than once", "each key once", next_step)
-    known = set(test.keys)
-    unknown = [key for key in keys.tolist() if key not in known]
-    if unknown:
-        expected = f"keys of the {len(known)} test samples, such as {sorted(known)[:3]}"
-        yield Problem(f"{len(unknown)} other keys, such as {unknown[:3]}", expected, next_step)

@@ -14,15 +14,18 @@ from advtransfer.files import file_sha256
 from advtransfer.host import Host
 from advtransfer.planning import Plan, Trial
 from advtransfer.planning.nodes import SuiteIndex
-from advtransfer.publication.bundle_files import MAX_BUNDLE_FILE_BYTES, without_folder
+from advtransfer.publication.bundle_files import without_folder
 from advtransfer.publication.cells import Fault
-from advtransfer.publication.challenge import EXAMPLE_KINDS, MAX_EXAMPLE_BYTES, broken_positions
-from advtransfer.publication.example_checks import MissingTestPart, local_test_part
+from advtransfer.publication.challenge import broken_positions
+from advtransfer.publication.example_files import (
+    MissingTestPart,
+    local_test_part,
+    read_examples,
+)
 from advtransfer.publication.examples import suite_index, test_nodes
 from advtransfer.publication.trusted_plugins import require_trusted
 from advtransfer.result import Run
 from advtransfer.result.battery_index import Ball, BatteryIndex
-from advtransfer.result.bounded_reading import read_npz
 from advtransfer.result.challenges import (
     CHALLENGE_FOLDER,
     Challenge,
@@ -255,8 +258,6 @@ def _example_fault(
         )
     if file == own and (sha256 := file_sha256(own)) != challenge.examples:
         return f"found the sha256 {sha256[:12]}; expected {challenge.examples[:12]}, as the challenge says"
-    limit = 32 * MAX_BUNDLE_FILE_BYTES if file == own else MAX_EXAMPLE_BYTES
-    arrays = read_npz(file, EXAMPLE_KINDS, limit=limit)
     test_node = test_nodes(bundle.index, trial)[challenge.result]
     try:
         test = local_test_part(bundle.host, test_node, bundle.records[challenge.result])
@@ -264,6 +265,7 @@ def _example_fault(
         raise _NotCheckedError(str(error)) from error
     ball = Ball(challenge.norm, challenge.eps)
     try:
+        arrays = read_examples(file, count=len(test), shape=tuple(test.card.shape))
         broken = broken_positions(arrays, ball, test, metric=challenge.metric)
     except BadInput as error:
         return _problem_text(error)

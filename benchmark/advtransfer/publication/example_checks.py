@@ -5,26 +5,21 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
+from typing import Any, Literal, TypeAlias, cast
 
-from advtransfer.errors import AdvTransferError, CacheError
+from advtransfer.errors import AdvTransferError, BadInput, CacheError
 from advtransfer.host import Host
-from advtransfer.node import Node
 from advtransfer.planning import Plan, Trial
 from advtransfer.planning.nodes import SuiteIndex
-from advtransfer.publication.bundle_files import MAX_BUNDLE_FILE_BYTES, without_folder
+from advtransfer.publication.bundle_files import without_folder
 from advtransfer.publication.cells import Fault
-from advtransfer.publication.challenge import EXAMPLE_KINDS, array_problems
-from advtransfer.publication.manifest import EXAMPLE_FOLDER
-from advtransfer.publication.trusted_plugins import require_trusted
-from advtransfer.result import Run
-from advtransfer.result.bounded_reading import read_json, read_npz
-from advtransfer.text import one_line
-from advtransfer.types import Examples, Samples
-
-if TYPE_CHECKING:
-    import numpy.typing as npt
-
+from advtransfer.publication.example_files import (
+    ExampleArrays,
+    MissingTestPart,
+    local_test_part,
+    read_examples,
+    unknown_keys,
+)
 from advtransfer.publication.examples import (
     MAX_COUNT,
     SAMPLE_FILE,
@@ -34,6 +29,12 @@ from advtransfer.publication.examples import (
     trial_claims,
     trial_model,
 )
+from advtransfer.publication.manifest import EXAMPLE_FOLDER
+from advtransfer.publication.trusted_plugins import require_trusted
+from advtransfer.result import Run
+from advtransfer.result.bounded_reading import read_json
+from advtransfer.text import one_line
+from advtransfer.types import Examples, Samples
 
 RecordJson: TypeAlias = Mapping[str, Any]  # Any: JSON
 
@@ -133,41 +134,19 @@ def _check_trials(
             found.given += len(read.positions) if read else 0
 
 
-class MissingTestPart(Exception):
-    """Why the test part behind a result is not at hand."""
-
-
-def local_test_part(host: Host, node: Node, record: RecordJson) -> Samples:
-    """Return the test part of a result from the data on this machine.
-
-    Raises:
-        MissingTestPart: The data are not here, or are other ones than the record names.
-    """
-    from advtransfer.worker.object_builder import dataset_of, drawn_test_part, samples_digest
-
-    try:
-        test = drawn_test_part(dataset_of(host, cast("Node", node.inputs["data"])), node)
-    except (AdvTransferError, OSError) as error:
-        reason = str(error).splitlines()[0][:300]
-        raise MissingTestPart(f"data not at hand ({reason})") from error
-    if samples_digest(test) != record["provenance"]["data"].get("test"):
-        raise MissingTestPart("other data here than the record names")
-    return test
-
-
 def _read_examples(folder: Path, claim: Claim, test: Samples) -> tuple[Examples | None, list[str]]:
     """Return the examples of one file, None if it cannot be used, and everything wrong in it."""
     from advtransfer.worker.verification.examples import allowed_examples
 
     try:
-        arrays = read_npz(folder / claim.file, EXAMPLE_KINDS, limit=32 * MAX_BUNDLE_FILE_BYTES)
+        arrays = read_examples(folder / claim.file, count=len(test), shape=tuple(test.card.shape))
+        problems = list(unknown_keys(arrays, test))
     except CacheError as error:
         return None, [without_folder(error, folder)]
-    problems = [
-        f"found {each.found}; expected {each.expected}" for each in array_problems(arrays, test)
-    ]
+    except BadInput as error:
+        problems = list(error.problems)
     if problems:
-        return None, problems
+        return None, [f"found {each.found}; expected {each.expected}" for each in problems]
     examples = _examples_of(arrays, claim, test)
     allowed = allowed_examples(examples, test=test)
     illegal = arrays["keys"][(~allowed).numpy()].tolist()
@@ -186,7 +165,7 @@ def _read_examples(folder: Path, claim: Claim, test: Samples) -> tuple[Examples 
 
 
 def _examples_of(
-    arrays: Mapping[str, npt.NDArray[Any]],  # Any: the dtypes of `EXAMPLE_KINDS`
+    arrays: ExampleArrays,
     claim: Claim,
     test: Samples,
 ) -> Examples:

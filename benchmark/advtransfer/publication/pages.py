@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import cast
 
-from advtransfer.errors import BadInput, Problem
+from advtransfer.errors import AdvTransferError, BadInput, Problem
 from advtransfer.files import write_atomic
 from advtransfer.leaderboard import RunRecords, load_run_records, make_page
 from advtransfer.leaderboard.index import IndexEntry, index_entry, index_page
@@ -201,30 +201,45 @@ def _board_labels(board: Board, axes: AxisIds, axis: str) -> dict[str, str]:
     }
 
 
-def make_board_page(folder: Path, board: Board) -> Page:
+def make_board_page(folder: Path, board: Board, problems: list[Problem]) -> Page:
     """Return the page of a board: the page of its accepted submissions, and their list.
 
-    Raises:
-        BadInput: An accepted submission has another root than the board's index says.
+    Args:
+        folder: The folder of published results.
+        board: The board.
+        problems: Gets each accepted submission that is left out: it cannot be read, or has another root
+            than the board's index says.
     """
     accepted = [each for each in board.submissions if each.status == "accepted"]
-    runs = {each.name: Run.open(folder / "results" / board.suite / each.name) for each in accepted}
-    problems = [
-        Problem(
-            f"the submission {str(runs[each.name].path)!r} with the root {root[:12]}",
-            f"{each.root[:12]}, as the board says",
-            "restore its records, or publish it again",
-        )
-        for each in accepted
-        if (root := bundle_root(runs[each.name])) != each.root
-    ]
-    if problems:
-        raise BadInput(problems)
+    runs: dict[str, Run] = {}
+    for each in accepted:
+        path = folder / "results" / board.suite / each.name
+        if problem := _root_problem(path, each.root):
+            problems.append(problem)
+        else:
+            runs[each.name] = Run.open(path)
     withdrawn = withdrawn_copies(folder, board, runs)
     merged = merge_submissions(board, runs, withdrawn)
     page = make_page(replace(merged, root=folder / "results" / board.suite))
-    listed = _list_section(board, withdrawn, has_trials=bool(merged.plan["trials"]))
+    left_out = [each.name for each in accepted if each.name not in runs]
+    listed = _list_section(board, withdrawn, left_out, has_trials=bool(merged.plan["trials"]))
     return replace(page, markdown=join_parts([page.markdown.rstrip("\n"), listed]) + "\n")
+
+
+def _root_problem(path: Path, expected: str) -> Problem | None:
+    """Return why a submission is not the one that its board lists, None if it is."""
+    try:
+        root = bundle_root(Run.open(path))
+    except (AdvTransferError, OSError, TypeError, ValueError, KeyError, AttributeError) as error:
+        # Anybody may have written it, so that its fields may be of any kind.
+        text = " ".join(str(error).split())[:200]
+        found = f"the submission {str(path)!r}, which cannot be read ({text})"
+        return Problem(found, "its records", "restore them, or publish it again")
+    if root == expected:
+        return None
+    found = f"the submission {str(path)!r} with the root {root[:12]}"
+    next_step = "restore its records, or publish it again"
+    return Problem(found, f"{expected[:12]}, as the board says", next_step)
 
 
 def withdrawn_copies(
@@ -258,9 +273,13 @@ def withdrawn_copies(
 
 
 def _list_section(
-    board: Board, withdrawn: Mapping[str, Collection[str]], *, has_trials: bool
+    board: Board,
+    withdrawn: Mapping[str, Collection[str]],
+    left_out: Collection[str],
+    *,
+    has_trials: bool,
 ) -> str:
-    """Return the list of a board's submissions, and how many records are withdrawn with others."""
+    """Return the list of a board's submissions, those left out, and how many records are withdrawn with others."""
     rows = [
         [
             escape_markdown(each.name),
@@ -285,8 +304,12 @@ def _list_section(
         "submission\n"
         for name, ids in sorted(withdrawn.items())
     ).rstrip("\n")
+    changed = "\n".join(
+        f"- {escape_markdown(name)}: left out, since its records are not those of its root"
+        for name in left_out
+    )
     reason = "" if has_trials else NO_SUBMISSION
-    return join_parts(["## Submissions", reason, version, table, copies, SUBMISSIONS_NOTE])
+    return join_parts(["## Submissions", reason, version, table, changed, copies, SUBMISSIONS_NOTE])
 
 
 def write_pages(folder: Path, *, warn: Callable[[str], None] | None = None) -> list[Path]:
@@ -296,10 +319,12 @@ def write_pages(folder: Path, *, warn: Callable[[str], None] | None = None) -> l
     superseded versions stay as they are.
 
     Raises:
-        BadInput: A board's file is damaged, or a submission is not the one that its board lists.
+        BadInput: A board's file is damaged; or, after all pages are written, names each submission that
+            is not the one that its board lists, and is left out.
     """
     boards = [board for board in read_boards(folder) if board.superseded_by is None]
-    pages = {board.suite: make_board_page(folder, board) for board in boards}
+    problems: list[Problem] = []
+    pages = {board.suite: make_board_page(folder, board, problems) for board in boards}
     entries: list[IndexEntry] = []
     paths: list[Path] = []
     for board in boards:
@@ -312,6 +337,8 @@ def write_pages(folder: Path, *, warn: Callable[[str], None] | None = None) -> l
         entries.append(index_entry(page, title=board.title, link=f"{board.suite}/README.md"))
     index = index_page(entries).rstrip("\n")
     write_atomic(folder / "README.md", encode_page(f"{index}\n\n{_roots_section(boards)}\n"))
+    if problems:
+        raise BadInput(problems)
     return paths
 
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from advtransfer.errors import BadInput, Problem
+from advtransfer.errors import AdvTransferError, BadInput, Problem
 from advtransfer.files import (
     delete_if_present,
     remove_atomic,
@@ -32,6 +31,15 @@ from advtransfer.publication.external import Archive, move_to_archive, require_s
 from advtransfer.publication.in_memory import in_memory_problems
 from advtransfer.publication.manifest import MANIFEST_FILE, make_manifest, read_manifest
 from advtransfer.publication.pages import freeze_page, submission_of, write_pages
+from advtransfer.publication.submission_rules import (
+    citation_problems,
+    credit_problems,
+    name_problems,
+    read_citation,
+    submission_problems,
+    suite_name_problems,
+    url_problems,
+)
 from advtransfer.result import Run
 from advtransfer.result.bundle import write_bundle
 from advtransfer.result.machine_paths import machine_path_problems
@@ -39,50 +47,6 @@ from advtransfer.result.run_folder import record_bytes
 from advtransfer.result.validation import path_without_links
 
 CITATION_FILE = "citation"
-MAX_CITATION_BYTES = 64 << 10
-NAME_PATTERN = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62}[A-Za-z0-9])?")
-RESERVED_NAMES = frozenset({"boards", "results", "versions", "manifests"})
-# Names of devices: a repository with such a folder cannot be checked out on Windows.
-DEVICE_NAMES = re.compile(r"(?i)(con|prn|aux|nul|com\d|lpt\d)(\..*)?")
-LICENCES = frozenset(
-    {
-        "0BSD",
-        "AGPL-3.0-only",
-        "AGPL-3.0-or-later",
-        "Apache-2.0",
-        "BSD-2-Clause",
-        "BSD-3-Clause",
-        "BSL-1.0",
-        "CC-BY-4.0",
-        "CC-BY-SA-4.0",
-        "CC-BY-NC-4.0",
-        "CC-BY-NC-SA-4.0",
-        "CC0-1.0",
-        "CDLA-Permissive-2.0",
-        "CDLA-Sharing-1.0",
-        "ECL-2.0",
-        "EPL-2.0",
-        "EUPL-1.2",
-        "GPL-2.0-only",
-        "GPL-2.0-or-later",
-        "GPL-3.0-only",
-        "GPL-3.0-or-later",
-        "ISC",
-        "LGPL-2.1-only",
-        "LGPL-2.1-or-later",
-        "LGPL-3.0-only",
-        "LGPL-3.0-or-later",
-        "MIT",
-        "MIT-0",
-        "MPL-2.0",
-        "ODC-By-1.0",
-        "ODbL-1.0",
-        "PDDL-1.0",
-        "Unlicense",
-        "Zlib",
-    }
-)
-"""Identifiers of the SPDX list that data and code are published under."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,12 +95,16 @@ def publish_run(
     Raises:
         BadInput: Names everything that is wrong with the arguments or the run; nothing is replaced.
     """
-    problems = [*_origin_problems(origin), *_suite_problems(run), *_archive_problems(archive)]
+    suite = str(run.read_plan()["suite"])
+    problems = [*_origin_problems(origin), *suite_name_problems(suite)]
+    problems += _archive_problems(archive)
     problems += _link_problems(run) or _damage_problems(run) or list(in_memory_problems(run))
     if problems:
         raise BadInput(problems)
     target_board = _find_board(run, into, suite=board, found=found)
     folder = into / "results" / target_board.suite / origin.name
+    if problems := list(name_problems(origin.name, beside=folder.parent)):
+        raise BadInput(problems)
     temporary = temporary_path(folder)
     try:
         _write_submission(run, temporary, origin, target_board, archive, add_examples)
@@ -163,93 +131,76 @@ def rebuild_pages(into: Path, *, warn: Callable[[str], None] | None = None) -> l
     """List every new submission in its board's index and write all pages; return their paths.
 
     Raises:
-        BadInput: A submission does not fit its board, or is not the one that its board lists.
+        BadInput: A board's file is damaged; or, after all pages are written, names each submission that
+            is left out: it breaks a rule, does not fit its board, or is not the one that its board lists.
     """
     boards = {(board.suite, board.digest): board for board in read_boards(into)}
     problems: list[Problem] = []
     for path in sorted(into.glob(f"results/*/*/{MANIFEST_FILE}")):
-        manifest = read_manifest(path_without_links(into, path.parent))
-        key = (path.parent.parent.name, str(manifest["board"]))
-        if key not in boards:
-            found = f"{str(path)!r} with the board {key[1][:12]}"
-            expected = f"one in {str(into / 'boards' / key[0])!r}"
-            problems.append(Problem(found, expected, "publish it again for the present board"))
-            continue
-        board, name = boards[key], path.parent.name
-        if not board.facts and board.submissions and name == board.submissions[0].name:
-            facts = recorded_facts(Run.open(path.parent), board.axes)
-            board = boards[key] = replace(board, facts=facts)
-        entry = submission_of(name, manifest)
-        if any((each.name, each.root) == (name, entry.root) for each in board.submissions):
-            continue
-        own = list(misfits(board, board_of_run(Run.open(path.parent)).axes))
-        problems += own
-        boards[key] = board if own else board.with_submission(entry)
-    if problems:
-        raise BadInput(problems)
+        try:
+            _list_submission(path.parent, boards, into)
+        except BadInput as error:
+            problems += error.problems
+        except (AdvTransferError, OSError, TypeError, ValueError, KeyError) as error:
+            # Anybody may have written it, so that its fields may be of any kind.
+            found = f"{str(path.parent)!r} ({' '.join(str(error).split())[:200]})"
+            problems.append(Problem(found, "a submission", "see `advtransfer verify`"))
     for board in boards.values():
         write_board(into, board)
-    return write_pages(into, warn=warn)
+    paths: list[Path] = []
+    try:
+        paths = write_pages(into, warn=warn)
+    except BadInput as error:
+        problems += error.problems
+    if problems:
+        raise BadInput(problems)
+    return paths
+
+
+def _list_submission(folder: Path, boards: dict[tuple[str, str], Board], into: Path) -> None:
+    """List a submission in its board, unless it is listed.
+
+    Raises:
+        BadInput: It breaks a rule of submissions, or does not fit its board.
+    """
+    manifest = read_manifest(path_without_links(into, folder))
+    suite, name = folder.parent.name, folder.name
+    digest = str(manifest["board"])
+    if (suite, digest) not in boards:
+        found = f"{str(folder)!r} with the board {digest[:12]}"
+        expected = f"one in {str(into / 'boards' / suite)!r}"
+        raise BadInput([Problem(found, expected, "publish it again for the present board")])
+    board = boards[suite, digest]
+    if not board.facts and board.submissions and name == board.submissions[0].name:
+        facts = recorded_facts(Run.open(folder), board.axes)
+        board = boards[suite, digest] = replace(board, facts=facts)
+    entry = submission_of(name, manifest)
+    if any((each.name, each.root) == (name, entry.root) for each in board.submissions):
+        return
+    problems = [
+        Problem(f"{str(folder)!r}: {each.found}", each.expected, each.next_step)
+        for each in (
+            *submission_problems(folder, manifest),
+            *misfits(board, board_of_run(Run.open(folder)).axes),
+        )
+    ]
+    if problems:
+        raise BadInput(problems)
+    boards[suite, digest] = board.with_submission(entry)
 
 
 # --- the arguments and the run ---
 
 
 def _origin_problems(origin: Origin) -> Iterator[Problem]:
-    name = origin.name
-    taken = name.lower() in RESERVED_NAMES or DEVICE_NAMES.fullmatch(name)
-    if taken or not NAME_PATTERN.fullmatch(name):
-        expected = (
-            "a name of 1 to 64 letters, digits and ._- that every system can have as a folder"
-        )
-        yield Problem(f"the name {name!r}", expected, "choose another")
-    if not origin.who.strip() or not origin.who.isprintable() or len(origin.who) > 200:
-        yield Problem(
-            f"who {origin.who[:80]!r}", "names on one line, at most 200 characters", "correct it"
-        )
-    licence = origin.licence
-    if licence not in LICENCES and not re.fullmatch(r"LicenseRef-[A-Za-z0-9.-]{1,50}", licence):
-        alike = [known for known in sorted(LICENCES) if known.lower() == licence.lower()]
-        next_step = f"write {alike[0]}" if alike else "see https://spdx.org/licenses"
-        yield Problem(
-            f"the licence {licence[:80]!r}",
-            "an SPDX id, such as MIT or CC-BY-4.0, or LicenseRef- with a name",
-            next_step,
-        )
-    try:
-        _read_citation(origin.citation)
-    except (OSError, ValueError) as error:
-        expected = f"a text of at most {MAX_CITATION_BYTES:,} bytes"
-        found = f"the citation {str(origin.citation)!r} ({error})"
-        yield Problem(found, expected, "give a file such as CITATION.cff")
-
-
-def _read_citation(path: Path) -> bytes:
-    if not path.is_file():
-        raise ValueError("no file")
-    if path.stat().st_size > MAX_CITATION_BYTES:
-        raise ValueError(f"{path.stat().st_size:,} bytes")
-    content = path.read_bytes()
-    if not content.decode("utf-8").strip():
-        raise ValueError("empty")
-    return content
-
-
-def _suite_problems(run: Run) -> Iterator[Problem]:
-    suite = str(run.read_plan()["suite"])
-    if suite.lower() in {*RESERVED_NAMES, "readme.md"}:
-        yield Problem(
-            f"a suite named {suite!r}",
-            "another name, since the published folder uses this one",
-            "rename the suite file, and run it again",
-        )
+    yield from name_problems(origin.name)
+    yield from credit_problems(origin.who, origin.licence)
+    yield from citation_problems(origin.citation)
 
 
 def _archive_problems(archive: Archive | None) -> Iterator[Problem]:
-    if archive is not None and not re.fullmatch(r"https://[!-~]{4,500}", archive.url):
-        yield Problem(
-            f"the URL {archive.url[:80]!r}", "one that begins with https://", "correct it"
-        )
+    if archive is not None:
+        yield from url_problems(archive.url)
 
 
 def _link_problems(run: Run) -> list[Problem]:
@@ -353,7 +304,7 @@ def _write_submission(
     samples = {id: set(result.image_values) for id, result in data.results.items()}
     write_bundle(run, folder, samples=samples)
     _copy_shown_files(run, folder, data)
-    write_atomic(folder / CITATION_FILE, _read_citation(origin.citation))
+    write_atomic(folder / CITATION_FILE, read_citation(origin.citation))
     if add_examples is not None:
         add_examples(folder)
     if problems := machine_path_problems(folder):

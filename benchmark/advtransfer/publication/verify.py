@@ -47,6 +47,7 @@ from advtransfer.publication.recompute import (
 )
 from advtransfer.publication.record_names import name_faults
 from advtransfer.publication.shared_facts import fact_faults
+from advtransfer.publication.submission_rules import rule_faults
 from advtransfer.result import Run
 from advtransfer.result.battery_index import BatteryIndex
 from advtransfer.result.bounded_reading import check_safetensors
@@ -148,7 +149,7 @@ def _verify_content(
     if not is_readable:
         found.notes.append("not read further, since records cannot be read")
         return
-    found.faults[:0] = manifest_differences(run)
+    found.faults[:0] = [*rule_faults(run.path, boards.suite), *manifest_differences(run)]
     if whole.has_records:
         found.faults += shortening_faults(run, complete)
     found.faults += check_board(run, plan, boards, host, found.notes, needs_board=needs_board)

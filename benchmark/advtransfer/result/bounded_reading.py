@@ -12,10 +12,11 @@ import json
 import os
 import re
 import stat
+import struct
 import zipfile
 import zlib
 from base64 import b64decode
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -41,6 +42,15 @@ MAX_JSON_DEPTH = 64
 
 MAX_ARRAYS = 16
 """Number of arrays in an ``.npz`` file."""
+
+MAX_NPY_HEADER_BYTES = 2**12
+"""Bytes of an array's file that are read for its header; numpy writes 128."""
+
+ZIP64_LOCATOR = struct.Struct("<4s16x")
+"""Signature; stands before the end of a zip file of more than 4 GiB or 65,535 files."""
+
+ZIP_END = struct.Struct("<4s6xHI4xH")
+"""End of a zip file: signature, number of files, bytes of their list, length of a comment."""
 
 MAX_HEADER_BYTES = 2**20
 """Size of the header of a ``.safetensors`` file; a larger one describes more than test images."""
@@ -151,7 +161,11 @@ def unpack_zlib(text: str, *, size: int) -> bytes:
 
 
 def read_npz(
-    path: Path, kinds: Mapping[str, str], *, limit: int = MAX_FILE_BYTES
+    path: Path,
+    kinds: Mapping[str, str],
+    *,
+    limit: int = MAX_FILE_BYTES,
+    check_shapes: Callable[[Mapping[str, tuple[int, ...]]], None] | None = None,
 ) -> dict[str, npt.NDArray[Any]]:  # Any: the caller names the types
     """Return the arrays of an ``.npz`` file, without pickles.
 
@@ -160,13 +174,15 @@ def read_npz(
         kinds: The dtype that each array must have, by name, such as ``float32``; no other arrays
             may be there.
         limit: Largest size in bytes of the file, and of all arrays unpacked.
+        check_shapes: Called with the shape that each array states, before any is unpacked; it may raise.
 
     Raises:
         CacheError: The file is a link, larger than the limit, or holds anything else.
     """
-    content = read_bytes(path, limit=limit)
     try:
-        return _read_arrays(content, kinds, limit)
+        with _open_file(path, limit) as file:
+            _require_small_directory(file)
+            return _read_arrays(file, kinds, limit, check_shapes)
     except (ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error, OSError) as error:
         expected = ", ".join(f"{name} ({kind})" for name, kind in kinds.items())
         raise CacheError(
@@ -180,49 +196,81 @@ def read_npz(
         ) from error
 
 
-def _read_arrays(
-    content: bytes, kinds: Mapping[str, str], limit: int
-) -> dict[str, npt.NDArray[Any]]:  # Any: the caller names the types
-    from io import BytesIO
+def _require_small_directory(file: IO[bytes]) -> None:
+    """Refuse an archive whose list of files is long: zipfile would read all of it."""
+    end = ZIP64_LOCATOR.size + ZIP_END.size
+    file.seek(-min(end, file.seek(0, os.SEEK_END)), os.SEEK_END)
+    content = file.read().rjust(end)
+    (locator,) = ZIP64_LOCATOR.unpack_from(content)
+    signature, count, size, comment = ZIP_END.unpack_from(content, ZIP64_LOCATOR.size)
+    if signature != b"PK\5\6" or comment or locator == b"PK\6\7":
+        raise ValueError("it is not a zip file as numpy writes it")
+    if count > MAX_ARRAYS or size > MAX_HEADER_BYTES:
+        raise ValueError(f"it holds {count:,} files")
 
-    with zipfile.ZipFile(BytesIO(content)) as archive:
+
+def _read_arrays(
+    file: IO[bytes],
+    kinds: Mapping[str, str],
+    limit: int,
+    check_shapes: Callable[[Mapping[str, tuple[int, ...]]], None] | None,
+) -> dict[str, npt.NDArray[Any]]:  # Any: the caller names the types
+    with zipfile.ZipFile(file) as archive:
         members = archive.infolist()
         names = sorted(member.filename for member in members)
         expected = sorted(f"{name}.npy" for name in kinds)
         if len(members) > MAX_ARRAYS or names != expected:
             raise ValueError(f"it holds {len(names)} files: {str(names[:MAX_ARRAYS])[:200]}")
+        shapes: dict[str, tuple[int, ...]] = {}
+        for name, kind in kinds.items():
+            with archive.open(f"{name}.npy") as member:
+                shapes[name], _ = _array_header(member, kind)
+        if check_shapes is not None:
+            check_shapes(shapes)
         total = sum(member.file_size for member in members)
         if total > limit:
             raise ValueError(f"its arrays take {total:,} bytes unpacked, above {limit:,}")
         arrays: dict[str, npt.NDArray[Any]] = {}
         for name, kind in kinds.items():
-            with archive.open(f"{name}.npy") as file:
-                arrays[name] = _read_array(file, kind, limit)
+            with archive.open(f"{name}.npy") as member:
+                arrays[name] = _read_array(member, kind, limit)
     return arrays
 
 
-def _read_array(file: IO[bytes], kind: str, limit: int) -> npt.NDArray[Any]:  # Any: `kind`
+def _array_header(file: IO[bytes], kind: str) -> tuple[tuple[int, ...], bytes]:
+    """Return the shape that an array states, and the bytes of its content that are read already."""
+    from io import BytesIO
+
     import numpy as np
     from numpy.lib import format as npy
 
-    version = npy.read_magic(file)
+    # numpy would read as many bytes of header as the file states.
+    begin = BytesIO(file.read(MAX_NPY_HEADER_BYTES))
+    version = npy.read_magic(begin)
     if version == (1, 0):
-        shape, is_fortran, dtype = npy.read_array_header_1_0(file)
+        shape, is_fortran, dtype = npy.read_array_header_1_0(begin)
     elif version == (2, 0):
-        shape, is_fortran, dtype = npy.read_array_header_2_0(file)
+        shape, is_fortran, dtype = npy.read_array_header_2_0(begin)
     else:
         raise ValueError(f"an array is of the format {version}")
     if dtype != np.dtype(kind) or is_fortran:
         raise ValueError(f"an array is {dtype}, expected {kind} in C order")
-    size = dtype.itemsize
+    return shape, begin.read()
+
+
+def _read_array(file: IO[bytes], kind: str, limit: int) -> npt.NDArray[Any]:  # Any: `kind`
+    import numpy as np
+
+    shape, begin = _array_header(file, kind)
+    size = np.dtype(kind).itemsize
     for length in shape:  # In Python integers, which do not overflow.
         size *= length
     if not 0 <= size <= limit:
         raise ValueError(f"an array states {size:,} bytes, above {limit:,}")
-    data = file.read(size + 1)
+    data = begin + file.read(max(0, size + 1 - len(begin)))
     if len(data) != size:
         raise ValueError(f"an array states {size:,} bytes and has another number")
-    return np.frombuffer(data, dtype=dtype).reshape(shape)
+    return np.frombuffer(data, dtype=kind).reshape(shape)
 
 
 def check_safetensors(path: Path, *, limit: int = MAX_FILE_BYTES) -> None:
