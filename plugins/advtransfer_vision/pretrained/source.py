@@ -94,7 +94,8 @@ class PretrainedSource:
         try:
             with torch.no_grad():
                 logits = network(inputs)
-                features = network.features(inputs)
+                # A network whose head is not known has logits alone.
+                features = network.features(inputs) if network.blocks else logits
             # NaN is unequal to itself; logits that are not finite are reported below.
             if isinstance(network, ChainedNetwork) and logits.isfinite().all():
                 network.check_logits(inputs)
