@@ -53,8 +53,13 @@ transfers:
 evaluations:
   a_first: {{use: odd/measures, leaves: {evaluation}}}
   b_clean: {{use: foolbox/clean_accuracy}}
+{more}"""
+ATTACKS = """\
+  c_step: {use: foolbox/fgsm, norm: linf, eps: 0.1}
+  d_steps: {use: foolbox/pgd, norm: linf, eps: 0.1, steps: 2, step_size: 0.1}
 """
 Leaves = Literal["nothing", "a hook", "a patch", "a dtype", "a thread", "an error and a thread"]
+InForward = Literal["a patch in forward", "a dtype in forward", "a dtype in float64"]
 Read = dict[str, Any]  # Any: records as they lie on disk
 
 
@@ -73,16 +78,38 @@ def leave(what: Leaves, model: nn.Module) -> None:
         raise RuntimeError("no luck")
 
 
+class Leaving(nn.Module):
+    """Logits as they are, with a side effect on the process."""
+
+    def __init__(self, leaves: InForward) -> None:
+        super().__init__()
+        self.leaves = leaves
+
+    def forward(self, logits: torch.Tensor) -> torch.Tensor:
+        if self.leaves == "a patch in forward":
+            leave("a patch", self)
+        elif self.leaves == "a dtype in forward" or logits.dtype == torch.float64:
+            torch.set_default_dtype(torch.float64)
+        return logits
+
+
 @dataclass(frozen=True)
 class Means:
     """The nearest class mean on pixels."""
 
-    leaves: Leaves
+    leaves: Leaves | InForward
 
     def model(
         self, *, source: Network | None, adapter: nn.Module | None, target: DataCard
     ) -> nn.Module:
-        return nn.Sequential(nn.Flatten(), nn.Linear(64, target.outputs))
+        layers: list[nn.Module] = [nn.Flatten(), nn.Linear(64, target.outputs)]
+        return nn.Sequential(*layers, *self._last_layers())
+
+    def _last_layers(self) -> list[nn.Module]:
+        match self.leaves:
+            case "a patch in forward" | "a dtype in forward" | "a dtype in float64":
+                return [Leaving(self.leaves)]
+        return []
 
     def fit(
         self,
@@ -98,7 +125,11 @@ class Means:
         inputs, labels = train.inputs(positions).flatten(1), train.labels(positions)
         means = torch.stack([inputs[labels == k].mean(0) for k in range(train.card.outputs)])
         model.load_state_dict({"1.weight": means, "1.bias": -means.square().sum(1) / 2})
-        leave(self.leaves, model)
+        match self.leaves:
+            case "a patch in forward" | "a dtype in forward" | "a dtype in float64":
+                pass
+            case leaves:
+                leave(leaves, model)
         return Fitted()
 
 
@@ -115,7 +146,7 @@ class Measures:
 
 
 @component()
-def means(*, leaves: Leaves) -> Transfer:
+def means(*, leaves: Leaves | InForward) -> Transfer:
     """Leaves something behind.
 
     Args:
@@ -152,13 +183,20 @@ Go = Callable[..., tuple[list[Report], dict[str, Read]]]
 @pytest.fixture
 def go(host: Host, tmp_path: Path) -> Go:
     def perform_jobs(
-        *, fit: str = "nothing", evaluation: str = "nothing", times: int = 1, folder: str = "run"
+        *,
+        fit: str = "nothing",
+        evaluation: str = "nothing",
+        times: int = 1,
+        folder: str = "run",
+        battery: Literal["none", "small"] = "none",
     ) -> tuple[list[Report], dict[str, Read]]:
         """Return the report of each attempt at the job, and the records by component."""
-        (tmp_path / "one.yaml").write_text(SUITE.format(fit=fit, evaluation=evaluation))
+        (tmp_path / "one.yaml").write_text(
+            SUITE.format(fit=fit, evaluation=evaluation, more="" if battery == "none" else ATTACKS)
+        )
         loaded = suite.load(str(tmp_path / "one.yaml"), host)
         plan, run = make_plan(loaded, host), Run(tmp_path / folder)
-        settings = RunSettings(cache=tmp_path / f"cache {folder}", battery="none")
+        settings = RunSettings(cache=tmp_path / f"cache {folder}", battery=battery)
         template = JobTemplate(
             run.write_environment(describe_environment(device="cpu", threads=1)),
             {"suite": "one"},
@@ -213,6 +251,34 @@ def test_side_effects_of_a_fit_mark_all_its_results(go: Go, what: str) -> None:
         verdict_from_record(records[use]).value
         for use in ("odd/measures", "foolbox/clean_accuracy")
     }
+
+
+@pytest.mark.parametrize("what", ["a patch in forward", "a dtype in forward"])
+def test_side_effects_of_a_model_mark_the_fit_and_its_results_and_change_nothing_else(
+    go: Go, what: str
+) -> None:
+    _, honest = go(folder="honest")
+    (report,), records = go(fit=what)
+    checks = [check for use in records for check in records[use]["checks"]]
+    _, later = go(folder="later")
+
+    assert "odd/means: " in str(report.retire_worker)
+    assert [("untouched", "fail")] * 3 == [(check["name"], check["grade"]) for check in checks]
+    assert all(same(honest[use], later[use]) for use in honest)
+    assert torch.get_default_dtype() == torch.float32
+
+
+def test_side_effects_of_a_model_in_the_battery_mark_all_that_is_compared_with_it(go: Go) -> None:
+    (report,), records = go(fit="a dtype in float64", battery="small")
+    battery = records["host/battery"]
+    failed = {check["name"] for check in battery["checks"] if check["grade"] == "fail"}
+
+    assert "checks" not in records["odd/means"]
+    assert {"untouched"} == failed
+    assert "odd/means: the default dtype was changed" in str(report.retire_worker)
+    for use in ("foolbox/fgsm", "foolbox/pgd"):
+        assert "the default dtype was changed" in verdict_from_record(records[use]).reason
+    assert torch.get_default_dtype() == torch.float32
 
 
 def test_side_effects_of_a_fit_mark_results_of_another_process(go: Go, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ Read from their records or run now, and compared with the evaluation's outcomes.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING, cast
 
@@ -101,17 +101,24 @@ class BatteryRunner:
             if evidence is not None:
                 return evidence
         stopwatch = Stopwatch()
-        with stopwatch.timing("transferred"):
-            transferred = self._cached_source_examples(threat)
-        with stopwatch.timing("battery"):
-            result = run_battery(
-                cast("nn.Module", self.fit_job.model),
-                self.test,
-                threat,
-                self.battery_config,
-                device=self.recorder.objects.device,
-                transferred=transferred,
-            )
+        objects = self.recorder.objects
+        model = cast("nn.Module", self.fit_job.model)
+        fit_use = self.fit_job.node.use
+        with objects.side_effects.guard_component(fit_use, model, own=True) as side_effects:
+            with stopwatch.timing("transferred"):
+                transferred = self._cached_source_examples(threat)
+            with stopwatch.timing("battery"):
+                result = run_battery(
+                    model,
+                    self.test,
+                    threat,
+                    self.battery_config,
+                    device=objects.device,
+                    transferred=transferred,
+                )
+        if side_effects.changed:
+            # In the battery's own record, since other results of the model are compared with it.
+            result = replace(result, checks=(*result.checks, side_effects.to_check()))
         self._write_record(node, result, stopwatch)
         return result.evidence(threat, of=len(self.test))
 

@@ -157,12 +157,14 @@ def _fit_and_measure(
         candidate.fit(recorder, context)
     except Diverged:
         return {"diverged": 1.0}
-    model = candidate.model.eval()
-    freeze_weights(model)
-    scores = measure_validation(model, split.held_out, device=context.device)
-    if choice.attack is not None:
-        attack = Adversary(**cast("dict[str, Any]", choice.attack))  # Any: JSON, checked by a plan
-        scores |= RobustValidationAccuracy(split.held_out, attack, context)(model)
+    # The scores are remembered, so no other candidate's model may have changed how they come about.
+    with recorder.objects.side_effects.guard_component(context.node.use):
+        model = candidate.model.eval()
+        freeze_weights(model)
+        scores = measure_validation(model, split.held_out, device=context.device)
+        if choice.attack is not None:
+            attack = Adversary(**cast("dict[str, Any]", choice.attack))  # Any: JSON of a plan
+            scores |= RobustValidationAccuracy(split.held_out, attack, context)(model)
     return scores
 
 

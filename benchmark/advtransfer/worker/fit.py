@@ -6,7 +6,8 @@ Transfer a source to a target's training subset, or load the weights that a kill
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
@@ -58,15 +59,12 @@ class FitJob:
         """
         objects = self.recorder.objects
         choice = Choice.of_node(self.node)
-        with (
-            self.stopwatch.timing("load"),
-            objects.side_effects.guard_component(component_names(self.node)),
-        ):
+        with self._guarded("load"):
             # A choice returns a fit on all labelled images, of the candidate that it chose.
             fitted_node = self.node if choice is None else refit_node(self.node, choice, 0)
             parts = FitParts.from_node(self.recorder, fitted_node)
         # Before the fit, so that a suite with `leakage: error` fails without fitting.
-        with self.stopwatch.timing("leakage"):
+        with self._guarded("leakage"):
             leakage = self._count_leaks()
         artifact = objects.cached_artifact(self.node)
         if artifact is None:
@@ -81,17 +79,29 @@ class FitJob:
         self._require_recorded_weights(artifact)
         # From the artifact even after a fit, so that new and cached fits give the same bits.
         states = _states_by_epoch(artifact.tensors)
-        parts.model.load_state_dict(dict(states.pop(FINAL_STATE)))
-        freeze_weights(parts.model.eval())
-        check_outputs(parts.model, parts.train, device=objects.device)
+        # The model's `forward` is the plugin's code too, here and wherever the host calls it.
+        with self._guarded("load"):
+            parts.model.load_state_dict(dict(states.pop(FINAL_STATE)))
+            freeze_weights(parts.model.eval())
+            check_outputs(parts.model, parts.train, device=objects.device)
         if not self.recorder.run.has_record(self.node.id):
             self._write_record(parts, artifact, leakage)
         self.model = parts.model
         self.digest = artifact.digest
         self.snapshots = states
 
+    @contextmanager
+    def _guarded(self, activity: str) -> Iterator[None]:
+        """Time an activity that runs code of the fit's components, and log its side effects."""
+        side_effects = self.recorder.objects.side_effects
+        with (
+            self.stopwatch.timing(activity),
+            side_effects.guard_component(component_names(self.node)),
+        ):
+            yield
+
     def _choose(self, choice: Choice, parts: FitParts) -> ChoiceResult:
-        with self.stopwatch.timing("choose"):
+        with self._guarded("choose"):
             return choose_options(self.recorder, self.node, choice, parts)
 
     def _chosen_parts(self, choice: Choice, index: int, parts: FitParts) -> FitParts:

@@ -53,8 +53,9 @@ class FitParts:
 
     def for_node(self, recorder: JobRecorder, node: Node, *, train: Samples) -> FitParts:
         """Return the parts of another fit of this source and adapter, without a validation part."""
-        transfer = cast(Transfer, recorder.objects.build_object(node))
-        model = _build_model(recorder, node, transfer, self.source, self.adapter, train.card)
+        with recorder.objects.side_effects.guard_component(node.use):
+            transfer = cast(Transfer, recorder.objects.build_object(node))
+            model = _build_model(recorder, node, transfer, self.source, self.adapter, train.card)
         return replace(
             self, node=node, transfer=transfer, model=model, train=train, validation=None
         )

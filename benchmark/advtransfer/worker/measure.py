@@ -86,19 +86,26 @@ def measure_result(recorder: JobRecorder, node: Node, fit_job: FitJob | None) ->
             ):
                 returned = evaluation.measure(inputs, context=replace(context, scratch=scratch))
                 measurement = plugin_values.require_measurement(component, returned)
-            with stopwatch.timing("checks"):
+            # After the evaluation's own guard, so that nothing which it left bears on the checks.
+            with (
+                stopwatch.timing("checks"),
+                log.guard_component(
+                    node.use if fit_job is None else fit_job.node.use, inputs.model, own=True
+                ) as check_effects,
+            ):
                 _require_contract(component, measurement, inputs)
                 result.add_measurement(
                     measurement, inputs, device=recorder.objects.device, epoch=epoch
                 )
+            changed = list(dict.fromkeys([*side_effects.changed, *check_effects.changed]))
             if epoch is None:
                 with stopwatch.timing("battery"):
-                    effects = [*side_effects.changed, *own_effects, *log.result_effects]
+                    effects = [*changed, *own_effects, *log.result_effects]
                     untouched = untouched_check(list(dict.fromkeys(effects)))
                     runner = _battery_runner(recorder, node, fit_job, inputs)
                     result.add_battery(measurement, untouched, runner)
-            elif side_effects.changed:
-                result.checks.append(untouched_check(side_effects.changed))
+            elif changed:
+                result.checks.append(untouched_check(changed))
     # The record may exist although a battery of it was missing; it is not written twice.
     if not recorder.run.has_record(node.id):
         data = {"test": samples_digest(inputs.test)}
@@ -128,10 +135,11 @@ def attack_images(
     name = recorder.objects.job_name(node)
     seed = cast(int, node.options.get("seed", 0))
     context = recorder.objects.make_context(node, "evaluation", seed, name=name)
-    measurement = plugin_values.require_measurement(
-        component, evaluation.measure(chosen, context=context)
-    )
-    _require_contract(component, measurement, chosen)
+    with recorder.objects.side_effects.guard_component(node.use, inputs.model, own=True):
+        measurement = plugin_values.require_measurement(
+            component, evaluation.measure(chosen, context=context)
+        )
+        _require_contract(component, measurement, chosen)
     return [replace(group, positions=positions[group.positions]) for group in measurement.examples]
 
 

@@ -9,6 +9,7 @@ import os
 import time
 import traceback
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, cast
 
@@ -141,7 +142,7 @@ def _perform_steps(job: Job, cache: Cache, scratch: Path, tell: SendEvent) -> Re
 
     from advtransfer.worker.object_builder import ObjectBuilder, installed_host
     from advtransfer.worker.recording import JobRecorder
-    from advtransfer.worker.steps import job_steps
+    from advtransfer.worker.steps import job_steps, run_step
 
     device = torch.device(job.device)
     objects = ObjectBuilder(job, run, cache, device, scratch, tell, installed_host())
@@ -150,7 +151,7 @@ def _perform_steps(job: Job, cache: Cache, scratch: Path, tell: SendEvent) -> Re
     failures: list[StepFailure] = []
     with deterministic_algorithms():
         for step, make in job_steps(recorder, request.node, list(request.results)):
-            step_failures = _perform_step(job, step, make, tell)
+            step_failures = _perform_step(job, step, partial(run_step, recorder, step, make), tell)
             if step_failures is None:
                 recorded.append(step.id)
                 continue

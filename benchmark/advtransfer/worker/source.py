@@ -27,7 +27,7 @@ def record_source(recorder: JobRecorder, node: Node) -> None:
         built = objects.load_source(node)
     if recorder.run.has_record(node.id):
         return
-    with stopwatch.timing("probe"):
+    with stopwatch.timing("probe"), objects.side_effects.guard_component(node.use):
         probe = measure_clean_accuracy(recorder, node, built)
     facts = cast("dict[str, Any]", built.artifact.facts)  # Any: JSON that this package wrote
     data_node = node.inputs.get("data")

@@ -42,6 +42,16 @@ def job_steps(recorder: JobRecorder, node: Node, results: list[Node]) -> Iterato
         _remove_weights(recorder, node)
 
 
+def run_step(recorder: JobRecorder, step: Node, make: Callable[[], None]) -> None:
+    """Make the record of a step, and leave the process as it was.
+
+    The guards inside mark the records. This one is around all of a step, so that nothing that they do
+    not see, such as a method of a model that torch calls, changes what this process makes later.
+    """
+    with recorder.objects.side_effects.guard_component(step.use):
+        make()
+
+
 def _remove_weights(recorder: JobRecorder, fit: Node) -> None:
     """Remove the cached weights of a fit; weights that cannot be removed only take up space."""
     try:

@@ -10,6 +10,7 @@ import pickle
 import random
 import sys
 import threading
+import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -276,6 +277,9 @@ POOL_LIBRARIES = frozenset(
 )
 """Packages that keep idle threads, such as pools for the next call."""
 
+_REPORTED_THREADS: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
+"""Running threads that a guard has reported, so that the guard around it does not repeat them."""
+
 
 @dataclass(frozen=True, slots=True)
 class RunningThreads:
@@ -293,15 +297,14 @@ class RunningThreads:
         started = [
             thread
             for thread in threading.enumerate()
-            if thread not in self.threads and not _is_idle_pool_thread(thread)
+            if thread not in self.threads | frozenset(_REPORTED_THREADS)
+            and not _is_idle_pool_thread(thread)
         ]
         for thread in started:
             thread.join(THREAD_END_SECONDS)
-        return [
-            f"the thread {thread.name!r} was left running"
-            for thread in started
-            if thread.is_alive()
-        ]
+        running = [thread for thread in started if thread.is_alive()]
+        _REPORTED_THREADS.update(running)
+        return [f"the thread {thread.name!r} was left running" for thread in running]
 
 
 def _is_idle_pool_thread(thread: threading.Thread) -> bool:
