@@ -135,6 +135,8 @@ def _worker_environment(threads: int) -> dict[str, str]:
         "OMP_WAIT_POLICY": "PASSIVE",
         **os.environ,
         **dict.fromkeys(_THREAD_VARIABLES, str(threads)),
+        # Sets and hashes of texts have the same order in every process.
+        "PYTHONHASHSEED": "0",
         # A notebook's own backend draws into the notebook.
         "MPLBACKEND": "agg",
     }
