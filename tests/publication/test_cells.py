@@ -8,10 +8,10 @@ from typing import cast
 import pytest
 
 from advtransfer.host import Host
+from advtransfer.publication.board_rows import board_faults
 from advtransfer.publication.cells import (
     Fault,
     PlannedSuite,
-    board_faults,
     plan_bundle,
     plan_differences,
     plan_suite,
@@ -76,7 +76,10 @@ def test_rows_may_be_added_on_open_axes_alone(
 @pytest.mark.parametrize(
     ("changed", "cell"),
     [
-        ("exclude: [{source: wide, n: 20, seed: 2}]", "wide -> digits_5_9 n=20 seed=2 probe"),
+        (
+            "exclude: [{source: wide, n: 20, seed: 2}]",
+            "wide[seed=2] -> digits_5_9 n=20 seed=2 probe",
+        ),
         (
             "exclude: [{source: natural, n: 20, seed: 2}]",
             "natural[seed=2] -> digits_5_9 n=20 seed=2 probe",
@@ -127,7 +130,7 @@ def test_a_suite_whose_files_are_not_here_names_each_and_the_next_step(
     (tmp_path / "suite.yaml").write_text(FOREIGN_FILES)
     faults = cast("list[Fault]", plan_bundle(tmp_path, host))
 
-    assert ["suite.yaml:6:11", "suite.yaml:11:38", "suite.yaml"] == [each.where for each in faults]
+    assert ["suite.yaml:6:11", "suite.yaml:11:58", "suite.yaml"] == [each.where for each in faults]
     for fault, file in zip(faults, ("weights/mine.pt", "images"), strict=False):
         assert fault.text.startswith(f"found '{file}', which is not on this machine; expected a f")
         assert "put it under this path into the folder ADVTRANSFER_DATA" in fault.text
