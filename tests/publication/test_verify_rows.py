@@ -22,8 +22,11 @@ from advtransfer.publication.board_rows import board_faults
 from advtransfer.publication.bundle_files import manifest_differences
 from advtransfer.publication.cells import plan_differences, plan_suite
 from advtransfer.publication.missing_plugins import StandInPlan, plan_with_stand_ins
+from advtransfer.publication.shared_facts import fact_faults
 from advtransfer.publication.verify import verify_bundle
 from advtransfer.result import Run
+from advtransfer.result.record import pack_outcomes, unpack_outcomes
+from advtransfer.types import Outcome
 
 if TYPE_CHECKING:
     from tests.publication.conftest import Bundle
@@ -339,3 +342,27 @@ def test_a_row_has_every_cell_of_the_rows_of_the_board(
     faults = board_faults(mine, boards.planned, frozenset({"sources", "transfers"}))
 
     assert sorted(cells) == sorted(fault.cell for fault in faults)
+
+
+# --- outcomes of one model ---
+
+
+@pytest.mark.parametrize(
+    ("evaluation", "metric"), [("clean", "accuracy"), ("auto", "clean_accuracy")]
+)
+def test_a_clean_accuracy_that_is_raised_alone_is_named(
+    evaluation: str, metric: str, bundle: Bundle
+) -> None:
+    record = bundle.result(CELL, evaluation)
+    honest = list(fact_faults(bundle.records.values(), {}, None))
+    outcomes = unpack_outcomes(record["outcomes"][metric])
+    raised = [Outcome.ROBUST if value == Outcome.WRONG else value for value in outcomes]
+    record["outcomes"][metric] = pack_outcomes(raised)
+    faults = list(fact_faults(bundle.records.values(), {}, None))
+
+    assert honest == []
+    assert {record["id"]} == {fault.record for fault in faults}
+    assert any(
+        f"found {metric} with {raised.count(0) - outcomes.count(0)} images" in fault.text
+        for fault in faults
+    )
