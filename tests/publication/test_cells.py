@@ -8,10 +8,10 @@ from typing import cast
 import pytest
 
 from advtransfer.host import Host
+from advtransfer.publication.board_rows import board_faults
 from advtransfer.publication.cells import (
     Fault,
     PlannedSuite,
-    board_faults,
     plan_bundle,
     plan_differences,
     plan_suite,
@@ -76,7 +76,10 @@ def test_rows_may_be_added_on_open_axes_alone(
 @pytest.mark.parametrize(
     ("changed", "cell"),
     [
-        ("exclude: [{source: wide, n: 20, seed: 2}]", "wide -> digits_5_9 n=20 seed=2 probe"),
+        (
+            "exclude: [{source: wide, n: 20, seed: 2}]",
+            "wide[seed=2] -> digits_5_9 n=20 seed=2 probe",
+        ),
         (
             "exclude: [{source: natural, n: 20, seed: 2}]",
             "natural[seed=2] -> digits_5_9 n=20 seed=2 probe",

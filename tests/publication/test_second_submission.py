@@ -18,8 +18,6 @@ sources:
   short: {use: vision/trained, epochs: 10, seeds: 3}
 transfers:
   nearest: {use: example/nearest_mean}
-exclude:
-  - {source: [natural, linf 0.1, linf 0.2, random], transfer: nearest}
 """
 PLUGIN = "example==0.1.0"
 

@@ -9,7 +9,6 @@ from typing import Any, TypeAlias
 
 from advtransfer.errors import AdvTransferError
 from advtransfer.host import Host
-from advtransfer.host.plugin import HOST_NAME
 from advtransfer.planning import Plan
 from advtransfer.publication.board import (
     Board,
@@ -20,15 +19,21 @@ from advtransfer.publication.board import (
     recorded_axes,
     version_digest,
 )
+from advtransfer.publication.board_rows import board_faults
 from advtransfer.publication.cells import (
     Fault,
     PlannedSuite,
-    board_faults,
+    cell_names,
     plan_bundle,
     plan_differences,
     plan_suite,
 )
 from advtransfer.publication.manifest import MANIFEST_FILE, citation_digest, read_manifest
+from advtransfer.publication.missing_plugins import (
+    StandInPlan,
+    plan_with_stand_ins,
+    skip_faults,
+)
 from advtransfer.result import Run
 from advtransfer.result.validation import record_fault
 from advtransfer.suite.extends import shipped_suites
@@ -100,6 +105,7 @@ def check_board(
     plan: Plan,
     boards: LocalBoards,
     host: Host,
+    records: Mapping[str, RecordJson],
     notes: list[str],
     *,
     needs_board: bool = True,
@@ -111,6 +117,7 @@ def check_board(
         plan: Its plan, as it is written.
         boards: The boards of its suite in this checkout.
         host: The installed plugins.
+        records: Its valid records, by id.
         notes: The notes of the report.
         needs_board: Whether it is a fault that there is no board at all.
     """
@@ -118,7 +125,7 @@ def check_board(
         manifest = read_manifest(run.path)
     except AdvTransferError:
         # Its fault is reported with the files; the plan can be held against the suite without it.
-        yield from _plan_faults(run, plan, boards.planned, host, notes)
+        yield from _plan_faults(run, plan, boards.planned, host, records, notes)
         return
     digest = str(manifest["board"])
     version = boards.version(digest)
@@ -146,7 +153,7 @@ def check_board(
             "board's file, and its trials are those of its own plan"
         )
         return
-    yield from _plan_faults(run, plan, boards.planned, host, notes)
+    yield from _plan_faults(run, plan, boards.planned, host, records, notes)
 
 
 def _version_faults(  # Any: JSON of a manifest
@@ -181,33 +188,29 @@ def _index_faults(  # Any: JSON of a manifest
 
 
 def _plan_faults(
-    run: Run, plan: Plan, board: PlannedSuite | None, host: Host, notes: list[str]
+    run: Run,
+    plan: Plan,
+    board: PlannedSuite | None,
+    host: Host,
+    records: Mapping[str, RecordJson],
+    notes: list[str],
 ) -> Iterator[Fault]:
     """Yield where a bundle's plan differs from its suite, and its suite from the board's."""
-    planned = plan_bundle(run.path, host)
+    planned = plan_with_stand_ins(run.path, plan, host) or plan_bundle(run.path, host)
+    if isinstance(planned, StandInPlan):
+        notes.append(
+            f"without the plugins {', '.join(planned.missing)}, versions and defaults of their "
+            "components are as recorded; the cells and all other ids are those of the suite"
+        )
+        yield from skip_faults(plan)
+        yield from planned.record_faults(records, cell_names(plan))
+        planned = planned.planned
     if isinstance(planned, PlannedSuite):
         yield from plan_differences(plan, planned.plan)
         if board is not None:
             yield from board_faults(planned, board, frozenset(board.suite.leaderboard.open))
-        return
-    missing = sorted(_plugins_named(run) - set(host.plugin_names))
-    if missing:
-        notes.append(
-            f"without the plugins {', '.join(missing)} the suite cannot be planned here: "
-            "its ids are as recorded, and cells that it lacks are not seen"
-        )
     else:
         yield from planned
-
-
-def _plugins_named(run: Run) -> set[str]:
-    """Return the plugins of the components behind the records, without the host's own."""
-    uses: set[str] = set()
-    for _, parsed in run.bundled_records():
-        record: Any = parsed  # Any: JSON
-        if record_fault(record) is None:
-            uses.add(str(record["asked"]["use"]))
-    return {use.partition("/")[0] for use in uses} - {HOST_NAME}
 
 
 def credit_notes(run: Run, records: Mapping[str, RecordJson], boards: LocalBoards) -> Iterator[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 from advtransfer import suite as suites
 from advtransfer.errors import AbsentFile, AdvTransferError, BadInput
@@ -20,8 +20,7 @@ from advtransfer.suite.extends import read_with_parents
 from advtransfer.suite.located import Problems
 from advtransfer.text import one_line
 
-RowKey: TypeAlias = tuple[str | None, str | None, str, str]
-"""Source without its seed, adapter, transfer and target."""
+SUITE_FILE = "suite.yaml"
 
 
 class PlannedSuite(NamedTuple):
@@ -60,7 +59,7 @@ def plan_suite(name: str, host: Host, *, may_extend: bool = True) -> PlannedSuit
 
 def suite_file_faults(folder: Path) -> list[Fault]:
     """Return why the suite of a bundle may not be read: it is no YAML, or names another file to open."""
-    file = "suite.yaml"
+    file = SUITE_FILE
     try:
         read_with_parents(folder / file, file=file, problems=Problems(file), may_extend=False)
     except BadInput as error:
@@ -73,18 +72,21 @@ def suite_file_faults(folder: Path) -> list[Fault]:
 
 def plan_bundle(folder: Path, host: Host) -> PlannedSuite | list[Fault]:
     """Return the suite of a bundle with its plan, or why it cannot be planned here."""
-    file = "suite.yaml"
     try:
-        return plan_suite(str(folder / file), host, may_extend=False)
-    except BadInput as error:
-        absent = [each for each in error.problems if isinstance(each, AbsentFile)]
-        mistakes = [str(each) for each in error.problems if each not in absent]
+        return plan_suite(str(folder / SUITE_FILE), host, may_extend=False)
     except AdvTransferError as error:
-        absent, mistakes = [], str(error).splitlines()
+        return planning_faults(error, folder)
+
+
+def planning_faults(error: AdvTransferError, folder: Path) -> list[Fault]:
+    """Return why the suite of a bundle cannot be planned, without the path of the bundle."""
+    problems = error.problems if isinstance(error, BadInput) else ()
+    absent = [each for each in problems if isinstance(each, AbsentFile)]
+    mistakes = [str(each) for each in problems if each not in absent]
     faults = [_absent_file_fault(each, folder) for each in absent]
-    if mistakes:
-        text = "; ".join(mistakes).replace(f"{folder}/", "")
-        faults.append(Fault(file, "", f"found a suite that gives no plan: {text}"))
+    if mistakes or not problems:
+        text = "; ".join(mistakes or str(error).splitlines()).replace(f"{folder}/", "")
+        faults.append(Fault(SUITE_FILE, "", f"found a suite that gives no plan: {text}"))
     return faults
 
 
@@ -111,8 +113,8 @@ def cell_names(plan: Plan) -> dict[str, str]:
 
 def plan_differences(written: Plan, planned: Plan) -> Iterator[Fault]:
     """Yield where the plan in a bundle differs from the one that its suite gives."""
-    ours = {_position(trial): trial for trial in planned.trials}
-    theirs = {_position(trial): trial for trial in written.trials}
+    ours = {trial_position(trial): trial for trial in planned.trials}
+    theirs = {trial_position(trial): trial for trial in written.trials}
     for position, trial in ours.items():
         if position not in theirs:
             yield Fault(
@@ -125,7 +127,7 @@ def plan_differences(written: Plan, planned: Plan) -> Iterator[Fault]:
             yield Fault("plan.json", trial.name, _trial_difference(trial, ours[position]))
     if not ours.keys() ^ theirs.keys():
         for index, (one, other) in enumerate(zip(written.trials, planned.trials, strict=True)):
-            if one.id != other.id and _position(one) != _position(other):
+            if one.id != other.id and trial_position(one) != trial_position(other):
                 text = f"found trial {index + 1} of the plan; expected {other.name} there"
                 yield Fault("plan.json", one.name, text)
                 break
@@ -136,7 +138,8 @@ def plan_differences(written: Plan, planned: Plan) -> Iterator[Fault]:
             yield Fault("plan.json", f"source {label}", f"found the id {id[:12]}, which {origin}")
 
 
-def _position(trial: Trial) -> tuple[object, ...]:
+def trial_position(trial: Trial) -> tuple[object, ...]:
+    """Return where a trial is on the axes of the grid."""
     return tuple(trial.axes().values())
 
 
@@ -151,20 +154,8 @@ def _trial_difference(written: Trial, planned: Trial) -> str:
     return "found other builds or another reason to skip it than suite.yaml gives"
 
 
-def board_faults(submitted: PlannedSuite, board: PlannedSuite, axes: frozenset[str]) -> list[Fault]:
-    """Return where a submission's suite asks for other things than its board's suite.
-
-    Args:
-        submitted: What is submitted.
-        board: The suite of this checkout.
-        axes: The open axes, of ``sources``, ``adapters``, ``transfers``: there a submission may add.
-    """
-    faults = [*_target_faults(submitted.suite, board.suite), *_entry_faults(submitted, board, axes)]
-    # Where a target or an evaluation differs, each trial would be a second fault.
-    return faults or list(_row_faults(submitted.plan, board.plan, axes))
-
-
-def _target_faults(submitted: Suite, board: Suite) -> Iterator[Fault]:
+def target_faults(submitted: Suite, board: Suite) -> Iterator[Fault]:
+    """Yield targets, subsets and references that are not those of the board."""
     ours = {target.key: target for target in board.targets}
     theirs = {target.key: target for target in submitted.targets}
     for key in ours.keys() | theirs.keys():
@@ -203,7 +194,7 @@ def _target_faults(submitted: Suite, board: Suite) -> Iterator[Fault]:
             yield Fault(*where, "found other references than the board's")
 
 
-def _entry_faults(
+def entry_faults(
     submitted: PlannedSuite, board: PlannedSuite, axes: frozenset[str]
 ) -> Iterator[Fault]:
     """Yield entries that are missing, changed, or added on an axis that is not open."""
@@ -224,40 +215,6 @@ def _entry_faults(
                 text = f"found {theirs[label].use} {dict(theirs[label].options)}"
                 expected = f"{ours[label].use} {dict(ours[label].options)}, as the board has it"
                 yield Fault("suite.yaml", cell, f"{text}; expected {expected}")
-
-
-def _row_faults(submitted: Plan, board: Plan, axes: frozenset[str]) -> Iterator[Fault]:
-    """Yield the trials of the board's plan that are missing, and gaps in rows that were added."""
-    ours, theirs = _trials_by_row(board), _trials_by_row(submitted)
-    for row, trials in ours.items():
-        for key, trial in trials.items():
-            if theirs.get(row, {}).get(key) is None:
-                yield Fault(
-                    "plan.json", trial.name, "found no such trial; expected that of the board"
-                )
-            elif theirs[row][key].id != trial.id:
-                text = f"found the id {theirs[row][key].id[:12]}; expected {trial.id[:12]}, the board's"
-                yield Fault("plan.json", trial.name, text)
-    subsets: dict[str, set[tuple[object, int]]] = {}
-    for (*_, target), trials in ours.items():
-        subsets.setdefault(target, set()).update((n, seed) for _, n, seed in trials)
-    for row in theirs.keys() - ours.keys():
-        present = {(n, seed) for _, n, seed in theirs[row]}
-        skipped = all(trial.skipped for trial in theirs[row].values())
-        for n, seed in sorted(subsets.get(row[-1], set()) - present, key=str):
-            if not skipped:
-                name = f"{row[0] or 'no source'} -> {row[3]} n={n} seed={seed} {row[2]}"
-                yield Fault(
-                    "plan.json", name, "found no such trial; expected every subset of the board"
-                )
-
-
-def _trials_by_row(plan: Plan) -> Mapping[RowKey, dict[tuple[str | None, object, int], Trial]]:
-    rows: dict[RowKey, dict[tuple[str | None, object, int], Trial]] = {}
-    for trial in plan.trials:
-        row = (trial.row, trial.adapter, trial.transfer, trial.target)
-        rows.setdefault(row, {})[trial.source, trial.n, trial.seed] = trial
-    return rows
 
 
 def record_cell(record: Mapping[str, Any], names: Mapping[str, str]) -> str:  # Any: JSON

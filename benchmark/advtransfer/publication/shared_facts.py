@@ -11,8 +11,9 @@ from collections import Counter, defaultdict
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
-from advtransfer.result.evidence import tells_clean_accuracy
-from advtransfer.result.outcomes import SampleSet, all_samples, read_outcomes
+from advtransfer.result.evidence import is_snapshot, tells_clean_accuracy
+from advtransfer.result.outcomes import SampleOutcomes, SampleSet, all_samples, read_outcomes
+from advtransfer.types.metric_names import ATTACK_PREFIX, CLAIM_PREFIX
 
 RecordJson: TypeAlias = Mapping[str, Any]  # Any: JSON
 
@@ -127,6 +128,7 @@ def fact_faults(
         known = (board or {}).get(subject, {}).get(name)
         yield from _disagreements(name, claims, known)
     yield from _label_faults(listed, stated, board)
+    yield from _clean_error_faults(listed)
 
 
 def _disagreements(
@@ -264,3 +266,50 @@ def _constant_faults(predictions: Sequence[_Predictions]) -> Iterator[FactFault]
         elif len(by_model[each.model]) > 1:
             text = "found another one_class than in other results of this model; expected one"
             yield FactFault(each.record, text)
+
+
+# --- errors without attack ---
+
+
+def _clean_error_faults(records: Iterable[RecordJson]) -> Iterator[FactFault]:
+    """Yield records whose images wrong without attack are not those of most others on one model.
+
+    Evaluations and batteries all say of one model which images it misclassifies without attack. On
+    another machine an image may fall on the other side, so only records of one environment are compared.
+    """
+    by_model: dict[tuple[str, str, str, int], list[tuple[RecordJson, str, SampleOutcomes]]]
+    by_model = defaultdict(list)
+    for record in records:
+        for metric, packed in _outcomes_of_whole_test(record):
+            outcomes = read_outcomes(packed)
+            key = (*_model_and_test(record), record["provenance"]["environment"], outcomes.of)
+            by_model[key].append((record, metric, outcomes))
+    for (*_, of), listed in by_model.items():
+        counts = Counter(outcomes.wrong for _, _, outcomes in listed if not outcomes.unknown)
+        if not counts:
+            continue
+        # Of two that are equally frequent the one with more errors: nobody forges these.
+        expected = max(counts, key=lambda wrong: (counts[wrong], wrong.bit_count(), wrong))
+        for record, metric, outcomes in listed:
+            is_known = all_samples(of) & ~outcomes.unknown
+            changed = (outcomes.wrong ^ expected) & is_known
+            if changed:
+                text = (
+                    f"found {metric} with {changed.bit_count()} images right or wrong without attack "
+                    "that are not in most outcomes of this model; expected the same errors in all"
+                )
+                yield FactFault(record["id"], text)
+
+
+def _outcomes_of_whole_test(record: RecordJson) -> Iterator[tuple[str, RecordJson]]:
+    """Yield the outcomes of a record that tell which images a model misclassifies without attack."""
+    if "model" not in record["asked"]["inputs"] or record.get("positions") is not None:
+        return
+    outcomes = record.get("outcomes", {})
+    for metric, packed in outcomes.items():
+        is_of_host = metric.startswith((CLAIM_PREFIX, ATTACK_PREFIX))
+        is_accuracy = metric.partition("@")[0] in ("accuracy", "clean_accuracy")
+        is_whole = packed["of"] == record.get("of", packed["of"])
+        if is_whole and not is_snapshot(metric, record.get("metrics", ())):
+            if record["kind"] == "battery" or is_accuracy or is_of_host:
+                yield metric, packed

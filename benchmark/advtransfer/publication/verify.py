@@ -152,7 +152,9 @@ def _verify_content(
     found.faults[:0] = [*rule_faults(run.path, boards.suite), *manifest_differences(run)]
     if whole.has_records:
         found.faults += shortening_faults(run, complete)
-    found.faults += check_board(run, plan, boards, host, found.notes, needs_board=needs_board)
+    found.faults += check_board(
+        run, plan, boards, host, records.by_id, found.notes, needs_board=needs_board
+    )
     used = {str(each["provenance"]["environment"]) for each in records.by_id.values()}
     found.faults += environment_faults(run.path, used)
     found.faults += _shared_fact_faults(run, records, names, boards)
