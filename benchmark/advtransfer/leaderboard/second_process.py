@@ -38,7 +38,7 @@ def compute_beside(function: Callable[[], Value], *, trials: int) -> Callable[[]
     receiver, sender = multiprocessing.Pipe(duplex=False)
     # Not of `multiprocessing`'s default method, which starts the caller's script again.
     process = multiprocessing.get_context("fork").Process(
-        target=_send_value, args=(sender, function), daemon=True
+        target=_send_value, args=(receiver, sender, function), daemon=True
     )
     with warnings.catch_warnings():
         # Threads of BLAS, which its libraries start again in a copy; others were excluded above.
@@ -76,7 +76,9 @@ def _give_back_memory() -> None:
         trim(0)
 
 
-def _send_value(sender: Connection, function: Callable[[], Value]) -> None:
+def _send_value(receiver: Connection, sender: Connection, function: Callable[[], Value]) -> None:
+    # Its copy here: held open, it would let this process wait for ever for a first one that was killed.
+    receiver.close()
     try:
         sender.send(function())
     except (
