@@ -29,9 +29,6 @@ from advtransfer_alignment.metrics import (
 )
 from advtransfer_alignment.theorems import TheoremOutputs, theorem_metrics
 
-SHARES_OF_SAMPLES = ("reference_error", "error_rate_")
-"""What the names of metrics begin with that are shares of the test samples."""
-
 
 @dataclass(frozen=True, slots=True)
 class WhiteBoxOutputs:
@@ -208,7 +205,6 @@ def _as_measurement(metrics: Mapping[str, MetricValue]) -> Measurement:
             for name, value in metrics.items()
         },
         samples={name: values.float() for name, values in samples.items()},
-        shares=[name for name in metrics if name.startswith(SHARES_OF_SAMPLES)],
     )
 
 

@@ -19,7 +19,7 @@ _DEFAULT_SPECTRUM = Spectrum()
 
 @precheck(check=options.attack_misfits, metrics=lambda _: options.ALIGNMENT_METRICS)
 @component(
-    version=3,
+    version=2,
     needs=("source", "reference"),
     tasks=("classes", "attributes", "values"),
     example={"attack": {"kind": "pgd", "norm": "linf", "eps": 0.1, "steps": 2}},

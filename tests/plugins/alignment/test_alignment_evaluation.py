@@ -147,8 +147,7 @@ def published(model: nn.Module, x: Tensor, attack: LabelFreePgd) -> Tensor:
 def test_every_metric_is_finite_and_within_its_range(
     evaluation_inputs: EvaluationInputs, attack: Attack
 ) -> None:
-    measurement = measure(evaluation_inputs, attack)
-    metrics = measurement.metrics
+    metrics = measure(evaluation_inputs, attack).metrics
     shares = (
         "alpha_2",
         "tau_1",
@@ -166,9 +165,6 @@ def test_every_metric_is_finite_and_within_its_range(
         for name, value in metrics.items()
         if name.startswith(shares) and "unb" not in name
     )
-    # Of these the host keeps the interval over trials within 0 and 1.
-    error_rates = {f"error_rate_{pair}" for pair in ("ss", "st", "tt", "ts")}
-    assert {"reference_error", *error_rates} == set(measurement.shares)
     assert metrics["theorem_2_left"] <= metrics["theorem_2_bound"]
     assert metrics["theorem_3_left"] <= metrics["theorem_3_bound"]
     assert (
