@@ -256,8 +256,8 @@ def test_bad_submissions_are_left_out_by_name_and_all_other_pages_are_made(board
         (folder / "manifest.json").write_text(text)
     listed = board / "results" / "toy" / "second"
     (listed / "suite.yaml").write_text("changed: later\n")
-    for page in (board / "README.md", board / "toy" / "README.md"):
-        page.unlink()
+    for each in (board / "README.md", board / "toy" / "README.md"):
+        each.unlink()
     with pytest.raises(BadInput) as caught:
         rebuild_pages(board)
 

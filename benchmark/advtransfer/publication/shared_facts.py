@@ -310,6 +310,6 @@ def _outcomes_of_whole_test(record: RecordJson) -> Iterator[tuple[str, RecordJso
         is_of_host = metric.startswith((CLAIM_PREFIX, ATTACK_PREFIX))
         is_accuracy = metric.partition("@")[0] in ("accuracy", "clean_accuracy")
         is_whole = packed["of"] == record.get("of", packed["of"])
-        if is_whole and not is_snapshot(metric, record.get("metrics", ())):
-            if record["kind"] == "battery" or is_accuracy or is_of_host:
-                yield metric, packed
+        is_shared = record["kind"] == "battery" or is_accuracy or is_of_host
+        if is_whole and is_shared and not is_snapshot(metric, record.get("metrics", ())):
+            yield metric, packed
