@@ -48,6 +48,8 @@ LoadSuite: TypeAlias = Callable[[Sections], Suite]
 
 INPUTS_FOLDER = ".inputs"
 """The folder below that of all runs with the files of objects in memory, named by content."""
+NO_SOURCES: Mapping[str, SourceInMemory] = {}
+NO_DATASETS: Mapping[str, DatasetInMemory] = {}
 POOL, INLINE = "local/pool", "local/inline"
 
 
@@ -135,6 +137,13 @@ def _require_usable(
         BadInput: An object is of another kind, or a module was changed since it was given.
     """
     problems: list[Problem] = []
+    for argument, objects in (("sources", sources), ("datasets", datasets)):
+        if not isinstance(objects, Mapping):
+            found = f"{argument}={type_text(objects)}"
+            next_step = f"write {argument}={{'mine': ...}}"
+            problems.append(Problem(found, "a mapping of names to objects", next_step))
+    if problems:
+        raise BadInput(problems)
     for name, data in datasets.items():
         if not isinstance(data, DatasetInMemory):
             found = f"datasets={{{name!r}: {type_text(data)}}}"
@@ -234,6 +243,10 @@ def _module_in_memory(name: str, value: SourceInMemory, shape: Shape) -> ModuleI
     except Exception as error:  # The module is a user's code, which raises anything.
         found = f"the source {name!r}, which fails on inputs of shape {shape} ({error_text(error)})"
         next_step = "correct the module, or write shape=(C, H, W)"
+        tensors = all_tensors(value.module).values()
+        types = {item.dtype for item in tensors if item.is_floating_point()}
+        if any(str(dtype) != "torch.float32" for dtype in types):
+            next_step = "images are float32: call module.float()"
         raise BadInput([Problem(found, "a module that returns logits", next_step)]) from error
     return built
 
