@@ -2,7 +2,7 @@
 
 AdvTransferError
 ├── BadInput            the user's input is wrong; holds every problem (exit code 2)
-├── UnknownName         no component has this name; holds the most similar names
+│   └── UnknownName     no component has this name; holds the most similar names
 ├── PluginError         a plugin breaks its contract; names the plugin
 ├── ModelError          a model does not return logits, or has no gradient
 ├── MissingLibrary      a library is not installed; gives the pip command where it is known
@@ -78,15 +78,15 @@ class AdvTransferWarning(UserWarning):
     """User input or data that may be a mistake; the run continues and prints one line."""
 
 
-class UnknownName(AdvTransferError):
+class UnknownName(BadInput):
     """A name that no component has; `near` holds similar names, the most similar first."""
 
     def __init__(self, name: str, expected: str, near: Iterable[str] = ()) -> None:
         self.name = name
         self.expected = expected
         self.near = tuple(near)
-        hint = f"; did you mean {self.near[0]!r}?" if self.near else ""
-        super().__init__(f"found {name!r}; expected {expected}{hint}")
+        next_step = f"did you mean {self.near[0]!r}?" if self.near else "correct it"
+        super().__init__([Problem(repr(name), expected, next_step)])
 
 
 class PluginError(AdvTransferError):

@@ -49,6 +49,14 @@ class Net(nn.Module):
         self.sign = sign
     def forward(self, x):
         return self.sign * self.out(self.first(x).relu().mean((2, 3)))
+FACTOR = 1
+class Headless(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(16, 2)
+    def forward(self, x):
+        import memory_net  # The file as the caller imported it, as an imported module is.
+        return memory_net.FACTOR * self.layer(x.flatten(1))
 """
 
 
@@ -196,6 +204,128 @@ def test_a_factory_that_builds_another_module_is_refused(net: Callable[..., nn.M
     assert "cannot be built again" in text
 
 
+def test_a_network_without_a_head_is_measured_exactly_when_it_is_rebuilt(
+    net: Callable[..., nn.Module],
+) -> None:
+    _, inputs, labels = linear_task()
+    own = {}
+    for sign in (1, -1):
+        # Equal weights, code and arguments; another setting of the module of the file.
+        sys.modules["memory_net"].FACTOR = sign  # type: ignore[attr-defined]  # of CODE
+        module = importlib.import_module("memory_net").Headless()
+        with torch.no_grad():
+            module.layer.weight.copy_(torch.linspace(-1, 1, 32).reshape(2, 16))
+            module.layer.bias.zero_()
+            correct = (module(inputs[20:]).argmax(1) == labels[20:]).double().mean().item()
+        mine = at.source(module, rebuild=type(module))
+        suite = {
+            "targets": {"t": {"data": "d", "n": ["all"], "seeds": 1}},
+            "transfers": {"same": {"use": "finetune/unchanged"}},
+            "evaluations": {"clean": {"use": "foolbox/clean_accuracy"}},
+        }
+        report = at.run(
+            suite,
+            name="headless",
+            sources={"mine": mine},
+            datasets={"d": arrays(inputs, labels)},
+            executor="local/inline",
+            battery="none",
+            quiet=True,
+        )
+        own[sign] = report.rows()[0]["value"]
+        assert own[sign] == pytest.approx(correct)
+    assert own[1] + own[-1] == pytest.approx(1)
+
+
+SMALL = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
+PAIR = (np.zeros((4, 1, 2, 2), np.float32), np.array([0, 1, 0, 1]))
+WRONG_ARGUMENTS: dict[str, tuple[Callable[..., object], str]] = {
+    "arrays as data": (
+        lambda: at.evaluate(SMALL, PAIR, {"c": "foolbox/clean_accuracy"}),  # type: ignore[arg-type]  # wrong on purpose
+        "found data=a tuple; .*advtransfer.dataset",
+    ),
+    "meta": (
+        lambda: at.source(nn.Linear(4, 2, device="meta")),
+        r"weights without values, on the device meta \(weight, bias\)",
+    ),
+    "lazy": (
+        lambda: at.source(nn.Sequential(nn.LazyLinear(2))),
+        r"^found uninitialised parameters .*; run one batch through the module first$",
+    ),
+    "float64": (
+        lambda: at.evaluate(
+            nn.Sequential(nn.Flatten(), nn.Linear(4, 2)).double(),
+            at.dataset(train=PAIR, test=PAIR),
+            {"c": "foolbox/clean_accuracy"},
+        ),
+        r"call module.float\(\)",
+    ),
+    **{
+        f"source {name}={value!r}": (
+            lambda name=name, value=value: at.source(SMALL, **{name: value}),
+            f"found {name}=",
+        )
+        for name, value in (
+            ("normalize", 0.5),
+            ("normalize", ([0.5], [0.5], [0.5])),
+            ("normalize", [None]),
+            ("shape", 8),
+            ("blocks", "body"),
+            ("bounds", (0, 1, 2)),
+            ("trained_on", 3),
+        )
+    },
+    **{
+        f"dataset bounds={value!r}": (
+            lambda value=value: at.dataset(train=PAIR, test=PAIR, bounds=value),
+            "found bounds=.*expected two numbers",
+        )
+        for value in ("ab", None, (0, 1, 2), (0, float("nan")))
+    },
+    "ragged": (
+        lambda: at.dataset(train=([[1], [1, 2]], [0, 1]), test=PAIR),
+        "found train images that are no array",
+    ),
+    "NHWC": (
+        lambda: at.dataset(train=(np.zeros((4, 8, 8, 3)), PAIR[1]), test=PAIR),
+        r"seems to be \(N, H, W, C\)",
+    ),
+    "large class": (
+        lambda: at.dataset(train=(PAIR[0], PAIR[1].astype("u8") * 2**63), test=PAIR),
+        "with the class 9223372036854775808",
+    ),
+    "sources in a list": (
+        lambda: at.run(SUITE, name="wrong", sources=[SMALL]),  # type: ignore[arg-type]  # wrong on purpose
+        "found sources=a list",
+    ),
+    "component": (lambda: at.show("foolbox/pdg"), "found 'foolbox/pdg'.*did you mean"),
+    "plugin": (lambda: at.check("nope"), "found 'nope'"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG_ARGUMENTS)
+def test_wrong_arguments_are_told(name: str) -> None:
+    call, message = WRONG_ARGUMENTS[name]
+    with pytest.raises(BadInput, match=message) as error:
+        call()
+    assert error.value.problems
+
+
+def test_all_mistakes_of_a_source_and_of_an_evaluation_are_told_at_once() -> None:
+    with pytest.raises(BadInput) as error:
+        at.source(SMALL, shape=(), blocks="body", bounds=(1, 0), normalize=0.5)  # type: ignore[arg-type]  # wrong on purpose
+    assert len(error.value.problems) == 4
+    with pytest.raises(BadInput) as error:
+        at.evaluate(nn.LazyLinear(2), None, {})  # type: ignore[arg-type]  # wrong on purpose
+    assert len(error.value.problems) == 3
+
+
+def test_a_plan_takes_what_a_run_takes() -> None:
+    table = at.plan(SUITE, name="planned", sources={"mine": at.source(SMALL, shape=(1, 2, 2))})
+    (row,) = table
+    assert (row["source"], row["state"]) == ("mine", "skipped")
+
+
 def test_a_factory_without_a_file_is_refused() -> None:
     module = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
     with pytest.raises(BadInput, match="no file holds by a name"):
@@ -239,5 +369,7 @@ def test_a_trial_that_is_not_there_is_named() -> None:
     )
     with pytest.raises(BadInput, match="found no trials 'mode -> data'"):
         measured.report.model("mode -> data")
+    with pytest.raises(BadInput, match="found trial=None"):
+        measured.report.model(None)  # type: ignore[arg-type]  # wrong on purpose
     fitted = measured.report.model(str(measured.report.rows()[0]["trial"]))
     assert fitted(inputs).equal(model(inputs))

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import io
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from advtransfer.errors import BadInput, Problem
 from advtransfer.files import write_atomic
-from advtransfer.text import type_text
+from advtransfer.text import error_text, type_text
 from advtransfer.types import Json
 
 if TYPE_CHECKING:
@@ -25,6 +27,8 @@ ArrayLike: TypeAlias = Any  # Any: a torch tensor, a NumPy array, or what numpy.
 PARTS = ("train", "test")
 MAX_ROUNDING = 1e-5
 """How far a pixel may exceed the bounds, by rounding."""
+LARGEST_CLASS = 10**6
+"""A model has a logit for each number up to the largest, so that a larger one is a mistake."""
 
 
 @dataclass(frozen=True)
@@ -83,21 +87,21 @@ def dataset(
     """
     import numpy as np
 
-    low, high = bounds
-    if not (np.isfinite([low, high]).all() and low < high):
-        raise BadInput(
-            [Problem(f"bounds={bounds}", "two numbers, the smaller first", "correct them")]
-        )
     arrays: dict[str, Array] = {}
-    problems: list[Problem] = []
+    problems = list(bounds_problems(bounds))
+    known_bounds = (0, 1) if problems else bounds
+    problems += _name_problems(names)
     for part, value in zip(PARTS, (train, test), strict=True):
         if not isinstance(value, tuple | list) or len(value) != 2:
             found = f"{part}={type_text(value)}"
             problems.append(Problem(found, "a pair (images, labels)", "write (x, y)"))
             continue
-        images, labels = map(_as_array, value)
+        images = _as_array(f"{part} images", value[0], problems)
+        labels = _as_array(f"{part} labels", value[1], problems)
+        if images is None or labels is None:
+            continue
         arrays[f"x_{part}"], arrays[f"y_{part}"] = images, labels
-        problems += _image_problems(f"{part} images", images, bounds)
+        problems += _image_problems(f"{part} images", images, known_bounds)
         problems += _label_problems(f"{part} labels", labels, images)
     problems += _common_problems(arrays, names)
     if problems:
@@ -110,12 +114,35 @@ def dataset(
     return DatasetInMemory(arrays)
 
 
-def _as_array(value: ArrayLike) -> Array:
+def bounds_problems(bounds: object) -> Iterator[Problem]:
+    """Yield a problem unless `bounds` are the smallest and the largest value of a pixel."""
+    is_pair = isinstance(bounds, tuple | list) and len(bounds) == 2
+    numbers = bounds if is_pair and all(isinstance(side, Real) for side in bounds) else ()
+    if not numbers or not -math.inf < numbers[0] < numbers[1] < math.inf:
+        yield Problem(f"bounds={bounds!r}", "two numbers, the smaller first", "correct them")
+
+
+def _name_problems(names: object) -> Iterator[Problem]:
+    is_list = isinstance(names, Sequence) and not isinstance(names, str)
+    if not is_list or not all(isinstance(name, str) for name in names):
+        found = f"names={names!r}" if isinstance(names, str) else f"names={type_text(names)}"
+        yield Problem(found, "a list with a text for each class", "write names=['cat', 'dog']")
+
+
+def _as_array(what: str, value: ArrayLike, problems: list[Problem]) -> Array | None:
+    """Return a value as an array; None, and a problem is added, where it is none."""
     import numpy as np
 
-    if hasattr(value, "detach"):
-        value = value.detach().cpu()
-    return np.asarray(value)
+    try:
+        if hasattr(value, "detach"):
+            value = value.detach().cpu().to_dense()
+            # NumPy has no bfloat16; float32 holds all its values.
+            value = value.float() if str(value.dtype) == "torch.bfloat16" else value
+        return np.asarray(value)
+    except Exception as error:  # A caller's object raises anything when it is converted.
+        found = f"{what} that are no array ({error_text(error)})"
+        problems.append(Problem(found, "a tensor or an array", "convert them"))
+        return None
 
 
 def _image_problems(what: str, images: Array, bounds: tuple[float, float]) -> Iterator[Problem]:
@@ -125,6 +152,10 @@ def _image_problems(what: str, images: Array, bounds: tuple[float, float]) -> It
         expected = "(N, C, H, W) or (N, H, W), at least one image"
         next_step = "reshape them; vectors (N, D) become (N, 1, 1, D)"
         yield Problem(f"{what} of shape {images.shape}", expected, next_step)
+        return
+    if images.ndim == 4 and images.shape[1] == images.shape[2] > 4 >= images.shape[3] != 2:
+        found = f"{what} of shape {images.shape}, which seems to be (N, H, W, C)"
+        yield Problem(found, "(N, C, H, W)", "move the channels: numpy.moveaxis(images, -1, 1)")
         return
     if images.dtype == np.uint8:
         if tuple(bounds) != (0, 1):
@@ -157,6 +188,9 @@ def _label_problems(what: str, labels: Array, images: Array) -> Iterator[Problem
     if images.ndim and len(labels) != len(images):
         found = f"{len(labels)} {what} for {len(images)} images"
         yield Problem(found, "one label an image", "correct the arrays")
+    if len(labels) and int(labels.max()) > LARGEST_CLASS:
+        found = f"{what} with the class {int(labels.max())}"
+        yield Problem(found, f"classes up to {LARGEST_CLASS}", "number the classes from 0")
     if len(labels) and int(labels.min()) < 0:
         found = f"{what} with the class {int(labels.min())}"
         yield Problem(found, "classes 0, 1, ...", "number the classes from 0")

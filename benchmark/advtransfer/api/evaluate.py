@@ -109,11 +109,7 @@ def evaluate(
     Raises:
         BadInput: Names everything that is wrong with the arguments, or the model failed.
     """
-    given = module if isinstance(module, SourceInMemory) else source(module)
-    if not isinstance(evaluations, Mapping) or not evaluations:
-        found = f"evaluations={type_text(evaluations)}"
-        next_step = 'write {"attack": {"use": "foolbox/apgd", "norm": "linf", "eps": 0.1}}'
-        raise BadInput([Problem(found, "a mapping of names to entries", next_step)])
+    given = _checked_source(module, data, evaluations)
     target: dict[str, object] = {"data": DATA, "n": ["all"], "seeds": 1, "leakage": "off"}
     suite: dict[str, object] = {
         "title": "Evaluation of one model",
@@ -139,6 +135,32 @@ def evaluate(
         quiet=quiet,
     )
     return ModelEvaluation(_results(report), report)
+
+
+def _checked_source(
+    module: nn.Module | SourceInMemory, data: object, evaluations: object
+) -> SourceInMemory:
+    """Return the source of a call.
+
+    Raises:
+        BadInput: Names everything that is wrong with the arguments.
+    """
+    problems: list[Problem] = []
+    if not isinstance(data, str | Mapping | DatasetInMemory):
+        expected = "the name of a component, an entry, or advtransfer.dataset(...)"
+        next_step = "pass arrays as advtransfer.dataset(train=(x, y), test=(x, y))"
+        problems.append(Problem(f"data={type_text(data)}", expected, next_step))
+    if not isinstance(evaluations, Mapping) or not evaluations:
+        found = f"evaluations={type_text(evaluations)}"
+        next_step = 'write {"attack": {"use": "foolbox/apgd", "norm": "linf", "eps": 0.1}}'
+        problems.append(Problem(found, "a mapping of names to entries", next_step))
+    try:
+        given = module if isinstance(module, SourceInMemory) else source(module)
+    except BadInput as error:
+        raise BadInput([*error.problems, *problems]) from error
+    if problems:
+        raise BadInput(problems)
+    return given
 
 
 def _entry(value: str | Mapping[str, Json]) -> Mapping[str, Json]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from advtransfer import suite as suites
 from advtransfer.api.suite_objects import PlacedObjects
-from advtransfer.errors import AdvTransferWarning, BadInput, CacheError, Problem, UnknownName
+from advtransfer.errors import AdvTransferWarning, BadInput, CacheError, Problem
 from advtransfer.files import default_cache_root
 from advtransfer.host import Host
 from advtransfer.node import Node
@@ -24,6 +24,7 @@ from advtransfer.result.run_folder import load_json_object
 from advtransfer.runner.run_folder import ORIGIN_FILE_NAME
 from advtransfer.suite import Suite
 from advtransfer.suite.located import did_you_mean, quote_name
+from advtransfer.text import error_text
 from advtransfer.worker.refit import refitted_model
 
 if TYPE_CHECKING:
@@ -59,11 +60,17 @@ def load_fitted_model(run: Run, plan: Plan, name: str, placed: PlacedObjects | N
 
             stack.enter_context(hold_modules(modules))
             cache = folder / "cache"
-        refitted = stack.enter_context(
-            refitted_model(
-                fit, test, host=host, folder=folder / "run", cache=cache, threads=threads
-            )
+        model_again = refitted_model(
+            fit, test, host=host, folder=folder / "run", cache=cache, threads=threads
         )
+        try:
+            refitted = stack.enter_context(model_again)
+        except BadInput:
+            raise
+        except Exception as error:  # A method, or a user's module, raises anything.
+            found = f"{trial.name}, whose fit fails ({error_text(error)})"
+            next_step = "correct what the reason names, and run the suite again"
+            raise BadInput([Problem(found, "a trial that can be fitted", next_step)]) from error
         if record is not None and record["weights"]["digest"] != refitted.weights:
             warnings.warn(
                 f"the model of {trial.name} was fitted again, and its weights differ from those of "
@@ -80,6 +87,9 @@ def _find_trial(plan: Plan, name: str) -> Trial:
     Raises:
         BadInput: There is none, or several.
     """
+    if not isinstance(name, str):
+        expected = "the name of a trial, or the first digits of its id"
+        raise BadInput([Problem(f"trial={name!r}", expected, "take a name from advtransfer.plan")])
     trials = [trial for trial in plan.trials if name in (trial.name, trial.id)]
     if not trials and len(name) >= MIN_ID_DIGITS:
         trials = [trial for trial in plan.trials if trial.id.startswith(name)]
@@ -136,7 +146,7 @@ def _suites(
     for load in loaders:
         try:
             yield load()
-        except (BadInput, UnknownName) as error:
+        except BadInput as error:
             reasons.append(str(error).splitlines()[0])
 
 

@@ -9,16 +9,16 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from types import UnionType
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
+from advtransfer.api.arrays import DatasetInMemory, bounds_problems
 from advtransfer.errors import BadInput, Problem
 from advtransfer.text import type_text
 from advtransfer.types import Json, Shape
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
-
-    from advtransfer.api.arrays import DatasetInMemory
 
 Rebuild: TypeAlias = "tuple[Callable[..., nn.Module], Mapping[str, Json]]"
 """A function or class, and the keyword arguments that it was called with."""
@@ -99,18 +99,18 @@ def source(
     if not isinstance(module, nn.Module):
         raise BadInput([Problem(f"{type_text(module)} as a source", "an nn.Module", "pass one")])
     pair = (rebuild, {}) if callable(rebuild) else rebuild
-    problems = [*hook_problems(module), *_rebuild_problems(pair)]
-    if shape is not None and not all(isinstance(size, int) and size > 0 for size in shape):
-        found = f"shape={shape!r}"
-        problems.append(Problem(found, "positive whole numbers, such as (3, 32, 32)", "correct it"))
-    mean, std = normalize or ((), ())
-    try:
-        unit_normalization(bounds, tuple(mean), tuple(std))
-    except (ValueError, TypeError) as error:
-        problems.append(_argument_problem(error))
-    if bool(tuple(blocks)) != (head is not None):
-        found = f"blocks={list(blocks)} and head={head!r}"
-        problems.append(Problem(found, "both or neither", "name the modules of both"))
+    # An uninitialised layer has hooks of torch's own, until a batch has gone through it.
+    problems = list(_weight_problems(module)) or hook_problems(module)
+    problems += [*_rebuild_problems(pair), *_path_problems(blocks, head)]
+    problems += _input_problems(trained_on, shape)
+    input_problems = [*bounds_problems(bounds), *_normalize_problems(normalize)]
+    mean, std = ((), ()) if input_problems or normalize is None else normalize
+    if not input_problems:
+        try:
+            unit_normalization(bounds, tuple(mean), tuple(std))
+        except ValueError as error:
+            input_problems.append(_argument_problem(error))
+    problems += input_problems
     if problems:
         raise BadInput(problems)
     low, high = bounds
@@ -161,6 +161,61 @@ def _argument_problem(error: Exception) -> Problem:
     found, _, rest = str(error).removeprefix("found ").partition("; expected ")
     expected, _, next_step = rest.partition("; ")
     return Problem(found, expected or "other arguments", next_step or "correct them")
+
+
+def _weight_problems(module: nn.Module) -> Iterator[Problem]:
+    """Yield what has no values yet."""
+    from torch.nn.parameter import is_lazy
+
+    tensors = all_tensors(module)
+    lazy = [name for name, tensor in tensors.items() if is_lazy(tensor)]
+    if lazy:
+        found = f"uninitialised parameters ({', '.join(lazy[:3])})"
+        yield Problem(found, "weights", "run one batch through the module first")
+    empty = [name for name in tensors if name not in lazy and tensors[name].is_meta]
+    if empty:
+        found = f"weights without values, on the device meta ({', '.join(empty[:3])})"
+        yield Problem(found, "weights", "build the module on the CPU and load its weights")
+
+
+def _path_problems(blocks: object, head: object) -> Iterator[Problem]:
+    if not _is_list_of(blocks, str):
+        example = f"[{blocks!r}]" if isinstance(blocks, str) else "['layer1', 'layer2']"
+        found = f"blocks={blocks!r}" if isinstance(blocks, str) else f"blocks={type_text(blocks)}"
+        yield Problem(found, "a list of paths", f"write blocks={example}")
+    elif head is not None and not isinstance(head, str):
+        yield Problem(f"head={type_text(head)}", "the path of a module", "write head='fc'")
+    elif bool(blocks) != (head is not None):
+        found = f"blocks={blocks!r} and head={head!r}"
+        yield Problem(found, "both or neither", "name the modules of both")
+
+
+def _input_problems(trained_on: object, shape: object) -> Iterator[Problem]:
+    is_shape = _is_list_of(shape, int) and bool(shape) and min(cast("Sequence[int]", shape)) > 0
+    if shape is not None and not is_shape:
+        expected = "positive whole numbers, such as (3, 32, 32)"
+        yield Problem(f"shape={shape!r}", expected, "correct it")
+    if not isinstance(trained_on, str | Mapping | DatasetInMemory | None):
+        expected = "the name of an entry under datasets, an entry, or advtransfer.dataset(...)"
+        yield Problem(f"trained_on={type_text(trained_on)}", expected, "correct it")
+
+
+def _normalize_problems(normalize: Any) -> Iterator[Problem]:  # Any: it is checked here
+    if normalize is None:
+        return
+    try:
+        mean, std = normalize
+        _ = [float(value) for value in (*mean, *std)]
+    except Exception:  # Lists, arrays and tensors are taken; other objects raise anything.
+        is_plain = isinstance(normalize, int | float | str)
+        shown = repr(normalize) if is_plain else type_text(normalize)
+        expected = "a pair (mean, std), each a list with a number for each channel"
+        yield Problem(f"normalize={shown}", expected, "write normalize=([0.5], [0.25])")
+
+
+def _is_list_of(value: object, kind: type | UnionType) -> bool:
+    """Return whether a value is a list or tuple of one kind."""
+    return isinstance(value, list | tuple) and all(isinstance(item, kind) for item in value)
 
 
 def _rebuild_problems(rebuild: object) -> Iterator[Problem]:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from advtransfer import planning
 from advtransfer.api import plan_text
 from advtransfer.api.arguments import ArgumentChecker
+from advtransfer.api.arrays import DatasetInMemory
+from advtransfer.api.in_memory import SourceInMemory
 from advtransfer.api.suite_input import SuiteInput, load_suite
+from advtransfer.api.suite_objects import NO_DATASETS, NO_SOURCES, suite_with_objects
 from advtransfer.api.tables import Table
 from advtransfer.console.formatting import counts_text, skipped_line
 from advtransfer.host import Host
 from advtransfer.leaderboard.plan_warnings import PlanWarning, plan_warnings
 from advtransfer.planning.status import count_skipped_evaluations, trial_statuses
 from advtransfer.result import Run
+from advtransfer.runner import RunSettings
 from advtransfer.runner.record_reuse import find_stale_records
 from advtransfer.types import Json
 
@@ -24,7 +28,12 @@ PLAN_COLUMNS = ("state", "source", "adapter", "target", "n", "seed", "transfer",
 
 
 def plan_suite(
-    suite: SuiteInput, *, name: str | None = None, runs: str | os.PathLike[str] = "runs"
+    suite: SuiteInput,
+    *,
+    name: str | None = None,
+    sources: Mapping[str, SourceInMemory] = NO_SOURCES,
+    datasets: Mapping[str, DatasetInMemory] = NO_DATASETS,
+    runs: str | os.PathLike[str] = "runs",
 ) -> Table:
     """Return the trials of a suite by status; nothing is run. This is ``advtransfer plan``.
 
@@ -34,6 +43,9 @@ def plan_suite(
     Args:
         suite: The name of a shipped suite, the path of a file, a text, or a mapping.
         name: Name of a suite that is a text or a mapping.
+        sources: Modules in memory by the name of their entry, as `run` takes them. Their weights are
+            written below `runs`, as those of a run are.
+        datasets: Arrays in memory, likewise.
         runs: The folder of all runs.
 
     Raises:
@@ -43,7 +55,14 @@ def plan_suite(
     folder = check.folder("runs", runs)
     check.raise_if_any()
     host = Host.discover()
-    loaded = load_suite(suite, name, host)
+    with suite_with_objects(
+        lambda over: load_suite(suite, name, host, over=over),
+        sources=sources,
+        datasets=datasets,
+        settings=RunSettings(runs=folder),
+        host=host,
+    ) as placed:
+        loaded = placed.suite
     plan = planning.make_plan(loaded, host)
     warnings = plan_warnings(plan, loaded)
     run = Run(folder / plan.suite)

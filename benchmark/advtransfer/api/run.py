@@ -14,16 +14,13 @@ from advtransfer.api.arrays import DatasetInMemory
 from advtransfer.api.in_memory import SourceInMemory
 from advtransfer.api.report import Report
 from advtransfer.api.suite_input import SuiteInput, load_suite
-from advtransfer.api.suite_objects import suite_with_objects
+from advtransfer.api.suite_objects import NO_DATASETS, NO_SOURCES, suite_with_objects
 from advtransfer.console import console_for
 from advtransfer.errors import Interrupted
 from advtransfer.host import Host
 from advtransfer.runner import RunSettings
 from advtransfer.runner.user_configuration import load_listeners
 from advtransfer.types import BatterySize, Precision
-
-NO_SOURCES: Mapping[str, SourceInMemory] = {}
-NO_DATASETS: Mapping[str, DatasetInMemory] = {}
 
 
 def run(

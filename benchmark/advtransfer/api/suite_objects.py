@@ -48,8 +48,9 @@ LoadSuite: TypeAlias = Callable[[Sections], Suite]
 
 INPUTS_FOLDER = ".inputs"
 """The folder below that of all runs with the files of objects in memory, named by content."""
+NO_SOURCES: Mapping[str, SourceInMemory] = {}
+NO_DATASETS: Mapping[str, DatasetInMemory] = {}
 POOL, INLINE = "local/pool", "local/inline"
-CHECKED_INPUTS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +137,13 @@ def _require_usable(
         BadInput: An object is of another kind, or a module was changed since it was given.
     """
     problems: list[Problem] = []
+    for argument, objects in (("sources", sources), ("datasets", datasets)):
+        if not isinstance(objects, Mapping):
+            found = f"{argument}={type_text(objects)}"
+            next_step = f"write {argument}={{'mine': ...}}"
+            problems.append(Problem(found, "a mapping of names to objects", next_step))
+    if problems:
+        raise BadInput(problems)
     for name, data in datasets.items():
         if not isinstance(data, DatasetInMemory):
             found = f"datasets={{{name!r}: {type_text(data)}}}"
@@ -235,6 +243,10 @@ def _module_in_memory(name: str, value: SourceInMemory, shape: Shape) -> ModuleI
     except Exception as error:  # The module is a user's code, which raises anything.
         found = f"the source {name!r}, which fails on inputs of shape {shape} ({error_text(error)})"
         next_step = "correct the module, or write shape=(C, H, W)"
+        tensors = all_tensors(value.module).values()
+        types = {item.dtype for item in tensors if item.is_floating_point()}
+        if any(str(dtype) != "torch.float32" for dtype in types):
+            next_step = "images are float32: call module.float()"
         raise BadInput([Problem(found, "a module that returns logits", next_step)]) from error
     return built
 
@@ -263,17 +275,24 @@ def _rebuilt_entry(name: str, value: SourceInMemory, shape: Shape, folder: Path)
     """Write a module's weights into a file, and return the entry of its code and weights."""
     if value.rebuild is None:
         raise TypeError(f"found no factory of {name!r}; expected one; check is_rebuilt first")
+    from advtransfer.toolkit.module_network import fixed_logits
+
     factory, arguments = value.rebuild
     data = _data_entry(value, folder)
+    checked = _module_in_memory(name, value, shape)
+    logits = {"logits": fixed_logits(checked.module, shape)}
     entry: dict[str, Json] = {
         "use": "vision/module",
         "code": str(code_file(factory)),
         "name": factory.__qualname__,
-        "file": str(_write_weights(name, value.module, folder)),
+        "file": str(_write_tensors(_plain_state(name, value.module), folder)),
+        # Beside the code, the weights and the arguments, what the file imports decides the logits: so they are
+        # part of the id, and every worker that builds the module again compares its own with them.
+        "logits": str(_write_tensors(logits, folder)),
         "bounds": list(value.bounds),
     }
     if data is None:
-        entry |= {"shape": list(shape), "outputs": _output_count(name, value, shape)}
+        entry |= {"shape": list(shape), "outputs": checked.outputs}
     optional: dict[str, Json] = {
         "package": package_of(factory),
         "arguments": dict(arguments),
@@ -286,25 +305,26 @@ def _rebuilt_entry(name: str, value: SourceInMemory, shape: Shape, folder: Path)
     return entry | {key: option for key, option in optional.items() if option}
 
 
-def _output_count(name: str, value: SourceInMemory, shape: Shape) -> int:
-    return _module_in_memory(name, value, shape).outputs
-
-
-def _write_weights(name: str, module: nn.Module, folder: Path) -> Path:
-    """Write a module's state dict into a file named by its content.
+def _plain_state(name: str, module: nn.Module) -> Mapping[str, Tensor]:
+    """Return a module's state dict.
 
     Raises:
-        BadInput: The state dict holds something else than tensors.
+        BadInput: It holds something else than tensors.
     """
-    from safetensors.torch import save
-
     state = module.state_dict()
     others = [key for key, item in state.items() if not hasattr(item, "detach")]
     if others:
         found = f"extra state that is no tensor in the source {name!r} ({', '.join(others)})"
         raise BadInput([Problem(found, "a state dict of tensors", "keep it in buffers")])
+    return state
+
+
+def _write_tensors(tensors: Mapping[str, Tensor], folder: Path) -> Path:
+    """Write tensors into a file named by its content."""
+    from safetensors.torch import save
+
     # Copies, since safetensors refuses tied weights.
-    content = save({key: item.detach().cpu().clone().contiguous() for key, item in state.items()})
+    content = save({key: item.detach().cpu().clone().contiguous() for key, item in tensors.items()})
     path = folder / f"{hashlib.sha256(content).hexdigest()}.safetensors"
     if not path.is_file():
         folder.mkdir(parents=True, exist_ok=True)
@@ -323,14 +343,19 @@ def _require_same_outputs(
     node = _source_node(suite, name)
     if node is None:  # It is on no cell of the grid.
         return
+    from advtransfer.toolkit.module_network import fixed_logits, logits_difference
+
     try:
         rebuilt = _rebuild_module(node, host, value.module)
-        difference = _largest_difference(value.module, rebuilt, shape)
+        own_logits = fixed_logits(copy.deepcopy(value.module).cpu(), shape)
+        difference = logits_difference(fixed_logits(rebuilt.cpu(), shape), own_logits)
     except (AdvTransferError, RuntimeError, ValueError, TypeError) as error:
         reason = f"cannot be built again ({error_text(error)})"
         raise BadInput([_rebuild_problem(name, value, reason)]) from error
     if difference != 0:
-        reason = f"gives other logits when it is built again (by up to {difference:g})"
+        reason = (
+            f"gives other logits when it is built again (by up to {difference:.2g} of the largest)"
+        )
         raise BadInput([_rebuild_problem(name, value, reason)])
     own, other = all_tensors(value.module), all_tensors(rebuilt)
     buffers = [key for key, item in own.items() if key not in other or not _equal(item, other[key])]
@@ -360,16 +385,3 @@ def _rebuild_module(node: Node, host: Host, module: nn.Module) -> nn.Module:
     rebuilt = cast("nn.Module", source.network()).get_submodule("model")
     rebuilt.load_state_dict(module.state_dict())
     return rebuilt
-
-
-def _largest_difference(module: nn.Module, other: nn.Module, shape: Shape) -> float:
-    """Return the largest difference between the logits of two modules for 64 fixed inputs."""
-    import torch
-
-    from advtransfer.toolkit.rng import stream_generator
-
-    inputs = torch.rand(CHECKED_INPUTS, *shape, generator=stream_generator("rebuild"))
-    with torch.no_grad():
-        logits = copy.deepcopy(module).cpu().eval()(inputs)
-        # NaN is unequal to itself, and refused where the weights are loaded.
-        return float((other.cpu().eval()(inputs) - logits).abs().max())

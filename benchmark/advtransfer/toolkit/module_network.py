@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeAlias
 
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from advtransfer.toolkit.network import Normalize, ReadOnlyHead
+from advtransfer.toolkit.rng import stream_generator
 from advtransfer.toolkit.wrapped_networks import (
     NORMALIZATION_LAYERS,
     ChainedNetwork,
@@ -18,6 +20,10 @@ from advtransfer.types import Shape
 
 HEAD_TOLERANCE = 1e-5
 """The allowed difference of the found head's outputs from the logits, relative to the largest."""
+FIXED_INPUTS = 64
+LOGITS_TOLERANCE = 1e-4
+"""The allowed difference of a rebuilt module's logits from the module's, relative to the largest: processors
+and threads round differently."""
 HOOK_KINDS = {
     "_forward_hooks": "forward hook",
     "_forward_pre_hooks": "forward pre-hook",
@@ -209,6 +215,41 @@ def unit_normalization(
         [(value - low) / size for value in mean or (0.0,)],
         [value / size for value in std or (1.0,)],
     )
+
+
+def fixed_logits(model: nn.Module, shape: Shape) -> Tensor:
+    """Return a module's logits ``(64, outputs)`` for inputs that are the same on every machine.
+
+    Equal modules give equal bits on one machine: the module runs in eval mode, on one thread.
+
+    Args:
+        model: The module, on the CPU; its modes are left as found.
+        shape: The shape of one input.
+    """
+    inputs = torch.rand(FIXED_INPUTS, *shape, generator=stream_generator("rebuild"))
+    was_training = {module: module.training for module in model.modules()}
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with torch.no_grad():
+            logits: Tensor = model.eval()(inputs)
+            return logits
+    finally:
+        torch.set_num_threads(threads)
+        for module, training in was_training.items():
+            module.training = training
+
+
+def logits_difference(logits: Tensor, expected: Tensor) -> float:
+    """Return the largest difference of logits from the expected, relative to the largest of these.
+
+    Infinite where their shapes differ, or where logits are NaN.
+    """
+    if logits.shape != expected.shape:
+        return math.inf
+    scale = expected.abs().max().clamp(min=torch.finfo(expected.dtype).tiny)
+    difference = ((logits - expected).abs().max() / scale).item()
+    return math.inf if math.isnan(difference) else difference
 
 
 def hook_texts(module: nn.Module) -> list[str]:

@@ -231,12 +231,13 @@ def module(
     key: str | None = None,
     prefix: str | None = None,
     new_head: bool = False,
+    logits: Annotated[File | None, Since(1)] = None,
 ) -> Source:
     """A network of your own: a class or function in a Python file, with the weights of a checkpoint, without a plugin.
 
     The code of the file is run, with your rights: name only files that you trust. The checkpoint is read without
     running code that it may carry, and must hold exactly the weights of the network. The id holds the content of both
-    files; of what the code imports it holds nothing, so keep in the file what decides the logits.
+    files; of what the code imports it holds nothing, so keep in the file what decides the logits, or write `logits`.
 
     Args:
         code: The Python file.
@@ -261,18 +262,20 @@ def module(
         prefix: Prefix to strip from the names, such as ``module.``; tensors without it are left out. By default
             detected.
         new_head: Whether to draw the head instead of reading it, for a backbone without one; its logits mean nothing.
+        logits: The logits that the network with the checkpoint's weights must give for 64 fixed inputs, as
+            ``advtransfer.source`` writes them: wherever it is built and gives others, that is an error.
     """
     from advtransfer_vision.pretrained.checkpoints import CheckpointLayout
     from advtransfer_vision.pretrained.user_code import ModuleSpec, agreed_shape, module_source
 
-    input_shape, logits = agreed_shape(data, shape, outputs)
+    input_shape, output_count = agreed_shape(data, shape, outputs)
     spec = ModuleSpec(
         code=code,
         name=name,
         package=package,
         arguments=arguments,
         shape=input_shape,
-        outputs=logits,
+        outputs=output_count,
         bounds=bounds,
         mean=mean,
         std=std,
@@ -280,7 +283,7 @@ def module(
         head=head,
     )
     layout = CheckpointLayout(key=key, prefix=prefix, new_head=new_head)
-    return module_source(spec, file=file, layout=layout, claims=card)
+    return module_source(spec, file=file, layout=layout, claims=card, logits=logits)
 
 
 FILE_SOURCES: tuple[Factory[Source], ...] = (

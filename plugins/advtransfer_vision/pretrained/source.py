@@ -28,6 +28,8 @@ class PretrainedSource:
         read: Reads the weights for the network; None to draw them.
         options: Options of the component, so that error messages suggest no others.
         place: Origin of the weights, for error messages.
+        check: Called with a network of its own, which it may change, before each that is returned: raises where the
+            code no longer builds the network that it should; None for no check.
     """
 
     spec: SourceSpec
@@ -35,6 +37,7 @@ class PretrainedSource:
     read: Callable[[Context, CutNetwork], CheckpointContents] | None = None
     options: frozenset[str] = CheckpointLayout().options
     place: str = "a random draw"
+    check: Callable[[CutNetwork], None] | None = None
 
     def card(self) -> SourceCard:
         """Return the card with the claims about the weights."""
@@ -52,7 +55,14 @@ class PretrainedSource:
         )
 
     def network(self) -> CutNetwork:
-        """Return the architecture, with the same initial weights at every call."""
+        """Return the architecture, with the same initial weights at every call.
+
+        Raises:
+            AdvTransferError: It is not the network that it should be.
+        """
+        # At each call: another process may import other code beside a user's file, which no id holds.
+        if self.check is not None:
+            self.check(self.spec.draw_network(stream_generator("architecture")))
         return self.spec.draw_network(stream_generator("architecture"))
 
     def weights(self, context: Context) -> Weights:

@@ -17,12 +17,22 @@ from torch import Tensor, nn
 
 from advtransfer.errors import AdvTransferError
 from advtransfer.text import error_text, type_text
-from advtransfer.toolkit.module_network import ModuleNetwork, unit_normalization, wrap_module
+from advtransfer.toolkit.module_network import (
+    LOGITS_TOLERANCE,
+    ModuleNetwork,
+    fixed_logits,
+    logits_difference,
+    unit_normalization,
+    wrap_module,
+)
 from advtransfer.toolkit.rng import build_redrawable
 from advtransfer.types import Context, Dataset, File, Shape, Tensors
 from advtransfer_vision.pretrained.checkpoints import CheckpointContents, CheckpointLayout
 from advtransfer_vision.pretrained.claims import Claims
+from advtransfer_vision.pretrained.network_spec import CutNetwork
+from advtransfer_vision.pretrained.safe_load import CheckpointError, read_weights
 from advtransfer_vision.pretrained.source import PretrainedSource
+from advtransfer_vision.pretrained.weight_loading import fill_network
 
 MODULE_PREFIX = "_advtransfer_"
 """Prefix of the names under which files are imported: the file as it is, whatever is imported already."""
@@ -182,22 +192,74 @@ class ModuleSpec:
 
 
 def module_source(
-    spec: ModuleSpec, *, file: File | None, layout: CheckpointLayout, claims: Claims | None
+    spec: ModuleSpec,
+    *,
+    file: File | None,
+    layout: CheckpointLayout,
+    claims: Claims | None,
+    logits: File | None = None,
 ) -> PretrainedSource:
-    """Return the source of a user's class with weights of a file, or with its initial weights."""
-    if file is None:
-        return PretrainedSource(spec=spec, claims=claims or UNTRAINED_CLAIMS)
-    path = file.path
+    """Return the source of a user's class with weights of a file, or with its initial weights.
 
-    def read(context: Context, network: ModuleNetwork) -> CheckpointContents:
+    Raises:
+        ValueError: `logits` without `file`.
+    """
+    if file is None:
+        if logits is not None:
+            found = "`logits` without `file`"
+            raise ValueError(f"found {found}; expected the weights that give them; write `file`")
+        return PretrainedSource(spec=spec, claims=claims or UNTRAINED_CLAIMS)
+    path, options = file.path, layout.options | {"mean"}
+
+    def read(context: Context | None, network: CutNetwork) -> CheckpointContents:
         return layout.read_file(path, network, what=spec.name, rename=spec.current_names)
+
+    def check(network: CutNetwork) -> None:
+        if logits is not None:
+            contents = read(None, network)
+            fill_network(network, contents, name=spec.name, place=str(path), options=options)
+            require_logits(network.model, read_logits(logits), spec)
 
     return PretrainedSource(
         spec=spec,
         claims=claims or Claims(),
         place=str(path),
         read=read,
-        options=layout.options | {"mean"},
+        options=options,
+        check=check,
+    )
+
+
+def read_logits(file: File) -> Tensor:
+    """Return the logits ``(inputs, outputs)`` that a network must give.
+
+    Raises:
+        CheckpointError: The file holds none.
+    """
+    content = read_weights(file.path)
+    logits = content.get("logits") if isinstance(content, dict) else None
+    if isinstance(logits, Tensor) and logits.numel():
+        return logits
+    found = f"{file.path} without a tensor 'logits'"
+    raise CheckpointError(
+        f"found {found}; expected a file that advtransfer.source wrote; leave `logits` out"
+    )
+
+
+def require_logits(model: nn.Module, expected: Tensor, spec: ModuleSpec) -> None:
+    """Check that a model with its weights gives the expected logits for the fixed inputs.
+
+    Raises:
+        AdvTransferError: It gives others.
+    """
+    difference = logits_difference(fixed_logits(model, spec.shape), expected)
+    if difference <= LOGITS_TOLERANCE:
+        return
+    found = f"{spec.name}, which gives other logits when it is built again"
+    size = f"by up to {difference:.2g} of the largest, for {len(expected)} fixed inputs"
+    raise AdvTransferError(
+        f"found {found} ({size}); expected those of the module in memory; keep all that decides them in its "
+        "file, arguments and weights, and not in a module that the file imports"
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,7 @@ from torch import nn
 from advtransfer.errors import AdvTransferError
 from advtransfer.testing.context import InMemoryContext
 from advtransfer.toolkit.file_digests import content_sha256
-from advtransfer.toolkit.module_network import WholeNetwork, wrap_module
+from advtransfer.toolkit.module_network import WholeNetwork, fixed_logits, wrap_module
 from advtransfer.types import File
 from advtransfer_vision.components.pretrained_sources import module
 from advtransfer_vision.pretrained.source import PretrainedSource
@@ -26,6 +28,9 @@ class Net(nn.Module):
         self.out = nn.Linear(width, 2)
     def forward(self, x):
         return self.out(scale * self.first(x).relu().mean((2, 3)))
+class Negated(Net):
+    def forward(self, x):
+        return -super().forward(x)
 def broken():
     raise KeyError("no width")
 """
@@ -66,6 +71,41 @@ def test_the_logits_are_those_of_the_class_on_moved_and_normalised_inputs(tmp_pa
     torch.testing.assert_close(network(inputs), expected)
     assert list(network.blocks) == ["first"]
     torch.testing.assert_close(network.head(network.features(inputs)), expected)
+
+
+def test_a_network_without_a_certain_head_gives_its_logits(tmp_path: Path) -> None:
+    drawn = build(tmp_path, "Negated").network()
+    assert isinstance(drawn, WholeNetwork)
+    source = build(tmp_path, "Negated", file=saved(tmp_path, drawn.model.state_dict()))
+    network = source.network().eval()
+    network.load_state_dict(dict(source.weights(InMemoryContext()).tensors))
+    inputs = torch.rand(3, 1, 6, 6)
+    assert network(inputs).equal(drawn.eval()(inputs))
+
+
+def test_other_logits_than_those_of_the_file_are_an_error_where_the_network_is_built(
+    tmp_path: Path,
+) -> None:
+    model = build(tmp_path).network().model
+    logits = tmp_path / "logits.pt"
+    torch.save({"logits": fixed_logits(model, (1, 6, 6)) * (1 + 1e-6)}, logits)
+    source = build(
+        tmp_path,
+        file=saved(tmp_path, model.state_dict()),
+        logits=File(logits, content_sha256(logits)),
+    )
+    source.network()
+
+    parts = importlib.import_module("own_nets_of_a_user.parts")
+    code_module = sys.modules[type(model).__module__]
+    assert parts.scale == 2
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(code_module, "scale", -2.0)
+        with pytest.raises(AdvTransferError, match=r"Net, which gives other logits .* \(by up to"):
+            source.network()
+    source.network()
+    with pytest.raises(ValueError, match="write `file`"):
+        build(tmp_path, logits=File(logits, content_sha256(logits)))
 
 
 def test_names_that_do_not_fit_are_named(tmp_path: Path) -> None:
