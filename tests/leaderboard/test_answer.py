@@ -250,6 +250,25 @@ def test_question_gives_the_answer_where_no_contrast_is_stated(bench: Bench) -> 
     assert "source 1 with probe" in answered(bench).text
 
 
+def test_a_question_says_which_p_was_possible_and_names_what_is_clear(bench: Bench) -> None:
+    metrics = ["align.alpha", "align.beta"]
+    bench.leaderboard["questions"] = [
+        {"predictor": metrics, "outcome": "clean.accuracy", "across": "source"}
+    ]
+    for number in range(8):
+        bench.aligned(f"source {number}", [0.1 * (3 * number % 8)], 0.1 + 0.1 * number)
+        id = bench.trials[-1]["evaluations"]["align"][0]
+        bench.records[id]["metrics"]["beta"] = {"value": float(number)}
+
+    text = answered(bench).text
+    assert "Cannot tell" in text
+    assert "is possible" not in text
+    assert text.endswith("; of the question's 1 others, 1 reach p < .05 (`align.beta`).")
+    bench.trials[:] = bench.trials[:4]
+    # Of 24 orders two are as extreme as a perfect one; two predictors double that.
+    assert "; with 4 points no p below .167 is possible)" in answered(bench).text
+
+
 def test_contrast_that_names_no_row_is_listed_and_the_default_stands(bench: Bench) -> None:
     bench.leaderboard["answer"] = {"of": {"source": "robust"}, "at": {"n": [7]}}
 

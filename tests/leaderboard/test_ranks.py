@@ -82,6 +82,8 @@ def test_rows_that_differ_surely_have_one_rank_and_others_share_theirs(bench: Be
     )
     assert "all ranges of the table hold together with 95 % confidence." in table
     assert "Detectable difference (power .8): ." in table
+    assert "With 3 subset seeds, rows that differ by less may share ranks" in table
+    assert "beside ranks" not in table
     assert "Rows 2 and 3 differ by .002. If this is the true difference, " in table
     assert "chosen as the best of 3 rows" in table
     assert "claims about these trained sources, not about other trainings" in table
@@ -122,7 +124,8 @@ def test_rows_without_a_battery_are_a_group_whose_ranges_begin_after_the_checked
 
     table = bench.table()
     names = ("robust", "natural", "other", "another")
-    assert ranks_of(table, *names, bench=bench) == ["1", "2", "3", "4"]
+    assert ranks_of(table, *names, bench=bench) == ["1‡", "2‡", "3‡", "4‡"]
+    assert "‡ beside ranks: over images of one trial alone" in table
     assert "Rows 3 to 4 have no battery: they are ranked after the checked rows." in table
 
 

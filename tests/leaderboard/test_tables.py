@@ -343,7 +343,7 @@ def test_an_adapter_has_a_column_when_there_is_one(bench: Bench) -> None:
     assert "adapter" not in bench.table()
 
     bench.trial("robust", 0, 0.6, 0.1, adapter="crop")
-    assert ["1", "robust", "crop", "probe"] == bench.row(bench.table(), "robust")[:4]
+    assert ["1‡", "robust", "crop", "probe"] == bench.row(bench.table(), "robust")[:4]
     assert bench.row(bench.table(), "robust")[6].startswith("+.100 [")
 
 
@@ -451,7 +451,7 @@ def test_unknown_outcomes_count_against_a_row_where_lower_is_better(bench: Bench
     bench.trial("natural", 0, 0.5, 0.4)
     bench.trial("robust", 0, 0.5, 0.3, unknown=0.2)
 
-    assert "1-2" == bench.row(bench.table(), "natural")[0]
+    assert "1-2‡" == bench.row(bench.table(), "natural")[0]
 
 
 def test_a_small_loss_is_not_0(bench: Bench) -> None:

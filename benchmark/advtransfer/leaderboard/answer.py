@@ -342,6 +342,8 @@ def _coefficient_text(result: PredictorResult, *, is_exploratory: bool) -> str:
         tested = f"no p, since the points descend from {origins} and are not independent"
     if p_value is not None and result.family_size > 1:
         tested += f" after Holm's correction for {result.family_size} predictors"
+    if p_value is not None:
+        tested += _least_p_text(result, points)
     # Points in perfect order stay so in every resample: such an interval tells nothing.
     interval = association.interval
     if interval is not None and interval[0] == interval[1]:
@@ -350,12 +352,25 @@ def _coefficient_text(result: PredictorResult, *, is_exploratory: bool) -> str:
     return f"{RANK_COEFFICIENT}'s rank correlation is {value} over {points} ({tested})"
 
 
+def _least_p_text(result: PredictorResult, points: str) -> str:
+    """Return that no data of so few points could have given a clear p, empty where they could."""
+    least = result.least_p(RANK_COEFFICIENT)
+    if least is None or least < SIGNIFICANCE_LEVEL:
+        return ""
+    return f"; with {points} no p below {format_number(least, fine=True)} is possible"
+
+
 def _others_text(first: PredictorResult, results: Sequence[PredictorResult]) -> str:
-    """Return how many of the other coefficients of the question are clear, empty without others."""
+    """Return which of the other coefficients of the question are clear, empty without others."""
     others = [each for each in results if each is not first]
-    p_values = [each.corrected.get(RANK_COEFFICIENT) for each in others]
-    tested = [p_value for p_value in p_values if p_value is not None]
+    p_values = [(each, each.corrected.get(RANK_COEFFICIENT)) for each in others]
+    tested = [(each, p_value) for each, p_value in p_values if p_value is not None]
     if not tested:
         return ""
-    clear = sum(p_value < SIGNIFICANCE_LEVEL for p_value in tested)
-    return f"; of the question's {len(tested)} others, {clear or 'none'} reach p < .05"
+    clear = [each for each, p_value in tested if p_value < SIGNIFICANCE_LEVEL]
+    if not clear:
+        return f"; of the question's {len(tested)} others, none reach p < .05"
+    # One predictor may be clear in several tables.
+    names = list(dict.fromkeys(inline_code(each.points.predictor.name) for each in clear))
+    listed = f" ({_listed(names)})" if len(names) <= MAX_LISTED else ""
+    return f"; of the question's {len(tested)} others, {len(clear)} reach p < .05{listed}"

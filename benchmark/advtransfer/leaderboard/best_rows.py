@@ -79,10 +79,11 @@ def best_row_text(best: Sequence[BestRows], tables: RankedTables) -> str:
     sentences: list[str] = []
     for each in best[:MAX_TABLES]:
         line = each.lines[0]
-        number = cell_text(line, each.ranking.column.name)
+        name = each.ranking.column.name
+        number, ranks = cell_text(line, name), rank_text(line, name=name)
         count = "" if line.group is None else f" of {line.group.row_count}"
         sentences.append(
-            f"Best row {_place_text(each, tables)}: {row_text(line.row)}, {number}, rank {rank_text(line)}{count}."
+            f"Best row {_place_text(each, tables)}: {row_text(line.row)}, {number}, rank {ranks}{count}."
         )
     return join_parts([*sentences, _omission_text(best)], " ")
 

@@ -161,19 +161,17 @@ def _least_p_caveat(result: PredictorResult, *, own_count: int) -> str:
 
     A family of many predictors and few points cannot reach significance, whatever the data.
     """
-    pearson = result.coefficients["Pearson"].smallest_p
-    ranks = result.coefficients["Spearman"].smallest_p
+    pearson, ranks = result.least_p("Pearson"), result.least_p("Spearman")
     if pearson is None or ranks is None:
         return ""
     size = result.family_size
-    # Holm (1979) multiplies the smallest p value by the number of predictors.
-    least_ranks = format_number(min(1.0, size * ranks), fine=True)
-    least_pearson = format_number(min(1.0, size * pearson), fine=True)
+    least_ranks = format_number(ranks, fine=True)
+    least_pearson = format_number(pearson, fine=True)
     least = least_ranks
     if least_ranks != least_pearson:
         least = f"{least_ranks} for ranks, {least_pearson} for Pearson's coefficient"
     hint = ""
-    if size * ranks > SIGNIFICANCE_LEVEL:
+    if ranks > SIGNIFICANCE_LEVEL:
         hint = "; no rank coefficient can reach .05"
     predictors = count_noun(size, "predictor")
     if size > own_count:

@@ -64,6 +64,12 @@ class PredictorResult:
         """Whether enough points are independent of each other for a p value."""
         return self.origin_count >= min(MIN_POINTS, len(self.points.points))
 
+    def least_p(self, coefficient: Coefficient) -> float | None:
+        """Return the smallest corrected p value that any data of so many points could give, if there is one."""
+        least = self.coefficients[coefficient].smallest_p
+        # Holm (1979) multiplies the smallest p value by the number of predictors.
+        return None if least is None else min(1.0, self.family_size * least)
+
 
 @dataclass(frozen=True, slots=True)
 class QuestionAnswer:

@@ -29,6 +29,8 @@ HELP_TEXTS: dict[PairUnit, str] = {
 CHOSEN_NOTE = "The first row was chosen as the best of {}, so its mean is likely too good."
 LARGE_DIFFERENCE = 0.9
 """Detectable differences of shares above it are practically none."""
+FEW_UNITS = 5
+"""Trainings or seeds of two rows up to which even a large difference of their means may not tell them apart."""
 EXACT_COUNT = 20
 """Largest count that is not rounded to two digits: what would separate two rows is an estimate."""
 
@@ -100,17 +102,31 @@ def _untested_reason(group: RankGroup) -> str:
 
 def _detectable_text(group: RankGroup, detectable: float) -> str:
     text = f"Detectable difference (power .8): {format_number(detectable, fine=True)}"
-    if not group.is_share or detectable <= LARGE_DIFFERENCE:
-        return f"{text}."
-    if detectable > 1:
+    if group.is_share and detectable > 1:
         text = (
             "Detectable difference (power .8): none, since even a difference of 1 is not detected"
         )
-    else:
+        return f"{text}. It takes {_help_text(group)}."
+    if group.is_share and detectable > LARGE_DIFFERENCE:
         text += ", where at most 1 is possible: practically no difference is detected"
+        text += f". Smaller ones take {_help_text(group)}"
+    return f"{text}.{_few_units_text(group)}"
+
+
+def _help_text(group: RankGroup) -> str:
     ways = [help_text for unit, help_text in HELP_TEXTS.items() if unit in group.units]
-    verb = "It takes" if detectable > 1 else "Smaller ones take"
-    return f"{text}. {verb} {', '.join([*ways, 'or fewer rows'])}."
+    return ", ".join([*ways, "or fewer rows"])
+
+
+def _few_units_text(group: RankGroup) -> str:
+    """Return why rows with different means share ranks, empty where pairs have many units."""
+    if not 1 < group.most_units <= FEW_UNITS:
+        return ""
+    noun = next(UNIT_NOUNS[unit] for unit in CLAIM_TEXTS if unit in group.units)
+    return (
+        f" With {group.most_units} {noun}s, rows that differ by less may share ranks, however far apart their "
+        "means look: each difference is held against its own spread."
+    )
 
 
 def _neighbours_text(pair: Neighbours) -> str:

@@ -84,7 +84,8 @@ def render_table(
     """
     text_columns: list[TextColumn] = []
     if ranking:
-        text_columns.append(("rank", True, [rank_text(line) for line in lines]))
+        ranks = [rank_text(line, name=ranking.column.name) for line in lines]
+        text_columns.append(("rank", True, ranks))
     text_columns += _name_columns(lines)
     for column in columns:
         cells = [cell_text(line, column.name) for line in lines]
@@ -114,10 +115,27 @@ def table_caption(lines: Sequence[TableLine]) -> str:
     sentence = f"95 % intervals: {'; '.join(parts)}." if parts else no_interval
     notes = [
         *rank_notes([line.group for line in lines]),
+        *_rank_mark_notes(lines),
         *_difference_notes(lines),
         *_caption_notes(lines),
     ]
     return " ".join([sentence, *notes])
+
+
+def _rank_mark_notes(lines: Sequence[TableLine]) -> Iterator[str]:
+    """Yield what the mark of a range of ranks means, nothing where no row can have one."""
+    bases = {
+        cell.aggregate.basis
+        for line in lines
+        if line.group is not None and "trial" in line.group.units
+        for cell in line.cells.values()
+    }
+    marks = [mark for basis, mark in BASIS_MARKS.items() if basis in bases]
+    if marks:
+        yield (
+            f"{' or '.join(marks)} beside ranks: over images of one trial alone, so that another seed or "
+            "training may rank otherwise."
+        )
 
 
 def _unit_texts(lines: Sequence[TableLine]) -> dict[str, str]:
@@ -252,11 +270,22 @@ def _name_columns(lines: Sequence[TableLine]) -> list[TextColumn]:
     ]
 
 
-def rank_text(line: TableLine) -> str:
-    """Return the range of ranks, ``2-4``, or one rank where the range has no other."""
+def rank_text(line: TableLine, *, name: str) -> str:
+    """Return the range of ranks, ``2-4``, or one rank where the range has no other.
+
+    It has the mark of the row's number in the column `name`, by which rows are ranked, where it is over
+    images of one trial alone.
+    """
     if line.rank_range is None:
         return ABSENT
-    return "-".join(map(str, dict.fromkeys(line.rank_range)))
+    ranks = "-".join(map(str, dict.fromkeys(line.rank_range)))
+    return f"{ranks}{_rank_mark(line, name)}"
+
+
+def _rank_mark(line: TableLine, name: str) -> str:
+    if line.group is None or "trial" not in line.group.units or name not in line.cells:
+        return ""
+    return BASIS_MARKS.get(line.cells[name].aggregate.basis, "")
 
 
 def cell_text(line: TableLine, name: str) -> str:
