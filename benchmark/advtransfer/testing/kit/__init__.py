@@ -81,8 +81,9 @@ def component_checks(component: Component, options: Mapping[str, Json]) -> list[
     """Return the checks of one component, built with its example and these options over it."""
     specimen = Specimen(component, {**component.metadata.example, **options})
     name = component.name.partition("/")[2]
+    passed: set[str] = set()
     return [
-        KitCheck(name, rule.__name__, _rule_text(rule), partial(rule, specimen))
+        KitCheck(name, rule.__name__, _rule_text(rule), partial(rule, specimen), passed)
         for rule in (*any_component.RULES, *KIND_RULES[component.kind], recorded.same_as_recorded)
     ]
 

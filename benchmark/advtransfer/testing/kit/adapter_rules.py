@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from advtransfer.errors import Inapplicable
 from advtransfer.testing.kit.check import NotChecked, presupposed, require
 from advtransfer.testing.kit.running import (
+    call_model,
     require_batch_invariance,
     require_close,
     require_dtype_moves,
@@ -69,8 +70,7 @@ def maps_shapes(specimen: Specimen) -> None:
     shapes = "; ".join(f"{target} to {source}" for target, source in SHAPES)
     require(bool(modules), f"Inapplicable for each of {shapes}", "a map for one of them")
     for module, target, source in modules:
-        with torch.no_grad():
-            outputs = module(_images(target))
+        outputs = call_model(module, _images(target))
         shape = tuple(outputs.shape)
         require(shape == (4, *source), f"{shape} from {target}", f"{(4, *source)}")
         require(bool(outputs.isfinite().all()), "outputs that are not finite", "finite ones")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from advtransfer.worker.guards.side_effects import guard_side_effects
 
 
 class CheckFailed(AssertionError):
@@ -13,6 +15,14 @@ class CheckFailed(AssertionError):
 
 class NotChecked(Exception):
     """The rule cannot be applied to the component; the message gives the reason."""
+
+
+class PresuppositionFailed(NotChecked):
+    """The component does not keep another rule, which this one presupposes."""
+
+    def __init__(self, rule: str) -> None:
+        super().__init__(f"it breaks the rule {rule}, which this one presupposes")
+        self.rule = rule
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,12 +34,14 @@ class KitCheck:
         rule: The name of the rule.
         text: The rule in words.
         function: Applies the rule; raises CheckFailed or NotChecked.
+        passed: The rules that passed so far, shared by the checks of one component.
     """
 
     subject: str
     rule: str
     text: str
     function: Callable[[], None]
+    passed: set[str] = field(default_factory=set, compare=False, repr=False)
 
     @property
     def id(self) -> str:
@@ -44,7 +56,16 @@ class KitCheck:
             NotChecked: The rule cannot be applied.
         """
         try:
-            self.function()
+            # Each rule finds the process as it was, whatever the rules before it have called.
+            with guard_side_effects(None, draws=True):
+                self.function()
+            self.passed.add(self.rule)
+        except PresuppositionFailed as error:
+            if error.rule not in self.passed:
+                raise
+            # No rule would be named otherwise, and nothing checked.
+            found = f"{error.__cause__} where the rule {error.rule} was applied again"
+            raise CheckFailed(f"found {found}; expected that it holds each time") from error
         except (CheckFailed, NotChecked):
             raise
         except Exception as error:  # A plugin may raise anything, and the rule asks for a result.
@@ -65,4 +86,4 @@ def presupposed(rule: str) -> Iterator[None]:
     except NotChecked:
         raise
     except Exception as error:  # As in `KitCheck`: a plugin may raise anything.
-        raise NotChecked(f"it breaks the rule {rule}, which this one presupposes") from error
+        raise PresuppositionFailed(rule) from error

@@ -39,6 +39,22 @@ def undisturbed(
     require_unchanged(found.changed)
 
 
+def call_model(model: nn.Module, inputs: Tensor) -> Tensor:
+    """Return a model's outputs without a gradient; undo what the call changes in the process.
+
+    For rules about outputs: a change of the process is the matter of a rule of its own.
+    """
+    with guard_side_effects(None, draws=True), torch.no_grad():
+        outputs: Tensor = model(inputs)
+    return outputs
+
+
+def require_quiet_call(model: nn.Module, inputs: Tensor) -> None:
+    """Raise CheckFailed if calling the model changes it or the process, or draws global randomness."""
+    with undisturbed(model), torch.no_grad():
+        model(inputs)
+
+
 def require_unchanged(changes: Sequence[str]) -> None:
     """Raise CheckFailed if a guard has found changes."""
     require(not changes, f"changes: {'; '.join(changes)}", "none")

@@ -11,12 +11,14 @@ from torch import Tensor, nn
 from advtransfer.testing.kit.check import NotChecked, presupposed, require
 from advtransfer.testing.kit.running import (
     CountingContext,
+    call_model,
     require_batch_invariance,
     require_close,
     require_dtype_moves,
     require_equal_states,
     require_inputs_kept,
     require_logits,
+    require_quiet_call,
     require_unchanged,
     run_interrupted,
 )
@@ -92,8 +94,8 @@ def loads(specimen: Specimen) -> None:
     specimen.product()
     loaded = specimen.recall("seed 0", lambda: load_source(specimen, CountingContext(0)))
     images = toy_images(loaded.card)
+    require_logits(call_model(loaded.module, images), len(images), loaded.card.outputs)
     with torch.no_grad():
-        require_logits(loaded.network(images), len(images), loaded.card.outputs)
         features = loaded.network.features(images)
     require(bool(features.isfinite().all()), "features that are not finite", "finite ones")
     require(len(loaded.network.blocks) > 0, "a network without blocks", "at least one")
@@ -119,8 +121,10 @@ def another_seed(specimen: Specimen) -> None:
 
 
 def leaves_process(specimen: Specimen) -> None:
-    """Making the weights leaves settings, threads and torch's functions as they were."""
-    require_unchanged(loaded_source(specimen).changes)
+    """Making the weights and calling the network leave settings, threads and torch's functions."""
+    loaded = loaded_source(specimen)
+    require_unchanged(loaded.changes)
+    require_quiet_call(loaded.module, toy_images(loaded.card))
 
 
 def leaves_inputs(specimen: Specimen) -> None:

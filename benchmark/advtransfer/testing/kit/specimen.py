@@ -41,7 +41,7 @@ from advtransfer.types import (
 TOY_CLASSES = 3
 TOY_SHAPE: Shape = (1, 8, 8)
 TOY_WIDTH = 8
-TOY_EPOCHS = 6
+TOY_EPOCHS = 12
 
 T = TypeVar("T")
 
@@ -166,19 +166,49 @@ def toy_dataset(*, seed: int = 0, test_labels: int | None = None) -> Dataset:
     return ArrayDataset(parts, names=dataset.card().names)
 
 
+def attacked_dataset(*, seed: int = 0) -> Dataset:
+    """Return toy images whose distances to other classes spread from about .005 to .4 in linf.
+
+    Their contrast falls from 1 to .02, and two test labels are wrong. So at each eps between .02 and .3
+    an attack breaks some images and leaves others, and some are wrong without it.
+
+    Args:
+        seed: The seed of the images; another one also gives other positions to contrasts and labels.
+    """
+    dataset = toy(classes=TOY_CLASSES, train=48, test=24, shape=TOY_SHAPE, seed=seed)
+    parts: dict[Part, tuple[torch.Tensor, torch.Tensor]] = {}
+    for name in ("train", "test"):
+        samples = dataset.part(name)
+        positions = all_positions(samples)
+        count = len(positions)
+        contrasts = torch.cat([torch.ones(count // 3), torch.logspace(0, -1.7, count - count // 3)])
+        contrasts = contrasts.roll(4 * seed)[:, None, None, None]
+        inputs = 0.5 + contrasts * (samples.inputs(positions) - 0.5)
+        parts[name] = (inputs, samples.labels(positions).clone())
+    labels = parts["test"][1]
+    wrong = [1 + seed, 5 + seed]
+    labels[wrong] = (labels[wrong] + 1) % TOY_CLASSES
+    return ArrayDataset(parts, names=dataset.card().names)
+
+
 def toy_network(
-    generator: torch.Generator | None = None, *, outputs: int = TOY_CLASSES
+    generator: torch.Generator | None = None,
+    *,
+    outputs: int = TOY_CLASSES,
+    batch_norm: bool = False,
 ) -> BlockNetwork:
     """Return an untrained convolutional network of two blocks.
 
     Args:
         generator: Draws the weights; by default always the same ones.
         outputs: The number of its logits.
+        batch_norm: Whether the first block has a batch normalisation, whose statistics change in train mode.
     """
 
     def build() -> BlockNetwork:
+        norm = [nn.BatchNorm2d(TOY_WIDTH)] if batch_norm else []
         blocks: dict[str, nn.Module] = {
-            "block1": nn.Sequential(nn.Conv2d(1, TOY_WIDTH, 3, padding=1), nn.ReLU()),
+            "block1": nn.Sequential(nn.Conv2d(1, TOY_WIDTH, 3, padding=1), *norm, nn.ReLU()),
             "block2": nn.Sequential(
                 nn.Conv2d(TOY_WIDTH, TOY_WIDTH, 3, stride=2, padding=1),
                 nn.ReLU(),
@@ -198,12 +228,12 @@ def frozen_network(seed: int = 0) -> BlockNetwork:
     return network
 
 
-def trained_network() -> BlockNetwork:
-    """Return a toy network that has learned the toy data, in eval mode and frozen."""
-    network = toy_network()
+def trained_network(seed: int = 0) -> BlockNetwork:
+    """Return a toy network that has learned `attacked_dataset`, in eval mode and frozen."""
+    network = toy_network(stream_generator("kit network", seed), batch_norm=True)
     train(
         network,
-        toy_dataset().part("train"),
+        attacked_dataset(seed=seed).part("train"),
         epochs=TOY_EPOCHS,
         batch_size=16,
         optimiser=Adam(lr=0.01),

@@ -11,12 +11,14 @@ from torch import Tensor, nn
 from advtransfer.testing.kit.check import NotChecked, presupposed, require
 from advtransfer.testing.kit.running import (
     CountingContext,
+    call_model,
     require_batch_invariance,
     require_close,
     require_dtype_moves,
     require_equal_states,
     require_inputs_kept,
     require_logits,
+    require_quiet_call,
     require_unchanged,
     run_interrupted,
     state_of,
@@ -115,8 +117,7 @@ def fits(specimen: Specimen) -> None:
     images = toy_images()
     is_finite = all(bool(tensor.isfinite().all()) for tensor in fit.state.values())
     require(is_finite, "weights that are not finite", "finite ones")
-    with torch.no_grad():
-        require_logits(fit.model(images), len(images), TOY_CLASSES)
+    require_logits(call_model(fit.model, images), len(images), TOY_CLASSES)
 
 
 def same_seed(specimen: Specimen) -> None:
@@ -141,8 +142,10 @@ def another_seed(specimen: Specimen) -> None:
 
 
 def leaves_process(specimen: Specimen) -> None:
-    """A fit leaves random state, settings, threads, hooks and torch's functions as they were."""
-    require_unchanged(fitted_model(specimen).changes)
+    """Fits and calls of the model leave random state, settings, threads, hooks, torch's functions."""
+    fit = fitted_model(specimen)
+    require_unchanged(fit.changes)
+    require_quiet_call(fit.model, toy_images())
 
 
 def leaves_source(specimen: Specimen) -> None:
