@@ -323,7 +323,7 @@ def test_all_mistakes_of_a_source_and_of_an_evaluation_are_told_at_once() -> Non
 def test_a_plan_takes_what_a_run_takes() -> None:
     table = at.plan(SUITE, name="planned", sources={"mine": at.source(SMALL, shape=(1, 2, 2))})
     (row,) = table
-    assert (row["source"], row["state"]) == ("mine", "skipped")
+    assert (row["source"], row["state"]) == ("mine", "todo")
 
 
 def test_a_factory_without_a_file_is_refused() -> None:

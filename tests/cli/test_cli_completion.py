@@ -24,7 +24,7 @@ SETUPS = {
     "bash": "",
     "zsh": "autoload -U compinit && compinit -u -D\n",
 }
-READY, PATIENCE_SECONDS = "--ready--", 30.0
+READY, PATIENCE_SECONDS = "--ready--", 120.0
 
 CASES = [
     ("advtransfer sta", "advtransfer status"),

@@ -103,7 +103,7 @@ def test_a_version_out_of_bounds_is_named_with_its_owner(tmp_path: Path) -> None
 
     assert ["old-zoo requires >=99" in found[0].found, found[0].next_step] == [
         True,
-        "python -m pip install 'numpy>=99'",
+        "python -m pip install 'numpy>=99', or remove old-zoo, where advtransfer needs another version",
     ]
     assert "no-such-library, which is not installed" in found[1].found
 

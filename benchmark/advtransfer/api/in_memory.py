@@ -6,11 +6,11 @@ import hashlib
 import inspect
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import UnionType
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from typing import TYPE_CHECKING, TypeAlias, cast
 
 from advtransfer.api.arrays import DatasetInMemory, bounds_problems
 from advtransfer.errors import BadInput, Problem
@@ -200,11 +200,11 @@ def _input_problems(trained_on: object, shape: object) -> Iterator[Problem]:
         yield Problem(f"trained_on={type_text(trained_on)}", expected, "correct it")
 
 
-def _normalize_problems(normalize: Any) -> Iterator[Problem]:  # Any: it is checked here
+def _normalize_problems(normalize: object) -> Iterator[Problem]:
     if normalize is None:
         return
     try:
-        mean, std = normalize
+        mean, std = cast("Iterable[Iterable[float]]", normalize)
         _ = [float(value) for value in (*mean, *std)]
     except Exception:  # Lists, arrays and tensors are taken; other objects raise anything.
         is_plain = isinstance(normalize, int | float | str)

@@ -60,4 +60,6 @@ def _unmet_requirements(owner: str) -> Iterator[Finding]:
         else:
             continue
         next_step = f"python -m pip install '{requirement.name}{requirement.specifier}'"
+        if owner != "advtransfer":
+            next_step += f", or remove {owner}, where advtransfer needs another version"
         yield Finding("versions", "problem", found, next_step)
