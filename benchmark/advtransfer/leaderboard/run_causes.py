@@ -90,8 +90,7 @@ def _grouped(causes: Iterable[Cause]) -> Iterator[Cause]:
 
 
 def _axis_causes(left: Plan, right: Plan) -> Iterator[Cause]:
-    if left.suite != right.suite:
-        yield Cause("suite", "name", left.suite, right.suite)
+    # The name of a suite is in no id, so it is never a cause.
     for axis in ("source", "adapter", "target", "n", "transfer", "evaluation"):
         labels = [_axis_labels(plan, axis) for plan in (left, right)]
         if labels[0] != labels[1]:
