@@ -90,7 +90,8 @@ def _grouped(causes: Iterable[Cause]) -> Iterator[Cause]:
 
 
 def _axis_causes(left: Plan, right: Plan) -> Iterator[Cause]:
-    # The name of a suite is in no id, so it is never a cause.
+    if left.suite != right.suite:
+        yield Cause("suite", "name", left.suite, right.suite)
     for axis in ("source", "adapter", "target", "n", "transfer", "evaluation"):
         labels = [_axis_labels(plan, axis) for plan in (left, right)]
         if labels[0] != labels[1]:
