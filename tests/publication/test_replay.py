@@ -161,10 +161,10 @@ def test_the_report_names_the_seed_the_cell_and_what_may_be_missed(run: Run, pla
     strata = draw_strata(plan.trials[:1], plan.trials[1:], 1, 7)
     report = Replay(7, strata, tuple(compare_trial(trial, records, measured))).lines()
 
-    assert "replayed 1 trials drawn by seed 7 (--seed 7 repeats it)" == report[0]
+    assert "replayed 1 trial drawn by seed 7 (--seed 7 repeats it)" == report[0]
     assert any(line.startswith(f"{trial.name}, fgsm, accuracy@0.1: found") for line in report)
     assert (
-        "best rows: 1 of 1 trials; the probability that false ones pass unseen, by their share: "
+        "best rows: 1 of 1 trial; the probability that false ones pass unseen, by their share: "
         "1%: 0.000, 5%: 0.000, 20%: 0.000"
     ) in report
     assert report[-1].endswith("1%: 1.000, 5%: 1.000, 20%: 1.000")

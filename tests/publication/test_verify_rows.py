@@ -22,8 +22,9 @@ from advtransfer.publication.board_rows import board_faults
 from advtransfer.publication.bundle_files import manifest_differences
 from advtransfer.publication.cells import plan_differences, plan_suite
 from advtransfer.publication.missing_plugins import StandInPlan, plan_with_stand_ins
+from advtransfer.publication.report import verdict_line, verification_lines
 from advtransfer.publication.shared_facts import fact_faults
-from advtransfer.publication.verify import verify_bundle
+from advtransfer.publication.verify import Verification, verify_bundle
 from advtransfer.result import Run
 from advtransfer.result.record import pack_outcomes, unpack_outcomes
 from advtransfer.types import Outcome
@@ -320,6 +321,7 @@ def test_a_whole_row_is_no_fault(
                 ),
             ],
         ),
+        ("targets: {digits_5_9: {leakage: off}}", ["target digits_5_9"]),
         # A new source with a new transfer is no row of the board.
         (
             f"sources: {{{SHORT}}}\ntransfers: {{block2: {{use: finetune/blocks, blocks: 2}}}}\n"
@@ -355,12 +357,33 @@ def test_a_clean_accuracy_that_is_raised_alone_is_named(
 ) -> None:
     record = bundle.result(CELL, evaluation)
     honest = list(fact_faults(bundle.records.values(), {}, None))
-    outcomes = unpack_outcomes(record["outcomes"][metric])
+    outcomes = list(map(Outcome, unpack_outcomes(record["outcomes"][metric])))
     raised = [Outcome.ROBUST if value == Outcome.WRONG else value for value in outcomes]
     record["outcomes"][metric] = pack_outcomes(raised)
     faults = list(fact_faults(bundle.records.values(), {}, None))
-    added = [int(value) for value in raised].count(0) - [int(value) for value in outcomes].count(0)
 
     assert honest == []
     assert {record["id"]} == {fault.record for fault in faults}
-    assert any(f"found {metric} with {added} images" in fault.text for fault in faults)
+    assert any(
+        f"found {metric} with {outcomes.count(Outcome.WRONG)} images" in fault.text
+        for fault in faults
+    )
+
+
+@pytest.mark.parametrize("started", [4e9, 1e9, 0])
+def test_a_time_that_cannot_be_is_named(started: float, bundle: Bundle) -> None:
+    record = bundle.result(CELL, "clean")
+    record["observed"]["started"] = started
+    faults = list(fact_faults([record], {}, None))
+
+    assert [f"found started {started:.6g}; expected seconds since 1970, of 2020 to now"] == [
+        fault.text for fault in faults
+    ]
+
+
+def test_the_verdict_stands_last_and_after_a_replay() -> None:
+    found = Verification(Path("bundle"))
+
+    assert verification_lines(found)[-1] == "verified: nothing is wrong"
+    assert not any("verified" in line for line in verification_lines(found, replayed=True))
+    assert verdict_line(1, has_board=True) == "1 fault"

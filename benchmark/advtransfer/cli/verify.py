@@ -16,7 +16,7 @@ from advtransfer.publication.bundle_files import file_faults
 from advtransfer.publication.challenge_checks import check_challenges
 from advtransfer.publication.external import whole_bundle
 from advtransfer.publication.manifest import EXAMPLE_FOLDER
-from advtransfer.publication.report import verification_lines
+from advtransfer.publication.report import verdict_line, verification_lines
 from advtransfer.publication.verify import verify_bundle
 from advtransfer.result.challenges import CHALLENGE_FOLDER
 
@@ -145,6 +145,7 @@ def command(
                 trusted=trusted,
                 host=host,
             )
-            print_product("\n".join(result.lines()))
+            verdict = verdict_line(result.fault_count, has_board=verification.has_board)
+            print_product("\n".join([*result.lines(), verdict]))
             failed = not result.agrees
     ctx.exit(1 if failed else 0)

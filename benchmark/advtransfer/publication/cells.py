@@ -167,6 +167,11 @@ def target_faults(submitted: Suite, board: Suite) -> Iterator[Fault]:
             continue
         if test_node(ours[key]).id != test_node(theirs[key]).id:
             yield Fault(*where, "found another test part than the board's")
+        if ours[key].leakage != theirs[key].leakage:
+            text = (
+                f"found leakage: {theirs[key].leakage}; expected {ours[key].leakage}, the board's"
+            )
+            yield Fault(*where, text)
         expected = {
             subset_node(ours[key], index).id: subset
             for index, subset in enumerate(ours[key].subsets)

@@ -227,7 +227,8 @@ def find_trial(plan: Plan, text: str) -> Trial:
     if len(matching) == 1:
         return matching[0]
     found = f"{len(matching)} trials for {text[:200]!r}"
-    next_step = "take a name or an id from `advtransfer export RUN --table metrics`"
+    command = "advtransfer export RUN --table metrics --format csv --out metrics.csv"
+    next_step = f"take a name or an id from the table that `{command}` writes"
     raise BadInput([Problem(found, "the name of one trial, or the beginning of its id", next_step)])
 
 

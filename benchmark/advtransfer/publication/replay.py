@@ -84,14 +84,18 @@ class Replay:
     @property
     def agrees(self) -> bool:
         """Whether every metric of the drawn trials was measured again, and every example breaks."""
-        return not self.example_faults and not any(each.is_beyond for each in self.differences)
+        return not self.fault_count
+
+    @property
+    def fault_count(self) -> int:
+        """The number of metrics beyond their tolerance, and of examples that do not break."""
+        return len(self.example_faults) + sum(each.is_beyond for each in self.differences)
 
     def lines(self) -> list[str]:
         """Return the report: the draw, what differs, and what may have been missed."""
         drawn = [trial for stratum in self.strata for trial in stratum.drawn]
-        lines = [
-            f"replayed {len(drawn)} trials drawn by seed {self.seed} (--seed {self.seed} repeats it)"
-        ]
+        count = f"{len(drawn)} trial{'s' * (len(drawn) != 1)}"
+        lines = [f"replayed {count} drawn by seed {self.seed} (--seed {self.seed} repeats it)"]
         lines += [f"  {trial.name}" for trial in drawn]
         judged = [each for each in self.differences if each.tolerance is not None]
         largest = max(
@@ -126,7 +130,7 @@ def _escape_lines(strata: Iterable[Stratum]) -> Iterator[str]:
             f"{share:.0%}: {pass_probability(size, drawn, share):.3f}" for share in FALSE_SHARES
         )
         yield (
-            f"{stratum.name}: {drawn} of {size} trials; the probability that false ones pass unseen, "
+            f"{stratum.name}: {drawn} of {size} trial{'s' * (size != 1)}; the probability that false ones pass unseen, "
             f"by their share: {chances}"
         )
 

@@ -16,7 +16,7 @@ UNSEEN = (
 def verification_lines(
     verification: Verification, *, replayed: bool = False, examples: Sequence[str] = ()
 ) -> list[str]:
-    """Return what was recomputed, what is as recorded, what cannot be seen, and last the verdict.
+    """Return what was recomputed, is as recorded, or cannot be seen; last the verdict, unless a replay follows.
 
     Args:
         verification: What was found, with the faults of examples.
@@ -44,9 +44,18 @@ def verification_lines(
     lines += examples
     if not replayed:
         lines.append(UNSEEN)
-    count = len(found.faults)
-    verified = "verified: nothing is wrong"
-    if not found.has_board:
-        verified = "verified without a board: nothing contradicts itself, and nothing says what was asked for"
-    lines.append(f"{count:,} fault{'s' * (count != 1)}" if count else verified)
+    # A replay may still find faults, so the verdict comes after it.
+    if found.faults or not replayed:
+        lines.append(verdict_line(len(found.faults), has_board=found.has_board))
     return list(map(one_line, lines))
+
+
+def verdict_line(count: int, *, has_board: bool) -> str:
+    """Return the last line of a report: the number of faults, or that there are none."""
+    if count:
+        return f"{count:,} fault{'s' * (count != 1)}"
+    if has_board:
+        return "verified: nothing is wrong"
+    return (
+        "verified without a board: nothing contradicts itself, and nothing says what was asked for"
+    )

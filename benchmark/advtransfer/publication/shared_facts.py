@@ -7,6 +7,7 @@ submission and in its board. A forged one has to be forged everywhere, also in t
 
 from __future__ import annotations
 
+import time
 from collections import Counter, defaultdict
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
@@ -28,6 +29,10 @@ WEIGHT_ROLES = ("model", "source", "reference")
 """Inputs that are models, so that a record on them has the digest of their weights."""
 MACHINE_FIELDS = ("device", "threads", "precision")
 WHOLE_TOLERANCE = 1e-6
+EARLIEST_START = 1577836800
+"""The first second of 2020, before which there was nothing to measure with."""
+SECONDS_OF_A_DAY = 86400
+"""Clocks of machines differ, and time zones by less than this."""
 
 Facts: TypeAlias = "dict[str, dict[str, str | float]]"
 """The facts of a board by the id of a target or subset: digests of data, images, the class share."""
@@ -122,6 +127,7 @@ def fact_faults(
     for record in listed:
         yield from _machine_faults(record, environments)
         yield from _missing_faults(record)
+        yield from _time_faults(record)
         for fact in stated_facts(record):
             stated[fact.subject, fact.name].append((record["id"], fact))
     for (subject, name), claims in stated.items():
@@ -166,6 +172,15 @@ def _machine_faults(
         if name in environment and found != environment[name]:
             text = f"found {name} {str(found)[:40]!r}; expected {str(environment[name])[:40]!r}"
             yield FactFault(record["id"], f"{text}, as its environment says")
+
+
+def _time_faults(record: RecordJson) -> Iterator[FactFault]:
+    """Yield a time of measurement that cannot be, and from which a page would take its date."""
+    started = record.get("observed", {}).get("started")
+    latest = time.time() + SECONDS_OF_A_DAY
+    if isinstance(started, int | float) and not EARLIEST_START <= started <= latest:
+        text = f"found started {started:.6g}; expected seconds since 1970, of 2020 to now"
+        yield FactFault(record["id"], text)
 
 
 def _missing_faults(record: RecordJson) -> Iterator[FactFault]:
@@ -310,6 +325,6 @@ def _outcomes_of_whole_test(record: RecordJson) -> Iterator[tuple[str, RecordJso
         is_of_host = metric.startswith((CLAIM_PREFIX, ATTACK_PREFIX))
         is_accuracy = metric.partition("@")[0] in ("accuracy", "clean_accuracy")
         is_whole = packed["of"] == record.get("of", packed["of"])
-        is_shared = record["kind"] == "battery" or is_accuracy or is_of_host
-        if is_whole and is_shared and not is_snapshot(metric, record.get("metrics", ())):
+        is_comparable = is_whole and not is_snapshot(metric, record.get("metrics", ()))
+        if is_comparable and (record["kind"] == "battery" or is_accuracy or is_of_host):
             yield metric, packed
