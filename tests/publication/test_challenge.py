@@ -297,7 +297,7 @@ def test_files_that_cannot_be_used_are_refused_before_the_model_is_made(
     monkeypatch.setattr("advtransfer.publication.challenge.refitted_model", pytest.fail)
     keys, inputs = attacked["keys"].astype(np.int64), attacked["inputs"]
     path = tmp_path / "e.npz"
-    arrays: Arrays = {
+    cases: dict[str, Arrays] = {
         "repeated": {"keys": np.full_like(keys, keys[0]), "inputs": inputs},
         "negative": {"keys": -1 - keys, "inputs": inputs},
         "many": {"keys": np.arange(10**4), "inputs": np.zeros((10**4, 1, 8, 8), np.float32)},
@@ -307,9 +307,9 @@ def test_files_that_cannot_be_used_are_refused_before_the_model_is_made(
         "object": {"keys": keys.astype(object), "inputs": inputs},
         "double": {"keys": keys, "inputs": inputs.astype(np.float64)},
         "names": {"keys": keys, "images": inputs},
-    }[kind]
+    }
     save = np.savez if kind == "object" else np.savez_compressed
-    save(path, allow_pickle=True, **arrays)
+    save(path, allow_pickle=True, **cases[kind])
     with pytest.raises(AdvTransferError, match=reason):
         case.challenge(path)
     assert not list(case.folder.glob("challenges/*"))
