@@ -265,10 +265,10 @@ def test_bad_submissions_are_left_out_by_name_and_all_other_pages_are_made(board
     named = [each for each in ("broken", "elsewhere", "forger", "second") if each in str(found)]
     assert ["broken", "elsewhere", "forger", "second"] == named
     assert 4 == len(found)
-    page = (board / "toy" / "README.md").read_text()
-    assert "- second: left out, since its records are not those of its root" in page
-    assert "| drawn" in page
-    assert "hot" not in page
+    text = (board / "toy" / "README.md").read_text()
+    assert "- second: left out, since its records are not those of its root" in text
+    assert "| drawn" in text
+    assert "hot" not in text
     assert ["first", "second"] == [each.name for each in read_boards(board)[0].submissions]
     assert CliRunner().invoke(main, ["pages", str(board)]).exit_code
     # The same folders give the same bytes, with and without bad ones beside them.

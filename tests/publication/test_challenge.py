@@ -230,8 +230,7 @@ def test_challengers_of_the_same_samples_are_credited_once(
     ],
 )
 def test_a_later_challenge_is_credited_with_what_stood_in_its_ball(
-    changes: dict[str, Any],  # Any: fields of a challenge
-    own: list[int],
+    changes: dict[str, Any], own: list[int]
 ) -> None:
     ids = dict.fromkeys(("result", "model", "test", "weights", "examples"), "0" * 64)
     first = Challenge(
@@ -298,7 +297,7 @@ def test_files_that_cannot_be_used_are_refused_before_the_model_is_made(
     monkeypatch.setattr("advtransfer.publication.challenge.refitted_model", pytest.fail)
     keys, inputs = attacked["keys"].astype(np.int64), attacked["inputs"]
     path = tmp_path / "e.npz"
-    kinds: dict[str, Arrays] = {
+    cases: dict[str, Arrays] = {
         "repeated": {"keys": np.full_like(keys, keys[0]), "inputs": inputs},
         "negative": {"keys": -1 - keys, "inputs": inputs},
         "many": {"keys": np.arange(10**4), "inputs": np.zeros((10**4, 1, 8, 8), np.float32)},
@@ -310,7 +309,7 @@ def test_files_that_cannot_be_used_are_refused_before_the_model_is_made(
         "names": {"keys": keys, "images": inputs},
     }
     save = np.savez if kind == "object" else np.savez_compressed
-    save(path, allow_pickle=True, **kinds[kind])
+    save(path, allow_pickle=True, **cases[kind])
     with pytest.raises(AdvTransferError, match=reason):
         case.challenge(path)
     assert not list(case.folder.glob("challenges/*"))
