@@ -151,8 +151,7 @@ def device_moves(specimen: Specimen) -> None:
     with presupposed("same_seed"):
         same_seed(specimen)
     images = toy_images(loaded.card)
-    with torch.no_grad():
-        expected = loaded.network(images)
+    expected = call_model(loaded.module, images)
     with pretend_cuda():
         moved = load_source(specimen, CountingContext(device="cuda"))
         with torch.no_grad():

@@ -201,8 +201,7 @@ def device_moves(specimen: Specimen) -> None:
     with presupposed("same_seed"):
         same_seed(specimen)
     images = toy_images()
-    with torch.no_grad():
-        expected = fitted_model(specimen).model(images)
+    expected = call_model(fitted_model(specimen).model, images)
     with pretend_cuda():
         moved = fit_model(specimen, CountingContext(device="cuda")).model
         with torch.no_grad():
