@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from advtransfer.testing.canaries.oracle import plane_subject
 from advtransfer.testing.context import InMemoryContext
 from advtransfer.testing.kit.check import CheckFailed, NotChecked, presupposed, require
-from advtransfer.testing.kit.running import require_close, require_unchanged
+from advtransfer.testing.kit.running import call_model, require_close, require_unchanged
 from advtransfer.testing.kit.specimen import (
     Specimen,
     attacked_dataset,
@@ -21,6 +21,7 @@ from advtransfer.testing.kit.specimen import (
     trained_network,
 )
 from advtransfer.testing.pretend_cuda import pretend_cuda
+from advtransfer.toolkit.datasets import all_positions
 from advtransfer.toolkit.network import BlockNetwork
 from advtransfer.toolkit.rng import fork_global_rng, stream_generator
 from advtransfer.types import Evaluation, EvaluationInputs, Measurement, Outcome, Samples
@@ -43,15 +44,28 @@ class Measured:
 
 
 def measure_toy(
-    specimen: Specimen, *, device: str = "cpu", batch_size: int = 64, seed: int = 0
+    specimen: Specimen,
+    *,
+    device: str = "cpu",
+    batch_size: int = 64,
+    evaluation: Evaluation | None = None,
+    draw: int = 0,
 ) -> Measured:
-    """Measure a network that has learned the toy data, and a toy source and reference beside it."""
-    evaluation = cast(Evaluation, specimen.build())
-    data = attacked_dataset()
-    model = specimen.recall("trained", trained_network).to(device)
+    """Measure a network that has learned the toy data, and a toy source and reference beside it.
+
+    Args:
+        specimen: The component.
+        device: Where to measure.
+        batch_size: The batch size of the context.
+        evaluation: An evaluation that was built before; by default a new one.
+        draw: The number of the draw of data and networks.
+    """
+    evaluation = evaluation or cast(Evaluation, specimen.build())
+    data = attacked_dataset(seed=draw)
+    model = specimen.recall(f"trained {draw}", lambda: trained_network(draw)).to(device)
     needs = specimen.component.metadata.needs
     others: dict[str, BlockNetwork] = {
-        name: frozen_network(position).to(device)
+        name: frozen_network(position + 2 * draw).to(device)
         for position, name in enumerate(("source", "reference"))
         if name in needs
     }
@@ -62,7 +76,7 @@ def measure_toy(
         source=others.get("source"),
         reference=others.get("reference"),
     )
-    context = InMemoryContext(seed, device=device, batch_size=batch_size)
+    context = InMemoryContext(0, device=device, batch_size=batch_size)
     watched = nn.ModuleList([model, *others.values()]).eval()
     with (
         deterministic_algorithms(),
@@ -121,6 +135,25 @@ def examples_hold(specimen: Specimen) -> None:
     require(not different, f"outcomes {different} that its examples change", "the same outcomes")
 
 
+def wrong_stay_wrong(specimen: Specimen) -> None:
+    """Images that the model misclassifies without attack are wrong, not broken or robust."""
+    measured = measured_toy(specimen)
+    claims = robustness_claims(measured.measurement)
+    if not claims:
+        raise NotChecked("it claims no robust accuracy")
+    samples = _test_samples()
+    positions = all_positions(samples)
+    predicted = call_model(measured.model, samples.inputs(positions)).argmax(1)
+    is_wrong = predicted != samples.labels(positions)
+    for claim in claims:
+        values = measured.measurement.outcomes[claim.metric]
+        hidden = int(((values == Outcome.BROKEN) | (values == Outcome.ROBUST))[is_wrong].sum())
+        found = (
+            f"{hidden} of {int(is_wrong.sum())} wrong images as broken or robust in {claim.metric}"
+        )
+        require(not hidden, found, "all of them as wrong")
+
+
 def same_seed(specimen: Specimen) -> None:
     """The same seed gives the same measurement to the bit."""
     first = measured_toy(specimen).measurement
@@ -129,6 +162,25 @@ def same_seed(specimen: Specimen) -> None:
         other = _all_values(second).get(name)
         is_equal = other is not None and torch.equal(_without_nan(values), _without_nan(other))
         require(is_equal, f"another {name!r} for the same seed", "an equal one")
+
+
+def keeps_nothing(specimen: Specimen) -> None:
+    """Measuring another model on other images, as many, gives other outcomes, then the first again."""
+    with presupposed("same_seed"):
+        same_seed(specimen)
+    first = measured_toy(specimen).measurement
+    evaluation = cast(Evaluation, specimen.build())
+    other = measure_toy(specimen, evaluation=evaluation, draw=1).measurement
+    again = measure_toy(specimen, evaluation=evaluation).measurement
+    for name, values in _all_values(first).items():
+        repeated = _all_values(again).get(name)
+        is_equal = repeated is not None and torch.equal(
+            _without_nan(values), _without_nan(repeated)
+        )
+        require(is_equal, f"another {name!r} after a measurement of others", "the first one again")
+    for name, values in first.outcomes.items():
+        is_kept = name in other.outcomes and torch.equal(values, other.outcomes[name])
+        require(not is_kept, f"the same outcomes {name!r} of another model and images", "others")
 
 
 def leaves_models(specimen: Specimen) -> None:
@@ -148,8 +200,11 @@ def device_moves(specimen: Specimen) -> None:
     _presuppose_comparable(specimen)
     expected = measured_toy(specimen).measurement
     with pretend_cuda():
-        measured = measure_toy(specimen, device="cuda")
-        measured.model.cpu()
+        try:
+            measured = measure_toy(specimen, device="cuda")
+        finally:
+            # Other rules look at the model too.
+            specimen.recall("trained 0", trained_network).cpu()
         moved = {name: values.cpu() for name, values in _all_values(measured.measurement).items()}
     _require_equal_values(_all_values(expected), moved, "on another device")
 
@@ -230,7 +285,9 @@ def _without_nan(values: Tensor) -> Tensor:
 RULES = (
     measures,
     examples_hold,
+    wrong_stay_wrong,
     same_seed,
+    keeps_nothing,
     leaves_models,
     batch_invariant,
     device_moves,

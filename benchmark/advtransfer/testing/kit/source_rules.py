@@ -95,7 +95,7 @@ def loads(specimen: Specimen) -> None:
     loaded = specimen.recall("seed 0", lambda: load_source(specimen, CountingContext(0)))
     images = toy_images(loaded.card)
     require_logits(call_model(loaded.module, images), len(images), loaded.card.outputs)
-    with torch.no_grad():
+    with guard_side_effects(None, draws=True), torch.no_grad():
         features = loaded.network.features(images)
     require(bool(features.isfinite().all()), "features that are not finite", "finite ones")
     require(len(loaded.network.blocks) > 0, "a network without blocks", "at least one")
@@ -151,8 +151,7 @@ def device_moves(specimen: Specimen) -> None:
     with presupposed("same_seed"):
         same_seed(specimen)
     images = toy_images(loaded.card)
-    with torch.no_grad():
-        expected = loaded.network(images)
+    expected = call_model(loaded.module, images)
     with pretend_cuda():
         moved = load_source(specimen, CountingContext(device="cuda"))
         with torch.no_grad():

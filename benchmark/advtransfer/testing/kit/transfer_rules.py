@@ -63,12 +63,25 @@ class Fit:
     source_changes: tuple[str, ...]
 
 
-def fit_model(specimen: Specimen, context: CountingContext) -> Fit:
-    """Fit a model of the toy data from a toy source, as the host does."""
+def fit_model(
+    specimen: Specimen,
+    context: CountingContext,
+    *,
+    transfer: Transfer | None = None,
+    draw: int = 0,
+) -> Fit:
+    """Fit a model of the toy data from a toy source, as the host does.
+
+    Args:
+        specimen: The component.
+        context: The context of the fit.
+        transfer: A transfer that was built before; by default a new one.
+        draw: The number of the draw of the images.
+    """
     component = specimen.component
-    transfer = cast(Transfer, specimen.build())
+    transfer = transfer or cast(Transfer, specimen.build())
     source = _toy_source(specimen, context)
-    train = toy_dataset(test_labels=specimen.test_labels).part("train")
+    train = toy_dataset(seed=draw, test_labels=specimen.test_labels).part("train")
     network = cast("Network | None", source)
     with deterministic_algorithms(), guard_side_effects(source, draws=True) as source_guard:
         with fork_global_rng(context.generator("model"), device=context.device):
@@ -141,6 +154,19 @@ def another_seed(specimen: Specimen) -> None:
         require(not is_equal, "the same weights for two seeds", expected)
 
 
+def keeps_nothing(specimen: Specimen) -> None:
+    """A fit of other images, as many, gives other weights, and then the first ones the same again."""
+    first = fitted_model(specimen)
+    with presupposed("same_seed"):
+        same_seed(specimen)
+    transfer = cast(Transfer, specimen.build())
+    other = fit_model(specimen, CountingContext(0), transfer=transfer, draw=1)
+    again = fit_model(specimen, CountingContext(0), transfer=transfer)
+    require_equal_states(first.state, again.state, "after a fit of other images")
+    is_kept = all(torch.equal(tensor, other.state[name]) for name, tensor in first.state.items())
+    require(not is_kept, "the same weights for other images", "others")
+
+
 def leaves_process(specimen: Specimen) -> None:
     """Fits and calls of the model leave random state, settings, threads, hooks, torch's functions."""
     fit = fitted_model(specimen)
@@ -175,8 +201,7 @@ def device_moves(specimen: Specimen) -> None:
     with presupposed("same_seed"):
         same_seed(specimen)
     images = toy_images()
-    with torch.no_grad():
-        expected = fitted_model(specimen).model(images)
+    expected = call_model(fitted_model(specimen).model, images)
     with pretend_cuda():
         moved = fit_model(specimen, CountingContext(device="cuda")).model
         with torch.no_grad():
@@ -209,6 +234,7 @@ RULES = (
     fits,
     same_seed,
     another_seed,
+    keeps_nothing,
     leaves_process,
     leaves_source,
     leaves_inputs,
