@@ -232,7 +232,9 @@ def test_a_network_without_a_head_is_measured_exactly_when_it_is_rebuilt(
             battery="none",
             quiet=True,
         )
-        own[sign] = report.rows()[0]["value"]
+        value = report.rows()[0]["value"]
+        assert isinstance(value, float)
+        own[sign] = value
         assert own[sign] == pytest.approx(correct)
     assert own[1] + own[-1] == pytest.approx(1)
 

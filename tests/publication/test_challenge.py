@@ -230,7 +230,8 @@ def test_challengers_of_the_same_samples_are_credited_once(
     ],
 )
 def test_a_later_challenge_is_credited_with_what_stood_in_its_ball(
-    changes: dict[str, Any], own: list[int]
+    changes: dict[str, Any],  # Any: fields of a challenge
+    own: list[int],
 ) -> None:
     ids = dict.fromkeys(("result", "model", "test", "weights", "examples"), "0" * 64)
     first = Challenge(

@@ -116,15 +116,16 @@ def dataset(
 
 def bounds_problems(bounds: object) -> Iterator[Problem]:
     """Yield a problem unless `bounds` are the smallest and the largest value of a pixel."""
-    is_pair = isinstance(bounds, tuple | list) and len(bounds) == 2
-    numbers = bounds if is_pair and all(isinstance(side, Real) for side in bounds) else ()
-    if not numbers or not -math.inf < numbers[0] < numbers[1] < math.inf:
+    sides = bounds if isinstance(bounds, tuple | list) else ()
+    numbers = [float(side) for side in sides if isinstance(side, Real)]
+    is_pair = len(sides) == len(numbers) == 2
+    if not is_pair or not -math.inf < numbers[0] < numbers[1] < math.inf:
         yield Problem(f"bounds={bounds!r}", "two numbers, the smaller first", "correct them")
 
 
 def _name_problems(names: object) -> Iterator[Problem]:
-    is_list = isinstance(names, Sequence) and not isinstance(names, str)
-    if not is_list or not all(isinstance(name, str) for name in names):
+    listed = names if isinstance(names, Sequence) and not isinstance(names, str) else [None]
+    if not all(isinstance(name, str) for name in listed):
         found = f"names={names!r}" if isinstance(names, str) else f"names={type_text(names)}"
         yield Problem(found, "a list with a text for each class", "write names=['cat', 'dog']")
 
