@@ -87,8 +87,8 @@ def test_rows_without_a_battery_are_ranked_after_the_checked_and_named(bench: Be
     text = page.partition("## Results\n")[2]
 
     ranks = {name: bench.row(text, name)[0] for name in ("weak", "weaker", "unprobed")}
-    assert {"weak": "1", "weaker": "2", "unprobed": "3"} == ranks
-    assert "4" == bench.row(text, "unprobed too")[0]
+    assert {"weak": "1‡", "weaker": "2‡", "unprobed": "3‡"} == ranks
+    assert "4‡" == bench.row(text, "unprobed too")[0]
     assert "**" not in bench.row(text, "unprobed")[4]
     section = page.partition("## Results without a battery\n")[2]
     assert ["pgd", "2"] == bench.row(section, "pgd")[:2]
@@ -103,7 +103,7 @@ def test_rows_whose_batteries_attacked_other_images_are_not_compared(bench: Benc
     page = make_page(bench.run()).markdown
     text = page.partition("## Results\n")[2]
 
-    assert ["1-2", "1-2", ABSENT] == [
+    assert ["1-2‡", "1-2‡", ABSENT] == [
         bench.row(text, name)[0] for name in ("natural", "robust", "other")
     ]
     assert ABSENT not in bench.row(text, "robust")[5]
