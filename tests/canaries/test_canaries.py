@@ -108,7 +108,12 @@ def test_the_weakest_of_each_canary_is_caught_behind_foolbox(
         natural = replace(natural, test=few)
     seen = examine_model(pgd(norm), canary.spoil(natural, canary.strengths[-1]), battery=SMALL)
 
-    assert seen.is_doubted, seen
+    if name == "input wiggle" and norm == "l1":
+        # It hides nothing there: steps to a vertex cross all its waves. Then its number is the network's.
+        honest = examine_model(pgd(norm), natural, battery=SMALL)
+        assert (seen.claimed or 1) <= (honest.claimed or 0)
+    else:
+        assert seen.is_doubted, seen
 
 
 @pytest.mark.slow
