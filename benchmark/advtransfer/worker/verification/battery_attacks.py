@@ -233,17 +233,21 @@ class BatteryAttacks:
         block_size = max(1, NOISE_BLOCK_VALUES // values_per_sample)
         rows_left = left.nonzero().flatten()
         levels = data_levels(self.batch.inputs, self.ball.bounds) if len(rows_left) else None
+        # As many at once as fill a kernel, also where the points of the ascents need smaller blocks;
         # `torch.split` gives one empty block of no rows.
-        for rows in torch.split(rows_left, block_size) if len(rows_left) else ():
+        at_once = max(KERNEL_BATCH, block_size)
+        for rows in torch.split(rows_left, at_once) if len(rows_left) else ():
             samples = self.batch[rows]
             nearby = compare_gradients(
                 self.model, samples.inputs, samples.labels, keys=samples.keys, ball=self.ball
             )
             classes = nearby.classes[:, : config.smoothed_targets]
             is_incoherent = nearby.coherence < LEAST_COHERENCE
-            self._ascend_smoothed(rows[is_incoherent], classes[is_incoherent])
             is_contrary = nearby.agreement < LEAST_COHERENCE
-            self._ascend_rounded(rows[is_contrary], classes[is_contrary], levels)
+            for block in torch.split(is_incoherent.nonzero().flatten(), block_size):
+                self._ascend_smoothed(rows[block], classes[block])
+            for block in torch.split(is_contrary.nonzero().flatten(), block_size):
+                self._ascend_rounded(rows[block], classes[block], levels)
 
     def _ascend_smoothed(self, rows: Tensor, classes: Tensor) -> None:
         """Ascend the smoothed margins of some samples, each until a point breaks it."""

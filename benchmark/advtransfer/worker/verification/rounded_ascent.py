@@ -21,6 +21,10 @@ LEVEL_TOLERANCE = 1e-3
 """Largest deviation of a pixel from its level, in steps: above what float32 rounds."""
 
 
+FEW_VALUES = 1000
+"""About how many values of pixels are tried before all of them."""
+
+
 def data_levels(inputs: Tensor, bounds: tuple[float, float] | None) -> int | None:
     """Return into how many equal steps the pixels divide the range, the fewest, or None.
 
@@ -31,12 +35,18 @@ def data_levels(inputs: Tensor, bounds: tuple[float, float] | None) -> int | Non
     if bounds is None:
         return None
     low, high = bounds
-    values = (torch.unique(inputs).double() - low) / (high - low)
+    values = torch.unique(inputs)
+    # Mostly a few values tell that there are no levels: the others may be millions.
+    few = values[:: len(values) // FEW_VALUES + 1]
     for levels in range(1, MOST_LEVELS + 1):
-        steps = values * levels
-        if bool(((steps - steps.round()).abs() <= LEVEL_TOLERANCE).all()):
+        if all(_are_on_levels(each, low, high, levels) for each in (few, values)):
             return levels
     return None
+
+
+def _are_on_levels(values: Tensor, low: float, high: float, levels: int) -> bool:
+    steps = (values.double() - low) / (high - low) * levels
+    return bool(((steps - steps.round()).abs() <= LEVEL_TOLERANCE).all())
 
 
 def round_inside(points: Tensor, inputs: Tensor, *, ball: Ball, levels: int) -> Tensor:
