@@ -217,7 +217,7 @@ def test_a_replay_measures_again_and_sees_outcomes_that_offline_checks_do_not(
     invoke = CliRunner().invoke
     assert 0 == invoke(main, ["run", str(tmp_path / "toy.yaml"), "--runs", str(tmp_path)]).exit_code
     bundle = publish(Run(tmp_path / "toy"), tmp_path / "results" / "toy" / "honest")
-    honest = invoke(main, ["verify", str(bundle), "--replay", "2", "--seed", "1"])
+    honest = invoke(main, ["verify", str(bundle), "--replay", "2", "--seed", "1", "--no-board"])
 
     assert "replayed 2 trials drawn by seed 1" in honest.output
     assert 0 == honest.exit_code, honest.output
@@ -234,8 +234,8 @@ def test_a_replay_measures_again_and_sees_outcomes_that_offline_checks_do_not(
     seal(cheated)
 
     # Perfect outcomes are equal, and say nothing of whose they are.
-    assert 0 == invoke(main, ["verify", str(cheated)]).exit_code
-    replayed = invoke(main, ["verify", str(cheated), "--replay", "1"])
+    assert 0 == invoke(main, ["verify", str(cheated), "--no-board"]).exit_code
+    replayed = invoke(main, ["verify", str(cheated), "--replay", "1", "--no-board"])
     assert 1 == replayed.exit_code
     assert "clean, accuracy: found 1; measured" in replayed.output
 
