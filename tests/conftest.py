@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -17,6 +18,8 @@ ALLOWED_SKIPS = {
     "moocore": "it is a judge; fronts are held to their definition and to areas by hand too",
     "secml-torch": "its attack is one example of a plugin's; the other five need nothing more",
     "[shell]": "zsh and fish are installed where a package manager can be reached; bash is always tried",
+    "[case]": "names that differ in case alone cannot be made on such a file system",
+    "[fork]": "a second process needs two processors and Linux; the same page is made by one",
     "[latex]": "a LaTeX is large; a strict reader of what is written stands in for it",
 }
 """What the reason of a skip must name to be no error where CI is set, and why it is none."""
@@ -33,6 +36,24 @@ def no_user_configuration(tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         patch.delenv("ADVTRANSFER_CONFIG", raising=False)
         patch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.mktemp("config")))
         yield
+
+
+@pytest.fixture
+def install_plugin(tmp_path: Path) -> Callable[[str, str], Path]:
+    """A function from a name and the text of its module to a folder with this plugin's distribution."""
+
+    def install(name: str, text: str) -> Path:
+        site = tmp_path / "plugins" / name
+        information = site / f"{name}-1.0.dist-info"
+        information.mkdir(parents=True)
+        (site / f"{name}_plugin.py").write_text(text)
+        (information / "METADATA").write_text(
+            f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n"
+        )
+        (information / "entry_points.txt").write_text(f"[advtransfer]\n{name} = {name}_plugin\n")
+        return site
+
+    return install
 
 
 @pytest.fixture

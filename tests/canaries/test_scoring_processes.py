@@ -7,7 +7,7 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -64,14 +64,9 @@ PLANE = ModelName("exact", images=FEW_IMAGES)
 
 
 @pytest.fixture(autouse=True)
-def deadly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def deadly(install_plugin: Callable[[str, str], Path], monkeypatch: pytest.MonkeyPatch) -> Path:
     """The plugin above, installed on this process's path, which workers take over."""
-    site = tmp_path / "deadly"
-    information = site / "deadly-1.0.dist-info"
-    information.mkdir(parents=True)
-    (site / "deadly_plugin.py").write_text(PLUGIN)
-    (information / "METADATA").write_text("Metadata-Version: 2.1\nName: deadly\nVersion: 1.0\n")
-    (information / "entry_points.txt").write_text("[advtransfer]\ndeadly = deadly_plugin\n")
+    site = install_plugin("deadly", PLUGIN)
     monkeypatch.syspath_prepend(str(site))
     return site
 
@@ -119,7 +114,7 @@ def test_a_score_that_is_given_up_leaves_no_process() -> None:
 
 
 def test_costly_evaluation_is_scored_on_the_weakest_of_each_canary() -> None:
-    names, costly = scored_models(is_costly=False), scored_models(is_costly=True)
+    names, costly = (scored_models("linf", is_costly=is_costly) for is_costly in (False, True))
 
     assert {"honest": 2, "exact": 1, "canary": 80} == Counter(name.kind for name in names)
     assert {"honest": 2, "exact": 1, "canary": 14} == Counter(name.kind for name in costly)

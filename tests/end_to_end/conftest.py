@@ -167,15 +167,11 @@ def inline(command: Command, monkeypatch: pytest.MonkeyPatch) -> Callable[..., R
 
 
 @pytest.fixture
-def faulty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The plugin `faulty`, installed for this test's subprocesses."""
-    place = tmp_path / "site"
-    information = place / "faulty-1.0.dist-info"
-    information.mkdir(parents=True)
-    (place / "faulty_plugin.py").write_text(FAULTY)
-    (information / "METADATA").write_text("Metadata-Version: 2.1\nName: faulty\nVersion: 1.0\n")
-    (information / "entry_points.txt").write_text("[advtransfer]\nfaulty = faulty_plugin\n")
-    monkeypatch.setenv("PYTHONPATH", str(place), prepend=os.pathsep)
+def faulty(install_plugin: Callable[[str, str], Path], monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The plugin `faulty`, installed for this test's subprocesses; where it lies."""
+    site = install_plugin("faulty", FAULTY)
+    monkeypatch.setenv("PYTHONPATH", str(site), prepend=os.pathsep)
+    return site
 
 
 def records(run: Path) -> dict[str, str]:

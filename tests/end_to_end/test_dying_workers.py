@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -80,14 +80,9 @@ if "process_pool import" in " ".join(sys.orig_argv):
 
 
 @pytest.fixture
-def dying(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def dying(install_plugin: Callable[[str, str], Path], monkeypatch: pytest.MonkeyPatch) -> Path:
     """The plugin above, installed for this test's subprocesses; where it lies."""
-    site = tmp_path / "dying"
-    information = site / "dying-1.0.dist-info"
-    information.mkdir(parents=True)
-    (site / "dying_plugin.py").write_text(PLUGIN)
-    (information / "METADATA").write_text("Metadata-Version: 2.1\nName: dying\nVersion: 1.0\n")
-    (information / "entry_points.txt").write_text("[advtransfer]\ndying = dying_plugin\n")
+    site = install_plugin("dying", PLUGIN)
     monkeypatch.setenv("PYTHONPATH", str(site), prepend=os.pathsep)
     return site
 
@@ -100,11 +95,14 @@ def write(command: Command, *, fit: str | None, evaluation: str | None) -> None:
     (command.folder / "dying.yaml").write_text(text)
 
 
-def without_environment(text: str) -> str:
-    """Return a record without the name of its environment, which lists the plugins that a suite uses."""
-    record = json.loads(text)
-    del record["provenance"]["environment"]
-    return json.dumps(record)
+def without_plugins(run: Path, text: str) -> dict[str, Any]:  # Any: JSON
+    """Return a record with its environment, but for the plugins that a suite uses."""
+    record: dict[str, Any] = json.loads(text)
+    digest = record["provenance"]["environment"]
+    environment = json.loads((run / "environments" / f"{digest}.json").read_text())
+    environment.pop("plugins", None)
+    record["provenance"]["environment"] = environment
+    return record
 
 
 @pytest.mark.slow
@@ -141,7 +139,7 @@ def test_a_worker_that_ends_fails_its_step_alone(
     assert f"planned, 0 done, {ended['failed']} failed" in page
     assert "| failed |      1 | bad: " in page
     kept, undisturbed = (
-        {name: without_environment(text) for name, text in records_of(folder).items()}
+        {name: without_plugins(folder, text) for name, text in records_of(folder).items()}
         for folder in (run, quiet.folder / "runs" / "dying")
     )
     assert undisturbed == kept

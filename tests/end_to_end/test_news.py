@@ -1,11 +1,8 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-import pytest
 
 if TYPE_CHECKING:
     from advtransfer.testing.command import Command
@@ -14,7 +11,6 @@ LISTENER = '''\
 """Writes the news of trials into a file."""
 
 import json
-import os
 import os
 
 from advtransfer.hookspecs import hookimpl
@@ -46,9 +42,10 @@ def trial_skipped(trial, reason):
 '''
 
 
-@pytest.mark.usefixtures("faulty")
-def test_a_plugin_named_on_the_command_line_is_told_the_news_of_trials(command: Command) -> None:
-    site = Path(command.environment["PYTHONPATH"].partition(os.pathsep)[0])
+def test_a_plugin_named_on_the_command_line_is_told_the_news_of_trials(
+    faulty: Path, command: Command
+) -> None:
+    site = faulty
     (site / "listener_plugin.py").write_text(LISTENER)
     (site / "listener-1.0.dist-info").mkdir()
     (site / "listener-1.0.dist-info" / "METADATA").write_text(

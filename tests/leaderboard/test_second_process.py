@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from tests.leaderboard.conftest import Bench
 
 pytestmark = pytest.mark.skipif(
-    sys.platform != "linux" or len(os.sched_getaffinity(0)) < 2, reason="one processor, or no fork"
+    sys.platform != "linux" or len(os.sched_getaffinity(0)) < 2,
+    reason="one processor, or no fork [fork]",
 )
 
 

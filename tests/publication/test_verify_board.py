@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING
 
 import pytest
 from click.testing import CliRunner
@@ -30,7 +30,6 @@ from advtransfer.result.run_folder import record_bytes
 if TYPE_CHECKING:
     from tests.publication.conftest import Bundle
 
-Record: TypeAlias = dict[str, Any]  # Any: JSON
 
 CELL = "linf 0.1[seed=0] -> digits_5_9 n=20 seed=0 probe"
 

@@ -31,7 +31,7 @@ def _record_ids(trial: Record) -> list[str]:
     return [trial["id"], *(id for ids in trial["evaluations"].values() for id in ids)]
 
 
-# --- ten ways to cheat: each edits records and plan ---
+# --- ways to cheat: each edits records and plan ---
 
 
 def drop_a_seed(bundle: Bundle) -> None:

@@ -6,7 +6,7 @@ import lzma
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -20,8 +20,6 @@ from advtransfer.publication.verify import verify_bundle
 
 if TYPE_CHECKING:
     from tests.publication.conftest import Bundle
-
-Record: TypeAlias = dict[str, Any]  # Any: JSON
 
 
 @pytest.mark.parametrize("name", ["link", "../", "large", "many", "device"])

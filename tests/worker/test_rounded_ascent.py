@@ -7,8 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from advtransfer.testing.canaries.oracle import LinearClassifier
+from advtransfer.testing.pretend_cuda import pretend_cuda
 from advtransfer.toolkit.datasets import ArrayDataset
 from advtransfer.types import Check, Outcome, Samples
+from advtransfer.worker.process import deterministic_algorithms
 from advtransfer.worker.verification import BatteryResult, ThreatModel, run_battery
 from advtransfer.worker.verification.ball import Ball
 from advtransfer.worker.verification.config import BATTERY_SIZES, NORMS, Norm
@@ -63,9 +65,12 @@ def planes_and_images() -> tuple[LinearClassifier, LinearClassifier, Samples]:
     return plane, LinearClassifier(guard_weight, torch.tensor(-0.5)), dataset.part("test")
 
 
-def run(model: nn.Module, test: Samples, norm: Norm) -> tuple[BatteryResult, dict[str, Check]]:
+def run(
+    model: nn.Module, test: Samples, norm: Norm, device: torch.device = CPU
+) -> tuple[BatteryResult, dict[str, Check]]:
     threat = ThreatModel(norm, RADII[norm])
-    result = run_battery(model.eval(), test, threat, BATTERY_SIZES["small"], device=CPU)
+    model = model.eval().to(device)
+    result = run_battery(model, test, threat, BATTERY_SIZES["small"], device=device)
     return result, {check.name: check for check in result.checks}
 
 
@@ -152,3 +157,15 @@ def test_without_levels_or_room_for_a_step_the_ascent_is_a_plain_one() -> None:
 
     assert torch.equal(without[0], with_room[0])
     assert torch.equal(without[1], heights < 0.5 * weight.abs().sum() / LEVELS)
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_a_gpu_gives_what_the_cpu_does(norm: Norm) -> None:
+    plane, guard, test = planes_and_images()
+    expected, _ = run(Detector(plane, guard), test, norm)
+    with pretend_cuda(), deterministic_algorithms():
+        seen, _ = run(Detector(plane, guard), test, norm, torch.device("cuda"))
+
+    assert (expected.outcomes["rounded"] == Outcome.BROKEN).any()
+    for attack, outcomes in expected.outcomes.items():
+        assert torch.equal(outcomes, seen.outcomes[attack])

@@ -7,8 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from advtransfer.testing.canaries.oracle import LinearClassifier, exact_robustness
+from advtransfer.testing.pretend_cuda import pretend_cuda
 from advtransfer.toolkit.datasets import ArrayDataset
 from advtransfer.types import Check, Outcome, Samples
+from advtransfer.worker.process import deterministic_algorithms
 from advtransfer.worker.verification import BatteryResult, ThreatModel, run_battery
 from advtransfer.worker.verification.ball import Ball
 from advtransfer.worker.verification.config import BATTERY_SIZES, NORMS, Norm
@@ -54,9 +56,12 @@ def plane_and_images(norm: Norm) -> tuple[LinearClassifier, Samples]:
     return plane, dataset.part("test")
 
 
-def run(model: nn.Module, test: Samples, norm: Norm) -> tuple[BatteryResult, dict[str, Check]]:
+def run(
+    model: nn.Module, test: Samples, norm: Norm, device: torch.device = CPU
+) -> tuple[BatteryResult, dict[str, Check]]:
     threat = ThreatModel(norm, RADII[norm])
-    result = run_battery(model.eval(), test, threat, BATTERY_SIZES["small"], device=CPU)
+    model = model.eval().to(device)
+    result = run_battery(model, test, threat, BATTERY_SIZES["small"], device=device)
     return result, {check.name: check for check in result.checks}
 
 
@@ -138,3 +143,15 @@ def test_points_depend_on_the_sample_alone_and_stay_in_ball_and_box(norm: Norm) 
     assert points.min() >= 0
     assert points.max() <= 1
     assert (model(points).argmax(1) != labels)[broken].all()
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_a_gpu_gives_what_the_cpu_does(norm: Norm) -> None:
+    plane, test = plane_and_images(norm)
+    expected, _ = run(Rippled(plane, RIPPLE), test, norm)
+    with pretend_cuda(), deterministic_algorithms():
+        seen, _ = run(Rippled(plane, RIPPLE), test, norm, torch.device("cuda"))
+
+    assert (expected.outcomes["smoothed"] == Outcome.BROKEN).any()
+    for attack, outcomes in expected.outcomes.items():
+        assert torch.equal(outcomes, seen.outcomes[attack])

@@ -72,9 +72,9 @@ def command(
     With --canaries, run an evaluation and the host's battery on models that only seem robust, and
     on honest ones. Every canary must be caught: its result is suspicious, invalid, or refused with an error. No
     honest model may be flagged, and no model whose robust accuracy is known exactly may be measured
-    below it. It takes at most 4 minutes on two cores with the small battery, and one process for each
-    core. An evaluation that passes each image more than 200 times through the model is scored on the
-    weakest of each canary and on 64 images; the last line says what was left out.
+    below it. It takes minutes, and one process for each core, at most 8. An evaluation that passes
+    each image more than 200 times through the model is scored on the weakest of each canary and on
+    64 images; the last line says what was left out.
 
     With --against, run the evaluation and another attack on the honest models instead (or as well,
     with --canaries). On none may the evaluation leave more than .5 points more robust than the other

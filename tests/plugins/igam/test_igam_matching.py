@@ -335,13 +335,15 @@ def test_no_tensor_is_left_behind_by_a_step(
     )
     counts = []
     gc.freeze()  # What other tests left is neither collected nor counted, which takes a second a step.
-    for _step in range(6):
-        for loss, _ in objective(model, inputs, labels, stream_generator("noise")):
-            loss.backward()  # type: ignore[no-untyped-call]  # torch does not annotate backward
-        del loss, _
-        gc.collect()
-        # By type: reading an object's class may trigger deprecation warnings.
-        counts.append(sum(issubclass(type(one), Tensor) for one in gc.get_objects()))
-    gc.unfreeze()
+    try:
+        for _step in range(6):
+            for loss, _ in objective(model, inputs, labels, stream_generator("noise")):
+                loss.backward()  # type: ignore[no-untyped-call]  # torch does not annotate backward
+            del loss, _
+            gc.collect()
+            # By type: reading an object's class may trigger deprecation warnings.
+            counts.append(sum(issubclass(type(one), Tensor) for one in gc.get_objects()))
+    finally:
+        gc.unfreeze()
 
     assert 1 == len({*counts[2:]})

@@ -68,7 +68,7 @@ class Passing(nn.Module):
                 return inputs - inputs.mean(0)
             case "dtype_moves":
                 return inputs.float()
-            case "leaves_process" if not torch.is_grad_enabled():
+            case "leaves_process_in_forward" if not torch.is_grad_enabled():
                 # Not while it is trained: the host and evaluations alone call it so.
                 torch.set_default_dtype(torch.float64)
             case "device_moves":
@@ -99,6 +99,8 @@ class BrokenTransfer:
     ) -> Fitted:
         linear = list(model.children())[-1]
         assert isinstance(linear, nn.Linear)
+        if self.rule == "leaves_process":
+            torch.rand(1)
         if isinstance(source, nn.Module) and self.rule == "leaves_source":
             source.train()
         state = self._train(model, linear, train, context)

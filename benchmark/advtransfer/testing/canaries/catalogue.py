@@ -17,6 +17,7 @@ from advtransfer.toolkit.network import BlockNetwork
 from advtransfer.toolkit.rng import stream_generator
 from advtransfer.types import Samples
 from advtransfer.worker.verification.ascent import logits_of
+from advtransfer.worker.verification.config import NORMS, Norm
 
 
 class QuantizedInput(nn.Module):
@@ -233,12 +234,14 @@ class Canary:
         strengths: From the strongest to the weakest that must be caught.
         text: A description of the defect.
         images: The number of test images that show it to `advtransfer check`; None for all.
+        norms: The norms in which it hides something.
     """
 
     spoil: Spoil
     strengths: tuple[float, ...]
     text: str
     images: int | None = None
+    norms: tuple[Norm, ...] = NORMS
 
 
 def _wrap_model(wrapper: Callable[[nn.Module, float], nn.Module]) -> Spoil:
@@ -334,6 +337,8 @@ CANARIES: Mapping[str, Canary] = {
         (0.05, 0.04, 0.03),
         "moves pixels to and fro, which turns gradients",
         SMOOTHED_IMAGES,
+        # In l_1 a step to a vertex crosses all of its waves.
+        norms=("linf", "l2"),
     ),
     "saturated logits": Canary(
         _saturate_logits(SaturatedLogits), (1e4, 1e3, 300), "logits too large for float32"

@@ -15,6 +15,7 @@ from advtransfer.testing.canaries.oracle import plane_subject
 from advtransfer.toolkit.datasets import SampleSubset
 from advtransfer.toolkit.prediction import KERNEL_BATCH
 from advtransfer.worker.verification import ThreatModel
+from advtransfer.worker.verification.config import Norm
 
 ModelKind: TypeAlias = Literal["canary", "honest", "exact"]
 Base: TypeAlias = Literal["natural", "robust"]
@@ -63,19 +64,21 @@ def honest_model(base: Base, *, images: int | None = None) -> ModelName:
     return ModelName("honest", base, images=images)
 
 
-def scored_models(*, is_costly: bool) -> list[ModelName]:
-    """Return the honest models, the exact one, then every canary at every strength.
+def scored_models(norm: Norm, *, is_costly: bool) -> list[ModelName]:
+    """Return the honest models, the exact one, then every canary of a norm at every strength.
 
     For a costly evaluation only the weakest of each canary on the natural network, on few images.
     """
     images = FEW_IMAGES if is_costly else None
     fair = [honest_model("natural", images=images), honest_model("robust", images=images)]
-    return [*fair, ModelName("exact", images=images), *_canaries(is_costly=is_costly)]
+    return [*fair, ModelName("exact", images=images), *_canaries(norm, is_costly=is_costly)]
 
 
-def _canaries(*, is_costly: bool) -> Iterator[ModelName]:
+def _canaries(norm: Norm, *, is_costly: bool) -> Iterator[ModelName]:
     bases: tuple[Base, ...] = ("natural",) if is_costly else ("natural", "robust")
     for name, canary in CANARIES.items():
+        if norm not in canary.norms:
+            continue
         images = FEW_IMAGES if is_costly else canary.images
         for strength in canary.strengths[-1:] if is_costly else canary.strengths:
             for base in bases:

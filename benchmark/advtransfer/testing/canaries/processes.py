@@ -80,9 +80,9 @@ def score_evaluation(
     with ModelWorkers(scoring, jobs=jobs) as workers:
         (probed,) = workers.examine([probe])
         is_costly = probed.seen.passes > MAX_PASSES
-        names = scored_models(is_costly=is_costly)
+        names = scored_models(scoring.threat.norm, is_costly=is_costly)
         if is_costly:
-            report(_left_out_text(probed.seen.passes, names))
+            report(_left_out_text(scoring, probed.seen.passes, names))
         known = [probed] if names[0] == probe else []
         rows = chain(known, workers.examine(names[len(known) :]))
         fair_models = list(islice(rows, sum(name.kind != "canary" for name in names)))
@@ -91,8 +91,10 @@ def score_evaluation(
         yield from rows
 
 
-def _left_out_text(passes: float, names: Sequence[ModelName]) -> str:
-    whole = sum(name.kind == "canary" for name in scored_models(is_costly=False))
+def _left_out_text(scoring: Scoring, passes: float, names: Sequence[ModelName]) -> str:
+    whole = sum(
+        name.kind == "canary" for name in scored_models(scoring.threat.norm, is_costly=False)
+    )
     kept = sum(name.kind == "canary" for name in names)
     return (
         f"left out: {whole - kept} of {whole} canaries (all on the robust network, and all but the "

@@ -8,6 +8,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
+from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -41,7 +43,7 @@ No outcome depends on it.
 """
 
 
-SMOOTHED_STEP_SCALES = (1.0, 0.5)
+STEP_SCALES = (1.0, 0.5)
 """Factors of the step lengths of smoothed and rounded ascents.
 
 Long steps got through more ripples of high frequency, short ones through distorted inputs.
@@ -73,6 +75,10 @@ class ProbeBatch:
     def input_shape(self) -> Shape:
         """Shape of one input."""
         return tuple(self.inputs.shape[1:])
+
+
+TargetedAscent: TypeAlias = Callable[[ProbeBatch, Tensor, float], tuple[Tensor, Tensor]]
+"""From samples, targets ``(B,)`` and a step scale to points ``(B, ...)`` and whether they are broken, ``(B,)``."""
 
 
 @dataclass(slots=True)
@@ -233,6 +239,7 @@ class BatteryAttacks:
         block_size = max(1, NOISE_BLOCK_VALUES // values_per_sample)
         rows_left = left.nonzero().flatten()
         levels = data_levels(self.batch.inputs, self.ball.bounds) if len(rows_left) else None
+        ascend_rounded = partial(self._ascend_rounded, levels=levels)
         # As many at once as fill a kernel, also where the points of the ascents need smaller blocks;
         # `torch.split` gives one empty block of no rows.
         at_once = max(KERNEL_BATCH, block_size)
@@ -245,53 +252,54 @@ class BatteryAttacks:
             is_incoherent = nearby.coherence < LEAST_COHERENCE
             is_contrary = nearby.agreement < LEAST_COHERENCE
             for block in torch.split(is_incoherent.nonzero().flatten(), block_size):
-                self._ascend_smoothed(rows[block], classes[block])
+                self._ascend_at_scales(
+                    "smoothed", rows[block], classes[block], self._ascend_smoothed
+                )
             for block in torch.split(is_contrary.nonzero().flatten(), block_size):
-                self._ascend_rounded(rows[block], classes[block], levels)
+                self._ascend_at_scales("rounded", rows[block], classes[block], ascend_rounded)
 
-    def _ascend_smoothed(self, rows: Tensor, classes: Tensor) -> None:
-        """Ascend the smoothed margins of some samples, each until a point breaks it."""
-        config = self.battery_config
-        for scale in SMOOTHED_STEP_SCALES:
-            unbroken = self._unbroken("smoothed", rows)
+    def _ascend_at_scales(
+        self, name: str, rows: Tensor, classes: Tensor, ascend: TargetedAscent
+    ) -> None:
+        """Ascend the margins of some samples in long steps, then short ones, each until a point breaks it."""
+        for scale in STEP_SCALES:
+            unbroken = self._unbroken(name, rows)
             if not unbroken.any():
                 return
             # All targets at once: mostly few samples are left, and a kernel is half empty.
             aimed = rows[unbroken].repeat_interleave(classes.shape[1])
-            samples = self.batch[aimed]
-            points, broken = smoothed_ascent(
-                self.model,
-                samples.inputs,
-                samples.labels,
-                classes[unbroken].flatten(),
-                keys=samples.keys,
-                ball=self.ball,
-                steps=config.smoothed_steps,
-                draws=config.smoothed_draws,
-                scale=scale,
-                what=f"smoothed by {scale}",
-            )
-            self._break_samples("smoothed", aimed, points, broken)
+            points, broken = ascend(self.batch[aimed], classes[unbroken].flatten(), scale)
+            self._break_samples(name, aimed, points, broken)
 
-    def _ascend_rounded(self, rows: Tensor, classes: Tensor, levels: int | None) -> None:
-        """Ascend the margins of some samples on the data's levels, each until a point breaks it."""
-        for scale in SMOOTHED_STEP_SCALES:
-            unbroken = self._unbroken("rounded", rows)
-            if not unbroken.any():
-                return
-            aimed = rows[unbroken].repeat_interleave(classes.shape[1])
-            samples = self.batch[aimed]
-            points, broken = rounded_ascent(
-                self.model,
-                samples.inputs,
-                samples.labels,
-                classes[unbroken].flatten(),
-                ball=self.ball,
-                levels=levels,
-                steps=self.battery_config.smoothed_steps,
-                scale=scale,
-            )
-            self._break_samples("rounded", aimed, points, broken)
+    def _ascend_smoothed(
+        self, samples: ProbeBatch, targets: Tensor, scale: float
+    ) -> tuple[Tensor, Tensor]:
+        return smoothed_ascent(
+            self.model,
+            samples.inputs,
+            samples.labels,
+            targets,
+            keys=samples.keys,
+            ball=self.ball,
+            steps=self.battery_config.smoothed_steps,
+            draws=self.battery_config.smoothed_draws,
+            scale=scale,
+            what=f"smoothed by {scale}",
+        )
+
+    def _ascend_rounded(
+        self, samples: ProbeBatch, targets: Tensor, scale: float, *, levels: int | None
+    ) -> tuple[Tensor, Tensor]:
+        return rounded_ascent(
+            self.model,
+            samples.inputs,
+            samples.labels,
+            targets,
+            ball=self.ball,
+            levels=levels,
+            steps=self.battery_config.smoothed_steps,
+            scale=scale,
+        )
 
     def missed_by_ascent(self, name: str) -> Tensor:
         """Return the samples that this attack broke and the targeted ascent did not, ``(B,)`` bool."""

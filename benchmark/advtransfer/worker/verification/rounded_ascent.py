@@ -114,9 +114,11 @@ def rounded_ascent(
     broken = torch.zeros(len(inputs), dtype=torch.bool, device=inputs.device)
     active = torch.arange(len(inputs), device=inputs.device)
     classes = torch.stack([labels, targets], dim=1)
+    if levels is not None and not _fits_a_step(ball, levels):
+        levels = None
     for step in range(steps + 1):
         points = iterates[active]
-        if levels is not None and _fits_a_step(ball, levels):
+        if levels is not None:
             points = round_inside(points, inputs[active], ball=ball, levels=levels)
         logits, gradient = logits_and_gradient(model, points, classes[active], targeted_margin_loss)
         is_fooled = logits.isfinite().all(1) & (logits.argmax(1) != labels[active])
