@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import sys
 import threading
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -67,6 +69,16 @@ def test_a_second_process_that_is_killed_leaves_the_work_to_the_first() -> None:
         return os.getpid()
 
     assert first == compute_beside(end_unless_first, trials=LARGE_TRIALS)()
+
+
+def test_one_that_is_killed_while_it_sends_does_so_too() -> None:
+    first = os.getpid()
+    wait_for_value = compute_beside(lambda: [os.getpid(), bytes(2**24)], trials=LARGE_TRIALS)
+    time.sleep(0.5)  # By now it waits for somebody to read: a pipe holds 64 KiB.
+    for process in multiprocessing.active_children():
+        process.kill()
+
+    assert [first, bytes(2**24)] == wait_for_value()
 
 
 def test_an_error_is_raised_in_the_first_process(capfd: pytest.CaptureFixture[str]) -> None:

@@ -120,9 +120,10 @@ def _help_text(group: RankGroup) -> str:
 
 def _few_units_text(group: RankGroup) -> str:
     """Return why rows with different means share ranks, empty where pairs have many units."""
-    if not 1 < group.most_units <= FEW_UNITS:
+    if len(group.units) != 1 or not 1 < group.most_units <= FEW_UNITS:
         return ""
-    noun = next(UNIT_NOUNS[unit] for unit in CLAIM_TEXTS if unit in group.units)
+    (unit,) = group.units
+    noun = UNIT_NOUNS[unit]
     return (
         f" With {group.most_units} {noun}s, rows that differ by less may share ranks, however far apart their "
         "means look: each difference is held against its own spread."

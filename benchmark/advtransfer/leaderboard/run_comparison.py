@@ -173,7 +173,7 @@ def compare_runs(
         BadInput: A row does not exist, or its name fits several.
     """
     sides = [_side(run) for run in (first, second)]
-    data = [gather_run_data(load_run_records(run)) for run in (first, second)]
+    data = [gather_run_data(load_run_records(run, find_damaged=False)) for run in (first, second)]
     chosen = [_find_row(each, rows[at]) for at, each in enumerate(data)] if rows else None
     pairs, unmatched = _pair_trials(data[0], data[1], chosen)
     loose = _loose_pairs(data[0], data[1], chosen, pairs)

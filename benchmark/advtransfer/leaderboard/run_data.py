@@ -236,7 +236,7 @@ def gather_run_data(run: RunRecords, *, keep_checks: bool = False) -> RunData:
             checks: Any = record.get("checks") or ()  # Any: JSON
             # Most are equal to those of other results, and take most of a record's memory.
             fields["checks"] = [
-                shared_checks.setdefault(tuple(check.values()), check) for check in checks
+                shared_checks.setdefault(tuple(check.items()), check) for check in checks
             ]
             unfolded[id] = UnfoldedResult(result, fields)
         elif id in trial_by_fit or id in plan.sources:

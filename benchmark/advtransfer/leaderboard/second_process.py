@@ -49,7 +49,7 @@ def compute_beside(function: Callable[[], Value], *, trials: int) -> Callable[[]
     def wait_for_value() -> Value:
         try:
             value: Value = receiver.recv()
-        except EOFError:
+        except (EOFError, OSError):  # the latter if it ended while it sent
             return function()
         finally:
             receiver.close()

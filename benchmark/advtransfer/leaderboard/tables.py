@@ -103,10 +103,10 @@ def render_table(
     headers, right, cells_by_column = zip(*text_columns, strict=True)
     rows = list(zip(*cells_by_column, strict=True))
     table = markdown_table(headers, rows, right=right)
-    return f"{table}\n\n{table_caption(lines)}" if captioned else table
+    return f"{table}\n\n{table_caption(lines, ranking)}" if captioned else table
 
 
-def table_caption(lines: Sequence[TableLine]) -> str:
+def table_caption(lines: Sequence[TableLine], ranking: Ranking | None) -> str:
     """Return the caption, which names the sample of every kind of interval in the table."""
     aggregates = [cell.aggregate for line in lines for cell in line.cells.values()]
     sampled = [aggregate for aggregate in aggregates if aggregate.interval]
@@ -115,22 +115,17 @@ def table_caption(lines: Sequence[TableLine]) -> str:
     sentence = f"95 % intervals: {'; '.join(parts)}." if parts else no_interval
     notes = [
         *rank_notes([line.group for line in lines]),
-        *_rank_mark_notes(lines),
+        *(_rank_mark_notes(lines, ranking.column.name) if ranking else ()),
         *_difference_notes(lines),
         *_caption_notes(lines),
     ]
     return " ".join([sentence, *notes])
 
 
-def _rank_mark_notes(lines: Sequence[TableLine]) -> Iterator[str]:
-    """Yield what the mark of a range of ranks means, nothing where no row can have one."""
-    bases = {
-        cell.aggregate.basis
-        for line in lines
-        if line.group is not None and "trial" in line.group.units
-        for cell in line.cells.values()
-    }
-    marks = [mark for basis, mark in BASIS_MARKS.items() if basis in bases]
+def _rank_mark_notes(lines: Sequence[TableLine], name: str) -> Iterator[str]:
+    """Yield what the mark of a range of ranks means, nothing where no row has one."""
+    shown = {_rank_mark(line, name) for line in lines if line.rank_range is not None}
+    marks = [mark for mark in BASIS_MARKS.values() if mark in shown]
     if marks:
         yield (
             f"{' or '.join(marks)} beside ranks: over images of one trial alone, so that another seed or "

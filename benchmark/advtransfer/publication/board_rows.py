@@ -84,6 +84,7 @@ class _AddedRows:
         self._submitted = submitted
         self._board = board
         self._rows = _trials_by_row(submitted.plan)
+        self._board_keys = _trials_by_row(board.plan).keys()
         self._pairs = TrainingPairs(submitted.suite)
         self._targets = {target.key: target for target in submitted.suite.targets}
         self._needing_source = {
@@ -104,7 +105,7 @@ class _AddedRows:
                 yield Fault(
                     PLAN_FILE, name, f"{text}; remove the `exclude` or `only` that leaves it out"
                 )
-        added = self._rows.keys() - _trials_by_row(self._board.plan).keys()
+        added = self._rows.keys() - self._board_keys
         for key in sorted(added, key=str):
             # A reason to skip holds for a row, and the installed planner gives it.
             if not all(trial.skipped for trial in self._rows[key].values()):
@@ -132,7 +133,7 @@ class _AddedRows:
     def _board_rows(self, target: str) -> tuple[list[str], list[str]]:
         """Return the sources of the board at a target, and the transfers that all of them have there."""
         by_transfer: dict[str, set[str]] = defaultdict(set)
-        for row, _, transfer, at in _trials_by_row(self._board.plan):
+        for row, _, transfer, at in self._board_keys:
             if at == target and row is not None:
                 by_transfer[transfer].add(row)
         sources = set().union(*by_transfer.values())

@@ -18,6 +18,17 @@ from advtransfer.result.bounded_reading import read_json
 
 RecordJson: TypeAlias = Mapping[str, Any]  # Any: JSON
 
+FOREIGN_ERRORS = (
+    AdvTransferError,
+    OSError,
+    TypeError,
+    ValueError,
+    KeyError,
+    AttributeError,
+    ArithmeticError,
+)
+"""What reading a bundle may raise: anybody may have written it, so that its fields may be of any kind."""
+
 MAX_BUNDLE_FILE_BYTES = 2**20
 MAX_BUNDLE_BYTES = 10 * 2**20
 MAX_FILES = 10_000

@@ -278,15 +278,15 @@ def _checked_arrays(
         CacheError: The file is refused before it is unpacked.
     """
     shape = Outlines(host).outline_of(cast("Node", node.inputs["data"])).shape
-    if shape is not None:
-        # Without the data, whose reading takes far longer than a refusal.
-        read_examples(path, count=count, shape=shape)
+    # Without the data, whose reading takes far longer than a refusal.
+    arrays = None if shape is None else read_examples(path, count=count, shape=shape)
     try:
         test = local_test_part(host, node, record)
     except MissingTestPart as error:
         found = f"no test part of the result {str(record['id'])[:12]} ({error})"
         raise BadInput([Problem(found, "the data that it was measured on", "get them")]) from error
-    arrays = read_examples(path, count=len(test), shape=tuple(test.card.shape))
+    if arrays is None or (count, shape) != (len(test), tuple(test.card.shape)):
+        arrays = read_examples(path, count=len(test), shape=tuple(test.card.shape))
     if problems := list(unknown_keys(arrays, test)):
         raise BadInput(problems)
     return arrays

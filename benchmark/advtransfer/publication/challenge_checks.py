@@ -227,7 +227,7 @@ def _check_challenge(
         return
     except CacheError as error:
         fault = without_folder(error, bundle.folder)
-    except AdvTransferError as error:  # of plugins that are not here, or not trusted
+    except AdvTransferError as error:  # of plugins that are not here, not trusted, or fail here
         reason = _problem_text(error) if isinstance(error, BadInput) else str(error)
         _add_unchecked(challenge, reason, found, required=required)
         return

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import cast
 
-from advtransfer.errors import AdvTransferError, BadInput, Problem
+from advtransfer.errors import BadInput, Problem
 from advtransfer.files import write_atomic
 from advtransfer.leaderboard import RunRecords, load_run_records, make_page
 from advtransfer.leaderboard.index import IndexEntry, index_entry, index_page
@@ -23,6 +23,7 @@ from advtransfer.leaderboard.page import Page
 from advtransfer.leaderboard.publish import encode_page
 from advtransfer.planning import Plan, Trial
 from advtransfer.publication.board import AxisIds, Board, Submission, read_boards, recorded_axes
+from advtransfer.publication.bundle_files import FOREIGN_ERRORS
 from advtransfer.publication.external import shorten_record
 from advtransfer.publication.manifest import bundle_root, citation_digest
 from advtransfer.result import Record, Run
@@ -230,8 +231,7 @@ def _root_problem(path: Path, expected: str) -> Problem | None:
     """Return why a submission is not the one that its board lists, None if it is."""
     try:
         root = bundle_root(Run.open(path))
-    except (AdvTransferError, OSError, TypeError, ValueError, KeyError, AttributeError) as error:
-        # Anybody may have written it, so that its fields may be of any kind.
+    except FOREIGN_ERRORS as error:
         text = " ".join(str(error).split())[:200]
         found = f"the submission {str(path)!r}, which cannot be read ({text})"
         return Problem(found, "its records", "restore them, or publish it again")

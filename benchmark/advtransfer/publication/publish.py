@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from advtransfer.errors import AdvTransferError, BadInput, Problem
+from advtransfer.errors import BadInput, Problem
 from advtransfer.files import (
     delete_if_present,
     remove_atomic,
@@ -26,6 +26,7 @@ from advtransfer.publication.board import (
     recorded_facts,
     write_board,
 )
+from advtransfer.publication.bundle_files import FOREIGN_ERRORS
 from advtransfer.publication.challenge_checks import carry_challenges
 from advtransfer.publication.external import Archive, move_to_archive, require_size
 from advtransfer.publication.in_memory import in_memory_problems
@@ -141,8 +142,7 @@ def rebuild_pages(into: Path, *, warn: Callable[[str], None] | None = None) -> l
             _list_submission(path.parent, boards, into)
         except BadInput as error:
             problems += error.problems
-        except (AdvTransferError, OSError, TypeError, ValueError, KeyError) as error:
-            # Anybody may have written it, so that its fields may be of any kind.
+        except FOREIGN_ERRORS as error:
             found = f"{str(path.parent)!r} ({' '.join(str(error).split())[:200]})"
             problems.append(Problem(found, "a submission", "see `advtransfer verify`"))
     for board in boards.values():
@@ -300,7 +300,7 @@ def _write_submission(
     Raises:
         BadInput: It is too large for a repository, or names paths of this machine.
     """
-    data = gather_run_data(load_run_records(run))
+    data = gather_run_data(load_run_records(run, find_damaged=False))
     samples = {id: set(result.image_values) for id, result in data.results.items()}
     write_bundle(run, folder, samples=samples)
     _copy_shown_files(run, folder, data)

@@ -178,7 +178,7 @@ def draw_strata(
 
 def best_trials(run: Run) -> set[str]:
     """Return the ids of the trials of each table's rows that may be the best by the suite's ranking."""
-    data = gather_run_data(load_run_records(run))
+    data = gather_run_data(load_run_records(run, find_damaged=False))
     ranking = requested_ranking(data)
     ids: set[str] = set()
     for rows in group_rows(data).values():

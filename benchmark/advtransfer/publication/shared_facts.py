@@ -14,7 +14,6 @@ from typing import Any, NamedTuple, TypeAlias
 
 from advtransfer.result.evidence import is_snapshot, tells_clean_accuracy
 from advtransfer.result.outcomes import SampleOutcomes, SampleSet, all_samples, read_outcomes
-from advtransfer.types.metric_names import ATTACK_PREFIX, CLAIM_PREFIX
 
 RecordJson: TypeAlias = Mapping[str, Any]  # Any: JSON
 
@@ -322,9 +321,8 @@ def _outcomes_of_whole_test(record: RecordJson) -> Iterator[tuple[str, RecordJso
         return
     outcomes = record.get("outcomes", {})
     for metric, packed in outcomes.items():
-        is_of_host = metric.startswith((CLAIM_PREFIX, ATTACK_PREFIX))
-        is_accuracy = metric.partition("@")[0] in ("accuracy", "clean_accuracy")
         is_whole = packed["of"] == record.get("of", packed["of"])
         is_comparable = is_whole and not is_snapshot(metric, record.get("metrics", ()))
-        if is_comparable and (record["kind"] == "battery" or is_accuracy or is_of_host):
+        is_clean = metric == "clean_accuracy" or tells_clean_accuracy(metric)
+        if is_comparable and (record["kind"] == "battery" or is_clean):
             yield metric, packed

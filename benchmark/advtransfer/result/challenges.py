@@ -128,8 +128,8 @@ class CreditedChallenge(NamedTuple):
 def credit_challenges(challenges: Iterable[Challenge]) -> list[CreditedChallenge]:
     """Return challenges in the order of their days, each with the samples that no earlier one broke.
 
-    Two challengers who work at the same time may break the same samples. Of one day, the first by id counts, which
-    nobody chooses. A sample that fell in a smaller ball of the same norm has fallen in the larger one too.
+    Two challengers who work at the same time may break the same samples. Of one day, the first by id counts.
+    A sample that fell in a smaller ball of the same norm has fallen in the larger one too.
     """
     credited: list[CreditedChallenge] = []
     for each in sorted(challenges, key=lambda challenge: (challenge.date, challenge.id)):
