@@ -120,12 +120,12 @@ def _help_text(group: RankGroup) -> str:
 
 def _few_units_text(group: RankGroup) -> str:
     """Return why rows with different means share ranks, empty where pairs have many units."""
-    if len(group.units) != 1 or not 1 < group.most_units <= FEW_UNITS:
+    if not 1 < group.most_units <= FEW_UNITS:
         return ""
-    (unit,) = group.units
-    noun = UNIT_NOUNS[unit]
+    nouns = [f"{UNIT_NOUNS[unit]}s" for unit in CLAIM_TEXTS if unit in group.units]
+    at_most = "at most " if len(nouns) > 1 else ""
     return (
-        f" With {group.most_units} {noun}s, rows that differ by less may share ranks, however far apart their "
+        f" With {at_most}{group.most_units} {' or '.join(nouns)}, rows that differ by less may share ranks, however far apart their "
         "means look: each difference is held against its own spread."
     )
 
