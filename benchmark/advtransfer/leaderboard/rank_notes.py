@@ -124,8 +124,9 @@ def _few_units_text(group: RankGroup) -> str:
         return ""
     nouns = [f"{UNIT_NOUNS[unit]}s" for unit in CLAIM_TEXTS if unit in group.units]
     at_most = "at most " if len(nouns) > 1 else ""
+    units = f"{at_most}{group.most_units} {' or '.join(nouns)}"
     return (
-        f" With {at_most}{group.most_units} {' or '.join(nouns)}, rows that differ by less may share ranks, however far apart their "
+        f" With {units}, rows that differ by less may share ranks, however far apart their "
         "means look: each difference is held against its own spread."
     )
 
