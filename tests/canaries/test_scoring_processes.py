@@ -116,8 +116,8 @@ def test_a_score_that_is_given_up_leaves_no_process() -> None:
 def test_costly_evaluation_is_scored_on_the_weakest_of_each_canary() -> None:
     names, costly = (scored_models("linf", is_costly=is_costly) for is_costly in (False, True))
 
-    assert {"honest": 2, "exact": 1, "canary": 80} == Counter(name.kind for name in names)
-    assert {"honest": 2, "exact": 1, "canary": 14} == Counter(name.kind for name in costly)
+    assert {"honest": 2, "exact": 1, "canary": 82} == Counter(name.kind for name in names)
+    assert {"honest": 2, "exact": 1, "canary": 15} == Counter(name.kind for name in costly)
     assert {FEW_IMAGES} == {name.images for name in costly}
     assert {name: canary.strengths[-1] for name, canary in CANARIES.items()} == {
         name.canary: name.strength for name in costly if name.canary
@@ -144,7 +144,7 @@ class MadeUp:
             yield ScoredModel(name.kind, name.text, name.strength, seen)
 
 
-@pytest.mark.parametrize(("passes", "rows", "notes"), [(200, 83, 0), (201, 17, 1)])
+@pytest.mark.parametrize(("passes", "rows", "notes"), [(200, 85, 0), (201, 18, 1)])
 def test_what_is_left_out_of_a_costly_evaluation_is_said(
     passes: int, rows: int, notes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -155,7 +155,7 @@ def test_what_is_left_out_of_a_costly_evaluation_is_said(
     assert (rows, notes) == (len(scored), len(told))
     assert ["honest", "honest", "exact", "canary"] == [row.kind for row in scored[:4]]
     if told:
-        assert told[0].startswith("left out: 66 of 80 canaries (all on the robust network, and ")
+        assert told[0].startswith("left out: 67 of 82 canaries (all on the robust network, and ")
         assert "all images after the first 64, since the evaluation takes 201 passes" in told[0]
 
 

@@ -1,4 +1,4 @@
-"""The ascent on the data's levels: on planes that answer the data and the points between with other weights."""
+"""The ascent among points like the data: on planes that answer these and all others with other weights."""
 
 from __future__ import annotations
 
@@ -14,11 +14,14 @@ from advtransfer.worker.process import deterministic_algorithms
 from advtransfer.worker.verification import BatteryResult, ThreatModel, run_battery
 from advtransfer.worker.verification.ball import Ball
 from advtransfer.worker.verification.config import BATTERY_SIZES, NORMS, Norm
-from advtransfer.worker.verification.rounded_ascent import (
-    data_levels,
+from advtransfer.worker.verification.data_support import (
+    DataSupport,
     round_inside,
-    rounded_ascent,
+    shared_values,
+    supports_of,
+    used_pixels,
 )
+from advtransfer.worker.verification.rounded_ascent import rounded_ascent
 
 CPU = torch.device("cpu")
 LEVELS, PIXELS, IMAGES = 16, 64, 80
@@ -74,15 +77,76 @@ def run(
     return result, {check.name: check for check in result.checks}
 
 
-def test_levels_are_the_fewest_that_hold_all_pixels() -> None:
-    eighths = torch.tensor([0, 0.125, 0.5, 1]).view(1, 1, 2, 2)
+def are(expected: Tensor, values: Tensor | None) -> bool:
+    return values is not None and torch.equal(expected, values)
 
-    assert 8 == data_levels(eighths, BOUNDS)
-    assert 1 == data_levels(eighths.round(), BOUNDS)
-    assert 255 == data_levels(torch.arange(256) / 255, BOUNDS)
-    assert 16 == data_levels(torch.arange(17) / 8 - 1, (-1.0, 1.0))
-    assert data_levels(torch.rand(100, generator=torch.Generator().manual_seed(0)), BOUNDS) is None
-    assert data_levels(eighths, None) is None
+
+def test_values_are_those_that_two_images_and_some_of_many_have() -> None:
+    eighths = torch.randint(0, 9, (200, 1, 3, 3), generator=torch.Generator().manual_seed(0)) / 8
+    continuous = torch.rand(20, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    few_scaled = eighths.clone()
+    few_scaled[:4] *= 0.97
+    background = continuous.masked_fill(continuous < 0.5, 0)
+
+    assert are(torch.arange(9) / 8, shared_values(eighths))
+    assert are(torch.arange(9) / 8, shared_values(eighths[:20]))
+    assert are(torch.arange(9) / 8, shared_values(few_scaled))
+    assert shared_values(continuous) is None
+    assert shared_values(background) is None
+    assert shared_values(eighths[:1]) is None
+
+
+def test_half_precision_and_scaled_data_have_their_values_too() -> None:
+    bytes_ = torch.randint(0, 256, (40, 3, 16, 16), generator=torch.Generator().manual_seed(0))
+    halves = (bytes_ / 255).half().float()
+    scaled = (bytes_ / 255 - 0.45) / 0.22
+
+    for images in (halves, scaled):
+        assert are(torch.unique(images), shared_values(images))
+
+
+def test_pixels_are_unused_that_nearly_all_images_have_alike() -> None:
+    images = torch.rand(200, 1, 3, 3, generator=torch.Generator().manual_seed(0))
+    images[:, :, 0] = 0.25
+    images[:2, :, 0, 0] = 1  # in 1 % of the images
+    images[:3, :, 0, 1] = 1
+    expected = torch.ones(1, 3, 3, dtype=torch.bool)
+    expected[:, 0, [0, 2]] = False
+
+    assert are(expected, used_pixels(images))
+    assert used_pixels(images[:, :, 1:]) is None
+    assert used_pixels(images[:1]) is None
+
+
+def test_points_keep_unused_pixels_and_an_image_with_other_values_is_not_rounded() -> None:
+    _, _, test = planes_and_images()
+    inputs = test.inputs(torch.arange(IMAGES))
+    inputs[3] = inputs[3] * 0.97
+    ball = Ball(ThreatModel("linf", RADII["linf"]), BOUNDS)
+    points = ball.project_back(inputs + 0.05, inputs)
+    used = torch.ones(inputs.shape[1:], dtype=torch.bool)
+    used[:, :, 0] = False
+    values = torch.arange(LEVELS + 1) / LEVELS
+    restricted = DataSupport(values, used).restrict(points, inputs, ball=ball)
+
+    assert torch.equal(inputs[:, :, :, 0], restricted[:, :, :, 0])
+    assert torch.equal(points[3, :, :, 1:], restricted[3, :, :, 1:])
+    assert torch.isin(restricted[4:], values).all()
+    assert (restricted[4:, :, :, 1:] > inputs[4:, :, :, 1:]).float().mean() > 0.9
+
+
+def test_a_radius_below_a_level_restricts_no_values() -> None:
+    _, _, test = planes_and_images()
+    inputs = test.inputs(torch.arange(IMAGES))
+
+    def values_in(eps: float) -> bool:
+        return any(
+            each.values is not None
+            for each in supports_of(inputs, Ball(ThreatModel("linf", eps), BOUNDS))
+        )
+
+    assert values_in(1 / LEVELS)
+    assert not values_in(0.9 / LEVELS)
 
 
 @pytest.mark.parametrize("norm", NORMS)
@@ -92,7 +156,8 @@ def test_rounded_points_lie_on_the_levels_in_ball_and_box(norm: Norm) -> None:
     ball = Ball(ThreatModel(norm, RADII[norm]), BOUNDS)
     noise = torch.rand(inputs.shape, generator=torch.Generator().manual_seed(1)) - 0.5
     points = ball.project_back(inputs + noise, inputs)
-    rounded = round_inside(points, inputs, ball=ball, levels=LEVELS)
+    values = torch.arange(LEVELS + 1) / LEVELS
+    rounded = round_inside(points, inputs, ball=ball, values=values)
     order = {"linf": torch.inf, "l2": 2, "l1": 1}[norm]
     lengths = (rounded - inputs).double().flatten(1).norm(p=order, dim=1)
 
@@ -142,21 +207,68 @@ def test_a_plane_is_left_alone(norm: Norm) -> None:
     assert ("pass", 0) == (checks["rounded"].grade, checks["rounded"].value)
 
 
-def test_without_levels_or_room_for_a_step_the_ascent_is_a_plain_one() -> None:
+def test_without_restriction_the_ascent_is_a_plain_one() -> None:
     plane, _, test = planes_and_images()
     inputs, labels = test.inputs(torch.arange(IMAGES)), test.labels(torch.arange(IMAGES))
     ball = Ball(ThreatModel("linf", 0.5 / LEVELS), BOUNDS)
-    without, with_room = (
-        rounded_ascent(
-            plane, inputs, labels, 1 - labels, ball=ball, levels=levels, steps=5, scale=1.0
-        )
-        for levels in (None, LEVELS)
+    _, broken = rounded_ascent(
+        plane, inputs, labels, 1 - labels, ball=ball, support=DataSupport(), steps=5, scale=1.0
     )
     weight = plane.weight.flatten()
     heights = (inputs.flatten(1) - 0.5) @ weight * (2 * labels - 1)
 
-    assert torch.equal(without[0], with_room[0])
-    assert torch.equal(without[1], heights < 0.5 * weight.abs().sum() / LEVELS)
+    assert torch.equal(broken, heights < 0.5 * weight.abs().sum() / LEVELS)
+
+
+class PixelDetector(Detector):
+    """A plane where the pixels that no image uses are as ever; elsewhere one that no attack turns."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """``(B, 2)`` logits."""
+        is_usual = (inputs[:, 0, 7, :4] == 0).all(1)
+        return torch.where(is_usual[:, None], self.plane(inputs), self.guard(inputs))
+
+
+def with_border(test: Samples) -> Samples:
+    images, labels = test.inputs(torch.arange(IMAGES)), test.labels(torch.arange(IMAGES))
+    images[:, 0, 7, :4] = 0
+    dataset = ArrayDataset(
+        {"train": (images, labels), "test": (images, labels)}, names=["low", "high"]
+    )
+    return dataset.part("test")
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_a_detector_of_unused_pixels_falls_as_its_plane_does(norm: Norm) -> None:
+    plane, guard, test = planes_and_images()
+    bordered = with_border(test)
+    border = torch.zeros(8, 8)
+    border[7, :4] = 1
+    weight = plane.weight * (1 - border.flatten())
+    # A slope too small to turn an image, along which every plain step leaves the data.
+    sloped = LinearClassifier(weight + 1e-4 * border.flatten(), plane.bias)
+    expected, _ = run(LinearClassifier(weight, plane.bias), bordered, norm)
+    seen, checks = run(PixelDetector(sloped, guard), bordered, norm)
+    fallen, guarded = (
+        torch.stack([values == Outcome.BROKEN for values in result.outcomes.values()]).any(0)
+        for result in (expected, seen)
+    )
+
+    assert torch.equal(fallen, guarded)
+    if norm != "l1":  # There a vertex moves few pixels, the steepest.
+        assert "suspicious" == checks["rounded"].grade
+
+
+def test_a_detector_by_levels_is_found_where_one_image_has_others() -> None:
+    plane, guard, test = planes_and_images()
+    images, labels = test.inputs(torch.arange(IMAGES)), test.labels(torch.arange(IMAGES))
+    images[7] = images[7] * 0.98
+    strayed = ArrayDataset(
+        {"train": (images, labels), "test": (images, labels)}, names=["low", "high"]
+    )
+    _, checks = run(Detector(plane, guard), strayed.part("test"), "linf")
+
+    assert "suspicious" == checks["rounded"].grade
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])

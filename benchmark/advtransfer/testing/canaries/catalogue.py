@@ -198,6 +198,16 @@ class RememberingDetector(AttackDetector):
         return torch.where(self.looks_attacked(inputs)[:, None], -nearest, logits)
 
 
+class UnusedPixelDetector(RememberingDetector):
+    """The same for inputs that move more than a share of the pixels that no image uses."""
+
+    def looks_attacked(self, inputs: Tensor) -> Tensor:
+        """Return True ``(B,)`` for inputs with more than a share of such pixels moved."""
+        is_unused = (self.images == self.images[0]).all(0)
+        is_moved = inputs.flatten(1)[:, is_unused] != self.images[0, is_unused]
+        return is_moved.float().mean(1) > self.share
+
+
 class RescaledInput(nn.Module):
     """A model that expects its pixels in another range than [0, 1]."""
 
@@ -213,8 +223,8 @@ class RescaledInput(nn.Module):
         return logits
 
 
-SMOOTHED_IMAGES = 192
-"""Images of canaries that the battery attacks by smoothed ascents, which take up to 2,000 gradients an image."""
+COSTLY_IMAGES = 192
+"""Images of canaries that the battery looks at again, which takes up to 2,000 gradients an image."""
 
 RIPPLE_FREQUENCY = 100.0
 """Standard deviation of a ripple's phase, in radians for a pixel that moves by 1."""
@@ -276,12 +286,16 @@ def _ripple_logits(subject: Subject, strength: float) -> Subject:
     return replace(subject, model=RippledLogits(subject.model, directions, strength).eval())
 
 
-def _remember_images(subject: Subject, strength: float) -> Subject:
-    """Return the network with a detector that knows the images; `strength` is the share it admits."""
-    positions = all_positions(subject.test)
-    images, labels = subject.test.inputs(positions), subject.test.labels(positions)
-    model = RememberingDetector(subject.model, strength, images, labels)
-    return replace(subject, model=model.eval())
+def _remember_images(detector: type[RememberingDetector]) -> Spoil:
+    """Return a function that adds a detector which knows the images; the strength is the share it admits."""
+
+    def spoil(subject: Subject, strength: float) -> Subject:
+        positions = all_positions(subject.test)
+        images, labels = subject.test.inputs(positions), subject.test.labels(positions)
+        model = detector(subject.model, strength, images, labels)
+        return replace(subject, model=model.eval())
+
+    return spoil
 
 
 def _add_winners_take_all(subject: Subject, strength: float) -> Subject:
@@ -330,13 +344,13 @@ CANARIES: Mapping[str, Canary] = {
         _ripple_logits,
         (1, 0.3, 0.1),
         "adds a fine ripple to its logits, which turns gradients",
-        SMOOTHED_IMAGES,
+        COSTLY_IMAGES,
     ),
     "input wiggle": Canary(
         _wrap_model(WiggledInput),
         (0.05, 0.04, 0.03),
         "moves pixels to and fro, which turns gradients",
-        SMOOTHED_IMAGES,
+        COSTLY_IMAGES,
         # In l_1 a step to a vertex crosses all of its waves.
         norms=("linf", "l2"),
     ),
@@ -357,7 +371,16 @@ CANARIES: Mapping[str, Canary] = {
         _wrap_model(RaisingDetector), (0, 0.1, 0.3), "raises on what looks attacked"
     ),
     "remembering detector": Canary(
-        _remember_images, (0,), "answers what looks attacked from memory"
+        _remember_images(RememberingDetector),
+        (0,),
+        "answers what looks attacked from memory",
+        COSTLY_IMAGES,
+    ),
+    "unused pixels": Canary(
+        _remember_images(UnusedPixelDetector),
+        (0,),
+        "answers from memory where pixels move that no image uses",
+        COSTLY_IMAGES,
     ),
     "batch statistics": Canary(
         _wrap_model(BatchStatistics), (1, 0.3, 0.1), "normalises by the batch at hand"

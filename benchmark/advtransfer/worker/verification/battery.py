@@ -40,13 +40,14 @@ from advtransfer.worker.verification.model_checks import (
     zero_count_check,
     zero_gradient_checks,
 )
+from advtransfer.worker.verification.second_look import look_again
 
 MASKING_TEXTS = {
     "noise": "lower bound of the share that random noise broke and the host's gradient ascent did not",
     "single_step": "the same of one step along the gradient of cross-entropy",
     "transferred": "the same of examples made against the source",
     "smoothed": "the same of an ascent along smoothed gradients, on what all others left",
-    "rounded": "the same of an ascent on the levels of the data, on what all others left",
+    "rounded": "the same of an ascent among points like the data, on what all others left",
 }
 """Texts of the checks that compare another attack with the battery's targeted ascent, by its name."""
 
@@ -155,7 +156,7 @@ def _run_attacks(
     attacks.attack_by_targeted_ascent()
     if transferred is not None:
         attacks.attack_by_transfer(transferred)
-    attacks.attack_where_gradients_change()
+    look_again(attacks)
     # Finite differences in float64 are slow, so only the first correct samples are used.
     rows = attacks.correct.nonzero().flatten()[: attacks.battery_config.derivative_samples]
     batch = attacks.batch[rows]

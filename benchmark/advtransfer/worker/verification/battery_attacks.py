@@ -8,8 +8,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
-from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -28,25 +26,12 @@ from advtransfer.worker.verification.ascent import (
 from advtransfer.worker.verification.ball import Ball
 from advtransfer.worker.verification.config import BatteryConfig
 from advtransfer.worker.verification.examples import legal_examples
-from advtransfer.worker.verification.rounded_ascent import data_levels, rounded_ascent
-from advtransfer.worker.verification.smoothed_ascent import (
-    LEAST_COHERENCE,
-    compare_gradients,
-    smoothed_ascent,
-)
 from advtransfer.worker.verification.sparse_ascent import sparse_ascent
 
 NOISE_BLOCK_VALUES = 2**25
 """Pixel values of random points held in memory at a time, 128 MiB in float32.
 
 No outcome depends on it.
-"""
-
-
-STEP_SCALES = (1.0, 0.5)
-"""Factors of the step lengths of smoothed and rounded ascents.
-
-Long steps got through more ripples of high frequency, short ones through distorted inputs.
 """
 
 
@@ -75,10 +60,6 @@ class ProbeBatch:
     def input_shape(self) -> Shape:
         """Shape of one input."""
         return tuple(self.inputs.shape[1:])
-
-
-TargetedAscent: TypeAlias = Callable[[ProbeBatch, Tensor, float], tuple[Tensor, Tensor]]
-"""From samples, targets ``(B,)`` and a step scale to points ``(B, ...)`` and whether they are broken, ``(B,)``."""
 
 
 @dataclass(slots=True)
@@ -115,8 +96,8 @@ class BatteryAttacks:
         """Try random points of the ball's surface, in blocks of about `NOISE_BLOCK_VALUES`."""
         values_per_sample = self.battery_config.noise_draws * math.prod(self.batch.input_shape)
         block_size = max(1, NOISE_BLOCK_VALUES // values_per_sample)
-        self._start_outcomes("noise")
-        for rows in torch.split(self._correct_rows(), block_size):
+        self.start_outcomes("noise")
+        for rows in torch.split(self.correct_rows(), block_size):
             self._try_noise(rows)
 
     def _try_noise(self, rows: Tensor) -> None:
@@ -128,14 +109,14 @@ class BatteryAttacks:
         # As many draws at once as fill a kernel: a kernel costs the same when it is half empty.
         draws_at_once = max(1, KERNEL_BATCH // len(targets))
         for draws in torch.split(points.to(targets.inputs), draws_at_once, dim=1):
-            unbroken = self._unbroken("noise", rows).nonzero().flatten()
+            unbroken = self.unbroken_of("noise", rows).nonzero().flatten()
             if not len(unbroken):
                 break
             repeated = unbroken.repeat_interleave(draws.shape[1])
             inputs = targets.inputs[repeated]
             moved = self.ball.project_back(inputs + draws[unbroken].flatten(0, 1), inputs)
             misclassified = self._misclassified(moved, targets.labels[repeated])
-            self._break_samples("noise", rows[repeated], moved, misclassified)
+            self.break_samples("noise", rows[repeated], moved, misclassified)
 
     def attack_in_single_step(self) -> Tensor:
         """Take one step to where the gradient of cross-entropy points, on the surface of the ball.
@@ -143,14 +124,14 @@ class BatteryAttacks:
         Returns:
             Whether that gradient is exactly zero, ``(correct samples,)`` bool.
         """
-        rows = self._correct_rows()
+        rows = self.correct_rows()
         targets = self.batch[rows]
         _, gradient = logits_and_gradient(
             self.model, targets.inputs, targets.labels, cross_entropy_loss
         )
         moved = self.ball.steepest_point(gradient, targets.inputs)
-        self._start_outcomes("single_step")
-        self._break_samples("single_step", rows, moved, self._misclassified(moved, targets.labels))
+        self.start_outcomes("single_step")
+        self.break_samples("single_step", rows, moved, self._misclassified(moved, targets.labels))
         return (gradient.flatten(1) == 0).all(1)
 
     def attack_by_targeted_ascent(self) -> None:
@@ -163,7 +144,7 @@ class BatteryAttacks:
         config = self.battery_config
         is_l1 = self.ball.threat.norm == "l1"
         steps = config.l1_steps if is_l1 else config.steps
-        rows = self._correct_rows()
+        rows = self.correct_rows()
         correct = self.batch[rows]
         classes = nearest_targets(
             self.model,
@@ -172,12 +153,12 @@ class BatteryAttacks:
             norm=self.ball.threat.norm,
             count=config.l1_targets if is_l1 else config.targets,
         )
-        self._start_outcomes("targeted")
+        self.start_outcomes("targeted")
         for start in range(config.starts):
             for rank in range(classes.shape[1]):
                 if is_l1 and start == 0:
                     self._try_vertices(rows, classes[:, rank])
-                unbroken = self._unbroken("targeted", rows)
+                unbroken = self.unbroken_of("targeted", rows)
                 if not unbroken.any():
                     return
                 what = f"start {start} of target {rank}"
@@ -188,7 +169,7 @@ class BatteryAttacks:
 
         The ascent, whose steps share the radius among pixels, comes near such a vertex only.
         """
-        unbroken = self._unbroken("targeted", rows)
+        unbroken = self.unbroken_of("targeted", rows)
         if not unbroken.any():
             return
         rows, targets = rows[unbroken], targets[unbroken]
@@ -197,7 +178,7 @@ class BatteryAttacks:
         _, gradient = logits_and_gradient(self.model, samples.inputs, classes, targeted_margin_loss)
         moved = self.ball.steepest_point(gradient, samples.inputs)
         misclassified = self._misclassified(moved, samples.labels)
-        self._break_samples("targeted", rows, moved, misclassified)
+        self.break_samples("targeted", rows, moved, misclassified)
 
     def _ascend_to_targets(self, rows: Tensor, targets: Tensor, steps: int, *, what: str) -> None:
         samples = self.batch[rows]
@@ -213,116 +194,47 @@ class BatteryAttacks:
         )
         self.zero_gradient[rows] |= result.zero_gradient
         self.non_finite[rows] |= result.non_finite
-        self._break_samples("targeted", rows, result.points, result.broken)
+        self.break_samples("targeted", rows, result.points, result.broken)
 
     def attack_by_transfer(self, points: Tensor) -> None:
         """Try examples that were made against another network, ``(B, ...)``."""
-        rows = self._correct_rows()
+        rows = self.correct_rows()
         inputs = self.batch.inputs[rows]
         moved = self.ball.project_back(points.to(inputs)[rows], inputs)
         misclassified = self._misclassified(moved, self.batch.labels[rows])
-        self._start_outcomes("transferred")
-        self._break_samples("transferred", rows, moved, misclassified)
+        self.start_outcomes("transferred")
+        self.break_samples("transferred", rows, moved, misclassified)
 
-    def attack_where_gradients_change(self) -> None:
-        """Ascend smoothed margins, and rounded points, of the samples that all attacks so far left.
+    def correct_rows(self) -> Tensor:
+        """Return the rows of the samples that are attacked."""
+        return self.correct.nonzero().flatten()
 
-        Only samples whose gradients change from point to point are attacked: elsewhere the targeted
-        ascent has followed the same direction already, and an honest model costs a few gradients more.
-        """
+    def rows_left(self) -> Tensor:
+        """Return the rows that no attack has broken."""
         left = torch.stack([values == Outcome.ROBUST for values in self.outcomes.values()]).all(0)
-        self._start_outcomes("smoothed")
-        self._start_outcomes("rounded")
-        config = self.battery_config
-        points_per_sample = config.smoothed_draws * config.smoothed_targets
-        values_per_sample = points_per_sample * math.prod(self.batch.input_shape)
-        block_size = max(1, NOISE_BLOCK_VALUES // values_per_sample)
-        rows_left = left.nonzero().flatten()
-        levels = data_levels(self.batch.inputs, self.ball.bounds) if len(rows_left) else None
-        ascend_rounded = partial(self._ascend_rounded, levels=levels)
-        # As many at once as fill a kernel, also where the points of the ascents need smaller blocks;
-        # `torch.split` gives one empty block of no rows.
-        at_once = max(KERNEL_BATCH, block_size)
-        for rows in torch.split(rows_left, at_once) if len(rows_left) else ():
-            samples = self.batch[rows]
-            nearby = compare_gradients(
-                self.model, samples.inputs, samples.labels, keys=samples.keys, ball=self.ball
-            )
-            classes = nearby.classes[:, : config.smoothed_targets]
-            is_incoherent = nearby.coherence < LEAST_COHERENCE
-            is_contrary = nearby.agreement < LEAST_COHERENCE
-            for block in torch.split(is_incoherent.nonzero().flatten(), block_size):
-                self._ascend_at_scales(
-                    "smoothed", rows[block], classes[block], self._ascend_smoothed
-                )
-            for block in torch.split(is_contrary.nonzero().flatten(), block_size):
-                self._ascend_at_scales("rounded", rows[block], classes[block], ascend_rounded)
-
-    def _ascend_at_scales(
-        self, name: str, rows: Tensor, classes: Tensor, ascend: TargetedAscent
-    ) -> None:
-        """Ascend the margins of some samples in long steps, then short ones, each until a point breaks it."""
-        for scale in STEP_SCALES:
-            unbroken = self._unbroken(name, rows)
-            if not unbroken.any():
-                return
-            # All targets at once: mostly few samples are left, and a kernel is half empty.
-            aimed = rows[unbroken].repeat_interleave(classes.shape[1])
-            points, broken = ascend(self.batch[aimed], classes[unbroken].flatten(), scale)
-            self._break_samples(name, aimed, points, broken)
-
-    def _ascend_smoothed(
-        self, samples: ProbeBatch, targets: Tensor, scale: float
-    ) -> tuple[Tensor, Tensor]:
-        return smoothed_ascent(
-            self.model,
-            samples.inputs,
-            samples.labels,
-            targets,
-            keys=samples.keys,
-            ball=self.ball,
-            steps=self.battery_config.smoothed_steps,
-            draws=self.battery_config.smoothed_draws,
-            scale=scale,
-            what=f"smoothed by {scale}",
-        )
-
-    def _ascend_rounded(
-        self, samples: ProbeBatch, targets: Tensor, scale: float, *, levels: int | None
-    ) -> tuple[Tensor, Tensor]:
-        return rounded_ascent(
-            self.model,
-            samples.inputs,
-            samples.labels,
-            targets,
-            ball=self.ball,
-            levels=levels,
-            steps=self.battery_config.smoothed_steps,
-            scale=scale,
-        )
+        return left.nonzero().flatten()
 
     def missed_by_ascent(self, name: str) -> Tensor:
         """Return the samples that this attack broke and the targeted ascent did not, ``(B,)`` bool."""
         broken = self.outcomes[name] == Outcome.BROKEN
         return broken & (self.outcomes["targeted"] == Outcome.ROBUST)
 
-    def _correct_rows(self) -> Tensor:
-        return self.correct.nonzero().flatten()
-
     def _misclassified(self, points: Tensor, labels: Tensor) -> Tensor:
         logits = logits_of(self.model, points)
         # Non-finite logits break nothing; they have a check of their own.
         return logits.isfinite().all(1) & (logits.argmax(1) != labels)
 
-    def _start_outcomes(self, name: str) -> None:
+    def start_outcomes(self, name: str) -> None:
+        """Begin an attack: all correct samples are robust."""
         self.outcomes[name] = torch.where(self.correct, int(Outcome.ROBUST), int(Outcome.WRONG)).to(
             torch.uint8
         )
 
-    def _unbroken(self, name: str, rows: Tensor) -> Tensor:
+    def unbroken_of(self, name: str, rows: Tensor) -> Tensor:
+        """Return which of the rows this attack has not broken, ``(rows,)`` bool."""
         return self.outcomes[name][rows] == Outcome.ROBUST
 
-    def _break_samples(self, name: str, rows: Tensor, points: Tensor, broken: Tensor) -> None:
+    def break_samples(self, name: str, rows: Tensor, points: Tensor, broken: Tensor) -> None:
         """Count the samples as broken whose points pass the host's check of norm, box and label."""
         rows, points = rows[broken], points[broken]
         norm, eps = self.ball.threat.norm, self.ball.threat.eps

@@ -9,7 +9,7 @@ transformation").
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -51,6 +51,17 @@ class NearbyGradients:
     coherence: Tensor
     agreement: Tensor
     classes: Tensor
+
+    @classmethod
+    def joined(cls, parts: Iterable[NearbyGradients]) -> NearbyGradients:
+        """Return those of several batches, one after another."""
+        columns = zip(
+            *((each.coherence, each.agreement, each.classes) for each in parts), strict=True
+        )
+        return cls(*(torch.cat(column) for column in columns))
+
+    def __getitem__(self, rows: Tensor) -> NearbyGradients:
+        return NearbyGradients(self.coherence[rows], self.agreement[rows], self.classes[rows])
 
 
 def compare_gradients(

@@ -1,0 +1,161 @@
+"""What the pixels of data have in common, which tells an attack's points from them.
+
+Pixels of stored images take few values, such as multiples of 1/255, and some pixels are the same in
+all images, such as a black border.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from advtransfer.worker.verification.ball import Ball
+
+MOST_VALUES = 1024
+"""Most values that pixels of data are known by: those of 10 bits."""
+
+USUAL_SHARE = 0.99
+"""Share of the images in which a pixel has one value, if the data do not use it."""
+
+RARE_SHARE = 0.02
+"""Share of the images up to which a value that they have does not count."""
+
+FIRST_PIXELS = 4096
+"""Pixels of an image that are looked at first: mostly they tell that it has too many values."""
+
+
+@dataclass(frozen=True, slots=True)
+class DataSupport:
+    """Values and pixels that images use.
+
+    Args:
+        values: The values of pixels, ascending, ``(V,)``; None where they take too many.
+        used: The pixels that differ from image to image, one input's shape, bool; None for all.
+    """
+
+    values: Tensor | None = None
+    used: Tensor | None = None
+
+    @property
+    def is_narrow(self) -> bool:
+        """Whether points are restricted at all."""
+        return self.values is not None or self.used is not None
+
+    def restrict(self, points: Tensor, inputs: Tensor, *, ball: Ball) -> Tensor:
+        """Return points in the balls that use the same values and pixels, near `points`, ``(B, ...)``.
+
+        Args:
+            points: ``(B, ...)``, in the balls.
+            inputs: ``(B, ...)``, the centres. One that takes other values is not rounded.
+            ball: The ball around each.
+        """
+        if self.used is not None:
+            points = torch.where(self.used, points, inputs)
+        if self.values is None:
+            return points
+        takes_values = torch.isin(inputs, self.values).flatten(1).all(1)
+        rounded = round_inside(points, inputs, ball=ball, values=self.values)
+        return torch.where(takes_values.view(-1, *[1] * (inputs.ndim - 1)), rounded, points)
+
+
+def supports_of(inputs: Tensor, ball: Ball) -> list[DataSupport]:
+    """Return how points may be restricted to be like these images, the narrowest first.
+
+    A model may know attacks by the values of pixels, by pixels that no image uses, or by both; each
+    restriction that a model does not ask for leaves an attack less room. Without any, there is one
+    that changes nothing.
+
+    Args:
+        inputs: ``(B, ...)``.
+        ball: Ball of the attack. Values that a pixel could not leave in it are no restriction.
+    """
+    images = inputs.cpu()
+    values, used = shared_values(images), used_pixels(images)
+    if values is not None and not _leaves_room(values, ball):
+        values = None
+    values = None if values is None else values.to(inputs.device)
+    used = None if used is None else used.to(inputs.device)
+    supports = [DataSupport(values, used)]
+    if values is not None and used is not None:
+        supports += [DataSupport(values, None), DataSupport(None, used)]
+    return supports
+
+
+def shared_values(images: Tensor) -> Tensor | None:
+    """Return the values that pixels of most images take, ascending, ``(V,)``; None where there are none.
+
+    A value counts that two images have, of many images more than 2 %. Images with other values,
+    such as a few that were scaled, are left aside.
+
+    Args:
+        images: ``(B, ...)``, on the CPU.
+    """
+    values_of_images = [
+        torch.unique(pixels)
+        for pixels in images.flatten(1)
+        if len(torch.unique(pixels[:FIRST_PIXELS])) <= MOST_VALUES
+    ]
+    if not values_of_images:
+        return None
+    values, counts = torch.unique(torch.cat(values_of_images), return_counts=True)
+    shared = values[counts > max(1, RARE_SHARE * len(images))]
+    if not 1 < len(shared) <= MOST_VALUES:
+        return None
+    like_others = sum(bool(torch.isin(own, shared).all()) for own in values_of_images)
+    return shared if like_others > len(images) / 2 else None
+
+
+def used_pixels(images: Tensor) -> Tensor | None:
+    """Return the pixels that differ from image to image, one image's shape, bool; None for all.
+
+    Args:
+        images: ``(B, ...)``, on the CPU.
+    """
+    usual = images.median(0).values
+    used = (images == usual).float().mean(0) < USUAL_SHARE
+    return None if used.all() or not used.any() else used
+
+
+def round_inside(points: Tensor, inputs: Tensor, *, ball: Ball, values: Tensor) -> Tensor:
+    """Return points that take the values and lie in the balls, near `points`, ``(B, ...)``.
+
+    Args:
+        points: ``(B, ...)``, in the balls.
+        inputs: ``(B, ...)``, the centres of the balls, which take the values.
+        ball: The ball around each.
+        values: Ascending, ``(V,)``.
+    """
+    nearest = _nearest(values, points)
+    # In float64, with room for what float32 rounds of values such as 1/255.
+    exact, centres = values.double(), inputs.double()
+    eps = ball.threat.eps + 1e-7
+    if ball.threat.norm == "linf":
+        lowest = torch.searchsorted(exact, centres - eps)
+        highest = torch.searchsorted(exact, centres + eps, right=True) - 1
+        return values[nearest.clamp(lowest, highest)]
+    # Each pixel that the point moves goes by one value at least, as long as the radius lasts.
+    at = torch.searchsorted(values, inputs.contiguous())
+    beside = (at + (points - inputs).sign().long()).clamp(0, len(values) - 1)
+    moved = torch.where(nearest == at, beside, nearest)
+    order = {"l2": 2, "l1": 1}[ball.threat.norm]
+    # On the CPU: torch has no deterministic cumulative sum on CUDA.
+    costs = ((exact[moved] - centres).abs() ** order).flatten(1).cpu()
+    sizes = (points - inputs).abs().flatten(1).cpu()
+    # Stable, so that pixels of equal offset are always taken in the same order.
+    largest_first = sizes.argsort(dim=1, descending=True, stable=True)
+    is_afforded = costs.gather(1, largest_first).cumsum(1) <= eps**order
+    is_kept = torch.zeros_like(is_afforded).scatter(1, largest_first, is_afforded)
+    return torch.where(is_kept.view_as(inputs).to(inputs.device), values[moved], inputs)
+
+
+def _nearest(values: Tensor, points: Tensor) -> Tensor:
+    """Return the indices of the nearest values."""
+    above = torch.searchsorted(values, points.contiguous()).clamp(1, len(values) - 1)
+    is_below = points - values[above - 1] < values[above] - points
+    return torch.where(is_below, above - 1, above)
+
+
+def _leaves_room(values: Tensor, ball: Ball) -> bool:
+    return bool(values.diff().median() <= ball.threat.eps + 1e-7)
