@@ -124,6 +124,18 @@ def test_module_that_hides_a_factory_is_named(
         checks[0]()
 
 
+def test_a_rule_that_has_no_example_to_check_says_so() -> None:
+    tiny = {"pgd": {"norm": "linf", "eps": 1e-9, "step_size": 1e-9, "steps": 1}}
+    unchecked = {}
+    for check in plugin_checks(Host.discover(), "foolbox", options=tiny, factory="pgd"):
+        try:
+            check()
+        except NotChecked as error:
+            unchecked[check.id.partition(".")[2]] = str(error)
+
+    assert "nothing to compare: no image is broken" in unchecked["examples_hold"]
+
+
 def test_every_rule_has_a_component_that_breaks_it() -> None:
     checks = plugin_checks(host_of("advtransfer_broken"), "broken")
     rules = {check.id.partition(".")[2] for check in checks}
