@@ -204,6 +204,23 @@ def test_a_factory_that_builds_another_module_is_refused(net: Callable[..., nn.M
     assert "cannot be built again" in text
 
 
+def test_all_sources_that_cannot_be_used_are_named_at_once(net: Callable[..., nn.Module]) -> None:
+    class NoLogits(nn.Module):
+        def forward(self, inputs: Tensor) -> None:
+            """Return nothing."""
+
+    nothing = {name: at.source(NoLogits(), trained_on="digits") for name in ("first", "second")}
+    text = refused(**nothing, fine=at.source(net(), trained_on="digits"))
+    assert "'first'" in text
+    assert "'second'" in text
+    assert "'fine'" not in text
+
+    other = at.source(net(sign=-1), rebuild=net, trained_on="digits")
+    text = refused(third=other, fourth=other)
+    assert "'third'" in text
+    assert "'fourth'" in text
+
+
 def test_a_network_without_a_head_is_measured_exactly_when_it_is_rebuilt(
     net: Callable[..., nn.Module],
 ) -> None:

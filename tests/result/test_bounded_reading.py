@@ -141,7 +141,7 @@ def test_a_file_whose_object_has_a_key_twice_is_refused_by_its_name(tmp_path: Pa
     path = tmp_path / "manifest.json"
     path.write_text('{"a": 1, "b": {"c": 1, "c": 2}}')
 
-    with pytest.raises(CacheError, match="manifest.json is not JSON .*'c' stands twice"):
+    with pytest.raises(CacheError, match=r"manifest\.json is not JSON .*'c' stands twice"):
         read_json(path)
 
 

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, TypeAlias, cast
+from typing import TYPE_CHECKING, cast
 
 from advtransfer.api.arrays import DatasetInMemory
 from advtransfer.api.in_memory import (
@@ -27,6 +27,7 @@ from advtransfer.api.in_memory import (
     package_of,
     state_digest,
 )
+from advtransfer.api.source_shapes import LoadSuite, data_entry, source_node, source_shapes
 from advtransfer.errors import AdvTransferError, BadInput, Problem
 from advtransfer.files import write_atomic
 from advtransfer.host import Host
@@ -41,10 +42,6 @@ if TYPE_CHECKING:
 
     from advtransfer.executors.in_memory import ModuleInMemory
 
-Sections: TypeAlias = Mapping[str, Mapping[str, Json]]
-"""Entries by section and name, which are merged over a suite."""
-LoadSuite: TypeAlias = Callable[[Sections], Suite]
-"""Reads a suite with entries merged over it."""
 
 INPUTS_FOLDER = ".inputs"
 """The folder below that of all runs with the files of objects in memory, named by content."""
@@ -99,26 +96,25 @@ def suite_with_objects(
     folder = settings.runs / INPUTS_FOLDER
     entries: dict[str, dict[str, Json]] = {"datasets": {}, "sources": {}}
     entries["datasets"] |= {name: value.write_entry(folder) for name, value in datasets.items()}
-    shapes = _source_shapes(load, entries, sources, folder, host)
+    shapes = source_shapes(load, entries, sources, folder, host)
     modules: dict[str, ModuleInMemory] = {}
-    for name, value in sources.items():
+
+    def add_entry(name: str, value: SourceInMemory) -> None:
         if value.is_rebuilt:
             entries["sources"][name] = _rebuilt_entry(name, value, shapes[name], folder)
-        else:
-            module = _module_in_memory(name, value, shapes[name])
-            nonce = secrets.token_hex(16)
-            modules[nonce] = module
-            data = _data_entry(value, folder)
-            entries["sources"][name] = {
-                "use": "local/module",
-                "nonce": nonce,
-                "shape": list(module.shape),
-                **({} if data is None else {"data": data}),
-            }
+            return
+        nonce = secrets.token_hex(16)
+        modules[nonce] = module = _module_in_memory(name, value, shapes[name])
+        entries["sources"][name] = _module_entry(nonce, module, value, folder)
+
+    _with_each_source(add_entry, sources)
     suite = load(entries)
-    for name, value in sources.items():
+
+    def check_outputs(name: str, value: SourceInMemory) -> None:
         if value.is_rebuilt:
             _require_same_outputs(name, value, shapes[name], suite, host)
+
+    _with_each_source(check_outputs, sources)
     if not modules:
         yield PlacedObjects(suite, settings)
         return
@@ -126,6 +122,24 @@ def suite_with_objects(
 
     with hold_modules(modules), _own_cache(settings) as own_settings:
         yield PlacedObjects(suite, own_settings, modules)
+
+
+def _with_each_source(
+    act: Callable[[str, SourceInMemory], None], sources: Mapping[str, SourceInMemory]
+) -> None:
+    """Do something with every source.
+
+    Raises:
+        BadInput: Names the problems of all sources.
+    """
+    problems: list[Problem] = []
+    for name, value in sources.items():
+        try:
+            act(name, value)
+        except BadInput as error:
+            problems += error.problems
+    if problems:
+        raise BadInput(problems)
 
 
 def _require_usable(
@@ -164,57 +178,19 @@ def _require_usable(
         raise BadInput(problems)
 
 
-def _data_entry(value: SourceInMemory, folder: Path) -> Json:
-    """Return the source's own data as an entry names it."""
-    if isinstance(value.trained_on, DatasetInMemory):
-        return value.trained_on.write_entry(folder)
-    return value.trained_on
-
-
-# --- shapes ---
-
-
-def _source_shapes(
-    load: LoadSuite,
-    entries: Sections,
-    sources: Mapping[str, SourceInMemory],
-    folder: Path,
-    host: Host,
-) -> dict[str, Shape]:
-    """Return the shape of each source's inputs: as given, of its own data, or of the first target."""
-    shapes = {name: value.shape for name, value in sources.items()}
-    if None in shapes.values():
-        # The suite is read once before, with sources that are never built, to know its data.
-        outlines: dict[str, Json] = {}
-        for name, value in sources.items():
-            data = _data_entry(value, folder)
-            outline: dict[str, Json] = {"use": "local/module", "nonce": "", "shape": [1]}
-            outlines[name] = outline if data is None else {**outline, "data": data}
-        suite = load({**entries, "sources": outlines})
-        for name, shape in shapes.items():
-            if shape is None:
-                shapes[name] = _data_shape(_own_or_first_data(suite, name), host)
-    return {name: cast(Shape, shape) for name, shape in shapes.items()}
-
-
-def _own_or_first_data(suite: Suite, name: str) -> Node:
-    """Return the node of a source's own data, or else of the first target's."""
-    node = _source_node(suite, name)
-    data = node.inputs.get("data") if node is not None else None
-    return data if isinstance(data, Node) else suite.targets[0].data.node
-
-
-def _source_node(suite: Suite, name: str) -> Node | None:
-    return next((cell.node for cell in suite.sources if cell.key == name), None)
-
-
-def _data_shape(node: Node, host: Host) -> Shape:
-    from advtransfer.worker.object_builder import dataset_of
-
-    return dataset_of(host, node).card().shape
-
-
 # --- modules that cannot be rebuilt ---
+
+
+def _module_entry(
+    nonce: str, module: ModuleInMemory, value: SourceInMemory, folder: Path
+) -> dict[str, Json]:
+    data = data_entry(value, folder)
+    return {
+        "use": "local/module",
+        "nonce": nonce,
+        "shape": list(module.shape),
+        **({} if data is None else {"data": data}),
+    }
 
 
 def _module_in_memory(name: str, value: SourceInMemory, shape: Shape) -> ModuleInMemory:
@@ -278,7 +254,7 @@ def _rebuilt_entry(name: str, value: SourceInMemory, shape: Shape, folder: Path)
     from advtransfer.toolkit.module_network import fixed_logits
 
     factory, arguments = value.rebuild
-    data = _data_entry(value, folder)
+    data = data_entry(value, folder)
     checked = _module_in_memory(name, value, shape)
     logits = {"logits": fixed_logits(checked.module, shape)}
     entry: dict[str, Json] = {
@@ -340,7 +316,7 @@ def _require_same_outputs(
     Raises:
         BadInput: They differ: other code, other arguments, or state outside the weights.
     """
-    node = _source_node(suite, name)
+    node = source_node(suite, name)
     if node is None:  # It is on no cell of the grid.
         return
     from advtransfer.toolkit.module_network import fixed_logits, logits_difference
