@@ -22,6 +22,7 @@ from advtransfer.testing.kit import (
     plugin_checks,
     record_decisions,
 )
+from advtransfer.types import Json
 
 BROKEN = Path(__file__).parents[2] / "plugins_of_others" / "broken"
 
@@ -125,7 +126,9 @@ def test_module_that_hides_a_factory_is_named(
 
 
 def test_a_rule_that_has_no_example_to_check_says_so() -> None:
-    tiny = {"pgd": {"norm": "linf", "eps": 1e-9, "step_size": 1e-9, "steps": 1}}
+    tiny: dict[str, dict[str, Json]] = {
+        "pgd": {"norm": "linf", "eps": 1e-9, "step_size": 1e-9, "steps": 1}
+    }
     unchecked = {}
     for check in plugin_checks(Host.discover(), "foolbox", options=tiny, factory="pgd"):
         try:
