@@ -184,17 +184,3 @@ def test_without_a_board_a_bundle_is_not_verified_unless_one_says_so(
     assert "give --no-board if the suite is new here" in refused.output
     assert "verified: nothing is wrong" not in accepted.output
     assert "verified without a board" in accepted.output
-
-
-def test_a_board_of_a_suite_that_is_not_installed_is_told_what_it_cannot_hold(
-    bundle: Bundle, board_folder: Path, host: Host
-) -> None:
-    boards = load_boards(bundle.path, board_folder, host)
-    shipped, foreign = (
-        " ".join(verify_bundle(bundle.path, boards=each, host=host).notes)
-        for each in (boards, replace(boards, planned=None))
-    )
-
-    text = "whether trials are missing against its own suite alone"
-    assert text in foreign
-    assert text not in shipped

@@ -137,14 +137,6 @@ def long_header(size: int) -> bytes:
 INPUTS = npy(np.ones((3, 4), dtype=np.float32))
 
 
-def test_a_file_whose_object_has_a_key_twice_is_refused_by_its_name(tmp_path: Path) -> None:
-    path = tmp_path / "manifest.json"
-    path.write_text('{"a": 1, "b": {"c": 1, "c": 2}}')
-
-    with pytest.raises(CacheError, match=r"manifest\.json is not JSON .*'c' stands twice"):
-        read_json(path)
-
-
 @pytest.mark.parametrize(
     ("content", "reason"),
     [

@@ -153,11 +153,6 @@ def check_board(
             "board's file, and its trials are those of its own plan"
         )
         return
-    if version is not None and boards.planned is None:
-        notes.append(
-            "the suite of this board is not one of the installed release: held against the ids of the "
-            "board's file, and whether trials are missing against its own suite alone"
-        )
     yield from _plan_faults(run, plan, boards.planned, host, records, notes)
 
 
