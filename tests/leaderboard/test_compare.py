@@ -49,8 +49,14 @@ def of_kind(sides: dict[str, Any], kind: str) -> list[dict[str, Any]]:  # Any: J
     return [record for record in sides["records"].values() if record["kind"] == kind]
 
 
-def another_suite(sides: dict[str, Any]) -> None:  # Any: JSON
+def another_name(sides: dict[str, Any]) -> None:  # Any: JSON
     sides["plan"]["suite"] = "another"
+
+
+def another_suite(sides: dict[str, Any]) -> None:  # Any: JSON
+    another_name(sides)
+    for trial in sides["plan"]["trials"]:
+        trial["evaluations"].popitem()
 
 
 def another_option(sides: dict[str, Any]) -> None:  # Any: JSON
@@ -118,6 +124,7 @@ def another_battery(sides: dict[str, Any]) -> None:  # Any: JSON
 
 
 CHANGES: dict[Change, str] = {
+    another_name: "name",
     another_suite: "suite",
     another_option: "options",
     another_plugin: "plugins",
@@ -143,6 +150,35 @@ def test_the_thing_that_differs_is_named_first(original: RunSide, change: Change
     assert [cause.kind for cause in causes] == sorted(
         [cause.kind for cause in causes], key=CAUSES.index
     )
+
+
+@pytest.mark.parametrize(
+    "change",
+    [change for change in CHANGES if change is not another_name],
+    ids=lambda change: change.__name__,
+)
+def test_another_name_of_the_suite_hides_no_cause(original: RunSide, change: Change) -> None:
+    """A copy of a suite in which one thing is changed has another name as well."""
+
+    def both(sides: dict[str, Any]) -> None:  # Any: JSON
+        another_name(sides)
+        change(sides)
+
+    other = changed(original, both)
+    trials = {trial.id: trial for trial in other.plan.trials}
+    pairs = [(trial, trials[trial.id]) for trial in original.plan.trials if trial.id in trials]
+    causes = find_causes(original, other, pairs, whole=True)
+    assert causes[0].kind == CHANGES[change]
+    assert str(causes[-1]) == f"name: suite: {original.plan.suite} | another"
+
+
+def test_another_name_alone_is_told_and_called_no_cause(bundle: Path) -> None:
+    plan: dict[str, Any] = {**Run(bundle).read_plan(), "suite": "another"}  # Any: JSON
+    renamed = Run(bundle)
+    renamed.read_plan = lambda: plan  # type: ignore[method-assign]  # of the same records
+    lines = compare_runs(Run(bundle), renamed).lines()
+    assert lines[0].startswith("nothing but the suite's name differs")
+    assert f"  name: suite: {Run(bundle).read_plan()['suite']} | another" in lines
 
 
 def test_every_kind_of_cause_is_tested() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import shutil
 import subprocess
 import sys
@@ -19,7 +20,7 @@ import torch
 from numpy.lib import format as npy_format
 from numpy.typing import NDArray
 
-from advtransfer.errors import AdvTransferError, BadInput
+from advtransfer.errors import AdvTransferError, BadInput, Diverged
 from advtransfer.files import file_sha256
 from advtransfer.host import Host
 from advtransfer.leaderboard.page import make_page
@@ -48,6 +49,7 @@ from advtransfer.suite import load
 from advtransfer.toolkit.adversary import Adversary
 from advtransfer.toolkit.pgd import pgd_perturb
 from advtransfer.types import Outcome
+from advtransfer.worker.fit import FitJob
 
 SUITE = """
 version: 1
@@ -527,6 +529,28 @@ def test_examples_that_are_not_here_are_said_to_be_unchecked_or_at_fault(
     found = check_again(case, given=[given, other])
     assert ([], 1) == (found.faults, len(found.held))
     assert [f"{other} has the examples of no challenge here"] == found.notes
+
+
+@pytest.mark.parametrize("error", [Diverged(3, math.nan), RuntimeError("no such kernel")])
+def test_a_challenged_model_whose_fit_fails_is_a_fault_of_a_replay(
+    case: Case,
+    attacked: Arrays,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+) -> None:
+    """A challenge lowers numbers, so that one whose model cannot be made again must be seen."""
+    case.challenge(save_examples(tmp_path / "e.npz", attacked["keys"], attacked["inputs"]))
+
+    def fail(_: FitJob) -> None:
+        raise error
+
+    monkeypatch.setattr(FitJob, "fit_or_load", fail)
+    found = check_again(case, refit=True)
+    (fault,) = found.faults
+    assert f"found a fit that fails here ({type(error).__name__}: " in fault.text
+    assert ([], []) == (found.notes, found.held)
+    assert [] == check_again(case).faults
 
 
 def test_false_challenges_are_faults(case: Case, attacked: Arrays, tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from advtransfer.publication.board_check import LocalBoards, load_boards
 from advtransfer.publication.cells import plan_suite
 from advtransfer.publication.manifest import MANIFEST_FILE, read_manifest
 from advtransfer.publication.pages import submission_of
+from advtransfer.publication.report import verification_lines
 from advtransfer.publication.verify import verify_bundle
 from advtransfer.result.run_folder import record_bytes
 
@@ -183,4 +184,20 @@ def test_without_a_board_a_bundle_is_not_verified_unless_one_says_so(
     assert "found no board of 'mine' in this checkout; expected the one it is for" in refused.output
     assert "give --no-board if the suite is new here" in refused.output
     assert "verified: nothing is wrong" not in accepted.output
-    assert "verified without a board" in accepted.output
+    assert "own suite has its record or a reason" in accepted.output
+    last = accepted.output.splitlines()[-1]
+    assert last.startswith("verified without a board: held against its own suite alone; completeness is")
+
+
+def test_a_bundle_of_a_board_that_the_release_does_not_plan_is_not_said_to_be_complete(
+    bundle: Bundle, board_folder: Path, host: Host
+) -> None:
+    """A board's file lists no trials, so that those that are missing are not seen."""
+    known = load_boards(bundle.path, board_folder, host)
+    found = verify_bundle(bundle.path, boards=replace(known, planned=None), host=host)
+
+    assert [] == found.faults
+    assert any("plans no suite of this board" in note for note in found.notes)
+    last = verification_lines(found)[-1]
+    assert last.startswith("verified against the ids in its board's file")
+    assert "completeness is not checked" in last

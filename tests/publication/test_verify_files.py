@@ -49,6 +49,24 @@ def test_files_that_may_not_be_opened_end_the_reading(
     assert found.plan is None
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["manifest.json", "plan.json", "records/result.jsonl", "environments/*.json", "attempts.jsonl"],
+)
+def test_a_key_that_stands_twice_is_a_fault_by_file_and_key(
+    name: str, bundle: Bundle, boards: LocalBoards, host: Host
+) -> None:
+    """Other readers of the same bytes would see another value than the one that was verified."""
+    file = next(bundle.path.glob(name), bundle.path / name)
+    text = file.read_text() if file.exists() else '{"id": "x", "reason": "y"}\n'
+    file.write_text(text.replace("{", '{"twice": 1, "twice": 2, ', 1))
+    found = verify_bundle(bundle.path, boards=boards, host=host)
+
+    where = file.relative_to(bundle.path).as_posix()
+    texts = [str(fault) for fault in found.faults]
+    assert any(where in text and "found the key 'twice' twice" in text for text in texts)
+
+
 def test_what_a_suite_extends_is_not_opened(
     bundle: Bundle, boards: LocalBoards, host: Host, tmp_path: Path
 ) -> None:

@@ -398,4 +398,4 @@ def test_the_verdict_stands_last_and_after_a_replay() -> None:
 
     assert verification_lines(found)[-1] == "verified: nothing is wrong"
     assert not any("verified" in line for line in verification_lines(found, replayed=True))
-    assert verdict_line(1, has_board=True) == "1 fault"
+    assert verdict_line(1, unchecked="") == "1 fault"

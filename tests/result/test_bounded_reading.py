@@ -73,6 +73,20 @@ def test_brackets_in_texts_are_no_levels() -> None:
     assert value == parse_json(json.dumps(value).encode())
 
 
+def test_a_key_that_stands_twice_is_refused_by_file_line_and_key(tmp_path: Path) -> None:
+    """`json.loads` returns the last of its values, and another reader may show the first."""
+    twice = b'{"kind": "fit", "metrics": {"accuracy": 1, "other": 2, "accuracy": 0}}'
+    with pytest.raises(ValueError, match=r"found the key 'accuracy' twice"):
+        parse_json(twice)
+    file, lines = tmp_path / "one.json", tmp_path / "many.jsonl"
+    file.write_bytes(twice)
+    lines.write_bytes(b'{"kind": "fit"}\n{"kind": {"kind": "fit"}}\n' + twice)
+    with pytest.raises(CacheError, match=r"one\.json: found the key 'accuracy' twice.*; ask"):
+        read_json(file)
+    with pytest.raises(CacheError, match=r"many\.jsonl:3: found the key 'accuracy' twice"):
+        list(iter_json_lines(lines))
+
+
 def test_a_line_too_long_is_named_by_its_number_and_the_next_is_read(tmp_path: Path) -> None:
     path = tmp_path / "records.jsonl"
     path.write_bytes(b'{"a": 1}\n' + b" " * 250 + b'{"b": 2}\n[\n{"c": 3}')

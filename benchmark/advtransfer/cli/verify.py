@@ -145,7 +145,7 @@ def command(
                 trusted=trusted,
                 host=host,
             )
-            verdict = verdict_line(result.fault_count, has_board=verification.has_board)
+            verdict = verdict_line(result.fault_count, unchecked=verification.unchecked)
             print_product("\n".join([*result.lines(), verdict]))
             failed = not result.agrees
     ctx.exit(1 if failed else 0)

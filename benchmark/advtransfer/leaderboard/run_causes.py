@@ -23,8 +23,12 @@ CAUSES = (
     "weights",
     "seeds",
     "battery",
+    "name",
 )
-"""Kinds of difference, the likeliest first: what was asked, then code, machine, inputs and draws."""
+"""Kinds of difference, the likeliest first: what was asked, then code, machine, inputs and draws.
+
+A suite's name is last, since no number depends on it.
+"""
 
 MAX_TEXT = 200
 
@@ -91,7 +95,7 @@ def _grouped(causes: Iterable[Cause]) -> Iterator[Cause]:
 
 def _axis_causes(left: Plan, right: Plan) -> Iterator[Cause]:
     if left.suite != right.suite:
-        yield Cause("suite", "name", left.suite, right.suite)
+        yield Cause("name", "suite", left.suite, right.suite)
     for axis in ("source", "adapter", "target", "n", "transfer", "evaluation"):
         labels = [_axis_labels(plan, axis) for plan in (left, right)]
         if labels[0] != labels[1]:

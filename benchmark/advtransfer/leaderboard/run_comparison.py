@@ -117,16 +117,21 @@ class ComparisonReport:
         }
 
     def _first_line(self) -> str:
-        if self.causes:
+        if self._names_cause():
             return f"likely cause of any difference: {self.causes[0]}"
         if not self.has_pairs:
             return "no trial of one side has a counterpart on the other: causes cannot be told"
         if not all(self.is_measured):
             return "no trial of one side was measured as a whole: other causes cannot be told"
-        return "nothing differs in what the records say of suite, code, machine, data, weights and seeds"
+        nothing = "nothing but the suite's name" if self.causes else "nothing"
+        return f"{nothing} differs in what the records say of suite, code, machine, data, weights and seeds"
+
+    def _names_cause(self) -> bool:
+        """Return whether anything differs that a number can depend on: more than the suite's name."""
+        return any(cause.kind != "name" for cause in self.causes)
 
     def _cause_lines(self) -> Iterator[str]:
-        if len(self.causes) > 1:
+        if len(self.causes) > 1 or (self.causes and not self._names_cause()):
             yield f"{count_noun(len(self.causes), 'difference')}, the likeliest cause first (first | second):"
             yield from (f"  {cause}" for cause in self.causes)
 

@@ -65,10 +65,22 @@ class LocalBoards:
             return self.versions[0].suite
         return self.planned.suite.name if self.planned else None
 
-    @property
-    def is_empty(self) -> bool:
-        """Whether this checkout has no board of the suite at all."""
-        return not self.versions and self.planned is None
+    def unchecked_text(self, digest: str) -> str:
+        """Return what a bundle of a version is held against, and what is not checked of it then.
+
+        Empty where the installed release plans the version, so that every trial is asked for.
+        """
+        if digest == self.planned_digest:
+            return ""
+        if self.version(digest) is None:
+            return (
+                "without a board: held against its own suite alone; completeness is not checked, since its "
+                "author may have left out of that suite what a board asks for"
+            )
+        return (
+            "against the ids in its board's file: the targets, subsets, references and evaluations; "
+            "completeness is not checked, since the file does not list the board's trials"
+        )
 
     def version(self, digest: str) -> Board | None:
         """Return a version by its digest, None where this checkout has no file of it."""
@@ -139,7 +151,7 @@ def check_board(
             yield Fault(MANIFEST_FILE, "", text)
         else:
             text = f"found no board of {plan.suite[:80]!r} in this checkout"
-            notes.append(f"{text}: held against its own suite alone")
+            notes.append(f"{text}: every cell of the bundle's own suite has its record or a reason")
             if needs_board:
                 next_step = (
                     "name its folder by --boards, or give --no-board if the suite is new here"
@@ -147,12 +159,12 @@ def check_board(
                 yield Fault(MANIFEST_FILE, "", f"{text}; expected the one it is for; {next_step}")
     if version is not None:
         yield from _version_faults(run, manifest, version, notes)
-    if version is not None and not is_planned and boards.planned is not None:
-        notes.append(
-            "the installed release plans another version of this board: held against the ids of the "
-            "board's file, and its trials are those of its own plan"
-        )
-        return
+    if version is not None and not is_planned:
+        has_suite = boards.planned is not None
+        plans = "another version of this board" if has_suite else "no suite of this board"
+        notes.append(f"the installed release plans {plans}: its trials are those of its own plan")
+        if has_suite:
+            return
     yield from _plan_faults(run, plan, boards.planned, host, records, notes)
 
 

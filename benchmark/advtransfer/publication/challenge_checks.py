@@ -18,6 +18,7 @@ from advtransfer.publication.bundle_files import without_folder
 from advtransfer.publication.cells import Fault
 from advtransfer.publication.challenge import broken_positions
 from advtransfer.publication.example_files import (
+    ExampleArrays,
     MissingTestPart,
     local_test_part,
     read_examples,
@@ -34,7 +35,7 @@ from advtransfer.result.challenges import (
     read_challenges,
 )
 from advtransfer.result.evidence import claimed_ball
-from advtransfer.text import one_line
+from advtransfer.text import error_text, one_line
 from advtransfer.worker.refit import refitted_model
 
 RecordJson: TypeAlias = Mapping[str, Any]  # Any: JSON
@@ -276,28 +277,49 @@ def _example_fault(
         )
     if not refit:
         return None
-    with (
-        tempfile.TemporaryDirectory(prefix="advtransfer-challenge-") as scratch,
-        refitted_model(
-            bundle.index.trial_fit(trial),
-            test_node,
-            host=bundle.host,
-            folder=Path(scratch) / "run",
-            cache=Path(scratch) / "cache",
-        ) as model,
-    ):
-        if model.weights != challenge.weights:
-            raise _NotCheckedError(
-                f"not reproduced here: the fit gave weights {model.weights[:12]}, and the challenge is of "
-                f"{challenge.weights[:12]}"
-            )
-        broken = broken_positions(arrays, ball, model.test, metric=challenge.metric, model=model)
+    try:
+        weights, broken = _broken_after_refit(challenge, trial, bundle, arrays)
+    except Exception as error:  # The code of a plugin raises anything.
+        reason = error_text(error)[:500]
+        return f"found a fit that fails here ({reason}); expected the challenged model, fitted again"
+    if weights != challenge.weights:
+        # No fault: machines differ in bits, and the challenge may hold where it was made.
+        raise _NotCheckedError(
+            f"not reproduced here: the fit gave weights {weights[:12]}, and the challenge is of "
+            f"{challenge.weights[:12]}"
+        )
     if missing := sorted(set(challenge.positions) - set(broken)):
         return (
             f"found {len(missing)} samples that the model, fitted again, classifies correctly, such as that "
             f"of key {test.keys[missing[0]]}; expected none"
         )
     return None
+
+
+def _broken_after_refit(
+    challenge: Challenge, trial: Trial, bundle: _ChallengedBundle, arrays: ExampleArrays
+) -> tuple[str, Sequence[int]]:
+    """Return the weights digest of the model, fitted again, and the positions of samples that it has wrong.
+
+    Args:
+        challenge: A challenge.
+        trial: The trial of its model.
+        bundle: What it is held against.
+        arrays: Its examples.
+    """
+    with (
+        tempfile.TemporaryDirectory(prefix="advtransfer-challenge-") as scratch,
+        refitted_model(
+            bundle.index.trial_fit(trial),
+            test_nodes(bundle.index, trial)[challenge.result],
+            host=bundle.host,
+            folder=Path(scratch) / "run",
+            cache=Path(scratch) / "cache",
+        ) as model,
+    ):
+        ball = Ball(challenge.norm, challenge.eps)
+        broken = broken_positions(arrays, ball, model.test, metric=challenge.metric, model=model)
+        return model.weights, broken
 
 
 def _problem_text(error: BadInput) -> str:

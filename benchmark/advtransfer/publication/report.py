@@ -46,16 +46,17 @@ def verification_lines(
         lines.append(UNSEEN)
     # A replay may still find faults, so the verdict comes after it.
     if found.faults or not replayed:
-        lines.append(verdict_line(len(found.faults), has_board=found.has_board))
+        lines.append(verdict_line(len(found.faults), unchecked=found.unchecked))
     return list(map(one_line, lines))
 
 
-def verdict_line(count: int, *, has_board: bool) -> str:
-    """Return the last line of a report: the number of faults, or that there are none."""
+def verdict_line(count: int, *, unchecked: str) -> str:
+    """Return the last line of a report: the number of faults, or that there are none.
+
+    Args:
+        count: The number of faults.
+        unchecked: `Verification.unchecked`.
+    """
     if count:
         return f"{count:,} fault{'s' * (count != 1)}"
-    if has_board:
-        return "verified: nothing is wrong"
-    return (
-        "verified without a board: nothing contradicts itself, and nothing says what was asked for"
-    )
+    return f"verified {unchecked}" if unchecked else "verified: nothing is wrong"

@@ -17,6 +17,7 @@ from typing import Any, TypeAlias
 from advtransfer.errors import AdvTransferError, CacheError
 from advtransfer.host import Host
 from advtransfer.planning import Plan, Trial
+from advtransfer.publication.board import Board
 from advtransfer.publication.board_check import (
     LocalBoards,
     check_board,
@@ -73,7 +74,8 @@ class Verification:
         folds: Number of robust accuracies that were folded with batteries.
         as_recorded: Number of metrics that nothing here can compute, by evaluation.
         plan: The plan that the records were held against, None where there is none.
-        has_board: Whether this checkout has a board of its suite.
+        unchecked: What the bundle is held against where this release does not plan its board, and what is
+            not checked then (`LocalBoards.unchecked_text`).
     """
 
     bundle: Path
@@ -86,7 +88,7 @@ class Verification:
     folds: int = 0
     as_recorded: Counter[str] = field(default_factory=Counter)
     plan: Plan | None = None
-    has_board: bool = True
+    unchecked: str = ""
 
 
 def verify_bundle(
@@ -111,7 +113,7 @@ def verify_bundle(
             return verify_bundle(
                 folder, boards=boards, host=host, needs_board=needs_board, whole=alone
             )
-    found = Verification(folder, has_board=not boards.is_empty)
+    found = Verification(folder)
     found.faults += file_faults(folder) or suite_file_faults(folder)
     if found.faults:
         # A link, a file too large, or what a suite extends may not even be opened.
@@ -152,12 +154,14 @@ def _verify_content(
     found.faults[:0] = [*rule_faults(run.path, boards.suite), *manifest_differences(run)]
     if whole.has_records:
         found.faults += shortening_faults(run, complete)
+    digest = _board_digest(run)
+    found.unchecked = boards.unchecked_text(digest)
     found.faults += check_board(
         run, plan, boards, host, records.by_id, found.notes, needs_board=needs_board
     )
     used = {str(each["provenance"]["environment"]) for each in records.by_id.values()}
     found.faults += environment_faults(run.path, used)
-    found.faults += _shared_fact_faults(run, records, names, boards)
+    found.faults += _shared_fact_faults(run, records, names, boards.version(digest))
     for id, text in name_faults(records.by_id.values(), ranked_before(run, boards)):
         cell = record_cell(records.by_id[id], names)
         found.faults.append(Fault(records.places[id], cell, text))
@@ -170,12 +174,19 @@ def _verify_content(
 # --- records ---
 
 
+def _board_digest(run: Run) -> str:
+    """Return the version of the board that a bundle names, empty where its manifest is at fault."""
+    try:
+        return str(read_manifest(run.path)["board"])
+    except AdvTransferError:
+        return ""  # Reported with the files.
+
+
 def _shared_fact_faults(
-    run: Run, records: BundleRecords, names: Mapping[str, str], boards: LocalBoards
+    run: Run, records: BundleRecords, names: Mapping[str, str], version: Board | None
 ) -> Iterator[Fault]:
     """Yield records whose class shares, digests or machine are not those of others or of the board."""
     try:
-        version = boards.version(str(read_manifest(run.path)["board"]))
         environments = run.read_environments()
     except AdvTransferError:
         return  # Reported with the files.

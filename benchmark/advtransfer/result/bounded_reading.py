@@ -16,6 +16,7 @@ import struct
 import zipfile
 import zlib
 from base64 import b64decode
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -60,6 +61,10 @@ JSON_STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\Z)', re.DOTALL)
 NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
 
+class RepeatedKeyError(ValueError):
+    """A JSON object with a key twice, of which a reader would see the last value alone."""
+
+
 def read_bytes(path: Path, *, limit: int = MAX_FILE_BYTES) -> bytes:
     """Return the content of a regular file that is no link.
 
@@ -77,11 +82,13 @@ def read_json(path: Path, *, limit: int = MAX_FILE_BYTES) -> Any:  # noqa: ANN40
     """Return the JSON value in a file.
 
     Raises:
-        CacheError: As `read_bytes`; or it is not JSON, or nested deeper than `MAX_JSON_DEPTH`.
+        CacheError: As `read_bytes`; or it is not JSON, nested deeper than `MAX_JSON_DEPTH`, or has a key twice.
     """
     content = read_bytes(path, limit=limit)
     try:
         return parse_json(content)
+    except RepeatedKeyError as error:
+        raise CacheError(f"{path}: {error}") from error
     except (ValueError, RecursionError) as error:
         raise CacheError(f"{path} is not JSON ({error}); delete it and run again") from error
 
@@ -92,7 +99,7 @@ def iter_json_lines(
     """Yield the number and the JSON value of each line; None where it is not JSON or too long.
 
     Raises:
-        CacheError: As `read_bytes`.
+        CacheError: As `read_bytes`; or an object of a line has a key twice.
     """
     with _open_file(path, limit) as packed:
         file = unpacked_file(packed, path, limit=limit)
@@ -102,7 +109,12 @@ def iter_json_lines(
             is_whole = len(line) <= line_limit
             while not is_whole and not line.endswith(b"\n") and line:
                 line = file.readline(line_limit + 1)  # The rest is read past, not kept.
-            value = _json_or_none(line) if is_whole else None
+            try:
+                value = parse_json(line) if is_whole else None
+            except RepeatedKeyError as error:
+                raise CacheError(f"{path}:{number}: {error}") from error
+            except (ValueError, RecursionError):
+                value = None
             refused += value is None
             if number > MAX_LINES or refused > MAX_REFUSED_LINES:
                 raise CacheError(
@@ -116,11 +128,24 @@ def parse_json(content: bytes) -> Any:  # noqa: ANN401  # Any: JSON
     """Return the value of a JSON text of at most `MAX_JSON_DEPTH` levels.
 
     Raises:
+        RepeatedKeyError: An object has a key twice.
         ValueError: It is not JSON in UTF-8, or nested too deep.
     """
     if _is_deeper(content, MAX_JSON_DEPTH):
         raise ValueError(f"nested deeper than {MAX_JSON_DEPTH} levels, or unbalanced")
-    return json.loads(content.decode("utf-8"))
+    return json.loads(content.decode("utf-8"), object_pairs_hook=_object_of_pairs)
+
+
+def _object_of_pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:  # Any: JSON
+    """Return the object of these keys and values; a reader would see one of several values of a key."""
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        key, _ = Counter(key for key, _ in pairs).most_common(1)[0]
+        raise RepeatedKeyError(
+            f"found the key {key[:80]!r} twice in one object; expected it once; "
+            "ask its author which value is meant"
+        )
+    return value
 
 
 def _is_deeper(content: bytes, depth: int) -> bool:
@@ -134,13 +159,6 @@ def _is_deeper(content: bytes, depth: int) -> bool:
         # Each round removes the innermost level, or two where lists and mappings alternate.
         brackets = brackets.replace(b"[]", b"").replace(b"{}", b"")
     return bool(brackets)
-
-
-def _json_or_none(line: bytes) -> Any:  # noqa: ANN401  # Any: JSON
-    try:
-        return parse_json(line)
-    except (ValueError, RecursionError):
-        return None
 
 
 def unpack_zlib(text: str, *, size: int) -> bytes:
