@@ -300,7 +300,7 @@ def _example_fault(
 
 def _broken_after_refit(
     challenge: Challenge, trial: Trial, bundle: _ChallengedBundle, arrays: ExampleArrays
-) -> tuple[str, Sequence[int]]:
+) -> tuple[str, list[int]]:
     """Return the weights digest of the model, fitted again, and the positions of samples that it has wrong.
 
     Args:
