@@ -30,8 +30,8 @@ from advtransfer.publication.replay import (
     draw_strata,
     false_count,
     pass_probability,
-    read_tolerances,
 )
+from advtransfer.publication.replay_tolerances import read_tolerances
 from advtransfer.publication.trusted_plugins import require_trusted
 from advtransfer.result import Run
 from advtransfer.result.bundle import write_bundle

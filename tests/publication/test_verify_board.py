@@ -186,7 +186,9 @@ def test_without_a_board_a_bundle_is_not_verified_unless_one_says_so(
     assert "verified: nothing is wrong" not in accepted.output
     assert "own suite has its record or a reason" in accepted.output
     last = accepted.output.splitlines()[-1]
-    assert last.startswith("verified without a board: held against its own suite alone; completeness is")
+    assert last.startswith(
+        "verified without a board: held against its own suite alone; completeness is"
+    )
 
 
 def test_a_bundle_of_a_board_that_the_release_does_not_plan_is_not_said_to_be_complete(

@@ -382,6 +382,27 @@ def test_a_clean_accuracy_that_is_raised_alone_is_named(
     )
 
 
+@pytest.mark.parametrize(("raised", "is_fault"), [(6, False), (7, True)])
+def test_another_environment_excuses_few_errors_without_attack(
+    raised: int, is_fault: bool, bundle: Bundle
+) -> None:
+    """A second environment that is named, and was never there, would else make a cell its own judge."""
+    record = bundle.result(CELL, "clean")
+    values = list(map(Outcome, unpack_outcomes(record["outcomes"]["accuracy"])))
+    right = [position for position, value in enumerate(values) if value == Outcome.ROBUST]
+    for position in right[:raised]:
+        values[position] = Outcome.WRONG
+    record["outcomes"]["accuracy"] = pack_outcomes(values)
+    record["provenance"]["environment"] = "e" * 64
+    faults = list(fact_faults(bundle.records.values(), {}, None))
+
+    assert is_fault == bool(faults)
+    for fault in faults:
+        assert fault.record == record["id"]
+        assert f"{raised} of 269 images" in fault.text
+        assert "in the environment eeeeeeeeeeee" in fault.text
+
+
 @pytest.mark.parametrize("started", [4e9, 1e9, 0])
 def test_a_time_that_cannot_be_is_named(started: float, bundle: Bundle) -> None:
     record = bundle.result(CELL, "clean")

@@ -281,7 +281,9 @@ def _example_fault(
         weights, broken = _broken_after_refit(challenge, trial, bundle, arrays)
     except Exception as error:  # The code of a plugin raises anything.
         reason = error_text(error)[:500]
-        return f"found a fit that fails here ({reason}); expected the challenged model, fitted again"
+        return (
+            f"found a fit that fails here ({reason}); expected the challenged model, fitted again"
+        )
     if weights != challenge.weights:
         # No fault: machines differ in bits, and the challenge may hold where it was made.
         raise _NotCheckedError(
@@ -298,7 +300,7 @@ def _example_fault(
 
 def _broken_after_refit(
     challenge: Challenge, trial: Trial, bundle: _ChallengedBundle, arrays: ExampleArrays
-) -> tuple[str, Sequence[int]]:
+) -> tuple[str, list[int]]:
     """Return the weights digest of the model, fitted again, and the positions of samples that it has wrong.
 
     Args:

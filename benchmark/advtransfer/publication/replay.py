@@ -7,14 +7,12 @@ trials it will take, and the chance that a false cell escapes is that of an urn.
 
 from __future__ import annotations
 
-import json
 import math
 import random
 import secrets
 import tempfile
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
@@ -27,6 +25,7 @@ from advtransfer.planning import Plan, Trial
 from advtransfer.planning.nodes import SuiteIndex
 from advtransfer.publication.cells import Fault
 from advtransfer.publication.manifest import EXAMPLE_FOLDER
+from advtransfer.publication.replay_tolerances import read_tolerances
 from advtransfer.publication.trusted_plugins import require_trusted
 from advtransfer.publication.verify import Verification
 from advtransfer.result import Run
@@ -40,8 +39,6 @@ RecordJson: TypeAlias = Mapping[str, Any]  # Any: JSON
 
 FALSE_SHARES = (0.01, 0.05, 0.2)
 """Shares of false cells for which the report says how likely they are to be missed."""
-
-TOLERANCE_FILE = "replay_tolerance.json"
 
 
 class Stratum(NamedTuple):
@@ -292,25 +289,3 @@ def compare_trial(
                     None if new is None else float(new),
                     tolerances.of_metric(metric, is_share=is_share),
                 )
-
-
-class Tolerances(NamedTuple):
-    """The largest differences that were measured, by metric without its radius, and of any share."""
-
-    by_metric: Mapping[str, float]
-    of_shares: float
-
-    def of_metric(self, metric: str, *, is_share: bool) -> float | None:
-        """Return the tolerance of a metric; None where nothing was measured for its like."""
-        measured = self.by_metric.get(metric.partition("@")[0])
-        return measured if measured is not None else self.of_shares if is_share else None
-
-
-def read_tolerances() -> Tolerances:
-    """Return the committed table of `tools/replay_tolerance.py`."""
-    text = (files("advtransfer.publication") / TOLERANCE_FILE).read_text("utf-8")
-    largest: dict[str, float] = {}
-    for comparison in json.loads(text)["comparisons"]:
-        for name, difference in comparison["metrics"].items():
-            largest[name] = max(difference, largest.get(name, 0.0))
-    return Tolerances(largest, max(largest.values()))
