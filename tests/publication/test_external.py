@@ -157,7 +157,7 @@ def test_verify_says_what_is_elsewhere_and_checks_it_with_the_archive(published:
 
     code, text = verify(published.short, published.archive)
     assert 0 == code, text
-    assert "not checked" not in text
+    assert "not checked: records" not in text
     with whole_bundle(published.short, [published.archive]) as whole:
         assert records(whole.path) == records(published.whole)
     assert not whole.path.exists()
