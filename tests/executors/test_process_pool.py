@@ -76,6 +76,23 @@ def reports(pool: ProcessPool, *jobs: Job) -> list[Report]:
     return [one.result(timeout=60) for one in asked]
 
 
+def test_texts_hash_alike_in_every_worker_whatever_the_shell_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONHASHSEED", "7")
+    told = tmp_path / "told.txt"
+    hashed = "sys.flags.hash_randomization, hash('a text'), {'a', 'b', 'c', 'd'}"
+    # Each worker retires, so that the next job finds another.
+    says = f"print({hashed}, file=open({str(told)!r}, 'a')); unfit = 'told'"
+    with ProcessPool(jobs=1, threads=1).start() as pool:
+        first, second = (reports(pool, job(name, says))[0].reason for name in ("one", "two"))
+
+    assert first != second
+    lines = told.read_text().splitlines()
+    assert [lines[0]] * 2 == lines
+    assert lines[0].startswith("0 ")
+
+
 @pytest.mark.parametrize(
     ("does", "words"),
     [

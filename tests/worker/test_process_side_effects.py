@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import random
+import signal
+import sys
 import threading
 import time
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
 from functools import wraps
 from typing import Any
 
@@ -15,7 +19,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 from torch.nn.modules import module as all_modules
+from torch.utils.data import DataLoader
 
+from advtransfer.worker.guards.interpreter_state import InterpreterState
 from advtransfer.worker.guards.side_effects import guard_side_effects
 
 
@@ -145,6 +151,18 @@ LEAVES: list[tuple[Callable[[Small], object], str]] = [
     ),
     (lambda model: torch.set_flush_denormal(True), "flushing of small numbers was changed"),
     (lambda model: np.seterr(all="raise"), "NumPy's handling of errors was changed"),
+    (lambda model: os.environ.pop("PATH"), "environment variables were changed: PATH"),
+    (
+        lambda model: os.environ.update(OMP_NUM_THREADS="64", ADDED="1"),
+        "environment variables were changed: ADDED, OMP_NUM_THREADS",
+    ),
+    (lambda model: warnings.simplefilter("ignore"), "warning filters were changed"),
+    (lambda model: warnings.resetwarnings(), "warning filters were changed"),
+    (
+        lambda model: signal.signal(signal.SIGINT, signal.SIG_IGN),
+        "the handler of SIGINT was changed",
+    ),
+    (lambda model: sys.setrecursionlimit(10_000), "the recursion limit was changed"),
     (lambda model: torch.manual_seed(48_217), "global random state was used: torch"),
     (lambda model: np.random.seed(0), "global random state was used: numpy"),
     (lambda model: random.seed(0), "global random state was used: random"),
@@ -163,6 +181,7 @@ def test_side_effects_are_reported_and_undone(
 ) -> None:
     model = Small().eval()
     before, draw = outputs_of(model), torch.get_rng_state()
+    interpreter = InterpreterState.capture()
     with guard_side_effects(model, draws=fits, fits=fits) as found:
         leave(model)
 
@@ -174,6 +193,7 @@ def test_side_effects_are_reported_and_undone(
     assert before == outputs_of(model)
     assert torch.float32 == torch.ones(1).dtype
     assert torch.equal(draw, torch.get_rng_state())
+    assert [] == interpreter.list_changes()
     assert (torch.ones(1, requires_grad=True) * 2).requires_grad
     with guard_side_effects(model) as again:
         outputs_of(model)
@@ -219,8 +239,57 @@ def defines_modules(model: Small) -> None:
     handle.remove()
 
 
+def imports_a_library_that_adds_its_own(model: Small) -> None:
+    os.environ["ITS_OWN"] = "1"
+    warnings.filterwarnings("ignore", module="its_own")
+    sys.modules["its_own"] = sys
+
+
+def keeps_warnings_to_itself(model: Small) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+
+
+def compiles_as_inductor(model: Small) -> None:
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = "there"
+    sys.setrecursionlimit(2000)
+
+
+def traces(model: Small) -> None:
+    torch.jit.trace(model.body, INPUTS)
+
+
+def loads_in_processes(model: Small) -> None:
+    list(DataLoader(range(4), num_workers=1, generator=torch.Generator()))  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def kept_interpreter(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Take back what an honest act leaves."""
+    for name in ("ITS_OWN", "TORCHINDUCTOR_CACHE_DIR"):
+        monkeypatch.setenv(name, "")  # so that it is removed at the end
+        monkeypatch.delenv(name)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # torch's, of tracing
+        yield
+    sys.modules.pop("its_own", None)
+
+
+@pytest.mark.usefixtures("kept_interpreter")
 @pytest.mark.parametrize(
-    "act", [outputs_of, compiles, keeps_a_pool, imports_libraries, defines_modules]
+    "act",
+    [
+        outputs_of,
+        compiles,
+        keeps_a_pool,
+        imports_libraries,
+        defines_modules,
+        imports_a_library_that_adds_its_own,
+        keeps_warnings_to_itself,
+        compiles_as_inductor,
+        traces,
+        loads_in_processes,
+    ],
 )
 @pytest.mark.parametrize("fits", [False, True], ids=["measured", "fitted"])
 def test_honest_use_has_no_side_effects(act: Callable[[Small], object], fits: bool) -> None:

@@ -7,15 +7,16 @@ from advtransfer.hookspecs import hookimpl
 from advtransfer.types import Dataset, Factory, Transfer, component
 
 RULES = {
-    "dataset": "parts_match_card order_invariant same_content_twice keys_unique leaves_process",
-    "source": "loads same_seed another_seed leaves_process leaves_process_in_forward leaves_inputs "
-    "batch_invariant dtype_moves device_moves resumes",
-    "adapter": "maps_shapes learned_has_parameters same_map differentiable leaves_process leaves_inputs "
-    "batch_invariant dtype_moves device_moves",
-    "transfer": "fits same_seed another_seed keeps_nothing leaves_process leaves_process_in_forward leaves_source "
-    "leaves_inputs batch_invariant dtype_moves device_moves resumes",
-    "evaluation": "measures examples_hold wrong_stay_wrong same_seed keeps_nothing leaves_models batch_invariant "
-    "device_moves keeps_linear_oracle",
+    "dataset": "parts_match_card order_invariant same_content_twice keys_unique leaves_process "
+    "leaves_process_in_recursion",
+    "source": "loads same_seed another_seed leaves_process leaves_process_in_forward "
+    "leaves_process_in_signals leaves_inputs batch_invariant dtype_moves device_moves resumes",
+    "adapter": "maps_shapes learned_has_parameters same_map differentiable leaves_process "
+    "leaves_process_in_recursion leaves_inputs batch_invariant dtype_moves device_moves",
+    "transfer": "fits same_seed another_seed keeps_nothing leaves_process leaves_process_in_forward "
+    "leaves_process_in_environment leaves_source leaves_inputs batch_invariant dtype_moves device_moves resumes",
+    "evaluation": "measures examples_hold wrong_stay_wrong same_seed keeps_nothing leaves_models "
+    "leaves_models_in_warnings batch_invariant device_moves keeps_linear_oracle",
     "executor": "has_slots starts_and_stops",
 }
 

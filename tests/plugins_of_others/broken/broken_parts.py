@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import os
+import signal
+import sys
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -101,6 +105,8 @@ class BrokenTransfer:
         assert isinstance(linear, nn.Linear)
         if self.rule == "leaves_process":
             torch.rand(1)
+        if self.rule == "leaves_process_in_environment":
+            os.environ["OMP_NUM_THREADS"] = "64"
         if isinstance(source, nn.Module) and self.rule == "leaves_source":
             source.train()
         state = self._train(model, linear, train, context)
@@ -191,6 +197,8 @@ class BrokenSource:
     def weights(self, context: Context) -> Weights:
         if self.rule == "leaves_process":
             torch.set_grad_enabled(False)
+        if self.rule == "leaves_process_in_signals":
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
         saved = context.saved()
         weight = torch.zeros(3, 64) if saved is None else saved["weight"]
         first = 0 if saved is None or self.rule == "resumes" else int(saved["epoch"])
@@ -225,6 +233,8 @@ class Mapping3(Passing):
                 outputs = outputs.round()
             case "leaves_process":
                 torch.rand(1)
+            case "leaves_process_in_recursion":
+                sys.setrecursionlimit(10_000)
             case "dtype_moves":
                 return outputs.mean(1, keepdim=True).expand(-1, self.channels, -1, -1)
         if self.rule == "maps_shapes":
@@ -261,6 +271,8 @@ class BrokenSamples:
     def inputs(self, positions: Tensor) -> Tensor:
         if self.rule == "leaves_process":
             torch.rand(1)
+        if self.rule == "leaves_process_in_recursion":
+            sys.setrecursionlimit(10_000)
         inputs = self.samples.inputs(positions)
         if self.rule == "order_invariant":
             inputs = inputs * torch.linspace(0.5, 1, len(positions))[:, None, None, None]
@@ -304,6 +316,8 @@ class BrokenEvaluation:
         assert model is not None
         if self.rule == "leaves_models":
             model.train()
+        if self.rule == "leaves_models_in_warnings":
+            warnings.simplefilter("ignore")
         positions = all_positions(inputs.test)
         images = inputs.test.inputs(positions).to(context.device).requires_grad_(True)
         labels = inputs.test.labels(positions).to(context.device)

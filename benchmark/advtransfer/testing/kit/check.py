@@ -80,9 +80,13 @@ def require(condition: bool, found: str, expected: str) -> None:
 
 @contextmanager
 def presupposed(rule: str) -> Iterator[None]:
-    """Raise NotChecked where the block fails, since the failure belongs to another rule."""
+    """Raise NotChecked where the block fails, since the failure belongs to another rule.
+
+    What the block changes in the process is undone, so that the rule sees it when it happens again.
+    """
     try:
-        yield
+        with guard_side_effects(None, draws=True):
+            yield
     except NotChecked:
         raise
     except Exception as error:  # As in `KitCheck`: a plugin may raise anything.

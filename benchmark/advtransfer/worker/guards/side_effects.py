@@ -14,6 +14,7 @@ from typing import cast
 from torch import nn
 
 from advtransfer.types import Check, Json
+from advtransfer.worker.guards.interpreter_state import InterpreterState
 from advtransfer.worker.guards.model_state import ModelState
 from advtransfer.worker.guards.namespaces import Namespaces
 from advtransfer.worker.guards.process_state import LibrarySettings, RandomState, RunningThreads
@@ -64,7 +65,11 @@ def guard_side_effects(
             methods it may not.
     """
     found = SideEffects()
-    shared_states = (LibrarySettings.capture(), Namespaces.capture())
+    shared_states = (
+        LibrarySettings.capture(),
+        Namespaces.capture(),
+        InterpreterState.capture(),
+    )
     threads = RunningThreads.capture()
     random_state = RandomState.capture()
     model_state = None if model is None else ModelState.capture(model, values=not fits)
