@@ -19,7 +19,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 from torch.nn.modules import module as all_modules
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, TensorDataset
 
 from advtransfer.worker.guards.interpreter_state import InterpreterState
 from advtransfer.worker.guards.side_effects import guard_side_effects
@@ -256,11 +256,12 @@ def compiles_as_inductor(model: Small) -> None:
 
 
 def traces(model: Small) -> None:
-    torch.jit.trace(model.body, INPUTS)
+    torch.jit.trace(model.body, INPUTS)  # type: ignore[no-untyped-call]  # torch leaves it without annotations
 
 
 def loads_in_processes(model: Small) -> None:
-    list(DataLoader(range(4), num_workers=1, generator=torch.Generator()))  # type: ignore[arg-type]
+    images = TensorDataset(INPUTS)
+    list(DataLoader(images, num_workers=1, generator=torch.Generator()))
 
 
 @pytest.fixture

@@ -92,7 +92,7 @@ class InterpreterState:
         if self._has_other_filters(now, imported=imported):
             # Also has `warnings` forget what it has decided by the other filters.
             warnings.resetwarnings()
-            warnings.filters[:] = self.warning_filters
+            warnings.filters = list(self.warning_filters)
         for number in self._changed_handlers(now):
             signal.signal(number, self.handlers[number])
         sys.setrecursionlimit(self.recursion_limit)
