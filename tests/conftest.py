@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -78,6 +79,11 @@ def portable(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     torch.set_default_dtype(torch.float64)
     yield
     torch.set_default_dtype(torch.float32)
+
+
+def pytest_collection_finish() -> None:
+    """Spare garbage collections what was imported for the tests: a million objects that stay to the end."""
+    gc.freeze()
 
 
 class SkipsInCI:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from click.testing import CliRunner, Result
 
 from advtransfer.cli import main
 from advtransfer.testing.command import Command
+from advtransfer.worker.object_builder import installed_host
 
 SUITE = """\
 version: 1
@@ -167,11 +169,20 @@ def inline(command: Command, monkeypatch: pytest.MonkeyPatch) -> Callable[..., R
 
 
 @pytest.fixture
-def faulty(install_plugin: Callable[[str, str], Path], monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The plugin `faulty`, installed for this test's subprocesses; where it lies."""
+def faulty(
+    install_plugin: Callable[[str, str], Path], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Path]:
+    """The plugin `faulty`, installed for this test and its subprocesses; where it lies."""
     site = install_plugin("faulty", FAULTY)
     monkeypatch.setenv("PYTHONPATH", str(site), prepend=os.pathsep)
-    return site
+    monkeypatch.syspath_prepend(site)
+    modules = set(sys.modules)
+    installed_host.cache_clear()
+    yield site
+    installed_host.cache_clear()
+    for name in set(sys.modules) - modules:
+        if name.endswith("_plugin"):
+            del sys.modules[name]
 
 
 def records(run: Path) -> dict[str, str]:

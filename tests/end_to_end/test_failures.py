@@ -5,10 +5,12 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from click.testing import Result
 
 if TYPE_CHECKING:
     from advtransfer.testing.command import Command
@@ -23,12 +25,8 @@ def with_transfer(command: Command, transfer: str) -> None:
     )
 
 
-def run_two_trials(command: Command, *, exit_code: int = 0) -> dict[str, Any]:  # Any: JSON
-    """Run a subset of 20 images and one of 30 at a time, without batteries; what the command says at its end."""
-    only = ("--only", "source=random,seed=0", "--battery", "none", "--jobs", "2")
-    return dict(
-        json.loads(command("run", "small.yaml", *only, "--json", exit_code=exit_code).stdout)
-    )
+ONLY = ("--only", "source=random,seed=0", "--battery", "none", "--json")
+"""A subset of 20 images and one of 30, without batteries."""
 
 
 def attempts(command: Command) -> list[dict[str, Any]]:  # Any: JSON that the command wrote
@@ -39,12 +37,12 @@ def attempts(command: Command) -> list[dict[str, Any]]:  # Any: JSON that the co
 
 
 def test_a_failing_trial_is_an_attempt_with_its_traceback_and_the_rest_go_on(
-    command: Command,
+    command: Command, inline: Callable[..., Result]
 ) -> None:
     with_transfer(command, "{use: faulty/raises}")
-    ended = run_two_trials(command, exit_code=1)
+    ended = json.loads(inline("run", "small.yaml", *ONLY, exit_code=1).stdout)
     tried = attempts(command)
-    status = command("status", "runs/small", exit_code=0).stdout
+    status = inline("status", "runs/small").stdout
     page = (command.folder / "runs" / "small" / "leaderboard.md").read_text()
 
     assert (ended["done"], ended["failed"]) == (1, 1)
@@ -91,7 +89,8 @@ def test_a_worker_killed_once_loses_nothing(command: Command) -> None:
     with_transfer(
         command, f"{{use: faulty/dies, always: false, marker: {command.folder / 'died'}}}"
     )
-    ended = run_two_trials(command)
+    # One worker, which is killed and replaced: a second one would show no more.
+    ended = json.loads(command("run", "small.yaml", *ONLY, "--jobs", "1").stdout)
 
     assert (ended["done"], ended["failed"]) == (2, 0)
     assert (command.folder / "died").exists()

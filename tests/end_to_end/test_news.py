@@ -1,8 +1,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import pytest
+from click.testing import Result
 
 if TYPE_CHECKING:
     from advtransfer.testing.command import Command
@@ -43,7 +47,10 @@ def trial_skipped(trial, reason):
 
 
 def test_a_plugin_named_on_the_command_line_is_told_the_news_of_trials(
-    faulty: Path, command: Command
+    faulty: Path,
+    command: Command,
+    inline: Callable[..., Result],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     site = faulty
     (site / "listener_plugin.py").write_text(LISTENER)
@@ -64,8 +71,9 @@ def test_a_plugin_named_on_the_command_line_is_told_the_news_of_trials(
         )
     )
     news = command.folder / "news.jsonl"
-    options = ["--only", "source=random,n=20", "--plugin", "listener", "--quiet", "--jobs", "1"]
-    command("run", "small.yaml", *options, exit_code=1, NEWS=str(news))
+    monkeypatch.setenv("NEWS", str(news))
+    options = ["--only", "source=random,n=20", "--plugin", "listener", "--quiet"]
+    inline("run", "small.yaml", *options, exit_code=1)
     told = [json.loads(line) for line in news.read_text().splitlines()]
     metrics = [
         "clean.accuracy",

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from click.testing import Result
 
 if TYPE_CHECKING:
     from advtransfer.testing.command import Command
@@ -26,12 +27,12 @@ def summary(text: str) -> dict[str, Any]:  # Any: JSON that the command printed
 
 
 def test_a_run_is_continued_by_the_same_command_and_makes_again_just_what_is_gone(
-    command: Command, records_of: Records
+    command: Command, inline: Callable[..., Result], records_of: Records
 ) -> None:
     path = command.folder / "small.yaml"
     path.write_text(path.read_text().replace("n: [20, 30], seeds: 3", "n: [20], seeds: 2"))
     run = command.folder / "runs" / "small"
-    first = summary(command("run", "small.yaml", "--jobs", "1", "--json").stdout)
+    first = summary(inline("run", "small.yaml", "--json").stdout)
     made, page = records_of(run), (run / "leaderboard.md").read_bytes()
     again = summary(command("run", "small.yaml", "--json").stdout)
     result = next(

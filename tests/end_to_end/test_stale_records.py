@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from advtransfer.testing.command import Command
@@ -74,7 +75,7 @@ class Same:
 """
 SUITE = """\
 version: 1
-datasets: {d: {use: vision/digits, classes: [0, 1]}}
+datasets: {d: {use: vision/npz, file: images.npz}}
 sources: {flat: {use: odd/flat}}
 targets: {t: {data: d, n: [20], seeds: 1, test: 100}}
 transfers: {same: {use: odd/same}}
@@ -93,6 +94,16 @@ def command(tmp_path: Path) -> Command:
     (tmp_path / "plugin" / "odd_plugin.py").write_text(PLUGIN)
     (tmp_path / "plugin" / "odd_models.py").write_text(MODELS)
     (tmp_path / "odd.yaml").write_text(SUITE)
+    # Noise from a file: scikit-learn's digits would cost each of the processes seconds of imports.
+    images = np.random.default_rng(0).integers(0, 256, (200, 8, 8), dtype=np.uint8)
+    labels = np.arange(100) % 2
+    np.savez(
+        tmp_path / "images.npz",
+        x_train=images[:100],
+        y_train=labels,
+        x_test=images[100:],
+        y_test=labels,
+    )
     path = f"{tmp_path / 'plugin'}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
     return Command(
         tmp_path, {**os.environ, "PYTHONPATH": path, "XDG_CACHE_HOME": str(tmp_path / "cache")}

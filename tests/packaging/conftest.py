@@ -68,7 +68,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Environment:
     folder = tmp_path_factory.mktemp("fresh")
-    venv.create(folder, with_pip=True)
+    venv.create(folder)  # pip is one of the shared libraries.
     site = next(folder.glob("lib/python*/site-packages"))
     (site / "shared.pth").write_text(sysconfig.get_path("purelib") + "\n")
     environment = Environment(folder)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -50,19 +50,38 @@ def host() -> Host:
     return Host.discover()
 
 
-@pytest.fixture
-def run(host: Host, tmp_path: Path) -> Callable[..., tuple[RunSummary, Run]]:
+def run_in(
+    folder: Path, host: Host, *, battery: BatterySize = "small", runs: str = "runs"
+) -> tuple[RunSummary, Run]:
     """Run the suite in this folder, or go on with it."""
-    (tmp_path / "one.yaml").write_text(SUITE)
-    loaded = suite.load(str(tmp_path / "one.yaml"), host)
-    settings = RunSettings(executor="local/inline")
+    (folder / "one.yaml").write_text(SUITE)
+    settings = RunSettings(
+        executor="local/inline",
+        battery=battery,
+        runs=folder / runs,
+        cache=folder / f"cache of {runs}",
+    )
+    loaded = suite.load(str(folder / "one.yaml"), host)
+    summary = runner.run_suite(loaded, settings=settings, host=host)
+    return summary, Run(summary.run)
+
+
+@pytest.fixture(scope="module")
+def finished(host: Host, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which the suite has been run once."""
+    folder = tmp_path_factory.mktemp("finished")
+    summary, _ = run_in(folder, host)
+    assert (1, 0) == (summary.done, summary.todo)
+    return folder
+
+
+@pytest.fixture
+def run(host: Host, finished: Path, tmp_path: Path) -> Callable[..., tuple[RunSummary, Run]]:
+    """Go on with a copy of the finished run, or run the suite in another folder."""
+    shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
 
     def go(*, battery: BatterySize = "small", folder: str = "runs") -> tuple[RunSummary, Run]:
-        asked = replace(
-            settings, battery=battery, runs=tmp_path / folder, cache=tmp_path / f"cache of {folder}"
-        )
-        summary = runner.run_suite(loaded, settings=asked, host=host)
-        return summary, Run(summary.run)
+        return run_in(tmp_path, host, battery=battery, runs=folder)
 
     return go
 

@@ -13,7 +13,7 @@ from typing import TypeAlias, cast
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
-from torch.utils._pytree import tree_flatten, tree_map
+from torch.utils._pytree import tree_leaves, tree_map
 
 from advtransfer.testing.pretend_cuda.devices import (
     CPU,
@@ -73,7 +73,7 @@ def _call_torch(
     wanted: torch.device | None,
 ) -> Value:
     """Call torch's own function; operations in it may ask for the named device and generator."""
-    values = tree_flatten((args, kwargs))[0]
+    values = tree_leaves((args, kwargs))
     has_pretend = any(isinstance(value, PretendTensor) for value in values)
     generators = (value for value in values if isinstance(value, CpuGenerator))
     call = TorchCall(

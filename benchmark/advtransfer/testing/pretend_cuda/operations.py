@@ -9,7 +9,7 @@ from functools import cache
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_aliasing
-from torch.utils._pytree import tree_flatten, tree_map
+from torch.utils._pytree import tree_leaves, tree_map
 
 from advtransfer.testing.pretend_cuda.devices import (
     CPU,
@@ -48,7 +48,7 @@ def run_operation(func: Value, args: tuple[Value, ...], kwargs: dict[str, Value]
     Raises:
         RuntimeError: CUDA would refuse it.
     """
-    values, _ = tree_flatten((args, kwargs))
+    values = tree_leaves((args, kwargs))
     tensors = [value for value in values if isinstance(value, Tensor)]
     # The caller's own generator, since torch passes operations another Python object for it.
     generators = [
@@ -132,7 +132,7 @@ def _changed_tensors(
     written: list[Value] = []
     for position, name in _written_arguments(func):
         written.append(args[position] if position < len(args) else kwargs.get(name))
-    return [value for value in tree_flatten(written)[0] if isinstance(value, Tensor)]
+    return [value for value in tree_leaves(written) if isinstance(value, Tensor)]
 
 
 @cache

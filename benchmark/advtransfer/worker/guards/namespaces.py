@@ -54,7 +54,8 @@ class Namespaces:
         """Return the current contents."""
         owners: list[NamespaceOwner] = [*SHARED_MODULES, *_shared_classes()]
         return cls(
-            contents=tuple((owner, dict(vars(owner))) for owner in owners),
+            # `copy` and not `dict`, which reads a class's namespace name by name.
+            contents=tuple((owner, vars(owner).copy()) for owner in owners),
             hooks={name: dict(getattr(all_modules, name)) for name in GLOBAL_HOOKS},
         )
 

@@ -89,8 +89,8 @@ def guard_side_effects(
                 found.changed += model_state.list_changes()
             lasting += model_state.list_patches(settings=not fits)
             _undo_model_changes(model_state, fits=fits)
-        _add_random_use(found, random_state, draws=draws, fits=fits)
         if not random_state.is_unchanged:
+            _add_random_use(found, random_state, draws=draws, fits=fits)
             random_state.put_back()
         found.changed += [*lasting, *found.running_threads]
         found.lasting += [*lasting, *found.running_threads]
