@@ -142,21 +142,6 @@ if not marker.exists():
     assert ["done"] == [one.status for one in reports(pool, job("bad", does))]
 
 
-def test_texts_have_the_same_hashes_in_every_worker(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    seen = set()
-    for seed in ("1", "2"):
-        monkeypatch.setenv("PYTHONHASHSEED", seed)
-        written = tmp_path / seed
-        does = f"pathlib.Path({str(written)!r}).write_text(str(hash('text')))"
-        with ProcessPool(jobs=1, threads=1).start() as pool:
-            reports(pool, job("hash", does))
-        seen.add(written.read_text())
-
-    assert 1 == len(seen)
-
-
 def test_workers_that_die_before_their_first_job_lose_jobs_and_end_nothing(
     pool: ProcessPool, monkeypatch: pytest.MonkeyPatch
 ) -> None:

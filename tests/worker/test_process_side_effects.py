@@ -151,6 +151,18 @@ LEAVES: list[tuple[Callable[[Small], object], str]] = [
     ),
     (lambda model: torch.set_flush_denormal(True), "flushing of small numbers was changed"),
     (lambda model: np.seterr(all="raise"), "NumPy's handling of errors was changed"),
+    (lambda model: torch.manual_seed(48_217), "global random state was used: torch"),
+    (lambda model: np.random.seed(0), "global random state was used: numpy"),
+    (lambda model: random.seed(0), "global random state was used: random"),
+]
+
+
+def outputs_of(model: Small) -> list[list[float]]:
+    logits = model(INPUTS)
+    return [[round(value, 4) for value in row] for row in functional.relu(logits).tolist()]
+
+
+INTERPRETER: list[tuple[Callable[[Small], object], str]] = [
     (lambda model: os.environ.pop("PATH"), "environment variables were changed: PATH"),
     (
         lambda model: os.environ.update(OMP_NUM_THREADS="64", ADDED="1"),
@@ -163,15 +175,22 @@ LEAVES: list[tuple[Callable[[Small], object], str]] = [
         "the handler of SIGINT was changed",
     ),
     (lambda model: sys.setrecursionlimit(10_000), "the recursion limit was changed"),
-    (lambda model: torch.manual_seed(48_217), "global random state was used: torch"),
-    (lambda model: np.random.seed(0), "global random state was used: numpy"),
-    (lambda model: random.seed(0), "global random state was used: random"),
 ]
+"""What a piece of code leaves in the interpreter."""
 
 
-def outputs_of(model: Small) -> list[list[float]]:
-    logits = model(INPUTS)
-    return [[round(value, 4) for value in row] for row in functional.relu(logits).tolist()]
+@pytest.mark.parametrize(("leave", "words"), INTERPRETER, ids=[words for _, words in INTERPRETER])
+def test_changes_of_the_interpreter_are_undone_and_spoil_no_result(
+    leave: Callable[[Small], object], words: str
+) -> None:
+    model, interpreter = Small().eval(), InterpreterState.capture()
+    with guard_side_effects(model) as found:
+        leave(model)
+
+    assert any(change.startswith(words) for change in found.undone), found.undone
+    assert found.all_changes == tuple(found.undone)
+    assert [] == found.lasting
+    assert [] == interpreter.list_changes()
 
 
 @pytest.mark.parametrize("fits", [False, True], ids=["measured", "fitted"])
@@ -181,7 +200,6 @@ def test_side_effects_are_reported_and_undone(
 ) -> None:
     model = Small().eval()
     before, draw = outputs_of(model), torch.get_rng_state()
-    interpreter = InterpreterState.capture()
     with guard_side_effects(model, draws=fits, fits=fits) as found:
         leave(model)
 
@@ -193,7 +211,6 @@ def test_side_effects_are_reported_and_undone(
     assert before == outputs_of(model)
     assert torch.float32 == torch.ones(1).dtype
     assert torch.equal(draw, torch.get_rng_state())
-    assert [] == interpreter.list_changes()
     assert (torch.ones(1, requires_grad=True) * 2).requires_grad
     with guard_side_effects(model) as again:
         outputs_of(model)

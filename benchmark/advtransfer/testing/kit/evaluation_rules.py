@@ -86,7 +86,7 @@ def measure_toy(
     ):
         returned = evaluation.measure(inputs, context=context)
     measurement = require_measurement(specimen.component, returned)
-    return Measured(measurement, model, tuple(guard.changed))
+    return Measured(measurement, model, guard.all_changes)
 
 
 def measured_toy(specimen: Specimen) -> Measured:

@@ -36,7 +36,7 @@ def undisturbed(
     """
     with deterministic_algorithms(), guard_side_effects(model, draws=draws, fits=fits) as found:
         yield
-    require_unchanged(found.changed)
+    require_unchanged(found.all_changes)
 
 
 def call_model(model: nn.Module, inputs: Tensor) -> Tensor:

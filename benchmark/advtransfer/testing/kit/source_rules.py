@@ -73,7 +73,7 @@ def load_source(specimen: Specimen, context: CountingContext) -> LoadedSource:
     module = cast(nn.Module, network)
     load_weights(component, module, weights.tensors)
     freeze_weights(module.eval().to(context.device))
-    return LoadedSource(card, network, weights, context, tuple(found.changed))
+    return LoadedSource(card, network, weights, context, found.all_changes)
 
 
 def loaded_source(specimen: Specimen, seed: int = 0) -> LoadedSource:

@@ -101,9 +101,9 @@ def fit_model(
             )
     require_fitted(component, fitted)
     freeze_weights(model.eval())
-    changes = tuple(guard.changed)
+    changes = guard.all_changes
     state = _copied_state(model)
-    return Fit(model, fitted, context, state, before, changes, tuple(source_guard.changed))
+    return Fit(model, fitted, context, state, before, changes, source_guard.all_changes)
 
 
 def _copied_state(model: nn.Module) -> Tensors:

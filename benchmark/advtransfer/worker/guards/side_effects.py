@@ -31,11 +31,19 @@ class SideEffects:
         lasting: The changes after which another process should take over, although all of them
             except running threads are undone.
         running_threads: Threads that were started and still run.
+        undone: Changes of the interpreter, on which no number depends once they are undone. Only
+            the kit names them.
     """
 
     changed: list[str] = field(default_factory=list)
     lasting: list[str] = field(default_factory=list)
     running_threads: list[str] = field(default_factory=list)
+    undone: list[str] = field(default_factory=list)
+
+    @property
+    def all_changes(self) -> tuple[str, ...]:
+        """All changes, also those of the interpreter."""
+        return (*self.changed, *self.undone)
 
     def to_check(self) -> Check:
         """Return the check that counts the changes."""
@@ -65,11 +73,8 @@ def guard_side_effects(
             methods it may not.
     """
     found = SideEffects()
-    shared_states = (
-        LibrarySettings.capture(),
-        Namespaces.capture(),
-        InterpreterState.capture(),
-    )
+    shared_states = (LibrarySettings.capture(), Namespaces.capture())
+    interpreter = InterpreterState.capture()
     threads = RunningThreads.capture()
     random_state = RandomState.capture()
     model_state = None if model is None else ModelState.capture(model, values=not fits)
@@ -83,6 +88,8 @@ def guard_side_effects(
             if changes:
                 lasting += changes
                 state.put_back()
+        found.undone += interpreter.list_changes()
+        interpreter.put_back()
         found.running_threads += threads.list_changes()
         if model_state is not None:
             if not fits:
