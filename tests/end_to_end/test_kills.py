@@ -128,8 +128,13 @@ def test_a_small_run_killed_within_a_write_ends_as_if_it_had_not_been(
     assert any(torn), torn
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("suite", ["small.yaml", "quickstart"])
+@pytest.mark.parametrize(
+    "suite",
+    [
+        pytest.param("small.yaml", marks=pytest.mark.slow),
+        pytest.param("quickstart", marks=pytest.mark.nightly),  # ten times the quickstart
+    ],
+)
 def test_a_run_killed_at_ten_moments_ends_as_if_it_had_not_been(
     command_in: Callable[[str], Command], records_of: Records, suite: str
 ) -> None:
